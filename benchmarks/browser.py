@@ -47,15 +47,15 @@ def load(browser: Browser, url: str) -> dict[str, float]:
         page.goto(url)
         # The page forbids evaluation of text, which waiting for a function needs.
         page.wait_for_selector("body[data-measured]", timeout=PATIENCE_MS)
-        found: dict[str, float] = page.evaluate("window.moments")
-        return found
+        result: dict[str, float] = page.evaluate("window.moments")
+        return result
 
 
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.browser", description=__doc__)
     parser.add_argument("url", help="the address of the dashboards that the demo printed, with its range")
-    given = urlsplit(parser.parse_args().url)
+    arguments = urlsplit(parser.parse_args().url)
     chromium = shutil.which("chromium")
     if chromium is None:
         sys.stderr.write("No Chromium is installed: on Debian, apt-get install chromium.\n")
@@ -66,7 +66,7 @@ def main() -> int:
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         for page, uid in DASHBOARDS.items():
-            url = f"{given.scheme}://{given.netloc}/d/{uid}?{given.query}"
+            url = f"{arguments.scheme}://{arguments.netloc}/d/{uid}?{arguments.query}"
             load(browser, url)
             runs = [load(browser, url) for _ in range(RUNS)]
             cells = [f"{median(run[name] for run in runs):.0f} ms" for name in MOMENTS]

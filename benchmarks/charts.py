@@ -127,13 +127,13 @@ def _lines(axes: Any, chart: Chart) -> list[Any]:
         axes.yaxis.set_minor_formatter("")
     shown = []
     for i, series in enumerate(chart.series):
-        look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "label": series.name or "_", "linewidth": 1.8}
+        inspect: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "label": series.name or "_", "linewidth": 1.8}
         if series.dashed:
-            shown += axes.plot(series.x, series.y, linestyle=(0, (4, 3)), **look)
+            shown += axes.plot(series.x, series.y, linestyle=(0, (4, 3)), **inspect)
             continue
         marks = {"marker": MARKERS[i % len(MARKERS)], "markersize": 5} if len(series.x) <= 40 else {}
         shown.append(
-            axes.errorbar(series.x, series.y, yerr=_errors(series), capsize=3, elinewidth=1.2, **marks, **look)
+            axes.errorbar(series.x, series.y, yerr=_errors(series), capsize=3, elinewidth=1.2, **marks, **inspect)
         )
     shown += [axes.axhline(value, label=name, **_GOAL) for value, name in chart.goals]
     if not chart.log_y:
@@ -158,7 +158,7 @@ def _bars(axes: Any, chart: Chart) -> list[Any]:
     n = len(chart.series)
     thick = 0.8 / n
     for i, series in enumerate(chart.series):
-        at = [place + (i - (n - 1) / 2) * thick for place in range(len(names))]
+        at = [position + (i - (n - 1) / 2) * thick for position in range(len(names))]
         bars = axes.barh(
             at,
             series.y,
@@ -169,10 +169,10 @@ def _bars(axes: Any, chart: Chart) -> list[Any]:
             error_kw={"ecolor": _TEXT, "capsize": 2.5, "elinewidth": 1.1},
         )
         shown.insert(i, bars)
-        for place, value, end in zip(at, series.y, series.high or series.y, strict=True):
+        for position, value, end in zip(at, series.y, series.high or series.y, strict=True):
             axes.annotate(
                 short(value),
-                (max(value, end), place),
+                (max(value, end), position),
                 xytext=(5, 0),
                 textcoords="offset points",
                 va="center",

@@ -25,12 +25,12 @@ def cpu_s() -> float:
 
 def memory_mib() -> tuple[float, float]:
     """Resident memory now, and the most there ever was."""
-    found = {}
+    result = {}
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         name, _, value = line.partition(":")
         if name in ("VmRSS", "VmHWM"):
-            found[name] = int(value.split()[0]) / 1024
-    return found["VmRSS"], found["VmHWM"]
+            result[name] = int(value.split()[0]) / 1024
+    return result["VmRSS"], result["VmHWM"]
 
 
 class Clock:
@@ -59,13 +59,13 @@ def consume(told: AlertMessage) -> AlertMessage:
             **READ_AHEAD,
         }
     )
-    clock, seen = Clock(), 0
+    clock, known = Clock(), 0
     consumer.assign([TopicPartition(told["topic"], 0, 0)])
-    while seen < told["messages"]:
-        seen += len(consumer.consume(20_000, 0.1))
-    found = clock.read(seen)
+    while known < told["messages"]:
+        known += len(consumer.consume(20_000, 0.1))
+    result = clock.read(known)
     consumer.close()
-    return found
+    return result
 
 
 def faust_loop(told: AlertMessage) -> AlertMessage:
@@ -83,17 +83,17 @@ def faust_loop(told: AlertMessage) -> AlertMessage:
         worker_redirect_stdouts=False,
     )
     topic = app.topic(told["topic"], value_serializer="raw", key_serializer="raw", value_type=bytes)
-    wanted = told["messages"]
+    expected = told["messages"]
 
     @app.agent(topic)  # type: ignore[untyped-decorator]
     async def loop(stream: Any) -> None:
-        clock, seen = None, 0
+        clock, known = None, 0
         async for _ in stream:
             if clock is None:
                 clock = Clock()
-            seen += 1
-            if seen > wanted:
-                tell(told, clock.read(wanted))
+            known += 1
+            if known > expected:
+                tell(told, clock.read(expected))
                 # Nothing is left to do, and an orderly end would wait for the group.
                 os._exit(0)
 
@@ -116,8 +116,8 @@ def main() -> int:
     """Run the child that the command line names."""
     from benchmarks import processors, publishing
 
-    name, told = sys.argv[1], json.loads(sys.argv[2])
-    tell(told, {**CHILDREN, **processors.CHILDREN, **publishing.CHILDREN}[name](told))
+    name, reported = sys.argv[1], json.loads(sys.argv[2])
+    tell(reported, {**CHILDREN, **processors.CHILDREN, **publishing.CHILDREN}[name](reported))
     return 0
 
 

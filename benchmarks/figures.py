@@ -41,8 +41,8 @@ class Figures:
 
     def add_runs(self, section: str, name: str, values: Sequence[float], unit: str, note: str = "") -> None:
         """Keep the median of repeated measurements, with the least and the greatest."""
-        said = spread(values) if len(values) > 1 else ""
-        together = "; ".join(filter(None, (note, said)))
+        message = spread(values) if len(values) > 1 else ""
+        together = "; ".join(filter(None, (note, message)))
         self._keep(Figure(section, name, median(values), unit, together, min(values), max(values)))
 
     def _keep(self, figure: Figure) -> None:

@@ -40,26 +40,33 @@ def measure_history(world: World, growth: Growth) -> None:
                 {"database": database},
             )
             stored.append(int(size) / 2**20)
-            known = {asked.name: asked for asked in (*asked_views(history), *asked_by_commands(history))}
+            known = {requested.name: requested for requested in (*asked_views(history), *asked_by_commands(history))}
             for name, title in QUESTIONS.items():
                 spent[name].append(_median_ms(known[title], client))
-    held = f"{MODELS} models of {FIELDS} fields, panes of an hour, verdicts every hour"
+    current = f"{MODELS} models of {FIELDS} fields, panes of an hour, verdicts every hour"
     factors = tuple(map(float, DAYS))
     growth.add(
         Curve(
-            "ClickHouse by days", "ClickHouse", "stored, raw rows left out", "MiB", "days", held, factors, tuple(stored)
+            "ClickHouse by days",
+            "ClickHouse",
+            "stored, raw rows left out",
+            "MiB",
+            "days",
+            current,
+            factors,
+            tuple(stored),
         )
     )
     for name, costs in spent.items():
         key, cost = f"queries by days: {name}", f"time of a question: {name}"
-        growth.add(Curve(key, "ClickHouse", cost, "ms", "days", held, factors, tuple(costs)))
+        growth.add(Curve(key, "ClickHouse", cost, "ms", "days", current, factors, tuple(costs)))
 
 
 def _median_ms(asked: Asked, client: Client) -> float:
     asked.of(client)
-    found = []
+    result = []
     for _ in range(RUNS):
         began = time.monotonic()
         asked.of(client)
-        found.append(time.monotonic() - began)
-    return 1e3 * median(found)
+        result.append(time.monotonic() - began)
+    return 1e3 * median(result)

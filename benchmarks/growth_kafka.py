@@ -81,16 +81,16 @@ def measure_partitions(world: World, growth: Growth) -> None:
     growth.unit("idle_engine_share", engine_share)
     growth.unit("idle_processes", len(costs))
     growth.unit("idle_parts", sum(settings[i][1] for i in followed))
-    held = f"no events, a flush every 15 s, {HELD_PARTS} partitions of `partials`"
-    _add(growth, "sketcher", "waiting by sources", "source partitions", held, SOURCES, of_sketchers[: len(SOURCES)])
+    current = f"no events, a flush every 15 s, {HELD_PARTS} partitions of `partials`"
+    _add(growth, "sketcher", "waiting by sources", "source partitions", current, SOURCES, of_sketchers[: len(SOURCES)])
     counts = [settings[i][1] for i in of_parts]
-    held = f"no events, a flush every 15 s, {HELD_SOURCES} source partitions"
+    current = f"no events, a flush every 15 s, {HELD_SOURCES} source partitions"
     _add(
         growth,
         "sketcher",
         "waiting by parts",
         "partitions of `partials`",
-        held,
+        current,
         counts,
         [of_sketchers[i] for i in of_parts],
     )
@@ -99,16 +99,16 @@ def measure_partitions(world: World, growth: Growth) -> None:
         "monitor",
         "waiting by parts",
         "partitions of `partials`",
-        f"{held}, 1 sketcher",
+        f"{current}, 1 sketcher",
         counts,
         of_monitors[: len(counts)],
     )
     per_minute = [60 / flush_s for flush_s in FLUSHES_S]
-    held = f"no events, {FLUSH_SOURCES} source partitions, {FLUSH_PARTS} of `partials`"
-    found = of_sketchers[-len(FLUSHES_S) :]
-    _add(growth, "sketcher", "waiting by flushes", "flushes a minute", held, per_minute, found)
-    found = of_monitors[len(counts) :]
-    _add(growth, "monitor", "waiting by flushes", "flushes a minute", f"{held}, 1 sketcher", per_minute, found)
+    current = f"no events, {FLUSH_SOURCES} source partitions, {FLUSH_PARTS} of `partials`"
+    result = of_sketchers[-len(FLUSHES_S) :]
+    _add(growth, "sketcher", "waiting by flushes", "flushes a minute", current, per_minute, result)
+    result = of_monitors[len(counts) :]
+    _add(growth, "monitor", "waiting by flushes", "flushes a minute", f"{current}, 1 sketcher", per_minute, result)
     growth.unit("held_partials", HELD_PARTS)
     growth.unit("held_flush_parts", FLUSH_PARTS)
     growth.unit("held_flushes", 60 / 15)
@@ -167,12 +167,12 @@ def measure_recording(world: World, growth: Growth) -> None:
         engine_share = (world.engine_cpu_s() - engine) / (time.monotonic() - began)
         for each in publishing:
             each.stop()
-    held = "an insert a second, 1 model, JSON, 20 fields"
+    current = "an insert a second, 1 model, JSON, 20 fields"
     n_rates = len(RECORDED_PER_S)
-    _add(growth, "recorder", "waiting by rate", "events a second", held, RECORDED_PER_S, costs[:n_rates])
+    _add(growth, "recorder", "waiting by rate", "events a second", current, RECORDED_PER_S, costs[:n_rates])
     at = costs[RECORDED_PER_S.index(HELD_PER_S)]
-    held = f"an insert a second, {HELD_PER_S} events a second in all, JSON, 20 fields"
-    _add(growth, "recorder", "waiting by models", "models", held, RECORDED_MODELS, [at, *costs[n_rates:]])
+    current = f"an insert a second, {HELD_PER_S} events a second in all, JSON, 20 fields"
+    _add(growth, "recorder", "waiting by models", "models", current, RECORDED_MODELS, [at, *costs[n_rates:]])
     rows = sum(rate for rate, _ in settings) * growth.units["engine_json_us"] / 1e6
     growth.unit("engine_recorder_insert_ms", max(0.0, 1e3 * (engine_share - rows) / len(settings)))
 

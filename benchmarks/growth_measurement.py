@@ -45,12 +45,12 @@ class Curve:
 
     def told(self) -> str:
         """Say how far the points are off the line, and how it bends where it does."""
-        said = (
+        message = (
             f"{self.shape}; off the line by at most {100 * worst_residual(self.line, self.costs):.0f} % of the greatest"
         )
         if self.shape == "not linear" and min(*self.factors[-2:], *self.costs[-2:]) > 0:
-            said += f"; at the end it grows as the factor to the power {exponent(self.factors, self.costs):.2f}"
-        return said
+            message += f"; at the end it grows as the factor to the power {exponent(self.factors, self.costs):.2f}"
+        return message
 
 
 @dataclass
@@ -102,10 +102,10 @@ def cpu_in_turns(works: Sequence[Callable[[], Any]], runs: int = 5) -> list[floa
 
     All are run once, then all again: what slows the machine for a while slows each of them, and bends no line.
     """
-    found: list[list[float]] = [[] for _ in works]
+    result: list[list[float]] = [[] for _ in works]
     for _ in range(runs):
-        for work, spent in zip(works, found, strict=True):
+        for work, spent in zip(works, result, strict=True):
             began = time.process_time()
             work()
             spent.append(time.process_time() - began)
-    return [median(spent) for spent in found]
+    return [median(spent) for spent in result]

@@ -68,20 +68,20 @@ def measure_monitor_growth(growth: Growth, warehoused: Callable[[Grown], Warehou
         ("fields", FIELDS, [grown(fields=n) for n in FIELDS]),
         ("slice dimensions", DIMENSIONS, [grown(dimensions=n) for n in DIMENSIONS]),
     ):
-        held = "no slices" if factor == "fields" else "20 fields; each dimension has 21 slices"
-        _measure_stored(growth, factor, what, models, f"{held}, {EVENTS:,} events per pane in 1 part", warehoused)
+        current = "no slices" if factor == "fields" else "20 fields; each dimension has 21 slices"
+        _measure_stored(growth, factor, what, models, f"{current}, {EVENTS:,} events per pane in 1 part", warehoused)
     base = grown()
     costs = [feed([base.named(f"grown-{i:02d}") for i in range(n)]).pane_ms for n in MODELS]
-    held = f"20 fields, no slices, {EVENTS:,} events per model and pane"
-    _add(growth, "models", "CPU of judging a pane of all models", "ms", "models", held, MODELS, costs)
+    current = f"20 fields, no slices, {EVENTS:,} events per model and pane"
+    _add(growth, "models", "CPU of judging a pane of all models", "ms", "models", current, MODELS, costs)
     costs = [feed([base], events=n).pane_ms for n in EVENTS_OF_PANE]
     _add(growth, "events", "CPU of judging a pane", "ms", "events per pane", "20 fields", EVENTS_OF_PANE, costs)
     costs = []
     for length in LENGTHS:
         model = grown(windows=[Window(length * 60, 60)])
         costs.append(feed([model], length + 20, counted=20).pane_ms)
-    held = "20 fields, no slices; one window that hops by a pane"
-    _add(growth, "history", "CPU of judging a pane", "ms", "panes kept", held, LENGTHS, costs)
+    current = "20 fields, no slices; one window that hops by a pane"
+    _add(growth, "history", "CPU of judging a pane", "ms", "panes kept", current, LENGTHS, costs)
     _measure_sources(growth, base)
 
 
@@ -100,9 +100,9 @@ def _measure_stored(
             began = house.engine_cpu_s()
             costs.append(feed([model], store=WarehouseStore(client)))
             engine.append(1e3 * (house.engine_cpu_s() - began) / (WARM + COUNTED))
-            found = house.stored(client)
-        stored.append(sum(size for _, size in found.values()) / 1024 / (WARM + COUNTED))
-        rows.append(sum(n for n, _ in found.values()) / (WARM + COUNTED))
+            result = house.stored(client)
+        stored.append(sum(size for _, size in result.values()) / 1024 / (WARM + COUNTED))
+        rows.append(sum(n for n, _ in result.values()) / (WARM + COUNTED))
     name = factor.split()[-1]
     for key, cost, unit, found_costs in (
         (f"parts by {name}", "CPU of merging a flush", "ms", [c.part_ms for c in costs]),
@@ -142,12 +142,12 @@ def _measure_sources(growth: Growth, base: Grown) -> None:
         ]  # fmt: skip
         began = time.thread_time()
         for i, data in enumerate(records):
-            found = decode(data)
-            assert isinstance(found, Progress)
-            state.apply_progress(found, sources + i)
+            result = decode(data)
+            assert isinstance(result, Progress)
+            state.apply_progress(result, sources + i)
         costs.append(1e6 * (time.thread_time() - began) / len(records))
-    held = f"{SOURCE_MODELS} models in the partition of `partials`; nothing is sealed"
-    _add(growth, "sources", "CPU of a progress record", "µs", "source partitions", held, SOURCES, costs)
+    current = f"{SOURCE_MODELS} models in the partition of `partials`; nothing is sealed"
+    _add(growth, "sources", "CPU of a progress record", "µs", "source partitions", current, SOURCES, costs)
     growth.unit("monitor_progress_models", SOURCE_MODELS)
 
 
@@ -177,16 +177,16 @@ def feed(
                 raise RuntimeError(f"a part was refused: {dead.reason}")
             offset += 1
         began = time.thread_time()
-        found = decode(progress)
-        assert isinstance(found, Progress)
-        commit, _ = state.apply_progress(found, offset)
+        result = decode(progress)
+        assert isinstance(result, Progress)
+        commit, _ = state.apply_progress(result, offset)
         pane_s.append(time.thread_time() - began)
         began = time.thread_time()
         if store is not None and commit is not None:
             store.write(commit)
         write_s.append(time.thread_time() - began)
         offset += 1
-    return Cost(*(1e3 * sum(some[-counted:]) / counted for some in (parts_s, pane_s, write_s)))
+    return Cost(*(1e3 * sum(subset[-counted:]) / counted for subset in (parts_s, pane_s, write_s)))
 
 
 def _state(models: Sequence[Grown], store: Store, *, live: bool) -> PartitionState:

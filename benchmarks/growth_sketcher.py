@@ -90,21 +90,21 @@ def measure_sketcher(growth: Growth) -> None:
     json_job([grown()], 1_000).records()  # What libraries import at their first use is not measured.
     _measure_fields(growth)
     jobs = [json_job([grown(dimensions=dimensions)], EVENTS) for dimensions in DIMENSIONS]
-    held = "20 fields, batches of 10,000 events, one pane; each dimension has 21 slices"
+    current = "20 fields, batches of 10,000 events, one pane; each dimension has 21 slices"
     costs = [1e6 * spent / EVENTS for spent in cpu_in_turns([job.summarise for job in jobs])]
-    growth.add(_curve("slices", "CPU of an event, JSON", "µs", "slice dimensions", held, DIMENSIONS, costs))
+    growth.add(_curve("slices", "CPU of an event, JSON", "µs", "slice dimensions", current, DIMENSIONS, costs))
     sizes = [job.records() / 1024 for job in jobs]
-    growth.add(_curve("part by slices", "bytes of a part", "KiB", "slice dimensions", held, DIMENSIONS, sizes))
+    growth.add(_curve("part by slices", "bytes of a part", "KiB", "slice dimensions", current, DIMENSIONS, sizes))
     base = grown()
-    held = "20 fields, no slices, batches of 10,000 events in all"
+    current = "20 fields, no slices, batches of 10,000 events in all"
     costs = _batches_ms([json_job([base.named(f"grown-{i:02d}") for i in range(n)], EVENTS) for n in MODELS])
-    growth.add(_curve("models", "CPU of a batch, JSON", "ms", "models", held, MODELS, costs))
-    held = "20 fields, no slices, one pane"
+    growth.add(_curve("models", "CPU of a batch, JSON", "ms", "models", current, MODELS, costs))
+    current = "20 fields, no slices, one pane"
     costs = _batches_ms([json_job([base], n) for n in BATCHES])
-    growth.add(_curve("events", "CPU of a batch, JSON", "ms", "events in the batch", held, BATCHES, costs))
-    held = "20 fields, no slices, 10,000 events in all: 240 panes have 42 each"
+    growth.add(_curve("events", "CPU of a batch, JSON", "ms", "events in the batch", current, BATCHES, costs))
+    current = "20 fields, no slices, 10,000 events in all: 240 panes have 42 each"
     costs = _batches_ms([json_job([base], EVENTS, panes) for panes in PANES])
-    growth.add(_curve("panes", "CPU of a batch, JSON", "ms", "panes that its events are of", held, PANES, costs))
+    growth.add(_curve("panes", "CPU of a batch, JSON", "ms", "panes that its events are of", current, PANES, costs))
 
 
 def _batches_ms(jobs: Sequence[_Job]) -> list[float]:
@@ -117,14 +117,14 @@ def _measure_fields(growth: Growth) -> None:
     from_arrow = [_arrow_job(model, EVENTS) for model in models]
     panes = [next(iter(job.summarise().panes.items())) for job in from_json]
     writing = [partial(_write, *pane) for pane in panes]
-    held = "no slices, batches of 10,000 events, one pane"
+    current = "no slices, batches of 10,000 events, one pane"
     for name, cost, jobs in (("fields", "JSON", from_json), ("Arrow by fields", "Arrow", from_arrow)):
         costs = [1e6 * spent / EVENTS for spent in cpu_in_turns([job.summarise for job in jobs])]
-        growth.add(_curve(name, f"CPU of an event, {cost}", "µs", "fields", held, FIELDS, costs))
+        growth.add(_curve(name, f"CPU of an event, {cost}", "µs", "fields", current, FIELDS, costs))
     costs = [1e3 * spent for spent in cpu_in_turns(writing)]
-    growth.add(_curve("writing by fields", "CPU of writing a part", "ms", "fields", held, FIELDS, costs))
+    growth.add(_curve("writing by fields", "CPU of writing a part", "ms", "fields", current, FIELDS, costs))
     sizes = [write() / 1024 for write in writing]
-    growth.add(_curve("part by fields", "bytes of a part", "KiB", "fields", held, FIELDS, sizes))
+    growth.add(_curve("part by fields", "bytes of a part", "KiB", "fields", current, FIELDS, sizes))
 
 
 def _write(key: PaneKey, pane: PaneSummary) -> int:

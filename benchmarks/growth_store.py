@@ -37,12 +37,12 @@ class Warehoused:
         )]  # fmt: skip
         for table in tables:
             client.command(f"OPTIMIZE TABLE {table} FINAL")
-        found = client.rows(
+        result = client.rows(
             "SELECT table, sum(rows), sum(bytes_on_disk) FROM system.parts "
             "WHERE database = {database:String} AND active GROUP BY table",
             {"database": self.database},
         )
-        return {str(table): (int(n), int(size)) for table, n, size in found if table not in CATALOGUE}
+        return {str(table): (int(n), int(size)) for table, n, size in result if table not in CATALOGUE}
 
 
 def empty_database(world: World, database: str) -> Warehoused:

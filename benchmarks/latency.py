@@ -42,7 +42,7 @@ def measure_latency(world: World, figures: Figures, *, flood_s: int, seconds: in
     workload = live_workload(world)
     topics = world.create_topics(PREFIX)
     world.register(DATABASE, workload)
-    told = {
+    reported = {
         "bootstrap_servers": world.bootstrap_servers,
         "instance": "live",
         "host": world.address(DATABASE).host,
@@ -55,7 +55,7 @@ def measure_latency(world: World, figures: Figures, *, flood_s: int, seconds: in
         "windows": [[w.length_s, w.hop_s] for w in WINDOWS],
     }
     log = world.folder / "live.log"
-    processes = [start("benchmarks.latency", kind, json.dumps(told), log=log) for kind in ("sketcher", "monitor")]
+    processes = [start("benchmarks.latency", kind, json.dumps(reported), log=log) for kind in ("sketcher", "monitor")]
     try:
         with world.client(DATABASE) as client:
             _wait_started(client, processes)
@@ -94,10 +94,10 @@ def _greatest_rate(world: World, topic: str, load: Child) -> float:
             raise RuntimeError("the sketcher did not catch up after the flood")
         time.sleep(LOOK_S)
     # The first commits are those of a process that warms up.
-    kept = commits[len(commits) // 4 :]
-    if len(kept) < 2:
+    retained = commits[len(commits) // 4 :]
+    if len(retained) < 2:
         raise RuntimeError(f"the sketcher committed {len(commits)} flushes during the flood: too few for a rate")
-    return (kept[-1][1] - kept[0][1]) / (kept[-1][0] - kept[0][0])
+    return (retained[-1][1] - retained[0][1]) / (retained[-1][0] - retained[0][0])
 
 
 def live_workload(world: World) -> Workload:
@@ -124,7 +124,7 @@ _JUDGED = (
 
 def _watch(client: Client, patience_s: float, load: Child, began: float) -> dict[int, float]:
     """When the verdict of each window's end after a moment was first seen, until the load is over and all is judged."""
-    seen: dict[int, float] = {}
+    known: dict[int, float] = {}
     deadline = time.monotonic() + patience_s
     ended_at = None
     after = int(began)
@@ -132,14 +132,14 @@ def _watch(client: Client, patience_s: float, load: Child, began: float) -> dict
         rows = client.rows(_SEEN, {"name": WINDOWS[0].name, "after": after})
         now = time.time()
         for (end,) in rows:
-            seen.setdefault(int(end), now)
-        after = max([after, *seen])
+            known.setdefault(int(end), now)
+        after = max([after, *known])
         if ended_at is None and load.process.poll() is not None:
             ended_at = now
         if ended_at is not None and after >= ended_at:
             break
         time.sleep(LOOK_S)
-    return seen
+    return known
 
 
 def _wait_started(client: Client, processes: list[subprocess.Popen[bytes]]) -> None:
@@ -162,24 +162,24 @@ def _show(figures: Figures, seen_s: dict[int, float], judged_s: dict[int, float]
         f"panes of {PANE_S} s, lateness {LATENESS_S} s, out of order {OUT_OF_ORDER_S} s; {note}; all processes on this "
         "machine"
     )
-    for name, found in (
+    for name, result in (
         ("verdict judged", [judged_s[end] - end for end in ends if end in judged_s]),
         ("row can be read in ClickHouse", [seen_s[end] - end for end in ends]),
     ):
-        figures.add(LATENCY, f"{name}, median", median(found), "s", f"{len(found)} panes; {wait_s} s are asked for")
-        figures.add(LATENCY, f"{name}, p99", quantile(found, 0.99), "s", f"the greatest is {max(found):.2f} s")
-        beyond = [spent - wait_s for spent in found]
+        figures.add(LATENCY, f"{name}, median", median(result), "s", f"{len(result)} panes; {wait_s} s are asked for")
+        figures.add(LATENCY, f"{name}, p99", quantile(result, 0.99), "s", f"the greatest is {max(result):.2f} s")
+        beyond = [spent - wait_s for spent in result]
         figures.add(LATENCY, f"{name}, beyond lateness, median", median(beyond), "s")
         figures.add(LATENCY, f"{name}, beyond lateness, p99", quantile(beyond, 0.99), "s")
 
 
 def main() -> int:
     """Run a processor on the live clock: `python -m benchmarks.latency KIND SETTINGS`."""
-    kind, told = sys.argv[1], json.loads(sys.argv[2])
-    address = Address(told["host"], told["port"], DATABASE)
+    kind, reported = sys.argv[1], json.loads(sys.argv[2])
+    address = Address(reported["host"], reported["port"], DATABASE)
     settings = ProcessorSettings(
-        instance=told["instance"],
-        bootstrap_servers=told["bootstrap_servers"],
+        instance=reported["instance"],
+        bootstrap_servers=reported["bootstrap_servers"],
         warehouse=address,
         topics=Topics(PREFIX),
     )

@@ -91,9 +91,9 @@ def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> No
             sizes.append(len(data))
             offset += 1
         began = time.thread_time()
-        found = decode(progress)
-        assert isinstance(found, Progress)
-        commit, _ = state.apply_progress(found, offset)
+        result = decode(progress)
+        assert isinstance(result, Progress)
+        commit, _ = state.apply_progress(result, offset)
         if commit is not None:
             for table in COLUMN_TABLES:
                 deque(commit.columns(table), maxlen=0)

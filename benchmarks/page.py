@@ -43,8 +43,8 @@ def blocks(figures: Figures, other: Figures) -> dict[str, str]:
 
 def _charts(figures: Figures) -> str:
     """Show every chart of which the run has the figures."""
-    made = {name: make(figures) for name, make in pictures.CHARTS.items()}
-    return "\n\n".join(f"![{chart.title}](charts/{name}.svg)" for name, chart in made.items() if chart is not None)
+    built = {name: make(figures) for name, make in pictures.CHARTS.items()}
+    return "\n\n".join(f"![{chart.title}](charts/{name}.svg)" for name, chart in built.items() if chart is not None)
 
 
 def _floors(figures: Figures) -> str:
@@ -69,9 +69,9 @@ def rewrite(text: str, figures: Figures, other: Figures) -> str:
         ValueError: a part has no mark in the page, or a mark no part.
     """
     parts = blocks(figures, other)
-    found = [match[2] for match in _BLOCK.finditer(text)]
-    if sorted(found) != sorted(parts):
-        raise ValueError(f"the page has marks for {sorted(found)}, and {sorted(parts)} are to be put there")
+    result = [match[2] for match in _BLOCK.finditer(text)]
+    if sorted(result) != sorted(parts):
+        raise ValueError(f"the page has marks for {sorted(result)}, and {sorted(parts)} are to be put there")
     return _BLOCK.sub(lambda match: f"{match[1]}{parts[match[2]]}\n{match[3]}", text)
 
 

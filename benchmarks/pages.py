@@ -18,16 +18,16 @@ CHOSEN: dict[str, Value] = {"version": "1", "slice": "all", "field": "amount", "
 
 def asked_by_pages(history: History) -> list[Asked]:
     """Each query of each page, over the last day and over the whole history."""
-    found = []
+    result = []
     for dashboard in dashboards().values():
         variables = dashboard["templating"]["list"]
         has_all = any(each["name"] == "model" and each["includeAll"] for each in variables)
         chosen = CHOSEN | {"datasource": "barograph", "model": ALL if has_all else MODEL}
         for days in (1, history.size.days):
             between = TimeRange(1000 * (history.end_s - days * DAY_S), 1000 * history.end_s)
-            for asked in queries_in(dashboard):
-                least_s = go_duration_s((asked.panel or {}).get("interval", "")) or 1
+            for requested in queries_in(dashboard):
+                least_s = go_duration_s((requested.panel or {}).get("interval", "")) or 1
                 step_ms = interval_ms(between.to_ms - between.from_ms, POINTS, 1000 * least_s)
-                sql = expand(asked.sql, between, chosen, interval_ms=step_ms)
-                found.append(Asked(f"{asked.where.removeprefix('Barograph / ')}, {days} d", sql))
-    return found
+                sql = expand(requested.sql, between, chosen, interval_ms=step_ms)
+                result.append(Asked(f"{requested.where.removeprefix('Barograph / ')}, {days} d", sql))
+    return result

@@ -25,18 +25,18 @@ def draw_all(figures: Figures, folder: Path) -> list[Path]:
 
 
 def _rates(figures: Figures) -> Chart | None:
-    found = [one for one in figures.of(rates.RATES) if one.unit == "events"]
-    if not found:
+    result = [one for one in figures.of(rates.RATES) if one.unit == "events"]
+    if not result:
         return None
     # The peers' section measures the sketcher and Faust's loop again, in turns with them: they are in already.
     peers = [one for one in figures.of(goals.PEERS) if one.unit == "events"]
-    found += [one for one in peers if not one.name.startswith(("sketcher", rates.FAUST))]
-    found.sort(key=lambda one: -one.value)
+    result += [one for one in peers if not one.name.startswith(("sketcher", rates.FAUST))]
+    result.sort(key=lambda one: -one.value)
     return Chart(
         "Events per CPU-second: the sketcher, the floors below it, and others",
         "events per second of the process's CPU time (logarithmic)",
         "",
-        (_series("", found),),
+        (_series("", result),),
         kind="bars",
         log_x=True,
     )
@@ -50,7 +50,7 @@ def _costs(figures: Figures) -> Chart | None:
     names = [name for name in by_encoding["JSON"] if name in by_encoding["Arrow batches"]]
     if not names:
         return None
-    series = tuple(_series(name, [found[each] for each in names]) for name, found in by_encoding.items())
+    series = tuple(_series(name, [result[each] for each in names]) for name, result in by_encoding.items())
     return Chart(
         "What one factor costs",
         "CPU time of an event, times that of the base (20 fields, no slices, 1 model)",
@@ -62,31 +62,31 @@ def _costs(figures: Figures) -> Chart | None:
 
 
 def _stages(figures: Figures, section: str, what: str) -> Chart | None:
-    found = figures.of(section)
-    if not found:
+    result = figures.of(section)
+    if not result:
         return None
     title = f"Where the sketcher's time goes, {what}"
-    return Chart(title, "CPU time per event, µs", "", (_series("", found),), kind="bars")
+    return Chart(title, "CPU time per event, µs", "", (_series("", result),), kind="bars")
 
 
 def _memory(figures: Figures) -> Chart | None:
-    found = [one for one in figures.of(rates.MEMORY) if one.name.startswith("after ") and one.unit == "MB"]
-    if len(found) < 2:
+    result = [one for one in figures.of(rates.MEMORY) if one.name.startswith("after ") and one.unit == "MB"]
+    if len(result) < 2:
         return None
-    millions = [float(one.name.split()[1]) for one in found]
-    values = Series("", millions, [one.value for one in found])
+    millions = [float(one.name.split()[1]) for one in result]
+    values = Series("", millions, [one.value for one in result])
     return Chart(
         "The sketcher's memory, one model of 20 fields", "events read, millions", "resident memory, MB", (values,)
     )
 
 
 def _processes(figures: Figures) -> Chart | None:
-    found = figures.of(processes.PROCESSES)
-    if not found:
+    result = figures.of(processes.PROCESSES)
+    if not result:
         return None
     kinds = ("per CPU-second", "by the wall clock")
     series = tuple(
-        _series(kind, [one for one in found if one.name.endswith(kind) and one.unit != "×"]) for kind in kinds
+        _series(kind, [one for one in result if one.name.endswith(kind) and one.unit != "×"]) for kind in kinds
     )
     named = tuple(
         Series(one.name, ["1 process", "2 processes"][: len(one.y)], one.y, one.low, one.high) for one in series
@@ -96,20 +96,20 @@ def _processes(figures: Figures) -> Chart | None:
 
 
 def _recorder(figures: Figures) -> Chart | None:
-    found = [
+    result = [
         (share, one)
         for share in sorted(recording.SHARES)
         if (one := figures.get(recording.RECORDER, recording.COST.format(share=share))) is not None
     ]
-    if not found:
+    if not result:
         return None
-    shares = [share for share, _ in found]
+    shares = [share for share, _ in result]
     measured = Series(
         "measured",
         [*shares, 1.0],
-        [*(one.value for _, one in found), 1.0],
-        [*(one.low if one.low is not None else one.value for _, one in found), 1.0],
-        [*(one.high if one.high is not None else one.value for _, one in found), 1.0],
+        [*(one.value for _, one in result), 1.0],
+        [*(one.low if one.low is not None else one.value for _, one in result), 1.0],
+        [*(one.high if one.high is not None else one.value for _, one in result), 1.0],
     )
     even = Series("in proportion", [0.0, 1.0], [0.0, 1.0], dashed=True)
     return Chart(
@@ -122,13 +122,13 @@ def _recorder(figures: Figures) -> Chart | None:
 
 def _series(name: str, found: Iterable[Figure]) -> Series:
     """The figures' values with their least and greatest."""
-    kept = list(found)
+    retained = list(found)
     return Series(
         name,
-        [one.name for one in kept],
-        [one.value for one in kept],
-        [one.value if one.low is None else one.low for one in kept],
-        [one.value if one.high is None else one.high for one in kept],
+        [one.name for one in retained],
+        [one.value for one in retained],
+        [one.value if one.low is None else one.low for one in retained],
+        [one.value if one.high is None else one.high for one in retained],
     )
 
 

@@ -69,7 +69,7 @@ def find_pid(folder: Path, *words: str) -> int:
     Raises:
         LookupError: none or several do.
     """
-    found = []
+    result = []
     for each in PROC.iterdir():
         if each.name.isdigit():
             try:
@@ -77,10 +77,10 @@ def find_pid(folder: Path, *words: str) -> int:
             except OSError:
                 continue  # It has ended meanwhile, or is another's.
             if str(folder) in line and all(word in line for word in words):
-                found.append(int(each.name))
-    if len(found) != 1:
-        raise LookupError(f"{len(found)} processes have {words} and {folder} in their command line")
-    return found[0]
+                result.append(int(each.name))
+    if len(result) != 1:
+        raise LookupError(f"{len(result)} processes have {words} and {folder} in their command line")
+    return result[0]
 
 
 class Watched:
@@ -89,7 +89,7 @@ class Watched:
     def __init__(self, world: World, kind: str, instance: str, *, database: str, prefix: str, **told: Any) -> None:
         """Start it; `told` are further settings that `benchmarks.production` knows."""
         address = world.address(database)
-        given = {
+        arguments = {
             "bootstrap_servers": world.bootstrap_servers,
             "host": address.host,
             "port": address.port,
@@ -100,7 +100,9 @@ class Watched:
         }
         self.kind, self.instance = kind, instance
         self._log = world.folder / f"{prefix}{kind}-{instance}.log"
-        self._process: subprocess.Popen[bytes] = start("benchmarks.production", kind, json.dumps(given), log=self._log)
+        self._process: subprocess.Popen[bytes] = start(
+            "benchmarks.production", kind, json.dumps(arguments), log=self._log
+        )
 
     @property
     def pid(self) -> int:
@@ -122,16 +124,16 @@ class Watched:
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             self.look()
-            found: list[int] = []
+            result: list[int] = []
             for line in self._said().splitlines():
                 try:
-                    said = json.loads(line)
+                    message = json.loads(line)
                 except ValueError:
                     continue
-                if isinstance(said, dict) and said.get("event") == "assigned":
-                    found = said["partitions"]
-            if len(found) >= partitions:
-                return found
+                if isinstance(message, dict) and message.get("event") == "assigned":
+                    result = message["partitions"]
+            if len(result) >= partitions:
+                return result
             time.sleep(0.1)
         raise RuntimeError(f"{self.kind} {self.instance} was given no partitions: {self._said()[-2000:]}")
 
@@ -184,17 +186,22 @@ class Cluster:
         """Make the topics of a prefix as `barograph apply` sets them up."""
         topics = Topics(prefix)
         source = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(1 << 20)}
-        wanted = [NewTopic(topics.predictions, sources, 1, config=source), NewTopic(topics.labels, 1, 1, config=source)]
-        wanted.append(NewTopic(topics.partials, partials, 1))
-        wanted += [NewTopic(name, 1, 1) for name in (topics.predictions_dead, topics.labels_dead, topics.partials_dead)]
-        for future in self._admin.client.create_topics(wanted).values():
+        expected = [
+            NewTopic(topics.predictions, sources, 1, config=source),
+            NewTopic(topics.labels, 1, 1, config=source),
+        ]
+        expected.append(NewTopic(topics.partials, partials, 1))
+        expected += [
+            NewTopic(name, 1, 1) for name in (topics.predictions_dead, topics.labels_dead, topics.partials_dead)
+        ]
+        for future in self._admin.client.create_topics(expected).values():
             future.result(60)
         return topics
 
     def committed(self, group: str, topic: str, partitions: int = 1) -> int:
         """How many messages of a topic a group has committed, over all partitions that begin at offset 0."""
-        found = self._admin.committed(group, [(topic, p) for p in range(partitions)])
-        return sum(max(0, int(each.offset)) for each in found)
+        result = self._admin.committed(group, [(topic, p) for p in range(partitions)])
+        return sum(max(0, int(each.offset)) for each in result)
 
     def log_bytes(self, topic: str) -> int:
         """Bytes of a topic's log, as batches lie on the broker's disk, compressed."""

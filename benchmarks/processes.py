@@ -40,8 +40,8 @@ def measure_processes(world: World, workload: Workload, figures: Figures, *, eve
         name = "1 process" if n == 1 else f"{n} processes, together"
         figures.add_runs(PROCESSES, f"{name}: per CPU-second", by_cpu[n], "events", f"{events:,} events each")
         figures.add_runs(PROCESSES, f"{name}: by the wall clock", by_wall[n], "events/s")
-    for what, found in (("per CPU-second", by_cpu), ("by the wall clock", by_wall)):
-        ratios = [two / one for one, two in zip(found[1], found[2], strict=True)]
+    for what, result in (("per CPU-second", by_cpu), ("by the wall clock", by_wall)):
+        ratios = [two / one for one, two in zip(result[1], result[2], strict=True)]
         figures.add_runs(PROCESSES, f"2 processes ÷ 1: {what}", ratios, "×")
 
 
@@ -49,8 +49,8 @@ def _run(world: World, workload: Workload, prefix: str, n: int, events: int) -> 
     """CPU time of all of n sketchers and wall time, from the moment at which events can be read."""
     topics = world.create_topics(prefix, PARTITIONS)
     warm = next(json_events(workload, 1, *span())).decode()
-    told = {"prefix": prefix, "database": DATABASE, "flush_s": FLUSH_S, "flush_events": events // n, "warm": warm}
-    children = [world.start_child("sketcher", **told, instance=f"{prefix}{i}") for i in range(n)]
+    reported = {"prefix": prefix, "database": DATABASE, "flush_s": FLUSH_S, "flush_events": events // n, "warm": warm}
+    children = [world.start_child("sketcher", **reported, instance=f"{prefix}{i}") for i in range(n)]
     _wait_members(world, topics, f"{prefix}{GROUP}", children)
     world.fill(topics.predictions, json_events(workload, events, *span()), partitions=PARTITIONS, at_once=True)
     visible_at = time.time()
@@ -58,12 +58,12 @@ def _run(world: World, workload: Workload, prefix: str, n: int, events: int) -> 
     _wait(lambda: world.committed(f"{prefix}{GROUP}", topics.predictions, PARTITIONS) >= events, children)
     for child in children:
         child.stop()
-    found = [child.finish() for child in children]
+    result = [child.finish() for child in children]
     world.delete_topics(topics)
-    if (counted := sum(one["events"] for one in found)) != events:
+    if (counted := sum(one["events"] for one in result)) != events:
         raise RuntimeError(f"{n} sketchers counted {counted:,} of {events:,} events")
-    cpu_s = sum(_cpu_since(one["samples"], one["cpu_s"], visible_at) for one in found)
-    return cpu_s, max(one["at"] for one in found) - visible_at
+    cpu_s = sum(_cpu_since(one["samples"], one["cpu_s"], visible_at) for one in result)
+    return cpu_s, max(one["at"] for one in result) - visible_at
 
 
 def _cpu_since(samples: list[dict[str, Any]], cpu_s: float, moment: float) -> float:

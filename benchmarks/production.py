@@ -30,17 +30,17 @@ def main() -> int:
     from streams.topics import Topics
     from warehouse.client import Address
 
-    kind, told = sys.argv[1], json.loads(sys.argv[2])
+    kind, reported = sys.argv[1], json.loads(sys.argv[2])
     settings = ProcessorSettings(
-        instance=told["instance"],
-        bootstrap_servers=told["bootstrap_servers"],
-        warehouse=Address(told["host"], told["port"], told["database"]),
-        topics=Topics(told["prefix"]),
+        instance=reported["instance"],
+        bootstrap_servers=reported["bootstrap_servers"],
+        warehouse=Address(reported["host"], reported["port"], reported["database"]),
+        topics=Topics(reported["prefix"]),
         session_timeout_s=SESSION_S,
-        **{name: told[name] for name in ("clock", "flush_s", "flush_events") if name in told},
+        **{name: reported[name] for name in ("clock", "flush_s", "flush_events") if name in reported},
     )
-    if told.get("until") is not None:
-        _say_when_reached(told["until"])
+    if reported.get("until") is not None:
+        _say_when_reached(reported["until"])
     work = {"sketcher": run.run_sketcher, "monitor": run.run_monitor, "recorder": run.run_recorder}[kind]
     return int(work(settings))
 

@@ -167,9 +167,9 @@ def steady(told: AlertMessage) -> AlertMessage:
     requests = _requests(workload, 10_000)
     publisher = _publisher(told, workload, "drop")
     began, n = time.monotonic(), 0
-    wanted = int(told["per_s"] * told["seconds"])
-    while n < wanted:
-        due = min(wanted, int((time.monotonic() - began) * told["per_s"]))
+    expected = int(told["per_s"] * told["seconds"])
+    while n < expected:
+        due = min(expected, int((time.monotonic() - began) * told["per_s"]))
         for i in range(n, due):
             features, score = requests[i % len(requests)]
             publisher.prediction(id=f"steady-{i}", features=features, score=score, latency_ms=12.375)

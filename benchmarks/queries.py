@@ -56,8 +56,8 @@ class Timed:
     @property
     def note(self) -> str:
         """What is said beside the median."""
-        said = f"up to {self.worst_ms:.0f} ms; {self.cpu_ms:.0f} ms CPU; {self.rows:,} rows"
-        return f"{said}; over its limit of {self.asked.limit_ms:.0f} ms" if self.is_slow else said
+        message = f"up to {self.worst_ms:.0f} ms; {self.cpu_ms:.0f} ms CPU; {self.rows:,} rows"
+        return f"{message}; over its limit of {self.asked.limit_ms:.0f} ms" if self.is_slow else message
 
 
 def measure_queries(world: World, figures: Figures, *, models: int) -> None:
@@ -77,19 +77,19 @@ def measure_queries(world: World, figures: Figures, *, models: int) -> None:
             f"{size.models} models of {size.fields} fields, {size.days} days of hourly panes: {rows / 1e6:,.0f} M rows "
             f"in {parts} parts, {size_on_disk / 2**30:.1f} GiB, made in {took_s:.0f} s"
         )
-        found = []
+        result = []
         for source in SOURCES:
-            for asked in source(history):
-                timed = time_asked(client, asked, world.engine_cpu_s)
-                found.append(timed)
-                figures.add(QUERIES, asked.name, timed.ms, "ms", timed.note)
-    slowest = max(found, key=lambda timed: timed.ms / timed.asked.limit_ms)
+            for requested in source(history):
+                timed = time_asked(client, requested, world.engine_cpu_s)
+                result.append(timed)
+                figures.add(QUERIES, requested.name, timed.ms, "ms", timed.note)
+    slowest = max(result, key=lambda timed: timed.ms / timed.asked.limit_ms)
     figures.add(
         QUERIES,
         f"**nearest to its limit: {slowest.asked.name}**",
         slowest.ms,
         "ms",
-        f"to be under {slowest.asked.limit_ms:.0f} ms; {sum(timed.is_slow for timed in found)} of {len(found)} are not",
+        f"to be under {slowest.asked.limit_ms:.0f} ms; {sum(timed.is_slow for timed in result)} of {len(result)} are not",
     )
 
 

@@ -73,22 +73,22 @@ def measure_rates(
         f"one model, one partition, lz4; Arrow batches of {arrow_rows(workload):,}"
     )
     sample = list(json_events(workload, 100_000, *span()))
-    found: dict[str, list[float]] = {name: [] for name in _RATES}
+    result: dict[str, list[float]] = {name: [] for name in _RATES}
     batches = list(arrow_messages(workload, 400_000, *span()))
     json_stages: list[dict[str, float]] = []
     arrow_stages: list[dict[str, float]] = []
     for _ in range(runs):
-        found["consume"].append(rate(world.run_child("consume", topic=topics.predictions, messages=events)))
-        found["sort"].append(bare_sort(workload, 100_000))
+        result["consume"].append(rate(world.run_child("consume", topic=topics.predictions, messages=events)))
+        result["sort"].append(bare_sort(workload, 100_000))
         # Half before the sketcher and half after it: such short work tells of a moment of the machine only.
         before = bare_decode(workload, sample)
-        found["sketcher"].append(rate(run_sketcher(world, workload, "rate-", events)))
-        found["decode"].append(harmonic_mean([before, bare_decode(workload, sample)]))
+        result["sketcher"].append(rate(run_sketcher(world, workload, "rate-", events)))
+        result["decode"].append(harmonic_mean([before, bare_decode(workload, sample)]))
         group = f"faust-{uuid.uuid4().hex[:8]}"
-        found["faust"].append(
+        result["faust"].append(
             rate(world.run_child("faust", topic=topics.predictions, messages=faust_events, group=group))
         )
-        found["arrow"].append(rate(run_sketcher(world, workload, "arrow-", arrow_events)))
+        result["arrow"].append(rate(run_sketcher(world, workload, "arrow-", arrow_events)))
         json_stages.append(stages.time_json(workload, sample))
         arrow_stages.append(stages.time_arrow(workload, batches))
     world.delete_topics(topics)
@@ -96,7 +96,7 @@ def measure_rates(
     read = {"sketcher": events, "faust": faust_events, "consume": events, "arrow": arrow_events}
     for name, title in _RATES.items():
         note = f"{read[name]:,} events each" if name in read else ""
-        figures.add_runs(RATES, title, found[name], "events", note)
+        figures.add_runs(RATES, title, result[name], "events", note)
     for over, under, title in (
         ("sketcher", "faust", TO_FAUST),
         ("sketcher", "decode", TO_DECODE),
@@ -104,33 +104,33 @@ def measure_rates(
         ("arrow", "sort", "sketcher, Arrow ÷ numpy's sort alone"),
         ("arrow", "sketcher", "sketcher, Arrow ÷ JSON"),
     ):
-        figures.add_runs(RATES, title, [a / b for a, b in zip(found[over], found[under], strict=True)], "×")
-    stages.add_stages(figures, stages.JSON_STAGES, json_stages, found["sketcher"])
-    stages.add_stages(figures, stages.ARROW_STAGES, arrow_stages, found["arrow"])
+        figures.add_runs(RATES, title, [a / b for a, b in zip(result[over], result[under], strict=True)], "×")
+    stages.add_stages(figures, stages.JSON_STAGES, json_stages, result["sketcher"])
+    stages.add_stages(figures, stages.ARROW_STAGES, arrow_stages, result["arrow"])
 
 
 def measure_memory(world: World, workload: Workload, figures: Figures, *, events: int, wide_events: int) -> None:
     """Follow one sketcher with its default settings over many events, and one with many fields of many models."""
     topics = world.create_topics("memory-")
     world.fill(topics.predictions, json_events(workload, events, *span()))
-    found = run_sketcher(world, workload, "memory-", events, at_once=False)
+    result = run_sketcher(world, workload, "memory-", events, at_once=False)
     world.delete_topics(topics)
-    samples = found["samples"]
+    samples = result["samples"]
     for target in range(1_000_000, events + 1, 1_000_000):
         sample = next(s for s in samples if s["events"] >= target)
         name = f"after {target / 1e6:.2g} M events"
         figures.add(MEMORY, name, sample["rss_mib"] * MB_OF_MIB, "MB", f"peak {sample['peak_mib'] * MB_OF_MIB:.0f} MB")
-    by_wall = found["events"] / found["wall_s"]
+    by_wall = result["events"] / result["wall_s"]
     figures.add(MEMORY, "rate meanwhile, by the wall clock", by_wall, "events/s", "start of the group included")
     many = make_workload(world.folder, numbers=99, models=50)
     world.register(WIDE_DATABASE, many)
     topics = world.create_topics("wide-")
     world.fill(topics.predictions, json_events(many, wide_events, *span()))
-    found = run_sketcher(world, many, "wide-", wide_events, at_once=False, database=WIDE_DATABASE)
+    result = run_sketcher(world, many, "wide-", wide_events, at_once=False, database=WIDE_DATABASE)
     world.delete_topics(topics)
     panes = SPAN_MS // 60_000
     note = f"{wide_events:,} events over {panes} panes of each model, default settings"
-    figures.add(MEMORY, WIDE, found["peak_mib"] * MB_OF_MIB, "MB", note)
+    figures.add(MEMORY, WIDE, result["peak_mib"] * MB_OF_MIB, "MB", note)
 
 
 def run_sketcher(

@@ -27,18 +27,18 @@ def measure_recorder(world: World, figures: Figures, *, events: int, arrow_event
     topics, arrow = world.create_topics("record-"), world.create_topics("record-arrow-")
     world.fill(topics.predictions, json_events(base, events, *span()))
     world.fill(arrow.predictions, arrow_messages(base, arrow_events, *span()), ARROW_HEADERS)
-    found: dict[float, list[dict[str, Any]]] = {share: [] for share in SHARES}
+    result: dict[float, list[dict[str, Any]]] = {share: [] for share in SHARES}
     batches = []
     for _ in range(runs):
         for share, workload in workloads.items():
-            found[share].append(_run(world, workload, "record-", _database(share), topics.predictions))
+            result[share].append(_run(world, workload, "record-", _database(share), topics.predictions))
         batches.append(_run(world, base, "record-arrow-", _database(1.0), arrow.predictions))
     world.delete_topics(topics)
     world.delete_topics(arrow)
-    for name, runs_found, n in ((JSON_ROWS, found[1.0], events), (ARROW_ROWS_RATE, batches, arrow_events)):
+    for name, runs_found, n in ((JSON_ROWS, result[1.0], events), (ARROW_ROWS_RATE, batches, arrow_events)):
         figures.add_runs(RECORDER, name, [one["events"] / one["cpu_s"] for one in runs_found], "rows", f"{n:,} events")
     for share in SHARES[1:]:
-        pairs = list(zip(found[share], found[1.0], strict=True))
+        pairs = list(zip(result[share], result[1.0], strict=True))
         figures.add_runs(RECORDER, KEPT.format(share=share), [a["events"] / b["events"] for a, b in pairs], "×")
         figures.add_runs(RECORDER, COST.format(share=share), [a["cpu_s"] / b["cpu_s"] for a, b in pairs], "×")
 

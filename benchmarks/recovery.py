@@ -64,12 +64,12 @@ def measure_kills(world: World, figures: Figures, *, models: int, fields: int, r
         again = [_restart(processes, "sketcher") for _ in range(runs)]
         name = "sketcher started again, until it reads"
         figures.add(RECOVERY, name, median(again), "s", f"to be under 5; {spread(again)}")
-        held = [_restart(processes, "monitor", until=end) for _ in range(runs)]
+        current = [_restart(processes, "monitor", until=end) for _ in range(runs)]
         name = "monitor started again, until it holds its open panes"
-        figures.add(RECOVERY, name, median(held), "s", f"to be under 10; {note}; {spread(held)}")
+        figures.add(RECOVERY, name, median(current), "s", f"to be under 10; {note}; {spread(current)}")
         spent_s = _hand_over(processes)
-        said = f"to be under {SESSION_S + 5:.0f}, since sessions last {SESSION_S:.0f} s; 1 kill"
-        figures.add(RECOVERY, "sketcher not started again, until another reads for it", spent_s, "s", said)
+        message = f"to be under {SESSION_S + 5:.0f}, since sessions last {SESSION_S:.0f} s; 1 kill"
+        figures.add(RECOVERY, "sketcher not started again, until another reads for it", spent_s, "s", message)
     finally:
         processes.end()
 
@@ -113,7 +113,7 @@ class _Processes:
     def start(self, kind: str, instance: str, **told: Any) -> None:
         """Start one; what it says is added to its log."""
         address = self._world.address(self._database)
-        given = {
+        arguments = {
             "bootstrap_servers": self._world.bootstrap_servers,
             "host": address.host,
             "port": address.port,
@@ -123,7 +123,7 @@ class _Processes:
             **told,
         }
         log = self._log(kind, instance)
-        self._running[kind, instance] = start("benchmarks.production", kind, json.dumps(given), log=log)
+        self._running[kind, instance] = start("benchmarks.production", kind, json.dumps(arguments), log=log)
 
     def kill(self, kind: str, instance: str) -> None:
         """Kill one with -9."""
@@ -155,11 +155,11 @@ class _Processes:
         while time.monotonic() < deadline:
             for line in self._log(kind, instance).read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
-                    said = json.loads(line)
-                    at = np.datetime64(said["timestamp"].rstrip("Z")).astype("datetime64[us]").astype(int) / 1e6
+                    message = json.loads(line)
+                    at = np.datetime64(message["timestamp"].rstrip("Z")).astype("datetime64[us]").astype(int) / 1e6
                 except (ValueError, KeyError, TypeError):
                     continue
-                if said.get("event") == event and at > after and holds(said):
+                if message.get("event") == event and at > after and holds(message):
                     return float(at)
             process = self._running[kind, instance]
             if process.poll() is not None:

@@ -20,7 +20,7 @@ def asked_by_rules(history: History) -> list[Asked]:
     """Each rule of the first model at the end of the history, all of them replayed, and those of drift as judged."""
     settings = AlertSettings()
     rules = rules_of(history.contract, settings)
-    found = [
+    result = [
         Asked(
             f"rule {rule.name} ({rule.severity}, {len(rule.signal.keys)} instances)",
             point_sql(rule.signal, at=f"toUInt32({history.end_s})"),
@@ -33,4 +33,4 @@ def asked_by_rules(history: History) -> list[Asked]:
         return list(simulate(client, rules, settings, history.start_s, history.end_s, "ended").replays)
 
     days = (datetime.fromtimestamp(history.end_s, UTC) - datetime.fromtimestamp(history.start_s, UTC)).days
-    return [*found, Asked(f"replay of {len(rules)} rules over {days} days", replay, REPLAY_LIMIT_MS)]
+    return [*result, Asked(f"replay of {len(rules)} rules over {days} days", replay, REPLAY_LIMIT_MS)]

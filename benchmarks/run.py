@@ -130,31 +130,31 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too, after each section")
     parser.add_argument("--cprofile", type=Path, metavar="FILE", help="write a profile of the sketcher there instead")
     parser.add_argument("--redraw", action="store_true", help="write page and charts anew from docs/performance.json")
-    asked = parser.parse_args()
-    if asked.redraw:
+    requested = parser.parse_args()
+    if requested.redraw:
         page.redraw()
         return 0
-    profile = SHORT if asked.profile == "short" else FULL
+    profile = SHORT if requested.profile == "short" else FULL
     figures = Figures(describe_machine())
     figures.about["seed"] = str(SEED)
-    figures.about["command"] = _command(asked)
+    figures.about["command"] = _command(requested)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="barograph-bench-") as name:
         folder = Path(name)
         with LocalStack(folder / "stack", kafka_port=0, clickhouse_port=0, jvm_options=FAST_OPTIONS) as stack:
             world = World(stack, folder)
-            if asked.cprofile:
-                _profile(world, profile, asked.cprofile)
+            if requested.cprofile:
+                _profile(world, profile, requested.cprofile)
                 return 0
-            failed = _measure(world, profile, figures, asked.only or profile.sections, asked.json)
+            failed = _measure(world, profile, figures, requested.only or profile.sections, requested.json)
     figures.about["took"] = f"{time.monotonic() - began:.0f} s"
     print("\n" + page.whole(figures))
-    if asked.json:
-        figures.write(asked.json)
+    if requested.json:
+        figures.write(requested.json)
     if failed:
         print(f"Failed: {', '.join(failed)}; nothing was written to docs/.", file=sys.stderr)
         return 1
-    if profile is FULL and not asked.only:
+    if profile is FULL and not requested.only:
         page.publish(figures)
     return 0
 

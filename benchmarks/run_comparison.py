@@ -32,8 +32,8 @@ class Pair(NamedTuple):
 
 def pairs(figures: Figures, other: Figures) -> list[Pair]:
     """Find every ratio that both runs have, in the order of the run that is shown."""
-    found = ((one, other.get(one.section, one.name)) for one in figures.found if one.unit == RATIO)
-    return [Pair(one, same.value) for one, same in found if same is not None]
+    result = ((one, other.get(one.section, one.name)) for one in figures.found if one.unit == RATIO)
+    return [Pair(one, same.value) for one, same in result if same is not None]
 
 
 def table(figures: Figures, other: Figures) -> str:

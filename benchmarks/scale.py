@@ -62,8 +62,8 @@ def measure(world: World, figures: Figures, section: str) -> None:
         if "growth" not in record:
             raise LookupError(f"{RECORD} holds no growth: `python -m benchmarks.scale growth` measures it")
         growth = Growth.from_json(record["growth"])
-        found = measure_simulation(world, growth, figures).as_json()
-        record["simulation"] = {"about": figures.about, **found}
+        result = measure_simulation(world, growth, figures).as_json()
+        record["simulation"] = {"about": figures.about, **result}
     RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     publish(record)
 
@@ -72,8 +72,8 @@ def read_record() -> dict[str, Any]:
     """What was measured, by section; empty where nothing was."""
     if not RECORD.exists():
         return {}
-    found: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
-    return found
+    result: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
+    return result
 
 
 def rewrite(text: str, record: dict[str, Any]) -> str:

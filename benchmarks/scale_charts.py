@@ -22,10 +22,10 @@ SOAK_POINTS = 240
 
 def groups(growth: Growth) -> dict[str, list[Curve]]:
     """Curves that share a picture: of one stage, factor and unit, by the name of the file without its ending."""
-    found: dict[str, list[Curve]] = {}
+    result: dict[str, list[Curve]] = {}
     for curve in growth.curves:
-        found.setdefault(_slug(f"growth {curve.stage} {curve.factor} {curve.unit}"), []).append(curve)
-    return found
+        result.setdefault(_slug(f"growth {curve.stage} {curve.factor} {curve.unit}"), []).append(curve)
+    return result
 
 
 def chart_names(growth: Growth) -> dict[str, str]:
@@ -65,7 +65,7 @@ def draw_soak(data: dict[str, Any], folder: Path) -> None:
         ("soak-files", "Open files over a day of panes", "files", data["files"]),
         ("soak-latency", "From the last event of four panes to their verdicts", "s", {"latency": data["latency_s"]}),
     ):
-        series = [Series(of, *_thinned(panes, found)) for of, found in values.items()]
+        series = [Series(of, *_thinned(panes, result)) for of, result in values.items()]
         draw(Chart(title, "panes", label, tuple(series)), folder / f"{name}.svg")
 
 

@@ -26,19 +26,19 @@ NAMES = {"json": "JSON", "arrow": "Arrow"}
 
 def blocks(record: dict[str, Any]) -> dict[str, str]:
     """Write every block that the record has data for, by name."""
-    found = {}
+    result = {}
     if "growth" in record:
         growth = Growth.from_json(record["growth"])
-        found["growth"] = _growth(growth, record["growth"]["about"])
-        found["charts"] = _charts(growth)
-        found["needs"] = _needs(growth)
-        found["breaks"] = _breaks(growth)
-        found["remedies"] = _remedies(growth)
+        result["growth"] = _growth(growth, record["growth"]["about"])
+        result["charts"] = _charts(growth)
+        result["needs"] = _needs(growth)
+        result["breaks"] = _breaks(growth)
+        result["remedies"] = _remedies(growth)
         if "simulation" in record:
-            found["simulation"] = _simulation(record["simulation"], growth)
+            result["simulation"] = _simulation(record["simulation"], growth)
     if "soak" in record:
-        found["soak"] = _soak(record["soak"])
-    return found
+        result["soak"] = _soak(record["soak"])
+    return result
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> str:
@@ -125,40 +125,45 @@ def _needs(growth: Growth) -> str:
     head += ["Panes and verdicts, GB a day", "Kafka's log, GB a day"]
     rows: list[tuple[str, ...]] = []
     for load in loads:
-        found = needs(growth, load)
-        monitors = number(found.monitors) + ("" if found.holds else ", not enough")
-        processes = [number(found.sketchers), number(found.recorders), monitors]
-        told: list[float] = [found.source_partitions, found.partials_partitions, found.engines, found.kafka_in_mb_s]
-        told += [found.kafka_out_mb_s, found.replication_mb_s, found.clickhouse_in_mb_s]
-        told += [found.raw_gb_day, found.panes_gb_day, found.kafka_gb_day]
+        result = needs(growth, load)
+        monitors = number(result.monitors) + ("" if result.holds else ", not enough")
+        processes = [number(result.sketchers), number(result.recorders), monitors]
+        reported: list[float] = [
+            result.source_partitions,
+            result.partials_partitions,
+            result.engines,
+            result.kafka_in_mb_s,
+        ]
+        reported += [result.kafka_out_mb_s, result.replication_mb_s, result.clickhouse_in_mb_s]
+        reported += [result.raw_gb_day, result.panes_gb_day, result.kafka_gb_day]
         rows.append(
-            (number(load.events_per_s), NAMES[load.form], str(load.models), *processes, *(number(n) for n in told))
+            (number(load.events_per_s), NAMES[load.form], str(load.models), *processes, *(number(n) for n in reported))
         )
-    said = (
+    message = (
         f"Models of {growth.units['fields']:.0f} fields without slices; every raw row is kept; a flush every 15 s; "
         f"processes are planned to {100 * FULL:.0f} % of a core, a node is an engine of {sizing.ENGINE_CORES:.0f} "
         f"cores such as the local one, planned to the same; Kafka keeps {sizing.REPLICAS} replicas."
     )
-    return f"{said}\n\n{_table(head, rows, 'rlr' + 'r' * 13)}"
+    return f"{message}\n\n{_table(head, rows, 'rlr' + 'r' * 13)}"
 
 
 def _stages(growth: Growth, load: Load) -> dict[str, float]:
     """Cores that each stage takes."""
-    found = needs(growth, load)
+    result = needs(growth, load)
     costs = Costs(growth)
     return {
-        "sketchers": found.sketchers * found.sketcher_share,
-        "recorders": found.recorders * costs.recorder_share(load, found.recorders),
-        "ClickHouse": found.engine_cores,
-        "monitors": found.monitor_cores,
+        "sketchers": result.sketchers * result.sketcher_share,
+        "recorders": result.recorders * costs.recorder_share(load, result.recorders),
+        "ClickHouse": result.engine_cores,
+        "monitors": result.monitor_cores,
     }
 
 
 def _breaks(growth: Growth) -> str:
     rows: list[tuple[str, ...]] = []
     for form in FORMS:
-        held = sizing.capacities(growth, Load(events_per_s=1.0, models=MODELS[0], form=form))
-        for stage, rate in sorted(held.items(), key=lambda pair: pair[1]):
+        current = sizing.capacities(growth, Load(events_per_s=1.0, models=MODELS[0], form=form))
+        for stage, rate in sorted(current.items(), key=lambda pair: pair[1]):
             rows.append((NAMES[form], stage, number(rate)))
     first = {form: rows[i * 3][1] for i, form in enumerate(FORMS)}
     lines = [
@@ -177,19 +182,19 @@ def _breaks(growth: Growth) -> str:
             for models in MODELS:
                 load = Load(events_per_s=rate, models=models, form=form)
                 stages = _stages(growth, load)
-                found = needs(growth, load)
+                result = needs(growth, load)
                 most = max(stages, key=lambda stage: stages[stage])
-                progress = f"{100 * found.progress_cores / max(found.monitor_cores, 1e-9):.0f} %"
+                progress = f"{100 * result.progress_cores / max(result.monitor_cores, 1e-9):.0f} %"
                 cores = [number(each) for each in stages.values()]
                 rows.append((number(rate), NAMES[form], str(models), *cores, progress, most))
     head = ("Events/s", "As", "Models", "Sketchers", "Recorders", "ClickHouse", "Monitors", "Progress", "Takes most")
     bound = sizing.most_sketchers(growth, Load(events_per_s=1.0).flush_s)
-    told = (
+    reported = (
         f"A partition of `partials` gets a progress record of every sketcher at every flush, whatever else is in it: at "
         f"one flush in 15 s its monitor is full with those of {number(bound)} sketchers. More partitions or monitors "
         "do not change that; fewer sketchers or longer flushes do."
     )
-    return "\n".join([*lines, _table(head, rows, "rlrrrrrrl"), "", told])
+    return "\n".join([*lines, _table(head, rows, "rlrrrrrrl"), "", reported])
 
 
 def _remedies(growth: Growth) -> str:
@@ -203,11 +208,11 @@ def _remedies(growth: Growth) -> str:
     ]
     rows: list[tuple[str, ...]] = []
     for name, load in cases:
-        found: Needs = needs(growth, load)
+        result: Needs = needs(growth, load)
         stages = _stages(growth, load)
-        network = found.kafka_in_mb_s + found.kafka_out_mb_s + found.clickhouse_in_mb_s
-        told = (sum(stages.values()), found.sketchers, found.recorders, found.monitors, found.engines)
-        rows.append((name, *(number(each) for each in (*told, found.raw_gb_day, network))))
+        network = result.kafka_in_mb_s + result.kafka_out_mb_s + result.clickhouse_in_mb_s
+        reported = (sum(stages.values()), result.sketchers, result.recorders, result.monitors, result.engines)
+        rows.append((name, *(number(each) for each in (*reported, result.raw_gb_day, network))))
     head = ("At 10⁶ events/s", "Cores in all", "Sketchers", "Recorders", "Monitors", "ClickHouse nodes")
     return _table((*head, "Raw rows, GB a day", "Network, MB/s"), rows, "lrrrrrrr")
 
@@ -226,11 +231,11 @@ def _soak(data: dict[str, Any]) -> str:
     n = soaked.panes[-1]
     verdict = soak.judge(soaked)
     lines = [_measured(data["about"]), ""]
-    said = f"{n:,} panes with {soaked.events:,} events in {soaked.took_s:.0f} s"
+    message = f"{n:,} panes with {soaked.events:,} events in {soaked.took_s:.0f} s"
     if n < soak.PANES:
-        said += f"; {soak.PANES:,} were asked for, and would take {soaked.took_s / n * soak.PANES:.0f} s"
-    ms_of_pane = {name: [1e3 * each / soak.PER_CHUNK for each in some] for name, some in soaked.cpu_s.items()}
-    lines.append(f"**{said}.** {_met(verdict)}")
+        message += f"; {soak.PANES:,} were asked for, and would take {soaked.took_s / n * soak.PANES:.0f} s"
+    ms_of_pane = {name: [1e3 * each / soak.PER_CHUNK for each in subset] for name, subset in soaked.cpu_s.items()}
+    lines.append(f"**{message}.** {_met(verdict)}")
     lines.append("")
     rows: list[tuple[str, ...]] = []
     for name, values in soaked.rss_mib.items():
@@ -243,7 +248,7 @@ def _soak(data: dict[str, Any]) -> str:
                 f"{files.mean:.0f}",
                 f"{files.per_day:+.1f} ({files.low:+.1f} to {files.high:+.1f})",
                 *(
-                    " → ".join(f"{median(some):.0f}" for some in soak.thirds(values[name]))
+                    " → ".join(f"{median(subset):.0f}" for subset in soak.thirds(values[name]))
                     for values in (soaked.threads, ms_of_pane)
                     if values
                 ),
@@ -266,11 +271,11 @@ def _soak(data: dict[str, Any]) -> str:
     rows = [
         (
             name,
-            f"{median(some):.2f} s",
-            f"{quantile(some, 0.99):.2f} s",
+            f"{median(subset):.2f} s",
+            f"{quantile(subset, 0.99):.2f} s",
             f"{fmean(busy):.1f}" if soaked.load else "not noted",
         )
-        for name, some, busy in (
+        for name, subset, busy in (
             ("first third after the warm-up", early, busy_early),
             ("last third", late, busy_late),
         )
@@ -290,15 +295,15 @@ def _soak(data: dict[str, Any]) -> str:
 
 def _met(verdict: dict[str, bool]) -> str:
     """Say which goals are met: those of servers, which are not Barograph's, apart."""
-    said = []
-    for whose, found in (
+    message = []
+    for owner, result in (
         ("Sketcher, recorder, monitor, latency and counts", {k: v for k, v in verdict.items() if not _of_server(k)}),
         ("Engine and broker", {k: v for k, v in verdict.items() if _of_server(k)}),
     ):
-        missed = [goal for goal, met in found.items() if not met]
-        told = f"all but {'; '.join(missed)}" if missed else "all of them"
-        said.append(f"{whose}: {len(found) - len(missed)} of {len(found)} goals are met, **{told}**.")
-    return " ".join(said)
+        missed = [goal for goal, met in result.items() if not met]
+        reported = f"all but {'; '.join(missed)}" if missed else "all of them"
+        message.append(f"{owner}: {len(result) - len(missed)} of {len(result)} goals are met, **{reported}**.")
+    return " ".join(message)
 
 
 def _of_server(goal: str) -> bool:

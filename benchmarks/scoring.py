@@ -181,8 +181,8 @@ def _correct(client: Client, traffic: Traffic, hours: int, first_offset: int, wa
 
 
 def _insert(client: Client, table: str, columns: Mapping[str, str], first: int, end: int, condition: str = "1") -> None:
-    given = ", ".join(f"{value} AS {name}" for name, value in columns.items())
-    rows = f"SELECT {given} FROM numbers({first}, {end - first}) WHERE {condition}"
+    arguments = ", ".join(f"{value} AS {name}" for name, value in columns.items())
+    rows = f"SELECT {arguments} FROM numbers({first}, {end - first}) WHERE {condition}"
     client.insert_selected(table, list(columns), rows)
 
 

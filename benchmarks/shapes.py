@@ -80,9 +80,9 @@ def measure_shapes(
         others = [cell for cell in cells if cell.arrow == base.arrow and cell is not base]
         before = _measure(world, base, rates)
         for cell in others * runs:
-            mine = _measure(world, cell, rates)
+            own = _measure(world, cell, rates)
             after = _measure(world, base, rates)
-            costs.setdefault((cell.shape.name, cell.arrow), []).append(harmonic_mean([before, after]) / mine)
+            costs.setdefault((cell.shape.name, cell.arrow), []).append(harmonic_mean([before, after]) / own)
             before = after
     for cell in cells:
         world.delete_topics(Topics(cell.prefix))
@@ -96,9 +96,9 @@ def measure_shapes(
 
 
 def _measure(world: World, cell: _Cell, rates: dict[tuple[str, bool], list[float]]) -> float:
-    found = run_sketcher(world, cell.workload, cell.prefix, cell.events, database=cell.database)
-    rates.setdefault((cell.shape.name, cell.arrow), []).append(rate(found))
-    return rate(found)
+    result = run_sketcher(world, cell.workload, cell.prefix, cell.events, database=cell.database)
+    rates.setdefault((cell.shape.name, cell.arrow), []).append(rate(result))
+    return rate(result)
 
 
 def _fill(world: World, shape: Shape, workload: Workload, i: int, database: str, events: int, *, arrow: bool) -> _Cell:

@@ -69,7 +69,7 @@ def simulate(world: World, rates: Sequence[float] = RATES) -> Simulated:
     templates = [Templates(model, 2_000, i + 1) for i, model in enumerate(models)]
     engine = find_pid(world.folder, "local.http_gateway")
     kinds = ["sketcher"] * SKETCHERS + ["monitor"] * MONITORS + ["recorder"]
-    found: list[Measured] = []
+    result: list[Measured] = []
     with watched(
         Watched(world, kind, f"{kind}-{i}", database=DATABASE, prefix=PREFIX) for i, kind in enumerate(kinds)
     ) as processes:
@@ -81,8 +81,8 @@ def simulate(world: World, rates: Sequence[float] = RATES) -> Simulated:
             time.sleep(SETTLE_S)
             spent, published = _spent([process.pid for process in processes] + [engine], publishing)
             publishing.stop()
-            found += _measured([*kinds, "engine"], spent, published)
-    return Simulated(found)
+            result += _measured([*kinds, "engine"], spent, published)
+    return Simulated(result)
 
 
 def _settle(processes: Sequence[Watched], at_once: dict[str, int]) -> None:
@@ -119,11 +119,11 @@ def computed(growth: Growth, setting: dict[str, int], rate: float) -> dict[str, 
 
 
 def _measured(kinds: Sequence[str], spent: Sequence[float], rate: float) -> list[Measured]:
-    found = []
+    result = []
     for kind in dict.fromkeys(kinds):
         of_kind = [each for name, each in zip(kinds, spent, strict=True) if name == kind]
-        found.append(Measured(kind, len(of_kind), rate, mean(of_kind), min(of_kind), max(of_kind)))
-    return found
+        result.append(Measured(kind, len(of_kind), rate, mean(of_kind), min(of_kind), max(of_kind)))
+    return result
 
 
 def measure_simulation(world: World, growth: Growth, figures: Figures) -> Simulated:

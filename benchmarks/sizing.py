@@ -135,10 +135,12 @@ class Costs:
 
     def recorder_s(self, load: Load) -> float:
         """CPU of a recorder per event that comes (s): of one that is kept, and of one that is not."""
-        kept = self.growth.units[f"recorder_{load.form}_us"] / 1e6
+        retained = self.growth.units[f"recorder_{load.form}_us"] / 1e6
         at_share, share = self.growth.units[f"recorder_{load.form}_shared_us"] / 1e6, self.growth.units["raw_share"]
-        dropped = min(kept, max(0.0, (at_share - share * kept) / (1 - share)))
-        return self._scaled(load.raw_share * kept + (1 - load.raw_share) * dropped, load.fields, "sketcher by fields")
+        dropped = min(retained, max(0.0, (at_share - share * retained) / (1 - share)))
+        return self._scaled(
+            load.raw_share * retained + (1 - load.raw_share) * dropped, load.fields, "sketcher by fields"
+        )
 
     def parts_per_s(self, load: Load) -> float:
         """Parts that a sketcher writes a second: each model's pane per flush, once more where a pane ends in it."""
@@ -241,8 +243,8 @@ class Costs:
         measured = int(self.growth.units["fields"])
         if fields == measured:
             return cost
-        found = self.growth.curve(curve)
-        return cost * _interpolated(found, fields) / _interpolated(found, measured)
+        result = self.growth.curve(curve)
+        return cost * _interpolated(result, fields) / _interpolated(result, measured)
 
 
 WRITE_S = 10.0
@@ -258,7 +260,7 @@ def needs(growth: Growth, load: Load) -> Needs:
         KeyError: a cost was not measured.
     """
     costs = Costs(growth)
-    monitors = parts = wanted = 1
+    monitors = parts = expected = 1
     sketchers = recorders = sources = 1
     # Each number depends on the others a little: a few rounds settle them.
     for _ in range(12):
@@ -272,8 +274,8 @@ def needs(growth: Growth, load: Load) -> Needs:
         sources = _power_of_two(max(sketchers, recorders))
         cores, progress = costs.monitor_cores(load, sketchers, sources, parts)
         own = costs.monitor_waiting(parts, monitors)
-        wanted = _processes(cores, max(FULL - own, FULL / 10))
-        monitors = min(wanted, parts)
+        expected = _processes(cores, max(FULL - own, FULL / 10))
+        monitors = min(expected, parts)
     engine = costs.engine_cores(load, parts, sketchers=sketchers, recorders=recorders, monitors=monitors)
     event = growth.units[f"{load.form}_kafka_bytes"] * load.fields / growth.units["fields"]
     events_mb_s = load.events_per_s * event / 1e6
@@ -285,7 +287,7 @@ def needs(growth: Growth, load: Load) -> Needs:
         sketchers=sketchers,
         recorders=recorders,
         monitors=monitors,
-        holds=wanted <= monitors,
+        holds=expected <= monitors,
         source_partitions=sources,
         partials_partitions=parts,
         engines=max(1, math.ceil(engine / (ENGINE_CORES * FULL))),

@@ -76,10 +76,10 @@ class Soaked:
         return {
             "panes": self.panes,
             "latency_s": [round(each, 4) for each in self.latency_s],
-            "rss_mib": {name: [round(each, 2) for each in some] for name, some in self.rss_mib.items()},
+            "rss_mib": {name: [round(each, 2) for each in subset] for name, subset in self.rss_mib.items()},
             "files": self.files,
             "threads": self.threads,
-            "cpu_s": {name: [round(each, 4) for each in some] for name, some in self.cpu_s.items()},
+            "cpu_s": {name: [round(each, 4) for each in subset] for name, subset in self.cpu_s.items()},
             "load": self.load,
             "took_s": self.took_s,
             "events": self.events,
@@ -110,9 +110,9 @@ def trend(panes: Sequence[float], values: Sequence[float]) -> Trend:
         values: shape (n,).
     """
     first = int(len(panes) * WARM_UP)
-    kept = list(zip(panes[first:], values[first:], strict=True))
-    size = max(1, len(kept) // BLOCKS)
-    blocks = [kept[i : i + size] for i in range(0, len(kept) - size + 1, size)]
+    retained = list(zip(panes[first:], values[first:], strict=True))
+    size = max(1, len(retained) // BLOCKS)
+    blocks = [retained[i : i + size] for i in range(0, len(retained) - size + 1, size)]
     x, y = [mean(p for p, _ in block) for block in blocks], [mean(v for _, v in block) for block in blocks]
     line = fit_line(x, y)
     return Trend(mean(y), line.slope * PANES, line.slope_low * PANES, line.slope_high * PANES)
@@ -120,28 +120,28 @@ def trend(panes: Sequence[float], values: Sequence[float]) -> Trend:
 
 def thirds(values: Sequence[float]) -> tuple[list[float], list[float]]:
     """The first and the last third of what follows the warm-up."""
-    kept = list(values[int(len(values) * WARM_UP) :])
-    n = max(1, len(kept) // 3)
-    return kept[:n], kept[-n:]
+    retained = list(values[int(len(values) * WARM_UP) :])
+    n = max(1, len(retained) // 3)
+    return retained[:n], retained[-n:]
 
 
 def judge(soaked: Soaked) -> dict[str, bool]:
     """Say of each goal whether it is met."""
-    found = {}
+    result = {}
     for name, values in soaked.rss_mib.items():
-        seen = trend(soaked.panes, values)
-        found[f"{name}: memory flat"] = seen.high <= FLAT_GROWTH * seen.mean
+        known = trend(soaked.panes, values)
+        result[f"{name}: memory flat"] = known.high <= FLAT_GROWTH * known.mean
     for name, values in soaked.files.items():
-        seen = trend(soaked.panes, values)
-        found[f"{name}: no more open files"] = seen.high <= FLAT_GROWTH * seen.mean
+        known = trend(soaked.panes, values)
+        result[f"{name}: no more open files"] = known.high <= FLAT_GROWTH * known.mean
     for name in PROCESSORS if soaked.cpu_s else ():
         early, late = thirds(soaked.cpu_s[name])
-        found[f"{name}: CPU of a pane steady"] = mean(late) <= STEADY * mean(early)
+        result[f"{name}: CPU of a pane steady"] = mean(late) <= STEADY * mean(early)
     early, late = thirds(soaked.latency_s)
-    found["latency steady"] = median(late) <= STEADY * median(early)
-    found["every event counted once"] = soaked.counted == soaked.events
-    found["every event recorded once"] = soaked.recorded == soaked.events
-    return found
+    result["latency steady"] = median(late) <= STEADY * median(early)
+    result["every event counted once"] = soaked.counted == soaked.events
+    result["every event recorded once"] = soaked.recorded == soaked.events
+    return result
 
 
 def soak(world: World, *, panes: int = PANES, limit_s: float = LIMIT_S) -> Soaked:
@@ -194,9 +194,9 @@ def _publish(
         soaked.panes.append(first + PER_CHUNK)
         soaked.load.append(os.getloadavg()[0])
         for name, pid in pids.items():
-            seen = look_at(pid)
-            _note(soaked, name, seen, seen.cpu_s - before[name].cpu_s)
-            before[name] = seen
+            known = look_at(pid)
+            _note(soaked, name, known, known.cpu_s - before[name].cpu_s)
+            before[name] = known
     soaked.took_s = time.monotonic() - began
     send_all(producer, topic, [b""], headers=[(MARK_HEADER, b"end")])
     last_s = start_s + soaked.panes[-1] * PANE_S
@@ -228,9 +228,9 @@ def measure_soak(world: World, figures: Figures, *, panes: int = PANES) -> Soake
     short = "" if n == panes else f"; {panes:,} were asked for, and would take {soaked.took_s / n * panes:.0f} s"
     figures.add(SOAK, "panes", n, "panes", f"{soaked.events:,} events in {soaked.took_s:.0f} s{short}")
     for name, values in soaked.rss_mib.items():
-        seen = trend(soaked.panes, values)
-        interval = f"{seen.low:+.1f} to {seen.high:+.1f} MiB in {PANES:,} more panes"
-        figures.add(SOAK, f"memory of the {name}", seen.mean, "MiB", interval)
+        known = trend(soaked.panes, values)
+        interval = f"{known.low:+.1f} to {known.high:+.1f} MiB in {PANES:,} more panes"
+        figures.add(SOAK, f"memory of the {name}", known.mean, "MiB", interval)
     for name, values in soaked.files.items():
         early, late = thirds(values)
         figures.add(SOAK, f"open files of the {name}", median(late), "", f"{median(early):.0f} in the first third")
@@ -238,9 +238,9 @@ def measure_soak(world: World, figures: Figures, *, panes: int = PANES) -> Soake
         early, late = thirds(values)
         note = f"{1e3 * mean(early) / PER_CHUNK:.1f} ms in the first third"
         figures.add(SOAK, f"CPU of the {name} for a pane, last third", 1e3 * mean(late) / PER_CHUNK, "ms", note)
-    for name, some in zip(("first", "last"), thirds(soaked.latency_s), strict=True):
-        note = f"p99 {quantile(some, 0.99):.2f} s; {PER_CHUNK} panes at once"
-        figures.add(SOAK, f"from the last event to the verdicts, {name} third", median(some), "s", note)
+    for name, subset in zip(("first", "last"), thirds(soaked.latency_s), strict=True):
+        note = f"p99 {quantile(subset, 0.99):.2f} s; {PER_CHUNK} panes at once"
+        figures.add(SOAK, f"from the last event to the verdicts, {name} third", median(subset), "s", note)
     for goal, met in judge(soaked).items():
         figures.add(SOAK, goal, met, "", "met" if met else "NOT met")
     return soaked

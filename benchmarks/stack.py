@@ -62,12 +62,12 @@ class World:
         """Make the topics of one prefix as `barograph apply` sets them up; those of events have some partitions."""
         topics = Topics(prefix)
         source = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(1 << 20)}
-        wanted = [NewTopic(name, partitions, 1, config=source) for name in (topics.predictions, topics.labels)]
-        wanted += [
+        expected = [NewTopic(name, partitions, 1, config=source) for name in (topics.predictions, topics.labels)]
+        expected += [
             NewTopic(name, 1, 1)
             for name in (topics.partials, topics.predictions_dead, topics.labels_dead, topics.partials_dead)
         ]
-        for future in self._admin.create_topics(wanted).values():
+        for future in self._admin.create_topics(expected).values():
             future.result(30)
         return topics
 
@@ -163,15 +163,15 @@ class World:
 
     def committed(self, group: str, topic: str, partitions: int = 1) -> int:
         """How many messages of a topic a group has committed, all partitions together."""
-        wanted = [TopicPartition(topic, p) for p in range(partitions)]
-        asked = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, wanted)])
-        found = asked[group].result(30).topic_partitions
-        return sum(max(0, at.offset) for at in found)
+        expected = [TopicPartition(topic, p) for p in range(partitions)]
+        requested = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, expected)])
+        result = requested[group].result(30).topic_partitions
+        return sum(max(0, at.offset) for at in result)
 
     def shares(self, group: str) -> list[int]:
         """How many partitions each member of a group has."""
-        found = self._admin.describe_consumer_groups([group])[group].result(30)
-        return [len(member.assignment.topic_partitions) for member in found.members]
+        result = self._admin.describe_consumer_groups([group])[group].result(30)
+        return [len(member.assignment.topic_partitions) for member in result.members]
 
     def forget_group(self, group: str) -> None:
         """Delete a group's offsets, so that the next of it reads from the start."""
@@ -234,8 +234,8 @@ class Child:
             code = self.process.wait()
         if code or not self.out.exists():
             raise RuntimeError(f"{self.name} ended with {code}:\n{self.log.read_text(encoding='utf-8')[-3000:]}")
-        found: dict[str, Any] = json.loads(self.out.read_text(encoding="utf-8"))
-        return found
+        result: dict[str, Any] = json.loads(self.out.read_text(encoding="utf-8"))
+        return result
 
 
 def start(module: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:

@@ -73,8 +73,8 @@ def _time(
     for begin in range(0, len(messages), turn):
         gathered = decoder.accumulator()
         for start in range(begin, min(begin + turn, len(messages)), poll):
-            some = messages[start : min(start + poll, begin + turn)]
-            values: list[bytes | None] = [bytes(bytearray(message)) for message in some]
+            subset = messages[start : min(start + poll, begin + turn)]
+            values: list[bytes | None] = [bytes(bytearray(message)) for message in subset]
             n = len(values)
             offsets = np.arange(start, start + n, dtype=np.int64)
             batch = MessageBatch(values, np.zeros(n, np.int32), offsets, np.full(n, now_ms, np.int64))

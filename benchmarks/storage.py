@@ -57,8 +57,8 @@ def measure_storage(world: World, figures: Figures, *, panes: int) -> None:
             n = int(client.rows(f"SELECT uniqExact(pane_start) FROM {table}")[0][0])
             figures.add(STORAGE, name, _on_disk(client, table) / n / KB, "kB", f"{n} of {note}")
         covered = int(client.rows("SELECT uniqExact(pane_start) FROM panes")[0][0])
-        kept = sum(_on_disk(client, table) for table in _RESULTS)
-        figures.add(STORAGE, DAY, kept / covered * 1440 / 1e6, "MB", f"from {covered} panes; {', '.join(_RESULTS)}")
+        retained = sum(_on_disk(client, table) for table in _RESULTS)
+        figures.add(STORAGE, DAY, retained / covered * 1440 / 1e6, "MB", f"from {covered} panes; {', '.join(_RESULTS)}")
 
 
 def _take(state: PartitionState, store: WarehouseStore, partials: list[bytes], progress: bytes, offset: int) -> int:
@@ -68,9 +68,9 @@ def _take(state: PartitionState, store: WarehouseStore, partials: list[bytes], p
         if (dead := state.merge_partial(partial, offset)) is not None:
             raise RuntimeError(f"a part was refused: {dead.reason}")
         offset += 1
-    found = decode(progress)
-    assert isinstance(found, Progress)
-    commit, _ = state.apply_progress(found, offset)
+    result = decode(progress)
+    assert isinstance(result, Progress)
+    commit, _ = state.apply_progress(result, offset)
     if commit is not None:
         store.write(commit)
     return offset + 1
@@ -79,5 +79,5 @@ def _take(state: PartitionState, store: WarehouseStore, partials: list[bytes], p
 def _on_disk(client: Client, table: str) -> int:
     """Bytes of a table's parts on disk, after they were merged."""
     client.command(f"OPTIMIZE TABLE {table} FINAL")
-    asked = "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() AND table = "
-    return int(client.rows(asked + f"'{table}'")[0][0])
+    requested = "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() AND table = "
+    return int(client.rows(requested + f"'{table}'")[0][0])

@@ -96,11 +96,11 @@ def grown(
         path = Path(folder) / "train.parquet"
         pq.write_table(pa.table(_draw(numbers, texts, TRAINING_ROWS, np.random.default_rng([SEED, 0]))), path)
         roles = Roles(score="score", slices=texts[:dimensions])
-        found = infer(
+        result = infer(
             InferOptions(table=path, model=MODEL, version=VERSION, roles=roles, pane_s=60, windows=tuple(windows))
         )
-    contract = msgspec.structs.replace(found.contract, lateness_s=lateness_s, out_of_order_s=out_of_order_s)
-    return Grown(contract, found.baseline, numbers, texts)
+    contract = msgspec.structs.replace(result.contract, lateness_s=lateness_s, out_of_order_s=out_of_order_s)
+    return Grown(contract, result.baseline, numbers, texts)
 
 
 def registry_of(models: Sequence[Grown]) -> Registry:

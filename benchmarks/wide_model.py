@@ -45,7 +45,7 @@ def measure_wide_monitor(world: World, figures: Figures, *, panes: int, most_s: 
     world.register(DATABASE, workload)
     topics = world.create_topics(PREFIX)
     address = world.address(DATABASE)
-    told = {
+    reported = {
         "bootstrap_servers": world.bootstrap_servers,
         "host": address.host,
         "port": address.port,
@@ -55,7 +55,7 @@ def measure_wide_monitor(world: World, figures: Figures, *, panes: int, most_s: 
         "clock": "replay",
     }
     size, records = _fill(world, topics, workload, panes)
-    process = start("benchmarks.production", "monitor", json.dumps(told), log=world.folder / "wide-monitor.log")
+    process = start("benchmarks.production", "monitor", json.dumps(reported), log=world.folder / "wide-monitor.log")
     try:
         with world.client(DATABASE) as client:
             sealed, peak_mb, cpu_s = _follow(process, client, panes, most_s)
@@ -107,8 +107,8 @@ def _follow(process: subprocess.Popen[bytes], client: Client, panes: int, most_s
     sealed, peak_mb, cpu_s, began = 0, 0.0, 0.0, time.monotonic()
     while time.monotonic() - began < most_s and process.poll() is None:
         peak_mb, cpu_s = _spent(process.pid)
-        found = client.rows("SELECT uniqExact(window_end) FROM drift WHERE window = '15m'")
-        sealed = int(found[0][0])
+        result = client.rows("SELECT uniqExact(window_end) FROM drift WHERE window = '15m'")
+        sealed = int(result[0][0])
         time.sleep(LOOK_S)
         if sealed >= max(1, panes - OPEN_PANES):
             break

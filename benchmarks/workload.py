@@ -137,18 +137,18 @@ def make_workload(
     path = folder / f"train-{numbers}-{texts}.parquet"
     pq.write_table(pa.table(_draw(number_names, text_names, training_rows, np.random.default_rng([seed, 0]))), path)
     roles = Roles(score="score", slices=text_names)
-    found = infer(InferOptions(table=path, model=MODEL, version=VERSION, roles=roles, pane_s=pane_s, windows=windows))
+    result = infer(InferOptions(table=path, model=MODEL, version=VERSION, roles=roles, pane_s=pane_s, windows=windows))
     sliced = tuple(CONTEXT)[:dimensions]
     contract = msgspec.structs.replace(
-        found.contract,
+        result.contract,
         lateness_s=lateness_s,
         out_of_order_s=out_of_order_s,
         raw_share=raw_share,
-        slices=(*found.contract.slices, *(Slice(name=n, source=f"context.{n}", values=CONTEXT[n]) for n in sliced)),
+        slices=(*result.contract.slices, *(Slice(name=n, source=f"context.{n}", values=CONTEXT[n]) for n in sliced)),
     )
     # Training tables hold no request context: its slices are judged against the whole, as those of arms are.
     values = (SliceValues(name=n, source=f"context.{n}", values=CONTEXT[n], trained=False) for n in sliced)
-    baseline = msgspec.structs.replace(found.baseline, dimensions=(*found.baseline.dimensions, *values))
+    baseline = msgspec.structs.replace(result.baseline, dimensions=(*result.baseline.dimensions, *values))
     names = (MODEL,) if models == 1 else tuple(f"{MODEL}-{i:02}" for i in range(models))
     return Workload(contract, baseline, number_names, text_names, seed, sliced, names, event_bytes)
 
@@ -165,9 +165,9 @@ def json_events(workload: Workload, n: int, first_ms: int, last_ms: int, *, stre
         drawn = {name: values.tolist() for name, values in workload.columns(size, stream + start).items()}
         scores = drawn.pop("score")
         names = tuple(drawn)
-        told = workload.context(CONTEXT, size, stream + start)
-        members = tuple(told)
-        requests = zip(*(values.tolist() for values in told.values()), strict=True)
+        reported = workload.context(CONTEXT, size, stream + start)
+        members = tuple(reported)
+        requests = zip(*(values.tolist() for values in reported.values()), strict=True)
         for i, (values, context) in enumerate(zip(zip(*drawn.values(), strict=True), requests, strict=True)):
             seq = start + i
             yield encode(
@@ -213,13 +213,13 @@ def arrow_table(
     Of the request's context it has what the contract slices by.
     """
     drawn = workload.columns(n, stream)
-    told = workload.context(workload.dimensions, n, stream)
+    reported = workload.context(workload.dimensions, n, stream)
     return pa.table(
         {
             "id": _ids(n, stream, first),
             "at": _times(n, first_ms, last_ms),
             **{name if name == "score" else f"features.{name}": values for name, values in drawn.items()},
-            **{f"context.{name}": values for name, values in told.items()},
+            **{f"context.{name}": values for name, values in reported.items()},
         }
     )
 

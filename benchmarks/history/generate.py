@@ -137,7 +137,7 @@ def _learned(n_fields: int) -> tuple[Contract, Baseline]:
     with tempfile.TemporaryDirectory(prefix="barograph-history-") as folder:
         path = Path(folder) / "train.parquet"
         pq.write_table(pa.table(columns), path)
-        found = infer(
+        result = infer(
             InferOptions(
                 table=path,
                 model=MODEL,
@@ -155,13 +155,13 @@ def _learned(n_fields: int) -> tuple[Contract, Baseline]:
             )
         )
     contract = msgspec.structs.replace(
-        found.contract,
+        result.contract,
         team="payments",
         owners=("anna",),
         slice_min_n=100,
         slo=Slo(latency_ms=14.0, latency_share=0.9, error_rate=0.01, performance={"auc": 0.7}),
     )
-    return contract, found.baseline
+    return contract, result.baseline
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +179,14 @@ class _Version:
 
 def _versions(history: History, baseline: Baseline) -> list[_Version]:
     """List the versions of all models, sorted as the tables are."""
-    found = []
+    result = []
     for i, model in sorted(enumerate(history.models), key=lambda pair: pair[1]):
         has_two = i % TWO_VERSIONS_EVERY == 0
         starts = {"1": history.start_s, "2": history.end_s - history.size.days * DAY_S // 2}
         for name in ("1", "2") if has_two else ("1",):
             of_version = msgspec.structs.replace(baseline, model=model, version=name)
-            found.append(_Version(model, name, starts[name], of_version.id, has_two))
-    return found
+            result.append(_Version(model, name, starts[name], of_version.id, has_two))
+    return result
 
 
 def _catalogue(client: Client, history: History, baseline: Baseline, versions: list[_Version]) -> None:

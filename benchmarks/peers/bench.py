@@ -87,8 +87,8 @@ class Bench:
         drawn = Drawn(self._workload)
         self._world.fill(topics.predictions, drawn.watch(json_events(self._workload, events, *span)))
         # A window closes when the minute after it begins.
-        some = islice(json_events(self._workload, events, *span), events // MINUTES + 1_000)
-        _fill_keyed(self._world.bootstrap_servers, some)
+        subset = islice(json_events(self._workload, events, *span), events // MINUTES + 1_000)
+        _fill_keyed(self._world.bootstrap_servers, subset)
         return Topic(PREFIX, events, drawn, topics.partials)
 
     def _fill_arrow(self, events: int, span: tuple[int, int]) -> Topic:
@@ -102,21 +102,21 @@ class Bench:
         """Let a new sketcher read a topic from its start, and compare the parts that it committed."""
         world = self._world
         begin = world.end_offset(topic.partials)
-        found = run_sketcher(world, self._workload, topic.prefix, topic.events, database=DATABASE)
+        result = run_sketcher(world, self._workload, topic.prefix, topic.events, database=DATABASE)
         panes = read_panes(world, self._workload, topic.partials, begin)
         if topic is self.json:
             self._our_psi = our_psi(panes)
-        self._keep(title, found, compare(panes.result(), topic.drawn))
+        self._keep(title, result, compare(panes.result(), topic.drawn))
 
     def empty_loop(self) -> None:
         """Let Faust read a minute's events and do nothing with them."""
-        found = self._world.run_child(
+        result = self._world.run_child(
             "faust",
             topic=f"{PREFIX}predictions",
             messages=self.json.events // MINUTES,
             group=f"empty-{uuid.uuid4().hex[:8]}",
         )
-        self._keep(EMPTY, found, None)
+        self._keep(EMPTY, result, None)
 
     def measure(self, peer: Peer) -> None:
         """Run a peer's program and compare what it found.
@@ -124,7 +124,7 @@ class Bench:
         Raises:
             PeerError: it failed.
         """
-        told = {
+        reported = {
             **self.json.drawn.names(),
             "way": peer.way,
             "minutes": peer.minutes,
@@ -135,24 +135,24 @@ class Bench:
             "frame": str(self._frame),
             "reference": str(self._reference),
         }
-        found = run(peer.name, told)
-        if "psi" in found:
-            self._keep(peer.title, found, compare_psi(found, self._training, self.json.drawn, self._our_psi))
+        result = run(peer.name, reported)
+        if "psi" in result:
+            self._keep(peer.title, result, compare_psi(result, self._training, self.json.drawn, self._our_psi))
         else:
-            self._keep(peer.title, found, compare(found, self.json.drawn))
+            self._keep(peer.title, result, compare(result, self.json.drawn))
 
     def rates(self, title: str) -> list[float]:
         """Events per CPU-second of each run of a program."""
-        return [found for name, found in self._found if name == title]
+        return [result for name, result in self._found if name == title]
 
     def ratios(self, over: str, under: str) -> list[float]:
         """Of each run of one program: the rate of another, as it was last before and first after it, by its own."""
         ratios = []
-        for at, (title, mine) in enumerate(self._found):
+        for at, (title, own) in enumerate(self._found):
             if title == under:
                 before = next(other for name, other in reversed(self._found[:at]) if name == over)
                 after = next(other for name, other in self._found[at + 1 :] if name == over)
-                ratios.append(harmonic_mean([before, after]) / mine)
+                ratios.append(harmonic_mean([before, after]) / own)
         return ratios
 
     def _keep(self, title: str, found: AlertMessage, compared: Comparison | PsiComparison | None) -> None:
@@ -184,5 +184,5 @@ def _fill_keyed(bootstrap_servers: str, events: Iterable[bytes]) -> None:
 def _training(folder: Path, workload: Workload) -> Columns:
     """The table that the baseline was learned from: numbers as doubles, texts of fixed width."""
     table = pq.read_table(folder / f"train-{len(workload.numbers)}-{len(workload.texts)}.parquet")
-    found: dict[str, Any] = {name: np.array(table[name].to_pylist(), dtype=np.str_) for name in workload.texts}
-    return found | {name: table[name].to_numpy().astype(np.float64) for name in (*workload.numbers, "score")}
+    result: dict[str, Any] = {name: np.array(table[name].to_pylist(), dtype=np.str_) for name in workload.texts}
+    return result | {name: table[name].to_numpy().astype(np.float64) for name in (*workload.numbers, "score")}

@@ -37,8 +37,8 @@ def _cpu_s() -> float:
 
 def told() -> AlertMessage:
     """Read what the command line tells: one JSON object."""
-    found: AlertMessage = json.loads(sys.argv[1])
-    return found
+    result: AlertMessage = json.loads(sys.argv[1])
+    return result
 
 
 def tell(found: AlertMessage, *packages: str) -> None:

@@ -51,8 +51,8 @@ def rank_errors(values: NDArray[Any], ranks: list[float], quantiles: list[float]
     answers = np.array(quantiles, dtype=np.float32)
     below = np.searchsorted(ordered, answers, side="left") / len(ordered)
     up_to = np.searchsorted(ordered, answers, side="right") / len(ordered)
-    wanted = np.array(ranks)
-    errors = np.maximum(0.0, np.maximum(below - wanted, wanted - up_to))
+    expected = np.array(ranks)
+    errors = np.maximum(0.0, np.maximum(below - expected, expected - up_to))
     return np.where(np.isfinite(answers), errors, 1.0)
 
 

@@ -55,8 +55,8 @@ class Minute:
     def merge(self, other: Minute) -> None:
         """Add all events of another."""
         self.n += other.n
-        for mine, theirs in zip(self.sketches, other.sketches, strict=True):
-            mine.merge(theirs)
+        for own, theirs in zip(self.sketches, other.sketches, strict=True):
+            own.merge(theirs)
         for count, more in zip(self.counts, other.counts, strict=True):
             count.update(more)
 
@@ -92,8 +92,8 @@ class Minutes:
     def add_batch(self, rows: Sequence[Row]) -> None:
         """Sketch many events, by minute."""
         self.events += len(rows)
-        for start, some in by_minute(rows).items():
-            self.at(start).add_rows([row[1] for row in some], [row[2] for row in some])
+        for start, subset in by_minute(rows).items():
+            self.at(start).add_rows([row[1] for row in subset], [row[2] for row in subset])
 
     def complete(self) -> bool:
         """Whether a minute after the wanted ones has begun; events are in the order of their times."""
@@ -120,14 +120,14 @@ class Minutes:
 
 def by_minute(rows: Sequence[Row]) -> dict[int, list[Row]]:
     """Divide events by the start of their minute in ms."""
-    found: dict[int, list[Row]] = {}
+    result: dict[int, list[Row]] = {}
     for row in rows:
         start = row[0] - row[0] % MINUTE_MS
-        some = found.get(start)
-        if some is None:
-            some = found[start] = []
-        some.append(row)
-    return found
+        subset = result.get(start)
+        if subset is None:
+            subset = result[start] = []
+        subset.append(row)
+    return result
 
 
 def row_decoder(asked: AlertMessage) -> Callable[[bytes], Row]:

@@ -42,13 +42,13 @@ def run(name: str, told: AlertMessage) -> AlertMessage:
     module = f"benchmarks.peers.{name}.program"
     process = _uv(name, "run", "--locked", "--quiet", "python", "-m", module, json.dumps(told))
     try:
-        said = _finish(process, RUN_PATIENCE_S).splitlines()
-        found: Any = json.loads(said[-1]) if said else None
+        message = _finish(process, RUN_PATIENCE_S).splitlines()
+        result: Any = json.loads(message[-1]) if message else None
     except (PeerError, ValueError) as error:
         raise PeerError(f"failed: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(result, dict):
         raise PeerError("failed: it told nothing")
-    return found
+    return result
 
 
 def _uv(name: str, command: str, *arguments: str) -> subprocess.Popen[str]:
@@ -70,7 +70,7 @@ def _uv(name: str, command: str, *arguments: str) -> subprocess.Popen[str]:
 
 def _finish(process: subprocess.Popen[str], patience_s: float) -> str:
     try:
-        said, complained = process.communicate(timeout=patience_s)
+        message, complained = process.communicate(timeout=patience_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -78,4 +78,4 @@ def _finish(process: subprocess.Popen[str], patience_s: float) -> str:
     if process.returncode:
         lines = [line.strip() for line in complained.splitlines() if line.strip()]
         raise PeerError(" ".join(lines[-3:])[-300:] or f"it ended with {process.returncode}")
-    return said
+    return message

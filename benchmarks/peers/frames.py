@@ -14,13 +14,13 @@ AT = "at"
 
 def read_frame(path: Path) -> pd.DataFrame:
     """Read columns that `numpy.savez` wrote; texts become columns of str objects, as pandas keeps them."""
-    with np.load(path, allow_pickle=False) as found:
-        columns = {name: found[name] for name in found.files}
+    with np.load(path, allow_pickle=False) as result:
+        columns = {name: result[name] for name in result.files}
     return pd.DataFrame({name: v.astype(object) if v.dtype.kind == "U" else v for name, v in columns.items()})
 
 
 def by_minute(frame: pd.DataFrame, wanted: int) -> dict[int, pd.DataFrame]:
     """Cut the first minutes out of a frame, by the start of each in ms, without the column of times."""
     start = frame[AT] - frame[AT] % MINUTE_MS
-    found = {int(at): part.drop(columns=AT).reset_index(drop=True) for at, part in frame.groupby(start)}
-    return {at: found[at] for at in sorted(found)[:wanted]}
+    result = {int(at): part.drop(columns=AT).reset_index(drop=True) for at, part in frame.groupby(start)}
+    return {at: result[at] for at in sorted(result)[:wanted]}

@@ -51,14 +51,14 @@ def measure_peers(world: World, workload: Workload, figures: Figures, *, events:
         if installed[peer.name]:
             missing[peer] = installed[peer.name]
     bench = Bench(world, workload, events)
-    asked = [peer for peer in PEERS if runs > 1 or peer.brief]
+    requested = [peer for peer in PEERS if runs > 1 or peer.brief]
     bench.sketch(SKETCHER, bench.json)
     bench.sketch(ARROW, bench.arrow)
     with_arrow = {under for over, under, _ in GOALS if over == ARROW}
     for _ in range(runs):
         bench.empty_loop()
         bench.sketch(SKETCHER, bench.json)
-        for peer in asked:
+        for peer in requested:
             if peer in missing:
                 continue
             try:
@@ -69,16 +69,16 @@ def measure_peers(world: World, workload: Workload, figures: Figures, *, events:
             bench.sketch(SKETCHER, bench.json)
             if peer.title in with_arrow:
                 bench.sketch(ARROW, bench.arrow)
-    for title in (SKETCHER, ARROW, EMPTY, *(peer.title for peer in asked if peer not in missing)):
+    for title in (SKETCHER, ARROW, EMPTY, *(peer.title for peer in requested if peer not in missing)):
         note = spread(bench.rates(title))
         if title in bench.compared:
             note += f"; {bench.compared[title].note()}"
         figures.add(RATES, title, median(bench.rates(title)), "events", note)
-    for peer in asked:
+    for peer in requested:
         if peer in missing:
             figures.add(RATES, peer.title, 0, "runs", f"**{missing[peer]}**")
             print(f"{peer.title} {missing[peer]}", file=sys.stderr)
-    _add_ratios(bench, figures, [EMPTY, *(peer.title for peer in asked if peer not in missing)])
+    _add_ratios(bench, figures, [EMPTY, *(peer.title for peer in requested if peer not in missing)])
 
 
 def _add_ratios(bench: Bench, figures: Figures, peers: list[str]) -> None:

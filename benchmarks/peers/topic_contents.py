@@ -59,12 +59,12 @@ class Drawn:
         if not block:
             return
         at, numbers, texts = zip(*map(self._row, block), strict=True)
-        kept: dict[str, NDArray[Any]] = {"at": np.array(at, dtype=np.int64)}
+        retained: dict[str, NDArray[Any]] = {"at": np.array(at, dtype=np.int64)}
         for name, number in zip(self.numbers, zip(*numbers, strict=True), strict=True):
-            kept[name] = np.array(number, dtype=np.float64)
+            retained[name] = np.array(number, dtype=np.float64)
         for name, text in zip(self.texts, zip(*texts, strict=True), strict=True):
-            kept[name] = np.array(text, dtype=np.str_)
-        self._blocks.append(kept)
+            retained[name] = np.array(text, dtype=np.str_)
+        self._blocks.append(retained)
 
     @property
     def columns(self) -> dict[str, NDArray[Any]]:

@@ -83,9 +83,9 @@ def read_stored(client: Client) -> Stored:
         except ContractError:
             contracts[row.model] = row.contract_id, None
     baselines: dict[str, list[StoredBaseline]] = {}
-    for found in queries.baselines(client):
-        entry = StoredBaseline(found.version, found.baseline_id, int(found.effective_from.timestamp()), found.body)
-        baselines.setdefault(found.model, []).append(entry)
+    for result in queries.baselines(client):
+        entry = StoredBaseline(result.version, result.baseline_id, int(result.effective_from.timestamp()), result.body)
+        baselines.setdefault(result.model, []).append(entry)
     return Stored(contracts, {model: tuple(entries) for model, entries in baselines.items()})
 
 
@@ -180,14 +180,14 @@ def fit_notes(changes: Iterable[ContractChange], given: Sequence[Baseline], stor
     for change in changes:
         model = change.contract.model
         renewed = {baseline.version for baseline in given if baseline.model == model}
-        kept = {entry.version: entry for entry in stored.baselines.get(model, ()) if entry.version not in renewed}
-        if not kept and not renewed:
+        retained = {entry.version: entry for entry in stored.baselines.get(model, ()) if entry.version not in renewed}
+        if not retained and not renewed:
             notes.append(
                 f"Model {model} has no baseline yet: its predictions are kept raw and not judged. Make one with "
                 "`barograph infer` and apply it."
             )
-        misfits = {version: problems for version, entry in kept.items() if (problems := _misfits(change, entry))}
-        if misfits and not renewed and len(misfits) == len(kept):
+        misfits = {version: problems for version, entry in retained.items() if (problems := _misfits(change, entry))}
+        if misfits and not renewed and len(misfits) == len(retained):
             version, problems = next(reversed(misfits.items()))
             raise ApplyError(
                 f"The contract of {model} does not fit the baseline of version {version}: {_first(problems)}. Apply it "

@@ -99,9 +99,9 @@ def _print_access(contracts: list[Path], config: Path | None, *, acls: bool, rol
     if acls and roles:
         raise ApplyError("--acls prints shell commands and --roles SQL: ask for one at a time.")
     settings = load_settings(config, needs=())
-    found = [contract for contract, _ in read_contracts(contracts)]
+    result = [contract for contract, _ in read_contracts(contracts)]
     if acls:
-        lines = acl_lines(user_acls(settings.topics, found), settings.bootstrap_servers)
+        lines = acl_lines(user_acls(settings.topics, result), settings.bootstrap_servers)
     else:
         lines = role_lines(settings.warehouse.database)
     print("\n".join(lines))

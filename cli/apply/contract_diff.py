@@ -23,24 +23,24 @@ def contract_difference(old: Contract, new: Contract) -> list[str]:
 
 def _flat(contract: Contract) -> dict[str, str | None]:
     """Each member of a contract by its path; a field or slice itself has no text."""
-    found: dict[str, str | None] = {}
+    result: dict[str, str | None] = {}
     for name, value in msgspec.to_builtins(contract).items():
         if name in ("fields", "slices"):
             for item in value:
                 path = f"{name.removesuffix('s')} {item.pop('name')}"
-                found[path] = None
-                found |= {f"{path}: {key}": _words(inner) for key, inner in item.items()}
+                result[path] = None
+                result |= {f"{path}: {key}": _words(inner) for key, inner in item.items()}
         elif name == "windows":
-            found["windows"] = ", ".join(
+            result["windows"] = ", ".join(
                 f"{window.name} hop {Window(window.hop_s, window.hop_s).name}" for window in contract.windows
             )
         elif name.endswith("_s"):
-            found[name.removesuffix("_s")] = format_duration(value) if value else "0s"
+            result[name.removesuffix("_s")] = format_duration(value) if value else "0s"
         elif isinstance(value, dict):
-            found |= {f"{name}: {key}": _words(inner) for key, inner in value.items()}
+            result |= {f"{name}: {key}": _words(inner) for key, inner in value.items()}
         elif value is not None:
-            found[name] = _words(value)
-    return found
+            result[name] = _words(value)
+    return result
 
 
 def _parent_gone(key: str, after: dict[str, str | None]) -> bool:

@@ -30,15 +30,15 @@ def read_baselines(paths: Sequence[Path]) -> list[Baseline]:
         ApplyError: one cannot be read.
         BaselineError: one is no baseline.
     """
-    found = []
+    result = []
     for path in paths:
         try:
             data = path.read_bytes()
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise ApplyError(f"The baseline {path} cannot be read: {reason}.") from error
-        found.append(load_baseline(data, str(path)))
-    return found
+        result.append(load_baseline(data, str(path)))
+    return result
 
 
 def baselines_beside(contracts: Sequence[tuple[Path, Contract]]) -> list[Path]:
@@ -46,10 +46,10 @@ def baselines_beside(contracts: Sequence[tuple[Path, Contract]]) -> list[Path]:
 
     `MODEL` is the model's name or that of the contract's file.
     """
-    found: dict[Path, None] = {}
+    result: dict[Path, None] = {}
     for path, contract in contracts:
         for candidate in sorted(path.parent.glob(f"*{BASELINE_ENDING}")):
             named_for = candidate.name.startswith((f"{contract.model}.", f"{path.stem}."))
             if named_for and load_baseline(candidate.read_bytes(), str(candidate)).model == contract.model:
-                found[candidate] = None
-    return list(found)
+                result[candidate] = None
+    return list(result)

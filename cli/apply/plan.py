@@ -110,8 +110,8 @@ def apply_all(
     `reason` is stored with each baseline.
     """
     admin = TopicAdmin(settings)
-    with _opened(settings) as found:
-        plan, in_force = _plan(settings, found, admin, contracts, baselines, effective_s, clock())
+    with _opened(settings) as result:
+        plan, in_force = _plan(settings, result, admin, contracts, baselines, effective_s, clock())
     _in_grafana(check_grafana, settings, in_force, overwrite=overwrite_grafana)
     with connect(settings.warehouse, create=True) as client:
         migrate.apply(client)
@@ -187,12 +187,12 @@ def _plan(
 
 
 def _has_catalogue(client: Client) -> bool:
-    found = client.rows(
+    result = client.rows(
         "SELECT count() FROM system.tables WHERE database = {database:String} "
         "AND name IN ('contracts', 'baselines', 'topics')",
         {"database": client.database},
     )
-    return bool(found[0][0] == 3)
+    return bool(result[0][0] == 3)
 
 
 def _is_recorded(row: TopicRow | None, state: TopicState) -> bool:
@@ -201,13 +201,13 @@ def _is_recorded(row: TopicRow | None, state: TopicState) -> bool:
 
 def _check_parts(settings: Settings, recorded: dict[str, TopicRow], states: dict[str, TopicState]) -> None:
     """Refuse another number of partitions of `partials`: which model is in which rests on it."""
-    name, wanted = settings.topics.partials, settings.partials_partitions
+    name, expected = settings.topics.partials, settings.partials_partitions
     row, state = recorded.get(name), states.get(name)
-    fixed = row.partitions if row is not None else state.partitions if state is not None else wanted
-    if wanted != fixed:
+    fixed = row.partitions if row is not None else state.partitions if state is not None else expected
+    if expected != fixed:
         raise ApplyError(
             f"The topic {name} has {fixed} partitions for good, because they decide which monitor holds which model, "
-            f"and the settings ask for {wanted}: set partials_partitions to {fixed}."
+            f"and the settings ask for {expected}: set partials_partitions to {fixed}."
         )
     if state is not None and state.partitions != fixed:
         raise ApplyError(
@@ -239,7 +239,7 @@ def _make_topics(client: Client, admin: TopicAdmin, plan: Plan, specs: Sequence[
         if change.grow_from is not None:
             admin.grow(name, change.spec.partitions)
         if change.settings:
-            admin.configure(name, {key: wanted for key, (_, wanted) in change.settings.items()})
+            admin.configure(name, {key: expected for key, (_, expected) in change.settings.items()})
     states = admin.wait(specs)
     recorded = {row.name: row for row in queries.topics(client)}
     rows = [

@@ -135,9 +135,9 @@ class TopicAdmin:
 
     def grow(self, name: str, partitions: int) -> None:
         """Add partitions up to a number."""
-        action, wanted = f"add partitions to topic {name}", [NewPartitions(name, partitions)]
+        action, expected = f"add partitions to topic {name}", [NewPartitions(name, partitions)]
         try:
-            self._admin.result(self._admin.client.create_partitions(wanted, request_timeout=TIMEOUT_S)[name], action)
+            self._admin.result(self._admin.client.create_partitions(expected, request_timeout=TIMEOUT_S)[name], action)
         except KafkaException as error:
             raise explain(error, action) from error
 
@@ -149,8 +149,8 @@ class TopicAdmin:
         resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
         action = f"change the settings of topic {name}"
         try:
-            asked = self._admin.client.incremental_alter_configs([resource], request_timeout=TIMEOUT_S)[resource]
-            self._admin.result(asked, action)
+            requested = self._admin.client.incremental_alter_configs([resource], request_timeout=TIMEOUT_S)[resource]
+            self._admin.result(requested, action)
         except KafkaException as error:
             raise explain(error, action) from error
 
@@ -162,10 +162,10 @@ class TopicAdmin:
         """
         deadline = time.monotonic() + TIMEOUT_S
         while True:
-            found = self.read([spec.name for spec in specs])
-            missing = [spec.name for spec in specs if not _is_there(spec, found.get(spec.name))]
+            result = self.read([spec.name for spec in specs])
+            missing = [spec.name for spec in specs if not _is_there(spec, result.get(spec.name))]
             if not missing:
-                return found
+                return result
             if time.monotonic() > deadline:
                 raise ApplyError(
                     f"Kafka at {self._where} does not show {', '.join(missing)} as asked for after {TIMEOUT_S:.0f} s: "
@@ -174,9 +174,9 @@ class TopicAdmin:
             time.sleep(0.05)
 
     def _describe(self, name: str) -> tuple[str, int]:
-        asked = self._admin.client.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name]
-        found = self._admin.result(asked, f"describe topic {name}")
-        return str(found.topic_id), len(found.partitions)
+        requested = self._admin.client.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name]
+        result = self._admin.result(requested, f"describe topic {name}")
+        return str(result.topic_id), len(result.partitions)
 
     def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
         if not names:

@@ -78,8 +78,8 @@ def accept(
         change = _change(client, request, contract, stored, learned.baseline, clock())
         if change is not None and not request.dry_run:
             catalogue.store_baselines(client, [change], request.reason, int(clock() * 1000))
-    told = doubts(learned.baseline, contract, request.from_s, request.to_s, served.first, served.last)
-    return Accepted(learned, old, entry.baseline_id, contract, change, completeness, tuple(told))
+    reported = doubts(learned.baseline, contract, request.from_s, request.to_s, served.first, served.last)
+    return Accepted(learned, old, entry.baseline_id, contract, change, completeness, tuple(reported))
 
 
 def _contract(stored: Stored, model: str) -> Contract:
@@ -93,10 +93,10 @@ def _contract(stored: Stored, model: str) -> Contract:
 
 
 def _history(stored: Stored, request: Request) -> list[StoredBaseline]:
-    every = stored.baselines.get(request.model, ())
-    history = [entry for entry in every if entry.version == request.version]
+    entries = stored.baselines.get(request.model, ())
+    history = [entry for entry in entries if entry.version == request.version]
     if not history:
-        known = ", ".join(sorted({entry.version for entry in every})) or "none"
+        known = ", ".join(sorted({entry.version for entry in entries})) or "none"
         raise ApplyError(
             f"Version {request.version} of {request.model} has no baseline of its own; versions that have one: "
             f"{known}. The first of a version comes from its training data: `barograph infer`, then `barograph apply`."
@@ -133,9 +133,9 @@ def _check_range(client: Client, request: Request, contract: Contract) -> None:
 
 def _served(client: Client, request: Request, history: list[StoredBaseline]) -> ServedRange:
     """The one baseline by which the range was counted."""
-    found = pane_sums.served(client, request.model, request.version, request.from_s, request.to_s)
+    result = pane_sums.served(client, request.model, request.version, request.from_s, request.to_s)
     what = f"{request.model} version {request.version}"
-    if not found:
+    if not result:
         ever = pane_sums.served(client, request.model, request.version, 0, queries.END_OF_TIME_S)
         hint = (
             f"it had some from {utc_second(min(row.first.timestamp() for row in ever))} to "
@@ -147,17 +147,17 @@ def _served(client: Client, request: Request, history: list[StoredBaseline]) -> 
             f"No predictions of {what} were counted from {utc_second(request.from_s)} to "
             f"{utc_second(request.to_s)}: {hint}."
         )
-    if len(found) > 1:
-        runs = "; ".join(f"{row.baseline_id} from {utc_second(row.first)} to {utc_second(row.last)}" for row in found)
+    if len(result) > 1:
+        runs = "; ".join(f"{row.baseline_id} from {utc_second(row.first)} to {utc_second(row.last)}" for row in result)
         raise ApplyError(
-            f"The range was counted on the bins of {len(found)} baselines ({runs}): take a range within one of them."
+            f"The range was counted on the bins of {len(result)} baselines ({runs}): take a range within one of them."
         )
-    if found[0].baseline_id not in {entry.baseline_id for entry in history}:
+    if result[0].baseline_id not in {entry.baseline_id for entry in history}:
         raise ApplyError(
-            f"The range was counted on baseline {found[0].baseline_id}, which is none of {what}: it was not registered "
+            f"The range was counted on baseline {result[0].baseline_id}, which is none of {what}: it was not registered "
             "yet. Take a later range."
         )
-    return found[0]
+    return result[0]
 
 
 def _completeness(client: Client, request: Request, contract: Contract, served: ServedRange) -> float:

@@ -37,11 +37,11 @@ def list_command(
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
-        found = listed(client, model)
+        result = listed(client, model)
     if as_json:
-        Terminal().json(list_json(found))
+        Terminal().json(list_json(result))
     else:
-        print_list(Terminal(), found)
+        print_list(Terminal(), result)
 
 
 def show_command(
@@ -67,15 +67,15 @@ def show_command(
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
-        found = find(client, baseline_id)
-    assert found.baseline is not None
-    if field is not None and field not in {kept.name for kept in found.baseline.fields}:
-        known = ", ".join(kept.name for kept in found.baseline.fields)
-        raise CommandError(f"Baseline {found.row.baseline_id} has no field {field}; it has {known}.")
+        result = find(client, baseline_id)
+    assert result.baseline is not None
+    if field is not None and field not in {retained.name for retained in result.baseline.fields}:
+        known = ", ".join(retained.name for retained in result.baseline.fields)
+        raise CommandError(f"Baseline {result.row.baseline_id} has no field {field}; it has {known}.")
     if as_json:
-        print(found.row.body, end="")
+        print(result.row.body, end="")
     else:
-        print_baseline(Terminal(), found, found.baseline, field)
+        print_baseline(Terminal(), result, result.baseline, field)
 
 
 def accept_command(

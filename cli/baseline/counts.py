@@ -84,9 +84,9 @@ class RangeCounts:
             hour = _numbers(table, "stretch_1") - begins[window]
             flat, values = self._cells(table, np.zeros(table.num_rows, np.int64))
             group = np.repeat(window * hours + hour, _lengths(table))
-            kept = column[flat] >= 0
+            retained = column[flat] >= 0
             counts = np.zeros((last - first) * hours * n_bins, np.int64)
-            np.add.at(counts, group[kept] * n_bins + column[flat[kept]], values[kept])
+            np.add.at(counts, group[retained] * n_bins + column[flat[retained]], values[retained])
             starts_s = (begins[:, None] + np.arange(hours)) * unit_s
             yield counts.reshape(last - first, hours, n_bins), compute_hours_of_week(starts_s, unit_s, season.timezone)
 
@@ -110,16 +110,16 @@ class RangeCounts:
             )
             flat, values = self._cells(table, np.zeros(table.num_rows, np.int64))
             np.add.at(cells.reshape(-1), np.repeat(hour_of_week, _lengths(table)) * layout.width + flat, values)
-        found = []
+        result = []
         for index, field in enumerate(fields):
             at = int(layout.starts[index])
             folded = np.zeros((HOURS_OF_WEEK, field.bin_of_cell()[-1] + 1), np.int64)
             np.add.at(folded.T, np.array(field.bin_of_cell()), cells[:, at : at + field.n_cells].T)
             hours_of_week = np.flatnonzero(folded.any(axis=1)).tolist()
-            found.append(
+            result.append(
                 {HOUR_NAMES[hour_of_week]: tuple(folded[hour_of_week].tolist()) for hour_of_week in hours_of_week}
             )
-        return found
+        return result
 
     def _chunks(self, length_s: int, most: int) -> Iterator[tuple[int, int]]:
         first, last = -(-self._panes.start_s // length_s), self._panes.end_s // length_s
@@ -159,8 +159,8 @@ class RangeCounts:
         return self._layout.starts[index], self._layout.n_cells[index]
 
     def _index(self, table: pa.Table, column: str, names: tuple[str, ...]) -> IntArray:
-        found = pc.index_in(table.column(column).cast(pa.string()), value_set=pa.array(names, pa.string()))
-        index: IntArray = found.to_numpy().astype(np.int64)
+        result = pc.index_in(table.column(column).cast(pa.string()), value_set=pa.array(names, pa.string()))
+        index: IntArray = result.to_numpy().astype(np.int64)
         return index
 
 

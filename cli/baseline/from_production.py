@@ -99,8 +99,8 @@ def learn(
         on_step("counting by the hour of the week")
         hours_of_week = range_.hours_of_week(fields, unit_s, timezone)
         fields = tuple(
-            msgspec.structs.replace(field, hours_of_week=found)
-            for field, found in zip(fields, hours_of_week, strict=True)
+            msgspec.structs.replace(field, hours_of_week=result)
+            for field, result in zip(fields, hours_of_week, strict=True)
         )
     baseline = Baseline(
         model=old.model,
@@ -203,16 +203,16 @@ def _merged(
             if index in broken:
                 continue
             try:
-                held = merged[index]
+                current = merged[index]
                 if field.kind == "category":
                     unseen = UnseenCategories.from_bytes(data)
-                    if isinstance(held, UnseenCategories):
-                        unseen.merge(held)
+                    if isinstance(current, UnseenCategories):
+                        unseen.merge(current)
                     merged[index] = unseen
                 else:
                     sketch = numeric_sketch(field.integer, declared.get(name, "kll"), data)
-                    if isinstance(held, NumericSketch):
-                        sketch.merge(held)
+                    if isinstance(current, NumericSketch):
+                        sketch.merge(current)
                     merged[index] = sketch
             except (EnvelopeError, MixedSketches):
                 broken.add(index)
@@ -282,7 +282,7 @@ def _psi(old: PsiBins, new_bins: IntArray) -> dict[str, float]:
 
 def _heavy(old: PsiBins, new: IntArray) -> list[HeavyBin]:
     """Bins of numbers over `HEAVY` now that were not before."""
-    found = []
+    result = []
     for group, (row, index) in enumerate(zip(old.slice_index.tolist(), old.field_index.tolist(), strict=True)):
         field = old.layout.fields[index]
         if row != 0 or field.kind != "numeric":
@@ -292,8 +292,8 @@ def _heavy(old: PsiBins, new: IntArray) -> list[HeavyBin]:
         if not now.sum():
             continue
         shares = now / now.sum(), before / before.sum()
-        found += [
+        result += [
             HeavyBin(field.name, old.group_labels(group)[i], float(shares[1][i]), float(shares[0][i]))
             for i in np.flatnonzero((shares[0] > HEAVY) & (shares[1] <= HEAVY)).tolist()
         ]
-    return found
+    return result

@@ -30,9 +30,9 @@ def listed(client: Client, model: str | None = None) -> list[Listed]:
     """
     rows = queries.baselines(client, model)
     if not rows:
-        whose = f"of a model {model}" if model is not None else "yet"
-        raise CommandError(f"There is no baseline {whose}: make one with `barograph infer`, then `barograph apply` it.")
-    found = []
+        owner = f"of a model {model}" if model is not None else "yet"
+        raise CommandError(f"There is no baseline {owner}: make one with `barograph infer`, then `barograph apply` it.")
+    result = []
     for i, row in enumerate(rows):
         after = rows[i + 1] if i + 1 < len(rows) else None
         same = after is not None and (after.model, after.version) == (row.model, row.version)
@@ -41,8 +41,8 @@ def listed(client: Client, model: str | None = None) -> list[Listed]:
             baseline = load_baseline(row.body.encode(), f"baseline {row.baseline_id}")
         except BaselineError:
             baseline = None
-        found.append(Listed(row, baseline, until_s))
-    return found
+        result.append(Listed(row, baseline, until_s))
+    return result
 
 
 def find(client: Client, baseline_id: str) -> Listed:

@@ -85,7 +85,7 @@ def print_baseline(terminal: Terminal, entry: Listed, baseline: Baseline, field:
         f"source: {baseline.source or 'not said'}",
     ]
     terminal.lines(lines)
-    shown = [found for found in baseline.fields if field in (None, found.name)]
+    shown = [result for result in baseline.fields if field in (None, result.name)]
     terminal.line()
     terminal.table(_fields(shown))
     terminal.line(_PHI_NOTE, "dim")
@@ -96,7 +96,7 @@ def print_baseline(terminal: Terminal, entry: Listed, baseline: Baseline, field:
         terminal.line()
         terminal.table(slices)
     terminal.line()
-    terminal.table(_bins(baseline, {found.name for found in shown}))
+    terminal.table(_bins(baseline, {result.name for result in shown}))
 
 
 def accepted_lines(done: Accepted, *, dry_run: bool) -> list[str]:

@@ -55,8 +55,8 @@ class Texts:
     def of(cls, codes: CodeArray, values: Iterable[str]) -> Texts:
         """Make the column of its codes and values, and count."""
         distinct = tuple(values)
-        found = np.bincount(codes + 1, minlength=len(distinct) + 1)
-        return cls(codes, distinct, found[1:].astype(np.int64))
+        result = np.bincount(codes + 1, minlength=len(distinct) + 1)
+        return cls(codes, distinct, result[1:].astype(np.int64))
 
     def by_frequency(self) -> list[int]:
         """Order the codes by rows, most frequent first; equals by name."""
@@ -88,9 +88,9 @@ def read_texts(table: Table, column: str, limit: int = MAX_TEXTS) -> Texts:
     known: dict[str, int] = {}
     row = 0
     for batch in table.batches(column):
-        found = _dictionary(batch)
-        if found is not None:
-            indices, texts = found
+        result = _dictionary(batch)
+        if result is not None:
+            indices, texts = result
             # An entry after the last stands for null; entries that no row uses are not taken up.
             lookup = np.full(len(texts) + 1, NULL_CODE, dtype=np.int32)
             for index in np.flatnonzero(np.bincount(indices, minlength=len(texts))[: len(texts)]).tolist():
@@ -141,13 +141,13 @@ def read_distinct_integers(table: Table, column: str) -> int:
     values = np.empty(table.rows, dtype=np.int64)
     row = 0
     for batch in table.batches(column):
-        kept = batch.drop_null()
+        retained = batch.drop_null()
         # The same bits for the same number, signed or not: enough to tell numbers apart.
-        whole = _plain(kept)
+        whole = _plain(retained)
         if pa.types.is_uint64(whole.type):
             whole = whole.view(pa.int64())
-        values[row : row + len(kept)] = whole.cast(pa.int64()).to_numpy(zero_copy_only=False)
-        row += len(kept)
+        values[row : row + len(retained)] = whole.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        row += len(retained)
     values = values[:row]
     values.sort()
     return count_distinct(values)

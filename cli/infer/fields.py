@@ -179,11 +179,11 @@ def _category_reason(plan: FieldPlan, texts: Texts, field: FieldBaseline) -> str
     if distinct == 1:
         return "; ".join([*notes, f"constant, always {field.categories[0]!r}"])
     counts = field.slices[ALL].cells
-    kept = sum(count * RARE_DIVISOR >= sum(counts) for count in counts[:-2])
-    if kept == 0:
+    retained = sum(count * RARE_DIVISOR >= sum(counts) for count in counts[:-2])
+    if retained == 0:
         notes.append(f"{distinct:,} values, none in 0.5 % of the rows: only unseen and null values can show")
-    elif kept < distinct:
-        notes.append(f"{distinct:,} values, {distinct - kept:,} rare ones judged as `other`")
+    elif retained < distinct:
+        notes.append(f"{distinct:,} values, {distinct - retained:,} rare ones judged as `other`")
     else:
         notes.append(f"{distinct:,} values")
     if distinct > MAX_CATEGORIES:

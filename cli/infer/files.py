@@ -48,21 +48,21 @@ def write_result(result: InferResult, folder: Path, *, force: bool = False) -> W
         f"Written by `barograph infer` from {' '.join(result.baseline.source.split())}.\n"
         "Yours to edit: owners, critical fields, ranges, thresholds, route."
     )
-    wanted = {
+    expected = {
         contract_path: dump_contract(result.contract, comments).encode(),
         baseline_path: dump_baseline(result.baseline),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    unchanged = {path for path, data in wanted.items() if path.exists() and path.read_bytes() == data}
+    unchanged = {path for path, data in expected.items() if path.exists() and path.read_bytes() == data}
     if contract_path.exists() and _holds(contract_path, result.contract):
         unchanged.add(contract_path)
-    for path in wanted:
+    for path in expected:
         if path.exists() and path not in unchanged and not force:
             raise ExistsError(
                 f"{path} exists and differs from what was inferred; move it away, write to another folder "
                 "with --out, or replace it with --force"
             )
-    for path, data in wanted.items():
+    for path, data in expected.items():
         if path not in unchanged:
             _replace(path, data)
     return Written(contract_path, baseline_path, frozenset(unchanged))

@@ -57,10 +57,10 @@ class TrainingHours:
         for start in range(0, len(cells), CHUNK_ROWS):
             chunk = slice(start, start + CHUNK_ROWS)
             counts += count_cells(of_cell[cells[chunk]], n_bins + 1, self._slots[self._unit[chunk]], HOURS_OF_WEEK)
-        found = counts[:, :n_bins]
+        result = counts[:, :n_bins]
         return {
-            HOUR_NAMES[hour_of_week]: tuple(found[hour_of_week].tolist())
-            for hour_of_week in np.flatnonzero(found.any(axis=1)).tolist()
+            HOUR_NAMES[hour_of_week]: tuple(result[hour_of_week].tolist())
+            for hour_of_week in np.flatnonzero(result.any(axis=1)).tolist()
         }
 
     def windows(self, field: FieldBaseline, cells: CellArray, bounds: IntArray) -> Iterator[tuple[IntArray, HourArray]]:
@@ -87,10 +87,10 @@ class TrainingHours:
             rows = slice(int(bounds[first]), int(bounds[until]))
             window = np.repeat(np.arange(until - first), np.diff(bounds[first : until + 1]))
             hour = self._unit[rows] - begin[first:until][window]
-            found = count_cells(of_cell[cells[rows]], n_bins + 1, window * hours + hour, (until - first) * hours)
+            result = count_cells(of_cell[cells[rows]], n_bins + 1, window * hours + hour, (until - first) * hours)
             unit = begin[first:until, None] + np.arange(hours)
             hours_of_week = self._slots[np.minimum(unit, len(self._slots) - 1)]
-            yield found.reshape(until - first, hours, n_bins + 1)[:, :, :n_bins], hours_of_week
+            yield result.reshape(until - first, hours, n_bins + 1)[:, :, :n_bins], hours_of_week
             first = until
 
 

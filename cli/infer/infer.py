@@ -122,25 +122,25 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
             windows = TrainingWindows(clock.at_ms, clock.untimed, dimensions, options.windows, slice_rows, season)
         scores = score_columns(table, roles)
         reader = FieldReader(table, dimensions, clock.at_ms, clock.untimed, tuple(scores.values()))
-        found: list[tuple[FieldPlan, str]] = []
+        result: list[tuple[FieldPlan, str]] = []
         baselines: list[FieldBaseline] = []
         for planned in plan.fields:
             on_column(planned.column or planned.name)
             outcome = reader.read(planned)
             if isinstance(outcome, Found):
                 baselines.append(windows.learn(outcome.summary) if windows else outcome.summary.baseline)
-                found.append((outcome.plan, outcome.why))
+                result.append((outcome.plan, outcome.why))
             else:
                 plan.left_out[planned.column] = outcome.reason
-        _check_kept(table, plan, roles, found)
+        _check_kept(table, plan, roles, result)
         label, label_why = infer_label(table, roles, tuple(scores))
         contract = Contract(
             model=draft.model,
             timezone=draft.timezone,
             pane_s=draft.pane_s,
             windows=draft.windows,
-            fields=tuple(planned.declared for planned, _ in found),
-            slices=(*(dimension.declared for dimension in dimensions), *arm_slice(options.arms, found)),
+            fields=tuple(planned.declared for planned, _ in result),
+            slices=(*(dimension.declared for dimension in dimensions), *arm_slice(options.arms, result)),
             season=options.season,
             label=label,
             arms=options.arms,
@@ -160,7 +160,7 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
         return InferResult(
             contract=contract,
             baseline=baseline,
-            decisions=_decisions(table, plan, roles, found, baseline, clock.how, label_why),
+            decisions=_decisions(table, plan, roles, result, baseline, clock.how, label_why),
             warnings=tuple(_warnings(contract, baseline, windows, clock) + _left_out(plan)),
             windows={w.name: windows.count(w.length_s) for w in options.windows} if windows else {},
             period_ms=(windows.first_ms, windows.last_ms) if windows else None,

@@ -53,10 +53,10 @@ def _classes(table: Table, roles: Roles, scores: Sequence[str], why: str) -> tup
     """Name the classes of a model that has more than two, or scores for each."""
     assert roles.label is not None
     try:
-        seen = set(read_texts(table, roles.label, MAX_CLASSES).values)
+        observed = set(read_texts(table, roles.label, MAX_CLASSES).values)
     except TooManyTexts as error:
         return LabelSpec(type="category"), f"{why}; {error}: not listed"
-    known = {name for name in seen if name_fault(name) is None} | set(scores)
+    known = {name for name in observed if name_fault(name) is None} | set(scores)
     if len(known) > BINARY or (scores and len(known) == BINARY and not roles.score):
         missing = sorted(known - set(scores)) if scores else []
         note = f"; no column of scores for {', '.join(missing[:5])}" if missing else ""

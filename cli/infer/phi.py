@@ -139,13 +139,13 @@ class TrainingWindows:
             counts = np.zeros((end - first, layout.n_slices, layout.width), dtype=np.int64)
             cell = cells[rows].astype(np.int32)
             # One cell more than PSI counts: the invalid.
-            found = count_cells(cell, n_codes, window, end - first)
-            counts[:, 0, columns] = found
+            result = count_cells(cell, n_codes, window, end - first)
+            counts[:, 0, columns] = result
             for row, (n_values, codes) in zip(layout.dimension_starts, self._dimensions, strict=True):
                 group = window * n_values + codes[rows]
-                found = count_cells(cell, n_codes, group, (end - first) * n_values)
-                found = found.reshape(end - first, n_values, -1)
-                counts[:, row : row + n_values, columns] = found
+                result = count_cells(cell, n_codes, group, (end - first) * n_values)
+                result = result.reshape(end - first, n_values, -1)
+                counts[:, row : row + n_values, columns] = result
             yield counts
             first = end
 

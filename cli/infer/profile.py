@@ -145,12 +145,12 @@ def plan_columns(table: Table, roles: Roles) -> Plan:
         if fault is not None:
             plan.left_out[column] = f"its name {fault}"
             continue
-        found = _feature(table, column, roles, taken)
-        if isinstance(found, FieldPlan):
-            plan.fields.append(found)
-            taken.add(found.name)
+        result = _feature(table, column, roles, taken)
+        if isinstance(result, FieldPlan):
+            plan.fields.append(result)
+            taken.add(result.name)
         else:
-            plan.left_out[column] = found
+            plan.left_out[column] = result
     plan.fields += _outputs(table, roles)
     plan.fields += scores
     return plan
@@ -250,12 +250,12 @@ def _outputs(table: Table, roles: Roles) -> Iterable[FieldPlan]:
         type_: FieldType
         if name == "class":
             fits = is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind)
-            type_, wanted = "category", "texts, booleans or whole numbers"
+            type_, expected = "category", "texts, booleans or whole numbers"
         else:
             fits = is_number(kind) or pa.types.is_null(kind)
-            type_, wanted = ("int" if pa.types.is_integer(kind) else "float"), "numbers"
+            type_, expected = ("int" if pa.types.is_integer(kind) else "float"), "numbers"
         if not fits:
-            raise OptionError(f"{option} {column}: the column holds {kind}, and a {name} holds {wanted}")
+            raise OptionError(f"{option} {column}: the column holds {kind}, and a {name} holds {expected}")
         yield FieldPlan(
             column=column,
             name=name,
@@ -276,5 +276,5 @@ def _meant(column: str, known: Sequence[str] | Iterable[str]) -> str:
         close = [folded[column.casefold()]] if column.casefold() in folded else []
     if close:
         return f"did you mean {' or '.join(close)}?"
-    some = ", ".join(names[:12])
-    return f"it has {some}{' and more' if len(names) > 12 else ''}"
+    subset = ", ".join(names[:12])
+    return f"it has {subset}{' and more' if len(names) > 12 else ''}"

@@ -43,10 +43,10 @@ def print_report(terminal: Terminal, result: InferResult, written: Written) -> N
 
 def _season(baseline: Baseline) -> str:
     """Say which fields differ by the hour of the week by more than chance."""
-    found = {baseline.fields[index].name for index in Season(PsiBins(Layout(baseline))).fields.tolist()}
-    without = [field.name for field in baseline.fields if field.name not in found]
+    result = {baseline.fields[index].name for index in Season(PsiBins(Layout(baseline))).fields.tolist()}
+    without = [field.name for field in baseline.fields if field.name not in result]
     others = f"; no season in {', '.join(map(shortened, without))}" if without else ""
-    fields = f"{len(found)} of {len(baseline.fields)} fields differ by them"
+    fields = f"{len(result)} of {len(baseline.fields)} fields differ by them"
     return f"Hours of the week in {baseline.timezone}: {fields}{others}."
 
 

@@ -67,15 +67,15 @@ def read_dimension(table: Table, cut: str) -> Dimension:
         names, codes = _cross(names, codes, more, more_codes)
     counts = np.bincount(codes + 1, minlength=len(names) + 1)[1:].tolist()
     ranked = [code for code in range(len(names)) if names[code] != OTHER and name_fault(names[code]) is None]
-    kept = sorted(ranked, key=lambda code: (-counts[code], names[code]))[:TOP]
-    lookup = np.full(len(names) + 1, len(kept), dtype=np.int16)
-    lookup[kept] = np.arange(len(kept))
+    retained = sorted(ranked, key=lambda code: (-counts[code], names[code]))[:TOP]
+    lookup = np.full(len(names) + 1, len(retained), dtype=np.int16)
+    lookup[retained] = np.arange(len(retained))
     # Code −1, null, reads the last entry.
     assert NULL_CODE == -1
     values = SliceValues(
         name=name,
         source=CROSS.join(f"features.{column}" for column in columns),
-        values=tuple(names[code] for code in kept),
+        values=tuple(names[code] for code in retained),
         trained=True,
     )
     return Dimension(cut, values, lookup[codes])

@@ -83,9 +83,9 @@ def summarise_numbers(
 
     def assign(rows: slice) -> Counter:
         chunk = values[rows]
-        found = numeric_cells(ready, chunk, np.isnan(chunk))
-        cells[rows] = found.cell
-        return partial(count_numeric, ready, found)
+        result = numeric_cells(ready, chunk, np.isnan(chunk))
+        cells[rows] = result.cell
+        return partial(count_numeric, ready, result)
 
     counted = _count_slices(values.size, dimensions, assign)
     return Summary(_with_counts(frozen, counted, {}), cells)
@@ -94,8 +94,10 @@ def summarise_numbers(
 def summarise_texts(name: str, texts: Texts, dimensions: Sequence[Dimension]) -> Summary:
     """Choose the categories of a field, most frequent first and equals by name, and count its training values."""
     ordered = texts.by_frequency()
-    kept = ordered[:MAX_CATEGORIES]
-    frozen = FieldBaseline(name=name, kind="category", categories=tuple(texts.values[code] for code in kept), slices={})
+    retained = ordered[:MAX_CATEGORIES]
+    frozen = FieldBaseline(
+        name=name, kind="category", categories=tuple(texts.values[code] for code in retained), slices={}
+    )
     ready = FieldCells(frozen)
     # Code −1, null, reads the last entry.
     of_code = np.append(category_cells(ready, pa.array(texts.values, pa.string())), np.int32(ready.null))
@@ -109,8 +111,8 @@ def summarise_texts(name: str, texts: Texts, dimensions: Sequence[Dimension]) ->
     singletons = {ALL: int(np.count_nonzero(once))}
     for dimension in dimensions:
         names = dimension.slice_names
-        found = np.bincount(dimension.codes[once], minlength=len(names)).tolist()
-        singletons.update(zip(names, found, strict=True))
+        result = np.bincount(dimension.codes[once], minlength=len(names)).tolist()
+        singletons.update(zip(names, result, strict=True))
     return Summary(_with_counts(frozen, counted, singletons), cells)
 
 
@@ -124,10 +126,10 @@ def _kept_by_one_row(texts: Texts, ordered: Sequence[int]) -> NDArray[np.bool_]:
         return np.equal(texts.counts, 1)
     counts, values = texts.counts.tolist(), texts.values
     first_left = (-counts[ordered[MAX_CATEGORIES]], values[ordered[MAX_CATEGORIES]])
-    found = np.zeros(len(values), dtype=np.bool_)
+    result = np.zeros(len(values), dtype=np.bool_)
     for code in ordered[:MAX_CATEGORIES]:
-        found[code] = (1 - counts[code], values[code]) > first_left
-    return found
+        result[code] = (1 - counts[code], values[code]) > first_left
+    return result
 
 
 def is_whole(ordered: FloatArray) -> bool:
@@ -180,11 +182,11 @@ def _count_slices(
     for start in range(0, rows, CHUNK_ROWS):
         chunk = slice(start, min(start + CHUNK_ROWS, rows))
         count = assign(chunk)
-        found = {ALL: count(None, 1)[0]}
+        result = {ALL: count(None, 1)[0]}
         for dimension in dimensions:
             names = dimension.slice_names
-            found.update(zip(names, count(dimension.codes[chunk], len(names)), strict=True))
-        for name, columns in found.items():
+            result.update(zip(names, count(dimension.codes[chunk], len(names)), strict=True))
+        for name, columns in result.items():
             if name in totals:
                 totals[name] += columns
             else:

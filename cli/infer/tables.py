@@ -169,10 +169,10 @@ def _arrow_to_parquet(path: Path, target: Path, unreadable: dict[str, str]) -> N
         schema = reader.schema
         check_names(schema.names, path)
         unreadable |= {field.name: _in_words(field.type) for field in schema if not is_readable(field.type)}
-        kept = pa.schema([field.remove_metadata() for field in schema if field.name not in unreadable])
-        with pq.ParquetWriter(target, kept, compression="zstd") as writer:
+        retained = pa.schema([field.remove_metadata() for field in schema if field.name not in unreadable])
+        with pq.ParquetWriter(target, retained, compression="zstd") as writer:
             for batch in batches:
-                writer.write_batch(batch.select(kept.names).replace_schema_metadata(None))
+                writer.write_batch(batch.select(retained.names).replace_schema_metadata(None))
 
 
 def _csv_to_parquet(path: Path, target: Path, known: Mapping[str, pa.DataType]) -> None:

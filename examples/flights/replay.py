@@ -166,8 +166,8 @@ def build(rows: pa.Table, now: datetime) -> FlightsTables:
 def answered_by_candidate(rows: pa.Table) -> NDArray[np.bool_]:
     """Which flights the candidate answers, shape (n_rows,)."""
     begun = pc.greater_equal(rows["original_date"], CANDIDATE_FROM).to_numpy(zero_copy_only=False)
-    place = np.array([zlib.crc32(flight.encode()) for flight in rows["id"].to_pylist()], dtype=np.float64) / 2**32
-    answered: NDArray[np.bool_] = begun & (place >= ARM_SHARES["a"])
+    position = np.array([zlib.crc32(flight.encode()) for flight in rows["id"].to_pylist()], dtype=np.float64) / 2**32
+    answered: NDArray[np.bool_] = begun & (position >= ARM_SHARES["a"])
     return answered
 
 

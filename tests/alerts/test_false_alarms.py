@@ -45,8 +45,8 @@ def verdicts() -> dict[str, PsiVerdicts]:
 
 @pytest.fixture(scope="module")
 def client(engine: LocalClickHouse, verdicts: dict[str, PsiVerdicts]) -> Iterator[Client]:
-    with migrated(engine) as made:
-        for field, found in verdicts.items():
+    with migrated(engine) as built:
+        for field, result in verdicts.items():
             rows = [
                 row(
                     "drift",
@@ -56,12 +56,12 @@ def client(engine: LocalClickHouse, verdicts: dict[str, PsiVerdicts]) -> Iterato
                     judged_at=end * 1000,
                 )
                 for i, (psi, low, level) in enumerate(
-                    zip(found.psi[:, 0].tolist(), found.low[:, 0].tolist(), found.level[:, 0].tolist(), strict=True)
+                    zip(result.psi[:, 0].tolist(), result.low[:, 0].tolist(), result.level[:, 0].tolist(), strict=True)
                 )
                 for end in [START_S + (i + 1) * HOUR_S]
             ]
-            insert_rows(made, "drift", rows)
-        yield made
+            insert_rows(built, "drift", rows)
+        yield built
 
 
 def rule_named(name: str) -> Rule:

@@ -59,18 +59,18 @@ def client(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) ->
     train, predictions = pq.read_table(files.train), pq.read_table(files.predictions)
     train_at, at = (_seconds(table) for table in (train, predictions))
     shift_s = int(at[0] - datetime(2013, 8, 1, 4, tzinfo=UTC).timestamp()) // WEEK_S * WEEK_S
-    with migrated(engine) as made:
+    with migrated(engine) as built:
         for name in (*WEATHER, *STEADY):
             field = reference_field(name, train, train_at - shift_s)
             column = predictions[f"features.{name}"]
-            insert_rows(made, "drift", list(_drift(field, column, at - shift_s)))
+            insert_rows(built, "drift", list(_drift(field, column, at - shift_s)))
             if name in WEATHER:
-                insert_rows(made, "rates", list(_nulls(field, column, at - shift_s)))
+                insert_rows(built, "rates", list(_nulls(field, column, at - shift_s)))
         accepted = int(ACCEPTED.timestamp()) + SHIFT_S
         insert_rows(
-            made, "baselines", [row("baselines", model="flight-delay", baseline_id="o", effective_from=accepted)]
+            built, "baselines", [row("baselines", model="flight-delay", baseline_id="o", effective_from=accepted)]
         )
-        yield made
+        yield built
 
 
 def _seconds(table: Any) -> Any:
@@ -93,13 +93,13 @@ def _drift(field: ReferenceField, column: Any, at_s: Any) -> Iterator[dict[str, 
                 continue
             is_renewed = end > cut and field.name in WEATHER
             base = october if is_renewed else field.base_counts
-            found = reference_psi(base, counts, field.phi[length_s])
+            result = reference_psi(base, counts, field.phi[length_s])
             over = is_renewed and end - length_s < cut
             known = {"model": "flight-delay", "version": "1", "baseline_id": "o" if is_renewed else "b", "slice": "all"}
             when = {"window": window, "window_start": end - length_s + SHIFT_S, "window_end": end + SHIFT_S}
-            seen = {"n": found.n, "psi": found.psi, "psi_low": found.low, "psi_high": found.high}
-            level = "insufficient" if over else found.level
-            yield row("drift", field=field.name, **known, **when, **seen, level=level, judged_at=2_000_000_000_000)
+            observed = {"n": result.n, "psi": result.psi, "psi_low": result.low, "psi_high": result.high}
+            level = "insufficient" if over else result.level
+            yield row("drift", field=field.name, **known, **when, **observed, level=level, judged_at=2_000_000_000_000)
 
 
 _END = datetime(2014, 1, 1, 6, tzinfo=UTC)
@@ -111,11 +111,11 @@ def _nulls(field: ReferenceField, column: Any, at_s: Any) -> Iterator[dict[str, 
         n, k = int(np.sum(counts)), int(counts[-1])
         if n == 0 or end > int(_END.timestamp()) or end < int(datetime(2013, 8, 2, tzinfo=UTC).timestamp()):
             continue
-        found = reference_rate(int(base[-1]), int(base.sum()), k, n, field.phi[DAY_S])
+        result = reference_rate(int(base[-1]), int(base.sum()), k, n, field.phi[DAY_S])
         known = {"model": "flight-delay", "version": "1", "slice": "all", "field": field.name, "kind": "null"}
         when = {"window": "1d", "window_start": end - DAY_S + SHIFT_S, "window_end": end + SHIFT_S}
-        seen = {"n": n, "k": k, "delta": found.delta, "delta_low": found.low, "delta_high": found.high}
-        yield row("rates", **known, **when, **seen, level=found.level, judged_at=2_000_000_000_000)
+        observed = {"n": n, "k": k, "delta": result.delta, "delta_low": result.low, "delta_high": result.high}
+        yield row("rates", **known, **when, **observed, level=result.level, judged_at=2_000_000_000_000)
 
 
 @pytest.fixture(scope="module")

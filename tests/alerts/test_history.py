@@ -208,9 +208,9 @@ def test_lost_events_make_a_ticket(client: Client) -> None:
 
 def scored(day: int, value: float, *, mature: bool, revised_h: int, revision: int) -> dict[str, Any]:
     known = {"model": "m", "version": "1", "slice": "all", "metric": "auc", "window": "1d", "level": "stable"}
-    seen = {"value": value, "low": value - 0.02, "high": value + 0.02, "n": 500, "predictions": 900}
+    observed = {"value": value, "low": value - 0.02, "high": value + 0.02, "n": 500, "predictions": 900}
     when = {"window_end": T0 + day * DAY_S, "revised_at": (T0 + revised_h * HOUR_S) * 1000}
-    return row("performance", **known, **seen, **when, mature=mature, revision=revision)
+    return row("performance", **known, **observed, **when, mature=mature, revision=revision)
 
 
 def test_a_broken_promise_is_told_when_labels_are_mature(client: Client) -> None:
@@ -293,8 +293,8 @@ def test_a_change_that_fits_nothing_is_refused(client: Client, name: str, change
 
 
 def test_changes_are_laid_over_what_the_contract_says() -> None:
-    said = parse_contract(dump_contract(CONTRACT) + "alerts: {rules: {psi-major: {for: 10m, threshold: 0.4}}}\n")
-    rule = changed(said, "psi-major", {"threshold": "0.3", "short": "7d"}).alerts.rule("psi-major")
+    message = parse_contract(dump_contract(CONTRACT) + "alerts: {rules: {psi-major: {for: 10m, threshold: 0.4}}}\n")
+    rule = changed(message, "psi-major", {"threshold": "0.3", "short": "7d"}).alerts.rule("psi-major")
     assert (rule.for_s, rule.threshold, rule.short_s, rule.long_s) == (600, 0.3, 7 * DAY_S, None)
 
 
@@ -316,8 +316,8 @@ def applied(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
 def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as ended:
         main(words)
-    told = capsys.readouterr()
-    return int(ended.value.code or 0), told.out, told.err
+    reported = capsys.readouterr()
+    return int(ended.value.code or 0), reported.out, reported.err
 
 
 def test_simulate_prints_states_and_messages(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
@@ -335,11 +335,11 @@ def test_simulate_prints_states_and_messages(applied: Client, capsys: pytest.Cap
 def test_simulate_writes_json(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = command(capsys, "simulate", "--since", "40d", "--known", "judged", "--format", "json")
     assert code == 0
-    found = json.loads(out)
-    assert found["known"] == "judged"
-    states = [each for rule in found["rules"] if rule["rule"] == "psi-major" for each in rule["states"]]
+    result = json.loads(out)
+    assert result["known"] == "judged"
+    states = [each for rule in result["rules"] if rule["rule"] == "psi-major" for each in rule["states"]]
     assert [each["to"] for each in states] == ["Pending", "Alerting", "Recovering", "Normal"]
-    assert found["pages_per_week"] > 0
+    assert result["pages_per_week"] > 0
 
 
 def test_backtest_prints_both_sides(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:

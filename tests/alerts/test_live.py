@@ -73,9 +73,9 @@ class Hook:
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    made = Hook()
-    yield made
-    made.close()
+    built = Hook()
+    yield built
+    built.close()
 
 
 def settings(url: str) -> AlertSettings:

@@ -29,21 +29,21 @@ RULES = rules_for(contracts(), installation())
 
 @pytest.fixture(scope="module")
 def client(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as made:
+    with migrated(engine) as built:
         known = {"model": ODD, "version": "1", "slice": "all", "level": "major", "window_end": END_S}
         for window, length_s, psi in (("1h", 3600, 0.31), ("1d", 86_400, 0.35)):
             start = {"window": window, "window_start": END_S - length_s, "n": 9000}
             judged = {"judged_at": END_S * 1000, "threshold_minor": 0.1, "threshold_major": 0.2}
-            seen = {"psi": psi, "psi_low": psi - 0.05, "psi_high": psi + 0.05}
+            observed = {"psi": psi, "psi_low": psi - 0.05, "psi_high": psi + 0.05}
             for field in ("amount", "score"):
-                insert_rows(made, "drift", [row("drift", field=field, **known, **start, **judged, **seen)])
+                insert_rows(built, "drift", [row("drift", field=field, **known, **start, **judged, **observed)])
             lines = {"judged_at": END_S * 1000, "threshold_minor": 0.01, "threshold_major": 0.05}
             rate = {"field": "amount", "kind": "null", "delta": 0.4, "delta_low": 0.3, "delta_high": 0.5, "rate": 0.4}
-            insert_rows(made, "rates", [row("rates", **known, **start, **lines, **rate)])
+            insert_rows(built, "rates", [row("rates", **known, **start, **lines, **rate)])
         figure = {"metric": "auc", "value": 0.6, "low": 0.55, "high": 0.65, "promise": 0.7, "mature": True}
         counted = {"window": "1d", "n": 900, "predictions": 999, "revised_at": END_S * 1000, "revision": 1}
-        insert_rows(made, "performance", [row("performance", **known, **figure, **counted)])
-        yield made
+        insert_rows(built, "performance", [row("performance", **known, **figure, **counted)])
+        yield built
 
 
 def panels(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -56,7 +56,7 @@ def shown(client: Client, rule: Rule, window: str) -> dict[str, list[Any]]:
     """What the rule's panel shows: name of a series → its numbers."""
     (page,) = (page for page in dashboards().values() if page["uid"] == rule.panel.dashboard_uid)
     (panel,) = (panel for panel in panels(page) if panel["id"] == rule.panel.panel_id)
-    found: dict[str, list[Any]] = {}
+    result: dict[str, list[Any]] = {}
     for target in panel["targets"]:
         variables = {"model": ODD, "version": "1", "slice": "all", "window": window, "field": "amount"}
         sql = expand(target["rawSql"], RANGE, variables, interval_ms=3_600_000)
@@ -65,8 +65,8 @@ def shown(client: Client, rule: Rule, window: str) -> dict[str, list[Any]]:
             texts = [value for value in record if isinstance(value, str)]
             for name, value in zip(names, record, strict=True):
                 if isinstance(value, float):
-                    found.setdefault(" ".join([*texts, name]), []).append(value)
-    return found
+                    result.setdefault(" ".join([*texts, name]), []).append(value)
+    return result
 
 
 def number(client: Client, rule: Rule, key: str) -> float:
@@ -92,6 +92,6 @@ def test_a_panel_shows_the_number_and_the_line_of_its_rule(
         for rule in RULES
         if (rule.name, rule.part, rule.model) == (name, part, ODD) and (not key or key in rule.signal.keys)
     )
-    found = shown(client, rule, window)
-    assert [value for value in found[line] if math.isfinite(value)] == [rule.threshold]
-    assert found[series] == [pytest.approx(number(client, rule, key))]
+    result = shown(client, rule, window)
+    assert [value for value in result[line] if math.isfinite(value)] == [rule.threshold]
+    assert result[series] == [pytest.approx(number(client, rule, key))]

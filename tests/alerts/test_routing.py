@@ -24,13 +24,13 @@ RULES = rules_for(contracts(), SETTINGS)
 
 @pytest.fixture(scope="module")
 def amtool() -> str:
-    found = shutil.which("amtool")
-    if found is None:
+    result = shutil.which("amtool")
+    if result is None:
         message = "amtool is missing: install the Debian package prometheus-alertmanager"
         if os.environ.get("CI"):
             raise AssertionError(message)
         pytest.skip(f"NOT TESTED, {message}")
-    return found
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def routed(amtool: str, config: Path, labels: dict[str, str]) -> str:
-    given = [f"{name}={_quoted(value)}" for name, value in labels.items()]
-    done = run(amtool, "config", "routes", "test", f"--config.file={config}", *given)
+    arguments = [f"{name}={_quoted(value)}" for name, value in labels.items()]
+    done = run(amtool, "config", "routes", "test", f"--config.file={config}", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -95,13 +95,13 @@ def test_labels_lead_where_they_should(amtool: str, config: Path, labels: dict[s
 
 def test_every_rules_alerts_arrive_where_the_simulator_says(amtool: str, config: Path) -> None:
     tree = branch(RULES, SETTINGS)
-    seen = set()
+    known = set()
     for rule in RULES:
         labels = rule.labels | {"alertname": rule.title}
         expected = SETTINGS.route(rule.route).point(rule.severity)
         assert destination(tree, labels).point == expected
         key = (rule.route, rule.severity, rule.labels.get("mute"))
-        if key not in seen:  # amtool takes a tenth of a second
-            seen.add(key)
+        if key not in known:  # amtool takes a tenth of a second
+            known.add(key)
             assert routed(amtool, config, labels) == expected
-    assert len(seen) > 5
+    assert len(known) > 5

@@ -32,11 +32,11 @@ QUESTIONS = [
 
 @pytest.fixture(scope="module")
 def client(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as made:
+    with migrated(engine) as built:
         now_s = int(NOW.timestamp())
         end = now_s // 3600 * 3600
         insert_rows(
-            made,
+            built,
             "drift",
             [
                 row(
@@ -48,12 +48,12 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
                 for window in ("1h", "1d")
             ],
         )
-        yield made
+        yield built
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.uid}")
 def test_the_queries_of_a_rule_give_alert_instances(client: Client, rule: object) -> None:
-    (found,) = (
+    (result,) = (
         each
         for content in to_files(RULES, installation()).values()
         for group in content.get("groups", [])
@@ -61,7 +61,7 @@ def test_the_queries_of_a_rule_give_alert_instances(client: Client, rule: object
         if each["uid"] == rule.uid  # type: ignore[attr-defined]
     )
     keys = []
-    for query in found["data"][:-1]:
+    for query in result["data"][:-1]:
         sql = expand_backend(query["model"]["rawSql"], RANGE, query["model"]["intervalMs"])
         kinds = [kind for _, kind, *_ in client.rows(f"DESCRIBE ({sql})")]
         assert kinds in (["Float64"], ["String", "Float64"])
@@ -73,16 +73,16 @@ def test_the_queries_of_a_rule_give_alert_instances(client: Client, rule: object
 def test_a_rule_of_an_odd_model_sees_its_verdict(client: Client) -> None:
     (rule,) = (each for each in RULES if each.name == "psi-major" and each.model == ODD and each.severity == "page")
     files = to_files(RULES, installation())
-    (found,) = (
+    (result,) = (
         each
         for content in files.values()
         for group in content.get("groups", [])
         for each in group["rules"]
         if each["uid"] == rule.uid
     )
-    asked = [client.rows(expand_backend(query["model"]["rawSql"], RANGE)) for query in found["data"][:3]]
-    assert asked[0] == [("amount", 0.2), ("it's $odd", 0.5)]
-    assert [rows[1][1] for rows in asked] == [0.5, 0.4, 0.6]
+    requested = [client.rows(expand_backend(query["model"]["rawSql"], RANGE)) for query in result["data"][:3]]
+    assert requested[0] == [("amount", 0.2), ("it's $odd", 0.5)]
+    assert [rows[1][1] for rows in requested] == [0.5, 0.4, 0.6]
 
 
 def test_literals_mean_the_same_after_grafana_and_clickhouse(client: Client) -> None:

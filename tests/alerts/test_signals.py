@@ -70,28 +70,28 @@ def write_history(client: Client, seed: int, days: int = 12) -> None:
                     judged_ms = (end + 7200 + rng.randrange(1, 40_000 if revision else 300)) * 1000 + rng.randrange(999)
                     at = {"window": window, "window_start": end - length_s, "window_end": end, "slice": "all"}
                     who = {"model": ODD, "version": version, "baseline_id": baseline, "judged_at": judged_ms}
-                    place = {"record_seq": hour * 10 + revision}
+                    position = {"record_seq": hour * 10 + revision}
                     level = rng.choice(["stable", "minor", "major", "insufficient"])
                     n = rng.choice([0, 10, 1000])
                     for field in ("temp", "dewp"):
                         value = rng.random() / 2
-                        seen = {"n": n, "psi": value, "psi_low": value / 2, "psi_high": value * 2, "level": level}
-                        drift.append(row("drift", field=field, **at, **who, **place, **seen))
+                        observed = {"n": n, "psi": value, "psi_low": value / 2, "psi_high": value * 2, "level": level}
+                        drift.append(row("drift", field=field, **at, **who, **position, **observed))
                     for field, kind in (("temp", "above"), ("temp", "below"), ("dewp", "above"), ("events", "error")):
                         delta = rng.random() / 5
-                        seen = {"n": n, "delta": delta, "delta_low": delta - 0.05, "delta_high": delta + 0.05}
+                        observed = {"n": n, "delta": delta, "delta_low": delta - 0.05, "delta_high": delta + 0.05}
                         judged = {"kind": kind, "level": level, "completeness": rng.choice([1, 1, rng.random()])}
-                        rates.append(row("rates", field=field, **at, **who, **place, **seen, **judged))
+                        rates.append(row("rates", field=field, **at, **who, **position, **observed, **judged))
         if end % DAY_S == 0:
             for revision, age_s in enumerate((0, 2 * DAY_S, 3 * DAY_S), 1):
                 for metric in ("auc", "accuracy", "bias"):
                     value = rng.random() - (0.5 if metric == "bias" else 0)
-                    seen = {"value": value, "low": value - 0.05, "high": value + 0.05, "reference": 0.7}
+                    observed = {"value": value, "low": value - 0.05, "high": value + 0.05, "reference": 0.7}
                     guess = {"cbpe": value, "cbpe_low": value - 0.02, "cbpe_high": value + 0.02, "level": "stable"}
                     when = {"window": "1d", "window_end": end, "revised_at": (end + age_s + 60) * 1000}
                     who = {"model": ODD, "version": "1", "slice": "all", "metric": metric, "revision": revision}
                     known = {"n": 50, "predictions": 99, "mature": age_s == 3 * DAY_S}
-                    scored.append(row("performance", **when, **who, **seen, **guess, **known))
+                    scored.append(row("performance", **when, **who, **observed, **guess, **known))
     traffic = [
         row(
             "volume",
@@ -137,12 +137,12 @@ Held = dict[str, tuple[list[int], list[tuple[float, float, float, float]]]]
 
 
 def series(client: Client, signal: Signal, known: Known, until_s: int) -> Held:
-    held: Held = {}
+    current: Held = {}
     for at, key, *numbers in client.rows(series_sql(signal, Span(f"toUInt32({T0})", f"toUInt32({until_s})"), known)):
-        times, values = held.setdefault(key, ([], []))
+        times, values = current.setdefault(key, ([], []))
         times.append(at)
         values.append(tuple(numbers))
-    return held
+    return current
 
 
 def as_of(held: Held, key: str, at: int) -> tuple[float, float, float]:
@@ -183,8 +183,8 @@ def test_a_rule_at_a_moment_and_its_series_agree(history: Client, name: str) -> 
     # Reports of processors are not of history that was replayed.
     ways: tuple[Known, ...] = ("judged",) if name == "processor age" else ("ended", "judged")
     for known in ways:
-        held = series(history, signal, known, end_s)
-        assert set(held) == set(signal.keys)
+        current = series(history, signal, known, end_s)
+        assert set(current) == set(signal.keys)
         for at in moments:
             filters = (
                 judged_by(at)
@@ -194,7 +194,7 @@ def test_a_rule_at_a_moment_and_its_series_agree(history: Client, name: str) -> 
             point = asked(history, signal, at, filters)
             assert set(point) == set(signal.keys), "a key without a row would be a missing series"
             for key, numbers in point.items():
-                assert same(numbers, as_of(held, key, at)), (known, key, at)
+                assert same(numbers, as_of(current, key, at)), (known, key, at)
                 distinct.add(round(numbers[0], 9))
     assert len(distinct) > 3, "a signal that never moves proves nothing"
 
@@ -227,8 +227,8 @@ def verdict(window: str, end: int, value: float, level: str = "stable", **values
         "n": 500,
         "record_seq": 1,
     }
-    place = {"window": window, "window_start": end - length_s, "window_end": end, "judged_at": end * 1000}
-    return row("drift", **known | place | {"psi": value, "psi_low": 0, "psi_high": 1, "level": level} | values)
+    position = {"window": window, "window_start": end - length_s, "window_end": end, "judged_at": end * 1000}
+    return row("drift", **known | position | {"psi": value, "psi_low": 0, "psi_high": 1, "level": level} | values)
 
 
 def psi_at(client: Client, *rows: dict[str, Any], at: int = T0) -> float:
@@ -349,8 +349,8 @@ def test_verdicts_are_awaited_from_the_first_contract_and_baseline_on(client: Cl
 def rate_at(client: Client, delta: float, low: float, level: str = "major", n: int = 1000) -> float:
     emptied(client)
     known = {"model": ODD, "version": "1", "slice": "all", "field": "temp", "kind": "above", "window": "1d"}
-    seen = {"delta": delta, "delta_low": low, "delta_high": 1, "level": level, "n": n, "window_end": T0}
-    insert_rows(client, "rates", [row("rates", **known, **seen)])
+    observed = {"delta": delta, "delta_low": low, "delta_high": 1, "level": level, "n": n, "window_end": T0}
+    insert_rows(client, "rates", [row("rates", **known, **observed)])
     return asked(client, SIGNALS["rate"], T0, {})["temp"][0]
 
 

@@ -154,27 +154,27 @@ def main() -> int:
     faulthandler.register(signal.SIGUSR1)
     # Asked to end, it ends its processors first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    given = parser.parse_args()
-    seed = given.seed if given.seed is not None else int.from_bytes(os.urandom(3))
-    chosen = [name for name in SCENARIOS if name in given.only.split(",")]
-    if given.short and given.only == ",".join(SCENARIOS):
+    arguments = parser.parse_args()
+    seed = arguments.seed if arguments.seed is not None else int.from_bytes(os.urandom(3))
+    chosen = [name for name in SCENARIOS if name in arguments.only.split(",")]
+    if arguments.short and arguments.only == ",".join(SCENARIOS):
         chosen = ["storm", "trials"]
-    say(f"Seed {seed}: `make faults SEED={seed}{' SHORT=1' if given.short else ''}` draws the same plan.")
+    say(f"Seed {seed}: `make faults SEED={seed}{' SHORT=1' if arguments.short else ''}` draws the same plan.")
     with tempfile.TemporaryDirectory(prefix="barograph-faults-") as scratch:
-        first, _, last = given.storms.partition("-")
+        first, _, last = arguments.storms.partition("-")
         storms = range(int(first) - 1, int(last or first))
-        harness = Harness(given.keep or Path(scratch), seed, storms, short=given.short)
+        harness = Harness(arguments.keep or Path(scratch), seed, storms, short=arguments.short)
         with harness.servers.broker, harness.servers.engine:
             for name in chosen:
                 getattr(harness, name)()
-    command = f"make faults SEED={seed}" + (" SHORT=1" if given.short else "")
-    if given.results:
-        harness.results = remember(given.results, harness.results)
+    command = f"make faults SEED={seed}" + (" SHORT=1" if arguments.short else "")
+    if arguments.results:
+        harness.results = remember(arguments.results, harness.results)
     text = table(harness.results, command, harness.omitted)
     say(f"\n{text}\n")
     for result in harness.results:
         say(result.sentence())
-    if given.write:
+    if arguments.write:
         write_page(text)
     return 0 if harness.results and all(each.passed for each in harness.results) else 1
 

@@ -75,18 +75,18 @@ def work_out(
         lost: offsets by partition of `predictions` that retention took before the sketcher read them.
     """
     known = [Known(from_s, each.id, {field.name: field for field in each.fields}) for from_s, each in baselines]
-    found = Expected(dead={topics.predictions: Counter(), topics.labels: Counter()})
+    result = Expected(dead={topics.predictions: Counter(), topics.labels: Counter()})
     for partition, offset, each in _messages(sent, topics.predictions):
-        found.dead[topics.predictions].update((partition, offset, i, reason) for i, reason in each.dead)
+        result.dead[topics.predictions].update((partition, offset, i, reason) for i, reason in each.dead)
         for i, event in each.events:
-            found.predictions[partition, offset, i] = event
+            result.predictions[partition, offset, i] = event
             if lost is None or offset not in lost.get(partition, ()):
-                _count(found, event, contract.pane_s, known)
+                _count(result, event, contract.pane_s, known)
     for partition, offset, each in _messages(sent, topics.labels):
-        found.dead[topics.labels].update((partition, offset, i, reason) for i, reason in each.dead)
-        found.labels.update({(partition, offset, i): label for i, label in each.labels})
-    _join(found)
-    return found
+        result.dead[topics.labels].update((partition, offset, i, reason) for i, reason in each.dead)
+        result.labels.update({(partition, offset, i): label for i, label in each.labels})
+    _join(result)
+    return result
 
 
 def _messages(sent: Mapping[tuple[str, int], Sequence[Sent]], topic: str) -> Iterator[tuple[int, int, Sent]]:

@@ -46,8 +46,8 @@ class Fleet:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.pipeline.module = "tests.faults.processor"
-        told = {"folder": str(self.folder), "sabotage": self.sabotage}
-        self.pipeline.environ = {"BAROGRAPH_FAULTS": json.dumps(told)}
+        reported = {"folder": str(self.folder), "sabotage": self.sabotage}
+        self.pipeline.environ = {"BAROGRAPH_FAULTS": json.dumps(reported)}
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._supervise, name="fleet", daemon=True)
@@ -188,9 +188,9 @@ class Fleet:
     def _reason(self, name: str, code: int) -> str:
         for line in reversed(self.pipeline.log(name).splitlines()):
             try:
-                told = json.loads(line)
+                reported = json.loads(line)
             except ValueError:
                 continue
-            if told.get("event") in ("stopped", "stopping", "stuck") and "reason" in told:
-                return f"exit {code}: {told['reason']}"[:160]
+            if reported.get("event") in ("stopped", "stopping", "stuck") and "reason" in reported:
+                return f"exit {code}: {reported['reason']}"[:160]
         return f"exit {code}"

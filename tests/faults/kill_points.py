@@ -178,7 +178,7 @@ def _monitor(places: Places) -> None:
 def _scorer(places: Places) -> None:
     from streams.scorer.worker import Scorer
 
-    score, every = Scorer._score_model, Scorer._run_pass
+    score, entries = Scorer._score_model, Scorer._run_pass
 
     def placed_score(self: Any, *args: Any, **kwargs: Any) -> Any:
         done = score(self, *args, **kwargs)
@@ -187,7 +187,7 @@ def _scorer(places: Places) -> None:
         return done
 
     def placed_pass(self: Any, client: Any) -> Any:
-        done = every(self, client)
+        done = entries(self, client)
         if done.arrived:
             places.stop_at("scored")
         return done

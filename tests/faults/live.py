@@ -73,7 +73,9 @@ def live_plan(seed: int, *, short: bool) -> list[tuple[float, Fault]]:
     if not short:
         faults += [ClockStep(kind, rng.choice(STEPS_S)) for kind in ("monitor", "recorder")]
         faults += [BrokerRestart(killed=False, down_s=4.0), Warehouse("down", 5.0, "monitor"), Terminate("sketcher")]
-        faults += [Kill(kind, place) for kind, place in (("monitor", "half-written"), ("sketcher", "offsets-sent"))]
+        faults += [
+            Kill(kind, position) for kind, position in (("monitor", "half-written"), ("sketcher", "offsets-sent"))
+        ]
     faults += [Kill(kind) for kind in kinds]
     rng.shuffle(faults)
     return [(rng.uniform(0.5, 1.5), fault) for fault in faults]

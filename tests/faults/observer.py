@@ -59,19 +59,19 @@ class Observer:
     def _look(self) -> None:
         for table, (key, columns) in _WATCHED.items():
             names = key.split(", ")
-            seen = self._seen[table]
-            found = {
+            known = self._seen[table]
+            result = {
                 row[: len(names)]: row[len(names) :]
                 for row in self._pipeline.rows(f"SELECT {key}, {', '.join(columns)} FROM {table} FINAL")
             }
-            for gone in seen.keys() - found.keys():
-                self.broken.append(f"{table}: the row of {gone} went away")
-            for where, row in found.items():
-                before = seen.get(where, row)
+            for removed in known.keys() - result.keys():
+                self.broken.append(f"{table}: the row of {removed} went away")
+            for where, row in result.items():
+                before = known.get(where, row)
                 fallen = [name for name, was, now in zip(columns, before, row, strict=True) if now < was]
                 if fallen:
                     self.broken.append(f"{table}: {', '.join(fallen)} of {where} went back from {before} to {row}")
-            self._seen[table] = found
+            self._seen[table] = result
         if self._live:
             self._look_ahead()
         self.looks += 1

@@ -45,9 +45,9 @@ class Verdict:
 
     def rows(self, what: str, found: Counter[Any], expected: Iterable[Any]) -> None:
         """Compare rows by their keys, each of which must be there once."""
-        wanted = Counter(iter(expected))
-        self.compared[what] += sum(wanted.values())
-        missing, spare = wanted - found, found - wanted
+        wanted_value = Counter(iter(expected))
+        self.compared[what] += sum(wanted_value.values())
+        missing, spare = wanted_value - found, found - wanted_value
         if missing:
             self.lost[what] += sum(missing.values())
             self.say(f"{what}: {sum(missing.values())} missing, such as {list(missing)[:SHOWN]}")
@@ -63,12 +63,12 @@ class Verdict:
 
 def check_source(verdict: Verdict, pipeline: Pipeline, sent: Mapping[tuple[str, int], list[Sent]]) -> None:
     """Hold the topics to what was sent: were it not there once and in order, nothing else would mean anything."""
-    found: dict[tuple[str, int], list[Any]] = defaultdict(list)
+    result: dict[tuple[str, int], list[Any]] = defaultdict(list)
     for topic in (pipeline.topics.predictions, pipeline.topics.labels):
         for message in pipeline.read_all(topic):
-            found[topic, message.partition()].append(message)
+            result[topic, message.partition()].append(message)
     for key, messages in sent.items():
-        there = found[key]
+        there = result[key]
         first = there[0].offset() if there else len(messages)
         wrong = [each.offset() for each in there if (each.value() or b"") != (messages[each.offset()].value or b"")]
         if wrong or (there and there[-1].offset() != len(messages) - 1) or len(there) != len(messages) - first:
@@ -97,9 +97,9 @@ def check_panes(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> Non
         if model == STRICT and version == "1":
             cells[model, version, slice_, field, start, baseline] = row
     for pane in sorted(counts.keys() | expected.panes.keys()):
-        wanted = expected.panes[pane]
+        wanted_value = expected.panes[pane]
         for name, number in zip(("n", "nulls", "invalid"), counts[pane], strict=True):
-            verdict.number(f"{name} of panes", pane, number, getattr(wanted, name))
+            verdict.number(f"{name} of panes", pane, number, getattr(wanted_value, name))
     verdict.compared["cells of panes"] += len(expected.cells)
     for where in sorted(cells.keys() | expected.cells.keys()):
         row, wanted_cells = cells.get(where, []), expected.cells[where]
@@ -139,35 +139,40 @@ def _plain(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def check_dead(verdict: Verdict, pipeline: Pipeline, topic: str, expected: Expected) -> None:
     """Every dead letter of a topic once."""
-    found: Counter[tuple[int, int, int, str]] = Counter()
+    result: Counter[tuple[int, int, int, str]] = Counter()
     for message in pipeline.read_all(f"{topic}.dead"):
-        told = {name: value.decode() for name, value in message.headers()}
-        found[int(told["source-partition"]), int(told["source-offset"]), int(told["index"]), told["reason"]] += 1
-    verdict.rows(f"dead letters of {topic.removeprefix(pipeline.prefix)}", found, expected.dead[topic].elements())
+        reported = {name: value.decode() for name, value in message.headers()}
+        result[
+            int(reported["source-partition"]),
+            int(reported["source-offset"]),
+            int(reported["index"]),
+            reported["reason"],
+        ] += 1
+    verdict.rows(f"dead letters of {topic.removeprefix(pipeline.prefix)}", result, expected.dead[topic].elements())
 
 
 def check_dead_counts(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> None:
     """What the warehouse counts of dead letters, by topic and reason."""
-    found = {
+    result = {
         (topic, reason): int(n)
         for topic, reason, n in pipeline.rows("SELECT topic, reason, sum(n) FROM dead_letters GROUP BY topic, reason")
     }
-    wanted = Counter(
+    wanted_value = Counter(
         (topic.removeprefix(pipeline.prefix), reason)
-        for topic, every in expected.dead.items()
-        for *_, reason in every.elements()
+        for topic, entries in expected.dead.items()
+        for *_, reason in entries.elements()
     )
-    for key in sorted(found.keys() | wanted.keys()):
-        verdict.number("counts of dead letters", key, found.get(key, 0), wanted[key])
+    for key in sorted(result.keys() | wanted_value.keys()):
+        verdict.number("counts of dead letters", key, result.get(key, 0), wanted_value[key])
 
 
 def check_buried(verdict: Verdict, pipeline: Pipeline, buried: set[int]) -> None:
     """Every damaged record of `partials` was put aside, at least once: the monitor's is no transaction."""
-    found = {message.value() for message in pipeline.read_all(pipeline.topics.partials_dead)}
-    wanted = {b"poison %d" % i for i in buried}
-    verdict.compared["dead letters of parts"] += len(wanted)
-    if found != wanted:
-        verdict.say(f"dead letters of parts: {sorted(found ^ wanted)[:SHOWN]} are there and should not be, or not")
+    result = {message.value() for message in pipeline.read_all(pipeline.topics.partials_dead)}
+    expected = {b"poison %d" % i for i in buried}
+    verdict.compared["dead letters of parts"] += len(expected)
+    if result != expected:
+        verdict.say(f"dead letters of parts: {sorted(result ^ expected)[:SHOWN]} are there and should not be, or not")
 
 
 def check_judged(
@@ -201,17 +206,17 @@ def check_verdicts(
     by_field: dict[tuple[str, str, str, str], list[tuple[int, int]]] = defaultdict(list)
     for (model, version, slice_, field, start), count in expected.panes.items():
         by_field[model, version, slice_, field].append((start, count.n))
-    found: Counter[tuple[str, str, str, str, int, int]] = Counter()
+    result: Counter[tuple[str, str, str, str, int, int]] = Counter()
     for model, version, slice_, field, begin, end, n in pipeline.rows(
         "SELECT model, version, slice, field, toUnixTimestamp(window_start), toUnixTimestamp(window_end), sum(n) "
         "FROM latest_drift GROUP BY model, version, slice, field, window_start, window_end"
     ):
-        found[model, version, slice_, field, begin, end] += n
-    for key, n in sorted(found.items()):
+        result[model, version, slice_, field, begin, end] += n
+    for key, n in sorted(result.items()):
         model, version, slice_, field, begin, end = key
         panes = by_field[model, version, slice_, field]
-        wanted = sum(count for start, count in panes if begin <= start < end)
-        verdict.number("n of verdicts", key, n, wanted)
+        wanted_value = sum(count for start, count in panes if begin <= start < end)
+        verdict.number("n of verdicts", key, n, wanted_value)
     for what, condition in (
         ("completeness is not between 0 and 1", "NOT (completeness BETWEEN 0 AND 1)"),
         ("completeness is under 1 though nothing was lost", "completeness < 1"),
@@ -221,7 +226,7 @@ def check_verdicts(
             verdict.say(f"{rows} verdicts whose {what}")
     if not strict:
         return
-    check_judged(verdict, found, expected, contract)
+    check_judged(verdict, result, expected, contract)
     changed = pipeline.rows(
         "SELECT slice, field, window, toUnixTimestamp(window_end), groupUniqArray(n) AS every FROM drift FINAL "
         f"WHERE model = '{STRICT}' GROUP BY version, baseline_id, slice, field, window, window_end "
@@ -246,14 +251,14 @@ def check_nothing_lost(verdict: Verdict, pipeline: Pipeline) -> None:
 
 def check_scores(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> None:
     """Predictions and labels as the scorer joined them."""
-    found = {
+    result = {
         (version, slice_, start): (n, labelled)
         for version, slice_, start, n, labelled in pipeline.rows(
             "SELECT version, slice, toUnixTimestamp(window_start), sum(predictions), sum(labelled) "
             f"FROM performance_state FINAL WHERE model = '{STRICT}' GROUP BY 1, 2, 3 HAVING sum(predictions) > 0"
         )
     }
-    for key in sorted(found.keys() | expected.labelled.keys()):
-        have, want = found.get(key, (0, 0)), expected.labelled.get(key, (0, 0))
+    for key in sorted(result.keys() | expected.labelled.keys()):
+        have, want = result.get(key, (0, 0)), expected.labelled.get(key, (0, 0))
         verdict.number("predictions that were scored", key, have[0], want[0])
         verdict.number("labels that were joined", key, have[1], want[1])

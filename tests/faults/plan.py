@@ -51,12 +51,12 @@ SHORT = Scale(kills=8, rounds=0, unreachable_s=5.0, outage_s=2.0)
 def make_plan(seed: int, scale: Scale) -> list[tuple[float, Fault]]:
     """Draw the faults of a storm in their order, each with the pause before it in seconds."""
     rng = random.Random(seed)
-    places = [(kind, place) for kind, every in PLACES.items() for place in every]
-    rng.shuffle(places)
+    positions = [(kind, position) for kind, entries in PLACES.items() for position in entries]
+    rng.shuffle(positions)
     faults: list[Fault] = []
     for i in range(scale.kills):
-        kind, place = places[i // 2] if i % 2 and i // 2 < len(places) else (rng.choice(KILLED_MORE_OFTEN), "")
-        faults.append(Kill(kind, place, down_s=rng.choice((0.0, 0.0, 0.5, 3.0))))
+        kind, position = positions[i // 2] if i % 2 and i // 2 < len(positions) else (rng.choice(KILLED_MORE_OFTEN), "")
+        faults.append(Kill(kind, position, down_s=rng.choice((0.0, 0.0, 0.5, 3.0))))
     for i in range(scale.rounds):
         faults += _round(rng, i, scale)
     if not scale.rounds:

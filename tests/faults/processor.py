@@ -39,20 +39,20 @@ def shift_clock(file: Path) -> None:
 def main() -> int:
     # Whoever wants to know where it stands still is told in its log.
     faulthandler.register(signal.SIGUSR1)
-    kind, told = sys.argv[1], json.loads(sys.argv[2])
-    wanted = json.loads(os.environ["BAROGRAPH_FAULTS"])
+    kind, reported = sys.argv[1], json.loads(sys.argv[2])
+    expected = json.loads(os.environ["BAROGRAPH_FAULTS"])
     # Before anything is imported that keeps the clock.
-    shift_clock(Path(wanted["folder"]) / f"{told['instance']}.clock")
+    shift_clock(Path(expected["folder"]) / f"{reported['instance']}.clock")
 
     from tests.faults import sabotage
     from tests.faults.kill_points import Places, install
     from tests.support import processor
 
-    places = Places(Path(wanted["folder"]), told["instance"])
-    install(kind, places)
-    chosen = sabotage.SABOTAGES.get(wanted.get("sabotage", ""))
+    positions = Places(Path(expected["folder"]), reported["instance"])
+    install(kind, positions)
+    chosen = sabotage.SABOTAGES.get(expected.get("sabotage", ""))
     if chosen is not None and chosen.kind == kind:
-        chosen.install(places)
+        chosen.install(positions)
     return processor.main(sys.argv[1:])
 
 

@@ -38,21 +38,21 @@ class Result:
     def sentence(self) -> str:
         """How it came out, in one line."""
         lost, doubled = sum(self.verdict.lost.values()), sum(self.verdict.doubled.values())
-        seen = f"{lost} lost, {doubled} double-counted, {len(self.verdict.wrong)} differences"
+        known = f"{lost} lost, {doubled} double-counted, {len(self.verdict.wrong)} differences"
         if self.must_fail:
-            return f"{self.scenario}: {'noticed' if self.passed else 'NOT NOTICED'} ({seen})"
+            return f"{self.scenario}: {'noticed' if self.passed else 'NOT NOTICED'} ({known})"
         return (
-            f"{self.scenario} (seed {self.seed}, {self.seconds:.0f} s): {'holds' if self.passed else 'FAILS'}: {seen}"
+            f"{self.scenario} (seed {self.seed}, {self.seconds:.0f} s): {'holds' if self.passed else 'FAILS'}: {known}"
         )
 
 
 def remember(file: Path, results: list[Result]) -> list[Result]:
     """Add results to a file, in place of older ones of the same runs, and return all that it holds."""
-    held: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    current: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     for each in results:
-        held[each.scenario] = vars(each) | {"verdict": vars(each.verdict)}
-    file.write_text(json.dumps(held, indent=1))
-    return [_recall(dict(told)) for _, told in sorted(held.items())]
+        current[each.scenario] = vars(each) | {"verdict": vars(each.verdict)}
+    file.write_text(json.dumps(current, indent=1))
+    return [_recall(dict(reported)) for _, reported in sorted(current.items())]
 
 
 def _recall(told: dict[str, Any]) -> Result:

@@ -56,8 +56,8 @@ def _committed(world: World) -> dict[int, int]:
 
     consumer = Consumer({"bootstrap.servers": world.pipeline.bootstrap, "group.id": f"{world.pipeline.prefix}sketcher"})
     try:
-        wanted = [TopicPartition(world.pipeline.topics.predictions, p) for p in range(world.partitions)]
-        return {tp.partition: max(0, tp.offset) for tp in consumer.committed(wanted, timeout=30)}
+        expected = [TopicPartition(world.pipeline.topics.predictions, p) for p in range(world.partitions)]
+        return {tp.partition: max(0, tp.offset) for tp in consumer.committed(expected, timeout=30)}
     finally:
         consumer.close()
 
@@ -84,10 +84,10 @@ def _finish(world: World, lost: dict[int, set[int]], ranges: list[tuple[int, int
         verdict.say(sentence)
     oracle.check_panes(verdict, world.pipeline, left)
     oracle.check_raw(verdict, world.pipeline, whole)
-    found = world.pipeline.rows("SELECT source_partition, start_offset, end_offset FROM lost_ranges")
+    result = world.pipeline.rows("SELECT source_partition, start_offset, end_offset FROM lost_ranges")
     verdict.compared["lost ranges"] += len(ranges)
-    if sorted(set(found)) != sorted(ranges):
-        verdict.say(f"lost ranges are {sorted(set(found))}, and {sorted(ranges)} were deleted")
+    if sorted(set(result)) != sorted(ranges):
+        verdict.say(f"lost ranges are {sorted(set(result))}, and {sorted(ranges)} were deleted")
     _check_completeness(verdict, world)
     return verdict
 

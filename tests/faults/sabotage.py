@@ -32,8 +32,8 @@ class _Untransacted:
     def __init__(self, settings: Any, places: Places) -> None:
         from confluent_kafka import Producer
 
-        told = {"bootstrap.servers": settings.bootstrap_servers, "linger.ms": 5, "message.max.bytes": 2_000_000}
-        self._producer, self._places, self._held = Producer(told), places, 0
+        reported = {"bootstrap.servers": settings.bootstrap_servers, "linger.ms": 5, "message.max.bytes": 2_000_000}
+        self._producer, self._places, self._held = Producer(reported), places, 0
         self.consumer: Any = None
 
     def init_transactions(self, *_: Any) -> None: ...

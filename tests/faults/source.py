@@ -199,13 +199,13 @@ class Source:
         rng, at_ms = self.rng, self.now_ms
         self.n += 1
         if rng.random() < self.mix.poison:
-            made = self._poison(rng.choice(LIGHT_KINDS), at_ms)
+            built = self._poison(rng.choice(LIGHT_KINDS), at_ms)
         elif rng.random() < self.mix.arrow:
-            made = self._arrow(at_ms)
+            built = self._arrow(at_ms)
         else:
-            made = _as_json(self._event(at_ms))
-        self._send(self.topics.predictions, rng.randrange(self._parts), made)
-        for _, event in made.events:
+            built = _as_json(self._event(at_ms))
+        self._send(self.topics.predictions, rng.randrange(self._parts), built)
+        for _, event in built.events:
             if event.model == STRICT:
                 self._label(event)
         while self._coming and self._coming[0][0] <= self.n:
@@ -219,8 +219,8 @@ class Source:
         for kind in KINDS:
             if kind.name in HEAVY:
                 self.n += 1
-                made = self._poison(kind, self.now_ms)
-                self._send(self.topics.predictions, self.rng.randrange(self._parts), made)
+                built = self._poison(kind, self.now_ms)
+                self._send(self.topics.predictions, self.rng.randrange(self._parts), built)
 
     def _send(self, topic: str, partition: int, made: Sent) -> None:
         self.sent.setdefault((topic, partition), []).append(made)
@@ -316,10 +316,10 @@ class Source:
             heapq.heappush(self._coming, (self.n + wait + 50, rng.randrange(1 << 30), second))
 
     def _send_label(self, label: Label) -> None:
-        told = {"model": STRICT, "id": label.id, "label": label.label, "at": label.at_ms}
+        reported = {"model": STRICT, "id": label.id, "label": label.label, "at": label.at_ms}
         # Of one id all in one partition, as the format says; which one matters to nobody here.
         partition = zlib.crc32(label.id.encode()) % self.partitions
-        self._send(self.topics.labels, partition, Sent(json.dumps(told).encode(), None, labels=((0, label),)))
+        self._send(self.topics.labels, partition, Sent(json.dumps(reported).encode(), None, labels=((0, label),)))
 
 
 def _told(event: Event) -> dict[str, Any]:

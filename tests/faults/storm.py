@@ -36,9 +36,9 @@ def run_storm(
             world.say(f"!!! {len(plan) - i} faults were left out: this machine took {budget_s:.0f} s for the others")
             break
         time.sleep(pause_s)
-        told = fault.apply(world)
+        reported = fault.apply(world)
         world.done[fault.name] += 1
-        world.say(f"{time.monotonic() - began:5.0f} s: {i + 1}/{len(plan)} {fault.name}: {told}")
+        world.say(f"{time.monotonic() - began:5.0f} s: {i + 1}/{len(plan)} {fault.name}: {reported}")
     world.say(f"{time.monotonic() - began:5.0f} s: the storm is over; {world.source.n} messages were sent")
     verdict = world.finish()
     world.say(f"{time.monotonic() - began:5.0f} s: compared")

@@ -26,8 +26,8 @@ def run_trial(world: World) -> Verdict:
         counts = {"recorder": 1} if kind == "recorder" else {"sketcher": 1, "monitor": 1}
     world.begin(counts)
     world.wait_begun()
-    for kind, place in kills:
+    for kind, position in kills:
         # Held for long enough that what was acknowledged too early is committed.
-        world.say(f"{Kill(kind, place, hold_s=HOLD_S).apply(world)}")
+        world.say(f"{Kill(kind, position, hold_s=HOLD_S).apply(world)}")
         time.sleep(1.0)
     return world.finish()

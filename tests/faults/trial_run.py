@@ -186,7 +186,7 @@ class World:
         events = sum(n for key, n in expected.volume.items() if key[2] == "all")
         scored = [each for key, each in expected.labelled.items() if key[1] == "all"]
         recorded = self.runs("recorder")
-        wanted = (
+        wanted_value = (
             events if self.runs("monitor") else 0,
             len(expected.predictions) if recorded else 0,
             len(expected.labels) if recorded else 0,
@@ -200,22 +200,22 @@ class World:
         before = -1
         while True:
             now = time.monotonic()
-            found = self.counted()
-            if found != last:
-                last, since = found, now
-            if found == wanted and settled_since is None:
+            result = self.counted()
+            if result != last:
+                last, since = result, now
+            if result == wanted_value and settled_since is None:
                 settled_since = now
                 before = self._newest_record_seq()
             # Late revisions are written one commit after the panes that they revise.
             settled = settled_since is not None and now - settled_since > 2.5
             if settled and (not self.runs("monitor") or self._newest_record_seq() > before):
-                return found == wanted
+                return result == wanted_value
             # What is there twice never goes away again.
-            doubled = any(n > most for n, most in zip(found, wanted, strict=True) if most) and found[3] == 0
+            doubled = any(n > most for n, most in zip(result, wanted_value, strict=True) if most) and result[3] == 0
             if now - since > (DOUBLED_S if doubled else self.quiet_s):
                 self.fleet.say_where()
-                self.say(f"… {found} of {wanted} and no change for {self.quiet_s:.0f} s")
-                return found == wanted
+                self.say(f"… {result} of {wanted_value} and no change for {self.quiet_s:.0f} s")
+                return result == wanted_value
             time.sleep(0.3)
 
     def _newest_record_seq(self) -> int:

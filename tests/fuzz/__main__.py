@@ -52,15 +52,19 @@ class Outcome:
 
 def fuzz(target: str, runs: int, seed: int) -> Outcome:
     """Fuzz one target in processes of its own, one after the other; each begins with what those before it kept."""
-    kept = [*seeds()[target], *read_corpus(target)]
+    retained = [*seeds()[target], *read_corpus(target)]
     executions, took_s, peak_mb = 0, 0.0, 0
     for i, start in enumerate(range(0, runs, SLICE)):
-        found = _fuzz_once(target, min(SLICE, runs - start), seed + i, kept)
-        executions, took_s, peak_mb = executions + found.executions, took_s + found.took_s, max(peak_mb, found.peak_mb)
-        kept = found.kept
-        if found.fault is not None:
+        result = _fuzz_once(target, min(SLICE, runs - start), seed + i, retained)
+        executions, took_s, peak_mb = (
+            executions + result.executions,
+            took_s + result.took_s,
+            max(peak_mb, result.peak_mb),
+        )
+        retained = result.kept
+        if result.fault is not None:
             break
-    return replace(found, executions=executions, took_s=took_s, peak_mb=peak_mb)
+    return replace(result, executions=executions, took_s=took_s, peak_mb=peak_mb)
 
 
 def _fuzz_once(target: str, runs: int, seed: int, kept: list[bytes]) -> Outcome:
@@ -86,17 +90,17 @@ def _fuzz_once(target: str, runs: int, seed: int, kept: list[bytes]) -> Outcome:
             check=False,
         )
         took_s = time.monotonic() - began
-        said = {name: int(n) for name, n in STATISTIC.findall(done.stdout)}
-        found = [each.read_bytes() for each in sorted(faults.iterdir())]
-        if done.returncode and not found:
-            found = [b""]
+        message = {name: int(n) for name, n in STATISTIC.findall(done.stdout)}
+        result = [each.read_bytes() for each in sorted(faults.iterdir())]
+        if done.returncode and not result:
+            result = [b""]
         return Outcome(
             target,
-            said.get("number_of_executed_units", 0),
+            message.get("number_of_executed_units", 0),
             took_s,
-            said.get("peak_rss_mb", 0),
+            message.get("peak_rss_mb", 0),
             [each.read_bytes() for each in sorted(corpus.iterdir())],
-            found[0] if found else None,
+            result[0] if result else None,
             done.stdout,
         )
 
@@ -122,27 +126,27 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=JOBS, help="processes at once (%(default)s)")
     parser.add_argument("--keep", action="store_true", help="add what reached new code to tests/fuzz/corpus")
     parser.add_argument("--input", help="run one input (base64) against the one --target, and nothing else")
-    given = parser.parse_args()
-    targets = given.target or list(TARGETS)
-    if given.input is not None:
-        run(targets[0], base64.b64decode(given.input))
+    arguments = parser.parse_args()
+    targets = arguments.target or list(TARGETS)
+    if arguments.input is not None:
+        run(targets[0], base64.b64decode(arguments.input))
         print("read, or refused in the decoder's words")
         return 0
-    seed = random.SystemRandom().randrange(1, 2**31) if given.seed is None else given.seed
-    print(f"seed {seed}, {given.runs:,} executions\n\n| Target | Executions | Seconds | Peak MiB | Outcome |")
+    seed = random.SystemRandom().randrange(1, 2**31) if arguments.seed is None else arguments.seed
+    print(f"seed {seed}, {arguments.runs:,} executions\n\n| Target | Executions | Seconds | Peak MiB | Outcome |")
     print("|---|--:|--:|--:|---|")
     faulty = []
     executions = 0
-    for outcome in fuzz_all(targets, given.runs, seed, given.jobs):
+    for outcome in fuzz_all(targets, arguments.runs, seed, arguments.jobs):
         executions += outcome.executions
-        said = "no fault" if outcome.fault is None else "FAULT"
+        message = "no fault" if outcome.fault is None else "FAULT"
         print(
-            f"| {outcome.target} | {outcome.executions:,} | {outcome.took_s:,.0f} | {outcome.peak_mb} | {said} |",
+            f"| {outcome.target} | {outcome.executions:,} | {outcome.took_s:,.0f} | {outcome.peak_mb} | {message} |",
             flush=True,
         )
         if outcome.fault is not None:
             faulty.append(outcome)
-        if given.keep:
+        if arguments.keep:
             write_corpus(outcome.target, outcome.kept)
     print(f"\n{executions:,} executions, {len(faulty)} faults")
     for outcome in faulty:

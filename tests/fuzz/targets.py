@@ -75,23 +75,23 @@ def _account(found: Decoded, n: int) -> None:
 
 def predictions_json(data: bytes) -> None:
     """One message between two good ones, which must not suffer from it."""
-    found = _JSON.decode(_batch(GOOD, data, GOOD))
-    _account(found, 3)
-    assert not {0, 2} & {dead.offset for dead in found.rejected}
+    result = _JSON.decode(_batch(GOOD, data, GOOD))
+    _account(result, 3)
+    assert not {0, 2} & {dead.offset for dead in result.rejected}
     summaries = FlushSummaries(_REGISTRY)
-    for events in found.events:
+    for events in result.events:
         summaries.add(events)
-    for each in found.arrivals:
+    for each in result.arrivals:
         summaries.add_arrivals(each)
 
 
 def predictions_arrow(data: bytes) -> None:
     """A batch: as many events as it has rows, or one dead letter."""
-    found = _ARROW.decode(_batch(data))
-    if found.events or len(found.rejected) != 1:
-        _account(found, _rows(data))
+    result = _ARROW.decode(_batch(data))
+    if result.events or len(result.rejected) != 1:
+        _account(result, _rows(data))
     summaries = FlushSummaries(_REGISTRY)
-    for events in found.events:
+    for events in result.events:
         summaries.add(events)
 
 
@@ -114,9 +114,9 @@ def labels_json(data: bytes) -> None:
 
 def labels_arrow(data: bytes) -> None:
     """A batch of labels: as many as it has rows, or one dead letter."""
-    found = decode_arrow_labels(_batch(data), frozenset({MODEL}))
-    if found.rows or len(found.rejected) != 1:
-        _account_labels(found, _rows(data))
+    result = decode_arrow_labels(_batch(data), frozenset({MODEL}))
+    if result.rows or len(result.rejected) != 1:
+        _account_labels(result, _rows(data))
 
 
 def record_bytes(data: bytes) -> None:

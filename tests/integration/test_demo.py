@@ -19,7 +19,6 @@ from confluent_kafka.admin import AdminClient
 from cli.apply import apply_all
 from cli.apply.catalogue import BaselineChange, store_baselines
 from cli.demo.chart_data import read_psi, read_scores
-from cli.demo.stage_counts import STAGES, StageCount, stage_counts
 from cli.demo.flights import (
     ACCEPTED_AT,
     CANDIDATE,
@@ -40,6 +39,7 @@ from cli.demo.signals.outputs import read_outputs
 from cli.demo.signals.season import read_season
 from cli.demo.signals.truth import read_truth
 from cli.demo.signals.volume import local_hours, read_volume
+from cli.demo.stage_counts import STAGES, StageCount, stage_counts
 from cli.infer import infer
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka

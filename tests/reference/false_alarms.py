@@ -102,8 +102,8 @@ def psi(shares: FloatArray) -> Callable[[Rng, int], Alarms]:
 
     def draw(rng: Rng, n: int) -> Alarms:
         base, window = rng.multinomial(TRAINED, shares, size=DRAWS), rng.multinomial(n, shares, size=DRAWS)
-        found = psi_verdicts(base.ravel(), window.reshape(1, -1), np.arange(DRAWS) * len(shares))
-        return Alarms(found.p_value.ravel() < 0.05, alarmed(found.level))
+        result = psi_verdicts(base.ravel(), window.reshape(1, -1), np.arange(DRAWS) * len(shares))
+        return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
 
     return draw
 
@@ -146,8 +146,8 @@ def psi_by_the_hour(rng: Rng, n: int) -> Alarms:
         DRAWS // SEASONAL_FIELDS, -1
     )
     events = np.add.reduceat(windows, bins.starts, axis=1)[:, None, season.groups]
-    found = psi_verdicts(bins.base_bins, windows, bins.starts, expected=season.expectation([NIGHT], events))
-    return Alarms(found.p_value.ravel() < 0.05, alarmed(found.level))
+    result = psi_verdicts(bins.base_bins, windows, bins.starts, expected=season.expectation([NIGHT], events))
+    return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
 
 
 # ---------------------------------------------------------------------------------------------------- rates
@@ -163,8 +163,8 @@ def rate(share: float) -> Callable[[Rng, int], Alarms]:
 
 
 def rated(k: IntArray, n: int, base_k: IntArray | int) -> Alarms:
-    found = rate_verdicts(k, n, base_k, TRAINED)
-    return Alarms(found.p_value < 0.05, alarmed(found.level))
+    result = rate_verdicts(k, n, base_k, TRAINED)
+    return Alarms(result.p_value < 0.05, alarmed(result.level))
 
 
 def beyond_training(rng: Rng, n: int) -> Alarms:
@@ -191,12 +191,12 @@ def category_baselines(values: int, exponent: float) -> tuple[RateCells, FloatAr
     fields, unseen = [], []
     for i in range(CATEGORY_FIELDS):
         counts = rng.multinomial(TRAINED, shares)
-        seen = np.flatnonzero(counts)
-        codes = np.repeat(np.arange(len(seen), dtype=np.int32), counts[seen])
-        field = summarise_texts(f"c{i}", Texts(codes, tuple(names[seen].tolist()), counts[seen]), []).baseline
-        kept = np.array([int(name.partition("-")[2]) for name in field.categories])
+        known = np.flatnonzero(counts)
+        codes = np.repeat(np.arange(len(known), dtype=np.int32), counts[known])
+        field = summarise_texts(f"c{i}", Texts(codes, tuple(names[known].tolist()), counts[known]), []).baseline
+        retained = np.array([int(name.partition("-")[2]) for name in field.categories])
         fields.append(field)
-        unseen.append(max(0.0, 1.0 - shares[kept].sum()))
+        unseen.append(max(0.0, 1.0 - shares[retained].sum()))
     baseline = Baseline(model="m", version="1", rows=TRAINED, slice_rows={ALL: TRAINED}, fields=tuple(fields))
     return RateCells(Layout(baseline)), np.array(unseen)
 
@@ -208,8 +208,8 @@ def unseen(values: int, exponent: float) -> Callable[[Rng, int], Alarms]:
         cells, share = category_baselines(values, exponent)
         chosen = cells.kind_index == RATE_KIND_NAMES.index("unseen")
         k = rng.binomial(n, share, (DRAWS // CATEGORY_FIELDS, CATEGORY_FIELDS))
-        found = rate_verdicts(k, n, cells.base_k[chosen], cells.base_n[chosen], base_phi=cells.base_phi[chosen])
-        return Alarms(found.p_value.ravel() < 0.05, alarmed(found.level))
+        result = rate_verdicts(k, n, cells.base_k[chosen], cells.base_n[chosen], base_phi=cells.base_phi[chosen])
+        return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
 
     return draw
 
@@ -269,8 +269,8 @@ def psi_of_two(shares: FloatArray, times: int) -> Callable[[Rng, int], Alarms]:
 
     def draw(rng: Rng, n: int) -> Alarms:
         left, right = (rng.multinomial(size, shares, size=DRAWS) for size in (n, times * n))
-        found = psi_differences(left.reshape(1, -1), right.reshape(1, -1), np.arange(DRAWS) * len(shares))
-        return Alarms(found.p_value.ravel() < 0.05, alarmed(found.level))
+        result = psi_differences(left.reshape(1, -1), right.reshape(1, -1), np.arange(DRAWS) * len(shares))
+        return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
 
     return draw
 
@@ -280,16 +280,16 @@ def psi_of_a_sketch(rng: Rng, n: int) -> Alarms:
     edges = np.quantile(normal(rng, TRAINED), np.arange(1, 10) / 10)
     left = [rebin(sketch, edges) for sketch in sketches(normal, "kll", n)]
     right = rng.multinomial(n, np.full(10, 0.1), size=SKETCHES)
-    found = psi_differences(
+    result = psi_differences(
         np.stack([each.counts for each in left]), right, [0], noise=np.array([[each.noise] for each in left])
     )
-    return Alarms(found.p_value.ravel() < 0.05, alarmed(found.level))
+    return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
 
 
 def rates_of_two(share: float) -> Callable[[Rng, int], Alarms]:
     def draw(rng: Rng, n: int) -> Alarms:
-        found = rate_differences(rng.binomial(n, share, DRAWS), n, rng.binomial(n, share, DRAWS), n)
-        return Alarms(found.p_value < 0.05, alarmed(found.level))
+        result = rate_differences(rng.binomial(n, share, DRAWS), n, rng.binomial(n, share, DRAWS), n)
+        return Alarms(result.p_value < 0.05, alarmed(result.level))
 
     return draw
 
@@ -298,8 +298,8 @@ def means_of_two(rng: Rng, n: int) -> Alarms:
     """Means and variances of normal values as they are distributed: nothing else of them counts."""
     mean = rng.standard_normal((2, DRAWS)) / np.sqrt(n)
     variance = rng.chisquare(n - 1, (2, DRAWS)) / (n - 1)
-    found = mean_differences(n, mean[0], variance[0], n, mean[1], variance[1])
-    return Alarms(found.p_value < 0.05, None)
+    result = mean_differences(n, mean[0], variance[0], n, mean[1], variance[1])
+    return Alarms(result.p_value < 0.05, None)
 
 
 def quantiles_of_two(rank: float, values: Values, kind: SketchKind) -> Callable[[Rng, int], Alarms]:
@@ -307,8 +307,8 @@ def quantiles_of_two(rank: float, values: Values, kind: SketchKind) -> Callable[
 
     def draw(_: Rng, n: int) -> Alarms:
         windows = sketches(values, kind, n)
-        found = [quantile_differences(*pair, [rank]) for pair in pairwise([*windows, windows[0]])]
-        return Alarms(np.array([bool(each.low.item() > 0.0 or each.high.item() < 0.0) for each in found]), None)
+        result = [quantile_differences(*pair, [rank]) for pair in pairwise([*windows, windows[0]])]
+        return Alarms(np.array([bool(each.low.item() > 0.0 or each.high.item() < 0.0) for each in result]), None)
 
     return draw
 
@@ -342,7 +342,7 @@ def scored() -> tuple[FloatArray, FloatArray]:
 def measured(rng: Rng, n: int) -> dict[str, MetricEstimate]:
     score, shares = scored()
     counts = rng.multinomial(n, shares.ravel(), size=WINDOWS).reshape(WINDOWS, 2, -1)
-    every, positive = counts.sum(axis=1), counts[:, 1]
+    entries, positive = counts.sum(axis=1), counts[:, 1]
     up = score >= 0.5
     wrong, right = counts[:, 0], counts[:, 1]
     confusion = np.stack(
@@ -354,7 +354,7 @@ def measured(rng: Rng, n: int) -> dict[str, MetricEstimate]:
         return np.stack(each, axis=-1).astype(np.float64)
 
     return binary_metrics(
-        np.stack([every, every * score, positive], axis=-1),
+        np.stack([entries, entries * score, positive], axis=-1),
         confusion,
         EDGES,
         log_loss_sums=sums(-np.log1p(-score), -np.log(score)),
@@ -385,13 +385,13 @@ def performance(metric: str, measure: Callable[[Rng, int], dict[str, MetricEstim
 def selection(rng: Rng, n: int) -> Alarms:
     """Three labels in ten, whatever the score; `level` is whether labels are called selective."""
     score, shares = scored()
-    every = rng.multinomial(n, shares.sum(axis=0), size=WINDOWS)
-    labels = rng.binomial(every, 0.3)
+    entries = rng.multinomial(n, shares.sum(axis=0), size=WINDOWS)
+    labels = rng.binomial(entries, 0.3)
     positive = rng.binomial(labels, score)
-    found = selective(
-        np.stack([labels, labels * score, positive], axis=-1), np.stack([every, every * score], axis=-1), EDGES
+    result = selective(
+        np.stack([labels, labels * score, positive], axis=-1), np.stack([entries, entries * score], axis=-1), EDGES
     )
-    return Alarms(found.p_value < 0.05, found.selective)
+    return Alarms(result.p_value < 0.05, result.selective)
 
 
 # ---------------------------------------------------------------------------------------------------- all of them
@@ -441,8 +441,8 @@ def rows() -> Iterator[str]:
     yield "| kind | " + " | ".join(f"n = {n:,}" for n in SIZES) + " |"
     yield "|---|" + "--:|" * len(SIZES)
     for kind in KINDS:
-        found = [simulate(kind, n) for n in SIZES]
-        yield f"| {kind.name} | " + " | ".join(f"{_share(each.doubt)} / {_share(each.level)}" for each in found) + " |"
+        result = [simulate(kind, n) for n in SIZES]
+        yield f"| {kind.name} | " + " | ".join(f"{_share(each.doubt)} / {_share(each.level)}" for each in result) + " |"
 
 
 def _share(alarms: BoolArray | None) -> str:

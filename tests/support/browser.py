@@ -28,11 +28,11 @@ PATIENCE_MS = 60_000
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A headless Chromium; a machine without one skips the test and says so, in CI that is an error."""
-    found = next(filter(None, map(shutil.which, COMMANDS)), None)
-    if found is None:
+    result = next(filter(None, map(shutil.which, COMMANDS)), None)
+    if result is None:
         _missing()
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=SWITCHES)
+        browser = driver.chromium.launch(executable_path=result, args=SWITCHES)
         yield browser
         browser.close()
 
@@ -68,8 +68,8 @@ class Look:
 
     def panels(self, state: str) -> list[str]:
         """The panels in a state (`drawn`, `failed`), each with what it says."""
-        found = self.page.query_selector_all(f"[data-panel][data-state={state}]")
-        return [f"{each.get_attribute('data-panel')} {each.inner_text()[:200]}" for each in found]
+        result = self.page.query_selector_all(f"[data-panel][data-state={state}]")
+        return [f"{each.get_attribute('data-panel')} {each.inner_text()[:200]}" for each in result]
 
     def traces(self, panel: int) -> dict[str, list[tuple[Any, Any]]]:
         """The points of each series that plotly drew in a panel, by the name in the legend."""

@@ -82,12 +82,12 @@ SUPERVISORS = {"default": OneForOneSupervisor, "crashing": CrashingSupervisor}
 
 
 def main(arguments: list[str]) -> int:
-    told = json.loads(arguments[0])
+    reported = json.loads(arguments[0])
     configure_logging()
-    notes, style = Notes(Path(told["done"])), STYLES[told["style"]]
+    notes, style = Notes(Path(reported["done"])), STYLES[reported["style"]]
     app = faust.App(
-        told["group"],
-        broker=f"kafka://{told['bootstrap']}",
+        reported["group"],
+        broker=f"kafka://{reported['bootstrap']}",
         datadir=tempfile.mkdtemp(prefix="faust-table-"),
         processing_guarantee="at_least_once",
         stream_wait_empty=False,
@@ -99,9 +99,9 @@ def main(arguments: list[str]) -> int:
         topic_allow_declare=False,
         web_enabled=False,
         worker_redirect_stdouts=False,
-        agent_supervisor=SUPERVISORS[told["supervisor"]],
+        agent_supervisor=SUPERVISORS[reported["supervisor"]],
     )
-    topic = app.topic(told["topic"], value_serializer="raw", key_serializer="raw", value_type=bytes)
+    topic = app.topic(reported["topic"], value_serializer="raw", key_serializer="raw", value_type=bytes)
 
     @app.agent(topic, concurrency=1)  # type: ignore[untyped-decorator]
     async def read(stream: Any) -> None:

@@ -135,8 +135,8 @@ def oracle(flights: Flights, table: pa.Table) -> Expected:
     for name, values in trained.items():
         served, training = table[f"features.{name}"].to_pylist(), flights.train[name].to_pylist()
         for value in [*values, "other"]:
-            kept = set(values) if value == "other" else {value}
-            masks[f"{name}={value}"] = _among(served, kept, value), _among(training, kept, value)
+            retained = set(values) if value == "other" else {value}
+            masks[f"{name}={value}"] = _among(served, retained, value), _among(training, retained, value)
     panes: dict[tuple[str, str, int], tuple[int, int, tuple[int, ...]]] = {}
     psi: dict[tuple[str, str, str, int], tuple[int, float]] = {}
     ordered: dict[tuple[str, int], Array] = {}
@@ -168,13 +168,13 @@ def oracle(flights: Flights, table: pa.Table) -> Expected:
 
 def _values_by_pane(name: str, column: pa.ChunkedArray, panes: Array, at_pane: Array) -> dict[tuple[str, int], Array]:
     numbers = np.array([np.nan if v is None else float(v) for v in column.to_pylist()])
-    found = {}
+    result = {}
     for i, start in enumerate(panes.tolist()):
-        mine = numbers[at_pane == i]
-        mine = np.sort(mine[~np.isnan(mine)])
-        if len(mine):
-            found[name, start] = mine
-    return found
+        own = numbers[at_pane == i]
+        own = np.sort(own[~np.isnan(own)])
+        if len(own):
+            result[name, start] = own
+    return result
 
 
 def _among(found: list[Any], kept: set[str], value: str) -> Array:

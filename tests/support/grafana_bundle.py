@@ -50,7 +50,7 @@ def group(title: str, *rules: Json) -> Json:
 
 
 def bundle(**changes: Any) -> Bundle:
-    given: Json = {
+    arguments: Json = {
         "folder_uid": "barograph",
         "folder_title": f"Models {ODD_NAME}",
         "data_source": {
@@ -93,4 +93,4 @@ def bundle(**changes: Any) -> Bundle:
         "dashboards": (dashboard("barograph-fleet", "Fleet"), dashboard("barograph-model", f"Model {ODD_NAME}")),
         "rule_groups": (group(f"model {ODD_NAME}", rule("r-1", "drift"), rule("r-2", "nulls")),),
     }
-    return Bundle(**{**given, **changes})
+    return Bundle(**{**arguments, **changes})

@@ -112,11 +112,11 @@ class GrafanaState:
         return refused(404, "Not found")
 
     def _search(self, query: dict[str, list[str]]) -> list[Json]:
-        wanted = query.get("folderUIDs", [])
+        expected = query.get("folderUIDs", [])
         return [
             {"uid": uid, "title": entry["dashboard"]["title"], "folderUid": entry["folder"], "type": "dash-db"}
             for uid, entry in self.dashboards.items()
-            if entry["folder"] in wanted
+            if entry["folder"] in expected
         ]
 
     def _evaluated(self) -> list[Json]:
@@ -171,21 +171,21 @@ class GrafanaState:
                 self._store_source(uid, body, {"id": self._id(), "orgId": 1, "version": 1, "readOnly": False})
                 return Answer(200, {"message": "Datasource added", "datasource": self._shown(uid)})
             case "PUT", "uid", uid:
-                found = self.sources.get(uid)
-                if found is None:
+                result = self.sources.get(uid)
+                if result is None:
                     return refused(404, "Data source not found")
-                if found["readOnly"]:
+                if result["readOnly"]:
                     return refused(403, "Cannot update read-only data source")
-                if body.get("version") not in (None, 0, found["version"]):
+                if body.get("version") not in (None, 0, result["version"]):
                     return refused(409, "Datasource has already been updated by someone else.")
-                kept = {key: found[key] for key in ("id", "orgId", "readOnly")}
-                self._store_source(uid, body, {**kept, "version": found["version"] + 1})
+                retained = {key: result[key] for key in ("id", "orgId", "readOnly")}
+                self._store_source(uid, body, {**retained, "version": result["version"] + 1})
                 return Answer(200, {"message": "Datasource updated", "datasource": self._shown(uid)})
         return refused(404, "Not found")
 
     def _store_source(self, uid: str, body: Json, own: Json) -> None:
-        given = {key: value for key, value in (body.get("secureJsonData") or {}).items() if value}
-        self.secrets[uid] = {**self.secrets.get(uid, {}), **given}
+        arguments = {key: value for key, value in (body.get("secureJsonData") or {}).items() if value}
+        self.secrets[uid] = {**self.secrets.get(uid, {}), **arguments}
         defaults = {"url": "", "user": "", "database": "", "basicAuth": False, "isDefault": False, "jsonData": {}}
         stored = {key: value for key, value in body.items() if key != "secureJsonData"}
         self.sources[uid] = {**defaults, **copy.deepcopy(stored), "uid": uid, **own}
@@ -211,13 +211,13 @@ class GrafanaState:
         uid, folder = sent.get("uid") or f"d{self._id()}", body.get("folderUid") or ""
         if folder and folder not in self.folders:
             return refused(400, "Folder not found")
-        found = self.dashboards.get(uid)
-        if found is not None and found["provisioned"]:
+        result = self.dashboards.get(uid)
+        if result is not None and result["provisioned"]:
             return refused(400, "Cannot save provisioned dashboard")
-        if found is not None and not body.get("overwrite") and sent.get("version") != found["version"]:
+        if result is not None and not body.get("overwrite") and sent.get("version") != result["version"]:
             return refused(412, "The dashboard has been changed by someone else")
-        version = found["version"] + 1 if found else 1
-        own = {"id": found["dashboard"]["id"] if found else self._id(), "uid": uid}
+        version = result["version"] + 1 if result else 1
+        own = {"id": result["dashboard"]["id"] if result else self._id(), "uid": uid}
         sent.pop("version", None)
         self.dashboards[uid] = {
             "dashboard": {**copy.deepcopy(sent), **own},
@@ -252,8 +252,8 @@ class GrafanaState:
             case "PUT", "contact-points", uid:
                 return self._put_point(uid, body, provenance)
             case "GET", "mute-timings", name:
-                found = self.timings.get(name)
-                return refused(404, "time interval not found") if found is None else Answer(200, found)
+                result = self.timings.get(name)
+                return refused(404, "time interval not found") if result is None else Answer(200, result)
             case "POST", "mute-timings":
                 if body["name"] in self.timings:
                     return refused(409, "time interval with the name already exists")
@@ -273,15 +273,15 @@ class GrafanaState:
         before = {rule["uid"]: rule for rule in self.groups.get((folder, title), {"rules": []})["rules"]}
         if any(rule.get("provenance") == "file" for rule in before.values()):
             return refused(409, "cannot change provenance from 'file' to 'api'")
-        others = [group for place, group in self.groups.items() if place != (folder, title)]
+        others = [group for position, group in self.groups.items() if position != (folder, title)]
         taken = {rule["uid"] for group in others for rule in group["rules"]}
         rules = []
         for rule in body["rules"]:
             uid = rule.get("uid") or f"r{self._id()}"
             if uid in taken:
                 return refused(400, "alert rule uid must be unique")
-            kept = spelled({key: value for key, value in rule.items() if key in RULE_KEYS})
-            kept["data"] = [{"queryType": "", **query} for query in kept.get("data", [])]
+            retained = spelled({key: value for key, value in rule.items() if key in RULE_KEYS})
+            retained["data"] = [{"queryType": "", **query} for query in retained.get("data", [])]
             own = {
                 "id": before[uid]["id"] if uid in before else self._id(),
                 "uid": uid,
@@ -290,7 +290,7 @@ class GrafanaState:
                 "ruleGroup": title,
                 "updated": f"2026-03-01T00:00:{self._id() % 60:02}Z",
             }
-            rules.append({"isPaused": False, **kept, **own, **({"provenance": provenance} if provenance else {})})
+            rules.append({"isPaused": False, **retained, **own, **({"provenance": provenance} if provenance else {})})
         self.groups[folder, title] = {"interval": body["interval"], "rules": rules}
         return Answer(200, body)
 
@@ -312,11 +312,11 @@ class GrafanaState:
         return {**point, "settings": {**point["settings"], **dict.fromkeys(self.secrets[point["uid"]], REDACTED)}}
 
     def _put_point(self, uid: str, body: Json, provenance: str) -> Answer:
-        for place, point in enumerate(self.points):
+        for position, point in enumerate(self.points):
             if point["uid"] == uid:
                 if point["provenance"] not in ("", provenance):
                     return refused(500, f"cannot changed provenance from '{point['provenance']}' to '{provenance}'")
-                self.points[place] = self._point({**body, "uid": uid}, provenance)
+                self.points[position] = self._point({**body, "uid": uid}, provenance)
                 return Answer(202, {"message": "contactpoint updated"})
         return refused(404, f"contact point with uid '{uid}' not found")
 
@@ -330,12 +330,12 @@ class GrafanaState:
         return self.timings[body["name"]]
 
     def _put_timing(self, name: str, body: Json, provenance: str) -> Answer:
-        found = self.timings.get(name)
-        if found is None:
+        result = self.timings.get(name)
+        if result is None:
             return refused(404, "time interval not found")
-        if found["provenance"] not in ("", provenance):
+        if result["provenance"] not in ("", provenance):
             return refused(409, "cannot change provenance")
-        if body.get("version") not in (None, "", found["version"]):
+        if body.get("version") not in (None, "", result["version"]):
             return refused(409, "provided version does not match current version")
         return Answer(202, self._store_timing({**body, "name": name}, provenance))
 
@@ -372,18 +372,20 @@ def routes_of(route: Json) -> list[Json]:
 
 
 def tree_as_kept(route: Json) -> Json:
-    kept = spelled({key: value for key, value in route.items() if value not in (None, [], "", False)})
-    if "object_matchers" in kept:
-        kept["object_matchers"] = sorted(kept["object_matchers"])
-    if "routes" in kept:
-        kept["routes"] = [tree_as_kept(inner) for inner in kept["routes"]]
-    return kept
+    retained = spelled({key: value for key, value in route.items() if value not in (None, [], "", False)})
+    if "object_matchers" in retained:
+        retained["object_matchers"] = sorted(retained["object_matchers"])
+    if "routes" in retained:
+        retained["routes"] = [tree_as_kept(inner) for inner in retained["routes"]]
+    return retained
 
 
 def spelled(body: Json) -> Json:
     """A body whose durations are written as Go's Prometheus library writes them: 24h is 1d, 90m is 1h30m."""
-    kept = copy.deepcopy(body)
-    return kept | {key: duration(value) for key, value in kept.items() if key in DURATIONS and isinstance(value, str)}
+    retained = copy.deepcopy(body)
+    return retained | {
+        key: duration(value) for key, value in retained.items() if key in DURATIONS and isinstance(value, str)
+    }
 
 
 def duration(text: str) -> str:

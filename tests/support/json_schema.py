@@ -24,7 +24,7 @@ def faults(
     names = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
     if "anyOf" in schema and all(faults(value, option, where, definitions) for option in schema["anyOf"]):
         return [f"{where}: fits no option"]
-    found: list[str] = []
+    result: list[str] = []
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds
     number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -37,7 +37,7 @@ def faults(
     if kinds and not fits:
         return [f"{where}: is no {kinds}"]
     if ("enum" in schema and value not in schema["enum"]) or ("const" in schema and value != schema["const"]):
-        found.append(f"{where}: is another value")
+        result.append(f"{where}: is another value")
     if number:
         low, above, high = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))
         if (
@@ -45,25 +45,25 @@ def faults(
             or (above is not None and value <= above)
             or (high is not None and value > high)
         ):
-            found.append(f"{where}: is out of range")
+            result.append(f"{where}: is out of range")
     if isinstance(value, str):
         short, long = schema.get("minLength", 0), schema.get("maxLength", 10**9)
         if not short <= len(value) <= long or not re.search(schema.get("pattern", ""), value):
-            found.append(f"{where}: is no such text")
+            result.append(f"{where}: is no such text")
     if isinstance(value, list):
         if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", 10**9):
-            found.append(f"{where}: has a wrong length")
+            result.append(f"{where}: has a wrong length")
         if schema.get("uniqueItems") and len({json.dumps(item) for item in value}) < len(value):
-            found.append(f"{where}: repeats itself")
+            result.append(f"{where}: repeats itself")
         for position, item in enumerate(value):
-            found += faults(item, schema.get("items", {}), f"{where}[{position}]", definitions)
+            result += faults(item, schema.get("items", {}), f"{where}[{position}]", definitions)
     if isinstance(value, dict):
-        found += [f"{where}: {key} is missing" for key in schema.get("required", []) if key not in value]
+        result += [f"{where}: {key} is missing" for key in schema.get("required", []) if key not in value]
         for key, member in value.items():
-            found += faults(key, schema.get("propertyNames", {}), f"{where} key")
+            result += faults(key, schema.get("propertyNames", {}), f"{where} key")
             inner = schema.get("properties", {}).get(key, schema.get("additionalProperties", {}))
             if inner is False:
-                found.append(f"{where}: {key} is not known")
+                result.append(f"{where}: {key} is not known")
             else:
-                found += faults(member, inner, f"{where}.{key}", definitions)
-    return found
+                result += faults(member, inner, f"{where}.{key}", definitions)
+    return result

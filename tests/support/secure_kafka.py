@@ -137,15 +137,15 @@ class SecureKafka:
             future.result(30)
         # The controller has them then; the broker hears of them a moment later.
         for user in {binding.principal.removeprefix("User:") for binding in bindings}:
-            mine: list[Any] = [binding for binding in bindings if binding.principal == f"User:{user}"]
-            self._wait(user, {(acl.restype.name, acl.name, acl.operation.name) for acl in mine})
+            own: list[Any] = [binding for binding in bindings if binding.principal == f"User:{user}"]
+            self._wait(user, {(acl.restype.name, acl.name, acl.operation.name) for acl in own})
 
     def _wait(self, user: str, wanted: set[tuple[str, str, str]]) -> None:
         wait_for(lambda: wanted <= self.listed(user), f"the rights of {user}", 30)
 
     def listed(self, user: str) -> set[tuple[str, str, str]]:
         """Kind of resource, name and operation of everything that a user is allowed."""
-        wanted = AclBindingFilter(
+        expected = AclBindingFilter(
             ResourceType.ANY,
             cast(str, None),  # any name: the stub does not allow for it
             ResourcePatternType.ANY,
@@ -155,7 +155,7 @@ class SecureKafka:
             AclPermissionType.ANY,
         )
         admin = self.admin
-        return {(acl.restype.name, acl.name, acl.operation.name) for acl in admin.describe_acls(wanted).result(30)}
+        return {(acl.restype.name, acl.name, acl.operation.name) for acl in admin.describe_acls(expected).result(30)}
 
 
 def bindings_of(command: str) -> list[AclBinding]:
@@ -165,21 +165,21 @@ def bindings_of(command: str) -> list[AclBinding]:
         return []
     assert words[0] == "kafka-acls.sh"
     assert "--add" in words
-    given: dict[str, list[str]] = {}
+    arguments: dict[str, list[str]] = {}
     i = 1
     while i < len(words):
         if words[i] == "--add":
             i += 1
             continue
-        given.setdefault(words[i].removeprefix("--"), []).append(words[i + 1])
+        arguments.setdefault(words[i].removeprefix("--"), []).append(words[i + 1])
         i += 2
-    (user,) = given["allow-principal"]
-    pattern = ResourcePatternType[given.get("resource-pattern-type", ["literal"])[0].upper()]
+    (user,) = arguments["allow-principal"]
+    pattern = ResourcePatternType[arguments.get("resource-pattern-type", ["literal"])[0].upper()]
     return [
         AclBinding(_TYPES[kind], name, pattern, user, "*", _operation(operation), AclPermissionType.ALLOW)
         for kind in _TYPES
-        for name in given.get(kind, [])
-        for operation in given["operation"]
+        for name in arguments.get(kind, [])
+        for operation in arguments["operation"]
     ]
 
 

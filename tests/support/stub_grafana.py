@@ -110,12 +110,12 @@ def serving() -> Iterator[StubGrafana]:
             if stub.raw is not None:
                 stub.raw(self)
                 return
-            found = stub.respond(self.command, self.path, self.headers, json.loads(data) if data else None)
-            if found is None:
+            result = stub.respond(self.command, self.path, self.headers, json.loads(data) if data else None)
+            if result is None:
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
-            answer(self, found.status, json.dumps(found.body).encode(), "application/json")
+            answer(self, result.status, json.dumps(result.body).encode(), "application/json")
 
         do_GET = do_POST = do_PUT = do_DELETE = go
 

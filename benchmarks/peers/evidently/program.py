@@ -14,16 +14,16 @@ from benchmarks.peers.frames import by_minute, read_frame
 
 def main() -> None:
     """Report on minute after minute and tell every PSI."""
-    asked = told()
-    definition = DataDefinition(numerical_columns=asked["numbers"], categorical_columns=asked["texts"])
-    columns = [*asked["numbers"], *asked["texts"]]
-    reference = Dataset.from_pandas(read_frame(Path(asked["reference"]))[columns], data_definition=definition)
-    frames = by_minute(read_frame(Path(asked["frame"])), asked["minutes"])
+    requested = told()
+    definition = DataDefinition(numerical_columns=requested["numbers"], categorical_columns=requested["texts"])
+    columns = [*requested["numbers"], *requested["texts"]]
+    reference = Dataset.from_pandas(read_frame(Path(requested["reference"]))[columns], data_definition=definition)
+    frames = by_minute(read_frame(Path(requested["frame"])), requested["minutes"])
     report = Report([DataDriftPreset(columns=columns, method="psi")])
     # The first report imports much that is not to be measured.
     report.run(Dataset.from_pandas(next(iter(frames.values())).head(100), data_definition=definition), reference).dict()
     clock = Clock()
-    found: dict[int, dict[str, Any]] = {
+    result: dict[int, dict[str, Any]] = {
         start: report.run(Dataset.from_pandas(frame[columns], data_definition=definition), reference).dict()
         for start, frame in frames.items()
     }
@@ -34,7 +34,7 @@ def main() -> None:
             for metric in one["metrics"]
             if metric["config"]["type"].endswith(":ValueDrift")
         }
-        for start, one in found.items()
+        for start, one in result.items()
     }
     minutes = {str(start): len(frame) for start, frame in frames.items()}
     tell({"events": sum(minutes.values()), "minutes": minutes, "psi": psi, **spent}, "evidently", "pandas", "numpy")

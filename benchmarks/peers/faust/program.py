@@ -22,11 +22,11 @@ BATCH = 5_000
 def main() -> None:
     """Run the worker until the wanted minutes are complete."""
     use("uvloop")
-    asked = told()
+    requested = told()
     app = faust.App(
-        asked["group"],
-        broker=f"kafka://{asked['bootstrap_servers']}",
-        datadir=tempfile.mkdtemp(dir=asked["folder"]),
+        requested["group"],
+        broker=f"kafka://{requested['bootstrap_servers']}",
+        datadir=tempfile.mkdtemp(dir=requested["folder"]),
         consumer_auto_offset_reset="earliest",
         topic_disable_leader=True,
         topic_allow_declare=False,
@@ -34,8 +34,8 @@ def main() -> None:
         worker_redirect_stdouts=False,
         stream_buffer_maxsize=2 * BATCH,
     )
-    topic = app.topic(asked["topic"], value_serializer="raw", key_serializer="raw", value_type=bytes)
-    minutes, row = Minutes(asked), row_decoder(asked)
+    topic = app.topic(requested["topic"], value_serializer="raw", key_serializer="raw", value_type=bytes)
+    minutes, row = Minutes(requested), row_decoder(requested)
 
     def end(clock: Clock) -> None:
         spent = clock.read()
@@ -64,7 +64,7 @@ def main() -> None:
             if minutes.complete():
                 end(clock)
 
-    app.agent(topic)({"events": events, "take": batches}[asked["way"]])
+    app.agent(topic)({"events": events, "take": batches}[requested["way"]])
     faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False).execute_from_commandline()
     raise RuntimeError("the Faust worker ended before it had read all events")
 

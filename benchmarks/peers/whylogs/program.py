@@ -33,15 +33,15 @@ def lean_schema() -> DeclarativeSchema:
 
 def main() -> None:
     """Profile frame by frame and tell what the merged profile says."""
-    asked = told()
-    frames = by_minute(read_frame(Path(asked["frame"])), asked["minutes"])
-    schema = {"default": lambda: None, "lean": lean_schema}[asked["way"]]
+    requested = told()
+    frames = by_minute(read_frame(Path(requested["frame"])), requested["minutes"])
+    schema = {"default": lambda: None, "lean": lean_schema}[requested["way"]]
     # The first profile imports much that is not to be measured.
     why.log(next(iter(frames.values())).head(10), schema=schema()).view()
     clock = Clock()
     views = {start: why.log(frame, schema=schema()).view() for start, frame in frames.items()}
     spent = clock.read()
-    tell({**_result(asked, frames, views), **spent}, "whylogs", "whylogs-sketching", "pandas", "numpy")
+    tell({**_result(requested, frames, views), **spent}, "whylogs", "whylogs-sketching", "pandas", "numpy")
 
 
 def _result(asked: AlertMessage, frames: dict[int, Any], views: dict[int, Any]) -> AlertMessage:
@@ -63,8 +63,8 @@ def _sketch(view: Any, name: str) -> Any:
 
 
 def _counts(view: Any, name: str) -> dict[str, int]:
-    found = view.get_column(name).get_metric("frequent_items").to_summary_dict()["frequent_strings"]
-    return {item.value: int(item.est) for item in found}
+    result = view.get_column(name).get_metric("frequent_items").to_summary_dict()["frequent_strings"]
+    return {item.value: int(item.est) for item in result}
 
 
 if __name__ == "__main__":

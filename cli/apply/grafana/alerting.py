@@ -151,12 +151,12 @@ class Route(Item):
 
     def read(self, grafana: Grafana) -> Found | None:
         tree = self._tree(grafana)
-        place = self._location_properties(tree)
+        position = self._location_properties(tree)
         locked = _locked(tree)
-        if place is None:
+        if position is None:
             # Nothing of ours is there; a tree from a file takes nothing of ours either.
             return Found(tree, {}, locked=True) if locked else None
-        return Found(tree, self.compared(tree["routes"][place]), locked=locked)
+        return Found(tree, self.compared(tree["routes"][position]), locked=locked)
 
     def write(self, grafana: Grafana, found: Found | None) -> None:
         """Put the tree back with our route in it: in its old place, or before all others.
@@ -165,12 +165,12 @@ class Route(Item):
         catches everything would keep our notifications; ours matches none but our own.
         """
         tree = self._tree(grafana)
-        place = self._location_properties(tree)
+        position = self._location_properties(tree)
         routes = list(tree.get("routes") or [])
-        if place is None:
+        if position is None:
             routes.insert(0, self.wanted)
         else:
-            routes[place] = self.wanted
+            routes[position] = self.wanted
         grafana.write(
             f"write {self.label}",
             grafana.api.alertingprovisioning.set_notification_policy_tree,
@@ -186,9 +186,9 @@ class Route(Item):
 
     def _location_properties(self, tree: Json) -> int | None:
         ours = sorted(map(list, self.wanted["object_matchers"]))
-        for place, route in enumerate(tree.get("routes") or []):
+        for position, route in enumerate(tree.get("routes") or []):
             if sorted(map(list, route.get("object_matchers") or [])) == ours:
-                return place
+                return position
         return None
 
 

@@ -111,15 +111,15 @@ class _Run:
         An attempt that got no answer may have been done all the same: the next look tells.
         """
         for attempt in range(1, ATTEMPTS + 1):
-            found = item.read(self._grafana)
-            finding = judge(item, found, self._ledger, self._grafana.token)
+            result = item.read(self._grafana)
+            finding = judge(item, result, self._ledger, self._grafana.token)
             if finding.state is State.SAME:
                 break
             if not finding.is_written(overwrite=self._plan.overwrite):
                 self._findings[item.ledger_name] = finding
                 return False
             try:
-                item.write(self._grafana, found)
+                item.write(self._grafana, result)
                 break
             except (GrafanaBusy, GrafanaConflict) as error:
                 if attempt == ATTEMPTS:
@@ -132,26 +132,26 @@ class _Run:
 
     def _settle(self, item: Item) -> None:
         """Note in the ledger what Grafana made of what it was sent."""
-        found = item.read(self._grafana)
-        if found is None:
+        result = item.read(self._grafana)
+        if result is None:
             raise GrafanaError(f"Grafana took the {item.label} and does not show it: look at its log.")
-        lost = [text for text in differences(found.content, item.content) if not text.startswith("- ")]
+        lost = [text for text in differences(result.content, item.content) if not text.startswith("- ")]
         if lost:
             self._notes.append(f"{item.label}: Grafana keeps it otherwise than it was sent: {'; '.join(lost[:5])}")
         self._ledger = self._ledger.settled(
-            item.ledger_name, sent_fingerprint(item, self._grafana.token), fingerprint(found.content)
+            item.ledger_name, sent_fingerprint(item, self._grafana.token), fingerprint(result.content)
         )
 
     def _write_ledger(self) -> None:
         """Write the ledger alone; the rest of the data source stays as it is found."""
         for attempt in range(1, ATTEMPTS + 1):
-            found = self._source.read(self._grafana)
-            if found is None:
+            result = self._source.read(self._grafana)
+            if result is None:
                 raise GrafanaError(f"Somebody deleted the {self._source.label} meanwhile: run `barograph apply` again.")
-            if stored_ledger(found) == self._ledger:
+            if stored_ledger(result) == self._ledger:
                 return
             try:
-                DataSource(found.body, self._ledger.as_json()).write(self._grafana, found)
+                DataSource(result.body, self._ledger.as_json()).write(self._grafana, result)
                 return
             except (GrafanaBusy, GrafanaConflict):
                 if attempt == ATTEMPTS:

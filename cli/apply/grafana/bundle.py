@@ -134,8 +134,8 @@ def _refuse_names(what: str, names: Sequence[str | None]) -> None:
 
 
 def _refuse_repeats(what: str, names: Iterable[str | None]) -> None:
-    seen: set[str | None] = set()
+    known: set[str | None] = set()
     for name in names:
-        if name in seen:
+        if name in known:
             raise ApplyError(f"The {what} {name!r} is meant for Grafana twice: two would overwrite one another.")
-        seen.add(name)
+        known.add(name)

@@ -46,14 +46,14 @@ def check_server(grafana: Grafana, plugin: str) -> None:
             "BAROGRAPH_GRAFANA_URL to nothing to leave it out."
         )
     try:
-        found = grafana.read("ask for its plugins", grafana.api.client.GET, f"/plugins/{in_path(plugin)}/settings")
+        result = grafana.read("ask for its plugins", grafana.api.client.GET, f"/plugins/{in_path(plugin)}/settings")
     except GrafanaMissing as error:
         raise GrafanaError(
             f"Grafana at {grafana.url} lacks the plugin {plugin}: install {_dotted(LEAST_PLUGIN)} or later "
             f"(GF_PLUGINS_PREINSTALL_SYNC={plugin}@{_dotted(LEAST_PLUGIN)}, or Administration, Plugins), then run the "
             "same again."
         ) from error
-    installed = str((found.get("info") or {}).get("version") or "")
+    installed = str((result.get("info") or {}).get("version") or "")
     if _is_below(installed, LEAST_PLUGIN):
         raise GrafanaError(
             f"Grafana at {grafana.url} has the plugin {plugin} in version {installed}, and the queries are made for "
@@ -88,8 +88,8 @@ def check_rights(grafana: Grafana, kinds: Collection[str]) -> None:
 
 def _is_below(version: str, least: tuple[int, ...]) -> bool:
     """Whether a version (`13.2.3`, `13.3.0-pre`) is too old; one without numbers is believed to be new."""
-    found = re.match(r"v?(\d+(?:\.\d+)*)", version)
-    return found is not None and tuple(map(int, found[1].split("."))) < least
+    result = re.match(r"v?(\d+(?:\.\d+)*)", version)
+    return result is not None and tuple(map(int, result[1].split("."))) < least
 
 
 def _dotted(version: tuple[int, ...]) -> str:

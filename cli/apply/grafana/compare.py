@@ -37,8 +37,8 @@ def plain(value: Any) -> Any:
 def without_empty(value: Any) -> Any:
     """A value without the keys that say nothing (null, false, empty), which Grafana leaves out or adds."""
     if isinstance(value, Mapping):
-        kept = {key: without_empty(inner) for key, inner in value.items()}
-        return {key: inner for key, inner in kept.items() if inner not in (None, "", [], {}) and inner is not False}
+        retained = {key: without_empty(inner) for key, inner in value.items()}
+        return {key: inner for key, inner in retained.items() if inner not in (None, "", [], {}) and inner is not False}
     if isinstance(value, list):
         return [without_empty(inner) for inner in value]
     return value
@@ -99,8 +99,8 @@ def _list_differences(found: list[Any], wanted: list[Any], path: str) -> Iterato
         if len(found) != len(wanted):
             yield f"~ {path}: {len(found)} → {len(wanted)} members"
             return
-        for place, (one, other) in enumerate(zip(found, wanted, strict=True)):
-            yield from differences(one, other, f"{path}[{place}]")
+        for position, (one, other) in enumerate(zip(found, wanted, strict=True)):
+            yield from differences(one, other, f"{path}[{position}]")
         return
     before = {member[label]: member for member in found}
     after = {member[label]: member for member in wanted}

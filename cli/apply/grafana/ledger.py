@@ -67,7 +67,7 @@ def read_ledger(value: Any) -> Ledger:
     try:
         return Ledger(
             {
-                str(name): tuple(Record(str(sent), str(kept), bool(rest)) for sent, kept, *rest in entries)
+                str(name): tuple(Record(str(sent), str(retained), bool(rest)) for sent, retained, *rest in entries)
                 for name, entries in value["applied"].items()
             }
         )

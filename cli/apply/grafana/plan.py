@@ -160,8 +160,8 @@ def judge(item: Item, found: Found | None, ledger: Ledger, token: str) -> Findin
     records = ledger.of(item.ledger_name)
     if found is None:
         return Finding(item, State.NEW, None, recorded=any(not record.open for record in records))
-    sent, kept = sent_fingerprint(item, token), fingerprint(found.content)
-    untouched = sorted((record for record in records if record.kept == kept), key=lambda record: record.open)
+    sent, retained = sent_fingerprint(item, token), fingerprint(found.content)
+    untouched = sorted((record for record in records if record.kept == retained), key=lambda record: record.open)
     if untouched:
         known = untouched[0]
         # Nobody can read whether secrets were written before an apply broke off.
@@ -215,5 +215,5 @@ def _in_folder(grafana: Grafana, folder: str) -> Mapping[str, str]:
     )
     rules = grafana.read("list its rules", grafana.api.alertingprovisioning.get_alertrules_all)
     groups = sorted({str(rule["ruleGroup"]) for rule in rules if rule.get("folderUID") == folder})
-    found = {ledger_name(Dashboard.kind, str(entry["uid"])): str(entry["title"]) for entry in dashboards}
-    return found | {ledger_name(RuleGroup.kind, group): group for group in groups}
+    result = {ledger_name(Dashboard.kind, str(entry["uid"])): str(entry["title"]) for entry in dashboards}
+    return result | {ledger_name(RuleGroup.kind, group): group for group in groups}

@@ -107,7 +107,10 @@ def test_the_environment_overrides_the_file_and_holds_secrets(tmp_path: Path) ->
             "[processors]\nregistry_poll_s = 11",
             "processors.registry_poll_s: 11 is out of range; write a number above 0",
         ),
-        ("[processors]\nflush_s = nan", "processors.flush_s: 'nan' is not a number; write a number above 0, up to 86400"),
+        (
+            "[processors]\nflush_s = nan",
+            "processors.flush_s: 'nan' is not a number; write a number above 0, up to 86400",
+        ),
         ("[clickhouse]\npassword = 'swordfish'", "set BAROGRAPH_CLICKHOUSE_PASSWORD in the environment"),
         ("[kafka]\nsasl.password = 'xyzzy'", "kafka.sasl.password: this is a secret"),
         ("[kafka]\nsasl.password = 'xyzzy'", "set BAROGRAPH_KAFKA_SASL_PASSWORD in the environment"),

@@ -240,7 +240,10 @@ def test_a_page_that_these_flights_do_not_explain_is_seen(broken: Change, what: 
 
 
 def test_a_pager_that_never_rings_is_seen() -> None:
-    assert [what.split(" page")[0].removesuffix(" first") for what in failed(changed(pager=dataclasses.replace(pager(), pages=())))] == [
+    assert [
+        what.split(" page")[0].removesuffix(" first")
+        for what in failed(changed(pager=dataclasses.replace(pager(), pages=())))
+    ] == [
         "temp and dewp",
         "the missing weather of 31 December",
     ]
