@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from streams.errors import ProcessorError
 from streams.records import PartitionProgress, Progress
 from warehouse.queries import END_OF_TIME_S
 
@@ -41,6 +42,23 @@ class LedgerEntry:
     record_seq: int = -1
     """Of the last record that changed the entry."""
     dirty: bool = True
+    former_topic_ids: set[str] = field(default_factory=set, compare=False)
+    """Topic ids that this process has seen replaced."""
+
+    def replace_topic(self, topic_id: str, covered: PartitionProgress) -> None:
+        """Continue with the first range of a recreated source topic.
+
+        Raises:
+            ProcessorError: the id was replaced before: two source topics write to the same `partials`.
+        """
+        if topic_id in self.former_topic_ids:
+            raise ProcessorError(
+                f"Records of two source topics (ids {self.source_topic_id} and {topic_id}) alternate in `partials` for "
+                f"source partition {covered.partition}: an installation has one source topic. Stop the sketchers of "
+                "one of them, and give it an installation with a prefix of its own."
+            )
+        self.former_topic_ids.add(self.source_topic_id)
+        self.source_topic_id, self.end = topic_id, covered.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +123,9 @@ class OffsetLedger:
             record_seq: its position.
             live: whether a partition that was read to its end advances the watermark.
             received_ms: when Kafka received the record (Unix ms), which bounds the sketcher's clock; None if unknown.
+
+        Raises:
+            ProcessorError: records of two source topics alternate.
         """
         for reported in progress.ranges:
             covered = _clip_to_broker_clock(reported, received_ms)
@@ -114,7 +135,7 @@ class OffsetLedger:
             elif record_seq <= row.record_seq:
                 continue
             if row.source_topic_id != progress.source_topic_id:
-                row.source_topic_id, row.end = progress.source_topic_id, covered.start
+                row.replace_topic(progress.source_topic_id, covered)
             if covered.start > row.end:
                 self._record_loss(row, (row.end, covered.start), covered, progress.counted_at_ms, "gap", record_seq)
             row.end, row.record_seq, row.dirty = covered.end, record_seq, True

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
+from streams.errors import ProcessorError
 from streams.monitor.state.offset_ledger import ENDED_MS, EVERY_MODEL, Loss, OffsetLedger, make_record_seq
 from streams.records import PartitionProgress, Progress
 
@@ -86,6 +88,17 @@ def test_new_source_topic_restarts_without_a_loss() -> None:
     assert ledger.rows[0].end == 5
     ledger.advance(progress(covered(0, 8, 9), topic="recreated"), 3, live=True)
     assert [(loss.start, loss.end) for loss in ledger.losses] == [(5, 8)]
+
+
+def test_second_source_topic_is_refused() -> None:
+    ledger = OffsetLedger()
+    ledger.advance(progress(covered(0, 0, 100)), 1, live=True)
+    ledger.advance(progress(covered(0, 0, 5), topic="second"), 2, live=True)
+    ledger.advance(progress(covered(0, 0, 100)), 1, live=True)
+    assert ledger.rows[0].end == 5, "a redelivered record of the replaced topic changes nothing"
+    with pytest.raises(ProcessorError, match=r"two source topics .* an installation has one source topic"):
+        ledger.advance(progress(covered(0, 100, 110)), 3, live=True)
+    assert ledger.rows[0].end == 5
 
 
 def test_watermark_is_the_lowest_of_all_partitions() -> None:
