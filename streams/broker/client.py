@@ -295,12 +295,13 @@ def committed_or_start(consumer: Consumer, partitions: list[TopicPartition]) -> 
                 consumer.list_topics(partitions[0].topic, timeout=TIMEOUT_S)
 
     try:
-        return Backoff(0.1, 2.0, max_attempts=15).retry(start_offsets, _is_transient, on_retry=refresh_metadata)
+        return Backoff(0.1, 2.0, max_attempts=15).retry(start_offsets, is_transient, on_retry=refresh_metadata)
     except KafkaException as error:
         raise explain(error, "fetch committed offsets") from error
 
 
-def _is_transient(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
+    """Return whether a retry of the failed Kafka request may succeed."""
     return isinstance(error, KafkaException) and (error.args[0].retriable() or error.args[0].code() in _TRANSIENT)
 
 

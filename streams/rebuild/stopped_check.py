@@ -12,14 +12,17 @@ from collections.abc import Callable, Iterable
 
 from confluent_kafka import KafkaException
 
-from streams.broker.client import Admin, explain
+from streams.broker.client import Admin, explain, is_transient
 from streams.rebuild.errors import RebuildError
+from streams.runtime.backoff import Backoff
 from streams.settings import ProcessorSettings
 from warehouse.client import Client
 
 POLL_INTERVAL_S = 0.5
 MARGIN_S = 30.0
 """Wait beyond the session time-out: the broker checks for expired sessions only now and then."""
+COORDINATOR_S = 15.0
+"""How long requests are retried while a group's coordinator starts or moves."""
 
 
 def wait_until_stopped(
@@ -69,8 +72,9 @@ def wait_until_stopped(
 
 
 def _member_count(admin: Admin, group: str) -> int:
+    backoff = Backoff(0.1, 1.0, max_elapsed_s=COORDINATOR_S)
     try:
-        return admin.members(group)
+        return backoff.retry(lambda: admin.members(group), is_transient)
     except KafkaException as error:
         raise explain(error, f"describe the group {group}") from error
 
