@@ -102,7 +102,7 @@ class Prediction(msgspec.Struct, kw_only=True, omit_defaults=True, rename={"clas
     features: dict[str, FeatureValue] | None = None
     """The model's input, by name; null is a missing value. Numbers that are not finite are text, as in `score`."""
     score: float | str | None = None
-    """The model's number. Text only where it is not finite: `NaN`, `Infinity`, `-Infinity`."""
+    """The model's number. Text only if it is not finite: `NaN`, `Infinity`, `-Infinity`."""
     class_: str | bool | int | None = None
     """The model's decision; a flag or a whole number counts as its JSON text."""
     scores: dict[str, float | str | None] | None = None

@@ -45,7 +45,7 @@ class Colour(enum.Enum):
     RED = "red"
 
 
-class Text(str):
+class TextSubclass(str):
     """A subclass of str, as some libraries define."""
 
 
@@ -53,7 +53,7 @@ def written(**members: Any) -> dict[str, Any]:
     """Encode an event and decode it strictly: `NaN` and similar constants are not JSON."""
 
     def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is no JSON")
+        raise AssertionError(f"{name} is not JSON")
 
     data = encode_event(Prediction(model="m", version="1", id="a", at=1, **members))
     read: dict[str, Any] = json.loads(data, parse_constant=refuse)
@@ -94,7 +94,7 @@ def feature(value: Any) -> Any:
         (date(2024, 1, 1), "2024-01-01"),
         (Decimal("1.25"), 1.25),
         (Colour.RED, "red"),
-        (Text("a"), "a"),
+        (TextSubclass("a"), "a"),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (2**63 - 1, 2**63 - 1),
     ],

@@ -105,7 +105,7 @@ class _Builder:
         if getattr(event, "anchor", None) is not None:
             self._record(line, f"&{event.anchor} is an anchor; write the value where it is needed")
         if getattr(event, "tag", None) is not None and event.tag != "!":
-            self._record(line, f"the tag {quoted(event.tag)} is not needed; leave it out")
+            self._record(line, f"the tag {quoted(event.tag)} is not needed; remove it")
         if isinstance(event, yaml.ScalarEvent):
             self._add(ScalarNode(event.value, event.style in (None, ""), line))
         elif isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):

@@ -46,8 +46,8 @@ def fields(draw: st.DrawFn) -> Field:
 
 @st.composite
 def contracts(draw: st.DrawFn) -> Contract:
-    watched = draw(st.lists(fields(), max_size=4, unique_by=(lambda f: f.name, lambda f: f.source)))
-    taken = {field.source for field in watched}
+    monitored = draw(st.lists(fields(), max_size=4, unique_by=(lambda f: f.name, lambda f: f.source)))
+    taken = {field.source for field in monitored}
     dimensions = draw(st.lists((NAMES | ODD).filter(lambda name: "=" not in name), max_size=3, unique=True))
     slices = tuple(
         Slice(
@@ -72,7 +72,7 @@ def contracts(draw: st.DrawFn) -> Contract:
         out_of_order_s=draw(st.integers(0, 10**6)),
         windows=(Window(3600, 300), Window(7200, 7200)),
         raw_share=draw(st.floats(0, 1)),
-        fields=tuple(watched),
+        fields=tuple(monitored),
         slices=slices,
         slice_min_n=draw(st.integers(0, 10**9)),
         label=draw(

@@ -122,7 +122,7 @@ def test_raw_is_a_word_or_a_share(written: str, share: float) -> None:
 
 def test_slices_in_a_list_get_their_default_sources() -> None:
     text = f"{HEAD}fields:\n  a: {{type: category}}\n  b: {{type: category, from: context.c}}\nslices: [a, b, arm, d]\n"
-    sources = {cut.name: cut.source for cut in parse_contract(text).slices}
+    sources = {dimension.name: dimension.source for dimension in parse_contract(text).slices}
     assert sources == {"a": "features.a", "b": "context.c", "arm": "arm", "d": "context.d"}
 
 

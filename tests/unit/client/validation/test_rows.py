@@ -45,7 +45,7 @@ SOUND: dict[str, Any] = {
 VALIDATOR = Validator(CONTRACT)
 
 
-class Colour(enum.Enum):
+class CarrierCode(enum.Enum):
     RED = "red"
 
 
@@ -90,7 +90,7 @@ def test_valid_features_have_no_violations() -> None:
         ("seats", 0, "below"),
         ("seats", None, "null"),
         ("carrier", np.str_("B6"), None),
-        ("carrier", Colour.RED, None),
+        ("carrier", CarrierCode.RED, None),
         ("carrier", None, "null"),
         ("carrier", 6, "type"),
         ("carrier", math.nan, "not-finite"),
