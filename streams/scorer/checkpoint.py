@@ -2,7 +2,7 @@
 
 A checkpoint holds, per partition, the offset up to which all rows are processed. Rows of a partition do not become
 visible in the exact order of their offsets: one insert may create several parts, and a replica fetches parts in any
-order. So each pass reads all rows beyond the checkpoint again, and the checkpoint advances only to offsets that were
+order. So each pass reads all rows is_after the checkpoint again, and the checkpoint advances only to offsets that were
 already visible a grace period earlier.
 
 A pass has two phases: `prepare` determines what the pass covers, `advance` follows once all of it is processed. A pass
@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from warehouse.scoring.arrivals import TOPICS, End, Marks, Place, Topic
+from warehouse.scoring.new_rows import TOPICS, EpochPartition, Offsets, PartitionEnd, Topic
 
-TopicOffsets = Mapping[Topic, Marks]
+TopicOffsets = Mapping[Topic, Offsets]
 """Per topic and partition, the last processed offset. A partition without an entry has not been processed at all."""
 
 NOTHING: TopicOffsets = {topic: {} for topic in TOPICS}
@@ -25,7 +25,7 @@ NOTHING: TopicOffsets = {topic: {} for topic in TOPICS}
 
 @dataclass(frozen=True, slots=True)
 class ReadRange:
-    """The rows that a model's pass reads: all beyond `start`. The next pass reads those beyond `next_start` again."""
+    """The rows that a model's pass reads: all is_after `start`. The next pass reads those is_after `next_start` again."""
 
     start: TopicOffsets
     next_start: TopicOffsets
@@ -39,15 +39,15 @@ class PassPlan:
     """The checkpoint at the start of the pass."""
     next_start: TopicOffsets
     """The checkpoint after the pass."""
-    ends: Mapping[Topic, Mapping[Place, End]]
-    """The rows beyond the checkpoint, per partition."""
+    ends: Mapping[Topic, Mapping[EpochPartition, PartitionEnd]]
+    """The rows is_after the checkpoint, per partition."""
     visible: TopicOffsets
     """The newest visible offsets."""
     now_s: float
     advances: bool
     """Whether the pass advances the checkpoint."""
     has_changes: bool
-    """Whether the rows beyond the checkpoint differ from those of the last pass, or will after the advance."""
+    """Whether the rows is_after the checkpoint differ from those of the last pass, or will after the advance."""
     is_exhausted: bool
     """Whether no offset is newer than those of the last pass."""
 
@@ -59,7 +59,7 @@ class PassPlan:
         """
         return ReadRange(NOTHING if from_start else self.start, self.next_start)
 
-    def changed_topics(self) -> dict[Topic, Marks]:
+    def changed_topics(self) -> dict[Topic, Offsets]:
         """Return the offsets of the topics whose checkpoint advances."""
         return {topic: self.next_start[topic] for topic in TOPICS if self.next_start[topic] != self.start[topic]}
 
@@ -85,14 +85,14 @@ class Checkpoint:
         self.offsets = {topic: dict(offsets[topic]) for topic in TOPICS}
         self._grace_s = grace_s
         self._candidate: _Candidate | None = None
-        self._last_ends: Mapping[Topic, Mapping[Place, End]] | None = None
+        self._last_ends: Mapping[Topic, Mapping[EpochPartition, PartitionEnd]] | None = None
         self._last_visible: TopicOffsets = {}
 
-    def prepare(self, ends: Mapping[Topic, Mapping[Place, End]], now_s: float) -> PassPlan:
+    def prepare(self, ends: Mapping[Topic, Mapping[EpochPartition, PartitionEnd]], now_s: float) -> PassPlan:
         """Plan a pass.
 
         Args:
-            ends: the rows beyond the checkpoint per topic and partition, queried before the pass reads any row. So the
+            ends: the rows is_after the checkpoint per topic and partition, queried before the pass reads any row. So the
                 pass sees all rows up to these offsets.
             now_s: Unix seconds.
         """
@@ -126,5 +126,5 @@ class Checkpoint:
         self._last_visible = plan.visible
 
 
-def _newest(offsets: Marks, ends: Mapping[Place, End]) -> dict[Place, int]:
+def _newest(offsets: Offsets, ends: Mapping[EpochPartition, PartitionEnd]) -> dict[EpochPartition, int]:
     return {**offsets, **{partition: end.offset for partition, end in ends.items()}}

@@ -3,7 +3,7 @@
 The reference is the first whole week, counted from the version's first window, that
 
 - has passed the horizon, so that no more labels are expected;
-- has been read completely: every partition holds rows of the model from beyond the horizon;
+- has been read completely: every partition holds rows of the model from is_after the horizon;
 - has enough labels;
 - meets the contract's performance targets: a model that starts badly has no good reference yet.
 
@@ -31,7 +31,7 @@ from streams.scorer.verdicts import target_levels
 from streams.scorer.window_counts import window_counts
 from streams.scorer.windows import EventClock
 from warehouse.client import Client
-from warehouse.scoring import arrivals, results, state
+from warehouse.scoring import new_rows, results, state
 from warehouse.scoring.rules import Rules
 from warehouse.tables import table_of
 
@@ -75,7 +75,7 @@ class Freezer:
                 if clock.now_s < matured_s:
                     break
                 if read_until_s is None:
-                    read_until_s = math.inf if clock.all_read else arrivals.read_until_s(client, self.rules)
+                    read_until_s = math.inf if clock.all_read else new_rows.read_until_s(client, self.rules)
                 if read_until_s < matured_s:
                     break
                 rows = self._count(client, contract, registry, version, start_s, now_ms)
@@ -97,14 +97,16 @@ class Freezer:
             return []
         windows = state.windows_in(client, self.rules, start_s, end_s)
         groups = list(statement_chunks(client, self.rules, windows, baseline_changes(registry, contract.model)))
-        odd = [state.has_odd_ids(client, self.rules, group) for group in groups]
+        repeats = [state.has_repeated_ids(client, self.rules, group) for group in groups]
         rows: list[dict[str, Any]] = []
         for age_s in reversed(reference_ages_s(self.rules)) if groups else ():
             counted = []
-            for group, odd_ids in zip(groups, odd, strict=True):
+            for group, has_repeats in zip(groups, repeats, strict=True):
                 self.check_stop()
                 dimensions = dimensions_at(contract, registry, group[0])
-                counted.append(state.score_together(client, self.rules, dimensions, group, age_s, odd=odd_ids))
+                counted.append(
+                    state.count_reference(client, self.rules, dimensions, group, age_s, has_repeats=has_repeats)
+                )
             columns = {"age_s": age_s, "from_time": start_s, "to_time": end_s, "frozen_at": now_ms}
             age_rows = results.reference_rows(self.rules, version, pa.concat_tables(counted), columns)
             if not rows:

@@ -22,8 +22,8 @@ from streams.scorer.statement_chunks import batched, split_by_rows, statement_ch
 from streams.scorer.verdicts import PerformanceJudge
 from streams.scorer.windows import DAY_S, EventClock, window_lengths, window_start, window_starts
 from warehouse.client import Client
-from warehouse.scoring import arrivals, results, state
-from warehouse.scoring.arrivals import Seen
+from warehouse.scoring import new_rows, results, state
+from warehouse.scoring.new_rows import HourRows
 from warehouse.scoring.rules import Rules
 
 MAX_WINDOWS = 200
@@ -39,7 +39,7 @@ class PassResult:
     """Counts of one pass."""
 
     arrived: int = 0
-    """Rows read beyond the checkpoint."""
+    """Rows read is_after the checkpoint."""
     scored: int = 0
     """Score windows counted."""
     revised: int = 0
@@ -54,12 +54,12 @@ class ModelScorer:
     """A model's state between passes. It can be rebuilt from stored rows at any time."""
 
     rules: Rules
-    prediction_hours: dict[int, Seen] = field(default_factory=dict)
-    """Predictions beyond the checkpoint, by hour."""
-    label_hours: dict[int, Seen] = field(default_factory=dict)
-    """Labels beyond the checkpoint, by the hour of their prediction."""
-    next_hours: tuple[dict[int, Seen], dict[int, Seen]] = field(default_factory=lambda: ({}, {}))
-    """Predictions and labels beyond the next checkpoint."""
+    prediction_hours: dict[int, HourRows] = field(default_factory=dict)
+    """Predictions is_after the checkpoint, by hour."""
+    label_hours: dict[int, HourRows] = field(default_factory=dict)
+    """Labels is_after the checkpoint, by the hour of their prediction."""
+    next_hours: tuple[dict[int, HourRows], dict[int, HourRows]] = field(default_factory=lambda: ({}, {}))
+    """Predictions and labels is_after the next checkpoint."""
     open_windows: set[int] = field(default_factory=set)
     """Score windows that changed and have not ended."""
     pending_windows: dict[int, set[int]] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class ModelScorer:
 
     @classmethod
     def start(
-        cls, client: Client, contract: Contract, rules: Rules, row: results.ModelRow | None, clock: EventClock
+        cls, client: Client, contract: Contract, rules: Rules, row: results.ScoringStatus | None, clock: EventClock
     ) -> ModelScorer:
         """Resume a model where the last process stopped.
 
@@ -99,12 +99,12 @@ class ModelScorer:
         for length_s in window_lengths(contract, rules.window_s):
             scorer.pending_windows[length_s] = set(window_starts(until_s, clock.now_s, length_s))
             scorer.immature_windows[length_s] = immature.get(format_duration(length_s), set())
-        if results.frozen_since(client, rules, row.updated_at):
+        if results.has_reference_since(client, rules, row.updated_at):
             scorer.rejudge_from_s = min(state.first_windows(client, rules).values(), default=None)
         return scorer
 
     def advance(self) -> None:
-        """Follow an advance of the checkpoint: the rows beyond the next one are now those beyond the current one."""
+        """Follow an advance of the checkpoint: the rows is_after the next one are now those is_after the current one."""
         self.prediction_hours, self.label_hours = self.next_hours
         self.next_hours = ({}, {})
 
@@ -123,7 +123,7 @@ class ModelScorer:
             client: the warehouse.
             contract: the model's contract.
             registry: its baselines.
-            read_range: the rows to read; None if the model has no rows beyond the checkpoint.
+            read_range: the rows to read; None if the model has no rows is_after the checkpoint.
             clock: the current event time.
             now_ms: the scorer's clock.
         """
@@ -143,21 +143,21 @@ class ModelScorer:
     def _read_rows(self, client: Client, read_range: ReadRange, now_ms: int) -> tuple[set[int], int]:
         """Read the rows and join labels; return the hours that changed and the number of rows."""
         rules, start, next_start = self.rules, read_range.start, read_range.next_start
-        predictions = arrivals.look_at_predictions(client, rules, start["predictions"], next_start["predictions"])
-        rows_by_hour = {hour: content.rows for hour, content in predictions.seen.items()}
-        changed = {hour for hour, content in predictions.seen.items() if self.prediction_hours.get(hour) != content}
-        chunks = list(split_by_rows(changed, rows_by_hour, arrivals.LABELS_AT_ONCE))
+        predictions = new_rows.read_new_predictions(client, rules, start["predictions"], next_start["predictions"])
+        rows_by_hour = {hour: content.rows for hour, content in predictions.by_hour.items()}
+        changed = {hour for hour, content in predictions.by_hour.items() if self.prediction_hours.get(hour) != content}
+        chunks = list(split_by_rows(changed, rows_by_hour, new_rows.LABELS_AT_ONCE))
         for hours in chunks:
             self.check_stop()
-            arrivals.note_hours(client, rules, start["predictions"], hours)
+            new_rows.index_hours(client, rules, start["predictions"], hours)
         today = now_ms // (DAY_S * 1000)
         for hours in chunks:
             self.check_stop()
-            changed |= arrivals.spread_labels(client, rules, start["predictions"], hours, detected_on=today)
-        labels = arrivals.place_labels(client, rules, start["labels"], next_start["labels"], self.label_hours)
-        changed |= {hour for hour, content in labels.seen.items() if hour and self.label_hours.get(hour) != content}
-        self.prediction_hours, self.label_hours = predictions.seen, labels.seen
-        self.next_hours = (predictions.later, labels.later)
+            changed |= new_rows.assign_earlier_labels(client, rules, start["predictions"], hours, detected_on=today)
+        labels = new_rows.assign_new_labels(client, rules, start["labels"], next_start["labels"], self.label_hours)
+        changed |= {hour for hour, content in labels.by_hour.items() if hour and self.label_hours.get(hour) != content}
+        self.prediction_hours, self.label_hours = predictions.by_hour, labels.by_hour
+        self.next_hours = (predictions.by_hour_after_next, labels.by_hour_after_next)
         return changed, predictions.rows + labels.rows
 
     # ------------------------------------------------------------------------------------------ verdicts
@@ -195,7 +195,7 @@ class ModelScorer:
         for length_s, windows in due.items():
             for starts in batched(sorted(windows), max(1, min(MAX_WINDOWS, MAX_STATE_S // length_s))):
                 self.check_stop()
-                counts = state.merged(client, self.rules, length_s, starts)
+                counts = state.window_sums(client, self.rules, length_s, starts)
                 columns = judge.columns(length_s, counts, now_ms)
                 revised += results.revise(client, contract.model, format_duration(length_s), columns)
             self.immature_windows[length_s] -= self._mature(self.immature_windows[length_s], length_s, clock)
@@ -226,7 +226,7 @@ class ModelScorer:
         label_ages = state.label_ages(client, self.rules, int(first_s))
         label_delay = learn_label_delay(contract, self.rules, label_ages, clock)
         row = maturity_row(self.rules, label_delay, label_ages, now_ms) if write else None
-        if row is not None and _differ(row["shares"], results.last_maturity(client, self.rules)):
+        if row is not None and _differ(row["shares"], results.latest_maturity(client, self.rules)):
             results.write_maturity(client, row)
         return label_delay
 

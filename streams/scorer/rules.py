@@ -55,7 +55,7 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
         positive=positive,
         positive_label="true" if is_flag and isinstance(label.positive, str) else positive,
         threshold=threshold,
-        answers=("true", "false") if is_flag and not isinstance(label.positive, str) else (),
+        allowed_classes=("true", "false") if is_flag and not isinstance(label.positive, str) else (),
         classes=label.classes,
         edges=() if kind == "number" else tuple(score_edges(threshold).tolist()),
         age_edges_s=tuple(age_edges(label.horizon_s)[:-1].tolist()),
@@ -117,7 +117,7 @@ def dimensions_at(contract: Contract, registry: Registry, start_s: int) -> list[
         ScoreDimension(
             name=name,
             sources=sources,
-            kept=tuple(
+            own_slices=tuple(
                 (version, *members) for version, values in by_version.items() for members in _members(sources, values)
             ),
             versions=tuple(by_version),

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from streams.scorer.rules import group_by_baselines
 from streams.scorer.windows import window_start
 from warehouse.client import Client
-from warehouse.scoring import arrivals
+from warehouse.scoring import new_rows
 from warehouse.scoring.rules import Rules
 
 MAX_ROWS = 2_000_000
@@ -23,7 +23,7 @@ def statement_chunks(
     for group in group_by_baselines(windows, baseline_changes):
         rows: dict[int, int] = {}
         for batch in batched(group, MAX_KEYS):
-            for hour, n in arrivals.rows_by_hour(client, rules, rules.hours_of(batch)).items():
+            for hour, n in new_rows.rows_by_hour(client, rules, rules.hours_of(batch)).items():
                 start = window_start(hour, rules.window_s)
                 rows[start] = rows.get(start, 0) + n
         yield from split_by_rows(rows.keys(), rows, MAX_ROWS)

@@ -40,7 +40,7 @@ class PerformanceJudge:
 
         Args:
             length_s: length of the windows.
-            state: rows of `warehouse.scoring.state.merged`.
+            state: rows of `warehouse.scoring.state.window_sums`.
             now_ms: the scorer's clock.
         """
         n = state.num_rows

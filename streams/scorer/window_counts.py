@@ -68,7 +68,7 @@ class WindowCounts:
 
 
 def window_counts(rules: Rules, rows: pa.Table) -> WindowCounts:
-    """Expand rows of `warehouse.scoring.state.merged`, or of a reference, into arrays."""
+    """Expand rows of `warehouse.scoring.state.window_sums`, or of a reference, into arrays."""
     n = rows.num_rows
     predictions, labelled = (_numbers(rows, name).astype(np.int64) for name in ("predictions", "labelled"))
     confusion = _fixed(rows, "confusion", n, {"binary": 4, "classes": len(rules.classes) ** 2, "number": 0}[rules.kind])

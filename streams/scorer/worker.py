@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import structlog
 
@@ -21,8 +22,8 @@ from streams.settings import ProcessorSettings
 from warehouse import metrics
 from warehouse.client import Address, Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.scoring import arrivals, results
-from warehouse.scoring.arrivals import TOPICS
+from warehouse.scoring import new_rows, results
+from warehouse.scoring.new_rows import TOPICS
 from warehouse.scoring.rules import Rules
 
 GRACE_S = 60.0
@@ -80,7 +81,7 @@ class Scorer:
         """Drop all state, so that the next pass continues from the stored rows; also after a pass that broke off."""
         self._checkpoint: Checkpoint | None = None
         self._models: dict[str, ModelScorer] = {}
-        self._rows: dict[str, results.ModelRow] = {}
+        self._rows: dict[str, results.ScoringStatus] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Score pass after pass until `stop` is set. A running pass breaks off between statements.
@@ -156,18 +157,18 @@ class Scorer:
     def _run_pass(self, client: Client) -> PassResult:
         now_s = self._clock()
         if self._checkpoint is None:
-            self._checkpoint = Checkpoint(arrivals.read_marks(client), self._grace_s)
-            self._rows = results.models(client)
+            self._checkpoint = Checkpoint(new_rows.read_checkpoints(client), self._grace_s)
+            self._rows = results.scoring_statuses(client)
         checkpoint, registry = self._checkpoint, self._registry()
         rules = self._measured_models(client, registry, now_s)
-        ends = {topic: arrivals.ends(client, topic, checkpoint.offsets[topic]) for topic in TOPICS}
+        ends = {topic: new_rows.partition_ends(client, topic, checkpoint.offsets[topic]) for topic in TOPICS}
         plan = checkpoint.prepare(ends, now_s)
         newest_ms = self._newest_times(client, plan.start) if plan.has_changes else {}
         total = PassResult()
         for model, each in rules.items():
             total += self._score_model(client, registry, each, plan, newest_ms.get(model))
         for topic, offsets in plan.changed_topics().items():
-            arrivals.write_marks(client, topic, offsets, int(now_s * 1000))
+            new_rows.write_checkpoints(client, topic, offsets, int(now_s * 1000))
         checkpoint.advance(plan)
         if plan.advances:
             for scorer in self._models.values():
@@ -176,10 +177,10 @@ class Scorer:
         return total
 
     def _newest_times(self, client: Client, start: TopicOffsets) -> dict[str, int]:
-        """Return the newest event time (Unix ms) of each model that has rows beyond some offsets."""
+        """Return the newest event time (Unix ms) of each model that has rows is_after some offsets."""
         newest: dict[str, int] = {}
         for topic in TOPICS:
-            for model, newest_ms in arrivals.models_of(client, topic, start[topic]).items():
+            for model, newest_ms in new_rows.models_with_new_rows(client, topic, start[topic]).items():
                 newest[model] = max(newest.get(model, 0), newest_ms)
         return newest
 
@@ -193,7 +194,7 @@ class Scorer:
             registry: the contracts and baselines in force.
             rules: the model's rules.
             plan: what the pass covers.
-            newest_ms: the newest event time of the model's rows beyond the checkpoint; None if there are none.
+            newest_ms: the newest event time of the model's rows is_after the checkpoint; None if there are none.
         """
         contract = registry.contracts[rules.model]
         row = self._rows.get(rules.model)
@@ -236,19 +237,18 @@ class Scorer:
             self._models.pop(model, None)
             row = self._rows.get(model)
             if row is None or row.reason != reason:
-                columns = {
-                    "model": model,
-                    "state": "skipped",
-                    "reason": reason,
-                    "basis": "",
-                    "kind": "",
-                    "raw_share": contract.raw_share,
-                    "newest_at": 0,
-                    "scored_until": 0,
-                    "updated_at": int(now_s * 1000),
-                }
-                results.write_model(client, columns)
-                self._rows[model] = results.row_of(columns)
+                self._rows[model] = results.ScoringStatus(
+                    model=model,
+                    state="skipped",
+                    reason=reason,
+                    basis="",
+                    kind="",
+                    raw_share=contract.raw_share,
+                    newest_at=_utc(0),
+                    scored_until=_utc(0),
+                    updated_at=_utc(int(now_s * 1000)),
+                )
+                results.write_status(client, self._rows[model])
                 self._log.info("model is not measured", model=model, reason=reason)
         for model in self._models.keys() - measured.keys():
             del self._models[model]
@@ -257,19 +257,19 @@ class Scorer:
     def _write_model(
         self, client: Client, rules: Rules, now_s: float, *, newest_ms: int, scored_until_s: float
     ) -> None:
-        columns = {
-            "model": rules.model,
-            "state": "scored",
-            "reason": "",
-            "basis": rules.basis,
-            "kind": rules.kind,
-            "raw_share": rules.raw_share,
-            "newest_at": newest_ms,
-            "scored_until": int(scored_until_s * 1000),
-            "updated_at": int(now_s * 1000),
-        }
-        results.write_model(client, columns)
-        self._rows[rules.model] = results.row_of(columns)
+        status = results.ScoringStatus(
+            model=rules.model,
+            state="scored",
+            reason="",
+            basis=rules.basis,
+            kind=rules.kind,
+            raw_share=rules.raw_share,
+            newest_at=_utc(newest_ms),
+            scored_until=_utc(int(scored_until_s * 1000)),
+            updated_at=_utc(int(now_s * 1000)),
+        )
+        results.write_status(client, status)
+        self._rows[rules.model] = status
 
     # ------------------------------------------------------------------------------------------ the warehouse
 
@@ -289,5 +289,9 @@ class Scorer:
         self._client = None
 
 
-def _newest_ms(row: results.ModelRow) -> int:
+def _utc(unix_ms: int) -> datetime:
+    return datetime.fromtimestamp(unix_ms / 1000, UTC)
+
+
+def _newest_ms(row: results.ScoringStatus) -> int:
     return round(row.newest_at.timestamp() * 1000)

@@ -1,5 +1,5 @@
-"""The SQL of the scorer: labels are joined to predictions inside ClickHouse, and counted there.
+"""SQL of the scorer: ClickHouse joins labels to predictions and counts them.
 
-`rules` holds what a model is measured by, `arrivals` finds what came and puts labels under the hours of their
-predictions, `joined` is the join, `cells` counts it, `state` keeps the counts, `results` what was made of them.
+`rules` has the scoring rules of a model, `new_rows` finds new rows and assigns labels to the hours of their predictions,
+`label_join` is the join, `cell_counts` counts its rows, `state` stores the counts, and `results` stores the metrics.
 """

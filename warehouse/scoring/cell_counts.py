@@ -1,8 +1,8 @@
-"""Joined predictions counted: the state of each score window and slice, as SQL.
+"""Counts of joined predictions: the state of each score window and slice, as SQL.
 
-Rows are counted into cells first (window, slice, bin of the score), cells then become the arrays of one row. Sums are
-taken of whole numbers (values times 2^50), so that they do not depend on the order in which rows are read: the same
-rows give the same state to the bit.
+A first query counts rows into cells (window, slice, score bin); a second one turns the cells into the arrays of one row.
+Sums use whole numbers (values times 2^50), so they do not depend on the order in which rows are read: the same rows give
+bit-identical state.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from warehouse.scoring import label_join
 from warehouse.scoring.rules import Rules, ScoreDimension
 
 SCORE_FLOOR = 2.0**-52
-"""A probability counts as at least this in log-loss: that of `sketches.performance.binary`."""
+"""Minimum probability in the log loss; the same as in `sketches.performance.binary`."""
 SUM_TOLERANCE = 1e-3
-"""Scores of all classes sum to 1 within this: single precision and rounding to four digits do."""
+"""Tolerance of the sum of all class scores, which allows for single precision and rounding to four digits."""
 ERROR_STEP = 1.01
-"""The errors of numbers are counted in bins of one percent of themselves."""
+"""Relative width of the error bins of numbers: one percent."""
 ERROR_ZERO = 1 << 17
-"""What is added to the number of an error's bin, so that its sign can be the sign of the error."""
+"""Offset of an error's bin number, so that its sign can be the sign of the error."""
 
 COLUMNS = (
     "model",
@@ -54,9 +54,9 @@ COLUMNS = (
     "records",
     "scored_at",
 )
-"""Those of `performance_state`, in the order in which the query gives them."""
+"""The columns of `performance_state`, in the order of the query."""
 
-TOGETHER = (
+REFERENCE_COLUMNS = (
     "version",
     "slice",
     "predictions",
@@ -70,7 +70,7 @@ TOGETHER = (
     "bin_positives",
     "sums",
 )
-"""Those that a reference is made of."""
+"""The columns of a reference."""
 
 _SCALE = str(2**50)
 _NOW = "fromUnixTimestamp64Milli({now_ms:Int64}, 'UTC')"
@@ -92,58 +92,59 @@ _COUNTS = (
 _KEY = "version, window_start, slice"
 
 
-def counted(rules: Rules, dimensions: Sequence[ScoreDimension], *, odd: bool) -> str:
-    """Write the query that gives the rows of `performance_state`."""
-    rows = _KINDS[rules.kind](label_join.joined(rules, dimensions, odd=odd))
+def state_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
+    """Return the query for the rows of `performance_state`."""
+    rows = _KINDS[rules.kind](label_join.join_query(rules, dimensions, has_repeats=has_repeats))
     names = [*map(_column, COLUMNS)]
-    names[COLUMNS.index("window_start")] = "made.window_start AS window_start"
+    names[COLUMNS.index("window_start")] = "counts.window_start AS window_start"
     return (
-        f"SELECT {', '.join(names)} FROM ({rows}) AS made "
-        f"INNER JOIN ({label_join.records(rules)}) AS held ON made.window_start = held.window_start"
+        f"SELECT {', '.join(names)} FROM ({rows}) AS counts "
+        f"INNER JOIN ({label_join.records(rules)}) AS evidence ON counts.window_start = evidence.window_start"
     )
 
 
-def counted_together(rules: Rules, dimensions: Sequence[ScoreDimension], *, odd: bool) -> str:
-    """Write the query that gives `TOGETHER` of all hours as one window."""
-    source = label_join.joined(rules, dimensions, odd=odd)
+def reference_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
+    """Return the query for `REFERENCE_COLUMNS`, with all hours counted as one window."""
+    source = label_join.join_query(rules, dimensions, has_repeats=has_repeats)
     rows = _KINDS[rules.kind](f"SELECT * EXCEPT window_start, toDateTime(0, 'UTC') AS window_start FROM ({source})")
-    return f"SELECT {', '.join(map(_column, TOGETHER))} FROM ({rows})"
+    return f"SELECT {', '.join(map(_column, REFERENCE_COLUMNS))} FROM ({rows})"
 
 
 def _column(name: str) -> str:
     return f"cells.{i} AS {name}" if (i := _CELL.get(name)) else name
 
 
-def gone(rules: Rules) -> str:
-    """Write the query that gives empty rows for the windows' rows of an earlier state that the new one has not.
+def emptied_rows_query(rules: Rules) -> str:
+    """Return the query for empty rows that replace rows of an earlier state without a successor.
 
-    A prediction whose earlier row comes later moves to that row's window and slices, and may have been their only one.
+    If an earlier row of a prediction arrives later, the prediction moves to that row's window and slices, and may have
+    been the only prediction of its former ones.
     """
     values = {
         **{name: name for name in ("model", "version", "basis", "slice", "window_s")},
         "window_start": "state.window_start AS window_start",
-        "records": "held.records AS records",
+        "records": "evidence.records AS records",
         "scored_at": f"{_NOW} AS scored_at",
         "ages": "map()::Map(UInt16, UInt64) AS ages",
     }
     empty = [values.get(name, f"[] AS {name}" if name in _LISTS else f"0 AS {name}") for name in COLUMNS]
     return (
         f"SELECT {', '.join(empty)} FROM performance_state AS state FINAL "
-        f"INNER JOIN ({label_join.records(rules)}) AS held ON state.window_start = held.window_start "
+        f"INNER JOIN ({label_join.records(rules)}) AS evidence ON state.window_start = evidence.window_start "
         "WHERE model = {model:String} AND basis = {basis:String} "
-        "AND state.window_start IN {windows:Array(DateTime('UTC'))} AND state.records < held.records"
+        "AND state.window_start IN {windows:Array(DateTime('UTC'))} AND state.records < evidence.records"
     )
 
 
-def bound(rules: Rules, dimensions: Sequence[ScoreDimension], hours: Sequence[int], now_ms: int) -> dict[str, Any]:
-    """What the query binds; `hours` are those of whole score windows."""
+def parameters(rules: Rules, dimensions: Sequence[ScoreDimension], hours: Sequence[int], now_ms: int) -> dict[str, Any]:
+    """Return the parameters of the queries; `hours` are those of whole score windows."""
     return {
-        **label_join.bound(rules, dimensions, hours),
+        **label_join.parameters(rules, dimensions, hours),
         "basis": rules.basis,
         "windows": sorted(rules.windows_of(set(hours))),
         "window_s": rules.window_s,
         "threshold": rules.threshold,
-        "answers": rules.answers,
+        "allowed_classes": rules.allowed_classes,
         "edges": [0.0, *rules.edges],
         "ages": rules.age_edges_s,
         "k": len(rules.classes),
@@ -152,11 +153,11 @@ def bound(rules: Rules, dimensions: Sequence[ScoreDimension], hours: Sequence[in
 
 
 def _sum(value: str, condition: str = "1") -> str:
-    """The sum of a value in whole numbers; under the condition it is finite."""
+    """Return a sum in whole numbers; the value is finite under the condition."""
     return f"sum(toInt128(round(if({condition}, {value}, 0.) * {_SCALE})))"
 
 
-def _back(total: str) -> str:
+def _unscaled(total: str) -> str:
     return f"toFloat64(sum({total})) / {_SCALE}"
 
 
@@ -169,7 +170,7 @@ _AGES = (
 
 
 def _counts(conditions: dict[str, str], once: str = "1") -> str:
-    """Counts of rows, each row once: some by a condition, the others are sums of the columns of their names."""
+    """Return counts of rows, each row once: by a condition, or the sum of the column of that name."""
     each = []
     for name in _COUNTS:
         value = conditions.get(name, name)
@@ -177,25 +178,25 @@ def _counts(conditions: dict[str, str], once: str = "1") -> str:
     return ", ".join(each)
 
 
-def _row(rest: str) -> str:
-    """The columns of a row before and after the arrays."""
+def _row(arrays: str) -> str:
+    """Return the SELECT of a row, with the given arrays."""
     totals = ", ".join(f"toUInt64(sum(n_{name})) AS {name}" for name in _COUNTS)
     return (
         "SELECT {model:String} AS model, version, {basis:String} AS basis, slice, window_start, "
-        f"{{window_s:UInt32}} AS window_s, {totals}, {rest}, "
+        f"{{window_s:UInt32}} AS window_s, {totals}, {arrays}, "
         "sumMap(ages) AS ages, "
         f"{_NOW} AS scored_at"
     )
 
 
 _LOSS_SUMS = (
-    f"[toFloat64(sum(sum_n)), {_back('sum_loss')}, {_back('sum_loss_2')}, "
-    f"toFloat64(sum(sum_n)), {_back('sum_brier')}, {_back('sum_brier_2')}] AS sums"
+    f"[toFloat64(sum(sum_n)), {_unscaled('sum_loss')}, {_unscaled('sum_loss_2')}, "
+    f"toFloat64(sum(sum_n)), {_unscaled('sum_brier')}, {_unscaled('sum_brier_2')}] AS sums"
 )
 
 
 def _losses(condition: str) -> str:
-    """n, Σ and Σ² of the losses of the rows that hold a condition."""
+    """Return n, Σ and Σ² of the losses of the rows that meet a condition."""
     return (
         f"countIf({condition}) AS sum_n, {_sum('loss', condition)} AS sum_loss, "
         f"{_sum('loss * loss', condition)} AS sum_loss_2, {_sum('brier', condition)} AS sum_brier, "
@@ -206,8 +207,8 @@ def _losses(condition: str) -> str:
 def _binary(source: str) -> str:
     prepared = (
         "SELECT *, arrayJoin(slices) AS slice, NOT failed AND score >= 0 AND score <= 1 AS usable, "
-        "NOT failed AND class != '' AND notEmpty({answers:Array(String)}) "
-        "AND NOT has({answers:Array(String)}, toString(class)) AS undeclared_class, "
+        "NOT failed AND class != '' AND notEmpty({allowed_classes:Array(String)}) "
+        "AND NOT has({allowed_classes:Array(String)}, toString(class)) AS undeclared_class, "
         "multiIf(failed OR undeclared_class, -1, class != '', toInt8(class = {positive:String}), "
         "usable, toInt8(score >= {threshold:Float64}), -1) AS predicted, "
         f"if(usable, {_EDGE.format(value='score')}, -1.) AS edge, "
@@ -228,7 +229,7 @@ def _binary(source: str) -> str:
     }
     cells = (
         f"SELECT {_KEY}, edge, {_counts(conditions)}, "
-        f"{', '.join(f'countIf(labelled AND {what}) AS {name}' for name, what in outcomes.items())}, "
+        f"{', '.join(f'countIf(labelled AND {outcome}) AS {name}' for name, outcome in outcomes.items())}, "
         f"{_sum('score', 'usable')} AS sum_score, {_sum('score', 'usable AND labelled')} AS sum_labelled_score, "
         f"countIf(labelled AND truth = 1) AS positives, {_losses('usable AND labelled')}, {_AGES.format(once='')} "
         f"FROM ({prepared}) GROUP BY {_KEY}, edge"
@@ -243,22 +244,23 @@ def _binary(source: str) -> str:
 
 def _classes(source: str) -> str:
     prepared = (
-        "SELECT *, arrayMap(p -> if(isNaN(p), 0., p), probabilities) AS given, "
-        "NOT failed AND has_scores AND NOT arrayAll(p -> p >= 0 AND p <= 1, given) AS out_of_range, "
-        f"NOT failed AND has_scores AND NOT out_of_range AND abs(arraySum(given) - 1) > {SUM_TOLERANCE!r} AS invalid_sum, "
+        "SELECT *, arrayMap(p -> if(isNaN(p), 0., p), probabilities) AS filled, "
+        "NOT failed AND has_scores AND NOT arrayAll(p -> p >= 0 AND p <= 1, filled) AS out_of_range, "
+        "NOT failed AND has_scores AND NOT out_of_range "
+        f"AND abs(arraySum(filled) - 1) > {SUM_TOLERANCE!r} AS invalid_sum, "
         "NOT failed AND has_scores AND NOT out_of_range AND NOT invalid_sum AS usable, "
-        "toInt32(indexOf({classes:Array(String)}, toString(class))) - 1 AS named, "
-        "NOT failed AND class != '' AND named < 0 AS undeclared_class, "
-        "multiIf(failed, -1, class != '', named, usable, toInt32(indexOf(given, arrayMax(given))) - 1, -1) "
+        "toInt32(indexOf({classes:Array(String)}, toString(class))) - 1 AS class_index, "
+        "NOT failed AND class != '' AND class_index < 0 AS undeclared_class, "
+        "multiIf(failed, -1, class != '', class_index, usable, toInt32(indexOf(filled, arrayMax(filled))) - 1, -1) "
         "AS predicted, "
-        "if(usable AND labelled, given[toInt32(truth) + 1], 0.) AS came, "
-        f"if(usable AND labelled, -log(greatest(came, {SCORE_FLOOR!r})), 0.) AS loss, "
-        "if(usable AND labelled, arraySum(p -> p * p, given) - 2 * came + 1, 0.) AS brier, "
+        "if(usable AND labelled, filled[toInt32(truth) + 1], 0.) AS true_score, "
+        f"if(usable AND labelled, -log(greatest(true_score, {SCORE_FLOOR!r})), 0.) AS loss, "
+        "if(usable AND labelled, arraySum(p -> p * p, filled) - 2 * true_score + 1, 0.) AS brier, "
         "arrayJoin(slices) AS slice, "
         "arrayJoin(arrayConcat([(toUInt32(0), 0.)], if(usable, arrayMap((i, p) -> (toUInt32(i), p), "
-        f"arrayEnumerate(given), given), []))) AS cell FROM ({source})"
+        f"arrayEnumerate(filled), filled), []))) AS cell FROM ({source})"
     )
-    # Cell 0 is the row itself, cell k the probability of class k.
+    # Cell 0 is the row itself; cell k is the probability of class k.
     conditions = {
         "predictions": "1",
         "unscored": "NOT failed AND class = '' AND NOT has_scores",
@@ -266,12 +268,12 @@ def _classes(source: str) -> str:
     once = "cell.1 = 0"
     cells = (
         f"SELECT {_KEY}, cell.1 AS class_number, if(class_number = 0, -1., {_EDGE.format(value='cell.2')}) AS edge, "
-        f"if({once} AND labelled AND predicted >= 0, toInt32(truth) * {{k:Int32}} + predicted, -1) AS place, "
+        f"if({once} AND labelled AND predicted >= 0, toInt32(truth) * {{k:Int32}} + predicted, -1) AS confusion_index, "
         f"{_counts(conditions, once)}, count() AS n_cell, countIf(labelled) AS n_cell_labelled, "
         f"{_sum('cell.2')} AS sum_score, {_sum('cell.2', 'labelled')} AS sum_labelled_score, "
         "countIf(labelled AND toInt32(truth) + 1 = cell.1) AS positives, "
         f"{_losses(f'{once} AND usable AND labelled')}, {_AGES.format(once=f' AND {once}')} "
-        f"FROM ({prepared}) GROUP BY {_KEY}, class_number, edge, place"
+        f"FROM ({prepared}) GROUP BY {_KEY}, class_number, edge, confusion_index"
     )
     number = f"toInt32(class_number - 1) * toInt32(length({{edges:Array(Float64)}})) + {_BIN.format(edge='edge')}"
     arrays = (
@@ -280,8 +282,8 @@ def _classes(source: str) -> str:
         "class_number > 0)) AS cells"
     )
     confusion = (
-        "sumMapIf(map(place, toUInt64(n_cell)), place >= 0) AS places, "
-        "arrayMap(i -> places[toInt32(i)], range({k:UInt32} * {k:UInt32})) AS confusion"
+        "sumMapIf(map(confusion_index, toUInt64(n_cell)), confusion_index >= 0) AS confusion_counts, "
+        "arrayMap(i -> confusion_counts[toInt32(i)], range({k:UInt32} * {k:UInt32})) AS confusion"
     )
     return f"{_row(f'{confusion}, {arrays}, {_LOSS_SUMS}')} FROM ({cells}) GROUP BY {_KEY}"
 
@@ -294,7 +296,7 @@ def _number(source: str) -> str:
         f"if(size > 0 AND isFinite(size), toInt32(floor(log(size) / {step})), 0) AS step, "
         "usable AND labelled AND isFinite(size) AS measured, "
         f"if(measured AND size > 0, toInt32(sign(error)) * (step + {ERROR_ZERO}), 0) AS bin, "
-        # Within a bin errors are summed as shares of its lower end, which are near 1 whatever their unit.
+        # Errors of a bin are summed as multiples of its lower end, which are near 1 in any unit.
         f"if(bin = 0, 0., size / exp(step * {step})) AS share FROM ({source})"
     )
     conditions = {
@@ -311,12 +313,12 @@ def _number(source: str) -> str:
     )
     arrays = (
         f"arraySort(groupArrayIf((bin, toUInt64(n_measured), toFloat64(share_1) / {_SCALE}, "
-        f"toFloat64(share_2) / {_SCALE}, toFloat64(share_4) / {_SCALE}), n_measured > 0)) AS found, "
-        f"arrayMap(c -> if(c.1 = 0, 0., exp((abs(c.1) - {ERROR_ZERO}) * {step})), found) AS ends, "
+        f"toFloat64(share_2) / {_SCALE}, toFloat64(share_4) / {_SCALE}), n_measured > 0)) AS measured_bins, "
+        f"arrayMap(c -> if(c.1 = 0, 0., exp((abs(c.1) - {ERROR_ZERO}) * {step})), measured_bins) AS ends, "
         "[toFloat64(sum(n_measured)), "
-        "arraySum((c, e) -> sign(c.1) * e * c.3, found, ends), arraySum((c, e) -> e * c.3, found, ends), "
-        "arraySum((c, e) -> e * e * c.4, found, ends), arraySum((c, e) -> pow(e, 4) * c.5, found, ends)] AS sums, "
-        "arrayMap(c -> (c.1, toUInt64(0), 0., c.2, 0., toUInt64(0)), found) AS cells"
+        "arraySum((c, e) -> sign(c.1) * e * c.3, measured_bins, ends), arraySum((c, e) -> e * c.3, measured_bins, ends), "
+        "arraySum((c, e) -> e * e * c.4, measured_bins, ends), arraySum((c, e) -> pow(e, 4) * c.5, measured_bins, ends)] AS sums, "
+        "arrayMap(c -> (c.1, toUInt64(0), 0., c.2, 0., toUInt64(0)), measured_bins) AS cells"
     )
     return f"{_row(f'[]::Array(UInt64) AS confusion, {arrays}')} FROM ({cells}) GROUP BY {_KEY}"
 
@@ -330,5 +332,5 @@ _CELL = {
     "bin_labelled_scores": 5,
     "bin_positives": 6,
 }
-"""Columns of `performance_state` that are members of the cells."""
+"""Columns of `performance_state` that are members of the cells, with their index."""
 _LISTS = frozenset({"confusion", "sums", *_CELL})

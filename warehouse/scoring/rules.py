@@ -1,4 +1,4 @@
-"""What a model is measured by, as the SQL of the scorer needs it."""
+"""The scoring rules of a model, as parameters of the scorer's SQL."""
 
 from __future__ import annotations
 
@@ -12,60 +12,60 @@ Kind = Literal["binary", "classes", "number"]
 
 @dataclass(frozen=True, slots=True)
 class ScoreDimension:
-    """A slice dimension for one or more versions; versions without a baseline of their own go by the key ``""``."""
+    """A slice dimension of one or more versions; versions without their own baseline have the key ``""``."""
 
     name: str
     sources: tuple[str, ...]
     """`features.NAME`, `context.NAME` or `arm`; several are crossed."""
-    kept: tuple[tuple[str, ...], ...]
-    """(version key, value of each source) that has a slice of its own; everything else is `NAME=other`."""
+    own_slices: tuple[tuple[str, ...], ...]
+    """(version key, value of each source) of the values with their own slice; all others are `NAME=other`."""
     versions: tuple[str, ...]
-    """Keys of the versions that have the dimension."""
+    """Keys of the versions with the dimension."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What one model is measured by."""
+    """How the performance of a model is measured."""
 
     model: str
     kind: Kind
     basis: str
-    """Hash of all that follows: only state of one basis adds up."""
+    """Hash of the rules below: only state of one basis adds up."""
     window_s: int
-    """Length of a score window: whole hours."""
+    """Length of a score window, in whole hours."""
     horizon_ms: int
     raw_share: float
     label_type: str
-    """What `labels.label_type` must be."""
+    """The required `labels.label_type`."""
     positive: str = ""
-    """Two classes: the class of an event that the score is the probability of."""
+    """Two classes: the class whose probability is the score."""
     positive_label: str = ""
-    """Two classes: the label that says so. A flag says true of a class that has a name of its own."""
+    """Two classes: the label of that class. For a flag it is true, whatever the name of the class."""
     threshold: float = 0.5
-    answers: tuple[str, ...] = ()
-    """Two classes: all that an event may name, where these are known; of a category the other one is not."""
+    allowed_classes: tuple[str, ...] = ()
+    """Two classes: the classes that an event may predict, if they are known; with a category only one is."""
     classes: tuple[str, ...] = ()
-    """More classes, in the contract's order."""
+    """More than two classes: the classes in the contract's order."""
     edges: tuple[float, ...] = ()
-    """Ascending edges between the bins of scores."""
+    """Ascending edges between the score bins."""
     age_edges_s: tuple[float, ...] = ()
-    """Ascending ages that bound the age bins, from 0."""
+    """Ascending lower bounds of the age bins, from 0."""
     registered: tuple[str, ...] = field(default=(), compare=False)
-    """Versions with a baseline of their own."""
+    """Versions with their own baseline."""
 
     def parameters(self) -> dict[str, Any]:
-        """What statements about the model bind."""
+        """Return the parameters of statements about the model."""
         return {"model": self.model}
 
     @property
-    def shared(self) -> str:
-        """A condition on `id` that holds for the ids that are recorded: labels of others wait for no prediction."""
+    def is_recorded(self) -> str:
+        """An SQL condition for the ids that are recorded; labels of other ids have no prediction to wait for."""
         return "1" if self.raw_share >= 1 else f"CRC32(id) < {self.raw_share * 2**32!r}"
 
     def windows_of(self, hours: set[int]) -> set[int]:
-        """The score windows (starts, Unix seconds) that hold these hours."""
+        """Return the score windows (starts, Unix seconds) that contain these hours."""
         return {hour - hour % self.window_s for hour in hours}
 
     def hours_of(self, windows: list[int]) -> list[int]:
-        """The hours (starts, Unix seconds) of score windows."""
+        """Return the hours (starts, Unix seconds) of score windows."""
         return [hour for start in windows for hour in range(start, start + self.window_s, SECONDS_PER_HOUR)]

@@ -1,4 +1,4 @@
-"""The state of score windows: made anew from raw rows, and read as longer windows."""
+"""The state of score windows: recomputed from raw rows, and read as longer windows."""
 
 from __future__ import annotations
 
@@ -12,62 +12,66 @@ from warehouse.scoring import cell_counts, label_join
 from warehouse.scoring.rules import Rules, ScoreDimension
 
 _IN_ORDER = "SETTINGS max_threads = 1, query_plan_remove_redundant_sorting = 0"
-"""Sums of doubles come out the same to the bit when they are taken in one order."""
+"""A fixed order makes sums of doubles bit-identical."""
 
 
 def score_windows(
     client: Client, rules: Rules, dimensions: Sequence[ScoreDimension], windows: Sequence[int], now_ms: int
 ) -> None:
-    """Make the state of score windows (starts, Unix seconds) anew from raw rows, whatever it was.
+    """Recompute the state of score windows (starts, Unix seconds) from raw rows.
 
-    Of two states of a window that of more records holds, so that one whose raw rows were deleted by age stays.
+    Of two states of a window the one with more records counts, so a state stays after its raw rows expire.
     """
-    values = cell_counts.bound(rules, dimensions, rules.hours_of(list(windows)), now_ms)
-    odd = has_odd_ids(client, rules, windows)
-    client.insert_selected(
-        "performance_state", cell_counts.COLUMNS, cell_counts.counted(rules, dimensions, odd=odd), values
-    )
-    client.insert_selected("performance_state", cell_counts.COLUMNS, cell_counts.gone(rules), values)
+    parameters = cell_counts.parameters(rules, dimensions, rules.hours_of(list(windows)), now_ms)
+    query = cell_counts.state_query(rules, dimensions, has_repeats=has_repeated_ids(client, rules, windows))
+    client.insert_selected("performance_state", cell_counts.COLUMNS, query, parameters)
+    client.insert_selected("performance_state", cell_counts.COLUMNS, cell_counts.emptied_rows_query(rules), parameters)
 
 
-def has_odd_ids(client: Client, rules: Rules, windows: Sequence[int]) -> bool:
-    """Whether an id has more than one row or label in score windows, so that these must be put in order."""
-    bound = {**rules.parameters(), "hours": rules.hours_of(list(windows))}
-    return bool(client.rows(f"SELECT 1 FROM ({label_join.odd_ids()}) LIMIT 1", bound))
+def has_repeated_ids(client: Client, rules: Rules, windows: Sequence[int]) -> bool:
+    """Return whether any id has several rows or labels in score windows, which then must be ordered."""
+    parameters = {**rules.parameters(), "hours": rules.hours_of(list(windows))}
+    return bool(client.rows(f"SELECT 1 FROM ({label_join.repeated_ids()}) LIMIT 1", parameters))
 
 
-def score_together(
-    client: Client, rules: Rules, dimensions: Sequence[ScoreDimension], windows: Sequence[int], age_s: int, *, odd: bool
+def count_reference(
+    client: Client,
+    rules: Rules,
+    dimensions: Sequence[ScoreDimension],
+    windows: Sequence[int],
+    age_s: int,
+    *,
+    has_repeats: bool,
 ) -> pa.Table:
-    """Count score windows as one, as if labels older than an age had not come; nothing is written.
+    """Count score windows as one, without labels that took longer than an age; writes nothing.
 
     Args:
         client: the warehouse.
-        rules: of the model.
-        dimensions: by which predictions are cut into slices.
+        rules: the model's scoring rules.
+        dimensions: the slice dimensions.
         windows: the score windows (starts, Unix seconds).
-        age_s: labels that took longer are left out.
-        odd: `has_odd_ids` of the windows.
+        age_s: the largest label age to count.
+        has_repeats: the result of `has_repeated_ids` for the windows.
 
     Returns:
-        A row per version and slice, columns `cells.TOGETHER`.
+        One row per version and slice, with `cell_counts.REFERENCE_COLUMNS`.
     """
-    values = cell_counts.bound(rules, dimensions, rules.hours_of(list(windows)), 0)
-    values["horizon"] = min(rules.horizon_ms, age_s * 1000)
-    return client.arrow(cell_counts.counted_together(rules, dimensions, odd=odd), values)
+    parameters = cell_counts.parameters(rules, dimensions, rules.hours_of(list(windows)), 0)
+    parameters["horizon"] = min(rules.horizon_ms, age_s * 1000)
+    return client.arrow(cell_counts.reference_query(rules, dimensions, has_repeats=has_repeats), parameters)
 
 
-def merged(client: Client, rules: Rules, length_s: int, windows: Sequence[int]) -> pa.Table:
-    """Read windows of a length (starts, Unix seconds) as the sums of their score windows.
+def window_sums(client: Client, rules: Rules, length_s: int, windows: Sequence[int]) -> pa.Table:
+    """Read windows of one length (starts, Unix seconds) as sums of their score windows.
 
     Returns:
-        A row per version, slice and window that holds something: version, slice, start (unsigned Unix seconds),
+        One row per version, slice and non-empty window: version, slice, start (unsigned Unix seconds),
         predictions, labelled, confusion, bins and the five arrays of the bins, sums.
     """
     if not windows:
         return pa.table({})
     start = f"intDiv(toUnixTimestamp(window_start), {length_s}) * {length_s}"
-    summed = (
+    sums = (
         f"SELECT version, slice, {start} AS start, "
         "sum(state.predictions) AS predictions, sum(state.labelled) AS labelled, "
         "sumForEach(state.confusion) AS confusion, sumForEach(state.sums) AS sums, "
@@ -78,7 +82,7 @@ def merged(client: Client, rules: Rules, length_s: int, windows: Sequence[int]) 
         "ORDER BY window_start) AS state "
         "GROUP BY version, slice, start"
     )
-    bound: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "model": rules.model,
         "basis": rules.basis,
         "windows": list(windows),
@@ -88,14 +92,14 @@ def merged(client: Client, rules: Rules, length_s: int, windows: Sequence[int]) 
     return client.arrow(
         "SELECT version, slice, start, predictions, labelled, confusion, sums, cells.1 AS bins, "
         "cells.2 AS bin_predictions, cells.3 AS bin_scores, cells.4 AS bin_labelled, "
-        f"cells.5 AS bin_labelled_scores, cells.6 AS bin_positives FROM ({summed}) "
+        f"cells.5 AS bin_labelled_scores, cells.6 AS bin_positives FROM ({sums}) "
         f"ORDER BY start, version, slice {_IN_ORDER}",
-        bound,
+        parameters,
     )
 
 
 def label_ages(client: Client, rules: Rules, first_s: int) -> pa.Table:
-    """Read how labels came: of the slice `all`, all versions together, per score window from a time on.
+    """Read the ages of labels in the slice `all`, over all versions, per score window from a time on.
 
     Returns:
         start (unsigned Unix seconds), predictions, ages (age bin → first labels).
@@ -110,31 +114,31 @@ def label_ages(client: Client, rules: Rules, first_s: int) -> pa.Table:
 
 def first_windows(client: Client, rules: Rules) -> dict[str, int]:
     """Find the first score window (start, Unix seconds) of each version."""
-    found = client.rows(
+    rows = client.rows(
         "SELECT version, toUnixTimestamp(min(window_start)) FROM performance_state "
         "WHERE model = {model:String} AND basis = {basis:String} AND slice = 'all' GROUP BY version",
         {"model": rules.model, "basis": rules.basis},
     )
-    return {str(version): int(start) for version, start in found}
+    return {str(version): int(start) for version, start in rows}
 
 
 def predictions_in(client: Client, rules: Rules, version: str, first_s: int, end_s: int) -> int:
-    """Count the predictions of a version in the score windows that begin in a range, by their state."""
-    found = client.rows(
+    """Count the predictions of a version in the score windows that start in a range, from their state."""
+    rows = client.rows(
         "SELECT sum(predictions) FROM performance_state FINAL WHERE model = {model:String} AND basis = {basis:String} "
         "AND version = {version:String} AND slice = 'all' "
         "AND window_start >= toDateTime({first:UInt32}) AND window_start < toDateTime({end:UInt32})",
         {"model": rules.model, "basis": rules.basis, "version": version, "first": first_s, "end": end_s},
     )
-    return int(found[0][0])
+    return int(rows[0][0])
 
 
 def windows_in(client: Client, rules: Rules, first_s: int, end_s: int) -> list[int]:
-    """Find the score windows (starts, Unix seconds) of a range that hold raw predictions."""
-    found = client.rows(
+    """Find the score windows (starts, Unix seconds) of a range that have raw predictions."""
+    rows = client.rows(
         f"SELECT DISTINCT intDiv(toUnixTimestamp(toStartOfHour(at)), {rules.window_s}) * {rules.window_s} AS start "
         "FROM predictions WHERE model = {model:String} AND toStartOfHour(at) >= toDateTime({first:UInt32}) "
         "AND toStartOfHour(at) < toDateTime({end:UInt32}) ORDER BY start",
         {"model": rules.model, "first": max(0, first_s), "end": end_s},
     )
-    return [int(start) for (start,) in found]
+    return [int(start) for (start,) in rows]

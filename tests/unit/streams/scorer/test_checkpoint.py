@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from streams.scorer.checkpoint import NOTHING, Checkpoint, PassPlan
-from warehouse.scoring.arrivals import End, Place, Topic
+from warehouse.scoring.new_rows import EpochPartition, PartitionEnd, Topic
 
 GRACE_S = 60.0
-P0, P1 = Place(0, 0), Place(0, 1)
+P0, P1 = EpochPartition(0, 0), EpochPartition(0, 1)
 
-Ends = dict[Topic, dict[Place, End]]
+Ends = dict[Topic, dict[EpochPartition, PartitionEnd]]
 
 
-def ends(predictions: dict[Place, int], labels: dict[Place, int] | None = None, rows: int = 1) -> Ends:
-    """Rows beyond the checkpoint, with the newest offset of each partition."""
+def ends(
+    predictions: dict[EpochPartition, int], labels: dict[EpochPartition, int] | None = None, rows: int = 1
+) -> Ends:
+    """Rows is_after the checkpoint, with the newest offset of each partition."""
     return {
-        "predictions": {partition: End(offset, rows) for partition, offset in predictions.items()},
-        "labels": {partition: End(offset, rows) for partition, offset in (labels or {}).items()},
+        "predictions": {partition: PartitionEnd(offset, rows) for partition, offset in predictions.items()},
+        "labels": {partition: PartitionEnd(offset, rows) for partition, offset in (labels or {}).items()},
     }
 
 
@@ -108,9 +110,9 @@ def test_models_are_read_only_if_rows_changed_or_the_checkpoint_moves_behind_new
     assert run_pass(checkpoint, ends({P0: 10}, rows=2), 2.0).has_changes
     assert run_pass(checkpoint, ends({P0: 20}), 3.0).has_changes
     assert not run_pass(checkpoint, ends({P0: 20}), 4.0).has_changes
-    # The advance leaves newer rows, whose counts beyond the next checkpoint are needed.
+    # The advance leaves newer rows, whose counts is_after the next checkpoint are needed.
     assert run_pass(checkpoint, ends({P0: 20}), 60.0).has_changes
-    # After an advance the rows beyond the checkpoint are others.
+    # After an advance the rows is_after the checkpoint are others.
     assert run_pass(checkpoint, ends({}), 61.0).has_changes
 
 

@@ -23,7 +23,7 @@ from streams.scorer.verdicts import change_levels, target_levels
 from streams.scorer.window_counts import window_counts
 from streams.scorer.windows import EventClock, window_lengths, window_starts
 from tests.support.pipeline import simple_baseline, simple_contract
-from warehouse.scoring.arrivals import Place, beyond
+from warehouse.scoring.new_rows import EpochPartition, is_after
 from warehouse.scoring.rules import Rules
 
 LABEL = LabelSpec(type="bool", positive=True)
@@ -101,13 +101,13 @@ def test_slices_come_from_baselines_and_arms() -> None:
         [(contract_, 0)], [RegisteredBaseline(each, each.id, 0, i) for i, each in enumerate((first, second))]
     )
     result = {each.name: each for each in dimensions_at(contract_, registry, 0)}
-    assert result["region"].kept == (("", "east"), ("1", "north"), ("1", "south"), ("2", "east"))
-    assert (result["both"].sources, result["both"].kept) == (
+    assert result["region"].own_slices == (("", "east"), ("1", "north"), ("1", "south"), ("2", "east"))
+    assert (result["both"].sources, result["both"].own_slices) == (
         ("context.region", "arm"),
         (("", "east", "a"), ("2", "east", "a")),
     )
     assert result["both"].versions == ("", "2")
-    assert result["arm"].kept == tuple((version, arm) for version in ("", "1", "2") for arm in "ab")
+    assert result["arm"].own_slices == tuple((version, arm) for version in ("", "1", "2") for arm in "ab")
 
 
 def test_a_model_without_a_baseline_has_its_contracts_slices() -> None:
@@ -115,7 +115,10 @@ def test_a_model_without_a_baseline_has_its_contracts_slices() -> None:
         slices=(Slice(name="c", source="context.c", values=("x",)), Slice(name="d", source="context.d"))
     )
     result = dimensions_at(contract_, EMPTY, 0)
-    assert [(each.name, each.kept, each.versions) for each in result] == [("c", (("", "x"),), ("",)), ("d", (), ("",))]
+    assert [(each.name, each.own_slices, each.versions) for each in result] == [
+        ("c", (("", "x"),), ("",)),
+        ("d", (), ("",)),
+    ]
 
 
 def test_windows_are_grouped_by_the_baselines_in_effect() -> None:
@@ -150,8 +153,8 @@ def test_window_starts_cover_the_time_range(first: int, more: int, length: int) 
 
 
 def test_a_checkpoint_is_a_condition_on_integers() -> None:
-    assert beyond({}) == "1"
-    assert beyond({Place(0, 1): 5, Place(0, 0): 7}) == (
+    assert is_after({}) == "1"
+    assert is_after({EpochPartition(0, 1): 5, EpochPartition(0, 0): 7}) == (
         "((epoch, partition) NOT IN ((0, 0), (0, 1)) OR (epoch = 0 AND partition = 0 AND offset > 7) "
         "OR (epoch = 0 AND partition = 1 AND offset > 5))"
     )
