@@ -143,8 +143,7 @@ def out_of_range() -> AnyPanel:
     info = _info(
         "range",
         "Out of range and invalid",
-        "Shares of values below range, above range and of the wrong type, each with its share in training and its "
-        "thresholds.",
+        "Shares of values below range, above range and of the wrong type, each with training share and its thresholds.",
         UNITS.share,
     )
     return time_series(info, rates.RANGE, at_least=0)
@@ -179,8 +178,8 @@ def verdicts() -> AnyPanel:
         "mean that the window can detect, in standard deviations.",
     )
     units = {
-        "its share in training": UNITS.share,
-        "its share then": UNITS.share,
+        "training share": UNITS.share,
+        "window share": UNITS.share,
         "completeness": UNITS.share,
         "events": UNITS.count,
     }

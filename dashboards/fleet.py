@@ -133,7 +133,7 @@ def performance() -> AnyPanel:
     info = _info(
         "performance",
         "Performance by model",
-        "The last day of each metric in the range, worst level first. `labels still come` means that the figure can "
+        "The last day of each metric in the range, worst level first. `maturing` means that the figure can "
         "still change; it is then compared with the reference at the same age of labels.",
     )
     return table_panel(info, fleet.PERFORMANCE, link=TO_VERSION)

@@ -82,7 +82,7 @@ def psi() -> AnyPanel:
         "window. Windows with insufficient data are omitted: see the levels. The thresholds are those in force when "
         "each verdict was given. Click a series to open the field.",
     )
-    return time_series(info, drift.PSI, drift.PSI_LINES, at_least=0, link=TO_FIELD_OF_LABEL)
+    return time_series(info, drift.PSI, drift.PSI_THRESHOLDS, at_least=0, link=TO_FIELD_OF_LABEL)
 
 
 def field_levels() -> AnyPanel:
@@ -101,13 +101,13 @@ def fields() -> AnyPanel:
         "fields",
         "Fields, worst first",
         "The latest verdict of every field in the range, with the interval of its PSI and the cell that moved most. "
-        "`false alarms among such` is the expected share of false alarms among fields with this or a clearer verdict "
+        "`q value` is the expected share of false alarms among fields with this or a clearer verdict "
         "(false discovery rate).",
     )
     units = {
-        "its share in training": UNITS.share,
-        "its share now": UNITS.share,
-        "false alarms among such": UNITS.share,
+        "training share": UNITS.share,
+        "current share": UNITS.share,
+        "q value": UNITS.share,
         "completeness": UNITS.share,
         "events": UNITS.count,
     }
@@ -123,7 +123,7 @@ def changed_rates() -> AnyPanel:
         "percentage points more than in training. The thresholds are those in force when each verdict was given.",
         UNITS.share,
     )
-    return time_series(info, rates.RATES, rates.RATE_LINES)
+    return time_series(info, rates.RATES, rates.RATE_THRESHOLDS)
 
 
 def violations() -> AnyPanel:
@@ -134,7 +134,7 @@ def violations() -> AnyPanel:
         "Values that the contract rejects, over all slices: forbidden nulls, values out of range, unknown classes. "
         "Click to open the field.",
     )
-    return table_panel(info, rates.VIOLATIONS, link=TO_FIELD, units={"share where it came": UNITS.share})
+    return table_panel(info, rates.VIOLATIONS, link=TO_FIELD, units={"share in affected panes": UNITS.share})
 
 
 def slices() -> AnyPanel:

@@ -23,7 +23,7 @@ def score() -> AnyPanel:
         "Population stability index of score and class against training, with the thresholds in force at the time. "
         "Windows with insufficient data are omitted. Click a series to open the field.",
     )
-    return time_series(info, drift.OUTPUTS_PSI, drift.PSI_LINES, at_least=0, link=TO_FIELD_OF_LABEL)
+    return time_series(info, drift.OUTPUTS_PSI, drift.PSI_THRESHOLDS, at_least=0, link=TO_FIELD_OF_LABEL)
 
 
 def score_quantiles() -> AnyPanel:
@@ -155,7 +155,7 @@ def arm_ratio() -> AnyPanel:
         "Whether units are assigned to arms in the configured shares. If not (sample ratio mismatch), do not trust "
         "the comparison.",
     )
-    return table_panel(info, comparisons.ARM_RATIO, units={"promised": UNITS.share, "seen": UNITS.share})
+    return table_panel(info, comparisons.ARM_RATIO, units={"expected": UNITS.share, "observed": UNITS.share})
 
 
 def arm_performance() -> AnyPanel:

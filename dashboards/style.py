@@ -50,13 +50,13 @@ class Style(NamedTuple):
             "silent": MAJOR,
             "active": GOOD,
             "reports": GOOD,
-            "labels still come": INSUFFICIENT,
+            "maturing": INSUFFICIENT,
         }
     )
     series_colours: Mapping[str, str] = MappingProxyType(
         {
-            "minor line": MINOR,
-            "major line": MAJOR,
+            "minor threshold": MINOR,
+            "major threshold": MAJOR,
             "promise": MAJOR,
             "ks threshold": MAJOR,
             "training": TRAINING,
@@ -72,7 +72,7 @@ class Style(NamedTuple):
             "mean": NOW,
             "shown": NOW,
             "mean score": TRAINING,
-            "share that came true": NOW,
+            "observed rate": NOW,
         }
     )
     """Colours of series that have the same meaning on every panel."""

@@ -51,7 +51,7 @@ class PictureData:
     threshold_major: float
     """Where `major` begins."""
     scores: Sequence[tuple[date, float, float]]
-    """(day at which a week ends, mean score, share that came true), ascending."""
+    """(day at which a week ends, mean score, observed rate), ascending."""
     auc: Sequence[Point]
     """Of each matured week, by the day at which it ends, ascending."""
     reference: float

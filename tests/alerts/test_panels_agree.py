@@ -78,9 +78,9 @@ def number(client: Client, rule: Rule, key: str) -> float:
 @pytest.mark.parametrize(
     ("name", "part", "key", "window", "series", "line"),
     [
-        ("psi-major", "", "amount", "1h", "amount psi", "major line"),
-        ("output-shift", "", "score", "1h", "score psi", "major line"),
-        ("null-rate", "", "amount", "1h", "amount: null delta", "major line"),
+        ("psi-major", "", "amount", "1h", "amount psi", "major threshold"),
+        ("output-shift", "", "score", "1h", "score psi", "major threshold"),
+        ("null-rate", "", "amount", "1h", "amount: null delta", "major threshold"),
         ("performance", "auc", "", "1d", "auc value", "auc promised promise"),
     ],
 )

@@ -178,9 +178,9 @@ def test_what_is_chosen_by_default(client: Client) -> None:
     assert chosen == {
         "datasource": "barograph", "model": AWKWARD, "version": "2", "slice": "all", "field": "x", "window": "1d",
     }  # fmt: skip
-    assert [row[0] for row in ask(client, QUERIES["choices.models"], {})] == sorted(NAMES.values())
-    assert [row[0] for row in ask(client, QUERIES["choices.windows"], {"model": "fraud"})] == ["1d", "6h"]
-    assert [row[0] for row in ask(client, QUERIES["choices.slices"], {"model": "fraud"})] == ["all", "arm=a", "arm=b"]
+    assert [row[0] for row in ask(client, QUERIES["variables.models"], {})] == sorted(NAMES.values())
+    assert [row[0] for row in ask(client, QUERIES["variables.windows"], {"model": "fraud"})] == ["1d", "6h"]
+    assert [row[0] for row in ask(client, QUERIES["variables.slices"], {"model": "fraud"})] == ["all", "arm=a", "arm=b"]
 
 
 # ------------------------------------------------------------------------------------------------------------ fleet
@@ -260,7 +260,7 @@ def test_psi_is_that_of_the_last_revision_with_its_lines(client: Client, name: s
     assert x[END_S] == 0.35
     assert x[MOVED_S] == 0.05
     assert {row[2] for row in rows if row[1] != "x"} == {0.02}
-    assert {row[1:] for row in ask(client, QUERIES["drift.psi_lines"], chosen)} == {(0.1, 0.2)}
+    assert {row[1:] for row in ask(client, QUERIES["drift.psi_thresholds"], chosen)} == {(0.1, 0.2)}
     levels = {(row[0].timestamp(), row[1]): row[2] for row in ask(client, QUERIES["drift.levels"], chosen)}
     assert levels[END_S, "x"] == LEVEL_NUMBERS["major"]
     assert levels[MOVED_S, "x"] == LEVEL_NUMBERS["stable"]

@@ -1,6 +1,6 @@
-"""The queries of dashboards: named, one module per signal, written in Grafana's variables and macros.
+"""Named queries of the dashboards, one module per signal, with Grafana's variables and macros.
 
-Each is a `PanelQuery`. What is chosen on a page reaches SQL through `chosen` alone.
+Each is a `PanelQuery`. Selected values reach SQL only through `is_selected`.
 """
 
 from warehouse.panels.query import TABLE, TIME_SERIES, Column, Format, Kind, PanelQuery

@@ -1,4 +1,4 @@
-"""What happened, for annotations: a version that was seen for the first time, a new baseline."""
+"""Annotations: the first traffic of a version, and new baselines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _deployments(name: str, model: str) -> PanelQuery:
 
 
 def _baselines(name: str, model: str) -> PanelQuery:
-    # The first baseline of a version holds for all event times: it is shown when it was applied.
+    # The first baseline of a version applies to all event times, so it is shown at the time it was applied.
     return table(
         f"events.{name}",
         f"""

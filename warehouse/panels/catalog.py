@@ -1,4 +1,4 @@
-"""All named queries, for whoever holds them to something: the lint, the tests, the benchmark."""
+"""The catalog of all panel queries, for lint, tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _MODULES = (
 
 
 def every_query() -> dict[str, PanelQuery]:
-    """The queries by name."""
-    found = [value for module in _MODULES for value in vars(module).values() if isinstance(value, PanelQuery)]
-    by_name = {query.name: query for query in found}
-    assert len(by_name) == len({id(query) for query in found}), "two queries have one name"
+    """Return all queries by name."""
+    queries = [value for module in _MODULES for value in vars(module).values() if isinstance(value, PanelQuery)]
+    by_name = {query.name: query for query in queries}
+    assert len(by_name) == len({id(query) for query in queries}), "two queries have one name"
     return by_name

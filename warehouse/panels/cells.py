@@ -1,7 +1,7 @@
-"""What the cells of a field's counts are called and what training held in them, read from stored baselines.
+"""Names and training shares of a field's cells, read from stored baselines.
 
-The names are those of `sketches.baseline.bins.bin_labels`, which verdicts use for `top_bin`. Categories under 0.5 % of
-training are `other`, together with values that training did not hold, as they are in the PSI.
+The names are those of `sketches.baseline.bins.bin_labels`, which verdicts use for `top_bin`. Categories below 0.5 % of
+training are `other`, as in the PSI, together with values that do not occur in training.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _WHOLE = """arrayMap(
 def cells_of(field: str, slice_name: str) -> str:
     """Select the cells of one field: `baseline_id`, `names` and `expected`, both with one entry per cell.
 
-    `expected` are shares that sum to 1: those of the slice in training, or of the whole where training did not hold it.
+    `expected` has shares that sum to 1: of the slice in training, or of all training data if the slice is not in it.
 
     Args:
-        field: SQL of the field's name.
-        slice_name: SQL of the slice's name.
+        field: SQL expression of the field's name.
+        slice_name: SQL expression of the slice's name.
     """
     return f"""
     SELECT

@@ -1,8 +1,8 @@
-"""A version against the one before it, and the arms of a test against the control."""
+"""Comparisons of a version with its predecessor, and of the arms of a test with the control."""
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, VERSION, WINDOW, known
+from warehouse.panels.fragments import MODEL, VERSION, WINDOW, finite
 from warehouse.panels.query import PanelQuery, table
 
 _RANGE = "$__timeFilter(window_end)"
@@ -10,16 +10,16 @@ _WINDOW = f"{MODEL} AND {WINDOW} AND {_RANGE}"
 
 
 def _last(name: str, view: str, left: str, right: str, and_where: str) -> PanelQuery:
-    """The last comparison of each measure; those that differ most come first."""
+    """Return the query for the latest comparison of each measure, the largest differences first."""
     return table(
         f"comparisons.{name}",
         f"""
         SELECT
             {left}, {right}, field, if(category = '', measure, concat(measure, ' of ', category)) AS measured,
-            {known(f"{left}_value")} AS "{left} value", {known(f"{right}_value")} AS "{right} value",
-            {known("difference")} AS difference,
-            {known("difference_low")} AS "at least", {known("difference_high")} AS "at most",
-            if(level = '', 'no line', level) AS level, window_end AS "window end"
+            {finite(f"{left}_value")} AS "{left} value", {finite(f"{right}_value")} AS "{right} value",
+            {finite("difference")} AS difference,
+            {finite("difference_low")} AS "at least", {finite("difference_high")} AS "at most",
+            if(level = '', 'no threshold', level) AS level, window_end AS "window end"
         FROM {view}
         WHERE {_WINDOW} AND {and_where}
             AND window_end = (SELECT max(window_end) FROM {view} WHERE {_WINDOW} AND {and_where})
@@ -48,16 +48,16 @@ ARM_RATIO = table(
     "comparisons.arm_ratio",
     f"""
     SELECT
-        arm, expected_share AS promised, {known("share")} AS seen, units, crossovers, without_unit, p_value AS "p", level,
-        since, at
+        arm, expected_share AS expected, {finite("share")} AS observed, units, crossovers, without_unit,
+        p_value AS "p", level, since, at
     FROM latest_arm_ratios
     WHERE {MODEL} AND at >= $__fromTime - INTERVAL 1 DAY
     ORDER BY arm
     LIMIT 50
     """,
     "arm:text",
-    "promised",
-    "seen",
+    "expected",
+    "observed",
     "units",
     "crossovers",
     "without_unit",
@@ -72,9 +72,9 @@ ARM_PERFORMANCE = table(
     f"""
     SELECT
         arm, other_arm AS "other arm", if(class = '', metric, concat(metric, ' of ', class)) AS metric,
-        {known("value")} AS value, {known("other_value")} AS "other value", {known("difference")} AS difference,
-        {known("difference_low")} AS "at least", {known("difference_high")} AS "at most",
-        multiIf(NOT sufficient, 'insufficient', mature, 'mature', 'labels still come') AS labels,
+        {finite("value")} AS value, {finite("other_value")} AS "other value", {finite("difference")} AS difference,
+        {finite("difference_low")} AS "at least", {finite("difference_high")} AS "at most",
+        multiIf(NOT sufficient, 'insufficient', mature, 'mature', 'maturing') AS labels,
         window, window_end AS "window end"
     FROM arm_performance AS measured
     WHERE {MODEL} AND {VERSION} AND $__timeFilter(measured.window_end)

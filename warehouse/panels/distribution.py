@@ -1,41 +1,41 @@
-"""What a field held: the last judged window against training, its cells over time, quantiles and other distances."""
+"""The distribution of a field: the latest window and training, cells over time, quantiles and distances."""
 
 from __future__ import annotations
 
 from warehouse.panels.cells import cells_of
-from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, known
+from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite
 from warehouse.panels.query import HOUR_S, series, table
 
 _RANGE = "$__timeFilter(window_end)"
 _FIELD = f"{MODEL} AND {VERSION} AND {SLICE} AND {FIELD}"
 _VERDICTS = f"FROM drift WHERE {_FIELD} AND {WINDOW} AND {_RANGE}"
-_CHOSEN_FIELD = "decodeURLComponent('${field:percentencode}')"
-_CHOSEN_SLICE = "decodeURLComponent('${slice:percentencode}')"
-_CELLS = cells_of(_CHOSEN_FIELD, _CHOSEN_SLICE)
+_SELECTED_FIELD = "decodeURLComponent('${field:percentencode}')"
+_SELECTED_SLICE = "decodeURLComponent('${slice:percentencode}')"
+_CELLS = cells_of(_SELECTED_FIELD, _SELECTED_SLICE)
 
 SHOWN_CELLS = 60
-"""Bars that can be told apart; numbers have at most some twenty."""
+"""Maximum number of bars; numeric fields have about twenty."""
 
 DISTRIBUTION = table(
     "distribution.now",
     f"""
     WITH (SELECT argMax((baseline_id, window_start, window_end), (window_end, record_seq)) {_VERDICTS}) AS last
-    SELECT name AS cell, sum(share) AS training, {known("sum(n) / any(whole)")} AS now
+    SELECT name AS cell, sum(share) AS training, {finite("sum(n) / any(whole)")} AS now
     FROM
     (
-        SELECT known.names AS names, known.expected AS expected, held.counts AS counts, arraySum(counts) AS whole
+        SELECT cells.names AS names, cells.expected AS expected, pane_counts.counts AS counts, arraySum(counts) AS whole
         FROM
         (
             SELECT baseline_id, sumForEach(pane.counts) AS counts
             FROM all_panes AS pane
             WHERE {_FIELD} AND baseline_id = last.1 AND pane_start >= last.2 AND pane_start < last.3
             GROUP BY baseline_id
-        ) AS held
-        INNER JOIN ({_CELLS}) AS known ON held.baseline_id = known.baseline_id
+        ) AS pane_counts
+        INNER JOIN ({_CELLS}) AS cells ON pane_counts.baseline_id = cells.baseline_id
     )
-    ARRAY JOIN names AS name, expected AS share, counts AS n, arrayEnumerate(counts) AS place
+    ARRAY JOIN names AS name, expected AS share, counts AS n, arrayEnumerate(counts) AS cell_index
     GROUP BY name
-    ORDER BY min(place)
+    ORDER BY min(cell_index)
     LIMIT {SHOWN_CELLS}
     """,
     "cell:text",
@@ -47,19 +47,19 @@ HEATMAP = series(
     "distribution.heatmap",
     f"""
     SELECT
-        time, concat(leftPad(toString(place), 3, '0'), ' ', name) AS cell,
-        {known("n / sum(n) OVER (PARTITION BY time)")} AS share
+        time, concat(leftPad(toString(cell_index), 3, '0'), ' ', name) AS cell,
+        {finite("n / sum(n) OVER (PARTITION BY time)")} AS share
     FROM
     (
-        SELECT $__timeInterval(pane_start) AS time, indexOf(names, name) AS place, name, sum(count) AS n
+        SELECT $__timeInterval(pane_start) AS time, indexOf(names, name) AS cell_index, name, sum(count) AS n
         FROM hours AS hour
-        INNER JOIN ({_CELLS}) AS known ON hour.baseline_id = known.baseline_id
+        INNER JOIN ({_CELLS}) AS cells ON hour.baseline_id = cells.baseline_id
         ARRAY JOIN names AS name, counts AS count
         WHERE {_FIELD} AND $__timeFilter(pane_start) AND length(names) = length(counts)
             AND hour.baseline_id = (SELECT argMax(baseline_id, (window_end, record_seq)) {_VERDICTS})
-        GROUP BY time, place, name
+        GROUP BY time, cell_index, name
     )
-    ORDER BY time, place
+    ORDER BY time, cell_index
     """,
     "cell:text",
     "share",
@@ -67,7 +67,7 @@ HEATMAP = series(
 )
 
 _DISTANCES = f"""
-    FROM latest_distances AS given
+    FROM latest_distances AS statistics
     WHERE {MODEL} AND {VERSION} AND slice = 'all' AND {FIELD} AND {WINDOW} AND {_RANGE}
     GROUP BY time
     ORDER BY time
@@ -78,8 +78,8 @@ QUANTILES = series(
     f"""
     SELECT
         $__timeInterval(window_end) AS time,
-        max({known("given.p05")}) AS p05, max({known("given.p25")}) AS p25, max({known("given.p50")}) AS p50,
-        max({known("given.p75")}) AS p75, max({known("given.p95")}) AS p95, max({known("given.mean")}) AS mean
+        max({finite("statistics.p05")}) AS p05, max({finite("statistics.p25")}) AS p25, max({finite("statistics.p50")}) AS p50,
+        max({finite("statistics.p75")}) AS p75, max({finite("statistics.p95")}) AS p95, max({finite("statistics.mean")}) AS mean
     {_DISTANCES}
     """,
     "p05",
@@ -95,9 +95,9 @@ DISTANCES = series(
     f"""
     SELECT
         $__timeInterval(window_end) AS time,
-        max({known("given.ks")}) AS ks, max({known("given.ks_threshold")}) AS "ks threshold",
-        max({known("given.w1")}) AS w1, max({known("given.mean_shift")}) AS "mean shift",
-        max({known("given.std_ratio")}) AS "std ratio"
+        max({finite("statistics.ks")}) AS ks, max({finite("statistics.ks_threshold")}) AS "ks threshold",
+        max({finite("statistics.w1")}) AS w1, max({finite("statistics.mean_shift")}) AS "mean shift",
+        max({finite("statistics.std_ratio")}) AS "std ratio"
     {_DISTANCES}
     """,
     "ks",
@@ -110,12 +110,12 @@ DISTANCES = series(
 CLASS_SHARES = series(
     "distribution.class_shares",
     f"""
-    SELECT time, name AS class, {known("n / sum(n) OVER (PARTITION BY time)")} AS share
+    SELECT time, name AS class, {finite("n / sum(n) OVER (PARTITION BY time)")} AS share
     FROM
     (
         SELECT $__timeInterval(pane_start) AS time, name, sum(count) AS n
         FROM hours AS hour
-        INNER JOIN ({cells_of("'class'", _CHOSEN_SLICE)}) AS known ON hour.baseline_id = known.baseline_id
+        INNER JOIN ({cells_of("'class'", _SELECTED_SLICE)}) AS cells ON hour.baseline_id = cells.baseline_id
         ARRAY JOIN names AS name, counts AS count
         WHERE {MODEL} AND {VERSION} AND {SLICE} AND field = 'class' AND $__timeFilter(pane_start)
             AND length(names) = length(counts)

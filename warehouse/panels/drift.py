@@ -1,12 +1,12 @@
-"""Verdicts on distributions: PSI over time with its lines, levels over time, and what the last window showed.
+"""Verdicts on distributions: PSI over time with its thresholds, levels over time, and the latest window.
 
-Versions that ran side by side are told apart by the variable `version`. A verdict stands at the end of its window; of
-several in one step of a panel the worst is shown.
+The variable `version` separates versions that ran side by side. A verdict is drawn at the end of its window; a step of a
+panel shows its worst verdict.
 """
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, known, level_number, level_word
+from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite, level_number, level_name
 from warehouse.panels.query import PanelQuery, series, table
 
 _RANGE = "$__timeFilter(window_end)"
@@ -14,9 +14,9 @@ _MODEL = f"{MODEL} AND {VERSION} AND {SLICE} AND {WINDOW} AND {_RANGE}"
 _FIELD = f"{MODEL} AND {VERSION} AND {SLICE} AND {FIELD} AND {WINDOW} AND {_RANGE}"
 
 SHOWN_FIELDS = 20
-"""Lines and rows that a panel shows of a model's fields: more cannot be told apart. Tables hold all of them."""
+"""Maximum number of fields in a panel, so that series stay distinguishable. Tables show all fields."""
 
-# Those that moved most in the range.
+# The fields with the largest PSI in the range.
 _WORST = f"""
         SELECT field FROM latest_drift AS ranked WHERE {_MODEL} GROUP BY field
         ORDER BY max(if(ranked.level = 'insufficient', -1, ranked.psi)) DESC, field LIMIT {SHOWN_FIELDS}
@@ -27,8 +27,8 @@ def _psi_of(name: str, fields: str) -> PanelQuery:
     return series(
         name,
         f"""
-        SELECT $__timeInterval(window_end) AS time, field, max(if(given.level = 'insufficient', NULL, given.psi)) AS psi
-        FROM latest_drift AS given
+        SELECT $__timeInterval(window_end) AS time, field, max(if(verdict.level = 'insufficient', NULL, verdict.psi)) AS psi
+        FROM latest_drift AS verdict
         WHERE {_MODEL} AND field IN ({fields})
         GROUP BY time, field
         ORDER BY time, field
@@ -41,24 +41,25 @@ def _psi_of(name: str, fields: str) -> PanelQuery:
 PSI = _psi_of("drift.psi", _WORST)
 OUTPUTS_PSI = _psi_of("drift.outputs_psi", "'score', 'class'")
 
-PSI_LINES = series(
-    "drift.psi_lines",
+PSI_THRESHOLDS = series(
+    "drift.psi_thresholds",
     f"""
-    SELECT $__timeInterval(window_end) AS time, min(threshold_minor) AS "minor line", min(threshold_major) AS "major line"
+    SELECT $__timeInterval(window_end) AS time, min(threshold_minor) AS "minor threshold",
+        min(threshold_major) AS "major threshold"
     FROM drift
     WHERE {_MODEL}
     GROUP BY time
     ORDER BY time
     """,
-    "minor line",
-    "major line",
+    "minor threshold",
+    "major threshold",
 )
 
 LEVELS = series(
     "drift.levels",
     f"""
-    SELECT $__timeInterval(window_end) AS time, field, max({level_number("given.level")}) AS level
-    FROM latest_drift AS given
+    SELECT $__timeInterval(window_end) AS time, field, max({level_number("verdict.level")}) AS level
+    FROM latest_drift AS verdict
     WHERE {_MODEL} AND field IN ({_WORST})
     GROUP BY time, field
     ORDER BY time, field
@@ -67,7 +68,7 @@ LEVELS = series(
     "level",
 )
 
-# The last verdict of each field in the range: one pass over the table, revisions settled by record_seq.
+# The latest verdict of each field in the range, in one pass over the table; record_seq selects the revision.
 _LAST = f"""
     SELECT field, argMax((window_end, level, psi, psi_low, psi_high, q_value, n, top_bin, expected_share, actual_share,
         completeness), (window_end, record_seq)) AS last
@@ -82,12 +83,12 @@ WORST_LEVEL = table(
     "level",
 )
 
-# Of little data a PSI is large by chance.
+# With little data a PSI is large by chance.
 _CLEAREST = "ORDER BY last.2 = 'insufficient', isNaN(last.3), last.3 DESC, field"
 
 WORST_PSI = table(
     "drift.worst_psi",
-    f"SELECT {known('last.3')} AS psi, field FROM ({_LAST}) {_CLEAREST} LIMIT 1",
+    f"SELECT {finite('last.3')} AS psi, field FROM ({_LAST}) {_CLEAREST} LIMIT 1",
     "psi",
     "field:text",
 )
@@ -98,15 +99,15 @@ FIELDS = table(
     SELECT
         field,
         last.2 AS level,
-        {known("last.3")} AS psi,
-        {known("last.4")} AS "psi, at least",
-        {known("last.5")} AS "psi, at most",
-        last.8 AS "what moved most",
-        {known("last.9")} AS "its share in training",
-        {known("last.10")} AS "its share now",
-        {known("last.6")} AS "false alarms among such",
+        {finite("last.3")} AS psi,
+        {finite("last.4")} AS "psi, at least",
+        {finite("last.5")} AS "psi, at most",
+        last.8 AS "top cell",
+        {finite("last.9")} AS "training share",
+        {finite("last.10")} AS "current share",
+        {finite("last.6")} AS "q value",
         last.7 AS events,
-        {known("last.11")} AS completeness,
+        {finite("last.11")} AS completeness,
         last.1 AS "window end"
     FROM ({_LAST})
     ORDER BY {level_number("last.2")} DESC, last.3 DESC, field
@@ -117,10 +118,10 @@ FIELDS = table(
     "psi",
     "psi, at least",
     "psi, at most",
-    "what moved most:text",
-    "its share in training",
-    "its share now",
-    "false alarms among such",
+    "top cell:text",
+    "training share",
+    "current share",
+    "q value",
     "events",
     "completeness",
     "window end:time",
@@ -131,12 +132,12 @@ SLICES = table(
     f"""
     SELECT
         slice,
-        {level_word("max(number)")} AS level,
+        {level_name("max(number)")} AS level,
         countIf(number = 4) AS "major fields",
         countIf(number = 3) AS "minor fields",
         countIf(number = 2) AS "insufficient fields",
         argMax(field, (number, if(isNaN(psi), -1, psi))) AS "worst field",
-        {known("argMax(psi, (number, if(isNaN(psi), -1, psi)))")} AS "its psi"
+        {finite("argMax(psi, (number, if(isNaN(psi), -1, psi)))")} AS "its psi"
     FROM
     (
         SELECT slice, field, argMax(({level_number()}, drift.psi), (window_end, record_seq)) AS last,
@@ -169,12 +170,12 @@ FIELD_PSI = series(
     f"""
     SELECT
         $__timeInterval(window_end) AS time,
-        max({known("given.psi")}) AS psi,
-        max({known("given.psi_low")}) AS "at least",
-        max({known("given.psi_high")}) AS "at most",
-        min(given.threshold_minor) AS "minor line",
-        min(given.threshold_major) AS "major line"
-    FROM latest_drift AS given
+        max({finite("verdict.psi")}) AS psi,
+        max({finite("verdict.psi_low")}) AS "at least",
+        max({finite("verdict.psi_high")}) AS "at most",
+        min(verdict.threshold_minor) AS "minor threshold",
+        min(verdict.threshold_major) AS "major threshold"
+    FROM latest_drift AS verdict
     WHERE {_FIELD}
     GROUP BY time
     ORDER BY time
@@ -182,17 +183,18 @@ FIELD_PSI = series(
     "psi",
     "at least",
     "at most",
-    "minor line",
-    "major line",
+    "minor threshold",
+    "major threshold",
 )
 
 FIELD_PSI_NOW = table(
     "drift.field_psi_now",
     f"""
-    SELECT {known("last.1")} AS psi, {known("last.2")} AS "at least", {known("last.3")} AS "at most"
+    SELECT {finite("last.1")} AS psi, {finite("last.2")} AS "at least", {finite("last.3")} AS "at most"
     FROM
     (
-        SELECT argMax((psi, psi_low, psi_high), (window_end, record_seq)) AS last FROM drift WHERE {_FIELD} HAVING count() > 0
+        SELECT argMax((psi, psi_low, psi_high), (window_end, record_seq)) AS last FROM drift WHERE {_FIELD}
+        HAVING count() > 0
     )
     """,
     "psi",
@@ -206,18 +208,18 @@ FIELD_VERDICTS = table(
     SELECT
         window_end AS "window end",
         level,
-        {known("psi")} AS psi,
-        {known("psi_low")} AS "psi, at least",
-        {known("psi_high")} AS "psi, at most",
-        threshold_minor AS "minor line",
-        threshold_major AS "major line",
-        top_bin AS "what moved most",
-        {known("expected_share")} AS "its share in training",
-        {known("actual_share")} AS "its share then",
-        {known("visible_shift")} AS "smallest visible shift",
+        {finite("psi")} AS psi,
+        {finite("psi_low")} AS "psi, at least",
+        {finite("psi_high")} AS "psi, at most",
+        threshold_minor AS "minor threshold",
+        threshold_major AS "major threshold",
+        top_bin AS "top cell",
+        {finite("expected_share")} AS "training share",
+        {finite("actual_share")} AS "window share",
+        {finite("visible_shift")} AS "detectable shift",
         n AS events,
-        {known("completeness")} AS completeness,
-        if(season = 'none', 'all of training', 'its hours of the week') AS "held against",
+        {finite("completeness")} AS completeness,
+        if(season = 'none', 'all training data', 'same hours of the week') AS reference,
         revisions
     FROM latest_drift
     WHERE {_FIELD}
@@ -229,15 +231,15 @@ FIELD_VERDICTS = table(
     "psi",
     "psi, at least",
     "psi, at most",
-    "minor line",
-    "major line",
-    "what moved most:text",
-    "its share in training",
-    "its share then",
-    "smallest visible shift",
+    "minor threshold",
+    "major threshold",
+    "top cell:text",
+    "training share",
+    "window share",
+    "detectable shift",
     "events",
     "completeness",
-    "held against:text",
+    "reference:text",
     "revisions",
 )
 
@@ -246,17 +248,18 @@ FIELD_SLICES = table(
     f"""
     SELECT
         slice,
-        {level_word("last.1")} AS level,
-        {known("last.2")} AS psi,
-        {known("last.3")} AS "psi, at least",
-        {known("last.4")} AS "psi, at most",
-        last.5 AS "what moved most",
+        {level_name("last.1")} AS level,
+        {finite("last.2")} AS psi,
+        {finite("last.3")} AS "psi, at least",
+        {finite("last.4")} AS "psi, at most",
+        last.5 AS "top cell",
         last.6 AS events,
         last.7 AS "window end"
     FROM
     (
         SELECT
-            slice, argMax(({level_number()}, psi, psi_low, psi_high, top_bin, n, window_end), (window_end, record_seq)) AS last
+            slice,
+            argMax(({level_number()}, psi, psi_low, psi_high, top_bin, n, window_end), (window_end, record_seq)) AS last
         FROM drift
         WHERE {MODEL} AND {VERSION} AND {FIELD} AND {WINDOW} AND {_RANGE}
         GROUP BY slice
@@ -269,7 +272,7 @@ FIELD_SLICES = table(
     "psi",
     "psi, at least",
     "psi, at most",
-    "what moved most:text",
+    "top cell:text",
     "events",
     "window end:time",
 )

@@ -1,44 +1,44 @@
-"""All models at a glance. What is judged is the slice `all`, over every version that has verdicts.
+"""Overview of all models: the slice `all`, over every version that has verdicts.
 
-What holds at the end of the range is read from its last day: a verdict that is older says nothing of now.
+The state at the end of the range comes from its last day; older verdicts are outdated.
 """
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import PER_MINUTE, known, level_number, level_word, window_seconds
+from warehouse.panels.fragments import PER_MINUTE, finite, level_number, level_name, window_seconds
 from warehouse.panels.query import PanelQuery, series, table
 
 _LAST_DAY = "window_end > $__toTime - INTERVAL 1 DAY AND window_end <= $__toTime"
 _TRAFFIC = "slice = 'all' AND $__timeFilter(pane_start)"
 
-# When the last window of each length ended, read from the one rate that every window has once.
+# The last window end of each length, from the one rate that every window has exactly once.
 _ENDS = f"""
     SELECT model, version, window, max(window_end) AS last_end
     FROM rates
     WHERE slice = 'all' AND field = 'events' AND kind = 'error' AND {_LAST_DAY}
     GROUP BY model, version, window
 """
-# Of a day of verdicts on all fields of all models one hour's is wanted; the first condition is the quick one.
+# Only one hour of a day's verdicts on all fields of all models is needed; the first condition is the fast one.
 _LAST_WINDOWS = f"""{_LAST_DAY} AND window_end IN (SELECT last_end FROM ({_ENDS}))
     AND (model, version, window, window_end) IN ({_ENDS})"""
 
 
 def _by_model(psi: str = "nan") -> str:
-    """Select per model `number`, that of its worst level, and `worst`: the field that has it, and its PSI.
+    """Select per model `number`, the number of its worst level, and `worst`, the field with that level and its PSI.
 
-    A field's level is that of its last verdict in the longest window, which holds until a shorter one disagrees. PSI is
-    read only where it is wanted, because the table has a row per field and hour of all models; else it is -1.
+    A field's level is that of its latest verdict in the longest window. PSI is read only if `psi` names a column, because
+    the table has a row per field and hour of all models; otherwise it is -1.
     """
     return f"""
     SELECT model, max(last.1) AS number, argMax((field, last.2), last) AS worst
     FROM
     (
-        SELECT model, version, field, argMax(held, {window_seconds()}) AS last
+        SELECT model, version, field, argMax(verdict, {window_seconds()}) AS last
         FROM
         (
             SELECT
                 model, version, field, window,
-                argMax(({level_number()}, ifNotFinite({psi}, -1)), record_seq) AS held
+                argMax(({level_number()}, ifNotFinite({psi}, -1)), record_seq) AS verdict
             FROM drift
             WHERE slice = 'all' AND {_LAST_WINDOWS}
             GROUP BY model, version, field, window
@@ -51,10 +51,10 @@ def _by_model(psi: str = "nan") -> str:
 
 _KNOWN_MODELS = "SELECT DISTINCT model FROM contracts UNION DISTINCT SELECT DISTINCT model FROM progress"
 
-# Silent is a model that is not asked for an hour, and for longer than it was within the range.
+# A model is silent without requests for an hour, and for longer than its longest gap in the range.
 _TRAFFIC_OF = f"""
     SELECT
-        model, sum(pane.n) AS asked, sum(pane.errors) AS failed, sum(pane.timed) AS timed, sum(pane.slow) AS slow,
+        model, sum(pane.n) AS requests, sum(pane.errors) AS errors, sum(pane.timed) AS timed, sum(pane.slow) AS slow,
         arraySort(groupUniqArrayIf(toInt64(toUnixTimestamp(pane_start)), pane.n > 0)) AS busy,
         if(length(busy) > 1, arrayMax(arrayPopFront(arrayDifference(busy))), 0) AS usual_gap_s,
         toInt64(toUnixTimestamp(least($__toTime, now('UTC')))) - busy[-1] - any(pane.pane_s) AS silent_s,
@@ -71,7 +71,7 @@ def _count_of(name: str, number: int) -> str:
 
 MODELS = table(
     "fleet.models",
-    f"SELECT count() AS models FROM ({_KNOWN_MODELS}) /* no range: a model is known from its contract on */",
+    f"SELECT count() AS models FROM ({_KNOWN_MODELS}) /* no range: a model is known as soon as it has a contract */",
     "models",
 )
 IN_BREACH = table("fleet.in_breach", _count_of("breach", 4), "breach")
@@ -90,13 +90,13 @@ SILENT = table(
 WORST_PSI = table(
     "fleet.worst_psi",
     f"""
-    SELECT nullIf(worst.2, -1) AS psi, concat(model, ': ', worst.1) AS what
+    SELECT nullIf(worst.2, -1) AS psi, concat(model, ': ', worst.1) AS field
     FROM ({_by_model("drift.psi")})
     ORDER BY worst.2 DESC, model
     LIMIT 1
     """,
     "psi",
-    "what:text",
+    "field:text",
 )
 
 LEVELS_NOW = table(
@@ -104,16 +104,16 @@ LEVELS_NOW = table(
     f"""
     SELECT
         known.model AS model,
-        {level_word("drift.number")} AS drift,
-        {level_word("changed.number")} AS rates,
-        {level_word("measured.number")} AS performance,
+        {level_name("drift.number")} AS drift,
+        {level_name("rates.number")} AS rates,
+        {level_name("performance.number")} AS performance,
         if(traffic.state = '', 'silent', traffic.state) AS traffic,
         drift.worst.1 AS "worst field",
         if(drift.number = 0, NULL, nullIf(drift.worst.2, -1)) AS "its psi",
-        traffic.asked AS requests,
-        {known("traffic.failed / traffic.asked")} AS errors,
-        {known("traffic.slow / traffic.timed")} AS slow,
-        if(read.model = '', NULL, read.completeness) AS completeness,
+        traffic.requests AS requests,
+        {finite("traffic.errors / traffic.requests")} AS errors,
+        {finite("traffic.slow / traffic.timed")} AS slow,
+        if(completeness.model = '', NULL, completeness.completeness) AS completeness,
         if(empty(traffic.busy), NULL, greatest(0, traffic.silent_s)) AS "last request"
     FROM ({_KNOWN_MODELS}) AS known
     LEFT JOIN ({_by_model("drift.psi")}) AS drift ON known.model = drift.model
@@ -128,7 +128,7 @@ LEVELS_NOW = table(
             GROUP BY model, version, window
         )
         GROUP BY model
-    ) AS read ON known.model = read.model
+    ) AS completeness ON known.model = completeness.model
     LEFT JOIN
     (
         SELECT model, max(number) AS number
@@ -140,7 +140,7 @@ LEVELS_NOW = table(
             GROUP BY model, version, field, kind, window
         )
         GROUP BY model
-    ) AS changed ON known.model = changed.model
+    ) AS rates ON known.model = rates.model
     LEFT JOIN
     (
         SELECT model, max(number) AS number
@@ -152,9 +152,9 @@ LEVELS_NOW = table(
             GROUP BY model, version, metric
         )
         GROUP BY model
-    ) AS measured ON known.model = measured.model
+    ) AS performance ON known.model = performance.model
     LEFT JOIN ({_TRAFFIC_OF}) AS traffic ON known.model = traffic.model
-    ORDER BY greatest(drift.number, changed.number, measured.number) DESC, "its psi" DESC, model
+    ORDER BY greatest(drift.number, rates.number, performance.number) DESC, "its psi" DESC, model
     LIMIT 500
     """,
     "model:text",
@@ -171,7 +171,7 @@ LEVELS_NOW = table(
     "last request",
 )
 
-# Steps in which only shorter windows end would jump between what these and what the longest say.
+# Only the longest window: mixing windows would make levels jump between steps.
 _OF_LONGEST = f"""slice = 'all' AND $__timeFilter(window_end) AND (model, window) IN
     (
         SELECT model, argMax(window, {window_seconds()})
@@ -183,8 +183,8 @@ _OF_LONGEST = f"""slice = 'all' AND $__timeFilter(window_end) AND (model, window
 LEVELS = series(
     "fleet.levels",
     f"""
-    SELECT $__timeInterval(window_end) AS time, model, max({level_number("given.level")}) AS level
-    FROM drift_levels AS given
+    SELECT $__timeInterval(window_end) AS time, model, max({level_number("verdict.level")}) AS level
+    FROM drift_levels AS verdict
     WHERE {_OF_LONGEST}
     GROUP BY time, model
     ORDER BY time, model
@@ -196,8 +196,8 @@ LEVELS = series(
 WORST_PSI_OVER_TIME = series(
     "fleet.worst_psi_over_time",
     f"""
-    SELECT $__timeInterval(window_end) AS time, model, max({known("given.worst_psi")}) AS psi
-    FROM drift_levels AS given
+    SELECT $__timeInterval(window_end) AS time, model, max({finite("verdict.worst_psi")}) AS psi
+    FROM drift_levels AS verdict
     WHERE {_OF_LONGEST} AND level != 'insufficient'
     GROUP BY time, model
     ORDER BY time, model
@@ -223,16 +223,16 @@ def _traffic(name: str, number: str, column: str) -> PanelQuery:
 
 
 REQUESTS = _traffic("requests", PER_MINUTE, "requests")
-ERRORS = _traffic("errors", known("sum(pane.errors) / sum(pane.n)"), "errors")
-SLOW = _traffic("slow", known("sum(pane.slow) / sum(pane.timed)"), "slow")
+ERRORS = _traffic("errors", finite("sum(pane.errors) / sum(pane.n)"), "errors")
+SLOW = _traffic("slow", finite("sum(pane.slow) / sum(pane.timed)"), "slow")
 
 PERFORMANCE = table(
     "fleet.performance",
     f"""
     SELECT
-        model, version, metric, level, {known("value")} AS value,
-        {known("low")} AS "at least", {known("high")} AS "at most",
-        {known("promise")} AS promise, n AS labelled, if(mature, 'mature', 'labels still come') AS labels,
+        model, version, metric, level, {finite("value")} AS value,
+        {finite("low")} AS "at least", {finite("high")} AS "at most",
+        {finite("promise")} AS promise, n AS labelled, if(mature, 'mature', 'maturing') AS labels,
         window_end AS "day's end"
     FROM
     (

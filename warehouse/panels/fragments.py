@@ -1,59 +1,59 @@
-"""Words of SQL that many queries share: what is chosen on a page, levels as numbers, numbers that are known."""
+"""SQL fragments shared by queries: selected variables, levels as numbers, and NULL for unknown numbers."""
 
 from __future__ import annotations
 
 LEVELS = ("stable", "insufficient", "minor", "major")
-"""From the best to the worst. That too little is known is worse than good news: several windows in one step of a panel
-are as bad as the worst of them, and one that could not be judged never looks healthy beside one that could."""
+"""Levels from best to worst. `insufficient` is worse than `stable`: a step of a panel shows its worst window, and a window
+without enough data must not look healthy."""
 
 LEVEL_NUMBERS = {level: number for number, level in enumerate(LEVELS, 1)}
-"""Level → the number that stands for it in panels; 0 is that there is no verdict."""
+"""The number of each level in panels; 0 means no verdict."""
 
-_WORDS = "['" + "', '".join(LEVELS) + "']"
+_LEVEL_NAMES = "['" + "', '".join(LEVELS) + "']"
 
 
 def level_number(level: str = "level") -> str:
-    """The number of a level, for panels that draw levels over time: see `LEVEL_NUMBERS`."""
-    return f"transform({level}, {_WORDS}, {list(LEVEL_NUMBERS.values())}, 0)"
+    """Return the expression for a level's number (`LEVEL_NUMBERS`), for panels that draw levels over time."""
+    return f"transform({level}, {_LEVEL_NAMES}, {list(LEVEL_NUMBERS.values())}, 0)"
 
 
-def level_word(number: str) -> str:
-    """The level that a number stands for; `no verdict` for 0."""
-    return f"transform({number}, {list(LEVEL_NUMBERS.values())}, {_WORDS}, 'no verdict')"
+def level_name(number: str) -> str:
+    """Return the expression for the level of a number; `no verdict` for 0."""
+    return f"transform({number}, {list(LEVEL_NUMBERS.values())}, {_LEVEL_NAMES}, 'no verdict')"
 
 
-def chosen(variable: str, column: str = "") -> str:
-    """The condition that a column holds what is chosen on the page.
+def is_selected(variable: str, column: str = "") -> str:
+    """Return the condition that a column equals the selected value of a variable.
 
-    Names may hold quotes, backslashes, `$` and braces, and Grafana's `singlequote` leaves backslashes as they are.
-    Percent encoded they are letters, digits and `%`, which nothing on the way to ClickHouse changes or runs.
+    Names may contain quotes, backslashes, `$` and braces, and Grafana's `singlequote` does not escape backslashes.
+    Percent encoding leaves only letters, digits and `%`, which nothing on the way to ClickHouse interprets.
     """
     return f"{column or variable} = decodeURLComponent('${{{variable}:percentencode}}')"
 
 
-def chosen_or_all(variable: str, column: str = "") -> str:
-    """As `chosen`, and no condition where All is chosen."""
-    return f"$__conditionalAll({chosen(variable, column)}, ${variable})"
+def is_selected_or_all(variable: str, column: str = "") -> str:
+    """Return the condition of `is_selected`, or no condition if All is selected."""
+    return f"$__conditionalAll({is_selected(variable, column)}, ${variable})"
 
 
-MODEL = chosen("model")
-VERSION = chosen("version")
-SLICE = chosen("slice")
-FIELD = chosen("field")
-WINDOW = chosen("window")
+MODEL = is_selected("model")
+VERSION = is_selected("version")
+SLICE = is_selected("slice")
+FIELD = is_selected("field")
+WINDOW = is_selected("window")
 
 
-def known(number: str) -> str:
-    """A number, or NULL where it is NaN or infinite, which panels show as unknown."""
+def finite(number: str) -> str:
+    """Return the expression for a number, or NULL if it is NaN or infinite; panels show NULL as unknown."""
     return f"if(isFinite({number}), {number}, NULL)"
 
 
 PER_MINUTE = "sum(pane.n) / (uniqExact(pane.pane_start) * any(pane.pane_s)) * 60"
-"""Predictions per minute of the panes in a step, over the time that they cover: a step may be shorter than a pane, or
-hold one more than the next."""
+"""Predictions per minute over the time covered by the panes of a step: a step can be shorter than a pane, or contain one
+pane more than the next step."""
 
 
 def window_seconds(window: str = "window") -> str:
-    """The length of a window in seconds, read from its name (`15m`, `1d`): the shortest column that tells it."""
+    """Return the expression for a window's length in seconds, from its name (`15m`, `1d`)."""
     units = "['s', 'm', 'h', 'd'], [1, 60, 3600, 86400], 0"
     return f"toUInt32OrZero(substring({window}, 1, length({window}) - 1)) * transform(right({window}, 1), {units})"

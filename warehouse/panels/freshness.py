@@ -1,11 +1,11 @@
-"""How old the newest verdicts of a model are and how complete: whether what a page shows can be relied on."""
+"""Age and completeness of a model's newest verdicts: whether a page's content is reliable."""
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, known
+from warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, finite
 from warehouse.panels.query import table
 
-# Up to the end of the range, so that a page of last week says how it was at its end, not how old last week is now.
+# The age is relative to the end of the range, so that a page of last week shows its state at that time.
 SEALED_AGE = table(
     "freshness.sealed_age",
     f"""
@@ -20,7 +20,7 @@ SEALED_AGE = table(
 COMPLETENESS = table(
     "freshness.completeness",
     f"""
-    SELECT {known("min(last)")} AS completeness
+    SELECT {finite("min(last)")} AS completeness
     FROM
     (
         SELECT argMax(completeness, (window_end, record_seq)) AS last

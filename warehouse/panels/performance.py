@@ -1,14 +1,14 @@
-"""What labels show of a model, what its scores lead one to expect before labels come, and how labels come."""
+"""Performance measured with labels, label-free estimates from scores, and the delay of labels."""
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, SLICE, VERSION, known, window_seconds
+from warehouse.panels.fragments import MODEL, SLICE, VERSION, finite, window_seconds
 from warehouse.panels.query import HOUR_S, series, table
 
 _RANGE = "$__timeFilter(window_end)"
 _VERSION = f"{MODEL} AND {VERSION} AND {SLICE} AND {_RANGE}"
 
-# Performance has windows that do not overlap, of lengths of its own: the day where there is one, else the shortest.
+# Performance has its own, non-overlapping windows: a day if there is one, else the shortest.
 _WINDOW = f"""window = (
         SELECT argMin(window, (window != '1d', {window_seconds()}))
         FROM performance WHERE {_VERSION}
@@ -19,8 +19,8 @@ PERFORMANCE = series(
     f"""
     SELECT
         $__timeInterval(window_end) AS time, metric AS measured,
-        min(if(isFinite(given.value) AND given.level != 'insufficient', given.value, NULL)) AS value
-    FROM latest_performance AS given
+        min(if(isFinite(verdict.value) AND verdict.level != 'insufficient', verdict.value, NULL)) AS value
+    FROM latest_performance AS verdict
     WHERE {_VERSION} AND class = '' AND {_WINDOW}
     GROUP BY time, measured
     ORDER BY time, measured
@@ -32,9 +32,9 @@ PERFORMANCE = series(
 PROMISES = series(
     "performance.promises",
     f"""
-    SELECT $__timeInterval(window_end) AS time, concat(metric, ' promised') AS measured, max(given.promise) AS promise
-    FROM latest_performance AS given
-    WHERE {_VERSION} AND class = '' AND {_WINDOW} AND isFinite(given.promise)
+    SELECT $__timeInterval(window_end) AS time, concat(metric, ' promised') AS measured, max(verdict.promise) AS promise
+    FROM latest_performance AS verdict
+    WHERE {_VERSION} AND class = '' AND {_WINDOW} AND isFinite(verdict.promise)
     GROUP BY time, measured
     ORDER BY time, measured
     """,
@@ -46,12 +46,12 @@ METRICS = table(
     "performance.metrics",
     f"""
     SELECT
-        if(class = '', metric, concat(metric, ' of ', class)) AS measured, level, {known("value")} AS value,
-        {known("low")} AS "at least", {known("high")} AS "at most", {known("promise")} AS promise,
-        {known("reference")} AS "at first", {known("difference")} AS difference, n AS labelled,
-        {known("coverage")} AS coverage, {known("maturity")} AS maturity,
-        if(mature, 'mature', 'labels still come') AS labels,
-        if(selective, 'labels come for some scores only', '') AS warning, window_end AS "window end"
+        if(class = '', metric, concat(metric, ' of ', class)) AS measured, level, {finite("value")} AS value,
+        {finite("low")} AS "at least", {finite("high")} AS "at most", {finite("promise")} AS promise,
+        {finite("reference")} AS "reference", {finite("difference")} AS difference, n AS labelled,
+        {finite("coverage")} AS coverage, {finite("maturity")} AS maturity,
+        if(mature, 'mature', 'maturing') AS labels,
+        if(selective, 'selective labels', '') AS warning, window_end AS "window end"
     FROM latest_performance
     WHERE {_VERSION} AND {_WINDOW}
     ORDER BY window_end DESC, class, metric
@@ -63,7 +63,7 @@ METRICS = table(
     "at least",
     "at most",
     "promise",
-    "at first",
+    "reference",
     "difference",
     "labelled",
     "coverage",
@@ -78,10 +78,10 @@ CBPE = series(
     f"""
     SELECT
         $__timeInterval(window_end) AS time, metric AS measured,
-        max({known("given.cbpe")}) AS expected,
-        max(if(given.mature AND given.level != 'insufficient', {known("given.value")}, NULL)) AS shown
-    FROM latest_performance AS given
-    WHERE {_VERSION} AND class = '' AND {_WINDOW} AND isFinite(given.cbpe)
+        max({finite("verdict.cbpe")}) AS expected,
+        max(if(verdict.mature AND verdict.level != 'insufficient', {finite("verdict.value")}, NULL)) AS shown
+    FROM latest_performance AS verdict
+    WHERE {_VERSION} AND class = '' AND {_WINDOW} AND isFinite(verdict.cbpe)
     GROUP BY time, measured
     ORDER BY time, measured
     """,
@@ -95,17 +95,17 @@ CALIBRATION = table(
     f"""
     SELECT
         concat(leftPad(toString(tenth * 10), 2, '0'), '–', toString(tenth * 10 + 10), ' %') AS scores,
-        {known("sum(every.score_sum) / sum(every.n)")} AS "mean score",
-        {known("sum(every.positives) / sum(every.n)")} AS "share that came true"
-    FROM calibration_curve AS every
+        {finite("sum(curve.score_sum) / sum(curve.n)")} AS "mean score",
+        {finite("sum(curve.positives) / sum(curve.n)")} AS "observed rate"
+    FROM calibration_curve AS curve
     WHERE {MODEL} AND {VERSION} AND {SLICE} AND $__timeFilter(window_start)
-    GROUP BY least(9, toInt32(floor(every.score * 10))) AS tenth
+    GROUP BY least(9, toInt32(floor(curve.score * 10))) AS tenth
     ORDER BY tenth
     LIMIT 10
     """,
     "scores:text",
     "mean score",
-    "share that came true",
+    "observed rate",
     grain_s=HOUR_S,
 )
 
@@ -116,7 +116,7 @@ LABEL_COVERAGE = series(
     f"""
     SELECT
         $__timeInterval(hour) AS time,
-        {known("sumIf(counted.n, kind = 'labelled') / sumIf(counted.n, kind = 'predictions')")} AS labelled
+        {finite("sumIf(counted.n, kind = 'labelled') / sumIf(counted.n, kind = 'predictions')")} AS labelled
     {_COUNTS}
     GROUP BY time
     ORDER BY time
@@ -140,7 +140,7 @@ LABEL_COUNTS = table(
     grain_s=HOUR_S,
 )
 
-# A curve over ages, not over time: learned once a day, whatever the range.
+# A curve over label ages, not over time: learned once a day, independent of the range.
 LABEL_MATURITY = table(
     "performance.label_maturity",
     f"""

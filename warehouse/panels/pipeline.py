@@ -1,27 +1,27 @@
-"""The pipeline itself: whether every event is read, counted and written, and how long that takes.
+"""The pipeline: whether every event is read, counted and written, and how long that takes.
 
-Processors report by the clock of the wall, whatever the event times of what they read.
+Reports of processors use wall-clock time, not event time.
 """
 
 from __future__ import annotations
 
 from warehouse.metrics import metrics_of_panel
-from warehouse.panels.fragments import chosen_or_all, known
+from warehouse.panels.fragments import is_selected_or_all, finite
 from warehouse.panels.query import HOUR_S, PanelQuery, series, table
 from warehouse.processor_reports import BUCKET_S
 
 REPORTS_S = 10
-"""How often a processor reports."""
+"""Interval of processor reports, in seconds."""
 GONE_S = 30
-"""A processor that has not reported for so long is gone, as the view `pipeline` says."""
+"""Age of the latest report, in seconds, at which a processor counts as gone; the same as in the view `pipeline`."""
 
 _REPORTS = "$__timeFilter(report.at)"
 _PROCESSOR = "concat(kind, ' ', instance)"
-_MODEL = chosen_or_all("model")
-# Up to the end of the range, and never in the future.
+_MODEL = is_selected_or_all("model")
+# The end of the range, but not in the future.
 _END = "least($__toTime, now('UTC'))"
 
-# The times first: a month has a report every ten seconds, and of each processor one is wanted.
+# Times are selected first: a month has a report every ten seconds, and only one per processor is read.
 _LAST = f"""
     SELECT kind, instance, at, lag, rate, retries, dead_letters, started_at, last_commit_at, host, events
     FROM processors AS report
@@ -106,15 +106,15 @@ def _over_time(name: str, number: str, column: str, and_where: str = "1 = 1") ->
 LAG = _over_time("lag", "max(report.lag)", "messages", "report.lag >= 0")
 RATE = _over_time("rate", "avg(report.rate)", "events")
 
-# Counters begin again with each start of a processor.
+# Counters restart with the processor.
 RETRIES = series(
     "pipeline.retries",
     f"""
-    SELECT time, processor, sum(tried) AS retries
+    SELECT time, processor, sum(attempts) AS retries
     FROM
     (
         SELECT $__timeInterval(report.at) AS time, {_PROCESSOR} AS processor,
-            max(report.retries) - min(report.retries) AS tried
+            max(report.retries) - min(report.retries) AS attempts
         FROM processors AS report
         WHERE {_REPORTS}
         GROUP BY time, processor, started_at
@@ -132,61 +132,61 @@ RETRIES = series(
 _NAME = "replaceOne(replaceOne(step, '_seconds', ''), '_total', '')"
 
 
-# Keys of details are those of `warehouse.metrics`; a processor that ran before a metric was declared lacks it.
+# The keys of details are those of `warehouse.metrics`; an older processor may lack a metric.
 def _details(panel: str) -> str:
-    """The metrics of a panel, one row each per report or, where steps are that long, per five minutes.
+    """Select the metrics of a panel, one row per report, or per five minutes if the steps are that long.
 
-    Those that have a column of their own are left out.
+    Metrics with their own column are not included.
     """
 
-    def wanted(key: str) -> str:
-        found = " OR ".join(
+    def is_selected(key: str) -> str:
+        conditions = " OR ".join(
             f"startsWith({key}, '{metric.short} ')" if metric.reported_labels else f"{key} = '{metric.short}'"
             for metric in metrics_of_panel(panel)
         )
-        return f"({found})"
+        return f"({conditions})"
 
     return f"""
         SELECT report.at AS at, kind, instance, started_at, detail.1 AS step, detail.2 AS minimum, detail.2 AS maximum
         FROM processors AS report
-        ARRAY JOIN mapFilter((key, value) -> {wanted("key")}, details) AS detail
+        ARRAY JOIN mapFilter((key, value) -> {is_selected("key")}, details) AS detail
         WHERE $__interval_s < {BUCKET_S} AND {_REPORTS}
         UNION ALL
         SELECT
             toDateTime64(bucket.bucket_start, 3, 'UTC') AS at, kind, instance, started_at, metric AS step,
             min(bucket.minimum) AS minimum, max(bucket.maximum) AS maximum
         FROM processor_metrics AS bucket
-        WHERE $__interval_s >= {BUCKET_S} AND $__timeFilter(bucket.bucket_start) AND {wanted("metric")}
+        WHERE $__interval_s >= {BUCKET_S} AND $__timeFilter(bucket.bucket_start) AND {is_selected("metric")}
         GROUP BY at, kind, instance, started_at, step
     """
 
 
 def _gauges(panel: str, column: str, number: str = "max(sample.maximum)") -> PanelQuery:
-    """The metrics of a panel as they are told, by processor and metric."""
+    """Return the query for the gauges of a panel, by processor and metric."""
     return series(
         f"pipeline.{panel}",
         f"""
-        SELECT $__timeInterval(at) AS time, concat({_PROCESSOR}, ': ', {_NAME}) AS what, {number} AS {column}
+        SELECT $__timeInterval(at) AS time, concat({_PROCESSOR}, ': ', {_NAME}) AS metric_name, {number} AS {column}
         FROM ({_details(panel)}) AS sample
-        GROUP BY time, what
-        ORDER BY time, what
+        GROUP BY time, metric_name
+        ORDER BY time, metric_name
         """,
-        "what:text",
+        "metric_name:text",
         column,
         grain_s=REPORTS_S,
     )
 
 
 def _counters(panel: str, column: str, per: str = "") -> PanelQuery:
-    """By how much the counters of a panel grew; they begin again with each start of a processor."""
-    grown = "sample.maximum - lagInFrame(sample.maximum, 1, sample.minimum) OVER before"
+    """Return the query for the growth of a panel's counters, which restart with the processor."""
+    growth = "sample.maximum - lagInFrame(sample.maximum, 1, sample.minimum) OVER before"
     return series(
         f"pipeline.{panel}",
         f"""
-        SELECT $__timeInterval(at) AS time, what, sum(grown){per} AS {column}
+        SELECT $__timeInterval(at) AS time, metric_name, sum(growth){per} AS {column}
         FROM
         (
-            SELECT at, concat({_PROCESSOR}, ': ', {_NAME}) AS what, greatest(0, {grown}) AS grown
+            SELECT at, concat({_PROCESSOR}, ': ', {_NAME}) AS metric_name, greatest(0, {growth}) AS growth
             FROM ({_details(panel)}) AS sample
             WINDOW before AS
             (
@@ -194,10 +194,10 @@ def _counters(panel: str, column: str, per: str = "") -> PanelQuery:
                 ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
             )
         )
-        GROUP BY time, what
-        ORDER BY time, what
+        GROUP BY time, metric_name
+        ORDER BY time, metric_name
         """,
-        "what:text",
+        "metric_name:text",
         column,
         grain_s=REPORTS_S,
     )
@@ -214,7 +214,7 @@ INSERTED = _counters("inserted", "rows")
 SCORED = _counters("scored", "windows")
 CPU = _counters("cpu", "share", " / $__interval_s")
 
-# What the watchdog of a processor looks at: it ends one that has not got on for 300 s.
+# The age that the watchdog checks: it ends a processor without progress for 300 s.
 WATCHDOG = series(
     "pipeline.watchdog",
     f"""
@@ -231,9 +231,9 @@ WATCHDOG = series(
 )
 
 
-def _before_end(moment: str) -> str:
-    """Seconds from a moment to the range's end: 0 where it lies behind it, NULL where there was none yet."""
-    return f"if(toUnixTimestamp64Milli({moment}) = 0, NULL, greatest(0, dateDiff('second', {moment}, {_END})))"
+def _before_end(time: str) -> str:
+    """Return the seconds from a time to the end of the range: 0 if it is after the end, NULL if it is unset."""
+    return f"if(toUnixTimestamp64Milli({time}) = 0, NULL, greatest(0, dateDiff('second', {time}, {_END})))"
 
 
 SEALED_AGE = table(
@@ -241,19 +241,19 @@ SEALED_AGE = table(
     f"""
     SELECT
         model,
-        {_before_end("read.2")} AS "verdicts final up to, ago",
-        {_before_end("read.1")} AS "read up to, ago",
-        dateDiff('second', read.3, now('UTC')) AS "last progress, ago"
+        {_before_end("position.2")} AS "verdicts final up to, ago",
+        {_before_end("position.1")} AS "read up to, ago",
+        dateDiff('second', position.3, now('UTC')) AS "last progress, ago"
     FROM
     (
-        SELECT model, argMax((state.watermark, state.sealed_until, state.updated_at), state.record_seq) AS read
+        SELECT model, argMax((state.watermark, state.sealed_until, state.updated_at), state.record_seq) AS position
         FROM progress AS state
         WHERE {_MODEL}
         GROUP BY model
     )
     ORDER BY 2 DESC, model
     LIMIT 200
-    /* no range: each model has one row, its last */
+    /* no range: each model has one row, its latest */
     """,
     "model:text",
     "verdicts final up to, ago",
@@ -265,15 +265,15 @@ _VERDICTS = f"FROM rates WHERE {_MODEL} AND slice = 'all' AND kind = 'error' AND
 
 COMPLETENESS = table(
     "pipeline.completeness",
-    f"SELECT {known('min(completeness)')} AS completeness {_VERDICTS} HAVING count() > 0",
+    f"SELECT {finite('min(completeness)')} AS completeness {_VERDICTS} HAVING count() > 0",
     "completeness",
 )
 
 COMPLETENESS_OVER_TIME = series(
     "pipeline.completeness_over_time",
     f"""
-    SELECT $__timeInterval(window_end) AS time, model, min(given.completeness) AS completeness
-    FROM rates AS given
+    SELECT $__timeInterval(window_end) AS time, model, min(verdict.completeness) AS completeness
+    FROM rates AS verdict
     WHERE {_MODEL} AND slice = 'all' AND kind = 'error' AND $__timeFilter(window_end)
     GROUP BY time, model
     ORDER BY time, model
@@ -284,7 +284,7 @@ COMPLETENESS_OVER_TIME = series(
 
 _PANES = f"FROM all_volume AS pane WHERE {_MODEL} AND slice = 'all' AND $__timeFilter(pane_start)"
 
-LATE = table("pipeline.late", f"SELECT {known('sum(pane.late) / sum(pane.n)')} AS late {_PANES}", "late")
+LATE = table("pipeline.late", f"SELECT {finite('sum(pane.late) / sum(pane.n)')} AS late {_PANES}", "late")
 
 LATE_OVER_TIME = series(
     "pipeline.late_over_time",
@@ -298,30 +298,32 @@ LATE_OVER_TIME = series(
     "late",
 )
 
-# A dead letter of no known model has none: it is shown whatever model is chosen.
+# Dead letters without a known model are shown for every selected model.
 _DEAD = f"FROM dead_letters AS dead WHERE (model = '' OR {_MODEL}) AND $__timeFilter(hour)"
 
-DEAD_LETTERS = table("pipeline.dead_letters", f"SELECT sum(dead.n) AS letters {_DEAD}", "letters", grain_s=HOUR_S)
+DEAD_LETTERS = table(
+    "pipeline.dead_letters", f"SELECT sum(dead.n) AS dead_letters {_DEAD}", "dead_letters", grain_s=HOUR_S
+)
 
 DEAD_REASONS = series(
     "pipeline.dead_reasons",
     f"""
-    SELECT $__timeInterval(hour) AS time, concat(topic, ': ', reason) AS why, sum(dead.n) AS letters
+    SELECT $__timeInterval(hour) AS time, concat(topic, ': ', reason) AS reason_of_topic, sum(dead.n) AS dead_letters
     {_DEAD}
-    GROUP BY time, why
-    ORDER BY time, why
+    GROUP BY time, reason_of_topic
+    ORDER BY time, reason_of_topic
     """,
-    "why:text",
-    "letters",
+    "reason_of_topic:text",
+    "dead_letters",
     grain_s=HOUR_S,
 )
 
-# Raw events are read, so it is one hour: the last whole one of the range.
+# It reads raw events, so it covers one hour: the last whole hour of the range.
 DUPLICATES = table(
     "pipeline.duplicates",
     f"""
-    SELECT {known("sum(came.repeats) / sum(came.recorded)")} AS duplicates
-    FROM duplicates AS came
+    SELECT {finite("sum(hourly.repeats) / sum(hourly.recorded)")} AS duplicates
+    FROM duplicates AS hourly
     WHERE {_MODEL} AND hour = toStartOfHour({_END}) - INTERVAL 1 HOUR
     """,
     "duplicates",
@@ -345,8 +347,8 @@ DUPLICATES_OVER_TIME = series(
 UNKNOWN_LABELS = series(
     "pipeline.unmatched_labels",
     f"""
-    SELECT $__timeInterval(hour) AS time, model, sum(came.labels) AS labels
-    FROM unmatched_labels AS came
+    SELECT $__timeInterval(hour) AS time, model, sum(hourly.labels) AS labels
+    FROM unmatched_labels AS hourly
     WHERE {_MODEL} AND $__timeFilter(hour)
     GROUP BY time, model
     ORDER BY time, model
@@ -380,8 +382,8 @@ PRODUCER_GAPS = table(
     "pipeline.producer_gaps",
     f"""
     SELECT
-        model, producer, lost, {known("lost_share")} AS share, received,
-        first_at AS "first heard", last_at AS "last heard"
+        model, producer, lost, {finite("lost_share")} AS share, received,
+        first_at AS "first event", last_at AS "last event"
     FROM producer_totals
     WHERE {_MODEL} AND last_at >= $__fromTime AND first_at <= $__toTime
     ORDER BY lost DESC, model, producer
@@ -392,6 +394,6 @@ PRODUCER_GAPS = table(
     "lost",
     "share",
     "received",
-    "first heard:time",
-    "last heard:time",
+    "first event:time",
+    "last event:time",
 )

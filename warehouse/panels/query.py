@@ -1,4 +1,4 @@
-"""What a panel, a variable or an annotation asks ClickHouse."""
+"""Queries of panels, variables and annotations."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple
 
 Format = Literal[0, 1]
 TIME_SERIES: Format = 0
-"""Rows by ascending time; the data source makes one series of each text and number."""
+"""Rows by ascending time; the data source builds one series per text and number column."""
 TABLE: Format = 1
-"""Rows as they are."""
+"""Rows as a table."""
 
 Kind = Literal["time", "text", "number"]
 
@@ -17,7 +17,7 @@ MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 
 
 class Column(NamedTuple):
-    """A column of an answer; numbers may be NULL, which means that nothing is known."""
+    """A column of a result; a number is NULL if it is unknown."""
 
     name: str
     kind: Kind
@@ -25,28 +25,28 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PanelQuery:
-    """A query in Grafana's variables and macros, and what it answers with."""
+    """A query with Grafana's variables and macros, and its columns."""
 
     name: str
     sql: str
     format: Format
     columns: tuple[Column, ...]
     grain_s: int
-    """What it reads has at most one row of each thing in so many seconds: a smaller step shows nothing more."""
+    """Time resolution of the source in seconds; a smaller step shows nothing more."""
 
     @property
     def names(self) -> list[str]:
-        """The names of the columns, in their order."""
+        """The names of the columns, in order."""
         return [column.name for column in self.columns]
 
 
 def series(name: str, sql: str, *columns: str, grain_s: int = MINUTE_S) -> PanelQuery:
-    """A time series: the column `time`, then texts and numbers written as `name:text` or `name`, a number."""
+    """Return a time series with the column `time` and further columns, written `name:text`, or `name` for a number."""
     return PanelQuery(name, sql, TIME_SERIES, (Column("time", "time"), *map(_column, columns)), grain_s)
 
 
 def table(name: str, sql: str, *columns: str, grain_s: int = MINUTE_S) -> PanelQuery:
-    """A table; columns are written as `name:text`, `name:time` or `name`, a number."""
+    """Return a table; columns are written `name:text`, `name:time`, or `name` for a number."""
     return PanelQuery(name, sql, TABLE, tuple(map(_column, columns)), grain_s)
 
 

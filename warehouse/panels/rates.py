@@ -1,9 +1,9 @@
-"""Verdicts on rates: nulls, invalid, outlying and unseen values, each held against training."""
+"""Verdicts on rates: nulls, invalid, out-of-range and unseen values, compared with training."""
 
 from __future__ import annotations
 
 from warehouse.panels.drift import SHOWN_FIELDS
-from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, known
+from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite
 from warehouse.panels.query import PanelQuery, series, table
 
 _RANGE = "$__timeFilter(window_end)"
@@ -13,8 +13,8 @@ _FIELD = f"{_MODEL} AND {FIELD}"
 RATES = series(
     "rates.rates",
     f"""
-    SELECT $__timeInterval(window_end) AS time, concat(field, ': ', kind) AS rate, max({known("given.delta")}) AS delta
-    FROM latest_rates AS given
+    SELECT $__timeInterval(window_end) AS time, concat(field, ': ', kind) AS rate, max({finite("verdict.delta")}) AS delta
+    FROM latest_rates AS verdict
     WHERE {_MODEL} AND field != '' AND (field, kind) IN (
         SELECT field, kind FROM rates WHERE {_MODEL} AND field != '' GROUP BY field, kind
         ORDER BY max(abs(if(isNaN(rates.delta), 0, rates.delta))) DESC, field, kind LIMIT {SHOWN_FIELDS}
@@ -26,26 +26,27 @@ RATES = series(
     "delta",
 )
 
-RATE_LINES = series(
-    "rates.lines",
+RATE_THRESHOLDS = series(
+    "rates.thresholds",
     f"""
-    SELECT $__timeInterval(window_end) AS time, min(threshold_minor) AS "minor line", min(threshold_major) AS "major line"
+    SELECT $__timeInterval(window_end) AS time, min(threshold_minor) AS "minor threshold",
+        min(threshold_major) AS "major threshold"
     FROM rates
     WHERE {_MODEL}
     GROUP BY time
     ORDER BY time
     """,
-    "minor line",
-    "major line",
+    "minor threshold",
+    "major threshold",
 )
 
 VIOLATIONS = table(
     "rates.violations",
     f"""
     SELECT
-        field, kind, sum(given.n) AS values, sum(given.n) / sum(given.total) AS "share where it came",
-        max(pane_end) AS "last seen", argMax(given.policy, pane_end) AS policy
-    FROM all_violations AS given
+        field, kind, sum(violation.n) AS values, sum(violation.n) / sum(violation.total) AS "share in affected panes",
+        max(pane_end) AS "last seen", argMax(violation.policy, pane_end) AS policy
+    FROM all_violations AS violation
     WHERE {MODEL} AND {VERSION} AND $__timeFilter(pane_start)
     GROUP BY field, kind
     ORDER BY values DESC, field, kind
@@ -54,7 +55,7 @@ VIOLATIONS = table(
     "field:text",
     "kind:text",
     "values",
-    "share where it came",
+    "share in affected panes",
     "last seen:time",
     "policy:text",
 )
@@ -63,17 +64,17 @@ VIOLATIONS = table(
 def _over_time(name: str, kinds: tuple[str, ...]) -> PanelQuery:
     listed = "('" + "', '".join(kinds) + "')"
     split = len(kinds) > 1
-    # Of a rate that training had, and from where on more of it is minor and major.
+    # The rate in training, and the rates above which the level is minor and major.
     return series(
         f"rates.{name}",
         f"""
         SELECT
             $__timeInterval(window_end) AS time,{"kind," if split else ""}
-            max({known("given.rate")}) AS rate,
-            max({known("given.baseline_rate")}) AS training,
-            max({known("given.baseline_rate + given.threshold_minor")}) AS "minor line",
-            max({known("given.baseline_rate + given.threshold_major")}) AS "major line"
-        FROM latest_rates AS given
+            max({finite("verdict.rate")}) AS rate,
+            max({finite("verdict.baseline_rate")}) AS training,
+            max({finite("verdict.baseline_rate + verdict.threshold_minor")}) AS "minor threshold",
+            max({finite("verdict.baseline_rate + verdict.threshold_major")}) AS "major threshold"
+        FROM latest_rates AS verdict
         WHERE {_FIELD} AND kind IN {listed}
         GROUP BY time{", kind" if split else ""}
         ORDER BY time{", kind" if split else ""}
@@ -81,8 +82,8 @@ def _over_time(name: str, kinds: tuple[str, ...]) -> PanelQuery:
         *(("kind:text",) if split else ()),
         "rate",
         "training",
-        "minor line",
-        "major line",
+        "minor threshold",
+        "major threshold",
     )
 
 
@@ -91,7 +92,7 @@ def _now(name: str, kinds: tuple[str, ...]) -> PanelQuery:
     return table(
         f"rates.{name}_now",
         f"""
-        SELECT {known("max(last.1)")} AS rate, {known("argMax(last.2, last.1)")} AS training
+        SELECT {finite("max(last.1)")} AS rate, {finite("argMax(last.2, last.1)")} AS training
         FROM
         (
             SELECT kind, argMax((rate, baseline_rate), (window_end, record_seq)) AS last
@@ -112,9 +113,9 @@ CATEGORIES = table(
     "rates.categories",
     f"""
     SELECT
-        category, max(came.first_seen) AS "first seen", max(came.last_seen) AS "last seen",
-        sum(came.n) AS "at least", sum(came.n_high) AS "at most"
-    FROM unseen_categories AS came
+        category, max(value.first_seen) AS "first seen", max(value.last_seen) AS "last seen",
+        sum(value.n) AS "at least", sum(value.n_high) AS "at most"
+    FROM unseen_categories AS value
     WHERE {MODEL} AND {FIELD} AND first_seen <= $__toTime AND last_seen >= $__fromTime
     GROUP BY category
     ORDER BY "at least" DESC, category

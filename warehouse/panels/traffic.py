@@ -1,21 +1,21 @@
-"""Traffic, errors and latency: what serving systems asked of a model, how often it failed, how often it was slow."""
+"""Traffic, errors and latency of a model."""
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, PER_MINUTE, SLICE, VERSION, WINDOW, known, window_seconds
+from warehouse.panels.fragments import MODEL, PER_MINUTE, SLICE, VERSION, WINDOW, finite, window_seconds
 from warehouse.panels.query import series, table
 
 _RANGE = "$__timeFilter(pane_start)"
 _MODEL = f"{MODEL} AND {SLICE} AND {_RANGE}"
 _VERSION = f"{MODEL} AND {VERSION} AND {SLICE} AND {_RANGE}"
 
-# A number that the contract in force promises under `slo`, NULL where it promises none.
+# An objective of the current contract under `slo`; NULL if there is none.
 _CONTRACT = f"(SELECT argMax(yaml, applied_at) FROM contracts WHERE {MODEL})"
 
 
 def _promise(key: str) -> str:
-    found = rf"extract({_CONTRACT}, '\\b{key}:\\s*([0-9.eE+-]+)')"
-    return f"toFloat64OrNull({found})"
+    text = rf"extract({_CONTRACT}, '\\b{key}:\\s*([0-9.eE+-]+)')"
+    return f"toFloat64OrNull({text})"
 
 
 REQUESTS = series(
@@ -41,7 +41,7 @@ ERRORS = series(
     "traffic.errors",
     f"""
     SELECT
-        $__timeInterval(pane_start) AS time, {known("sum(pane.errors) / sum(pane.n)")} AS errors,
+        $__timeInterval(pane_start) AS time, {finite("sum(pane.errors) / sum(pane.n)")} AS errors,
         {_promise("error_rate")} AS promise
     FROM all_volume AS pane
     WHERE {_VERSION}
@@ -54,15 +54,15 @@ ERRORS = series(
 
 ERRORS_NOW = table(
     "traffic.errors_now",
-    f"SELECT {known('sum(pane.errors) / sum(pane.n)')} AS errors FROM all_volume AS pane WHERE {_VERSION}",
+    f"SELECT {finite('sum(pane.errors) / sum(pane.n)')} AS errors FROM all_volume AS pane WHERE {_VERSION}",
     "errors",
 )
 
 ERROR_KINDS = series(
     "traffic.error_kinds",
     f"""
-    SELECT $__timeInterval(pane_start) AS time, kind, sum(failed.n) AS errors
-    FROM errors_by_kind AS failed
+    SELECT $__timeInterval(pane_start) AS time, kind, sum(errors_of_kind.n) AS errors
+    FROM errors_by_kind AS errors_of_kind
     WHERE {_VERSION}
     GROUP BY time, kind
     ORDER BY time, kind
@@ -75,7 +75,7 @@ SLOW = series(
     "traffic.slow",
     f"""
     SELECT
-        $__timeInterval(pane_start) AS time, {known("sum(pane.slow) / sum(pane.timed)")} AS slow,
+        $__timeInterval(pane_start) AS time, {finite("sum(pane.slow) / sum(pane.timed)")} AS slow,
         1 - {_promise("latency_share")} AS promise
     FROM all_volume AS pane
     WHERE {_VERSION}
@@ -93,9 +93,9 @@ LATENCY = series(
     f"""
     SELECT
         $__timeInterval(window_end) AS time,
-        max({known("given.p50")}) AS p50, max({known("given.p95")}) AS p95, max({known("given.p99")}) AS p99,
+        max({finite("statistics.p50")}) AS p50, max({finite("statistics.p95")}) AS p95, max({finite("statistics.p99")}) AS p99,
         {_promise("latency_ms")} AS promise
-    FROM latest_distances AS given
+    FROM latest_distances AS statistics
     WHERE {MODEL} AND {VERSION} AND slice = 'all' AND {_LAST_LATENCY} AND $__timeFilter(window_end)
         AND window = (
             SELECT argMin(window, {window_seconds()}) FROM distances
@@ -115,9 +115,9 @@ SCORE = series(
     f"""
     SELECT
         $__timeInterval(window_end) AS time,
-        max({known("given.p05")}) AS p05, max({known("given.p25")}) AS p25, max({known("given.p50")}) AS p50,
-        max({known("given.p75")}) AS p75, max({known("given.p95")}) AS p95
-    FROM latest_distances AS given
+        max({finite("statistics.p05")}) AS p05, max({finite("statistics.p25")}) AS p25, max({finite("statistics.p50")}) AS p50,
+        max({finite("statistics.p75")}) AS p75, max({finite("statistics.p95")}) AS p95
+    FROM latest_distances AS statistics
     WHERE {MODEL} AND {VERSION} AND slice = 'all' AND field = 'score' AND {WINDOW} AND $__timeFilter(window_end)
     GROUP BY time
     ORDER BY time

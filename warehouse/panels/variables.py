@@ -1,4 +1,4 @@
-"""What can be chosen on a page. The first row is what is chosen where a link names nothing."""
+"""Values of the dashboard variables. The first row is the default."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from warehouse.panels.fragments import MODEL, SLICE, VERSION, level_number, wind
 from warehouse.panels.query import table
 
 MODELS = table(
-    "choices.models",
+    "variables.models",
     """
     SELECT DISTINCT model FROM (SELECT model FROM contracts UNION ALL SELECT model FROM progress)
     ORDER BY model
     LIMIT 1000
-    /* no range: a model is known from its contract on */
+    /* no range: a model is known as soon as it has a contract */
     """,
     "model:text",
 )
 
-# The one that began last comes first.
+# The newest version comes first.
 VERSIONS = table(
-    "choices.versions",
+    "variables.versions",
     f"""
     SELECT version
     FROM volume
@@ -31,7 +31,7 @@ VERSIONS = table(
 )
 
 SLICES = table(
-    "choices.slices",
+    "variables.slices",
     f"""
     SELECT DISTINCT slice
     FROM volume
@@ -42,23 +42,23 @@ SLICES = table(
     "slice:text",
 )
 
-# The worst of the range comes first.
+# The worst field of the range comes first.
 FIELDS = table(
-    "choices.fields",
+    "variables.fields",
     f"""
     SELECT field
-    FROM latest_drift AS given
+    FROM latest_drift AS verdict
     WHERE {MODEL} AND {VERSION} AND {SLICE} AND $__timeFilter(window_end)
     GROUP BY field
-    ORDER BY max({level_number("given.level")}) DESC, max(if(isNaN(given.psi), -1, given.psi)) DESC, field
+    ORDER BY max({level_number("verdict.level")}) DESC, max(if(isNaN(verdict.psi), -1, verdict.psi)) DESC, field
     LIMIT 1000
     """,
     "field:text",
 )
 
-# The longest comes first: it is the one that decides where two must agree.
+# The longest window comes first, because it decides when two windows must agree.
 WINDOWS = table(
-    "choices.windows",
+    "variables.windows",
     f"""
     SELECT window
     FROM drift
