@@ -123,10 +123,10 @@ class PartitionState:
             return RejectedRecord(offset, RESKETCHED, "re-sketch")
         state = self._get_model(partial.model)
         if state is None:
-            return RejectedRecord(offset, f"no contract of model {partial.model} is applied", "unregistered")
+            return self._reject_unknown(partial, offset, f"no contract of model {partial.model}")
         series = self._cache.get_series(state, partial.version, partial.baseline_id)
         if series is None:
-            return RejectedRecord(offset, f"no baseline {partial.baseline_id} is applied", "unregistered")
+            return self._reject_unknown(partial, offset, f"no baseline {partial.baseline_id}")
         end_s = partial.pane_start_s + partial.pane_s
         late = state.sealed_until_s is not None and end_s <= state.sealed_until_s
         changed = False
@@ -141,6 +141,12 @@ class PartitionState:
             # Even if an earlier process merged the partial: its verdicts may not have been written.
             self._mark_for_revision(state, series, partial.pane_start_s, offset)
         return None
+
+    def _reject_unknown(self, partial: Partial, offset: int, missing: str) -> RejectedRecord:
+        """Reject a partial without a contract or baseline: it was not applied, or this version cannot read it."""
+        cause = self._registry().unreadable.get(partial.model)
+        reason = f"{missing} is applied" if cause is None else f"{missing} can be read: {cause}"
+        return RejectedRecord(offset, reason, "unregistered")
 
     def add_tally(self, tally: Tally, offset: int) -> RejectedRecord | None:
         """Queue a tally for the next commit; return it as rejected if its offsets were counted before.

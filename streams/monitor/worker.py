@@ -169,7 +169,7 @@ class Worker:
         Raises:
             Superseded: the record belongs to an older generation.
             ProcessorError: Kafka does not accept dead letters.
-            WarehouseError: the warehouse rejects the rows for good.
+            WarehouseError: the warehouse rejects the rows permanently.
         """
         if record.generation < max(self._generation, self._newest_generation):
             raise Superseded

@@ -1,4 +1,4 @@
-"""Production is accepted while everything runs: two sketchers and a monitor take the new baseline up at one pane."""
+"""A baseline accepted from production takes effect at one pane in two running sketchers and a monitor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sketches.baseline.baseline import Baseline
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
 HOUR_S, DAY_S = 3_600, 86_400
-# Events of more than 400 days ago are refused, so times are taken from the wall clock; whole weeks keep windows alike.
+# Events older than 400 days are rejected, so times follow the wall clock; whole weeks keep the windows aligned.
 T0_S = (int(time.time()) - 30 * DAY_S) // (7 * DAY_S) * 7 * DAY_S
 PARTITIONS = 3
 PER_HOUR = 150
@@ -23,7 +23,7 @@ WINDOWS = (Window(4 * HOUR_S, 2 * HOUR_S), Window(DAY_S, DAY_S))
 
 
 def hours(first: int, last: int) -> list[tuple[int, bytes | None, None]]:
-    """Predictions of hours since T0 whose x is not what training held."""
+    """Return predictions of some hours since T0, with an `x` that differs from training."""
     rng = np.random.default_rng(first)
     messages: list[tuple[int, bytes | None, None]] = []
     for hour in range(first, last):
@@ -45,7 +45,7 @@ def hours(first: int, last: int) -> list[tuple[int, bytes | None, None]]:
     return messages
 
 
-def ask(pipeline: Pipeline, to_h: int, effective_h: int) -> Accepted:
+def accept_production(pipeline: Pipeline, to_h: int, effective_h: int) -> Accepted:
     request = Request(
         model="toy",
         version="1",
@@ -58,7 +58,7 @@ def ask(pipeline: Pipeline, to_h: int, effective_h: int) -> Accepted:
 
 
 def wait_read(pipeline: Pipeline, names: list[str]) -> None:
-    """Wait until processors have read both baselines."""
+    """Wait until processors have loaded both baselines."""
 
     def read() -> bool:
         pipeline.alive()
@@ -67,7 +67,7 @@ def wait_read(pipeline: Pipeline, names: list[str]) -> None:
     wait_for(read, "every processor to read the new baseline")
 
 
-def test_windows_after_the_change_are_stable_and_those_before_keep_their_rows(pipeline: Pipeline) -> None:
+def test_windows_after_the_change_are_stable_and_earlier_rows_stay(pipeline: Pipeline) -> None:
     pipeline.create(PARTITIONS)
     contract = simple_contract(windows=WINDOWS)
     old = simple_baseline()
@@ -85,14 +85,14 @@ def test_windows_after_the_change_are_stable_and_those_before_keep_their_rows(pi
     assert pipeline.rows(levels) == [("major",)]
     before = pipeline.rows("SELECT * FROM drift ORDER BY ALL")
 
-    # Accepted a day ahead, while predictions go on; both sketchers bin each pane on one baseline.
+    # Accepted a day ahead, while predictions continue; both sketchers bin each pane on the same baseline.
     change = 9 * 24
-    done = ask(pipeline, to_h=7 * 24, effective_h=change)
-    new = done.learned.baseline
-    assert (done.old_id, new.rows) == (old.id, 6 * 24 * PER_HOUR)
+    acceptance = accept_production(pipeline, to_h=7 * 24, effective_h=change)
+    new = acceptance.learned.baseline
+    assert (acceptance.old_id, new.rows) == (old.id, 6 * 24 * PER_HOUR)
     wait_read(pipeline, [*sketchers, "monitor-0"])
     pipeline.produce(hours(8 * 24, change))
-    # A flush keeps to what was in force when it began: those that come after are of the new one.
+    # A flush uses the baselines in force when it starts.
     pipeline.wait_rows(f"SELECT sum(n) = {change * PER_HOUR} FROM volume FINAL WHERE slice = 'all'", "all before it")
     pipeline.produce(hours(change, 12 * 24))
     pipeline.end(PARTITIONS)
@@ -131,15 +131,15 @@ def test_windows_after_the_change_are_stable_and_those_before_keep_their_rows(pi
         {"change": T0_S + change * HOUR_S},
     )
     assert over == [("insufficient",)]
-    # What was given stays, each row by the baseline that it names.
-    kept = pipeline.rows("SELECT * FROM drift ORDER BY ALL")
-    # As text, since figures that a window does not have are NaN, which equals nothing.
-    assert set(map(repr, before)) <= set(map(repr, kept))
+    # Earlier verdicts stay, each with the baseline that it names.
+    remaining = pipeline.rows("SELECT * FROM drift ORDER BY ALL")
+    # Compared as text, since missing figures are NaN, which equals nothing.
+    assert set(map(repr, before)) <= set(map(repr, remaining))
     assert {row[2] for row in before} == {old.id}
     assert pipeline.rows(levels.replace("AND n = 600", f"AND n = 600 AND baseline_id = '{old.id}'")) == [("major",)]
-    _same_edges(old, new)
+    _check_same_edges(old, new)
 
 
-def _same_edges(old: Baseline, new: Baseline) -> None:
+def _check_same_edges(old: Baseline, new: Baseline) -> None:
     for one, other in zip(old.fields, new.fields, strict=True):
         assert (one.edges, one.categories, one.low, one.high) == (other.edges, other.categories, other.low, other.high)

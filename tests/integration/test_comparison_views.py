@@ -1,4 +1,4 @@
-"""What the views of comparisons show, on the real engine."""
+"""The views of comparisons, on a real ClickHouse."""
 
 from __future__ import annotations
 
@@ -31,12 +31,19 @@ def client(filled: Client) -> Client:
 
 
 def comparison(record_seq: int, left: str, right: str, **values: Any) -> dict[str, Any]:
-    known = {"model": "m", "kind": "version", "field": "score", "measure": "psi", "window": "1h", "window_end": END_S}
-    return row("comparisons", **known | values, record_seq=record_seq, left=left, right=right)
+    defaults = {
+        "model": "m",
+        "kind": "version",
+        "field": "score",
+        "measure": "psi",
+        "window": "1h",
+        "window_end": END_S,
+    }
+    return row("comparisons", **defaults | values, record_seq=record_seq, left=left, right=right)
 
 
-def test_the_last_set_of_a_window_counts(client: Client) -> None:
-    """Version 2 came late: the pair of 1 and 3 was judged without it, and is no longer the last two."""
+def test_views_show_the_last_set_of_a_window(client: Client) -> None:
+    """The events of version 2 were late: 1 and 3 were compared without it, and are no longer the last two versions."""
     for rows in (
         [comparison(5, "1", "3", difference=0.5), comparison(5, "1", "3", measure="mean", difference=0.1)],
         [comparison(9, "2", "3", difference=0.7), comparison(9, "2", "3", measure="mean", difference=0.2)],
@@ -54,7 +61,7 @@ def test_the_last_set_of_a_window_counts(client: Client) -> None:
     assert client.rows("SELECT count() FROM latest_comparisons") == [(4,)]
 
 
-def test_conditions_reach_the_index_through_the_views(client: Client) -> None:
+def test_view_conditions_use_the_index(client: Client) -> None:
     insert_rows(client, "comparisons", [comparison(1, "a", "b", kind="arm", model=f"m{i}") for i in range(10)])
     plan = "\n".join(
         line

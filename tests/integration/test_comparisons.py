@@ -1,4 +1,4 @@
-"""Two versions and two arms through real processors: what is said of their difference, against the source data."""
+"""Comparisons of two versions and two arms by real processors equal figures computed from the source events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Event = dict[str, Any]
 
 
 def psi_by_hand(b: NDArray[np.int64], c: NDArray[np.int64]) -> tuple[float, float]:
-    """PSI and p of two samples whose bins all stand alone."""
+    """PSI and p of two samples on bins that need no merging."""
     p, q = (b + 0.5) / (b.sum() + len(b) / 2), (c + 0.5) / (c.sum() + len(c) / 2)
     psi = float(((q - p) * np.log(q / p)).sum())
     n_h = b.sum() * c.sum() / (b.sum() + c.sum())
@@ -33,11 +33,11 @@ def psi_by_hand(b: NDArray[np.int64], c: NDArray[np.int64]) -> tuple[float, floa
 
 
 def numbers(events: list[Event], name: str) -> NDArray[np.float64]:
-    read = (event["metrics"]["tokens"] if name == "tokens" else event.get(name) for event in events)
-    return np.array([value for value in read if value is not None], dtype=np.float64)
+    values = (event["metrics"]["tokens"] if name == "tokens" else event.get(name) for event in events)
+    return np.array([value for value in values if value is not None], dtype=np.float64)
 
 
-def test_differences_are_those_of_the_source(pipeline: Pipeline) -> None:
+def test_differences_equal_those_of_the_source(pipeline: Pipeline) -> None:
     pipeline.create(source_partitions=2)
     contract = output_contract()
     baselines = [output_baseline("1", 1), output_baseline("2", 2)]
@@ -59,7 +59,7 @@ def test_differences_are_those_of_the_source(pipeline: Pipeline) -> None:
         "SELECT DISTINCT toUnixTimestamp(window_end) FROM version_comparison WHERE model = 'toy' AND window = '3h' "
         "ORDER BY window_end"
     )
-    # Every quarter of three hours is every hour; the last windows reach beyond what was sent.
+    # Three-hour windows are compared every hour; the last ones end after the last event.
     assert [end for (end,) in compared][:HOURS] == [START_MS // 1000 + hour * 3600 for hour in range(1, HOURS + 1)]
     check_ratio(pipeline, events)
 
@@ -74,14 +74,14 @@ def check(
     side_of: Callable[[Event], str],
     names: tuple[str, str],
 ) -> None:
-    found = pipeline.rows(
+    rows_of_view = pipeline.rows(
         f"SELECT field, measure, category, {left}_n, {right}_n, {left}_value, {right}_value, difference, "
         f"difference_low, difference_high, p_value, level, source FROM {view} "
         f"WHERE model = 'toy' AND window = '3h' AND window_end = {end_s} "
         f"AND {left} = '{names[0]}' AND {right} = '{names[1]}'"
     )
-    rows = {(field, measure, category): rest for field, measure, category, *rest in found}
-    assert len(rows) == len(found) > 15
+    rows = {(field, measure, category): rest for field, measure, category, *rest in rows_of_view}
+    assert len(rows) == len(rows_of_view) > 15
     sides = [[event for event in events if side_of(event) == name] for name in names]
     sizes = [len(side) for side in sides]
 
@@ -116,15 +116,15 @@ def check(
         reference = ttest_ind(values[1], values[0], equal_var=False)
         interval = reference.confidence_interval(0.95)
         m, n, x, y, difference, low, high, p, level, source = rows[field, "mean", ""]
-        assert [m, n] == [len(each) for each in values]
-        assert [x, y] == pytest.approx([each.mean() for each in values], rel=1e-9)
+        assert [m, n] == [len(side) for side in values]
+        assert [x, y] == pytest.approx([side.mean() for side in values], rel=1e-9)
         assert [low, high, p] == pytest.approx([interval.low, interval.high, reference.pvalue], rel=1e-5)
         assert (level, source) == ("", "moments")
         for measure, rank in (("p50", 0.5), ("p99", 0.99)):
             *_, x, y, difference, low, high, _, _, source = rows[field, measure, ""]
             assert low <= np.quantile(values[1], rank) - np.quantile(values[0], rank) <= high
             assert source == "sketches"
-    # Version 1 has bins of its own: what it counted is read anew from its sketches on those of version 2.
+    # The baselines have different edges, so version 1 is rebinned from its sketches on the edges of version 2.
     edges = np.array(output_baseline("2", 2).fields[1].edges)
     scores = [
         np.array(
@@ -142,16 +142,16 @@ def check(
 
 
 def check_ratio(pipeline: Pipeline, events: list[Event]) -> None:
-    """Users are halved by their number: the ratio is sound, counted by users."""
+    """The parity of the user number assigns the arm, so the ratio of users is as planned."""
     users = {event["context"]["user"]: event["arm"] for event in events}
     with pipeline.client as client:
-        found = sample_ratio(client, output_contract())
-        assert found is not None
-        write_ratio(client, found)
+        ratio = sample_ratio(client, output_contract())
+        assert ratio is not None
+        write_ratio(client, ratio)
         rows = client.rows(
             "SELECT arm, units, crossovers, level FROM latest_arm_ratios WHERE model = 'toy' ORDER BY arm"
         )
     units = [sum(arm == name for arm in users.values()) for name in "ab"]
-    assert [arm.units for arm in found.arms] == units
-    assert found.p_value == pytest.approx(float(anytime_p(units, [0.5, 0.5])))
+    assert [arm.units for arm in ratio.arms] == units
+    assert ratio.p_value == pytest.approx(float(anytime_p(units, [0.5, 0.5])))
     assert rows == [(arm, n, 0, Level.insufficient.name) for arm, n in zip("ab", units, strict=True)]

@@ -1,4 +1,4 @@
-"""What describes a window beside PSI, through real processors, against scipy on the raw values."""
+"""Distances and q-values by real processors equal those of scipy on the raw values."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ N = 24_000
 
 
 def trained_x() -> NDArray[np.float64]:
-    """The values that `simple_baseline` draws for the field `x`."""
+    """Return the values that `simple_baseline` draws for the field `x`."""
     rng = np.random.default_rng(1)
     rng.integers(0, 2, 10_000)
     return rng.normal(size=10_000)
 
 
-def test_a_shifted_field_is_described_as_scipy_describes_its_raw_values(pipeline: Pipeline) -> None:
+def test_distances_of_a_shifted_field_match_scipy(pipeline: Pipeline) -> None:
     rng = np.random.default_rng(8)
     at_s = np.sort(rng.integers(START_S, START_S + HOURS * HOUR_S, N))
     x = rng.normal(0.4, 1.3, N).astype(np.float32).astype(float)
@@ -60,28 +60,28 @@ def check_distances(pipeline: Pipeline, at_s: NDArray[np.int64], x: NDArray[np.f
     base = trained_x()
     low, high = np.quantile(base, [0.001, 0.999], method="inverted_cdf")
     quartile, three = np.quantile(base, [0.25, 0.75], method="inverted_cdf")
-    there = np.arange(N) % 50 != 0
-    found = pipeline.rows(
+    present = np.arange(N) % 50 != 0
+    distances = pipeline.rows(
         "SELECT window, toUnixTimestamp(window_start), toUnixTimestamp(window_end), n, ks, ks_error, ks_threshold, "
         "ks_rejects, w1, mean, mean_shift, mean_shift_low, mean_shift_high, std_ratio, p50, p99, slice, revisions "
         "FROM latest_distances WHERE model = 'toy' AND field = 'x' ORDER BY window, window_end"
     )
-    # A quarter of three hours is less than their hop; a quarter of a day is two hops of three hours.
-    ends = {name: [row[2] for row in found if row[0] == name] for name in ("3h", "1d")}
+    # Windows are described every quarter of their length in whole hops: 3h every hop, 1d every second hop of 3 h.
+    ends = {name: [row[2] for row in distances if row[0] == name] for name in ("3h", "1d")}
     assert {b - a for a, b in pairwise(ends["3h"])} == {HOUR_S}
     assert {b - a for a, b in pairwise(ends["1d"])} == {6 * HOUR_S}
     assert all(end % (6 * HOUR_S) == 0 for end in ends["1d"])
-    for name, start, end, n, ks, error, threshold, rejects, w1, mean, *moved, p50, p99, slice_, revisions in found:
-        shift, shift_low, shift_high, ratio = moved
+    for name, start, end, n, ks, error, threshold, rejects, w1, mean, *shifts, p50, p99, slice_, revisions in distances:
+        shift, shift_low, shift_high, ratio = shifts
         assert (slice_, revisions) == ("all", 1)
-        window = x[there & (at_s >= start) & (at_s < end)]
+        window = x[present & (at_s >= start) & (at_s < end)]
         assert n == len(window)
         assert 0 < error < 0.02
         assert ks == pytest.approx(ks_2samp(window, base, method="asymp").statistic, abs=error)
         assert threshold == pytest.approx(1.358102 * np.sqrt(1 / n + 1 / len(base)) + error, abs=1e-5)
         whole = start >= START_S and end <= START_S + HOURS * HOUR_S
         assert rejects == (whole and ks > threshold)
-        assert rejects or not whole, "n is over 1,000: such a shift is seen"
+        assert rejects or not whole, "n is over 1,000, which suffices to detect this shift"
         true = wasserstein_distance(window.clip(low, high), base.clip(low, high)) / (three - quartile)
         assert w1 == pytest.approx(true, abs=(error + STEP_ERROR) * (high - low) / (three - quartile))
         assert mean == pytest.approx(window.mean(), rel=1e-9)
@@ -91,26 +91,26 @@ def check_distances(pipeline: Pipeline, at_s: NDArray[np.int64], x: NDArray[np.f
         for value, rank in ((p50, 0.5), (p99, 0.99)):
             assert np.mean(window <= value) == pytest.approx(rank, abs=0.0135 + 1 / n)
         assert name in ("3h", "1d")
-    # Categories have no distances of numbers; numbers that did not move are not called different.
+    # Categories have no distances; numbers that did not shift are not reported as different.
     others = pipeline.rows("SELECT field, max(ks_rejects), max(ks), max(w1) FROM latest_distances GROUP BY field")
     assert {field: rejects for field, rejects, *_ in others} == {"x": True, "k": False, "flag": False}
 
 
 def check_drift(pipeline: Pipeline, at_s: NDArray[np.int64], x: NDArray[np.float64]) -> None:
-    [kept] = [field for field in simple_baseline().fields if field.name == "x"]
-    found = pipeline.rows(
+    [trained] = [field for field in simple_baseline().fields if field.name == "x"]
+    drift = pipeline.rows(
         "SELECT field, toUnixTimestamp(window_start), toUnixTimestamp(window_end), js, p_value, q_value, level "
         "FROM latest_drift WHERE model = 'toy' AND slice = 'all' AND window = '1d' ORDER BY window_end, field"
     )
     judged = 0
-    for end in {row[2] for row in found}:
-        rows = {field: rest for field, _, window_end, *rest in found if window_end == end}
+    for end in {row[2] for row in drift}:
+        rows = {field: rest for field, _, window_end, *rest in drift if window_end == end}
         start = end - 86_400
         inside = (at_s >= start) & (at_s < end)
         null = inside & (np.arange(N) % 50 == 0)
-        cells = np.bincount(np.searchsorted(kept.edges, x[inside & ~null], side="right"), minlength=10)
+        cells = np.bincount(np.searchsorted(trained.edges, x[inside & ~null], side="right"), minlength=10)
         assert rows["x"][0] == pytest.approx(
-            jensenshannon([*cells, null.sum()], kept.slices["all"].cells, base=2), abs=1e-9
+            jensenshannon([*cells, null.sum()], trained.slices["all"].cells, base=2), abs=1e-9
         )
         if start < START_S or end > START_S + HOURS * HOUR_S:
             assert all(np.isnan(q) for _, _, q, _ in rows.values())
@@ -118,7 +118,7 @@ def check_drift(pipeline: Pipeline, at_s: NDArray[np.int64], x: NDArray[np.float
         judged += 1
         weight = {name: 3.0 if name == "k" else 1.0 for name in rows}
         ratio = [p / weight[name] * np.mean(list(weight.values())) for name, (_, p, _, _) in rows.items()]
-        wanted = false_discovery_control(np.minimum(ratio, 1.0))
-        np.testing.assert_allclose([q for _, _, q, _ in rows.values()], wanted, rtol=1e-9)
+        expected = false_discovery_control(np.minimum(ratio, 1.0))
+        np.testing.assert_allclose([q for _, _, q, _ in rows.values()], expected, rtol=1e-9)
         assert rows["x"][3] == "minor" or rows["x"][3] == "major"
     assert judged == 3

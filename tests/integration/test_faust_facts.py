@@ -1,4 +1,4 @@
-"""What the monitor relies on in Faust, on Apache Kafka; to be run again at every upgrade of it."""
+"""The behavior of Faust on Apache Kafka that the monitor relies on. Run these tests at every upgrade of Faust."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.pipeline import wait_for
 
 
 class Probe:
-    """One topic `partials` and processes that read it the monitor's way."""
+    """One topic `partials`, and processes that read it as the monitor does."""
 
     def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
         self.bootstrap, self.prefix, self.topic, self.folder = bootstrap, prefix, Topics(prefix).partials, folder
@@ -30,14 +30,18 @@ class Probe:
         admin = AdminClient({"bootstrap.servers": bootstrap})
         admin.create_topics([NewTopic(self.topic, 1, 1)])[self.topic].result(30)
 
-    def start(self, name: str, **told: Any) -> tuple[Running, Callable[[], list[tuple[int, str]]]]:
-        """Start a process; the second result reads what it has seen so far: offsets and texts."""
-        seen = self.folder / f"{name}.seen"
-        seen.touch()
-        given = {"bootstrap": self.bootstrap, "prefix": self.prefix, "seen": str(seen), **told}
-        process = fork(faust_probe.main, [json.dumps(given)], self.folder / f"{name}.log", os.environ)
+    def start(self, name: str, **options: Any) -> tuple[Running, Callable[[], list[tuple[int, str]]]]:
+        """Start a process, and return it with a function that reads the offsets and texts it has handled so far."""
+        handled = self.folder / f"{name}.handled"
+        handled.touch()
+        arguments = {"bootstrap": self.bootstrap, "prefix": self.prefix, "handled": str(handled), **options}
+        process = fork(faust_probe.main, [json.dumps(arguments)], self.folder / f"{name}.log", os.environ)
         self.processes.append(process)
-        return process, lambda: [(offset, text) for _, offset, text in map(json.loads, seen.read_text().splitlines())]
+
+        def records() -> list[tuple[int, str]]:
+            return [(offset, text) for _, offset, text in map(json.loads, handled.read_text().splitlines())]
+
+        return process, records
 
     def produce(self, texts: list[str], **config: Any) -> None:
         producer = Producer({"bootstrap.servers": self.bootstrap, **config})
@@ -48,44 +52,44 @@ class Probe:
 
 @pytest.fixture
 def probe(broker: LocalKafka, topic_prefix: str, tmp_path: Path) -> Iterator[Probe]:
-    made = Probe(broker.bootstrap_servers, topic_prefix, tmp_path)
-    yield made
-    for process in made.processes:
+    probe = Probe(broker.bootstrap_servers, topic_prefix, tmp_path)
+    yield probe
+    for process in probe.processes:
         process.kill()
         process.wait(30)
 
 
 @pytest.mark.slow
-def test_records_of_every_codec_are_read_and_one_that_fails_is_delivered_again(probe: Probe) -> None:
+def test_records_of_every_codec_are_read_and_a_failed_one_is_redelivered(probe: Probe) -> None:
     codecs = ["none", "gzip", "snappy", "lz4", "zstd", "lz4", "zstd"]
     for i, codec in enumerate(codecs):
         probe.produce([f"m{i}" * 200], **{"compression.type": codec})
-    failing, seen = probe.start("failing", fail_at=3)
+    failing, records = probe.start("failing", fail_at=3)
     assert failing.wait(60) == 1
-    assert seen() == [(i, f"m{i}" * 200) for i in range(4)]
-    # The mark that it failed once goes with the file's name, so this one fails no more.
+    assert records() == [(i, f"m{i}" * 200) for i in range(4)]
+    # A file with this name keeps the next process from failing too.
     (probe.folder / "next.failed").touch()
-    _, again = probe.start("next", fail_at=3)
-    wait_for(lambda: len(again()) >= 4 and again()[-1][0] == 6, "records from the failing one on", 60)
-    assert again()[0][0] <= 3
-    assert again() == [(i, f"m{i}" * 200) for i in range(again()[0][0], 7)]
+    _, redelivered = probe.start("next", fail_at=3)
+    wait_for(lambda: len(redelivered()) >= 4 and redelivered()[-1][0] == 6, "records from the failing one on", 60)
+    assert redelivered()[0][0] <= 3
+    assert redelivered() == [(i, f"m{i}" * 200) for i in range(redelivered()[0][0], 7)]
 
 
 @pytest.mark.slow
-def test_what_is_not_acknowledged_is_delivered_again_after_an_orderly_stop(probe: Probe) -> None:
+def test_unacknowledged_records_are_redelivered_after_an_orderly_stop(probe: Probe) -> None:
     probe.produce([f"m{i}" for i in range(7)])
-    first, seen = probe.start("first", withhold_from=4)
-    wait_for(lambda: len(seen()) == 7, "all records", 60)
+    first, records = probe.start("first", withhold_from=4)
+    wait_for(lambda: len(records()) == 7, "all records", 60)
     first.send_signal(signal.SIGTERM)
-    # With the default stream_wait_empty this would wait for acknowledgements that never come.
+    # With the default of stream_wait_empty, it would wait forever for acknowledgements.
     assert first.wait(20) == 0
-    _, again = probe.start("second")
-    wait_for(lambda: bool(again()) and again()[-1][0] == 6, "what was withheld", 60)
-    assert [offset for offset, _ in again()] == [4, 5, 6]
+    _, redelivered = probe.start("second")
+    wait_for(lambda: bool(redelivered()) and redelivered()[-1][0] == 6, "the unacknowledged records", 60)
+    assert [offset for offset, _ in redelivered()] == [4, 5, 6]
 
 
 @pytest.mark.slow
-def test_only_our_transport_keeps_aborted_records_away(probe: Probe) -> None:
+def test_only_the_committed_only_transport_skips_aborted_records(probe: Probe) -> None:
     producer = Producer({"bootstrap.servers": probe.bootstrap, "transactional.id": f"{probe.prefix}writer"})
     producer.init_transactions(30)
     for i, abort in enumerate([False, True, False, True, False]):
@@ -98,12 +102,12 @@ def test_only_our_transport_keeps_aborted_records_away(probe: Probe) -> None:
         else:
             producer.commit_transaction(30)
     _, committed = probe.start("committed")
-    _, all_of_it = probe.start("uncommitted", uncommitted_too=True, group="another")
+    _, uncommitted = probe.start("uncommitted", uncommitted_too=True, group="another")
     wait_for(lambda: bool(committed()) and committed()[-1][1] == "committed 42", "the last record", 60)
     assert [text for _, text in committed()] == [f"committed {i}{j}" for i in (0, 2, 4) for j in range(3)]
-    # This is what Faust's own transport delivers.
-    wait_for(lambda: bool(all_of_it()) and all_of_it()[-1][1] == "committed 42", "the last record", 60)
-    assert sum(text.startswith("aborted") for _, text in all_of_it()) == 6
+    # Faust's own transport delivers aborted records.
+    wait_for(lambda: bool(uncommitted()) and uncommitted()[-1][1] == "committed 42", "the last record", 60)
+    assert sum(text.startswith("aborted") for _, text in uncommitted()) == 6
 
 
 LOST: dict[tuple[str, str], set[int]] = {
@@ -114,27 +118,26 @@ LOST: dict[tuple[str, str], set[int]] = {
     ("noack_events", "default"): {3},
     ("noack_events", "crashing"): set(),
 }
-"""Of seven messages, the fourth of which fails once: which are committed past and never done, by how an agent reads and
-what supervises it.
+"""Which of seven messages are committed but never handled if the fourth fails once, by reading style and supervisor.
 
-`noack_take` alone is not among them, since what it does depends on the moment: with the crashing supervisor it loses
-all that it read or nothing, with the default one it may stand still, commit nothing and not end when it is asked to.
+`noack_take` is left out, because its behavior depends on timing: with the crashing supervisor it loses all that it read
+or nothing; with the default supervisor it may stall, commit nothing and ignore requests to stop.
 """
 
 LOST_OR_NOT: dict[tuple[str, str], set[int]] = {
     ("values", "crashing"): {3},
     ("take", "crashing"): {3, 4, 5},
 }
-"""Ways that lose either these or nothing: it depends on whether the process that ends commits once more."""
+"""Combinations that lose these or nothing, depending on whether the exiting process commits once more."""
 
 
 @pytest.mark.slow
-def test_what_is_lost_when_an_agent_fails_once(broker: LocalKafka, topic_prefix: str, tmp_path: Path) -> None:
+def test_messages_lost_when_an_agent_fails_once(broker: LocalKafka, topic_prefix: str, tmp_path: Path) -> None:
     ways = [f"{style}-{supervisor}" for style, supervisor in LOST | LOST_OR_NOT]
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     topics = {way: f"{topic_prefix}{way}" for way in ways}
-    for made in admin.create_topics([NewTopic(topic, 1, 1) for topic in topics.values()]).values():
-        made.result(30)
+    for future in admin.create_topics([NewTopic(topic, 1, 1) for topic in topics.values()]).values():
+        future.result(30)
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
     for topic in topics.values():
         for i in range(7):
@@ -143,7 +146,7 @@ def test_what_is_lost_when_an_agent_fails_once(broker: LocalKafka, topic_prefix:
 
     def start(way: str) -> Running:
         style, supervisor = way.split("-")
-        told = {
+        arguments = {
             "bootstrap": broker.bootstrap_servers,
             "topic": topics[way],
             "group": topics[way],
@@ -151,14 +154,14 @@ def test_what_is_lost_when_an_agent_fails_once(broker: LocalKafka, topic_prefix:
             "supervisor": supervisor,
             "done": str(tmp_path / way),
         }
-        return fork(faust_table.main, [json.dumps(told)], tmp_path / f"{way}.log", os.environ)
+        return fork(faust_table.main, [json.dumps(arguments)], tmp_path / f"{way}.log", os.environ)
 
-    def done(way: str) -> list[int]:
+    def handled(way: str) -> list[int]:
         path = tmp_path / way
         return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def run(some: list[str], ended: Callable[[str, Running], bool]) -> None:
-        processes = {way: start(way) for way in some}
+    def run(chosen: list[str], ended: Callable[[str, Running], bool]) -> None:
+        processes = {way: start(way) for way in chosen}
         try:
             for way, process in processes.items():
                 wait_for(partial(ended, way, process), f"{way} to end", 60)
@@ -170,14 +173,14 @@ def test_what_is_lost_when_an_agent_fails_once(broker: LocalKafka, topic_prefix:
             for process in processes.values():
                 process.kill()
 
-    def read_on(way: str, process: Running) -> bool:
+    def has_continued(way: str, process: Running) -> bool:
         if way.endswith("crashing"):
             return process.poll() == 1
-        return 6 in done(way)
+        return 6 in handled(way)
 
-    # With the default supervisor the same process reads on; with the crashing one it ends. Another goes on after both.
-    run(ways, read_on)
-    run([way for way in ways if 6 not in done(way)], lambda way, _: 6 in done(way))
-    lost = {tuple(way.split("-")): set(range(7)) - set(done(way)) for way in ways}
+    # With the default supervisor the same process continues; with the crashing one it exits and another one continues.
+    run(ways, has_continued)
+    run([way for way in ways if 6 not in handled(way)], lambda way, _: 6 in handled(way))
+    lost = {tuple(way.split("-")): set(range(7)) - set(handled(way)) for way in ways}
     assert {way: lost[way] for way in LOST} == LOST
-    assert all(lost[way] in (set(), may_be) for way, may_be in LOST_OR_NOT.items())
+    assert all(lost[way] in (set(), optional) for way, optional in LOST_OR_NOT.items())

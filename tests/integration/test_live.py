@@ -1,4 +1,4 @@
-"""On the live clock silence is a result: panes go on being sealed, with n = 0, and what came is in them exactly."""
+"""In live mode silence is a result: empty panes are sealed with n = 0, and all events are counted exactly."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from barograph.contract import Window
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 
 
-def test_silence_is_sealed_with_nothing_in_it(pipeline: Pipeline) -> None:
+def test_silent_panes_are_sealed_with_zero_events(pipeline: Pipeline) -> None:
     pipeline.clock = "live"
     pipeline.create(2)
     contract = simple_contract(pane_s=2, lateness_s=1, out_of_order_s=1, windows=(Window(10, 2),))
     pipeline.register(contract, [simple_baseline()])
     pipeline.start("sketcher")
     pipeline.start("monitor")
-    # Before any event: a registered model that nobody asks is sealed as silent.
+    # Before any event: a registered model without requests has silent panes.
     pipeline.wait_rows("SELECT count() >= 2 FROM volume FINAL WHERE n = 0 AND sealed", "silence before the first event")
     for batch in range(5):
         now_ms = int(time.time() * 1000)
@@ -26,7 +26,7 @@ def test_silence_is_sealed_with_nothing_in_it(pipeline: Pipeline) -> None:
             {"model": "toy", "version": "1", "id": f"e{batch}-{i}", "at": now_ms, "features": features}
             for i in range(10)
         ]
-        # One partition only: the other is idle and must not hold the first one back.
+        # Only one partition gets events; the idle one must not hold back the watermark.
         pipeline.produce((0, json.dumps(event).encode(), None) for event in events)
     last_s = now_ms // 1000
     pipeline.wait_rows(
@@ -43,7 +43,7 @@ def test_silence_is_sealed_with_nothing_in_it(pipeline: Pipeline) -> None:
     )
     assert gaps == [(0,)], "a pane without a row"
     assert pipeline.rows("SELECT sum(late) FROM volume FINAL") == [(0,)]
-    # A window in which nothing came is never healthy.
+    # A window without events is never `stable`.
     assert pipeline.rows("SELECT countIf(level = 'stable') FROM latest_drift WHERE n = 0") == [(0,)]
     traffic_age_s, sealed_age_s = pipeline.rows("SELECT traffic_age_s, sealed_age_s FROM model_freshness")[0]
     assert traffic_age_s > sealed_age_s

@@ -1,4 +1,4 @@
-"""What transactions leave in a source topic is given to no reader, and holds neither panes nor the watchdog back."""
+"""Aborted messages and transaction markers in a source topic reach no reader and delay no pane and no watchdog."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def event(i: int) -> bytes:
 
 
 def send_in_transactions(pipeline: Pipeline, committed: int, aborted: int) -> int:
-    """As a replay of dead letters does; returns the end of the partition."""
+    """Send messages as a replay of dead letters does, and return the end of the partition."""
     producer = Producer({"bootstrap.servers": pipeline.bootstrap, "transactional.id": f"{pipeline.prefix}replay"})
     producer.init_transactions(30)
     for n, end in ((committed, producer.commit_transaction), (aborted, producer.abort_transaction)):
@@ -35,19 +35,19 @@ def send_in_transactions(pipeline: Pipeline, committed: int, aborted: int) -> in
     return committed + aborted + 2
 
 
-def test_a_partition_that_ends_with_transactions_is_read_to_its_end(pipeline: Pipeline) -> None:
+def test_partition_that_ends_with_transactions_is_read_to_its_end(pipeline: Pipeline) -> None:
     pipeline.create(2)
     end = send_in_transactions(pipeline, 5, 3)
     with open_sketcher(pipeline, flush_s=0.3) as sketcher:
         flush_until(pipeline, sketcher, {0: end, 1: 0})
         assert sketcher._report.events == 5
-        # And on from there.
+        # Later events are read too.
         pipeline.produce([(0, event(9), None)])
         flush_until(pipeline, sketcher, {0: end + 1, 1: 0})
         assert sketcher._report.events == 6
 
 
-def test_the_watchdog_takes_markers_and_aborted_messages_for_nothing(pipeline: Pipeline) -> None:
+def test_watchdog_ignores_markers_and_aborted_messages(pipeline: Pipeline) -> None:
     pipeline.create(1)
     send_in_transactions(pipeline, 5, 3)
     topic, group = pipeline.topics.predictions, f"{pipeline.prefix}recorder"
@@ -59,8 +59,8 @@ def test_the_watchdog_takes_markers_and_aborted_messages_for_nothing(pipeline: P
         instance="r", bootstrap_servers=pipeline.bootstrap, warehouse=pipeline.address, topics=pipeline.topics
     )
     report = Report("recorder", "r")
-    told: dict[str, Any] = {"assigned_partitions": lambda: [(topic, 0)], "clock": lambda: now["s"]}
-    offsets = LagMonitor(settings, "recorder", [SourceTopic(topic, "predictions")], report, **told)
+    options: dict[str, Any] = {"assigned_partitions": lambda: [(topic, 0)], "clock": lambda: now["s"]}
+    offsets = LagMonitor(settings, "recorder", [SourceTopic(topic, "predictions")], report, **options)
     assert offsets.check() is None
     assert report.lag == 5
     now["s"] = PEEK_AFTER_S + 1
@@ -68,7 +68,7 @@ def test_the_watchdog_takes_markers_and_aborted_messages_for_nothing(pipeline: P
     assert report.lag == 0
     pipeline.produce([(0, event(9), None)])
     now["s"] = 100.0
-    stood = offsets.check()
-    assert stood is not None
-    assert (stood.partition, report.lag) == ((topic, 0), 6)
+    stall = offsets.check()
+    assert stall is not None
+    assert (stall.partition, report.lag) == ((topic, 0), 6)
     offsets.close()

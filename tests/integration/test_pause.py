@@ -1,6 +1,6 @@
-"""Who is paused is read on after a rebalance, and who waits for a warehouse keeps its place in the group.
+"""Paused partitions are read after a rebalance, and processors stay in their group while ClickHouse is down.
 
-librdkafka keeps a partition paused over `assign`. Faust polls no more once its buffer is full.
+librdkafka keeps a partition paused across `assign`. Faust stops polling once its buffer is full.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ START_MS = 1_790_000_000_000
 @pytest.fixture
 def sketcher(pipeline: Pipeline) -> Iterator[Sketcher]:
     pipeline.create(2)
-    with open_sketcher(pipeline, flush_s=0.3) as made:
-        yield made
+    with open_sketcher(pipeline, flush_s=0.3) as sketcher:
+        yield sketcher
 
 
 def send(pipeline: Pipeline, partition: int, first_ms: int, n: int = 10) -> None:
@@ -51,7 +51,7 @@ def send(pipeline: Pipeline, partition: int, first_ms: int, n: int = 10) -> None
     )
 
 
-def test_a_paused_partition_is_read_after_the_next_assignment(pipeline: Pipeline, sketcher: Sketcher) -> None:
+def test_paused_partition_is_read_after_the_next_assignment(pipeline: Pipeline, sketcher: Sketcher) -> None:
     send(pipeline, 0, START_MS)
     send(pipeline, 1, START_MS)
     flush_until(pipeline, sketcher, {0: 10, 1: 10})
@@ -62,7 +62,7 @@ def test_a_paused_partition_is_read_after_the_next_assignment(pipeline: Pipeline
     flush_until(pipeline, sketcher, {0: 10, 1: 20})
 
 
-def test_a_partition_far_ahead_waits_and_nothing_is_missed(pipeline: Pipeline, sketcher: Sketcher) -> None:
+def test_partition_far_ahead_is_paused_and_no_event_is_missed(pipeline: Pipeline, sketcher: Sketcher) -> None:
     paused: list[set[int]] = []
     pause_ahead = sketcher.pause_ahead
 
@@ -71,25 +71,25 @@ def test_a_partition_far_ahead_waits_and_nothing_is_missed(pipeline: Pipeline, s
         paused.append({partition for _, partition in sketcher._consumer.paused})
 
     sketcher.pause_ahead = recorded  # type: ignore[method-assign]
-    # Partition 1 jumps ahead at once; partition 0 has so much that it is not at its end when that shows.
+    # Partition 1 jumps ahead at once; partition 0 has so many events that it is not read to its end by then.
     send(pipeline, 1, START_MS + 2 * MAX_AHEAD_MS, n=500)
     send(pipeline, 0, START_MS, n=60_000)
     flush_until(pipeline, sketcher, {0: 60_000, 1: 500})
-    assert {1} in paused, "it never waited: the test shows nothing"
+    assert {1} in paused, "it was never paused: the test proves nothing"
     assert sketcher._report.events == 60_500
 
 
-# --------------------------------------------------------------------------------------- a warehouse that is away
+# --------------------------------------------------------------------------------------- ClickHouse is down
 
 
 INTERVAL_S = 6.0
-"""`max.poll.interval.ms`, set low: whoever has not polled for so long is put out of its group."""
+"""`max.poll.interval.ms`, set low: a member that does not poll for so long is removed from its group."""
 RECORDS = 6_000
-"""More than Faust holds for an agent: 4,096."""
+"""More than Faust buffers for an agent by default: 4,096."""
 
 
 @pytest.mark.slow
-def test_a_warehouse_that_is_away_for_long_puts_nobody_out_of_its_group(
+def test_long_outage_of_clickhouse_removes_no_processor_from_its_group(
     broker: LocalKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
     with LocalClickHouse(tmp_path / "engine", port=0) as engine:
@@ -102,7 +102,7 @@ def test_a_warehouse_that_is_away_for_long_puts_nobody_out_of_its_group(
         for kind in ("recorder", "monitor"):
             wait_for(partial(logged, pipeline, f"{kind}-0", "assigned"), f"partitions of the {kind}")
     try:
-        # Each of them has something to write, and more to read behind it than it can hold.
+        # Each processor has rows to write, and more records to read than it can buffer.
         send(pipeline, 0, START_MS, n=RECORDS)
         pipeline.produce([(0, b"no record", None)] * RECORDS, pipeline.topics.partials)
         for kind in ("recorder", "monitor"):
@@ -113,7 +113,7 @@ def test_a_warehouse_that_is_away_for_long_puts_nobody_out_of_its_group(
         with LocalClickHouse(tmp_path / "engine", port=port):
             pipeline.wait_rows(f"SELECT count() = {RECORDS} FROM predictions FINAL", "every row")
             dead = f"SELECT max(dead_letters) = {RECORDS} FROM processors WHERE kind = 'monitor'"
-            pipeline.wait_rows(dead, "every record of parts to be read")
+            pipeline.wait_rows(dead, "every record of `partials` to be read")
             pipeline.stop()
             for kind in ("recorder", "monitor"):
                 log = (tmp_path / f"{kind}-0.log").read_text()

@@ -1,4 +1,4 @@
-"""Retention overtakes a stopped sketcher: what is gone is recorded as loss, with its offsets, and reading goes on."""
+"""If retention overtakes a stopped sketcher, the deleted offsets are recorded as a loss and reading continues."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ START_MS = 1_790_000_000_000 // HOUR_MS * HOUR_MS
 
 
 def send(pipeline: Pipeline, first: int, n: int) -> None:
-    """Events numbered from `first`, one a minute."""
+    """Send events numbered from `first`, one per minute."""
     features = {"x": 0.1, "k": 1, "flag": True, "colour": "red"}
     pipeline.produce(
         (
@@ -29,7 +29,7 @@ def send(pipeline: Pipeline, first: int, n: int) -> None:
     )
 
 
-def test_what_retention_took_is_loss_with_its_offsets(pipeline: Pipeline) -> None:
+def test_offsets_deleted_by_retention_are_recorded_as_loss(pipeline: Pipeline) -> None:
     pipeline.create(1)
     pipeline.register(simple_contract(), [simple_baseline()])
     send(pipeline, 0, 300)
@@ -39,8 +39,8 @@ def test_what_retention_took_is_loss_with_its_offsets(pipeline: Pipeline) -> Non
     pipeline.kill("sketcher-0")
     send(pipeline, 300, 300)
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
-    gone = TopicPartition(pipeline.topics.predictions, 0, 450)
-    for future in admin.delete_records([gone]).values():
+    first_kept = TopicPartition(pipeline.topics.predictions, 0, 450)
+    for future in admin.delete_records([first_kept]).values():
         future.result(30)
     pipeline.start("sketcher")
     pipeline.end(1)
@@ -48,15 +48,15 @@ def test_what_retention_took_is_loss_with_its_offsets(pipeline: Pipeline) -> Non
     pipeline.wait_settled()
     lost = pipeline.rows("SELECT source_partition, start_offset, end_offset, offsets FROM lost_ranges")
     assert lost == [(0, 300, 450, 150)]
-    # Minutes 300 to 450 are hours 5 to 7; the windows around them say what they miss, the others are whole.
-    found = pipeline.rows(
+    # Minutes 300 to 450 are in hours 5 to 7: windows around them are incomplete, all others complete.
+    windows = pipeline.rows(
         "SELECT intDiv(toUnixTimestamp64Milli(toDateTime64(window_end, 3)) - {start:Int64}, 3600000) AS hour, "
         "min(completeness), any(n) FROM latest_drift WHERE window = '3h' AND slice = 'all' AND n > 0 "
         "GROUP BY hour ORDER BY hour",
         {"start": START_MS},
     )
-    completeness = {hour: share for hour, share, _ in found}
-    n = {hour: count for hour, _, count in found}
+    completeness = {hour: share for hour, share, _ in windows}
+    n = {hour: count for hour, _, count in windows}
     assert completeness[4] == 1.0
     assert completeness[6] == pytest.approx(n[6] / (n[6] + 150))
     assert completeness[8] == pytest.approx(n[8] / (n[8] + 150))

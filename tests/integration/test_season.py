@@ -1,4 +1,4 @@
-"""Nights are no drift where the hours of the week judge: from a training table over Kafka to verdicts."""
+"""With baselines by hour of the week, nights are no drift: from a training table through Kafka to verdicts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ START_S = (int(time.time()) - 90 * DAY_S) // (7 * DAY_S) * 7 * DAY_S
 TRAINING_DAYS, DAYS, PER_HOUR = 56, 4, 600
 LIVE_S = START_S + TRAINING_DAYS * DAY_S
 DRIFT_H = 3 * 24 + 15
-"""From this hour on, for three hours, what comes is what other hours bring."""
+"""From this hour on, for three hours, values follow the distribution of other hours."""
 
 
 def values(at_s: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -32,7 +32,7 @@ def values(at_s: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.floa
     return rng.normal(size=len(at_s)) + 2.0 * np.cos(2 * np.pi * (hour - 14) / 24)
 
 
-def learned(folder: Path) -> InferResult:
+def infer_baseline(folder: Path) -> InferResult:
     rng = np.random.default_rng(1)
     at_s = START_S + np.sort(rng.integers(0, TRAINING_DAYS * DAY_S, TRAINING_DAYS * 24 * PER_HOUR))
     table = pa.table({"at": pa.array(at_s * 1_000, pa.timestamp("ms", "UTC")), "x": values(at_s, rng)})
@@ -51,8 +51,8 @@ def learned(folder: Path) -> InferResult:
     )
 
 
-def test_nights_are_stable_and_a_shift_at_one_hour_is_found(pipeline: Pipeline, tmp_path: Path) -> None:
-    result = learned(tmp_path)
+def test_nights_are_stable_and_a_shift_within_an_hour_is_detected(pipeline: Pipeline, tmp_path: Path) -> None:
+    result = infer_baseline(tmp_path)
     assert result.baseline.fields[0].slices["all"].phi["1h"].value < 1.1
     pipeline.create(2)
     pipeline.register(result.contract, [result.baseline])
@@ -75,12 +75,12 @@ def test_nights_are_stable_and_a_shift_at_one_hour_is_found(pipeline: Pipeline, 
     pipeline.wait_settled()
 
     def ends(level: str, window: str) -> list[int]:
-        found = pipeline.rows(
+        rows = pipeline.rows(
             "SELECT intDiv(toUnixTimestamp(window_end) - {live:UInt32}, 3600) FROM latest_drift "
             "WHERE field = 'x' AND slice = 'all' AND window = {window:String} AND level = {level:String} ORDER BY 1",
             {"live": LIVE_S, "window": window, "level": level},
         )
-        return [int(end) for (end,) in found]
+        return [int(end) for (end,) in rows]
 
     shifted = [DRIFT_H + 1, DRIFT_H + 2, DRIFT_H + 3]
     assert ends("major", "1h") == shifted

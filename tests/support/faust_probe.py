@@ -1,6 +1,6 @@
 """The monitor's Faust app around a worker that only notes what it is given: `python -m tests.support.faust_probe TOLD`.
 
-Each record is appended to the file `seen` as a line of JSON: partition, offset, text.
+Each record is appended to the file `handled` as a line of JSON: partition, offset, text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class NotingWorker:
     """Stands for `Worker`: records up to `withhold_from` are durable, the one at `fail_at` raises once."""
 
     def __init__(self, told: dict[str, Any]) -> None:
-        self._seen = Path(told["seen"])
+        self._seen = Path(told["handled"])
         self._failed = self._seen.with_suffix(".failed")
         self.heartbeat, self.assigned = Heartbeat(), None
         self._fail_at, self._withhold_from = told.get("fail_at"), told.get("withhold_from")

@@ -181,6 +181,45 @@ def test_partials_without_a_matching_contract_or_baseline_are_rejected(case: str
     assert reason in rejected.reason
 
 
+@pytest.mark.parametrize("unreadable_part", ["contract", "baseline"])
+def test_unreadable_contract_or_baseline_costs_only_its_own_model(unreadable_part: str) -> None:
+    """After a restart of an older processor the model has no readable copy; other models are sealed and judged."""
+    intact = make_registry()
+    other = msgspec.structs.replace(contract("n", HOUR_S), fields=())
+    contracts = [(other, T0_S * 1000)]
+    if unreadable_part == "baseline":
+        contracts.append((intact.contracts["m"], T0_S * 1000))
+    unreadable = build_registry(contracts, [registered("n")], unreadable={"m": "unknown key: colours"})
+    monitor = MonitorHarness(unreadable, live=True)
+    [partial] = make_partials(intact, [event(T0_S + 10)], OffsetRange(0, 0, 1))
+    rejected = monitor.state.merge_partial(partial, 0)
+    assert rejected is not None
+    assert rejected.code == "unregistered"
+    assert rejected.reason.endswith("can be read: unknown key: colours")
+    monitor.offset = 1
+    monitor.positions[0] = 1
+    monitor.flush(caught_up_s=T0_S + 2 * HOUR_S + 1200)
+    silent = {(row["model"], row["n"]) for row in monitor.warehouse.tables["volume"].values()}
+    assert silent == {("n", 0)}
+    # A readable copy that comes later takes effect without a restart.
+    monitor.registry = intact
+    [later] = make_partials(intact, [event(T0_S + 20)], OffsetRange(0, 1, 2))
+    assert monitor.state.merge_partial(later, monitor.offset) is None
+
+
+@pytest.mark.parametrize("loses", ["contract", "baseline"])
+def test_model_that_becomes_unreadable_continues_on_its_last_copy(loses: str) -> None:
+    monitor = MonitorHarness(make_registry(), live=True)
+    monitor.flush(T0_S + 10, caught_up_s=T0_S + 30)
+    [partial] = make_partials(monitor.registry, [event(T0_S + 40)], OffsetRange(0, 1, 2))
+    contracts = [(monitor.registry.contracts["m"], T0_S * 1000)] if loses == "baseline" else []
+    monitor.registry = build_registry(contracts, [], unreadable={"m": "unknown key: colours"})
+    assert monitor.state.merge_partial(partial, monitor.offset) is None
+    monitor.offset += 1
+    monitor.flush(start=2, caught_up_s=T0_S + 2 * HOUR_S)
+    assert monitor.volume() == {0: 2}
+
+
 def test_partial_with_a_damaged_sketch_is_rejected_whole() -> None:
     monitor = MonitorHarness(make_registry(), live=True)
     partial = first_partial(monitor)

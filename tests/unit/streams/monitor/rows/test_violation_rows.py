@@ -1,4 +1,4 @@
-"""Values that broke the contract: which kinds the contract gives rise to, of how many, and by which record."""
+"""Rows of `violations`: the kinds that the contract defines, their counts, and their records."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def changed(name: str, **changes: Any) -> Contract:
 
 
 def rows(contract: Contract, *panes: dict[str, list[int]]) -> dict[tuple[int, str, str], tuple[int, int, str, int]]:
-    """Rows of panes that hold these cells and tails: (n, of, policy, record_seq) by pane, field and kind."""
+    """Return rows of panes with these counts: (n, total, policy, record_seq) by pane, field and kind."""
     series = Series("1", "b", CompiledBaseline.of(LAYOUT), contract)
     made: list[Pane] = []
-    for i, held in enumerate(panes):
+    for i, counts_by_field in enumerate(panes):
         pane = series.empty_pane(i * 60)
-        for name, counts in held.items():
+        for name, counts in counts_by_field.items():
             f = LAYOUT.field_index[name]
             pane.counts[0, LAYOUT.starts[f] : LAYOUT.starts[f] + len(counts)] = counts
             pane.record_seq[0, 1 + f] = 100 * i + f
@@ -97,7 +97,7 @@ INVALID = {(0, "x", "invalid"): (3, 11, "flag", 0)}
     ],
     ids=["invalid", "nulls", "low", "high", "category"],
 )
-def test_what_the_contract_refuses_is_counted_and_nothing_else(contract: Contract, more: dict[Any, Any]) -> None:
+def test_only_violations_that_the_contract_defines_are_counted(contract: Contract, more: dict[Any, Any]) -> None:
     assert rows(contract, EVERYTHING) == INVALID | more
 
 
@@ -105,25 +105,25 @@ def test_what_the_contract_refuses_is_counted_and_nothing_else(contract: Contrac
     ("classes", "expected"),
     [
         (("yes", "no"), 1),
-        # A class that training held and the label does not name is none either.
+        # A class of training that the label does not name is unseen too.
         (("yes",), 3),
-        # One that training did not hold would stand in `unseen`: how many of those are right is not known.
+        # Training lacks a class that the label names: some of the values in `unseen` may be of this class.
         (("yes", "no", "maybe"), None),
         ((), None),
     ],
 )
-def test_a_class_that_the_label_does_not_name_is_unseen(classes: tuple[str, ...], expected: int | None) -> None:
+def test_class_that_the_label_does_not_name_is_unseen(classes: tuple[str, ...], expected: int | None) -> None:
     contract = msgspec.structs.replace(BARE, label=LabelSpec(type="category", classes=classes))
     more = {} if expected is None else {(0, "class", "unseen"): (expected, 10, "flag", 2)}
     assert rows(contract, EVERYTHING) == INVALID | more
 
 
-def test_a_pane_that_kept_the_contract_has_no_row() -> None:
+def test_pane_without_violations_has_no_row() -> None:
     good = {"x": [5, 0, 1, 2, 0, 0, 0]}
     assert rows(BARE, good) == {}
     assert rows(BARE, good, {"x": [0, 0, 0, 0, 1, 0, 0]}) == {(60, "x", "invalid"): (1, 1, "flag", 100)}
 
 
-def test_a_field_that_the_contract_does_not_name_breaks_nothing() -> None:
+def test_field_that_the_contract_does_not_name_has_no_violations() -> None:
     assert rows(msgspec.structs.replace(BARE, fields=BARE.fields[1:]), EVERYTHING) == {}
     assert rows(msgspec.structs.replace(BARE, fields=()), EVERYTHING) == {}
