@@ -7,7 +7,7 @@ the rows in the warehouse, so a crash at any point leads to the same rows.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,26 +15,20 @@ import structlog
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from streams.monitor.rows.pane_rows import (
-    PANES_PER_INSERT,
-    ledger_rows,
-    loss_rows,
-    pane_pages,
-    silent_columns,
-    volume_columns,
-)
+from streams.monitor.rows.changed_panes import changed_panes
+from streams.monitor.rows.ledger_rows import ledger_rows, loss_rows, progress_rows
+from streams.monitor.rows.pane_rows import silent_columns
 from streams.monitor.rows.rollups import Rollups, mark_late, mark_sealed
 from streams.monitor.rows.tally_rows import tally_rows
-from streams.monitor.rows.violation_rows import violation_columns
-from streams.monitor.state.commit_rows import CommitRows, Row, TableColumns, VerdictColumns
+from streams.monitor.state.commit_rows import CommitRows, VerdictColumns
 from streams.monitor.state.model import ModelState
-from streams.monitor.state.offset_ledger import END_OF_TIME_MS, ENDED_MS, make_record_seq, offset_of
+from streams.monitor.state.offset_ledger import ENDED_MS, make_record_seq, offset_of
 from streams.monitor.state.pane_cache import PANE_BUDGET_BYTES, PaneCache
 from streams.monitor.state.revisions import SeriesKey
 from streams.monitor.state.series import Series
 from streams.monitor.state.store import Store
 from streams.monitor.verdicts.due_windows import WindowJudge
-from streams.monitor.windows import all_ends, ends_covering, last_end_s
+from streams.monitor.windows import all_ends, ends_covering, last_end_s, split_runs
 from streams.records import Partial, Progress, RecordError, Tally
 from streams.registry.registry import Registry
 from streams.topics import partials_partition
@@ -351,11 +345,11 @@ class PartitionState:
         ends_by_window: dict[Window, set[int]] = {}
         for (series_key, window), ends_s in due.items():
             ends_by_window.setdefault(window, set()).update(ends_s)
-            for run in _split_runs(ends_s, window):
+            for run in split_runs(ends_s, window):
                 verdicts = self._window_judge.judge(state, state.series[series_key], window, run, record_seq)
                 self._add_verdicts(commit, verdicts)
         for window, revised in ends_by_window.items():
-            for run in _split_runs(sorted(revised), window):
+            for run in split_runs(sorted(revised), window):
                 self._add_verdicts(commit, self._window_judge.compare(state, window, run, record_seq))
         return bool(due)
 
@@ -379,13 +373,16 @@ class PartitionState:
         now_ms = int(self._clock() * 1000)
         for state in self.models.values():
             for series in state.series.values():
-                commit.add_columns(self._changed_panes(state, series))
-            commit.add_columns(self._rollups.closed(state, ended=self._ledger.has_ended(state.contract.model)))
+                dirty = [pane for _, pane in sorted(series.panes.items()) if pane.dirty]
+                commit.add_columns(changed_panes(series, dirty, state.sealed_until_s or 0, self._partition))
+                if self._live:
+                    commit.add_columns(self._rollups.open_hour_rows(state, series, dirty))
+            commit.add_columns(self._rollups.closed_rows(state, ended=self._ledger.has_ended(state.contract.model)))
             # After the rollups: a pane that is not in the warehouse yet could not be read there if it were evicted.
             for series in state.series.values():
                 series.mark_written()
             self._cache.drop_expired(state)
-            commit.add_rows("progress", self._progress_rows(state, record_seq, now_ms))
+            commit.add_rows("progress", progress_rows(state, self._ledger, self._partition, record_seq, now_ms))
         self._cache.evict()
         commit.add_columns(tally_rows(self._tallies, self._partition))
         self._tallies = []
@@ -393,46 +390,3 @@ class PartitionState:
         ledger = ledger_rows(self._ledger, self._partition, self._partials_topic_id, self._epoch)
         commit.add_rows("offset_ledger", ledger)
         self._ledger.mark_written()
-
-    def _changed_panes(self, state: ModelState, series: Series) -> Iterator[TableColumns]:
-        """Yield the rows of the panes of a series that changed since the last commit."""
-        dirty = [pane for _, pane in sorted(series.panes.items()) if pane.dirty]
-        until_s, pane_s = state.sealed_until_s or 0, state.contract.pane_s
-        sealed = np.array([pane.sealed or pane.start_s + pane_s <= until_s for pane in dirty], dtype=bool)
-        for page in pane_pages(series, dirty, self._partition, pane_s, sealed):
-            yield "panes", page
-        for first in range(0, len(dirty), PANES_PER_INSERT):
-            chosen = slice(first, first + PANES_PER_INSERT)
-            yield "volume", volume_columns(series, dirty[chosen], self._partition, sealed[chosen])
-            violations = violation_columns(series, dirty[chosen], self._partition)
-            if violations is not None:
-                yield "violations", violations
-        if self._live:
-            yield from self._rollups.open_hours(state, series, dirty)
-
-    def _progress_rows(self, state: ModelState, record_seq: int, now_ms: int) -> list[Row]:
-        contract = state.contract
-        watermark_ms = self._ledger.watermark_ms(contract.model, contract.out_of_order_s * 1000)
-        if watermark_ms is None or state.sealed_until_s is None:
-            return []
-        return [
-            {
-                "partials_partition": self._partition,
-                "model": contract.model,
-                "watermark": max(0, min(watermark_ms, END_OF_TIME_MS)),
-                "sealed_until": state.sealed_until_s * 1000,
-                "updated_at": now_ms,
-                "record_seq": record_seq,
-            }
-        ]
-
-
-def _split_runs(ends_s: list[int], window: Window) -> list[list[int]]:
-    """Split ascending ends at gaps, across which summing windows together would be wasteful."""
-    runs: list[list[int]] = []
-    for end_s in ends_s:
-        if runs and end_s - runs[-1][-1] <= max(window.length_s, window.hop_s):
-            runs[-1].append(end_s)
-        else:
-            runs.append([end_s])
-    return runs

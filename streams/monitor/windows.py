@@ -73,6 +73,17 @@ def all_ends(contract: Contract, after_s: int, until_s: int) -> Iterator[tuple[W
             yield window, ends
 
 
+def split_runs(ends_s: list[int], window: Window) -> list[list[int]]:
+    """Split ascending ends at gaps, across which summing windows together would be wasteful."""
+    runs: list[list[int]] = []
+    for end_s in ends_s:
+        if runs and end_s - runs[-1][-1] <= max(window.length_s, window.hop_s):
+            runs[-1].append(end_s)
+        else:
+            runs.append([end_s])
+    return runs
+
+
 def described_every_s(window: Window) -> int:
     """Return the time between two described windows: a quarter of their length, rounded up to whole hops."""
     return -(-window.length_s // (DESCRIPTIONS_PER_LENGTH * window.hop_s)) * window.hop_s

@@ -38,6 +38,14 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 Key = tuple[Any, ...]
 Row = dict[str, Any]
+LOADED = ("panes", "rollups", "volume")
+"""The tables that are loaded by model and range of pane starts."""
+_SECONDS = ("pane_start", "window_start", "window_end", "hour")
+"""Columns whose times rows store as Unix seconds."""
+_LOADED_SCHEMAS = {
+    table: pa.schema([pa.field(f.name, pa.uint32()) if f.name == "pane_start" else f for f in SCHEMAS[table]])
+    for table in LOADED
+}
 
 
 class MemoryWarehouse:
@@ -47,21 +55,26 @@ class MemoryWarehouse:
 
     def __init__(self) -> None:
         self.tables: dict[str, dict[Key, Row]] = {name: {} for name in KEYS}
+        self._by_start: dict[str, dict[str, dict[int, dict[Key, Row]]]] = {name: {} for name in LOADED}
+        """Rows of a table by model and pane start."""
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        stored = self.tables[table]
-        for row in rows.to_pylist():
-            # One object for every NaN: rows are compared, and a NaN equals only itself.
-            row.update({name: math.nan for name, value in row.items() if isinstance(value, float) and value != value})
-            for name in ("pane_start", "window_start", "window_end", "hour"):
-                if isinstance(row.get(name), datetime):
-                    row[name] = int(row[name].replace(tzinfo=UTC).timestamp())
-            key = tuple(row[name] for name in KEYS[table])
+        stored, key_names = self.tables[table], KEYS[table]
+        floats = [field.name for field in rows.schema if pa.types.is_floating(field.type)]
+        for row in _with_seconds(rows).to_pylist():
+            for name in floats:
+                # One object for every NaN: rows are compared, and a NaN equals only itself.
+                if row[name] != row[name]:
+                    row[name] = math.nan
+            key = tuple([row[name] for name in key_names])
             before = stored.get(key)
             if before is None or row["record_seq"] >= before["record_seq"]:
                 if before is not None and before.get("sealed") and not row["sealed"]:
                     raise AssertionError(f"{table} {key} was sealed and is not any more")
                 stored[key] = row
+                if table in self._by_start:
+                    starts = self._by_start[table].setdefault(row["model"], {})
+                    starts.setdefault(row["pane_start"], {})[key] = row
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Answer the queries of `WarehouseStore` and `warehouse.queries` that return rows."""
@@ -71,8 +84,7 @@ class MemoryWarehouse:
         if sql.endswith("GROUP BY at ORDER BY at"):
             counted = re.search(r"FROM (\w+) WHERE", sql)
             assert counted is not None, sql
-            panes = self.arrow(f"FROM {counted[1]} FINAL", bound).column("pane_start").to_pylist()
-            return sorted(Counter(panes).items())
+            return sorted(Counter(row["pane_start"] for row in self._in_range(counted[1], bound)).items())
         table = re.search(r"FROM (\w+) FINAL", sql)
         assert table is not None, sql
         matches = [row for row in self.tables[table[1]].values() if all(row.get(n, v) == v for n, v in bound.items())]
@@ -92,15 +104,14 @@ class MemoryWarehouse:
         """Return the panes or volume of a model that start in [start_s, end_s)."""
         table = re.search(r"FROM (\w+) FINAL", sql)
         assert table is not None, sql
-        schema = pa.schema([pa.field(f.name, pa.uint32()) if f.name == "pane_start" else f for f in SCHEMAS[table[1]]])
-        rows = [
-            row
-            for row in self.tables[table[1]].values()
-            if row["model"] == parameters["model"]
-            and parameters["start_s"] <= row["pane_start"] < parameters["end_s"]
-            and row["pane_s"] == parameters.get("pane_s", row["pane_s"])
-        ]
-        return pa.Table.from_pylist(rows, schema=schema)
+        return pa.Table.from_pylist(self._in_range(table[1], parameters), schema=_LOADED_SCHEMAS[table[1]])
+
+    def _in_range(self, table: str, parameters: Mapping[str, Any]) -> list[Row]:
+        """Return the rows of a model whose panes start in [start_s, end_s), and last pane_s if that is given."""
+        starts = self._by_start[table].get(parameters["model"], {})
+        in_range = [at_s for at_s in starts if parameters["start_s"] <= at_s < parameters["end_s"]]
+        pane_s = parameters.get("pane_s")
+        return [row for at_s in in_range for row in starts[at_s].values() if pane_s is None or row["pane_s"] == pane_s]
 
     def last(self, table: str) -> dict[Key, Row]:
         """Return the last revision of each verdict, by its key without `record_seq`."""
@@ -131,6 +142,15 @@ def without(rows: Mapping[Key, Row], names: Iterable[str]) -> dict[Key, Row]:
     """Return rows without some of their columns."""
     dropped = set(names)
     return {key: {n: v for n, v in row.items() if n not in dropped} for key, row in rows.items()}
+
+
+def _with_seconds(rows: pa.Table) -> pa.Table:
+    for name in _SECONDS:
+        i = rows.schema.get_field_index(name)
+        if i >= 0 and pa.types.is_timestamp(rows.schema.field(i).type):
+            seconds = pa.timestamp("s", rows.schema.field(i).type.tz)
+            rows = rows.set_column(i, name, rows.column(i).cast(seconds).cast(pa.int64()))
+    return rows
 
 
 def _value(value: Any) -> Any:

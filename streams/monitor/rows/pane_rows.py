@@ -1,4 +1,4 @@
-"""Columns of `panes`, `volume` and `new_categories`, and rows of `offset_ledger` and `losses`."""
+"""Columns of `panes`, `rollups`, `volume` and `new_categories`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from sketches.baseline.columns import FieldColumn
 from sketches.baseline.layout import ERRORS, EVENTS, HEADER, SLOW, TIMED
 from sketches.sketch.categorical import FrequentValue, UnseenCategories
-from streams.monitor.state.commit_rows import Columns, LazyColumns, Row
+from streams.monitor.state.commit_rows import Columns, LazyColumns
 from streams.monitor.state.merging import UnseenSketch
-from streams.monitor.state.offset_ledger import END_OF_TIME_MS, Loss, OffsetLedger
 from streams.monitor.state.pane import Pane
 from streams.monitor.state.series import Series
 from warehouse.dictionary_columns import constant_column, dictionary_column
@@ -224,52 +223,6 @@ def silent_columns(series: Series, starts_s: list[int], partials_partition: int,
         "unregistered": np.zeros(n, dtype=bool),
         "record_seq": np.full(n, record_seq, dtype=np.int64),
     }
-
-
-def ledger_rows(ledger: OffsetLedger, partials_partition: int, partials_topic_id: str, epoch: int) -> list[Row]:
-    """Return the rows of `offset_ledger` that changed since the last commit.
-
-    Args:
-        ledger: the ledger.
-        partials_partition: its partition of `partials`.
-        partials_topic_id: Kafka's id of the topic `partials`.
-        epoch: the incarnation of the topic.
-    """
-    return [
-        {
-            "partials_partition": partials_partition,
-            "source_partition": partition,
-            "end_offset": row.end,
-            "watermarks": list(row.watermarks.items()),
-            "last_event_at": row.last_event_ms,
-            "partitions": ledger.partitions,
-            "counted_at": ledger.counted_ms,
-            "source_topic_id": row.source_topic_id,
-            "partials_topic_id": partials_topic_id,
-            "epoch": epoch,
-            "record_seq": max(row.record_seq, 0),
-        }
-        for partition, row in sorted(ledger.rows.items())
-        if row.dirty
-    ]
-
-
-def loss_rows(losses: list[Loss], partials_partition: int, now_ms: int) -> list[Row]:
-    """Return rows of `losses`, recorded at `now_ms`."""
-    return [
-        {
-            "partials_partition": partials_partition,
-            "source_partition": loss.source_partition,
-            "start_offset": loss.start,
-            "end_offset": loss.end,
-            "from_time": loss.from_ms,
-            "to_time": min(loss.to_ms, END_OF_TIME_MS),
-            "reason": loss.reason,
-            "recorded_at": now_ms,
-            "record_seq": loss.record_seq,
-        }
-        for loss in losses
-    ]
 
 
 def common_columns(series: Series, partials_partition: int, n: int) -> Columns:

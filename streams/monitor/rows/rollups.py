@@ -73,7 +73,7 @@ class Rollups:
         self._partition, self._store, self._cache = partition, store, cache
         self._revise_s, self._clock = revise_s, clock
 
-    def open_hours(self, state: ModelState, series: Series, dirty: list[Pane]) -> Iterator[TableColumns]:
+    def open_hour_rows(self, state: ModelState, series: Series, dirty: list[Pane]) -> Iterator[TableColumns]:
         """Yield the new categories of the open hours that contain changed panes."""
         length_s = hour_s(state.contract)
         sketches: list[UnseenSketch] = []
@@ -84,7 +84,7 @@ class Rollups:
             sketches += merge_unseen(series, start_s, [series.panes[at] for at in starts_s if at in series.panes])
         yield from _new_categories(series, sketches, length_s)
 
-    def closed(self, state: ModelState, *, ended: bool) -> Iterator[TableColumns]:
+    def closed_rows(self, state: ModelState, *, ended: bool) -> Iterator[TableColumns]:
         """Yield the due rollups of hours and days that are over, and the new categories of these hours."""
         length_s = hour_s(state.contract)
         closed = {

@@ -150,7 +150,8 @@ def _split_by_series(table: pa.Table) -> Iterator[SeriesPanes]:
     if not table.num_rows:
         return
     keys = ["version", "baseline_id"]
-    pairs = table.group_by(keys).aggregate([]).select(keys)
+    # One thread: waking the others takes longer than grouping the few rows of most queries.
+    pairs = table.group_by(keys, use_threads=False).aggregate([]).select(keys)
     for version, baseline_id in sorted(zip(*(column.to_pylist() for column in pairs.columns), strict=True)):
         rows = table
         # Most models have one series; of a wide model a copy would be large.

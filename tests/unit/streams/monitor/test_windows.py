@@ -11,6 +11,7 @@ from streams.monitor.windows import (
     ends_covering,
     last_end_s,
     reach_s,
+    split_runs,
     step_s,
     uses_hours,
 )
@@ -73,3 +74,9 @@ def test_history_is_judged_to_the_next_end_of_every_window_length() -> None:
     assert last_end_s(contract, 5400) == 7200
     assert last_end_s(contract, 10_800) == 10_800
     assert last_end_s(contract, 9000) == 10_800
+
+
+def test_runs_split_at_gaps_longer_than_a_window() -> None:
+    window = Window(3600, 300)
+    assert split_runs([300, 600, 4200, 7801, 8100], window) == [[300, 600, 4200], [7801, 8100]]
+    assert split_runs([], window) == []
