@@ -81,7 +81,7 @@ class RangeCounts:
             table = self._read(first * length_s, last * length_s, [length_s, unit_s], ALL)
             window = _numbers(table, "bucket_0") - first
             begins = np.arange(first, last) * length_s // unit_s
-            hour = _numbers(table, "stretch_1") - begins[window]
+            hour = _numbers(table, "bucket_1") - begins[window]
             flat, values = self._cells(table, np.zeros(table.num_rows, np.int64))
             group = np.repeat(window * hours + hour, _lengths(table))
             retained = column[flat] >= 0

@@ -68,8 +68,8 @@ def _p(x: FloatArray, drawn: FloatArray, marked: FloatArray, unmarked: FloatArra
         members = np.flatnonzero(power == exponent)
         rows = max(1, _CHUNK_CELLS // steps)
         for start in range(0, len(members), rows):
-            some = members[start : start + rows]
-            p[some] = _p_by_summing(*(a[some, None] for a in (x, drawn, marked, unmarked, mode)), steps=steps)
+            chunk = members[start : start + rows]
+            p[chunk] = _p_by_summing(*(a[chunk, None] for a in (x, drawn, marked, unmarked, mode)), steps=steps)
     return p
 
 

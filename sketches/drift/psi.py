@@ -285,8 +285,8 @@ def _scores(expected: _Reference, counts: IntArray, *, full: bool) -> _Scores:
     )
     rows = max(1, _CHUNK_CELLS // counts.shape[1])
     for start in range(0, len(counts), rows):
-        some = slice(start, start + rows)
-        _score_chunk(expected.rows(some), counts[some], out, some, full=full)
+        chunk = slice(start, start + rows)
+        _score_chunk(expected.rows(chunk), counts[chunk], out, chunk, full=full)
     return out
 
 

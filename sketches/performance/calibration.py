@@ -47,12 +47,12 @@ def calibration_error(hist: FloatArray, phi: ArrayLike = 1.0, groups: int = GROU
     merged = merge_groups(hist, hist[..., 0], groups)
     rows, total, positives = merged[..., 0], merged[..., 1], merged[..., 2]
     all_rows = rows.sum(axis=-1)
-    some = np.where(rows > 0.0, rows, 1.0)
+    divisor = np.where(rows > 0.0, rows, 1.0)
     weight = rows / np.where(all_rows > 0.0, all_rows, np.nan)[..., None]
-    distance = np.abs(positives - total) / some
+    distance = np.abs(positives - total) / divisor
     # Shrunk towards the score by two rows, so that a group without positives does not have a standard error of 0.
-    rate = (positives + 2.0 * np.clip(total / some, 0.0, 1.0)) / (rows + 2.0)
-    error = np.sqrt(rate * (1.0 - rate) * phis[..., None] / some)
+    rate = (positives + 2.0 * np.clip(total / divisor, 0.0, 1.0)) / (rows + 2.0)
+    error = np.sqrt(rate * (1.0 - rate) * phis[..., None] / divisor)
     value = (weight * (2.0 * distance - _folded(distance, error))).sum(axis=-1)
     nearest = np.maximum(distance - Z * error, 0.0)
     excess = (weight * (_folded(nearest, error) - nearest)).sum(axis=-1)
@@ -90,7 +90,7 @@ def group_of(rows: FloatArray, groups: int = GROUPS) -> NDArray[np.intp]:
 
 def _folded(distance: FloatArray, error: FloatArray) -> FloatArray:
     """Return the mean of |x| for a normal x with this mean and standard deviation."""
-    some = np.where(error > 0.0, error, 1.0)
-    ratio = distance / some
+    divisor = np.where(error > 0.0, error, 1.0)
+    ratio = distance / divisor
     folded = error * np.sqrt(2.0 / np.pi) * np.exp(-(ratio**2) / 2.0) + distance * erf(ratio / np.sqrt(2.0))
     return np.where(error > 0.0, folded, distance)

@@ -82,7 +82,7 @@ def test_enough_data(df: int, expected: float) -> None:
     assert n_star(df).item() == pytest.approx(expected, abs=0.005)
 
 
-def test_enough_data_for_other_lines() -> None:
+def test_enough_data_for_other_thresholds() -> None:
     assert n_star(9, 0.1, 0.25).item() == pytest.approx(208.31, abs=0.005)
 
 

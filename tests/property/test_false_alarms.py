@@ -14,7 +14,7 @@ from tests.reference.false_alarms import KINDS, SIZES, Kind, at_most, simulate
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 def test_false_alarms_are_at_most_nominal(kind: Kind) -> None:
     for n in SIZES:
-        found = simulate(kind, n)
-        for alarms, nominal in ((found.doubt, kind.doubt), (found.level, kind.level)):
+        outcome = simulate(kind, n)
+        for alarms, nominal in ((outcome.doubt, kind.doubt), (outcome.level, kind.level)):
             if alarms is not None:
                 assert alarms.mean() <= at_most(nominal, alarms.size), f"{n:,} events: more than {nominal:.2%}"

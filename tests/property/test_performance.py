@@ -135,12 +135,12 @@ def test_estimates_and_corrections_are_in_range(
     assert (np.diff(calibration.rate) >= 0.0).all()
     scores, labels = raw(rows)
     everything = score_histogram(scores, EDGES)
-    some = score_histogram(scores[::3], EDGES, labels[::3])
+    labelled_rows = score_histogram(scores[::3], EDGES, labels[::3])
     holds(cbpe_metrics(everything, calibration, 0.5, phi=phi))
-    holds(corrected_metrics(some, everything, calibration, 0.5, phi=phi))
-    found = selective(some, everything, EDGES, phi=phi)
-    assert (found.p_value >= 0.0) & (found.p_value <= 1.0)
-    assert found.spread >= 0.0
+    holds(corrected_metrics(labelled_rows, everything, calibration, 0.5, phi=phi))
+    estimates = selective(labelled_rows, everything, EDGES, phi=phi)
+    assert (estimates.p_value >= 0.0) & (estimates.p_value <= 1.0)
+    assert estimates.spread >= 0.0
 
 
 @UNHURRIED
@@ -154,11 +154,11 @@ def test_maturity_rises_from_0_to_1(data: st.DataObject, phi: float) -> None:
             labels[age, at] = data.draw(st.sampled_from([0, 0, 1, 3, 200]))
     silent = data.draw(st.lists(st.sampled_from([0, 0, 2, 500]), min_size=bins + 1, max_size=bins + 1))
     predictions = labels.sum(axis=1) + np.array(silent)
-    found = learn_maturity(predictions, labels, edges, phi=phi)
-    holds({"share": found.share, "coverage": found.coverage})
-    if not np.isnan(found.share.value[-1]):
-        assert (np.diff(found.share.value) >= -1e-12).all()
-        assert (found.share.value[0], found.share.value[-1]) == (0.0, 1.0)
+    estimates = learn_maturity(predictions, labels, edges, phi=phi)
+    holds({"share": estimates.share, "coverage": estimates.coverage})
+    if not np.isnan(estimates.share.value[-1]):
+        assert (np.diff(estimates.share.value) >= -1e-12).all()
+        assert (estimates.share.value[0], estimates.share.value[-1]) == (0.0, 1.0)
         for share in (0.5, 0.95):
-            reached = found.mature_age(share)
-            assert np.isinf(reached) or abs(found.maturity(reached).value - share) < 1e-6
+            reached = estimates.mature_age(share)
+            assert np.isinf(reached) or abs(estimates.maturity(reached).value - share) < 1e-6

@@ -1,6 +1,6 @@
 """One contract that every sketch keeps, and the accuracy that the numeric ones state.
 
-The sketches flip coins that cannot be seeded. So a single answer is held to `MARGIN` times its stated 99 %
+The sketches flip coins that cannot be seeded. So a single answer is compared with `MARGIN` times its stated 99 %
 bound: among 3,000 sketches the largest error was 0.96 times the bound. The bound itself is tested as a
     frequency, with a
 limit that chance passes once in 10⁵ runs.
@@ -64,7 +64,7 @@ class SketchContract(ABC, Generic[Sketch]):
         self.fill(sketch, n, seed)
         return sketch
 
-    def test_an_empty_sketch_is_no_bytes_and_comes_back(self) -> None:
+    def test_an_empty_sketch_serializes_to_no_bytes(self) -> None:
         sketch = self.empty()
         assert sketch.is_empty
         assert sketch.n == 0
@@ -72,7 +72,7 @@ class SketchContract(ABC, Generic[Sketch]):
         assert self.open(b"").is_empty
 
     @pytest.mark.parametrize("n", SIZES)
-    def test_bytes_keep_all_that_the_sketch_says(self, n: int) -> None:
+    def test_serialization_preserves_all_answers(self, n: int) -> None:
         sketch = self.filled(n)
         twin = self.open(sketch.to_bytes())
         assert twin.n == sketch.n == n
@@ -112,7 +112,7 @@ class SketchContract(ABC, Generic[Sketch]):
         assert twin.n == 10_000
         assert self.answers(sketch) == before
 
-    def test_corrupt_bytes_are_refused_before_they_are_opened(self) -> None:
+    def test_corrupt_bytes_are_rejected_before_they_are_opened(self) -> None:
         # Opened, a few such changes end the process: the test would not fail but vanish.
         data = self.filled(5_000).to_bytes()
         rng = np.random.default_rng(4)
@@ -125,8 +125,8 @@ class SketchContract(ABC, Generic[Sketch]):
             with pytest.raises(EnvelopeError):
                 self.open(data[:length])
 
-    def test_the_bytes_of_every_other_sketch_type_are_refused(self) -> None:
-        mine = self.filled(100).to_bytes()
+    def test_the_bytes_of_every_other_sketch_type_are_rejected(self) -> None:
+        ours = self.filled(100).to_bytes()
         for sketch_type in SketchType:
             if sketch_type is SketchType.FREQUENT_STRINGS:
                 unseen = UnseenCategories()
@@ -136,7 +136,7 @@ class SketchContract(ABC, Generic[Sketch]):
                 numeric = NumericSketch(sketch_type)
                 numeric.update(np.arange(100.0))
                 foreign = numeric.to_bytes()
-            if foreign[:4] != mine[:4]:
+            if foreign[:4] != ours[:4]:
                 with pytest.raises(MixedSketches, match=r"expected a .* sketch, got"):
                     self.open(foreign)
 
@@ -144,7 +144,7 @@ class SketchContract(ABC, Generic[Sketch]):
     def foreign_payloads(self) -> list[tuple[SketchType, bytes]]:
         """Sound payloads of this sketch's type with another size parameter."""
 
-    def test_another_size_parameter_is_refused(self) -> None:
+    def test_another_size_parameter_is_rejected(self) -> None:
         payloads = self.foreign_payloads()
         assert payloads
         for sketch_type, payload in payloads:
@@ -152,7 +152,7 @@ class SketchContract(ABC, Generic[Sketch]):
                 self.open(seal(sketch_type, payload))
 
     @pytest.mark.parametrize("payload", [b"", b"\x02", b"\x05\x01\x0f\x00\xc8", b"\x05\x01\x0f\x00\xc8\x00\x08\x00"])
-    def test_a_payload_too_short_for_its_preamble_is_refused(self, payload: bytes) -> None:
+    def test_a_payload_too_short_for_its_preamble_is_rejected(self, payload: bytes) -> None:
         sketch_type, _ = self.foreign_payloads()[0]
         with pytest.raises((EnvelopeError, MixedSketches)):
             self.open(seal(sketch_type, payload))
@@ -178,16 +178,16 @@ class NumericContract(SketchContract[NumericSketch]):
         return [sketch.n, sketch.quantiles(RANKS).tolist(), sketch.cdf(points).tolist(), sketch.rank_error]
 
     def check(self, sketch: NumericSketch, values: NDArray[np.floating[Any]]) -> None:
-        """Hold every answer against the exact one."""
+        """Compare every answer with the exact one."""
         exact = np.sort(values.astype(self.dtype)).astype(np.float64)
         assert sketch.n == exact.size
-        found = sketch.quantiles(RANKS)
-        assert found[0] == exact[0]
-        assert found[-1] == exact[-1]
-        assert np.isin(found, exact).all()
-        for rank, value in zip(RANKS, found.tolist(), strict=True):
+        frequent = sketch.quantiles(RANKS)
+        assert frequent[0] == exact[0]
+        assert frequent[-1] == exact[-1]
+        assert np.isin(frequent, exact).all()
+        for rank, value in zip(RANKS, frequent.tolist(), strict=True):
             allowed = MARGIN * sketch.rank_error_at(rank) + 1 / exact.size
-            # Equal values share a range of ranks: that of the value found has to reach the rank asked for.
+            # Equal values share a range of ranks: the rank of the returned value must reach the requested rank.
             first = np.searchsorted(exact, value, side="left") / exact.size
             last = np.searchsorted(exact, value, side="right") / exact.size
             assert first - allowed <= rank <= last + allowed, (rank, value, first, last)
@@ -304,14 +304,14 @@ class TestUnseenCategories(SketchContract[UnseenCategories]):
         true = dict(zip(*np.unique(words, return_counts=True), strict=True))
         assert sketch.n == n
         error = 3.5 / 2**LG_MAX_K * n
-        found = sketch.top(1_000)
-        for item in found:
+        frequent = sketch.top(1_000)
+        for item in frequent:
             assert item.lower <= true[item.value] <= item.upper
             assert item.lower <= item.estimate <= item.upper
             assert item.upper - item.lower <= error
-        assert {word for word, count in true.items() if count > error} <= {item.value for item in found}
+        assert {word for word, count in true.items() if count > error} <= {item.value for item in frequent}
         if n == 100:
-            assert {item.value: item.estimate for item in found} == true
+            assert {item.value: item.estimate for item in frequent} == true
 
 
 NUMERIC_TYPES = (SketchType.KLL_FLOATS, SketchType.KLL_DOUBLES, SketchType.REQ_FLOATS)

@@ -39,7 +39,7 @@ def test_numeric_cells(edges: list[float], rows: list[tuple[float, bool]], one: 
     low, high = min(one, other), max(one, other)
     values = np.array([value for value, _ in rows], dtype=np.float64)
     null = np.array([is_null for _, is_null in rows], dtype=np.bool_)
-    found = numeric_cells(numeric_field(edges, low, high, integer=True), values, null)
+    result = numeric_cells(numeric_field(edges, low, high, integer=True), values, null)
     for i, (value, is_null) in enumerate(rows):
         valid = not is_null and math.isfinite(value)
         if is_null:
@@ -48,10 +48,10 @@ def test_numeric_cells(edges: list[float], rows: list[tuple[float, bool]], one: 
             cell = len(edges) + 2
         else:
             cell = len([edge for edge in edges if edge <= value])
-        assert found.cell[i] == cell
-        assert found.invalid[i] == (not is_null and not math.isfinite(value))
-        assert found.below[i] == (valid and value < low)
-        assert found.above[i] == (valid and value > high)
+        assert result.cell[i] == cell
+        assert result.invalid[i] == (not is_null and not math.isfinite(value))
+        assert result.below[i] == (valid and value < low)
+        assert result.above[i] == (valid and value > high)
 
 
 @given(st.lists(st.floats(width=64, allow_nan=False, allow_infinity=False), min_size=1, max_size=60))
@@ -61,8 +61,8 @@ def test_training_is_never_out_of_its_own_range_in_either_precision(values: list
     with np.errstate(over="ignore"):
         narrow = array.astype(np.float32)
     for form in (array, narrow[np.isfinite(narrow)]):
-        found = numeric_cells(field, form)
-        assert not (found.below | found.above).any()
+        result = numeric_cells(field, form)
+        assert not (result.below | result.above).any()
 
 
 @given(
@@ -84,9 +84,9 @@ def test_frozen_edges_divide_training_alike_in_both_precisions(values: list[floa
         served = array if integer else array.astype(np.float32)
     for value, count in zip(*np.unique(served, return_counts=True), strict=True):
         if count * 10 >= array.size:
-            mine = np.unique(cells[served == value])
-            assert mine.size == 1
-            assert (cells == mine[0]).sum() == count
+            ours = np.unique(cells[served == value])
+            assert ours.size == 1
+            assert (cells == ours[0]).sum() == count
     if not integer:
         wide = served.astype(np.float64)
         within = np.isfinite(wide)
@@ -107,12 +107,12 @@ def test_category_cells(categories: list[str], values: list[str | None], encoded
     counts = SliceCounts(cells=(0,) * (len(categories) + 2))
     field = FieldBaseline(name="c", kind="category", categories=tuple(categories), slices={ALL: counts})
     array = pa.array(values, pa.string())
-    found = category_cells(field, array.dictionary_encode() if encoded else array)
+    result = category_cells(field, array.dictionary_encode() if encoded else array)
     unseen, null = len(categories), len(categories) + 1
     expected = [
         null if value is None else categories.index(value) if value in categories else unseen for value in values
     ]
-    assert found.tolist() == expected
+    assert result.tolist() == expected
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), max_size=60))

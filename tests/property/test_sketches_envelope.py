@@ -13,7 +13,7 @@ def test_round_trip(sketch_type: SketchType, payload: bytes) -> None:
 
 
 @given(sealed_payloads, st.data())
-def test_any_burst_of_up_to_32_bits_is_refused(sealed: bytes, data: st.DataObject) -> None:
+def test_any_burst_of_up_to_32_bits_is_rejected(sealed: bytes, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(sealed) * 8 - 1))
     burst = data.draw(st.integers(1, 2**32 - 1)) << start
     changed = int.from_bytes(sealed, "little") ^ burst % (1 << len(sealed) * 8)
@@ -24,7 +24,7 @@ def test_any_burst_of_up_to_32_bits_is_refused(sealed: bytes, data: st.DataObjec
 
 
 @given(sealed_payloads, st.data())
-def test_any_cut_is_refused(sealed: bytes, data: st.DataObject) -> None:
+def test_any_truncation_is_rejected(sealed: bytes, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(sealed)))
     end = data.draw(st.integers(start, len(sealed)))
     if end - start != len(sealed):
@@ -33,6 +33,6 @@ def test_any_cut_is_refused(sealed: bytes, data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_random_bytes_are_refused(data: bytes) -> None:
+def test_random_bytes_are_rejected(data: bytes) -> None:
     with pytest.raises(EnvelopeError):
         unseal(data)

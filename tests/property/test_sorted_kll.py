@@ -28,7 +28,7 @@ def furthest(sketch: ds.kll_floats_sketch, ordered: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("n", [201, 500, 5000, 100_000, 3_000_000])
-def test_rooms_are_those_of_datasketches(n: int) -> None:
+def test_capacities_are_those_of_datasketches(n: int) -> None:
     sketch = ds.kll_floats_sketch(KLL_K)
     sketch.update(np.random.default_rng(n).random(n).astype(np.float32))
     data = sketch.serialize()
@@ -69,7 +69,7 @@ def test_repeated_values_and_both_widths(values: list[float], kind: SketchType) 
         assert np.abs(each.cdf(points) - share).max() <= each.rank_error
 
 
-def test_few_values_are_refused() -> None:
+def test_few_values_are_rejected() -> None:
     with pytest.raises(ValueError, match="keeps them all"):
         sorted_kll(np.arange(KLL_K, dtype=np.float32), KLL_K, np.float32)
 

@@ -371,7 +371,7 @@ def errors_of_numbers(rng: Rng, n: int) -> dict[str, MetricEstimate]:
 
 
 def performance(metric: str, measure: Callable[[Rng, int], dict[str, MetricEstimate]]) -> Callable[[Rng, int], Alarms]:
-    """A window of n labelled predictions against a reference of ten times as many, by the lines of rates."""
+    """A window of n labelled predictions against a reference of ten times as many, by the thresholds of rates."""
 
     def draw(rng: Rng, n: int) -> Alarms:
         window, reference = measure(rng, n)[metric], measure(rng, 10 * n)[metric]

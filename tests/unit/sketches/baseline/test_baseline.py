@@ -75,16 +75,16 @@ def counts_but(**changes: Any) -> Baseline:
     return but(AGE, slices={**AGE.slices, ALL: whole})
 
 
-def test_a_baseline_comes_back_with_its_id() -> None:
+def test_a_baseline_keeps_its_id_when_written_and_read() -> None:
     assert baseline_problems(BASELINE) == []
     data = dump_baseline(BASELINE)
-    found = load_baseline(data, "b.json")
-    assert found == BASELINE
-    assert found.id == BASELINE.id
-    assert dump_baseline(found) == data
+    problems = load_baseline(data, "b.json")
+    assert problems == BASELINE
+    assert problems.id == BASELINE.id
+    assert dump_baseline(problems) == data
 
 
-def test_the_file_can_be_read_by_people() -> None:
+def test_the_file_is_readable() -> None:
     text = dump_baseline(BASELINE).decode()
     lines = text.splitlines()
     assert json.loads(text)["baseline"]["fields"][1]["categories"] == list(COLOUR.categories)
@@ -100,13 +100,13 @@ def test_the_id_changes_with_the_content_and_not_with_the_order_of_slices() -> N
     assert but(slice_rows=dict(reversed(BASELINE.slice_rows.items()))).id == BASELINE.id
 
 
-def test_a_file_changed_by_hand_is_refused() -> None:
+def test_a_file_changed_by_hand_is_rejected() -> None:
     data = dump_baseline(BASELINE).replace(b'"mean": 31.5', b'"mean": 32.5')
     with pytest.raises(BaselineError, match=r"b\.json: the file says id .*, its content has .*changed by hand"):
         load_baseline(data, "b.json")
 
 
-def test_another_format_is_refused_by_its_number() -> None:
+def test_another_format_is_rejected_by_its_number() -> None:
     data = dump_baseline(BASELINE).replace(f'"format": {FORMAT}'.encode(), b'"format": 9')
     with pytest.raises(BaselineError, match=r"b\.json: the baseline has format 9"):
         load_baseline(data, "b.json")
@@ -119,7 +119,7 @@ def test_another_format_is_refused_by_its_number() -> None:
     "data",
     [b"", b"{", b"null", b"[]", b"{}", b"\xff\xfe", b'{"baseline": 1}', b'{"id": "x", "baseline": {"format": 1}}'],
 )
-def test_what_is_no_baseline_is_refused(data: bytes) -> None:
+def test_other_files_than_baselines_are_rejected(data: bytes) -> None:
     with pytest.raises(BaselineError, match=r"b\.json: this is not a baseline file"):
         load_baseline(data, "b.json")
 
@@ -133,7 +133,7 @@ def test_an_inconsistent_baseline_is_neither_written_nor_read() -> None:
         load_baseline(data, "b.json")
 
 
-def test_many_problems_are_cut_short() -> None:
+def test_many_problems_are_abbreviated() -> None:
     with pytest.raises(BaselineError, match=r"; and \d more$"):
         dump_baseline(but(AGE, categories=("a",), quantiles=(2.0, 1.0), std=-1.0, low=500.0, edges=()))
 
@@ -182,7 +182,7 @@ def test_a_whole_number_in_place_of_a_float_is_not_written() -> None:
     ],
 )
 def test_every_disagreement_is_named(wrong: Baseline, problem: str) -> None:
-    assert any(found.startswith(problem) for found in baseline_problems(wrong)), baseline_problems(wrong)
+    assert any(problems.startswith(problem) for problems in baseline_problems(wrong)), baseline_problems(wrong)
 
 
 def test_a_field_without_valid_values_is_sound() -> None:

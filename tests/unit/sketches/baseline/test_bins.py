@@ -128,7 +128,7 @@ def test_bins_equal_a_plain_loop(baseline: Baseline, n_windows: int) -> None:
         assert window_bins[:, part].tolist() == expected[pair][1]
 
 
-def test_what_training_does_not_hold_forms_no_group(baseline: Baseline) -> None:
+def test_pairs_that_training_lacks_form_no_group(baseline: Baseline) -> None:
     layout = Layout(baseline)
     bins = PsiBins(layout)
     judged = {(layout.slices[s], layout.fields[f].name) for s, f in groups_of(bins)}
@@ -216,7 +216,7 @@ def test_rates_equal_a_plain_loop(baseline: Baseline) -> None:
         ((100, 50, 3, 2, 45, 0), 0, 1.0),
     ],
 )
-def test_what_is_expected_to_be_unseen_varies_by_what_is_seen_twice(
+def test_the_variance_of_expected_unseen_rows_depends_on_categories_with_two_rows(
     cells: tuple[int, ...], singletons: int, phi: float
 ) -> None:
     names = tuple(f"c{i}" for i in range(len(cells) - 2))
@@ -224,9 +224,9 @@ def test_what_is_expected_to_be_unseen_varies_by_what_is_seen_twice(
         name="c", kind="category", categories=names, slices={"all": SliceCounts(cells=cells, singletons=singletons)}
     )
     rates = RateCells(Layout(Baseline(model="m", version="1", rows=200, slice_rows={"all": 200}, fields=(field,))))
-    found = dict(zip(rates.kind_index.tolist(), rates.base_phi.tolist(), strict=True))
-    assert found.pop(RATE_KIND_NAMES.index("unseen")) == pytest.approx(phi)
-    assert set(found.values()) == {1.0}
+    phi_by_kind = dict(zip(rates.kind_index.tolist(), rates.base_phi.tolist(), strict=True))
+    assert phi_by_kind.pop(RATE_KIND_NAMES.index("unseen")) == pytest.approx(phi)
+    assert set(phi_by_kind.values()) == {1.0}
 
 
 def test_a_baseline_without_fields_has_no_groups() -> None:

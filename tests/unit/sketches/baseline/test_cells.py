@@ -30,35 +30,35 @@ def category_field(*categories: str) -> FieldBaseline:
 
 
 def test_a_bin_holds_its_lower_edge_and_not_its_upper() -> None:
-    found = numeric_cells(numeric_field(0.0, 1.0), np.array([-1e300, -1e-9, -0.0, 0.0, 0.5, 1.0, 2.0]))
-    assert found.cell.tolist() == [0, 0, 1, 1, 1, 2, 2]
-    assert found.cell.dtype == np.int32
-    assert not found.invalid.any()
+    result = numeric_cells(numeric_field(0.0, 1.0), np.array([-1e300, -1e-9, -0.0, 0.0, 0.5, 1.0, 2.0]))
+    assert result.cell.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert result.cell.dtype == np.int32
+    assert not result.invalid.any()
 
 
 def test_nan_and_infinities_are_invalid_unless_they_are_null() -> None:
     field = numeric_field(0.0, 1.0, low=0.0, high=1.0)
     values = np.array([np.nan, np.inf, -np.inf, np.nan, np.inf, 0.5, 0.5])
     null = np.array([False, False, False, True, True, True, False])
-    found = numeric_cells(field, values, null)
-    assert found.cell.tolist() == [4, 4, 4, 3, 3, 3, 1]
-    assert found.invalid.tolist() == [True, True, True, False, False, False, False]
-    assert not found.below.any()
-    assert not found.above.any()
+    result = numeric_cells(field, values, null)
+    assert result.cell.tolist() == [4, 4, 4, 3, 3, 3, 1]
+    assert result.invalid.tolist() == [True, True, True, False, False, False, False]
+    assert not result.below.any()
+    assert not result.above.any()
 
 
 def test_below_and_above_are_in_an_outer_bin_too() -> None:
     field = numeric_field(5.0, low=0.0, high=10.0)
-    found = numeric_cells(field, np.array([-1.0, 0.0, -0.0, 10.0, 11.0, -1.0]), np.array([False] * 5 + [True]))
-    assert found.cell.tolist() == [0, 0, 0, 1, 1, 2]
-    assert found.below.tolist() == [True, False, False, False, False, False]
-    assert found.above.tolist() == [False, False, False, False, True, False]
+    result = numeric_cells(field, np.array([-1.0, 0.0, -0.0, 10.0, 11.0, -1.0]), np.array([False] * 5 + [True]))
+    assert result.cell.tolist() == [0, 0, 0, 1, 1, 2]
+    assert result.below.tolist() == [True, False, False, False, False, False]
+    assert result.above.tolist() == [False, False, False, False, True, False]
 
 
 def test_without_limits_nothing_is_below_or_above() -> None:
-    found = numeric_cells(numeric_field(5.0), np.array([-1e308, 1e308]))
-    assert not found.below.any()
-    assert not found.above.any()
+    result = numeric_cells(numeric_field(5.0), np.array([-1e308, 1e308]))
+    assert not result.below.any()
+    assert not result.above.any()
 
 
 def test_a_training_extreme_is_not_out_of_range_when_served_as_a_32_bit_float() -> None:
@@ -67,30 +67,30 @@ def test_a_training_extreme_is_not_out_of_range_when_served_as_a_32_bit_float() 
     served = np.array([low, high]).astype(np.float32)
     assert float(served[0]) != low
     for values in (served, np.array([low, high])):
-        found = numeric_cells(field, values)
-        assert not (found.below | found.above).any()
+        result = numeric_cells(field, values)
+        assert not (result.below | result.above).any()
     past = np.array([np.nextafter(served[0], np.float32(-1)), np.nextafter(served[1], np.float32(2))])
-    found = numeric_cells(field, past)
-    assert found.below.tolist() == [True, False]
-    assert found.above.tolist() == [False, True]
+    result = numeric_cells(field, past)
+    assert result.below.tolist() == [True, False]
+    assert result.above.tolist() == [False, True]
 
 
 def test_limits_of_whole_numbers_are_exact() -> None:
     field = numeric_field(0.0, low=-(2.0**24 + 1), high=2.0**24 + 1, integer=True)
-    found = numeric_cells(field, np.array([-(2.0**24 + 2), -(2.0**24 + 1), 2.0**24 + 1, 2.0**24 + 2]))
-    assert found.below.tolist() == [True, False, False, False]
-    assert found.above.tolist() == [False, False, False, True]
+    result = numeric_cells(field, np.array([-(2.0**24 + 2), -(2.0**24 + 1), 2.0**24 + 1, 2.0**24 + 2]))
+    assert result.below.tolist() == [True, False, False, False]
+    assert result.above.tolist() == [False, False, False, True]
 
 
 def test_a_limit_beyond_32_bits_stays_a_limit() -> None:
-    found = numeric_cells(numeric_field(0.0, low=-1e300, high=1e300), np.array([-1e301, -1e300, 1e300, 1e301]))
-    assert found.below.tolist() == [True, False, False, False]
+    result = numeric_cells(numeric_field(0.0, low=-1e300, high=1e300), np.array([-1e301, -1e300, 1e300, 1e301]))
+    assert result.below.tolist() == [True, False, False, False]
 
 
 def test_32_bit_values_are_compared_with_the_edges_in_64_bits() -> None:
     # 0.1 as a 32-bit float is above 0.1; compared in 32 bits it would equal an edge of 0.1 + 10⁻¹⁰.
-    found = numeric_cells(numeric_field(0.1, 0.1 + 1e-10), np.array([0.1], dtype=np.float32))
-    assert found.cell.tolist() == [2]
+    result = numeric_cells(numeric_field(0.1, 0.1 + 1e-10), np.array([0.1], dtype=np.float32))
+    assert result.cell.tolist() == [2]
 
 
 @pytest.mark.parametrize("n_edges", [0, 1, 20, 64, 65, 300])
@@ -98,13 +98,13 @@ def test_few_and_many_edges_give_the_same_cells(n_edges: int) -> None:
     edges = np.arange(float(n_edges))
     values = np.random.default_rng(1).uniform(-2, n_edges + 2, size=2_000)
     values[:n_edges] = edges
-    found = numeric_cells(numeric_field(*edges.tolist()), values)
-    assert found.cell.tolist() == [int((edges <= value).sum()) for value in values.tolist()]
+    result = numeric_cells(numeric_field(*edges.tolist()), values)
+    assert result.cell.tolist() == [int((edges <= value).sum()) for value in values.tolist()]
 
 
 def test_no_values_give_no_cells() -> None:
-    found = numeric_cells(numeric_field(0.0), np.array([]), np.array([], dtype=np.bool_))
-    assert {array.shape for array in found} == {(0,)}
+    result = numeric_cells(numeric_field(0.0), np.array([]), np.array([], dtype=np.bool_))
+    assert {array.shape for array in result} == {(0,)}
     assert category_cells(category_field("a"), pa.array([], pa.string())).shape == (0,)
     assert category_cells(category_field("a"), pa.chunked_array([], pa.string())).shape == (0,)
 
@@ -140,9 +140,9 @@ STRINGS = ["b", None, "a", "new", "", "a"]
     ],
 )
 def test_strings_of_any_arrow_form_get_the_same_cells(values: pa.Array) -> None:
-    found = category_cells(category_field("a", "b", ""), values)
-    assert found.tolist() == [1, 4, 0, 3, 2, 0]
-    assert found.dtype == np.int32
+    result = category_cells(category_field("a", "b", ""), values)
+    assert result.tolist() == [1, 4, 0, 3, 2, 0]
+    assert result.dtype == np.int32
 
 
 def test_all_null_strings_are_null() -> None:
@@ -159,7 +159,7 @@ def test_bytes_that_are_not_utf8_are_unseen() -> None:
     assert category_cells(category_field("a"), broken).tolist() == [1]
 
 
-def test_a_prepared_field_gives_what_its_baseline_gives() -> None:
+def test_a_compiled_field_gives_the_same_counts() -> None:
     field, values = category_field("a", "b"), pa.array(["b", "c"])
     ready = FieldCells(field)
     for _ in range(2):
@@ -167,7 +167,7 @@ def test_a_prepared_field_gives_what_its_baseline_gives() -> None:
     assert numeric_cells(FieldCells(numeric_field(0.0)), np.array([1.0])).cell.tolist() == [1]
 
 
-def test_values_of_the_other_kind_are_refused() -> None:
+def test_values_of_the_other_kind_are_rejected() -> None:
     with pytest.raises(ValueError, match="field c is a category field, its values were given as numeric"):
         numeric_cells(category_field("a"), np.array([1.0]))
     with pytest.raises(ValueError, match="field x is a numeric field, its values were given as category"):
@@ -183,7 +183,7 @@ def test_cells_are_counted_per_group() -> None:
     assert count_cells(cell[:0], 3, n_groups=2).tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
-def test_a_group_that_does_not_exist_is_refused() -> None:
+def test_an_unknown_group_is_rejected() -> None:
     with pytest.raises(ValueError, match="group 2"):
         count_cells(np.array([0], dtype=np.int32), 3, np.array([2]), 2)
     with pytest.raises(ValueError):

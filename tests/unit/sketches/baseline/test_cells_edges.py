@@ -84,7 +84,7 @@ def test_an_edge_moves_off_a_midpoint_that_rounding_would_cross() -> None:
     assert left < edge <= 1
 
 
-def test_nothing_valid_means_no_edge() -> None:
+def test_no_valid_value_gives_no_edge() -> None:
     assert frozen([]) == ()
     assert exact_quantiles(np.array([]), [0.0, 0.5, 1.0]).shape == (0,)
 
@@ -176,9 +176,9 @@ def test_exact_quantiles_are_values_that_reach_the_rank() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 7, 1_000, 12_345])
-def test_the_quantiles_that_are_kept_give_back_ranks(n: int) -> None:
+def test_stored_quantiles_reproduce_ranks(n: int) -> None:
     values = np.sort(np.random.default_rng(7).lognormal(size=n))
-    kept = exact_quantiles(values, np.linspace(0, 1, QUANTILE_RANKS))
-    assert kept.shape == (QUANTILE_RANKS,)
-    true = np.searchsorted(values, kept, side="right") / n
+    retained = exact_quantiles(values, np.linspace(0, 1, QUANTILE_RANKS))
+    assert retained.shape == (QUANTILE_RANKS,)
+    true = np.searchsorted(values, retained, side="right") / n
     assert (np.abs(true - np.linspace(0, 1, QUANTILE_RANKS)) <= 1 / n + 1e-9).all()

@@ -67,10 +67,10 @@ def test_a_baseline_without_fields_still_counts_events() -> None:
 def test_empty_moments_are_neutral_to_merging() -> None:
     moments = Layout(baseline(numeric("x"), numeric("y"))).empty_moments()
     assert moments.shape == (2, N_MOMENTS)
-    seen = np.array([3.0, 5.0, -1.0, 2.0])
-    assert (moments[:, :2] + seen[:2]).tolist() == [seen[:2].tolist()] * 2
-    assert np.minimum(moments[:, 2], seen[2]).tolist() == [-1.0, -1.0]
-    assert np.maximum(moments[:, 3], seen[3]).tolist() == [2.0, 2.0]
+    row = np.array([3.0, 5.0, -1.0, 2.0])
+    assert (moments[:, :2] + row[:2]).tolist() == [row[:2].tolist()] * 2
+    assert np.minimum(moments[:, 2], row[2]).tolist() == [-1.0, -1.0]
+    assert np.maximum(moments[:, 3], row[3]).tolist() == [2.0, 2.0]
 
 
 def test_the_tail_follows_the_cells_in_the_order_of_its_columns() -> None:

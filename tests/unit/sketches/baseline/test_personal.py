@@ -34,7 +34,7 @@ def crossed(value: str) -> SliceValues:
 
 
 def baseline(**categories: tuple[str, ...]) -> Baseline:
-    kept: dict[str, tuple[str, ...]] = {
+    keep_field: dict[str, tuple[str, ...]] = {
         "email": (HASHED,),
         "zip": ("109",),
         "ssn": (),
@@ -54,17 +54,17 @@ def baseline(**categories: tuple[str, ...]) -> Baseline:
                 categories=values,
                 slices={"all": SliceCounts(cells=(0,) * (len(values) + 2))},
             )
-            for name, values in kept.items()
+            for name, values in keep_field.items()
         ),
     )
 
 
-def test_what_the_publisher_would_send_is_no_finding() -> None:
+def test_protected_values_are_no_finding() -> None:
     assert bare_values(CONTRACT, baseline()) == []
 
 
 @pytest.mark.parametrize(
-    ("categories", "said"),
+    ("categories", "message"),
     [
         ({"email": (HASHED, "bo@x.example")}, "field email: the contract says pii: hash, and 1 values"),
         ({"email": (HASHED.upper(),)}, "field email"),
@@ -72,22 +72,22 @@ def test_what_the_publisher_would_send_is_no_finding() -> None:
         ({"ssn": ("1", "2")}, "field ssn: the contract says pii: drop, and 2 values"),
     ],
 )
-def test_bare_values_are_counted_and_not_shown(categories: dict[str, tuple[str, ...]], said: str) -> None:
-    (found,) = bare_values(CONTRACT, baseline(**categories))
-    assert found.startswith(said)
-    assert "bo@x.example" not in found
-    assert "10997" not in found
-    assert found in fit_problems(CONTRACT, baseline(**categories))
+def test_unprotected_values_are_counted_and_not_shown(categories: dict[str, tuple[str, ...]], message: str) -> None:
+    (problem,) = bare_values(CONTRACT, baseline(**categories))
+    assert problem.startswith(message)
+    assert "bo@x.example" not in problem
+    assert "10997" not in problem
+    assert problem in fit_problems(CONTRACT, baseline(**categories))
 
 
-def test_crossed_slices_are_looked_through() -> None:
+def test_crossed_slices_are_checked() -> None:
     bare = crossed("bo@x.example * Berlin")
-    (found,) = bare_values(CONTRACT, msgspec.structs.replace(baseline(), dimensions=(bare,)))
-    assert found.startswith("slice who: the contract says pii: hash")
-    assert "bo@x.example" not in found
+    (problem,) = bare_values(CONTRACT, msgspec.structs.replace(baseline(), dimensions=(bare,)))
+    assert problem.startswith("slice who: the contract says pii: hash")
+    assert "bo@x.example" not in problem
 
 
-def test_members_are_known_by_how_they_are_written() -> None:
+def test_order_of_members_does_not_change_the_id() -> None:
     """An Enum or a number as a key is written as text: it must not slip past by being none yet."""
 
     class Column(enum.Enum):

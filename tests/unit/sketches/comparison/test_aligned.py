@@ -27,19 +27,19 @@ def numbers(name: str, *edges: float) -> FieldBaseline:
 
 
 def test_one_baseline_has_the_bins_that_windows_are_judged_on() -> None:
-    mine = Layout(output_baseline("1", 1))
-    bins = PsiBins(mine)
-    for field in align(mine, [mine, mine], [each.name for each in mine.fields]):
-        index = mine.field_index[field.name]
+    own = Layout(output_baseline("1", 1))
+    bins = PsiBins(own)
+    for field in align(own, [own, own], [each.name for each in own.fields]):
+        index = own.field_index[field.name]
         group = bins.groups_in(0)[index]
         assert list(field.labels) == bins.group_labels(group)
-        cells = np.arange(1, mine.n_cells[index] + 1)
-        counts = np.zeros((1, mine.n_slices, mine.width), dtype=np.int64)
-        counts[0, 0, mine.starts[index] : mine.starts[index] + len(cells)] = cells
+        cells = np.arange(1, own.n_cells[index] + 1)
+        counts = np.zeros((1, own.n_slices, own.width), dtype=np.int64)
+        counts[0, 0, own.starts[index] : own.starts[index] + len(cells)] = cells
         judged = bins.window_bins(counts)[0, bins.starts[group] :][: field.n_bins]
-        places = field.bins_of_cells[0]
-        assert places is not None
-        assert np.bincount(places, cells).astype(int).tolist() == judged.tolist()
+        indices = field.bins_of_cells[0]
+        assert indices is not None
+        assert np.bincount(indices, cells).astype(int).tolist() == judged.tolist()
 
 
 def test_categories_that_not_all_keep_are_other() -> None:
@@ -55,7 +55,7 @@ def test_categories_that_not_all_keep_are_other() -> None:
     ]
 
 
-def test_numbers_on_other_edges_have_no_places() -> None:
+def test_numbers_on_other_edges_have_no_bins() -> None:
     old, new = layout(numbers("score", 0.2, 0.5)), layout(numbers("score", 0.2, 0.6))
     (field,) = align(new, [old, new, new], ["score"])
     assert field.edges == (0.2, 0.6)
@@ -67,6 +67,6 @@ def test_numbers_on_other_edges_have_no_places() -> None:
 def test_fields_that_one_lacks_or_holds_as_another_kind_are_left_out() -> None:
     one = layout(numbers("score", 0.5), numbers("class", 1.0), numbers("latency_ms", 5.0))
     other = layout(numbers("latency_ms", 5.0), categories("class", a=100))
-    found = align(one, [one, other], ["score", "class", "latency_ms", "nothing"])
-    assert [field.name for field in found] == ["latency_ms"]
-    assert found[0].field_index == (2, 0)
+    result = align(one, [one, other], ["score", "class", "latency_ms", "nothing"])
+    assert [field.name for field in result] == ["latency_ms"]
+    assert result[0].field_index == (2, 0)

@@ -1,4 +1,4 @@
-"""Counts read from sketches: exact in their sum, and off by no more than is said."""
+"""Counts read from sketches: exact in their sum, and within the stated error."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from sketches.sketch.numeric import NumericSketch, numeric_sketch
 
 def merged(values: NDArray[np.float64], kind: SketchKind, parts: int = 15) -> NumericSketch:
     whole = numeric_sketch(False, kind)
-    for some in np.array_split(values, parts):
+    for subset in np.array_split(values, parts):
         sketch = numeric_sketch(False, kind)
-        sketch.update(some)
+        sketch.update(subset)
         whole.merge(sketch)
     return whole
 
@@ -27,31 +27,31 @@ def exact(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np
 
 def test_few_values_are_counted_exactly() -> None:
     values = np.array([0.0, 1.0, 1.0, 2.0, 3.0, 5.0])
-    found = rebin(merged(values, "kll"), [1.0, 2.5, 9.0])
-    assert found.counts.tolist() == [1, 3, 2, 0]
-    assert found.noise == 0.0
+    rebinned = rebin(merged(values, "kll"), [1.0, 2.5, 9.0])
+    assert rebinned.counts.tolist() == [1, 3, 2, 0]
+    assert rebinned.noise == 0.0
 
 
 def test_no_values_are_no_counts() -> None:
-    found = rebin(numeric_sketch(False, "kll"), [1.0, 2.0])
-    assert found.counts.tolist() == [0, 0, 0]
-    assert found.noise == 0.0
+    rebinned = rebin(numeric_sketch(False, "kll"), [1.0, 2.0])
+    assert rebinned.counts.tolist() == [0, 0, 0]
+    assert rebinned.noise == 0.0
 
 
 @pytest.mark.parametrize("kind", ["kll", "req"])
 @pytest.mark.parametrize("bins", [4, 10, 20])
-def test_noise_is_no_more_than_said(kind: SketchKind, bins: int) -> None:
+def test_noise_is_within_the_stated_bound(kind: SketchKind, bins: int) -> None:
     """The PSI of a sketch's counts against the exact ones of the same values, times n_eff, is at most df on average."""
     rng = np.random.default_rng(bins)
     edges = np.quantile(rng.normal(size=100_000), np.arange(1, bins) / bins)
     t = []
     for _ in range(60):
         values = rng.normal(size=20_000)
-        found = rebin(merged(values, kind), edges)
-        assert found.counts.sum() == 20_000
+        rebinned = rebin(merged(values, kind), edges)
+        assert rebinned.counts.sum() == 20_000
         truth = exact(values.astype(np.float32).astype(np.float64), edges)
-        share, other = found.counts / 20_000, truth / 20_000
-        t.append(((share - other) ** 2 / other).sum() / found.noise)
+        share, other = rebinned.counts / 20_000, truth / 20_000
+        t.append(((share - other) ** 2 / other).sum() / rebinned.noise)
     assert np.mean(t) <= (bins - 1) * 1.1
 
 
@@ -62,8 +62,8 @@ def test_versions_on_other_bins_raise_no_false_alarms() -> None:
     p, careless = [], []
     for _ in range(150):
         left, right = rng.normal(size=100_000), rng.normal(size=100_000)
-        found = rebin(merged(left, "kll"), edges)
-        p.append(psi_differences(found.counts, exact(right, edges), [0], noise=found.noise).p_value.item())
-        careless.append(psi_differences(found.counts, exact(right, edges), [0]).p_value.item())
+        rebinned = rebin(merged(left, "kll"), edges)
+        p.append(psi_differences(rebinned.counts, exact(right, edges), [0], noise=rebinned.noise).p_value.item())
+        careless.append(psi_differences(rebinned.counts, exact(right, edges), [0]).p_value.item())
     assert np.mean(np.array(p) < 0.05) <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / 150)
     assert np.mean(np.array(careless) < 0.05) > 0.3

@@ -38,12 +38,12 @@ def test_two_arms_are_the_beta_mixture() -> None:
 
 @pytest.mark.parametrize("per_look", [1, 30, 1_000])
 @pytest.mark.parametrize("share", [0.5, 0.9])
-def test_a_sound_test_is_seldom_alarmed_however_often_one_looks(share: float, per_look: int) -> None:
+def test_a_sound_test_rarely_alarms_at_any_number_of_looks(share: float, per_look: int) -> None:
     assert ever(looks(share, per_look, per_look), [share, 1 - share]) <= at_most(0.001)
     assert ever(looks(share, per_look, per_look), [share, 1 - share], alpha=0.05) <= at_most(0.05)
 
 
-def test_a_fixed_test_is_alarmed_many_times_too_often() -> None:
+def test_a_fixed_test_alarms_far_too_often() -> None:
     units = looks(0.5, 100, 8)
     n = units.sum(axis=2)
     p = chi2.sf((units[..., 0] - n / 2) ** 2 / (n / 4), 1)
@@ -58,7 +58,7 @@ def test_requests_are_no_units() -> None:
 
 
 @pytest.mark.parametrize(("per_look", "power"), [(100, 0.99), (1_000, 1.0)])
-def test_52_to_48_is_found(per_look: int, power: float) -> None:
+def test_52_to_48_is_detected(per_look: int, power: float) -> None:
     units = looks(0.52, per_look, 10)
     assert ever(units) >= power
     first = (np.minimum.accumulate(anytime_p(units, HALF), axis=1) <= 0.001).argmax(axis=1)
@@ -78,9 +78,9 @@ def test_levels() -> None:
     assert sample_ratio([0, 0], HALF).level == Level.insufficient
 
 
-def test_what_was_found_stays_found() -> None:
-    found = sample_ratio([50_000, 50_000], HALF, least_before=0.0004)
-    assert (found.p_value, found.level) == (0.0004, Level.major)
+def test_an_alarm_is_never_withdrawn() -> None:
+    verdict = sample_ratio([50_000, 50_000], HALF, least_before=0.0004)
+    assert (verdict.p_value, verdict.level) == (0.0004, Level.major)
 
 
 def test_many_arms_and_unequal_shares() -> None:
@@ -92,6 +92,6 @@ def test_many_arms_and_unequal_shares() -> None:
 @pytest.mark.parametrize(
     ("units", "shares"), [([1], [1.0]), ([1, 2, 3], HALF), ([1, 2], [1.0, 0.0]), ([1, -2], HALF), ([1, 2], [0.5, 0.6])]
 )
-def test_what_does_not_fit_is_refused(units: list[int], shares: list[float]) -> None:
+def test_invalid_arguments_are_rejected(units: list[int], shares: list[float]) -> None:
     with pytest.raises(ValueError):
         sample_ratio(units, shares)

@@ -62,25 +62,25 @@ def drifted(target: float, direction: FloatArray) -> FloatArray:
 @pytest.mark.parametrize(("m", "n"), SIZES)
 @pytest.mark.parametrize("name", SHARES)
 def test_false_alarms_of_equal_samples_are_at_most_nominal(name: str, m: int, n: int) -> None:
-    found = simulate(SHARES[name], SHARES[name], m, n)
+    verdicts = simulate(SHARES[name], SHARES[name], m, n)
     # Of two bins and 50 events p takes few values; the nearest to 0.05 is 0.0574.
     nominal = 0.0575 if (name, m) == ("two", 50) else 0.05
-    assert (found.p_value < 0.05).mean() <= at_most(nominal)
-    assert (found.p_value < 0.001).mean() <= at_most(0.001)
+    assert (verdicts.p_value < 0.05).mean() <= at_most(nominal)
+    assert (verdicts.p_value < 0.001).mean() <= at_most(0.001)
     # The rule of too little data, low > 0.1, is made for at most 2.5 %.
-    assert (found.level == Level.major).mean() <= at_most(0.002 if min(m, n) == 50 else 0.0)
-    assert (found.level == Level.minor).mean() <= at_most(0.00003)
+    assert (verdicts.level == Level.major).mean() <= at_most(0.002 if min(m, n) == 50 else 0.0)
+    assert (verdicts.level == Level.minor).mean() <= at_most(0.00003)
 
 
 @pytest.mark.parametrize(("m", "n"), UNEQUAL)
 @pytest.mark.parametrize("name", SHARES)
 def test_false_alarms_of_unequal_samples(name: str, m: int, n: int) -> None:
-    found = simulate(SHARES[name], SHARES[name], m, n)
-    assert (found.p_value < 0.05).mean() <= at_most(0.0525)
-    assert (found.p_value < 0.001).mean() <= at_most(0.0015)
+    verdicts = simulate(SHARES[name], SHARES[name], m, n)
+    assert (verdicts.p_value < 0.05).mean() <= at_most(0.0525)
+    assert (verdicts.p_value < 0.001).mean() <= at_most(0.0015)
     # The rule of too little data, low > 0.1, is made for at most 2.5 %.
-    assert (found.level == Level.major).mean() <= at_most(0.002 if min(m, n) == 50 else 0.0)
-    assert (found.level == Level.minor).mean() <= at_most(0.00003)
+    assert (verdicts.level == Level.major).mean() <= at_most(0.002 if min(m, n) == 50 else 0.0)
+    assert (verdicts.level == Level.minor).mean() <= at_most(0.00003)
 
 
 def test_the_formula_of_a_baseline_would_alarm_where_the_left_side_is_small() -> None:
@@ -92,7 +92,7 @@ def test_the_formula_of_a_baseline_would_alarm_where_the_left_side_is_small() ->
     assert (one_sided.p_value < 0.05).mean() > 0.9
 
 
-def test_overdispersion_of_both_sides_is_paid_for() -> None:
+def test_overdispersion_of_both_sides_widens_the_interval() -> None:
     """Requests come in fives that agree: φ = 5 on both sides keeps false alarms at most nominal."""
     rng = np.random.default_rng(6)
     left, right = (5 * rng.multinomial(200, TEN, size=4_000) for _ in range(2))
@@ -108,31 +108,31 @@ def test_overdispersion_of_both_sides_is_paid_for() -> None:
 def test_interval_covers_the_true_value(true_psi: float, m: int, n: int) -> None:
     for direction in (np.linspace(-1.0, 1.0, 10), np.eye(10)[0]):
         q = drifted(true_psi, direction)
-        found = simulate(TEN, q, m, n, draws=4_000)
-        covered = (found.low <= true_psi) & (true_psi <= found.high)
+        verdicts = simulate(TEN, q, m, n, draws=4_000)
+        covered = (verdicts.low <= true_psi) & (true_psi <= verdicts.high)
         assert 0.92 <= covered.mean() <= 0.975
 
 
 @pytest.mark.parametrize(("true_psi", "rate"), [(0.1, 0.025), (0.25, 0.91), (0.3, 0.99)])
 def test_power_where_data_are_just_enough(true_psi: float, rate: float) -> None:
-    found = simulate(TEN, drifted(true_psi, np.linspace(-1.0, 1.0, 10)), 740, 740, draws=4_000)
+    verdicts = simulate(TEN, drifted(true_psi, np.linspace(-1.0, 1.0, 10)), 740, 740, draws=4_000)
     assert float(n_star(9)) < 370.0
-    assert (found.level == Level.major).mean() == pytest.approx(rate, abs=0.015)
+    assert (verdicts.level == Level.major).mean() == pytest.approx(rate, abs=0.015)
 
 
 def test_a_pair_by_hand() -> None:
     """Every bin stands alone: the figures follow from plain arithmetic and scipy's χ²."""
     b, c = np.array([400, 300, 200, 100]), np.array([900, 600, 300, 200])
-    found = psi_differences(b, c, [0], phi_left=1.5, phi_right=2.0)
+    verdicts = psi_differences(b, c, [0], phi_left=1.5, phi_right=2.0)
     p, q = (b + 0.5) / (1_000 + 2.0), (c + 0.5) / (2_000 + 2.0)
     expected = psi(p, q)
     n_h = 1.0 / (1.5 / 1_000 + 2.0 / 2_000)
-    assert found.psi.item() == pytest.approx(expected, rel=1e-12)
-    assert found.df.item() == 3
-    assert found.p_value.item() == pytest.approx(chi2.sf(n_h * expected, 3), rel=1e-9)
-    assert (found.n_left.item(), found.n_right.item()) == (1_000, 2_000)
-    assert found.low.item() <= expected <= found.high.item()
-    assert found.top_bin.item() == int(np.argmax((q - p) * np.log(q / p)))
+    assert verdicts.psi.item() == pytest.approx(expected, rel=1e-12)
+    assert verdicts.df.item() == 3
+    assert verdicts.p_value.item() == pytest.approx(chi2.sf(n_h * expected, 3), rel=1e-9)
+    assert (verdicts.n_left.item(), verdicts.n_right.item()) == (1_000, 2_000)
+    assert verdicts.low.item() <= expected <= verdicts.high.item()
+    assert verdicts.top_bin.item() == int(np.argmax((q - p) * np.log(q / p)))
 
 
 def test_noise_of_sketches_caps_the_sample() -> None:
@@ -146,27 +146,27 @@ def test_noise_of_sketches_caps_the_sample() -> None:
 
 def test_rare_bins_are_one_bin() -> None:
     b, c = np.array([5_000, 4_997, 1, 1, 1]), np.array([51, 49, 0, 0, 0])
-    found = psi_differences(b, c, [0])
+    verdicts = psi_differences(b, c, [0])
     merged = psi_differences(np.array([5_000, 4_997, 3]), np.array([51, 49, 0]), [0])
-    assert found.psi.item() == merged.psi.item()
-    assert found.df.item() == merged.df.item() == 1
+    assert verdicts.psi.item() == merged.psi.item()
+    assert verdicts.df.item() == merged.df.item() == 1
 
 
 def test_the_rest_is_named_by_the_bin_that_differs_most() -> None:
     b = np.array([100_000, 0, 0, 0])
     c = np.array([4, 0, 1, 0])
-    found = psi_differences(b, c, [0])
-    assert found.top_bin.item() == 2
+    verdicts = psi_differences(b, c, [0])
+    assert verdicts.top_bin.item() == 2
 
 
-def test_an_empty_side_tells_nothing() -> None:
-    found = psi_differences([[0, 0, 3, 4]], [[5, 5, 0, 0]], [0, 2])
-    assert found.level.tolist() == [[Level.insufficient] * 2]
-    assert found.psi.tolist() == [[0.0, 0.0]]
-    assert found.low.tolist() == [[0.0, 0.0]]
-    assert np.isinf(found.high).all()
-    assert found.p_value.tolist() == [[1.0, 1.0]]
-    assert found.top_bin.tolist() == [[-1, -1]]
+def test_an_empty_side_leaves_the_difference_unknown() -> None:
+    verdicts = psi_differences([[0, 0, 3, 4]], [[5, 5, 0, 0]], [0, 2])
+    assert verdicts.level.tolist() == [[Level.insufficient] * 2]
+    assert verdicts.psi.tolist() == [[0.0, 0.0]]
+    assert verdicts.low.tolist() == [[0.0, 0.0]]
+    assert np.isinf(verdicts.high).all()
+    assert verdicts.p_value.tolist() == [[1.0, 1.0]]
+    assert verdicts.top_bin.tolist() == [[-1, -1]]
 
 
 counts = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), min_size=1, max_size=12)
@@ -200,6 +200,6 @@ def test_sides_are_alike_and_groups_are_apart(
         ([1.0, 2.0], [1.0, 2.0], [0], 1.0),
     ],
 )
-def test_what_does_not_fit_is_refused(left: list[int], right: list[int], starts: list[int], phi: float) -> None:
+def test_invalid_arguments_are_rejected(left: list[int], right: list[int], starts: list[int], phi: float) -> None:
     with pytest.raises(ValueError):
         psi_differences(left, right, starts, phi_left=phi)

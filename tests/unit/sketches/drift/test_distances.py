@@ -76,7 +76,7 @@ def test_ks_and_wasserstein_are_scipys_within_the_stated_error(kind: SketchKind,
         assert abs(wasserstein(table, steps)[0] * table.scale - true) <= (error + STEP_ERROR) * span
 
 
-def test_a_window_that_is_its_baseline_is_no_distance_away() -> None:
+def test_a_window_equal_to_its_baseline_has_distance_0() -> None:
     base = as_float32(np.random.default_rng(1).normal(size=10 * STEPS))
     table = table_of(base)
     steps = exact_quantiles(np.sort(base), STEP_RANKS)[None]
@@ -84,7 +84,7 @@ def test_a_window_that_is_its_baseline_is_no_distance_away() -> None:
     assert wasserstein(table, steps)[0] == 0.0
 
 
-def test_both_sides_of_a_jump_are_looked_at() -> None:
+def test_both_sides_of_a_jump_count() -> None:
     """A point mass that moved by a hair is a distance of its whole mass, from above as from below."""
     table = table_of(np.repeat([0.0, 1.0], 500))
     for moved in (np.nextafter(np.float32(1), np.float32(2)), np.nextafter(np.float32(1), np.float32(0))):
@@ -96,7 +96,7 @@ def test_both_sides_of_a_jump_are_looked_at() -> None:
     assert ks_statistics(table, sketched(np.repeat([0.5], 50))[0])[0] == pytest.approx(0.5, abs=STEP_ERROR)
 
 
-def test_what_32_bits_cannot_tell_apart_is_no_distance() -> None:
+def test_values_equal_in_32_bits_have_no_distance() -> None:
     base = np.random.default_rng(2).normal(1e9, 300.0, 5000)
     steps, error = sketched(base)
     table = table_of(base)
@@ -116,7 +116,7 @@ def test_the_scale_of_a_field_that_seldom_differs() -> None:
     assert ks_statistics(constant, sketched(np.repeat([8.0], 50))[0])[0] == 1.0
 
 
-def test_numbers_at_the_end_of_the_range_do_no_harm() -> None:
+def test_numbers_at_the_end_of_the_range_are_safe() -> None:
     table = QuantileTable(np.linspace(-1.0, 1.0, QUANTILE_RANKS) * np.finfo(float).max, 5000)
     steps = np.full((1, STEPS), np.finfo(float).max)
     assert ks_statistics(table, steps)[0] == pytest.approx(1.0, abs=2 / STEPS)
@@ -124,7 +124,7 @@ def test_numbers_at_the_end_of_the_range_do_no_harm() -> None:
     wasserstein(table, steps)
 
 
-def test_bad_tables_are_refused() -> None:
+def test_bad_tables_are_rejected() -> None:
     with pytest.raises(ValueError, match="1001 quantiles"):
         QuantileTable([0.0, 1.0], 10)
     with pytest.raises(ValueError, match="at least one value"):
@@ -148,8 +148,8 @@ def test_false_alarms_of_ks_are_at_most_nominal(n: int, repetitions: int) -> Non
     sketches = []
     for _ in range(repetitions):
         sketch = numeric_sketch(False, "kll")
-        for some in np.array_split(rng.standard_normal(n, np.float32), max(1, n // 200)):
-            sketch.update(some)
+        for sample in np.array_split(rng.standard_normal(n, np.float32), max(1, n // 200)):
+            sketch.update(sample)
         sketches.append(sketch)
     steps = np.concatenate([sketch.quantiles(STEP_RANKS)[None] for sketch in sketches])
     error = table.error + STEP_ERROR + np.array([sketch.rank_error for sketch in sketches])
@@ -171,20 +171,20 @@ def test_jensen_shannon_is_scipys(seed: int) -> None:
     starts = np.cumsum(sizes) - sizes
     base = rng.poisson(3, sizes.sum()) * rng.integers(0, 2, sizes.sum())
     window = rng.poisson(2, (3, sizes.sum()))
-    found = jensen_shannon(base, window, starts)
+    result = jensen_shannon(base, window, starts)
     for g, (start, size) in enumerate(zip(starts, sizes, strict=True)):
         span = slice(start, start + size)
         for w in range(3):
             one, other = base[span], window[w, span]
             if not one.sum() or not other.sum():
-                assert np.isnan(found[w, g])
+                assert np.isnan(result[w, g])
             else:
-                assert found[w, g] == pytest.approx(np.nan_to_num(jensenshannon(one, other, base=2)), abs=1e-7)
+                assert result[w, g] == pytest.approx(np.nan_to_num(jensenshannon(one, other, base=2)), abs=1e-7)
 
 
-def test_jensen_shannon_of_what_shares_nothing_of_what_is_equal_and_of_small_shifts() -> None:
-    found = jensen_shannon([5, 5, 0, 5, 5], [[0, 0, 9, 50, 50], [0, 0, 0, 0, 1]], [0, 3])
-    np.testing.assert_allclose(found, [[1.0, 0.0], [np.nan, jensenshannon([5, 5], [0, 1], base=2)]], atol=1e-12)
+def test_jensen_shannon_of_disjoint_equal_and_slightly_shifted_shares() -> None:
+    result = jensen_shannon([5, 5, 0, 5, 5], [[0, 0, 9, 50, 50], [0, 0, 0, 0, 1]], [0, 3])
+    np.testing.assert_allclose(result, [[1.0, 0.0], [np.nan, jensenshannon([5, 5], [0, 1], base=2)]], atol=1e-12)
     shares = np.full(10, 0.1)
     moved = shares + np.linspace(-0.004, 0.004, 10)
     psi = ((moved - shares) * np.log(moved / shares)).sum()

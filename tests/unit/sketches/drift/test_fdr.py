@@ -30,20 +30,20 @@ def test_without_weights_it_is_scipys(p: np.ndarray) -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_many_windows_and_families_at_once_are_as_each_alone(seed: int) -> None:
+def test_a_batch_of_windows_and_families_gives_the_same_results_as_each_alone(seed: int) -> None:
     rng = np.random.default_rng(seed)
     windows, groups = int(rng.integers(1, 5)), int(rng.integers(1, 12))
     p = rng.random((windows, groups)) ** 3
     weights = rng.choice([0.5, 1.0, 2.0], groups)
     family = rng.integers(0, 3, groups)
     compared = rng.random((windows, groups)) < 0.7
-    found = q_values(p, weights, family=family, compared=compared)
-    assert np.array_equal(np.isnan(found), ~compared)
+    q = q_values(p, weights, family=family, compared=compared)
+    assert np.array_equal(np.isnan(q), ~compared)
     for w in range(windows):
         for s in range(3):
             chosen = compared[w] & (family == s)
             alone = q_values(p[w, chosen], weights[chosen])[0]
-            np.testing.assert_allclose(found[w, chosen], alone, rtol=1e-12)
+            np.testing.assert_allclose(q[w, chosen], alone, rtol=1e-12)
 
 
 def test_a_family_without_enough_data_has_no_q() -> None:
@@ -53,7 +53,7 @@ def test_a_family_without_enough_data_has_no_q() -> None:
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, np.nan])
-def test_what_is_no_probability_is_refused(p: float) -> None:
+def test_values_that_are_no_probability_are_rejected(p: float) -> None:
     with pytest.raises(ValueError, match="a p-value is not in"):
         q_values([0.5, p])
     assert q_values([0.5, p], compared=[True, False])[0, 0] == 0.5

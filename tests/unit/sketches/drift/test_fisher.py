@@ -25,9 +25,9 @@ def test_every_small_table_is_exact() -> None:
     tables = np.array(
         [(k, n, b, m) for n in range(9) for m in range(0, 12, 3) for k in range(n + 1) for b in range(m + 1)]
     )
-    found = fisher_p(*tables.T)
+    result = fisher_p(*tables.T)
     expected = [exact(*row) if row[1] and row[3] else 1.0 for row in tables.tolist()]
-    assert found == pytest.approx(expected, rel=1e-12)
+    assert result == pytest.approx(expected, rel=1e-12)
 
 
 def test_larger_tables_are_exact() -> None:
@@ -53,7 +53,7 @@ def test_hopeless_tables_are_zero() -> None:
     assert fisher_p(50_000, 50_000, 10, 10**6).item() == 0.0
 
 
-def test_where_a_margin_is_empty_nothing_is_tested() -> None:
+def test_an_empty_margin_is_not_tested() -> None:
     assert fisher_p([0, 0, 5, 0, 3], [0, 10, 5, 8, 3], [3, 0, 7, 0, 0], [9, 10, 7, 0, 0]).tolist() == [1.0] * 5
     assert fisher_p(np.empty((2, 0)), 1, 1, 2).shape == (2, 0)
 

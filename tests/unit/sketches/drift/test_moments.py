@@ -23,14 +23,14 @@ def test_values_and_the_interval_are_scipys() -> None:
     rng = np.random.default_rng(4)
     base, window = rng.normal(50.0, 4.0, 3000), rng.normal(51.0, 6.0, 200)
     spread = Spread(base.mean(), base.std(), len(base), 3.0)
-    found = shifts(window[None], spread)
-    assert found.mean[0] == pytest.approx(window.mean(), rel=1e-12)
-    assert found.shift[0] == pytest.approx((window.mean() - base.mean()) / base.std(), rel=1e-9)
-    assert found.ratio[0] == pytest.approx(window.std(ddof=1) / base.std(), rel=1e-9)
+    result = shifts(window[None], spread)
+    assert result.mean[0] == pytest.approx(window.mean(), rel=1e-12)
+    assert result.shift[0] == pytest.approx((window.mean() - base.mean()) / base.std(), rel=1e-9)
+    assert result.ratio[0] == pytest.approx(window.std(ddof=1) / base.std(), rel=1e-9)
     interval = ttest_ind(window, base, equal_var=False).confidence_interval(0.95)
     # A baseline's deviation is that of all its values, a sample's is larger by 1/(2m).
-    assert found.shift_low[0] == pytest.approx(interval.low / base.std(), rel=1e-3)
-    assert found.shift_high[0] == pytest.approx(interval.high / base.std(), rel=1e-3)
+    assert result.shift_low[0] == pytest.approx(interval.low / base.std(), rel=1e-3)
+    assert result.shift_high[0] == pytest.approx(interval.high / base.std(), rel=1e-3)
 
 
 @pytest.mark.parametrize("n", [50, 1000])
@@ -48,10 +48,10 @@ def test_the_intervals_cover_the_truth(n: int, name: str, least_shift: float, le
     mean, std, kappa = {"normal": (0, 1, 3), "uniform": (0.5, 12**-0.5, 1.8), "exponential": (1, 1, 9)}[name]
     base = Spread(float(mean), float(std), 10**7, float(kappa))
     # Drifted: a mean half a deviation higher, a deviation a fifth larger.
-    found = shifts(mean + std * 0.5 + 1.2 * (drawn - mean), base)
-    assert np.mean((found.shift_low <= 0.5) & (found.shift_high >= 0.5)) >= least_shift
-    assert np.mean((found.ratio_low <= 1.2) & (found.ratio_high >= 1.2)) >= least_ratio
-    assert np.mean((found.shift_low > 0) | (found.shift_high < 0)) > 0.5
+    result = shifts(mean + std * 0.5 + 1.2 * (drawn - mean), base)
+    assert np.mean((result.shift_low <= 0.5) & (result.shift_high >= 0.5)) >= least_shift
+    assert np.mean((result.ratio_low <= 1.2) & (result.ratio_high >= 1.2)) >= least_ratio
+    assert np.mean((result.shift_low > 0) | (result.shift_high < 0)) > 0.5
 
 
 def test_phi_divides_n() -> None:
@@ -65,12 +65,12 @@ def test_phi_divides_n() -> None:
     assert dependent.ratio_high[0] / dependent.ratio[0] > plain.ratio_high[0] / plain.ratio[0]
 
 
-def test_what_is_not_known_is_nan() -> None:
+def test_unknown_results_are_nan() -> None:
     base = Spread(2.0, 1.0, 1000, 3.0)
-    found = moment_shifts([0, 1, 2, 5], [0.0, 1.0, 2.0, np.inf], [0.0, 1.0, 2.0, np.inf], [1.0, 1.0, 1.0, 1.0], base)
-    np.testing.assert_array_equal(found.mean, [np.nan, 3.0, 3.0, np.nan])
-    np.testing.assert_array_equal(np.isnan(found.shift_low), [True, True, False, True])
-    np.testing.assert_array_equal(found.ratio, [np.nan, np.nan, 0.0, np.nan])
+    result = moment_shifts([0, 1, 2, 5], [0.0, 1.0, 2.0, np.inf], [0.0, 1.0, 2.0, np.inf], [1.0, 1.0, 1.0, 1.0], base)
+    np.testing.assert_array_equal(result.mean, [np.nan, 3.0, 3.0, np.nan])
+    np.testing.assert_array_equal(np.isnan(result.shift_low), [True, True, False, True])
+    np.testing.assert_array_equal(result.ratio, [np.nan, np.nan, 0.0, np.nan])
     constant = moment_shifts([10], [10.0], [10.0], [1.0], Spread(2.0, 0.0, 1000, 1.0))
     assert constant.mean[0] == 3.0
     assert np.isnan([constant.shift[0], constant.shift_low[0], constant.ratio[0], constant.ratio_high[0]]).all()
@@ -80,10 +80,10 @@ def test_what_is_not_known_is_nan() -> None:
     assert np.isnan([one.shift_low[0], one.ratio_low[0]]).all()
 
 
-def test_one_kurtosis_stands_for_the_other() -> None:
+def test_a_missing_kurtosis_is_replaced_by_the_other() -> None:
     def factor(window: float, base: float) -> float:
-        found = moment_shifts([100], [0.0], [100.0], [window], Spread(0.0, 1.0, 1000, base))
-        return float(found.ratio_high[0] / found.ratio[0])
+        result = moment_shifts([100], [0.0], [100.0], [window], Spread(0.0, 1.0, 1000, base))
+        return float(result.ratio_high[0] / result.ratio[0])
 
     assert factor(np.nan, 3.0) == factor(3.0, np.nan) == factor(3.0, 3.0)
     assert np.isnan(factor(np.nan, np.nan))

@@ -55,30 +55,30 @@ def test_few_windows_take_the_shorter_lengths(count: int) -> None:
 def test_windows_without_events_are_left_out() -> None:
     t, df, n = windows(3.0, 41)
     empty = np.zeros((60, 1))
-    found = learn_phi(np.vstack([t, empty]), np.vstack([df, empty + 1]), np.vstack([n, empty]))
-    assert parts(found.of(0)) == (3.0, 41, "ok")
+    result = learn_phi(np.vstack([t, empty]), np.vstack([df, empty + 1]), np.vstack([n, empty]))
+    assert parts(result.of(0)) == (3.0, 41, "ok")
 
 
 def test_each_group_is_learned_by_itself() -> None:
     t, df, n = (np.hstack(parts) for parts in zip(windows(3.0, 40), windows(6.0, 40, df=1), strict=True))
     n[:38, 1] = 0
-    found = learn_phi(
+    result = learn_phi(
         t, df, n, Overdispersion(np.array([1.0, 2.5]), np.array([90, 90]), np.array(["ok", "rough"], object))
     )
-    assert found.value == pytest.approx([3.0, 2.5])
-    assert found.windows.tolist() == [40, 2]
-    assert found.flag.tolist() == ["ok", "shorter"]
+    assert result.value == pytest.approx([3.0, 2.5])
+    assert result.windows.tolist() == [40, 2]
+    assert result.flag.tolist() == ["ok", "shorter"]
 
 
 @pytest.mark.parametrize("count", [20, 21])
 def test_the_median_is_numpys(count: int) -> None:
     rng = np.random.default_rng(60)
     t = rng.gamma(5.0, 10.0, (count, 6))
-    found = learn_phi(t, np.full(t.shape, 4), np.ones(t.shape))
-    assert found.value == pytest.approx(np.median(t, axis=0) / chdtri(4, 0.5), rel=1e-12)
+    result = learn_phi(t, np.full(t.shape, 4), np.ones(t.shape))
+    assert result.value == pytest.approx(np.median(t, axis=0) / chdtri(4, 0.5), rel=1e-12)
 
 
-def test_windows_of_different_df_are_put_on_one_scale() -> None:
+def test_windows_of_different_df_share_one_scale() -> None:
     rng = np.random.default_rng(61)
     df = rng.integers(1, 30, (4_000, 1))
     assert learn_phi(2.5 * rng.chisquare(df), df, np.ones(df.shape)).value.item() == pytest.approx(2.5, rel=0.05)
@@ -87,8 +87,8 @@ def test_windows_of_different_df_are_put_on_one_scale() -> None:
 @pytest.mark.parametrize(("df", "spread"), [(9, 0.06), (1, 0.24)])
 def test_spread_of_the_estimate_from_100_windows(df: int, spread: float) -> None:
     t = 4.0 * np.random.default_rng(62).chisquare(df, (100, 4_000))
-    found = learn_phi(t, np.full(t.shape, df), np.ones(t.shape)).value
-    assert found.std() / found.mean() == pytest.approx(spread, abs=0.03)
+    result = learn_phi(t, np.full(t.shape, df), np.ones(t.shape)).value
+    assert result.std() / result.mean() == pytest.approx(spread, abs=0.03)
 
 
 def test_drifted_windows_among_the_good_ones_hardly_move_it() -> None:
@@ -96,12 +96,12 @@ def test_drifted_windows_among_the_good_ones_hardly_move_it() -> None:
     rng = np.random.default_rng(63)
     t = 2.0 * rng.chisquare(9, (200, 500))
     t[:20] += 9 * 28.0
-    found = learn_phi(t, np.full(t.shape, 9), np.ones(t.shape)).value
+    result = learn_phi(t, np.full(t.shape, 9), np.ones(t.shape)).value
     assert t.mean() / 9 == pytest.approx(4.8, abs=0.1)
-    assert found.mean() == pytest.approx(2.15, abs=0.05)
+    assert result.mean() == pytest.approx(2.15, abs=0.05)
 
 
-def test_traffic_that_repeats_itself_is_judged_rightly_with_its_phi() -> None:
+def test_correlated_traffic_is_judged_correctly_with_its_phi() -> None:
     """Every reading comes four times: without φ most windows raise an alarm, with it as few as promised."""
     rng = np.random.default_rng(64)
     base = 4 * rng.multinomial(100_000, np.full(10, 0.1))
@@ -153,7 +153,7 @@ def test_phi_of_full_traffic_is_safe_for_less_and_a_smaller_one_only_where_event
     assert alarms(thinned) > (0.04 if shrinks else 0.25)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     t, df, n = windows(1.0, 3)
     with pytest.raises(ValueError, match="alike"):
         learn_phi(t, df[:2], n)

@@ -94,7 +94,7 @@ def test_level(window: list[int], level: Level) -> None:
     assert psi_verdicts(TEN, window, [0]).level.item() == level
 
 
-def test_level_is_the_line_alone_where_there_is_enough_data() -> None:
+def test_the_level_follows_the_threshold_with_enough_data() -> None:
     rng = np.random.default_rng(22)
     shares = np.stack([rng.dirichlet(np.full(10, alpha)) for alpha in np.geomspace(2, 200, 300)])
     window = np.stack([rng.multinomial(5_000, share) for share in shares])
@@ -105,7 +105,7 @@ def test_level_is_the_line_alone_where_there_is_enough_data() -> None:
     assert np.array_equal(verdicts.level, expected)
 
 
-def test_without_enough_data_the_interval_must_clear_the_minor_line() -> None:
+def test_without_enough_data_the_interval_must_clear_the_minor_threshold() -> None:
     rng = np.random.default_rng(23)
     window = np.stack([rng.multinomial(150, rng.dirichlet(np.full(10, 4.0))) for _ in range(400)])
     verdicts = psi_verdicts(TEN, window, [0])
@@ -123,7 +123,7 @@ def test_enough_data_begins_at_n_star() -> None:
     assert psi_verdicts([m // 10] * 10, window, [0]).enough[:, 0].tolist() == [False, True]
 
 
-def test_lines_and_phi_are_each_groups_own() -> None:
+def test_thresholds_and_phi_are_per_group() -> None:
     window = scaled(870, 2_170) * 3
     verdicts = psi_verdicts(
         TEN * 3, window, [0, 10, 20], phi=[1, 1, 500], minor=[0.1, 0.05, 0.1], major=[0.2, 0.1, 0.2]
@@ -144,7 +144,7 @@ def test_overdispersion_divides_the_sample_size_everywhere() -> None:
 
 
 @pytest.mark.parametrize(("base", "window"), [(TEN, [0] * 10), ([0] * 10, [5] * 10), ([0] * 10, [0] * 10)])
-def test_where_one_side_is_empty_nothing_is_known(base: list[int], window: list[int]) -> None:
+def test_an_empty_side_gives_no_verdict(base: list[int], window: list[int]) -> None:
     verdicts = psi_verdicts([*base, 50, 50], [*window, 100, 100], [0, 10])
     assert verdicts.n[0].tolist() == [sum(window), 200]
     for name, expected in [("psi", 0), ("low", 0), ("high", np.inf), ("p_value", 1), ("df", 1), ("top_bin", -1)]:
@@ -173,7 +173,7 @@ def test_no_window_gives_no_verdict() -> None:
     assert verdicts.level.shape == verdicts.high.shape == verdicts.top_bin.shape == (0, 2)
 
 
-def test_a_stray_value_in_a_bin_that_was_always_empty_is_no_alarm() -> None:
+def test_a_stray_value_in_an_empty_bin_does_not_alarm() -> None:
     base = [100_000] * 10 + [0] * 5
     for n in (50, 1_000, 100_000):
         window = [n // 10] * 9 + [n // 10 - 1, 1, 0, 0, 0, 0]
@@ -200,7 +200,7 @@ def test_a_stray_value_in_a_bin_that_was_always_empty_is_no_alarm() -> None:
         ({"base": [1, 2], "window": [1, 2], "starts": [0], "minor": [0.1, 0.1]}, "one threshold for all"),
     ],
 )
-def test_what_does_not_fit_is_refused(arguments: dict[str, object], message: str) -> None:
+def test_invalid_arguments_are_rejected(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         psi_verdicts(**arguments)  # type: ignore[arg-type]
 
@@ -215,15 +215,15 @@ def test_n_star_solves_its_equation() -> None:
 
 
 def test_visible_shift_is_seen_with_80_percent_power() -> None:
-    """A normal field in ten bins, shifted by what is said to be visible: four in five windows have p < 0.001."""
+    """A normal field in ten bins, shifted by the visible shift: four in five windows have p < 0.001."""
     from scipy.special import ndtr, ndtri
 
     n = 1_000
     shift = visible_shift(np.array([9]), np.array([float(n)])).item()
     shares = np.diff(ndtr(ndtri(np.linspace(0, 1, 11)) - shift))
     window = np.random.default_rng(24).multinomial(n, shares, size=4_000)
-    seen = (psi_verdicts(TEN, window, [0]).p_value < 0.001).mean()
-    assert seen == pytest.approx(0.8, abs=0.03)
+    detected = (psi_verdicts(TEN, window, [0]).p_value < 0.001).mean()
+    assert detected == pytest.approx(0.8, abs=0.03)
 
 
 def test_no_shift_is_visible_to_a_handful_of_events() -> None:

@@ -65,7 +65,7 @@ def test_shapes_broadcast_and_scalars_work() -> None:
     assert chi2_median(np.array([[1, 9]])) == pytest.approx(np.array([[0.454936, 8.342833]]), abs=5e-7)
 
 
-def test_no_degree_of_freedom_is_refused() -> None:
+def test_no_degree_of_freedom_is_rejected() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         lambda_low(3.0, 0)
 
@@ -74,6 +74,6 @@ def test_threads_that_build_curves_at_once_agree() -> None:
     inverse = _Inverse(0.025)
     orders = [np.random.default_rng(seed).permutation(np.arange(1, 60)) for seed in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda order: inverse(np.full(59, 80.0), order)[np.argsort(order)], orders))
-    for other in found[1:]:
-        assert np.array_equal(found[0], other)
+        verdicts = list(pool.map(lambda order: inverse(np.full(59, 80.0), order)[np.argsort(order)], orders))
+    for other in verdicts[1:]:
+        assert np.array_equal(verdicts[0], other)

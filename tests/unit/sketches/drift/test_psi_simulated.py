@@ -28,8 +28,8 @@ def zipf(values: int) -> FloatArray:
     """A Zipf field as a baseline keeps it: values under 0.5 % in `other`, and a null bin that is always empty."""
     shares = 1.0 / np.arange(1, values + 1)
     shares /= shares.sum()
-    kept = shares >= 0.005
-    return np.array([*shares[kept], shares[~kept].sum(), 0.0])
+    retained = shares >= 0.005
+    return np.array([*shares[retained], shares[~retained].sum(), 0.0])
 
 
 SHARES: dict[str, FloatArray] = {
@@ -101,7 +101,7 @@ def test_rare_bins_raise_false_alarms_a_little_and_the_level_not_at_all(name: st
     assert (verdicts.level == Level.minor).mean() <= at_most(0.00003)
 
 
-def test_the_worst_cell_known() -> None:
+def test_the_worst_known_case() -> None:
     shares = RARE["ten and three of 0.03 %"]
     verdicts = simulate(shares, shares, 10**6, 1_000, draws=20_000)
     assert (verdicts.p_value < 0.05).mean() == pytest.approx(0.09, abs=0.01)
@@ -122,7 +122,7 @@ def test_the_baselines_own_sampling_error_counts() -> None:
 
 
 @pytest.mark.parametrize(("n", "rate"), [(50, 0.78), (100, 0.31), (200, 0.016), (500, 0.0)])
-def test_the_bare_rule_alarms_on_small_windows_and_the_level_does_not(n: int, rate: float) -> None:
+def test_a_threshold_alone_alarms_on_small_windows_and_the_level_does_not(n: int, rate: float) -> None:
     verdicts = simulate(TEN, TEN, 10**5, n)
     assert (verdicts.psi > 0.1).mean() == pytest.approx(rate, abs=4 * np.sqrt(rate * (1 - rate) / DRAWS) + 0.01)
     assert np.isin(verdicts.level, [Level.minor, Level.major]).mean() <= at_most(0.0005)
@@ -130,9 +130,7 @@ def test_the_bare_rule_alarms_on_small_windows_and_the_level_does_not(n: int, ra
 
 @pytest.mark.parametrize("direction", [TILT, np.eye(10)[0]], ids=["all bins", "one bin"])
 @pytest.mark.parametrize(("true_psi", "rate"), [(0.1, 0.025), (0.2, 0.65), (0.25, 0.91), (0.3, 0.99)])
-def test_how_often_drift_is_called_major_where_data_are_just_enough(
-    true_psi: float, rate: float, direction: FloatArray
-) -> None:
+def test_rate_of_major_verdicts_with_just_enough_data(true_psi: float, rate: float, direction: FloatArray) -> None:
     verdicts = simulate(TEN, drifted(true_psi, direction), 10**7, 369)
     assert verdicts.enough.all()
     assert (verdicts.level == Level.major).mean() == pytest.approx(
@@ -175,7 +173,7 @@ def test_interval_covers_less_where_a_rare_bin_vanishes() -> None:
     assert 0.78 <= covered.mean() <= 0.91
 
 
-def test_without_the_stretch_rare_bins_would_go_uncovered() -> None:
+def test_without_the_variance_ratio_rare_bins_lack_coverage() -> None:
     """Drift into a rare bin varies more than the χ² form knows: the plain interval covers far less."""
     p, q, m, n = np.array([*[0.09999] * 10, 0.0001]), np.array([*[0.095] * 10, 0.05]), 10**7, 1_000
     verdicts = simulate(p, q, m, n, draws=2_000)

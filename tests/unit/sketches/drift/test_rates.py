@@ -27,11 +27,11 @@ def test_wilson_agrees_with_scipy() -> None:
     for confidence in (0.95, 0.99):
         low, high = wilson(k, n, confidence)
         for i in range(60):
-            found = binomtest(int(k[i]), int(n[i])).proportion_ci(confidence, method="wilson")
-            assert (low[i], high[i]) == pytest.approx((found.low, found.high), abs=1e-12)
+            interval = binomtest(int(k[i]), int(n[i])).proportion_ci(confidence, method="wilson")
+            assert (low[i], high[i]) == pytest.approx((interval.low, interval.high), abs=1e-12)
 
 
-def test_intervals_stay_within_their_range_and_of_nothing_know_nothing() -> None:
+def test_intervals_stay_within_range_and_are_open_without_data() -> None:
     assert [end.item() for end in wilson(0, 0)] == [0.0, 1.0]
     lowest, _ = wilson(0, 20)
     _, highest = wilson(20, 20)
@@ -96,7 +96,7 @@ def test_a_rate_that_fell_is_stable() -> None:
     assert verdict.p_value.item() < 1e-100
 
 
-def test_lines_are_the_users() -> None:
+def test_thresholds_are_the_users() -> None:
     assert level(20, 1_000, minor=0.03) == Level.stable
     assert level(20, 1_000, minor=0.005, major=0.015) == Level.major
     # Wilson's upper end of 0 of n passes under 0.1 % at n = 3,838
@@ -114,7 +114,7 @@ def test_overdispersion_divides_the_windows_counts_and_not_its_rate() -> None:
     assert rate_verdicts(40, 1_000, 500, ROWS, phi=3.0).level.item() == Level.insufficient
 
 
-def test_a_baseline_that_varies_more_counts_as_fewer_rows() -> None:
+def test_overdispersion_of_the_baseline_reduces_its_rows() -> None:
     paid = rate_verdicts(40, 1_000, 300, 10_000, base_phi=3.0)
     same = rate_verdicts(40, 1_000, 100, 10_000 / 3)
     assert paid.baseline_rate == 0.03
@@ -175,7 +175,7 @@ def test_shapes_broadcast_and_a_rate_alone_gets_the_same_bits() -> None:
         ((1, 10, 0, 10), {"minor": 0.05}, "below its major threshold"),
     ],
 )
-def test_what_does_not_fit_is_refused(
+def test_invalid_arguments_are_rejected(
     arguments: tuple[float, float, float, float], options: dict[str, float], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

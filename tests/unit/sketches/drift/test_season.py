@@ -64,7 +64,7 @@ def judged(bins: PsiBins, season: Season, hour_of_week: int, windows: IntArray) 
     return psi_verdicts(bins.base_bins, windows, bins.starts, expected=expected)
 
 
-# ------------------------------------------------------------------------------------------------ which hour of the week
+# ---------------------------------------------------------------------------------------------- which hour of the week
 
 
 def test_it_is_the_local_hour_of_the_week() -> None:
@@ -120,16 +120,16 @@ def test_shares_weights_and_worth_by_hand() -> None:
     w10, w11 = 400 / (400 + n10), 600 / (600 + n11)
 
     # A window of 30 events of the one hour and 10 of the other.
-    found = season.expectation([10, 11], np.array([[[30], [10]]]))
+    verdicts = season.expectation([10, 11], np.array([[[30], [10]]]))
     p10, p11 = w10 * q10 + (1 - w10) * p, w11 * q11 + (1 - w11) * p
-    assert found.p[0] == pytest.approx(0.75 * p10 + 0.25 * p11, rel=1e-12)
+    assert verdicts.p[0] == pytest.approx(0.75 * p10 + 0.25 * p11, rel=1e-12)
     plain = 0.75 * (w10 * np.array([0.75, 0.25, 0]) + (1 - w10) * np.array([0.5, 0.5, 0]))
     plain += 0.25 * (w11 * np.array([1 / 3, 2 / 3, 0]) + (1 - w11) * np.array([0.5, 0.5, 0]))
-    assert found.share[0] == pytest.approx(plain, rel=1e-12)
+    assert verdicts.share[0] == pytest.approx(plain, rel=1e-12)
     rest = 0.75 * (1 - w10) + 0.25 * (1 - w11)
     apart = 0.75 * (1 - w10) / np.sqrt(n10) + 0.25 * (1 - w11) / np.sqrt(n11)
     worth = 1 / (0.75**2 * w10**2 / 400 + 0.25**2 * w11**2 / 600 + rest**2 / 1000 + apart**2)
-    assert found.m[0] == pytest.approx([worth], rel=1e-12)
+    assert verdicts.m[0] == pytest.approx([worth], rel=1e-12)
 
     # In one hour alone that is about mₛ + n₀; an hour that training lacks is expected to be like the total.
     one = season.expectation([10], np.array([[[7]]]))
@@ -142,23 +142,23 @@ def test_shares_weights_and_worth_by_hand() -> None:
 def test_t_p_interval_and_enough_rest_on_the_worth() -> None:
     bins, season = compiled(numeric("x", HOURS))
     window = np.array([[90, 30, 0]])
-    found = judged(bins, season, 10, window)
+    verdicts = judged(bins, season, 10, window)
     expected = season.expectation([10], np.array([[[120]]]))
     m, p = float(expected.m[0, 0]), expected.p[0]
     a = np.minimum(0.5, 120 * p)
     q = np.maximum(1e-4, (window[0] + a) / (120 + a.sum()))
-    assert found.psi[0, 0] == pytest.approx(((q - p) * np.log(q / p)).sum(), rel=1e-12)
+    assert verdicts.psi[0, 0] == pytest.approx(((q - p) * np.log(q / p)).sum(), rel=1e-12)
     # A baseline of m rows of these shares is the same question, up to rounding its rows to whole ones.
     big = 1_000_000
     alike = psi_verdicts(np.round(expected.share[0] * m).astype(int), window, [0])
-    assert found.p_value[0, 0] == pytest.approx(alike.p_value[0, 0], abs=0.02)
-    assert found.high[0, 0] == pytest.approx(alike.high[0, 0], abs=0.003)
-    assert found.visible_shift[0, 0] == pytest.approx(alike.visible_shift[0, 0], rel=0.01)
+    assert verdicts.p_value[0, 0] == pytest.approx(alike.p_value[0, 0], abs=0.02)
+    assert verdicts.high[0, 0] == pytest.approx(alike.high[0, 0], abs=0.003)
+    assert verdicts.visible_shift[0, 0] == pytest.approx(alike.visible_shift[0, 0], rel=0.01)
     endless = psi_verdicts(np.round(expected.share[0] * big).astype(int), window, [0])
-    assert endless.high[0, 0] < found.high[0, 0]
+    assert endless.high[0, 0] < verdicts.high[0, 0]
 
 
-def test_without_a_season_every_window_is_judged_as_by_the_whole_to_the_bit() -> None:
+def test_without_a_season_windows_get_the_bits_of_the_whole_week() -> None:
     same = np.zeros((168, 12), dtype=np.int64)
     same[:, :] = [*[30] * 10, 5, 1]
     bins, season = compiled(numeric("flat", same), numeric("x", np.roll(np.pad(HOURS, ((0, 0), (0, 9))), 0)))
@@ -173,7 +173,7 @@ def test_without_a_season_every_window_is_judged_as_by_the_whole_to_the_bit() ->
 
 
 def test_chance_is_taken_for_no_season() -> None:
-    """Rows drawn alike in all hours: half of the fields have no season, the others hardly one, and no hour much of it."""
+    """Rows with the same shares in all hours: half of the fields have no season, the others a tiny one."""
     rng = np.random.default_rng(7)
     fields = [numeric(f"x{i}", rng.multinomial(1_000, np.full(11, 1 / 11), 168)) for i in range(40)]
     _, season = compiled(*fields)
@@ -182,7 +182,7 @@ def test_chance_is_taken_for_no_season() -> None:
     assert (season.n0 > 300).all()
 
 
-def test_a_quiet_night_makes_up_no_season() -> None:
+def test_a_quiet_night_does_not_simulate_a_season() -> None:
     rng = np.random.default_rng(8)
     rows = np.tile(np.repeat([3, 4_000], [7, 17]), 7)
     _, season = compiled(*(numeric(f"x{i}", rng.multinomial(rows, np.full(11, 1 / 11))) for i in range(20)))
@@ -204,10 +204,10 @@ def test_a_window_has_the_same_bits_alone_and_among_others() -> None:
 
 def test_a_window_without_events_is_insufficient_and_nothing_is_nan() -> None:
     bins, season = compiled(numeric("x", HOURS))
-    found = judged(bins, season, 10, np.zeros((1, 3), dtype=np.int64))
-    assert found.level[0, 0] == Level.insufficient
-    assert found.psi[0, 0] == 0
-    assert np.isinf(found.high[0, 0])
+    verdicts = judged(bins, season, 10, np.zeros((1, 3), dtype=np.int64))
+    assert verdicts.level[0, 0] == Level.insufficient
+    assert verdicts.psi[0, 0] == 0
+    assert np.isinf(verdicts.high[0, 0])
 
 
 def test_windows_left_out_of_their_own_baseline() -> None:
@@ -241,7 +241,7 @@ def test_windows_left_out_of_their_own_baseline() -> None:
 
 
 def pattern(strength: float = 1.5) -> FloatArray:
-    """Shares per hour of the week, (168, 11): large values by day, small ones by night, more so at weekends; 1 % null."""
+    """Shares per hour of the week, (168, 11): large values by day, small ones by night and at weekends; 1 % null."""
     hour, day = np.arange(168) % 24, np.arange(168) // 24
     tilt = strength * np.cos(2 * np.pi * (hour - 14) / 24) + 0.4 * (day >= 5)
     shares = np.exp(np.outer(tilt, np.linspace(-1, 1, 10)))
@@ -290,7 +290,7 @@ def test_the_whole_week_alarms_every_night_and_the_hour_of_the_week_does_not(
 
 
 @pytest.mark.parametrize("n", [500, 5_000])
-def test_a_true_shift_at_one_hour_is_found(trained: tuple[PsiBins, Season], n: int) -> None:
+def test_a_true_shift_at_one_hour_is_detected(trained: tuple[PsiBins, Season], n: int) -> None:
     """The night comes to look like midday: the week knows such values well, and so early they are drift."""
     bins, season = trained
     windows = nights(bins, n, pattern()[2 * 24 + 13], seed=2)
@@ -300,7 +300,7 @@ def test_a_true_shift_at_one_hour_is_found(trained: tuple[PsiBins, Season], n: i
     assert (judged(bins, season, 2 * 24 + 13, windows).level == Level.stable).mean() > 0.99
 
 
-def test_a_day_is_held_against_its_own_mix_of_hours(trained: tuple[PsiBins, Season]) -> None:
+def test_a_day_is_compared_with_its_own_mix_of_hours(trained: tuple[PsiBins, Season]) -> None:
     """A Sunday of little traffic by day: the mix of hours is another than training's, and no drift."""
     bins, season = trained
     rng = np.random.default_rng(5)
@@ -310,9 +310,11 @@ def test_a_day_is_held_against_its_own_mix_of_hours(trained: tuple[PsiBins, Seas
     by_hour = by_hour.reshape(5, bins.n_groups, 24, 11)
     windows = by_hour.sum(axis=2).reshape(5, -1)
     n = by_hour.sum(axis=3).transpose(0, 2, 1)[:, :, season.groups]
-    found = psi_verdicts(bins.base_bins, windows, bins.starts, expected=season.expectation(hours_of_week.tolist(), n))
-    assert (found.p_value < 0.05).mean() <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / found.psi.size)
-    assert (found.level == Level.stable).all()
+    verdicts = psi_verdicts(
+        bins.base_bins, windows, bins.starts, expected=season.expectation(hours_of_week.tolist(), n)
+    )
+    assert (verdicts.p_value < 0.05).mean() <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / verdicts.psi.size)
+    assert (verdicts.level == Level.stable).all()
     whole = psi_verdicts(bins.base_bins, windows, bins.starts).level
     assert np.isin(whole, [Level.minor, Level.major]).all()
 
@@ -325,8 +327,8 @@ def test_hours_of_few_rows_are_worth_little_and_their_levels_raise_no_alarm(
     rng = np.random.default_rng(rows)
     shares = pattern(strength)
     bins, season = compiled(*(numeric(f"x{i}", rng.multinomial(rows, shares, 168)) for i in range(60)))
-    found = judged(bins, season, NIGHT, nights(bins, 500, shares[NIGHT], seed=3))
-    assert np.isin(found.level, [Level.minor, Level.major]).mean() <= at_most(alarms)
+    verdicts = judged(bins, season, NIGHT, nights(bins, 500, shares[NIGHT], seed=3))
+    assert np.isin(verdicts.level, [Level.minor, Level.major]).mean() <= at_most(alarms)
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.5, 1.5])
@@ -335,12 +337,12 @@ def test_from_600_rows_an_hour_on_p_is_nearly_what_it_says(strength: float) -> N
     shares = pattern(strength)
     bins, season = compiled(*(numeric(f"x{i}", rng.multinomial(600, shares, 168)) for i in range(60)))
     for hour_of_week in (NIGHT, 2 * 24 + 13, 2 * 24 + 8):
-        found = judged(bins, season, hour_of_week, nights(bins, 500, shares[hour_of_week], seed=3))
-        assert (found.p_value < 0.05).mean() <= at_most(0.085)
-        assert not np.isin(found.level, [Level.minor, Level.major]).any()
+        verdicts = judged(bins, season, hour_of_week, nights(bins, 500, shares[hour_of_week], seed=3))
+        assert (verdicts.p_value < 0.05).mean() <= at_most(0.085)
+        assert not np.isin(verdicts.level, [Level.minor, Level.major]).any()
 
 
-def test_a_quiet_hour_that_is_unlike_the_others_is_not_drawn_to_them() -> None:
+def test_a_quiet_unusual_hour_is_not_shrunk_to_the_total() -> None:
     """250 rows of a night, 4,000 of an hour by day: drawn as far as the average hour, 39 % have p < 0.05."""
     rng = np.random.default_rng(18)
     shares = pattern(0.3)
@@ -357,7 +359,7 @@ def test_a_quiet_hour_that_is_unlike_the_others_is_not_drawn_to_them() -> None:
 # ------------------------------------------------------------------------------------------------ in the baseline
 
 
-def test_hours_come_back_and_change_the_id_only_where_there_are_any() -> None:
+def test_hours_survive_serialization_and_change_the_id_only_if_present() -> None:
     with_hours = baseline(numeric("x", HOURS))
     assert baseline_problems(with_hours) == []
     data = dump_baseline(with_hours)

@@ -38,7 +38,7 @@ def test_golden_wilson() -> None:
 def test_against_scikit_learn(threshold: float) -> None:
     scores, labels = drawn(np.random.default_rng(1), (5_000,), -1.0, 1.5)
     scores[:4] = [0.0, 1.0, 1e-9, threshold]
-    found = measured(scores, labels, threshold)
+    result = measured(scores, labels, threshold)
     predicted = scores >= threshold
     exact = {
         "accuracy": sklearn_metrics.accuracy_score(labels, predicted),
@@ -48,11 +48,11 @@ def test_against_scikit_learn(threshold: float) -> None:
         "log_loss": sklearn_metrics.log_loss(labels, scores),
         "brier": sklearn_metrics.brier_score_loss(labels, scores),
     }
-    assert set(found) == set(PERFORMANCE_METRICS["binary"])
+    assert set(result) == set(PERFORMANCE_METRICS["binary"])
     for name, expected in exact.items():
-        assert found[name].value.item() == pytest.approx(expected, abs=1e-9), name
-    assert found["auc"].value.item() == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=2e-4)
-    for name, metric in found.items():
+        assert result[name].value.item() == pytest.approx(expected, abs=1e-9), name
+    assert result["auc"].value.item() == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=2e-4)
+    for name, metric in result.items():
         assert metric.low.item() <= metric.value.item() <= metric.high.item(), name
         assert metric.enough.item(), name
 
@@ -111,26 +111,26 @@ def test_auc_of_perfect_order_has_an_interval() -> None:
 def test_losses_without_sums_are_those_of_the_bins_mean_scores() -> None:
     scores, labels = drawn(np.random.default_rng(11), (20_000,), -1.0, 1.5)
     edges = score_edges(0.5)
-    found = binary_metrics(score_histogram(scores, edges, labels), confusion(labels, scores >= 0.5), edges)
+    result = binary_metrics(score_histogram(scores, edges, labels), confusion(labels, scores >= 0.5), edges)
     exact = measured(scores, labels)
     for name in ("log_loss", "brier"):
-        assert found[name].value.item() == pytest.approx(exact[name].value.item(), rel=1e-3)
-        assert found[name].high.item() == pytest.approx(exact[name].high.item(), rel=2e-3)
+        assert result[name].value.item() == pytest.approx(exact[name].value.item(), rel=1e-3)
+        assert result[name].high.item() == pytest.approx(exact[name].high.item(), rel=2e-3)
 
 
 def test_a_model_without_scores_has_metrics_of_its_classes_only() -> None:
-    found = binary_metrics(None, [[30, 10, 20, 40]], score_edges(0.5))
-    assert found["accuracy"].value == pytest.approx([0.7])
-    assert np.isnan(found["auc"].value).all()
-    assert not found["auc"].enough.any()
+    result = binary_metrics(None, [[30, 10, 20, 40]], score_edges(0.5))
+    assert result["accuracy"].value == pytest.approx([0.7])
+    assert np.isnan(result["auc"].value).all()
+    assert not result["auc"].enough.any()
 
 
 def test_enough_needs_twenty_of_either_class_and_of_the_denominator() -> None:
     confusions = [[20, 0, 0, 20], [19, 1, 0, 100], [10, 0, 10, 100], [100, 0, 100, 19]]
-    found = binary_metrics(None, confusions, score_edges(0.5))
-    assert found["accuracy"].enough.tolist() == [True, False, True, False]
-    assert found["precision"].enough.tolist() == [True, False, False, False]
-    assert found["recall"].enough.tolist() == [True, False, True, False]
+    result = binary_metrics(None, confusions, score_edges(0.5))
+    assert result["accuracy"].enough.tolist() == [True, False, True, False]
+    assert result["precision"].enough.tolist() == [True, False, False, False]
+    assert result["recall"].enough.tolist() == [True, False, True, False]
 
 
 def test_a_window_alone_gets_the_same_bits() -> None:
@@ -155,7 +155,7 @@ def test_first_positive_bin() -> None:
         score_edges(float("nan"))
 
 
-def test_wrong_shapes_are_refused() -> None:
+def test_wrong_shapes_are_rejected() -> None:
     edges = score_edges(0.5)
     for hist, counts in ((np.zeros((9, 3)), np.zeros(4)), (np.zeros((edges.size + 1, 3)), np.zeros(3))):
         with pytest.raises(ValueError, match=r"the shape \(\.\.\., "):
@@ -164,7 +164,7 @@ def test_wrong_shapes_are_refused() -> None:
         binary_metrics(None, np.zeros(4), edges, phi=0.5)
 
 
-def test_phi_widens_and_takes_from_enough() -> None:
+def test_phi_widens_intervals_and_reduces_enough() -> None:
     scores, labels = drawn(np.random.default_rng(6), (100,), 0.0, 1.5)
     one, four = measured(scores, labels), measured(scores, labels, phi=4.0)
     for name, metric in one.items():
@@ -177,18 +177,18 @@ def test_phi_widens_and_takes_from_enough() -> None:
 
 
 def test_difference_of_proportions_is_newcombes() -> None:
-    found = difference(proportion(20, 1000), proportion(0, 100_000))
+    result = difference(proportion(20, 1000), proportion(0, 100_000))
     delta, low, high = newcombe(20, 1000, 0, 100_000)
-    assert (found.value.item(), found.low.item(), found.high.item()) == pytest.approx(
+    assert (result.value.item(), result.low.item(), result.high.item()) == pytest.approx(
         (delta.item(), low.item(), high.item())
     )
-    assert (found.low.item(), found.high.item()) == pytest.approx((0.012984, 0.030690), abs=5e-7)
+    assert (result.low.item(), result.high.item()) == pytest.approx((0.012984, 0.030690), abs=5e-7)
 
 
-def test_nothing_is_known_of_nothing() -> None:
+def test_no_data_gives_no_verdict() -> None:
     edges = score_edges(0.5)
-    found = binary_metrics(np.zeros((2, edges.size + 1, 3)), np.zeros((2, 4)), edges)
-    for metric in found.values():
+    result = binary_metrics(np.zeros((2, edges.size + 1, 3)), np.zeros((2, 4)), edges)
+    for metric in result.values():
         assert metric.value.shape == (2,)
         assert np.isnan([metric.value, metric.low, metric.high]).all()
         assert not metric.enough.any()

@@ -65,21 +65,21 @@ def test_accuracy_and_its_interval_are_the_formulas() -> None:
     hist = np.stack((counts, counts * 0.5), axis=-1)
     each = np.repeat(rate, counts)
     predicted = np.repeat(np.arange(EDGES.size + 1) >= first_positive(EDGES, THRESHOLD), counts)
-    found = cbpe_metrics(hist, exact(rate), THRESHOLD)
+    estimates = cbpe_metrics(hist, exact(rate), THRESHOLD)
     tp, fp = each[predicted].sum(), (1.0 - each[predicted]).sum()
     fn, tn = each[~predicted].sum(), (1.0 - each[~predicted]).sum()
     half = 1.959964 * np.sqrt((each * (1.0 - each)).sum()) / each.size
-    assert found["accuracy"].value == pytest.approx((tp + tn) / each.size)
-    assert found["accuracy"].high - found["accuracy"].value == pytest.approx(half, rel=1e-6)
-    assert found["precision"].value == pytest.approx(tp / (tp + fp))
-    assert found["recall"].value == pytest.approx(tp / (tp + fn))
-    assert found["f1"].value == pytest.approx(2.0 * tp / (2.0 * tp + fp + fn))
+    assert estimates["accuracy"].value == pytest.approx((tp + tn) / each.size)
+    assert estimates["accuracy"].high - estimates["accuracy"].value == pytest.approx(half, rel=1e-6)
+    assert estimates["precision"].value == pytest.approx(tp / (tp + fp))
+    assert estimates["recall"].value == pytest.approx(tp / (tp + fn))
+    assert estimates["f1"].value == pytest.approx(2.0 * tp / (2.0 * tp + fp + fn))
 
 
 def test_intervals_hold_what_labels_show() -> None:
     """30 references of 20,000 rows, each with 20 windows of 1,000 and a shift."""
     rng = np.random.default_rng(2)
-    held: dict[str, list[float]] = {name: [] for name in ESTIMATED}
+    expected: dict[str, list[float]] = {name: [] for name in ESTIMATED}
     for seed in range(30):
         calibration = learned(100 + seed, 20_000)
         scores, labels = drawn(rng, (20, 1_000), MEAN + 1.0, SPREAD)
@@ -87,8 +87,8 @@ def test_intervals_hold_what_labels_show() -> None:
         realised = measured(scores, labels, THRESHOLD)
         for name, metric in estimated.items():
             truth = realised[name].value
-            held[name].append(((metric.low <= truth) & (truth <= metric.high)).mean())
-    for name, shares in held.items():
+            expected[name].append(((metric.low <= truth) & (truth <= metric.high)).mean())
+    for name, shares in expected.items():
         assert np.mean(shares) >= 0.91, name
 
 
@@ -100,7 +100,7 @@ def errors(drift: float) -> dict[str, MetricEstimate]:
     return {name: realised_error(estimated[name], realised[name]) for name in ESTIMATED}
 
 
-def test_concept_drift_is_not_seen_before_labels_and_is_said_after() -> None:
+def test_concept_drift_shows_only_after_labels_arrive() -> None:
     for name, error in errors(0.0).items():
         trust = cbpe_trust(error)
         assert trust.known, name
@@ -116,7 +116,7 @@ def test_concept_drift_is_not_seen_before_labels_and_is_said_after() -> None:
     assert np.abs(drifted["precision"].value).min() > 0.15
 
 
-def test_nothing_is_said_from_too_few_windows() -> None:
+def test_too_few_windows_give_no_decision() -> None:
     few = errors(-1.5)["precision"]
     trust = cbpe_trust(MetricEstimate(few.value[:2], few.low[:2], few.high[:2], few.enough[:2]))
     assert not trust.known
@@ -150,8 +150,8 @@ def test_a_score_that_is_no_probability_is_learned(bend: str) -> None:
     scores, labels = drawn(rng, (100_000,), MEAN, SPREAD, concepts[bend])
     calibration = learn_calibration(score_histogram(scores, EDGES, labels), EDGES)
     middle = logit(mean_scores(np.zeros(EDGES.size + 1), np.zeros(EDGES.size + 1), EDGES))
-    seen = np.abs(middle - MEAN) < 2.0 * SPREAD
-    assert np.abs(calibration.rate - expit(concepts[bend](middle)))[seen].max() < 0.05
+    observed = np.abs(middle - MEAN) < 2.0 * SPREAD
+    assert np.abs(calibration.rate - expit(concepts[bend](middle)))[observed].max() < 0.05
     assert (np.diff(calibration.rate) >= 0.0).all()
     scores, labels = drawn(rng, (200_000,), MEAN + SPREAD, SPREAD, concepts[bend])
     estimated = cbpe_metrics(score_histogram(scores, EDGES), calibration, THRESHOLD)
@@ -160,7 +160,7 @@ def test_a_score_that_is_no_probability_is_learned(bend: str) -> None:
         assert estimated[name].value == pytest.approx(realised[name].value, abs=0.01), name
 
 
-def test_what_is_refused_and_what_is_not_enough() -> None:
+def test_invalid_arguments_are_rejected_and_few_rows_are_not_enough() -> None:
     scores, labels = drawn(np.random.default_rng(5), (100,), MEAN, SPREAD)
     with pytest.raises(ValueError, match="at least 20 labelled rows"):
         learn_calibration(score_histogram(scores, EDGES, labels & (np.cumsum(labels) < 10)), EDGES)

@@ -47,39 +47,39 @@ def measured(probability: FloatArray, true: NDArray[np.int64]) -> dict[str, Metr
 def test_against_scikit_learn() -> None:
     probability, true = raw()
     predicted = probability.argmax(axis=-1)
-    found = measured(probability, true)
-    assert set(PERFORMANCE_METRICS["classes"]) < set(found)
+    result = measured(probability, true)
+    assert set(PERFORMANCE_METRICS["classes"]) < set(result)
     scores = {
         "precision": sklearn_metrics.precision_score,
         "recall": sklearn_metrics.recall_score,
         "f1": sklearn_metrics.f1_score,
     }
-    assert found["accuracy"].value == pytest.approx(sklearn_metrics.accuracy_score(true, predicted), abs=1e-9)
+    assert result["accuracy"].value == pytest.approx(sklearn_metrics.accuracy_score(true, predicted), abs=1e-9)
     for name, score in scores.items():
         for average in ("macro", "micro"):
             expected = score(true, predicted, average=average)
-            assert found[f"{name}_{average}"].value == pytest.approx(expected, abs=1e-9)
-        assert found[name].value == pytest.approx(score(true, predicted, average=None), abs=1e-9)
-    assert found["log_loss"].value == pytest.approx(sklearn_metrics.log_loss(true, probability), abs=1e-9)
+            assert result[f"{name}_{average}"].value == pytest.approx(expected, abs=1e-9)
+        assert result[name].value == pytest.approx(score(true, predicted, average=None), abs=1e-9)
+    assert result["log_loss"].value == pytest.approx(sklearn_metrics.log_loss(true, probability), abs=1e-9)
     brier = sklearn_metrics.brier_score_loss(true, probability, labels=list(range(KINDS)), scale_by_half=False)
-    assert found["brier"].value == pytest.approx(brier, abs=1e-9)
+    assert result["brier"].value == pytest.approx(brier, abs=1e-9)
     area = sklearn_metrics.roc_auc_score(true, probability, average="macro", multi_class="ovr")
-    assert found["auc_macro"].value == pytest.approx(area, abs=2e-4)
+    assert result["auc_macro"].value == pytest.approx(area, abs=2e-4)
     for kind in range(KINDS):
         area = sklearn_metrics.roc_auc_score(true == kind, probability[:, kind])
-        assert found["auc"].value[kind] == pytest.approx(area, abs=2e-4)
-    for name, metric in found.items():
+        assert result["auc"].value[kind] == pytest.approx(area, abs=2e-4)
+    for name, metric in result.items():
         assert (metric.low <= metric.value).all(), name
         assert (metric.value <= metric.high).all(), name
         assert metric.enough.all(), name
 
 
-def test_a_class_that_is_not_there_is_left_out_and_one_that_is_never_predicted_is_not() -> None:
+def test_means_exclude_absent_classes_and_include_classes_never_predicted() -> None:
     """As scikit-learn has it, whose warning is that a precision of nothing counts 0."""
     true = np.repeat([0, 1, 2], [50, 40, 30])
     predicted = np.where(true == 2, 1, true)
     counts = class_confusion(true, predicted, KINDS)
-    found = class_metrics(counts, None, score_edges(0.5))
+    result = class_metrics(counts, None, score_edges(0.5))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name, score in (
@@ -87,24 +87,24 @@ def test_a_class_that_is_not_there_is_left_out_and_one_that_is_never_predicted_i
             ("recall_macro", sklearn_metrics.recall_score),
             ("f1_macro", sklearn_metrics.f1_score),
         ):
-            assert found[name].value == pytest.approx(score(true, predicted, average="macro"), abs=1e-9)
-    assert np.isnan(found["precision"].value).tolist() == [False, False, True, True]
-    assert np.isnan(found["recall"].value).tolist() == [False, False, False, True]
-    assert found["recall_macro"].enough.item()
-    assert np.isnan(found["auc_macro"].value)
-    assert np.isnan(found["log_loss"].value)
+            assert result[name].value == pytest.approx(score(true, predicted, average="macro"), abs=1e-9)
+    assert np.isnan(result["precision"].value).tolist() == [False, False, True, True]
+    assert np.isnan(result["recall"].value).tolist() == [False, False, False, True]
+    assert result["recall_macro"].enough.item()
+    assert np.isnan(result["auc_macro"].value)
+    assert np.isnan(result["log_loss"].value)
 
 
-def test_nothing_is_known_of_nothing() -> None:
+def test_no_data_gives_no_verdict() -> None:
     edges = score_edges(0.5)
-    found = class_metrics(
+    result = class_metrics(
         np.zeros((3, KINDS, KINDS)),
         np.zeros((3, KINDS, edges.size + 1, 3)),
         edges,
         log_loss_sums=np.zeros((3, 3)),
         brier_sums=np.zeros((3, 3)),
     )
-    for name, metric in found.items():
+    for name, metric in result.items():
         assert metric.value.shape == ((3, KINDS) if name in ("precision", "recall", "f1", "auc") else (3,)), name
         assert np.isnan([metric.value, metric.low, metric.high]).all(), name
         assert not metric.enough.any(), name
@@ -113,7 +113,7 @@ def test_nothing_is_known_of_nothing() -> None:
         assert not metric.enough.any()
 
 
-def test_wrong_shapes_are_refused() -> None:
+def test_wrong_shapes_are_rejected() -> None:
     edges = score_edges(0.5)
     with pytest.raises(ValueError, match="K, K"):
         class_metrics(np.zeros((3, 4)), None, edges)
@@ -133,21 +133,21 @@ def test_numbers_against_scikit_learn_and_scipy() -> None:
     prediction = label + rng.normal(0.2, 1.0, 5_000)
     errors = prediction - label
     quantiles = np.quantile(np.abs(errors), ERROR_RANKS, method="inverted_cdf")
-    found = number_metrics(error_sums(errors), quantiles)
-    assert set(PERFORMANCE_METRICS["number"]) | set(ERROR_QUANTILES) == set(found)
-    assert found["mae"].value == pytest.approx(sklearn_metrics.mean_absolute_error(label, prediction), abs=1e-9)
-    assert found["rmse"].value == pytest.approx(sklearn_metrics.root_mean_squared_error(label, prediction), abs=1e-9)
-    assert found["bias"].value == pytest.approx(errors.mean(), abs=1e-9)
+    result = number_metrics(error_sums(errors), quantiles)
+    assert set(PERFORMANCE_METRICS["number"]) | set(ERROR_QUANTILES) == set(result)
+    assert result["mae"].value == pytest.approx(sklearn_metrics.mean_absolute_error(label, prediction), abs=1e-9)
+    assert result["rmse"].value == pytest.approx(sklearn_metrics.root_mean_squared_error(label, prediction), abs=1e-9)
+    assert result["bias"].value == pytest.approx(errors.mean(), abs=1e-9)
     spread = errors.std(ddof=1) / np.sqrt(errors.size)
     interval = student_t.interval(0.95, errors.size - 1, errors.mean(), spread)
-    assert (found["bias"].low, found["bias"].high) == pytest.approx(interval, abs=1e-9)
+    assert (result["bias"].low, result["bias"].high) == pytest.approx(interval, abs=1e-9)
     ordered = np.sort(np.abs(errors))
     for name, rank in ERROR_QUANTILES.items():
         reach = 1.96 * np.sqrt(rank * (1 - rank) * 5_000)
-        assert found[name].value == pytest.approx(ordered[round(rank * 5_000) - 1], abs=1e-3)
-        for end, position in ((found[name].low, rank * 5_000 - reach), (found[name].high, rank * 5_000 + reach)):
+        assert result[name].value == pytest.approx(ordered[round(rank * 5_000) - 1], abs=1e-3)
+        for end, position in ((result[name].low, rank * 5_000 - reach), (result[name].high, rank * 5_000 + reach)):
             assert end == pytest.approx(ordered[round(position)], abs=0.02)
-        assert found[name].enough
+        assert result[name].enough
 
 
 def test_the_rank_error_of_a_sketch_widens_quantiles() -> None:

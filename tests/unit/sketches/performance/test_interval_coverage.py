@@ -34,12 +34,12 @@ LEAST = 0.90
 def test_binary(rows: int, mean_odds: float, spread: float) -> None:
     rng = np.random.default_rng(rows)
     truth = {name: metric.value for name, metric in measured(*drawn(rng, (2_000_000,), mean_odds, spread), 0.4).items()}
-    found = measured(*drawn(rng, (REPETITIONS, rows), mean_odds, spread), 0.4)
+    metrics = measured(*drawn(rng, (REPETITIONS, rows), mean_odds, spread), 0.4)
     truth["calibration_error"] = np.zeros(())  # of scores that are drawn calibrated
-    for name, metric in found.items():
+    for name, metric in metrics.items():
         if metric.enough.mean() > 0.85:
             assert covered(metric, truth[name]) >= LEAST, name
-    assert found["auc"].enough.mean() > 0.85
+    assert metrics["auc"].enough.mean() > 0.85
 
 
 @pytest.mark.parametrize("rows", [500, 20_000])
@@ -102,14 +102,14 @@ def numbers(errors: FloatArray) -> dict[str, MetricEstimate]:
 @pytest.mark.parametrize("rows", [50, 1_000])
 def test_number(rows: int) -> None:
     rng = np.random.default_rng(rows)
-    found, truth = (
+    metrics, truth = (
         number_metrics(
             error_sums(errors),
             np.moveaxis(np.quantile(np.abs(errors), ERROR_RANKS, axis=-1, method="inverted_cdf"), 0, -1),
         )
         for errors in (rng.normal(0.3, 1.0, shape) for shape in ((REPETITIONS, rows), (1_000_000,)))
     )
-    for name, metric in found.items():
+    for name, metric in metrics.items():
         if name == "error_p99" and rows < 381:
             assert not metric.enough.any()
             assert np.isnan(metric.high).all()

@@ -49,16 +49,16 @@ def test_age_edges() -> None:
         age_edges(60.0)
 
 
-def test_the_curve_while_labels_are_coming() -> None:
-    found = learn_maturity(*counted(*drawn(1, (200_000,), 2 * HORIZON)), EDGES)
-    assert found.coverage.value == pytest.approx(0.7, abs=0.005)
-    assert found.share.value == pytest.approx(expon(scale=86_400).cdf(EDGES), abs=0.005)
+def test_the_curve_while_labels_arrive() -> None:
+    learned = learn_maturity(*counted(*drawn(1, (200_000,), 2 * HORIZON)), EDGES)
+    assert learned.coverage.value == pytest.approx(0.7, abs=0.005)
+    assert learned.share.value == pytest.approx(expon(scale=86_400).cdf(EDGES), abs=0.005)
     days = np.array([[0.25, 1.0], [2.0, 40.0]]) * 86_400.0
-    assert found.maturity(days).value == pytest.approx(expon(scale=86_400).cdf(days), abs=0.006)
-    assert found.mature_age(0.95).item() == pytest.approx(expon(scale=86_400).ppf(0.95), rel=0.03)
-    assert found.share.enough.all()
-    assert found.maturity(0.0).value == 0.0
-    assert found.maturity(HORIZON).value == 1.0
+    assert learned.maturity(days).value == pytest.approx(expon(scale=86_400).cdf(days), abs=0.006)
+    assert learned.mature_age(0.95).item() == pytest.approx(expon(scale=86_400).ppf(0.95), rel=0.03)
+    assert learned.share.enough.all()
+    assert learned.maturity(0.0).value == 0.0
+    assert learned.maturity(HORIZON).value == 1.0
 
 
 def test_counting_labels_without_regard_to_age_would_be_wrong() -> None:
@@ -66,9 +66,9 @@ def test_counting_labels_without_regard_to_age_would_be_wrong() -> None:
     rng = np.random.default_rng(2)
     present = np.concatenate((rng.uniform(0.0, 43_200.0, 90_000), rng.uniform(0.0, 2 * HORIZON, 10_000)))
     label = rng.exponential(86_400.0, present.size)
-    found = learn_maturity(*counted(present, label), EDGES)
+    learned = learn_maturity(*counted(present, label), EDGES)
     day = float(expon(scale=86_400).cdf(86_400.0))
-    assert found.maturity(86_400.0).value == pytest.approx(day, abs=0.01)
+    assert learned.maturity(86_400.0).value == pytest.approx(day, abs=0.01)
     arrived = label[(label <= present) & (label < HORIZON)]
     assert (arrived <= 86_400.0).mean() > day + 0.1
 
@@ -80,10 +80,10 @@ def test_kaplan_meier_of_scipy_on_the_same_bins() -> None:
     label = np.where(rng.random(3_000) < 0.6, rng.integers(0, BINS, 3_000), BINS + 5)
     came = label < present
     survival = ecdf(CensoredData(uncensored=label[came] + 1.0, right=present[~came].astype(float))).cdf
-    found = learn_maturity(*counted(EDGES[present], np.append(EDGES[:-1], [np.inf] * 6)[label]), EDGES)
+    learned = learn_maturity(*counted(EDGES[present], np.append(EDGES[:-1], [np.inf] * 6)[label]), EDGES)
     expected = survival.evaluate(np.arange(BINS + 1))
-    assert found.coverage.value == pytest.approx(expected[-1], abs=1e-12)
-    assert found.share.value == pytest.approx(expected / expected[-1], abs=1e-12)
+    assert learned.coverage.value == pytest.approx(expected[-1], abs=1e-12)
+    assert learned.share.value == pytest.approx(expected / expected[-1], abs=1e-12)
 
 
 @pytest.mark.parametrize("phi", [1.0, 4.0])
@@ -91,38 +91,38 @@ def test_intervals_cover(phi: float) -> None:
     """200 repetitions; with φ = 4 each row stands for four alike."""
     present, label = drawn(4, (200, 600), 1.5 * HORIZON)
     predictions, labels = counted(present, label)
-    found = learn_maturity(phi * predictions, phi * labels, EDGES, phi=phi)
-    assert covered(found.coverage, 0.7) >= 0.90
+    learned = learn_maturity(phi * predictions, phi * labels, EDGES, phi=phi)
+    assert covered(learned.coverage, 0.7) >= 0.90
     truth = expon(scale=86_400).cdf(EDGES)
     inner = (truth > 0.05) & (truth < 0.95)
-    held = (found.share.low <= truth) & (truth <= found.share.high)
-    assert (held[:, inner].mean(axis=0) >= 0.90).all()
+    observed = (learned.share.low <= truth) & (truth <= learned.share.high)
+    assert (observed[:, inner].mean(axis=0) >= 0.90).all()
 
 
 def test_before_the_horizon_is_reached_nothing_is_mature() -> None:
     """A day of traffic: what has come is not what comes."""
-    found = learn_maturity(*counted(*drawn(5, (20_000,), 86_400.0)), EDGES)
-    assert not found.coverage.enough
-    assert found.coverage.value < 0.5
-    assert found.coverage.high == 1.0
-    assert found.mature_age(0.95) == np.inf
+    learned = learn_maturity(*counted(*drawn(5, (20_000,), 86_400.0)), EDGES)
+    assert not learned.coverage.enough
+    assert learned.coverage.value < 0.5
+    assert learned.coverage.high == 1.0
+    assert learned.mature_age(0.95) == np.inf
     truth = expon(scale=86_400).cdf(43_200.0)
-    half_day = found.maturity(43_200.0)
+    half_day = learned.maturity(43_200.0)
     assert half_day.low < truth < half_day.value
     assert not half_day.enough
 
 
 def test_no_predictions_and_no_labels() -> None:
     for predictions in (np.zeros(BINS + 1), np.full(BINS + 1, 50.0)):
-        found = learn_maturity(predictions, np.zeros((BINS + 1, BINS)), EDGES)
-        assert np.isnan(found.share.value).all()
-        assert not found.share.enough.any()
-        assert found.mature_age(0.5) == np.inf
-        assert np.isnan(found.maturity(60.0).value)
-        assert found.coverage.low <= found.coverage.value <= found.coverage.high
+        learned = learn_maturity(predictions, np.zeros((BINS + 1, BINS)), EDGES)
+        assert np.isnan(learned.share.value).all()
+        assert not learned.share.enough.any()
+        assert learned.mature_age(0.5) == np.inf
+        assert np.isnan(learned.maturity(60.0).value)
+        assert learned.coverage.low <= learned.coverage.value <= learned.coverage.high
 
 
-def test_many_at_once_are_as_each_alone() -> None:
+def test_a_batch_gives_the_same_results_as_each_alone() -> None:
     present, label = drawn(6, (3, 400), 1.5 * HORIZON)
     together = learn_maturity(*counted(present, label), EDGES)
     assert together.maturity([60.0, 3_600.0]).value.shape == (3, 2)
@@ -133,11 +133,11 @@ def test_many_at_once_are_as_each_alone() -> None:
         assert together.mature_age(0.9)[row] == alone.mature_age(0.9)
 
 
-def test_what_is_refused() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     with pytest.raises(ValueError, match="age bins"):
         learn_maturity(np.zeros(BINS), np.zeros((BINS, BINS)), EDGES)
     with pytest.raises(ValueError, match="more labels than predictions"):
         learn_maturity(np.zeros(BINS + 1), np.ones((BINS + 1, BINS)), EDGES)
-    found = learn_maturity(*counted(*drawn(7, (2_000,), 2 * HORIZON)), EDGES)
+    learned = learn_maturity(*counted(*drawn(7, (2_000,), 2 * HORIZON)), EDGES)
     with pytest.raises(ValueError, match="share"):
-        found.mature_age(1.2)
+        learned.mature_age(1.2)

@@ -28,53 +28,53 @@ def test_against_scipy() -> None:
     rng = np.random.default_rng(1)
     scores, labels = drawn(rng, (5_000,), -1.0, 1.5)
     known = rng.random(5_000) < 0.3 + 0.05 * scores
-    some, everything = histograms(scores, labels, known)
-    groups = merge_groups(np.stack((everything[:, 0], some[:, 0]), axis=-1), everything[:, 0])
+    labelled_hist, everything = histograms(scores, labels, known)
+    groups = merge_groups(np.stack((everything[:, 0], labelled_hist[:, 0]), axis=-1), everything[:, 0])
     table = np.stack((groups[:, 1], groups[:, 0] - groups[:, 1]))
-    found = selective(some, everything, EDGES)
-    assert found.p_value == pytest.approx(chi2_contingency(table, correction=False).pvalue, rel=1e-9)
-    assert found.coverage == pytest.approx(known.mean())
-    assert found.by_group == pytest.approx(groups[:, 1] / groups[:, 0])
-    assert selective(some, everything, EDGES, phi=3.0).p_value > found.p_value
+    result = selective(labelled_hist, everything, EDGES)
+    assert result.p_value == pytest.approx(chi2_contingency(table, correction=False).pvalue, rel=1e-9)
+    assert result.coverage == pytest.approx(known.mean())
+    assert result.by_group == pytest.approx(groups[:, 1] / groups[:, 0])
+    assert selective(labelled_hist, everything, EDGES, phi=3.0).p_value > result.p_value
 
 
-def test_yes_and_no() -> None:
+def test_selective_labels_are_detected_and_random_labels_are_not() -> None:
     rng = np.random.default_rng(2)
     scores, labels = drawn(rng, (200, 3_000), -1.0, 1.5)
-    some, everything = histograms(scores, labels, rng.random(scores.shape) < 0.3)
-    found = selective(some, everything, EDGES)
-    assert found.selective.sum() <= 2, "one window of a thousand is expected"
-    assert (found.p_value < 0.05).mean() == pytest.approx(0.05, abs=0.05)
-    assert found.by_group.shape == (200, 10)
-    some, everything = histograms(scores, labels, rng.random(scores.shape) < 0.1 + 0.5 * scores)
-    found = selective(some, everything, EDGES)
-    assert found.selective.all()
-    assert (found.spread > 0.2).all()
+    labelled_hist, everything = histograms(scores, labels, rng.random(scores.shape) < 0.3)
+    result = selective(labelled_hist, everything, EDGES)
+    assert result.selective.sum() <= 2, "one window of a thousand is expected"
+    assert (result.p_value < 0.05).mean() == pytest.approx(0.05, abs=0.05)
+    assert result.by_group.shape == (200, 10)
+    labelled_hist, everything = histograms(scores, labels, rng.random(scores.shape) < 0.1 + 0.5 * scores)
+    result = selective(labelled_hist, everything, EDGES)
+    assert result.selective.all()
+    assert (result.spread > 0.2).all()
 
 
-def test_a_difference_that_does_not_matter_is_none() -> None:
+def test_a_small_difference_is_not_reported() -> None:
     rng = np.random.default_rng(3)
     scores, labels = drawn(rng, (1_000_000,), -1.0, 1.5)
-    found = selective(*histograms(scores, labels, rng.random(scores.shape) < 0.5 + 0.02 * scores), EDGES)
-    assert found.p_value < 1e-4
-    assert found.spread < 0.05
-    assert not found.selective
+    result = selective(*histograms(scores, labels, rng.random(scores.shape) < 0.5 + 0.02 * scores), EDGES)
+    assert result.p_value < 1e-4
+    assert result.spread < 0.05
+    assert not result.selective
 
 
 def test_windows_with_all_or_no_labels() -> None:
     scores, labels = drawn(np.random.default_rng(4), (2, 100), -1.0, 1.5)
-    some, everything = histograms(scores, labels, np.array([[True], [False]]))
-    found = selective(some, everything, EDGES)
-    assert found.p_value.tolist() == [1.0, 1.0]
-    assert found.coverage.tolist() == [1.0, 0.0]
-    assert not found.selective.any()
-    nothing = selective(0.0 * some, 0.0 * everything, EDGES)
+    labelled_hist, everything = histograms(scores, labels, np.array([[True], [False]]))
+    result = selective(labelled_hist, everything, EDGES)
+    assert result.p_value.tolist() == [1.0, 1.0]
+    assert result.coverage.tolist() == [1.0, 0.0]
+    assert not result.selective.any()
+    nothing = selective(0.0 * labelled_hist, 0.0 * everything, EDGES)
     assert np.isnan(nothing.coverage).all()
     assert not nothing.selective.any()
     with pytest.raises(ValueError, match="more labels than predictions"):
-        selective(some, 0.0 * everything, EDGES)
+        selective(labelled_hist, 0.0 * everything, EDGES)
     with pytest.raises(ValueError, match="different windows"):
-        selective(some, everything[0], EDGES)
+        selective(labelled_hist, everything[0], EDGES)
 
 
 def test_correction_of_selective_labels() -> None:
@@ -88,23 +88,23 @@ def test_correction_of_selective_labels() -> None:
     calibration = learn_calibration(score_histogram(before[0], EDGES, before[1]), EDGES)
     truth = measured(*drawn(rng, (2_000_000,), -1.0, 1.5, concept), THRESHOLD)
     scores, labels = drawn(rng, (200, 3_000), -1.0, 1.5, concept)
-    some, everything = histograms(scores, labels, rng.random(scores.shape) < 0.1 + 0.6 * scores)
-    assert selective(some, everything, EDGES).selective.all()
-    found = corrected_metrics(some, everything, calibration, THRESHOLD)
-    for name, metric in found.items():
+    labelled_hist, everything = histograms(scores, labels, rng.random(scores.shape) < 0.1 + 0.6 * scores)
+    assert selective(labelled_hist, everything, EDGES).selective.all()
+    result = corrected_metrics(labelled_hist, everything, calibration, THRESHOLD)
+    for name, metric in result.items():
         assert covered(metric, truth[name].value) >= 0.90, name
         assert metric.value.mean() == pytest.approx(truth[name].value.item(), abs=0.005), name
     first = np.searchsorted(EDGES, THRESHOLD, "right")
-    as_it_came = some[..., first:, 2].sum(axis=-1) / some[..., 2].sum(axis=-1)
+    as_it_came = labelled_hist[..., first:, 2].sum(axis=-1) / labelled_hist[..., 2].sum(axis=-1)
     assert as_it_came.mean() > truth["recall"].value + 0.1, "what labels alone would say of recall"
 
 
-def test_what_is_never_labelled_is_not_corrected() -> None:
+def test_scores_without_labels_are_not_corrected() -> None:
     scores, labels = drawn(np.random.default_rng(6), (10_000,), -1.0, 1.5)
     calibration = learn_calibration(score_histogram(scores, EDGES, labels), EDGES)
-    found = corrected_metrics(*histograms(scores, labels, scores >= THRESHOLD), calibration, THRESHOLD)
-    for metric in found.values():
+    result = corrected_metrics(*histograms(scores, labels, scores >= THRESHOLD), calibration, THRESHOLD)
+    for metric in result.values():
         assert not metric.enough
-    found = corrected_metrics(*histograms(scores, labels, scores > 0.1), calibration, THRESHOLD)
-    for metric in found.values():
+    result = corrected_metrics(*histograms(scores, labels, scores > 0.1), calibration, THRESHOLD)
+    for metric in result.values():
         assert metric.enough

@@ -48,7 +48,7 @@ def test_nothing_but_nulls_adds_nothing() -> None:
     assert sketch.is_empty
 
 
-def test_what_utf8_cannot_hold_is_replaced() -> None:
+def test_characters_that_utf8_cannot_encode_are_replaced() -> None:
     sketch = UnseenCategories()
     sketch.update(["\ud800x", "ok", "é\0"])
     assert {item.value for item in sketch.top(9)} == {"?x", "ok", "é\0"}
@@ -61,7 +61,7 @@ def test_arrow_bytes_that_are_not_utf8_are_replaced() -> None:
     assert sketch.top(1) == [_exactly("a�", 1)]
 
 
-def test_long_values_are_cut() -> None:
+def test_long_values_are_truncated() -> None:
     sketch = UnseenCategories()
     sketch.update(["é" * 1_000, "é" * MAX_CHARS + "other end"])
     sketch.update_array(pa.array(["é" * 500]))

@@ -21,7 +21,7 @@ def _with_checksum(prefix: bytes, payload: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("sketch_type", SketchType)
-def test_a_payload_comes_out_as_it_went_in(sketch_type: SketchType) -> None:
+def test_a_payload_survives_sealing(sketch_type: SketchType) -> None:
     for payload in (b"", b"\0", PAYLOAD):
         sealed = seal(sketch_type, payload)
         assert len(sealed) == HEADER_BYTES + len(payload)
@@ -29,7 +29,7 @@ def test_a_payload_comes_out_as_it_went_in(sketch_type: SketchType) -> None:
         assert unseal_as(sketch_type, sealed) == payload
 
 
-def test_the_stored_form_stays_what_it_was() -> None:
+def test_the_stored_form_is_stable() -> None:
     # Written down by hand: envelopes stored by earlier releases must stay readable.
     prefix = b"BS" + bytes([1, 3]) + (3).to_bytes(4, "little")
     assert seal(SketchType.REQ_FLOATS, b"abc") == _with_checksum(prefix, b"abc")
@@ -41,7 +41,7 @@ def test_the_stored_form_stays_what_it_was() -> None:
     }
 
 
-def test_every_single_bit_flip_is_refused() -> None:
+def test_every_single_bit_flip_is_rejected() -> None:
     sealed = seal(SketchType.KLL_FLOATS, PAYLOAD)
     for bit in range(len(sealed) * 8):
         changed = bytearray(sealed)
@@ -50,7 +50,7 @@ def test_every_single_bit_flip_is_refused() -> None:
             unseal(bytes(changed))
 
 
-def test_every_truncation_and_extension_is_refused() -> None:
+def test_every_truncation_and_extension_is_rejected() -> None:
     sealed = seal(SketchType.KLL_FLOATS, PAYLOAD)
     for length in range(len(sealed)):
         with pytest.raises(EnvelopeError):
@@ -67,12 +67,12 @@ def test_every_truncation_and_extension_is_refused() -> None:
         (b"BS" + bytes([FORMAT, 99]), "sketch type 99 is unknown"),
     ],
 )
-def test_a_sound_checksum_does_not_excuse_an_unknown_header(prefix: bytes, message: str) -> None:
+def test_an_unknown_header_is_rejected_despite_a_valid_checksum(prefix: bytes, message: str) -> None:
     data = _with_checksum(prefix + len(PAYLOAD).to_bytes(4, "little"), PAYLOAD)
     with pytest.raises(EnvelopeError, match=message):
         unseal(data)
 
 
-def test_another_sketch_type_is_refused_by_name() -> None:
+def test_another_sketch_type_is_rejected_by_name() -> None:
     with pytest.raises(MixedSketches, match="expected a REQ_FLOATS sketch, got KLL_FLOATS"):
         unseal_as(SketchType.REQ_FLOATS, seal(SketchType.KLL_FLOATS, PAYLOAD))

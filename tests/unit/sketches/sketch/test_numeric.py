@@ -40,7 +40,7 @@ def test_sketches_of_different_types_are_not_merged() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite_are_refused_and_none_is_added(bad: float) -> None:
+def test_values_that_are_not_finite_are_rejected_and_none_is_added(bad: float) -> None:
     sketch = numeric_sketch(False, "kll")
     with pytest.raises(ValueError, match="finite values only"):
         sketch.update(np.array([1.0, bad, 2.0]))
@@ -48,7 +48,7 @@ def test_values_that_are_not_finite_are_refused_and_none_is_added(bad: float) ->
 
 
 @pytest.mark.parametrize("rank", [-0.1, 1.1, np.nan])
-def test_a_rank_outside_0_and_1_is_refused(rank: float) -> None:
+def test_a_rank_outside_0_and_1_is_rejected(rank: float) -> None:
     sketch = numeric_sketch(False, "kll")
     with pytest.raises(ValueError, match="ranks must be in"):
         sketch.quantiles([0.5, rank])

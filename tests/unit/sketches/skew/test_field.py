@@ -20,8 +20,8 @@ NULLS = RNG.random(N) < 0.1
 
 
 def one(skew: Skew) -> Explanation:
-    (found,) = skew.explanations
-    return found
+    (result,) = skew.explanations
+    return result
 
 
 def test_equal_values_have_no_skew() -> None:
@@ -39,7 +39,7 @@ def test_nulls_on_both_sides_are_equal() -> None:
     assert compare_numbers(np.where(NULLS, np.inf, VALUES), values).mismatched == 0
 
 
-def test_32_bit_floats_are_no_mismatch_and_are_told() -> None:
+def test_32_bit_floats_are_reported_as_precision_and_not_as_mismatch() -> None:
     exact = RNG.normal(70.0, 12.0, N)
     narrow = exact.astype(np.float32).astype(np.float64)
     skew = compare_numbers(narrow, exact)
@@ -101,26 +101,26 @@ PLANTS: list[tuple[str, str, Plant]] = [
 
 
 @pytest.mark.parametrize("share", [1.0, 0.1])
-@pytest.mark.parametrize(("kind", "told", "plant"), PLANTS, ids=[told for _, told, _ in PLANTS])
-def test_each_mistake_is_named(kind: str, told: str, plant: Plant, share: float) -> None:
+@pytest.mark.parametrize(("kind", "text", "plant"), PLANTS, ids=[text for _, text, _ in PLANTS])
+def test_each_mistake_is_named(kind: str, text: str, plant: Plant, share: float) -> None:
     """… also where only some of the rows are served wrongly, as one host of ten would do."""
     wrong = RNG.random(N) < share
     served = np.where(wrong, plant(VALUES), VALUES).astype(np.float64)
     skew = compare_numbers(served, VALUES)
     if kind == "limited" and share < 1.0:
         # Where other rows lie beyond it, it is no limit of what is served.
-        kind, told = "null handling", f"served is {told.split()[-1]} where recomputed has another value"
+        kind, text = "null handling", f"served is {text.split()[-1]} where recomputed has another value"
     assert skew.kinds == (kind,), skew.explanations
-    found = one(skew)
-    assert found.detail == told
-    assert found.is_named
-    assert found.share >= 0.95
+    result = one(skew)
+    assert result.detail == text
+    assert result.is_named
+    assert result.share >= 0.95
     np.testing.assert_array_equal(skew.rows, np.flatnonzero(~np.isclose(served, VALUES, rtol=1e-6, atol=1e-9)))
     assert skew.low <= skew.rate <= skew.high
 
 
 @pytest.mark.parametrize(
-    ("default", "told"),
+    ("default", "text"),
     [
         (0.0, "served is 0 where recomputed is null"),
         (-1.0, "served is -1 where recomputed is null"),
@@ -134,14 +134,14 @@ def test_each_mistake_is_named(kind: str, told: str, plant: Plant, share: float)
         ),
     ],
 )
-def test_a_default_for_nulls_is_named_with_its_value(default: float, told: str) -> None:
+def test_a_default_for_nulls_is_named_with_its_value(default: float, text: str) -> None:
     recomputed = np.where(NULLS, np.nan, VALUES)
     skew = compare_numbers(np.where(NULLS, default, VALUES), recomputed)
-    assert (skew.kinds, one(skew).detail) == (("null handling",), told)
+    assert (skew.kinds, one(skew).detail) == (("null handling",), text)
     assert skew.mismatched == NULLS.sum()
 
 
-def test_the_sides_of_nulls_are_told_apart() -> None:
+def test_the_sides_of_nulls_are_distinguished() -> None:
     with_nulls = np.where(NULLS, np.nan, VALUES)
     assert one(compare_numbers(with_nulls, np.where(NULLS, 0.0, VALUES))).detail == (
         "recomputed is 0 where served is null"
@@ -156,7 +156,7 @@ def test_two_mistakes_in_two_parts_are_both_named() -> None:
     assert skew.kinds == ("constant factor", "null handling")
 
 
-def test_a_clock_of_another_time_zone_wraps_round() -> None:
+def test_a_clock_of_another_time_zone_is_an_offset_modulo_a_day() -> None:
     minute = RNG.integers(0, 1440, N).astype(np.float64)
     skew = compare_numbers((minute + 300) % 1440, minute, tolerance=EXACT)
     assert skew.kinds == ("constant offset",)
@@ -177,7 +177,7 @@ def test_an_opposite_flag_is_recoded() -> None:
     assert compare_numbers(1.0 - flags, flags).kinds == ("recoded",)
 
 
-def test_a_line_is_not_taken_for_an_offset_where_zeros_prevail() -> None:
+def test_a_linear_rule_wins_over_an_offset_in_a_field_of_mostly_zeros() -> None:
     recomputed = np.where(RNG.random(N) < 0.97, 0.0, RNG.random(N) * 3)
     assert compare_numbers(recomputed * 1.8 + 32, recomputed).kinds == ("linear",)
 
@@ -206,14 +206,14 @@ def test_few_mismatches_show_the_candidate_and_name_nothing() -> None:
     served[:20] *= 1000
     skew = compare_numbers(served, VALUES)
     assert skew.kinds == ("unexplained",)
-    found = one(skew)
-    assert (found.kind, found.explained, found.judged, found.share) == ("constant factor", 20, 20, 1.0)
-    assert found.low == pytest.approx(0.8389, abs=1e-4)
+    result = one(skew)
+    assert (result.kind, result.explained, result.judged, result.share) == ("constant factor", 20, 20, 1.0)
+    assert result.low == pytest.approx(0.8389, abs=1e-4)
     served[:73] = VALUES[:73] * 1000
     assert compare_numbers(served, VALUES).kinds == ("constant factor",)
 
 
-def test_a_null_on_one_side_is_null_handling_however_few_there_are() -> None:
+def test_even_few_nulls_on_one_side_are_null_handling() -> None:
     served = VALUES.copy()
     served[[5, 70, 900]] = -1.0
     recomputed = VALUES.copy()
@@ -235,13 +235,13 @@ def test_a_rule_that_explains_four_fifths_is_a_candidate() -> None:
     assert one(skew).share == pytest.approx(0.8)
 
 
-def test_a_single_pair_of_values_says_nothing() -> None:
+def test_a_single_pair_of_values_names_no_rule() -> None:
     recomputed = np.full(N, 5.0)
     assert compare_numbers(np.full(N, 7.0), recomputed).kinds == ("unexplained",)
     assert compare_numbers(np.array([]), np.array([])).rate == 0.0
 
 
-def test_units_are_named_where_they_are_met() -> None:
+def test_known_units_are_named() -> None:
     assert name_factor(2.54) == "× 2.54 (inches → centimetres)"
     assert name_factor(1 / 2.54) == "÷ 2.54 (centimetres → inches)"
     assert name_factor(3.28) == "× 3.28 (about metres → feet)"

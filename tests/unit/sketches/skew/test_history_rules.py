@@ -64,7 +64,7 @@ def lagged(values: FloatArray, rows: int) -> FloatArray:
     return rolled(values, np.mean, 1, skip=rows)
 
 
-def told(skew: Skew) -> str:
+def detail_of(skew: Skew) -> str:
     return skew.explanations[0].detail
 
 
@@ -80,15 +80,15 @@ def test_history_is_ordered_by_entity_then_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"), [(1, "1 row earlier (1 h)"), (3, "3 rows earlier (3 h)"), (24, "24 rows earlier (1 d)")]
+    ("rows", "message"), [(1, "1 row earlier (1 h)"), (3, "3 rows earlier (3 h)"), (24, "24 rows earlier (1 d)")]
 )
-def test_a_lag_of_rows_is_named(rows: int, said: str) -> None:
+def test_a_lag_of_rows_is_named(rows: int, message: str) -> None:
     skew = compared(lagged(RAW, rows), RAW)
     assert skew.kinds == ("lag in time",)
-    assert told(skew) == f"served is the value {said}"
+    assert detail_of(skew) == f"served is the value {message}"
 
 
-def test_a_lag_of_time_is_named_where_rows_are_uneven() -> None:
+def test_a_lag_of_time_is_named_for_uneven_rows() -> None:
     steps = np.floor_divide(UNEVEN, 6 * HOUR)
     readings = {(e, s): RNG.normal(20, 6) for e, s in set(zip(ENTITY.tolist(), steps.tolist(), strict=True))}
 
@@ -99,7 +99,7 @@ def test_a_lag_of_time_is_named_where_rows_are_uneven() -> None:
     served = np.array([reading(e, s - 4) for e, s in zip(ENTITY.tolist(), steps.tolist(), strict=True)])
     skew = compared(served, recomputed, times=UNEVEN)
     assert skew.kinds == ("lag in time",)
-    assert told(skew) == "served is the value of 1 d earlier"
+    assert detail_of(skew) == "served is the value of 1 d earlier"
 
 
 def test_a_lag_takes_nulls_along() -> None:
@@ -128,7 +128,7 @@ def test_another_window_of_rows_is_named_from_the_underlying_column(
 ) -> None:
     skew = compared(rolled(RAW, np.mean, served), rolled(RAW, np.mean, recomputed), underlying=RAW)
     assert skew.kinds == ("other window length",)
-    assert told(skew).startswith(expected)
+    assert detail_of(skew).startswith(expected)
 
 
 def test_another_window_of_time_is_named_from_the_underlying_column() -> None:
@@ -136,7 +136,7 @@ def test_another_window_of_time_is_named_from_the_underlying_column() -> None:
     recomputed = rolled_time(RAW, UNEVEN, np.sum, 12 * HOUR)
     skew = compared(served, recomputed, times=UNEVEN, underlying=RAW)
     assert skew.kinds == ("other window length",)
-    assert told(skew) == "served is the sum over the last 1 d, recomputed is the sum over the last 12 h"
+    assert detail_of(skew) == "served is the sum over the last 1 d, recomputed is the sum over the last 12 h"
 
 
 def test_a_window_without_the_row_itself_is_a_lag_of_one_row() -> None:
@@ -150,7 +150,7 @@ def test_counts_over_time_need_no_column() -> None:
     recomputed = rolled_time(ones, UNEVEN, np.sum, 24 * HOUR)
     skew = compared(served, recomputed, times=UNEVEN)
     assert skew.kinds == ("other window length",)
-    assert told(skew) == "served is the count of rows over the last 12 h"
+    assert detail_of(skew) == "served is the count of rows over the last 12 h"
 
 
 @pytest.mark.parametrize("how", [np.mean, np.sum])
@@ -164,7 +164,7 @@ def test_windows_that_are_multiples_are_named_without_the_column(how: Callable[[
     for served, recomputed, expected in cases:
         skew = compared(rolled(RAW, how, served), rolled(RAW, how, recomputed))
         assert skew.kinds == ("other window length",), (served, recomputed, skew.explanations)
-        assert told(skew) == expected
+        assert detail_of(skew) == expected
 
 
 def test_windows_that_are_no_multiples_are_not_guessed() -> None:
@@ -175,7 +175,7 @@ def test_other_aggregates_are_not_guessed() -> None:
     assert compared(rolled(RAW, np.max, 5), rolled(RAW, np.mean, 5), underlying=RAW).kinds == ("unexplained",)
 
 
-def test_units_are_told_before_time_is_asked() -> None:
+def test_units_are_preferred_over_time() -> None:
     constant = np.repeat(RNG.normal(20, 6, ENTITIES), ROWS)  # a lag of it explains nothing
     assert compared(constant * 1000, constant).kinds == ("constant factor",)
     assert compared(RAW * 1000, RAW, underlying=RAW).kinds == ("constant factor",)

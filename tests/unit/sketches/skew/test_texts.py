@@ -49,8 +49,8 @@ def test_spelling_is_named(what: str, spell: Callable[[str], str], share: float)
     served = [spell(text) if RNG.random() < share else text for text in TEXTS if text is not None]
     skew = compared(served, TEXTS)
     assert skew.kinds == ("category spelling",)
-    (found,) = skew.explanations
-    assert found.detail.startswith(f"{what}: “")
+    (result,) = skew.explanations
+    assert result.detail.startswith(f"{what}: “")
     assert skew.mismatched == sum(left != right for left, right in zip(served, TEXTS, strict=True))
 
 
@@ -81,25 +81,25 @@ def test_random_texts_are_unexplained() -> None:
     assert compared(ids, other).kinds == ("unexplained",), "each text occurs once, which proves no code"
 
 
-def test_cut_texts_are_named() -> None:
+def test_truncated_texts_are_named() -> None:
     skew = compared([text[:3] for text in TEXTS if text is not None], TEXTS)
     assert (skew.kinds, skew.explanations[0].detail) == (("recoded",), "served holds the first 3 characters")
 
 
 @pytest.mark.parametrize(
-    ("served", "recomputed", "told"),
+    ("served", "recomputed", "message"),
     [
         ("unknown", None, "served is “unknown” where recomputed is null"),
         (None, "unknown", "recomputed is “unknown” where served is null"),
         (None, "keep", "served is null where recomputed has a value"),
     ],
 )
-def test_nulls_are_told_with_what_stands_for_them(served: str | None, recomputed: str | None, told: str) -> None:
+def test_nulls_are_reported_with_their_replacement(served: str | None, recomputed: str | None, message: str) -> None:
     hit = [i % 5 == 0 for i in range(3_000)]
     left = [served if wrong else text for wrong, text in zip(hit, TEXTS, strict=True)]
     right = [text if not wrong or recomputed == "keep" else recomputed for wrong, text in zip(hit, TEXTS, strict=True)]
     skew = compared(left, right)
-    assert (skew.kinds, skew.explanations[0].detail, skew.mismatched) == (("null handling",), told, 600)
+    assert (skew.kinds, skew.explanations[0].detail, skew.mismatched) == (("null handling",), message, 600)
 
 
 def test_a_default_for_other_texts_is_named() -> None:
@@ -112,5 +112,5 @@ def test_texts_of_personal_data_are_not_repeated() -> None:
     for plant in (str.upper, lambda text: text[::-1], lambda _text: "unknown", lambda text: text[:3]):
         skew = compared([plant(text) for text in TEXTS if text is not None], TEXTS, show=False)
         assert skew.kinds != ("unexplained",)
-        for found in skew.explanations:
-            assert not any(text in found.detail for text in [*NAMES, *map(str.upper, NAMES), "unknown"])
+        for result in skew.explanations:
+            assert not any(text in result.detail for text in [*NAMES, *map(str.upper, NAMES), "unknown"])
