@@ -110,8 +110,8 @@ def check_panes(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> Non
 def check_raw(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> None:
     """Every raw row, with its values."""
     rows = pipeline.rows(
-        "SELECT partition, offset, message_index, model, version, id, toUnixTimestamp64Milli(at), numbers['x'], numbers['k'], "
-        "numbers['flag'], strings['colour'], context['region'], score FROM predictions FINAL"
+        "SELECT partition, offset, message_index, model, version, id, toUnixTimestamp64Milli(at), numbers['x'], "
+        "numbers['k'], numbers['flag'], strings['colour'], context['region'], score FROM predictions FINAL"
     )
     verdict.rows("raw predictions", Counter(row[:3] for row in rows), expected.predictions)
     for row in rows:
@@ -170,9 +170,11 @@ def check_buried(verdict: Verdict, pipeline: Pipeline, buried: set[int]) -> None
     """Every damaged record of `partials` was put aside, at least once: the monitor's is no transaction."""
     result = {message.value() for message in pipeline.read_all(pipeline.topics.partials_dead)}
     expected = {b"poison %d" % i for i in buried}
-    verdict.compared["dead letters of parts"] += len(expected)
+    verdict.compared["dead letters of partials"] += len(expected)
     if result != expected:
-        verdict.say(f"dead letters of parts: {sorted(result ^ expected)[:SHOWN]} are there and should not be, or not")
+        verdict.say(
+            f"dead letters of partials: {sorted(result ^ expected)[:SHOWN]} are there and should not be, or not"
+        )
 
 
 def check_judged(
@@ -185,9 +187,9 @@ def check_judged(
             key = (model, version, slice_, field, end - window.length_s, end)
             # A slice that training did not hold is counted, and there is nothing to judge it against.
             if model == STRICT and count.n and not slice_.endswith("=other"):
-                verdict.compared["panes that are judged"] += 1
+                verdict.compared["judged panes"] += 1
                 if key not in found:
-                    verdict.lost["panes that are judged"] += 1
+                    verdict.lost["judged panes"] += 1
                     verdict.say(f"no verdict on {key}, where {count.n} events are")
 
 
@@ -260,5 +262,5 @@ def check_scores(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> No
     }
     for key in sorted(result.keys() | expected.labelled.keys()):
         have, want = result.get(key, (0, 0)), expected.labelled.get(key, (0, 0))
-        verdict.number("predictions that were scored", key, have[0], want[0])
-        verdict.number("labels that were joined", key, have[1], want[1])
+        verdict.number("scored predictions", key, have[0], want[0])
+        verdict.number("joined labels", key, have[1], want[1])

@@ -95,16 +95,16 @@ def table(results: list[Result], command: str, omitted: list[str]) -> str:
     if stops:
         lines += [
             "",
-            f"{len(stops)} processors that were asked to end did within {stops[-1]:.1f} s "
+            f"{len(stops)} processors exited within {stops[-1]:.1f} s after SIGTERM "
             f"(median {stops[len(stops) // 2]:.1f} s).",
         ]
     sabotaged = [each for each in results if each.must_fail]
     if sabotaged:
-        lines += ["", "| with this taken away the harness | lost | counted twice |", "|---|---|---|"]
+        lines += ["", "| without this safeguard | lost | counted twice |", "|---|---|---|"]
         for each in sabotaged:
             verdict = each.verdict
             lines.append(
-                f"| {each.scenario}: {'fails, as it must' if each.passed else '**DID NOT NOTICE**'} "
+                f"| {each.scenario}: {'fails as expected' if each.passed else '**DID NOT NOTICE**'} "
                 f"| {sum(verdict.lost.values())} | {sum(verdict.doubled.values())} |"
             )
     return "\n".join(lines)

@@ -23,7 +23,7 @@ from tests.support.poison import KINDS, Kind
 
 HOUR_MS = 3_600_000
 STRICT, LOOSE = "toy", "bat"
-"""Events of the one are never late; of the other some come hours after the rest. Each has its partition of `partials`."""
+"""Events of the first are never late; some of the second are hours late. Each has its partition of `partials`."""
 JITTER_MS = 300_000
 """How far events are out of order; the contract allows for twice that."""
 STRAGGLE_MS = 6 * HOUR_MS

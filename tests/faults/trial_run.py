@@ -126,7 +126,7 @@ class World:
         self.observer.stop()
         for sentence in self.observer.broken:
             verdict.say(sentence)
-        verdict.compared["looks at what must not go back"] += self.observer.looks
+        verdict.compared["checks for values that go back"] += self.observer.looks
         for sentence in self.source.failures:
             verdict.say(sentence)
         oracle.check_source(verdict, self.pipeline, self.source.sent)
