@@ -185,7 +185,7 @@ def test_an_invalid_file_stops_the_load_before_anything_is_published(
     assert run("load", "p.parquet", "q.parquet", "--contract", "toy.yaml", "--version", "7") == EXIT_FAILED
     assert "q.parquet has no column at" in capsys.readouterr().err
     assert run("load", "p.parquet", "--contract", "toy.yaml", "--version", "a\nb") == EXIT_FAILED
-    assert "Version 'a\\nb' contains a control character or a line break; leave it out.\n" in capsys.readouterr().err
+    assert "Version 'a\\nb' contains a control character or a line break; remove it.\n" in capsys.readouterr().err
     assert read_topic(settings, settings.topics.predictions) == []
 
 
