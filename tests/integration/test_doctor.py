@@ -375,8 +375,8 @@ def test_a_grafana_that_rejects_the_token_or_does_not_answer(
     assert "token" in refused.message
     assert "glsa_another" not in refused.message
     named = dataclasses.replace(settings, grafana=grafana.settings(url=f"http://127.0.0.1:{unused_port()}"))
-    (away,) = [finding for finding in run_doctor(named) if finding.component == "Grafana"]
-    assert away.status is CheckStatus.ERROR
+    (unreachable,) = [finding for finding in run_doctor(named) if finding.component == "Grafana"]
+    assert unreachable.status is CheckStatus.ERROR
     monkeypatch.delenv("ALERTS_WEBHOOK_URL")
     (unset,) = [finding for finding in run_doctor(named) if finding.component == "Grafana"]
     assert "ALERTS_WEBHOOK_URL" in unset.message
@@ -392,11 +392,11 @@ def unused_port() -> int:
 
 
 def test_each_unreachable_server_is_one_finding_and_the_others_are_checked(settings: Settings) -> None:
-    away = f"127.0.0.1:{unused_port()}"
-    findings = run_doctor(dataclasses.replace(settings, bootstrap_servers=away))
+    unreachable = f"127.0.0.1:{unused_port()}"
+    findings = run_doctor(dataclasses.replace(settings, bootstrap_servers=unreachable))
     (wrong,) = with_status(findings, CheckStatus.ERROR)
     assert wrong.component == "Kafka"
-    assert away in wrong.message
+    assert unreachable in wrong.message
     assert "Check bootstrap_servers and that the broker runs." in wrong.message
     assert {"ClickHouse", "Contracts", "Clocks"} <= {
         finding.component for finding in with_status(findings, CheckStatus.OK)
@@ -407,7 +407,7 @@ def test_each_unreachable_server_is_one_finding_and_the_others_are_checked(setti
     assert wrong.component == "ClickHouse"
     assert "could not be reached" in wrong.message
     assert {"Kafka", "Topics", "Clocks"} == {finding.component for finding in with_status(findings, CheckStatus.OK)}
-    findings = run_doctor(dataclasses.replace(settings, bootstrap_servers=away, warehouse=nowhere))
+    findings = run_doctor(dataclasses.replace(settings, bootstrap_servers=unreachable, warehouse=nowhere))
     assert [(finding.component, finding.status) for finding in findings] == [
         ("ClickHouse", CheckStatus.ERROR),
         ("Kafka", CheckStatus.ERROR),

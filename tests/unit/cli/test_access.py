@@ -60,8 +60,8 @@ def test_odd_names_are_quoted_for_the_shell(tmp_path: Path) -> None:
     (line,) = (line for line in lines if "publisher" in line and not line.startswith("#"))
     assert f"User:barograph-publisher-{ODD}" in shlex.split(line)
     shell = ["bash", "-c", "kafka-acls.sh() { printf '%s\\n' \"$@\"; }\n" + "\n".join(lines)]
-    done = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert f"User:barograph-publisher-{ODD}" in done.stdout.splitlines()
+    result = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f"User:barograph-publisher-{ODD}" in result.stdout.splitlines()
     assert not list(tmp_path.iterdir())
 
 

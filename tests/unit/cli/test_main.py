@@ -54,10 +54,10 @@ def test_the_help_lists_every_command_without_heavy_imports() -> None:
         "heavy = {'numpy', 'scipy', 'pyarrow', 'confluent_kafka', 'clickhouse_connect', 'faust', 'msgspec', 'chdb'}\n"
         "print('loaded', sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "loaded []"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "loaded []"
     for name in COMMANDS:
-        assert f" {name} " in done.stdout
+        assert f" {name} " in result.stdout
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -98,8 +98,8 @@ def test_psi_equals_the_monitors(pane_s: int, window: Window, season: str, hours
     contract = msgspec.structs.replace(contract, season=season)
     series = make_series(contract, baseline)
     ends = list(range(FROM_S + window.length_s, FROM_S + DAYS * DAY_S + 1, 7 * HOUR_S))
-    every = np.ones(len(ends), bool)
-    ((drift, _),) = judge(series, window, ends, np.zeros(len(ends)), every, 1, 1, always=every)
+    always = np.ones(len(ends), bool)
+    ((drift, _),) = judge(series, window, ends, np.zeros(len(ends)), always, 1, 1, always=always)
     assert drift is not None
     levels = drift["level"].to_pylist()
     for i, end in enumerate(ends):
