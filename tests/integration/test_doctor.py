@@ -100,7 +100,8 @@ def test_a_new_installation_has_no_errors(settings: Settings) -> None:
     # The groups have no members, and no Grafana is configured; the disk is that of this machine.
     warnings = [finding for finding in with_status(findings, CheckStatus.WARNING) if "disk" not in finding.message]
     assert {finding.component for finding in warnings} <= {"Groups"}
-    assert [finding.component for finding in with_status(findings, CheckStatus.UNKNOWN)] == ["Grafana"]
+    unknown = with_status(findings, CheckStatus.UNKNOWN)
+    assert [finding.component for finding in unknown] == ["Grafana"], unknown
     assert {finding.component for finding in with_status(findings, CheckStatus.OK)} == {
         *("Kafka", "Topics", "ClickHouse", "Contracts", "Processors", "Clocks")
     }
