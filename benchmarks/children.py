@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-AlertMessage = dict[str, Any]
+Payload = dict[str, Any]
 
 
 def cpu_s() -> float:
@@ -39,12 +39,12 @@ class Clock:
     def __init__(self) -> None:
         self._cpu, self._wall = cpu_s(), time.monotonic()
 
-    def read(self, events: int) -> AlertMessage:
+    def read(self, events: int) -> Payload:
         """What was spent on so many events."""
         return {"events": events, "cpu_s": cpu_s() - self._cpu, "wall_s": time.monotonic() - self._wall}
 
 
-def consume(told: AlertMessage) -> AlertMessage:
+def consume(parameters: Payload) -> Payload:
     """Take messages from librdkafka in batches and do nothing with them."""
     from confluent_kafka import Consumer, TopicPartition
 
@@ -52,7 +52,7 @@ def consume(told: AlertMessage) -> AlertMessage:
 
     consumer = Consumer(
         {
-            "bootstrap.servers": told["bootstrap_servers"],
+            "bootstrap.servers": parameters["bootstrap_servers"],
             "group.id": "bare",
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
@@ -60,30 +60,30 @@ def consume(told: AlertMessage) -> AlertMessage:
         }
     )
     clock, known = Clock(), 0
-    consumer.assign([TopicPartition(told["topic"], 0, 0)])
-    while known < told["messages"]:
+    consumer.assign([TopicPartition(parameters["topic"], 0, 0)])
+    while known < parameters["messages"]:
         known += len(consumer.consume(20_000, 0.1))
     result = clock.read(known)
     consumer.close()
     return result
 
 
-def faust_loop(told: AlertMessage) -> AlertMessage:
+def faust_loop(parameters: Payload) -> Payload:
     """Faust's loop with nothing in it: bytes are not decoded, the clock starts at the first event."""
     import faust
 
     app = faust.App(
-        told["group"],
-        broker=f"kafka://{told['bootstrap_servers']}",
-        datadir=tempfile.mkdtemp(dir=told["folder"]),
+        parameters["group"],
+        broker=f"kafka://{parameters['bootstrap_servers']}",
+        datadir=tempfile.mkdtemp(dir=parameters["folder"]),
         consumer_auto_offset_reset="earliest",
         topic_disable_leader=True,
         topic_allow_declare=False,
         web_enabled=False,
         worker_redirect_stdouts=False,
     )
-    topic = app.topic(told["topic"], value_serializer="raw", key_serializer="raw", value_type=bytes)
-    expected = told["messages"]
+    topic = app.topic(parameters["topic"], value_serializer="raw", key_serializer="raw", value_type=bytes)
+    expected = parameters["messages"]
 
     @app.agent(topic)  # type: ignore[untyped-decorator]
     async def loop(stream: Any) -> None:
@@ -93,7 +93,7 @@ def faust_loop(told: AlertMessage) -> AlertMessage:
                 clock = Clock()
             known += 1
             if known > expected:
-                tell(told, clock.read(expected))
+                tell(parameters, clock.read(expected))
                 # Nothing is left to do, and an orderly end would wait for the group.
                 os._exit(0)
 
@@ -101,12 +101,12 @@ def faust_loop(told: AlertMessage) -> AlertMessage:
     raise RuntimeError("the Faust worker ended before it had read all events")
 
 
-def tell(told: AlertMessage, found: AlertMessage) -> None:
+def tell(parameters: Payload, found: Payload) -> None:
     """Hand back what was found."""
-    Path(told["out"]).write_text(json.dumps(found), encoding="utf-8")
+    Path(parameters["out"]).write_text(json.dumps(found), encoding="utf-8")
 
 
-CHILDREN: dict[str, Callable[[AlertMessage], AlertMessage]] = {
+CHILDREN: dict[str, Callable[[Payload], Payload]] = {
     "consume": consume,
     "faust": faust_loop,
 }

@@ -7,7 +7,7 @@ from statistics import median
 
 from benchmarks.growth_measurement import Curve, Growth
 from benchmarks.history import Size, fill
-from benchmarks.history_queries import Asked, asked_by_commands, asked_views
+from benchmarks.history_queries import HistoryQuery, asked_by_commands, asked_views
 from benchmarks.stack import World
 from warehouse import migrate
 from warehouse.client import Client, connect
@@ -62,7 +62,7 @@ def measure_history(world: World, growth: Growth) -> None:
         growth.add(Curve(key, "ClickHouse", cost, "ms", "days", current, factors, tuple(costs)))
 
 
-def _median_ms(asked: Asked, client: Client) -> float:
+def _median_ms(asked: HistoryQuery, client: Client) -> float:
     asked.of(client)
     result = []
     for _ in range(RUNS):

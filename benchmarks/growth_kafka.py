@@ -124,7 +124,13 @@ def _shares(processes: Sequence[Watched], seconds: float = WAITED_S) -> list[flo
 
 
 def _add(
-    growth: Growth, stage: str, name: str, factor: str, held: str, factors: Sequence[float], costs: Sequence[float]
+    growth: Growth,
+    stage: str,
+    name: str,
+    factor: str,
+    held_constant: str,
+    factors: Sequence[float],
+    costs: Sequence[float],
 ) -> None:
     points = sorted(zip(map(float, factors), costs, strict=True))
     growth.add(
@@ -134,7 +140,7 @@ def _add(
             "CPU of a process that reads a trickle" if stage == "recorder" else "CPU of a waiting process",
             "% of a core",
             factor,
-            held,
+            held_constant,
             tuple(x for x, _ in points),
             tuple(y for _, y in points),
         )
@@ -220,8 +226,8 @@ def _measure_form(
         for process in (sketcher, recorder):
             _wait_read(cluster, process, prefix, topics.predictions, len(few))
         # What waits is then read in full batches, by one process after the other.
-        with recorder.held():
-            with sketcher.held():
+        with recorder.held_constant():
+            with sketcher.held_constant():
                 send_all(producer, topics.predictions, values, headers=headers)
                 began = sketcher.look().cpu_s
             _wait_read(cluster, sketcher, prefix, topics.predictions, len(few) + len(values))
@@ -250,7 +256,7 @@ def _measure_recorder(
         recorder.wait_assigned()
         send_all(cluster.producer(), topics.predictions, few, headers=headers)
         _wait_read(cluster, recorder, prefix, topics.predictions, len(few))
-        with recorder.held():
+        with recorder.held_constant():
             send_all(cluster.producer(), topics.predictions, values, headers=headers)
             began = recorder.look().cpu_s
         _wait_read(cluster, recorder, prefix, topics.predictions, len(few) + len(values))

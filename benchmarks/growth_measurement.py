@@ -27,7 +27,7 @@ class Curve:
     """What is counted, without the unit."""
     unit: str
     factor: str
-    held: str
+    held_constant: str
     """What did not change meanwhile."""
     factors: tuple[float, ...]
     """Ascending."""
@@ -43,7 +43,7 @@ class Curve:
         """How it grows, in a word."""
         return shape_of(self.line, self.factors, self.costs)
 
-    def told(self) -> str:
+    def parameters(self) -> str:
         """Say how far the points are off the line, and how it bends where it does."""
         message = (
             f"{self.shape}; off the line by at most {100 * worst_residual(self.line, self.costs):.0f} % of the greatest"
@@ -68,7 +68,7 @@ class Growth:
         points = ", ".join(f"{x:g}: {y:.4g}" for x, y in zip(curve.factors, curve.costs, strict=True))
         print(
             f"  growth: {curve.key}: {line.fixed:.4g} + {line.slope:.4g} × {curve.factor} {curve.unit}, "
-            f"R² {line.r2:.4f}; {curve.told()} ({points})",
+            f"R² {line.r2:.4f}; {curve.parameters()} ({points})",
             flush=True,
         )
 

@@ -90,7 +90,7 @@ def _measure_stored(
     factor: str,
     what: Sequence[int],
     models: Sequence[Grown],
-    held: str,
+    held_constant: str,
     warehoused: Callable[[Grown], Warehoused],
 ) -> None:
     costs, engine, stored, rows = [], [], [], []
@@ -109,13 +109,13 @@ def _measure_stored(
         (f"judging by {name}", "CPU of judging a pane", "ms", [c.pane_ms for c in costs]),
         (f"writing by {name}", "CPU of writing a pane's rows", "ms", [c.write_ms for c in costs]),
     ):
-        _add(growth, key, cost, unit, factor, held, what, found_costs)
+        _add(growth, key, cost, unit, factor, held_constant, what, found_costs)
     for key, cost, unit, found_costs in (
         (f"engine by {name}", "CPU of the engine for a pane", "ms", engine),
         (f"rows by {name}", "rows of a pane", "rows", rows),
         (f"bytes by {name}", "stored of a pane, merged", "KiB", stored),
     ):
-        _add(growth, key, cost, unit, factor, held, what, found_costs, stage="ClickHouse")
+        _add(growth, key, cost, unit, factor, held_constant, what, found_costs, stage="ClickHouse")
 
 
 def _measure_sources(growth: Growth, base: Grown) -> None:
@@ -234,10 +234,10 @@ def _add(
     cost: str,
     unit: str,
     factor: str,
-    held: str,
+    held_constant: str,
     factors: Sequence[float],
     costs: Sequence[float],
     stage: str = STAGE,
 ) -> None:
     key = f"{stage} {name}" if " by " in name else f"{stage} by {name}"
-    growth.add(Curve(key, stage, cost, unit, factor, held, tuple(map(float, factors)), tuple(costs)))
+    growth.add(Curve(key, stage, cost, unit, factor, held_constant, tuple(map(float, factors)), tuple(costs)))

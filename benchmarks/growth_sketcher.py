@@ -132,7 +132,7 @@ def _write(key: PaneKey, pane: PaneSummary) -> int:
 
 
 def _curve(
-    name: str, cost: str, unit: str, factor: str, held: str, factors: Sequence[float], costs: Sequence[float]
+    name: str, cost: str, unit: str, factor: str, held_constant: str, factors: Sequence[float], costs: Sequence[float]
 ) -> Curve:
     key = f"{STAGE} {name}" if " by " in name else f"{STAGE} by {name}"
-    return Curve(key, STAGE, cost, unit, factor, held, tuple(map(float, factors)), tuple(costs))
+    return Curve(key, STAGE, cost, unit, factor, held_constant, tuple(map(float, factors)), tuple(costs))

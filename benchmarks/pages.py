@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.history import MODEL, History
 from benchmarks.history.series import DAY_S
-from benchmarks.history_queries import Asked
+from benchmarks.history_queries import HistoryQuery
 from dashboards.durations import go_duration_s, interval_ms
 from dashboards.macros import ALL, TimeRange, Value, expand
 from dashboards.pages import dashboards
@@ -16,7 +16,7 @@ CHOSEN: dict[str, Value] = {"version": "1", "slice": "all", "field": "amount", "
 """What is chosen on the pages that have it; the model is `MODEL`, and all of them where a page can show all."""
 
 
-def asked_by_pages(history: History) -> list[Asked]:
+def asked_by_pages(history: History) -> list[HistoryQuery]:
     """Each query of each page, over the last day and over the whole history."""
     result = []
     for dashboard in dashboards().values():
@@ -29,5 +29,5 @@ def asked_by_pages(history: History) -> list[Asked]:
                 least_s = go_duration_s((requested.panel or {}).get("interval", "")) or 1
                 step_ms = interval_ms(between.to_ms - between.from_ms, POINTS, 1000 * least_s)
                 sql = expand(requested.sql, between, chosen, interval_ms=step_ms)
-                result.append(Asked(f"{requested.where.removeprefix('Barograph / ')}, {days} d", sql))
+                result.append(HistoryQuery(f"{requested.where.removeprefix('Barograph / ')}, {days} d", sql))
     return result

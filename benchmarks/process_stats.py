@@ -32,7 +32,7 @@ SETTLE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Sample:
     """A process at one moment."""
 
     cpu_s: float
@@ -42,7 +42,7 @@ class Seen:
     threads: int
 
 
-def look_at(pid: int) -> Seen:
+def look_at(pid: int) -> Sample:
     """Look at a process of this user.
 
     Raises:
@@ -53,7 +53,7 @@ def look_at(pid: int) -> Seen:
     cpu_s = (int(fields[11]) + int(fields[12])) * TICK_S
     rss_mib = int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
     files = sum(1 for each in (PROC / str(pid) / "fd").iterdir() if not _target(each).startswith("/proc/"))
-    return Seen(cpu_s, rss_mib, files, int(fields[17]))
+    return Sample(cpu_s, rss_mib, files, int(fields[17]))
 
 
 def _target(descriptor: Path) -> str:
@@ -86,7 +86,9 @@ def find_pid(folder: Path, *words: str) -> int:
 class Watched:
     """One processor, started with the settings of a benchmark."""
 
-    def __init__(self, world: World, kind: str, instance: str, *, database: str, prefix: str, **told: Any) -> None:
+    def __init__(
+        self, world: World, kind: str, instance: str, *, database: str, prefix: str, **parameters: Any
+    ) -> None:
         """Start it; `told` are further settings that `benchmarks.production` knows."""
         address = world.address(database)
         arguments = {
@@ -96,7 +98,7 @@ class Watched:
             "database": database,
             "prefix": prefix,
             "instance": instance,
-            **told,
+            **parameters,
         }
         self.kind, self.instance = kind, instance
         self._log = world.folder / f"{prefix}{kind}-{instance}.log"
@@ -109,7 +111,7 @@ class Watched:
         """Of the process."""
         return self._process.pid
 
-    def look(self) -> Seen:
+    def look(self) -> Sample:
         """Look at it.
 
         Raises:
@@ -138,7 +140,7 @@ class Watched:
         raise RuntimeError(f"{self.kind} {self.instance} was given no partitions: {self._said()[-2000:]}")
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held_constant(self) -> Iterator[None]:
         """Stop the process for as long as this lasts, which must be less than its session's time-out."""
         self._process.send_signal(signal.SIGSTOP)
         try:
@@ -251,10 +253,10 @@ def send_all(
     return n
 
 
-def wait_until(done: Any, said: str, patience_s: float = PATIENCE_S, pause_s: float = 0.1) -> None:
+def wait_until(done: Any, message: str, patience_s: float = PATIENCE_S, pause_s: float = 0.1) -> None:
     """Wait until a callable is true. Raises RuntimeError where that does not happen in time."""
     deadline = time.monotonic() + patience_s
     while not done():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"not in {patience_s:.0f} s: {said}")
+            raise RuntimeError(f"not in {patience_s:.0f} s: {message}")
         time.sleep(pause_s)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.children import AlertMessage, Clock, memory_mib
+from benchmarks.children import Payload, Clock, memory_mib
 from benchmarks.production import hide_pandas
 from streams.events.batch import MessageBatch
 from streams.events.json_decoder import JsonDecoder
@@ -25,28 +25,28 @@ SHORTEST_SESSION_S = 6.0
 """The least that a broker allows by default."""
 
 
-def sketcher(told: AlertMessage) -> AlertMessage:
+def sketcher(parameters: Payload) -> Payload:
     """The sketcher as `streams.run` puts it together, until it has committed a number of events or is asked to end."""
     from streams.sketcher.sketcher import Sketcher
 
-    with _RunningRequests(told, "sketcher") as running:
+    with _RunningRequests(parameters, "sketcher") as running:
         process = Sketcher(running.settings, running.registry, running.report)
-        _warm_up(running.registry(), told["warm"].encode())
+        _warm_up(running.registry(), parameters["warm"].encode())
         running.begin()
-        if told.get("profile"):
-            _profiled(lambda: process.run(running.stop), Path(told["profile"]))
+        if parameters.get("profile"):
+            _profiled(lambda: process.run(running.stop), Path(parameters["profile"]))
         else:
             process.run(running.stop)
     return running.found()
 
 
-def recorder(told: AlertMessage) -> AlertMessage:
+def recorder(parameters: Payload) -> Payload:
     """The recorder as `streams.run` puts it together, until it is asked to end."""
     from streams.recorder.recorder import Recorder
 
-    with _RunningRequests(told, "recorder") as running:
+    with _RunningRequests(parameters, "recorder") as running:
         process = Recorder(running.settings, running.registry, running.report)
-        _warm_up_recorder(running.registry(), told["warm"].encode())
+        _warm_up_recorder(running.registry(), parameters["warm"].encode())
         running.begin()
         process.run(running.stop)
     return running.found()
@@ -55,7 +55,7 @@ def recorder(told: AlertMessage) -> AlertMessage:
 class _RunningRequests:
     """What a measured processor has around it, and what its process spent until each commit."""
 
-    def __init__(self, told: AlertMessage, kind: str) -> None:
+    def __init__(self, parameters: Payload, kind: str) -> None:
         hide_pandas()
         from streams.registry.poller import RegistryPoller
         from streams.runtime.lifecycle import configure_logging
@@ -64,8 +64,8 @@ class _RunningRequests:
 
         configure_logging("warning")
         self.stop = threading.Event()
-        self._samples: list[AlertMessage] = []
-        self._told = told
+        self._samples: list[Payload] = []
+        self._told = parameters
         self._clock = Clock()
         noted = self._committed
 
@@ -74,13 +74,13 @@ class _RunningRequests:
                 super().count_committed(events, outcome, dead_letters)
                 noted(self.events + self.dead_letters)
 
-        self.report: Report = Counting(kind, told.get("instance", "benchmark"))
+        self.report: Report = Counting(kind, parameters.get("instance", "benchmark"))
         self.settings = ProcessorSettings(
-            instance=told.get("instance", "benchmark"),
-            bootstrap_servers=told["bootstrap_servers"],
-            warehouse=Address(told["host"], told["port"], told["database"]),
-            topics=Topics(told["prefix"]),
-            **{name: told[name] for name in ("flush_s", "flush_events") if name in told},
+            instance=parameters.get("instance", "benchmark"),
+            bootstrap_servers=parameters["bootstrap_servers"],
+            warehouse=Address(parameters["host"], parameters["port"], parameters["database"]),
+            topics=Topics(parameters["prefix"]),
+            **{name: parameters[name] for name in ("flush_s", "flush_events") if name in parameters},
             # A member by name stays in its group until its session ends, and the next run waits for that.
             session_timeout_s=SHORTEST_SESSION_S,
         )
@@ -108,7 +108,7 @@ class _RunningRequests:
         if self._told.get("events") and events >= self._told["events"]:
             self.stop.set()
 
-    def found(self) -> AlertMessage:
+    def found(self) -> Payload:
         """What was spent until the last commit that held something."""
         if self.report.dead_letters:
             raise RuntimeError(f"{self.report.dead_letters} events became dead letters: the figures would mean nothing")
@@ -151,4 +151,4 @@ def _profiled(work: Callable[[], None], path: Path) -> None:
         pstats.Stats(profile, stream=out).sort_stats("tottime").print_stats(40)
 
 
-CHILDREN: dict[str, Callable[[AlertMessage], AlertMessage]] = {"sketcher": sketcher, "recorder": recorder}
+CHILDREN: dict[str, Callable[[Payload], Payload]] = {"sketcher": sketcher, "recorder": recorder}

@@ -52,13 +52,13 @@ def _say_when_reached(until: int) -> None:
     from streams.monitor.worker import IncomingRecord, Worker
 
     handle = Worker.handle
-    said = False
+    message = False
 
     def handle_and_say(self: Worker, record: IncomingRecord) -> int:
-        nonlocal said
+        nonlocal message
         durable = handle(self, record)
-        if not said and record.offset >= until - 2:
-            said = True
+        if not message and record.offset >= until - 2:
+            message = True
             structlog.get_logger().info("reached", offset=record.offset)
         return durable
 

@@ -27,7 +27,7 @@ PROCESSES = 3
 BURST = 20
 """Calls between two waits: a serving process answers some requests and then waits for the next."""
 
-AlertMessage = dict[str, Any]
+Payload = dict[str, Any]
 
 
 def measure_publisher(
@@ -61,12 +61,12 @@ def measure_publisher(
         figures.add(PUBLISHER, name, dead["grown_mb"], "MB", f"{note}, {dead['dropped']:,} of them dropped")
 
 
-def _publisher(told: AlertMessage, workload: Workload, on_full: Any) -> Publisher:
+def _publisher(parameters: Payload, workload: Workload, on_full: Any) -> Publisher:
     return Publisher.from_contract(
         workload.contract,
         version=VERSION,
-        bootstrap_servers=told["bootstrap_servers"],
-        topic_prefix=told["prefix"],
+        bootstrap_servers=parameters["bootstrap_servers"],
+        topic_prefix=parameters["prefix"],
         on_full=on_full,
     )
 
@@ -82,17 +82,17 @@ def _requests(workload: Workload, n: int) -> list[tuple[dict[str, Any], float]]:
     ]
 
 
-def calls(told: AlertMessage) -> AlertMessage:
+def calls(parameters: Payload) -> Payload:
     """Time each call, paced in small bursts."""
-    workload = make_workload(Path(told["folder"]), numbers=told["numbers"])
+    workload = make_workload(Path(parameters["folder"]), numbers=parameters["numbers"])
     requests = _requests(workload, 10_000)
-    publisher = _publisher(told, workload, "drop")
+    publisher = _publisher(parameters, workload, "drop")
     clock, cpu_clock = time.perf_counter_ns, time.thread_time_ns
     wall_ns: list[int] = []
     thread_ns: list[int] = []
     context = {name: str(values[0]) for name, values in workload.context(CONTEXT, 1, 9).items()}
     began, cpu_before = time.monotonic(), time.process_time()
-    for i in range(told["calls"]):
+    for i in range(parameters["calls"]):
         features, score = requests[i % len(requests)]
         request = f"7f3a9c20-5b1e-4d87-0009-{i:012x}"
         # The publisher looks for delivery reports at every 32nd call: both clocks see as many of these.
@@ -105,7 +105,7 @@ def calls(told: AlertMessage) -> AlertMessage:
         if i % BURST == 0:
             time.sleep(max(0.0, began + i / PACE_PER_S - time.monotonic()))
     publisher.flush()
-    cpu_us = (time.process_time() - cpu_before) / told["calls"] * 1e6
+    cpu_us = (time.process_time() - cpu_before) / parameters["calls"] * 1e6
     stats = publisher.stats
     publisher.close()
     shares = {"median": 0.5, "p99": 0.99, "p99.9": 0.999}
@@ -117,12 +117,12 @@ def calls(told: AlertMessage) -> AlertMessage:
     }
 
 
-def table(told: AlertMessage) -> AlertMessage:
+def table(parameters: Payload) -> Payload:
     """Publish one table and wait until the broker has it."""
-    workload = make_workload(Path(told["folder"]), numbers=told["numbers"])
+    workload = make_workload(Path(parameters["folder"]), numbers=parameters["numbers"])
     now_ms = int(time.time() * 1000)
-    rows = arrow_table(workload, told["rows"], now_ms - 600_000, now_ms)
-    publisher = _publisher(told, workload, "wait")
+    rows = arrow_table(workload, parameters["rows"], now_ms - 600_000, now_ms)
+    publisher = _publisher(parameters, workload, "wait")
     # What libraries import at their first use is not what a row costs.
     publisher.predictions(rows.slice(0, 1000))
     publisher.flush()
@@ -135,18 +135,18 @@ def table(told: AlertMessage) -> AlertMessage:
     return {"rate": accepted / wall_s, "cpu_rate": accepted / cpu_s, "call_us": call_s / accepted * 1e6}
 
 
-def dead(told: AlertMessage) -> AlertMessage:
+def dead(parameters: Payload) -> Payload:
     """Publish as fast as calls return to where no broker listens, and see how much memory that takes."""
-    workload = make_workload(Path(told["folder"]), numbers=told["numbers"])
+    workload = make_workload(Path(parameters["folder"]), numbers=parameters["numbers"])
     now_ms = int(time.time() * 1000)
     requests, rows = _requests(workload, 10_000), arrow_table(workload, 10_000, now_ms - 600_000, now_ms)
     # From here on the peak is counted anew.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before_mib, _ = memory_mib()
-    publisher = _publisher(told, workload, "drop")
-    n, deadline = 0, time.monotonic() + told["seconds"]
+    publisher = _publisher(parameters, workload, "drop")
+    n, deadline = 0, time.monotonic() + parameters["seconds"]
     while time.monotonic() < deadline:
-        if told["kind"] == "tables":
+        if parameters["kind"] == "tables":
             publisher.predictions(rows)
             n += len(rows)
             continue
@@ -156,20 +156,22 @@ def dead(told: AlertMessage) -> AlertMessage:
     _, peak_mib = memory_mib()
     dropped = sum(publisher.stats.dropped.values())
     # Its end would wait for what is queued.
-    tell(told, {"grown_mb": (peak_mib - before_mib) * 2**20 / 1e6, "events": n, "dropped": dropped})
+    tell(parameters, {"grown_mb": (peak_mib - before_mib) * 2**20 / 1e6, "events": n, "dropped": dropped})
     os._exit(0)
 
 
-def steady(told: AlertMessage) -> AlertMessage:
+def steady(parameters: Payload) -> Payload:
     """Publish at an even rate for a while, each event with the present as its time."""
-    windows = tuple(Window(*window) for window in told["windows"])
-    workload = make_workload(Path(told["folder"]), numbers=told["numbers"], pane_s=told["pane_s"], windows=windows)
+    windows = tuple(Window(*window) for window in parameters["windows"])
+    workload = make_workload(
+        Path(parameters["folder"]), numbers=parameters["numbers"], pane_s=parameters["pane_s"], windows=windows
+    )
     requests = _requests(workload, 10_000)
-    publisher = _publisher(told, workload, "drop")
+    publisher = _publisher(parameters, workload, "drop")
     began, n = time.monotonic(), 0
-    expected = int(told["per_s"] * told["seconds"])
+    expected = int(parameters["per_s"] * parameters["seconds"])
     while n < expected:
-        due = min(expected, int((time.monotonic() - began) * told["per_s"]))
+        due = min(expected, int((time.monotonic() - began) * parameters["per_s"]))
         for i in range(n, due):
             features, score = requests[i % len(requests)]
             publisher.prediction(id=f"steady-{i}", features=features, score=score, latency_ms=12.375)
@@ -181,14 +183,16 @@ def steady(told: AlertMessage) -> AlertMessage:
     return {"events": n, "dropped": sum(stats.dropped.values()) + stats.failed}
 
 
-def flood(told: AlertMessage) -> AlertMessage:
+def flood(parameters: Payload) -> Payload:
     """Publish as much as there is room for, for a while."""
-    windows = tuple(Window(*window) for window in told["windows"])
-    workload = make_workload(Path(told["folder"]), numbers=told["numbers"], pane_s=told["pane_s"], windows=windows)
+    windows = tuple(Window(*window) for window in parameters["windows"])
+    workload = make_workload(
+        Path(parameters["folder"]), numbers=parameters["numbers"], pane_s=parameters["pane_s"], windows=windows
+    )
     requests = _requests(workload, 10_000)
-    publisher = _publisher(told, workload, "wait")
+    publisher = _publisher(parameters, workload, "wait")
     n, began = 0, time.monotonic()
-    while time.monotonic() - began < told["seconds"]:
+    while time.monotonic() - began < parameters["seconds"]:
         for features, score in requests[:500]:
             publisher.prediction(id=f"flood-{n}", features=features, score=score, latency_ms=12.375)
             n += 1
@@ -197,7 +201,7 @@ def flood(told: AlertMessage) -> AlertMessage:
     return {"events": n}
 
 
-CHILDREN: dict[str, Callable[[AlertMessage], AlertMessage]] = {
+CHILDREN: dict[str, Callable[[Payload], Payload]] = {
     "calls": calls,
     "table": table,
     "dead": dead,

@@ -13,7 +13,7 @@ from statistics import median
 
 from benchmarks.figures import Figures
 from benchmarks.history import FULL, History, Size, fill
-from benchmarks.history_queries import Asked, asked_by_commands, asked_views, worked_questions
+from benchmarks.history_queries import HistoryQuery, asked_by_commands, asked_views, worked_questions
 from benchmarks.pages import asked_by_pages
 from benchmarks.rules import asked_by_rules
 from benchmarks.stack import World
@@ -22,7 +22,7 @@ from warehouse.client import Client, connect
 
 QUERIES = "Queries on a month of hourly panes"
 DATABASE = "history"
-SOURCES: tuple[Callable[[History], list[Asked]], ...] = (
+SOURCES: tuple[Callable[[History], list[HistoryQuery]], ...] = (
     worked_questions,
     asked_views,
     asked_by_commands,
@@ -39,7 +39,7 @@ MERGE_PATIENCE_S = 300.0
 class Timed:
     """What a query took."""
 
-    asked: Asked
+    asked: HistoryQuery
     ms: float
     """The median."""
     worst_ms: float
@@ -93,7 +93,7 @@ def measure_queries(world: World, figures: Figures, *, models: int) -> None:
     )
 
 
-def time_asked(client: Client, asked: Asked, engine_cpu_s: Callable[[], float]) -> Timed:
+def time_asked(client: Client, asked: HistoryQuery, engine_cpu_s: Callable[[], float]) -> Timed:
     """Ask once to warm up, then `RUNS` times."""
     rows = asked.of(client)
     spent = []

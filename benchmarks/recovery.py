@@ -110,7 +110,7 @@ class _Processes:
         self._world, self._database, self._prefix = world, database, prefix
         self._running: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
 
-    def start(self, kind: str, instance: str, **told: Any) -> None:
+    def start(self, kind: str, instance: str, **parameters: Any) -> None:
         """Start one; what it says is added to its log."""
         address = self._world.address(self._database)
         arguments = {
@@ -120,7 +120,7 @@ class _Processes:
             "database": self._database,
             "prefix": self._prefix,
             "instance": instance,
-            **told,
+            **parameters,
         }
         log = self._log(kind, instance)
         self._running[kind, instance] = start("benchmarks.production", kind, json.dumps(arguments), log=log)
@@ -140,7 +140,7 @@ class _Processes:
 
     def wait_assigned(self, kind: str, instance: str, after: float) -> float:
         """Wait until one has partitions; return when (Unix seconds)."""
-        return self.wait_event("assigned", kind, instance, after, lambda said: bool(said["partitions"]))
+        return self.wait_event("assigned", kind, instance, after, lambda message: bool(message["partitions"]))
 
     def wait_event(
         self,
@@ -148,7 +148,7 @@ class _Processes:
         kind: str,
         instance: str,
         after: float,
-        holds: Callable[[dict[str, Any]], bool] = lambda said: True,
+        holds: Callable[[dict[str, Any]], bool] = lambda message: True,
     ) -> float:
         """Wait until a line of a log says something after a moment; return when (Unix seconds)."""
         deadline = time.monotonic() + PATIENCE_S

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from alerts import AlertSettings, rules_of
 from alerts.simulator import simulate
 from benchmarks.history import History
-from benchmarks.history_queries import Asked
+from benchmarks.history_queries import HistoryQuery
 from warehouse.client import Client
 from warehouse.signals import point_sql
 
@@ -16,12 +16,12 @@ REPLAY_LIMIT_MS = 10_000.0
 """A backtest is to take seconds."""
 
 
-def asked_by_rules(history: History) -> list[Asked]:
+def asked_by_rules(history: History) -> list[HistoryQuery]:
     """Each rule of the first model at the end of the history, all of them replayed, and those of drift as judged."""
     settings = AlertSettings()
     rules = rules_of(history.contract, settings)
     result = [
-        Asked(
+        HistoryQuery(
             f"rule {rule.name} ({rule.severity}, {len(rule.signal.keys)} instances)",
             point_sql(rule.signal, at=f"toUInt32({history.end_s})"),
             RULE_LIMIT_MS,
@@ -33,4 +33,4 @@ def asked_by_rules(history: History) -> list[Asked]:
         return list(simulate(client, rules, settings, history.start_s, history.end_s, "ended").replays)
 
     days = (datetime.fromtimestamp(history.end_s, UTC) - datetime.fromtimestamp(history.start_s, UTC)).days
-    return [*result, Asked(f"replay of {len(rules)} rules over {days} days", replay, REPLAY_LIMIT_MS)]
+    return [*result, HistoryQuery(f"replay of {len(rules)} rules over {days} days", replay, REPLAY_LIMIT_MS)]

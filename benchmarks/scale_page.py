@@ -83,7 +83,7 @@ def _growth(growth: Growth, about: dict[str, str]) -> str:
                 f"{line.r2:.3f}",
                 f"{off} at {number(curve.factors[worst])}",
                 curve.shape,
-                curve.held,
+                curve.held_constant,
             )
         )
     head = ("Stage", "Cost", "Factor", "Range", "a", "b", "R²", "Furthest off", "Growth", "Held")
@@ -94,7 +94,9 @@ def _growth(growth: Growth, about: dict[str, str]) -> str:
         lines.append("")
         for curve in bent:
             points = ", ".join(f"{number(y)} at {number(x)}" for x, y in zip(curve.factors, curve.costs, strict=True))
-            lines.append(f"- {curve.stage}, {curve.cost} ({curve.unit}) by {curve.factor}: {points}; {curve.told()}.")
+            lines.append(
+                f"- {curve.stage}, {curve.cost} ({curve.unit}) by {curve.factor}: {points}; {curve.parameters()}."
+            )
     else:
         lines.append("No cost is off its line by more than a tenth of its greatest value.")
     units = [(f"`{name}`", number(value)) for name, value in growth.units.items()]

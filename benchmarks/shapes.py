@@ -28,7 +28,7 @@ class Shape:
     """One factor changed from the base."""
 
     name: str
-    told: dict[str, Any]
+    parameters: dict[str, Any]
     """As `make_workload` takes it."""
     weight: float
     """About how many times the base's CPU time one event costs: so many times fewer are measured."""
@@ -68,7 +68,7 @@ def measure_shapes(
     cells = []
     for i, shape in enumerate(SHAPES):
         if names is None or shape.name in names:
-            workload = make_workload(world.folder, **shape.told)
+            workload = make_workload(world.folder, **shape.parameters)
             database = f"shape_{i}"
             world.register(database, workload)
             cells.append(_fill(world, shape, workload, i, database, events, arrow=False))

@@ -19,7 +19,7 @@ from barograph.events import MARK_HEADER
 from benchmarks.figures import Figures, quantile
 from benchmarks.growth_store import Warehoused, register
 from benchmarks.linear_fit import fit_line
-from benchmarks.process_stats import Cluster, Seen, Watched, find_pid, look_at, send_all, wait_until, watched
+from benchmarks.process_stats import Cluster, Sample, Watched, find_pid, look_at, send_all, wait_until, watched
 from benchmarks.stack import World
 from benchmarks.synthetic_models import Grown, Templates, grown, spread_times
 from warehouse.client import Client
@@ -204,7 +204,7 @@ def _publish(
     return soaked
 
 
-def _note(soaked: Soaked, name: str, seen: Seen, cpu_s: float) -> None:
+def _note(soaked: Soaked, name: str, seen: Sample, cpu_s: float) -> None:
     soaked.rss_mib.setdefault(name, []).append(seen.rss_mib)
     soaked.files.setdefault(name, []).append(seen.files)
     soaked.threads.setdefault(name, []).append(seen.threads)

@@ -188,11 +188,11 @@ class World:
                     raise
                 time.sleep(0.2)
 
-    def run_child(self, name: str, **told: Any) -> dict[str, Any]:
+    def run_child(self, name: str, **parameters: Any) -> dict[str, Any]:
         """Run a measured process to its end and return what it found."""
-        return self.start_child(name, **told).finish()
+        return self.start_child(name, **parameters).finish()
 
-    def start_child(self, name: str, **told: Any) -> Child:
+    def start_child(self, name: str, **parameters: Any) -> Child:
         """Start a measured process."""
         self._children += 1
         out = self.folder / f"{self._children:03d}-{name}.json"
@@ -205,7 +205,7 @@ class World:
             "stop": str(out.with_suffix(".stop")),
         }
         log = out.with_suffix(".log")
-        return Child(name, start("benchmarks.children", name, json.dumps({**known, **told}), log=log), out, log)
+        return Child(name, start("benchmarks.children", name, json.dumps({**known, **parameters}), log=log), out, log)
 
 
 @dataclass(frozen=True, slots=True)

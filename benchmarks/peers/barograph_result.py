@@ -11,7 +11,7 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from numpy.typing import NDArray
 
-from benchmarks.peers.child import RANKS, AlertMessage
+from benchmarks.peers.child import RANKS, Payload
 from benchmarks.stack import World
 from benchmarks.workload import Workload
 from sketches.baseline.baseline import ALL
@@ -30,7 +30,7 @@ class Panes:
     sketches: dict[str, NumericSketch]
     """By numeric field, of all panes together."""
 
-    def result(self) -> AlertMessage:
+    def result(self) -> Payload:
         """Quantiles and counts as the peers tell them."""
         categories: dict[str, dict[str, int]] = {}
         for i, field in enumerate(self.layout.fields):

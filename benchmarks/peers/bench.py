@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.peers.barograph_result import read_panes
-from benchmarks.peers.child import MINUTE_MS, AlertMessage
+from benchmarks.peers.child import MINUTE_MS, Payload
 from benchmarks.peers.compare import Comparison, compare
 from benchmarks.peers.environments import run
 from benchmarks.peers.psi import Columns, PsiComparison, compare_psi, our_psi
@@ -155,7 +155,7 @@ class Bench:
                 ratios.append(harmonic_mean([before, after]) / own)
         return ratios
 
-    def _keep(self, title: str, found: AlertMessage, compared: Comparison | PsiComparison | None) -> None:
+    def _keep(self, title: str, found: Payload, compared: Comparison | PsiComparison | None) -> None:
         self._found.append((title, rate(found)))
         # The first that was wrong is kept, else the last.
         before = self.compared.get(title)

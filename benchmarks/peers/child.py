@@ -12,7 +12,7 @@ import time
 from importlib.metadata import version
 from typing import Any
 
-AlertMessage = dict[str, Any]
+Payload = dict[str, Any]
 
 RANKS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 """Where quantiles are compared."""
@@ -25,7 +25,7 @@ class Clock:
     def __init__(self) -> None:
         self._cpu, self._wall = _cpu_s(), time.monotonic()
 
-    def read(self) -> AlertMessage:
+    def read(self) -> Payload:
         """What passed so far, in seconds."""
         return {"cpu_s": _cpu_s() - self._cpu, "wall_s": time.monotonic() - self._wall}
 
@@ -35,12 +35,12 @@ def _cpu_s() -> float:
     return spent.user + spent.system
 
 
-def told() -> AlertMessage:
+def told() -> Payload:
     """Read what the command line tells: one JSON object."""
-    result: AlertMessage = json.loads(sys.argv[1])
+    result: Payload = json.loads(sys.argv[1])
     return result
 
 
-def tell(found: AlertMessage, *packages: str) -> None:
+def tell(found: Payload, *packages: str) -> None:
     """Print what was found as a line of JSON of its own, whatever else was printed, with the versions of packages."""
     print("\n" + json.dumps({**found, "versions": {name: version(name) for name in packages}}), flush=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.child import AlertMessage
+from benchmarks.peers.child import Payload
 from benchmarks.peers.topic_contents import Drawn, counted
 
 MOST_BEYOND = 0.05
@@ -56,7 +56,7 @@ def rank_errors(values: NDArray[Any], ranks: list[float], quantiles: list[float]
     return np.where(np.isfinite(answers), errors, 1.0)
 
 
-def compare(found: AlertMessage, drawn: Drawn) -> Comparison:
+def compare(found: Payload, drawn: Drawn) -> Comparison:
     """Compare what a program found with what the topic held in the minutes that it names."""
     result = Comparison(stated=found["rank_error"])
     minutes = {int(start): n for start, n in found["minutes"].items()}

@@ -14,7 +14,7 @@ import datasketches
 import msgspec
 import numpy as np
 
-from benchmarks.peers.child import MINUTE_MS, RANKS, AlertMessage
+from benchmarks.peers.child import MINUTE_MS, RANKS, Payload
 
 K = 200
 
@@ -64,7 +64,7 @@ class Minute:
 class Minutes:
     """The sketches of all minutes so far, by the start of each in ms."""
 
-    def __init__(self, asked: AlertMessage) -> None:
+    def __init__(self, asked: Payload) -> None:
         self.numbers: list[str] = asked["numbers"]
         self.texts: list[str] = asked["texts"]
         self.wanted: int = asked["minutes"]
@@ -99,7 +99,7 @@ class Minutes:
         """Whether a minute after the wanted ones has begun; events are in the order of their times."""
         return len(self.found) > self.wanted
 
-    def result(self) -> AlertMessage:
+    def result(self) -> Payload:
         """Quantiles and counts of all wanted minutes together, and how many events each had."""
         starts = sorted(self.found)[: self.wanted]
         whole = self.new()
@@ -130,7 +130,7 @@ def by_minute(rows: Sequence[Row]) -> dict[int, list[Row]]:
     return result
 
 
-def row_decoder(asked: AlertMessage) -> Callable[[bytes], Row]:
+def row_decoder(asked: Payload) -> Callable[[bytes], Row]:
     """Make a function that decodes an event's JSON, with msgspec and into a struct of just what is sketched."""
     numbers = [name for name in asked["numbers"] if name != "score"]
     texts: list[str] = asked["texts"]

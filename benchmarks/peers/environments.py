@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.child import AlertMessage
+from benchmarks.peers.child import Payload
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
@@ -33,7 +33,7 @@ def install(name: str) -> None:
         raise PeerError(f"does not install: {error}") from None
 
 
-def run(name: str, told: AlertMessage) -> AlertMessage:
+def run(name: str, told: Payload) -> Payload:
     """Run a peer's program to its end and return what it told.
 
     Raises:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers.barograph_result import Panes
-from benchmarks.peers.child import AlertMessage
+from benchmarks.peers.child import Payload
 from benchmarks.peers.topic_contents import Drawn
 from sketches.baseline.bins import PsiBins
 from sketches.drift.psi import psi_values
@@ -76,9 +76,7 @@ def our_psi(panes: Panes) -> dict[int, dict[str, float]]:
     return {start: dict(zip(names, row.tolist(), strict=True)) for start, row in zip(starts, psi, strict=True)}
 
 
-def compare_psi(
-    found: AlertMessage, training: Columns, drawn: Drawn, ours: dict[int, dict[str, float]]
-) -> PsiComparison:
+def compare_psi(found: Payload, training: Columns, drawn: Drawn, ours: dict[int, dict[str, float]]) -> PsiComparison:
     """Compare each PSI that Evidently told with its definition and with ours."""
     result = PsiComparison()
     exact = drawn.minutes()

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from benchmarks.peers.child import MINUTE_MS, AlertMessage
+from benchmarks.peers.child import MINUTE_MS, Payload
 from benchmarks.peers.datasketches_minute import row_decoder
 from benchmarks.workload import Workload
 
@@ -28,7 +28,7 @@ class Drawn:
         self._blocks: list[dict[str, NDArray[Any]]] = []
         self._columns: dict[str, NDArray[Any]] | None = None
 
-    def names(self) -> AlertMessage:
+    def names(self) -> Payload:
         """The fields that peers are told to sketch."""
         return {"numbers": self.numbers, "texts": self.texts}
 

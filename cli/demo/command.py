@@ -41,12 +41,12 @@ def demo_command(
         signal.signal(number, _end)
     with ExitStack() as stack:
         demo = Demo(None, Terminal(is_wide=False), stack)
-        held = demo.run(picture)
+        current = demo.run(picture)
         if exit_:
             demo.leave()
         else:
             demo.stay()
-    if not held:
+    if not current:
         raise typer.Exit(EXIT_FAILED)
 
 

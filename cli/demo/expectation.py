@@ -10,5 +10,5 @@ class Expectation:
     """One expectation and its outcome."""
 
     what: str
-    held: bool
-    found: str
+    is_met: bool
+    observed: str

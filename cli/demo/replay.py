@@ -87,10 +87,10 @@ def replay(predictions: pa.Table, labels: pa.Table, sink: Sink, pace: Pace) -> t
         Numbers of predictions and labels that the publisher accepted. After the end marker, Kafka has all of them.
     """
     n_predictions = n_labels = 0
-    for day_ms, (made, landed) in days(predictions, labels):
+    for day_ms, (built, landed) in days(predictions, labels):
         if not pace.wait(n_predictions, day_ms):
             return n_predictions, n_labels
-        n_predictions += sink.predictions(made)
+        n_predictions += sink.predictions(built)
         n_labels += sink.labels(landed)
     sink.publish_end_marker()
     return n_predictions, n_labels

@@ -202,12 +202,12 @@ class DemoReport:
 
     # ------------------------------------------------------------------------------------------ after
 
-    def expectations(self, found: Sequence[Expectation]) -> None:
+    def expectations(self, outcomes: Sequence[Expectation]) -> None:
         """Print the expectations and their outcomes."""
         self.heading("Expectations")
-        for each in found:
-            mark, style = ("ok    ", "green") if each.held else ("FAILED", "bold red")
-            self.line(SafeText(" " * MARGIN).append(mark, style).append(f"  {each.what}: {each.found}"))
+        for each in outcomes:
+            mark, style = ("ok    ", "green") if each.is_met else ("FAILED", "bold red")
+            self.line(SafeText(" " * MARGIN).append(mark, style).append(f"  {each.what}: {each.observed}"))
 
     def times(self, times_s: Mapping[str, float]) -> None:
         """Print the duration of each stage."""
@@ -275,7 +275,7 @@ def _decided(field: FieldBaseline) -> str:
     counts = field.slices[ALL]
     bins = field.n_cells - (1 if field.kind == "numeric" else 2)
     nulls = counts.cells[-1] / max(sum(counts.cells), 1)
-    phi = " / ".join(f"{found.value:,.0f}" for found in counts.phi.values())
+    phi = " / ".join(f"{phi.value:,.0f}" for phi in counts.phi.values())
     name = field.name + ("*" if field.name in CRITICAL else "")
     return f"{name} {bins}" + (f", {nulls:.0%} null" if nulls >= 0.005 else "") + f", φ {phi}"
 

@@ -135,11 +135,11 @@ class Demo:
                 picture.parent.mkdir(parents=True, exist_ok=True)
                 picture.write_text(draw(read_picture_data(client, calendar, findings)))
         report_findings(self._report, findings, calendar)
-        held = expectations(findings, source)
-        self._report.expectations(held)
+        current = expectations(findings, source)
+        self._report.expectations(current)
         times_s = {step: self._times_s[step] for step in STEPS} | {"in all": time.monotonic() - began_s}
         self._report.times(times_s)
-        return all(each.held for each in held)
+        return all(each.is_met for each in current)
 
     def stay(self) -> None:
         """Keep everything running until a signal, and print next steps."""

@@ -83,8 +83,8 @@ def _line(field: str, rows: Sequence[tuple[date, str]], first: date, per_cell: i
     levels: list[str | None] = [None] * n_cells
     for day, level in rows:
         cell = (day - first).days // per_cell
-        found = levels[cell]
-        if found is None or _RANK[level] > _RANK[found]:
+        result = levels[cell]
+        if result is None or _RANK[level] > _RANK[result]:
             levels[cell] = level
     major = [day for day, level in rows if level == "major"]
     return FieldLine(field, tuple(levels), min(major, default=None))

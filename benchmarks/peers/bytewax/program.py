@@ -13,7 +13,7 @@ from bytewax.connectors.kafka import operators as kop
 from bytewax.dataflow import Dataflow
 from bytewax.testing import run_main
 
-from benchmarks.peers.child import MINUTE_MS, AlertMessage, Clock, tell, told
+from benchmarks.peers.child import MINUTE_MS, Payload, Clock, tell, told
 from benchmarks.peers.datasketches_minute import Minute, Minutes, Row, by_minute, row_decoder
 
 BATCH = 10_000
@@ -26,7 +26,7 @@ second batch of a replay is late."""
 class Part:
     """One dataflow, until the wanted minutes are complete."""
 
-    def __init__(self, asked: AlertMessage) -> None:
+    def __init__(self, asked: Payload) -> None:
         self.asked = asked
         self.minutes = Minutes(asked)
         self.row = row_decoder(asked)

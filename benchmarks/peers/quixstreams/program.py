@@ -9,7 +9,7 @@ from typing import Any
 from quixstreams import Application
 from quixstreams.models import JSONDeserializer
 
-from benchmarks.peers.child import AlertMessage, Clock, tell, told
+from benchmarks.peers.child import Payload, Clock, tell, told
 from benchmarks.peers.datasketches_minute import Minutes, Row, row_decoder
 
 BATCH = 5_000
@@ -18,11 +18,11 @@ BATCH = 5_000
 class Part:
     """One run of the application, until the wanted minutes are complete."""
 
-    def __init__(self, asked: AlertMessage) -> None:
+    def __init__(self, asked: Payload) -> None:
         self.asked = asked
         self.minutes = Minutes(asked)
         self.clock: Clock | None = None
-        self.spent: AlertMessage = {}
+        self.spent: Payload = {}
         self.app = Application(
             broker_address=asked["bootstrap_servers"],
             consumer_group=asked["group"],

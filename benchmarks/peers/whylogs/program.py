@@ -13,7 +13,7 @@ from whylogs.core.metrics.metrics import MetricConfig
 from whylogs.core.resolvers import MetricSpec, ResolverSpec
 from whylogs.core.schema import DeclarativeSchema
 
-from benchmarks.peers.child import RANKS, AlertMessage, Clock, tell, told
+from benchmarks.peers.child import RANKS, Payload, Clock, tell, told
 from benchmarks.peers.frames import by_minute, read_frame
 
 LEAN = MetricConfig(large_kll_k=False, kll_k=200)
@@ -44,7 +44,7 @@ def main() -> None:
     tell({**_result(requested, frames, views), **spent}, "whylogs", "whylogs-sketching", "pandas", "numpy")
 
 
-def _result(asked: AlertMessage, frames: dict[int, Any], views: dict[int, Any]) -> AlertMessage:
+def _result(asked: Payload, frames: dict[int, Any], views: dict[int, Any]) -> Payload:
     whole = reduce(lambda one, other: one.merge(other), views.values())
     first = asked["numbers"][0]
     sketches = {name: _sketch(whole, name) for name in asked["numbers"]}

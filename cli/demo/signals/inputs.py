@@ -169,11 +169,11 @@ def expect_inputs(findings: Inputs, source: SourceData) -> Iterator[Expectation]
             "never" if first is None else f"{first:%d %B}",
         )
     drifted = [field for field in STEADY if major.get(field)]
-    seen = [field for field in STEADY if findings.weeks.get(field)]
+    known = [field for field in STEADY if findings.weeks.get(field)]
     yield Expectation(
         f"{', '.join(STEADY)} are never major in a week",
-        not drifted and len(seen) == len(STEADY),
-        ", ".join(drifted) or (f"never, {len(seen)} fields judged"),
+        not drifted and len(known) == len(STEADY),
+        ", ".join(drifted) or (f"never, {len(known)} fields judged"),
     )
     yield Expectation(
         "the missing weather of 31 December makes null rates major in the last day window",

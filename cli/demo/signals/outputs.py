@@ -160,11 +160,11 @@ def expect_outputs(findings: Outputs, source: SourceData) -> Iterator[Expectatio
     )
     mean = {(field, measure): values for field, measure, _, _, _, *values in findings.compared}.get(("score", "mean"))
     known = None if findings.compared_end is None else source.mean_scores(findings.compared_end)
-    held = (
+    current = (
         mean is not None and known is not None and all(abs(a - b) < 1e-9 for a, b in zip(mean[:2], known, strict=True))
     )
     yield Expectation(
         "the mean scores of both arms equal those of the source",
-        held,
+        current,
         "not compared" if mean is None else f"{mean[0]:.3f} and {mean[1]:.3f}",
     )

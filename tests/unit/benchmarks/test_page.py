@@ -124,7 +124,7 @@ def test_goals_and_shapes_have_names_of_their_own() -> None:
     assert len({goal.name for goal in ALL_GOALS}) == len(ALL_GOALS)
     assert len({shape.name for shape in SHAPES}) == len(SHAPES)
     assert SHAPES[0].name == BASE
-    assert not SHAPES[0].told
+    assert not SHAPES[0].parameters
 
 
 def test_profiles_name_sections_that_exist() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.peers import environments
 from benchmarks.peers.barograph_result import without_slices
-from benchmarks.peers.child import RANKS, AlertMessage
+from benchmarks.peers.child import RANKS, Payload
 from benchmarks.peers.compare import compare, rank_errors
 from benchmarks.peers.datasketches_minute import Minutes, row_decoder
 from benchmarks.peers.environments import FOLDER, PeerError
@@ -42,7 +42,7 @@ def drawn(workload: Workload) -> Drawn:
     return drawn
 
 
-def exact(drawn: Drawn, minutes: int) -> AlertMessage:
+def exact(drawn: Drawn, minutes: int) -> Payload:
     """What a program without error would tell."""
     starts = list(drawn.minutes())[:minutes]
     columns = drawn.within(starts)

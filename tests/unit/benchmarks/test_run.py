@@ -88,6 +88,6 @@ def test_a_section_that_fails_is_told_and_the_others_are_measured(
     assert called(monkeypatch, "--json", str(tmp_path / "found.json")) == 1
     assert not written, "docs are written from whole runs alone"
     assert [one.section for one in Figures.read(tmp_path / "found.json").found] == list(FULL.sections)
-    told = capsys.readouterr().err
-    assert "Failed: storage" in told
-    assert "the broker is gone" in told
+    parameters = capsys.readouterr().err
+    assert "Failed: storage" in parameters
+    assert "the broker is gone" in parameters

@@ -89,6 +89,6 @@ def test_numbers_are_short(value: float, shown: str) -> None:
 
 def test_a_curve_that_bends_says_how() -> None:
     curve = Curve("x", "x", "c", "ms", "n", "", (1.0, 2.0, 4.0, 8.0), (1.0, 4.0, 16.0, 64.0))
-    told: Any = curve.told()
-    assert "not linear" in told
-    assert "power 2.00" in told
+    parameters: Any = curve.parameters()
+    assert "not linear" in parameters
+    assert "power 2.00" in parameters

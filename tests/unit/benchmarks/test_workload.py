@@ -62,9 +62,9 @@ def test_larger_events_hold_more_that_nobody_watches(base: Workload, tmp_path: P
 
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape.arrow], ids=lambda shape: str(shape.name))
 def test_arrow_batches_hold_the_same_members_and_fit_into_messages(shape: Any, tmp_path: Path) -> None:
-    workload = make_workload(tmp_path, **shape.told)
+    workload = make_workload(tmp_path, **shape.parameters)
     rows = arrow_rows(workload)
-    assert rows == (500 if shape.told.get("numbers") == 200 else ARROW_ROWS)
+    assert rows == (500 if shape.parameters.get("numbers") == 200 else ARROW_ROWS)
     messages = list(arrow_messages(workload, 3 * rows, 0, LAST_MS))
     assert len(messages) == 3
     assert max(map(len, messages)) < 1 << 20

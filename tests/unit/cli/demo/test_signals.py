@@ -40,7 +40,7 @@ Change = Callable[[], Findings]
 
 
 def failed(findings: Findings) -> list[str]:
-    return [each.what for each in expectations(findings, SOURCE) if not each.held]
+    return [each.what for each in expectations(findings, SOURCE) if not each.is_met]
 
 
 def changed(**signals: Any) -> Findings:
