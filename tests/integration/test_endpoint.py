@@ -47,14 +47,14 @@ class Served:
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    # 0 is any free port: what a test takes must not be in another's way.
+    # Port 0 is any free port, so that tests do not interfere.
     monkeypatch.setitem(DEFAULT_PORTS, "sketcher", 0)
-    made = Served(None)
-    yield made
-    made.endpoint.stop()
+    created = Served(None)
+    yield created
+    created.endpoint.stop()
 
 
-def test_metrics_are_served_as_prometheus_and_openmetrics_ask_for_them(served: Served) -> None:
+def test_metrics_are_served_in_the_formats_of_prometheus_and_openmetrics(served: Served) -> None:
     served.report.count_committed(3, "counted")
     code, kind, text = get(served.endpoint.address, "/metrics")
     assert (code, kind.partition(";")[0]) == (200, "text/plain")
@@ -72,17 +72,17 @@ def test_metrics_are_served_as_prometheus_and_openmetrics_ask_for_them(served: S
 )
 def test_health_is_a_status_and_a_reason(served: Served, status: str, code: int) -> None:
     served.health = Health(status, "Because.")  # type: ignore[arg-type]
-    found, kind, text = get(served.endpoint.address, "/healthz")
-    assert (found, kind) == (code, "application/json")
+    http_code, kind, text = get(served.endpoint.address, "/healthz")
+    assert (http_code, kind) == (code, "application/json")
     assert json.loads(text) == {"status": status, "processor": "sketcher", "instance": "s-1", "reason": "Because."}
 
 
-def test_other_paths_are_not_there(served: Served) -> None:
+def test_other_paths_are_not_found(served: Served) -> None:
     assert get(served.endpoint.address, "/")[0] == 404
     assert get(served.endpoint.address, "/metrics/../etc")[0] == 404
 
 
-def test_who_says_nothing_keeps_nobody_waiting(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_client_blocks_no_other(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     host, _, port = served.endpoint.address.partition(":")
     with socket.create_connection((host, int(port))) as silent:
         assert get(served.endpoint.address, "/healthz")[0] == 200
@@ -93,7 +93,7 @@ def test_who_says_nothing_keeps_nobody_waiting(served: Served, monkeypatch: pyte
     assert get(served.endpoint.address, "/healthz")[0] == 200
 
 
-def test_a_default_port_that_is_taken_is_no_trouble_and_one_that_was_asked_for_is(
+def test_a_default_port_in_use_is_replaced_and_a_configured_one_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with socket.socket() as taken:
@@ -101,21 +101,21 @@ def test_a_default_port_that_is_taken_is_no_trouble_and_one_that_was_asked_for_i
         taken.listen()
         port = taken.getsockname()[1]
         monkeypatch.setitem(endpoint_module.DEFAULT_PORTS, "sketcher", port)
-        made = Endpoint(settings(), Report("sketcher", "s"), lambda: Health("working"))
-        assert made.address.startswith("127.0.0.1:")
-        assert not made.address.endswith(f":{port}")
-        made.stop()
-        with pytest.raises(ProcessorError, match=f"served at 127.0.0.1:{port}: Address already in use.*0 for none"):
+        created = Endpoint(settings(), Report("sketcher", "s"), lambda: Health("working"))
+        assert created.address.startswith("127.0.0.1:")
+        assert not created.address.endswith(f":{port}")
+        created.stop()
+        with pytest.raises(ProcessorError, match=f"served at 127.0.0.1:{port}: Address already in use.*0 for no endpoint"):
             Endpoint(settings(port), Report("sketcher", "s"), lambda: Health("working"))
     wait_for(lambda: _listens(port), "the port")
 
 
 def _listens(port: int) -> bool:
-    made = Endpoint(settings(port), Report("sketcher", "s"), lambda: Health("working"))
-    made.stop()
+    created = Endpoint(settings(port), Report("sketcher", "s"), lambda: Health("working"))
+    created.stop()
     return True
 
 
-def test_an_address_that_is_not_this_machines_is_said() -> None:
+def test_an_address_of_another_machine_is_an_error() -> None:
     with pytest.raises(ProcessorError, match=r"203\.0\.113\.1:9611"):
         Endpoint(settings(None, "203.0.113.1"), Report("sketcher", "s"), lambda: Health("working"))

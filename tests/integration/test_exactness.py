@@ -36,16 +36,16 @@ def wait_until_judged(pipeline: Pipeline, n: int) -> None:
 
 
 def check(pipeline: Pipeline, expected: Expected) -> None:
-    found = {
+    result = {
         (slice_, field, at): (n, nulls, tuple(counts))
         for slice_, field, at, n, nulls, counts in pipeline.rows(
             "SELECT slice, field, toUnixTimestamp(pane_start), n, nulls, counts FROM panes FINAL WHERE n > 0"
         )
     }
-    assert len(found) == len(expected.panes)
-    wrong = [key for key, value in expected.panes.items() if found.get(key) != value]
+    assert len(result) == len(expected.panes)
+    wrong = [key for key, value in expected.panes.items() if result.get(key) != value]
     assert not wrong, (
-        f"{len(wrong)} panes differ, such as {wrong[0]}: {found.get(wrong[0])} for {expected.panes[wrong[0]]}"
+        f"{len(wrong)} panes differ, such as {wrong[0]}: {result.get(wrong[0])} for {expected.panes[wrong[0]]}"
     )
     check_values(pipeline, expected)
     verdicts = {
@@ -68,14 +68,14 @@ def check_values(pipeline: Pipeline, expected: Expected) -> None:
         "INNER JOIN all_panes AS a USING (model, version, baseline_id, slice, field, pane_start, pane_s) "
         "WHERE p.slice = 'all' AND p.n > p.nulls AND p.sketch != ''"
     )
-    found = {(field, at): rest for field, at, *rest in rows if (field, at) in expected.values}
-    assert set(found) == set(expected.values)
+    result = {(field, at): rest for field, at, *rest in rows if (field, at) in expected.values}
+    assert set(result) == set(expected.values)
     # Moments are kept of the whole alone: a slice has none, rather than the training mean.
     assert pipeline.rows("SELECT countIf(isFinite(mean) OR isFinite(minimum)) FROM all_panes WHERE slice != 'all'") == [
         (0,)
     ]
     for (field, at), values in expected.values.items():
-        low, high, mean, sketch = found[field, at]
+        low, high, mean, sketch = result[field, at]
         assert (low, high) == (values[0], values[-1]), (field, at)
         assert mean == pytest.approx(values.mean(), rel=1e-9, abs=1e-9), (field, at)
         kind, _ = unseal(bytes.fromhex(sketch))
@@ -107,9 +107,7 @@ def test_a_month_of_flights_is_counted_and_judged_exactly(
     check(pipeline, expected)
 
 
-def test_each_processor_killed_in_the_middle_leads_to_the_same_rows(
-    pipeline: Pipeline, flights: Flights, expected: Expected
-) -> None:
+def test_killed_processors_lead_to_the_same_rows(pipeline: Pipeline, flights: Flights, expected: Expected) -> None:
     partitions = 3
     pipeline.create(partitions)
     pipeline.register(flights.contract, [flights.baseline])

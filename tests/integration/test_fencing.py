@@ -1,4 +1,4 @@
-"""What goes wrong on a real broker without the rules of docs/architecture.md, and does not with them."""
+"""Failures on a real broker that the rules of docs/architecture.md prevent."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ START_MS = (int(time.time() * 1000) // HOUR_MS - 72) * HOUR_MS
 
 def event(i: int, at_ms: int, model: str = "toy") -> bytes:
     features = {"x": i % 7 / 3, "k": i % 5, "flag": i % 2 == 0, "colour": "red"}
-    told = {"model": model, "version": "1", "id": f"e{i}", "at": at_ms, "features": features}
-    return json.dumps(told).encode()
+    values = {"model": model, "version": "1", "id": f"e{i}", "at": at_ms, "features": features}
+    return json.dumps(values).encode()
 
 
 def toy_registry() -> Registry:
@@ -62,7 +62,7 @@ def settings_of(pipeline: Pipeline, instance: str) -> ProcessorSettings:
 
 
 class FakeMessage:
-    """An event as a consumer would hand it over."""
+    """An event as a consumer returns it."""
 
     def __init__(self, offset: int, value: bytes) -> None:
         self._offset, self._value = offset, value
@@ -84,7 +84,7 @@ class FakeMessage:
 
 
 def flush_records(registry: Registry, topic_id: str, start: int, values: list[bytes], *, ended: bool) -> list[bytes]:
-    """What a sketcher writes of a flush: parts, then progress."""
+    """The records that a sketcher writes for a flush: partials, then progress."""
     summaries = FlushSummaries(registry)
     messages = [FakeMessage(start + i, value) for i, value in enumerate(values)]
     decoded = JsonDecoder(registry).decode(sort_messages(messages).json)
@@ -100,16 +100,16 @@ def flush_records(registry: Registry, topic_id: str, start: int, values: list[by
         counted_at_ms=START_MS,
         ranges=[PartitionProgress(partition=0, start=start, end=end, newest_ms={"toy": newest}, end_mark=ended)],
     )
-    found = [
+    records = [
         partial
         for key, pane in summaries.panes.items()
         for partial in encode_partials(key, pane, topic_id, [OffsetRange(0, start, end)])
     ]
-    return [*found, encode(progress)]
+    return [*records, encode(progress)]
 
 
 @pytest.mark.slow
-def test_parts_of_an_aborted_transaction_never_reach_a_pane(pipeline: Pipeline) -> None:
+def test_partials_of_an_aborted_transaction_never_reach_a_pane(pipeline: Pipeline) -> None:
     pipeline.create(1)
     pipeline.register(simple_contract(), [simple_baseline()])
     registry = toy_registry()
@@ -131,8 +131,8 @@ def test_parts_of_an_aborted_transaction_never_reach_a_pane(pipeline: Pipeline) 
             producer.commit_transaction(30)
             position += 50
     pipeline.wait_rows("SELECT sum(n) >= 150 AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed panes", 60)
-    found = pipeline.rows("SELECT toUnixTimestamp(pane_start), n FROM volume FINAL WHERE slice = 'all' AND n > 0")
-    assert dict(found) == {(START_MS + i * HOUR_MS) // 1000: 50 for i in (0, 2, 4)}
+    records = pipeline.rows("SELECT toUnixTimestamp(pane_start), n FROM volume FINAL WHERE slice = 'all' AND n > 0")
+    assert dict(records) == {(START_MS + i * HOUR_MS) // 1000: 50 for i in (0, 2, 4)}
     assert pipeline.rows("SELECT count() FROM losses") == [(0,)]
     assert not pipeline.read_all(pipeline.topics.partials_dead)
 
@@ -188,13 +188,13 @@ class Driven:
         wait_for(flushed, "a flush")
 
     def polled(self, condition: Callable[[], bool]) -> Callable[[], bool]:
-        """A condition that is looked at after the group's callbacks could run."""
+        """A condition that is checked after the group's callbacks could run."""
 
-        def look() -> bool:
+        def check() -> bool:
             self.consumer.consume(1, 0.1)
             return condition()
 
-        return look
+        return check
 
     def close(self) -> None:
         self.consumer.close()
@@ -202,20 +202,20 @@ class Driven:
 
 @pytest.fixture
 def drive(pipeline: Pipeline) -> Iterator[Callable[[str], Driven]]:
-    made: list[Driven] = []
+    created: list[Driven] = []
 
     def start(instance: str) -> Driven:
-        made.append(Driven(pipeline, instance))
-        return made[-1]
+        created.append(Driven(pipeline, instance))
+        return created[-1]
 
     yield start
-    for driven in made:
+    for driven in created:
         driven.close()
 
 
 def committed(driven: Driven) -> dict[int, int]:
-    found = driven.consumer.committed([TopicPartition(driven.topic, p) for p in (0, 1)], timeout=30)
-    return {tp.partition: tp.offset for tp in found}
+    records = driven.consumer.committed([TopicPartition(driven.topic, p) for p in (0, 1)], timeout=30)
+    return {tp.partition: tp.offset for tp in records}
 
 
 def counted_in_parts(pipeline: Pipeline) -> int:
@@ -224,7 +224,7 @@ def counted_in_parts(pipeline: Pipeline) -> int:
 
 
 @pytest.mark.parametrize("metadata", ["of the flush's beginning", "fresh"])
-def test_a_stale_flush_is_refused_by_the_metadata_of_its_beginning(
+def test_a_stale_flush_is_rejected_because_of_its_metadata(
     pipeline: Pipeline, drive: Callable[[str], Driven], metadata: str
 ) -> None:
     pipeline.create(2)
@@ -234,7 +234,7 @@ def test_a_stale_flush_is_refused_by_the_metadata_of_its_beginning(
     slow.assigned.restart()
     stale = slow.open()
     slow.read(stale, {0: 100, 1: 100})
-    # Another one joins, is given a partition, and commits beyond what the slow one has read but not yet committed.
+    # A second sketcher joins, gets a partition, and commits offsets that the slow one has read but not committed.
     pipeline.produce((p, event(100 + i, START_MS + i), None) for i in range(50) for p in (0, 1))
     quick = drive("quick")
 
@@ -243,12 +243,12 @@ def test_a_stale_flush_is_refused_by_the_metadata_of_its_beginning(
     [moved] = quick.partitions
     quick.assigned.restart()
     quick.flush_until(lambda: committed(quick)[moved] == 150)
-    # What the slow one's loop would find is that the generation changed; here it commits all the same.
+    # The slow sketcher's loop would detect the new generation; here it commits regardless.
     slow.set_positions({0: 100, 1: 100})
     if metadata == "fresh":
         stale.membership = slow.assigned.membership()
         slow.sketcher.commit(stale, START_MS)
-        # Why the rule is there: the broker checks the generation, not who owns the partition.
+        # The reason for the rule: the broker checks the generation, not the owner of the partition.
         assert committed(quick)[moved] == 100
         assert counted_in_parts(pipeline) == 150 + 200
     else:
@@ -256,7 +256,7 @@ def test_a_stale_flush_is_refused_by_the_metadata_of_its_beginning(
             slow.sketcher.commit(stale, START_MS)
         assert committed(quick)[moved] == 150
         assert counted_in_parts(pipeline) == 150
-        # It goes on with what it was given, from the committed offsets.
+        # It continues with its assigned partition, from the committed offsets.
         slow.set_positions({1 - moved: 100})
         slow.assigned.restart()
         slow.flush_until(lambda: committed(quick) == {0: 150, 1: 150})
@@ -280,14 +280,14 @@ def lag(pipeline: Pipeline) -> int:
 
 
 def assert_withheld(pipeline: Pipeline) -> None:
-    """Hold that acknowledgements stay away for longer than their commits take."""
+    """Assert that acknowledgements are withheld for longer than their commits take."""
     began_s = time.monotonic()
     wait_for(lambda: lag(pipeline) <= 1 or time.monotonic() - began_s > 3, "commits")
     assert lag(pipeline) > 1
 
 
 def assigned(pipeline: Pipeline, name: str) -> list[int]:
-    """The partitions that a monitor says it was given last."""
+    """The partitions of a monitor's last assignment, as it logged them."""
     lines = [line for line in (pipeline.log_dir / f"{name}.log").read_text().splitlines() if '"assigned"' in line]
     return list(json.loads(lines[-1])["partitions"]) if lines else []
 
@@ -297,7 +297,7 @@ MODELS = ("toy", "bat")
 
 
 @pytest.mark.slow
-def test_acknowledgements_withheld_during_a_rebalance_cost_nothing(pipeline: Pipeline) -> None:
+def test_acknowledgements_withheld_during_a_rebalance_lose_nothing(pipeline: Pipeline) -> None:
     assert sorted(partials_partition(model, 2) for model in MODELS) == [0, 1]
     pipeline.settings = {"write_s": 0.5}
     pipeline.create(1)
@@ -353,10 +353,10 @@ def test_acknowledgements_withheld_during_a_rebalance_cost_nothing(pipeline: Pip
     pipeline.wait_rows(
         f"SELECT sum(n) = {sent} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "all events in sealed panes"
     )
-    found = pipeline.rows(
+    records = pipeline.rows(
         "SELECT model, toUnixTimestamp(pane_start), n FROM volume FINAL WHERE slice = 'all' AND n > 0"
     )
-    assert {(model, at): n for model, at, n in found} == dict(expected)
+    assert {(model, at): n for model, at, n in records} == dict(expected)
     verdicts = {
         (model, at // 1000 + h * 3600): sum(expected[model, at // 1000 + k * 3600] for k in range(h - 3, h))
         for model in MODELS
@@ -404,7 +404,7 @@ def test_a_partition_added_while_running_is_counted_from_its_start(pipeline: Pip
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
     topic = pipeline.topics.predictions
     admin.create_partitions([NewPartitions(topic, 2)])[topic].result(30)
-    # Nobody reads the new partition yet; its events must not be late when somebody does.
+    # No sketcher reads the new partition yet; its events must not be late once one does.
     send([1, 0])
     pipeline.wait_rows(
         "SELECT count() = 2 FROM offset_ledger FINAL WHERE partitions = 2 AND source_partition = 1", "its offset ledger"

@@ -57,19 +57,19 @@ COUNTED = WIDE + EACH_OWN + LONG
 
 
 @pytest.mark.slow
-def test_floods_are_accounted_for_and_memory_stays(pipeline: Pipeline) -> None:
+def test_floods_are_accounted_for_in_bounded_memory(pipeline: Pipeline) -> None:
     pipeline.create(source_partitions=1)
     pipeline.register(simple_contract(), [simple_baseline()])
     kinds = ("sketcher", "recorder", "monitor")
-    # A fork would hold the parts of all the others too.
-    pipeline.anew = True
+    # A forked process would also hold the modules of all other processors.
+    pipeline.fresh_interpreter = True
     for kind in kinds:
         pipeline.start(kind, flush_s=15.0)
     pipeline.produce((0, message, None) for message in flood())
     pipeline.end(1)
     pipeline.wait_rows(f"SELECT sum(n) = {COUNTED} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "volume")
     pipeline.wait_rows(f"SELECT count() = {COUNTED} FROM predictions FINAL", "raw rows")
-    # What is counted beside the panes is written after them.
+    # Tallies are written after the panes.
     pipeline.wait_rows(f"SELECT sum(n) = {EACH_OWN} FROM errors FINAL WHERE slice = 'all'", "errors by kind")
     peaks = {kind: peak_mib(pipeline.processes[f"{kind}-0"].pid) for kind in kinds}
     print(peaks)
@@ -94,7 +94,7 @@ def test_floods_are_accounted_for_and_memory_stays(pipeline: Pipeline) -> None:
 
 
 def peak_mib(pid: int) -> float:
-    """The most memory that a process has held so far."""
+    """The peak resident set size of a process."""
     status = Path(f"/proc/{pid}/status")
     if not status.exists():
         pytest.skip("NOT TESTED: this system does not tell a process's peak of memory")
@@ -102,7 +102,7 @@ def peak_mib(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-def test_the_broker_refuses_what_is_larger_than_the_limit(pipeline: Pipeline) -> None:
+def test_the_broker_rejects_messages_above_the_limit(pipeline: Pipeline) -> None:
     pipeline.create()
     producer = Producer({"bootstrap.servers": pipeline.bootstrap, "message.max.bytes": 8 * MIB})
     refused: list[KafkaError | None] = []

@@ -1,4 +1,4 @@
-"""Processors in operation: what each tells of itself, how one that is stuck ends, and how all end when asked."""
+"""Processors in operation: health and metrics, the watchdog, and stopping."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def send(pipeline: Pipeline, n: int) -> None:
 
 
 def start_all(pipeline: Pipeline, **settings: Any) -> None:
-    # How a process starts, what it takes of memory and how it ends is what these tests are about.
-    pipeline.anew = True
+    # These tests are about how a process starts, its memory, and how it stops.
+    pipeline.fresh_interpreter = True
     for kind in KINDS:
         pipeline.start(kind, score_s=1.0, **settings)
 
 
 @pytest.mark.slow
-def test_every_processor_tells_how_it_is_and_ends_under_load(
+def test_every_processor_reports_its_health_and_stops_under_load(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scratch = tmp_path / "scratch"
@@ -70,26 +70,26 @@ def test_every_processor_tells_how_it_is_and_ends_under_load(
     pipeline.produce([(0, b"{", None), (0, b"[]", None), (0, b"", [("barograph-mark", b"end")])])
     handled = {"sketcher": "counted", "recorder": "recorded", "monitor": "merged", "scorer": "scored"}
     for kind, outcome in handled.items():
-        wanted = {"recorder": 1000, "scorer": 1}.get(kind, 500)
-        wait_total(where[kind], wanted, "barograph_events_total", outcome=outcome)
+        expected = {"recorder": 1000, "scorer": 1}.get(kind, 500)
+        wait_total(where[kind], expected, "barograph_events_total", outcome=outcome)
         told_well = (200, {"status": "working", "processor": kind, "instance": f"{kind}-0"})
         wait_for(partial(_is, told_well, health, where[kind]), f"the {kind} to be healthy")
     assert total(where["sketcher"], "barograph_dead_letters_total") == 2
     assert total(where["sketcher"], "barograph_dead_letters_total", reason="not-json") == 1
     for kind in KINDS:
-        found = families(where[kind])
+        counts = families(where[kind])
         declared = {metric.name.removesuffix("_total") for metric in METRICS if kind in metric.processors}
-        assert found.keys() == declared | {"barograph_processor_info"}
+        assert counts.keys() == declared | {"barograph_processor_info"}
         assert total(where[kind], "barograph_memory_bytes") > 30e6
         assert total(where[kind], "barograph_healthy") == 1
         wait_total(where[kind], time.time() - 300, "barograph_last_commit_timestamp_seconds")
         assert total(where[kind], "barograph_last_commit_timestamp_seconds") < time.time() + 1
         if kind != "scorer":
-            # Told at the watchdog's first look at the offsets.
+            # Exported after the watchdog's first check of the offsets.
             for known in ("barograph_lag_messages", "barograph_committed_age_seconds"):
                 wait_total(where[kind], 0, known)
         if kind == "monitor":
-            # Its sketcher goes on writing progress, so that it is seldom level with the end.
+            # The sketcher keeps writing progress, so the monitor is seldom at the end.
             assert total(where[kind], "barograph_lag_messages") >= 0
             assert total(where[kind], "barograph_committed_age_seconds") < 60
         elif kind != "scorer":
@@ -103,7 +103,7 @@ def test_every_processor_tells_how_it_is_and_ends_under_load(
         ("monitor", "write"),
     ):
         assert total(where[kind], f"barograph_{timed}_seconds_count") > 0, timed
-    # What is in ClickHouse is the same, under the same names.
+    # ClickHouse holds the same values, under the same names.
     wait_for(
         lambda: all(
             dict(pipeline.rows(_DETAILS, {"kind": kind, "n": n}))
@@ -113,9 +113,9 @@ def test_every_processor_tells_how_it_is_and_ends_under_load(
     )
     keys = {key for (key,) in pipeline.rows("SELECT DISTINCT arrayJoin(mapKeys(details)) FROM processors")}
     assert {key.partition(" ")[0] for key in keys} <= {metric.short for metric in METRICS}
-    told = [get(where[kind], "/metrics")[1] for kind in KINDS] + sorted(keys)
+    arguments = [get(where[kind], "/metrics")[1] for kind in KINDS] + sorted(keys)
     for secret in (SECRET, "toy", "colour", "region"):
-        assert not any(secret in text for text in told), secret
+        assert not any(secret in text for text in arguments), secret
     with Producing(pipeline):
         wait_total(where["sketcher"], 20_000, "barograph_events_total", outcome="counted")
         took = stop_all(pipeline)
@@ -130,30 +130,30 @@ _DETAILS = (
 )
 
 
-def _is(wanted: object, ask: Callable[..., object], *told: object) -> bool:
-    return ask(*told) == wanted
+def _is(expected: object, ask: Callable[..., object], *arguments: object) -> bool:
+    return ask(*arguments) == expected
 
 
-def test_a_loop_that_stands_still_is_seen_and_ended_from_outside(
+def test_the_watchdog_detects_a_hanging_loop_and_ends_its_process(
     broker: LocalKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """Faust's event loop hangs in a call; nothing in it can tell, and nothing in it can end."""
-    seen = tmp_path / "probe.seen"
-    seen.touch()
+    """Faust's event loop hangs in a call, so that nothing in it can detect or end that."""
+    marker = tmp_path / "probe.seen"
+    marker.touch()
     pipeline = Pipeline(broker.bootstrap_servers, Address(), topic_prefix, tmp_path)
     pipeline.produce([(0, b"hang", None)], pipeline.topics.partials)
-    told = {"bootstrap": broker.bootstrap_servers, "prefix": topic_prefix, "seen": str(seen), "hangs": True}
+    arguments = {"bootstrap": broker.bootstrap_servers, "prefix": topic_prefix, "seen": str(marker), "hangs": True}
     with (tmp_path / "probe.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.faust_probe", json.dumps(told)], cwd=ROOT, stdout=log, stderr=log
+            [sys.executable, "-m", "tests.support.faust_probe", json.dumps(arguments)], cwd=ROOT, stdout=log, stderr=log
         )
     pipeline.processes["probe"] = process
     try:
         where = address(pipeline, "probe")
         wait_for(lambda: health(where)[1].get("status") == "stuck", "a stuck loop to be noticed")
-        code, found = health(where)
+        code, counts = health(where)
         assert code == 503
-        assert found["reason"].startswith("Its loop has not completed an iteration for ")
+        assert counts["reason"].startswith("Its loop has not completed an iteration for ")
         assert total(where, "barograph_healthy") == 0
         assert process.wait(60) == EXIT_STUCK
         assert [line["event"] for line in lines(pipeline, "probe")][-1] == "stuck"
@@ -165,7 +165,7 @@ def test_a_loop_that_stands_still_is_seen_and_ended_from_outside(
 
 
 class Producing:
-    """A source that goes on until it is told to stop."""
+    """A source that produces until it is stopped."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -174,7 +174,7 @@ class Producing:
 
     def _run(self) -> None:
         n = 0
-        # Ten thousand a second at most: more would take from the processors what they are to end in.
+        # At most ten thousand a second: more would take the CPU time in which the processors must stop.
         while not self._stop.wait(0.2):
             self._pipeline.produce((0, prediction(i), None) for i in range(n, n + 2_000))
             self._pipeline.produce(((0, label(i), None) for i in range(n, n + 500)), self._pipeline.topics.labels)
@@ -194,7 +194,7 @@ class Producing:
 
 @pytest.fixture
 def own_servers(tmp_path: Path) -> Iterator[tuple[Pipeline, LocalKafka, LocalClickHouse]]:
-    """A broker and an engine that may be held up without anybody else noticing."""
+    """A broker and an engine of the test's own, which may be suspended."""
     with LocalKafka(tmp_path / "kafka", port=0) as kafka, LocalClickHouse(tmp_path / "engine", port=0) as engine:
         address = Address(engine.host, engine.port, "own")
         pipeline = Pipeline(kafka.bootstrap_servers, address, "own-", tmp_path)
@@ -207,7 +207,7 @@ def own_servers(tmp_path: Path) -> Iterator[tuple[Pipeline, LocalKafka, LocalCli
 
 
 def stop_all(pipeline: Pipeline) -> dict[str, tuple[int | None, float]]:
-    """Ask every processor to end; return exit codes and how long each took."""
+    """Stop every processor; return exit codes and durations."""
     began = time.monotonic()
     for process in pipeline.processes.values():
         process.send_signal(signal.SIGTERM)
@@ -222,22 +222,24 @@ def stop_all(pipeline: Pipeline) -> dict[str, tuple[int | None, float]]:
 
 
 def assert_ended_in_time(pipeline: Pipeline, took: dict[str, tuple[int | None, float]]) -> None:
-    late = {name: told for name, told in took.items() if told[0] != 0 or told[1] > STOP_S}
-    assert not late, "\n".join(f"{name}: {told}\n{pipeline.log(name)}" for name, told in late.items())
+    late = {name: arguments for name, arguments in took.items() if arguments[0] != 0 or arguments[1] > STOP_S}
+    assert not late, "\n".join(f"{name}: {arguments}\n{pipeline.log(name)}" for name, arguments in late.items())
     for name in took:
         assert "stopped" in {line.get("event") for line in lines(pipeline, name)}, pipeline.log(name)
 
 
 @pytest.mark.slow
-def test_all_end_within_ten_seconds_whoever_hangs(own_servers: tuple[Pipeline, LocalKafka, LocalClickHouse]) -> None:
+def test_all_processors_stop_within_ten_seconds_while_a_server_hangs(
+    own_servers: tuple[Pipeline, LocalKafka, LocalClickHouse],
+) -> None:
     pipeline, kafka, engine = own_servers
     for hangs in (engine, kafka):
-        # With the time-out of the tests the broker's hanging would end sketcher and recorder before they are asked to.
+        # With the timeout of the tests, the suspended broker would end sketcher and recorder before the stop request.
         start_all(pipeline, transaction_timeout_s=30.0)
         with Producing(pipeline) as load:
             wait_at_work(pipeline)
             with held_up(hangs.pid):
-                # So long that each is in the middle of asking whoever hangs.
+                # Long enough that each waits for the suspended server.
                 asking = time.monotonic() + 3
                 wait_for(partial(_past, asking), "all to meet it")
                 took = stop_all(pipeline)
@@ -245,7 +247,7 @@ def test_all_end_within_ten_seconds_whoever_hangs(own_servers: tuple[Pipeline, L
         assert_ended_in_time(pipeline, took)
         pipeline.processes.clear()
         for kind in KINDS:
-            # It says where the ones before listened.
+            # The log names the addresses of earlier endpoints too.
             (pipeline.log_dir / f"{kind}-0.log").unlink()
 
 
@@ -258,10 +260,12 @@ def _past(moment_s: float) -> bool:
     return time.monotonic() > moment_s
 
 
-def test_one_that_waits_for_a_warehouse_at_its_start_ends_at_once(
+def test_a_processor_that_waits_for_clickhouse_at_its_start_stops_at_once(
     broker: LocalKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
-    pipeline = Pipeline(broker.bootstrap_servers, Address("127.0.0.1", 1, "none"), topic_prefix, tmp_path, anew=True)
+    pipeline = Pipeline(
+        broker.bootstrap_servers, Address("127.0.0.1", 1, "none"), topic_prefix, tmp_path, fresh_interpreter=True
+    )
     for kind in KINDS:
         pipeline.start(kind)
     for kind in KINDS:

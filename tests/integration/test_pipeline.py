@@ -55,11 +55,11 @@ def test_counts_of_every_pane_equal_the_source(pipeline: Pipeline) -> None:
         for name in ("all", f"region={region if region != 'west' else 'other'}"):
             expected[name, "x", hour] += 1
             nulls[name, hour] += event["features"]["x"] is None
-    found = pipeline.rows(
+    counts = pipeline.rows(
         "SELECT slice, toUnixTimestamp(pane_start), n, nulls, arraySum(counts) FROM panes FINAL WHERE field = 'x'"
     )
-    assert {(s, at): (n, k) for s, at, n, k, _ in found} == {
+    assert {(s, at): (n, k) for s, at, n, k, _ in counts} == {
         (s, at): (n, nulls[s, at]) for (s, _, at), n in expected.items()
     }
-    assert all(n == total for *_, n, _, total in found)
+    assert all(n == total for *_, n, _, total in counts)
     pipeline.wait_rows("SELECT count() > 0 FROM drift WHERE window = '1d'", "verdicts")

@@ -1,4 +1,4 @@
-"""Malformed events, ten thousand among a hundred thousand good ones, and what fuzzing kept: each is accounted for."""
+"""Malformed events, ten thousand among a hundred thousand valid ones, and fuzzing inputs: each is accounted for."""
 
 from __future__ import annotations
 
@@ -66,28 +66,28 @@ def test_every_malformed_event_is_accounted_for(pipeline: Pipeline) -> None:
     assert Counter(h["reason"] for h in headers) == reasons
     assert {int(h["source-offset"]) for h in headers} == set(originals)
     assert all(h["source-topic"] == pipeline.topics.predictions and h["source-partition"] == "0" for h in headers)
-    for message, held in zip(dead, headers, strict=True):
-        if held["reason"] != "missing-id" or held["index"] == "0":
-            assert (message.value() or b"") == originals[int(held["source-offset"])]
+    for message, retained in zip(dead, headers, strict=True):
+        if retained["reason"] != "missing-id" or retained["index"] == "0":
+            assert (message.value() or b"") == originals[int(retained["source-offset"])]
     assert dict(pipeline.rows("SELECT field, sum(invalid) FROM panes FINAL WHERE slice = 'all' GROUP BY field")) == {
         name: invalid[name] for name in ("x", "k", "flag", "colour")
     }
 
 
 def events_of(decoder: ArrowDecoder, value: bytes) -> int:
-    """How many events an Arrow message is, read by itself: its rows, or one that is put aside whole."""
-    found = decoder.decode(MessageBatch([value], np.zeros(1, np.int32), np.zeros(1, np.int64), np.array([NOW_MS])))
-    return sum(len(events) for events in found.events) + len(found.rejected)
+    """Number of events of an Arrow message by itself: its rows, or one if it is dead-lettered as a whole."""
+    counts = decoder.decode(MessageBatch([value], np.zeros(1, np.int32), np.zeros(1, np.int64), np.array([NOW_MS])))
+    return sum(len(events) for events in counts.events) + len(counts.rejected)
 
 
-def test_all_that_fuzzing_kept_is_accounted_for(pipeline: Pipeline) -> None:
+def test_every_fuzzing_input_is_accounted_for(pipeline: Pipeline) -> None:
     pipeline.create(1)
     pipeline.register(simple_contract(), [simple_baseline()])
     arrow = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]
     inputs = {name: [*seeds()[name], *read_corpus(name)] for name in seeds()}
     for topic, kind in ((pipeline.topics.predictions, "predictions"), (pipeline.topics.labels, "labels")):
-        # Every kind as every kind: what a decoder is not meant for must not stop it either.
-        plain = [data for name, found in inputs.items() if not name.endswith("-arrow") for data in found]
+        # Every input in every encoding: a decoder must survive inputs of another format.
+        plain = [data for name, counts in inputs.items() if not name.endswith("-arrow") for data in counts]
         pipeline.produce(((0, data, None) for data in plain), topic)
         pipeline.produce(((0, data, arrow) for data in inputs[f"{kind}-arrow"] + plain), topic)
     pipeline.produce([(0, json.dumps(event("last", 1_790_000_000_000)).encode(), None)])

@@ -36,7 +36,7 @@ def send(pipeline: Pipeline) -> None:
 
 
 def outcome(pipeline: Pipeline) -> tuple[int, int, int]:
-    """Events counted, dead letters, flushes that covered something."""
+    """Counted events, dead letters, and flushes that covered offsets."""
     records = [decode(message.value()) for message in pipeline.read_all(pipeline.topics.partials)]
     first = [each for each in records if isinstance(each, Partial) and not each.slice_from and not each.field_from]
     counted = sum(int(partial.counts[0, 0]) for partial in first)
@@ -44,7 +44,7 @@ def outcome(pipeline: Pipeline) -> tuple[int, int, int]:
     return counted, len(pipeline.read_all(pipeline.topics.predictions_dead)), flushes
 
 
-def test_what_did_not_fit_into_a_flush_is_in_the_next(pipeline: Pipeline) -> None:
+def test_messages_that_exceed_a_flush_are_in_the_next(pipeline: Pipeline) -> None:
     pipeline.create()
     send(pipeline)
     early: list[int] = []
@@ -57,7 +57,7 @@ def test_what_did_not_fit_into_a_flush_is_in_the_next(pipeline: Pipeline) -> Non
     assert flushes >= MESSAGES // MAX_ARROW_MESSAGES
 
 
-def test_what_was_fetched_early_is_fetched_again_after_a_rebalance(pipeline: Pipeline) -> None:
+def test_buffered_messages_are_fetched_again_after_a_rebalance(pipeline: Pipeline) -> None:
     pipeline.create()
     send(pipeline)
 

@@ -104,8 +104,8 @@ def slices_of(table: pa.Table, baseline: Baseline) -> dict[str, np.ndarray]:
 
 
 def largest(table: pa.Table) -> np.ndarray:
-    found: np.ndarray = np.fmax.reduce([table[f"scores.{name}"].to_numpy() for name in CLASSES])
-    return found
+    counts: np.ndarray = np.fmax.reduce([table[f"scores.{name}"].to_numpy() for name in CLASSES])
+    return counts
 
 
 def panes_of(table: pa.Table, length_s: int) -> np.ndarray:
@@ -165,11 +165,11 @@ def check_counts(pipeline: Pipeline, table: pa.Table, baseline: Baseline) -> Non
     expected: Counter[tuple[str, int]] = Counter()
     for name, mask in slices_of(table, baseline).items():
         expected.update((name, at) for at in pane[mask].tolist())
-    found = {
+    counts = {
         (name, at): n
         for name, at, n in pipeline.rows("SELECT slice, toUnixTimestamp(pane_start), n FROM volume FINAL WHERE n > 0")
     }
-    assert found == dict(expected)
+    assert counts == dict(expected)
     kinds = pipeline.rows(
         "SELECT slice, toUnixTimestamp(pane_start), n, arraySum(counts) FROM all_panes WHERE field = 'kind' AND n > 0"
     )
@@ -187,18 +187,18 @@ def check_distributions(pipeline: Pipeline, table: pa.Table, baseline: Baseline)
         "FROM days AS d INNER JOIN (SELECT * FROM rollups FINAL WHERE pane_s = 86400) AS r "
         "USING (model, version, baseline_id, slice, field, pane_start) WHERE isFinite(d.minimum)"
     )
-    found = {(name, field, at): rest for name, field, at, *rest in rows}
+    counts = {(name, field, at): rest for name, field, at, *rest in rows}
     slices = slices_of(table, baseline)
-    kept = ("latency_ms", "confidence")
+    retained = ("latency_ms", "confidence")
     checked = 0
     for name, mask in slices.items():
         for field, source in values.items():
             for at in np.unique(day).tolist():
                 ordered = np.sort(source[mask & (day == at) & np.isfinite(source)])
-                if not len(ordered) or (name != "all" and field not in kept):
-                    assert (name, field, at) not in found
+                if not len(ordered) or (name != "all" and field not in retained):
+                    assert (name, field, at) not in counts
                     continue
-                low, high, mean, n, sketch = found[name, field, at]
+                low, high, mean, n, sketch = counts[name, field, at]
                 assert (low, high, n) == (ordered[0], ordered[-1], len(ordered))
                 assert mean == pytest.approx(ordered.mean(), rel=1e-9)
                 kind = SketchType.REQ_FLOATS if field == "latency_ms" else SketchType.KLL_FLOATS
@@ -219,11 +219,11 @@ def check_distributions(pipeline: Pipeline, table: pa.Table, baseline: Baseline)
 def check_categories(pipeline: Pipeline, table: pa.Table) -> None:
     hour = panes_of(table, HOUR_S)
     kinds = np.array(table["kind"].to_pylist())
-    found = pipeline.rows(
+    counts = pipeline.rows(
         "SELECT field, category, toUnixTimestamp(first_seen), toUnixTimestamp(last_seen), n, n_high "
         "FROM unseen_categories ORDER BY category"
     )
-    assert found == [
+    assert counts == [
         (
             "kind",
             name,

@@ -1,4 +1,4 @@
-"""Processors keep their place in the group by their instance's name."""
+"""Static members: a processor keeps its partitions under its instance name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, w
 from tests.support.sketching import flush_once, open_sketcher
 
 SESSION_S = 60.0
-"""Longer than anything here waits: whoever is let in was not waited for."""
+"""Longer than any wait of this test: a member that joins did not wait for the old session."""
 
 
 def settings_of(pipeline: Pipeline, instance: str) -> ProcessorSettings:
@@ -38,10 +38,10 @@ def join(pipeline: Pipeline, instance: str) -> Consumer:
     return consumer
 
 
-def test_who_comes_back_under_its_name_takes_its_place_at_once(pipeline: Pipeline) -> None:
+def test_a_restarted_member_gets_its_partitions_at_once(pipeline: Pipeline) -> None:
     pipeline.create(1)
     before = join(pipeline, "one")
-    # As after a kill: the group is not told that it is gone.
+    # As after a kill: the group is not notified.
     after = join(pipeline, "one")
     wait_for(lambda: _fatal(before), "the predecessor to be shut out", SESSION_S / 2)
     after.close()
@@ -53,7 +53,7 @@ def _fatal(consumer: Consumer) -> bool:
     return error is not None and error.code() == KafkaError._FATAL
 
 
-def test_two_sketchers_of_one_name_are_told_apart_in_words(pipeline: Pipeline) -> None:
+def test_a_second_sketcher_under_the_same_name_stops_with_advice(pipeline: Pipeline) -> None:
     pipeline.create(1)
     pipeline.register(simple_contract(), [simple_baseline()])
     with open_sketcher(pipeline, session_timeout_s=SESSION_S, flush_s=0.5) as sketcher:

@@ -132,13 +132,13 @@ def live(pipeline: Pipeline) -> Pipeline:
 
 @contextmanager
 def publishing(pipeline: Pipeline) -> Iterator[Publisher]:
-    made = Publisher.from_contract(
+    created = Publisher.from_contract(
         signal_contract(), version="1", bootstrap_servers=pipeline.bootstrap, topic_prefix=pipeline.prefix
     )
     try:
-        yield made
+        yield created
     finally:
-        made.close()
+        created.close()
 
 
 def wait_counted(pipeline: Pipeline, injected: Injected) -> None:
@@ -149,12 +149,12 @@ def wait_counted(pipeline: Pipeline, injected: Injected) -> None:
 def check(pipeline: Pipeline, injected: Injected) -> None:
     """Hold every figure of the views to what was injected."""
     names = ("n", "errors", "timed", "slow", "late")
-    [found] = pipeline.rows(f"SELECT {', '.join(f'sum({n})' for n in names)} FROM all_volume WHERE slice = 'all'")
-    assert dict(zip(names, found, strict=True)) == {name: injected.volume[name] for name in names}
+    [counts] = pipeline.rows(f"SELECT {', '.join(f'sum({n})' for n in names)} FROM all_volume WHERE slice = 'all'")
+    assert dict(zip(names, counts, strict=True)) == {name: injected.volume[name] for name in names}
     hourly = pipeline.rows(
         "SELECT sum(requests), sum(errors), sum(timed), sum(slow), sum(late) FROM volume_by_hour WHERE slice = 'all'"
     )
-    assert hourly == [found]
+    assert hourly == [counts]
     kinds = pipeline.rows("SELECT slice, kind, sum(n) FROM errors_by_kind GROUP BY slice, kind")
     assert {(cut, kind): n for cut, kind, n in kinds} == injected.kinds
     broken = pipeline.rows("SELECT kind, sum(n), any(policy), any(field) FROM all_violations GROUP BY kind")
@@ -229,15 +229,15 @@ def test_figures_equal_what_was_injected_whatever_is_killed(live: Pipeline) -> N
     live.wait_settled()
     check(live, injected)
     check_silence(live)
-    kept = [n for each, n in injected.ids.items() if zlib.crc32(each.encode()) < RAW_SHARE * 2**32]
-    live.wait_rows(f"SELECT sum(recorded) = {sum(kept)} FROM duplicates", "raw events")
+    retained = [n for each, n in injected.ids.items() if zlib.crc32(each.encode()) < RAW_SHARE * 2**32]
+    live.wait_rows(f"SELECT sum(recorded) = {sum(retained)} FROM duplicates", "raw events")
     # An hour may end while the test publishes: a pair is sent at one moment, of which each has its own time.
     [(counted, found_kept, ids, repeats, share)] = live.rows(
         "SELECT sum(counted), sum(recorded), sum(ids), sum(repeats), any(raw_share) FROM duplicates"
     )
-    assert (counted, found_kept, share) == (injected.volume["n"], sum(kept), RAW_SHARE)
+    assert (counted, found_kept, share) == (injected.volume["n"], sum(retained), RAW_SHARE)
     assert found_kept - ids == repeats
-    assert repeats in (sum(kept) - len(kept), sum(kept) - len(kept) - 1)
+    assert repeats in (sum(retained) - len(retained), sum(retained) - len(retained) - 1)
     assert repeats > 0
     assert live.rows("SELECT reason, n FROM dead_letters WHERE model = 'toy'") == [("future-time", 4)]
 
@@ -276,8 +276,8 @@ def test_dead_letters_of_both_topics_are_counted_once_with_their_processors_kill
         live.start(kind)
     live.wait_rows("SELECT sum(n) >= 52 FROM dead_letters", "all dead letters")
     live.wait_settled()
-    found = live.rows("SELECT topic, model, reason, sum(n) FROM dead_letters GROUP BY 1, 2, 3 ORDER BY 1, 2, 3")
-    assert found == [
+    counts = live.rows("SELECT topic, model, reason, sum(n) FROM dead_letters GROUP BY 1, 2, 3 ORDER BY 1, 2, 3")
+    assert counts == [
         ("labels", "", "not-json", 12),
         ("labels", "toy", "missing-id", 6),
         ("predictions", "", "not-json", 14),

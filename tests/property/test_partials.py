@@ -95,7 +95,7 @@ def partials(draw: st.DrawFn) -> Partial:
     rows, width, fields = draw(st.integers(0, 3)), draw(st.integers(HEADER, 8)), draw(st.integers(0, 3))
     first = draw(st.integers(0, 5))
     whole = draw(st.booleans())
-    kept = draw(st.integers(0, min(rows, fields)))
+    retained = draw(st.integers(0, min(rows, fields)))
     floats = st.floats(allow_nan=False)
     counts = draw(st.lists(COUNTS, min_size=rows * width, max_size=rows * width))
     return Partial(
@@ -116,9 +116,9 @@ def partials(draw: st.DrawFn) -> Partial:
         if whole
         else np.empty((0, 4)),
         sketches=draw(st.lists(st.binary(max_size=20), min_size=fields, max_size=fields)) if whole else [],
-        slice_cells=np.array([(first + i, 2 + i) for i in range(kept)], dtype=np.int64).reshape(-1, 2),
-        slice_moments=np.array(draw(st.lists(floats, min_size=4 * kept, max_size=4 * kept))).reshape(-1, 4),
-        slice_sketches=draw(st.lists(st.binary(max_size=20), min_size=kept, max_size=kept)),
+        slice_cells=np.array([(first + i, 2 + i) for i in range(retained)], dtype=np.int64).reshape(-1, 2),
+        slice_moments=np.array(draw(st.lists(floats, min_size=4 * retained, max_size=4 * retained))).reshape(-1, 4),
+        slice_sketches=draw(st.lists(st.binary(max_size=20), min_size=retained, max_size=retained)),
     )
 
 
@@ -180,10 +180,10 @@ def test_a_partial_without_sketches_of_slices_is_decoded() -> None:
     members = msgspec.msgpack.decode(codec.decompress(record[10:], decompressed_size=size, asbytes=True))[:14]
     older = msgspec.msgpack.encode(members)
     rest = len(older).to_bytes(4, "big") + codec.compress(older, asbytes=True)
-    found = decode(record[:2] + zlib.crc32(rest).to_bytes(4, "big") + rest)
-    assert isinstance(found, Partial)
-    assert (found.counts == pane.counts).all()
-    assert len(found.slice_cells) == len(found.slice_moments) == len(found.slice_sketches) == 0
+    result = decode(record[:2] + zlib.crc32(rest).to_bytes(4, "big") + rest)
+    assert isinstance(result, Partial)
+    assert (result.counts == pane.counts).all()
+    assert len(result.slice_cells) == len(result.slice_moments) == len(result.slice_sketches) == 0
 
 
 @settings(max_examples=200)
@@ -259,15 +259,15 @@ def test_a_tally_that_is_too_large_is_split_without_loss(tally: Tally, limit: in
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tallies, "MAX_RECORD_BYTES", limit)
         written = list(tallies.encode_tally(tally))
-    found = [decode(data) for data in written]
-    for data, each in zip(written, found, strict=True):
+    result = [decode(data) for data in written]
+    for data, each in zip(written, result, strict=True):
         assert isinstance(each, Tally)
         assert len(data) <= limit or len(each.errors) + len(each.producers) + len(each.dead) <= 1
         empty: list[Any] = []
-        told = msgspec.structs.replace(each, errors=empty, producers=empty, dead=empty)
-        assert told == msgspec.structs.replace(tally, errors=empty, producers=empty, dead=empty)
+        arguments = msgspec.structs.replace(each, errors=empty, producers=empty, dead=empty)
+        assert arguments == msgspec.structs.replace(tally, errors=empty, producers=empty, dead=empty)
     for name in ("errors", "producers", "dead"):
-        assert [row for each in found for row in getattr(each, name)] == getattr(tally, name)
+        assert [row for each in result for row in getattr(each, name)] == getattr(tally, name)
 
 
 @settings(max_examples=100)
@@ -277,22 +277,22 @@ def test_rectangles_cover_every_cell_once_and_keep_to_the_budget(
 ) -> None:
     n = layout.n_fields
     sizes = data.draw(st.lists(st.integers(0, 600), min_size=n, max_size=n))
-    kept = np.zeros((layout.n_slices, n), dtype=np.int64)
+    retained = np.zeros((layout.n_slices, n), dtype=np.int64)
     for s, f in data.draw(st.sets(st.tuples(st.integers(0, layout.n_slices - 1), st.integers(0, n - 1)))):
-        kept[s, f] = 700 if s else 0
+        retained[s, f] = 700 if s else 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(partial_messages, "_BUDGET_BYTES", budget)
-        found = rectangles(layout, sizes, kept)
-    seen = np.zeros((layout.n_slices, n), dtype=int)
-    for s0, s1, f0, f1 in found:
+        result = rectangles(layout, sizes, retained)
+    known = np.zeros((layout.n_slices, n), dtype=int)
+    for s0, s1, f0, f1 in result:
         assert s0 < s1
         assert f0 < f1
-        seen[s0:s1, f0:f1] += 1
+        known[s0:s1, f0:f1] += 1
         cells = (s1 - s0) * int((layout.n_cells[f0:f1] + TAIL).sum()) * 4
         extra = sum(sizes[f0:f1]) + 32 * (f1 - f0) if s0 == 0 else 0
         single = s1 - s0 == f1 - f0 == 1
-        assert single or cells + extra + int(kept[s0:s1, f0:f1].sum()) <= budget
-    assert (seen == 1).all()
+        assert single or cells + extra + int(retained[s0:s1, f0:f1].sum()) <= budget
+    assert (known == 1).all()
 
 
 def test_a_part_of_the_largest_size_stays_under_the_limit() -> None:
@@ -331,7 +331,7 @@ def random_pane(layout: Layout, rng: np.random.Generator) -> PaneSummary:
             moments[i] = values.sum(), (values**2).sum(), values.min(), values.max()
             sketches[i] = numeric_sketch(field.integer, "kll")
             sketches[i].update(values)
-    kept = {}
+    retained = {}
     for s in range(1, layout.n_slices):
         for i, field in enumerate(layout.fields):
             n = int(counts[s, layout.starts[i] : layout.starts[i] + field.n_cells - 1].sum())
@@ -339,25 +339,25 @@ def random_pane(layout: Layout, rng: np.random.Generator) -> PaneSummary:
                 values = rng.integers(-9, 9, n).astype(float)
                 sketch = numeric_sketch(field.integer, "kll")
                 sketch.update(values)
-                kept[s, i] = NumberSummary(
+                retained[s, i] = NumberSummary(
                     np.array([values.sum(), (values**2).sum(), values.min(), values.max()]), sketch
                 )
-    return PaneSummary(layout, 60, False, counts, moments, sketches, kept)
+    return PaneSummary(layout, 60, False, counts, moments, sketches, retained)
 
 
 def kept_of_all(layout: Layout, panes: list[PaneSummary]) -> dict[tuple[int, int], tuple[int, list[float]]]:
     """What slices must keep, values and moments: where each pane with values kept it."""
-    found = {}
+    result = {}
     for s in range(layout.n_slices):
         for f in range(layout.n_fields):
             cells = slice(int(layout.starts[f]), int(layout.starts[f] + layout.n_cells[f] - 1))
             having = [pane for pane in panes if pane.counts[s, cells].any()]
-            every = [pane.slices[s, f] for pane in having if (s, f) in pane.slices]
-            if every and len(every) == len(having):
-                moments = np.array([each.moments for each in every])
+            all_rows = [pane.slices[s, f] for pane in having if (s, f) in pane.slices]
+            if all_rows and len(all_rows) == len(having):
+                moments = np.array([each.moments for each in all_rows])
                 total = [*moments[:, :2].sum(axis=0), moments[:, 2].min(), moments[:, 3].max()]
-                found[s, f] = sum(each.n for each in every), total
-    return found
+                result[s, f] = sum(each.n for each in all_rows), total
+    return result
 
 
 def kept_of(series: Series, pane: Pane) -> dict[tuple[int, int], tuple[int, list[float]]]:
@@ -393,12 +393,12 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
         else:
             at += 1
     assert (merged.counts == sum(pane.counts for pane in panes)).all()
-    wanted = layout.empty_moments()
+    expected = layout.empty_moments()
     for pane in panes:
-        wanted[:, :2] += pane.moments[:, :2]
-        wanted[:, 2] = np.minimum(wanted[:, 2], pane.moments[:, 2])
-        wanted[:, 3] = np.maximum(wanted[:, 3], pane.moments[:, 3])
-    np.testing.assert_array_equal(merged.moments, wanted)
+        expected[:, :2] += pane.moments[:, :2]
+        expected[:, 2] = np.minimum(expected[:, 2], pane.moments[:, 2])
+        expected[:, 3] = np.maximum(expected[:, 3], pane.moments[:, 3])
+    np.testing.assert_array_equal(merged.moments, expected)
     for i, data in enumerate(merged.sketches):
         n = sum(sketch.n for sketch in (pane.sketches[i] for pane in panes) if sketch is not None)
         assert (series.codec.open(i, data).n if data else 0) == n
@@ -410,15 +410,15 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
     )
     assert kept_of(series, loaded[0]) == kept_of(series, merged)
     # A slice in which nothing was seen of a field has no row.
-    told = loaded[0].record_seq[:, 1:] >= 0
-    assert told[0].all()
-    assert (loaded[0].record_seq[:, 1:] == np.where(told, merged.record_seq[:, 1:], -1)).all()
-    cells = np.repeat(told, layout.n_cells + TAIL, axis=1)
+    arguments = loaded[0].record_seq[:, 1:] >= 0
+    assert arguments[0].all()
+    assert (loaded[0].record_seq[:, 1:] == np.where(arguments, merged.record_seq[:, 1:], -1)).all()
+    cells = np.repeat(arguments, layout.n_cells + TAIL, axis=1)
     assert (loaded[0].counts[:, HEADER:] == merged.counts[:, HEADER:] * cells).all()
     np.testing.assert_array_equal(loaded[0].moments, merged.moments)
     assert loaded[0].sketches == merged.sketches
     cut = rng.randrange(1, flushes + 1)
-    halves = [summed(series, some) for some in (panes[:cut], panes[cut:]) if some]
+    halves = [summed(series, subset) for subset in (panes[:cut], panes[cut:]) if subset]
     both, at_once = merge(series, 0, halves), merge(series, 0, [summed(series, [pane]) for pane in panes])
     assert kept_of(series, both) == kept_of(series, at_once) == kept_of_all(layout, panes)
     assert (both.counts == at_once.counts).all()

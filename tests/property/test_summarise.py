@@ -39,7 +39,7 @@ TEXTS = st.sampled_from([*COLOURS, "mauve", "", INVALID_TEXT, None])
 EVENT = st.tuples(st.integers(0, 3), NUMBERS, NUMBERS, TEXTS, TEXTS, TEXTS)
 
 
-def registry(dimensions: int, kept: bool) -> Registry:
+def registry(dimensions: int, retained: bool) -> Registry:
     cuts = tuple(
         SliceValues(name=f"d{i}", source=f"context.d{i}", values=COLOURS[: i + 1], trained=True)
         for i in range(dimensions)
@@ -72,7 +72,7 @@ def registry(dimensions: int, kept: bool) -> Registry:
             Field(name="colour", source="features.colour", type="category"),
         ),
         slices=tuple(
-            Slice(name=cut.name, source=cut.source, sketches=("x", "n") if kept and cut.name == "d0" else ())
+            Slice(name=cut.name, source=cut.source, sketches=("x", "n") if retained and cut.name == "d0" else ())
             for cut in cuts
         ),
     )
@@ -108,8 +108,8 @@ def cells_of(value: Any) -> set[str]:
         return {"invalid"} if value == INVALID_TEXT else {value if value in COLOURS else "unseen"}
     if math.isinf(value):
         return {"invalid"}
-    found = {str(bisect_right(EDGES, value))}
-    return found | ({"below"} if value < LOW else {"above"} if value > HIGH else set())
+    result = {str(bisect_right(EDGES, value))}
+    return result | ({"below"} if value < LOW else {"above"} if value > HIGH else set())
 
 
 def plainly(events: list[Any], dimensions: int) -> dict[int, dict[tuple[str, str, str], int]]:
@@ -132,64 +132,66 @@ def named(key: PaneKey, summaries: FlushSummaries) -> dict[tuple[str, str, str],
     """The counts of a pane as `plainly` names them, zeros left out."""
     pane = summaries.panes[key]
     layout = pane.layout
-    found: dict[tuple[str, str, str], int] = {}
+    result: dict[tuple[str, str, str], int] = {}
     for s, name in enumerate(layout.slices):
-        found[name, "", "events"] = int(pane.counts[s, EVENTS])
+        result[name, "", "events"] = int(pane.counts[s, EVENTS])
         for i, field in enumerate(layout.fields):
             inner = [str(b) for b in range(field.n_cells - 1)]
             if field.kind == "category":
                 inner = [*field.categories, "unseen"]
             values = pane.counts[s, layout.span(i, i + 1)].tolist()
-            found |= zip(
+            result |= zip(
                 ((name, field.name, column) for column in (*inner, "null", *TAIL_KEYS)),
                 values,
                 strict=True,
             )
-    return {key: n for key, n in found.items() if n}
+    return {key: n for key, n in result.items() if n}
 
 
 @pytest.mark.parametrize("counters", [1, 60, grouping.MAX_COUNTERS])
 @pytest.mark.parametrize("few", [1, count_panes.FEW_IN_PANE])
 @settings(max_examples=60)
-@given(events=st.lists(EVENT, max_size=60), dimensions=st.integers(0, 4), kept=st.booleans(), cut=st.integers(0, 60))
-def test_arrays_count_what_events_count(
-    counters: int, few: int, events: list[Any], dimensions: int, kept: bool, cut: int
+@given(
+    events=st.lists(EVENT, max_size=60), dimensions=st.integers(0, 4), retained=st.booleans(), cut=st.integers(0, 60)
+)
+def test_counts_of_arrays_equal_counts_of_single_events(
+    counters: int, few: int, events: list[Any], dimensions: int, retained: bool, cut: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grouping, "MAX_COUNTERS", counters)
         patch.setattr(count_panes, "FEW_IN_PANE", few)
-        summaries = FlushSummaries(registry(dimensions, kept))
+        summaries = FlushSummaries(registry(dimensions, retained))
         # In two portions, as polls come: what was counted before is added to.
-        for some in (events[:cut], events[cut:]):
-            if some:
-                summaries.add(columns(some, dimensions))
-    wanted = plainly(events, dimensions)
-    assert {key.pane_start_s for key in summaries.panes} == set(wanted)
+        for sample in (events[:cut], events[cut:]):
+            if sample:
+                summaries.add(columns(sample, dimensions))
+    expected = plainly(events, dimensions)
+    assert {key.pane_start_s for key in summaries.panes} == set(expected)
     for key in summaries.panes:
-        assert named(key, summaries) == dict(wanted[key.pane_start_s])
+        assert named(key, summaries) == dict(expected[key.pane_start_s])
         _check_sketches(key, summaries, events, dimensions)
 
 
 def _check_sketches(key: PaneKey, summaries: FlushSummaries, events: list[Any], dimensions: int) -> None:
     pane = summaries.panes[key]
-    mine = [event for event in events if event[0] * PANE_S == key.pane_start_s]
-    place = {field.name: i for i, field in enumerate(pane.layout.fields)}
+    own = [event for event in events if event[0] * PANE_S == key.pane_start_s]
+    index = {field.name: i for i, field in enumerate(pane.layout.fields)}
     for name, column in (("x", 1), ("n", 2)):
-        values = np.array([event[column] for event in mine])
-        _check_numbers(values[np.isfinite(values)], pane.moments[place[name]], pane.sketches[place[name]])
+        values = np.array([event[column] for event in own])
+        _check_numbers(values[np.isfinite(values)], pane.moments[index[name]], pane.sketches[index[name]])
         for s in range(1, 3) if pane.slices else ():
-            inside = [event for event in mine if (event[4] == COLOURS[0]) == (s == 1)]
+            inside = [event for event in own if (event[4] == COLOURS[0]) == (s == 1)]
             values = np.array([event[column] for event in inside])
             values = values[np.isfinite(values)] if inside else values
-            found = pane.slices.get((s, place[name]))
-            assert (found is None) == (values.size == 0)
-            if found is not None:
-                _check_numbers(values, found.moments, found.sketch)
-    strange = {event[3] for event in mine} - {*COLOURS, INVALID_TEXT, None}
-    unseen = pane.sketches[place["colour"]]
+            result = pane.slices.get((s, index[name]))
+            assert (result is None) == (values.size == 0)
+            if result is not None:
+                _check_numbers(values, result.moments, result.sketch)
+    strange = {event[3] for event in own} - {*COLOURS, INVALID_TEXT, None}
+    unseen = pane.sketches[index["colour"]]
     assert (unseen is None) == (not strange)
     if isinstance(unseen, UnseenCategories):
-        assert {found.value for found in unseen.top(99)} == strange
+        assert {result.value for result in unseen.top(99)} == strange
 
 
 def _check_numbers(values: Any, moments: Any, sketch: Any) -> None:
@@ -200,9 +202,9 @@ def _check_numbers(values: Any, moments: Any, sketch: Any) -> None:
     assert moments[2:].tolist() == [values.min(), values.max()]
     with np.errstate(over="ignore", invalid="ignore"):
         shifted = values - 1.5
-        for found, exact in ((moments[0], shifted.sum()), (moments[1], (shifted * shifted).sum())):
+        for result, exact in ((moments[0], shifted.sum()), (moments[1], (shifted * shifted).sum())):
             scale = np.abs(shifted).sum() if exact == shifted.sum() else exact
-            assert found == exact or not np.isfinite(exact) or abs(found - exact) <= 1e-9 * (1 + scale)
+            assert result == exact or not np.isfinite(exact) or abs(result - exact) <= 1e-9 * (1 + scale)
     # So few values are all kept.
     middles = (np.arange(values.size) + 0.5) / values.size
     assert sketch.quantiles(middles).tolist() == as_sketched(sketch.sketch_type, np.sort(values)).tolist()

@@ -1,4 +1,4 @@
-"""The monitor's Faust app around a worker that only notes what it is given: `python -m tests.support.faust_probe TOLD`.
+"""The monitor's Faust app with a worker that only records its input: `python -m tests.support.faust_probe OPTIONS`.
 
 Each record is appended to the file `handled` as a line of JSON: partition, offset, text.
 """
@@ -28,14 +28,14 @@ from warehouse.client import Address
 class NotingWorker:
     """Stands for `Worker`: records up to `withhold_from` are durable, the one at `fail_at` raises once."""
 
-    def __init__(self, told: dict[str, Any]) -> None:
-        self._seen = Path(told["handled"])
-        self._failed = self._seen.with_suffix(".failed")
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._handled = Path(options["handled"])
+        self._failed = self._handled.with_suffix(".failed")
         self.heartbeat, self.assigned = Heartbeat(), None
-        self._fail_at, self._withhold_from = told.get("fail_at"), told.get("withhold_from")
+        self._fail_at, self._withhold_from = options.get("fail_at"), options.get("withhold_from")
 
     def hang(self) -> None:
-        """Stand still in the event loop at its second beat, as a call does that never returns."""
+        """Hang in the event loop at its second beat, like a call that never returns."""
         beat = self.heartbeat.beat
 
         def last() -> None:
@@ -45,7 +45,7 @@ class NotingWorker:
         self.heartbeat.beat = last  # type: ignore[method-assign]
 
     def handle(self, record: IncomingRecord) -> int:
-        with self._seen.open("a") as file:
+        with self._handled.open("a") as file:
             text = (record.value or b"").decode()
             file.write(json.dumps([record.partition, record.offset, text]) + "\n")
         if record.offset == self._fail_at and not self._failed.exists():
@@ -56,27 +56,27 @@ class NotingWorker:
         return record.offset + 1
 
     def supersede(self, generation: int) -> None:
-        """Nothing is held that could be superseded."""
+        """Ignore it: the worker has no state."""
 
     def stop(self) -> None:
-        """Nothing waits."""
+        """Ignore it: the worker never waits."""
 
 
 def main(arguments: list[str]) -> int:
-    told = json.loads(arguments[0])
+    options = json.loads(arguments[0])
     configure_logging()
-    if told.get("uncommitted_too"):
+    if options.get("uncommitted_too"):
         app.CommittedOnlyTransport = Transport  # type: ignore[misc]
-    app.GROUP = told.get("group", app.GROUP)
+    app.GROUP = options.get("group", app.GROUP)
     settings = ProcessorSettings(
         instance="probe",
-        bootstrap_servers=told["bootstrap"],
+        bootstrap_servers=options["bootstrap"],
         warehouse=Address("127.0.0.1", 1, "none"),
-        topics=Topics(told["prefix"]),
+        topics=Topics(options["prefix"]),
         session_timeout_s=6.0,
     )
-    worker = NotingWorker(told)
-    if told.get("hangs"):
+    worker = NotingWorker(options)
+    if options.get("hangs"):
         worker.hang()
         report = Report("monitor", "probe")
         report.heartbeat = worker.heartbeat

@@ -1,4 +1,4 @@
-"""Processors as processes of their own that need not load their parts again: forked from one that has them.
+"""Processors as separate processes, forked from one that has loaded their modules.
 
 Loading Faust, scipy and the clients takes a processor one to two seconds of CPU, and the tests start some hundreds. A
 server that has loaded them once per worker forks each from itself instead: a process of its own all the same, with its
@@ -28,13 +28,13 @@ class Running(Protocol):
         """Its id."""
 
     def poll(self) -> int | None:
-        """Its exit code, negative for a signal; None while it runs."""
+        """Exit code, negative for a signal; None while it runs."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end; `subprocess.TimeoutExpired` where it takes longer."""
+        """Wait for its end; raise `subprocess.TimeoutExpired` after the timeout."""
 
     def send_signal(self, sig: int) -> None:
-        """Send it a signal; nothing where it has ended."""
+        """Send a signal; do nothing if the process has ended."""
 
     def terminate(self) -> None:
         """Send it SIGTERM."""
@@ -47,7 +47,7 @@ class Forked:
     """A forked process, in the manner of `subprocess.Popen`."""
 
     def __init__(self, process: ForkServerProcess, name: str) -> None:
-        """Take a process that was started."""
+        """Wrap a running process."""
         self._process, self._name = process, name
 
     @property
@@ -85,7 +85,7 @@ def fork(main: Callable[[list[str]], int], arguments: list[str], log: Path, envi
         log: what standard output and standard error are appended to.
         environ: all of the environment.
     """
-    # Before it is started: who waits for a line in it finds it there.
+    # Created before the start, so that a test that waits for a line can open it.
     log.touch()
     process = _context().Process(target=_child, args=(main, arguments, str(log), dict(environ)), daemon=True)
     process.start()

@@ -1,4 +1,4 @@
-"""What processors tell over HTTP, and how their servers are held up."""
+"""Queries of a processor's HTTP endpoint, and servers that hang."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ KINDS = ("sketcher", "recorder", "monitor", "scorer")
 
 
 def lines(pipeline: Pipeline, name: str) -> list[dict[str, Any]]:
-    """The log of a processor, line by line; what is not JSON left out."""
-    found = []
+    """The JSON lines of a processor's log."""
+    rows = []
     for line in (pipeline.log_dir / f"{name}.log").read_text().splitlines():
         try:
-            found.append(json.loads(line))
+            rows.append(json.loads(line))
         except ValueError:
             continue
-    return found
+    return rows
 
 
 def address(pipeline: Pipeline, name: str) -> str:
-    """Where a processor's endpoint listens, as its log says."""
+    """The address of a processor's endpoint, from its log."""
 
-    def look() -> str:
+    def check() -> str:
         pipeline.alive()
-        told = [str(line["address"]) for line in lines(pipeline, name) if line.get("event") == "metrics"]
-        return told[-1] if told else ""
+        arguments = [str(line["address"]) for line in lines(pipeline, name) if line.get("event") == "metrics"]
+        return arguments[-1] if arguments else ""
 
-    return str(wait_for(look, f"the endpoint of {name}"))
+    return str(wait_for(check, f"the endpoint of {name}"))
 
 
 def get(where: str, path: str) -> tuple[int, str]:
-    """Status and body; 0 where nobody answers."""
+    """Status and body; status 0 if there is no answer."""
     try:
         with urllib.request.urlopen(f"http://{where}{path}", timeout=10) as answer:
             return answer.status, answer.read().decode()
@@ -53,36 +53,36 @@ def get(where: str, path: str) -> tuple[int, str]:
 
 
 def health(where: str) -> tuple[int, dict[str, Any]]:
-    """What `/healthz` answers."""
+    """The answer of `/healthz`."""
     code, body = get(where, "/healthz")
     return code, json.loads(body) if code else {}
 
 
 def families(where: str) -> dict[str, Any]:
-    """What `/metrics` tells: name → family."""
+    """The metrics of `/metrics`: name → family."""
     code, text = get(where, "/metrics")
     return {family.name: family for family in text_string_to_metric_families(text)} if code == 200 else {}
 
 
 def total(where: str, name: str, **labels: str) -> float:
-    """The sum of a metric's samples of that name and those labels; NaN where there are none."""
-    found = [
+    """The sum of a metric's samples with that name and labels; NaN if there are none."""
+    rows = [
         sample.value
         for family in families(where).values()
         for sample in family.samples
         if sample.name == name and labels.items() <= sample.labels.items()
     ]
-    return sum(found) if found else float("nan")
+    return sum(rows) if rows else float("nan")
 
 
 def wait_total(where: str, least: float, name: str, **labels: str) -> None:
-    """Wait until a metric is at least so large."""
+    """Wait until a metric reaches a value."""
     wait_for(lambda: total(where, name, **labels) >= least, f"{name} {labels} of at least {least} at {where}")
 
 
 @contextmanager
 def held_up(pid: int | None) -> Iterator[None]:
-    """A server that neither answers nor hangs up."""
+    """A server that neither answers nor closes the connection."""
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     try:

@@ -45,16 +45,16 @@ PATIENCE_S = 280.0
 
 
 def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """Wait until a condition is true and return what it gave; fail with a sentence after `patience_s`."""
+    """Wait until a condition is true and return its value; fail with an explanation after `patience_s`."""
     began = time.monotonic()
     while True:
-        found = condition()
-        if found:
-            return found
+        result = condition()
+        if result:
+            return result
         waited = time.monotonic() - began
         if waited > patience_s:
-            raise AssertionError(f"waited {patience_s:.0f} s for {what}; last seen: {found!r}")
-        # What takes long is asked for less often: asking takes from those who work on it.
+            raise AssertionError(f"waited {patience_s:.0f} s for {what}; last seen: {result!r}")
+        # Slow conditions are checked less often, since checks take CPU time from the processors.
         time.sleep(min(max(0.05, waited / 20), 0.3))
 
 
@@ -71,12 +71,12 @@ class Pipeline:
     settings: dict[str, Any] = field(default_factory=dict)
     processes: dict[str, Running] = field(default_factory=dict)
     module: str = processor.__name__
-    """What is started as a processor: this, or one that does what a fault needs."""
+    """The module started as a processor: the usual one, or one that injects faults."""
     environ: dict[str, str] = field(default_factory=dict)
-    anew: bool = False
-    """Whether processors are started as users start them, not forked from one that has loaded their parts."""
+    fresh_interpreter: bool = False
+    """Whether processors start in a fresh interpreter, as for users, and not as forks with loaded modules."""
     _asked: dict[tuple[int, Address], Client] = field(default_factory=dict)
-    """By thread: the client that `rows` asks again, since tests ask ten times a second."""
+    """Thread and address → the client that `rows` reuses, since tests query ten times a second."""
 
     def __post_init__(self) -> None:
         weakref.finalize(self, _close, self._asked)
@@ -92,7 +92,7 @@ class Pipeline:
     def create(self, source_partitions: int = 1) -> None:
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         source = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(1 << 20)}
-        wanted = [
+        expected = [
             NewTopic(self.topics.predictions, source_partitions, 1, config=source),
             NewTopic(self.topics.labels, source_partitions, 1, config=source),
             NewTopic(
@@ -103,7 +103,7 @@ class Pipeline:
             NewTopic(self.topics.partials_dead, 1, 1),
             NewTopic(self.topics.dead_letters, 1, 1, config={"cleanup.policy": "compact"}),
         ]
-        for future in admin.create_topics(wanted).values():
+        for future in admin.create_topics(expected).values():
             future.result(30)
         with self.client as client:
             migrate.apply(client)
@@ -143,7 +143,7 @@ class Pipeline:
     def start(self, kind: str, instance: str | None = None, **settings: Any) -> Running:
         """Start a processor in a process of its own."""
         name = instance or f"{kind}-0"
-        told = {
+        arguments = {
             "instance": name,
             "bootstrap_servers": self.bootstrap,
             "host": self.address.host,
@@ -165,8 +165,8 @@ class Pipeline:
             **settings,
         }
         path = self.log_dir / f"{name}.log"
-        words, environ = [kind, json.dumps(told)], {**os.environ, "PYTHONUNBUFFERED": "1", **self.environ}
-        if self.module == processor.__name__ and not self.anew:
+        words, environ = [kind, json.dumps(arguments)], {**os.environ, "PYTHONUNBUFFERED": "1", **self.environ}
+        if self.module == processor.__name__ and not self.fresh_interpreter:
             self.processes[name] = fork(processor.main, words, path, environ)
             return self.processes[name]
         with path.open("ab") as log:
@@ -204,7 +204,7 @@ class Pipeline:
         with suppress(WarehouseBusy):
             if who in self._asked:
                 return self._asked[who].rows(sql, parameters)
-        # There is none yet, or its connections were cut.
+        # There is no client yet, or its connections were closed.
         if who in self._asked:
             self._asked.pop(who).close()
         self._asked[who] = self.client
@@ -213,20 +213,20 @@ class Pipeline:
     def wait_rows(self, sql: str, what: str, patience_s: float = PATIENCE_S) -> list[tuple[Any, ...]]:
         """Wait until a query returns a row whose first column is true, while all processors live."""
 
-        def look() -> list[tuple[Any, ...]]:
+        def check() -> list[tuple[Any, ...]]:
             self.alive()
-            found = self.rows(sql)
-            return found if found and found[0][0] else []
+            result = self.rows(sql)
+            return result if result and result[0][0] else []
 
         try:
-            found: list[tuple[Any, ...]] = wait_for(look, what, patience_s)
-            return found
+            result: list[tuple[Any, ...]] = wait_for(check, what, patience_s)
+            return result
         except AssertionError as error:
             logs = "\n".join(f"--- {name}\n{self.log(name)}" for name in self.processes)
             raise AssertionError(f"{error}\n{logs}") from None
 
     def wait_settled(self) -> None:
-        """Wait until everything that the monitor had read is written, late revisions among it.
+        """Wait until everything that the monitor has read is written, including late revisions.
 
         `progress` is what a commit writes last; a second commit after it has revised what waited at the first.
         """
@@ -271,16 +271,16 @@ class Pipeline:
         )
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
         consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
-        found, ended = [], 0
+        result, ended = [], 0
         while ended < len(partitions):
             message = consumer.poll(10)
             assert message is not None, f"{topic} could not be read"
             if message.error():
                 ended += 1
             else:
-                found.append(message)
+                result.append(message)
         consumer.close()
-        return found
+        return result
 
 
 def _close(clients: dict[tuple[int, Address], Client]) -> None:
@@ -309,7 +309,7 @@ def simple_contract(**changes: Any) -> Contract:
 
 
 def simple_baseline(rows: int = 10_000, seed: int = 1) -> Baseline:
-    """A baseline of `simple_contract`, counted here by plain numpy."""
+    """A baseline of `simple_contract`, counted with plain numpy."""
     rng = np.random.default_rng(seed)
     regions = np.array(["north", "south"])[rng.integers(0, 2, rows)]
     x = rng.normal(size=rows)
@@ -340,8 +340,8 @@ def simple_baseline(rows: int = 10_000, seed: int = 1) -> Baseline:
             slices={s: SliceCounts(cells=tuple(np.bincount(cells[m], minlength=n).tolist())) for s, m in masks.items()},
         )
 
-    kept = ("red", "green", "blue")
-    codes = np.array([kept.index(c) for c in colour])
+    retained = ("red", "green", "blue")
+    codes = np.array([retained.index(c) for c in colour])
     return Baseline(
         model="toy",
         version="1",
@@ -355,7 +355,7 @@ def simple_baseline(rows: int = 10_000, seed: int = 1) -> Baseline:
             FieldBaseline(
                 name="colour",
                 kind="category",
-                categories=kept,
+                categories=retained,
                 slices={
                     s: SliceCounts(cells=tuple(np.bincount(codes[m], minlength=5).tolist())) for s, m in masks.items()
                 },
@@ -365,7 +365,7 @@ def simple_baseline(rows: int = 10_000, seed: int = 1) -> Baseline:
 
 
 def with_dimension(baseline: Baseline, dimension: SliceValues) -> Baseline:
-    """A baseline with one more slice dimension, which training did not hold: its slices have no rows."""
+    """A baseline with one more slice dimension that training lacks: its slices have no rows."""
     names = [f"{dimension.name}={value}" for value in (*dimension.values, "other")]
     fields = tuple(
         msgspec.structs.replace(

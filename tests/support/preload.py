@@ -1,4 +1,4 @@
-"""Loads what processors are made of, for the server that they are forked from (`tests.support.forked_processors`)."""
+"""Imports the modules of all processors, for the fork server (`tests.support.forked_processors`)."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ import streams.run
 import streams.scorer.worker
 import streams.sketcher.sketcher  # noqa: F401
 
-# What is here stays: a collection in a fork need not look at it, nor copy its pages.
+# Exclude the loaded modules from garbage collection, which would copy their pages in a fork.
 gc.freeze()

@@ -12,11 +12,11 @@ from warehouse.client import Address
 
 
 def main(arguments: list[str]) -> int:
-    kind, told = arguments[0], json.loads(arguments[1])
-    who = told.pop("username"), told.pop("password")
-    address = Address(told.pop("host"), told.pop("port"), told.pop("database"), *who)
-    topics = Topics(told.pop("prefix"))
-    settings = ProcessorSettings(warehouse=address, topics=topics, **told)
+    kind, options = arguments[0], json.loads(arguments[1])
+    who = options.pop("username"), options.pop("password")
+    address = Address(options.pop("host"), options.pop("port"), options.pop("database"), *who)
+    topics = Topics(options.pop("prefix"))
+    settings = ProcessorSettings(warehouse=address, topics=topics, **options)
     return int(getattr(run, f"run_{kind}")(settings))
 
 

@@ -21,7 +21,7 @@ def open_sketcher(pipeline: Pipeline, **settings: Any) -> Iterator[Sketcher]:
     """One that knows the model `toy`, on the replay clock, in its group, with nothing assigned yet."""
     baseline = simple_baseline()
     registry = build_registry([(simple_contract(), 0)], [RegisteredBaseline(baseline, baseline.id, 0, 0)])
-    made = Sketcher(
+    created = Sketcher(
         ProcessorSettings(
             instance="s",
             bootstrap_servers=pipeline.bootstrap,
@@ -33,10 +33,10 @@ def open_sketcher(pipeline: Pipeline, **settings: Any) -> Iterator[Sketcher]:
         lambda: registry,
         Report("sketcher", "s"),
     )
-    made._transactions.start()
-    made._consumer.subscribe()
-    yield made
-    made._consumer.close()
+    created._transactions.start()
+    created._consumer.subscribe()
+    yield created
+    created._consumer.close()
 
 
 def covered(pipeline: Pipeline) -> dict[int, int]:
@@ -63,9 +63,9 @@ def flush_until(
 ) -> None:
     """Flush until the partitions are covered up to their ends; `between` is called after each flush."""
 
-    def look() -> bool:
+    def check() -> bool:
         flush_once(sketcher)
         between()
         return covered(pipeline) == ends
 
-    wait_for(look, f"offsets {ends} to be covered")
+    wait_for(check, f"offsets {ends} to be covered")

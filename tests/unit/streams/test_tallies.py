@@ -47,11 +47,11 @@ def decoded(events: list[dict[str, Any]], *, arrow: bool, contract: Contract = K
     return ArrowDecoder(registry).decode(batch([encode_arrow(table)]))
 
 
-def arrived(found: Decoded) -> Counter[Any]:
+def arrived(result: Decoded) -> Counter[Any]:
     """What arrived, number by number."""
     return Counter(
         (each.model, each.producer.values[code], seq, at)
-        for each in found.arrivals
+        for each in result.arrivals
         for code, seq, at in zip(each.producer.code.tolist(), each.seq.tolist(), each.at_ms.tolist(), strict=True)
     )
 
@@ -92,17 +92,17 @@ def test_numbers_of_producers_are_read_where_an_event_has_both(arrow: bool) -> N
         {"producer": "p", "seq": -1},
         {},
     ]
-    found = decoded(events, arrow=arrow)
-    assert len(found.events[0]) == 7
-    assert arrived(found) == {("m", "p", 0, NOW_MS): 1, ("m", "q", 2**63 - 1, NOW_MS): 1}
+    result = decoded(events, arrow=arrow)
+    assert len(result.events[0]) == 7
+    assert arrived(result) == {("m", "p", 0, NOW_MS): 1, ("m", "q", 2**63 - 1, NOW_MS): 1}
 
 
 def test_numbers_that_are_none_count_as_missing_in_json() -> None:
     seqs: list[Any] = ["3", 2.5, True, 2**63, [1], 7]
-    found = decoded([{"producer": "p", "seq": seq} for seq in seqs] + [{"producer": 7, "seq": 1}], arrow=False)
-    assert len(found.events[0]) == 7
-    assert found.rejected == []
-    assert arrived(found) == {("m", "p", 7, NOW_MS): 1}
+    result = decoded([{"producer": "p", "seq": seq} for seq in seqs] + [{"producer": 7, "seq": 1}], arrow=False)
+    assert len(result.events[0]) == 7
+    assert result.rejected == []
+    assert arrived(result) == {("m", "p", 7, NOW_MS): 1}
 
 
 @pytest.mark.parametrize("kind", [pa.uint64(), pa.int32(), pa.float64(), pa.string()])
@@ -110,9 +110,9 @@ def test_numbers_in_arrow_are_whole_ones_of_any_width(kind: pa.DataType) -> None
     rows = {"model": ["m"], "version": ["1"], "id": ["a"], "at": [NOW_MS], "producer": ["p"]}
     whole = pa.types.is_integer(kind)
     table = pa.table({**rows, "seq": pa.array([5] if not pa.types.is_string(kind) else ["5"], kind)})
-    found = ArrowDecoder(Registry(contracts={"m": KNOWN})).decode(batch([encode_arrow(table)]))
-    assert arrived(found) == ({("m", "p", 5, NOW_MS): 1} if whole else {})
-    assert len(found.events[0]) == 1
+    result = ArrowDecoder(Registry(contracts={"m": KNOWN})).decode(batch([encode_arrow(table)]))
+    assert arrived(result) == ({("m", "p", 5, NOW_MS): 1} if whole else {})
+    assert len(result.events[0]) == 1
 
 
 @pytest.mark.parametrize("arrow", [False, True], ids=["json", "arrow"])
@@ -124,19 +124,19 @@ def test_dead_letters_arrived_too_when_kafka_received_them(arrow: bool) -> None:
         {"producer": "p", "seq": 3, "id": ""},
         {"producer": "p", "seq": 4, "model": "other"},
     ]
-    found = decoded(events, arrow=arrow)
-    assert sorted((dead.reason, dead.model, dead.received_ms) for dead in found.rejected) == [
+    result = decoded(events, arrow=arrow)
+    assert sorted((dead.reason, dead.model, dead.received_ms) for dead in result.rejected) == [
         (Reason.FUTURE_TIME, "m", NOW_MS),
         (Reason.MISSING_ID, "m", NOW_MS),
         (Reason.TOO_OLD, "m", NOW_MS),
         (Reason.UNKNOWN_MODEL, "", NOW_MS),
     ]
-    assert arrived(found) == {("m", "p", seq, NOW_MS): 1 for seq in range(4)}
+    assert arrived(result) == {("m", "p", seq, NOW_MS): 1 for seq in range(4)}
 
 
 def test_a_message_that_is_no_event_is_of_no_model() -> None:
-    found = JsonDecoder(Registry(contracts={"m": KNOWN})).decode(batch([b"nope", None, b'{"model": "m"}']))
-    assert [(dead.reason, dead.model, dead.received_ms) for dead in found.rejected] == [
+    result = JsonDecoder(Registry(contracts={"m": KNOWN})).decode(batch([b"nope", None, b'{"model": "m"}']))
+    assert [(dead.reason, dead.model, dead.received_ms) for dead in result.rejected] == [
         (Reason.NOT_JSON, "", NOW_MS),
         (Reason.EMPTY, "", NOW_MS),
         (Reason.MISSING_VERSION, "m", NOW_MS),
@@ -167,10 +167,10 @@ def event(at_s: int = T0_S, **changes: Any) -> Event:
 
 
 def summarise(events: list[Event], *, slow_ms: float | None = SLOW_MS) -> FlushSummaries:
-    told = contract("m", 3600)
+    known = contract("m", 3600)
     if slow_ms is None:
-        told = Contract(model="m", pane_s=3600, fields=told.fields, slices=told.slices)
-    summaries = FlushSummaries(build_registry([(told, 0)], [registered("m")]))
+        known = Contract(model="m", pane_s=3600, fields=known.fields, slices=known.slices)
+    summaries = FlushSummaries(build_registry([(known, 0)], [registered("m")]))
     summaries.add(columns("m", 0, list(enumerate(events))))
     for each in numbered("m", events):
         summaries.add_arrivals(each)
@@ -209,9 +209,9 @@ def test_errors_are_counted_by_kind_for_all_and_per_arm_and_pane() -> None:
     assert isinstance(key, PaneKey)
     [tally] = summaries.tallies.tallies("predictions", "t", [], [])
     assert (tally.model, tally.topic, tally.source_topic_id, tally.pane_s) == ("m", "predictions", "t", 3600)
-    found = {(e.slice, e.kind, e.pane_start_s): e.n for e in tally.errors}
+    result = {(e.slice, e.kind, e.pane_start_s): e.n for e in tally.errors}
     assert {(e.version, e.baseline_id) for e in tally.errors} == {("1", key.baseline_id)}
-    assert found == {
+    assert result == {
         ("all", "TimeoutError", T0_S): 4,
         ("all", "ValueError", T0_S): 2,
         ("arm=b", "TimeoutError", T0_S): 2,
@@ -221,7 +221,7 @@ def test_errors_are_counted_by_kind_for_all_and_per_arm_and_pane() -> None:
         ("all", "ValueError", T0_S + 3600): 1,
         ("arm=other", "ValueError", T0_S + 3600): 1,
     }
-    assert len(tally.errors) == len(found), "each once"
+    assert len(tally.errors) == len(result), "each once"
 
 
 def test_a_flush_without_errors_producers_and_dead_letters_has_no_tally() -> None:
@@ -238,10 +238,10 @@ def add_kinds(into: FlushTallies, counts: dict[str, int], at_s: int = 0) -> None
 
 def test_at_most_fifty_kinds_are_told_apart_the_most_frequent_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tallies, "MAX_KINDS", 2)
-    found = FlushTallies()
-    add_kinds(found, {"often": 5, "b": 2, "a": 2, "once": 1, "other": 1})
-    add_kinds(found, {"alone": 1}, at_s=60)
-    [tally] = found.tallies("predictions", "t", [], [])
+    result = FlushTallies()
+    add_kinds(result, {"often": 5, "b": 2, "a": 2, "once": 1, "other": 1})
+    add_kinds(result, {"alone": 1}, at_s=60)
+    [tally] = result.tallies("predictions", "t", [], [])
     whole = {(e.kind, e.pane_start_s): e.n for e in tally.errors if e.slice == "all"}
     # Of equally frequent ones the first by name; every pane by itself.
     assert whole == {("often", 0): 5, ("a", 0): 2, ("other", 0): 4, ("alone", 60): 1}
@@ -255,19 +255,19 @@ def test_at_most_fifty_kinds_are_told_apart_the_most_frequent_ones(monkeypatch: 
 
 def test_batches_with_kinds_of_their_own_keep_to_the_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tallies, "MAX_KINDS", 3)
-    found = FlushTallies()
+    result = FlushTallies()
     for i in range(4):
-        add_kinds(found, {f"kind {i}{j}": 1 + j for j in range(5)})
-    [tally] = found.tallies("predictions", "t", [], [])
+        add_kinds(result, {f"kind {i}{j}": 1 + j for j in range(5)})
+    [tally] = result.tallies("predictions", "t", [], [])
     whole = {e.kind: e.n for e in tally.errors if e.slice == "all"}
     assert set(whole) == {"kind 04", "kind 14", "kind 24", "other"}
     assert sum(whole.values()) == 4 * 15
 
 
 def test_a_thousand_kinds_and_all_of_them_once() -> None:
-    found = FlushTallies()
-    add_kinds(found, {f"kind {i}": 1 for i in range(1000)})
-    [tally] = found.tallies("predictions", "t", [], [])
+    result = FlushTallies()
+    add_kinds(result, {f"kind {i}": 1 for i in range(1000)})
+    [tally] = result.tallies("predictions", "t", [], [])
     whole = {e.kind: e.n for e in tally.errors if e.slice == "all"}
     assert len(whole) == tallies.MAX_KINDS + 1
     assert whole["other"] == 1000 - tallies.MAX_KINDS
@@ -301,11 +301,11 @@ def test_numbers_are_counted_as_sets_are(wide: bool) -> None:
         (int(at), names[who], int(seq) + far * int(who == 2))
         for at, who, seq in zip(rng.integers(0, 300, n), rng.integers(0, 3, n), rng.integers(0, 900, n), strict=True)
     ]
-    found = count_producers([arrivals(*rows[i : i + 700]) for i in range(0, n, 700)], 60)
+    result = count_producers([arrivals(*rows[i : i + 700]) for i in range(0, n, 700)], 60)
     sets: dict[tuple[int, str], set[int]] = {}
     for at, name, seq in rows:
         sets.setdefault((at // 60 * 60, name), set()).add(seq)
-    assert found == [
+    assert result == [
         ProducerCount(name, at, len(seqs), min(seqs), max(seqs)) for (at, name), seqs in sorted(sets.items())
     ]
 
@@ -325,7 +325,7 @@ def test_dead_letters_are_counted_by_model_reason_and_hour_of_receipt() -> None:
     def dead(reason: Reason, model: str, after_s: int) -> RejectedEvent:
         return RejectedEvent(reason, 0, 0, 0, b"", "", model, (HOUR_S + after_s) * 1000)
 
-    found = count_dead(
+    result = count_dead(
         [
             dead(Reason.NOT_JSON, "", 0),
             dead(Reason.NOT_JSON, "", 3599),
@@ -333,18 +333,18 @@ def test_dead_letters_are_counted_by_model_reason_and_hour_of_receipt() -> None:
             dead(Reason.BAD_TIME, "m", 0),
         ]
     )
-    assert found == {
+    assert result == {
         "": [DeadCount("not-json", HOUR_S, 2), DeadCount("not-json", HOUR_S + 3600, 1)],
         "m": [DeadCount("bad-time", HOUR_S, 1)],
     }
 
 
 def test_a_tally_per_model_holds_all_that_was_counted_of_it() -> None:
-    found = FlushTallies()
-    add_kinds(found, {"TimeoutError": 1})
-    found.add_arrivals(arrivals((0, "p", 0), model="b"), 300)
+    result = FlushTallies()
+    add_kinds(result, {"TimeoutError": 1})
+    result.add_arrivals(arrivals((0, "p", 0), model="b"), 300)
     dead = [RejectedEvent(Reason.NOT_JSON, 0, 0, 0, b"", "", model, HOUR_S * 1000) for model in ("", "b", "m")]
-    given = {tally.model: tally for tally in found.tallies("predictions", "t", [], dead)}
+    given = {tally.model: tally for tally in result.tallies("predictions", "t", [], dead)}
     assert list(given) == ["", "b", "m"]
     assert [len(given[model].dead) for model in given] == [1, 1, 1]
     assert given["b"].producers == [ProducerCount("p", 0, 1, 0, 0)]
@@ -356,10 +356,10 @@ def test_a_tally_per_model_holds_all_that_was_counted_of_it() -> None:
 
 
 def test_names_are_numbered_in_their_order_and_none_is_minus_one() -> None:
-    found = encode_names(["b", None, "a", "", "b"])
-    assert found is not None
-    assert (found.values, found.code.tolist()) == (("a", "b"), [1, -1, 0, -1, 1])
+    result = encode_names(["b", None, "a", "", "b"])
+    assert result is not None
+    assert (result.values, result.code.tolist()) == (("a", "b"), [1, -1, 0, -1, 1])
     assert encode_names([None, ""]) is None
-    kept = found.take(np.array([True, False, True, False, False]))
-    assert isinstance(kept, EncodedNames)
-    assert kept.code.tolist() == [1, 0]
+    retained = result.take(np.array([True, False, True, False, False]))
+    assert isinstance(retained, EncodedNames)
+    assert retained.code.tolist() == [1, 0]

@@ -87,8 +87,8 @@ def test_positions_and_messages_are_those_of_a_plain_loop(
     portion = consumer.read(consumer.membership())
     assert consumer.positions == positions
     assert {topic: of_topic for topic, of_topic, _ in portion.messages if of_topic} == unread
-    for _, of_topic, places in portion.messages:
-        assert list(zip(places.partition, places.offset, strict=True)) == [
+    for _, of_topic, indices in portion.messages:
+        assert list(zip(indices.partition, indices.offset, strict=True)) == [
             (message.partition(), message.offset()) for message in of_topic
         ]
     assert portion.errors == errors

@@ -1,4 +1,4 @@
-"""The watchdog: how long a group or a loop has stood still, what that makes of health, and when the process ends."""
+"""The watchdog: stalls of a group or a loop, the resulting health, and the end of the process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMEOUTS = StallTimeouts(unhealthy_s=60.0, stuck_s=300.0)
 
 
 class FakeConsumer:
-    """Committed offsets and ends of logs as a test sets them."""
+    """Committed offsets and ends of logs, set by the test."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.group = config["group.id"]
@@ -31,20 +31,20 @@ class FakeConsumer:
         self.ends: dict[int, int] = {}
         self.failing = self.closed = False
         self.empty: set[int] = set()
-        """Partitions that hold markers of transactions alone behind what is committed."""
+        """Partitions that hold only transaction markers after the committed offset."""
         self.peeked: list[tuple[int, int]] = []
 
-    def committed(self, wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         if self.failing:
             raise KafkaException("away")
-        return [TopicPartition(tp.topic, tp.partition, self.committed_at.get(tp.partition, -1001)) for tp in wanted]
+        return [TopicPartition(tp.topic, tp.partition, self.committed_at.get(tp.partition, -1001)) for tp in partitions]
 
     def get_watermark_offsets(self, tp: TopicPartition, timeout: float, cached: bool) -> tuple[int, int]:
         assert not cached
         return 3, self.ends[tp.partition]
 
-    def assign(self, wanted: list[TopicPartition]) -> None:
-        self.peeked += [(tp.partition, tp.offset) for tp in wanted]
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self.peeked += [(tp.partition, tp.offset) for tp in partitions]
 
     def unassign(self) -> None:
         pass
@@ -67,7 +67,7 @@ class Polled:
 
 
 class Bench:
-    """A watchdog, a clock and a broker by hand."""
+    """A watchdog with a clock and a broker set by hand."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 1000.0
@@ -75,11 +75,11 @@ class Bench:
         self.ended: list[int] = []
         self.report = Report("monitor", "monitor-0")
         self.report.heartbeat = self.heartbeat = Heartbeat(lambda: self.now_s)
-        made: list[FakeConsumer] = []
+        consumers: list[FakeConsumer] = []
 
         def consumer(config: dict[str, Any]) -> FakeConsumer:
-            made.append(FakeConsumer(config))
-            return made[-1]
+            consumers.append(FakeConsumer(config))
+            return consumers[-1]
 
         monkeypatch.setattr(offsets_module, "Consumer", consumer)
         settings = ProcessorSettings(instance="w", bootstrap_servers="b", warehouse=Address("h", 1, "d"))
@@ -92,7 +92,7 @@ class Bench:
             assigned_partitions=lambda: self.assigned_partitions,
             clock=lambda: self.now_s,
         )
-        self.consumer = made[0]
+        self.consumer = consumers[0]
         self.watchdog = Watchdog(self.report, self.offsets, timeouts=TIMEOUTS, end=self.ended.append)
 
     def stood_s(self, at_s: float) -> float:
@@ -111,11 +111,11 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(monkeypatch)
 
 
-def test_only_a_partition_that_is_behind_and_does_not_move_stands_still(bench: Bench) -> None:
+def test_only_a_lagging_partition_that_does_not_advance_is_stalled(bench: Bench) -> None:
     consumer = bench.consumer
     consumer.committed_at, consumer.ends = {0: 10, 1: 20}, {0: 30, 1: 21}
     assert bench.stood_s(0) == 0
-    # Partition 1 is one record behind: that is the last commit's marker, and no lag.
+    # Partition 1 is one offset behind: that is the marker of the last commit, and no lag.
     assert bench.report.row().lag == 19
     assert bench.report.values(metrics.LAG) == {("partials", "0"): 19, ("partials", "1"): 0}
     assert bench.stood_s(100) == 100
@@ -126,20 +126,20 @@ def test_only_a_partition_that_is_behind_and_does_not_move_stands_still(bench: B
     consumer.ends[1] = 40
     assert bench.stood_s(300) == 100
     consumer.committed_at[0] = 29
-    assert bench.stood_s(400) == 150, "partition 1 since it was last level"
+    assert bench.stood_s(400) == 150, "partition 1 since it last had no lag"
     consumer.committed_at[1] = 39
     assert bench.stood_s(500) == 0
     assert bench.report.row().lag == 0
 
 
-def test_a_group_that_never_committed_is_behind_from_the_logs_start(bench: Bench) -> None:
+def test_a_group_without_commits_lags_from_the_start_of_the_log(bench: Bench) -> None:
     bench.consumer.ends = {0: 3, 1: 13}
     bench.stood_s(0)
     assert bench.report.row().lag == 9
     assert bench.stood_s(7) == 7
 
 
-def test_markers_of_transactions_alone_are_nothing_to_read(bench: Bench) -> None:
+def test_transaction_markers_alone_are_no_lag(bench: Bench) -> None:
     bench.consumer.committed_at, bench.consumer.ends, bench.consumer.empty = {0: 10, 1: 10}, {0: 30, 1: 10}, {0}
     assert bench.stood_s(0) == 0
     assert bench.report.row().lag == 19
@@ -148,35 +148,35 @@ def test_markers_of_transactions_alone_are_nothing_to_read(bench: Bench) -> None
     for second in (20, 400, 800):
         assert bench.stood_s(second) == 0
     bench.consumer.ends[0], bench.consumer.empty = 31, set()
-    assert bench.stood_s(820) == 20, "since it was last seen to hold nothing"
+    assert bench.stood_s(820) == 20, "since the last check without messages"
     assert bench.stood_s(840) == 40
-    # Looked behind once for each end, not at every look.
+    # Peeked at once for each end, not at every check.
     assert bench.consumer.peeked == [(0, 10), (0, 10)]
 
 
-def test_before_the_first_look_the_lag_is_not_known(bench: Bench) -> None:
+def test_the_lag_is_unknown_before_the_first_check(bench: Bench) -> None:
     assert bench.report.row().lag == -1
 
 
-def test_what_is_anothers_to_move_does_not_count(bench: Bench) -> None:
+def test_partitions_of_other_processors_do_not_count(bench: Bench) -> None:
     bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 30, 1: 12}
     bench.assigned_partitions = [("x-partials", 1)]
     bench.stood_s(0)
     assert bench.report.row().lag == 1
     assert bench.stood_s(400) == 400
     bench.consumer.committed_at[1] = 11
-    assert bench.stood_s(800) == 0, "partition 0 stands still, and is another's"
+    assert bench.stood_s(800) == 0, "partition 0 is stalled, and another processor's"
     bench.assigned_partitions = [("x-partials", 0)]
-    assert bench.stood_s(801) == 0, "it counts from when it came"
+    assert bench.stood_s(801) == 0, "its age starts with the assignment"
     bench.assigned_partitions = []
     assert bench.stood_s(2000) == 0
     assert bench.report.values(metrics.LAG) == {}
     bench.assigned_partitions = None
     bench.stood_s(2001)
-    assert bench.stood_s(2011) == 10, "while nobody knows whose they are, they are everybody's"
+    assert bench.stood_s(2011) == 10, "during a rebalance all partitions count"
 
 
-def test_a_processor_that_gets_on_is_healthy_and_lives(bench: Bench) -> None:
+def test_a_processor_that_advances_is_healthy(bench: Bench) -> None:
     bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 90, 1: 11}
     assert bench.check(0) == "starting"
     for second in range(0, 1000, 50):
@@ -188,10 +188,10 @@ def test_a_processor_that_gets_on_is_healthy_and_lives(bench: Bench) -> None:
     assert bench.ended == []
 
 
-@pytest.mark.parametrize("broker", ["answers", "is away"])
-def test_a_loop_that_stands_still_is_seen_whatever_the_broker_does(bench: Bench, broker: str) -> None:
+@pytest.mark.parametrize("broker", ["answers", "is down"])
+def test_a_hanging_loop_is_detected_whether_or_not_the_broker_answers(bench: Bench, broker: str) -> None:
     bench.consumer.ends = {0: 3, 1: 3}
-    bench.consumer.failing = broker == "is away"
+    bench.consumer.failing = broker == "is down"
     bench.heartbeat.beat()
     assert bench.check(60) == "working"
     assert bench.check(61) == "stuck"
@@ -203,7 +203,7 @@ def test_a_loop_that_stands_still_is_seen_whatever_the_broker_does(bench: Bench,
     assert bench.ended == [EXIT_STUCK]
 
 
-def test_a_group_that_stands_still_although_its_loop_beats_is_stuck(bench: Bench) -> None:
+def test_a_stalled_group_is_stuck_although_its_loop_beats(bench: Bench) -> None:
     bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 30, 1: 10}
     statuses = []
     for second in (0, 60, 61, 300, 301):
@@ -215,27 +215,27 @@ def test_a_group_that_stands_still_although_its_loop_beats_is_stuck(bench: Bench
     assert bench.ended == [EXIT_STUCK]
 
 
-def test_who_waits_for_the_warehouse_is_healthy_and_lives_as_long_as_its_loop_beats(bench: Bench) -> None:
+def test_a_processor_blocked_by_clickhouse_is_healthy_while_its_loop_beats(bench: Bench) -> None:
     bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 30, 1: 10}
     for second in range(0, 3000, 50):
         bench.now_s = 1000.0 + second
         bench.heartbeat.beat()
-        bench.heartbeat.blocked("ClickHouse is away.")
+        bench.heartbeat.blocked("ClickHouse is down.")
         assert bench.check(second) == "waiting"
-    assert bench.watchdog.health().reason == "ClickHouse is away. It has waited 2950 s; nothing is lost."
+    assert bench.watchdog.health().reason == "ClickHouse is down. It has waited 2950 s; nothing is lost."
     assert bench.report.values(metrics.WAITING)[()] == 2950
     bench.heartbeat.unblocked()
-    assert bench.check(2951) == "stuck", "it goes on, and has not moved yet"
+    assert bench.check(2951) == "stuck", "it works again, and has not advanced yet"
     bench.consumer.committed_at[0] = 30
     assert bench.check(2960) == "working"
     assert bench.report.values(metrics.WAITING)[()] == 0
-    bench.heartbeat.blocked("ClickHouse is away.")
-    assert bench.check(3400) == "stuck", "the loop itself stands still"
-    # Once while it had just gone on, once now.
+    bench.heartbeat.blocked("ClickHouse is down.")
+    assert bench.check(3400) == "stuck", "the loop itself hangs"
+    # Once right after the blockage, once now.
     assert bench.ended == [EXIT_STUCK] * 2
 
 
-def test_a_broker_that_is_away_says_nothing_about_offsets(bench: Bench) -> None:
+def test_without_a_broker_offsets_are_not_judged(bench: Bench) -> None:
     bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 30, 1: 10}
     bench.check(0)
     bench.consumer.failing = True
@@ -246,7 +246,7 @@ def test_a_broker_that_is_away_says_nothing_about_offsets(bench: Bench) -> None:
     assert bench.ended == []
 
 
-def test_who_was_asked_to_end_is_not_healthy_and_not_ended_by_the_watchdog(bench: Bench) -> None:
+def test_a_stopping_processor_is_unhealthy_and_the_watchdog_does_not_end_it(bench: Bench) -> None:
     bench.heartbeat.beat()
     bench.consumer.ends = {0: 3, 1: 3}
     bench.heartbeat.mark_stopping()
@@ -254,7 +254,7 @@ def test_who_was_asked_to_end_is_not_healthy_and_not_ended_by_the_watchdog(bench
     assert bench.ended == []
 
 
-def test_it_looks_by_itself_and_closes_what_it_opened(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_watchdog_runs_on_its_thread_and_closes_its_consumer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.health.watchdog.CHECK_S", 0.001)
     bench.consumer.ends = {0: 3, 1: 3}
     ended = threading.Event()

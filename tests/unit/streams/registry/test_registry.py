@@ -13,8 +13,8 @@ HOUR_S = 3600
 
 
 def entry(version: str, shift: float, effective_s: int, accepted_ms: int) -> RegisteredBaseline:
-    made = baseline("m", version, shift)
-    return RegisteredBaseline(made, made.id, effective_s, accepted_ms)
+    created = baseline("m", version, shift)
+    return RegisteredBaseline(created, created.id, effective_s, accepted_ms)
 
 
 FIRST = entry("1", 0.0, 0, 10)
@@ -28,27 +28,27 @@ def registry(*entries: RegisteredBaseline, previous: Registry | None = None) -> 
 
 
 def test_the_first_baseline_holds_for_all_times_before_the_second() -> None:
-    found = registry(LAST, FIRST, LATER)
-    resolved = [found.resolve("m", "1", T0_S + h * HOUR_S) for h in (-9999, 0, 1, 2, 3, 4, 99)]
+    snapshot = registry(LAST, FIRST, LATER)
+    resolved = [snapshot.resolve("m", "1", T0_S + h * HOUR_S) for h in (-9999, 0, 1, 2, 3, 4, 99)]
     ids = [one.baseline_id for one in resolved if one is not None]
     assert ids == [e.baseline_id for e in (FIRST, FIRST, FIRST, LATER, LATER, LAST, LAST)]
     assert not any(one.unregistered for one in resolved if one is not None)
 
 
 def test_an_unregistered_version_is_judged_by_the_newest_version() -> None:
-    found = registry(FIRST, SECOND, LATER, LAST)
-    resolved = found.resolve("m", "unheard-of", T0_S)
+    snapshot = registry(FIRST, SECOND, LATER, LAST)
+    resolved = snapshot.resolve("m", "unheard-of", T0_S)
     assert resolved is not None
     # Newest is the version whose first baseline was accepted last, not the one with the newest baseline.
     assert (resolved.baseline_id, resolved.unregistered) == (SECOND.baseline_id, True)
 
 
 def test_a_model_without_baselines_is_not_summarised() -> None:
-    found = registry()
-    assert found.effective("m", "1") == ((), True)
-    assert found.resolve("m", "1", T0_S) is None
-    assert found.resolve("nobody's", "1", T0_S) is None
-    summaries = FlushSummaries(found)
+    snapshot = registry()
+    assert snapshot.effective("m", "1") == ((), True)
+    assert snapshot.resolve("m", "1", T0_S) is None
+    assert snapshot.resolve("nobody's", "1", T0_S) is None
+    summaries = FlushSummaries(snapshot)
     summaries.add(columns("m", 0, [(0, event(T0_S)), (1, event(T0_S + 1))]))
     assert (summaries.unwatched, summaries.panes) == (2, {})
 
@@ -65,23 +65,23 @@ def event(at_s: int, version: str = "1") -> Event:
 
 
 def test_each_pane_is_counted_on_the_baseline_that_holds_for_it() -> None:
-    found = registry(FIRST, LATER, LAST)
+    snapshot = registry(FIRST, LATER, LAST)
     rng = random.Random(4)
     events = [event(T0_S + rng.randrange(6 * HOUR_S), rng.choice(["1", "new"])) for _ in range(300)]
-    summaries = FlushSummaries(found)
+    summaries = FlushSummaries(snapshot)
     summaries.add(columns("m", 0, list(enumerate(events))))
     assert sum(int(pane.counts[0, 0]) for pane in summaries.panes.values()) == 300
     assert len(summaries.panes) == 12
     for key, pane in summaries.panes.items():
-        resolved = found.resolve(key.model, key.version, key.pane_start_s)
+        resolved = snapshot.resolve(key.model, key.version, key.pane_start_s)
         assert resolved is not None
         assert key.baseline_id == resolved.baseline_id
         assert pane.unregistered == (key.version == "new")
 
 
 def test_a_flood_of_versions_is_counted_as_one_version() -> None:
-    found = registry(FIRST)
-    summaries = FlushSummaries(found)
+    snapshot = registry(FIRST)
+    summaries = FlushSummaries(snapshot)
     names = [f"v{i:04d}" for i in range(3 * MAX_VERSIONS)]
     for batch in (names, names[::-1], ["1", "w" * (MAX_VERSION_CHARS + 1), "1"]):
         summaries.add(columns("m", 0, [(i, event(T0_S, name)) for i, name in enumerate(batch)]))

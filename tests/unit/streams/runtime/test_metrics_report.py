@@ -1,4 +1,4 @@
-"""Metrics of processors: declared once, told in one way, shown on the Pipeline page, no value in a label."""
+"""Metrics of processors: declared once, exported in one way, on the Pipeline page, with bounded labels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def samples(report: Report) -> dict[tuple[str, tuple[str, ...]], float]:
     }
 
 
-def test_names_are_those_of_prometheus() -> None:
+def test_names_follow_the_conventions_of_prometheus() -> None:
     assert len({metric.name for metric in METRICS}) == len(METRICS)
     for metric in METRICS:
         assert metric.name.startswith("barograph_")
@@ -50,7 +50,7 @@ def test_every_metric_is_on_the_pipeline_page(metric: MetricFamily) -> None:
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_a_processor_tells_its_metrics_from_the_start_and_no_others(kind: str) -> None:
+def test_a_processor_exports_its_own_metrics_from_the_start(kind: str) -> None:
     families = {family.name: family for family in text_string_to_metric_families(text_of(Report(kind, "i")))}
     declared = {metric.name: metric for metric in METRICS if kind in metric.processors}
     assert families.keys() == {"barograph_processor_info"} | {name.removesuffix("_total") for name in declared}
@@ -61,7 +61,7 @@ def test_a_processor_tells_its_metrics_from_the_start_and_no_others(kind: str) -
             assert len(family.samples) == 1
 
 
-def test_numbers_come_out_as_they_were_told() -> None:
+def test_values_are_exported_as_recorded() -> None:
     report = Report("sketcher", "s-1")
     report.count_committed(10, "counted", {"not-json": 2, "too-old": 1})
     report.count_committed(5, "counted")
@@ -70,17 +70,17 @@ def test_numbers_come_out_as_they_were_told() -> None:
     report.replace(metrics.COMMITTED_AGE, {("predictions", 0): 7, ("predictions", 1): 5})
     for seconds in (0.005, 0.006, 1000.0):
         report.observe(metrics.FLUSH, seconds)
-    found = samples(report)
-    assert found["barograph_events_total", ("counted",)] == 15
-    assert found["barograph_events_total", ("dead",)] == 3
-    assert found["barograph_dead_letters_total", ("not-json",)] == 2
-    assert found["barograph_retries_total", ("kafka",)] == 1
-    assert found["barograph_lag_messages", ("0", "predictions")] == 7
-    buckets = [n for (name, _), n in found.items() if name == "barograph_flush_seconds_bucket"]
+    metric_values = samples(report)
+    assert metric_values["barograph_events_total", ("counted",)] == 15
+    assert metric_values["barograph_events_total", ("dead",)] == 3
+    assert metric_values["barograph_dead_letters_total", ("not-json",)] == 2
+    assert metric_values["barograph_retries_total", ("kafka",)] == 1
+    assert metric_values["barograph_lag_messages", ("0", "predictions")] == 7
+    buckets = [n for (name, _), n in metric_values.items() if name == "barograph_flush_seconds_bucket"]
     assert (buckets[:2], buckets[-2:]) == ([1, 2], [2, 3])
-    assert found["barograph_flush_seconds_count", ()] == 3
-    assert found["barograph_flush_seconds_sum", ()] == pytest.approx(1000.011)
-    assert found["barograph_memory_bytes", ()] > 1e7
+    assert metric_values["barograph_flush_seconds_count", ()] == 3
+    assert metric_values["barograph_flush_seconds_sum", ()] == pytest.approx(1000.011)
+    assert metric_values["barograph_memory_bytes", ()] > 1e7
     row = report.row()
     details = row.details
     assert isinstance(details, dict)
@@ -91,11 +91,11 @@ def test_numbers_come_out_as_they_were_told() -> None:
     assert details["flush_seconds"] == 1000
     again = report.row().details
     assert isinstance(again, dict)
-    assert again["flush_seconds"] == 0, "the longest since the row before"
+    assert again["flush_seconds"] == 0, "the longest since the previous row"
     assert not any(math.isnan(value) for value in details.values())
 
 
-def test_what_was_taken_away_is_told_no_more() -> None:
+def test_revoked_partitions_are_no_longer_exported() -> None:
     report = Report("monitor", "m")
     report.replace(metrics.LAG, {("partials", 0): 7, ("partials", 1): 5})
     report.replace(metrics.LAG, {("partials", 1): 5})
@@ -105,12 +105,14 @@ def test_what_was_taken_away_is_told_no_more() -> None:
 
 
 @pytest.mark.parametrize("secret", ["s3cret", 'a"b\n', "4111 1111", "", "-1", "1.5", "x" * 100_000])
-def test_a_label_never_holds_what_is_in_no_set(secret: str) -> None:
+def test_unlisted_label_values_are_replaced(secret: str) -> None:
     report = Report("sketcher", "s-1")
     report.count_dead_letters({secret: 1})
     report.count_retry(secret)
     report.add(metrics.EVENTS, 1, secret)
     report.count_inserted(secret, 1, 0.1)
     report.replace(metrics.LAG, {(secret, secret): 1})
-    told = {labels for name, labels in samples(report) if name != "barograph_processor_info" and "bucket" not in name}
-    assert {value for labels in told for value in labels} == {OTHER, "dead"}
+    label_sets = {
+        labels for name, labels in samples(report) if name != "barograph_processor_info" and "bucket" not in name
+    }
+    assert {value for labels in label_sets for value in labels} == {OTHER, "dead"}

@@ -57,15 +57,15 @@ def looked_up(dimension: SliceValues, columns: dict[str, list[Any]], row: int) -
 
 
 @given(st.data())
-def test_codes_are_what_a_look_at_each_event_says(data: st.DataObject) -> None:
+def test_codes_equal_a_lookup_of_each_event(data: st.DataObject) -> None:
     sources = data.draw(st.lists(st.sampled_from(list(MEMBERS)), min_size=1, max_size=3, unique=True))
     value = st.tuples(*(st.sampled_from(NAMES[source]) for source in sources)).map(CROSS.join)
     values = data.draw(st.lists(value | st.sampled_from(["x", "x * y * x * 0"]), max_size=12, unique=True))
     dimension = SliceValues(name="d", source=CROSS.join(sources), values=tuple(values), trained=True)
     rows = data.draw(st.integers(1, 30))
     columns = {s: data.draw(st.lists(st.sampled_from(MEMBERS[s]), min_size=rows, max_size=rows)) for s in sources}
-    found = SliceCoder(dimension).codes(events_of(columns)).tolist()
-    assert found == [looked_up(dimension, columns, row) for row in range(rows)]
+    counts = SliceCoder(dimension).codes(events_of(columns)).tolist()
+    assert counts == [looked_up(dimension, columns, row) for row in range(rows)]
 
 
 def test_a_source_that_no_event_has_and_a_huge_value_are_other() -> None:
