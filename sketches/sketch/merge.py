@@ -134,6 +134,15 @@ class NumberSummary:
             reuse: whether the sketch of `other` may be taken over instead of copied, because nobody needs it again.
         """
         merge_moments(self.moments, other.moments)
+        self.merge_sketch(other, reuse=reuse)
+
+    def merge_sketch(self, other: NumberSummary, *, reuse: bool = False) -> None:
+        """Add the sketch of another summary; the caller merges the moments, those of many fields in one operation.
+
+        Args:
+            other: left as it is, unless `reuse`.
+            reuse: as `merge` defines it.
+        """
         self.complete = self.complete and other.complete
         if self.complete and other.sketch is not None:
             if self.sketch is None:

@@ -14,8 +14,9 @@ import numpy as np
 import structlog
 from barograph.contract import SECONDS_PER_HOUR
 
+from sketches.baseline.columns import FieldColumn
 from sketches.baseline.layout import IntArray, Layout
-from sketches.sketch.merge import NumberSummary
+from sketches.sketch.merge import NumberSummary, merge_moments
 from sketches.sketch.numeric import NumericSketch
 from streams.monitor.state.pane import OBJECT_BYTES, Pane, SliceField
 from streams.monitor.state.series import Series
@@ -42,11 +43,13 @@ class MergedRange:
             arm's summary covers all of its values is up to the reader to check, by `NumberSummary.counted`.
     """
 
-    __slots__ = ("counts", "numbers")
+    __slots__ = ("_moments", "counts", "numbers")
 
     def __init__(self, layout: Layout) -> None:
         self.counts: IntArray = np.zeros(layout.width, dtype=np.int64)
         self.numbers: dict[SliceField, NumberSummary] = {}
+        self._moments = layout.empty_moments()
+        """Shape (n_fields, N_MOMENTS), of the slice `all`; the summaries of its fields have views of the rows."""
 
     @property
     def n_bytes(self) -> int:
@@ -55,13 +58,13 @@ class MergedRange:
 
     def add_pane(self, series: Series, pane: Pane) -> None:
         """Add a pane or a merged hour; a sketch that cannot be opened is logged and makes its summary incomplete."""
-        self.counts += pane.counts[0]
         layout = series.layout
-        for i, field in enumerate(layout.fields):
-            n = pane.count_values(layout, 0, i) if field.kind == "numeric" else 0
-            if n:
+        self.counts += pane.counts[0]
+        merge_moments(self._moments, pane.moments)
+        for i, n in enumerate(_count_values(layout, pane).tolist()):
+            if n and layout.fields[i].kind == "numeric":
                 sketch = _open(series, pane, i, pane.sketches[i]) if pane.sketches[i] else None
-                self._add((0, i), NumberSummary.counted(n, pane.moments[i].copy(), sketch), reuse=True)
+                self._add((0, i), NumberSummary.counted(n, pane.moments[i], sketch), reuse=True)
         arms = layout.slices_by(ARM)
         for (s, f), encoded in pane.slice_sketches.items():
             if s in arms:
@@ -72,18 +75,32 @@ class MergedRange:
     def add(self, other: MergedRange) -> None:
         """Add another range, which stays as it is."""
         self.counts += other.counts
+        merge_moments(self._moments, other._moments)
         for key, summary in other.numbers.items():
             self._add(key, summary, reuse=False)
 
     def _add(self, key: SliceField, summary: NumberSummary, *, reuse: bool) -> None:
+        """Add a summary; the moments of the slice `all` are merged already, for all fields at once."""
         present = self.numbers.get(key)
         if present is None:
-            self.numbers[key] = summary if reuse else summary.copy()
+            added = summary if reuse else summary.copy()
+            self.numbers[key] = added if key[0] else NumberSummary(self._moments[key[1]], added.sketch, added.complete)
             return
         were_complete = present.complete and summary.complete
-        present.merge(summary, reuse=reuse)
+        if key[0]:
+            present.merge(summary, reuse=reuse)
+        else:
+            present.merge_sketch(summary, reuse=reuse)
         if were_complete and not present.complete:
             log.error("sketch dropped", slice=key[0], field=key[1], error="the sketches differ in type")
+
+
+def _count_values(layout: Layout, pane: Pane) -> IntArray:
+    """Count the valid values of each field in the slice `all`, shape (n_fields,)."""
+    ends = np.zeros(layout.width + 1, dtype=np.int64)
+    np.cumsum(pane.counts[0], out=ends[1:])
+    counts: IntArray = ends[layout.columns(FieldColumn.NULL)] - ends[layout.starts]
+    return counts
 
 
 def _open(series: Series, pane: Pane, field_index: int, data: bytes) -> NumericSketch | None:

@@ -55,15 +55,15 @@ def changed(name: str, **changes: Any) -> Contract:
 def rows(contract: Contract, *panes: dict[str, list[int]]) -> dict[tuple[int, str, str], tuple[int, int, str, int]]:
     """Return rows of panes with these counts: (n, total, policy, record_seq) by pane, field and kind."""
     series = Series("1", "b", CompiledBaseline.of(LAYOUT), contract)
-    made: list[Pane] = []
+    written: list[Pane] = []
     for i, counts_by_field in enumerate(panes):
         pane = series.empty_pane(i * 60)
         for name, counts in counts_by_field.items():
             f = LAYOUT.field_index[name]
             pane.counts[0, LAYOUT.starts[f] : LAYOUT.starts[f] + len(counts)] = counts
             pane.record_seq[0, 1 + f] = 100 * i + f
-        made.append(pane)
-    columns = violation_columns(series, made, 3)
+        written.append(pane)
+    columns = violation_columns(series, written, 3)
     if columns is None:
         return {}
     violations = table_of("violations", columns).to_pylist()
