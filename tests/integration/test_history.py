@@ -9,7 +9,7 @@ import pytest
 from benchmarks.history import History, Size, fill
 from benchmarks.history.generate import FILLINGS
 from benchmarks.history.series import SERIES
-from benchmarks.history_queries import Asked, asked_by_commands, asked_views, worked_questions
+from benchmarks.history_queries import HistoryQuery, asked_by_commands, asked_views, worked_questions
 from benchmarks.pages import asked_by_pages
 from benchmarks.rules import asked_by_rules
 from local.clickhouse import LocalClickHouse
@@ -82,7 +82,7 @@ def test_every_view_is_asked_and_answers(client: Client, history: History) -> No
 
 @pytest.mark.parametrize("source", [worked_questions, asked_by_commands, asked_by_pages, asked_by_rules])
 def test_whatever_is_asked_can_be_answered(
-    source: Callable[[History], list[Asked]], client: Client, history: History
+    source: Callable[[History], list[HistoryQuery]], client: Client, history: History
 ) -> None:
     for each in source(history):
         each.of(client)
