@@ -25,7 +25,7 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class AcceptRequest:
     """What `barograph baseline accept` is asked for; times are event time, Unix seconds."""
 
     model: str
@@ -56,7 +56,11 @@ class Accepted:
 
 
 def accept(
-    address: Address, request: Request, *, clock: Clock = time.time, on_step: Callable[[str], None] = lambda step: None
+    address: Address,
+    request: AcceptRequest,
+    *,
+    clock: Clock = time.time,
+    on_step: Callable[[str], None] = lambda step: None,
 ) -> Accepted:
     """Make a baseline of production panes and have it hold from a pane boundary on.
 
@@ -92,7 +96,7 @@ def _contract(stored: Stored, model: str) -> Contract:
     return contract
 
 
-def _history(stored: Stored, request: Request) -> list[StoredBaseline]:
+def _history(stored: Stored, request: AcceptRequest) -> list[StoredBaseline]:
     entries = stored.baselines.get(request.model, ())
     history = [entry for entry in entries if entry.version == request.version]
     if not history:
@@ -104,7 +108,7 @@ def _history(stored: Stored, request: Request) -> list[StoredBaseline]:
     return history
 
 
-def _check_range(client: Client, request: Request, contract: Contract) -> None:
+def _check_range(client: Client, request: AcceptRequest, contract: Contract) -> None:
     """Refuse a range that is no run of sealed panes."""
     pane_s = contract.pane_s
     for option, at_s, nearest in (
@@ -131,7 +135,7 @@ def _check_range(client: Client, request: Request, contract: Contract) -> None:
         )
 
 
-def _served(client: Client, request: Request, history: list[StoredBaseline]) -> ServedRange:
+def _served(client: Client, request: AcceptRequest, history: list[StoredBaseline]) -> ServedRange:
     """The one baseline by which the range was counted."""
     result = pane_sums.served(client, request.model, request.version, request.from_s, request.to_s)
     what = f"{request.model} version {request.version}"
@@ -160,7 +164,7 @@ def _served(client: Client, request: Request, history: list[StoredBaseline]) -> 
     return result[0]
 
 
-def _completeness(client: Client, request: Request, contract: Contract, served: ServedRange) -> float:
+def _completeness(client: Client, request: AcceptRequest, contract: Contract, served: ServedRange) -> float:
     """The share of the range's predictions that were merged, by the losses that the monitor recorded."""
     ledger, _ = WarehouseStore(client).load_ledger(served.partials_partition, "")
     lost = ledger.lost_offsets(request.from_s * 1000, request.to_s * 1000, contract.out_of_order_s * 1000)
@@ -174,7 +178,7 @@ def _completeness(client: Client, request: Request, contract: Contract, served: 
 
 
 def _change(
-    client: Client, request: Request, contract: Contract, stored: Stored, baseline: Baseline, now_s: float
+    client: Client, request: AcceptRequest, contract: Contract, stored: Stored, baseline: Baseline, now_s: float
 ) -> BaselineChange | None:
     """When the baseline takes effect, by the same rules as `apply`, and after what is sealed or accepted already.
 
@@ -212,7 +216,7 @@ def _but_quantiles(baseline: Baseline) -> Baseline:
     return msgspec.structs.replace(baseline, fields=fields)
 
 
-def _source(request: Request, entry: StoredBaseline) -> str:
+def _source(request: AcceptRequest, entry: StoredBaseline) -> str:
     return (
         f"production from {utc_second(request.from_s)} to {utc_second(request.to_s)}, on the bins of "
         f"{entry.baseline_id}: {' '.join(request.reason.split())}"

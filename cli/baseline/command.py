@@ -112,7 +112,7 @@ def accept_command(
             --reason "after the new tariff" --dry-run
     """
     from cli.apply.command import parse_moment
-    from cli.baseline.accept import Request, accept
+    from cli.baseline.accept import AcceptRequest, accept
     from cli.baseline.show import accepted_lines, print_accepted
     from cli.errors import CommandError
     from cli.settings import load_settings
@@ -120,7 +120,7 @@ def accept_command(
 
     if not reason.strip():
         raise CommandError("--reason is empty: say why, for whoever reads the baseline later.")
-    request = Request(
+    request = AcceptRequest(
         model=model,
         version=version,
         from_s=parse_moment("--from", from_),

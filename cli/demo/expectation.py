@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Expectation:
+class DemoExpectation:
     """One expectation and its outcome."""
 
     what: str

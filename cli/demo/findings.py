@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from cli.demo.expectation import Expectation
+from cli.demo.expectation import DemoExpectation
 from cli.demo.flights import SLO, Calendar
 from cli.demo.report import DemoReport, day_of, joined, number, percent
 from cli.demo.signals.inputs import Inputs, expect_inputs, read_inputs, report_inputs
@@ -63,7 +63,7 @@ def report_findings(report: DemoReport, findings: Findings, calendar: Calendar) 
     report_pager(report, findings.pager)
 
 
-def expectations(findings: Findings, source: SourceData) -> list[Expectation]:
+def expectations(findings: Findings, source: SourceData) -> list[DemoExpectation]:
     """Compare the findings with known facts about these flights."""
     return [
         *expect_volume(findings.volume, source),

@@ -15,7 +15,7 @@ OF_MODEL = f"model = '{MODEL}'"
 
 
 @dataclass(frozen=True, slots=True)
-class QueryResult:
+class DemoQuery:
     """A query and its rows."""
 
     sql: str
@@ -29,7 +29,7 @@ class QueryResult:
         return len(self.rows)
 
 
-def query_rows(client: Client, *lines: str) -> QueryResult:
+def query_rows(client: Client, *lines: str) -> DemoQuery:
     """Run a query given as lines.
 
     Raises:
@@ -37,7 +37,7 @@ def query_rows(client: Client, *lines: str) -> QueryResult:
         WarehouseError: ClickHouse rejects the query.
     """
     sql = "\n".join(lines)
-    return QueryResult(sql, tuple(client.rows(sql)))
+    return DemoQuery(sql, tuple(client.rows(sql)))
 
 
 def sql_time(at: datetime) -> str:

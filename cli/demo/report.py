@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import fill, wrap
 from typing import TYPE_CHECKING
 
-from cli.demo.expectation import Expectation
+from cli.demo.expectation import DemoExpectation
 from cli.demo.flights import ACCEPTED_AT, AUTUMN, CANDIDATE_AT, CRITICAL, MODEL
 from cli.demo.fresh_start import DATABASE
 from cli.demo.timeline import SIGNS, Timeline
@@ -202,7 +202,7 @@ class DemoReport:
 
     # ------------------------------------------------------------------------------------------ after
 
-    def expectations(self, outcomes: Sequence[Expectation]) -> None:
+    def expectations(self, outcomes: Sequence[DemoExpectation]) -> None:
         """Print the expectations and their outcomes."""
         self.heading("Expectations")
         for each in outcomes:

@@ -18,7 +18,7 @@ from barograph.contract.file import dump_contract
 from cli.apply import apply_all
 from cli.apply.catalogue import NOTICE_S
 from cli.apply.files import read_baselines
-from cli.baseline.accept import Request, accept
+from cli.baseline.accept import AcceptRequest, accept
 from cli.demo.chart_data import read_picture_data
 from cli.demo.errors import DemoError
 from cli.demo.findings import expectations, read_findings, report_findings
@@ -225,7 +225,7 @@ class Demo:
         """Accept autumn as a baseline, at the latest time allowed on the clock of the replay."""
         effective_s = int(calendar.replayed(ACCEPTED_AT).timestamp())
         first, last = (int(calendar.replayed(at).timestamp()) for at in AUTUMN)
-        request = Request(
+        request = AcceptRequest(
             model=MODEL,
             version=VERSION,
             from_s=first,

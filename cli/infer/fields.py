@@ -49,7 +49,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class InferredField:
     """A column became a field."""
 
     plan: FieldPlan
@@ -79,7 +79,7 @@ class FieldReader:
         self._table, self._dimensions, self._scores = table, dimensions, scores
         self._at_ms, self._untimed = at_ms, untimed
 
-    def read(self, plan: FieldPlan) -> Found | LeftOut:
+    def read(self, plan: FieldPlan) -> InferredField | LeftOut:
         """Read a column and summarise it, if its values can be watched.
 
         Raises:
@@ -87,7 +87,7 @@ class FieldReader:
         """
         return self._category(plan) if plan.type == "category" else self._numeric(plan)
 
-    def _numeric(self, plan: FieldPlan) -> Found | LeftOut:
+    def _numeric(self, plan: FieldPlan) -> InferredField | LeftOut:
         values = self._largest() if plan.source == CONFIDENCE else read_numbers(self._table, plan.column)
         if plan.type == "timestamp":
             if self._at_ms is None or self._untimed is None:
@@ -111,7 +111,7 @@ class FieldReader:
             boolean=plan.type == "bool",
         )
         why = _numeric_reason(plan, values, ordered, distinct, summary.baseline, whole=whole)
-        return Found(plan, summary, why)
+        return InferredField(plan, summary, why)
 
     def _largest(self) -> FloatArray:
         """Read the largest score of each row: NaN where all are null, invalid where one is."""
@@ -122,7 +122,7 @@ class FieldReader:
             np.fmax(largest, values, out=largest)
         return largest
 
-    def _category(self, plan: FieldPlan) -> Found | LeftOut:
+    def _category(self, plan: FieldPlan) -> InferredField | LeftOut:
         try:
             texts = read_texts(self._table, plan.column)
         except TooManyTexts as error:
@@ -132,7 +132,7 @@ class FieldReader:
         if not plan.wanted and _is_id(distinct, valid):
             return LeftOut(_id_reason(distinct, valid))
         summary = summarise_texts(plan.name, texts, self._dimensions)
-        return Found(plan, summary, _category_reason(plan, texts, summary.baseline))
+        return InferredField(plan, summary, _category_reason(plan, texts, summary.baseline))
 
 
 def _is_id(distinct: int, valid: int) -> bool:

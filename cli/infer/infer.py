@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from cli.infer.columns import read_times_ms
 from cli.infer.errors import OptionError, TableError
-from cli.infer.fields import ID_REASON, MANY_TEXTS_REASON, FieldReader, Found
+from cli.infer.fields import ID_REASON, MANY_TEXTS_REASON, FieldReader, InferredField
 from cli.infer.labels import infer_label
 from cli.infer.phi import TrainingWindows
-from cli.infer.profile import FieldPlan, Plan, Roles, check_roles, plan_columns, score_columns
+from cli.infer.profile import FieldPlan, Roles, TablePlan, check_roles, plan_columns, score_columns
 from cli.infer.slices import Dimension, arm_slice, arm_values, read_dimension
 from cli.infer.tables import Table, open_table
 from sketches.baseline.baseline import ALL, HOUR_NAMES, Baseline, FieldBaseline
@@ -127,7 +127,7 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
         for planned in plan.fields:
             on_column(planned.column or planned.name)
             outcome = reader.read(planned)
-            if isinstance(outcome, Found):
+            if isinstance(outcome, InferredField):
                 baselines.append(windows.learn(outcome.summary) if windows else outcome.summary.baseline)
                 result.append((outcome.plan, outcome.why))
             else:
@@ -196,7 +196,7 @@ def _slice_rows(table: Table, dimensions: Sequence[Dimension]) -> dict[str, int]
     return rows
 
 
-def _check_kept(table: Table, plan: Plan, roles: Roles, found: Sequence[tuple[FieldPlan, str]]) -> None:
+def _check_kept(table: Table, plan: TablePlan, roles: Roles, found: Sequence[tuple[FieldPlan, str]]) -> None:
     for column in sorted(roles.critical):
         if column in plan.left_out:
             raise OptionError(f"--critical {column}: the column cannot be watched: {plan.left_out[column]}")
@@ -207,7 +207,7 @@ def _check_kept(table: Table, plan: Plan, roles: Roles, found: Sequence[tuple[Fi
 
 def _decisions(
     table: Table,
-    plan: Plan,
+    plan: TablePlan,
     roles: Roles,
     found: Sequence[tuple[FieldPlan, str]],
     baseline: Baseline,
@@ -228,7 +228,7 @@ def _decisions(
     return tuple(decisions)
 
 
-def _left_out(plan: Plan) -> list[str]:
+def _left_out(plan: TablePlan) -> list[str]:
     """Name columns that were left out for what they hold, which may have been meant to be watched."""
     names = [name for name, why in plan.left_out.items() if why.startswith((ID_REASON, MANY_TEXTS_REASON))]
     if not names:

@@ -89,7 +89,7 @@ class FieldPlan:
 
 
 @dataclass(slots=True)
-class Plan:
+class TablePlan:
     """What is to be done with every column."""
 
     fields: list[FieldPlan] = field(default_factory=list)
@@ -125,13 +125,13 @@ def check_roles(table: Table, roles: Roles) -> None:
             raise OptionError(f"--slice {cut} is given twice; leave one out")
 
 
-def plan_columns(table: Table, roles: Roles) -> Plan:
+def plan_columns(table: Table, roles: Roles) -> TablePlan:
     """Decide what becomes of every column, in the table's order, outputs last.
 
     Raises:
         OptionError: a column that an option names cannot play its role.
     """
-    plan = Plan()
+    plan = TablePlan()
     for column, kind in table.unreadable.items():
         plan.left_out[column] = f"holds {kind}; only numbers, texts, booleans and moments are watched"
     outputs = {roles.score, roles.class_, roles.latency}

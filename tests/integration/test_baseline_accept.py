@@ -17,7 +17,7 @@ from barograph.contract.file import dump_contract
 
 from cli.apply.catalogue import NOTICE_S
 from cli.baseline import counts, from_production
-from cli.baseline.accept import Accepted, Request, accept
+from cli.baseline.accept import Accepted, AcceptRequest, accept
 from cli.errors import EXIT_FAILED, EXIT_OK, CommandError
 from cli.main import main
 from cli.terminal import utc_second
@@ -178,7 +178,7 @@ def fresh(world: World) -> World:
 
 
 def ask(world: World, *, now_s: float = NOW_S, **changes: Any) -> Accepted:
-    request = Request(model="m", version="1", from_s=FROM_S, to_s=TO_S, reason="a new  normal")
+    request = AcceptRequest(model="m", version="1", from_s=FROM_S, to_s=TO_S, reason="a new  normal")
     return accept(world.address, dataclasses.replace(request, **changes), clock=lambda: now_s)
 
 

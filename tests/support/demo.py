@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from cli.demo.findings import Findings
 from cli.demo.flights import ACCEPTED_AT, CANDIDATE, HOUR_S, PLANE, ROUTE, SCHEDULE, VERSION, WEEK, Calendar
-from cli.demo.query_result import QueryResult
+from cli.demo.query_result import DemoQuery
 from cli.demo.signals.inputs import STEADY, Inputs
 from cli.demo.signals.outputs import Outputs
-from cli.demo.signals.pager import NULLS, PSI, Page, Pages
+from cli.demo.signals.pager import NULLS, PSI, Pages, SentPage
 from cli.demo.signals.season import SeasonFindings, Week
 from cli.demo.signals.truth import METRICS, Truth, WeekMetric
 from cli.demo.signals.volume import Volume
@@ -146,8 +146,8 @@ def volume() -> Volume:
     """What fits the record."""
     labels = SOURCE.labels.num_rows
     silent = tuple(sorted(SOURCE.silent_hours()))
-    months = QueryResult(SQL, ((date(2013, 12, 1), N, 0, 3, N, len(silent)),))
-    return Volume(months, QueryResult(SQL, ((0, None, 0, 0, 0),)), N, labels, N, labels, silent)
+    months = DemoQuery(SQL, ((date(2013, 12, 1), N, 0, 3, N, len(silent)),))
+    return Volume(months, DemoQuery(SQL, ((0, None, 0, 0, 0),)), N, labels, N, labels, silent)
 
 
 def inputs() -> Inputs:
@@ -164,10 +164,10 @@ def inputs() -> Inputs:
             drift("temp", replayed(2013, 9, 20)),
             drift("dewp", replayed(2013, 9, 21)),
         ],
-        first_weeks=QueryResult(SQL, ()),
-        unseen=QueryResult(SQL, tuple((name, n, replayed(2013, 12, 5)) for name, n in SOURCE.unseen("dest").items())),
+        first_weeks=DemoQuery(SQL, ()),
+        unseen=DemoQuery(SQL, tuple((name, n, replayed(2013, 12, 5)) for name, n in SOURCE.unseen("dest").items())),
         outage=[null_rate("dewp"), null_rate("precip", "insufficient"), null_rate("temp")],
-        nulls=QueryResult(SQL, ()),
+        nulls=DemoQuery(SQL, ()),
     )
 
 
@@ -178,9 +178,9 @@ def outputs() -> Outputs:
     on_b = SOURCE.answered(CANDIDATE)
     return Outputs(
         trained=(0.3, 0.2),
-        months=QueryResult(SQL, ((date(2013, 12, 1), 0.25, 0.1),)),
-        shifts=QueryResult(SQL, ((datetime(2013, 12, 19), -0.5, -0.6, -0.4),)),  # noqa: DTZ001 (as ClickHouse answers)
-        compared=QueryResult(
+        months=DemoQuery(SQL, ((date(2013, 12, 1), 0.25, 0.1),)),
+        shifts=DemoQuery(SQL, ((datetime(2013, 12, 19), -0.5, -0.6, -0.4),)),  # noqa: DTZ001 (as ClickHouse answers)
+        compared=DemoQuery(
             SQL,
             (
                 ("class", "share", "late", 270, 30, 0.1, 0.2, 0.1, -0.1, 0.3, "insufficient"),
@@ -189,8 +189,8 @@ def outputs() -> Outputs:
             ),
         ),
         compared_end=end,
-        levels=QueryResult(SQL, (("insufficient", 3), ("major", 1))),
-        arms=QueryResult(SQL, (("a", 0.9, 9 * on_b, 0.9, 1.0, "stable"), ("b", 0.1, on_b, 0.1, 1.0, "stable"))),
+        levels=DemoQuery(SQL, (("insufficient", 3), ("major", 1))),
+        arms=DemoQuery(SQL, (("a", 0.9, 9 * on_b, 0.9, 1.0, "stable"), ("b", 0.1, on_b, 0.1, 1.0, "stable"))),
     )
 
 
@@ -220,10 +220,10 @@ def truth() -> Truth:
     return Truth(
         weeks=figures,
         weeks_sql=SQL,
-        reference=QueryResult(SQL, ((datetime(2013, 8, 1), datetime(2013, 8, 8), 2_592_000),)),  # noqa: DTZ001
-        labels=QueryResult(SQL, (labels,)),
-        selective=QueryResult(SQL, ((day.date(), 0.8, 0.0),)),
-        arms=QueryResult(SQL, ((day, 0.6, 0.7, -0.1, -0.2, -0.01, True), (day, 0.6, 0.65, -0.05, -0.2, 0.1, True))),
+        reference=DemoQuery(SQL, ((datetime(2013, 8, 1), datetime(2013, 8, 8), 2_592_000),)),  # noqa: DTZ001
+        labels=DemoQuery(SQL, (labels,)),
+        selective=DemoQuery(SQL, ((day.date(), 0.8, 0.0),)),
+        arms=DemoQuery(SQL, ((day, 0.6, 0.7, -0.1, -0.2, -0.01, True), (day, 0.6, 0.65, -0.05, -0.2, 0.1, True))),
     )
 
 
@@ -236,7 +236,7 @@ def season() -> SeasonFindings:
             for field in ("dewp", "temp")
             for i, level in enumerate(("insufficient", "major"))
         ],
-        QueryResult(SQL, ()),
+        DemoQuery(SQL, ()),
     )
 
 
@@ -247,10 +247,10 @@ def pager() -> Pages:
         rules=19,
         watched=("temp", "dewp", *SCHEDULE, *PLANE, *ROUTE),
         pages=(
-            Page(PSI, "temp", autumn, None),
-            Page("silence", "", datetime(2013, 11, 1, tzinfo=UTC), datetime(2013, 11, 2, tzinfo=UTC)),
-            Page(NULLS, "temp", new_year, None),
-            Page(NULLS, "dewp", new_year, None),
+            SentPage(PSI, "temp", autumn, None),
+            SentPage("silence", "", datetime(2013, 11, 1, tzinfo=UTC), datetime(2013, 11, 2, tzinfo=UTC)),
+            SentPage(NULLS, "temp", new_year, None),
+            SentPage(NULLS, "dewp", new_year, None),
         ),
     )
 

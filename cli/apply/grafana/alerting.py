@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from cli.apply.grafana.client import Grafana, in_path
 from cli.apply.grafana.compare import Json, duration_s, plain, without, without_empty
-from cli.apply.grafana.items import Found, Item
+from cli.apply.grafana.items import GrafanaObject, Item
 
 _OTHERS = frozenset({"", "api", None})
 """Provenances over which the API may write."""
@@ -73,7 +73,7 @@ class ContactPoint(Item):
             **without_empty({"disableResolveMessage": body.get("disableResolveMessage")}),
         }
 
-    def read(self, grafana: Grafana) -> Found | None:
+    def read(self, grafana: Grafana) -> GrafanaObject | None:
         """Ask for it by uid, else for one of its name and type, else for any of its name that is none of ours.
 
         The last is somebody else's: theirs would be told of our alerts, and theirs to us.
@@ -83,7 +83,7 @@ class ContactPoint(Item):
             (body for body in named if body["name"] == self.name and not self._is_siblings(body)),
             key=lambda body: (body["uid"] != self.wanted.get("uid"), body["type"] != self.wanted["type"]),
         )
-        return Found(ours[0], self.compared(ours[0]), locked=_locked(ours[0])) if ours else None
+        return GrafanaObject(ours[0], self.compared(ours[0]), locked=_locked(ours[0])) if ours else None
 
     def _is_siblings(self, body: Json) -> bool:
         return any(
@@ -91,7 +91,7 @@ class ContactPoint(Item):
             for sibling in self.siblings
         )
 
-    def write(self, grafana: Grafana, found: Found | None) -> None:
+    def write(self, grafana: Grafana, found: GrafanaObject | None) -> None:
         points, action = grafana.api.alertingprovisioning, f"write {self.label}"
         if found is None:
             grafana.write(action, points.create_contactpoint, self.wanted)
@@ -99,7 +99,7 @@ class ContactPoint(Item):
             grafana.write(action, points.update_contactpoint, in_path(found.body["uid"]), self.wanted)
 
 
-class MuteTiming(Item):
+class MuteTimingItem(Item):
     """Times in which nobody is told, by name."""
 
     kind = "mute timing"
@@ -115,11 +115,11 @@ class MuteTiming(Item):
     def compared(self, body: Json) -> Json:
         return {"name": body["name"], "time_intervals": plain(without_empty(body.get("time_intervals") or []))}
 
-    def read(self, grafana: Grafana) -> Found | None:
+    def read(self, grafana: Grafana) -> GrafanaObject | None:
         body = grafana.find(f"read {self.label}", grafana.api.alertingprovisioning.get_mute_timing, in_path(self.name))
-        return None if body is None else Found(body, self.compared(body), locked=_locked(body))
+        return None if body is None else GrafanaObject(body, self.compared(body), locked=_locked(body))
 
-    def write(self, grafana: Grafana, found: Found | None) -> None:
+    def write(self, grafana: Grafana, found: GrafanaObject | None) -> None:
         timings, action = grafana.api.alertingprovisioning, f"write {self.label}"
         if found is None:
             grafana.write(action, timings.create_mute_timing, self.wanted)
@@ -128,7 +128,7 @@ class MuteTiming(Item):
         grafana.write(action, timings.update_mute_timing, in_path(self.name), {**self.wanted, **version})
 
 
-class Route(Item):
+class RouteItem(Item):
     """Our branch of the tree of notification policies; the others' are put back as they were found."""
 
     kind = "notification policy"
@@ -149,16 +149,16 @@ class Route(Item):
             content["routes"] = [self.compared(route) for route in content["routes"]]
         return content
 
-    def read(self, grafana: Grafana) -> Found | None:
+    def read(self, grafana: Grafana) -> GrafanaObject | None:
         tree = self._tree(grafana)
         position = self._location_properties(tree)
         locked = _locked(tree)
         if position is None:
             # Nothing of ours is there; a tree from a file takes nothing of ours either.
-            return Found(tree, {}, locked=True) if locked else None
-        return Found(tree, self.compared(tree["routes"][position]), locked=locked)
+            return GrafanaObject(tree, {}, locked=True) if locked else None
+        return GrafanaObject(tree, self.compared(tree["routes"][position]), locked=locked)
 
-    def write(self, grafana: Grafana, found: Found | None) -> None:
+    def write(self, grafana: Grafana, found: GrafanaObject | None) -> None:
         """Put the tree back with our route in it: in its old place, or before all others.
 
         The tree is read again, since it has no version that would be refused. Before others, because a route that
@@ -207,14 +207,14 @@ class RuleGroup(Item):
     def compared(self, body: Json) -> Json:
         return {"interval": body.get("interval"), "rules": [_rule(rule) for rule in body.get("rules") or []]}
 
-    def read(self, grafana: Grafana) -> Found | None:
+    def read(self, grafana: Grafana) -> GrafanaObject | None:
         groups = grafana.api.alertingprovisioning
         body = grafana.find(f"read {self.label}", groups.get_rule_group, in_path(self.folder), in_path(self.name))
         if body is None or not body.get("rules"):
             return None
-        return Found(body, self.compared(body), locked=any(map(_locked, body["rules"])))
+        return GrafanaObject(body, self.compared(body), locked=any(map(_locked, body["rules"])))
 
-    def write(self, grafana: Grafana, found: Found | None) -> None:
+    def write(self, grafana: Grafana, found: GrafanaObject | None) -> None:
         groups = grafana.api.alertingprovisioning
         body = {**self.wanted, "folderUid": self.folder}
         grafana.write(f"write {self.label}", groups.update_rule_group, in_path(self.folder), in_path(self.name), body)

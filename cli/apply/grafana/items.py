@@ -21,7 +21,7 @@ _READ_ONLY = frozenset({"id", "orgId", "typeLogoUrl", "secureJsonFields", "readO
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class GrafanaObject:
     """An object as Grafana has it."""
 
     body: Json
@@ -79,11 +79,11 @@ class Item(ABC):
         """Bring a body, ours or Grafana's, into the form in which the two are compared."""
 
     @abstractmethod
-    def read(self, grafana: Grafana) -> Found | None:
+    def read(self, grafana: Grafana) -> GrafanaObject | None:
         """Ask Grafana for it, None where it is missing. Errors are those of `Grafana.read`."""
 
     @abstractmethod
-    def write(self, grafana: Grafana, found: Found | None) -> None:
+    def write(self, grafana: Grafana, found: GrafanaObject | None) -> None:
         """Create it, or put it in the place of what was found. Errors are those of `Grafana.write`."""
 
 
@@ -99,11 +99,11 @@ class Folder(Item):
     def compared(self, body: Json) -> Json:
         return {"title": body["title"]}
 
-    def read(self, grafana: Grafana) -> Found | None:
+    def read(self, grafana: Grafana) -> GrafanaObject | None:
         body = grafana.find(f"read {self.label}", grafana.api.folder.get_folder, in_path(self.key))
-        return None if body is None else Found(body, self.compared(body), _editor(body))
+        return None if body is None else GrafanaObject(body, self.compared(body), _editor(body))
 
-    def write(self, grafana: Grafana, found: Found | None) -> None:
+    def write(self, grafana: Grafana, found: GrafanaObject | None) -> None:
         folder, action = grafana.api.folder, f"write {self.label}"
         if found is None:
             grafana.write(action, folder.create_folder, self.name, uid=self.key)
@@ -135,11 +135,11 @@ class DataSource(Item):
         settings = without(body.get("jsonData") or {}, {LEDGER_KEY})
         return {**without_empty(without(body, left_out)), "jsonData": plain(settings)}
 
-    def read(self, grafana: Grafana) -> Found | None:
+    def read(self, grafana: Grafana) -> GrafanaObject | None:
         body = grafana.find(f"read {self.label}", grafana.api.datasource.get_datasource_by_uid, in_path(self.key))
-        return None if body is None else Found(body, self.compared(body), locked=bool(body.get("readOnly")))
+        return None if body is None else GrafanaObject(body, self.compared(body), locked=bool(body.get("readOnly")))
 
-    def write(self, grafana: Grafana, found: Found | None) -> None:
+    def write(self, grafana: Grafana, found: GrafanaObject | None) -> None:
         """Write it with the version that was found: Grafana refuses (409) where someone saved it meanwhile."""
         sources, action = grafana.api.datasource, f"write {self.label}"
         settings = {**(self.wanted.get("jsonData") or {}), LEDGER_KEY: self.ledger}
@@ -167,16 +167,16 @@ class Dashboard(Item):
         content: Json = plain(without(body, {"id", "version", "folder"}))
         return {**content, "folder": body.get("folder", self.folder)}
 
-    def read(self, grafana: Grafana) -> Found | None:
+    def read(self, grafana: Grafana) -> GrafanaObject | None:
         answer = grafana.find(f"read {self.label}", grafana.api.dashboard.get_dashboard, in_path(self.key))
         if answer is None:
             return None
         meta = answer.get("meta") or {}
         body = answer["dashboard"]
         content = self.compared({**body, "folder": meta.get("folderUid") or ""})
-        return Found(body, content, _editor(meta), locked=bool(meta.get("provisioned")))
+        return GrafanaObject(body, content, _editor(meta), locked=bool(meta.get("provisioned")))
 
-    def write(self, grafana: Grafana, found: Found | None) -> None:
+    def write(self, grafana: Grafana, found: GrafanaObject | None) -> None:
         """Write it with the version that was found: Grafana refuses (412) where someone saved it meanwhile."""
         version = {} if found is None else {"version": found.body.get("version")}
         grafana.write(

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from cli.apply.grafana.alerting import ContactPoint, MuteTiming, Route, RuleGroup
+from cli.apply.grafana.alerting import ContactPoint, MuteTimingItem, RouteItem, RuleGroup
 from cli.apply.grafana.bundle import Bundle
 from cli.apply.grafana.checks import check_server
 from cli.apply.grafana.client import Grafana
 from cli.apply.grafana.compare import differences, fingerprint, holds, keyed_fingerprint
 from cli.apply.grafana.errors import GrafanaError
-from cli.apply.grafana.items import LEDGER_KEY, Dashboard, DataSource, Folder, Found, Item
+from cli.apply.grafana.items import LEDGER_KEY, Dashboard, DataSource, Folder, GrafanaObject, Item
 from cli.apply.grafana.ledger import Ledger, ledger_name, read_ledger
 
 
@@ -32,12 +32,12 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ObjectDiff:
     """One object of the bundle and how it stands."""
 
     item: Item
     state: State
-    found: Found | None
+    found: GrafanaObject | None
     recorded: bool = False
     """Whether the ledger knows it as it is; of a new one, whether the ledger knows that it was there before."""
 
@@ -61,7 +61,7 @@ class GrafanaPlan:
     """What is or was to be done in Grafana."""
 
     url: str
-    findings: tuple[Finding, ...]
+    findings: tuple[ObjectDiff, ...]
     ledger: Ledger
     overwrite: bool = False
     """Whether edits by hand and what is not ours are overwritten."""
@@ -69,12 +69,12 @@ class GrafanaPlan:
     """What is worth knowing and changes nothing."""
 
     @property
-    def written(self) -> tuple[Finding, ...]:
+    def written(self) -> tuple[ObjectDiff, ...]:
         """What `apply` writes."""
         return tuple(finding for finding in self.findings if finding.is_written(overwrite=self.overwrite))
 
     @property
-    def left(self) -> tuple[Finding, ...]:
+    def left(self) -> tuple[ObjectDiff, ...]:
         """What differs and is left as it is."""
         return tuple(
             finding
@@ -83,7 +83,7 @@ class GrafanaPlan:
         )
 
     @property
-    def unrecorded(self) -> tuple[Finding, ...]:
+    def unrecorded(self) -> tuple[ObjectDiff, ...]:
         """What is as it should be and not in the ledger so, because an apply broke off, or the ledger is lost."""
         return tuple(finding for finding in self.findings if finding.state is State.SAME and not finding.recorded)
 
@@ -130,16 +130,16 @@ def items_of(bundle: Bundle) -> Iterator[Item]:
     for point in bundle.contact_points:
         others = [other for other in bundle.contact_points if other is not point]
         yield ContactPoint(point, tuple(other for other in others if other["name"] == point["name"]))
-    yield from map(MuteTiming, bundle.mute_timings)
+    yield from map(MuteTimingItem, bundle.mute_timings)
     if bundle.route is not None:
-        yield Route(bundle.route)
+        yield RouteItem(bundle.route)
     for dashboard in bundle.dashboards:
         yield Dashboard(dashboard, bundle.folder_uid)
     for group in bundle.rule_groups:
         yield RuleGroup(group, bundle.folder_uid)
 
 
-def stored_ledger(source: Found | None) -> Ledger:
+def stored_ledger(source: GrafanaObject | None) -> Ledger:
     """The ledger that lies in our data source; an empty one where there is none."""
     return read_ledger((source.body.get("jsonData") or {}).get(LEDGER_KEY) if source is not None else None)
 
@@ -150,7 +150,7 @@ def sent_fingerprint(item: Item, token: str) -> str:
     return fingerprint([item.content, secrets])
 
 
-def judge(item: Item, found: Found | None, ledger: Ledger, token: str) -> Finding:
+def judge(item: Item, found: GrafanaObject | None, ledger: Ledger, token: str) -> ObjectDiff:
     """Say how an object stands.
 
     What is in Grafana as a record knows it was written by us and not touched since. What is there just as we want it is
@@ -159,7 +159,7 @@ def judge(item: Item, found: Found | None, ledger: Ledger, token: str) -> Findin
     """
     records = ledger.of(item.ledger_name)
     if found is None:
-        return Finding(item, State.NEW, None, recorded=any(not record.open for record in records))
+        return ObjectDiff(item, State.NEW, None, recorded=any(not record.open for record in records))
     sent, retained = sent_fingerprint(item, token), fingerprint(found.content)
     untouched = sorted((record for record in records if record.kept == retained), key=lambda record: record.open)
     if untouched:
@@ -176,10 +176,10 @@ def judge(item: Item, found: Found | None, ledger: Ledger, token: str) -> Findin
             state = State.EDITED if records else State.FOREIGN
     if found.locked and state is not State.SAME:
         state = State.LOCKED
-    return Finding(item, state, found, recorded)
+    return ObjectDiff(item, state, found, recorded)
 
 
-def _refuse_source(finding: Finding, *, overwrite: bool) -> None:
+def _refuse_source(finding: ObjectDiff, *, overwrite: bool) -> None:
     """Refuse where the ledger cannot be written."""
     name = finding.item.name
     if finding.found is not None and finding.found.locked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cli.apply.grafana.plan import Finding, GrafanaPlan, State
+from cli.apply.grafana.plan import GrafanaPlan, ObjectDiff, State
 
 _SHOWN = 8
 """Differences of one object that are shown."""
@@ -38,7 +38,7 @@ def left_sentence(plan: GrafanaPlan) -> str:
     )
 
 
-def _written(finding: Finding) -> Iterator[str]:
+def _written(finding: ObjectDiff) -> Iterator[str]:
     label = f"Grafana: {finding.item.label}"
     if finding.state is State.NEW:
         yield f"+ {label}" + (", which somebody deleted" if finding.recorded else "")
@@ -51,13 +51,13 @@ def _written(finding: Finding) -> Iterator[str]:
     yield from _differences(finding)
 
 
-def _differences(finding: Finding) -> Iterator[str]:
+def _differences(finding: ObjectDiff) -> Iterator[str]:
     lines = finding.differences
     yield from (f"    {line}" for line in lines[:_SHOWN])
     if len(lines) > _SHOWN:
         yield f"    … and {len(lines) - _SHOWN} more"
 
 
-def _by(finding: Finding) -> str:
+def _by(finding: ObjectDiff) -> str:
     editor = finding.found.editor if finding.found is not None else ""
     return f" ({editor})" if editor else ""

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from cli.demo.expectation import Expectation
+from cli.demo.expectation import DemoExpectation
 from cli.demo.flights import ACCEPTED_AT, CRITICAL, DAY, MODEL, VERSION, WEATHER, WEEK, Calendar
-from cli.demo.query_result import OF_MODEL, QueryResult, query_rows, sql_time
+from cli.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
 from cli.demo.report import DemoReport, day_of, joined, percent
 from cli.demo.source_data import SourceData
 from cli.demo.timeline import make_timeline
@@ -32,13 +32,13 @@ class Inputs:
     """Per field of the control, (end date of a week window in 2013, level), in order."""
     first_major: Sequence[DriftRow]
     """The first major week of each field that has one, earliest first."""
-    first_weeks: QueryResult
+    first_weeks: DemoQuery
     """The weeks around the first major week of a critical field; empty if there is none."""
-    unseen: QueryResult
+    unseen: DemoQuery
     """(destination, flights, first hour in 2013) of unseen destinations, most frequent first."""
     outage: Sequence[RateRow]
     """Null rates of weather fields in the last day window."""
-    nulls: QueryResult
+    nulls: DemoQuery
     """The major ones among them."""
 
     @property
@@ -85,11 +85,11 @@ def read_inputs(client: Client, calendar: Calendar, record_end: datetime) -> Inp
         f"FROM latest_rates WHERE {OF_CONTROL} AND kind = 'null' AND window = '{DAY.name}'",
         f"  AND window_end = {sql_time(record_end)} AND level = 'major' ORDER BY field",
     )
-    first_weeks = QueryResult("", ()) if critical is None else _around(client, calendar, critical)
+    first_weeks = DemoQuery("", ()) if critical is None else _around(client, calendar, critical)
     return Inputs(weeks, first_major, first_weeks, unseen, outage, nulls)
 
 
-def _around(client: Client, calendar: Calendar, row: DriftRow) -> QueryResult:
+def _around(client: Client, calendar: Calendar, row: DriftRow) -> DemoQuery:
     """Week windows of a field around a verdict."""
     end = sql_time(row.window_end)
     return query_rows(
@@ -158,31 +158,31 @@ def _report_outage(report: DemoReport, findings: Inputs, calendar: Calendar) -> 
     report.query(findings.nulls.sql)
 
 
-def expect_inputs(findings: Inputs, source: SourceData) -> Iterator[Expectation]:
+def expect_inputs(findings: Inputs, source: SourceData) -> Iterator[DemoExpectation]:
     """Compare the findings with known facts about these flights."""
     major = {field: [day for day, level in rows if level == "major"] for field, rows in findings.weeks.items()}
     for field in DRIFTING:
         first = min(major.get(field, []), default=None)
-        yield Expectation(
+        yield DemoExpectation(
             f"{field} is first major in a week that ends between {EARLIEST:%d} and {LATEST:%d} September",
             first is not None and EARLIEST <= first <= LATEST,
             "never" if first is None else f"{first:%d %B}",
         )
     drifted = [field for field in STEADY if major.get(field)]
     known = [field for field in STEADY if findings.weeks.get(field)]
-    yield Expectation(
+    yield DemoExpectation(
         f"{', '.join(STEADY)} are never major in a week",
         not drifted and len(known) == len(STEADY),
         ", ".join(drifted) or (f"never, {len(known)} fields judged"),
     )
-    yield Expectation(
+    yield DemoExpectation(
         "the missing weather of 31 December makes null rates major in the last day window",
         {"temp", "dewp"} <= set(findings.missing),
         ", ".join(findings.missing) or "none",
     )
     unseen = source.unseen("dest")
     named = {name: n for name, n, _ in findings.unseen}
-    yield Expectation(
+    yield DemoExpectation(
         "the unseen destinations and their flight counts equal those of the source",
         named == unseen,
         f"{len(named)} of {len(unseen)}, {sum(named.values()):,} of {sum(unseen.values()):,} flights",

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from cli.demo.expectation import Expectation
+from cli.demo.expectation import DemoExpectation
 from cli.demo.flights import CANDIDATE, CANDIDATE_ARM, CANDIDATE_AT, CONTROL_ARM, DAY_S, LATE, VERSION, WEEK, Calendar
-from cli.demo.query_result import OF_MODEL, QueryResult, query_rows, sql_time
+from cli.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
 from cli.demo.report import DemoReport, day_of, joined, number, percent
 from cli.demo.source_data import SourceData
 from sketches.baseline.baseline import ALL, load_baseline
@@ -30,17 +30,17 @@ class Outputs:
 
     trained: tuple[float, float]
     """Mean score and share of `late` in training."""
-    months: QueryResult
+    months: DemoQuery
     """(first day of the month in 2013, mean score, share of `late`) of the control."""
-    shifts: QueryResult
+    shifts: DemoQuery
     """(end in 2013, mean shift in standard deviations, low, high) of its scores per week, largest first."""
-    compared: QueryResult
+    compared: DemoQuery
     """(field, measure, category, flights of a and of b, value of a and of b, difference, low, high, level)."""
     compared_end: datetime | None
     """End of the compared week; None if there is none."""
-    levels: QueryResult
+    levels: DemoQuery
     """(level, weeks) of the PSI between the scores of arms a and b."""
-    arms: QueryResult
+    arms: DemoQuery
     """(arm, configured share, units, share, p, level)."""
 
 
@@ -148,12 +148,12 @@ def _report_candidate(report: DemoReport, findings: Outputs, end: datetime) -> N
         report.query(findings.arms.sql)
 
 
-def expect_outputs(findings: Outputs, source: SourceData) -> Iterator[Expectation]:
+def expect_outputs(findings: Outputs, source: SourceData) -> Iterator[DemoExpectation]:
     """Compare the findings with the source data."""
     on_b = source.answered(CANDIDATE)
     units = {arm: n for arm, _, n, *_ in findings.arms}
     levels = {row[-1] for row in findings.arms}
-    yield Expectation(
+    yield DemoExpectation(
         f"version 2 serves {on_b:,} flights as arm b, a tenth of the flights since 1 October, as configured",
         units.get(CANDIDATE_ARM) == on_b and levels == {"stable"},
         f"{units.get(CONTROL_ARM, 0):,} to {units.get(CANDIDATE_ARM, 0):,}, {joined(sorted(levels))}",
@@ -163,7 +163,7 @@ def expect_outputs(findings: Outputs, source: SourceData) -> Iterator[Expectatio
     current = (
         mean is not None and known is not None and all(abs(a - b) < 1e-9 for a, b in zip(mean[:2], known, strict=True))
     )
-    yield Expectation(
+    yield DemoExpectation(
         "the mean scores of both arms equal those of the source",
         current,
         "not compared" if mean is None else f"{mean[0]:.3f} and {mean[1]:.3f}",

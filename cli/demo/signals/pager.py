@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from alerts import AlertSettings, rules_for
 from alerts.simulator import simulate
 from cli.contracts import contracts_in_force
-from cli.demo.expectation import Expectation
+from cli.demo.expectation import DemoExpectation
 from cli.demo.flights import MODEL, PLANE, ROUTE, SCHEDULE, WEATHER, Calendar
 from cli.demo.report import ON_DEMO, DemoReport, day_of, joined
 from cli.demo.signals.inputs import DRIFTING
@@ -23,7 +23,7 @@ OUTAGE = date(2013, 12, 30), date(2014, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class SentPage:
     """One page, from firing to resolution."""
 
     rule: str
@@ -43,10 +43,10 @@ class Pages:
     """Number of replayed rules, including ticket rules."""
     watched: Sequence[str]
     """Fields for which the drift rule pages."""
-    pages: Sequence[Page]
+    pages: Sequence[SentPage]
     """In order of their start."""
 
-    def of(self, rule: str, fields: Sequence[str] = ()) -> list[Page]:
+    def of(self, rule: str, fields: Sequence[str] = ()) -> list[SentPage]:
         """Pages of a rule, for some fields or all."""
         return [page for page in self.pages if page.rule == rule and (not fields or page.instance in fields)]
 
@@ -63,7 +63,7 @@ def read_pages(client: Client, calendar: Calendar, record_end: datetime) -> Page
 
     paging = [each for each in done.replays if each.rule.severity == "page"]
     pages = [
-        Page(
+        SentPage(
             each.rule.name, episode.key, original(episode.start), None if episode.end is None else original(episode.end)
         )
         for each in paging
@@ -80,7 +80,7 @@ def report_pager(report: DemoReport, findings: Pages) -> None:
         f"{findings.rules} rules would have paged {len(findings.pages)} times in five months, evaluated as in Grafana "
         "with pending periods and hysteresis. Dates are in 2013."
     )
-    by_alert: dict[tuple[str, str], list[Page]] = {}
+    by_alert: dict[tuple[str, str], list[SentPage]] = {}
     for page in findings.pages:
         by_alert.setdefault((page.rule, page.instance), []).append(page)
     rows = [
@@ -92,17 +92,17 @@ def report_pager(report: DemoReport, findings: Pages) -> None:
     report.line(f"  {ON_DEMO} simulate --since 150d", "cyan")
 
 
-def _until(page: Page) -> str:
+def _until(page: SentPage) -> str:
     return "still firing" if page.end is None else day_of(page.end)
 
 
-def expect_pages(findings: Pages) -> Iterator[Expectation]:
+def expect_pages(findings: Pages) -> Iterator[DemoExpectation]:
     """Compare the findings with known facts about these flights."""
     psi = findings.of(PSI)
     early = [page for page in findings.pages if page.begin.date() < date(2013, 9, 1)]
-    yield Expectation("no page in August", not early, _named(early))
+    yield DemoExpectation("no page in August", not early, _named(early))
     first = min((page.begin.date() for page in findings.of(PSI, DRIFTING)), default=None)
-    yield Expectation(
+    yield DemoExpectation(
         f"{joined(DRIFTING)} first page between {EARLIEST:%d} and {LATEST:%d} September",
         first is not None and EARLIEST <= first <= LATEST,
         "never" if first is None else day_of(first),
@@ -110,18 +110,18 @@ def expect_pages(findings: Pages) -> Iterator[Expectation]:
     steady = (*SCHEDULE, *PLANE, *ROUTE)
     wrong = [page for page in psi if page.instance in steady]
     missing = [field for field in steady if field not in findings.watched]
-    yield Expectation(
+    yield DemoExpectation(
         f"the {len(steady)} fields of schedule, plane and route are monitored and never page for drift",
         not wrong and not missing,
         _named(wrong) if not missing else f"not monitored: {joined(missing)}",
     )
     outage = [page.instance for page in findings.of(NULLS, WEATHER) if OUTAGE[0] <= page.begin.date() <= OUTAGE[1]]
-    yield Expectation(
+    yield DemoExpectation(
         "the missing weather of 31 December pages",
         set(DRIFTING) <= set(outage),
         joined(outage) or "none",
     )
 
 
-def _named(pages: Sequence[Page]) -> str:
+def _named(pages: Sequence[SentPage]) -> str:
     return joined(f"{page.rule} {page.instance}, {day_of(page.begin)}" for page in pages) or "none"

@@ -10,9 +10,9 @@ import numpy as np
 from barograph.contract import Thresholds
 
 from cli.baseline.counts import RangeCounts
-from cli.demo.expectation import Expectation
+from cli.demo.expectation import DemoExpectation
 from cli.demo.flights import ACCEPTED_AT, AUTUMN, DAY_S, MODEL, VERSION, WEEK, Calendar
-from cli.demo.query_result import OF_MODEL, QueryResult, query_rows, sql_time
+from cli.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
 from cli.demo.report import DemoReport, day_of, days_of
 from cli.demo.timeline import make_timeline
 from sketches.baseline.baseline import ALL, load_baseline
@@ -55,7 +55,7 @@ class SeasonFindings:
 
     weeks: Sequence[Week]
     """Ordered by field and day."""
-    example: QueryResult
+    example: DemoQuery
     """(end in 2013, mean, mean in training, mean in autumn) of one field in disjoint weeks."""
 
     def of(self, field: str) -> list[Week]:
@@ -75,7 +75,7 @@ def read_season(client: Client, calendar: Calendar, record_end: datetime) -> Sea
     """Read the findings; arguments as for `read_volume`."""
     history = [row for row in baselines(client, MODEL) if row.version == VERSION]
     if len(history) < 2:
-        return SeasonFindings((), QueryResult("", ()))
+        return SeasonFindings((), DemoQuery("", ()))
     first, second = history
     begin = calendar.replayed(ACCEPTED_AT)
     end = datetime.fromtimestamp(record_end.timestamp() // DAY_S * DAY_S, UTC)
@@ -128,7 +128,7 @@ def _judge(
     }
 
 
-def _example(client: Client, calendar: Calendar, begin: datetime, end: datetime) -> QueryResult:
+def _example(client: Client, calendar: Calendar, begin: datetime, end: datetime) -> DemoQuery:
     """Mean of one field in disjoint weeks and in both baselines."""
     mean = f"SELECT round(means['{EXAMPLE}'], 1) FROM baselines FINAL WHERE {OF_MODEL} AND version = '{VERSION}'"
     start = f"toDateTime({sql_time(begin)})"
@@ -180,10 +180,10 @@ def report_season(report: DemoReport, findings: SeasonFindings) -> None:
     report.query(findings.example.sql)
 
 
-def expect_season(findings: SeasonFindings) -> Iterator[Expectation]:
+def expect_season(findings: SeasonFindings) -> Iterator[DemoExpectation]:
     """Check consistency, and compare the findings with known facts about these flights."""
     same = sum(week.accepted == week.again for week in findings.weeks)
-    yield Expectation(
+    yield DemoExpectation(
         "verdicts recomputed from panes after the acceptance equal the monitor's verdicts to the bit",
         0 < len(findings.weeks) == same,
         f"{same:,} of {len(findings.weeks):,}",
@@ -193,7 +193,7 @@ def expect_season(findings: SeasonFindings) -> Iterator[Expectation]:
         weeks = findings.of(field)
         nearer = sum(week.accepted[1] < week.trained[1] for week in weeks)
         before, after = majors.get(field, (0, 0))
-        yield Expectation(
+        yield DemoExpectation(
             f"{field} is closer to the accepted autumn than to June and July in every week, and less often major",
             0 < len(weeks) == nearer and after < before,
             f"{nearer} of {len(weeks)} weeks, {after} instead of {before} major",

@@ -8,9 +8,9 @@ from datetime import date, datetime, timedelta
 
 import numpy as np
 
-from cli.demo.expectation import Expectation
+from cli.demo.expectation import DemoExpectation
 from cli.demo.flights import CANDIDATE, CANDIDATE_ARM, CONTROL_ARM, DAY, MODEL, VERSION, WEEK, Calendar
-from cli.demo.query_result import OF_MODEL, QueryResult, query_rows
+from cli.demo.query_result import OF_MODEL, DemoQuery, query_rows
 from cli.demo.report import DemoReport, day_of, days_of, hours_of, joined, number, percent
 from cli.demo.source_data import SourceData
 from cli.demo.timeline import make_timeline
@@ -55,13 +55,13 @@ class Truth:
     weeks: Sequence[WeekMetric]
     """Ordered by metric and week."""
     weeks_sql: str
-    reference: QueryResult
+    reference: DemoQuery
     """(first day in 2013, day after the last, age of labels in seconds) of the reference week."""
-    labels: QueryResult
+    labels: DemoQuery
     """One row: flights, labelled flights, age in seconds by which half of the labels arrived, age of maturity."""
-    selective: QueryResult
+    selective: DemoQuery
     """(day in 2013, coverage, p) of days with selective labels."""
-    arms: QueryResult
+    arms: DemoQuery
     """(end in 2013, AUC of b, AUC of a, difference, low, high, sufficient) of mature weeks."""
 
     def of(self, metric: str) -> list[WeekMetric]:
@@ -224,7 +224,7 @@ def _report_arms(report: DemoReport, findings: Truth) -> None:
     report.query(findings.arms.sql)
 
 
-def expect_truth(findings: Truth, source: SourceData) -> Iterator[Expectation]:
+def expect_truth(findings: Truth, source: SourceData) -> Iterator[DemoExpectation]:
     """Compare the findings with scikit-learn's results for the same flights."""
     known = {week.end: week for week in source.weeks(VERSION)}
     auc = {week.end: week for week in findings.of("auc")}
@@ -234,26 +234,26 @@ def expect_truth(findings: Truth, source: SourceData) -> Iterator[Expectation]:
         end in accuracy and accuracy[end].n == week.n and abs(accuracy[end].value - week.accuracy) < 1e-9
         for end, week in known.items()
     )
-    yield Expectation(
+    yield DemoExpectation(
         f"each week's AUC equals scikit-learn's within {AUC_ERROR:g}, its accuracy exactly",
         0 < len(known) == len(off) == exact == len(auc) and max(off) < AUC_ERROR,
         f"{len(off)} weeks, at most {max(off, default=float('nan')):.5f} off; {exact} accuracies equal",
     )
     flights, labelled, half_s, mature_s = findings.labels.rows[0]
-    yield Expectation(
+    yield DemoExpectation(
         "flights without a label are the cancelled and diverted ones, and the scorer detects selective labels",
         0 < flights - labelled == source.unlabelled and len(findings.selective) > 0,
         f"{flights - labelled:,} of {source.unlabelled:,}, {len(findings.selective)} days",
     )
     half, mature = source.label_age_s(0.5), source.label_age_s(0.95)
     # The bins of the label delay curve grow by a factor of 1.25.
-    yield Expectation(
+    yield DemoExpectation(
         "label delay equals the delay until landing",
         half <= half_s <= 1.26 * half and mature <= 1.26 * mature_s and mature_s <= 1.26 * mature,
         f"half by {hours_of(half_s)} (landed: {hours_of(half)}), 95 % by {hours_of(mature_s)} ({hours_of(mature)})",
     )
     arms = {end: (b, a) for end, b, a, *_ in findings.arms}
-    yield Expectation(
+    yield DemoExpectation(
         f"version {CANDIDATE} (without weather) is worse than version {VERSION} in most weeks",
         sum(b < a for b, a in arms.values()) > len(arms) / 2,
         f"{sum(b < a for b, a in arms.values())} of {len(arms)} weeks",

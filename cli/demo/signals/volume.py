@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from cli.demo.expectation import Expectation
+from cli.demo.expectation import DemoExpectation
 from cli.demo.flights import MODEL, SLO, ZONE, Calendar
-from cli.demo.query_result import OF_MODEL, QueryResult, query_rows, sql_time
+from cli.demo.query_result import OF_MODEL, DemoQuery, query_rows, sql_time
 from cli.demo.report import DemoReport, percent
 from cli.demo.source_data import SourceData
 from warehouse.client import Client
@@ -19,9 +19,9 @@ from warehouse.client import Client
 class Volume:
     """Findings about traffic."""
 
-    months: QueryResult
+    months: DemoQuery
     """Per month: (first day in 2013, flights, failed, slow, timed, hours without a flight)."""
-    whole: QueryResult
+    whole: DemoQuery
     """One row: late, dead letters, duplicates, lost before Kafka, lost in Kafka; null if there are no rows."""
     published: int
     """Predictions acknowledged by Kafka, as counted by the publisher."""
@@ -133,29 +133,29 @@ def report_volume(report: DemoReport, findings: Volume, calendar: Calendar) -> N
     report.query(findings.whole.sql)
 
 
-def expect_volume(findings: Volume, source: SourceData) -> Iterator[Expectation]:
+def expect_volume(findings: Volume, source: SourceData) -> Iterator[DemoExpectation]:
     """Compare the findings with the source data."""
     n, labels = source.predictions.num_rows, source.labels.num_rows
-    yield Expectation(
+    yield DemoExpectation(
         "every prediction is counted and recorded once",
         0 < n == findings.published == findings.flights == findings.recorded,
         f"{findings.published:,} published, {findings.flights:,} counted in panes, {findings.recorded:,} raw rows",
     )
-    yield Expectation(
+    yield DemoExpectation(
         "every label is recorded once",
         0 < labels == findings.labels_published == findings.labels_recorded,
         f"{findings.labels_published:,} published, {findings.labels_recorded:,} recorded",
     )
-    yield Expectation(
+    yield DemoExpectation(
         "no event is late, dead-lettered, duplicated or lost", findings.lost == 0, f"{findings.lost:,} events"
     )
-    yield Expectation(
+    yield DemoExpectation(
         "no prediction failed, and every latency is known",
         findings.failed == 0 and findings.timed == findings.flights,
         f"{findings.failed:,} failed, {findings.timed:,} timed",
     )
     silent = source.silent_hours()
-    yield Expectation(
+    yield DemoExpectation(
         "silent hours equal the hours without scheduled flights",
         set(findings.silent) == silent,
         f"{len(findings.silent):,} of {len(silent):,}",

@@ -16,7 +16,7 @@ from cli.apply.grafana.compare import (
     without,
     without_empty,
 )
-from cli.apply.grafana.items import Folder, Found
+from cli.apply.grafana.items import Folder, GrafanaObject
 from cli.apply.grafana.ledger import Ledger, Record, read_ledger
 from cli.apply.grafana.plan import State, judge, sent_fingerprint
 
@@ -125,7 +125,7 @@ def test_a_record_is_opened_before_and_settled_after() -> None:
 def stands(found: str | None, *records: Record, wanted: str = "new", locked: bool = False) -> State:
     item = Folder({"uid": "x", "title": wanted})
     body = {"title": found}
-    here = None if found is None else Found(body, item.compared(body), locked=locked)
+    here = None if found is None else GrafanaObject(body, item.compared(body), locked=locked)
     return judge(item, here, Ledger({item.ledger_name: records}), "token").state
 
 

@@ -14,10 +14,10 @@ from rich.console import Console
 
 from cli.demo.findings import Findings, expectations, report_findings
 from cli.demo.flights import CRITICAL
-from cli.demo.query_result import QueryResult
+from cli.demo.query_result import DemoQuery
 from cli.demo.report import DemoReport
 from cli.demo.signals.inputs import DRIFTING, STEADY
-from cli.demo.signals.pager import NULLS, PSI, Page
+from cli.demo.signals.pager import NULLS, PSI, SentPage
 from cli.demo.signals.season import SeasonFindings
 from cli.terminal import Terminal
 from local.stack import StackAddresses
@@ -58,13 +58,13 @@ def with_month(at: int, value: int) -> Findings:
     found = volume()
     row = list(found.months.rows[0])
     row[at] = value
-    return changed(volume=dataclasses.replace(found, months=QueryResult(SQL, (tuple(row),))))
+    return changed(volume=dataclasses.replace(found, months=DemoQuery(SQL, (tuple(row),))))
 
 
 @pytest.mark.parametrize("at", range(5))
 def test_an_event_that_was_late_put_aside_doubled_or_lost_is_seen(at: int) -> None:
     row = tuple(int(i == at) for i in range(5))
-    assert failed(changed(volume=dataclasses.replace(volume(), whole=QueryResult(SQL, (row,))))) == [
+    assert failed(changed(volume=dataclasses.replace(volume(), whole=DemoQuery(SQL, (row,))))) == [
         "no event is late, dead-lettered, duplicated or lost"
     ]
 
@@ -119,7 +119,7 @@ def test_an_outage_that_is_not_found_is_seen(outage: list[Any]) -> None:
 @pytest.mark.parametrize("named", [(), (("ILM", 11, None),), (("ILM", 12, None), ("BOS", 1, None))])
 def test_a_destination_that_is_not_named_or_named_wrongly_is_seen(named: tuple[Any, ...]) -> None:
     assert SOURCE.unseen("dest") == {"ILM": 12}
-    [what] = failed(changed(inputs=dataclasses.replace(inputs(), unseen=QueryResult(SQL, named))))
+    [what] = failed(changed(inputs=dataclasses.replace(inputs(), unseen=DemoQuery(SQL, named))))
     assert what.startswith("the unseen destinations")
 
 
@@ -134,14 +134,14 @@ def test_critical_fields_come_in_the_order_of_their_first_major_week() -> None:
 def test_arms_that_did_not_get_their_share_are_seen() -> None:
     a, b = outputs().arms
     for arms in ((a, (*b[:2], b[2] + 1, *b[3:])), ((*a[:-1], "major"), (*b[:-1], "major")), ()):
-        [what] = failed(changed(outputs=dataclasses.replace(outputs(), arms=QueryResult(SQL, arms))))
+        [what] = failed(changed(outputs=dataclasses.replace(outputs(), arms=DemoQuery(SQL, arms))))
         assert what.startswith("version 2 serves")
 
 
 def test_scores_of_arms_that_are_not_those_of_their_flights_are_seen() -> None:
     class_, mean, psi = outputs().compared
     for rows in ((class_, psi), (class_, (*mean[:5], mean[5] + 1e-6, *mean[6:]), psi)):
-        [what] = failed(changed(outputs=dataclasses.replace(outputs(), compared=QueryResult(SQL, rows))))
+        [what] = failed(changed(outputs=dataclasses.replace(outputs(), compared=DemoQuery(SQL, rows))))
         assert what.startswith("the mean scores")
 
 
@@ -173,11 +173,11 @@ def test_performance_that_is_not_scikit_learns_is_seen(broken: Change) -> None:
 def test_labels_that_did_not_come_as_flights_landed_are_seen(at: int, value: float) -> None:
     row = list(truth().labels.rows[0])
     row[at] = value
-    assert len(failed(changed(truth=dataclasses.replace(truth(), labels=QueryResult(SQL, (tuple(row),)))))) == 1
+    assert len(failed(changed(truth=dataclasses.replace(truth(), labels=DemoQuery(SQL, (tuple(row),)))))) == 1
 
 
 def test_selective_labels_that_are_not_found_are_seen() -> None:
-    [what] = failed(changed(truth=dataclasses.replace(truth(), selective=QueryResult(SQL, ()))))
+    [what] = failed(changed(truth=dataclasses.replace(truth(), selective=DemoQuery(SQL, ()))))
     assert what.startswith("flights without a label")
 
 
@@ -186,7 +186,7 @@ def test_a_candidate_without_weather_that_is_no_worse_is_seen() -> None:
         (end, a, b, -difference, -high, -low, known) for end, b, a, difference, low, high, known in truth().arms
     )
     for arms in ((), better):
-        [what] = failed(changed(truth=dataclasses.replace(truth(), arms=QueryResult(SQL, arms))))
+        [what] = failed(changed(truth=dataclasses.replace(truth(), arms=DemoQuery(SQL, arms))))
         assert what.startswith("version 2 (without weather) is worse")
 
 
@@ -204,14 +204,12 @@ def test_a_candidate_without_weather_that_is_no_worse_is_seen() -> None:
 )
 def test_weeks_that_are_judged_otherwise_than_autumn_explains_are_seen(change: dict[str, Any], what: str) -> None:
     first, *others = season().weeks
-    [said] = failed(
-        changed(season=SeasonFindings([dataclasses.replace(first, **change), *others], QueryResult(SQL, ())))
-    )
+    [said] = failed(changed(season=SeasonFindings([dataclasses.replace(first, **change), *others], DemoQuery(SQL, ()))))
     assert said.startswith(what)
 
 
 def test_a_season_without_weeks_is_seen() -> None:
-    assert len(failed(changed(season=SeasonFindings([], QueryResult(SQL, ()))))) == 3
+    assert len(failed(changed(season=SeasonFindings([], DemoQuery(SQL, ()))))) == 3
 
 
 # ---------------------------------------------------------------------------------------------------- the pager
@@ -220,7 +218,7 @@ def test_a_season_without_weeks_is_seen() -> None:
 def with_page(rule: str, field: str, day: date) -> Findings:
     begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
     others = [page for page in pager().pages if (page.rule, page.instance) != (rule, field)]
-    return changed(pager=dataclasses.replace(pager(), pages=[*others, Page(rule, field, begin, None)]))
+    return changed(pager=dataclasses.replace(pager(), pages=[*others, SentPage(rule, field, begin, None)]))
 
 
 @pytest.mark.parametrize(
@@ -326,7 +324,7 @@ def test_each_query_is_one_word_for_a_shell() -> None:
 
 
 def test_findings_without_anything_are_told_too() -> None:
-    empty = QueryResult(SQL, ())
+    empty = DemoQuery(SQL, ())
     text = told(
         Findings(
             dataclasses.replace(volume(), months=empty, silent=()),
@@ -336,7 +334,7 @@ def test_findings_without_anything_are_told_too() -> None:
                 truth(),
                 weeks=[],
                 reference=empty,
-                labels=QueryResult(SQL, ((0, 0, 0.0, 0.0),)),
+                labels=DemoQuery(SQL, ((0, 0, 0.0, 0.0),)),
                 selective=empty,
                 arms=empty,
             ),
