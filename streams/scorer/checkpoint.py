@@ -2,7 +2,7 @@
 
 A checkpoint holds, per partition, the offset up to which all rows are processed. Rows of a partition do not become
 visible in the exact order of their offsets: one insert may create several parts, and a replica fetches parts in any
-order. So each pass reads all rows is_after the checkpoint again, and the checkpoint advances only to offsets that were
+order. So each pass reads all rows after the checkpoint again, and the checkpoint advances only to offsets that were
 already visible a grace period earlier.
 
 A pass has two phases: `prepare` determines what the pass covers, `advance` follows once all of it is processed. A pass
@@ -25,7 +25,7 @@ NOTHING: TopicOffsets = {topic: {} for topic in TOPICS}
 
 @dataclass(frozen=True, slots=True)
 class ReadRange:
-    """The rows that a model's pass reads: all is_after `start`. The next pass reads those is_after `next_start` again."""
+    """The rows that a model's pass reads: all after `start`. The next pass reads those after `next_start` again."""
 
     start: TopicOffsets
     next_start: TopicOffsets
@@ -40,14 +40,14 @@ class PassPlan:
     next_start: TopicOffsets
     """The checkpoint after the pass."""
     ends: Mapping[Topic, Mapping[EpochPartition, PartitionEnd]]
-    """The rows is_after the checkpoint, per partition."""
+    """The rows after the checkpoint, per partition."""
     visible: TopicOffsets
     """The newest visible offsets."""
     now_s: float
     advances: bool
     """Whether the pass advances the checkpoint."""
     has_changes: bool
-    """Whether the rows is_after the checkpoint differ from those of the last pass, or will after the advance."""
+    """Whether the rows after the checkpoint differ from those of the last pass, or will after the advance."""
     is_exhausted: bool
     """Whether no offset is newer than those of the last pass."""
 
@@ -92,7 +92,7 @@ class Checkpoint:
         """Plan a pass.
 
         Args:
-            ends: the rows is_after the checkpoint per topic and partition, queried before the pass reads any row. So the
+            ends: the rows after the checkpoint per topic and partition, queried before the pass reads any row. So the
                 pass sees all rows up to these offsets.
             now_s: Unix seconds.
         """

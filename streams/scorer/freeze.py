@@ -3,7 +3,7 @@
 The reference is the first whole week, counted from the version's first window, that
 
 - has passed the horizon, so that no more labels are expected;
-- has been read completely: every partition holds rows of the model from is_after the horizon;
+- has been read completely: every partition holds rows of the model after the horizon;
 - has enough labels;
 - meets the contract's performance targets: a model that starts badly has no good reference yet.
 

@@ -39,7 +39,7 @@ class PassResult:
     """Counts of one pass."""
 
     arrived: int = 0
-    """Rows read is_after the checkpoint."""
+    """Rows read after the checkpoint."""
     scored: int = 0
     """Score windows counted."""
     revised: int = 0
@@ -55,11 +55,11 @@ class ModelScorer:
 
     rules: Rules
     prediction_hours: dict[int, HourRows] = field(default_factory=dict)
-    """Predictions is_after the checkpoint, by hour."""
+    """Predictions after the checkpoint, by hour."""
     label_hours: dict[int, HourRows] = field(default_factory=dict)
-    """Labels is_after the checkpoint, by the hour of their prediction."""
+    """Labels after the checkpoint, by the hour of their prediction."""
     next_hours: tuple[dict[int, HourRows], dict[int, HourRows]] = field(default_factory=lambda: ({}, {}))
-    """Predictions and labels is_after the next checkpoint."""
+    """Predictions and labels after the next checkpoint."""
     open_windows: set[int] = field(default_factory=set)
     """Score windows that changed and have not ended."""
     pending_windows: dict[int, set[int]] = field(default_factory=dict)
@@ -82,29 +82,29 @@ class ModelScorer:
 
     @classmethod
     def start(
-        cls, client: Client, contract: Contract, rules: Rules, row: results.ScoringStatus | None, clock: EventClock
+        cls, client: Client, contract: Contract, rules: Rules, status: results.ScoringStatus | None, clock: EventClock
     ) -> ModelScorer:
         """Resume a model where the last process stopped.
 
         Windows that have ended since then, or had not ended, are judged even if no row arrived.
         """
         scorer = cls(rules)
-        if row is None or row.basis != rules.basis:
+        if status is None or status.basis != rules.basis:
             return scorer
-        scorer.newest_ms = round(row.newest_at.timestamp() * 1000)
-        until_s = row.scored_until.timestamp()
+        scorer.newest_ms = round(status.newest_at.timestamp() * 1000)
+        until_s = status.scored_until.timestamp()
         first_s, end_s = window_start(int(until_s), rules.window_s), int(clock.now_s) + rules.window_s
         scorer.open_windows = set(state.windows_in(client, rules, first_s, end_s))
         immature = results.immature(client, contract.model)
         for length_s in window_lengths(contract, rules.window_s):
             scorer.pending_windows[length_s] = set(window_starts(until_s, clock.now_s, length_s))
             scorer.immature_windows[length_s] = immature.get(format_duration(length_s), set())
-        if results.has_reference_since(client, rules, row.updated_at):
+        if results.has_reference_since(client, rules, status.updated_at):
             scorer.rejudge_from_s = min(state.first_windows(client, rules).values(), default=None)
         return scorer
 
     def advance(self) -> None:
-        """Follow an advance of the checkpoint: the rows is_after the next one are now those is_after the current one."""
+        """Follow an advance of the checkpoint: the rows after the next one are now those after the current one."""
         self.prediction_hours, self.label_hours = self.next_hours
         self.next_hours = ({}, {})
 
@@ -123,7 +123,7 @@ class ModelScorer:
             client: the warehouse.
             contract: the model's contract.
             registry: its baselines.
-            read_range: the rows to read; None if the model has no rows is_after the checkpoint.
+            read_range: the rows to read; None if the model has no rows after the checkpoint.
             clock: the current event time.
             now_ms: the scorer's clock.
         """

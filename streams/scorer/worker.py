@@ -81,7 +81,7 @@ class Scorer:
         """Drop all state, so that the next pass continues from the stored rows; also after a pass that broke off."""
         self._checkpoint: Checkpoint | None = None
         self._models: dict[str, ModelScorer] = {}
-        self._rows: dict[str, results.ScoringStatus] = {}
+        self._statuses: dict[str, results.ScoringStatus] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Score pass after pass until `stop` is set. A running pass breaks off between statements.
@@ -158,7 +158,7 @@ class Scorer:
         now_s = self._clock()
         if self._checkpoint is None:
             self._checkpoint = Checkpoint(new_rows.read_checkpoints(client), self._grace_s)
-            self._rows = results.scoring_statuses(client)
+            self._statuses = results.scoring_statuses(client)
         checkpoint, registry = self._checkpoint, self._registry()
         rules = self._measured_models(client, registry, now_s)
         ends = {topic: new_rows.partition_ends(client, topic, checkpoint.offsets[topic]) for topic in TOPICS}
@@ -177,7 +177,7 @@ class Scorer:
         return total
 
     def _newest_times(self, client: Client, start: TopicOffsets) -> dict[str, int]:
-        """Return the newest event time (Unix ms) of each model that has rows is_after some offsets."""
+        """Return the newest event time (Unix ms) of each model that has rows after some offsets."""
         newest: dict[str, int] = {}
         for topic in TOPICS:
             for model, newest_ms in new_rows.models_with_new_rows(client, topic, start[topic]).items():
@@ -194,15 +194,15 @@ class Scorer:
             registry: the contracts and baselines in force.
             rules: the model's rules.
             plan: what the pass covers.
-            newest_ms: the newest event time of the model's rows is_after the checkpoint; None if there are none.
+            newest_ms: the newest event time of the model's rows after the checkpoint; None if there are none.
         """
         contract = registry.contracts[rules.model]
-        row = self._rows.get(rules.model)
-        is_new = row is None or row.basis != rules.basis or row.state != "scored"
+        status = self._statuses.get(rules.model)
+        is_new = status is None or status.basis != rules.basis or status.state != "scored"
         scorer = self._models.get(rules.model)
         if scorer is None or scorer.rules.basis != rules.basis:
-            clock = self._event_clock(plan.now_s, all_read=False, newest_ms=0 if row is None else _newest_ms(row))
-            scorer = ModelScorer.start(client, contract, rules, None if is_new else row, clock)
+            clock = self._event_clock(plan.now_s, all_read=False, newest_ms=0 if status is None else _newest_ms(status))
+            scorer = ModelScorer.start(client, contract, rules, None if is_new else status, clock)
         scorer.rules, scorer.check_stop = rules, self._check_stop
         if is_new:
             newest_ms = self._newest_times(client, NOTHING).get(rules.model)
@@ -215,7 +215,7 @@ class Scorer:
         if is_new and not plan.advances:
             scorer.advance()
         if is_new or result.arrived or result.scored or result.revised:
-            self._write_model(client, rules, plan.now_s, newest_ms=scorer.newest_ms, scored_until_s=clock.now_s)
+            self._write_status(client, rules, plan.now_s, newest_ms=scorer.newest_ms, scored_until_s=clock.now_s)
         self._models[rules.model] = scorer
         return result
 
@@ -224,10 +224,10 @@ class Scorer:
             return EventClock(now_s)
         return EventClock(newest_ms / 1000, all_read=all_read)
 
-    # ------------------------------------------------------------------------------------------ rows about models
+    # ------------------------------------------------------------------------------------------ status rows
 
     def _measured_models(self, client: Client, registry: Registry, now_s: float) -> dict[str, Rules]:
-        """Return the rules of the models that can be measured; for each other model, write a row with the reason."""
+        """Return the rules of the models that can be measured; for each other model, write a status with the reason."""
         measured = {}
         for model, contract in sorted(registry.contracts.items()):
             reason = unmeasurable_reason(contract)
@@ -235,9 +235,9 @@ class Scorer:
                 measured[model] = make_rules(contract, registry)
                 continue
             self._models.pop(model, None)
-            row = self._rows.get(model)
-            if row is None or row.reason != reason:
-                self._rows[model] = results.ScoringStatus(
+            status = self._statuses.get(model)
+            if status is None or status.reason != reason:
+                self._statuses[model] = results.ScoringStatus(
                     model=model,
                     state="skipped",
                     reason=reason,
@@ -248,13 +248,13 @@ class Scorer:
                     scored_until=_utc(0),
                     updated_at=_utc(int(now_s * 1000)),
                 )
-                results.write_status(client, self._rows[model])
+                results.write_status(client, self._statuses[model])
                 self._log.info("model is not measured", model=model, reason=reason)
         for model in self._models.keys() - measured.keys():
             del self._models[model]
         return measured
 
-    def _write_model(
+    def _write_status(
         self, client: Client, rules: Rules, now_s: float, *, newest_ms: int, scored_until_s: float
     ) -> None:
         status = results.ScoringStatus(
@@ -269,7 +269,7 @@ class Scorer:
             updated_at=_utc(int(now_s * 1000)),
         )
         results.write_status(client, status)
-        self._rows[rules.model] = status
+        self._statuses[rules.model] = status
 
     # ------------------------------------------------------------------------------------------ the warehouse
 
@@ -293,5 +293,5 @@ def _utc(unix_ms: int) -> datetime:
     return datetime.fromtimestamp(unix_ms / 1000, UTC)
 
 
-def _newest_ms(row: results.ScoringStatus) -> int:
-    return round(row.newest_at.timestamp() * 1000)
+def _newest_ms(status: results.ScoringStatus) -> int:
+    return round(status.newest_at.timestamp() * 1000)

@@ -14,7 +14,7 @@ Ends = dict[Topic, dict[EpochPartition, PartitionEnd]]
 def ends(
     predictions: dict[EpochPartition, int], labels: dict[EpochPartition, int] | None = None, rows: int = 1
 ) -> Ends:
-    """Rows is_after the checkpoint, with the newest offset of each partition."""
+    """Rows after the checkpoint, with the newest offset of each partition."""
     return {
         "predictions": {partition: PartitionEnd(offset, rows) for partition, offset in predictions.items()},
         "labels": {partition: PartitionEnd(offset, rows) for partition, offset in (labels or {}).items()},
@@ -110,9 +110,9 @@ def test_models_are_read_only_if_rows_changed_or_the_checkpoint_moves_behind_new
     assert run_pass(checkpoint, ends({P0: 10}, rows=2), 2.0).has_changes
     assert run_pass(checkpoint, ends({P0: 20}), 3.0).has_changes
     assert not run_pass(checkpoint, ends({P0: 20}), 4.0).has_changes
-    # The advance leaves newer rows, whose counts is_after the next checkpoint are needed.
+    # The advance leaves newer rows, whose counts after the next checkpoint are needed.
     assert run_pass(checkpoint, ends({P0: 20}), 60.0).has_changes
-    # After an advance the rows is_after the checkpoint are others.
+    # After an advance the rows after the checkpoint are others.
     assert run_pass(checkpoint, ends({}), 61.0).has_changes
 
 
