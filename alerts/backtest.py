@@ -18,7 +18,7 @@ from alerts.rules import rules_of
 from alerts.settings import AlertsError, AlertSettings
 from alerts.simulator import Episode, Simulation, simulate
 from warehouse.client import Client
-from warehouse.signals import Known
+from warehouse.signals import FactTime
 
 __all__ = ["Backtest", "BacktestSide", "Incident", "backtest", "changed"]
 
@@ -72,7 +72,7 @@ def backtest(
     changes: Mapping[str, str],
     since: int,
     until: int,
-    known: Known,
+    known: FactTime,
     incidents: Sequence[Incident] = (),
 ) -> Backtest:
     """Replay one rule of the contracts, unchanged and with changes.

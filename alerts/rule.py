@@ -57,7 +57,7 @@ class Rule:
     @property
     def threshold(self) -> float:
         """The threshold. The rule fires above it, or below it if `below` is set."""
-        return self.signal.line
+        return self.signal.threshold
 
     @property
     def below(self) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from alerts.rule import Rule
 from alerts.simulator.states import Instance, Transition, Zone, zone_of
 from warehouse.client import Client
-from warehouse.signals import Known, Span, series_sql
+from warehouse.signals import EventTimeRange, FactTime, series_sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +75,14 @@ class Replay:
         return past[-1] if past else "Normal"
 
 
-def read_changes(client: Client, rule: Rule, since: int, until: int, known: Known) -> dict[str, Changes]:
+def read_changes(client: Client, rule: Rule, since: int, until: int, known: FactTime) -> dict[str, Changes]:
     """Query a rule's number over [since, until], by instance.
 
     Raises:
         WarehouseBusy: ClickHouse is busy or unavailable.
         WarehouseError: ClickHouse rejects the query.
     """
-    span = Span(f"toUInt32({since})", f"toUInt32({until})")
+    span = EventTimeRange(f"toUInt32({since})", f"toUInt32({until})")
     episodes = client.arrow(series_sql(rule.signal, span, known, str(rule.every_s)))
     coded = episodes.column("key").combine_chunks().dictionary_encode()
     codes = coded.indices.to_numpy()

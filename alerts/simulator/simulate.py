@@ -11,7 +11,7 @@ from alerts.settings import AlertSettings
 from alerts.simulator.history import Replay, read_changes, replay
 from alerts.simulator.notify import Alert, Notification, dispatch
 from warehouse.client import Client
-from warehouse.signals import Known
+from warehouse.signals import FactTime
 
 WEEK_S = 7 * 86_400
 
@@ -38,7 +38,7 @@ class Simulation:
 
 
 def simulate(
-    client: Client, rules: Sequence[Rule], settings: AlertSettings, since: int, until: int, known: Known
+    client: Client, rules: Sequence[Rule], settings: AlertSettings, since: int, until: int, known: FactTime
 ) -> Simulation:
     """Replay rules over [since, until], Unix seconds.
 

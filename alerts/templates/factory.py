@@ -14,7 +14,7 @@ from alerts.rule import Rule, Severity
 from alerts.settings import AlertSettings
 from alerts.text import LabelRef, NumberRef, in_url
 from dashboards.uids import DASHBOARDS
-from warehouse.signals.verdicts import Pane, WindowOf
+from warehouse.signals.verdicts import HoppingWindow, PaneTiming
 
 DAY_S = 86_400
 INTERVAL = {
@@ -32,9 +32,9 @@ class RuleFactory:
     settings: AlertSettings
 
     @property
-    def pane(self) -> Pane:
+    def pane(self) -> PaneTiming:
         """Sealing parameters of the contract."""
-        return Pane(self.contract.pane_s, self.contract.lateness_s, self.contract.out_of_order_s)
+        return PaneTiming(self.contract.pane_s, self.contract.lateness_s, self.contract.out_of_order_s)
 
     @property
     def every_s(self) -> int:
@@ -116,6 +116,6 @@ class RuleFactory:
         return self.override(name).short_s or max(DAY_S, self.contract.pane_s)
 
     @staticmethod
-    def of(window: Window) -> WindowOf:
+    def of(window: Window) -> HoppingWindow:
         """Convert a window for signals."""
-        return WindowOf(window.name, window.hop_s)
+        return HoppingWindow(window.name, window.hop_s)

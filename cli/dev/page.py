@@ -11,7 +11,7 @@ from dashboards.uids import DASHBOARDS
 if TYPE_CHECKING:
     from cli.settings import Settings
     from local.preview import PreviewServer
-    from warehouse.signals import Known
+    from warehouse.signals import FactTime
 
 PAGE_PORT = 3111
 """Differs from Grafana's 3000, so that both can run side by side."""
@@ -60,20 +60,20 @@ def alert_states(settings: Settings, from_ms: int, to_ms: int) -> list[dict[str,
     from cli.contracts import contracts_in_force
     from cli.errors import CommandError
     from warehouse.client import connect
-    from warehouse.signals.recorded_history import recorded
+    from warehouse.signals.recorded_history import read_recorded_history
 
     with connect(settings.warehouse) as client:
         try:
             contracts = contracts_in_force(client, None)
         except CommandError:
             return []
-        history = recorded(client, [contract.model for contract in contracts])
+        history = read_recorded_history(client, [contract.model for contract in contracts])
         if history is None:
             return []
         rules = rules_for(contracts, settings.alerts)
         # Replayed history ends with its last window: missing events after it are not silence.
         until = min(to_ms // 1000, int(history.last.timestamp())) if history.was_replayed else to_ms // 1000
-        known: Known = "ended" if history.was_replayed else "judged"
+        known: FactTime = "ended" if history.was_replayed else "judged"
         simulation = simulate(client, rules, settings.alerts, until - REPLAY_S, until, known)
     states: list[dict[str, Any]] = []
     for replay in simulation.replays:

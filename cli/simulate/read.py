@@ -15,8 +15,8 @@ from cli.errors import CommandError
 from cli.terminal import iso_utc
 from cli.times import parse_since
 from warehouse.client import Client
-from warehouse.signals import Known
-from warehouse.signals.recorded_history import recorded
+from warehouse.signals import FactTime
+from warehouse.signals.recorded_history import read_recorded_history
 
 KnownOption = Literal["auto", "judged", "ended"]
 
@@ -27,7 +27,7 @@ class HistoryRange:
 
     since: int
     until: int
-    known: Known
+    known: FactTime
     """When a verdict takes effect."""
 
 
@@ -54,10 +54,10 @@ def resolve_history(
     Raises:
         CommandError: nothing is recorded, or the range is empty.
     """
-    history = recorded(client, models)
+    history = read_recorded_history(client, models)
     if history is None:
         raise CommandError("There is no history: no window of these models has a verdict yet.")
-    effective: Known = ("ended" if history.was_replayed else "judged") if known == "auto" else known
+    effective: FactTime = ("ended" if history.was_replayed else "judged") if known == "auto" else known
     end = history.last if effective == "ended" else max(history.last, datetime.now(UTC).replace(microsecond=0))
     last = parse_since("--until", until, end) if until else end
     first = parse_since("--since", since or "30d", last)

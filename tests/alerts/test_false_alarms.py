@@ -100,7 +100,7 @@ def test_all_that_is_told_in_a_year_is_what_was_stated_for_the_smallest_windows(
 
 def test_a_line_that_these_windows_do_pass_is_told(client: Client) -> None:
     rule = rule_named("psi-major")
-    lower = dataclasses.replace(rule, signal=dataclasses.replace(rule.signal, line=1e-5), clear=1e-6)
+    lower = dataclasses.replace(rule, signal=dataclasses.replace(rule.signal, threshold=1e-5), clear=1e-6)
     (replay,) = simulated(client, lower).replays
     fired = {episode.key for episode in replay.episodes}
     assert fired >= {f"n{n}" for n in SIZES if n >= 500}

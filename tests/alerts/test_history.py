@@ -18,7 +18,7 @@ from alerts.simulator import Replay, Simulation, simulate
 from cli.main import main
 from tests.support.warehouse import row
 from warehouse.client import Client
-from warehouse.signals import Known
+from warehouse.signals import FactTime
 from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
@@ -93,7 +93,7 @@ def judged(hours: Sequence[int], delay_s: int = 7200, completeness: float = 1.0)
     ]
 
 
-def run(client: Client, until_h: int = 24 * 30, known: Known = "ended", contract: Contract = CONTRACT) -> Simulation:
+def run(client: Client, until_h: int = 24 * 30, known: FactTime = "ended", contract: Contract = CONTRACT) -> Simulation:
     return simulate(client, rules_of(contract, PLAIN), PLAIN, T0, T0 + until_h * HOUR_S, known)
 
 

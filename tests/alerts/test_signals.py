@@ -14,10 +14,10 @@ import pytest
 from local.clickhouse import LocalClickHouse
 from tests.support.warehouse import emptied, migrated, row
 from warehouse.client import Client
-from warehouse.signals import Known, Signal, Span, point_sql, series_sql
+from warehouse.signals import EventTimeRange, FactTime, Signal, point_sql, series_sql
 from warehouse.signals.labels import expected_drop, label_age, performance
 from warehouse.signals.pipeline import processor_age
-from warehouse.signals.verdicts import Pane, WindowOf, loss, psi, rate, verdict_age
+from warehouse.signals.verdicts import HoppingWindow, PaneTiming, loss, psi, rate, verdict_age
 from warehouse.signals.volume import broken_share, silence
 from warehouse.tables import insert_rows
 
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.engine
 HOUR_S, DAY_S = 3600, 86_400
 T0 = (int(time.time()) // DAY_S - 14) * DAY_S
 """Tables keep some rows for a month only."""
-PANE = Pane(HOUR_S, 2 * HOUR_S, 600)
-DAY, WEEK = WindowOf("1d", HOUR_S), WindowOf("7d", DAY_S)
+PANE = PaneTiming(HOUR_S, 2 * HOUR_S, 600)
+DAY, WEEK = HoppingWindow("1d", HOUR_S), HoppingWindow("7d", DAY_S)
 ODD = 'it\'s "50 %" {{ $__interval }} -- /* \\ 名前'
 
 SIGNALS: dict[str, Signal] = {
@@ -136,9 +136,9 @@ def write_history(client: Client, seed: int, days: int = 12) -> None:
 Held = dict[str, tuple[list[int], list[tuple[float, float, float, float]]]]
 
 
-def series(client: Client, signal: Signal, known: Known, until_s: int) -> Held:
+def series(client: Client, signal: Signal, known: FactTime, until_s: int) -> Held:
     current: Held = {}
-    for at, key, *numbers in client.rows(series_sql(signal, Span(f"toUInt32({T0})", f"toUInt32({until_s})"), known)):
+    for at, key, *numbers in client.rows(series_sql(signal, EventTimeRange(f"toUInt32({T0})", f"toUInt32({until_s})"), known)):
         times, values = current.setdefault(key, ([], []))
         times.append(at)
         values.append(tuple(numbers))
@@ -181,7 +181,7 @@ def test_a_rule_at_a_moment_and_its_series_agree(history: Client, name: str) -> 
     matured = {"performance": f"window_end + {3 * DAY_S} <= "} if name in ("performance", "bias") else {}
     distinct = set()
     # Reports of processors are not of history that was replayed.
-    ways: tuple[Known, ...] = ("judged",) if name == "processor age" else ("ended", "judged")
+    ways: tuple[FactTime, ...] = ("judged",) if name == "processor age" else ("ended", "judged")
     for known in ways:
         current = series(history, signal, known, end_s)
         assert set(current) == set(signal.keys)
@@ -203,7 +203,7 @@ def test_a_rule_at_a_moment_and_its_series_agree(history: Client, name: str) -> 
 def test_a_rule_has_its_rows_where_nothing_is_known(client: Client, name: str) -> None:
     signal = SIGNALS[name]
     point = asked(client, signal, T0, {})
-    assert {key: numbers[0] for key, numbers in point.items()} == dict.fromkeys(signal.keys, signal.line)
+    assert {key: numbers[0] for key, numbers in point.items()} == dict.fromkeys(signal.keys, signal.threshold)
 
 
 def test_shapes_are_what_grafana_takes_for_alert_instances(client: Client) -> None:

@@ -6,7 +6,7 @@ panel shows its worst verdict.
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite, level_number, level_name
+from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite, level_name, level_number
 from warehouse.panels.query import PanelQuery, series, table
 
 _RANGE = "$__timeFilter(window_end)"

@@ -5,7 +5,7 @@ The state at the end of the range comes from its last day; older verdicts are ou
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import PER_MINUTE, finite, level_number, level_name, window_seconds
+from warehouse.panels.fragments import PER_MINUTE, finite, level_name, level_number, window_seconds
 from warehouse.panels.query import PanelQuery, series, table
 
 _LAST_DAY = "window_end > $__toTime - INTERVAL 1 DAY AND window_end <= $__toTime"

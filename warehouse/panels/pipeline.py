@@ -6,7 +6,7 @@ Reports of processors use wall-clock time, not event time.
 from __future__ import annotations
 
 from warehouse.metrics import metrics_of_panel
-from warehouse.panels.fragments import is_selected_or_all, finite
+from warehouse.panels.fragments import finite, is_selected_or_all
 from warehouse.panels.query import HOUR_S, PanelQuery, series, table
 from warehouse.processor_reports import BUCKET_S
 

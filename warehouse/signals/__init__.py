@@ -1,10 +1,10 @@
 """Signals: the SQL that alert rules, panels, the simulator and the backtest share.
 
-`signal` says what a signal is and makes its SQL for one moment and over a history; `verdicts`, `volume`, `labels` and
-`pipeline` hold the signals.
+`signal` defines signals and builds their SQL for one time and over a history; `verdicts`, `volume`, `labels` and `pipeline`
+have the signals.
 """
 
 from warehouse.signals.literals import literal, literals
-from warehouse.signals.signal import Known, Signal, Span, panel_sql, point_sql, series_sql
+from warehouse.signals.signal import EventTimeRange, FactTime, Signal, panel_sql, point_sql, series_sql
 
-__all__ = ["Known", "Signal", "Span", "literal", "literals", "panel_sql", "point_sql", "series_sql"]
+__all__ = ["FactTime", "Signal", "EventTimeRange", "literal", "literals", "panel_sql", "point_sql", "series_sql"]

@@ -1,4 +1,4 @@
-"""Signals from the scorer: performance at mature labels, what scores lead one to expect, and labels that stop."""
+"""Signals from the scorer: performance at mature labels, label-free estimates, and missing labels."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from warehouse.signals.literals import literal, literals
-from warehouse.signals.signal import EMPTY, SURE, UNSURE, Facts, Known, Signal, Span
+from warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
 
 Direction = Literal["least", "most", "size"]
-"""What a promise says of a metric: the least value, the largest, or the largest without its sign."""
+"""Meaning of an objective: the minimum of the metric, its maximum, or the maximum of its absolute value."""
 
 DAY_S = 86_400
 USUAL_S = 15 * DAY_S
@@ -17,20 +17,20 @@ LABELS_REACH_S = 31 * DAY_S
 
 
 def performance(
-    model: str, metric: str, window: str, window_s: int, horizon_s: int, line: float, of: Direction
+    model: str, metric: str, window: str, window_s: int, horizon_s: int, threshold: float, direction: Direction
 ) -> Signal:
-    """A metric in the newest window whose labels are mature, of the version that keeps its promise least.
+    """Return the signal of a metric in the newest window with mature labels, of the version furthest from its objective.
 
-    It breaks the promise only where all of its interval does.
+    It breaches the objective only if its whole interval does.
     """
-    value = "abs(value)" if of == "size" else "value"
-    nearest = {"least": "high", "most": "low", "size": "greatest(low, -high, 0)"}[of]
-    broken = f"{nearest} {'<' if of == 'least' else '>'} {float(line)!r}"
+    value = "abs(value)" if direction == "size" else "value"
+    nearest_bound = {"least": "high", "most": "low", "size": "greatest(low, -high, 0)"}[direction]
+    is_breached = f"{nearest_bound} {'<' if direction == 'least' else '>'} {float(threshold)!r}"
     bounds = "if(low <= 0 AND high >= 0, 0, least(abs(low), abs(high))), greatest(abs(low), abs(high))"
 
-    def select(span: Span, known: Known) -> str:
-        state = f"multiIf(n = 0 OR isNaN(value), {EMPTY}, level != 'insufficient' AND {broken}, {SURE}, {UNSURE})"
-        # Where history was replayed labels came long after; they count from the age at which they are mature.
+    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
+        state = f"multiIf(n = 0 OR isNaN(value), {EMPTY}, level != 'insufficient' AND {is_breached}, {SURE}, {UNSURE})"
+        # In replayed history labels arrive much later; windows count from the age at which their labels are mature.
         matured = (
             "SELECT if(count() > 0 AND isFinite(argMax(mature_age_s, learned_at)), "
             f"least(argMax(mature_age_s, learned_at), {horizon_s}), {horizon_s}) FROM maturity "
@@ -40,45 +40,45 @@ def performance(
             "SELECT '' AS key, version, toUnixTimestamp(window_end) AS until, "
             f"toUInt32(until + ({matured})) AS ended_at, "
             f"{_seconds('revised_at')} AS judged_at, tuple(until, revision) AS rank, "
-            f"tuple(toUInt8({state}), {value}, {bounds if of == 'size' else 'low, high'}, 0.) AS verdict "
-            f"FROM performance WHERE {_where(model, [metric], window, span)} AND mature AND predictions > 0"
+            f"tuple(toUInt8({state}), {value}, {bounds if direction == 'size' else 'low, high'}, 0.) AS verdict "
+            f"FROM performance WHERE {_where(model, [metric], window, event_range)} AND mature AND predictions > 0"
         )
 
     stale_s = horizon_s + 2 * window_s + 7 * DAY_S
-    return Signal("", ("",), line, Facts(select, stale_s, window), below=of == "least")
+    return Signal("", ("",), threshold, Facts(select, stale_s, window), below=direction == "least")
 
 
-def expected_drop(model: str, metrics: Sequence[str], window: str, window_s: int, line: float) -> Signal:
-    """By how much the performance that scores lead one to expect is under that of the reference, in points.
+def expected_drop(model: str, metrics: Sequence[str], window: str, window_s: int, threshold: float) -> Signal:
+    """Return the signal of the drop of the label-free estimate below the reference, of the version with the largest drop.
 
-    Of the version whose estimate fell most, and only where the interval of the estimate lies under the reference.
+    It counts only if the whole interval of the estimate is below the reference.
     """
 
-    def select(span: Span, known: Known) -> str:
+    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
         state = f"multiIf(isNaN(cbpe) OR isNaN(reference), {EMPTY}, cbpe_high < reference, {SURE}, {UNSURE})"
         return (
             "SELECT metric AS key, version, toUnixTimestamp(window_end) AS until, until AS ended_at, "
             f"{_seconds('revised_at')} AS judged_at, tuple(until, revision) AS rank, "
             f"tuple(toUInt8({state}), reference - cbpe, reference - cbpe_high, reference - cbpe_low, 0.) AS verdict "
-            f"FROM performance WHERE {_where(model, metrics, window, span)} AND predictions > 0"
+            f"FROM performance WHERE {_where(model, metrics, window, event_range)} AND predictions > 0"
         )
 
-    return Signal("metric", tuple(metrics), line, Facts(select, 3 * window_s + DAY_S, window))
+    return Signal("metric", tuple(metrics), threshold, Facts(select, 3 * window_s + DAY_S, window))
 
 
-def label_age(model: str, at_least_s: int, line: float = 1.0) -> Signal:
-    """How long no label has come, as a multiple of what is usual, by whole hours.
+def label_age(model: str, at_least_s: int, threshold: float = 1.0) -> Signal:
+    """Return the signal of the time without labels, as a multiple of the usual gap, in whole hours.
 
-    Usual is what `silence` calls so. A model that never got a label has none to miss. Of history that was replayed a
-    label came when the truth became known, not when Kafka took it.
+    The usual gap is defined as in `silence`. A model that never received a label has no gap. In replayed history a label
+    counts at its event time, not at its received time.
     """
 
-    def select(span: Span, known: Known) -> str:
-        came = "at" if known == "ended" else "received_at"
+    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
+        time_column = "at" if fact_time == "ended" else "received_at"
         hours = (
-            f"SELECT toInt64(toUnixTimestamp(toStartOfHour({came}))) + 3600 AS end FROM labels "
+            f"SELECT toInt64(toUnixTimestamp(toStartOfHour({time_column}))) + 3600 AS end FROM labels "
             f"WHERE model = {literal(model)} "
-            f"AND {came} > toDateTime64({span.start}, 3) AND {came} <= toDateTime64({span.end}, 3) GROUP BY end"
+            f"AND {time_column} > toDateTime64({event_range.start}, 3) AND {time_column} <= toDateTime64({event_range.end}, 3) GROUP BY end"
         )
         gaps = (
             "SELECT end, end - 3600 - lagInFrame(end, 1, end - 3600) OVER "
@@ -95,14 +95,14 @@ def label_age(model: str, at_least_s: int, line: float = 1.0) -> Signal:
             f"FROM ({usual})"
         )
 
-    return Signal("", ("",), line, Facts(select, LABELS_REACH_S), has_versions=False)
+    return Signal("", ("",), threshold, Facts(select, LABELS_REACH_S), has_versions=False)
 
 
-def _where(model: str, metrics: Sequence[str], window: str, span: Span) -> str:
+def _where(model: str, metrics: Sequence[str], window: str, event_range: EventTimeRange) -> str:
     return (
         f"model = {literal(model)} AND slice = 'all' AND class = '' AND metric IN {literals(metrics)} "
-        f"AND window = {literal(window)} AND window_end > toDateTime({span.start}) "
-        f"AND window_end <= toDateTime({span.end})"
+        f"AND window = {literal(window)} AND window_end > toDateTime({event_range.start}) "
+        f"AND window_end <= toDateTime({event_range.end})"
     )
 
 

@@ -1,24 +1,24 @@
-"""Texts in SQL that Grafana expands before ClickHouse reads it."""
+"""String literals for SQL that Grafana expands before ClickHouse reads it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-_RISKY = re.compile(r"['\"`\\$?{}#/*;%\x00-\x1f]|--+")
+_SPECIAL = re.compile(r"['\"`\\$?{}#/*;%\x00-\x1f]|--+")
 
 
 def literal(text: str) -> str:
-    r"""Write a text as a literal of ClickHouse that means the same before and after Grafana's macros.
+    r"""Return a ClickHouse string literal that Grafana's macros do not change.
 
-    Quotes and backslashes end or bend a literal; `$` and braces begin a macro, a variable or a parameter; `--`, `#` and
-    `/*` begin a comment, which a careless reader blanks in literals too. All of them are written as `\xHH`.
+    Quotes and backslashes end or escape; `$` and braces start a macro, a variable or a parameter; `--`, `#` and `/*`
+    start a comment, which simple parsers also remove inside literals. All of them are written as `\xHH`.
     """
-    return f"'{_RISKY.sub(_escape, text)}'"
+    return f"'{_SPECIAL.sub(_escape, text)}'"
 
 
 def literals(texts: Iterable[str]) -> str:
-    """Write texts as an array of literals."""
+    """Return an array of string literals."""
     return f"[{', '.join(map(literal, texts))}]"
 
 

@@ -1,4 +1,4 @@
-"""What history there is for signals to be read over."""
+"""The recorded history that signals can be read over."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
     from warehouse.client import Client
 
 REPLAYED_S = 86_400
-"""Verdicts that are mostly given so long after their windows were given of replayed history."""
+"""Median delay of verdicts, in seconds, above which history counts as replayed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """From when to when there are verdicts, and how long after their windows they were given."""
+class RecordedHistory:
+    """The range of verdicts, and their delay after their windows."""
 
     first: datetime
     last: datetime
     delay_s: float
-    """Median from the end of a window to its verdict."""
+    """Median time from the end of a window to its verdict."""
 
     @property
     def was_replayed(self) -> bool:
-        """Whether history was judged long after it happened."""
+        """Whether history was judged long after its event time."""
         return self.delay_s > REPLAYED_S
 
 
-def recorded(client: Client, models: Sequence[str]) -> Recorded | None:
-    """Say which windows of models were judged; None where none was."""
+def read_recorded_history(client: Client, models: Sequence[str]) -> RecordedHistory | None:
+    """Read the range of the judged windows of some models; None if there are none."""
     [(n, first, last, delay_s)] = client.rows(
         "SELECT count(), min(window_end), max(window_end), "
         "quantile(0.5)(toUnixTimestamp64Milli(judged_at) / 1000 - toUnixTimestamp(window_end)) "
         f"FROM rates WHERE model IN {literals(models)} AND slice = 'all' AND kind = 'error'"
     )
-    return Recorded(first, last, float(delay_s)) if n else None
+    return RecordedHistory(first, last, float(delay_s)) if n else None

@@ -1,18 +1,18 @@
-"""A signal: one number per instance that holds from a moment on, from the same SQL at one moment and over a history.
+"""Signals: one number per key as a step function of time, from the same SQL at one time and over a history.
 
-A signal is made of *facts*: one SELECT whose rows each say something of one key (a field, a metric) and version about
-event time up to a moment. What holds at a moment is the newest fact of each. `point_sql` asks for one moment, which is
-what an alert rule does; `series_sql` asks for every moment at which the answer may change, which is what panels,
-simulator and backtest do. Both are the same text but for the moments that stand in `ticks`.
+A signal reads *facts*: a SELECT whose rows each describe one key (a field, a metric) and version, for event time up to
+`until`. At any time the newest fact of each key and version applies. `point_sql` evaluates one time, for an alert rule;
+`series_sql` evaluates every time at which the value may change, for panels, the simulator and the backtest. The two
+queries differ only in their `ticks`.
 
-A fact has one of four states, and with them a verdict that knows too little neither fires an alert nor clears one:
+A fact has one of four states. Insufficient data neither fires nor clears an alert:
 
-| state | what it says | number |
+| state | meaning | number |
 |---|---|---|
-| `EMPTY` | nothing came, or nothing is known | the line itself |
+| `EMPTY` | no data | the threshold |
 | `RENEWED` | too little data on a baseline that is younger than the window | 0 |
-| `UNSURE` | too little data | the value, at most the line |
-| `SURE` | | the value |
+| `UNSURE` | too little data | the value, capped at the threshold |
+| `SURE` | enough data | the value |
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from warehouse.signals.literals import literal
 
 EMPTY, RENEWED, UNSURE, SURE = range(4)
 
-Known = Literal["now", "ended", "judged"]
-"""From when a fact counts. `now`: all that is in the table counts, from the end of its window: what a rule asks for.
-`ended`: as if it had been known as soon as it could be, for history that was replayed long afterwards. `judged`: when
-it was written, for history that was watched while it happened; then every revision counts from its own time."""
+FactTime = Literal["now", "ended", "judged"]
+"""The time from which a fact counts. `now`: from the end of its window, with all rows in the table, as for an alert rule.
+`ended`: from the earliest time at which it could be known, for replayed history. `judged`: from the time it was written,
+for live history; every revision then counts from its own time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """A range (start, end] of event time, as SQL expressions of Unix seconds."""
+class EventTimeRange:
+    """A range (start, end] of event time, as SQL expressions in Unix seconds."""
 
     start: str
     end: str
@@ -41,27 +41,27 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of each key."""
+    """The query for a signal's facts."""
 
-    select: Callable[[Span, Known], str]
-    """Makes the SELECT of the facts that end in a span. Its columns: `key`, `version`, `until` (Unix seconds),
-    `ended_at` and `judged_at` (from when it counts), `rank` (of two facts that one with the greater counts) and
-    `verdict`: state, value, low, high, and how much the value grows with each second after `until`."""
+    select: Callable[[EventTimeRange, FactTime], str]
+    """Builds the SELECT of the facts that end in a range. Its columns: `key`, `version`, `until` (Unix seconds), `ended_at`
+    and `judged_at` (the times from which it counts), `rank` (of two facts the greater rank counts) and `verdict`: state,
+    value, low, high, and the growth of the value per second after `until`."""
     stale_s: int
-    """A fact that ended longer ago says nothing any more."""
+    """Age in seconds at which a fact expires."""
     window: str = ""
-    """The name of the window that it is about."""
+    """The name of the facts' window."""
 
-    def rows(self, span: Span, known: Known) -> str:
-        """Select from which time on which fact holds: `key`, `version`, `time`, `end`, `verdict`."""
-        base = self.select(span, known)
-        if known != "judged":
-            time = "until" if known == "now" else "ended_at"
+    def rows(self, event_range: EventTimeRange, fact_time: FactTime) -> str:
+        """Return the query for the fact that applies from each time: `key`, `version`, `time`, `end`, `verdict`."""
+        base = self.select(event_range, fact_time)
+        if fact_time != "judged":
+            time = "until" if fact_time == "now" else "ended_at"
             return (
                 f"SELECT key, version, {time} AS time, argMax(until, rank) AS end, "
                 f"argMax(fact.verdict, rank) AS verdict FROM ({base}) AS fact GROUP BY key, version, time"
             )
-        # A revision of an older window says nothing of now.
+        # A revision of an older window does not change the current state.
         newest = "max(rank) OVER (PARTITION BY key, version ORDER BY judged_at ASC RANGE UNBOUNDED PRECEDING)"
         return (
             "SELECT key, version, judged_at AS time, argMax(until, rank) AS end, argMax(fact.verdict, rank) AS verdict "
@@ -71,71 +71,73 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One number per key: above its line, or below it, something is wrong."""
+    """One number per key, which breaches its threshold by exceeding it, or by falling below it."""
 
     label: str
-    """Name of the column that tells the keys apart; empty where there is one key alone."""
+    """Name of the key column; empty if there is only one key."""
     keys: tuple[str, ...]
-    """Every key, each of which has a row always; `('',)` where there is one alone."""
-    line: float
+    """All keys; each always has a row. `('',)` if there is only one."""
+    threshold: float
     short: Facts
-    """What decides together with `long`, or alone."""
+    """The facts that decide together with `long`, or alone."""
     long: Facts | None = None
-    """The window that decides; where `short` knows too little it decides alone."""
+    """The facts of the longer window; if `short` has too little data, it decides alone."""
     below: bool = False
-    """Whether less is worse."""
+    """Whether values below the threshold breach it."""
     has_versions: bool = True
-    """Whether facts are of versions; else their `version` is empty, and the query is cheaper."""
+    """Whether facts have versions; otherwise `version` is empty, and the query is cheaper."""
 
     @property
     def reach_s(self) -> int:
-        """How far back facts count."""
+        """Maximum age of a fact that still counts, in seconds."""
         return max(part.stale_s for part in (self.short, self.long) if part is not None)
 
 
 def point_sql(signal: Signal, column: str = "value", at: str = "toUnixTimestamp($__toTime)") -> str:
-    """Select the label (a String) and one number per key, as they are at one moment.
+    """Return the query for the label (a String) and one number per key at one time.
 
     Args:
-        signal: what is asked for.
+        signal: the signal.
         column: `value`, `low` or `high`.
-        at: the moment as Unix seconds; by default the end of Grafana's range.
+        at: the time in Unix seconds; by default the end of Grafana's range.
     """
-    span = Span(f"({at} - {signal.reach_s})", at)
+    event_range = EventTimeRange(f"({at} - {signal.reach_s})", at)
     label = f"key AS {signal.label}, " if signal.label else ""
-    held = _held(signal, span, "now", f"SELECT toUInt32({at}) AS at")
-    return f"SELECT {label}{column}\nFROM (\n{held}\n)\nORDER BY key"
+    states = _state_sql(signal, event_range, "now", f"SELECT toUInt32({at}) AS at")
+    return f"SELECT {label}{column}\nFROM (\n{states}\n)\nORDER BY key"
 
 
-def series_sql(signal: Signal, span: Span, known: Known = "ended", every: str = "1") -> str:
-    """Select every moment of a span at which something may change: `at`, `key`, `value`, `low`, `high`, `growth`.
+def series_sql(signal: Signal, event_range: EventTimeRange, fact_time: FactTime = "ended", step_s: str = "1") -> str:
+    """Return the query for every time of a range at which a signal may change.
+
+    The columns are `at`, `key`, `value`, `low`, `high` and `growth`.
 
     Args:
-        signal: what is asked for.
-        span: the moments asked for; facts before it are read as far as they reach into it.
-        known: from when facts count.
-        every: moments are rounded up to multiples of so many seconds, as an SQL expression.
+        signal: the signal.
+        event_range: the range; earlier facts are read if they still apply in it.
+        fact_time: the time from which facts count.
+        step_s: times are rounded up to multiples of this number of seconds, an SQL expression.
 
     Returns:
-        SQL whose rows ascend by `at`, then `key`. A row holds until the next of its key; from then on its value grows
-        by `growth` each second.
+        The SQL; its rows ascend by `at`, then `key`. A row applies until the next row of its key; meanwhile its value
+        grows by `growth` per second.
     """
-    wide = Span(f"({span.start} - {2 * signal.reach_s})", span.end)
+    wide = EventTimeRange(f"({event_range.start} - {2 * signal.reach_s})", event_range.end)
     changes = " UNION ALL ".join(
         f"SELECT arrayJoin([time, end + {part.stale_s + 1}]) AS at FROM {name}" for name, part in _parts(signal).items()
     )
     ticks = (
-        f"SELECT DISTINCT toUInt32(intDiv(greatest(at, {span.start}) + {every} - 1, {every}) * {every}) AS at "
-        f"FROM ({changes} UNION ALL SELECT {span.start} AS at) WHERE at <= {span.end}"
+        f"SELECT DISTINCT toUInt32(intDiv(greatest(at, {event_range.start}) + {step_s} - 1, {step_s}) * {step_s}) AS at "
+        f"FROM ({changes} UNION ALL SELECT {event_range.start} AS at) WHERE at <= {event_range.end}"
     )
-    held = _held(signal, wide, known, ticks)
-    return f"SELECT at, key, value, low, high, growth\nFROM (\n{held}\n)\nORDER BY at, key"
+    states = _state_sql(signal, wide, fact_time, ticks)
+    return f"SELECT at, key, value, low, high, growth\nFROM (\n{states}\n)\nORDER BY at, key"
 
 
 def panel_sql(signal: Signal) -> str:
-    """Select a signal over the range of a panel, as a time series: `time`, `metric` (the key), `value`."""
-    span = Span("toUnixTimestamp($__fromTime)", "toUnixTimestamp($__toTime)")
-    series = series_sql(signal, span, "now", "greatest(1, $__interval_s)")
+    """Return the query for a signal over a panel's range, as a time series: `time`, `metric` (the key), `value`."""
+    event_range = EventTimeRange("toUnixTimestamp($__fromTime)", "toUnixTimestamp($__toTime)")
+    series = series_sql(signal, event_range, "now", "greatest(1, $__interval_s)")
     metric = "key AS metric, " if signal.label else ""
     return f"SELECT toDateTime(at) AS time, {metric}value FROM ({series}) ORDER BY time"
 
@@ -144,55 +146,55 @@ def _parts(signal: Signal) -> dict[str, Facts]:
     return {"short": signal.short} | ({"long": signal.long} if signal.long else {})
 
 
-def _held(signal: Signal, span: Span, known: Known, ticks: str) -> str:
-    """Select `at`, `key`, `value`, `low`, `high`, `growth` for each tick and key."""
+def _state_sql(signal: Signal, event_range: EventTimeRange, fact_time: FactTime, ticks: str) -> str:
+    """Return the query for `at`, `key`, `value`, `low`, `high` and `growth` of each tick and key."""
     parts = _parts(signal)
     keys = f"[{', '.join(map(literal, signal.keys))}]"
-    nothing = f"tuple(toUInt32(0), toUInt8({EMPTY}), 0., nan, nan, 0.)"
+    no_fact = f"tuple(toUInt32(0), toUInt8({EMPTY}), 0., nan, nan, 0.)"
     versions = "".join(f" UNION DISTINCT SELECT key, version FROM {name}" for name in parts if signal.has_versions)
     joins = "".join(
         f"\nASOF LEFT JOIN {name} ON grid.key = {name}.key AND grid.version = {name}.version AND grid.at >= {name}.time"
         for name in parts
     )
     facts = ", ".join(
-        f"if({name}.time = 0 OR at > {name}.end + {part.stale_s}, {nothing}, tuple({name}.end, {name}.verdict.1, "
+        f"if({name}.time = 0 OR at > {name}.end + {part.stale_s}, {no_fact}, tuple({name}.end, {name}.verdict.1, "
         f"{name}.verdict.2 + {name}.verdict.5 * (at - {name}.end), {name}.verdict.3, {name}.verdict.4, "
         f"{name}.verdict.5))"
         for name, part in parts.items()
     )
     best = "arrayMin" if signal.below else "arrayMax"
     tables = {
-        **{name: part.rows(span, known) for name, part in parts.items()},
+        **{name: part.rows(event_range, fact_time) for name, part in parts.items()},
         "grid": (
-            "SELECT ticks.at AS at, known.key AS key, known.version AS version "
-            f"FROM ({ticks}) AS ticks CROSS JOIN (SELECT arrayJoin({keys}) AS key, '' AS version{versions}) AS known"
+            "SELECT ticks.at AS at, keys.key AS key, keys.version AS version "
+            f"FROM ({ticks}) AS ticks CROSS JOIN (SELECT arrayJoin({keys}) AS key, '' AS version{versions}) AS keys"
         ),
         "facts": f"SELECT grid.at AS at, grid.key AS key, tuple({facts}) AS fact FROM grid{joins}",
-        # Of versions those count that had traffic in the newest short window; where none had, all count.
-        "counted": (
-            "SELECT at, key, groupArray(fact) AS every, arrayMax(arrayMap(one -> one.1.1, every)) AS newest, "
-            f"arrayFilter(one -> one.1.1 = newest AND one.1.2 != {EMPTY}, every) AS busy, "
-            "if(empty(busy), every, busy) AS chosen FROM facts GROUP BY at, key"
+        # Versions with traffic in the newest short window count; if there are none, all versions count.
+        "versions": (
+            "SELECT at, key, groupArray(fact) AS facts_of_versions, arrayMax(arrayMap(one -> one.1.1, facts_of_versions)) AS newest, "
+            f"arrayFilter(one -> one.1.1 = newest AND one.1.2 != {EMPTY}, facts_of_versions) AS busy, "
+            "if(empty(busy), facts_of_versions, busy) AS selected FROM facts GROUP BY at, key"
         ),
     }
-    written = ",\n".join(f"{name} AS (\n{sql}\n)" for name, sql in tables.items())
+    ctes = ",\n".join(f"{name} AS (\n{sql}\n)" for name, sql in tables.items())
     return (
-        f"WITH {written}\nSELECT at, key, {best}(arrayMap(one -> {_number(signal)}, chosen)) AS number, "
-        f"number.1 AS value, number.2 AS low, number.3 AS high, number.4 AS growth\nFROM counted WHERE key IN {keys}"
+        f"WITH {ctes}\nSELECT at, key, {best}(arrayMap(one -> {_number(signal)}, selected)) AS number, "
+        f"number.1 AS value, number.2 AS low, number.3 AS high, number.4 AS growth\nFROM versions WHERE key IN {keys}"
     )
 
 
 def _number(signal: Signal) -> str:
-    """The number of one version, with its interval and growth, from its two facts."""
-    line, less = repr(float(signal.line)), "greatest" if signal.below else "least"
+    """Return the expression for a version's number, with its interval and growth, from its two facts."""
+    threshold, milder_of = repr(float(signal.threshold)), "greatest" if signal.below else "least"
 
     def capped(fact: str) -> str:
-        held = f"multiIf({fact}.2 = {EMPTY}, {line}, {fact}.2 = {RENEWED}, 0., {fact}.2 = {UNSURE}, "
-        return f"tuple({held}{less}({fact}.3, {line}), {fact}.3), {fact}.4, {fact}.5, {fact}.6)"
+        value = f"multiIf({fact}.2 = {EMPTY}, {threshold}, {fact}.2 = {RENEWED}, 0., {fact}.2 = {UNSURE}, "
+        return f"tuple({value}{milder_of}({fact}.3, {threshold}), {fact}.3), {fact}.4, {fact}.5, {fact}.6)"
 
     if signal.long is None:
         return capped("one.1")
     long, short = capped("one.2"), capped("one.1")
-    milder = f"{less}({long}, {short})"
-    # The first short window over a new baseline clears: the long one may have ended before the change.
+    milder = f"{milder_of}({long}, {short})"
+    # The first short window on a new baseline clears the alert: the long window may have ended before the change.
     return f"multiIf(one.1.2 = {RENEWED}, {short}, one.1.2 < {SURE}, {long}, {milder})"

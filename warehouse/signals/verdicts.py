@@ -1,4 +1,4 @@
-"""Signals from the monitor's verdicts: drift, rates, lost events, and how old the newest verdict is."""
+"""Signals from the monitor's verdicts: drift, rates, lost events, and the age of the newest verdict."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from warehouse.signals.literals import literal, literals
-from warehouse.signals.signal import EMPTY, RENEWED, SURE, UNSURE, Facts, Known, Signal, Span
+from warehouse.signals.signal import EMPTY, RENEWED, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
 
 HOUR_S = 3600
 LAG_REACH_S = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Pane:
-    """How the panes of a model come to be sealed."""
+class PaneTiming:
+    """When the panes of a model are sealed."""
 
     pane_s: int
     lateness_s: int
@@ -22,127 +22,131 @@ class Pane:
 
     @property
     def sealed_after_s(self) -> int:
-        """How long after its end a pane is sealed at the earliest."""
+        """The earliest time after its end at which a pane is sealed, in seconds."""
         return self.lateness_s + self.out_of_order_s
 
     def stale_s(self, hop_s: int) -> int:
-        """After how long a window's verdict says nothing: two more are due, and an hour has passed."""
+        """Return the age at which a window's verdict expires: two more are due, and an hour has passed."""
         return 2 * hop_s + self.pane_s + self.sealed_after_s + HOUR_S
 
 
 @dataclass(frozen=True, slots=True)
-class WindowOf:
-    """A window of a contract: its name in tables and its hop."""
+class HoppingWindow:
+    """A window of a contract: its name in tables, and its hop."""
 
     name: str
     hop_s: int
 
 
-def psi(model: str, fields: Sequence[str], long: WindowOf, short: WindowOf, pane: Pane, line: float) -> Signal:
-    """PSI of fields, over all versions with traffic the greatest, where both windows agree."""
+def psi(
+    model: str, fields: Sequence[str], long: HoppingWindow, short: HoppingWindow, pane: PaneTiming, threshold: float
+) -> Signal:
+    """Return the signal of the fields' PSI: the maximum over versions with traffic, if both windows agree."""
 
-    def facts(window: WindowOf) -> Facts:
-        def select(span: Span, known: Known) -> str:
+    def facts(window: HoppingWindow) -> Facts:
+        def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
             state = (
                 f"multiIf(n = 0, {EMPTY}, level != 'insufficient', {SURE}, "
                 f"renewed.effective > toUnixTimestamp(window_start), {RENEWED}, {UNSURE})"
             )
-            # Windows that reach over a new baseline have a verdict on either: the newer one counts.
+            # A window that spans a new baseline has a verdict on each baseline; the one on the newer baseline counts.
             return (
                 "SELECT field AS key, version, toUnixTimestamp(window_end) AS until, until AS ended_at, "
                 f"{_seconds('judged_at')} AS judged_at, tuple(until, renewed.effective, record_seq) AS rank, "
-                f"tuple(toUInt8({state}), psi, psi_low, psi_high, 0.) AS verdict FROM drift AS given LEFT ANY JOIN "
+                f"tuple(toUInt8({state}), psi, psi_low, psi_high, 0.) AS verdict FROM drift AS verdicts LEFT ANY JOIN "
                 "(SELECT baseline_id, toUnixTimestamp(max(effective_from)) AS effective FROM baselines "
                 f"WHERE model = {literal(model)} GROUP BY baseline_id) AS renewed USING (baseline_id) "
-                f"WHERE {_where(model, window, span)} AND field IN {literals(fields)}"
+                f"WHERE {_where(model, window, event_range)} AND field IN {literals(fields)}"
             )
 
         return Facts(select, pane.stale_s(window.hop_s), window.name)
 
-    alone = long.name == short.name
-    return Signal("field", tuple(fields), line, facts(short), None if alone else facts(long))
+    is_single = long.name == short.name
+    return Signal("field", tuple(fields), threshold, facts(short), None if is_single else facts(long))
 
 
 def rate(
     model: str,
     fields: Sequence[str],
     kinds: Sequence[str],
-    window: WindowOf,
-    pane: Pane,
-    line: float,
+    window: HoppingWindow,
+    pane: PaneTiming,
+    threshold: float,
 ) -> Signal:
-    """How much more often values are of some kinds than in training, over versions and kinds the greatest.
+    """Return the signal of the increase of a rate over training, the maximum over versions and kinds.
 
-    It is over the line only where it surely is: where all of its interval is.
+    It exceeds the threshold only if its whole interval does.
 
     Args:
-        model: of which.
-        fields: of which.
+        model: the model.
+        fields: the fields.
         kinds: `null`, `invalid`, `below`, `above`, `unseen`.
-        window: which is read, alone.
-        pane: of the model.
-        line: a change as a share.
+        window: the only window that is read.
+        pane: the timing of the model's panes.
+        threshold: the increase, as a share.
     """
 
-    def select(span: Span, known: Known) -> str:
-        state = f"multiIf(n = 0, {EMPTY}, delta_low > {float(line)!r}, {SURE}, {UNSURE})"
-        # Of several kinds, as of several versions, the greatest counts: each is a version of its own here.
+    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
+        state = f"multiIf(n = 0, {EMPTY}, delta_low > {float(threshold)!r}, {SURE}, {UNSURE})"
+        # The maximum over kinds counts, as over versions, so each kind is treated as a version.
         return (
             "SELECT field AS key, concat(version, '\\n', kind) AS version, toUnixTimestamp(window_end) AS until, "
             f"until AS ended_at, {_seconds('judged_at')} AS judged_at, tuple(until, record_seq) AS rank, "
             f"tuple(toUInt8({state}), delta, delta_low, delta_high, 0.) AS verdict FROM rates "
-            f"WHERE {_where(model, window, span)} AND field IN {literals(fields)} AND kind IN {literals(kinds)}"
+            f"WHERE {_where(model, window, event_range)} AND field IN {literals(fields)} AND kind IN {literals(kinds)}"
         )
 
-    return Signal("field", tuple(fields), line, Facts(select, pane.stale_s(window.hop_s), window.name))
+    return Signal("field", tuple(fields), threshold, Facts(select, pane.stale_s(window.hop_s), window.name))
 
 
-def loss(model: str, window: WindowOf, pane: Pane, line: float) -> Signal:
-    """The share of events that was lost before it was counted, of the version that lost most."""
+def loss(model: str, window: HoppingWindow, pane: PaneTiming, threshold: float) -> Signal:
+    """Return the signal of the share of events lost before counting, of the version with the largest share."""
 
-    def select(span: Span, known: Known) -> str:
+    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
         return (
             "SELECT '' AS key, version, toUnixTimestamp(window_end) AS until, until AS ended_at, "
             f"{_seconds('judged_at')} AS judged_at, tuple(until, record_seq) AS rank, "
             f"tuple(toUInt8({SURE}), 1 - completeness, nan, nan, 0.) AS verdict "
-            f"FROM rates WHERE {_where(model, window, span)} AND kind = 'error'"
+            f"FROM rates WHERE {_where(model, window, event_range)} AND kind = 'error'"
         )
 
-    return Signal("", ("",), line, Facts(select, pane.stale_s(window.hop_s), window.name))
+    return Signal("", ("",), threshold, Facts(select, pane.stale_s(window.hop_s), window.name))
 
 
-def verdict_age(model: str, window: WindowOf, line: float) -> Signal:
-    """Seconds since the end of the newest window that was judged; where none was, since the model was applied."""
+def verdict_age(model: str, window: HoppingWindow, threshold: float) -> Signal:
+    """Return the signal of the seconds since the end of the newest judged window, or since the model was applied."""
 
-    def select(span: Span, known: Known) -> str:
+    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
         judged = (
             f"SELECT toUnixTimestamp(window_end) AS end, min({_seconds('judged_at')}) AS known FROM rates "
-            f"WHERE {_where(model, window, span)} AND kind = 'error' GROUP BY end"
+            f"WHERE {_where(model, window, event_range)} AND kind = 'error' GROUP BY end"
         )
-        # Nothing is judged before there is a contract and a baseline.
+        # Judging requires a contract and a baseline.
         applied = (
             f"SELECT toUnixTimestamp(max(at)) AS end, end AS known FROM (SELECT min(applied_at) AS at FROM contracts "
             f"WHERE model = {literal(model)} HAVING count() > 0 UNION ALL SELECT min(accepted_at) AS at FROM baselines "
             f"WHERE model = {literal(model)} HAVING count() > 0) HAVING count() = 2"
         )
-        # What was applied longer ago than is looked back counts as if that were just now reached.
-        reached = f"SELECT greatest(toUInt32(end), toUInt32({span.start} + 1)) AS end, known FROM ({applied})"
+        # A model applied before the range counts as applied at its start.
+        applied_in_range = (
+            f"SELECT greatest(toUInt32(end), toUInt32({event_range.start} + 1)) AS end, known FROM ({applied})"
+        )
         return (
             "SELECT '' AS key, '' AS version, toUInt32(end) AS until, until AS ended_at, "
             "greatest(toUInt32(known), until) AS judged_at, tuple(until) AS rank, "
-            f"tuple(toUInt8({SURE}), 0., nan, nan, 1.) AS verdict FROM ({judged} UNION ALL {reached})"
+            f"tuple(toUInt8({SURE}), 0., nan, nan, 1.) AS verdict FROM ({judged} UNION ALL {applied_in_range})"
         )
 
-    return Signal("", ("",), line, Facts(select, LAG_REACH_S), has_versions=False)
+    return Signal("", ("",), threshold, Facts(select, LAG_REACH_S), has_versions=False)
 
 
-def _where(model: str, window: WindowOf, span: Span) -> str:
+def _where(model: str, window: HoppingWindow, event_range: EventTimeRange) -> str:
     return (
         f"model = {literal(model)} AND slice = 'all' AND window = {literal(window.name)} "
-        f"AND window_end > toDateTime({span.start}) AND window_end <= toDateTime({span.end})"
+        f"AND window_end > toDateTime({event_range.start}) AND window_end <= toDateTime({event_range.end})"
     )
 
 
 def _seconds(column: str) -> str:
-    """A time of milliseconds as whole Unix seconds, rounded up: not before it was known."""
+    """Return the expression for a time in whole Unix seconds, rounded up, so that it is not before the original."""
     return f"toUInt32(ceil(toUnixTimestamp64Milli({column}) / 1000))"

@@ -1,4 +1,4 @@
-"""Signals from counted predictions: broken promises of latency and errors, and silence."""
+"""Signals from counted predictions: breaches of the latency and error objectives, and silence."""
 
 from __future__ import annotations
 
@@ -6,33 +6,35 @@ from typing import Literal
 
 from warehouse.queries import END_OF_TIME_S
 from warehouse.signals.literals import literal
-from warehouse.signals.signal import EMPTY, SURE, UNSURE, Facts, Known, Signal, Span
-from warehouse.signals.verdicts import Pane
+from warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
+from warehouse.signals.verdicts import PaneTiming
 
 DAY_S = 86_400
 USUAL_S = 15 * DAY_S
-"""Silences of so long before the last one are looked at: two weekends and a day."""
+"""Range before a gap in which usual gaps are read: two weekends and a day."""
 NEW_S, NEW_USUAL_S = 3 * DAY_S, DAY_S // 2
-"""For three days after it was first asked a model may be silent for half a day: its nights are not known yet."""
+"""For three days after its first traffic a model may be silent for half a day, because its nights are unknown."""
 Z = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
 
 _COUNTS = {"errors": ("errors", "n"), "latency": ("slow", "timed")}
 
 
-def broken_share(model: str, kind: Literal["errors", "latency"], window_s: int, pane: Pane, line: float) -> Signal:
-    """The share of predictions that failed or were slow in a window, all versions together.
+def broken_share(
+    model: str, kind: Literal["errors", "latency"], window_s: int, pane: PaneTiming, threshold: float
+) -> Signal:
+    """Return the signal of the share of failed or slow predictions in a window, over all versions.
 
-    It is over the line only where it surely is: where the lower end of Wilson's 95 % interval is.
+    It exceeds the threshold only if the lower end of Wilson's 95 % interval does.
     """
     k, n = _COUNTS[kind]
 
-    def select(span: Span, known: Known) -> str:
+    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
         panes = (
             f"SELECT toUnixTimestamp(pane_start) + pane_s AS end, sum({k}) AS pane_k, sum({n}) AS pane_n "
-            f"FROM volume FINAL WHERE {_where(model, Span(f'({span.start} - {window_s})', span.end))} GROUP BY end"
+            f"FROM volume FINAL WHERE {_where(model, EventTimeRange(f'({event_range.start} - {window_s})', event_range.end))} GROUP BY end"
         )
-        # Pane ends in (end − window, end].
+        # PaneTiming ends in (end − window, end].
         frame = f"(ORDER BY end ASC RANGE BETWEEN {window_s - 1} PRECEDING AND CURRENT ROW)"
         sums = (
             f"SELECT toUInt32(panes.end) AS end, sum(pane_k) OVER {frame} AS k, sum(pane_n) OVER {frame} AS n, "
@@ -41,45 +43,45 @@ def broken_share(model: str, kind: Literal["errors", "latency"], window_s: int, 
             f"(share + z2n / 2 + sqrt(z2n * (share * (1 - share) + z2n / 4))) / (1 + z2n) AS high "
             f"FROM ({panes}) AS panes"
         )
-        state = f"multiIf(n = 0, {EMPTY}, low > {float(line)!r}, {SURE}, {UNSURE})"
+        state = f"multiIf(n = 0, {EMPTY}, low > {float(threshold)!r}, {SURE}, {UNSURE})"
         return (
             "SELECT '' AS key, '' AS version, end AS until, end AS ended_at, "
             f"until + {pane.sealed_after_s} AS judged_at, "
             f"tuple(until) AS rank, tuple(toUInt8({state}), share, low, high, 0.) AS verdict "
-            f"FROM ({sums}) WHERE end > {span.start}"
+            f"FROM ({sums}) WHERE end > {event_range.start}"
         )
 
-    return Signal("", ("",), line, Facts(select, pane.stale_s(pane.pane_s)), has_versions=False)
+    return Signal("", ("",), threshold, Facts(select, pane.stale_s(pane.pane_s)), has_versions=False)
 
 
-def silence(model: str, pane: Pane, at_least_s: int, line: float = 1.0) -> Signal:
-    """How long nothing has come, as a multiple of what is usual; low and high are both in seconds.
+def silence(model: str, pane: PaneTiming, at_least_s: int, threshold: float = 1.0) -> Signal:
+    """Return the signal of the time without traffic, as a multiple of the usual gap.
 
-    Usual is the second longest silence of the fifteen days before the last one ended, but no less than `at_least_s`:
-    the second, so that one outage does not become usual; fifteen days, so that nights and weekends are. Sealed panes
-    alone are counted, so a processor that is behind never looks like silence. A model that has never been asked is not
-    silent, and one that is new may be for a night.
+    The usual gap is the second longest of the fifteen days before the last gap ended, and at least `at_least_s`: the
+    second longest, so that one outage does not become usual; fifteen days, so that nights and weekends do. Only sealed
+    panes count, so a lagging processor never looks like silence. A model without any traffic is not silent, and a new
+    model may be silent for a night.
 
-    `low` is how long nothing has come, `high` what is usual.
+    `low` is the time without traffic and `high` the usual gap, both in seconds.
     """
 
-    def select(span: Span, known: Known) -> str:
-        wide = Span(f"({span.start} - {2 * USUAL_S})", span.end)
+    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
+        wide = EventTimeRange(f"({event_range.start} - {2 * USUAL_S})", event_range.end)
         panes = (
             "SELECT toUInt32(toUnixTimestamp(pane_start) + pane_s) AS end, any(pane_s) AS length, sum(n) AS events "
             f"FROM volume FINAL WHERE {_where(model, wide)} GROUP BY end"
         )
-        heard = (
+        traffic = (
             "SELECT end, length, events, "
-            "max(if(events > 0, end, 0)) OVER (ORDER BY end ASC ROWS UNBOUNDED PRECEDING) AS heard, "
+            "max(if(events > 0, end, 0)) OVER (ORDER BY end ASC ROWS UNBOUNDED PRECEDING) AS last_traffic, "
             "max(if(events > 0, end, 0)) OVER (ORDER BY end ASC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) "
-            "AS heard_before, "
-            f"min(if(events > 0, end, {END_OF_TIME_S})) OVER (ORDER BY end ASC ROWS UNBOUNDED PRECEDING) AS heard_first "
+            "AS previous_traffic, "
+            f"min(if(events > 0, end, {END_OF_TIME_S})) OVER (ORDER BY end ASC ROWS UNBOUNDED PRECEDING) AS first_traffic "
             f"FROM ({panes})"
         )
         gaps = (
-            "SELECT end AS gap_end, end - length - heard_before AS gap "
-            f"FROM ({heard}) WHERE events > 0 AND heard_before > 0 AND gap >= {at_least_s}"
+            "SELECT end AS gap_end, end - length - previous_traffic AS gap "
+            f"FROM ({traffic}) WHERE events > 0 AND previous_traffic > 0 AND gap >= {at_least_s}"
         )
         longest = (
             "SELECT gap_end, arrayReverseSort(groupArray(gap) OVER "
@@ -89,21 +91,21 @@ def silence(model: str, pane: Pane, at_least_s: int, line: float = 1.0) -> Signa
         return (
             "SELECT '' AS key, '' AS version, counted.end AS until, until AS ended_at, "
             f"until + {pane.sealed_after_s} AS judged_at, tuple(until) AS rank, "
-            "if(heard = 0, 0, end - heard) AS silent_s, "
+            "if(last_traffic = 0, 0, end - last_traffic) AS silent_s, "
             f"greatest({at_least_s}, if(gap_end + {USUAL_S} >= end, second, 0), "
-            f"if(end < heard_first + {NEW_S}, {NEW_USUAL_S}, 0)) + length AS usual_s, "
+            f"if(end < first_traffic + {NEW_S}, {NEW_USUAL_S}, 0)) + length AS usual_s, "
             f"tuple(toUInt8({SURE}), silent_s / usual_s, toFloat64(silent_s), toFloat64(usual_s), 0.) AS verdict "
-            f"FROM (SELECT 1 AS one, * FROM ({heard}) WHERE end > {span.start}) AS counted ASOF LEFT JOIN "
+            f"FROM (SELECT 1 AS one, * FROM ({traffic}) WHERE end > {event_range.start}) AS counted ASOF LEFT JOIN "
             f"(SELECT 1 AS one, * FROM ({longest})) AS usual ON counted.one = usual.one AND counted.end >= gap_end"
         )
 
-    # A pipeline that stands still has its own alert; what was known of traffic holds until then.
-    return Signal("", ("",), line, Facts(select, pane.stale_s(pane.pane_s)), has_versions=False)
+    # A stalled pipeline has its own alert; until then the last known traffic applies.
+    return Signal("", ("",), threshold, Facts(select, pane.stale_s(pane.pane_s)), has_versions=False)
 
 
-def _where(model: str, span: Span) -> str:
+def _where(model: str, event_range: EventTimeRange) -> str:
     return (
         f"model = {literal(model)} AND slice = 'all' AND sealed "
-        f"AND pane_start > toDateTime({span.start}) - pane_s AND pane_start > toDateTime({span.start} - {7 * DAY_S}) "
-        f"AND pane_start + pane_s <= toDateTime({span.end})"
+        f"AND pane_start > toDateTime({event_range.start}) - pane_s AND pane_start > toDateTime({event_range.start} - {7 * DAY_S}) "
+        f"AND pane_start + pane_s <= toDateTime({event_range.end})"
     )
