@@ -1,1 +1,1 @@
-"""The monitor: merges parts into panes, seals panes, rolls them into windows and judges these."""
+"""The monitor: merges partials into panes, seals panes, rolls them up, and judges windows."""

@@ -1,4 +1,4 @@
-"""State of one partition of `partials`: merges, seals and judges, and returns what to write and to acknowledge.
+"""State of one partition of `partials`: merges, seals and judges, and returns rows to write and offsets to acknowledge.
 
 It does not use Kafka: records come in with their offsets, and rows go out. All decisions follow from the records and
 the rows in the warehouse, so a crash at any point leads to the same rows.

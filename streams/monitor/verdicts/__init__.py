@@ -1,1 +1,1 @@
-"""Verdicts: which windows are due, what they are judged against, and the rows that result."""
+"""Verdicts: due windows, their comparison with training and with one another, and the resulting rows."""

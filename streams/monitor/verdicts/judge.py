@@ -174,7 +174,7 @@ class _WindowBatch:
         return np.array([weights.get(field.name, 1.0) for field in self.series.layout.fields])
 
     def seasons(self, is_seasonal: bool, g: IntArray) -> pa.Array:
-        """Return what each row's window is compared with: the hours of the week or the whole week, shape (n,).
+        """Return the reference of each row's window, the hours of the week or the whole week, shape (n,).
 
         Args:
             is_seasonal: whether the windows are judged by the hours of the week at all.

@@ -1,4 +1,4 @@
-"""Counts of windows, summed from panes or hours, and what the hours of the week let expect of them."""
+"""Counts of windows, summed from panes or hours, and their expectations by hours of the week."""
 
 from __future__ import annotations
 
