@@ -76,16 +76,16 @@ class LiveAlerts:
                 numbers |= {"B": _query_numbers(client, rule, "low", at), "C": _query_numbers(client, rule, "high", at)}
         except (WarehouseBusy, WarehouseError) as error:
             self._break(rule_state, at, str(error))
-            numbers, every = {}, Zone.ERROR
+            numbers, default_zone = {}, Zone.ERROR
         else:
             self._mend(rule_state, at)
-            every = Zone.MISSING if numbers["A"] else Zone.NO_DATA
+            default_zone = Zone.MISSING if numbers["A"] else Zone.NO_DATA
         values = numbers.get("A", {})
         for key in values.keys() | rule_state.instances.keys() | set(rule.signal.keys):
             instance = rule_state.instances.setdefault(key, Instance(rule, key))
             if key in values:
                 rule_state.numbers[key] = {ref: values[key] for ref, values in numbers.items() if key in values}
-            zone = zone_of(rule, values[key]) if key in values else every
+            zone = zone_of(rule, values[key]) if key in values else default_zone
             for change in instance.advance(at, at, zone):
                 self._note(rule_state, change)
 

@@ -34,7 +34,7 @@ class Row:
     folded: bool = False
 
 
-def place(page: build.Dashboard, rows: Sequence[Row]) -> None:
+def add_rows(page: build.Dashboard, rows: Sequence[Row]) -> None:
     """Add rows to a page, from top to bottom."""
     top = 0
     for number, row in enumerate(rows):

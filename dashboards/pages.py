@@ -14,7 +14,7 @@ from grafana_foundation_sdk.models.dashboard import DashboardCursorSync
 
 from dashboards import field, fleet, model, pipeline, variables
 from dashboards.annotations import page_annotations
-from dashboards.layout import Row, place
+from dashboards.layout import Row, add_rows
 from dashboards.links import TITLES, page_links
 from dashboards.parse import panels_of
 from dashboards.uids import DASHBOARDS
@@ -52,7 +52,7 @@ class Page:
             .variables(list(self.variables))
             .annotations(page_annotations(one_model=self.one_model))
         )
-        place(page, self.rows())
+        add_rows(page, self.rows())
         plain: dict[str, Any] = json.loads(JSONEncoder().encode(page.build()))
         _remove_unsupported(plain)
         return plain

@@ -1,8 +1,8 @@
 """Write what the demo replays: training tables, the predictions of August to December, and their labels.
 
 From October on a candidate, version 2, answers a tenth of the flights as arm b: it knows no weather. Which flights
-these are follows from their ids, so that a run can be repeated. The flights of a day (UTC) are asked about in one call,
-and how long that took on this machine is the latency of each of its answers: it alone differs from run to run.
+these are follows from their ids, so that a run can be repeated. The flights of a day (UTC) are scored in one call,
+and its duration on this machine is the latency of each prediction: only the latency differs from run to run.
 
 Training keeps its own times. Predictions and labels move forward by the same whole number of weeks, so that the last
 flight has just landed and every event keeps its hour of the week.
@@ -53,7 +53,7 @@ ROW_GROUP_ROWS = 20_000
 
 @dataclass(frozen=True)
 class FlightsTables:
-    """The demo's data and what is to be said about them."""
+    """The demo's data and facts about them."""
 
     train: pa.Table
     """Features under their own names, `score` (out of fold), `class`, `label`, `at`; rows in order of `at`."""

@@ -267,22 +267,22 @@ class AssignedConsumer:
     def _take_unread(self, topic: str, messages: list[Any]) -> tuple[list[Any], MessagePositions]:
         """Move the positions of a topic behind messages; leave out those that were read before or are not assigned.
 
-        librdkafka returns messages that it had fetched before it was told to start elsewhere.
+        librdkafka also returns messages that it had fetched before a seek.
         """
-        places = MessagePositions.of(messages)
+        received = MessagePositions.of(messages)
         unread = np.zeros(len(messages), dtype=bool)
-        for partition in np.flatnonzero(np.bincount(places.partition)).tolist():
+        for partition in np.flatnonzero(np.bincount(received.partition)).tolist():
             position = self.positions.get((topic, partition))
             if position is None:
                 continue
-            rows = places.partition == partition
-            offsets = places.offset[rows]
+            rows = received.partition == partition
+            offsets = received.offset[rows]
             reached: NDArray[np.int64] = np.maximum.accumulate(np.append(position - 1, offsets))
             unread[rows] = offsets > reached[:-1]
             self.positions[topic, partition] = int(reached[-1]) + 1
         if unread.all():
-            return messages, places
-        return list(compress(messages, unread.tolist())), places.take(unread)
+            return messages, received
+        return list(compress(messages, unread.tolist())), received.take(unread)
 
     # ------------------------------------------------------------------------------------------ errors
 
@@ -346,7 +346,7 @@ class AssignedConsumer:
 
         Raises:
             Rebalanced: nothing was committed.
-            ProcessorError: the transaction cannot be ended, or Kafka refuses it for good.
+            ProcessorError: the transaction cannot be ended, or Kafka rejects it permanently.
         """
         try:
             transactions.commit(messages, self._offsets(), membership.metadata)

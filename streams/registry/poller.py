@@ -134,12 +134,13 @@ class RegistryPoller:
                 log.error("baseline cannot be read", model=row.model, version=row.version, reason=str(error))
         previous = self._registry
         for model in unreadable:
-            kept = previous.contracts.get(model)
-            if kept is not None:
-                contracts[model] = kept
+            last_readable = previous.contracts.get(model)
+            if last_readable is not None:
+                contracts[model] = last_readable
             baselines[model] = [entry for history in previous.baselines.get(model, {}).values() for entry in history]
             log.error(
-                "model runs on its last readable copy" if kept is not None else "model is not monitored", model=model
+                "model is not monitored" if last_readable is None else "model runs on its last readable copy",
+                model=model,
             )
         self._registry = build_registry(
             [(contract, first_applied[model]) for model, contract in contracts.items()],

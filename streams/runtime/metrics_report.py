@@ -215,13 +215,13 @@ def _checked(metric: MetricFamily, labels: tuple[str | int, ...]) -> Labels:
 
 def _reported_values(metric: MetricFamily, values: Mapping[Labels, float]) -> dict[str, float]:
     """Return the values that `processors` reports of a metric: by label, over all partitions."""
-    told: dict[str, float] = {}
+    reported: dict[str, float] = {}
     for labels, value in values.items():
-        kept = [text for label, text in zip(metric.labels, labels, strict=True) if label in metric.reported_labels]
-        key = metric.key(*kept)
-        before = told.get(key)
-        told[key] = value if before is None else before + value if metric.is_summed else max(before, value)
-    return told
+        texts = [text for label, text in zip(metric.labels, labels, strict=True) if label in metric.reported_labels]
+        key = metric.key(*texts)
+        before = reported.get(key)
+        reported[key] = value if before is None else before + value if metric.is_summed else max(before, value)
+    return reported
 
 
 def memory_bytes() -> float:

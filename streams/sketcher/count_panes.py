@@ -135,9 +135,9 @@ def summarise_panes(
 
 def _count_numbers(cells: FieldCells, values: NDArray[np.float64], groups: PaneGroups, block: IntArray) -> None:
     """Count a numeric field into its columns, shape (n_panes, n_slices, n_cells + TAIL)."""
-    found = numeric_cells(cells, values, np.isnan(values))
-    block[:, :, : cells.n_codes] = groups.count(found.cell, cells.n_codes)
-    for column, flag in found.flags:
+    numbers = numeric_cells(cells, values, np.isnan(values))
+    block[:, :, : cells.n_codes] = groups.count(numbers.cell, cells.n_codes)
+    for column, flag in numbers.flags:
         if flag.any():
             block[:, :, cells.n_cells + column] = groups.number(flag)
 
