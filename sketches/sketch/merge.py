@@ -6,7 +6,6 @@ The centre is the mean of the field's training values.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -154,11 +153,3 @@ class NumberSummary:
                     self.complete = False
         if not self.complete:
             self.sketch = None
-
-
-def merge_summaries(summaries: Iterable[NumberSummary]) -> NumberSummary:
-    """Merge summaries around the same centre, which stay as they are; none give the empty summary."""
-    merged = NumberSummary()
-    for summary in summaries:
-        merged.merge(summary)
-    return merged

@@ -70,7 +70,7 @@ def test_repeated_values_and_both_widths(values: list[float], kind: SketchType) 
 
 
 def test_few_values_are_rejected() -> None:
-    with pytest.raises(ValueError, match="keeps them all"):
+    with pytest.raises(ValueError, match="retains all of them"):
         sorted_kll(np.arange(KLL_K, dtype=np.float32), KLL_K, np.float32)
 
 

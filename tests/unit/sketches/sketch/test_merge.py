@@ -1,3 +1,5 @@
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -10,7 +12,6 @@ from sketches.sketch.merge import (
     empty_moments,
     merge_moments,
     merge_sketch,
-    merge_summaries,
     recenter_moments,
 )
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
@@ -30,6 +31,13 @@ def moments_of(values: NDArray[np.float64], center: float = 0.0) -> NDArray[np.f
 def summary_of(*values: float, integer: bool = False) -> NumberSummary:
     array = np.array(values, dtype=np.float64)
     return NumberSummary(moments_of(array), sketch_of(array, integer))
+
+
+def merge_summaries(summaries: Iterable[NumberSummary]) -> NumberSummary:
+    merged = NumberSummary()
+    for summary in summaries:
+        merged.merge(summary)
+    return merged
 
 
 def missing(*values: float) -> NumberSummary:
