@@ -54,7 +54,7 @@ class Portion:
     """Messages that are decoded together, and the errors that the consumer returned with them."""
 
     messages: list[tuple[str, list[Any], MessagePositions]] = field(default_factory=list)
-    """Per topic, the messages at or after the position, and where they lie."""
+    """Topic, its messages at or after the position, and their partitions and offsets."""
     errors: list[tuple[KafkaError, PartitionId]] = field(default_factory=list)
 
 

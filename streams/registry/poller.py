@@ -110,7 +110,7 @@ class RegistryPoller:
             self._read_s = self._monotonic()
 
     def _read(self, client: Client) -> None:
-        first_applied = {
+        applied_at_ms = dict(self._registry.applied_at_ms) | {
             str(model): int(applied)
             for model, applied in client.rows(
                 "SELECT model, toUnixTimestamp64Milli(min(applied_at)) FROM contracts GROUP BY model"
@@ -143,7 +143,7 @@ class RegistryPoller:
                 model=model,
             )
         self._registry = build_registry(
-            [(contract, first_applied[model]) for model, contract in contracts.items()],
+            [(contract, applied_at_ms[model]) for model, contract in contracts.items()],
             [entry for entries in baselines.values() for entry in entries],
             previous,
             unreadable,

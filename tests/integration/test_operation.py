@@ -138,11 +138,11 @@ def test_the_watchdog_detects_a_hanging_loop_and_ends_its_process(
     broker: LocalKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
     """Faust's event loop hangs in a call, so that nothing in it can detect or end that."""
-    marker = tmp_path / "probe.seen"
+    marker = tmp_path / "probe.handled"
     marker.touch()
     pipeline = Pipeline(broker.bootstrap_servers, Address(), topic_prefix, tmp_path)
     pipeline.produce([(0, b"hang", None)], pipeline.topics.partials)
-    arguments = {"bootstrap": broker.bootstrap_servers, "prefix": topic_prefix, "seen": str(marker), "hangs": True}
+    arguments = {"bootstrap": broker.bootstrap_servers, "prefix": topic_prefix, "handled": str(marker), "hangs": True}
     with (tmp_path / "probe.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.faust_probe", json.dumps(arguments)], cwd=ROOT, stdout=log, stderr=log
