@@ -46,7 +46,7 @@ faults: sync ## Inject faults by a seeded plan and compare all output with an or
 # Everything whose language is checked. Missing, because tools/check_language.py still reports something: parts of cli,
 # tests and benchmarks, and two pages. Replace the list by nothing when `python tools/check_language.py` reports nothing.
 LANGUAGE := alerts client dashboards deploy examples local sketches streams tools warehouse \
-	$(filter-out cli/apply cli/baseline cli/demo cli/infer %__pycache__,$(wildcard cli/*)) \
+	$(filter-out cli/apply %__pycache__,$(wildcard cli/*)) \
 	README.md CONTRIBUTING.md SECURITY.md CODE_OF_CONDUCT.md Makefile Dockerfile docker-compose.yml pyproject.toml .ci .github \
 	docs/decisions docs/runbooks $(filter-out docs/performance.md docs/scale.md,$(wildcard docs/*.md)) \
 	tests/contract tests/unit/repository tests/unit/tools

@@ -1,4 +1,4 @@
-"""A new baseline from production: what is asked, what is refused, and what is written."""
+"""A new baseline from production: its request, checks and rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptRequest:
-    """What `barograph baseline accept` is asked for; times are event time, Unix seconds."""
+    """A request of `barograph baseline accept`; times are event time, Unix seconds."""
 
     model: str
     version: str
@@ -65,7 +65,7 @@ def accept(
     """Make a baseline of production panes and have it hold from a pane boundary on.
 
     Raises:
-        CommandError: what is asked cannot be done; the text says why, and what to do instead.
+        CommandError: the request cannot be fulfilled; the text says why, and what to do instead.
         WarehouseError, WarehouseBusy: ClickHouse refuses or does not answer.
     """
     with connect(address) as client:
@@ -158,8 +158,8 @@ def _served(client: Client, request: AcceptRequest, history: list[StoredBaseline
         )
     if result[0].baseline_id not in {entry.baseline_id for entry in history}:
         raise ApplyError(
-            f"The range was counted on baseline {result[0].baseline_id}, which is none of {what}: it was not registered "
-            "yet. Take a later range."
+            f"The range was counted on baseline {result[0].baseline_id}, which is none of {what}: it was not "
+            "registered yet. Take a later range."
         )
     return result[0]
 

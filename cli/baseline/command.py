@@ -119,7 +119,7 @@ def accept_command(
     from cli.terminal import SafeText, Terminal
 
     if not reason.strip():
-        raise CommandError("--reason is empty: say why, for whoever reads the baseline later.")
+        raise CommandError("--reason is empty: state the reason for later readers of the baseline.")
     request = AcceptRequest(
         model=model,
         version=version,

@@ -23,7 +23,7 @@ CHUNK_COUNTS = 1 << 22
 
 
 class RangeCounts:
-    """The exact counts of a range of panes, read from ClickHouse as they are asked for.
+    """The exact counts of a range of panes, read from ClickHouse on demand.
 
     Args:
         client: where from.

@@ -16,13 +16,13 @@ from sketches.drift.power import n_star
 from sketches.drift.psi import SHARE_FLOOR
 
 _HOLE_SHARE = 0.05
-"""So much of the range without predictions at either end is told."""
+"""Share of the range without predictions at either end from which there is a warning."""
 
 
 def doubts(
     baseline: Baseline, contract: Contract, from_s: int, to_s: int, first: datetime, last: datetime
 ) -> list[str]:
-    """Say what whoever accepts a baseline should know of the range that it is learned from.
+    """Return warnings about the range that a baseline is learned from.
 
     Args:
         baseline: what was learned.

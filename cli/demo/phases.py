@@ -19,7 +19,7 @@ from cli.demo.replay import Pace
 from cli.demo.stage_counts import StageCount
 
 AHEAD = 40_000
-"""Maximum number of published predictions that the sketcher has not read: six weeks of flights. More only fills memory."""
+"""Maximum number of published predictions that the sketcher has not read: six weeks of flights."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The four signals as a picture (SVG): flights a day, every field's weeks by level, PSI, scores, and AUC by week.
 
-A level is told by height and colour, never by colour alone.
+Height and color show a level, never color alone.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class PictureData:
     auc: Sequence[Point]
     """Of each matured week, by the day at which it ends, ascending."""
     reference: float
-    """The AUC that they are held against."""
+    """The AUC that they are compared with."""
     accepted: date | None = None
     """The day from which a later baseline holds; None where there is none."""
 

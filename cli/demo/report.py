@@ -37,7 +37,7 @@ WIDEST = 110
 
 
 class DemoReport:
-    """Prints plain text with a little colour; nothing is said by colour alone."""
+    """Prints plain text with a little colour; color alone never carries information."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal

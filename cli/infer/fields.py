@@ -96,7 +96,7 @@ class FieldReader:
             values[self._untimed] = np.nan
         ordered = np.sort(values[np.isfinite(values)])
         distinct = count_distinct(ordered)
-        if plan.type == "int" and not plan.wanted:
+        if plan.type == "int" and not plan.is_required:
             if ordered.size and max(-ordered[0], ordered[-1]) >= _EXACT_LIMIT:
                 distinct = read_distinct_integers(self._table, plan.column)
             if _is_id(distinct, ordered.size):
@@ -129,7 +129,7 @@ class FieldReader:
             return LeftOut(f"{MANY_TEXTS_REASON}: {error}")
         distinct = len(texts.values)
         valid = int(np.count_nonzero(texts.codes >= 0))
-        if not plan.wanted and _is_id(distinct, valid):
+        if not plan.is_required and _is_id(distinct, valid):
             return LeftOut(_id_reason(distinct, valid))
         summary = summarise_texts(plan.name, texts, self._dimensions)
         return InferredField(plan, summary, _category_reason(plan, texts, summary.baseline))

@@ -40,7 +40,7 @@ Season = Literal["none", "hour_of_week"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferOptions:
-    """What `barograph infer` is asked for."""
+    """The options of `barograph infer`."""
 
     table: Path
     model: str
@@ -90,7 +90,7 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
     The same table gives the same result to the bit, however it is cut into row groups.
 
     Args:
-        options: What is asked for.
+        options: The options of the command.
         on_column: Called with the name of each column before it is read.
 
     Raises:
@@ -196,11 +196,11 @@ def _slice_rows(table: Table, dimensions: Sequence[Dimension]) -> dict[str, int]
     return rows
 
 
-def _check_kept(table: Table, plan: TablePlan, roles: Roles, found: Sequence[tuple[FieldPlan, str]]) -> None:
+def _check_kept(table: Table, plan: TablePlan, roles: Roles, plans: Sequence[tuple[FieldPlan, str]]) -> None:
     for column in sorted(roles.critical):
         if column in plan.left_out:
             raise OptionError(f"--critical {column}: the column cannot be watched: {plan.left_out[column]}")
-    if not found:
+    if not plans:
         reasons = "; ".join(f"{name!r} {why}" for name, why in list(plan.left_out.items())[:5])
         raise TableError(f"{table.name} has no column that can be watched" + (f": {reasons}" if reasons else ""))
 
@@ -209,14 +209,14 @@ def _decisions(
     table: Table,
     plan: TablePlan,
     roles: Roles,
-    found: Sequence[tuple[FieldPlan, str]],
+    plans: Sequence[tuple[FieldPlan, str]],
     baseline: Baseline,
     time_how: str,
     label_why: str,
 ) -> tuple[Decision, ...]:
-    """Tell what became of each column, in the table's order; fields first, then the rest."""
+    """Return the decision on each column, in the order of the table; fields first, then the rest."""
     decisions = []
-    for (planned, why), frozen in zip(found, baseline.fields, strict=True):
+    for (planned, why), frozen in zip(plans, baseline.fields, strict=True):
         nulls = frozen.slices[ALL].cells[-1] / baseline.rows
         bins = frozen.n_cells - (1 if frozen.kind == "numeric" else 2)
         decisions.append(Decision(planned.column or "scores", planned.name, planned.type, bins, nulls, why))

@@ -79,7 +79,7 @@ class TrainingWindows:
         return self._slice_rows[ALL] * length_s * 1000 / max(1, self.last_ms - self.first_ms)
 
     def learn(self, summary: Summary) -> FieldBaseline:
-        """Return the field's baseline with φ per slice and window length, and its hours of the week if asked for."""
+        """Return the field's baseline with φ per slice and window length, and with its hours of the week if needed."""
         field = summary.baseline
         cells = self._sorted(summary.cells)
         if self.hours is not None:

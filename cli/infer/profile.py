@@ -70,7 +70,7 @@ class FieldPlan:
     unit: str = ""
     sketch: SketchKind = "kll"
     critical: bool = False
-    wanted: bool = False
+    is_required: bool = False
     """Whether the user named it, so that it is a field even where its values look like ids."""
     note: str = ""
     """How its values are read, where that is not plain."""
@@ -192,12 +192,17 @@ def _scores(table: Table, roles: Roles) -> list[FieldPlan]:
             source=f"{SCORES_PREFIX}{name}",
             type="float",
             critical=column in roles.critical,
-            wanted=True,
+            is_required=True,
         )
         for name, column in columns.items()
     ]
     largest = FieldPlan(
-        column="", name=CONFIDENCE, source=CONFIDENCE, type="float", wanted=True, note=f"the largest of {len(columns)}"
+        column="",
+        name=CONFIDENCE,
+        source=CONFIDENCE,
+        type="float",
+        is_required=True,
+        note=f"the largest of {len(columns)}",
     )
     return [*planned, largest]
 
@@ -232,7 +237,7 @@ def _feature(table: Table, column: str, roles: Roles, taken: set[str]) -> FieldP
         type=type_,
         unit=unit,
         critical=column in roles.critical,
-        wanted=column in roles.critical or (column in roles.sliced and type_ != "category"),
+        is_required=column in roles.critical or (column in roles.sliced and type_ != "category"),
         note=note,
     )
 
@@ -264,7 +269,7 @@ def _outputs(table: Table, roles: Roles) -> Iterable[FieldPlan]:
             unit="ms" if name == "latency_ms" else "",
             sketch="req" if name == "latency_ms" else "kll",
             critical=column in roles.critical,
-            wanted=True,
+            is_required=True,
         )
 
 

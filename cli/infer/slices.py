@@ -86,16 +86,16 @@ SKETCHED = ("score", "latency_ms", "confidence")
 """Outputs whose quantiles are kept per arm."""
 
 
-def arm_slice(arms: Arms | None, found: Iterable[tuple[FieldPlan, str]]) -> tuple[Slice, ...]:
+def arm_slice(arms: Arms | None, fields: Iterable[tuple[FieldPlan, str]]) -> tuple[Slice, ...]:
     """The dimension of the arms as the contract has it; none without arms.
 
     Args:
-        arms: of the A/B test.
-        found: the fields that are watched, each with the reason.
+        arms: The arms of the A/B test.
+        fields: The monitored fields, each with the reason.
     """
     if arms is None:
         return ()
-    watched = {planned.name for planned, _ in found}
+    watched = {planned.name for planned, _ in fields}
     sketches = tuple(name for name in SKETCHED if name in watched)
     return (Slice(name=ARM, source=ARM, values=tuple(arms.shares), sketches=sketches),)
 

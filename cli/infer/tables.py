@@ -29,7 +29,7 @@ _WIDER = {
     "timestamp[s]": pa.timestamp("ns"),
     "string": pa.binary(),
 }
-"""What to read a CSV column as when a later row does not fit its type so far; text where nothing is said."""
+"""What to read a CSV column as when a later row does not fit its type so far; text by default."""
 _CSV_MISFIT = re.compile(r"In CSV column #(\d+): .*?CSV conversion error to ([^:]+):")
 
 
@@ -101,7 +101,7 @@ def _open(path: Path, kind: TableFormat, types: Mapping[str, pa.DataType]) -> It
                     _arrow_to_parquet(path, source, unreadable)
             except pa.ArrowException as error:
                 raise TableError(
-                    f"{path} cannot be read as {TITLES[kind]}: {first_line(error)}. Mend it, or write it as Parquet."
+                    f"{path} cannot be read as {TITLES[kind]}: {first_line(error)}. Fix it, or write it as Parquet."
                 ) from error
         try:
             parquet = pq.ParquetFile(source, memory_map=True)

@@ -59,7 +59,7 @@ class Volume:
 
     @property
     def lost(self) -> int:
-        """Everything that is not counted once: late, put aside, twice, lost before Kafka, lost in it."""
+        """Everything that is not counted once: late, dead-lettered, duplicate, lost before Kafka or in it."""
         return sum(int(n or 0) for row in self.whole for n in row)
 
 
