@@ -5,12 +5,12 @@ assigned independently. A unit that appears in two arms counts in neither; it is
 
 Counting starts at the time at which the contract first specified the current shares. If a share of raw predictions is
 recorded, it is selected by a hash of the prediction's id, independently of the arm: a unit with r requests is observed
-with probability 1 − (1 − share)^r in every arm. So if units make equally many requests in all arms, the ratio of observed
-units equals that of assigned units. An arm whose users return more often has more observed units: with `raw` below 1,
-such a difference looks like a mismatch.
+with probability 1 − (1 − share)^r in every arm. So if units make equally many requests in all arms, the ratio of
+observed units equals that of assigned units. An arm whose users return more often has more observed units: with `raw`
+below 1, such a difference looks like a mismatch.
 
-Raw predictions are kept for 90 days from receipt, so only the last 90 days of a longer test are counted. Earlier evidence
-is retained, because p is the minimum over all checks.
+Raw predictions are kept for 90 days from receipt, so only the last 90 days of a longer test are counted. Earlier
+evidence is retained, because p is the minimum over all checks.
 """
 
 from __future__ import annotations

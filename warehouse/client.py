@@ -28,7 +28,7 @@ from warehouse.errors import WarehouseBusy, WarehouseError, translate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Address", "QueryResult", "Client", "WarehouseBusy", "WarehouseError", "connect"]
+__all__ = ["Address", "Client", "QueryResult", "WarehouseBusy", "WarehouseError", "connect"]
 
 CONNECT_TIMEOUT_S = 5
 DEFAULT_TIMEOUT_S = 60

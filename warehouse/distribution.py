@@ -34,7 +34,10 @@ _HOURS = (
     f"rollups FINAL WHERE {_SERIES} AND pane_s = 3600 "
     "AND pane_start >= {first_hour_s:UInt32} AND pane_start < {last_hour_s:UInt32}"
 )
-_PANES = f"panes FINAL WHERE {_SERIES} AND pane_start < {{end_s:UInt32}} AND toUInt32(pane_start) + pane_s > {{start_s:UInt32}}"
+_PANES = (
+    f"panes FINAL WHERE {_SERIES} "
+    "AND pane_start < {end_s:UInt32} AND toUInt32(pane_start) + pane_s > {start_s:UInt32}"
+)
 _NOT_IN_DAYS = f"toUInt32(toStartOfDay(pane_start)) NOT IN (SELECT toUInt32(pane_start) FROM {_DAYS})"  # noqa: S608
 _NOT_IN_HOURS = f"toUInt32(toStartOfHour(pane_start)) NOT IN (SELECT toUInt32(pane_start) FROM {_HOURS})"  # noqa: S608
 _SQL = (
@@ -71,7 +74,8 @@ def counted_ranges(client: Client, model: str, start_s: int, end_s: int) -> list
         CountedRange,
         "FROM (SELECT version, baseline_id, toUInt32(any(volume.pane_s)) AS pane_s, "
         "toUInt32(min(pane_start)) AS start_s, toUInt32(max(pane_start + volume.pane_s)) AS end_s, "
-        "countIf(pane_start < {end_s:UInt32} AND toUInt32(pane_start) + volume.pane_s > {start_s:UInt32}) AS overlapping "
+        "countIf(pane_start < {end_s:UInt32} AND toUInt32(pane_start) + volume.pane_s > {start_s:UInt32}) "
+        "AS overlapping "
         "FROM volume WHERE model = {model:String} AND slice = 'all' AND n > 0 GROUP BY version, baseline_id) "
         "ORDER BY version, start_s, baseline_id",
         {"model": model, "start_s": start_s, "end_s": end_s},

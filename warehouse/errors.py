@@ -95,7 +95,8 @@ def translate(error: exceptions.ClickHouseError, action: str, where: str) -> War
     tls_advice = next((advice for words, advice in _TLS_ADVICE.items() if words in text), None)
     if code is None and tls_advice is not None:
         return WarehouseError(
-            f"The TLS connection to ClickHouse at {where} failed, so it could not {action}: {text.rstrip('.')}. {tls_advice}."
+            f"The TLS connection to ClickHouse at {where} failed, so it could not {action}: {text.rstrip('.')}. "
+            f"{tls_advice}."
         )
     if code is None and _is_transport(error):
         return WarehouseBusy(

@@ -1,8 +1,8 @@
 """Metrics of the processors, each declared once for `/metrics`, the table `processors`, its panel and the docs.
 
 `processors.details` keys a metric by its short name and label values, separated by spaces (`MetricFamily.key`).
-Prometheus' text format uses the full name. Label values come from closed sets and whole numbers, so they never contain a
-feature value, a model name or a secret.
+Prometheus' text format uses the full name. Label values come from closed sets and whole numbers, so they never contain
+a feature value, a model name or a secret.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class MetricFamily:
         return tuple(label for label in self.labels if label is not PARTITION)
 
     def key(self, *values: str) -> str:
-        """Return the key in `processors.details`; for a histogram its value is the longest time since the previous report.
+        """Return the key in `processors.details`; a histogram reports its longest time since the previous report.
 
         Args:
             values: one value for each of `reported_labels`.
@@ -104,7 +104,7 @@ COMMITTED_AGE = MetricFamily(
     "committed_age_seconds",
     "gauge",
     "seconds",
-    "Time for which the committed offset of a partition has not advanced although messages are available; 0 if none are.",
+    "Time since the committed offset of a partition last advanced while messages are available; 0 if none are.",
     CONSUMERS,
     "committed_age",
     (TOPIC, PARTITION),
@@ -147,8 +147,8 @@ REGISTRY_READABLE = MetricFamily(
     "registry_readable",
     "gauge",
     "",
-    "1 if the processor can read every contract and baseline, else 0; its log names the model. The model keeps its last "
-    "readable copy, or is not monitored.",
+    "1 if the processor can read every contract and baseline, else 0; its log names the model. The model keeps its "
+    "last readable copy, or is not monitored.",
     ALL,
     "healthy",
 )
@@ -156,8 +156,8 @@ EVENTS = MetricFamily(
     "events_total",
     "counter",
     "events",
-    "Events by outcome: counted (sketcher), recorded (recorder), merged and, of these, late (monitor), scored (scorer), "
-    "dead (dead-lettered). After a restart the monitor rereads uncommitted records and counts them again.",
+    "Events by outcome: counted (sketcher), recorded (recorder), merged and, of these, late (monitor), scored "
+    "(scorer), dead (dead-lettered). After a restart the monitor rereads uncommitted records and counts them again.",
     ALL,
     "events",
     (OUTCOME,),

@@ -81,7 +81,7 @@ class Staging:
         ]
 
     def shrunken_panes(self, client: Client, parameters: Mapping[str, Any]) -> int:
-        """Count prepared panes of the slice `all` that have fewer values, or fewer invalid values, than the current ones."""
+        """Count prepared panes of the slice `all` with fewer values, or fewer invalid values, than the current ones."""
         key = "version, baseline_id, field, pane_start"
         old, new = (
             f"SELECT {key}, n + invalid AS total, invalid FROM {db}panes FINAL WHERE {_IN_PANES} AND slice = 'all'"

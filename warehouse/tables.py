@@ -91,7 +91,8 @@ including keys of maps and members of lists, inserts also take dictionary-encode
 def insert_arrow(client: Client, table: str, rows: pa.Table) -> None:
     """Insert an Arrow table that holds exactly the columns of the table's schema.
 
-    Columns of another type are cast if no value is lost, such as int64 to uint16. Dictionary-encoded text is sent as it is.
+    Columns of another type are cast if no value is lost, such as int64 to uint16. Dictionary-encoded text is sent as it
+    is.
 
     Raises:
         WarehouseError: columns are missing or unknown, or a value does not fit.

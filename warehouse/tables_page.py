@@ -27,8 +27,8 @@ _HEAD = """\
 
 All of Barograph's results are in one ClickHouse database. Processors write the tables, and analysts read the views. A
 view has the latest revision of everything, without duplicate rows. Conditions on model, version, slice, field, window
-and time are as fast on a view as on its table. Times are UTC. Event time is when a prediction was made; received time is
-Kafka's timestamp.
+and time are as fast on a view as on its table. Times are UTC. Event time is when a prediction was made; received time
+is Kafka's timestamp.
 """
 
 

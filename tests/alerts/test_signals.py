@@ -138,7 +138,9 @@ Held = dict[str, tuple[list[int], list[tuple[float, float, float, float]]]]
 
 def series(client: Client, signal: Signal, known: FactTime, until_s: int) -> Held:
     current: Held = {}
-    for at, key, *numbers in client.rows(series_sql(signal, EventTimeRange(f"toUInt32({T0})", f"toUInt32({until_s})"), known)):
+    for at, key, *numbers in client.rows(
+        series_sql(signal, EventTimeRange(f"toUInt32({T0})", f"toUInt32({until_s})"), known)
+    ):
         times, values = current.setdefault(key, ([], []))
         times.append(at)
         values.append(tuple(numbers))

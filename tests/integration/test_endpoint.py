@@ -105,7 +105,9 @@ def test_a_default_port_in_use_is_replaced_and_a_configured_one_is_an_error(
         assert created.address.startswith("127.0.0.1:")
         assert not created.address.endswith(f":{port}")
         created.stop()
-        with pytest.raises(ProcessorError, match=f"served at 127.0.0.1:{port}: Address already in use.*0 for no endpoint"):
+        with pytest.raises(
+            ProcessorError, match=f"served at 127.0.0.1:{port}: Address already in use.*0 for no endpoint"
+        ):
             Endpoint(settings(port), Report("sketcher", "s"), lambda: Health("working"))
     wait_for(lambda: _listens(port), "the port")
 

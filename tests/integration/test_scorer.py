@@ -30,7 +30,7 @@ from tests.support.scoring import (
     shown,
     stored,
 )
-from tests.support.warehouse import emptied, kept, migrated
+from tests.support.warehouse import emptied, migrated, snapshot
 from warehouse.client import Address, Client
 
 metrics = pytest.importorskip("sklearn.metrics")
@@ -339,7 +339,7 @@ def test_a_pass_killed_at_any_point_is_repeated_into_the_same_rows(
     score(whole).score_once()
     fill(1)
     kills = 0
-    with kept(client) as back:
+    with snapshot(client) as back:
         while True:
             back()
             mortal: Any = MortalClient(client, kills + 1)

@@ -14,7 +14,7 @@ from local.clickhouse import LocalClickHouse
 from streams.scorer.worker import Scorer
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, label, prediction
-from tests.support.warehouse import emptied, kept, migrated
+from tests.support.warehouse import emptied, migrated, snapshot
 from warehouse.client import Address, Client
 
 pytestmark = pytest.mark.engine
@@ -138,7 +138,7 @@ def test_a_pass_that_freezes_is_killed_at_any_point_and_repeated_into_the_same_r
     assert reference_weeks(client) == []
     fill(client, (predictions, labels))
     kills = 0
-    with kept(client) as back:
+    with snapshot(client) as back:
         score(12).score_once()
         targets = known(client)
         assert reference_weeks(client) == [(0.0, 5)]

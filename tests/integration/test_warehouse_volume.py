@@ -281,7 +281,8 @@ def prediction(i: int, event_id: str, at_s: int = HOUR_S, **values: Any) -> dict
 
 def duplicates(client: Client) -> list[tuple[Any, ...]]:
     return client.rows(
-        "SELECT model, version, toUnixTimestamp(hour) - {h:Int64}, counted, recorded, ids, repeats, repeat_rate, raw_share "
+        "SELECT model, version, toUnixTimestamp(hour) - {h:Int64}, counted, recorded, ids, repeats, repeat_rate, "
+        "raw_share "
         "FROM duplicates ORDER BY model, version, hour",
         {"h": HOUR_S},
     )

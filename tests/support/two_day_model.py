@@ -202,25 +202,29 @@ def _verdicts(client: Client, model: Watched, known: dict[str, Any], hours: rang
                     psi = psi_at(model, field.name, end_s)
                     verdict = {
                         "n": REQUESTS, "psi": psi, "psi_low": psi - 0.01, "psi_high": psi + 0.01, "q_value": 0.5,
-                        "level": level_of(psi, slice_name), "threshold_minor": 0.1, "threshold_major": 0.2, "season": "none",
+                        "level": level_of(psi, slice_name),
+                        "threshold_minor": 0.1, "threshold_major": 0.2, "season": "none",
                         "top_bin": "null", "expected_share": 0.1, "actual_share": 0.2, "completeness": 1.0,
                     }  # fmt: skip
-                    # A first verdict that was revised: what it said must be seen nowhere.
-                    wrong = verdict | {"psi": 9.0, "level": "major"}
+                    # A revised first verdict, which no panel may show.
+                    superseded = verdict | {"psi": 9.0, "level": "major"}
                     one = {**known, **judged, "slice": slice_name, "field": field.name}
-                    drift += [row("drift", **one, **wrong, record_seq=1), row("drift", **one, **verdict, record_seq=2)]
+                    drift += [
+                        row("drift", **one, **superseded, record_seq=1),
+                        row("drift", **one, **verdict, record_seq=2),
+                    ]
                 kinds = [
                     (f.name, kind) for f in model.fields for kind in ("null", "invalid", "below", "above", "unseen")
                 ]
                 for field_name, kind in (*kinds, ("events", "error")):
                     share = 0.04 if kind == "null" else 0.001
-                    rated = {
+                    rate = {
                         "n": REQUESTS, "k": int(REQUESTS * share), "rate": share, "baseline_rate": 0.001,
-                        "delta": share - 0.001, "level": "minor" if kind == "null" else "stable", "threshold_minor": 0.01,
-                        "threshold_major": 0.05, "completeness": 0.99 if kind == "error" else 1.0,
+                        "delta": share - 0.001, "level": "minor" if kind == "null" else "stable",
+                        "threshold_minor": 0.01, "threshold_major": 0.05, "completeness": 0.99 if kind == "error" else 1.0,
                     }  # fmt: skip
                     one = {**known, **judged, "slice": slice_name, "field": field_name, "kind": kind}
-                    rates.append(row("rates", **one, **rated, record_seq=2))
+                    rates.append(row("rates", **one, **rate, record_seq=2))
             if hour % 6 == 0:
                 for field in model.fields:
                     if field.kind == "numeric":
@@ -308,7 +312,7 @@ def _comparisons(client: Client, model: Watched) -> None:
                 )
             )
     insert_rows(client, "comparisons", rows)
-    looked = {
+    check = {
         "unit": "prediction",
         "since": START_S * 1000,
         "at": END_S * 1000,
@@ -319,7 +323,7 @@ def _comparisons(client: Client, model: Watched) -> None:
         client,
         "arm_ratios",
         [
-            row("arm_ratios", model=model.name, arm=arm, units=500, share=0.5, p_value=1.0, **looked)
+            row("arm_ratios", model=model.name, arm=arm, units=500, share=0.5, p_value=1.0, **check)
             for arm in ("a", "b")
         ],
     )
@@ -341,7 +345,7 @@ def _details(kind: str, at_s: int) -> dict[str, float]:
 
 
 def fill_pipeline(client: Client, model: str) -> None:
-    """Write what processors report of themselves, and what went wrong."""
+    """Write reports of processors, dead letters and losses."""
     reports = []
     for kind, step, until_s in (
         ("sketcher", "flush_seconds", END_S),

@@ -1,4 +1,4 @@
-"""Migrated databases for tests, and rows of which only what matters is given."""
+"""Migrated databases for tests, and rows with defaults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from warehouse.tables import SCHEMAS, TEXT
 
 @contextmanager
 def migrated(engine: LocalClickHouse) -> Iterator[Client]:
-    """A client of a database of its own with all tables and views; dropped afterwards."""
+    """Connect to a new database with all tables and views, and drop it afterwards."""
     address = Address(engine.host, engine.port, f"t{uuid.uuid4().hex[:10]}")
     with connect(address, create=True) as client:
         migrate.apply(client)
@@ -25,62 +25,62 @@ def migrated(engine: LocalClickHouse) -> Iterator[Client]:
 
 
 def emptied(client: Client) -> Client:
-    """The same client, its tables without rows: laying them out anew for each test would take longer."""
-    for name in _filled(client):
+    """Truncate all tables and return the client; this is faster than migrating a new database for each test."""
+    for name in _non_empty_tables(client):
         client.command(f"TRUNCATE TABLE {name}")
     return client
 
 
 @contextmanager
-def kept(client: Client) -> Iterator[Callable[[], None]]:
-    """Give a function that brings back the rows that the tables hold now, and no others.
+def snapshot(client: Client) -> Iterator[Callable[[], None]]:
+    """Yield a function that restores the current rows of all tables.
 
-    Copies of the parts are attached, which takes less than making the rows again.
+    It attaches copies of the parts, which is faster than inserting the rows again.
     """
-    names = _filled(client)
+    names = _non_empty_tables(client)
     for name in names:
-        client.command(f"CREATE TABLE {_KEPT}{name} AS {name}")
-        client.command(f"ALTER TABLE {_KEPT}{name} ATTACH PARTITION ALL FROM {name}")
+        client.command(f"CREATE TABLE {_SNAPSHOT}{name} AS {name}")
+        client.command(f"ALTER TABLE {_SNAPSHOT}{name} ATTACH PARTITION ALL FROM {name}")
 
-    def bring_back() -> None:
+    def restore() -> None:
         emptied(client)
         for name in names:
-            client.command(f"ALTER TABLE {name} ATTACH PARTITION ALL FROM {_KEPT}{name}")
+            client.command(f"ALTER TABLE {name} ATTACH PARTITION ALL FROM {_SNAPSHOT}{name}")
 
-    yield bring_back
+    yield restore
     for name in names:
-        client.command(f"DROP TABLE {_KEPT}{name}")
+        client.command(f"DROP TABLE {_SNAPSHOT}{name}")
 
 
-_KEPT = "kept_"
+_SNAPSHOT = "snapshot_"
 
 
-def _filled(client: Client) -> list[str]:
+def _non_empty_tables(client: Client) -> list[str]:
     rows = client.rows(
         "SELECT name FROM system.tables WHERE database = {database:String} AND total_rows > 0 AND name != 'migrations' "
-        "AND NOT startsWith(name, {kept:String})",
-        {"database": client.database, "kept": _KEPT},
+        "AND NOT startsWith(name, {prefix:String})",
+        {"database": client.database, "prefix": _SNAPSHOT},
     )
     return [str(name) for (name,) in rows]
 
 
 def row(table: str, **values: Any) -> dict[str, Any]:
-    """A row of a table in which what is not given is 0, empty or NaN."""
-    empty: dict[str, Any] = {}
+    """Build a row of a table; missing columns are 0, empty or NaN."""
+    defaults: dict[str, Any] = {}
     for field in SCHEMAS[table]:
         kind = str(field.type)
         if field.type == TEXT:
-            empty[field.name] = ""
+            defaults[field.name] = ""
         elif kind.startswith(("list", "large_list", "map")):
-            empty[field.name] = []
+            defaults[field.name] = []
         else:
-            empty[field.name] = {"double": math.nan, "bool": False, "binary": b""}.get(kind, 0)
-    unknown = values.keys() - empty.keys()
+            defaults[field.name] = {"double": math.nan, "bool": False, "binary": b""}.get(kind, 0)
+    unknown = values.keys() - defaults.keys()
     assert not unknown, unknown
-    return empty | values
+    return defaults | values
 
 
 def columns(table: str, n: int, **values: Any) -> dict[str, Any]:
-    """Columns of a table of n rows in which what is not given is 0, empty or NaN."""
-    empty = row(table)
-    return {name: values.get(name, [empty[name]] * n) for name in empty}
+    """Build columns of n rows of a table; missing columns are 0, empty or NaN."""
+    defaults = row(table)
+    return {name: values.get(name, [defaults[name]] * n) for name in defaults}

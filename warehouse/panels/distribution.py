@@ -67,7 +67,7 @@ HEATMAP = series(
 )
 
 _DISTANCES = f"""
-    FROM latest_distances AS statistics
+    FROM latest_distances AS stats
     WHERE {MODEL} AND {VERSION} AND slice = 'all' AND {FIELD} AND {WINDOW} AND {_RANGE}
     GROUP BY time
     ORDER BY time
@@ -78,8 +78,8 @@ QUANTILES = series(
     f"""
     SELECT
         $__timeInterval(window_end) AS time,
-        max({finite("statistics.p05")}) AS p05, max({finite("statistics.p25")}) AS p25, max({finite("statistics.p50")}) AS p50,
-        max({finite("statistics.p75")}) AS p75, max({finite("statistics.p95")}) AS p95, max({finite("statistics.mean")}) AS mean
+        max({finite("stats.p05")}) AS p05, max({finite("stats.p25")}) AS p25, max({finite("stats.p50")}) AS p50,
+        max({finite("stats.p75")}) AS p75, max({finite("stats.p95")}) AS p95, max({finite("stats.mean")}) AS mean
     {_DISTANCES}
     """,
     "p05",
@@ -95,9 +95,9 @@ DISTANCES = series(
     f"""
     SELECT
         $__timeInterval(window_end) AS time,
-        max({finite("statistics.ks")}) AS ks, max({finite("statistics.ks_threshold")}) AS "ks threshold",
-        max({finite("statistics.w1")}) AS w1, max({finite("statistics.mean_shift")}) AS "mean shift",
-        max({finite("statistics.std_ratio")}) AS "std ratio"
+        max({finite("stats.ks")}) AS ks, max({finite("stats.ks_threshold")}) AS "ks threshold",
+        max({finite("stats.w1")}) AS w1, max({finite("stats.mean_shift")}) AS "mean shift",
+        max({finite("stats.std_ratio")}) AS "std ratio"
     {_DISTANCES}
     """,
     "ks",

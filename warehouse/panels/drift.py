@@ -1,7 +1,7 @@
 """Verdicts on distributions: PSI over time with its thresholds, levels over time, and the latest window.
 
-The variable `version` separates versions that ran side by side. A verdict is drawn at the end of its window; a step of a
-panel shows its worst verdict.
+The variable `version` separates versions that ran side by side. A verdict is drawn at the end of its window; a step of
+a panel shows its worst verdict.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def _psi_of(name: str, fields: str) -> PanelQuery:
     return series(
         name,
         f"""
-        SELECT $__timeInterval(window_end) AS time, field, max(if(verdict.level = 'insufficient', NULL, verdict.psi)) AS psi
+        SELECT $__timeInterval(window_end) AS time, field,
+            max(if(verdict.level = 'insufficient', NULL, verdict.psi)) AS psi
         FROM latest_drift AS verdict
         WHERE {_MODEL} AND field IN ({fields})
         GROUP BY time, field

@@ -26,8 +26,8 @@ _LAST_WINDOWS = f"""{_LAST_DAY} AND window_end IN (SELECT last_end FROM ({_ENDS}
 def _by_model(psi: str = "nan") -> str:
     """Select per model `number`, the number of its worst level, and `worst`, the field with that level and its PSI.
 
-    A field's level is that of its latest verdict in the longest window. PSI is read only if `psi` names a column, because
-    the table has a row per field and hour of all models; otherwise it is -1.
+    A field's level is that of its latest verdict in the longest window. PSI is read only if `psi` names a column,
+    because the table has a row per field and hour of all models; otherwise it is -1.
     """
     return f"""
     SELECT model, max(last.1) AS number, argMax((field, last.2), last) AS worst

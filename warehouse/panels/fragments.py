@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 LEVELS = ("stable", "insufficient", "minor", "major")
-"""Levels from best to worst. `insufficient` is worse than `stable`: a step of a panel shows its worst window, and a window
-without enough data must not look healthy."""
+"""Levels from best to worst. `insufficient` is worse than `stable`: a step of a panel shows its worst window, and a
+window without enough data must not look healthy."""
 
 LEVEL_NUMBERS = {level: number for number, level in enumerate(LEVELS, 1)}
 """The number of each level in panels; 0 means no verdict."""
@@ -49,8 +49,8 @@ def finite(number: str) -> str:
 
 
 PER_MINUTE = "sum(pane.n) / (uniqExact(pane.pane_start) * any(pane.pane_s)) * 60"
-"""Predictions per minute over the time covered by the panes of a step: a step can be shorter than a pane, or contain one
-pane more than the next step."""
+"""Predictions per minute over the time covered by the panes of a step: a step can be shorter than a pane, or contain
+one pane more than the next step."""
 
 
 def window_seconds(window: str = "window") -> str:

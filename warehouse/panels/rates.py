@@ -13,7 +13,8 @@ _FIELD = f"{_MODEL} AND {FIELD}"
 RATES = series(
     "rates.rates",
     f"""
-    SELECT $__timeInterval(window_end) AS time, concat(field, ': ', kind) AS rate, max({finite("verdict.delta")}) AS delta
+    SELECT $__timeInterval(window_end) AS time, concat(field, ': ', kind) AS rate,
+        max({finite("verdict.delta")}) AS delta
     FROM latest_rates AS verdict
     WHERE {_MODEL} AND field != '' AND (field, kind) IN (
         SELECT field, kind FROM rates WHERE {_MODEL} AND field != '' GROUP BY field, kind

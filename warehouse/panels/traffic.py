@@ -93,9 +93,9 @@ LATENCY = series(
     f"""
     SELECT
         $__timeInterval(window_end) AS time,
-        max({finite("statistics.p50")}) AS p50, max({finite("statistics.p95")}) AS p95, max({finite("statistics.p99")}) AS p99,
+        max({finite("stats.p50")}) AS p50, max({finite("stats.p95")}) AS p95, max({finite("stats.p99")}) AS p99,
         {_promise("latency_ms")} AS promise
-    FROM latest_distances AS statistics
+    FROM latest_distances AS stats
     WHERE {MODEL} AND {VERSION} AND slice = 'all' AND {_LAST_LATENCY} AND $__timeFilter(window_end)
         AND window = (
             SELECT argMin(window, {window_seconds()}) FROM distances
@@ -115,9 +115,9 @@ SCORE = series(
     f"""
     SELECT
         $__timeInterval(window_end) AS time,
-        max({finite("statistics.p05")}) AS p05, max({finite("statistics.p25")}) AS p25, max({finite("statistics.p50")}) AS p50,
-        max({finite("statistics.p75")}) AS p75, max({finite("statistics.p95")}) AS p95
-    FROM latest_distances AS statistics
+        max({finite("stats.p05")}) AS p05, max({finite("stats.p25")}) AS p25, max({finite("stats.p50")}) AS p50,
+        max({finite("stats.p75")}) AS p75, max({finite("stats.p95")}) AS p95
+    FROM latest_distances AS stats
     WHERE {MODEL} AND {VERSION} AND slice = 'all' AND field = 'score' AND {WINDOW} AND $__timeFilter(window_end)
     GROUP BY time
     ORDER BY time

@@ -1,8 +1,8 @@
 """Counts of joined predictions: the state of each score window and slice, as SQL.
 
-A first query counts rows into cells (window, slice, score bin); a second one turns the cells into the arrays of one row.
-Sums use whole numbers (values times 2^50), so they do not depend on the order in which rows are read: the same rows give
-bit-identical state.
+A first query counts rows into cells (window, slice, score bin); a second one turns the cells into the arrays of one
+row. Sums use whole numbers (values times 2^50), so they do not depend on the order in which rows are read: the same
+rows give bit-identical state.
 """
 
 from __future__ import annotations
@@ -313,12 +313,13 @@ def _number(source: str) -> str:
     )
     arrays = (
         f"arraySort(groupArrayIf((bin, toUInt64(n_measured), toFloat64(share_1) / {_SCALE}, "
-        f"toFloat64(share_2) / {_SCALE}, toFloat64(share_4) / {_SCALE}), n_measured > 0)) AS measured_bins, "
-        f"arrayMap(c -> if(c.1 = 0, 0., exp((abs(c.1) - {ERROR_ZERO}) * {step})), measured_bins) AS ends, "
+        f"toFloat64(share_2) / {_SCALE}, toFloat64(share_4) / {_SCALE}), n_measured > 0)) AS occupied, "
+        f"arrayMap(c -> if(c.1 = 0, 0., exp((abs(c.1) - {ERROR_ZERO}) * {step})), occupied) AS ends, "
         "[toFloat64(sum(n_measured)), "
-        "arraySum((c, e) -> sign(c.1) * e * c.3, measured_bins, ends), arraySum((c, e) -> e * c.3, measured_bins, ends), "
-        "arraySum((c, e) -> e * e * c.4, measured_bins, ends), arraySum((c, e) -> pow(e, 4) * c.5, measured_bins, ends)] AS sums, "
-        "arrayMap(c -> (c.1, toUInt64(0), 0., c.2, 0., toUInt64(0)), measured_bins) AS cells"
+        "arraySum((c, e) -> sign(c.1) * e * c.3, occupied, ends), arraySum((c, e) -> e * c.3, occupied, ends), "
+        "arraySum((c, e) -> e * e * c.4, occupied, ends), "
+        "arraySum((c, e) -> pow(e, 4) * c.5, occupied, ends)] AS sums, "
+        "arrayMap(c -> (c.1, toUInt64(0), 0., c.2, 0., toUInt64(0)), occupied) AS cells"
     )
     return f"{_row(f'[]::Array(UInt64) AS confusion, {arrays}')} FROM ({cells}) GROUP BY {_KEY}"
 

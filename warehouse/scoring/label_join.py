@@ -98,7 +98,8 @@ def records(rules: Rules) -> str:
         f"SELECT window_start, toUInt64(sum(n)) AS records FROM ("
         f"SELECT {hour.replace('(hour)', '(at)')}, uniqExact(cityHash64(epoch, partition, offset, message_index)) AS n "
         f"FROM predictions WHERE {of_model} AND {_IN_HOURS} GROUP BY window_start "
-        f"UNION ALL SELECT {hour}, count() AS n FROM hour_labels FINAL WHERE {of_model} AND {hours} GROUP BY window_start "
+        f"UNION ALL SELECT {hour}, count() AS n FROM hour_labels FINAL WHERE {of_model} AND {hours} "
+        "GROUP BY window_start "
         f"UNION ALL SELECT {hour}, sum(duplicate.n) AS n FROM (SELECT DISTINCT version, hash, hour "
         f"FROM duplicate_predictions WHERE {of_model} AND {hours}) AS own INNER JOIN ({duplicates}) AS duplicate "
         "ON own.version = duplicate.version AND own.hash = duplicate.hash GROUP BY window_start) GROUP BY window_start"
@@ -110,7 +111,10 @@ _IN_HOURS = "toStartOfHour(at) IN {hours:Array(DateTime('UTC'))}"
 
 def _simple_join(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
     is_single = f" AND cityHash64(id) NOT IN ({repeated_ids()})" if has_repeats else ""
-    predictions = f"SELECT {_outcome(rules, dimensions)} FROM predictions WHERE model = {{model:String}} AND {_IN_HOURS}{is_single}"
+    predictions = (
+        f"SELECT {_outcome(rules, dimensions)} FROM predictions "
+        f"WHERE model = {{model:String}} AND {_IN_HOURS}{is_single}"
+    )
     # Labels of repeated ids match no prediction here; filtering them out would cost more.
     labels = (
         f"SELECT id, 1 AS is_present, {_label(rules)} FROM hour_labels FINAL WHERE model = {{model:String}} "
@@ -119,10 +123,12 @@ def _simple_join(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repe
     age = _AGE.format(label="l", at="label_ms", received="label_received_ms")
     return (
         f"SELECT p.*, 0 AS duplicates, {age} AS age_ms, "
-        "l.is_present AND l.has_type AND NOT l.is_undeclared AND age_ms <= {horizon:Int64} AS labelled, l.truth AS truth, "
+        "l.is_present AND l.has_type AND NOT l.is_undeclared AND age_ms <= {horizon:Int64} AS labelled, "
+        "l.truth AS truth, "
         "greatest(age_ms, 0) / 1000 AS age_s, "
         "labelled AND l.label_ms < p.at_ms AS early, 0 AS corrections, "
-        "l.is_present AND l.has_type AND NOT l.is_undeclared AND NOT labelled AS late, l.is_present AND NOT l.has_type AS wrong_type, "
+        "l.is_present AND l.has_type AND NOT l.is_undeclared AND NOT labelled AS late, "
+        "l.is_present AND NOT l.has_type AS wrong_type, "
         "l.is_present AND l.has_type AND l.is_undeclared AS undeclared_label "
         f"FROM ({predictions}) AS p LEFT JOIN ({labels}) AS l ON p.id = l.id"
     )

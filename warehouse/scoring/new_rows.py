@@ -1,8 +1,8 @@
 """Finds the rows that arrived since the scorer's checkpoints, and the hours that they change.
 
-Rows of one Kafka partition become visible in the order of their offsets, with short exceptions: an insert that spans two
-weeks creates two parts, and a replica fetches parts in any order. So the checkpoints stay some minutes behind. The scorer
-rereads the rows between a checkpoint and the newest row, and skips hours whose rows are unchanged (`HourRows`).
+Rows of one Kafka partition become visible in the order of their offsets, with short exceptions: an insert that spans
+two weeks creates two parts, and a replica fetches parts in any order. So the checkpoints stay some minutes behind. The
+scorer rereads the rows between a checkpoint and the newest row, and skips hours whose rows are unchanged (`HourRows`).
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def models_with_new_rows(client: Client, topic: Topic, start: Offsets) -> dict[s
 def read_until_s(client: Client, rules: Rules) -> float:
     """Find the event time (Unix seconds) up to which every partition with rows of a model has been read.
 
-    It is the minimum over the partitions of their latest event time, for the current epoch of both topics; −∞ if a topic
-    has no rows. While a recorder catches up with one partition, the rows of the others are not the whole traffic.
+    It is the minimum over the partitions of their latest event time, for the current epoch of both topics; −∞ if a
+    topic has no rows. While a recorder catches up with one partition, the rows of the others are not the whole traffic.
     """
     latest_s: list[float] = []
     for topic in TOPICS:

@@ -1,10 +1,10 @@
 """Signals: the SQL that alert rules, panels, the simulator and the backtest share.
 
-`signal` defines signals and builds their SQL for one time and over a history; `verdicts`, `volume`, `labels` and `pipeline`
-have the signals.
+`signal` defines signals and builds their SQL for one time and over a history; `verdicts`, `volume`, `labels` and
+`pipeline` have the signals.
 """
 
 from warehouse.signals.literals import literal, literals
 from warehouse.signals.signal import EventTimeRange, FactTime, Signal, panel_sql, point_sql, series_sql
 
-__all__ = ["FactTime", "Signal", "EventTimeRange", "literal", "literals", "panel_sql", "point_sql", "series_sql"]
+__all__ = ["EventTimeRange", "FactTime", "Signal", "literal", "literals", "panel_sql", "point_sql", "series_sql"]

@@ -19,7 +19,7 @@ LABELS_REACH_S = 31 * DAY_S
 def performance(
     model: str, metric: str, window: str, window_s: int, horizon_s: int, threshold: float, direction: Direction
 ) -> Signal:
-    """Return the signal of a metric in the newest window with mature labels, of the version furthest from its objective.
+    """Return the signal of a metric in the newest mature window, of the version furthest from its objective.
 
     It breaches the objective only if its whole interval does.
     """
@@ -28,7 +28,7 @@ def performance(
     is_breached = f"{nearest_bound} {'<' if direction == 'least' else '>'} {float(threshold)!r}"
     bounds = "if(low <= 0 AND high >= 0, 0, least(abs(low), abs(high))), greatest(abs(low), abs(high))"
 
-    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
+    def select(period: EventTimeRange, fact_time: FactTime) -> str:
         state = f"multiIf(n = 0 OR isNaN(value), {EMPTY}, level != 'insufficient' AND {is_breached}, {SURE}, {UNSURE})"
         # In replayed history labels arrive much later; windows count from the age at which their labels are mature.
         matured = (
@@ -41,7 +41,7 @@ def performance(
             f"toUInt32(until + ({matured})) AS ended_at, "
             f"{_seconds('revised_at')} AS judged_at, tuple(until, revision) AS rank, "
             f"tuple(toUInt8({state}), {value}, {bounds if direction == 'size' else 'low, high'}, 0.) AS verdict "
-            f"FROM performance WHERE {_where(model, [metric], window, event_range)} AND mature AND predictions > 0"
+            f"FROM performance WHERE {_where(model, [metric], window, period)} AND mature AND predictions > 0"
         )
 
     stale_s = horizon_s + 2 * window_s + 7 * DAY_S
@@ -49,18 +49,18 @@ def performance(
 
 
 def expected_drop(model: str, metrics: Sequence[str], window: str, window_s: int, threshold: float) -> Signal:
-    """Return the signal of the drop of the label-free estimate below the reference, of the version with the largest drop.
+    """Return the signal of the largest drop, over versions, of the label-free estimate below the reference.
 
     It counts only if the whole interval of the estimate is below the reference.
     """
 
-    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
+    def select(period: EventTimeRange, fact_time: FactTime) -> str:
         state = f"multiIf(isNaN(cbpe) OR isNaN(reference), {EMPTY}, cbpe_high < reference, {SURE}, {UNSURE})"
         return (
             "SELECT metric AS key, version, toUnixTimestamp(window_end) AS until, until AS ended_at, "
             f"{_seconds('revised_at')} AS judged_at, tuple(until, revision) AS rank, "
             f"tuple(toUInt8({state}), reference - cbpe, reference - cbpe_high, reference - cbpe_low, 0.) AS verdict "
-            f"FROM performance WHERE {_where(model, metrics, window, event_range)} AND predictions > 0"
+            f"FROM performance WHERE {_where(model, metrics, window, period)} AND predictions > 0"
         )
 
     return Signal("metric", tuple(metrics), threshold, Facts(select, 3 * window_s + DAY_S, window))
@@ -69,16 +69,17 @@ def expected_drop(model: str, metrics: Sequence[str], window: str, window_s: int
 def label_age(model: str, at_least_s: int, threshold: float = 1.0) -> Signal:
     """Return the signal of the time without labels, as a multiple of the usual gap, in whole hours.
 
-    The usual gap is defined as in `silence`. A model that never received a label has no gap. In replayed history a label
-    counts at its event time, not at its received time.
+    The usual gap is defined as in `silence`. A model that never received a label has no gap. In replayed history a
+    label counts at its event time, not at its received time.
     """
 
-    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
+    def select(period: EventTimeRange, fact_time: FactTime) -> str:
         time_column = "at" if fact_time == "ended" else "received_at"
         hours = (
             f"SELECT toInt64(toUnixTimestamp(toStartOfHour({time_column}))) + 3600 AS end FROM labels "
             f"WHERE model = {literal(model)} "
-            f"AND {time_column} > toDateTime64({event_range.start}, 3) AND {time_column} <= toDateTime64({event_range.end}, 3) GROUP BY end"
+            f"AND {time_column} > toDateTime64({period.start}, 3) AND {time_column} <= toDateTime64({period.end}, 3) "
+            "GROUP BY end"
         )
         gaps = (
             "SELECT end, end - 3600 - lagInFrame(end, 1, end - 3600) OVER "
@@ -98,11 +99,11 @@ def label_age(model: str, at_least_s: int, threshold: float = 1.0) -> Signal:
     return Signal("", ("",), threshold, Facts(select, LABELS_REACH_S), has_versions=False)
 
 
-def _where(model: str, metrics: Sequence[str], window: str, event_range: EventTimeRange) -> str:
+def _where(model: str, metrics: Sequence[str], window: str, period: EventTimeRange) -> str:
     return (
         f"model = {literal(model)} AND slice = 'all' AND class = '' AND metric IN {literals(metrics)} "
-        f"AND window = {literal(window)} AND window_end > toDateTime({event_range.start}) "
-        f"AND window_end <= toDateTime({event_range.end})"
+        f"AND window = {literal(window)} AND window_end > toDateTime({period.start}) "
+        f"AND window_end <= toDateTime({period.end})"
     )
 
 

@@ -19,14 +19,14 @@ def processor_age(kinds: Sequence[str], threshold: float) -> Signal:
         threshold: the threshold in seconds.
     """
 
-    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
+    def select(period: EventTimeRange, fact_time: FactTime) -> str:
         # Reports use wall-clock time, so they do not apply to replayed history.
         condition = "0" if fact_time == "ended" else "1"
         return (
             "SELECT kind AS key, '' AS version, toUInt32(toUnixTimestamp(toDateTime(at))) AS until, until AS ended_at, "
             f"until AS judged_at, tuple(until) AS rank, tuple(toUInt8({SURE}), 0., nan, nan, 1.) AS verdict "
-            f"FROM processors WHERE {condition} AND kind IN {literals(kinds)} AND at > toDateTime64({event_range.start}, 3) "
-            f"AND at <= toDateTime64({event_range.end}, 3)"
+            f"FROM processors WHERE {condition} AND kind IN {literals(kinds)} AND at > toDateTime64({period.start}, 3) "
+            f"AND at <= toDateTime64({period.end}, 3)"
         )
 
     return Signal("kind", tuple(kinds), threshold, Facts(select, REACH_S), has_versions=False)

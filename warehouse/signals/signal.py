@@ -26,9 +26,9 @@ from warehouse.signals.literals import literal
 EMPTY, RENEWED, UNSURE, SURE = range(4)
 
 FactTime = Literal["now", "ended", "judged"]
-"""The time from which a fact counts. `now`: from the end of its window, with all rows in the table, as for an alert rule.
-`ended`: from the earliest time at which it could be known, for replayed history. `judged`: from the time it was written,
-for live history; every revision then counts from its own time."""
+"""The time from which a fact counts. `now`: from the end of its window, with all rows in the table, as for an alert
+rule. `ended`: from the earliest time at which it could be known, for replayed history. `judged`: from the time it was
+written, for live history; every revision then counts from its own time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +44,17 @@ class Facts:
     """The query for a signal's facts."""
 
     select: Callable[[EventTimeRange, FactTime], str]
-    """Builds the SELECT of the facts that end in a range. Its columns: `key`, `version`, `until` (Unix seconds), `ended_at`
-    and `judged_at` (the times from which it counts), `rank` (of two facts the greater rank counts) and `verdict`: state,
-    value, low, high, and the growth of the value per second after `until`."""
+    """Builds the SELECT of the facts that end in a range. Its columns: `key`, `version`, `until` (Unix seconds),
+    `ended_at` and `judged_at` (the times from which it counts), `rank` (of two facts the greater rank counts) and
+    `verdict`: state, value, low, high, and the growth of the value per second after `until`."""
     stale_s: int
     """Age in seconds at which a fact expires."""
     window: str = ""
     """The name of the facts' window."""
 
-    def rows(self, event_range: EventTimeRange, fact_time: FactTime) -> str:
+    def rows(self, period: EventTimeRange, fact_time: FactTime) -> str:
         """Return the query for the fact that applies from each time: `key`, `version`, `time`, `end`, `verdict`."""
-        base = self.select(event_range, fact_time)
+        base = self.select(period, fact_time)
         if fact_time != "judged":
             time = "until" if fact_time == "now" else "ended_at"
             return (
@@ -101,20 +101,20 @@ def point_sql(signal: Signal, column: str = "value", at: str = "toUnixTimestamp(
         column: `value`, `low` or `high`.
         at: the time in Unix seconds; by default the end of Grafana's range.
     """
-    event_range = EventTimeRange(f"({at} - {signal.reach_s})", at)
+    period = EventTimeRange(f"({at} - {signal.reach_s})", at)
     label = f"key AS {signal.label}, " if signal.label else ""
-    states = _state_sql(signal, event_range, "now", f"SELECT toUInt32({at}) AS at")
+    states = _state_sql(signal, period, "now", f"SELECT toUInt32({at}) AS at")
     return f"SELECT {label}{column}\nFROM (\n{states}\n)\nORDER BY key"
 
 
-def series_sql(signal: Signal, event_range: EventTimeRange, fact_time: FactTime = "ended", step_s: str = "1") -> str:
+def series_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime = "ended", step_s: str = "1") -> str:
     """Return the query for every time of a range at which a signal may change.
 
     The columns are `at`, `key`, `value`, `low`, `high` and `growth`.
 
     Args:
         signal: the signal.
-        event_range: the range; earlier facts are read if they still apply in it.
+        period: the range; earlier facts are read if they still apply in it.
         fact_time: the time from which facts count.
         step_s: times are rounded up to multiples of this number of seconds, an SQL expression.
 
@@ -122,13 +122,13 @@ def series_sql(signal: Signal, event_range: EventTimeRange, fact_time: FactTime 
         The SQL; its rows ascend by `at`, then `key`. A row applies until the next row of its key; meanwhile its value
         grows by `growth` per second.
     """
-    wide = EventTimeRange(f"({event_range.start} - {2 * signal.reach_s})", event_range.end)
+    wide = EventTimeRange(f"({period.start} - {2 * signal.reach_s})", period.end)
     changes = " UNION ALL ".join(
         f"SELECT arrayJoin([time, end + {part.stale_s + 1}]) AS at FROM {name}" for name, part in _parts(signal).items()
     )
     ticks = (
-        f"SELECT DISTINCT toUInt32(intDiv(greatest(at, {event_range.start}) + {step_s} - 1, {step_s}) * {step_s}) AS at "
-        f"FROM ({changes} UNION ALL SELECT {event_range.start} AS at) WHERE at <= {event_range.end}"
+        f"SELECT DISTINCT toUInt32(intDiv(greatest(at, {period.start}) + {step_s} - 1, {step_s}) * {step_s}) AS at "
+        f"FROM ({changes} UNION ALL SELECT {period.start} AS at) WHERE at <= {period.end}"
     )
     states = _state_sql(signal, wide, fact_time, ticks)
     return f"SELECT at, key, value, low, high, growth\nFROM (\n{states}\n)\nORDER BY at, key"
@@ -136,8 +136,8 @@ def series_sql(signal: Signal, event_range: EventTimeRange, fact_time: FactTime 
 
 def panel_sql(signal: Signal) -> str:
     """Return the query for a signal over a panel's range, as a time series: `time`, `metric` (the key), `value`."""
-    event_range = EventTimeRange("toUnixTimestamp($__fromTime)", "toUnixTimestamp($__toTime)")
-    series = series_sql(signal, event_range, "now", "greatest(1, $__interval_s)")
+    period = EventTimeRange("toUnixTimestamp($__fromTime)", "toUnixTimestamp($__toTime)")
+    series = series_sql(signal, period, "now", "greatest(1, $__interval_s)")
     metric = "key AS metric, " if signal.label else ""
     return f"SELECT toDateTime(at) AS time, {metric}value FROM ({series}) ORDER BY time"
 
@@ -146,7 +146,7 @@ def _parts(signal: Signal) -> dict[str, Facts]:
     return {"short": signal.short} | ({"long": signal.long} if signal.long else {})
 
 
-def _state_sql(signal: Signal, event_range: EventTimeRange, fact_time: FactTime, ticks: str) -> str:
+def _state_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime, ticks: str) -> str:
     """Return the query for `at`, `key`, `value`, `low`, `high` and `growth` of each tick and key."""
     parts = _parts(signal)
     keys = f"[{', '.join(map(literal, signal.keys))}]"
@@ -164,7 +164,7 @@ def _state_sql(signal: Signal, event_range: EventTimeRange, fact_time: FactTime,
     )
     best = "arrayMin" if signal.below else "arrayMax"
     tables = {
-        **{name: part.rows(event_range, fact_time) for name, part in parts.items()},
+        **{name: part.rows(period, fact_time) for name, part in parts.items()},
         "grid": (
             "SELECT ticks.at AS at, keys.key AS key, keys.version AS version "
             f"FROM ({ticks}) AS ticks CROSS JOIN (SELECT arrayJoin({keys}) AS key, '' AS version{versions}) AS keys"
@@ -172,7 +172,8 @@ def _state_sql(signal: Signal, event_range: EventTimeRange, fact_time: FactTime,
         "facts": f"SELECT grid.at AS at, grid.key AS key, tuple({facts}) AS fact FROM grid{joins}",
         # Versions with traffic in the newest short window count; if there are none, all versions count.
         "versions": (
-            "SELECT at, key, groupArray(fact) AS facts_of_versions, arrayMax(arrayMap(one -> one.1.1, facts_of_versions)) AS newest, "
+            "SELECT at, key, groupArray(fact) AS facts_of_versions, "
+            "arrayMax(arrayMap(one -> one.1.1, facts_of_versions)) AS newest, "
             f"arrayFilter(one -> one.1.1 = newest AND one.1.2 != {EMPTY}, facts_of_versions) AS busy, "
             "if(empty(busy), facts_of_versions, busy) AS selected FROM facts GROUP BY at, key"
         ),

@@ -44,7 +44,7 @@ def psi(
     """Return the signal of the fields' PSI: the maximum over versions with traffic, if both windows agree."""
 
     def facts(window: HoppingWindow) -> Facts:
-        def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
+        def select(period: EventTimeRange, fact_time: FactTime) -> str:
             state = (
                 f"multiIf(n = 0, {EMPTY}, level != 'insufficient', {SURE}, "
                 f"renewed.effective > toUnixTimestamp(window_start), {RENEWED}, {UNSURE})"
@@ -56,7 +56,7 @@ def psi(
                 f"tuple(toUInt8({state}), psi, psi_low, psi_high, 0.) AS verdict FROM drift AS verdicts LEFT ANY JOIN "
                 "(SELECT baseline_id, toUnixTimestamp(max(effective_from)) AS effective FROM baselines "
                 f"WHERE model = {literal(model)} GROUP BY baseline_id) AS renewed USING (baseline_id) "
-                f"WHERE {_where(model, window, event_range)} AND field IN {literals(fields)}"
+                f"WHERE {_where(model, window, period)} AND field IN {literals(fields)}"
             )
 
         return Facts(select, pane.stale_s(window.hop_s), window.name)
@@ -86,14 +86,14 @@ def rate(
         threshold: the increase, as a share.
     """
 
-    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
+    def select(period: EventTimeRange, fact_time: FactTime) -> str:
         state = f"multiIf(n = 0, {EMPTY}, delta_low > {float(threshold)!r}, {SURE}, {UNSURE})"
         # The maximum over kinds counts, as over versions, so each kind is treated as a version.
         return (
             "SELECT field AS key, concat(version, '\\n', kind) AS version, toUnixTimestamp(window_end) AS until, "
             f"until AS ended_at, {_seconds('judged_at')} AS judged_at, tuple(until, record_seq) AS rank, "
             f"tuple(toUInt8({state}), delta, delta_low, delta_high, 0.) AS verdict FROM rates "
-            f"WHERE {_where(model, window, event_range)} AND field IN {literals(fields)} AND kind IN {literals(kinds)}"
+            f"WHERE {_where(model, window, period)} AND field IN {literals(fields)} AND kind IN {literals(kinds)}"
         )
 
     return Signal("field", tuple(fields), threshold, Facts(select, pane.stale_s(window.hop_s), window.name))
@@ -102,12 +102,12 @@ def rate(
 def loss(model: str, window: HoppingWindow, pane: PaneTiming, threshold: float) -> Signal:
     """Return the signal of the share of events lost before counting, of the version with the largest share."""
 
-    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
+    def select(period: EventTimeRange, fact_time: FactTime) -> str:
         return (
             "SELECT '' AS key, version, toUnixTimestamp(window_end) AS until, until AS ended_at, "
             f"{_seconds('judged_at')} AS judged_at, tuple(until, record_seq) AS rank, "
             f"tuple(toUInt8({SURE}), 1 - completeness, nan, nan, 0.) AS verdict "
-            f"FROM rates WHERE {_where(model, window, event_range)} AND kind = 'error'"
+            f"FROM rates WHERE {_where(model, window, period)} AND kind = 'error'"
         )
 
     return Signal("", ("",), threshold, Facts(select, pane.stale_s(window.hop_s), window.name))
@@ -116,10 +116,10 @@ def loss(model: str, window: HoppingWindow, pane: PaneTiming, threshold: float) 
 def verdict_age(model: str, window: HoppingWindow, threshold: float) -> Signal:
     """Return the signal of the seconds since the end of the newest judged window, or since the model was applied."""
 
-    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
+    def select(period: EventTimeRange, fact_time: FactTime) -> str:
         judged = (
             f"SELECT toUnixTimestamp(window_end) AS end, min({_seconds('judged_at')}) AS known FROM rates "
-            f"WHERE {_where(model, window, event_range)} AND kind = 'error' GROUP BY end"
+            f"WHERE {_where(model, window, period)} AND kind = 'error' GROUP BY end"
         )
         # Judging requires a contract and a baseline.
         applied = (
@@ -129,7 +129,7 @@ def verdict_age(model: str, window: HoppingWindow, threshold: float) -> Signal:
         )
         # A model applied before the range counts as applied at its start.
         applied_in_range = (
-            f"SELECT greatest(toUInt32(end), toUInt32({event_range.start} + 1)) AS end, known FROM ({applied})"
+            f"SELECT greatest(toUInt32(end), toUInt32({period.start} + 1)) AS end, known FROM ({applied})"
         )
         return (
             "SELECT '' AS key, '' AS version, toUInt32(end) AS until, until AS ended_at, "
@@ -140,10 +140,10 @@ def verdict_age(model: str, window: HoppingWindow, threshold: float) -> Signal:
     return Signal("", ("",), threshold, Facts(select, LAG_REACH_S), has_versions=False)
 
 
-def _where(model: str, window: HoppingWindow, event_range: EventTimeRange) -> str:
+def _where(model: str, window: HoppingWindow, period: EventTimeRange) -> str:
     return (
         f"model = {literal(model)} AND slice = 'all' AND window = {literal(window.name)} "
-        f"AND window_end > toDateTime({event_range.start}) AND window_end <= toDateTime({event_range.end})"
+        f"AND window_end > toDateTime({period.start}) AND window_end <= toDateTime({period.end})"
     )
 
 

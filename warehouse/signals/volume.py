@@ -29,10 +29,11 @@ def broken_share(
     """
     k, n = _COUNTS[kind]
 
-    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
+    def select(period: EventTimeRange, fact_time: FactTime) -> str:
+        wide = EventTimeRange(f"({period.start} - {window_s})", period.end)
         panes = (
             f"SELECT toUnixTimestamp(pane_start) + pane_s AS end, sum({k}) AS pane_k, sum({n}) AS pane_n "
-            f"FROM volume FINAL WHERE {_where(model, EventTimeRange(f'({event_range.start} - {window_s})', event_range.end))} GROUP BY end"
+            f"FROM volume FINAL WHERE {_where(model, wide)} GROUP BY end"
         )
         # PaneTiming ends in (end − window, end].
         frame = f"(ORDER BY end ASC RANGE BETWEEN {window_s - 1} PRECEDING AND CURRENT ROW)"
@@ -48,7 +49,7 @@ def broken_share(
             "SELECT '' AS key, '' AS version, end AS until, end AS ended_at, "
             f"until + {pane.sealed_after_s} AS judged_at, "
             f"tuple(until) AS rank, tuple(toUInt8({state}), share, low, high, 0.) AS verdict "
-            f"FROM ({sums}) WHERE end > {event_range.start}"
+            f"FROM ({sums}) WHERE end > {period.start}"
         )
 
     return Signal("", ("",), threshold, Facts(select, pane.stale_s(pane.pane_s)), has_versions=False)
@@ -65,8 +66,8 @@ def silence(model: str, pane: PaneTiming, at_least_s: int, threshold: float = 1.
     `low` is the time without traffic and `high` the usual gap, both in seconds.
     """
 
-    def select(event_range: EventTimeRange, fact_time: FactTime) -> str:
-        wide = EventTimeRange(f"({event_range.start} - {2 * USUAL_S})", event_range.end)
+    def select(period: EventTimeRange, fact_time: FactTime) -> str:
+        wide = EventTimeRange(f"({period.start} - {2 * USUAL_S})", period.end)
         panes = (
             "SELECT toUInt32(toUnixTimestamp(pane_start) + pane_s) AS end, any(pane_s) AS length, sum(n) AS events "
             f"FROM volume FINAL WHERE {_where(model, wide)} GROUP BY end"
@@ -76,7 +77,8 @@ def silence(model: str, pane: PaneTiming, at_least_s: int, threshold: float = 1.
             "max(if(events > 0, end, 0)) OVER (ORDER BY end ASC ROWS UNBOUNDED PRECEDING) AS last_traffic, "
             "max(if(events > 0, end, 0)) OVER (ORDER BY end ASC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) "
             "AS previous_traffic, "
-            f"min(if(events > 0, end, {END_OF_TIME_S})) OVER (ORDER BY end ASC ROWS UNBOUNDED PRECEDING) AS first_traffic "
+            f"min(if(events > 0, end, {END_OF_TIME_S})) OVER (ORDER BY end ASC ROWS UNBOUNDED PRECEDING) "
+            "AS first_traffic "
             f"FROM ({panes})"
         )
         gaps = (
@@ -95,7 +97,7 @@ def silence(model: str, pane: PaneTiming, at_least_s: int, threshold: float = 1.
             f"greatest({at_least_s}, if(gap_end + {USUAL_S} >= end, second, 0), "
             f"if(end < first_traffic + {NEW_S}, {NEW_USUAL_S}, 0)) + length AS usual_s, "
             f"tuple(toUInt8({SURE}), silent_s / usual_s, toFloat64(silent_s), toFloat64(usual_s), 0.) AS verdict "
-            f"FROM (SELECT 1 AS one, * FROM ({traffic}) WHERE end > {event_range.start}) AS counted ASOF LEFT JOIN "
+            f"FROM (SELECT 1 AS one, * FROM ({traffic}) WHERE end > {period.start}) AS counted ASOF LEFT JOIN "
             f"(SELECT 1 AS one, * FROM ({longest})) AS usual ON counted.one = usual.one AND counted.end >= gap_end"
         )
 
@@ -103,9 +105,10 @@ def silence(model: str, pane: PaneTiming, at_least_s: int, threshold: float = 1.
     return Signal("", ("",), threshold, Facts(select, pane.stale_s(pane.pane_s)), has_versions=False)
 
 
-def _where(model: str, event_range: EventTimeRange) -> str:
+def _where(model: str, period: EventTimeRange) -> str:
     return (
         f"model = {literal(model)} AND slice = 'all' AND sealed "
-        f"AND pane_start > toDateTime({event_range.start}) - pane_s AND pane_start > toDateTime({event_range.start} - {7 * DAY_S}) "
-        f"AND pane_start + pane_s <= toDateTime({event_range.end})"
+        f"AND pane_start > toDateTime({period.start}) - pane_s "
+        f"AND pane_start > toDateTime({period.start} - {7 * DAY_S}) "
+        f"AND pane_start + pane_s <= toDateTime({period.end})"
     )
