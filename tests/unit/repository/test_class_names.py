@@ -9,9 +9,6 @@ import pytest
 
 from tests.unit.repository.sources import product_files, tree_of
 
-UNRESOLVED: set[str] = {"Pane"}
-"""Names that still stand for several things. Only remove names from this set."""
-
 
 def definitions(trees: dict[str, ast.Module]) -> dict[str, list[str]]:
     """Each class name with the location of each definition, nested classes included."""
@@ -29,8 +26,7 @@ def repeated(trees: dict[str, ast.Module]) -> dict[str, list[str]]:
 
 
 def test_no_class_name_is_defined_twice() -> None:
-    wrong = repeated({path: tree_of(path) for path in product_files()})
-    assert {name: locations for name, locations in wrong.items() if name not in UNRESOLVED} == {}
+    assert repeated({path: tree_of(path) for path in product_files()}) == {}
 
 
 @pytest.mark.parametrize(
