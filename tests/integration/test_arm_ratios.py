@@ -79,9 +79,9 @@ def write(
 
 
 def check_due(client: Client, applied: Contract, at_ms: int = APPLIED_MS + 5000) -> ArmRatio:
-    found = sample_ratio(client, applied, at_ms)
-    assert found is not None
-    return found
+    result = sample_ratio(client, applied, at_ms)
+    assert result is not None
+    return result
 
 
 def test_distinct_units_against_the_source(client: Client) -> None:
@@ -96,23 +96,23 @@ def test_distinct_units_against_the_source(client: Client) -> None:
     for user, arm in requests:
         if user and arm in "ab":
             seen[user].add(arm)
-    found = check_due(client, contract())
-    assert [arm.arm for arm in found.arms] == ["b", "a"]
-    for counted in found.arms:
+    result = check_due(client, contract())
+    assert [arm.arm for arm in result.arms] == ["b", "a"]
+    for counted in result.arms:
         assert counted.units == sum(arms == {counted.arm} for arms in seen.values())
         assert counted.crossovers == sum(len(arms) == 2 for arms in seen.values()) > 0
         assert counted.without_unit == (7 if counted.arm == "a" else 0)
-    assert found.p_value == pytest.approx(float(anytime_p([arm.units for arm in found.arms], [0.5, 0.5])))
-    assert found.level == Level.insufficient
+    assert result.p_value == pytest.approx(float(anytime_p([arm.units for arm in result.arms], [0.5, 0.5])))
+    assert result.level == Level.insufficient
 
 
 def test_each_prediction_is_its_own_unit_where_none_is_named(client: Client) -> None:
     applied = contract(Arms(shares={"a": 0.9, "b": 0.1}))
     apply(client, applied)
     write(client, [("u", "a")] * 900 + [("u", "b")] * 250)
-    found = check_due(client, applied)
-    assert [(arm.units, arm.crossovers, arm.without_unit) for arm in found.arms] == [(900, 0, 0), (250, 0, 0)]
-    assert (found.unit, found.level) == ("prediction", Level.major)
+    result = check_due(client, applied)
+    assert [(arm.units, arm.crossovers, arm.without_unit) for arm in result.arms] == [(900, 0, 0), (250, 0, 0)]
+    assert (result.unit, result.level) == ("prediction", Level.major)
 
 
 def test_counting_starts_when_the_shares_were_promised(client: Client) -> None:
@@ -122,9 +122,9 @@ def test_counting_starts_when_the_shares_were_promised(client: Client) -> None:
     apply(client, contract(description="changed since, not the arms"), APPLIED_MS + 2000)
     write(client, [(f"old{i}", "b") for i in range(500)], received_ms=APPLIED_MS - 1000)
     write(client, [(f"new{i}", "ab"[i % 2]) for i in range(500)], first=500)
-    found = check_due(client, contract(description="changed since, not the arms"))
-    assert round(found.since.timestamp() * 1000) == APPLIED_MS
-    assert [arm.units for arm in found.arms] == [250, 250]
+    result = check_due(client, contract(description="changed since, not the arms"))
+    assert round(result.since.timestamp() * 1000) == APPLIED_MS
+    assert [arm.units for arm in result.arms] == [250, 250]
 
 
 def test_what_was_found_stays_found_and_is_of_one_test(client: Client) -> None:
@@ -151,10 +151,10 @@ def test_without_raw_predictions_nothing_is_known(client: Client) -> None:
     applied = contract(raw_share=0.0)
     apply(client, applied)
     write(client, [(f"u{i}", "a") for i in range(40)])
-    found = check_due(client, applied)
-    assert [arm.units for arm in found.arms] == [0, 0]
-    assert (found.p_value, found.level) == (1.0, Level.insufficient)
-    write_ratio(client, found)
+    result = check_due(client, applied)
+    assert [arm.units for arm in result.arms] == [0, 0]
+    assert (result.p_value, result.level) == (1.0, Level.insufficient)
+    write_ratio(client, result)
     assert client.rows("SELECT countIf(isNaN(share)) FROM latest_arm_ratios") == [(2,)]
 
 
@@ -166,15 +166,15 @@ def test_a_contract_without_arms_has_no_ratio(client: Client) -> None:
 def test_a_share_of_raw_predictions_keeps_the_ratio(client: Client) -> None:
     """Kept by hash of the prediction's id: units that ask equally often are seen equally often in both arms."""
     rng = random.Random(2)
-    kept = []
+    retained = []
     for user in range(6_000):
         arm = "ab"[user % 2]
-        kept += [(f"u{user}", arm) for _ in range(5) if rng.random() < 0.2]
+        retained += [(f"u{user}", arm) for _ in range(5) if rng.random() < 0.2]
     apply(client, contract(raw_share=0.2))
-    write(client, kept)
-    found = check_due(client, contract(raw_share=0.2))
-    assert 3_500 < found.units < 4_500
-    assert found.level == Level.stable
+    write(client, retained)
+    result = check_due(client, contract(raw_share=0.2))
+    assert 3_500 < result.units < 4_500
+    assert result.level == Level.stable
 
 
 def test_the_scorer_looks_now_and_then(client: Client) -> None:

@@ -35,7 +35,7 @@ class Door:
 def door(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     require_openssl()
     certificates = Certificates(tmp_path_factory.mktemp("https"))
-    made = Door(0, certificates.ca)
+    built = Door(0, certificates.ca)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -47,8 +47,8 @@ def door(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -> I
             self._pass_on()
 
         def _pass_on(self) -> None:
-            told = self.headers.get("Authorization", "").removeprefix("Basic ")
-            made.users.add(base64.b64decode(told).decode())
+            credentials = self.headers.get("Authorization", "").removeprefix("Basic ")
+            built.users.add(base64.b64decode(credentials).decode())
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             headers = {
                 name: value for name, value in self.headers.items() if name.lower() not in ("host", "authorization")
@@ -76,16 +76,16 @@ def door(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -> I
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    made.port = server.server_port
-    yield made
+    built.port = server.server_port
+    yield built
     server.shutdown()
     thread.join()
     server.server_close()
 
 
 def address(door: Door, database: str, **changes: object) -> Address:
-    told: dict[str, object] = {"secure": True, "ca_file": str(door.ca), "username": "ana", "password": PASSWORD}
-    return Address("127.0.0.1", door.port, database, **{**told, **changes})  # type: ignore[arg-type]
+    defaults: dict[str, object] = {"secure": True, "ca_file": str(door.ca), "username": "ana", "password": PASSWORD}
+    return Address("127.0.0.1", door.port, database, **{**defaults, **changes})  # type: ignore[arg-type]
 
 
 def test_a_verified_server_is_spoken_to_as_the_user_of_the_settings(door: Door, database: str) -> None:
@@ -124,13 +124,13 @@ def test_commands_take_it_from_the_settings(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    told = tmp_path / "barograph.toml"
-    told.write_text(
+    config = tmp_path / "barograph.toml"
+    config.write_text(
         f'[clickhouse]\nhost = "127.0.0.1"\nport = {door.port}\ndatabase = "{database}"\nsecure = true\n'
         f'ca_file = "{door.ca}"\nusername = "ana"\n'
     )
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", PASSWORD)
     with pytest.raises(SystemExit) as ended:
-        main(["query", "SELECT 40 + 2 AS answer", "--config", str(told)])
+        main(["query", "SELECT 40 + 2 AS answer", "--config", str(config)])
     assert ended.value.code == 0
     assert "42" in capsys.readouterr().out

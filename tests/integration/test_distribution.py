@@ -45,16 +45,16 @@ def contract() -> Contract:
 
 def baseline() -> Baseline:
     """The support's baseline, with the quantiles that training would have of x."""
-    made = simple_baseline()
+    built = simple_baseline()
     x = np.sort(np.random.default_rng(2).normal(size=10_000))
     quantiles = tuple(exact_quantiles(x, np.arange(QUANTILE_RANKS) / (QUANTILE_RANKS - 1)).tolist())
-    fields = tuple(msgspec.structs.replace(f, quantiles=quantiles) if f.name == "x" else f for f in made.fields)
-    return msgspec.structs.replace(made, fields=fields)
+    fields = tuple(msgspec.structs.replace(f, quantiles=quantiles) if f.name == "x" else f for f in built.fields)
+    return msgspec.structs.replace(built, fields=fields)
 
 
 def events() -> list[dict[str, Any]]:
     rng = random.Random(8)
-    made = []
+    built = []
     for i in range(N):
         colour = rng.choice(["red", "green", "blue", "pink", None])
         features: dict[str, Any] = {"x": rng.gauss(0.4, 1.2) if rng.random() > 0.1 else None, "k": rng.randrange(5)}
@@ -63,7 +63,7 @@ def events() -> list[dict[str, Any]]:
             features["x"] = "broken"
         at = START_S * 1000 + i * HOURS * 3_600_000 // N
         region = rng.choice(["north", "south"])
-        made.append(
+        built.append(
             {
                 "model": "toy",
                 "version": "1",
@@ -73,7 +73,7 @@ def events() -> list[dict[str, Any]]:
                 "context": {"region": region},
             }
         )
-    return made
+    return built
 
 
 def moment(seconds: float) -> str:
@@ -83,8 +83,8 @@ def moment(seconds: float) -> str:
 class Raw:
     """The values of one field in [start, end) of event time, and of one region."""
 
-    def __init__(self, made: list[dict[str, Any]], start_s: float, end_s: float, region: str = "") -> None:
-        inside = [e for e in made if start_s * 1000 <= e["at"] < end_s * 1000]
+    def __init__(self, built: list[dict[str, Any]], start_s: float, end_s: float, region: str = "") -> None:
+        inside = [e for e in built if start_s * 1000 <= e["at"] < end_s * 1000]
         self.events = [e for e in inside if not region or e["context"]["region"] == region]
         x = [e["features"]["x"] for e in self.events]
         self.values = np.array([v for v in x if isinstance(v, float)])
@@ -126,8 +126,8 @@ def run(folder: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple
                     *words,
                 ]
             )
-        told = capsys.readouterr()
-        return int(end.value.code or 0), told.out, told.err
+        captured = capsys.readouterr()
+        return int(end.value.code or 0), captured.out, captured.err
 
     return called
 
@@ -137,30 +137,30 @@ Run = Callable[..., tuple[int, str, str]]
 
 def test_any_window_is_what_was_sent(pipeline: Pipeline, run: Run) -> None:
     """One pipeline for all: filling it costs more than asking."""
-    made = events()
-    fill(pipeline, made)
+    built = events()
+    fill(pipeline, built)
 
     def ask(*words: str, **where: Any) -> dict[str, Any]:
         code, out, err = run("--json", *words, **where)
         assert code == 0, err
-        found: dict[str, Any] = json.loads(out)
-        return found
+        result: dict[str, Any] = json.loads(out)
+        return result
 
-    whole_range_equals_the_source(ask, made)
-    ends_within_panes_are_said(ask, made)
+    whole_range_equals_the_source(ask, built)
+    ends_within_panes_are_said(ask, built)
     windows_are_judged_as_the_monitor_does(pipeline, ask)
-    bins_of_any_kind_are_within_the_sketchs_error(ask, made)
-    categories_are_exact_and_unseen_ones_named(ask, made)
-    slices_are_apart(ask, made)
+    bins_of_any_kind_are_within_the_sketchs_error(ask, built)
+    categories_are_exact_and_unseen_ones_named(ask, built)
+    slices_are_apart(ask, built)
     the_page_says_it_in_words(run)
     what_is_not_there_is_refused(run)
-    damaged_sketches_are_not_opened(pipeline, ask, made)
+    damaged_sketches_are_not_opened(pipeline, ask, built)
 
 
-def fill(pipeline: Pipeline, made: list[dict[str, Any]]) -> None:
+def fill(pipeline: Pipeline, built: list[dict[str, Any]]) -> None:
     pipeline.create(source_partitions=1)
     pipeline.register(contract(), [baseline()])
-    pipeline.produce((0, json.dumps(event).encode(), None) for event in made)
+    pipeline.produce((0, json.dumps(event).encode(), None) for event in built)
     pipeline.end(1)
     pipeline.start("sketcher")
     pipeline.start("monitor")
@@ -170,59 +170,59 @@ def fill(pipeline: Pipeline, made: list[dict[str, Any]]) -> None:
     pipeline.wait_rows(f"SELECT {rolled} FROM rollups FINAL WHERE field = 'x' AND slice = 'all'", "hours and a day")
 
 
-def check_counts(found: dict[str, Any], raw: Raw) -> None:
-    assert (found["n"], found["nulls"], found["invalid"]) == (raw.n, raw.nulls, raw.invalid)
-    assert found["mean"] == pytest.approx(raw.values.mean(), rel=1e-6)
-    assert found["stddev"] == pytest.approx(raw.values.std(ddof=1), rel=1e-6)
-    assert (found["minimum"], found["maximum"]) == pytest.approx((raw.values.min(), raw.values.max()), rel=1e-6)
+def check_counts(result: dict[str, Any], raw: Raw) -> None:
+    assert (result["n"], result["nulls"], result["invalid"]) == (raw.n, raw.nulls, raw.invalid)
+    assert result["mean"] == pytest.approx(raw.values.mean(), rel=1e-6)
+    assert result["stddev"] == pytest.approx(raw.values.std(ddof=1), rel=1e-6)
+    assert (result["minimum"], result["maximum"]) == pytest.approx((raw.values.min(), raw.values.max()), rel=1e-6)
 
 
-def check_quantiles(found: dict[str, Any], raw: Raw) -> None:
+def check_quantiles(result: dict[str, Any], raw: Raw) -> None:
     ordered = np.sort(raw.values)
-    assert found["values_in_sketch"] == len(ordered)
-    for each in found["quantiles"]:
+    assert result["values_in_sketch"] == len(ordered)
+    for each in result["quantiles"]:
         rank = np.searchsorted(ordered, each["value"] + 1e-6, side="right") / len(ordered)
-        assert abs(rank - each["rank"]) <= 2 * found["rank_error"] + 2 / len(ordered), each
+        assert abs(rank - each["rank"]) <= 2 * result["rank_error"] + 2 / len(ordered), each
         assert each["low"] <= each["value"] <= each["high"]
 
 
-def whole_range_equals_the_source(ask: Ask, made: list[dict[str, Any]]) -> None:
-    found, raw = ask(), Raw(made, START_S, END_S)
-    check_counts(found, raw)
-    check_quantiles(found, raw)
-    assert [each["rank"] for each in found["quantiles"]] == [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99]
-    assert found["quantiles"][3]["training"] == pytest.approx(0.0, abs=0.05)
+def whole_range_equals_the_source(ask: Ask, built: list[dict[str, Any]]) -> None:
+    result, raw = ask(), Raw(built, START_S, END_S)
+    check_counts(result, raw)
+    check_quantiles(result, raw)
+    assert [each["rank"] for each in result["quantiles"]] == [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99]
+    assert result["quantiles"][3]["training"] == pytest.approx(0.0, abs=0.05)
     hours_until_midnight = 24 - START_S % 86400 // 3600
-    assert found["panes"] == hours_until_midnight + 1 + (HOURS - hours_until_midnight) % 24, "a day and hours"
+    assert result["panes"] == hours_until_midnight + 1 + (HOURS - hours_until_midnight) % 24, "a day and hours"
     x = baseline().fields[0]
     cells = np.bincount(np.searchsorted(x.edges, raw.values, side="right"), minlength=len(x.edges) + 1)
-    assert [each["n"] for each in found["shares"]] == [*cells.tolist(), raw.nulls]
-    assert [each["share"] for each in found["shares"]] == pytest.approx([*(cells / raw.n), raw.nulls / raw.n])
+    assert [each["n"] for each in result["shares"]] == [*cells.tolist(), raw.nulls]
+    assert [each["share"] for each in result["shares"]] == pytest.approx([*(cells / raw.n), raw.nulls / raw.n])
     trained = np.array(x.slices["all"].cells)
-    assert [each["training"] for each in found["shares"]] == pytest.approx((trained / trained.sum()).tolist())
-    assert (found["shares_are"], found["notes"]) == ("exact", [])
-    assert found["shares"][-1]["bin"] == "null"
+    assert [each["training"] for each in result["shares"]] == pytest.approx((trained / trained.sum()).tolist())
+    assert (result["shares_are"], result["notes"]) == ("exact", [])
+    assert result["shares"][-1]["bin"] == "null"
 
 
-def ends_within_panes_are_said(ask: Ask, made: list[dict[str, Any]]) -> None:
+def ends_within_panes_are_said(ask: Ask, built: list[dict[str, Any]]) -> None:
     # 05:25 to 09:37: panes of ten minutes before and after whole hours, each event once.
     start_s, end_s = START_S + 5 * 3600 + 1500, START_S + 9 * 3600 + 2220
-    found = ask(start_s=start_s, end_s=end_s)
-    check_counts(found, Raw(made, start_s - 300, end_s + 180))
-    assert found["panes"] == 4 + 3 + 4
-    assert found["notes"] == [
+    result = ask(start_s=start_s, end_s=end_s)
+    check_counts(result, Raw(built, start_s - 300, end_s + 180))
+    assert result["panes"] == 4 + 3 + 4
+    assert result["notes"] == [
         "the first pane starts 300 s before the range and is included whole",
         "the last pane ends 180 s after the range and is included whole",
     ]
-    check_quantiles(found, Raw(made, start_s - 300, end_s + 180))
-    found = ask(start_s=START_S - 86400, end_s=END_S + 86400)
-    assert found["n"] == Raw(made, START_S, END_S).n
-    assert found["notes"] == [
+    check_quantiles(result, Raw(built, start_s - 300, end_s + 180))
+    result = ask(start_s=START_S - 86400, end_s=END_S + 86400)
+    assert result["n"] == Raw(built, START_S, END_S).n
+    assert result["notes"] == [
         "there are no events in the range before its first pane",
         "there are no events in the range after its last pane",
     ]
-    found = ask(start_s=START_S + 60, end_s=START_S + 61)
-    assert (found["panes"], found["n"]) == (1, Raw(made, START_S, START_S + PANE_S).n)
+    result = ask(start_s=START_S + 60, end_s=START_S + 61)
+    assert (result["panes"], result["n"]) == (1, Raw(built, START_S, START_S + PANE_S).n)
 
 
 def windows_are_judged_as_the_monitor_does(pipeline: Pipeline, ask: Ask) -> None:
@@ -235,63 +235,63 @@ def windows_are_judged_as_the_monitor_does(pipeline: Pipeline, ask: Ask) -> None
     assert {row[13] for row in rows} >= {"3h"}
     assert len(rows) >= 20
     for name, slice_name, start, end, n, psi, low, high, level, df, phi, p, top, window in rows:
-        found = ask("--slice", slice_name, field=name, start_s=start, end_s=end)
-        assert found["n"] == n
-        judged = found["psi"]
+        result = ask("--slice", slice_name, field=name, start_s=start, end_s=end)
+        assert result["n"] == n
+        judged = result["psi"]
         assert (judged["psi"], judged["low"], judged["high"]) == pytest.approx((psi, low, high), rel=1e-12)
         assert (judged["level"], judged["df"], judged["phi"], judged["top_bin"]) == (level, df, phi, top)
         assert judged["p_value"] == pytest.approx(p, rel=1e-9)
         assert judged["phi_window"] == window
 
 
-def bins_of_any_kind_are_within_the_sketchs_error(ask: Ask, made: list[dict[str, Any]]) -> None:
-    raw = Raw(made, START_S, END_S)
+def bins_of_any_kind_are_within_the_sketchs_error(ask: Ask, built: list[dict[str, Any]]) -> None:
+    raw = Raw(built, START_S, END_S)
     for words in (("--edges", "-1,0,0.5,2"), ("--bins", "7")):
-        found = ask(*words)
-        assert found["shares_are"] == "sketched"
-        assert sum(each["n"] for each in found["shares"]) == len(raw.values)
-        assert sum(each["training"] for each in found["shares"]) == pytest.approx(1.0)
-    found = ask("--edges", "-1,0,0.5,2")
-    assert [each["bin"] for each in found["shares"]] == ["< -1", "[-1, 0)", "[0, 0.5)", "[0.5, 2)", "≥ 2"]
+        result = ask(*words)
+        assert result["shares_are"] == "sketched"
+        assert sum(each["n"] for each in result["shares"]) == len(raw.values)
+        assert sum(each["training"] for each in result["shares"]) == pytest.approx(1.0)
+    result = ask("--edges", "-1,0,0.5,2")
+    assert [each["bin"] for each in result["shares"]] == ["< -1", "[-1, 0)", "[0, 0.5)", "[0.5, 2)", "≥ 2"]
     exact = np.histogram(raw.values, [-np.inf, -1, 0, 0.5, 2, np.inf])[0] / len(raw.values)
-    for each, share in zip(found["shares"], exact, strict=True):
-        assert abs(each["share"] - share) <= 2.5 * found["rank_error"]
+    for each, share in zip(result["shares"], exact, strict=True):
+        assert abs(each["share"] - share) <= 2.5 * result["rank_error"]
     normal = [0.5 * (1 + math.erf(edge / math.sqrt(2))) for edge in (-1, 0, 0.5, 2)]
     expected = np.diff([0.0, *normal, 1.0])
-    assert [each["training"] for each in found["shares"]] == pytest.approx(expected.tolist(), abs=0.02)
+    assert [each["training"] for each in result["shares"]] == pytest.approx(expected.tolist(), abs=0.02)
     labels = [each["bin"] for each in ask("--bins", "7")["shares"]]
     assert len(labels) == 7
     assert labels == [each["bin"] for each in ask("--bins", "7")["shares"]]
-    found = ask("--quantiles", "0,0.9,1")
-    assert [each["rank"] for each in found["quantiles"]] == [0.0, 0.9, 1.0]
-    assert found["quantiles"][0]["value"] == pytest.approx(raw.values.min(), rel=1e-6)
-    assert found["quantiles"][2]["value"] == pytest.approx(raw.values.max(), rel=1e-6)
+    result = ask("--quantiles", "0,0.9,1")
+    assert [each["rank"] for each in result["quantiles"]] == [0.0, 0.9, 1.0]
+    assert result["quantiles"][0]["value"] == pytest.approx(raw.values.min(), rel=1e-6)
+    assert result["quantiles"][2]["value"] == pytest.approx(raw.values.max(), rel=1e-6)
 
 
-def categories_are_exact_and_unseen_ones_named(ask: Ask, made: list[dict[str, Any]]) -> None:
-    found, raw = ask(field="colour"), Raw(made, START_S, END_S)
-    counts = {each["bin"]: each["n"] for each in found["shares"]}
+def categories_are_exact_and_unseen_ones_named(ask: Ask, built: list[dict[str, Any]]) -> None:
+    result, raw = ask(field="colour"), Raw(built, START_S, END_S)
+    counts = {each["bin"]: each["n"] for each in result["shares"]}
     assert counts == {
         **{name: raw.colours[name] for name in ("red", "green", "blue")},
         "unseen": raw.colours["pink"],
         "null": raw.colours[None],
     }
-    kept = [each["n"] for each in found["shares"][:3]]
-    assert kept == sorted(kept, reverse=True)
-    assert found["unseen_values"] == [
+    retained = [each["n"] for each in result["shares"][:3]]
+    assert retained == sorted(retained, reverse=True)
+    assert result["unseen_values"] == [
         {"value": "pink", "at_least": raw.colours["pink"], "at_most": raw.colours["pink"]}
     ]
-    assert (found["quantiles"], found["rank_error"], found["mean"]) == ([], None, None)
+    assert (result["quantiles"], result["rank_error"], result["mean"]) == ([], None, None)
     flags = ask(field="flag")
-    true = sum(e["features"]["flag"] for e in made)
+    true = sum(e["features"]["flag"] for e in built)
     assert [each["n"] for each in flags["shares"]] == [N - true, true, 0]
 
 
-def slices_are_apart(ask: Ask, made: list[dict[str, Any]]) -> None:
-    raw = Raw(made, START_S, END_S, "north")
-    found = ask("--slice", "region=north")
-    check_counts(found, raw)
-    check_quantiles(found, raw)
+def slices_are_apart(ask: Ask, built: list[dict[str, Any]]) -> None:
+    raw = Raw(built, START_S, END_S, "north")
+    result = ask("--slice", "region=north")
+    check_counts(result, raw)
+    check_quantiles(result, raw)
     without = ask("--slice", "region=north", field="k")
     assert without["n"] == len(raw.events)
     assert (without["quantiles"], without["mean"]) == ([], None)
@@ -312,7 +312,7 @@ def the_page_says_it_in_words(run: Run) -> None:
 
 
 def what_is_not_there_is_refused(run: Run) -> None:
-    for words, where, said in (
+    for words, where, messages in (
         (("--model", "toyy"), {}, "has no contract of 'toyy'; did you mean 'toy'?"),
         ((), {"field": "colur"}, "toy has no field 'colur'; did you mean 'colour'?"),
         (("--slice", "region=east"), {}, "toy has no slice 'region=east'"),
@@ -329,19 +329,21 @@ def what_is_not_there_is_refused(run: Run) -> None:
     ):
         code, out, err = run(*words, **where)
         assert (code, out) == (1, ""), words
-        assert said in err
+        assert messages in err
 
 
-def damaged_sketches_are_not_opened(pipeline: Pipeline, ask: Ask, made: list[dict[str, Any]]) -> None:
+def damaged_sketches_are_not_opened(pipeline: Pipeline, ask: Ask, built: list[dict[str, Any]]) -> None:
     start_s = START_S + 2 * 3600
     with pipeline.client as client:
         rows = rollups(client, "toy", start_s, start_s + 3600).to_pylist()
-        (held,) = [each for each in rows if (each["field"], each["slice"]) == ("x", "all")]
-        insert_rows(client, "rollups", [{**held, "sketch": b"BS" + bytes(40), "record_seq": held["record_seq"] + 1}])
-    found, raw = ask(), Raw(made, START_S, END_S)
-    hour = Raw(made, start_s, start_s + 3600)
-    assert found["n"] == raw.n, "counts do not need it"
-    assert found["notes"] == [
+        (stored,) = [each for each in rows if (each["field"], each["slice"]) == ("x", "all")]
+        insert_rows(
+            client, "rollups", [{**stored, "sketch": b"BS" + bytes(40), "record_seq": stored["record_seq"] + 1}]
+        )
+    result, raw = ask(), Raw(built, START_S, END_S)
+    hour = Raw(built, start_s, start_s + 3600)
+    assert result["n"] == raw.n, "counts do not need it"
+    assert result["notes"] == [
         "panes with a damaged sketch, which was skipped: 1",
         f"the sketch has {len(raw.values) - len(hour.values):,} of {len(raw.values):,} values: the other panes have no "
         "readable sketch",
@@ -378,7 +380,7 @@ def test_several_versions_or_baselines_are_not_mixed(
         assert "several versions of toy: 1, 2. Choose one with --version" in refused()
         assert "The baseline b of the panes of toy is not applied" in refused("--version", "2")
         insert_rows(client, "volume", [volume("1", "c", START_S + 3600), volume("1", "d", START_S + 7200)])
-        told = refused("--version", "1")
-        assert f"several baselines of toy 1: a from {moment(START_S)[:16]}Z to " in told
-        assert "; c from " in told
-        assert "d from" not in told
+        message = refused("--version", "1")
+        assert f"several baselines of toy 1: a from {moment(START_S)[:16]}Z to " in message
+        assert "; c from " in message
+        assert "d from" not in message

@@ -55,8 +55,8 @@ def day_of(shop: Shop, n: int) -> date:
 
 def moment(value: Any) -> datetime:
     """A time as the client gives it, in UTC."""
-    found: datetime = value
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    result: datetime = value
+    return result if result.tzinfo else result.replace(tzinfo=UTC)
 
 
 @answers(1)
@@ -204,16 +204,16 @@ def _(rows: list[Row], shop: Shop) -> None:
 @answers(18)
 def _(rows: list[Row], shop: Shop) -> None:
     tuesday = shop.hour // 24 == 1
-    found = {(row[0], row[1]): row[2:] for row in rows}
+    result = {(row[0], row[1]): row[2:] for row in rows}
     assert rows[0][:2] == ("score", "psi")
-    assert found["score", "psi"][-1] == "major"
+    assert result["score", "psi"][-1] == "major"
     for field, values in (("score", shop.score), ("latency_ms", shop.latency_ms)):
-        control, arm, difference, low, high, _ = found[field, "mean"]
+        control, arm, difference, low, high, _ = result[field, "mean"]
         assert control == pytest.approx(values[tuesday & (shop.arm == "a")].mean(), rel=1e-6)
         assert arm == pytest.approx(values[tuesday & (shop.arm == "b")].mean(), rel=1e-6)
         assert difference == pytest.approx(arm - control)
         assert low < difference < high
-    assert found["events", "error_rate"][:3] == (0, 0, 0)
+    assert result["events", "error_rate"][:3] == (0, 0, 0)
 
 
 @answers(19)

@@ -184,20 +184,20 @@ def test_a_processor_with_a_right_too_few_says_which(ran: Pipeline) -> None:
     ran.produce([(0, json.dumps(label).encode(), None)], topic=ran.topics.labels)
     process = ran.start("recorder", "stranger", username="barograph_sketcher")
     assert process.wait(60) == 1
-    told = ran.log("stranger")
+    log = ran.log("stranger")
     del ran.processes["stranger"]
-    assert "INSERT" in told
-    assert f"{DATABASE}." in told
-    assert "Grant the user this right" in told
+    assert "INSERT" in log
+    assert f"{DATABASE}." in log
+    assert "Grant the user this right" in log
 
 
 def test_every_statement_is_one_that_clickhouse_understands(guarded: Address) -> None:
     """The embedded engine stores no roles, profiles and quotas; its parser reads them all the same."""
     text = "\n".join(line for line in role_lines(DATABASE) if not line.startswith("--"))
-    found = [statement.strip() for statement in text.split(";") if statement.strip()]
-    assert len(found) > 3 * len(ROLES)
+    result = [statement.strip() for statement in text.split(";") if statement.strip()]
+    assert len(result) > 3 * len(ROLES)
     with of(guarded, "default", "default") as client:
-        for statement in found:
+        for statement in result:
             [(formatted,)] = client.rows("SELECT formatQuerySingleLine({text:String})", {"text": statement})
             assert formatted.split()[:2] == statement.split()[:2]
         with pytest.raises(WarehouseError):

@@ -83,9 +83,9 @@ def refusing(status: int, code: int | None, text: str) -> Callable[[BaseHTTPRequ
 
 
 def test_a_refused_connection_is_busy() -> None:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
-        address = Address("127.0.0.1", held.getsockname()[1])
+    with socket.socket() as stored:
+        stored.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
+        address = Address("127.0.0.1", stored.getsockname()[1])
         with pytest.raises(WarehouseBusy, match=rf"ClickHouse at {address} could not be reached"):
             connect(address)
 
@@ -132,7 +132,7 @@ def test_a_killed_engine_is_busy_and_keeps_what_it_took(tmp_path: Path) -> None:
             insert_rows(client, "topics", [{"name": "after", **values}])
         own.start()
         insert_rows(client, "topics", [{"name": "after", **values}])
-        assert [found.name for found in queries.topics(client)] == ["after", "before"]
+        assert [result.name for result in queries.topics(client)] == ["after", "before"]
 
 
 def test_a_statement_that_the_engine_refuses_keeps_its_code(client: Client) -> None:
@@ -154,7 +154,7 @@ def test_values_are_bound_whatever_they_hold(client: Client) -> None:
 def test_text_is_stored_and_found_whatever_it_holds(client: Client) -> None:
     rest = {"partitions": 1, "recorded_at": datetime(2026, 1, 2, tzinfo=UTC)}
     insert_rows(client, "topics", [{"name": name, "topic_id": f"id of {name}", **rest} for name in ODD_NAMES])
-    assert [found.name for found in queries.topics(client)] == sorted(ODD_NAMES)
+    assert [result.name for result in queries.topics(client)] == sorted(ODD_NAMES)
     for name in ODD_NAMES:
         sql = "SELECT topic_id FROM topics WHERE name = {name:String}"
         assert client.rows(sql, {"name": name}) == [(f"id of {name}",)]
@@ -163,9 +163,9 @@ def test_text_is_stored_and_found_whatever_it_holds(client: Client) -> None:
 def test_times_come_back_in_utc(client: Client) -> None:
     at = datetime(2026, 3, 29, 1, 30, 0, 250_000, tzinfo=UTC)
     insert_rows(client, "topics", [{"name": "a", "topic_id": "b", "partitions": 1, "recorded_at": at}])
-    [found] = queries.topics(client)
-    assert found.recorded_at == at
-    assert found.recorded_at.utcoffset() == at.utcoffset()
+    [result] = queries.topics(client)
+    assert result.recorded_at == at
+    assert result.recorded_at.utcoffset() == at.utcoffset()
     table = client.arrow("SELECT recorded_at, toDateTime(recorded_at) AS seconds FROM topics")
     assert table["recorded_at"].type == pa.timestamp("ms", tz="UTC")
     assert table["seconds"].to_pylist() == [int(at.timestamp())]

@@ -56,8 +56,8 @@ def test_baselines_come_in_the_order_in_which_they_take_effect(client: Client) -
     for model, version, baseline_id, since, order in reversed(applied):
         values = {"model": model, "version": version, "baseline_id": baseline_id, "effective_from": since}
         insert_rows(client, "baselines", [row("baselines", **values, body="{}", accepted_at=NOW + order * HOUR)])
-    found = [(b.version, b.baseline_id, b.effective_from) for b in queries.baselines(client, "m")]
-    assert found == [
+    result = [(b.version, b.baseline_id, b.effective_from) for b in queries.baselines(client, "m")]
+    assert result == [
         ("1", "a", first),
         ("1", "b", NOW),
         ("1", "c", NOW),
@@ -136,13 +136,13 @@ def test_cells_are_read_by_model_range_version_and_baseline(client: Client) -> N
             for i in range(4)
         ]
         insert_rows(client, table, rows)
-        found = read(client, ODD, start_s + 60, start_s + 180, version="1", baseline_id=ODD).sort_by("n")
-        assert found.schema.names == SCHEMAS[table].names
-        assert found["n"].to_pylist() == [1, 2]
-        assert found["pane_start"].to_pylist() == [start_s + 60, start_s + 120]
-        assert found["counts"].to_pylist() == [[0], [0, 1]]
-        assert found["sketch"].to_pylist() == [b"\xff\x00\x01", b"\xff\x00\x02"]
-        assert found["sketch"].type == pa.binary()
+        result = read(client, ODD, start_s + 60, start_s + 180, version="1", baseline_id=ODD).sort_by("n")
+        assert result.schema.names == SCHEMAS[table].names
+        assert result["n"].to_pylist() == [1, 2]
+        assert result["pane_start"].to_pylist() == [start_s + 60, start_s + 120]
+        assert result["counts"].to_pylist() == [[0], [0, 1]]
+        assert result["sketch"].to_pylist() == [b"\xff\x00\x01", b"\xff\x00\x02"]
+        assert result["sketch"].type == pa.binary()
         assert read(client, ODD, start_s, start_s + 240).num_rows == 12
         assert read(client, ODD, start_s, start_s + 240, version=ODD).num_rows == 4
         assert "sketch" not in read(client, "m", start_s, start_s + 240, sketches=False).schema.names
@@ -159,8 +159,8 @@ def test_volume_is_read_by_model_and_range(client: Client) -> None:
         for record_seq in (1, 2)
     ]
     insert_rows(client, "volume", rows)
-    found = queries.volume(client, ODD, start_s, start_s + 120, version=ODD).sort_by("n")
-    assert found.select(["n", "record_seq"]).to_pylist() == [{"n": 0, "record_seq": 2}, {"n": 1, "record_seq": 2}]
+    result = queries.volume(client, ODD, start_s, start_s + 120, version=ODD).sort_by("n")
+    assert result.select(["n", "record_seq"]).to_pylist() == [{"n": 0, "record_seq": 2}, {"n": 1, "record_seq": 2}]
 
 
 def test_freshness_is_asked_not_inferred(client: Client) -> None:
@@ -212,8 +212,8 @@ def test_the_newest_verdict_of_each_field_and_window(client: Client, table: str,
         values = {"field": field, "window": window, "record_seq": record_seq, "level": level}
         insert_rows(client, table, [row(table, **key, **values, **times)])
     insert_rows(client, "progress", [row("progress", model=ODD, sealed_until=end + HOUR, record_seq=1)])
-    found = [(v.field, v.window, v.level, v.revisions) for v in read(client, ODD)]
-    assert found == [("x", "1d", "stable", 1), ("x", "1h", "major", 2), ("y", "1h", "insufficient", 1)]
+    result = [(v.field, v.window, v.level, v.revisions) for v in read(client, ODD)]
+    assert result == [("x", "1d", "stable", 1), ("x", "1h", "major", 2), ("y", "1h", "insufficient", 1)]
     assert read(client, "m") == []
     assert read(client, ODD, "country=DE") == []
 
@@ -231,8 +231,8 @@ def test_the_first_major_window_of_each_field_and_the_timeline(client: Client) -
             for i, level in enumerate(all_levels)
         ],
     )
-    found = [(v.field, v.window_end) for v in status.first_major_drift(client, "m", "1h")]
-    assert found == [("b", end), ("a", end + HOUR)]
+    result = [(v.field, v.window_end) for v in status.first_major_drift(client, "m", "1h")]
+    assert result == [("b", end), ("a", end + HOUR)]
     timeline = status.drift_timeline(client, "m", "1h")
     assert timeline["level"].to_pylist() == [level for field in "abc" for level in levels[field]]
     assert timeline["window_end"].to_pylist()[:2] == [int(end.timestamp()), int(end.timestamp()) + 3600]
@@ -243,7 +243,7 @@ def test_replicas_are_synced_only_where_there_are_some(client: Client) -> None:
 
 
 def test_replicated_tables_are_synced() -> None:
-    said: list[str] = []
+    messages: list[str] = []
 
     class Cluster(Client):
         def __init__(self) -> None:
@@ -258,7 +258,7 @@ def test_replicated_tables_are_synced() -> None:
             return [("offset_ledger",), ("panes",)]
 
         def command(self, sql: str, parameters: Any = None) -> None:
-            said.append(sql)
+            messages.append(sql)
 
     queries.sync_replicas(Cluster(), "offset_ledger", "panes")
-    assert said == ["SYSTEM SYNC REPLICA offset_ledger LIGHTWEIGHT", "SYSTEM SYNC REPLICA panes LIGHTWEIGHT"]
+    assert messages == ["SYSTEM SYNC REPLICA offset_ledger LIGHTWEIGHT", "SYSTEM SYNC REPLICA panes LIGHTWEIGHT"]

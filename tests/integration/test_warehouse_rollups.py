@@ -69,8 +69,8 @@ def test_days_and_hours_are_apart_and_join_what_is_as_long_itself(client: Client
             pane(1, pane_s=7 * DAY_S, n=8, field="w"),
         ],
     )
-    found = client.rows("SELECT field, n, toUnixTimestamp(pane_end) FROM days ORDER BY field")
-    assert found == [("w", 8, START_S + 7 * DAY_S), ("x", 277, START_S + DAY_S), ("z", 7, START_S + DAY_S)]
+    result = client.rows("SELECT field, n, toUnixTimestamp(pane_end) FROM days ORDER BY field")
+    assert result == [("w", 8, START_S + 7 * DAY_S), ("x", 277, START_S + DAY_S), ("z", 7, START_S + DAY_S)]
     by_field = client.rows("SELECT field, count(), sum(n) FROM hours GROUP BY field ORDER BY field")
     assert by_field == [("w", 1, 8), ("x", 24, 276), ("y", 1, 5), ("z", 1, 7)]
     assert queries.rollups(client, "m", START_S, START_S + DAY_S)["n"].to_pylist() == list(range(24))
@@ -120,11 +120,11 @@ def test_new_categories_are_counted_by_their_last_reading(client: Client) -> Non
             named("pink", 8, 9, 40, field="flag"),
         ],
     )
-    found = client.rows(
+    result = client.rows(
         "SELECT category, toUnixTimestamp(first_seen), toUnixTimestamp(last_seen), n, n_high FROM unseen_categories "
         "WHERE model = 'm' AND field = 'colour' ORDER BY category"
     )
-    assert found == [("lime", START_S, START_S, 7, 8), ("pink", START_S, START_S + 6 * HOUR_S, 9, 12)]
+    assert result == [("lime", START_S, START_S, 7, 8), ("pink", START_S, START_S + 6 * HOUR_S, 9, 12)]
     assert client.rows("SELECT count() FROM unseen_categories") == [(4,)]
     plan = client.rows("EXPLAIN indexes = 1 SELECT * FROM unseen_categories WHERE model = 'm' AND field = 'colour'")
     assert "PrimaryKey Keys: model field" in " ".join(" ".join(line for (line,) in plan).replace("│", " ").split())

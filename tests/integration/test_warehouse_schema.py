@@ -138,9 +138,9 @@ def test_the_tables_page_matches_the_schema(client: Client) -> None:
 def test_results_are_kept_for_longer_than_an_event_may_be_old(client: Client, table: str) -> None:
     sql = "SELECT create_table_query FROM system.tables WHERE database = {d:String} AND name = {table:String}"
     [(statement,)] = client.rows(sql, {"d": client.database, "table": table})
-    kept = re.search(r" TTL \w+ \+ toIntervalDay\((\d+)\) ", statement)
-    assert kept is not None, statement
-    assert timedelta(days=int(kept[1])) > timedelta(milliseconds=RETENTION_MS)
+    retained = re.search(r" TTL \w+ \+ toIntervalDay\((\d+)\) ", statement)
+    assert retained is not None, statement
+    assert timedelta(days=int(retained[1])) > timedelta(milliseconds=RETENTION_MS)
 
 
 def test_arrow_schemas_match_the_tables(client: Client) -> None:

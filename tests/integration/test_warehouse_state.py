@@ -140,9 +140,9 @@ def test_levels_of_windows_are_read_apart_from_their_fields(client: Client, tabl
     view = "drift_levels" if table == "drift" else "rate_levels"
     sql = f"SELECT toUnixTimestamp(window_end), level, {worst} FROM {view} WHERE slice = 'all' AND window = '1h'"
     for _ in range(2):
-        found = {(at, level): n for at, level, n in client.rows(sql)}
-        assert math.isnan(found.pop((START_S + 2 * HOUR_S, "insufficient")))
-        assert found == {(START_S + HOUR_S, "major"): 0.5, (START_S + HOUR_S, "stable"): 0.01}
+        result = {(at, level): n for at, level, n in client.rows(sql)}
+        assert math.isnan(result.pop((START_S + 2 * HOUR_S, "insufficient")))
+        assert result == {(START_S + HOUR_S, "major"): 0.5, (START_S + HOUR_S, "stable"): 0.01}
         client.command(f"OPTIMIZE TABLE {table} FINAL")
     plan = client.rows(f"EXPLAIN {sql}")
     assert "ReadFromMergeTree (levels)" in "\n".join(line for (line,) in plan)
@@ -243,8 +243,8 @@ def test_hours_join_rollups_with_panes_of_an_hour_and_more(client: Client) -> No
             pane(1, pane_s=2 * HOUR_S, n=7, field="z"),
         ],
     )
-    found = client.rows("SELECT field, n, toUnixTimestamp(pane_end) FROM hours ORDER BY field")
-    assert found == [("x", 61, START_S + HOUR_S), ("y", 5, START_S + HOUR_S), ("z", 7, START_S + 2 * HOUR_S)]
+    result = client.rows("SELECT field, n, toUnixTimestamp(pane_end) FROM hours ORDER BY field")
+    assert result == [("x", 61, START_S + HOUR_S), ("y", 5, START_S + HOUR_S), ("z", 7, START_S + 2 * HOUR_S)]
 
 
 def test_features_that_an_event_does_not_hold_are_null_not_zero(client: Client) -> None:
@@ -275,12 +275,12 @@ def test_the_label_with_the_latest_time_then_offset_counts(client: Client) -> No
             label("c", "of another model", 5, 0, model="other"),
         ],
     )
-    made = [("a", "1"), ("a", "2"), ("b", "1"), ("c", "1")]
+    built = [("a", "1"), ("a", "2"), ("b", "1"), ("c", "1")]
     insert_rows(
-        client, "predictions", [prediction(i, NOW, id=id_, version=version) for i, (id_, version) in enumerate(made)]
+        client, "predictions", [prediction(i, NOW, id=id_, version=version) for i, (id_, version) in enumerate(built)]
     )
-    found = client.rows("SELECT id, version, labelled, label FROM labelled_predictions ORDER BY id, version")
-    assert found == [
+    result = client.rows("SELECT id, version, labelled, label FROM labelled_predictions ORDER BY id, version")
+    assert result == [
         ("a", "1", True, "later time"),
         ("a", "2", True, "later time"),
         ("b", "1", True, "second"),

@@ -120,14 +120,14 @@ def test_volume_by_hour_adds_up_panes_baselines_and_revisions(client: Client) ->
             volume(HOUR_S, 9, slice="arm=a"),
         ],
     )
-    found = client.rows(
+    result = client.rows(
         "SELECT toUnixTimestamp(hour), requests, errors, error_rate, timed, slow, slow_share, late, sealed "
         "FROM volume_by_hour WHERE model = 'm' AND slice = 'all' ORDER BY hour"
     )
-    assert found[0] == (HOUR_S, 16, 1, 1 / 16, 12, 3, 0.25, 3, False)
-    assert found[1][:3] == (HOUR_S + 3600, 0, 0)
-    assert math.isnan(found[1][3])
-    assert math.isnan(found[1][6])
+    assert result[0] == (HOUR_S, 16, 1, 1 / 16, 12, 3, 0.25, 3, False)
+    assert result[1][:3] == (HOUR_S + 3600, 0, 0)
+    assert math.isnan(result[1][3])
+    assert math.isnan(result[1][6])
     shares = client.rows("SELECT n, slow, slow_share FROM all_volume WHERE slice = 'all' AND timed ORDER BY n")
     assert shares == [(4, 1, 0.5), (12, 2, 0.2)]
 
@@ -144,20 +144,20 @@ def test_a_month_of_one_slice_reads_its_own_rows_alone(client: Client) -> None:
 
 
 def gaps(client: Client) -> dict[tuple[str, str], tuple[Any, ...]]:
-    found = client.rows(
+    result = client.rows(
         "SELECT model, producer, received, start_seq, first_seq, last_seq, lost, lost_share, models, unattributed "
         "FROM producer_gaps"
     )
-    return {(model, producer): tuple(rest) for model, producer, *rest in found}
+    return {(model, producer): tuple(rest) for model, producer, *rest in result}
 
 
 def missing(client: Client, producer: str) -> list[tuple[int, int]]:
-    found = client.rows(
+    result = client.rows(
         "SELECT toUnixTimestamp(pane_start), missing FROM producer_panes WHERE producer = {p:String} "
         "ORDER BY pane_start",
         {"p": producer},
     )
-    return [(at - HOUR_S, n) for at, n in found]
+    return [(at - HOUR_S, n) for at, n in result]
 
 
 def test_gaps_in_the_numbers_of_a_producer_are_losses(client: Client) -> None:
@@ -209,8 +209,8 @@ def test_who_writes_for_which_models_is_not_read_row_by_row(client: Client) -> N
 
 
 def totals(client: Client) -> dict[tuple[str, str], tuple[Any, ...]]:
-    found = client.rows("SELECT model, producer, received, lost, lost_share, models FROM producer_totals")
-    return {(model, producer): tuple(rest) for model, producer, *rest in found}
+    result = client.rows("SELECT model, producer, received, lost, lost_share, models FROM producer_totals")
+    return {(model, producer): tuple(rest) for model, producer, *rest in result}
 
 
 def test_totals_of_all_producers_are_gaps_from_a_projection(client: Client) -> None:
@@ -224,13 +224,13 @@ def test_totals_of_all_producers_are_gaps_from_a_projection(client: Client) -> N
         long_ago,
     ]
     write(client, "producers", rows)
-    found = totals(client)
-    assert found == {
+    result = totals(client)
+    assert result == {
         ("m", "p"): (6, 4, 0.4, 1),
         ("m", "q"): (1, None, None, 2),
         ("n", "q"): (1, None, None, 2),
     }
-    assert {key: (row[0], row[4], row[5], row[6]) for key, row in gaps(client).items()} == found
+    assert {key: (row[0], row[4], row[5], row[6]) for key, row in gaps(client).items()} == result
     plan = client.rows("EXPLAIN SELECT * FROM producer_totals")
     assert "ReadFromMergeTree (totals)" in "\n".join(line for (line,) in plan)
 
@@ -256,17 +256,17 @@ def test_panes_add_up_to_the_loss_whatever_comes_in_whatever_order(client: Clien
     rng = random.Random(5)
     rows, truth = [], {}
     for producer in ("p", "q", "r"):
-        kept = [seq for seq in range(400) if rng.random() < 0.9]
-        truth[producer] = kept[-1] + 1 - len(kept)
+        retained = [seq for seq in range(400) if rng.random() < 0.9]
+        truth[producer] = retained[-1] + 1 - len(retained)
         panes: dict[tuple[int, int], list[int]] = {}
-        for seq in kept:
+        for seq in retained:
             panes.setdefault((max(0, seq // 40 + rng.choice([0, 0, 0, -1, 2])), rng.randrange(3)), []).append(seq)
         rows += [
             arrived(producer, HOUR_S + 60 * at, len(seqs), min(seqs), max(seqs), record_seq)
             for (at, record_seq), seqs in panes.items()
         ]
     insert_rows(client, "producers", rows)
-    assert {producer: found[4] for (_, producer), found in gaps(client).items()} == truth
+    assert {producer: result[4] for (_, producer), result in gaps(client).items()} == truth
     for producer, lost in truth.items():
         assert sum(n for _, n in missing(client, producer)) == lost
 
@@ -328,16 +328,16 @@ def test_the_share_is_read_from_the_contract_in_force(client: Client, yaml: str,
     applied(client, "m", 0.5)
     insert_rows(client, "contracts", [row("contracts", model="m", yaml=yaml, applied_at=NOW_S * 1000 + 1)])
     write(client, "predictions", [prediction(0, "a")])
-    [(*_, found)] = duplicates(client)
-    assert found == pytest.approx(share)
+    [(*_, result)] = duplicates(client)
+    assert result == pytest.approx(share)
 
 
 # ------------------------------------------------------------------------------------------------ silence
 
 
 def silence(client: Client) -> dict[str, tuple[Any, ...]]:
-    found = client.rows("SELECT model, state, usual_n, usual_gap_s, silent_s FROM silence")
-    return {model: tuple(rest) for model, *rest in found}
+    result = client.rows("SELECT model, state, usual_n, usual_gap_s, silent_s FROM silence")
+    return {model: tuple(rest) for model, *rest in result}
 
 
 def history(model: str, last_s: int, n: int, *, days: float = 8, every: int = 1) -> list[dict[str, Any]]:
@@ -367,10 +367,10 @@ def test_a_model_that_nobody_asks_any_more_is_silent_however_long(client: Client
         # Silent panes since then do not make silence usual.
         insert_rows(client, "volume", [volume(at, 0, model=model) for at in range(last_s, HOUR_S, 3600)])
         applied(client, model)
-    found = silence(client)
-    assert {model: state for model, (state, *_) in found.items()} == dict.fromkeys(stopped, "silent")
-    assert found["for days"][1] == 100.0
-    assert found["for a while"][3] >= 7200
+    result = silence(client)
+    assert {model: state for model, (state, *_) in result.items()} == dict.fromkeys(stopped, "silent")
+    assert result["for days"][1] == 100.0
+    assert result["for a while"][3] >= 7200
 
 
 def test_a_rare_model_is_quiet_until_it_is_silent_for_longer_than_ever(client: Client) -> None:
@@ -378,9 +378,9 @@ def test_a_rare_model_is_quiet_until_it_is_silent_for_longer_than_ever(client: C
     insert_rows(client, "volume", history("gone", HOUR_S - 6 * 3600, 1, every=5))
     for model in ("rare", "gone"):
         applied(client, model)
-    found = silence(client)
-    assert found["rare"][:3] == ("quiet", 0.0, 4 * 3600)
-    assert found["gone"][:3] == ("silent", 0.0, 4 * 3600)
+    result = silence(client)
+    assert result["rare"][:3] == ("quiet", 0.0, 4 * 3600)
+    assert result["gone"][:3] == ("silent", 0.0, 4 * 3600)
 
 
 def test_a_model_that_never_was_asked_is_no_healthy_one(client: Client) -> None:

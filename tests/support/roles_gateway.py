@@ -27,10 +27,10 @@ def write_config(folder: Path, database: str) -> Path:
     roles = {"everything": ["GRANT ALL ON *.*"]}
     for role, those in statements(database):
         roles[role.name] = [each.rpartition(" TO ")[0] for each in those if each.startswith("GRANT ")]
-    made = "".join(f"<{name}>{_grants(those)}</{name}>" for name, those in roles.items())
+    built = "".join(f"<{name}>{_grants(those)}</{name}>" for name, those in roles.items())
     users = folder / "users.xml"
     users.write_text(
-        f"<clickhouse><profiles><default/></profiles><quotas><default/></quotas><roles>{made}</roles><users><default>"
+        f"<clickhouse><profiles><default/></profiles><quotas><default/></quotas><roles>{built}</roles><users><default>"
         "<password></password><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>"
         f"{_grants([f'GRANT {name}' for name in roles])}</default></users></clickhouse>"
     )
@@ -67,8 +67,8 @@ class RoleHandler(http_gateway._Handler):
     """Takes the user's name of a request for its role."""
 
     def _request(self, arguments: dict[str, str], body: bytes, *, read_only: bool) -> engine.Request:
-        scheme, _, told = self.headers.get("Authorization", "").partition(" ")
-        user = base64.b64decode(told).decode().partition(":")[0] if scheme == "Basic" else ADMIN
+        scheme, _, credentials = self.headers.get("Authorization", "").partition(" ")
+        user = base64.b64decode(credentials).decode().partition(":")[0] if scheme == "Basic" else ADMIN
         request = super()._request(arguments, body, read_only=read_only)
         role = "everything" if user == ADMIN else user
         return dataclasses.replace(request, settings={**request.settings, _ROLE: role})

@@ -79,8 +79,8 @@ def watched(kind: str, name: str) -> Watched:
     )
     contract = msgspec.structs.replace(contract, fields=tuple(f for f in contract.fields if f.name in fields))
     baseline = output_baseline("1", 1)
-    kept = tuple(sorted((f for f in baseline.fields if f.name in fields), key=lambda f: fields.index(f.name)))
-    return Watched(name, kind, contract, msgspec.structs.replace(baseline, model=name, fields=kept))
+    retained = tuple(sorted((f for f in baseline.fields if f.name in fields), key=lambda f: fields.index(f.name)))
+    return Watched(name, kind, contract, msgspec.structs.replace(baseline, model=name, fields=retained))
 
 
 def psi_at(model: Watched, field: str, end_s: int) -> float:
@@ -221,7 +221,8 @@ def _verdicts(client: Client, model: Watched, known: dict[str, Any], hours: rang
                     rate = {
                         "n": REQUESTS, "k": int(REQUESTS * share), "rate": share, "baseline_rate": 0.001,
                         "delta": share - 0.001, "level": "minor" if kind == "null" else "stable",
-                        "threshold_minor": 0.01, "threshold_major": 0.05, "completeness": 0.99 if kind == "error" else 1.0,
+                        "threshold_minor": 0.01, "threshold_major": 0.05,
+                        "completeness": 0.99 if kind == "error" else 1.0,
                     }  # fmt: skip
                     one = {**known, **judged, "slice": slice_name, "field": field_name, "kind": kind}
                     rates.append(row("rates", **one, **rate, record_seq=2))
