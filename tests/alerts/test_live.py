@@ -140,8 +140,8 @@ def test_a_warehouse_that_is_away_is_told_to_the_platform_and_clears_nothing(cli
 
     for at in (start, start + 60, start + 100):
         live.step(client, at)
-    away: Any = Away()
-    steps = [each for at in range(start + 120, start + 260, 10) for each in live.step(away, at)]
+    unavailable: Any = Away()
+    steps = [each for at in range(start + 120, start + 260, 10) for each in live.step(unavailable, at)]
     assert [messages.point for messages, _ in steps] == ["platform"]
     assert steps[0][1][0].summary == "cannot be evaluated: ClickHouse at nowhere does not answer."
     assert sum("cannot be evaluated" in line for line in reports) == 1, "said once, not with every try"

@@ -20,9 +20,9 @@ def pipeline(
     broker: LocalKafka, engine: LocalClickHouse, database: str, topic_prefix: str, tmp_path: Path
 ) -> Iterator[Pipeline]:
     """A pipeline of a test's own on the run's broker and engine, on the replay clock; its processors end with it."""
-    made = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
-    yield made
-    made.stop()
+    result = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
+    yield result
+    result.stop()
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def shop_pipeline(
     """The path with all of the shop's traffic counted, judged, recorded and scored."""
     name = f"shop{uuid.uuid4().hex[:10]}"
     address = Address(engine.host, engine.port, name)
-    made = Pipeline(broker.bootstrap_servers, address, f"{name}-", tmp_path_factory.mktemp("shop"))
-    run_shop(made, shop)
-    yield made
-    made.stop()
+    result = Pipeline(broker.bootstrap_servers, address, f"{name}-", tmp_path_factory.mktemp("shop"))
+    run_shop(result, shop)
+    yield result
+    result.stop()

@@ -92,15 +92,15 @@ def test_distinct_units_against_the_source(client: Client) -> None:
     apply(client, contract())
     write(client, requests)
     write(client, requests[:200])  # read again from Kafka: the same rows
-    seen = defaultdict(set)
+    observations = defaultdict(set)
     for user, arm in requests:
         if user and arm in "ab":
-            seen[user].add(arm)
+            observations[user].add(arm)
     result = check_due(client, contract())
     assert [arm.arm for arm in result.arms] == ["b", "a"]
     for counted in result.arms:
-        assert counted.units == sum(arms == {counted.arm} for arms in seen.values())
-        assert counted.crossovers == sum(len(arms) == 2 for arms in seen.values()) > 0
+        assert counted.units == sum(arms == {counted.arm} for arms in observations.values())
+        assert counted.crossovers == sum(len(arms) == 2 for arms in observations.values()) > 0
         assert counted.without_unit == (7 if counted.arm == "a" else 0)
     assert result.p_value == pytest.approx(float(anytime_p([arm.units for arm in result.arms], [0.5, 0.5])))
     assert result.level == Level.insufficient
@@ -187,6 +187,6 @@ def test_the_scorer_looks_now_and_then(client: Client) -> None:
     for now_s in (0.0, MIN_INTERVAL_S - 1, MIN_INTERVAL_S):
         clock[0] = now_s
         looks.check_due(client, registry, APPLIED_MS + 5_000 + int(now_s * 1000))
-    seen = client.rows("SELECT model, toUnixTimestamp64Milli(at), arm, units FROM arm_ratios ORDER BY at, arm")
+    observations = client.rows("SELECT model, toUnixTimestamp64Milli(at), arm, units FROM arm_ratios ORDER BY at, arm")
     moments = (APPLIED_MS + 5_000, APPLIED_MS + 5_000 + int(MIN_INTERVAL_S * 1000))
-    assert seen == [("toy", at, arm, 20) for at in moments for arm in "ab"]
+    assert observations == [("toy", at, arm, 20) for at in moments for arm in "ab"]

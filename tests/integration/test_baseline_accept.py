@@ -266,11 +266,11 @@ def test_phi_comes_from_the_windows_in_the_range(fresh: World) -> None:
 
 @pytest.mark.parametrize("season", ["none", "hour_of_week"])
 def test_what_is_held_at_a_time_changes_nothing(fresh: World, monkeypatch: pytest.MonkeyPatch, season: str) -> None:
-    told = msgspec.structs.replace(CONTRACT, season=season, timezone=ZONE, windows=CONTRACT.windows[1:])
+    seasonal = msgspec.structs.replace(CONTRACT, season=season, timezone=ZONE, windows=CONTRACT.windows[1:])
     insert_rows(
         fresh.client,
         "contracts",
-        [{"model": "m", "contract_id": told.id, "yaml": dump_contract(told), "applied_at": T0_S * 1000 + 1}],
+        [{"model": "m", "contract_id": seasonal.id, "yaml": dump_contract(seasonal), "applied_at": T0_S * 1000 + 1}],
     )
     at_once = ask(fresh, dry_run=True).learned.baseline
     monkeypatch.setattr(counts, "CHUNK_COUNTS", 4_000)
@@ -282,22 +282,22 @@ def test_what_is_held_at_a_time_changes_nothing(fresh: World, monkeypatch: pytes
 
 
 def test_hours_of_the_week_are_counted_where_the_contract_asks_for_them(fresh: World) -> None:
-    told = msgspec.structs.replace(CONTRACT, season="hour_of_week", timezone=ZONE)
+    seasonal = msgspec.structs.replace(CONTRACT, season="hour_of_week", timezone=ZONE)
     insert_rows(
         fresh.client,
         "contracts",
-        [{"model": "m", "contract_id": told.id, "yaml": dump_contract(told), "applied_at": T0_S * 1000 + 1}],
+        [{"model": "m", "contract_id": seasonal.id, "yaml": dump_contract(seasonal), "applied_at": T0_S * 1000 + 1}],
     )
     plain = ask(fresh, dry_run=True).learned.baseline
     assert plain.timezone == ZONE
     hours_of_week = compute_hours_of_week(np.array([event.at_ms // 1000 for event in GOOD]), HOUR_S, ZONE)
     for hour_of_week in (0, 50, 167):
-        mine = [event for event, at in zip(GOOD, hours_of_week.tolist(), strict=True) if at == hour_of_week]
+        own_rows = [event for event, at in zip(GOOD, hours_of_week.tolist(), strict=True) if at == hour_of_week]
         (name,) = [name for i, name in enumerate(_slot_names()) if i == hour_of_week]
-        assert list(plain.fields[0].hours_of_week[name]) == x_cells(mine)
+        assert list(plain.fields[0].hours_of_week[name]) == x_cells(own_rows)
         colours = plain.fields[1].hours_of_week[name]
-        assert colours[-1] == sum(event.colour is None for event in mine)
-        assert sum(colours) == len(mine)
+        assert colours[-1] == sum(event.colour is None for event in own_rows)
+        assert sum(colours) == len(own_rows)
     assert sum(map(sum, plain.fields[0].hours_of_week.values())) == len(GOOD)
     assert load_baseline(dump_baseline(plain), "b") == plain
     # φ is learned with the hours, and a period of three weeks has not many readings of each.
@@ -387,27 +387,27 @@ def test_a_baseline_before_one_that_is_accepted_already_is_refused(fresh: World)
 
 def test_panes_of_several_baselines_are_refused(engine: LocalClickHouse) -> None:
     with migrated(engine) as client:
-        made = make_world(engine, client, CONTRACT, OLD, baseline("m", "1", shift=0.5), effective_s=T0_S + 9 * DAY_S)
+        result = make_world(engine, client, CONTRACT, OLD, baseline("m", "1", shift=0.5), effective_s=T0_S + 9 * DAY_S)
         with pytest.raises(
             CommandError, match=r"counted on the bins of 2 baselines .*: take a range within one of them"
         ):
-            ask(made)
-        within = ask(made, to_s=T0_S + 9 * DAY_S)
+            ask(result)
+        within = ask(result, to_s=T0_S + 9 * DAY_S)
         assert within.old_id == OLD.id
-        after = ask(made, from_s=T0_S + 9 * DAY_S, dry_run=True)
+        after = ask(result, from_s=T0_S + 9 * DAY_S, dry_run=True)
         assert after.learned.baseline.fields[0].edges == (0.0, 1.0)
 
 
 def test_a_range_with_losses_is_refused_unless_it_will_do(engine: LocalClickHouse) -> None:
     with migrated(engine) as client:
-        made = make_world(engine, client, CONTRACT, OLD, skip=70)
+        result = make_world(engine, client, CONTRACT, OLD, skip=70)
         with pytest.raises(CommandError, match="70 offsets that may have held predictions of the range are lost"):
-            ask(made)
-        done = ask(made, incomplete=True)
+            ask(result)
+        done = ask(result, incomplete=True)
         assert done.completeness == pytest.approx((len(GOOD) - 70) / len(GOOD))
         assert done.learned.baseline.rows == len(GOOD) - 70
         # Elsewhere nothing is lost.
-        assert ask(made, to_s=FROM_S + 3 * DAY_S, dry_run=True).completeness == 1
+        assert ask(result, to_s=FROM_S + 3 * DAY_S, dry_run=True).completeness == 1
 
 
 # ---------------------------------------------------------------------------------------------------- the commands

@@ -58,8 +58,8 @@ BASELINE = simple_baseline(rows=1_000)
 def apply(
     settings: Settings, contract: Contract = CONTRACT, *baselines: Baseline, effective_s: int | None = None
 ) -> Plan:
-    given = [(contract, dump_contract(contract))]
-    return apply_all(settings, given, baselines, effective_s=effective_s, reason="a test", clock=lambda: NOW_S)
+    contracts = [(contract, dump_contract(contract))]
+    return apply_all(settings, contracts, baselines, effective_s=effective_s, reason="a test", clock=lambda: NOW_S)
 
 
 def other_baseline(source: str = "retrained") -> Baseline:
@@ -94,18 +94,18 @@ def test_the_first_apply_makes_everything_and_the_second_nothing(settings: Setti
 
 
 def test_a_plan_tells_what_apply_would_do_and_does_nothing(settings: Settings) -> None:
-    given = [(CONTRACT, dump_contract(CONTRACT))]
-    first = plan_all(settings, given, [BASELINE])
+    contracts = [(CONTRACT, dump_contract(CONTRACT))]
+    first = plan_all(settings, contracts, [BASELINE])
     lines = plan_lines(first)
     assert f"+ database {settings.warehouse.database}" in lines
     assert any(
         line.startswith(f"+ topic {settings.topics.predictions}: 2 partitions, times by the broker") for line in lines
     )
     assert any("holds for all event times" in line for line in lines)
-    assert plan_all(settings, given, [BASELINE]) == first
+    assert plan_all(settings, contracts, [BASELINE]) == first
     assert not TopicAdmin(settings).read([settings.topics.predictions])
     apply(settings, CONTRACT, BASELINE)
-    assert plan_all(settings, given, [BASELINE]).is_empty
+    assert plan_all(settings, contracts, [BASELINE]).is_empty
 
 
 def test_a_run_that_broke_off_is_finished_by_the_next(settings: Settings) -> None:
@@ -151,8 +151,8 @@ def test_a_time_that_splits_a_pane_or_is_past_is_refused(settings: Settings, eff
 
 def test_a_pane_that_begins_at_once_is_too_near_for_every_processor_to_know(settings: Settings) -> None:
     apply(settings, CONTRACT, BASELINE)
-    given = [(CONTRACT, dump_contract(CONTRACT))]
-    (change,) = plan_all(settings, given, [other_baseline()], clock=lambda: NEXT_PANE_S - NOTICE_S + 1).baselines
+    contracts = [(CONTRACT, dump_contract(CONTRACT))]
+    (change,) = plan_all(settings, contracts, [other_baseline()], clock=lambda: NEXT_PANE_S - NOTICE_S + 1).baselines
     assert change.effective_from_s == NEXT_PANE_S + PANE_S
 
 
@@ -325,14 +325,14 @@ def test_the_commands_deploy_to_grafana_and_tell_what_was_edited_there(
     assert grafana.since(written) == []
     grafana.state.edit_source("barograph", lambda found: found["jsonData"].update(host="elsewhere"))
     assert run("plan") == EXIT_CHANGES
-    told = capsys.readouterr()
-    assert "! Grafana: data source Barograph was edited by hand since the last apply" in told.out
-    assert "`barograph apply` would leave that as it is." in told.out
+    output = capsys.readouterr()
+    assert "! Grafana: data source Barograph was edited by hand since the last apply" in output.out
+    assert "`barograph apply` would leave that as it is." in output.out
     assert run("apply") == EXIT_FAILED
-    told = capsys.readouterr()
-    assert "Applied" not in told.out
-    assert "Left as they are in Grafana" in told.err
-    assert "--overwrite-grafana" in told.err
+    output = capsys.readouterr()
+    assert "Applied" not in output.out
+    assert "Left as they are in Grafana" in output.err
+    assert "--overwrite-grafana" in output.err
     assert grafana.since(written) == []
     assert run("apply", "--overwrite-grafana") == EXIT_OK
     assert "~ Grafana: data source Barograph, over what was edited by hand" in capsys.readouterr().out
@@ -379,10 +379,10 @@ def test_a_grafana_that_fails_half_way_is_told_with_what_was_applied(
 ) -> None:
     grafana.faults = {2: failing(500, "database is locked")}
     assert run("apply", "toy.yaml") == EXIT_FAILED
-    told = capsys.readouterr().err
-    assert told.startswith("Tables, topics, baselines and contracts are applied. Grafana at ")
-    assert "Written to Grafana: data source Barograph. Not written: folder Barograph, contact point" in told
-    assert TOKEN not in told
+    output = capsys.readouterr().err
+    assert output.startswith("Tables, topics, baselines and contracts are applied. Grafana at ")
+    assert "Written to Grafana: data source Barograph. Not written: folder Barograph, contact point" in output
+    assert TOKEN not in output
     assert run("plan", "toy.yaml") == EXIT_CHANGES
     assert "+ Grafana: folder Barograph" in capsys.readouterr().out
     assert run("apply") == EXIT_OK

@@ -62,15 +62,15 @@ def test_the_broker_knows_every_property_of_its_service(broker: LocalKafka) -> N
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     resource = ConfigResource(ResourceType.BROKER, "1")
     known = admin.describe_configs([resource])[resource].result(30)
-    given = {
+    configured = {
         variable.removeprefix("KAFKA_").lower().replace("_", "."): str(value)
         for variable, value in SERVICES["kafka"]["environment"].items()
         if variable.startswith("KAFKA_")
     }
-    assert set(given) <= set(known)
+    assert set(configured) <= set(known)
     # Addresses and folders are the compose file's own; the rest is as in the local stack that tests run on.
-    shared = {name for name in given if not re.search(r"listener|voters|log\.dirs", name)}
-    assert {name: given[name] for name in shared} == {name: known[name].value for name in shared}
+    shared = {name for name in configured if not re.search(r"listener|voters|log\.dirs", name)}
+    assert {name: configured[name] for name in shared} == {name: known[name].value for name in shared}
 
 
 def test_the_server_has_the_version_of_the_engine_that_tests_run_on(engine: LocalClickHouse) -> None:
@@ -82,10 +82,10 @@ def test_the_server_has_the_version_of_the_engine_that_tests_run_on(engine: Loca
 
 @pytest.mark.parametrize("kind", PROCESSORS)
 def test_the_health_check_tells_by_its_exit_code(kind: str) -> None:
-    told = {"health": Health("working")}
+    state = {"health": Health("working")}
     address = Address("127.0.0.1", 1, "none")
     settings = ProcessorSettings(instance="i", bootstrap_servers="b", warehouse=address, metrics_port=0)
-    endpoint = Endpoint(settings, Report(kind, "i"), lambda: told["health"])
+    endpoint = Endpoint(settings, Report(kind, "i"), lambda: state["health"])
     endpoint.start()
     words = SERVICES[kind]["healthcheck"]["test"]
     assert words[:2] == ["CMD", "python"]
@@ -93,7 +93,7 @@ def test_the_health_check_tells_by_its_exit_code(kind: str) -> None:
     assert endpoint.address in command[-1]
     try:
         for health, code in ((Health("working"), 0), (Health("waiting"), 0), (Health("stuck"), 1)):
-            told["health"] = health
+            state["health"] = health
             assert subprocess.run(command, capture_output=True, check=False).returncode == code, health
     finally:
         endpoint.stop()

@@ -108,9 +108,9 @@ def kind_of(engine_type: str) -> str:
 
 def all_asked() -> list[Any]:
     return [
-        pytest.param(page, asked, id=asked.where)
+        pytest.param(page, query, id=query.where)
         for page, dashboard in PAGES.items()
-        for asked in queries_in(dashboard)
+        for query in queries_in(dashboard)
     ]
 
 
@@ -153,13 +153,13 @@ def test_every_query_answers_in_its_shape(
 
 @pytest.mark.parametrize("name", sorted(QUERIES))
 def test_every_query_shows_something_of_some_model(client: Client, models: dict[str, Watched], name: str) -> None:
-    found = (
+    result = (
         row
         for model in NAMES.values()
         for version in ("2", "1")
         for row in ask(client, QUERIES[name], {"model": model, "version": version, "field": "x"})
     )
-    assert any(any(value is not None for value in row) for row in found)
+    assert any(any(value is not None for value in row) for row in result)
 
 
 @pytest.mark.parametrize("name", sorted(QUERIES))
@@ -234,8 +234,8 @@ def test_over_time_the_fleet_shows_the_longest_windows_of_each_model(engine: Loc
                 judged("n", "15m", END_S - HOUR_S, 0.15, "minor"),
             ],
         )
-        assert [given[1:] for given in ask(client, QUERIES["fleet.levels"], {})] == [("n", 3), ("m", 1)]
-        assert [given[1:] for given in ask(client, QUERIES["fleet.worst_psi_over_time"], {})] == [
+        assert [row[1:] for row in ask(client, QUERIES["fleet.levels"], {})] == [("n", 3), ("m", 1)]
+        assert [row[1:] for row in ask(client, QUERIES["fleet.worst_psi_over_time"], {})] == [
             ("n", 0.15),
             ("m", 0.05),
         ]
@@ -390,8 +390,8 @@ def test_the_pipeline_of_one_model_and_of_all(client: Client) -> None:
 def test_a_processor_that_stopped_reporting_is_silent(client: Client) -> None:
     assert ask(client, QUERIES["pipeline.silent"], {}) == [(1,)]
     rows = {row[0]: row[1:3] for row in ask(client, QUERIES["pipeline.processors"], {})}
-    told = {f"{kind} {kind}-1": ("reports", 0) for kind in ("sketcher", "scorer")}
-    assert rows == {"monitor monitor-1": ("silent", 120), **told}
+    reporting = {f"{kind} {kind}-1": ("reports", 0) for kind in ("sketcher", "scorer")}
+    assert rows == {"monitor monitor-1": ("silent", 120), **reporting}
     assert ask(client, QUERIES["pipeline.lag_now"], {}) == [(15,)]
     assert {row[2] for row in ask(client, QUERIES["pipeline.watchdog"], {}, interval_s=10)} == {7}
     assert {row[2] for row in ask(client, QUERIES["pipeline.insert_times"], {}, interval_s=60)} == {0.25}

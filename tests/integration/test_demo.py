@@ -61,9 +61,9 @@ END = datetime(2014, 1, 1, 5, tzinfo=UTC) + AWAY
 
 @pytest.fixture
 def addresses(broker: LocalKafka, engine: LocalClickHouse) -> Iterator[StackAddresses]:
-    found = StackAddresses(broker.bootstrap_servers, engine.port, engine.host)
-    yield found
-    wipe(found)
+    result = StackAddresses(broker.bootstrap_servers, engine.port, engine.host)
+    yield result
+    wipe(result)
 
 
 @pytest.fixture
@@ -135,13 +135,13 @@ def test_volume_is_told_by_the_months_of_2013_in_new_york(client: Client) -> Non
         volume_row(hours[3] + AWAY + timedelta(hours=1), 0),  # beyond the record
     ]
     insert_rows(client, "volume", rows)
-    found = read_volume(client, CALENDAR, hours[3] + AWAY + timedelta(hours=1), (8, 2))
-    assert list(found.months) == [(date(2013, 10, 1), 5, 0, 1, 5, 1), (date(2013, 11, 1), 3, 1, 0, 3, 1)]
-    assert (found.flights, found.failed, found.timed, found.lost) == (8, 1, 8, 2)
-    assert found.in_time == 1 - 1 / 8
-    assert found.silent == (hours[1] + AWAY, hours[3] + AWAY)
-    assert local_hours(found.silent, CALENDAR) == [1, 23]
-    assert (found.published, found.labels_published, found.recorded, found.labels_recorded) == (8, 2, 0, 0)
+    result = read_volume(client, CALENDAR, hours[3] + AWAY + timedelta(hours=1), (8, 2))
+    assert list(result.months) == [(date(2013, 10, 1), 5, 0, 1, 5, 1), (date(2013, 11, 1), 3, 1, 0, 3, 1)]
+    assert (result.flights, result.failed, result.timed, result.lost) == (8, 1, 8, 2)
+    assert result.in_time == 1 - 1 / 8
+    assert result.silent == (hours[1] + AWAY, hours[3] + AWAY)
+    assert local_hours(result.silent, CALENDAR) == [1, 23]
+    assert (result.published, result.labels_published, result.recorded, result.labels_recorded) == (8, 2, 0, 0)
 
 
 def test_inputs_and_the_queries_that_are_printed(client: Client) -> None:
@@ -155,22 +155,22 @@ def test_inputs_and_the_queries_that_are_printed(client: Client) -> None:
         insert_rows(client, "rates", [rate_row(field, level)])
     insert_rows(client, "new_categories", [category_row("ILM", 3), category_row("EGE", 5)])
 
-    found = read_inputs(client, CALENDAR, END)
-    assert [(f"{day:%d %b}", level) for day, level in found.weeks["temp"]] == [
+    result = read_inputs(client, CALENDAR, END)
+    assert [(f"{day:%d %b}", level) for day, level in result.weeks["temp"]] == [
         ("18 Sep", "insufficient"),
         ("19 Sep", "stable"),
         ("20 Sep", "major"),
         ("21 Sep", "major"),
     ]
-    assert [(row.field, row.window_end) for row in found.first_critical] == [("temp", week_ends[1])]
-    assert found.missing == ["temp"]
-    assert [row[:4] for row in found.nulls] == [("temp", "major", 776, 700)]
-    assert [(row[0].replace(tzinfo=UTC), row[1]) for row in found.first_weeks][-3:] == [
+    assert [(row.field, row.window_end) for row in result.first_critical] == [("temp", week_ends[1])]
+    assert result.missing == ["temp"]
+    assert [row[:4] for row in result.nulls] == [("temp", "major", 776, 700)]
+    assert [(row[0].replace(tzinfo=UTC), row[1]) for row in result.first_weeks][-3:] == [
         (datetime(2013, 9, 19, tzinfo=UTC), "stable"),
         (datetime(2013, 9, 20, tzinfo=UTC), "major"),
         (datetime(2013, 9, 21, tzinfo=UTC), "major"),
     ]
-    assert [row[:2] for row in found.unseen] == [("EGE", 5), ("ILM", 3)]
+    assert [row[:2] for row in result.unseen] == [("EGE", 5), ("ILM", 3)]
     assert [point.day for point in read_psi(client, CALENDAR, "temp")] == [date(2013, 9, day) for day in (19, 20, 21)]
 
 
@@ -185,17 +185,17 @@ def test_truth_compares_arms_of_two_versions_and_leaves_young_weeks_out(client: 
         insert_rows(client, "performance", rows)
     insert_rows(client, "performance", [performance_row("auc", old, n=9, window="1d", selective=True, coverage=0.8)])
     insert_rows(client, "performance", [performance_row("accuracy", old, n=90, value=0.8, cbpe=0.9)])
-    found = read_truth(client, CALENDAR)
-    assert [(week.end, week.n, week.value, week.mature) for week in found.of("auc")] == [
+    result = read_truth(client, CALENDAR)
+    assert [(week.end, week.n, week.value, week.mature) for week in result.of("auc")] == [
         (old, 90, 0.7, True),
         (young, 90, 0.7, False),
     ]
-    [(_, b, a, difference, low, high, sufficient)] = found.arms
+    [(_, b, a, difference, low, high, sufficient)] = result.arms
     assert (b, a, sufficient) == (0.6, 0.7, True)
     assert (difference, low, high) == pytest.approx((-0.1, -0.1 - math.hypot(0.1, 0.1), -0.1 + math.hypot(0.1, 0.1)))
-    assert [(f"{day:%d %b}", coverage) for day, coverage, _ in found.selective] == [("18 Dec", 0.8)]
-    assert not found.trust().known  # one matured week says nothing
-    assert [row[1] for row in client.rows(found.weeks_sql)] == [0.8]
+    assert [(f"{day:%d %b}", coverage) for day, coverage, _ in result.selective] == [("18 Dec", 0.8)]
+    assert not result.trust().known  # one matured week says nothing
+    assert [row[1] for row in client.rows(result.weeks_sql)] == [0.8]
 
 
 @pytest.fixture(scope="module")
@@ -230,13 +230,13 @@ def test_outputs_compare_the_last_week_that_had_weather(client: Client, baseline
     for end, level in zip(ends, ("major", "insufficient", "insufficient"), strict=True):
         rows = [comparison_row(end, "psi", math.nan, level), comparison_row(end, "mean", 0.1, "")]
         insert_rows(client, "comparisons", rows)
-    found = read_outputs(client, CALENDAR, END)
+    result = read_outputs(client, CALENDAR, END)
     scores = next(field for field in baseline.fields if field.name == "score")
-    assert found.trained[0] == scores.mean
-    assert found.trained[1] == pytest.approx(3 / 8, abs=0.03)  # from 0.5 on, of scores up to 0.8
-    assert found.compared_end == ends[1]
-    assert [(row[1], row[-1]) for row in found.compared] == [("mean", ""), ("psi", "insufficient")]
-    assert dict(found.levels.rows) == {"insufficient": 2, "major": 1}
+    assert result.trained[0] == scores.mean
+    assert result.trained[1] == pytest.approx(3 / 8, abs=0.03)  # from 0.5 on, of scores up to 0.8
+    assert result.compared_end == ends[1]
+    assert [(row[1], row[-1]) for row in result.compared] == [("mean", ""), ("psi", "insufficient")]
+    assert dict(result.levels.rows) == {"insufficient": 2, "major": 1}
 
 
 def test_weeks_are_judged_again_by_the_baseline_before(client: Client, baseline: Baseline) -> None:
@@ -258,12 +258,12 @@ def test_weeks_are_judged_again_by_the_baseline_before(client: Client, baseline:
     insert_rows(client, "drift", [drift_row("dewp", begin + timedelta(days=6), "major", baseline=autumn.id)])
     insert_rows(client, "drift", [drift_row("dewp", begin + timedelta(days=7), "major", baseline=baseline.id)])
 
-    found = read_season(client, CALENDAR, begin + timedelta(days=9, hours=5))
-    assert [week.day for week in found.weeks] == [date(2013, 11, day) for day in (11, 12, 13)]
-    for week, first in zip(found.weeks, range(3), strict=True):
-        seen = np.sum(counts[first : first + 7], axis=0)
+    result = read_season(client, CALENDAR, begin + timedelta(days=9, hours=5))
+    assert [week.day for week in result.weeks] == [date(2013, 11, day) for day in (11, 12, 13)]
+    for week, first in zip(result.weeks, range(3), strict=True):
+        counts_of_week = np.sum(counts[first : first + 7], axis=0)
         for judged, expected in ((week.trained, field.slices["all"]), (week.again, moved)):
-            psi, _, _, _ = psi_values(np.array(expected.cells), seen[None], np.array([0]))
+            psi, _, _, _ = psi_values(np.array(expected.cells), counts_of_week[None], np.array([0]))
             assert judged[1] == pytest.approx(psi[0, 0], rel=1e-12)
         assert week.trained[1] != pytest.approx(week.again[1], rel=0.1)
         assert week.accepted == ("major", 0.3)
@@ -278,9 +278,9 @@ def test_scores_are_drawn_beside_what_came_week_by_week(client: Client) -> None:
             f"bin_labelled_scores, bin_positives) SELECT '{MODEL}', '{VERSION}', 'now', 'all', {start}, [7], "
             f"[{labelled}], [{labelled / 2}], [{positives}]"
         )
-    found = read_scores(client, CALENDAR)
+    result = read_scores(client, CALENDAR)
     ends = [CALENDAR.end_date(WEEK_BEGIN + timedelta(days=days)) for days in (7, 14)]
-    assert found == [(ends[0], 0.5, 0.4), (ends[1], 0.5, 0.5)]
+    assert result == [(ends[0], 0.5, 0.4), (ends[1], 0.5, 0.5)]
 
 
 def test_the_record_ends_with_the_hour_of_the_last_prediction() -> None:

@@ -25,8 +25,8 @@ GROUP = f"model {ODD_NAME}"
 
 @pytest.fixture
 def stub() -> Iterator[StubGrafana]:
-    with serving() as found:
-        yield found
+    with serving() as result:
+        yield result
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def test_everything_is_written_in_order_and_the_second_apply_writes_nothing(stub
 
 
 def test_what_is_there_is_what_was_wanted_under_its_own_names(applied: StubGrafana) -> None:
-    state, wanted = applied.state, bundle()
-    assert state.folders["barograph"]["title"] == wanted.folder_title
-    for board in wanted.dashboards:
+    state, expected = applied.state, bundle()
+    assert state.folders["barograph"]["title"] == expected.folder_title
+    for board in expected.dashboards:
         stored = state.dashboards[board["uid"]]
         assert stored["folder"] == "barograph"
         assert {key: stored["dashboard"][key] for key in board} == board
@@ -79,7 +79,7 @@ def test_what_is_there_is_what_was_wanted_under_its_own_names(applied: StubGrafa
     assert state.secrets["barograph"] == {"password": "swordfish"}
     assert list(state.timings) == [f"retraining {ODD_NAME}"]
     stored_group = state.groups["barograph", GROUP]
-    assert [(found["uid"], found["for"], found["keep_firing_for"]) for found in stored_group["rules"]] == [
+    assert [(result["uid"], result["for"], result["keep_firing_for"]) for result in stored_group["rules"]] == [
         ("r-1", "1h30m", "1d"),
         ("r-2", "1h30m", "1d"),
     ]
@@ -98,28 +98,28 @@ def test_a_change_is_shown_by_key_and_written_alone(applied: StubGrafana) -> Non
     changed = dashboard("barograph-fleet", "Fleet")
     changed["panels"][0]["title"] = "PSI"
     changed["refresh"] = "1m"
-    wanted = bundle(dashboards=(changed, bundle().dashboards[1]))
-    assert lines(applied, wanted) == [
+    expected = bundle(dashboards=(changed, bundle().dashboards[1]))
+    assert lines(applied, expected) == [
         "~ Grafana: dashboard Fleet",
         '    ~ panels[Drift].title: "Drift" → "PSI"',
         "    + refresh",
     ]
-    apply(applied, wanted)
+    apply(applied, expected)
     assert applied.writes == [LEDGER, "POST dashboards/db", LEDGER]
     assert applied.state.dashboards["barograph-fleet"]["version"] == 2
-    assert_settled(applied, wanted)
+    assert_settled(applied, expected)
 
 
 def test_a_rule_that_goes_goes_with_its_group(applied: StubGrafana) -> None:
-    wanted = bundle(rule_groups=(group(GROUP, rule("r-1", "drift", **{"for": "5m"})),))
-    assert lines(applied, wanted) == [
+    expected = bundle(rule_groups=(group(GROUP, rule("r-1", "drift", **{"for": "5m"})),))
+    assert lines(applied, expected) == [
         f"~ Grafana: rule group {GROUP}",
         "    ~ rules[drift].for: 5400 → 300",
         "    - rules[nulls]",
     ]
-    apply(applied, wanted)
-    assert [found["uid"] for found in applied.state.groups["barograph", GROUP]["rules"]] == ["r-1"]
-    assert_settled(applied, wanted)
+    apply(applied, expected)
+    assert [result["uid"] for result in applied.state.groups["barograph", GROUP]["rules"]] == ["r-1"]
+    assert_settled(applied, expected)
 
 
 def rename(state: GrafanaState) -> None:
@@ -199,23 +199,23 @@ def test_an_edit_by_hand_is_kept_while_the_rest_is_applied_and_when_ours_changes
     redraw(applied.state)
     changed = dashboard("barograph-fleet", "Fleet")
     changed["refresh"] = "1m"
-    wanted = bundle(dashboards=(changed, dashboard("barograph-model", "Model")))
-    done = apply(applied, wanted)
+    expected = bundle(dashboards=(changed, dashboard("barograph-model", "Model")))
+    done = apply(applied, expected)
     assert [finding.item.name for finding in done.left] == ["Fleet"]
     assert applied.writes == [LEDGER, "POST dashboards/db", LEDGER]
     assert applied.state.dashboards["barograph-model"]["dashboard"]["title"] == "Model"
     assert applied.state.dashboards["barograph-fleet"]["dashboard"]["panels"][-1]["title"] == "Mine"
     # Undone by hand it is ours again, and takes what changed meanwhile.
     applied.state.edit_dashboard("barograph-fleet", lambda board: board["panels"].pop())
-    apply(applied, wanted)
+    apply(applied, expected)
     assert applied.state.dashboards["barograph-fleet"]["dashboard"]["refresh"] == "1m"
-    assert_settled(applied, wanted)
+    assert_settled(applied, expected)
 
 
 def test_a_data_source_that_was_edited_keeps_its_edit_when_the_ledger_is_written(applied: StubGrafana) -> None:
     repoint(applied.state)
-    wanted = bundle(dashboards=(dashboard("barograph-fleet", "New"),))
-    apply(applied, wanted)
+    expected = bundle(dashboards=(dashboard("barograph-fleet", "New"),))
+    apply(applied, expected)
     source = applied.state.sources["barograph"]
     assert source["jsonData"]["host"] == "elsewhere"
     assert applied.state.secrets["barograph"] == {"password": "swordfish"}
@@ -235,9 +235,9 @@ def test_somebody_who_saves_between_our_look_and_our_write_is_not_overwritten(ap
         redraw(stub.state)
         return answer()
 
-    wanted = bundle(dashboards=(dashboard("barograph-fleet", "New"), bundle().dashboards[1]))
+    expected = bundle(dashboards=(dashboard("barograph-fleet", "New"), bundle().dashboards[1]))
     applied.faults = {2: save_first}  # the first is the ledger
-    done = apply(applied, wanted)
+    done = apply(applied, expected)
     assert [finding.item.name for finding in done.left] == ["New"]
     stored = applied.state.dashboards["barograph-fleet"]
     assert (stored["dashboard"]["title"], stored["dashboard"]["panels"][-1]["title"]) == ("Fleet", "Mine")
@@ -249,29 +249,31 @@ def test_somebody_who_saves_the_data_source_meanwhile_is_not_overwritten(applied
         return answer()
 
     settings = {**bundle().data_source["jsonData"], "port": 8443}
-    wanted = bundle(data_source={**bundle().data_source, "jsonData": settings})
+    expected = bundle(data_source={**bundle().data_source, "jsonData": settings})
     applied.faults = {1: save_first}
-    done = apply(applied, wanted)
+    done = apply(applied, expected)
     assert [finding.item.kind for finding in done.left] == ["data source"]
     stored = applied.state.sources["barograph"]["jsonData"]
     assert (stored["host"], stored["port"]) == ("elsewhere", 8123)
 
 
 def test_what_has_our_name_and_is_not_ours_is_left_until_it_is_to_be_taken_over(stub: StubGrafana) -> None:
-    wanted = bundle()
-    mine = {"title": "Fleet of ships", "panels": [], "uid": "barograph-fleet"}
-    stub.state.answer("POST", ["dashboards", "db"], {}, {"dashboard": mine}, {})
+    expected = bundle()
+    own_fleet = {"title": "Fleet of ships", "panels": [], "uid": "barograph-fleet"}
+    stub.state.answer("POST", ["dashboards", "db"], {}, {"dashboard": own_fleet}, {})
     point = {"name": "tickets", "type": "webhook", "settings": {"url": "http://others"}}
     stub.state.answer("POST", ["v1", "provisioning", "contact-points"], {}, point, {"X-Disable-Provenance": "true"})
-    done = apply(stub, wanted)
+    done = apply(stub, expected)
     assert {finding.item.label for finding in done.left} == {"dashboard Fleet", "contact point tickets (webhook)"}
     assert stub.state.dashboards["barograph-fleet"]["dashboard"]["title"] == "Fleet of ships"
-    left = [line for line in lines(stub, wanted) if line.startswith("!")]
+    left = [line for line in lines(stub, expected) if line.startswith("!")]
     assert all("is there and was not applied from here" in line for line in left)
-    apply(stub, wanted, overwrite=True)
+    apply(stub, expected, overwrite=True)
     assert stub.state.dashboards["barograph-fleet"]["dashboard"]["title"] == "Fleet"
-    assert [found["settings"]["url"] for found in stub.state.points if found["name"] == "tickets"] == ["http://tickets"]
-    assert_settled(stub, wanted)
+    assert [result["settings"]["url"] for result in stub.state.points if result["name"] == "tickets"] == [
+        "http://tickets"
+    ]
+    assert_settled(stub, expected)
 
 
 def test_a_contact_point_of_another_type_under_our_name_is_somebodys(stub: StubGrafana) -> None:
@@ -279,9 +281,9 @@ def test_a_contact_point_of_another_type_under_our_name_is_somebodys(stub: StubG
     stub.state.answer("POST", ["v1", "provisioning", "contact-points"], {}, point, {})
     done = apply(stub)
     assert [finding.item.label for finding in done.left] == ["contact point tickets (webhook)"]
-    assert [found["type"] for found in stub.state.points if found["name"] == "tickets"] == ["email"]
+    assert [result["type"] for result in stub.state.points if result["name"] == "tickets"] == ["email"]
     apply(stub, overwrite=True)
-    assert [found["type"] for found in stub.state.points if found["name"] == "tickets"] == ["webhook"]
+    assert [result["type"] for result in stub.state.points if result["name"] == "tickets"] == ["webhook"]
     assert_settled(stub)
 
 
@@ -293,14 +295,14 @@ def test_integrations_of_one_name_are_told_apart(stub: StubGrafana) -> None:
             {"uid": "c", "name": "both", "type": "webhook", "settings": {"url": "http://third"}},
         )
 
-    wanted = bundle(contact_points=(*bundle().contact_points, *points("http://x")))
-    apply(stub, wanted)
-    assert {found["uid"]: found["type"] for found in stub.state.points if found["name"] == "both"} == {
+    expected = bundle(contact_points=(*bundle().contact_points, *points("http://x")))
+    apply(stub, expected)
+    assert {result["uid"]: result["type"] for result in stub.state.points if result["name"] == "both"} == {
         "a": "slack",
         "b": "webhook",
         "c": "webhook",
     }
-    assert_settled(stub, wanted)
+    assert_settled(stub, expected)
     stub.writes.clear()
     changed = bundle(contact_points=(*bundle().contact_points, *points("http://y")))
     apply(stub, changed)
@@ -312,10 +314,10 @@ def test_integrations_of_one_name_are_told_apart(stub: StubGrafana) -> None:
 
 
 def test_names_with_slashes_are_one_part_of_an_address(stub: StubGrafana) -> None:
-    wanted = bundle(rule_groups=(group("a/b/../c (every 5m)", rule("r-1", "drift")),), mute_timings=(), route=None)
-    apply(stub, wanted)
+    expected = bundle(rule_groups=(group("a/b/../c (every 5m)", rule("r-1", "drift")),), mute_timings=(), route=None)
+    apply(stub, expected)
     assert list(stub.state.groups) == [("barograph", "a/b/../c (every 5m)")]
-    assert_settled(stub, wanted)
+    assert_settled(stub, expected)
 
 
 def test_a_data_source_under_our_uid_that_is_not_ours_stops_everything(stub: StubGrafana) -> None:
@@ -361,30 +363,30 @@ def test_what_else_is_in_our_folder_is_told_and_left(applied: StubGrafana) -> No
     applied.state.answer(
         "POST", ["dashboards", "db"], {}, {"dashboard": {"uid": "x", "title": "Mine"}, "folderUid": "barograph"}, {}
     )
-    wanted = bundle(rule_groups=())
-    assert lines(applied, wanted) == [
+    expected = bundle(rule_groups=())
+    assert lines(applied, expected) == [
         f"! Grafana: dashboard Mine in folder Models {ODD_NAME} is not ours and is left alone.",
         f"! Grafana: rule group {GROUP} was applied before and is not asked for any more: delete it in Grafana.",
     ]
-    assert_settled(applied, wanted)
+    assert_settled(applied, expected)
     assert ("barograph", GROUP) in applied.state.groups
 
 
 def test_what_comes_from_files_is_left_and_told(applied: StubGrafana) -> None:
     applied.state.dashboards["barograph-fleet"]["provisioned"] = True
-    for found in applied.state.groups["barograph", GROUP]["rules"]:
-        found["provenance"] = "file"
+    for result in applied.state.groups["barograph", GROUP]["rules"]:
+        result["provenance"] = "file"
     assert_settled(applied)  # as long as it is the same
     changed = (dashboard("barograph-fleet", "New"), bundle().dashboards[1])
-    wanted = bundle(dashboards=changed, rule_groups=(group(GROUP, rule("r-1", "drift")),))
+    expected = bundle(dashboards=changed, rule_groups=(group(GROUP, rule("r-1", "drift")),))
     for overwrite in (False, True):
-        assert [line for line in lines(applied, wanted, overwrite=overwrite) if line.startswith("!")] == [
+        assert [line for line in lines(applied, expected, overwrite=overwrite) if line.startswith("!")] == [
             "! Grafana: dashboard New comes from a file and differs; take it out of Grafana's provisioning",
             f"! Grafana: rule group {GROUP} comes from a file and differs; take it out of Grafana's provisioning",
         ]
     applied.state.tree_provenance = "file"
     applied.state.tree["routes"] = []
-    assert any("policy" in line and "comes from a file" in line for line in lines(applied, wanted))
+    assert any("policy" in line and "comes from a file" in line for line in lines(applied, expected))
 
 
 def test_a_data_source_from_a_file_stops_everything(stub: StubGrafana) -> None:
@@ -397,29 +399,31 @@ def test_a_data_source_from_a_file_stops_everything(stub: StubGrafana) -> None:
 
 def test_a_secret_that_changes_is_written_and_not_shown(applied: StubGrafana) -> None:
     first, second = bundle().contact_points
-    wanted = bundle(contact_points=({**first, "settings": {**first["settings"], "integrationKey": "rotated"}}, second))
-    assert lines(applied, wanted) == [f"~ Grafana: contact point pager {ODD_NAME} (pagerduty)", "    ~ secrets"]
-    apply(applied, wanted)
+    expected = bundle(
+        contact_points=({**first, "settings": {**first["settings"], "integrationKey": "rotated"}}, second)
+    )
+    assert lines(applied, expected) == [f"~ Grafana: contact point pager {ODD_NAME} (pagerduty)", "    ~ secrets"]
+    apply(applied, expected)
     assert applied.writes[1].startswith("PUT v1/provisioning/contact-points/")
     assert applied.state.secrets[applied.state.points[0]["uid"]] == {"integrationKey": "rotated"}
-    assert_settled(applied, wanted)
+    assert_settled(applied, expected)
 
 
 def test_what_grafana_keeps_otherwise_than_sent_is_told_once(stub: StubGrafana) -> None:
     misspelt = {**rule("r-1", "drift"), "keepFiringFor": "1h"}
-    wanted = bundle(rule_groups=(group(GROUP, misspelt),))
-    done = apply(stub, wanted)
+    expected = bundle(rule_groups=(group(GROUP, misspelt),))
+    done = apply(stub, expected)
     assert done.notes == (
         f"rule group {GROUP}: Grafana keeps it otherwise than it was sent: + rules[drift].keepFiringFor",
     )
-    assert_settled(stub, wanted)
+    assert_settled(stub, expected)
 
 
 def test_secrets_of_types_that_we_do_not_know_settle_too(stub: StubGrafana) -> None:
     point = {"name": "others", "type": "opsgenie", "settings": {"apiKey": "s3cret", "url": "http://o"}}
-    wanted = bundle(contact_points=(*bundle().contact_points, point))
-    apply(stub, wanted)
-    assert_settled(stub, wanted)
+    expected = bundle(contact_points=(*bundle().contact_points, point))
+    apply(stub, expected)
+    assert_settled(stub, expected)
 
 
 def test_a_ledger_that_is_lost_is_made_anew_without_touching_anything(applied: StubGrafana) -> None:

@@ -29,8 +29,8 @@ SMOKE = Path(__file__).parents[2] / "deploy/grafana/smoke.py"
 
 @pytest.fixture
 def stub() -> Iterator[StubGrafana]:
-    with serving() as found:
-        yield found
+    with serving() as result:
+        yield result
 
 
 def contracts() -> dict[str, Contract]:
@@ -58,16 +58,18 @@ def test_contracts_are_deployed_whole_and_stay(stub: StubGrafana) -> None:
     assert stub.state.folders["barograph"]["title"] == "Barograph"
     assert sorted(stub.state.dashboards) == [f"barograph-{page}" for page in ("field", "fleet", "model", "pipeline")]
     for model in contracts():
-        rules = [found for group in stub.state.groups.values() for found in group["rules"] if model in found["title"]]
+        rules = [
+            result for group in stub.state.groups.values() for result in group["rules"] if model in result["title"]
+        ]
         assert rules, model
-        assert all(found["provenance"] == "api" for found in rules)
-        assert all("keep_firing_for" in found and "missingSeriesEvalsToResolve" in found for found in rules)
+        assert all(result["provenance"] == "api" for result in rules)
+        assert all("keep_firing_for" in result and "missingSeriesEvalsToResolve" in result for result in rules)
 
 
 def test_a_contract_that_changes_changes_its_own_rules(stub: StubGrafana) -> None:
     apply(stub, made())
     first, *others = example_contracts()
-    wanted = {contract.model: contract for contract in others} | {
+    expected = {contract.model: contract for contract in others} | {
         first.model: msgspec.structs.replace(first, team="another"),
         f"{ODD_NAME} a/b": contracts()[f"{ODD_NAME} a/b"],
     }
@@ -76,9 +78,9 @@ def test_a_contract_that_changes_changes_its_own_rules(stub: StubGrafana) -> Non
         grafana=GrafanaSettings(url="http://g", reader_password="swordfish"),
         alerts=example_settings(),
     )
-    found = plan(stub, bundle_of(wanted, settings, ENVIRON))
-    assert {finding.item.kind for finding in found.written} == {"rule group"}
-    assert all(finding.item.name.startswith(first.model) for finding in found.written)
+    result = plan(stub, bundle_of(expected, settings, ENVIRON))
+    assert {finding.item.kind for finding in result.written} == {"rule group"}
+    assert all(finding.item.name.startswith(first.model) for finding in result.written)
 
 
 def test_the_data_source_is_clickhouse_as_grafana_reaches_it() -> None:
@@ -123,22 +125,22 @@ def test_the_smoke_script_finds_what_is_deployed_and_what_is_broken(
     assert "FAIL data source: 404" in capsys.readouterr().out
     apply(stub, made())
     assert smoke(stub) == 0
-    told = capsys.readouterr().out
-    assert "FAIL" not in told
-    assert "ok   dashboard fleet: " in told
-    assert "ok   notification policy: tickets" in told
-    rules = [found for group in stub.state.groups.values() for found in group["rules"]]
-    assert f"ok   rules: {len(rules)} inactive" in told
+    output = capsys.readouterr().out
+    assert "FAIL" not in output
+    assert "ok   dashboard fleet: " in output
+    assert "ok   notification policy: tickets" in output
+    rules = [result for group in stub.state.groups.values() for result in group["rules"]]
+    assert f"ok   rules: {len(rules)} inactive" in output
     stub.state.evaluations = {
         rules[0]["uid"]: {"health": "error", "lastError": "Unknown table"},
         rules[1]["uid"]: {"health": "unknown"},
         rules[2]["uid"]: {"state": "firing"},
     }
     assert smoke(stub) == 1
-    told = capsys.readouterr().out
-    assert f"FAIL rule {rules[0]['title']}: Unknown table" in told
-    assert f"FAIL rule {rules[1]['title']}: not evaluated yet" in told
-    assert f"ok   rules: 1 firing, {len(rules) - 1} inactive" in told
+    output = capsys.readouterr().out
+    assert f"FAIL rule {rules[0]['title']}: Unknown table" in output
+    assert f"FAIL rule {rules[1]['title']}: not evaluated yet" in output
+    assert f"ok   rules: 1 firing, {len(rules) - 1} inactive" in output
     stub.state.evaluations = {}
     stub.state.source_problem = "connection refused"
     assert smoke(stub) == 1

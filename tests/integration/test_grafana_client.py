@@ -27,8 +27,8 @@ from tests.support.stub_grafana import TOKEN, StubGrafana, answer, serving
 
 @pytest.fixture
 def stub() -> Iterator[StubGrafana]:
-    with serving() as found:
-        yield found
+    with serving() as result:
+        yield result
 
 
 def told(stub: StubGrafana, settings: GrafanaSettings | None = None) -> str:
@@ -102,9 +102,9 @@ def test_the_plugin_is_missing_or_old(stub: StubGrafana) -> None:
 
 
 def test_nothing_listens(stub: StubGrafana) -> None:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{held.getsockname()[1]}"
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}"
         text = told(stub, stub.settings(url=address))
     assert f"Grafana at {address} could not be reached to ask how it is (Connection refused)" in text
     assert "with BAROGRAPH_GRAFANA_URL set to nothing everything else is applied without it" in text
@@ -178,16 +178,16 @@ def missing(handler: BaseHTTPRequestHandler) -> None:
 def test_something_else_answers(
     stub: StubGrafana, answers: Callable[[BaseHTTPRequestHandler], None], sentence: str
 ) -> None:
-    asked = []
+    paths = []
 
     def count(handler: BaseHTTPRequestHandler) -> None:
-        asked.append(handler.path)
+        paths.append(handler.path)
         answers(handler)
 
     stub.raw = count
     assert sentence in told(stub)
     # A redirect above all is not followed: it would be with the token.
-    assert asked == ["/api/health"]
+    assert paths == ["/api/health"]
 
 
 @pytest.mark.parametrize("path", ["/grafana", "/a/b"])
@@ -226,14 +226,14 @@ def test_the_client_leaves_urllib3_to_the_warehouse() -> None:
     Where this fails, the environment was not made by `make sync`: make it anew.
     """
     distribution = importlib.metadata.distribution("urllib3")
-    files = [found for found in distribution.files or [] if found.hash is not None and found.suffix == ".py"]
+    files = [result for result in distribution.files or [] if result.hash is not None and result.suffix == ".py"]
     assert len(files) > 30
     changed = []
-    for found in files:
-        assert found.hash is not None
-        digest = hashlib.new(found.hash.mode, Path(found.locate()).read_bytes()).digest()
-        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != found.hash.value:
-            changed.append(str(found))
+    for result in files:
+        assert result.hash is not None
+        digest = hashlib.new(result.hash.mode, Path(result.locate()).read_bytes()).digest()
+        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != result.hash.value:
+            changed.append(str(result))
     assert changed == []
     code = (
         "import clickhouse_connect.driver.httputil as ours; from niquests.packages import urllib3 as theirs; "

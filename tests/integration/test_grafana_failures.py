@@ -30,8 +30,8 @@ NAMES = ["data source", "folder", "pager", "tickets", "retraining", "policy", "F
 
 @pytest.fixture
 def stub() -> Iterator[StubGrafana]:
-    with serving() as found:
-        yield found
+    with serving() as result:
+        yield result
 
 
 def assert_whole(stub: StubGrafana) -> None:
@@ -43,7 +43,7 @@ def assert_whole(stub: StubGrafana) -> None:
     assert len(state.timings) == 1
     assert len(state.tree["routes"]) == 1
     assert len(state.dashboards) == 2
-    assert [len(found["rules"]) for found in state.groups.values()] == [2]
+    assert [len(result["rules"]) for result in state.groups.values()] == [2]
     assert "open" not in str(state.sources["barograph"]["jsonData"])
     assert_settled(stub)
 
@@ -61,8 +61,8 @@ def test_a_write_that_fails_is_told_with_what_is_done_and_the_next_apply_complet
     done = re.search(r"Written to Grafana: (.*?)\.(?: Not written|`| `)", text)
     missing = re.search(r"Not written: (.*)\. `", text)
     assert (done[1].count(",") + 1 if done else 0) == min(number, WRITES) - 1
-    for place, name in enumerate(NAMES, 1):
-        if place < number:
+    for position, name in enumerate(NAMES, 1):
+        if position < number:
             assert done is not None
             assert name in done[1]
         else:
@@ -93,10 +93,10 @@ def killing(monkeypatch: pytest.MonkeyPatch, number: int, *, before: bool) -> No
         count += 1
         if count == number and before:
             raise Killed
-        found = write(self, *args, **kwargs)
+        result = write(self, *args, **kwargs)
         if count == number:
             raise Killed
-        return found
+        return result
 
     monkeypatch.setattr(Grafana, "write", dying)
 
@@ -219,9 +219,9 @@ def test_what_was_done_is_said_when_it_is_interrupted(
     with pytest.raises(SystemExit) as caught:
         main(["apply"])
     assert caught.value.code == EXIT_INTERRUPTED
-    told = capsys.readouterr().err
-    assert told.startswith("Interrupted. Written to Grafana: data source Barograph, folder Models")
-    assert "Not written: contact point pager" in told
+    output = capsys.readouterr().err
+    assert output.startswith("Interrupted. Written to Grafana: data source Barograph, folder Models")
+    assert "Not written: contact point pager" in output
 
 
 def test_two_applies_at_once_leave_it_whole(stub: StubGrafana) -> None:

@@ -27,8 +27,8 @@ NOT_MADE = {
 
 @pytest.fixture(scope="module")
 def client(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as made:
-        yield made
+    with migrated(engine) as result:
+        yield result
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +75,9 @@ def test_every_view_is_asked_and_answers(client: Client, history: History) -> No
             {"database": client.database},
         )
     }
-    asked = asked_views(history)
-    assert {each.name.split(":")[0] for each in asked} == views
-    assert [each.name for each in asked if not each.of(client)] == []
+    queried = asked_views(history)
+    assert {each.name.split(":")[0] for each in queried} == views
+    assert [each.name for each in queried if not each.of(client)] == []
 
 
 @pytest.mark.parametrize("source", [worked_questions, asked_by_commands, asked_by_pages, asked_by_rules])

@@ -82,21 +82,21 @@ def python_values(column: Any, field_type: str, at_ms: NDArray[np.float64] | Non
 def slice_values(table: pa.Table, cut: str) -> list[str | None]:
     """What each row's slice is called by, None where a member is null or holds what joins members."""
     columns = [table[name].to_pylist() for name in cut.split(CROSS)]
-    found: list[str | None] = []
+    result: list[str | None] = []
     for row in zip(*columns, strict=True):
         texts = [None if v is None else str(int(v)) if isinstance(v, bool) else str(v) for v in row]
         strange = len(texts) > 1 and any(CROSS in (text or "") for text in texts)
-        found.append(None if None in texts or strange else CROSS.join(map(str, texts)))
-    return found
+        result.append(None if None in texts or strange else CROSS.join(map(str, texts)))
+    return result
 
 
 def largest_score(table: pa.Table) -> list[Any]:
     rows = zip(*(table[f"scores.{name}"].to_pylist() for name in ("cat", "dog", "o'fish")), strict=True)
-    found: list[float | None] = []
+    result: list[float | None] = []
     for row in rows:
         known = [value for value in row if value is not None]
-        found.append(max(known, key=lambda value: (not np.isfinite(value), value)) if known else None)
-    return found
+        result.append(max(known, key=lambda value: (not np.isfinite(value), value)) if known else None)
+    return result
 
 
 def counted_by_hand(table: pa.Table, result: InferResult, roles: Roles) -> IntArray:
@@ -106,8 +106,8 @@ def counted_by_hand(table: pa.Table, result: InferResult, roles: Roles) -> IntAr
     rows_of: list[set[int]] = [{0} for _ in range(table.num_rows)]
     for cut, dimension, start in zip(roles.slices, result.baseline.dimensions, layout.dimension_starts, strict=True):
         for rows, value in zip(rows_of, slice_values(table, cut), strict=True):
-            place = dimension.values.index(value) if value in dimension.values else len(dimension.values)
-            rows.add(start + place)
+            position = dimension.values.index(value) if value in dimension.values else len(dimension.values)
+            rows.add(start + position)
     for rows in rows_of:
         for row in rows:
             counts[row, EVENTS] += 1
@@ -134,8 +134,8 @@ def counted_by_hand(table: pa.Table, result: InferResult, roles: Roles) -> IntAr
                 extra = [field.n_cells + FieldColumn.BELOW] * (field.low is not None and value < field.low)
                 extra += [field.n_cells + FieldColumn.ABOVE] * (field.high is not None and value > field.high)
             for row in rows:
-                for place in (cell, *extra):
-                    counts[row, start + place] += 1
+                for position in (cell, *extra):
+                    counts[row, start + position] += 1
     return counts
 
 
@@ -253,9 +253,9 @@ def test_arrow_files_give_what_parquet_gives(
     write_arrow(table, tmp_path / "train.arrow")
     (tmp_path / "parquet").mkdir()
     expected = inferred(write(table, tmp_path / "parquet", "train.arrow"), name)
-    found = inferred(tmp_path / "train.arrow", name)
-    assert found.baseline == expected.baseline
-    assert found.contract == expected.contract
+    result = inferred(tmp_path / "train.arrow", name)
+    assert result.baseline == expected.baseline
+    assert result.contract == expected.contract
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv"])
@@ -266,10 +266,10 @@ def test_csv_gives_what_parquet_gives(tmp_path: Path, ending: str, monkeypatch: 
     pa_csv.write_csv(table, tmp_path / f"train.{ending}", pa_csv.WriteOptions(delimiter=delimiter))
     (tmp_path / "parquet").mkdir()
     expected = inferred(write(table, tmp_path / "parquet", f"train.{ending}"), "outputs")
-    found = inferred(tmp_path / f"train.{ending}", "outputs")
-    assert found.baseline.slice_rows == expected.baseline.slice_rows
-    assert [field.type for field in found.contract.fields] == [field.type for field in expected.contract.fields]
-    for one, other in zip(found.baseline.fields, expected.baseline.fields, strict=True):
+    result = inferred(tmp_path / f"train.{ending}", "outputs")
+    assert result.baseline.slice_rows == expected.baseline.slice_rows
+    assert [field.type for field in result.contract.fields] == [field.type for field in expected.contract.fields]
+    for one, other in zip(result.baseline.fields, expected.baseline.fields, strict=True):
         assert one.slices == other.slices
 
 
@@ -318,9 +318,9 @@ def test_ids_are_left_out_unless_the_user_wants_them(tmp_path: Path) -> None:
     assert set(result.contract.ignored) == {"counter", "snowflake", "hash", "uuid"}
     assert any("counter, snowflake, hash, uuid" in warning for warning in result.warnings)
     roles = Roles(critical=frozenset({"counter"}), slices=("snowflake",))
-    wanted = infer(InferOptions(table=path, model="m", version="1", roles=roles))
-    assert set(wanted.contract.ignored) == {"hash", "uuid"}
-    assert {field.name for field in wanted.contract.fields if field.critical} == {"counter"}
+    expected = infer(InferOptions(table=path, model="m", version="1", roles=roles))
+    assert set(expected.contract.ignored) == {"hash", "uuid"}
+    assert {field.name for field in expected.contract.fields if field.critical} == {"counter"}
 
 
 def test_a_column_of_more_texts_than_can_be_held_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,11 +371,11 @@ def test_scores_of_classes_and_their_label(tmp_path: Path) -> None:
     }
     assert contract.label == LabelSpec(type="category", classes=("bird", "cat", "dog", "o'fish"))
     renamed = write(table.rename_columns([name.replace("scores.", "p ") for name in table.column_names]), tmp_path)
-    told = infer(
+    by_prefix = infer(
         InferOptions(table=renamed, model="m", version="1", roles=Roles(scores="p ", critical=frozenset({"p cat"})))
     )
-    assert {f.name for f in told.contract.fields if f.source.startswith("scores.")} == set(scores)
-    assert {f.name for f in told.contract.fields if f.critical} == {"scores.cat"}
+    assert {f.name for f in by_prefix.contract.fields if f.source.startswith("scores.")} == set(scores)
+    assert {f.name for f in by_prefix.contract.fields if f.critical} == {"scores.cat"}
     with pytest.raises(OptionError, match="has no column of numbers whose name begins so"):
         infer(InferOptions(table=renamed, model="m", version="1", roles=Roles(scores="q")))
 
@@ -410,8 +410,8 @@ def test_crossed_slices_are_pairs_that_rows_hold(tmp_path: Path) -> None:
     assert list(pair.values) == sorted(rows, key=lambda value: (-rows[value], value))[:20]
     assert all(value.count(" * ") == 2 for value in triple.values)
     assert [cut.name for cut in result.contract.slices][1] == "origin * carrier"
-    for cut, said in (("origin * nowhere", "no such column"), ("origin * origin", "crosses a source with itself")):
-        with pytest.raises(OptionError, match=said):
+    for cut, message in (("origin * nowhere", "no such column"), ("origin * origin", "crosses a source with itself")):
+        with pytest.raises(OptionError, match=message):
             infer(InferOptions(table=tmp_path / "train.parquet", model="m", version="1", roles=Roles(slices=(cut,))))
 
 

@@ -87,8 +87,8 @@ def test_parameters_are_bound_by_the_engine(client: Any) -> None:
 
 def test_a_query_too_long_for_a_url_goes_as_a_form(client: Any) -> None:
     ids = list(range(60_000))
-    found = client.query("SELECT length({ids:Array(UInt64)})", parameters={"ids": ids}).result_rows
-    assert found == [(60_000,)]
+    result = client.query("SELECT length({ids:Array(UInt64)})", parameters={"ids": ids}).result_rows
+    assert result == [(60_000,)]
 
 
 @pytest.mark.parametrize(
@@ -246,8 +246,8 @@ def test_a_bad_request_gets_a_status_and_a_reason(
     status: int,
     code: str | None,
 ) -> None:
-    found, reply_headers, text = http_request(engine, method, path, body, headers)
-    assert found == status, text
+    result, reply_headers, text = http_request(engine, method, path, body, headers)
+    assert result == status, text
     assert reply_headers["X-ClickHouse-Exception-Code"] == code
     assert text.strip()
 
@@ -268,8 +268,8 @@ def test_pages_of_a_browser_are_kept_out(engine: LocalClickHouse, headers: dict[
 def test_the_door_is_on_loopback_only(engine: LocalClickHouse) -> None:
     sockets = Path("/proc/net/tcp").read_text().splitlines() if Path("/proc/net/tcp").exists() else []
     listening = [line.split()[1] for line in sockets[1:] if line.split()[3] == "0A"]
-    mine = [address for address in listening if int(address.partition(":")[2], 16) == engine.port]
-    assert mine in ([], [f"0100007F:{engine.port:04X}"])
+    own_addresses = [address for address in listening if int(address.partition(":")[2], 16) == engine.port]
+    assert own_addresses in ([], [f"0100007F:{engine.port:04X}"])
     assert (engine.host, socket.gethostbyname("localhost")) == ("127.0.0.1", "127.0.0.1")
 
 

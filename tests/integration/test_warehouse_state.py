@@ -132,10 +132,10 @@ def test_of_two_verdicts_at_one_place_the_view_shows_the_later(client: Client, t
     ("table", "value", "worst"), [("drift", "psi", "worst_psi"), ("rates", "delta", "worst_delta")]
 )
 def test_levels_of_windows_are_read_apart_from_their_fields(client: Client, table: str, value: str, worst: str) -> None:
-    given: list[tuple[str, int, str, float]] = [
+    arguments: list[tuple[str, int, str, float]] = [
         ("x", 1, "major", 0.5), ("y", 1, "major", 0.3), ("z", 1, "stable", 0.01), ("x", 2, "insufficient", math.nan),
     ]  # fmt: skip
-    rows = [verdict(table, 5, hours, field=field, level=level, **{value: n}) for field, hours, level, n in given]
+    rows = [verdict(table, 5, hours, field=field, level=level, **{value: n}) for field, hours, level, n in arguments]
     write(client, table, [*rows, rows[1]])
     view = "drift_levels" if table == "drift" else "rate_levels"
     sql = f"SELECT toUnixTimestamp(window_end), level, {worst} FROM {view} WHERE slice = 'all' AND window = '1h'"
@@ -261,8 +261,8 @@ def test_the_label_with_the_latest_time_then_offset_counts(client: Client) -> No
     at, received = int(MONDAY.timestamp() * 1000), int(NOW.timestamp() * 1000)
 
     def label(id_: str, value: str, offset: int, later_ms: int, model: str = "m") -> dict[str, Any]:
-        given = {"label": value, "label_type": "string", "received_at": received}
-        return row("labels", model=model, id=id_, offset=offset, at=at + later_ms, **given)
+        arguments = {"label": value, "label_type": "string", "received_at": received}
+        return row("labels", model=model, id=id_, offset=offset, at=at + later_ms, **arguments)
 
     insert_rows(
         client,

@@ -82,8 +82,8 @@ def test_kinds_of_errors_add_up_over_records_and_not_over_repeats(client: Client
 
 def test_dead_letters_add_up_over_records_and_not_over_repeats(client: Client) -> None:
     counted = [
-        row("dead_letter_counts", topic="predictions", model=model, reason="not-json", hour=HOUR_S, n=n, **place)
-        for model, n, place in (
+        row("dead_letter_counts", topic="predictions", model=model, reason="not-json", hour=HOUR_S, n=n, **position)
+        for model, n, position in (
             ("", 3, {"record_seq": 7}),
             ("", 4, {"record_seq": 8}),
             # Another partition's records may have the same place.

@@ -163,13 +163,13 @@ def rule_of(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def model(content: dict[str, Any], ref: int = 0) -> dict[str, Any]:
-    found: dict[str, Any] = rule_of(content)["data"][ref]["model"]
-    return found
+    result: dict[str, Any] = rule_of(content)["data"][ref]["model"]
+    return result
 
 
 def branch(content: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = content["policies.yaml"]["policies"][0]["routes"][0]
-    return found
+    result: dict[str, Any] = content["policies.yaml"]["policies"][0]["routes"][0]
+    return result
 
 
 FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
@@ -229,8 +229,8 @@ def test_each_planted_fault_is_caught(name: str) -> None:
     change, expected = FAULTS[name]
     content = copy.deepcopy(to_files(RULES, SETTINGS))
     change(content)
-    found = lint(content, BOOKS)
-    assert any(expected in problem for problem in found), found
+    result = lint(content, BOOKS)
+    assert any(expected in problem for problem in result), result
 
 
 def test_grafanas_generated_types_know_every_key_of_the_api() -> None:

@@ -39,13 +39,13 @@ def test_an_alert_is_told_after_the_wait_and_when_it_is_over() -> None:
 
 
 def test_fields_of_one_model_are_one_message() -> None:
-    found = told(alert(0, None, "a"), alert(10, None, "b"), alert(100, None, "c"), until=HOUR)
-    assert found == [(30, "oncall", 2, 0, False), (330, "oncall", 3, 0, False)]
+    result = told(alert(0, None, "a"), alert(10, None, "b"), alert(100, None, "c"), until=HOUR)
+    assert result == [(30, "oncall", 2, 0, False), (330, "oncall", 3, 0, False)]
 
 
 def test_models_and_severities_are_messages_of_their_own() -> None:
-    found = told(alert(0, None), alert(0, None, model="n"), alert(0, None, severity="ticket"), until=60)
-    assert found == [(30, "oncall", 1, 0, False), (30, "oncall", 1, 0, False), (30, "tickets", 1, 0, False)]
+    result = told(alert(0, None), alert(0, None, model="n"), alert(0, None, severity="ticket"), until=60)
+    assert result == [(30, "oncall", 1, 0, False), (30, "oncall", 1, 0, False), (30, "tickets", 1, 0, False)]
 
 
 def test_what_goes_on_is_repeated_pages_sooner_than_tickets() -> None:
@@ -68,9 +68,9 @@ def test_a_group_that_is_gone_begins_anew() -> None:
 def test_a_mute_timing_holds_back_until_it_ends() -> None:
     sunday = int(datetime(2026, 3, 8, 1, 30, tzinfo=BERLIN).timestamp()) - T0
     end = int(datetime(2026, 3, 8, 5, tzinfo=BERLIN).timestamp()) - T0
-    found = told(alert(sunday, None, mute="retraining", model=ODD), until=sunday + DAY // 4)
-    assert found[0][0] == pytest.approx(end, abs=300)
-    assert found[0][0] >= end
+    result = told(alert(sunday, None, mute="retraining", model=ODD), until=sunday + DAY // 4)
+    assert result[0][0] == pytest.approx(end, abs=300)
+    assert result[0][0] >= end
     assert told(alert(sunday, sunday + HOUR, mute="retraining", model=ODD), until=sunday + DAY) == []
     assert told(alert(sunday, None, model=ODD), until=sunday + HOUR)[0][0] == sunday + 30
 

@@ -73,10 +73,10 @@ def test_windows_are_the_two_longest_unless_the_contract_says() -> None:
     assert windows(BINARY) == ("1d", "1h")
     assert windows(NUMBER) == ("", "1d")
     assert windows(NUMBER.replace("[{", "[{length: 7d, hop: 1d}, {")) == ("7d", "1d")
-    said = BINARY.replace("alerts: {", "alerts: {windows: {long: 1h, short: 15m}, ")
-    assert windows(said) == ("1h", "15m")
-    assert windows(said.replace("rules: {", "rules: {psi-major: {windows: {long: 15m}}, ")) == ("", "15m")
-    rate = found(said.replace("rules: {null-rate: {", "rules: {null-rate: {windows: {short: 1h}, "))
+    text = BINARY.replace("alerts: {", "alerts: {windows: {long: 1h, short: 15m}, ")
+    assert windows(text) == ("1h", "15m")
+    assert windows(text.replace("rules: {", "rules: {psi-major: {windows: {long: 15m}}, ")) == ("", "15m")
+    rate = found(text.replace("rules: {null-rate: {", "rules: {null-rate: {windows: {short: 1h}, "))
     assert rate["null-rate", "page", ""].signal.short.window == "1h"
 
 
@@ -88,10 +88,10 @@ def test_waiting_times_follow_the_interval() -> None:
     assert times(BINARY) == (60, 300, 900, 30)
     assert times(NUMBER) == (600, 600, 1800, 3)
     assert times(BINARY, "label-stop", "ticket") == (600, 600, 1800, 3)
-    said = BINARY.replace("alerts: {", "alerts: {every: 2m, for: 0s, keep_firing_for: 1h, ")
-    assert times(said) == (120, 0, 3600, 15)
-    said = said.replace("rules: {", "rules: {psi-major: {for: 7m, keep_firing_for: 0s}, ")
-    assert times(said) == (120, 420, 0, 15)
+    text = BINARY.replace("alerts: {", "alerts: {every: 2m, for: 0s, keep_firing_for: 1h, ")
+    assert times(text) == (120, 0, 3600, 15)
+    text = text.replace("rules: {", "rules: {psi-major: {for: 7m, keep_firing_for: 0s}, ")
+    assert times(text) == (120, 420, 0, 15)
 
 
 def test_single_rules_can_be_changed() -> None:

@@ -27,11 +27,11 @@ def rule(**changes: Any) -> Rule:
 
 def moves(of: Rule, *zones: tuple[Zone, int]) -> list[tuple[int, str, str]]:
     """The states after runs of so many evaluations: (minute, state, reason)."""
-    instance, at, found = Instance(of, "k"), 0, []
+    instance, at, result = Instance(of, "k"), 0, []
     for zone, n in zones:
-        found += instance.advance(at, at + (n - 1) * MINUTE, zone)
+        result += instance.advance(at, at + (n - 1) * MINUTE, zone)
         at += n * MINUTE
-    return [(each.at // MINUTE, each.after, each.reason) for each in found]
+    return [(each.at // MINUTE, each.after, each.reason) for each in result]
 
 
 def test_a_wait_of_fifteen_minutes_is_over_at_the_sixteenth_match() -> None:
@@ -40,8 +40,8 @@ def test_a_wait_of_fifteen_minutes_is_over_at_the_sixteenth_match() -> None:
 
 
 def test_a_match_that_ends_before_the_wait_is_forgotten() -> None:
-    found = moves(rule(), (Zone.FIRING, 15), (Zone.CLEAR, 1), (Zone.FIRING, 16))
-    assert found == [(0, "Pending", ""), (15, "Normal", ""), (16, "Pending", ""), (31, "Alerting", "")]
+    result = moves(rule(), (Zone.FIRING, 15), (Zone.CLEAR, 1), (Zone.FIRING, 16))
+    assert result == [(0, "Pending", ""), (15, "Normal", ""), (16, "Pending", ""), (31, "Alerting", "")]
 
 
 def test_without_a_wait_it_fires_at_once() -> None:
@@ -50,8 +50,8 @@ def test_without_a_wait_it_fires_at_once() -> None:
 
 def test_it_keeps_firing_and_begins_again_without_a_wait() -> None:
     keeps = rule(keep_firing_for_s=10 * MINUTE)
-    found = moves(keeps, (Zone.FIRING, 16), (Zone.CLEAR, 5), (Zone.FIRING, 2), (Zone.CLEAR, 11))
-    assert found[2:] == [(16, "Recovering", ""), (21, "Alerting", ""), (23, "Recovering", ""), (33, "Normal", "")]
+    result = moves(keeps, (Zone.FIRING, 16), (Zone.CLEAR, 5), (Zone.FIRING, 2), (Zone.CLEAR, 11))
+    assert result[2:] == [(16, "Recovering", ""), (21, "Alerting", ""), (23, "Recovering", ""), (33, "Normal", "")]
     assert moves(rule(), (Zone.FIRING, 16), (Zone.CLEAR, 1))[-1] == (16, "Normal", "")
 
 
@@ -63,8 +63,8 @@ def test_between_the_lines_what_fires_goes_on_and_what_rests_rests() -> None:
 
 def test_what_recovers_is_held_by_the_upper_line_again() -> None:
     keeps = rule(keep_firing_for_s=10 * MINUTE)
-    found = moves(keeps, (Zone.FIRING, 16), (Zone.CLEAR, 1), (Zone.BETWEEN, 20))
-    assert found[2:] == [(16, "Recovering", ""), (26, "Normal", "")]
+    result = moves(keeps, (Zone.FIRING, 16), (Zone.CLEAR, 1), (Zone.BETWEEN, 20))
+    assert result[2:] == [(16, "Recovering", ""), (26, "Normal", "")]
 
 
 def test_a_row_that_is_missing_keeps_its_state_for_half_an_hour() -> None:
@@ -141,10 +141,10 @@ def test_a_history_is_cut_where_its_zone_changes(steps: Any, first: int) -> None
         rows.append((at, value, growth))
         at += minutes * MINUTE
     own, start, end = changes(*rows), first * MINUTE, at + 60 * MINUTE
-    found = {
+    result = {
         moment: zone for begin, last, zone in runs(of, own, start, end) for moment in range(begin, last + 1, of.every_s)
     }
-    assert found == {moment: zone_of(of, own.numbers(moment)["A"]) for moment in range(start, end + 1, of.every_s)}
+    assert result == {moment: zone_of(of, own.numbers(moment)["A"]) for moment in range(start, end + 1, of.every_s)}
 
 
 def test_a_replay_tells_episodes() -> None:

@@ -112,12 +112,12 @@ def test_goals_are_computed_from_the_figures_alone() -> None:
     figures.add(goals.PEER_RATIOS, "**sketcher, JSON ÷ whylogs, plain**", 2.0, "×")
     figures.add(goals.PEER_RATIOS, "sketcher, JSON ÷ whylogs, another way", 1.2, "×")
     figures.add(shapes.JSON_COST, shapes.FIELDS_200, 12.1, "×")
-    found = {each.goal.name: each for each in goals.judged(figures)}
-    assert found["Sketcher, JSON, per CPU-second"].met
-    assert found["Sketcher, JSON ÷ whylogs on ready DataFrames"].value == 2.0
-    assert found["Sketcher, JSON ÷ msgspec's bare decode"].verdict == "met, 5% to spare"
-    assert found["200 fields ÷ 20 fields, JSON"].verdict == "**missed by 10%**"
-    assert found["Sketcher, Arrow ÷ whylogs on ready DataFrames"].value is None
+    result = {each.goal.name: each for each in goals.judged(figures)}
+    assert result["Sketcher, JSON, per CPU-second"].met
+    assert result["Sketcher, JSON ÷ whylogs on ready DataFrames"].value == 2.0
+    assert result["Sketcher, JSON ÷ msgspec's bare decode"].verdict == "met, 5% to spare"
+    assert result["200 fields ÷ 20 fields, JSON"].verdict == "**missed by 10%**"
+    assert result["Sketcher, Arrow ÷ whylogs on ready DataFrames"].value is None
 
 
 def test_goals_and_shapes_have_names_of_their_own() -> None:

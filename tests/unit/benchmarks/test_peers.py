@@ -61,50 +61,50 @@ def exact(drawn: Drawn, minutes: int) -> Payload:
 
 
 def test_exact_answers_are_right(drawn: Drawn) -> None:
-    found = compare(exact(drawn, 2), drawn)
-    assert not found.wrong
-    assert found.worst == 0
-    assert found.compared == len(drawn.numbers) * len(RANKS)
+    result = compare(exact(drawn, 2), drawn)
+    assert not result.wrong
+    assert result.worst == 0
+    assert result.compared == len(drawn.numbers) * len(RANKS)
 
 
 def test_a_quantile_that_is_far_away_is_wrong(drawn: Drawn) -> None:
-    told = exact(drawn, 2)
+    report = exact(drawn, 2)
     name = drawn.numbers[0]
-    told["quantiles"][name][3] = told["quantiles"][name][5]
-    found = compare(told, drawn)
-    assert found.wrong
-    assert name in found.wrong[0]
-    assert "WRONG" in found.note()
+    report["quantiles"][name][3] = report["quantiles"][name][5]
+    result = compare(report, drawn)
+    assert result.wrong
+    assert name in result.wrong[0]
+    assert "WRONG" in result.note()
 
 
 def test_many_quantiles_a_little_beyond_are_wrong(drawn: Drawn) -> None:
-    told = exact(drawn, 2)
-    columns = drawn.within(map(int, told["minutes"]))
+    report = exact(drawn, 2)
+    columns = drawn.within(map(int, report["minutes"]))
     for name in drawn.numbers:
-        told["quantiles"][name][3] = float(np.quantile(columns[name].astype(float), 0.52))
-    told["rank_error"] = 0.0125
-    assert any("quantiles are beyond" in wrong for wrong in compare(told, drawn).wrong)
+        report["quantiles"][name][3] = float(np.quantile(columns[name].astype(float), 0.52))
+    report["rank_error"] = 0.0125
+    assert any("quantiles are beyond" in wrong for wrong in compare(report, drawn).wrong)
 
 
 def test_no_number_is_wrong(drawn: Drawn) -> None:
-    told = exact(drawn, 1)
-    told["quantiles"][drawn.numbers[0]][0] = float("nan")
-    assert compare(told, drawn).wrong
+    report = exact(drawn, 1)
+    report["quantiles"][drawn.numbers[0]][0] = float("nan")
+    assert compare(report, drawn).wrong
 
 
 def test_lost_events_and_other_minutes_are_wrong(drawn: Drawn) -> None:
-    told = exact(drawn, 2)
-    first = next(iter(told["minutes"]))
-    told["minutes"][first] -= 1
-    assert compare(told, drawn).wrong
+    report = exact(drawn, 2)
+    first = next(iter(report["minutes"]))
+    report["minutes"][first] -= 1
+    assert compare(report, drawn).wrong
     assert compare({**exact(drawn, 1), "minutes": {}}, drawn).wrong
 
 
 def test_another_count_of_a_category_is_wrong(drawn: Drawn) -> None:
     for name in drawn.texts:
-        told = exact(drawn, 2)
-        told["categories"][name]["elsewhere"] = 1
-        assert any(name in wrong for wrong in compare(told, drawn).wrong)
+        report = exact(drawn, 2)
+        report["categories"][name]["elsewhere"] = 1
+        assert any(name in wrong for wrong in compare(report, drawn).wrong)
 
 
 def test_rank_errors_are_shares_of_ranks() -> None:
@@ -129,13 +129,13 @@ def test_what_peers_sketch_with_is_right(workload: Workload, drawn: Drawn, way: 
 
 
 def test_a_sketch_of_too_small_a_size_is_wrong(drawn: Drawn) -> None:
-    told = exact(drawn, 3)
-    columns = drawn.within(map(int, told["minutes"]))
+    report = exact(drawn, 3)
+    columns = drawn.within(map(int, report["minutes"]))
     for name in drawn.numbers:
         sketch = datasketches.kll_floats_sketch(8)
         sketch.update(columns[name].astype(np.float32))
-        told["quantiles"][name] = list(map(float, sketch.get_quantiles(RANKS, True)))
-    assert compare(told, drawn).wrong
+        report["quantiles"][name] = list(map(float, sketch.get_quantiles(RANKS, True)))
+    assert compare(report, drawn).wrong
 
 
 def test_events_of_arrow_batches_are_kept_alike(workload: Workload) -> None:
@@ -167,12 +167,12 @@ def test_psi_that_is_not_its_definition_is_wrong(drawn: Drawn) -> None:
     columns = drawn.within([start])
     training = drawn.columns
     psi = {name: defined_psi(training[name], columns[name]) for name in (*drawn.numbers, *drawn.texts)}
-    told = {"minutes": {str(start): drawn.minutes()[start]}, "psi": {str(start): psi}}
-    assert not compare_psi(told, training, drawn, {start: psi}).wrong
+    report = {"minutes": {str(start): drawn.minutes()[start]}, "psi": {str(start): psi}}
+    assert not compare_psi(report, training, drawn, {start: psi}).wrong
     psi[drawn.numbers[1]] += 1e-6
-    assert compare_psi(told, training, drawn, {start: psi}).wrong
+    assert compare_psi(report, training, drawn, {start: psi}).wrong
     del psi[drawn.numbers[1]]
-    assert compare_psi(told, training, drawn, {start: {**psi, drawn.numbers[1]: 0.0}}).wrong
+    assert compare_psi(report, training, drawn, {start: {**psi, drawn.numbers[1]: 0.0}}).wrong
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -34,12 +34,12 @@ def no_stack(*_: Any, **__: Any) -> Iterator[None]:
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[Figures]:
     """What was published."""
-    found: list[Figures] = []
+    result: list[Figures] = []
     monkeypatch.setattr(run, "World", NoWorld)
     monkeypatch.setattr(run, "LocalStack", no_stack)
     monkeypatch.setattr(run, "make_workload", lambda folder: None)
-    monkeypatch.setattr(page, "publish", found.append)
-    return found
+    monkeypatch.setattr(page, "publish", result.append)
+    return result
 
 
 def sections(monkeypatch: pytest.MonkeyPatch, *, failing: str = "") -> None:
@@ -76,9 +76,9 @@ def test_less_than_a_full_run_writes_no_docs(
     sections(monkeypatch)
     assert called(monkeypatch, *arguments, "--json", str(tmp_path / "found.json")) == 0
     assert not written
-    found = Figures.read(tmp_path / "found.json")
-    assert found.found[0].section == "rates"
-    assert (len(found.found) == 1) == ("--only" in arguments)
+    result = Figures.read(tmp_path / "found.json")
+    assert result.found[0].section == "rates"
+    assert (len(result.found) == 1) == ("--only" in arguments)
 
 
 def test_a_section_that_fails_is_told_and_the_others_are_measured(

@@ -69,9 +69,9 @@ def test_what_grows_is_told(soaked: soak.Soaked, missed: str) -> None:
 
 
 def test_a_trend_is_per_day_of_panes() -> None:
-    found = soak.trend(list(range(0, 1_440, 4)), [100 + 0.01 * pane for pane in range(0, 1_440, 4)])
-    assert found.per_day == pytest.approx(14.4)
-    assert found.low <= 14.4 <= found.high + 1e-9
+    result = soak.trend(list(range(0, 1_440, 4)), [100 + 0.01 * pane for pane in range(0, 1_440, 4)])
+    assert result.per_day == pytest.approx(14.4)
+    assert result.low <= 14.4 <= result.high + 1e-9
 
 
 def test_events_that_are_missing_are_told() -> None:

@@ -31,11 +31,11 @@ loads = st.builds(
 
 
 def test_no_load_needs_one_of_each() -> None:
-    found = needs(made_up(), Load(events_per_s=0, models=1))
-    assert (found.sketchers, found.recorders, found.monitors, found.engines) == (1, 1, 1, 1)
-    assert (found.source_partitions, found.partials_partitions) == (1, 4)
-    assert found.raw_gb_day == 0
-    assert found.clickhouse_in_mb_s == 0
+    result = needs(made_up(), Load(events_per_s=0, models=1))
+    assert (result.sketchers, result.recorders, result.monitors, result.engines) == (1, 1, 1, 1)
+    assert (result.source_partitions, result.partials_partitions) == (1, 4)
+    assert result.raw_gb_day == 0
+    assert result.clickhouse_in_mb_s == 0
 
 
 @given(loads, st.floats(1, 10))
@@ -47,12 +47,12 @@ def test_needs_grow_with_the_rate(load: Load, times: float) -> None:
 
 @given(loads)
 def test_processes_have_partitions_and_are_not_overfull(load: Load) -> None:
-    found = needs(made_up(), load)
-    assert found.source_partitions >= max(found.sketchers, found.recorders)
-    assert found.partials_partitions >= found.monitors
-    assert min(_numbers(found).values()) >= 0
-    assert found.progress_cores <= found.monitor_cores + 1e-9
-    assert found.sketcher_share <= 1
+    result = needs(made_up(), load)
+    assert result.source_partitions >= max(result.sketchers, result.recorders)
+    assert result.partials_partitions >= result.monitors
+    assert min(_numbers(result).values()) >= 0
+    assert result.progress_cores <= result.monitor_cores + 1e-9
+    assert result.sketcher_share <= 1
 
 
 def test_progress_records_bound_the_sketchers_of_a_partition() -> None:
@@ -83,14 +83,14 @@ def test_a_known_load() -> None:
     # A turn of 250 ms has 62,500 events and takes 1.3 ms beside them; 60 % less about 1 % of waiting and writing are
     # planned for.
     assert Costs(growth).sketcher_capacity(load) == pytest.approx(62_500 / (0.250 + 0.001325), rel=1e-6)
-    found = needs(growth, load)
-    assert found.sketchers == 7
-    assert found.recorders == 14
-    assert found.source_partitions == 16
-    assert found.raw_gb_day == pytest.approx(1e6 * 120 * 86_400 / 1e9)
-    assert found.kafka_in_mb_s == pytest.approx(250, rel=0.01)
+    result = needs(growth, load)
+    assert result.sketchers == 7
+    assert result.recorders == 14
+    assert result.source_partitions == 16
+    assert result.raw_gb_day == pytest.approx(1e6 * 120 * 86_400 / 1e9)
+    assert result.kafka_in_mb_s == pytest.approx(250, rel=0.01)
     # 4 µs a row, and 14 inserts a second of 30 ms, of 2 cores at 60 %.
-    assert found.engines == 4 + 1
+    assert result.engines == 4 + 1
 
 
 def test_what_is_left_out_of_raw_rows_is_still_read() -> None:
@@ -102,10 +102,10 @@ def test_what_is_left_out_of_raw_rows_is_still_read() -> None:
 
 
 def test_capacities_tell_what_is_full_first() -> None:
-    found: dict[str, Any] = capacities(made_up(), Load(events_per_s=1, models=1))
-    assert sorted(found, key=lambda stage: found[stage])[0] == "recorder"
-    assert found["ClickHouse node"] == pytest.approx(2 * 0.6 / 4e-6)
-    assert found["recorder"] == pytest.approx(0.6 / 8e-6)
+    result: dict[str, Any] = capacities(made_up(), Load(events_per_s=1, models=1))
+    assert sorted(result, key=lambda stage: result[stage])[0] == "recorder"
+    assert result["ClickHouse node"] == pytest.approx(2 * 0.6 / 4e-6)
+    assert result["recorder"] == pytest.approx(0.6 / 8e-6)
 
 
 def test_a_cost_that_was_not_measured_is_named() -> None:

@@ -70,8 +70,8 @@ def test_arrow_batches_hold_the_same_members_and_fit_into_messages(shape: Any, t
     assert max(map(len, messages)) < 1 << 20
     batches = [pa.ipc.open_stream(data).read_all() for data in messages]
     assert sum(len(batch) for batch in batches) == 3 * rows
-    wanted = {"id", "at", "model", "version", "score", *(f"features.{name}" for name in workload.numbers)}
-    assert set(batches[0].column_names) == wanted | {f"context.{name}" for name in workload.dimensions}
+    expected = {"id", "at", "model", "version", "score", *(f"features.{name}" for name in workload.numbers)}
+    assert set(batches[0].column_names) == expected | {f"context.{name}" for name in workload.dimensions}
     assert [batch["model"][0].as_py() for batch in batches] == [
         workload.models[i % len(workload.models)] for i in range(3)
     ]

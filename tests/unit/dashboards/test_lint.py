@@ -226,15 +226,15 @@ FAULTS: list[tuple[str, str, Plant]] = [
 def test_a_planted_fault_is_found(rule: str, plant: Plant) -> None:
     planted = copy.deepcopy(pages())
     plant(planted[0])
-    found = lint(planted, QUERIES)
-    assert rule in {finding.rule for finding in found}, [str(finding) for finding in found]
+    result = lint(planted, QUERIES)
+    assert rule in {finding.rule for finding in result}, [str(finding) for finding in result]
     # Nothing is found but the fault, and what follows from it.
     follows = {
         "dashboard-uid": {"link-target", "link-variable", "variable"},
         "format": {"order"},
         "variable-order": {"link-variable"},
     }
-    assert {finding.rule for finding in found} <= {rule, "named"} | follows.get(rule, set()), found
+    assert {finding.rule for finding in result} <= {rule, "named"} | follows.get(rule, set()), result
 
 
 def test_a_finding_says_what_where_and_by_which_rule() -> None:

@@ -42,9 +42,9 @@ def test_a_stale_or_strange_file_is_found_and_mended(
     (tmp_path / "barograph-fleet.json").write_text("{}")
     (tmp_path / "old.json").write_text("{}")
     assert main(["--check"]) == 1
-    said = capsys.readouterr().err
-    assert "barograph-fleet.json differs from the code: run python -m dashboards --write" in said
-    assert "old.json is not generated any more" in said
+    errors = capsys.readouterr().err
+    assert "barograph-fleet.json differs from the code: run python -m dashboards --write" in errors
+    assert "old.json is not generated any more" in errors
     assert main(["--write"]) == 0
     assert sorted(tmp_path.iterdir()) == sorted(files())
 
@@ -65,8 +65,8 @@ def test_what_is_not_of_grafanas_types_is_seen() -> None:
     page["timezones"] = "utc"
     page["panels"][1]["gridPos"]["w"] = "wide"
     page["templating"]["list"][0]["hide"] = 7
-    found = faults(page, SCHEMA["dashboard"], "page")
-    assert {fault.partition(":")[0] for fault in found} == {
+    result = faults(page, SCHEMA["dashboard"], "page")
+    assert {fault.partition(":")[0] for fault in result} == {
         "page.panels[1]", "page.templating.list[0].hide", "page",
     }  # fmt: skip
     table = next(panel for panel in panels_of(PAGES["fleet"]) if panel["type"] == "table")
@@ -83,8 +83,8 @@ def test_every_named_panel_is_on_its_page_and_no_other() -> None:
 def test_the_rules_hold_of_all_pages_and_every_query_is_asked() -> None:
     queries = every_query()
     assert [str(finding) for finding in lint(PAGES.values(), queries.values())] == []
-    asked = {query.sql for dashboard in PAGES.values() for query in queries_in(dashboard)}
-    unasked = [name for name, query in queries.items() if query.sql.split() not in [sql.split() for sql in asked]]
+    queried = {query.sql for dashboard in PAGES.values() for query in queries_in(dashboard)}
+    unasked = [name for name, query in queries.items() if query.sql.split() not in [sql.split() for sql in queried]]
     assert unasked == []
 
 

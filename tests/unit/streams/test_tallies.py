@@ -38,12 +38,12 @@ def batch(values: list[bytes | None]) -> MessageBatch:
 
 
 def decoded(events: list[dict[str, Any]], *, arrow: bool, contract: Contract = KNOWN) -> Decoded:
-    given = [{"model": "m", "version": "1", "id": "a", "at": NOW_MS, **event} for event in events]
+    rows = [{"model": "m", "version": "1", "id": "a", "at": NOW_MS, **event} for event in events]
     registry = Registry(contracts={"m": contract})
     if not arrow:
-        return JsonDecoder(registry).decode(batch([json.dumps(event).encode() for event in given]))
-    names = sorted({name for event in given for name in event})
-    table = pa.table({name: [event.get(name) for event in given] for name in names})
+        return JsonDecoder(registry).decode(batch([json.dumps(event).encode() for event in rows]))
+    names = sorted({name for event in rows for name in event})
+    table = pa.table({name: [event.get(name) for event in rows] for name in names})
     return ArrowDecoder(registry).decode(batch([encode_arrow(table)]))
 
 
@@ -344,13 +344,13 @@ def test_a_tally_per_model_holds_all_that_was_counted_of_it() -> None:
     add_kinds(result, {"TimeoutError": 1})
     result.add_arrivals(arrivals((0, "p", 0), model="b"), 300)
     dead = [RejectedEvent(Reason.NOT_JSON, 0, 0, 0, b"", "", model, HOUR_S * 1000) for model in ("", "b", "m")]
-    given = {tally.model: tally for tally in result.tallies("predictions", "t", [], dead)}
-    assert list(given) == ["", "b", "m"]
-    assert [len(given[model].dead) for model in given] == [1, 1, 1]
-    assert given["b"].producers == [ProducerCount("p", 0, 1, 0, 0)]
-    assert given["b"].pane_s == 300
-    assert ErrorCount("1", "b", "all", "TimeoutError", 0, 1) in given["m"].errors
-    assert given[""] == Tally(
+    tallies = {tally.model: tally for tally in result.tallies("predictions", "t", [], dead)}
+    assert list(tallies) == ["", "b", "m"]
+    assert [len(tallies[model].dead) for model in tallies] == [1, 1, 1]
+    assert tallies["b"].producers == [ProducerCount("p", 0, 1, 0, 0)]
+    assert tallies["b"].pane_s == 300
+    assert ErrorCount("1", "b", "all", "TimeoutError", 0, 1) in tallies["m"].errors
+    assert tallies[""] == Tally(
         model="", topic="predictions", source_topic_id="t", dead=[DeadCount("not-json", HOUR_S, 1)]
     )
 

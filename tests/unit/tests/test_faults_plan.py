@@ -21,8 +21,8 @@ def test_the_long_form_has_a_hundred_kills_and_every_fault_three_times() -> None
     within = sum(isinstance(fault, Warehouse | BrokerUnreachable | JoinAndLeave) for fault in plan)
     assert counts["kill -9"] + within >= 100
     assert min(counts.values()) >= 3
-    places = {(fault.kind, fault.place) for fault in plan if isinstance(fault, Kill) and fault.place}
-    assert places == {(kind, place) for kind, every in PLACES.items() for place in every}
+    positions = {(fault.kind, fault.place) for fault in plan if isinstance(fault, Kill) and fault.place}
+    assert positions == {(kind, position) for kind, entries in PLACES.items() for position in entries}
 
 
 def test_a_seed_draws_the_same_plan() -> None:
@@ -32,8 +32,8 @@ def test_a_seed_draws_the_same_plan() -> None:
 
 def test_what_a_sabotage_needs_exists() -> None:
     for sabotage in SABOTAGES.values():
-        kind, place = sabotage.killed
-        assert place in PLACES[kind]
+        kind, position = sabotage.killed
+        assert position in PLACES[kind]
 
 
 def test_the_source_is_counted_by_hand() -> None:
@@ -51,22 +51,22 @@ def test_the_source_is_counted_by_hand() -> None:
         (topics.labels, 0): [Sent(b"", None, labels=((0, Label("a", True, 1)),))],
     }
     baseline = simple_baseline()
-    found = work_out(sent, topics, simple_contract(), [(0, baseline)])
-    assert dict(found.volume) == {
+    result = work_out(sent, topics, simple_contract(), [(0, baseline)])
+    assert dict(result.volume) == {
         ("toy", "1", "all", 3600): 2,
         ("toy", "1", "region=north", 3600): 1,
         ("toy", "1", "region=other", 3600): 1,
         ("toy", "2", "all", 3600): 1,
         ("toy", "2", "region=north", 3600): 1,
     }
-    k = found.panes["toy", "1", "all", "k", 3600]
+    k = result.panes["toy", "1", "all", "k", 3600]
     assert (k.n, k.nulls, k.invalid) == (1, 0, 1)
-    colour = found.cells["toy", "1", "all", "colour", 3600, baseline.id]
+    colour = result.cells["toy", "1", "all", "colour", 3600, baseline.id]
     assert dict(colour) == {0: 1, 3: 1}, "red, and one that the baseline does not keep"
-    assert not [key for key in found.cells if key[1] == "2"], "a version of its own baseline is not held to this one"
-    assert sorted(found.predictions) == [(1, 0, 0), (1, 0, 2), (1, 1, 0)]
-    assert found.dead[topics.predictions] == {(1, 0, 1, "missing-id"): 1}
-    assert found.labelled["1", "all", 3600] == (2, 1)
+    assert not [key for key in result.cells if key[1] == "2"], "a version of its own baseline is not held to this one"
+    assert sorted(result.predictions) == [(1, 0, 0), (1, 0, 2), (1, 1, 0)]
+    assert result.dead[topics.predictions] == {(1, 0, 1, "missing-id"): 1}
+    assert result.labelled["1", "all", 3600] == (2, 1)
     left = work_out(sent, topics, simple_contract(), [(0, baseline)], {1: [0]})
     assert left.volume["toy", "1", "all", 3600] == 0
     assert len(left.predictions) == 3

@@ -35,15 +35,15 @@ def mutated(data: bytes, other: bytes, rng: random.Random) -> bytes:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_what_fuzzing_has_kept_is_read_or_refused(target: str) -> None:
-    kept = [*seeds()[target], *read_corpus(target)]
-    assert len(kept) > len(seeds()[target]), "fuzzing keeps inputs of every target"
-    for data in kept:
+    retained = [*seeds()[target], *read_corpus(target)]
+    assert len(retained) > len(seeds()[target]), "fuzzing keeps inputs of every target"
+    for data in retained:
         run(target, data)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_what_departs_from_it_is_read_or_refused(target: str) -> None:
     rng = random.Random(f"{SEED} {target}")
-    kept = [*seeds()[target], *read_corpus(target)]
+    retained = [*seeds()[target], *read_corpus(target)]
     for _ in range(CHANGED):
-        run(target, mutated(rng.choice(kept), rng.choice(kept), rng))
+        run(target, mutated(rng.choice(retained), rng.choice(retained), rng))

@@ -43,8 +43,17 @@ def test_one_spelling() -> None:
 
 
 def test_keys_that_say_nothing_are_none() -> None:
-    given = {"a": None, "b": "", "c": [], "d": {}, "e": False, "f": 0, "g": {"h": None, "i": 1}, "j": [{"k": ""}, 2]}
-    assert without_empty(given) == {"f": 0, "g": {"i": 1}, "j": [{}, 2]}
+    arguments = {
+        "a": None,
+        "b": "",
+        "c": [],
+        "d": {},
+        "e": False,
+        "f": 0,
+        "g": {"h": None, "i": 1},
+        "j": [{"k": ""}, 2],
+    }
+    assert without_empty(arguments) == {"f": 0, "g": {"i": 1}, "j": [{}, 2]}
     assert without({"a": 1, "b": 2}, {"b", "c"}) == {"a": 1}
 
 

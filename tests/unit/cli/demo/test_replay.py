@@ -37,11 +37,11 @@ class Recorder:
 
 def test_labels_are_published_on_the_day_on_which_they_came() -> None:
     sink = Recorder()
-    made = table(1, DAY_MS - 1, DAY_MS, 3 * DAY_MS)
+    result = table(1, DAY_MS - 1, DAY_MS, 3 * DAY_MS)
     landed = table(DAY_MS - 1, DAY_MS + 5, 3 * DAY_MS + 7, 4 * DAY_MS)
-    assert replay(made, landed, sink, Pace(100)) == (4, 4)
-    told = [(kind, [int(at) for at in ids]) for kind, ids in sink.calls[:-1] if ids]
-    assert told == [
+    assert replay(result, landed, sink, Pace(100)) == (4, 4)
+    sent = [(kind, [int(at) for at in ids]) for kind, ids in sink.calls[:-1] if ids]
+    assert sent == [
         ("predictions", [1, DAY_MS - 1]),
         ("labels", [DAY_MS - 1]),
         ("predictions", [DAY_MS]),
@@ -68,9 +68,9 @@ def test_a_replay_that_is_stopped_writes_no_mark() -> None:
 
 def test_a_replay_waits_for_its_readers() -> None:
     pace, sink = Pace(2), Recorder()
-    made = table(1, 2, DAY_MS, DAY_MS + 1, 2 * DAY_MS)
+    result = table(1, 2, DAY_MS, DAY_MS + 1, 2 * DAY_MS)
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(replay, made, table(), sink, pace)
+        running = pool.submit(replay, result, table(), sink, pace)
         wait_for(lambda: len(sink.calls) == 2, "the first day")
         pace.note(1)
         wait_for(lambda: len(sink.calls) == 4, "the second day, once one of the first was read")
@@ -80,9 +80,9 @@ def test_a_replay_waits_for_its_readers() -> None:
 
 def test_a_day_waits_until_its_act_is_opened() -> None:
     pace, sink = Pace(100, until_ms=2 * DAY_MS), Recorder()
-    made = table(1, DAY_MS, 2 * DAY_MS, 3 * DAY_MS)
+    result = table(1, DAY_MS, 2 * DAY_MS, 3 * DAY_MS)
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(replay, made, table(), sink, pace)
+        running = pool.submit(replay, result, table(), sink, pace)
         wait_for(lambda: len(sink.calls) == 4, "both days before the act's end")
         pace.note(2)
         pace.open(3 * DAY_MS)
@@ -91,7 +91,7 @@ def test_a_day_waits_until_its_act_is_opened() -> None:
         pace.open(None)
         assert running.result(30) == (4, 0)
     assert [ids for kind, ids in sink.calls if kind == "predictions"] == [
-        [str(at)] for at in made["at"].cast("int64").to_pylist()
+        [str(at)] for at in result["at"].cast("int64").to_pylist()
     ]
     assert sink.calls[-1] == ("mark", None)
 

@@ -55,10 +55,10 @@ def test_what_is_known_of_these_flights_holds() -> None:
 
 
 def with_month(at: int, value: int) -> Findings:
-    found = volume()
-    row = list(found.months.rows[0])
+    result = volume()
+    row = list(result.months.rows[0])
     row[at] = value
-    return changed(volume=dataclasses.replace(found, months=DemoQuery(SQL, (tuple(row),))))
+    return changed(volume=dataclasses.replace(result, months=DemoQuery(SQL, (tuple(row),))))
 
 
 @pytest.mark.parametrize("at", range(5))
@@ -83,19 +83,21 @@ def test_an_event_that_was_late_put_aside_doubled_or_lost_is_seen(at: int) -> No
     ],
 )
 def test_a_count_that_is_not_the_sources_is_seen(broken: Change, what: str) -> None:
-    said = failed(broken())
-    assert said
-    assert said[0].startswith(what)
-    assert len(said) == 1 or said[1].startswith("no prediction failed")  # a flight less is one that was not timed, too
+    failure = failed(broken())
+    assert failure
+    assert failure[0].startswith(what)
+    assert len(failure) == 1 or failure[1].startswith(
+        "no prediction failed"
+    )  # a flight less is one that was not timed, too
 
 
 # ---------------------------------------------------------------------------------------------------- inputs
 
 
 def with_weeks(field: str, rows: list[tuple[date, str]] | None) -> Findings:
-    found = inputs()
-    others = {name: each for name, each in found.weeks.items() if name != field}
-    return changed(inputs=dataclasses.replace(found, weeks=others if rows is None else {**others, field: rows}))
+    result = inputs()
+    others = {name: each for name, each in result.weeks.items() if name != field}
+    return changed(inputs=dataclasses.replace(result, weeks=others if rows is None else {**others, field: rows}))
 
 
 @pytest.mark.parametrize("first", [None, date(2013, 8, 30), date(2013, 9, 14), date(2013, 9, 26)])
@@ -149,10 +151,10 @@ def test_scores_of_arms_that_are_not_those_of_their_flights_are_seen() -> None:
 
 
 def with_week(metric: str, **change: Any) -> Findings:
-    found = truth()
-    at = next(i for i, week in enumerate(found.weeks) if week.metric == metric)
-    figures = [dataclasses.replace(week, **change) if i == at else week for i, week in enumerate(found.weeks)]
-    return changed(truth=dataclasses.replace(found, weeks=figures))
+    result = truth()
+    at = next(i for i, week in enumerate(result.weeks) if week.metric == metric)
+    figures = [dataclasses.replace(week, **change) if i == at else week for i, week in enumerate(result.weeks)]
+    return changed(truth=dataclasses.replace(result, weeks=figures))
 
 
 @pytest.mark.parametrize(
@@ -204,8 +206,10 @@ def test_a_candidate_without_weather_that_is_no_worse_is_seen() -> None:
 )
 def test_weeks_that_are_judged_otherwise_than_autumn_explains_are_seen(change: dict[str, Any], what: str) -> None:
     first, *others = season().weeks
-    [said] = failed(changed(season=SeasonFindings([dataclasses.replace(first, **change), *others], DemoQuery(SQL, ()))))
-    assert said.startswith(what)
+    [failure] = failed(
+        changed(season=SeasonFindings([dataclasses.replace(first, **change), *others], DemoQuery(SQL, ())))
+    )
+    assert failure.startswith(what)
 
 
 def test_a_season_without_weeks_is_seen() -> None:
@@ -233,8 +237,8 @@ def with_page(rule: str, field: str, day: date) -> Findings:
     ],
 )
 def test_a_page_that_these_flights_do_not_explain_is_seen(broken: Change, what: str) -> None:
-    [said] = failed(broken())
-    assert said.startswith(what)
+    [failure] = failed(broken())
+    assert failure.startswith(what)
 
 
 def test_a_pager_that_never_rings_is_seen() -> None:

@@ -58,16 +58,16 @@ def test_phi_equals_an_independent_account() -> None:
     at_ms, values = weather(rng, days=50, per_day=300)
     table = pa.table({"x": pa.array(values, from_pandas=True)})
     expected = reference_field("x", table, at_ms // 1000)
-    found = learned(windows_of(at_ms), summary(values))
-    assert {name: one.value for name, one in found.items()} == pytest.approx(
+    result = learned(windows_of(at_ms), summary(values))
+    assert {name: one.value for name, one in result.items()} == pytest.approx(
         {"1d": expected.phi[DAY_S], "7d": expected.phi[WEEK_S]}, rel=1e-9
     )
-    assert {name: one.windows for name, one in found.items()} == {
+    assert {name: one.windows for name, one in result.items()} == {
         "1d": expected.phi_windows[DAY_S],
         "7d": expected.phi_windows[WEEK_S],
     }
-    assert found["1d"].value > 20
-    assert (found["1d"].flag, found["7d"].flag) == ("ok", "rough")
+    assert result["1d"].value > 20
+    assert (result["1d"].flag, result["7d"].flag) == ("ok", "rough")
 
 
 @pytest.mark.parametrize(("rows", "counts"), [(1, 1), (700, 1 << 22), (1 << 21, 100)])
@@ -112,8 +112,8 @@ def test_independent_events_have_phi_near_one_however_few(per_window: int) -> No
     at_ms = 1_371_000_000_000 + np.sort(rng.integers(0, 200 * HOUR_S * 1000, n))
     zipf = np.minimum(rng.zipf(1.5, n), 19).astype(np.float64)
     for values in (rng.normal(size=n), zipf):
-        found = learned(windows_of(at_ms, (Window(HOUR_S, HOUR_S),)), summary(values))
-        assert found["1h"].value < 1.4
+        result = learned(windows_of(at_ms, (Window(HOUR_S, HOUR_S),)), summary(values))
+        assert result["1h"].value < 1.4
 
 
 def test_values_that_repeat_within_windows_of_few_events_are_found() -> None:
@@ -121,8 +121,8 @@ def test_values_that_repeat_within_windows_of_few_events_are_found() -> None:
     hours = np.repeat(np.arange(400), 40)
     at_ms = 1_371_000_000_000 + hours * HOUR_S * 1000
     values = rng.normal(size=400)[hours]
-    found = learned(windows_of(at_ms, (Window(HOUR_S, HOUR_S),)), summary(values))
-    assert found["1h"].value > 5
+    result = learned(windows_of(at_ms, (Window(HOUR_S, HOUR_S),)), summary(values))
+    assert result["1h"].value > 5
 
 
 def test_a_period_shorter_than_a_window_knows_nothing() -> None:

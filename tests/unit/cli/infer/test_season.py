@@ -99,10 +99,10 @@ def test_each_hour_of_the_week_is_counted(tmp_path: Path) -> None:
     assert set(x.hours_of_week) == set(HOUR_NAMES)
     bins = [*(c for c in colour.categories if c != "violet"), "violet"]
     for hour_of_week, name in enumerate(HOUR_NAMES):
-        mine = (hours_of_week == hour_of_week) & ~untimed
-        assert x.hours_of_week[name] == tuple(np.bincount(cells[mine], minlength=x.n_cells).tolist())
+        in_hour = (hours_of_week == hour_of_week) & ~untimed
+        assert x.hours_of_week[name] == tuple(np.bincount(cells[in_hour], minlength=x.n_cells).tolist())
         # The rare category is in `other`, and the last bin is null.
-        assert colour.hours_of_week[name] == (*(int((names[mine] == c).sum()) for c in bins), 0)
+        assert colour.hours_of_week[name] == (*(int((names[in_hour] == c).sum()) for c in bins), 0)
     assert sum(map(sum, x.hours_of_week.values())) == rows - int(untimed.sum())
     assert load_baseline(_written(result, tmp_path), "b") == baseline
 
@@ -132,7 +132,7 @@ def test_phi_with_the_hours_is_that_of_the_weeks_to_come(tmp_path: Path) -> None
     """
     table = traffic(weeks=4, per_hour=300, repeats=0.5)
     baseline = learned(table, tmp_path).baseline
-    said = baseline.fields[0].slices[ALL].phi["1h"].value
+    phi = baseline.fields[0].slices[ALL].phi["1h"].value
     later = traffic(weeks=4, per_hour=300, repeats=0.5, seed=9)
     at_s = later.column("at").cast(pa.int64()).to_numpy() // 1_000
     bins = PsiBins(Layout(baseline))
@@ -150,8 +150,8 @@ def test_phi_with_the_hours_is_that_of_the_weeks_to_come(tmp_path: Path) -> None
             bins.base_bins, window[w : w + 1], bins.starts, expected=season.expectation([hour_of_week], n)
         )
         ratios.append(float(t[0, 0] / chi2_median(df)[0, 0]))
-    assert said > 4
-    assert said == pytest.approx(float(np.median(ratios)), rel=0.12)
+    assert phi > 4
+    assert phi == pytest.approx(float(np.median(ratios)), rel=0.12)
 
 
 @pytest.mark.parametrize(("rows", "counts"), [(1, 1), (700, 5_000)])

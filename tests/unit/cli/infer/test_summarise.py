@@ -63,12 +63,12 @@ def test_doubles_are_needed_where_32_bits_blur_the_values() -> None:
 def test_numbers_are_counted_per_slice_in_chunks_of_any_size(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     monkeypatch.setattr(summarise, "CHUNK_ROWS", chunk)
     values = np.array([1.0, 2.0, np.nan, np.inf, 2.0, 3.0])
-    found = summarise_numbers(
+    result = summarise_numbers(
         "x", values, np.array([1.0, 2.0, 2.0, 3.0]), [dimension([0, 0, 1, 0, 2, 2])], integer=True
     )
-    field = found.baseline
+    field = result.baseline
     assert field.edges == (1.5, 2.5)
-    assert found.cells.tolist() == [0, 1, 3, 4, 1, 2]
+    assert result.cells.tolist() == [0, 1, 3, 4, 1, 2]
     assert {name: (counts.cells, counts.invalid) for name, counts in field.slices.items()} == {
         "all": ((1, 2, 1, 1), 1),
         "d=a": ((1, 1, 0, 0), 1),
@@ -90,8 +90,8 @@ def test_booleans_have_two_bins_whatever_training_held(values: list[float]) -> N
 def test_categories_are_ordered_by_rows_then_name_and_the_rest_is_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summarise, "MAX_CATEGORIES", 3)
     column = texts(["z", "b", "b", "a", None, "c", "z", "d"])
-    found = summarise_texts("t", column, [dimension([0, 0, 1, 1, 0, 2, 2, 0])])
-    field = found.baseline
+    result = summarise_texts("t", column, [dimension([0, 0, 1, 1, 0, 2, 2, 0])])
+    field = result.baseline
     assert field.categories == ("b", "z", "a")
     assert field.slices["all"].cells == (2, 2, 1, 2, 1)
     # Kept by one row: a, and z, after which c would come.
@@ -101,7 +101,7 @@ def test_categories_are_ordered_by_rows_then_name_and_the_rest_is_unseen(monkeyp
         "d=b": 1,
         "d=other": 1,
     }
-    assert found.cells.tolist() == [1, 0, 0, 2, 4, 3, 1, 3]
+    assert result.cells.tolist() == [1, 0, 0, 2, 4, 3, 1, 3]
 
 
 @pytest.mark.parametrize("most", [4, 20, 1000])
