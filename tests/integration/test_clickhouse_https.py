@@ -97,7 +97,7 @@ def test_a_verified_server_is_spoken_to_as_the_user_of_the_settings(door: Door, 
 @pytest.mark.parametrize(
     ("changes", "advice"),
     [
-        ({"ca_file": ""}, "Set clickhouse.ca_file to the authority of its certificate"),
+        ({"ca_file": ""}, "Set clickhouse.ca_file to the CA of its certificate"),
         ({"ca_file": "/nowhere/ca.pem"}, "clickhouse.ca_file"),
     ],
 )
