@@ -113,7 +113,7 @@ def test_a_server_that_is_not_trusted_is_told_nothing(
 
 
 def test_https_to_a_port_without_it_is_no_busy_server(door: Door, engine: LocalClickHouse, database: str) -> None:
-    with pytest.raises(WarehouseError, match="speaks no TLS there"):
+    with pytest.raises(WarehouseError, match="does not use TLS"):
         connect(Address(engine.host, engine.port, database, secure=True, ca_file=str(door.ca)))
 
 
