@@ -226,8 +226,8 @@ def _measure_form(
         for process in (sketcher, recorder):
             _wait_read(cluster, process, prefix, topics.predictions, len(few))
         # What waits is then read in full batches, by one process after the other.
-        with recorder.held_constant():
-            with sketcher.held_constant():
+        with recorder.suspended():
+            with sketcher.suspended():
                 send_all(producer, topics.predictions, values, headers=headers)
                 began = sketcher.look().cpu_s
             _wait_read(cluster, sketcher, prefix, topics.predictions, len(few) + len(values))
@@ -256,7 +256,7 @@ def _measure_recorder(
         recorder.wait_assigned()
         send_all(cluster.producer(), topics.predictions, few, headers=headers)
         _wait_read(cluster, recorder, prefix, topics.predictions, len(few))
-        with recorder.held_constant():
+        with recorder.suspended():
             send_all(cluster.producer(), topics.predictions, values, headers=headers)
             began = recorder.look().cpu_s
         _wait_read(cluster, recorder, prefix, topics.predictions, len(few) + len(values))

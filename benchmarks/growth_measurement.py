@@ -92,7 +92,7 @@ class Growth:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Growth:
         """Read what `as_json` wrote; lines are fitted again."""
-        names = {"key", "stage", "cost", "unit", "factor", "held", "factors", "costs"}
+        names = {"key", "stage", "cost", "unit", "factor", "held_constant", "factors", "costs"}
         curves = [msgspec.convert({k: v for k, v in each.items() if k in names}, Curve) for each in data["curves"]]
         return cls(curves, dict(data["units"]))
 

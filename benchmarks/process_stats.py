@@ -140,7 +140,7 @@ class Watched:
         raise RuntimeError(f"{self.kind} {self.instance} was given no partitions: {self._said()[-2000:]}")
 
     @contextmanager
-    def held_constant(self) -> Iterator[None]:
+    def suspended(self) -> Iterator[None]:
         """Stop the process for as long as this lasts, which must be less than its session's time-out."""
         self._process.send_signal(signal.SIGSTOP)
         try:
