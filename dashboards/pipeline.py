@@ -266,8 +266,8 @@ def healthy() -> AnyPanel:
     info = _info(
         "healthy",
         "Healthy",
-        "healthy: 1 while /healthz of the processor returns 200, 0 while it returns 503. registry_readable: 0 while the "
-        "processor cannot read the contract or a baseline of some model; its log names the model.",
+        "healthy: 1 while /healthz of the processor returns 200, 0 while it returns 503. registry_readable: 0 while "
+        "the processor cannot read the contract or a baseline of some model; its log names the model.",
     )
     return time_series(info, pipeline.HEALTHY, at_least=0)
 
