@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from barograph.contract import Contract, Field, LabelSpec, Slice
+import msgspec
+
+from barograph.contract import Arms, Contract, Field, LabelSpec, Slice, Slo
 from barograph.contract.alerts_section import alert_settings
 from barograph.contract.check import check_contract, default_slice_source, default_source
 from barograph.contract.keys import FORMAT_VERSION
@@ -65,14 +67,13 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         lines.append(f"label: {flow_map(_label_settings(contract.label))}")
     if contract.arms is not None:
         shares = flow_map({text_scalar(arm): number_scalar(share) for arm, share in contract.arms.shares.items()})
-        unit = {"unit": text_scalar(contract.arms.unit)} if contract.arms.unit else {}
-        lines.append(f"arms: {flow_map({'shares': shares, **unit})}")
+        others = _changed_scalars(contract.arms, Arms(shares=contract.arms.shares))
+        lines.append(f"arms: {flow_map({'shares': shares, **others})}")
     psi, rates = contract.thresholds, contract.rate_thresholds
     lines.append("thresholds:")
-    lines.append(f"  psi: {flow_map({key: number_scalar(getattr(psi, key)) for key in ('minor', 'major', 'clear')})}")
-    lines.append(f"  rates: {flow_map({key: number_scalar(getattr(rates, key)) for key in ('minor', 'major')})}")
-    slo = {key: getattr(contract.slo, key) for key in ("latency_ms", "latency_share", "error_rate")}
-    promises = {key: number_scalar(value) for key, value in slo.items() if value is not None}
+    lines.append(f"  psi: {flow_map({key: number_scalar(getattr(psi, key)) for key in psi.__struct_fields__})}")
+    lines.append(f"  rates: {flow_map({key: number_scalar(getattr(rates, key)) for key in rates.__struct_fields__})}")
+    promises = _changed_scalars(contract.slo, Slo(performance=contract.slo.performance))
     if contract.slo.performance:
         metrics = contract.slo.performance.items()
         promises["performance"] = flow_map({text_scalar(metric): number_scalar(value) for metric, value in metrics})
@@ -89,6 +90,18 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         lines.append("ignored:")
         lines += [f"  {text_scalar(name)}: {text_scalar(reason)}" for name, reason in contract.ignored.items()]
     return "\n".join(lines) + "\n"
+
+
+def _changed_scalars(struct: msgspec.Struct, default: msgspec.Struct) -> dict[str, str]:
+    """Write the members that differ from the default, as YAML scalars."""
+    values = {name: getattr(struct, name) for name in struct.__struct_fields__}
+    return {name: _scalar(value) for name, value in values.items() if value != getattr(default, name)}
+
+
+def _scalar(value: str | float) -> str:
+    if isinstance(value, bool):
+        return flag_scalar(value)
+    return text_scalar(value) if isinstance(value, str) else number_scalar(value)
 
 
 def _nested(value: str | Mapping[str, str]) -> str:

@@ -118,7 +118,7 @@ def _build(values: Mapping[str, Any]) -> Contract:
     if "label" in values:
         settings["label"] = _label(values["label"])
     if "arms" in values:
-        settings["arms"] = Arms(shares=values["arms"].get("shares", {}), unit=values["arms"].get("unit", ""))
+        settings["arms"] = Arms(**{"shares": {}} | values["arms"])
     thresholds = values.get("thresholds", {})
     return Contract(
         model=values.get("model", "model"),
