@@ -1,4 +1,4 @@
-"""`barograph plan` and `barograph apply`: tables, topics, contracts, baselines and Grafana as they should be."""
+"""`barograph plan` and `barograph apply`: deploy tables, topics, contracts, baselines and Grafana resources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contracts and baselines: what of them is new, whether it fits, and from when it holds."""
+"""Contracts and baselines: which ones change, whether they fit together, and when they take effect."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from warehouse import queries
 from warehouse.client import Client
 from warehouse.tables import insert_rows
 
-NOTICE_S = 60
-"""The least time from `apply` to the pane from which another baseline holds.
+MIN_LEAD_S = 60
+"""Minimum time from `apply` to the first pane of a replacement baseline, in seconds.
 
-Processors read the registry every 10 s. One that read it after the pane had begun would count the pane on both
-baselines' bins.
+Processors poll the registry every 10 s. A processor that read the baseline after the pane began would count that pane
+on the bins of both baselines.
 """
 
 ALWAYS_S = 0
-"""The `effective_from` of a version's first baseline: it holds for all event times."""
+"""The `effective_from` of a version's first baseline, which applies to all event times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,43 +39,43 @@ class StoredBaseline:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """What ClickHouse holds of contracts and baselines."""
+class Catalogue:
+    """The contracts and baselines stored in ClickHouse."""
 
     contracts: Mapping[str, tuple[str, Contract | None]] = field(default_factory=dict)
-    """model → id and contract in force; None where this program cannot read it any more."""
+    """model → id and contract in force; None for a contract that this release cannot read."""
     baselines: Mapping[str, tuple[StoredBaseline, ...]] = field(default_factory=dict)
-    """model → in the order in which they take effect per version."""
+    """model → its baselines, per version in the order in which they take effect."""
 
-    def last(self, model: str, version: str) -> StoredBaseline | None:
-        """The baseline of a version that holds in the end."""
+    def latest(self, model: str, version: str) -> StoredBaseline | None:
+        """Return the baseline of a version that takes effect last."""
         history = [entry for entry in self.baselines.get(model, ()) if entry.version == version]
         return history[-1] if history else None
 
 
 @dataclass(frozen=True, slots=True)
 class ContractChange:
-    """A contract that comes into force."""
+    """A contract that is added or replaced."""
 
     contract: Contract
     yaml: str
     difference: tuple[str, ...] | None
-    """What differs from the one in force; None where the model is new."""
+    """The changes from the contract in force, one per line; None for a new model."""
 
 
 @dataclass(frozen=True, slots=True)
 class BaselineChange:
-    """A baseline that is accepted."""
+    """A baseline that is added."""
 
     baseline: Baseline
     baseline_id: str
     effective_from_s: int
     replaces: str
-    """The id of the version's last baseline, empty where it is the first."""
+    """The id of the version's previous baseline, empty for its first."""
 
 
-def read_stored(client: Client) -> Stored:
-    """Read what was applied before."""
+def read_catalogue(client: Client) -> Catalogue:
+    """Read the stored contracts and baselines."""
     contracts: dict[str, tuple[str, Contract | None]] = {}
     for row in queries.contracts(client):
         try:
@@ -86,16 +86,16 @@ def read_stored(client: Client) -> Stored:
     for result in queries.baselines(client):
         entry = StoredBaseline(result.version, result.baseline_id, int(result.effective_from.timestamp()), result.body)
         baselines.setdefault(result.model, []).append(entry)
-    return Stored(contracts, {model: tuple(entries) for model, entries in baselines.items()})
+    return Catalogue(contracts, {model: tuple(entries) for model, entries in baselines.items()})
 
 
-def plan_contracts(contracts: Sequence[tuple[Contract, str]], stored: Stored) -> list[ContractChange]:
+def plan_contracts(contracts: Sequence[tuple[Contract, str]], stored: Catalogue) -> list[ContractChange]:
     """Find the contracts that are new or changed.
 
     Raises:
-        ApplyError: a model comes twice, or a running model would get panes of another length.
+        ApplyError: a model is given twice, or the pane length of a model would change.
     """
-    _refuse_repeats([f"contract of model {contract.model}" for contract, _ in contracts])
+    _check_unique([f"contract of model {contract.model}" for contract, _ in contracts])
     changes = []
     for contract, yaml in contracts:
         contract_id, old = stored.contracts.get(contract.model, ("", None))
@@ -103,13 +103,13 @@ def plan_contracts(contracts: Sequence[tuple[Contract, str]], stored: Stored) ->
             continue
         if old is not None and old.pane_s != contract.pane_s:
             raise ApplyError(
-                f"Model {contract.model} has panes of {format_duration(old.pane_s)} and the contract asks for "
-                f"{format_duration(contract.pane_s)}: the length cannot change, since windows are made of panes of "
-                f"one length. Write pane: {format_duration(old.pane_s)}, or give the model another name."
+                f"Model {contract.model} has panes of {format_duration(old.pane_s)}, but the contract sets "
+                f"{format_duration(contract.pane_s)}: the pane length of a model cannot change. "
+                f"Set pane: {format_duration(old.pane_s)}, or rename the model."
             )
         difference = tuple(contract_difference(old, contract)) if old is not None else None
         if contract_id and old is None:
-            difference = ("~ the contract in force cannot be read by this program and is replaced",)
+            difference = ("~ the contract in force cannot be read by this release and is replaced",)
         changes.append(ContractChange(contract, yaml, difference))
     return changes
 
@@ -117,44 +117,44 @@ def plan_contracts(contracts: Sequence[tuple[Contract, str]], stored: Stored) ->
 def plan_baselines(
     baselines: Sequence[Baseline],
     contracts: Mapping[str, Contract],
-    stored: Stored,
+    stored: Catalogue,
     *,
     effective_s: int | None,
     now_s: float,
 ) -> list[BaselineChange]:
-    """Find the baselines that are new, and from when they hold.
+    """Find the baselines that are new, and when they take effect.
 
     Args:
-        baselines: those to be applied.
-        contracts: the contract of each model as it will be in force.
-        stored: what was applied before.
-        effective_s: the event time from which another baseline of a version holds; None: the next pane that begins
-            after `NOTICE_S`.
-        now_s: the time of now, Unix seconds.
+        baselines: the baselines to apply.
+        contracts: model → the contract in force after the apply.
+        stored: the stored contracts and baselines.
+        effective_s: event time from which a replacement baseline applies, Unix seconds; None for the first pane that
+            begins at least `MIN_LEAD_S` from now.
+        now_s: the current time, Unix seconds.
 
     Raises:
-        ApplyError: a version comes twice, a baseline has no contract or does not fit it, or `effective_s` is no
-            start of a pane that is far enough ahead.
+        ApplyError: a version is given twice, a baseline has no contract or does not fit it, or `effective_s` is not
+            the start of a pane at least `MIN_LEAD_S` from now.
     """
-    _refuse_repeats([f"baseline of {baseline.model} version {baseline.version}" for baseline in baselines])
+    _check_unique([f"baseline of {baseline.model} version {baseline.version}" for baseline in baselines])
     changes = []
     for baseline in baselines:
         contract = contracts.get(baseline.model)
         what = f"The baseline of {baseline.model} version {baseline.version}"
         if contract is None:
-            raise ApplyError(f"{what} has no contract: give the contract of model {baseline.model} too.")
-        _refuse_misfit(what, contract, baseline)
-        last = stored.last(baseline.model, baseline.version)
+            raise ApplyError(f"{what} has no contract: add the contract of model {baseline.model} to the command.")
+        _check_fit(what, contract, baseline)
+        last = stored.latest(baseline.model, baseline.version)
         if last is None:
             changes.append(BaselineChange(baseline, baseline.id, ALWAYS_S, ""))
         elif last.baseline_id != baseline.id:
-            from_s = _effective(contract, effective_s, now_s)
+            from_s = _effective_from(contract, effective_s, now_s)
             changes.append(BaselineChange(baseline, baseline.id, from_s, last.baseline_id))
     return changes
 
 
 def store_baselines(client: Client, changes: Iterable[BaselineChange], reason: str, accepted_ms: int) -> None:
-    """Write baselines, with the reason why and the time of now (Unix milliseconds)."""
+    """Store baselines with the user's reason and the current time (`accepted_ms`, Unix milliseconds)."""
     rows = [
         {
             "model": change.baseline.model,
@@ -170,45 +170,48 @@ def store_baselines(client: Client, changes: Iterable[BaselineChange], reason: s
     insert_rows(client, "baselines", rows)
 
 
-def fit_notes(changes: Iterable[ContractChange], given: Sequence[Baseline], stored: Stored) -> list[str]:
-    """Say which changed contracts have no baseline, or versions whose stored baseline does not fit them.
+def fit_notes(changes: Iterable[ContractChange], new_baselines: Sequence[Baseline], stored: Catalogue) -> list[str]:
+    """Describe changed contracts without a baseline, and stored baselines that do not fit them.
 
     Raises:
-        ApplyError: no baseline that a model's contract comes with or had before fits it.
+        ApplyError: neither a new nor a stored baseline of a model fits its changed contract.
     """
     notes = []
     for change in changes:
         model = change.contract.model
-        renewed = {baseline.version for baseline in given if baseline.model == model}
+        renewed = {baseline.version for baseline in new_baselines if baseline.model == model}
         retained = {entry.version: entry for entry in stored.baselines.get(model, ()) if entry.version not in renewed}
         if not retained and not renewed:
             notes.append(
-                f"Model {model} has no baseline yet: its predictions are kept raw and not judged. Make one with "
-                "`barograph infer` and apply it."
+                f"Model {model} has no baseline yet: its raw predictions are stored without drift verdicts. Create a "
+                "baseline with `barograph infer` and apply it."
             )
         misfits = {version: problems for version, entry in retained.items() if (problems := _misfits(change, entry))}
         if misfits and not renewed and len(misfits) == len(retained):
             version, problems = next(reversed(misfits.items()))
             raise ApplyError(
-                f"The contract of {model} does not fit the baseline of version {version}: {_first(problems)}. Apply it "
-                "together with a baseline that fits (`barograph infer`), or take the change back."
+                f"The contract of {model} does not fit the baseline of version {version}: {_join_first(problems)}. "
+                "Apply it together with a matching baseline (`barograph infer`), or undo the change."
             )
         notes += [
-            f"Model {model}, version {version}: its baseline does not fit the contract ({_first(problems)}). "
-            f"{_MEANWHILE}"
+            f"Model {model}, version {version}: its baseline does not fit the contract ({_join_first(problems)}). "
+            f"{_MISFIT_EFFECT}"
             for version, problems in misfits.items()
         ]
         for version in sorted(renewed):
-            before = stored.last(model, version)
+            before = stored.latest(model, version)
             if before is not None and (problems := _misfits(change, before)):
                 notes.append(
-                    f"Model {model}, version {version}: until its new baseline holds, the one before does not fit the "
-                    f"contract ({_first(problems)}). {_MEANWHILE}"
+                    f"Model {model}, version {version}: until its new baseline takes effect, the previous one does not "
+                    f"fit the contract ({_join_first(problems)}). {_MISFIT_EFFECT}"
                 )
     return notes
 
 
-_MEANWHILE = "What the contract lacks is read as the baseline has it, and what the baseline lacks is not judged."
+_MISFIT_EFFECT = (
+    "Fields missing from the contract are read as the baseline defines them; fields missing from the baseline get no "
+    "verdicts."
+)
 
 
 def _misfits(change: ContractChange, stored: StoredBaseline) -> list[str]:
@@ -216,39 +219,39 @@ def _misfits(change: ContractChange, stored: StoredBaseline) -> list[str]:
     return fit_problems(change.contract, baseline)
 
 
-def _effective(contract: Contract, effective_s: int | None, now_s: float) -> int:
+def _effective_from(contract: Contract, effective_s: int | None, now_s: float) -> int:
     pane_s = contract.pane_s
-    earliest_s = int(-(-(now_s + NOTICE_S) // pane_s) * pane_s)
+    earliest_s = int(-(-(now_s + MIN_LEAD_S) // pane_s) * pane_s)
     if effective_s is None:
         return earliest_s
     if effective_s % pane_s:
         raise ApplyError(
-            f"--effective {utc_second(effective_s)} is no start of a pane of {contract.model}, whose panes are "
-            f"{format_duration(pane_s)} long: take {utc_second(-(-effective_s // pane_s) * pane_s)}."
+            f"--effective {utc_second(effective_s)} is not the start of a pane of {contract.model}, whose panes are "
+            f"{format_duration(pane_s)} long: use {utc_second(-(-effective_s // pane_s) * pane_s)}."
         )
     if effective_s < earliest_s:
         raise ApplyError(
-            f"--effective {utc_second(effective_s)} is past, or too near for every processor to have read the baseline "
-            f"by then: take {utc_second(earliest_s)} or later."
+            f"--effective {utc_second(effective_s)} is in the past, or too soon for all processors to read the "
+            f"baseline by then: use {utc_second(earliest_s)} or later."
         )
     return effective_s
 
 
-def _refuse_misfit(what: str, contract: Contract, baseline: Baseline) -> None:
+def _check_fit(what: str, contract: Contract, baseline: Baseline) -> None:
     problems = fit_problems(contract, baseline)
     if problems:
         raise ApplyError(
-            f"{what} does not fit the contract: {_first(problems)}. Make both from the same table with "
-            "`barograph infer`, or take the change of the contract back."
+            f"{what} does not fit the contract: {_join_first(problems)}. Create both from the same table with "
+            "`barograph infer`, or undo the change of the contract."
         )
 
 
-def _first(problems: Sequence[str]) -> str:
+def _join_first(problems: Sequence[str]) -> str:
     shown = "; ".join(problems[:3])
     return shown if len(problems) <= 3 else f"{shown}; and {len(problems) - 3} more"
 
 
-def _refuse_repeats(names: Sequence[str]) -> None:
+def _check_unique(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise ApplyError(f"The {name} is given twice: give one.")
+            raise ApplyError(f"The {name} is given twice: remove one.")

@@ -18,25 +18,28 @@ if TYPE_CHECKING:
     from sketches.baseline.baseline import Baseline
 
 _CONTRACTS = typer.Argument(
-    metavar="CONTRACT", help="Contract files; without any, tables and topics alone.", show_default=False
+    metavar="CONTRACT", help="Contract files; without them, only tables and topics.", show_default=False
 )
 _BASELINE = typer.Option(
     "--baseline",
     metavar="FILE",
-    help="A baseline; repeatable. By default every MODEL.VERSION.baseline.json next to the contracts.",
+    help="A baseline file; repeatable. Default: each MODEL.VERSION.baseline.json next to the contracts.",
     show_default=False,
 )
 _EFFECTIVE = typer.Option(
     "--effective",
     metavar="TIME",
-    help="Event time from which another baseline of a version holds, such as 2026-03-01T00:00:00Z: the start of a "
-    "pane. By default the first pane that begins in a minute or later. A version's first baseline holds for all times.",
+    help="Event time from which a replacement baseline applies, such as 2026-03-01T00:00:00Z: the start of a pane. "
+    "Default: the first pane that begins in a minute or later. A version's first baseline applies to all times.",
     show_default=False,
 )
 _OVERWRITE = typer.Option(
     "--overwrite-grafana",
-    help="Put ours in the place of what was edited by hand in Grafana, or has our name there and is not ours.",
+    help="Overwrite Grafana objects that were edited by hand, or that have our names and were not applied from here.",
 )
+
+
+_UP_TO_DATE = "Nothing to do: everything is up to date."
 
 
 def plan_command(
@@ -46,18 +49,18 @@ def plan_command(
     overwrite_grafana: Annotated[bool, _OVERWRITE] = False,
     acls: Annotated[
         bool,
-        typer.Option("--acls", help="Print the least rights in Kafka as commands of kafka-acls.sh, and nothing else."),
+        typer.Option("--acls", help="Only print the minimum Kafka ACLs, as kafka-acls.sh commands."),
     ] = False,
     roles: Annotated[
         bool,
-        typer.Option("--roles", help="Print the least roles in ClickHouse as SQL, and nothing else."),
+        typer.Option("--roles", help="Only print the minimum ClickHouse roles, as SQL."),
     ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Show what `apply` would change, and change nothing.
 
-    Exits with 0 where there is nothing to do and with 3 where `apply` would change something, or Grafana was edited.
-    With `--acls` or `--roles` neither Kafka nor ClickHouse is asked: what they are to be told is printed.
+    Exits with 0 if everything is up to date, and with 3 if `apply` would change something or Grafana was edited.
+    `--acls` and `--roles` do not connect to Kafka or ClickHouse.
 
     Examples:
         barograph plan contracts/flight-delay.yaml
@@ -80,24 +83,24 @@ def plan_command(
 
     Terminal().changes(plan_lines(plan))
     if plan.is_empty:
-        Terminal().lines(["Nothing to do: everything is as it should be."])
+        Terminal().lines([_UP_TO_DATE])
         return
     if plan.changes_nothing:
-        Terminal().lines(["`barograph apply` would leave that as it is."])
+        Terminal().lines(["`barograph apply` would not change these objects."])
     else:
-        Terminal().lines(["Nothing was changed. `barograph apply` with the same arguments does it."])
+        Terminal().lines(["Nothing was changed. Run `barograph apply` with the same arguments to make these changes."])
     raise typer.Exit(EXIT_CHANGES)
 
 
 def _print_access(contracts: list[Path], config: Path | None, *, acls: bool, roles: bool) -> None:
-    """Print the commands or the SQL, for a file or a pipe: as they are, neither coloured nor wrapped."""
+    """Print the commands or the SQL without color or wrapping, for a file or a pipe."""
     from cli.access.acls import acl_lines, user_acls
     from cli.access.roles import role_lines
     from cli.apply.files import read_contracts
     from cli.settings import load_settings
 
     if acls and roles:
-        raise ApplyError("--acls prints shell commands and --roles SQL: ask for one at a time.")
+        raise ApplyError("--acls prints shell commands and --roles prints SQL: use one at a time.")
     settings = load_settings(config, needs=())
     result = [contract for contract, _ in read_contracts(contracts)]
     if acls:
@@ -112,14 +115,14 @@ def apply_command(
     baseline: Annotated[list[Path] | None, _BASELINE] = None,
     effective: Annotated[str | None, _EFFECTIVE] = None,
     reason: Annotated[
-        str, typer.Option(metavar="TEXT", help="Why, for whoever reads the table of baselines later.")
+        str, typer.Option(metavar="TEXT", help="Why the baselines change; stored in the table of baselines.")
     ] = "",
     overwrite_grafana: Annotated[bool, _OVERWRITE] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Create or change tables, topics, contracts and baselines; a second run has nothing to do.
+    """Create or change tables, topics, contracts and baselines; a second run changes nothing.
 
-    Where the settings name a Grafana, dashboards, rules and what they rest on are deployed to it too.
+    If the settings have a Grafana, dashboards, rules and the resources they need are deployed to it, too.
 
     Examples:
         barograph apply
@@ -131,7 +134,7 @@ def apply_command(
 
     pairs, baselines = _read(contracts or [], baseline)
     settings = load_settings(config)
-    done = apply_all(
+    plan = apply_all(
         settings,
         pairs,
         baselines,
@@ -139,30 +142,30 @@ def apply_command(
         reason=reason,
         overwrite_grafana=overwrite_grafana,
     )
-    from cli.apply.grafana.show import left_sentence
+    from cli.apply.grafana.show import skipped_message
     from cli.apply.show import plan_lines
 
-    Terminal().changes(plan_lines(done))
-    if done.is_empty:
-        Terminal().lines(["Nothing to do: everything is as it should be."])
-    elif done.contracts or done.baselines:
-        Terminal().lines(["Applied. Running processors take it up within 10 seconds."])
-    elif not done.changes_nothing:
+    Terminal().changes(plan_lines(plan))
+    if plan.is_empty:
+        Terminal().lines([_UP_TO_DATE])
+    elif plan.contracts or plan.baselines:
+        Terminal().lines(["Applied. Running processors load the changes within 10 seconds."])
+    elif not plan.changes_nothing:
         Terminal().lines(["Applied."])
-    if done.grafana is not None and done.grafana.left:
-        raise ApplyError(left_sentence(done.grafana))
+    if plan.grafana is not None and plan.grafana.skipped:
+        raise ApplyError(skipped_message(plan.grafana))
 
 
 def parse_effective(text: str | None) -> int | None:
-    """Read `--effective`, where it is given, as `parse_moment` does."""
+    """Parse `--effective` with `parse_moment`; None if it is not set."""
     return None if text is None else parse_moment("--effective", text)
 
 
 def parse_moment(option: str, text: str) -> int:
-    """Read a time with an offset as Unix seconds.
+    """Parse a time with an offset to Unix seconds.
 
     Raises:
-        ApplyError: it is none.
+        ApplyError: the text is not a time in whole seconds with an offset.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -170,15 +173,16 @@ def parse_moment(option: str, text: str) -> int:
         moment = None
     if moment is None or moment.tzinfo is None or moment.microsecond:
         raise ApplyError(
-            f"{option} {text} is no time: write date, time in whole seconds and offset, such as 2026-03-01T00:00:00Z."
+            f"{option} {text} is not a time: write date, time in whole seconds and offset, such as "
+            "2026-03-01T00:00:00Z."
         )
     return int(moment.timestamp())
 
 
 def _read(contracts: list[Path], baselines: list[Path] | None) -> tuple[list[tuple[Contract, str]], list[Baseline]]:
-    from cli.apply.files import baselines_beside, read_baselines, read_contracts
+    from cli.apply.files import find_baselines, read_baselines, read_contracts
 
     pairs = read_contracts(contracts)
     if not baselines:
-        baselines = baselines_beside([(path, pair[0]) for path, pair in zip(contracts, pairs, strict=True)])
+        baselines = find_baselines([(path, pair[0]) for path, pair in zip(contracts, pairs, strict=True)])
     return pairs, read_baselines(baselines)

@@ -1,4 +1,4 @@
-"""The files that `plan` and `apply` are given: contracts, and the baselines next to them."""
+"""The input files of `plan` and `apply`: contracts, and the baselines next to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_contracts(paths: Sequence[Path]) -> list[tuple[Contract, str]]:
     """Read contract files, each with its text.
 
     Raises:
-        ContractError: one cannot be read or is no contract.
+        ContractError: a file cannot be read or is not a contract.
     """
     return [(load_contract(path), path.read_text(encoding="utf-8")) for path in paths]
 
@@ -27,8 +27,8 @@ def read_baselines(paths: Sequence[Path]) -> list[Baseline]:
     """Read baseline files.
 
     Raises:
-        ApplyError: one cannot be read.
-        BaselineError: one is no baseline.
+        ApplyError: a file cannot be read.
+        BaselineError: a file is not a baseline.
     """
     result = []
     for path in paths:
@@ -41,10 +41,10 @@ def read_baselines(paths: Sequence[Path]) -> list[Baseline]:
     return result
 
 
-def baselines_beside(contracts: Sequence[tuple[Path, Contract]]) -> list[Path]:
-    """Find the files `MODEL.VERSION.baseline.json` next to each contract that hold baselines of its model.
+def find_baselines(contracts: Sequence[tuple[Path, Contract]]) -> list[Path]:
+    """Find files `MODEL.VERSION.baseline.json` next to each contract that contain a baseline of its model.
 
-    `MODEL` is the model's name or that of the contract's file.
+    `MODEL` is the name of the model, or of the contract's file without extension.
     """
     result: dict[Path, None] = {}
     for path, contract in contracts:

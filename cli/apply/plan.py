@@ -1,8 +1,8 @@
-"""What `apply` would do, and its doing: tables, topics, baselines, contracts, Grafana, in this order.
+"""Plan and execution of an apply: tables, topics, baselines, contracts, Grafana, in this order.
 
-Everything is compared with what is there, so that a second run finds nothing to do, and a run that broke off is
-finished by the next. Baselines come before contracts: a contract makes its model known, and from then on its events
-are counted on the bins of a baseline. Grafana, where one is named, comes last: what it shows is there by then.
+Each step compares the desired with the current state, so a second run changes nothing and the next run completes an
+interrupted one. Baselines come before contracts: a contract registers its model, and from then on processors count its
+events on the bins of a baseline. Grafana, if configured, comes last, because its panels query the rest.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from barograph.contract import Contract
 
 from cli.apply import catalogue
-from cli.apply.catalogue import BaselineChange, ContractChange, Stored
-from cli.apply.grafana import GrafanaError, GrafanaPlan, apply_grafana, bundle_of, check_grafana, plan_grafana
+from cli.apply.catalogue import BaselineChange, Catalogue, ContractChange
+from cli.apply.grafana import GrafanaError, GrafanaPlan, apply_grafana, build_bundle, check_grafana, plan_grafana
 from cli.apply.grafana import connect as connect_grafana
 from cli.apply.topics import TopicAdmin, TopicChange, TopicSpec, TopicState, compare, topic_specs
 from cli.errors import ApplyError
@@ -35,31 +35,33 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to be done; empty where everything is as it should be."""
+    """Planned or completed changes; empty if everything is up to date."""
 
     database: str = ""
-    """The database to be created, empty where it exists."""
+    """The database to create, empty if it exists."""
     migrations: tuple[Migration, ...] = ()
     topics: tuple[TopicChange, ...] = ()
-    records: tuple[str, ...] = ()
-    """Topics that exist and are not recorded as they are."""
+    topic_records: tuple[str, ...] = ()
+    """Existing topics whose recorded id or partition count is missing or outdated."""
     baselines: tuple[BaselineChange, ...] = ()
     contracts: tuple[ContractChange, ...] = ()
     grafana: GrafanaPlan | None = None
-    """None where no Grafana is named."""
+    """None if no Grafana is configured."""
     notes: tuple[str, ...] = ()
-    """What is worth knowing and changes nothing."""
+    """Messages that require no change."""
 
     @property
     def changes_nothing(self) -> bool:
         """Whether `apply` would write nothing."""
         if self.grafana is not None and not self.grafana.changes_nothing:
             return False
-        return not (self.database or self.migrations or self.topics or self.records or self.baselines or self.contracts)
+        return not (
+            self.database or self.migrations or self.topics or self.topic_records or self.baselines or self.contracts
+        )
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything is as it should be, in Grafana too."""
+        """Whether everything is up to date, in Grafana too."""
         return self.changes_nothing and (self.grafana is None or self.grafana.is_empty)
 
 
@@ -72,26 +74,27 @@ def plan_all(
     overwrite_grafana: bool = False,
     clock: Clock = time.time,
 ) -> Plan:
-    """Find what `apply_all` would do; nothing is changed.
+    """Plan `apply_all` without changing anything.
 
     Args:
-        settings: where Kafka, ClickHouse and, if there is one, Grafana are, and how many partitions the topics have.
-        contracts: each with the text of its file.
-        baselines: those to be accepted.
-        effective_s: event time (Unix seconds) from which another baseline of a version holds; by default the next
-            start of a pane.
-        overwrite_grafana: whether what was edited by hand in Grafana, or is not ours there, is overwritten.
-        clock: the time of now, Unix seconds.
+        settings: connections to Kafka, ClickHouse and optionally Grafana, and the partition counts of the topics.
+        contracts: the contracts, each with the text of its file.
+        baselines: the baselines to apply.
+        effective_s: event time (Unix seconds) from which a replacement baseline applies; by default the start of the
+            next pane that is at least `MIN_LEAD_S` ahead.
+        overwrite_grafana: whether to overwrite Grafana objects that were edited by hand or not applied from here.
+        clock: the current time, Unix seconds.
 
     Raises:
-        ApplyError: what is given does not fit together, or not what is there; Grafana cannot be deployed to.
-        ProcessorError: Kafka does not answer, or refuses.
-        WarehouseError, WarehouseBusy: so does ClickHouse.
+        ApplyError: contracts and baselines do not fit each other or the current state, or Grafana cannot be deployed
+            to.
+        ProcessorError: Kafka does not answer or rejects a request.
+        WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
     """
     admin = TopicAdmin(settings)
-    with _opened(settings) as client:
-        plan, in_force = _plan(settings, client, admin, contracts, baselines, effective_s, clock())
-    return replace(plan, grafana=_in_grafana(plan_grafana, settings, in_force, overwrite=overwrite_grafana))
+    with _open_client(settings) as client:
+        plan, in_force = _plan_pipeline(settings, client, admin, contracts, baselines, effective_s, clock())
+    return replace(plan, grafana=_call_grafana(plan_grafana, settings, in_force, overwrite=overwrite_grafana))
 
 
 def apply_all(
@@ -104,40 +107,40 @@ def apply_all(
     overwrite_grafana: bool = False,
     clock: Clock = time.time,
 ) -> Plan:
-    """Create or change what is missing or different, and return what was done.
+    """Make the planned changes and return them.
 
-    Arguments and errors are those of `plan_all`; what is given is checked as a whole before anything is changed.
-    `reason` is stored with each baseline.
+    Arguments and errors are those of `plan_all`; all inputs are checked before the first change. `reason` is stored
+    with each baseline.
     """
     admin = TopicAdmin(settings)
-    with _opened(settings) as result:
-        plan, in_force = _plan(settings, result, admin, contracts, baselines, effective_s, clock())
-    _in_grafana(check_grafana, settings, in_force, overwrite=overwrite_grafana)
+    with _open_client(settings) as existing:
+        plan, in_force = _plan_pipeline(settings, existing, admin, contracts, baselines, effective_s, clock())
+    _call_grafana(check_grafana, settings, in_force, overwrite=overwrite_grafana)
     with connect(settings.warehouse, create=True) as client:
         migrate.apply(client)
-        _make_topics(client, admin, plan, topic_specs(settings), clock)
-        catalogue.store_baselines(client, plan.baselines, reason, _millis(clock))
+        _apply_topics(client, admin, plan, topic_specs(settings), clock)
+        catalogue.store_baselines(client, plan.baselines, reason, _milliseconds(clock))
         _store_contracts(client, plan.contracts, clock)
     try:
-        deployed = _in_grafana(apply_grafana, settings, in_force, overwrite=overwrite_grafana)
+        deployed = _call_grafana(apply_grafana, settings, in_force, overwrite=overwrite_grafana)
     except GrafanaError as error:
         raise ApplyError(f"Tables, topics, baselines and contracts are applied. {error}") from error
     return replace(plan, grafana=deployed)
 
 
-def _in_grafana(
-    act: Callable[..., GrafanaPlan], settings: Settings, in_force: Mapping[str, Contract], *, overwrite: bool
+def _call_grafana(
+    function: Callable[..., GrafanaPlan], settings: Settings, in_force: Mapping[str, Contract], *, overwrite: bool
 ) -> GrafanaPlan | None:
-    """Plan, check or apply what these contracts ask of Grafana; None where no Grafana is named."""
+    """Call a function with a connection to Grafana and the bundle of these contracts; None without Grafana."""
     if settings.grafana is None:
         return None
     with connect_grafana(settings.grafana) as grafana:
-        return act(grafana, bundle_of(in_force, settings), overwrite=overwrite)
+        return function(grafana, build_bundle(in_force, settings), overwrite=overwrite)
 
 
 @contextmanager
-def _opened(settings: Settings) -> Iterator[Client | None]:
-    """A connection, None where the database is missing."""
+def _open_client(settings: Settings) -> Iterator[Client | None]:
+    """Open a connection to ClickHouse; None if the database does not exist."""
     try:
         client = connect(settings.warehouse)
     except WarehouseError as error:
@@ -149,7 +152,7 @@ def _opened(settings: Settings) -> Iterator[Client | None]:
         yield client
 
 
-def _plan(
+def _plan_pipeline(
     settings: Settings,
     client: Client | None,
     admin: TopicAdmin,
@@ -158,11 +161,11 @@ def _plan(
     effective_s: int | None,
     now_s: float,
 ) -> tuple[Plan, Mapping[str, Contract]]:
-    """Find what is to be done but in Grafana, and the contracts that are in force afterwards, by model."""
+    """Plan everything except Grafana; also return the contracts in force after the apply, by model."""
     migrations = migrate.load() if client is None else tuple(migrate.pending(client))
-    stored, recorded = Stored(), dict[str, TopicRow]()
+    stored, recorded = Catalogue(), dict[str, TopicRow]()
     if client is not None and _has_catalogue(client):
-        stored = catalogue.read_stored(client)
+        stored = catalogue.read_catalogue(client)
         recorded = {row.name: row for row in queries.topics(client)}
     contract_changes = catalogue.plan_contracts(contracts, stored)
     in_force = {model: contract for model, (_, contract) in stored.contracts.items() if contract is not None}
@@ -171,14 +174,14 @@ def _plan(
     notes = catalogue.fit_notes(contract_changes, baselines, stored)
     specs = topic_specs(settings)
     states = admin.read([spec.name for spec in specs])
-    _check_parts(settings, recorded, states)
+    _check_partials(settings, recorded, states)
     notes += _partition_notes(specs, states)
     changes = [change for spec in specs if (change := compare(spec, states.get(spec.name))) is not None]
     plan = Plan(
         database=settings.warehouse.database if client is None else "",
         migrations=migrations,
         topics=tuple(changes),
-        records=tuple(name for name, state in states.items() if not _is_recorded(recorded.get(name), state)),
+        topic_records=tuple(name for name, state in states.items() if not _is_recorded(recorded.get(name), state)),
         baselines=tuple(baseline_changes),
         contracts=tuple(contract_changes),
         notes=tuple(notes),
@@ -199,21 +202,21 @@ def _is_recorded(row: TopicRow | None, state: TopicState) -> bool:
     return row is not None and (row.topic_id, row.partitions) == (state.topic_id, state.partitions)
 
 
-def _check_parts(settings: Settings, recorded: dict[str, TopicRow], states: dict[str, TopicState]) -> None:
-    """Refuse another number of partitions of `partials`: which model is in which rests on it."""
+def _check_partials(settings: Settings, recorded: dict[str, TopicRow], states: dict[str, TopicState]) -> None:
+    """Check that the partition count of `partials` is unchanged: it determines each model's partition."""
     name, expected = settings.topics.partials, settings.partials_partitions
     row, state = recorded.get(name), states.get(name)
     fixed = row.partitions if row is not None else state.partitions if state is not None else expected
     if expected != fixed:
         raise ApplyError(
-            f"The topic {name} has {fixed} partitions for good, because they decide which monitor holds which model, "
-            f"and the settings ask for {expected}: set partials_partitions to {fixed}."
+            f"The topic {name} has {fixed} partitions, but the settings have {expected}. The count cannot change, "
+            f"because it determines each model's partition: set partials_partitions to {fixed}."
         )
     if state is not None and state.partitions != fixed:
         raise ApplyError(
-            f"The topic {name} has {state.partitions} partitions in Kafka and was applied with {fixed}: somebody "
-            f"changed it. Stop the processors, delete the topic and run `barograph apply`, which makes it anew with "
-            f"{fixed}; what was in it is recorded as lost."
+            f"The topic {name} has {state.partitions} partitions in Kafka but was created with {fixed}: someone "
+            f"changed it. Stop the processors, delete the topic and run `barograph apply`, which recreates it with "
+            f"{fixed} partitions and records its contents as lost."
         )
 
 
@@ -221,17 +224,21 @@ def _partition_notes(specs: Sequence[TopicSpec], states: dict[str, TopicState]) 
     notes = []
     for spec in specs:
         state = states.get(spec.name)
-        if state is None or state.partitions == spec.partitions or (spec.growth and state.partitions < spec.partitions):
+        if (
+            state is None
+            or state.partitions == spec.partitions
+            or (spec.can_grow and state.partitions < spec.partitions)
+        ):
             continue
-        why = "Kafka cannot take any away" if spec.growth else "a key belongs to one partition for good"
+        why = "Kafka cannot remove partitions" if spec.can_grow else "its keys are bound to their partitions"
         notes.append(
-            f"Topic {spec.name} has {state.partitions} partitions and keeps them ({spec.partitions} in the settings): "
+            f"Topic {spec.name} keeps its {state.partitions} partitions, not the {spec.partitions} of the settings: "
             f"{why}."
         )
     return notes
 
 
-def _make_topics(client: Client, admin: TopicAdmin, plan: Plan, specs: Sequence[TopicSpec], clock: Clock) -> None:
+def _apply_topics(client: Client, admin: TopicAdmin, plan: Plan, specs: Sequence[TopicSpec], clock: Clock) -> None:
     for change in plan.topics:
         name = change.spec.name
         if change.create:
@@ -247,7 +254,7 @@ def _make_topics(client: Client, admin: TopicAdmin, plan: Plan, specs: Sequence[
             "name": name,
             "topic_id": state.topic_id,
             "partitions": state.partitions,
-            "recorded_at": _millis(clock),
+            "recorded_at": _milliseconds(clock),
         }
         for name, state in states.items()
         if not _is_recorded(recorded.get(name), state)
@@ -261,12 +268,12 @@ def _store_contracts(client: Client, changes: Sequence[ContractChange], clock: C
             "model": change.contract.model,
             "contract_id": change.contract.id,
             "yaml": change.yaml,
-            "applied_at": _millis(clock),
+            "applied_at": _milliseconds(clock),
         }
         for change in changes
     ]
     insert_rows(client, "contracts", rows)
 
 
-def _millis(clock: Clock) -> int:
+def _milliseconds(clock: Clock) -> int:
     return int(clock() * 1000)

@@ -1,4 +1,4 @@
-"""A plan in words: what is or would be done, line by line."""
+"""Text output of a plan, one line per change."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from cli.terminal import utc_second
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """Describe a plan; `+` is created, `~` changed, `!` is worth knowing. Empty for an empty plan without notes."""
+    """Describe a plan: `+` marks an addition, `~` a change, `!` a note. Empty for an empty plan without notes."""
     lines = []
     if plan.database:
         lines.append(f"+ database {plan.database}")
     lines += [f"+ tables: migration {migration}" for migration in plan.migrations]
     for topic in plan.topics:
         lines += _topic_lines(topic)
-    touched = {change.spec.name for change in plan.topics}
-    lines += [f"~ topic {name}: recorded with its id and partitions" for name in plan.records if name not in touched]
+    changed = {change.spec.name for change in plan.topics}
+    lines += [f"~ topic {name}: record id and partitions" for name in plan.topic_records if name not in changed]
     lines += [_baseline_line(change) for change in plan.baselines]
     for contract in plan.contracts:
         lines += _contract_lines(contract)
@@ -32,7 +32,7 @@ def plan_lines(plan: Plan) -> list[str]:
 def _topic_lines(change: TopicChange) -> Iterator[str]:
     spec = change.spec
     if change.create:
-        settings = ", ".join(_setting_words({**spec.fixed, **spec.initial}))
+        settings = ", ".join(_describe_settings({**spec.enforced, **spec.initial}))
         yield f"+ topic {spec.name}: {_partitions(spec.partitions)}, {settings}"
         return
     if change.grow_from is not None:
@@ -45,12 +45,12 @@ def _partitions(count: int) -> str:
     return f"{count} partition{'s' if count != 1 else ''}"
 
 
-def _setting_words(settings: Mapping[str, str]) -> Iterator[str]:
+def _describe_settings(settings: Mapping[str, str]) -> Iterator[str]:
     for key, value in settings.items():
         if key == "message.timestamp.type":
-            yield "times by the broker"
+            yield "broker timestamps"
         elif key == "retention.ms":
-            yield f"kept for {int(value) // 86_400_000} days"
+            yield f"retention {int(value) // 86_400_000} days"
         elif key == "max.message.bytes":
             yield f"messages up to {int(value) >> 20} MiB"
 
@@ -60,9 +60,9 @@ def _baseline_line(change: BaselineChange) -> str:
     what = f"baseline {change.baseline_id} of {baseline.model} version {baseline.version}"
     rows = f"{baseline.rows:,} rows, {len(baseline.fields)} fields"
     if change.effective_from_s == ALWAYS_S:
-        return f"+ {what}: {rows}; the version's first, so it holds for all event times"
+        return f"+ {what}: {rows}; the version's first, applies to all event times"
     when = utc_second(change.effective_from_s)
-    return f"~ {what}: {rows}; holds from event time {when} on, until then {change.replaces}"
+    return f"~ {what}: {rows}; replaces {change.replaces} from event time {when}"
 
 
 def _contract_lines(change: ContractChange) -> Iterator[str]:

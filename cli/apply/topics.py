@@ -1,4 +1,4 @@
-"""The Kafka topics as `apply` wants them: what is missing, too small or set otherwise, and its mending."""
+"""Kafka topics: their specifications, the differences from the broker, and the changes that `apply` makes."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from cli.settings import Settings
 from streams.broker.client import Admin, explain
 
 TIMEOUT_S = 30.0
-REACH_S = 5.0
-"""How long the first answer of a broker is awaited."""
+CONNECT_TIMEOUT_S = 5.0
+"""Time limit of the broker's first answer, in seconds."""
 
 _DAY_MS = 86_400_000
-# A dead letter holds the whole message and why it was put aside; a part its own frame.
-_ROOMY_BYTES = 2 * MAX_MESSAGE_BYTES
+# A dead letter has the whole message and the reason; a partial has its own framing.
+_INTERNAL_MAX_BYTES = 2 * MAX_MESSAGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """One topic as it should be."""
+    """Specification of one topic."""
 
     name: str
     partitions: int
-    fixed: Mapping[str, str]
-    """Settings that the rest relies on: set again where they differ."""
+    enforced: Mapping[str, str]
+    """Settings that the processors rely on; `apply` resets them if they differ."""
     initial: Mapping[str, str]
-    """Settings given at creation; whoever runs the broker may change them."""
-    growth: bool = False
-    """Whether partitions may be added; of `labels` and `partials` each has its keys for good."""
+    """Settings at creation, which the operator of the broker may change."""
+    can_grow: bool = False
+    """Whether partitions may be added; not for `labels` and `partials`, whose keys are bound to a partition."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """One topic as it is."""
+    """State of one topic on the broker."""
 
     topic_id: str
     partitions: int
@@ -55,47 +55,50 @@ class TopicState:
 
 @dataclass(frozen=True, slots=True)
 class TopicChange:
-    """What is to be done to one topic; the members that are empty are not."""
+    """Changes to one topic; an empty member means no such change."""
 
     spec: TopicSpec
     create: bool = False
     grow_from: int | None = None
     settings: Mapping[str, tuple[str, str]] | None = None
-    """Setting → value now, value wanted."""
+    """Setting → current value, new value."""
 
 
 def topic_specs(settings: Settings) -> tuple[TopicSpec, ...]:
-    """The topics that the settings ask for."""
+    """Return the specifications of all topics."""
     topics = settings.topics
     source = {
-        # Windows rest on when Kafka took an event, so no producer may say so itself.
+        # Windows depend on the time when Kafka received an event, so producers must not set it.
         "message.timestamp.type": "LogAppendTime",
         "max.message.bytes": str(MAX_MESSAGE_BYTES),
         "cleanup.policy": "delete",
     }
-    # What a sketcher says of the time is held against when Kafka took its record.
+    # The monitor compares the times that a sketcher reports with the time when Kafka received the record.
     timed = {"message.timestamp.type": "LogAppendTime"}
-    inner = {"max.message.bytes": str(_ROOMY_BYTES), "cleanup.policy": "delete"}
+    inner = {"max.message.bytes": str(_INTERNAL_MAX_BYTES), "cleanup.policy": "delete"}
     week, month = {"retention.ms": str(7 * _DAY_MS)}, {"retention.ms": str(30 * _DAY_MS)}
     return (
-        TopicSpec(topics.predictions, settings.predictions_partitions, source, week, growth=True),
+        TopicSpec(topics.predictions, settings.predictions_partitions, source, week, can_grow=True),
         TopicSpec(topics.labels, settings.labels_partitions, source, month),
         TopicSpec(topics.partials, settings.partials_partitions, inner | timed, week),
         TopicSpec(topics.predictions_dead, 1, inner, month),
         TopicSpec(topics.labels_dead, 1, inner, month),
         TopicSpec(topics.partials_dead, 1, inner, month),
-        # A mark must outlive its letter, whose topic may keep it longer than a month: marks are compacted, not deleted.
+        # A resolution must outlive its dead letter, which a topic may keep for longer than a month: so this topic is
+        # compacted, and its records do not expire.
         TopicSpec(topics.dead_letters, 1, {"cleanup.policy": "compact"}, {}),
     )
 
 
 def compare(spec: TopicSpec, state: TopicState | None) -> TopicChange | None:
-    """Find what is to be done to one topic; None where nothing is."""
+    """Compare a topic with its specification; None if no change is needed."""
     if state is None:
         return TopicChange(spec, create=True)
-    grow_from = state.partitions if spec.growth and state.partitions < spec.partitions else None
+    grow_from = state.partitions if spec.can_grow and state.partitions < spec.partitions else None
     differing = {
-        key: (state.config.get(key, ""), value) for key, value in spec.fixed.items() if state.config.get(key) != value
+        key: (state.config.get(key, ""), value)
+        for key, value in spec.enforced.items()
+        if state.config.get(key) != value
     }
     if grow_from is None and not differing:
         return None
@@ -103,17 +106,17 @@ def compare(spec: TopicSpec, state: TopicState | None) -> TopicChange | None:
 
 
 class TopicAdmin:
-    """Reads and changes topics; every error is a `ProcessorError` with a sentence."""
+    """Reads and changes topics; raises `ProcessorError` with a readable text."""
 
     def __init__(self, settings: Settings) -> None:
         self._where = settings.bootstrap_servers
-        # The library's own log would say the same beside the sentence.
+        # `Admin` silences the library's own log, which would repeat the error text.
         self._admin = Admin(settings.bootstrap_servers, settings.kafka)
 
     def read(self, names: Sequence[str]) -> dict[str, TopicState]:
-        """Read those of the topics that exist."""
+        """Read the states of the topics that exist."""
         try:
-            known = self._admin.client.list_topics(timeout=REACH_S).topics
+            known = self._admin.client.list_topics(timeout=CONNECT_TIMEOUT_S).topics
             present = [name for name in names if name in known]
             described = {name: self._describe(name) for name in present}
             configs = self._configs(present)
@@ -122,9 +125,9 @@ class TopicAdmin:
         return {name: TopicState(*described[name], configs[name]) for name in present}
 
     def create(self, spec: TopicSpec) -> None:
-        """Create a topic with the broker's own replication factor; nothing where it exists by now."""
+        """Create a topic with the broker's default replication factor, unless it exists by now."""
         new = NewTopic(
-            spec.name, num_partitions=spec.partitions, replication_factor=-1, config={**spec.fixed, **spec.initial}
+            spec.name, num_partitions=spec.partitions, replication_factor=-1, config={**spec.enforced, **spec.initial}
         )
         action = f"create topic {spec.name}"
         try:
@@ -134,7 +137,7 @@ class TopicAdmin:
                 raise explain(error, action) from error
 
     def grow(self, name: str, partitions: int) -> None:
-        """Add partitions up to a number."""
+        """Add partitions until the topic has `partitions` of them."""
         action, expected = f"add partitions to topic {name}", [NewPartitions(name, partitions)]
         try:
             self._admin.result(self._admin.client.create_partitions(expected, request_timeout=TIMEOUT_S)[name], action)
@@ -142,7 +145,7 @@ class TopicAdmin:
             raise explain(error, action) from error
 
     def configure(self, name: str, values: Mapping[str, str]) -> None:
-        """Set settings of a topic; the others stay."""
+        """Set some settings of a topic; the others stay unchanged."""
         entries = [
             ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in values.items()
         ]
@@ -155,21 +158,21 @@ class TopicAdmin:
             raise explain(error, action) from error
 
     def wait(self, specs: Sequence[TopicSpec]) -> dict[str, TopicState]:
-        """Read the topics when every broker's metadata may still be on its way.
+        """Wait until the broker's metadata shows all topics, and return their states.
 
         Raises:
-            ApplyError: one is still missing after half a minute.
+            ApplyError: a topic is missing or too small after half a minute.
         """
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             result = self.read([spec.name for spec in specs])
-            missing = [spec.name for spec in specs if not _is_there(spec, result.get(spec.name))]
+            missing = [spec.name for spec in specs if not _is_ready(spec, result.get(spec.name))]
             if not missing:
                 return result
             if time.monotonic() > deadline:
                 raise ApplyError(
-                    f"Kafka at {self._where} does not show {', '.join(missing)} as asked for after {TIMEOUT_S:.0f} s: "
-                    "look at the broker's log, then run `barograph apply` again."
+                    f"Kafka at {self._where} does not show the changes of {', '.join(missing)} after {TIMEOUT_S:.0f} "
+                    "s: check the broker's log, then run `barograph apply` again."
                 )
             time.sleep(0.05)
 
@@ -186,11 +189,11 @@ class TopicAdmin:
         return {
             resource.name: {
                 key: str(entry.value)
-                for key, entry in self._admin.result(answer, f"tell the settings of topic {resource.name}").items()
+                for key, entry in self._admin.result(answer, f"read the settings of topic {resource.name}").items()
             }
             for resource, answer in answers.items()
         }
 
 
-def _is_there(spec: TopicSpec, state: TopicState | None) -> bool:
-    return state is not None and not (spec.growth and state.partitions < spec.partitions)
+def _is_ready(spec: TopicSpec, state: TopicState | None) -> bool:
+    return state is not None and not (spec.can_grow and state.partitions < spec.partitions)

@@ -10,7 +10,7 @@ import msgspec
 from barograph.contract import Contract, format_duration
 
 from cli.apply import catalogue
-from cli.apply.catalogue import BaselineChange, Stored, StoredBaseline
+from cli.apply.catalogue import BaselineChange, Catalogue, StoredBaseline
 from cli.baseline.from_production import Learned, learn
 from cli.baseline.warnings import doubts
 from cli.errors import ApplyError
@@ -69,7 +69,7 @@ def accept(
         WarehouseError, WarehouseBusy: ClickHouse refuses or does not answer.
     """
     with connect(address) as client:
-        stored = catalogue.read_stored(client)
+        stored = catalogue.read_catalogue(client)
         contract = _contract(stored, request.model)
         history = _history(stored, request)
         _check_range(client, request, contract)
@@ -86,7 +86,7 @@ def accept(
     return Accepted(learned, old, entry.baseline_id, contract, change, completeness, tuple(reported))
 
 
-def _contract(stored: Stored, model: str) -> Contract:
+def _contract(stored: Catalogue, model: str) -> Contract:
     if model not in stored.contracts:
         known = ", ".join(sorted(stored.contracts)) or "none"
         raise ApplyError(f"No contract of a model {model} is applied; there are: {known}.")
@@ -96,7 +96,7 @@ def _contract(stored: Stored, model: str) -> Contract:
     return contract
 
 
-def _history(stored: Stored, request: AcceptRequest) -> list[StoredBaseline]:
+def _history(stored: Catalogue, request: AcceptRequest) -> list[StoredBaseline]:
     entries = stored.baselines.get(request.model, ())
     history = [entry for entry in entries if entry.version == request.version]
     if not history:
@@ -178,13 +178,13 @@ def _completeness(client: Client, request: AcceptRequest, contract: Contract, se
 
 
 def _change(
-    client: Client, request: AcceptRequest, contract: Contract, stored: Stored, baseline: Baseline, now_s: float
+    client: Client, request: AcceptRequest, contract: Contract, stored: Catalogue, baseline: Baseline, now_s: float
 ) -> BaselineChange | None:
     """When the baseline takes effect, by the same rules as `apply`, and after what is sealed or accepted already.
 
     None where it is the version's last already: sketches flip coins, so that quantiles alone differ between two runs.
     """
-    last = stored.last(contract.model, request.version)
+    last = stored.latest(contract.model, request.version)
     if last is not None and _but_quantiles(_read(last)) == _but_quantiles(baseline):
         return None
     changes = catalogue.plan_baselines(

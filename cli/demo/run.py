@@ -16,7 +16,7 @@ from barograph.contract import Contract
 from barograph.contract.file import dump_contract
 
 from cli.apply import apply_all
-from cli.apply.catalogue import NOTICE_S
+from cli.apply.catalogue import MIN_LEAD_S
 from cli.apply.files import read_baselines
 from cli.baseline.accept import AcceptRequest, accept
 from cli.demo.chart_data import read_picture_data
@@ -233,7 +233,7 @@ class Demo:
             effective_s=effective_s,
             reason="autumn is the expected state from now on",
         )
-        self._report.accepted(accept(settings.warehouse, request, clock=lambda: effective_s - NOTICE_S))
+        self._report.accepted(accept(settings.warehouse, request, clock=lambda: effective_s - MIN_LEAD_S))
 
     # ------------------------------------------------------------------------------------------ replay
 

@@ -114,10 +114,10 @@ def _contract_paths(arguments: list[Path] | None) -> list[Path]:
 
 def _apply(settings: Settings, contracts: Sequence[Path]) -> Plan:
     from cli.apply import apply_all
-    from cli.apply.files import baselines_beside, read_baselines, read_contracts
+    from cli.apply.files import find_baselines, read_baselines, read_contracts
 
     pairs = read_contracts(contracts)
-    baselines = baselines_beside([(path, pair[0]) for path, pair in zip(contracts, pairs, strict=True)])
+    baselines = find_baselines([(path, pair[0]) for path, pair in zip(contracts, pairs, strict=True)])
     return apply_all(settings, pairs, read_baselines(baselines))
 
 

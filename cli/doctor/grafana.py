@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from barograph.contract import Contract
 
 from alerts.settings import AlertsError
-from cli.apply.grafana import GrafanaError, bundle_of, connect, plan_grafana
+from cli.apply.grafana import GrafanaError, build_bundle, connect, plan_grafana
 from cli.doctor.finding import Finding, error, ok, unknown, warning
 from cli.errors import CommandError
 from cli.settings import Settings
@@ -29,7 +29,7 @@ def check_grafana(settings: Settings, in_force: Mapping[str, Contract] | None) -
         return
     try:
         with connect(settings.grafana, timeout_s=TIMEOUT_S, pause_s=0.2) as grafana:
-            plan = plan_grafana(grafana, bundle_of(in_force or {}, settings))
+            plan = plan_grafana(grafana, build_bundle(in_force or {}, settings))
     except (GrafanaError, CommandError, AlertsError) as cause:
         yield error(COMPONENT, str(cause))
         return
@@ -41,8 +41,8 @@ def check_grafana(settings: Settings, in_force: Mapping[str, Contract] | None) -
     elif plan.is_empty:
         yield ok(COMPONENT, "Its dashboards and rules are those in force.")
     else:
-        differing = [*plan.written, *plan.left]
-        names = ", ".join(f"{finding.item.kind} {finding.item.name}" for finding in differing[:3])
+        differing = [*plan.written, *plan.skipped]
+        names = ", ".join(f"{planned.resource.kind} {planned.resource.name}" for planned in differing[:3])
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         yield warning(
             COMPONENT,

@@ -82,7 +82,7 @@ def _read_topics(client: Client) -> Mapping[str, TopicRow] | None:
 
 def _read_contracts(client: Client) -> Mapping[str, Contract] | None:
     try:
-        stored = catalogue.read_stored(client)
+        stored = catalogue.read_catalogue(client)
     except (WarehouseBusy, WarehouseError):
         return None
     return {model: contract for model, (_, contract) in stored.contracts.items() if contract is not None}

@@ -15,7 +15,7 @@ import pytest
 from barograph.contract import Contract, Window
 from barograph.contract.file import dump_contract
 
-from cli.apply.catalogue import NOTICE_S
+from cli.apply.catalogue import MIN_LEAD_S
 from cli.baseline import counts, from_production
 from cli.baseline.accept import Accepted, AcceptRequest, accept
 from cli.errors import EXIT_FAILED, EXIT_OK, CommandError
@@ -324,7 +324,7 @@ def test_a_bin_that_has_become_heavy_is_told(fresh: World) -> None:
 def test_it_holds_from_the_next_pane_that_is_far_enough_ahead(fresh: World) -> None:
     done = ask(fresh)
     assert done.change is not None
-    expected = (int(NOW_S) + NOTICE_S) // HOUR_S * HOUR_S + HOUR_S
+    expected = (int(NOW_S) + MIN_LEAD_S) // HOUR_S * HOUR_S + HOUR_S
     assert (done.change.effective_from_s, done.change.replaces) == (expected, OLD.id)
     first, second = queries.baselines(fresh.client, "m")
     assert (first.baseline_id, first.reason) == (OLD.id, "test")

@@ -1,4 +1,4 @@
-"""`plan` and `apply` against a real broker and a real engine."""
+"""`plan` and `apply` with a real broker and a real ClickHouse."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from barograph.contract.file import dump_contract
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from cli.apply import ApplyError, Plan, apply_all, plan_all
-from cli.apply.catalogue import NOTICE_S
+from cli.apply.catalogue import MIN_LEAD_S
 from cli.apply.show import plan_lines
 from cli.apply.topics import TopicAdmin
 from cli.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_OK
@@ -58,18 +58,18 @@ BASELINE = simple_baseline(rows=1_000)
 def apply(
     settings: Settings, contract: Contract = CONTRACT, *baselines: Baseline, effective_s: int | None = None
 ) -> Plan:
-    contracts = [(contract, dump_contract(contract))]
-    return apply_all(settings, contracts, baselines, effective_s=effective_s, reason="a test", clock=lambda: NOW_S)
+    sources = [(contract, dump_contract(contract))]
+    return apply_all(settings, sources, baselines, effective_s=effective_s, reason="a test", clock=lambda: NOW_S)
 
 
 def other_baseline(source: str = "retrained") -> Baseline:
     return msgspec.structs.replace(BASELINE, source=source)
 
 
-def test_the_first_apply_makes_everything_and_the_second_nothing(settings: Settings) -> None:
-    done = apply(settings, CONTRACT, BASELINE)
-    assert done.database == settings.warehouse.database
-    assert len(done.topics) == 7
+def test_the_first_apply_creates_everything_and_the_second_changes_nothing(settings: Settings) -> None:
+    plan = apply(settings, CONTRACT, BASELINE)
+    assert plan.database == settings.warehouse.database
+    assert len(plan.topics) == 7
     assert apply(settings, CONTRACT, BASELINE).is_empty
     states = TopicAdmin(settings).read(
         [f"{settings.topic_prefix}{name}" for name in ("predictions", "labels", "partials")]
@@ -93,42 +93,42 @@ def test_the_first_apply_makes_everything_and_the_second_nothing(settings: Setti
         assert recorded[settings.topics.partials] == (partials.topic_id, 2)
 
 
-def test_a_plan_tells_what_apply_would_do_and_does_nothing(settings: Settings) -> None:
-    contracts = [(CONTRACT, dump_contract(CONTRACT))]
-    first = plan_all(settings, contracts, [BASELINE])
+def test_a_plan_shows_the_changes_and_makes_none(settings: Settings) -> None:
+    sources = [(CONTRACT, dump_contract(CONTRACT))]
+    first = plan_all(settings, sources, [BASELINE])
     lines = plan_lines(first)
     assert f"+ database {settings.warehouse.database}" in lines
     assert any(
-        line.startswith(f"+ topic {settings.topics.predictions}: 2 partitions, times by the broker") for line in lines
+        line.startswith(f"+ topic {settings.topics.predictions}: 2 partitions, broker timestamps") for line in lines
     )
-    assert any("holds for all event times" in line for line in lines)
-    assert plan_all(settings, contracts, [BASELINE]) == first
+    assert any("applies to all event times" in line for line in lines)
+    assert plan_all(settings, sources, [BASELINE]) == first
     assert not TopicAdmin(settings).read([settings.topics.predictions])
     apply(settings, CONTRACT, BASELINE)
-    assert plan_all(settings, contracts, [BASELINE]).is_empty
+    assert plan_all(settings, sources, [BASELINE]).is_empty
 
 
-def test_a_run_that_broke_off_is_finished_by_the_next(settings: Settings) -> None:
+def test_the_next_apply_completes_an_interrupted_one(settings: Settings) -> None:
     apply(settings, CONTRACT, BASELINE)
     with connect(settings.warehouse) as client:
         client.command("TRUNCATE TABLE topics")
         client.command("TRUNCATE TABLE contracts")
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
     admin.delete_topics([settings.topics.labels_dead])[settings.topics.labels_dead].result()
-    done = apply(settings, CONTRACT, BASELINE)
-    assert [change.spec.name for change in done.topics] == [settings.topics.labels_dead]
-    assert len(done.records) == 6
-    assert not done.baselines
+    plan = apply(settings, CONTRACT, BASELINE)
+    assert [change.spec.name for change in plan.topics] == [settings.topics.labels_dead]
+    assert len(plan.topic_records) == 6
+    assert not plan.baselines
     assert apply(settings, CONTRACT, BASELINE).is_empty
 
 
-def test_another_baseline_holds_from_a_pane_to_come(settings: Settings) -> None:
+def test_a_replacement_baseline_applies_from_a_future_pane(settings: Settings) -> None:
     apply(settings, CONTRACT, BASELINE)
     (change,) = apply(settings, CONTRACT, other_baseline()).baselines
     assert change.replaces == BASELINE.id
     assert change.effective_from_s == NEXT_PANE_S
     assert apply(settings, CONTRACT, other_baseline()).is_empty
-    # Back to the first: a change again, from a pane to come.
+    # Going back to the first is another change, from a future pane.
     (back,) = apply(settings, CONTRACT, BASELINE, effective_s=NEXT_PANE_S + PANE_S).baselines
     assert back.replaces == other_baseline().id
     with connect(settings.warehouse) as client:
@@ -139,24 +139,24 @@ def test_another_baseline_holds_from_a_pane_to_come(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("effective_s", "advice"),
     [
-        (NEXT_PANE_S + PANE_S + 1, f"is no start of a pane of toy.*take {utc_second(NEXT_PANE_S + 2 * PANE_S)}"),
-        (NEXT_PANE_S - PANE_S, f"is past, or too near.*take {utc_second(NEXT_PANE_S)} or later"),
+        (NEXT_PANE_S + PANE_S + 1, f"is not the start of a pane of toy.*use {utc_second(NEXT_PANE_S + 2 * PANE_S)}"),
+        (NEXT_PANE_S - PANE_S, f"is in the past, or too soon.*use {utc_second(NEXT_PANE_S)} or later"),
     ],
 )
-def test_a_time_that_splits_a_pane_or_is_past_is_refused(settings: Settings, effective_s: int, advice: str) -> None:
+def test_a_time_within_a_pane_or_in_the_past_is_rejected(settings: Settings, effective_s: int, advice: str) -> None:
     apply(settings, CONTRACT, BASELINE)
     with pytest.raises(ApplyError, match=advice):
         apply(settings, CONTRACT, other_baseline(), effective_s=effective_s)
 
 
-def test_a_pane_that_begins_at_once_is_too_near_for_every_processor_to_know(settings: Settings) -> None:
+def test_a_pane_that_begins_within_the_lead_time_is_skipped(settings: Settings) -> None:
     apply(settings, CONTRACT, BASELINE)
-    contracts = [(CONTRACT, dump_contract(CONTRACT))]
-    (change,) = plan_all(settings, contracts, [other_baseline()], clock=lambda: NEXT_PANE_S - NOTICE_S + 1).baselines
+    sources = [(CONTRACT, dump_contract(CONTRACT))]
+    (change,) = plan_all(settings, sources, [other_baseline()], clock=lambda: NEXT_PANE_S - MIN_LEAD_S + 1).baselines
     assert change.effective_from_s == NEXT_PANE_S + PANE_S
 
 
-def test_a_changed_contract_is_told_key_by_key(settings: Settings) -> None:
+def test_a_changed_contract_is_shown_key_by_key(settings: Settings) -> None:
     apply(settings, CONTRACT, BASELINE)
     changed = msgspec.structs.replace(CONTRACT, lateness_s=300, owners=("ada",))
     lines = plan_lines(apply(settings, changed, BASELINE))
@@ -166,79 +166,79 @@ def test_a_changed_contract_is_told_key_by_key(settings: Settings) -> None:
     assert row.contract_id == changed.id
 
 
-def test_panes_of_another_length_are_refused(settings: Settings) -> None:
+def test_another_pane_length_is_rejected(settings: Settings) -> None:
     apply(settings, CONTRACT, BASELINE)
     longer = msgspec.structs.replace(CONTRACT, pane_s=CONTRACT.pane_s // 2)
-    with pytest.raises(ApplyError, match=r"the length cannot change.*give the model another name"):
+    with pytest.raises(ApplyError, match=r"cannot change.*rename the model"):
         apply(settings, longer, BASELINE)
 
 
-def test_what_does_not_fit_is_refused_before_anything_is_made(settings: Settings) -> None:
+def test_a_baseline_that_does_not_fit_is_rejected_before_any_change(settings: Settings) -> None:
     misfit = msgspec.structs.replace(BASELINE, fields=BASELINE.fields[:-1])
     with pytest.raises(ApplyError, match=r"does not fit the contract: field .* the baseline does not have it"):
         apply(settings, CONTRACT, misfit)
     assert not TopicAdmin(settings).read([settings.topics.partials])
 
 
-def test_a_contract_that_no_longer_fits_its_stored_baseline_is_refused(settings: Settings) -> None:
+def test_a_contract_that_no_longer_fits_its_stored_baseline_is_rejected(settings: Settings) -> None:
     apply(settings, CONTRACT, BASELINE)
     shorter = msgspec.structs.replace(CONTRACT, fields=CONTRACT.fields[:-1])
     with pytest.raises(ApplyError, match="does not fit the baseline of version"):
         apply(settings, shorter)
     assert any(
-        "kept raw and not judged" in note
+        "stored without drift verdicts" in note
         for note in plan_all(settings, [(msgspec.structs.replace(CONTRACT, model="another"), "")]).notes
     )
 
 
-def test_a_contract_that_fits_only_the_baseline_to_come_is_applied_and_told(settings: Settings) -> None:
+def test_a_contract_that_fits_only_the_new_baseline_is_applied_with_a_note(settings: Settings) -> None:
     apply(settings, CONTRACT, BASELINE)
     shorter = msgspec.structs.replace(CONTRACT, fields=CONTRACT.fields[:-1])
     fitting = msgspec.structs.replace(BASELINE, fields=BASELINE.fields[:-1])
-    done = apply(settings, shorter, fitting)
-    assert (len(done.contracts), len(done.baselines)) == (1, 1)
-    (note,) = done.notes
-    assert "until its new baseline holds, the one before does not fit the contract (field colour:" in note
+    plan = apply(settings, shorter, fitting)
+    assert (len(plan.contracts), len(plan.baselines)) == (1, 1)
+    (note,) = plan.notes
+    assert "until its new baseline takes effect, the previous one does not fit the contract (field colour:" in note
     assert apply(settings, shorter, fitting).is_empty
 
 
-def test_the_partition_count_of_parts_stays(settings: Settings) -> None:
+def test_the_partition_count_of_partials_cannot_change(settings: Settings) -> None:
     apply(settings, CONTRACT, BASELINE)
     with pytest.raises(ApplyError, match="set partials_partitions to 2"):
         apply(dataclasses.replace(settings, partials_partitions=3), CONTRACT, BASELINE)
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
     admin.create_partitions([NewPartitions(settings.topics.partials, 3)])[settings.topics.partials].result()
-    with pytest.raises(ApplyError, match="has 3 partitions in Kafka and was applied with 2"):
+    with pytest.raises(ApplyError, match="has 3 partitions in Kafka but was created with 2"):
         wait_for(lambda: apply(settings, CONTRACT, BASELINE) and None, "the broker to show the third partition")
 
 
-def test_predictions_grow_and_labels_keep_their_partitions(settings: Settings) -> None:
+def test_predictions_get_partitions_and_labels_keep_theirs(settings: Settings) -> None:
     apply(settings, CONTRACT, BASELINE)
     wider = dataclasses.replace(settings, predictions_partitions=5, labels_partitions=5)
-    done = apply(wider, CONTRACT, BASELINE)
-    assert plan_lines(done)[0] == f"~ topic {settings.topics.predictions}: 2 → 5 partitions"
-    assert any("labels has 3 partitions and keeps them" in note for note in done.notes)
+    plan = apply(wider, CONTRACT, BASELINE)
+    assert plan_lines(plan)[0] == f"~ topic {settings.topics.predictions}: 2 → 5 partitions"
+    assert any("labels keeps its 3 partitions" in note for note in plan.notes)
     assert apply(wider, CONTRACT, BASELINE).is_empty
     with connect(settings.warehouse) as client:
         assert {row.name: row.partitions for row in queries.topics(client)}[settings.topics.predictions] == 5
     fewer = apply(settings, CONTRACT, BASELINE)
     assert fewer.is_empty
-    assert any("Kafka cannot take any away" in note for note in fewer.notes)
+    assert any("Kafka cannot remove partitions" in note for note in fewer.notes)
 
 
-def test_a_topic_set_otherwise_is_set_right(settings: Settings) -> None:
+def test_a_changed_topic_setting_is_reset(settings: Settings) -> None:
     apply(settings, CONTRACT, BASELINE)
     admin = TopicAdmin(settings)
     admin.configure(settings.topics.predictions, {"message.timestamp.type": "CreateTime", "retention.ms": "1000000"})
-    done = apply(settings, CONTRACT, BASELINE)
+    plan = apply(settings, CONTRACT, BASELINE)
     line = f"~ topic {settings.topics.predictions}: message.timestamp.type CreateTime → LogAppendTime"
-    assert plan_lines(done) == [line]
+    assert plan_lines(plan) == [line]
     config = admin.read([settings.topics.predictions])[settings.topics.predictions].config
     assert (config["message.timestamp.type"], config["retention.ms"]) == ("LogAppendTime", "1000000")
 
 
-def test_an_unreachable_server_is_a_sentence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.apply.topics.REACH_S", 1.0)
+def test_an_unreachable_server_is_explained(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.apply.topics.CONNECT_TIMEOUT_S", 1.0)
     port = choose_port()
     nowhere = dataclasses.replace(settings, warehouse=dataclasses.replace(settings.warehouse, port=port))
     with pytest.raises(WarehouseBusy, match="check that the server runs"):
@@ -275,9 +275,7 @@ def run(*words: str) -> int:
     return int(end.value.code or 0)
 
 
-def test_the_commands_plan_apply_and_plan_again(
-    folder: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_plan_apply_and_plan_again(folder: Path, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("plan", "toy.yaml") == EXIT_CHANGES
     assert "Nothing was changed." in capsys.readouterr().out
     assert run("apply", "toy.yaml", "--reason", "first") == EXIT_OK
@@ -288,7 +286,7 @@ def test_the_commands_plan_apply_and_plan_again(
         assert [(row.model, row.reason) for row in queries.baselines(client)] == [("toy", "first")]
     (folder / "toy.1.baseline.json").write_bytes(dump_baseline(other_baseline()))
     assert run("apply", "toy.yaml", "--effective", "2026-01-01T00:30:00Z") == EXIT_FAILED
-    assert "is no start of a pane of toy" in capsys.readouterr().err
+    assert "is not the start of a pane of toy" in capsys.readouterr().err
     assert run("apply", "toy.yaml", "--effective", "noon") == EXIT_FAILED
     assert "write date, time in whole seconds and offset" in capsys.readouterr().err
     assert run("apply", "toy.yaml", "--baseline", "nix.json") == EXIT_FAILED
@@ -297,7 +295,7 @@ def test_the_commands_plan_apply_and_plan_again(
 
 @pytest.fixture
 def grafana(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubGrafana]:
-    """A Grafana that the settings name."""
+    """A Grafana configured in the settings."""
     with serving() as stub:
         monkeypatch.setenv("BAROGRAPH_GRAFANA_URL", stub.url)
         monkeypatch.setenv("BAROGRAPH_GRAFANA_TOKEN", TOKEN)
@@ -305,7 +303,7 @@ def grafana(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubGrafa
         yield stub
 
 
-def test_the_commands_deploy_to_grafana_and_tell_what_was_edited_there(
+def test_the_commands_deploy_to_grafana_and_report_edits(
     folder: Path, grafana: StubGrafana, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("plan", "toy.yaml") == EXIT_CHANGES
@@ -323,23 +321,23 @@ def test_the_commands_deploy_to_grafana_and_tell_what_was_edited_there(
         assert run(*words) == EXIT_OK
         assert "Nothing to do" in capsys.readouterr().out
     assert grafana.since(written) == []
-    grafana.state.edit_source("barograph", lambda found: found["jsonData"].update(host="elsewhere"))
+    grafana.state.edit_source("barograph", lambda source: source["jsonData"].update(host="elsewhere"))
     assert run("plan") == EXIT_CHANGES
     output = capsys.readouterr()
     assert "! Grafana: data source Barograph was edited by hand since the last apply" in output.out
-    assert "`barograph apply` would leave that as it is." in output.out
+    assert "`barograph apply` would not change these objects." in output.out
     assert run("apply") == EXIT_FAILED
     output = capsys.readouterr()
     assert "Applied" not in output.out
-    assert "Left as they are in Grafana" in output.err
+    assert "Skipped in Grafana" in output.err
     assert "--overwrite-grafana" in output.err
     assert grafana.since(written) == []
     assert run("apply", "--overwrite-grafana") == EXIT_OK
-    assert "~ Grafana: data source Barograph, over what was edited by hand" in capsys.readouterr().out
+    assert "~ Grafana: data source Barograph, overwriting a manual edit" in capsys.readouterr().out
     assert run("plan") == EXIT_OK
 
 
-def test_a_contact_point_without_its_address_stops_apply_before_anything_is_changed(
+def test_a_contact_point_without_its_url_stops_apply_before_any_change(
     folder: Path,
     grafana: StubGrafana,
     settings: Settings,
@@ -354,7 +352,7 @@ def test_a_contact_point_without_its_address_stops_apply_before_anything_is_chan
 
 
 @pytest.mark.parametrize("rights", [None, READER_RIGHTS])
-def test_a_grafana_that_cannot_be_deployed_to_stops_apply_before_anything_is_changed(
+def test_a_grafana_without_write_access_stops_apply_before_any_change(
     folder: Path,
     grafana: StubGrafana,
     settings: Settings,
@@ -374,15 +372,15 @@ def test_a_grafana_that_cannot_be_deployed_to_stops_apply_before_anything_is_cha
     assert run("apply", "toy.yaml") == EXIT_OK
 
 
-def test_a_grafana_that_fails_half_way_is_told_with_what_was_applied(
+def test_a_grafana_that_fails_half_way_is_reported_with_the_completed_changes(
     folder: Path, grafana: StubGrafana, capsys: pytest.CaptureFixture[str]
 ) -> None:
     grafana.faults = {2: failing(500, "database is locked")}
     assert run("apply", "toy.yaml") == EXIT_FAILED
-    output = capsys.readouterr().err
-    assert output.startswith("Tables, topics, baselines and contracts are applied. Grafana at ")
-    assert "Written to Grafana: data source Barograph. Not written: folder Barograph, contact point" in output
-    assert TOKEN not in output
+    error = capsys.readouterr().err
+    assert error.startswith("Tables, topics, baselines and contracts are applied. Grafana at ")
+    assert "Written to Grafana: data source Barograph. Not written: folder Barograph, contact point" in error
+    assert TOKEN not in error
     assert run("plan", "toy.yaml") == EXIT_CHANGES
     assert "+ Grafana: folder Barograph" in capsys.readouterr().out
     assert run("apply") == EXIT_OK

@@ -12,7 +12,7 @@ from barograph.contract import Contract
 
 from alerts import AlertsError, AlertSettings
 from alerts.example import example_contracts, example_settings
-from cli.apply.grafana import Bundle, bundle_of
+from cli.apply.grafana import Bundle, build_bundle
 from cli.settings import GrafanaSettings, Settings
 from tests.support.grafana_apply import apply, assert_settled, plan
 from tests.support.grafana_bundle import ODD_NAME
@@ -29,47 +29,45 @@ SMOKE = Path(__file__).parents[2] / "deploy/grafana/smoke.py"
 
 @pytest.fixture
 def stub() -> Iterator[StubGrafana]:
-    with serving() as result:
-        yield result
+    with serving() as server:
+        yield server
 
 
 def contracts() -> dict[str, Contract]:
-    """The examples, and one under a name that breaks what does not quote it."""
+    """The examples, and one with a name that breaks code without quoting."""
     odd = msgspec.structs.replace(example_contracts()[0], model=f"{ODD_NAME} a/b")
     return {contract.model: contract for contract in [*example_contracts(), odd]}
 
 
-def made(alerts: AlertSettings | None = None, **values: str | int) -> Bundle:
+def example_bundle(alerts: AlertSettings | None = None, **values: str | int) -> Bundle:
     grafana = GrafanaSettings(url="http://g", token=TOKEN, reader_password="swordfish", **values)  # type: ignore[arg-type]
     settings = Settings(
         warehouse=Address(host="clickhouse", port=8443, database="watch", secure=True),
         grafana=grafana,
         alerts=alerts or example_settings(),
     )
-    return bundle_of(contracts(), settings, ENVIRON)
+    return build_bundle(contracts(), settings, ENVIRON)
 
 
-def test_contracts_are_deployed_whole_and_stay(stub: StubGrafana) -> None:
-    done = apply(stub, made())
-    # Nothing that was sent is dropped or kept otherwise: each key is spelled as the API spells it.
-    assert done.notes == ()
-    assert not done.left
-    assert_settled(stub, made())
+def test_all_contracts_are_deployed_and_a_second_apply_changes_nothing(stub: StubGrafana) -> None:
+    deployed = apply(stub, example_bundle())
+    # Grafana stores all keys unchanged, so their spelling is that of the API.
+    assert deployed.notes == ()
+    assert not deployed.skipped
+    assert_settled(stub, example_bundle())
     assert stub.state.folders["barograph"]["title"] == "Barograph"
     assert sorted(stub.state.dashboards) == [f"barograph-{page}" for page in ("field", "fleet", "model", "pipeline")]
     for model in contracts():
-        rules = [
-            result for group in stub.state.groups.values() for result in group["rules"] if model in result["title"]
-        ]
+        rules = [rule for group in stub.state.groups.values() for rule in group["rules"] if model in rule["title"]]
         assert rules, model
-        assert all(result["provenance"] == "api" for result in rules)
-        assert all("keep_firing_for" in result and "missingSeriesEvalsToResolve" in result for result in rules)
+        assert all(rule["provenance"] == "api" for rule in rules)
+        assert all("keep_firing_for" in rule and "missingSeriesEvalsToResolve" in rule for rule in rules)
 
 
-def test_a_contract_that_changes_changes_its_own_rules(stub: StubGrafana) -> None:
-    apply(stub, made())
+def test_a_changed_contract_changes_only_its_own_rules(stub: StubGrafana) -> None:
+    apply(stub, example_bundle())
     first, *others = example_contracts()
-    expected = {contract.model: contract for contract in others} | {
+    desired = {contract.model: contract for contract in others} | {
         first.model: msgspec.structs.replace(first, team="another"),
         f"{ODD_NAME} a/b": contracts()[f"{ODD_NAME} a/b"],
     }
@@ -78,13 +76,13 @@ def test_a_contract_that_changes_changes_its_own_rules(stub: StubGrafana) -> Non
         grafana=GrafanaSettings(url="http://g", reader_password="swordfish"),
         alerts=example_settings(),
     )
-    result = plan(stub, bundle_of(expected, settings, ENVIRON))
-    assert {finding.item.kind for finding in result.written} == {"rule group"}
-    assert all(finding.item.name.startswith(first.model) for finding in result.written)
+    changes = plan(stub, build_bundle(desired, settings, ENVIRON))
+    assert {planned.resource.kind for planned in changes.written} == {"rule group"}
+    assert all(planned.resource.name.startswith(first.model) for planned in changes.written)
 
 
-def test_the_data_source_is_clickhouse_as_grafana_reaches_it() -> None:
-    assert made().data_source["jsonData"] == {
+def test_the_data_source_has_clickhouse_as_seen_from_grafana() -> None:
+    assert example_bundle().data_source["jsonData"] == {
         "host": "clickhouse",
         "port": 8443,
         "protocol": "http",
@@ -92,19 +90,19 @@ def test_the_data_source_is_clickhouse_as_grafana_reaches_it() -> None:
         "username": "reader",
         "defaultDatabase": "watch",
     }
-    other = made(clickhouse_host="ch.internal", clickhouse_port=443, reader="grafana", folder="Modelle")
+    other = example_bundle(clickhouse_host="ch.internal", clickhouse_port=443, reader="grafana", folder="Modelle")
     assert (other.data_source["jsonData"]["host"], other.data_source["jsonData"]["port"]) == ("ch.internal", 443)
     assert other.data_source["jsonData"]["username"] == "grafana"
     assert other.data_source["secureJsonData"] == {"password": "swordfish"}
     assert other.folder_title == "Modelle"
 
 
-def test_a_secret_that_is_not_set_is_named() -> None:
+def test_a_missing_secret_is_named() -> None:
     settings = Settings(grafana=GrafanaSettings(url="http://g"), alerts=example_settings())
     with pytest.raises(
         AlertsError, match="not set: PAGERDUTY_INTEGRATION_KEY, PLATFORM_WEBHOOK_URL, SLACK_WEBHOOK_URL"
     ):
-        bundle_of(contracts(), settings, {})
+        build_bundle(contracts(), settings, {})
 
 
 def smoke(stub: StubGrafana, patience_s: float = 0.0) -> int:
@@ -118,18 +116,18 @@ def smoke(stub: StubGrafana, patience_s: float = 0.0) -> int:
     return main(environ, patience_s=patience_s, pause_s=0.01)
 
 
-def test_the_smoke_script_finds_what_is_deployed_and_what_is_broken(
+def test_the_smoke_script_reports_deployed_and_broken_resources(
     stub: StubGrafana, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert smoke(stub) == 1
     assert "FAIL data source: 404" in capsys.readouterr().out
-    apply(stub, made())
+    apply(stub, example_bundle())
     assert smoke(stub) == 0
     output = capsys.readouterr().out
     assert "FAIL" not in output
     assert "ok   dashboard fleet: " in output
     assert "ok   notification policy: tickets" in output
-    rules = [result for group in stub.state.groups.values() for result in group["rules"]]
+    rules = [rule for group in stub.state.groups.values() for rule in group["rules"]]
     assert f"ok   rules: {len(rules)} inactive" in output
     stub.state.evaluations = {
         rules[0]["uid"]: {"health": "error", "lastError": "Unknown table"},
@@ -151,18 +149,18 @@ def test_the_smoke_script_finds_what_is_deployed_and_what_is_broken(
 
 
 def test_the_smoke_script_waits_for_rules_that_are_not_evaluated_yet(stub: StubGrafana) -> None:
-    apply(stub, made())
+    apply(stub, example_bundle())
     uid = next(iter(stub.state.groups.values()))["rules"][0]["uid"]
     stub.state.evaluations = {uid: {"health": "unknown"}}
-    asked = 0
+    requests = 0
 
-    def answered(found: StubGrafana, answer: Callable[[], object]) -> object:
-        nonlocal asked
-        asked += found.requests[-1].endswith("/rules")
-        if asked == 3:
-            found.state.evaluations = {}
+    def answered(server: StubGrafana, answer: Callable[[], object]) -> object:
+        nonlocal requests
+        requests += server.requests[-1].endswith("/rules")
+        if requests == 3:
+            server.state.evaluations = {}
         return answer()
 
     stub.always = answered  # type: ignore[assignment]
     assert smoke(stub, patience_s=60) == 0
-    assert asked == 3
+    assert requests == 3

@@ -1,4 +1,4 @@
-"""What is said of a Grafana that is not as it must be, and that its client leaves the warehouse's alone."""
+"""Errors of an unusable Grafana, and the isolation of its HTTP client from the one of ClickHouse."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tests.support.stub_grafana import TOKEN, StubGrafana, answer, serving
 
 @pytest.fixture
 def stub() -> Iterator[StubGrafana]:
-    with serving() as result:
-        yield result
+    with serving() as server:
+        yield server
 
 
-def told(stub: StubGrafana, settings: GrafanaSettings | None = None) -> str:
-    """What a plan is refused with; the token is in no part of it."""
+def plan_error(stub: StubGrafana, settings: GrafanaSettings | None = None) -> str:
+    """Return the error of a plan, and check that neither its text nor its traceback contains the token."""
     with (
         pytest.raises(GrafanaError) as caught,
         connect(settings or stub.settings(), timeout_s=5, pause_s=0) as grafana,
@@ -43,10 +43,10 @@ def told(stub: StubGrafana, settings: GrafanaSettings | None = None) -> str:
     return str(caught.value)
 
 
-def test_a_token_that_is_refused(stub: StubGrafana) -> None:
+def test_a_token_that_is_rejected(stub: StubGrafana) -> None:
     stub.token = "another"
-    text = told(stub)
-    assert f"Grafana at {stub.url} refuses the token (401: Invalid API key)" in text
+    text = plan_error(stub)
+    assert f"Grafana at {stub.url} rejects the token (401: Invalid API key)" in text
     assert "set BAROGRAPH_GRAFANA_TOKEN to it" in text
 
 
@@ -55,7 +55,7 @@ def test_no_token() -> None:
         connect(GrafanaSettings(url="http://127.0.0.1:1"))
 
 
-def test_a_token_that_may_only_read_plans_and_is_refused_before_anything_is_written(stub: StubGrafana) -> None:
+def test_a_read_only_token_can_plan_and_is_rejected_before_the_first_write(stub: StubGrafana) -> None:
     stub.state.rights = READER_RIGHTS
     assert len(plan(stub).written) == 9
     with pytest.raises(GrafanaError, match=r"it lacks .*dashboards:create.* Nothing was written to Grafana"):
@@ -63,73 +63,73 @@ def test_a_token_that_may_only_read_plans_and_is_refused_before_anything_is_writ
     assert stub.writes == []
 
 
-def test_a_grafana_that_tells_no_rights_refuses_by_itself(stub: StubGrafana) -> None:
+def test_a_grafana_that_hides_permissions_rejects_the_write(stub: StubGrafana) -> None:
     stub.state.rights = READER_RIGHTS
     stub.state.tells_rights = False
     with pytest.raises(
-        GrafanaError, match=r"does not let this token write data source Barograph \(403: You'll need"
+        GrafanaError, match=r"does not allow this token to write data source Barograph \(403: You'll need"
     ) as caught:
         apply(stub)
-    assert "docs/security.md lists. Nothing was written to Grafana." in str(caught.value)
+    assert "listed in docs/security.md. Nothing was written to Grafana." in str(caught.value)
     assert len(stub.writes) == 1
 
 
-def test_another_set_of_rights_for_alerting_is_enough(stub: StubGrafana) -> None:
+def test_the_other_set_of_alerting_permissions_is_enough(stub: StubGrafana) -> None:
     others = ("alert.rules.provisioning:write", "alert.notifications.provisioning:write")
     stub.state.rights = tuple(right for right in stub.state.rights or () if not right.startswith("alert")) + others
-    assert not apply(stub).left
+    assert not apply(stub).skipped
 
 
 @pytest.mark.parametrize("version", ["11.6.1", "12.4.0", "9.0.0-beta1"])
-def test_an_older_grafana(stub: StubGrafana, version: str) -> None:
+def test_an_older_grafana_is_rejected(stub: StubGrafana, version: str) -> None:
     stub.state.version = version
-    assert f"is of version {version}, and dashboards and rules are made for 13 and later" in told(stub)
+    assert f"has version {version}, but dashboards and rules need 13 or later" in plan_error(stub)
 
 
 @pytest.mark.parametrize("version", ["13.0.0", "13.3.0-pre", "14.1", "", "main"])
-def test_a_newer_grafana_or_one_that_hides_its_version(stub: StubGrafana, version: str) -> None:
+def test_a_newer_grafana_or_a_hidden_version_is_accepted(stub: StubGrafana, version: str) -> None:
     stub.state.version = version
     assert plan(stub).written
 
 
-def test_the_plugin_is_missing_or_old(stub: StubGrafana) -> None:
+def test_a_missing_or_old_plugin_is_rejected(stub: StubGrafana) -> None:
     stub.state.plugins = {"grafana-clickhouse-datasource": "4.9.1"}
-    assert "grafana-clickhouse-datasource in version 4.9.1, and the queries are made for 4.20.0 and later" in told(stub)
+    assert "grafana-clickhouse-datasource 4.9.1, but the queries need 4.20.0 or later" in plan_error(stub)
     stub.state.plugins = {}
-    text = told(stub)
+    text = plan_error(stub)
     assert "lacks the plugin grafana-clickhouse-datasource: install 4.20.0 or later" in text
     assert "GF_PLUGINS_PREINSTALL_SYNC=grafana-clickhouse-datasource@4.20.0" in text
 
 
-def test_nothing_listens(stub: StubGrafana) -> None:
+def test_a_refused_connection_is_explained(stub: StubGrafana) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        text = told(stub, stub.settings(url=address))
-    assert f"Grafana at {address} could not be reached to ask how it is (Connection refused)" in text
-    assert "with BAROGRAPH_GRAFANA_URL set to nothing everything else is applied without it" in text
+        text = plan_error(stub, stub.settings(url=address))
+    assert f"Grafana at {address} could not be reached to check its health (Connection refused)" in text
+    assert "To apply everything else without it, set BAROGRAPH_GRAFANA_URL to an empty value" in text
 
 
-def test_a_name_that_is_none(stub: StubGrafana) -> None:
-    assert "could not be reached" in told(stub, stub.settings(url="http://grafana.invalid"))
+def test_an_unknown_host_is_explained(stub: StubGrafana) -> None:
+    assert "could not be reached" in plan_error(stub, stub.settings(url="http://grafana.invalid"))
 
 
-def test_https_where_http_is_spoken(stub: StubGrafana) -> None:
-    text = told(stub, stub.settings(url=stub.url.replace("http", "https")))
-    assert "could not be reached to ask how it is ([SSL" in text
+def test_https_to_an_http_port_is_explained(stub: StubGrafana) -> None:
+    text = plan_error(stub, stub.settings(url=stub.url.replace("http", "https")))
+    assert "could not be reached to check its health ([SSL" in text
 
 
-def test_a_grafana_that_answers_nothing(stub: StubGrafana) -> None:
-    def hang(found: StubGrafana, _: Callable[[], Answer]) -> None:
-        found.released.wait(60)
+def test_a_grafana_that_does_not_answer_times_out(stub: StubGrafana) -> None:
+    def hang(server: StubGrafana, _: Callable[[], Answer]) -> None:
+        server.released.wait(60)
 
     stub.always = hang
     with (
-        pytest.raises(GrafanaError, match=r"did not answer within 0\.2 s to ask how it is") as caught,
+        pytest.raises(GrafanaError, match=r"did not answer within 0\.2 s to check its health") as caught,
         connect(stub.settings(), timeout_s=0.2, pause_s=0) as grafana,
     ):
         plan_grafana(grafana, bundle())
-    assert "run the same again" in str(caught.value)
+    assert "run the command again" in str(caught.value)
     assert len(stub.requests) == 3
 
 
@@ -166,16 +166,16 @@ def missing(handler: BaseHTTPRequestHandler) -> None:
 @pytest.mark.parametrize(
     ("answers", "sentence"),
     [
-        (page, "is not Grafana's API but a page or a proxy: set grafana.url to the address"),
-        (words, "is not Grafana's API but a page or a proxy"),
-        (other, "is not Grafana: set grafana.url to its address"),
-        (redirect, "redirects elsewhere: set grafana.url to the address that it redirects to"),
-        (broken, "failed to ask how it is (500: a page of HTML): its log says why"),
-        (echo, "refuses to ask how it is (400: what is Bearer …?)."),
-        (missing, "check that grafana.url is the address of Grafana with its path"),
+        (page, "returns a web page instead of Grafana's API: set grafana.url to the URL"),
+        (words, "returns a web page instead of Grafana's API"),
+        (other, "is not Grafana: set grafana.url to the URL of Grafana"),
+        (redirect, "redirects to another URL: set grafana.url to that URL"),
+        (broken, "failed to check its health (500: an HTML page): check its log"),
+        (echo, "refuses to check its health (400: what is Bearer …?)."),
+        (missing, "check that grafana.url is the URL of Grafana, including its path"),
     ],
 )
-def test_something_else_answers(
+def test_a_server_that_is_not_grafana_is_explained(
     stub: StubGrafana, answers: Callable[[BaseHTTPRequestHandler], None], sentence: str
 ) -> None:
     paths = []
@@ -185,8 +185,8 @@ def test_something_else_answers(
         answers(handler)
 
     stub.raw = count
-    assert sentence in told(stub)
-    # A redirect above all is not followed: it would be with the token.
+    assert sentence in plan_error(stub)
+    # In particular a redirect is not followed, because the request would carry the token.
     assert paths == ["/api/health"]
 
 
@@ -198,10 +198,10 @@ def test_grafana_under_a_path(stub: StubGrafana, path: str) -> None:
     assert stub.state.dashboards
 
 
-def test_without_the_client_the_sentence_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_client_library_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "grafana_client.api", None)
     with pytest.raises(
-        SettingsError, match="not installed here: run this in an environment with the dependency group grafana"
+        SettingsError, match="not installed here: run the command in an environment with the dependency group grafana"
     ):
         connect(GrafanaSettings(url="http://127.0.0.1:1", token=TOKEN))
 
@@ -223,17 +223,17 @@ def test_settings_show_no_secret() -> None:
 def test_the_client_leaves_urllib3_to_the_warehouse() -> None:
     """urllib3-future's wheel would overwrite urllib3's files when an interpreter starts; see docs/decisions/0019.
 
-    Where this fails, the environment was not made by `make sync`: make it anew.
+    If this fails, the environment was not created by `make sync`: create it again.
     """
     distribution = importlib.metadata.distribution("urllib3")
-    files = [result for result in distribution.files or [] if result.hash is not None and result.suffix == ".py"]
+    files = [file for file in distribution.files or [] if file.hash is not None and file.suffix == ".py"]
     assert len(files) > 30
     changed = []
-    for result in files:
-        assert result.hash is not None
-        digest = hashlib.new(result.hash.mode, Path(result.locate()).read_bytes()).digest()
-        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != result.hash.value:
-            changed.append(str(result))
+    for file in files:
+        assert file.hash is not None
+        digest = hashlib.new(file.hash.mode, Path(file.locate()).read_bytes()).digest()
+        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != file.hash.value:
+            changed.append(str(file))
     assert changed == []
     code = (
         "import clickhouse_connect.driver.httputil as ours; from niquests.packages import urllib3 as theirs; "

@@ -1,4 +1,4 @@
-"""Applies to Grafana that break off: refused, lost, hanging, killed, at each write; the next one completes them."""
+"""Applies to Grafana that fail at each write: rejected, lost, hanging or killed; the next apply completes them."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from tests.support.grafana_state import Answer
 from tests.support.stub_grafana import TOKEN, StubGrafana, cutting, failing, hanging, losing, serving
 
 WRITES = 10
-"""Of a first apply: one per object, and the ledger once more."""
+"""Number of writes of a first apply: one per object, and the final ledger."""
 NAMES = ["data source", "folder", "pager", "tickets", "retraining", "policy", "Fleet", "dashboard Model", "rule group"]
 
 
 @pytest.fixture
 def stub() -> Iterator[StubGrafana]:
-    with serving() as result:
-        yield result
+    with serving() as server:
+        yield server
 
 
 def assert_whole(stub: StubGrafana) -> None:
-    """Everything is there once."""
+    """Check that each resource exists exactly once."""
     state = stub.state
     assert list(state.folders) == ["barograph"]
     assert list(state.sources) == ["barograph"]
@@ -43,20 +43,18 @@ def assert_whole(stub: StubGrafana) -> None:
     assert len(state.timings) == 1
     assert len(state.tree["routes"]) == 1
     assert len(state.dashboards) == 2
-    assert [len(result["rules"]) for result in state.groups.values()] == [2]
+    assert [len(stored["rules"]) for stored in state.groups.values()] == [2]
     assert "open" not in str(state.sources["barograph"]["jsonData"])
     assert_settled(stub)
 
 
 @pytest.mark.parametrize("number", range(1, WRITES + 1))
-def test_a_write_that_fails_is_told_with_what_is_done_and_the_next_apply_completes_it(
-    stub: StubGrafana, number: int
-) -> None:
+def test_a_failed_write_is_reported_and_the_next_apply_completes_it(stub: StubGrafana, number: int) -> None:
     stub.faults = {number: failing(500, "database is locked")}
     with pytest.raises(GrafanaError) as caught:
         apply(stub)
     text = str(caught.value)
-    assert "(500: database is locked): its log says why" in text
+    assert "(500: database is locked): check its log" in text
     assert text.endswith("`barograph apply` completes it.")
     done = re.search(r"Written to Grafana: (.*?)\.(?: Not written|`| `)", text)
     missing = re.search(r"Not written: (.*)\. `", text)
@@ -74,18 +72,18 @@ def test_a_write_that_fails_is_told_with_what_is_done_and_the_next_apply_complet
 
 @pytest.mark.parametrize("number", range(1, WRITES + 1))
 @pytest.mark.parametrize("fault", [losing, cutting, failing(503, "starting")])
-def test_a_write_without_an_answer_is_looked_after(stub: StubGrafana, number: int, fault: Any) -> None:
+def test_a_write_without_an_answer_is_checked_and_completed(stub: StubGrafana, number: int, fault: Any) -> None:
     stub.faults = {number: fault}
-    assert not apply(stub).left
+    assert not apply(stub).skipped
     assert_whole(stub)
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """Stands for the death of the process."""
 
 
 def killing(monkeypatch: pytest.MonkeyPatch, number: int, *, before: bool) -> None:
-    """End the process at its nth write, before it is sent or before its answer is seen."""
+    """End the process at its nth write, before it is sent or before its answer is received."""
     write, count = Grafana.write, 0
 
     def dying(self: Grafana, *args: Any, **kwargs: Any) -> Any:
@@ -110,7 +108,7 @@ def test_a_first_apply_that_is_killed_is_completed_by_the_next(
         killing(patched, number, before=before)
         with pytest.raises(Killed):
             apply(stub)
-    assert not apply(stub).left
+    assert not apply(stub).skipped
     assert_whole(stub)
 
 
@@ -127,20 +125,20 @@ CHANGED_AGAIN = bundle(
 )
 
 
-@pytest.mark.parametrize("wanted", [CHANGED, CHANGED_AGAIN], ids=["the same", "another"])
+@pytest.mark.parametrize("desired", [CHANGED, CHANGED_AGAIN], ids=["the same", "another"])
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("number", range(1, 9))
 def test_a_change_that_is_killed_is_completed_or_followed_by_another(
-    stub: StubGrafana, monkeypatch: pytest.MonkeyPatch, number: int, before: bool, wanted: Bundle
+    stub: StubGrafana, monkeypatch: pytest.MonkeyPatch, number: int, before: bool, desired: Bundle
 ) -> None:
-    """Nothing that an apply of ours left behind is taken for an edit by hand, even where the contract moves on."""
+    """The remains of an interrupted apply are not taken for a manual edit, even if the contract changes again."""
     apply(stub)
     with monkeypatch.context() as patched:
         killing(patched, number, before=before)
         with pytest.raises(Killed):
             apply(stub, CHANGED)
-    assert not apply(stub, wanted).left
-    assert_settled(stub, wanted)
+    assert not apply(stub, desired).skipped
+    assert_settled(stub, desired)
 
 
 KILLED_PROCESS = """
@@ -153,8 +151,8 @@ with connect(GrafanaSettings(url=sys.argv[1], token=sys.argv[2])) as grafana:
 """
 
 
-def test_a_process_that_is_killed_with_signal_9_leaves_what_the_next_completes(stub: StubGrafana) -> None:
-    def kill(found: StubGrafana, answer: Callable[[], Answer]) -> None:
+def test_the_next_apply_completes_one_killed_by_signal_9(stub: StubGrafana) -> None:
+    def kill(_: StubGrafana, answer: Callable[[], Answer]) -> None:
         answer()
         os.kill(process.pid, signal.SIGKILL)
 
@@ -168,7 +166,7 @@ def test_a_process_that_is_killed_with_signal_9_leaves_what_the_next_completes(s
     assert_whole(stub)
 
 
-def test_a_grafana_that_hangs_is_given_up_with_what_is_done(stub: StubGrafana) -> None:
+def test_a_grafana_that_hangs_times_out_with_the_completed_writes(stub: StubGrafana) -> None:
     stub.faults = {7: hanging, 8: hanging, 9: hanging}
     with pytest.raises(GrafanaError, match=r"did not answer within 0.3 s to write dashboard Fleet") as caught:
         apply(stub, timeout_s=0.3)
@@ -178,12 +176,12 @@ def test_a_grafana_that_hangs_is_given_up_with_what_is_done(stub: StubGrafana) -
     assert_whole(stub)
 
 
-def test_a_server_that_is_away_for_a_moment_is_waited_for(stub: StubGrafana) -> None:
+def test_a_temporarily_unavailable_server_is_retried(stub: StubGrafana) -> None:
     answers = iter([failing(502), None, None, cutting, None] * 100)
 
-    def flaky(found: StubGrafana, answer: Callable[[], Answer]) -> Answer | None:
+    def flaky(server: StubGrafana, answer: Callable[[], Answer]) -> Answer | None:
         fault = next(answers)
-        return answer() if fault is None else fault(found, answer)
+        return answer() if fault is None else fault(server, answer)
 
     stub.always = flaky
     apply(stub)
@@ -191,14 +189,14 @@ def test_a_server_that_is_away_for_a_moment_is_waited_for(stub: StubGrafana) -> 
     assert_whole(stub)
 
 
-def test_a_server_that_stays_away_is_asked_three_times(stub: StubGrafana) -> None:
+def test_an_unavailable_server_is_tried_three_times(stub: StubGrafana) -> None:
     stub.always = failing(503, "starting")
-    with pytest.raises(GrafanaBusy, match=r"cannot ask how it is now \(503: starting\)"):
+    with pytest.raises(GrafanaBusy, match=r"is temporarily unable to check its health \(503: starting\)"):
         apply(stub)
     assert len(stub.requests) == 3
 
 
-def test_what_was_done_is_said_when_it_is_interrupted(
+def test_an_interrupt_reports_the_completed_writes(
     stub: StubGrafana, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write, count = Grafana.write, 0
@@ -219,15 +217,15 @@ def test_what_was_done_is_said_when_it_is_interrupted(
     with pytest.raises(SystemExit) as caught:
         main(["apply"])
     assert caught.value.code == EXIT_INTERRUPTED
-    output = capsys.readouterr().err
-    assert output.startswith("Interrupted. Written to Grafana: data source Barograph, folder Models")
-    assert "Not written: contact point pager" in output
+    error = capsys.readouterr().err
+    assert error.startswith("Interrupted. Written to Grafana: data source Barograph, folder Models")
+    assert "Not written: contact point pager" in error
 
 
-def test_two_applies_at_once_leave_it_whole(stub: StubGrafana) -> None:
-    """The second runs while the first writes a dashboard, and ends before it."""
+def test_two_concurrent_applies_complete_each_other(stub: StubGrafana) -> None:
+    """The second apply runs and finishes while the first one writes a dashboard."""
 
-    def meanwhile(found: StubGrafana, answer: Callable[[], Answer]) -> Answer:
+    def meanwhile(_: StubGrafana, answer: Callable[[], Answer]) -> Answer:
         with connect(stub.settings(), pause_s=0) as grafana:
             apply_grafana(grafana, bundle())
         return answer()

@@ -1,4 +1,4 @@
-"""How tests deploy to the stub."""
+"""Deployment to the stub in tests."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ TIMEOUT_S = 5.0
 
 
 def apply(
-    stub: StubGrafana, wanted: Bundle | None = None, *, overwrite: bool = False, timeout_s: float = TIMEOUT_S
+    stub: StubGrafana, desired: Bundle | None = None, *, overwrite: bool = False, timeout_s: float = TIMEOUT_S
 ) -> GrafanaPlan:
     with connect(stub.settings(), timeout_s=timeout_s, pause_s=0) as grafana:
-        return apply_grafana(grafana, wanted or bundle(), overwrite=overwrite)
+        return apply_grafana(grafana, desired or bundle(), overwrite=overwrite)
 
 
-def plan(stub: StubGrafana, wanted: Bundle | None = None, *, overwrite: bool = False) -> GrafanaPlan:
+def plan(stub: StubGrafana, desired: Bundle | None = None, *, overwrite: bool = False) -> GrafanaPlan:
     with connect(stub.settings(), timeout_s=TIMEOUT_S, pause_s=0) as grafana:
-        return plan_grafana(grafana, wanted or bundle(), overwrite=overwrite)
+        return plan_grafana(grafana, desired or bundle(), overwrite=overwrite)
 
 
-def assert_settled(stub: StubGrafana, wanted: Bundle | None = None) -> None:
-    """A further apply has nothing to do and writes nothing."""
+def assert_settled(stub: StubGrafana, desired: Bundle | None = None) -> None:
+    """Another apply changes nothing and writes nothing."""
     before = len(stub.writes)
-    assert apply(stub, wanted).is_empty
+    assert apply(stub, desired).is_empty
     assert stub.since(before) == []

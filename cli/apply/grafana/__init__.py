@@ -1,9 +1,9 @@
-"""Deploying to a running Grafana: folder, data source, alerting, dashboards."""
+"""Deployment to a running Grafana: folder, data source, alerting, dashboards."""
 
 from __future__ import annotations
 
 from cli.apply.grafana.apply import apply_grafana, check_grafana
-from cli.apply.grafana.bundle import Bundle, bundle_of
+from cli.apply.grafana.bundle import Bundle, build_bundle
 from cli.apply.grafana.client import connect
 from cli.apply.grafana.errors import GrafanaError
 from cli.apply.grafana.plan import GrafanaPlan, plan_grafana
@@ -13,7 +13,7 @@ __all__ = [
     "GrafanaError",
     "GrafanaPlan",
     "apply_grafana",
-    "bundle_of",
+    "build_bundle",
     "check_grafana",
     "connect",
     "plan_grafana",

@@ -1,8 +1,8 @@
-"""Alerting's objects: contact points, mute timings, our route of notifications, groups of rules.
+"""Alerting resources: contact points, mute timings, our notification policy, rule groups.
 
-All but the route are written with provenance `api`: Grafana then shows them as provisioned, and its pages refuse to
-edit them, as with those that come from files: the contract is where they change. The tree of notification policies is
-shared with others and keeps the provenance that it has.
+All but the policy are written with provenance `api`. Grafana then shows them as provisioned and its UI rejects edits,
+as it does for resources from files: change the contract instead. The tree of notification policies is shared with
+other users and keeps its provenance.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cli.apply.grafana.client import Grafana, in_path
-from cli.apply.grafana.compare import Json, duration_s, plain, without, without_empty
-from cli.apply.grafana.items import GrafanaObject, Item
+from cli.apply.grafana.compare import Json, drop_empty, drop_keys, duration_s, normalize
+from cli.apply.grafana.resources import CurrentResource, Resource
 
-_OTHERS = frozenset({"", "api", None})
-"""Provenances over which the API may write."""
+_WRITABLE_PROVENANCES = frozenset({"", "api", None})
+"""Provenances of objects that the API may overwrite."""
 _REDACTED = "[REDACTED]"
 _SECRET_SETTINGS = {
     "pagerduty": {"integrationKey"},
     "slack": {"url", "token"},
     "webhook": {"password", "authorization_credentials"},
 }
-"""Type of contact point → settings that Grafana does not give back."""
+"""Type of contact point → settings that Grafana never returns."""
 _RULE_READ_ONLY = frozenset(
     {"id", "guid", "orgID", "folderUID", "ruleGroup", "updated", "updatedBy", "version", "provenance"}
 )
@@ -30,37 +30,37 @@ _DURATIONS = frozenset({"for", "keep_firing_for", "group_wait", "group_interval"
 
 
 @dataclass(frozen=True, slots=True)
-class ContactPoint(Item):
+class ContactPoint(Resource):
     """One integration of a contact point."""
 
     siblings: tuple[Json, ...] = ()
     """Our other integrations of the same name."""
 
     kind: ClassVar[str] = "contact point"
-    shows_values: ClassVar[bool] = False  # addresses of webhooks hold tokens
+    shows_values: ClassVar[bool] = False  # webhook URLs contain tokens
 
     @property
     def key(self) -> str:
-        return str(self.wanted.get("uid") or f"{self.name}/{self.wanted['type']}")
+        return str(self.desired.get("uid") or f"{self.name}/{self.desired['type']}")
 
     @property
     def name(self) -> str:
-        return str(self.wanted["name"])
+        return str(self.desired["name"])
 
     @property
     def label(self) -> str:
-        return f"{self.kind} {self.name} ({self.wanted['type']})"
+        return f"{self.kind} {self.name} ({self.desired['type']})"
 
     @property
     def secrets(self) -> Json:
-        settings = self.wanted.get("settings") or {}
+        settings = self.desired.get("settings") or {}
         return {key: settings[key] for key in self._secret_settings if settings.get(key)}
 
     @property
     def _secret_settings(self) -> set[str]:
-        return _SECRET_SETTINGS.get(self.wanted["type"], set())
+        return _SECRET_SETTINGS.get(self.desired["type"], set())
 
-    def compared(self, body: Json) -> Json:
+    def normalize_body(self, body: Json) -> Json:
         settings = {
             key: value
             for key, value in (body.get("settings") or {}).items()
@@ -69,38 +69,39 @@ class ContactPoint(Item):
         return {
             "name": body["name"],
             "type": body["type"],
-            "settings": plain(settings),
-            **without_empty({"disableResolveMessage": body.get("disableResolveMessage")}),
+            "settings": normalize(settings),
+            **drop_empty({"disableResolveMessage": body.get("disableResolveMessage")}),
         }
 
-    def read(self, grafana: Grafana) -> GrafanaObject | None:
-        """Ask for it by uid, else for one of its name and type, else for any of its name that is none of ours.
+    def read(self, grafana: Grafana) -> CurrentResource | None:
+        """Read the integration by uid, else by name and type, else any integration of its name that is not ours.
 
-        The last is somebody else's: theirs would be told of our alerts, and theirs to us.
+        The last belongs to someone else: writing beside it would send our alerts to its receiver and its alerts to
+        ours.
         """
         named = grafana.read(f"read {self.label}", grafana.api.alertingprovisioning.get_contactpoints, self.name)
         ours = sorted(
-            (body for body in named if body["name"] == self.name and not self._is_siblings(body)),
-            key=lambda body: (body["uid"] != self.wanted.get("uid"), body["type"] != self.wanted["type"]),
+            (body for body in named if body["name"] == self.name and not self._is_sibling(body)),
+            key=lambda body: (body["uid"] != self.desired.get("uid"), body["type"] != self.desired["type"]),
         )
-        return GrafanaObject(ours[0], self.compared(ours[0]), locked=_locked(ours[0])) if ours else None
+        return CurrentResource(ours[0], self.normalize_body(ours[0]), locked=_is_locked(ours[0])) if ours else None
 
-    def _is_siblings(self, body: Json) -> bool:
+    def _is_sibling(self, body: Json) -> bool:
         return any(
             body["uid"] == sibling["uid"] if sibling.get("uid") else body["type"] == sibling["type"]
             for sibling in self.siblings
         )
 
-    def write(self, grafana: Grafana, found: GrafanaObject | None) -> None:
+    def write(self, grafana: Grafana, current: CurrentResource | None) -> None:
         points, action = grafana.api.alertingprovisioning, f"write {self.label}"
-        if found is None:
-            grafana.write(action, points.create_contactpoint, self.wanted)
+        if current is None:
+            grafana.write(action, points.create_contactpoint, self.desired)
         else:
-            grafana.write(action, points.update_contactpoint, in_path(found.body["uid"]), self.wanted)
+            grafana.write(action, points.update_contactpoint, in_path(current.body["uid"]), self.desired)
 
 
-class MuteTimingItem(Item):
-    """Times in which nobody is told, by name."""
+class GrafanaMuteTiming(Resource):
+    """A mute timing, by name: times without notifications."""
 
     kind = "mute timing"
 
@@ -110,26 +111,26 @@ class MuteTimingItem(Item):
 
     @property
     def name(self) -> str:
-        return str(self.wanted["name"])
+        return str(self.desired["name"])
 
-    def compared(self, body: Json) -> Json:
-        return {"name": body["name"], "time_intervals": plain(without_empty(body.get("time_intervals") or []))}
+    def normalize_body(self, body: Json) -> Json:
+        return {"name": body["name"], "time_intervals": normalize(drop_empty(body.get("time_intervals") or []))}
 
-    def read(self, grafana: Grafana) -> GrafanaObject | None:
+    def read(self, grafana: Grafana) -> CurrentResource | None:
         body = grafana.find(f"read {self.label}", grafana.api.alertingprovisioning.get_mute_timing, in_path(self.name))
-        return None if body is None else GrafanaObject(body, self.compared(body), locked=_locked(body))
+        return None if body is None else CurrentResource(body, self.normalize_body(body), locked=_is_locked(body))
 
-    def write(self, grafana: Grafana, found: GrafanaObject | None) -> None:
+    def write(self, grafana: Grafana, current: CurrentResource | None) -> None:
         timings, action = grafana.api.alertingprovisioning, f"write {self.label}"
-        if found is None:
-            grafana.write(action, timings.create_mute_timing, self.wanted)
+        if current is None:
+            grafana.write(action, timings.create_mute_timing, self.desired)
             return
-        version = without_empty({"version": found.body.get("version")})
-        grafana.write(action, timings.update_mute_timing, in_path(self.name), {**self.wanted, **version})
+        version = drop_empty({"version": current.body.get("version")})
+        grafana.write(action, timings.update_mute_timing, in_path(self.name), {**self.desired, **version})
 
 
-class RouteItem(Item):
-    """Our branch of the tree of notification policies; the others' are put back as they were found."""
+class NotificationPolicy(Resource):
+    """Our branch of the tree of notification policies; other branches are written back unchanged."""
 
     kind = "notification policy"
 
@@ -139,42 +140,42 @@ class RouteItem(Item):
 
     @property
     def name(self) -> str:
-        return " ".join("".join(map(str, matcher)) for matcher in self.wanted["object_matchers"])
+        return " ".join("".join(map(str, matcher)) for matcher in self.desired["object_matchers"])
 
-    def compared(self, body: Json) -> Json:
-        content = _seconds(without_empty(without(body, {"provenance"})))
+    def normalize_body(self, body: Json) -> Json:
+        content = _seconds(drop_empty(drop_keys(body, {"provenance"})))
         if "object_matchers" in content:
             content["object_matchers"] = sorted(content["object_matchers"])
         if "routes" in content:
-            content["routes"] = [self.compared(route) for route in content["routes"]]
+            content["routes"] = [self.normalize_body(route) for route in content["routes"]]
         return content
 
-    def read(self, grafana: Grafana) -> GrafanaObject | None:
+    def read(self, grafana: Grafana) -> CurrentResource | None:
         tree = self._tree(grafana)
-        position = self._location_properties(tree)
-        locked = _locked(tree)
+        position = self._find_route(tree)
+        locked = _is_locked(tree)
         if position is None:
-            # Nothing of ours is there; a tree from a file takes nothing of ours either.
-            return GrafanaObject(tree, {}, locked=True) if locked else None
-        return GrafanaObject(tree, self.compared(tree["routes"][position]), locked=locked)
+            # Our policy is missing; a tree from a file cannot take it.
+            return CurrentResource(tree, {}, locked=True) if locked else None
+        return CurrentResource(tree, self.normalize_body(tree["routes"][position]), locked=locked)
 
-    def write(self, grafana: Grafana, found: GrafanaObject | None) -> None:
-        """Put the tree back with our route in it: in its old place, or before all others.
+    def write(self, grafana: Grafana, current: CurrentResource | None) -> None:
+        """Write the tree with our policy at its current position, or before all others if it is new.
 
-        The tree is read again, since it has no version that would be refused. Before others, because a route that
-        catches everything would keep our notifications; ours matches none but our own.
+        The tree is read again first, because it has no version by which Grafana could reject a stale write. A new
+        policy goes first because a catch-all policy before it would take our notifications; ours matches only our own.
         """
         tree = self._tree(grafana)
-        position = self._location_properties(tree)
+        position = self._find_route(tree)
         routes = list(tree.get("routes") or [])
         if position is None:
-            routes.insert(0, self.wanted)
+            routes.insert(0, self.desired)
         else:
-            routes[position] = self.wanted
+            routes[position] = self.desired
         grafana.write(
             f"write {self.label}",
             grafana.api.alertingprovisioning.set_notification_policy_tree,
-            {**without(tree, {"provenance"}), "routes": routes},
+            {**drop_keys(tree, {"provenance"}), "routes": routes},
             disable_provenance=not tree.get("provenance"),
         )
 
@@ -184,8 +185,8 @@ class RouteItem(Item):
         )
         return tree
 
-    def _location_properties(self, tree: Json) -> int | None:
-        ours = sorted(map(list, self.wanted["object_matchers"]))
+    def _find_route(self, tree: Json) -> int | None:
+        ours = sorted(map(list, self.desired["object_matchers"]))
         for position, route in enumerate(tree.get("routes") or []):
             if sorted(map(list, route.get("object_matchers") or [])) == ours:
                 return position
@@ -193,8 +194,8 @@ class RouteItem(Item):
 
 
 @dataclass(frozen=True, slots=True)
-class RuleGroup(Item):
-    """A group of rules in our folder; what is in it and not wanted goes."""
+class RuleGroup(Resource):
+    """A group of rules in our folder; a write deletes rules that are not in the body."""
 
     folder: str
 
@@ -204,36 +205,36 @@ class RuleGroup(Item):
     def key(self) -> str:
         return self.name
 
-    def compared(self, body: Json) -> Json:
+    def normalize_body(self, body: Json) -> Json:
         return {"interval": body.get("interval"), "rules": [_rule(rule) for rule in body.get("rules") or []]}
 
-    def read(self, grafana: Grafana) -> GrafanaObject | None:
+    def read(self, grafana: Grafana) -> CurrentResource | None:
         groups = grafana.api.alertingprovisioning
         body = grafana.find(f"read {self.label}", groups.get_rule_group, in_path(self.folder), in_path(self.name))
         if body is None or not body.get("rules"):
             return None
-        return GrafanaObject(body, self.compared(body), locked=any(map(_locked, body["rules"])))
+        return CurrentResource(body, self.normalize_body(body), locked=any(map(_is_locked, body["rules"])))
 
-    def write(self, grafana: Grafana, found: GrafanaObject | None) -> None:
+    def write(self, grafana: Grafana, current: CurrentResource | None) -> None:
         groups = grafana.api.alertingprovisioning
-        body = {**self.wanted, "folderUid": self.folder}
+        body = {**self.desired, "folderUid": self.folder}
         grafana.write(f"write {self.label}", groups.update_rule_group, in_path(self.folder), in_path(self.name), body)
 
 
 def _rule(body: Json) -> Json:
-    rule: Json = _seconds(without_empty(without(body, _RULE_READ_ONLY | {"data"})))
+    rule: Json = _seconds(drop_empty(drop_keys(body, _RULE_READ_ONLY | {"data"})))
     queries = [
-        {**without_empty(without(query, {"model"})), "model": plain(query.get("model"))}
+        {**drop_empty(drop_keys(query, {"model"})), "model": normalize(query.get("model"))}
         for query in body.get("data") or []
     ]
     return {**rule, "data": queries}
 
 
 def _seconds(body: Json) -> Json:
-    """A body whose durations are seconds; those of none are left out, as Grafana leaves them out."""
-    read = {key: duration_s(value) if key in _DURATIONS else value for key, value in body.items()}
-    return {key: value for key, value in read.items() if key not in _DURATIONS or value != 0}
+    """Convert the durations of a body to seconds; zero durations are dropped, as Grafana does."""
+    converted = {key: duration_s(value) if key in _DURATIONS else value for key, value in body.items()}
+    return {key: value for key, value in converted.items() if key not in _DURATIONS or value != 0}
 
 
-def _locked(body: Json) -> bool:
-    return body.get("provenance") not in _OTHERS
+def _is_locked(body: Json) -> bool:
+    return body.get("provenance") not in _WRITABLE_PROVENANCES

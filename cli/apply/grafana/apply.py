@@ -1,8 +1,8 @@
-"""Writing to Grafana what is missing or different, so that whatever breaks off is completed by the next.
+"""Writes missing and changed objects to Grafana; the next apply completes an interrupted one.
 
-The order is that in which objects rest on one another: data source, folder, contact points, mute timings, policies,
-dashboards, rules. Each is read again just before it is written, and read once more afterwards: what somebody changed
-in between is left alone, and what Grafana keeps otherwise than it was sent is told.
+Objects are written in order of dependency: data source, folder, contact points, mute timings, policies, dashboards,
+rules. Each is read again just before and once more after its write. An object that someone changed in between is
+skipped, and a difference between the sent and the stored object is reported.
 """
 
 from __future__ import annotations
@@ -12,143 +12,146 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cli.apply.grafana.bundle import Bundle
-from cli.apply.grafana.checks import check_rights
+from cli.apply.grafana.checks import check_permissions
 from cli.apply.grafana.client import ATTEMPTS, Grafana
 from cli.apply.grafana.compare import differences, fingerprint
 from cli.apply.grafana.errors import GrafanaBusy, GrafanaConflict, GrafanaError
-from cli.apply.grafana.items import DataSource, Item
 from cli.apply.grafana.plan import (
     GrafanaPlan,
-    State,
-    judge,
+    ResourceState,
+    classify,
     plan_grafana,
+    read_stored_ledger,
     sent_fingerprint,
-    stored_ledger,
 )
+from cli.apply.grafana.resources import DataSource, Resource
 
 
 def apply_grafana(grafana: Grafana, bundle: Bundle, *, overwrite: bool = False) -> GrafanaPlan:
-    """Make Grafana hold a bundle, and return what was done; a second run writes nothing.
+    """Deploy a bundle to Grafana and return the changes made; a second run writes nothing.
 
     Args:
         grafana: a connection.
-        bundle: what is to be there.
-        overwrite: whether to put ours in the place of what was edited by hand, or is not ours.
+        bundle: the desired resources.
+        overwrite: whether to overwrite objects that were edited by hand or not applied from here.
 
     Raises:
-        GrafanaError: Grafana refuses, fails or does not answer; the text says what was written and what was not.
+        GrafanaError: Grafana rejects a request, fails or does not answer; the text lists the objects that were written
+            and those that were not.
     """
     plan = check_grafana(grafana, bundle, overwrite=overwrite)
     return plan if plan.changes_nothing else _Run(grafana, plan).run()
 
 
 def check_grafana(grafana: Grafana, bundle: Bundle, *, overwrite: bool = False) -> GrafanaPlan:
-    """Find what `apply_grafana` would do and whether it may; nothing is written. Arguments and errors are its."""
+    """Plan `apply_grafana` and check its permissions without writing; arguments and errors are the same."""
     plan = plan_grafana(grafana, bundle, overwrite=overwrite)
     if not plan.changes_nothing:
-        check_rights(grafana, {finding.item.kind for finding in plan.written} | {DataSource.kind})
+        check_permissions(grafana, {planned.resource.kind for planned in plan.written} | {DataSource.kind})
     return plan
 
 
 class _Run:
-    """One apply: what is done so far, and the ledger of it."""
+    """One apply: its progress and its ledger."""
 
     def __init__(self, grafana: Grafana, plan: GrafanaPlan) -> None:
         self._grafana = grafana
         self._plan = plan
         self._ledger = plan.ledger
-        self._findings = {finding.item.ledger_name: finding for finding in plan.findings}
-        self._source = next(item for item in self._items() if isinstance(item, DataSource))
-        self._begun = False
-        """Whether the ledger says in Grafana what is about to be written."""
+        self._findings = {planned.resource.ledger_name: planned for planned in plan.resources}
+        self._source = next(resource for resource in self._items() if isinstance(resource, DataSource))
+        self._ledger_written = False
+        """Whether the ledger in Grafana has the pending records of this apply."""
         self._done: list[str] = []
         self._notes: list[str] = []
 
     def run(self) -> GrafanaPlan:
-        """Write everything, and return what was done."""
+        """Write everything and return the changes made."""
         try:
             self._write_all()
         except (GrafanaError, KeyboardInterrupt) as error:
             if isinstance(error, KeyboardInterrupt):
                 error.add_note(f"Interrupted. {self._unfinished()}")
                 raise
-            if self._begun:
-                # What is left open in it, the next apply looks after.
+            if self._ledger_written:
+                # The next apply resolves the records that stay pending.
                 with contextlib.suppress(GrafanaError):
                     self._write_ledger()
             raise GrafanaError(f"{error} {self._unfinished()}") from error
         return replace(
             self._plan,
-            findings=tuple(self._findings.values()),
+            resources=tuple(self._findings.values()),
             ledger=self._ledger,
             notes=(*self._plan.notes, *self._notes),
         )
 
-    def _items(self) -> Sequence[Item]:
-        return [finding.item for finding in self._findings.values()]
+    def _items(self) -> Sequence[Resource]:
+        return [planned.resource for planned in self._findings.values()]
 
     def _write_all(self) -> None:
-        written = [finding.item for finding in self._plan.written]
-        for item in written:
-            self._ledger = self._ledger.opened(
-                item.ledger_name, sent_fingerprint(item, self._grafana.token), fingerprint(item.content)
+        written = [planned.resource for planned in self._plan.written]
+        for resource in written:
+            self._ledger = self._ledger.begin(
+                resource.ledger_name, sent_fingerprint(resource, self._grafana.token), fingerprint(resource.content)
             )
-        for item in self._items():
-            if isinstance(item, DataSource):
-                # The ledger goes with it: it says what is about to be written before the rest is.
-                if item not in written or not self._write(replace(item, ledger=self._ledger.as_json())):
+        for resource in self._items():
+            if isinstance(resource, DataSource):
+                # The data source carries the ledger, so the pending records are stored before the other writes.
+                if resource not in written or not self._write(replace(resource, ledger=self._ledger.as_json())):
                     self._write_ledger()
-                self._begun = True
-            elif item in written:
-                self._write(item)
-        for finding in self._plan.unrecorded:
-            self._settle(finding.item)
+                self._ledger_written = True
+            elif resource in written:
+                self._write(resource)
+        for planned in self._plan.unrecorded:
+            self._record_result(planned.resource)
         self._write_ledger()
 
-    def _write(self, item: Item) -> bool:
-        """Write one object; False where somebody changed it meanwhile, so that it is left.
+    def _write(self, resource: Resource) -> bool:
+        """Write one object; return False, without writing, if someone changed it since the plan.
 
-        An attempt that got no answer may have been done all the same: the next look tells.
+        An attempt without an answer may have succeeded: the next attempt reads the object first.
         """
         for attempt in range(1, ATTEMPTS + 1):
-            result = item.read(self._grafana)
-            finding = judge(item, result, self._ledger, self._grafana.token)
-            if finding.state is State.SAME:
+            result = resource.read(self._grafana)
+            planned = classify(resource, result, self._ledger, self._grafana.token)
+            if planned.state is ResourceState.SAME:
                 break
-            if not finding.is_written(overwrite=self._plan.overwrite):
-                self._findings[item.ledger_name] = finding
+            if not planned.is_written(overwrite=self._plan.overwrite):
+                self._findings[resource.ledger_name] = planned
                 return False
             try:
-                item.write(self._grafana, result)
+                resource.write(self._grafana, result)
                 break
             except (GrafanaBusy, GrafanaConflict) as error:
                 if attempt == ATTEMPTS:
                     raise
                 if isinstance(error, GrafanaBusy):
                     self._grafana.pause(attempt)
-        self._done.append(item.label)
-        self._settle(item)
+        self._done.append(resource.label)
+        self._record_result(resource)
         return True
 
-    def _settle(self, item: Item) -> None:
-        """Note in the ledger what Grafana made of what it was sent."""
-        result = item.read(self._grafana)
+    def _record_result(self, resource: Resource) -> None:
+        """Record in the ledger the object that Grafana stored."""
+        result = resource.read(self._grafana)
         if result is None:
-            raise GrafanaError(f"Grafana took the {item.label} and does not show it: look at its log.")
-        lost = [text for text in differences(result.content, item.content) if not text.startswith("- ")]
+            raise GrafanaError(f"Grafana accepted the {resource.label} but does not return it: check its log.")
+        lost = [text for text in differences(result.content, resource.content) if not text.startswith("- ")]
         if lost:
-            self._notes.append(f"{item.label}: Grafana keeps it otherwise than it was sent: {'; '.join(lost[:5])}")
-        self._ledger = self._ledger.settled(
-            item.ledger_name, sent_fingerprint(item, self._grafana.token), fingerprint(result.content)
+            self._notes.append(f"{resource.label}: Grafana stored it differently than sent: {'; '.join(lost[:5])}")
+        self._ledger = self._ledger.finish(
+            resource.ledger_name, sent_fingerprint(resource, self._grafana.token), fingerprint(result.content)
         )
 
     def _write_ledger(self) -> None:
-        """Write the ledger alone; the rest of the data source stays as it is found."""
+        """Write the ledger alone; the other settings of the data source stay unchanged."""
         for attempt in range(1, ATTEMPTS + 1):
             result = self._source.read(self._grafana)
             if result is None:
-                raise GrafanaError(f"Somebody deleted the {self._source.label} meanwhile: run `barograph apply` again.")
-            if stored_ledger(result) == self._ledger:
+                raise GrafanaError(
+                    f"Someone deleted the {self._source.label} during the apply: run `barograph apply` again."
+                )
+            if read_stored_ledger(result) == self._ledger:
                 return
             try:
                 DataSource(result.body, self._ledger.as_json()).write(self._grafana, result)
@@ -159,8 +162,8 @@ class _Run:
                 self._grafana.pause(attempt)
 
     def _unfinished(self) -> str:
-        """Say what was written before it broke off, and what was not."""
-        missing = [finding.item.label for finding in self._plan.written if finding.item.label not in self._done]
+        """List the objects written before the failure, and those not written."""
+        missing = [planned.resource.label for planned in self._plan.written if planned.resource.label not in self._done]
         done = f"Written to Grafana: {', '.join(self._done)}." if self._done else "Nothing was written to Grafana."
         rest = f" Not written: {', '.join(missing)}." if missing else ""
         return f"{done}{rest} `barograph apply` completes it."

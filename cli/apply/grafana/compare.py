@@ -1,7 +1,7 @@
-"""Two objects as JSON: whether one holds the other, how they differ, and a fingerprint that stays with them.
+"""Comparison of JSON objects: containment, differences, fingerprints.
 
-Grafana gives back what it was sent in its own spelling: keys without a value are left out or added, `24h` comes back
-as `1d`, 1.0 as 1. What is compared here has been through `plain`, which knows these.
+Grafana returns objects in its own notation: it drops or adds keys without a value, and returns `24h` as `1d` and 1.0 as
+1. Callers normalize both sides with `normalize`, `drop_empty` and `duration_s` before they compare.
 """
 
 from __future__ import annotations
@@ -16,94 +16,96 @@ from typing import Any
 Json = dict[str, Any]
 
 _LABELS = ("uid", "id", "name", "refId", "title")
-"""What tells the members of a list apart, the surest first."""
-_SHOWN = 40
-"""Characters of a value that a difference shows."""
+"""Keys that may identify the members of a list, the most specific first."""
+_MAX_SHOWN = 40
+"""Characters of a value that a difference shows at most."""
 _UNITS_S = {"y": 31_536_000, "w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
 _DURATION = re.compile(r"(?:\d+(?:ms|[ywdhms]))+")
 
 
-def plain(value: Any) -> Any:
-    """A value in one spelling: whole floats as integers, tuples as lists."""
+def normalize(value: Any) -> Any:
+    """Convert whole floats to integers and tuples to lists, recursively."""
     if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {str(key): normalize(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
+        return [normalize(inner) for inner in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
 
 
-def without_empty(value: Any) -> Any:
-    """A value without the keys that say nothing (null, false, empty), which Grafana leaves out or adds."""
+def drop_empty(value: Any) -> Any:
+    """Drop keys whose value is null, false or empty, recursively: Grafana adds or omits them."""
     if isinstance(value, Mapping):
-        retained = {key: without_empty(inner) for key, inner in value.items()}
+        retained = {key: drop_empty(inner) for key, inner in value.items()}
         return {key: inner for key, inner in retained.items() if inner not in (None, "", [], {}) and inner is not False}
     if isinstance(value, list):
-        return [without_empty(inner) for inner in value]
+        return [drop_empty(inner) for inner in value]
     return value
 
 
-def without(body: Mapping[str, Any], keys: Iterable[str]) -> Json:
-    """A body without some of its keys."""
-    left_out = frozenset(keys)
-    return {key: value for key, value in body.items() if key not in left_out}
+def drop_keys(body: Mapping[str, Any], keys: Iterable[str]) -> Json:
+    """Return a body without the given keys."""
+    dropped = frozenset(keys)
+    return {key: value for key, value in body.items() if key not in dropped}
 
 
 def duration_s(text: Any) -> Any:
-    """A duration of Prometheus (`1h30m`) in seconds; anything else as it is."""
+    """Convert a Prometheus duration (`1h30m`) to seconds; any other value is returned unchanged."""
     if not isinstance(text, str) or not _DURATION.fullmatch(text):
         return text
-    return plain(float(sum(int(n) * _UNITS_S[unit] for n, unit in re.findall(r"(\d+)(ms|[ywdhms])", text))))
+    return normalize(float(sum(int(n) * _UNITS_S[unit] for n, unit in re.findall(r"(\d+)(ms|[ywdhms])", text))))
 
 
 def fingerprint(content: Any) -> str:
-    """16 hexadecimal digits by which content is known again."""
+    """Hash content to 16 hexadecimal digits."""
     return hashlib.sha256(_bytes(content)).hexdigest()[:16]
 
 
 def keyed_fingerprint(content: Any, key: str) -> str:
-    """The same of secrets, which nobody without the key can try values against."""
+    """Hash secrets with a key, so that guessed values cannot be tested without the key."""
     return hmac.new(key.encode(), _bytes(content), hashlib.sha256).hexdigest()[:16]
 
 
-def holds(found: Any, wanted: Any) -> bool:
-    """Whether everything that is wanted is found: dictionaries may hold more keys, lists are as long."""
-    if isinstance(wanted, Mapping):
-        return isinstance(found, Mapping) and all(key in found and holds(found[key], wanted[key]) for key in wanted)
-    if isinstance(wanted, list):
-        return isinstance(found, list) and len(found) == len(wanted) and all(map(holds, found, wanted))
-    return type(found) is type(wanted) and bool(found == wanted)
+def contains(current: Any, desired: Any) -> bool:
+    """Whether the current value has everything desired: dictionaries may have more keys, lists must be as long."""
+    if isinstance(desired, Mapping):
+        return isinstance(current, Mapping) and all(
+            key in current and contains(current[key], desired[key]) for key in desired
+        )
+    if isinstance(desired, list):
+        return isinstance(current, list) and len(current) == len(desired) and all(map(contains, current, desired))
+    return type(current) is type(desired) and bool(current == desired)
 
 
-def differences(found: Any, wanted: Any, path: str = "") -> Iterator[str]:
-    """Say what makes what is wanted of what is found: `+ refresh`, `- links`, `~ panels[Drift].title: "a" → "b"`."""
-    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
-        for key in [*wanted, *(key for key in found if key not in wanted)]:
+def differences(current: Any, desired: Any, path: str = "") -> Iterator[str]:
+    """List the changes from current to desired: `+ refresh`, `- links`, `~ panels[Drift].title: "a" → "b"`."""
+    if isinstance(current, Mapping) and isinstance(desired, Mapping):
+        for key in [*desired, *(key for key in current if key not in desired)]:
             below = f"{path}.{key}" if path else str(key)
-            if key not in found:
+            if key not in current:
                 yield f"+ {below}"
-            elif key not in wanted:
+            elif key not in desired:
                 yield f"- {below}"
             else:
-                yield from differences(found[key], wanted[key], below)
-    elif isinstance(found, list) and isinstance(wanted, list):
-        yield from _list_differences(found, wanted, path)
-    elif not (holds(found, wanted) and holds(wanted, found)):
-        yield f"~ {path}: {_words(found)} → {_words(wanted)}"
+                yield from differences(current[key], desired[key], below)
+    elif isinstance(current, list) and isinstance(desired, list):
+        yield from _list_differences(current, desired, path)
+    elif not (contains(current, desired) and contains(desired, current)):
+        yield f"~ {path}: {_shorten(current)} → {_shorten(desired)}"
 
 
-def _list_differences(found: list[Any], wanted: list[Any], path: str) -> Iterator[str]:
-    label = _label(found, wanted)
+def _list_differences(current: list[Any], desired: list[Any], path: str) -> Iterator[str]:
+    label = _identifying_key(current, desired)
     if label is None:
-        if len(found) != len(wanted):
-            yield f"~ {path}: {len(found)} → {len(wanted)} members"
+        if len(current) != len(desired):
+            yield f"~ {path}: {len(current)} → {len(desired)} members"
             return
-        for position, (one, other) in enumerate(zip(found, wanted, strict=True)):
+        for position, (one, other) in enumerate(zip(current, desired, strict=True)):
             yield from differences(one, other, f"{path}[{position}]")
         return
-    before = {member[label]: member for member in found}
-    after = {member[label]: member for member in wanted}
+    before = {member[label]: member for member in current}
+    after = {member[label]: member for member in desired}
     for name in [*after, *(name for name in before if name not in after)]:
         member = before.get(name, after.get(name))
         below = f"{path}[{member.get('title') or name}]" if isinstance(member, Mapping) else path
@@ -115,13 +117,13 @@ def _list_differences(found: list[Any], wanted: list[Any], path: str) -> Iterato
             yield from differences(before[name], after[name], below)
     common = [name for name in after if name in before]
     if [name for name in before if name in after] != common:
-        yield f"~ {path}: in another order"
+        yield f"~ {path}: order changed"
 
 
-def _label(found: Sequence[Any], wanted: Sequence[Any]) -> str | None:
-    """The key whose values tell the members of both lists apart; None where there is none."""
+def _identifying_key(current: Sequence[Any], desired: Sequence[Any]) -> str | None:
+    """The key whose values are unique in both lists; None if there is none."""
     for label in _LABELS:
-        if all(_distinct(label, members) for members in (found, wanted)):
+        if all(_distinct(label, members) for members in (current, desired)):
             return label
     return None
 
@@ -132,9 +134,9 @@ def _distinct(label: str, members: Sequence[Any]) -> bool:
     return len({member[label] for member in members}) == len(members)
 
 
-def _words(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
 
 
 def _bytes(content: Any) -> bytes:

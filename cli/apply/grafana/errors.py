@@ -1,4 +1,4 @@
-"""What goes wrong with Grafana, as sentences that say what to do; the token is in none of them."""
+"""Errors of Grafana, with texts that say what to do and never contain the token."""
 
 from __future__ import annotations
 
@@ -6,119 +6,125 @@ from dataclasses import dataclass, field
 
 from cli.errors import ApplyError
 
-_CONFLICTS = (409, 412)
-_PASSING = (429, 502, 503, 504)
-"""Answers of a server, or of a proxy before it, that may be others soon."""
-_SHOWN = 200
-"""Characters of Grafana's own words that a sentence shows."""
+_CONFLICT = (409, 412)
+_TRANSIENT = (429, 502, 503, 504)
+"""Status codes of temporary failures, of Grafana or of a proxy in front of it."""
+_MAX_SHOWN = 200
+"""Characters of Grafana's error message that a text shows at most."""
 
 
 class GrafanaError(ApplyError):
-    """Grafana refuses, or is not as it must be; the text says what to do."""
+    """Grafana rejects a request or does not meet the requirements; the text says what to do."""
 
 
 class GrafanaBusy(GrafanaError):
-    """Grafana did not answer, or not now: what was asked may or may not have been done."""
+    """Grafana did not answer or is temporarily unavailable: the request may or may not have succeeded."""
 
 
 class GrafanaConflict(GrafanaError):
-    """What is written has changed meanwhile, or its name is another's."""
+    """The object has changed since it was read, or another object has its name."""
 
 
 class GrafanaMissing(GrafanaError):
-    """What was asked for is not there (404)."""
+    """The requested object does not exist (404)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """Turns errors of grafana-client, and of what it is built on, into ours."""
+    """Converts exceptions of grafana-client and its HTTP library to `GrafanaError`."""
 
     url: str
     token: str = field(repr=False)
-    """Kept out of every text."""
+    """Removed from all texts."""
     timeout_s: float
 
     def explain(self, error: Exception, action: str) -> GrafanaError:
-        """Say an error in a sentence.
+        """Convert an exception.
 
         Args:
             error: a `GrafanaException` of grafana-client or a `RequestException` of niquests.
-            action: what was done, to stand behind "to".
+            action: the failed action, as it follows "to".
         """
         from grafana_client.client import GrafanaException, GrafanaTimeoutError
         from niquests.exceptions import ConnectTimeout, JSONDecodeError, TooManyRedirects
 
         if isinstance(error, TooManyRedirects):
             return GrafanaError(
-                f"Grafana at {self.url} redirects elsewhere: set grafana.url to the address that it redirects to, with "
-                "https and the path where there are."
+                f"Grafana at {self.url} redirects to another URL: set grafana.url to that URL, including scheme and "
+                "path."
             )
         if isinstance(error, JSONDecodeError):
-            return self.no_api()
+            return self.not_an_api()
         if isinstance(error, GrafanaTimeoutError) and not isinstance(error.__cause__, ConnectTimeout):
             return GrafanaBusy(
-                f"Grafana at {self.url} did not answer within {self.timeout_s:g} s to {action}: look whether it is "
-                "overloaded, then run the same again."
+                f"Grafana at {self.url} did not answer within {self.timeout_s:g} s to {action}: check whether it is "
+                "overloaded, then run the command again."
             )
         if isinstance(error, GrafanaException) and error.status_code:
-            return self._refused(int(error.status_code), _said(error.response, self.token), action)
+            return self._refused(int(error.status_code), _error_text(error.response, self.token), action)
         return GrafanaBusy(
-            f"Grafana at {self.url} could not be reached to {action} ({_root(error)}): check grafana.url and that "
-            "Grafana runs; with BAROGRAPH_GRAFANA_URL set to nothing everything else is applied without it."
+            f"Grafana at {self.url} could not be reached to {action} ({_root_cause(error)}): check grafana.url and "
+            "that Grafana is running. To apply everything else without it, set BAROGRAPH_GRAFANA_URL to an empty "
+            "value."
         )
 
-    def no_api(self) -> GrafanaError:
-        """Say that something else than Grafana answers."""
+    def not_an_api(self) -> GrafanaError:
+        """Return the error for a server that does not answer with Grafana's JSON."""
         return GrafanaError(
-            f"What answers at {self.url} is not Grafana's API but a page or a proxy: set grafana.url to the address of "
-            "Grafana, with the path that it is served under."
+            f"The server at {self.url} returns a web page instead of Grafana's API: set grafana.url to the URL of "
+            "Grafana, including its path."
         )
 
-    def _refused(self, status: int, said: str, action: str) -> GrafanaError:
-        grafana, what = f"Grafana at {self.url}", f"({status}{': ' + said if said else ''})"
+    def _refused(self, status: int, message: str, action: str) -> GrafanaError:
+        grafana, what = f"Grafana at {self.url}", f"({status}{': ' + message if message else ''})"
         if status == 401:
             return GrafanaError(
-                f"{grafana} refuses the token {what}: make one for a service account with the role Admin "
+                f"{grafana} rejects the token {what}: create one for a service account with the role Admin "
                 "(Administration, Users and access, Service accounts) and set BAROGRAPH_GRAFANA_TOKEN to it."
             )
-        if status == 403 and "read-only" in said:
+        if status == 403 and "read-only" in message:
             return GrafanaError(
-                f"{grafana} lets nobody {action} {what}, since it is provisioned from a file: take it out of Grafana's "
-                "provisioning, or leave Grafana to its files with BAROGRAPH_GRAFANA_URL set to nothing."
+                f"{grafana} does not allow anyone to {action} {what}, because it is provisioned from a file: remove it "
+                "from Grafana's provisioning, or set BAROGRAPH_GRAFANA_URL to an empty value to keep the files."
             )
         if status == 403:
             return GrafanaError(
-                f"{grafana} does not let this token {action} {what}: give its service account the role Admin, or the "
-                "rights that docs/security.md lists."
+                f"{grafana} does not allow this token to {action} {what}: grant its service account the role Admin, or "
+                "the permissions listed in docs/security.md."
             )
         if status == 404:
             return GrafanaMissing(
-                f"{grafana} knows nothing of what it takes to {action} {what}: check that grafana.url is the address "
-                "of Grafana with its path."
+                f"{grafana} has no endpoint or object to {action} {what}: check that grafana.url is the URL of "
+                "Grafana, including its path."
             )
-        if status in _CONFLICTS:
+        if status in _CONFLICT:
             return GrafanaConflict(
-                f"{grafana} refuses to {action} {what}: look in Grafana for another of that name, or for who changes "
-                "it at the same time, then run `barograph plan`."
+                f"{grafana} refuses to {action} {what}: check Grafana for another object of that name or a concurrent "
+                "change, then run `barograph plan`."
             )
-        if status in _PASSING:
-            return GrafanaBusy(f"{grafana} cannot {action} now {what}: wait until it is well, then run the same again.")
+        if status in _TRANSIENT:
+            return GrafanaBusy(
+                f"{grafana} is temporarily unable to {action} {what}: wait until it is healthy, then run the command "
+                "again."
+            )
         if status >= 500:
-            return GrafanaError(f"{grafana} failed to {action} {what}: its log says why; then run the same again.")
+            return GrafanaError(
+                f"{grafana} failed to {action} {what}: check its log for the reason, then run the command again."
+            )
         return GrafanaError(f"{grafana} refuses to {action} {what}.")
 
 
-def _said(response: object, token: str) -> str:
-    """Grafana's own words on an error: one line, cut off, without the token."""
+def _error_text(response: object, token: str) -> str:
+    """Grafana's error message: one line, truncated, without the token."""
     message = response.get("message", "") if isinstance(response, dict) else response
     text = " ".join(str(message or "").split()).replace(token, "…").rstrip(".")
     if text.startswith("<"):
-        return "a page of HTML"
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+        return "an HTML page"
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
 
 
-def _root(error: BaseException) -> str:
-    """The system's own words on why a connection failed, from the innermost error."""
+def _root_cause(error: BaseException) -> str:
+    """The operating system's reason for a failed connection, from the innermost exception."""
     words, current = type(error).__name__, error.__context__
     while current is not None:
         if isinstance(current, OSError) and (current.strerror or current.args):

@@ -1,8 +1,8 @@
-"""What was last written to Grafana: fingerprints that lie in Grafana itself, in the data source's `jsonData`.
+"""Ledger of writes to Grafana: fingerprints stored in Grafana itself, in the data source's `jsonData`.
 
-A ledger is what tells an edit by hand from a contract that changed. It is written twice around the writing of other
-objects: before, as what is about to be written, and afterwards, as what Grafana made of it. An apply that is killed in
-between has therefore said already what it may have left behind.
+The ledger distinguishes a manual edit from a changed contract. Each apply writes it twice: before the other objects,
+with pending records of everything it is about to write, and afterwards, with the state that Grafana stored. If an apply
+is killed in between, the pending records show what it may have written.
 """
 
 from __future__ import annotations
@@ -15,59 +15,56 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """One writing of one object."""
+class WriteRecord:
+    """One write of one object."""
 
     sent: str
-    """Fingerprint of what was sent, secrets included."""
-    kept: str
-    """Fingerprint of the object afterwards; while the record is open, of what was sent, without secrets."""
-    open: bool = False
-    """Whether it was about to be written: nobody has seen yet that it was."""
-
-
-Records = tuple[Record, ...]
-"""Of one object: the last one that was seen, and those that may have been written since."""
+    """Fingerprint of the body that was sent, secrets included."""
+    stored: str
+    """Fingerprint of the object that Grafana stored; of a pending record, of the body sent, without secrets."""
+    pending: bool = False
+    """Whether the write was announced and its result was not read yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The records of all objects, by kind and key."""
+    """The records of all objects, by `ledger_name`."""
 
-    records: Mapping[str, Records]
+    records: Mapping[str, tuple[WriteRecord, ...]]
+    """Of each object the last completed write, and the pending ones since."""
 
-    def of(self, name: str) -> Records:
-        """The records of one object; none where it was never ours."""
+    def records_of(self, name: str) -> tuple[WriteRecord, ...]:
+        """Return the records of one object; none if it was never applied."""
         return self.records.get(name, ())
 
-    def opened(self, name: str, sent: str, content: str) -> Ledger:
-        """The ledger with a writing that is about to begin."""
-        others = tuple(record for record in self.of(name) if record.sent != sent)
-        return Ledger({**self.records, name: (*others, Record(sent, content, open=True))})
+    def begin(self, name: str, sent: str, content: str) -> Ledger:
+        """Return the ledger with a pending write added."""
+        others = tuple(record for record in self.records_of(name) if record.sent != sent)
+        return Ledger({**self.records, name: (*others, WriteRecord(sent, content, pending=True))})
 
-    def settled(self, name: str, sent: str, kept: str) -> Ledger:
-        """The ledger with a writing that was seen."""
-        return Ledger({**self.records, name: (Record(sent, kept),)})
+    def finish(self, name: str, sent: str, stored: str) -> Ledger:
+        """Return the ledger with a completed write in place of the object's other records."""
+        return Ledger({**self.records, name: (WriteRecord(sent, stored),)})
 
     def as_json(self) -> dict[str, Any]:
-        """As it stands in the data source."""
+        """Return the ledger as the data source stores it."""
         return {
             "format": FORMAT,
             "applied": {
-                name: [[record.sent, record.kept, *(["open"] if record.open else [])] for record in records]
+                name: [[record.sent, record.stored, *(["open"] if record.pending else [])] for record in records]
                 for name, records in sorted(self.records.items())
             },
         }
 
 
 def read_ledger(value: Any) -> Ledger:
-    """Read what stands in the data source; something else than a ledger of ours is none."""
+    """Parse the ledger that the data source stores; an unknown format gives an empty ledger."""
     if not isinstance(value, Mapping) or value.get("format") != FORMAT:
         return Ledger({})
     try:
         return Ledger(
             {
-                str(name): tuple(Record(str(sent), str(retained), bool(rest)) for sent, retained, *rest in entries)
+                str(name): tuple(WriteRecord(str(sent), str(stored), bool(rest)) for sent, stored, *rest in entries)
                 for name, entries in value["applied"].items()
             }
         )
@@ -76,5 +73,5 @@ def read_ledger(value: Any) -> Ledger:
 
 
 def ledger_name(kind: str, key: str) -> str:
-    """What an object is called in the ledger."""
+    """Return the name of an object in the ledger."""
     return f"{kind}/{key}"

@@ -1,4 +1,4 @@
-"""What Grafana has and what it is to have: new, changed, edited by hand, somebody else's."""
+"""Plan of changes in Grafana: the state of each resource and whether `apply` writes it."""
 
 from __future__ import annotations
 
@@ -6,86 +6,90 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from cli.apply.grafana.alerting import ContactPoint, MuteTimingItem, RouteItem, RuleGroup
+from cli.apply.grafana.alerting import ContactPoint, GrafanaMuteTiming, NotificationPolicy, RuleGroup
 from cli.apply.grafana.bundle import Bundle
 from cli.apply.grafana.checks import check_server
 from cli.apply.grafana.client import Grafana
-from cli.apply.grafana.compare import differences, fingerprint, holds, keyed_fingerprint
+from cli.apply.grafana.compare import contains, differences, fingerprint, keyed_fingerprint
 from cli.apply.grafana.errors import GrafanaError
-from cli.apply.grafana.items import LEDGER_KEY, Dashboard, DataSource, Folder, GrafanaObject, Item
 from cli.apply.grafana.ledger import Ledger, ledger_name, read_ledger
+from cli.apply.grafana.resources import LEDGER_KEY, CurrentResource, Dashboard, DataSource, Folder, Resource
 
 
-class State(Enum):
-    """How an object in Grafana stands to ours."""
+class ResourceState(Enum):
+    """State of a resource in Grafana, compared with the desired one."""
 
     NEW = "new"
     SAME = "same"
     CHANGED = "changed"
-    """It is as we left it, and we want something else now."""
+    """It is unchanged since the last apply, and the desired resource differs."""
     EDITED = "edited"
-    """Somebody changed it since we wrote it."""
+    """Someone changed it since the last apply."""
     FOREIGN = "foreign"
-    """It has our name and was never written by us."""
+    """It has our identifier and was never applied from here."""
     LOCKED = "locked"
-    """It differs and comes from a file, so that nobody can write it by the API."""
+    """It differs and comes from a file, which the API cannot overwrite."""
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectDiff:
-    """One object of the bundle and how it stands."""
+class PlannedResource:
+    """One resource of the bundle and its state in Grafana."""
 
-    item: Item
-    state: State
-    found: GrafanaObject | None
+    resource: Resource
+    state: ResourceState
+    current: CurrentResource | None
     recorded: bool = False
-    """Whether the ledger knows it as it is; of a new one, whether the ledger knows that it was there before."""
+    """Whether the ledger matches the current resource; of a new one, whether an apply has created it before."""
 
     def is_written(self, *, overwrite: bool) -> bool:
         """Whether `apply` writes it."""
-        return self.state in (State.NEW, State.CHANGED) or (overwrite and self.state in (State.EDITED, State.FOREIGN))
+        return self.state in (ResourceState.NEW, ResourceState.CHANGED) or (
+            overwrite and self.state in (ResourceState.EDITED, ResourceState.FOREIGN)
+        )
 
     @property
     def differences(self) -> list[str]:
-        """What makes ours of what was found; empty for a new one."""
-        if self.found is None:
+        """The changes from the current to the desired resource; empty for a new one."""
+        if self.current is None:
             return []
-        lines = list(differences(self.found.content, self.item.content))
-        if not self.item.shows_values:
+        lines = list(differences(self.current.content, self.resource.content))
+        if not self.resource.shows_values:
             lines = [line.partition(": ")[0] for line in lines]
-        return lines or (["~ secrets"] if self.state is State.CHANGED else [])
+        return lines or (["~ secrets"] if self.state is ResourceState.CHANGED else [])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrafanaPlan:
-    """What is or was to be done in Grafana."""
+    """The changes in Grafana, planned or made."""
 
     url: str
-    findings: tuple[ObjectDiff, ...]
+    resources: tuple[PlannedResource, ...]
     ledger: Ledger
     overwrite: bool = False
-    """Whether edits by hand and what is not ours are overwritten."""
+    """Whether resources that were edited by hand or not applied from here are overwritten."""
     notes: tuple[str, ...] = ()
-    """What is worth knowing and changes nothing."""
+    """Messages that require no change."""
 
     @property
-    def written(self) -> tuple[ObjectDiff, ...]:
-        """What `apply` writes."""
-        return tuple(finding for finding in self.findings if finding.is_written(overwrite=self.overwrite))
+    def written(self) -> tuple[PlannedResource, ...]:
+        """The resources that `apply` writes."""
+        return tuple(planned for planned in self.resources if planned.is_written(overwrite=self.overwrite))
 
     @property
-    def left(self) -> tuple[ObjectDiff, ...]:
-        """What differs and is left as it is."""
+    def skipped(self) -> tuple[PlannedResource, ...]:
+        """The resources that differ and that `apply` does not write."""
         return tuple(
-            finding
-            for finding in self.findings
-            if finding.state is not State.SAME and not finding.is_written(overwrite=self.overwrite)
+            planned
+            for planned in self.resources
+            if planned.state is not ResourceState.SAME and not planned.is_written(overwrite=self.overwrite)
         )
 
     @property
-    def unrecorded(self) -> tuple[ObjectDiff, ...]:
-        """What is as it should be and not in the ledger so, because an apply broke off, or the ledger is lost."""
-        return tuple(finding for finding in self.findings if finding.state is State.SAME and not finding.recorded)
+    def unrecorded(self) -> tuple[PlannedResource, ...]:
+        """Up-to-date resources that the ledger lacks, because an apply was interrupted or the ledger was lost."""
+        return tuple(
+            planned for planned in self.resources if planned.state is ResourceState.SAME and not planned.recorded
+        )
 
     @property
     def changes_nothing(self) -> bool:
@@ -94,122 +98,127 @@ class GrafanaPlan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything is as it should be."""
-        return self.changes_nothing and not self.left
+        """Whether Grafana is up to date."""
+        return self.changes_nothing and not self.skipped
 
 
 def plan_grafana(grafana: Grafana, bundle: Bundle, *, overwrite: bool = False) -> GrafanaPlan:
-    """Compare what Grafana has with a bundle; nothing is written.
+    """Compare Grafana with a bundle without writing.
 
     Args:
         grafana: a connection.
-        bundle: what is to be there.
-        overwrite: whether `apply` is to put ours in the place of what was edited by hand, or is not ours.
+        bundle: the desired resources.
+        overwrite: whether `apply` overwrites resources that were edited by hand or not applied from here.
 
     Raises:
-        GrafanaError: Grafana cannot be asked, is too old, lacks the plugin, or has a data source under our uid that
-            is not ours to write.
+        GrafanaError: Grafana cannot be queried, is too old, lacks the plugin, or has a data source with our uid that
+            must not be written.
     """
     check_server(grafana, bundle.data_source["type"])
     source = DataSource(bundle.data_source)
-    ledger = stored_ledger(source.read(grafana))
-    findings = tuple(judge(item, item.read(grafana), ledger, grafana.token) for item in items_of(bundle))
-    _refuse_source(findings[0], overwrite=overwrite)
-    has_folder = any(isinstance(finding.item, Folder) and finding.found is not None for finding in findings)
-    notes = tuple(_others(grafana, bundle, ledger)) if has_folder else ()
-    return GrafanaPlan(url=grafana.url, findings=findings, ledger=ledger, overwrite=overwrite, notes=notes)
+    ledger = read_stored_ledger(source.read(grafana))
+    resources = tuple(
+        classify(resource, resource.read(grafana), ledger, grafana.token) for resource in list_resources(bundle)
+    )
+    _check_data_source(resources[0], overwrite=overwrite)
+    has_folder = any(isinstance(planned.resource, Folder) and planned.current is not None for planned in resources)
+    notes = tuple(_unmanaged_notes(grafana, bundle, ledger)) if has_folder else ()
+    return GrafanaPlan(url=grafana.url, resources=resources, ledger=ledger, overwrite=overwrite, notes=notes)
 
 
-def items_of(bundle: Bundle) -> Iterator[Item]:
-    """The objects of a bundle in the order in which they rest on one another.
+def list_resources(bundle: Bundle) -> Iterator[Resource]:
+    """Yield the resources of a bundle in order of dependency.
 
-    The data source is the first: with it the ledger says what is about to be written, before anything else is.
+    The data source comes first because it stores the ledger, which must announce the other writes.
     """
     yield DataSource(bundle.data_source)
     yield Folder({"uid": bundle.folder_uid, "title": bundle.folder_title})
     for point in bundle.contact_points:
         others = [other for other in bundle.contact_points if other is not point]
         yield ContactPoint(point, tuple(other for other in others if other["name"] == point["name"]))
-    yield from map(MuteTimingItem, bundle.mute_timings)
+    yield from map(GrafanaMuteTiming, bundle.mute_timings)
     if bundle.route is not None:
-        yield RouteItem(bundle.route)
+        yield NotificationPolicy(bundle.route)
     for dashboard in bundle.dashboards:
         yield Dashboard(dashboard, bundle.folder_uid)
     for group in bundle.rule_groups:
         yield RuleGroup(group, bundle.folder_uid)
 
 
-def stored_ledger(source: GrafanaObject | None) -> Ledger:
-    """The ledger that lies in our data source; an empty one where there is none."""
+def read_stored_ledger(source: CurrentResource | None) -> Ledger:
+    """Return the ledger stored in our data source; an empty one if there is none."""
     return read_ledger((source.body.get("jsonData") or {}).get(LEDGER_KEY) if source is not None else None)
 
 
-def sent_fingerprint(item: Item, token: str) -> str:
-    """What is sent, as the ledger knows it; secrets are in it by a fingerprint that takes the token to try values."""
-    secrets = keyed_fingerprint(item.secrets, token) if item.secrets else ""
-    return fingerprint([item.content, secrets])
+def sent_fingerprint(resource: Resource, token: str) -> str:
+    """Fingerprint of the body sent; it covers secrets by a fingerprint keyed with the token."""
+    secrets = keyed_fingerprint(resource.secrets, token) if resource.secrets else ""
+    return fingerprint([resource.content, secrets])
 
 
-def judge(item: Item, found: GrafanaObject | None, ledger: Ledger, token: str) -> ObjectDiff:
-    """Say how an object stands.
+def classify(resource: Resource, current: CurrentResource | None, ledger: Ledger, token: str) -> PlannedResource:
+    """Determine the state of a resource.
 
-    What is in Grafana as a record knows it was written by us and not touched since. What is there just as we want it is
-    as it should be, whoever wrote it. So is what holds all that we want and more, where we were about to write it or
-    never did: Grafana may have added defaults of its own.
+    A resource that matches a record was applied from here and is unchanged since. A resource that equals the desired
+    one is up to date, no matter who wrote it. So is one that contains the desired one and more, if a write of it is
+    pending or it was never applied: Grafana may have added defaults.
     """
-    records = ledger.of(item.ledger_name)
-    if found is None:
-        return ObjectDiff(item, State.NEW, None, recorded=any(not record.open for record in records))
-    sent, retained = sent_fingerprint(item, token), fingerprint(found.content)
-    untouched = sorted((record for record in records if record.kept == retained), key=lambda record: record.open)
-    if untouched:
-        known = untouched[0]
-        # Nobody can read whether secrets were written before an apply broke off.
-        state = State.SAME if known.sent == sent and not (known.open and item.secrets) else State.CHANGED
-        recorded = state is State.SAME and not known.open and len(records) == 1
+    records = ledger.records_of(resource.ledger_name)
+    if current is None:
+        return PlannedResource(
+            resource, ResourceState.NEW, None, recorded=any(not record.pending for record in records)
+        )
+    sent, stored = sent_fingerprint(resource, token), fingerprint(current.content)
+    matches = sorted((record for record in records if record.stored == stored), key=lambda record: record.pending)
+    if matches:
+        match = matches[0]
+        # Secrets cannot be read back, so a pending record does not prove that they were written.
+        is_same = match.sent == sent and not (match.pending and resource.secrets)
+        state = ResourceState.SAME if is_same else ResourceState.CHANGED
+        recorded = is_same and not match.pending and len(records) == 1
     else:
         recorded = False
-        expected = not records or any(record.open and record.sent == sent for record in records)
-        if found.content == item.content or (expected and holds(found.content, item.content)):
-            state = State.CHANGED if item.secrets else State.SAME
+        may_have_defaults = not records or any(record.pending and record.sent == sent for record in records)
+        if current.content == resource.content or (may_have_defaults and contains(current.content, resource.content)):
+            state = ResourceState.CHANGED if resource.secrets else ResourceState.SAME
         else:
-            state = State.EDITED if records else State.FOREIGN
-    if found.locked and state is not State.SAME:
-        state = State.LOCKED
-    return ObjectDiff(item, state, found, recorded)
+            state = ResourceState.EDITED if records else ResourceState.FOREIGN
+    if current.locked and state is not ResourceState.SAME:
+        state = ResourceState.LOCKED
+    return PlannedResource(resource, state, current, recorded)
 
 
-def _refuse_source(finding: ObjectDiff, *, overwrite: bool) -> None:
-    """Refuse where the ledger cannot be written."""
-    name = finding.item.name
-    if finding.found is not None and finding.found.locked:
+def _check_data_source(planned: PlannedResource, *, overwrite: bool) -> None:
+    """Check that the data source, which stores the ledger, can be written."""
+    name = planned.resource.name
+    if planned.current is not None and planned.current.locked:
         raise GrafanaError(
-            f"The data source {name} is in Grafana from a file, so that what was applied cannot be written down in it: "
-            "take it out of Grafana's provisioning, or leave Grafana to its files with BAROGRAPH_GRAFANA_URL set to "
-            "nothing."
+            f"The data source {name} is provisioned from a file, so the ledger of applied objects cannot be stored in "
+            "it: remove it from Grafana's provisioning, or set BAROGRAPH_GRAFANA_URL to an empty value to keep the "
+            "files."
         )
-    if finding.state is State.FOREIGN and not overwrite:
+    if planned.state is ResourceState.FOREIGN and not overwrite:
         raise GrafanaError(
-            f"Grafana has a data source with the uid {finding.item.key} that was not applied from here: look whose it "
-            "is; `barograph apply --overwrite-grafana` takes it over."
+            f"Grafana has a data source with the uid {planned.resource.key} that was not applied from here: check who "
+            "owns it. `barograph apply --overwrite-grafana` takes it over."
         )
 
 
-def _others(grafana: Grafana, bundle: Bundle, ledger: Ledger) -> Iterator[str]:
-    """Say what is in our folder and not in the bundle."""
-    ours = {item.ledger_name for item in items_of(bundle)}
+def _unmanaged_notes(grafana: Grafana, bundle: Bundle, ledger: Ledger) -> Iterator[str]:
+    """Describe the contents of our folder that are not in the bundle."""
+    ours = {resource.ledger_name for resource in list_resources(bundle)}
     for name, title in _in_folder(grafana, bundle.folder_uid).items():
         if name in ours:
             continue
         kind = name.partition("/")[0]
-        if ledger.of(name):
-            yield f"{kind} {title} was applied before and is not asked for any more: delete it in Grafana."
+        if ledger.records_of(name):
+            yield f"{kind} {title} was applied before and is no longer in the contracts: delete it in Grafana."
         else:
-            yield f"{kind} {title} in folder {bundle.folder_title} is not ours and is left alone."
+            yield f"{kind} {title} in folder {bundle.folder_title} was not applied from here and stays unchanged."
 
 
 def _in_folder(grafana: Grafana, folder: str) -> Mapping[str, str]:
-    """Dashboards and rule groups of our folder: name in the ledger → title."""
+    """Read the dashboards and rule groups of our folder: name in the ledger → title."""
     dashboards = grafana.read(
         "list its dashboards", grafana.api.search.search_dashboards, type_="dash-db", folder_uids=[folder]
     )

@@ -1,63 +1,63 @@
-"""What is or was to be done in Grafana, in words, line by line."""
+"""Text output of the changes in Grafana."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cli.apply.grafana.plan import GrafanaPlan, ObjectDiff, State
+from cli.apply.grafana.plan import GrafanaPlan, PlannedResource, ResourceState
 
-_SHOWN = 8
-"""Differences of one object that are shown."""
+_MAX_SHOWN = 8
+"""Differences of one object that are shown at most."""
 
-_WHY_LEFT = {
-    State.EDITED: "was edited by hand since the last apply{by}; --overwrite-grafana puts ours back",
-    State.FOREIGN: "is there and was not applied from here{by}; --overwrite-grafana takes it over",
-    State.LOCKED: "comes from a file and differs; take it out of Grafana's provisioning",
+_SKIP_REASONS = {
+    ResourceState.EDITED: "was edited by hand since the last apply{by}; --overwrite-grafana reverts the edit",
+    ResourceState.FOREIGN: "exists and was not applied from here{by}; --overwrite-grafana takes it over",
+    ResourceState.LOCKED: "is provisioned from a file and differs; remove it from Grafana's provisioning",
 }
 
 
 def grafana_lines(plan: GrafanaPlan) -> Iterator[str]:
-    """Describe a plan; `+` is created, `~` changed, `!` is left as it is, or worth knowing."""
-    for finding in plan.written:
-        yield from _written(finding)
+    """Describe a plan: `+` marks an object to create, `~` one to change, `!` one that is skipped, or a note."""
+    for planned in plan.written:
+        yield from _written_lines(planned)
     if plan.unrecorded:
         count = len(plan.unrecorded)
-        yield f"~ Grafana: the record of {count} object{'s' if count != 1 else ''} that the last apply left without one"
-    for finding in plan.left:
-        yield f"! Grafana: {finding.item.label} {_WHY_LEFT[finding.state].format(by=_by(finding))}"
-        yield from _differences(finding)
+        yield f"~ Grafana: record {count} applied object{'s' if count != 1 else ''} missing from the ledger"
+    for planned in plan.skipped:
+        yield f"! Grafana: {planned.resource.label} {_SKIP_REASONS[planned.state].format(by=_editor_suffix(planned))}"
+        yield from _difference_lines(planned)
     yield from (f"! Grafana: {note}" for note in plan.notes)
 
 
-def left_sentence(plan: GrafanaPlan) -> str:
-    """Say what differs and was left, and what can be done."""
-    names = ", ".join(finding.item.label for finding in plan.left)
+def skipped_message(plan: GrafanaPlan) -> str:
+    """Name the skipped objects, and what to do about them."""
+    names = ", ".join(planned.resource.label for planned in plan.skipped)
     return (
-        f"Left as they are in Grafana, since they are not as the last apply wrote them: {names}. Undo there what was "
-        "edited by hand, or run the same with --overwrite-grafana."
+        f"Skipped in Grafana, because they differ from the last apply: {names}. Undo the edits there, or run the "
+        "command with --overwrite-grafana."
     )
 
 
-def _written(finding: ObjectDiff) -> Iterator[str]:
-    label = f"Grafana: {finding.item.label}"
-    if finding.state is State.NEW:
-        yield f"+ {label}" + (", which somebody deleted" if finding.recorded else "")
+def _written_lines(planned: PlannedResource) -> Iterator[str]:
+    label = f"Grafana: {planned.resource.label}"
+    if planned.state is ResourceState.NEW:
+        yield f"+ {label}" + (", which someone deleted" if planned.recorded else "")
         return
-    if finding.state is State.EDITED:
-        label += f", over what was edited by hand{_by(finding)}"
-    elif finding.state is State.FOREIGN:
-        label += f", over what was not applied from here{_by(finding)}"
+    if planned.state is ResourceState.EDITED:
+        label += f", overwriting a manual edit{_editor_suffix(planned)}"
+    elif planned.state is ResourceState.FOREIGN:
+        label += f", overwriting an object that was not applied from here{_editor_suffix(planned)}"
     yield f"~ {label}"
-    yield from _differences(finding)
+    yield from _difference_lines(planned)
 
 
-def _differences(finding: ObjectDiff) -> Iterator[str]:
-    lines = finding.differences
-    yield from (f"    {line}" for line in lines[:_SHOWN])
-    if len(lines) > _SHOWN:
-        yield f"    … and {len(lines) - _SHOWN} more"
+def _difference_lines(planned: PlannedResource) -> Iterator[str]:
+    lines = planned.differences
+    yield from (f"    {line}" for line in lines[:_MAX_SHOWN])
+    if len(lines) > _MAX_SHOWN:
+        yield f"    … and {len(lines) - _MAX_SHOWN} more"
 
 
-def _by(finding: ObjectDiff) -> str:
-    editor = finding.found.editor if finding.found is not None else ""
+def _editor_suffix(planned: PlannedResource) -> str:
+    editor = planned.current.editor if planned.current is not None else ""
     return f" ({editor})" if editor else ""

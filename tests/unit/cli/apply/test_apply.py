@@ -1,4 +1,4 @@
-"""What `plan` and `apply` decide without any server: differences, times, topics."""
+"""Decisions of `plan` and `apply` that need no server: differences, times, topics."""
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ OLD = Contract(
     model="m",
     fields=(
         Field(name="x", type="float", source="features.x"),
-        Field(name="gone", type="category", source="features.gone"),
+        Field(name="removed", type="category", source="features.removed"),
     ),
     slices=(Slice(name="region", source="context.region"),),
     ignored={"request_id": "an id"},
@@ -41,7 +41,7 @@ def test_a_difference_names_each_key_with_old_and_new_value() -> None:
         ignored={},
     )
     assert set(contract_difference(OLD, new)) == {
-        "- field gone",
+        "- field removed",
         "- slice region",
         "- ignored: request_id",
         "+ field added",
@@ -63,36 +63,36 @@ def test_a_difference_names_each_key_with_old_and_new_value() -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"), [("2026-03-01T00:00:00Z", 1772323200), ("2026-03-01T01:00+01:00", 1772323200)]
 )
-def test_a_time_is_read_with_its_offset(text: str, seconds: int) -> None:
+def test_a_time_is_parsed_with_its_offset(text: str, seconds: int) -> None:
     assert parse_effective(text) == seconds
     assert parse_effective(None) is None
 
 
 @pytest.mark.parametrize("text", ["2026-03-01", "2026-03-01T00:00:00", "tomorrow", "2026-03-01T00:00:00.5Z", ""])
-def test_a_time_without_offset_or_with_a_fraction_is_refused(text: str) -> None:
+def test_a_time_without_offset_or_with_a_fraction_is_rejected(text: str) -> None:
     with pytest.raises(ApplyError, match="write date, time in whole seconds and offset"):
         parse_effective(text)
 
 
-SPEC = TopicSpec("t", 4, {"cleanup.policy": "delete"}, {"retention.ms": "1"}, growth=True)
+SPEC = TopicSpec("t", 4, {"cleanup.policy": "delete"}, {"retention.ms": "1"}, can_grow=True)
 
 
-def test_a_topic_is_created_grown_or_set_right_and_else_left_alone() -> None:
+def test_a_topic_is_created_extended_reset_or_left_unchanged() -> None:
     assert compare(SPEC, None) is not None
-    right = {"cleanup.policy": "delete", "retention.ms": "5"}
-    assert compare(SPEC, TopicState("id", 4, right)) is None
-    assert compare(SPEC, TopicState("id", 9, right)) is None
-    grown = compare(SPEC, TopicState("id", 3, right))
-    assert grown is not None
-    assert (grown.grow_from, grown.create, grown.settings) == (3, False, None)
-    otherwise = compare(SPEC, TopicState("id", 4, {"cleanup.policy": "compact"}))
-    assert otherwise is not None
-    assert otherwise.settings == {"cleanup.policy": ("compact", "delete")}
+    config = {"cleanup.policy": "delete", "retention.ms": "5"}
+    assert compare(SPEC, TopicState("id", 4, config)) is None
+    assert compare(SPEC, TopicState("id", 9, config)) is None
+    extended = compare(SPEC, TopicState("id", 3, config))
+    assert extended is not None
+    assert (extended.grow_from, extended.create, extended.settings) == (3, False, None)
+    reset = compare(SPEC, TopicState("id", 4, {"cleanup.policy": "compact"}))
+    assert reset is not None
+    assert reset.settings == {"cleanup.policy": ("compact", "delete")}
     keyed = TopicSpec("l", 4, {}, {})
     assert compare(keyed, TopicState("id", 3, {})) is None
 
 
-def test_sources_and_parts_have_the_brokers_times_and_every_topic_its_prefix() -> None:
+def test_sources_and_partials_have_broker_timestamps_and_all_topics_the_prefix() -> None:
     specs = topic_specs(
         Settings(topic_prefix="eu-", predictions_partitions=6, labels_partitions=5, partials_partitions=3)
     )
@@ -106,5 +106,5 @@ def test_sources_and_parts_have_the_brokers_times_and_every_topic_its_prefix() -
         "eu-partials.dead": 1,
         "eu-dead-letters": 1,
     }
-    timed = {name for name, spec in by_name.items() if spec.fixed.get("message.timestamp.type") == "LogAppendTime"}
+    timed = {name for name, spec in by_name.items() if spec.enforced.get("message.timestamp.type") == "LogAppendTime"}
     assert timed == {"eu-predictions", "eu-labels", "eu-partials"}

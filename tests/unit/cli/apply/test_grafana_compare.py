@@ -1,4 +1,4 @@
-"""Comparing what Grafana has with what is wanted, and remembering what was written."""
+"""Comparison of current and desired Grafana resources, and the ledger of writes."""
 
 from __future__ import annotations
 
@@ -7,57 +7,48 @@ from typing import Any
 import pytest
 
 from cli.apply.grafana.compare import (
+    contains,
     differences,
+    drop_empty,
+    drop_keys,
     duration_s,
     fingerprint,
-    holds,
     keyed_fingerprint,
-    plain,
-    without,
-    without_empty,
+    normalize,
 )
-from cli.apply.grafana.items import Folder, GrafanaObject
-from cli.apply.grafana.ledger import Ledger, Record, read_ledger
-from cli.apply.grafana.plan import State, judge, sent_fingerprint
+from cli.apply.grafana.ledger import Ledger, WriteRecord, read_ledger
+from cli.apply.grafana.plan import ResourceState, classify, sent_fingerprint
+from cli.apply.grafana.resources import CurrentResource, Folder
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("24h", 86_400), ("1d", 86_400), ("1h30m", 5400), ("90m", 5400), ("1w", 604_800), ("500ms", 0.5), ("0s", 0)],
 )
-def test_durations_are_seconds_in_whatever_units(text: str, seconds: float) -> None:
+def test_durations_of_all_units_are_converted_to_seconds(text: str, seconds: float) -> None:
     assert duration_s(text) == seconds
 
 
 @pytest.mark.parametrize("value", ["", "1", "h", "-1h", "1h ", "1.5h", 60, None, "10m every day"])
-def test_what_is_no_duration_stays(value: Any) -> None:
+def test_other_values_are_not_converted(value: Any) -> None:
     assert duration_s(value) == value
 
 
-def test_one_spelling() -> None:
-    assert plain({"a": 1.0, "b": (0.5, 2.0), "c": {"d": True}}) == {"a": 1, "b": [0.5, 2], "c": {"d": True}}
-    assert fingerprint(plain({"a": 1.0, "b": 2})) == fingerprint(plain({"b": 2, "a": 1}))
+def test_equal_values_are_normalized_to_equal_fingerprints() -> None:
+    assert normalize({"a": 1.0, "b": (0.5, 2.0), "c": {"d": True}}) == {"a": 1, "b": [0.5, 2], "c": {"d": True}}
+    assert fingerprint(normalize({"a": 1.0, "b": 2})) == fingerprint(normalize({"b": 2, "a": 1}))
     assert fingerprint([1, 2]) != fingerprint([2, 1])
     assert fingerprint("Größe 尺寸") != fingerprint("Größe")
     assert len(fingerprint({})) == 16
 
 
-def test_keys_that_say_nothing_are_none() -> None:
-    arguments = {
-        "a": None,
-        "b": "",
-        "c": [],
-        "d": {},
-        "e": False,
-        "f": 0,
-        "g": {"h": None, "i": 1},
-        "j": [{"k": ""}, 2],
-    }
-    assert without_empty(arguments) == {"f": 0, "g": {"i": 1}, "j": [{}, 2]}
-    assert without({"a": 1, "b": 2}, {"b", "c"}) == {"a": 1}
+def test_empty_values_are_dropped() -> None:
+    body = {"a": None, "b": "", "c": [], "d": {}, "e": False, "f": 0, "g": {"h": None, "i": 1}, "j": [{"k": ""}, 2]}
+    assert drop_empty(body) == {"f": 0, "g": {"i": 1}, "j": [{}, 2]}
+    assert drop_keys({"a": 1, "b": 2}, {"b", "c"}) == {"a": 1}
 
 
-def test_a_fingerprint_of_secrets_takes_the_key() -> None:
+def test_a_fingerprint_of_secrets_depends_on_the_key() -> None:
     secret = {"password": "swordfish"}
     assert keyed_fingerprint(secret, "k") == keyed_fingerprint(dict(secret), "k")
     assert keyed_fingerprint(secret, "k") != keyed_fingerprint(secret, "other")
@@ -65,7 +56,7 @@ def test_a_fingerprint_of_secrets_takes_the_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "wanted", "expected"),
+    ("current", "desired", "expected"),
     [
         ({"a": 1, "b": 2}, {"a": 1}, True),
         ({"a": 1}, {"a": 1, "b": 2}, False),
@@ -76,12 +67,12 @@ def test_a_fingerprint_of_secrets_takes_the_key() -> None:
         ([], {}, False),
     ],
 )
-def test_found_holds_what_is_wanted(found: Any, wanted: Any, expected: bool) -> None:
-    assert holds(found, wanted) is expected
+def test_current_contains_desired(current: Any, desired: Any, expected: bool) -> None:
+    assert contains(current, desired) is expected
 
 
 @pytest.mark.parametrize(
-    ("found", "wanted", "lines"),
+    ("current", "desired", "lines"),
     [
         ({"a": 1}, {"a": 1}, []),
         ({"a": 1, "b": 2}, {"a": 2, "c": 3}, ["~ a: 1 → 2", "+ c", "- b"]),
@@ -95,18 +86,21 @@ def test_found_holds_what_is_wanted(found: Any, wanted: Any, expected: bool) -> 
             {"p": [{"id": 2, "title": "B"}, {"id": 3, "title": "C"}]},
             ["+ p[C]", "- p[A]"],
         ),
-        ({"p": [{"id": 1}, {"id": 2}]}, {"p": [{"id": 2}, {"id": 1}]}, ["~ p: in another order"]),
+        ({"p": [{"id": 1}, {"id": 2}]}, {"p": [{"id": 2}, {"id": 1}]}, ["~ p: order changed"]),
         ({"p": [{"uid": "a", "x": 1}]}, {"p": [{"uid": "a", "x": 2}]}, ["~ p[a].x: 1 → 2"]),
         ({"p": [{"id": 1}, {"id": 1}]}, {"p": [{"id": 1}]}, ["~ p: 2 → 1 members"]),
         ({"a": "x" * 99}, {"a": "y"}, ['~ a: "' + "x" * 39 + '… → "y"']),
     ],
 )
-def test_differences_make_what_is_wanted_of_what_is_found(found: Any, wanted: Any, lines: list[str]) -> None:
-    assert list(differences(found, wanted)) == lines
+def test_differences_lead_from_current_to_desired(current: Any, desired: Any, lines: list[str]) -> None:
+    assert list(differences(current, desired)) == lines
 
 
 LEDGER = Ledger(
-    {"folder/x": (Record("s1", "k1"), Record("s2", "k2", open=True)), "rule group/é/1": (Record("a", "b"),)}
+    {
+        "folder/x": (WriteRecord("s1", "k1"), WriteRecord("s2", "k2", pending=True)),
+        "rule group/é/1": (WriteRecord("a", "b"),),
+    }
 )
 
 
@@ -119,41 +113,41 @@ def test_a_ledger_is_read_as_it_was_written() -> None:
     [None, "x", [], {}, {"format": 2, "applied": {}}, {"format": 1}, {"format": 1, "applied": {"a": [["s"]]}},
      {"format": 1, "applied": {"a": 3}}, {"format": 1, "applied": []}],
 )  # fmt: skip
-def test_what_is_no_ledger_of_ours_is_an_empty_one(value: Any) -> None:
+def test_an_unknown_ledger_format_gives_an_empty_ledger(value: Any) -> None:
     assert read_ledger(value) == Ledger({})
 
 
-def test_a_record_is_opened_before_and_settled_after() -> None:
-    opened = LEDGER.opened("folder/x", "s3", "k3")
-    assert opened.of("folder/x") == (*LEDGER.of("folder/x"), Record("s3", "k3", open=True))
-    assert opened.opened("folder/x", "s3", "k3") == opened
-    assert opened.settled("folder/x", "s3", "k4").of("folder/x") == (Record("s3", "k4"),)
-    assert LEDGER.of("folder/new") == ()
+def test_a_pending_record_is_added_and_then_replaced() -> None:
+    pending = LEDGER.begin("folder/x", "s3", "k3")
+    assert pending.records_of("folder/x") == (*LEDGER.records_of("folder/x"), WriteRecord("s3", "k3", pending=True))
+    assert pending.begin("folder/x", "s3", "k3") == pending
+    assert pending.finish("folder/x", "s3", "k4").records_of("folder/x") == (WriteRecord("s3", "k4"),)
+    assert LEDGER.records_of("folder/new") == ()
 
 
-def stands(found: str | None, *records: Record, wanted: str = "new", locked: bool = False) -> State:
-    item = Folder({"uid": "x", "title": wanted})
-    body = {"title": found}
-    here = None if found is None else GrafanaObject(body, item.compared(body), locked=locked)
-    return judge(item, here, Ledger({item.ledger_name: records}), "token").state
+def state_of(title: str | None, *records: WriteRecord, desired: str = "new", locked: bool = False) -> ResourceState:
+    resource = Folder({"uid": "x", "title": desired})
+    body = {"title": title}
+    current = None if title is None else CurrentResource(body, resource.normalize_body(body), locked=locked)
+    return classify(resource, current, Ledger({resource.ledger_name: records}), "token").state
 
 
-def record(title: str, *, open: bool = False) -> Record:
-    item = Folder({"uid": "x", "title": title})
-    return Record(sent_fingerprint(item, "token"), fingerprint(item.content), open)
+def record(title: str, *, pending: bool = False) -> WriteRecord:
+    resource = Folder({"uid": "x", "title": title})
+    return WriteRecord(sent_fingerprint(resource, "token"), fingerprint(resource.content), pending)
 
 
-def test_how_an_object_stands() -> None:
-    assert stands(None) is State.NEW
-    assert stands(None, record("old")) is State.NEW
-    assert stands("new") is State.SAME
-    assert stands("new", record("new")) is State.SAME
-    assert stands("new", record("old")) is State.SAME
-    assert stands("old", record("old")) is State.CHANGED
-    assert stands("old", record("old"), record("new", open=True)) is State.CHANGED
-    assert stands("older", record("old"), record("older", open=True)) is State.CHANGED
-    assert stands("mine", record("old")) is State.EDITED
-    assert stands("mine", record("new")) is State.EDITED
-    assert stands("mine") is State.FOREIGN
-    assert stands("mine", locked=True) is State.LOCKED
-    assert stands("new", locked=True) is State.SAME
+def test_the_state_follows_from_the_records() -> None:
+    assert state_of(None) is ResourceState.NEW
+    assert state_of(None, record("old")) is ResourceState.NEW
+    assert state_of("new") is ResourceState.SAME
+    assert state_of("new", record("new")) is ResourceState.SAME
+    assert state_of("new", record("old")) is ResourceState.SAME
+    assert state_of("old", record("old")) is ResourceState.CHANGED
+    assert state_of("old", record("old"), record("new", pending=True)) is ResourceState.CHANGED
+    assert state_of("older", record("old"), record("older", pending=True)) is ResourceState.CHANGED
+    assert state_of("mine", record("old")) is ResourceState.EDITED
+    assert state_of("mine", record("new")) is ResourceState.EDITED
+    assert state_of("mine") is ResourceState.FOREIGN
+    assert state_of("mine", locked=True) is ResourceState.LOCKED
+    assert state_of("new", locked=True) is ResourceState.SAME
