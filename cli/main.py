@@ -29,7 +29,7 @@ COMMANDS: dict[str, _Command] = {
     "infer": _Command(
         "cli.infer.command",
         "infer_command",
-        "Infer contract and baseline from training data, and say what was decided and why.",
+        "Infer a contract and a baseline from training data, and explain each decision.",
     ),
     "load": _Command("cli.load.command", "load_command", "Load history and labels from files, through the publisher."),
     "check": _Command("cli.check.command", "check_command", "Check training or serving data against the contract."),
@@ -42,9 +42,11 @@ COMMANDS: dict[str, _Command] = {
     "apply": _Command(
         "cli.apply.command",
         "apply_command",
-        "Create or change tables, topics, contracts and baselines; a second run has nothing to do.",
+        "Create or change tables, topics, contracts and baselines; a second run changes nothing.",
     ),
-    "baseline": _Command("cli.baseline.command", "baseline_app", "Show baselines, and make new ones from production."),
+    "baseline": _Command(
+        "cli.baseline.command", "baseline_app", "Show baselines, and create new ones from production data."
+    ),
     "run": _Command("cli.run", "run_command", "Run one processor until SIGTERM or Ctrl-C."),
     "dev": _Command(
         "cli.dev.command",

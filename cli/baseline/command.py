@@ -15,7 +15,7 @@ _JSON = typer.Option("--json", help="For programs.")
 
 @baseline_app.callback()
 def baseline_group() -> None:
-    """Show baselines, and make new ones from production."""
+    """Show baselines, and create new ones from production data."""
 
 
 def list_command(

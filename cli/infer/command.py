@@ -71,7 +71,7 @@ def infer_command(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where both files are written.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace files of another content.")] = False,
 ) -> None:
-    """Infer contract and baseline from training data, and say what was decided and why.
+    """Infer a contract and a baseline from training data, and explain each decision.
 
     Writes DIR/MODEL.yaml and DIR/MODEL.VERSION.baseline.json. Exits with 2 where the table or an option is at
     fault.
