@@ -18,7 +18,7 @@ from benchmarks.machine import describe_machine
 from dashboards.uids import DASHBOARDS
 
 RUNS = 5
-PATIENCE_MS = 120_000
+TIMEOUT_MS = 120_000
 MOMENTS = {
     "usable": "document.querySelectorAll('#pages a').length > 0 && document.querySelector('#quick').length > 0",
     "whole": "document.querySelector('[data-panel]') && !document.querySelector('[data-panel][data-state=loading]')",
@@ -46,7 +46,7 @@ def load(browser: Browser, url: str) -> dict[str, float]:
         page.add_init_script(WATCH)
         page.goto(url)
         # The page forbids evaluation of text, which waiting for a function needs.
-        page.wait_for_selector("body[data-measured]", timeout=PATIENCE_MS)
+        page.wait_for_selector("body[data-measured]", timeout=TIMEOUT_MS)
         result: dict[str, float] = page.evaluate("window.moments")
         return result
 

@@ -1,6 +1,7 @@
 """The measured processes: `python -m benchmarks.children NAME JSON` measures itself and writes a JSON file.
 
-Each is a process of its own, so that its CPU time (user and system, all threads, librdkafka's too) is its own.
+Each runs in a process of its own, so that its CPU time (user and system, all threads, including those of librdkafka)
+can be separated.
 """
 
 from __future__ import annotations
@@ -9,43 +10,15 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-Payload = dict[str, Any]
+from benchmarks import processors, publishing
+from benchmarks.measured_process import Clock, JsonObject, write_result
 
 
-def cpu_s() -> float:
-    """CPU time of this process so far, children not counted."""
-    spent = os.times()
-    return spent.user + spent.system
-
-
-def memory_mib() -> tuple[float, float]:
-    """Resident memory now, and the most there ever was."""
-    result = {}
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        name, _, value = line.partition(":")
-        if name in ("VmRSS", "VmHWM"):
-            result[name] = int(value.split()[0]) / 1024
-    return result["VmRSS"], result["VmHWM"]
-
-
-class Clock:
-    """CPU and wall time since it was made."""
-
-    def __init__(self) -> None:
-        self._cpu, self._wall = cpu_s(), time.monotonic()
-
-    def read(self, events: int) -> Payload:
-        """What was spent on so many events."""
-        return {"events": events, "cpu_s": cpu_s() - self._cpu, "wall_s": time.monotonic() - self._wall}
-
-
-def consume(parameters: Payload) -> Payload:
-    """Take messages from librdkafka in batches and do nothing with them."""
+def consume(parameters: JsonObject) -> JsonObject:
+    """Fetch messages from librdkafka in batches and discard them."""
     from confluent_kafka import Consumer, TopicPartition
 
     from streams.broker.client import READ_AHEAD
@@ -63,13 +36,13 @@ def consume(parameters: Payload) -> Payload:
     consumer.assign([TopicPartition(parameters["topic"], 0, 0)])
     while known < parameters["messages"]:
         known += len(consumer.consume(20_000, 0.1))
-    result = clock.read(known)
+    result = {"events": known, **clock.read()}
     consumer.close()
     return result
 
 
-def faust_loop(parameters: Payload) -> Payload:
-    """Faust's loop with nothing in it: bytes are not decoded, the clock starts at the first event."""
+def faust_loop(parameters: JsonObject) -> JsonObject:
+    """Run Faust's loop with an empty body. Values are not decoded; the clock starts at the first event."""
     import faust
 
     app = faust.App(
@@ -93,31 +66,26 @@ def faust_loop(parameters: Payload) -> Payload:
                 clock = Clock()
             known += 1
             if known > expected:
-                tell(parameters, clock.read(expected))
-                # Nothing is left to do, and an orderly end would wait for the group.
+                write_result(parameters, {"events": expected, **clock.read()})
+                # A regular shutdown would wait for the consumer group.
                 os._exit(0)
 
     faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False).execute_from_commandline()
     raise RuntimeError("the Faust worker ended before it had read all events")
 
 
-def tell(parameters: Payload, found: Payload) -> None:
-    """Hand back what was found."""
-    Path(parameters["out"]).write_text(json.dumps(found), encoding="utf-8")
-
-
-CHILDREN: dict[str, Callable[[Payload], Payload]] = {
+CHILDREN: dict[str, Callable[[JsonObject], JsonObject]] = {
     "consume": consume,
     "faust": faust_loop,
+    **processors.CHILDREN,
+    **publishing.CHILDREN,
 }
 
 
 def main() -> int:
     """Run the child that the command line names."""
-    from benchmarks import processors, publishing
-
-    name, reported = sys.argv[1], json.loads(sys.argv[2])
-    tell(reported, {**CHILDREN, **processors.CHILDREN, **publishing.CHILDREN}[name](reported))
+    name, parameters = sys.argv[1], json.loads(sys.argv[2])
+    write_result(parameters, CHILDREN[name](parameters))
     return 0
 
 

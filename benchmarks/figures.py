@@ -33,29 +33,29 @@ class Figures:
     """All of one run."""
 
     about: dict[str, str]
-    found: list[Figure] = field(default_factory=list)
+    entries: list[Figure] = field(default_factory=list)
 
     def add(self, section: str, name: str, value: float, unit: str, note: str = "") -> None:
         """Keep a figure and print it, so that a long run can be followed."""
-        self._keep(Figure(section, name, float(value), unit, note))
+        self._append(Figure(section, name, float(value), unit, note))
 
     def add_runs(self, section: str, name: str, values: Sequence[float], unit: str, note: str = "") -> None:
         """Keep the median of repeated measurements, with the least and the greatest."""
         message = spread(values) if len(values) > 1 else ""
         together = "; ".join(filter(None, (note, message)))
-        self._keep(Figure(section, name, median(values), unit, together, min(values), max(values)))
+        self._append(Figure(section, name, median(values), unit, together, min(values), max(values)))
 
-    def _keep(self, figure: Figure) -> None:
-        self.found.append(figure)
+    def _append(self, figure: Figure) -> None:
+        self.entries.append(figure)
         print(f"  {figure.section}: {figure.name}: {number(figure.value)} {figure.unit}  {figure.note}", flush=True)
 
     def get(self, section: str, name: str) -> Figure | None:
         """Find a figure; None where this run did not measure it."""
-        return next((one for one in self.found if (one.section, one.name) == (section, name)), None)
+        return next((one for one in self.entries if (one.section, one.name) == (section, name)), None)
 
     def of(self, section: str) -> list[Figure]:
         """Find the figures of a section, in the order in which they were measured."""
-        return [one for one in self.found if one.section == section]
+        return [one for one in self.entries if one.section == section]
 
     def facts(self) -> str:
         """Write a Markdown list of what the run was."""
@@ -63,7 +63,7 @@ class Figures:
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
-        data = {"about": self.about, "figures": [asdict(figure) for figure in self.found]}
+        data = {"about": self.about, "figures": [asdict(figure) for figure in self.entries]}
         path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod

@@ -19,7 +19,7 @@ PEERS, PEER_RATIOS = "Beside its peers, events per CPU-second", "The sketcher ÷
 WHYLOGS = "÷ whylogs"
 """What is in the names of ratios to whylogs on ready DataFrames; the first of each encoding is its plain use."""
 
-Measured = Callable[[Figures], float | None]
+Measurement = Callable[[Figures], float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class Goal:
     holds: Literal["at least", "under", "at most"]
     limit: float
     unit: str
-    measured: Measured
+    measured: Measurement
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class GoalResult:
     """A goal and what was measured."""
 
     goal: Goal
@@ -71,24 +71,24 @@ class Judged:
         return f"met, {apart:.0%} to spare" if self.met else f"**missed by {apart:.0%}**"
 
 
-def judged(figures: Figures) -> list[Judged]:
+def evaluate_all(figures: Figures) -> list[GoalResult]:
     """Hold a run against every goal, in the goals' order."""
-    return [Judged(goal, goal.measured(figures)) for goal in ALL_GOALS]
+    return [GoalResult(goal, goal.measured(figures)) for goal in ALL_GOALS]
 
 
 def rows(figures: Figures) -> list[tuple[str, str, str, str]]:
     """The goals as rows of a table: section, name, value, notes."""
-    return [(GOALS, each.goal.name, each.shown, f"{each.target}: {each.verdict}") for each in judged(figures)]
+    return [(GOALS, each.goal.name, each.shown, f"{each.target}: {each.verdict}") for each in evaluate_all(figures)]
 
 
 def table(figures: Figures) -> str:
     """The goals as a Markdown table of their own."""
     lines = ["| Goal | Target | Measured | |", "|---|--:|--:|---|"]
-    lines += [f"| {one.goal.name} | {one.target} | {one.shown} | {one.verdict} |" for one in judged(figures)]
+    lines += [f"| {one.goal.name} | {one.target} | {one.shown} | {one.verdict} |" for one in evaluate_all(figures)]
     return "\n".join(lines)
 
 
-def _of(section: str, name: str, scale: float = 1.0) -> Measured:
+def _of(section: str, name: str, scale: float = 1.0) -> Measurement:
     def measured(figures: Figures) -> float | None:
         figure = figures.get(section, name)
         return None if figure is None else figure.value * scale
@@ -99,7 +99,7 @@ def _of(section: str, name: str, scale: float = 1.0) -> Measured:
 _publisher, _recorder = partial(_of, publishing.PUBLISHER), partial(_of, recording.RECORDER)
 
 
-def _to_whylogs(ours: str) -> Measured:
+def _to_whylogs(ours: str) -> Measurement:
     def measured(figures: Figures) -> float | None:
         ratios = (one for one in figures.of(PEER_RATIOS) if WHYLOGS in one.name)
         return next((one.value for one in ratios if one.name.strip("*").startswith(ours)), None)
@@ -134,9 +134,9 @@ ALL_GOALS = (
     Goal("Publisher, dead broker, predictions(table)", "at most", 100, "MB", _publisher(publishing.DEAD_TABLES)),
     Goal("Sketcher, memory with 50 models of 100 fields", "under", 400, "MB", _of(rates.MEMORY, rates.WIDE)),
     Goal("Monitor, memory with 2,000 fields × 100 slices", "under", 1_000, "MB", _of(wide_model.WIDE, wide_model.PEAK)),
-    Goal("A flush of 20 numeric fields in parts", "under", 60, "kB", _of(storage.STORAGE, storage.FLUSH)),
+    Goal("A flush of 20 numeric fields in partials", "under", 60, "kB", _of(storage.STORAGE, storage.FLUSH)),
     Goal("A pane-minute of 20 numeric fields in ClickHouse", "under", 60, "kB", _of(storage.STORAGE, storage.PANE)),
-    Goal("An hourly roll-up of 20 numeric fields in ClickHouse", "under", 80, "kB", _of(storage.STORAGE, storage.HOUR)),
+    Goal("An hourly rollup of 20 numeric fields in ClickHouse", "under", 80, "kB", _of(storage.STORAGE, storage.HOUR)),
     Goal("Recorder, JSON, 20 features, per CPU-second", "at least", 100_000, "rows", _recorder(recording.JSON_ROWS)),
     Goal(
         "Recorder, CPU time at raw: 0.1 ÷ at raw: 1", "at most", 0.1, "×", _recorder(recording.COST.format(share=0.1))

@@ -21,31 +21,31 @@ from benchmarks.growth_measurement import Growth
 from benchmarks.growth_monitor import measure_monitor_growth
 from benchmarks.growth_sketcher import measure_sketcher
 from benchmarks.growth_store import empty_database
-from benchmarks.stack import World
+from benchmarks.stack import Testbed
 from benchmarks.synthetic_models import FIELDS
 
 
-def measure_growth(world: World) -> Growth:
+def measure_growth(testbed: Testbed) -> Growth:
     """Measure one factor after the other; five to eight minutes."""
     growth = Growth()
     growth.unit("fields", FIELDS)
     began = time.monotonic()
     numbers = itertools.count()
     measure_sketcher(growth)
-    _say("sketcher", began)
-    measure_monitor_growth(growth, lambda _: empty_database(world, f"growth_{next(numbers):02d}"))
-    _say("monitor", began)
-    measure_partitions(world, growth)
-    measure_records(world, growth)
-    _say("partitions", began)
-    measure_units(world, growth)
-    measure_recording(world, growth)
-    measure_engine(world, growth)
-    _say("single costs", began)
-    measure_history(world, growth)
-    _say("history", began)
+    _print_progress("sketcher", began)
+    measure_monitor_growth(growth, lambda _: empty_database(testbed, f"growth_{next(numbers):02d}"))
+    _print_progress("monitor", began)
+    measure_partitions(testbed, growth)
+    measure_records(testbed, growth)
+    _print_progress("partitions", began)
+    measure_units(testbed, growth)
+    measure_recording(testbed, growth)
+    measure_engine(testbed, growth)
+    _print_progress("single costs", began)
+    measure_history(testbed, growth)
+    _print_progress("history", began)
     return growth
 
 
-def _say(what: str, began: float) -> None:
+def _print_progress(what: str, began: float) -> None:
     print(f"  growth: {what} measured after {time.monotonic() - began:.0f} s", flush=True)

@@ -7,15 +7,15 @@ from statistics import median
 
 from benchmarks.growth_measurement import Curve, Growth
 from benchmarks.history import Size, fill
-from benchmarks.history_queries import HistoryQuery, asked_by_commands, asked_views
-from benchmarks.stack import World
+from benchmarks.history_queries import HistoryQuery, command_queries, view_queries
+from benchmarks.stack import Testbed
 from warehouse import migrate
 from warehouse.client import Client, connect
 
 DAYS = (2, 4, 8, 16, 28)
 MODELS, FIELDS = 5, 40
 RUNS = 5
-PATIENCE_S = 300
+TIMEOUT_S = 300
 QUESTIONS = {
     "all models now": "latest_drift: all models, newest window",
     "a field's month": "latest_distances: a field, month",
@@ -24,15 +24,15 @@ QUESTIONS = {
 """What is asked of each history: of now, of all of it, and by a command."""
 
 
-def measure_history(world: World, growth: Growth) -> None:
+def measure_history(testbed: Testbed, growth: Growth) -> None:
     """Make histories of ever more days, and ask each the same."""
     spent: dict[str, list[float]] = {name: [] for name in QUESTIONS}
     stored = []
     for days in DAYS:
         database = f"history_{days:02d}"
-        with world.client(database) as client:
+        with testbed.client(database) as client:
             migrate.apply(client)
-        with connect(world.address(database), timeout_s=PATIENCE_S) as client:
+        with connect(testbed.address(database), timeout_s=TIMEOUT_S) as client:
             history = fill(client, Size(models=MODELS, fields=FIELDS, days=days))
             [(size,)] = client.rows(
                 "SELECT sum(bytes_on_disk) FROM system.parts WHERE database = {database:String} AND active "
@@ -40,7 +40,7 @@ def measure_history(world: World, growth: Growth) -> None:
                 {"database": database},
             )
             stored.append(int(size) / 2**20)
-            known = {requested.name: requested for requested in (*asked_views(history), *asked_by_commands(history))}
+            known = {query.name: query for query in (*view_queries(history), *command_queries(history))}
             for name, title in QUESTIONS.items():
                 spent[name].append(_median_ms(known[title], client))
     current = f"{MODELS} models of {FIELDS} fields, panes of an hour, verdicts every hour"
@@ -62,11 +62,11 @@ def measure_history(world: World, growth: Growth) -> None:
         growth.add(Curve(key, "ClickHouse", cost, "ms", "days", current, factors, tuple(costs)))
 
 
-def _median_ms(asked: HistoryQuery, client: Client) -> float:
-    asked.of(client)
+def _median_ms(query: HistoryQuery, client: Client) -> float:
+    query.run(client)
     result = []
     for _ in range(RUNS):
         began = time.monotonic()
-        asked.of(client)
+        query.run(client)
         result.append(time.monotonic() - began)
     return 1e3 * median(result)

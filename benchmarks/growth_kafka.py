@@ -16,21 +16,21 @@ import pyarrow as pa
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER
 
 from benchmarks.growth_measurement import Curve, Growth
-from benchmarks.growth_store import Warehoused, register
-from benchmarks.process_stats import SETTLE_S, Cluster, Watched, send_all, wait_until, watched
-from benchmarks.stack import World
-from benchmarks.steady_publisher import Publishing
-from benchmarks.synthetic_models import Grown, Templates, arrow_events, grown, spread_times
+from benchmarks.growth_store import BenchmarkDatabase, register
+from benchmarks.process_stats import SETTLE_S, Cluster, ProcessorProcess, send_all, terminating, wait_until
+from benchmarks.stack import Testbed
+from benchmarks.steady_publisher import SteadyPublisher
+from benchmarks.synthetic_models import SyntheticModel, Templates, arrow_events, make_model, spread_times
 from streams.records import PartitionProgress, Progress, encode
 from warehouse.tables import SCHEMAS, insert_rows
 
 SOURCES = (1, 16, 32, 64)
-PARTS = (1, 16, 32, 64)
+PARTIALS = (1, 16, 32, 64)
 FLUSHES_S = (2.0, 4.0, 15.0)
-HELD_SOURCES, HELD_PARTS = 4, 4
-FLUSH_SOURCES, FLUSH_PARTS = 8, 16
+FIXED_SOURCES, FIXED_PARTIALS = 4, 4
+FLUSH_SOURCES, FLUSH_PARTIALS = 8, 16
 """What the points of the flushes hold."""
-WAITED_S = 60.0
+IDLE_S = 60.0
 """A whole minute, so that every flush that a minute brings is in it."""
 EVENTS = 200_000
 ARROW_EVENTS = 800_000
@@ -38,88 +38,92 @@ ARROW_ROWS = 1_000
 DATABASE = "growth_kafka"
 ARROW_BLOCK = 100_000
 RAW_SHARE = 0.1
-RECORDED_PER_S, HELD_PER_S = (100, 500, 2_000, 4_000), 500
+RECORDED_PER_S, FIXED_PER_S = (100, 500, 2_000, 4_000), 500
 RECORDED_MODELS = (1, 4, 16)
 RECORDED_S = 20.0
 RECORDS = 20_000
-IDLE_LOOK_S = 1.0
+IDLE_SAMPLE_S = 1.0
 INSERT_ROWS, INSERTS, SMALL_INSERTS = 50_000, 6, 100
 REPLAY = {"clock": "replay", "flush_s": 15.0}
 
 
-def measure_partitions(world: World, growth: Growth) -> None:
+def measure_partitions(testbed: Testbed, growth: Growth) -> None:
     """Let sketchers wait on ever more partitions, then monitors on what those write."""
-    cluster = Cluster(world)
-    register(world, DATABASE, [grown()])
-    settings = [(n, HELD_PARTS, 15.0) for n in SOURCES]
-    settings += [(HELD_SOURCES, n, 15.0) for n in PARTS if n != HELD_PARTS]
-    settings += [(FLUSH_SOURCES, FLUSH_PARTS, flush_s) for flush_s in FLUSHES_S]
+    cluster = Cluster(testbed)
+    register(testbed, DATABASE, [make_model()])
+    settings = [(n, FIXED_PARTIALS, 15.0) for n in SOURCES]
+    settings += [(FIXED_SOURCES, n, 15.0) for n in PARTIALS if n != FIXED_PARTIALS]
+    settings += [(FLUSH_SOURCES, FLUSH_PARTIALS, flush_s) for flush_s in FLUSHES_S]
     prefixes = [f"idle-{i:02d}-" for i in range(len(settings))]
     for prefix, (sources, partials, _) in zip(prefixes, settings, strict=True):
         cluster.create_topics(prefix, sources=sources, partials=partials)
     starting = (
-        Watched(world, "sketcher", "idle", database=DATABASE, prefix=prefix, flush_s=flush_s)
+        ProcessorProcess(testbed, "sketcher", "idle", database=DATABASE, prefix=prefix, flush_s=flush_s)
         for prefix, (_, _, flush_s) in zip(prefixes, settings, strict=True)
     )
     with ExitStack() as stack:
-        sketchers = stack.enter_context(watched(starting))
+        sketchers = stack.enter_context(terminating(starting))
         for sketcher, (sources, _, _) in zip(sketchers, settings, strict=True):
             sketcher.wait_assigned(sources)
-        of_parts = [i for i, (sources, _, flush_s) in enumerate(settings) if sources == HELD_SOURCES and flush_s == 15]
+        varied_partials = [
+            i for i, (sources, _, flush_s) in enumerate(settings) if sources == FIXED_SOURCES and flush_s == 15
+        ]
         of_flushes = list(range(len(settings) - len(FLUSHES_S), len(settings)))
-        followed = [*of_parts, *of_flushes]
+        followed = [*varied_partials, *of_flushes]
         monitors = stack.enter_context(
-            watched(Watched(world, "monitor", "idle", database=DATABASE, prefix=prefixes[i]) for i in followed)
+            terminating(
+                ProcessorProcess(testbed, "monitor", "idle", database=DATABASE, prefix=prefixes[i]) for i in followed
+            )
         )
         for monitor, i in zip(monitors, followed, strict=True):
             monitor.wait_assigned(settings[i][1])
-        engine = world.engine_cpu_s()
+        engine = testbed.engine_cpu_s()
         began = time.monotonic()
         costs = _shares(sketchers + monitors)
-        engine_share = (world.engine_cpu_s() - engine) / (time.monotonic() - began)
+        engine_share = (testbed.engine_cpu_s() - engine) / (time.monotonic() - began)
     of_sketchers, of_monitors = costs[: len(settings)], costs[len(settings) :]
     growth.unit("idle_engine_share", engine_share)
     growth.unit("idle_processes", len(costs))
-    growth.unit("idle_parts", sum(settings[i][1] for i in followed))
-    current = f"no events, a flush every 15 s, {HELD_PARTS} partitions of `partials`"
+    growth.unit("idle_partials", sum(settings[i][1] for i in followed))
+    current = f"no events, a flush every 15 s, {FIXED_PARTIALS} partitions of `partials`"
     _add(growth, "sketcher", "waiting by sources", "source partitions", current, SOURCES, of_sketchers[: len(SOURCES)])
-    counts = [settings[i][1] for i in of_parts]
-    current = f"no events, a flush every 15 s, {HELD_SOURCES} source partitions"
+    counts = [settings[i][1] for i in varied_partials]
+    current = f"no events, a flush every 15 s, {FIXED_SOURCES} source partitions"
     _add(
         growth,
         "sketcher",
-        "waiting by parts",
+        "waiting by partials",
         "partitions of `partials`",
         current,
         counts,
-        [of_sketchers[i] for i in of_parts],
+        [of_sketchers[i] for i in varied_partials],
     )
     _add(
         growth,
         "monitor",
-        "waiting by parts",
+        "waiting by partials",
         "partitions of `partials`",
         f"{current}, 1 sketcher",
         counts,
         of_monitors[: len(counts)],
     )
     per_minute = [60 / flush_s for flush_s in FLUSHES_S]
-    current = f"no events, {FLUSH_SOURCES} source partitions, {FLUSH_PARTS} of `partials`"
+    current = f"no events, {FLUSH_SOURCES} source partitions, {FLUSH_PARTIALS} of `partials`"
     result = of_sketchers[-len(FLUSHES_S) :]
     _add(growth, "sketcher", "waiting by flushes", "flushes a minute", current, per_minute, result)
     result = of_monitors[len(counts) :]
     _add(growth, "monitor", "waiting by flushes", "flushes a minute", f"{current}, 1 sketcher", per_minute, result)
-    growth.unit("held_partials", HELD_PARTS)
-    growth.unit("held_flush_parts", FLUSH_PARTS)
+    growth.unit("held_partials", FIXED_PARTIALS)
+    growth.unit("held_flush_partials", FLUSH_PARTIALS)
     growth.unit("held_flushes", 60 / 15)
 
 
-def _shares(processes: Sequence[Watched], seconds: float = WAITED_S) -> list[float]:
+def _shares(processes: Sequence[ProcessorProcess], seconds: float = IDLE_S) -> list[float]:
     """The share of a core that each process takes (%), once all have settled."""
     time.sleep(SETTLE_S)
-    before = [(process.look().cpu_s, time.monotonic()) for process in processes]
+    before = [(process.sample().cpu_s, time.monotonic()) for process in processes]
     time.sleep(seconds)
-    after = [(process.look().cpu_s, time.monotonic()) for process in processes]
+    after = [(process.sample().cpu_s, time.monotonic()) for process in processes]
     return [100 * (c1 - c0) / (t1 - t0) for (c0, t0), (c1, t1) in zip(before, after, strict=True)]
 
 
@@ -128,7 +132,7 @@ def _add(
     stage: str,
     name: str,
     factor: str,
-    held_constant: str,
+    constants: str,
     factors: Sequence[float],
     costs: Sequence[float],
 ) -> None:
@@ -140,84 +144,85 @@ def _add(
             "CPU of a process that reads a trickle" if stage == "recorder" else "CPU of a waiting process",
             "% of a core",
             factor,
-            held_constant,
+            constants,
             tuple(x for x, _ in points),
             tuple(y for _, y in points),
         )
     )
 
 
-def measure_recording(world: World, growth: Growth) -> None:
+def measure_recording(testbed: Testbed, growth: Growth) -> None:
     """Let recorders read what trickles in: what each poll and each insert costs, however few rows are in it."""
-    cluster, base = Cluster(world), grown()
+    cluster, base = Cluster(testbed), make_model()
     models = [base.named(f"grown-{i:02d}") for i in range(max(RECORDED_MODELS))]
-    settings = [(rate, 1) for rate in RECORDED_PER_S] + [(HELD_PER_S, n) for n in RECORDED_MODELS if n > 1]
-    register(world, "growth_recording", models)
+    settings = [(rate, 1) for rate in RECORDED_PER_S] + [(FIXED_PER_S, n) for n in RECORDED_MODELS if n > 1]
+    register(testbed, "growth_recording", models)
     templates = [Templates(model, 500, i + 1) for i, model in enumerate(models)]
     prefixes = [f"recorded-{i}-" for i in range(len(settings))]
     topics = [cluster.create_topics(prefix) for prefix in prefixes]
-    with watched(
-        Watched(world, "recorder", "slow", database="growth_recording", prefix=prefix) for prefix in prefixes
+    with terminating(
+        ProcessorProcess(testbed, "recorder", "slow", database="growth_recording", prefix=prefix) for prefix in prefixes
     ) as recorders:
         for recorder in recorders:
             recorder.wait_assigned()
-        publishing = [
-            Publishing(cluster.producer(), topic.predictions, templates[:n], rate)
+        publishers = [
+            SteadyPublisher(cluster.producer(), topic.predictions, templates[:n], rate)
             for topic, (rate, n) in zip(topics, settings, strict=True)
         ]
-        for each in publishing:
+        for each in publishers:
             each.start()
         time.sleep(SETTLE_S)
-        engine, began = world.engine_cpu_s(), time.monotonic()
+        engine, began = testbed.engine_cpu_s(), time.monotonic()
         costs = _shares(recorders, RECORDED_S)
-        engine_share = (world.engine_cpu_s() - engine) / (time.monotonic() - began)
-        for each in publishing:
+        engine_share = (testbed.engine_cpu_s() - engine) / (time.monotonic() - began)
+        for each in publishers:
             each.stop()
     current = "an insert a second, 1 model, JSON, 20 fields"
     n_rates = len(RECORDED_PER_S)
     _add(growth, "recorder", "waiting by rate", "events a second", current, RECORDED_PER_S, costs[:n_rates])
-    at = costs[RECORDED_PER_S.index(HELD_PER_S)]
-    current = f"an insert a second, {HELD_PER_S} events a second in all, JSON, 20 fields"
+    at = costs[RECORDED_PER_S.index(FIXED_PER_S)]
+    current = f"an insert a second, {FIXED_PER_S} events a second in all, JSON, 20 fields"
     _add(growth, "recorder", "waiting by models", "models", current, RECORDED_MODELS, [at, *costs[n_rates:]])
     rows = sum(rate for rate, _ in settings) * growth.units["engine_json_us"] / 1e6
     growth.unit("engine_recorder_insert_ms", max(0.0, 1e3 * (engine_share - rows) / len(settings)))
 
 
-def measure_units(world: World, growth: Growth) -> None:
+def measure_units(testbed: Testbed, growth: Growth) -> None:
     """Single costs of the real processes over Kafka: per event and per row, bytes on the wire and stored."""
-    model = grown()
+    model = make_model()
     now_ms = int(time.time() * 1000)
     times = spread_times(EVENTS, now_ms - 300_000, now_ms)
     values = list(Templates(model, 5_000).events(times))
-    _measure_form(world, growth, model, "json", values, EVENTS, None)
+    _measure_form(testbed, growth, model, "json", values, EVENTS, None)
     shared = replace(model, contract=msgspec.structs.replace(model.contract, raw_share=RAW_SHARE))
     growth.unit("raw_share", RAW_SHARE)
-    growth.unit("recorder_json_shared_us", _measure_recorder(world, shared, "json", values, None) / EVENTS)
+    growth.unit("recorder_json_shared_us", _measure_recorder(testbed, shared, "json", values, None) / EVENTS)
     values = []
     for i in range(ARROW_EVENTS // ARROW_BLOCK):
         at_ms = times[i * EVENTS // (ARROW_EVENTS // ARROW_BLOCK)]
         values += arrow_events(model, ARROW_BLOCK, at_ms, at_ms + 10_000, rows=ARROW_ROWS, stream=i + 1)
     headers = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]
-    _measure_form(world, growth, model, "arrow", values, ARROW_EVENTS, headers)
-    growth.unit("recorder_arrow_shared_us", _measure_recorder(world, shared, "arrow", values, headers) / ARROW_EVENTS)
+    _measure_form(testbed, growth, model, "arrow", values, ARROW_EVENTS, headers)
+    growth.unit("recorder_arrow_shared_us", _measure_recorder(testbed, shared, "arrow", values, headers) / ARROW_EVENTS)
 
 
 def _measure_form(
-    world: World,
+    testbed: Testbed,
     growth: Growth,
-    model: Grown,
+    model: SyntheticModel,
     form: str,
     values: list[bytes],
     events: int,
     headers: list[tuple[str, bytes]] | None,
 ) -> None:
-    cluster, prefix, database = Cluster(world), f"unit-{form}-", f"unit_{form}"
+    cluster, prefix, database = Cluster(testbed), f"unit-{form}-", f"unit_{form}"
     topics = cluster.create_topics(prefix)
-    house = register(world, database, [model])
+    db = register(testbed, database, [model])
     # A few first, so that what libraries import at their first use is not counted.
     few = values[: len(values) // 20]
-    with watched(
-        Watched(world, kind, "unit", database=database, prefix=prefix, **REPLAY) for kind in ("sketcher", "recorder")
+    with terminating(
+        ProcessorProcess(testbed, kind, "unit", database=database, prefix=prefix, **REPLAY)
+        for kind in ("sketcher", "recorder")
     ) as (sketcher, recorder):
         producer = cluster.producer()
         for process in (sketcher, recorder):
@@ -229,63 +234,65 @@ def _measure_form(
         with recorder.suspended():
             with sketcher.suspended():
                 send_all(producer, topics.predictions, values, headers=headers)
-                began = sketcher.look().cpu_s
+                began = sketcher.sample().cpu_s
             _wait_read(cluster, sketcher, prefix, topics.predictions, len(few) + len(values))
-            growth.unit(f"sketcher_{form}_us", 1e6 * (sketcher.look().cpu_s - began) / events)
-            began, engine = recorder.look().cpu_s, house.engine_cpu_s()
+            growth.unit(f"sketcher_{form}_us", 1e6 * (sketcher.sample().cpu_s - began) / events)
+            began, engine = recorder.sample().cpu_s, db.engine_cpu_s()
         _wait_read(cluster, recorder, prefix, topics.predictions, len(few) + len(values))
-        growth.unit(f"recorder_{form}_us", 1e6 * (recorder.look().cpu_s - began) / events)
-    with house.client() as client:
-        rows, size = house.stored(client)["predictions"]
+        growth.unit(f"recorder_{form}_us", 1e6 * (recorder.sample().cpu_s - began) / events)
+    with db.client() as client:
+        rows, size = db.stored(client)["predictions"]
     # Merging all of it once is in it; a table that lives long merges its rows some times more.
-    growth.unit(f"engine_{form}_us", 1e6 * (house.engine_cpu_s() - engine) / events)
+    growth.unit(f"engine_{form}_us", 1e6 * (db.engine_cpu_s() - engine) / events)
     growth.unit(f"{form}_row_bytes", size / rows)
     growth.unit(f"{form}_event_bytes", sum(map(len, values)) / events)
     growth.unit(f"{form}_kafka_bytes", cluster.log_bytes(topics.predictions) / rows)
 
 
 def _measure_recorder(
-    world: World, model: Grown, form: str, values: list[bytes], headers: list[tuple[str, bytes]] | None
+    testbed: Testbed, model: SyntheticModel, form: str, values: list[bytes], headers: list[tuple[str, bytes]] | None
 ) -> float:
     """CPU of the recorder for all of some messages (µs), where it keeps a share of their events."""
-    cluster, prefix, database = Cluster(world), f"unit-shared-{form}-", f"unit_shared_{form}"
+    cluster, prefix, database = Cluster(testbed), f"unit-shared-{form}-", f"unit_shared_{form}"
     topics = cluster.create_topics(prefix)
-    register(world, database, [model])
+    register(testbed, database, [model])
     few = values[: len(values) // 20]
-    with watched([Watched(world, "recorder", "unit", database=database, prefix=prefix, **REPLAY)]) as (recorder,):
+    with terminating([ProcessorProcess(testbed, "recorder", "unit", database=database, prefix=prefix, **REPLAY)]) as (
+        recorder,
+    ):
         recorder.wait_assigned()
         send_all(cluster.producer(), topics.predictions, few, headers=headers)
         _wait_read(cluster, recorder, prefix, topics.predictions, len(few))
         with recorder.suspended():
             send_all(cluster.producer(), topics.predictions, values, headers=headers)
-            began = recorder.look().cpu_s
+            began = recorder.sample().cpu_s
         _wait_read(cluster, recorder, prefix, topics.predictions, len(few) + len(values))
-        return 1e6 * (recorder.look().cpu_s - began)
+        return 1e6 * (recorder.sample().cpu_s - began)
 
 
-def measure_records(world: World, growth: Growth) -> None:
+def measure_records(testbed: Testbed, growth: Growth) -> None:
     """What the monitor's process takes for one record beyond the work on it: fetching, Faust, acknowledging."""
-    cluster, prefix, database = Cluster(world), "records-", "growth_records"
+    cluster, prefix, database = Cluster(testbed), "records-", "growth_records"
     topics = cluster.create_topics(prefix)
-    register(world, database, [grown()])
+    register(testbed, database, [make_model()])
     idle = [
         encode(Progress(source_topic_id="growth", source_partitions=1, counted_at_ms=i, ranges=[
             PartitionProgress(partition=0, start=i, end=i + 1, newest_ms={}, caught_up_at_ms=i)]))
         for i in range(RECORDS)
     ]  # fmt: skip
-    with watched([Watched(world, "monitor", "unit", database=database, prefix=prefix)]) as (monitor,):
+    with terminating([ProcessorProcess(testbed, "monitor", "unit", database=database, prefix=prefix)]) as (monitor,):
         monitor.wait_assigned()
         time.sleep(SETTLE_S)
-        before = monitor.look().cpu_s
+        before = monitor.sample().cpu_s
         time.sleep(SETTLE_S)
-        waiting = (monitor.look().cpu_s - before) / SETTLE_S
-        began, clock = monitor.look().cpu_s, time.monotonic()
+        waiting = (monitor.sample().cpu_s - before) / SETTLE_S
+        began, clock = monitor.sample().cpu_s, time.monotonic()
         send_all(cluster.producer(), topics.partials, idle)
         spent = [began]
         # It says nothing of a record that seals nothing: its work is over when it is as idle as before.
-        while len(spent) < 4 or spent[-1] - spent[-3] > 2 * IDLE_LOOK_S * (waiting + 0.02):
-            time.sleep(IDLE_LOOK_S)
-            spent.append(monitor.look().cpu_s)
+        while len(spent) < 4 or spent[-1] - spent[-3] > 2 * IDLE_SAMPLE_S * (waiting + 0.02):
+            time.sleep(IDLE_SAMPLE_S)
+            spent.append(monitor.sample().cpu_s)
         took_s = time.monotonic() - clock
     line = growth.curve("monitor by sources").line
     of_one = 1e6 * (spent[-1] - began - waiting * took_s) / RECORDS
@@ -293,29 +300,29 @@ def measure_records(world: World, growth: Growth) -> None:
     growth.unit("monitor_record_us", max(0.0, of_one - work))
 
 
-def _wait_read(cluster: Cluster, process: Watched, prefix: str, topic: str, messages: int) -> None:
+def _wait_read(cluster: Cluster, process: ProcessorProcess, prefix: str, topic: str, messages: int) -> None:
     group = f"{prefix}{process.kind}"
     wait_until(lambda: cluster.committed(group, topic) >= messages, f"the {process.kind} has read {messages} messages")
 
 
-def measure_engine(world: World, growth: Growth) -> None:
+def measure_engine(testbed: Testbed, growth: Growth) -> None:
     """What the local engine takes: rows of predictions a second, and what an insert of a few rows costs it."""
-    house = Warehoused(world, "unit_json")
-    with house.client() as client:
+    db = BenchmarkDatabase(testbed, "unit_json")
+    with db.client() as client:
         names = ", ".join(SCHEMAS["predictions"].names)
         table = client.arrow(f"SELECT {names} FROM predictions LIMIT {INSERT_ROWS}")
         client.insert("predictions", table)
-        began, engine = time.monotonic(), house.engine_cpu_s()
+        began, engine = time.monotonic(), db.engine_cpu_s()
         for _ in range(INSERTS):
             client.insert("predictions", table)
         n = INSERTS * table.num_rows
         growth.unit("engine_rows_per_s", n / (time.monotonic() - began))
-        growth.unit("engine_insert_us", 1e6 * (house.engine_cpu_s() - engine) / n)
+        growth.unit("engine_insert_us", 1e6 * (db.engine_cpu_s() - engine) / n)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
             writer.write_table(table)
         growth.unit("insert_row_bytes", sink.getvalue().size / table.num_rows)
-        engine = house.engine_cpu_s()
+        engine = db.engine_cpu_s()
         for i in range(SMALL_INSERTS):
             insert_rows(client, "topics", [{"name": f"t{i}", "topic_id": "growth", "partitions": 1, "recorded_at": i}])
-        growth.unit("engine_small_insert_ms", 1e3 * (house.engine_cpu_s() - engine) / SMALL_INSERTS)
+        growth.unit("engine_small_insert_ms", 1e3 * (db.engine_cpu_s() - engine) / SMALL_INSERTS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from statistics import median
 from typing import Any
@@ -27,7 +27,7 @@ class Curve:
     """What is counted, without the unit."""
     unit: str
     factor: str
-    held_constant: str
+    constants: str
     """What did not change meanwhile."""
     factors: tuple[float, ...]
     """Ascending."""
@@ -92,7 +92,7 @@ class Growth:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Growth:
         """Read what `as_json` wrote; lines are fitted again."""
-        names = {"key", "stage", "cost", "unit", "factor", "held_constant", "factors", "costs"}
+        names = {each.name for each in fields(Curve)}
         curves = [msgspec.convert({k: v for k, v in each.items() if k in names}, Curve) for each in data["curves"]]
         return cls(curves, dict(data["units"]))
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from barograph.contract import Window
 
 from benchmarks.growth_measurement import Curve, Growth
-from benchmarks.growth_store import Warehoused
+from benchmarks.growth_store import BenchmarkDatabase
 from benchmarks.monitor import NoStore
-from benchmarks.synthetic_models import Grown, event_columns, grown, registry_of
+from benchmarks.synthetic_models import SyntheticModel, event_columns, make_model, registry_of
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.store import Store, WarehouseStore
 from streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode, encode
@@ -56,21 +56,23 @@ class Cost:
     """CPU of writing those rows; 0 without a warehouse."""
 
 
-def measure_monitor_growth(growth: Growth, warehoused: Callable[[Grown], Warehoused]) -> None:
+def measure_monitor_growth(growth: Growth, create_database: Callable[[SyntheticModel], BenchmarkDatabase]) -> None:
     """Measure one factor after the other.
 
     Args:
         growth: takes the curves.
         warehoused: makes an empty database for a model; for fields and slices, whose rows are stored.
     """
-    feed([grown()], COUNTED)
+    feed([make_model()], COUNTED)
     for factor, what, models in (
-        ("fields", FIELDS, [grown(fields=n) for n in FIELDS]),
-        ("slice dimensions", DIMENSIONS, [grown(dimensions=n) for n in DIMENSIONS]),
+        ("fields", FIELDS, [make_model(fields=n) for n in FIELDS]),
+        ("slice dimensions", DIMENSIONS, [make_model(dimensions=n) for n in DIMENSIONS]),
     ):
         current = "no slices" if factor == "fields" else "20 fields; each dimension has 21 slices"
-        _measure_stored(growth, factor, what, models, f"{current}, {EVENTS:,} events per pane in 1 part", warehoused)
-    base = grown()
+        _measure_stored(
+            growth, factor, what, models, f"{current}, {EVENTS:,} events per pane in 1 partial", create_database
+        )
+    base = make_model()
     costs = [feed([base.named(f"grown-{i:02d}") for i in range(n)]).pane_ms for n in MODELS]
     current = f"20 fields, no slices, {EVENTS:,} events per model and pane"
     _add(growth, "models", "CPU of judging a pane of all models", "ms", "models", current, MODELS, costs)
@@ -78,7 +80,7 @@ def measure_monitor_growth(growth: Growth, warehoused: Callable[[Grown], Warehou
     _add(growth, "events", "CPU of judging a pane", "ms", "events per pane", "20 fields", EVENTS_OF_PANE, costs)
     costs = []
     for length in LENGTHS:
-        model = grown(windows=[Window(length * 60, 60)])
+        model = make_model(windows=[Window(length * 60, 60)])
         costs.append(feed([model], length + 20, counted=20).pane_ms)
     current = "20 fields, no slices; one window that hops by a pane"
     _add(growth, "history", "CPU of judging a pane", "ms", "panes kept", current, LENGTHS, costs)
@@ -89,36 +91,36 @@ def _measure_stored(
     growth: Growth,
     factor: str,
     what: Sequence[int],
-    models: Sequence[Grown],
-    held_constant: str,
-    warehoused: Callable[[Grown], Warehoused],
+    models: Sequence[SyntheticModel],
+    constants: str,
+    create_database: Callable[[SyntheticModel], BenchmarkDatabase],
 ) -> None:
     costs, engine, stored, rows = [], [], [], []
     for model in models:
-        house = warehoused(model)
-        with house.client() as client:
-            began = house.engine_cpu_s()
+        db = create_database(model)
+        with db.client() as client:
+            began = db.engine_cpu_s()
             costs.append(feed([model], store=WarehouseStore(client)))
-            engine.append(1e3 * (house.engine_cpu_s() - began) / (WARM + COUNTED))
-            result = house.stored(client)
+            engine.append(1e3 * (db.engine_cpu_s() - began) / (WARM + COUNTED))
+            result = db.stored(client)
         stored.append(sum(size for _, size in result.values()) / 1024 / (WARM + COUNTED))
         rows.append(sum(n for n, _ in result.values()) / (WARM + COUNTED))
     name = factor.split()[-1]
     for key, cost, unit, found_costs in (
-        (f"parts by {name}", "CPU of merging a flush", "ms", [c.part_ms for c in costs]),
+        (f"partials by {name}", "CPU of merging a flush", "ms", [c.part_ms for c in costs]),
         (f"judging by {name}", "CPU of judging a pane", "ms", [c.pane_ms for c in costs]),
         (f"writing by {name}", "CPU of writing a pane's rows", "ms", [c.write_ms for c in costs]),
     ):
-        _add(growth, key, cost, unit, factor, held_constant, what, found_costs)
+        _add(growth, key, cost, unit, factor, constants, what, found_costs)
     for key, cost, unit, found_costs in (
         (f"engine by {name}", "CPU of the engine for a pane", "ms", engine),
         (f"rows by {name}", "rows of a pane", "rows", rows),
         (f"bytes by {name}", "stored of a pane, merged", "KiB", stored),
     ):
-        _add(growth, key, cost, unit, factor, held_constant, what, found_costs, stage="ClickHouse")
+        _add(growth, key, cost, unit, factor, constants, what, found_costs, stage="ClickHouse")
 
 
-def _measure_sources(growth: Growth, base: Grown) -> None:
+def _measure_sources(growth: Growth, base: SyntheticModel) -> None:
     """What a progress record costs that seals nothing: each model's watermark is the least of all source partitions."""
     models = [base.named(f"grown-{i:02d}") for i in range(SOURCE_MODELS)]
     costs = []
@@ -152,7 +154,7 @@ def _measure_sources(growth: Growth, base: Grown) -> None:
 
 
 def feed(
-    models: Sequence[Grown],
+    models: Sequence[SyntheticModel],
     panes: int = WARM + COUNTED,
     *,
     counted: int = COUNTED,
@@ -174,7 +176,7 @@ def feed(
             dead = state.merge_partial(partial, offset)
             parts_s[-1] += time.thread_time() - began
             if dead is not None:
-                raise RuntimeError(f"a part was refused: {dead.reason}")
+                raise RuntimeError(f"a partial was refused: {dead.reason}")
             offset += 1
         began = time.thread_time()
         result = decode(progress)
@@ -189,12 +191,12 @@ def feed(
     return Cost(*(1e3 * sum(subset[-counted:]) / counted for subset in (parts_s, pane_s, write_s)))
 
 
-def _state(models: Sequence[Grown], store: Store, *, live: bool) -> PartitionState:
+def _state(models: Sequence[SyntheticModel], store: Store, *, live: bool) -> PartitionState:
     registry = registry_of(models)
     return PartitionState(0, 1, TOPIC_ID, store, lambda: registry, live=live, clock=lambda: 0.0)
 
 
-def flushes(models: Sequence[Grown], panes: int, events: int) -> Iterator[tuple[list[bytes], bytes]]:
+def flushes(models: Sequence[SyntheticModel], panes: int, events: int) -> Iterator[tuple[list[bytes], bytes]]:
     """The records of flushes, each of which covers a pane: parts of all models, and the progress record."""
     registry = registry_of(models)
     variants = []
@@ -234,10 +236,10 @@ def _add(
     cost: str,
     unit: str,
     factor: str,
-    held_constant: str,
+    constants: str,
     factors: Sequence[float],
     costs: Sequence[float],
     stage: str = STAGE,
 ) -> None:
     key = f"{stage} {name}" if " by " in name else f"{stage} by {name}"
-    growth.add(Curve(key, stage, cost, unit, factor, held_constant, tuple(map(float, factors)), tuple(costs)))
+    growth.add(Curve(key, stage, cost, unit, factor, constants, tuple(map(float, factors)), tuple(costs)))

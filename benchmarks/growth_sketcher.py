@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks.growth_measurement import Curve, Growth, cpu_in_turns
-from benchmarks.synthetic_models import Grown, Templates, arrow_events, grown, registry_of, spread_times
+from benchmarks.synthetic_models import SyntheticModel, Templates, arrow_events, make_model, registry_of, spread_times
 from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.batch import MessageBatch
 from streams.events.json_decoder import JsonDecoder
@@ -72,7 +72,7 @@ def _of_one_pane() -> tuple[int, int]:
     return first_ms, first_ms + PANE_MS - 1
 
 
-def json_job(models: Sequence[Grown], events: int, panes: int = 1) -> _Job:
+def json_job(models: Sequence[SyntheticModel], events: int, panes: int = 1) -> _Job:
     """Events of several models in turns, in the panes before the present one."""
     _, last_ms = _of_one_pane()
     times = spread_times(events, last_ms + 1 - panes * PANE_MS, last_ms)
@@ -81,21 +81,21 @@ def json_job(models: Sequence[Grown], events: int, panes: int = 1) -> _Job:
     return _Job(registry_of(models), _batch([next(writing[i % len(models)]) for i in range(events)]))
 
 
-def _arrow_job(model: Grown, events: int) -> _Job:
+def _arrow_job(model: SyntheticModel, events: int) -> _Job:
     return _Job(registry_of([model]), _batch(arrow_events(model, events, *_of_one_pane())), arrow=True)
 
 
 def measure_sketcher(growth: Growth) -> None:
     """Measure one factor after the other."""
-    json_job([grown()], 1_000).records()  # What libraries import at their first use is not measured.
+    json_job([make_model()], 1_000).records()  # What libraries import at their first use is not measured.
     _measure_fields(growth)
-    jobs = [json_job([grown(dimensions=dimensions)], EVENTS) for dimensions in DIMENSIONS]
+    jobs = [json_job([make_model(dimensions=dimensions)], EVENTS) for dimensions in DIMENSIONS]
     current = "20 fields, batches of 10,000 events, one pane; each dimension has 21 slices"
     costs = [1e6 * spent / EVENTS for spent in cpu_in_turns([job.summarise for job in jobs])]
     growth.add(_curve("slices", "CPU of an event, JSON", "µs", "slice dimensions", current, DIMENSIONS, costs))
     sizes = [job.records() / 1024 for job in jobs]
-    growth.add(_curve("part by slices", "bytes of a part", "KiB", "slice dimensions", current, DIMENSIONS, sizes))
-    base = grown()
+    growth.add(_curve("partial by slices", "bytes of a partial", "KiB", "slice dimensions", current, DIMENSIONS, sizes))
+    base = make_model()
     current = "20 fields, no slices, batches of 10,000 events in all"
     costs = _batches_ms([json_job([base.named(f"grown-{i:02d}") for i in range(n)], EVENTS) for n in MODELS])
     growth.add(_curve("models", "CPU of a batch, JSON", "ms", "models", current, MODELS, costs))
@@ -112,7 +112,7 @@ def _batches_ms(jobs: Sequence[_Job]) -> list[float]:
 
 
 def _measure_fields(growth: Growth) -> None:
-    models = [grown(fields=fields) for fields in FIELDS]
+    models = [make_model(fields=fields) for fields in FIELDS]
     from_json = [json_job([model], EVENTS) for model in models]
     from_arrow = [_arrow_job(model, EVENTS) for model in models]
     panes = [next(iter(job.summarise().panes.items())) for job in from_json]
@@ -122,9 +122,9 @@ def _measure_fields(growth: Growth) -> None:
         costs = [1e6 * spent / EVENTS for spent in cpu_in_turns([job.summarise for job in jobs])]
         growth.add(_curve(name, f"CPU of an event, {cost}", "µs", "fields", current, FIELDS, costs))
     costs = [1e3 * spent for spent in cpu_in_turns(writing)]
-    growth.add(_curve("writing by fields", "CPU of writing a part", "ms", "fields", current, FIELDS, costs))
+    growth.add(_curve("writing by fields", "CPU of writing a partial", "ms", "fields", current, FIELDS, costs))
     sizes = [write() / 1024 for write in writing]
-    growth.add(_curve("part by fields", "bytes of a part", "KiB", "fields", current, FIELDS, sizes))
+    growth.add(_curve("partial by fields", "bytes of a partial", "KiB", "fields", current, FIELDS, sizes))
 
 
 def _write(key: PaneKey, pane: PaneSummary) -> int:
@@ -132,7 +132,7 @@ def _write(key: PaneKey, pane: PaneSummary) -> int:
 
 
 def _curve(
-    name: str, cost: str, unit: str, factor: str, held_constant: str, factors: Sequence[float], costs: Sequence[float]
+    name: str, cost: str, unit: str, factor: str, constants: str, factors: Sequence[float], costs: Sequence[float]
 ) -> Curve:
     key = f"{STAGE} {name}" if " by " in name else f"{STAGE} by {name}"
-    return Curve(key, STAGE, cost, unit, factor, held_constant, tuple(map(float, factors)), tuple(costs))
+    return Curve(key, STAGE, cost, unit, factor, constants, tuple(map(float, factors)), tuple(costs))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.stack import World
-from benchmarks.synthetic_models import Grown
+from benchmarks.stack import Testbed
+from benchmarks.synthetic_models import SyntheticModel
 from warehouse import migrate
 from warehouse.client import Client
 
@@ -15,19 +15,19 @@ CATALOGUE = ("contracts", "baselines", "topics", "processors", "schema_migration
 
 
 @dataclass(frozen=True, slots=True)
-class Warehoused:
+class BenchmarkDatabase:
     """A database of the run's engine."""
 
-    world: World
+    testbed: Testbed
     database: str
 
     def client(self) -> Client:
         """A client of it."""
-        return self.world.client(self.database)
+        return self.testbed.client(self.database)
 
     def engine_cpu_s(self) -> float:
         """CPU time of the engine so far (s)."""
-        return self.world.engine_cpu_s()
+        return self.testbed.engine_cpu_s()
 
     def stored(self, client: Client) -> dict[str, tuple[int, int]]:
         """Merge every table, and return its rows and bytes on disk; those of the catalogue and empty ones left out."""
@@ -45,15 +45,15 @@ class Warehoused:
         return {str(table): (int(n), int(size)) for table, n, size in result if table not in CATALOGUE}
 
 
-def empty_database(world: World, database: str) -> Warehoused:
+def empty_database(testbed: Testbed, database: str) -> BenchmarkDatabase:
     """Lay out a database."""
-    with world.client(database) as client:
+    with testbed.client(database) as client:
         migrate.apply(client)
-    return Warehoused(world, database)
+    return BenchmarkDatabase(testbed, database)
 
 
-def register(world: World, database: str, models: Sequence[Grown]) -> Warehoused:
+def register(testbed: Testbed, database: str, models: Sequence[SyntheticModel]) -> BenchmarkDatabase:
     """Lay out a database with the contracts and baselines of models."""
     for model in models:
-        world.register(database, model)  # type: ignore[arg-type]
-    return Warehoused(world, database)
+        testbed.register(database, model)  # type: ignore[arg-type]
+    return BenchmarkDatabase(testbed, database)

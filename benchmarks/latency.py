@@ -17,7 +17,7 @@ from typing import Any
 from barograph.contract import Window
 
 from benchmarks.figures import Figures, quantile
-from benchmarks.stack import Child, World, start
+from benchmarks.stack import Child, Testbed, start
 from benchmarks.workload import Workload, make_workload
 from streams import run
 from streams.settings import ProcessorSettings
@@ -33,20 +33,20 @@ PANE_S, LATENESS_S, OUT_OF_ORDER_S = 5, 2, 1
 WINDOWS = (Window(PANE_S, PANE_S), Window(60, PANE_S))
 NUMBERS = 20
 CATCH_UP_S = 120.0
-LOOK_S = 0.05
+POLL_INTERVAL_S = 0.05
 """How often ClickHouse is asked for verdicts: the error of what is seen."""
 
 
-def measure_latency(world: World, figures: Figures, *, flood_s: int, seconds: int) -> None:
+def measure_latency(testbed: Testbed, figures: Figures, *, flood_s: int, seconds: int) -> None:
     """Find the greatest rate, publish evenly at half of it, and see when the verdict of each pane can be read."""
-    workload = live_workload(world)
-    topics = world.create_topics(PREFIX)
-    world.register(DATABASE, workload)
-    reported = {
-        "bootstrap_servers": world.bootstrap_servers,
+    workload = live_workload(testbed)
+    topics = testbed.create_topics(PREFIX)
+    testbed.register(DATABASE, workload)
+    parameters = {
+        "bootstrap_servers": testbed.bootstrap_servers,
         "instance": "live",
-        "host": world.address(DATABASE).host,
-        "port": world.address(DATABASE).port,
+        "host": testbed.address(DATABASE).host,
+        "port": testbed.address(DATABASE).port,
     }
     published = {
         "prefix": PREFIX,
@@ -54,16 +54,18 @@ def measure_latency(world: World, figures: Figures, *, flood_s: int, seconds: in
         "pane_s": PANE_S,
         "windows": [[w.length_s, w.hop_s] for w in WINDOWS],
     }
-    log = world.folder / "live.log"
-    processes = [start("benchmarks.latency", kind, json.dumps(reported), log=log) for kind in ("sketcher", "monitor")]
+    log = testbed.folder / "live.log"
+    processes = [start("benchmarks.latency", kind, json.dumps(parameters), log=log) for kind in ("sketcher", "monitor")]
     try:
-        with world.client(DATABASE) as client:
+        with testbed.client(DATABASE) as client:
             _wait_started(client, processes)
-            most = _greatest_rate(world, topics.predictions, world.start_child("flood", seconds=flood_s, **published))
+            most = _greatest_rate(
+                testbed, topics.predictions, testbed.start_child("flood", seconds=flood_s, **published)
+            )
             per_s = int(most / 2)
-            load = world.start_child("steady", per_s=per_s, seconds=seconds, **published)
+            load = testbed.start_child("steady", per_s=per_s, seconds=seconds, **published)
             began = time.time()
-            seen_s = _watch(client, seconds + 30, load, began)
+            visible_s = _watch(client, seconds + 30, load, began)
             sent = load.finish()
             judged = {int(end): float(at) for end, at in client.rows(_JUDGED, {"name": WINDOWS[0].name})}
     finally:
@@ -73,26 +75,26 @@ def measure_latency(world: World, figures: Figures, *, flood_s: int, seconds: in
             process.wait(60)
     note = f"publisher, broker, sketcher, monitor and engine together; {flood_s} s of JSON events from one publisher"
     figures.add(LATENCY, GREATEST, most, "events/s", note)
-    _show(figures, seen_s, judged, f"{per_s:,} events/s for {seconds} s, {sent['dropped']} dropped")
+    _show(figures, visible_s, judged, f"{per_s:,} events/s for {seconds} s, {sent['dropped']} dropped")
 
 
-def _greatest_rate(world: World, topic: str, load: Child) -> float:
+def _greatest_rate(testbed: Testbed, topic: str, load: Child) -> float:
     """Events per second between the commits of a sketcher while everything is published that there is room for.
 
     Waits until the sketcher has read all of it.
     """
     commits: list[tuple[float, int]] = []
     while load.process.poll() is None:
-        time.sleep(LOOK_S)
-        committed = world.committed(f"{PREFIX}{GROUP}", topic)
+        time.sleep(POLL_INTERVAL_S)
+        committed = testbed.committed(f"{PREFIX}{GROUP}", topic)
         if committed and (not commits or committed > commits[-1][1]):
             commits.append((time.monotonic(), committed))
     load.finish()
-    end, deadline = world.end_offset(topic), time.monotonic() + CATCH_UP_S
-    while world.committed(f"{PREFIX}{GROUP}", topic) < end:
+    end, deadline = testbed.end_offset(topic), time.monotonic() + CATCH_UP_S
+    while testbed.committed(f"{PREFIX}{GROUP}", topic) < end:
         if time.monotonic() > deadline:
             raise RuntimeError("the sketcher did not catch up after the flood")
-        time.sleep(LOOK_S)
+        time.sleep(POLL_INTERVAL_S)
     # The first commits are those of a process that warms up.
     retained = commits[len(commits) // 4 :]
     if len(retained) < 2:
@@ -100,10 +102,10 @@ def _greatest_rate(world: World, topic: str, load: Child) -> float:
     return (retained[-1][1] - retained[0][1]) / (retained[-1][0] - retained[0][0])
 
 
-def live_workload(world: World) -> Workload:
+def live_workload(testbed: Testbed) -> Workload:
     """The model of the rates, with panes of seconds."""
     return make_workload(
-        world.folder,
+        testbed.folder,
         numbers=NUMBERS,
         pane_s=PANE_S,
         windows=WINDOWS,
@@ -112,7 +114,7 @@ def live_workload(world: World) -> Workload:
     )
 
 
-_SEEN = (
+_VISIBLE = (
     "SELECT DISTINCT toUnixTimestamp(window_end) FROM drift "
     "WHERE slice = 'all' AND window = {name:String} AND n > 0 AND window_end > toDateTime({after:UInt32})"
 )
@@ -122,14 +124,14 @@ _JUDGED = (
 )
 
 
-def _watch(client: Client, patience_s: float, load: Child, began: float) -> dict[int, float]:
+def _watch(client: Client, timeout_s: float, load: Child, began: float) -> dict[int, float]:
     """When the verdict of each window's end after a moment was first seen, until the load is over and all is judged."""
     known: dict[int, float] = {}
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     ended_at = None
     after = int(began)
     while time.monotonic() < deadline:
-        rows = client.rows(_SEEN, {"name": WINDOWS[0].name, "after": after})
+        rows = client.rows(_VISIBLE, {"name": WINDOWS[0].name, "after": after})
         now = time.time()
         for (end,) in rows:
             known.setdefault(int(end), now)
@@ -138,7 +140,7 @@ def _watch(client: Client, patience_s: float, load: Child, began: float) -> dict
             ended_at = now
         if ended_at is not None and after >= ended_at:
             break
-        time.sleep(LOOK_S)
+        time.sleep(POLL_INTERVAL_S)
     return known
 
 
@@ -152,9 +154,9 @@ def _wait_started(client: Client, processes: list[subprocess.Popen[bytes]]) -> N
         time.sleep(0.2)
 
 
-def _show(figures: Figures, seen_s: dict[int, float], judged_s: dict[int, float], note: str) -> None:
+def _show(figures: Figures, visible_s: dict[int, float], judged_s: dict[int, float], note: str) -> None:
     # The publisher takes seconds to start, and the last window holds a part of a pane only.
-    ends = sorted(seen_s)[2:-1]
+    ends = sorted(visible_s)[2:-1]
     if not ends:
         raise RuntimeError("no verdict was seen: the run was too short")
     wait_s = LATENESS_S + OUT_OF_ORDER_S
@@ -164,7 +166,7 @@ def _show(figures: Figures, seen_s: dict[int, float], judged_s: dict[int, float]
     )
     for name, result in (
         ("verdict judged", [judged_s[end] - end for end in ends if end in judged_s]),
-        ("row can be read in ClickHouse", [seen_s[end] - end for end in ends]),
+        ("row can be read in ClickHouse", [visible_s[end] - end for end in ends]),
     ):
         figures.add(LATENCY, f"{name}, median", median(result), "s", f"{len(result)} panes; {wait_s} s are asked for")
         figures.add(LATENCY, f"{name}, p99", quantile(result, 0.99), "s", f"the greatest is {max(result):.2f} s")
@@ -175,11 +177,11 @@ def _show(figures: Figures, seen_s: dict[int, float], judged_s: dict[int, float]
 
 def main() -> int:
     """Run a processor on the live clock: `python -m benchmarks.latency KIND SETTINGS`."""
-    kind, reported = sys.argv[1], json.loads(sys.argv[2])
-    address = Address(reported["host"], reported["port"], DATABASE)
+    kind, parameters = sys.argv[1], json.loads(sys.argv[2])
+    address = Address(parameters["host"], parameters["port"], DATABASE)
     settings = ProcessorSettings(
-        instance=reported["instance"],
-        bootstrap_servers=reported["bootstrap_servers"],
+        instance=parameters["instance"],
+        bootstrap_servers=parameters["bootstrap_servers"],
         warehouse=address,
         topics=Topics(PREFIX),
     )

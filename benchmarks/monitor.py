@@ -1,4 +1,4 @@
-"""What a part costs the monitor, and what sealing and judging a pane costs, without Kafka and ClickHouse.
+"""What a partial costs the monitor, and what sealing and judging a pane costs, without Kafka and ClickHouse.
 
 In CPU time of the thread, as the rates are: on a busy machine a median of wall times would tell of the others.
 """
@@ -87,7 +87,7 @@ def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> No
             dead = state.merge_partial(partial, offset)
             part_ms.append((time.thread_time() - began) * 1000)
             if dead is not None:
-                raise RuntimeError(f"a part was refused: {dead.reason}")
+                raise RuntimeError(f"a partial was refused: {dead.reason}")
             sizes.append(len(data))
             offset += 1
         began = time.thread_time()
@@ -105,11 +105,11 @@ def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> No
     per_flush = len(sizes) / len(all_flushes)
     figures.add(
         MONITOR,
-        f"{title}: a part, median",
+        f"{title}: a partial, median",
         quantile(part_ms, 0.5),
         "ms CPU",
         f"p99 {quantile(part_ms, 0.99):.3g} ms; {fields} fields × {slices} slices, "
-        f"{sum(sizes) / len(sizes) / 1024:.0f} KiB, {per_flush:.2g} parts per flush",
+        f"{sum(sizes) / len(sizes) / 1024:.0f} KiB, {per_flush:.2g} partials per flush",
     )
     figures.add(
         MONITOR,

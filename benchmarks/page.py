@@ -24,13 +24,13 @@ _BLOCK = re.compile(r"(<!-- from performance\.json: (\w+) -->\n).*?(<!-- to here
 
 def whole(figures: Figures) -> str:
     """Write everything of a run: what it was, the goals, and every figure, as one table."""
-    rows = [(one.section, one.name, f"{number(one.value)} {one.unit}", one.note) for one in figures.found]
+    rows = [(one.section, one.name, f"{number(one.value)} {one.unit}", one.note) for one in figures.entries]
     return f"{figures.facts()}\n\n{markdown_table([*goals.rows(figures), *rows])}\n"
 
 
 def blocks(figures: Figures, other: Figures) -> dict[str, str]:
     """The generated parts of the page by the name in their marks."""
-    rows = [(one.section, one.name, f"{number(one.value)} {one.unit}", one.note) for one in figures.found]
+    rows = [(one.section, one.name, f"{number(one.value)} {one.unit}", one.note) for one in figures.entries]
     return {
         "run": figures.facts(),
         "goals": goals.table(figures),

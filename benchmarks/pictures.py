@@ -13,15 +13,15 @@ from benchmarks.figures import Figure, Figures
 
 def draw_all(figures: Figures, folder: Path) -> list[Path]:
     """Draw every chart of which a run has the figures, and leave no other of them; return the files."""
-    drawn = []
+    paths = []
     for name, make in CHARTS.items():
         chart, path = make(figures), folder / f"{name}.svg"
         if chart is None:
             path.unlink(missing_ok=True)
         else:
             draw(chart, path)
-            drawn.append(path)
-    return drawn
+            paths.append(path)
+    return paths
 
 
 def _rates(figures: Figures) -> Chart | None:
@@ -120,15 +120,15 @@ def _recorder(figures: Figures) -> Chart | None:
     )
 
 
-def _series(name: str, found: Iterable[Figure]) -> Series:
+def _series(name: str, figures: Iterable[Figure]) -> Series:
     """The figures' values with their least and greatest."""
-    retained = list(found)
+    points = list(figures)
     return Series(
         name,
-        [one.name for one in retained],
-        [one.value for one in retained],
-        [one.value if one.low is None else one.low for one in retained],
-        [one.value if one.high is None else one.high for one in retained],
+        [one.name for one in points],
+        [one.value for one in points],
+        [one.value if one.low is None else one.low for one in points],
+        [one.value if one.high is None else one.high for one in points],
     )
 
 

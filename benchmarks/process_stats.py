@@ -20,19 +20,19 @@ from typing import Any
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewTopic
 
-from benchmarks.stack import World, start
+from benchmarks.stack import Testbed, start
 from streams.broker.client import Admin
 from streams.topics import Topics
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-PATIENCE_S = 240.0
+TIMEOUT_S = 240.0
 PROC = Path("/proc")
 SETTLE_S = 3.0
 """After a processor said that it reads, until what it does once is done."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ProcessSample:
     """A process at one moment."""
 
     cpu_s: float
@@ -42,7 +42,7 @@ class Sample:
     threads: int
 
 
-def look_at(pid: int) -> Sample:
+def sample_process(pid: int) -> ProcessSample:
     """Look at a process of this user.
 
     Raises:
@@ -53,7 +53,7 @@ def look_at(pid: int) -> Sample:
     cpu_s = (int(fields[11]) + int(fields[12])) * TICK_S
     rss_mib = int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
     files = sum(1 for each in (PROC / str(pid) / "fd").iterdir() if not _target(each).startswith("/proc/"))
-    return Sample(cpu_s, rss_mib, files, int(fields[17]))
+    return ProcessSample(cpu_s, rss_mib, files, int(fields[17]))
 
 
 def _target(descriptor: Path) -> str:
@@ -83,16 +83,16 @@ def find_pid(folder: Path, *words: str) -> int:
     return result[0]
 
 
-class Watched:
+class ProcessorProcess:
     """One processor, started with the settings of a benchmark."""
 
     def __init__(
-        self, world: World, kind: str, instance: str, *, database: str, prefix: str, **parameters: Any
+        self, testbed: Testbed, kind: str, instance: str, *, database: str, prefix: str, **parameters: Any
     ) -> None:
         """Start it; `told` are further settings that `benchmarks.production` knows."""
-        address = world.address(database)
+        address = testbed.address(database)
         arguments = {
-            "bootstrap_servers": world.bootstrap_servers,
+            "bootstrap_servers": testbed.bootstrap_servers,
             "host": address.host,
             "port": address.port,
             "database": database,
@@ -101,7 +101,7 @@ class Watched:
             **parameters,
         }
         self.kind, self.instance = kind, instance
-        self._log = world.folder / f"{prefix}{kind}-{instance}.log"
+        self._log = testbed.folder / f"{prefix}{kind}-{instance}.log"
         self._process: subprocess.Popen[bytes] = start(
             "benchmarks.production", kind, json.dumps(arguments), log=self._log
         )
@@ -111,7 +111,7 @@ class Watched:
         """Of the process."""
         return self._process.pid
 
-    def look(self) -> Sample:
+    def sample(self) -> ProcessSample:
         """Look at it.
 
         Raises:
@@ -119,13 +119,13 @@ class Watched:
         """
         if self._process.poll() is not None:
             raise RuntimeError(f"{self.kind} {self.instance} ended: {self._said()[-2000:]}")
-        return look_at(self.pid)
+        return sample_process(self.pid)
 
     def wait_assigned(self, partitions: int = 1) -> list[int]:
         """Wait until the last thing it said of its partitions is that it has at least so many; return those."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
-            self.look()
+            self.sample()
             result: list[int] = []
             for line in self._said().splitlines():
                 try:
@@ -165,7 +165,7 @@ class Watched:
 
 
 @contextmanager
-def watched(processes: Iterable[Watched]) -> Iterator[list[Watched]]:
+def terminating(processes: Iterable[ProcessorProcess]) -> Iterator[list[ProcessorProcess]]:
     """End processes when this is over."""
     running = list(processes)
     try:
@@ -180,9 +180,9 @@ def watched(processes: Iterable[Watched]) -> Iterator[list[Watched]]:
 class Cluster:
     """Topics of several partitions on the run's broker."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._admin = Admin(world.bootstrap_servers, {})
+    def __init__(self, testbed: Testbed) -> None:
+        self._world = testbed
+        self._admin = Admin(testbed.bootstrap_servers, {})
 
     def create_topics(self, prefix: str, *, sources: int = 1, partials: int = 1) -> Topics:
         """Make the topics of a prefix as `barograph apply` sets them up."""
@@ -253,10 +253,10 @@ def send_all(
     return n
 
 
-def wait_until(done: Any, message: str, patience_s: float = PATIENCE_S, pause_s: float = 0.1) -> None:
+def wait_until(done: Any, message: str, timeout_s: float = TIMEOUT_S, pause_s: float = 0.1) -> None:
     """Wait until a callable is true. Raises RuntimeError where that does not happen in time."""
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     while not done():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"not in {patience_s:.0f} s: {message}")
+            raise RuntimeError(f"not in {timeout_s:.0f} s: {message}")
         time.sleep(pause_s)

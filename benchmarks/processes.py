@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.figures import Figures
 from benchmarks.rates import span
-from benchmarks.stack import Child, World
+from benchmarks.stack import Child, Testbed
 from benchmarks.workload import Workload, json_events
 from streams.sketcher.sketcher import GROUP
 from streams.topics import Topics
@@ -20,20 +20,20 @@ from streams.topics import Topics
 PROCESSES = "One and two sketchers on two partitions"
 DATABASE = "processes"
 PARTITIONS = 2
-PATIENCE_S = 180.0
+TIMEOUT_S = 180.0
 FLUSH_S = 1.0
 """Short beside what is measured: a flush that began before the events came may end among them, and what is left then
 waits as long for its own end."""
 
 
-def measure_processes(world: World, workload: Workload, figures: Figures, *, events: int, runs: int) -> None:
+def measure_processes(testbed: Testbed, workload: Workload, figures: Figures, *, events: int, runs: int) -> None:
     """Let one and two sketchers read the same number of events, in turns."""
-    world.register(DATABASE, workload)
+    testbed.register(DATABASE, workload)
     by_cpu: dict[int, list[float]] = {1: [], 2: []}
     by_wall: dict[int, list[float]] = {1: [], 2: []}
     for run in range(runs):
         for n in (1, 2):
-            cpu_s, wall_s = _run(world, workload, f"processes-{run}-{n}-", n, events)
+            cpu_s, wall_s = _run(testbed, workload, f"processes-{run}-{n}-", n, events)
             by_cpu[n].append(events / cpu_s)
             by_wall[n].append(events / wall_s)
     for n in (1, 2):
@@ -45,21 +45,21 @@ def measure_processes(world: World, workload: Workload, figures: Figures, *, eve
         figures.add_runs(PROCESSES, f"2 processes ÷ 1: {what}", ratios, "×")
 
 
-def _run(world: World, workload: Workload, prefix: str, n: int, events: int) -> tuple[float, float]:
+def _run(testbed: Testbed, workload: Workload, prefix: str, n: int, events: int) -> tuple[float, float]:
     """CPU time of all of n sketchers and wall time, from the moment at which events can be read."""
-    topics = world.create_topics(prefix, PARTITIONS)
+    topics = testbed.create_topics(prefix, PARTITIONS)
     warm = next(json_events(workload, 1, *span())).decode()
-    reported = {"prefix": prefix, "database": DATABASE, "flush_s": FLUSH_S, "flush_events": events // n, "warm": warm}
-    children = [world.start_child("sketcher", **reported, instance=f"{prefix}{i}") for i in range(n)]
-    _wait_members(world, topics, f"{prefix}{GROUP}", children)
-    world.fill(topics.predictions, json_events(workload, events, *span()), partitions=PARTITIONS, at_once=True)
+    parameters = {"prefix": prefix, "database": DATABASE, "flush_s": FLUSH_S, "flush_events": events // n, "warm": warm}
+    children = [testbed.start_child("sketcher", **parameters, instance=f"{prefix}{i}") for i in range(n)]
+    _wait_members(testbed, topics, f"{prefix}{GROUP}", children)
+    testbed.fill(topics.predictions, json_events(workload, events, *span()), partitions=PARTITIONS, at_once=True)
     visible_at = time.time()
     # Behind the last event of each partition stands the marker of the commit.
-    _wait(lambda: world.committed(f"{prefix}{GROUP}", topics.predictions, PARTITIONS) >= events, children)
+    _wait(lambda: testbed.committed(f"{prefix}{GROUP}", topics.predictions, PARTITIONS) >= events, children)
     for child in children:
         child.stop()
     result = [child.finish() for child in children]
-    world.delete_topics(topics)
+    testbed.delete_topics(topics)
     if (counted := sum(one["events"] for one in result)) != events:
         raise RuntimeError(f"{n} sketchers counted {counted:,} of {events:,} events")
     cpu_s = sum(_cpu_since(one["samples"], one["cpu_s"], visible_at) for one in result)
@@ -72,13 +72,13 @@ def _cpu_since(samples: list[dict[str, Any]], cpu_s: float, moment: float) -> fl
     return float(cpu_s - (idle[-1] if idle else 0.0))
 
 
-def _wait_members(world: World, topics: Topics, group: str, children: list[Child]) -> None:
+def _wait_members(testbed: Testbed, topics: Topics, group: str, children: list[Child]) -> None:
     """Wait until every sketcher has its share of the partitions."""
-    _wait(lambda: world.shares(group) == [PARTITIONS // len(children)] * len(children), children)
+    _wait(lambda: testbed.shares(group) == [PARTITIONS // len(children)] * len(children), children)
 
 
 def _wait(holds: Callable[[], bool], children: list[Child]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not holds():
         if any(child.process.poll() for child in children) or time.monotonic() > deadline:
             raise RuntimeError("the sketchers did not start, or did not read to the end")

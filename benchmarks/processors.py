@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.children import Payload, Clock, memory_mib
+from benchmarks.measured_process import Clock, JsonObject, memory_mib
 from benchmarks.production import hide_pandas
 from streams.events.batch import MessageBatch
 from streams.events.json_decoder import JsonDecoder
@@ -25,11 +25,11 @@ SHORTEST_SESSION_S = 6.0
 """The least that a broker allows by default."""
 
 
-def sketcher(parameters: Payload) -> Payload:
+def sketcher(parameters: JsonObject) -> JsonObject:
     """The sketcher as `streams.run` puts it together, until it has committed a number of events or is asked to end."""
     from streams.sketcher.sketcher import Sketcher
 
-    with _RunningRequests(parameters, "sketcher") as running:
+    with _MeasuredProcessor(parameters, "sketcher") as running:
         process = Sketcher(running.settings, running.registry, running.report)
         _warm_up(running.registry(), parameters["warm"].encode())
         running.begin()
@@ -37,25 +37,25 @@ def sketcher(parameters: Payload) -> Payload:
             _profiled(lambda: process.run(running.stop), Path(parameters["profile"]))
         else:
             process.run(running.stop)
-    return running.found()
+    return running.result()
 
 
-def recorder(parameters: Payload) -> Payload:
+def recorder(parameters: JsonObject) -> JsonObject:
     """The recorder as `streams.run` puts it together, until it is asked to end."""
     from streams.recorder.recorder import Recorder
 
-    with _RunningRequests(parameters, "recorder") as running:
+    with _MeasuredProcessor(parameters, "recorder") as running:
         process = Recorder(running.settings, running.registry, running.report)
         _warm_up_recorder(running.registry(), parameters["warm"].encode())
         running.begin()
         process.run(running.stop)
-    return running.found()
+    return running.result()
 
 
-class _RunningRequests:
+class _MeasuredProcessor:
     """What a measured processor has around it, and what its process spent until each commit."""
 
-    def __init__(self, parameters: Payload, kind: str) -> None:
+    def __init__(self, parameters: JsonObject, kind: str) -> None:
         hide_pandas()
         from streams.registry.poller import RegistryPoller
         from streams.runtime.lifecycle import configure_logging
@@ -64,8 +64,8 @@ class _RunningRequests:
 
         configure_logging("warning")
         self.stop = threading.Event()
-        self._samples: list[Payload] = []
-        self._told = parameters
+        self._samples: list[JsonObject] = []
+        self._parameters = parameters
         self._clock = Clock()
         noted = self._committed
 
@@ -88,7 +88,7 @@ class _RunningRequests:
         self.registry = self._source.current
         self._reporter = ReportWriter(self.report, self.settings.warehouse, self.settings.report_s)
 
-    def __enter__(self) -> _RunningRequests:
+    def __enter__(self) -> _MeasuredProcessor:
         self._source.start()
         self._reporter.start()
         threading.Thread(target=self._look_for_the_end, daemon=True).start()
@@ -104,11 +104,13 @@ class _RunningRequests:
 
     def _committed(self, events: int) -> None:
         rss, peak = memory_mib()
-        self._samples.append({**self._clock.read(events), "at": time.time(), "rss_mib": rss, "peak_mib": peak})
-        if self._told.get("events") and events >= self._told["events"]:
+        self._samples.append(
+            {"events": events, **self._clock.read(), "at": time.time(), "rss_mib": rss, "peak_mib": peak}
+        )
+        if self._parameters.get("events") and events >= self._parameters["events"]:
             self.stop.set()
 
-    def found(self) -> Payload:
+    def result(self) -> JsonObject:
         """What was spent until the last commit that held something."""
         if self.report.dead_letters:
             raise RuntimeError(f"{self.report.dead_letters} events became dead letters: the figures would mean nothing")
@@ -117,7 +119,7 @@ class _RunningRequests:
 
     def _look_for_the_end(self) -> None:
         while not self.stop.is_set():
-            if Path(self._told["stop"]).exists():
+            if Path(self._parameters["stop"]).exists():
                 self.stop.set()
             time.sleep(0.05)
 
@@ -151,4 +153,4 @@ def _profiled(work: Callable[[], None], path: Path) -> None:
         pstats.Stats(profile, stream=out).sort_stats("tottime").print_stats(40)
 
 
-CHILDREN: dict[str, Callable[[Payload], Payload]] = {"sketcher": sketcher, "recorder": recorder}
+CHILDREN: dict[str, Callable[[JsonObject], JsonObject]] = {"sketcher": sketcher, "recorder": recorder}

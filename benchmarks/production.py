@@ -30,22 +30,22 @@ def main() -> int:
     from streams.topics import Topics
     from warehouse.client import Address
 
-    kind, reported = sys.argv[1], json.loads(sys.argv[2])
+    kind, parameters = sys.argv[1], json.loads(sys.argv[2])
     settings = ProcessorSettings(
-        instance=reported["instance"],
-        bootstrap_servers=reported["bootstrap_servers"],
-        warehouse=Address(reported["host"], reported["port"], reported["database"]),
-        topics=Topics(reported["prefix"]),
+        instance=parameters["instance"],
+        bootstrap_servers=parameters["bootstrap_servers"],
+        warehouse=Address(parameters["host"], parameters["port"], parameters["database"]),
+        topics=Topics(parameters["prefix"]),
         session_timeout_s=SESSION_S,
-        **{name: reported[name] for name in ("clock", "flush_s", "flush_events") if name in reported},
+        **{name: parameters[name] for name in ("clock", "flush_s", "flush_events") if name in parameters},
     )
-    if reported.get("until") is not None:
-        _say_when_reached(reported["until"])
+    if parameters.get("until") is not None:
+        _log_when_reached(parameters["until"])
     work = {"sketcher": run.run_sketcher, "monitor": run.run_monitor, "recorder": run.run_recorder}[kind]
     return int(work(settings))
 
 
-def _say_when_reached(until: int) -> None:
+def _log_when_reached(until: int) -> None:
     """Let the monitor's worker say when it has worked on the record before an offset."""
     import structlog
 
@@ -54,7 +54,7 @@ def _say_when_reached(until: int) -> None:
     handle = Worker.handle
     message = False
 
-    def handle_and_say(self: Worker, record: IncomingRecord) -> int:
+    def handle_and_log(self: Worker, record: IncomingRecord) -> int:
         nonlocal message
         durable = handle(self, record)
         if not message and record.offset >= until - 2:
@@ -62,7 +62,7 @@ def _say_when_reached(until: int) -> None:
             structlog.get_logger().info("reached", offset=record.offset)
         return durable
 
-    Worker.handle = handle_and_say  # type: ignore[method-assign]
+    Worker.handle = handle_and_log  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from typing import Any
 from barograph import Publisher
 from barograph.contract import Window
 
-from benchmarks.children import memory_mib, tell
 from benchmarks.figures import Figures, quantile
-from benchmarks.stack import World
+from benchmarks.measured_process import JsonObject, memory_mib, write_result
+from benchmarks.stack import Testbed
 from benchmarks.workload import CONTEXT, VERSION, Workload, arrow_table, make_workload
 
 PUBLISHER = "The publisher"
@@ -27,16 +27,14 @@ PROCESSES = 3
 BURST = 20
 """Calls between two waits: a serving process answers some requests and then waits for the next."""
 
-Payload = dict[str, Any]
-
 
 def measure_publisher(
-    world: World, workload: Workload, figures: Figures, *, calls: int, rows: int, dead_s: float
+    testbed: Testbed, workload: Workload, figures: Figures, *, calls: int, rows: int, dead_s: float
 ) -> None:
     """Time single calls as a serving thread makes them, and one call with a whole table; then without a broker."""
-    world.create_topics("publisher-")
+    testbed.create_topics("publisher-")
     numbers = len(workload.numbers)
-    runs = [world.run_child("calls", prefix="publisher-", numbers=numbers, calls=calls) for _ in range(PROCESSES)]
+    runs = [testbed.run_child("calls", prefix="publisher-", numbers=numbers, calls=calls) for _ in range(PROCESSES)]
     dropped = sum(run["dropped"] for run in runs)
     note = f"{calls:,} calls at {PACE_PER_S:,} a second in each process, {dropped} dropped"
     for name, key in ((CALL_MEDIAN, "median"), ("prediction(…), p99", "p99"), (CALL_TAIL, "p99.9")):
@@ -47,21 +45,23 @@ def measure_publisher(
     figures.add_runs(PUBLISHER, name, [run["thread"]["p99.9"] for run in runs], "µs", note)
     name, note = "prediction(…), CPU of the whole process", "sending and compression too"
     figures.add_runs(PUBLISHER, name, [run["cpu_us"] for run in runs], "µs/event", note)
-    table = world.run_child("table", prefix="publisher-", numbers=numbers, rows=rows)
+    table = testbed.run_child("table", prefix="publisher-", numbers=numbers, rows=rows)
     figures.add(
         PUBLISHER, "predictions(table), flush included", table["rate"], "rows/s", f"{rows:,} rows with on_full=wait"
     )
     figures.add(PUBLISHER, "predictions(table)", table["cpu_rate"], "rows per CPU-second")
     figures.add(PUBLISHER, TABLE_ROW, table["call_us"], "µs", "CPU time of the calling thread by rows")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody = f"127.0.0.1:{taken.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dead_address = f"127.0.0.1:{server.getsockname()[1]}"
     for name, kind in ((DEAD_EVENTS, "events"), (DEAD_TABLES, "tables")):
-        dead = world.run_child("dead", bootstrap_servers=nobody, prefix="", numbers=numbers, kind=kind, seconds=dead_s)
+        dead = testbed.run_child(
+            "dead", bootstrap_servers=dead_address, prefix="", numbers=numbers, kind=kind, seconds=dead_s
+        )
         note = f"peak over what the process held before; {dead['events']:,} events in {dead_s:g} s"
-        figures.add(PUBLISHER, name, dead["grown_mb"], "MB", f"{note}, {dead['dropped']:,} of them dropped")
+        figures.add(PUBLISHER, name, dead["growth_mb"], "MB", f"{note}, {dead['dropped']:,} of them dropped")
 
 
-def _publisher(parameters: Payload, workload: Workload, on_full: Any) -> Publisher:
+def _publisher(parameters: JsonObject, workload: Workload, on_full: Any) -> Publisher:
     return Publisher.from_contract(
         workload.contract,
         version=VERSION,
@@ -73,16 +73,16 @@ def _publisher(parameters: Payload, workload: Workload, on_full: Any) -> Publish
 
 def _requests(workload: Workload, n: int) -> list[tuple[dict[str, Any], float]]:
     """Features and score of n requests, as Python's own values."""
-    drawn = {name: values.tolist() for name, values in workload.columns(n, 9).items()}
-    scores = drawn.pop("score")
-    names = tuple(drawn)
+    columns = {name: values.tolist() for name, values in workload.columns(n, 9).items()}
+    scores = columns.pop("score")
+    names = tuple(columns)
     return [
         (dict(zip(names, values, strict=True)), score)
-        for values, score in zip(zip(*drawn.values(), strict=True), scores, strict=True)
+        for values, score in zip(zip(*columns.values(), strict=True), scores, strict=True)
     ]
 
 
-def calls(parameters: Payload) -> Payload:
+def calls(parameters: JsonObject) -> JsonObject:
     """Time each call, paced in small bursts."""
     workload = make_workload(Path(parameters["folder"]), numbers=parameters["numbers"])
     requests = _requests(workload, 10_000)
@@ -117,7 +117,7 @@ def calls(parameters: Payload) -> Payload:
     }
 
 
-def table(parameters: Payload) -> Payload:
+def table(parameters: JsonObject) -> JsonObject:
     """Publish one table and wait until the broker has it."""
     workload = make_workload(Path(parameters["folder"]), numbers=parameters["numbers"])
     now_ms = int(time.time() * 1000)
@@ -135,7 +135,7 @@ def table(parameters: Payload) -> Payload:
     return {"rate": accepted / wall_s, "cpu_rate": accepted / cpu_s, "call_us": call_s / accepted * 1e6}
 
 
-def dead(parameters: Payload) -> Payload:
+def dead(parameters: JsonObject) -> JsonObject:
     """Publish as fast as calls return to where no broker listens, and see how much memory that takes."""
     workload = make_workload(Path(parameters["folder"]), numbers=parameters["numbers"])
     now_ms = int(time.time() * 1000)
@@ -156,11 +156,11 @@ def dead(parameters: Payload) -> Payload:
     _, peak_mib = memory_mib()
     dropped = sum(publisher.stats.dropped.values())
     # Its end would wait for what is queued.
-    tell(parameters, {"grown_mb": (peak_mib - before_mib) * 2**20 / 1e6, "events": n, "dropped": dropped})
+    write_result(parameters, {"growth_mb": (peak_mib - before_mib) * 2**20 / 1e6, "events": n, "dropped": dropped})
     os._exit(0)
 
 
-def steady(parameters: Payload) -> Payload:
+def steady(parameters: JsonObject) -> JsonObject:
     """Publish at an even rate for a while, each event with the present as its time."""
     windows = tuple(Window(*window) for window in parameters["windows"])
     workload = make_workload(
@@ -183,7 +183,7 @@ def steady(parameters: Payload) -> Payload:
     return {"events": n, "dropped": sum(stats.dropped.values()) + stats.failed}
 
 
-def flood(parameters: Payload) -> Payload:
+def flood(parameters: JsonObject) -> JsonObject:
     """Publish as much as there is room for, for a while."""
     windows = tuple(Window(*window) for window in parameters["windows"])
     workload = make_workload(
@@ -201,7 +201,7 @@ def flood(parameters: Payload) -> Payload:
     return {"events": n}
 
 
-CHILDREN: dict[str, Callable[[Payload], Payload]] = {
+CHILDREN: dict[str, Callable[[JsonObject], JsonObject]] = {
     "calls": calls,
     "table": table,
     "dead": dead,

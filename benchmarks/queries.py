@@ -11,35 +11,35 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
+from benchmarks.dashboard_queries import page_queries
 from benchmarks.figures import Figures
 from benchmarks.history import FULL, History, Size, fill
-from benchmarks.history_queries import HistoryQuery, asked_by_commands, asked_views, worked_questions
-from benchmarks.pages import asked_by_pages
-from benchmarks.rules import asked_by_rules
-from benchmarks.stack import World
+from benchmarks.history_queries import HistoryQuery, command_queries, question_queries, view_queries
+from benchmarks.rule_queries import rule_queries
+from benchmarks.stack import Testbed
 from warehouse import migrate
 from warehouse.client import Client, connect
 
 QUERIES = "Queries on a month of hourly panes"
 DATABASE = "history"
 SOURCES: tuple[Callable[[History], list[HistoryQuery]], ...] = (
-    worked_questions,
-    asked_views,
-    asked_by_commands,
-    asked_by_pages,
-    asked_by_rules,
+    question_queries,
+    view_queries,
+    command_queries,
+    page_queries,
+    rule_queries,
 )
 """What is asked of the history, in this order."""
 RUNS = 5
-FILL_PATIENCE_S = 900
-MERGE_PATIENCE_S = 300.0
+FILL_TIMEOUT_S = 900
+MERGE_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
+class QueryTiming:
     """What a query took."""
 
-    asked: HistoryQuery
+    query: HistoryQuery
     ms: float
     """The median."""
     worst_ms: float
@@ -51,19 +51,19 @@ class Timed:
     @property
     def is_slow(self) -> bool:
         """Whether it took longer than it may."""
-        return self.ms > self.asked.limit_ms
+        return self.ms > self.query.limit_ms
 
     @property
     def note(self) -> str:
         """What is said beside the median."""
         message = f"up to {self.worst_ms:.0f} ms; {self.cpu_ms:.0f} ms CPU; {self.rows:,} rows"
-        return f"{message}; over its limit of {self.asked.limit_ms:.0f} ms" if self.is_slow else message
+        return f"{message}; over its limit of {self.query.limit_ms:.0f} ms" if self.is_slow else message
 
 
-def measure_queries(world: World, figures: Figures, *, models: int) -> None:
+def measure_queries(testbed: Testbed, figures: Figures, *, models: int) -> None:
     """Make a history, ask everything of it, and name the slowest."""
     size = Size(models, FULL.fields, FULL.days)
-    with connect(world.address(DATABASE), create=True, timeout_s=FILL_PATIENCE_S) as client:
+    with connect(testbed.address(DATABASE), create=True, timeout_s=FILL_TIMEOUT_S) as client:
         migrate.apply(client)
         began = time.monotonic()
         history = fill(client, size)
@@ -79,34 +79,34 @@ def measure_queries(world: World, figures: Figures, *, models: int) -> None:
         )
         result = []
         for source in SOURCES:
-            for requested in source(history):
-                timed = time_asked(client, requested, world.engine_cpu_s)
+            for query in source(history):
+                timed = time_query(client, query, testbed.engine_cpu_s)
                 result.append(timed)
-                figures.add(QUERIES, requested.name, timed.ms, "ms", timed.note)
-    slowest = max(result, key=lambda timed: timed.ms / timed.asked.limit_ms)
+                figures.add(QUERIES, query.name, timed.ms, "ms", timed.note)
+    slowest = max(result, key=lambda timed: timed.ms / timed.query.limit_ms)
     figures.add(
         QUERIES,
-        f"**nearest to its limit: {slowest.asked.name}**",
+        f"**nearest to its limit: {slowest.query.name}**",
         slowest.ms,
         "ms",
-        f"to be under {slowest.asked.limit_ms:.0f} ms; {sum(timed.is_slow for timed in result)} of {len(result)} are not",
+        f"to be under {slowest.query.limit_ms:.0f} ms; {sum(timed.is_slow for timed in result)} of {len(result)} are not",
     )
 
 
-def time_asked(client: Client, asked: HistoryQuery, engine_cpu_s: Callable[[], float]) -> Timed:
+def time_query(client: Client, query: HistoryQuery, engine_cpu_s: Callable[[], float]) -> QueryTiming:
     """Ask once to warm up, then `RUNS` times."""
-    rows = asked.of(client)
+    rows = query.run(client)
     spent = []
     cpu_s = engine_cpu_s()
     for _ in range(RUNS):
         began = time.perf_counter()
-        asked.of(client)
+        query.run(client)
         spent.append((time.perf_counter() - began) * 1000)
-    return Timed(asked, median(spent), max(spent), (engine_cpu_s() - cpu_s) * 1000 / RUNS, rows)
+    return QueryTiming(query, median(spent), max(spent), (engine_cpu_s() - cpu_s) * 1000 / RUNS, rows)
 
 
 def wait_merged(client: Client) -> None:
     """Wait until the engine has merged what it wants to."""
-    deadline = time.monotonic() + MERGE_PATIENCE_S
+    deadline = time.monotonic() + MERGE_TIMEOUT_S
     while time.monotonic() < deadline and client.rows("SELECT count() FROM system.merges") != [(0,)]:
         time.sleep(1)

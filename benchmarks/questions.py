@@ -23,7 +23,7 @@ class Question(NamedTuple):
     def in_week(self, monday: date) -> str:
         """The query with the page's week moved to another."""
         shift = monday - WRITTEN_MONDAY
-        return re.sub(r"\d{4}-\d\d-\d\d", lambda found: (date.fromisoformat(found[0]) + shift).isoformat(), self.sql)
+        return re.sub(r"\d{4}-\d\d-\d\d", lambda match: (date.fromisoformat(match[0]) + shift).isoformat(), self.sql)
 
 
 def questions() -> list[Question]:

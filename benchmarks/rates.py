@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import stages
 from benchmarks.figures import Figures
-from benchmarks.stack import World
+from benchmarks.stack import Testbed
 from benchmarks.workload import (
     ARROW_HEADERS,
     Workload,
@@ -62,12 +62,19 @@ def span() -> tuple[int, int]:
 
 
 def measure_rates(
-    world: World, workload: Workload, figures: Figures, *, events: int, faust_events: int, arrow_events: int, runs: int
+    testbed: Testbed,
+    workload: Workload,
+    figures: Figures,
+    *,
+    events: int,
+    faust_events: int,
+    arrow_events: int,
+    runs: int,
 ) -> None:
     """Compare the sketcher with Faust and with the floors below both, in turns, JSON and Arrow."""
-    topics, arrow = world.create_topics("rate-"), world.create_topics("arrow-")
-    n, size = world.fill(topics.predictions, json_events(workload, events, *span()))
-    world.fill(arrow.predictions, arrow_messages(workload, arrow_events, *span()), ARROW_HEADERS)
+    topics, arrow = testbed.create_topics("rate-"), testbed.create_topics("arrow-")
+    n, size = testbed.fill(topics.predictions, json_events(workload, events, *span()))
+    testbed.fill(arrow.predictions, arrow_messages(workload, arrow_events, *span()), ARROW_HEADERS)
     figures.about["events"] = (
         f"{size / n:.0f} bytes of JSON on average, {len(workload.numbers)} numeric features and a score, no slices, "
         f"one model, one partition, lz4; Arrow batches of {arrow_rows(workload):,}"
@@ -78,21 +85,21 @@ def measure_rates(
     json_stages: list[dict[str, float]] = []
     arrow_stages: list[dict[str, float]] = []
     for _ in range(runs):
-        result["consume"].append(rate(world.run_child("consume", topic=topics.predictions, messages=events)))
+        result["consume"].append(rate(testbed.run_child("consume", topic=topics.predictions, messages=events)))
         result["sort"].append(bare_sort(workload, 100_000))
         # Half before the sketcher and half after it: such short work tells of a moment of the machine only.
         before = bare_decode(workload, sample)
-        result["sketcher"].append(rate(run_sketcher(world, workload, "rate-", events)))
+        result["sketcher"].append(rate(run_sketcher(testbed, workload, "rate-", events)))
         result["decode"].append(harmonic_mean([before, bare_decode(workload, sample)]))
         group = f"faust-{uuid.uuid4().hex[:8]}"
         result["faust"].append(
-            rate(world.run_child("faust", topic=topics.predictions, messages=faust_events, group=group))
+            rate(testbed.run_child("faust", topic=topics.predictions, messages=faust_events, group=group))
         )
-        result["arrow"].append(rate(run_sketcher(world, workload, "arrow-", arrow_events)))
+        result["arrow"].append(rate(run_sketcher(testbed, workload, "arrow-", arrow_events)))
         json_stages.append(stages.time_json(workload, sample))
         arrow_stages.append(stages.time_arrow(workload, batches))
-    world.delete_topics(topics)
-    world.delete_topics(arrow)
+    testbed.delete_topics(topics)
+    testbed.delete_topics(arrow)
     read = {"sketcher": events, "faust": faust_events, "consume": events, "arrow": arrow_events}
     for name, title in _RATES.items():
         note = f"{read[name]:,} events each" if name in read else ""
@@ -109,12 +116,12 @@ def measure_rates(
     stages.add_stages(figures, stages.ARROW_STAGES, arrow_stages, result["arrow"])
 
 
-def measure_memory(world: World, workload: Workload, figures: Figures, *, events: int, wide_events: int) -> None:
+def measure_memory(testbed: Testbed, workload: Workload, figures: Figures, *, events: int, wide_events: int) -> None:
     """Follow one sketcher with its default settings over many events, and one with many fields of many models."""
-    topics = world.create_topics("memory-")
-    world.fill(topics.predictions, json_events(workload, events, *span()))
-    result = run_sketcher(world, workload, "memory-", events, at_once=False)
-    world.delete_topics(topics)
+    topics = testbed.create_topics("memory-")
+    testbed.fill(topics.predictions, json_events(workload, events, *span()))
+    result = run_sketcher(testbed, workload, "memory-", events, at_once=False)
+    testbed.delete_topics(topics)
     samples = result["samples"]
     for target in range(1_000_000, events + 1, 1_000_000):
         sample = next(s for s in samples if s["events"] >= target)
@@ -122,19 +129,19 @@ def measure_memory(world: World, workload: Workload, figures: Figures, *, events
         figures.add(MEMORY, name, sample["rss_mib"] * MB_OF_MIB, "MB", f"peak {sample['peak_mib'] * MB_OF_MIB:.0f} MB")
     by_wall = result["events"] / result["wall_s"]
     figures.add(MEMORY, "rate meanwhile, by the wall clock", by_wall, "events/s", "start of the group included")
-    many = make_workload(world.folder, numbers=99, models=50)
-    world.register(WIDE_DATABASE, many)
-    topics = world.create_topics("wide-")
-    world.fill(topics.predictions, json_events(many, wide_events, *span()))
-    result = run_sketcher(world, many, "wide-", wide_events, at_once=False, database=WIDE_DATABASE)
-    world.delete_topics(topics)
+    many = make_workload(testbed.folder, numbers=99, models=50)
+    testbed.register(WIDE_DATABASE, many)
+    topics = testbed.create_topics("wide-")
+    testbed.fill(topics.predictions, json_events(many, wide_events, *span()))
+    result = run_sketcher(testbed, many, "wide-", wide_events, at_once=False, database=WIDE_DATABASE)
+    testbed.delete_topics(topics)
     panes = SPAN_MS // 60_000
     note = f"{wide_events:,} events over {panes} panes of each model, default settings"
     figures.add(MEMORY, WIDE, result["peak_mib"] * MB_OF_MIB, "MB", note)
 
 
 def run_sketcher(
-    world: World,
+    testbed: Testbed,
     workload: Workload,
     prefix: str,
     events: int,
@@ -144,8 +151,8 @@ def run_sketcher(
     profile: Path | None = None,
 ) -> dict[str, Any]:
     """Let a new sketcher read a topic from its start, in one flush or in those that it makes by default."""
-    world.forget_group(f"{prefix}{GROUP}")
-    return world.run_child(
+    testbed.forget_group(f"{prefix}{GROUP}")
+    return testbed.run_child(
         "sketcher",
         prefix=prefix,
         database=database,
@@ -156,9 +163,9 @@ def run_sketcher(
     )
 
 
-def rate(found: dict[str, Any]) -> float:
+def rate(result: dict[str, Any]) -> float:
     """Events per CPU-second of a child."""
-    return float(found["events"] / found["cpu_s"])
+    return float(result["events"] / result["cpu_s"])
 
 
 def bare_decode(workload: Workload, sample: list[bytes]) -> float:
@@ -178,10 +185,10 @@ def bare_decode(workload: Workload, sample: list[bytes]) -> float:
 
 def bare_sort(workload: Workload, n: int) -> float:
     """Sort every numeric field of n events, as exact quantiles would need, in flushes of 20,000."""
-    drawn = [values.astype(np.float64) for values in workload.columns(n, 3).values() if values.dtype.kind != "O"]
+    columns = [values.astype(np.float64) for values in workload.columns(n, 3).values() if values.dtype.kind != "O"]
     began = time.process_time()
     for _ in range(FLOOR_PASSES):
         for start in range(0, n, 20_000):
-            for values in drawn:
+            for values in columns:
                 np.sort(values[start : start + 20_000])
     return FLOOR_PASSES * n / (time.process_time() - began)

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.figures import Figures
 from benchmarks.rates import span
-from benchmarks.stack import Child, World
+from benchmarks.stack import Child, Testbed
 from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, json_events, make_workload
 from streams.recorder.recorder import GROUP
 
@@ -15,26 +15,26 @@ RECORDER = "The recorder"
 JSON_ROWS, ARROW_ROWS_RATE = "JSON: rows per CPU-second", "Arrow batches: rows per CPU-second"
 SHARES = (1.0, 0.5, 0.1)
 KEPT, COST = "rows kept at raw: {share:g} ÷ all", "CPU time at raw: {share:g} ÷ at raw: 1"
-PATIENCE_S = 180.0
+TIMEOUT_S = 180.0
 
 
-def measure_recorder(world: World, figures: Figures, *, events: int, arrow_events: int, runs: int) -> None:
+def measure_recorder(testbed: Testbed, figures: Figures, *, events: int, arrow_events: int, runs: int) -> None:
     """Let recorders write the same events, all of them, half and a tenth, in turns."""
-    workloads = {share: make_workload(world.folder, raw_share=share) for share in SHARES}
+    workloads = {share: make_workload(testbed.folder, raw_share=share) for share in SHARES}
     for share, workload in workloads.items():
-        world.register(_database(share), workload)
+        testbed.register(_database(share), workload)
     base = workloads[1.0]
-    topics, arrow = world.create_topics("record-"), world.create_topics("record-arrow-")
-    world.fill(topics.predictions, json_events(base, events, *span()))
-    world.fill(arrow.predictions, arrow_messages(base, arrow_events, *span()), ARROW_HEADERS)
+    topics, arrow = testbed.create_topics("record-"), testbed.create_topics("record-arrow-")
+    testbed.fill(topics.predictions, json_events(base, events, *span()))
+    testbed.fill(arrow.predictions, arrow_messages(base, arrow_events, *span()), ARROW_HEADERS)
     result: dict[float, list[dict[str, Any]]] = {share: [] for share in SHARES}
     batches = []
     for _ in range(runs):
         for share, workload in workloads.items():
-            result[share].append(_run(world, workload, "record-", _database(share), topics.predictions))
-        batches.append(_run(world, base, "record-arrow-", _database(1.0), arrow.predictions))
-    world.delete_topics(topics)
-    world.delete_topics(arrow)
+            result[share].append(_run(testbed, workload, "record-", _database(share), topics.predictions))
+        batches.append(_run(testbed, base, "record-arrow-", _database(1.0), arrow.predictions))
+    testbed.delete_topics(topics)
+    testbed.delete_topics(arrow)
     for name, runs_found, n in ((JSON_ROWS, result[1.0], events), (ARROW_ROWS_RATE, batches, arrow_events)):
         figures.add_runs(RECORDER, name, [one["events"] / one["cpu_s"] for one in runs_found], "rows", f"{n:,} events")
     for share in SHARES[1:]:
@@ -47,20 +47,20 @@ def _database(share: float) -> str:
     return f"record_{share * 100:.0f}"
 
 
-def _run(world: World, workload: Workload, prefix: str, database: str, topic: str) -> dict[str, Any]:
+def _run(testbed: Testbed, workload: Workload, prefix: str, database: str, topic: str) -> dict[str, Any]:
     group = f"{prefix}{GROUP}"
-    world.forget_group(group)
+    testbed.forget_group(group)
     warm = next(json_events(workload, 1, *span())).decode()
-    child = world.start_child("recorder", prefix=prefix, database=database, warm=warm)
-    _wait(world, child, group, topic, world.end_offset(topic))
+    child = testbed.start_child("recorder", prefix=prefix, database=database, warm=warm)
+    _wait(testbed, child, group, topic, testbed.end_offset(topic))
     child.stop()
     return child.finish()
 
 
-def _wait(world: World, child: Child, group: str, topic: str, end: int) -> None:
+def _wait(testbed: Testbed, child: Child, group: str, topic: str, end: int) -> None:
     """Wait until all was committed: how many rows that is depends on the share."""
-    deadline = time.monotonic() + PATIENCE_S
-    while world.committed(group, topic) < end:
+    deadline = time.monotonic() + TIMEOUT_S
+    while testbed.committed(group, topic) < end:
         if child.process.poll() or time.monotonic() > deadline:
             raise RuntimeError("the recorder did not read to the end")
         time.sleep(0.1)

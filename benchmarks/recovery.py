@@ -20,7 +20,7 @@ from barograph.events import MARK_HEADER
 
 from benchmarks.figures import Figures, spread
 from benchmarks.production import SESSION_S
-from benchmarks.stack import World, start
+from benchmarks.stack import Testbed, start
 from benchmarks.workload import json_events, make_workload
 from warehouse.client import Client
 
@@ -30,36 +30,36 @@ OUTAGE = "After an outage of the warehouse"
 EVENTS = 200
 """Of each model, all of now."""
 LIVE_PER_S = 2_000
-PATIENCE_S = 240.0
-LOOK_S = 0.02
+TIMEOUT_S = 240.0
+POLL_INTERVAL_S = 0.02
 
 
-def measure_recovery(world: World, figures: Figures, *, models: int, fields: int, runs: int, outage_s: int) -> None:
+def measure_recovery(testbed: Testbed, figures: Figures, *, models: int, fields: int, runs: int, outage_s: int) -> None:
     """Kill processors and start them again; then let them catch up."""
-    measure_kills(world, figures, models=models, fields=fields, runs=runs)
-    measure_outage(world, figures, outage_s=outage_s)
+    measure_kills(testbed, figures, models=models, fields=fields, runs=runs)
+    measure_outage(testbed, figures, outage_s=outage_s)
 
 
 # ------------------------------------------------------------------------------------------------------ kills
 
 
-def measure_kills(world: World, figures: Figures, *, models: int, fields: int, runs: int) -> None:
+def measure_kills(testbed: Testbed, figures: Figures, *, models: int, fields: int, runs: int) -> None:
     """Kill sketcher and monitor while panes of many models are open."""
     database, prefix = "kills", "kills-"
-    workload = make_workload(world.folder, numbers=fields, models=models)
-    topics = world.create_topics(prefix)
-    world.register(database, workload)
-    processes = _Processes(world, database, prefix)
+    workload = make_workload(testbed.folder, numbers=fields, models=models)
+    topics = testbed.create_topics(prefix)
+    testbed.register(database, workload)
+    processes = _Processes(testbed, database, prefix)
     try:
         for kind in ("sketcher", "monitor"):
             processes.start(kind, "one")
         for kind in ("sketcher", "monitor"):
             processes.wait_assigned(kind, "one", 0)
         now_ms = int(time.time() * 1000)
-        n, _ = world.fill(topics.predictions, json_events(workload, EVENTS * models, now_ms - 1000, now_ms))
-        with world.client(database) as client:
+        n, _ = testbed.fill(topics.predictions, json_events(workload, EVENTS * models, now_ms - 1000, now_ms))
+        with testbed.client(database) as client:
             _sketched(client, n)
-        end = world.end_offset(topics.partials)
+        end = testbed.end_offset(topics.partials)
         note = f"{models} models of {fields} fields with open panes; {runs} kills"
         again = [_restart(processes, "sketcher") for _ in range(runs)]
         name = "sketcher started again, until it reads"
@@ -76,7 +76,7 @@ def measure_kills(world: World, figures: Figures, *, models: int, fields: int, r
 
 def _sketched(client: Client, n: int) -> None:
     """Wait until the sketcher has reported n events."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while int(client.rows("SELECT max(events) FROM processors WHERE kind = 'sketcher'")[0][0]) < n:
         if time.monotonic() > deadline:
             raise RuntimeError(f"the sketcher did not count {n:,} events")
@@ -106,8 +106,8 @@ def _hand_over(processes: _Processes) -> float:
 class _Processes:
     """Processors as processes, and what they say in their logs."""
 
-    def __init__(self, world: World, database: str, prefix: str) -> None:
-        self._world, self._database, self._prefix = world, database, prefix
+    def __init__(self, testbed: Testbed, database: str, prefix: str) -> None:
+        self._world, self._database, self._prefix = testbed, database, prefix
         self._running: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
 
     def start(self, kind: str, instance: str, **parameters: Any) -> None:
@@ -151,7 +151,7 @@ class _Processes:
         holds: Callable[[dict[str, Any]], bool] = lambda message: True,
     ) -> float:
         """Wait until a line of a log says something after a moment; return when (Unix seconds)."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
             for line in self._log(kind, instance).read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
@@ -164,7 +164,7 @@ class _Processes:
             process = self._running[kind, instance]
             if process.poll() is not None:
                 raise RuntimeError(f"{kind} ended: {self._log(kind, instance).read_text()[-2000:]}")
-            time.sleep(LOOK_S)
+            time.sleep(POLL_INTERVAL_S)
         raise RuntimeError(f"{kind} did not say {event!r}")
 
     def _log(self, kind: str, instance: str) -> Path:
@@ -174,21 +174,21 @@ class _Processes:
 # ------------------------------------------------------------------------------------------------------ outage
 
 
-def measure_outage(world: World, figures: Figures, *, outage_s: int) -> None:
+def measure_outage(testbed: Testbed, figures: Figures, *, outage_s: int) -> None:
     """Let recorder and monitor find what came in while the warehouse was away."""
     database, prefix = "outage", "outage-"
-    workload = make_workload(world.folder, numbers=18)
-    topics = world.create_topics(prefix)
-    world.register(database, workload)
+    workload = make_workload(testbed.folder, numbers=18)
+    topics = testbed.create_topics(prefix)
+    testbed.register(database, workload)
     n = LIVE_PER_S * outage_s
     now_ms = int(time.time() * 1000)
-    world.fill(topics.predictions, json_events(workload, n, now_ms - outage_s * 1000, now_ms))
-    world.fill(topics.predictions, [b""], [(MARK_HEADER, b"end")])
-    processes = _Processes(world, database, prefix)
+    testbed.fill(topics.predictions, json_events(workload, n, now_ms - outage_s * 1000, now_ms))
+    testbed.fill(topics.predictions, [b""], [(MARK_HEADER, b"end")])
+    processes = _Processes(testbed, database, prefix)
     replay = {"clock": "replay", "flush_events": LIVE_PER_S * 15, "flush_s": 15.0}
     try:
         processes.start("sketcher", "one", **replay)
-        with world.client(database) as client:
+        with testbed.client(database) as client:
             _sketched(client, n)
             began = time.monotonic()
             for kind in ("recorder", "monitor"):
@@ -202,7 +202,7 @@ def measure_outage(world: World, figures: Figures, *, outage_s: int) -> None:
                 for kind, is_done in waits.items():
                     if kind not in took and is_done():
                         took[kind] = time.monotonic() - began
-                if time.monotonic() - began > PATIENCE_S:
+                if time.monotonic() - began > TIMEOUT_S:
                     raise RuntimeError(f"recorder and monitor did not catch up: {sorted(took)} did")
                 time.sleep(0.1)
     finally:

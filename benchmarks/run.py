@@ -32,7 +32,7 @@ from benchmarks.recording import measure_recorder
 from benchmarks.recovery import measure_recovery
 from benchmarks.scoring import measure_scoring
 from benchmarks.shapes import measure_shapes
-from benchmarks.stack import World
+from benchmarks.stack import Testbed
 from benchmarks.storage import measure_storage
 from benchmarks.wide_model import measure_wide_monitor
 from benchmarks.workload import SEED, Workload, json_events, make_workload
@@ -40,20 +40,20 @@ from local.kafka import FAST_OPTIONS
 from local.stack import LocalStack
 
 
-class Bench(NamedTuple):
+class BenchmarkRun(NamedTuple):
     """What every section is given."""
 
-    world: World
+    testbed: Testbed
     workload: Workload
     """The base: one model of 20 numeric features and a score, without slices."""
     profile: Profile
     figures: Figures
 
 
-def _rates(b: Bench) -> None:
+def _rates(b: BenchmarkRun) -> None:
     p = b.profile
     measure_rates(
-        b.world,
+        b.testbed,
         b.workload,
         b.figures,
         events=p.rate_events,
@@ -63,10 +63,10 @@ def _rates(b: Bench) -> None:
     )
 
 
-def _shapes(b: Bench) -> None:
+def _shapes(b: BenchmarkRun) -> None:
     p = b.profile
     measure_shapes(
-        b.world,
+        b.testbed,
         b.figures,
         events=p.shape_events,
         arrow_events=p.shape_arrow_events,
@@ -75,46 +75,46 @@ def _shapes(b: Bench) -> None:
     )
 
 
-def _memory(b: Bench) -> None:
+def _memory(b: BenchmarkRun) -> None:
     p = b.profile
-    measure_memory(b.world, b.workload, b.figures, events=p.memory_events, wide_events=p.wide_events)
+    measure_memory(b.testbed, b.workload, b.figures, events=p.memory_events, wide_events=p.wide_events)
 
 
-def _recovery(b: Bench) -> None:
+def _recovery(b: BenchmarkRun) -> None:
     p = b.profile
-    measure_recovery(b.world, b.figures, models=p.models, fields=100, runs=p.kills, outage_s=p.outage_s)
+    measure_recovery(b.testbed, b.figures, models=p.models, fields=100, runs=p.kills, outage_s=p.outage_s)
 
 
-SECTIONS: dict[str, Callable[[Bench], None]] = {
+SECTIONS: dict[str, Callable[[BenchmarkRun], None]] = {
     "rates": _rates,
     "shapes": _shapes,
     "peers": lambda b: measure_peers(
-        b.world, b.workload, b.figures, events=b.profile.peer_events, runs=b.profile.peer_runs
+        b.testbed, b.workload, b.figures, events=b.profile.peer_events, runs=b.profile.peer_runs
     ),
     "processes": lambda b: measure_processes(
-        b.world, b.workload, b.figures, events=b.profile.process_events, runs=b.profile.process_runs
+        b.testbed, b.workload, b.figures, events=b.profile.process_events, runs=b.profile.process_runs
     ),
     "publisher": lambda b: measure_publisher(
-        b.world, b.workload, b.figures, calls=b.profile.calls, rows=b.profile.rows, dead_s=b.profile.dead_s
+        b.testbed, b.workload, b.figures, calls=b.profile.calls, rows=b.profile.rows, dead_s=b.profile.dead_s
     ),
-    "storage": lambda b: measure_storage(b.world, b.figures, panes=b.profile.stored_panes),
+    "storage": lambda b: measure_storage(b.testbed, b.figures, panes=b.profile.stored_panes),
     "recorder": lambda b: measure_recorder(
-        b.world,
+        b.testbed,
         b.figures,
         events=b.profile.recorded,
         arrow_events=b.profile.recorded_arrow,
         runs=b.profile.recorder_runs,
     ),
-    "latency": lambda b: measure_latency(b.world, b.figures, flood_s=b.profile.flood_s, seconds=b.profile.live_s),
+    "latency": lambda b: measure_latency(b.testbed, b.figures, flood_s=b.profile.flood_s, seconds=b.profile.live_s),
     "memory": _memory,
-    "monitor": lambda b: measure_monitor(b.world.folder, b.figures, panes=b.profile.panes),
-    "wide": lambda b: measure_wide_monitor(b.world, b.figures, panes=b.profile.wide_panes, most_s=b.profile.wide_s),
-    "scoring": lambda b: measure_scoring(b.world, b.figures, predictions=b.profile.scored),
-    "queries": lambda b: measure_queries(b.world, b.figures, models=b.profile.models),
+    "monitor": lambda b: measure_monitor(b.testbed.folder, b.figures, panes=b.profile.panes),
+    "wide": lambda b: measure_wide_monitor(b.testbed, b.figures, panes=b.profile.wide_panes, limit_s=b.profile.wide_s),
+    "scoring": lambda b: measure_scoring(b.testbed, b.figures, predictions=b.profile.scored),
+    "queries": lambda b: measure_queries(b.testbed, b.figures, models=b.profile.models),
     "recovery": _recovery,
-    "growth": lambda b: scale.measure(b.world, b.figures, "growth"),
-    "soak": lambda b: scale.measure(b.world, b.figures, "soak"),
-    "scale": lambda b: scale.measure(b.world, b.figures, "scale"),
+    "growth": lambda b: scale.measure(b.testbed, b.figures, "growth"),
+    "soak": lambda b: scale.measure(b.testbed, b.figures, "soak"),
+    "scale": lambda b: scale.measure(b.testbed, b.figures, "scale"),
 }
 """In the order in which they are measured."""
 
@@ -130,59 +130,59 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too, after each section")
     parser.add_argument("--cprofile", type=Path, metavar="FILE", help="write a profile of the sketcher there instead")
     parser.add_argument("--redraw", action="store_true", help="write page and charts anew from docs/performance.json")
-    requested = parser.parse_args()
-    if requested.redraw:
+    arguments = parser.parse_args()
+    if arguments.redraw:
         page.redraw()
         return 0
-    profile = SHORT if requested.profile == "short" else FULL
+    profile = SHORT if arguments.profile == "short" else FULL
     figures = Figures(describe_machine())
     figures.about["seed"] = str(SEED)
-    figures.about["command"] = _command(requested)
+    figures.about["command"] = _command(arguments)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="barograph-bench-") as name:
         folder = Path(name)
         with LocalStack(folder / "stack", kafka_port=0, clickhouse_port=0, jvm_options=FAST_OPTIONS) as stack:
-            world = World(stack, folder)
-            if requested.cprofile:
-                _profile(world, profile, requested.cprofile)
+            testbed = Testbed(stack, folder)
+            if arguments.cprofile:
+                _profile(testbed, profile, arguments.cprofile)
                 return 0
-            failed = _measure(world, profile, figures, requested.only or profile.sections, requested.json)
+            failed = _measure(testbed, profile, figures, arguments.only or profile.sections, arguments.json)
     figures.about["took"] = f"{time.monotonic() - began:.0f} s"
     print("\n" + page.whole(figures))
-    if requested.json:
-        figures.write(requested.json)
+    if arguments.json:
+        figures.write(arguments.json)
     if failed:
         print(f"Failed: {', '.join(failed)}; nothing was written to docs/.", file=sys.stderr)
         return 1
-    if profile is FULL and not requested.only:
+    if profile is FULL and not arguments.only:
         page.publish(figures)
     return 0
 
 
-def _command(asked: argparse.Namespace) -> str:
-    if asked.only:
-        short = ["--short"] if asked.profile == "short" else []
-        return " ".join(["python -m benchmarks", *short, *(f"--only {name}" for name in asked.only)])
-    return "make bench" + (" PROFILE=short" if asked.profile == "short" else "")
+def _command(arguments: argparse.Namespace) -> str:
+    if arguments.only:
+        short = ["--short"] if arguments.profile == "short" else []
+        return " ".join(["python -m benchmarks", *short, *(f"--only {name}" for name in arguments.only)])
+    return "make bench" + (" PROFILE=short" if arguments.profile == "short" else "")
 
 
 def _measure(
-    world: World, profile: Profile, figures: Figures, sections: tuple[str, ...] | list[str], path: Path | None
+    testbed: Testbed, profile: Profile, figures: Figures, sections: tuple[str, ...] | list[str], path: Path | None
 ) -> list[str]:
     """Measure sections and return those that failed: an hour's run is not lost by its last minute.
 
     What was measured so far is written to the path after each, if there is one.
     """
     failed = []
-    workload = make_workload(world.folder)
-    world.register(DATABASE, workload)
+    workload = make_workload(testbed.folder)
+    testbed.register(DATABASE, workload)
     for name in SECTIONS:
         if name not in sections:
             continue
         began = time.monotonic()
         print(f"{name} …", flush=True)
         try:
-            SECTIONS[name](Bench(world, workload, profile, figures))
+            SECTIONS[name](BenchmarkRun(testbed, workload, profile, figures))
         except Exception:
             traceback.print_exc()
             failed.append(name)
@@ -192,13 +192,13 @@ def _measure(
     return failed
 
 
-def _profile(world: World, profile: Profile, path: Path) -> None:
+def _profile(testbed: Testbed, profile: Profile, path: Path) -> None:
     """Let the sketcher read JSON events under cProfile."""
-    workload = make_workload(world.folder)
-    world.register(DATABASE, workload)
-    topics = world.create_topics("profile-")
-    world.fill(topics.predictions, json_events(workload, profile.rate_events, *span()))
-    run_sketcher(world, workload, "profile-", profile.rate_events, profile=path)
+    workload = make_workload(testbed.folder)
+    testbed.register(DATABASE, workload)
+    topics = testbed.create_topics("profile-")
+    testbed.fill(topics.predictions, json_events(workload, profile.rate_events, *span()))
+    run_sketcher(testbed, workload, "profile-", profile.rate_events, profile=path)
     print(path.read_text(encoding="utf-8"))
 
 

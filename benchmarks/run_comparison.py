@@ -32,7 +32,7 @@ class Pair(NamedTuple):
 
 def pairs(figures: Figures, other: Figures) -> list[Pair]:
     """Find every ratio that both runs have, in the order of the run that is shown."""
-    result = ((one, other.get(one.section, one.name)) for one in figures.found if one.unit == RATIO)
+    result = ((one, other.get(one.section, one.name)) for one in figures.entries if one.unit == RATIO)
     return [Pair(one, same.value) for one, same in result if same is not None]
 
 

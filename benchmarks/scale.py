@@ -26,7 +26,7 @@ from benchmarks.figures import Figures
 from benchmarks.growth_measurement import Growth
 from benchmarks.machine import describe_machine
 from benchmarks.scale_page import blocks
-from benchmarks.stack import World
+from benchmarks.stack import Testbed
 from local.kafka import FAST_OPTIONS
 from local.stack import LocalStack
 
@@ -36,7 +36,7 @@ _BLOCK = re.compile(r"(<!-- from scale\.json: (\w+) -->\n).*?(<!-- to here -->)"
 NOT_MEASURED = "Not measured yet."
 
 
-def measure(world: World, figures: Figures, section: str) -> None:
+def measure(testbed: Testbed, figures: Figures, section: str) -> None:
     """Measure one section, keep it in docs/scale.json, and write the page.
 
     Args:
@@ -51,18 +51,18 @@ def measure(world: World, figures: Figures, section: str) -> None:
     if section == "growth":
         from benchmarks.growth import measure_growth
 
-        record["growth"] = {"about": figures.about, **measure_growth(world).as_json()}
+        record["growth"] = {"about": figures.about, **measure_growth(testbed).as_json()}
     elif section == "soak":
         from benchmarks.soak import measure_soak
 
-        record["soak"] = {"about": figures.about, **measure_soak(world, figures).as_json()}
+        record["soak"] = {"about": figures.about, **measure_soak(testbed, figures).as_json()}
     else:
         from benchmarks.simulation import measure_simulation
 
         if "growth" not in record:
             raise LookupError(f"{RECORD} holds no growth: `python -m benchmarks.scale growth` measures it")
         growth = Growth.from_json(record["growth"])
-        result = measure_simulation(world, growth, figures).as_json()
+        result = measure_simulation(testbed, growth, figures).as_json()
         record["simulation"] = {"about": figures.about, **result}
     RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     publish(record)
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="barograph-bench-") as name:
             folder = Path(name)
             with LocalStack(folder / "stack", kafka_port=0, clickhouse_port=0, jvm_options=FAST_OPTIONS) as stack:
-                measure(World(stack, folder), figures, section)
+                measure(Testbed(stack, folder), figures, section)
     return 0
 
 

@@ -83,7 +83,7 @@ def _growth(growth: Growth, about: dict[str, str]) -> str:
                 f"{line.r2:.3f}",
                 f"{off} at {number(curve.factors[worst])}",
                 curve.shape,
-                curve.held_constant,
+                curve.constants,
             )
         )
     head = ("Stage", "Cost", "Factor", "Range", "a", "b", "R²", "Furthest off", "Growth", "Held")
@@ -122,7 +122,7 @@ def _charts(growth: Growth) -> str:
 
 def _needs(growth: Growth) -> str:
     loads = [Load(events_per_s=rate, models=models, form=form) for rate in RATES for form in FORMS for models in MODELS]
-    head = ["Events/s", "As", "Models", "Sketchers", "Recorders", "Monitors", "Partitions: predictions", "parts"]
+    head = ["Events/s", "As", "Models", "Sketchers", "Recorders", "Monitors", "Partitions: predictions", "partials"]
     head += ["ClickHouse nodes", "Kafka in, MB/s", "Kafka out", "Replication", "Into ClickHouse", "Raw rows, GB a day"]
     head += ["Panes and verdicts, GB a day", "Kafka's log, GB a day"]
     rows: list[tuple[str, ...]] = []
@@ -130,16 +130,22 @@ def _needs(growth: Growth) -> str:
         result = needs(growth, load)
         monitors = number(result.monitors) + ("" if result.holds else ", not enough")
         processes = [number(result.sketchers), number(result.recorders), monitors]
-        reported: list[float] = [
+        parameters: list[float] = [
             result.source_partitions,
             result.partials_partitions,
             result.engines,
             result.kafka_in_mb_s,
         ]
-        reported += [result.kafka_out_mb_s, result.replication_mb_s, result.clickhouse_in_mb_s]
-        reported += [result.raw_gb_day, result.panes_gb_day, result.kafka_gb_day]
+        parameters += [result.kafka_out_mb_s, result.replication_mb_s, result.clickhouse_in_mb_s]
+        parameters += [result.raw_gb_day, result.panes_gb_day, result.kafka_gb_day]
         rows.append(
-            (number(load.events_per_s), NAMES[load.form], str(load.models), *processes, *(number(n) for n in reported))
+            (
+                number(load.events_per_s),
+                NAMES[load.form],
+                str(load.models),
+                *processes,
+                *(number(n) for n in parameters),
+            )
         )
     message = (
         f"Models of {growth.units['fields']:.0f} fields without slices; every raw row is kept; a flush every 15 s; "
@@ -191,12 +197,12 @@ def _breaks(growth: Growth) -> str:
                 rows.append((number(rate), NAMES[form], str(models), *cores, progress, most))
     head = ("Events/s", "As", "Models", "Sketchers", "Recorders", "ClickHouse", "Monitors", "Progress", "Takes most")
     bound = sizing.most_sketchers(growth, Load(events_per_s=1.0).flush_s)
-    reported = (
+    parameters = (
         f"A partition of `partials` gets a progress record of every sketcher at every flush, whatever else is in it: at "
         f"one flush in 15 s its monitor is full with those of {number(bound)} sketchers. More partitions or monitors "
         "do not change that; fewer sketchers or longer flushes do."
     )
-    return "\n".join([*lines, _table(head, rows, "rlrrrrrrl"), "", reported])
+    return "\n".join([*lines, _table(head, rows, "rlrrrrrrl"), "", parameters])
 
 
 def _remedies(growth: Growth) -> str:
@@ -213,8 +219,8 @@ def _remedies(growth: Growth) -> str:
         result: Needs = needs(growth, load)
         stages = _stages(growth, load)
         network = result.kafka_in_mb_s + result.kafka_out_mb_s + result.clickhouse_in_mb_s
-        reported = (sum(stages.values()), result.sketchers, result.recorders, result.monitors, result.engines)
-        rows.append((name, *(number(each) for each in (*reported, result.raw_gb_day, network))))
+        parameters = (sum(stages.values()), result.sketchers, result.recorders, result.monitors, result.engines)
+        rows.append((name, *(number(each) for each in (*parameters, result.raw_gb_day, network))))
     head = ("At 10⁶ events/s", "Cores in all", "Sketchers", "Recorders", "Monitors", "ClickHouse nodes")
     return _table((*head, "Raw rows, GB a day", "Network, MB/s"), rows, "lrrrrrrr")
 
@@ -229,7 +235,7 @@ def _with(load: Load, **changed: Any) -> Load:
 def _soak(data: dict[str, Any]) -> str:
     names = {"panes", "latency_s", "rss_mib", "files", "took_s", "events", "counted", "recorded"}
     names |= {"stored_bytes", "stored_rows", "threads", "cpu_s", "load"}
-    soaked = msgspec.convert({k: v for k, v in data.items() if k in names}, soak.Soaked)
+    soaked = msgspec.convert({k: v for k, v in data.items() if k in names}, soak.SoakResult)
     n = soaked.panes[-1]
     verdict = soak.judge(soaked)
     lines = [_measured(data["about"]), ""]
@@ -303,8 +309,8 @@ def _met(verdict: dict[str, bool]) -> str:
         ("Engine and broker", {k: v for k, v in verdict.items() if _of_server(k)}),
     ):
         missed = [goal for goal, met in result.items() if not met]
-        reported = f"all but {'; '.join(missed)}" if missed else "all of them"
-        message.append(f"{owner}: {len(result) - len(missed)} of {len(result)} goals are met, **{reported}**.")
+        parameters = f"all but {'; '.join(missed)}" if missed else "all of them"
+        message.append(f"{owner}: {len(result) - len(missed)} of {len(result)} goals are met, **{parameters}**.")
     return " ".join(message)
 
 
@@ -319,7 +325,7 @@ def _simulation(data: dict[str, Any], growth: Growth) -> str:
     setting = data["setting"]
     rows: list[tuple[str, ...]] = []
     errors = []
-    for each in data["found"]:
+    for each in data["results"]:
         share = computed(growth, setting, each["events_per_s"])[each["kind"]]
         errors.append((share / each["measured"] - 1, each["kind"], each["events_per_s"]))
         several = each["processes"] > 1
@@ -338,7 +344,7 @@ def _simulation(data: dict[str, Any], growth: Growth) -> str:
         _measured(data["about"]),
         "",
         f"{setting['sketchers']} sketchers share {setting['sources']} partitions of `predictions`, "
-        f"{setting['monitors']} monitors {setting['parts']} of `partials`, one recorder reads all; "
+        f"{setting['monitors']} monitors {setting['partials']} of `partials`, one recorder reads all; "
         f"{setting['models']} models, JSON, everything "
         "else as it is by default. Shares are of a core, the mean of the processes of a kind over a minute:",
         "",

@@ -15,7 +15,7 @@ from typing import Any
 from barograph.contract import Arms, Contract, LabelSpec, Slice, Window
 
 from benchmarks.figures import Figures, spread
-from benchmarks.stack import World
+from benchmarks.stack import Testbed
 from streams.registry.registry import build_registry
 from streams.runtime.metrics_report import Report
 from streams.scorer.rules import dimensions_at, make_rules
@@ -116,9 +116,9 @@ class Traffic:
         return f"1 / (1 + exp(1 - 1.5 * {odds}))"
 
 
-def measure_scoring(world: World, figures: Figures, *, predictions: int) -> None:
+def measure_scoring(testbed: Testbed, figures: Figures, *, predictions: int) -> None:
     """Fill a database of its own and pass over it."""
-    address = world.address(DATABASE)
+    address = testbed.address(DATABASE)
     with connect(address, timeout_s=QUERY_TIMEOUT_S, create=True) as client:
         migrate.apply(client)
         traffic = Traffic(predictions, (int(time.time()) // DAY_S - DAYS - 1) * DAY_S)
@@ -167,13 +167,13 @@ def _fill(client: Client, traffic: Traffic) -> int:
     return int(client.rows("SELECT count() FROM labels")[0][0])
 
 
-def _correct(client: Client, traffic: Traffic, hours: int, first_offset: int, wanted: float) -> int:
+def _correct(client: Client, traffic: Traffic, hours: int, first_offset: int, n_corrections: float) -> int:
     """Give so many labels of the hours in the midst of the first week anew; return how many that are."""
     before = int(client.rows("SELECT count() FROM labels")[0][0])
     middle = 3 * 24 + 12
     for hour in range(middle, middle + hours):
         first, end = traffic.rows_of(hour)
-        share = wanted / hours / (end - first)
+        share = n_corrections / hours / (end - first)
         condition = f"{traffic.has_label()} AND {_uniform('corrected')} < {share!r}"
         offsets = f"number + {traffic.n + first_offset}"
         _insert(client, "labels", traffic.labels(offsets=offsets, corrected=True), first, end, condition)

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.figures import Figures
 from benchmarks.rates import rate, run_sketcher, span
-from benchmarks.stack import World
+from benchmarks.stack import Testbed
 from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, arrow_rows, json_events, make_workload
 from streams.topics import Topics
 
@@ -50,7 +50,7 @@ HEADLINES = (BASE, SLICES_2, FIELDS_200)
 
 
 @dataclass(frozen=True, slots=True)
-class _Cell:
+class _ShapeTopic:
     """A topic of events of one shape and encoding."""
 
     shape: Shape
@@ -62,30 +62,36 @@ class _Cell:
 
 
 def measure_shapes(
-    world: World, figures: Figures, *, events: int, arrow_events: int, runs: int, names: tuple[str, ...] | None = None
+    testbed: Testbed,
+    figures: Figures,
+    *,
+    events: int,
+    arrow_events: int,
+    runs: int,
+    names: tuple[str, ...] | None = None,
 ) -> None:
     """Let the sketcher read topics of different shapes, and the base before and after each."""
     cells = []
     for i, shape in enumerate(SHAPES):
         if names is None or shape.name in names:
-            workload = make_workload(world.folder, **shape.parameters)
+            workload = make_workload(testbed.folder, **shape.parameters)
             database = f"shape_{i}"
-            world.register(database, workload)
-            cells.append(_fill(world, shape, workload, i, database, events, arrow=False))
+            testbed.register(database, workload)
+            cells.append(_fill(testbed, shape, workload, i, database, events, arrow=False))
             if shape.arrow:
-                cells.append(_fill(world, shape, workload, i, database, arrow_events, arrow=True))
+                cells.append(_fill(testbed, shape, workload, i, database, arrow_events, arrow=True))
     rates: dict[tuple[str, bool], list[float]] = {}
     costs: dict[tuple[str, bool], list[float]] = {}
     for base in [cell for cell in cells if cell.shape.name == BASE]:
         others = [cell for cell in cells if cell.arrow == base.arrow and cell is not base]
-        before = _measure(world, base, rates)
+        before = _measure(testbed, base, rates)
         for cell in others * runs:
-            own = _measure(world, cell, rates)
-            after = _measure(world, base, rates)
+            own = _measure(testbed, cell, rates)
+            after = _measure(testbed, base, rates)
             costs.setdefault((cell.shape.name, cell.arrow), []).append(harmonic_mean([before, after]) / own)
             before = after
     for cell in cells:
-        world.delete_topics(Topics(cell.prefix))
+        testbed.delete_topics(Topics(cell.prefix))
         section, key = ARROW_COST if cell.arrow else JSON_COST, (cell.shape.name, cell.arrow)
         note = f"{cell.events:,} events"
         if cell.arrow and arrow_rows(cell.workload) != arrow_rows(cells[0].workload):
@@ -95,19 +101,21 @@ def measure_shapes(
         figures.add_runs(section, f"{cell.shape.name}: rate", rates[key], "events per CPU-second", note)
 
 
-def _measure(world: World, cell: _Cell, rates: dict[tuple[str, bool], list[float]]) -> float:
-    result = run_sketcher(world, cell.workload, cell.prefix, cell.events, database=cell.database)
+def _measure(testbed: Testbed, cell: _ShapeTopic, rates: dict[tuple[str, bool], list[float]]) -> float:
+    result = run_sketcher(testbed, cell.workload, cell.prefix, cell.events, database=cell.database)
     rates.setdefault((cell.shape.name, cell.arrow), []).append(rate(result))
     return rate(result)
 
 
-def _fill(world: World, shape: Shape, workload: Workload, i: int, database: str, events: int, *, arrow: bool) -> _Cell:
+def _fill(
+    testbed: Testbed, shape: Shape, workload: Workload, i: int, database: str, events: int, *, arrow: bool
+) -> _ShapeTopic:
     prefix = f"shape-{i}-{'arrow' if arrow else 'json'}-"
-    topics = world.create_topics(prefix)
+    topics = testbed.create_topics(prefix)
     n = int(events / shape.weight)
     if arrow:
         n = n // arrow_rows(workload) * arrow_rows(workload)
-        world.fill(topics.predictions, arrow_messages(workload, n, *span()), ARROW_HEADERS)
+        testbed.fill(topics.predictions, arrow_messages(workload, n, *span()), ARROW_HEADERS)
     else:
-        world.fill(topics.predictions, json_events(workload, n, *span()))
-    return _Cell(shape, workload, prefix, database, n, arrow)
+        testbed.fill(topics.predictions, json_events(workload, n, *span()))
+    return _ShapeTopic(shape, workload, prefix, database, n, arrow)

@@ -17,17 +17,17 @@ from typing import Any
 from benchmarks.figures import Figures
 from benchmarks.growth_measurement import Growth
 from benchmarks.growth_store import register
-from benchmarks.process_stats import Cluster, Watched, find_pid, look_at, watched
+from benchmarks.process_stats import Cluster, ProcessorProcess, find_pid, sample_process, terminating
 from benchmarks.sizing import Costs, Load
-from benchmarks.stack import World
-from benchmarks.steady_publisher import Publishing
-from benchmarks.synthetic_models import Templates, grown
+from benchmarks.stack import Testbed
+from benchmarks.steady_publisher import SteadyPublisher
+from benchmarks.synthetic_models import Templates, make_model
 
 SIMULATION = "Many partitions and processes, measured against computed"
 DATABASE, PREFIX = "simulated", "simulated-"
-SOURCES, PARTS = 64, 16
+SOURCES, PARTIALS = 64, 16
 SKETCHERS, MONITORS, MODELS = 8, 2, 4
-SETTING = {"sources": SOURCES, "parts": PARTS, "sketchers": SKETCHERS, "monitors": MONITORS, "models": MODELS}
+SETTING = {"sources": SOURCES, "partials": PARTIALS, "sketchers": SKETCHERS, "monitors": MONITORS, "models": MODELS}
 RATES = (2_000.0, 8_000.0)
 """Events a second in all."""
 SETTLE_S, COUNTED_S = 15.0, 60.0
@@ -35,7 +35,7 @@ SETTLE_S, COUNTED_S = 15.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class CpuShare:
     """The CPU of one kind of process at one rate."""
 
     kind: str
@@ -50,42 +50,42 @@ class Measured:
 
 
 @dataclass
-class Simulated:
+class SimulationResult:
     """All of it."""
 
-    found: list[Measured]
+    results: list[CpuShare]
 
     def as_json(self) -> dict[str, Any]:
         """Write it as JSON's types."""
-        return {"setting": SETTING, "found": [asdict(each) for each in self.found]}
+        return {"setting": SETTING, "results": [asdict(each) for each in self.results]}
 
 
-def simulate(world: World, rates: Sequence[float] = RATES) -> Simulated:
+def simulate(testbed: Testbed, rates: Sequence[float] = RATES) -> SimulationResult:
     """Run it at each rate."""
-    cluster, base = Cluster(world), grown()
+    cluster, base = Cluster(testbed), make_model()
     models = [base.named(f"simulated-{i}") for i in range(MODELS)]
-    topics = cluster.create_topics(PREFIX, sources=SOURCES, partials=PARTS)
-    register(world, DATABASE, models)
+    topics = cluster.create_topics(PREFIX, sources=SOURCES, partials=PARTIALS)
+    register(testbed, DATABASE, models)
     templates = [Templates(model, 2_000, i + 1) for i, model in enumerate(models)]
-    engine = find_pid(world.folder, "local.http_gateway")
+    engine = find_pid(testbed.folder, "local.http_gateway")
     kinds = ["sketcher"] * SKETCHERS + ["monitor"] * MONITORS + ["recorder"]
-    result: list[Measured] = []
-    with watched(
-        Watched(world, kind, f"{kind}-{i}", database=DATABASE, prefix=PREFIX) for i, kind in enumerate(kinds)
+    result: list[CpuShare] = []
+    with terminating(
+        ProcessorProcess(testbed, kind, f"{kind}-{i}", database=DATABASE, prefix=PREFIX) for i, kind in enumerate(kinds)
     ) as processes:
-        at_once = {"sketcher": SOURCES // SKETCHERS, "monitor": PARTS // MONITORS, "recorder": SOURCES}
+        at_once = {"sketcher": SOURCES // SKETCHERS, "monitor": PARTIALS // MONITORS, "recorder": SOURCES}
         _settle(processes, at_once)
         for rate in rates:
-            publishing = Publishing(cluster.producer(), topics.predictions, templates, rate, partitions=SOURCES)
-            publishing.start()
+            publisher = SteadyPublisher(cluster.producer(), topics.predictions, templates, rate, partitions=SOURCES)
+            publisher.start()
             time.sleep(SETTLE_S)
-            spent, published = _spent([process.pid for process in processes] + [engine], publishing)
-            publishing.stop()
+            spent, published = _spent([process.pid for process in processes] + [engine], publisher)
+            publisher.stop()
             result += _measured([*kinds, "engine"], spent, published)
-    return Simulated(result)
+    return SimulationResult(result)
 
 
-def _settle(processes: Sequence[Watched], at_once: dict[str, int]) -> None:
+def _settle(processes: Sequence[ProcessorProcess], at_once: dict[str, int]) -> None:
     """Wait until every process has its share of the partitions: a group shares out again with each that joins."""
     while True:
         for process in processes:
@@ -95,41 +95,41 @@ def _settle(processes: Sequence[Watched], at_once: dict[str, int]) -> None:
         time.sleep(0.5)
 
 
-def _spent(pids: Sequence[int], publishing: Publishing) -> tuple[list[float], float]:
+def _spent(pids: Sequence[int], publisher: SteadyPublisher) -> tuple[list[float], float]:
     """The share of a core that each process takes over the counted time, and the rate that was published."""
-    began, n = time.monotonic(), publishing.n
-    before = [look_at(pid).cpu_s for pid in pids]
+    began, n = time.monotonic(), publisher.n
+    before = [sample_process(pid).cpu_s for pid in pids]
     time.sleep(COUNTED_S)
-    after = [look_at(pid).cpu_s for pid in pids]
+    after = [sample_process(pid).cpu_s for pid in pids]
     took_s = time.monotonic() - began
-    return [(b - a) / took_s for a, b in zip(before, after, strict=True)], (publishing.n - n) / took_s
+    return [(b - a) / took_s for a, b in zip(before, after, strict=True)], (publisher.n - n) / took_s
 
 
 def computed(growth: Growth, setting: dict[str, int], rate: float) -> dict[str, float]:
     """What the coefficients say of each kind of process, as a share of a core."""
-    sketchers, monitors, parts = setting["sketchers"], setting["monitors"], setting["parts"]
+    sketchers, monitors, partials = setting["sketchers"], setting["monitors"], setting["partials"]
     costs, load = Costs(growth), Load(events_per_s=rate, models=setting["models"])
-    cores, _ = costs.monitor_cores(load, sketchers, setting["sources"], parts)
+    cores, _ = costs.monitor_cores(load, sketchers, setting["sources"], partials)
     return {
-        "sketcher": costs.sketcher_share(load, sketchers, setting["sources"], parts),
-        "monitor": costs.monitor_waiting(parts, monitors) + cores / monitors,
+        "sketcher": costs.sketcher_share(load, sketchers, setting["sources"], partials),
+        "monitor": costs.monitor_waiting(partials, monitors) + cores / monitors,
         "recorder": costs.recorder_share(load, 1),
-        "engine": costs.engine_cores(load, parts, sketchers=sketchers, recorders=1, monitors=monitors),
+        "engine": costs.engine_cores(load, partials, sketchers=sketchers, recorders=1, monitors=monitors),
     }
 
 
-def _measured(kinds: Sequence[str], spent: Sequence[float], rate: float) -> list[Measured]:
+def _measured(kinds: Sequence[str], spent: Sequence[float], rate: float) -> list[CpuShare]:
     result = []
     for kind in dict.fromkeys(kinds):
         of_kind = [each for name, each in zip(kinds, spent, strict=True) if name == kind]
-        result.append(Measured(kind, len(of_kind), rate, mean(of_kind), min(of_kind), max(of_kind)))
+        result.append(CpuShare(kind, len(of_kind), rate, mean(of_kind), min(of_kind), max(of_kind)))
     return result
 
 
-def measure_simulation(world: World, growth: Growth, figures: Figures) -> Simulated:
+def measure_simulation(testbed: Testbed, growth: Growth, figures: Figures) -> SimulationResult:
     """Run it, and tell what was found."""
-    simulated = simulate(world)
-    for each in simulated.found:
+    simulated = simulate(testbed)
+    for each in simulated.results:
         share = computed(growth, SETTING, each.events_per_s)[each.kind]
         note = f"computed {100 * share:.1f} %: {100 * (share / each.measured - 1):+.0f} %"
         if each.processes > 1:

@@ -26,7 +26,7 @@ REPLICAS = 3
 DAY_S = 86_400
 NUMBER_BYTES = 8
 PANE_S = 60
-LEAST_PARTS = 4
+LEAST_PARTIALS = 4
 """Partitions of `partials` that are planned at least."""
 IDLE_FLUSH_S = 15.0
 """Of the sketchers whose waiting was measured."""
@@ -74,7 +74,7 @@ class Needs:
     clickhouse_in_mb_s: float
     raw_gb_day: float
     panes_gb_day: float
-    """Panes, verdicts, volume and roll-ups."""
+    """Panes, verdicts, volume and rollups."""
     kafka_gb_day: float
     """Of predictions and parts, all replicas."""
 
@@ -99,21 +99,21 @@ class Costs:
             fixed_ms / 1e3, fields, "sketcher Arrow by fields"
         )
 
-    def waiting_share(self, sources: float, parts: float, flush_s: float) -> float:
+    def waiting_share(self, sources: float, partials: float, flush_s: float) -> float:
         """Of a core that a sketcher takes without events."""
         by_sources = self.growth.curve("sketcher waiting by sources").line
-        by_parts = self.growth.curve("sketcher waiting by parts")
+        by_partials = self.growth.curve("sketcher waiting by partials")
         by_flushes = self.growth.curve("sketcher waiting by flushes").line
         held_partials = self.growth.units["held_partials"]
         held_flushes = self.growth.units["held_flushes"]
-        percent = by_sources.at(sources) + by_parts.line.slope * (parts - held_partials)
+        percent = by_sources.at(sources) + by_partials.line.slope * (partials - held_partials)
         percent += by_flushes.slope * (60 / flush_s - held_flushes)
         return max(0.0, percent / 100)
 
-    def sketcher_share(self, load: Load, processes: int, sources: int, parts: int) -> float:
+    def sketcher_share(self, load: Load, processes: int, sources: int, partials: int) -> float:
         """Of a core that each of some sketchers takes; above 1 where it cannot keep up."""
         rate = load.events_per_s / processes
-        idle = self.waiting_share(sources / processes, parts, load.flush_s)
+        idle = self.waiting_share(sources / processes, partials, load.flush_s)
         # A round waits `POLL_S` for messages, then works on them: the fuller, the fewer.
         rounds = 1 / POLL_S
         spent = 0.0
@@ -142,17 +142,17 @@ class Costs:
             load.raw_share * retained + (1 - load.raw_share) * dropped, load.fields, "sketcher by fields"
         )
 
-    def parts_per_s(self, load: Load) -> float:
+    def partials_per_s(self, load: Load) -> float:
         """Parts that a sketcher writes a second: each model's pane per flush, once more where a pane ends in it."""
         return load.models * (1 / load.flush_s + 1 / PANE_S)
 
-    def part_bytes(self, load: Load) -> float:
-        """Bytes of a part."""
-        return 1024 * self.growth.curve("sketcher part by fields").line.at(load.fields)
+    def partial_bytes(self, load: Load) -> float:
+        """Bytes of a partial."""
+        return 1024 * self.growth.curve("sketcher partial by fields").line.at(load.fields)
 
     def writing_share(self, load: Load) -> float:
         """Of a core that writing its parts takes of a sketcher."""
-        return self.parts_per_s(load) * self.growth.curve("sketcher writing by fields").line.at(load.fields) / 1e3
+        return self.partials_per_s(load) * self.growth.curve("sketcher writing by fields").line.at(load.fields) / 1e3
 
     def progress_s(self, sources: float, models: float) -> float:
         """CPU of a monitor for one progress record that seals nothing (s), of a partition with so many models."""
@@ -164,26 +164,26 @@ class Costs:
         """CPU of a monitor for bringing one record that comes alone (s): fetching, Faust, acknowledging."""
         by_flushes = self.growth.curve("monitor waiting by flushes").line
         # Percent of a core per flush a minute, of which each brings a record to every partition of `partials`.
-        of_one = by_flushes.slope / 100 * 60 / self.growth.units["held_flush_parts"]
+        of_one = by_flushes.slope / 100 * 60 / self.growth.units["held_flush_partials"]
         return max(
             self.growth.units["monitor_record_us"] / 1e6,
             of_one - self.growth.curve("monitor by sources").costs[0] / 1e6,
         )
 
-    def monitor_cores(self, load: Load, sketchers: int, sources: int, parts: int) -> tuple[float, float]:
+    def monitor_cores(self, load: Load, sketchers: int, sources: int, partials: int) -> tuple[float, float]:
         """Cores that all monitors take together beside what waiting costs each, and those of progress records."""
-        merging = self.growth.curve("monitor parts by fields").line.at(load.fields) / 1e3
+        merging = self.growth.curve("monitor partials by fields").line.at(load.fields) / 1e3
         merging += self.record_s()
         judging = self.growth.curve("monitor judging by fields").line.at(load.fields) / 1e3
         writing = self.growth.curve("monitor writing by fields").line.at(load.fields) / 1e3
-        progress = sketchers * parts / load.flush_s * self.progress_s(sources, load.models / parts)
-        judged = load.models * judging / PANE_S + min(load.models, parts) * writing / PANE_S
-        return sketchers * self.parts_per_s(load) * merging + judged + progress, progress
+        progress = sketchers * partials / load.flush_s * self.progress_s(sources, load.models / partials)
+        judged = load.models * judging / PANE_S + min(load.models, partials) * writing / PANE_S
+        return sketchers * self.partials_per_s(load) * merging + judged + progress, progress
 
-    def monitor_waiting(self, parts: int, monitors: int) -> float:
+    def monitor_waiting(self, partials: int, monitors: int) -> float:
         """Of a core that each of some monitors takes while nothing happens."""
-        line = self.growth.curve("monitor waiting by parts").line
-        return max(0.0, line.at(parts / monitors)) / 100
+        line = self.growth.curve("monitor waiting by partials").line
+        return max(0.0, line.at(partials / monitors)) / 100
 
     def recorder_round_s(self, load: Load, events: float) -> float:
         """CPU of one round of a recorder, a poll that brings so many events of all models (s)."""
@@ -206,7 +206,7 @@ class Costs:
             rounds = max(1 / (POLL_S + spent), rate / recorder.POLL_MESSAGES)
         return min(1.0, fixed + rounds * spent)
 
-    def engine_cores(self, load: Load, parts: int, *, sketchers: int, recorders: int, monitors: int) -> float:
+    def engine_cores(self, load: Load, partials: int, *, sketchers: int, recorders: int, monitors: int) -> float:
         """Cores that the engines take.
 
         Raw rows with their merges, an insert a second of each recorder, a commit of each partition of `partials` a pane,
@@ -214,29 +214,26 @@ class Costs:
         """
         rows = load.events_per_s * load.raw_share * self.growth.units[f"engine_{load.form}_us"] / 1e6
         rows = self._scaled(rows, load.fields, "sketcher by fields")
-        commits = min(load.models, parts) / PANE_S * self.growth.curve("ClickHouse engine by fields").line.fixed / 1e3
+        commits = (
+            min(load.models, partials) / PANE_S * self.growth.curve("ClickHouse engine by fields").line.fixed / 1e3
+        )
         more = load.models / PANE_S * self.growth.curve("ClickHouse engine by fields").line.slope * load.fields / 1e3
         # Between panes each partition of `partials` writes its offset ledger at progress records, not more than every `WRITE_S`.
-        ledger = parts / max(WRITE_S, load.flush_s / max(1, sketchers)) * self._ledger_s()
+        ledger = partials / max(WRITE_S, load.flush_s / max(1, sketchers)) * self._ledger_s()
         inserts = recorders * self.growth.units["engine_recorder_insert_ms"] / 1e3
         return (
-            rows
-            + inserts
-            + commits
-            + max(0.0, more)
-            + ledger
-            + (sketchers + recorders + monitors) * self.asking_share()
+            rows + inserts + commits + max(0.0, more) + ledger + (sketchers + recorders + monitors) * self.query_share()
         )
 
-    def asking_share(self) -> float:
+    def query_share(self) -> float:
         """Of a core of the engine that a process takes by reading contracts and reporting every ten seconds."""
         units = self.growth.units
         # One sketcher wrote to each of those partitions, at a flush in 15 s.
-        ledger = units["idle_parts"] / max(WRITE_S, IDLE_FLUSH_S) * self._ledger_s()
+        ledger = units["idle_partials"] / max(WRITE_S, IDLE_FLUSH_S) * self._ledger_s()
         return max(0.0, units["idle_engine_share"] - ledger) / units["idle_processes"]
 
     def _ledger_s(self) -> float:
-        return CHAIN_INSERTS * self.growth.units["engine_small_insert_ms"] / 1e3
+        return LEDGER_INSERTS * self.growth.units["engine_small_insert_ms"] / 1e3
 
     def _scaled(self, cost: float, fields: int, curve: str) -> float:
         """A cost that was measured with the fields of `grown`, for another number of fields."""
@@ -249,7 +246,7 @@ class Costs:
 
 WRITE_S = 10.0
 """How often a monitor writes between panes, by default."""
-CHAIN_INSERTS = 2
+LEDGER_INSERTS = 2
 """Tables that a monitor writes between panes: `offset_ledger` and `progress`."""
 
 
@@ -260,26 +257,26 @@ def needs(growth: Growth, load: Load) -> Needs:
         KeyError: a cost was not measured.
     """
     costs = Costs(growth)
-    monitors = parts = expected = 1
+    monitors = partials = expected = 1
     sketchers = recorders = sources = 1
     # Each number depends on the others a little: a few rounds settle them.
     for _ in range(12):
         # A partition without a model has nothing but progress records: more partitions than models only cost.
-        parts = _power_of_two(max(min(2 * monitors, load.models), LEAST_PARTS))
+        partials = _power_of_two(max(min(2 * monitors, load.models), LEAST_PARTIALS))
         capacity = costs.sketcher_capacity(load)
-        idle = costs.waiting_share(sources / sketchers, parts, load.flush_s)
+        idle = costs.waiting_share(sources / sketchers, partials, load.flush_s)
         spare = max(FULL - idle - costs.writing_share(load), FULL / 10)
         sketchers = _processes(load.events_per_s, capacity * spare)
         recorders = _processes(load.events_per_s, FULL * costs.recorder_capacity(load))
         sources = _power_of_two(max(sketchers, recorders))
-        cores, progress = costs.monitor_cores(load, sketchers, sources, parts)
-        own = costs.monitor_waiting(parts, monitors)
+        cores, progress = costs.monitor_cores(load, sketchers, sources, partials)
+        own = costs.monitor_waiting(partials, monitors)
         expected = _processes(cores, max(FULL - own, FULL / 10))
-        monitors = min(expected, parts)
-    engine = costs.engine_cores(load, parts, sketchers=sketchers, recorders=recorders, monitors=monitors)
+        monitors = min(expected, partials)
+    engine = costs.engine_cores(load, partials, sketchers=sketchers, recorders=recorders, monitors=monitors)
     event = growth.units[f"{load.form}_kafka_bytes"] * load.fields / growth.units["fields"]
     events_mb_s = load.events_per_s * event / 1e6
-    partials_mb_s = sketchers * costs.parts_per_s(load) * costs.part_bytes(load) / 1e6
+    partials_mb_s = sketchers * costs.partials_per_s(load) * costs.partial_bytes(load) / 1e6
     row = growth.units[f"{load.form}_row_bytes"] * load.fields / growth.units["fields"]
     sent = growth.units["insert_row_bytes"] * load.fields / growth.units["fields"]
     pane = 1024 * growth.curve("ClickHouse bytes by fields").line.at(load.fields)
@@ -289,9 +286,9 @@ def needs(growth: Growth, load: Load) -> Needs:
         monitors=monitors,
         holds=expected <= monitors,
         source_partitions=sources,
-        partials_partitions=parts,
+        partials_partitions=partials,
         engines=max(1, math.ceil(engine / (ENGINE_CORES * FULL))),
-        sketcher_share=costs.sketcher_share(load, sketchers, sources, parts),
+        sketcher_share=costs.sketcher_share(load, sketchers, sources, partials),
         monitor_cores=cores + monitors * own,
         progress_cores=progress,
         engine_cores=engine,
@@ -316,8 +313,8 @@ def capacities(growth: Growth, load: Load) -> dict[str, float]:
     The monitor is no stage of this kind: it works per part, and one process carries any rate of few models.
     """
     costs = Costs(growth)
-    parts, sources = 4, 4
-    idle = costs.waiting_share(sources, parts, load.flush_s) + costs.writing_share(load)
+    partials, sources = 4, 4
+    idle = costs.waiting_share(sources, partials, load.flush_s) + costs.writing_share(load)
     of_one = Load(events_per_s=1.0, models=0, form=load.form, fields=load.fields)
     row_s = costs.engine_cores(of_one, 0, sketchers=0, recorders=0, monitors=0)
     return {

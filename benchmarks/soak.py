@@ -17,11 +17,20 @@ from typing import Any
 from barograph.events import MARK_HEADER
 
 from benchmarks.figures import Figures, quantile
-from benchmarks.growth_store import Warehoused, register
+from benchmarks.growth_store import BenchmarkDatabase, register
 from benchmarks.linear_fit import fit_line
-from benchmarks.process_stats import Cluster, Sample, Watched, find_pid, look_at, send_all, wait_until, watched
-from benchmarks.stack import World
-from benchmarks.synthetic_models import Grown, Templates, grown, spread_times
+from benchmarks.process_stats import (
+    Cluster,
+    ProcessorProcess,
+    ProcessSample,
+    find_pid,
+    sample_process,
+    send_all,
+    terminating,
+    wait_until,
+)
+from benchmarks.stack import Testbed
+from benchmarks.synthetic_models import SyntheticModel, Templates, make_model, spread_times
 from warehouse.client import Client
 
 SOAK = "Soak: a day of panes"
@@ -32,7 +41,7 @@ PER_CHUNK = 4
 PANE_S = 60
 LIMIT_S = 440.0
 """The chain is given no more panes after so long; how many there were is told."""
-LOOK_S = 0.02
+POLL_INTERVAL_S = 0.02
 """How often ClickHouse is asked whether a chunk is judged: the error of a latency."""
 WARM_UP = 0.25
 """Of the run is left out where slopes are fitted: interpreters, caches and the windows' own reach fill up in it."""
@@ -46,7 +55,7 @@ PROCESSORS = ("sketcher", "recorder", "monitor")
 
 
 @dataclass
-class Soaked:
+class SoakResult:
     """What was seen."""
 
     panes: list[int] = field(default_factory=list)
@@ -125,7 +134,7 @@ def thirds(values: Sequence[float]) -> tuple[list[float], list[float]]:
     return retained[:n], retained[-n:]
 
 
-def judge(soaked: Soaked) -> dict[str, bool]:
+def judge(soaked: SoakResult) -> dict[str, bool]:
     """Say of each goal whether it is met."""
     result = {}
     for name, values in soaked.rss_mib.items():
@@ -144,41 +153,49 @@ def judge(soaked: Soaked) -> dict[str, bool]:
     return result
 
 
-def soak(world: World, *, panes: int = PANES, limit_s: float = LIMIT_S) -> Soaked:
+def soak(testbed: Testbed, *, panes: int = PANES, limit_s: float = LIMIT_S) -> SoakResult:
     """Run it."""
-    model = grown(dimensions=1, lateness_s=0, out_of_order_s=0)
-    cluster = Cluster(world)
+    model = make_model(dimensions=1, lateness_s=0, out_of_order_s=0)
+    cluster = Cluster(testbed)
     topics = cluster.create_topics(PREFIX)
-    register(world, DATABASE, [model])
+    register(testbed, DATABASE, [model])
     replay = {"clock": "replay", "flush_events": PER_CHUNK * EVENTS, "flush_s": 2.0}
-    started = (Watched(world, kind, "soak", database=DATABASE, prefix=PREFIX, **replay) for kind in PROCESSORS)
-    with watched(started) as processes, world.client(DATABASE) as client:
+    started = (
+        ProcessorProcess(testbed, kind, "soak", database=DATABASE, prefix=PREFIX, **replay) for kind in PROCESSORS
+    )
+    with terminating(started) as processes, testbed.client(DATABASE) as client:
         for process in processes:
             process.wait_assigned()
         pids = {process.kind: process.pid for process in processes}
         pids |= {
-            "engine": find_pid(world.folder, "local.http_gateway"),
-            "broker": find_pid(world.folder, "kafka.Kafka"),
+            "engine": find_pid(testbed.folder, "local.http_gateway"),
+            "broker": find_pid(testbed.folder, "kafka.Kafka"),
         }
         soaked = _publish(cluster, client, model, topics.predictions, pids, panes, limit_s)
         wait_until(lambda: _recorded(client) >= soaked.events, "the recorder has recorded all of it")
         soaked.recorded = _recorded(client)
         [(counted,)] = client.rows("SELECT sum(n) FROM volume FINAL WHERE slice = 'all'")
         soaked.counted = int(counted)
-    with world.client(DATABASE) as client:
-        stored = Warehoused(world, DATABASE).stored(client)
+    with testbed.client(DATABASE) as client:
+        stored = BenchmarkDatabase(testbed, DATABASE).stored(client)
     soaked.stored_bytes = {table: size for table, (_, size) in stored.items()}
     soaked.stored_rows = {table: rows for table, (rows, _) in stored.items()}
     return soaked
 
 
 def _publish(
-    cluster: Cluster, client: Client, model: Grown, topic: str, pids: dict[str, int], panes: int, limit_s: float
-) -> Soaked:
-    soaked = Soaked()
+    cluster: Cluster,
+    client: Client,
+    model: SyntheticModel,
+    topic: str,
+    pids: dict[str, int],
+    panes: int,
+    limit_s: float,
+) -> SoakResult:
+    soaked = SoakResult()
     producer, templates = cluster.producer(), Templates(model, 5_000)
     start_s = (int(time.time()) // 86_400 - 1) * 86_400
-    before = {name: look_at(pid) for name, pid in pids.items()}
+    before = {name: sample_process(pid) for name, pid in pids.items()}
     began = time.monotonic()
     for first in range(0, panes, PER_CHUNK):
         if time.monotonic() - began > limit_s:
@@ -189,13 +206,15 @@ def _publish(
         soaked.events += send_all(producer, topic, templates.events(times, soaked.events))
         written = time.monotonic()
         # Its last pane ends with the first event of the next chunk, or with the mark.
-        wait_until(lambda until_s=until_s: _sealed(client) >= until_s - PANE_S, "a chunk is judged", pause_s=LOOK_S)
+        wait_until(
+            lambda until_s=until_s: _sealed(client) >= until_s - PANE_S, "a chunk is judged", pause_s=POLL_INTERVAL_S
+        )
         soaked.latency_s.append(time.monotonic() - written)
         soaked.panes.append(first + PER_CHUNK)
         soaked.load.append(os.getloadavg()[0])
         for name, pid in pids.items():
-            known = look_at(pid)
-            _note(soaked, name, known, known.cpu_s - before[name].cpu_s)
+            known = sample_process(pid)
+            _record_sample(soaked, name, known, known.cpu_s - before[name].cpu_s)
             before[name] = known
     soaked.took_s = time.monotonic() - began
     send_all(producer, topic, [b""], headers=[(MARK_HEADER, b"end")])
@@ -204,7 +223,7 @@ def _publish(
     return soaked
 
 
-def _note(soaked: Soaked, name: str, seen: Sample, cpu_s: float) -> None:
+def _record_sample(soaked: SoakResult, name: str, seen: ProcessSample, cpu_s: float) -> None:
     soaked.rss_mib.setdefault(name, []).append(seen.rss_mib)
     soaked.files.setdefault(name, []).append(seen.files)
     soaked.threads.setdefault(name, []).append(seen.threads)
@@ -221,9 +240,9 @@ def _recorded(client: Client) -> int:
     return int(n)
 
 
-def measure_soak(world: World, figures: Figures, *, panes: int = PANES) -> Soaked:
+def measure_soak(testbed: Testbed, figures: Figures, *, panes: int = PANES) -> SoakResult:
     """Run it, and tell what was found."""
-    soaked = soak(world, panes=panes)
+    soaked = soak(testbed, panes=panes)
     n = soaked.panes[-1]
     short = "" if n == panes else f"; {panes:,} were asked for, and would take {soaked.took_s / n * panes:.0f} s"
     figures.add(SOAK, "panes", n, "panes", f"{soaked.events:,} events in {soaked.took_s:.0f} s{short}")

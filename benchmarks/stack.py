@@ -27,10 +27,10 @@ from warehouse.client import Address, Client, connect
 from warehouse.tables import insert_rows
 
 ROOT = Path(__file__).resolve().parents[1]
-CHILD_PATIENCE_S = 600.0
+CHILD_TIMEOUT_S = 600.0
 
 
-class World:
+class Testbed:
     """A running stack and what is done with it between measurements."""
 
     def __init__(self, stack: LocalStack, folder: Path) -> None:
@@ -228,7 +228,7 @@ class Child:
             RuntimeError: it failed; with the end of what it said.
         """
         try:
-            code = self.process.wait(CHILD_PATIENCE_S)
+            code = self.process.wait(CHILD_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             code = self.process.wait()

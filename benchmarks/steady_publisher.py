@@ -13,7 +13,7 @@ from benchmarks.synthetic_models import Templates
 STEP_S = 0.02
 
 
-class Publishing:
+class SteadyPublisher:
     """Publishes events of some models in turns, over all partitions in turns."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What is kept: bytes of a flush in `partials`, of a pane-minute and of an hourly roll-up in ClickHouse.
+"""What is kept: bytes of a flush in `partials`, of a pane-minute and of an hourly rollup in ClickHouse.
 
 Real parts go through a monitor's state into the engine; then every table is merged to one part and its bytes on disk
 are asked of `system.parts`.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from benchmarks.figures import Figures
 from benchmarks.monitor import FLUSHES_PER_PANE, TOPIC_ID, flushes, recent_hour_s
-from benchmarks.stack import World
+from benchmarks.stack import Testbed
 from benchmarks.workload import make_workload
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.store import WarehouseStore
@@ -16,8 +16,8 @@ from streams.records import Partial, Progress, decode
 from warehouse.client import Client
 
 STORAGE = "What is kept of 20 numeric fields"
-FLUSH, PANE, HOUR = "a flush, in parts", "a pane of a minute, in ClickHouse", "an hourly roll-up, in ClickHouse"
-DAY = "a day of one model: panes, roll-ups, verdicts and all"
+FLUSH, PANE, HOUR = "a flush, in partials", "a pane of a minute, in ClickHouse", "an hourly rollup, in ClickHouse"
+DAY = "a day of one model: panes, rollups, verdicts and all"
 DATABASE = "storage"
 KB = 1_000
 EVENTS_PER_PANE = 20_000
@@ -25,18 +25,18 @@ EVENTS_PER_PANE = 20_000
 _RESULTS = ("panes", "rollups", "drift", "rates", "distances", "volume")
 
 
-def measure_storage(world: World, figures: Figures, *, panes: int) -> None:
+def measure_storage(testbed: Testbed, figures: Figures, *, panes: int) -> None:
     """Keep whole hours of one model's panes and weigh them."""
     # The score is the twentieth.
-    workload = make_workload(world.folder, numbers=19)
-    world.register(DATABASE, workload)
+    workload = make_workload(testbed.folder, numbers=19)
+    testbed.register(DATABASE, workload)
     registry = workload.registry()
-    with world.client(DATABASE) as client:
+    with testbed.client(DATABASE) as client:
         sizes: list[int] = []
         offset, first_s = 0, recent_hour_s()
 
         def now_s() -> float:
-            """The moment at which the next flush would be: roll-ups are written every so often."""
+            """The moment at which the next flush would be: rollups are written every so often."""
             return first_s + len(sizes) * 60 / FLUSHES_PER_PANE
 
         store = WarehouseStore(client)
@@ -66,7 +66,7 @@ def _take(state: PartitionState, store: WarehouseStore, partials: list[bytes], p
         partial = decode(data)
         assert isinstance(partial, Partial)
         if (dead := state.merge_partial(partial, offset)) is not None:
-            raise RuntimeError(f"a part was refused: {dead.reason}")
+            raise RuntimeError(f"a partial was refused: {dead.reason}")
         offset += 1
     result = decode(progress)
     assert isinstance(result, Progress)

@@ -40,7 +40,7 @@ DEFAULT_WINDOWS = Contract(model=MODEL).windows
 
 
 @dataclass(frozen=True)
-class Grown:
+class SyntheticModel:
     """One model."""
 
     contract: Contract
@@ -53,10 +53,10 @@ class Grown:
         """How many slices it has, `all` among them."""
         return 1 + sum(len(dimension.values) + 1 for dimension in self.baseline.dimensions)
 
-    def named(self, model: str) -> Grown:
+    def named(self, model: str) -> SyntheticModel:
         """The same under another name."""
         contract = msgspec.structs.replace(self.contract, model=model)
-        return Grown(contract, msgspec.structs.replace(self.baseline, model=model), self.numbers, self.texts)
+        return SyntheticModel(contract, msgspec.structs.replace(self.baseline, model=model), self.numbers, self.texts)
 
     def each(self) -> Iterator[tuple[Contract, Baseline]]:
         """Contract and baseline, as whoever registers a workload asks for them."""
@@ -67,14 +67,14 @@ class Grown:
         return _draw(self.numbers, self.texts, n, np.random.default_rng([SEED, stream]))
 
 
-def grown(
+def make_model(
     *,
     fields: int = FIELDS,
     dimensions: int = 0,
     windows: Sequence[Window] = DEFAULT_WINDOWS,
     lateness_s: int = 120,
     out_of_order_s: int = 60,
-) -> Grown:
+) -> SyntheticModel:
     """Learn contract and baseline as `barograph infer` does.
 
     Args:
@@ -100,10 +100,10 @@ def grown(
             InferOptions(table=path, model=MODEL, version=VERSION, roles=roles, pane_s=60, windows=tuple(windows))
         )
     contract = msgspec.structs.replace(result.contract, lateness_s=lateness_s, out_of_order_s=out_of_order_s)
-    return Grown(contract, result.baseline, numbers, texts)
+    return SyntheticModel(contract, result.baseline, numbers, texts)
 
 
-def registry_of(models: Sequence[Grown]) -> Registry:
+def registry_of(models: Sequence[SyntheticModel]) -> Registry:
     """What processors would read from ClickHouse."""
     return build_registry(
         [(each.contract, 0) for each in models],
@@ -114,14 +114,14 @@ def registry_of(models: Sequence[Grown]) -> Registry:
 class Templates:
     """JSON events of one model, as the publisher writes them, made ready to be stamped with time and number."""
 
-    def __init__(self, model: Grown, n: int, stream: int = 1) -> None:
+    def __init__(self, model: SyntheticModel, n: int, stream: int = 1) -> None:
         """Write n different events."""
         encode = msgspec.json.Encoder().encode
-        drawn = {name: values.tolist() for name, values in model.draw(n, stream).items()}
-        scores = drawn.pop("score")
-        names = tuple(drawn)
+        columns = {name: values.tolist() for name, values in model.draw(n, stream).items()}
+        scores = columns.pop("score")
+        names = tuple(columns)
         self._templates = []
-        for i, values in enumerate(zip(*drawn.values(), strict=True)):
+        for i, values in enumerate(zip(*columns.values(), strict=True)):
             event = {
                 "model": model.contract.model,
                 "version": VERSION,
@@ -151,10 +151,10 @@ def spread_times(n: int, first_ms: int, last_ms: int) -> list[int]:
 
 
 def arrow_events(
-    model: Grown, n: int, first_ms: int, last_ms: int, *, rows: int = 1_000, stream: int = 1
+    model: SyntheticModel, n: int, first_ms: int, last_ms: int, *, rows: int = 1_000, stream: int = 1
 ) -> list[bytes]:
     """N events as Arrow batches of so many rows, as the publisher sends them."""
-    drawn = model.draw(n, stream)
+    columns = model.draw(n, stream)
     times = np.linspace(first_ms, last_ms, n).astype("datetime64[ms]")
     constants = {
         name: pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), [value])
@@ -164,18 +164,18 @@ def arrow_events(
         {
             "id": [f"7f3a9c20-5b1e-4d87-{stream:04x}-{i:012x}" for i in range(n)],
             "at": pa.array(times, pa.timestamp("ms", "UTC")),
-            **{name if name == "score" else f"features.{name}": values for name, values in drawn.items()},
+            **{name if name == "score" else f"features.{name}": values for name, values in columns.items()},
             **constants,
         }
     )
     return [encode_arrow(batch) for batch in table.to_batches(max_chunksize=rows)]
 
 
-def event_columns(model: Grown, n: int, first_ms: int, last_ms: int, *, stream: int = 1) -> EventColumns:
+def event_columns(model: SyntheticModel, n: int, first_ms: int, last_ms: int, *, stream: int = 1) -> EventColumns:
     """N events as the decoders hand them on."""
-    drawn = model.draw(n, stream)
+    columns = model.draw(n, stream)
     at_ms = np.linspace(first_ms, last_ms, n).astype(np.int64)
-    sources = {name: name if name == "score" else f"features.{name}" for name in drawn}
+    sources = {name: name if name == "score" else f"features.{name}" for name in columns}
     return EventColumns(
         model.contract.model,
         at_ms,
@@ -186,24 +186,24 @@ def event_columns(model: Grown, n: int, first_ms: int, last_ms: int, *, stream: 
         (VERSION,),
         np.zeros(n, dtype=np.int32),
         np.zeros(n, dtype=bool),
-        {sources[name]: values.astype(np.float64) for name, values in drawn.items() if values.dtype.kind != "O"},
-        {sources[name]: pa.array(values, pa.string()) for name, values in drawn.items() if values.dtype.kind == "O"},
+        {sources[name]: values.astype(np.float64) for name, values in columns.items() if values.dtype.kind != "O"},
+        {sources[name]: pa.array(values, pa.string()) for name, values in columns.items() if values.dtype.kind == "O"},
     )
 
 
 def _draw(numbers: Sequence[str], texts: Sequence[str], n: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
     """A third each of normal, heavy-tailed and whole numbers; texts whose values are ever less frequent."""
-    drawn: dict[str, NDArray[Any]] = {}
+    columns: dict[str, NDArray[Any]] = {}
     for i, name in enumerate(numbers):
         if i % 3 == 0:
-            drawn[name] = np.round(rng.normal(100.0, 15.0, n), 4)
+            columns[name] = np.round(rng.normal(100.0, 15.0, n), 4)
         elif i % 3 == 1:
-            drawn[name] = np.round(rng.lognormal(3.0, 1.0, n), 4)
+            columns[name] = np.round(rng.lognormal(3.0, 1.0, n), 4)
         else:
-            drawn[name] = rng.poisson(40, n)
+            columns[name] = rng.poisson(40, n)
     values = np.array([f"value-{i:02d}" for i in range(VALUES)], dtype=object)
     weights = 1 / np.arange(1, VALUES + 1)
     for name in texts:
-        drawn[name] = rng.choice(values, n, p=weights / weights.sum())
-    drawn["score"] = np.round(rng.beta(2.0, 5.0, n), 6)
-    return drawn
+        columns[name] = rng.choice(values, n, p=weights / weights.sum())
+    columns["score"] = np.round(rng.beta(2.0, 5.0, n), 6)
+    return columns

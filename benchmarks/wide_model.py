@@ -18,7 +18,7 @@ from barograph.contract import SECONDS_PER_HOUR, Slice
 
 from benchmarks.figures import Figures
 from benchmarks.monitor import flushes, recent_hour_s
-from benchmarks.stack import World, start
+from benchmarks.stack import Testbed, start
 from benchmarks.workload import CONTEXT, Workload, make_workload
 from sketches.baseline.baseline import SliceValues
 from streams.topics import Topics
@@ -35,18 +35,18 @@ EVENTS_PER_PANE = 8_000
 PANE_S = 60
 OPEN_PANES = 4
 """Lateness and out-of-order time hold the last panes open."""
-LOOK_S = 0.2
+POLL_INTERVAL_S = 0.2
 START_S = 120.0
 
 
-def measure_wide_monitor(world: World, figures: Figures, *, panes: int, most_s: float) -> None:
+def measure_wide_monitor(testbed: Testbed, figures: Figures, *, panes: int, limit_s: float) -> None:
     """Give a monitor panes of a wide model, for so many panes or seconds."""
-    workload = _wide(make_workload(world.folder, numbers=NUMBERS, dimensions=4, training_rows=4_000))
-    world.register(DATABASE, workload)
-    topics = world.create_topics(PREFIX)
-    address = world.address(DATABASE)
-    reported = {
-        "bootstrap_servers": world.bootstrap_servers,
+    workload = _wide(make_workload(testbed.folder, numbers=NUMBERS, dimensions=4, training_rows=4_000))
+    testbed.register(DATABASE, workload)
+    topics = testbed.create_topics(PREFIX)
+    address = testbed.address(DATABASE)
+    parameters = {
+        "bootstrap_servers": testbed.bootstrap_servers,
         "host": address.host,
         "port": address.port,
         "database": DATABASE,
@@ -54,11 +54,11 @@ def measure_wide_monitor(world: World, figures: Figures, *, panes: int, most_s: 
         "instance": "wide",
         "clock": "replay",
     }
-    size, records = _fill(world, topics, workload, panes)
-    process = start("benchmarks.production", "monitor", json.dumps(reported), log=world.folder / "wide-monitor.log")
+    size, records = _fill(testbed, topics, workload, panes)
+    process = start("benchmarks.production", "monitor", json.dumps(parameters), log=testbed.folder / "wide-monitor.log")
     try:
-        with world.client(DATABASE) as client:
-            sealed, peak_mb, cpu_s = _follow(process, client, panes, most_s)
+        with testbed.client(DATABASE) as client:
+            sealed, peak_mb, cpu_s = _follow(process, client, panes, limit_s)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(120)
@@ -67,7 +67,7 @@ def measure_wide_monitor(world: World, figures: Figures, *, panes: int, most_s: 
     note += ", an hour's end too" if sealed >= panes - OPEN_PANES else "; the time was over before the hour was"
     figures.add(WIDE, PEAK, peak_mb, "MB", note)
     figures.add(WIDE, "CPU time per pane", cpu_s / sealed, "s", f"its start included; {size / panes / 1e6:.1f} MB")
-    figures.add(WIDE, "records in parts per pane", records / panes, "records")
+    figures.add(WIDE, "records in partials per pane", records / panes, "records")
 
 
 def _wide(workload: Workload) -> Workload:
@@ -89,7 +89,7 @@ def _wide(workload: Workload) -> Workload:
     )
 
 
-def _fill(world: World, topics: Topics, workload: Workload, panes: int) -> tuple[int, int]:
+def _fill(testbed: Testbed, topics: Topics, workload: Workload, panes: int) -> tuple[int, int]:
     """Write the records of all flushes; return their bytes and their number.
 
     An hour ends before the last pane that will be sealed.
@@ -97,25 +97,25 @@ def _fill(world: World, topics: Topics, workload: Workload, panes: int) -> tuple
     size = records = 0
     first_s = recent_hour_s() + SECONDS_PER_HOUR - PANE_S * (panes - OPEN_PANES - 1)
     for partials, progress in flushes(workload, panes, EVENTS_PER_PANE, first_s):
-        n, written = world.fill(topics.partials, [*partials, progress])
+        n, written = testbed.fill(topics.partials, [*partials, progress])
         size, records = size + written, records + n
     return size, records
 
 
-def _follow(process: subprocess.Popen[bytes], client: Client, panes: int, most_s: float) -> tuple[int, float, float]:
+def _follow(process: subprocess.Popen[bytes], client: Client, panes: int, limit_s: float) -> tuple[int, float, float]:
     """Look at a process until it has sealed what can be, or for a time; return panes, peak (MB) and CPU (s)."""
     sealed, peak_mb, cpu_s, began = 0, 0.0, 0.0, time.monotonic()
-    while time.monotonic() - began < most_s and process.poll() is None:
+    while time.monotonic() - began < limit_s and process.poll() is None:
         peak_mb, cpu_s = _spent(process.pid)
         result = client.rows("SELECT uniqExact(window_end) FROM drift WHERE window = '15m'")
         sealed = int(result[0][0])
-        time.sleep(LOOK_S)
+        time.sleep(POLL_INTERVAL_S)
         if sealed >= max(1, panes - OPEN_PANES):
             break
     if process.poll() is not None:
         raise RuntimeError(f"the monitor ended with {process.returncode}: see wide-monitor.log")
     if not sealed:
-        raise RuntimeError(f"no pane was judged within {most_s:.0f} s: the figures would mean nothing")
+        raise RuntimeError(f"no pane was judged within {limit_s:.0f} s: the figures would mean nothing")
     return sealed, peak_mb, cpu_s
 
 

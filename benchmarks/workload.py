@@ -162,13 +162,13 @@ def json_events(workload: Workload, n: int, first_ms: int, last_ms: int, *, stre
     step = (last_ms - first_ms) / max(1, n - 1)
     for start in range(0, n, block):
         size = min(block, n - start)
-        drawn = {name: values.tolist() for name, values in workload.columns(size, stream + start).items()}
-        scores = drawn.pop("score")
-        names = tuple(drawn)
-        reported = workload.context(CONTEXT, size, stream + start)
-        members = tuple(reported)
-        requests = zip(*(values.tolist() for values in reported.values()), strict=True)
-        for i, (values, context) in enumerate(zip(zip(*drawn.values(), strict=True), requests, strict=True)):
+        columns = {name: values.tolist() for name, values in workload.columns(size, stream + start).items()}
+        scores = columns.pop("score")
+        names = tuple(columns)
+        parameters = workload.context(CONTEXT, size, stream + start)
+        members = tuple(parameters)
+        requests = zip(*(values.tolist() for values in parameters.values()), strict=True)
+        for i, (values, context) in enumerate(zip(zip(*columns.values(), strict=True), requests, strict=True)):
             seq = start + i
             yield encode(
                 {
@@ -212,14 +212,14 @@ def arrow_table(
 
     Of the request's context it has what the contract slices by.
     """
-    drawn = workload.columns(n, stream)
-    reported = workload.context(workload.dimensions, n, stream)
+    columns = workload.columns(n, stream)
+    parameters = workload.context(workload.dimensions, n, stream)
     return pa.table(
         {
             "id": _ids(n, stream, first),
             "at": _times(n, first_ms, last_ms),
-            **{name if name == "score" else f"features.{name}": values for name, values in drawn.items()},
-            **{f"context.{name}": values for name, values in reported.items()},
+            **{name if name == "score" else f"features.{name}": values for name, values in columns.items()},
+            **{f"context.{name}": values for name, values in parameters.items()},
         }
     )
 
@@ -247,15 +247,15 @@ def arrow_messages(workload: Workload, n: int, first_ms: int, last_ms: int) -> I
     """
     rows = arrow_rows(workload)
     block = 100 * rows
-    drawn: list[pa.Table] = []
+    columns: list[pa.Table] = []
     span = last_ms - first_ms
     sent = 0
     for i, start in enumerate(range(0, n, block)):
         size = min(block, n - start)
         times = first_ms + span * start // n, first_ms + span * (start + size) // n
-        if len(drawn) * block * len(workload.numbers) < FRESH_VALUES:
-            drawn.append(arrow_table(workload, block, *times, stream=start + 1))
-        table = drawn[i % len(drawn)].slice(0, size)
+        if len(columns) * block * len(workload.numbers) < FRESH_VALUES:
+            columns.append(arrow_table(workload, block, *times, stream=start + 1))
+        table = columns[i % len(columns)].slice(0, size)
         table = table.set_column(0, "id", _ids(size, 1, start)).set_column(1, "at", _times(size, *times))
         for batch in table.to_batches(max_chunksize=rows):
             model = workload.models[sent % len(workload.models)]
@@ -271,11 +271,11 @@ def arrow_messages(workload: Workload, n: int, first_ms: int, last_ms: int) -> I
 
 def event_columns(workload: Workload, n: int, first_ms: int, last_ms: int, *, stream: int = 1) -> EventColumns:
     """Make n events as the decoders hand them on."""
-    drawn = workload.columns(n, stream)
-    texts = {f"features.{name}": drawn[name] for name in workload.texts}
+    columns = workload.columns(n, stream)
+    texts = {f"features.{name}": columns[name] for name in workload.texts}
     texts |= {f"context.{name}": values for name, values in workload.context(workload.dimensions, n, stream).items()}
     at_ms = np.linspace(first_ms, last_ms, n).astype(np.int64)
-    source = {name: name if name == "score" else f"features.{name}" for name in drawn}
+    source = {name: name if name == "score" else f"features.{name}" for name in columns}
     return EventColumns(
         workload.models[0],
         at_ms,
@@ -286,7 +286,7 @@ def event_columns(workload: Workload, n: int, first_ms: int, last_ms: int, *, st
         (VERSION,),
         np.zeros(n, dtype=np.int32),
         np.zeros(n, dtype=bool),
-        {source[name]: values.astype(np.float64) for name, values in drawn.items() if values.dtype.kind != "O"},
+        {source[name]: values.astype(np.float64) for name, values in columns.items() if values.dtype.kind != "O"},
         {name: pa.array(values, pa.string()) for name, values in texts.items()},
     )
 
@@ -295,18 +295,18 @@ def _draw(
     numbers: tuple[str, ...], texts: tuple[str, ...], n: int, rng: np.random.Generator
 ) -> dict[str, NDArray[Any]]:
     """A third each of normal, heavy-tailed and whole-numbered features; texts with a few frequent values."""
-    drawn: dict[str, NDArray[Any]] = {}
+    columns: dict[str, NDArray[Any]] = {}
     for i, name in enumerate(numbers):
         if i % 3 == 0:
-            drawn[name] = np.round(rng.normal(100.0, 15.0, n), 4)
+            columns[name] = np.round(rng.normal(100.0, 15.0, n), 4)
         elif i % 3 == 1:
-            drawn[name] = np.round(rng.lognormal(3.0, 1.0, n), 4)
+            columns[name] = np.round(rng.lognormal(3.0, 1.0, n), 4)
         else:
-            drawn[name] = rng.poisson(40, n)
+            columns[name] = rng.poisson(40, n)
     for name in texts:
-        drawn[name] = _choose(_TEXTS[name], n, rng)
-    drawn["score"] = np.round(rng.beta(2.0, 5.0, n), 6)
-    return drawn
+        columns[name] = _choose(_TEXTS[name], n, rng)
+    columns["score"] = np.round(rng.beta(2.0, 5.0, n), 6)
+    return columns
 
 
 def _choose(values: tuple[str, ...], n: int, rng: np.random.Generator) -> NDArray[Any]:

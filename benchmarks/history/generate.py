@@ -54,7 +54,7 @@ CHANGES_EVERY = 20
 CHANGED_DAYS = 20
 """… for the last days."""
 TRAINING_ROWS = 5_000
-FILLINGS = (*panes.FILLINGS, *verdicts.FILLINGS, *performance.FILLINGS, *processor_reports.FILLINGS)
+TABLE_FILLS = (*panes.TABLE_FILLS, *verdicts.TABLE_FILLS, *performance.TABLE_FILLS, *processor_reports.TABLE_FILLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def fill(client: Client, size: Size, *, now_s: float | None = None) -> History:
     now_s = time.time() if now_s is None else now_s
     end_s = int(now_s) // HOUR_S * HOUR_S
     start_s = end_s // DAY_S * DAY_S - (size.days - 1) * DAY_S
-    contract, baseline = _learned(size.fields)
+    contract, baseline = _infer_baseline(size.fields)
     history = History(
         size=size,
         start_s=start_s,
@@ -108,13 +108,13 @@ def fill(client: Client, size: Size, *, now_s: float | None = None) -> History:
     _series(client, history, baseline, versions)
     for first_s in range(start_s, end_s, DAY_S):
         day = {"first_s": first_s, "end_s": min(first_s + DAY_S, end_s)}
-        for filling in FILLINGS:
+        for filling in TABLE_FILLS:
             client.insert_selected(filling.table, list(filling.columns), filling.select, day)
     client.command(f"DROP TABLE {SERIES}")
     return history
 
 
-def _learned(n_fields: int) -> tuple[Contract, Baseline]:
+def _infer_baseline(n_fields: int) -> tuple[Contract, Baseline]:
     """Contract and baseline of the first model, as `barograph infer` learns them."""
     rng = np.random.default_rng(SEED)
     n = TRAINING_ROWS

@@ -1,4 +1,4 @@
-"""Panes and their roll-ups, volume, and what is counted beside them."""
+"""Panes and their rollups, volume, and what is counted beside them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from benchmarks.history.series import (
     OF_ALL,
     OF_PANE,
     ONCE,
-    POS,
+    RECORD_SEQ,
     SERIES,
-    Columns,
-    Filling,
+    ColumnExpressions,
+    TableFill,
     Z,
     hours,
     uniform,
@@ -42,7 +42,7 @@ _PRODUCERS = (
 )
 
 
-def _cells(pane_s: int) -> Columns:
+def _cells(pane_s: int) -> ColumnExpressions:
     """The columns of `panes` and `rollups`."""
     numeric = "kind = 'numeric' AND valid > 0"
     shift = f"({Z}) * std / sqrt(valid) + if(changed, 0.3 * std, 0)"
@@ -64,14 +64,14 @@ def _cells(pane_s: int) -> Columns:
         "maximum": f"if({numeric}, mean + std * (2 + {uniform(32)}), nan)",
         "sketch": "sketch",
         "sealed": "true",
-        "record_seq": POS,
+        "record_seq": RECORD_SEQ,
     }
 
 
-FILLINGS: tuple[Filling, ...] = (
-    Filling("panes", _cells(HOUR_S), _CELLS),
-    Filling("rollups", _cells(DAY_S), _DAYS),
-    Filling(
+TABLE_FILLS: tuple[TableFill, ...] = (
+    TableFill("panes", _cells(HOUR_S), _CELLS),
+    TableFill("rollups", _cells(DAY_S), _DAYS),
+    TableFill(
         "volume",
         {
             "partials_partition": "0",
@@ -84,11 +84,11 @@ FILLINGS: tuple[Filling, ...] = (
             "late": "toUInt64(h % 41 = 0)",
             "sealed": "true",
             "unregistered": "false",
-            "record_seq": POS,
+            "record_seq": RECORD_SEQ,
         },
         _VOLUME,
     ),
-    Filling(
+    TableFill(
         "errors",
         {
             "partials_partition": "0",
@@ -96,11 +96,11 @@ FILLINGS: tuple[Filling, ...] = (
             "kind": "arrayJoin(['OutOfMemory', 'Timeout'])",
             **OF_PANE,
             "n": "1",
-            "record_seq": f"{POS} + arrayJoin([0, 1])",
+            "record_seq": f"{RECORD_SEQ} + arrayJoin([0, 1])",
         },
         f"(SELECT * FROM {_VOLUME} WHERE failed > 1 AND (slice = 'all' OR startsWith(slice, 'arm=')))",
     ),
-    Filling(
+    TableFill(
         "producers",
         {
             "partials_partition": "0",
@@ -111,11 +111,11 @@ FILLINGS: tuple[Filling, ...] = (
             "n": "2",
             "first_seq": "toInt64(flush * 2)",
             "last_seq": "toInt64(flush * 2 + 1)",
-            "record_seq": POS,
+            "record_seq": RECORD_SEQ,
         },
         _PRODUCERS,
     ),
-    Filling(
+    TableFill(
         "dead_letter_counts",
         {
             "partials_partition": "0",
@@ -124,11 +124,11 @@ FILLINGS: tuple[Filling, ...] = (
             "reason": "arrayJoin(['missing-id', 'not-json'])",
             "hour": "toDateTime(start, 'UTC')",
             "n": "1 + h % 3",
-            "record_seq": POS,
+            "record_seq": RECORD_SEQ,
         },
         hours(where=ONCE),
     ),
-    Filling(
+    TableFill(
         "violations",
         {
             "partials_partition": "0",
@@ -138,11 +138,11 @@ FILLINGS: tuple[Filling, ...] = (
             "n": "1 + h % 3",
             "total": "toUInt64(expected)",
             "policy": "'flag'",
-            "record_seq": POS,
+            "record_seq": RECORD_SEQ,
         },
         f"(SELECT * FROM {hours(where=OF_ALL)} WHERE h % 8 = 0)",
     ),
-    Filling(
+    TableFill(
         "new_categories",
         {
             **{name: name for name in ("model", "version", "baseline_id", "field")},
@@ -150,7 +150,7 @@ FILLINGS: tuple[Filling, ...] = (
             **OF_PANE,
             "n_low": "1 + h % 5",
             "n_high": "1 + h % 5",
-            "record_seq": POS,
+            "record_seq": RECORD_SEQ,
         },
         hours(where=CATEGORIES),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.history.series import CUT, DAY_S, HOUR_S, ONCE, SERIES, WHOLE, Filling, hours, uniform
+from benchmarks.history.series import CUT, DAY_S, HOUR_S, ONCE, SERIES, WHOLE, TableFill, hours, uniform
 
 BASIS = "basis"
 """What all performance is measured by."""
@@ -35,8 +35,8 @@ _FEATURES = (
 _LABEL_AT = "fromUnixTimestamp64Milli(1000 * toInt64(second + 3600 + h % 14400), 'UTC')"
 
 
-FILLINGS: tuple[Filling, ...] = (
-    Filling(
+TABLE_FILLS: tuple[TableFill, ...] = (
+    TableFill(
         "performance",
         {
             "model": "model",
@@ -75,7 +75,7 @@ FILLINGS: tuple[Filling, ...] = (
         },
         _SCORED,
     ),
-    Filling(
+    TableFill(
         "performance_state",
         {
             "model": "model",
@@ -104,7 +104,7 @@ FILLINGS: tuple[Filling, ...] = (
         },
         _STATE,
     ),
-    Filling(
+    TableFill(
         "maturity",
         {
             "model": "model",
@@ -121,7 +121,7 @@ FILLINGS: tuple[Filling, ...] = (
         },
         hours(where=ONCE),
     ),
-    Filling(
+    TableFill(
         "pending_labels",
         {
             "model": "model",
@@ -139,7 +139,7 @@ FILLINGS: tuple[Filling, ...] = (
         },
         hours(where=ONCE),
     ),
-    Filling(
+    TableFill(
         "predictions",
         {
             "partition": "0",
@@ -169,7 +169,7 @@ FILLINGS: tuple[Filling, ...] = (
         },
         _RAW,
     ),
-    Filling(
+    TableFill(
         "labels",
         {
             "partition": "0",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.history.series import Filling
+from benchmarks.history.series import TableFill
 from warehouse.metrics import METRICS
 from warehouse.processor_reports import BUCKET_S
 
@@ -22,8 +22,8 @@ _KEYS = sorted(
 _VALUES = f"arrayMap(i -> 1. * i, range({len(_KEYS)}))"
 
 
-FILLINGS: tuple[Filling, ...] = (
-    Filling(
+TABLE_FILLS: tuple[TableFill, ...] = (
+    TableFill(
         "processors",
         {
             "kind": "kind",
@@ -42,7 +42,7 @@ FILLINGS: tuple[Filling, ...] = (
         },
         _REPORTS,
     ),
-    Filling(
+    TableFill(
         "processor_metrics",
         {
             "metric": "told.1",

@@ -14,18 +14,18 @@ SERIES = "history_series"
 HOUR_S, DAY_S = 3600, 86_400
 FLUSH_S = 15
 
-Columns = dict[str, str]
+ColumnExpressions = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Filling:
+class TableFill:
     """How one day of a table is made.
 
     `source` uses the parameters `first_s` and `end_s`: the day, in Unix seconds.
     """
 
     table: str
-    columns: Columns
+    columns: ColumnExpressions
     source: str
 
     @property
@@ -46,9 +46,9 @@ OF_ALL = "WHERE slice = 'all'"
 NUMBERS = "WHERE slice = 'all' AND kind = 'numeric'"
 CATEGORIES = "WHERE slice = 'all' AND kind = 'category'"
 OF_PANE = {"pane_start": "toDateTime(start, 'UTC')", "pane_s": str(HOUR_S)}
-POS = f"281474976710656 + intDiv(start, {FLUSH_S})"
+RECORD_SEQ = f"281474976710656 + intDiv(start, {FLUSH_S})"
 """As if every flush of 15 s were a record of the first epoch."""
-MADE_AT = "fromUnixTimestamp64Milli(1000 * toInt64(end) + 90000, 'UTC')"
+JUDGED_AT = "fromUnixTimestamp64Milli(1000 * toInt64(end) + 90000, 'UTC')"
 Z = "bitCount(h) / 4 - 8"
 """About a standard normal: the ones of a hash."""
 
@@ -92,7 +92,7 @@ OF_WINDOW = {
 }
 JUDGED = {
     "completeness": "1.",
-    "judged_at": MADE_AT,
+    "judged_at": JUDGED_AT,
     "record_seq": f"281474976710656 + intDiv(end, {FLUSH_S}) + revision",
 }
 QUARTERS = "if(w.2 = 86400, 21600, 7200)"

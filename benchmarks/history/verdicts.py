@@ -10,7 +10,7 @@ from benchmarks.history.series import (
     ONCE,
     QUARTERS,
     SERIES,
-    Filling,
+    TableFill,
     Z,
     hours,
     uniform,
@@ -20,10 +20,10 @@ from benchmarks.history.series import (
 MINOR, MAJOR = 0.1, 0.2
 
 _PSI = (
-    f"(SELECT *, if(changed, 0.35, 0.01) * (0.6 + 0.8 * {uniform(0)}) AS found, 0.3 * found + 0.005 AS half "
+    f"(SELECT *, if(changed, 0.35, 0.01) * (0.6 + 0.8 * {uniform(0)}) AS psi, 0.3 * psi + 0.005 AS half_width "
     f"FROM {windows()})"
 )
-_LEVEL = f"multiIf(found > {MAJOR}, 'major', found > {MINOR}, 'minor', 'stable')"
+_LEVEL = f"multiIf(psi > {MAJOR}, 'major', psi > {MINOR}, 'minor', 'stable')"
 _SHIFT = (
     f"(SELECT *, if(changed, 0.3, 0) + 0.02 * ({Z}) AS shift, 0.2 * abs(shift) + 0.01 AS far "
     f"FROM {windows(step=QUARTERS, where=NUMBERS)})"
@@ -53,17 +53,17 @@ def _quantile(z: float) -> str:
     return f"mean + std * ({z} + shift)"
 
 
-FILLINGS: tuple[Filling, ...] = (
-    Filling(
+TABLE_FILLS: tuple[TableFill, ...] = (
+    TableFill(
         "drift",
         {
             **KEY,
             **OF_WINDOW,
             "n": "toUInt64(expected)",
-            "psi": "found",
-            "psi_low": "greatest(0, found - half)",
-            "psi_high": "found + half",
-            "js": "sqrt(found) / 3",
+            "psi": "psi",
+            "psi_low": "greatest(0, psi - half_width)",
+            "psi_high": "psi + half_width",
+            "js": "sqrt(psi) / 3",
             "p_value": f"if(changed, 1e-9, {uniform(16)})",
             "q_value": f"if(changed, 1e-7, {uniform(16)})",
             "df": "length(shares) - 1",
@@ -75,13 +75,13 @@ FILLINGS: tuple[Filling, ...] = (
             "top_bin": "concat('bin ', toString(h % length(shares)))",
             "top_bin_index": "h % length(shares)",
             "expected_share": "shares[h % length(shares) + 1]",
-            "actual_share": "shares[h % length(shares) + 1] * (1 + found)",
+            "actual_share": "shares[h % length(shares) + 1] * (1 + psi)",
             "visible_shift": "2.8 / sqrt(expected)",
             **JUDGED,
         },
         _PSI,
     ),
-    Filling(
+    TableFill(
         "rates",
         {
             **KEY,
@@ -103,7 +103,7 @@ FILLINGS: tuple[Filling, ...] = (
         },
         _RATES,
     ),
-    Filling(
+    TableFill(
         "distances",
         {
             **KEY,
@@ -132,7 +132,7 @@ FILLINGS: tuple[Filling, ...] = (
         },
         _SHIFT,
     ),
-    Filling(
+    TableFill(
         "comparisons",
         {
             "model": "model",
@@ -163,7 +163,7 @@ FILLINGS: tuple[Filling, ...] = (
         },
         windows(_SIDES, step=QUARTERS),
     ),
-    Filling(
+    TableFill(
         "arm_ratios",
         {
             "model": "model",

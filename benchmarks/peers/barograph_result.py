@@ -11,8 +11,9 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from numpy.typing import NDArray
 
-from benchmarks.peers.child import RANKS, Payload
-from benchmarks.stack import World
+from benchmarks.measured_process import JsonObject
+from benchmarks.peers.child import RANKS
+from benchmarks.stack import Testbed
 from benchmarks.workload import Workload
 from sketches.baseline.baseline import ALL
 from sketches.baseline.layout import EVENTS, HEADER, Layout
@@ -30,7 +31,7 @@ class Panes:
     sketches: dict[str, NumericSketch]
     """By numeric field, of all panes together."""
 
-    def result(self) -> Payload:
+    def result(self) -> JsonObject:
         """Quantiles and counts as the peers tell them."""
         categories: dict[str, dict[str, int]] = {}
         for i, field in enumerate(self.layout.fields):
@@ -59,7 +60,7 @@ def without_slices(workload: Workload) -> Workload:
     return replace(workload, contract=msgspec.structs.replace(workload.contract, slices=()), baseline=baseline)
 
 
-def read_panes(world: World, workload: Workload, topic: str, start: int) -> Panes:
+def read_panes(testbed: Testbed, workload: Workload, topic: str, start: int) -> Panes:
     """Merge the parts that were committed from an offset on.
 
     Raises:
@@ -68,7 +69,7 @@ def read_panes(world: World, workload: Workload, topic: str, start: int) -> Pane
     layout = Layout(workload.baseline)
     counts: dict[int, NDArray[np.int64]] = {}
     sketches: dict[str, NumericSketch] = {}
-    for partial in _partials(world, topic, start):
+    for partial in _partials(testbed, topic, start):
         whole = counts.setdefault(partial.pane_start_s * 1000, np.zeros(layout.width, dtype=np.int64))
         begin, width = int(layout.starts[partial.field_from]), partial.counts.shape[1] - HEADER
         whole[:HEADER] += partial.counts[0, :HEADER]
@@ -82,10 +83,10 @@ def read_panes(world: World, workload: Workload, topic: str, start: int) -> Pane
     return Panes(layout, counts, sketches)
 
 
-def _partials(world: World, topic: str, start: int) -> Iterator[Partial]:
+def _partials(testbed: Testbed, topic: str, start: int) -> Iterator[Partial]:
     consumer = Consumer(
         {
-            "bootstrap.servers": world.bootstrap_servers,
+            "bootstrap.servers": testbed.bootstrap_servers,
             "group.id": f"read-{uuid.uuid4().hex[:8]}",
             "enable.auto.commit": False,
             "enable.partition.eof": True,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.child import Payload
-from benchmarks.peers.topic_contents import Drawn, counted
+from benchmarks.measured_process import JsonObject
+from benchmarks.peers.topic_contents import TopicContents, counted
 
 MOST_BEYOND = 0.05
 """The error that a sketch states holds with 99 % confidence, and the quantiles of one field miss together. A program is
@@ -56,18 +56,18 @@ def rank_errors(values: NDArray[Any], ranks: list[float], quantiles: list[float]
     return np.where(np.isfinite(answers), errors, 1.0)
 
 
-def compare(found: Payload, drawn: Drawn) -> Comparison:
+def compare(answer: JsonObject, contents: TopicContents) -> Comparison:
     """Compare what a program found with what the topic held in the minutes that it names."""
-    result = Comparison(stated=found["rank_error"])
-    minutes = {int(start): n for start, n in found["minutes"].items()}
-    exact = dict(list(drawn.minutes().items())[: len(minutes)])
+    result = Comparison(stated=answer["rank_error"])
+    minutes = {int(start): n for start, n in answer["minutes"].items()}
+    exact = dict(list(contents.minutes().items())[: len(minutes)])
     if minutes != exact or not minutes:
         result.wrong.append(f"events per minute are {list(minutes.values())}, not {list(exact.values())}")
-    columns = drawn.within(minutes)
+    columns = contents.within(minutes)
     if not len(columns["at"]):
         return result
-    for name in drawn.numbers:
-        errors = rank_errors(columns[name], found["ranks"], found["quantiles"][name])
+    for name in contents.numbers:
+        errors = rank_errors(columns[name], answer["ranks"], answer["quantiles"][name])
         result.compared += len(errors)
         result.beyond += int((errors > result.stated).sum())
         result.worst = max(result.worst, float(errors.max()))
@@ -75,7 +75,7 @@ def compare(found: Payload, drawn: Drawn) -> Comparison:
             result.wrong.append(f"a quantile of {name} is {errors.max():.2%} of ranks away")
     if result.beyond > MOST_BEYOND * result.compared:
         result.wrong.append(f"{result.beyond} of {result.compared} quantiles are beyond {result.stated:.2%}")
-    for name in drawn.texts:
-        if found["categories"][name] != counted(columns[name]):
-            result.wrong.append(f"counts of {name} are {found['categories'][name]}, not {counted(columns[name])}")
+    for name in contents.texts:
+        if answer["categories"][name] != counted(columns[name]):
+            result.wrong.append(f"counts of {name} are {answer['categories'][name]}, not {counted(columns[name])}")
     return result

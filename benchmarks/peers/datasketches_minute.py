@@ -14,7 +14,8 @@ import datasketches
 import msgspec
 import numpy as np
 
-from benchmarks.peers.child import MINUTE_MS, RANKS, Payload
+from benchmarks.measured_process import JsonObject
+from benchmarks.peers.child import MINUTE_MS, RANKS
 
 K = 200
 
@@ -64,12 +65,12 @@ class Minute:
 class Minutes:
     """The sketches of all minutes so far, by the start of each in ms."""
 
-    def __init__(self, asked: Payload) -> None:
-        self.numbers: list[str] = asked["numbers"]
-        self.texts: list[str] = asked["texts"]
-        self.wanted: int = asked["minutes"]
+    def __init__(self, parameters: JsonObject) -> None:
+        self.numbers: list[str] = parameters["numbers"]
+        self.texts: list[str] = parameters["texts"]
+        self.n_minutes: int = parameters["minutes"]
         self.events = 0
-        self.found: dict[int, Minute] = {}
+        self.by_start: dict[int, Minute] = {}
 
     def new(self) -> Minute:
         """An empty minute."""
@@ -78,9 +79,9 @@ class Minutes:
     def at(self, at_ms: int) -> Minute:
         """The minute of an event time."""
         start = at_ms - at_ms % MINUTE_MS
-        minute = self.found.get(start)
+        minute = self.by_start.get(start)
         if minute is None:
-            minute = self.found[start] = self.new()
+            minute = self.by_start[start] = self.new()
         return minute
 
     def add(self, row: Row) -> None:
@@ -97,17 +98,17 @@ class Minutes:
 
     def complete(self) -> bool:
         """Whether a minute after the wanted ones has begun; events are in the order of their times."""
-        return len(self.found) > self.wanted
+        return len(self.by_start) > self.n_minutes
 
-    def result(self) -> Payload:
+    def result(self) -> JsonObject:
         """Quantiles and counts of all wanted minutes together, and how many events each had."""
-        starts = sorted(self.found)[: self.wanted]
+        starts = sorted(self.by_start)[: self.n_minutes]
         whole = self.new()
         for start in starts:
-            whole.merge(self.found[start])
+            whole.merge(self.by_start[start])
         return {
             "events": self.events,
-            "minutes": {str(start): self.found[start].n for start in starts},
+            "minutes": {str(start): self.by_start[start].n for start in starts},
             "ranks": RANKS,
             "rank_error": float(whole.sketches[0].normalized_rank_error(False)),
             "quantiles": {
@@ -130,10 +131,10 @@ def by_minute(rows: Sequence[Row]) -> dict[int, list[Row]]:
     return result
 
 
-def row_decoder(asked: Payload) -> Callable[[bytes], Row]:
+def row_decoder(parameters: JsonObject) -> Callable[[bytes], Row]:
     """Make a function that decodes an event's JSON, with msgspec and into a struct of just what is sketched."""
-    numbers = [name for name in asked["numbers"] if name != "score"]
-    texts: list[str] = asked["texts"]
+    numbers = [name for name in parameters["numbers"] if name != "score"]
+    texts: list[str] = parameters["texts"]
     features: list[Any] = [*((name, float) for name in numbers), *((name, str) for name in texts)]
     inner: Any = msgspec.defstruct("Features", features, gc=False)
     outer: Any = msgspec.defstruct("Event", [("at", int), ("features", inner), ("score", float)], gc=False)

@@ -9,12 +9,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.child import Payload
+from benchmarks.measured_process import JsonObject
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
-INSTALL_PATIENCE_S = 600.0
-RUN_PATIENCE_S = 300.0
+INSTALL_TIMEOUT_S = 600.0
+RUN_TIMEOUT_S = 300.0
 
 
 class PeerError(Exception):
@@ -28,21 +28,21 @@ def install(name: str) -> None:
         PeerError: it cannot be installed on this Python.
     """
     try:
-        _finish(_uv(name, "sync", "--locked", "--quiet"), INSTALL_PATIENCE_S)
+        _finish(_uv(name, "sync", "--locked", "--quiet"), INSTALL_TIMEOUT_S)
     except PeerError as error:
         raise PeerError(f"does not install: {error}") from None
 
 
-def run(name: str, told: Payload) -> Payload:
+def run(name: str, parameters: JsonObject) -> JsonObject:
     """Run a peer's program to its end and return what it told.
 
     Raises:
         PeerError: it failed or told nothing.
     """
     module = f"benchmarks.peers.{name}.program"
-    process = _uv(name, "run", "--locked", "--quiet", "python", "-m", module, json.dumps(told))
+    process = _uv(name, "run", "--locked", "--quiet", "python", "-m", module, json.dumps(parameters))
     try:
-        message = _finish(process, RUN_PATIENCE_S).splitlines()
+        message = _finish(process, RUN_TIMEOUT_S).splitlines()
         result: Any = json.loads(message[-1]) if message else None
     except (PeerError, ValueError) as error:
         raise PeerError(f"failed: {error}") from None
@@ -68,13 +68,13 @@ def _uv(name: str, command: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def _finish(process: subprocess.Popen[str], patience_s: float) -> str:
+def _finish(process: subprocess.Popen[str], timeout_s: float) -> str:
     try:
-        message, complained = process.communicate(timeout=patience_s)
+        message, complained = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        raise PeerError(f"it was not done after {patience_s:.0f} s") from None
+        raise PeerError(f"it was not done after {timeout_s:.0f} s") from None
     if process.returncode:
         lines = [line.strip() for line in complained.splitlines() if line.strip()]
         raise PeerError(" ".join(lines[-3:])[-300:] or f"it ended with {process.returncode}")

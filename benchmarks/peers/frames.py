@@ -19,8 +19,8 @@ def read_frame(path: Path) -> pd.DataFrame:
     return pd.DataFrame({name: v.astype(object) if v.dtype.kind == "U" else v for name, v in columns.items()})
 
 
-def by_minute(frame: pd.DataFrame, wanted: int) -> dict[int, pd.DataFrame]:
+def by_minute(frame: pd.DataFrame, n_minutes: int) -> dict[int, pd.DataFrame]:
     """Cut the first minutes out of a frame, by the start of each in ms, without the column of times."""
     start = frame[AT] - frame[AT] % MINUTE_MS
     result = {int(at): part.drop(columns=AT).reset_index(drop=True) for at, part in frame.groupby(start)}
-    return {at: result[at] for at in sorted(result)[:wanted]}
+    return {at: result[at] for at in sorted(result)[:n_minutes]}

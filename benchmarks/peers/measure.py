@@ -7,9 +7,9 @@ from statistics import median
 
 from benchmarks.figures import Figures, spread
 from benchmarks.peers.barograph_result import without_slices
-from benchmarks.peers.bench import ARROW, DATABASE, EMPTY, FRAMES, SKETCHER, Bench, Peer
 from benchmarks.peers.environments import PeerError, install
-from benchmarks.stack import World
+from benchmarks.peers.peer_benchmark import ARROW, DATABASE, EMPTY, FRAMES, SKETCHER, Peer, PeerBenchmark
+from benchmarks.stack import Testbed
 from benchmarks.workload import Workload
 
 RATES = "Beside its peers, events per CPU-second"
@@ -30,7 +30,7 @@ GOALS = ((SKETCHER, EMPTY, 15.0), (SKETCHER, WHYLOGS, 1.5), (ARROW, WHYLOGS, 20.
 """What is divided by what, and the least that is to come of it."""
 
 
-def measure_peers(world: World, workload: Workload, figures: Figures, *, events: int, runs: int) -> None:
+def measure_peers(testbed: Testbed, workload: Workload, figures: Figures, *, events: int, runs: int) -> None:
     """Measure the sketcher and every peer in turns, and compare what each of them found with what was drawn.
 
     The sketcher is measured before and after each of them: a ratio is to both of its neighbours.
@@ -38,7 +38,7 @@ def measure_peers(world: World, workload: Workload, figures: Figures, *, events:
     Where `runs` is 1, one way of each peer is measured and none of Evidently, which takes longest to start.
     """
     workload = without_slices(workload)
-    world.register(DATABASE, workload)
+    testbed.register(DATABASE, workload)
     missing: dict[Peer, str] = {}
     installed: dict[str, str] = {}
     for peer in PEERS:
@@ -50,7 +50,7 @@ def measure_peers(world: World, workload: Workload, figures: Figures, *, events:
                 installed[peer.name] = str(error)
         if installed[peer.name]:
             missing[peer] = installed[peer.name]
-    bench = Bench(world, workload, events)
+    bench = PeerBenchmark(testbed, workload, events)
     requested = [peer for peer in PEERS if runs > 1 or peer.brief]
     bench.sketch(SKETCHER, bench.json)
     bench.sketch(ARROW, bench.arrow)
@@ -81,7 +81,7 @@ def measure_peers(world: World, workload: Workload, figures: Figures, *, events:
     _add_ratios(bench, figures, [EMPTY, *(peer.title for peer in requested if peer not in missing)])
 
 
-def _add_ratios(bench: Bench, figures: Figures, peers: list[str]) -> None:
+def _add_ratios(bench: PeerBenchmark, figures: Figures, peers: list[str]) -> None:
     goals = {(over, under): least for over, under, least in GOALS}
     pairs = [(SKETCHER, peer) for peer in peers] + [(ARROW, peer) for peer in peers if (ARROW, peer) in goals]
     for over, under in pairs:

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measured_process import JsonObject
 from benchmarks.peers.barograph_result import Panes
-from benchmarks.peers.child import Payload
-from benchmarks.peers.topic_contents import Drawn
+from benchmarks.peers.topic_contents import TopicContents
 from sketches.baseline.bins import PsiBins
 from sketches.drift.psi import psi_values
 
-Columns = dict[str, NDArray[Any]]
+Arrays = dict[str, NDArray[Any]]
 
 TOLERANCE = 1e-9
 FEW = 20
@@ -76,18 +76,20 @@ def our_psi(panes: Panes) -> dict[int, dict[str, float]]:
     return {start: dict(zip(names, row.tolist(), strict=True)) for start, row in zip(starts, psi, strict=True)}
 
 
-def compare_psi(found: Payload, training: Columns, drawn: Drawn, ours: dict[int, dict[str, float]]) -> PsiComparison:
+def compare_psi(
+    answer: JsonObject, training: Arrays, contents: TopicContents, ours: dict[int, dict[str, float]]
+) -> PsiComparison:
     """Compare each PSI that Evidently told with its definition and with ours."""
     result = PsiComparison()
-    exact = drawn.minutes()
-    for minute, reported in found["psi"].items():
+    exact = contents.minutes()
+    for minute, psi_by_field in answer["psi"].items():
         start = int(minute)
-        if found["minutes"][minute] != exact.get(start):
-            result.wrong.append(f"a minute has {found['minutes'][minute]} events, not {exact.get(start)}")
+        if answer["minutes"][minute] != exact.get(start):
+            result.wrong.append(f"a minute has {answer['minutes'][minute]} events, not {exact.get(start)}")
             continue
-        columns = drawn.within([start])
-        for name in (*drawn.numbers, *drawn.texts):
-            psi = reported.get(name, float("nan"))
+        columns = contents.within([start])
+        for name in (*contents.numbers, *contents.texts):
+            psi = psi_by_field.get(name, float("nan"))
             defined = defined_psi(training[name], columns[name])
             if not abs(psi - defined) <= TOLERANCE:
                 result.wrong.append(f"PSI of {name} is {psi:.6f}, by its definition {defined:.6f}")

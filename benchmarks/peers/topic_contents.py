@@ -11,14 +11,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from benchmarks.peers.child import MINUTE_MS, Payload
+from benchmarks.measured_process import JsonObject
+from benchmarks.peers.child import MINUTE_MS
 from benchmarks.peers.datasketches_minute import row_decoder
 from benchmarks.workload import Workload
 
 _BLOCK = 20_000
 
 
-class Drawn:
+class TopicContents:
     """The events of a topic as columns: times in ms, numbers as doubles, texts as fixed-width strings; each (n,)."""
 
     def __init__(self, workload: Workload) -> None:
@@ -28,7 +29,7 @@ class Drawn:
         self._blocks: list[dict[str, NDArray[Any]]] = []
         self._columns: dict[str, NDArray[Any]] | None = None
 
-    def names(self) -> Payload:
+    def names(self) -> JsonObject:
         """The fields that peers are told to sketch."""
         return {"numbers": self.numbers, "texts": self.texts}
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from benchmarks.history import History, Size, fill
-from benchmarks.history.generate import FILLINGS
+from benchmarks.history.generate import TABLE_FILLS
 from benchmarks.history.series import SERIES
-from benchmarks.history_queries import HistoryQuery, asked_by_commands, asked_views, worked_questions
-from benchmarks.pages import asked_by_pages
-from benchmarks.rules import asked_by_rules
+from benchmarks.history_queries import HistoryQuery, command_queries, view_queries, question_queries
+from benchmarks.dashboard_queries import page_queries
+from benchmarks.rule_queries import rule_queries
 from local.clickhouse import LocalClickHouse
 from tests.support.warehouse import migrated
 from warehouse.client import Client
@@ -37,7 +37,7 @@ def history(client: Client) -> History:
 
 
 def test_columns_are_those_of_the_tables(client: Client) -> None:
-    for filling in FILLINGS:
+    for filling in TABLE_FILLS:
         columns = client.rows(
             "SELECT name FROM system.columns WHERE database = {database:String} AND table = {table:String} "
             "AND default_kind != 'MATERIALIZED'",
@@ -75,14 +75,14 @@ def test_every_view_is_asked_and_answers(client: Client, history: History) -> No
             {"database": client.database},
         )
     }
-    queried = asked_views(history)
+    queried = view_queries(history)
     assert {each.name.split(":")[0] for each in queried} == views
-    assert [each.name for each in queried if not each.of(client)] == []
+    assert [each.name for each in queried if not each.run(client)] == []
 
 
-@pytest.mark.parametrize("source", [worked_questions, asked_by_commands, asked_by_pages, asked_by_rules])
+@pytest.mark.parametrize("source", [question_queries, command_queries, page_queries, rule_queries])
 def test_whatever_is_asked_can_be_answered(
     source: Callable[[History], list[HistoryQuery]], client: Client, history: History
 ) -> None:
     for each in source(history):
-        each.of(client)
+        each.run(client)

@@ -13,7 +13,8 @@ from bytewax.connectors.kafka import operators as kop
 from bytewax.dataflow import Dataflow
 from bytewax.testing import run_main
 
-from benchmarks.peers.child import MINUTE_MS, Payload, Clock, tell, told
+from benchmarks.measured_process import Clock, JsonObject
+from benchmarks.peers.child import MINUTE_MS, print_result, read_parameters
 from benchmarks.peers.datasketches_minute import Minute, Minutes, Row, by_minute, row_decoder
 
 BATCH = 10_000
@@ -23,20 +24,20 @@ WAIT = timedelta(seconds=10)
 second batch of a replay is late."""
 
 
-class Part:
+class BytewaxRun:
     """One dataflow, until the wanted minutes are complete."""
 
-    def __init__(self, asked: Payload) -> None:
-        self.asked = asked
-        self.minutes = Minutes(asked)
-        self.row = row_decoder(asked)
+    def __init__(self, parameters: JsonObject) -> None:
+        self.parameters = parameters
+        self.minutes = Minutes(parameters)
+        self.row = row_decoder(parameters)
         self.clock: Clock | None = None
         self.flow = Dataflow("peer")
         self.messages = kop.input(
             "events",
             self.flow,
-            brokers=[asked["bootstrap_servers"]],
-            topics=[asked["topic"]],
+            brokers=[parameters["bootstrap_servers"]],
+            topics=[parameters["topic"]],
             batch_size=BATCH,
         ).oks
 
@@ -66,11 +67,11 @@ class Part:
                 minute.add_rows([row[1] for row in rows], [row[2] for row in rows])
                 yield "all", (rows[-1][0], minute)
 
-        def fold(minute: Minute, part: tuple[int, Minute]) -> Minute:
-            minute.merge(part[1])
+        def fold(minute: Minute, run: tuple[int, Minute]) -> Minute:
+            minute.merge(run[1])
             return minute
 
-        self.fold_windows(op.flat_map_batch("sketch", self.messages, sketch), fold, lambda part: _utc(part[0]))
+        self.fold_windows(op.flat_map_batch("sketch", self.messages, sketch), fold, lambda run: _utc(run[0]))
 
     def fold_windows(self, keyed: Any, fold: Any, at: Any) -> None:
         """Fold a stream into windows of a minute and run until the wanted ones are closed."""
@@ -95,10 +96,10 @@ class Part:
     def close(self, _: str, item: tuple[str, tuple[int, Minute]]) -> None:
         """Keep a closed window; after the last one tell what was found."""
         number, minute = item[1]
-        self.minutes.found[int(START.timestamp() * 1000) + number * MINUTE_MS] = minute
-        if len(self.minutes.found) == self.minutes.wanted and self.clock is not None:
+        self.minutes.by_start[int(START.timestamp() * 1000) + number * MINUTE_MS] = minute
+        if len(self.minutes.by_start) == self.minutes.n_minutes and self.clock is not None:
             spent = self.clock.read()
-            tell({**self.minutes.result(), **spent}, "bytewax", "confluent-kafka", "datasketches", "msgspec")
+            print_result({**self.minutes.result(), **spent}, "bytewax", "confluent-kafka", "datasketches", "msgspec")
             # A flow that reads on has no end; an orderly one would be reading the whole topic.
             os._exit(0)
 
@@ -109,8 +110,8 @@ def _utc(at_ms: int) -> datetime:
 
 def main() -> None:
     """Run one way and tell what it found."""
-    part = Part(told())
-    {"windows": part.windows, "batches": part.batches}[part.asked["way"]]()
+    run = BytewaxRun(read_parameters())
+    {"windows": run.windows, "batches": run.batches}[run.parameters["way"]]()
     raise RuntimeError("the dataflow ended before the wanted minutes were complete")
 
 

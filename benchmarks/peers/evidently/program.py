@@ -8,17 +8,18 @@ from typing import Any
 from evidently import DataDefinition, Dataset, Report
 from evidently.presets import DataDriftPreset
 
-from benchmarks.peers.child import Clock, tell, told
+from benchmarks.measured_process import Clock
+from benchmarks.peers.child import print_result, read_parameters
 from benchmarks.peers.frames import by_minute, read_frame
 
 
 def main() -> None:
     """Report on minute after minute and tell every PSI."""
-    requested = told()
-    definition = DataDefinition(numerical_columns=requested["numbers"], categorical_columns=requested["texts"])
-    columns = [*requested["numbers"], *requested["texts"]]
-    reference = Dataset.from_pandas(read_frame(Path(requested["reference"]))[columns], data_definition=definition)
-    frames = by_minute(read_frame(Path(requested["frame"])), requested["minutes"])
+    parameters = read_parameters()
+    definition = DataDefinition(numerical_columns=parameters["numbers"], categorical_columns=parameters["texts"])
+    columns = [*parameters["numbers"], *parameters["texts"]]
+    reference = Dataset.from_pandas(read_frame(Path(parameters["reference"]))[columns], data_definition=definition)
+    frames = by_minute(read_frame(Path(parameters["frame"])), parameters["minutes"])
     report = Report([DataDriftPreset(columns=columns, method="psi")])
     # The first report imports much that is not to be measured.
     report.run(Dataset.from_pandas(next(iter(frames.values())).head(100), data_definition=definition), reference).dict()
@@ -37,7 +38,9 @@ def main() -> None:
         for start, one in result.items()
     }
     minutes = {str(start): len(frame) for start, frame in frames.items()}
-    tell({"events": sum(minutes.values()), "minutes": minutes, "psi": psi, **spent}, "evidently", "pandas", "numpy")
+    print_result(
+        {"events": sum(minutes.values()), "minutes": minutes, "psi": psi, **spent}, "evidently", "pandas", "numpy"
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from typing import Any
 import faust
 from mode.loop import use
 
-from benchmarks.peers.child import Clock, tell, told
+from benchmarks.measured_process import Clock
+from benchmarks.peers.child import print_result, read_parameters
 from benchmarks.peers.datasketches_minute import Minutes, row_decoder
 
 BATCH = 5_000
@@ -22,11 +23,11 @@ BATCH = 5_000
 def main() -> None:
     """Run the worker until the wanted minutes are complete."""
     use("uvloop")
-    requested = told()
+    parameters = read_parameters()
     app = faust.App(
-        requested["group"],
-        broker=f"kafka://{requested['bootstrap_servers']}",
-        datadir=tempfile.mkdtemp(dir=requested["folder"]),
+        parameters["group"],
+        broker=f"kafka://{parameters['bootstrap_servers']}",
+        datadir=tempfile.mkdtemp(dir=parameters["folder"]),
         consumer_auto_offset_reset="earliest",
         topic_disable_leader=True,
         topic_allow_declare=False,
@@ -34,12 +35,12 @@ def main() -> None:
         worker_redirect_stdouts=False,
         stream_buffer_maxsize=2 * BATCH,
     )
-    topic = app.topic(requested["topic"], value_serializer="raw", key_serializer="raw", value_type=bytes)
-    minutes, row = Minutes(requested), row_decoder(requested)
+    topic = app.topic(parameters["topic"], value_serializer="raw", key_serializer="raw", value_type=bytes)
+    minutes, row = Minutes(parameters), row_decoder(parameters)
 
     def end(clock: Clock) -> None:
         spent = clock.read()
-        tell({**minutes.result(), **spent}, "faust-streaming", "aiokafka", "datasketches", "msgspec")
+        print_result({**minutes.result(), **spent}, "faust-streaming", "aiokafka", "datasketches", "msgspec")
         # Nothing is left to do, and an orderly end would wait for the group.
         os._exit(0)
 
@@ -64,7 +65,7 @@ def main() -> None:
             if minutes.complete():
                 end(clock)
 
-    app.agent(topic)({"events": events, "take": batches}[requested["way"]])
+    app.agent(topic)({"events": events, "take": batches}[parameters["way"]])
     faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False).execute_from_commandline()
     raise RuntimeError("the Faust worker ended before it had read all events")
 

@@ -9,25 +9,26 @@ from typing import Any
 from quixstreams import Application
 from quixstreams.models import JSONDeserializer
 
-from benchmarks.peers.child import Payload, Clock, tell, told
+from benchmarks.measured_process import Clock, JsonObject
+from benchmarks.peers.child import print_result, read_parameters
 from benchmarks.peers.datasketches_minute import Minutes, Row, row_decoder
 
 BATCH = 5_000
 
 
-class Part:
+class QuixStreamsRun:
     """One run of the application, until the wanted minutes are complete."""
 
-    def __init__(self, asked: Payload) -> None:
-        self.asked = asked
-        self.minutes = Minutes(asked)
+    def __init__(self, parameters: JsonObject) -> None:
+        self.parameters = parameters
+        self.minutes = Minutes(parameters)
         self.clock: Clock | None = None
-        self.spent: Payload = {}
+        self.spent: JsonObject = {}
         self.app = Application(
-            broker_address=asked["bootstrap_servers"],
-            consumer_group=asked["group"],
+            broker_address=parameters["bootstrap_servers"],
+            consumer_group=parameters["group"],
             auto_offset_reset="earliest",
-            state_dir=tempfile.mkdtemp(dir=asked["folder"]),
+            state_dir=tempfile.mkdtemp(dir=parameters["folder"]),
             auto_create_topics=False,
             use_changelog_topics=False,
             loglevel="ERROR",
@@ -35,7 +36,7 @@ class Part:
 
     def frame(self) -> Any:
         """The topic's events, decoded and under their own time."""
-        row = row_decoder(self.asked)
+        row = row_decoder(self.parameters)
 
         def decode(data: bytes) -> Row:
             if self.clock is None:
@@ -43,7 +44,7 @@ class Part:
             return row(data)
 
         topic = self.app.topic(
-            self.asked["topic"],
+            self.parameters["topic"],
             value_deserializer=JSONDeserializer(loads=decode),
             timestamp_extractor=lambda value, *_: value[0],
         )
@@ -66,17 +67,17 @@ class Part:
 
     def windows(self) -> None:
         """Collect the events of each minute in a tumbling window and sketch it when it closes."""
-        seen = 0
+        n_events = 0
 
         def count(_: Row) -> None:
-            nonlocal seen
-            seen += 1
+            nonlocal n_events
+            n_events += 1
 
         def sketch(window: dict[str, Any]) -> None:
             rows = window["value"]
             self.minutes.at(window["start"]).add_rows([row[1] for row in rows], [row[2] for row in rows])
-            self.minutes.events = seen
-            if len(self.minutes.found) == self.minutes.wanted:
+            self.minutes.events = n_events
+            if len(self.minutes.by_start) == self.minutes.n_minutes:
                 self.end()
 
         frame = self.frame().update(count)
@@ -92,9 +93,9 @@ class Part:
 
 def main() -> None:
     """Run one way and tell what it found."""
-    part = Part(told())
-    {"stateless": part.stateless, "windows": part.windows}[part.asked["way"]]()
-    tell({**part.minutes.result(), **part.spent}, "quixstreams", "confluent-kafka", "datasketches", "msgspec")
+    run = QuixStreamsRun(read_parameters())
+    {"stateless": run.stateless, "windows": run.windows}[run.parameters["way"]]()
+    print_result({**run.minutes.result(), **run.spent}, "quixstreams", "confluent-kafka", "datasketches", "msgspec")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from whylogs.core.metrics.metrics import MetricConfig
 from whylogs.core.resolvers import MetricSpec, ResolverSpec
 from whylogs.core.schema import DeclarativeSchema
 
-from benchmarks.peers.child import RANKS, Payload, Clock, tell, told
+from benchmarks.measured_process import Clock, JsonObject
+from benchmarks.peers.child import RANKS, print_result, read_parameters
 from benchmarks.peers.frames import by_minute, read_frame
 
 LEAN = MetricConfig(large_kll_k=False, kll_k=200)
@@ -33,28 +34,28 @@ def lean_schema() -> DeclarativeSchema:
 
 def main() -> None:
     """Profile frame by frame and tell what the merged profile says."""
-    requested = told()
-    frames = by_minute(read_frame(Path(requested["frame"])), requested["minutes"])
-    schema = {"default": lambda: None, "lean": lean_schema}[requested["way"]]
+    parameters = read_parameters()
+    frames = by_minute(read_frame(Path(parameters["frame"])), parameters["minutes"])
+    schema = {"default": lambda: None, "lean": lean_schema}[parameters["way"]]
     # The first profile imports much that is not to be measured.
     why.log(next(iter(frames.values())).head(10), schema=schema()).view()
     clock = Clock()
     views = {start: why.log(frame, schema=schema()).view() for start, frame in frames.items()}
     spent = clock.read()
-    tell({**_result(requested, frames, views), **spent}, "whylogs", "whylogs-sketching", "pandas", "numpy")
+    print_result({**_result(parameters, frames, views), **spent}, "whylogs", "whylogs-sketching", "pandas", "numpy")
 
 
-def _result(asked: Payload, frames: dict[int, Any], views: dict[int, Any]) -> Payload:
+def _result(parameters: JsonObject, frames: dict[int, Any], views: dict[int, Any]) -> JsonObject:
     whole = reduce(lambda one, other: one.merge(other), views.values())
-    first = asked["numbers"][0]
-    sketches = {name: _sketch(whole, name) for name in asked["numbers"]}
+    first = parameters["numbers"][0]
+    sketches = {name: _sketch(whole, name) for name in parameters["numbers"]}
     return {
         "events": sum(map(len, frames.values())),
         "minutes": {str(start): _sketch(view, first).get_n() for start, view in views.items()},
         "ranks": RANKS,
         "rank_error": float(sketches[first].normalized_rank_error(False)),
         "quantiles": {name: list(map(float, sketch.get_quantiles(RANKS))) for name, sketch in sketches.items()},
-        "categories": {name: _counts(whole, name) for name in asked["texts"]},
+        "categories": {name: _counts(whole, name) for name in parameters["texts"]},
     }
 
 

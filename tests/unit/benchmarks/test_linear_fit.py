@@ -36,11 +36,11 @@ def test_it_is_least_squares(costs: list[float]) -> None:
 
 def test_the_interval_holds_the_slope_as_often_as_it_says() -> None:
     rng = np.random.default_rng(7)
-    held_constant = 0
+    covered = 0
     for _ in range(2_000):
         line = fit_line(FACTORS, [3 + 2 * x + rng.normal(0, 1) for x in FACTORS])
-        held_constant += line.slope_low <= 2 <= line.slope_high
-    assert 0.93 < held_constant / 2_000 < 0.97
+        covered += line.slope_low <= 2 <= line.slope_high
+    assert 0.93 < covered / 2_000 < 0.97
 
 
 def test_two_points_have_no_interval() -> None:

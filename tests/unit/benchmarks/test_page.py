@@ -10,7 +10,7 @@ import pytest
 from benchmarks import goals, page, rates, run_comparison, shapes
 from benchmarks.charts import Chart, Series, draw, short
 from benchmarks.figures import Figures
-from benchmarks.goals import ALL_GOALS, Goal, Judged
+from benchmarks.goals import ALL_GOALS, Goal, GoalResult
 from benchmarks.pictures import CHARTS
 from benchmarks.profiles import ALL_SECTIONS, BY_THEMSELVES, FULL, SHORT
 from benchmarks.shapes import BASE, SHAPES
@@ -80,8 +80,8 @@ def test_figures_are_read_as_they_were_written(tmp_path: Path) -> None:
     figures.write(tmp_path / "figures.json")
     again = Figures.read(tmp_path / "figures.json")
     assert again == figures
-    assert again.get("A", "c") == figures.found[1]
-    assert (figures.found[1].value, figures.found[1].low, figures.found[1].high) == (2.0, 1.0, 3.0)
+    assert again.get("A", "c") == figures.entries[1]
+    assert (figures.entries[1].value, figures.entries[1].low, figures.entries[1].high) == (2.0, 1.0, 3.0)
 
 
 @pytest.mark.parametrize(
@@ -99,20 +99,20 @@ def test_figures_are_read_as_they_were_written(tmp_path: Path) -> None:
 )
 def test_a_goal_is_met_or_missed_by_how_much(holds: str, value: float | None, met: bool | None, verdict: str) -> None:
     goal = Goal("a goal", holds, 250, "events", lambda figures: value)  # type: ignore[arg-type]
-    judged = Judged(goal, goal.measured(Figures({})))
+    judged = GoalResult(goal, goal.measured(Figures({})))
     assert judged.met is met
     assert judged.verdict == verdict
 
 
 def test_goals_are_computed_from_the_figures_alone() -> None:
     figures = Figures({})
-    assert all(each.value is None for each in goals.judged(figures))
+    assert all(each.value is None for each in goals.evaluate_all(figures))
     figures.add(rates.RATES, rates.JSON_RATE, 260_000, "events")
     figures.add(rates.RATES, rates.TO_DECODE, 0.42, "×")
     figures.add(goals.PEER_RATIOS, "**sketcher, JSON ÷ whylogs, plain**", 2.0, "×")
     figures.add(goals.PEER_RATIOS, "sketcher, JSON ÷ whylogs, another way", 1.2, "×")
     figures.add(shapes.JSON_COST, shapes.FIELDS_200, 12.1, "×")
-    result = {each.goal.name: each for each in goals.judged(figures)}
+    result = {each.goal.name: each for each in goals.evaluate_all(figures)}
     assert result["Sketcher, JSON, per CPU-second"].met
     assert result["Sketcher, JSON ÷ whylogs on ready DataFrames"].value == 2.0
     assert result["Sketcher, JSON ÷ msgspec's bare decode"].verdict == "met, 5% to spare"

@@ -11,16 +11,17 @@ import datasketches
 import numpy as np
 import pytest
 
+from benchmarks.measured_process import JsonObject
 from benchmarks.peers import environments
 from benchmarks.peers.barograph_result import without_slices
-from benchmarks.peers.child import RANKS, Payload
+from benchmarks.peers.child import RANKS
 from benchmarks.peers.compare import compare, rank_errors
 from benchmarks.peers.datasketches_minute import Minutes, row_decoder
 from benchmarks.peers.environments import FOLDER, PeerError
 from benchmarks.peers.frames import by_minute, read_frame
 from benchmarks.peers.measure import PEERS
 from benchmarks.peers.psi import compare_psi, defined_psi
-from benchmarks.peers.topic_contents import Drawn
+from benchmarks.peers.topic_contents import TopicContents
 from benchmarks.workload import Workload, arrow_messages, json_events, make_workload
 from streams.registry.registry import Registry
 
@@ -36,75 +37,75 @@ def workload(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def drawn(workload: Workload) -> Drawn:
-    drawn = Drawn(workload)
-    assert len(list(drawn.watch(json_events(workload, EVENTS, START, START + 179_999)))) == EVENTS
-    return drawn
+def contents(workload: Workload) -> TopicContents:
+    contents = TopicContents(workload)
+    assert len(list(contents.watch(json_events(workload, EVENTS, START, START + 179_999)))) == EVENTS
+    return contents
 
 
-def exact(drawn: Drawn, minutes: int) -> Payload:
+def exact(contents: TopicContents, minutes: int) -> JsonObject:
     """What a program without error would tell."""
-    starts = list(drawn.minutes())[:minutes]
-    columns = drawn.within(starts)
+    starts = list(contents.minutes())[:minutes]
+    columns = contents.within(starts)
     return {
-        "minutes": {str(start): drawn.minutes()[start] for start in starts},
+        "minutes": {str(start): contents.minutes()[start] for start in starts},
         "ranks": list(RANKS),
         "rank_error": 0.0133,
         "quantiles": {
-            name: np.quantile(columns[name], RANKS, method="inverted_cdf").tolist() for name in drawn.numbers
+            name: np.quantile(columns[name], RANKS, method="inverted_cdf").tolist() for name in contents.numbers
         },
         "categories": {
             name: dict(zip(*(part.tolist() for part in np.unique(columns[name], return_counts=True)), strict=True))
-            for name in drawn.texts
+            for name in contents.texts
         },
     }
 
 
-def test_exact_answers_are_right(drawn: Drawn) -> None:
-    result = compare(exact(drawn, 2), drawn)
+def test_exact_answers_are_right(contents: TopicContents) -> None:
+    result = compare(exact(contents, 2), contents)
     assert not result.wrong
     assert result.worst == 0
-    assert result.compared == len(drawn.numbers) * len(RANKS)
+    assert result.compared == len(contents.numbers) * len(RANKS)
 
 
-def test_a_quantile_that_is_far_away_is_wrong(drawn: Drawn) -> None:
-    report = exact(drawn, 2)
-    name = drawn.numbers[0]
+def test_a_quantile_that_is_far_away_is_wrong(contents: TopicContents) -> None:
+    report = exact(contents, 2)
+    name = contents.numbers[0]
     report["quantiles"][name][3] = report["quantiles"][name][5]
-    result = compare(report, drawn)
+    result = compare(report, contents)
     assert result.wrong
     assert name in result.wrong[0]
     assert "WRONG" in result.note()
 
 
-def test_many_quantiles_a_little_beyond_are_wrong(drawn: Drawn) -> None:
-    report = exact(drawn, 2)
-    columns = drawn.within(map(int, report["minutes"]))
-    for name in drawn.numbers:
+def test_many_quantiles_a_little_beyond_are_wrong(contents: TopicContents) -> None:
+    report = exact(contents, 2)
+    columns = contents.within(map(int, report["minutes"]))
+    for name in contents.numbers:
         report["quantiles"][name][3] = float(np.quantile(columns[name].astype(float), 0.52))
     report["rank_error"] = 0.0125
-    assert any("quantiles are beyond" in wrong for wrong in compare(report, drawn).wrong)
+    assert any("quantiles are beyond" in wrong for wrong in compare(report, contents).wrong)
 
 
-def test_no_number_is_wrong(drawn: Drawn) -> None:
-    report = exact(drawn, 1)
-    report["quantiles"][drawn.numbers[0]][0] = float("nan")
-    assert compare(report, drawn).wrong
+def test_no_number_is_wrong(contents: TopicContents) -> None:
+    report = exact(contents, 1)
+    report["quantiles"][contents.numbers[0]][0] = float("nan")
+    assert compare(report, contents).wrong
 
 
-def test_lost_events_and_other_minutes_are_wrong(drawn: Drawn) -> None:
-    report = exact(drawn, 2)
+def test_lost_events_and_other_minutes_are_wrong(contents: TopicContents) -> None:
+    report = exact(contents, 2)
     first = next(iter(report["minutes"]))
     report["minutes"][first] -= 1
-    assert compare(report, drawn).wrong
-    assert compare({**exact(drawn, 1), "minutes": {}}, drawn).wrong
+    assert compare(report, contents).wrong
+    assert compare({**exact(contents, 1), "minutes": {}}, contents).wrong
 
 
-def test_another_count_of_a_category_is_wrong(drawn: Drawn) -> None:
-    for name in drawn.texts:
-        report = exact(drawn, 2)
+def test_another_count_of_a_category_is_wrong(contents: TopicContents) -> None:
+    for name in contents.texts:
+        report = exact(contents, 2)
         report["categories"][name]["elsewhere"] = 1
-        assert any(name in wrong for wrong in compare(report, drawn).wrong)
+        assert any(name in wrong for wrong in compare(report, contents).wrong)
 
 
 def test_rank_errors_are_shares_of_ranks() -> None:
@@ -115,8 +116,8 @@ def test_rank_errors_are_shares_of_ranks() -> None:
 
 
 @pytest.mark.parametrize("way", ["events", "batches"])
-def test_what_peers_sketch_with_is_right(workload: Workload, drawn: Drawn, way: str) -> None:
-    minutes, row = Minutes({**drawn.names(), "minutes": 2}), row_decoder(drawn.names())
+def test_what_peers_sketch_with_is_right(workload: Workload, contents: TopicContents, way: str) -> None:
+    minutes, row = Minutes({**contents.names(), "minutes": 2}), row_decoder(contents.names())
     rows = [row(event) for event in json_events(workload, EVENTS, START, START + 179_999)]
     if way == "events":
         for each in rows:
@@ -125,33 +126,33 @@ def test_what_peers_sketch_with_is_right(workload: Workload, drawn: Drawn, way: 
         minutes.add_batch(rows)
     assert minutes.complete()
     assert minutes.events == EVENTS
-    assert not compare(minutes.result(), drawn).wrong
+    assert not compare(minutes.result(), contents).wrong
 
 
-def test_a_sketch_of_too_small_a_size_is_wrong(drawn: Drawn) -> None:
-    report = exact(drawn, 3)
-    columns = drawn.within(map(int, report["minutes"]))
-    for name in drawn.numbers:
+def test_a_sketch_of_too_small_a_size_is_wrong(contents: TopicContents) -> None:
+    report = exact(contents, 3)
+    columns = contents.within(map(int, report["minutes"]))
+    for name in contents.numbers:
         sketch = datasketches.kll_floats_sketch(8)
         sketch.update(columns[name].astype(np.float32))
         report["quantiles"][name] = list(map(float, sketch.get_quantiles(RANKS, True)))
-    assert compare(report, drawn).wrong
+    assert compare(report, contents).wrong
 
 
 def test_events_of_arrow_batches_are_kept_alike(workload: Workload) -> None:
-    drawn = Drawn(workload)
-    assert list(drawn.watch_batches(arrow_messages(workload, 3_000, START, START + 59_999)))
-    assert drawn.minutes() == {START: 3_000}
-    assert set(drawn.columns) == {"at", *drawn.numbers, *drawn.texts}
+    contents = TopicContents(workload)
+    assert list(contents.watch_batches(arrow_messages(workload, 3_000, START, START + 59_999)))
+    assert contents.minutes() == {START: 3_000}
+    assert set(contents.columns) == {"at", *contents.numbers, *contents.texts}
 
 
-def test_frames_hold_what_was_drawn(drawn: Drawn, tmp_path: Path) -> None:
-    starts = list(drawn.minutes())
-    drawn.write(tmp_path / "frame.npz", starts[:2])
+def test_frames_hold_what_was_drawn(contents: TopicContents, tmp_path: Path) -> None:
+    starts = list(contents.minutes())
+    contents.write(tmp_path / "frame.npz", starts[:2])
     frames = by_minute(read_frame(tmp_path / "frame.npz"), 2)
     assert list(frames) == starts[:2]
     for start, frame in frames.items():
-        columns = drawn.within([start])
+        columns = contents.within([start])
         assert list(frame.columns) == [name for name in columns if name != "at"]
         assert all((frame[name] == columns[name]).all() for name in frame)
 
@@ -162,17 +163,17 @@ def test_slices_are_left_out(workload: Workload) -> None:
     assert not without_slices(workload).baseline.dimensions
 
 
-def test_psi_that_is_not_its_definition_is_wrong(drawn: Drawn) -> None:
-    start = next(iter(drawn.minutes()))
-    columns = drawn.within([start])
-    training = drawn.columns
-    psi = {name: defined_psi(training[name], columns[name]) for name in (*drawn.numbers, *drawn.texts)}
-    report = {"minutes": {str(start): drawn.minutes()[start]}, "psi": {str(start): psi}}
-    assert not compare_psi(report, training, drawn, {start: psi}).wrong
-    psi[drawn.numbers[1]] += 1e-6
-    assert compare_psi(report, training, drawn, {start: psi}).wrong
-    del psi[drawn.numbers[1]]
-    assert compare_psi(report, training, drawn, {start: {**psi, drawn.numbers[1]: 0.0}}).wrong
+def test_psi_that_is_not_its_definition_is_wrong(contents: TopicContents) -> None:
+    start = next(iter(contents.minutes()))
+    columns = contents.within([start])
+    training = contents.columns
+    psi = {name: defined_psi(training[name], columns[name]) for name in (*contents.numbers, *contents.texts)}
+    report = {"minutes": {str(start): contents.minutes()[start]}, "psi": {str(start): psi}}
+    assert not compare_psi(report, training, contents, {start: psi}).wrong
+    psi[contents.numbers[1]] += 1e-6
+    assert compare_psi(report, training, contents, {start: psi}).wrong
+    del psi[contents.numbers[1]]
+    assert compare_psi(report, training, contents, {start: {**psi, contents.numbers[1]: 0.0}}).wrong
 
 
 @pytest.mark.parametrize("name", NAMES)

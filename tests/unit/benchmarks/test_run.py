@@ -13,10 +13,10 @@ import pytest
 from benchmarks import page, run
 from benchmarks.figures import Figures
 from benchmarks.profiles import FULL
-from benchmarks.run import Bench
+from benchmarks.run import BenchmarkRun
 
 
-class NoWorld:
+class NoTestbed:
     """A world in which nothing runs."""
 
     def __init__(self, stack: Any, folder: Path) -> None:
@@ -35,7 +35,7 @@ def no_stack(*_: Any, **__: Any) -> Iterator[None]:
 def written(monkeypatch: pytest.MonkeyPatch) -> list[Figures]:
     """What was published."""
     result: list[Figures] = []
-    monkeypatch.setattr(run, "World", NoWorld)
+    monkeypatch.setattr(run, "Testbed", NoTestbed)
     monkeypatch.setattr(run, "LocalStack", no_stack)
     monkeypatch.setattr(run, "make_workload", lambda folder: None)
     monkeypatch.setattr(page, "publish", result.append)
@@ -44,8 +44,8 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[Figures]:
 
 def sections(monkeypatch: pytest.MonkeyPatch, *, failing: str = "") -> None:
     def section(name: str) -> Any:
-        def measure(bench: Bench) -> None:
-            bench.figures.add(name, "a figure", 1.0, "s")
+        def measure(run_context: BenchmarkRun) -> None:
+            run_context.figures.add(name, "a figure", 1.0, "s")
             if name == failing:
                 raise RuntimeError("the broker is gone")
 
@@ -64,7 +64,7 @@ def test_a_full_run_measures_everything_and_writes_the_docs(
 ) -> None:
     sections(monkeypatch)
     assert called(monkeypatch) == 0
-    assert [one.section for one in written[0].found] == list(FULL.sections)
+    assert [one.section for one in written[0].entries] == list(FULL.sections)
     assert written[0].about["command"] == "make bench"
     assert capsys.readouterr().out.count("| Section | Figure | Value | Notes |") == 1
 
@@ -74,20 +74,20 @@ def test_less_than_a_full_run_writes_no_docs(
     monkeypatch: pytest.MonkeyPatch, written: list[Figures], arguments: list[str], tmp_path: Path
 ) -> None:
     sections(monkeypatch)
-    assert called(monkeypatch, *arguments, "--json", str(tmp_path / "found.json")) == 0
+    assert called(monkeypatch, *arguments, "--json", str(tmp_path / "figures.json")) == 0
     assert not written
-    result = Figures.read(tmp_path / "found.json")
-    assert result.found[0].section == "rates"
-    assert (len(result.found) == 1) == ("--only" in arguments)
+    result = Figures.read(tmp_path / "figures.json")
+    assert result.entries[0].section == "rates"
+    assert (len(result.entries) == 1) == ("--only" in arguments)
 
 
 def test_a_section_that_fails_is_told_and_the_others_are_measured(
     monkeypatch: pytest.MonkeyPatch, written: list[Figures], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sections(monkeypatch, failing="storage")
-    assert called(monkeypatch, "--json", str(tmp_path / "found.json")) == 1
+    assert called(monkeypatch, "--json", str(tmp_path / "figures.json")) == 1
     assert not written, "docs are written from whole runs alone"
-    assert [one.section for one in Figures.read(tmp_path / "found.json").found] == list(FULL.sections)
+    assert [one.section for one in Figures.read(tmp_path / "figures.json").entries] == list(FULL.sections)
     parameters = capsys.readouterr().err
     assert "Failed: storage" in parameters
     assert "the broker is gone" in parameters

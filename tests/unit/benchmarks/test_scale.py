@@ -39,9 +39,9 @@ def test_a_block_without_a_mark_is_an_error() -> None:
         scale.rewrite("", {"growth": {"about": ABOUT, **made_up().as_json()}})
 
 
-def _soaked(memory_per_sample: float = 0.0, late_s: float = 0.5) -> soak.Soaked:
+def _soaked(memory_per_sample: float = 0.0, late_s: float = 0.5) -> soak.SoakResult:
     n = 360
-    return soak.Soaked(
+    return soak.SoakResult(
         panes=[4 * (i + 1) for i in range(n)],
         latency_s=[0.5 if i < n * 2 // 3 else late_s for i in range(n)],
         rss_mib={"monitor": [300 + i % 5 + memory_per_sample * i for i in range(n)]},
@@ -64,7 +64,7 @@ def test_a_steady_run_meets_every_goal() -> None:
         (_soaked(late_s=0.7), "latency steady"),
     ],
 )
-def test_what_grows_is_told(soaked: soak.Soaked, missed: str) -> None:
+def test_what_grows_is_told(soaked: soak.SoakResult, missed: str) -> None:
     assert [goal for goal, met in soak.judge(soaked).items() if not met] == [missed]
 
 

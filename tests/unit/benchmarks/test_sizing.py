@@ -15,8 +15,8 @@ from tests.support.growth import made_up
 GROWING = ("sketchers", "recorders", "source_partitions", "engines", "kafka_in_mb_s", "raw_gb_day", "kafka_gb_day")
 
 
-def _numbers(found: Needs) -> dict[str, float]:
-    return {name: getattr(found, name) for name in found.__dataclass_fields__}
+def _numbers(result: Needs) -> dict[str, float]:
+    return {name: getattr(result, name) for name in result.__dataclass_fields__}
 
 
 loads = st.builds(

@@ -16,7 +16,7 @@ CHOSEN: dict[str, Value] = {"version": "1", "slice": "all", "field": "amount", "
 """What is chosen on the pages that have it; the model is `MODEL`, and all of them where a page can show all."""
 
 
-def asked_by_pages(history: History) -> list[HistoryQuery]:
+def page_queries(history: History) -> list[HistoryQuery]:
     """Each query of each page, over the last day and over the whole history."""
     result = []
     for dashboard in dashboards().values():
@@ -25,9 +25,9 @@ def asked_by_pages(history: History) -> list[HistoryQuery]:
         chosen = CHOSEN | {"datasource": "barograph", "model": ALL if has_all else MODEL}
         for days in (1, history.size.days):
             between = TimeRange(1000 * (history.end_s - days * DAY_S), 1000 * history.end_s)
-            for requested in queries_in(dashboard):
-                least_s = go_duration_s((requested.panel or {}).get("interval", "")) or 1
+            for query in queries_in(dashboard):
+                least_s = go_duration_s((query.panel or {}).get("interval", "")) or 1
                 step_ms = interval_ms(between.to_ms - between.from_ms, POINTS, 1000 * least_s)
-                sql = expand(requested.sql, between, chosen, interval_ms=step_ms)
-                result.append(HistoryQuery(f"{requested.where.removeprefix('Barograph / ')}, {days} d", sql))
+                sql = expand(query.sql, between, chosen, interval_ms=step_ms)
+                result.append(HistoryQuery(f"{query.where.removeprefix('Barograph / ')}, {days} d", sql))
     return result

@@ -16,14 +16,15 @@ import pyarrow.parquet as pq
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from benchmarks.measured_process import JsonObject
 from benchmarks.peers.barograph_result import read_panes
-from benchmarks.peers.child import MINUTE_MS, Payload
+from benchmarks.peers.child import MINUTE_MS
 from benchmarks.peers.compare import Comparison, compare
 from benchmarks.peers.environments import run
-from benchmarks.peers.psi import Columns, PsiComparison, compare_psi, our_psi
-from benchmarks.peers.topic_contents import Drawn, write_columns
+from benchmarks.peers.psi import Arrays, PsiComparison, compare_psi, our_psi
+from benchmarks.peers.topic_contents import TopicContents, write_columns
 from benchmarks.rates import rate, run_sketcher
-from benchmarks.stack import World
+from benchmarks.stack import Testbed
 from benchmarks.workload import ARROW_HEADERS, ARROW_ROWS, Workload, arrow_messages, json_events
 
 DATABASE = "peers"
@@ -59,54 +60,54 @@ class Topic:
 
     prefix: str
     events: int
-    drawn: Drawn
+    contents: TopicContents
     partials: str
 
 
-class Bench:
+class PeerBenchmark:
     """The topics, the frames, and what was found so far."""
 
-    def __init__(self, world: World, workload: Workload, events: int) -> None:
-        self._world, self._workload = world, workload
+    def __init__(self, testbed: Testbed, workload: Workload, events: int) -> None:
+        self._world, self._workload = testbed, workload
         first_ms = (int(time.time() * 1000) // MINUTE_MS - MINUTES - 1) * MINUTE_MS
         span = first_ms, first_ms + MINUTES * MINUTE_MS - 1
         self.json = self._fill_json(events, span)
         self.arrow = self._fill_arrow(ARROW_TIMES * events, span)
-        starts = list(self.json.drawn.minutes())
-        self._frame, self._reference = world.folder / "peers-frame.npz", world.folder / "peers-reference.npz"
-        self.json.drawn.write(self._frame, starts[:FRAMES])
-        self._training = _training(world.folder, workload)
+        starts = list(self.json.contents.minutes())
+        self._frame, self._reference = testbed.folder / "peers-frame.npz", testbed.folder / "peers-reference.npz"
+        self.json.contents.write(self._frame, starts[:FRAMES])
+        self._training = _training(testbed.folder, workload)
         write_columns(self._reference, self._training)
         self._our_psi: dict[int, dict[str, float]] = {}
-        self._found: list[tuple[str, float]] = []
+        self._rates: list[tuple[str, float]] = []
         """Rates of everything that was measured, one after the other."""
         self.compared: dict[str, Comparison | PsiComparison] = {}
 
     def _fill_json(self, events: int, span: tuple[int, int]) -> Topic:
         topics = self._world.create_topics(PREFIX)
-        drawn = Drawn(self._workload)
-        self._world.fill(topics.predictions, drawn.watch(json_events(self._workload, events, *span)))
+        contents = TopicContents(self._workload)
+        self._world.fill(topics.predictions, contents.watch(json_events(self._workload, events, *span)))
         # A window closes when the minute after it begins.
         subset = islice(json_events(self._workload, events, *span), events // MINUTES + 1_000)
         _fill_keyed(self._world.bootstrap_servers, subset)
-        return Topic(PREFIX, events, drawn, topics.partials)
+        return Topic(PREFIX, events, contents, topics.partials)
 
     def _fill_arrow(self, events: int, span: tuple[int, int]) -> Topic:
         topics = self._world.create_topics(ARROW_PREFIX)
-        drawn = Drawn(self._workload)
-        messages = drawn.watch_batches(arrow_messages(self._workload, events, *span))
+        contents = TopicContents(self._workload)
+        messages = contents.watch_batches(arrow_messages(self._workload, events, *span))
         self._world.fill(topics.predictions, messages, ARROW_HEADERS)
-        return Topic(ARROW_PREFIX, events, drawn, topics.partials)
+        return Topic(ARROW_PREFIX, events, contents, topics.partials)
 
     def sketch(self, title: str, topic: Topic) -> None:
         """Let a new sketcher read a topic from its start, and compare the parts that it committed."""
-        world = self._world
-        begin = world.end_offset(topic.partials)
-        result = run_sketcher(world, self._workload, topic.prefix, topic.events, database=DATABASE)
-        panes = read_panes(world, self._workload, topic.partials, begin)
+        testbed = self._world
+        begin = testbed.end_offset(topic.partials)
+        result = run_sketcher(testbed, self._workload, topic.prefix, topic.events, database=DATABASE)
+        panes = read_panes(testbed, self._workload, topic.partials, begin)
         if topic is self.json:
             self._our_psi = our_psi(panes)
-        self._keep(title, result, compare(panes.result(), topic.drawn))
+        self._keep(title, result, compare(panes.result(), topic.contents))
 
     def empty_loop(self) -> None:
         """Let Faust read a minute's events and do nothing with them."""
@@ -124,8 +125,8 @@ class Bench:
         Raises:
             PeerError: it failed.
         """
-        reported = {
-            **self.json.drawn.names(),
+        parameters = {
+            **self.json.contents.names(),
             "way": peer.way,
             "minutes": peer.minutes,
             "bootstrap_servers": self._world.bootstrap_servers,
@@ -135,28 +136,28 @@ class Bench:
             "frame": str(self._frame),
             "reference": str(self._reference),
         }
-        result = run(peer.name, reported)
+        result = run(peer.name, parameters)
         if "psi" in result:
-            self._keep(peer.title, result, compare_psi(result, self._training, self.json.drawn, self._our_psi))
+            self._keep(peer.title, result, compare_psi(result, self._training, self.json.contents, self._our_psi))
         else:
-            self._keep(peer.title, result, compare(result, self.json.drawn))
+            self._keep(peer.title, result, compare(result, self.json.contents))
 
     def rates(self, title: str) -> list[float]:
         """Events per CPU-second of each run of a program."""
-        return [result for name, result in self._found if name == title]
+        return [result for name, result in self._rates if name == title]
 
     def ratios(self, over: str, under: str) -> list[float]:
         """Of each run of one program: the rate of another, as it was last before and first after it, by its own."""
         ratios = []
-        for at, (title, own) in enumerate(self._found):
+        for at, (title, own) in enumerate(self._rates):
             if title == under:
-                before = next(other for name, other in reversed(self._found[:at]) if name == over)
-                after = next(other for name, other in self._found[at + 1 :] if name == over)
+                before = next(other for name, other in reversed(self._rates[:at]) if name == over)
+                after = next(other for name, other in self._rates[at + 1 :] if name == over)
                 ratios.append(harmonic_mean([before, after]) / own)
         return ratios
 
-    def _keep(self, title: str, found: Payload, compared: Comparison | PsiComparison | None) -> None:
-        self._found.append((title, rate(found)))
+    def _keep(self, title: str, result: JsonObject, compared: Comparison | PsiComparison | None) -> None:
+        self._rates.append((title, rate(result)))
         # The first that was wrong is kept, else the last.
         before = self.compared.get(title)
         if compared is not None and not (before is not None and before.wrong):
@@ -181,7 +182,7 @@ def _fill_keyed(bootstrap_servers: str, events: Iterable[bytes]) -> None:
         raise RuntimeError(f"{left} messages could not be written to {KEYED}")
 
 
-def _training(folder: Path, workload: Workload) -> Columns:
+def _training(folder: Path, workload: Workload) -> Arrays:
     """The table that the baseline was learned from: numbers as doubles, texts of fixed width."""
     table = pq.read_table(folder / f"train-{len(workload.numbers)}-{len(workload.texts)}.parquet")
     result: dict[str, Any] = {name: np.array(table[name].to_pylist(), dtype=np.str_) for name in workload.texts}

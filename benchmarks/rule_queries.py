@@ -16,7 +16,7 @@ REPLAY_LIMIT_MS = 10_000.0
 """A backtest is to take seconds."""
 
 
-def asked_by_rules(history: History) -> list[HistoryQuery]:
+def rule_queries(history: History) -> list[HistoryQuery]:
     """Each rule of the first model at the end of the history, all of them replayed, and those of drift as judged."""
     settings = AlertSettings()
     rules = rules_of(history.contract, settings)
