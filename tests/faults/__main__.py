@@ -1,8 +1,8 @@
-"""The fault harness: `python -m tests.faults`, or `make faults`; SHORT=1 for the form that runs in CI.
+"""The fault harness: `python -m tests.faults`, or `make faults`; SHORT=1 runs the short form of CI.
 
-Apache Kafka, the ClickHouse engine and the processors are real and each a process of its own. Faults follow a plan
-that is drawn from a seed and printed; at the end one oracle, worked out from the source data alone, is compared with
-everything that was written. Ends with a table, and with exit code 1 where anything differs.
+Apache Kafka, the ClickHouse engine and the processors are real, and each is a separate process. Faults follow a plan
+that is drawn from a seed and printed. At the end an oracle, computed from the source data alone, is compared with
+everything that was written. Prints a table; the exit code is 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from tests.faults.trial import run_trial
 from tests.faults.trial_run import Servers, World
 
 SHORT_S = 90.0
-"""How long the storm of the short form may go on: with what follows it stays under four minutes."""
+"""Time for the storm of the short form, in seconds. The whole short form then takes less than four minutes."""
 SCENARIOS = ("storm", "live", "retention", "disk", "trials")
 
 
 class Harness:
-    """Runs scenarios one after another on one broker and one engine."""
+    """Runs scenarios in sequence on one broker and one engine."""
 
     def __init__(self, folder: Path, seed: int, storms: range, *, short: bool) -> None:
         self.folder, self.seed, self.storms, self.short = folder, seed, storms, short
@@ -83,11 +83,11 @@ class Harness:
                     engine.stop()
         except NoSmallDisk as error:
             self.omitted.append("disk full")
-            say(f"\n!!! NOT TESTED: a full disk. A small one cannot be mounted here ({error}); it takes root.\n")
+            say(f"\n!!! NOT TESTED: a full disk. Mounting a small disk failed ({error}); it requires root.\n")
 
     def trials(self) -> None:
         if not self.short:
-            # The same without any sabotage holds; in the short form the storm says so.
+            # The control: without sabotage the trial passes. In the short form the storm is the control.
             self.run("trial", run_trial, rate=200.0)
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(self._sabotaged, SABOTAGES))
@@ -101,19 +101,19 @@ class Harness:
         act: Callable[[World], Verdict],
         servers: Servers | None = None,
         seed: int | None = None,
-        **told: Any,
+        **settings: Any,
     ) -> None:
-        """Run one scenario in a world of its own, and keep its result."""
+        """Run one scenario in its own world and add its result to `results`."""
         began = time.monotonic()
         seed = self.seed if seed is None else seed
         say(f"\n=== {scenario}, seed {seed}")
         folder = self.folder / scenario.replace(" ", "-")
-        world = World(servers or self.servers, folder, seed, lambda what: say(f"   {scenario}: {what}"), **told)
+        world = World(servers or self.servers, folder, seed, lambda what: say(f"   {scenario}: {what}"), **settings)
         try:
             verdict = act(world)
         except Exception as error:
             verdict = Verdict()
-            verdict.say(f"the scenario broke off: {error}")
+            verdict.say(f"the scenario failed: {error}")
             traceback.print_exc()
         finally:
             world.close()
@@ -130,29 +130,31 @@ class Harness:
             must_fail=bool(world.sabotage),
         )
         self.results.append(result)
-        differences = verdict.sentences() if not result.must_fail else verdict.sentences()[:2]
-        ends = [f"ended by itself {n} times: {end}" for end, n in world.fleet.ends.items()]
-        say("\n    ".join([f"--- {result.sentence()}", *differences, *ends]))
+        differences = verdict.summary_lines() if not result.must_fail else verdict.summary_lines()[:2]
+        ends = [f"exited by itself {n} times: {end}" for end, n in world.fleet.ends.items()]
+        say("\n    ".join([f"--- {result.summary()}", *differences, *ends]))
 
 
-def say(sentence: str) -> None:
-    """Print at once."""
-    print(sentence, flush=True)
+def say(text: str) -> None:
+    """Print without buffering."""
+    print(text, flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="the form that runs in CI, under four minutes")
-    parser.add_argument("--seed", type=int, default=None, help="of the plan and the source; drawn where not given")
-    parser.add_argument("--only", default=",".join(SCENARIOS), help="scenarios, with commas between them")
-    parser.add_argument("--storms", default=f"1-{STORMS}", help="which storms of the long form: 2, or 1-3")
     parser.add_argument(
-        "--results", type=Path, help="a file to which results are added, and whose results are told too"
+        "--short", action="store_true", help="run the short form of CI, which takes less than four minutes"
+    )
+    parser.add_argument("--seed", type=int, default=None, help="seed of the plan and the source; random by default")
+    parser.add_argument("--only", default=",".join(SCENARIOS), help="scenarios, separated by commas")
+    parser.add_argument("--storms", default=f"1-{STORMS}", help="storms of the long form, such as 2 or 1-3")
+    parser.add_argument(
+        "--results", type=Path, help="a file that collects results of several runs; the report covers all of them"
     )
     parser.add_argument("--write", action="store_true", help="write the table to docs/reliability.md")
-    parser.add_argument("--keep", type=Path, help="a folder for logs and data, which are deleted otherwise")
+    parser.add_argument("--keep", type=Path, help="a folder that keeps logs and data, which are deleted by default")
     faulthandler.register(signal.SIGUSR1)
-    # Asked to end, it ends its processors first.
+    # On SIGTERM the harness stops its processors before it exits.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else int.from_bytes(os.urandom(3))
@@ -173,7 +175,7 @@ def main() -> int:
     text = table(harness.results, command, harness.omitted)
     say(f"\n{text}\n")
     for result in harness.results:
-        say(result.sentence())
+        say(result.summary())
     if arguments.write:
         write_page(text)
     return 0 if harness.results and all(each.passed for each in harness.results) else 1

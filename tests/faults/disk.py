@@ -1,4 +1,4 @@
-"""The warehouse's disk is full for a while."""
+"""A fault: the disk of ClickHouse is full for some time."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from tests.faults.trial_run import World
 
 SIZE_MB = 512
 LEFT_MB = 32
-"""To the last byte would be a fault of another kind: the local engine then leaves parts that it cannot read itself."""
+"""Space left free, in MiB. On a disk without a free byte the local engine writes parts that it cannot read itself,
+which is another kind of fault."""
 
 
 class NoSmallDisk(Exception):
-    """This machine does not let the harness mount a small disk."""
+    """The harness cannot mount a small disk on this machine."""
 
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A folder on a disk of its own that holds little.
+    """Mount a small disk and return its folder.
 
     Raises:
-        NoSmallDisk: it cannot be mounted, which needs root and the right to mount.
+        NoSmallDisk: the mount failed; it requires root and permission to mount.
     """
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
@@ -44,7 +45,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class DiskFull:
-    """The disk is filled but for less than an insert may find, a processor is killed, and the disk is freed again."""
+    """The disk is filled until an insert may fail, a processor is killed, and the space is freed."""
 
     disk: Path
     for_s: float
@@ -63,4 +64,6 @@ class DiskFull:
             time.sleep(self.for_s / 2)
         finally:
             ballast.unlink()
-        return f"{written >> 20} MiB of {SIZE_MB} were taken for {self.for_s:.0f} s, a {self.kill} killed meanwhile"
+        return (
+            f"{written >> 20} MiB of {SIZE_MB} were filled for {self.for_s:.0f} s; a {self.kill} was killed meanwhile"
+        )

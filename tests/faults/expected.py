@@ -1,4 +1,4 @@
-"""What the warehouse must hold, worked out from the source data in plain Python."""
+"""The expected contents of the warehouse, computed from the source data in plain Python."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ REGIONS = ("north", "south")
 PaneKey = tuple[str, str, str, str, int]
 """Model, version, slice, field, start of the pane (Unix s)."""
 CellKey = tuple[str, str, str, str, int, str]
-"""… and the baseline's id."""
+"""Model, version, slice, field, start of the pane (Unix s), baseline id."""
 
 
 @dataclass
 class Count:
-    """What is counted of one field in one pane and slice."""
+    """Counts of one field in one pane and slice."""
 
     n: int = 0
     nulls: int = 0
@@ -32,8 +32,8 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Known:
-    """A baseline, and since when it holds (event time, Unix s)."""
+class EffectiveBaseline:
+    """A baseline and the event time (Unix s) from which it is effective."""
 
     from_s: int
     id: str
@@ -42,39 +42,41 @@ class Known:
 
 @dataclass
 class Expected:
-    """Everything that must be found."""
+    """Everything that the warehouse and the dead-letter topics must hold."""
 
     volume: Counter[tuple[str, str, str, int]] = field(default_factory=Counter)
-    """Events by model, version, slice, start of the pane."""
+    """Number of events by model, version, slice and start of the pane."""
     panes: dict[PaneKey, Count] = field(default_factory=lambda: defaultdict(Count))
     cells: dict[CellKey, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
-    """Events per cell, of versions whose baseline is known to the event."""
+    """Number of events per cell, of versions that have a baseline at the time of the event."""
     predictions: dict[tuple[int, int, int], Event] = field(default_factory=dict)
-    """By partition, offset, index."""
+    """By partition, offset and index in the message."""
     labels: dict[tuple[int, int, int], Label] = field(default_factory=dict)
     dead: dict[str, Counter[tuple[int, int, int, str]]] = field(default_factory=dict)
-    """By topic: partition, offset, index, reason."""
+    """By topic: partition, offset, index in the message, reason."""
     labelled: dict[tuple[str, str, int], tuple[int, int]] = field(default_factory=dict)
-    """Version, slice, hour → predictions of the strict model, and how many of them have a label."""
+    """By version, slice and hour: predictions of the strict model, and the number of them that have a label."""
 
 
-def work_out(
+def compute_expected(
     sent: Mapping[tuple[str, int], Sequence[Sent]],
     topics: Topics,
     contract: Contract,
     baselines: Sequence[tuple[int, Baseline]],
     lost: Mapping[int, Collection[int]] | None = None,
 ) -> Expected:
-    """Count everything.
+    """Compute all expected counts and rows.
 
     Args:
-        sent: the source data.
-        topics: their names.
-        contract: whose panes are counted.
-        baselines: of the strict model's version 1, each with the time from which it holds.
-        lost: offsets by partition of `predictions` that retention took before the sketcher read them.
+        sent: the messages of the source, by topic and partition.
+        topics: names of the topics.
+        contract: defines the length of panes.
+        baselines: baselines of version 1 of the strict model, each with the time from which it is effective.
+        lost: offsets by partition of `predictions` that retention deleted before the sketcher read them.
     """
-    known = [Known(from_s, each.id, {field.name: field for field in each.fields}) for from_s, each in baselines]
+    known = [
+        EffectiveBaseline(from_s, each.id, {field.name: field for field in each.fields}) for from_s, each in baselines
+    ]
     result = Expected(dead={topics.predictions: Counter(), topics.labels: Counter()})
     for partition, offset, each in _messages(sent, topics.predictions):
         result.dead[topics.predictions].update((partition, offset, i, reason) for i, reason in each.dead)
@@ -96,16 +98,16 @@ def _messages(sent: Mapping[tuple[str, int], Sequence[Sent]], topic: str) -> Ite
                 yield partition, offset, each
 
 
-def _count(found: Expected, event: Event, pane_s: int, baselines: Sequence[Known]) -> None:
+def _count(expected: Expected, event: Event, pane_s: int, baselines: Sequence[EffectiveBaseline]) -> None:
     start = event.at_ms // 1000 // pane_s * pane_s
     known = None
     if event.version == "1" and event.model == STRICT:
         known = max((each for each in baselines if each.from_s <= start), key=lambda each: each.from_s)
     for slice_ in _slices(event):
-        found.volume[event.model, event.version, slice_, start] += 1
+        expected.volume[event.model, event.version, slice_, start] += 1
         for name in FIELDS:
             value = getattr(event, name)
-            count = found.panes[event.model, event.version, slice_, name, start]
+            count = expected.panes[event.model, event.version, slice_, name, start]
             if name in event.invalid:
                 count.invalid += 1
                 continue
@@ -113,7 +115,7 @@ def _count(found: Expected, event: Event, pane_s: int, baselines: Sequence[Known
             count.nulls += value is None
             if known is not None:
                 cell = _cell(known.fields[name], value)
-                found.cells[event.model, event.version, slice_, name, start, known.id][cell] += 1
+                expected.cells[event.model, event.version, slice_, name, start, known.id][cell] += 1
 
 
 def _slices(event: Event) -> tuple[str, str]:
@@ -121,7 +123,7 @@ def _slices(event: Event) -> tuple[str, str]:
 
 
 def _cell(field_: FieldBaseline, value: object) -> int:
-    """The cell of a value: bins or categories, then unseen (categories only), then null."""
+    """Return the cell of a value: bins or categories, then unseen (categories only), then null."""
     if field_.kind == "numeric":
         last = len(field_.edges) + 1
         return last if value is None else bisect_right(field_.edges, float(value))  # type: ignore[arg-type]
@@ -131,10 +133,10 @@ def _cell(field_: FieldBaseline, value: object) -> int:
     return field_.categories.index(value) if value in field_.categories else unseen
 
 
-def _join(found: Expected) -> None:
-    labelled = {label.id for label in found.labels.values()}
+def _join(expected: Expected) -> None:
+    labelled = {label.id for label in expected.labels.values()}
     counts: dict[tuple[str, str, int], list[int]] = defaultdict(lambda: [0, 0])
-    for event in found.predictions.values():
+    for event in expected.predictions.values():
         if event.model != STRICT:
             continue
         hour = event.at_ms // 3_600_000 * 3600
@@ -142,4 +144,4 @@ def _join(found: Expected) -> None:
             each = counts[event.version, slice_, hour]
             each[0] += 1
             each[1] += event.id in labelled
-    found.labelled = {key: (n, known) for key, (n, known) in counts.items()}
+    expected.labelled = {key: (n, known) for key, (n, known) in counts.items()}

@@ -1,4 +1,4 @@
-"""The faults, one class each: what is done to a run, and that it is undone."""
+"""The faults of a run, one class each. Every fault is reverted before `apply` returns."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from confluent_kafka import Producer
 from tests.faults.proxy import Mode
 from tests.faults.trial_run import World
 
-PLACE_S = 8.0
-"""How long a processor is given to come to a place."""
+REACH_S = 8.0
+"""Time within which a processor must reach an armed kill point, in seconds."""
 UP_S = 2.5
-"""A processor is given so long to start before it is killed again: one killed at once has done nothing."""
+"""Least time that a processor runs before it is killed, in seconds: one killed at startup would test nothing."""
 
 
 class Fault(Protocol):
-    """Something that goes wrong, and is put right again."""
+    """A fault that is injected and then reverted."""
 
     @property
     def name(self) -> str:
-        """What the report counts it under."""
+        """The name under which the report counts the fault."""
 
     def apply(self, world: World) -> str:
-        """Do it; return what was done, in a few words."""
+        """Inject and revert the fault; return a short description."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """A processor is killed with -9 at a random moment, or at a place of it, and started again."""
+    """A processor is killed with -9, at a random moment or at a kill point, and restarted."""
 
     kind: str
-    place: str = ""
+    point: str = ""
     down_s: float = 0.0
     hold_s: float = 0.0
-    """How long it waits at its place before it is killed."""
+    """Time between reaching the kill point and the kill, in seconds."""
 
     @property
     def name(self) -> str:
@@ -46,13 +46,13 @@ class Kill:
 
     def apply(self, world: World) -> str:
         name = choose(world, self.kind)
-        where = kill_at(world, name, self.place, self.down_s, self.hold_s)
+        where = kill_at(world, name, self.point, self.down_s, self.hold_s)
         return f"{name} {where}, down for {self.down_s:.1f} s"
 
 
 @dataclass(frozen=True)
 class Terminate:
-    """A processor is asked to end (SIGTERM), and started again."""
+    """A processor receives SIGTERM and is restarted after it exits."""
 
     kind: str
     name: ClassVar[str] = "SIGTERM"
@@ -61,32 +61,32 @@ class Terminate:
         name = choose(world, self.kind)
         took_s = world.fleet.terminate(name)
         world.stops_s.append(took_s)
-        return f"{name}, ended in {took_s:.1f} s"
+        return f"{name}, exited after {took_s:.1f} s"
 
 
 @dataclass(frozen=True)
 class Zombie:
-    """A processor stands still beyond its session time-out, at a place where it can, and wakes up again."""
+    """A processor is suspended for longer than its session timeout, at a kill point if it reaches one, and resumed."""
 
     kind: str
-    place: str
+    point: str
     name: ClassVar[str] = "zombie"
 
     def apply(self, world: World) -> str:
         name = choose(world, self.kind)
-        world.fleet.arm(name, self.place)
-        came = world.fleet.waits(name, self.place, PLACE_S)
+        world.fleet.arm(name, self.point)
+        is_reached = world.fleet.wait_reached(name, self.point, REACH_S)
         world.fleet.send(name, signal.SIGSTOP)
-        # The others take over; it knows nothing of it.
+        # The others take over its partitions while it is suspended.
         time.sleep(world.pipeline.settings["session_timeout_s"] + 2.0)
-        world.fleet.release(name, self.place)
+        world.fleet.release(name, self.point)
         world.fleet.send(name, signal.SIGCONT)
-        return f"{name} {self.place if came else 'at a random moment'}"
+        return f"{name} {self.point if is_reached else 'at a random moment'}"
 
 
 @dataclass(frozen=True)
 class JoinAndLeave:
-    """A third processor of a kind joins, works, and leaves again, by SIGTERM or by kill -9."""
+    """One more processor of a kind joins, works, and leaves by SIGTERM or kill -9."""
 
     kind: str
     killed: bool
@@ -98,7 +98,7 @@ class JoinAndLeave:
         time.sleep(5.0)
         kill_at(world, choose(world, self.kind), "", 0.0)
         time.sleep(1.0)
-        world.fleet.take_away(name, signal.SIGKILL if self.killed else signal.SIGTERM)
+        world.fleet.stop_member(name, signal.SIGKILL if self.killed else signal.SIGTERM)
         if self.killed:
             world.kills[f"{self.kind} at a random moment"] += 1
         return f"{name} left by {'kill -9' if self.killed else 'SIGTERM'}"
@@ -106,12 +106,12 @@ class JoinAndLeave:
 
 @dataclass(frozen=True)
 class RollingRestart:
-    """Every processor is ended and started again, one after the other."""
+    """Every processor is restarted with SIGTERM, in sequence."""
 
     name: ClassVar[str] = "rolling restart"
 
     def apply(self, world: World) -> str:
-        names = [name for name, member in world.fleet.members.items() if member.wanted]
+        names = [name for name, member in world.fleet.members.items() if member.should_run]
         for name in names:
             world.stops_s.append(world.fleet.terminate(name))
             time.sleep(0.5)
@@ -123,7 +123,7 @@ class RollingRestart:
 
 @dataclass(frozen=True)
 class BrokerRestart:
-    """The broker is stopped, or killed with -9, and started again after a while."""
+    """The broker is stopped or killed with -9, and restarted later."""
 
     killed: bool
     down_s: float
@@ -134,12 +134,12 @@ class BrokerRestart:
         (broker.kill if self.killed else broker.stop)()
         time.sleep(self.down_s)
         broker.start()
-        return f"{'by kill -9' if self.killed else 'in order'}, for {self.down_s:.0f} s"
+        return f"{'kill -9' if self.killed else 'stopped'}, for {self.down_s:.0f} s"
 
 
 @dataclass(frozen=True)
 class BrokerUnreachable:
-    """The broker answers nobody for a while: its process stands still, connections stay open."""
+    """The broker does not answer for some time: its process is suspended, connections stay open."""
 
     for_s: float
     kill: str
@@ -156,12 +156,12 @@ class BrokerUnreachable:
             time.sleep(self.for_s / 2)
         finally:
             os.kill(pid, signal.SIGCONT)
-        return f"for {self.for_s:.0f} s, a {self.kill} killed meanwhile"
+        return f"for {self.for_s:.0f} s, a {self.kill} was killed meanwhile"
 
 
 # ------------------------------------------------------------------------------------------------ ClickHouse
 
-_WORDS: dict[Mode, str] = {
+_NAMES: dict[Mode, str] = {
     "down": "warehouse down",
     "slow": "warehouse slow",
     "error": "warehouse answers 500",
@@ -172,7 +172,7 @@ _WORDS: dict[Mode, str] = {
 
 @dataclass(frozen=True)
 class Warehouse:
-    """The door before the warehouse is in some mode for a while; a processor is killed meanwhile."""
+    """The ClickHouse proxy is in a mode other than `open` for some time; a processor is killed meanwhile."""
 
     mode: Mode
     for_s: float
@@ -180,24 +180,24 @@ class Warehouse:
 
     @property
     def name(self) -> str:
-        return _WORDS[self.mode]
+        return _NAMES[self.mode]
 
     def apply(self, world: World) -> str:
-        before = world.door.seen[self.mode]
-        world.door.mode = self.mode
+        before = world.proxy.requests[self.mode]
+        world.proxy.mode = self.mode
         try:
             time.sleep(self.for_s / 2)
             kill_at(world, choose(world, self.kill, up_s=0.0), "", 0.0)
             time.sleep(self.for_s / 2)
         finally:
-            world.door.mode = "open"
-        hit = world.door.seen[self.mode] - before
-        return f"for {self.for_s:.0f} s, {hit} requests, a {self.kill} killed meanwhile"
+            world.proxy.mode = "open"
+        hit = world.proxy.requests[self.mode] - before
+        return f"for {self.for_s:.0f} s, {hit} requests, a {self.kill} was killed meanwhile"
 
 
 @dataclass(frozen=True)
 class EngineKill:
-    """The warehouse itself is killed with -9, and started again after a while."""
+    """The ClickHouse engine is killed with -9, and restarted later."""
 
     down_s: float
     name: ClassVar[str] = "warehouse killed"
@@ -207,7 +207,7 @@ class EngineKill:
         engine.kill()
         time.sleep(self.down_s)
         engine.start()
-        world.door.upstream = engine.host, engine.port
+        world.proxy.upstream = engine.host, engine.port
         return f"for {self.down_s:.0f} s"
 
 
@@ -216,26 +216,26 @@ class EngineKill:
 
 @dataclass(frozen=True)
 class Poison:
-    """Damaged records come to `partials`, and the heaviest malformed events to `predictions`."""
+    """Damaged records are written to `partials`, and the heaviest malformed events to `predictions`."""
 
     name: ClassVar[str] = "poison"
 
     def apply(self, world: World) -> str:
         world.source.send_heavy()
         producer = Producer({"bootstrap.servers": world.pipeline.bootstrap})
-        first = len(world.buried)
+        first = len(world.damaged)
         for i in range(first, first + 4):
             producer.produce(world.pipeline.topics.partials, b"poison %d" % i, partition=i % 2)
-            world.buried.add(i)
+            world.damaged.add(i)
         producer.flush(60)
-        return "4 damaged records in parts, 3 heavy events in predictions"
+        return "4 damaged records in partials, 3 heavy events in predictions"
 
 
 # ------------------------------------------------------------------------------------------------- helpers
 
 
 def choose(world: World, kind: str, *, up_s: float = UP_S) -> str:
-    """One of a kind, at random, that has run for a while."""
+    """Choose a processor of a kind at random, and wait until it has run for `up_s`."""
     name = world.rng.choice(world.fleet.names(kind))
     deadline = time.monotonic() + 20
     while world.fleet.running_s(name) < up_s and time.monotonic() < deadline:
@@ -243,18 +243,18 @@ def choose(world: World, kind: str, *, up_s: float = UP_S) -> str:
     return name
 
 
-def kill_at(world: World, name: str, place: str, down_s: float, hold_s: float = 0.0) -> str:
-    """Kill -9 a processor at a place, or at a random moment where none is given or it does not come there."""
-    came = False
-    if place:
-        world.fleet.arm(name, place)
-        came = world.fleet.waits(name, place, PLACE_S)
+def kill_at(world: World, name: str, point: str, down_s: float, hold_s: float = 0.0) -> str:
+    """Kill a processor with -9 at a kill point, or at a random moment if `point` is empty or not reached."""
+    is_reached = False
+    if point:
+        world.fleet.arm(name, point)
+        is_reached = world.fleet.wait_reached(name, point, REACH_S)
     else:
         time.sleep(world.rng.random())
     time.sleep(hold_s)
-    where = f"at {place}" if came else "at a random moment"
+    where = f"at {point}" if is_reached else "at a random moment"
     kind = world.fleet.members[name].kind
     world.kills[f"{kind} {where}"] += 1
-    # The place is given up only when nobody can go on from it.
-    world.fleet.kill(name, down_s=down_s, place=place)
+    # The kill point is released only after the kill, so that the processor cannot continue.
+    world.fleet.kill(name, down_s=down_s, point=point)
     return where

@@ -1,4 +1,4 @@
-"""The processors of a run, supervised: one that ends is started again, unless it is meant to be down."""
+"""The processors of a run and their supervisor, which restarts a processor that exits unless the harness stopped it."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ KINDS = ("sketcher", "recorder", "monitor", "scorer")
 
 @dataclass
 class Member:
-    """One processor: what it is and how it is started."""
+    """One processor, its settings and its state."""
 
     kind: str
     settings: dict[str, Any]
     started_s: float = 0.0
-    wanted: bool = True
+    should_run: bool = True
     ended_s: float | None = None
 
 
 @dataclass
 class Fleet:
-    """Starts, kills, stops and watches processors."""
+    """Starts, kills, stops and supervises processors."""
 
     pipeline: Pipeline
     folder: Path
-    """Of the places."""
+    """Folder of the files that arm kill points and shift clocks."""
     sabotage: str = ""
     members: dict[str, Member] = field(default_factory=dict)
     starts: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
-    """Ends that nobody asked for, by processor and reason."""
+    """Exits that the harness did not request, by processor and reason."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.pipeline.module = "tests.faults.processor"
-        reported = {"folder": str(self.folder), "sabotage": self.sabotage}
-        self.pipeline.environ = {"BAROGRAPH_FAULTS": json.dumps(reported)}
+        options = {"folder": str(self.folder), "sabotage": self.sabotage}
+        self.pipeline.environ = {"BAROGRAPH_FAULTS": json.dumps(options)}
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._supervise, name="fleet", daemon=True)
 
     def begin(self) -> None:
-        """Supervise from now on."""
+        """Start the supervisor."""
         self._thread.start()
 
     def close(self) -> None:
-        """End everything at once."""
+        """Kill every processor and stop the supervisor."""
         self._stop.set()
         self._thread.join(30)
         for name, process in list(self.pipeline.processes.items()):
@@ -67,93 +67,93 @@ class Fleet:
             del self.pipeline.processes[name]
 
     def add(self, kind: str, name: str, **settings: Any) -> None:
-        """Start one more processor, and keep it running."""
+        """Add and start a processor, which the supervisor then keeps running."""
         with self._lock:
             self.members[name] = Member(kind, settings)
             self._start(name)
 
     def names(self, kind: str) -> list[str]:
-        """Those of a kind that are meant to run."""
-        return sorted(name for name, each in self.members.items() if each.kind == kind and each.wanted)
+        """Names of the processors of a kind that should run."""
+        return sorted(name for name, each in self.members.items() if each.kind == kind and each.should_run)
 
     def running_s(self, name: str) -> float:
-        """For how long a processor has run; 0 where it does not."""
+        """Seconds since a processor was started; 0 if it is not running."""
         process = self.pipeline.processes.get(name)
         if process is None or process.poll() is not None:
             return 0.0
         return time.monotonic() - self.members[name].started_s
 
-    def kill(self, name: str, *, down_s: float = 0.0, place: str = "") -> None:
-        """Kill -9, give up the place where it may wait, and start again after a while."""
+    def kill(self, name: str, *, down_s: float = 0.0, point: str = "") -> None:
+        """Kill a processor with -9, release its kill point, and restart it after `down_s`."""
         with self._lock:
-            self.members[name].wanted = False
+            self.members[name].should_run = False
             self._end(name, signal.SIGKILL)
-        if place:
-            self.release(name, place)
+        if point:
+            self.release(name, point)
         time.sleep(down_s)
-        self.bring_back(name)
+        self.restart(name)
 
     def terminate(self, name: str) -> float:
-        """SIGTERM, wait for the end, start again; return how long the end took, in seconds."""
+        """Restart a processor with SIGTERM; return the time that it took to exit, in seconds."""
         began = time.monotonic()
-        self.take_away(name, signal.SIGTERM)
+        self.stop_member(name, signal.SIGTERM)
         took_s = time.monotonic() - began
-        self.bring_back(name)
+        self.restart(name)
         return took_s
 
-    def take_away(self, name: str, number: signal.Signals) -> None:
-        """End one and leave it down."""
+    def stop_member(self, name: str, number: signal.Signals) -> None:
+        """Send a signal that ends a processor, wait for its exit, and do not restart it."""
         with self._lock:
-            self.members[name].wanted = False
+            self.members[name].should_run = False
         self._end(name, number)
 
-    def bring_back(self, name: str) -> None:
-        """Start one that was taken away."""
+    def restart(self, name: str) -> None:
+        """Start a processor that was stopped."""
         with self._lock:
-            self.members[name].wanted = True
+            self.members[name].should_run = True
             self._start(name)
 
     def send(self, name: str, number: signal.Signals) -> None:
-        """Send a signal, such as SIGSTOP."""
+        """Send a signal, such as SIGSTOP, to a processor."""
         self.pipeline.processes[name].send_signal(number)
 
-    def say_where(self) -> None:
-        """Have every processor write to its log where each of its threads is."""
+    def dump_stacks(self) -> None:
+        """Have every processor write the stacks of its threads to its log."""
         for process in self.pipeline.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGUSR1)
         time.sleep(1.0)
 
-    # ------------------------------------------------------------------------------------------ places
+    # ------------------------------------------------------------------------------------- kill points
 
-    def arm(self, name: str, place: str) -> None:
-        """Have a processor wait at a place when it comes there next."""
-        armed_file(self.folder, name, place).touch()
+    def arm(self, name: str, point: str) -> None:
+        """Have a processor wait when it next reaches a kill point."""
+        armed_file(self.folder, name, point).touch()
 
-    def waits(self, name: str, place: str, patience_s: float) -> bool:
-        """Whether a processor has come to an armed place within some seconds; it is disarmed otherwise."""
-        reached = reached_file(self.folder, name, place)
+    def wait_reached(self, name: str, point: str, patience_s: float) -> bool:
+        """Return whether a processor reaches an armed kill point in time; disarm the point if not."""
+        reached = reached_file(self.folder, name, point)
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             if reached.exists():
                 return True
             time.sleep(0.02)
-        armed_file(self.folder, name, place).unlink(missing_ok=True)
+        armed_file(self.folder, name, point).unlink(missing_ok=True)
         return reached.exists()
 
-    def release(self, name: str, place: str) -> None:
-        """Let a processor go on, also one that was started anew."""
-        armed_file(self.folder, name, place).unlink(missing_ok=True)
-        reached_file(self.folder, name, place).unlink(missing_ok=True)
+    def release(self, name: str, point: str) -> None:
+        """Disarm a kill point and let a processor that waits there continue, even after a restart."""
+        armed_file(self.folder, name, point).unlink(missing_ok=True)
+        reached_file(self.folder, name, point).unlink(missing_ok=True)
 
     def shift_clock(self, name: str, seconds: float) -> None:
-        """Have a processor's clock go so many seconds off."""
+        """Shift the clock of a processor by so many seconds."""
         file = self.folder / f"{name}.clock"
         scratch = file.with_suffix(".new")
         scratch.write_text(str(seconds))
         os.replace(scratch, file)
 
-    # ------------------------------------------------------------------------------------------ inside
+    # ---------------------------------------------------------------------------------------- internal
 
     def _start(self, name: str) -> None:
         member = self.members[name]
@@ -177,7 +177,7 @@ class Fleet:
                 for name, member in self.members.items():
                     process = self.pipeline.processes.get(name)
                     code = None if process is None else process.poll()
-                    if not member.wanted or code is None:
+                    if not member.should_run or code is None:
                         continue
                     if member.ended_s is None:
                         member.ended_s = time.monotonic()
@@ -188,9 +188,9 @@ class Fleet:
     def _reason(self, name: str, code: int) -> str:
         for line in reversed(self.pipeline.log(name).splitlines()):
             try:
-                reported = json.loads(line)
+                entry = json.loads(line)
             except ValueError:
                 continue
-            if reported.get("event") in ("stopped", "stopping", "stuck") and "reason" in reported:
-                return f"exit {code}: {reported['reason']}"[:160]
+            if entry.get("event") in ("stopped", "stopping", "stuck") and "reason" in entry:
+                return f"exit {code}: {entry['reason']}"[:160]
         return f"exit {code}"

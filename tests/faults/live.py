@@ -1,4 +1,4 @@
-"""The live clock: processors' clocks step, partitions are added, the broker goes away; silence is sealed meanwhile."""
+"""The live clock: clocks of processors step, partitions are added, the broker fails, and silent panes are sealed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.faults.trial_run import World
 from tests.support.pipeline import simple_contract
 
 COUNTS = {"sketcher": 2, "recorder": 2, "monitor": 2}
-"""No scorer: on the live clock it measures an hour when the hour has ended."""
+"""Processors of each kind. There is no scorer: on the live clock it scores an hour only after its end."""
 STEPS_S = (-45.0, 20.0, 3600.0, -3600.0)
 
 
 def live_contract() -> Contract:
-    """Panes of two seconds, sealed four seconds after their end."""
+    """A contract with panes of two seconds, sealed four seconds after their end."""
     return simple_contract(
         model=STRICT,
         pane_s=2,
@@ -34,7 +34,7 @@ def live_contract() -> Contract:
 
 @dataclass(frozen=True)
 class ClockStep:
-    """The clock of one processor steps, and after a while back."""
+    """The clock of one processor steps, and steps back later."""
 
     kind: str
     seconds: float
@@ -59,9 +59,9 @@ class AddPartition:
         admin = AdminClient({"bootstrap.servers": world.pipeline.bootstrap})
         partitions = world.source.partitions + world.done[self.name] + 1
         admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(30)
-        world.source.widen()
+        world.source.add_partition()
         time.sleep(2.0)
-        return f"there are {partitions}"
+        return f"{partitions} partitions"
 
 
 def live_plan(seed: int, *, short: bool) -> list[tuple[float, Fault]]:
@@ -73,9 +73,7 @@ def live_plan(seed: int, *, short: bool) -> list[tuple[float, Fault]]:
     if not short:
         faults += [ClockStep(kind, rng.choice(STEPS_S)) for kind in ("monitor", "recorder")]
         faults += [BrokerRestart(killed=False, down_s=4.0), Warehouse("down", 5.0, "monitor"), Terminate("sketcher")]
-        faults += [
-            Kill(kind, position) for kind, position in (("monitor", "half-written"), ("sketcher", "offsets-sent"))
-        ]
+        faults += [Kill(kind, point) for kind, point in (("monitor", "half-written"), ("sketcher", "offsets-sent"))]
     faults += [Kill(kind) for kind in kinds]
     rng.shuffle(faults)
     return [(rng.uniform(0.5, 1.5), fault) for fault in faults]

@@ -1,4 +1,4 @@
-"""Holds what the warehouse and the topics have at the end to what the source data say."""
+"""Compares the final contents of the warehouse and the topics with the source data."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.faults.source import STRICT, Sent
 from tests.support.pipeline import Pipeline
 
 SHOWN = 3
-"""Differences of one kind that are shown."""
+"""Number of examples that are printed for one kind of difference."""
 
 
 class Verdict:
-    """What was compared, and every difference."""
+    """Numbers of comparisons, and all differences."""
 
     def __init__(self) -> None:
         self.compared: Counter[str] = Counter()
@@ -28,26 +28,26 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing differs."""
+        """Whether there is no difference."""
         return not (self.lost or self.doubled or self.wrong)
 
-    def number(self, what: str, key: object, found: int, expected: int) -> None:
+    def number(self, what: str, key: object, actual: int, expected: int) -> None:
         """Compare a count."""
         self.compared[what] += 1
-        if found == expected:
+        if actual == expected:
             return
-        (self.lost if found < expected else self.doubled)[what] += abs(expected - found)
-        self.say(f"{what} of {key}: {found} found, {expected} expected")
+        (self.lost if actual < expected else self.doubled)[what] += abs(expected - actual)
+        self.say(f"{what} of {key}: {actual} found, {expected} expected")
 
-    def say(self, sentence: str) -> None:
-        """Note a difference that is no count."""
-        self.wrong.append(sentence)
+    def say(self, difference: str) -> None:
+        """Add a difference that is not one of counts."""
+        self.wrong.append(difference)
 
-    def rows(self, what: str, found: Counter[Any], expected: Iterable[Any]) -> None:
-        """Compare rows by their keys, each of which must be there once."""
-        wanted_value = Counter(iter(expected))
-        self.compared[what] += sum(wanted_value.values())
-        missing, spare = wanted_value - found, found - wanted_value
+    def rows(self, what: str, actual: Counter[Any], expected: Iterable[Any]) -> None:
+        """Compare rows by their keys. Each expected key must occur once."""
+        expected_rows = Counter(iter(expected))
+        self.compared[what] += sum(expected_rows.values())
+        missing, spare = expected_rows - actual, actual - expected_rows
         if missing:
             self.lost[what] += sum(missing.values())
             self.say(f"{what}: {sum(missing.values())} missing, such as {list(missing)[:SHOWN]}")
@@ -55,29 +55,29 @@ class Verdict:
             self.doubled[what] += sum(spare.values())
             self.say(f"{what}: {sum(spare.values())} too many, such as {list(spare)[:SHOWN]}")
 
-    def sentences(self) -> list[str]:
-        """The differences, not more than a page of them."""
+    def summary_lines(self) -> list[str]:
+        """The first 20 differences, and the number of the others."""
         left = len(self.wrong) - 20
         return [*self.wrong[:20], *([f"… and {left} more"] if left > 0 else [])]
 
 
 def check_source(verdict: Verdict, pipeline: Pipeline, sent: Mapping[tuple[str, int], list[Sent]]) -> None:
-    """Hold the topics to what was sent: were it not there once and in order, nothing else would mean anything."""
+    """Check that the topics hold every sent message once and in order, on which all other checks depend."""
     result: dict[tuple[str, int], list[Any]] = defaultdict(list)
     for topic in (pipeline.topics.predictions, pipeline.topics.labels):
         for message in pipeline.read_all(topic):
             result[topic, message.partition()].append(message)
     for key, messages in sent.items():
-        there = result[key]
-        first = there[0].offset() if there else len(messages)
-        wrong = [each.offset() for each in there if (each.value() or b"") != (messages[each.offset()].value or b"")]
-        if wrong or (there and there[-1].offset() != len(messages) - 1) or len(there) != len(messages) - first:
-            verdict.say(f"the source itself is not in {key} as it was sent: from offset {wrong[:SHOWN]}")
-        verdict.compared["messages in the topics"] += len(there)
+        received = result[key]
+        first = received[0].offset() if received else len(messages)
+        wrong = [each.offset() for each in received if (each.value() or b"") != (messages[each.offset()].value or b"")]
+        if wrong or (received and received[-1].offset() != len(messages) - 1) or len(received) != len(messages) - first:
+            verdict.say(f"the topic and partition {key} differ from the messages sent: offsets {wrong[:SHOWN]}")
+        verdict.compared["messages in the topics"] += len(received)
 
 
 def check_panes(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> None:
-    """Counts of every pane, and the cells where the baseline is known."""
+    """Compare the counts of every pane, and the cells of panes with a baseline."""
     volume: Counter[tuple[str, str, str, int]] = Counter()
     for model, version, slice_, start, n in pipeline.rows(
         "SELECT model, version, slice, toUnixTimestamp(pane_start), n FROM volume FINAL WHERE n > 0"
@@ -97,18 +97,18 @@ def check_panes(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> Non
         if model == STRICT and version == "1":
             cells[model, version, slice_, field, start, baseline] = row
     for pane in sorted(counts.keys() | expected.panes.keys()):
-        wanted_value = expected.panes[pane]
+        expected_pane = expected.panes[pane]
         for name, number in zip(("n", "nulls", "invalid"), counts[pane], strict=True):
-            verdict.number(f"{name} of panes", pane, number, getattr(wanted_value, name))
+            verdict.number(f"{name} of panes", pane, number, getattr(expected_pane, name))
     verdict.compared["cells of panes"] += len(expected.cells)
     for where in sorted(cells.keys() | expected.cells.keys()):
-        row, wanted_cells = cells.get(where, []), expected.cells[where]
-        if [wanted_cells[i] for i in range(len(row))] != list(row) or sum(row) != sum(wanted_cells.values()):
-            verdict.say(f"cells of {where}: {row} found, {dict(wanted_cells)} expected")
+        row, expected_cells = cells.get(where, []), expected.cells[where]
+        if [expected_cells[i] for i in range(len(row))] != list(row) or sum(row) != sum(expected_cells.values()):
+            verdict.say(f"cells of {where}: {row} found, {dict(expected_cells)} expected")
 
 
 def check_raw(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> None:
-    """Every raw row, with its values."""
+    """Compare every raw row and its values."""
     rows = pipeline.rows(
         "SELECT partition, offset, message_index, model, version, id, toUnixTimestamp64Milli(at), numbers['x'], "
         "numbers['k'], numbers['flag'], strings['colour'], context['region'], score FROM predictions FINAL"
@@ -122,7 +122,7 @@ def check_raw(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> None:
         exact = (event.x, event.k, None if event.flag is None else float(event.flag), event.colour or "", event.region)
         score = event.score is None if math.isnan(row[12]) else row[12] == event.score
         if row[3:7] != values or (event.exact and (_plain(row[7:12]) != exact or not score)):
-            verdict.say(f"raw prediction {row[:3]} is {row[3:]}, and {event} was sent")
+            verdict.say(f"raw prediction {row[:3]} is {row[3:]}, but {event} was sent")
     labels = pipeline.rows(
         "SELECT partition, offset, message_index, id, label, toUnixTimestamp64Milli(at), model FROM labels FINAL"
     )
@@ -130,7 +130,7 @@ def check_raw(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> None:
     for row in labels:
         label = expected.labels.get(row[:3])
         if label is not None and row[3:] != (label.id, str(label.label).lower(), label.at_ms, STRICT):
-            verdict.say(f"raw label {row[:3]} is {row[3:]}, and {label} was sent")
+            verdict.say(f"raw label {row[:3]} is {row[3:]}, but {label} was sent")
 
 
 def _plain(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -138,72 +138,70 @@ def _plain(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def check_dead(verdict: Verdict, pipeline: Pipeline, topic: str, expected: Expected) -> None:
-    """Every dead letter of a topic once."""
+    """Check that a dead-letter topic holds every dead letter once."""
     result: Counter[tuple[int, int, int, str]] = Counter()
     for message in pipeline.read_all(f"{topic}.dead"):
-        reported = {name: value.decode() for name, value in message.headers()}
+        headers = {name: value.decode() for name, value in message.headers()}
         result[
-            int(reported["source-partition"]),
-            int(reported["source-offset"]),
-            int(reported["index"]),
-            reported["reason"],
+            int(headers["source-partition"]),
+            int(headers["source-offset"]),
+            int(headers["index"]),
+            headers["reason"],
         ] += 1
     verdict.rows(f"dead letters of {topic.removeprefix(pipeline.prefix)}", result, expected.dead[topic].elements())
 
 
 def check_dead_counts(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> None:
-    """What the warehouse counts of dead letters, by topic and reason."""
+    """Compare the counts of dead letters in the warehouse, by topic and reason."""
     result = {
         (topic, reason): int(n)
         for topic, reason, n in pipeline.rows("SELECT topic, reason, sum(n) FROM dead_letters GROUP BY topic, reason")
     }
-    wanted_value = Counter(
+    expected_counts = Counter(
         (topic.removeprefix(pipeline.prefix), reason)
         for topic, entries in expected.dead.items()
         for *_, reason in entries.elements()
     )
-    for key in sorted(result.keys() | wanted_value.keys()):
-        verdict.number("counts of dead letters", key, result.get(key, 0), wanted_value[key])
+    for key in sorted(result.keys() | expected_counts.keys()):
+        verdict.number("counts of dead letters", key, result.get(key, 0), expected_counts[key])
 
 
-def check_buried(verdict: Verdict, pipeline: Pipeline, buried: set[int]) -> None:
-    """Every damaged record of `partials` was put aside, at least once: the monitor's is no transaction."""
+def check_dead_partials(verdict: Verdict, pipeline: Pipeline, damaged: set[int]) -> None:
+    """Check that every damaged record of `partials` is dead-lettered at least once: the monitor has no transactions."""
     result = {message.value() for message in pipeline.read_all(pipeline.topics.partials_dead)}
-    expected = {b"poison %d" % i for i in buried}
+    expected = {b"poison %d" % i for i in damaged}
     verdict.compared["dead letters of partials"] += len(expected)
     if result != expected:
-        verdict.say(
-            f"dead letters of partials: {sorted(result ^ expected)[:SHOWN]} are there and should not be, or not"
-        )
+        verdict.say(f"dead letters of partials: {sorted(result ^ expected)[:SHOWN]} are missing or unexpected")
 
 
 def check_judged(
-    verdict: Verdict, found: Counter[tuple[str, str, str, str, int, int]], expected: Expected, contract: Contract
+    verdict: Verdict, actual: Counter[tuple[str, str, str, str, int, int]], expected: Expected, contract: Contract
 ) -> None:
-    """Every pane of the strict model stands in a verdict of each length."""
+    """Check that every pane of the strict model is part of a verdict of each window length."""
     for (model, version, slice_, field, start), count in sorted(expected.panes.items()):
         for window in contract.windows:
             end = -(-(start + contract.pane_s) // window.hop_s) * window.hop_s
             key = (model, version, slice_, field, end - window.length_s, end)
-            # A slice that training did not hold is counted, and there is nothing to judge it against.
+            # Slices without training data are counted but have no baseline to compare with.
             if model == STRICT and count.n and not slice_.endswith("=other"):
                 verdict.compared["judged panes"] += 1
-                if key not in found:
+                if key not in actual:
                     verdict.lost["judged panes"] += 1
-                    verdict.say(f"no verdict on {key}, where {count.n} events are")
+                    verdict.say(f"no verdict on {key}, which has {count.n} events")
 
 
 def check_verdicts(
     verdict: Verdict, pipeline: Pipeline, expected: Expected, contract: Contract, *, strict: bool
 ) -> None:
-    """What verdicts claim: their n is that of the source, their completeness no more than was there.
+    """Check the claims of verdicts: their n equals that of the source, and completeness is not too high.
 
     Args:
-        verdict: takes the differences.
-        pipeline: where they are.
-        expected: what the source says.
-        contract: of the strict model.
-        strict: whether nothing of the strict model can have been late, so that each revision must hold it all.
+        verdict: collects the differences.
+        pipeline: the run whose tables are checked.
+        expected: counts of the source data.
+        contract: the contract of the strict model.
+        strict: whether no event of the strict model can have been late, so that every revision must be final.
     """
     by_field: dict[tuple[str, str, str, str], list[tuple[int, int]]] = defaultdict(list)
     for (model, version, slice_, field, start), count in expected.panes.items():
@@ -217,11 +215,11 @@ def check_verdicts(
     for key, n in sorted(result.items()):
         model, version, slice_, field, begin, end = key
         panes = by_field[model, version, slice_, field]
-        wanted_value = sum(count for start, count in panes if begin <= start < end)
-        verdict.number("n of verdicts", key, n, wanted_value)
+        expected_n = sum(count for start, count in panes if begin <= start < end)
+        verdict.number("n of verdicts", key, n, expected_n)
     for what, condition in (
         ("completeness is not between 0 and 1", "NOT (completeness BETWEEN 0 AND 1)"),
-        ("completeness is under 1 though nothing was lost", "completeness < 1"),
+        ("completeness is less than 1 although nothing was lost", "completeness < 1"),
     ):
         [(rows,)] = pipeline.rows(f"SELECT count() FROM drift FINAL WHERE {condition}")
         if rows:
@@ -230,29 +228,29 @@ def check_verdicts(
         return
     check_judged(verdict, result, expected, contract)
     changed = pipeline.rows(
-        "SELECT slice, field, window, toUnixTimestamp(window_end), groupUniqArray(n) AS every FROM drift FINAL "
+        "SELECT slice, field, window, toUnixTimestamp(window_end), groupUniqArray(n) AS distinct_n FROM drift FINAL "
         f"WHERE model = '{STRICT}' GROUP BY version, baseline_id, slice, field, window, window_end "
-        "HAVING length(every) > 1"
+        "HAVING length(distinct_n) > 1"
     )
     verdict.compared["revisions of verdicts"] += pipeline.rows(f"SELECT count() FROM drift WHERE model = '{STRICT}'")[
         0
     ][0]
     if changed:
-        verdict.say(f"{len(changed)} windows were judged before all of them had come, such as {changed[0]}")
+        verdict.say(f"{len(changed)} windows were judged before all their events had arrived, such as {changed[0]}")
     [(late,)] = pipeline.rows(f"SELECT sum(late) FROM volume FINAL WHERE model = '{STRICT}'")
     if late:
-        verdict.say(f"{late} events in order came after their panes had been sealed")
+        verdict.say(f"{late} events arrived late although they were sent within the allowed lateness")
 
 
 def check_nothing_lost(verdict: Verdict, pipeline: Pipeline) -> None:
-    """No loss is recorded where there was none."""
+    """Check that no lost range is recorded."""
     losses = pipeline.rows("SELECT source_partition, start_offset, end_offset FROM lost_ranges")
     if losses:
-        verdict.say(f"losses are recorded though nothing was lost: {losses[:SHOWN]}")
+        verdict.say(f"lost ranges are recorded although nothing was lost: {losses[:SHOWN]}")
 
 
 def check_scores(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> None:
-    """Predictions and labels as the scorer joined them."""
+    """Compare the numbers of predictions and labels that the scorer joined."""
     result = {
         (version, slice_, start): (n, labelled)
         for version, slice_, start, n, labelled in pipeline.rows(
@@ -261,6 +259,6 @@ def check_scores(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> No
         )
     }
     for key in sorted(result.keys() | expected.labelled.keys()):
-        have, want = result.get(key, (0, 0)), expected.labelled.get(key, (0, 0))
-        verdict.number("scored predictions", key, have[0], want[0])
-        verdict.number("joined labels", key, have[1], want[1])
+        actual, source = result.get(key, (0, 0)), expected.labelled.get(key, (0, 0))
+        verdict.number("scored predictions", key, actual[0], source[0])
+        verdict.number("joined labels", key, actual[1], source[1])

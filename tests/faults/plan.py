@@ -20,43 +20,43 @@ from tests.faults.faults import (
     Zombie,
 )
 from tests.faults.fleet import KINDS
-from tests.faults.kill_points import PLACES
+from tests.faults.kill_points import KILL_POINTS
 from tests.faults.proxy import Mode
 from tests.faults.registry import NewBaseline, NewContract, NewVersion
 
 GROUPED = ("sketcher", "recorder", "monitor")
-"""Processors of which several share the work."""
+"""Kinds of processors that form a consumer group of several members."""
 MODES: tuple[Mode, ...] = tuple(mode for mode in get_args(Mode) if mode != "open")
 KILLED_MORE_OFTEN = ("sketcher", "recorder", "monitor", "sketcher", "recorder", "monitor", "scorer")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of each."""
+    """Numbers and durations of the faults of one storm."""
 
     kills: int
-    """Besides those that happen within other faults."""
+    """Number of kills, apart from those within other faults."""
     rounds: int
-    """How often every other fault comes."""
+    """Number of times that every other fault is injected."""
     unreachable_s: float
     outage_s: float
 
 
 LONG = Scale(kills=28, rounds=1, unreachable_s=60.0, outage_s=6.0)
-"""Of one storm; the long form has three, under seeds that follow one another."""
+"""One storm of the long form, which runs `STORMS` of them with consecutive seeds."""
 STORMS = 3
 SHORT = Scale(kills=8, rounds=0, unreachable_s=5.0, outage_s=2.0)
 
 
 def make_plan(seed: int, scale: Scale) -> list[tuple[float, Fault]]:
-    """Draw the faults of a storm in their order, each with the pause before it in seconds."""
+    """Draw the faults of a storm in order, each with the pause before it in seconds."""
     rng = random.Random(seed)
-    positions = [(kind, position) for kind, entries in PLACES.items() for position in entries]
-    rng.shuffle(positions)
+    points = [(kind, point) for kind, names in KILL_POINTS.items() for point in names]
+    rng.shuffle(points)
     faults: list[Fault] = []
     for i in range(scale.kills):
-        kind, position = positions[i // 2] if i % 2 and i // 2 < len(positions) else (rng.choice(KILLED_MORE_OFTEN), "")
-        faults.append(Kill(kind, position, down_s=rng.choice((0.0, 0.0, 0.5, 3.0))))
+        kind, point = points[i // 2] if i % 2 and i // 2 < len(points) else (rng.choice(KILLED_MORE_OFTEN), "")
+        faults.append(Kill(kind, point, down_s=rng.choice((0.0, 0.0, 0.5, 3.0))))
     for i in range(scale.rounds):
         faults += _round(rng, i, scale)
     if not scale.rounds:
@@ -68,7 +68,7 @@ def make_plan(seed: int, scale: Scale) -> list[tuple[float, Fault]]:
 def _round(rng: random.Random, i: int, scale: Scale) -> list[Fault]:
     return [
         *(Terminate(kind) for kind in KINDS),
-        *(Zombie(kind, rng.choice(PLACES[kind])) for kind in GROUPED),
+        *(Zombie(kind, rng.choice(KILL_POINTS[kind])) for kind in GROUPED),
         *(JoinAndLeave(kind, killed=bool((i + j) % 2)) for j, kind in enumerate(GROUPED)),
         BrokerRestart(killed=False, down_s=rng.uniform(2, 6)),
         BrokerRestart(killed=True, down_s=rng.uniform(0, 6)),
@@ -84,7 +84,7 @@ def _round(rng: random.Random, i: int, scale: Scale) -> list[Fault]:
 
 
 def _sample(rng: random.Random, scale: Scale) -> list[Fault]:
-    """Of the short form: a few that take little time."""
+    """Return the faults of the short form: a few that take little time."""
     return [
         Terminate(rng.choice(KINDS)),
         Zombie("sketcher", "offsets-sent"),

@@ -1,7 +1,7 @@
-"""Runs one processor as the harness wants it: `python -m tests.faults.processor KIND SETTINGS`.
+"""Runs one processor with kill points: `python -m tests.faults.processor KIND SETTINGS`.
 
-The environment variable BAROGRAPH_FAULTS holds, as JSON, the folder of its places, and where wanted the sabotage and
-the file that shifts its clock.
+The environment variable BAROGRAPH_FAULTS is a JSON object: `folder` is the folder of the files that arm kill points and
+shift clocks, `sabotage` the name of a sabotage, or empty.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pathlib import Path
 
 
 def shift_clock(file: Path) -> None:
-    """Have `time.time` go by as many seconds off as a file says, from now on and whenever it changes.
+    """Shift `time.time` by the number of seconds in a file, which is reread 10 times per second.
 
-    This is the clock of Python alone: what librdkafka and Kafka do with time they do unshifted.
+    Only the clock of Python is shifted; librdkafka and Kafka use the real time.
     """
     real, monotonic = time.time, time.monotonic
-    looked, offset_s = -1.0, 0.0
+    checked_at, offset_s = -1.0, 0.0
 
     def shifted() -> float:
-        nonlocal looked, offset_s
-        if monotonic() - looked > 0.1:
-            looked = monotonic()
+        nonlocal checked_at, offset_s
+        if monotonic() - checked_at > 0.1:
+            checked_at = monotonic()
             try:
                 offset_s = float(file.read_text() or 0)
             except (FileNotFoundError, ValueError):
@@ -37,22 +37,22 @@ def shift_clock(file: Path) -> None:
 
 
 def main() -> int:
-    # Whoever wants to know where it stands still is told in its log.
+    # SIGUSR1 writes the stacks of all threads to the log.
     faulthandler.register(signal.SIGUSR1)
-    kind, reported = sys.argv[1], json.loads(sys.argv[2])
-    expected = json.loads(os.environ["BAROGRAPH_FAULTS"])
-    # Before anything is imported that keeps the clock.
-    shift_clock(Path(expected["folder"]) / f"{reported['instance']}.clock")
+    kind, settings = sys.argv[1], json.loads(sys.argv[2])
+    options = json.loads(os.environ["BAROGRAPH_FAULTS"])
+    # Shift the clock before importing modules that keep a reference to `time.time`.
+    shift_clock(Path(options["folder"]) / f"{settings['instance']}.clock")
 
     from tests.faults import sabotage
-    from tests.faults.kill_points import Places, install
+    from tests.faults.kill_points import KillPoints, install
     from tests.support import processor
 
-    positions = Places(Path(expected["folder"]), reported["instance"])
-    install(kind, positions)
-    chosen = sabotage.SABOTAGES.get(expected.get("sabotage", ""))
+    points = KillPoints(Path(options["folder"]), settings["instance"])
+    install(kind, points)
+    chosen = sabotage.SABOTAGES.get(options.get("sabotage", ""))
     if chosen is not None and chosen.kind == kind:
-        chosen.install(positions)
+        chosen.install(points)
     return processor.main(sys.argv[1:])
 
 

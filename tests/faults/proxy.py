@@ -1,4 +1,4 @@
-"""A door before the warehouse that can be shut, slow, broken, or swallow answers."""
+"""An HTTP proxy in front of ClickHouse that can refuse, delay or break requests, or drop replies."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from typing import Any, Literal
 
 Mode = Literal["open", "down", "slow", "error", "cut", "lost"]
 SLOW_S = 1.5
-"""How long each answer takes when the door is slow."""
+"""Delay of each request in mode `slow`, in seconds."""
 
 
-class Door:
-    """Passes requests on to the engine, or does with them what its mode says."""
+class WarehouseProxy:
+    """Forwards requests to the engine, with the fault of the current mode."""
 
     def __init__(self, host: str, port: int) -> None:
-        """Open it on a port of its own, which no change of mode gives away."""
+        """Listen on a free port, which stays open in every mode."""
         self.upstream = host, port
         self.mode: Mode = "open"
-        self.seen: Counter[str] = Counter()
-        """Requests by what was done with them."""
-        handler = type("Handler", (_Handler,), {"door": self})
+        self.requests: Counter[str] = Counter()
+        """Number of requests by mode, or by reason of failure."""
+        handler = type("Handler", (_Handler,), {"proxy": self})
         self._server = _Server((host, 0), handler)
         self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, name="door", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="proxy", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Shut it for good."""
+        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -41,15 +41,15 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is what this is about."""
+        """Ignore clients that disconnect: the faults make them do so."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # One write for each answer: split ones wait 40 ms for one another.
+    # Each reply is one write: the second of two would wait 40 ms for the acknowledgement of the first.
     wbufsize = 1 << 16
     disable_nagle_algorithm = True
-    door: Door
+    proxy: WarehouseProxy
     _engine: http.client.HTTPConnection | None = None
 
     def do_GET(self) -> None:
@@ -59,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._pass()
 
     def log_message(self, *_: Any) -> None:
-        """Nothing is said of single requests."""
+        """Log no requests."""
 
     def finish(self) -> None:
         if self._engine is not None:
@@ -68,30 +68,30 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        mode = self.door.mode
+        mode = self.proxy.mode
         writes = b"INSERT" in body[:2000].upper() or "INSERT" in self.path.upper()
         if mode == "down":
             self._hang_up(mode)
         elif mode == "error":
-            self.door.seen[mode] += 1
-            self._answer(500, [], b"the door is broken")
+            self.proxy.requests[mode] += 1
+            self._answer(500, [], b"the proxy is broken")
         elif mode == "cut" and writes:
             self._send_half(body)
             self._hang_up(mode)
         else:
             if mode == "slow":
                 time.sleep(SLOW_S)
-            answer = self._ask(body)
+            answer = self._forward(body)
             if answer is None or (mode == "lost" and writes):
-                self._hang_up(mode if answer is not None else "engine away")
+                self._hang_up(mode if answer is not None else "engine unavailable")
             else:
-                self.door.seen[mode] += 1
+                self.proxy.requests[mode] += 1
                 self._answer(*answer)
 
-    def _ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes] | None:
-        """What the engine answers; None where it does not."""
+    def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes] | None:
+        """Return the reply of the engine, or None if there is none."""
         try:
-            self._engine = self._engine or http.client.HTTPConnection(*self.door.upstream, timeout=120)
+            self._engine = self._engine or http.client.HTTPConnection(*self.proxy.upstream, timeout=120)
             self._engine.request(self.command, self.path, body, dict(self.headers.items()))
             reply = self._engine.getresponse()
             return reply.status, reply.getheaders(), reply.read()
@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
             return None
 
     def _send_half(self, body: bytes) -> None:
-        with socket.create_connection(self.door.upstream, timeout=30) as raw:
+        with socket.create_connection(self.proxy.upstream, timeout=30) as raw:
             head = [
                 f"{self.command} {self.path} HTTP/1.1",
                 *(f"{name}: {value}" for name, value in self.headers.items()),
@@ -116,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _hang_up(self, why: str) -> None:
-        self.door.seen[why] += 1
+        self.proxy.requests[why] += 1
         self.close_connection = True
-        # Not by an orderly end alone: whoever waits for the answer is told that there will be none.
+        # The shutdown ends the connection at once, so that the client does not wait for a reply.
         self.connection.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""Changes of what is registered, while everything runs."""
+"""Faults that change contracts, baselines and versions in the registry during a run."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.support.pipeline import simple_baseline
 from warehouse.tables import insert_rows
 
 FLUSHED_S = 2.0
-"""A flush of the harness's sketchers takes half a second, its transaction less."""
+"""Longer than a flush of the sketchers of the harness (0.5 s) and its transaction."""
 KNOWN_S = 60.0
-"""How long sketchers are given to read a change."""
+"""Time within which sketchers must read a change, in seconds."""
 
 
 @dataclass(frozen=True)
 class NewContract:
-    """The contract is changed: other thresholds, another owner."""
+    """The contract is registered with another owner."""
 
     name: ClassVar[str] = "contract changed"
 
@@ -36,13 +36,13 @@ class NewContract:
 
 @dataclass(frozen=True)
 class NewBaseline:
-    """Version 1 gets another baseline, with other bins, from a moment of event time that is still to come."""
+    """Version 1 gets a baseline with other bins, effective from a time that is later than all events so far."""
 
     seed: int
     name: ClassVar[str] = "baseline changed"
 
     def apply(self, world: World) -> str:
-        # Events of the source wait before that moment until every sketcher knows.
+        # The source sends no events from that time on until every sketcher has read the baseline.
         pane_ms = world.contract.pane_s * 1000
         from_ms = (world.source.now_ms // pane_ms + 2) * pane_ms
         world.source.hold_at_ms = from_ms
@@ -55,7 +55,7 @@ class NewBaseline:
 
 @dataclass(frozen=True)
 class NewVersion:
-    """A version appears that nobody has registered; its baseline follows."""
+    """Events of an unregistered version arrive; its baseline is registered later."""
 
     version: str
     name: ClassVar[str] = "version changed"
@@ -86,12 +86,12 @@ def accept(world: World, baseline: Baseline, effective_s: int) -> None:
         if time.monotonic() > deadline:
             raise AssertionError(f"a sketcher has not read the new baseline within {KNOWN_S:.0f} s")
         time.sleep(0.1)
-    # A flush goes by what was registered when it was opened.
+    # A flush uses the registry as of its start.
     time.sleep(FLUSHED_S)
 
 
 def baselines_read(world: World, name: str) -> int:
-    """How many baselines a processor says it has read, since its last start."""
+    """Return the number of baselines that a processor has read since its last start, according to its log."""
     read = 0
     for line in (world.folder / f"{name}.log").read_text().splitlines():
         if '"event": "started"' in line:

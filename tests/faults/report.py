@@ -1,4 +1,4 @@
-"""What a run has to say at its end, and the table of docs/reliability.md."""
+"""Results of runs, and their table in docs/reliability.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 
 @dataclass
 class Result:
-    """One run."""
+    """The result of one run."""
 
     scenario: str
     seed: int
@@ -32,11 +32,11 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Whether the run came out as it must."""
+        """Whether the run has the required result: no differences, or with a sabotage at least one."""
         return self.verdict.holds != self.must_fail
 
-    def sentence(self) -> str:
-        """How it came out, in one line."""
+    def summary(self) -> str:
+        """The result in one line."""
         lost, doubled = sum(self.verdict.lost.values()), sum(self.verdict.doubled.values())
         known = f"{lost} lost, {doubled} double-counted, {len(self.verdict.wrong)} differences"
         if self.must_fail:
@@ -47,25 +47,25 @@ class Result:
 
 
 def remember(file: Path, results: list[Result]) -> list[Result]:
-    """Add results to a file, in place of older ones of the same runs, and return all that it holds."""
-    current: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    """Add results to a file, replace older ones of the same scenarios, and return all results of the file."""
+    stored: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     for each in results:
-        current[each.scenario] = vars(each) | {"verdict": vars(each.verdict)}
-    file.write_text(json.dumps(current, indent=1))
-    return [_recall(dict(reported)) for _, reported in sorted(current.items())]
+        stored[each.scenario] = vars(each) | {"verdict": vars(each.verdict)}
+    file.write_text(json.dumps(stored, indent=1))
+    return [_recall(dict(fields)) for _, fields in sorted(stored.items())]
 
 
-def _recall(told: dict[str, Any]) -> Result:
+def _recall(fields: dict[str, Any]) -> Result:
     verdict = Verdict()
     verdict.__dict__.update(
-        {name: Counter(value) if isinstance(value, dict) else value for name, value in told.pop("verdict").items()}
+        {name: Counter(value) if isinstance(value, dict) else value for name, value in fields.pop("verdict").items()}
     )
-    counters = {name: Counter(value) for name, value in told.items() if isinstance(value, dict)}
-    return Result(**{**told, **counters, "verdict": verdict})
+    counters = {name: Counter(value) for name, value in fields.items() if isinstance(value, dict)}
+    return Result(**{**fields, **counters, "verdict": verdict})
 
 
 def table(results: list[Result], command: str, omitted: list[str]) -> str:
-    """The results as Markdown."""
+    """Format the results as Markdown."""
     honest = [each for each in results if not each.must_fail]
     done: Counter[str] = sum((each.done for each in honest), Counter())
     kills: Counter[str] = sum((each.kills for each in honest), Counter())
@@ -111,7 +111,7 @@ def table(results: list[Result], command: str, omitted: list[str]) -> str:
 
 
 def write_page(text: str, page: Path = PAGE) -> None:
-    """Put the table between its marks in the docs."""
+    """Write the table between its markers in docs/reliability.md."""
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")

@@ -1,4 +1,6 @@
-"""Retention overtakes stopped processors: what is gone is reported, with its offsets, and no verdict hides it."""
+"""Retention deletes messages that stopped processors have not read: their offsets are reported as lost, and no verdict
+claims to be complete without them.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,17 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.faults import oracle
-from tests.faults.expected import work_out
+from tests.faults.expected import compute_expected
 from tests.faults.oracle import Verdict
 from tests.faults.trial_run import World
 
 ROUNDS = 3
 WRITTEN = 400
-"""Messages that come while the sketchers are down; half of them are deleted before anybody read them."""
+"""Messages sent while the sketchers are stopped; half of them are deleted unread."""
 
 
 def run_retention(world: World) -> Verdict:
-    """Stop the sketchers, let retention pass what they read, start them again; three times."""
+    """Stop the sketchers, delete messages that they have not read, restart them; three times."""
     world.begin({"sketcher": 2, "recorder": 1, "monitor": 1})
     world.wait_begun(300)
     admin = AdminClient({"bootstrap.servers": world.pipeline.bootstrap})
@@ -28,7 +30,7 @@ def run_retention(world: World) -> Verdict:
     topic = world.pipeline.topics.predictions
     for i in range(ROUNDS):
         for name in world.fleet.names("sketcher"):
-            world.fleet.take_away(name, signal.SIGKILL if i % 2 else signal.SIGTERM)
+            world.fleet.stop_member(name, signal.SIGKILL if i % 2 else signal.SIGTERM)
         ends = _committed(world)
         before = world.source.n
         while world.source.n < before + WRITTEN:
@@ -36,7 +38,7 @@ def run_retention(world: World) -> Verdict:
         world.source.flush()
         partition = i % world.partitions
         until = (ends[partition] + len(world.source.sent[topic, partition])) // 2
-        # The recorder must have passed it: of raw rows nothing is lost here.
+        # The recorder must have read them: no raw row is lost here.
         _wait_recorded(world, partition, until)
         for future in admin.delete_records([TopicPartition(topic, partition, until)]).values():
             future.result(30)
@@ -44,14 +46,14 @@ def run_retention(world: World) -> Verdict:
         ranges.append((partition, ends[partition], until))
         world.say(f"offsets {ends[partition]} to {until} of partition {partition} were deleted")
         for name in [name for name, each in world.fleet.members.items() if each.kind == "sketcher"]:
-            world.fleet.bring_back(name)
+            world.fleet.restart(name)
         time.sleep(3.0)
         world.done["retention overtakes a stopped consumer"] += 1
     return _finish(world, lost, ranges)
 
 
 def _committed(world: World) -> dict[int, int]:
-    """Where the sketchers' group will go on."""
+    """The committed offsets of the sketchers' group, by partition."""
     from confluent_kafka import Consumer
 
     consumer = Consumer({"bootstrap.servers": world.pipeline.bootstrap, "group.id": f"{world.pipeline.prefix}sketcher"})
@@ -76,12 +78,12 @@ def _finish(world: World, lost: dict[int, set[int]], ranges: list[tuple[int, int
     world.source.stop()
     world.source.end()
     whole = world.expected()
-    left = work_out(world.source.sent, world.pipeline.topics, world.contract, world.baselines, lost)
+    left = compute_expected(world.source.sent, world.pipeline.topics, world.contract, world.baselines, lost)
     verdict = Verdict()
     world.arrive(left)
     world.observer.stop()
-    for sentence in world.observer.broken:
-        verdict.say(sentence)
+    for violation in world.observer.violations:
+        verdict.say(violation)
     oracle.check_panes(verdict, world.pipeline, left)
     oracle.check_raw(verdict, world.pipeline, whole)
     result = world.pipeline.rows("SELECT source_partition, start_offset, end_offset FROM lost_ranges")

@@ -1,6 +1,6 @@
-"""The product's guards, each taken away: the harness must notice every one of them.
+"""Sabotage: safeguards of the product, disabled one at a time. The harness must detect every one.
 
-Each is a switch of the harness, put around the product's functions when a processor is started.
+The harness replaces functions of the product when it starts a processor.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ from typing import Any
 
 import numpy as np
 
-from tests.faults.kill_points import Places
+from tests.faults.kill_points import KillPoints
 
 
 @dataclass(frozen=True)
 class Sabotage:
-    """One guard that is taken away."""
+    """One disabled safeguard."""
 
     name: str
     kind: str
-    """The processor that it guards."""
-    install: Callable[[Places], None]
+    """The kind of processor whose safeguard is disabled."""
+    install: Callable[[KillPoints], None]
     killed: tuple[str, str]
-    """The processor and the place of it at which a kill shows that the guard is gone."""
+    """The kind of processor, and its kill point at which a kill exposes the missing safeguard."""
 
 
-class _Untransacted:
-    """Stands for a transactional producer: what is produced is there at once, the offsets are committed afterwards."""
+class _NonTransactionalProducer:
+    """Replaces a transactional producer: records are visible at once, offsets are committed after them."""
 
-    def __init__(self, settings: Any, places: Places) -> None:
+    def __init__(self, settings: Any, points: KillPoints) -> None:
         from confluent_kafka import Producer
 
-        reported = {"bootstrap.servers": settings.bootstrap_servers, "linger.ms": 5, "message.max.bytes": 2_000_000}
-        self._producer, self._places, self._held = Producer(reported), places, 0
+        options = {"bootstrap.servers": settings.bootstrap_servers, "linger.ms": 5, "message.max.bytes": 2_000_000}
+        self._producer, self._places, self._n_messages = Producer(options), points, 0
         self.consumer: Any = None
 
     def init_transactions(self, *_: Any) -> None: ...
 
     def begin_transaction(self) -> None:
-        self._held = 0
+        self._n_messages = 0
 
     def abort_transaction(self, *_: Any) -> None: ...
 
@@ -50,29 +50,29 @@ class _Untransacted:
 
     def produce(self, *args: Any, **kwargs: Any) -> None:
         self._producer.produce(*args, **kwargs)
-        self._held += 1
+        self._n_messages += 1
 
     def send_offsets_to_transaction(self, offsets: Any, *_: Any) -> None:
         assert self._producer.flush(30) == 0
-        if self._held > 2:
+        if self._n_messages > 2:
             self._places.stop_at("in-transaction")
         self.consumer.commit(offsets=offsets, asynchronous=False)
 
 
-def _no_transaction(places: Places) -> None:
+def _no_transaction(points: KillPoints) -> None:
     from streams.sketcher.sketcher import Sketcher
 
     original = Sketcher.__init__
 
     def init(self: Any, settings: Any, *args: Any, **kwargs: Any) -> None:
         original(self, settings, *args, **kwargs)
-        self._transactions._producer = _Untransacted(settings, places)
+        self._transactions._producer = _NonTransactionalProducer(settings, points)
         self._transactions._producer.consumer = self._consumer.kafka_consumer
 
     Sketcher.__init__ = init  # type: ignore[method-assign]
 
 
-def _read_uncommitted(places: Places) -> None:
+def _read_uncommitted(points: KillPoints) -> None:
     from faust.transport.drivers.aiokafka import Transport
 
     from streams.monitor import app
@@ -80,7 +80,7 @@ def _read_uncommitted(places: Places) -> None:
     app.CommittedOnlyTransport = Transport  # type: ignore[misc]
 
 
-def _no_record_seq(places: Places) -> None:
+def _no_record_seq(points: KillPoints) -> None:
     from streams.monitor.partition import PartitionState
     from streams.monitor.state.series import Series
 
@@ -90,15 +90,15 @@ def _no_record_seq(places: Places) -> None:
         pane.record_seq[:] = np.minimum(pane.record_seq, record_seq - 1)
         return merge(self, pane, partial, record_seq, late=late)
 
-    def forgetful(self: Any, *args: Any, **kwargs: Any) -> None:
+    def init_without_progress(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
         self._processed_seq = -1
 
     Series.merge = merge_always  # type: ignore[method-assign]
-    PartitionState.__init__ = forgetful  # type: ignore[method-assign]
+    PartitionState.__init__ = init_without_progress  # type: ignore[method-assign]
 
 
-def _monitor_acknowledges_first(places: Places) -> None:
+def _monitor_acknowledges_first(points: KillPoints) -> None:
     from streams.monitor.worker import Worker
 
     handle = Worker.handle
@@ -110,7 +110,7 @@ def _monitor_acknowledges_first(places: Places) -> None:
     Worker.handle = acknowledged  # type: ignore[method-assign]
 
 
-def _recorder_acknowledges_first(places: Places) -> None:
+def _recorder_acknowledges_first(points: KillPoints) -> None:
     from streams.recorder.recorder import Recorder
 
     write, commit = Recorder._write, Recorder._commit

@@ -1,6 +1,6 @@
-"""The source data: seeded events, labels and malformed messages, and what each of them is by construction.
+"""The source data: seeded events, labels and malformed messages, each with its expected outcome.
 
-Nothing of the product decides here what a message means: each is written down together with what must become of it.
+The product does not decide what a message means here: every message is recorded together with its expected outcome.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from tests.support.poison import KINDS, Kind
 
 HOUR_MS = 3_600_000
 STRICT, LOOSE = "toy", "bat"
-"""Events of the first are never late; some of the second are hours late. Each has its partition of `partials`."""
+"""The two models. Events of the first are never late; some of the second are hours late. Each model has its own
+partition of `partials`."""
 JITTER_MS = 300_000
-"""How far events are out of order; the contract allows for twice that."""
+"""Largest deviation of event times from their order; the contract allows twice as much."""
 STRAGGLE_MS = 6 * HOUR_MS
 ARROW_ROWS = 8
 HEAVY = frozenset({"deep", "megabyte string", "ten thousand keys"})
@@ -45,7 +46,7 @@ BAD_LABELS: tuple[tuple[bytes, Headers, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A prediction as it is by construction."""
+    """A prediction, with the values that it was built from."""
 
     model: str
     version: str
@@ -59,12 +60,12 @@ class Event:
     score: float | None
     invalid: tuple[str, ...] = ()
     exact: bool = True
-    """Whether its raw row holds the values as they are here; of malformed ones it may hold others."""
+    """Whether its raw row must have exactly these values; malformed events may have others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label as it is by construction."""
+    """A label, with the values that it was built from."""
 
     id: str
     label: bool
@@ -73,23 +74,22 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message and what it holds: events, labels, or dead letters, each with its index in the message."""
+    """A message and its expected events, labels or dead letters, each with its index in the message."""
 
     value: bytes | None
     headers: Headers
     events: tuple[tuple[int, Event], ...] = ()
     labels: tuple[tuple[int, Label], ...] = ()
     dead: tuple[tuple[int, str], ...] = ()
-    mark: bool = False
 
 
 @dataclass(frozen=True)
 class Mix:
-    """What the traffic is made of, as shares of the messages."""
+    """The composition of the traffic, as shares of the messages."""
 
     loose: float = 0.2
     straggling: float = 0.02
-    """Of the loose model's events."""
+    """Share of the late events among those of the loose model."""
     arrow: float = 0.02
     poison: float = 0.02
     bad_label: float = 0.02
@@ -99,7 +99,7 @@ class Mix:
 
 @dataclass
 class Source:
-    """Sends messages in a thread of its own, and keeps what it sent, by topic and partition in their order."""
+    """Sends messages in its own thread, and records them in order by topic and partition."""
 
     bootstrap: str
     topics: Topics
@@ -108,28 +108,28 @@ class Source:
     """Messages per second."""
     partitions: int = 3
     step_ms: int = 2_000
-    """Event time between two messages; on the live clock events are of now."""
+    """Event time between two messages, in ms; on the live clock events have the current time."""
     live: bool = False
     mix: Mix = field(default_factory=Mix)
     versions: list[str] = field(default_factory=lambda: ["1"])
     sent: dict[tuple[str, int], list[Sent]] = field(default_factory=dict)
     hold_at_ms: float = float("inf")
-    """No event of this time or later is sent: something must be known to all before."""
+    """Events of this time or later are not sent until it is raised, for example after a change of the registry."""
     failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self.start_ms = (int(time.time() * 1000) // HOUR_MS - 72) * HOUR_MS
         self.n = 0
-        self._parts = self.partitions
-        self._coming: list[tuple[int, int, Label]] = []
+        self._partitions_in_use = self.partitions
+        self._pending_labels: list[tuple[int, int, Label]] = []
         self._stop, self._thread = threading.Event(), threading.Thread(target=self._run, name="source", daemon=True)
         self._producer = Producer(
             {
                 "bootstrap.servers": self.bootstrap,
                 "enable.idempotence": True,
                 "linger.ms": 10,
-                # The harness outwaits every outage that it makes.
+                # Longer than every outage that the harness causes.
                 "message.timeout.ms": 1_800_000,
                 "message.max.bytes": 1_040_000,
                 "topic.metadata.refresh.interval.ms": 1_000,
@@ -140,34 +140,34 @@ class Source:
     # ------------------------------------------------------------------------------------------ sending
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start sending."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Send what was held back, then no more, and wait until the broker has it all."""
+        """Stop the thread, send all pending labels, and wait until the broker has acknowledged every message."""
         self._stop.set()
         self._thread.join(60)
-        while self._coming:
-            self._send_label(heapq.heappop(self._coming)[2])
+        while self._pending_labels:
+            self._send_label(heapq.heappop(self._pending_labels)[2])
         self.flush()
 
     def flush(self) -> None:
-        """Wait until the broker has all that was sent."""
+        """Wait until the broker has acknowledged every message."""
         left = self._producer.flush(300)
         if left:
             self.failures.append(f"{left} messages of the source never reached the broker")
 
     def end(self) -> None:
-        """Write the marks that the replay is over, to every partition of both topics."""
+        """Write the end marker of the replay to every partition of both topics."""
         for topic in (self.topics.predictions, self.topics.labels):
             for partition in range(self.partitions):
-                self._send(topic, partition, Sent(b"", END, mark=True))
+                self._send(topic, partition, Sent(b"", END))
         self.flush()
 
-    def widen(self) -> int:
-        """Send to one more partition from now on; return how many there are."""
-        self._parts += 1
-        return self._parts
+    def add_partition(self) -> int:
+        """Use one more partition from now on; return the number of partitions in use."""
+        self._partitions_in_use += 1
+        return self._partitions_in_use
 
     @property
     def now_ms(self) -> int:
@@ -178,7 +178,7 @@ class Source:
         try:
             self._send_at_rate()
         except Exception as error:
-            self.failures.append(f"the source broke off: {type(error).__name__}: {error}")
+            self.failures.append(f"the source failed: {type(error).__name__}: {error}")
             raise
 
     def _send_at_rate(self) -> None:
@@ -195,49 +195,49 @@ class Source:
             sent += 1
 
     def send_one(self) -> None:
-        """Send the next message of `predictions`, and the labels that are due by then."""
+        """Send the next message of `predictions`, and the labels that are due."""
         rng, at_ms = self.rng, self.now_ms
         self.n += 1
         if rng.random() < self.mix.poison:
-            built = self._poison(rng.choice(LIGHT_KINDS), at_ms)
+            message = self._poison(rng.choice(LIGHT_KINDS), at_ms)
         elif rng.random() < self.mix.arrow:
-            built = self._arrow(at_ms)
+            message = self._arrow(at_ms)
         else:
-            built = _as_json(self._event(at_ms))
-        self._send(self.topics.predictions, rng.randrange(self._parts), built)
-        for _, event in built.events:
+            message = _as_json(self._event(at_ms))
+        self._send(self.topics.predictions, rng.randrange(self._partitions_in_use), message)
+        for _, event in message.events:
             if event.model == STRICT:
                 self._label(event)
-        while self._coming and self._coming[0][0] <= self.n:
-            self._send_label(heapq.heappop(self._coming)[2])
+        while self._pending_labels and self._pending_labels[0][0] <= self.n:
+            self._send_label(heapq.heappop(self._pending_labels)[2])
         if rng.random() < self.mix.bad_label:
             value, headers, reason = rng.choice(BAD_LABELS)
             self._send(self.topics.labels, rng.randrange(self.partitions), Sent(value, headers, dead=((0, reason),)))
 
     def send_heavy(self) -> None:
-        """Send one malformed message of each kind that weighs much."""
+        """Send one malformed message of each large kind."""
         for kind in KINDS:
             if kind.name in HEAVY:
                 self.n += 1
-                built = self._poison(kind, self.now_ms)
-                self._send(self.topics.predictions, self.rng.randrange(self._parts), built)
+                message = self._poison(kind, self.now_ms)
+                self._send(self.topics.predictions, self.rng.randrange(self._partitions_in_use), message)
 
-    def _send(self, topic: str, partition: int, made: Sent) -> None:
-        self.sent.setdefault((topic, partition), []).append(made)
+    def _send(self, topic: str, partition: int, message: Sent) -> None:
+        self.sent.setdefault((topic, partition), []).append(message)
         while True:
             try:
                 self._producer.produce(
                     topic,
-                    made.value,
+                    message.value,
                     partition=partition,
-                    headers=list(made.headers or ()),
+                    headers=list(message.headers or ()),
                     on_delivery=self._delivered,
                 )
                 return
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:
-                # A partition that was just added is known after the next look at the topic.
+                # A partition that was just added is unknown until the next refresh of metadata.
                 if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
                     raise
                 self._producer.poll(0.1)
@@ -246,7 +246,7 @@ class Source:
         if error is not None:
             self.failures.append(f"a message of the source was not delivered: {error}")
 
-    # ------------------------------------------------------------------------------------------ making
+    # -------------------------------------------------------------------------------- construction
 
     def _event(self, at_ms: int, *, model: str | None = None) -> Event:
         rng = self.rng
@@ -288,7 +288,7 @@ class Source:
 
     def _poison(self, kind: Kind, at_ms: int) -> Sent:
         plain = _changed(self._event(at_ms, model=STRICT), version="1", x=0.5, k=3, flag=True, colour="red")
-        value = kind.make(_told(plain))
+        value = kind.make(_event_fields(plain))
         if kind.name == "Arrow with one bad row":
             rows = ((0, 0.1, 1, True, "red", ""), (2, 0.3, 3, True, "blue", "-c"))
             good = tuple(
@@ -310,19 +310,19 @@ class Source:
         delay_ms = 1_000 if self.live else 3 * HOUR_MS
         first = Label(event.id, rng.random() < 0.5, event.at_ms + rng.randrange(delay_ms))
         wait = rng.randrange(int(self.rate * 5) + 1)
-        heapq.heappush(self._coming, (self.n + wait, rng.randrange(1 << 30), first))
+        heapq.heappush(self._pending_labels, (self.n + wait, rng.randrange(1 << 30), first))
         if rng.random() < self.mix.corrected:
             second = Label(event.id, not first.label, first.at_ms + 1)
-            heapq.heappush(self._coming, (self.n + wait + 50, rng.randrange(1 << 30), second))
+            heapq.heappush(self._pending_labels, (self.n + wait + 50, rng.randrange(1 << 30), second))
 
     def _send_label(self, label: Label) -> None:
-        reported = {"model": STRICT, "id": label.id, "label": label.label, "at": label.at_ms}
-        # Of one id all in one partition, as the format says; which one matters to nobody here.
+        fields = {"model": STRICT, "id": label.id, "label": label.label, "at": label.at_ms}
+        # All labels of an id go to one partition, as the format requires. Any partition will do here.
         partition = zlib.crc32(label.id.encode()) % self.partitions
-        self._send(self.topics.labels, partition, Sent(json.dumps(reported).encode(), None, labels=((0, label),)))
+        self._send(self.topics.labels, partition, Sent(json.dumps(fields).encode(), None, labels=((0, label),)))
 
 
-def _told(event: Event) -> dict[str, Any]:
+def _event_fields(event: Event) -> dict[str, Any]:
     return {
         "model": event.model,
         "version": event.version,
@@ -335,7 +335,7 @@ def _told(event: Event) -> dict[str, Any]:
 
 
 def _as_json(event: Event) -> Sent:
-    return Sent(json.dumps(_told(event)).encode(), None, events=((0, event),))
+    return Sent(json.dumps(_event_fields(event)).encode(), None, events=((0, event),))
 
 
 def _changed(event: Event, **changes: Any) -> Event:

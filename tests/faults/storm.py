@@ -1,4 +1,4 @@
-"""The storm: faults one after the other, at random, while a replay goes on."""
+"""The storm: random faults in sequence during a replay."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ def run_storm(
     counts: dict[str, int] | None = None,
     budget_s: float = float("inf"),
 ) -> Verdict:
-    """Run a plan to its end, let everything arrive, and hold it to the source data.
+    """Run all faults of a plan, wait until all data has arrived, and compare it with the source data.
 
     Args:
-        world: where.
-        plan: faults and the pauses before them.
-        counts: processors of each kind.
-        budget_s: no fault begins later than so many seconds after the start; what is left out is said.
+        world: the run.
+        plan: faults and the pauses before them, in seconds.
+        counts: number of processors of each kind.
+        budget_s: time from the start after which no fault begins, in seconds; the number of omitted faults is logged.
     """
     began = time.monotonic()
     for i, (pause_s, fault) in enumerate(plan):
         world.say(f"planned {i + 1:3d}: after {pause_s:.1f} s {fault}")
     world.begin(counts or COUNTS)
     world.wait_begun()
-    world.say(f"{time.monotonic() - began:5.0f} s: everything runs")
+    world.say(f"{time.monotonic() - began:5.0f} s: all processors have started")
     for i, (pause_s, fault) in enumerate(plan):
         if time.monotonic() - began > budget_s:
-            world.say(f"!!! {len(plan) - i} faults were left out: this machine took {budget_s:.0f} s for the others")
+            world.say(f"!!! {len(plan) - i} faults were omitted: this machine took {budget_s:.0f} s for the others")
             break
         time.sleep(pause_s)
-        reported = fault.apply(world)
+        description = fault.apply(world)
         world.done[fault.name] += 1
-        world.say(f"{time.monotonic() - began:5.0f} s: {i + 1}/{len(plan)} {fault.name}: {reported}")
+        world.say(f"{time.monotonic() - began:5.0f} s: {i + 1}/{len(plan)} {fault.name}: {description}")
     world.say(f"{time.monotonic() - began:5.0f} s: the storm is over; {world.source.n} messages were sent")
     verdict = world.finish()
     world.say(f"{time.monotonic() - began:5.0f} s: compared")

@@ -1,4 +1,4 @@
-"""Trials of the harness itself: with a guard of the product taken away it must fail, and with all of them not."""
+"""Trials of the harness itself: it must fail if a safeguard of the product is disabled, and pass otherwise."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from tests.faults.trial_run import World
 
 COUNTS = {"sketcher": 1, "recorder": 1, "monitor": 1}
 HOLD_S = 1.5
-"""The monitor commits what is acknowledged every second."""
+"""Time at a kill point before the kill, in seconds. The monitor commits acknowledged offsets every second."""
 KILLS = sorted({sabotage.killed for sabotage in SABOTAGES.values()})
-"""Where processors are killed in every trial."""
+"""Kinds of processors and their kill points, at which the control trial kills them."""
 
 
 def run_trial(world: World) -> Verdict:
-    """A short replay in which processors are killed at the places at which the guards count."""
+    """Run a short replay and kill processors at the points at which the safeguards matter."""
     kills, counts = KILLS, COUNTS
     if world.sabotage:
         kind, _ = SABOTAGES[world.sabotage].killed
         kills = [SABOTAGES[world.sabotage].killed]
-        # Only those that have to do with it: whatever else were missing would be noticed too.
+        # Only the processors that the safeguard concerns: differences of others would pass as detection.
         counts = {"recorder": 1} if kind == "recorder" else {"sketcher": 1, "monitor": 1}
     world.begin(counts)
     world.wait_begun()
-    for kind, position in kills:
-        # Held for long enough that what was acknowledged too early is committed.
-        world.say(f"{Kill(kind, position, hold_s=HOLD_S).apply(world)}")
+    for kind, point in kills:
+        # Wait until offsets that were acknowledged too early are committed.
+        world.say(f"{Kill(kind, point, hold_s=HOLD_S).apply(world)}")
         time.sleep(1.0)
     return world.finish()

@@ -1,13 +1,13 @@
-"""The fault harness itself: its plan holds what it promises, and its oracle counts and compares."""
+"""The fault harness itself: the contents of its plan, and the counts and comparisons of its oracle."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from streams.topics import Topics
-from tests.faults.expected import work_out
+from tests.faults.expected import compute_expected
 from tests.faults.faults import BrokerUnreachable, JoinAndLeave, Kill, Warehouse
-from tests.faults.kill_points import PLACES
+from tests.faults.kill_points import KILL_POINTS
 from tests.faults.oracle import Verdict
 from tests.faults.plan import LONG, SHORT, STORMS, make_plan
 from tests.faults.sabotage import SABOTAGES
@@ -21,8 +21,8 @@ def test_the_long_form_has_a_hundred_kills_and_every_fault_three_times() -> None
     within = sum(isinstance(fault, Warehouse | BrokerUnreachable | JoinAndLeave) for fault in plan)
     assert counts["kill -9"] + within >= 100
     assert min(counts.values()) >= 3
-    positions = {(fault.kind, fault.place) for fault in plan if isinstance(fault, Kill) and fault.place}
-    assert positions == {(kind, position) for kind, entries in PLACES.items() for position in entries}
+    points = {(fault.kind, fault.point) for fault in plan if isinstance(fault, Kill) and fault.point}
+    assert points == {(kind, point) for kind, names in KILL_POINTS.items() for point in names}
 
 
 def test_a_seed_draws_the_same_plan() -> None:
@@ -30,13 +30,13 @@ def test_a_seed_draws_the_same_plan() -> None:
     assert make_plan(7, SHORT) != make_plan(8, SHORT)
 
 
-def test_what_a_sabotage_needs_exists() -> None:
+def test_the_kill_point_of_each_sabotage_exists() -> None:
     for sabotage in SABOTAGES.values():
-        kind, position = sabotage.killed
-        assert position in PLACES[kind]
+        kind, point = sabotage.killed
+        assert point in KILL_POINTS[kind]
 
 
-def test_the_source_is_counted_by_hand() -> None:
+def test_expected_counts_equal_those_computed_by_hand() -> None:
     topics = Topics("t-")
     events = [
         Event("toy", "1", "a", 3_600_000, 0.1, 3, True, "red", "north", 0.5),
@@ -51,7 +51,7 @@ def test_the_source_is_counted_by_hand() -> None:
         (topics.labels, 0): [Sent(b"", None, labels=((0, Label("a", True, 1)),))],
     }
     baseline = simple_baseline()
-    result = work_out(sent, topics, simple_contract(), [(0, baseline)])
+    result = compute_expected(sent, topics, simple_contract(), [(0, baseline)])
     assert dict(result.volume) == {
         ("toy", "1", "all", 3600): 2,
         ("toy", "1", "region=north", 3600): 1,
@@ -62,17 +62,17 @@ def test_the_source_is_counted_by_hand() -> None:
     k = result.panes["toy", "1", "all", "k", 3600]
     assert (k.n, k.nulls, k.invalid) == (1, 0, 1)
     colour = result.cells["toy", "1", "all", "colour", 3600, baseline.id]
-    assert dict(colour) == {0: 1, 3: 1}, "red, and one that the baseline does not keep"
-    assert not [key for key in result.cells if key[1] == "2"], "a version of its own baseline is not held to this one"
+    assert dict(colour) == {0: 1, 3: 1}, "red, and an unseen one"
+    assert not [key for key in result.cells if key[1] == "2"], "another version has no cells of this baseline"
     assert sorted(result.predictions) == [(1, 0, 0), (1, 0, 2), (1, 1, 0)]
     assert result.dead[topics.predictions] == {(1, 0, 1, "missing-id"): 1}
     assert result.labelled["1", "all", 3600] == (2, 1)
-    left = work_out(sent, topics, simple_contract(), [(0, baseline)], {1: [0]})
+    left = compute_expected(sent, topics, simple_contract(), [(0, baseline)], {1: [0]})
     assert left.volume["toy", "1", "all", 3600] == 0
     assert len(left.predictions) == 3
 
 
-def test_what_is_missing_and_what_is_there_twice_are_told_apart() -> None:
+def test_missing_rows_and_duplicates_are_counted_separately() -> None:
     verdict = Verdict()
     verdict.rows("rows", Counter({"a": 1, "b": 1}), ["a", "b"])
     verdict.number("counts", "a", 2, 2)
@@ -81,4 +81,4 @@ def test_what_is_missing_and_what_is_there_twice_are_told_apart() -> None:
     verdict.number("counts", "a", 3, 1)
     assert (verdict.lost, verdict.doubled) == ({"rows": 1}, {"rows": 1, "counts": 2})
     assert not verdict.holds
-    assert len(verdict.sentences()) == 3
+    assert len(verdict.summary_lines()) == 3
