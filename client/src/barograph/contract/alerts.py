@@ -13,21 +13,21 @@ import msgspec
 Severity = Literal["page", "ticket", "none"]
 
 RULES: dict[str, str] = {
-    "psi-major": "A feature's distribution moved by more than `thresholds.psi.major`.",
-    "psi-minor": "A critical feature's distribution moved by more than `thresholds.psi.minor`.",
-    "null-rate": "More nulls than in training, with confidence by more than `thresholds.rates.major`.",
-    "invalid-rate": "More values of a wrong type than in training.",
-    "unseen-rate": "More categories that are not in training than expected.",
-    "range-rate": "More values below or above the range than in training.",
-    "output-shift": "The distribution of scores or classes moved by more than `thresholds.psi.major`.",
-    "performance": "A metric of `slo.performance` misses its target in a window with mature labels.",
-    "cbpe-drop": "The performance estimated from scores, without labels, fell.",
-    "latency": "More predictions are slower than `slo.latency_ms` than `slo.latency_share` allows.",
-    "errors": "More predictions fail than `slo.error_rate` allows, or without it `thresholds.rates.major`.",
+    "psi-major": "PSI of a feature exceeds `thresholds.psi.major`.",
+    "psi-minor": "PSI of a critical feature exceeds `thresholds.psi.minor`.",
+    "null-rate": "More nulls than in training, significantly by more than `thresholds.rates.major`.",
+    "invalid-rate": "More invalid values than in training, as for `null-rate`.",
+    "unseen-rate": "More values of unseen categories than expected, as for `null-rate`.",
+    "range-rate": "More values below or above the range than in training, as for `null-rate`.",
+    "output-shift": "PSI of an output (score, class, probability or confidence) exceeds `thresholds.psi.major`.",
+    "performance": "A metric of `slo.performance` misses its target in the newest window with mature labels.",
+    "cbpe-drop": "Performance estimated from scores, without labels, is below the reference.",
+    "latency": "The share of predictions slower than `slo.latency_ms` is larger than `slo.latency_share` allows.",
+    "errors": "The share of failed predictions exceeds `slo.error_rate`, or `thresholds.rates.major` without it.",
     "silence": "No predictions for longer than usual.",
     "completeness": "Events were lost before they were counted.",
     "label-stop": "No labels for longer than usual.",
-    "pipeline-lag": "Verdicts are overdue.",
+    "pipeline-lag": "The newest verdict is older than expected.",
 }
 """Every alert rule with the condition that fires it."""
 

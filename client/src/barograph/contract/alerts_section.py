@@ -19,8 +19,13 @@ MEASURED_RULES = ("performance", "cbpe-drop")
 """Rules on windows of labels, which are at least an hour long."""
 ALERT_WINDOWS = RecordKind(
     (
-        Key("long", DurationKind(), "The window that decides.", "the longest of `windows`"),
-        Key("short", DurationKind(), "The window that must agree.", "the second longest of `windows`"),
+        Key("long", DurationKind(), "The long window. Only rules on PSI read it.", "the longest of `windows`"),
+        Key(
+            "short",
+            DurationKind(),
+            "The short window. Other rules on windows read only this one.",
+            "the second longest of `windows`",
+        ),
     )
 )
 
@@ -29,14 +34,14 @@ ALERT_RULE = RecordKind(
         Key(
             "severity",
             ChoiceKind(("page", "ticket", "none")),
-            "Who is notified: `page`, `ticket`, or `none` for nobody.",
-            "the rule's own; for fields `page` if they are critical, else `ticket`",
+            "`page` or `ticket`; `none` disables the rule.",
+            "that of the rule; for rules on fields `page` if the field is critical, else `ticket`",
         ),
         Key(
             "fields",
             ListKind(NameKind("the name of a field"), min_items=1, is_distinct=True),
             "The fields that the rule covers.",
-            "all that the rule applies to",
+            "all fields that the rule applies to",
         ),
         Key(
             "threshold",
@@ -54,7 +59,7 @@ ALERT_RULE = RecordKind(
         Key(
             "for",
             DurationKind(zero=True),
-            "How long its condition must hold before it fires.",
+            "How long the condition must hold before the rule fires.",
             "that of all rules",
         ),
         Key(
@@ -66,14 +71,14 @@ ALERT_RULE = RecordKind(
         Key(
             "at_least",
             DurationKind(),
-            "For silence, label-stop and pipeline-lag: how long data must be missing at least.",
-            "the rule's own",
+            "For silence, label-stop and pipeline-lag: the shortest time without data that fires the rule.",
+            "that of the rule",
         ),
-        Key("route", NameKind("a route"), "The route of its alerts.", "`route` of the contract"),
+        Key("route", NameKind("a route"), "The route of the rule's alerts.", "`route` of the contract"),
     )
 )
 
-ALERT_RULES = RecordKind(tuple(Key(name, ALERT_RULE, meaning, "as below") for name, meaning in RULES.items()))
+ALERT_RULES = RecordKind(tuple(Key(name, ALERT_RULE, meaning, "its defaults") for name, meaning in RULES.items()))
 
 ALERTS = RecordKind(
     (
@@ -87,7 +92,7 @@ ALERTS = RecordKind(
         Key(
             "for",
             DurationKind(zero=True),
-            "How long a condition must hold before its rule fires.",
+            "How long the condition of a rule must hold before the rule fires.",
             "two evaluations, at least 5m",
         ),
         Key(
@@ -99,10 +104,10 @@ ALERTS = RecordKind(
         Key(
             "mute",
             ListKind(NameKind("a mute timing"), is_distinct=True),
-            "Mute timings of the installation (retraining), for alerts on inputs, outputs and performance.",
+            "Mute timings, defined in the settings, that silence alerts on inputs, outputs and performance.",
             "[]",
         ),
-        Key("rules", ALERT_RULES, "Settings of single rules.", "{}"),
+        Key("rules", ALERT_RULES, "Settings of individual rules.", "{}"),
     )
 )
 

@@ -120,8 +120,9 @@ FIELD = RecordKind(
         Key(
             "type",
             ChoiceKind(get_args(FieldType)),
-            "The type of the values. `float` and `int` are numbers, `category` is text, `timestamp` is an epoch "
-            "in milliseconds or RFC 3339 text and is monitored as its age (event time minus value, in seconds).",
+            "The type of the values. `float` and `int` are numbers, `bool` is true or false, `category` is text. "
+            "`timestamp` is Unix time in milliseconds or RFC 3339 text; its age is monitored (event time minus value, "
+            "in seconds).",
             default="float",
             required=True,
         ),
@@ -129,36 +130,36 @@ FIELD = RecordKind(
             "from",
             _SOURCE,
             "The value's source in an event: `features.NAME`, `context.NAME`, `metrics.NAME`, `scores.CLASS`, "
-            "`score`, `class` or `latency_ms`; `confidence` is the largest of `scores`.",
-            default="features.NAME; for the fields score, class and latency_ms the member of that name",
+            "`score`, `class`, `latency_ms`, or `confidence`, which is the largest of `scores`.",
+            default="features.NAME; for the fields score, class and latency_ms the member of the event with that name",
         ),
         Key(
             "range",
             RangeKind(),
-            "The smallest and the largest valid value; smaller ones count as `below`, larger ones as `above`. "
-            "null: no limit on that side. Numbers only (for timestamps: the age in seconds).",
+            "The smallest and the largest valid value. Smaller values count as `below`, larger ones as `above`. `null` "
+            "means no limit on that side. For numbers, and for timestamps, whose range is of the age in seconds.",
             default="[null, null]",
         ),
         Key(
             "critical",
             FlagKind(),
-            "Whether a major verdict pages; otherwise it creates a ticket.",
+            "`true` if a major verdict on the field pages; otherwise it creates a ticket.",
             default=flag_scalar(_FIELD.critical),
         ),
         Key(
             "nulls",
             ChoiceKind(("allow", "refuse")),
-            "Whether nulls are part of normal traffic.",
+            "`allow` if nulls are part of normal traffic, otherwise `refuse`.",
             default=_FIELD.nulls,
         ),
         Key(
             "weight",
             NumberKind(0.0, 1000.0, above=True),
-            "The field's weight in the control of false discoveries over fields.",
+            "The field's weight in the control of the false discovery rate across fields (`q_value`).",
             default=number_scalar(_FIELD.weight),
         ),
-        Key("unit", TextKind(), "The unit, for axes: `°F`, `ms`, `EUR`.", default='""'),
-        Key("description", TextKind(), "What the field means, for people.", default='""'),
+        Key("unit", TextKind(), "The unit, for the axes of charts: `°F`, `ms`, `EUR`.", default='""'),
+        Key("description", TextKind(), "What the field means, as text for readers.", default='""'),
         Key(
             "sketch",
             ChoiceKind(get_args(SketchKind)),
@@ -169,7 +170,8 @@ FIELD = RecordKind(
             "pii",
             ChoiceKind(("keep", "hash", "drop", "truncate")),
             "What the publisher does before a value leaves the process: `hash` publishes a keyed hash "
-            "(HMAC-SHA-256, key in BAROGRAPH_PII_KEY), `truncate` the first 3 characters, `drop` nothing.",
+            "(HMAC-SHA-256, key in BAROGRAPH_PII_KEY), `truncate` publishes the first 3 characters, `drop` does not "
+            "publish the value, `keep` publishes it unchanged.",
             default=_FIELD.pii,
         ),
         Key(
@@ -187,14 +189,14 @@ SLICE = RecordKind(
         Key(
             "from",
             _SOURCE,
-            "The source of the values: `features.NAME`, `context.NAME` or `arm`. Several sources joined by ` * ` are "
-            "crossed: `features.origin * features.carrier` creates slices such as `JFK * AA`.",
-            default="the source of the field of that name, arm for the slice arm, else context.NAME",
+            "The source of the values: `features.NAME`, `context.NAME` or `arm`. Sources joined by ` * ` are crossed: "
+            "`features.origin * features.carrier` creates a slice per pair of values, such as `JFK * AA`.",
+            default="the source of the field with the dimension's name; arm for the dimension arm; else context.NAME",
         ),
         Key(
             "top",
             IntegerKind(1, 1000),
-            "How many values, the most frequent of training, get a slice of their own; the rest is `NAME=other`.",
+            "How many values get a slice of their own: the most frequent in training. All others are in `NAME=other`.",
             default=str(_SLICE.top),
         ),
         Key(
@@ -206,7 +208,7 @@ SLICE = RecordKind(
         Key(
             "sketches",
             ListKind(NameKind("the name of a numeric field"), is_distinct=True),
-            "Numeric fields whose quantiles and moments are also stored per slice; counts always are.",
+            "Numeric fields whose quantiles and moments are also stored per slice; counts are always stored.",
             default="[]",
         ),
     )
@@ -217,7 +219,7 @@ WINDOW = RecordKind(
         Key(
             "length",
             DurationKind(),
-            "The window's length, a multiple of hop and pane.",
+            "The window's length, a multiple of its hop and of the pane.",
             default=duration_scalar(_CONTRACT.windows[0].length_s),
             required=True,
         ),
@@ -237,31 +239,31 @@ LABEL = RecordKind(
         Key(
             "positive",
             PositiveClassKind(),
-            "The class whose probability is the score (binary models): true or false, or a class.",
-            default="no such class",
+            "For binary models: the class whose probability is the score, `true`, `false` or the name of a class.",
+            default="no positive class",
         ),
         Key(
             "threshold",
             NumberKind(0.0, 1.0),
-            "The smallest score that predicts the positive class if an event has no `class` (binary models).",
+            "For binary models: the smallest score that predicts the positive class, for events without `class`.",
             default=number_scalar(_LABEL.threshold),
         ),
         Key(
             "classes",
             ListKind(EventValueKind(), min_items=2, is_distinct=True),
-            "All classes of a model with more than two, whose probabilities are in `scores`.",
+            "For models with more than two classes: all classes. Their probabilities are in `scores`.",
             default="[]",
         ),
         Key(
             "horizon",
             DurationKind(),
-            "Labels that arrive later than this after their prediction are counted and do not change performance.",
+            "Labels that arrive later than this after their prediction are counted, but do not change performance.",
             default=duration_scalar(_LABEL.horizon_s),
         ),
         Key(
             "mature",
             NumberKind(0.0, 1.0, above=True),
-            "A window is mature when this share of its expected labels has arrived, according to the learned curve.",
+            "A window is mature when this share of its expected labels has arrived, by the learned maturity curve.",
             default=number_scalar(_LABEL.mature),
         ),
     )
@@ -272,15 +274,15 @@ ARMS = RecordKind(
         Key(
             "shares",
             MapKind(NumberKind(0.0, 1.0, above=True)),
-            "Each arm with the share of units that is assigned to it; the shares sum to 1.",
+            "The planned share of units of each arm; the shares sum to 1.",
             default="{a: 0.5, b: 0.5}",
             required=True,
         ),
         Key(
             "unit",
             _SOURCE,
-            "The unit of assignment: `context.NAME`, such as a user or a session.",
-            default="each prediction by itself",
+            "What is assigned to an arm, such as a user or a session: `context.NAME`.",
+            default="each prediction",
         ),
     )
 )
@@ -322,14 +324,14 @@ SLO = RecordKind(
         Key(
             "latency_share",
             NumberKind(0.0, 1.0, above=True),
-            "The share of predictions that must meet it: 0.99 is the 99th percentile.",
+            "The share of predictions that must not exceed `latency_ms`: 0.99 is the 99th percentile.",
             "no target",
         ),
         Key("error_rate", NumberKind(0.0, 1.0), "The share of predictions that may fail.", "no target"),
         Key(
             "performance",
             MapKind(NumberKind()),
-            "Metrics with their smallest acceptable value (for errors the largest) with mature labels: `{auc: 0.7}`.",
+            "Targets of metrics with mature labels: the smallest value, for error metrics the largest: `{auc: 0.7}`.",
             "no target",
         ),
     )
@@ -345,38 +347,38 @@ CONTRACT = RecordKind(
             required=True,
         ),
         Key("model", NameKind(), "The model's name, as in events.", default="flight-delay", required=True),
-        Key("description", TextKind(), "What the model decides, for people.", default='""'),
+        Key("description", TextKind(), "What the model decides, as text for readers.", default='""'),
         Key("team", TextKind(), "The team that runs the model.", default='""'),
         Key("owners", ListKind(NameKind(), is_distinct=True), "The people who may change the contract.", default="[]"),
-        Key("route", TextKind(), "The destination of its alerts: a contact point or channel.", default='""'),
+        Key("route", TextKind(), "The destination of the model's alerts: a route or contact point.", default='""'),
         Key(
             "timezone",
             NameKind("a time zone such as Europe/Berlin"),
-            "The time zone in which people read the model's days.",
+            "The time zone of the model's users; `season` uses it.",
             default=_CONTRACT.timezone,
         ),
         Key(
             "pane",
             DurationKind(),
-            "The length of a pane: it divides an hour or is a multiple of one.",
+            "The length of a pane: a divisor or a multiple of one hour.",
             default=duration_scalar(_CONTRACT.pane_s),
         ),
         Key(
             "lateness",
             DurationKind(zero=True),
-            "The time between a pane's end and its seal.",
+            "How far the watermark must pass a pane's end before the pane is sealed.",
             default=duration_scalar(_CONTRACT.lateness_s),
         ),
         Key(
             "out_of_order",
             DurationKind(zero=True),
-            "How far event times may lag behind the newest one.",
+            "How far event times may lag behind the newest event time; the watermark lags by this much.",
             default=duration_scalar(_CONTRACT.out_of_order_s),
         ),
         Key(
             "windows",
             ListKind(WINDOW, min_items=1),
-            "The rolling windows that are judged.",
+            "The rolling windows that get verdicts.",
             default=flow_list(
                 flow_map({"length": duration_scalar(window.length_s), "hop": duration_scalar(window.hop_s)})
                 for window in _CONTRACT.windows
@@ -385,20 +387,20 @@ CONTRACT = RecordKind(
         Key(
             "raw",
             RawShareKind(),
-            "How many raw events are stored: all, none or a share, selected by hash of the prediction id.",
+            "Which raw events are stored: `all`, `none`, or a share selected by hash of the prediction id.",
             default="all",
         ),
         Key("fields", MapKind(FIELD), "The monitored fields, by name.", default="{}"),
         Key(
             "slices",
             SlicesKind(),
-            "The dimensions that divide predictions into slices `NAME=value`: a map, or a list of names.",
+            "The dimensions by which predictions are divided into slices `NAME=value`: a map, or a list of names.",
             default="[]",
         ),
         Key(
             "slice_min_n",
             IntegerKind(0, 10**12),
-            "The smallest number of events in a window for which slice verdicts are written.",
+            "A slice gets verdicts only in windows with at least this many of its events.",
             default=str(_CONTRACT.slice_min_n),
         ),
         Key(
@@ -407,9 +409,14 @@ CONTRACT = RecordKind(
             "`hour_of_week` compares windows with the training data of the same hours of the week, in `timezone`.",
             default=_CONTRACT.season,
         ),
-        Key("label", LABEL, "The ground truth that arrives later.", default="no labels"),
-        Key("arms", ARMS, "How requests are assigned to the arms of an A/B test.", default="no test"),
-        Key("thresholds", THRESHOLDS, "The thresholds of levels.", default="those of psi and rates"),
+        Key("label", LABEL, "The ground truth, which arrives after the prediction.", default="no labels"),
+        Key("arms", ARMS, "The arms of an A/B test and the units that are assigned to them.", default="no test"),
+        Key(
+            "thresholds",
+            THRESHOLDS,
+            "The thresholds of `minor` and `major` verdicts.",
+            default="those of psi and rates",
+        ),
         Key("slo", SLO, "The model's service level objectives.", default="no targets"),
         Key("alerts", ALERTS, "Changes to the default alert rules.", default="{}"),
         Key(
