@@ -71,7 +71,7 @@ ALERT_RULE = RecordKind(
         Key(
             "at_least",
             DurationKind(),
-            "For silence, label-stop and pipeline-lag: the shortest time without data that fires the rule.",
+            "For silence, label-stop and pipeline-lag: how long data must be missing before the rule can fire.",
             "that of the rule",
         ),
         Key("route", NameKind("a route"), "The route of the rule's alerts.", "`route` of the contract"),

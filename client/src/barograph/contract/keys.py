@@ -143,7 +143,7 @@ FIELD = RecordKind(
         Key(
             "critical",
             FlagKind(),
-            "`true` if a major verdict on the field pages; otherwise it creates a ticket.",
+            "Whether a major verdict on the field pages; if not, it creates a ticket.",
             default=flag_scalar(_FIELD.critical),
         ),
         Key(
@@ -239,7 +239,7 @@ LABEL = RecordKind(
         Key(
             "positive",
             PositiveClassKind(),
-            "For binary models: the class whose probability is the score, `true`, `false` or the name of a class.",
+            "For binary models, the class whose probability is the score: `true`, `false` or the name of a class.",
             default="no positive class",
         ),
         Key(
@@ -324,7 +324,7 @@ SLO = RecordKind(
         Key(
             "latency_share",
             NumberKind(0.0, 1.0, above=True),
-            "The share of predictions that must not exceed `latency_ms`: 0.99 is the 99th percentile.",
+            "The share of predictions that must take at most `latency_ms`: 0.99 is the 99th percentile.",
             "no target",
         ),
         Key("error_rate", NumberKind(0.0, 1.0), "The share of predictions that may fail.", "no target"),
