@@ -1,1 +1,1 @@
-"""Decoders against bytes that nobody meant: `make fuzz` for millions of them, the kept ones in every test run."""
+"""Fuzzing of the decoders: `make fuzz` runs millions of inputs; every test run repeats those of the corpus."""

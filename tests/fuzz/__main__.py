@@ -1,7 +1,7 @@
-"""`make fuzz`: every decoder under libFuzzer, ten million executions in all; exits with 1 where one found a fault.
+"""`make fuzz`: every decoder under libFuzzer, ten million executions in total; exits with 1 if any has a fault.
 
-A target runs in a process of its own, from the seeds and the inputs that earlier runs kept. What reached new code is
-kept by `--keep`. A fault is printed as base64 with the words to run it alone.
+A target runs in a separate process, from the seeds and the corpus. `--keep` adds inputs that reached new code to the
+corpus. An input that causes a fault is printed in base64, with the command that repeats it.
 """
 
 from __future__ import annotations
@@ -27,52 +27,52 @@ from tests.fuzz.targets import TARGETS, run
 RUNS = 10_000_000
 JOBS = 2
 HANG_S = 20
-"""An execution that takes longer is a fault."""
+"""An execution that takes longer is a fault, in seconds."""
 RSS_MB = 1024
-"""A process that holds more is a fault."""
+"""A process that uses more memory is a fault, in MiB."""
 SLICE = 100_000
-"""Executions of one process: atheris itself keeps some kilobytes of each that takes long (the same inputs without it
-keep nothing), so that a process of millions would be stopped for it."""
+"""Executions per process. Atheris itself leaks some kilobytes per slow execution (the same inputs without it leak
+nothing), so a process of millions of executions would exceed `RSS_MB`."""
 STATISTIC = re.compile(r"^stat::(\w+):\s+(\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one target."""
+    """The result of fuzzing one target."""
 
     target: str
     executions: int
     took_s: float
     peak_mb: int
-    kept: list[bytes]
+    corpus: list[bytes]
     fault: bytes | None
-    """The input that failed."""
+    """The input that caused a fault."""
     log: str
 
 
 def fuzz(target: str, runs: int, seed: int) -> Outcome:
-    """Fuzz one target in processes of its own, one after the other; each begins with what those before it kept."""
-    retained = [*seeds()[target], *read_corpus(target)]
+    """Fuzz one target in a sequence of processes; each starts with the corpus of the previous one."""
+    inputs = [*seeds()[target], *read_corpus(target)]
     executions, took_s, peak_mb = 0, 0.0, 0
     for i, start in enumerate(range(0, runs, SLICE)):
-        result = _fuzz_once(target, min(SLICE, runs - start), seed + i, retained)
+        result = _fuzz_once(target, min(SLICE, runs - start), seed + i, inputs)
         executions, took_s, peak_mb = (
             executions + result.executions,
             took_s + result.took_s,
             max(peak_mb, result.peak_mb),
         )
-        retained = result.kept
+        inputs = result.corpus
         if result.fault is not None:
             break
     return replace(result, executions=executions, took_s=took_s, peak_mb=peak_mb)
 
 
-def _fuzz_once(target: str, runs: int, seed: int, kept: list[bytes]) -> Outcome:
+def _fuzz_once(target: str, runs: int, seed: int, inputs: list[bytes]) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         corpus, faults = Path(folder, "corpus"), Path(folder, "faults")
         corpus.mkdir()
         faults.mkdir()
-        for i, data in enumerate(kept):
+        for i, data in enumerate(inputs):
             (corpus / f"{i:05}").write_bytes(data)
         began = time.monotonic()
         done = subprocess.run(
@@ -90,23 +90,23 @@ def _fuzz_once(target: str, runs: int, seed: int, kept: list[bytes]) -> Outcome:
             check=False,
         )
         took_s = time.monotonic() - began
-        message = {name: int(n) for name, n in STATISTIC.findall(done.stdout)}
-        result = [each.read_bytes() for each in sorted(faults.iterdir())]
-        if done.returncode and not result:
-            result = [b""]
+        statistics = {name: int(n) for name, n in STATISTIC.findall(done.stdout)}
+        failing = [each.read_bytes() for each in sorted(faults.iterdir())]
+        if done.returncode and not failing:
+            failing = [b""]
         return Outcome(
             target,
-            message.get("number_of_executed_units", 0),
+            statistics.get("number_of_executed_units", 0),
             took_s,
-            message.get("peak_rss_mb", 0),
+            statistics.get("peak_rss_mb", 0),
             [each.read_bytes() for each in sorted(corpus.iterdir())],
-            result[0] if result else None,
+            failing[0] if failing else None,
             done.stdout,
         )
 
 
 def fuzz_all(targets: list[str], runs: int, seed: int, jobs: int) -> Iterator[Outcome]:
-    """Fuzz targets beside one another, each with its share of the executions, the longest first."""
+    """Fuzz targets in parallel, each with its share of the executions, the most expensive first."""
     whole = sum(TARGETS[target].share for target in targets)
     with ThreadPoolExecutor(jobs) as pool:
         waiting = [
@@ -120,17 +120,19 @@ def fuzz_all(targets: list[str], runs: int, seed: int, jobs: int) -> Iterator[Ou
 def main() -> int:
     """Fuzz and report."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--runs", type=int, default=RUNS, help="executions in all (%(default)s)")
-    parser.add_argument("--target", action="append", choices=list(TARGETS), help="these only")
-    parser.add_argument("--seed", type=int, default=None, help="random otherwise; it is printed")
-    parser.add_argument("--jobs", type=int, default=JOBS, help="processes at once (%(default)s)")
-    parser.add_argument("--keep", action="store_true", help="add what reached new code to tests/fuzz/corpus")
-    parser.add_argument("--input", help="run one input (base64) against the one --target, and nothing else")
+    parser.add_argument("--runs", type=int, default=RUNS, help="total number of executions (%(default)s)")
+    parser.add_argument(
+        "--target", action="append", choices=list(TARGETS), help="fuzz only this target; may be repeated"
+    )
+    parser.add_argument("--seed", type=int, default=None, help="seed, which is printed; random by default")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="parallel processes (%(default)s)")
+    parser.add_argument("--keep", action="store_true", help="add inputs that reached new code to tests/fuzz/corpus")
+    parser.add_argument("--input", help="run only this input (base64) against --target")
     arguments = parser.parse_args()
     targets = arguments.target or list(TARGETS)
     if arguments.input is not None:
         run(targets[0], base64.b64decode(arguments.input))
-        print("read, or refused in the decoder's words")
+        print("decoded, or rejected with the decoder's own error")
         return 0
     seed = random.SystemRandom().randrange(1, 2**31) if arguments.seed is None else arguments.seed
     print(f"seed {seed}, {arguments.runs:,} executions\n\n| Target | Executions | Seconds | Peak MiB | Outcome |")
@@ -139,20 +141,20 @@ def main() -> int:
     executions = 0
     for outcome in fuzz_all(targets, arguments.runs, seed, arguments.jobs):
         executions += outcome.executions
-        message = "no fault" if outcome.fault is None else "FAULT"
+        status = "no fault" if outcome.fault is None else "FAULT"
         print(
-            f"| {outcome.target} | {outcome.executions:,} | {outcome.took_s:,.0f} | {outcome.peak_mb} | {message} |",
+            f"| {outcome.target} | {outcome.executions:,} | {outcome.took_s:,.0f} | {outcome.peak_mb} | {status} |",
             flush=True,
         )
         if outcome.fault is not None:
             faulty.append(outcome)
         if arguments.keep:
-            write_corpus(outcome.target, outcome.kept)
+            write_corpus(outcome.target, outcome.corpus)
     print(f"\n{executions:,} executions, {len(faulty)} faults")
     for outcome in faulty:
         print(f"\n{outcome.target}:\n{outcome.log[-4000:]}")
         again = base64.b64encode(outcome.fault or b"").decode()
-        print(f"Alone: python -m tests.fuzz --target {outcome.target} --input '{again}'")
+        print(f"To repeat: python -m tests.fuzz --target {outcome.target} --input '{again}'")
     return 1 if faulty else 0
 
 

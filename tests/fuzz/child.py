@@ -1,4 +1,4 @@
-"""One target under libFuzzer: `python -m tests.fuzz.child TARGET`, then libFuzzer's options and its corpus."""
+"""One target under libFuzzer: `python -m tests.fuzz.child TARGET`, followed by options and corpus of libFuzzer."""
 
 from __future__ import annotations
 

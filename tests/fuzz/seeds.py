@@ -1,4 +1,4 @@
-"""Sound bytes of each kind, from which a fuzzer departs."""
+"""Seeds: mostly valid inputs of each target, which the fuzzer mutates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AT = [RECEIVED_MS - 1000, RECEIVED_MS]
 
 
 def seeds() -> dict[str, list[bytes]]:
-    """Target → sound inputs."""
+    """Return the seeds by target."""
     sketch = numeric_sketch(False, "kll")
     sketch.update(np.arange(50.0))
     unseen = UnseenCategories()
@@ -79,7 +79,7 @@ def _labels() -> bytes:
 
 
 def _records() -> list[bytes]:
-    """A part, a tally and a progress record."""
+    """A partial, a tally and a progress record."""
     contract, baseline = simple_contract(), simple_baseline(rows=50)
     registry = build_registry([(contract, 1)], [RegisteredBaseline(baseline, baseline.id, 0, 1)])
     batch = MessageBatch([GOOD], np.zeros(1, np.int32), np.zeros(1, np.int64), np.full(1, RECEIVED_MS))

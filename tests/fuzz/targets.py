@@ -1,7 +1,7 @@
-"""What is fuzzed: each decoder that reads bytes from outside, and what must hold of it whatever the bytes are.
+"""Fuzz targets: each decoder of untrusted bytes, with the invariants that must hold for any input.
 
-A target takes bytes. It returns where they were read, and where they were refused in the decoder's own words; anything
-else that is raised is a fault.
+A target takes bytes. It returns if they were decoded, or rejected with the decoder's own error; any other exception is
+a fault.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ _CODEC = pa.Codec("zstd", compression_level=1)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A decoder with what must hold of it."""
+    """A decoder with its invariants."""
 
     run: Callable[[bytes], None]
     share: float
-    """Of all executions: quick decoders are given more."""
+    """Share of all executions; fast decoders have larger shares."""
     cost: float
-    """Of one execution beside those of the others, as measured; the long ones begin first."""
+    """Measured cost of one execution relative to the others; expensive targets start first."""
     max_bytes: int = 4096
 
 
 def run(target: str, data: bytes) -> None:
-    """Give a target bytes.
+    """Run a target on one input.
 
     Raises:
-        Exception: of any kind: a fault.
+        Exception: of any type, if the target has a fault.
     """
     TARGETS[target].run(data)
 
@@ -67,16 +67,16 @@ def _batch(*values: bytes) -> MessageBatch:
     return MessageBatch(list(values), np.zeros(n, dtype=np.int32), np.arange(n, dtype=np.int64), at)
 
 
-def _account(found: Decoded, n: int) -> None:
-    """Hold a decoder to having every event once: counted or put aside."""
-    counted, dead = sum(len(events) for events in found.events), len(found.rejected)
-    assert counted + dead == n, f"{n} events came, {counted} are counted and {dead} put aside"
+def _check_total(decoded: Decoded, n: int) -> None:
+    """Check that every event is either decoded or dead-lettered, once."""
+    counted, dead = sum(len(events) for events in decoded.events), len(decoded.rejected)
+    assert counted + dead == n, f"{n} events received, {counted} decoded and {dead} dead-lettered"
 
 
 def predictions_json(data: bytes) -> None:
-    """One message between two good ones, which must not suffer from it."""
+    """One message between two valid ones, which it must not affect."""
     result = _JSON.decode(_batch(GOOD, data, GOOD))
-    _account(result, 3)
+    _check_total(result, 3)
     assert not {0, 2} & {dead.offset for dead in result.rejected}
     summaries = FlushSummaries(_REGISTRY)
     for events in result.events:
@@ -86,10 +86,10 @@ def predictions_json(data: bytes) -> None:
 
 
 def predictions_arrow(data: bytes) -> None:
-    """A batch: as many events as it has rows, or one dead letter."""
+    """An Arrow batch: one event or dead letter per row, or a single dead letter."""
     result = _ARROW.decode(_batch(data))
     if result.events or len(result.rejected) != 1:
-        _account(result, _rows(data))
+        _check_total(result, _rows(data))
     summaries = FlushSummaries(_REGISTRY)
     for events in result.events:
         summaries.add(events)
@@ -102,25 +102,25 @@ def _rows(data: bytes) -> int:
         return 1
 
 
-def _account_labels(found: DecodedLabels, n: int) -> None:
-    counted, dead = sum(table.num_rows for table in found.rows), len(found.rejected)
-    assert counted + dead == n, f"{n} labels came, {counted} are recorded and {dead} put aside"
+def _check_total_labels(decoded: DecodedLabels, n: int) -> None:
+    counted, dead = sum(table.num_rows for table in decoded.rows), len(decoded.rejected)
+    assert counted + dead == n, f"{n} labels received, {counted} decoded and {dead} dead-lettered"
 
 
 def labels_json(data: bytes) -> None:
-    """One label between two good ones."""
-    _account_labels(decode_json_labels(_batch(GOOD_LABEL, data, GOOD_LABEL), frozenset({MODEL})), 3)
+    """One label between two valid ones."""
+    _check_total_labels(decode_json_labels(_batch(GOOD_LABEL, data, GOOD_LABEL), frozenset({MODEL})), 3)
 
 
 def labels_arrow(data: bytes) -> None:
-    """A batch of labels: as many as it has rows, or one dead letter."""
+    """An Arrow batch of labels: one label or dead letter per row, or a single dead letter."""
     result = decode_arrow_labels(_batch(data), frozenset({MODEL}))
     if result.rows or len(result.rejected) != 1:
-        _account_labels(result, _rows(data))
+        _check_total_labels(result, _rows(data))
 
 
 def record_bytes(data: bytes) -> None:
-    """A record of `parts` as it stands, which its checksum nearly always refuses."""
+    """A record of `partials`, unchanged; the checksum rejects nearly all of them."""
     try:
         records.decode(data)
     except records.RecordError:
@@ -128,7 +128,7 @@ def record_bytes(data: bytes) -> None:
 
 
 def record_bodies(data: bytes) -> None:
-    """A record whose checksum is right and whose body is anything: the first byte says of which kind and format."""
+    """A record with a valid checksum and any body. The first byte of the input selects its type and format."""
     if not data:
         return
     body = data[1:]
@@ -146,12 +146,12 @@ def envelopes(data: bytes) -> None:
 
 
 def contracts(data: bytes) -> None:
-    """A contract file; one that is valid means the same once it was written again."""
+    """A contract file. A valid contract has the same id after it is written and read again."""
     try:
         contract = parse_contract(data)
     except ContractError as error:
         if not error.problems:
-            raise AssertionError("a refusal says what is wrong") from error
+            raise AssertionError("a rejected contract has no problems") from error
         return
     again = parse_contract(dump_contract(contract))
     assert again.id == contract.id

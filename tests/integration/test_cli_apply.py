@@ -23,7 +23,7 @@ from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from sketches.baseline.baseline import Baseline, dump_baseline
 from streams.errors import ProcessorError
-from tests.support.grafana_state import READER_RIGHTS
+from tests.support.grafana_state import READER_PERMISSIONS
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 from tests.support.stub_grafana import TOKEN, StubGrafana, failing, serving
 from warehouse import queries
@@ -351,7 +351,7 @@ def test_a_contact_point_without_its_url_stops_apply_before_any_change(
     assert grafana.writes == []
 
 
-@pytest.mark.parametrize("rights", [None, READER_RIGHTS])
+@pytest.mark.parametrize("rights", [None, READER_PERMISSIONS])
 def test_a_grafana_without_write_access_stops_apply_before_any_change(
     folder: Path,
     grafana: StubGrafana,
@@ -363,7 +363,7 @@ def test_a_grafana_without_write_access_stops_apply_before_any_change(
     if rights is None:
         grafana.token = "another"
     else:
-        grafana.state.rights = rights
+        grafana.state.permissions = rights
     assert run("apply", "toy.yaml") == EXIT_FAILED
     assert "service account" in capsys.readouterr().err
     assert not TopicAdmin(settings).read([settings.topics.predictions])

@@ -21,7 +21,7 @@ from cli.errors import SettingsError
 from cli.settings import GrafanaSettings
 from tests.support.grafana_apply import apply, plan
 from tests.support.grafana_bundle import bundle
-from tests.support.grafana_state import READER_RIGHTS, Answer
+from tests.support.grafana_state import READER_PERMISSIONS, Answer
 from tests.support.stub_grafana import TOKEN, StubGrafana, answer, serving
 
 
@@ -56,7 +56,7 @@ def test_no_token() -> None:
 
 
 def test_a_read_only_token_can_plan_and_is_rejected_before_the_first_write(stub: StubGrafana) -> None:
-    stub.state.rights = READER_RIGHTS
+    stub.state.permissions = READER_PERMISSIONS
     assert len(plan(stub).written) == 9
     with pytest.raises(GrafanaError, match=r"it lacks .*dashboards:create.* Nothing was written to Grafana"):
         apply(stub)
@@ -64,8 +64,8 @@ def test_a_read_only_token_can_plan_and_is_rejected_before_the_first_write(stub:
 
 
 def test_a_grafana_that_hides_permissions_rejects_the_write(stub: StubGrafana) -> None:
-    stub.state.rights = READER_RIGHTS
-    stub.state.tells_rights = False
+    stub.state.permissions = READER_PERMISSIONS
+    stub.state.serves_permissions = False
     with pytest.raises(
         GrafanaError, match=r"does not allow this token to write data source Barograph \(403: You'll need"
     ) as caught:
@@ -76,7 +76,8 @@ def test_a_grafana_that_hides_permissions_rejects_the_write(stub: StubGrafana) -
 
 def test_the_other_set_of_alerting_permissions_is_enough(stub: StubGrafana) -> None:
     others = ("alert.rules.provisioning:write", "alert.notifications.provisioning:write")
-    stub.state.rights = tuple(right for right in stub.state.rights or () if not right.startswith("alert")) + others
+    first = tuple(name for name in stub.state.permissions or () if not name.startswith("alert"))
+    stub.state.permissions = first + others
     assert not apply(stub).skipped
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from benchmarks.dashboard_queries import page_queries
 from benchmarks.history import History, Size, fill
 from benchmarks.history.generate import TABLE_FILLS
 from benchmarks.history.series import SERIES
-from benchmarks.history_queries import HistoryQuery, command_queries, view_queries, question_queries
-from benchmarks.dashboard_queries import page_queries
+from benchmarks.history_queries import HistoryQuery, command_queries, question_queries, view_queries
 from benchmarks.rule_queries import rule_queries
 from local.clickhouse import LocalClickHouse
 from tests.support.warehouse import migrated

@@ -30,7 +30,7 @@ from dashboards.uids import DASHBOARDS
 from local.child_process import choose_port
 from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
 from tests.support.alerting import installation
-from tests.support.browser import Look, chromium
+from tests.support.browser import PreviewPage, chromium
 from tests.support.pipeline import Pipeline
 from warehouse.panels.catalog import every_query
 
@@ -235,7 +235,7 @@ def moment(seconds: int) -> str:
 def pages_run_nothing(run: Pipeline) -> None:
     settings = Settings(bootstrap_servers=run.bootstrap, warehouse=run.address)
     with chromium() as browser, open_page(settings, choose_port()) as server:
-        screen = Look(browser, server.url)
+        screen = PreviewPage(browser, server.url)
         messages: list[str] = []
 
         def dismiss(dialog: Dialog) -> None:

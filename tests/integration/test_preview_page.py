@@ -19,7 +19,7 @@ from dashboards.pages import dashboards
 from dashboards.uids import DASHBOARDS, panel_link
 from local.child_process import choose_port
 from local.preview import PreviewServer
-from tests.support.browser import Look, chromium
+from tests.support.browser import PreviewPage, chromium
 from tests.support.pipeline import Pipeline
 from tests.support.shop_model import HOURS, Shop
 
@@ -39,8 +39,8 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def look(browser: Browser, server: PreviewServer) -> Iterator[Look]:
-    screen = Look(browser, server.url)
+def look(browser: Browser, server: PreviewServer) -> Iterator[PreviewPage]:
+    screen = PreviewPage(browser, server.url)
     yield screen
     screen.close()
     assert screen.faults == []
@@ -54,7 +54,7 @@ def span(shop: Shop, start: float = 0, end: float = HOURS) -> str:
     return f"from={ms(shop, start)}&to={ms(shop, end)}"
 
 
-def chosen(look: Look) -> dict[str, str]:
+def chosen(look: PreviewPage) -> dict[str, str]:
     """What the address says is chosen, the range and the variables."""
     return {key: value[0] for key, value in parse_qs(urlparse(look.page.url).query).items()}
 
@@ -66,7 +66,7 @@ def judged(points: list[tuple[Any, Any]]) -> dict[Any, Any]:
     return result
 
 
-def follow(look: Look, selector: str) -> None:
+def follow(look: PreviewPage, selector: str) -> None:
     """Click something that leads to another page, and wait until that is drawn."""
     with look.page.expect_navigation():
         look.page.click(selector)
@@ -74,7 +74,7 @@ def follow(look: Look, selector: str) -> None:
 
 
 @pytest.mark.parametrize("page", DASHBOARDS)
-def test_every_panel_is_drawn(look: Look, shop: Shop, page: str) -> None:
+def test_every_panel_is_drawn(look: PreviewPage, shop: Shop, page: str) -> None:
     rows = [panel["id"] for panel in dashboards()[page]["panels"] if panel["type"] == "row"]
     look.open(f"/d/{DASHBOARDS[page]}?{span(shop)}&open={','.join(map(str, rows))}")
     assert look.panels("failed") == []
@@ -86,7 +86,7 @@ def test_every_panel_is_drawn(look: Look, shop: Shop, page: str) -> None:
     assert len(look.panels("drawn")) == len(expected)
 
 
-def test_from_fleet_to_model_to_field(look: Look, shop: Shop, shop_pipeline: Pipeline) -> None:
+def test_from_fleet_to_model_to_field(look: PreviewPage, shop: Shop, shop_pipeline: Pipeline) -> None:
     look.open(f"/?{span(shop)}")
     assert urlparse(look.page.url).path == f"/d/{DASHBOARDS['fleet']}"
     look.open(f"/d/{DASHBOARDS['fleet']}?{span(shop)}")
@@ -120,7 +120,7 @@ def test_from_fleet_to_model_to_field(look: Look, shop: Shop, shop_pipeline: Pip
     assert chosen(look)["from"] == str(ms(shop, 0))
 
 
-def test_a_slice_and_a_range_are_chosen(look: Look, shop: Shop, shop_pipeline: Pipeline) -> None:
+def test_a_slice_and_a_range_are_chosen(look: PreviewPage, shop: Shop, shop_pipeline: Pipeline) -> None:
     look.open(f"/d/{DASHBOARDS['model']}?{span(shop)}")
     with look.page.expect_navigation():
         look.page.select_option("[data-variable=slice]", "country=FR")
@@ -147,7 +147,7 @@ def test_a_slice_and_a_range_are_chosen(look: Look, shop: Shop, shop_pipeline: P
     assert max(at for at, _ in again) <= ms(shop, 48)
 
 
-def test_alerts_lead_to_the_panel_with_their_number(look: Look, shop: Shop) -> None:
+def test_alerts_lead_to_the_panel_with_their_number(look: PreviewPage, shop: Shop) -> None:
     """From Tuesday noon on a tenth of the ages are null, which is told; before, nothing is of them."""
     look.open(f"/d/{DASHBOARDS['fleet']}?{span(shop, 0, 30)}")
     look.page.wait_for_selector("#alerts[data-state=drawn]")
@@ -166,7 +166,7 @@ def test_alerts_lead_to_the_panel_with_their_number(look: Look, shop: Shop) -> N
 
 
 def test_a_range_that_cannot_be_read_is_said(browser: Browser, server: PreviewServer) -> None:
-    screen = Look(browser, server.url)
+    screen = PreviewPage(browser, server.url)
     screen.open(f"/d/{DASHBOARDS['fleet']}?from=yesterday")
     assert screen.page.inner_text("main").startswith("'yesterday' is not a time: write now")
     screen.close()

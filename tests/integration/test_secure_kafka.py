@@ -324,7 +324,7 @@ def named(place: Place, name: str) -> str:
 
 def without(kafka: SecureKafka, place: Place, who: KafkaRole, lacked: Acl, user: str) -> dict[str, str]:
     """A user with all rights of a kind but one."""
-    kafka.grant_rights(user, [right for right in required_acls(who, place.topics) if right != lacked])
+    kafka.grant_acls(user, [right for right in required_acls(who, place.topics) if right != lacked])
     return kafka.add_user(user)
 
 

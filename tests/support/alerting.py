@@ -1,4 +1,4 @@
-"""Contracts of different shape and an installation, for tests of alerts."""
+"""Contracts of different models and alert settings, for tests of alerts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from barograph.contract.file import parse_contract
 from alerts.settings import AlertSettings, read_alert_settings
 
 ODD = 'it\'s "50 %" {{ $labels.x }} ${HOME} $__interval -- /* # {x:String} \\ 名前'
-"""A model's name that means something to SQL, YAML, templates, the environment and shells."""
+"""A model name with characters that are special in SQL, YAML, templates, environment variables and shells."""
 
 BINARY = f"""
 contract: 1
@@ -65,10 +65,10 @@ SECRETS = {"SLACK_URL": "https://hooks.invalid/a$b", "PAGER_KEY": "k3y", "HOOK_T
 
 
 def contracts() -> list[Contract]:
-    """One of two classes, one of more, one of numbers."""
+    """Contracts of a binary model, a multi-class model and a regression."""
     return [parse_contract(text) for text in (BINARY, MANY, NUMBER)]
 
 
 def installation() -> AlertSettings:
-    """Its settings."""
+    """The alert settings of the installation."""
     return read_alert_settings(SETTINGS, "barograph.toml")

@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by Playwright: what a person sees of a page and does on it."""
+"""Chromium of Debian, driven by Playwright, to test pages as users see them."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ SWITCHES = [
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
-    # Else each start looks up hosts of Google's.
+    # Without these, each start resolves hosts of Google.
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE_MS = 60_000
+TIMEOUT_MS = 60_000
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A headless Chromium; a machine without one skips the test and says so, in CI that is an error."""
-    result = next(filter(None, map(shutil.which, COMMANDS)), None)
-    if result is None:
+    """Start a headless Chromium. Without one installed the test is skipped; in CI it fails."""
+    executable = next(filter(None, map(shutil.which, COMMANDS)), None)
+    if executable is None:
         _missing()
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=result, args=SWITCHES)
+        browser = driver.chromium.launch(executable_path=executable, args=SWITCHES)
         yield browser
         browser.close()
 
@@ -44,35 +44,35 @@ def _missing() -> NoReturn:
     pytest.skip(text)
 
 
-class Look:
-    """One page of the preview, and everything that went wrong on it."""
+class PreviewPage:
+    """One page of the preview, and the errors and warnings of its console."""
 
     def __init__(self, browser: Browser, root: str) -> None:
         self.root = root
         self.page: Page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        self.page.set_default_timeout(PATIENCE_MS)
+        self.page.set_default_timeout(TIMEOUT_MS)
         self.faults: list[str] = []
         self.page.on(
-            "console", lambda said: self.faults.append(said.text) if said.type in ("error", "warning") else None
+            "console", lambda entry: self.faults.append(entry.text) if entry.type in ("error", "warning") else None
         )
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
 
     def open(self, path: str) -> None:
-        """Go to a path of the server, and wait until all panels are drawn."""
+        """Open a path of the server, and wait until all panels are drawn."""
         self.page.goto(self.root.rstrip("/") + path)
         self.wait_drawn()
 
     def wait_drawn(self) -> None:
-        """Wait until the page is drawn whole, failed panels included."""
+        """Wait until all panels are drawn or have failed."""
         self.page.wait_for_selector("body[data-state]")
 
     def panels(self, state: str) -> list[str]:
-        """The panels in a state (`drawn`, `failed`), each with what it says."""
+        """The panels in a state (`drawn`, `failed`), each with its id and text."""
         result = self.page.query_selector_all(f"[data-panel][data-state={state}]")
         return [f"{each.get_attribute('data-panel')} {each.inner_text()[:200]}" for each in result]
 
     def traces(self, panel: int) -> dict[str, list[tuple[Any, Any]]]:
-        """The points of each series that plotly drew in a panel, by the name in the legend."""
+        """The points of each series that plotly draws in a panel, by name in the legend."""
         drawn = self.page.evaluate(
             """panel => document.querySelector(`[data-panel="${panel}"] .js-plotly-plot`).data
                 .filter(trace => trace.showlegend !== false)
@@ -82,5 +82,5 @@ class Look:
         return {name: list(zip(x, y, strict=True)) for name, x, y in drawn}
 
     def close(self) -> None:
-        """Close it."""
+        """Close the page."""
         self.page.close()

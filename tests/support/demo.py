@@ -1,4 +1,4 @@
-"""A small flight record and findings that fit it, for tests of what the demo expects and tells."""
+"""A small record of flights and matching findings, for tests of the demo's expectations and output."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SQL = "SELECT 1"
 
 
 def replayed(*when: int) -> datetime:
-    """A moment of 2013 in event time of the replay: year, month, day, hour."""
+    """Convert a time of 2013 (year, month, day, hour) to event time of the replay."""
     return CALENDAR.replayed(datetime(*when, tzinfo=UTC))  # type: ignore[arg-type, misc]
 
 
 def source() -> SourceData:
-    """Two weeks of flights by day, a tenth of the second week's by the candidate, a twentieth never labelled."""
+    """Two weeks of daytime flights. The candidate scores a tenth of the second week; a twentieth has no label."""
     rng = np.random.default_rng(SEED)
     first_s = int(replayed(2013, 12, 5).timestamp())
     assert first_s % WEEK.length_s == 0, "weeks begin on Thursdays"
@@ -60,7 +60,7 @@ def source() -> SourceData:
         ),
         labels=pa.table(
             {
-                "id": [id_ for id_, came in zip(ids, landed, strict=True) if came],
+                "id": [id_ for id_, is_landed in zip(ids, landed, strict=True) if is_landed],
                 "label": np.where(late, "late", "on time")[landed].tolist(),
                 "at": pa.array(at_ms[landed] + rng.integers(7_200_000, 14_400_000, int(landed.sum()))).cast(times),
             }
@@ -72,7 +72,7 @@ SOURCE = source()
 
 
 def drift(field: str, end: datetime) -> DriftRow:
-    """A major week."""
+    """A verdict of a week with level major."""
     return DriftRow(
         model="flight-delay",
         version="1",
@@ -105,7 +105,7 @@ def drift(field: str, end: datetime) -> DriftRow:
 
 
 def null_rate(field: str, level: str = "major") -> RateRow:
-    """The nulls of a field in the last day."""
+    """The null rate of a field on the last day."""
     end = replayed(2014, 1, 1, 5)
     return RateRow(
         model="flight-delay",
@@ -137,13 +137,13 @@ def null_rate(field: str, level: str = "major") -> RateRow:
 
 
 def weeks(first_major: date | None) -> list[tuple[date, str]]:
-    """Every week of a field that is major from a day on."""
+    """All weeks of a field that is major from a day on."""
     days = [date(2013, 8, 1) + timedelta(days=i) for i in range(150)]
     return [(day, "major" if first_major and day >= first_major else "stable") for day in days]
 
 
 def volume() -> Volume:
-    """What fits the record."""
+    """Findings that match the record."""
     labels = SOURCE.labels.num_rows
     silent = tuple(sorted(SOURCE.silent_hours()))
     months = DemoQuery(SQL, ((date(2013, 12, 1), N, 0, 3, N, len(silent)),))
@@ -151,7 +151,7 @@ def volume() -> Volume:
 
 
 def inputs() -> Inputs:
-    """What is known of the flights of 2013, and the destination that is new here."""
+    """Findings of the flights of 2013, and the destination that is unseen here."""
     return Inputs(
         weeks={
             **{field: weeks(None) for field in STEADY},
@@ -172,7 +172,7 @@ def inputs() -> Inputs:
 
 
 def outputs() -> Outputs:
-    """What fits the record."""
+    """Findings that match the record."""
     end = replayed(2013, 12, 19)
     a, b = SOURCE.mean_scores(end)
     on_b = SOURCE.answered(CANDIDATE)
@@ -195,7 +195,7 @@ def outputs() -> Outputs:
 
 
 def truth() -> Truth:
-    """What fits the record."""
+    """Findings that match the record."""
     figures = [
         WeekMetric(
             metric=metric,
@@ -228,7 +228,7 @@ def truth() -> Truth:
 
 
 def season() -> SeasonFindings:
-    """Two weeks of each charted field, nearer to autumn, of which one is major to it no more."""
+    """Two weeks of each charted field after the autumn baseline; one is no longer major compared with it."""
     day = ACCEPTED_AT.date() + timedelta(days=7)
     return SeasonFindings(
         [
@@ -241,7 +241,7 @@ def season() -> SeasonFindings:
 
 
 def pager() -> Pages:
-    """Drift in September, and no weather at the end of the year."""
+    """Drift in September, and missing weather at the end of the year."""
     autumn, new_year = datetime(2013, 9, 20, 5, tzinfo=UTC), datetime(2013, 12, 31, 10, tzinfo=UTC)
     return Pages(
         rules=19,
@@ -256,5 +256,5 @@ def pager() -> Pages:
 
 
 def good() -> Findings:
-    """Findings of which everything that is expected holds."""
+    """Findings that meet all expectations."""
     return Findings(volume(), inputs(), outputs(), truth(), season(), pager())

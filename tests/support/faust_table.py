@@ -1,7 +1,7 @@
-"""An agent that reads seven messages in one of the ways Faust offers, and fails once at the fourth.
+"""An agent that reads seven messages in one of the styles of Faust, and fails once at the fourth.
 
-`python -m tests.support.faust_table TOLD`. What was done is appended to the file `done`, a number a line: a message
-that Faust acknowledges by itself when it was worked on, one that is acknowledged by hand when it is acknowledged.
+`python -m tests.support.faust_table OPTIONS`. The number of each processed message is appended to the file `done`, one
+per line: of a message that Faust acknowledges itself after processing, of others when the agent acknowledges them.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from streams.runtime.lifecycle import configure_logging
 
 BATCH = 5
 WITHIN_S = 3.0
-"""So long that the first batch is whole on a machine that is slow: what is lost depends on what stands in it."""
+"""Timeout of a batch, in seconds. The first batch must be complete even on a slow machine, because its content
+determines which messages are lost."""
 FAILS_AT = 3
 
 Work = Callable[[int], None]
 
 
-class Notes:
-    """What was done so far, in a file."""
+class ProcessedLog:
+    """The processed messages, in a file."""
 
     def __init__(self, done: Path) -> None:
         self._done, self._failed = done, done.with_suffix(".failed")
@@ -36,39 +37,39 @@ class Notes:
         """Raise at message 3, the first time."""
         if number == FAILS_AT and not self._failed.exists():
             self._failed.touch()
-            raise ValueError("this message cannot be worked on")
+            raise ValueError("this message cannot be processed")
 
     def done(self, number: int) -> None:
-        """Note that a message is done with."""
+        """Record that a message is processed."""
         with self._done.open("a") as file:
             file.write(f"{number}\n")
 
 
-async def values(stream: Any, notes: Notes) -> None:
+async def values(stream: Any, notes: ProcessedLog) -> None:
     async for value in stream:
         notes.fail_once(int(value))
         notes.done(int(value))
 
 
-async def take(stream: Any, notes: Notes) -> None:
+async def take(stream: Any, notes: ProcessedLog) -> None:
     async for batch in stream.take(BATCH, within=WITHIN_S):
         for value in batch:
             notes.fail_once(int(value))
             notes.done(int(value))
 
 
-async def noack_noack_take(stream: Any, notes: Notes) -> None:
+async def noack_noack_take(stream: Any, notes: ProcessedLog) -> None:
     await _by_hand(stream.noack().noack_take(BATCH, within=WITHIN_S), notes)
 
 
-async def noack_events(stream: Any, notes: Notes) -> None:
+async def noack_events(stream: Any, notes: ProcessedLog) -> None:
     async for event in stream.noack().events():
         notes.fail_once(int(event.value))
         notes.done(int(event.value))
         event.ack()
 
 
-async def _by_hand(batches: AsyncIterator[list[Any]], notes: Notes) -> None:
+async def _by_hand(batches: AsyncIterator[list[Any]], notes: ProcessedLog) -> None:
     async for batch in batches:
         for event in batch:
             notes.fail_once(int(event.value))
@@ -82,12 +83,12 @@ SUPERVISORS = {"default": OneForOneSupervisor, "crashing": CrashingSupervisor}
 
 
 def main(arguments: list[str]) -> int:
-    reported = json.loads(arguments[0])
+    options = json.loads(arguments[0])
     configure_logging()
-    notes, style = Notes(Path(reported["done"])), STYLES[reported["style"]]
+    notes, style = ProcessedLog(Path(options["done"])), STYLES[options["style"]]
     app = faust.App(
-        reported["group"],
-        broker=f"kafka://{reported['bootstrap']}",
+        options["group"],
+        broker=f"kafka://{options['bootstrap']}",
         datadir=tempfile.mkdtemp(prefix="faust-table-"),
         processing_guarantee="at_least_once",
         stream_wait_empty=False,
@@ -99,9 +100,9 @@ def main(arguments: list[str]) -> int:
         topic_allow_declare=False,
         web_enabled=False,
         worker_redirect_stdouts=False,
-        agent_supervisor=SUPERVISORS[reported["supervisor"]],
+        agent_supervisor=SUPERVISORS[options["supervisor"]],
     )
-    topic = app.topic(reported["topic"], value_serializer="raw", key_serializer="raw", value_type=bytes)
+    topic = app.topic(options["topic"], value_serializer="raw", key_serializer="raw", value_type=bytes)
 
     @app.agent(topic, concurrency=1)  # type: ignore[untyped-decorator]
     async def read(stream: Any) -> None:

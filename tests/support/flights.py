@@ -1,7 +1,7 @@
-"""A replayed month of flights: contract and baseline by `infer`, events as JSON, and the oracle that counts them.
+"""A replayed month of flights: contract and baseline from `infer`, events as JSON, and an oracle of the results.
 
-The oracle reads the source tables and takes from this project only the frozen edges and categories of the baseline
-file; everything else (cells, slices, windows, PSI) is done here in plain numpy.
+The oracle reads the source tables and uses only the frozen edges and categories of the baseline file from this
+project. It computes everything else (cells, slices, windows, PSI) in plain numpy.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Flights:
-    """The tables, and what `infer` made of the training table."""
+    """The tables, and the contract and baseline that `infer` derives from the training table."""
 
     train: pa.Table
     predictions: pa.Table
@@ -96,20 +96,20 @@ def as_events(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def delayed(events: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
-    """The order of arrival where a tenth of the events comes up to three hours late."""
+    """Return the events in order of arrival, where a tenth of them arrives up to three hours late."""
     rng = random.Random(seed)
     arrival = [event["at"] + (rng.randrange(3 * 3_600_000) if rng.random() < 0.1 else 0) for event in events]
     return [events[i] for i in np.argsort(arrival, kind="stable").tolist()]
 
 
 def messages(events: list[dict[str, Any]], partitions: int) -> list[tuple[int, bytes, None]]:
-    """The events on partitions in turn."""
+    """Assign the events to partitions in turn."""
     return [(i % partitions, json.dumps(event).encode(), None) for i, event in enumerate(events)]
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What the source says: counts and PSI, by slice and field."""
+    """Expected counts and PSI, by slice and field."""
 
     panes: dict[tuple[str, str, int], tuple[int, int, tuple[int, ...]]]
     """(slice, field, pane start) → n, nulls, cells."""
@@ -120,7 +120,7 @@ class Expected:
 
 
 def oracle(flights: Flights, table: pa.Table) -> Expected:
-    """Count and judge everything again."""
+    """Compute the expected counts and PSI."""
     at_s = table["at"].cast(pa.int64()).to_numpy() // 1000
     pane = at_s // 3600 * 3600
     first, last = int(pane.min()), int(pane.max()) + 3600
@@ -135,8 +135,8 @@ def oracle(flights: Flights, table: pa.Table) -> Expected:
     for name, values in trained.items():
         served, training = table[f"features.{name}"].to_pylist(), flights.train[name].to_pylist()
         for value in [*values, "other"]:
-            retained = set(values) if value == "other" else {value}
-            masks[f"{name}={value}"] = _among(served, retained, value), _among(training, retained, value)
+            names = set(values) if value == "other" else {value}
+            masks[f"{name}={value}"] = _among(served, names, value), _among(training, names, value)
     panes: dict[tuple[str, str, int], tuple[int, int, tuple[int, ...]]] = {}
     psi: dict[tuple[str, str, str, int], tuple[int, float]] = {}
     ordered: dict[tuple[str, int], Array] = {}
@@ -170,16 +170,16 @@ def _values_by_pane(name: str, column: pa.ChunkedArray, panes: Array, at_pane: A
     numbers = np.array([np.nan if v is None else float(v) for v in column.to_pylist()])
     result = {}
     for i, start in enumerate(panes.tolist()):
-        own = numbers[at_pane == i]
-        own = np.sort(own[~np.isnan(own)])
-        if len(own):
-            result[name, start] = own
+        of_pane = numbers[at_pane == i]
+        of_pane = np.sort(of_pane[~np.isnan(of_pane)])
+        if len(of_pane):
+            result[name, start] = of_pane
     return result
 
 
-def _among(found: list[Any], kept: set[str], value: str) -> Array:
-    """Where a dimension has a value; `other` is what none of the kept ones is."""
-    return np.array([(v in kept) != (value == "other") for v in found])
+def _among(column: list[Any], names: set[str], value: str) -> Array:
+    """Mask of the rows with a value of a dimension; `other` are the rows with none of the names."""
+    return np.array([(v in names) != (value == "other") for v in column])
 
 
 def _cells(field: Any, column: pa.ChunkedArray) -> Array:
@@ -192,7 +192,7 @@ def _cells(field: Any, column: pa.ChunkedArray) -> Array:
 
 
 def _psi(kind: str, base: Array, window: Array) -> float:
-    """PSI as the definition has it: rare categories pooled, smoothed shares, floors of 10⁻⁴."""
+    """PSI by definition: rare categories pooled, smoothed shares, floors of 10⁻⁴."""
     if kind == "category":
         rare = base[:-2] / base.sum() < 0.005
         base, window = (

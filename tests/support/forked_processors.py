@@ -1,9 +1,9 @@
 """Processors as separate processes, forked from one that has loaded their modules.
 
 Loading Faust, scipy and the clients takes a processor one to two seconds of CPU, and the tests start some hundreds. A
-server that has loaded them once per worker forks each from itself instead: a process of its own all the same, with its
-own clients, threads, signals and exit code, that a test may kill. What is told of starting, or of memory, is tested on
-processes that were started as users start them.
+server that has loaded them once per worker forks each from itself instead: still a separate process, with its own
+clients, threads, signals and exit code, that a test may kill. Tests of startup or memory use processes that are started
+as users start them.
 """
 
 from __future__ import annotations
@@ -77,13 +77,13 @@ class Forked:
 
 
 def fork(main: Callable[[list[str]], int], arguments: list[str], log: Path, environ: Mapping[str, str]) -> Forked:
-    """Run a module's function in a process of its own.
+    """Run a module's function in a separate process.
 
     Args:
         main: takes the arguments, returns the exit code.
         arguments: as on a command line.
-        log: what standard output and standard error are appended to.
-        environ: all of the environment.
+        log: file to which standard output and standard error are appended.
+        environ: the whole environment.
     """
     # Created before the start, so that a test that waits for a line can open it.
     log.touch()

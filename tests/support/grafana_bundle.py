@@ -1,4 +1,4 @@
-"""A bundle of every kind of object, with names that break what does not quote them."""
+"""A bundle with every kind of object, and names that fail where they are not quoted."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a Grafana holds and how it answers, for the endpoints that `apply` uses; `stub_grafana` puts it on a port.
+"""State and answers of Grafana, for the endpoints that `apply` uses; `stub_grafana` serves them.
 
-Status codes and spellings are those of Grafana 13.2 as read in its source (pkg/api/dashboard.go, datasources.go,
-pkg/services/ngalert/api/api_provisioning.go and pkg/services/ngalert/provisioning). What it was sent it gives back as
+Status codes and spellings are those of Grafana 13.2 according to its source (pkg/api/dashboard.go, datasources.go,
+pkg/services/ngalert/api/api_provisioning.go and pkg/services/ngalert/provisioning). Stored objects are returned as
 Grafana does: durations in its own units, secrets redacted, unknown keys of rules dropped, ids and defaults added.
 """
 
@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 Json = dict[str, Any]
 
-EDITOR_RIGHTS = (
+EDITOR_PERMISSIONS = (
     "folders:create", "folders:write", "datasources:create", "datasources:write", "dashboards:create",
     "dashboards:write", "alert.provisioning:write", "dashboards:read",
 )  # fmt: skip
-READER_RIGHTS = ("dashboards:read", "datasources:read", "folders:read", "alert.provisioning:read")
+READER_PERMISSIONS = ("dashboards:read", "datasources:read", "folders:read", "alert.provisioning:read")
 
 REDACTED = "[REDACTED]"
 SECRET_SETTINGS = {
@@ -53,17 +53,17 @@ class GrafanaState:
 
     version: str = "13.2.3"
     plugins: dict[str, str] = field(default_factory=lambda: {"grafana-clickhouse-datasource": "4.20.0"})
-    rights: tuple[str, ...] | None = EDITOR_RIGHTS
-    """None: the endpoint of rights is not there, and whoever has the token may write."""
-    tells_rights: bool = True
+    permissions: tuple[str, ...] | None = EDITOR_PERMISSIONS
+    """Permissions of the token. None allows all writes."""
+    serves_permissions: bool = True
     folders: dict[str, Json] = field(default_factory=dict)
     sources: dict[str, Json] = field(default_factory=dict)
     secrets: dict[str, Json] = field(default_factory=dict)
-    """Of data sources by uid and of contact points by uid."""
+    """Secrets of data sources and contact points, by uid."""
     dashboards: dict[str, Json] = field(default_factory=dict)
-    """uid → `dashboard`, `folder`, `version`, `by`, `provisioned`."""
+    """By uid: `dashboard`, `folder`, `version`, `by`, `provisioned`."""
     groups: dict[tuple[str, str], Json] = field(default_factory=dict)
-    """Folder and title → `interval`, `rules`."""
+    """By folder and title: `interval`, `rules`."""
     points: list[Json] = field(default_factory=list)
     timings: dict[str, Json] = field(default_factory=dict)
     tree: Json = field(
@@ -72,18 +72,18 @@ class GrafanaState:
     tree_provenance: str = ""
     next_id: int = 1
     source_problem: str = ""
-    """Why the data source cannot be asked."""
+    """Error message of the health check of data sources; empty if they are healthy."""
     evaluations: dict[str, Json] = field(default_factory=dict)
-    """Uid of a rule → what its last evaluation gave, where it is not a sound rule that does not fire."""
+    """By uid of a rule: result of its last evaluation, unless it is healthy and inactive."""
 
     def answer(self, method: str, path: list[str], query: dict[str, list[str]], body: Any, headers: Json) -> Answer:
-        """Answer one request; the path's parts are those after `api`, unescaped."""
+        """Answer one request; `path` has the unescaped components after `api`."""
         provenance = "" if headers.get("X-Disable-Provenance") else "api"
         match method, *path:
             case "GET", "health":
                 return Answer(200, {"database": "ok", "version": self.version, "commit": "0"})
-            case "GET", "access-control", "user", "permissions" if self.tells_rights:
-                return Answer(200, {right: ["*"] for right in self.rights or ()})
+            case "GET", "access-control", "user", "permissions" if self.serves_permissions:
+                return Answer(200, {name: ["*"] for name in self.permissions or ()})
             case "GET", "plugins", plugin, "settings":
                 if plugin not in self.plugins:
                     return refused(404, "Plugin not found, no installed plugin with that id")
@@ -178,14 +178,14 @@ class GrafanaState:
                     return refused(403, "Cannot update read-only data source")
                 if body.get("version") not in (None, 0, result["version"]):
                     return refused(409, "Datasource has already been updated by someone else.")
-                retained = {key: result[key] for key in ("id", "orgId", "readOnly")}
-                self._store_source(uid, body, {**retained, "version": result["version"] + 1})
+                stored = {key: result[key] for key in ("id", "orgId", "readOnly")}
+                self._store_source(uid, body, {**stored, "version": result["version"] + 1})
                 return Answer(200, {"message": "Datasource updated", "datasource": self._shown(uid)})
         return refused(404, "Not found")
 
     def _store_source(self, uid: str, body: Json, own: Json) -> None:
-        arguments = {key: value for key, value in (body.get("secureJsonData") or {}).items() if value}
-        self.secrets[uid] = {**self.secrets.get(uid, {}), **arguments}
+        secrets = {key: value for key, value in (body.get("secureJsonData") or {}).items() if value}
+        self.secrets[uid] = {**self.secrets.get(uid, {}), **secrets}
         defaults = {"url": "", "user": "", "database": "", "basicAuth": False, "isDefault": False, "jsonData": {}}
         stored = {key: value for key, value in body.items() if key != "secureJsonData"}
         self.sources[uid] = {**defaults, **copy.deepcopy(stored), "uid": uid, **own}
@@ -280,8 +280,8 @@ class GrafanaState:
             uid = rule.get("uid") or f"r{self._id()}"
             if uid in taken:
                 return refused(400, "alert rule uid must be unique")
-            retained = spelled({key: value for key, value in rule.items() if key in RULE_KEYS})
-            retained["data"] = [{"queryType": "", **query} for query in retained.get("data", [])]
+            stored = spelled({key: value for key, value in rule.items() if key in RULE_KEYS})
+            stored["data"] = [{"queryType": "", **query} for query in stored.get("data", [])]
             own = {
                 "id": before[uid]["id"] if uid in before else self._id(),
                 "uid": uid,
@@ -290,7 +290,7 @@ class GrafanaState:
                 "ruleGroup": title,
                 "updated": f"2026-03-01T00:00:{self._id() % 60:02}Z",
             }
-            rules.append({"isPaused": False, **retained, **own, **({"provenance": provenance} if provenance else {})})
+            rules.append({"isPaused": False, **stored, **own, **({"provenance": provenance} if provenance else {})})
         self.groups[folder, title] = {"interval": body["interval"], "rules": rules}
         return Answer(200, body)
 
@@ -347,7 +347,7 @@ class GrafanaState:
             for timing in route.get("mute_time_intervals") or []:
                 if timing not in self.timings:
                     return refused(400, f"invalid object specification: mute time interval '{timing}' does not exist")
-        self.tree = tree_as_kept(body)
+        self.tree = stored_tree(body)
         self.tree_provenance = provenance
         return Answer(202, {"message": "policies updated"})
 
@@ -356,13 +356,13 @@ class GrafanaState:
         return self.next_id
 
     def edit_dashboard(self, uid: str, edit: Callable[[Json], Any], by: str = "anna") -> None:
-        """Save a dashboard as somebody does in Grafana's pages."""
+        """Save a dashboard as a user of Grafana's UI does."""
         entry = self.dashboards[uid]
         edit(entry["dashboard"])
         entry |= {"version": entry["version"] + 1, "by": by}
 
     def edit_source(self, uid: str, edit: Callable[[Json], Any]) -> None:
-        """Save a data source as somebody does in Grafana's pages, which keep what they do not know."""
+        """Save a data source as a user of Grafana's UI does, which keeps unknown keys."""
         edit(self.sources[uid])
         self.sources[uid]["version"] += 1
 
@@ -371,20 +371,20 @@ def routes_of(route: Json) -> list[Json]:
     return [route, *(below for inner in route.get("routes") or [] for below in routes_of(inner))]
 
 
-def tree_as_kept(route: Json) -> Json:
-    retained = spelled({key: value for key, value in route.items() if value not in (None, [], "", False)})
-    if "object_matchers" in retained:
-        retained["object_matchers"] = sorted(retained["object_matchers"])
-    if "routes" in retained:
-        retained["routes"] = [tree_as_kept(inner) for inner in retained["routes"]]
-    return retained
+def stored_tree(route: Json) -> Json:
+    stored = spelled({key: value for key, value in route.items() if value not in (None, [], "", False)})
+    if "object_matchers" in stored:
+        stored["object_matchers"] = sorted(stored["object_matchers"])
+    if "routes" in stored:
+        stored["routes"] = [stored_tree(inner) for inner in stored["routes"]]
+    return stored
 
 
 def spelled(body: Json) -> Json:
-    """A body whose durations are written as Go's Prometheus library writes them: 24h is 1d, 90m is 1h30m."""
-    retained = copy.deepcopy(body)
-    return retained | {
-        key: duration(value) for key, value in retained.items() if key in DURATIONS and isinstance(value, str)
+    """Format the durations of a body as Prometheus' Go library does: 24h is 1d, 90m is 1h30m."""
+    stored = copy.deepcopy(body)
+    return stored | {
+        key: duration(value) for key, value in stored.items() if key in DURATIONS and isinstance(value, str)
     }
 
 
@@ -395,7 +395,7 @@ def duration(text: str) -> str:
         return "0s"
     words = []
     for unit, length_ms in UNITS_MS:
-        # Days are written where they come out even, as that library does.
+        # Like that library, use days only without a remainder.
         if unit == "d" and rest_ms % length_ms:
             continue
         count, rest_ms = divmod(rest_ms, length_ms)

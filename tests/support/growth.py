@@ -1,16 +1,18 @@
-"""Costs that are made up, for computations that ask for all of them."""
+"""Made-up costs, for computations that need all of them."""
 
 from __future__ import annotations
 
 from benchmarks.growth_measurement import Curve, Growth
 
 
-def _curve(key: str, factors: tuple[float, ...], fixed: float, slope: float, held: str = "") -> Curve:
-    return Curve(key, key.split()[0], "cost", "ms", "factor", held, factors, tuple(fixed + slope * x for x in factors))
+def _curve(key: str, factors: tuple[float, ...], fixed: float, slope: float, held_constant: str = "") -> Curve:
+    return Curve(
+        key, key.split()[0], "cost", "ms", "factor", held_constant, factors, tuple(fixed + slope * x for x in factors)
+    )
 
 
 def made_up(**units: float) -> Growth:
-    """What `measure_growth` would return; `units` replace single costs."""
+    """Return costs as `measure_growth` does; `units` replaces single costs."""
     fields = (5.0, 20.0, 200.0)
     curves = [
         _curve("sketcher by fields", fields, 0.2, 0.12),

@@ -1,4 +1,4 @@
-"""JSON Schema, as far as the schemas that tests hold values to use it."""
+"""The subset of JSON Schema that the schemas of the tests use."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 def faults(
     value: Any, schema: dict[str, Any], where: str = "", definitions: dict[str, dict[str, Any]] | None = None
 ) -> list[str]:
-    """Name what a schema does not allow in a value; empty where it fits.
+    """Compare a value with a schema; return the violations, or an empty list if it is valid.
 
     Args:
-        value: plain JSON values.
-        schema: a schema; of a whole one its `definitions` are known by itself.
-        where: what the messages call the value.
-        definitions: what `$ref` may name.
+        value: a value of plain JSON types.
+        schema: the schema, with its `definitions` if it is a whole one.
+        where: path of the value in messages.
+        definitions: schemas that `$ref` may name.
     """
     definitions = schema.get("definitions", {}) if definitions is None else definitions
     if "$ref" in schema:
         schema = definitions[schema["$ref"].removeprefix("#/definitions/")]
     names = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
     if "anyOf" in schema and all(faults(value, option, where, definitions) for option in schema["anyOf"]):
-        return [f"{where}: fits no option"]
+        return [f"{where}: matches no option"]
     result: list[str] = []
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds
@@ -35,9 +35,9 @@ def faults(
         for kind in kinds
     )
     if kinds and not fits:
-        return [f"{where}: is no {kinds}"]
+        return [f"{where}: is not of type {kinds}"]
     if ("enum" in schema and value not in schema["enum"]) or ("const" in schema and value != schema["const"]):
-        result.append(f"{where}: is another value")
+        result.append(f"{where}: is not an allowed value")
     if number:
         low, above, high = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))
         if (
@@ -49,12 +49,12 @@ def faults(
     if isinstance(value, str):
         short, long = schema.get("minLength", 0), schema.get("maxLength", 10**9)
         if not short <= len(value) <= long or not re.search(schema.get("pattern", ""), value):
-            result.append(f"{where}: is no such text")
+            result.append(f"{where}: has a wrong length or pattern")
     if isinstance(value, list):
         if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", 10**9):
             result.append(f"{where}: has a wrong length")
         if schema.get("uniqueItems") and len({json.dumps(item) for item in value}) < len(value):
-            result.append(f"{where}: repeats itself")
+            result.append(f"{where}: has duplicates")
         for position, item in enumerate(value):
             result += faults(item, schema.get("items", {}), f"{where}[{position}]", definitions)
     if isinstance(value, dict):
@@ -63,7 +63,7 @@ def faults(
             result += faults(key, schema.get("propertyNames", {}), f"{where} key")
             inner = schema.get("properties", {}).get(key, schema.get("additionalProperties", {}))
             if inner is False:
-                result.append(f"{where}: {key} is not known")
+                result.append(f"{where}: {key} is unknown")
             else:
                 result += faults(member, inner, f"{where}.{key}", definitions)
     return result

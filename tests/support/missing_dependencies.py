@@ -1,4 +1,4 @@
-"""What tests do on a machine that lacks a part."""
+"""Skips tests on machines that lack a dependency."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from local.child_process import PartMissingError
 
 
 def skip_without(error: PartMissingError) -> NoReturn:
-    """A machine without a part skips, and says so at the end of the run (-ra); in CI that is an error."""
+    """Skip the test, with the reason at the end of the run (-ra); in CI fail instead."""
     if os.environ.get("CI"):
         raise error
     pytest.skip(f"NOT TESTED, a part of the local stack is missing: {error}")

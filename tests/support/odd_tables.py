@@ -1,4 +1,4 @@
-"""Training tables of every odd shape, each from a seed, for `barograph infer`."""
+"""Unusual training tables, generated from a seed, for `barograph infer`."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def texts(rng: np.random.Generator, n: int) -> pa.Table:
 
 
 def moments(rng: np.random.Generator, n: int) -> pa.Table:
-    """Event times with other moments, dates, spans and times of day beside them."""
+    """Event times with other timestamps, dates, durations and times of day."""
     at = START_S * 1000 + np.sort(rng.integers(0, 40 * 86_400_000, n))
     return pa.table(
         {
@@ -83,7 +83,7 @@ def moments(rng: np.random.Generator, n: int) -> pa.Table:
 
 
 def nulls(rng: np.random.Generator, n: int) -> pa.Table:
-    """Nulls in every type, columns of nothing else."""
+    """Nulls in every type, and columns of nulls only."""
     return pa.table(
         {
             "float": nulled(rng, pa.array(rng.normal(size=n)), 0.3),
@@ -100,7 +100,7 @@ def nulls(rng: np.random.Generator, n: int) -> pa.Table:
 
 
 def constants(rng: np.random.Generator, n: int) -> pa.Table:
-    """Columns that hold one value, with and without nulls."""
+    """Constant columns, with and without nulls."""
     return pa.table(
         {
             "zero": np.zeros(n),
@@ -116,7 +116,7 @@ def constants(rng: np.random.Generator, n: int) -> pa.Table:
 
 
 def point_masses(rng: np.random.Generator, n: int) -> pa.Table:
-    """Many rows at a few values among continuous ones, in both precisions."""
+    """Continuous values with point masses, in both precisions."""
     rain = np.where(rng.random(n) < 0.8, 0.0, rng.exponential(size=n))
     capped = np.minimum(rng.exponential(100, n), 99.99)
     steps = np.round(rng.normal(20, 5, n), 1)
@@ -133,7 +133,7 @@ def point_masses(rng: np.random.Generator, n: int) -> pa.Table:
 
 
 def heavy_tails(rng: np.random.Generator, n: int) -> pa.Table:
-    """Tails without mean, the largest and smallest doubles, magnitudes that 32 bits blur."""
+    """Distributions without a mean, the largest and smallest doubles, values that 32-bit floats cannot tell apart."""
     edge = rng.normal(size=n)
     edge[:2] = np.finfo(np.float64).max, -np.finfo(np.float64).max
     tiny = rng.random(n) * 5e-324 * 1000
@@ -150,7 +150,7 @@ def heavy_tails(rng: np.random.Generator, n: int) -> pa.Table:
 
 
 def strange_numbers(rng: np.random.Generator, n: int) -> pa.Table:
-    """NaN and infinities as values beside nulls, and columns of them alone."""
+    """NaN, infinities and nulls in one column, and columns of NaN or infinity only."""
     values = rng.normal(size=n)
     values[: n // 10] = np.nan
     values[n // 10 : n // 8] = np.inf
@@ -167,7 +167,7 @@ def strange_numbers(rng: np.random.Generator, n: int) -> pa.Table:
 
 
 def ids(rng: np.random.Generator, n: int) -> pa.Table:
-    """Ids of several kinds, which are left out, beside a field that stays."""
+    """Ids of several kinds, which are ignored, and a field that is not."""
     return pa.table(
         {
             "counter": np.arange(10**6, 10**6 + n),
@@ -181,7 +181,7 @@ def ids(rng: np.random.Generator, n: int) -> pa.Table:
 
 
 def nested(rng: np.random.Generator, n: int) -> pa.Table:
-    """Lists, structs, maps and bytes, which are left out; a flat column shares a struct member's path."""
+    """Lists, structs, maps and bytes, which are ignored; a flat column has the path of a struct member."""
     return pa.table(
         {
             "list": pa.array([[1, 2]] * n),
@@ -196,7 +196,7 @@ def nested(rng: np.random.Generator, n: int) -> pa.Table:
 
 
 def odd_names(rng: np.random.Generator, n: int) -> pa.Table:
-    """Names with quotes, spaces, dots, other scripts, YAML's own signs, and the names of outputs."""
+    """Names with quotes, spaces, dots, other scripts, YAML syntax, and names of outputs."""
     names = (
         "with space",
         "with.dot",
@@ -231,7 +231,7 @@ def one_row(rng: np.random.Generator, n: int) -> pa.Table:
 
 
 def outputs(rng: np.random.Generator, n: int) -> pa.Table:
-    """A binary model's outputs and label, and slices, one of them with rare values."""
+    """Outputs and label of a binary model, and slices, one of them with rare values."""
     country = np.array(["DE", "FR", "US", "other", ""])[rng.integers(0, 5, n)]
     at = START_S + np.sort(rng.integers(0, 60 * 86_400, n))
     logit = rng.normal(size=n)
@@ -251,7 +251,7 @@ def outputs(rng: np.random.Generator, n: int) -> pa.Table:
 
 
 def many_classes(rng: np.random.Generator, n: int) -> pa.Table:
-    """A model of classes with a probability each, some null or NaN, and slices that are crossed."""
+    """A multi-class model with one probability per class, some null or NaN, and crossed slices."""
     shares = rng.dirichlet((2.0, 1.0, 0.5), n)
     cat, dog, fish = (shares[:, i].copy() for i in range(3))
     dog[rng.random(n) < 0.02] = np.nan
@@ -315,9 +315,9 @@ ROLES: dict[str, dict[str, Any]] = {
         "slices": ("carrier", "origin * carrier", "seats * origin * carrier"),
     },
 }
-"""Roles that a table's columns have, where they have any."""
+"""Roles of columns, by table; other tables have none."""
 
 
 def odd_table(name: str, seed: int = 7, rows: int = ROWS) -> pa.Table:
-    """Make one of `ODD_TABLES`."""
+    """Generate one of `ODD_TABLES`."""
     return ODD_TABLES[name](np.random.default_rng(seed), rows)

@@ -1,8 +1,8 @@
 """The local ClickHouse with roles: `python -m tests.support.roles_gateway --path DIR --port PORT`.
 
-The embedded engine keeps no users, but it has roles where a file tells it of some. This door gives it those of
-`warehouse.roles`, by the very statements that `plan --roles` prints, and answers each request as the role that its user
-is named after; the user `default` has all rights.
+The embedded engine stores no users, but it reads roles from a configuration file. This gateway gives it the roles of
+`warehouse.roles`, with the statements that `plan --roles` prints, and runs each request in the role named like its
+user. The user `default` has all privileges.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _ROLE = "role of the request"
 
 
 def write_config(folder: Path, database: str) -> Path:
-    """Write the files that tell the engine of the roles; return the one that it is started with."""
+    """Write the files that configure the roles; return the path of the one that the engine is started with."""
     folder.mkdir(parents=True, exist_ok=True)
     roles = {"everything": ["GRANT ALL ON *.*"]}
     for role, those in statements(database):
         roles[role.name] = [each.rpartition(" TO ")[0] for each in those if each.startswith("GRANT ")]
-    built = "".join(f"<{name}>{_grants(those)}</{name}>" for name, those in roles.items())
+    elements = "".join(f"<{name}>{_grants(those)}</{name}>" for name, those in roles.items())
     users = folder / "users.xml"
     users.write_text(
-        f"<clickhouse><profiles><default/></profiles><quotas><default/></quotas><roles>{built}</roles><users><default>"
+        f"<clickhouse><profiles><default/></profiles><quotas><default/></quotas><roles>{elements}</roles><users><default>"
         "<password></password><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>"
         f"{_grants([f'GRANT {name}' for name in roles])}</default></users></clickhouse>"
     )
@@ -44,7 +44,7 @@ def _grants(those: list[str]) -> str:
 
 
 class RoleEngine(engine.Engine):
-    """The engine, each request in a role."""
+    """The engine, with each request in a role."""
 
     def __init__(self, path: Path, options: Mapping[str, int | str] = engine.ENGINE_OPTIONS) -> None:
         super().__init__(path, {**options, "config-file": str(path / "config.xml")})
@@ -64,7 +64,7 @@ class RoleEngine(engine.Engine):
 
 
 class RoleHandler(http_gateway._Handler):
-    """Takes the user's name of a request for its role."""
+    """Uses the user name of a request as its role."""
 
     def _request(self, arguments: dict[str, str], body: bytes, *, read_only: bool) -> engine.Request:
         scheme, _, credentials = self.headers.get("Authorization", "").partition(" ")

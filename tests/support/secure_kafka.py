@@ -1,7 +1,7 @@
-"""A Kafka that lets nobody in without a password or certificate, nor do anything that no list allows.
+"""A Kafka broker that requires a password or certificate, and authorizes only operations with an ACL.
 
-Clients come in through two listeners, SASL_SSL with SCRAM and SSL with certificates. The broker's own listener, on
-which nobody is asked, is the test's: its user is the superuser.
+Clients connect to two listeners, SASL_SSL with SCRAM and SSL with certificates. Tests use the broker's own listener,
+which requires no authentication: its user is the superuser.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _TYPES = {
 
 
 class Certificates:
-    """An authority of a test's own and what it signs, elliptic curves for speed."""
+    """A certificate authority of a test and the certificates that it signs, with elliptic curves for speed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -53,7 +53,7 @@ class Certificates:
         self._openssl("-keyout", folder / "ca.key", "-out", self.ca, "-subj", "/CN=authority")
 
     def issue(self, name: str) -> tuple[Path, Path]:
-        """A certificate for a name, on loopback, and its key."""
+        """Issue a certificate for a name on loopback; return its path and that of its key."""
         certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         if not certificate.exists():
             self._openssl(
@@ -71,7 +71,7 @@ class Certificates:
 
 
 def require_openssl() -> None:
-    """Skip, or in CI fail, where certificates cannot be made."""
+    """Skip the test, or in CI fail, if openssl is missing."""
     if shutil.which("openssl"):
         return
     assert not os.environ.get("CI"), "openssl is missing"
@@ -80,14 +80,14 @@ def require_openssl() -> None:
 
 @dataclass(frozen=True)
 class SecureKafka:
-    """The broker and its authority."""
+    """The broker and its certificate authority."""
 
     broker: LocalKafka
     certificates: Certificates
 
     @property
     def admin(self) -> AdminClient:
-        """The superuser's."""
+        """An admin client of the superuser."""
         return AdminClient({"bootstrap.servers": self.broker.bootstrap_servers})
 
     @property
@@ -99,7 +99,7 @@ class SecureKafka:
         return self.broker.servers_of(MTLS)
 
     def add_user(self, name: str, mechanism: str = "SCRAM-SHA-512") -> dict[str, str]:
-        """Make a user with a password; return the settings by which it comes in."""
+        """Create a user with a password; return its client settings."""
         password = f"secret-of-{name}"
         info = ScramCredentialInfo(getattr(ScramMechanism, mechanism.replace("-", "_")), ITERATIONS)
         change = UserScramCredentialUpsertion(name, info, password.encode())
@@ -115,7 +115,7 @@ class SecureKafka:
         }
 
     def certified(self, name: str) -> dict[str, str]:
-        """The settings by which a user comes in with a certificate."""
+        """Client settings of a user with a certificate."""
         certificate, key = self.certificates.issue(name)
         return {
             "security.protocol": "SSL",
@@ -124,28 +124,28 @@ class SecureKafka:
             "ssl.key.location": str(key),
         }
 
-    def grant(self, found: Iterable[UserAcl]) -> None:
-        """Do what the printed commands do."""
-        self._add([binding for line in acl_lines(list(found), "") for binding in bindings_of(line)])
+    def grant(self, users: Iterable[UserAcl]) -> None:
+        """Add the ACLs that the printed commands would add."""
+        self._add([binding for line in acl_lines(list(users), "") for binding in bindings_of(line)])
 
-    def grant_rights(self, user: str, rights: Iterable[Acl]) -> None:
-        self.grant([UserAcl(user, "a test's", tuple(rights))])
+    def grant_acls(self, user: str, acls: Iterable[Acl]) -> None:
+        self.grant([UserAcl(user, "a test's", tuple(acls))])
 
     def _add(self, bindings: list[AclBinding]) -> None:
         admin = self.admin
         for future in admin.create_acls(bindings).values():
             future.result(30)
-        # The controller has them then; the broker hears of them a moment later.
+        # The controller has stored the ACLs; the broker applies them a moment later.
         for user in {binding.principal.removeprefix("User:") for binding in bindings}:
             own: list[Any] = [binding for binding in bindings if binding.principal == f"User:{user}"]
             self._wait(user, {(acl.restype.name, acl.name, acl.operation.name) for acl in own})
 
-    def _wait(self, user: str, wanted: set[tuple[str, str, str]]) -> None:
-        wait_for(lambda: wanted <= self.listed(user), f"the rights of {user}", 30)
+    def _wait(self, user: str, expected: set[tuple[str, str, str]]) -> None:
+        wait_for(lambda: expected <= self.listed(user), f"the ACLs of {user}", 30)
 
     def listed(self, user: str) -> set[tuple[str, str, str]]:
-        """Kind of resource, name and operation of everything that a user is allowed."""
-        expected = AclBindingFilter(
+        """Resource type, name and operation of all ACLs of a user."""
+        binding_filter = AclBindingFilter(
             ResourceType.ANY,
             cast(str, None),  # any name: the stub does not allow for it
             ResourcePatternType.ANY,
@@ -155,11 +155,13 @@ class SecureKafka:
             AclPermissionType.ANY,
         )
         admin = self.admin
-        return {(acl.restype.name, acl.name, acl.operation.name) for acl in admin.describe_acls(expected).result(30)}
+        return {
+            (acl.restype.name, acl.name, acl.operation.name) for acl in admin.describe_acls(binding_filter).result(30)
+        }
 
 
 def bindings_of(command: str) -> list[AclBinding]:
-    """What one printed command of kafka-acls.sh adds; nothing for a comment."""
+    """The ACLs that a printed command of kafka-acls.sh adds; none for a comment."""
     words = shlex.split(command, comments=True)
     if not words:
         return []
@@ -189,7 +191,7 @@ def _operation(name: str) -> AclOperation:
 
 
 def make_secure_kafka(folder: Path) -> SecureKafka:
-    """Describe the broker, with its certificates; it is not started."""
+    """Configure the broker and its certificates, without starting it."""
     certificates = Certificates(folder)
     certificate, key = certificates.issue("broker")
     store = folder / "broker-store.pem"

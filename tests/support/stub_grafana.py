@@ -1,4 +1,4 @@
-"""A Grafana on loopback that keeps what it is sent, counts writes, and fails as it is told."""
+"""A stub of Grafana on loopback that stores what it receives, records writes, and injects faults."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from tests.support.grafana_state import Answer, GrafanaState, refused
 TOKEN = "glsa_not-to-be-seen-0123456789"
 
 Fault = Callable[["StubGrafana", Callable[[], Answer]], Answer | None]
-"""What happens to one request: it may call for the answer, and gives one, or None to end the connection without."""
+"""Handles one request: may call the function for the answer; returns an answer, or None to close the connection."""
 
 
 class StubGrafana:
-    """State, and what happened to it."""
+    """The state of the stub and its recorded requests."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.state = GrafanaState()
         self.token = TOKEN
         self.writes: list[str] = []
-        """Each write that was taken or refused, as `METHOD path`."""
+        """Each write, accepted or rejected, as `METHOD path`."""
         self.requests: list[str] = []
         self.faults: dict[int, Fault] = {}
-        """Number of a write, from 1 → what happens to it."""
+        """Faults by number of the write, from 1."""
         self.always: Fault | None = None
-        """What happens to every request that has no fault of its own."""
+        """Fault of every request without an entry in `faults`."""
         self.released = threading.Event()
-        """Ends what hangs."""
+        """Set to release requests that hang."""
         self.port = 0
         self.path = ""
-        """Where it is served under: `/grafana`."""
+        """Path prefix of the server, such as `/grafana`."""
         self.raw: Callable[[BaseHTTPRequestHandler], None] | None = None
-        """Answers instead of Grafana: a proxy, a page."""
+        """Answers instead of Grafana, such as a proxy or an HTML page."""
 
     @property
     def url(self) -> str:
@@ -50,11 +50,11 @@ class StubGrafana:
         return GrafanaSettings(**{"url": self.url, "token": TOKEN, "reader_password": "swordfish", **values})
 
     def since(self, count: int) -> list[str]:
-        """The writes after the first so many."""
+        """The writes after the first `count`."""
         return self.writes[count:]
 
     def respond(self, method: str, target: str, headers: Any, body: Any) -> Answer | None:
-        """Answer one request; None ends the connection."""
+        """Answer one request; None closes the connection."""
         self.requests.append(f"{method} {target}")
         parts = urlsplit(target)
         if not parts.path.startswith(f"{self.path}/api/"):
@@ -67,7 +67,7 @@ class StubGrafana:
         def answer() -> Answer:
             if path != ["health"] and headers.get("Authorization") != f"Bearer {self.token}":
                 return refused(401, "Invalid API key")
-            if write and self.state.rights is not None and "dashboards:write" not in self.state.rights:
+            if write and self.state.permissions is not None and "dashboards:write" not in self.state.permissions:
                 return refused(403, "You'll need additional permissions to perform this action")
             with self._lock:
                 return self.state.answer(method, path, parse_qs(parts.query), body, headers)
@@ -78,27 +78,27 @@ class StubGrafana:
 
 
 def failing(status: int, message: str = "no") -> Fault:
-    """Refuse without doing it."""
+    """Reject a request without applying it."""
     return lambda stub, answer: refused(status, message)
 
 
 def losing(stub: StubGrafana, answer: Callable[[], Answer]) -> None:
-    """Do it, and end the connection without an answer."""
+    """Apply a request, and close the connection without an answer."""
     answer()
 
 
 def cutting(stub: StubGrafana, answer: Callable[[], Answer]) -> None:
-    """End the connection without doing it."""
+    """Close the connection without applying the request."""
 
 
 def hanging(stub: StubGrafana, answer: Callable[[], Answer]) -> None:
-    """Answer nothing until the test is over."""
+    """Do not answer until the end of the test."""
     stub.released.wait(60)
 
 
 @contextmanager
 def serving() -> Iterator[StubGrafana]:
-    """A stub that listens on a port of its own."""
+    """Serve a stub on a free port."""
     stub = StubGrafana()
 
     class Handler(BaseHTTPRequestHandler):

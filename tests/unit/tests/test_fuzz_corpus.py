@@ -1,4 +1,4 @@
-"""Each decoder on the inputs that fuzzing has kept, and on random changes of them: the short form of `make fuzz`."""
+"""Each decoder on the corpus of the fuzzer and on random mutations of it: the short form of `make fuzz`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.fuzz.corpus import read_corpus
 from tests.fuzz.seeds import seeds
 from tests.fuzz.targets import TARGETS, run
 
-CHANGED = 300
+MUTATIONS = 300
 SEED = 20261126
 
 
 def mutated(data: bytes, other: bytes, rng: random.Random) -> bytes:
-    """Bytes flipped, cut, doubled, or continued with those of another input."""
+    """Mutate an input: flip bits, delete or repeat bytes, or append bytes of another input."""
     changed = bytearray(data)
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(changed) + 1)
@@ -34,16 +34,16 @@ def mutated(data: bytes, other: bytes, rng: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_fuzzing_has_kept_is_read_or_refused(target: str) -> None:
-    retained = [*seeds()[target], *read_corpus(target)]
-    assert len(retained) > len(seeds()[target]), "fuzzing keeps inputs of every target"
-    for data in retained:
+def test_inputs_of_the_corpus_are_decoded_or_rejected(target: str) -> None:
+    inputs = [*seeds()[target], *read_corpus(target)]
+    assert len(inputs) > len(seeds()[target]), "the corpus has inputs of every target"
+    for data in inputs:
         run(target, data)
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_departs_from_it_is_read_or_refused(target: str) -> None:
+def test_mutated_inputs_are_decoded_or_rejected(target: str) -> None:
     rng = random.Random(f"{SEED} {target}")
-    retained = [*seeds()[target], *read_corpus(target)]
-    for _ in range(CHANGED):
-        run(target, mutated(rng.choice(retained), rng.choice(retained), rng))
+    inputs = [*seeds()[target], *read_corpus(target)]
+    for _ in range(MUTATIONS):
+        run(target, mutated(rng.choice(inputs), rng.choice(inputs), rng))
