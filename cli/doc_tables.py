@@ -1,13 +1,19 @@
 """Write or check the generated tables of docs/: `python -m cli.doc_tables --check | --write`.
 
-docs/security.md has the ACLs of Kafka and the roles of ClickHouse, docs/commands.md the settings.
+docs/security.md has the ACLs of Kafka and the roles of ClickHouse, docs/commands.md the settings, docs/contract.md the
+keys of the contract file.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+
+from barograph.contract.alerts_section import ALERT_RULE, ALERT_RULES, ALERT_WINDOWS, ALERTS
+from barograph.contract.keys import ARMS, CONTRACT, FIELD, LABEL, SLICE, SLO, THRESHOLDS, WINDOW
+from barograph.contract.kinds import RecordKind
 
 from cli.settings import KEYS, SettingKey
 from streams.broker.acl import PROCESSORS, Acl, KafkaRole, required_acls
@@ -103,9 +109,26 @@ def _default(key: SettingKey) -> str:
     return f"`{value}`" if value else "empty"
 
 
+def key_table(record: RecordKind) -> str:
+    """Write the keys of a record of the contract file with their defaults, as Markdown."""
+    lines = ["| key | default | meaning |", "|---|---|---|"]
+    for key in record.keys:
+        is_prose = " " in key.default and key.default[0] not in "{["
+        default = "required" if key.required else key.default if is_prose else f"`{key.default}`"
+        lines.append(f"| `{key.name}` | {default} | {key.meaning} |")
+    return "\n".join(lines)
+
+
+CONTRACT_RECORDS = {
+    "contract": CONTRACT, "field": FIELD, "slice": SLICE, "window": WINDOW, "label": LABEL, "arms": ARMS,
+    "thresholds": THRESHOLDS, "slo": SLO, "alerts": ALERTS, "alert windows": ALERT_WINDOWS, "alert rules": ALERT_RULES,
+    "alert rule": ALERT_RULE,
+}  # fmt: skip
+
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "security.md": {"rights in Kafka": acl_table, "roles in ClickHouse": role_table},
     "commands.md": {"settings": settings_table},
+    "contract.md": {f"keys of {name}": partial(key_table, record) for name, record in CONTRACT_RECORDS.items()},
 }
 """The generated tables of each page, by the names in their markers."""
 

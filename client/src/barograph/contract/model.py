@@ -186,13 +186,13 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     route: str = ""
     """The destination of its alerts: a contact point or channel."""
     timezone: str = "UTC"
-    """The time zone in which people read the model's days."""
+    """The time zone of the model's users; `season` uses it."""
     pane_s: int = 60
     """The length of a pane: it divides an hour or is a multiple of one."""
     lateness_s: int = 120
-    """The time between a pane's end and its seal."""
+    """How far the watermark must pass a pane's end before the pane is sealed."""
     out_of_order_s: int = 60
-    """How far event times may lag behind the newest one."""
+    """How far event times may lag behind the newest event time; the watermark lags by this much."""
     windows: tuple[Window, ...] = (
         Window(900, 60),
         Window(SECONDS_PER_HOUR, 300),

@@ -1,4 +1,4 @@
-"""The published JSON Schemas, docs/contract.md and docs/events.md match the code."""
+"""The published JSON Schemas and docs/events.md match the code."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from barograph import ContractError, dump_contract, load_contract, parse_contract
-from barograph.contract.alerts_section import ALERT_RULE, ALERT_RULES, ALERT_WINDOWS, ALERTS
-from barograph.contract.keys import ARMS, CONTRACT, FIELD, LABEL, SLICE, SLO, THRESHOLDS, WINDOW, json_schema
-from barograph.contract.kinds import RecordKind
+from barograph.contract.keys import CONTRACT, FIELD, json_schema
 from barograph.events import Label, Prediction
 from barograph.schemas import FOLDER, event_schema, files, member_docs
 from barograph.schemas.__main__ import main
@@ -88,33 +86,6 @@ def test_an_event_schema_rejects_wrong_types_and_tolerates_unknown_members() -> 
     assert faults({**event, "features": {"x": [1]}}, schema)
     assert faults({**event, "version": 1}, schema)
     assert faults({key: value for key, value in event.items() if key != "id"}, schema)
-
-
-def table(record: RecordKind) -> str:
-    """Write the table of a record's keys as in docs/contract.md."""
-    rows = ["| key | default | meaning |", "|---|---|---|"]
-    for key in record.keys:
-        default = (
-            "required"
-            if key.required
-            else key.default
-            if " " in key.default and key.default[0] not in "{["
-            else f"`{key.default}`"
-        )
-        rows.append(f"| `{key.name}` | {default} | {key.meaning} |")
-    return "\n".join(rows)
-
-
-@pytest.mark.parametrize(
-    "record",
-    [CONTRACT, FIELD, SLICE, WINDOW, LABEL, ARMS, THRESHOLDS, SLO, ALERTS, ALERT_WINDOWS, ALERT_RULES, ALERT_RULE],
-    ids=[
-        *("contract", "field", "slice", "window", "label", "arms", "thresholds", "slo"),
-        *("alerts", "alert windows", "alert rules", "alert rule"),
-    ],
-)
-def test_docs_have_every_key_with_default_and_meaning(record: RecordKind) -> None:
-    assert table(record) in (DOCS / "contract.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("struct", [Prediction, Label])
