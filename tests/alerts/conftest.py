@@ -1,4 +1,4 @@
-"""What tests of alerts share: a laid out database, empty for each test."""
+"""Fixtures of the tests of alerts: a migrated database, emptied before each test."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from warehouse.client import Client
 
 
 @pytest.fixture(scope="module")
-def filled(engine: LocalClickHouse) -> Iterator[Client]:
+def migrated_client(engine: LocalClickHouse) -> Iterator[Client]:
     with migrated(engine) as client:
         yield client
 
 
 @pytest.fixture
-def client(filled: Client) -> Client:
-    return emptied(filled)
+def client(migrated_client: Client) -> Client:
+    return emptied(migrated_client)

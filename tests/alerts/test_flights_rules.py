@@ -1,6 +1,6 @@
-"""Rules over five months of real flights: what must page, when, and what never may.
+"""Rules over five months of real flights: fields that must page, at which time, and fields that must never page.
 
-Verdicts come from an implementation of PSI and rates of its own (tests/reference), of the predictions as they are.
+Verdicts come from an independent implementation of PSI and rates (tests/reference), applied to the predictions.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ CONTRACT = parse_contract(
     )
 )
 SHIFT_S = (datetime.now(UTC) - datetime(2014, 1, 2, tzinfo=UTC)) // timedelta(weeks=1) * WEEK_S
-"""Up to the present: tables forget what is years old."""
+"""Shift of all times to the present, in seconds: tables delete rows that are years old."""
 ACCEPTED = datetime(2013, 11, 1, tzinfo=UTC)
-"""From here on October is what is expected."""
+"""Time from which October is the baseline."""
 
 
 def second(year: int, month: int, day: int) -> int:
@@ -80,7 +80,7 @@ def _seconds(table: Any) -> Any:
 
 
 def _drift(field: ReferenceField, column: Any, at_s: Any) -> Iterator[dict[str, Any]]:
-    """Verdicts on both windows; from November on against October where weather is concerned."""
+    """Verdicts on both windows; weather is compared with October from November on."""
     first, cut, end_s = (int(moment.timestamp()) for moment in (datetime(2013, 8, 1, tzinfo=UTC), ACCEPTED, _END))
     october = next(
         counts
@@ -139,7 +139,7 @@ def test_schedule_plane_and_route_never_page(done: Simulation) -> None:
     assert not fired(done, "null-rate", *STEADY)
 
 
-def test_an_accepted_october_ends_it_and_the_first_week_stays_quiet(done: Simulation) -> None:
+def test_accepting_october_resolves_alerts_and_the_next_week_has_none(done: Simulation) -> None:
     accepted = second(2013, 11, 1)
     before = [
         end

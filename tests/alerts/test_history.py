@@ -1,4 +1,4 @@
-"""Rules over recorded history: when they must fire, when they must not, and what a changed one would have done."""
+"""Rules over recorded history: when they must and must not fire, and the effect of a changed rule."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.engine
 
 HOUR_S, DAY_S = 3600, 86_400
 T0 = (int(datetime.now(UTC).timestamp()) // DAY_S - 40) * DAY_S
-"""A midnight: everything happens within the month after it."""
+"""Start of the history, a midnight; all data is from the following month."""
 CONTRACT = parse_contract(
     """
 contract: 1
@@ -54,7 +54,7 @@ EMPTY: Verdict = (0.0, "insufficient", 0)
 def drifts(
     field: str, window: str, hours: Sequence[int], verdict: Verdict, *, delay_s: int = 7200, **values: Any
 ) -> list[dict[str, Any]]:
-    """Verdicts on windows that end at hours of the history."""
+    """Verdicts on windows that end at the given hours of the history."""
     length_s = {"1d": DAY_S, "7d": 7 * DAY_S}[window]
     psi, level, n = verdict
     return [
@@ -80,7 +80,7 @@ def volumes(hours: Sequence[int], n: int = 100, errors: int = 0) -> list[dict[st
 
 
 def judged(hours: Sequence[int], delay_s: int = 7200, completeness: float = 1.0) -> list[dict[str, Any]]:
-    """What the monitor writes for each window in any case."""
+    """The rows of rates that the monitor writes for each window."""
     return [
         row(
             "rates",
@@ -102,7 +102,7 @@ def of(done: Simulation, name: str, severity: str | None = None) -> Replay:
 
 
 def hours_fired(replay: Replay, key: str = "") -> list[tuple[int, int | None]]:
-    """From when to when an instance fired, in whole hours of the history."""
+    """Start and end of the episodes of an instance, in whole hours of the history."""
     return [
         ((each.start - T0) // HOUR_S, None if each.end is None else (each.end - T0) // HOUR_S)
         for each in replay.episodes
@@ -133,26 +133,26 @@ def test_one_window_alone_does_not_page(client: Client) -> None:
     assert not [each for replay in done.replays if replay.rule.name == "psi-major" for each in replay.episodes]
 
 
-def test_a_short_window_that_says_nothing_leaves_it_to_the_long_one(client: Client) -> None:
+def test_the_long_window_decides_if_the_short_one_is_insufficient(client: Client) -> None:
     insert_rows(client, "drift", [*drifts("temp", "7d", range(300), MAJOR), *drifts("temp", "1d", range(300), UNSURE)])
     assert hours_fired(of(run(client, 300), "psi-major", "page"), "temp") == [(0, None)]
 
 
-def test_what_is_insufficient_neither_fires_nor_clears(client: Client) -> None:
+def test_insufficient_verdicts_neither_fire_nor_clear(client: Client) -> None:
     insert_rows(client, "drift", both("temp", range(100), UNSURE))
     insert_rows(client, "drift", [*both("temp", range(100, 120), MAJOR), *both("temp", range(120, 300), UNSURE)])
     insert_rows(client, "drift", both("temp", range(300, 350), STABLE))
     assert hours_fired(of(run(client), "psi-major", "page"), "temp") == [(100, 300)]
 
 
-def test_between_the_lines_nothing_begins_and_nothing_ends(client: Client) -> None:
+def test_between_the_thresholds_alerts_neither_start_nor_end(client: Client) -> None:
     middle: Verdict = (0.18, "minor", 5000)
     insert_rows(client, "drift", [*both("temp", range(100), middle), *both("temp", range(100, 110), MAJOR)])
     insert_rows(client, "drift", [*both("temp", range(110, 200), middle), *both("temp", range(200, 220), STABLE)])
     assert hours_fired(of(run(client), "psi-major", "page"), "temp") == [(100, 200)]
 
 
-def test_an_accepted_baseline_ends_it_with_its_first_window(client: Client) -> None:
+def test_an_accepted_baseline_ends_an_alert_with_its_first_window(client: Client) -> None:
     new_h = 300
     accepted = [row("baselines", model="m", version="1", baseline_id="new", effective_from=T0 + new_h * HOUR_S)]
     insert_rows(client, "baselines", accepted)
@@ -176,10 +176,10 @@ def test_a_deployment_neither_ends_nor_begins_an_alert(client: Client) -> None:
 # ------------------------------------------------------------------------------------------------ volume
 
 
-def test_a_hole_in_traffic_is_silence_and_no_health(client: Client) -> None:
+def test_a_gap_in_traffic_is_silence_and_clears_no_alert(client: Client) -> None:
     insert_rows(client, "volume", [*volumes(range(300)), *volumes(range(300, 360), n=0), *volumes(range(360, 500))])
     insert_rows(client, "drift", [*both("temp", range(250), STABLE), *both("temp", range(250, 300), MAJOR)])
-    # Windows without any event have verdicts too; they hold too little to say.
+    # Windows without events have verdicts too, of level insufficient.
     insert_rows(client, "drift", [*both("temp", range(300, 360), EMPTY), *both("temp", range(360, 400), STABLE)])
     done = run(client)
     ((start, end),) = hours_fired(of(done, "silence"))
@@ -188,7 +188,7 @@ def test_a_hole_in_traffic_is_silence_and_no_health(client: Client) -> None:
     assert hours_fired(of(done, "psi-major", "page"), "temp") == [(250, 360)], "silence cleared it"
 
 
-def test_failures_page_beyond_the_promise_and_beyond_chance(client: Client) -> None:
+def test_failures_page_beyond_the_objective_and_beyond_chance(client: Client) -> None:
     insert_rows(client, "volume", [*volumes(range(200), errors=1), *volumes(range(200, 210), errors=30)])
     insert_rows(client, "volume", volumes(range(210, 300), errors=1))
     ((start, end),) = hours_fired(of(run(client), "errors"))
@@ -197,7 +197,7 @@ def test_failures_page_beyond_the_promise_and_beyond_chance(client: Client) -> N
     assert 225 < end < 240
 
 
-def test_lost_events_make_a_ticket(client: Client) -> None:
+def test_lost_events_create_a_ticket(client: Client) -> None:
     insert_rows(client, "rates", [*judged(range(100)), *judged(range(100, 124), completeness=0.9)])
     insert_rows(client, "rates", judged(range(124, 200)))
     assert hours_fired(of(run(client), "completeness")) == [(100, 124)]
@@ -213,7 +213,7 @@ def scored(day: int, value: float, *, mature: bool, revised_h: int, revision: in
     return row("performance", **known, **observed, **when, mature=mature, revision=revision)
 
 
-def test_a_broken_promise_is_told_when_labels_are_mature(client: Client) -> None:
+def test_performance_below_its_objective_fires_when_labels_are_mature(client: Client) -> None:
     rows = []
     for day in range(1, 15):
         value = 0.6 if day == 8 else 0.8
@@ -227,7 +227,7 @@ def test_a_broken_promise_is_told_when_labels_are_mature(client: Client) -> None
 # ------------------------------------------------------------------------------------------------ what was known
 
 
-def test_verdicts_count_from_when_they_were_given_or_from_their_window(client: Client) -> None:
+def test_verdicts_take_effect_at_their_time_or_at_the_end_of_their_window(client: Client) -> None:
     late = {"delay_s": 4 * HOUR_S}
     insert_rows(client, "drift", [*both("temp", range(100), STABLE), *both("temp", range(100, 150), MAJOR, **late)])
     insert_rows(client, "drift", both("temp", range(150, 300), STABLE))
@@ -235,7 +235,7 @@ def test_verdicts_count_from_when_they_were_given_or_from_their_window(client: C
     assert hours_fired(of(run(client, known="judged"), "psi-major", "page"), "temp")[0][0] == 104
 
 
-def test_a_revision_counts_from_its_own_time(client: Client) -> None:
+def test_a_revision_takes_effect_at_its_own_time(client: Client) -> None:
     insert_rows(client, "drift", both("temp", range(200), STABLE))
     revised = both("temp", [199], MAJOR, delay_s=4 * HOUR_S, record_seq=10_000)
     insert_rows(client, "drift", revised)
@@ -243,7 +243,7 @@ def test_a_revision_counts_from_its_own_time(client: Client) -> None:
     assert hours_fired(of(run(client, known="ended"), "psi-major", "page"), "temp")[0][0] == 199
 
 
-def test_verdicts_that_stay_away_are_told_to_the_platform(client: Client) -> None:
+def test_missing_verdicts_alert_the_platform_team(client: Client) -> None:
     insert_rows(client, "rates", [*judged(range(200)), *judged(range(200, 230), delay_s=40 * HOUR_S)])
     insert_rows(client, "rates", judged(range(230, 300)))
     replay = of(run(client, 290, known="judged"), "pipeline-lag")
@@ -256,7 +256,7 @@ def test_verdicts_that_stay_away_are_told_to_the_platform(client: Client) -> Non
 # ------------------------------------------------------------------------------------------------ backtest
 
 
-def test_a_backtest_says_what_a_change_would_have_done(client: Client) -> None:
+def test_a_backtest_reports_the_effect_of_a_change(client: Client) -> None:
     weak: Verdict = (0.22, "major", 5000)
     rows = [*both("temp", range(100), STABLE), *both("temp", range(100, 120), weak)]
     rows += [*both("temp", range(120, 300), STABLE), *both("temp", range(300, 330), MAJOR)]
@@ -286,15 +286,15 @@ def test_a_backtest_says_what_a_change_would_have_done(client: Client) -> None:
         ("latency", {}, "the rule has no threshold; write slo.latency_ms"),
     ],
 )
-def test_a_change_that_fits_nothing_is_refused(client: Client, name: str, changes: Any, error: str) -> None:
+def test_invalid_changes_are_rejected(client: Client, name: str, changes: Any, error: str) -> None:
     with pytest.raises((AlertsError, ContractError)) as caught:
         backtest(client, [CONTRACT], PLAIN, name, changes, T0, T0 + DAY_S, "ended")
     assert error in str(caught.value)
 
 
-def test_changes_are_laid_over_what_the_contract_says() -> None:
-    message = parse_contract(dump_contract(CONTRACT) + "alerts: {rules: {psi-major: {for: 10m, threshold: 0.4}}}\n")
-    rule = changed(message, "psi-major", {"threshold": "0.3", "short": "7d"}).alerts.rule("psi-major")
+def test_changes_override_the_alerts_of_the_contract() -> None:
+    contract = parse_contract(dump_contract(CONTRACT) + "alerts: {rules: {psi-major: {for: 10m, threshold: 0.4}}}\n")
+    rule = changed(contract, "psi-major", {"threshold": "0.3", "short": "7d"}).alerts.rule("psi-major")
     assert (rule.for_s, rule.threshold, rule.short_s, rule.long_s) == (600, 0.3, 7 * DAY_S, None)
 
 
@@ -316,8 +316,8 @@ def applied(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
 def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as ended:
         main(words)
-    reported = capsys.readouterr()
-    return int(ended.value.code or 0), reported.out, reported.err
+    output = capsys.readouterr()
+    return int(ended.value.code or 0), output.out, output.err
 
 
 def test_simulate_prints_states_and_messages(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
@@ -355,7 +355,7 @@ def test_backtest_prints_both_sides(applied: Client, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["simulate", "--model", "x"], "has no contract of 'x'; there are m."),
         (["simulate", "--rule", "x"], "these contracts have no such rule; they have psi-major"),
@@ -367,12 +367,12 @@ def test_backtest_prints_both_sides(applied: Client, capsys: pytest.CaptureFixtu
         (["backtest", "--rule", "psi-major", "--set", "for=1m", "--incidents", "/no/file"], "cannot be read"),
     ],
 )
-def test_what_cannot_be_done_is_said(
-    applied: Client, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+def test_invalid_arguments_are_reported(
+    applied: Client, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     code, _, err = command(capsys, *words)
     assert code == 1
-    assert said in err
+    assert message in err
 
 
 def test_marked_incidents_are_read_from_a_file(
@@ -390,7 +390,9 @@ def test_marked_incidents_are_read_from_a_file(
     assert "entry 1: write name, from and to" in command(capsys, *words)[2]
 
 
-def test_nothing_recorded_is_said(client: Client, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_missing_contracts_and_history_are_reported(
+    client: Client, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     host, _, port = client.where.partition(":")
     for name, value in (("HOST", host), ("PORT", port), ("DATABASE", client.database)):
         monkeypatch.setenv(f"BAROGRAPH_CLICKHOUSE_{name}", value)

@@ -1,4 +1,4 @@
-"""Rules on the clock of the wall: states from the engine, messages to servers that answer, refuse or hang."""
+"""Rules in live mode: states from the engine, messages to servers that accept, reject or hang."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ CONTRACT = parse_contract(
 )
 
 
-class Hook:
-    """A server that takes messages, and answers as it is told."""
+class WebhookServer:
+    """A server that records messages and returns configured answers."""
 
     def __init__(self) -> None:
         self.bodies: list[Any] = []
         self.headers: list[dict[str, str]] = []
         self.answers: list[int | float] = []
-        """Status of the next answers, 200 where there is none left; a fraction hangs for so many seconds."""
+        """Status of the next answers, then 200; a float delays the answer by so many seconds."""
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -72,10 +72,10 @@ class Hook:
 
 
 @pytest.fixture
-def hook() -> Iterator[Hook]:
-    built = Hook()
-    yield built
-    built.close()
+def hook() -> Iterator[WebhookServer]:
+    server = WebhookServer()
+    yield server
+    server.close()
 
 
 def settings(url: str) -> AlertSettings:
@@ -104,7 +104,7 @@ def verdict(end: int, psi: float, record_seq: int) -> dict[str, Any]:
     )
 
 
-def test_an_alert_goes_through_its_states_and_is_told(client: Client) -> None:
+def test_an_alert_goes_through_its_states_and_is_sent(client: Client) -> None:
     reports: list[str] = []
     known = settings("http://127.0.0.1:9/")
     live = LiveAlerts([rule for rule in rules_of(CONTRACT, known) if rule.severity == "page"], known, reports.append)
@@ -126,7 +126,7 @@ def test_an_alert_goes_through_its_states_and_is_told(client: Client) -> None:
     assert (len(message.firing), len(message.resolved)) == (0, 1)
 
 
-def test_a_warehouse_that_is_away_is_told_to_the_platform_and_clears_nothing(client: Client) -> None:
+def test_an_unavailable_warehouse_alerts_the_platform_team_and_clears_nothing(client: Client) -> None:
     reports: list[str] = []
     known = settings("http://127.0.0.1:9/")
     (rule,) = (rule for rule in rules_of(CONTRACT, known) if rule.name == "psi-major")
@@ -134,17 +134,17 @@ def test_a_warehouse_that_is_away_is_told_to_the_platform_and_clears_nothing(cli
     start = int(time.time()) // 60 * 60
     insert_rows(client, "drift", [verdict(start, 0.5, 1)])
 
-    class Away:
+    class UnavailableClient:
         def rows(self, *_: Any) -> Any:
             raise WarehouseBusy("ClickHouse at nowhere does not answer.", 210)
 
     for at in (start, start + 60, start + 100):
         live.step(client, at)
-    unavailable: Any = Away()
+    unavailable: Any = UnavailableClient()
     steps = [each for at in range(start + 120, start + 260, 10) for each in live.step(unavailable, at)]
     assert [messages.point for messages, _ in steps] == ["platform"]
     assert steps[0][1][0].summary == "cannot be evaluated: ClickHouse at nowhere does not answer."
-    assert sum("cannot be evaluated" in line for line in reports) == 1, "said once, not with every try"
+    assert sum("cannot be evaluated" in line for line in reports) == 1, "logged once, not on every retry"
     assert not any(line.startswith("Normal") for line in reports)
     back = [each for at in range(start + 300, start + 700, 10) for each in live.step(client, at)]
     assert [(messages.point, len(messages.resolved)) for messages, _ in back if messages.resolved] == [("platform", 1)]
@@ -165,7 +165,7 @@ def sender(url: str, reports: list[str], **environ: str) -> Sender:
     return Sender(settings(url), {"TOKEN": "t0k", **environ}, reports.append, pause_s=0.01)
 
 
-def test_a_webhook_is_told_what_grafana_would_tell(hook: Hook) -> None:
+def test_a_webhook_receives_the_message_that_grafana_would_send(hook: WebhookServer) -> None:
     reports: list[str] = []
     sends = sender(hook.url, reports)
     for firing in (True, False):
@@ -181,7 +181,9 @@ def test_a_webhook_is_told_what_grafana_would_tell(hook: Hook) -> None:
     assert hook.headers[0]["Authorization"] == "Bearer t0k"
 
 
-def test_slack_and_pagerduty_are_told_in_their_own_words(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slack_and_pagerduty_receive_messages_in_their_own_format(
+    hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(alerts.webhooks, "PAGERDUTY_URL", hook.url)
     reports: list[str] = []
     sends = sender(hook.url, reports, SLACK=hook.url, KEY="k3y")
@@ -209,8 +211,8 @@ def test_slack_and_pagerduty_are_told_in_their_own_words(hook: Hook, monkeypatch
         ([0.5, 0.5, 0.5], 3, "hook: notification by webhook failed: timed out."),
     ],
 )
-def test_what_may_pass_is_tried_again_and_what_fails_is_said(
-    hook: Hook, monkeypatch: pytest.MonkeyPatch, answers: list[int | float], requests: int, reports: str
+def test_transient_failures_are_retried_and_final_ones_reported(
+    hook: WebhookServer, monkeypatch: pytest.MonkeyPatch, answers: list[int | float], requests: int, reports: str
 ) -> None:
     monkeypatch.setattr(alerts.webhooks, "TIMEOUT_S", 0.2)
     hook.answers = answers
@@ -222,7 +224,7 @@ def test_what_may_pass_is_tried_again_and_what_fails_is_said(
     assert messages == ([reports] if reports else [])
 
 
-def test_an_address_that_is_none_is_said_and_never_shown(hook: Hook) -> None:
+def test_an_invalid_address_is_reported_without_its_value(hook: WebhookServer) -> None:
     reports: list[str] = []
     sends = sender("http://127.0.0.1:9/secret-path", reports, SLACK="file:///etc/passwd")
     sends.send(*message("platform"))
@@ -237,7 +239,9 @@ def test_an_address_that_is_none_is_said_and_never_shown(hook: Hook) -> None:
     assert not any("secret" in line or "passwd" in line for line in reports)
 
 
-def test_a_contact_point_that_hangs_does_not_fill_the_memory(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_contact_point_that_hangs_drops_messages_beyond_the_queue(
+    hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hook.answers = [0.3] * 50
     reports: list[str] = []
     sends = Sender(settings(hook.url), {}, reports.append, _queue_slots=threading.BoundedSemaphore(4))
@@ -250,17 +254,17 @@ def test_a_contact_point_that_hangs_does_not_fill_the_memory(hook: Hook, monkeyp
 # ------------------------------------------------------------------------------------------------ the command
 
 
-def test_the_command_tells_a_webhook_until_it_is_asked_to_end(
-    client: Client, hook: Hook, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_the_command_sends_to_a_webhook_until_it_is_stopped(
+    client: Client, hook: WebhookServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alerts.routing.GROUP_WAIT_S", 0)
     contract = parse_contract(dump_contract(CONTRACT).replace("for: 1m", "for: 0s"))
     insert_rows(client, "contracts", [row("contracts", model="m", yaml=dump_contract(contract), applied_at=1)])
     insert_rows(client, "drift", [verdict(int(time.time()) // 60 * 60, 0.5, 1)])
     host, _, port = client.where.partition(":")
-    messages = Settings(warehouse=Address(host, int(port), client.database), alerts=settings(hook.url))
+    command_settings = Settings(warehouse=Address(host, int(port), client.database), alerts=settings(hook.url))
     stop = threading.Event()
-    thread = threading.Thread(target=run_live, args=(messages, "m", ["psi-major"], stop, {"TOKEN": "x"}))
+    thread = threading.Thread(target=run_live, args=(command_settings, "m", ["psi-major"], stop, {"TOKEN": "x"}))
     thread.start()
     try:
         wait_for(lambda: hook.bodies, "a message to the webhook")
@@ -275,29 +279,31 @@ def test_the_command_tells_a_webhook_until_it_is_asked_to_end(
     assert "→ hook: 1 firing, 0 resolved" in out
 
 
-def test_a_contract_that_is_changed_has_its_rules_made_anew(
+def test_rules_follow_a_changed_contract(
     client: Client, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cli.simulate.live.CONTRACTS_S", 0.1)
     monkeypatch.setattr("cli.simulate.live.STEP_S", 0.1)
     host, _, port = client.where.partition(":")
-    messages = Settings(warehouse=Address(host, int(port), client.database), alerts=settings("http://127.0.0.1:9/"))
+    command_settings = Settings(
+        warehouse=Address(host, int(port), client.database), alerts=settings("http://127.0.0.1:9/")
+    )
     stop = threading.Event()
-    thread = threading.Thread(target=run_live, args=(messages, None, (), stop, {}))
-    heard: list[str] = []
+    thread = threading.Thread(target=run_live, args=(command_settings, None, (), stop, {}))
+    outputs: list[str] = []
 
-    def hears(text: str) -> Callable[[], bool]:
-        def look() -> bool:
-            heard.append(capsys.readouterr().out)
-            return text in "".join(heard)
+    def has_printed(text: str) -> Callable[[], bool]:
+        def condition() -> bool:
+            outputs.append(capsys.readouterr().out)
+            return text in "".join(outputs)
 
-        return look
+        return condition
 
     thread.start()
     try:
-        wait_for(hears("No contract is applied yet"), "the word that there is nothing")
+        wait_for(has_printed("No contract is applied yet"), "the report that no contract is applied")
         insert_rows(client, "contracts", [row("contracts", model="m", yaml=dump_contract(CONTRACT), applied_at=1)])
-        wait_for(hears("rules of 1 models."), "the rules of the contract")
+        wait_for(has_printed("rules of 1 models."), "the rules of the contract")
     finally:
         stop.set()
         thread.join(30)

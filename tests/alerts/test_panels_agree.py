@@ -1,4 +1,4 @@
-"""The panel that a rule links to shows the rule's number, and draws its line where the rule has it."""
+"""The panel that a rule links to shows the value and the threshold of the rule."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def panels(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def shown(client: Client, rule: Rule, window: str) -> dict[str, list[Any]]:
-    """What the rule's panel shows: name of a series → its numbers."""
+    """The values that the rule's panel shows, by name of the series."""
     (page,) = (page for page in dashboards().values() if page["uid"] == rule.panel.dashboard_uid)
     (panel,) = (panel for panel in panels(page) if panel["id"] == rule.panel.panel_id)
     result: dict[str, list[Any]] = {}
@@ -84,7 +84,7 @@ def number(client: Client, rule: Rule, key: str) -> float:
         ("performance", "auc", "", "1d", "auc value", "auc promised promise"),
     ],
 )
-def test_a_panel_shows_the_number_and_the_line_of_its_rule(
+def test_a_panel_shows_the_value_and_the_threshold_of_its_rule(
     client: Client, name: str, part: str, key: str, window: str, series: str, line: str
 ) -> None:
     (rule,) = (

@@ -1,4 +1,4 @@
-"""Routes as Alertmanager's own tool sees them: the configuration holds, and every rule's alerts arrive."""
+"""Routes according to amtool of Alertmanager: the configuration is valid, and the alerts of every rule are routed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def test_the_configuration_holds(amtool: str, config: Path, tmp_path: Path) -> None:
+def test_the_configuration_is_valid(amtool: str, config: Path, tmp_path: Path) -> None:
     done = run(amtool, "check-config", str(config))
     assert done.returncode == 0, done.stdout + done.stderr
     example = tmp_path / "example.yaml"
@@ -67,7 +67,7 @@ def test_the_configuration_holds(amtool: str, config: Path, tmp_path: Path) -> N
     assert run(amtool, "check-config", str(plain)).returncode == 0
 
 
-def test_a_configuration_with_a_fault_is_refused(amtool: str, tmp_path: Path) -> None:
+def test_an_invalid_configuration_is_rejected(amtool: str, tmp_path: Path) -> None:
     wrong = to_alertmanager(RULES, SETTINGS)
     wrong["receivers"] = wrong["receivers"][:1]
     path = tmp_path / "wrong.yaml"
@@ -89,11 +89,11 @@ def test_a_configuration_with_a_fault_is_refused(amtool: str, tmp_path: Path) ->
         ({"source": "else", "severity": "page"}, OTHERS),
     ],
 )
-def test_labels_lead_where_they_should(amtool: str, config: Path, labels: dict[str, str], receiver: str) -> None:
+def test_labels_are_routed_to_their_receiver(amtool: str, config: Path, labels: dict[str, str], receiver: str) -> None:
     assert routed(amtool, config, labels) == receiver
 
 
-def test_every_rules_alerts_arrive_where_the_simulator_says(amtool: str, config: Path) -> None:
+def test_alerts_of_every_rule_have_the_receiver_of_the_simulator(amtool: str, config: Path) -> None:
     tree = branch(RULES, SETTINGS)
     known = set()
     for rule in RULES:

@@ -1,4 +1,4 @@
-"""Every query of every rule, and every question of a runbook, on the real engine as Grafana's plugin would send it."""
+"""Every query of every rule and runbook, on the real engine and in the form that Grafana's plugin sends."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.uid}")
-def test_the_queries_of_a_rule_give_alert_instances(client: Client, rule: object) -> None:
+def test_the_queries_of_a_rule_return_alert_instances(client: Client, rule: object) -> None:
     (result,) = (
         each
         for content in to_files(RULES, installation()).values()
@@ -70,7 +70,7 @@ def test_the_queries_of_a_rule_give_alert_instances(client: Client, rule: object
     assert all(each == keys[0] for each in keys), "bounds have the labels of the number"
 
 
-def test_a_rule_of_an_odd_model_sees_its_verdict(client: Client) -> None:
+def test_a_rule_of_a_model_with_an_odd_name_reads_its_verdict(client: Client) -> None:
     (rule,) = (each for each in RULES if each.name == "psi-major" and each.model == ODD and each.severity == "page")
     files = to_files(RULES, installation())
     (result,) = (
@@ -103,11 +103,11 @@ def test_panels_of_the_same_signal_have_a_time_and_a_number(client: Client, name
 
 
 @pytest.mark.parametrize(("page", "sql"), QUESTIONS, ids=[f"{page}-{i}" for i, (page, _) in enumerate(QUESTIONS)])
-def test_what_a_runbook_asks_can_be_asked(client: Client, page: str, sql: str) -> None:
+def test_queries_of_runbooks_are_valid(client: Client, page: str, sql: str) -> None:
     client.rows(sql)
 
 
-def test_runbooks_have_their_parts() -> None:
+def test_runbooks_have_all_sections() -> None:
     for path in RUNBOOKS.glob("*.md"):
         if path.stem != "README":
             parts = re.findall(r"^## (.*)$", path.read_text("utf-8"), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Signals on the real engine: what a rule asks at a moment is what its series holds at that moment."""
+"""Signals on the real engine: the value of a rule at a time equals the value of its series at that time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.engine
 
 HOUR_S, DAY_S = 3600, 86_400
 T0 = (int(time.time()) // DAY_S - 14) * DAY_S
-"""Tables keep some rows for a month only."""
+"""Start of the history. Some tables keep rows for a month only."""
 PANE = PaneTiming(HOUR_S, 2 * HOUR_S, 600)
 DAY, WEEK = HoppingWindow("1d", HOUR_S), HoppingWindow("7d", DAY_S)
 ODD = 'it\'s "50 %" {{ $__interval }} -- /* \\ 名前'
@@ -55,7 +55,7 @@ def history(engine: LocalClickHouse) -> Iterator[Client]:
 
 
 def write_history(client: Client, seed: int, days: int = 12) -> None:
-    """Verdicts with revisions, two versions, a new baseline; traffic with holes; labels; reports."""
+    """Write verdicts with revisions, two versions and a new baseline, traffic with gaps, labels and reports."""
     rng = random.Random(seed)
     print("seed", seed)
     drift, rates, scored = [], [], []
@@ -133,28 +133,28 @@ def write_history(client: Client, seed: int, days: int = 12) -> None:
         insert_rows(client, table, rows)
 
 
-Held = dict[str, tuple[list[int], list[tuple[float, float, float, float]]]]
+SeriesValues = dict[str, tuple[list[int], list[tuple[float, float, float, float]]]]
 
 
-def series(client: Client, signal: Signal, known: FactTime, until_s: int) -> Held:
-    current: Held = {}
+def series(client: Client, signal: Signal, known: FactTime, until_s: int) -> SeriesValues:
+    values_of: SeriesValues = {}
     for at, key, *numbers in client.rows(
         series_sql(signal, EventTimeRange(f"toUInt32({T0})", f"toUInt32({until_s})"), known)
     ):
-        times, values = current.setdefault(key, ([], []))
+        times, values = values_of.setdefault(key, ([], []))
         times.append(at)
         values.append(tuple(numbers))
-    return current
+    return values_of
 
 
-def as_of(held: Held, key: str, at: int) -> tuple[float, float, float]:
-    times, values = held[key]
+def as_of(by_key: SeriesValues, key: str, at: int) -> tuple[float, float, float]:
+    times, values = by_key[key]
     index = bisect_right(times, at) - 1
     value, low, high, growth = values[index]
     return value + growth * (at - times[index]), low, high
 
 
-def asked(client: Client, signal: Signal, at: int, filters: dict[str, str]) -> dict[str, tuple[float, ...]]:
+def point_values(client: Client, signal: Signal, at: int, filters: dict[str, str]) -> dict[str, tuple[float, ...]]:
     quoted = ", ".join(f"'{table}': '{condition}'" for table, condition in filters.items())
     settings = f" SETTINGS additional_table_filters = {{{quoted}}}" if filters else ""
     sql = point_sql(signal, "tuple(value, low, high)", f"toUInt32({at})") + settings
@@ -166,7 +166,7 @@ def same(left: tuple[float, ...], right: tuple[float, ...]) -> bool:
 
 
 def judged_by(at: int) -> dict[str, str]:
-    """What was in the tables at a moment, as far as they say when a row was written."""
+    """Filters for the rows that the tables had at a time, for tables with a time of writing."""
     moment = f"fromUnixTimestamp64Milli(toInt64({at * 1000}))"
     sealed = f"pane_start + pane_s + {PANE.sealed_after_s} <= toDateTime({at})"
     return {
@@ -176,13 +176,13 @@ def judged_by(at: int) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_a_rule_at_a_moment_and_its_series_agree(history: Client, name: str) -> None:
+def test_the_value_of_a_rule_at_a_time_equals_its_series(history: Client, name: str) -> None:
     signal, end_s = SIGNALS[name], T0 + 13 * DAY_S
     rng = random.Random(name)
     moments = sorted(rng.randrange(T0, end_s) for _ in range(12))
     matured = {"performance": f"window_end + {3 * DAY_S} <= "} if name in ("performance", "bias") else {}
     distinct = set()
-    # Reports of processors are not of history that was replayed.
+    # A replayed history has no reports of processors.
     ways: tuple[FactTime, ...] = ("judged",) if name == "processor age" else ("ended", "judged")
     for known in ways:
         current = series(history, signal, known, end_s)
@@ -193,29 +193,29 @@ def test_a_rule_at_a_moment_and_its_series_agree(history: Client, name: str) -> 
                 if known == "judged"
                 else {table: f"{condition}toDateTime({at})" for table, condition in matured.items()}
             )
-            point = asked(history, signal, at, filters)
+            point = point_values(history, signal, at, filters)
             assert set(point) == set(signal.keys), "a key without a row would be a missing series"
             for key, numbers in point.items():
                 assert same(numbers, as_of(current, key, at)), (known, key, at)
                 distinct.add(round(numbers[0], 9))
-    assert len(distinct) > 3, "a signal that never moves proves nothing"
+    assert len(distinct) > 3, "a constant signal would prove nothing"
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_a_rule_has_its_rows_where_nothing_is_known(client: Client, name: str) -> None:
+def test_a_rule_has_a_row_per_key_without_data(client: Client, name: str) -> None:
     signal = SIGNALS[name]
-    point = asked(client, signal, T0, {})
+    point = point_values(client, signal, T0, {})
     assert {key: numbers[0] for key, numbers in point.items()} == dict.fromkeys(signal.keys, signal.threshold)
 
 
-def test_shapes_are_what_grafana_takes_for_alert_instances(client: Client) -> None:
+def test_columns_have_the_types_of_alert_instances(client: Client) -> None:
     for name, signal in SIGNALS.items():
         described = client.rows(f"DESCRIBE ({point_sql(signal, at=f'toUInt32({T0})')})")
         kinds = [kind for _, kind, *_ in described]
         assert kinds == (["String"] if signal.label else []) + ["Float64"], name
 
 
-# ------------------------------------------------------------------------------------------ what numbers say
+# ------------------------------------------------------------------------------------------ values
 
 
 def verdict(window: str, end: int, value: float, level: str = "stable", **values: Any) -> dict[str, Any]:
@@ -236,21 +236,21 @@ def verdict(window: str, end: int, value: float, level: str = "stable", **values
 def psi_at(client: Client, *rows: dict[str, Any], at: int = T0) -> float:
     emptied(client)
     insert_rows(client, "drift", rows)
-    return asked(client, SIGNALS["psi"], at, {})["temp"][0]
+    return point_values(client, SIGNALS["psi"], at, {})["temp"][0]
 
 
-def test_two_windows_give_the_milder_number(client: Client) -> None:
+def test_the_smaller_value_of_two_windows_counts(client: Client) -> None:
     assert psi_at(client, verdict("7d", T0, 0.5), verdict("1d", T0, 0.3)) == 0.3
     assert psi_at(client, verdict("7d", T0, 0.3), verdict("1d", T0, 0.5)) == 0.3
 
 
-def test_a_short_window_that_knows_too_little_leaves_it_to_the_long_one(client: Client) -> None:
+def test_the_long_window_decides_if_the_short_one_is_insufficient(client: Client) -> None:
     assert psi_at(client, verdict("7d", T0, 0.5), verdict("1d", T0, 0.01, "insufficient")) == 0.5
     assert psi_at(client, verdict("7d", T0, 0.5), verdict("1d", T0, 0.0, "insufficient", n=0)) == 0.5
     assert psi_at(client, verdict("7d", T0, 0.5)) == 0.5
 
 
-def test_what_is_insufficient_never_fires_and_clears_only_by_its_own_number(client: Client) -> None:
+def test_insufficient_verdicts_never_fire_and_clear_only_by_their_own_value(client: Client) -> None:
     unsure = [verdict(window, T0, 0.9, "insufficient") for window in ("7d", "1d")]
     assert psi_at(client, *unsure) == 0.2
     low = [verdict(window, T0, 0.05, "insufficient") for window in ("7d", "1d")]
@@ -258,7 +258,7 @@ def test_what_is_insufficient_never_fires_and_clears_only_by_its_own_number(clie
     assert psi_at(client, *(verdict(window, T0, 0.0, "insufficient", n=0) for window in ("7d", "1d"))) == 0.2
 
 
-def test_a_new_baseline_clears_what_the_old_one_held(client: Client) -> None:
+def test_a_new_baseline_clears_alerts_of_the_old_one(client: Client) -> None:
     rows = [
         verdict("7d", T0, 0.9, "insufficient"),
         verdict("7d", T0, 0.3, "insufficient", baseline_id="new"),
@@ -267,16 +267,16 @@ def test_a_new_baseline_clears_what_the_old_one_held(client: Client) -> None:
     ]
     assert psi_at(client, *rows) == 0.2
     insert_rows(client, "baselines", [row("baselines", model=ODD, baseline_id="new", effective_from=T0 - HOUR_S)])
-    assert asked(client, SIGNALS["psi"], T0, {})["temp"][0] == 0.0
+    assert point_values(client, SIGNALS["psi"], T0, {})["temp"][0] == 0.0
     # The long window ended before the change.
     emptied(client)
     insert_rows(client, "baselines", [row("baselines", model=ODD, baseline_id="new", effective_from=T0 - HOUR_S)])
     rows = [verdict("7d", T0 - DAY_S, 0.9), verdict("1d", T0, 0.3, "insufficient", baseline_id="new")]
     insert_rows(client, "drift", rows)
-    assert asked(client, SIGNALS["psi"], T0, {})["temp"][0] == 0.0
+    assert point_values(client, SIGNALS["psi"], T0, {})["temp"][0] == 0.0
 
 
-def test_a_version_that_is_gone_does_not_page(client: Client) -> None:
+def test_a_version_without_traffic_does_not_page(client: Client) -> None:
     drifted = [verdict("7d", T0, 0.5), verdict("1d", T0, 0.5, n=0, level="insufficient")]
     successor = [verdict("7d", T0, 0.02, version="2"), verdict("1d", T0, 0.02, version="2")]
     assert psi_at(client, *drifted, *successor) == 0.02
@@ -289,7 +289,7 @@ def test_of_versions_with_traffic_the_worst_counts(client: Client) -> None:
     assert psi_at(client, *first, *second) == 0.3
 
 
-def test_stale_verdicts_hold_what_was(client: Client) -> None:
+def test_stale_verdicts_keep_their_value_for_some_time(client: Client) -> None:
     rows = [verdict("7d", T0, 0.5), verdict("1d", T0, 0.5)]
     assert psi_at(client, *rows, at=T0 + HOUR_S) == 0.5
     assert psi_at(client, *rows, at=T0 + 3 * DAY_S) == 0.2
@@ -300,10 +300,10 @@ def silent(client: Client, busy: list[bool], at: int) -> tuple[float, ...]:
     known = {"model": ODD, "version": "1", "slice": "all", "pane_s": HOUR_S, "sealed": True}
     rows = [row("volume", **known, pane_start=T0 + i * HOUR_S, n=int(each)) for i, each in enumerate(busy)]
     insert_rows(client, "volume", rows)
-    return asked(client, SIGNALS["silence"], at, {})[""]
+    return point_values(client, SIGNALS["silence"], at, {})[""]
 
 
-def test_nights_become_usual_and_one_outage_does_not(client: Client) -> None:
+def test_nights_become_usual_but_one_outage_does_not(client: Client) -> None:
     night = [hour % 24 >= 8 for hour in range(24 * 10)]
     end = T0 + len(night) * HOUR_S
     value, silent_s, usual_s = silent(client, [*night, *[False] * 8], end + 8 * HOUR_S)
@@ -324,19 +324,19 @@ def test_a_new_model_may_be_silent_for_a_night(client: Client) -> None:
     assert silent(client, [True] * 80 + [False] * 4, T0 + 84 * HOUR_S)[0] > 1, "three days are over"
 
 
-def test_a_model_that_was_never_asked_is_not_silent(client: Client) -> None:
+def test_a_model_without_any_traffic_is_not_silent(client: Client) -> None:
     assert silent(client, [False] * 50, T0 + 50 * HOUR_S)[0] == 0.0
 
 
-def test_a_pipeline_that_stands_still_does_not_look_like_silence(client: Client) -> None:
+def test_a_stalled_pipeline_is_not_silence(client: Client) -> None:
     assert silent(client, [True] * 50, T0 + 60 * HOUR_S)[0] == 1.0
 
 
 def lag(client: Client, at: int) -> float:
-    return asked(client, SIGNALS["verdict age"], at, {})[""][0]
+    return point_values(client, SIGNALS["verdict age"], at, {})[""][0]
 
 
-def test_verdicts_are_awaited_from_the_first_contract_and_baseline_on(client: Client) -> None:
+def test_verdicts_are_expected_from_the_first_contract_and_baseline_on(client: Client) -> None:
     insert_rows(client, "contracts", [row("contracts", model=ODD, applied_at=T0 * 1000)])
     assert lag(client, T0 + DAY_S) == 7200, "without a baseline nothing is judged, and nothing is late"
     accepted = [row("baselines", model=ODD, baseline_id="b", accepted_at=(T0 + HOUR_S) * 1000)]
@@ -353,11 +353,11 @@ def rate_at(client: Client, delta: float, low: float, level: str = "major", n: i
     known = {"model": ODD, "version": "1", "slice": "all", "field": "temp", "kind": "above", "window": "1d"}
     observed = {"delta": delta, "delta_low": low, "delta_high": 1, "level": level, "n": n, "window_end": T0}
     insert_rows(client, "rates", [row("rates", **known, **observed)])
-    return asked(client, SIGNALS["rate"], T0, {})["temp"][0]
+    return point_values(client, SIGNALS["rate"], T0, {})["temp"][0]
 
 
-def test_a_rate_is_over_its_line_where_all_of_its_interval_is(client: Client) -> None:
+def test_a_rate_exceeds_its_threshold_only_with_its_whole_interval(client: Client) -> None:
     assert rate_at(client, 0.06, 0.051) == 0.06
     assert rate_at(client, 0.06, 0.04) == 0.05, "it may be chance"
     assert rate_at(client, 0.03, 0.01) == 0.03
-    assert rate_at(client, 0.0, -1.0, "insufficient", 0) == 0.05, "nothing came, so nothing is known"
+    assert rate_at(client, 0.0, -1.0, "insufficient", 0) == 0.05, "no events, so the rate is unknown"
