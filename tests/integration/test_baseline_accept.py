@@ -125,15 +125,22 @@ class World:
         return offset + 1
 
 
-def register(client: Client, told: Contract, *held: Baseline, effective_s: int = 0) -> Registry:
+def register(client: Client, contract: Contract, *baselines: Baseline, effective_s: int = 0) -> Registry:
     insert_rows(
         client,
         "contracts",
-        [{"model": told.model, "contract_id": told.id, "yaml": dump_contract(told), "applied_at": T0_S * 1000}],
+        [
+            {
+                "model": contract.model,
+                "contract_id": contract.id,
+                "yaml": dump_contract(contract),
+                "applied_at": T0_S * 1000,
+            }
+        ],
     )
     rows = [
         {
-            "model": told.model,
+            "model": contract.model,
             "version": each.version,
             "baseline_id": each.id,
             "effective_from": effective_s * i,
@@ -141,17 +148,22 @@ def register(client: Client, told: Contract, *held: Baseline, effective_s: int =
             "reason": "test",
             "accepted_at": T0_S * 1000 + i,
         }
-        for i, each in enumerate(held)
+        for i, each in enumerate(baselines)
     ]
     insert_rows(client, "baselines", rows)
-    entries = [RegisteredBaseline(each, each.id, effective_s * i, 1 + i) for i, each in enumerate(held)]
-    return build_registry([(told, T0_S * 1000)], entries)
+    entries = [RegisteredBaseline(each, each.id, effective_s * i, 1 + i) for i, each in enumerate(baselines)]
+    return build_registry([(contract, T0_S * 1000)], entries)
 
 
 def make_world(
-    engine: LocalClickHouse, client: Client, told: Contract, *held: Baseline, effective_s: int = 0, skip: int = 0
+    engine: LocalClickHouse,
+    client: Client,
+    contract: Contract,
+    *baselines: Baseline,
+    effective_s: int = 0,
+    skip: int = 0,
 ) -> World:
-    registry = register(client, told, *held, effective_s=effective_s)
+    registry = register(client, contract, *baselines, effective_s=effective_s)
     store = WarehouseStore(client)
     state = PartitionState(0, 1, PARTIALS_TOPIC, store, lambda: registry, live=False, write_s=0.0, revise_s=0.0)
     world = World(client, Address(engine.host, engine.port, client.database), state, store)
@@ -237,7 +249,7 @@ def test_counts_and_moments_are_those_of_the_events(fresh: World) -> None:
 
 
 def test_phi_comes_from_the_windows_in_the_range(fresh: World) -> None:
-    """Counted anew from the events, window by window."""
+    """φ is recomputed from the events, window by window."""
     new = ask(fresh).learned.baseline
     bins = PsiBins(Layout(new))
     shorter = None
@@ -310,7 +322,7 @@ def _slot_names() -> tuple[str, ...]:
     return HOUR_NAMES
 
 
-def test_a_bin_that_has_become_heavy_is_told(fresh: World) -> None:
+def test_a_bin_that_has_become_heavy_is_reported(fresh: World) -> None:
     heavy = {each.label: each for each in ask(fresh, dry_run=True).learned.heavy}
     cells = x_cells(GOOD)
     assert set(heavy) == {"≥ 0.5"}

@@ -101,7 +101,7 @@ def test_a_verified_server_is_spoken_to_as_the_user_of_the_settings(door: Door, 
         ({"ca_file": "/nowhere/ca.pem"}, "clickhouse.ca_file"),
     ],
 )
-def test_a_server_that_is_not_trusted_is_told_nothing(
+def test_an_untrusted_server_receives_no_credentials(
     door: Door, database: str, changes: dict[str, object], advice: str
 ) -> None:
     door.users.clear()

@@ -64,15 +64,15 @@ def client(engine: LocalClickHouse, models: dict[str, Watched]) -> Iterator[Clie
         yield client
 
 
-def choose(client: Client, page: str, **given: str) -> dict[str, Value]:
-    """What is chosen on a page that was opened with some variables given in its URL."""
+def choose(client: Client, page: str, **url_variables: str) -> dict[str, Value]:
+    """Return the variables of a page that is opened with some variables in its URL."""
     chosen: dict[str, Value] = {}
     for variable in PAGES[page]["templating"]["list"]:
         name = variable["name"]
         if variable["type"] == "datasource":
             chosen[name] = "barograph"
-        elif name in given:
-            chosen[name] = given[name]
+        elif name in url_variables:
+            chosen[name] = url_variables[name]
         elif variable["includeAll"]:
             chosen[name] = ALL
         else:
@@ -106,7 +106,7 @@ def kind_of(engine_type: str) -> str:
     return "number"
 
 
-def all_asked() -> list[Any]:
+def all_queries() -> list[Any]:
     return [
         pytest.param(page, query, id=query.where)
         for page, dashboard in PAGES.items()
@@ -114,8 +114,8 @@ def all_asked() -> list[Any]:
     ]
 
 
-def of(asked: DashboardQuery) -> PanelQuery:
-    return next(query for query in QUERIES.values() if asked.sql.split() == query.sql.split())
+def of(panel_query: DashboardQuery) -> PanelQuery:
+    return next(query for query in QUERIES.values() if panel_query.sql.split() == query.sql.split())
 
 
 @pytest.fixture(scope="module")
@@ -129,13 +129,13 @@ def driver(engine: LocalClickHouse, client: Client) -> Iterator[DriverClient]:
         yield driver
 
 
-@pytest.mark.parametrize(("page", "asked"), all_asked())
+@pytest.mark.parametrize(("page", "panel_query"), all_queries())
 def test_every_query_answers_in_its_shape(
-    driver: DriverClient, opened: dict[tuple[str, str], dict[str, Value]], page: str, asked: DashboardQuery
+    driver: DriverClient, opened: dict[tuple[str, str], dict[str, Value]], page: str, panel_query: DashboardQuery
 ) -> None:
-    query = of(asked)
+    query = of(panel_query)
     for name in NAMES.values():
-        sql = expand(asked.sql, RANGE, opened[page, name], interval_ms=query.grain_s * 1000)
+        sql = expand(panel_query.sql, RANGE, opened[page, name], interval_ms=query.grain_s * 1000)
         answer = driver.query(sql)
         rows = answer.result_rows
         if rows:
@@ -400,7 +400,7 @@ def test_a_processor_that_stopped_reporting_is_silent(client: Client) -> None:
 
 
 @pytest.mark.parametrize("step_s", [10, 300, HOUR_S])
-def test_metrics_are_told_as_processors_report_them(client: Client, step_s: int) -> None:
+def test_metrics_equal_the_reports_of_processors(client: Client, step_s: int) -> None:
     """Gauges are 4, and counters grow by one each second, by whatever steps: long ones are read from another table."""
     for panel in ("committed_age", "waiting", "healthy", "memory"):
         rows = ask(client, QUERIES[f"pipeline.{panel}"], {}, interval_s=step_s)

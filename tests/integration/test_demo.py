@@ -124,7 +124,7 @@ def test_counts_are_what_processors_and_tables_say(client: Client) -> None:
     }
 
 
-def test_volume_is_told_by_the_months_of_2013_in_new_york(client: Client) -> None:
+def test_volume_is_grouped_by_months_of_2013_in_new_york(client: Client) -> None:
     hours = [datetime(2013, 11, 1, hour, tzinfo=UTC) for hour in (2, 3, 4, 5)]  # October until 4:00 UTC
     rows = [
         volume_row(hours[0] + AWAY, 5, timed=5, slow=1),

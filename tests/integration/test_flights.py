@@ -216,8 +216,8 @@ def test_times_move_by_whole_weeks_to_just_before_now(tables: Tables) -> None:
 def test_training_scores_are_the_honest_ones(tables: Tables) -> None:
     training = between(tables.rows, "2013-06-01", "2013-07-31")
     scores = tables.train["score"].to_numpy()
-    # No model saw the week that it scored: the first week's is trained on the other folds. And training anew gives
-    # the same model, to the bit.
+    # No model saw the week that it scored: the first week's is trained on the other folds. And training again
+    # gives the same model, to the bit.
     week = (training["original_date"].to_numpy().astype("datetime64[D]") - np.datetime64("2013-06-01")).astype(int) // 7
     without_first_fold = train(training.filter(pa.array(week % 5 != 0)))
     first = week == 0

@@ -67,7 +67,7 @@ def test_every_table_holds_something(client: Client, history: History) -> None:
     assert SERIES not in {name for (name,) in empty}
 
 
-def test_every_view_is_asked_and_answers(client: Client, history: History) -> None:
+def test_every_view_has_a_query_and_is_valid(client: Client, history: History) -> None:
     views = {
         name
         for (name,) in client.rows(
@@ -81,7 +81,7 @@ def test_every_view_is_asked_and_answers(client: Client, history: History) -> No
 
 
 @pytest.mark.parametrize("source", [question_queries, command_queries, page_queries, rule_queries])
-def test_whatever_is_asked_can_be_answered(
+def test_every_query_is_valid_on_a_recorded_history(
     source: Callable[[History], list[HistoryQuery]], client: Client, history: History
 ) -> None:
     for each in source(history):

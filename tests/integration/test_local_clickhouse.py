@@ -189,7 +189,7 @@ def test_curl_gets_an_answer(engine: LocalClickHouse) -> None:
     assert http_request(engine, "HEAD", "/?query=select%201")[2] == b""
 
 
-def test_the_reply_is_in_the_format_asked_for(engine: LocalClickHouse) -> None:
+def test_the_reply_has_the_requested_format(engine: LocalClickHouse) -> None:
     _, headers, body = http_request(engine, "POST", "/?default_format=JSONCompact", b"SELECT 5 AS five")
     assert json.loads(body)["data"] == [[5]]
     assert headers["Content-Type"] == "application/json; charset=UTF-8"
@@ -358,7 +358,7 @@ def test_acknowledged_rows_survive_a_kill(tmp_path: Path) -> None:
     assert server.log_path.read_text().rstrip().endswith("closed")
 
 
-def test_a_folder_has_one_owner_and_a_taken_port_is_said(tmp_path: Path) -> None:
+def test_a_folder_has_one_owner_and_a_port_in_use_is_reported(tmp_path: Path) -> None:
     with LocalClickHouse(tmp_path, port=0) as server:
         with pytest.raises(LocalStackError, match=r"The local ClickHouse in .* is run by another process"):
             LocalClickHouse(tmp_path, port=0).start()
@@ -368,7 +368,7 @@ def test_a_folder_has_one_owner_and_a_taken_port_is_said(tmp_path: Path) -> None
         assert server.is_running
 
 
-def test_a_folder_that_cannot_be_opened_is_said_with_the_log(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_opened_is_reported_with_the_log(tmp_path: Path) -> None:
     (tmp_path / "engine").write_text("not a folder")
     with pytest.raises(LocalStackError) as raised:
         LocalClickHouse(tmp_path, port=0).start()

@@ -214,7 +214,7 @@ def test_a_broker_keeps_its_port_and_has_one_owner(tmp_path: Path) -> None:
 
 
 @pytest.mark.broker
-def test_a_setting_that_the_broker_refuses_is_said(tmp_path: Path) -> None:
+def test_a_setting_that_the_broker_rejects_is_reported(tmp_path: Path) -> None:
     kafka = LocalKafka(tmp_path, port=0, properties={"num.network.threads": "many"})
     with pytest.raises(LocalStackError, match=r"could not be formatted:\n(.*\n)*.*num\.network\.threads"):
         kafka.start()

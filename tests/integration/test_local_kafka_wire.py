@@ -59,7 +59,7 @@ def test_a_broker_that_is_not_registered_is_as_good(controller: Controller) -> N
 
 
 @pytest.mark.parametrize("bytes_sent", [reply(41), reply(15), b"", b"\0\0", reply(0)[:9]])
-def test_a_controller_that_is_not_ready_is_asked_again(controller: Controller, bytes_sent: bytes) -> None:
+def test_a_request_to_a_controller_that_is_not_ready_is_retried(controller: Controller, bytes_sent: bytes) -> None:
     controller.reply = bytes_sent
     assert not unregister_broker(controller.port, 1)
 

@@ -29,7 +29,7 @@ def make_child(folder: Path) -> ChildProcess:
     return ChildProcess("sleeper", run_dir=folder / "run", log_path=folder / "logs" / "sleeper.log")
 
 
-def test_a_child_leads_its_own_session_and_ends_when_asked(tmp_path: Path) -> None:
+def test_a_child_leads_its_own_process_session_and_stops_on_request(tmp_path: Path) -> None:
     child = make_child(tmp_path)
     child.spawn(["/bin/sleep", "60"])
     assert child.pid is not None
@@ -84,7 +84,7 @@ def test_a_child_runs_once(tmp_path: Path) -> None:
     child.kill()
 
 
-def test_a_long_log_is_put_aside_at_the_next_start(tmp_path: Path) -> None:
+def test_a_long_log_is_rotated_at_the_next_start(tmp_path: Path) -> None:
     child = make_child(tmp_path)
     child.log_path.parent.mkdir()
     with child.log_path.open("wb") as log:
@@ -157,7 +157,7 @@ def test_a_child_that_outlived_parent_and_guard_is_found(tmp_path: Path) -> None
     assert started_at(child_pid) is None
 
 
-def test_a_child_that_was_told_to_leave_is_not_taken_over(tmp_path: Path) -> None:
+def test_a_child_that_was_stopped_is_not_taken_over(tmp_path: Path) -> None:
     parent, child_pid, guard_pid = start_parent(tmp_path)
     os.kill(guard_pid, signal.SIGKILL)
     kill_parent(parent)

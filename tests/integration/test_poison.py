@@ -100,6 +100,6 @@ def test_every_fuzzing_input_is_accounted_for(pipeline: Pipeline) -> None:
         pipeline.start(kind)
     dead = "(SELECT sum(n) FROM dead_letters WHERE topic = 'predictions')"
     pipeline.wait_rows(
-        f"SELECT sum(n) + {dead} = {n} FROM volume FINAL WHERE slice = 'all'", f"{n} events counted or put aside"
+        f"SELECT sum(n) + {dead} = {n} FROM volume FINAL WHERE slice = 'all'", f"{n} events counted or dead-lettered"
     )
     pipeline.alive()

@@ -39,7 +39,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def look(browser: Browser, server: PreviewServer) -> Iterator[PreviewPage]:
+def preview(browser: Browser, server: PreviewServer) -> Iterator[PreviewPage]:
     screen = PreviewPage(browser, server.url)
     yield screen
     screen.close()
@@ -54,9 +54,9 @@ def span(shop: Shop, start: float = 0, end: float = HOURS) -> str:
     return f"from={ms(shop, start)}&to={ms(shop, end)}"
 
 
-def chosen(look: PreviewPage) -> dict[str, str]:
+def chosen(preview: PreviewPage) -> dict[str, str]:
     """What the address says is chosen, the range and the variables."""
-    return {key: value[0] for key, value in parse_qs(urlparse(look.page.url).query).items()}
+    return {key: value[0] for key, value in parse_qs(urlparse(preview.page.url).query).items()}
 
 
 def judged(points: list[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -66,41 +66,41 @@ def judged(points: list[tuple[Any, Any]]) -> dict[Any, Any]:
     return result
 
 
-def follow(look: PreviewPage, selector: str) -> None:
+def follow(preview: PreviewPage, selector: str) -> None:
     """Click something that leads to another page, and wait until that is drawn."""
-    with look.page.expect_navigation():
-        look.page.click(selector)
-    look.wait_drawn()
+    with preview.page.expect_navigation():
+        preview.page.click(selector)
+    preview.wait_drawn()
 
 
 @pytest.mark.parametrize("page", DASHBOARDS)
-def test_every_panel_is_drawn(look: PreviewPage, shop: Shop, page: str) -> None:
+def test_every_panel_is_drawn(preview: PreviewPage, shop: Shop, page: str) -> None:
     rows = [panel["id"] for panel in dashboards()[page]["panels"] if panel["type"] == "row"]
-    look.open(f"/d/{DASHBOARDS[page]}?{span(shop)}&open={','.join(map(str, rows))}")
-    assert look.panels("failed") == []
+    preview.open(f"/d/{DASHBOARDS[page]}?{span(shop)}&open={','.join(map(str, rows))}")
+    assert preview.panels("failed") == []
     expected = [
         panel["id"]
         for each in dashboards()[page]["panels"]
         for panel in (each.get("panels", []) if each["type"] == "row" else [each])
     ]
-    assert len(look.panels("drawn")) == len(expected)
+    assert len(preview.panels("drawn")) == len(expected)
 
 
-def test_from_fleet_to_model_to_field(look: PreviewPage, shop: Shop, shop_pipeline: Pipeline) -> None:
-    look.open(f"/?{span(shop)}")
-    assert urlparse(look.page.url).path == f"/d/{DASHBOARDS['fleet']}"
-    look.open(f"/d/{DASHBOARDS['fleet']}?{span(shop)}")
+def test_from_fleet_to_model_to_field(preview: PreviewPage, shop: Shop, shop_pipeline: Pipeline) -> None:
+    preview.open(f"/?{span(shop)}")
+    assert urlparse(preview.page.url).path == f"/d/{DASHBOARDS['fleet']}"
+    preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop)}")
     model = shop.contract.model
     # What processors wrote is found: France's amounts are judged, and the page does not call that no verdict.
-    assert "no verdict" not in look.page.inner_text(f'[data-panel="{panel_link("fleet", "levels").panel_id}"]')
-    follow(look, f'[data-panel="{panel_link("fleet", "levels").panel_id}"] td a span:text-is("{model}")')
-    assert urlparse(look.page.url).path == f"/d/{DASHBOARDS['model']}"
-    assert chosen(look)["var-model"] == model
-    assert chosen(look)["from"] == str(ms(shop, 0))
+    assert "no verdict" not in preview.page.inner_text(f'[data-panel="{panel_link("fleet", "levels").panel_id}"]')
+    follow(preview, f'[data-panel="{panel_link("fleet", "levels").panel_id}"] td a span:text-is("{model}")')
+    assert urlparse(preview.page.url).path == f"/d/{DASHBOARDS['model']}"
+    assert chosen(preview)["var-model"] == model
+    assert chosen(preview)["from"] == str(ms(shop, 0))
 
     psi = panel_link("model", "psi").panel_id
-    drawn = look.traces(psi)
-    window = look.page.input_value("[data-variable=window]")
+    drawn = preview.traces(psi)
+    window = preview.page.input_value("[data-variable=window]")
     tables: dict[str, list[tuple[Any, Any]]] = {}
     for field, at, value in shop_pipeline.rows(
         "SELECT field, toUnixTimestamp(window_end) * 1000, psi FROM latest_drift WHERE slice = 'all' "
@@ -113,21 +113,21 @@ def test_from_fleet_to_model_to_field(look: PreviewPage, shop: Shop, shop_pipeli
     for field in fields:
         assert judged(drawn[field]).items() <= dict(tables[field]).items(), field
 
-    follow(look, f'[data-panel="{panel_link("model", "fields").panel_id}"] td a span:text-is("amount")')
-    assert urlparse(look.page.url).path == f"/d/{DASHBOARDS['field']}"
-    assert (chosen(look)["var-field"], chosen(look)["var-model"]) == ("amount", model)
-    follow(look, 'nav a:text-is("Fleet")')
-    assert chosen(look)["from"] == str(ms(shop, 0))
+    follow(preview, f'[data-panel="{panel_link("model", "fields").panel_id}"] td a span:text-is("amount")')
+    assert urlparse(preview.page.url).path == f"/d/{DASHBOARDS['field']}"
+    assert (chosen(preview)["var-field"], chosen(preview)["var-model"]) == ("amount", model)
+    follow(preview, 'nav a:text-is("Fleet")')
+    assert chosen(preview)["from"] == str(ms(shop, 0))
 
 
-def test_a_slice_and_a_range_are_chosen(look: PreviewPage, shop: Shop, shop_pipeline: Pipeline) -> None:
-    look.open(f"/d/{DASHBOARDS['model']}?{span(shop)}")
-    with look.page.expect_navigation():
-        look.page.select_option("[data-variable=slice]", "country=FR")
-    look.wait_drawn()
-    assert chosen(look)["var-slice"] == "country=FR"
-    drawn = look.traces(panel_link("model", "psi").panel_id)["amount"]
-    window = look.page.input_value("[data-variable=window]")
+def test_a_slice_and_a_range_are_chosen(preview: PreviewPage, shop: Shop, shop_pipeline: Pipeline) -> None:
+    preview.open(f"/d/{DASHBOARDS['model']}?{span(shop)}")
+    with preview.page.expect_navigation():
+        preview.page.select_option("[data-variable=slice]", "country=FR")
+    preview.wait_drawn()
+    assert chosen(preview)["var-slice"] == "country=FR"
+    drawn = preview.traces(panel_link("model", "psi").panel_id)["amount"]
+    window = preview.page.input_value("[data-variable=window]")
     tables = dict(
         shop_pipeline.rows(
             "SELECT toUnixTimestamp(window_end) * 1000, psi FROM latest_drift WHERE slice = 'country=FR' "
@@ -137,35 +137,35 @@ def test_a_slice_and_a_range_are_chosen(look: PreviewPage, shop: Shop, shop_pipe
     )
     assert judged(drawn).items() <= tables.items()
 
-    assert look.page.input_value("#from") == shop.at(0).strftime("%Y-%m-%d %H:%M")
-    look.page.fill("#from", shop.at(24).strftime("%Y-%m-%d %H:%M"))
-    look.page.fill("#to", shop.at(48).strftime("%Y-%m-%d %H:%M"))
-    follow(look, "#range button")
-    again = look.traces(panel_link("model", "psi").panel_id)["amount"]
+    assert preview.page.input_value("#from") == shop.at(0).strftime("%Y-%m-%d %H:%M")
+    preview.page.fill("#from", shop.at(24).strftime("%Y-%m-%d %H:%M"))
+    preview.page.fill("#to", shop.at(48).strftime("%Y-%m-%d %H:%M"))
+    follow(preview, "#range button")
+    again = preview.traces(panel_link("model", "psi").panel_id)["amount"]
     assert {at for at, _ in again} <= {at for at, _ in drawn}
     assert min(at for at, _ in again) >= ms(shop, 24)
     assert max(at for at, _ in again) <= ms(shop, 48)
 
 
-def test_alerts_lead_to_the_panel_with_their_number(look: PreviewPage, shop: Shop) -> None:
-    """From Tuesday noon on a tenth of the ages are null, which is told; before, nothing is of them."""
-    look.open(f"/d/{DASHBOARDS['fleet']}?{span(shop, 0, 30)}")
-    look.page.wait_for_selector("#alerts[data-state=drawn]")
+def test_alerts_lead_to_the_panel_with_their_number(preview: PreviewPage, shop: Shop) -> None:
+    """From Tuesday noon on a tenth of the ages are null, which fires an alert; no alert is about ages before."""
+    preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop, 0, 30)}")
+    preview.page.wait_for_selector("#alerts[data-state=drawn]")
     of_age = re.compile(r"\bage\b")
-    assert look.page.locator("#alerts a", has_text=of_age).count() == 0
-    look.open(f"/d/{DASHBOARDS['fleet']}?{span(shop)}")
-    look.page.wait_for_selector("#alerts[data-state=drawn]")
-    nulls = look.page.locator("#alerts > a[data-state=Alerting]", has_text=of_age)
+    assert preview.page.locator("#alerts a", has_text=of_age).count() == 0
+    preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop)}")
+    preview.page.wait_for_selector("#alerts[data-state=drawn]")
+    nulls = preview.page.locator("#alerts > a[data-state=Alerting]", has_text=of_age)
     assert nulls.count() >= 1
-    with look.page.expect_navigation():
+    with preview.page.expect_navigation():
         nulls.first.click()
-    look.wait_drawn()
-    assert chosen(look)["var-model"] == shop.contract.model
-    assert chosen(look)["to"] == str(ms(shop, HOURS))
-    assert look.panels("failed") == []
+    preview.wait_drawn()
+    assert chosen(preview)["var-model"] == shop.contract.model
+    assert chosen(preview)["to"] == str(ms(shop, HOURS))
+    assert preview.panels("failed") == []
 
 
-def test_a_range_that_cannot_be_read_is_said(browser: Browser, server: PreviewServer) -> None:
+def test_an_invalid_range_is_reported(browser: Browser, server: PreviewServer) -> None:
     screen = PreviewPage(browser, server.url)
     screen.open(f"/d/{DASHBOARDS['fleet']}?from=yesterday")
     assert screen.page.inner_text("main").startswith("'yesterday' is not a time: write now")

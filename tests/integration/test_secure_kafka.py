@@ -1,4 +1,4 @@
-"""Everything through a Kafka that asks for passwords, certificates and rights: the least are enough, one less is not.
+"""The whole pipeline on a Kafka with authentication and ACLs: the required ACLs are enough, one less is not.
 
 Rights are granted from the commands that `barograph plan --acls` prints.
 """
@@ -107,8 +107,8 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Topics of a prefix and a database that `apply` made, as a user with its rights and no others."""
+class Deployment:
+    """The topics and database that `apply` creates as a user with the least required ACLs."""
 
     kafka: SecureKafka
     topics: Topics
@@ -125,7 +125,7 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(kafka: SecureKafka, engine: LocalClickHouse) -> Iterator[Place]:
+def deployment(kafka: SecureKafka, engine: LocalClickHouse) -> Iterator[Deployment]:
     name = f"s{uuid.uuid4().hex[:10]}"
     topics = Topics(f"{name}-")
     address = Address(engine.host, engine.port, name)
@@ -141,7 +141,7 @@ def place(kafka: SecureKafka, engine: LocalClickHouse) -> Iterator[Place]:
     )
     apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], [baseline_of()])
     assert apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))]).is_empty
-    yield Place(kafka, topics, address)
+    yield Deployment(kafka, topics, address)
     with connect(Address(engine.host, engine.port, "default")) as client:
         client.command(f"DROP DATABASE IF EXISTS {name}")
 
@@ -207,10 +207,10 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run(kafka: SecureKafka, place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(kafka: SecureKafka, deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """All processors, by password, and one after the other by certificate."""
-    topics, servers, folder = place.topics, kafka.sasl_servers, tmp_path_factory.mktemp("run")
-    address = dataclasses.replace(place.address, password=f"{PLANTED}-password")
+    topics, servers, folder = deployment.topics, kafka.sasl_servers, tmp_path_factory.mktemp("run")
+    address = dataclasses.replace(deployment.address, password=f"{PLANTED}-password")
     pipeline = Pipeline(kafka.broker.bootstrap_servers, address, topics.prefix, folder)
     by_password = {"sketcher": "SCRAM-SHA-256", "monitor": "SCRAM-SHA-512"}
     for kind, mechanism in by_password.items():
@@ -246,7 +246,7 @@ def run(kafka: SecureKafka, place: Place, tmp_path_factory: pytest.TempPathFacto
     pipeline.stop()
 
 
-def test_the_least_rights_are_enough(run: Run) -> None:
+def test_the_required_acls_are_enough(run: Run) -> None:
     reasons = [
         dict(message.headers())["reason"] for message in run.pipeline.read_all(run.pipeline.topics.predictions_dead)
     ]
@@ -262,7 +262,7 @@ def test_no_secret_is_found_anywhere(run: Run, kafka: SecureKafka, engine: Local
     leaks, leak_kinds = set(), set()
     for where, data in everything(run, kafka, engine):
         leaks |= {where for secret in (PLANTED.encode(), b"secret-of-", KEY) if secret in data}
-        # Every kind of place holds what belongs there: it is read, and a secret would be found.
+        # Every kind of store has its content, so the check has read it and would find a secret.
         expected = (hashed, b'"event": "started"', b"barograph_processor_info")
         leak_kinds |= {where.partition(" ")[0] for each in expected if each in data}
     assert leaks == set()
@@ -303,14 +303,18 @@ LACKING: tuple[tuple[KafkaRole, str, str], ...] = (
 """A processor and the right that it lacks: each kind of right, and each kind of processor."""
 
 
-def test_a_processor_with_one_right_missing_says_which(kafka: SecureKafka, place: Place, tmp_path: Path) -> None:
-    pipeline = Pipeline(kafka.broker.bootstrap_servers, place.address, place.topics.prefix, tmp_path)
+def test_a_processor_with_one_missing_acl_reports_it(
+    kafka: SecureKafka, deployment: Deployment, tmp_path: Path
+) -> None:
+    pipeline = Pipeline(kafka.broker.bootstrap_servers, deployment.address, deployment.topics.prefix, tmp_path)
     started: list[tuple[str, Acl, Running]] = []
     for i, (who, operation, name) in enumerate(LACKING):
         (lacked,) = (
-            r for r in required_acls(who, place.topics) if (r.operation, r.name) == (operation, named(place, name))
+            r
+            for r in required_acls(who, deployment.topics)
+            if (r.operation, r.name) == (operation, named(deployment, name))
         )
-        user = without(kafka, place, who, lacked, f"lacking-{i}")
+        user = without(kafka, deployment, who, lacked, f"lacking-{i}")
         process = pipeline.start(who, f"{who}-{i}", bootstrap_servers=kafka.sasl_servers, kafka=user)
         started.append((f"{who}-{i}", lacked, process))
     for instance, lacked, process in started:
@@ -318,23 +322,23 @@ def test_a_processor_with_one_right_missing_says_which(kafka: SecureKafka, place
         assert f"lacks {lacked}. `barograph plan --acls`" in pipeline.log(instance), pipeline.log(instance)
 
 
-def named(place: Place, name: str) -> str:
-    return f"{place.topics.prefix}{name}"
+def named(deployment: Deployment, name: str) -> str:
+    return f"{deployment.topics.prefix}{name}"
 
 
-def without(kafka: SecureKafka, place: Place, who: KafkaRole, lacked: Acl, user: str) -> dict[str, str]:
-    """A user with all rights of a kind but one."""
-    kafka.grant_acls(user, [right for right in required_acls(who, place.topics) if right != lacked])
+def without(kafka: SecureKafka, deployment: Deployment, who: KafkaRole, lacked: Acl, user: str) -> dict[str, str]:
+    """Create a user with all required ACLs but one; return its client settings."""
+    kafka.grant_acls(user, [right for right in required_acls(who, deployment.topics) if right != lacked])
     return kafka.add_user(user)
 
 
 @pytest.mark.parametrize("who", [*PROCESSORS, "publisher", "dead-letters", "apply"])
-def test_each_missing_right_is_found(kafka: SecureKafka, place: Place, who: KafkaRole) -> None:
-    for i, lacked in enumerate(required_acls(who, place.topics)):
+def test_each_missing_acl_is_reported(kafka: SecureKafka, deployment: Deployment, who: KafkaRole) -> None:
+    for i, lacked in enumerate(required_acls(who, deployment.topics)):
         if lacked.resource == "transactional-id":
             continue  # nobody can ask for it; it shows when transactions start
-        user = without(kafka, place, who, lacked, f"{who}-but-{i}")
-        result = missing_acls(place.settings(who, user), who)
+        user = without(kafka, deployment, who, lacked, f"{who}-but-{i}")
+        result = missing_acls(deployment.settings(who, user), who)
         if lacked.operation == "Alter":
             # Without it the topic may not be described, and the broker tells of no right on it at all.
             assert lacked in result
@@ -358,28 +362,34 @@ def test_kafkas_own_tool_understands_the_commands(kafka: SecureKafka, tmp_path: 
     wait_for(lambda: kafka.listed(odd.user) == expected, "what the tool added", 30)
 
 
-def test_a_right_that_is_taken_away_stops_the_processor(kafka: SecureKafka, place: Place) -> None:
+def test_a_revoked_acl_stops_the_processor(kafka: SecureKafka, deployment: Deployment) -> None:
     (lacked,) = (
-        right for right in required_acls("sketcher", place.topics) if right.name == place.topics.predictions_dead
+        right
+        for right in required_acls("sketcher", deployment.topics)
+        if right.name == deployment.topics.predictions_dead
     )
-    settings = place.settings("sketcher", without(kafka, place, "sketcher", lacked, "robbed"), instance="robbed")
+    settings = deployment.settings(
+        "sketcher", without(kafka, deployment, "sketcher", lacked, "robbed"), instance="robbed"
+    )
     transactions = Transactions(settings, "sketcher", Report("sketcher", "robbed"))
     transactions.start()
     consumer = make_consumer(settings, "sketcher")
-    message = (place.topics.predictions_dead, {"value": b"a dead letter"})
+    message = (deployment.topics.predictions_dead, {"value": b"a dead letter"})
     with pytest.raises(ProcessorError, match=f"lacks {lacked}"):
         transactions.commit(
-            [message], [TopicPartition(place.topics.predictions, 0, 0)], consumer.consumer_group_metadata()
+            [message], [TopicPartition(deployment.topics.predictions, 0, 0)], consumer.consumer_group_metadata()
         )
     consumer.close()
 
 
-def test_a_monitor_that_cannot_put_aside_acknowledges_nothing(kafka: SecureKafka, place: Place) -> None:
-    (lacked,) = (right for right in required_acls("monitor", place.topics) if right.name == place.topics.partials_dead)
-    user = without(kafka, place, "monitor", lacked, "muzzled")
-    settings = dataclasses.replace(place.settings("monitor", user), write_s=0.0)
+def test_a_monitor_that_cannot_dead_letter_acknowledges_nothing(kafka: SecureKafka, deployment: Deployment) -> None:
+    (lacked,) = (
+        right for right in required_acls("monitor", deployment.topics) if right.name == deployment.topics.partials_dead
+    )
+    user = without(kafka, deployment, "monitor", lacked, "muzzled")
+    settings = dataclasses.replace(deployment.settings("monitor", user), write_s=0.0)
     report = Report("monitor", "muzzled")
-    with connect(place.address) as client:
+    with connect(deployment.address) as client:
         worker = Worker(settings, WarehouseStore(client), Registry, lambda: None, ("id", 2), report)
         assert worker.handle(IncomingRecord(0, 0, b"no record", 0)) == NOTHING
         progress = encode(Progress(source_topic_id="t", source_partitions=1, counted_at_ms=0, ranges=[]))
@@ -398,25 +408,27 @@ def changed(user: dict[str, str], **values: Any) -> dict[str, str]:
         ({"ssl_ca_location": ""}, "ssl.ca.location"),
     ],
 )
-def test_who_is_not_let_in_is_told_why(kafka: SecureKafka, place: Place, values: dict[str, str], advice: str) -> None:
+def test_a_failed_authentication_is_explained(
+    kafka: SecureKafka, deployment: Deployment, values: dict[str, str], advice: str
+) -> None:
     user = changed(kafka.add_user("barograph-sketcher"), **values)
     began_s = time.monotonic()
     with pytest.raises(ProcessorError) as caught:
-        require_acls(place.settings("sketcher", user), "sketcher")
+        require_acls(deployment.settings("sketcher", user), "sketcher")
     assert advice in str(caught.value)
     assert "not-this-one" not in str(caught.value)
-    # A broker that is away is waited for, one that refuses is not.
+    # A processor waits for an unavailable broker, but not for one that rejects it.
     assert time.monotonic() - began_s < 20
 
 
-def test_a_publisher_without_the_right_says_so(kafka: SecureKafka, place: Place) -> None:
+def test_a_publisher_without_the_acl_reports_it(kafka: SecureKafka, deployment: Deployment) -> None:
     with pytest.raises(PublishError, match="authorization failed"):
         Publisher.from_contract(
             CONTRACT,
             version="1",
             bootstrap_servers=kafka.sasl_servers,
             on_full="wait",
-            topic_prefix=place.topics.prefix,
+            topic_prefix=deployment.topics.prefix,
             key=KEY,
             kafka=kafka.add_user("nobody"),
         )

@@ -90,7 +90,7 @@ class Injected:
                 self._count(producer, event, late=at_ms is not None)
 
     def refuse(self, publisher: Publisher, count: int) -> None:
-        """Publish events of tomorrow: they are put aside, and not lost."""
+        """Publish events of tomorrow, which are dead-lettered and not lost."""
         for i in range(count):
             tomorrow_ms = int(time.time() * 1000) + 86_400_000
             publisher.prediction(id=f"tomorrow {i}", features={"x": 1.0}, at=tomorrow_ms)

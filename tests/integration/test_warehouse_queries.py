@@ -163,7 +163,7 @@ def test_volume_is_read_by_model_and_range(client: Client) -> None:
     assert result.select(["n", "record_seq"]).to_pylist() == [{"n": 0, "record_seq": 2}, {"n": 1, "record_seq": 2}]
 
 
-def test_freshness_is_asked_not_inferred(client: Client) -> None:
+def test_freshness_is_queried_and_not_inferred(client: Client) -> None:
     start = NOW.replace(minute=0, second=0) - 3 * HOUR
     panes = [("1", 0, 5), ("1", 1, 0), ("1", 2, 0), ("2", 0, 0)]
     for version, hours, n in panes:

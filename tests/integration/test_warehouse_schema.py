@@ -184,7 +184,7 @@ def test_arrow_schemas_match_the_tables(client: Client) -> None:
         assert list(sent.items()) == list(expected.items()), table
 
 
-def test_a_missing_database_is_said_before_anything_else(engine: LocalClickHouse) -> None:
+def test_a_missing_database_is_reported_first(engine: LocalClickHouse) -> None:
     address = Address(engine.host, engine.port, "no_such_database")
     with pytest.raises(WarehouseError, match=r"has no database .* Run `barograph apply`"):
         connect(address)

@@ -340,11 +340,11 @@ def silence(client: Client) -> dict[str, tuple[Any, ...]]:
     return {model: tuple(rest) for model, *rest in result}
 
 
-def history(model: str, last_s: int, n: int, *, days: float = 8, every: int = 1) -> list[dict[str, Any]]:
-    """Hourly panes up to one that ends at a moment, of which every so many have events."""
+def history(model: str, last_s: int, n: int, *, days: float = 8, step: int = 1) -> list[dict[str, Any]]:
+    """Hourly panes up to one that ends at `last_s`; one in `step` has events."""
     ends = [last_s - i * 3600 for i in range(int(days * 24))]
     return [
-        volume(end - 3600, n if i % every == 0 else 0, model=model, pane_s=3600, record_seq=1)
+        volume(end - 3600, n if i % step == 0 else 0, model=model, pane_s=3600, record_seq=1)
         for i, end in enumerate(ends)
     ]
 
@@ -354,7 +354,7 @@ def until_now_s() -> int:
     return int(time.time()) // 3600 * 3600 + 2 * 3600
 
 
-def test_a_model_that_is_asked_as_usual_is_active(client: Client) -> None:
+def test_a_model_with_its_usual_traffic_is_active(client: Client) -> None:
     insert_rows(client, "volume", history("busy", until_now_s(), 100))
     applied(client, "busy")
     assert silence(client)["busy"] == ("active", 100.0, 0, 0)
@@ -374,8 +374,8 @@ def test_a_model_that_nobody_asks_any_more_is_silent_however_long(client: Client
 
 
 def test_a_rare_model_is_quiet_until_it_is_silent_for_longer_than_ever(client: Client) -> None:
-    insert_rows(client, "volume", history("rare", HOUR_S - 2 * 3600, 1, every=5))
-    insert_rows(client, "volume", history("gone", HOUR_S - 6 * 3600, 1, every=5))
+    insert_rows(client, "volume", history("rare", HOUR_S - 2 * 3600, 1, step=5))
+    insert_rows(client, "volume", history("gone", HOUR_S - 6 * 3600, 1, step=5))
     for model in ("rare", "gone"):
         applied(client, model)
     result = silence(client)
@@ -383,7 +383,7 @@ def test_a_rare_model_is_quiet_until_it_is_silent_for_longer_than_ever(client: C
     assert result["gone"][:3] == ("silent", 0.0, 4 * 3600)
 
 
-def test_a_model_that_never_was_asked_is_no_healthy_one(client: Client) -> None:
+def test_a_model_without_any_traffic_is_not_healthy(client: Client) -> None:
     applied(client, "new")
     applied(client, "waiting")
     insert_rows(client, "volume", [volume(HOUR_S - 3600 * i, 0, model="waiting", pane_s=3600) for i in range(1, 9)])

@@ -468,7 +468,7 @@ def test_a_contract_that_keeps_other_sketches_does_not_break_what_is_kept() -> N
     series = make_series(layout)
     total = summed(series, [pane, pane])
     assert numeric_sketch(False, "kll", total.slice_sketches[1, 0].sketch).n == 18
-    # Now the tail is asked for: what was kept in the other kind of sketch goes, and no part is put aside.
+    # With the sketch for tails, sketches of the other kind are dropped and no partial is dead-lettered.
     fields = tuple(msgspec.structs.replace(field, sketch="req") for field in series.contract.fields)
     series.contract = msgspec.structs.replace(series.contract, fields=fields)
     tail = numeric_sketch(False, "req")

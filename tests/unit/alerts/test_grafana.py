@@ -42,7 +42,7 @@ def expanded(value: Any, environ: dict[str, str]) -> Any:
     if isinstance(value, str):
         return re.sub(
             r"\$\$|\$\{(\w+)\}|\$(\w+)",
-            lambda found: "$" if found[0] == "$$" else environ.get(found[1] or found[2], ""),
+            lambda match: "$" if match[0] == "$$" else environ.get(match[1] or match[2], ""),
             value,
         )
     return value

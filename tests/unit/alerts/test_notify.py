@@ -1,4 +1,4 @@
-"""What is told, to whom and when: groups, waits, repeats, mute timings."""
+"""Notifications: recipients and times with groups, waits, repeats and mute timings."""
 
 from __future__ import annotations
 
@@ -27,55 +27,55 @@ def alert(start: int, end: int | None, field: str = "x", **labels: str) -> Alert
     return Alert(tuple(sorted((known | labels).items())), T0 + start, None if end is None else T0 + end)
 
 
-def told(*alerts: Alert, until: int = 30 * DAY) -> list[tuple[int, str, int, int, bool]]:
+def sent(*alerts: Alert, until: int = 30 * DAY) -> list[tuple[int, str, int, int, bool]]:
     return [
         (each.at - T0, each.point, len(each.firing), len(each.resolved), each.is_repeat)
         for each in dispatch(alerts, TREE, SETTINGS, T0 + until)
     ]
 
 
-def test_an_alert_is_told_after_the_wait_and_when_it_is_over() -> None:
-    assert told(alert(0, HOUR)) == [(30, "oncall", 1, 0, False), (HOUR + 30, "oncall", 0, 1, False)]
+def test_an_alert_is_sent_after_the_wait_and_when_it_is_resolved() -> None:
+    assert sent(alert(0, HOUR)) == [(30, "oncall", 1, 0, False), (HOUR + 30, "oncall", 0, 1, False)]
 
 
 def test_fields_of_one_model_are_one_message() -> None:
-    result = told(alert(0, None, "a"), alert(10, None, "b"), alert(100, None, "c"), until=HOUR)
+    result = sent(alert(0, None, "a"), alert(10, None, "b"), alert(100, None, "c"), until=HOUR)
     assert result == [(30, "oncall", 2, 0, False), (330, "oncall", 3, 0, False)]
 
 
 def test_models_and_severities_are_messages_of_their_own() -> None:
-    result = told(alert(0, None), alert(0, None, model="n"), alert(0, None, severity="ticket"), until=60)
+    result = sent(alert(0, None), alert(0, None, model="n"), alert(0, None, severity="ticket"), until=60)
     assert result == [(30, "oncall", 1, 0, False), (30, "oncall", 1, 0, False), (30, "tickets", 1, 0, False)]
 
 
 def test_what_goes_on_is_repeated_pages_sooner_than_tickets() -> None:
-    repeats = [at for at, _, _, _, is_repeat in told(alert(0, None), until=DAY) if is_repeat]
+    repeats = [at for at, _, _, _, is_repeat in sent(alert(0, None), until=DAY) if is_repeat]
     assert repeats[:2] == [30 + PAGE_REPEAT_S, 30 + 2 * PAGE_REPEAT_S]
-    repeats = [at for at, _, _, _, again in told(alert(0, None, severity="ticket"), until=3 * DAY) if again]
+    repeats = [at for at, _, _, _, again in sent(alert(0, None, severity="ticket"), until=3 * DAY) if again]
     assert repeats == [30 + TICKET_REPEAT_S, 30 + 2 * TICKET_REPEAT_S]
 
 
-def test_what_is_over_before_it_was_told_is_not_told() -> None:
-    assert told(alert(0, 20)) == []
-    assert told(alert(0, HOUR), alert(40, 200, "b"))[0][2:4] == (1, 0)
-    assert len(told(alert(0, HOUR), alert(40, 200, "b"))) == 2
+def test_an_alert_that_is_resolved_within_the_wait_is_not_sent() -> None:
+    assert sent(alert(0, 20)) == []
+    assert sent(alert(0, HOUR), alert(40, 200, "b"))[0][2:4] == (1, 0)
+    assert len(sent(alert(0, HOUR), alert(40, 200, "b"))) == 2
 
 
-def test_a_group_that_is_gone_begins_anew() -> None:
-    assert [at for at, *_ in told(alert(0, HOUR), alert(DAY, DAY + HOUR))] == [30, HOUR + 30, DAY + 30, DAY + HOUR + 30]
+def test_a_group_without_alerts_starts_again() -> None:
+    assert [at for at, *_ in sent(alert(0, HOUR), alert(DAY, DAY + HOUR))] == [30, HOUR + 30, DAY + 30, DAY + HOUR + 30]
 
 
 def test_a_mute_timing_holds_back_until_it_ends() -> None:
     sunday = int(datetime(2026, 3, 8, 1, 30, tzinfo=BERLIN).timestamp()) - T0
     end = int(datetime(2026, 3, 8, 5, tzinfo=BERLIN).timestamp()) - T0
-    result = told(alert(sunday, None, mute="retraining", model=ODD), until=sunday + DAY // 4)
+    result = sent(alert(sunday, None, mute="retraining", model=ODD), until=sunday + DAY // 4)
     assert result[0][0] == pytest.approx(end, abs=300)
     assert result[0][0] >= end
-    assert told(alert(sunday, sunday + HOUR, mute="retraining", model=ODD), until=sunday + DAY) == []
-    assert told(alert(sunday, None, model=ODD), until=sunday + HOUR)[0][0] == sunday + 30
+    assert sent(alert(sunday, sunday + HOUR, mute="retraining", model=ODD), until=sunday + DAY) == []
+    assert sent(alert(sunday, None, model=ODD), until=sunday + HOUR)[0][0] == sunday + 30
 
 
-def test_rules_that_cannot_be_evaluated_are_told_to_the_platform() -> None:
+def test_rules_that_cannot_be_evaluated_alert_the_platform_team() -> None:
     labels = {"source": "barograph", "severity": "page", "route": "#risk", "alertname": "DatasourceError"}
     where = destination(TREE, labels)
     assert (where.point, where.group_by) == ("platform", ("alertname",))

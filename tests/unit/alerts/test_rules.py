@@ -17,13 +17,13 @@ from tests.support.alerting import BINARY, MANY, NUMBER, ODD, SETTINGS, contract
 PLAIN = AlertSettings()
 
 
-def found(text: str) -> dict[tuple[str, str, str], Rule]:
+def rules_by_name(text: str) -> dict[tuple[str, str, str], Rule]:
     rules = rules_of(parse_contract(text), PLAIN)
     return {(rule.name, rule.severity, rule.part): rule for rule in rules}
 
 
 def test_a_contract_has_the_rules_that_apply_to_it() -> None:
-    assert {(name, severity) for name, severity, _ in found(BINARY)} == {
+    assert {(name, severity) for name, severity, _ in rules_by_name(BINARY)} == {
         *(("psi-major", "page"), ("psi-major", "ticket"), ("psi-minor", "ticket")),
         *(("null-rate", "page"), ("null-rate", "ticket"), ("invalid-rate", "page"), ("invalid-rate", "ticket")),
         *(("unseen-rate", "page"), ("unseen-rate", "ticket"), ("range-rate", "page"), ("range-rate", "ticket")),
@@ -31,10 +31,12 @@ def test_a_contract_has_the_rules_that_apply_to_it() -> None:
         *(("latency", "page"), ("errors", "page"), ("silence", "page")),
         *(("completeness", "ticket"), ("pipeline-lag", "page")),
     }
-    assert {name for name, *_ in found(NUMBER)} >= {"performance", "label-stop"}
-    assert {name for name, *_ in found(NUMBER)}.isdisjoint({"cbpe-drop", "output-shift", "latency", "unseen-rate"})
-    assert ("output-shift", "page", "") in found(MANY)
-    assert {name for name, *_ in found("contract: 1\nmodel: m")} == {
+    assert {name for name, *_ in rules_by_name(NUMBER)} >= {"performance", "label-stop"}
+    assert {name for name, *_ in rules_by_name(NUMBER)}.isdisjoint(
+        {"cbpe-drop", "output-shift", "latency", "unseen-rate"}
+    )
+    assert ("output-shift", "page", "") in rules_by_name(MANY)
+    assert {name for name, *_ in rules_by_name("contract: 1\nmodel: m")} == {
         "errors",
         "silence",
         "completeness",
@@ -43,7 +45,7 @@ def test_a_contract_has_the_rules_that_apply_to_it() -> None:
 
 
 def test_fields_page_where_they_are_critical() -> None:
-    rules = found(BINARY)
+    rules = rules_by_name(BINARY)
     assert rules["psi-major", "page", ""].signal.keys == ("amount", "it's $odd")
     assert rules["psi-major", "ticket", ""].signal.keys == ("country",)
     assert rules["psi-minor", "ticket", ""].signal.keys == ("amount", "it's $odd")
@@ -53,7 +55,9 @@ def test_fields_page_where_they_are_critical() -> None:
 
 
 def test_lines_are_the_contracts_and_clear_at_the_share_of_psi() -> None:
-    rules = found(BINARY + "thresholds: {psi: {minor: 0.05, major: 0.4, clear: 0.2}, rates: {minor: 0.02, major: 0.1}}")
+    rules = rules_by_name(
+        BINARY + "thresholds: {psi: {minor: 0.05, major: 0.4, clear: 0.2}, rates: {minor: 0.02, major: 0.1}}"
+    )
     lines = {name: (rule.threshold, rule.clear) for (name, _, part), rule in rules.items() if not part}
     assert lines["psi-major"] == (0.4, 0.2)
     assert lines["psi-minor"] == (0.05, 0.025)
@@ -67,7 +71,7 @@ def test_lines_are_the_contracts_and_clear_at_the_share_of_psi() -> None:
 
 def test_windows_are_the_two_longest_unless_the_contract_says() -> None:
     def windows(text: str) -> tuple[str, str]:
-        signal = found(text)["psi-major", "page", ""].signal
+        signal = rules_by_name(text)["psi-major", "page", ""].signal
         return signal.long.window if signal.long else "", signal.short.window
 
     assert windows(BINARY) == ("1d", "1h")
@@ -76,13 +80,13 @@ def test_windows_are_the_two_longest_unless_the_contract_says() -> None:
     text = BINARY.replace("alerts: {", "alerts: {windows: {long: 1h, short: 15m}, ")
     assert windows(text) == ("1h", "15m")
     assert windows(text.replace("rules: {", "rules: {psi-major: {windows: {long: 15m}}, ")) == ("", "15m")
-    rate = found(text.replace("rules: {null-rate: {", "rules: {null-rate: {windows: {short: 1h}, "))
+    rate = rules_by_name(text.replace("rules: {null-rate: {", "rules: {null-rate: {windows: {short: 1h}, "))
     assert rate["null-rate", "page", ""].signal.short.window == "1h"
 
 
 def test_waiting_times_follow_the_interval() -> None:
     def times(text: str, name: str = "psi-major", severity: str = "page") -> tuple[int, int, int, int]:
-        rule = found(text)[name, severity, ""]
+        rule = rules_by_name(text)[name, severity, ""]
         return rule.every_s, rule.for_s, rule.keep_firing_for_s, rule.missing_evaluations
 
     assert times(BINARY) == (60, 300, 900, 30)
@@ -95,7 +99,7 @@ def test_waiting_times_follow_the_interval() -> None:
 
 
 def test_single_rules_can_be_changed() -> None:
-    rules = found(
+    rules = rules_by_name(
         BINARY.replace(
             "rules: {null-rate: {route: nulls}}",
             "rules: {psi-major: {severity: ticket, fields: [amount], threshold: 0.3, clear: 0.1, route: x}, "
@@ -111,18 +115,18 @@ def test_single_rules_can_be_changed() -> None:
 
 
 def test_labels_are_stable_and_lead_somewhere() -> None:
-    rules = found(BINARY)
+    rules = rules_by_name(BINARY)
     assert rules["psi-major", "page", ""].labels == {
         **{"source": "barograph", "rule": "psi-major", "model": ODD, "severity": "page", "team": "risk"},
         **{"route": "#risk", "signal": "inputs", "mute": "retraining"},
     }
     assert rules["null-rate", "page", ""].labels["route"] == "nulls"
-    assert "mute" not in rules["silence", "page", ""].labels, "a model that is trained anew should answer"
+    assert "mute" not in rules["silence", "page", ""].labels, "a model must answer during retraining"
     lag = rules["pipeline-lag", "page", ""].labels
     assert (lag["team"], lag["route"]) == ("platform", PLAIN.platform)
 
 
-def test_a_freshness_rule_fires_where_nothing_can_be_asked_and_no_other_does() -> None:
+def test_only_a_freshness_rule_fires_without_data() -> None:
     rules = rules_for(contracts(), installation())
     states = {rule.name: (rule.no_data, rule.exec_err) for rule in rules}
     assert states.pop("silence") == ("Alerting", "Error")
@@ -164,7 +168,7 @@ def test_names_that_the_installation_does_not_have_are_refused(change: str, expe
     assert rules_for([contract], AlertSettings()), "an installation without a section has one contact point for all"
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     wrong = [parse_contract(f"contract: 1\nmodel: {name}\nroute: nowhere") for name in ("a", "b")]
     with pytest.raises(AlertsError, match=r"contract 'a'.*\ncontract 'b'"):
         rules_for(wrong, installation())

@@ -73,7 +73,7 @@ def test_a_row_that_is_missing_keeps_its_state_for_half_an_hour() -> None:
     assert len(moves(rule(), fired, (Zone.MISSING, 29))) == 2
     assert moves(rule(), fired, (Zone.MISSING, 30))[-1] == (45, "Normal", "MissingSeries")
     back = moves(rule(), fired, (Zone.MISSING, 20), (Zone.FIRING, 5), (Zone.MISSING, 29), (Zone.FIRING, 1))
-    assert len(back) == 2, "one row in between begins the count anew"
+    assert len(back) == 2, "one row in between restarts the count"
     again = moves(rule(), fired, (Zone.MISSING, 40), (Zone.FIRING, 1))
     assert again[-1] == (56, "Pending", "")
     assert moves(rule(), (Zone.MISSING, 99)) == []
@@ -96,7 +96,7 @@ def test_no_answer_does_what_the_rule_says(zone: Zone) -> None:
     assert moves(of(own), fired, (zone, 30))[-1] == (45, "Normal", "MissingSeries")
 
 
-def test_what_fires_for_want_of_an_answer_is_not_held_by_the_lower_line() -> None:
+def test_an_alert_without_data_is_not_kept_firing_by_the_lower_threshold() -> None:
     alerting = rule(no_data="Alerting", for_s=0)
     assert moves(alerting, (Zone.NO_DATA, 1), (Zone.BETWEEN, 1))[-1] == (1, "Normal", "")
 

@@ -81,7 +81,7 @@ def test_less_than_a_full_run_writes_no_docs(
     assert (len(result.entries) == 1) == ("--only" in arguments)
 
 
-def test_a_section_that_fails_is_told_and_the_others_are_measured(
+def test_a_failed_section_is_reported_and_the_others_are_measured(
     monkeypatch: pytest.MonkeyPatch, written: list[Figures], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sections(monkeypatch, failing="storage")

@@ -64,7 +64,7 @@ def test_a_steady_run_meets_every_goal() -> None:
         (_soaked(late_s=0.7), "latency steady"),
     ],
 )
-def test_what_grows_is_told(soaked: soak.SoakResult, missed: str) -> None:
+def test_growth_over_time_is_reported(soaked: soak.SoakResult, missed: str) -> None:
     assert [goal for goal, met in soak.judge(soaked).items() if not met] == [missed]
 
 
@@ -74,7 +74,7 @@ def test_a_trend_is_per_day_of_panes() -> None:
     assert result.low <= 14.4 <= result.high + 1e-9
 
 
-def test_events_that_are_missing_are_told() -> None:
+def test_missing_events_are_reported() -> None:
     soaked = _soaked()
     soaked.counted -= 1
     assert not soak.judge(soaked)["every event counted once"]

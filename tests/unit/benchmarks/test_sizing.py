@@ -64,7 +64,7 @@ def test_progress_records_bound_the_sketchers_of_a_partition() -> None:
     assert most_sketchers(growth, 30.0) == pytest.approx(2 * bound)
 
 
-def test_what_cannot_be_carried_is_told() -> None:
+def test_loads_beyond_the_capacity_are_reported() -> None:
     assert needs(made_up(), Load(events_per_s=1e4)).holds
     assert not needs(made_up(monitor_record_us=1e6), Load(events_per_s=15e6)).holds
 

@@ -32,7 +32,7 @@ def test_the_checked_in_files_are_as_the_code_has_them() -> None:
     assert {path.name for path in FOLDER.iterdir()} == {f"{uid}.json" for uid in DASHBOARDS.values()}
 
 
-def test_a_stale_or_strange_file_is_found_and_mended(
+def test_a_stale_or_unknown_file_is_reported_and_fixed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("dashboards.pages.FOLDER", tmp_path)
@@ -80,7 +80,7 @@ def test_every_named_panel_is_on_its_page_and_no_other() -> None:
         assert {panel["type"] for panel in panels_of(dashboard)} <= set(PANEL_TYPES)
 
 
-def test_the_rules_hold_of_all_pages_and_every_query_is_asked() -> None:
+def test_all_pages_pass_the_lint_and_use_every_query() -> None:
     queries = every_query()
     assert [str(finding) for finding in lint(PAGES.values(), queries.values())] == []
     queried = {query.sql for dashboard in PAGES.values() for query in queries_in(dashboard)}

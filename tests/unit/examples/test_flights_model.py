@@ -15,7 +15,7 @@ from examples.flights.model import LATE, ON_TIME, THRESHOLD, classes
 from examples.flights.replay import between, build
 
 
-def test_missing_data_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_data_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(data.DemoDataMissingError, match="uv sync --group demo"):
         data.data_folder()

@@ -58,10 +58,10 @@ class Desk:
     """Answers queries, and remembers them."""
 
     def __init__(self, **answers: list[list[Any]]) -> None:
-        self.answers, self.asked = answers, list[str]()
+        self.answers, self.queries = answers, list[str]()
 
     def __call__(self, sql: str) -> QueryResult:
-        self.asked.append(sql)
+        self.queries.append(sql)
         columns = self.answers.get(sql.split()[0], [])
         names = ("time", "text") if len(columns) == 2 else ("x",) * len(columns)
         return QueryResult(names, ("String",) * len(columns), columns)
@@ -73,10 +73,10 @@ def selected(requested: dict[str, Any], **answers: list[list[Any]]) -> tuple[dic
     return dict(values), desk
 
 
-def test_each_variable_has_a_value_that_later_ones_are_asked_with() -> None:
+def test_each_variable_has_a_value_that_later_queries_use() -> None:
     values, desk = selected({}, MODELS=[["it's", "b"]], FIELDS=[["x", "y"]])
     assert values == {"datasource": "clickhouse", "model": "it's", "field": (ALL,), "window": "1d"}
-    assert desk.asked == ["MODELS", r"FIELDS 'it\'s'"]
+    assert desk.queries == ["MODELS", r"FIELDS 'it\'s'"]
 
 
 def test_what_was_given_is_taken_where_it_is_an_option() -> None:
@@ -98,7 +98,7 @@ def test_two_columns_are_text_and_value() -> None:
 def test_a_panel_runs_what_it_shows_in_steps_of_its_own() -> None:
     desk = Desk()
     panel_answers(panel_of(PAGE, 1), BETWEEN, {}, desk)
-    assert desk.asked == ["A 3600"]
+    assert desk.queries == ["A 3600"]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_step_is_the_one_that_grafana_chooses(hours: int, least: str | None, e
     desk = Desk()
     panel = {"targets": [{"rawSql": "A $__interval_s"}]} | ({"interval": least} if least else {})
     panel_answers(panel, TimeRange(0, hours * HOUR_MS), {}, desk)
-    assert desk.asked == [f"A {expected_s}"]
+    assert desk.queries == [f"A {expected_s}"]
 
 
 def test_panels_in_closed_rows_are_found_and_others_are_named() -> None:

@@ -38,7 +38,7 @@ def test_an_inserts_text_ends_where_its_data_begin(body: bytes, head: str, forma
         (b"INSERT INTO d.settings (settings) SETTINGS b = 1 FORMAT CSV\n1", "INSERT INTO d.settings (settings) "),
     ],
 )
-def test_the_settings_of_an_insert_are_told_from_names(body: bytes, before: str) -> None:
+def test_the_settings_of_an_insert_are_distinguished_from_names(body: bytes, before: str) -> None:
     statement = parse_statement(body)
     assert statement.insert_text is not None
     assert statement.insert_text[: statement.settings_start] == before

@@ -1,4 +1,4 @@
-"""What is said against a range of production that is to become a baseline."""
+"""Warnings about a range of production that becomes a baseline."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def learned(rows: int, phi: dict[str, Phi]) -> Baseline:
     return Baseline(model="m", version="1", rows=rows, slice_rows={ALL: rows}, fields=fields)
 
 
-def told(baseline: Baseline, first_h: int = 0, last_h: int = 28 * 24 - 1) -> list[str]:
+def warnings(baseline: Baseline, first_h: int = 0, last_h: int = 28 * 24 - 1) -> list[str]:
     hour = timedelta(hours=1)
     return doubts(baseline, CONTRACT, FROM_S, FROM_S + 28 * DAY_S, START + first_h * hour, START + last_h * hour)
 
@@ -44,32 +44,32 @@ KNOWN = {"2h": Phi(1.0, 300, "ok"), "1d": Phi(1.0, 28, "ok")}
 
 
 def test_a_full_range_is_beyond_doubt() -> None:
-    assert told(learned(100_000, KNOWN)) == []
-    assert told(learned(100_000, KNOWN), first_h=5, last_h=28 * 24 - 20) == [], "a quiet night at either end"
+    assert warnings(learned(100_000, KNOWN)) == []
+    assert warnings(learned(100_000, KNOWN), first_h=5, last_h=28 * 24 - 20) == [], "a quiet night at either end"
 
 
-def test_a_range_that_is_half_empty_is_told() -> None:
-    assert told(learned(100_000, KNOWN), first_h=14 * 24) == [
+def test_a_half_empty_range_is_reported() -> None:
+    assert warnings(learned(100_000, KNOWN), first_h=14 * 24) == [
         "Of the range only 2026-03-16 00:00:00Z to 2026-03-30 00:00:00Z holds predictions."
     ]
 
 
-def test_fields_that_no_window_can_be_judged_by_are_told() -> None:
+def test_fields_without_enough_rows_to_judge_windows_are_reported() -> None:
     # df 3 takes n_h/φ of 262.9, and n_h stays under the baseline's rows.
-    assert told(learned(264, KNOWN)) == [
+    assert warnings(learned(264, KNOWN)) == [
         "y: so few rows tell nothing. Against 264 of them every window stays insufficient however many predictions it "
         "holds; it takes over 2,629. Take a longer range."
     ]
-    assert told(learned(260, KNOWN))[0].startswith("x, y: so few rows")
-    assert told(learned(2_640, KNOWN)) == []
+    assert warnings(learned(260, KNOWN))[0].startswith("x, y: so few rows")
+    assert warnings(learned(2_640, KNOWN)) == []
     shorter = {"2h": Phi(1.0, 300, "ok"), "1d": Phi(50.0, 28, "ok")}
-    assert told(learned(2_640, shorter)) == [], "windows of two hours can be judged"
+    assert warnings(learned(2_640, shorter)) == [], "windows of two hours can be judged"
 
 
-def test_an_unknown_phi_is_told() -> None:
+def test_an_unknown_phi_is_reported() -> None:
     unknown = {"2h": Phi(1.2, 300, "ok"), "1d": Phi(1.0, 2, "unknown")}
-    assert told(learned(100_000, unknown)) == [
+    assert warnings(learned(100_000, unknown)) == [
         "φ of windows of 1d is taken as 1, as the range holds fewer than 5 of them: traffic that repeats itself will "
         "look like drift. Take a range of 20 windows."
     ]
-    assert told(learned(100_000, {"2h": Phi(1.2, 300, "ok"), "1d": Phi(1.2, 2, "shorter")})) == []
+    assert warnings(learned(100_000, {"2h": Phi(1.2, 300, "ok"), "1d": Phi(1.2, 2, "shorter")})) == []

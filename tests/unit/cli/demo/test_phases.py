@@ -95,7 +95,7 @@ def test_a_deed_waits_for_the_panes_that_it_needs() -> None:
     assert play.deeds == ["first"]
 
 
-def test_readers_are_told_of_to_the_replay() -> None:
+def test_the_replay_knows_the_progress_of_readers() -> None:
     play = Play()
     assert not play.stage.pace.may_publish(AHEAD, 0)
     play.advance(0, 1)

@@ -1,4 +1,4 @@
-"""What must hold of the demo's findings, and how they are told."""
+"""Expectations of the demo's findings, and their report."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def with_month(at: int, value: int) -> Findings:
 
 
 @pytest.mark.parametrize("at", range(5))
-def test_an_event_that_was_late_put_aside_doubled_or_lost_is_seen(at: int) -> None:
+def test_a_late_dead_lettered_duplicate_or_lost_event_is_detected(at: int) -> None:
     row = tuple(int(i == at) for i in range(5))
     assert failed(changed(volume=dataclasses.replace(volume(), whole=DemoQuery(SQL, (row,))))) == [
         "no event is late, dead-lettered, duplicated or lost"
@@ -254,14 +254,14 @@ def test_a_pager_that_never_rings_is_seen() -> None:
 # ---------------------------------------------------------------------------------------------------- telling
 
 
-def told(findings: Findings, width: int = 100) -> str:
+def reported(findings: Findings, width: int = 100) -> str:
     out = io.StringIO()
     report_findings(DemoReport(Terminal(Console(file=out, width=width), is_wide=False)), findings, CALENDAR)
     return out.getvalue()
 
 
-def test_the_four_signals_are_told_at_a_glance_first() -> None:
-    _, heading, *lines = told(good()).splitlines()
+def test_the_report_starts_with_a_summary_of_the_four_signals() -> None:
+    _, heading, *lines = reported(good()).splitlines()
     assert heading == "Summary: August to December"
     glance = lines[: lines.index("")]
     assert [line[:24].split() for line in glance if line[2] != " "] == [
@@ -274,8 +274,8 @@ def test_the_four_signals_are_told_at_a_glance_first() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_findings_are_told_in_the_dates_of_2013(width: int) -> None:
-    text = " ".join(told(good(), width).split())
+def test_findings_are_reported_with_dates_of_2013(width: int) -> None:
+    text = " ".join(reported(good(), width).split())
     for part in (
         "600 published, 600 counted, 600 recorded. 0 late, 0 dead letters, 0 duplicates, 0 lost before Kafka",
         "December 600 0 99.5 %",
@@ -308,7 +308,7 @@ def test_findings_are_told_in_the_dates_of_2013(width: int) -> None:
 
 
 def test_charts_end_with_what_counts() -> None:
-    lines = told(good()).splitlines()
+    lines = reported(good()).splitlines()
     [temp] = [line for line in lines if line.startswith("  temp*")]
     assert temp.endswith("ends 20 Sep")
     assert "█" in temp
@@ -318,7 +318,7 @@ def test_charts_end_with_what_counts() -> None:
 
 
 def test_each_query_is_one_word_for_a_shell() -> None:
-    text = told(good())
+    text = reported(good())
     blocks = text.split("barograph query ")[1:]
     assert len(blocks) == 13
     for block in blocks:
@@ -327,9 +327,9 @@ def test_each_query_is_one_word_for_a_shell() -> None:
         assert not set("$`\\!") & set(sql)
 
 
-def test_findings_without_anything_are_told_too() -> None:
+def test_empty_findings_are_reported() -> None:
     empty = DemoQuery(SQL, ())
-    text = told(
+    text = reported(
         Findings(
             dataclasses.replace(volume(), months=empty, silent=()),
             dataclasses.replace(inputs(), weeks={}, first_major=[], outage=[], unseen=empty),

@@ -25,7 +25,7 @@ def test_fields_that_drifted_come_first_then_names() -> None:
     assert [line.first_major for line in timeline.lines] == [date(2013, 8, 2), date(2013, 8, 4), None, None]
 
 
-def test_lines_stay_in_order_where_they_are_asked_to() -> None:
+def test_lines_keep_their_order_without_sorting() -> None:
     timeline = make_timeline({"b": weeks("...."), "a": weeks("...M")}, 80, sort=False)
     assert timeline is not None
     assert [line.field for line in timeline.lines] == ["b", "a"]

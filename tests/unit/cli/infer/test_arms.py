@@ -50,6 +50,6 @@ def test_arms_are_read_from_the_command_line() -> None:
             parse_arms(texts, unit)
 
 
-def test_shares_that_are_none_are_said(train: Path) -> None:
+def test_invalid_shares_are_reported(train: Path) -> None:
     with pytest.raises(OptionError, match=r"the shares sum to 0\.9; write shares that sum to 1"):
         infer(InferOptions(table=train, model="m", version="1", arms=Arms(shares={"a": 0.5, "b": 0.4})))

@@ -17,7 +17,7 @@ def test_a_window_is_length_and_hop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("1d", "write the length and the hop, such as 1d:1h"),
         ("1d:", "is not a duration"),
@@ -26,8 +26,8 @@ def test_a_window_is_length_and_hop() -> None:
         ("0d:1h", "is not a duration"),
     ],
 )
-def test_what_is_no_window_is_told(text: str, said: str) -> None:
-    with pytest.raises(OptionError, match=said):
+def test_an_invalid_window_is_reported(text: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
         parse_window(text)
 
 

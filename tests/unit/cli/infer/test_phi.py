@@ -49,8 +49,8 @@ def weather(rng: np.random.Generator, days: int, per_day: int) -> tuple[NDArray[
     return at_s * 1000, values
 
 
-def learned(windows: TrainingWindows, found: Summary) -> dict[str, Phi]:
-    return windows.learn(found).slices["all"].phi
+def learned(windows: TrainingWindows, field_summary: Summary) -> dict[str, Phi]:
+    return windows.learn(field_summary).slices["all"].phi
 
 
 def test_phi_equals_an_independent_account() -> None:

@@ -128,7 +128,7 @@ def test_phi_with_the_hours_is_one_where_the_season_is_all_there_is(tmp_path: Pa
 def test_phi_with_the_hours_is_that_of_the_weeks_to_come(tmp_path: Path) -> None:
     """Hours that are shifted as a whole: what training says of its own windows holds for others.
 
-    Windows that were in the hours they are held against would show (4 − 1)/(4 + 1) of it.
+    Windows within the hours that they are compared with would show (4 − 1)/(4 + 1) of it.
     """
     table = traffic(weeks=4, per_hour=300, repeats=0.5)
     baseline = learned(table, tmp_path).baseline
