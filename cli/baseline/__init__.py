@@ -1,1 +1,1 @@
-"""`barograph baseline`: which baselines there are, what one holds, and new ones from production."""
+"""`barograph baseline`: list and show baselines, and create new ones from production data."""

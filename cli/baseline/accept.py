@@ -11,8 +11,8 @@ from barograph.contract import Contract, format_duration
 
 from cli.apply import catalogue
 from cli.apply.catalogue import BaselineChange, Catalogue, StoredBaseline
-from cli.baseline.from_production import Learned, learn
-from cli.baseline.warnings import doubts
+from cli.baseline.from_production import LearnedBaseline, learn
+from cli.baseline.warnings import range_warnings
 from cli.errors import ApplyError
 from cli.terminal import utc_second
 from sketches.baseline.baseline import Baseline, load_baseline
@@ -32,27 +32,27 @@ class AcceptRequest:
     version: str
     from_s: int
     to_s: int
-    """After the last pane."""
+    """End of the last pane."""
     reason: str
     effective_s: int | None = None
     incomplete: bool = False
-    """Whether panes of which predictions were lost will do."""
+    """Whether to accept a range with lost predictions."""
     dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """What was, or with `dry_run` would be, accepted."""
+class AcceptedBaseline:
+    """An accepted baseline, or with `dry_run` one that would be accepted."""
 
-    learned: Learned
+    learned: LearnedBaseline
     old: Baseline
     old_id: str
     contract: Contract
     change: BaselineChange | None
-    """None where that very baseline is the version's last already."""
+    """None if the version's latest baseline is the same already."""
     completeness: float
-    doubts: tuple[str, ...]
-    """What speaks against the range."""
+    warnings: tuple[str, ...]
+    """Weaknesses of the range."""
 
 
 def accept(
@@ -61,55 +61,55 @@ def accept(
     *,
     clock: Clock = time.time,
     on_step: Callable[[str], None] = lambda step: None,
-) -> Accepted:
-    """Make a baseline of production panes and have it hold from a pane boundary on.
+) -> AcceptedBaseline:
+    """Learn a baseline from production panes and store it with the pane boundary at which it takes effect.
 
     Raises:
         CommandError: the request cannot be fulfilled; the text says why, and what to do instead.
-        WarehouseError, WarehouseBusy: ClickHouse refuses or does not answer.
+        WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
     """
     with connect(address) as client:
         stored = catalogue.read_catalogue(client)
         contract = _contract(stored, request.model)
-        history = _history(stored, request)
+        history = _version_history(stored, request)
         _check_range(client, request, contract)
-        served = _served(client, request, history)
+        served = _find_served_range(client, request, history)
         completeness = _completeness(client, request, contract, served)
         entry = next(entry for entry in history if entry.baseline_id == served.baseline_id)
-        old = _read(entry)
+        old = _load(entry)
         panes = PaneRange(request.model, request.version, entry.baseline_id, request.from_s, request.to_s)
         learned = learn(client, panes, old, contract, _source(request, entry), on_step)
-        change = _change(client, request, contract, stored, learned.baseline, clock())
+        change = _plan_change(client, request, contract, stored, learned.baseline, clock())
         if change is not None and not request.dry_run:
             catalogue.store_baselines(client, [change], request.reason, int(clock() * 1000))
-    reported = doubts(learned.baseline, contract, request.from_s, request.to_s, served.first, served.last)
-    return Accepted(learned, old, entry.baseline_id, contract, change, completeness, tuple(reported))
+    warnings = range_warnings(learned.baseline, contract, request.from_s, request.to_s, served.first, served.last)
+    return AcceptedBaseline(learned, old, entry.baseline_id, contract, change, completeness, tuple(warnings))
 
 
 def _contract(stored: Catalogue, model: str) -> Contract:
     if model not in stored.contracts:
         known = ", ".join(sorted(stored.contracts)) or "none"
-        raise ApplyError(f"No contract of a model {model} is applied; there are: {known}.")
+        raise ApplyError(f"The model {model} has no applied contract; models with one: {known}.")
     contract = stored.contracts[model][1]
     if contract is None:
-        raise ApplyError(f"The contract of {model} in force cannot be read by this program: apply it again.")
+        raise ApplyError(f"This release cannot read the contract of {model} in force: apply it again.")
     return contract
 
 
-def _history(stored: Catalogue, request: AcceptRequest) -> list[StoredBaseline]:
+def _version_history(stored: Catalogue, request: AcceptRequest) -> list[StoredBaseline]:
     entries = stored.baselines.get(request.model, ())
     history = [entry for entry in entries if entry.version == request.version]
     if not history:
         known = ", ".join(sorted({entry.version for entry in entries})) or "none"
         raise ApplyError(
             f"Version {request.version} of {request.model} has no baseline of its own; versions that have one: "
-            f"{known}. The first of a version comes from its training data: `barograph infer`, then `barograph apply`."
+            f"{known}. Create the first one from training data: `barograph infer`, then `barograph apply`."
         )
     return history
 
 
 def _check_range(client: Client, request: AcceptRequest, contract: Contract) -> None:
-    """Refuse a range that is no run of sealed panes."""
+    """Check that the range consists of whole, sealed panes."""
     pane_s = contract.pane_s
     for option, at_s, nearest in (
         ("--from", request.from_s, -(-request.from_s // pane_s) * pane_s),
@@ -117,35 +117,34 @@ def _check_range(client: Client, request: AcceptRequest, contract: Contract) -> 
     ):
         if at_s % pane_s:
             raise ApplyError(
-                f"{option} {utc_second(at_s)} is no boundary of panes of {contract.model}, which are "
-                f"{format_duration(pane_s)} long: take {utc_second(nearest)}."
+                f"{option} {utc_second(at_s)} is not a pane boundary of {contract.model}, whose panes are "
+                f"{format_duration(pane_s)} long: use {utc_second(nearest)}."
             )
     if request.from_s >= request.to_s:
         raise ApplyError(
-            f"--from {utc_second(request.from_s)} is not before --to {utc_second(request.to_s)}: give a range."
+            f"--from {utc_second(request.from_s)} is not before --to {utc_second(request.to_s)}: change one of them."
         )
     sealed_s = WarehouseStore(client).sealed_until_s(contract.model)
     if sealed_s is None:
         raise ApplyError(f"No pane of {contract.model} is sealed yet: wait until the monitor has sealed the range.")
     if request.to_s > sealed_s:
         raise ApplyError(
-            f"Panes of {contract.model} are sealed until {utc_second(sealed_s)}, and the range ends at "
-            f"{utc_second(request.to_s)}: "
-            f"take --to {utc_second(sealed_s // pane_s * pane_s)} or earlier, or wait."
+            f"Panes of {contract.model} are sealed until {utc_second(sealed_s)}, but the range ends at "
+            f"{utc_second(request.to_s)}: use --to {utc_second(sealed_s // pane_s * pane_s)} or earlier, or wait."
         )
 
 
-def _served(client: Client, request: AcceptRequest, history: list[StoredBaseline]) -> ServedRange:
-    """The one baseline by which the range was counted."""
+def _find_served_range(client: Client, request: AcceptRequest, history: list[StoredBaseline]) -> ServedRange:
+    """Return the only baseline that the panes of the range were counted with."""
     result = pane_sums.served(client, request.model, request.version, request.from_s, request.to_s)
     what = f"{request.model} version {request.version}"
     if not result:
         ever = pane_sums.served(client, request.model, request.version, 0, queries.END_OF_TIME_S)
         hint = (
-            f"it had some from {utc_second(min(row.first.timestamp() for row in ever))} to "
+            f"its predictions range from {utc_second(min(row.first.timestamp() for row in ever))} to "
             f"{utc_second(max(row.last.timestamp() for row in ever))}"
             if ever
-            else "it never had any"
+            else "it has none at all"
         )
         raise ApplyError(
             f"No predictions of {what} were counted from {utc_second(request.from_s)} to "
@@ -154,38 +153,39 @@ def _served(client: Client, request: AcceptRequest, history: list[StoredBaseline
     if len(result) > 1:
         runs = "; ".join(f"{row.baseline_id} from {utc_second(row.first)} to {utc_second(row.last)}" for row in result)
         raise ApplyError(
-            f"The range was counted on the bins of {len(result)} baselines ({runs}): take a range within one of them."
+            f"The range was counted on the bins of {len(result)} baselines ({runs}): use a range within one of them."
         )
     if result[0].baseline_id not in {entry.baseline_id for entry in history}:
         raise ApplyError(
-            f"The range was counted on baseline {result[0].baseline_id}, which is none of {what}: it was not "
-            "registered yet. Take a later range."
+            f"The range was counted on baseline {result[0].baseline_id}, which does not belong to {what}: the version "
+            "was not registered yet. Use a later range."
         )
     return result[0]
 
 
 def _completeness(client: Client, request: AcceptRequest, contract: Contract, served: ServedRange) -> float:
-    """The share of the range's predictions that were merged, by the losses that the monitor recorded."""
+    """Return the share of the range's predictions that were merged, from the losses that the monitor recorded."""
     ledger, _ = WarehouseStore(client).load_ledger(served.partials_partition, "")
     lost = ledger.lost_offsets(request.from_s * 1000, request.to_s * 1000, contract.out_of_order_s * 1000)
     completeness = served.n / (served.n + lost) if lost else 1.0
     if lost and not request.incomplete:
         raise ApplyError(
-            f"{lost:,} offsets that may have held predictions of the range are lost, so that it is {completeness:.2%} "
-            "complete: take a range without loss (`barograph status` shows the last), or say --incomplete."
+            f"{lost:,} offsets with possible predictions of the range were lost, so it is {completeness:.2%} complete: "
+            "use a range without losses (`barograph status` shows the last), or add --incomplete."
         )
     return completeness
 
 
-def _change(
+def _plan_change(
     client: Client, request: AcceptRequest, contract: Contract, stored: Catalogue, baseline: Baseline, now_s: float
 ) -> BaselineChange | None:
-    """When the baseline takes effect, by the same rules as `apply`, and after what is sealed or accepted already.
+    """Plan when the baseline takes effect, by the rules of `apply`, after all sealed panes and accepted baselines.
 
-    None where it is the version's last already: sketches flip coins, so that quantiles alone differ between two runs.
+    Return None if the version's latest baseline is the same. Quantiles are ignored: merged sketches are randomized, so
+    quantiles differ between two runs.
     """
     last = stored.latest(contract.model, request.version)
-    if last is not None and _but_quantiles(_read(last)) == _but_quantiles(baseline):
+    if last is not None and _without_quantiles(_load(last)) == _without_quantiles(baseline):
         return None
     changes = catalogue.plan_baselines(
         [baseline], {contract.model: contract}, stored, effective_s=request.effective_s, now_s=now_s
@@ -196,22 +196,22 @@ def _change(
     sealed_s = WarehouseStore(client).sealed_until_s(contract.model) or 0
     if change.effective_from_s < sealed_s:
         raise ApplyError(
-            f"Panes are sealed until {utc_second(sealed_s)} already, and the baseline would hold from "
-            f"{utc_second(change.effective_from_s)}: take --effective {utc_second(sealed_s)} or later."
+            f"Panes are already sealed until {utc_second(sealed_s)}, but the baseline would apply from "
+            f"{utc_second(change.effective_from_s)}: use --effective {utc_second(sealed_s)} or later."
         )
     if last is not None and last.effective_from_s > change.effective_from_s:
         raise ApplyError(
-            f"Baseline {last.baseline_id} holds from {utc_second(last.effective_from_s)} on, after this one would: "
-            f"take --effective {utc_second(last.effective_from_s + contract.pane_s)} or later."
+            f"Baseline {last.baseline_id} takes effect at {utc_second(last.effective_from_s)}, later than this one: "
+            f"use --effective {utc_second(last.effective_from_s + contract.pane_s)} or later."
         )
     return change
 
 
-def _read(entry: StoredBaseline) -> Baseline:
+def _load(entry: StoredBaseline) -> Baseline:
     return load_baseline(entry.body.encode(), f"baseline {entry.baseline_id}")
 
 
-def _but_quantiles(baseline: Baseline) -> Baseline:
+def _without_quantiles(baseline: Baseline) -> Baseline:
     fields = tuple(msgspec.structs.replace(field, quantiles=()) for field in baseline.fields)
     return msgspec.structs.replace(baseline, fields=fields)
 

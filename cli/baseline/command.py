@@ -10,7 +10,7 @@ from cli.options import ConfigOption, help_text
 
 baseline_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
-_JSON = typer.Option("--json", help="For programs.")
+_JSON = typer.Option("--json", help="Print JSON for programs.")
 
 
 @baseline_app.callback()
@@ -19,46 +19,48 @@ def baseline_group() -> None:
 
 
 def list_command(
-    model: Annotated[str | None, typer.Option(help="One model; by default every one.", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model. Default: all models.", show_default=False)] = None,
     as_json: Annotated[bool, _JSON] = False,
     config: ConfigOption = None,
 ) -> None:
-    """List the baselines of each version: id, from when it holds, where it came from and why.
+    """List the baselines of each version: id, effective time, source and reason.
 
     Examples:
         barograph baseline list --model flight-delay
         barograph baseline list --json | jq '.[].id'
     """
-    from cli.baseline.lookup import listed
-    from cli.baseline.show import list_json, print_list
+    from cli.baseline.lookup import list_baselines
+    from cli.baseline.show import list_json, print_baselines
     from cli.settings import load_settings
     from cli.terminal import Terminal
     from warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
-        result = listed(client, model)
+        result = list_baselines(client, model)
     if as_json:
         Terminal().json(list_json(result))
     else:
-        print_list(Terminal(), result)
+        print_baselines(Terminal(), result)
 
 
 def show_command(
-    baseline_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, or how that begins.", show_default=False)],
-    field: Annotated[str | None, typer.Option(help="One field alone.", show_default=False)] = None,
+    baseline_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Baseline id, or the start of it.", show_default=False)
+    ],
+    field: Annotated[str | None, typer.Option(help="Only this field.", show_default=False)] = None,
     as_json: Annotated[bool, _JSON] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Show what a baseline holds: fields, φ, slices, and the rows of every bin.
+    """Show the contents of a baseline: fields, φ, slices, and the rows of each bin.
 
-    As JSON it is the file that `barograph apply --baseline` takes.
+    The JSON output is a file for `barograph apply --baseline`.
 
     Examples:
         barograph baseline show 9f2c --field temp
         barograph baseline show 9f2c --json > flight-delay.3.baseline.json
     """
-    from cli.baseline.lookup import find
+    from cli.baseline.lookup import find_baseline
     from cli.baseline.show import print_baseline
     from cli.errors import CommandError
     from cli.settings import load_settings
@@ -67,11 +69,11 @@ def show_command(
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
-        result = find(client, baseline_id)
+        result = find_baseline(client, baseline_id)
     assert result.baseline is not None
     if field is not None and field not in {retained.name for retained in result.baseline.fields}:
         known = ", ".join(retained.name for retained in result.baseline.fields)
-        raise CommandError(f"Baseline {result.row.baseline_id} has no field {field}; it has {known}.")
+        raise CommandError(f"Baseline {result.row.baseline_id} has no field {field}; its fields: {known}.")
     if as_json:
         print(result.row.body, end="")
     else:
@@ -80,32 +82,31 @@ def show_command(
 
 def accept_command(
     model: Annotated[str, typer.Option(help="Name of the model.", show_default=False)],
-    version: Annotated[str, typer.Option(help="Its version.", show_default=False)],
+    version: Annotated[str, typer.Option(help="Version of the model.", show_default=False)],
     from_: Annotated[
-        str, typer.Option("--from", metavar="TIME", help="Start of the first pane, event time.", show_default=False)
+        str, typer.Option("--from", metavar="TIME", help="Start of the first pane (event time).", show_default=False)
     ],
-    to: Annotated[str, typer.Option(metavar="TIME", help="End of the last pane.", show_default=False)],
+    to: Annotated[str, typer.Option(metavar="TIME", help="End of the last pane (event time).", show_default=False)],
     reason: Annotated[
-        str, typer.Option(metavar="TEXT", help="Why this production is what should be expected.", show_default=False)
+        str, typer.Option(metavar="TEXT", help="Why this production data is the new normal.", show_default=False)
     ],
     effective: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Event time from which it holds: the start of a pane, a minute ahead or more. By default the first.",
+            help="Event time at which the baseline takes effect: the start of a pane at least a minute ahead. Default: "
+            "the first such pane.",
             show_default=False,
         ),
     ] = None,
-    incomplete: Annotated[
-        bool, typer.Option("--incomplete", help="Also where predictions of the range are lost.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be accepted, and write nothing.")] = False,
+    incomplete: Annotated[bool, typer.Option("--incomplete", help="Accept a range with lost predictions.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the result without writing it.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Accept production as what is expected from now on: a new baseline from sealed panes.
+    """Accept production data as the new normal: create a baseline from sealed panes.
 
-    Counts are exact, on the bins and slices of the baseline that the panes were counted on; φ comes from the windows in
-    the range, which should be known to be good and hold 20 windows of each length. Verdicts that were given stay.
+    Counts are exact, on the bins and slices of the baseline that the panes were counted on. φ comes from the windows in
+    the range: use a range that is known to be good and contains 20 windows of each length. Past verdicts do not change.
 
     Examples:
         barograph baseline accept --model churn --version 4 --from 2026-03-02T00:00Z --to 2026-03-30T00:00Z
@@ -113,7 +114,7 @@ def accept_command(
     """
     from cli.apply.command import parse_moment
     from cli.baseline.accept import AcceptRequest, accept
-    from cli.baseline.show import accepted_lines, print_accepted
+    from cli.baseline.show import accepted_lines, print_accepted_baseline
     from cli.errors import CommandError
     from cli.settings import load_settings
     from cli.terminal import SafeText, Terminal
@@ -133,9 +134,9 @@ def accept_command(
     settings = load_settings(config, needs=("clickhouse",))
     terminal, errors = Terminal(), Terminal(stderr=True)
     with errors.status("reading") as status:
-        done = accept(settings.warehouse, request, on_step=lambda step: status.update(SafeText(step)))
-    print_accepted(terminal, done)
-    terminal.changes(accepted_lines(done, dry_run=dry_run))
+        accepted = accept(settings.warehouse, request, on_step=lambda step: status.update(SafeText(step)))
+    print_accepted_baseline(terminal, accepted)
+    terminal.changes(accepted_lines(accepted, dry_run=dry_run))
 
 
 for _name, _function in (("list", list_command), ("show", show_command), ("accept", accept_command)):

@@ -1,4 +1,4 @@
-"""Production panes that are declared good → a baseline, on the bins and slices of the one that they were counted on."""
+"""Learns a baseline from accepted production panes, on the bins and slices of the baseline they were counted on."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from warehouse import pane_sums
 from warehouse.client import Client
 from warehouse.pane_sums import PaneRange
 
-HEAVY = 0.3
-"""A bin that has come to hold over such a share of the rows tells little of what moves within it."""
-TOP_UNSEEN = 3
+HEAVY_BIN_SHARE = 0.3
+"""Share of the rows above which a bin hides changes within it."""
+N_UNSEEN_SHOWN = 3
 SKETCH_PANES = 256
-"""Panes whose sketches are read at a time."""
+"""Number of panes whose sketches are read at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeavyBin:
-    """A bin that holds many rows now and did not before."""
+    """A bin whose share of the rows has risen above `HEAVY_BIN_SHARE`."""
 
     field: str
     label: str
@@ -46,15 +46,15 @@ class HeavyBin:
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
-    """A baseline from panes, and what is worth knowing of it."""
+class LearnedBaseline:
+    """A baseline learned from panes, and its differences from the previous one."""
 
     baseline: Baseline
     psi: dict[str, float]
-    """Of each field's rows against the baseline before, on its bins."""
-    heavy: tuple[HeavyBin, ...]
+    """PSI of each field against the previous baseline, on its bins."""
+    heavy_bins: tuple[HeavyBin, ...]
     unseen: dict[str, tuple[FrequentValue, ...]]
-    """Per category field the most frequent values that are not kept."""
+    """The most frequent values of each category field that are not among its categories."""
     notes: tuple[str, ...]
 
 
@@ -65,32 +65,32 @@ def learn(
     contract: Contract,
     source: str,
     on_step: Callable[[str], None] = lambda step: None,
-) -> Learned:
+) -> LearnedBaseline:
     """Learn a baseline from panes.
 
-    Bins, limits, categories and slices stay; counts, moments, quantiles, φ and hours of the week are the panes'. An
-    unseen value stays unseen, and its rows are what is expected of unseen values from then on.
+    Bins, limits, categories and slices stay; counts, moments, quantiles, φ and hours of the week come from the panes.
+    An unseen value stays unseen, and its rows become the expected share of unseen values.
 
     Args:
-        client: where from.
-        panes: whole panes, sealed, all of one baseline.
+        client: the connection to ClickHouse.
+        panes: whole, sealed panes, all counted on one baseline.
         old: that baseline.
-        contract: the one in force.
-        source: what the baseline says of where it came from.
-        on_step: called with what is being done.
+        contract: the contract in force.
+        source: description of the source, stored in the baseline.
+        on_step: called with the name of each step.
 
     Raises:
-        CommandError: panes do not agree with one another.
+        CommandError: the panes are inconsistent.
     """
     layout = Layout(old)
     range_ = RangeCounts(client, panes, layout)
     on_step("counting")
-    counts, moments = range_.whole()
-    _check(layout, counts)
+    counts, moments = range_.totals()
+    _check_totals(layout, counts)
     on_step("merging sketches")
-    merged, notes = _merged(client, panes, layout, contract)
+    merged, notes = _merge_sketches(client, panes, layout, contract)
     fields = tuple(
-        _field(layout, i, counts, moments[i], sketch if isinstance(sketch, NumericSketch) else None)
+        _learn_field(layout, i, counts, moments[i], sketch if isinstance(sketch, NumericSketch) else None)
         for i, sketch in enumerate(merged)
     )
     timezone = contract.timezone if contract.season == "hour_of_week" else ""
@@ -117,15 +117,15 @@ def learn(
         source=source,
     )
     on_step("learning φ")
-    baseline = _with_phi(baseline, contract, range_, unit_s)
+    baseline = _add_phi(baseline, contract, range_, unit_s)
     old_bins = PsiBins(layout)
     new_bins = old_bins.window_bins(counts[None])
-    return Learned(
+    return LearnedBaseline(
         baseline=baseline,
-        psi=_psi(old_bins, new_bins),
-        heavy=tuple(_heavy(old_bins, new_bins[0])),
+        psi=_compute_psi(old_bins, new_bins),
+        heavy_bins=tuple(_find_heavy_bins(old_bins, new_bins[0])),
         unseen={
-            layout.fields[i].name: tuple(sketch.top(TOP_UNSEEN))
+            layout.fields[i].name: tuple(sketch.top(N_UNSEEN_SHOWN))
             for i, sketch in enumerate(merged)
             if isinstance(sketch, UnseenCategories) and not sketch.is_empty
         },
@@ -133,19 +133,19 @@ def learn(
     )
 
 
-def _check(layout: Layout, counts: IntArray) -> None:
-    """Refuse panes whose fields and events do not add up; written panes always do."""
+def _check_totals(layout: Layout, counts: IntArray) -> None:
+    """Check that the values of each field add up to the events; they do in completely written panes."""
     for i, field in enumerate(layout.fields):
         added = counts[:, layout.event_cells(i)].sum(axis=1)
         if not np.array_equal(added, counts[:, EVENTS]):
             row = int(np.flatnonzero(added != counts[:, EVENTS])[0])
             raise CommandError(
-                f"Panes of field {field.name} in {layout.slices[row]} hold {int(added[row]):,} values, their volume "
-                f"{int(counts[row, EVENTS]):,} predictions: late predictions are being written. Try again in a minute."
+                f"Panes of field {field.name} in slice {layout.slices[row]} have {int(added[row]):,} values but "
+                f"{int(counts[row, EVENTS]):,} predictions: late events are being written. Try again in a minute."
             )
 
 
-def _field(
+def _learn_field(
     layout: Layout, index: int, counts: IntArray, moments: NDArray[np.float64], sketch: NumericSketch | None
 ) -> FieldBaseline:
     old = layout.fields[index]
@@ -155,7 +155,7 @@ def _field(
         if name not in old.slices:
             continue
         if judged[row] != name:
-            # A dimension that training lacked stays as it is: its slices are judged against all.
+            # A dimension without training data is unchanged: its slices are compared with `all`.
             slices[name] = old.slices[name]
             continue
         slices[name] = SliceCounts.from_columns(counts[row, layout.span(index, index + 1)].tolist())
@@ -172,7 +172,7 @@ def _field(
 
 
 def _mean_and_std(old: FieldBaseline, valid: int, moments: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and standard deviation, rounded to 10⁻¹² of the largest magnitude: sums differ in their last bits."""
+    """Return mean and standard deviation, rounded to 10⁻¹² of the largest magnitude: sums vary in their last bits."""
     if not valid:
         return 0.0, 0.0
     shift, square, least, largest = moments.tolist()
@@ -188,10 +188,10 @@ def _mean_and_std(old: FieldBaseline, valid: int, moments: NDArray[np.float64]) 
 # ---------------------------------------------------------------------------------------------------- sketches
 
 
-def _merged(
+def _merge_sketches(
     client: Client, panes: PaneRange, layout: Layout, contract: Contract
 ) -> tuple[list[NumericSketch | UnseenCategories | None], list[str]]:
-    """Merge the sketches of every field; None where there is none, or where they cannot be merged."""
+    """Merge the sketches of each field; None for a field without sketches or with sketches that cannot be merged."""
     declared = {field.name: field.sketch for field in contract.fields}
     merged: list[NumericSketch | UnseenCategories | None] = [None] * layout.n_fields
     broken: set[int] = set()
@@ -218,8 +218,8 @@ def _merged(
                 broken.add(index)
                 merged[index] = None
     notes = [
-        f"{layout.fields[index].name}: its sketches are of another kind than the contract asks for, or damaged: "
-        "quantiles stay those of the baseline before."
+        f"{layout.fields[index].name}: its sketches are damaged or of another kind than in the contract: the quantiles "
+        "of the previous baseline are kept."
         for index in sorted(broken)
     ]
     return merged, notes
@@ -228,8 +228,8 @@ def _merged(
 # ---------------------------------------------------------------------------------------------------- φ
 
 
-def _with_phi(baseline: Baseline, contract: Contract, range_: RangeCounts, unit_s: int) -> Baseline:
-    """Learn φ of every field, slice and window length, from the windows in the range."""
+def _add_phi(baseline: Baseline, contract: Contract, range_: RangeCounts, unit_s: int) -> Baseline:
+    """Learn φ of each field, slice and window length from the windows in the range."""
     layout = Layout(baseline)
     bins = PsiBins(layout)
     if not bins.n_groups:
@@ -269,7 +269,7 @@ def _with_phi(baseline: Baseline, contract: Contract, range_: RangeCounts, unit_
 # ---------------------------------------------------------------------------------------------------- findings
 
 
-def _psi(old: PsiBins, new_bins: IntArray) -> dict[str, float]:
+def _compute_psi(old: PsiBins, new_bins: IntArray) -> dict[str, float]:
     if not old.n_groups:
         return {}
     psi, _, _, _ = psi_values(old.base_bins, new_bins, old.starts)
@@ -280,8 +280,8 @@ def _psi(old: PsiBins, new_bins: IntArray) -> dict[str, float]:
     }
 
 
-def _heavy(old: PsiBins, new: IntArray) -> list[HeavyBin]:
-    """Bins of numbers over `HEAVY` now that were not before."""
+def _find_heavy_bins(old: PsiBins, new: IntArray) -> list[HeavyBin]:
+    """Find bins of numeric fields that are above `HEAVY_BIN_SHARE` now and were not before."""
     result = []
     for group, (row, index) in enumerate(zip(old.slice_index.tolist(), old.field_index.tolist(), strict=True)):
         field = old.layout.fields[index]
@@ -294,6 +294,6 @@ def _heavy(old: PsiBins, new: IntArray) -> list[HeavyBin]:
         shares = now / now.sum(), before / before.sum()
         result += [
             HeavyBin(field.name, old.group_labels(group)[i], float(shares[1][i]), float(shares[0][i]))
-            for i in np.flatnonzero((shares[0] > HEAVY) & (shares[1] <= HEAVY)).tolist()
+            for i in np.flatnonzero((shares[0] > HEAVY_BIN_SHARE) & (shares[1] <= HEAVY_BIN_SHARE)).tolist()
         ]
     return result

@@ -1,4 +1,4 @@
-"""Baselines for people and for programs."""
+"""Text and JSON output of baselines."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from barograph.contract import parse_duration
 
 from cli.apply.catalogue import ALWAYS_S
-from cli.baseline.accept import Accepted
-from cli.baseline.lookup import Listed
+from cli.baseline.accept import AcceptedBaseline
+from cli.baseline.lookup import BaselineEntry
 from cli.terminal import AlignedTable, SafeText, Terminal, percentage, significant, utc_second
 from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, Phi
 from sketches.baseline.bins import PsiBins
@@ -19,17 +19,17 @@ from sketches.drift.overdispersion import FINDING
 
 CHANGED_PSI = 0.1
 _FLAGS = {"ok": "", "rough": " rough", "shorter": " ←", "unknown": " ?"}
-_PHI_NOTE = "φ: rough is of 5 to 19 windows, ← that of the next shorter length, ? not known."
+_PHI_NOTE = "φ: rough = from 5 to 19 windows, ← = from the next shorter window length, ? = unknown."
 
 
-def list_json(entries: Sequence[Listed]) -> list[dict[str, Any]]:
-    """The list as values of JSON, times in ISO 8601; `effective_from` is null for a version's first."""
+def list_json(entries: Sequence[BaselineEntry]) -> list[dict[str, Any]]:
+    """Convert the list to JSON values, times in ISO 8601; `effective_from` is null for a version's first baseline."""
     return [
         {
             "model": entry.row.model,
             "version": entry.row.version,
             "id": entry.row.baseline_id,
-            "effective_from": _effective(entry, None),
+            "effective_from": _effective_text(entry, None),
             "effective_until": None if entry.until_s is None else utc_second(entry.until_s),
             "rows": None if entry.baseline is None else entry.baseline.rows,
             "season": None if entry.baseline is None else "hour_of_week" if entry.baseline.timezone else "none",
@@ -41,48 +41,48 @@ def list_json(entries: Sequence[Listed]) -> list[dict[str, Any]]:
     ]
 
 
-def print_list(terminal: Terminal, entries: Sequence[Listed]) -> None:
-    """Print the list as a table; those that hold now are bold."""
+def print_baselines(terminal: Terminal, entries: Sequence[BaselineEntry]) -> None:
+    """Print the list as a table, with the current baselines in bold."""
     table = AlignedTable(
         "model", "version", "id", "effective from", "rows", "accepted", "source", "reason", numbers=("rows",)
     )
     now_s = time.time()
     for entry in entries:
         from_s = entry.row.effective_from.timestamp()
-        holds = from_s <= now_s and (entry.until_s is None or now_s < entry.until_s)
+        is_current = from_s <= now_s and (entry.until_s is None or now_s < entry.until_s)
         baseline = entry.baseline
         cells = (
             entry.row.model,
             entry.row.version,
             entry.row.baseline_id,
-            _effective(entry, "always") or "",
+            _effective_text(entry, "always") or "",
             "" if baseline is None else f"{baseline.rows:,}",
             utc_second(entry.row.accepted_at),
-            "cannot be read by this program" if baseline is None else baseline.source,
+            "not readable by this release" if baseline is None else baseline.source,
             entry.row.reason,
         )
-        table.row(*cells, style="bold" if holds else "dim")
+        table.row(*cells, style="bold" if is_current else "dim")
     terminal.table(table)
 
 
-def print_baseline(terminal: Terminal, entry: Listed, baseline: Baseline, field: str | None = None) -> None:
+def print_baseline(terminal: Terminal, entry: BaselineEntry, baseline: Baseline, field: str | None = None) -> None:
     """Print a baseline: its fields with φ, its slices, and the bins with their rows in the slice `all`.
 
     Args:
         terminal: the output.
-        entry: its row.
-        baseline: what it holds.
-        field: the one field whose bins are shown, or all.
+        entry: the row of the baseline.
+        baseline: the parsed baseline.
+        field: the only field to show; None for all.
     """
-    hours = f", hours of the week in {baseline.timezone}" if baseline.timezone else ""
+    hours = f", seasonal by hour of the week in {baseline.timezone}" if baseline.timezone else ""
     lines = [
         f"baseline {entry.row.baseline_id} of {baseline.model} version {baseline.version}: {baseline.rows:,} rows, "
         f"{len(baseline.fields)} fields{hours}",
-        f"effective from {_effective(entry, 'always')}"
+        f"effective from {_effective_text(entry, 'always')}"
         + (f" until {utc_second(entry.until_s)}" if entry.until_s is not None else "")
         + f", accepted {utc_second(entry.row.accepted_at)}"
         + (f": {entry.row.reason}" if entry.row.reason else ""),
-        f"source: {baseline.source or 'not said'}",
+        f"source: {baseline.source or 'unknown'}",
     ]
     terminal.lines(lines)
     shown = [result for result in baseline.fields if field in (None, result.name)]
@@ -99,29 +99,29 @@ def print_baseline(terminal: Terminal, entry: Listed, baseline: Baseline, field:
     terminal.table(_bins(baseline, {result.name for result in shown}))
 
 
-def accepted_lines(done: Accepted, *, dry_run: bool) -> list[str]:
-    """What was decided, below the table of fields; `~` is changed, `!` is worth knowing."""
-    learned, baseline = done.learned, done.learned.baseline
+def accepted_lines(accepted: AcceptedBaseline, *, dry_run: bool) -> list[str]:
+    """Describe the accepted baseline, below the table of fields: `~` marks a change, `!` a warning."""
+    learned, baseline = accepted.learned, accepted.learned.baseline
     lines = []
-    if done.completeness < 1:
-        lines.append(f"! {done.completeness:.2%} complete: some of the range's predictions are lost.")
-    lines += [f"! {doubt}" for doubt in done.doubts]
+    if accepted.completeness < 1:
+        lines.append(f"! {accepted.completeness:.2%} complete: some predictions of the range were lost.")
+    lines += [f"! {warning}" for warning in accepted.warnings]
     moved = [name for name, psi in learned.psi.items() if psi > CHANGED_PSI]
     if moved:
         lines.append(
-            f"! PSI over {CHANGED_PSI:g} against the baseline before: {', '.join(moved)}. From then on such values are "
-            "what is expected."
+            f"! PSI above {CHANGED_PSI:g} against the previous baseline: {', '.join(moved)}. The new baseline expects "
+            "the changed values."
         )
     lines += [
-        f"! {heavy.field}: the bin {heavy.label} holds {heavy.now:.0%} of the rows ({heavy.before:.0%} before), and "
-        "what moves within it is not seen. New bins take raw rows: `barograph infer` on a table of them."
-        for heavy in learned.heavy
+        f"! {heavy.field}: the bin {heavy.label} has {heavy.now:.0%} of the rows ({heavy.before:.0%} before), which "
+        "hides changes within it. New bins require raw rows: run `barograph infer` on a table of them."
+        for heavy in learned.heavy_bins
     ]
     for name, values in learned.unseen.items():
         top = ", ".join(f"{_quoted(value.value)} (about {value.estimate:,})" for value in values)
         lines.append(
-            f"! {name}: values that are not kept stay unseen, the most frequent {top}. To count them one by one takes "
-            "raw rows: `barograph infer`."
+            f"! {name}: unseen values stay unseen, the most frequent {top}. To count them separately, run "
+            "`barograph infer` on a table of raw rows."
         )
     repeated = [
         f"{field.name} {phi.value:.3g} ({name})"
@@ -131,53 +131,57 @@ def accepted_lines(done: Accepted, *, dry_run: bool) -> list[str]:
     ]
     if repeated:
         lines.append(
-            f"! φ over {FINDING:g}: {', '.join(repeated)}. Their windows hold far fewer independent readings than "
-            "predictions, or the range holds drift of its own."
+            f"! φ above {FINDING:g}: {', '.join(repeated)}. Their windows have far fewer independent observations than "
+            "predictions, or the range itself contains drift."
         )
     lines += [f"! {note}" for note in learned.notes]
-    if done.change is None:
-        return [*lines, "Nothing to do: it is the version's last baseline already."]
-    from_s = done.change.effective_from_s
-    when = f"from event time {utc_second(from_s)} on"
-    # Another run merges sketches by other coins, and quantiles are part of the id.
-    named = "" if dry_run else f" {done.change.baseline_id}"
-    what = f"baseline{named} of {baseline.model} version {baseline.version}"
-    lines.append(f"~ {what}: {baseline.rows:,} rows; holds {when}, until then {done.change.replaces}")
+    if accepted.change is None:
+        return [*lines, "Nothing to do: the version's latest baseline is the same."]
+    when = utc_second(accepted.change.effective_from_s)
+    # The id depends on quantiles, and those differ between runs, because merging of sketches is randomized.
+    id_text = "" if dry_run else f" {accepted.change.baseline_id}"
+    what = f"baseline{id_text} of {baseline.model} version {baseline.version}"
+    lines.append(f"~ {what}: {baseline.rows:,} rows; replaces {accepted.change.replaces} from event time {when}")
     if dry_run:
-        return [*lines, "Nothing was written. The same without --dry-run accepts it."]
+        return [*lines, "Nothing was written. Run the command without --dry-run to accept the baseline."]
     return [
         *lines,
-        "Accepted. Running processors take it up within 10 seconds. Windows that reach over the change are "
-        "insufficient; verdicts that were given stay with the baseline that they were given by.",
+        "Accepted. Running processors load it within 10 seconds. Windows that span the change are insufficient; past "
+        "verdicts do not change.",
     ]
 
 
-def print_accepted(terminal: Terminal, done: Accepted) -> None:
-    """Print the fields of an accepted baseline beside those of the one before."""
-    baseline, old = done.learned.baseline, done.old
-    names = sorted({name for field in baseline.fields for name in field.slices[ALL].phi}, key=_length)
+def print_accepted_baseline(terminal: Terminal, accepted: AcceptedBaseline) -> None:
+    """Print the fields of an accepted baseline next to those of the previous one."""
+    baseline, old = accepted.learned.baseline, accepted.old
+    names = sorted({name for field in baseline.fields for name in field.slices[ALL].phi}, key=_window_length)
     terminal.line(f"{baseline.model} version {baseline.version}: {baseline.rows:,} predictions, {baseline.source}")
     table = AlignedTable(
-        "field", "PSI", "null", "mean", *(f"φ {name}" for name in names), numbers=("PSI", "null", "mean", *_phis(names))
+        "field",
+        "PSI",
+        "null",
+        "mean",
+        *(f"φ {name}" for name in names),
+        numbers=("PSI", "null", "mean", *_phi_columns(names)),
     )
     for field, before in zip(baseline.fields, old.fields, strict=True):
-        psi = done.learned.psi.get(field.name)
+        psi = accepted.learned.psi.get(field.name)
         table.row(
             field.name,
             SafeText(
                 "" if psi is None else f"{psi:.4f}", style="yellow" if psi is not None and psi > CHANGED_PSI else ""
             ),
-            _both(_nulls(before, old.rows), _nulls(field, baseline.rows)),
-            _both(_mean(before), _mean(field)),
-            *(_both(_phi(before, name), _phi(field, name)) for name in names),
+            _change(_null_share(before, old.rows), _null_share(field, baseline.rows)),
+            _change(_mean(before), _mean(field)),
+            *(_change(_phi(before, name), _phi(field, name)) for name in names),
         )
     terminal.table(table)
-    terminal.line(f"Before → now. {_PHI_NOTE}", "dim")
+    terminal.line(f"Previous → new. {_PHI_NOTE}", "dim")
 
 
 def _fields(fields: Sequence[FieldBaseline]) -> AlignedTable:
-    names = sorted({name for field in fields for name in field.slices[ALL].phi}, key=_length)
-    numbers = ("bins", "rows", "null", "mean", "std", *_phis(names))
+    names = sorted({name for field in fields for name in field.slices[ALL].phi}, key=_window_length)
+    numbers = ("bins", "rows", "null", "mean", "std", *_phi_columns(names))
     table = AlignedTable("field", "kind", *numbers, numbers=numbers)
     for field in fields:
         counts = field.slices[ALL]
@@ -187,7 +191,7 @@ def _fields(fields: Sequence[FieldBaseline]) -> AlignedTable:
             field.kind,
             f"{field.bin_of_cell()[-1] + 1:,}",
             f"{rows:,}",
-            _nulls(field, rows),
+            _null_share(field, rows),
             _mean(field),
             significant(field.std) if field.kind == "numeric" else "",
             *(_phi(field, name) for name in names),
@@ -209,16 +213,16 @@ def _bins(baseline: Baseline, fields: set[str]) -> AlignedTable:
     return table
 
 
-def _effective(entry: Listed, first: str | None) -> str | None:
+def _effective_text(entry: BaselineEntry, first: str | None) -> str | None:
     from_s = int(entry.row.effective_from.timestamp())
     return first if from_s == ALWAYS_S else utc_second(from_s)
 
 
-def _phis(names: Sequence[str]) -> tuple[str, ...]:
+def _phi_columns(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"φ {name}" for name in names)
 
 
-def _length(name: str) -> int:
+def _window_length(name: str) -> int:
     return parse_duration(name)
 
 
@@ -227,7 +231,7 @@ def _phi(field: FieldBaseline, window: str) -> str:
     return "" if phi is None else f"{phi.value:.3g}{_FLAGS[phi.flag]}"
 
 
-def _nulls(field: FieldBaseline, rows: int) -> str:
+def _null_share(field: FieldBaseline, rows: int) -> str:
     return _share(field.slices[ALL].cells[-1], rows)
 
 
@@ -235,7 +239,7 @@ def _mean(field: FieldBaseline) -> str:
     return significant(field.mean) if field.kind == "numeric" else ""
 
 
-def _both(before: str, now: str) -> str:
+def _change(before: str, now: str) -> str:
     return now if before == now else f"{before or '–'} → {now}"
 
 

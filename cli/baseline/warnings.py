@@ -1,4 +1,4 @@
-"""What speaks against a baseline that was learned from production: too short a range, or one that is half empty."""
+"""Warnings about a baseline learned from production: a range that is too short or partly empty."""
 
 from __future__ import annotations
 
@@ -15,36 +15,40 @@ from sketches.drift.overdispersion import ROUGH_WINDOWS, SURE_WINDOWS
 from sketches.drift.power import n_star
 from sketches.drift.psi import SHARE_FLOOR
 
-_HOLE_SHARE = 0.05
+_EMPTY_SHARE = 0.05
 """Share of the range without predictions at either end from which there is a warning."""
 
 
-def doubts(
+def range_warnings(
     baseline: Baseline, contract: Contract, from_s: int, to_s: int, first: datetime, last: datetime
 ) -> list[str]:
     """Return warnings about the range that a baseline is learned from.
 
     Args:
-        baseline: what was learned.
-        contract: the one in force.
-        from_s: start of the range.
-        to_s: its end.
+        baseline: the learned baseline.
+        contract: the contract in force.
+        from_s: start of the range, Unix seconds.
+        to_s: end of the range, Unix seconds.
         first: start of the first pane with predictions.
-        last: start of the last one.
+        last: start of the last pane with predictions.
     """
-    return [*_empty_ends(contract, from_s, to_s, first, last), *_blind(baseline, contract), *_without_phi(baseline)]
+    return [
+        *_empty_ends(contract, from_s, to_s, first, last),
+        *_insufficient_fields(baseline, contract),
+        *_without_phi(baseline),
+    ]
 
 
 def _empty_ends(contract: Contract, from_s: int, to_s: int, first: datetime, last: datetime) -> list[str]:
-    held_from_s, held_to_s = int(first.timestamp()), int(last.timestamp()) + contract.pane_s
-    least_s = max(contract.pane_s, _HOLE_SHARE * (to_s - from_s))
-    if held_from_s - from_s < least_s and to_s - held_to_s < least_s:
+    first_s, end_s = int(first.timestamp()), int(last.timestamp()) + contract.pane_s
+    tolerance_s = max(contract.pane_s, _EMPTY_SHARE * (to_s - from_s))
+    if first_s - from_s < tolerance_s and to_s - end_s < tolerance_s:
         return []
-    return [f"Of the range only {utc_second(held_from_s)} to {utc_second(held_to_s)} holds predictions."]
+    return [f"Only {utc_second(first_s)} to {utc_second(end_s)} of the range has predictions."]
 
 
-def _blind(baseline: Baseline, contract: Contract) -> list[str]:
-    """Fields of which no window, however many events it holds, has enough data against so few rows."""
+def _insufficient_fields(baseline: Baseline, contract: Contract) -> list[str]:
+    """Warn of fields whose windows stay insufficient for any number of events, because the baseline has few rows."""
     bins = PsiBins(Layout(baseline))
     if not bins.n_groups:
         return []
@@ -53,15 +57,16 @@ def _blind(baseline: Baseline, contract: Contract) -> list[str]:
     df = np.maximum(1, np.add.reduceat(counted, bins.starts, dtype=np.int64) - 1)
     needed = n_star(df, contract.thresholds.minor, contract.thresholds.major)
     phi = np.min([bins.phi(name) for name in {window.name for window in contract.windows}], axis=0)
-    # n_h = n·m/(n + m) stays under m.
-    blind = np.flatnonzero((bins.slice_index == 0) & (rows / phi <= needed))
-    if not blind.size:
+    # n_h = n·m/(n + m) stays below m.
+    insufficient = np.flatnonzero((bins.slice_index == 0) & (rows / phi <= needed))
+    if not insufficient.size:
         return []
-    names = ", ".join(baseline.fields[bins.field_index[group]].name for group in blind.tolist())
-    worst = int(blind[np.argmax(needed[blind] * phi[blind])])
+    names = ", ".join(baseline.fields[bins.field_index[group]].name for group in insufficient.tolist())
+    worst = int(insufficient[np.argmax(needed[insufficient] * phi[insufficient])])
     return [
-        f"{names}: so few rows tell nothing. Against {rows[worst]:,} of them every window stays insufficient however "
-        f"many predictions it holds; it takes over {needed[worst] * phi[worst]:,.0f}. Take a longer range."
+        f"{names}: too few rows for verdicts. With {rows[worst]:,} rows in the baseline, all windows stay insufficient "
+        f"for any number of predictions; more than {needed[worst] * phi[worst]:,.0f} rows are needed. Use a longer "
+        "range."
     ]
 
 
@@ -74,6 +79,6 @@ def _without_phi(baseline: Baseline) -> list[str]:
     if not names:
         return []
     return [
-        f"φ of windows of {', '.join(names)} is taken as 1, as the range holds fewer than {ROUGH_WINDOWS} of them: "
-        f"traffic that repeats itself will look like drift. Take a range of {SURE_WINDOWS} windows."
+        f"φ of {', '.join(names)} windows is set to 1, because the range has fewer than {ROUGH_WINDOWS} of them: "
+        f"correlated traffic will look like drift. Use a range of {SURE_WINDOWS} windows."
     ]

@@ -19,7 +19,7 @@ from sketches.baseline.baseline import ALL, FieldBaseline
 
 if TYPE_CHECKING:
     from cli.apply import Plan
-    from cli.baseline.accept import Accepted
+    from cli.baseline.accept import AcceptedBaseline
     from cli.settings import Settings
     from examples.flights.replay import FlightsTables
     from local.stack import StackAddresses
@@ -186,11 +186,11 @@ class DemoReport:
             f"others as arm a. Baseline of version 2: {joined(each.baseline_id for each in plan.baselines)}.",
         )
 
-    def accepted(self, done: Accepted) -> None:
+    def accepted(self, done: AcceptedBaseline) -> None:
         """Report the acceptance of autumn as a baseline."""
         assert done.change is not None
         moved = sorted(done.learned.psi.items(), key=lambda pair: -pair[1])[:3]
-        heavy = joined(f"{each.label} holds {each.now:.0%} of {each.field}" for each in done.learned.heavy)
+        heavy = joined(f"{each.label} holds {each.now:.0%} of {each.field}" for each in done.learned.heavy_bins)
         bins = f" Bins do not change: {heavy}; movement within a bin is invisible." if heavy else ""
         self.finding(
             f"{day_of(ACCEPTED_AT)}: barograph baseline accept makes autumn the new baseline",

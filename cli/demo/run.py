@@ -45,7 +45,7 @@ from cli.demo.stage_counts import STAGES, stage_counts
 from cli.dev.page import open_page, page_address
 from cli.dev.processors import KINDS, Processor, write_settings
 from cli.dev.supervisor import Supervisor
-from cli.infer import Written, infer, write_result
+from cli.infer import WrittenFiles, infer, write_result
 from cli.settings import Settings
 from cli.terminal import Terminal
 from local.stack import LocalStack
@@ -179,7 +179,7 @@ class Demo:
         with self._timed("data and model"):
             return prepare_flights(self._folder)
 
-    def _infer(self, files: FlightsFiles) -> tuple[Contract, Written, Written]:
+    def _infer(self, files: FlightsFiles) -> tuple[Contract, WrittenFiles, WrittenFiles]:
         with self._timed("infer"):
             result = infer(infer_options(files.train))
             # The folder belongs to the demo, so files of an older run can be overwritten.
@@ -188,7 +188,7 @@ class Demo:
         self._report.decisions(result)
         return result.contract, written, candidate
 
-    def _apply(self, settings: Settings, written: Written, contract: Contract) -> None:
+    def _apply(self, settings: Settings, written: WrittenFiles, contract: Contract) -> None:
         """Apply the contract and the first baseline, and save the contract."""
         text = dump_contract(contract)
         written.contract.write_text(text, encoding="utf-8")
@@ -213,7 +213,7 @@ class Demo:
 
     # ------------------------------------------------------------------------------------------ actions
 
-    def _start_test(self, settings: Settings, contract: Contract, candidate: Written) -> None:
+    def _start_test(self, settings: Settings, contract: Contract, candidate: WrittenFiles) -> None:
         text = dump_contract(contract)
         (self._folder / f"{MODEL}.yaml").write_text(text, encoding="utf-8")
         plan = apply_all(
@@ -238,7 +238,7 @@ class Demo:
     # ------------------------------------------------------------------------------------------ replay
 
     def _replay(
-        self, settings: Settings, written: Written, source: SourceData, phases: list[ReplayPhase]
+        self, settings: Settings, written: WrittenFiles, source: SourceData, phases: list[ReplayPhase]
     ) -> tuple[int, int]:
         """Publish, and wait until all events are judged, recorded and scored; return the published counts."""
         publisher = Publisher.from_contract(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cli.infer.errors import ExistsError, InferError, OptionError, TableError
-from cli.infer.files import Written, write_result
+from cli.infer.files import WrittenFiles, write_result
 from cli.infer.infer import Decision, InferOptions, InferResult, infer
 from cli.infer.profile import Roles
 
@@ -16,7 +16,7 @@ __all__ = [
     "OptionError",
     "Roles",
     "TableError",
-    "Written",
+    "WrittenFiles",
     "infer",
     "write_result",
 ]

@@ -1,7 +1,7 @@
 """Columns of a training table as whole arrays: numbers as doubles, texts as codes.
 
-Each column is read into one array of its final size, so that beside it only a batch is held: 8 bytes a row
-for numbers, 4 for texts.
+Each column is read into one array of its final size, with one batch in memory besides: 8 bytes per row for numbers,
+4 for texts.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ CodeArray = NDArray[np.int32]
 
 NULL_CODE = -1
 MAX_TEXTS = 50_000
-"""Distinct texts of a column up to which it is a category; with more it is left out."""
+"""Maximum number of distinct texts of a category; columns with more are ignored."""
 MAX_SLICE_TEXTS = 1_000_000
-"""Distinct texts of a slice column: the most frequent get a slice, but all must be counted to know them."""
+"""Maximum number of distinct texts of a slice column: only the most frequent get a slice, but all are counted."""
 
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EPOCH_UNITS = ((10**11, "s", 1000.0), (10**14, "ms", 1.0), (10**17, "us", 1e-3), (10**20, "ns", 1e-6))
-"""Whole-number times by magnitude: up to 10¹¹ seconds (the year 5138), up to 10¹⁴ milliseconds, and so on."""
+"""Unit of integer times by magnitude: up to 10¹¹ seconds (the year 5138), up to 10¹⁴ milliseconds, and so on."""
 
 
 class TooManyTexts(Exception):
-    """A text column has more distinct values than can be held; `rows_read` says after how many rows."""
+    """A text column has more than `limit` distinct values within its first `rows_read` rows."""
 
     def __init__(self, limit: int, rows_read: int) -> None:
         super().__init__(f"more than {limit:,} distinct values within the first {rows_read:,} rows")
@@ -41,7 +41,7 @@ class TooManyTexts(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class TextColumn:
     """A text column of n rows."""
 
     codes: CodeArray
@@ -52,20 +52,20 @@ class Texts:
     """Rows of each value, shape (len(values),)."""
 
     @classmethod
-    def of(cls, codes: CodeArray, values: Iterable[str]) -> Texts:
-        """Make the column of its codes and values, and count."""
+    def from_codes(cls, codes: CodeArray, values: Iterable[str]) -> TextColumn:
+        """Create the column from its codes and values, and count the rows of each value."""
         distinct = tuple(values)
         result = np.bincount(codes + 1, minlength=len(distinct) + 1)
         return cls(codes, distinct, result[1:].astype(np.int64))
 
     def by_frequency(self) -> list[int]:
-        """Order the codes by rows, most frequent first; equals by name."""
+        """Return the codes by rows, most frequent first; ties by value."""
         counts = self.counts.tolist()
         return sorted(range(len(self.values)), key=lambda code: (-counts[code], self.values[code]))
 
 
 def read_numbers(table: Table, column: str) -> FloatArray:
-    """Read numbers, booleans (1 and 0), moments (Unix milliseconds) or spans and times of day (seconds).
+    """Read numbers, booleans (1 and 0), timestamps (Unix milliseconds) or durations and times of day (seconds).
 
     Returns:
         Shape (n,): NaN for null, an infinity for *invalid* (NaN or infinite in the file).
@@ -78,8 +78,8 @@ def read_numbers(table: Table, column: str) -> FloatArray:
     return values
 
 
-def read_texts(table: Table, column: str, limit: int = MAX_TEXTS) -> Texts:
-    """Read texts; booleans, integers and floats become the text that JSON has for them.
+def read_texts(table: Table, column: str, limit: int = MAX_TEXTS) -> TextColumn:
+    """Read texts; booleans, integers and floats are converted to their JSON text.
 
     Raises:
         TooManyTexts: there are more distinct values than `limit`.
@@ -91,7 +91,7 @@ def read_texts(table: Table, column: str, limit: int = MAX_TEXTS) -> Texts:
         result = _dictionary(batch)
         if result is not None:
             indices, texts = result
-            # An entry after the last stands for null; entries that no row uses are not taken up.
+            # The entry after the last stands for null; dictionary entries without rows are skipped.
             lookup = np.full(len(texts) + 1, NULL_CODE, dtype=np.int32)
             for index in np.flatnonzero(np.bincount(indices, minlength=len(texts))[: len(texts)]).tolist():
                 text = texts[index]
@@ -101,49 +101,49 @@ def read_texts(table: Table, column: str, limit: int = MAX_TEXTS) -> Texts:
         row += len(batch)
         if len(known) > limit:
             raise TooManyTexts(limit, row)
-    return Texts.of(codes, known)
+    return TextColumn.from_codes(codes, known)
 
 
 def read_times_ms(table: Table, column: str) -> tuple[NDArray[np.int64], NDArray[np.bool_], str]:
     """Read event times.
 
     Returns:
-        Unix milliseconds of shape (n,), which of them are null, and how the column was read, in words.
+        Unix milliseconds of shape (n,), a mask of nulls, and a description of the time format.
 
     Raises:
-        OptionError: the column holds no times.
+        OptionError: the column does not contain times.
     """
     kind = plain_type(table.columns[column])
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         times = read_numbers(table, column)
-        how = f"in {kind.tz}" if pa.types.is_timestamp(kind) and kind.tz else "without zone, taken as UTC"
+        time_format = f"in {kind.tz}" if pa.types.is_timestamp(kind) and kind.tz else "without zone, read as UTC"
     elif pa.types.is_integer(kind):
         times = read_numbers(table, column)
         valid = times[np.isfinite(times)]
         middle = abs(float(np.median(valid))) if valid.size else 0.0
         unit, factor = next((u, f) for limit, u, f in _EPOCH_UNITS if middle < limit)
         times = np.floor(times * factor)
-        how = f"whole numbers, taken as {unit} since 1970"
+        time_format = f"integers, read as {unit} since 1970"
     else:
         raise OptionError(
-            f"--time {column}: the column holds {kind}, which is no event time; "
-            "write it as timestamps or as whole milliseconds since 1970"
+            f"--time {column}: the column has type {kind}, which is not an event time; "
+            "use timestamps or integer milliseconds since 1970"
         )
     null = ~np.isfinite(times)
     if null.all():
-        raise OptionError(f"--time {column}: the column is all null; name another one, or leave --time out")
+        raise OptionError(f"--time {column}: all values are null; name another column, or omit --time")
     times[null] = 0
-    return times.astype(np.int64), null, how
+    return times.astype(np.int64), null, time_format
 
 
 def read_distinct_integers(table: Table, column: str) -> int:
-    """Count the distinct whole numbers of a column of 64-bit integers, which doubles cannot tell apart."""
+    """Count the distinct values of a column of 64-bit integers, which doubles cannot distinguish."""
     values = np.empty(table.rows, dtype=np.int64)
     row = 0
     for batch in table.batches(column):
         retained = batch.drop_null()
-        # The same bits for the same number, signed or not: enough to tell numbers apart.
-        whole = _plain(retained)
+        # The bits identify a number, signed or not.
+        whole = _decode(retained)
         if pa.types.is_uint64(whole.type):
             whole = whole.view(pa.int64())
         values[row : row + len(retained)] = whole.cast(pa.int64()).to_numpy(zero_copy_only=False)
@@ -154,12 +154,12 @@ def read_distinct_integers(table: Table, column: str) -> int:
 
 
 def count_distinct(ordered: NDArray[np.float64] | NDArray[np.int64]) -> int:
-    """Count distinct values of a sorted array."""
+    """Count the distinct values of a sorted array."""
     return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1 if ordered.size else 0
 
 
 def _numbers(batch: pa.Array) -> FloatArray:
-    batch = _plain(batch)
+    batch = _decode(batch)
     kind = batch.type
     if pa.types.is_null(kind):
         return np.full(len(batch), np.nan)
@@ -173,15 +173,15 @@ def _numbers(batch: pa.Array) -> FloatArray:
         return values / _PER_SECOND[kind.unit]
     values = _as_doubles(batch)
     if pa.types.is_floating(kind):
-        strange = np.isnan(values)
+        is_invalid = np.isnan(values)
         if batch.null_count:
-            strange &= ~batch.is_null().to_numpy(zero_copy_only=False)
-        values[strange] = np.inf
+            is_invalid &= ~batch.is_null().to_numpy(zero_copy_only=False)
+        values[is_invalid] = np.inf
     return values
 
 
 def _milliseconds(whole: pa.Array, unit: str) -> FloatArray:
-    """Turn counts of a unit since 1970 into whole milliseconds, as events have them, rounded down."""
+    """Convert counts of a unit since 1970 to whole milliseconds, rounded down, as in events."""
     counts = pc.fill_null(whole, 0).to_numpy(zero_copy_only=False)
     scaled = counts * 1000 if unit == "s" else counts // (_PER_SECOND[unit] // 1000)
     values: FloatArray = scaled.astype(np.float64)
@@ -197,7 +197,7 @@ def _as_doubles(batch: pa.Array) -> FloatArray:
 
 
 def _dictionary(batch: pa.Array) -> tuple[NDArray[np.int64], list[str | None]] | None:
-    """Split a batch into indices (len(texts) for null) and texts; None where all is null."""
+    """Split a batch into indices (len(texts) for null) and texts; None if all values are null."""
     if isinstance(batch, pa.ExtensionArray):
         batch = batch.storage
     if pa.types.is_null(batch.type):
@@ -215,7 +215,7 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _plain(batch: pa.Array) -> pa.Array:
+def _decode(batch: pa.Array) -> pa.Array:
     if isinstance(batch, pa.ExtensionArray):
         batch = batch.storage
     return batch.dictionary_decode() if pa.types.is_dictionary(batch.type) else batch

@@ -16,7 +16,7 @@ from cli.infer.report import print_report
 from cli.terminal import SafeText, Terminal
 
 BAD_INPUT = 2
-"""The exit code where the table or an option is at fault, and nothing was written."""
+"""Exit code for an invalid table or option; nothing was written."""
 
 _DEFAULT_WINDOWS = ", ".join(f"{w.name}:{Window(w.hop_s, w.hop_s).name}" for w in DEFAULTS.windows)
 
@@ -26,34 +26,34 @@ def infer_command(
         Path, typer.Argument(metavar="TRAIN", help="Training table: Parquet, CSV or Arrow.", show_default=False)
     ],
     model: Annotated[str, typer.Option(help="Name of the model.", show_default=False)],
-    version: Annotated[str, typer.Option(help="Version of the model that was trained on it.", show_default=False)],
-    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event times; with them φ is learned.")] = None,
+    version: Annotated[str, typer.Option(help="Version of the model trained on the table.", show_default=False)],
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event times; required to learn φ.")] = None,
     score: Annotated[str | None, typer.Option(metavar="COLUMN", help="The model's score.")] = None,
     class_: Annotated[
-        str | None, typer.Option("--class", metavar="COLUMN", help="The class that the model chose.")
+        str | None, typer.Option("--class", metavar="COLUMN", help="The predicted class.")
     ] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The ground truth.")] = None,
-    latency: Annotated[str | None, typer.Option(metavar="COLUMN", help="Milliseconds that a prediction took.")] = None,
+    latency: Annotated[str | None, typer.Option(metavar="COLUMN", help="Latency of predictions, in milliseconds.")] = None,
     scores: Annotated[
         str | None,
-        typer.Option(metavar="PREFIX", help="What columns of class probabilities begin with.", show_default="scores."),
+        typer.Option(metavar="PREFIX", help="Prefix of the columns of class probabilities.", show_default="scores."),
     ] = None,
     slices: Annotated[
         list[str] | None,
         typer.Option(
-            "--slice", metavar="COLUMN", help='Judge its values apart, or those of several ("a * b"); repeatable.'
+            "--slice", metavar="COLUMN", help='Slice by a column, or by several crossed ("a * b"); repeatable.'
         ),
     ] = None,
     critical: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="A field whose drift pages; repeatable.")
+        list[str] | None, typer.Option(metavar="COLUMN", help="A critical field, whose drift pages; repeatable.")
     ] = None,
-    pane: Annotated[str | None, typer.Option(help="Length of a pane, such as 1m or 1h.")] = None,
+    pane: Annotated[str | None, typer.Option(help="Pane length, such as 1m or 1h.")] = None,
     windows: Annotated[
         list[str] | None,
         typer.Option(
             "--window",
             metavar="LENGTH:HOP",
-            help=f"A window and its hop, such as 1d:1h; repeatable. By default {_DEFAULT_WINDOWS}.",
+            help=f"A window and its hop, such as 1d:1h; repeatable. Default: {_DEFAULT_WINDOWS}.",
         ),
     ] = None,
     timezone: Annotated[str, typer.Option(help="Time zone of the model's users.")] = DEFAULTS.timezone,
@@ -62,19 +62,18 @@ def infer_command(
         typer.Option("--arm", metavar="NAME=SHARE", help="An arm of an A/B test and its share; repeatable."),
     ] = None,
     unit: Annotated[
-        str | None, typer.Option(metavar="context.NAME", help="What is assigned to arms, such as context.user.")
+        str | None, typer.Option(metavar="context.NAME", help="Unit of assignment to arms, such as context.user.")
     ] = None,
     season: Annotated[
         Season,
-        typer.Option(help="What windows are judged by: the whole of training, or its same hours of the week."),
+        typer.Option(help="Compare windows with all of the training data, or with the same hours of the week."),
     ] = DEFAULTS.season,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where both files are written.")] = Path(),
-    force: Annotated[bool, typer.Option("--force", help="Replace files of another content.")] = False,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Output folder of both files.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files with different content.")] = False,
 ) -> None:
     """Infer a contract and a baseline from training data, and explain each decision.
 
-    Writes DIR/MODEL.yaml and DIR/MODEL.VERSION.baseline.json. Exits with 2 where the table or an option is at
-    fault.
+    Writes DIR/MODEL.yaml and DIR/MODEL.VERSION.baseline.json. Exits with 2 if the table or an option is invalid.
 
     Examples:
         barograph infer train.parquet --model flight-delay --version 3 --time at --score p --label late
@@ -119,10 +118,10 @@ def infer_command(
 
 
 def parse_window(text: str) -> Window:
-    """Read a window such as `1d:1h`.
+    """Parse a window such as `1d:1h`.
 
     Raises:
-        OptionError: it is not LENGTH:HOP.
+        OptionError: the text is not LENGTH:HOP.
     """
     length, colon, hop = text.partition(":")
     if not colon:
@@ -131,14 +130,14 @@ def parse_window(text: str) -> Window:
 
 
 def parse_arms(texts: list[str], unit: str | None) -> Arms | None:
-    """Read arms such as `a=0.9`; None where there are none.
+    """Parse arms such as `a=0.9`; None if there are none. The contract checks their shares later.
 
     Raises:
-        OptionError: one is not NAME=SHARE, or there is a unit and no arm. The contract's own rules come later.
+        OptionError: a text is not NAME=SHARE, or there is a unit but no arm.
     """
     if not texts:
         if unit is not None:
-            raise OptionError("--unit: there is no arm; name each with --arm NAME=SHARE")
+            raise OptionError("--unit: there are no arms; add each with --arm NAME=SHARE")
         return None
     shares: dict[str, float] = {}
     for text in texts:

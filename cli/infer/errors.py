@@ -1,14 +1,14 @@
-"""What stops `barograph infer`: each error is a sentence that says what, where and what to do."""
+"""Errors of `barograph infer`; each text says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
 
 class InferError(ValueError):
-    """Nothing can be inferred, or it cannot be written."""
+    """Contract and baseline cannot be inferred or written."""
 
 
 class TableError(InferError):
-    """A table cannot be read, or holds nothing to watch."""
+    """A table cannot be read, or has no column to monitor."""
 
 
 class OptionError(InferError):
@@ -16,4 +16,4 @@ class OptionError(InferError):
 
 
 class ExistsError(InferError):
-    """A file of another content stands where one would be written."""
+    """A target file exists with different content."""

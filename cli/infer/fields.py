@@ -1,4 +1,4 @@
-"""One column of a training table → the field it becomes, or why it is left out."""
+"""Converts one column of a training table to a field, or explains why it is ignored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cli.infer.columns import (
     FloatArray,
-    Texts,
+    TextColumn,
     TooManyTexts,
     count_distinct,
     read_distinct_integers,
@@ -19,10 +19,10 @@ from cli.infer.columns import (
     read_texts,
 )
 from cli.infer.profile import FieldPlan
-from cli.infer.slices import Dimension
+from cli.infer.slices import SliceDimension
 from cli.infer.summarise import (
     MAX_CATEGORIES,
-    Summary,
+    FieldSummary,
     is_whole,
     needs_doubles,
     summarise_numbers,
@@ -34,44 +34,44 @@ from sketches.baseline.layout import IntArray
 from sketches.sketch.quantiles import FEW_INTEGERS, POINT_MASS
 
 ID_MIN_ROWS = 100
-"""With fewer valid rows, values that are all different say nothing."""
+"""Minimum number of valid rows to classify a column as an id."""
 _ID_PERCENT = 99
-"""A whole number or text that differs in so many of a hundred valid rows is an id."""
+"""Percentage of distinct values among valid rows from which an integer or text column is an id."""
 _EXACT_LIMIT = 2.0**53
 ID_REASON, MANY_TEXTS_REASON = "looks like an id", "high cardinality"
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A column is not watched."""
+class IgnoredColumn:
+    """A column that is not monitored."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class InferredField:
-    """A column became a field."""
+    """A column that becomes a field."""
 
     plan: FieldPlan
-    summary: Summary
-    why: str
+    summary: FieldSummary
+    reason: str
 
 
 class FieldReader:
-    """Reads columns of one table, for the same slices and event times.
+    """Reads columns of one table, with the same slices and event times.
 
     Args:
         table: The training table.
-        dimensions: Slices to count apart.
-        at_ms: Event times, Unix milliseconds, shape (n,); None where there are none.
-        untimed: Which rows have none, shape (n,).
+        dimensions: Slice dimensions to count separately.
+        at_ms: Event times, Unix milliseconds, shape (n,); None without a column of event times.
+        untimed: Mask of rows without an event time, shape (n,).
         scores: The columns whose largest value is the confidence.
     """
 
     def __init__(
         self,
         table: Table,
-        dimensions: Sequence[Dimension],
+        dimensions: Sequence[SliceDimension],
         at_ms: IntArray | None,
         untimed: NDArray[np.bool_] | None,
         scores: Sequence[str] = (),
@@ -79,19 +79,19 @@ class FieldReader:
         self._table, self._dimensions, self._scores = table, dimensions, scores
         self._at_ms, self._untimed = at_ms, untimed
 
-    def read(self, plan: FieldPlan) -> InferredField | LeftOut:
-        """Read a column and summarise it, if its values can be watched.
+    def read(self, plan: FieldPlan) -> InferredField | IgnoredColumn:
+        """Read a column and summarise it, if its values can be monitored.
 
         Raises:
             TableError: the file is damaged.
         """
         return self._category(plan) if plan.type == "category" else self._numeric(plan)
 
-    def _numeric(self, plan: FieldPlan) -> InferredField | LeftOut:
-        values = self._largest() if plan.source == CONFIDENCE else read_numbers(self._table, plan.column)
+    def _numeric(self, plan: FieldPlan) -> InferredField | IgnoredColumn:
+        values = self._max_score() if plan.source == CONFIDENCE else read_numbers(self._table, plan.column)
         if plan.type == "timestamp":
             if self._at_ms is None or self._untimed is None:
-                return LeftOut("a moment is judged by its age, and --time names no event time")
+                return IgnoredColumn("a timestamp is monitored by its age, but --time names no event time")
             values = (self._at_ms - values) / 1000
             values[self._untimed] = np.nan
         ordered = np.sort(values[np.isfinite(values)])
@@ -100,7 +100,7 @@ class FieldReader:
             if ordered.size and max(-ordered[0], ordered[-1]) >= _EXACT_LIMIT:
                 distinct = read_distinct_integers(self._table, plan.column)
             if _is_id(distinct, ordered.size):
-                return LeftOut(_id_reason(distinct, ordered.size))
+                return IgnoredColumn(_id_reason(distinct, ordered.size))
         whole = plan.type in ("int", "bool") or is_whole(ordered)
         summary = summarise_numbers(
             plan.name,
@@ -113,7 +113,7 @@ class FieldReader:
         why = _numeric_reason(plan, values, ordered, distinct, summary.baseline, whole=whole)
         return InferredField(plan, summary, why)
 
-    def _largest(self) -> FloatArray:
+    def _max_score(self) -> FloatArray:
         """Read the largest score of each row: NaN where all are null, invalid where one is."""
         largest = np.full(self._table.rows, np.nan)
         for column in self._scores:
@@ -122,15 +122,15 @@ class FieldReader:
             np.fmax(largest, values, out=largest)
         return largest
 
-    def _category(self, plan: FieldPlan) -> InferredField | LeftOut:
+    def _category(self, plan: FieldPlan) -> InferredField | IgnoredColumn:
         try:
             texts = read_texts(self._table, plan.column)
         except TooManyTexts as error:
-            return LeftOut(f"{MANY_TEXTS_REASON}: {error}")
+            return IgnoredColumn(f"{MANY_TEXTS_REASON}: {error}")
         distinct = len(texts.values)
         valid = int(np.count_nonzero(texts.codes >= 0))
         if not plan.is_required and _is_id(distinct, valid):
-            return LeftOut(_id_reason(distinct, valid))
+            return IgnoredColumn(_id_reason(distinct, valid))
         summary = summarise_texts(plan.name, texts, self._dimensions)
         return InferredField(plan, summary, _category_reason(plan, texts, summary.baseline))
 
@@ -151,41 +151,41 @@ def _numeric_reason(
     if invalid:
         notes.append(f"{invalid:,} NaN or infinite values count as invalid")
     if ordered.size == 0:
-        return "; ".join([*notes, "no valid value: any value will be drift"])
+        return "; ".join([*notes, "no valid value: any value counts as drift"])
     if plan.type == "bool":
         notes.append("true and false" if distinct == 2 else f"constant, always {'true' if ordered[0] else 'false'}")
     elif distinct == 1:
-        notes.append(f"constant, always {ordered[0]:.6g}: any other value will be drift")
+        notes.append(f"constant, always {ordered[0]:.6g}: any other value counts as drift")
     elif whole and distinct <= FEW_INTEGERS:
-        notes.append(f"{distinct} whole numbers, one bin each")
+        notes.append(f"{distinct} integers, one bin each")
     else:
-        masses = _masses(field, ordered.size)
+        masses = _point_masses(field, ordered.size)
         notes.append("deciles" + (f"; point mass at {', '.join(masses)}" if masses else ""))
     return "; ".join(notes)
 
 
-def _masses(field: FieldBaseline, valid: int) -> list[str]:
-    """Write values that hold at least a tenth of the rows, as the quantiles show them."""
+def _point_masses(field: FieldBaseline, valid: int) -> list[str]:
+    """Format the values with at least a tenth of the rows, according to the quantiles."""
     values, counts = np.unique(np.array(field.quantiles), return_counts=True)
     heavy = counts * POINT_MASS >= len(field.quantiles)
     return [f"{value:.6g}" for value in values[heavy & (valid >= POINT_MASS)].tolist()]
 
 
-def _category_reason(plan: FieldPlan, texts: Texts, field: FieldBaseline) -> str:
+def _category_reason(plan: FieldPlan, texts: TextColumn, field: FieldBaseline) -> str:
     notes = [plan.note] if plan.note else []
     distinct = len(texts.values)
     if distinct == 0:
-        return "; ".join([*notes, "no value: any value will be drift"])
+        return "; ".join([*notes, "no value: any value counts as drift"])
     if distinct == 1:
         return "; ".join([*notes, f"constant, always {field.categories[0]!r}"])
     counts = field.slices[ALL].cells
     retained = sum(count * RARE_DIVISOR >= sum(counts) for count in counts[:-2])
     if retained == 0:
-        notes.append(f"{distinct:,} values, none in 0.5 % of the rows: only unseen and null values can show")
+        notes.append(f"{distinct:,} values, none in 0.5 % of the rows: only unseen values and nulls can show drift")
     elif retained < distinct:
-        notes.append(f"{distinct:,} values, {distinct - retained:,} rare ones judged as `other`")
+        notes.append(f"{distinct:,} values, {distinct - retained:,} rare ones grouped as `other`")
     else:
         notes.append(f"{distinct:,} values")
     if distinct > MAX_CATEGORIES:
-        notes.append(f"the {MAX_CATEGORIES:,} most frequent counted one by one")
+        notes.append(f"the {MAX_CATEGORIES:,} most frequent counted individually")
     return "; ".join(notes)

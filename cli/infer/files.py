@@ -1,4 +1,4 @@
-"""Where contract and baseline are written, and when they are not."""
+"""Writes contract and baseline, and protects existing files."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from cli.infer.infer import InferResult
 from sketches.baseline.baseline import dump_baseline
 
 _UNSAFE = frozenset('%/\\:*?"<>|')
-"""Not allowed in file names somewhere, or with a meaning to shells; and `%` itself, which escapes them."""
+"""Characters that some file system forbids or shells interpret, and `%`, which escapes them."""
 _MAX_NAME_BYTES = 100
-"""Of one part of a file name: file systems take 255 bytes in all."""
+"""Maximum length of one part of a file name; file systems allow 255 bytes in total."""
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """The two files, and which of them stood there already with the same content."""
+class WrittenFiles:
+    """The two files, and which of them existed with the same content."""
 
     contract: Path
     baseline: Path
     unchanged: frozenset[Path]
 
 
-def write_result(result: InferResult, folder: Path, *, force: bool = False) -> Written:
+def write_result(result: InferResult, folder: Path, *, force: bool = False) -> WrittenFiles:
     """Write contract and baseline; both or neither.
 
     Args:
-        result: What was learned.
-        folder: Made where it is missing.
-        force: Whether files of another content are replaced.
+        result: The contract and baseline.
+        folder: The output folder, created if it is missing.
+        force: Whether to overwrite files with different content.
 
     Raises:
-        ExistsError: a file of another content stands there and `force` is not given.
+        ExistsError: a file exists with different content and `force` is false.
         OSError: the folder cannot be written.
     """
-    model = file_part(result.contract.model, dots=False)
+    model = escape_name(result.contract.model, dots=False)
     contract_path = folder / f"{model}.yaml"
-    baseline_path = folder / f"{model}.{file_part(result.baseline.version)}.baseline.json"
+    baseline_path = folder / f"{model}.{escape_name(result.baseline.version)}.baseline.json"
     comments = (
         f"Written by `barograph infer` from {' '.join(result.baseline.source.split())}.\n"
-        "Yours to edit: owners, critical fields, ranges, thresholds, route."
+        "Edit it as needed: owners, critical fields, ranges, thresholds, route."
     )
     expected = {
         contract_path: dump_contract(result.contract, comments).encode(),
@@ -54,26 +54,26 @@ def write_result(result: InferResult, folder: Path, *, force: bool = False) -> W
     }
     folder.mkdir(parents=True, exist_ok=True)
     unchanged = {path for path, data in expected.items() if path.exists() and path.read_bytes() == data}
-    if contract_path.exists() and _holds(contract_path, result.contract):
+    if contract_path.exists() and _matches_contract(contract_path, result.contract):
         unchanged.add(contract_path)
     for path in expected:
         if path.exists() and path not in unchanged and not force:
             raise ExistsError(
-                f"{path} exists and differs from what was inferred; move it away, write to another folder "
-                "with --out, or replace it with --force"
+                f"{path} exists with different content; move it, write to another folder with --out, or overwrite it "
+                "with --force"
             )
     for path, data in expected.items():
         if path not in unchanged:
             _replace(path, data)
-    return Written(contract_path, baseline_path, frozenset(unchanged))
+    return WrittenFiles(contract_path, baseline_path, frozenset(unchanged))
 
 
-def file_part(name: str, *, dots: bool = True) -> str:
-    """Write a name as part of a file name, another one for every name: unsafe characters percent-encoded.
+def escape_name(name: str, *, dots: bool = True) -> str:
+    """Encode a name as a unique part of a file name: unsafe characters are percent-encoded.
 
     Args:
         name: Any text.
-        dots: Whether dots stay as they are; without, the part ends at a file name's first dot.
+        dots: Whether dots are kept; if not, the first dot of the file name ends this part.
     """
     unsafe = _UNSAFE if dots else _UNSAFE | {"."}
     encoded = "".join(
@@ -84,11 +84,11 @@ def file_part(name: str, *, dots: bool = True) -> str:
         return encoded
     digest = hashlib.sha256(name.encode()).hexdigest()[:16]
     start = encoded.encode()[: _MAX_NAME_BYTES - 20].decode(errors="ignore")
-    # A lone `%` cannot come out of encoding, so no other name gives the same part.
+    # Encoding never produces a lone `%`, so no other name has the same part.
     return f"{start}%~{digest}"
 
 
-def _holds(path: Path, contract: Contract) -> bool:
+def _matches_contract(path: Path, contract: Contract) -> bool:
     try:
         return load_contract(path) == contract
     except ContractError:
@@ -96,10 +96,10 @@ def _holds(path: Path, contract: Contract) -> bool:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one."""
-    draft = path.with_name(f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}.{os.getpid()}.part")
+    """Write a file atomically: after a crash it has either the old or the new content."""
+    temporary = path.with_name(f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}.{os.getpid()}.part")
     try:
-        draft.write_bytes(data)
-        draft.replace(path)
+        temporary.write_bytes(data)
+        temporary.replace(path)
     finally:
-        draft.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Training rows by hour of the week: the counts that a baseline keeps of them, and windows hour by hour."""
+"""Training rows by hour of the week: the counts stored in a baseline, and the counts of windows per hour."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from streams.hour_of_week import compute_hours_of_week, hour_unit_s
 
 CHUNK_ROWS = 1 << 21
 CHUNK_COUNTS = 1 << 19
-"""Counts of windows, hours and bins held at a time: with what is worked out of each, about 50 MB."""
+"""Counts of windows, hours and bins in memory at a time: about 50 MB with derived arrays."""
 
 
 class TrainingHours:
-    """In which hour of the week each training row lies.
+    """The hour of the week of each training row.
 
     Args:
         at_ms: Event times, Unix milliseconds, ascending, shape (n,).
-        timezone: The contract's.
-        pane_s: The contract's: a row lies in the hour of its pane.
+        timezone: The time zone of the contract.
+        pane_s: The pane length of the contract, in seconds: a row belongs to the hour of its pane.
     """
 
     def __init__(self, at_ms: IntArray, timezone: str, pane_s: int) -> None:
@@ -41,22 +41,22 @@ class TrainingHours:
 
     @property
     def rows(self) -> IntArray:
-        """Rows per hour of the week, shape (168,)."""
+        """Number of rows per hour of the week, shape (168,)."""
         units = np.bincount(self._unit, minlength=len(self._slots))
         return np.bincount(self._slots, units, HOURS_OF_WEEK).astype(np.int64)
 
     def hours_of_week(self, field: FieldBaseline, cells: CellArray) -> dict[str, tuple[int, ...]]:
-        """Count a field's rows per hour of the week and bin, as a baseline keeps them.
+        """Count a field's rows per hour of the week and bin, as a baseline stores them.
 
         Args:
             field: The field, with its counts.
-            cells: The cell of each row in the order of the times, shape (n,); `n_cells` is invalid.
+            cells: The cell of each row in order of time, shape (n,); `n_cells` stands for invalid.
         """
-        of_cell, n_bins = _bins(field)
+        bin_of_cell, n_bins = _bins(field)
         counts = np.zeros((HOURS_OF_WEEK, n_bins + 1), dtype=np.int64)
         for start in range(0, len(cells), CHUNK_ROWS):
             chunk = slice(start, start + CHUNK_ROWS)
-            counts += count_cells(of_cell[cells[chunk]], n_bins + 1, self._slots[self._unit[chunk]], HOURS_OF_WEEK)
+            counts += count_cells(bin_of_cell[cells[chunk]], n_bins + 1, self._slots[self._unit[chunk]], HOURS_OF_WEEK)
         result = counts[:, :n_bins]
         return {
             HOUR_NAMES[hour_of_week]: tuple(result[hour_of_week].tolist())
@@ -64,30 +64,30 @@ class TrainingHours:
         }
 
     def windows(self, field: FieldBaseline, cells: CellArray, bounds: IntArray) -> Iterator[tuple[IntArray, HourArray]]:
-        """Count windows hour by hour, some windows at a time.
+        """Count windows by hour, a chunk of windows at a time.
 
         Args:
             field: As for `hours_of_week`.
             cells: As for `hours_of_week`.
-            bounds: The rows at which windows begin, and where the last one ends.
+            bounds: The first row of each window, and the end of the last one.
 
         Yields:
             Counts of shape (W, K, bins) and the hour of the week of each, (W, K); a window has at most K hours.
         """
         if len(bounds) < 2:
             return
-        of_cell, n_bins = _bins(field)
+        bin_of_cell, n_bins = _bins(field)
         begin, end = self._unit[bounds[:-1]], self._unit[bounds[1:] - 1]
         hours = int((end - begin).max()) + 1
-        most = max(1, CHUNK_COUNTS // (hours * (n_bins + 1)))
+        chunk_size = max(1, CHUNK_COUNTS // (hours * (n_bins + 1)))
         first, last = 0, len(bounds) - 1
         while first < last:
-            enough = int(np.searchsorted(bounds, bounds[first] + CHUNK_ROWS, side="right")) - 1
-            until = min(last, first + most, max(first + 1, enough))
+            row_limit = int(np.searchsorted(bounds, bounds[first] + CHUNK_ROWS, side="right")) - 1
+            until = min(last, first + chunk_size, max(first + 1, row_limit))
             rows = slice(int(bounds[first]), int(bounds[until]))
             window = np.repeat(np.arange(until - first), np.diff(bounds[first : until + 1]))
             hour = self._unit[rows] - begin[first:until][window]
-            result = count_cells(of_cell[cells[rows]], n_bins + 1, window * hours + hour, (until - first) * hours)
+            result = count_cells(bin_of_cell[cells[rows]], n_bins + 1, window * hours + hour, (until - first) * hours)
             unit = begin[first:until, None] + np.arange(hours)
             hours_of_week = self._slots[np.minimum(unit, len(self._slots) - 1)]
             yield result.reshape(until - first, hours, n_bins + 1)[:, :, :n_bins], hours_of_week
@@ -95,7 +95,7 @@ class TrainingHours:
 
 
 def _bins(field: FieldBaseline) -> tuple[NDArray[np.int32], int]:
-    """The bin of each cell, and last of what is invalid; and how many bins there are."""
-    of_cell = field.bin_of_cell()
-    n_bins = of_cell[-1] + 1
-    return np.array([*of_cell, n_bins], dtype=np.int32), n_bins
+    """Return the bin of each cell, then that of invalid values, and the number of bins."""
+    bin_of_cell = field.bin_of_cell()
+    n_bins = bin_of_cell[-1] + 1
+    return np.array([*bin_of_cell, n_bins], dtype=np.int32), n_bins

@@ -1,4 +1,4 @@
-"""Training table → contract and baseline, with what was decided about each column and why."""
+"""Infers contract and baseline from a training table, with the decision on each column and its reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cli.infer.fields import ID_REASON, MANY_TEXTS_REASON, FieldReader, Inferred
 from cli.infer.labels import infer_label
 from cli.infer.phi import TrainingWindows
 from cli.infer.profile import FieldPlan, Roles, TablePlan, check_roles, plan_columns, score_columns
-from cli.infer.slices import Dimension, arm_slice, arm_values, read_dimension
+from cli.infer.slices import SliceDimension, arm_slice, arm_values, read_dimension
 from cli.infer.tables import Table, open_table
 from sketches.baseline.baseline import ALL, HOUR_NAMES, Baseline, FieldBaseline
 from sketches.baseline.layout import IntArray
@@ -28,11 +28,12 @@ from sketches.drift.overdispersion import FINDING, ROUGH_WINDOWS
 
 MANY_NULLS = 0.5
 ROWS_PER_EVENT = 10
-"""Training should hold this many times the events of the largest window, else its own noise widens verdicts."""
+"""Minimum ratio of training rows to events of the longest window; below it the noise of training matters."""
 
-FEW_SLOT_ROWS = 500
-"""An hour of the week of fewer rows is hardly worth more than the whole: its windows will often be insufficient."""
+FEW_HOUR_ROWS = 500
+"""Minimum rows of an hour of the week; below it, windows of that hour are often insufficient."""
 FEW_WEEKS = 4
+"""Minimum weeks of training to separate season from chance."""
 
 DEFAULTS = Contract(model="default")
 Season = Literal["none", "hour_of_week"]
@@ -50,51 +51,51 @@ class InferOptions:
     windows: tuple[Window, ...] = DEFAULTS.windows
     timezone: str = DEFAULTS.timezone
     arms: Arms | None = None
-    """The arms of an A/B test, which training data does not hold."""
+    """The arms of an A/B test, which the training data does not contain."""
     season: Season = DEFAULTS.season
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What became of one column."""
+    """The decision on one column."""
 
     column: str
     field: str
-    """Empty where it is no field."""
+    """Name of the field; empty for other columns."""
     type: FieldType | str
     """The field's type; `time`, `label` or `-` for other columns."""
     bins: int
-    """Bins or categories that are counted, without `unseen` and `null`; 0 where it is no field."""
+    """Number of bins or categories, without `unseen` and `null`; 0 for other columns."""
     nulls: float | None
-    """The share of nulls; None where it is no field."""
-    why: str
+    """The share of nulls; None for other columns."""
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class InferResult:
-    """Contract and baseline of one table, and how they came about."""
+    """Contract and baseline of one table, with decisions and warnings."""
 
     contract: Contract
     baseline: Baseline
     decisions: tuple[Decision, ...]
     warnings: tuple[str, ...]
     windows: dict[str, int] = field(default_factory=dict)
-    """Training windows by window name; empty without event times."""
+    """Number of training windows by window name; empty without event times."""
     period_ms: tuple[int, int] | None = None
-    """First and last event time."""
+    """First and last event time, Unix milliseconds; None without event times."""
 
 
 def infer(options: InferOptions, on_column: Callable[[str], None] = lambda column: None) -> InferResult:
-    """Learn contract and baseline from a table.
+    """Infer contract and baseline from a table.
 
-    The same table gives the same result to the bit, however it is cut into row groups.
+    The same table gives a bit-identical result, regardless of its row groups.
 
     Args:
         options: The options of the command.
         on_column: Called with the name of each column before it is read.
 
     Raises:
-        InferError: the table cannot be read or an option does not fit; the text is for people.
+        InferError: the table cannot be read, or an option does not fit.
     """
     roles = options.roles
     draft = Contract(
@@ -106,45 +107,45 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
     )
     _check(draft)
     if options.season != "none" and roles.time is None:
-        raise OptionError(f"--season {options.season} takes event times: name their column with --time")
+        raise OptionError(f"--season {options.season} requires event times: name their column with --time")
     fault = name_fault(options.version)
     if fault is not None:
         raise OptionError(f"--version {fault}")
     with open_table(options.table) as table:
         check_roles(table, roles)
         plan = plan_columns(table, roles)
-        clock = _Clock(table, roles.time)
-        dimensions = [read_dimension(table, cut) for cut in roles.slices]
+        times = _EventTimes(table, roles.time)
+        dimensions = [read_dimension(table, expression) for expression in roles.slices]
         slice_rows = _slice_rows(table, dimensions)
         windows = None
-        if clock.at_ms is not None and clock.untimed is not None:
+        if times.at_ms is not None and times.untimed is not None:
             season = (options.timezone, options.pane_s) if options.season == "hour_of_week" else None
-            windows = TrainingWindows(clock.at_ms, clock.untimed, dimensions, options.windows, slice_rows, season)
+            windows = TrainingWindows(times.at_ms, times.untimed, dimensions, options.windows, slice_rows, season)
         scores = score_columns(table, roles)
-        reader = FieldReader(table, dimensions, clock.at_ms, clock.untimed, tuple(scores.values()))
-        result: list[tuple[FieldPlan, str]] = []
+        reader = FieldReader(table, dimensions, times.at_ms, times.untimed, tuple(scores.values()))
+        planned_fields: list[tuple[FieldPlan, str]] = []
         baselines: list[FieldBaseline] = []
         for planned in plan.fields:
             on_column(planned.column or planned.name)
             outcome = reader.read(planned)
             if isinstance(outcome, InferredField):
                 baselines.append(windows.learn(outcome.summary) if windows else outcome.summary.baseline)
-                result.append((outcome.plan, outcome.why))
+                planned_fields.append((outcome.plan, outcome.reason))
             else:
-                plan.left_out[planned.column] = outcome.reason
-        _check_kept(table, plan, roles, result)
-        label, label_why = infer_label(table, roles, tuple(scores))
+                plan.ignored[planned.column] = outcome.reason
+        _check_fields(table, plan, roles, planned_fields)
+        label, label_reason = infer_label(table, roles, tuple(scores))
         contract = Contract(
             model=draft.model,
             timezone=draft.timezone,
             pane_s=draft.pane_s,
             windows=draft.windows,
-            fields=tuple(planned.declared for planned, _ in result),
-            slices=(*(dimension.declared for dimension in dimensions), *arm_slice(options.arms, result)),
+            fields=tuple(planned.contract_field for planned, _ in planned_fields),
+            slices=(*(dimension.contract_slice for dimension in dimensions), *arm_slice(options.arms, planned_fields)),
             season=options.season,
             label=label,
             arms=options.arms,
-            ignored={name: why for name, why in plan.left_out.items() if name_fault(name) is None},
+            ignored={name: reason for name, reason in plan.ignored.items() if name_fault(name) is None},
         )
         _check(contract)
         baseline = Baseline(
@@ -160,22 +161,22 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
         return InferResult(
             contract=contract,
             baseline=baseline,
-            decisions=_decisions(table, plan, roles, result, baseline, clock.how, label_why),
-            warnings=tuple(_warnings(contract, baseline, windows, clock) + _left_out(plan)),
+            decisions=_decisions(table, plan, roles, planned_fields, baseline, times.time_format, label_reason),
+            warnings=tuple(_warnings(contract, baseline, windows, times) + _ignored_warnings(plan)),
             windows={w.name: windows.count(w.length_s) for w in options.windows} if windows else {},
             period_ms=(windows.first_ms, windows.last_ms) if windows else None,
         )
 
 
-class _Clock:
-    """The event times of the rows, where there are any."""
+class _EventTimes:
+    """The event times of the rows; its arrays are None without a column of event times."""
 
     def __init__(self, table: Table, column: str | None) -> None:
         self.at_ms: IntArray | None = None
         self.untimed: NDArray[np.bool_] | None = None
-        self.how = ""
+        self.time_format = ""
         if column is not None:
-            self.at_ms, self.untimed, self.how = read_times_ms(table, column)
+            self.at_ms, self.untimed, self.time_format = read_times_ms(table, column)
 
 
 def _check(contract: Contract) -> None:
@@ -185,24 +186,24 @@ def _check(contract: Contract) -> None:
         raise OptionError("\n".join(problem.message for problem in error.problems)) from error
 
 
-def _slice_rows(table: Table, dimensions: Sequence[Dimension]) -> dict[str, int]:
+def _slice_rows(table: Table, dimensions: Sequence[SliceDimension]) -> dict[str, int]:
     rows = {ALL: table.rows}
     for dimension in dimensions:
         names = dimension.slice_names
         if names[0] in rows:
-            raise OptionError(f"two slices would be called {names[0]}; rename one of their columns")
+            raise OptionError(f"two slices would have the name {names[0]}; rename one of their columns")
         counts = np.bincount(dimension.codes, minlength=len(names)).tolist()
         rows.update(zip(names, counts, strict=True))
     return rows
 
 
-def _check_kept(table: Table, plan: TablePlan, roles: Roles, plans: Sequence[tuple[FieldPlan, str]]) -> None:
+def _check_fields(table: Table, plan: TablePlan, roles: Roles, plans: Sequence[tuple[FieldPlan, str]]) -> None:
     for column in sorted(roles.critical):
-        if column in plan.left_out:
-            raise OptionError(f"--critical {column}: the column cannot be watched: {plan.left_out[column]}")
+        if column in plan.ignored:
+            raise OptionError(f"--critical {column}: the column cannot be monitored: {plan.ignored[column]}")
     if not plans:
-        reasons = "; ".join(f"{name!r} {why}" for name, why in list(plan.left_out.items())[:5])
-        raise TableError(f"{table.name} has no column that can be watched" + (f": {reasons}" if reasons else ""))
+        reasons = "; ".join(f"{name!r} {reason}" for name, reason in list(plan.ignored.items())[:5])
+        raise TableError(f"{table.name} has no column that can be monitored" + (f": {reasons}" if reasons else ""))
 
 
 def _decisions(
@@ -211,31 +212,31 @@ def _decisions(
     roles: Roles,
     plans: Sequence[tuple[FieldPlan, str]],
     baseline: Baseline,
-    time_how: str,
-    label_why: str,
+    time_format: str,
+    label_reason: str,
 ) -> tuple[Decision, ...]:
     """Return the decision on each column, in the order of the table; fields first, then the rest."""
     decisions = []
-    for (planned, why), frozen in zip(plans, baseline.fields, strict=True):
-        nulls = frozen.slices[ALL].cells[-1] / baseline.rows
-        bins = frozen.n_cells - (1 if frozen.kind == "numeric" else 2)
-        decisions.append(Decision(planned.column or "scores", planned.name, planned.type, bins, nulls, why))
+    for (planned, reason), learned in zip(plans, baseline.fields, strict=True):
+        nulls = learned.slices[ALL].cells[-1] / baseline.rows
+        bins = learned.n_cells - (1 if learned.kind == "numeric" else 2)
+        decisions.append(Decision(planned.column or "scores", planned.name, planned.type, bins, nulls, reason))
     if roles.time is not None:
-        decisions.append(Decision(roles.time, "", "time", 0, None, f"event time, {time_how}"))
+        decisions.append(Decision(roles.time, "", "time", 0, None, f"event time, {time_format}"))
     if roles.label is not None:
-        decisions.append(Decision(roles.label, "", "label", 0, None, label_why))
-    decisions += [Decision(name, "", "-", 0, None, f"left out: {why}") for name, why in plan.left_out.items()]
+        decisions.append(Decision(roles.label, "", "label", 0, None, label_reason))
+    decisions += [Decision(name, "", "-", 0, None, f"ignored: {reason}") for name, reason in plan.ignored.items()]
     return tuple(decisions)
 
 
-def _left_out(plan: TablePlan) -> list[str]:
-    """Name columns that were left out for what they hold, which may have been meant to be watched."""
-    names = [name for name, why in plan.left_out.items() if why.startswith((ID_REASON, MANY_TEXTS_REASON))]
+def _ignored_warnings(plan: TablePlan) -> list[str]:
+    """Warn of columns that were ignored because of their values, and that the user may want to monitor."""
+    names = [name for name, reason in plan.ignored.items() if reason.startswith((ID_REASON, MANY_TEXTS_REASON))]
     if not names:
         return []
     return [
-        f"Left out as ids or for too many values: {', '.join(names)}. A whole number named in --critical is "
-        "watched all the same."
+        f"Ignored as ids or for high cardinality: {', '.join(names)}. To monitor an integer anyway, name it in "
+        "--critical."
     ]
 
 
@@ -246,59 +247,59 @@ def _season_warnings(windows: TrainingWindows) -> list[str]:
     weeks = (windows.last_ms - windows.first_ms) / (7 * 86_400_000)
     if weeks < FEW_WEEKS:
         warnings.append(
-            f"Training covers {weeks:.1f} weeks, and each hour of the week about as often: under {FEW_WEEKS} times "
-            "chance and season are hard to tell apart. Train on a longer period."
+            f"Training covers {weeks:.1f} weeks, so each hour of the week occurs about as often: below {FEW_WEEKS} "
+            "weeks, season and chance are hard to separate. Train on a longer period."
         )
     rows = windows.hours.rows
-    few = rows < FEW_SLOT_ROWS
+    few = rows < FEW_HOUR_ROWS
     if few.any():
         at = HOUR_NAMES[int(rows.argmin())]
         warnings.append(
-            f"{int(few.sum())} of {len(rows)} hours of the week hold under {FEW_SLOT_ROWS} rows (the fewest {at}: "
-            f"{int(rows.min()):,}): what is expected of them is drawn to the whole week, and windows in them will "
-            "often be insufficient."
+            f"{int(few.sum())} of {len(rows)} hours of the week have fewer than {FEW_HOUR_ROWS} rows (the fewest {at}: "
+            f"{int(rows.min()):,}): their expected distribution is shrunk towards that of the whole week, and their "
+            "windows will often be insufficient."
         )
     return warnings
 
 
-def _warnings(contract: Contract, baseline: Baseline, windows: TrainingWindows | None, clock: _Clock) -> list[str]:
+def _warnings(contract: Contract, baseline: Baseline, windows: TrainingWindows | None, times: _EventTimes) -> list[str]:
     warnings = []
     if windows is None:
         warnings.append(
-            "φ is not known: verdicts take events as independent, which alarms falsely where traffic repeats "
-            "itself. Name the column of event times with --time."
+            "φ is unknown: verdicts assume independent events, which causes false alarms for correlated traffic. Name "
+            "the column of event times with --time."
         )
     else:
-        if clock.untimed is not None and clock.untimed.any():
-            rows = int(np.count_nonzero(clock.untimed))
-            warnings.append(f"{rows:,} rows have no event time: they are in the baseline, not in φ.")
+        if times.untimed is not None and times.untimed.any():
+            rows = int(np.count_nonzero(times.untimed))
+            warnings.append(f"{rows:,} rows have no event time: they count in the baseline but not for φ.")
         longest = max(contract.windows)
         events = windows.mean_events(longest.length_s)
         if baseline.rows < ROWS_PER_EVENT * events:
             warnings.append(
-                f"Training has {baseline.rows:,} rows, a window of {longest.name} about {events:,.0f} events: under "
-                f"{ROWS_PER_EVENT} times as many, so that training's own noise counts. Train on a longer period, or "
-                "watch shorter windows."
+                f"Training has {baseline.rows:,} rows, less than {ROWS_PER_EVENT} times the {events:,.0f} events of a "
+                f"{longest.name} window, so the noise of training matters. Train on a longer period, or use shorter "
+                "windows."
             )
         lacking = [w.name for w in sorted(contract.windows) if windows.count(w.length_s) < ROUGH_WINDOWS]
         if lacking:
             warnings.append(
-                f"Training holds under {ROUGH_WINDOWS} whole windows of {', '.join(lacking)}: their φ is that of "
-                "the next shorter length, or not known."
+                f"Training has fewer than {ROUGH_WINDOWS} whole windows of {', '.join(lacking)}: their φ comes from the "
+                "next shorter length, or is unknown."
             )
         warnings += _season_warnings(windows)
-    for frozen in baseline.fields:
-        nulls = frozen.slices[ALL].cells[-1] / baseline.rows
+    for learned in baseline.fields:
+        nulls = learned.slices[ALL].cells[-1] / baseline.rows
         if nulls > MANY_NULLS:
-            warnings.append(f"{frozen.name}: {nulls:.0%} of the rows are null.")
+            warnings.append(f"{learned.name}: {nulls:.0%} of the rows are null.")
     repeated = [
-        f"{frozen.name} " + ", ".join(f"{phi.value:.3g} ({name})" for name, phi in frozen.slices[ALL].phi.items())
-        for frozen in baseline.fields
-        if any(phi.value > FINDING for phi in frozen.slices[ALL].phi.values())
+        f"{learned.name} " + ", ".join(f"{phi.value:.3g} ({name})" for name, phi in learned.slices[ALL].phi.items())
+        for learned in baseline.fields
+        if any(phi.value > FINDING for phi in learned.slices[ALL].phi.values())
     ]
     if repeated:
         warnings.append(
-            f"φ over {FINDING:g}, values that repeat themselves within a window: {'; '.join(repeated)}. Their windows "
-            "hold far fewer independent readings than events, and short ones will be insufficient."
+            f"φ above {FINDING:g}, correlated values within a window: {'; '.join(repeated)}. Their windows have far "
+            "fewer independent observations than events, and short windows will be insufficient."
         )
     return warnings

@@ -1,9 +1,8 @@
-"""Overdispersion φ of each field and slice, from the windows that training data itself consists of.
+"""Overdispersion φ of each field and slice, learned from windows of the training data.
 
-For each window length of the contract the training period is cut into disjoint windows aligned to multiples of the
-length since 1970; only windows wholly inside the period count. Each is judged against the whole baseline, on the
-same bins as live windows. Where windows are judged by the hours of the week, so are these, each against the hours
-without itself.
+For each window length of the contract, the training period is split into disjoint windows aligned to multiples of the
+length since 1970; only windows wholly inside the period count. Each is compared with the whole baseline, on the same
+bins as live windows. With a season, each is compared with the counts of its hours of the week, excluding its own rows.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from barograph.contract import Window, format_duration
 from numpy.typing import NDArray
 
 from cli.infer.hours import TrainingHours
-from cli.infer.slices import Dimension
-from cli.infer.summarise import CellArray, Summary
+from cli.infer.slices import SliceDimension
+from cli.infer.summarise import CellArray, FieldSummary
 from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, Phi
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.cells import count_cells
@@ -28,26 +27,26 @@ from sketches.drift.season import Season
 
 CHUNK_ROWS = 1 << 21
 CHUNK_COUNTS = 1 << 22
-"""Counts held at a time, of all windows and slices of a chunk: 32 MB."""
+"""Counts in memory at a time, of all windows and slices of a chunk: 32 MB."""
 
 
 class TrainingWindows:
-    """Training rows in order of time, cut into windows of each length.
+    """Training rows in order of time, split into windows of each length.
 
     Args:
         at_ms: Event times, Unix milliseconds, shape (n,).
-        null: Which rows have none, shape (n,); they are in no window.
-        dimensions: Slices whose φ is learned apart.
-        windows: The contract's windows.
+        null: Mask of rows without an event time, shape (n,); no window contains them.
+        dimensions: Slice dimensions whose φ is learned separately.
+        windows: The windows of the contract.
         slice_rows: Training rows per slice name.
-        season: Time zone and pane in seconds, where windows are judged by the hours of the week.
+        season: Time zone and pane length in seconds; None if the contract has no season.
     """
 
     def __init__(
         self,
         at_ms: IntArray,
         null: NDArray[np.bool_],
-        dimensions: Sequence[Dimension],
+        dimensions: Sequence[SliceDimension],
         windows: Sequence[Window],
         slice_rows: dict[str, int],
         season: tuple[str, int] | None = None,
@@ -58,7 +57,7 @@ class TrainingWindows:
             self._order = timed[np.argsort(at_ms[timed], kind="stable")]
             at_ms = at_ms[self._order]
         self.first_ms, self.last_ms = int(at_ms[0]), int(at_ms[-1])
-        self._dimensions = [(len(d.slice_names), self._sorted(d.codes)) for d in dimensions]
+        self._dimensions = [(len(d.slice_names), self._in_time_order(d.codes)) for d in dimensions]
         self._values = tuple(dimension.values for dimension in dimensions)
         self._slice_rows = slice_rows
         self._timezone = season[0] if season else ""
@@ -68,23 +67,23 @@ class TrainingWindows:
             self._bounds[length_s] = _bounds(at_ms, length_s * 1000)
 
     def count(self, length_s: int) -> int:
-        """How many windows of a length hold rows and lie wholly inside the training period."""
+        """Count the windows of a length that have rows and lie wholly inside the training period."""
         return len(self._bounds[length_s]) - 1
 
     def mean_events(self, length_s: int) -> float:
-        """Mean events of a window of a length; where none fits, what the training period's rate makes of it."""
+        """Return the mean events of windows of a length; if none fits, extrapolate the rate of the training period."""
         bounds = self._bounds[length_s]
         if len(bounds) > 1:
             return float(bounds[-1] - bounds[0]) / (len(bounds) - 1)
         return self._slice_rows[ALL] * length_s * 1000 / max(1, self.last_ms - self.first_ms)
 
-    def learn(self, summary: Summary) -> FieldBaseline:
+    def learn(self, summary: FieldSummary) -> FieldBaseline:
         """Return the field's baseline with φ per slice and window length, and with its hours of the week if needed."""
         field = summary.baseline
-        cells = self._sorted(summary.cells)
+        cells = self._in_time_order(summary.cells)
         if self.hours is not None:
             field = msgspec.structs.replace(field, hours_of_week=self.hours.hours_of_week(field, cells))
-        alone = Baseline(
+        single_field = Baseline(
             model="",
             version="",
             rows=self._slice_rows[ALL],
@@ -93,7 +92,7 @@ class TrainingWindows:
             timezone=self._timezone,
             fields=(field,),
         )
-        layout = Layout(alone)
+        layout = Layout(single_field)
         bins = PsiBins(layout)
         if bins.n_groups == 0:
             return field
@@ -125,20 +124,20 @@ class TrainingWindows:
         return msgspec.structs.replace(field, slices=slices)
 
     def _counts(self, layout: Layout, cells: CellArray, bounds: IntArray) -> Iterator[IntArray]:
-        """Count windows on the layout, some at a time: arrays of shape (W, n_slices, width)."""
+        """Count windows on the layout in chunks: arrays of shape (W, n_slices, width)."""
         columns = layout.event_cells(0)
         n_codes = columns.stop - columns.start
-        most = max(1, CHUNK_COUNTS // (layout.n_slices * layout.width))
+        chunk_size = max(1, CHUNK_COUNTS // (layout.n_slices * layout.width))
         first, last = 0, len(bounds) - 1
         while first < last:
-            enough = int(np.searchsorted(bounds, bounds[first] + CHUNK_ROWS, side="right")) - 1
-            end = min(last, first + most, max(first + 1, enough))
+            row_limit = int(np.searchsorted(bounds, bounds[first] + CHUNK_ROWS, side="right")) - 1
+            end = min(last, first + chunk_size, max(first + 1, row_limit))
             sizes = np.diff(bounds[first : end + 1])
             rows = slice(int(bounds[first]), int(bounds[end]))
             window = np.repeat(np.arange(end - first), sizes)
             counts = np.zeros((end - first, layout.n_slices, layout.width), dtype=np.int64)
             cell = cells[rows].astype(np.int32)
-            # One cell more than PSI counts: the invalid.
+            # One more cell than PSI uses, for invalid values.
             result = count_cells(cell, n_codes, window, end - first)
             counts[:, 0, columns] = result
             for row, (n_values, codes) in zip(layout.dimension_starts, self._dimensions, strict=True):
@@ -149,14 +148,14 @@ class TrainingWindows:
             yield counts
             first = end
 
-    def _sorted(self, values: CellArray) -> CellArray:
+    def _in_time_order(self, values: CellArray) -> CellArray:
         return values if self._order is None else values[self._order]
 
 
 def _bounds(at_ms: IntArray, length_ms: int) -> IntArray:
-    """Find the rows at which windows begin, and where the last one ends, among ascending times.
+    """Find the first row of each window and the end of the last one, among ascending times.
 
-    Windows without rows are passed over: they hold nothing to judge.
+    Windows without rows are skipped.
     """
     first, last = int(at_ms[0]), int(at_ms[-1])
     inside = np.searchsorted(at_ms, (-(-first // length_ms) * length_ms, last // length_ms * length_ms))

@@ -1,7 +1,6 @@
-"""What each column of a training table is: a field of some type, an output, the label, or nothing to watch.
+"""Roles of the columns of a training table: a field of some type, an output, the label, or ignored.
 
-This is decided from names and column types alone; what depends on the values (ids, too many texts) is decided in
-`cli.infer.fields`.
+This module uses only names and column types; `cli.infer.fields` decides on the values (ids, high cardinality).
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from barograph.events import SCORES
 from cli.infer.errors import OptionError
 from cli.infer.tables import Table, is_number, is_text, plain_type
 
-_CLOSE = 0.6
+_MIN_SIMILARITY = 0.6
 SCORES_PREFIX = f"{SCORES}."
-"""What columns of class probabilities are called by where the user says nothing, and how their fields are called."""
+"""Default prefix of columns of class probabilities, and the prefix of their fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Which columns are what, as the user said."""
+    """Roles of columns, from the options of the command."""
 
     time: str | None = None
     score: str | None = None
@@ -34,18 +33,18 @@ class Roles:
     label: str | None = None
     latency: str | None = None
     slices: tuple[str, ...] = ()
-    """Columns, or several of them crossed: `origin * carrier`."""
+    """Columns, or crossed columns: `origin * carrier`."""
     critical: frozenset[str] = frozenset()
     scores: str | None = None
-    """What the names of columns of class probabilities begin with; None: `scores.`, where there are any."""
+    """Prefix of the columns of class probabilities; None for the default `scores.`, which no column needs to have."""
 
     @property
-    def sliced(self) -> list[str]:
-        """The columns that slices are made of, crossed or not, each as often as it is named."""
-        return [column for cut in self.slices for column in cut.split(CROSS)]
+    def slice_columns(self) -> list[str]:
+        """The columns of all slice expressions, each as often as it is named."""
+        return [column for expression in self.slices for column in expression.split(CROSS)]
 
-    def named(self) -> list[tuple[str, str]]:
-        """List the options and the columns that they name."""
+    def list_options(self) -> list[tuple[str, str]]:
+        """Return pairs of an option and the column that it names."""
         single = (
             ("--time", self.time),
             ("--score", self.score),
@@ -54,16 +53,16 @@ class Roles:
             ("--latency", self.latency),
         )
         named = [(option, column) for option, column in single if column is not None]
-        named += [("--slice", column) for column in self.sliced]
+        named += [("--slice", column) for column in self.slice_columns]
         return named + [("--critical", column) for column in sorted(self.critical)]
 
 
 @dataclass(frozen=True, slots=True)
 class FieldPlan:
-    """A column that is to become a field."""
+    """A column that is planned as a field."""
 
     column: str
-    """Empty for the confidence, which is made of the columns of scores."""
+    """Empty for the confidence, which is derived from the score columns."""
     name: str
     source: str
     type: FieldType
@@ -71,13 +70,13 @@ class FieldPlan:
     sketch: SketchKind = "kll"
     critical: bool = False
     is_required: bool = False
-    """Whether the user named it, so that it is a field even where its values look like ids."""
+    """Whether the user named it: it is then a field even if its values look like ids."""
     note: str = ""
-    """How its values are read, where that is not plain."""
+    """Remark on how its values are read."""
 
     @property
-    def declared(self) -> Field:
-        """The field as the contract has it."""
+    def contract_field(self) -> Field:
+        """The field for the contract."""
         return Field(
             name=self.name,
             type=self.type,
@@ -90,76 +89,76 @@ class FieldPlan:
 
 @dataclass(slots=True)
 class TablePlan:
-    """What is to be done with every column."""
+    """Plan for all columns of a table."""
 
     fields: list[FieldPlan] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
-    """Columns that are not watched, each with the reason."""
+    ignored: dict[str, str] = field(default_factory=dict)
+    """Columns that are not monitored, each with the reason."""
 
 
 def check_roles(table: Table, roles: Roles) -> None:
     """Check that the columns that options name exist, can be read, and have one role each.
 
     Raises:
-        OptionError: one does not; the text names columns that were probably meant.
+        OptionError: a column violates this; the text suggests similar names.
     """
-    taken: dict[str, str] = {}
-    for option, column in roles.named():
+    option_of: dict[str, str] = {}
+    for option, column in roles.list_options():
         if column in table.unreadable:
-            raise OptionError(f"{option} {column}: the column holds {table.unreadable[column]}; name another one")
+            raise OptionError(f"{option} {column}: the column has {table.unreadable[column]}; name another one")
         if column not in table.columns:
-            raise OptionError(f"{option} {column}: {table.name} has no such column; {_meant(column, table.columns)}")
+            raise OptionError(f"{option} {column}: {table.name} has no such column; {_suggest_columns(column, table.columns)}")
         if option in ("--slice", "--critical"):
             continue
-        if column in taken:
-            raise OptionError(f"{option} {column}: the column is given as {taken[column]} already; name another one")
-        taken[column] = option
-    for option, columns in (("--slice", roles.sliced), ("--critical", list(roles.critical))):
+        if column in option_of:
+            raise OptionError(f"{option} {column}: the column is already used as {option_of[column]}; name another one")
+        option_of[column] = option
+    for option, columns in (("--slice", roles.slice_columns), ("--critical", list(roles.critical))):
         for column in columns:
-            if taken.get(column) in ("--time", "--label"):
-                raise OptionError(f"{option} {column}: the column is no field, it is given as {taken[column]}")
-            if option == "--slice" and column in taken:
-                raise OptionError(f"--slice {column}: the column is given as {taken[column]}; slice by a feature")
-    for cut in roles.slices:
-        if roles.slices.count(cut) > 1:
-            raise OptionError(f"--slice {cut} is given twice; leave one out")
+            if option_of.get(column) in ("--time", "--label"):
+                raise OptionError(f"{option} {column}: the column is not a field, because it is used as {option_of[column]}")
+            if option == "--slice" and column in option_of:
+                raise OptionError(f"--slice {column}: the column is used as {option_of[column]}; slice by a feature")
+    for expression in roles.slices:
+        if roles.slices.count(expression) > 1:
+            raise OptionError(f"--slice {expression} is given twice; remove one")
 
 
 def plan_columns(table: Table, roles: Roles) -> TablePlan:
-    """Decide what becomes of every column, in the table's order, outputs last.
+    """Plan all columns, in the order of the table, outputs last.
 
     Raises:
-        OptionError: a column that an option names cannot play its role.
+        OptionError: a column named by an option does not have the type for its role.
     """
     plan = TablePlan()
     for column, kind in table.unreadable.items():
-        plan.left_out[column] = f"holds {kind}; only numbers, texts, booleans and moments are watched"
+        plan.ignored[column] = f"contains {kind}; only numbers, texts, booleans and timestamps are monitored"
     outputs = {roles.score, roles.class_, roles.latency}
     scores = _scores(table, roles)
     outputs |= {planned.column for planned in scores}
-    taken = {*OUTPUT_TYPES, *(planned.name for planned in scores)}
+    field_names = {*OUTPUT_TYPES, *(planned.name for planned in scores)}
     for column in table.columns:
         if column in outputs or column in (roles.time, roles.label):
             continue
         fault = name_fault(column)
         if fault is not None:
-            plan.left_out[column] = f"its name {fault}"
+            plan.ignored[column] = f"its name {fault}"
             continue
-        result = _feature(table, column, roles, taken)
+        result = _feature(table, column, roles, field_names)
         if isinstance(result, FieldPlan):
             plan.fields.append(result)
-            taken.add(result.name)
+            field_names.add(result.name)
         else:
-            plan.left_out[column] = result
+            plan.ignored[column] = result
     plan.fields += _outputs(table, roles)
     plan.fields += scores
     return plan
 
 
 def score_columns(table: Table, roles: Roles) -> dict[str, str]:
-    """Find the columns of class probabilities: class → column, in the table's order."""
+    """Find the columns of class probabilities: class → column, in the order of the table."""
     prefix = SCORES_PREFIX if roles.scores is None else roles.scores
-    named = {column for option, column in roles.named() if option != "--critical"}
+    named = {column for option, column in roles.list_options() if option != "--critical"}
     return {
         column.removeprefix(prefix): column
         for column, kind in table.columns.items()
@@ -172,17 +171,17 @@ def score_columns(table: Table, roles: Roles) -> dict[str, str]:
 
 
 def _scores(table: Table, roles: Roles) -> list[FieldPlan]:
-    """Plan the probabilities of classes, and the largest of them.
+    """Plan the class probabilities, and the largest of them as confidence.
 
     Raises:
-        OptionError: the user named a prefix that no column of numbers has.
+        OptionError: no numeric column has the prefix that the user gave.
     """
     columns = score_columns(table, roles)
     if not columns:
         if roles.scores is not None:
             raise OptionError(
-                f"--scores {roles.scores}: {table.name} has no column of numbers whose name begins so; "
-                f"{_meant(roles.scores, table.columns)}"
+                f"--scores {roles.scores}: {table.name} has no numeric column with this prefix; "
+                f"{_suggest_columns(roles.scores, table.columns)}"
             )
         return []
     planned = [
@@ -207,8 +206,8 @@ def _scores(table: Table, roles: Roles) -> list[FieldPlan]:
     return [*planned, largest]
 
 
-def _feature(table: Table, column: str, roles: Roles, taken: set[str]) -> FieldPlan | str:
-    """Plan a feature, or say why it is none."""
+def _feature(table: Table, column: str, roles: Roles, field_names: set[str]) -> FieldPlan | str:
+    """Plan a feature, or return the reason to ignore the column."""
     kind = plain_type(table.columns[column])
     note = unit = ""
     type_: FieldType
@@ -220,15 +219,15 @@ def _feature(table: Table, column: str, roles: Roles, taken: set[str]) -> FieldP
         type_ = "category"
     elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         if roles.time is None:
-            return "a moment is judged by its age, and --time names no event time"
-        type_, unit, note = "timestamp", "s", "judged by its age at the event"
+            return "a timestamp is monitored by its age, but --time names no event time"
+        type_, unit, note = "timestamp", "s", "monitored by its age at the event"
     elif pa.types.is_duration(kind) or pa.types.is_time(kind):
         type_, unit = "float", "s"
         note = "publish it in seconds" if pa.types.is_duration(kind) else "publish it in seconds since midnight"
     else:
         type_ = "float"
     name = column
-    while name in taken:
+    while name in field_names:
         name = f"features.{name}"
     return FieldPlan(
         column=column,
@@ -237,7 +236,7 @@ def _feature(table: Table, column: str, roles: Roles, taken: set[str]) -> FieldP
         type=type_,
         unit=unit,
         critical=column in roles.critical,
-        is_required=column in roles.critical or (column in roles.sliced and type_ != "category"),
+        is_required=column in roles.critical or (column in roles.slice_columns and type_ != "category"),
         note=note,
     )
 
@@ -255,12 +254,12 @@ def _outputs(table: Table, roles: Roles) -> Iterable[FieldPlan]:
         type_: FieldType
         if name == "class":
             fits = is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind)
-            type_, expected = "category", "texts, booleans or whole numbers"
+            type_, expected = "category", "texts, booleans or integers"
         else:
             fits = is_number(kind) or pa.types.is_null(kind)
             type_, expected = ("int" if pa.types.is_integer(kind) else "float"), "numbers"
         if not fits:
-            raise OptionError(f"{option} {column}: the column holds {kind}, and a {name} holds {expected}")
+            raise OptionError(f"{option} {column}: the column has type {kind}, but a {name} needs {expected}")
         yield FieldPlan(
             column=column,
             name=name,
@@ -273,13 +272,13 @@ def _outputs(table: Table, roles: Roles) -> Iterable[FieldPlan]:
         )
 
 
-def _meant(column: str, known: Sequence[str] | Iterable[str]) -> str:
+def _suggest_columns(column: str, known: Sequence[str] | Iterable[str]) -> str:
     names = list(known)
-    close = difflib.get_close_matches(column, names, n=3, cutoff=_CLOSE)
+    close = difflib.get_close_matches(column, names, n=3, cutoff=_MIN_SIMILARITY)
     if not close:
         folded = {name.casefold(): name for name in names}
         close = [folded[column.casefold()]] if column.casefold() in folded else []
     if close:
         return f"did you mean {' or '.join(close)}?"
     subset = ", ".join(names[:12])
-    return f"it has {subset}{' and more' if len(names) > 12 else ''}"
+    return f"its columns: {subset}{' and more' if len(names) > 12 else ''}"

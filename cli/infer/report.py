@@ -1,8 +1,8 @@
-"""What `barograph infer` prints: what it decided about each column and why, φ, and what to know."""
+"""Text output of `barograph infer`: the decision on each column with its reason, φ, and warnings."""
 
 from __future__ import annotations
 
-from cli.infer.files import Written
+from cli.infer.files import WrittenFiles
 from cli.infer.infer import Decision, InferResult
 from cli.terminal import AlignedTable, SafeText, Terminal, percentage, utc_minute
 from sketches.baseline.baseline import ALL, Baseline, Phi
@@ -14,8 +14,8 @@ NAME_CHARS = 40
 _FLAGS = {"ok": "", "rough": " rough", "shorter": " ←", "unknown": " ?"}
 
 
-def print_report(terminal: Terminal, result: InferResult, written: Written) -> None:
-    """Print the decisions, one line per column, the warnings, and where the files are."""
+def print_report(terminal: Terminal, result: InferResult, written: WrittenFiles) -> None:
+    """Print the decisions, one line per column, the warnings, and the paths of the files."""
     baseline = result.baseline
     heading = SafeText(f"{baseline.source}: {baseline.rows:,} rows{_period(result)} → model ")
     terminal.line(heading.append(baseline.model, "bold").append(f", version {baseline.version}"))
@@ -23,30 +23,31 @@ def print_report(terminal: Terminal, result: InferResult, written: Written) -> N
     if result.windows:
         lengths = ", ".join(f"{count:,} of {name}" for name, count in result.windows.items())
         terminal.line(
-            f"φ from {lengths}. rough: from 5 to 19 windows; ←: that of the next shorter length; ?: not known.", "dim"
+            f"φ from windows: {lengths}. rough = from 5 to 19 windows, ← = from the next shorter length, ? = unknown.",
+            "dim",
         )
     if baseline.timezone:
         terminal.line(_season(baseline))
     for dimension in baseline.dimensions:
         values = ", ".join(dimension.values[:8]) + (", …" if len(dimension.values) > 8 else "")
         if not dimension.trained:
-            terminal.line(f"Slices by {dimension.name}: {values}; training holds none, so they are judged by all.")
+            terminal.line(f"Slices by {dimension.name}: {values}; not in the training data, so they are compared with all of it.")
             continue
         others = baseline.slice_rows[f"{dimension.name}=other"]
         terminal.line(f"Slices by {dimension.name}: {len(dimension.values)} ({values}) and other ({others:,} rows).")
     for warning in result.warnings:
         terminal.line(SafeText("! ", style="bold yellow").append(warning, "none"))
     for path, what in ((written.contract, "contract"), (written.baseline, f"baseline {baseline.id}")):
-        state = "as it was" if path in written.unchanged else "written"
+        state = "unchanged" if path in written.unchanged else "written"
         terminal.line(f"{what}: {path} ({state})")
 
 
 def _season(baseline: Baseline) -> str:
-    """Say which fields differ by the hour of the week by more than chance."""
-    result = {baseline.fields[index].name for index in Season(PsiBins(Layout(baseline))).fields.tolist()}
-    without = [field.name for field in baseline.fields if field.name not in result]
-    others = f"; no season in {', '.join(map(shortened, without))}" if without else ""
-    fields = f"{len(result)} of {len(baseline.fields)} fields differ by them"
+    """Describe which fields vary by hour of the week by more than chance."""
+    seasonal = {baseline.fields[index].name for index in Season(PsiBins(Layout(baseline))).fields.tolist()}
+    without = [field.name for field in baseline.fields if field.name not in seasonal]
+    others = f"; no season in {', '.join(map(shorten_name, without))}" if without else ""
+    fields = f"{len(seasonal)} of {len(baseline.fields)} fields vary by hour"
     return f"Hours of the week in {baseline.timezone}: {fields}{others}."
 
 
@@ -67,17 +68,17 @@ def _moment(at_ms: int) -> str:
 def _columns(result: InferResult) -> AlignedTable:
     numbers = ("bins", "null", *(f"φ {name}" for name in result.windows))
     table = AlignedTable("column", "field", "type", *numbers, "why", numbers=numbers)
-    learned = {frozen.name: frozen.slices[ALL].phi for frozen in result.baseline.fields}
+    learned = {field.name: field.slices[ALL].phi for field in result.baseline.fields}
     for decision in result.decisions:
         phis = [_phi(learned.get(decision.field, {}).get(name)) for name in result.windows]
         cells = [
-            shortened(decision.column),
+            shorten_name(decision.column),
             _field(decision),
             decision.type,
             f"{decision.bins:,}" if decision.field else "",
             "" if decision.nulls is None else percentage(decision.nulls),
             *phis,
-            decision.why,
+            decision.reason,
         ]
         table.row(*cells, style="" if decision.field else "dim")
     return table
@@ -86,11 +87,11 @@ def _columns(result: InferResult) -> AlignedTable:
 def _field(decision: Decision) -> str:
     if not decision.field:
         return "—"
-    return "same" if decision.field == decision.column else shortened(decision.field)
+    return "same" if decision.field == decision.column else shorten_name(decision.field)
 
 
-def shortened(name: str) -> str:
-    """Cut a name to what a column of a table can show, control characters escaped."""
+def shorten_name(name: str) -> str:
+    """Truncate a name to fit a table column, with control characters escaped."""
     name = "".join(char if char.isprintable() else repr(char)[1:-1] for char in name)
     return name if len(name) <= NAME_CHARS else f"{name[: NAME_CHARS - 1]}…"
 

@@ -1,4 +1,4 @@
-"""Slice dimensions of a training table: their values and which slice each row belongs to."""
+"""Slice dimensions of a training table: their values and the slice of each row."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ CodeArray = NDArray[np.int64]
 
 TOP = 20
 _FLAGS = {"true": "1", "false": "0"}
-"""A slice of a boolean field is named by the number that the field's value is counted as."""
+"""Slice names of booleans, which events count as numbers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Dimension:
+class SliceDimension:
     """One slice dimension of n training rows."""
 
-    cut: str
-    """The column, or those that are crossed."""
+    expression: str
+    """The column, or several joined by `CROSS`."""
     values: SliceValues
     codes: NDArray[np.int16]
-    """Shape (n,): index into `values.values`, or their number for the slice `other`."""
+    """Shape (n,): index into `values.values`, or its length for the slice `other`."""
 
     @property
     def slice_names(self) -> list[str]:
         return [f"{self.values.name}={value}" for value in (*self.values.values, OTHER)]
 
     @property
-    def declared(self) -> Slice:
-        """The dimension as the contract has it."""
+    def contract_slice(self) -> Slice:
+        """The dimension for the contract."""
         return Slice(name=self.values.name, source=self.values.source, top=TOP)
 
 
-def read_dimension(table: Table, cut: str) -> Dimension:
+def read_dimension(table: Table, expression: str) -> SliceDimension:
     """Read a slice column, or several crossed: the most frequent values get a slice each, the rest is `other`.
 
-    A row with a null, or with a value that no slice can be called by, belongs to `other`.
+    A row with a null, or with a value that is not a valid slice name, belongs to `other`.
 
     Args:
         table: The training table.
         cut: A column, or several joined by `CROSS`.
 
     Raises:
-        OptionError: a column is no text, boolean or whole number, or has too many distinct values.
+        OptionError: a column is not text, boolean or integer, or has too many distinct values.
     """
-    columns = cut.split(CROSS)
-    name = cut.replace("=", "_")
+    columns = expression.split(CROSS)
+    name = expression.replace("=", "_")
     fault = name_fault(name)
     if fault is not None:
-        raise OptionError(f"--slice {cut!r}: the name {fault}")
+        raise OptionError(f"--slice {expression!r}: the name {fault}")
     members = [_read_members(table, column, crossed=len(columns) > 1) for column in columns]
     names, codes = members[0]
     for more, more_codes in members[1:]:
@@ -78,16 +78,16 @@ def read_dimension(table: Table, cut: str) -> Dimension:
         values=tuple(names[code] for code in retained),
         trained=True,
     )
-    return Dimension(cut, values, lookup[codes])
+    return SliceDimension(expression, values, lookup[codes])
 
 
 ARM = "arm"
 SKETCHED = ("score", "latency_ms", "confidence")
-"""Outputs whose quantiles are kept per arm."""
+"""Outputs whose sketches are stored per arm."""
 
 
 def arm_slice(arms: Arms | None, fields: Iterable[tuple[FieldPlan, str]]) -> tuple[Slice, ...]:
-    """The dimension of the arms as the contract has it; none without arms.
+    """Return the dimension of the arms for the contract; none without arms.
 
     Args:
         arms: The arms of the A/B test.
@@ -95,21 +95,21 @@ def arm_slice(arms: Arms | None, fields: Iterable[tuple[FieldPlan, str]]) -> tup
     """
     if arms is None:
         return ()
-    watched = {planned.name for planned, _ in fields}
-    sketches = tuple(name for name in SKETCHED if name in watched)
+    names = {planned.name for planned, _ in fields}
+    sketches = tuple(name for name in SKETCHED if name in names)
     return (Slice(name=ARM, source=ARM, values=tuple(arms.shares), sketches=sketches),)
 
 
 def arm_values(arms: Arms | None) -> tuple[SliceValues, ...]:
-    """The dimension of the arms as the baseline has it: training holds none, so arms are judged against `all`."""
+    """Return the dimension of the arms for the baseline: without training data, arms are compared with `all`."""
     return () if arms is None else (SliceValues(name=ARM, source=ARM, values=tuple(arms.shares), trained=False),)
 
 
 def _read_members(table: Table, column: str, *, crossed: bool) -> tuple[list[str], CodeArray]:
-    """Read a column as the texts that slices are named by and each row's code among them."""
+    """Read a column as slice names and the code of each row."""
     kind = plain_type(table.columns[column])
     if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        raise OptionError(f"--slice {column}: the column holds {kind}; slice by texts, booleans or whole numbers")
+        raise OptionError(f"--slice {column}: the column has type {kind}; slice by texts, booleans or integers")
     try:
         texts = read_texts(table, column, MAX_SLICE_TEXTS)
     except TooManyTexts as error:
@@ -117,7 +117,7 @@ def _read_members(table: Table, column: str, *, crossed: bool) -> tuple[list[str
     names = [_FLAGS[text] if pa.types.is_boolean(kind) else text for text in texts.values]
     codes = texts.codes.astype(np.int64)
     if crossed:
-        # A member that holds what joins members could be taken for two.
+        # A value that contains the separator would be ambiguous.
         lookup = np.array([NULL_CODE if CROSS in name else code for code, name in enumerate(names)] + [NULL_CODE])
         codes = lookup[codes]
     return names, codes
@@ -126,7 +126,7 @@ def _read_members(table: Table, column: str, *, crossed: bool) -> tuple[list[str
 def _cross(
     left: list[str], left_codes: CodeArray, right: list[str], right_codes: CodeArray
 ) -> tuple[list[str], CodeArray]:
-    """Join two members: the pairs that rows hold, and each row's code among them; a null makes a null."""
+    """Cross two columns: the pairs that occur, and the code of each row; null if one side is null."""
     both = (left_codes != NULL_CODE) & (right_codes != NULL_CODE)
     pairs, code = np.unique(left_codes[both] * len(right) + right_codes[both], return_inverse=True)
     codes = np.full(len(left_codes), NULL_CODE, dtype=np.int64)

@@ -1,7 +1,7 @@
 """Training tables, read one column at a time in batches of bounded size.
 
-Parquet is read where it lies. CSV and Arrow files cannot be read by the column, so they are first streamed
-into a temporary Parquet file, batch by batch.
+Parquet is read directly. CSV and Arrow files cannot be read by column, so they are first streamed into a temporary
+Parquet file, batch by batch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cli.infer.errors import TableError
 from cli.table_files import TITLES, TableFileError, TableFormat, check_names, detect_format, first_line, open_csv
 
 BATCH_ROWS = 1 << 18
-"""Rows held as an Arrow array at a time: 2 MB of doubles."""
+"""Rows in an Arrow array at a time: 2 MB of doubles."""
 
 _WIDER = {
     "null": pa.int64(),
@@ -29,7 +29,7 @@ _WIDER = {
     "timestamp[s]": pa.timestamp("ns"),
     "string": pa.binary(),
 }
-"""What to read a CSV column as when a later row does not fit its type so far; text by default."""
+"""Type of a CSV column → the wider type to use if a later row does not fit it; text by default."""
 _CSV_MISFIT = re.compile(r"In CSV column #(\d+): .*?CSV conversion error to ([^:]+):")
 
 
@@ -38,9 +38,9 @@ class Table:
 
     Attributes:
         name: The file's name, without its folder.
-        rows: How many rows there are.
-        columns: Type of each column that can be read, in the file's order.
-        unreadable: Columns of a type that no column reader knows, each with its type in words.
+        rows: Number of rows.
+        columns: Type of each readable column, in the order of the file.
+        unreadable: Columns of unsupported types, each with a description of its type.
     """
 
     def __init__(self, name: str, parquet: pq.ParquetFile, unreadable: Mapping[str, str]) -> None:
@@ -59,7 +59,7 @@ class Table:
             TableError: the file is damaged.
         """
         try:
-            # A name with a dot in it selects columns of that path too, so the batch may hold more than one.
+            # A name with a dot also selects struct members of that path, so the batch may have several columns.
             for batch in self._parquet.iter_batches(batch_size=BATCH_ROWS, columns=[column]):
                 yield batch.column(batch.schema.get_field_index(column))
         except (pa.ArrowException, OSError) as error:
@@ -69,15 +69,15 @@ class Table:
 
 @contextmanager
 def open_table(path: Path, types: Mapping[str, pa.DataType] | None = None) -> Iterator[Table]:
-    """Open a Parquet, CSV (also tab-separated) or Arrow IPC file; the content decides, then the ending.
+    """Open a Parquet, CSV (also tab-separated) or Arrow IPC file; the format is detected by content, then extension.
 
     Args:
         path: the file.
-        types: of columns of a CSV file, where they are known; others, and those that do not fit, are found by their
+        types: known types of columns of a CSV file; other types, and those that do not fit, are inferred from the
             values.
 
     Raises:
-        TableError: there is no such file, it is no table, it has no rows, or two columns share a name.
+        TableError: the file does not exist, is not a table or has no rows, or two columns share a name.
     """
     try:
         kind = detect_format(path)
@@ -111,12 +111,12 @@ def _open(path: Path, kind: TableFormat, types: Mapping[str, pa.DataType]) -> It
             check_names(parquet.schema_arrow.names, path)
             unreadable |= {f.name: _in_words(f.type) for f in parquet.schema_arrow if not is_readable(f.type)}
             if parquet.metadata.num_rows == 0:
-                raise TableError(f"{path} has no rows; give a table that has some")
+                raise TableError(f"{path} has no rows; use a table with rows")
             yield Table(path.name, parquet, unreadable)
 
 
 def is_readable(kind: pa.DataType) -> bool:
-    """Whether values of a type are numbers, texts, moments or spans; nested and binary ones are not."""
+    """Whether a type is numeric, text, boolean or temporal; nested and binary types are not readable."""
     kind = plain_type(kind)
     return (
         is_number(kind)
@@ -128,7 +128,7 @@ def is_readable(kind: pa.DataType) -> bool:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type of the values themselves: without dictionary and extension."""
+    """Return the type of the values, without dictionary and extension types."""
     while True:
         if isinstance(kind, pa.BaseExtensionType):
             kind = kind.storage_type
@@ -147,7 +147,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def _in_words(kind: pa.DataType) -> str:
-    """Call an unreadable type by what it holds; the same word whatever file it comes from."""
+    """Describe an unreadable type by its contents, with the same word for all file formats."""
     kind = plain_type(kind)
     if pa.types.is_struct(kind):
         return "structs"
@@ -176,7 +176,7 @@ def _arrow_to_parquet(path: Path, target: Path, unreadable: dict[str, str]) -> N
 
 
 def _csv_to_parquet(path: Path, target: Path, known: Mapping[str, pa.DataType]) -> None:
-    """Stream a CSV file, its column types widened and the file read again where a later row asks for it."""
+    """Stream a CSV file to Parquet; if a later row does not fit a column's type, widen the type and reread the file."""
     types: dict[str, pa.DataType] = dict(known)
     while True:
         try:

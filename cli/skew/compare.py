@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract
 
-from cli.infer.columns import FloatArray, Texts, read_times_ms
+from cli.infer.columns import FloatArray, TextColumn, read_times_ms
 from cli.infer.errors import OptionError
 from cli.infer.tables import Table, is_text, plain_type
 from cli.skew.fields import (
@@ -247,7 +247,7 @@ def _format_number(value: float, pair: FieldPair) -> str | None:
 
 
 def _compare_texts(
-    pair: FieldPair, left: Texts, right: Texts, joined: JoinedRows, history: EntityHistory | None, options: SkewOptions
+    pair: FieldPair, left: TextColumn, right: TextColumn, joined: JoinedRows, history: EntityHistory | None, options: SkewOptions
 ) -> tuple[Skew, list[_Sample]]:
     left_codes = left.codes[joined.served].astype(np.int64)
     right_codes = right.codes[joined.recomputed].astype(np.int64)

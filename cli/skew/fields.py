@@ -14,7 +14,7 @@ from barograph.validation.rows import time_ms
 from barograph.validation.tables import MEMBERS, source_columns
 from numpy.typing import NDArray
 
-from cli.infer.columns import NULL_CODE, FloatArray, Texts, TooManyTexts, read_numbers, read_texts
+from cli.infer.columns import NULL_CODE, FloatArray, TextColumn, TooManyTexts, read_numbers, read_texts
 from cli.infer.tables import Table, is_text, plain_type
 from cli.skew.sources import SkewError
 
@@ -183,7 +183,7 @@ def _parse_number(text: str, kind: ValueType) -> float:
         return np.inf if moment is None else moment
 
 
-def read_as_texts(table: Table, column: str) -> Texts:
+def read_as_texts(table: Table, column: str) -> TextColumn:
     """Read text; numbers and flags are written as in JSON.
 
     Raises:
@@ -197,7 +197,7 @@ def read_as_texts(table: Table, column: str) -> Texts:
         ) from error
 
 
-def protect_personal_data(texts: Texts, field: Field, contract: Contract) -> Texts:
+def protect_personal_data(texts: TextColumn, field: Field, contract: Contract) -> TextColumn:
     """Hash or truncate personal data as the publisher does.
 
     Raises:
@@ -215,7 +215,7 @@ def protect_personal_data(texts: Texts, field: Field, contract: Contract) -> Tex
         return texts
     distinct = {text: code for code, text in enumerate(dict.fromkeys(protected))}
     codes = np.array([*(distinct[text] for text in protected), NULL_CODE], np.int32)
-    return Texts.of(codes[texts.codes], distinct)
+    return TextColumn.from_codes(codes[texts.codes], distinct)
 
 
 def entities(table: Table, columns: Sequence[str]) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""`barograph baseline` on the real engine: panes become a baseline that is what their events say, or a sentence."""
+"""`barograph baseline` on real ClickHouse: the baseline matches the events of its panes, or an error explains why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from barograph.contract.file import dump_contract
 
 from cli.apply.catalogue import MIN_LEAD_S
 from cli.baseline import counts, from_production
-from cli.baseline.accept import Accepted, AcceptRequest, accept
+from cli.baseline.accept import AcceptedBaseline, AcceptRequest, accept
 from cli.errors import EXIT_FAILED, EXIT_OK, CommandError
 from cli.main import main
 from cli.terminal import utc_second
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.engine
 
 HOUR_S, DAY_S = 3_600, 86_400
 DAYS = 24
-# The tables drop what is old, so times are taken from the wall clock; whole weeks keep windows alike.
+# Tables expire old rows, so times are relative to the wall clock; whole weeks keep windows alike.
 T0_S = (int(time.time()) - 40 * DAY_S) // (7 * DAY_S) * 7 * DAY_S
 FROM_S, TO_S = T0_S + DAY_S, T0_S + 22 * DAY_S
 NOW_S = float(T0_S + DAYS * DAY_S + 100)
@@ -56,7 +56,7 @@ CONTRACT = msgspec.structs.replace(
 
 
 def make_events() -> list[Event]:
-    """Three weeks whose x is not training's, with nulls, values out of range, and colours that training lacks."""
+    """Three weeks with a shifted x, nulls, values out of range, and colours that training lacks."""
     rng = np.random.default_rng(20_260_301)
     events = []
     for hour in range(DAYS * 24):
@@ -86,7 +86,7 @@ GOOD = [event for event in EVENTS if FROM_S * 1000 <= event.at_ms < TO_S * 1000]
 
 @dataclasses.dataclass
 class World:
-    """A database in which the monitor's own code has written the panes of `EVENTS`."""
+    """A database in which the monitor's code has written the panes of `EVENTS`."""
 
     client: Client
     address: Address
@@ -96,7 +96,7 @@ class World:
     def flush(
         self, registry: Registry, first: int, events: list[Event], offset: int, *, start: int | None = None
     ) -> int:
-        """Bring events as one flush; return the next offset of `partials`."""
+        """Process events as one flush; return the next offset of `partials`."""
         summaries = FlushSummaries(registry)
         summaries.add(columns("m", 0, [(first + i, event) for i, event in enumerate(events)]))
         end = first + len(events)
@@ -125,22 +125,22 @@ class World:
         return offset + 1
 
 
-def register(client: Client, contract: Contract, *baselines: Baseline, effective_s: int = 0) -> Registry:
+def register(client: Client, applied: Contract, *baselines: Baseline, effective_s: int = 0) -> Registry:
     insert_rows(
         client,
         "contracts",
         [
             {
-                "model": contract.model,
-                "contract_id": contract.id,
-                "yaml": dump_contract(contract),
+                "model": applied.model,
+                "contract_id": applied.id,
+                "yaml": dump_contract(applied),
                 "applied_at": T0_S * 1000,
             }
         ],
     )
     rows = [
         {
-            "model": contract.model,
+            "model": applied.model,
             "version": each.version,
             "baseline_id": each.id,
             "effective_from": effective_s * i,
@@ -152,18 +152,18 @@ def register(client: Client, contract: Contract, *baselines: Baseline, effective
     ]
     insert_rows(client, "baselines", rows)
     entries = [RegisteredBaseline(each, each.id, effective_s * i, 1 + i) for i, each in enumerate(baselines)]
-    return build_registry([(contract, T0_S * 1000)], entries)
+    return build_registry([(applied, T0_S * 1000)], entries)
 
 
 def make_world(
     engine: LocalClickHouse,
     client: Client,
-    contract: Contract,
+    applied: Contract,
     *baselines: Baseline,
     effective_s: int = 0,
     skip: int = 0,
 ) -> World:
-    registry = register(client, contract, *baselines, effective_s=effective_s)
+    registry = register(client, applied, *baselines, effective_s=effective_s)
     store = WarehouseStore(client)
     state = PartitionState(0, 1, PARTIALS_TOPIC, store, lambda: registry, live=False, write_s=0.0, revise_s=0.0)
     world = World(client, Address(engine.host, engine.port, client.database), state, store)
@@ -182,14 +182,14 @@ def world(engine: LocalClickHouse) -> Iterator[World]:
 
 @pytest.fixture
 def fresh(world: World) -> World:
-    """The world, with the first baseline alone."""
+    """The world, with only the first baseline."""
     world.client.command("TRUNCATE TABLE baselines")
     world.client.command("TRUNCATE TABLE contracts")
     register(world.client, CONTRACT, OLD)
     return world
 
 
-def ask(world: World, *, now_s: float = NOW_S, **changes: Any) -> Accepted:
+def accept_range(world: World, *, now_s: float = NOW_S, **changes: Any) -> AcceptedBaseline:
     request = AcceptRequest(model="m", version="1", from_s=FROM_S, to_s=TO_S, reason="a new  normal")
     return accept(world.address, dataclasses.replace(request, **changes), clock=lambda: now_s)
 
@@ -201,17 +201,17 @@ def x_cells(events: list[Event]) -> list[int]:
     return counted
 
 
-# ---------------------------------------------------------------------------------------------------- what it holds
+# ---------------------------------------------------------------------------------------------------- contents
 
 
 def test_counts_and_moments_are_those_of_the_events(fresh: World) -> None:
-    done = ask(fresh)
-    new = done.learned.baseline
-    assert done.completeness == 1
-    assert (new.rows, done.old_id) == (len(GOOD), OLD.id)
+    accepted = accept_range(fresh)
+    new = accepted.learned.baseline
+    assert accepted.completeness == 1
+    assert (new.rows, accepted.old_id) == (len(GOOD), OLD.id)
     north = [event for event in GOOD if event.region == "north"]
     rows = {"all": len(GOOD), "region=north": len(north), "region=other": len(GOOD) - len(north)}
-    # Training knows no arms, and its slices are judged against all: that stays.
+    # Training has no arms, so their slices are still compared with `all`.
     assert new.slice_rows == rows | {"arm=b": 0, "arm=other": 0}
     assert new.dimensions == OLD.dimensions
     x, colour = new.fields
@@ -228,7 +228,7 @@ def test_counts_and_moments_are_those_of_the_events(fresh: World) -> None:
     )
     assert x.mean == pytest.approx(values.mean(), rel=1e-9)
     assert x.std == pytest.approx(values.std(), rel=1e-9)
-    # Quantiles are read from sketches: within their rank error.
+    # Quantiles come from sketches and are within their rank error.
     ranks = np.searchsorted(np.sort(values), x.quantiles) / len(values)
     assert np.abs(ranks - np.linspace(0, 1, 1001)).max() < 0.02
     assert (x.quantiles[0], x.quantiles[-1]) == (values.min(), values.max())
@@ -237,10 +237,10 @@ def test_counts_and_moments_are_those_of_the_events(fresh: World) -> None:
     null = sum(event.colour is None for event in GOOD)
     assert list(colour.slices["all"].cells) == [*named, unseen, null]
     assert colour.slices["all"].singletons == 0
-    violet, blue = done.learned.unseen["colour"]
+    violet, blue = accepted.learned.unseen["colour"]
     assert (violet.value, violet.estimate) == ("violet", sum(event.colour == "violet" for event in GOOD))
     assert blue.value == "blue"
-    assert done.learned.psi["x"] == pytest.approx(
+    assert accepted.learned.psi["x"] == pytest.approx(
         float(psi_values(np.array([300, 360, 240, 100]), np.array([x_cells(GOOD)]), [0])[0][0, 0])
     )
     assert new.source == (
@@ -249,8 +249,8 @@ def test_counts_and_moments_are_those_of_the_events(fresh: World) -> None:
 
 
 def test_phi_comes_from_the_windows_in_the_range(fresh: World) -> None:
-    """φ is recomputed from the events, window by window."""
-    new = ask(fresh).learned.baseline
+    """Compare with counts of the events, window by window."""
+    new = accept_range(fresh).learned.baseline
     bins = PsiBins(Layout(new))
     shorter = None
     for window in CONTRACT.windows:
@@ -277,152 +277,157 @@ def test_phi_comes_from_the_windows_in_the_range(fresh: World) -> None:
 
 
 @pytest.mark.parametrize("season", ["none", "hour_of_week"])
-def test_what_is_held_at_a_time_changes_nothing(fresh: World, monkeypatch: pytest.MonkeyPatch, season: str) -> None:
+def test_chunk_sizes_do_not_change_the_baseline(fresh: World, monkeypatch: pytest.MonkeyPatch, season: str) -> None:
     seasonal = msgspec.structs.replace(CONTRACT, season=season, timezone=ZONE, windows=CONTRACT.windows[1:])
     insert_rows(
         fresh.client,
         "contracts",
         [{"model": "m", "contract_id": seasonal.id, "yaml": dump_contract(seasonal), "applied_at": T0_S * 1000 + 1}],
     )
-    at_once = ask(fresh, dry_run=True).learned.baseline
+    at_once = accept_range(fresh, dry_run=True).learned.baseline
     monkeypatch.setattr(counts, "CHUNK_COUNTS", 4_000)
     monkeypatch.setattr(from_production, "SKETCH_PANES", 7)
-    in_pieces = ask(fresh, dry_run=True).learned.baseline
+    in_pieces = accept_range(fresh, dry_run=True).learned.baseline
     for one, other in zip(at_once.fields, in_pieces.fields, strict=True):
-        # Sketches flip coins: the quantiles agree within their error.
+        # Merging of sketches is randomized, so quantiles agree only within their error.
         assert msgspec.structs.replace(one, quantiles=()) == msgspec.structs.replace(other, quantiles=())
 
 
-def test_hours_of_the_week_are_counted_where_the_contract_asks_for_them(fresh: World) -> None:
+def test_a_seasonal_contract_gets_counts_by_hour_of_the_week(fresh: World) -> None:
     seasonal = msgspec.structs.replace(CONTRACT, season="hour_of_week", timezone=ZONE)
     insert_rows(
         fresh.client,
         "contracts",
         [{"model": "m", "contract_id": seasonal.id, "yaml": dump_contract(seasonal), "applied_at": T0_S * 1000 + 1}],
     )
-    plain = ask(fresh, dry_run=True).learned.baseline
+    plain = accept_range(fresh, dry_run=True).learned.baseline
     assert plain.timezone == ZONE
     hours_of_week = compute_hours_of_week(np.array([event.at_ms // 1000 for event in GOOD]), HOUR_S, ZONE)
     for hour_of_week in (0, 50, 167):
         own_rows = [event for event, at in zip(GOOD, hours_of_week.tolist(), strict=True) if at == hour_of_week]
-        (name,) = [name for i, name in enumerate(_slot_names()) if i == hour_of_week]
+        (name,) = [name for i, name in enumerate(_hour_names()) if i == hour_of_week]
         assert list(plain.fields[0].hours_of_week[name]) == x_cells(own_rows)
         colours = plain.fields[1].hours_of_week[name]
         assert colours[-1] == sum(event.colour is None for event in own_rows)
         assert sum(colours) == len(own_rows)
     assert sum(map(sum, plain.fields[0].hours_of_week.values())) == len(GOOD)
     assert load_baseline(dump_baseline(plain), "b") == plain
-    # φ is learned with the hours, and a period of three weeks has not many readings of each.
+    # φ is learned by hour, and three weeks have only a few observations of each hour.
     assert plain.fields[0].slices["all"].phi["2h"].windows > 200
 
 
-def _slot_names() -> tuple[str, ...]:
+def _hour_names() -> tuple[str, ...]:
     from sketches.baseline.baseline import HOUR_NAMES
 
     return HOUR_NAMES
 
 
 def test_a_bin_that_has_become_heavy_is_reported(fresh: World) -> None:
-    heavy = {each.label: each for each in ask(fresh, dry_run=True).learned.heavy}
+    heavy = {each.label: each for each in accept_range(fresh, dry_run=True).learned.heavy_bins}
     cells = x_cells(GOOD)
     assert set(heavy) == {"≥ 0.5"}
     assert heavy["≥ 0.5"].now == pytest.approx(cells[2] / sum(cells))
     assert heavy["≥ 0.5"].before == pytest.approx(0.24)
 
 
-# ---------------------------------------------------------------------------------------------------- when it holds
+# ---------------------------------------------------------------------------------------------------- effective time
 
 
-def test_it_holds_from_the_next_pane_that_is_far_enough_ahead(fresh: World) -> None:
-    done = ask(fresh)
-    assert done.change is not None
+def test_it_takes_effect_at_the_next_pane_after_the_lead_time(fresh: World) -> None:
+    accepted = accept_range(fresh)
+    assert accepted.change is not None
     expected = (int(NOW_S) + MIN_LEAD_S) // HOUR_S * HOUR_S + HOUR_S
-    assert (done.change.effective_from_s, done.change.replaces) == (expected, OLD.id)
+    assert (accepted.change.effective_from_s, accepted.change.replaces) == (expected, OLD.id)
     first, second = queries.baselines(fresh.client, "m")
     assert (first.baseline_id, first.reason) == (OLD.id, "test")
-    assert (second.baseline_id, second.reason) == (done.change.baseline_id, "a new  normal")
+    assert (second.baseline_id, second.reason) == (accepted.change.baseline_id, "a new  normal")
     assert second.effective_from.timestamp() == expected
-    assert load_baseline(second.body.encode(), "b") == done.learned.baseline
-    # The same again is nothing new, and another range is another baseline.
-    assert ask(fresh).change is None
+    assert load_baseline(second.body.encode(), "b") == accepted.learned.baseline
+    # The same request changes nothing, and another range gives another baseline.
+    assert accept_range(fresh).change is None
     assert len(queries.baselines(fresh.client, "m")) == 2
-    later = ask(fresh, from_s=FROM_S + DAY_S, effective_s=expected + HOUR_S)
+    later = accept_range(fresh, from_s=FROM_S + DAY_S, effective_s=expected + HOUR_S)
     assert later.change is not None
     assert later.change.replaces == second.baseline_id
 
 
 def test_a_dry_run_writes_nothing(fresh: World) -> None:
-    done = ask(fresh, dry_run=True)
-    assert done.change is not None
+    accepted = accept_range(fresh, dry_run=True)
+    assert accepted.change is not None
     assert [row.baseline_id for row in queries.baselines(fresh.client, "m")] == [OLD.id]
 
 
-# ---------------------------------------------------------------------------------------------------- refused
+# ---------------------------------------------------------------------------------------------------- rejected requests
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"model": "n"}, "No contract of a model n is applied; there are: m."),
+        ({"model": "n"}, "The model n has no applied contract; models with one: m."),
         ({"version": "2"}, "Version 2 of m has no baseline of its own; versions that have one: 1."),
-        ({"from_s": FROM_S + 60}, f"no boundary of panes of m, which are 1h long: take {utc_second(FROM_S + HOUR_S)}."),
-        ({"to_s": TO_S + 60}, f"take {utc_second(TO_S)}."),
+        (
+            {"from_s": FROM_S + 60},
+            f"not a pane boundary of m, whose panes are 1h long: use {utc_second(FROM_S + HOUR_S)}.",
+        ),
+        ({"to_s": TO_S + 60}, f"use {utc_second(TO_S)}."),
         ({"from_s": TO_S}, "is not before --to"),
         ({"to_s": T0_S + 40 * DAY_S}, "Panes of m are sealed until"),
         ({"from_s": T0_S - 9 * DAY_S, "to_s": T0_S - 8 * DAY_S}, "No predictions of m version 1 were counted from"),
-        ({"effective_s": int(NOW_S) // HOUR_S * HOUR_S}, "is past, or too near"),
-        ({"effective_s": T0_S + 50 * DAY_S + 1}, "is no start of a pane of m"),
+        ({"effective_s": int(NOW_S) // HOUR_S * HOUR_S}, "is in the past, or too soon"),
+        ({"effective_s": T0_S + 50 * DAY_S + 1}, "is not the start of a pane of m"),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_a_sentence(fresh: World, changes: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(CommandError) as refused:
-        ask(fresh, **changes)
-    assert sentence in str(refused.value)
+def test_an_impossible_request_is_rejected_with_an_explanation(
+    fresh: World, changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(CommandError) as raised:
+        accept_range(fresh, **changes)
+    assert sentence in str(raised.value)
     assert len(queries.baselines(fresh.client, "m")) == 1
 
 
-def test_a_time_in_what_is_sealed_is_refused(fresh: World) -> None:
-    """A replay seals event times that its own clock has not reached."""
+def test_an_effective_time_in_sealed_panes_is_rejected(fresh: World) -> None:
+    """A replay seals event times that are still ahead of the clock."""
     sealed_s = fresh.store.sealed_until_s("m")
     assert sealed_s is not None
-    with pytest.raises(CommandError, match=r"Panes are sealed until .* already, and the baseline would hold from"):
-        ask(fresh, now_s=T0_S + 5.0 * DAY_S)
-    done = ask(fresh, now_s=T0_S + 5.0 * DAY_S, effective_s=sealed_s)
-    assert done.change is not None
+    with pytest.raises(CommandError, match=r"Panes are already sealed until .*, but the baseline would apply from"):
+        accept_range(fresh, now_s=T0_S + 5.0 * DAY_S)
+    accepted = accept_range(fresh, now_s=T0_S + 5.0 * DAY_S, effective_s=sealed_s)
+    assert accepted.change is not None
 
 
-def test_a_baseline_before_one_that_is_accepted_already_is_refused(fresh: World) -> None:
-    ask(fresh, effective_s=T0_S + 60 * DAY_S)
-    with pytest.raises(CommandError, match=r"holds from .* on, after this one would"):
-        ask(fresh, from_s=FROM_S + DAY_S, effective_s=T0_S + 59 * DAY_S)
+def test_a_baseline_before_an_accepted_one_is_rejected(fresh: World) -> None:
+    accept_range(fresh, effective_s=T0_S + 60 * DAY_S)
+    with pytest.raises(CommandError, match=r"takes effect at .*, later than this one"):
+        accept_range(fresh, from_s=FROM_S + DAY_S, effective_s=T0_S + 59 * DAY_S)
 
 
-def test_panes_of_several_baselines_are_refused(engine: LocalClickHouse) -> None:
+def test_panes_of_several_baselines_are_rejected(engine: LocalClickHouse) -> None:
     with migrated(engine) as client:
         result = make_world(engine, client, CONTRACT, OLD, baseline("m", "1", shift=0.5), effective_s=T0_S + 9 * DAY_S)
         with pytest.raises(
-            CommandError, match=r"counted on the bins of 2 baselines .*: take a range within one of them"
+            CommandError, match=r"counted on the bins of 2 baselines .*: use a range within one of them"
         ):
-            ask(result)
-        within = ask(result, to_s=T0_S + 9 * DAY_S)
+            accept_range(result)
+        within = accept_range(result, to_s=T0_S + 9 * DAY_S)
         assert within.old_id == OLD.id
-        after = ask(result, from_s=T0_S + 9 * DAY_S, dry_run=True)
+        after = accept_range(result, from_s=T0_S + 9 * DAY_S, dry_run=True)
         assert after.learned.baseline.fields[0].edges == (0.0, 1.0)
 
 
-def test_a_range_with_losses_is_refused_unless_it_will_do(engine: LocalClickHouse) -> None:
+def test_a_range_with_losses_is_rejected_unless_allowed(engine: LocalClickHouse) -> None:
     with migrated(engine) as client:
         result = make_world(engine, client, CONTRACT, OLD, skip=70)
-        with pytest.raises(CommandError, match="70 offsets that may have held predictions of the range are lost"):
-            ask(result)
-        done = ask(result, incomplete=True)
-        assert done.completeness == pytest.approx((len(GOOD) - 70) / len(GOOD))
-        assert done.learned.baseline.rows == len(GOOD) - 70
-        # Elsewhere nothing is lost.
-        assert ask(result, to_s=FROM_S + 3 * DAY_S, dry_run=True).completeness == 1
+        with pytest.raises(CommandError, match="70 offsets with possible predictions of the range were lost"):
+            accept_range(result)
+        accepted = accept_range(result, incomplete=True)
+        assert accepted.completeness == pytest.approx((len(GOOD) - 70) / len(GOOD))
+        assert accepted.learned.baseline.rows == len(GOOD) - 70
+        # A range without losses is complete.
+        assert accept_range(result, to_s=FROM_S + 3 * DAY_S, dry_run=True).completeness == 1
 
 
-# ---------------------------------------------------------------------------------------------------- the commands
+# ---------------------------------------------------------------------------------------------------- commands
 
 
 @pytest.fixture
@@ -441,7 +446,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
 
 
 def test_list_and_show(fresh: World, config: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    new = ask(fresh)
+    new = accept_range(fresh)
     assert new.change is not None
     code, out, _ = run(capsys, "list", "--model", "m", "--config", config)
     assert code == EXIT_OK
@@ -469,12 +474,12 @@ def test_list_and_show(fresh: World, config: str, capsys: pytest.CaptureFixture[
     assert code == EXIT_FAILED
     assert "There is no baseline zz" in err
     code, _, err = run(capsys, "show", OLD.id, "--field", "y", "--config", config)
-    assert "has no field y; it has x, colour" in err
+    assert "has no field y; its fields: x, colour" in err
     code, _, err = run(capsys, "list", "--model", "n", "--config", config)
     assert "There is no baseline of a model n" in err
 
 
-def test_accept_prints_what_it_decided(fresh: World, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_accept_prints_its_decisions(fresh: World, config: str, capsys: pytest.CaptureFixture[str]) -> None:
     span = ("--from", utc_second(FROM_S), "--to", utc_second(TO_S))
     words = ("accept", "--model", "m", "--version", "1", *span, "--config", config)
     sealed_s = fresh.store.sealed_until_s("m")
@@ -483,11 +488,10 @@ def test_accept_prints_what_it_decided(fresh: World, config: str, capsys: pytest
     code, out, err = run(capsys, *words, "--reason", "why", "--effective", utc_second(ahead_s), "--dry-run")
     assert (code, err) == (EXIT_OK, "")
     for text in (
-        "! PSI over 0.1 against the baseline before: x, colour.",
-        "! x: the bin ≥ 0.5 holds",
+        "! PSI above 0.1 against the previous baseline: x, colour.",
+        "! x: the bin ≥ 0.5 has",
         "the most frequent violet (about ",
-        f"~ baseline of m version 1: {len(GOOD):,} rows; holds from event time {utc_second(ahead_s)} on, "
-        f"until then {OLD.id}",
+        f"~ baseline of m version 1: {len(GOOD):,} rows; replaces {OLD.id} from event time {utc_second(ahead_s)}",
         "Nothing was written.",
     ):
         assert text in out, text
@@ -495,9 +499,9 @@ def test_accept_prints_what_it_decided(fresh: World, config: str, capsys: pytest
     hour = (*words[:5], *other, *words[9:])
     code, out, _ = run(capsys, *hour, "--reason", "why", "--dry-run")
     for text in (
-        f"! Of the range only {utc_second(T0_S)} to {utc_second(T0_S + HOUR_S)} holds predictions.",
-        "! x, colour: so few rows tell nothing.",
-        "! φ of windows of 2h, 1d, 7d is taken as 1",
+        f"! Only {utc_second(T0_S)} to {utc_second(T0_S + HOUR_S)} of the range has predictions.",
+        "! x, colour: too few rows for verdicts.",
+        "! φ of 2h, 1d, 7d windows is set to 1",
     ):
         assert text in out, out
     code, out, _ = run(capsys, *words, "--reason", "why", "--effective", utc_second(ahead_s))
@@ -507,4 +511,4 @@ def test_accept_prints_what_it_decided(fresh: World, config: str, capsys: pytest
     code, _, err = run(capsys, *words, "--reason", " ")
     assert (code, "--reason is empty" in err) == (EXIT_FAILED, True)
     code, _, err = run(capsys, *words[:5], "--from", "yesterday", *words[7:], "--reason", "why")
-    assert (code, "--from yesterday is no time" in err) == (EXIT_FAILED, True)
+    assert (code, "--from yesterday is not a time" in err) == (EXIT_FAILED, True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from barograph.contract import Window
 
-from cli.baseline.accept import Accepted, AcceptRequest, accept
+from cli.baseline.accept import AcceptedBaseline, AcceptRequest, accept
 from sketches.baseline.baseline import Baseline
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
@@ -45,7 +45,7 @@ def hours(first: int, last: int) -> list[tuple[int, bytes | None, None]]:
     return messages
 
 
-def accept_production(pipeline: Pipeline, to_h: int, effective_h: int) -> Accepted:
+def accept_production(pipeline: Pipeline, to_h: int, effective_h: int) -> AcceptedBaseline:
     request = AcceptRequest(
         model="toy",
         version="1",

@@ -326,7 +326,7 @@ def test_ids_are_left_out_unless_the_user_wants_them(tmp_path: Path) -> None:
 def test_a_column_of_more_texts_than_can_be_held_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = columns.read_texts
 
-    def read_few(table: tables.Table, column: str) -> columns.Texts:
+    def read_few(table: tables.Table, column: str) -> columns.TextColumn:
         return read(table, column, limit=300)
 
     monkeypatch.setattr("cli.infer.fields.read_texts", read_few)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, ndtri
 from scipy.stats import poisson
 
-from cli.infer.columns import Texts
+from cli.infer.columns import TextColumn
 from cli.infer.summarise import summarise_texts
 from sketches.baseline.baseline import ALL, HOUR_NAMES, QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts
 from sketches.baseline.bins import PsiBins
@@ -193,7 +193,7 @@ def category_baselines(values: int, exponent: float) -> tuple[RateCells, FloatAr
         counts = rng.multinomial(TRAINED, shares)
         known = np.flatnonzero(counts)
         codes = np.repeat(np.arange(len(known), dtype=np.int32), counts[known])
-        field = summarise_texts(f"c{i}", Texts(codes, tuple(names[known].tolist()), counts[known]), []).baseline
+        field = summarise_texts(f"c{i}", TextColumn(codes, tuple(names[known].tolist()), counts[known]), []).baseline
         retained = np.array([int(name.partition("-")[2]) for name in field.categories])
         fields.append(field)
         unseen.append(max(0.0, 1.0 - shares[retained].sum()))

@@ -7,8 +7,8 @@ from barograph.contract import Window
 
 from cli.infer import OptionError
 from cli.infer.command import parse_window
-from cli.infer.files import file_part
-from cli.infer.report import NAME_CHARS, shortened
+from cli.infer.files import escape_name
+from cli.infer.report import NAME_CHARS, shorten_name
 
 
 def test_a_window_is_length_and_hop() -> None:
@@ -45,22 +45,22 @@ def test_an_invalid_window_is_reported(text: str, message: str) -> None:
     ],
 )
 def test_names_are_safe_in_file_names(name: str, part: str) -> None:
-    assert file_part(name) == part
+    assert escape_name(name) == part
 
 
 def test_a_model_and_a_version_with_dots_cannot_be_taken_for_another() -> None:
-    first = f"{file_part('a', dots=False)}.{file_part('b.c')}"
-    second = f"{file_part('a.b', dots=False)}.{file_part('c')}"
+    first = f"{escape_name('a', dots=False)}.{escape_name('b.c')}"
+    second = f"{escape_name('a.b', dots=False)}.{escape_name('c')}"
     assert first != second
 
 
 def test_long_names_stay_apart_and_short_enough() -> None:
     names = ["日" * 200, "日" * 199 + "本", "日" * 199, "x" * 200, "x" * 199]
-    parts = [file_part(name) for name in names]
+    parts = [escape_name(name) for name in names]
     assert len(set(parts)) == len(names)
     assert max(len(part.encode()) for part in parts) <= 110
 
 
 def test_names_are_shown_on_one_line() -> None:
-    assert shortened("a\nb") == "a\\nb"
-    assert len(shortened("x" * 300)) == NAME_CHARS
+    assert shorten_name("a\nb") == "a\\nb"
+    assert len(shorten_name("x" * 300)) == NAME_CHARS

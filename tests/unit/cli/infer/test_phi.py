@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from cli.infer import phi
 from cli.infer.phi import TrainingWindows
-from cli.infer.slices import Dimension
-from cli.infer.summarise import Summary, summarise_numbers
+from cli.infer.slices import SliceDimension
+from cli.infer.summarise import FieldSummary, summarise_numbers
 from sketches.baseline.baseline import Phi, SliceValues
 from tests.reference.flights_reference import DAY_S, WEEK_S, reference_field
 
@@ -21,7 +21,7 @@ WINDOWS = (Window(DAY_S, HOUR_S), Window(WEEK_S, DAY_S))
 FloatArray = NDArray[np.float64]
 
 
-def summary(values: FloatArray, dimensions: tuple[Dimension, ...] = ()) -> Summary:
+def summary(values: FloatArray, dimensions: tuple[SliceDimension, ...] = ()) -> FieldSummary:
     return summarise_numbers("x", values, np.sort(values[np.isfinite(values)]), dimensions, integer=False)
 
 
@@ -29,7 +29,7 @@ def windows_of(
     at_ms: NDArray[np.int64],
     windows: tuple[Window, ...] = WINDOWS,
     null: NDArray[np.bool_] | None = None,
-    dimensions: tuple[Dimension, ...] = (),
+    dimensions: tuple[SliceDimension, ...] = (),
 ) -> TrainingWindows:
     rows = {"all": len(at_ms)}
     for dimension in dimensions:
@@ -49,8 +49,8 @@ def weather(rng: np.random.Generator, days: int, per_day: int) -> tuple[NDArray[
     return at_s * 1000, values
 
 
-def learned(windows: TrainingWindows, field_summary: Summary) -> dict[str, Phi]:
-    return windows.learn(field_summary).slices["all"].phi
+def learned(windows: TrainingWindows, found: FieldSummary) -> dict[str, Phi]:
+    return windows.learn(found).slices["all"].phi
 
 
 def test_phi_equals_an_independent_account() -> None:
@@ -98,7 +98,7 @@ def test_each_slice_has_its_own_phi() -> None:
     at_ms, values = weather(rng, days=60, per_day=600)
     codes = rng.integers(0, 2, len(values)).astype(np.int16)
     values[codes == 1] = rng.normal(size=int((codes == 1).sum()))  # the second slice is independent
-    dimension = Dimension("d", SliceValues(name="d", source="features.d", values=("a", "b"), trained=True), codes)
+    dimension = SliceDimension("d", SliceValues(name="d", source="features.d", values=("a", "b"), trained=True), codes)
     field = windows_of(at_ms, dimensions=(dimension,)).learn(summary(values, (dimension,)))
     assert field.slices["d=a"].phi["1d"].value > 20
     assert field.slices["d=b"].phi["1d"].value < 1.5

@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 
 from cli.infer import summarise
-from cli.infer.columns import Texts
-from cli.infer.slices import Dimension
+from cli.infer.columns import TextColumn
+from cli.infer.slices import SliceDimension
 from cli.infer.summarise import is_whole, mean_and_std, needs_doubles, summarise_numbers, summarise_texts
 from sketches.baseline.baseline import SliceValues
 
 LARGEST = float(np.finfo(np.float64).max)
 
 
-def dimension(codes: list[int]) -> Dimension:
+def dimension(codes: list[int]) -> SliceDimension:
     values = SliceValues(name="d", source="features.d", values=("a", "b"), trained=True)
-    return Dimension("d", values, np.array(codes, dtype=np.int16))
+    return SliceDimension("d", values, np.array(codes, dtype=np.int16))
 
 
-def texts(values: list[str | None]) -> Texts:
+def texts(values: list[str | None]) -> TextColumn:
     known = list(dict.fromkeys(value for value in values if value is not None))
     codes = np.array([-1 if value is None else known.index(value) for value in values], dtype=np.int32)
-    return Texts.of(codes, known)
+    return TextColumn.from_codes(codes, known)
 
 
 @pytest.mark.parametrize(
