@@ -29,11 +29,11 @@ def infer_command(
     version: Annotated[str, typer.Option(help="Version of the model trained on the table.", show_default=False)],
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event times; required to learn φ.")] = None,
     score: Annotated[str | None, typer.Option(metavar="COLUMN", help="The model's score.")] = None,
-    class_: Annotated[
-        str | None, typer.Option("--class", metavar="COLUMN", help="The predicted class.")
-    ] = None,
+    class_: Annotated[str | None, typer.Option("--class", metavar="COLUMN", help="The predicted class.")] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The ground truth.")] = None,
-    latency: Annotated[str | None, typer.Option(metavar="COLUMN", help="Latency of predictions, in milliseconds.")] = None,
+    latency: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Latency of predictions, in milliseconds.")
+    ] = None,
     scores: Annotated[
         str | None,
         typer.Option(metavar="PREFIX", help="Prefix of the columns of class probabilities.", show_default="scores."),

@@ -284,8 +284,8 @@ def _warnings(contract: Contract, baseline: Baseline, windows: TrainingWindows |
         lacking = [w.name for w in sorted(contract.windows) if windows.count(w.length_s) < ROUGH_WINDOWS]
         if lacking:
             warnings.append(
-                f"Training has fewer than {ROUGH_WINDOWS} whole windows of {', '.join(lacking)}: their φ comes from the "
-                "next shorter length, or is unknown."
+                f"Training has fewer than {ROUGH_WINDOWS} whole windows of {', '.join(lacking)}: their φ comes from "
+                "the next shorter length, or is unknown."
             )
         warnings += _season_warnings(windows)
     for learned in baseline.fields:

@@ -39,7 +39,9 @@ def infer_label(table: Table, roles: Roles, scores: Sequence[str]) -> tuple[Labe
     if is_text(kind):
         return _classes(table, roles, scores, "classes")
     if pa.types.is_temporal(kind):
-        raise OptionError(f"--label {roles.label}: the column has type {kind}; a label is a class, a boolean or a number")
+        raise OptionError(
+            f"--label {roles.label}: the column has type {kind}; a label is a class, a boolean or a number"
+        )
     values = read_numbers(table, roles.label)
     valid = values[np.isfinite(values)]
     if ((valid == 0) | (valid == 1)).all() and len(scores) <= BINARY:

@@ -105,9 +105,11 @@ def check_roles(table: Table, roles: Roles) -> None:
     option_of: dict[str, str] = {}
     for option, column in roles.list_options():
         if column in table.unreadable:
-            raise OptionError(f"{option} {column}: the column has {table.unreadable[column]}; name another one")
+            raise OptionError(f"{option} {column}: the column contains {table.unreadable[column]}; name another one")
         if column not in table.columns:
-            raise OptionError(f"{option} {column}: {table.name} has no such column; {_suggest_columns(column, table.columns)}")
+            raise OptionError(
+                f"{option} {column}: {table.name} has no such column; {_suggest_columns(column, table.columns)}"
+            )
         if option in ("--slice", "--critical"):
             continue
         if column in option_of:
@@ -116,7 +118,9 @@ def check_roles(table: Table, roles: Roles) -> None:
     for option, columns in (("--slice", roles.slice_columns), ("--critical", list(roles.critical))):
         for column in columns:
             if option_of.get(column) in ("--time", "--label"):
-                raise OptionError(f"{option} {column}: the column is not a field, because it is used as {option_of[column]}")
+                raise OptionError(
+                    f"{option} {column}: the column is not a field, because it is used as {option_of[column]}"
+                )
             if option == "--slice" and column in option_of:
                 raise OptionError(f"--slice {column}: the column is used as {option_of[column]}; slice by a feature")
     for expression in roles.slices:

@@ -31,7 +31,9 @@ def print_report(terminal: Terminal, result: InferResult, written: WrittenFiles)
     for dimension in baseline.dimensions:
         values = ", ".join(dimension.values[:8]) + (", …" if len(dimension.values) > 8 else "")
         if not dimension.trained:
-            terminal.line(f"Slices by {dimension.name}: {values}; not in the training data, so they are compared with all of it.")
+            terminal.line(
+                f"Slices by {dimension.name}: {values}; not in the training data, so they are compared with all of it."
+            )
             continue
         others = baseline.slice_rows[f"{dimension.name}=other"]
         terminal.line(f"Slices by {dimension.name}: {len(dimension.values)} ({values}) and other ({others:,} rows).")

@@ -51,7 +51,7 @@ def read_dimension(table: Table, expression: str) -> SliceDimension:
 
     Args:
         table: The training table.
-        cut: A column, or several joined by `CROSS`.
+        expression: A column, or several joined by `CROSS`.
 
     Raises:
         OptionError: a column is not text, boolean or integer, or has too many distinct values.

@@ -247,7 +247,12 @@ def _format_number(value: float, pair: FieldPair) -> str | None:
 
 
 def _compare_texts(
-    pair: FieldPair, left: TextColumn, right: TextColumn, joined: JoinedRows, history: EntityHistory | None, options: SkewOptions
+    pair: FieldPair,
+    left: TextColumn,
+    right: TextColumn,
+    joined: JoinedRows,
+    history: EntityHistory | None,
+    options: SkewOptions,
 ) -> tuple[Skew, list[_Sample]]:
     left_codes = left.codes[joined.served].astype(np.int64)
     right_codes = right.codes[joined.recomputed].astype(np.int64)

@@ -47,9 +47,9 @@ def test_infer_writes_both_files_and_prints_its_decisions(train: Path, tmp_path:
     assert baseline.id in result.stdout
     lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
     assert "latency_ms" in lines["ms"]
-    assert "event time, whole numbers, taken as s since 1970" in lines["at"]
+    assert "event time, integers, read as s since 1970" in lines["at"]
     assert "deciles; point mass at 1, 2" in lines["store"]
-    assert "φ from" in result.stdout
+    assert "φ from windows" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def test_infer_writes_both_files_and_prints_its_decisions(train: Path, tmp_path:
     [
         (["--time", "att"], "--time att: train.parquet has no such column; did you mean at?"),
         (["--score", "P"], "--score P: train.parquet has no such column; did you mean p?"),
-        (["--critical", "zzz"], "it has at, x, country, store, mobile, p, decision, ms, late"),
-        (["--slice", "x"], "--slice x: the column holds double; slice by texts, booleans or whole numbers"),
+        (["--critical", "zzz"], "its columns: at, x, country, store, mobile, p, decision, ms, late"),
+        (["--slice", "x"], "--slice x: the column has type double; slice by texts, booleans or integers"),
         (["--slice", "store", "--slice", "store"], "--slice store is given twice"),
-        (["--score", "country"], "--score country: the column holds string, and a score holds numbers"),
-        (["--class", "x"], "--class x: the column holds double, and a class holds texts"),
-        (["--time", "country"], "--time country: the column holds string, which is no event time"),
-        (["--score", "p", "--label", "p"], "--label p: the column is given as --score already"),
-        (["--label", "late", "--slice", "late"], "the column is no field, it is given as --label"),
+        (["--score", "country"], "--score country: the column has type string, but a score needs numbers"),
+        (["--class", "x"], "--class x: the column has type double, but a class needs texts"),
+        (["--time", "country"], "--time country: the column has type string, which is not an event time"),
+        (["--score", "p", "--label", "p"], "--label p: the column is already used as --score"),
+        (["--label", "late", "--slice", "late"], "the column is not a field, because it is used as --label"),
         (["--score", "p", "--slice", "p"], "slice by a feature"),
         (["--window", "1d"], "--window 1d: write the length and the hop"),
         (["--pane", "soon"], "--pane: 'soon' is not a duration"),
@@ -123,10 +123,10 @@ def test_duplicate_names_in_parquet_and_tables_without_features_are_explained(tm
     pq.write_table(pa.table({"id": range(500)}), tmp_path / "ids.parquet")
     result = call(tmp_path / "ids.parquet", "--model", "m", "--version", "1", "--out", tmp_path)
     assert result.exit_code == 2
-    assert "no column that can be watched: 'id' looks like an id" in result.stderr
+    assert "no column that can be monitored: 'id' looks like an id" in result.stderr
 
 
-def test_a_critical_column_is_watched_or_an_error(tmp_path: Path) -> None:
+def test_a_critical_column_is_monitored_or_an_error(tmp_path: Path) -> None:
     pq.write_table(odd_table("ids", rows=500), tmp_path / "ids.parquet")
     arguments = ("--model", "m", "--version", "1", "--critical", "uuid", "--out", tmp_path)
     assert call(tmp_path / "ids.parquet", *arguments).exit_code == 0
@@ -135,7 +135,7 @@ def test_a_critical_column_is_watched_or_an_error(tmp_path: Path) -> None:
     arguments = ("--model", "m2", "--version", "1", "--critical", "born", "--out", tmp_path)
     result = call(tmp_path / "moments.parquet", *arguments)
     assert result.exit_code == 2
-    assert "--critical born: the column cannot be watched: a moment is judged by its age" in result.stderr
+    assert "--critical born: the column cannot be monitored: a timestamp is monitored by its age" in result.stderr
 
 
 def test_an_ignored_column_can_still_define_slices(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_existing_files_with_other_content_are_kept_unless_forced(train: Path, t
     assert sorted(out.iterdir()) == sorted([contract, baseline])
     again = call(*arguments)
     assert again.exit_code == 0
-    assert again.stdout.count("as it was") == 2
+    assert again.stdout.count("unchanged") == 2
 
     # Comments do not matter.
     contract.write_text("# kept\n" + contract.read_text())
@@ -167,7 +167,7 @@ def test_existing_files_with_other_content_are_kept_unless_forced(train: Path, t
     before = baseline.read_bytes()
     refused = call(*arguments, "--slice", "country")
     assert refused.exit_code == 2
-    assert "exists and differs" in refused.stderr
+    assert "exists with different content" in refused.stderr
     assert contract.read_text() == edited
     assert baseline.read_bytes() == before
 
@@ -188,4 +188,4 @@ def test_odd_names_are_printed_as_they_are(tmp_path: Path) -> None:
     result = call(tmp_path / "train.parquet", "--model", "m", "--version", "1", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     assert "[bold]red[/bold]" in result.stdout
-    assert "left out: its name is empty" in result.stdout
+    assert "ignored: its name is empty" in result.stdout

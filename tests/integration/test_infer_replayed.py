@@ -1,4 +1,4 @@
-"""Odd training tables, inferred and then replayed through the whole path in one window: training is no drift."""
+"""Unusual training tables, inferred and then replayed through the pipeline in one window: there is no drift."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tests.support.pipeline import Pipeline
 
 DAY_S = 86_400
 SPAN = Window(128 * DAY_S, 128 * DAY_S)
-# Early in a window of 128 days since the epoch, and recent enough for events to be taken.
+# Early in a window of 128 days since the epoch, and recent enough for events to be accepted.
 START_S = 161 * SPAN.length_s + 20 * DAY_S
 
 
 def as_served(contract: Contract, table: pa.Table, roles: dict[str, Any]) -> pa.Table:
-    """The training rows as predictions: what is no number or text of JSON in the unit that `infer` asks for."""
+    """Convert the training rows to predictions; types that JSON lacks use the unit that `infer` expects."""
     outputs = {"score": roles.get("score"), "class": roles.get("class_"), "latency_ms": roles.get("latency")}
     columns: dict[str, Any] = {}
     for field in contract.fields:
@@ -55,7 +55,7 @@ def in_seconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def test_training_replayed_in_one_window_is_no_drift(
+def test_training_replayed_in_one_window_shows_no_drift(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(odd_tables, "START_S", START_S)
@@ -92,7 +92,7 @@ def test_training_replayed_in_one_window_is_no_drift(
     assert dict(counted) == expected
     judged = pipeline.rows("SELECT model, uniqExact(field) FROM latest_drift WHERE slice = 'all' GROUP BY model")
     assert set(dict(judged)) == set(expected)
-    # The smoothing terms alone exceed 0.01 below a hundred rows.
+    # With fewer than a hundred rows, the smoothing terms alone exceed 0.01.
     drifted = pipeline.rows(
         "SELECT model, slice, field, n, psi, level FROM latest_drift WHERE n > 0 AND (psi >= 0.01 AND n >= 100 OR "
         "level = 'major') ORDER BY psi DESC"

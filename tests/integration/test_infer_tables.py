@@ -1,4 +1,4 @@
-"""Contract and baseline of odd tables: they validate, and training counted again is no drift."""
+"""Contract and baseline of unusual tables: they validate, and counting training again gives no drift."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def inferred(path: Path, name: str) -> InferResult:
 
 
 def python_values(column: Any, field_type: str, at_ms: NDArray[np.float64] | None) -> list[Any]:
-    """A column as events would hold it, by Python's own means."""
+    """Convert a column to event values in plain Python."""
     column = column.combine_chunks()
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -140,7 +140,7 @@ def counted_by_hand(table: pa.Table, result: InferResult, roles: Roles) -> IntAr
 
 
 @pytest.mark.parametrize("name", ODD_TABLES)
-def test_an_odd_table_gives_a_valid_contract_and_training_counted_again_is_no_drift(tmp_path: Path, name: str) -> None:
+def test_an_unusual_table_gives_a_valid_contract_and_its_own_rows_show_no_drift(tmp_path: Path, name: str) -> None:
     table = odd_table(name)
     result = inferred(write(table, tmp_path), name)
     written = write_result(result, tmp_path / "out")
@@ -162,17 +162,17 @@ def test_an_odd_table_gives_a_valid_contract_and_training_counted_again_is_no_dr
 
     bins = PsiBins(layout)
     verdicts = psi_verdicts(bins.base_bins, bins.window_bins(counts[None]), bins.starts)
-    # Of a hundred rows the smoothing of empty bins alone is more than that.
+    # With fewer than a hundred rows, smoothing of empty bins alone exceeds that.
     assert (verdicts.psi[verdicts.n >= 100] < 0.01).all()
     assert not (verdicts.level == Level.major).any()
     rates = RateCells(layout)
     share, trained_share = rates.k(counts[None])[0] / rates.n(counts[None])[0], rates.base_k / rates.base_n
-    # The expected share of unseen values is that of values seen once, so it alone is above its window's.
+    # The expected share of unseen values is that of values seen once, so only it exceeds the observed share.
     assert (share <= trained_share).all()
 
 
 @pytest.mark.parametrize("name", ["plain_numbers", "point_masses", "constants", "strange_numbers"])
-def test_training_served_in_32_bits_is_no_drift(tmp_path: Path, name: str) -> None:
+def test_training_served_in_32_bits_shows_no_drift(tmp_path: Path, name: str) -> None:
     table = odd_table(name)
     result = inferred(write(table, tmp_path), name)
     layout = Layout(result.baseline)
@@ -193,7 +193,7 @@ def test_training_served_in_32_bits_is_no_drift(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize("name", ODD_TABLES)
-def test_the_same_rows_give_the_same_result_however_they_are_cut(
+def test_row_groups_and_chunks_do_not_change_the_result(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = odd_table(name, rows=700)
@@ -246,7 +246,7 @@ def arrow_stream(table: pa.Table, path: Path) -> None:
 
 @pytest.mark.parametrize("write_arrow", [arrow_file, arrow_stream])
 @pytest.mark.parametrize("name", ["outputs", "nested", "texts", "moments", "nulls"])
-def test_arrow_files_give_what_parquet_gives(
+def test_arrow_files_give_the_same_result_as_parquet(
     tmp_path: Path, name: str, write_arrow: Callable[[pa.Table, Path], None]
 ) -> None:
     table = odd_table(name, rows=1500)
@@ -259,8 +259,8 @@ def test_arrow_files_give_what_parquet_gives(
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv"])
-def test_csv_gives_what_parquet_gives(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.table_files._CSV_BLOCK_BYTES", 2000)
+def test_csv_gives_the_same_result_as_parquet(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "CSV_BLOCK_BYTES", 2000)
     table = odd_table("outputs")
     delimiter = "\t" if ending == "tsv" else ","
     pa_csv.write_csv(table, tmp_path / f"train.{ending}", pa_csv.WriteOptions(delimiter=delimiter))
@@ -273,8 +273,8 @@ def test_csv_gives_what_parquet_gives(tmp_path: Path, ending: str, monkeypatch: 
         assert one.slices == other.slices
 
 
-def test_csv_columns_widen_where_later_rows_ask_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.table_files._CSV_BLOCK_BYTES", 64)
+def test_csv_types_widen_if_later_rows_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "CSV_BLOCK_BYTES", 64)
     path = tmp_path / "train.csv"
     head = "whole,empty,day,flag,word,region\n"
     early = "1,,2020-01-01,true,7,NA\n" * 20
@@ -285,7 +285,7 @@ def test_csv_columns_widen_where_later_rows_ask_for_it(tmp_path: Path, monkeypat
     assert types == {
         "whole": "float",
         "empty": "int",
-        "day": "-",  # a moment, and there is no event time to judge its age by
+        "day": "-",  # a timestamp, whose age needs an event time
         "flag": "category",
         "word": "category",
         "region": "category",
@@ -312,7 +312,7 @@ def test_slices_are_the_most_frequent_values_and_the_rest_is_other(tmp_path: Pat
         assert sum(rows) == 4000
 
 
-def test_ids_are_left_out_unless_the_user_wants_them(tmp_path: Path) -> None:
+def test_ids_are_ignored_unless_the_user_names_them(tmp_path: Path) -> None:
     path = write(odd_table("ids"), tmp_path)
     result = infer(InferOptions(table=path, model="m", version="1"))
     assert set(result.contract.ignored) == {"counter", "snowflake", "hash", "uuid"}
@@ -323,7 +323,7 @@ def test_ids_are_left_out_unless_the_user_wants_them(tmp_path: Path) -> None:
     assert {field.name for field in expected.contract.fields if field.critical} == {"counter"}
 
 
-def test_a_column_of_more_texts_than_can_be_held_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_column_with_too_many_distinct_texts_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = columns.read_texts
 
     def read_few(table: tables.Table, column: str) -> columns.TextColumn:
@@ -335,7 +335,7 @@ def test_a_column_of_more_texts_than_can_be_held_is_left_out(tmp_path: Path, mon
     assert "more than 300 distinct values" in result.contract.ignored["zipf"]
 
 
-def test_outputs_have_their_own_names_and_features_never_take_them(tmp_path: Path) -> None:
+def test_names_of_outputs_are_reserved(tmp_path: Path) -> None:
     contract = inferred(write(odd_table("outputs"), tmp_path), "outputs").contract
     assert {field.name: field.source for field in contract.fields} == {
         "x": "features.x",
@@ -376,7 +376,7 @@ def test_scores_of_classes_and_their_label(tmp_path: Path) -> None:
     )
     assert {f.name for f in by_prefix.contract.fields if f.source.startswith("scores.")} == set(scores)
     assert {f.name for f in by_prefix.contract.fields if f.critical} == {"scores.cat"}
-    with pytest.raises(OptionError, match="has no column of numbers whose name begins so"):
+    with pytest.raises(OptionError, match="has no numeric column with this prefix"):
         infer(InferOptions(table=renamed, model="m", version="1", roles=Roles(scores="q")))
 
 
@@ -392,7 +392,7 @@ def test_scores_of_classes_and_their_label(tmp_path: Path) -> None:
         ([0, 1, 1], {}, LabelSpec(type="bool")),
     ],
 )
-def test_labels_are_what_their_values_say(
+def test_the_label_type_is_inferred_from_the_values(
     tmp_path: Path, column: list[Any], roles: dict[str, Any], label: LabelSpec
 ) -> None:
     table = pa.table({"p": [0.1, 0.2, 0.3], "said": ["1", "2", "3"], "truth": column})
@@ -400,7 +400,7 @@ def test_labels_are_what_their_values_say(
     assert infer(options).contract.label == label
 
 
-def test_crossed_slices_are_pairs_that_rows_hold(tmp_path: Path) -> None:
+def test_crossed_slices_are_pairs_that_occur(tmp_path: Path) -> None:
     table = odd_table("many_classes")
     result = inferred(write(table, tmp_path), "many_classes")
     _, pair, triple = result.baseline.dimensions
@@ -415,7 +415,7 @@ def test_crossed_slices_are_pairs_that_rows_hold(tmp_path: Path) -> None:
             infer(InferOptions(table=tmp_path / "train.parquet", model="m", version="1", roles=Roles(slices=(cut,))))
 
 
-def test_moments_need_event_times(tmp_path: Path) -> None:
+def test_timestamps_need_event_times(tmp_path: Path) -> None:
     path = write(odd_table("moments"), tmp_path)
     timed = inferred(path, "moments")
     assert {f.name for f in timed.contract.fields if f.type == "timestamp"} == {"booked", "local", "born", "day"}
@@ -424,17 +424,17 @@ def test_moments_need_event_times(tmp_path: Path) -> None:
     assert any("--time" in warning for warning in untimed.warnings)
 
 
-def test_warnings_name_what_should_be_known(tmp_path: Path) -> None:
+def test_warnings_of_phi_nulls_and_short_training(tmp_path: Path) -> None:
     table = odd_table("moments")
     result = inferred(write(table, tmp_path), "moments")
-    # The weekday is the same all day, so its φ is a finding; no column is mostly null.
-    assert any(warning.startswith("φ over 5") and "weekday" in warning for warning in result.warnings)
+    # The weekday is constant within a day, so its φ causes a warning; no column is mostly null.
+    assert any(warning.startswith("φ above 5") and "weekday" in warning for warning in result.warnings)
     assert not any("of the rows are null" in warning for warning in result.warnings)
     nulls = inferred(write(odd_table("nulls"), tmp_path), "nulls")
     assert any(warning.startswith("text: 9") or warning.startswith("text: 8") for warning in nulls.warnings)
     short = write(table.slice(0, 800), tmp_path)
     few = inferred(short, "moments")
-    assert any("under 10 times as many" in warning for warning in few.warnings)
+    assert any("less than 10 times" in warning for warning in few.warnings)
     assert any(
         "whole windows of 1d" in warning
         for warning in inferred(write(table.slice(0, 300), tmp_path), "moments").warnings

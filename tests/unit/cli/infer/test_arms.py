@@ -1,4 +1,4 @@
-"""The arms of an A/B test, which training data does not hold."""
+"""The arms of an A/B test, which the training data does not contain."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def train(tmp_path: Path) -> Path:
     return path
 
 
-def test_arms_become_a_slice_that_is_judged_against_the_whole(train: Path) -> None:
+def test_arms_become_a_slice_that_is_compared_with_all(train: Path) -> None:
     arms = Arms(shares=SHARES, unit="context.user")
     result = infer(InferOptions(table=train, model="m", version="1", roles=Roles(score="p"), arms=arms))
     assert result.contract.arms == arms
@@ -42,7 +42,7 @@ def test_arms_become_a_slice_that_is_judged_against_the_whole(train: Path) -> No
     assert per_slice["arm=a"] == per_slice["all"]
 
 
-def test_arms_are_read_from_the_command_line() -> None:
+def test_arms_are_parsed_from_the_command_line() -> None:
     assert parse_arms(["a=0.75", "b=0.25"], None) == Arms(shares=SHARES)
     assert parse_arms([], None) is None
     for texts, unit in ((["a"], None), (["=0.5"], None), (["a=half"], None), ([], "context.user")):
@@ -50,6 +50,6 @@ def test_arms_are_read_from_the_command_line() -> None:
             parse_arms(texts, unit)
 
 
-def test_invalid_shares_are_reported(train: Path) -> None:
+def test_invalid_shares_are_rejected(train: Path) -> None:
     with pytest.raises(OptionError, match=r"the shares sum to 0\.9; write shares that sum to 1"):
         infer(InferOptions(table=train, model="m", version="1", arms=Arms(shares={"a": 0.5, "b": 0.4})))

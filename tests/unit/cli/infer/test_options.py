@@ -1,4 +1,4 @@
-"""Options, file names and labels of `infer`."""
+"""Options, file names and displayed names of `infer`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cli.infer.files import escape_name
 from cli.infer.report import NAME_CHARS, shorten_name
 
 
-def test_a_window_is_length_and_hop() -> None:
+def test_a_window_has_a_length_and_a_hop() -> None:
     assert parse_window("1d:1h") == Window(86_400, 3600)
     assert parse_window("90s:30s") == Window(90, 30)
 
@@ -26,7 +26,7 @@ def test_a_window_is_length_and_hop() -> None:
         ("0d:1h", "is not a duration"),
     ],
 )
-def test_an_invalid_window_is_reported(text: str, message: str) -> None:
+def test_an_invalid_window_is_explained(text: str, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         parse_window(text)
 
@@ -44,23 +44,23 @@ def test_an_invalid_window_is_reported(text: str, message: str) -> None:
         ("a\u200bb", "a%E2%80%8Bb"),
     ],
 )
-def test_names_are_safe_in_file_names(name: str, part: str) -> None:
+def test_names_are_escaped_in_file_names(name: str, part: str) -> None:
     assert escape_name(name) == part
 
 
-def test_a_model_and_a_version_with_dots_cannot_be_taken_for_another() -> None:
+def test_models_and_versions_with_dots_have_distinct_file_names() -> None:
     first = f"{escape_name('a', dots=False)}.{escape_name('b.c')}"
     second = f"{escape_name('a.b', dots=False)}.{escape_name('c')}"
     assert first != second
 
 
-def test_long_names_stay_apart_and_short_enough() -> None:
+def test_long_names_are_shortened_and_stay_distinct() -> None:
     names = ["日" * 200, "日" * 199 + "本", "日" * 199, "x" * 200, "x" * 199]
     parts = [escape_name(name) for name in names]
     assert len(set(parts)) == len(names)
     assert max(len(part.encode()) for part in parts) <= 110
 
 
-def test_names_are_shown_on_one_line() -> None:
+def test_displayed_names_are_single_short_lines() -> None:
     assert shorten_name("a\nb") == "a\\nb"
     assert len(shorten_name("x" * 300)) == NAME_CHARS

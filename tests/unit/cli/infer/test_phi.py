@@ -1,4 +1,4 @@
-"""φ learned from training windows: as an independent account has it, and 1 for independent events."""
+"""φ learned from training windows: equal to an independent computation, and 1 for independent events."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def windows_of(
 
 
 def weather(rng: np.random.Generator, days: int, per_day: int) -> tuple[NDArray[np.int64], FloatArray]:
-    """Values that stay near one another for days, a tenth of them null."""
+    """Values that are correlated within days, a tenth of them null."""
     n = days * per_day
     at_s = 1_371_000_000 + np.sort(rng.integers(0, days * DAY_S, n))
     daily = np.cumsum(rng.normal(size=days + 2)) * 0.7
@@ -49,11 +49,11 @@ def weather(rng: np.random.Generator, days: int, per_day: int) -> tuple[NDArray[
     return at_s * 1000, values
 
 
-def learned(windows: TrainingWindows, found: FieldSummary) -> dict[str, Phi]:
-    return windows.learn(found).slices["all"].phi
+def learned(windows: TrainingWindows, summary: FieldSummary) -> dict[str, Phi]:
+    return windows.learn(summary).slices["all"].phi
 
 
-def test_phi_equals_an_independent_account() -> None:
+def test_phi_equals_an_independent_computation() -> None:
     rng = np.random.default_rng(SEED)
     at_ms, values = weather(rng, days=50, per_day=300)
     table = pa.table({"x": pa.array(values, from_pandas=True)})
@@ -116,7 +116,7 @@ def test_independent_events_have_phi_near_one_however_few(per_window: int) -> No
         assert result["1h"].value < 1.4
 
 
-def test_values_that_repeat_within_windows_of_few_events_are_found() -> None:
+def test_correlated_values_in_windows_of_few_events_raise_phi() -> None:
     rng = np.random.default_rng(SEED)
     hours = np.repeat(np.arange(400), 40)
     at_ms = 1_371_000_000_000 + hours * HOUR_S * 1000
@@ -125,7 +125,7 @@ def test_values_that_repeat_within_windows_of_few_events_are_found() -> None:
     assert result["1h"].value > 5
 
 
-def test_a_period_shorter_than_a_window_knows_nothing() -> None:
+def test_a_period_shorter_than_a_window_has_unknown_phi() -> None:
     at_ms = 1_371_000_000_000 + np.arange(5000, dtype=np.int64) * 1000
     windows = windows_of(at_ms)
     assert windows.count(DAY_S) == 0

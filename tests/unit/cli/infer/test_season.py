@@ -1,4 +1,4 @@
-"""What infer learns by the hours of the week: counts per hour, φ with them, and what it warns of."""
+"""Seasons in `infer`: counts by hour of the week, φ with a season, and warnings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ IntArray = NDArray[np.int64]
 
 
 def traffic(weeks: int, per_hour: int, *, repeats: float = 0.0, seed: int = 1) -> pa.Table:
-    """Hours that differ by the hour of the day, over the begin of summer time; `repeats` shifts each hour by chance."""
+    """Traffic that varies by hour of the day, across the start of summer time; `repeats` shifts hours randomly."""
     rng = np.random.default_rng(seed)
     n_hours = weeks * 168
     events = rng.poisson(per_hour, n_hours)
@@ -80,7 +80,7 @@ def learned(table: pa.Table, folder: Path, season: str = "hour_of_week", pane_s:
 
 
 def test_each_hour_of_the_week_is_counted(tmp_path: Path) -> None:
-    """Against Python's own calendar, row by row."""
+    """Compare with Python's calendar, row by row."""
     table = traffic(weeks=7, per_hour=12)
     rows = table.num_rows
     at = [moment.astimezone(ZoneInfo(ZONE)) for moment in table.column("at").to_pylist()]
@@ -114,7 +114,7 @@ def _written(result: InferResult, folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize("pane_s", [60, HOUR_S])
-def test_phi_with_the_hours_is_one_where_the_season_is_all_there_is(tmp_path: Path, pane_s: int) -> None:
+def test_phi_with_a_season_is_one_if_only_the_season_varies(tmp_path: Path, pane_s: int) -> None:
     table = traffic(weeks=6, per_hour=250)
     by_hours, whole = (learned(table, tmp_path, season, pane_s).baseline for season in ("hour_of_week", "none"))
     for field in by_hours.fields:
@@ -125,10 +125,10 @@ def test_phi_with_the_hours_is_one_where_the_season_is_all_there_is(tmp_path: Pa
     assert [f.slices[ALL].cells for f in by_hours.fields] == [f.slices[ALL].cells for f in whole.fields]
 
 
-def test_phi_with_the_hours_is_that_of_the_weeks_to_come(tmp_path: Path) -> None:
-    """Hours that are shifted as a whole: what training says of its own windows holds for others.
+def test_phi_with_a_season_is_that_of_later_weeks(tmp_path: Path) -> None:
+    """Randomly shifted hours: φ of the training windows equals that of later windows.
 
-    Windows within the hours that they are compared with would show (4 − 1)/(4 + 1) of it.
+    If windows were included in the hours they are compared with, φ would be (4 − 1)/(4 + 1) of that.
     """
     table = traffic(weeks=4, per_hour=300, repeats=0.5)
     baseline = learned(table, tmp_path).baseline
@@ -171,10 +171,10 @@ def test_a_table_without_a_season_keeps_its_ids(tmp_path: Path) -> None:
     assert "season" not in (tmp_path / "out" / "m.yaml").read_text()
 
 
-def test_few_rows_and_few_weeks_are_warned_of(tmp_path: Path) -> None:
+def test_few_rows_and_few_weeks_cause_warnings(tmp_path: Path) -> None:
     few = learned(traffic(weeks=3, per_hour=20), tmp_path).warnings
-    assert any(re.match(r"Training covers 3\.0 weeks, .* under 4 times", text) for text in few)
-    [hours_] = [text for text in few if "hours of the week hold under 500 rows" in text]
+    assert any(re.match(r"Training covers 3\.0 weeks, .* below 4 weeks", text) for text in few)
+    [hours_] = [text for text in few if "hours of the week have fewer than 500 rows" in text]
     assert hours_.startswith("168 of 168 hours")
     many = learned(traffic(weeks=5, per_hour=150), tmp_path).warnings
     assert not [text for text in many if "of the week" in text]
@@ -183,17 +183,17 @@ def test_few_rows_and_few_weeks_are_warned_of(tmp_path: Path) -> None:
 def test_a_season_needs_event_times(tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
     pq.write_table(traffic(weeks=1, per_hour=2), path)
-    with pytest.raises(OptionError, match=r"--season hour_of_week takes event times: name their column with --time"):
+    with pytest.raises(OptionError, match=r"--season hour_of_week requires event times: name their column with --time"):
         infer(InferOptions(table=path, model="m", version="1", season="hour_of_week"))
 
 
-def test_the_command_writes_both(tmp_path: Path) -> None:
+def test_the_command_writes_contract_and_baseline(tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
     pq.write_table(traffic(weeks=2, per_hour=5), path)
     arguments = ["infer", str(path), "--model", "m", "--version", "1", "--time", "at", "--out", str(tmp_path)]
-    done = CliRunner().invoke(app, [*arguments, "--season", "hour_of_week", "--timezone", ZONE])
-    assert done.exit_code == 0, done.output
-    assert f"Hours of the week in {ZONE}: " in done.output
+    result = CliRunner().invoke(app, [*arguments, "--season", "hour_of_week", "--timezone", ZONE])
+    assert result.exit_code == 0, result.output
+    assert f"Hours of the week in {ZONE}: " in result.output
     contract = load_contract(tmp_path / "m.yaml")
     assert (contract.season, contract.timezone) == ("hour_of_week", ZONE)
     baseline = load_baseline((tmp_path / "m.1.baseline.json").read_bytes(), "b")

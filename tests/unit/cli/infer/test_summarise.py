@@ -45,11 +45,11 @@ def test_moments_neither_overflow_nor_vanish(values: list[float], mean: float, s
     ("values", "whole"),
     [([], False), ([1.0, 2.0], True), ([-3.0], True), ([1.0, 2.5], False), ([2.0**53], False)],
 )
-def test_whole_numbers_are_those_that_doubles_hold(values: list[float], whole: bool) -> None:
+def test_integers_must_be_exact_in_doubles(values: list[float], whole: bool) -> None:
     assert is_whole(np.array(values)) is whole
 
 
-def test_doubles_are_needed_where_32_bits_blur_the_values() -> None:
+def test_doubles_are_needed_if_32_bits_are_too_coarse() -> None:
     ten_minutes = np.linspace(1.7e9, 1.7e9 + 600, 1000)
     assert needs_doubles(ten_minutes)
     assert needs_doubles(np.array([0.0, 1e39]))
@@ -79,7 +79,7 @@ def test_numbers_are_counted_per_slice_in_chunks_of_any_size(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("values", [[1.0, 1.0, 1.0], [0.0, 0.0, 1.0], [np.nan] * 3])
-def test_booleans_have_two_bins_whatever_training_held(values: list[float]) -> None:
+def test_booleans_always_have_two_bins(values: list[float]) -> None:
     array = np.array(values)
     ordered = np.sort(array[np.isfinite(array)])
     field = summarise_numbers("b", array, ordered, [], integer=True, boolean=True).baseline
@@ -94,7 +94,7 @@ def test_categories_are_ordered_by_rows_then_name_and_the_rest_is_unseen(monkeyp
     field = result.baseline
     assert field.categories == ("b", "z", "a")
     assert field.slices["all"].cells == (2, 2, 1, 2, 1)
-    # Kept by one row: a, and z, after which c would come.
+    # Retained by one row: a, and z, which c would otherwise outrank.
     assert {name: counts.singletons for name, counts in field.slices.items()} == {
         "all": 3,
         "d=a": 1,
@@ -104,11 +104,13 @@ def test_categories_are_ordered_by_rows_then_name_and_the_rest_is_unseen(monkeyp
     assert result.cells.tolist() == [1, 0, 0, 2, 4, 3, 1, 3]
 
 
-@pytest.mark.parametrize("most", [4, 20, 1000])
-def test_rows_expected_to_be_unseen_are_those_unseen_to_all_others(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    """Every row is left out in turn: would what is kept of the others hold its value?"""
-    monkeypatch.setattr(summarise, "MAX_CATEGORIES", most)
-    rng = np.random.default_rng(most)
+@pytest.mark.parametrize("max_categories", [4, 20, 1000])
+def test_expected_unseen_rows_are_those_unseen_in_all_other_rows(
+    monkeypatch: pytest.MonkeyPatch, max_categories: int
+) -> None:
+    """Leave-one-out: check for each row whether the categories of the other rows contain its value."""
+    monkeypatch.setattr(summarise, "MAX_CATEGORIES", max_categories)
+    rng = np.random.default_rng(max_categories)
     column = [f"{value:02d}" for value in np.minimum(rng.zipf(1.5, 300), 60)]
     whole = summarise_texts("t", texts(list(column)), [dimension((np.arange(300) % 3).tolist())]).baseline
     unseen = np.zeros(300, dtype=bool)
