@@ -212,7 +212,7 @@ def test_the_table_shows_kind_share_and_rows(capsys: pytest.CaptureFixture[str])
         (("--on", "nope"), "has no column 'nope' to join on"),
         (("--on", "temp", "--field", "zip"), "No temp of s.parquet is in train.parquet"),
         (("--by", "zip"), "--by and --time belong together"),
-        (("--by", "zip", "--time", "zip"), "--time zip: the column holds string"),
+        (("--by", "zip", "--time", "zip"), "--time zip: the column has type string"),
         (("--by", "zap", "--time", "booked_at"), "has no column 'zap'; correct --by"),
         (("--by", "zip", "--time", "nope"), "has no column 'nope'; correct --time"),
         (("--underlying", "temp"), "write FIELD=COLUMN"),
