@@ -260,7 +260,7 @@ def test_arrow_files_give_the_same_result_as_parquet(
 
 @pytest.mark.parametrize("ending", ["csv", "tsv"])
 def test_csv_gives_the_same_result_as_parquet(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "CSV_BLOCK_BYTES", 2000)
+    monkeypatch.setattr("cli.table_files._CSV_BLOCK_BYTES", 2000)
     table = odd_table("outputs")
     delimiter = "\t" if ending == "tsv" else ","
     pa_csv.write_csv(table, tmp_path / f"train.{ending}", pa_csv.WriteOptions(delimiter=delimiter))
@@ -274,7 +274,7 @@ def test_csv_gives_the_same_result_as_parquet(tmp_path: Path, ending: str, monke
 
 
 def test_csv_types_widen_if_later_rows_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "CSV_BLOCK_BYTES", 64)
+    monkeypatch.setattr("cli.table_files._CSV_BLOCK_BYTES", 64)
     path = tmp_path / "train.csv"
     head = "whole,empty,day,flag,word,region\n"
     early = "1,,2020-01-01,true,7,NA\n" * 20
