@@ -1,8 +1,8 @@
-"""How often each kind of verdict alarms where nothing has changed, by simulation with fixed seeds.
+"""False-alarm rates of each kind of verdict when nothing has changed, by simulation with fixed seeds.
 
 `python -m tests.reference.false_alarms` prints the table of docs/statistics.md; `tests/property/test_false_alarms.py`
-holds it to what is promised. Baselines, windows and sides are drawn from one distribution each time: counts are
-multinomial, sketches are filled value by value.
+compares it with the nominal rates. Each baseline and window, or pair of samples, is drawn from one distribution: counts
+are multinomial, sketches are filled value by value.
 """
 
 from __future__ import annotations
@@ -49,31 +49,31 @@ Rng = np.random.Generator
 
 SIZES = (50, 500, 5_000, 10**6)
 TRAINED = 10**5
-"""Training rows of the baselines."""
+"""Number of training rows of each baseline."""
 DRAWS = 20_000
 SKETCHES = 200
 KINDS_OF_SKETCHES: tuple[SketchKind, ...] = ("kll", "req")
-LOOKS = 336
+CHECKS = 336
 
 
 @dataclass(frozen=True, slots=True)
 class Alarms:
-    """What came of some draws; None where a kind has no such alarm."""
+    """Alarms by draw; None if a kind of verdict has no such alarm."""
 
     doubt: BoolArray | None
-    """Whether p was under 0.05, or an interval or a decision of 95 % called the sides different."""
+    """Whether p is less than 0.05, or a 95 % interval or test finds a difference."""
     level: BoolArray | None
-    """Whether the level was `minor` or `major`."""
+    """Whether the level is `minor` or `major`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of verdict, and how often it may alarm."""
+    """A kind of verdict and its nominal false-alarm rates."""
 
     name: str
     draw: Callable[[Rng, int], Alarms]
     level: float
-    """Of its level, for every n."""
+    """Nominal rate of levels `minor` and `major`, for every n."""
     doubt: float = 0.05
 
 
@@ -82,23 +82,23 @@ def alarmed(level: NDArray[np.int8] | NDArray[np.int64]) -> BoolArray:
 
 
 def at_most(rate: float, draws: int) -> float:
-    """A promised rate, and four standard errors of so many draws."""
+    """Return a nominal rate plus four standard errors for a number of draws."""
     return rate + 4.0 * float(np.sqrt(rate * (1.0 - rate) / draws))
 
 
 # ---------------------------------------------------------------------------------------------------- PSI
 
 TEN = np.array([*[0.099] * 10, 0.01])
-"""Deciles and one per cent null."""
+"""Shares of deciles, and one per cent null."""
 ZIPF = 1.0 / np.arange(1, 1_001)
 ZIPF_BINS = np.array([*(ZIPF / ZIPF.sum())[:26], (ZIPF / ZIPF.sum())[26:].sum(), 0.0])
-"""Categories of 0.5 % and more, `other`, and a `null` that never comes."""
+"""Shares of categories of at least 0.5 %, `other`, and a `null` that never occurs."""
 TAIL = np.asarray(poisson.pmf(np.arange(13), 3.0) / poisson.cdf(12, 3.0), np.float64)
-"""Whole numbers, one bin each; the last ones are rare."""
+"""Shares of integers, one bin each; the last ones are rare."""
 
 
 def psi(shares: FloatArray) -> Callable[[Rng, int], Alarms]:
-    """Each draw has a baseline of its own."""
+    """PSI, with a separate baseline per draw."""
 
     def draw(rng: Rng, n: int) -> Alarms:
         base, window = rng.multinomial(TRAINED, shares, size=DRAWS), rng.multinomial(n, shares, size=DRAWS)
@@ -110,13 +110,13 @@ def psi(shares: FloatArray) -> Callable[[Rng, int], Alarms]:
 
 WEEK = 24 * 7
 NIGHT = 2 * 24 + 3
-"""Wednesday, three o'clock."""
+"""Index of the hour of the week: Wednesday, three o'clock."""
 SEASONAL_FIELDS = 500
 
 
 @cache
 def trained_by_the_hour() -> tuple[PsiBins, Season, FloatArray]:
-    """Fields with a season, 5,000 to 20,000 rows an hour of the week; and the shares of the night."""
+    """Fields with a season and 5,000 to 20,000 rows per hour of the week, and the shares of bins in hour `NIGHT`."""
     hour = np.arange(WEEK) % 24
     shares = np.exp(np.outer(0.5 * np.cos(2 * np.pi * (hour - 14) / 24), np.linspace(-1, 1, 10)))
     shares /= shares.sum(axis=1, keepdims=True)
@@ -154,7 +154,7 @@ def psi_by_the_hour(rng: Rng, n: int) -> Alarms:
 
 
 def rate(share: float) -> Callable[[Rng, int], Alarms]:
-    """Null, invalid, out of a range that the contract names: a share of training rows as of the window's."""
+    """Rates of nulls, invalid values or values out of the contract's range: the share is the same in training."""
 
     def draw(rng: Rng, n: int) -> Alarms:
         return rated(rng.binomial(n, share, DRAWS), n, rng.binomial(TRAINED, share, DRAWS))
@@ -168,13 +168,13 @@ def rated(k: IntArray, n: int, base_k: IntArray | int) -> Alarms:
 
 
 def beyond_training(rng: Rng, n: int) -> Alarms:
-    """`below` and `above` without a range in the contract: training's extremes are the limits, so it held none."""
+    """`below` and `above` without a range in the contract: the limits are the extremes of training, whose rate is 0."""
     beyond = 1.0 - rng.random(DRAWS) ** (1.0 / TRAINED)
     return rated(rng.binomial(n, beyond), n, 0)
 
 
 def errors(rng: Rng, n: int) -> Alarms:
-    """One request in a thousand fails. Training has none that do, so that the level alone says anything."""
+    """One request in a thousand fails. Training has no failures, so only the level is meaningful."""
     return Alarms(None, rated(rng.binomial(n, 0.001, DRAWS), n, 0).level)
 
 
@@ -183,7 +183,7 @@ CATEGORY_FIELDS = 200
 
 @cache
 def category_baselines(values: int, exponent: float) -> tuple[RateCells, FloatArray]:
-    """200 fields of so many values by Zipf's law; and the true share of what each does not keep."""
+    """200 fields with values by Zipf's law, and the true share of values that each baseline does not keep."""
     rng = np.random.default_rng([values, int(10 * exponent)])
     shares = 1.0 / np.arange(1, values + 1) ** exponent
     shares /= shares.sum()
@@ -194,15 +194,15 @@ def category_baselines(values: int, exponent: float) -> tuple[RateCells, FloatAr
         known = np.flatnonzero(counts)
         codes = np.repeat(np.arange(len(known), dtype=np.int32), counts[known])
         field = summarise_texts(f"c{i}", TextColumn(codes, tuple(names[known].tolist()), counts[known]), []).baseline
-        retained = np.array([int(name.partition("-")[2]) for name in field.categories])
+        kept_indices = np.array([int(name.partition("-")[2]) for name in field.categories])
         fields.append(field)
-        unseen.append(max(0.0, 1.0 - shares[retained].sum()))
+        unseen.append(max(0.0, 1.0 - shares[kept_indices].sum()))
     baseline = Baseline(model="m", version="1", rows=TRAINED, slice_rows={ALL: TRAINED}, fields=tuple(fields))
     return RateCells(Layout(baseline)), np.array(unseen)
 
 
 def unseen(values: int, exponent: float) -> Callable[[Rng, int], Alarms]:
-    """What comes is of the same law; what training did not hold or keep is unseen."""
+    """Values have the same distribution as in training; those that the baseline does not keep are unseen."""
 
     def draw(rng: Rng, n: int) -> Alarms:
         cells, share = category_baselines(values, exponent)
@@ -233,7 +233,7 @@ def tied(rng: Rng, n: int) -> NDArray[np.float32]:
 
 
 def sketch_of(values: NDArray[np.float32], kind: SketchKind) -> NumericSketch:
-    """Merged of four, as panes are."""
+    """Merge the sketches of four quarters, as sketches of panes are merged."""
     merged = numeric_sketch(False, kind)
     for quarter in np.array_split(values, 4):
         sketch = numeric_sketch(False, kind)
@@ -244,7 +244,7 @@ def sketch_of(values: NDArray[np.float32], kind: SketchKind) -> NumericSketch:
 
 @cache
 def sketches(values: Values, kind: SketchKind, n: int) -> list[NumericSketch]:
-    """Of as many windows as are drawn: at a million values they are what takes long."""
+    """Sketches of `SKETCHES` windows, cached: at a million values they take most of the time."""
     rng = np.random.default_rng([SIZES.index(n), KINDS_OF_SKETCHES.index(kind)])
     return [sketch_of(values(rng, n), kind) for _ in range(SKETCHES)]
 
@@ -265,7 +265,7 @@ def ks(values: Values, kind: SketchKind) -> Callable[[Rng, int], Alarms]:
 
 
 def psi_of_two(shares: FloatArray, times: int) -> Callable[[Rng, int], Alarms]:
-    """n events on the left, `times` as many on the right."""
+    """PSI of two samples, n events on the left and `times` as many on the right."""
 
     def draw(rng: Rng, n: int) -> Alarms:
         left, right = (rng.multinomial(size, shares, size=DRAWS) for size in (n, times * n))
@@ -276,7 +276,7 @@ def psi_of_two(shares: FloatArray, times: int) -> Callable[[Rng, int], Alarms]:
 
 
 def psi_of_a_sketch(rng: Rng, n: int) -> Alarms:
-    """The left side is read from its sketch on the bins of the right."""
+    """PSI of two samples, the left one computed from its sketch on the bins of the right one."""
     edges = np.quantile(normal(rng, TRAINED), np.arange(1, 10) / 10)
     left = [rebin(sketch, edges) for sketch in sketches(normal, "kll", n)]
     right = rng.multinomial(n, np.full(10, 0.1), size=SKETCHES)
@@ -295,7 +295,7 @@ def rates_of_two(share: float) -> Callable[[Rng, int], Alarms]:
 
 
 def means_of_two(rng: Rng, n: int) -> Alarms:
-    """Means and variances of normal values as they are distributed: nothing else of them counts."""
+    """Difference of means. Means and variances of normal values are drawn from their own distributions."""
     mean = rng.standard_normal((2, DRAWS)) / np.sqrt(n)
     variance = rng.chisquare(n - 1, (2, DRAWS)) / (n - 1)
     result = mean_differences(n, mean[0], variance[0], n, mean[1], variance[1])
@@ -303,7 +303,7 @@ def means_of_two(rng: Rng, n: int) -> Alarms:
 
 
 def quantiles_of_two(rank: float, values: Values, kind: SketchKind) -> Callable[[Rng, int], Alarms]:
-    """Each window against the next."""
+    """Difference of a quantile between each window and the next."""
 
     def draw(_: Rng, n: int) -> Alarms:
         windows = sketches(values, kind, n)
@@ -314,10 +314,10 @@ def quantiles_of_two(rank: float, values: Values, kind: SketchKind) -> Callable[
 
 
 def ratio(rng: Rng, n: int) -> Alarms:
-    """Two arms, n units in all, looked at 336 times or after every unit; the level is that of any look."""
-    looks = min(LOOKS, n)
-    left = rng.binomial(n // looks, 0.5, size=(2_000, looks)).cumsum(axis=1)
-    units = np.stack([left, n // looks * np.arange(1, looks + 1) - left], axis=-1)
+    """Two arms, n units in total, checked 336 times or after every unit; any check may alarm."""
+    checks = min(CHECKS, n)
+    left = rng.binomial(n // checks, 0.5, size=(2_000, checks)).cumsum(axis=1)
+    units = np.stack([left, n // checks * np.arange(1, checks + 1) - left], axis=-1)
     least = anytime_p(units, [0.5, 0.5]).min(axis=1)
     return Alarms(least <= 0.05, least <= MINOR_ALPHA)
 
@@ -331,7 +331,7 @@ WINDOWS = 2_000
 
 @cache
 def scored() -> tuple[FloatArray, FloatArray]:
-    """Calibrated scores, 30 % positive: the score of each bin, and the share of negatives and positives there."""
+    """Calibrated scores, 30 % positive: the score of each bin, and its shares of negatives and positives."""
     odds = np.random.default_rng(1).normal(-1.0, 1.5, 10**6)
     share = np.bincount(np.searchsorted(EDGES, expit(odds), side="right"), minlength=len(EDGES) + 1) / odds.size
     bounds = np.concatenate(([0.0], EDGES, [1.0]))
@@ -342,7 +342,7 @@ def scored() -> tuple[FloatArray, FloatArray]:
 def measured(rng: Rng, n: int) -> dict[str, MetricEstimate]:
     score, shares = scored()
     counts = rng.multinomial(n, shares.ravel(), size=WINDOWS).reshape(WINDOWS, 2, -1)
-    entries, positive = counts.sum(axis=1), counts[:, 1]
+    totals, positive = counts.sum(axis=1), counts[:, 1]
     up = score >= 0.5
     wrong, right = counts[:, 0], counts[:, 1]
     confusion = np.stack(
@@ -354,7 +354,7 @@ def measured(rng: Rng, n: int) -> dict[str, MetricEstimate]:
         return np.stack(each, axis=-1).astype(np.float64)
 
     return binary_metrics(
-        np.stack([entries, entries * score, positive], axis=-1),
+        np.stack([totals, totals * score, positive], axis=-1),
         confusion,
         EDGES,
         log_loss_sums=sums(-np.log1p(-score), -np.log(score)),
@@ -363,7 +363,7 @@ def measured(rng: Rng, n: int) -> dict[str, MetricEstimate]:
 
 
 def errors_of_numbers(rng: Rng, n: int) -> dict[str, MetricEstimate]:
-    """Normal errors of 500 steps, so that windows of any size are counts."""
+    """Normal errors with 500 distinct values, so that windows of any size are drawn as counts."""
     error = np.asarray(ndtri((np.arange(500) + 0.5) / 500), np.float64)
     counts = rng.multinomial(n, np.full(500, 1 / 500), size=WINDOWS).astype(np.float64)
     powers = [np.ones_like(error), error, np.abs(error), error**2, error**4]
@@ -371,7 +371,7 @@ def errors_of_numbers(rng: Rng, n: int) -> dict[str, MetricEstimate]:
 
 
 def performance(metric: str, measure: Callable[[Rng, int], dict[str, MetricEstimate]]) -> Callable[[Rng, int], Alarms]:
-    """A window of n labelled predictions against a reference of ten times as many, by the thresholds of rates."""
+    """Compare n labelled predictions with a reference of ten times as many, with the thresholds of rates."""
 
     def draw(rng: Rng, n: int) -> Alarms:
         window, reference = measure(rng, n)[metric], measure(rng, 10 * n)[metric]
@@ -383,13 +383,15 @@ def performance(metric: str, measure: Callable[[Rng, int], dict[str, MetricEstim
 
 
 def selection(rng: Rng, n: int) -> Alarms:
-    """Three labels in ten, whatever the score; `level` is whether labels are called selective."""
+    """Three of ten predictions are labelled, whatever the score; `level` is whether labels are called selective."""
     score, shares = scored()
-    entries = rng.multinomial(n, shares.sum(axis=0), size=WINDOWS)
-    labels = rng.binomial(entries, 0.3)
+    predictions = rng.multinomial(n, shares.sum(axis=0), size=WINDOWS)
+    labels = rng.binomial(predictions, 0.3)
     positive = rng.binomial(labels, score)
     result = selective(
-        np.stack([labels, labels * score, positive], axis=-1), np.stack([entries, entries * score], axis=-1), EDGES
+        np.stack([labels, labels * score, positive], axis=-1),
+        np.stack([predictions, predictions * score], axis=-1),
+        EDGES,
     )
     return Alarms(result.p_value < 0.05, result.selective)
 
@@ -437,7 +439,7 @@ def simulate(kind: Kind, n: int) -> Alarms:
 
 
 def rows() -> Iterator[str]:
-    """The table in Markdown: per kind and n the shares of p < 0.05 and of `minor` or `major`, in per cent."""
+    """Lines of a Markdown table: per kind and n the shares of p < 0.05 and of `minor` or `major`, in per cent."""
     yield "| kind | " + " | ".join(f"n = {n:,}" for n in SIZES) + " |"
     yield "|---|" + "--:|" * len(SIZES)
     for kind in KINDS:

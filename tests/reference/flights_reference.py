@@ -1,8 +1,8 @@
 """The oracle of the tests on flights: bins, counts, PSI and rates recomputed in plain numpy from source columns.
 
-It uses none of the project's code and is written to be read beside the definitions, not to be fast: frozen bins at
-the deciles, PSI with its smoothing terms, the χ² null distribution, the stretched interval, the level, φ from
-disjoint training windows, and Newcombe's interval for rates.
+It uses no code of the project and follows the definitions closely instead of being fast: frozen bins at the deciles,
+PSI with its smoothing terms, the χ² null distribution, the widened interval, the level, φ from disjoint training
+windows, and Newcombe's interval for rates.
 
 Source: Yurdakul (2018), Western Michigan University dissertation 3208; Newcombe (1998), Statistics in Medicine 17.
 """
@@ -44,7 +44,7 @@ class ReferenceBins:
     categories: tuple[str, ...] = ()
 
     def cells(self, column: pa.Array | pa.ChunkedArray) -> IntArray:
-        """The index into `counts` of every row, shape (n,)."""
+        """Return the index into `counts` of every row, shape (n,)."""
         if self.edges is not None:
             values = as_floats(column)
             cells = np.searchsorted(self.edges, values, side="right")
@@ -55,16 +55,16 @@ class ReferenceBins:
 
     @property
     def n_cells(self) -> int:
-        """Numbers have one bin more than edges, and `null`; strings have `other` and `null`."""
+        """Number of cells: numbers have one bin more than edges, and `null`; strings also have `other` and `null`."""
         return len(self.categories if self.edges is None else self.edges) + 2
 
     def counts(self, column: pa.Array | pa.ChunkedArray) -> IntArray:
-        """Rows per cell, shape (n_cells,)."""
+        """Count rows per cell, shape (n_cells,)."""
         return np.bincount(self.cells(column), minlength=self.n_cells)
 
 
 def as_floats(column: pa.Array | pa.ChunkedArray) -> FloatArray:
-    """A numeric column as doubles, nulls as NaN."""
+    """Convert a numeric column to doubles, nulls to NaN."""
     values: FloatArray = column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
     return values
 
@@ -77,7 +77,7 @@ def reference_bins(column: pa.Array | pa.ChunkedArray) -> ReferenceBins:
         return ReferenceBins(None, tuple(sorted(s["values"] for s in shares if s["counts"] >= least)))
     integer = pa.types.is_integer(column.type)
     values = as_floats(column.drop_null())
-    # Floats may be served in 32 bits: values that these cannot tell apart are one value.
+    # Floats may be served in 32 bits: values with equal 32-bit floats count as one value.
     distinct, counts = np.unique(values if integer else values.astype(np.float32), return_counts=True)
     between = (distinct[:-1].astype(np.float64) + distinct[1:].astype(np.float64)) / 2
     if integer and len(distinct) <= MAX_INTEGER_BINS:
@@ -91,7 +91,7 @@ def reference_bins(column: pa.Array | pa.ChunkedArray) -> ReferenceBins:
 
 @dataclass(frozen=True)
 class ReferencePsi:
-    """The judgement of one window."""
+    """The verdict on one window."""
 
     n: int
     psi: float
@@ -154,7 +154,7 @@ def _variance(weights: FloatArray, values: FloatArray) -> float:
 
 
 def _interval(t: float, df: int) -> tuple[float, float]:
-    """The non-centralities at which T is the 97.5 % point, and max(T, median) the 2.5 % point; 0 where none."""
+    """Return the non-centralities at which T is the 97.5 % point, and max(T, median) the 2.5 % point; 0 if none."""
 
     def solve(observed: float, share: float) -> float:
         if chi2.cdf(observed, df) <= share:
@@ -179,16 +179,16 @@ def enough(df: int, minor: float = 0.1, major: float = 0.2) -> float:
 
 
 def tumbling_windows(at_s: IntArray, length_s: int) -> Iterator[BoolArray]:
-    """The rows of each disjoint window at multiples of its length that lies wholly within the training times."""
+    """Row masks of disjoint windows at multiples of the length that lie wholly within the training times."""
     first, last = int(at_s.min()), int(at_s.max())
     for start in range(-(-first // length_s) * length_s, last - length_s + 1, length_s):
         yield (at_s >= start) & (at_s < start + length_s)
 
 
 def reference_phi(cells: IntArray, n_cells: int, at_s: IntArray, length_s: int) -> tuple[float, int]:
-    """φ of one window length before the shorter length's is considered, and how many windows it was learned from.
+    """Return φ of one window length, not limited by that of shorter windows, and the number of windows used.
 
-    The median of T over the median of χ², window by window, since df may differ between them.
+    φ is the median over windows of T divided by the median of χ², because df may differ between windows.
     """
     base = np.bincount(cells, minlength=n_cells)
     ratios = []
@@ -200,7 +200,7 @@ def reference_phi(cells: IntArray, n_cells: int, at_s: IntArray, length_s: int) 
 
 @dataclass(frozen=True)
 class ReferenceRate:
-    """The judgement of one rate of a window."""
+    """The verdict on one rate of a window."""
 
     rate: float
     delta: float
@@ -210,7 +210,7 @@ class ReferenceRate:
 
 
 def wilson(k: float, n: float) -> tuple[float, float]:
-    """Wilson's 95 % interval; k and n need not be whole."""
+    """Wilson's 95 % interval; k and n need not be integers."""
     z = float(norm.ppf(0.975))
     centre, half = k + z * z / 2, z * np.sqrt(k * (n - k) / n + z * z / 4)
     return float((centre - half) / (n + z * z)), float((centre + half) / (n + z * z))
@@ -219,7 +219,7 @@ def wilson(k: float, n: float) -> tuple[float, float]:
 def reference_rate(
     base_k: int, base_n: int, k: int, n: int, phi: float = 1.0, minor: float = 0.01, major: float = 0.05
 ) -> ReferenceRate:
-    """Judge how far a rate is from the baseline's, by Newcombe's interval; the window counts as n/φ events."""
+    """Compare a rate with that of the baseline by Newcombe's interval; the window counts as n/φ events."""
     rate, base = k / n, base_k / base_n
     l1, u1 = wilson(k / phi, n / phi)
     l2, u2 = wilson(base_k, base_n)
@@ -248,7 +248,10 @@ class ReferenceField:
 def reference_field(
     name: str, train: pa.Table, at_s: IntArray, lengths_s: tuple[int, ...] = (DAY_S, WEEK_S)
 ) -> ReferenceField:
-    """Learn one field; φ of a length with fewer than 20 windows is not below the shorter one's, under 5 it is that."""
+    """Learn one field.
+
+    With fewer than 20 windows φ is at least that of the shorter length; with fewer than 5 it equals that.
+    """
     bins = reference_bins(train[name])
     cells = bins.cells(train[name])
     phi: dict[int, float] = {}

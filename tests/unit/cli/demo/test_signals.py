@@ -254,14 +254,14 @@ def test_a_pager_that_never_rings_is_seen() -> None:
 # ---------------------------------------------------------------------------------------------------- telling
 
 
-def reported(findings: Findings, width: int = 100) -> str:
+def printed_report(findings: Findings, width: int = 100) -> str:
     out = io.StringIO()
     report_findings(DemoReport(Terminal(Console(file=out, width=width), is_wide=False)), findings, CALENDAR)
     return out.getvalue()
 
 
 def test_the_report_starts_with_a_summary_of_the_four_signals() -> None:
-    _, heading, *lines = reported(good()).splitlines()
+    _, heading, *lines = printed_report(good()).splitlines()
     assert heading == "Summary: August to December"
     glance = lines[: lines.index("")]
     assert [line[:24].split() for line in glance if line[2] != " "] == [
@@ -275,7 +275,7 @@ def test_the_report_starts_with_a_summary_of_the_four_signals() -> None:
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_findings_are_reported_with_dates_of_2013(width: int) -> None:
-    text = " ".join(reported(good(), width).split())
+    text = " ".join(printed_report(good(), width).split())
     for part in (
         "600 published, 600 counted, 600 recorded. 0 late, 0 dead letters, 0 duplicates, 0 lost before Kafka",
         "December 600 0 99.5 %",
@@ -308,7 +308,7 @@ def test_findings_are_reported_with_dates_of_2013(width: int) -> None:
 
 
 def test_charts_end_with_what_counts() -> None:
-    lines = reported(good()).splitlines()
+    lines = printed_report(good()).splitlines()
     [temp] = [line for line in lines if line.startswith("  temp*")]
     assert temp.endswith("ends 20 Sep")
     assert "█" in temp
@@ -318,7 +318,7 @@ def test_charts_end_with_what_counts() -> None:
 
 
 def test_each_query_is_one_word_for_a_shell() -> None:
-    text = reported(good())
+    text = printed_report(good())
     blocks = text.split("barograph query ")[1:]
     assert len(blocks) == 13
     for block in blocks:
@@ -329,7 +329,7 @@ def test_each_query_is_one_word_for_a_shell() -> None:
 
 def test_empty_findings_are_reported() -> None:
     empty = DemoQuery(SQL, ())
-    text = reported(
+    text = printed_report(
         Findings(
             dataclasses.replace(volume(), months=empty, silent=()),
             dataclasses.replace(inputs(), weeks={}, first_major=[], outage=[], unseen=empty),
