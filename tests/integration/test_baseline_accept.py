@@ -248,7 +248,7 @@ def test_counts_and_moments_are_those_of_the_events(fresh: World) -> None:
     )
 
 
-def test_phi_comes_from_the_windows_in_the_range(fresh: World) -> None:
+def test_phi_is_learned_from_the_windows_in_the_range(fresh: World) -> None:
     """Compare with counts of the events, window by window."""
     new = accept_range(fresh).learned.baseline
     bins = PsiBins(Layout(new))

@@ -81,7 +81,7 @@ def test_the_server_has_the_version_of_the_engine_that_tests_run_on(engine: Loca
 
 
 @pytest.mark.parametrize("kind", PROCESSORS)
-def test_the_health_check_tells_by_its_exit_code(kind: str) -> None:
+def test_the_health_check_reports_by_its_exit_code(kind: str) -> None:
     state = {"health": Health("working")}
     address = Address("127.0.0.1", 1, "none")
     settings = ProcessorSettings(instance="i", bootstrap_servers="b", warehouse=address, metrics_port=0)

@@ -241,7 +241,7 @@ def test_over_time_the_fleet_shows_the_longest_windows_of_each_model(engine: Loc
         ]
 
 
-def test_a_fleet_that_nobody_asks_is_silent_and_not_healthy(client: Client) -> None:
+def test_a_fleet_without_traffic_is_silent_and_not_healthy(client: Client) -> None:
     later = TimeRange.between(END + timedelta(hours=2), END + timedelta(hours=5))
     assert ask(client, QUERIES["fleet.silent"], {}, time_range=later) == [(4,)]
     much_later = TimeRange.between(END + timedelta(days=5), END + timedelta(days=6))
@@ -358,7 +358,7 @@ def test_verdicts_with_their_intervals(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("name", "rate"), [("nulls", 0.04), ("unseen", 0.001)])
-def test_rates_with_what_training_held_and_their_lines(client: Client, name: str, rate: float) -> None:
+def test_rates_have_training_rates_and_thresholds(client: Client, name: str, rate: float) -> None:
     chosen: dict[str, Value] = {"model": "fraud", "field": "x"}
     for row in ask(client, QUERIES[f"rates.{name}"], chosen):
         assert row[1:] == pytest.approx((rate, 0.001, 0.011, 0.051))

@@ -99,7 +99,7 @@ def test_counts_of_an_empty_pipeline_are_zero(client: Client) -> None:
     assert stage_counts(client, 0) == dict.fromkeys(STAGES, StageCount(0))
 
 
-def test_counts_are_what_processors_and_tables_say(client: Client) -> None:
+def test_counts_equal_those_of_processors_and_tables(client: Client) -> None:
     now_ms = int(time.time() * 1000)
     insert_rows(
         client,

@@ -147,13 +147,13 @@ def test_any_window_is_what_was_sent(pipeline: Pipeline, run: Run) -> None:
         return result
 
     whole_range_equals_the_source(ask, built)
-    ends_within_panes_are_said(ask, built)
+    ends_within_panes_are_noted(ask, built)
     windows_are_judged_as_the_monitor_does(pipeline, ask)
     bins_of_any_kind_are_within_the_sketchs_error(ask, built)
     categories_are_exact_and_unseen_ones_named(ask, built)
-    slices_are_apart(ask, built)
-    the_page_says_it_in_words(run)
-    what_is_not_there_is_refused(run)
+    slices_are_separate(ask, built)
+    the_table_output_is_readable(run)
+    unknown_names_are_rejected(run)
     damaged_sketches_are_not_opened(pipeline, ask, built)
 
 
@@ -204,7 +204,7 @@ def whole_range_equals_the_source(ask: Ask, built: list[dict[str, Any]]) -> None
     assert result["shares"][-1]["bin"] == "null"
 
 
-def ends_within_panes_are_said(ask: Ask, built: list[dict[str, Any]]) -> None:
+def ends_within_panes_are_noted(ask: Ask, built: list[dict[str, Any]]) -> None:
     # 05:25 to 09:37: panes of ten minutes before and after whole hours, each event once.
     start_s, end_s = START_S + 5 * 3600 + 1500, START_S + 9 * 3600 + 2220
     result = ask(start_s=start_s, end_s=end_s)
@@ -287,7 +287,7 @@ def categories_are_exact_and_unseen_ones_named(ask: Ask, built: list[dict[str, A
     assert [each["n"] for each in flags["shares"]] == [N - true, true, 0]
 
 
-def slices_are_apart(ask: Ask, built: list[dict[str, Any]]) -> None:
+def slices_are_separate(ask: Ask, built: list[dict[str, Any]]) -> None:
     raw = Raw(built, START_S, END_S, "north")
     result = ask("--slice", "region=north")
     check_counts(result, raw)
@@ -298,7 +298,7 @@ def slices_are_apart(ask: Ask, built: list[dict[str, Any]]) -> None:
     assert "the slice region=north has no sketch" in without["notes"][0]
 
 
-def the_page_says_it_in_words(run: Run) -> None:
+def the_table_output_is_readable(run: Run) -> None:
     code, out, _ = run("--slice", "region=south", start_s=START_S + 300)
     assert code == 0
     lines = [" ".join(line.split()) for line in out.splitlines()]
@@ -311,7 +311,7 @@ def the_page_says_it_in_words(run: Run) -> None:
     assert lines[-1] == "The first pane starts 300 s before the range and is included whole."
 
 
-def what_is_not_there_is_refused(run: Run) -> None:
+def unknown_names_are_rejected(run: Run) -> None:
     for words, where, messages in (
         (("--model", "toyy"), {}, "has no contract of 'toyy'; did you mean 'toy'?"),
         ((), {"field": "colur"}, "toy has no field 'colur'; did you mean 'colour'?"),

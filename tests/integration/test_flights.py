@@ -96,7 +96,7 @@ def test_labels_lag_as_landings_do(tables: Tables) -> None:
     assert np.nanmax(lag_h) == pytest.approx(32.7, abs=0.05)
 
 
-def test_rows_are_what_the_source_says_of_one_flight(tables: Tables) -> None:
+def test_rows_equal_the_source_of_one_flight(tables: Tables) -> None:
     row = tables.rows.filter(pc.equal(tables.rows["id"], "UA-1545-20130101-EWR")).to_pylist()
     assert row == [
         {
@@ -171,7 +171,7 @@ def test_labels_are_the_classes_that_predictions_name(tables: Tables) -> None:
     assert tables.labels["label"][0].as_py() == (LATE if row["label"] else ON_TIME)
 
 
-def test_answers_of_a_day_come_in_one_call_and_are_the_models(tables: Tables) -> None:
+def test_predictions_of_a_day_are_one_call_of_the_model(tables: Tables) -> None:
     replayed = between(tables.rows, "2013-08-01", "2013-08-03")
     model = train(between(tables.rows, "2013-06-01", "2013-06-10"))
     scores, latency_ms = answers(model, replayed)

@@ -95,7 +95,7 @@ def test_a_long_log_is_rotated_at_the_next_start(tmp_path: Path) -> None:
     child.kill()
 
 
-def test_a_reused_pid_is_not_taken_for_the_child(tmp_path: Path) -> None:
+def test_a_reused_pid_is_not_mistaken_for_the_child(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "sleeper.pid").write_text(f"{os.getpid()} 12345\n")
     child = make_child(tmp_path)
@@ -194,7 +194,7 @@ def test_a_port_is_chosen_by_preference_and_passed_over_when_taken() -> None:
         assert choose_port(taken, free) == free
 
 
-def test_a_jar_that_differs_from_the_list_is_refused(tmp_path: Path) -> None:
+def test_a_jar_that_differs_from_the_list_is_rejected(tmp_path: Path) -> None:
     right = Jar("g", "right", "1.0", hashlib.sha256(b"right").hexdigest())
     wrong = Jar("g", "wrong", "1.0", hashlib.sha256(b"expected").hexdigest())
     (tmp_path / right.filename).write_bytes(b"right")

@@ -139,7 +139,7 @@ def test_odd_names_reach_every_sink_as_they_are(
     panels_show_them(run)
     rules_are_about_them(run)
     logs_have_a_line_for_each_event(run)
-    screens_obey_nobody(run, tmp_path, capsys, monkeypatch)
+    terminals_run_no_escape_sequences(run, tmp_path, capsys, monkeypatch)
     pages_run_nothing(run)
 
 
@@ -198,7 +198,7 @@ def logs_have_a_line_for_each_event(run: Pipeline) -> None:
             assert json.loads(line)["event"], name
 
 
-def screens_obey_nobody(
+def terminals_run_no_escape_sequences(
     run: Pipeline, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config_file = folder / "barograph.toml"

@@ -181,7 +181,9 @@ def test_an_invalid_range_is_reported(browser: Browser, server: PreviewServer) -
         ("static/../server.py", {}, 404),
     ],
 )
-def test_what_is_not_there_is_refused(server: PreviewServer, path: str, headers: dict[str, str], status: int) -> None:
+def test_unknown_pages_and_panels_are_rejected(
+    server: PreviewServer, path: str, headers: dict[str, str], status: int
+) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(urllib.request.Request(server.url + path, headers=headers))
     assert refused.value.code == status

@@ -41,7 +41,7 @@ def test_there_are_enough_questions_and_each_is_checked() -> None:
     assert sorted(CHECKS) == sorted(QUESTIONS)
 
 
-def test_the_pager_had_seen_nothing_before_it_was_judged(shop_pipeline: Pipeline, shop: Shop) -> None:
+def test_the_pager_has_no_page_before_the_verdict(shop_pipeline: Pipeline, shop: Shop) -> None:
     sql = QUESTIONS[16].in_week(shop.start.date())
     window = f"window = '6h' AND window_end = toDateTime({int(shop.at(54).timestamp())})"
     first = f"(SELECT min(judged_at) FROM drift WHERE slice = 'all' AND {window})"

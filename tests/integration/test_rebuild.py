@@ -291,7 +291,7 @@ def move_sketcher(pipeline: Pipeline, offset: int) -> None:
 
 
 @pytest.mark.slow
-def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_are_refused(
+def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_rejected(
     pipeline: Pipeline,
 ) -> None:
     pipeline.create(source_partitions=1)

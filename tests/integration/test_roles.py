@@ -176,7 +176,7 @@ def test_readers_read_every_view_and_write_nowhere(ran: Pipeline, guarded: Addre
             assert "Grant the user this right" in str(refused.value)
 
 
-def test_a_processor_with_a_right_too_few_says_which(ran: Pipeline) -> None:
+def test_a_processor_with_a_missing_grant_reports_it(ran: Pipeline) -> None:
     recorder = ran.processes.pop("recorder-0")
     recorder.terminate()
     assert recorder.wait(30) == 0

@@ -114,7 +114,7 @@ def panes_of(table: pa.Table, length_s: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("partitions", [2])
-def test_slices_scores_categories_and_days_are_what_the_source_says(
+def test_slices_scores_categories_and_days_equal_the_source(
     pipeline: Pipeline, tmp_path: Path, partitions: int
 ) -> None:
     contract, baseline = learn(tmp_path)

@@ -171,7 +171,7 @@ def test_times_come_back_in_utc(client: Client) -> None:
     assert table["seconds"].to_pylist() == [int(at.timestamp())]
 
 
-def test_a_null_is_refused_not_turned_into_nothing(client: Client) -> None:
+def test_a_null_is_rejected_and_not_dropped(client: Client) -> None:
     with pytest.raises(WarehouseError, match="NULL"):
         client.insert("topics", pa.table({"name": pa.array(["a", None])}))
     assert client.rows("SELECT count() FROM topics") == [(0,)]

@@ -55,7 +55,7 @@ def named(category: str, hour: int, n: int, record_seq: int, **values: Any) -> d
     )
 
 
-def test_days_and_hours_are_apart_and_join_what_is_as_long_itself(client: Client) -> None:
+def test_days_and_hours_are_separate_and_include_panes_of_their_length(client: Client) -> None:
     hours = [pane(1, pane_s=HOUR_S, pane_start=START_S + i * HOUR_S, n=i) for i in range(24)]
     days = [pane(1, pane_s=DAY_S, n=276), pane(2, pane_s=DAY_S, n=277)]
     insert_rows(client, "rollups", hours + days)

@@ -80,14 +80,14 @@ def test_an_interrupted_one_is_recorded_and_resumed_from_its_first_statement(emp
     assert migrate.states(empty, [one, mended])[mended] is MigrationState.COMPLETED
 
 
-def test_a_changed_one_is_refused_once_it_has_run(empty: Client) -> None:
+def test_a_changed_migration_is_rejected_after_it_has_run(empty: Client) -> None:
     migrate.apply(empty, made_of("CREATE TABLE IF NOT EXISTS a (x UInt8) ENGINE = Memory;"))
     changed = made_of("CREATE TABLE IF NOT EXISTS a (x UInt16) ENGINE = Memory;")
     with pytest.raises(WarehouseError, match="0001_step changed after it had run"):
         migrate.apply(empty, changed)
 
 
-def test_a_database_of_a_newer_program_is_refused(empty: Client) -> None:
+def test_a_database_of_a_newer_program_is_rejected(empty: Client) -> None:
     both = made_of("CREATE TABLE IF NOT EXISTS a (x UInt8) ENGINE = Memory;") * 2
     newer = [both[0], migrate.parse("0002_future.sql", "CREATE TABLE IF NOT EXISTS b (x UInt8) ENGINE = Log;")]
     migrate.apply(empty, newer)

@@ -131,7 +131,7 @@ def test_of_two_verdicts_at_one_place_the_view_shows_the_later(client: Client, t
 @pytest.mark.parametrize(
     ("table", "value", "worst"), [("drift", "psi", "worst_psi"), ("rates", "delta", "worst_delta")]
 )
-def test_levels_of_windows_are_read_apart_from_their_fields(client: Client, table: str, value: str, worst: str) -> None:
+def test_levels_of_windows_are_read_without_their_fields(client: Client, table: str, value: str, worst: str) -> None:
     arguments: list[tuple[str, int, str, float]] = [
         ("x", 1, "major", 0.5), ("y", 1, "major", 0.3), ("z", 1, "stable", 0.01), ("x", 2, "insufficient", math.nan),
     ]  # fmt: skip

@@ -191,7 +191,7 @@ def test_a_producer_from_before_what_is_kept_is_counted_from_its_first_number(cl
     assert missing(client, "p") == [(old_s - HOUR_S, 0), (0, 1)]
 
 
-def test_numbers_over_several_models_say_nothing_of_one(client: Client) -> None:
+def test_sequence_numbers_across_models_count_no_loss_of_one_model(client: Client) -> None:
     long_ago = arrived("p", HOUR_S - 31 * DAY_S, 1, 2, 2, 1, model="o")
     write(
         client, "producers", [arrived("p", HOUR_S, 1, 0, 0, 1), arrived("p", HOUR_S, 1, 1, 1, 1, model="n"), long_ago]
@@ -247,7 +247,7 @@ def test_a_repeated_write_hides_losses_from_totals_until_it_is_merged(client: Cl
     assert totals(client)["m", "p"][:2] == (3, 2)
 
 
-def test_producers_that_are_not_told_apart_make_losses_uncertain(client: Client) -> None:
+def test_events_of_pooled_producers_make_losses_uncertain(client: Client) -> None:
     write(client, "producers", [arrived("p", HOUR_S, 1, 0, 4, 1), arrived("other", HOUR_S, 9, -1, -1, 1)])
     assert gaps(client) == {("m", "p"): (1, 0, 0, 4, 4, 0.8, 1, 9)}
 
@@ -360,7 +360,7 @@ def test_a_model_with_its_usual_traffic_is_active(client: Client) -> None:
     assert silence(client)["busy"] == ("active", 100.0, 0, 0)
 
 
-def test_a_model_that_nobody_asks_any_more_is_silent_however_long(client: Client) -> None:
+def test_a_model_without_further_traffic_stays_silent(client: Client) -> None:
     stopped = {"for a while": HOUR_S - 7200, "for days": HOUR_S - 5 * DAY_S, "for weeks": HOUR_S - 30 * DAY_S}
     for model, last_s in stopped.items():
         insert_rows(client, "volume", history(model, last_s, 100))
@@ -398,7 +398,7 @@ def test_versions_are_taken_together(client: Client) -> None:
     assert silence(client)["m"] == ("active", 100.0, 0, 0)
 
 
-def test_silence_says_how_far_was_read(client: Client) -> None:
+def test_silence_has_the_age_of_the_sealed_data(client: Client) -> None:
     applied(client, "m")
     until = datetime.fromtimestamp(NOW_S, UTC) - timedelta(seconds=1000)
     at_ms = int(until.timestamp() * 1000)

@@ -188,7 +188,7 @@ def test_a_partial_without_sketches_of_slices_is_decoded() -> None:
 
 @settings(max_examples=200)
 @given(partials() | TALLIES | PROGRESS, st.data())
-def test_damaged_records_are_refused(record: Record, data: st.DataObject) -> None:
+def test_damaged_records_are_rejected(record: Record, data: st.DataObject) -> None:
     whole = encode(record)
     cut = data.draw(st.integers(0, len(whole) - 1))
     with pytest.raises(RecordError):
@@ -210,7 +210,7 @@ def with_checksum(kind: bytes, size: int, body: bytes, version: int) -> bytes:
 
 @settings(max_examples=200)
 @given(st.sampled_from([b"P", b"T", b"G"]), st.integers(0, 2**32 - 1), st.binary(max_size=60), st.sampled_from([1, 2]))
-def test_nonsense_with_a_right_checksum_is_refused(kind: bytes, size: int, body: bytes, version: int) -> None:
+def test_nonsense_with_a_valid_checksum_is_rejected(kind: bytes, size: int, body: bytes, version: int) -> None:
     with pytest.raises(RecordError):
         decode(with_checksum(kind, min(size, MAX_BODY_BYTES + 1), body, version))
 
@@ -247,7 +247,7 @@ def test_counts_of_a_field_that_this_version_does_not_know_are_rejected(tail: tu
 
 
 @pytest.mark.parametrize("version", [0, 3, 255])
-def test_a_newer_format_is_refused_with_what_to_do(version: int) -> None:
+def test_a_newer_format_is_rejected_with_advice(version: int) -> None:
     data = encode(Tally(model="m", topic="predictions"))
     with pytest.raises(RecordError, match=f"has format {version}; this monitor reads formats 1 to 2: upgrade it first"):
         decode(data[:1] + bytes([version]) + data[2:])
@@ -483,7 +483,7 @@ def test_a_contract_that_keeps_other_sketches_does_not_break_what_is_kept() -> N
 
 @settings(max_examples=60)
 @given(LAYOUTS, st.data())
-def test_parts_of_another_shape_are_refused(layout: Layout, data: st.DataObject) -> None:
+def test_partials_of_another_shape_are_rejected(layout: Layout, data: st.DataObject) -> None:
     pane = random_pane(layout, np.random.default_rng(1))
     [record] = encode_partials(PaneKey("m", "1", "b", 0), pane, "topic", [])
     partial = decode(record)

@@ -226,7 +226,7 @@ class NumericContract(SketchContract[NumericSketch]):
         # Binomial(200, 0.01) exceeds 10 with probability 10⁻⁵.
         assert misses <= 10
 
-    def test_small_sketches_are_exact_and_say_so(self) -> None:
+    def test_small_sketches_are_exact_and_report_it(self) -> None:
         values = np.random.default_rng(9).normal(size=60)
         sketch = self.empty()
         sketch.update(values)

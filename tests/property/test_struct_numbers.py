@@ -43,7 +43,7 @@ def test_members_read_together_equal_members_read_alone(data: st.DataObject, wid
 
 @pytest.mark.parametrize("width", [1, 2])
 @pytest.mark.parametrize("beside", [1.0, None])
-def test_integers_beyond_floats_are_refused(width: int, beside: float | None) -> None:
+def test_integers_beyond_floats_are_rejected(width: int, beside: float | None) -> None:
     rows = [[beside] * (width - 1) + [10**400]]
     with pytest.raises(OverflowError):
         StructNumbers([f"m{i}" for i in range(width)], all_members=True).read(build_structs(rows, width))

@@ -48,7 +48,7 @@ def test_models_and_severities_are_messages_of_their_own() -> None:
     assert result == [(30, "oncall", 1, 0, False), (30, "oncall", 1, 0, False), (30, "tickets", 1, 0, False)]
 
 
-def test_what_goes_on_is_repeated_pages_sooner_than_tickets() -> None:
+def test_firing_alerts_repeat_and_pages_sooner_than_tickets() -> None:
     repeats = [at for at, _, _, _, is_repeat in sent(alert(0, None), until=DAY) if is_repeat]
     assert repeats[:2] == [30 + PAGE_REPEAT_S, 30 + 2 * PAGE_REPEAT_S]
     repeats = [at for at, _, _, _, again in sent(alert(0, None, severity="ticket"), until=3 * DAY) if again]

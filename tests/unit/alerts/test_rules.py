@@ -69,7 +69,7 @@ def test_lines_are_the_contracts_and_clear_at_the_share_of_psi() -> None:
     assert (log_loss.threshold, log_loss.clear, log_loss.below) == (0.5, 0.5, False)
 
 
-def test_windows_are_the_two_longest_unless_the_contract_says() -> None:
+def test_windows_are_the_two_longest_unless_the_contract_sets_them() -> None:
     def windows(text: str) -> tuple[str, str]:
         signal = rules_by_name(text)["psi-major", "page", ""].signal
         return signal.long.window if signal.long else "", signal.short.window
@@ -133,7 +133,7 @@ def test_only_a_freshness_rule_fires_without_data() -> None:
     assert set(states.values()) == {("KeepLast", "Error")}
 
 
-def test_titles_uids_and_groups_are_told_apart_and_fit() -> None:
+def test_titles_uids_and_groups_are_distinct_and_within_limits() -> None:
     long = [Contract(model="x" * 195 + end) for end in ("1", "2")]
     rules = rules_for([*contracts(), *long], installation())
     for values in ([rule.uid for rule in rules], [rule.title for rule in rules]):
@@ -160,7 +160,7 @@ def test_every_rule_has_a_runbook_and_every_runbook_a_rule() -> None:
         ("alerts: {mute: [holidays]}", "the mute timing 'holidays' is not defined; defined are retraining"),
     ],
 )
-def test_names_that_the_installation_does_not_have_are_refused(change: str, expected: str) -> None:
+def test_names_unknown_to_the_installation_are_rejected(change: str, expected: str) -> None:
     contract = parse_contract(f"contract: 1\nmodel: m\n{change}")
     with pytest.raises(AlertsError) as caught:
         rules_for([contract], installation())
@@ -212,7 +212,7 @@ def settings(**changes: Any) -> dict[str, Any]:
         ([], "alerts: write a map"),
     ],
 )
-def test_settings_that_lead_nowhere_are_refused(tree: Any, expected: str) -> None:
+def test_dangling_references_in_settings_are_rejected(tree: Any, expected: str) -> None:
     with pytest.raises(AlertsError) as caught:
         read_alert_settings(tree, "s.toml")
     assert expected in str(caught.value)
@@ -248,7 +248,7 @@ def test_durations_are_written_as_people_do(seconds: float, written: str) -> Non
     assert duration(seconds) == written
 
 
-def test_texts_are_shortened_and_stay_apart() -> None:
+def test_texts_are_shortened_and_stay_distinct() -> None:
     assert shortened("abc", 3) == "abc"
     first, second = (shortened("x" * 50 + end, 20) for end in "ab")
     assert len(first) == 20

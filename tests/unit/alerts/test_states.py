@@ -55,13 +55,13 @@ def test_it_keeps_firing_and_begins_again_without_a_wait() -> None:
     assert moves(rule(), (Zone.FIRING, 16), (Zone.CLEAR, 1))[-1] == (16, "Normal", "")
 
 
-def test_between_the_lines_what_fires_goes_on_and_what_rests_rests() -> None:
+def test_between_the_thresholds_states_do_not_change() -> None:
     assert moves(rule(), (Zone.BETWEEN, 60)) == []
     assert moves(rule(), (Zone.FIRING, 1), (Zone.BETWEEN, 15))[-1] == (15, "Alerting", "")
     assert moves(rule(), (Zone.FIRING, 16), (Zone.BETWEEN, 99)) == moves(rule(), (Zone.FIRING, 16))
 
 
-def test_what_recovers_is_held_by_the_upper_line_again() -> None:
+def test_a_recovering_alert_between_the_thresholds_becomes_normal() -> None:
     keeps = rule(keep_firing_for_s=10 * MINUTE)
     result = moves(keeps, (Zone.FIRING, 16), (Zone.CLEAR, 1), (Zone.BETWEEN, 20))
     assert result[2:] == [(16, "Recovering", ""), (26, "Normal", "")]
@@ -80,7 +80,7 @@ def test_a_row_that_is_missing_keeps_its_state_for_half_an_hour() -> None:
 
 
 @pytest.mark.parametrize("zone", [Zone.NO_DATA, Zone.ERROR])
-def test_no_answer_does_what_the_rule_says(zone: Zone) -> None:
+def test_missing_data_has_the_effect_that_the_rule_configures(zone: Zone) -> None:
     def of(how: str) -> Rule:
         return rule(**{"no_data" if zone == Zone.NO_DATA else "exec_err": how})
 
@@ -147,7 +147,7 @@ def test_a_history_is_cut_where_its_zone_changes(steps: Any, first: int) -> None
     assert result == {moment: zone_of(of, own.numbers(moment)["A"]) for moment in range(start, end + 1, of.every_s)}
 
 
-def test_a_replay_tells_episodes() -> None:
+def test_a_replay_returns_episodes() -> None:
     of = rule(for_s=0, keep_firing_for_s=300)
     rows = changes((0, 0.0, 0), (600, 0.5, 0), (1200, 0.0, 0), (7200, 0.5, 0))
     done = replay(of, {"amount": rows}, 0, 9000)

@@ -34,7 +34,7 @@ def test_it_is_least_squares(costs: list[float]) -> None:
     assert -1e-9 <= line.r2 <= 1 + 1e-9
 
 
-def test_the_interval_holds_the_slope_as_often_as_it_says() -> None:
+def test_the_interval_has_its_nominal_coverage_of_the_slope() -> None:
     rng = np.random.default_rng(7)
     covered = 0
     for _ in range(2_000):
@@ -53,7 +53,7 @@ def test_two_points_have_no_interval() -> None:
 @pytest.mark.parametrize(
     ("factors", "costs"), [([1, 1], [1, 2]), ([1, 2], [1]), ([1, math.nan], [1, 2]), ([1, 2], [1, math.inf])]
 )
-def test_what_is_no_set_of_points_is_refused(factors: list[float], costs: list[float]) -> None:
+def test_invalid_points_are_rejected(factors: list[float], costs: list[float]) -> None:
     with pytest.raises(ValueError, match=r"line|costs"):
         fit_line(factors, costs)
 

@@ -41,7 +41,7 @@ def test_a_changed_figure_shows_in_the_page() -> None:
     assert "12,345,678 events" in page.rewrite(text, figures, other)
 
 
-def test_a_page_without_a_mark_is_refused() -> None:
+def test_a_page_without_a_marker_is_rejected() -> None:
     text = page.PAGE.read_text(encoding="utf-8").replace("performance.json: goals", "performance.json: gaols")
     with pytest.raises(ValueError, match="gaols"):
         page.rewrite(text, Figures({}), Figures({}))

@@ -157,7 +157,7 @@ def test_frames_hold_what_was_drawn(contents: TopicContents, tmp_path: Path) -> 
         assert all((frame[name] == columns[name]).all() for name in frame)
 
 
-def test_slices_are_left_out(workload: Workload) -> None:
+def test_slices_are_omitted(workload: Workload) -> None:
     registry: Registry = without_slices(workload).registry()
     assert registry
     assert not without_slices(workload).baseline.dimensions
@@ -177,7 +177,7 @@ def test_psi_that_is_not_its_definition_is_wrong(contents: TopicContents) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_peer_has_its_own_lock_and_says_how_it_is_written(name: str) -> None:
+def test_each_peer_has_its_own_lock_file_and_the_command_that_writes_it(name: str) -> None:
     folder = FOLDER / name
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     lock = tomllib.loads((folder / "uv.lock").read_text(encoding="utf-8"))
@@ -221,6 +221,6 @@ def strange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_peer_that_does_not_install_says_why(strange: Path) -> None:
+def test_a_failed_installation_of_a_peer_is_explained(strange: Path) -> None:
     with pytest.raises(PeerError, match=r"does not install: .*3\.99"):
         environments.install(strange.name)

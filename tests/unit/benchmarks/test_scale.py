@@ -18,7 +18,7 @@ RECORD = scale.read_record()
 ABOUT = dict.fromkeys(("measured", "commit", "cpu", "memory", "system", "load before the start"), "known")
 
 
-def test_the_page_is_what_the_record_says() -> None:
+def test_the_page_matches_the_record() -> None:
     assert scale.rewrite(TEXT, RECORD) == TEXT
 
 
@@ -87,7 +87,7 @@ def test_numbers_are_short(value: float, shown: str) -> None:
     assert number(value) == shown
 
 
-def test_a_curve_that_bends_says_how() -> None:
+def test_the_shape_of_a_nonlinear_curve_is_reported() -> None:
     curve = Curve("x", "x", "c", "ms", "n", "", (1.0, 2.0, 4.0, 8.0), (1.0, 4.0, 16.0, 64.0))
     parameters: Any = curve.parameters()
     assert "not linear" in parameters

@@ -93,7 +93,7 @@ def test_a_known_load() -> None:
     assert result.engines == 4 + 1
 
 
-def test_what_is_left_out_of_raw_rows_is_still_read() -> None:
+def test_events_without_raw_rows_are_still_read() -> None:
     costs = Costs(made_up())
     whole, tenth, none = (costs.recorder_s(Load(events_per_s=1, raw_share=share)) for share in (1, 0.1, 0))
     assert whole == pytest.approx(8e-6)
@@ -101,7 +101,7 @@ def test_what_is_left_out_of_raw_rows_is_still_read() -> None:
     assert none == pytest.approx(3e-6)
 
 
-def test_capacities_tell_what_is_full_first() -> None:
+def test_capacities_name_the_first_bottleneck() -> None:
     result: dict[str, Any] = capacities(made_up(), Load(events_per_s=1, models=1))
     assert sorted(result, key=lambda stage: result[stage])[0] == "recorder"
     assert result["ClickHouse node"] == pytest.approx(2 * 0.6 / 4e-6)

@@ -53,7 +53,7 @@ def test_events_are_of_each_model_in_turn(tmp_path: Path) -> None:
     assert len({contract.id for contract, _ in workload.each()}) == 5
 
 
-def test_larger_events_hold_more_that_nobody_watches(base: Workload, tmp_path: Path) -> None:
+def test_larger_events_have_more_unmonitored_fields(base: Workload, tmp_path: Path) -> None:
     filled = make_workload(tmp_path, event_bytes=5_000)
     assert sizes(filled) == pytest.approx(5_000, rel=0.03)
     assert filled.contract == base.contract

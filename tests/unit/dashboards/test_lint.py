@@ -237,7 +237,7 @@ def test_a_planted_fault_is_found(rule: str, plant: Plant) -> None:
     assert {finding.rule for finding in result} <= {rule, "named"} | follows.get(rule, set()), result
 
 
-def test_a_finding_says_what_where_and_by_which_rule() -> None:
+def test_a_finding_names_the_problem_the_location_and_the_rule() -> None:
     planted = pages()
     graph(planted[0])["title"] = ""
     assert [str(finding) for finding in lint(planted, QUERIES)] == ["The one, 1: has no title (title)"]

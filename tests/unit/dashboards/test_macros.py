@@ -98,7 +98,7 @@ def test_an_escaped_quote_does_not_end_a_text() -> None:
         ("$__timeGroup(c, 1d)", r"takes a duration such as 30s, 5m or 24h, but got 1d"),
     ],
 )
-def test_what_the_plugin_does_not_know_is_refused(sql: str, message: str) -> None:
+def test_macros_unknown_to_the_plugin_are_rejected(sql: str, message: str) -> None:
     with pytest.raises(MacroError, match=message):
         expand_backend(sql, RANGE)
 

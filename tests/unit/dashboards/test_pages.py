@@ -60,7 +60,7 @@ def test_a_page_is_of_grafanas_types(page: str) -> None:
         assert faults(custom, types.get("custom", {}), f"{where}, custom") == []
 
 
-def test_what_is_not_of_grafanas_types_is_seen() -> None:
+def test_values_that_violate_the_schema_of_grafana_are_reported() -> None:
     page = json.loads(json.dumps(PAGES["model"]))
     page["timezones"] = "utc"
     page["panels"][1]["gridPos"]["w"] = "wide"

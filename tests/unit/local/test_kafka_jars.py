@@ -22,17 +22,17 @@ def test_a_line_is_a_coordinate_and_a_hash() -> None:
 
 
 @pytest.mark.parametrize("line", ["g:a:1.0", f"g:a {HASH}", "g:a:1.0 0f0f", f"g:a:1.0 {HASH} more"])
-def test_another_line_is_refused_with_its_number(line: str) -> None:
+def test_an_invalid_line_is_rejected_with_its_number(line: str) -> None:
     with pytest.raises(LocalStackError, match=r"kafka-jars\.txt, line 2: expected"):
         parse_jar_list(f"# a note\n{line}\n")
 
 
-def test_two_versions_of_one_jar_are_refused() -> None:
+def test_two_versions_of_one_jar_are_rejected() -> None:
     with pytest.raises(LocalStackError, match="line 2: g:a is there twice"):
         parse_jar_list(f"g:a:1.0 {HASH}\ng:a:1.1 {HASH}\n")
 
 
-def test_the_cache_is_where_the_environment_says() -> None:
+def test_the_environment_sets_the_cache_folder() -> None:
     assert cache_dir({"BAROGRAPH_CACHE": "/a/b", "XDG_CACHE_HOME": "/c"}) == Path("/a/b")
     assert cache_dir({"XDG_CACHE_HOME": "/c"}) == Path("/c/barograph")
     assert cache_dir({}) == Path.home() / ".cache" / "barograph"

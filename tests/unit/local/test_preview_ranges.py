@@ -40,6 +40,6 @@ def test_what_cannot_be_read_is_named(text: str) -> None:
         moment_ms(text, NOW_MS, is_end=False)
 
 
-def test_an_empty_range_is_refused() -> None:
+def test_an_empty_range_is_rejected() -> None:
     with pytest.raises(RangeError, match="from now to now-1h is empty"):
         read_range("now", "now-1h", NOW_MS)

@@ -90,7 +90,7 @@ def test_the_reply_format_is_the_clauses_and_no_columns(body: bytes, reply_forma
         (b"SELECT 'it''s; x'", False),
     ],
 )
-def test_a_second_statement_is_seen_and_a_quoted_one_is_not(body: bytes, has_another: bool) -> None:
+def test_a_second_statement_is_detected_but_not_a_quoted_one(body: bytes, has_another: bool) -> None:
     assert parse_statement(body).has_another is has_another
 
 
@@ -109,6 +109,6 @@ def test_a_second_statement_is_seen_and_a_quoted_one_is_not(body: bytes, has_ano
         (b"SELECT '\xff\xfe'", "SELECT", False, True),
     ],
 )
-def test_the_first_word_tells_the_kind(body: bytes, verb: str, writes: bool, has_result: bool) -> None:
+def test_the_first_word_determines_the_kind(body: bytes, verb: str, writes: bool, has_result: bool) -> None:
     statement = parse_statement(body)
     assert (statement.verb, statement.writes, statement.has_result) == (verb, writes, has_result)

@@ -236,7 +236,7 @@ def add_kinds(into: FlushTallies, counts: dict[str, int], at_s: int = 0) -> None
     into.add_errors(SERIES, 60, np.full(n, at_s * 1000), names, [arms])
 
 
-def test_at_most_fifty_kinds_are_told_apart_the_most_frequent_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fifty_most_frequent_kinds_are_counted_separately(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tallies, "MAX_KINDS", 2)
     result = FlushTallies()
     add_kinds(result, {"often": 5, "b": 2, "a": 2, "once": 1, "other": 1})

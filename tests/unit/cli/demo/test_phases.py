@@ -102,6 +102,6 @@ def test_the_replay_knows_the_progress_of_readers() -> None:
     assert play.stage.pace.may_publish(AHEAD, 0)
 
 
-def test_without_acts_nothing_is_held_back() -> None:
+def test_without_acts_no_event_is_delayed() -> None:
     stage = PhasedReplay([], table(0), table(), rest_s=1.0)
     assert stage.pace.may_publish(0, 1000 * DAY_MS)

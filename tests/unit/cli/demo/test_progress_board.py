@@ -24,7 +24,7 @@ def counts(published: int, sketched: int) -> dict[str, StageCount]:
 TOTALS = {"published": 1000, "sketched": 2000}
 
 
-def test_lines_come_every_five_seconds_and_at_the_end() -> None:
+def test_lines_are_printed_every_five_seconds_and_at_the_end() -> None:
     out = io.StringIO()
     with ProgressBoard(
         Terminal(Console(file=out, width=200), is_wide=False), TOTALS, clock=clock(0, 2, 4.9, 5, 6)

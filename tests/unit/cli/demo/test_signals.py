@@ -82,7 +82,7 @@ def test_a_late_dead_lettered_duplicate_or_lost_event_is_detected(at: int) -> No
         (lambda: changed(volume=dataclasses.replace(volume(), silent=volume().silent[1:])), "silent hours"),
     ],
 )
-def test_a_count_that_is_not_the_sources_is_seen(broken: Change, what: str) -> None:
+def test_a_count_that_differs_from_the_source_is_detected(broken: Change, what: str) -> None:
     failure = failed(broken())
     assert failure
     assert failure[0].startswith(what)
@@ -102,30 +102,30 @@ def with_weeks(field: str, rows: list[tuple[date, str]] | None) -> Findings:
 
 @pytest.mark.parametrize("first", [None, date(2013, 8, 30), date(2013, 9, 14), date(2013, 9, 26)])
 @pytest.mark.parametrize("field", DRIFTING)
-def test_drift_at_another_time_is_seen(field: str, first: date | None) -> None:
+def test_drift_at_another_time_is_detected(field: str, first: date | None) -> None:
     [what] = failed(with_weeks(field, weeks(first)))
     assert what.startswith(f"{field} is first major")
 
 
 @pytest.mark.parametrize("field", STEADY)
-def test_a_false_alarm_or_a_field_that_was_not_judged_is_seen(field: str) -> None:
+def test_a_false_alarm_or_an_unjudged_field_is_detected(field: str) -> None:
     assert len(failed(with_weeks(field, weeks(date(2013, 12, 1))))) == 1
     assert len(failed(with_weeks(field, None))) == 1
 
 
 @pytest.mark.parametrize("outage", [[], [null_rate("temp"), null_rate("dewp", "insufficient")]])
-def test_an_outage_that_is_not_found_is_seen(outage: list[Any]) -> None:
+def test_a_missed_outage_is_detected(outage: list[Any]) -> None:
     assert len(failed(changed(inputs=dataclasses.replace(inputs(), outage=outage)))) == 1
 
 
 @pytest.mark.parametrize("named", [(), (("ILM", 11, None),), (("ILM", 12, None), ("BOS", 1, None))])
-def test_a_destination_that_is_not_named_or_named_wrongly_is_seen(named: tuple[Any, ...]) -> None:
+def test_a_missing_or_wrong_destination_is_detected(named: tuple[Any, ...]) -> None:
     assert SOURCE.unseen("dest") == {"ILM": 12}
     [what] = failed(changed(inputs=dataclasses.replace(inputs(), unseen=DemoQuery(SQL, named))))
     assert what.startswith("the unseen destinations")
 
 
-def test_critical_fields_come_in_the_order_of_their_first_major_week() -> None:
+def test_critical_fields_are_ordered_by_their_first_major_week() -> None:
     assert "score" not in CRITICAL
     assert [row.field for row in inputs().first_critical] == ["temp", "dewp"]
 
@@ -133,14 +133,14 @@ def test_critical_fields_come_in_the_order_of_their_first_major_week() -> None:
 # ---------------------------------------------------------------------------------------------------- outputs
 
 
-def test_arms_that_did_not_get_their_share_are_seen() -> None:
+def test_arms_without_their_share_are_detected() -> None:
     a, b = outputs().arms
     for arms in ((a, (*b[:2], b[2] + 1, *b[3:])), ((*a[:-1], "major"), (*b[:-1], "major")), ()):
         [what] = failed(changed(outputs=dataclasses.replace(outputs(), arms=DemoQuery(SQL, arms))))
         assert what.startswith("version 2 serves")
 
 
-def test_scores_of_arms_that_are_not_those_of_their_flights_are_seen() -> None:
+def test_wrong_scores_of_arms_are_detected() -> None:
     class_, mean, psi = outputs().compared
     for rows in ((class_, psi), (class_, (*mean[:5], mean[5] + 1e-6, *mean[6:]), psi)):
         [what] = failed(changed(outputs=dataclasses.replace(outputs(), compared=DemoQuery(SQL, rows))))
@@ -166,24 +166,24 @@ def with_week(metric: str, **change: Any) -> Findings:
         lambda: changed(truth=dataclasses.replace(truth(), weeks=[])),
     ],
 )
-def test_performance_that_is_not_scikit_learns_is_seen(broken: Change) -> None:
+def test_performance_that_differs_from_scikit_learn_is_detected(broken: Change) -> None:
     [what] = failed(broken())
     assert what.startswith("each week's AUC equals scikit-learn's")
 
 
 @pytest.mark.parametrize(("at", "value"), [(1, 0), (2, 60.0), (3, 60.0), (2, 1e6), (3, 1e6)])
-def test_labels_that_did_not_come_as_flights_landed_are_seen(at: int, value: float) -> None:
+def test_labels_with_wrong_delays_are_detected(at: int, value: float) -> None:
     row = list(truth().labels.rows[0])
     row[at] = value
     assert len(failed(changed(truth=dataclasses.replace(truth(), labels=DemoQuery(SQL, (tuple(row),)))))) == 1
 
 
-def test_selective_labels_that_are_not_found_are_seen() -> None:
+def test_undetected_selective_labels_are_detected() -> None:
     [what] = failed(changed(truth=dataclasses.replace(truth(), selective=DemoQuery(SQL, ()))))
     assert what.startswith("flights without a label")
 
 
-def test_a_candidate_without_weather_that_is_no_worse_is_seen() -> None:
+def test_a_candidate_without_weather_that_is_not_worse_is_detected() -> None:
     better = tuple(
         (end, a, b, -difference, -high, -low, known) for end, b, a, difference, low, high, known in truth().arms
     )
@@ -204,7 +204,7 @@ def test_a_candidate_without_weather_that_is_no_worse_is_seen() -> None:
         ({"accepted": ("major", 0.4), "again": ("major", 0.4)}, "dewp is closer"),
     ],
 )
-def test_weeks_that_are_judged_otherwise_than_autumn_explains_are_seen(change: dict[str, Any], what: str) -> None:
+def test_weeks_whose_level_autumn_does_not_explain_are_detected(change: dict[str, Any], what: str) -> None:
     first, *others = season().weeks
     [failure] = failed(
         changed(season=SeasonFindings([dataclasses.replace(first, **change), *others], DemoQuery(SQL, ())))
@@ -212,7 +212,7 @@ def test_weeks_that_are_judged_otherwise_than_autumn_explains_are_seen(change: d
     assert failure.startswith(what)
 
 
-def test_a_season_without_weeks_is_seen() -> None:
+def test_a_season_without_weeks_is_detected() -> None:
     assert len(failed(changed(season=SeasonFindings([], DemoQuery(SQL, ()))))) == 3
 
 
@@ -236,12 +236,12 @@ def with_page(rule: str, field: str, day: date) -> Findings:
         (lambda: with_page(NULLS, "dewp", date(2013, 12, 29)), "the missing weather of 31 December pages"),
     ],
 )
-def test_a_page_that_these_flights_do_not_explain_is_seen(broken: Change, what: str) -> None:
+def test_an_unexplained_page_is_detected(broken: Change, what: str) -> None:
     [failure] = failed(broken())
     assert failure.startswith(what)
 
 
-def test_a_pager_that_never_rings_is_seen() -> None:
+def test_missing_pages_are_detected() -> None:
     assert [
         what.split(" page")[0].removesuffix(" first")
         for what in failed(changed(pager=dataclasses.replace(pager(), pages=())))
@@ -351,7 +351,7 @@ def test_empty_findings_are_reported() -> None:
     assert "nan" not in text.lower()
 
 
-def test_a_failed_expectation_says_so_in_words() -> None:
+def test_a_failed_expectation_is_explained() -> None:
     out = io.StringIO()
     broken = with_month(1, 599)
     DemoReport(Terminal(Console(file=out, width=100), is_wide=False)).expectations(expectations(broken, SOURCE))

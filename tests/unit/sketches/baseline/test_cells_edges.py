@@ -69,7 +69,7 @@ def test_few_whole_numbers_have_one_bin_each() -> None:
     assert frozen(values) == (0.5,)
 
 
-def test_large_whole_numbers_are_told_apart() -> None:
+def test_large_integers_stay_distinct() -> None:
     large = 2.0**53
     assert bin_counts(frozen([large - 1, large], integer=True), np.array([large - 1, large])) == [1, 1]
     assert bin_counts(frozen([large, large + 2], integer=True), np.array([large, large + 2])) == [1, 1]

@@ -64,7 +64,7 @@ def test_numbers_on_other_edges_have_no_bins() -> None:
     assert field.n_bins == 4
 
 
-def test_fields_that_one_lacks_or_holds_as_another_kind_are_left_out() -> None:
+def test_missing_fields_and_fields_of_another_kind_are_omitted() -> None:
     one = layout(numbers("score", 0.5), numbers("class", 1.0), numbers("latency_ms", 5.0))
     other = layout(numbers("latency_ms", 5.0), categories("class", a=100))
     result = align(one, [one, other], ["score", "class", "latency_ms", "nothing"])

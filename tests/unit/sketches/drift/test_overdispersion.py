@@ -52,7 +52,7 @@ def test_few_windows_take_the_shorter_lengths(count: int) -> None:
     assert learned(30.0, count, twice) == (8.0, count, "shorter")
 
 
-def test_windows_without_events_are_left_out() -> None:
+def test_windows_without_events_are_omitted() -> None:
     t, df, n = windows(3.0, 41)
     empty = np.zeros((60, 1))
     result = learn_phi(np.vstack([t, empty]), np.vstack([df, empty + 1]), np.vstack([n, empty]))

@@ -172,7 +172,7 @@ def test_without_a_season_windows_get_the_bits_of_the_whole_week() -> None:
         assert not np.array_equal(by_hour.psi[:, 1], whole.psi[:, 1])
 
 
-def test_chance_is_taken_for_no_season() -> None:
+def test_chance_is_not_mistaken_for_a_season() -> None:
     """Rows with the same shares in all hours: half of the fields have no season, the others a tiny one."""
     rng = np.random.default_rng(7)
     fields = [numeric(f"x{i}", rng.multinomial(1_000, np.full(11, 1 / 11), 168)) for i in range(40)]
@@ -418,7 +418,7 @@ def test_hours_need_a_time_zone() -> None:
     assert any("no time zone" in text for text in baseline_problems(baseline(numeric("x", HOURS), timezone="")))
 
 
-def test_hours_of_the_week_serve_only_contracts_that_ask_for_them_in_their_zone() -> None:
+def test_hours_of_the_week_apply_only_to_contracts_with_this_season_and_time_zone() -> None:
     """φ was learned with them or without: neither serves the other."""
     fields = (Field(name="x", type="float", source="features.x"),)
     asks = Contract(model="m", timezone=ZONE, season="hour_of_week", fields=fields)

@@ -8,7 +8,7 @@ def _exactly(value: str, count: int) -> FrequentValue:
     return FrequentValue(value, count, count, count)
 
 
-def test_counts_come_with_values_and_ties_are_ordered_by_value() -> None:
+def test_counts_have_values_and_ties_are_ordered_by_value() -> None:
     sketch = UnseenCategories()
     sketch.update(["b", "a", "c", "never"], [2, 2, 5, 0])
     sketch.update(["c"])

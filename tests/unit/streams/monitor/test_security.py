@@ -70,7 +70,7 @@ def test_each_verification_can_be_disabled_separately(certificates: Certificates
     assert trusting.verify_mode == ssl.CERT_NONE
 
 
-def test_certificates_come_from_files_or_as_text(certificates: Certificates, tmp_path: Path) -> None:
+def test_certificates_are_files_or_texts(certificates: Certificates, tmp_path: Path) -> None:
     certificate, key = certificates.issue("monitor")
     settings = {"security.protocol": "ssl", "ssl.ca.pem": certificates.ca.read_text()}
     by_file = security_of(settings | {"ssl.certificate.location": str(certificate), "ssl.key.location": str(key)})

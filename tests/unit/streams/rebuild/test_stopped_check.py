@@ -78,7 +78,7 @@ def test_a_processor_that_keeps_reporting_is_running(monkeypatch: pytest.MonkeyP
         wait(monkeypatch, lambda _: 1, lambda now_s: int(now_s))
 
 
-def test_a_group_that_never_empties_is_refused_after_the_session_and_a_margin(
+def test_a_group_that_never_empties_is_rejected_after_the_session_and_a_margin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     polls: list[float] = []

@@ -152,7 +152,7 @@ def test_the_first_read_waits_for_the_warehouse_and_gives_up_in_the_end(warehous
     assert source.age_s() == float("inf")
 
 
-def test_polling_goes_on_with_the_last_copy_while_the_warehouse_is_down(warehouse: Warehouse) -> None:
+def test_polling_continues_with_the_last_copy_while_the_warehouse_is_down(warehouse: Warehouse) -> None:
     warehouse.apply("good")
     now_s = 100.0
     source = RegistryPoller(Address(), 0.01, connect_to=warehouse.connect, monotonic=lambda: now_s)  # type: ignore[arg-type]

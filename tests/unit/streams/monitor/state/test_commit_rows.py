@@ -41,7 +41,7 @@ def test_lazy_columns_are_made_when_they_are_read() -> None:
     assert calls == [1]
 
 
-def test_verdicts_precede_panes_and_progress_comes_last() -> None:
+def test_verdicts_precede_panes_and_progress_is_last() -> None:
     assert COLUMN_TABLES[:4] == ("drift", "rates", "distances", "comparisons")
     assert COLUMN_TABLES.index("volume") < COLUMN_TABLES.index("violations") < COLUMN_TABLES.index("panes")
     commit = CommitRows()

@@ -90,7 +90,7 @@ def test_new_source_topic_restarts_without_a_loss() -> None:
     assert [(loss.start, loss.end) for loss in ledger.losses] == [(5, 8)]
 
 
-def test_second_source_topic_is_refused() -> None:
+def test_second_source_topic_is_rejected() -> None:
     ledger = OffsetLedger()
     ledger.advance(progress(covered(0, 0, 100)), 1, live=True)
     ledger.advance(progress(covered(0, 0, 5), topic="second"), 2, live=True)
