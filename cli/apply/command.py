@@ -158,10 +158,10 @@ def apply_command(
 
 def parse_effective(text: str | None) -> int | None:
     """Parse `--effective` with `parse_moment`; None if it is not set."""
-    return None if text is None else parse_moment("--effective", text)
+    return None if text is None else parse_exact_time("--effective", text)
 
 
-def parse_moment(option: str, text: str) -> int:
+def parse_exact_time(option: str, text: str) -> int:
     """Parse a time with an offset to Unix seconds.
 
     Raises:

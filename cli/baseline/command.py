@@ -112,7 +112,7 @@ def accept_command(
         barograph baseline accept --model churn --version 4 --from 2026-03-02T00:00Z --to 2026-03-30T00:00Z
             --reason "after the new tariff" --dry-run
     """
-    from cli.apply.command import parse_moment
+    from cli.apply.command import parse_exact_time
     from cli.baseline.accept import AcceptRequest, accept
     from cli.baseline.show import accepted_lines, print_accepted_baseline
     from cli.errors import CommandError
@@ -124,10 +124,10 @@ def accept_command(
     request = AcceptRequest(
         model=model,
         version=version,
-        from_s=parse_moment("--from", from_),
-        to_s=parse_moment("--to", to),
+        from_s=parse_exact_time("--from", from_),
+        to_s=parse_exact_time("--to", to),
         reason=reason,
-        effective_s=None if effective is None else parse_moment("--effective", effective),
+        effective_s=None if effective is None else parse_exact_time("--effective", effective),
         incomplete=incomplete,
         dry_run=dry_run,
     )

@@ -11,15 +11,15 @@ from barograph.contract import parse_duration
 from cli.apply.catalogue import ALWAYS_S
 from cli.baseline.accept import AcceptedBaseline
 from cli.baseline.lookup import BaselineEntry
+from cli.phi_text import PHI_LEGEND, format_phi
 from cli.terminal import AlignedTable, SafeText, Terminal, percentage, significant, utc_second
-from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, Phi
+from sketches.baseline.baseline import ALL, Baseline, FieldBaseline
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import Layout
 from sketches.drift.overdispersion import FINDING
 
 CHANGED_PSI = 0.1
-_FLAGS = {"ok": "", "rough": " rough", "shorter": " ←", "unknown": " ?"}
-_PHI_NOTE = "φ: rough = from 5 to 19 windows, ← = from the next shorter window length, ? = unknown."
+"""PSI against the previous baseline from which a field counts as changed."""
 
 
 def list_json(entries: Sequence[BaselineEntry]) -> list[dict[str, Any]]:
@@ -88,7 +88,7 @@ def print_baseline(terminal: Terminal, entry: BaselineEntry, baseline: Baseline,
     shown = [result for result in baseline.fields if field in (None, result.name)]
     terminal.line()
     terminal.table(_fields(shown))
-    terminal.line(_PHI_NOTE, "dim")
+    terminal.line(f"φ: {PHI_LEGEND}.", "dim")
     if len(baseline.slice_rows) > 1:
         slices = AlignedTable("slice", "rows", "share", numbers=("rows", "share"))
         for name, rows in baseline.slice_rows.items():
@@ -176,7 +176,7 @@ def print_accepted_baseline(terminal: Terminal, accepted: AcceptedBaseline) -> N
             *(_change(_phi(before, name), _phi(field, name)) for name in names),
         )
     terminal.table(table)
-    terminal.line(f"Previous → new. {_PHI_NOTE}", "dim")
+    terminal.line(f"Previous → new. φ: {PHI_LEGEND}.", "dim")
 
 
 def _fields(fields: Sequence[FieldBaseline]) -> AlignedTable:
@@ -227,8 +227,7 @@ def _window_length(name: str) -> int:
 
 
 def _phi(field: FieldBaseline, window: str) -> str:
-    phi: Phi | None = field.slices[ALL].phi.get(window)
-    return "" if phi is None else f"{phi.value:.3g}{_FLAGS[phi.flag]}"
+    return format_phi(field.slices[ALL].phi.get(window))
 
 
 def _null_share(field: FieldBaseline, rows: int) -> str:

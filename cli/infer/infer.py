@@ -116,7 +116,7 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
         plan = plan_columns(table, roles)
         times = _EventTimes(table, roles.time)
         dimensions = [read_dimension(table, expression) for expression in roles.slices]
-        slice_rows = _slice_rows(table, dimensions)
+        slice_rows = _count_slice_rows(table, dimensions)
         windows = None
         if times.at_ms is not None and times.untimed is not None:
             season = (options.timezone, options.pane_s) if options.season == "hour_of_week" else None
@@ -161,8 +161,8 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
         return InferResult(
             contract=contract,
             baseline=baseline,
-            decisions=_decisions(table, plan, roles, planned_fields, baseline, times.time_format, label_reason),
-            warnings=tuple(_warnings(contract, baseline, windows, times) + _ignored_warnings(plan)),
+            decisions=_list_decisions(table, plan, roles, planned_fields, baseline, times.time_format, label_reason),
+            warnings=tuple(_list_warnings(contract, baseline, windows, times) + _ignored_warnings(plan)),
             windows={w.name: windows.count(w.length_s) for w in options.windows} if windows else {},
             period_ms=(windows.first_ms, windows.last_ms) if windows else None,
         )
@@ -186,7 +186,7 @@ def _check(contract: Contract) -> None:
         raise OptionError("\n".join(problem.message for problem in error.problems)) from error
 
 
-def _slice_rows(table: Table, dimensions: Sequence[SliceDimension]) -> dict[str, int]:
+def _count_slice_rows(table: Table, dimensions: Sequence[SliceDimension]) -> dict[str, int]:
     rows = {ALL: table.rows}
     for dimension in dimensions:
         names = dimension.slice_names
@@ -206,7 +206,7 @@ def _check_fields(table: Table, plan: TablePlan, roles: Roles, plans: Sequence[t
         raise TableError(f"{table.name} has no column that can be monitored" + (f": {reasons}" if reasons else ""))
 
 
-def _decisions(
+def _list_decisions(
     table: Table,
     plan: TablePlan,
     roles: Roles,
@@ -262,7 +262,9 @@ def _season_warnings(windows: TrainingWindows) -> list[str]:
     return warnings
 
 
-def _warnings(contract: Contract, baseline: Baseline, windows: TrainingWindows | None, times: _EventTimes) -> list[str]:
+def _list_warnings(
+    contract: Contract, baseline: Baseline, windows: TrainingWindows | None, times: _EventTimes
+) -> list[str]:
     warnings = []
     if windows is None:
         warnings.append(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from cli.infer.files import WrittenFiles
 from cli.infer.infer import Decision, InferResult
+from cli.phi_text import PHI_LEGEND, format_phi
 from cli.terminal import AlignedTable, SafeText, Terminal, percentage, utc_minute
-from sketches.baseline.baseline import ALL, Baseline, Phi
+from sketches.baseline.baseline import ALL, Baseline
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import Layout
 from sketches.drift.season import Season
 
 NAME_CHARS = 40
-_FLAGS = {"ok": "", "rough": " rough", "shorter": " ←", "unknown": " ?"}
+"""Maximum length of a displayed name."""
 
 
 def print_report(terminal: Terminal, result: InferResult, written: WrittenFiles) -> None:
@@ -22,10 +23,7 @@ def print_report(terminal: Terminal, result: InferResult, written: WrittenFiles)
     terminal.table(_columns(result))
     if result.windows:
         lengths = ", ".join(f"{count:,} of {name}" for name, count in result.windows.items())
-        terminal.line(
-            f"φ from windows: {lengths}. rough = from 5 to 19 windows, ← = from the next shorter length, ? = unknown.",
-            "dim",
-        )
+        terminal.line(f"φ from windows: {lengths}; {PHI_LEGEND}.", "dim")
     if baseline.timezone:
         terminal.line(_season(baseline))
     for dimension in baseline.dimensions:
@@ -72,7 +70,7 @@ def _columns(result: InferResult) -> AlignedTable:
     table = AlignedTable("column", "field", "type", *numbers, "why", numbers=numbers)
     learned = {field.name: field.slices[ALL].phi for field in result.baseline.fields}
     for decision in result.decisions:
-        phis = [_phi(learned.get(decision.field, {}).get(name)) for name in result.windows]
+        phis = [format_phi(learned.get(decision.field, {}).get(name)) for name in result.windows]
         cells = [
             shorten_name(decision.column),
             _field(decision),
@@ -96,7 +94,3 @@ def shorten_name(name: str) -> str:
     """Truncate a name to fit a table column, with control characters escaped."""
     name = "".join(char if char.isprintable() else repr(char)[1:-1] for char in name)
     return name if len(name) <= NAME_CHARS else f"{name[: NAME_CHARS - 1]}…"
-
-
-def _phi(phi: Phi | None) -> str:
-    return "" if phi is None else f"{phi.value:.3g}{_FLAGS[phi.flag]}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cli.apply.grafana.client import Grafana, in_path
+from cli.apply.grafana.client import Grafana, escape_segment
 from cli.apply.grafana.compare import Json, drop_empty, drop_keys, duration_s, normalize
 from cli.apply.grafana.resources import CurrentResource, Resource
 
@@ -97,7 +97,7 @@ class ContactPoint(Resource):
         if current is None:
             grafana.write(action, points.create_contactpoint, self.desired)
         else:
-            grafana.write(action, points.update_contactpoint, in_path(current.body["uid"]), self.desired)
+            grafana.write(action, points.update_contactpoint, escape_segment(current.body["uid"]), self.desired)
 
 
 class GrafanaMuteTiming(Resource):
@@ -117,7 +117,9 @@ class GrafanaMuteTiming(Resource):
         return {"name": body["name"], "time_intervals": normalize(drop_empty(body.get("time_intervals") or []))}
 
     def read(self, grafana: Grafana) -> CurrentResource | None:
-        body = grafana.find(f"read {self.label}", grafana.api.alertingprovisioning.get_mute_timing, in_path(self.name))
+        body = grafana.find(
+            f"read {self.label}", grafana.api.alertingprovisioning.get_mute_timing, escape_segment(self.name)
+        )
         return None if body is None else CurrentResource(body, self.normalize_body(body), locked=_is_locked(body))
 
     def write(self, grafana: Grafana, current: CurrentResource | None) -> None:
@@ -126,7 +128,7 @@ class GrafanaMuteTiming(Resource):
             grafana.write(action, timings.create_mute_timing, self.desired)
             return
         version = drop_empty({"version": current.body.get("version")})
-        grafana.write(action, timings.update_mute_timing, in_path(self.name), {**self.desired, **version})
+        grafana.write(action, timings.update_mute_timing, escape_segment(self.name), {**self.desired, **version})
 
 
 class NotificationPolicy(Resource):
@@ -210,7 +212,9 @@ class RuleGroup(Resource):
 
     def read(self, grafana: Grafana) -> CurrentResource | None:
         groups = grafana.api.alertingprovisioning
-        body = grafana.find(f"read {self.label}", groups.get_rule_group, in_path(self.folder), in_path(self.name))
+        body = grafana.find(
+            f"read {self.label}", groups.get_rule_group, escape_segment(self.folder), escape_segment(self.name)
+        )
         if body is None or not body.get("rules"):
             return None
         return CurrentResource(body, self.normalize_body(body), locked=any(map(_is_locked, body["rules"])))
@@ -218,7 +222,13 @@ class RuleGroup(Resource):
     def write(self, grafana: Grafana, current: CurrentResource | None) -> None:
         groups = grafana.api.alertingprovisioning
         body = {**self.desired, "folderUid": self.folder}
-        grafana.write(f"write {self.label}", groups.update_rule_group, in_path(self.folder), in_path(self.name), body)
+        grafana.write(
+            f"write {self.label}",
+            groups.update_rule_group,
+            escape_segment(self.folder),
+            escape_segment(self.name),
+            body,
+        )
 
 
 def _rule(body: Json) -> Json:

@@ -40,7 +40,7 @@ def apply_grafana(grafana: Grafana, bundle: Bundle, *, overwrite: bool = False) 
             and those that were not.
     """
     plan = check_grafana(grafana, bundle, overwrite=overwrite)
-    return plan if plan.changes_nothing else _Run(grafana, plan).run()
+    return plan if plan.changes_nothing else _Deployment(grafana, plan).run()
 
 
 def check_grafana(grafana: Grafana, bundle: Bundle, *, overwrite: bool = False) -> GrafanaPlan:
@@ -51,15 +51,15 @@ def check_grafana(grafana: Grafana, bundle: Bundle, *, overwrite: bool = False) 
     return plan
 
 
-class _Run:
+class _Deployment:
     """One apply: its progress and its ledger."""
 
     def __init__(self, grafana: Grafana, plan: GrafanaPlan) -> None:
         self._grafana = grafana
         self._plan = plan
         self._ledger = plan.ledger
-        self._findings = {planned.resource.ledger_name: planned for planned in plan.resources}
-        self._source = next(resource for resource in self._items() if isinstance(resource, DataSource))
+        self._planned = {planned.resource.ledger_name: planned for planned in plan.resources}
+        self._source = next(resource for resource in self._resources() if isinstance(resource, DataSource))
         self._ledger_written = False
         """Whether the ledger in Grafana has the pending records of this apply."""
         self._done: list[str] = []
@@ -80,13 +80,13 @@ class _Run:
             raise GrafanaError(f"{error} {self._unfinished()}") from error
         return replace(
             self._plan,
-            resources=tuple(self._findings.values()),
+            resources=tuple(self._planned.values()),
             ledger=self._ledger,
             notes=(*self._plan.notes, *self._notes),
         )
 
-    def _items(self) -> Sequence[Resource]:
-        return [planned.resource for planned in self._findings.values()]
+    def _resources(self) -> Sequence[Resource]:
+        return [planned.resource for planned in self._planned.values()]
 
     def _write_all(self) -> None:
         written = [planned.resource for planned in self._plan.written]
@@ -94,7 +94,7 @@ class _Run:
             self._ledger = self._ledger.begin(
                 resource.ledger_name, sent_fingerprint(resource, self._grafana.token), fingerprint(resource.content)
             )
-        for resource in self._items():
+        for resource in self._resources():
             if isinstance(resource, DataSource):
                 # The data source carries the ledger, so the pending records are stored before the other writes.
                 if resource not in written or not self._write(replace(resource, ledger=self._ledger.as_json())):
@@ -112,15 +112,15 @@ class _Run:
         An attempt without an answer may have succeeded: the next attempt reads the object first.
         """
         for attempt in range(1, ATTEMPTS + 1):
-            result = resource.read(self._grafana)
-            planned = classify(resource, result, self._ledger, self._grafana.token)
+            current = resource.read(self._grafana)
+            planned = classify(resource, current, self._ledger, self._grafana.token)
             if planned.state is ResourceState.SAME:
                 break
             if not planned.is_written(overwrite=self._plan.overwrite):
-                self._findings[resource.ledger_name] = planned
+                self._planned[resource.ledger_name] = planned
                 return False
             try:
-                resource.write(self._grafana, result)
+                resource.write(self._grafana, current)
                 break
             except (GrafanaBusy, GrafanaConflict) as error:
                 if attempt == ATTEMPTS:
@@ -133,28 +133,28 @@ class _Run:
 
     def _record_result(self, resource: Resource) -> None:
         """Record in the ledger the object that Grafana stored."""
-        result = resource.read(self._grafana)
-        if result is None:
+        current = resource.read(self._grafana)
+        if current is None:
             raise GrafanaError(f"Grafana accepted the {resource.label} but does not return it: check its log.")
-        lost = [text for text in differences(result.content, resource.content) if not text.startswith("- ")]
+        lost = [text for text in differences(current.content, resource.content) if not text.startswith("- ")]
         if lost:
             self._notes.append(f"{resource.label}: Grafana stored it differently than sent: {'; '.join(lost[:5])}")
         self._ledger = self._ledger.finish(
-            resource.ledger_name, sent_fingerprint(resource, self._grafana.token), fingerprint(result.content)
+            resource.ledger_name, sent_fingerprint(resource, self._grafana.token), fingerprint(current.content)
         )
 
     def _write_ledger(self) -> None:
         """Write the ledger alone; the other settings of the data source stay unchanged."""
         for attempt in range(1, ATTEMPTS + 1):
-            result = self._source.read(self._grafana)
-            if result is None:
+            current = self._source.read(self._grafana)
+            if current is None:
                 raise GrafanaError(
                     f"Someone deleted the {self._source.label} during the apply: run `barograph apply` again."
                 )
-            if read_stored_ledger(result) == self._ledger:
+            if read_stored_ledger(current) == self._ledger:
                 return
             try:
-                DataSource(result.body, self._ledger.as_json()).write(self._grafana, result)
+                DataSource(current.body, self._ledger.as_json()).write(self._grafana, current)
                 return
             except (GrafanaBusy, GrafanaConflict):
                 if attempt == ATTEMPTS:
@@ -164,6 +164,8 @@ class _Run:
     def _unfinished(self) -> str:
         """List the objects written before the failure, and those not written."""
         missing = [planned.resource.label for planned in self._plan.written if planned.resource.label not in self._done]
-        done = f"Written to Grafana: {', '.join(self._done)}." if self._done else "Nothing was written to Grafana."
+        written_text = (
+            f"Written to Grafana: {', '.join(self._done)}." if self._done else "Nothing was written to Grafana."
+        )
         rest = f" Not written: {', '.join(missing)}." if missing else ""
-        return f"{done}{rest} `barograph apply` completes it."
+        return f"{written_text}{rest} `barograph apply` completes it."

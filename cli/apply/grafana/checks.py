@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from cli.apply.grafana.client import Grafana, in_path
+from cli.apply.grafana.client import Grafana, escape_segment
 from cli.apply.grafana.errors import GrafanaError, GrafanaMissing
 
 MIN_GRAFANA = (13, 0)
@@ -45,7 +45,7 @@ def check_server(grafana: Grafana, plugin: str) -> None:
             "Grafana."
         )
     try:
-        result = grafana.read("read the plugin", grafana.api.client.GET, f"/plugins/{in_path(plugin)}/settings")
+        result = grafana.read("read the plugin", grafana.api.client.GET, f"/plugins/{escape_segment(plugin)}/settings")
     except GrafanaMissing as error:
         raise GrafanaError(
             f"Grafana at {grafana.url} lacks the plugin {plugin}: install {_dotted(MIN_PLUGIN)} or later "

@@ -158,6 +158,6 @@ def connect(settings: GrafanaSettings, *, timeout_s: float = TIMEOUT_S, pause_s:
     return Grafana(api, Explainer(settings.url, settings.token, timeout_s), pause_s)
 
 
-def in_path(name: str) -> str:
+def escape_segment(name: str) -> str:
     """Escape a name as one segment of a URL path; grafana-client inserts names unescaped."""
     return quote(name, safe="")

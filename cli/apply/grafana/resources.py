@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cli.apply.grafana.client import Grafana, in_path
+from cli.apply.grafana.client import Grafana, escape_segment
 from cli.apply.grafana.compare import Json, drop_empty, drop_keys, normalize
 from cli.apply.grafana.ledger import ledger_name
 
@@ -101,7 +101,7 @@ class Folder(Resource):
         return {"title": body["title"]}
 
     def read(self, grafana: Grafana) -> CurrentResource | None:
-        body = grafana.find(f"read {self.label}", grafana.api.folder.get_folder, in_path(self.key))
+        body = grafana.find(f"read {self.label}", grafana.api.folder.get_folder, escape_segment(self.key))
         return None if body is None else CurrentResource(body, self.normalize_body(body), _editor(body))
 
     def write(self, grafana: Grafana, current: CurrentResource | None) -> None:
@@ -110,7 +110,11 @@ class Folder(Resource):
             grafana.write(action, folder.create_folder, self.name, uid=self.key)
         else:
             grafana.write(
-                action, folder.update_folder, in_path(self.key), title=self.name, version=current.body.get("version")
+                action,
+                folder.update_folder,
+                escape_segment(self.key),
+                title=self.name,
+                version=current.body.get("version"),
             )
 
 
@@ -137,7 +141,9 @@ class DataSource(Resource):
         return {**drop_empty(drop_keys(body, dropped)), "jsonData": normalize(settings)}
 
     def read(self, grafana: Grafana) -> CurrentResource | None:
-        body = grafana.find(f"read {self.label}", grafana.api.datasource.get_datasource_by_uid, in_path(self.key))
+        body = grafana.find(
+            f"read {self.label}", grafana.api.datasource.get_datasource_by_uid, escape_segment(self.key)
+        )
         return (
             None
             if body is None
@@ -153,7 +159,7 @@ class DataSource(Resource):
             grafana.write(action, sources.create_datasource, sent)
         else:
             sent["version"] = current.body.get("version")
-            grafana.write(action, sources.update_datasource_by_uid, in_path(self.key), sent)
+            grafana.write(action, sources.update_datasource_by_uid, escape_segment(self.key), sent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +179,7 @@ class Dashboard(Resource):
         return {**content, "folder": body.get("folder", self.folder)}
 
     def read(self, grafana: Grafana) -> CurrentResource | None:
-        answer = grafana.find(f"read {self.label}", grafana.api.dashboard.get_dashboard, in_path(self.key))
+        answer = grafana.find(f"read {self.label}", grafana.api.dashboard.get_dashboard, escape_segment(self.key))
         if answer is None:
             return None
         meta = answer.get("meta") or {}
