@@ -1,4 +1,4 @@
-"""What this system costs: rates per CPU-second, memory, latency. `make bench` runs it all; nothing here is a test."""
+"""Benchmarks: rates per CPU-second, memory and latency. `make bench` runs them; none of them is a test."""
 
-# It says what numpy is to use, for this process and those that it measures, as it does for the command.
+# Importing it selects the CPU features that numpy uses, in this process and in the measured ones.
 import cli  # noqa: F401

@@ -1,7 +1,7 @@
-"""How long the preview page takes in Chromium: `python -m benchmarks.browser URL`, the address that a demo printed.
+"""Load times of the preview pages in Chromium: `python -m benchmarks.browser URL`, with the URL that a demo printed.
 
-A page is usable once its range, variables and links are there, and whole once every panel is drawn; alerts come last,
-for which the rules are replayed. Each page is loaded once to warm up, and then `RUNS` times with an empty cache.
+A page is usable when its range, variables and links are present, and complete when every panel is drawn. Alert states
+come last, because their rules are replayed. Each page is loaded once to warm up, then `RUNS` times with an empty cache.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ RUNS = 5
 TIMEOUT_MS = 120_000
 MOMENTS = {
     "usable": "document.querySelectorAll('#pages a').length > 0 && document.querySelector('#quick').length > 0",
-    "whole": "document.querySelector('[data-panel]') && !document.querySelector('[data-panel][data-state=loading]')",
+    "complete": "document.querySelector('[data-panel]') && !document.querySelector('[data-panel][data-state=loading]')",
     "alerts": "document.querySelector('#alerts').dataset.state !== undefined",
 }
-"""Name → what is true of the page from then on."""
-WATCH = f"""
+"""Name → the JavaScript condition that holds from that moment on."""
+SCRIPT = f"""
     window.moments = {{}};
-    const looks = {{{", ".join(f"{name}: () => {what}" for name, what in MOMENTS.items())}}};
-    const look = () => {{
+    const conditions = {{{", ".join(f"{name}: () => {condition}" for name, condition in MOMENTS.items())}}};
+    const check = () => {{
         if (document.body)
-            for (const [name, isTrue] of Object.entries(looks))
+            for (const [name, isTrue] of Object.entries(conditions))
                 if (!(name in window.moments) && isTrue()) window.moments[name] = performance.now();
-        if (Object.keys(window.moments).length < {len(MOMENTS)}) requestAnimationFrame(look);
+        if (Object.keys(window.moments).length < {len(MOMENTS)}) requestAnimationFrame(check);
         else document.body.dataset.measured = "";
     }};
-    look();
+    check();
 """
 
 
@@ -43,9 +43,9 @@ def load(browser: Browser, url: str) -> dict[str, float]:
     """Milliseconds from the request for a page to each of `MOMENTS`."""
     with browser.new_context(viewport={"width": 1400, "height": 1000}) as context:
         page = context.new_page()
-        page.add_init_script(WATCH)
+        page.add_init_script(SCRIPT)
         page.goto(url)
-        # The page forbids evaluation of text, which waiting for a function needs.
+        # The page's security policy forbids `eval`, which `wait_for_function` needs.
         page.wait_for_selector("body[data-measured]", timeout=TIMEOUT_MS)
         result: dict[str, float] = page.evaluate("window.moments")
         return result
@@ -54,11 +54,11 @@ def load(browser: Browser, url: str) -> dict[str, float]:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.browser", description=__doc__)
-    parser.add_argument("url", help="the address of the dashboards that the demo printed, with its range")
+    parser.add_argument("url", help="the URL of the dashboards that the demo printed, including the range")
     arguments = urlsplit(parser.parse_args().url)
     chromium = shutil.which("chromium")
     if chromium is None:
-        sys.stderr.write("No Chromium is installed: on Debian, apt-get install chromium.\n")
+        sys.stderr.write("Chromium is not installed: on Debian, run apt-get install chromium.\n")
         return 1
     for name, text in describe_machine().items():
         print(f"{name}: {text}")

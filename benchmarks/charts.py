@@ -1,10 +1,10 @@
-"""One chart as an SVG file: lines over numbers, or bars over names, with the spread of what was measured.
+"""Charts as SVG files: lines over numbers or bars over names, with the spread of the measurements.
 
     draw(Chart("Cost of a flush", "fields", "CPU, ms", (Series("sketcher", (20, 200), (31.0, 270.0)),)), path)
 
-Equal data give equal files: ids follow from a fixed salt, and the file tells neither its time nor the version of what
-drew it. The background is opaque, so that a chart reads on a light page and on a dark one. matplotlib draws, from the
-dependency group `bench`; it is imported here alone, and only when something is drawn.
+Equal data give equal files: ids are derived from a fixed salt, and the file contains neither a timestamp nor a version.
+The background is opaque, so that a chart is readable on light and dark pages. matplotlib, from the dependency group
+`bench`, draws the charts; only this module imports it, and only when it draws.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b6b6b", "#8c564b")
-"""Told apart by the colour-blind too: Okabe and Ito's, then two more."""
+"""Colors that color-blind readers can distinguish: Okabe and Ito's, then two more."""
 NAME_CHARS = 34
-"""Names of bars that are longer go on in another line."""
+"""Longer names of bars are wrapped."""
 MARKERS = "osD^vPX*"
 _TEXT, _QUIET, _PAPER = "#24292f", "#d0d7de", "#ffffff"
 _GOAL: dict[str, Any] = {"color": "#b42318", "linewidth": 1.2, "linestyle": (0, (2, 2))}
@@ -53,33 +53,33 @@ class Series:
     """One line, or one set of bars."""
 
     name: str
-    """For the legend; a chart of one series without a name has none."""
+    """Entry of the legend. A chart with a single unnamed series has no legend."""
     x: Sequence[float] | Sequence[str]
-    """Numbers for lines, names for bars; all series of a chart of bars share one list."""
+    """Numbers for lines, names for bars. All series of a bar chart have the same names."""
     y: Sequence[float]
     low: Sequence[float] | None = None
-    """The least that was measured at each x; drawn as an error bar together with `high`."""
+    """The minimum of the measurements at each x, drawn as an error bar together with `high`."""
     high: Sequence[float] | None = None
     dashed: bool = False
-    """For what is computed and not measured: no marks, a broken line."""
+    """Whether the line is dashed and without markers: for computed values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What one picture shows."""
+    """The content of one chart."""
 
     title: str
     x_label: str
-    """With the unit. Of a chart of bars, which lie on their side, it is the label of the values."""
+    """Label with unit. In a bar chart, whose bars are horizontal, it labels the values."""
     y_label: str
-    """With the unit; empty where names speak for themselves."""
+    """Label with unit; may be empty in a bar chart."""
     series: tuple[Series, ...]
     kind: Literal["lines", "bars"] = "lines"
     log_x: bool = False
     log_y: bool = False
-    """Of lines. The values of bars lie along x."""
+    """Ignored for bars, whose values are on the x axis."""
     goals: tuple[tuple[float, str], ...] = ()
-    """Values to be held against, with a name each: lines across the chart."""
+    """Values to compare with and their names, drawn as lines across the chart."""
 
 
 def draw(chart: Chart, path: Path) -> None:
@@ -94,7 +94,7 @@ def draw(chart: Chart, path: Path) -> None:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     for series in chart.series:
-        if any(part is not None and len(part) != len(series.x) for part in (series.y, series.low, series.high)):
+        if any(y is not None and len(y) != len(series.x) for y in (series.y, series.low, series.high)):
             raise ValueError(f"{chart.title}: the sequences of {series.name!r} differ in length")
     with matplotlib.rc_context(_STYLE):
         height = 4.2 if chart.kind == "lines" else _bars_height(chart)
@@ -105,7 +105,7 @@ def draw(chart: Chart, path: Path) -> None:
             for one in (_lines if chart.kind == "lines" else _bars)(axes, chart)
             if not one.get_label().startswith("_")
         ]
-        # Over the whole figure: over the axes it would be cut off where names leave them little room.
+        # A title of the figure: one of the axes would be cut off where long names leave little space.
         figure.suptitle(chart.title, x=0.015, ha="left", fontsize=12, fontweight="bold")
         axes.set_xlabel(chart.x_label)
         axes.set_ylabel(chart.y_label)
@@ -127,13 +127,13 @@ def _lines(axes: Any, chart: Chart) -> list[Any]:
         axes.yaxis.set_minor_formatter("")
     shown = []
     for i, series in enumerate(chart.series):
-        inspect: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "label": series.name or "_", "linewidth": 1.8}
+        style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "label": series.name or "_", "linewidth": 1.8}
         if series.dashed:
-            shown += axes.plot(series.x, series.y, linestyle=(0, (4, 3)), **inspect)
+            shown += axes.plot(series.x, series.y, linestyle=(0, (4, 3)), **style)
             continue
         marks = {"marker": MARKERS[i % len(MARKERS)], "markersize": 5} if len(series.x) <= 40 else {}
         shown.append(
-            axes.errorbar(series.x, series.y, yerr=_errors(series), capsize=3, elinewidth=1.2, **marks, **inspect)
+            axes.errorbar(series.x, series.y, yerr=_errors(series), capsize=3, elinewidth=1.2, **marks, **style)
         )
     shown += [axes.axhline(value, label=name, **_GOAL) for value, name in chart.goals]
     if not chart.log_y:
@@ -188,7 +188,7 @@ def _bars(axes: Any, chart: Chart) -> list[Any]:
 
 
 def _errors(series: Series) -> list[list[float]] | None:
-    """Return how far below and above each value the error bar reaches, shape (2, n)."""
+    """Distances of the ends of the error bars below and above each value, shape (2, n)."""
     if series.low is None or series.high is None:
         return None
     below = [max(0.0, y - low) for y, low in zip(series.y, series.low, strict=True)]
@@ -197,7 +197,7 @@ def _errors(series: Series) -> list[list[float]] | None:
 
 
 def short(value: float) -> str:
-    """Write a number as an axis shows it: 1.5 M, 20 k, 0.25."""
+    """Format a number for an axis: 1.5 M, 20 k, 0.25."""
     for scale, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= scale:
             return f"{value / scale:.3g}{suffix}"

@@ -1,4 +1,4 @@
-"""What the dashboards ask of a history: every panel, variable and annotation, as Grafana writes them out."""
+"""The queries of the dashboards on a history: every panel, variable and annotation, expanded as by Grafana."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dashboards.pages import dashboards
 from dashboards.parse import queries_in
 
 POINTS = 600
-"""What a panel of half a screen can show."""
+"""Points of a panel that is half a screen wide."""
 CHOSEN: dict[str, Value] = {"version": "1", "slice": "all", "field": "amount", "window": "1d"}
-"""What is chosen on the pages that have it; the model is `MODEL`, and all of them where a page can show all."""
+"""Values of variables. The model is `MODEL`, or all models on pages whose variable includes all."""
 
 
 def page_queries(history: History) -> list[HistoryQuery]:
-    """Each query of each page, over the last day and over the whole history."""
+    """Every query of every page, over the last day and over the whole history."""
     result = []
     for dashboard in dashboards().values():
         variables = dashboard["templating"]["list"]

@@ -1,6 +1,7 @@
-"""What was set as goals, and what a run says of each: computed from its figures, met or missed by how much.
+"""Performance goals, and by how much a run meets or misses each of them.
 
-A goal names figures, no numbers but its own limit. What a run did not measure is said so.
+A goal refers to a figure by section and name; its limit is the only number. A goal whose figure a run did not measure
+is reported as not measured.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from benchmarks.figures import Figures, number
 
 GOALS = "Goals"
 PEERS, PEER_RATIOS = "Beside its peers, events per CPU-second", "The sketcher ÷ its peers"
-"""The sections of the other systems that compute the same, measured in turns with the sketcher: rates, ratios."""
+"""Sections with the rates and ratios of the peers, measured alternately with the sketcher."""
 WHYLOGS = "÷ whylogs"
-"""What is in the names of ratios to whylogs on ready DataFrames; the first of each encoding is its plain use."""
+"""Part of the names of ratios to whylogs on prepared DataFrames. The first ratio of each encoding is to default use."""
 
 Measurement = Callable[[Figures], float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One goal: a figure and what it must not fall below, or must stay under."""
+    """A figure and its lower or upper limit."""
 
     name: str
     holds: Literal["at least", "under", "at most"]
@@ -35,14 +36,14 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class GoalResult:
-    """A goal and what was measured."""
+    """A goal and the measured value."""
 
     goal: Goal
     value: float | None
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal is met; None where it was not measured."""
+        """Whether the goal is met; None if it was not measured."""
         if self.value is None:
             return None
         goal = self.goal
@@ -54,17 +55,17 @@ class GoalResult:
 
     @property
     def target(self) -> str:
-        """The goal's limit in words."""
+        """The limit as text."""
         return f"{self.goal.holds} {number(self.goal.limit)} {self.goal.unit}".rstrip()
 
     @property
     def shown(self) -> str:
-        """What was measured, in words."""
+        """The measured value as text."""
         return "–" if self.value is None else f"{number(self.value)} {self.goal.unit}".rstrip()
 
     @property
     def verdict(self) -> str:
-        """Met or missed, and by how much: how far what was measured lies from the limit, as a share of the limit."""
+        """Whether the goal is met, and the distance of the value from the limit as a share of the limit."""
         if self.value is None:
             return "not measured in this run"
         apart = abs(self.value / self.goal.limit - 1)
@@ -72,7 +73,7 @@ class GoalResult:
 
 
 def evaluate_all(figures: Figures) -> list[GoalResult]:
-    """Hold a run against every goal, in the goals' order."""
+    """Compare a run with every goal, in the order of `ALL_GOALS`."""
     return [GoalResult(goal, goal.measured(figures)) for goal in ALL_GOALS]
 
 
@@ -82,7 +83,7 @@ def rows(figures: Figures) -> list[tuple[str, str, str, str]]:
 
 
 def table(figures: Figures) -> str:
-    """The goals as a Markdown table of their own."""
+    """The goals as a Markdown table."""
     lines = ["| Goal | Target | Measured | |", "|---|--:|--:|---|"]
     lines += [f"| {one.goal.name} | {one.target} | {one.shown} | {one.verdict} |" for one in evaluate_all(figures)]
     return "\n".join(lines)
@@ -142,4 +143,4 @@ ALL_GOALS = (
         "Recorder, CPU time at raw: 0.1 ÷ at raw: 1", "at most", 0.1, "×", _recorder(recording.COST.format(share=0.1))
     ),
 )
-"""Those that were set when the path of events was to be made fast, and no others."""
+"""The goals set before the optimization of the event path; none was added later."""

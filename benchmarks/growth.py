@@ -1,7 +1,6 @@
-"""Cost against fields, slices, models, events, history and partitions: each factor alone, fitted, drawn.
+"""Cost by fields, slices, models, events, history and partitions, one factor at a time.
 
-`measure_growth` returns everything that the computations of `benchmarks.sizing` need, so that docs/scale.md follows
-from one run.
+`measure_growth` returns every cost that `benchmarks.sizing` needs, so that docs/scale.md is computed from one run.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from benchmarks.synthetic_models import FIELDS
 
 
 def measure_growth(testbed: Testbed) -> Growth:
-    """Measure one factor after the other; five to eight minutes."""
+    """Measure all factors; takes five to eight minutes."""
     growth = Growth()
     growth.unit("fields", FIELDS)
     began = time.monotonic()
@@ -47,5 +46,5 @@ def measure_growth(testbed: Testbed) -> Growth:
     return growth
 
 
-def _print_progress(what: str, began: float) -> None:
-    print(f"  growth: {what} measured after {time.monotonic() - began:.0f} s", flush=True)
+def _print_progress(step: str, began: float) -> None:
+    print(f"  growth: {step} measured after {time.monotonic() - began:.0f} s", flush=True)

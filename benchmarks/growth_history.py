@@ -1,4 +1,4 @@
-"""What questions cost against the days of history that the warehouse holds."""
+"""Query times by the days of history in the warehouse."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ DAYS = (2, 4, 8, 16, 28)
 MODELS, FIELDS = 5, 40
 RUNS = 5
 TIMEOUT_S = 300
-QUESTIONS = {
+QUERIES = {
     "all models now": "latest_drift: all models, newest window",
     "a field's month": "latest_distances: a field, month",
-    "what status asks": "status: last drift of a model",
+    "status of a model": "status: last drift of a model",
 }
-"""What is asked of each history: of now, of all of it, and by a command."""
+"""Curve → query: one of the present, one of the whole history, one of a command."""
 
 
 def measure_history(testbed: Testbed, growth: Growth) -> None:
-    """Make histories of ever more days, and ask each the same."""
-    spent: dict[str, list[float]] = {name: [] for name in QUESTIONS}
+    """Generate histories of increasing length and run the same queries on each."""
+    spent: dict[str, list[float]] = {name: [] for name in QUERIES}
     stored = []
     for days in DAYS:
         database = f"history_{days:02d}"
@@ -41,7 +41,7 @@ def measure_history(testbed: Testbed, growth: Growth) -> None:
             )
             stored.append(int(size) / 2**20)
             known = {query.name: query for query in (*view_queries(history), *command_queries(history))}
-            for name, title in QUESTIONS.items():
+            for name, title in QUERIES.items():
                 spent[name].append(_median_ms(known[title], client))
     current = f"{MODELS} models of {FIELDS} fields, panes of an hour, verdicts every hour"
     factors = tuple(map(float, DAYS))
@@ -49,7 +49,7 @@ def measure_history(testbed: Testbed, growth: Growth) -> None:
         Curve(
             "ClickHouse by days",
             "ClickHouse",
-            "stored, raw rows left out",
+            "stored bytes without raw rows",
             "MiB",
             "days",
             current,
@@ -58,7 +58,7 @@ def measure_history(testbed: Testbed, growth: Growth) -> None:
         )
     )
     for name, costs in spent.items():
-        key, cost = f"queries by days: {name}", f"time of a question: {name}"
+        key, cost = f"queries by days: {name}", f"query time: {name}"
         growth.add(Curve(key, "ClickHouse", cost, "ms", "days", current, factors, tuple(costs)))
 
 

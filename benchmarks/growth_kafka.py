@@ -1,7 +1,7 @@
-"""What Kafka adds: cost against partitions, of processors that wait, and single costs of the real processes.
+"""Cost of Kafka: cost of idle processors by partitions, and unit costs of the real processes.
 
-Idle processors of as many settings as there are points run side by side, a consumer group each; only CPU time is
-counted, so that they share the machine without spoiling one another's figures.
+The idle processors of all settings run side by side, each in its own consumer group. Only CPU time counts, so that
+they can share the machine without affecting each other's figures.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ PARTIALS = (1, 16, 32, 64)
 FLUSHES_S = (2.0, 4.0, 15.0)
 FIXED_SOURCES, FIXED_PARTIALS = 4, 4
 FLUSH_SOURCES, FLUSH_PARTIALS = 8, 16
-"""What the points of the flushes hold."""
+"""Partitions while the flush interval varies."""
 IDLE_S = 60.0
-"""A whole minute, so that every flush that a minute brings is in it."""
+"""A whole minute, so that it contains every flush of a minute."""
 EVENTS = 200_000
 ARROW_EVENTS = 800_000
 ARROW_ROWS = 1_000
@@ -48,7 +48,7 @@ REPLAY = {"clock": "replay", "flush_s": 15.0}
 
 
 def measure_partitions(testbed: Testbed, growth: Growth) -> None:
-    """Let sketchers wait on ever more partitions, then monitors on what those write."""
+    """Measure idle sketchers by partitions, and idle monitors that read the records of those sketchers."""
     cluster = Cluster(testbed)
     register(testbed, DATABASE, [make_model()])
     settings = [(n, FIXED_PARTIALS, 15.0) for n in SOURCES]
@@ -119,7 +119,7 @@ def measure_partitions(testbed: Testbed, growth: Growth) -> None:
 
 
 def _shares(processes: Sequence[ProcessorProcess], seconds: float = IDLE_S) -> list[float]:
-    """The share of a core that each process takes (%), once all have settled."""
+    """The share of a core that each process uses once all have settled (%)."""
     time.sleep(SETTLE_S)
     before = [(process.sample().cpu_s, time.monotonic()) for process in processes]
     time.sleep(seconds)
@@ -141,7 +141,7 @@ def _add(
         Curve(
             f"{stage} {name}",
             stage,
-            "CPU of a process that reads a trickle" if stage == "recorder" else "CPU of a waiting process",
+            "CPU of a process at a low rate" if stage == "recorder" else "CPU of an idle process",
             "% of a core",
             factor,
             constants,
@@ -152,9 +152,9 @@ def _add(
 
 
 def measure_recording(testbed: Testbed, growth: Growth) -> None:
-    """Let recorders read what trickles in: what each poll and each insert costs, however few rows are in it."""
+    """Measure recorders at low rates: the cost of each poll and each insert, independent of the number of rows."""
     cluster, base = Cluster(testbed), make_model()
-    models = [base.named(f"grown-{i:02d}") for i in range(max(RECORDED_MODELS))]
+    models = [base.named(f"synthetic-{i:02d}") for i in range(max(RECORDED_MODELS))]
     settings = [(rate, 1) for rate in RECORDED_PER_S] + [(FIXED_PER_S, n) for n in RECORDED_MODELS if n > 1]
     register(testbed, "growth_recording", models)
     templates = [Templates(model, 500, i + 1) for i, model in enumerate(models)]
@@ -188,7 +188,7 @@ def measure_recording(testbed: Testbed, growth: Growth) -> None:
 
 
 def measure_units(testbed: Testbed, growth: Growth) -> None:
-    """Single costs of the real processes over Kafka: per event and per row, bytes on the wire and stored."""
+    """Unit costs of the real processes over Kafka: CPU and bytes per event and per row."""
     model = make_model()
     now_ms = int(time.time() * 1000)
     times = spread_times(EVENTS, now_ms - 300_000, now_ms)
@@ -218,7 +218,7 @@ def _measure_form(
     cluster, prefix, database = Cluster(testbed), f"unit-{form}-", f"unit_{form}"
     topics = cluster.create_topics(prefix)
     db = register(testbed, database, [model])
-    # A few first, so that what libraries import at their first use is not counted.
+    # A few first, so that imports at the first use of libraries do not count.
     few = values[: len(values) // 20]
     with terminating(
         ProcessorProcess(testbed, kind, "unit", database=database, prefix=prefix, **REPLAY)
@@ -230,7 +230,7 @@ def _measure_form(
         send_all(producer, topics.predictions, few, headers=headers)
         for process in (sketcher, recorder):
             _wait_read(cluster, process, prefix, topics.predictions, len(few))
-        # What waits is then read in full batches, by one process after the other.
+        # The processes then read the waiting messages in full batches, one process after the other.
         with recorder.suspended():
             with sketcher.suspended():
                 send_all(producer, topics.predictions, values, headers=headers)
@@ -242,7 +242,7 @@ def _measure_form(
         growth.unit(f"recorder_{form}_us", 1e6 * (recorder.sample().cpu_s - began) / events)
     with db.client() as client:
         rows, size = db.stored(client)["predictions"]
-    # Merging all of it once is in it; a table that lives long merges its rows some times more.
+    # Includes merging all rows once; a long-lived table merges its rows several times.
     growth.unit(f"engine_{form}_us", 1e6 * (db.engine_cpu_s() - engine) / events)
     growth.unit(f"{form}_row_bytes", size / rows)
     growth.unit(f"{form}_event_bytes", sum(map(len, values)) / events)
@@ -252,7 +252,7 @@ def _measure_form(
 def _measure_recorder(
     testbed: Testbed, model: SyntheticModel, form: str, values: list[bytes], headers: list[tuple[str, bytes]] | None
 ) -> float:
-    """CPU of the recorder for all of some messages (µs), where it keeps a share of their events."""
+    """CPU of the recorder for all messages (µs), with a contract that records a share of their events."""
     cluster, prefix, database = Cluster(testbed), f"unit-shared-{form}-", f"unit_shared_{form}"
     topics = cluster.create_topics(prefix)
     register(testbed, database, [model])
@@ -271,7 +271,7 @@ def _measure_recorder(
 
 
 def measure_records(testbed: Testbed, growth: Growth) -> None:
-    """What the monitor's process takes for one record beyond the work on it: fetching, Faust, acknowledging."""
+    """CPU of the monitor's process for one record beyond the work on it: fetching, Faust, acknowledging."""
     cluster, prefix, database = Cluster(testbed), "records-", "growth_records"
     topics = cluster.create_topics(prefix)
     register(testbed, database, [make_model()])
@@ -289,7 +289,7 @@ def measure_records(testbed: Testbed, growth: Growth) -> None:
         began, clock = monitor.sample().cpu_s, time.monotonic()
         send_all(cluster.producer(), topics.partials, idle)
         spent = [began]
-        # It says nothing of a record that seals nothing: its work is over when it is as idle as before.
+        # The monitor logs nothing for a record that seals nothing: it is done when it is as idle as before.
         while len(spent) < 4 or spent[-1] - spent[-3] > 2 * IDLE_SAMPLE_S * (waiting + 0.02):
             time.sleep(IDLE_SAMPLE_S)
             spent.append(monitor.sample().cpu_s)
@@ -306,7 +306,7 @@ def _wait_read(cluster: Cluster, process: ProcessorProcess, prefix: str, topic: 
 
 
 def measure_engine(testbed: Testbed, growth: Growth) -> None:
-    """What the local engine takes: rows of predictions a second, and what an insert of a few rows costs it."""
+    """Measure the local engine: rows of predictions per second, and the cost of an insert of a few rows."""
     db = BenchmarkDatabase(testbed, "unit_json")
     with db.client() as client:
         names = ", ".join(SCHEMAS["predictions"].names)

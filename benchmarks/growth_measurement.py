@@ -1,4 +1,4 @@
-"""What growth found: a cost at several values of one factor, all else held, with the line through it."""
+"""Results of the growth measurements: costs at several values of one factor, with fitted lines."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Curve:
     """One cost against one factor."""
 
     key: str
-    """By which computations find it: `stage by factor`."""
+    """Key by which `benchmarks.sizing` finds the curve: `stage by factor`."""
     stage: str
     cost: str
-    """What is counted, without the unit."""
+    """Name of the cost, without the unit."""
     unit: str
     factor: str
     constants: str
-    """What did not change meanwhile."""
+    """Description of everything that stays constant."""
     factors: tuple[float, ...]
-    """Ascending."""
+    """Values of the factor, ascending."""
     costs: tuple[float, ...]
 
     @property
@@ -40,67 +40,69 @@ class Curve:
 
     @property
     def shape(self) -> str:
-        """How it grows, in a word."""
+        """The kind of growth; see `shape_of`."""
         return shape_of(self.line, self.factors, self.costs)
 
-    def parameters(self) -> str:
-        """Say how far the points are off the line, and how it bends where it does."""
+    def describe_fit(self) -> str:
+        """Describe the largest residual, and the exponent where growth is not linear."""
         message = (
-            f"{self.shape}; off the line by at most {100 * worst_residual(self.line, self.costs):.0f} % of the greatest"
+            f"{self.shape}; the largest residual is {100 * worst_residual(self.line, self.costs):.0f} % of the maximum"
         )
         if self.shape == "not linear" and min(*self.factors[-2:], *self.costs[-2:]) > 0:
-            message += f"; at the end it grows as the factor to the power {exponent(self.factors, self.costs):.2f}"
+            message += (
+                f"; at the end, the cost grows as the factor to the power {exponent(self.factors, self.costs):.2f}"
+            )
         return message
 
 
 @dataclass
 class Growth:
-    """All curves of a run, and single costs that computations need beside them."""
+    """All curves and unit costs of a run."""
 
     curves: list[Curve] = field(default_factory=list)
     units: dict[str, float] = field(default_factory=dict)
-    """Single costs by name; the unit ends the name."""
+    """Unit costs by name; the name ends with the unit."""
 
     def add(self, curve: Curve) -> None:
-        """Keep a curve and print it, so that a long run can be followed."""
+        """Add a curve and print it, so that the progress of a long run is visible."""
         self.curves.append(curve)
         line = curve.line
         points = ", ".join(f"{x:g}: {y:.4g}" for x, y in zip(curve.factors, curve.costs, strict=True))
         print(
             f"  growth: {curve.key}: {line.fixed:.4g} + {line.slope:.4g} × {curve.factor} {curve.unit}, "
-            f"R² {line.r2:.4f}; {curve.parameters()} ({points})",
+            f"R² {line.r2:.4f}; {curve.describe_fit()} ({points})",
             flush=True,
         )
 
     def unit(self, name: str, value: float) -> None:
-        """Keep a single cost and print it."""
+        """Add a unit cost and print it."""
         self.units[name] = float(value)
         print(f"  growth: {name}: {value:.5g}", flush=True)
 
     def curve(self, key: str) -> Curve:
-        """Find a curve. Raises KeyError where it was not measured."""
+        """Find a curve. Raises KeyError if it was not measured."""
         for curve in self.curves:
             if curve.key == key:
                 return curve
         raise KeyError(key)
 
     def as_json(self) -> dict[str, Any]:
-        """Write it as JSON's types, the lines too for whoever reads the file."""
+        """The results as JSON types, including the fitted lines for readers of the file."""
         curves = [{**asdict(curve), "line": asdict(curve.line), "shape": curve.shape} for curve in self.curves]
         return {"curves": curves, "units": self.units}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Growth:
-        """Read what `as_json` wrote; lines are fitted again."""
+        """Restore the results of `as_json`; lines are fitted again."""
         names = {each.name for each in fields(Curve)}
         curves = [msgspec.convert({k: v for k, v in each.items() if k in names}, Curve) for each in data["curves"]]
         return cls(curves, dict(data["units"]))
 
 
 def cpu_in_turns(works: Sequence[Callable[[], Any]], runs: int = 5) -> list[float]:
-    """CPU time of this process for each piece of work (s), the medians of several runs.
+    """CPU time of this process for each piece of work (s), the median of several runs.
 
-    All are run once, then all again: what slows the machine for a while slows each of them, and bends no line.
+    The works alternate, so that a temporary slowdown of the machine affects all of them alike.
     """
     result: list[list[float]] = [[] for _ in works]
     for _ in range(runs):

@@ -1,8 +1,8 @@
-"""What the monitor costs against fields, slices, models, events, history and partitions, in this process without Kafka.
+"""Cost of the monitor by fields, slices, models, events, history and partitions, in this process without Kafka.
 
-CPU time of the thread that works on the records. Where a warehouse is given the rows go there too, which shows what
-writing costs on both sides and what is stored; elsewhere they are made and dropped. The last hour of panes counts: all
-hops of the windows of 15 minutes and an hour are in it, and one of the day's.
+Measures CPU time of the thread that processes the records. With a warehouse, rows are also written, which shows the
+cost of writing on both sides and the stored bytes; without one, rows are built and dropped. The last hour of panes
+counts: it contains all hops of the windows of 15 minutes and an hour, and one hop of the day's window.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ STAGE = "monitor"
 TOPIC_ID = "growth"
 PANE_S = 60
 FIRST_S = (int(time.time()) // 86_400 - 2) * 86_400
-"""The midnight where the panes begin: a recent one, since the warehouse drops what is older than it keeps."""
+"""Start of the first pane: a recent midnight, because the warehouse drops rows past their retention."""
 EVENTS = 5_000
-"""Of a pane, where they are not the factor."""
+"""Events per pane where they are not the factor."""
 VARIANTS = 8
-"""Different contents of panes, used in turns."""
+"""Number of different pane contents, used in turn."""
 WARM, COUNTED = 5, 60
-"""Panes before those that count, and these."""
+"""Panes for the warm-up, and panes that count."""
 
 FIELDS = (5, 20, 70, 200)
 DIMENSIONS = (0, 1, 2, 4)
@@ -46,12 +46,12 @@ SOURCE_MODELS = 20
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a pane of all models costs."""
+    """Cost of a pane of all models."""
 
-    part_ms: float
-    """CPU of merging its parts; a large one is split."""
+    merge_ms: float
+    """CPU of merging its partials; a large pane has several."""
     pane_ms: float
-    """CPU of following the progress record: sealing, judging, making rows."""
+    """CPU of processing the progress record: sealing, judging, building rows."""
     write_ms: float
     """CPU of writing those rows; 0 without a warehouse."""
 
@@ -60,20 +60,20 @@ def measure_monitor_growth(growth: Growth, create_database: Callable[[SyntheticM
     """Measure one factor after the other.
 
     Args:
-        growth: takes the curves.
-        warehoused: makes an empty database for a model; for fields and slices, whose rows are stored.
+        growth: receives the curves.
+        create_database: creates an empty database for a model, for the factors whose rows are stored.
     """
     feed([make_model()], COUNTED)
-    for factor, what, models in (
+    for factor, values, models in (
         ("fields", FIELDS, [make_model(fields=n) for n in FIELDS]),
         ("slice dimensions", DIMENSIONS, [make_model(dimensions=n) for n in DIMENSIONS]),
     ):
         current = "no slices" if factor == "fields" else "20 fields; each dimension has 21 slices"
         _measure_stored(
-            growth, factor, what, models, f"{current}, {EVENTS:,} events per pane in 1 partial", create_database
+            growth, factor, values, models, f"{current}, {EVENTS:,} events per pane in 1 partial", create_database
         )
     base = make_model()
-    costs = [feed([base.named(f"grown-{i:02d}") for i in range(n)]).pane_ms for n in MODELS]
+    costs = [feed([base.named(f"synthetic-{i:02d}") for i in range(n)]).pane_ms for n in MODELS]
     current = f"20 fields, no slices, {EVENTS:,} events per model and pane"
     _add(growth, "models", "CPU of judging a pane of all models", "ms", "models", current, MODELS, costs)
     costs = [feed([base], events=n).pane_ms for n in EVENTS_OF_PANE]
@@ -90,7 +90,7 @@ def measure_monitor_growth(growth: Growth, create_database: Callable[[SyntheticM
 def _measure_stored(
     growth: Growth,
     factor: str,
-    what: Sequence[int],
+    values: Sequence[int],
     models: Sequence[SyntheticModel],
     constants: str,
     create_database: Callable[[SyntheticModel], BenchmarkDatabase],
@@ -106,23 +106,23 @@ def _measure_stored(
         stored.append(sum(size for _, size in result.values()) / 1024 / (WARM + COUNTED))
         rows.append(sum(n for n, _ in result.values()) / (WARM + COUNTED))
     name = factor.split()[-1]
-    for key, cost, unit, found_costs in (
-        (f"partials by {name}", "CPU of merging a flush", "ms", [c.part_ms for c in costs]),
+    for key, cost, unit, results in (
+        (f"partials by {name}", "CPU of merging a flush", "ms", [c.merge_ms for c in costs]),
         (f"judging by {name}", "CPU of judging a pane", "ms", [c.pane_ms for c in costs]),
         (f"writing by {name}", "CPU of writing a pane's rows", "ms", [c.write_ms for c in costs]),
     ):
-        _add(growth, key, cost, unit, factor, constants, what, found_costs)
-    for key, cost, unit, found_costs in (
+        _add(growth, key, cost, unit, factor, constants, values, results)
+    for key, cost, unit, results in (
         (f"engine by {name}", "CPU of the engine for a pane", "ms", engine),
         (f"rows by {name}", "rows of a pane", "rows", rows),
-        (f"bytes by {name}", "stored of a pane, merged", "KiB", stored),
+        (f"bytes by {name}", "stored bytes per pane, merged", "KiB", stored),
     ):
-        _add(growth, key, cost, unit, factor, constants, what, found_costs, stage="ClickHouse")
+        _add(growth, key, cost, unit, factor, constants, values, results, stage="ClickHouse")
 
 
 def _measure_sources(growth: Growth, base: SyntheticModel) -> None:
-    """What a progress record costs that seals nothing: each model's watermark is the least of all source partitions."""
-    models = [base.named(f"grown-{i:02d}") for i in range(SOURCE_MODELS)]
+    """Cost of a progress record that seals nothing: a model's watermark is the minimum over all source partitions."""
+    models = [base.named(f"synthetic-{i:02d}") for i in range(SOURCE_MODELS)]
     costs = []
     for sources in SOURCES:
         state = _state(models, NoStore(), live=True)
@@ -161,22 +161,22 @@ def feed(
     events: int = EVENTS,
     store: Store | None = None,
 ) -> Cost:
-    """Feed panes to a partition's state, one flush per pane; the last `counted` ones count."""
+    """Feed panes to the state of a partition, one flush per pane; the last `counted` panes count."""
     state = _state(models, store or NoStore(), live=False)
-    parts_s: list[float] = []
+    merge_s: list[float] = []
     pane_s: list[float] = []
     write_s: list[float] = []
     offset = 0
     for partials, progress in flushes(models, panes, events):
-        parts_s.append(0.0)
+        merge_s.append(0.0)
         for data in partials:
             began = time.thread_time()
             partial = decode(data)
             assert isinstance(partial, Partial)
             dead = state.merge_partial(partial, offset)
-            parts_s[-1] += time.thread_time() - began
+            merge_s[-1] += time.thread_time() - began
             if dead is not None:
-                raise RuntimeError(f"a partial was refused: {dead.reason}")
+                raise RuntimeError(f"the monitor dead-lettered a partial: {dead.reason}")
             offset += 1
         began = time.thread_time()
         result = decode(progress)
@@ -188,7 +188,7 @@ def feed(
             store.write(commit)
         write_s.append(time.thread_time() - began)
         offset += 1
-    return Cost(*(1e3 * sum(subset[-counted:]) / counted for subset in (parts_s, pane_s, write_s)))
+    return Cost(*(1e3 * sum(subset[-counted:]) / counted for subset in (merge_s, pane_s, write_s)))
 
 
 def _state(models: Sequence[SyntheticModel], store: Store, *, live: bool) -> PartitionState:
@@ -197,7 +197,7 @@ def _state(models: Sequence[SyntheticModel], store: Store, *, live: bool) -> Par
 
 
 def flushes(models: Sequence[SyntheticModel], panes: int, events: int) -> Iterator[tuple[list[bytes], bytes]]:
-    """The records of flushes, each of which covers a pane: parts of all models, and the progress record."""
+    """The records of flushes, one per pane: the partials of all models, and the progress record."""
     registry = registry_of(models)
     variants = []
     last_ms = FIRST_S * 1000 + PANE_S * 1000 - 1

@@ -1,4 +1,4 @@
-"""What the sketcher's calculations cost against fields, slices, models and events, in this process without Kafka."""
+"""Cost of decoding and summarizing by fields, slices, models and events, in this process without Kafka."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streams.sketcher.summarise import FlushSummaries
 
 STAGE = "sketcher"
 EVENTS = 10_000
-"""Of one batch where they are not the factor; a poll brings at most twice as many."""
+"""Events of a batch where they are not the factor; a poll returns at most twice as many."""
 PANE_MS = 60_000
 TOPIC_ID = "growth"
 
@@ -35,19 +35,19 @@ PANES = (1, 4, 15, 60, 240)
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A batch, and what reads it."""
+    """A batch and its registry."""
 
     registry: Registry
     batch: MessageBatch
     arrow: bool = False
 
     def summarise(self) -> FlushSummaries:
-        """Do what a flush does with one poll."""
+        """Summarize the batch as the sketcher does with a poll."""
         decoder = ArrowDecoder(self.registry) if self.arrow else JsonDecoder(self.registry)
         summaries = FlushSummaries(self.registry)
         decoded = decoder.decode(self.batch)
         if decoded.rejected:
-            raise RuntimeError(f"an event was refused: {decoded.rejected[0].detail}")
+            raise RuntimeError(f"an event was rejected: {decoded.rejected[0].detail}")
         for arrivals in decoded.arrivals:
             summaries.add_arrivals(arrivals)
         for events in decoded.events:
@@ -55,7 +55,7 @@ class _Job:
         return summaries
 
     def records(self) -> int:
-        """Do it, write the parts, and return their bytes."""
+        """Summarize the batch, encode its partials and return their size in bytes."""
         covered = [OffsetRange(0, 0, len(self.batch))]
         panes = self.summarise().panes.items()
         return sum(len(data) for key, pane in panes for data in encode_partials(key, pane, TOPIC_ID, covered))
@@ -73,7 +73,7 @@ def _of_one_pane() -> tuple[int, int]:
 
 
 def json_job(models: Sequence[SyntheticModel], events: int, panes: int = 1) -> _Job:
-    """Events of several models in turns, in the panes before the present one."""
+    """A batch of events of several models in turn, in the panes before the current one."""
     _, last_ms = _of_one_pane()
     times = spread_times(events, last_ms + 1 - panes * PANE_MS, last_ms)
     templates = [Templates(model, min(events, 2_000), i + 1) for i, model in enumerate(models)]
@@ -87,7 +87,7 @@ def _arrow_job(model: SyntheticModel, events: int) -> _Job:
 
 def measure_sketcher(growth: Growth) -> None:
     """Measure one factor after the other."""
-    json_job([make_model()], 1_000).records()  # What libraries import at their first use is not measured.
+    json_job([make_model()], 1_000).records()  # Imports at the first use of libraries do not count.
     _measure_fields(growth)
     jobs = [json_job([make_model(dimensions=dimensions)], EVENTS) for dimensions in DIMENSIONS]
     current = "20 fields, batches of 10,000 events, one pane; each dimension has 21 slices"
@@ -97,14 +97,14 @@ def measure_sketcher(growth: Growth) -> None:
     growth.add(_curve("partial by slices", "bytes of a partial", "KiB", "slice dimensions", current, DIMENSIONS, sizes))
     base = make_model()
     current = "20 fields, no slices, batches of 10,000 events in all"
-    costs = _batches_ms([json_job([base.named(f"grown-{i:02d}") for i in range(n)], EVENTS) for n in MODELS])
+    costs = _batches_ms([json_job([base.named(f"synthetic-{i:02d}") for i in range(n)], EVENTS) for n in MODELS])
     growth.add(_curve("models", "CPU of a batch, JSON", "ms", "models", current, MODELS, costs))
     current = "20 fields, no slices, one pane"
     costs = _batches_ms([json_job([base], n) for n in BATCHES])
     growth.add(_curve("events", "CPU of a batch, JSON", "ms", "events in the batch", current, BATCHES, costs))
     current = "20 fields, no slices, 10,000 events in all: 240 panes have 42 each"
     costs = _batches_ms([json_job([base], EVENTS, panes) for panes in PANES])
-    growth.add(_curve("panes", "CPU of a batch, JSON", "ms", "panes that its events are of", current, PANES, costs))
+    growth.add(_curve("panes", "CPU of a batch, JSON", "ms", "panes of its events", current, PANES, costs))
 
 
 def _batches_ms(jobs: Sequence[_Job]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Databases that growth is measured in, and what is stored in them once everything is merged."""
+"""Databases for the growth measurements, and their size on disk after merging."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from warehouse import migrate
 from warehouse.client import Client
 
 CATALOGUE = ("contracts", "baselines", "topics", "processors", "schema_migrations")
-"""Tables that do not grow with events."""
+"""Tables that do not grow with events; `stored` leaves them out."""
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkDatabase:
-    """A database of the run's engine."""
+    """A database of the testbed's engine."""
 
     testbed: Testbed
     database: str
 
     def client(self) -> Client:
-        """A client of it."""
+        """A client of the database."""
         return self.testbed.client(self.database)
 
     def engine_cpu_s(self) -> float:
@@ -30,7 +30,7 @@ class BenchmarkDatabase:
         return self.testbed.engine_cpu_s()
 
     def stored(self, client: Client) -> dict[str, tuple[int, int]]:
-        """Merge every table, and return its rows and bytes on disk; those of the catalogue and empty ones left out."""
+        """Merge every table; return rows and bytes on disk of each, without empty tables and `CATALOGUE`."""
         tables = [str(name) for (name,) in client.rows(
             "SELECT DISTINCT table FROM system.parts WHERE database = {database:String} AND active AND rows > 0",
             {"database": self.database},
@@ -46,14 +46,14 @@ class BenchmarkDatabase:
 
 
 def empty_database(testbed: Testbed, database: str) -> BenchmarkDatabase:
-    """Lay out a database."""
+    """Create a database with all tables."""
     with testbed.client(database) as client:
         migrate.apply(client)
     return BenchmarkDatabase(testbed, database)
 
 
 def register(testbed: Testbed, database: str, models: Sequence[SyntheticModel]) -> BenchmarkDatabase:
-    """Lay out a database with the contracts and baselines of models."""
+    """Create a database with the contracts and baselines of models."""
     for model in models:
         testbed.register(database, model)  # type: ignore[arg-type]
     return BenchmarkDatabase(testbed, database)

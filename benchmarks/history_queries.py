@@ -96,7 +96,7 @@ def view_queries(history: History) -> list[HistoryQuery]:
               f"AND {whole} AND pane_start >= {month} GROUP BY field ORDER BY field"),
         ("all_volume: a model, month", f"SELECT pane_start, n, error_rate, slow_share, late FROM all_volume "
               f"WHERE {one} AND {whole} AND pane_start >= {month} ORDER BY pane_start"),
-        ("all_volume: all models, day", f"SELECT model, sum(n) AS made, sum(errors) AS failed FROM all_volume "
+        ("all_volume: all models, day", f"SELECT model, sum(n) AS requests, sum(errors) AS failed FROM all_volume "
               f"WHERE {whole} AND pane_start >= {day} GROUP BY model ORDER BY model"),
         ("volume_by_hour: a model, month", f"SELECT hour, requests, error_rate, slow_share FROM volume_by_hour "
               f"WHERE {one} AND {whole} AND hour >= {month} ORDER BY hour"),

@@ -1,6 +1,6 @@
-"""From the end of a pane to its verdict in ClickHouse, with publisher, sketcher and monitor on the live clock.
+"""Latency from the end of a pane to its verdict in ClickHouse, with publisher, sketcher and monitor in live mode.
 
-At half the greatest rate that all of them together reach on this machine, which a flood of events finds first.
+Events are published at half the maximum rate of all processes together on this machine, which a flood determines first.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ WINDOWS = (Window(PANE_S, PANE_S), Window(60, PANE_S))
 NUMBERS = 20
 CATCH_UP_S = 120.0
 POLL_INTERVAL_S = 0.05
-"""How often ClickHouse is asked for verdicts: the error of what is seen."""
+"""Interval between queries for verdicts, which is the resolution of the latency."""
 
 
 def measure_latency(testbed: Testbed, figures: Figures, *, flood_s: int, seconds: int) -> None:
-    """Find the greatest rate, publish evenly at half of it, and see when the verdict of each pane can be read."""
+    """Find the maximum rate, publish steadily at half of it, and measure when the verdict of each pane is readable."""
     workload = live_workload(testbed)
     topics = testbed.create_topics(PREFIX)
     testbed.register(DATABASE, workload)
@@ -59,13 +59,13 @@ def measure_latency(testbed: Testbed, figures: Figures, *, flood_s: int, seconds
     try:
         with testbed.client(DATABASE) as client:
             _wait_started(client, processes)
-            most = _greatest_rate(
+            maximum = _maximum_rate(
                 testbed, topics.predictions, testbed.start_child("flood", seconds=flood_s, **published)
             )
-            per_s = int(most / 2)
+            per_s = int(maximum / 2)
             load = testbed.start_child("steady", per_s=per_s, seconds=seconds, **published)
             began = time.time()
-            visible_s = _watch(client, seconds + 30, load, began)
+            visible_s = _poll_verdicts(client, seconds + 30, load, began)
             sent = load.finish()
             judged = {int(end): float(at) for end, at in client.rows(_JUDGED, {"name": WINDOWS[0].name})}
     finally:
@@ -74,14 +74,14 @@ def measure_latency(testbed: Testbed, figures: Figures, *, flood_s: int, seconds
         for process in processes:
             process.wait(60)
     note = f"publisher, broker, sketcher, monitor and engine together; {flood_s} s of JSON events from one publisher"
-    figures.add(LATENCY, GREATEST, most, "events/s", note)
+    figures.add(LATENCY, GREATEST, maximum, "events/s", note)
     _show(figures, visible_s, judged, f"{per_s:,} events/s for {seconds} s, {sent['dropped']} dropped")
 
 
-def _greatest_rate(testbed: Testbed, topic: str, load: Child) -> float:
-    """Events per second between the commits of a sketcher while everything is published that there is room for.
+def _maximum_rate(testbed: Testbed, topic: str, load: Child) -> float:
+    """Events per second between the commits of a sketcher during a flood.
 
-    Waits until the sketcher has read all of it.
+    Returns after the sketcher has read all events.
     """
     commits: list[tuple[float, int]] = []
     while load.process.poll() is None:
@@ -95,7 +95,7 @@ def _greatest_rate(testbed: Testbed, topic: str, load: Child) -> float:
         if time.monotonic() > deadline:
             raise RuntimeError("the sketcher did not catch up after the flood")
         time.sleep(POLL_INTERVAL_S)
-    # The first commits are those of a process that warms up.
+    # The first commits belong to the warm-up.
     retained = commits[len(commits) // 4 :]
     if len(retained) < 2:
         raise RuntimeError(f"the sketcher committed {len(commits)} flushes during the flood: too few for a rate")
@@ -103,7 +103,7 @@ def _greatest_rate(testbed: Testbed, topic: str, load: Child) -> float:
 
 
 def live_workload(testbed: Testbed) -> Workload:
-    """The model of the rates, with panes of seconds."""
+    """The workload of the rate benchmarks with panes of a few seconds."""
     return make_workload(
         testbed.folder,
         numbers=NUMBERS,
@@ -124,8 +124,8 @@ _JUDGED = (
 )
 
 
-def _watch(client: Client, timeout_s: float, load: Child, began: float) -> dict[int, float]:
-    """When the verdict of each window's end after a moment was first seen, until the load is over and all is judged."""
+def _poll_verdicts(client: Client, timeout_s: float, load: Child, began: float) -> dict[int, float]:
+    """Window end → when its verdict was first readable (Unix s); polls until the load has ended and all are judged."""
     known: dict[int, float] = {}
     deadline = time.monotonic() + timeout_s
     ended_at = None
@@ -145,7 +145,7 @@ def _watch(client: Client, timeout_s: float, load: Child, began: float) -> dict[
 
 
 def _wait_started(client: Client, processes: list[subprocess.Popen[bytes]]) -> None:
-    """Wait until the monitor has sealed a pane: the group has settled and every process works."""
+    """Wait until the monitor has sealed a pane: the consumer groups are stable and every process is running."""
     deadline = time.monotonic() + 90
     while not int(client.rows("SELECT count() FROM progress")[0][0]):
         dead = [process.args for process in processes if process.poll() is not None]
@@ -155,10 +155,10 @@ def _wait_started(client: Client, processes: list[subprocess.Popen[bytes]]) -> N
 
 
 def _show(figures: Figures, visible_s: dict[int, float], judged_s: dict[int, float], note: str) -> None:
-    # The publisher takes seconds to start, and the last window holds a part of a pane only.
+    # The publisher takes seconds to start, and the last window contains an incomplete pane.
     ends = sorted(visible_s)[2:-1]
     if not ends:
-        raise RuntimeError("no verdict was seen: the run was too short")
+        raise RuntimeError("no verdict was readable: the run was too short")
     wait_s = LATENESS_S + OUT_OF_ORDER_S
     figures.about["latency"] = (
         f"panes of {PANE_S} s, lateness {LATENESS_S} s, out of order {OUT_OF_ORDER_S} s; {note}; all processes on this "
@@ -168,7 +168,9 @@ def _show(figures: Figures, visible_s: dict[int, float], judged_s: dict[int, flo
         ("verdict judged", [judged_s[end] - end for end in ends if end in judged_s]),
         ("row can be read in ClickHouse", [visible_s[end] - end for end in ends]),
     ):
-        figures.add(LATENCY, f"{name}, median", median(result), "s", f"{len(result)} panes; {wait_s} s are asked for")
+        figures.add(
+            LATENCY, f"{name}, median", median(result), "s", f"{len(result)} panes; the contract sets {wait_s} s"
+        )
         figures.add(LATENCY, f"{name}, p99", quantile(result, 0.99), "s", f"the greatest is {max(result):.2f} s")
         beyond = [spent - wait_s for spent in result]
         figures.add(LATENCY, f"{name}, beyond lateness, median", median(beyond), "s")
@@ -176,7 +178,7 @@ def _show(figures: Figures, visible_s: dict[int, float], judged_s: dict[int, flo
 
 
 def main() -> int:
-    """Run a processor on the live clock: `python -m benchmarks.latency KIND SETTINGS`."""
+    """Run a processor in live mode: `python -m benchmarks.latency KIND SETTINGS`."""
     kind, parameters = sys.argv[1], json.loads(sys.argv[2])
     address = Address(parameters["host"], parameters["port"], DATABASE)
     settings = ProcessorSettings(

@@ -1,7 +1,7 @@
-"""Straight lines through measured points: cost = fixed + slope · factor, and how well they hold.
+"""Straight lines through measured points: cost = fixed + slope · factor, and their goodness of fit.
 
-Ordinary least squares, every point of equal weight. What a line does not tell is told beside it: the residual of each
-point, R², and the interval of the slope (Student's t, 95 %), so that a reader sees where growth is not linear.
+Ordinary least squares, every point with equal weight. The residual of each point, R² and the interval of the slope
+(Student's t, 95 %) show where growth is not linear.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 BEND = 0.1
-"""A point further from the line than this share of the greatest measured value makes it no line."""
+"""Growth is not linear if a residual exceeds this share of the maximum cost."""
 FLAT = 0.1
-"""What changes by less than this share of its mean over the whole range of the factor does not grow."""
+"""A cost is flat if it changes by at most this share of its mean over the range of the factor."""
 SCATTER = 0.35
-"""Costs that differ by less than this share of the greatest, and not with the factor, scatter around a constant."""
+"""A cost is also flat if its range is at most this share of its maximum and the slope may be 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Line:
     """A fitted line."""
 
     fixed: float
-    """Cost where the factor is 0, in the cost's unit; an extrapolation, negative where growth bends."""
+    """Cost at factor 0, in the unit of the cost; an extrapolation, which may be negative."""
     slope: float
-    """Cost of one more of the factor."""
+    """Cost per unit of the factor."""
     r2: float
-    """Share of the variance that the line explains, at most 1; 1 where nothing varies."""
+    """Share of the variance that the line explains, at most 1; 1 if the costs are constant."""
     residuals: tuple[float, ...]
     """Measured − fitted, one per point, in the cost's unit."""
     slope_low: float
@@ -43,23 +43,23 @@ class Line:
 
 
 def fit_line(factors: Sequence[float], costs: Sequence[float]) -> Line:
-    """Fit by least squares.
+    """Fit a line by least squares.
 
     Args:
-        factors: shape (n,), at least two different ones.
+        factors: shape (n,), at least two different values.
         costs: shape (n,).
 
     Raises:
-        ValueError: fewer than two different factors, another number of costs, or a value that is not finite.
+        ValueError: fewer than two different factors, a different number of costs, or a value that is not finite.
     """
     x, y = np.asarray(factors, dtype=np.float64), np.asarray(costs, dtype=np.float64)
     if x.shape != y.shape or x.ndim != 1:
-        raise ValueError(f"{x.shape} factors do not go with {y.shape} costs")
+        raise ValueError(f"the shapes of factors {x.shape} and costs {y.shape} differ")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ValueError("a line is fitted through finite values only")
+        raise ValueError("a line needs finite factors and costs")
     if len(np.unique(x)) < 2:
         raise ValueError("a line needs two different factors")
-    # Around the means: sums of squares of factors far from 0 would lose digits.
+    # Centered, because sums of squares of factors far from 0 lose precision.
     dx, dy = x - x.mean(), y - y.mean()
     spread = float(dx @ dx)
     slope = float(dx @ dy) / spread
@@ -74,17 +74,17 @@ def fit_line(factors: Sequence[float], costs: Sequence[float]) -> Line:
 
 
 def worst_residual(line: Line, costs: Sequence[float]) -> float:
-    """The largest distance of a point from the line, as a share of the greatest cost; 0 where all costs are 0."""
+    """The largest residual as a share of the maximum cost; 0 if all costs are 0."""
     greatest = max(abs(cost) for cost in costs)
     return max(abs(each) for each in line.residuals) / greatest if greatest else 0.0
 
 
 def shape_of(line: Line, factors: Sequence[float], costs: Sequence[float]) -> str:
-    """Say in a word how a cost grows: `flat`, `falls`, `linear` or `not linear`.
+    """Classify the growth of a cost: `flat`, `falls`, `linear` or `not linear`.
 
-    Flat is what changes over the range of the factor by less than `FLAT` of its mean, or scatters by less than
-    `SCATTER` with a slope that cannot be told from 0; what falls has a slope below 0; not linear is what has a point
-    further than `BEND` off the line.
+    A cost is flat if it changes by at most `FLAT` of its mean over the range of the factor, or by at most `SCATTER` of
+    its maximum while the interval of the slope contains 0. It falls if the interval is below 0. It is not linear if a
+    residual exceeds `BEND`.
     """
     mean = sum(costs) / len(costs)
     change = abs(line.slope) * (max(factors) - min(factors))
@@ -97,7 +97,7 @@ def shape_of(line: Line, factors: Sequence[float], costs: Sequence[float]) -> st
 
 
 def exponent(factors: Sequence[float], costs: Sequence[float]) -> float:
-    """The power by which a cost grows between the two greatest factors: 1 in proportion, 2 by the square, 0 not at all.
+    """The power of the factor by which a cost grows between the two largest factors: 1 if proportional, 0 if constant.
 
     Args:
         factors: shape (n,), ascending and above 0.

@@ -1,4 +1,4 @@
-"""On what it was measured: machine, load, versions, commit."""
+"""Description of the machine: hardware, load, versions, commit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PACKAGES = (
 
 
 def describe_machine() -> dict[str, str]:
-    """Return what a reader must know to compare figures, by name."""
+    """The facts that a reader needs to compare figures, by name."""
     without = os.environ.get("NPY_DISABLE_CPU_FEATURES", "")
     return {
         "measured": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

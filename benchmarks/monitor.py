@@ -1,6 +1,6 @@
-"""What a partial costs the monitor, and what sealing and judging a pane costs, without Kafka and ClickHouse.
+"""Cost of merging a partial and of sealing and judging a pane in the monitor, without Kafka and ClickHouse.
 
-In CPU time of the thread, as the rates are: on a busy machine a median of wall times would tell of the others.
+Measures CPU time of the thread, because wall times depend on the load of the machine.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from warehouse.queries import PaneTable
 MONITOR = "The monitor, without Kafka and ClickHouse"
 EVENTS_PER_PANE = 5_000
 FLUSHES_PER_PANE = 4
-"""A flush lasts at most 15 s, a pane a minute."""
+"""Flushes per pane: a flush covers at most 15 s, a pane a minute."""
 TOPIC_ID = "benchmark"
 FIRST_S = 1_700_000_400
-"""A full hour and more: where the panes begin."""
+"""Start of the first pane, 20 minutes past an hour (Unix s)."""
 
 
 def recent_hour_s() -> int:
-    """A full hour of the day before yesterday: panes that ClickHouse is to keep must not be past their retention."""
+    """A full hour of the day before yesterday (Unix s): ClickHouse drops panes past their retention."""
     return (int(time.time()) - 2 * 86_400) // 3_600 * 3_600
 
 
 class NoStore:
-    """A warehouse that holds nothing and forgets what it is given."""
+    """A store that is empty and discards commits."""
 
     rows_per_load = ROWS_PER_LOAD
 
@@ -68,7 +68,7 @@ class NoStore:
 
 
 def measure_monitor(folder: Path, figures: Figures, *, panes: int) -> None:
-    """Feed real parts of a narrow and of a wide model to a monitor's state."""
+    """Feed partials of narrow and wide models to the state of a partition."""
     for numbers, texts in ((18, 2), (17, 3), (197, 3)):
         workload = make_workload(folder, numbers=numbers, texts=texts)
         _measure(workload, figures, f"{numbers + texts} features × {texts} slice dimensions", panes)
@@ -78,16 +78,16 @@ def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> No
     all_flushes = list(flushes(workload, panes))
     registry = workload.registry()
     state = PartitionState(0, 1, TOPIC_ID, NoStore(), lambda: registry, live=False, clock=lambda: 0.0)
-    part_ms, seal_ms, sizes, offset = [], [], [], 0
+    merge_ms, seal_ms, sizes, offset = [], [], [], 0
     for partials, progress in all_flushes:
         for data in partials:
             began = time.thread_time()
             partial = decode(data)
             assert isinstance(partial, Partial)
             dead = state.merge_partial(partial, offset)
-            part_ms.append((time.thread_time() - began) * 1000)
+            merge_ms.append((time.thread_time() - began) * 1000)
             if dead is not None:
-                raise RuntimeError(f"a partial was refused: {dead.reason}")
+                raise RuntimeError(f"the monitor dead-lettered a partial: {dead.reason}")
             sizes.append(len(data))
             offset += 1
         began = time.thread_time()
@@ -106,9 +106,9 @@ def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> No
     figures.add(
         MONITOR,
         f"{title}: a partial, median",
-        quantile(part_ms, 0.5),
+        quantile(merge_ms, 0.5),
         "ms CPU",
-        f"p99 {quantile(part_ms, 0.99):.3g} ms; {fields} fields × {slices} slices, "
+        f"p99 {quantile(merge_ms, 0.99):.3g} ms; {fields} fields × {slices} slices, "
         f"{sum(sizes) / len(sizes) / 1024:.0f} KiB, {per_flush:.2g} partials per flush",
     )
     figures.add(
@@ -123,7 +123,7 @@ def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> No
 def flushes(
     workload: Workload, panes: int, events_per_pane: int = EVENTS_PER_PANE, first_s: int = FIRST_S
 ) -> Iterator[tuple[list[bytes], bytes]]:
-    """Make the records of flushes that cover one minute after the other: parts, and the progress behind them."""
+    """The records of consecutive flushes: partials, and the progress record that follows them."""
     read = 0
     n = events_per_pane // FLUSHES_PER_PANE
     step_ms = 60_000 // FLUSHES_PER_PANE

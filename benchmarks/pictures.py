@@ -1,4 +1,4 @@
-"""The charts of docs/performance.md: which figures stand in which."""
+"""The charts of docs/performance.md and their figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.figures import Figure, Figures
 
 
 def draw_all(figures: Figures, folder: Path) -> list[Path]:
-    """Draw every chart of which a run has the figures, and leave no other of them; return the files."""
+    """Draw every chart for which the run has figures, delete the others, and return the files."""
     paths = []
     for name, make in CHARTS.items():
         chart, path = make(figures), folder / f"{name}.svg"
@@ -28,7 +28,7 @@ def _rates(figures: Figures) -> Chart | None:
     result = [one for one in figures.of(rates.RATES) if one.unit == "events"]
     if not result:
         return None
-    # The peers' section measures the sketcher and Faust's loop again, in turns with them: they are in already.
+    # The section of the peers repeats the sketcher and Faust's empty loop, which the chart already contains.
     peers = [one for one in figures.of(goals.PEERS) if one.unit == "events"]
     result += [one for one in peers if not one.name.startswith(("sketcher", rates.FAUST))]
     result.sort(key=lambda one: -one.value)
@@ -61,11 +61,11 @@ def _costs(figures: Figures) -> Chart | None:
     )
 
 
-def _stages(figures: Figures, section: str, what: str) -> Chart | None:
+def _stages(figures: Figures, section: str, events: str) -> Chart | None:
     result = figures.of(section)
     if not result:
         return None
-    title = f"Where the sketcher's time goes, {what}"
+    title = f"Where the sketcher's time goes, {events}"
     return Chart(title, "CPU time per event, µs", "", (_series("", result),), kind="bars")
 
 
@@ -121,7 +121,7 @@ def _recorder(figures: Figures) -> Chart | None:
 
 
 def _series(name: str, figures: Iterable[Figure]) -> Series:
-    """The figures' values with their least and greatest."""
+    """The values of figures with their minimum and maximum."""
     points = list(figures)
     return Series(
         name,
@@ -135,10 +135,10 @@ def _series(name: str, figures: Iterable[Figure]) -> Series:
 CHARTS: dict[str, Callable[[Figures], Chart | None]] = {
     "performance-rates": _rates,
     "performance-costs": _costs,
-    "performance-stages": partial(_stages, section=stages.JSON_STAGES, what="JSON events of 20 fields"),
-    "performance-stages-arrow": partial(_stages, section=stages.ARROW_STAGES, what="Arrow batches of 20 fields"),
+    "performance-stages": partial(_stages, section=stages.JSON_STAGES, events="JSON events of 20 fields"),
+    "performance-stages-arrow": partial(_stages, section=stages.ARROW_STAGES, events="Arrow batches of 20 fields"),
     "performance-processes": _processes,
     "performance-memory": _memory,
     "performance-recorder": _recorder,
 }
-"""By the name of the file in docs/charts/."""
+"""Name of the file in docs/charts/ → function that builds the chart, or None without figures."""

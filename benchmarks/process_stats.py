@@ -1,7 +1,7 @@
-"""Processors as processes that are watched from outside: CPU, memory, open files, committed offsets.
+"""Processors as child processes, sampled from outside: CPU, memory, open files, committed offsets.
 
-CPU time comes from /proc/PID/stat in ticks of a hundredth of a second, all threads of the process together; who asks
-for a rate lets so much time pass that a tick is little.
+CPU time comes from /proc/PID/stat in ticks of 10 ms, for all threads of the process together. Callers that compute a
+rate must measure over a time that is long compared with a tick.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,27 +28,27 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 TIMEOUT_S = 240.0
 PROC = Path("/proc")
 SETTLE_S = 3.0
-"""After a processor said that it reads, until what it does once is done."""
+"""Time for one-time work after a processor has been assigned its partitions."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessSample:
-    """A process at one moment."""
+    """CPU time and resources of a process at one moment."""
 
     cpu_s: float
     rss_mib: float
     files: int
-    """Open file descriptors; what it holds open of /proc (the engine three for each thread) goes with the threads."""
+    """Open file descriptors without those of /proc, of which the engine has three per thread."""
     threads: int
 
 
 def sample_process(pid: int) -> ProcessSample:
-    """Look at a process of this user.
+    """Sample a process of this user.
 
     Raises:
-        OSError: it has ended.
+        OSError: the process has ended.
     """
-    # Behind the command's name, which may hold spaces: state is the first field, utime and stime the 12th and 13th.
+    # After the command name, which may contain spaces: state is the first field, utime and stime the 12th and 13th.
     fields = (PROC / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     cpu_s = (int(fields[11]) + int(fields[12])) * TICK_S
     rss_mib = int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -60,14 +60,14 @@ def _target(descriptor: Path) -> str:
     try:
         return os.readlink(descriptor)
     except OSError:
-        return "/proc/"  # It was closed meanwhile.
+        return "/proc/"  # The process has closed it.
 
 
 def find_pid(folder: Path, *words: str) -> int:
-    """Find the process whose command line names a folder and some words.
+    """Find the process whose command line contains a folder and some words.
 
     Raises:
-        LookupError: none or several do.
+        LookupError: no process matches, or several do.
     """
     result = []
     for each in PROC.iterdir():
@@ -75,7 +75,7 @@ def find_pid(folder: Path, *words: str) -> int:
             try:
                 line = (each / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
-                continue  # It has ended meanwhile, or is another's.
+                continue  # The process has ended, or belongs to another user.
             if str(folder) in line and all(word in line for word in words):
                 result.append(int(each.name))
     if len(result) != 1:
@@ -84,12 +84,12 @@ def find_pid(folder: Path, *words: str) -> int:
 
 
 class ProcessorProcess:
-    """One processor, started with the settings of a benchmark."""
+    """A processor as a child process with the settings of a benchmark."""
 
     def __init__(
         self, testbed: Testbed, kind: str, instance: str, *, database: str, prefix: str, **parameters: Any
     ) -> None:
-        """Start it; `told` are further settings that `benchmarks.production` knows."""
+        """Start it; `parameters` are further settings of `benchmarks.production`."""
         address = testbed.address(database)
         arguments = {
             "bootstrap_servers": testbed.bootstrap_servers,
@@ -108,26 +108,26 @@ class ProcessorProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Process id."""
         return self._process.pid
 
     def sample(self) -> ProcessSample:
-        """Look at it.
+        """Sample the process.
 
         Raises:
-            RuntimeError: it has ended; with the end of what it said.
+            RuntimeError: the process has ended; the message has the end of its log.
         """
         if self._process.poll() is not None:
-            raise RuntimeError(f"{self.kind} {self.instance} ended: {self._said()[-2000:]}")
+            raise RuntimeError(f"{self.kind} {self.instance} ended: {self._log_text()[-2000:]}")
         return sample_process(self.pid)
 
     def wait_assigned(self, partitions: int = 1) -> list[int]:
-        """Wait until the last thing it said of its partitions is that it has at least so many; return those."""
+        """Wait until the last assignment in its log has at least that many partitions, and return them."""
         deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
             self.sample()
             result: list[int] = []
-            for line in self._said().splitlines():
+            for line in self._log_text().splitlines():
                 try:
                     message = json.loads(line)
                 except ValueError:
@@ -137,11 +137,11 @@ class ProcessorProcess:
             if len(result) >= partitions:
                 return result
             time.sleep(0.1)
-        raise RuntimeError(f"{self.kind} {self.instance} was given no partitions: {self._said()[-2000:]}")
+        raise RuntimeError(f"{self.kind} {self.instance} was assigned no partitions: {self._log_text()[-2000:]}")
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Stop the process for as long as this lasts, which must be less than its session's time-out."""
+        """Pause the process during the block, which must be shorter than the session timeout."""
         self._process.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -149,24 +149,24 @@ class ProcessorProcess:
             self._process.send_signal(signal.SIGCONT)
 
     def end(self) -> None:
-        """Ask it to end; `wait` waits for it."""
+        """Send SIGTERM; `wait` waits for the exit."""
         self._process.send_signal(signal.SIGTERM)
 
     def wait(self) -> None:
-        """Wait for its end, and kill it where that takes too long."""
+        """Wait for the exit, and kill the process after 60 s."""
         try:
             self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
-    def _said(self) -> str:
+    def _log_text(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
 
 @contextmanager
 def terminating(processes: Iterable[ProcessorProcess]) -> Iterator[list[ProcessorProcess]]:
-    """End processes when this is over."""
+    """Terminate processes at the end of the block."""
     running = list(processes)
     try:
         yield running
@@ -185,7 +185,7 @@ class Cluster:
         self._admin = Admin(testbed.bootstrap_servers, {})
 
     def create_topics(self, prefix: str, *, sources: int = 1, partials: int = 1) -> Topics:
-        """Make the topics of a prefix as `barograph apply` sets them up."""
+        """Create the topics of a prefix with the configuration of `barograph apply`."""
         topics = Topics(prefix)
         source = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(1 << 20)}
         expected = [
@@ -201,17 +201,17 @@ class Cluster:
         return topics
 
     def committed(self, group: str, topic: str, partitions: int = 1) -> int:
-        """How many messages of a topic a group has committed, over all partitions that begin at offset 0."""
+        """Messages of a topic that a group has committed, over all partitions, which start at offset 0."""
         result = self._admin.committed(group, [(topic, p) for p in range(partitions)])
         return sum(max(0, int(each.offset)) for each in result)
 
     def log_bytes(self, topic: str) -> int:
-        """Bytes of a topic's log, as batches lie on the broker's disk, compressed."""
+        """Bytes of a topic's log segments on the broker's disk, compressed."""
         folders = self._world.folder.rglob(f"{topic}-*")
         return sum(file.stat().st_size for folder in folders if folder.is_dir() for file in folder.glob("*.log"))
 
     def producer(self) -> Producer:
-        """A producer with the publisher's compression and batches."""
+        """A producer with the publisher's compression and batching."""
         return Producer(
             {
                 "bootstrap.servers": self._world.bootstrap_servers,
@@ -231,10 +231,10 @@ def send_all(
     partitions: Sequence[int] = (0,),
     headers: list[tuple[str, bytes]] | None = None,
 ) -> int:
-    """Write messages, partition after partition in turns of a thousand, and wait until the broker has them.
+    """Write messages, a thousand per partition in turn, and wait until the broker has acknowledged them.
 
     Raises:
-        RuntimeError: it does not take them.
+        RuntimeError: the broker did not acknowledge all messages in time.
     """
     n = 0
     for n, message in enumerate(messages, 1):
@@ -249,14 +249,14 @@ def send_all(
         if n % 1_000 == 0:
             producer.poll(0)
     if left := producer.flush(120):
-        raise RuntimeError(f"{left} messages could not be written to {topic}")
+        raise RuntimeError(f"Kafka did not acknowledge {left} messages for {topic}")
     return n
 
 
-def wait_until(done: Any, message: str, timeout_s: float = TIMEOUT_S, pause_s: float = 0.1) -> None:
-    """Wait until a callable is true. Raises RuntimeError where that does not happen in time."""
+def wait_until(condition: Callable[[], bool], message: str, timeout_s: float = TIMEOUT_S, pause_s: float = 0.1) -> None:
+    """Wait until a condition is true. Raises RuntimeError after the timeout."""
     deadline = time.monotonic() + timeout_s
-    while not done():
+    while not condition():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"not in {timeout_s:.0f} s: {message}")
+            raise RuntimeError(f"not within {timeout_s:.0f} s: {message}")
         time.sleep(pause_s)

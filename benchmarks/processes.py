@@ -1,7 +1,7 @@
-"""One sketcher and two on a topic of two partitions: what a second process adds, per CPU-second and by the clock.
+"""One and two sketchers on a topic of two partitions: the gain of a second process in CPU time and wall time.
 
-The topic is filled within one transaction while the sketchers wait for it, each with its partitions: all events become
-visible at one moment, and joining the group is not in what is measured.
+The topic is filled in one transaction while the sketchers wait with their partitions assigned: all events become
+visible at once, and joining the group is not measured.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ DATABASE = "processes"
 PARTITIONS = 2
 TIMEOUT_S = 180.0
 FLUSH_S = 1.0
-"""Short beside what is measured: a flush that began before the events came may end among them, and what is left then
-waits as long for its own end."""
+"""Short compared with the measurement: a flush that began before the events became visible may end among them, and the
+remaining events wait for the end of the next flush."""
 
 
 def measure_processes(testbed: Testbed, workload: Workload, figures: Figures, *, events: int, runs: int) -> None:
-    """Let one and two sketchers read the same number of events, in turns."""
+    """Measure one and two sketchers alternately on the same number of events."""
     testbed.register(DATABASE, workload)
     by_cpu: dict[int, list[float]] = {1: [], 2: []}
     by_wall: dict[int, list[float]] = {1: [], 2: []}
@@ -40,13 +40,13 @@ def measure_processes(testbed: Testbed, workload: Workload, figures: Figures, *,
         name = "1 process" if n == 1 else f"{n} processes, together"
         figures.add_runs(PROCESSES, f"{name}: per CPU-second", by_cpu[n], "events", f"{events:,} events each")
         figures.add_runs(PROCESSES, f"{name}: by the wall clock", by_wall[n], "events/s")
-    for what, result in (("per CPU-second", by_cpu), ("by the wall clock", by_wall)):
+    for unit, result in (("per CPU-second", by_cpu), ("by the wall clock", by_wall)):
         ratios = [two / one for one, two in zip(result[1], result[2], strict=True)]
-        figures.add_runs(PROCESSES, f"2 processes ÷ 1: {what}", ratios, "×")
+        figures.add_runs(PROCESSES, f"2 processes ÷ 1: {unit}", ratios, "×")
 
 
 def _run(testbed: Testbed, workload: Workload, prefix: str, n: int, events: int) -> tuple[float, float]:
-    """CPU time of all of n sketchers and wall time, from the moment at which events can be read."""
+    """CPU time of all n sketchers, and wall time since the events became visible (s)."""
     topics = testbed.create_topics(prefix, PARTITIONS)
     warm = next(json_events(workload, 1, *span())).decode()
     parameters = {"prefix": prefix, "database": DATABASE, "flush_s": FLUSH_S, "flush_events": events // n, "warm": warm}
@@ -54,7 +54,7 @@ def _run(testbed: Testbed, workload: Workload, prefix: str, n: int, events: int)
     _wait_members(testbed, topics, f"{prefix}{GROUP}", children)
     testbed.fill(topics.predictions, json_events(workload, events, *span()), partitions=PARTITIONS, at_once=True)
     visible_at = time.time()
-    # Behind the last event of each partition stands the marker of the commit.
+    # The commit marker follows the last event of each partition.
     _wait(lambda: testbed.committed(f"{prefix}{GROUP}", topics.predictions, PARTITIONS) >= events, children)
     for child in children:
         child.stop()
@@ -67,19 +67,19 @@ def _run(testbed: Testbed, workload: Workload, prefix: str, n: int, events: int)
 
 
 def _cpu_since(samples: list[dict[str, Any]], cpu_s: float, moment: float) -> float:
-    """CPU time after the last idle commit before a moment."""
+    """CPU time since the last idle commit before a moment (s)."""
     idle = [sample["cpu_s"] for sample in samples if sample["at"] < moment and not sample["events"]]
     return float(cpu_s - (idle[-1] if idle else 0.0))
 
 
 def _wait_members(testbed: Testbed, topics: Topics, group: str, children: list[Child]) -> None:
-    """Wait until every sketcher has its share of the partitions."""
+    """Wait until every sketcher has been assigned its share of the partitions."""
     _wait(lambda: testbed.shares(group) == [PARTITIONS // len(children)] * len(children), children)
 
 
-def _wait(holds: Callable[[], bool], children: list[Child]) -> None:
+def _wait(condition: Callable[[], bool], children: list[Child]) -> None:
     deadline = time.monotonic() + TIMEOUT_S
-    while not holds():
+    while not condition():
         if any(child.process.poll() for child in children) or time.monotonic() > deadline:
-            raise RuntimeError("the sketchers did not start, or did not read to the end")
+            raise RuntimeError("a sketcher failed, or did not read to the end in time")
         time.sleep(0.1)

@@ -1,6 +1,6 @@
-"""Sketcher and recorder as measured processes: what they spent until each of their commits.
+"""Sketcher and recorder as measured processes, with CPU time and memory at each commit.
 
-They are put together as `streams.run` does it, without endpoint and watchdog.
+They are assembled as in `streams.run`, without endpoint and watchdog.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from streams.topics import Topics
 from warehouse.client import Address
 
 SHORTEST_SESSION_S = 6.0
-"""The least that a broker allows by default."""
+"""The minimum that a broker allows by default."""
 
 
 def sketcher(parameters: JsonObject) -> JsonObject:
-    """The sketcher as `streams.run` puts it together, until it has committed a number of events or is asked to end."""
+    """Run the sketcher until it has committed a number of events or the stop file exists."""
     from streams.sketcher.sketcher import Sketcher
 
     with _MeasuredProcessor(parameters, "sketcher") as running:
@@ -41,7 +41,7 @@ def sketcher(parameters: JsonObject) -> JsonObject:
 
 
 def recorder(parameters: JsonObject) -> JsonObject:
-    """The recorder as `streams.run` puts it together, until it is asked to end."""
+    """Run the recorder until the stop file exists."""
     from streams.recorder.recorder import Recorder
 
     with _MeasuredProcessor(parameters, "recorder") as running:
@@ -53,7 +53,7 @@ def recorder(parameters: JsonObject) -> JsonObject:
 
 
 class _MeasuredProcessor:
-    """What a measured processor has around it, and what its process spent until each commit."""
+    """The settings, registry and report of a measured processor, and a sample at each commit."""
 
     def __init__(self, parameters: JsonObject, kind: str) -> None:
         hide_pandas()
@@ -67,21 +67,21 @@ class _MeasuredProcessor:
         self._samples: list[JsonObject] = []
         self._parameters = parameters
         self._clock = Clock()
-        noted = self._committed
+        add_sample = self._add_sample
 
-        class Counting(Report):
+        class SamplingReport(Report):
             def count_committed(self, events: int, outcome: str, dead_letters: Mapping[str, int] | None = None) -> None:
                 super().count_committed(events, outcome, dead_letters)
-                noted(self.events + self.dead_letters)
+                add_sample(self.events + self.dead_letters)
 
-        self.report: Report = Counting(kind, parameters.get("instance", "benchmark"))
+        self.report: Report = SamplingReport(kind, parameters.get("instance", "benchmark"))
         self.settings = ProcessorSettings(
             instance=parameters.get("instance", "benchmark"),
             bootstrap_servers=parameters["bootstrap_servers"],
             warehouse=Address(parameters["host"], parameters["port"], parameters["database"]),
             topics=Topics(parameters["prefix"]),
             **{name: parameters[name] for name in ("flush_s", "flush_events") if name in parameters},
-            # A member by name stays in its group until its session ends, and the next run waits for that.
+            # A static member stays in its group until its session times out, and the next run waits for that.
             session_timeout_s=SHORTEST_SESSION_S,
         )
         self._source = RegistryPoller(self.settings.warehouse, self.settings.registry_poll_s, counting_only=True)
@@ -91,7 +91,7 @@ class _MeasuredProcessor:
     def __enter__(self) -> _MeasuredProcessor:
         self._source.start()
         self._reporter.start()
-        threading.Thread(target=self._look_for_the_end, daemon=True).start()
+        threading.Thread(target=self._watch_stop_file, daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -99,10 +99,10 @@ class _MeasuredProcessor:
         self._reporter.stop()
 
     def begin(self) -> None:
-        """Count from here."""
+        """Start the clock."""
         self._clock = Clock()
 
-    def _committed(self, events: int) -> None:
+    def _add_sample(self, events: int) -> None:
         rss, peak = memory_mib()
         self._samples.append(
             {"events": events, **self._clock.read(), "at": time.time(), "rss_mib": rss, "peak_mib": peak}
@@ -111,13 +111,15 @@ class _MeasuredProcessor:
             self.stop.set()
 
     def result(self) -> JsonObject:
-        """What was spent until the last commit that held something."""
+        """The sample of the last commit with events, and all samples."""
         if self.report.dead_letters:
-            raise RuntimeError(f"{self.report.dead_letters} events became dead letters: the figures would mean nothing")
+            raise RuntimeError(
+                f"the processor dead-lettered {self.report.dead_letters} events, so that the figures are invalid"
+            )
         last = next(s for s in self._samples if s["events"] == self._samples[-1]["events"])
         return {**last, "samples": self._samples}
 
-    def _look_for_the_end(self) -> None:
+    def _watch_stop_file(self) -> None:
         while not self.stop.is_set():
             if Path(self._parameters["stop"]).exists():
                 self.stop.set()
@@ -125,14 +127,14 @@ class _MeasuredProcessor:
 
 
 def _warm_up(registry: Registry, event: bytes) -> None:
-    """Summarise one event, so that what libraries import at their first use is not measured."""
+    """Summarize one event, so that imports at the first use of libraries do not count."""
     summaries = FlushSummaries(registry)
     for columns in JsonDecoder(registry).decode(_batch(event)).events:
         summaries.add(columns)
 
 
 def _warm_up_recorder(registry: Registry, event: bytes) -> None:
-    """Make one row, for the same reason."""
+    """Build one row, so that imports at the first use of libraries do not count."""
     from streams.recorder.json_rows import JsonRows
 
     JsonRows(registry).rows(_batch(event))

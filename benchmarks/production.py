@@ -1,4 +1,4 @@
-"""Processors with what they have in production and no more: `python -m benchmarks.production KIND SETTINGS`."""
+"""Run a processor with the packages of production only: `python -m benchmarks.production KIND SETTINGS`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ SESSION_S = 45.0
 
 
 def hide_pandas() -> None:
-    """Hide pandas from what is imported from now on: it comes with the developers' tools.
+    """Make later imports of pandas fail, because only the development environment contains it.
 
-    pyarrow imports it at its first array where it is installed, for up to 0.9 s of CPU and 50 MB.
+    If it is installed, pyarrow imports it with the first array, which costs up to 0.9 s of CPU and 50 MB.
     """
     sys.meta_path.insert(0, _WithoutPandas())
 
@@ -23,7 +23,7 @@ class _WithoutPandas:
 
 
 def main() -> int:
-    """Run a processor."""
+    """Run the processor that the command line names."""
     hide_pandas()
     from streams import run
     from streams.settings import ProcessorSettings
@@ -46,19 +46,19 @@ def main() -> int:
 
 
 def _log_when_reached(until: int) -> None:
-    """Let the monitor's worker say when it has worked on the record before an offset."""
+    """Make the monitor's worker log `reached` once it has processed the last record before an offset."""
     import structlog
 
     from streams.monitor.worker import IncomingRecord, Worker
 
     handle = Worker.handle
-    message = False
+    is_logged = False
 
     def handle_and_log(self: Worker, record: IncomingRecord) -> int:
-        nonlocal message
+        nonlocal is_logged
         durable = handle(self, record)
-        if not message and record.offset >= until - 2:
-            message = True
+        if not is_logged and record.offset >= until - 2:
+            is_logged = True
             structlog.get_logger().info("reached", offset=record.offset)
         return durable
 

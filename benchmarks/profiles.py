@@ -1,4 +1,4 @@
-"""How much is measured: everything, or the headlines within three minutes."""
+"""Profiles: how much a run measures."""
 
 from __future__ import annotations
 
@@ -26,39 +26,39 @@ ALL_SECTIONS = (
     "scale",
 )
 BY_THEMSELVES = ("queries", "recovery")
-"""Sections that the full profile leaves out, since it is to end within an hour: they have commands of their own."""
+"""Sections that are not in the full profile, which takes at most an hour; `--only` runs them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """How many events, repetitions and seconds each section takes."""
+    """Events, repetitions and seconds of each section."""
 
     sections: tuple[str, ...]
     runs: int
     rate_events: int
-    """So many that a measured process works for two seconds and more."""
+    """Enough for a measured process to work for at least two seconds."""
     faust_events: int
     arrow_events: int
     shapes: tuple[str, ...] | None
-    """Names of shapes; None: all."""
+    """Names of shapes; None for all."""
     shape_runs: int
     shape_events: int
     shape_arrow_events: int
     peer_runs: int
-    """Where it is 1, one way of each peer is measured, and none of Evidently."""
+    """If it is 1, one implementation of each peer is measured, and none of Evidently."""
     peer_events: int
     process_runs: int
     process_events: int
     calls: int
     rows: int
     dead_s: float
-    """How long a process publishes to a broker that is gone."""
+    """How long a process publishes to an unreachable broker (s)."""
     stored_panes: int
     recorder_runs: int
     recorded: int
     recorded_arrow: int
     flood_s: int
-    """How long everything is published that can be, to find the greatest rate."""
+    """Length of the flood that determines the maximum rate (s)."""
     live_s: int
     memory_events: int
     wide_events: int

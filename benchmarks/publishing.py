@@ -1,4 +1,4 @@
-"""What publishing costs the serving process, and the steady traffic that the latency is measured on."""
+"""Cost of publishing in the serving process, and the traffic for the latency benchmark."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ TABLE_ROW = "predictions(table), per row in the calling thread"
 DEAD_EVENTS, DEAD_TABLES = "memory with a dead broker, prediction(…)", "memory with a dead broker, predictions(table)"
 PACE_PER_S = 5_000
 PROCESSES = 3
-"""How many call one after the other: what the slowest calls take differs by process, by up to twice."""
+"""Processes, one after the other: the time of the slowest calls differs between processes by up to a factor of two."""
 BURST = 20
-"""Calls between two waits: a serving process answers some requests and then waits for the next."""
+"""Calls between two waits: a serving process answers some requests and then waits."""
 
 
 def measure_publisher(
     testbed: Testbed, workload: Workload, figures: Figures, *, calls: int, rows: int, dead_s: float
 ) -> None:
-    """Time single calls as a serving thread makes them, and one call with a whole table; then without a broker."""
+    """Time single calls as in a serving thread and one call with a whole table, and measure memory without a broker."""
     testbed.create_topics("publisher-")
     numbers = len(workload.numbers)
     runs = [testbed.run_child("calls", prefix="publisher-", numbers=numbers, calls=calls) for _ in range(PROCESSES)]
@@ -40,10 +40,10 @@ def measure_publisher(
     for name, key in ((CALL_MEDIAN, "median"), ("prediction(…), p99", "p99"), (CALL_TAIL, "p99.9")):
         figures.add_runs(PUBLISHER, name, [run["wall"][key] for run in runs], "µs", note)
         note = ""
-    note = "of the same calls, a third of them: what else ran on the machine meanwhile is not in it"
+    note = "a third of the same calls; excludes other processes of the machine"
     name = "prediction(…), p99.9, CPU time of the thread"
     figures.add_runs(PUBLISHER, name, [run["thread"]["p99.9"] for run in runs], "µs", note)
-    name, note = "prediction(…), CPU of the whole process", "sending and compression too"
+    name, note = "prediction(…), CPU of the whole process", "includes sending and compression"
     figures.add_runs(PUBLISHER, name, [run["cpu_us"] for run in runs], "µs/event", note)
     table = testbed.run_child("table", prefix="publisher-", numbers=numbers, rows=rows)
     figures.add(
@@ -72,7 +72,7 @@ def _publisher(parameters: JsonObject, workload: Workload, on_full: Any) -> Publ
 
 
 def _requests(workload: Workload, n: int) -> list[tuple[dict[str, Any], float]]:
-    """Features and score of n requests, as Python's own values."""
+    """Features and score of n requests, as Python objects."""
     columns = {name: values.tolist() for name, values in workload.columns(n, 9).items()}
     scores = columns.pop("score")
     names = tuple(columns)
@@ -95,7 +95,7 @@ def calls(parameters: JsonObject) -> JsonObject:
     for i in range(parameters["calls"]):
         features, score = requests[i % len(requests)]
         request = f"7f3a9c20-5b1e-4d87-0009-{i:012x}"
-        # The publisher looks for delivery reports at every 32nd call: both clocks see as many of these.
+        # The publisher polls for delivery reports at every 32nd call; 3 and 32 are coprime, so both clocks get a share.
         now, spent = (cpu_clock, thread_ns) if i % 3 == 0 else (clock, wall_ns)
         before = now()
         publisher.prediction(
@@ -118,12 +118,12 @@ def calls(parameters: JsonObject) -> JsonObject:
 
 
 def table(parameters: JsonObject) -> JsonObject:
-    """Publish one table and wait until the broker has it."""
+    """Publish one table and wait until the broker has acknowledged it."""
     workload = make_workload(Path(parameters["folder"]), numbers=parameters["numbers"])
     now_ms = int(time.time() * 1000)
     rows = arrow_table(workload, parameters["rows"], now_ms - 600_000, now_ms)
     publisher = _publisher(parameters, workload, "wait")
-    # What libraries import at their first use is not what a row costs.
+    # Imports at the first use of libraries do not count.
     publisher.predictions(rows.slice(0, 1000))
     publisher.flush()
     began, cpu_before, thread_before = time.monotonic(), time.process_time(), time.thread_time()
@@ -136,11 +136,11 @@ def table(parameters: JsonObject) -> JsonObject:
 
 
 def dead(parameters: JsonObject) -> JsonObject:
-    """Publish as fast as calls return to where no broker listens, and see how much memory that takes."""
+    """Publish to an unreachable broker as fast as calls return, and measure the growth of memory."""
     workload = make_workload(Path(parameters["folder"]), numbers=parameters["numbers"])
     now_ms = int(time.time() * 1000)
     requests, rows = _requests(workload, 10_000), arrow_table(workload, 10_000, now_ms - 600_000, now_ms)
-    # From here on the peak is counted anew.
+    # Reset the peak.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before_mib, _ = memory_mib()
     publisher = _publisher(parameters, workload, "drop")
@@ -155,13 +155,13 @@ def dead(parameters: JsonObject) -> JsonObject:
             n += 1
     _, peak_mib = memory_mib()
     dropped = sum(publisher.stats.dropped.values())
-    # Its end would wait for what is queued.
+    # A regular exit would wait for queued messages.
     write_result(parameters, {"growth_mb": (peak_mib - before_mib) * 2**20 / 1e6, "events": n, "dropped": dropped})
     os._exit(0)
 
 
 def steady(parameters: JsonObject) -> JsonObject:
-    """Publish at an even rate for a while, each event with the present as its time."""
+    """Publish at a steady rate for some seconds; event times are the present."""
     windows = tuple(Window(*window) for window in parameters["windows"])
     workload = make_workload(
         Path(parameters["folder"]), numbers=parameters["numbers"], pane_s=parameters["pane_s"], windows=windows
@@ -184,7 +184,7 @@ def steady(parameters: JsonObject) -> JsonObject:
 
 
 def flood(parameters: JsonObject) -> JsonObject:
-    """Publish as much as there is room for, for a while."""
+    """Publish as fast as the publisher's buffer allows for some seconds."""
     windows = tuple(Window(*window) for window in parameters["windows"])
     workload = make_workload(
         Path(parameters["folder"]), numbers=parameters["numbers"], pane_s=parameters["pane_s"], windows=windows

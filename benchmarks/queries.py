@@ -1,7 +1,7 @@
-"""How long analysts, panels and alert rules wait: whatever is asked, on a month of generated history.
+"""Times of all queries of analysts, panels and alert rules on a month of generated history.
 
-Queries go through the HTTP door as Grafana's and the analysts' do. The history lies in the parts in which it came, a
-day each, as far as the engine has merged them by itself.
+Queries go through the HTTP interface as those of Grafana and analysts. The history has one part per day, as far as the
+engine has not merged them by itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SOURCES: tuple[Callable[[History], list[HistoryQuery]], ...] = (
     page_queries,
     rule_queries,
 )
-"""What is asked of the history, in this order."""
+"""Functions that return the queries, in the order of execution."""
 RUNS = 5
 FILL_TIMEOUT_S = 900
 MERGE_TIMEOUT_S = 300.0
@@ -37,31 +37,32 @@ MERGE_TIMEOUT_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class QueryTiming:
-    """What a query took."""
+    """Time and cost of a query."""
 
     query: HistoryQuery
     ms: float
-    """The median."""
+    """Median of `RUNS` runs."""
     worst_ms: float
+    """Maximum of `RUNS` runs."""
     cpu_ms: float
-    """CPU time of the engine, which other processes change least."""
+    """CPU time of the engine, which depends least on other processes."""
     rows: int
-    """Of the answer."""
+    """Rows of the result."""
 
     @property
     def is_slow(self) -> bool:
-        """Whether it took longer than it may."""
+        """Whether the query exceeds its limit."""
         return self.ms > self.query.limit_ms
 
     @property
     def note(self) -> str:
-        """What is said beside the median."""
+        """The notes on the figure."""
         message = f"up to {self.worst_ms:.0f} ms; {self.cpu_ms:.0f} ms CPU; {self.rows:,} rows"
         return f"{message}; over its limit of {self.query.limit_ms:.0f} ms" if self.is_slow else message
 
 
 def measure_queries(testbed: Testbed, figures: Figures, *, models: int) -> None:
-    """Make a history, ask everything of it, and name the slowest."""
+    """Generate a history, run all queries on it, and report the slowest."""
     size = Size(models, FULL.fields, FULL.days)
     with connect(testbed.address(DATABASE), create=True, timeout_s=FILL_TIMEOUT_S) as client:
         migrate.apply(client)
@@ -75,7 +76,7 @@ def measure_queries(testbed: Testbed, figures: Figures, *, models: int) -> None:
         )
         figures.about["history"] = (
             f"{size.models} models of {size.fields} fields, {size.days} days of hourly panes: {rows / 1e6:,.0f} M rows "
-            f"in {parts} parts, {size_on_disk / 2**30:.1f} GiB, made in {took_s:.0f} s"
+            f"in {parts} parts, {size_on_disk / 2**30:.1f} GiB, generated in {took_s:.0f} s"
         )
         result = []
         for source in SOURCES:
@@ -89,12 +90,13 @@ def measure_queries(testbed: Testbed, figures: Figures, *, models: int) -> None:
         f"**nearest to its limit: {slowest.query.name}**",
         slowest.ms,
         "ms",
-        f"to be under {slowest.query.limit_ms:.0f} ms; {sum(timed.is_slow for timed in result)} of {len(result)} are not",
+        f"to be under {slowest.query.limit_ms:.0f} ms; "
+        f"{sum(timed.is_slow for timed in result)} of {len(result)} are not",
     )
 
 
 def time_query(client: Client, query: HistoryQuery, engine_cpu_s: Callable[[], float]) -> QueryTiming:
-    """Ask once to warm up, then `RUNS` times."""
+    """Run a query once to warm up, then `RUNS` times."""
     rows = query.run(client)
     spent = []
     cpu_s = engine_cpu_s()
@@ -106,7 +108,7 @@ def time_query(client: Client, query: HistoryQuery, engine_cpu_s: Callable[[], f
 
 
 def wait_merged(client: Client) -> None:
-    """Wait until the engine has merged what it wants to."""
+    """Wait until the engine has no running merges."""
     deadline = time.monotonic() + MERGE_TIMEOUT_S
     while time.monotonic() < deadline and client.rows("SELECT count() FROM system.merges") != [(0,)]:
         time.sleep(1)

@@ -1,4 +1,4 @@
-"""The worked questions of docs/queries.md, to be asked of another week than the page's."""
+"""The worked questions of docs/queries.md, moved to another week."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import NamedTuple
 
 PAGE = Path(__file__).parents[1] / "docs" / "queries.md"
 WRITTEN_MONDAY = date(2026, 11, 9)
-"""The Monday of the week that the page is about."""
+"""The Monday of the week in the page."""
 _QUESTION = re.compile(r"^### (\d+)\. (.+?)\n(.*?)^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 class Question(NamedTuple):
-    """One question of the page."""
+    """A question of the page."""
 
     number: int
     title: str
     sql: str
 
     def in_week(self, monday: date) -> str:
-        """The query with the page's week moved to another."""
+        """The query with its dates moved to another week."""
         shift = monday - WRITTEN_MONDAY
         return re.sub(r"\d{4}-\d\d-\d\d", lambda match: (date.fromisoformat(match[0]) + shift).isoformat(), self.sql)
 
 
 def questions() -> list[Question]:
-    """Read the page's questions in their order."""
+    """Read the questions of the page in order."""
     return [Question(int(n), title, sql) for n, title, _, sql in _QUESTION.findall(PAGE.read_text("utf-8"))]

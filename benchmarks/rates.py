@@ -1,7 +1,7 @@
-"""The sketcher against Faust's bare loop on the same topic, with the floors below both, and its memory.
+"""Rates of the sketcher, of Faust's empty loop and of the libraries on the same topic; memory of the sketcher.
 
-The floors are librdkafka handing over messages, msgspec decoding one, and numpy sorting the fields: what no Python
-program on these libraries can beat that sees every event and every value.
+The library rates are librdkafka fetching messages, msgspec decoding them, and numpy sorting the fields: no Python
+program that uses these libraries and processes every event and every value can be faster.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ WIDE = "50 models of 100 fields, peak"
 DATABASE, WIDE_DATABASE = "rates", "wide"
 MB_OF_MIB = 2**20 / 1e6
 SPAN_MS = 600_000
-"""Event times of a topic: the ten minutes before it was written."""
+"""Range of event times of a topic: the ten minutes before it is written."""
 FLOOR_PASSES = 5
-"""How often a floor without Kafka goes over its sample of 100,000 events."""
+"""Passes over the sample of 100,000 events for the library rates without Kafka."""
 FLUSH_S = 8.0
-"""Longer than most measured processes work: they flush once, after all events, so that the number of commits that a run
-pays for does not depend on how quick the machine is. A pane that ends meanwhile makes it two."""
+"""Longer than most measured processes run: they flush once, after all events, so that the number of commits does not
+depend on the speed of the machine. A pane that ends meanwhile causes a second flush."""
 
 
 def span() -> tuple[int, int]:
-    """First and last event time of what is written now (Unix ms)."""
+    """First and last event time of a topic that is written now (Unix ms)."""
     now_ms = int(time.time() * 1000)
     return now_ms - SPAN_MS, now_ms
 
@@ -71,7 +71,7 @@ def measure_rates(
     arrow_events: int,
     runs: int,
 ) -> None:
-    """Compare the sketcher with Faust and with the floors below both, in turns, JSON and Arrow."""
+    """Measure the sketcher with JSON and Arrow, Faust and the library rates alternately."""
     topics, arrow = testbed.create_topics("rate-"), testbed.create_topics("arrow-")
     n, size = testbed.fill(topics.predictions, json_events(workload, events, *span()))
     testbed.fill(arrow.predictions, arrow_messages(workload, arrow_events, *span()), ARROW_HEADERS)
@@ -87,7 +87,7 @@ def measure_rates(
     for _ in range(runs):
         result["consume"].append(rate(testbed.run_child("consume", topic=topics.predictions, messages=events)))
         result["sort"].append(bare_sort(workload, 100_000))
-        # Half before the sketcher and half after it: such short work tells of a moment of the machine only.
+        # Half before the sketcher and half after it, because such a short measurement depends on the machine's load.
         before = bare_decode(workload, sample)
         result["sketcher"].append(rate(run_sketcher(testbed, workload, "rate-", events)))
         result["decode"].append(harmonic_mean([before, bare_decode(workload, sample)]))
@@ -117,7 +117,7 @@ def measure_rates(
 
 
 def measure_memory(testbed: Testbed, workload: Workload, figures: Figures, *, events: int, wide_events: int) -> None:
-    """Follow one sketcher with its default settings over many events, and one with many fields of many models."""
+    """Measure memory of a sketcher with default settings over many events, and of one with many fields and models."""
     topics = testbed.create_topics("memory-")
     testbed.fill(topics.predictions, json_events(workload, events, *span()))
     result = run_sketcher(testbed, workload, "memory-", events, at_once=False)
@@ -128,7 +128,7 @@ def measure_memory(testbed: Testbed, workload: Workload, figures: Figures, *, ev
         name = f"after {target / 1e6:.2g} M events"
         figures.add(MEMORY, name, sample["rss_mib"] * MB_OF_MIB, "MB", f"peak {sample['peak_mib'] * MB_OF_MIB:.0f} MB")
     by_wall = result["events"] / result["wall_s"]
-    figures.add(MEMORY, "rate meanwhile, by the wall clock", by_wall, "events/s", "start of the group included")
+    figures.add(MEMORY, "rate meanwhile, by the wall clock", by_wall, "events/s", "includes joining the group")
     many = make_workload(testbed.folder, numbers=99, models=50)
     testbed.register(WIDE_DATABASE, many)
     topics = testbed.create_topics("wide-")
@@ -150,7 +150,7 @@ def run_sketcher(
     database: str = DATABASE,
     profile: Path | None = None,
 ) -> dict[str, Any]:
-    """Let a new sketcher read a topic from its start, in one flush or in those that it makes by default."""
+    """Run a new sketcher on a topic from its start, with one flush or with the default flush interval."""
     testbed.forget_group(f"{prefix}{GROUP}")
     return testbed.run_child(
         "sketcher",
@@ -164,12 +164,12 @@ def run_sketcher(
 
 
 def rate(result: dict[str, Any]) -> float:
-    """Events per CPU-second of a child."""
+    """Events per CPU-second of the result of a measured process."""
     return float(result["events"] / result["cpu_s"])
 
 
 def bare_decode(workload: Workload, sample: list[bytes]) -> float:
-    """Decode into one struct per event with the members that the contract watches, and keep nothing; events per s."""
+    """Events per second when msgspec decodes each event into a struct with only the contract's members."""
     features: list[tuple[str, Any, Any]] = [(name, float | None, None) for name in workload.numbers]
     features += [(name, str | None, None) for name in workload.texts]
     inner: Any = msgspec.defstruct("Features", features, gc=False)
@@ -184,7 +184,7 @@ def bare_decode(workload: Workload, sample: list[bytes]) -> float:
 
 
 def bare_sort(workload: Workload, n: int) -> float:
-    """Sort every numeric field of n events, as exact quantiles would need, in flushes of 20,000."""
+    """Events per second when numpy sorts every numeric field of n events in blocks of 20,000."""
     columns = [values.astype(np.float64) for values in workload.columns(n, 3).values() if values.dtype.kind != "O"]
     began = time.process_time()
     for _ in range(FLOOR_PASSES):

@@ -1,4 +1,4 @@
-"""The recorder: rows per CPU-second, JSON and Arrow, and what it costs to keep a share of the events only."""
+"""Rows per CPU-second of the recorder with JSON and Arrow, and its cost with a smaller `raw: share`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMEOUT_S = 180.0
 
 
 def measure_recorder(testbed: Testbed, figures: Figures, *, events: int, arrow_events: int, runs: int) -> None:
-    """Let recorders write the same events, all of them, half and a tenth, in turns."""
+    """Measure recorders alternately on the same events, with shares of 1, 0.5 and 0.1."""
     workloads = {share: make_workload(testbed.folder, raw_share=share) for share in SHARES}
     for share, workload in workloads.items():
         testbed.register(_database(share), workload)
@@ -35,8 +35,8 @@ def measure_recorder(testbed: Testbed, figures: Figures, *, events: int, arrow_e
         batches.append(_run(testbed, base, "record-arrow-", _database(1.0), arrow.predictions))
     testbed.delete_topics(topics)
     testbed.delete_topics(arrow)
-    for name, runs_found, n in ((JSON_ROWS, result[1.0], events), (ARROW_ROWS_RATE, batches, arrow_events)):
-        figures.add_runs(RECORDER, name, [one["events"] / one["cpu_s"] for one in runs_found], "rows", f"{n:,} events")
+    for name, outcomes, n in ((JSON_ROWS, result[1.0], events), (ARROW_ROWS_RATE, batches, arrow_events)):
+        figures.add_runs(RECORDER, name, [one["events"] / one["cpu_s"] for one in outcomes], "rows", f"{n:,} events")
     for share in SHARES[1:]:
         pairs = list(zip(result[share], result[1.0], strict=True))
         figures.add_runs(RECORDER, KEPT.format(share=share), [a["events"] / b["events"] for a, b in pairs], "×")
@@ -58,9 +58,9 @@ def _run(testbed: Testbed, workload: Workload, prefix: str, database: str, topic
 
 
 def _wait(testbed: Testbed, child: Child, group: str, topic: str, end: int) -> None:
-    """Wait until all was committed: how many rows that is depends on the share."""
+    """Wait until the recorder has committed all messages; the number of rows depends on the share."""
     deadline = time.monotonic() + TIMEOUT_S
     while testbed.committed(group, topic) < end:
         if child.process.poll() or time.monotonic() > deadline:
-            raise RuntimeError("the recorder did not read to the end")
+            raise RuntimeError("the recorder failed, or did not read to the end in time")
         time.sleep(0.1)

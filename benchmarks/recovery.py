@@ -1,7 +1,7 @@
-"""How soon processors work again after a kill -9, and how fast they catch up after the warehouse was away.
+"""How soon processors work again after kill -9, and how fast they catch up after an outage of the warehouse.
 
-Every processor here runs with default settings, its session time-out too, on the live clock; only the outage is
-replayed: what waits in Kafka after ten minutes is made at once, in flushes as large as they would have been.
+Processors run in live mode with default settings, including the session timeout. The outage is replayed: the events of
+ten minutes are published at once, in flushes of the size that they would have had.
 """
 
 from __future__ import annotations
@@ -26,16 +26,15 @@ from warehouse.client import Client
 
 RECOVERY = "After a kill -9"
 OUTAGE = "After an outage of the warehouse"
-"""The default, which is given to every processor here."""
 EVENTS = 200
-"""Of each model, all of now."""
+"""Events per model, all with the present as their time."""
 LIVE_PER_S = 2_000
 TIMEOUT_S = 240.0
 POLL_INTERVAL_S = 0.02
 
 
 def measure_recovery(testbed: Testbed, figures: Figures, *, models: int, fields: int, runs: int, outage_s: int) -> None:
-    """Kill processors and start them again; then let them catch up."""
+    """Measure restarts after kills, then catching up after an outage."""
     measure_kills(testbed, figures, models=models, fields=fields, runs=runs)
     measure_outage(testbed, figures, outage_s=outage_s)
 
@@ -58,7 +57,7 @@ def measure_kills(testbed: Testbed, figures: Figures, *, models: int, fields: in
         now_ms = int(time.time() * 1000)
         n, _ = testbed.fill(topics.predictions, json_events(workload, EVENTS * models, now_ms - 1000, now_ms))
         with testbed.client(database) as client:
-            _sketched(client, n)
+            _wait_sketched(client, n)
         end = testbed.end_offset(topics.partials)
         note = f"{models} models of {fields} fields with open panes; {runs} kills"
         again = [_restart(processes, "sketcher") for _ in range(runs)]
@@ -74,7 +73,7 @@ def measure_kills(testbed: Testbed, figures: Figures, *, models: int, fields: in
         processes.end()
 
 
-def _sketched(client: Client, n: int) -> None:
+def _wait_sketched(client: Client, n: int) -> None:
     """Wait until the sketcher has reported n events."""
     deadline = time.monotonic() + TIMEOUT_S
     while int(client.rows("SELECT max(events) FROM processors WHERE kind = 'sketcher'")[0][0]) < n:
@@ -84,7 +83,7 @@ def _sketched(client: Client, n: int) -> None:
 
 
 def _restart(processes: _Processes, kind: str, until: int | None = None) -> float:
-    """Kill a processor, start it again, and return after how many seconds it was there again."""
+    """Kill a processor and restart it; return the seconds until it works again."""
     processes.kill(kind, "one")
     began = time.time()
     processes.start(kind, "one", until=until)
@@ -94,7 +93,7 @@ def _restart(processes: _Processes, kind: str, until: int | None = None) -> floa
 
 
 def _hand_over(processes: _Processes) -> float:
-    """Kill a sketcher beside an idle one, and return after how many seconds that one reads its partition."""
+    """Kill a sketcher beside an idle one; return the seconds until the idle one is assigned its partition."""
     began = time.time()
     processes.start("sketcher", "two")
     processes.wait_event("assigned", "sketcher", "two", began)
@@ -104,14 +103,14 @@ def _hand_over(processes: _Processes) -> float:
 
 
 class _Processes:
-    """Processors as processes, and what they say in their logs."""
+    """Processors as child processes with their logs."""
 
     def __init__(self, testbed: Testbed, database: str, prefix: str) -> None:
         self._world, self._database, self._prefix = testbed, database, prefix
         self._running: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
 
     def start(self, kind: str, instance: str, **parameters: Any) -> None:
-        """Start one; what it says is added to its log."""
+        """Start a processor, which appends to its log."""
         address = self._world.address(self._database)
         arguments = {
             "bootstrap_servers": self._world.bootstrap_servers,
@@ -126,20 +125,20 @@ class _Processes:
         self._running[kind, instance] = start("benchmarks.production", kind, json.dumps(arguments), log=log)
 
     def kill(self, kind: str, instance: str) -> None:
-        """Kill one with -9."""
+        """Kill a processor with SIGKILL."""
         process = self._running.pop((kind, instance))
         process.kill()
         process.wait()
 
     def end(self) -> None:
-        """End all of them."""
+        """Terminate all processors."""
         for process in self._running.values():
             process.send_signal(signal.SIGTERM)
         for process in self._running.values():
             process.wait(60)
 
     def wait_assigned(self, kind: str, instance: str, after: float) -> float:
-        """Wait until one has partitions; return when (Unix seconds)."""
+        """Wait until a processor has partitions; return when (Unix s)."""
         return self.wait_event("assigned", kind, instance, after, lambda message: bool(message["partitions"]))
 
     def wait_event(
@@ -148,9 +147,9 @@ class _Processes:
         kind: str,
         instance: str,
         after: float,
-        holds: Callable[[dict[str, Any]], bool] = lambda message: True,
+        condition: Callable[[dict[str, Any]], bool] = lambda message: True,
     ) -> float:
-        """Wait until a line of a log says something after a moment; return when (Unix seconds)."""
+        """Wait until a processor logs an event after a moment; return when (Unix s)."""
         deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
             for line in self._log(kind, instance).read_text(encoding="utf-8", errors="replace").splitlines():
@@ -159,13 +158,13 @@ class _Processes:
                     at = np.datetime64(message["timestamp"].rstrip("Z")).astype("datetime64[us]").astype(int) / 1e6
                 except (ValueError, KeyError, TypeError):
                     continue
-                if message.get("event") == event and at > after and holds(message):
+                if message.get("event") == event and at > after and condition(message):
                     return float(at)
             process = self._running[kind, instance]
             if process.poll() is not None:
                 raise RuntimeError(f"{kind} ended: {self._log(kind, instance).read_text()[-2000:]}")
             time.sleep(POLL_INTERVAL_S)
-        raise RuntimeError(f"{kind} did not say {event!r}")
+        raise RuntimeError(f"the {kind} did not log {event!r} within {TIMEOUT_S:.0f} s")
 
     def _log(self, kind: str, instance: str) -> Path:
         return self._world.folder / f"{self._prefix}{kind}-{instance}.log"
@@ -175,7 +174,7 @@ class _Processes:
 
 
 def measure_outage(testbed: Testbed, figures: Figures, *, outage_s: int) -> None:
-    """Let recorder and monitor find what came in while the warehouse was away."""
+    """Measure how fast recorder and monitor process the events of an outage."""
     database, prefix = "outage", "outage-"
     workload = make_workload(testbed.folder, numbers=18)
     topics = testbed.create_topics(prefix)
@@ -189,7 +188,7 @@ def measure_outage(testbed: Testbed, figures: Figures, *, outage_s: int) -> None
     try:
         processes.start("sketcher", "one", **replay)
         with testbed.client(database) as client:
-            _sketched(client, n)
+            _wait_sketched(client, n)
             began = time.monotonic()
             for kind in ("recorder", "monitor"):
                 processes.start(kind, "one", **replay)
@@ -215,6 +214,6 @@ def measure_outage(testbed: Testbed, figures: Figures, *, outage_s: int) -> None
 
 
 def _judged(client: Client, last_s: int) -> bool:
-    """Whether the last whole pane has been judged."""
+    """Whether the monitor has judged the last whole pane."""
     [(end,)] = client.rows("SELECT max(toUnixTimestamp(window_end)) FROM drift WHERE n > 0")
     return int(end) >= last_s

@@ -1,4 +1,4 @@
-"""What the alert rules ask of a history, one evaluation of each, and a replay of all of it."""
+"""The queries of the alert rules on a history: one evaluation of each rule, and a replay over the whole history."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from warehouse.signals import point_sql
 
 RULE_LIMIT_MS = 500.0
 REPLAY_LIMIT_MS = 10_000.0
-"""A backtest is to take seconds."""
+"""A backtest should take seconds."""
 
 
 def rule_queries(history: History) -> list[HistoryQuery]:
-    """Each rule of the first model at the end of the history, all of them replayed, and those of drift as judged."""
+    """Every rule of the first model at the end of the history, and a replay of all rules over the history."""
     settings = AlertSettings()
     rules = rules_of(history.contract, settings)
     result = [

@@ -1,9 +1,8 @@
-"""`make bench`: starts a broker and an engine of its own, measures in one run, and prints one table.
+"""`make bench`: start a broker and an engine, measure everything in one run and print one table.
 
-The profile `full` writes docs/performance.json and what follows from it, the tables and the charts of
-docs/performance.md; `short` measures less of the same within three minutes, headlines first, and only prints. Rates are
-per CPU-second of the measured process, and what is compared is measured in turns, so that ratios hold on other machines
-better than the numbers do.
+The profile `full` writes docs/performance.json and the tables and charts of docs/performance.md. `short` measures the
+most important figures within three minutes and only prints them. Rates are per CPU-second of the measured process.
+Alternatives are measured alternately, so that their ratios depend less on the machine than the rates.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ from local.stack import LocalStack
 
 
 class BenchmarkRun(NamedTuple):
-    """What every section is given."""
+    """The arguments of every section."""
 
     testbed: Testbed
     workload: Workload
-    """The base: one model of 20 numeric features and a score, without slices."""
+    """One model with 20 numeric features and a score, without slices."""
     profile: Profile
     figures: Figures
 
@@ -116,20 +115,24 @@ SECTIONS: dict[str, Callable[[BenchmarkRun], None]] = {
     "soak": lambda b: scale.measure(b.testbed, b.figures, "soak"),
     "scale": lambda b: scale.measure(b.testbed, b.figures, "scale"),
 }
-"""In the order in which they are measured."""
+"""Name → function, in the order of measurement."""
 
 
 def main() -> int:
-    """Measure and print; 1 where a section failed."""
+    """Measure and print; return 1 if a section failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--profile", choices=("short", "full"), default="full", help="how much is measured")
     parser.add_argument(
         "--short", action="store_const", dest="profile", const="short", help="the same as --profile short"
     )
-    parser.add_argument("--only", choices=SECTIONS, action="append", help="measure only this; may be repeated")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too, after each section")
-    parser.add_argument("--cprofile", type=Path, metavar="FILE", help="write a profile of the sketcher there instead")
-    parser.add_argument("--redraw", action="store_true", help="write page and charts anew from docs/performance.json")
+    parser.add_argument("--only", choices=SECTIONS, action="append", help="measure only this section; may be repeated")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the figures to this file, after each section"
+    )
+    parser.add_argument(
+        "--cprofile", type=Path, metavar="FILE", help="only profile the sketcher and write the profile to this file"
+    )
+    parser.add_argument("--redraw", action="store_true", help="only rewrite page and charts from docs/performance.json")
     arguments = parser.parse_args()
     if arguments.redraw:
         page.redraw()
@@ -148,11 +151,11 @@ def main() -> int:
                 return 0
             failed = _measure(testbed, profile, figures, arguments.only or profile.sections, arguments.json)
     figures.about["took"] = f"{time.monotonic() - began:.0f} s"
-    print("\n" + page.whole(figures))
+    print("\n" + page.full_report(figures))
     if arguments.json:
         figures.write(arguments.json)
     if failed:
-        print(f"Failed: {', '.join(failed)}; nothing was written to docs/.", file=sys.stderr)
+        print(f"Failed sections: {', '.join(failed)}. Nothing was written to docs/.", file=sys.stderr)
         return 1
     if profile is FULL and not arguments.only:
         page.publish(figures)
@@ -169,9 +172,9 @@ def _command(arguments: argparse.Namespace) -> str:
 def _measure(
     testbed: Testbed, profile: Profile, figures: Figures, sections: tuple[str, ...] | list[str], path: Path | None
 ) -> list[str]:
-    """Measure sections and return those that failed: an hour's run is not lost by its last minute.
+    """Measure sections and return those that failed; a failure does not end the run.
 
-    What was measured so far is written to the path after each, if there is one.
+    If there is a path, the figures so far are written to it after each section.
     """
     failed = []
     workload = make_workload(testbed.folder)
@@ -193,7 +196,7 @@ def _measure(
 
 
 def _profile(testbed: Testbed, profile: Profile, path: Path) -> None:
-    """Let the sketcher read JSON events under cProfile."""
+    """Run the sketcher on JSON events under cProfile."""
     workload = make_workload(testbed.folder)
     testbed.register(DATABASE, workload)
     topics = testbed.create_topics("profile-")

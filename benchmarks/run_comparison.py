@@ -1,7 +1,6 @@
-"""Two runs side by side: every ratio that both have measured, and how far apart they are.
+"""Comparison of two runs: every ratio that both measured, and the difference.
 
-Rates follow the machine and what else it does; ratios were measured in turns within their run, and are to be the same
-in another.
+Rates depend on the machine and its load. Ratios compare alternating measurements of one run and should be reproducible.
 """
 
 from __future__ import annotations
@@ -11,38 +10,38 @@ from typing import NamedTuple
 from benchmarks.figures import Figure, Figures, number
 
 CLOSE = 0.15
-"""Two runs are meant to give ratios that are no further apart, as a share of the smaller one."""
+"""The ratios of two runs should differ by at most this share of the smaller one."""
 RATIO = "×"
 
 
 class Pair(NamedTuple):
-    """One ratio in two runs."""
+    """A ratio in two runs."""
 
     figure: Figure
-    """Of the run that is shown."""
+    """The ratio of the published run."""
     other: float
-    """In the other run."""
+    """The value of the other run."""
 
     @property
     def apart(self) -> float:
-        """How far the greater one is above the smaller one, as a share of it."""
+        """The difference as a share of the smaller value."""
         small, great = sorted((self.figure.value, self.other))
         return great / small - 1 if small > 0 else 0.0 if great == small else float("inf")
 
 
 def pairs(figures: Figures, other: Figures) -> list[Pair]:
-    """Find every ratio that both runs have, in the order of the run that is shown."""
+    """Every ratio that both runs have, in the order of the published run."""
     result = ((one, other.get(one.section, one.name)) for one in figures.entries if one.unit == RATIO)
     return [Pair(one, same.value) for one, same in result if same is not None]
 
 
 def table(figures: Figures, other: Figures) -> str:
-    """Write both runs' ratios as a Markdown table, with a list above it that counts them."""
+    """Format the ratios of both runs as a Markdown table, with a summary above it."""
     both = pairs(figures, other)
     close = sum(pair.apart <= CLOSE for pair in both)
     lines = [
-        f"- this run: {_said(figures)}",
-        f"- the other run: {_said(other)}",
+        f"- this run: {_describe_run(figures)}",
+        f"- the other run: {_describe_run(other)}",
         f"- **{close} of {len(both)} ratios are within {CLOSE:.0%} of each other**",
         "",
         "| Section | Ratio | This run | The other run | Apart |",
@@ -57,6 +56,6 @@ def table(figures: Figures, other: Figures) -> str:
     return "\n".join(lines)
 
 
-def _said(figures: Figures) -> str:
-    """Tell when a run was, of what, and by which command."""
+def _describe_run(figures: Figures) -> str:
+    """Time, commit, processor and command of a run."""
     return ", ".join(figures.about.get(name, "–") for name in ("measured", "commit", "cpu", "command"))

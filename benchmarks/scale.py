@@ -1,14 +1,14 @@
-"""docs/scale.md: measured growth, a soak, what loads need, and a simulation that checks it.
+"""docs/scale.md: measured growth, a soak test, capacity estimates, and a simulation that checks them.
 
-    python -m benchmarks.scale growth       cost against each factor, six to eight minutes
-    python -m benchmarks.scale soak         a day of panes through the whole offset ledger, up to eight minutes
-    python -m benchmarks.scale simulate     many partitions and processes, measured against computed, four minutes
-    python -m benchmarks.scale all          all of it, one after the other
-    python -m benchmarks.scale write        page and charts anew, from docs/scale.json alone
-    python -m benchmarks.scale check        fail where the page is not what docs/scale.json says
+    python -m benchmarks.scale growth       cost by each factor, six to eight minutes
+    python -m benchmarks.scale soak         a day of panes through all processors, up to eight minutes
+    python -m benchmarks.scale simulate     many partitions and processes, measured and computed, four minutes
+    python -m benchmarks.scale all          all three, one after the other
+    python -m benchmarks.scale write        rewrite page and charts from docs/scale.json
+    python -m benchmarks.scale check        fail if the page differs from docs/scale.json
 
-What is measured goes to docs/scale.json, and page and charts follow from that. `python -m benchmarks --only growth`,
-`soak` and `scale` do the same within a run of others.
+Measurements are written to docs/scale.json, from which page and charts are generated. `python -m benchmarks --only
+growth`, `soak` and `scale` do the same within a run of several sections.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ NOT_MEASURED = "Not measured yet."
 
 
 def measure(testbed: Testbed, figures: Figures, section: str) -> None:
-    """Measure one section, keep it in docs/scale.json, and write the page.
+    """Measure one section, store it in docs/scale.json, and write the page.
 
     Args:
-        world: a running stack.
-        figures: take what is found, and tell the machine.
+        testbed: the running broker and engine.
+        figures: receive the results, and describe the machine.
         section: `growth`, `soak`, or `scale`, which is the simulation.
 
     Raises:
-        LookupError: the simulation is asked for and growth was never measured.
+        LookupError: the simulation is requested, but growth was never measured.
     """
     record = read_record()
     if section == "growth":
@@ -60,7 +60,7 @@ def measure(testbed: Testbed, figures: Figures, section: str) -> None:
         from benchmarks.simulation import measure_simulation
 
         if "growth" not in record:
-            raise LookupError(f"{RECORD} holds no growth: `python -m benchmarks.scale growth` measures it")
+            raise LookupError(f"{RECORD} has no growth measurements; run `python -m benchmarks.scale growth` first")
         growth = Growth.from_json(record["growth"])
         result = measure_simulation(testbed, growth, figures).as_json()
         record["simulation"] = {"about": figures.about, **result}
@@ -69,7 +69,7 @@ def measure(testbed: Testbed, figures: Figures, section: str) -> None:
 
 
 def read_record() -> dict[str, Any]:
-    """What was measured, by section; empty where nothing was."""
+    """The measurements by section; empty if there are none."""
     if not RECORD.exists():
         return {}
     result: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
@@ -77,16 +77,16 @@ def read_record() -> dict[str, Any]:
 
 
 def rewrite(text: str, record: dict[str, Any]) -> str:
-    """Put what was measured between the marks of the page.
+    """Replace the generated blocks of the page.
 
     Raises:
-        ValueError: there is no mark for something that was measured.
+        ValueError: the page has no mark for a block.
     """
-    parts = blocks(record)
+    generated = blocks(record)
     marked = {match[2] for match in _BLOCK.finditer(text)}
-    if missing := set(parts) - marked:
+    if missing := set(generated) - marked:
         raise ValueError(f"{PAGE.name} has no mark for {sorted(missing)}")
-    return _BLOCK.sub(lambda match: f"{match[1]}{parts.get(match[2], NOT_MEASURED)}\n{match[3]}", text)
+    return _BLOCK.sub(lambda match: f"{match[1]}{generated.get(match[2], NOT_MEASURED)}\n{match[3]}", text)
 
 
 def publish(record: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = PAGE.read_text(encoding="utf-8")
         if rewrite(text, read_record()) == text:
             return 0
-        print(f"{PAGE} is not what {RECORD.name} says: `python -m benchmarks.scale write` mends it", file=sys.stderr)
+        print(f"{PAGE} differs from {RECORD.name}; run `python -m benchmarks.scale write`", file=sys.stderr)
         return 1
     sections = {"all": ("growth", "soak", "scale"), "simulate": ("scale",)}.get(what, (what,))
     for section in sections:

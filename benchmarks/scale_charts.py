@@ -1,4 +1,4 @@
-"""The charts of docs/scale.md: growth with its fitted lines, and the soak."""
+"""The charts of docs/scale.md: growth with fitted lines, and the soak test."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from benchmarks.growth_measurement import Curve, Growth
 from benchmarks.linear_fit import Line
 
 WIDE = 90.0
-"""Factors whose greatest is so many times the least are drawn on a logarithmic axis, …"""
+"""The factor axis is logarithmic if the ratio of the largest to the smallest factor is at least this."""
 TALL = 5.0
-"""… and their costs too where those differ by so much: a line stays one where it goes through 0."""
+"""The cost axis is logarithmic too if the ratio of the largest to the smallest cost is at least this."""
 POINTS = 40
-"""Of a fitted line, so that it is a line on a logarithmic axis too."""
+"""Points of a fitted line, which is curved on a logarithmic axis."""
 SOAK_POINTS = 240
 
 
 def groups(growth: Growth) -> dict[str, list[Curve]]:
-    """Curves that share a picture: of one stage, factor and unit, by the name of the file without its ending."""
+    """Curves that share a chart because they have the same stage, factor and unit, by file name without suffix."""
     result: dict[str, list[Curve]] = {}
     for curve in growth.curves:
         result.setdefault(_slug(f"growth {curve.stage} {curve.factor} {curve.unit}"), []).append(curve)
@@ -29,7 +29,7 @@ def groups(growth: Growth) -> dict[str, list[Curve]]:
 
 
 def chart_names(growth: Growth) -> dict[str, str]:
-    """The files of growth, with their titles."""
+    """File name → title of the charts of growth."""
     return {f"{name}.svg": _title(curves) for name, curves in groups(growth).items()}
 
 
@@ -43,10 +43,10 @@ def draw_growth(growth: Growth, folder: Path) -> None:
         series = []
         log_x = all(curve.factors[0] > 0 and curve.factors[-1] / curve.factors[0] >= WIDE for curve in curves)
         log_y = log_x and all(min(curve.costs) * TALL <= max(curve.costs) for curve in curves)
-        # A line may pass below 0 at its start, where a logarithmic axis has no place for it.
+        # A line may be negative at its start, which a logarithmic axis cannot show.
         least = min(min(curve.costs) for curve in curves) / 2 if log_y else 0.0
         for curve in curves:
-            called = _called(curve.cost) if len(curves) > 1 else "measured"
+            called = _short_cost(curve.cost) if len(curves) > 1 else "measured"
             series.append(Series(called, curve.factors, curve.costs))
         for curve in curves:
             x = _between(curve.factors[0], curve.factors[-1], log=log_x)
@@ -58,7 +58,7 @@ def draw_growth(growth: Growth, folder: Path) -> None:
 
 
 def draw_soak(data: dict[str, Any], folder: Path) -> None:
-    """Draw memory, open files and latency over the panes; `data` is what `Soaked.as_json` wrote."""
+    """Draw memory, open files and latency by panes; `data` is the result of `SoakResult.as_json`."""
     panes = data["panes"]
     for name, title, label, values in (
         ("soak-memory", "Resident memory over a day of panes", "MiB", data["rss_mib"]),
@@ -86,12 +86,12 @@ def _formula(line: Line) -> str:
 
 def _title(curves: Sequence[Curve]) -> str:
     stage = curves[0].stage[0].upper() + curves[0].stage[1:]
-    cost = _called(curves[0].cost) if len(curves) == 1 else "cost"
+    cost = _short_cost(curves[0].cost) if len(curves) == 1 else "cost"
     return f"{stage}: {cost} by {curves[0].factor.replace('`', '')}"
 
 
-def _called(cost: str) -> str:
-    return cost.removeprefix("CPU of the engine for ").removeprefix("CPU of ").removeprefix("time of a question: ")
+def _short_cost(cost: str) -> str:
+    return cost.removeprefix("CPU of the engine for ").removeprefix("CPU of ").removeprefix("query time: ")
 
 
 def _slug(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The generated parts of docs/scale.md, from what docs/scale.json holds. Nothing is measured here."""
+"""The generated blocks of docs/scale.md, computed from docs/scale.json."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES = {"json": "JSON", "arrow": "Arrow"}
 
 
 def blocks(record: dict[str, Any]) -> dict[str, str]:
-    """Write every block that the record has data for, by name."""
+    """Every block for which the record has data, by name."""
     result = {}
     if "growth" in record:
         growth = Growth.from_json(record["growth"])
@@ -48,7 +48,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> st
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number to read: thousands separated, three digits that count."""
+    """Format a number with thousands separators and three significant digits."""
     if value == 0 or not math.isfinite(value):
         return f"{value:.0f}"
     if abs(value) >= 100:
@@ -86,23 +86,23 @@ def _growth(growth: Growth, about: dict[str, str]) -> str:
                 curve.constants,
             )
         )
-    head = ("Stage", "Cost", "Factor", "Range", "a", "b", "R²", "Furthest off", "Growth", "Held")
+    head = ("Stage", "Cost", "Factor", "Range", "a", "b", "R²", "Largest residual", "Growth", "Constant")
     bent = [curve for curve in growth.curves if curve.shape == "not linear"]
     lines = [_measured(about), "", _table(head, rows, "lllrrrrrll"), ""]
     if bent:
-        lines.append("Where a line does not fit:")
+        lines.append("Costs that a line does not fit:")
         lines.append("")
         for curve in bent:
             points = ", ".join(f"{number(y)} at {number(x)}" for x, y in zip(curve.factors, curve.costs, strict=True))
             lines.append(
-                f"- {curve.stage}, {curve.cost} ({curve.unit}) by {curve.factor}: {points}; {curve.parameters()}."
+                f"- {curve.stage}, {curve.cost} ({curve.unit}) by {curve.factor}: {points}; {curve.describe_fit()}."
             )
     else:
-        lines.append("No cost is off its line by more than a tenth of its greatest value.")
+        lines.append("No residual exceeds a tenth of the maximum cost.")
     units = [(f"`{name}`", number(value)) for name, value in growth.units.items()]
     lines += [
         "",
-        "Single costs beside them, the unit at the end of the name:",
+        "Unit costs; the unit is at the end of the name:",
         "",
         _table(("Name", "Value"), units, "lr"),
     ]
@@ -122,7 +122,7 @@ def _charts(growth: Growth) -> str:
 
 def _needs(growth: Growth) -> str:
     loads = [Load(events_per_s=rate, models=models, form=form) for rate in RATES for form in FORMS for models in MODELS]
-    head = ["Events/s", "As", "Models", "Sketchers", "Recorders", "Monitors", "Partitions: predictions", "partials"]
+    head = ["Events/s", "Format", "Models", "Sketchers", "Recorders", "Monitors", "Partitions: predictions", "partials"]
     head += ["ClickHouse nodes", "Kafka in, MB/s", "Kafka out", "Replication", "Into ClickHouse", "Raw rows, GB a day"]
     head += ["Panes and verdicts, GB a day", "Kafka's log, GB a day"]
     rows: list[tuple[str, ...]] = []
@@ -130,33 +130,33 @@ def _needs(growth: Growth) -> str:
         result = needs(growth, load)
         monitors = number(result.monitors) + ("" if result.holds else ", not enough")
         processes = [number(result.sketchers), number(result.recorders), monitors]
-        parameters: list[float] = [
+        numbers: list[float] = [
             result.source_partitions,
             result.partials_partitions,
             result.engines,
             result.kafka_in_mb_s,
         ]
-        parameters += [result.kafka_out_mb_s, result.replication_mb_s, result.clickhouse_in_mb_s]
-        parameters += [result.raw_gb_day, result.panes_gb_day, result.kafka_gb_day]
+        numbers += [result.kafka_out_mb_s, result.replication_mb_s, result.clickhouse_in_mb_s]
+        numbers += [result.raw_gb_day, result.panes_gb_day, result.kafka_gb_day]
         rows.append(
             (
                 number(load.events_per_s),
                 NAMES[load.form],
                 str(load.models),
                 *processes,
-                *(number(n) for n in parameters),
+                *(number(n) for n in numbers),
             )
         )
     message = (
-        f"Models of {growth.units['fields']:.0f} fields without slices; every raw row is kept; a flush every 15 s; "
-        f"processes are planned to {100 * FULL:.0f} % of a core, a node is an engine of {sizing.ENGINE_CORES:.0f} "
-        f"cores such as the local one, planned to the same; Kafka keeps {sizing.REPLICAS} replicas."
+        f"Models of {growth.units['fields']:.0f} fields without slices; `raw: all`; a flush every 15 s; a planned "
+        f"utilization of {100 * FULL:.0f} % for processes and ClickHouse nodes; a node is an engine with "
+        f"{sizing.ENGINE_CORES:.0f} cores, as the local one; Kafka's replication factor is {sizing.REPLICAS}."
     )
     return f"{message}\n\n{_table(head, rows, 'rlr' + 'r' * 13)}"
 
 
 def _stages(growth: Growth, load: Load) -> dict[str, float]:
-    """Cores that each stage takes."""
+    """Cores by stage."""
     result = needs(growth, load)
     costs = Costs(growth)
     return {
@@ -175,13 +175,13 @@ def _breaks(growth: Growth) -> str:
             rows.append((NAMES[form], stage, number(rate)))
     first = {form: rows[i * 3][1] for i, form in enumerate(FORMS)}
     lines = [
-        f"As load grows, one {first['json']} is the first to be not enough with JSON, and one {first['arrow']} with "
-        f"Arrow ({MODELS[0]} models):",
+        f"With growing load, the first bottleneck is the {first['json']} with JSON and the {first['arrow']} with Arrow "
+        f"({MODELS[0]} models). One process or node reaches its planned utilization at:",
         "",
-        _table(("As", "One", "is as full as planned at, events/s"), rows, "llr"),
+        _table(("Format", "Process or node", "Events/s"), rows, "llr"),
         "",
-        "Cores by stage, and the share of them that progress records take, the only work that grows by sketchers × "
-        "partitions × models:",
+        "Cores by stage, and the share of the monitors' cores for progress records, the only cost that grows with "
+        "sketchers × partitions × models:",
         "",
     ]
     rows = []
@@ -195,14 +195,14 @@ def _breaks(growth: Growth) -> str:
                 progress = f"{100 * result.progress_cores / max(result.monitor_cores, 1e-9):.0f} %"
                 cores = [number(each) for each in stages.values()]
                 rows.append((number(rate), NAMES[form], str(models), *cores, progress, most))
-    head = ("Events/s", "As", "Models", "Sketchers", "Recorders", "ClickHouse", "Monitors", "Progress", "Takes most")
+    head = ("Events/s", "Format", "Models", "Sketchers", "Recorders", "ClickHouse", "Monitors", "Progress", "Largest")
     bound = sizing.most_sketchers(growth, Load(events_per_s=1.0).flush_s)
-    parameters = (
-        f"A partition of `partials` gets a progress record of every sketcher at every flush, whatever else is in it: at "
-        f"one flush in 15 s its monitor is full with those of {number(bound)} sketchers. More partitions or monitors "
-        "do not change that; fewer sketchers or longer flushes do."
+    note = (
+        f"Every sketcher writes a progress record to every partition of `partials` at every flush. With a flush every "
+        f"15 s, the records of {number(bound)} sketchers fill the monitor of a partition. More partitions or monitors "
+        "do not change that limit; fewer sketchers or longer flush intervals do."
     )
-    return "\n".join([*lines, _table(head, rows, "rlrrrrrrl"), "", parameters])
+    return "\n".join([*lines, _table(head, rows, "rlrrrrrrl"), "", note])
 
 
 def _remedies(growth: Growth) -> str:
@@ -219,8 +219,8 @@ def _remedies(growth: Growth) -> str:
         result: Needs = needs(growth, load)
         stages = _stages(growth, load)
         network = result.kafka_in_mb_s + result.kafka_out_mb_s + result.clickhouse_in_mb_s
-        parameters = (sum(stages.values()), result.sketchers, result.recorders, result.monitors, result.engines)
-        rows.append((name, *(number(each) for each in (*parameters, result.raw_gb_day, network))))
+        numbers = (sum(stages.values()), result.sketchers, result.recorders, result.monitors, result.engines)
+        rows.append((name, *(number(each) for each in (*numbers, result.raw_gb_day, network))))
     head = ("At 10⁶ events/s", "Cores in all", "Sketchers", "Recorders", "Monitors", "ClickHouse nodes")
     return _table((*head, "Raw rows, GB a day", "Network, MB/s"), rows, "lrrrrrrr")
 
@@ -241,9 +241,9 @@ def _soak(data: dict[str, Any]) -> str:
     lines = [_measured(data["about"]), ""]
     message = f"{n:,} panes with {soaked.events:,} events in {soaked.took_s:.0f} s"
     if n < soak.PANES:
-        message += f"; {soak.PANES:,} were asked for, and would take {soaked.took_s / n * soak.PANES:.0f} s"
+        message += f"; {soak.PANES:,} were planned, and would take {soaked.took_s / n * soak.PANES:.0f} s"
     ms_of_pane = {name: [1e3 * each / soak.PER_CHUNK for each in subset] for name, subset in soaked.cpu_s.items()}
-    lines.append(f"**{message}.** {_met(verdict)}")
+    lines.append(f"**{message}.** {_describe_goals(verdict)}")
     lines.append("")
     rows: list[tuple[str, ...]] = []
     for name, values in soaked.rss_mib.items():
@@ -267,13 +267,13 @@ def _soak(data: dict[str, Any]) -> str:
         "Memory",
         f"More after {soak.PANES:,} further panes",
         "Open files",
-        "More of them likewise",
+        "More open files",
     )
     if ms_of_pane:
-        head += ("Threads, first → last third", "CPU of a pane, ms, likewise")
+        head += ("Threads, first → last third", "CPU per pane, ms, first → last third")
     lines += [_table(head, rows, "lrrrrrr"[: len(head)]), ""]
     if not soaked.threads:
-        lines += ["In this run the engine's three files of /proc per thread are among its open files.", ""]
+        lines += ["In this run, the open files of the engine include three files of /proc per thread.", ""]
     early, late = soak.thirds(soaked.latency_s)
     busy_early, busy_late = soak.thirds(soaked.load or [math.nan])
     rows = [
@@ -296,22 +296,22 @@ def _soak(data: dict[str, Any]) -> str:
         for table, size in stored
         if size >= 2**14
     ]
-    lines.append("What the warehouse held of it in the end, everything merged:")
+    lines.append("Size of the warehouse's tables at the end, after merging:")
     lines += ["", _table(("Table", "Rows", "MiB"), rows, "lrr")]
     return "\n".join(lines)
 
 
-def _met(verdict: dict[str, bool]) -> str:
-    """Say which goals are met: those of servers, which are not Barograph's, apart."""
-    message = []
+def _describe_goals(verdict: dict[str, bool]) -> str:
+    """Describe which goals are met, separately for Barograph's processors and for the servers."""
+    sentences = []
     for owner, result in (
         ("Sketcher, recorder, monitor, latency and counts", {k: v for k, v in verdict.items() if not _of_server(k)}),
         ("Engine and broker", {k: v for k, v in verdict.items() if _of_server(k)}),
     ):
         missed = [goal for goal, met in result.items() if not met]
-        parameters = f"all but {'; '.join(missed)}" if missed else "all of them"
-        message.append(f"{owner}: {len(result) - len(missed)} of {len(result)} goals are met, **{parameters}**.")
-    return " ".join(message)
+        which = f"all but {'; '.join(missed)}" if missed else "all of them"
+        sentences.append(f"{owner}: {len(result) - len(missed)} of {len(result)} goals are met, **{which}**.")
+    return " ".join(sentences)
 
 
 def _of_server(goal: str) -> bool:
@@ -344,12 +344,12 @@ def _simulation(data: dict[str, Any], growth: Growth) -> str:
         _measured(data["about"]),
         "",
         f"{setting['sketchers']} sketchers share {setting['sources']} partitions of `predictions`, "
-        f"{setting['monitors']} monitors {setting['partials']} of `partials`, one recorder reads all; "
-        f"{setting['models']} models, JSON, everything "
-        "else as it is by default. Shares are of a core, the mean of the processes of a kind over a minute:",
+        f"{setting['monitors']} monitors share {setting['partials']} of `partials`, one recorder reads all partitions; "
+        f"{setting['models']} models, JSON, default settings. Values are shares of a core over a minute, the mean of "
+        "the processes of a kind:",
         "",
-        _table(("Process", "Events/s in all", "Measured", "Of the processes", "Computed", "Error"), rows, "lrrrrr"),
+        _table(("Process", "Events/s", "Measured", "Range of processes", "Computed", "Error"), rows, "lrrrrr"),
         "",
-        f"The computations are off by at most {100 * abs(worst):.0f} % (the {kind} at {number(rate)} events/s).",
+        f"The largest error is {100 * abs(worst):.0f} % (the {kind} at {number(rate)} events/s).",
     ]
     return "\n".join(lines)

@@ -1,8 +1,8 @@
-"""What the scorer's passes cost over two weeks of a model: the first, one after a few corrections, one of nothing.
+"""Cost of the scorer's passes over two weeks of a model: the first pass, passes after corrections, and idle passes.
 
-Predictions and labels are made inside the engine by SQL, as the recorder would have written them: calibrated scores,
-labels that come twelve hours later on average (exponential), a tenth of them never. Then a part of the labels of some
-hours comes again with the opposite value, as a correction does.
+SQL generates predictions and labels inside the engine in the form of the recorder: calibrated scores; labels with a
+delay of twelve hours on average (exponential); a tenth of the labels never arrives. Then some labels of some hours are
+corrected to the opposite value.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COVERED = 0.9
 MEAN_DELAY_S = 12 * HOUR_S
 HORIZON_S, CORRECTED_S = 3 * DAY_S, 3 * DAY_S - HOUR_S
 AT_ONCE = 1_000_000
-"""Rows that one statement makes."""
+"""Rows per INSERT statement."""
 FEW_HOURS, MANY_HOURS = 4, 40
 QUIET_PASSES = 5
 
@@ -51,18 +51,18 @@ REGISTRY = build_registry([(CONTRACT, 1)], [])
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """The rows of the two weeks as SQL of a row's `number`."""
+    """SQL expressions for the rows of the two weeks, over the row's `number`."""
 
     n: int
     start_s: int
 
     @property
     def end_s(self) -> int:
-        """When the two weeks end, Unix seconds."""
+        """The end of the two weeks (Unix s)."""
         return self.start_s + DAYS * DAY_S
 
     def predictions(self) -> dict[str, str]:
-        """Columns of `predictions`."""
+        """Column → expression for `predictions`."""
         return {
             **self._location_properties("number"),
             "version": "'1'",
@@ -75,19 +75,19 @@ class Traffic:
         }
 
     def labels(self, *, offsets: str, corrected: bool = False) -> dict[str, str]:
-        """Columns of `labels`: those that came first, or corrections of them just before the horizon."""
+        """Column → expression for `labels`: first labels, or corrections of them just before the horizon."""
         truth = f"{_uniform('truth')} < {self._score()}"
-        came = f"({self._at_ms()} + {CORRECTED_S * 1000})" if corrected else self._label_ms()
+        at_ms = f"({self._at_ms()} + {CORRECTED_S * 1000})" if corrected else self._label_ms()
         return {
             **self._location_properties(offsets),
             "label": f"if({'NOT ' if corrected else ''}({truth}), 'true', 'false')",
             "label_type": "'bool'",
-            "at": _time(came),
-            "received_at": _time(f"{came} + 700"),
+            "at": _time(at_ms),
+            "received_at": _time(f"{at_ms} + 700"),
         }
 
     def has_label(self) -> str:
-        """Whether a prediction's label has come by the end."""
+        """Condition: the prediction has a label before the end."""
         return f"{_uniform('covered')} < {COVERED} AND {self._label_ms()} < {self.end_s * 1000}"
 
     def rows_of(self, hour: int) -> tuple[int, int]:
@@ -117,7 +117,7 @@ class Traffic:
 
 
 def measure_scoring(testbed: Testbed, figures: Figures, *, predictions: int) -> None:
-    """Fill a database of its own and pass over it."""
+    """Fill a database and time the scorer's passes over it."""
     address = testbed.address(DATABASE)
     with connect(address, timeout_s=QUERY_TIMEOUT_S, create=True) as client:
         migrate.apply(client)
@@ -132,20 +132,20 @@ def measure_scoring(testbed: Testbed, figures: Figures, *, predictions: int) -> 
             grace_s=0.0,
         )
         whole = f"{predictions:,} predictions, {labels:,} labels, {DAYS * 24} hours, 8 slices"
-        full_s, done = _timed(scorer)
-        figures.add(SCORING, "the first pass", full_s, "s", f"{whole}; {done.revised:,} figures written")
+        full_s, outcome = _timed(scorer)
+        figures.add(SCORING, "the first pass", full_s, "s", f"{whole}; {outcome.revised:,} figures written")
         rows = predictions + labels
         figures.add(SCORING, "the first pass", rows / full_s, "rows/s", "predictions and labels, everything included")
         figures.add(
             SCORING, "of it the join and its counts", rows / _join_s(client, predictions), "rows/s", "timed again"
         )
-        placed = 0
+        n_corrections = 0
         for hours in (FEW_HOURS, MANY_HOURS):
-            corrected = _correct(client, traffic, hours, labels + placed, 0.01 * labels * hours / FEW_HOURS)
-            placed += corrected
-            took_s, done = _timed(scorer)
+            corrected = _correct(client, traffic, hours, labels + n_corrections, 0.01 * labels * hours / FEW_HOURS)
+            n_corrections += corrected
+            took_s, outcome = _timed(scorer)
             changed = f"{corrected:,} labels ({corrected / labels:.2%})"
-            note = f"{changed}; {done.scored} hours counted, {done.revised:,} figures written"
+            note = f"{changed}; {outcome.scored} hours counted, {outcome.revised:,} figures written"
             figures.add(SCORING, f"a pass after corrections in {hours} hours", took_s, "s", note)
             figures.add(SCORING, f"first pass ÷ pass after corrections in {hours} hours", full_s / took_s, "×")
         quiet = [_timed(scorer)[0] * 1000 for _ in range(QUIET_PASSES)]
@@ -154,8 +154,8 @@ def measure_scoring(testbed: Testbed, figures: Figures, *, predictions: int) -> 
 
 def _timed(scorer: Scorer) -> tuple[float, Any]:
     began = time.perf_counter()
-    done = scorer.score_once()
-    return time.perf_counter() - began, done
+    outcome = scorer.score_once()
+    return time.perf_counter() - began, outcome
 
 
 def _fill(client: Client, traffic: Traffic) -> int:
@@ -168,7 +168,7 @@ def _fill(client: Client, traffic: Traffic) -> int:
 
 
 def _correct(client: Client, traffic: Traffic, hours: int, first_offset: int, n_corrections: float) -> int:
-    """Give so many labels of the hours in the midst of the first week anew; return how many that are."""
+    """Correct about `n_corrections` labels in hours of the middle of the first week; return how many."""
     before = int(client.rows("SELECT count() FROM labels")[0][0])
     middle = 3 * 24 + 12
     for hour in range(middle, middle + hours):
@@ -187,24 +187,24 @@ def _insert(client: Client, table: str, columns: Mapping[str, str], first: int, 
 
 
 def _join_s(client: Client, predictions: int) -> float:
-    """How long counting every hour anew takes, two million predictions by one statement as the scorer does it."""
+    """Time to count every hour again, in statements of two million predictions as in the scorer (s)."""
     rules = make_rules(CONTRACT, REGISTRY)
     start_s = int(client.rows("SELECT toUnixTimestamp(min(at)) FROM predictions")[0][0])
     hours = [start_s + hour * HOUR_S for hour in range(DAYS * 24)]
     statements = max(1, -(-predictions // 2_000_000))
     began = time.perf_counter()
-    for windows in _parts(hours, statements):
+    for windows in _split(hours, statements):
         state.score_windows(client, rules, dimensions_at(CONTRACT, REGISTRY, windows[0]), windows, 0)
     return time.perf_counter() - began
 
 
-def _parts(values: Sequence[int], n: int) -> list[Sequence[int]]:
+def _split(values: Sequence[int], n: int) -> list[Sequence[int]]:
     size = -(-len(values) // n)
     return [values[at : at + size] for at in range(0, len(values), size)]
 
 
 def _uniform(name: str) -> str:
-    """A number in [0, 1) that follows from a row's number and a name."""
+    """A value in [0, 1) that depends on the row's number and a name."""
     return f"(cityHash64(number, '{name}') / pow(2, 64))"
 
 

@@ -1,8 +1,8 @@
-"""What one factor changes: the sketcher on events of other shapes, each between two runs of the base, JSON and Arrow.
+"""Cost of the sketcher by the shape of events, JSON and Arrow, each shape measured between two runs of the base.
 
 The base is one model of 20 numeric features and a score without slices, in JSON events of 700 bytes. A cost of 1.3 × is
-1.3 times the base's CPU time per event, as it was right before and right after: what a machine does in the same time
-changes within seconds, by more than some of these factors.
+1.3 times the base's CPU time per event, measured right before and after: the speed of a machine changes within seconds,
+by more than some of these factors.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Shape:
 
     name: str
     parameters: dict[str, Any]
-    """As `make_workload` takes it."""
+    """Arguments of `make_workload`."""
     weight: float
-    """About how many times the base's CPU time one event costs: so many times fewer are measured."""
+    """Approximate CPU time per event relative to the base; the number of events is divided by it."""
     arrow: bool = True
 
 
@@ -42,11 +42,11 @@ SHAPES = (
     Shape(FIELDS_200, {"numbers": 200}, 10),
     Shape("5 models", {"models": 5}, 1),
     Shape("50 models", {"models": 50}, 1.5),
-    # 1,000 such events are more than a message may hold, so that batches of them are no batches of 1,000.
+    # A batch of 1,000 such events exceeds the maximum size of a message.
     Shape("events of 5 KB, 20 fields of them watched", {"event_bytes": 5_000}, 3, arrow=False),
 )
 HEADLINES = (BASE, SLICES_2, FIELDS_200)
-"""What goals speak of: all that the short profile measures."""
+"""The shapes with goals, which the short profile measures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def measure_shapes(
     runs: int,
     names: tuple[str, ...] | None = None,
 ) -> None:
-    """Let the sketcher read topics of different shapes, and the base before and after each."""
+    """Measure the sketcher on topics of different shapes, and on the base before and after each."""
     cells = []
     for i, shape in enumerate(SHAPES):
         if names is None or shape.name in names:

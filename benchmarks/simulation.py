@@ -1,9 +1,9 @@
-"""Many partitions and processes on one small machine, at a throttled rate: do the computations of `sizing` hold?
+"""Many partitions and processes on one small machine at a low rate, to check the estimates of `benchmarks.sizing`.
 
-Eight sketchers share a topic of 64 partitions, two monitors 16 partitions of `partials`, one recorder reads all of it. The
-rate is low enough that two cores carry everything; what each process takes is then mostly what it takes at any rate:
-heartbeats, polls of a few events, flushes, progress records. Measured CPU is held against what the coefficients say,
-which were measured one by one before.
+Eight sketchers share a topic of 64 partitions, two monitors share 16 partitions of `partials`, one recorder reads
+everything. The rate is low enough for two cores; most CPU time is then independent of the rate: heartbeats, polls of a
+few events, flushes, progress records. The measured CPU time is compared with the estimate from separately measured
+coefficients.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ SOURCES, PARTIALS = 64, 16
 SKETCHERS, MONITORS, MODELS = 8, 2, 4
 SETTING = {"sources": SOURCES, "partials": PARTIALS, "sketchers": SKETCHERS, "monitors": MONITORS, "models": MODELS}
 RATES = (2_000.0, 8_000.0)
-"""Events a second in all."""
+"""Total events per second."""
 SETTLE_S, COUNTED_S = 15.0, 60.0
-"""A whole minute counts: each flush, each pane's end is in it once per minute."""
+"""Warm-up, and a whole minute that counts, so that it contains every flush and the end of a pane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +41,28 @@ class CpuShare:
     kind: str
     processes: int
     events_per_s: float
-    """That were really published."""
+    """The rate that was actually published."""
     measured: float
-    """Of a core, the mean of one process."""
+    """Share of a core, the mean of the processes."""
     low: float
+    """Minimum of the processes."""
     high: float
-    """The least and the greatest of the processes."""
+    """Maximum of the processes."""
 
 
 @dataclass
 class SimulationResult:
-    """All of it."""
+    """The results of all rates."""
 
     results: list[CpuShare]
 
     def as_json(self) -> dict[str, Any]:
-        """Write it as JSON's types."""
+        """The results as JSON types."""
         return {"setting": SETTING, "results": [asdict(each) for each in self.results]}
 
 
 def simulate(testbed: Testbed, rates: Sequence[float] = RATES) -> SimulationResult:
-    """Run it at each rate."""
+    """Run the simulation at each rate."""
     cluster, base = Cluster(testbed), make_model()
     models = [base.named(f"simulated-{i}") for i in range(MODELS)]
     topics = cluster.create_topics(PREFIX, sources=SOURCES, partials=PARTIALS)
@@ -86,7 +87,7 @@ def simulate(testbed: Testbed, rates: Sequence[float] = RATES) -> SimulationResu
 
 
 def _settle(processes: Sequence[ProcessorProcess], at_once: dict[str, int]) -> None:
-    """Wait until every process has its share of the partitions: a group shares out again with each that joins."""
+    """Wait until every process has its share of the partitions: a group rebalances with each new member."""
     while True:
         for process in processes:
             process.wait_assigned(1)
@@ -96,7 +97,7 @@ def _settle(processes: Sequence[ProcessorProcess], at_once: dict[str, int]) -> N
 
 
 def _spent(pids: Sequence[int], publisher: SteadyPublisher) -> tuple[list[float], float]:
-    """The share of a core that each process takes over the counted time, and the rate that was published."""
+    """The share of a core of each process over the counted time, and the published rate (events/s)."""
     began, n = time.monotonic(), publisher.n
     before = [sample_process(pid).cpu_s for pid in pids]
     time.sleep(COUNTED_S)
@@ -106,7 +107,7 @@ def _spent(pids: Sequence[int], publisher: SteadyPublisher) -> tuple[list[float]
 
 
 def computed(growth: Growth, setting: dict[str, int], rate: float) -> dict[str, float]:
-    """What the coefficients say of each kind of process, as a share of a core."""
+    """The estimate for each kind of process, as a share of a core."""
     sketchers, monitors, partials = setting["sketchers"], setting["monitors"], setting["partials"]
     costs, load = Costs(growth), Load(events_per_s=rate, models=setting["models"])
     cores, _ = costs.monitor_cores(load, sketchers, setting["sources"], partials)
@@ -127,7 +128,7 @@ def _measured(kinds: Sequence[str], spent: Sequence[float], rate: float) -> list
 
 
 def measure_simulation(testbed: Testbed, growth: Growth, figures: Figures) -> SimulationResult:
-    """Run it, and tell what was found."""
+    """Run the simulation and add its figures."""
     simulated = simulate(testbed)
     for each in simulated.results:
         share = computed(growth, SETTING, each.events_per_s)[each.kind]

@@ -1,7 +1,7 @@
-"""From measured costs to what a load needs: processes, partitions, engines, network, storage.
+"""Estimate the capacity that a load needs from measured costs: processes, partitions, engines, network, storage.
 
-Nothing here is measured and nothing is typed: every cost is read from the curves and single costs of `Growth`. What is
-chosen is named in this file: how full a core may be, how often Kafka keeps what it is given.
+Every cost comes from the curves and unit costs of `Growth`. The constants of this module are planning assumptions, such
+as the utilization of a core and the replication factor.
 """
 
 from __future__ import annotations
@@ -18,56 +18,56 @@ from streams.recorder import recorder
 from streams.sketcher.decode_batch import BATCH_BYTES, BATCH_MESSAGES, BATCH_S
 
 FULL = 0.6
-"""Of a core that a process is planned for: the rest is for bursts, and for catching up after a stop."""
+"""Planned utilization of a core; the rest is for bursts and for catching up."""
 ENGINE_CORES = 2.0
-"""Cores of an engine as it was measured; a node in these computations is one such engine."""
+"""Cores of the measured engine; a node is one such engine."""
 REPLICAS = 3
-"""How often Kafka keeps each message."""
+"""Kafka's replication factor."""
 DAY_S = 86_400
 NUMBER_BYTES = 8
 PANE_S = 60
 LEAST_PARTIALS = 4
-"""Partitions of `partials` that are planned at least."""
+"""Minimum number of partitions of `partials`."""
 IDLE_FLUSH_S = 15.0
-"""Of the sketchers whose waiting was measured."""
+"""Flush interval of the measured idle sketchers."""
 Form = Literal["json", "arrow"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What comes in."""
+    """Incoming events and the settings that determine their cost."""
 
     events_per_s: float
     models: int = 10
     form: Form = "json"
     fields: int = 20
     raw_share: float = 1.0
-    """Of the predictions whose raw rows are kept."""
+    """Share of predictions that the recorder writes."""
     flush_s: float = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a load needs."""
+    """The capacity that a load needs."""
 
     sketchers: int
     recorders: int
     monitors: int
     holds: bool
-    """Whether so many monitors carry the load: no more work than partitions of `partials` can share it."""
+    """Whether the monitors can carry the load; their number is limited by the partitions of `partials`."""
     source_partitions: int
     partials_partitions: int
     engines: int
-    """Nodes as large as the local engine: `ENGINE_CORES`."""
+    """Nodes with `ENGINE_CORES` cores."""
     sketcher_share: float
-    """Of a core that each sketcher takes at this load."""
+    """Share of a core per sketcher."""
     monitor_cores: float
-    """That all monitors together take."""
+    """Cores of all monitors together."""
     progress_cores: float
-    """Of these, what progress records take, the only part that grows with processes × partitions × models."""
+    """Cores of all monitors for progress records, the only cost that grows with processes × partitions × models."""
     engine_cores: float
     kafka_in_mb_s: float
-    """From producers and sketchers, before it is replicated."""
+    """From producers and sketchers, before replication."""
     kafka_out_mb_s: float
     """To sketchers, recorders and monitors."""
     replication_mb_s: float
@@ -76,20 +76,20 @@ class Needs:
     panes_gb_day: float
     """Panes, verdicts, volume and rollups."""
     kafka_gb_day: float
-    """Of predictions and parts, all replicas."""
+    """Predictions and partials, all replicas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Measured costs, ready to be asked for."""
+    """Costs of a load, computed from measurements."""
 
     growth: Growth
 
     def round_s(self, events: float, models: float, fields: int, form: Form) -> float:
-        """CPU of one round of a sketcher: a poll that brings so many events of so many models (s).
+        """CPU of one round of a sketcher, a poll with the given numbers of events and models (s).
 
-        An event costs what it costs in full polls, over Kafka; beside that a round costs what its smallest batch does,
-        and more for every further model, whose arrays are its own.
+        The cost per event is that of full polls over Kafka. The fixed cost of a round is that of the smallest measured
+        batch, plus the cost of the arrays of each further model.
         """
         by_models = self.growth.curve("sketcher by models").line
         fixed_ms = self.growth.curve("sketcher by events").costs[0] + max(0.0, models - 1) * by_models.slope
@@ -100,7 +100,7 @@ class Costs:
         )
 
     def waiting_share(self, sources: float, partials: float, flush_s: float) -> float:
-        """Of a core that a sketcher takes without events."""
+        """Share of a core of a sketcher without events."""
         by_sources = self.growth.curve("sketcher waiting by sources").line
         by_partials = self.growth.curve("sketcher waiting by partials")
         by_flushes = self.growth.curve("sketcher waiting by flushes").line
@@ -111,30 +111,30 @@ class Costs:
         return max(0.0, percent / 100)
 
     def sketcher_share(self, load: Load, processes: int, sources: int, partials: int) -> float:
-        """Of a core that each of some sketchers takes; above 1 where it cannot keep up."""
+        """Share of a core per sketcher, at most 1."""
         rate = load.events_per_s / processes
         idle = self.waiting_share(sources / processes, partials, load.flush_s)
-        # A round waits `POLL_S` for messages, then works on them: the fuller, the fewer.
+        # A round waits `POLL_S` for messages and then processes them: larger rounds are fewer.
         rounds = 1 / POLL_S
         spent = 0.0
         for _ in range(12):
             spent = self.round_s(rate / rounds, load.models, load.fields, load.form)
             rounds = max(1 / (POLL_S + spent), rate / self.full_turn(load))
-        # What is short of a whole core at such small rounds makes them larger, and a process never takes more.
+        # A process that would need more than a core gets larger rounds instead.
         return min(1.0, idle + rounds * spent + self.writing_share(load))
 
     def sketcher_capacity(self, load: Load) -> float:
-        """Events that a sketcher takes a second with all of a core, its turns full."""
+        """Events per second of a sketcher on a whole core with full batches."""
         events = self.full_turn(load)
         return events / self.round_s(events, load.models, load.fields, load.form)
 
     def full_turn(self, load: Load) -> float:
-        """Events that a sketcher with enough to do summarises together: bounded by number, bytes and time."""
+        """Events of a sketcher's full batch, which is bounded by number, bytes and time."""
         one_s = self.round_s(1, 1, load.fields, load.form) - self.round_s(0, 1, load.fields, load.form)
         return min(BATCH_MESSAGES, BATCH_BYTES / (NUMBER_BYTES * (load.fields + 1)), BATCH_S / one_s)
 
     def recorder_s(self, load: Load) -> float:
-        """CPU of a recorder per event that comes (s): of one that is kept, and of one that is not."""
+        """CPU of a recorder per event (s), averaged over recorded and dropped events."""
         retained = self.growth.units[f"recorder_{load.form}_us"] / 1e6
         at_share, share = self.growth.units[f"recorder_{load.form}_shared_us"] / 1e6, self.growth.units["raw_share"]
         dropped = min(retained, max(0.0, (at_share - share * retained) / (1 - share)))
@@ -143,27 +143,27 @@ class Costs:
         )
 
     def partials_per_s(self, load: Load) -> float:
-        """Parts that a sketcher writes a second: each model's pane per flush, once more where a pane ends in it."""
+        """Partials per second of a sketcher: one per model and flush, and one more when a pane ends in the flush."""
         return load.models * (1 / load.flush_s + 1 / PANE_S)
 
     def partial_bytes(self, load: Load) -> float:
-        """Bytes of a partial."""
+        """Size of a partial (bytes)."""
         return 1024 * self.growth.curve("sketcher partial by fields").line.at(load.fields)
 
     def writing_share(self, load: Load) -> float:
-        """Of a core that writing its parts takes of a sketcher."""
+        """Share of a core of a sketcher for writing its partials."""
         return self.partials_per_s(load) * self.growth.curve("sketcher writing by fields").line.at(load.fields) / 1e3
 
     def progress_s(self, sources: float, models: float) -> float:
-        """CPU of a monitor for one progress record that seals nothing (s), of a partition with so many models."""
+        """CPU of a monitor for one progress record that seals nothing (s), in a partition with `models` models."""
         line = self.growth.curve("monitor by sources").line
         per_model = line.slope / self.growth.units["monitor_progress_models"]
         return (line.fixed + per_model * sources * models) / 1e6 + self.record_s()
 
     def record_s(self) -> float:
-        """CPU of a monitor for bringing one record that comes alone (s): fetching, Faust, acknowledging."""
+        """CPU of a monitor for receiving a single record (s): fetching, Faust, acknowledging."""
         by_flushes = self.growth.curve("monitor waiting by flushes").line
-        # Percent of a core per flush a minute, of which each brings a record to every partition of `partials`.
+        # Percent of a core per flush a minute; each flush writes a record to every partition of `partials`.
         of_one = by_flushes.slope / 100 * 60 / self.growth.units["held_flush_partials"]
         return max(
             self.growth.units["monitor_record_us"] / 1e6,
@@ -171,7 +171,7 @@ class Costs:
         )
 
     def monitor_cores(self, load: Load, sketchers: int, sources: int, partials: int) -> tuple[float, float]:
-        """Cores that all monitors take together beside what waiting costs each, and those of progress records."""
+        """Cores of all monitors together without their idle cost, and their cores for progress records."""
         merging = self.growth.curve("monitor partials by fields").line.at(load.fields) / 1e3
         merging += self.record_s()
         judging = self.growth.curve("monitor judging by fields").line.at(load.fields) / 1e3
@@ -181,23 +181,23 @@ class Costs:
         return sketchers * self.partials_per_s(load) * merging + judged + progress, progress
 
     def monitor_waiting(self, partials: int, monitors: int) -> float:
-        """Of a core that each of some monitors takes while nothing happens."""
+        """Share of a core of each idle monitor."""
         line = self.growth.curve("monitor waiting by partials").line
         return max(0.0, line.at(partials / monitors)) / 100
 
     def recorder_round_s(self, load: Load, events: float) -> float:
-        """CPU of one round of a recorder, a poll that brings so many events of all models (s)."""
+        """CPU of one round of a recorder, a poll with `events` events of all models (s)."""
         by_models = self.growth.curve("recorder waiting by models").line
         of_models = max(0.0, by_models.slope) / 100 * POLL_S * max(0, load.models - 1)
         return events * self.recorder_s(load) + of_models
 
     def recorder_capacity(self, load: Load) -> float:
-        """Events that a recorder takes a second with all of a core, its polls full; infinite where none costs."""
+        """Events per second of a recorder on a whole core with full polls; infinite if events have no cost."""
         spent = self.recorder_round_s(load, recorder.POLL_MESSAGES)
         return recorder.POLL_MESSAGES / spent if spent else math.inf
 
     def recorder_share(self, load: Load, processes: int) -> float:
-        """Of a core that each of some recorders takes; what inserts of few rows cost is in it."""
+        """Share of a core per recorder, at most 1; includes the cost of small inserts."""
         rate = load.events_per_s / processes
         fixed = max(0.0, self.growth.curve("recorder waiting by rate").line.fixed) / 100
         rounds, spent = 1 / POLL_S, 0.0
@@ -207,10 +207,10 @@ class Costs:
         return min(1.0, fixed + rounds * spent)
 
     def engine_cores(self, load: Load, partials: int, *, sketchers: int, recorders: int, monitors: int) -> float:
-        """Cores that the engines take.
+        """Cores of all engines.
 
-        Raw rows with their merges, an insert a second of each recorder, a commit of each partition of `partials` a pane,
-        and what all processes ask and report.
+        For raw rows with their merges, an insert per second and recorder, a commit per pane and partition of
+        `partials`, and the queries and reports of all processes.
         """
         rows = load.events_per_s * load.raw_share * self.growth.units[f"engine_{load.form}_us"] / 1e6
         rows = self._scaled(rows, load.fields, "sketcher by fields")
@@ -218,7 +218,7 @@ class Costs:
             min(load.models, partials) / PANE_S * self.growth.curve("ClickHouse engine by fields").line.fixed / 1e3
         )
         more = load.models / PANE_S * self.growth.curve("ClickHouse engine by fields").line.slope * load.fields / 1e3
-        # Between panes each partition of `partials` writes its offset ledger at progress records, not more than every `WRITE_S`.
+        # Between panes, each partition of `partials` writes its offset ledger at most every `WRITE_S`.
         ledger = partials / max(WRITE_S, load.flush_s / max(1, sketchers)) * self._ledger_s()
         inserts = recorders * self.growth.units["engine_recorder_insert_ms"] / 1e3
         return (
@@ -226,9 +226,9 @@ class Costs:
         )
 
     def query_share(self) -> float:
-        """Of a core of the engine that a process takes by reading contracts and reporting every ten seconds."""
+        """Share of an engine's core per process, for reading contracts and reporting every ten seconds."""
         units = self.growth.units
-        # One sketcher wrote to each of those partitions, at a flush in 15 s.
+        # One sketcher wrote to each of those partitions every 15 s.
         ledger = units["idle_partials"] / max(WRITE_S, IDLE_FLUSH_S) * self._ledger_s()
         return max(0.0, units["idle_engine_share"] - ledger) / units["idle_processes"]
 
@@ -245,13 +245,13 @@ class Costs:
 
 
 WRITE_S = 10.0
-"""How often a monitor writes between panes, by default."""
+"""Default interval of the monitor's writes between panes."""
 LEDGER_INSERTS = 2
-"""Tables that a monitor writes between panes: `offset_ledger` and `progress`."""
+"""Inserts of such a write: tables `offset_ledger` and `progress`."""
 
 
 def needs(growth: Growth, load: Load) -> Needs:
-    """Compute what a load needs.
+    """Estimate the capacity that a load needs.
 
     Raises:
         KeyError: a cost was not measured.
@@ -259,9 +259,9 @@ def needs(growth: Growth, load: Load) -> Needs:
     costs = Costs(growth)
     monitors = partials = expected = 1
     sketchers = recorders = sources = 1
-    # Each number depends on the others a little: a few rounds settle them.
+    # The numbers depend on each other; a few iterations converge.
     for _ in range(12):
-        # A partition without a model has nothing but progress records: more partitions than models only cost.
+        # A partition without a model has only progress records: more partitions than models have no use.
         partials = _power_of_two(max(min(2 * monitors, load.models), LEAST_PARTIALS))
         capacity = costs.sketcher_capacity(load)
         idle = costs.waiting_share(sources / sketchers, partials, load.flush_s)
@@ -303,14 +303,14 @@ def needs(growth: Growth, load: Load) -> Needs:
 
 
 def most_sketchers(growth: Growth, flush_s: float) -> float:
-    """How many sketchers fill one partition's monitor with nothing but their progress records."""
+    """Number of sketchers whose progress records alone fill the monitor of one partition."""
     return FULL * flush_s / Costs(growth).progress_s(0, 0)
 
 
 def capacities(growth: Growth, load: Load) -> dict[str, float]:
-    """Events a second at which one process of each stage, or one engine, is as full as planned.
+    """Events per second at which one process of each stage, or one engine, reaches its planned utilization.
 
-    The monitor is no stage of this kind: it works per part, and one process carries any rate of few models.
+    The monitor is missing: its cost depends on partials, and one process can carry any rate of a few models.
     """
     costs = Costs(growth)
     partials, sources = 4, 4
@@ -325,7 +325,7 @@ def capacities(growth: Growth, load: Load) -> dict[str, float]:
 
 
 def _interpolated(curve: Curve, factor: float) -> float:
-    """A cost between measured points; beyond the last one in proportion to it, before the first one as the first."""
+    """Interpolate a cost; proportional beyond the last point, constant before the first one."""
     if factor > curve.factors[-1]:
         return curve.costs[-1] * factor / curve.factors[-1]
     return float(np.interp(factor, curve.factors, curve.costs))

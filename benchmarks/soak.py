@@ -1,8 +1,8 @@
-"""A day of panes through the whole chain: does memory stay flat, do verdicts come as fast at the end as at the start?
+"""A soak test: a day of panes through all processors, to check that memory, open files and latency stay constant.
 
-Broker, sketcher, recorder, monitor and engine as processes of their own, on the replay clock. A chunk of panes is
-published, its verdicts are waited for, then comes the next: so each latency is of one chunk alone and not of a queue.
-After each chunk every process is looked at: resident memory, open files.
+Broker, sketcher, recorder, monitor and engine run as separate processes with the replay clock. Each chunk of panes is
+published after the verdicts of the chunk before, so that a latency is that of one chunk and not of a queue. After each
+chunk every process is sampled.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import mean, median
 from typing import Any
 
@@ -37,51 +38,54 @@ SOAK = "Soak: a day of panes"
 DATABASE, PREFIX = "soak", "soak-"
 PANES, EVENTS = 1_440, 2_000
 PER_CHUNK = 4
-"""Panes that are published at once: one flush of the sketcher, one commit of the monitor."""
+"""Panes per chunk: one flush of the sketcher, one commit of the monitor."""
 PANE_S = 60
 LIMIT_S = 440.0
-"""The chain is given no more panes after so long; how many there were is told."""
+"""No more chunks are published after this time; the result reports how many panes there were."""
 POLL_INTERVAL_S = 0.02
-"""How often ClickHouse is asked whether a chunk is judged: the error of a latency."""
+"""Interval between queries for verdicts, which is the resolution of a latency."""
 WARM_UP = 0.25
-"""Of the run is left out where slopes are fitted: interpreters, caches and the windows' own reach fill up in it."""
+"""Share of the run that is excluded from trends: interpreters, caches and windows fill up in it."""
 BLOCKS = 36
-"""Samples are averaged in so many blocks before a slope is fitted: neighbours are alike, and would feign precision."""
+"""Number of blocks over which samples are averaged before a fit, because samples are autocorrelated."""
 FLAT_GROWTH = 0.1
-"""Memory and open files are flat where they cannot grow by more than this share within another day of panes."""
+"""Memory and open files are flat if the interval of their growth in another day of panes is at most this share."""
 STEADY = 1.25
-"""Latency and CPU are steady where the last third has less than so many times the first one's after the warm-up."""
+"""Latency and CPU are steady if their ratio between the last and the first third after the warm-up is at most this."""
 PROCESSORS = ("sketcher", "recorder", "monitor")
 
 
 @dataclass
 class SoakResult:
-    """What was seen."""
+    """The measurements of a soak test."""
 
     panes: list[int] = field(default_factory=list)
-    """How many had been published at each sample."""
+    """Number of published panes at each sample."""
     latency_s: list[float] = field(default_factory=list)
-    """From the last event's acknowledgement to the verdicts, per chunk."""
+    """Time from the acknowledgement of the last event to the verdicts, per chunk."""
     rss_mib: dict[str, list[float]] = field(default_factory=dict)
-    """Per process."""
+    """Process → resident memory at each sample."""
     files: dict[str, list[float]] = field(default_factory=dict)
+    """Process → open files at each sample."""
     threads: dict[str, list[float]] = field(default_factory=dict)
+    """Process → threads at each sample."""
     cpu_s: dict[str, list[float]] = field(default_factory=dict)
-    """CPU time of each chunk."""
+    """Process → CPU time per chunk."""
     load: list[float] = field(default_factory=list)
-    """What else the machine had to do: processes that ran or waited, over the minute before each sample."""
+    """Load average of the machine over the minute before each sample."""
     took_s: float = 0.0
     events: int = 0
+    """Number of published events."""
     counted: int = 0
-    """Events in the panes that were stored in the end."""
+    """Events in the stored panes at the end."""
     recorded: int = 0
-    """Raw rows in the end."""
+    """Raw rows at the end."""
     stored_bytes: dict[str, int] = field(default_factory=dict)
-    """Of each table, merged, at the end."""
+    """Table → bytes on disk after merging, at the end."""
     stored_rows: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Write it as JSON's types."""
+        """The measurements as JSON types."""
         return {
             "panes": self.panes,
             "latency_s": [round(each, 4) for each in self.latency_s],
@@ -101,18 +105,19 @@ class SoakResult:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """How something changed over the run, warm-up left out."""
+    """Change of a measurement over the run without the warm-up."""
 
     mean: float
     per_day: float
-    """By how much it grew per `PANES` panes, as the line has it."""
+    """Growth per `PANES` panes according to the fitted line."""
     low: float
+    """Lower bound of the growth at 95 %."""
     high: float
-    """The interval of that at 95 %."""
+    """Upper bound of the growth at 95 %."""
 
 
 def trend(panes: Sequence[float], values: Sequence[float]) -> Trend:
-    """Fit a line through averages of blocks, the warm-up left out.
+    """Fit a line through averages of blocks without the warm-up.
 
     Args:
         panes: shape (n,), ascending.
@@ -128,14 +133,14 @@ def trend(panes: Sequence[float], values: Sequence[float]) -> Trend:
 
 
 def thirds(values: Sequence[float]) -> tuple[list[float], list[float]]:
-    """The first and the last third of what follows the warm-up."""
+    """The first and the last third after the warm-up."""
     retained = list(values[int(len(values) * WARM_UP) :])
     n = max(1, len(retained) // 3)
     return retained[:n], retained[-n:]
 
 
 def judge(soaked: SoakResult) -> dict[str, bool]:
-    """Say of each goal whether it is met."""
+    """Goal → whether it is met."""
     result = {}
     for name, values in soaked.rss_mib.items():
         known = trend(soaked.panes, values)
@@ -154,7 +159,7 @@ def judge(soaked: SoakResult) -> dict[str, bool]:
 
 
 def soak(testbed: Testbed, *, panes: int = PANES, limit_s: float = LIMIT_S) -> SoakResult:
-    """Run it."""
+    """Run the soak test."""
     model = make_model(dimensions=1, lateness_s=0, out_of_order_s=0)
     cluster = Cluster(testbed)
     topics = cluster.create_topics(PREFIX)
@@ -205,34 +210,32 @@ def _publish(
         times = spread_times(PER_CHUNK * EVENTS, from_ms, 1_000 * until_s - 1)
         soaked.events += send_all(producer, topic, templates.events(times, soaked.events))
         written = time.monotonic()
-        # Its last pane ends with the first event of the next chunk, or with the mark.
-        wait_until(
-            lambda until_s=until_s: _sealed(client) >= until_s - PANE_S, "a chunk is judged", pause_s=POLL_INTERVAL_S
-        )
+        # The last pane of a chunk ends with the first event of the next chunk, or with the end marker.
+        wait_until(partial(_is_sealed, client, until_s - PANE_S), "a chunk is judged", pause_s=POLL_INTERVAL_S)
         soaked.latency_s.append(time.monotonic() - written)
         soaked.panes.append(first + PER_CHUNK)
         soaked.load.append(os.getloadavg()[0])
         for name, pid in pids.items():
-            known = sample_process(pid)
-            _record_sample(soaked, name, known, known.cpu_s - before[name].cpu_s)
-            before[name] = known
+            sample = sample_process(pid)
+            _record_sample(soaked, name, sample, sample.cpu_s - before[name].cpu_s)
+            before[name] = sample
     soaked.took_s = time.monotonic() - began
     send_all(producer, topic, [b""], headers=[(MARK_HEADER, b"end")])
     last_s = start_s + soaked.panes[-1] * PANE_S
-    wait_until(lambda: _sealed(client) >= last_s, "the last pane is judged")
+    wait_until(partial(_is_sealed, client, last_s), "the last pane is judged")
     return soaked
 
 
-def _record_sample(soaked: SoakResult, name: str, seen: ProcessSample, cpu_s: float) -> None:
-    soaked.rss_mib.setdefault(name, []).append(seen.rss_mib)
-    soaked.files.setdefault(name, []).append(seen.files)
-    soaked.threads.setdefault(name, []).append(seen.threads)
+def _record_sample(soaked: SoakResult, name: str, sample: ProcessSample, cpu_s: float) -> None:
+    soaked.rss_mib.setdefault(name, []).append(sample.rss_mib)
+    soaked.files.setdefault(name, []).append(sample.files)
+    soaked.threads.setdefault(name, []).append(sample.threads)
     soaked.cpu_s.setdefault(name, []).append(cpu_s)
 
 
-def _sealed(client: Client) -> int:
-    [(until,)] = client.rows("SELECT max(toUnixTimestamp(sealed_until)) FROM progress")
-    return int(until)
+def _is_sealed(client: Client, until_s: int) -> bool:
+    [(sealed_until_s,)] = client.rows("SELECT max(toUnixTimestamp(sealed_until)) FROM progress")
+    return int(sealed_until_s) >= until_s
 
 
 def _recorded(client: Client) -> int:
@@ -241,10 +244,10 @@ def _recorded(client: Client) -> int:
 
 
 def measure_soak(testbed: Testbed, figures: Figures, *, panes: int = PANES) -> SoakResult:
-    """Run it, and tell what was found."""
+    """Run the soak test and add its figures."""
     soaked = soak(testbed, panes=panes)
     n = soaked.panes[-1]
-    short = "" if n == panes else f"; {panes:,} were asked for, and would take {soaked.took_s / n * panes:.0f} s"
+    short = "" if n == panes else f"; {panes:,} were planned, and would take {soaked.took_s / n * panes:.0f} s"
     figures.add(SOAK, "panes", n, "panes", f"{soaked.events:,} events in {soaked.took_s:.0f} s{short}")
     for name, values in soaked.rss_mib.items():
         known = trend(soaked.panes, values)

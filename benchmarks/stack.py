@@ -1,4 +1,4 @@
-"""The stack that is measured on: broker and engine in a folder of their own, topics, registered models, children."""
+"""The testbed of the benchmarks: broker and engine, topics, registered models, measured child processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHILD_TIMEOUT_S = 600.0
 
 
 class Testbed:
-    """A running stack and what is done with it between measurements."""
+    """A running broker and engine, with the operations between measurements."""
 
     def __init__(self, stack: LocalStack, folder: Path) -> None:
         self.folder = folder
@@ -42,7 +42,7 @@ class Testbed:
         self._engine_pid: int | None = None
 
     def address(self, database: str) -> Address:
-        """Where a database is."""
+        """Address of a database."""
         return Address(self._host, self._port, database)
 
     def client(self, database: str) -> Client:
@@ -54,12 +54,12 @@ class Testbed:
         if self._engine_pid is None:
             with urllib.request.urlopen(f"http://{self._host}:{self._port}/ping") as answer:
                 self._engine_pid = int(answer.headers[PID_HEADER])
-        # Behind the command's name, which may hold spaces: state is the first field, utime and stime the 12th and 13th.
+        # After the command name, which may contain spaces: state is the first field, utime and stime the 12th and 13th.
         fields = Path(f"/proc/{self._engine_pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def create_topics(self, prefix: str, partitions: int = 1) -> Topics:
-        """Make the topics of one prefix as `barograph apply` sets them up; those of events have some partitions."""
+        """Create the topics of a prefix as `barograph apply` does; `partitions` applies to the topics of events."""
         topics = Topics(prefix)
         source = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(1 << 20)}
         expected = [NewTopic(name, partitions, 1, config=source) for name in (topics.predictions, topics.labels)]
@@ -72,14 +72,14 @@ class Testbed:
         return topics
 
     def delete_topics(self, topics: Topics) -> None:
-        """Delete what was filled, so that a run does not need more disk than its largest measurement."""
+        """Delete topics, so that a run needs no more disk space than its largest measurement."""
         names = [topics.predictions, topics.labels, topics.partials]
         names += [topics.predictions_dead, topics.labels_dead, topics.partials_dead]
         for future in self._admin.delete_topics(names).values():
             future.result(30)
 
     def register(self, database: str, workload: Workload) -> None:
-        """Lay out a database and put contracts and baselines of a workload's models into it."""
+        """Create a database with the contracts and baselines of a workload's models."""
         now = int(time.time() * 1000)
         contracts, baselines = [], []
         for contract, baseline in workload.each():
@@ -119,10 +119,10 @@ class Testbed:
         """Write messages as the publisher does (lz4, 50 ms batches); return how many, and their bytes.
 
         Args:
-            topic: where to.
-            messages: their values.
-            headers: of each.
-            partitions: they are laid on so many partitions in turn.
+            topic: the topic.
+            messages: the values.
+            headers: the headers of each message.
+            partitions: the number of partitions, which are used in turn.
             at_once: in one transaction, so that consumers of committed messages see all of them at one moment.
         """
         settings: dict[str, Any] = {
@@ -150,31 +150,31 @@ class Testbed:
             if n % 1000 == 0:
                 producer.poll(0)
         if left := producer.flush(120):
-            raise RuntimeError(f"{left} messages could not be written to {topic}")
+            raise RuntimeError(f"Kafka did not acknowledge {left} messages for {topic}")
         if at_once:
             producer.commit_transaction(60)
         return n, size
 
     def end_offset(self, topic: str) -> int:
-        """The end of a topic's only partition."""
+        """The end offset of a topic's only partition."""
         at = TopicPartition(topic, 0)
         latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         return int(self._admin.list_offsets({at: latest})[at].result(30).offset)
 
     def committed(self, group: str, topic: str, partitions: int = 1) -> int:
-        """How many messages of a topic a group has committed, all partitions together."""
+        """Messages of a topic that a group has committed, all partitions together."""
         expected = [TopicPartition(topic, p) for p in range(partitions)]
         requested = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, expected)])
         result = requested[group].result(30).topic_partitions
         return sum(max(0, at.offset) for at in result)
 
     def shares(self, group: str) -> list[int]:
-        """How many partitions each member of a group has."""
+        """Number of partitions of each member of a group."""
         result = self._admin.describe_consumer_groups([group])[group].result(30)
         return [len(member.assignment.topic_partitions) for member in result.members]
 
     def forget_group(self, group: str) -> None:
-        """Delete a group's offsets, so that the next of it reads from the start."""
+        """Delete a group, so that its next member reads from the start."""
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -189,7 +189,7 @@ class Testbed:
                 time.sleep(0.2)
 
     def run_child(self, name: str, **parameters: Any) -> dict[str, Any]:
-        """Run a measured process to its end and return what it found."""
+        """Run a measured process and return its result."""
         return self.start_child(name, **parameters).finish()
 
     def start_child(self, name: str, **parameters: Any) -> Child:
@@ -210,7 +210,7 @@ class Testbed:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A measured process under way."""
+    """A running measured process."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -218,14 +218,14 @@ class Child:
     log: Path
 
     def stop(self) -> None:
-        """Ask a child that looks for it to end."""
+        """Create the stop file, at which processors exit."""
         self.out.with_suffix(".stop").touch()
 
     def finish(self) -> dict[str, Any]:
-        """Wait for its end and return what it found.
+        """Wait for the exit and return the result.
 
         Raises:
-            RuntimeError: it failed; with the end of what it said.
+            RuntimeError: the process failed; the message has the end of its log.
         """
         try:
             code = self.process.wait(CHILD_TIMEOUT_S)
@@ -233,12 +233,14 @@ class Child:
             self.process.kill()
             code = self.process.wait()
         if code or not self.out.exists():
-            raise RuntimeError(f"{self.name} ended with {code}:\n{self.log.read_text(encoding='utf-8')[-3000:]}")
+            raise RuntimeError(
+                f"{self.name} exited with status {code}:\n{self.log.read_text(encoding='utf-8')[-3000:]}"
+            )
         result: dict[str, Any] = json.loads(self.out.read_text(encoding="utf-8"))
         return result
 
 
 def start(module: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
-    """Start a module of this repository in a process of its own."""
+    """Start a module of this repository as a process."""
     with log.open("ab") as out:
         return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT, stdout=out, stderr=out)

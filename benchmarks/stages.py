@@ -1,6 +1,6 @@
-"""Where the sketcher's time goes: its two calculations timed alone, in the benchmark's own process.
+"""Time of the sketcher by stage: decoding and summarizing, measured in the benchmark's process.
 
-What is left of the time that an event costs over Kafka is fetching, sorting messages by where they belong, commits.
+The rest of the time of an event over Kafka is for fetching, sorting messages by partition and offset, and commits.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ ARROW_STAGES = "Where the sketcher's time goes, Arrow batches"
 SUMMARISE = "columns into counts and sketches (streams/sketcher/summarise.py)"
 REST = "fetching, sorting, commits: the rest"
 TURN_EVENTS = 50_000
-"""JSON events that are summarised together: about what a sketcher reads in `BATCH_S`."""
+"""JSON events that are summarized together: about as many as a sketcher reads in `BATCH_S`."""
 TURN_BATCHES = 100
-"""Arrow messages of a thousand rows that are: `BATCH_BYTES` of columns."""
+"""Arrow messages of 1,000 rows that are summarized together: `BATCH_BYTES` of columns."""
 
 
 def time_json(workload: Workload, events: Sequence[bytes]) -> dict[str, float]:
-    """Time JSON events, in µs per event by stage."""
+    """Time of JSON events by stage (µs per event)."""
     registry, title = workload.registry(), "JSON into columns (streams/events/json_decoder.py)"
     return _time(registry, JsonDecoder(registry), title, events, turn=TURN_EVENTS, poll=POLL_MESSAGES)
 
 
 def time_arrow(workload: Workload, messages: Sequence[bytes]) -> dict[str, float]:
-    """Time Arrow messages of many rows, in µs per event by stage."""
+    """Time of Arrow messages by stage (µs per event)."""
     registry, title = workload.registry(), "Arrow into columns (streams/events/arrow_decoder.py)"
     return _time(registry, ArrowDecoder(registry), title, messages, turn=TURN_BATCHES, poll=MAX_ARROW_MESSAGES)
 
 
 def add_stages(figures: Figures, section: str, runs: Sequence[dict[str, float]], rates: Sequence[float]) -> None:
-    """Add the stages of some runs, and what is left of the time that an event takes at the median rate (events/s)."""
+    """Add the stages of several runs, and the rest of the time per event at the median of `rates` (events/s)."""
     whole_us = left_us = 1e6 / median(rates)
     for name in runs[0]:
         spent = [run[name] for run in runs]
@@ -61,10 +61,10 @@ def _time(
     turn: int,
     poll: int,
 ) -> dict[str, float]:
-    """CPU time of decoding, under a title, and of summarising (µs per event).
+    """CPU time of decoding, under `title`, and of summarizing (µs per event).
 
-    As in the sketcher, messages come a poll at a time, just copied and so in the processor's cache, and events are
-    summarised a turn at a time.
+    As in the sketcher, messages are decoded a poll at a time and are in the CPU cache because they were just copied,
+    and `turn` messages are summarized together.
     """
     summaries = FlushSummaries(registry)
     now_ms = int(time.time() * 1000)
@@ -85,7 +85,9 @@ def _time(
         decoded = gathered.take()
         decode_s += time.process_time() - began
         if decoded.rejected:
-            raise RuntimeError(f"the message at {decoded.rejected[0].offset} was refused: {decoded.rejected[0].detail}")
+            raise RuntimeError(
+                f"the message at {decoded.rejected[0].offset} was rejected: {decoded.rejected[0].detail}"
+            )
         began = time.process_time()
         for columns in decoded.events:
             summaries.add(columns)

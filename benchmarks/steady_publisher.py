@@ -1,4 +1,4 @@
-"""Publishes events at a steady rate from a thread."""
+"""Publish events at a steady rate from a thread."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ STEP_S = 0.02
 
 
 class SteadyPublisher:
-    """Publishes events of some models in turns, over all partitions in turns."""
+    """Publishes events of several models and to all partitions in turn."""
 
     def __init__(
         self, producer: Producer, topic: str, templates: Sequence[Templates], rate: float, *, partitions: int = 1
     ) -> None:
-        """Prepare; nothing is published before `start`.
+        """Prepare the thread; `start` starts it.
 
         Args:
-            producer: with the publisher's settings.
-            topic: where to.
-            templates: of each model.
-            rate: events a second in all.
-            partitions: of the topic.
+            producer: a producer with the publisher's settings.
+            topic: the topic.
+            templates: the events of each model.
+            rate: total events per second.
+            partitions: the topic's number of partitions.
         """
         self._producer, self._topic, self._templates = producer, topic, templates
         self._rate, self._partitions = rate, partitions
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publishing")
         self.n = 0
-        """Events that were published so far."""
+        """Number of events published so far."""
 
     def start(self) -> None:
-        """Publish from now on."""
+        """Start publishing."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End, once the broker has all of it."""
+        """Stop publishing, and wait until the broker has acknowledged all events."""
         self._stop.set()
         self._thread.join()
         self._producer.flush(30)

@@ -1,7 +1,7 @@
-"""What is kept: bytes of a flush in `partials`, of a pane-minute and of an hourly rollup in ClickHouse.
+"""Storage: bytes of a flush in `partials`, of a pane of a minute and of an hourly rollup in ClickHouse.
 
-Real parts go through a monitor's state into the engine; then every table is merged to one part and its bytes on disk
-are asked of `system.parts`.
+Partials go through the state of a partition into the engine. Then every table is merged to one part, whose bytes on
+disk come from `system.parts`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ DAY = "a day of one model: panes, rollups, verdicts and all"
 DATABASE = "storage"
 KB = 1_000
 EVENTS_PER_PANE = 20_000
-"""Enough for every sketch to be as large as it gets; a model with fewer keeps less."""
+"""Enough for every sketch to reach its maximum size; a model with fewer events needs less space."""
 _RESULTS = ("panes", "rollups", "drift", "rates", "distances", "volume")
 
 
 def measure_storage(testbed: Testbed, figures: Figures, *, panes: int) -> None:
-    """Keep whole hours of one model's panes and weigh them."""
-    # The score is the twentieth.
+    """Store whole hours of one model's panes and measure their size."""
+    # The score is the twentieth field.
     workload = make_workload(testbed.folder, numbers=19)
     testbed.register(DATABASE, workload)
     registry = workload.registry()
@@ -36,12 +36,12 @@ def measure_storage(testbed: Testbed, figures: Figures, *, panes: int) -> None:
         offset, first_s = 0, recent_hour_s()
 
         def now_s() -> float:
-            """The moment at which the next flush would be: rollups are written every so often."""
+            """The time of the next flush, by which the monitor writes rollups."""
             return first_s + len(sizes) * 60 / FLUSHES_PER_PANE
 
         store = WarehouseStore(client)
         state = PartitionState(0, 1, TOPIC_ID, store, lambda: registry, live=False, clock=now_s)
-        # Some panes more than whole hours: an hour is rolled up once its last pane is sealed.
+        # Some panes more than whole hours: the monitor rolls up an hour once its last pane is sealed.
         for partials, progress in flushes(workload, panes + 6, EVENTS_PER_PANE, first_s):
             sizes.append(sum(map(len, partials)))
             offset = _take(state, store, partials, progress, offset)
@@ -66,7 +66,7 @@ def _take(state: PartitionState, store: WarehouseStore, partials: list[bytes], p
         partial = decode(data)
         assert isinstance(partial, Partial)
         if (dead := state.merge_partial(partial, offset)) is not None:
-            raise RuntimeError(f"a partial was refused: {dead.reason}")
+            raise RuntimeError(f"the monitor dead-lettered a partial: {dead.reason}")
         offset += 1
     result = decode(progress)
     assert isinstance(result, Progress)
@@ -77,7 +77,7 @@ def _take(state: PartitionState, store: WarehouseStore, partials: list[bytes], p
 
 
 def _on_disk(client: Client, table: str) -> int:
-    """Bytes of a table's parts on disk, after they were merged."""
+    """Bytes of a table's parts on disk after merging."""
     client.command(f"OPTIMIZE TABLE {table} FINAL")
     requested = "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() AND table = "
     return int(client.rows(requested + f"'{table}'")[0][0])

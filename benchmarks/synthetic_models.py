@@ -1,8 +1,8 @@
-"""Models of any size, and their events: what growth is measured on.
+"""Models of any size and their events, for the growth measurements.
 
-Of the fields a fifth is categorical (20 values each), one is the score, the others are numbers. Slice dimensions are
-cut from the first categorical features, so that slices change without a change of fields. Events are written from
-templates, of which only time, id and number change: millions of them cost the one who writes them little.
+A fifth of the fields is categorical (20 values each), one is the score, the others are numbers. Slice dimensions use
+the first categorical features, so that the number of slices can change without the fields. Events are created from
+templates in which only time, id and sequence number change, because millions of them are needed.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from streams.events.columns import EventColumns
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 
 SEED = 20_261_126
-MODEL, VERSION = "grown", "1"
+MODEL, VERSION = "synthetic", "1"
 FIELDS = 20
-"""Fields of a model where another factor is looked at."""
+"""Number of fields where another factor varies."""
 CATEGORICAL = 5
-"""One field in so many is categorical."""
+"""One of this many fields is categorical."""
 VALUES = 20
-"""Values of a categorical feature; a slice dimension has one slice more, for what is none of them."""
+"""Values of a categorical feature; a slice dimension has one more slice, for other values."""
 TRAINING_ROWS = 10_000
 DEFAULT_WINDOWS = Contract(model=MODEL).windows
 
 
 @dataclass(frozen=True)
 class SyntheticModel:
-    """One model."""
+    """A model with its field names."""
 
     contract: Contract
     baseline: Baseline
@@ -50,16 +50,16 @@ class SyntheticModel:
 
     @property
     def slices(self) -> int:
-        """How many slices it has, `all` among them."""
+        """Number of slices, including `all`."""
         return 1 + sum(len(dimension.values) + 1 for dimension in self.baseline.dimensions)
 
     def named(self, model: str) -> SyntheticModel:
-        """The same under another name."""
+        """The model under another name."""
         contract = msgspec.structs.replace(self.contract, model=model)
         return SyntheticModel(contract, msgspec.structs.replace(self.baseline, model=model), self.numbers, self.texts)
 
     def each(self) -> Iterator[tuple[Contract, Baseline]]:
-        """Contract and baseline, as whoever registers a workload asks for them."""
+        """Contract and baseline, in the form in which `Testbed.register` reads a workload."""
         yield self.contract, self.baseline
 
     def draw(self, n: int, stream: int) -> dict[str, NDArray[Any]]:
@@ -75,24 +75,24 @@ def make_model(
     lateness_s: int = 120,
     out_of_order_s: int = 60,
 ) -> SyntheticModel:
-    """Learn contract and baseline as `barograph infer` does.
+    """Infer contract and baseline as `barograph infer` does.
 
     Args:
-        fields: all of them, the score too; at least 5.
-        dimensions: how many categorical features cut slices.
-        windows: the contract's.
-        lateness_s: the contract's.
-        out_of_order_s: the contract's.
+        fields: number of fields including the score; at least 5.
+        dimensions: number of categorical features that are slice dimensions.
+        windows: the contract's windows.
+        lateness_s: the contract's lateness.
+        out_of_order_s: the contract's out-of-order time.
 
     Raises:
-        ValueError: more dimensions than categorical features.
+        ValueError: there are more dimensions than categorical features.
     """
     n_texts = fields // CATEGORICAL
     if dimensions > n_texts:
         raise ValueError(f"{fields} fields have {n_texts} categorical ones, not {dimensions}")
     texts = tuple(f"text_{i:03d}" for i in range(n_texts))
     numbers = tuple(f"number_{i:03d}" for i in range(fields - n_texts - 1))
-    with tempfile.TemporaryDirectory(prefix="barograph-grown-") as folder:
+    with tempfile.TemporaryDirectory(prefix="barograph-synthetic-") as folder:
         path = Path(folder) / "train.parquet"
         pq.write_table(pa.table(_draw(numbers, texts, TRAINING_ROWS, np.random.default_rng([SEED, 0]))), path)
         roles = Roles(score="score", slices=texts[:dimensions])
@@ -104,7 +104,7 @@ def make_model(
 
 
 def registry_of(models: Sequence[SyntheticModel]) -> Registry:
-    """What processors would read from ClickHouse."""
+    """The registry that processors would read from ClickHouse."""
     return build_registry(
         [(each.contract, 0) for each in models],
         [RegisteredBaseline(each.baseline, each.baseline.id, 0, 0) for each in models],
@@ -112,10 +112,10 @@ def registry_of(models: Sequence[SyntheticModel]) -> Registry:
 
 
 class Templates:
-    """JSON events of one model, as the publisher writes them, made ready to be stamped with time and number."""
+    """Templates of a model's JSON events in the publisher's format, to be completed with time, id and number."""
 
     def __init__(self, model: SyntheticModel, n: int, stream: int = 1) -> None:
-        """Write n different events."""
+        """Create n different templates; another `stream` gives other events."""
         encode = msgspec.json.Encoder().encode
         columns = {name: values.tolist() for name, values in model.draw(n, stream).items()}
         scores = columns.pop("score")
@@ -139,21 +139,21 @@ class Templates:
             self._templates.append(text)
 
     def events(self, times_ms: Sequence[int], first: int = 0) -> Iterator[bytes]:
-        """Stamp one event per time; `first` is the number of the first."""
+        """One event per time; `first` is the number of the first event."""
         templates, n = self._templates, len(self._templates)
         for seq, at in enumerate(times_ms, first):
             yield templates[seq % n] % (seq, at, seq)
 
 
 def spread_times(n: int, first_ms: int, last_ms: int) -> list[int]:
-    """N times spread evenly over [first_ms, last_ms]."""
+    """`n` times spread evenly over [first_ms, last_ms] (Unix ms)."""
     return [int(at) for at in np.linspace(first_ms, last_ms, n).astype(np.int64)]
 
 
 def arrow_events(
     model: SyntheticModel, n: int, first_ms: int, last_ms: int, *, rows: int = 1_000, stream: int = 1
 ) -> list[bytes]:
-    """N events as Arrow batches of so many rows, as the publisher sends them."""
+    """`n` events as Arrow batches of `rows` rows in the publisher's format."""
     columns = model.draw(n, stream)
     times = np.linspace(first_ms, last_ms, n).astype("datetime64[ms]")
     constants = {
@@ -172,7 +172,7 @@ def arrow_events(
 
 
 def event_columns(model: SyntheticModel, n: int, first_ms: int, last_ms: int, *, stream: int = 1) -> EventColumns:
-    """N events as the decoders hand them on."""
+    """`n` events as the decoders return them."""
     columns = model.draw(n, stream)
     at_ms = np.linspace(first_ms, last_ms, n).astype(np.int64)
     sources = {name: name if name == "score" else f"features.{name}" for name in columns}
@@ -192,7 +192,7 @@ def event_columns(model: SyntheticModel, n: int, first_ms: int, last_ms: int, *,
 
 
 def _draw(numbers: Sequence[str], texts: Sequence[str], n: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-    """A third each of normal, heavy-tailed and whole numbers; texts whose values are ever less frequent."""
+    """Draw columns: a third each of normal, heavy-tailed and whole numbers; texts with decreasing frequencies."""
     columns: dict[str, NDArray[Any]] = {}
     for i, name in enumerate(numbers):
         if i % 3 == 0:

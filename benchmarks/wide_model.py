@@ -1,7 +1,7 @@
-"""The monitor's memory with a very wide model: 2,000 fields, 100 slices, its process as it runs in production.
+"""Memory of the monitor with a very wide model (2,000 fields, 100 slices), in a process as in production.
 
-Parts are made as the sketcher makes them and written to `partials`; a monitor on the replay clock with default settings
-reads them, keeps its panes in ClickHouse, and is looked at from outside.
+Partials are written to `partials` in the sketcher's format. A monitor with the replay clock and default settings reads
+them and writes its panes to ClickHouse; its process is sampled from outside.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ DATABASE, PREFIX = "wide_monitor", "wide-monitor-"
 NUMBERS = 1_999
 """The score is the 2,000th field."""
 VALUES = 24
-"""Of each of four dimensions; with `other` that makes 25 slices each."""
+"""Values of each of four dimensions, which have 25 slices each including `other`."""
 EVENTS_PER_PANE = 8_000
 PANE_S = 60
 OPEN_PANES = 4
-"""Lateness and out-of-order time hold the last panes open."""
+"""Panes at the end that stay open because of lateness and out-of-order time."""
 POLL_INTERVAL_S = 0.2
 START_S = 120.0
 
 
 def measure_wide_monitor(testbed: Testbed, figures: Figures, *, panes: int, limit_s: float) -> None:
-    """Give a monitor panes of a wide model, for so many panes or seconds."""
+    """Run a monitor on panes of a wide model, for `panes` panes or at most `limit_s` seconds."""
     workload = _wide(make_workload(testbed.folder, numbers=NUMBERS, dimensions=4, training_rows=4_000))
     testbed.register(DATABASE, workload)
     topics = testbed.create_topics(PREFIX)
@@ -64,14 +64,18 @@ def measure_wide_monitor(testbed: Testbed, figures: Figures, *, panes: int, limi
         process.wait(120)
     slices = sum(len(d.values) + 1 for d in workload.baseline.dimensions)
     note = f"{len(workload.baseline.fields):,} fields × {slices} slices; {sealed} panes judged"
-    note += ", an hour's end too" if sealed >= panes - OPEN_PANES else "; the time was over before the hour was"
+    note += (
+        ", including the end of an hour"
+        if sealed >= panes - OPEN_PANES
+        else "; the time limit preceded the end of the hour"
+    )
     figures.add(WIDE, PEAK, peak_mb, "MB", note)
-    figures.add(WIDE, "CPU time per pane", cpu_s / sealed, "s", f"its start included; {size / panes / 1e6:.1f} MB")
+    figures.add(WIDE, "CPU time per pane", cpu_s / sealed, "s", f"includes its start; {size / panes / 1e6:.1f} MB")
     figures.add(WIDE, "records in partials per pane", records / panes, "records")
 
 
 def _wide(workload: Workload) -> Workload:
-    """Let every dimension of the context have many values."""
+    """The workload with `VALUES` values in every dimension of the context."""
     values = {
         name: (*CONTEXT[name], *(f"{name}-{i:02}" for i in range(VALUES - len(CONTEXT[name]))))
         for name in workload.dimensions
@@ -90,9 +94,9 @@ def _wide(workload: Workload) -> Workload:
 
 
 def _fill(testbed: Testbed, topics: Topics, workload: Workload, panes: int) -> tuple[int, int]:
-    """Write the records of all flushes; return their bytes and their number.
+    """Write the records of all flushes; return their size in bytes and their number.
 
-    An hour ends before the last pane that will be sealed.
+    The panes are placed so that an hour ends before the last sealed pane.
     """
     size = records = 0
     first_s = recent_hour_s() + SECONDS_PER_HOUR - PANE_S * (panes - OPEN_PANES - 1)
@@ -103,7 +107,7 @@ def _fill(testbed: Testbed, topics: Topics, workload: Workload, panes: int) -> t
 
 
 def _follow(process: subprocess.Popen[bytes], client: Client, panes: int, limit_s: float) -> tuple[int, float, float]:
-    """Look at a process until it has sealed what can be, or for a time; return panes, peak (MB) and CPU (s)."""
+    """Sample a process until it has sealed all panes, or until the limit; return panes, peak (MB) and CPU (s)."""
     sealed, peak_mb, cpu_s, began = 0, 0.0, 0.0, time.monotonic()
     while time.monotonic() - began < limit_s and process.poll() is None:
         peak_mb, cpu_s = _spent(process.pid)
@@ -113,9 +117,9 @@ def _follow(process: subprocess.Popen[bytes], client: Client, panes: int, limit_
         if sealed >= max(1, panes - OPEN_PANES):
             break
     if process.poll() is not None:
-        raise RuntimeError(f"the monitor ended with {process.returncode}: see wide-monitor.log")
+        raise RuntimeError(f"the monitor exited with status {process.returncode}; see wide-monitor.log")
     if not sealed:
-        raise RuntimeError(f"no pane was judged within {limit_s:.0f} s: the figures would mean nothing")
+        raise RuntimeError(f"no pane was judged within {limit_s:.0f} s, so that there are no figures")
     return sealed, peak_mb, cpu_s
 
 

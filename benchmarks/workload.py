@@ -1,8 +1,8 @@
-"""The models that are measured and their events: as JSON, as Arrow batches, and as columns.
+"""Workloads: models and their events as JSON, as Arrow batches and as columns.
 
-All of it follows from one seed. Numbers have four decimals and features names of some ten letters, as served models'
-have. The base, from which one factor at a time is changed, is one model of 20 numeric features and a score without
-slices, of which one event is about 700 bytes of JSON.
+Everything derives from one seed. Numbers have four decimals and feature names about ten characters, as in production.
+The base, of which benchmarks change one factor at a time, is one model of 20 numeric features and a score without
+slices; its JSON events have about 700 bytes.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ SEED = 20_130_915
 MODEL, VERSION = "benchmark", "1"
 TRAINING_ROWS = 20_000
 ARROW_ROWS = 1_000
-"""Events of one Arrow message, as the publisher makes them."""
+"""Events per Arrow message, as in the publisher."""
 FRESH_VALUES = 10_000_000
-"""Numbers that are drawn anew for a topic of Arrow batches: of more events they come again."""
+"""Number of values drawn for a topic of Arrow batches; larger topics repeat them."""
 ARROW_HEADERS = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]
 
 _TEXTS = {
@@ -47,16 +47,16 @@ CONTEXT = {
     "tier": ("free", "gold", "silver"),
     "app": ("4.2", "4.1", "4.0", "3.9", "3.8"),
 }
-"""Request context that every JSON event holds; the contract slices by as many of them as are asked for."""
-_LETTERS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz0123456789 ", dtype=np.uint8)
+"""Member → values of the request context of JSON events; the contract slices by the first of these members."""
+_ALPHABET = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz0123456789 ", dtype=np.uint8)
 _NOTES = 64
-"""Texts that fill events up to a size: so many different ones, so that compression does not make them nothing."""
+"""Number of different sets of padding texts, so that they do not compress to nothing."""
 _NUMBERS = ("amount", "age_days", "basket_size", "session_s", "distance_km", "clicks_1h", "clicks_24h", "price_ratio")
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One model, or several alike: contract, baseline, and the shape of the events."""
+    """One or several equal models: contract, baseline and the shape of the events."""
 
     contract: Contract
     baseline: Baseline
@@ -64,20 +64,20 @@ class Workload:
     texts: tuple[str, ...]
     seed: int
     dimensions: tuple[str, ...] = ()
-    """Members of the request's context by which the contract slices."""
+    """Members of the request context by which the contract slices."""
     models: tuple[str, ...] = (MODEL,)
-    """Names of models that share contract and baseline; events are of each in turn."""
+    """Names of models that share contract and baseline; events belong to them in turn."""
     event_bytes: int = 0
-    """JSON events are filled up to this size by texts that nothing watches; 0: they are as large as they are."""
+    """Size to which JSON events are padded with unwatched texts; 0 for no padding."""
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: CONTEXT)
-    """The values of each member of the context."""
+    """Member of the context → values."""
 
     def columns(self, n: int, stream: int) -> dict[str, NDArray[Any]]:
         """Draw the features and the score of n events; another `stream` gives other events."""
         return _draw(self.numbers, self.texts, n, np.random.default_rng([self.seed, stream]))
 
     def context(self, names: Iterable[str], n: int, stream: int) -> dict[str, NDArray[Any]]:
-        """Draw members of the requests' context of n events: frequent values first, as texts."""
+        """Draw members of the request context of n events; earlier values are more frequent."""
         rng = np.random.default_rng([self.seed, stream, 1])
         return {name: _choose(self.choices[name], n, rng) for name in names}
 
@@ -90,7 +90,7 @@ class Workload:
             )
 
     def registry(self) -> Registry:
-        """What processors would read from ClickHouse."""
+        """The registry that processors would read from ClickHouse."""
         pairs = list(self.each())
         return build_registry(
             [(contract, 0) for contract, _ in pairs],
@@ -114,23 +114,23 @@ def make_workload(
     training_rows: int = TRAINING_ROWS,
     seed: int = SEED,
 ) -> Workload:
-    """Learn contract and baseline, as `barograph infer` does, from a table drawn here.
+    """Infer contract and baseline from a random table as `barograph infer` does.
 
     Args:
-        folder: where the table is written.
-        numbers: how many numeric features.
-        texts: how many categorical features; each is a field and a slice dimension too.
-        dimensions: by how many members of the request's context the contract slices beside them (at most 4); the
-            events are the same with none.
-        models: how many models share the topic.
-        event_bytes: the size that JSON events are filled up to.
-        pane_s: the contract's pane.
+        folder: folder for the table.
+        numbers: number of numeric features.
+        texts: number of categorical features, which are also slice dimensions.
+        dimensions: number of members of the request context that are slice dimensions too (at most 4); does not change
+            the events.
+        models: number of models in the topic.
+        event_bytes: size to which JSON events are padded.
+        pane_s: the contract's pane length.
         windows: the contract's windows.
-        lateness_s: the contract's.
-        out_of_order_s: the contract's.
-        raw_share: the contract's share of raw events that are kept.
+        lateness_s: the contract's lateness.
+        out_of_order_s: the contract's out-of-order time.
+        raw_share: the contract's `raw: share`.
         training_rows: rows of the table.
-        seed: of all that is drawn.
+        seed: seed of all random values.
     """
     number_names = tuple(f"{_NUMBERS[i % len(_NUMBERS)]}_{i:02d}" for i in range(numbers))
     text_names = tuple(_TEXTS)[:texts]
@@ -146,7 +146,7 @@ def make_workload(
         raw_share=raw_share,
         slices=(*result.contract.slices, *(Slice(name=n, source=f"context.{n}", values=CONTEXT[n]) for n in sliced)),
     )
-    # Training tables hold no request context: its slices are judged against the whole, as those of arms are.
+    # Training tables have no request context: its slices are compared with all training rows, as arms are.
     values = (SliceValues(name=n, source=f"context.{n}", values=CONTEXT[n], trained=False) for n in sliced)
     baseline = msgspec.structs.replace(result.baseline, dimensions=(*result.baseline.dimensions, *values))
     names = (MODEL,) if models == 1 else tuple(f"{MODEL}-{i:02}" for i in range(models))
@@ -154,7 +154,7 @@ def make_workload(
 
 
 def json_events(workload: Workload, n: int, first_ms: int, last_ms: int, *, stream: int = 1) -> Iterator[bytes]:
-    """Write n events as the publisher writes them, their times spread evenly over [first_ms, last_ms]."""
+    """`n` JSON events in the publisher's format, with times spread evenly over [first_ms, last_ms] (Unix ms)."""
     encode = msgspec.json.Encoder().encode
     models, n_models = workload.models, len(workload.models)
     notes = _notes(workload)
@@ -188,7 +188,7 @@ def json_events(workload: Workload, n: int, first_ms: int, last_ms: int, *, stre
 
 
 def _notes(workload: Workload) -> list[dict[str, str]]:
-    """Members of the context that fill an event up to `event_bytes`, `_NOTES` different sets of them."""
+    """`_NOTES` different sets of context members that pad an event to `event_bytes`."""
     if not workload.event_bytes:
         return [{}] * _NOTES
     bare = Workload(workload.contract, workload.baseline, workload.numbers, workload.texts, workload.seed)
@@ -198,7 +198,7 @@ def _notes(workload: Workload) -> list[dict[str, str]]:
     rng = np.random.default_rng([workload.seed, 2])
     return [
         {
-            f"note_{k:02}": rng.choice(_LETTERS, length - 13).tobytes().decode("ascii")
+            f"note_{k:02}": rng.choice(_ALPHABET, length - 13).tobytes().decode("ascii")
             for k in range(max(0, round(missing / length)))
         }
         for _ in range(_NOTES)
@@ -208,9 +208,9 @@ def _notes(workload: Workload) -> list[dict[str, str]]:
 def arrow_table(
     workload: Workload, n: int, first_ms: int, last_ms: int, *, stream: int = 1, first: int = 0
 ) -> pa.Table:
-    """Make n events as a table in the form that the publisher is given, their ids numbered from `first` on.
+    """`n` events as a table for the publisher, with ids numbered from `first` on.
 
-    Of the request's context it has what the contract slices by.
+    Contains those members of the request context by which the contract slices.
     """
     columns = workload.columns(n, stream)
     parameters = workload.context(workload.dimensions, n, stream)
@@ -234,16 +234,16 @@ def _times(n: int, first_ms: int, last_ms: int) -> pa.Array:
 
 
 def arrow_rows(workload: Workload) -> int:
-    """Return how many events one Arrow message holds: `ARROW_ROWS`, or fewer where they would be over 1 MiB."""
+    """Events per Arrow message: `ARROW_ROWS`, or fewer to stay below 1 MiB."""
     row_bytes = 60 + 8 * (len(workload.numbers) + 1) + 16 * (len(workload.texts) + len(workload.dimensions))
     return min(ARROW_ROWS, (900_000 // row_bytes) // 100 * 100)
 
 
 def arrow_messages(workload: Workload, n: int, first_ms: int, last_ms: int) -> Iterator[bytes]:
-    """Write n events as Arrow batches, each of one model, the models in turn.
+    """`n` events as Arrow batches, each of one model, the models in turn.
 
-    As many numbers are drawn as `FRESH_VALUES` says; then they come again with other ids and times, since drawing takes
-    longer than what is measured.
+    After `FRESH_VALUES` values, events repeat with other ids and times, because drawing takes longer than the
+    measurement.
     """
     rows = arrow_rows(workload)
     block = 100 * rows
@@ -270,7 +270,7 @@ def arrow_messages(workload: Workload, n: int, first_ms: int, last_ms: int) -> I
 
 
 def event_columns(workload: Workload, n: int, first_ms: int, last_ms: int, *, stream: int = 1) -> EventColumns:
-    """Make n events as the decoders hand them on."""
+    """`n` events as the decoders return them."""
     columns = workload.columns(n, stream)
     texts = {f"features.{name}": columns[name] for name in workload.texts}
     texts |= {f"context.{name}": values for name, values in workload.context(workload.dimensions, n, stream).items()}
@@ -294,7 +294,7 @@ def event_columns(workload: Workload, n: int, first_ms: int, last_ms: int, *, st
 def _draw(
     numbers: tuple[str, ...], texts: tuple[str, ...], n: int, rng: np.random.Generator
 ) -> dict[str, NDArray[Any]]:
-    """A third each of normal, heavy-tailed and whole-numbered features; texts with a few frequent values."""
+    """Draw columns: a third each of normal, heavy-tailed and whole numbers; texts with a few frequent values."""
     columns: dict[str, NDArray[Any]] = {}
     for i, name in enumerate(numbers):
         if i % 3 == 0:
@@ -310,6 +310,6 @@ def _draw(
 
 
 def _choose(values: tuple[str, ...], n: int, rng: np.random.Generator) -> NDArray[Any]:
-    """Choose n times among texts of which the first is the most frequent."""
+    """Choose n texts, with decreasing frequencies."""
     weights = 1 / np.arange(1, len(values) + 1)
     return np.array(values, dtype=object)[rng.choice(len(values), n, p=weights / weights.sum())]

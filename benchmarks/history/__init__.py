@@ -1,4 +1,4 @@
-"""Generated history: weeks of hourly panes of many models, and everything that was made of them."""
+"""A generated history: weeks of hourly panes of many models with all derived rows."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Fills a database with generated history: weeks of hourly panes of many models, and what was judged of them.
+"""Fill a database with a generated history: weeks of hourly panes of many models, verdicts and raw events.
 
-Made inside the engine, a day of each table at a time as it would have come, so that parts overlap in their keys as they
-do in production. A small one serves tests, the full one benchmarks of queries.
+SQL generates the rows inside the engine, one day of each table at a time, so that the keys of ClickHouse's parts
+overlap as in production. Tests use a small history, the benchmarks of queries the full one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from warehouse.tables import insert_rows
 
 SEED = 20_130_915
 MODEL = "shop-fraud"
-"""The first model: the one that docs/queries.md asks about."""
+"""The first model: the one in docs/queries.md."""
 PER_HOUR = 250
 COUNTRIES, DEVICES = ("DE", "FR", "US"), ("phone", "desktop")
 WINDOWS = (Window(6 * HOUR_S, HOUR_S), Window(DAY_S, HOUR_S))
@@ -41,25 +41,25 @@ SLICES = {
     "country=FR": 0.3,
     "country=US": 0.2,
 }
-"""Slices and their shares of the traffic."""
+"""Slice → share of the traffic."""
 SLICED_FEATURES = 10
-"""So many features, and what comes out, are kept by slice too."""
+"""Number of features that have slices; the outputs have them too."""
 OUTPUTS = ("score", "latency_ms")
 TWO_VERSIONS_EVERY = 5
-"""One model in so many has a second version in the last half of the time."""
+"""One of this many models has a second version in the second half of the time."""
 RAW_SHARE = 0.08
-"""Raw predictions that are kept of every model but the first, of which all are: raw events are not what is measured."""
+"""Share of raw predictions of every model but the first, which has all of them; keeps the history small."""
 CHANGES_EVERY = 20
-"""One field in so many changes, …"""
+"""One of this many fields changes."""
 CHANGED_DAYS = 20
-"""… for the last days."""
+"""How long before the end the changes begin (days)."""
 TRAINING_ROWS = 5_000
 TABLE_FILLS = (*panes.TABLE_FILLS, *verdicts.TABLE_FILLS, *performance.TABLE_FILLS, *processor_reports.TABLE_FILLS)
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much history is made."""
+    """Dimensions of a history."""
 
     models: int
     fields: int
@@ -71,25 +71,25 @@ FULL = Size(models=50, fields=200, days=30)
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A history that was made."""
+    """A generated history."""
 
     size: Size
     start_s: int
-    """Where it begins, Unix seconds: midnight."""
+    """Start, a midnight (Unix s)."""
     end_s: int
     models: tuple[str, ...]
     fields: tuple[str, ...]
     contract: Contract
-    """Of `MODEL`; those of the others differ in the name."""
+    """The contract of `MODEL`; those of the other models differ only in the name."""
 
 
 def fill(client: Client, size: Size, *, now_s: float | None = None) -> History:
-    """Make a history that ends with the last whole hour.
+    """Generate a history that ends with the last whole hour.
 
     Args:
-        client: of a database in which all migrations have run and nothing else is; with a patience of minutes.
-        size: how much.
-        now_s: the moment at which it ends; now by default.
+        client: of a migrated, empty database; with a timeout of minutes.
+        size: models, fields and days.
+        now_s: the time at which the history ends (Unix s); by default the present.
     """
     now_s = time.time() if now_s is None else now_s
     end_s = int(now_s) // HOUR_S * HOUR_S
@@ -108,14 +108,14 @@ def fill(client: Client, size: Size, *, now_s: float | None = None) -> History:
     _series(client, history, baseline, versions)
     for first_s in range(start_s, end_s, DAY_S):
         day = {"first_s": first_s, "end_s": min(first_s + DAY_S, end_s)}
-        for filling in TABLE_FILLS:
-            client.insert_selected(filling.table, list(filling.columns), filling.select, day)
+        for table_fill in TABLE_FILLS:
+            client.insert_selected(table_fill.table, list(table_fill.columns), table_fill.select, day)
     client.command(f"DROP TABLE {SERIES}")
     return history
 
 
 def _infer_baseline(n_fields: int) -> tuple[Contract, Baseline]:
-    """Contract and baseline of the first model, as `barograph infer` learns them."""
+    """Infer contract and baseline of the first model as `barograph infer` does."""
     rng = np.random.default_rng(SEED)
     n = TRAINING_ROWS
     score = rng.random(n)
@@ -171,7 +171,7 @@ class _Version:
     model: str
     name: str
     since_s: int
-    """Since when it is used, Unix seconds."""
+    """When its predictions begin (Unix s)."""
     baseline_id: str
     has_two: bool
     """Whether the model has a second version."""
@@ -190,7 +190,7 @@ def _versions(history: History, baseline: Baseline) -> list[_Version]:
 
 
 def _catalogue(client: Client, history: History, baseline: Baseline, versions: list[_Version]) -> None:
-    """What `apply` and processors write once: contracts, baselines, how far was read, what was lost."""
+    """Write the rows that `apply` and processors write once: contracts, baselines, progress, losses."""
     start_ms, end_ms = 1000 * history.start_s, 1000 * history.end_s
     contracts = [msgspec.structs.replace(history.contract, model=model) for model in history.models]
     insert_rows(
@@ -201,7 +201,7 @@ def _catalogue(client: Client, history: History, baseline: Baseline, versions: l
             for each in contracts
         ],
     )
-    # Written once: to format and check as many as there are would take a minute.
+    # Serialized once: formatting and validating the baseline of every version would take a minute.
     body = dump_baseline(baseline).decode()
     for version in versions:
         row = {
@@ -261,7 +261,7 @@ def _catalogue(client: Client, history: History, baseline: Baseline, versions: l
 
 
 def _renamed(body: str, baseline: Baseline, version: _Version) -> str:
-    """A written baseline as that of another version."""
+    """A serialized baseline with the id, model and version of another one."""
     head, fields, rest = body.partition('"fields"')
     for before, after in (
         (f'"id": "{baseline.id}"', f'"id": "{version.baseline_id}"'),
@@ -274,14 +274,14 @@ def _renamed(body: str, baseline: Baseline, version: _Version) -> str:
 
 
 def _series(client: Client, history: History, baseline: Baseline, versions: list[_Version]) -> None:
-    """Lay out the scratch table that all others are made from."""
+    """Create and fill the scratch table from which all other tables are generated."""
     client.command(
         f"CREATE TABLE {SERIES} (model String, version String, baseline_id String, slice String, field String, "
         "kind String, shares Array(Float64), mean Float64, std Float64, hourly Float64, sketch String, seed UInt64, "
         "changes Bool, change_s UInt32, since_s UInt32, two Bool, raw Float64, numbers Array(String)) ENGINE = Memory"
     )
     rng = np.random.default_rng([SEED, 1])
-    # Sorted as the tables are, since that is how the rows of one insert come.
+    # In the sort order of the tables, as processors insert rows.
     fields = sorted(baseline.fields, key=lambda field: field.name)
     position = {field.name: i for i, field in enumerate(baseline.fields)}
     sketches = {}

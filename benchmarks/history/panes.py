@@ -1,4 +1,4 @@
-"""Panes and their rollups, volume, and what is counted beside them."""
+"""Panes, rollups, volume, errors, producers, dead-letter counts, violations and new categories."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _DAYS = (
     f"arraySum(cells) AS total, total - cells[-1] AS valid FROM {SERIES} WHERE start >= since_s)"
 )
 _VOLUME = (
-    f"(SELECT *, toUInt64(expected * (0.9 + 0.2 * {uniform(0)})) AS asked, "
-    f"toUInt64(asked * 0.02 * {uniform(16)}) AS failed FROM {hours(where=CUT)})"
+    f"(SELECT *, toUInt64(expected * (0.9 + 0.2 * {uniform(0)})) AS requests, "
+    f"toUInt64(requests * 0.02 * {uniform(16)}) AS failed FROM {hours(where=CUT)})"
 )
 _PRODUCERS = (
     f"(SELECT *, cityHash64(seed, start) AS h, intDiv(start - since_s, {FLUSH_S}) AS flush FROM (SELECT *, "
@@ -77,10 +77,10 @@ TABLE_FILLS: tuple[TableFill, ...] = (
             "partials_partition": "0",
             **{name: name for name in ("model", "version", "baseline_id", "slice")},
             **OF_PANE,
-            "n": "asked",
+            "n": "requests",
             "errors": "failed",
-            "timed": "asked - failed",
-            "slow": f"toUInt64((asked - failed) * 0.2 * {uniform(32)})",
+            "timed": "requests - failed",
+            "slow": f"toUInt64((requests - failed) * 0.2 * {uniform(32)})",
             "late": "toUInt64(h % 41 = 0)",
             "sealed": "true",
             "unregistered": "false",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.history.series import CUT, DAY_S, HOUR_S, ONCE, SERIES, WHOLE, TableFill, hours, uniform
 
 BASIS = "basis"
-"""What all performance is measured by."""
+"""The basis of all performance rows."""
 
 _METRICS = (
     f"(SELECT *, arrayJoin(['accuracy', 'auc', 'brier', 'ece', 'f1', 'log_loss', 'precision', 'recall']) AS metric "

@@ -1,4 +1,4 @@
-"""Reports of processors."""
+"""Reports and metrics of processors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REPORTS = (
 )
 
 
-# Every metric of the kinds above, all in one row: more than any processor tells.
+# Every metric of the kinds above in one row: more than any processor reports.
 _KEYS = sorted(
     metric.key(*(label.values[0] for label in metric.reported_labels)) for metric in METRICS if not metric.column
 )
@@ -45,14 +45,14 @@ TABLE_FILLS: tuple[TableFill, ...] = (
     TableFill(
         "processor_metrics",
         {
-            "metric": "told.1",
+            "metric": "report.1",
             "kind": "kind",
             "instance": "instance",
             "started_at": "fromUnixTimestamp64Milli(1000 * (start - start % 86400), 'UTC')",
             "bucket_start": f"toDateTime(start - start % {BUCKET_S}, 'UTC')",
-            "minimum": "told.2",
-            "maximum": "told.2",
+            "minimum": "report.2",
+            "maximum": "report.2",
         },
-        f"(SELECT *, arrayJoin(arrayZip({_KEYS}, {_VALUES})) AS told FROM {_REPORTS} WHERE start % {BUCKET_S} = 0)",
+        f"(SELECT *, arrayJoin(arrayZip({_KEYS}, {_VALUES})) AS report FROM {_REPORTS} WHERE start % {BUCKET_S} = 0)",
     ),
 )

@@ -1,7 +1,7 @@
-"""How a history is drawn: the scratch table of its series, and SQL expressions over its hours and windows.
+"""The scratch table of a history's series, and SQL expressions over hours and windows.
 
-Every figure is drawn from a hash of its series and time, so a history is the same each time it is made. Figures have
-the shapes of real ones and hang together roughly: they are made for speed and for pictures, not for statistics.
+Every value is derived from a hash of its series and time, so that a history is reproducible. Values have realistic
+shapes and are roughly consistent: they serve measurements of query times and screenshots, not statistics.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SERIES = "history_series"
-"""The scratch table that the others are made from: a row per (model, version, baseline, slice, field)."""
+"""The scratch table from which the others are generated: one row per (model, version, baseline, slice, field)."""
 
 HOUR_S, DAY_S = 3600, 86_400
 FLUSH_S = 15
@@ -19,9 +19,9 @@ ColumnExpressions = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class TableFill:
-    """How one day of a table is made.
+    """The query that generates one day of a table.
 
-    `source` uses the parameters `first_s` and `end_s`: the day, in Unix seconds.
+    `source` has the parameters `first_s` and `end_s`, the bounds of the day in Unix seconds.
     """
 
     table: str
@@ -30,36 +30,36 @@ class TableFill:
 
     @property
     def select(self) -> str:
-        """The query that gives the day's rows, in the order of `columns`."""
-        chosen = ", ".join(f"{expression} AS made_{name}" for name, expression in self.columns.items())
-        return f"SELECT {chosen} FROM {self.source}"
+        """The query for the rows of a day, with columns in the order of `columns`."""
+        expressions = ", ".join(f"{expression} AS generated_{name}" for name, expression in self.columns.items())
+        return f"SELECT {expressions} FROM {self.source}"
 
 
 KEY = {name: name for name in ("model", "version", "baseline_id", "slice", "field")}
 ONCE = "WHERE slice = 'all' AND field = 'score' AND version = '1'"
-"""One series per model, …"""
+"""Condition for one series per model."""
 WHOLE = "WHERE slice = 'all' AND field = 'score'"
-"""… per version, …"""
+"""Condition for one series per model and version."""
 CUT = "WHERE field = 'score'"
-"""… per version and slice."""
+"""Condition for one series per model, version and slice."""
 OF_ALL = "WHERE slice = 'all'"
 NUMBERS = "WHERE slice = 'all' AND kind = 'numeric'"
 CATEGORIES = "WHERE slice = 'all' AND kind = 'category'"
 OF_PANE = {"pane_start": "toDateTime(start, 'UTC')", "pane_s": str(HOUR_S)}
 RECORD_SEQ = f"281474976710656 + intDiv(start, {FLUSH_S})"
-"""As if every flush of 15 s were a record of the first epoch."""
+"""The sequence number of the records at `start`, with one record per flush in the first epoch."""
 JUDGED_AT = "fromUnixTimestamp64Milli(1000 * toInt64(end) + 90000, 'UTC')"
 Z = "bitCount(h) / 4 - 8"
-"""About a standard normal: the ones of a hash."""
+"""Approximately standard normal: the number of ones in a hash."""
 
 
 def uniform(bit: int) -> str:
-    """Draw from [0, 1), from 16 bits of the hash `h`."""
+    """A value in [0, 1) from 16 bits of the hash `h`."""
     return f"bitAnd(bitShiftRight(h, {bit}), 65535) / 65536"
 
 
 def hours(of: str = SERIES, where: str = "") -> str:
-    """A day's hours of each series since it began; `start` is the hour, `h` a hash of both."""
+    """The hours of a day for each active series; `start` is the hour, `h` a hash of series and hour."""
     return (
         f"(SELECT *, cityHash64(seed, start) AS h, hourly * (1 + 0.4 * sin(start / {DAY_S} * 2 * pi())) AS expected, "
         "changes AND start >= change_s AS changed "
@@ -69,11 +69,11 @@ def hours(of: str = SERIES, where: str = "") -> str:
 
 
 def windows(of: str = SERIES, *, step: str = str(HOUR_S), where: str = "") -> str:
-    """The windows of each series that end within a day; `w` is (name, length in seconds), `end` the end.
+    """The windows of each series that end within a day; `w` is (name, length in seconds), `end` the end (Unix s).
 
     Args:
         of: a table of series.
-        step: between ends, in terms of `w`.
+        step: an expression over `w` for the distance between ends (s).
         where: a condition on series.
     """
     return (
@@ -96,4 +96,4 @@ JUDGED = {
     "record_seq": f"281474976710656 + intDiv(end, {FLUSH_S}) + revision",
 }
 QUARTERS = "if(w.2 = 86400, 21600, 7200)"
-"""A window is described at every quarter of its length, rounded up to whole hops."""
+"""Distance between the windows that have distances and comparisons: a quarter of the length in whole hops (s)."""

@@ -35,8 +35,8 @@ _KINDS = (
     " ORDER BY model, version, baseline_id, slice, field, of)"
 )
 _RATES = (
-    "(SELECT *, toUInt64(expected) AS every, "
-    f"toUInt64(every * if(changed AND of = 'null', 0.08, 0.002) * {uniform(8)}) AS bad, bad / every AS share "
+    "(SELECT *, toUInt64(expected) AS events, "
+    f"toUInt64(events * if(changed AND of = 'null', 0.08, 0.002) * {uniform(8)}) AS bad, bad / events AS share "
     f"FROM {windows(_KINDS)})"
 )
 _SIDES = (
@@ -87,13 +87,13 @@ TABLE_FILLS: tuple[TableFill, ...] = (
             **KEY,
             "kind": "of",
             **OF_WINDOW,
-            "n": "every",
+            "n": "events",
             "k": "bad",
             "rate": "share",
             "baseline_rate": "0.001",
             "delta": "share - 0.001",
-            "delta_low": "share - 0.001 - 1 / sqrt(every)",
-            "delta_high": "share - 0.001 + 1 / sqrt(every)",
+            "delta_low": "share - 0.001 - 1 / sqrt(events)",
+            "delta_high": "share - 0.001 + 1 / sqrt(events)",
             "p_value": uniform(16),
             "phi": "1.5",
             "level": "multiIf(share > 0.05, 'major', share > 0.01, 'minor', 'stable')",

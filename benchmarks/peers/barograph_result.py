@@ -1,4 +1,4 @@
-"""What the sketcher found, read from the parts that it committed, in the form in which the peers tell theirs."""
+"""The result of the sketcher, read from its committed partials, in the format of the peers' results."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from streams.records import Partial, decode
 
 @dataclass(frozen=True)
 class Panes:
-    """All parts of one run, merged."""
+    """The merged partials of one run."""
 
     layout: Layout
     counts: dict[int, NDArray[np.int64]]
-    """By the start of the pane in ms: the slice `all`, shape (width,)."""
+    """Start of the pane (Unix ms) → counts of the slice `all`, shape (width,)."""
     sketches: dict[str, NumericSketch]
-    """By numeric field, of all panes together."""
+    """Numeric field → sketch of all panes together."""
 
     def result(self) -> JsonObject:
-        """Quantiles and counts as the peers tell them."""
+        """Quantiles and counts in the format of the peers' results."""
         categories: dict[str, dict[str, int]] = {}
         for i, field in enumerate(self.layout.fields):
             if field.kind == "category":
@@ -50,7 +50,7 @@ class Panes:
 
 
 def without_slices(workload: Workload) -> Workload:
-    """The same model watched as a whole only, as the peers do."""
+    """The workload without slices, since the peers have none."""
     fields = tuple(
         msgspec.structs.replace(field, slices={ALL: field.slices[ALL]}) for field in workload.baseline.fields
     )
@@ -61,10 +61,10 @@ def without_slices(workload: Workload) -> Workload:
 
 
 def read_panes(testbed: Testbed, workload: Workload, topic: str, start: int) -> Panes:
-    """Merge the parts that were committed from an offset on.
+    """Merge the partials committed from an offset on.
 
     Raises:
-        RuntimeError: there are none.
+        RuntimeError: there are no partials.
     """
     layout = Layout(workload.baseline)
     counts: dict[int, NDArray[np.int64]] = {}
@@ -79,7 +79,7 @@ def read_panes(testbed: Testbed, workload: Workload, topic: str, start: int) -> 
                 sketch = numeric_sketch(field.integer, "kll", data)
                 sketches.setdefault(field.name, NumericSketch(sketch.sketch_type)).merge(sketch)
     if not sketches:
-        raise RuntimeError(f"no part was committed to {topic}")
+        raise RuntimeError(f"the sketcher committed no partial to {topic}")
     return Panes(layout, counts, sketches)
 
 

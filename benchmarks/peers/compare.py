@@ -1,4 +1,4 @@
-"""Whether a program's answers are right: quantiles within the error that its sketch states, counts exactly."""
+"""Check the result of a program: quantiles within the error that its sketch states, counts exactly."""
 
 from __future__ import annotations
 
@@ -12,40 +12,43 @@ from benchmarks.measured_process import JsonObject
 from benchmarks.peers.topic_contents import TopicContents, counted
 
 MOST_BEYOND = 0.05
-"""The error that a sketch states holds with 99 % confidence, and the quantiles of one field miss together. A program is
-wrong where more than this share of its quantiles is beyond the error, or one beyond twice the error."""
+"""A result is wrong if more than this share of its quantiles is beyond the stated error, or one beyond twice the error.
+
+The stated error has a confidence of 99 %, and the errors of the quantiles of a field are correlated."""
 
 
 @dataclass
 class Comparison:
-    """What was compared and what was wrong."""
+    """Outcome of a comparison of quantiles and counts."""
 
     stated: float = 0.0
     """The error that the sketch states, as a share of ranks."""
     worst: float = 0.0
-    """The greatest that was found."""
+    """The largest measured error, as a share of ranks."""
     compared: int = 0
+    """Number of quantiles."""
     beyond: int = 0
-    """Quantiles compared, and those of them beyond the stated error."""
+    """Number of quantiles beyond the stated error."""
     wrong: list[str] = field(default_factory=list)
+    """Descriptions of errors; empty if the result is right."""
 
     def note(self) -> str:
-        """Say it in a few words."""
+        """Summarize the outcome."""
         if self.wrong:
             return f"**WRONG: {'; '.join(self.wrong[:3])}**"
         return f"ranks within {self.worst:.2%}, {self.stated:.2%} stated" if self.compared else "right"
 
 
 def rank_errors(values: NDArray[Any], ranks: list[float], quantiles: list[float]) -> NDArray[np.float64]:
-    """How far, as a share of ranks, each quantile is from one that is exact.
+    """Distance of each quantile from an exact one, as a share of ranks.
 
     Args:
-        values: all that was sketched, (n,), in any order.
-        ranks: what was asked for, (r,).
-        quantiles: what was answered, (r,). Compared as 32-bit floats, since that is what most sketches keep.
+        values: the sketched values, shape (n,), in any order.
+        ranks: the requested ranks, shape (r,).
+        quantiles: the quantiles of the sketch, shape (r,). Compared as 32-bit floats, which most sketches store.
 
     Returns:
-        Shape (r,); 0 where the answer is exact, 1 where it is no number.
+        Shape (r,); 0 for an exact quantile, 1 for one that is not finite.
     """
     ordered = np.sort(values.astype(np.float32))
     answers = np.array(quantiles, dtype=np.float32)
@@ -57,7 +60,7 @@ def rank_errors(values: NDArray[Any], ranks: list[float], quantiles: list[float]
 
 
 def compare(answer: JsonObject, contents: TopicContents) -> Comparison:
-    """Compare what a program found with what the topic held in the minutes that it names."""
+    """Compare the result of a program with the contents of the topic in the minutes of the result."""
     result = Comparison(stated=answer["rank_error"])
     minutes = {int(start): n for start, n in answer["minutes"].items()}
     exact = dict(list(contents.minutes().items())[: len(minutes)])

@@ -1,6 +1,6 @@
-"""Sketches of a minute with datasketches, for the peers that have none of their own: per event and per batch.
+"""Sketches of a minute with datasketches, for the peers without sketches of their own: per event and per batch.
 
-All of them sketch by this one piece of code: KLL with k = 200 per number, exact counts per category.
+KLL with k = 200 per number, exact counts per category.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Minute:
             count[text] += 1
 
     def add_rows(self, numbers: Iterable[Sequence[float]], texts: Iterable[Sequence[str]]) -> None:
-        """Add the numbers and the texts of many events, a sequence per event."""
+        """Add many events; `numbers` and `texts` have one sequence per event."""
         for sketch, column in zip(self.sketches, zip(*numbers, strict=True), strict=True):
             values = np.array(column, dtype=np.float32)
-            # Sketching sorted values takes a third of the time, and sorting them almost none.
+            # Sketching sorted values takes a third of the time, and sorting is cheap.
             values.sort()
             sketch.update(values)
         for count, words in zip(self.counts, zip(*texts, strict=True), strict=True):
@@ -54,7 +54,7 @@ class Minute:
         self.n += len(values)
 
     def merge(self, other: Minute) -> None:
-        """Add all events of another."""
+        """Add all events of another minute."""
         self.n += other.n
         for own, theirs in zip(self.sketches, other.sketches, strict=True):
             own.merge(theirs)
@@ -63,7 +63,7 @@ class Minute:
 
 
 class Minutes:
-    """The sketches of all minutes so far, by the start of each in ms."""
+    """The sketches of all minutes so far, by start (Unix ms)."""
 
     def __init__(self, parameters: JsonObject) -> None:
         self.numbers: list[str] = parameters["numbers"]
@@ -97,11 +97,11 @@ class Minutes:
             self.at(start).add_rows([row[1] for row in subset], [row[2] for row in subset])
 
     def complete(self) -> bool:
-        """Whether a minute after the wanted ones has begun; events are in the order of their times."""
+        """Whether a minute after the requested ones has begun; events are in order of time."""
         return len(self.by_start) > self.n_minutes
 
     def result(self) -> JsonObject:
-        """Quantiles and counts of all wanted minutes together, and how many events each had."""
+        """Quantiles and counts of all requested minutes together, and the number of events per minute."""
         starts = sorted(self.by_start)[: self.n_minutes]
         whole = self.new()
         for start in starts:
@@ -120,7 +120,7 @@ class Minutes:
 
 
 def by_minute(rows: Sequence[Row]) -> dict[int, list[Row]]:
-    """Divide events by the start of their minute in ms."""
+    """Group events by the start of their minute (Unix ms)."""
     result: dict[int, list[Row]] = {}
     for row in rows:
         start = row[0] - row[0] % MINUTE_MS
@@ -132,7 +132,7 @@ def by_minute(rows: Sequence[Row]) -> dict[int, list[Row]]:
 
 
 def row_decoder(parameters: JsonObject) -> Callable[[bytes], Row]:
-    """Make a function that decodes an event's JSON, with msgspec and into a struct of just what is sketched."""
+    """Return a function that decodes JSON events with msgspec, into a struct with only the sketched fields."""
     numbers = [name for name in parameters["numbers"] if name != "score"]
     texts: list[str] = parameters["texts"]
     features: list[Any] = [*((name, float) for name in numbers), *((name, str) for name in texts)]
@@ -140,7 +140,7 @@ def row_decoder(parameters: JsonObject) -> Callable[[bytes], Row]:
     outer: Any = msgspec.defstruct("Event", [("at", int), ("features", inner), ("score", float)], gc=False)
     decode = msgspec.json.Decoder(outer).decode
     of_numbers = attrgetter(*(f"features.{name}" for name in numbers), "score")
-    # Of one name it gives no tuple, and it takes no fewer.
+    # attrgetter needs at least two names to return a tuple.
     of_texts = attrgetter(*(f"features.{name}" for name in texts)) if len(texts) > 1 else None
 
     def row(data: bytes) -> Row:

@@ -1,4 +1,4 @@
-"""The peers' environments and processes: each installed from its own lock at its first use, in its own folder."""
+"""Environments and processes of the peers. Each peer is installed from its own lock file into its own folder."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ RUN_TIMEOUT_S = 300.0
 
 
 class PeerError(Exception):
-    """A peer that does not install here, or whose program failed; the message says why."""
+    """A peer could not be installed, or its program failed; the message says why."""
 
 
 def install(name: str) -> None:
-    """Install a peer exactly as its lock says; nothing happens where it already is.
+    """Install a peer from its lock file, unless it is installed.
 
     Raises:
-        PeerError: it cannot be installed on this Python.
+        PeerError: the peer cannot be installed with this Python.
     """
     try:
         _finish(_uv(name, "sync", "--locked", "--quiet"), INSTALL_TIMEOUT_S)
@@ -34,26 +34,26 @@ def install(name: str) -> None:
 
 
 def run(name: str, parameters: JsonObject) -> JsonObject:
-    """Run a peer's program to its end and return what it told.
+    """Run the program of a peer and return its result.
 
     Raises:
-        PeerError: it failed or told nothing.
+        PeerError: the program failed or printed no result.
     """
     module = f"benchmarks.peers.{name}.program"
     process = _uv(name, "run", "--locked", "--quiet", "python", "-m", module, json.dumps(parameters))
     try:
-        message = _finish(process, RUN_TIMEOUT_S).splitlines()
-        result: Any = json.loads(message[-1]) if message else None
+        lines = _finish(process, RUN_TIMEOUT_S).splitlines()
+        result: Any = json.loads(lines[-1]) if lines else None
     except (PeerError, ValueError) as error:
         raise PeerError(f"failed: {error}") from None
     if not isinstance(result, dict):
-        raise PeerError("failed: it told nothing")
+        raise PeerError("failed: it printed no result")
     return result
 
 
 def _uv(name: str, command: str, *arguments: str) -> subprocess.Popen[str]:
     project = FOLDER / name
-    # This repository's own environment must not be taken for the peer's, whatever this process was started by.
+    # uv must not use this repository's environment for the peer.
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     environment["UV_PROJECT_ENVIRONMENT"] = str(project / ".venv")
     return subprocess.Popen(
@@ -63,19 +63,19 @@ def _uv(name: str, command: str, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # uv runs the program as its child: both are ended together.
+        # uv runs the program as its child; a new process group allows to kill both.
         start_new_session=True,
     )
 
 
 def _finish(process: subprocess.Popen[str], timeout_s: float) -> str:
     try:
-        message, complained = process.communicate(timeout=timeout_s)
+        output, errors = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        raise PeerError(f"it was not done after {timeout_s:.0f} s") from None
+        raise PeerError(f"it did not finish within {timeout_s:.0f} s") from None
     if process.returncode:
-        lines = [line.strip() for line in complained.splitlines() if line.strip()]
-        raise PeerError(" ".join(lines[-3:])[-300:] or f"it ended with {process.returncode}")
-    return message
+        lines = [line.strip() for line in errors.splitlines() if line.strip()]
+        raise PeerError(" ".join(lines[-3:])[-300:] or f"it exited with status {process.returncode}")
+    return output

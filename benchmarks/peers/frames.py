@@ -1,4 +1,4 @@
-"""Ready DataFrames, for the peers that take these: what the runner drew, cut into minutes before any clock starts."""
+"""DataFrames for the peers that process them, split into minutes before the clock starts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ AT = "at"
 
 
 def read_frame(path: Path) -> pd.DataFrame:
-    """Read columns that `numpy.savez` wrote; texts become columns of str objects, as pandas keeps them."""
+    """Read columns that `numpy.savez` wrote; texts become columns of str objects, as usual in pandas."""
     with np.load(path, allow_pickle=False) as result:
         columns = {name: result[name] for name in result.files}
     return pd.DataFrame({name: v.astype(object) if v.dtype.kind == "U" else v for name, v in columns.items()})
 
 
 def by_minute(frame: pd.DataFrame, n_minutes: int) -> dict[int, pd.DataFrame]:
-    """Cut the first minutes out of a frame, by the start of each in ms, without the column of times."""
+    """Split a frame into its first minutes, by start (Unix ms), and drop the time column."""
     start = frame[AT] - frame[AT] % MINUTE_MS
-    result = {int(at): part.drop(columns=AT).reset_index(drop=True) for at, part in frame.groupby(start)}
+    result = {int(at): group.drop(columns=AT).reset_index(drop=True) for at, group in frame.groupby(start)}
     return {at: result[at] for at in sorted(result)[:n_minutes]}

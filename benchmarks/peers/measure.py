@@ -1,4 +1,4 @@
-"""The sketcher beside its peers on the same events, in turns, and whether all of them found the same."""
+"""Measure the sketcher and its peers alternately on the same events, and compare their results."""
 
 from __future__ import annotations
 
@@ -27,15 +27,14 @@ PEERS = (
     Peer("evidently", "psi", "Evidently, PSI by `DataDriftPreset`", 1),
 )
 GOALS = ((SKETCHER, EMPTY, 15.0), (SKETCHER, WHYLOGS, 1.5), (ARROW, WHYLOGS, 20.0))
-"""What is divided by what, and the least that is to come of it."""
+"""Ratios with goals: numerator, denominator, lower limit."""
 
 
 def measure_peers(testbed: Testbed, workload: Workload, figures: Figures, *, events: int, runs: int) -> None:
-    """Measure the sketcher and every peer in turns, and compare what each of them found with what was drawn.
+    """Measure the sketcher and every peer alternately, and compare each result with the contents of the topic.
 
-    The sketcher is measured before and after each of them: a ratio is to both of its neighbours.
-
-    Where `runs` is 1, one way of each peer is measured and none of Evidently, which takes longest to start.
+    The sketcher is measured before and after each peer; a ratio uses both measurements. If `runs` is 1, one
+    implementation of each peer is measured, and none of Evidently, which takes longest to start.
     """
     workload = without_slices(workload)
     testbed.register(DATABASE, workload)

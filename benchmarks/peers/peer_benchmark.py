@@ -1,4 +1,4 @@
-"""What the sketcher and its peers are measured on, and one measurement of each: topics, ready frames, comparisons."""
+"""Topics and DataFrames for the sketcher and its peers, and single measurements with their comparisons."""
 
 from __future__ import annotations
 
@@ -30,33 +30,35 @@ from benchmarks.workload import ARROW_HEADERS, ARROW_ROWS, Workload, arrow_messa
 DATABASE = "peers"
 PREFIX, ARROW_PREFIX = "peers-", "peers-arrow-"
 KEYED = "peers-keyed"
-"""The first minutes again, each message with a key: the windows of Quix Streams leave out messages without."""
+"""Topic with the first minutes and a key per message: the windows of Quix Streams drop messages without a key."""
 MINUTES = 10
-"""Of event time, whole ones, over which a topic's events are spread."""
+"""Whole minutes of event time over which the events of a topic are spread."""
 FRAMES = 3
-"""Of these minutes those that are ready DataFrames."""
+"""How many of these minutes are also DataFrames."""
 ARROW_TIMES = 3
-"""How many times as many events the topic of Arrow batches has: they are read sooner."""
+"""Ratio of events between the topics of Arrow batches and of JSON; Arrow is read faster."""
 SKETCHER, ARROW, EMPTY = "sketcher, JSON", f"sketcher, Arrow batches of {ARROW_ROWS:,}", "Faust, empty loop"
 
 
 class Peer(NamedTuple):
-    """One way of one peer."""
+    """One implementation with one peer."""
 
     name: str
-    """Of its folder."""
+    """Folder of the peer."""
     way: str
+    """Name of the implementation in the peer's program."""
     title: str
     minutes: int
-    """How many of the topic's minutes it is given: fewer to the slow."""
+    """How many minutes of the topic it processes; slow peers process fewer."""
     brief: bool = False
-    """Whether it is measured where there is but one turn."""
+    """Whether it is measured even if there is only one run."""
     keyed: bool = False
+    """Whether it reads the topic `KEYED`."""
 
 
 @dataclass(frozen=True)
 class Topic:
-    """What a sketcher reads and what is in it."""
+    """A topic for the sketcher and its contents."""
 
     prefix: str
     events: int
@@ -65,7 +67,7 @@ class Topic:
 
 
 class PeerBenchmark:
-    """The topics, the frames, and what was found so far."""
+    """The topics, the DataFrames and all results so far."""
 
     def __init__(self, testbed: Testbed, workload: Workload, events: int) -> None:
         self._world, self._workload = testbed, workload
@@ -80,14 +82,14 @@ class PeerBenchmark:
         write_columns(self._reference, self._training)
         self._our_psi: dict[int, dict[str, float]] = {}
         self._rates: list[tuple[str, float]] = []
-        """Rates of everything that was measured, one after the other."""
+        """Title and events per CPU-second of each measurement, in order."""
         self.compared: dict[str, Comparison | PsiComparison] = {}
 
     def _fill_json(self, events: int, span: tuple[int, int]) -> Topic:
         topics = self._world.create_topics(PREFIX)
         contents = TopicContents(self._workload)
-        self._world.fill(topics.predictions, contents.watch(json_events(self._workload, events, *span)))
-        # A window closes when the minute after it begins.
+        self._world.fill(topics.predictions, contents.record(json_events(self._workload, events, *span)))
+        # A window closes when the next minute begins.
         subset = islice(json_events(self._workload, events, *span), events // MINUTES + 1_000)
         _fill_keyed(self._world.bootstrap_servers, subset)
         return Topic(PREFIX, events, contents, topics.partials)
@@ -95,12 +97,12 @@ class PeerBenchmark:
     def _fill_arrow(self, events: int, span: tuple[int, int]) -> Topic:
         topics = self._world.create_topics(ARROW_PREFIX)
         contents = TopicContents(self._workload)
-        messages = contents.watch_batches(arrow_messages(self._workload, events, *span))
+        messages = contents.record_batches(arrow_messages(self._workload, events, *span))
         self._world.fill(topics.predictions, messages, ARROW_HEADERS)
         return Topic(ARROW_PREFIX, events, contents, topics.partials)
 
     def sketch(self, title: str, topic: Topic) -> None:
-        """Let a new sketcher read a topic from its start, and compare the parts that it committed."""
+        """Run a new sketcher on a topic from its start, and compare its committed partials."""
         testbed = self._world
         begin = testbed.end_offset(topic.partials)
         result = run_sketcher(testbed, self._workload, topic.prefix, topic.events, database=DATABASE)
@@ -110,7 +112,7 @@ class PeerBenchmark:
         self._keep(title, result, compare(panes.result(), topic.contents))
 
     def empty_loop(self) -> None:
-        """Let Faust read a minute's events and do nothing with them."""
+        """Run Faust's empty loop on the events of a minute."""
         result = self._world.run_child(
             "faust",
             topic=f"{PREFIX}predictions",
@@ -120,10 +122,10 @@ class PeerBenchmark:
         self._keep(EMPTY, result, None)
 
     def measure(self, peer: Peer) -> None:
-        """Run a peer's program and compare what it found.
+        """Run the program of a peer and compare its result.
 
         Raises:
-            PeerError: it failed.
+            PeerError: the program failed.
         """
         parameters = {
             **self.json.contents.names(),
@@ -147,7 +149,7 @@ class PeerBenchmark:
         return [result for name, result in self._rates if name == title]
 
     def ratios(self, over: str, under: str) -> list[float]:
-        """Of each run of one program: the rate of another, as it was last before and first after it, by its own."""
+        """For each run of `under`, the rate of `over` in the runs before and after it, divided by its own rate."""
         ratios = []
         for at, (title, own) in enumerate(self._rates):
             if title == under:
@@ -158,7 +160,7 @@ class PeerBenchmark:
 
     def _keep(self, title: str, result: JsonObject, compared: Comparison | PsiComparison | None) -> None:
         self._rates.append((title, rate(result)))
-        # The first that was wrong is kept, else the last.
+        # Keep the first wrong comparison, otherwise the last one.
         before = self.compared.get(title)
         if compared is not None and not (before is not None and before.wrong):
             self.compared[title] = compared
@@ -179,11 +181,11 @@ def _fill_keyed(bootstrap_servers: str, events: Iterable[bytes]) -> None:
         producer.produce(KEYED, event, b"all", partition=0)
         producer.poll(0)
     if left := producer.flush(120):
-        raise RuntimeError(f"{left} messages could not be written to {KEYED}")
+        raise RuntimeError(f"Kafka did not acknowledge {left} messages for {KEYED}")
 
 
 def _training(folder: Path, workload: Workload) -> Arrays:
-    """The table that the baseline was learned from: numbers as doubles, texts of fixed width."""
+    """The training table of the baseline: numbers as doubles, texts as fixed-width strings."""
     table = pq.read_table(folder / f"train-{len(workload.numbers)}-{len(workload.texts)}.parquet")
     result: dict[str, Any] = {name: np.array(table[name].to_pylist(), dtype=np.str_) for name in workload.texts}
     return result | {name: table[name].to_numpy().astype(np.float64) for name in (*workload.numbers, "score")}

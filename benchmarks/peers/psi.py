@@ -1,9 +1,8 @@
-"""Evidently's PSI held against its own definition, computed here a second time, and against ours of the same minutes.
+"""Compare Evidently's PSI with an independent implementation of its definition, and with ours for the same minutes.
 
-Evidently cuts both samples together into bins of equal width (Sturges' number of them) and puts 0.0001 in place of
-empty shares; this project counts on bins frozen from the training data, a tenth of it in each, and smooths small
-counts. Both sum (q − p) ln(q / p), but over different bins: they agree that nothing moves, and differ by what their
-bins show of chance.
+Evidently divides both samples into bins of equal width (as many as Sturges' rule gives) and replaces empty shares by
+0.0001. This project uses bins from the training data with a tenth of it in each, and smooths small counts. Both sum
+(q − p) ln(q / p), but over different bins: without drift they differ only by the sampling noise in their bins.
 """
 
 from __future__ import annotations
@@ -24,23 +23,25 @@ Arrays = dict[str, NDArray[Any]]
 
 TOLERANCE = 1e-9
 FEW = 20
-"""Numbers with so many different values or fewer in the reference are counted value by value."""
+"""Numbers with at most this many distinct values in the reference are counted by value."""
 EMPTY = 1e-4
 
 
 @dataclass
 class PsiComparison:
-    """What was compared and what was wrong."""
+    """Outcome of a comparison of PSI."""
 
     compared: int = 0
+    """Number of PSI values."""
     greatest: float = 0.0
-    """PSI that Evidently reported."""
+    """The largest PSI that Evidently reported."""
     apart: float = 0.0
-    """The greatest difference between Evidently's PSI and ours."""
+    """The largest difference between Evidently's PSI and ours."""
     wrong: list[str] = field(default_factory=list)
+    """Descriptions of errors; empty if the result is right."""
 
     def note(self) -> str:
-        """Say it in a few words."""
+        """Summarize the outcome."""
         if self.wrong:
             return f"**WRONG: {'; '.join(self.wrong[:3])}**"
         return (
@@ -67,7 +68,7 @@ def _filled(shares: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def our_psi(panes: Panes) -> dict[int, dict[str, float]]:
-    """The PSI of every pane and field as the monitor judges it, by the start of the pane in ms."""
+    """The PSI of every pane and field as the monitor computes it, by the start of the pane (Unix ms)."""
     bins = PsiBins(panes.layout)
     starts = sorted(panes.counts)
     counts = np.stack([panes.counts[start] for start in starts])[:, None, :]
@@ -79,7 +80,7 @@ def our_psi(panes: Panes) -> dict[int, dict[str, float]]:
 def compare_psi(
     answer: JsonObject, training: Arrays, contents: TopicContents, ours: dict[int, dict[str, float]]
 ) -> PsiComparison:
-    """Compare each PSI that Evidently told with its definition and with ours."""
+    """Compare each PSI of Evidently with its definition and with ours."""
     result = PsiComparison()
     exact = contents.minutes()
     for minute, psi_by_field in answer["psi"].items():

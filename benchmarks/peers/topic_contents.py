@@ -1,4 +1,4 @@
-"""What a topic holds, kept while it is written: the exact answers that sketches are compared with, and ready frames."""
+"""The contents of a topic, recorded while it is written: exact data for comparisons, and DataFrames."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class TopicContents:
         self._columns: dict[str, NDArray[Any]] | None = None
 
     def names(self) -> JsonObject:
-        """The fields that peers are told to sketch."""
+        """The fields that the peers sketch."""
         return {"numbers": self.numbers, "texts": self.texts}
 
-    def watch(self, events: Iterable[bytes]) -> Iterator[bytes]:
-        """Hand events on and keep what is in them."""
+    def record(self, events: Iterable[bytes]) -> Iterator[bytes]:
+        """Pass events through and record their contents."""
         block: list[bytes] = []
         for event in events:
             block.append(event)
@@ -44,8 +44,8 @@ class TopicContents:
             yield event
         self._keep(block)
 
-    def watch_batches(self, messages: Iterable[bytes]) -> Iterator[bytes]:
-        """Hand messages of Arrow batches on and keep what is in them."""
+    def record_batches(self, messages: Iterable[bytes]) -> Iterator[bytes]:
+        """Pass messages of Arrow batches through and record their contents."""
         for message in messages:
             table = pa.ipc.open_stream(message).read_all()
             sources = {name: name if name == "score" else f"features.{name}" for name in self.numbers}
@@ -69,24 +69,24 @@ class TopicContents:
 
     @property
     def columns(self) -> dict[str, NDArray[Any]]:
-        """All of them by name; to be asked for once everything was written."""
+        """All columns by name; only valid after all events were recorded."""
         if self._columns is None:
             self._columns = {name: np.concatenate([b[name] for b in self._blocks]) for name in self._blocks[0]}
             self._blocks.clear()
         return self._columns
 
     def minutes(self) -> dict[int, int]:
-        """Events per minute, by its start in ms, in order."""
+        """Start of the minute (Unix ms) → number of events, in order."""
         starts, counts = np.unique(self._starts(), return_counts=True)
         return dict(zip(starts.tolist(), counts.tolist(), strict=True))
 
     def within(self, starts: Iterable[int]) -> dict[str, NDArray[Any]]:
-        """The columns of the events of some minutes."""
+        """The columns of the events in the given minutes."""
         chosen = np.isin(self._starts(), list(starts))
         return {name: values[chosen] for name, values in self.columns.items()}
 
     def write(self, path: Path, starts: Iterable[int]) -> None:
-        """Write the events of some minutes to a file of columns."""
+        """Write the events in the given minutes to a file of columns."""
         write_columns(path, self.within(starts))
 
     def _starts(self) -> NDArray[np.int64]:

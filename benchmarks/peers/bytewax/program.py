@@ -1,4 +1,4 @@
-"""Bytewax's part: its windows folding event by event, or its batches folded first and windows of what they gave."""
+"""Bytewax: windows that fold single events, or windows that fold the sketches of batches."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from benchmarks.peers.datasketches_minute import Minute, Minutes, Row, by_minute
 BATCH = 10_000
 START = datetime(2020, 1, 1, tzinfo=UTC)
 WAIT = timedelta(seconds=10)
-"""Until a window closes. Bytewax lets its watermark go on with the wall clock while it works: without any wait the
-second batch of a replay is late."""
+"""How long a window waits for late events. Bytewax advances its watermark by the wall clock while it works: without
+this, the second batch of a replay would be late."""
 
 
 class BytewaxRun:
-    """One dataflow, until the wanted minutes are complete."""
+    """One dataflow, which runs until the requested minutes are complete."""
 
     def __init__(self, parameters: JsonObject) -> None:
         self.parameters = parameters
@@ -67,8 +67,8 @@ class BytewaxRun:
                 minute.add_rows([row[1] for row in rows], [row[2] for row in rows])
                 yield "all", (rows[-1][0], minute)
 
-        def fold(minute: Minute, run: tuple[int, Minute]) -> Minute:
-            minute.merge(run[1])
+        def fold(minute: Minute, sketched: tuple[int, Minute]) -> Minute:
+            minute.merge(sketched[1])
             return minute
 
         self.fold_windows(op.flat_map_batch("sketch", self.messages, sketch), fold, lambda run: _utc(run[0]))
@@ -94,13 +94,13 @@ class BytewaxRun:
         run_main(self.flow)
 
     def close(self, _: str, item: tuple[str, tuple[int, Minute]]) -> None:
-        """Keep a closed window; after the last one tell what was found."""
+        """Add a closed window; after the last one print the result and exit."""
         number, minute = item[1]
         self.minutes.by_start[int(START.timestamp() * 1000) + number * MINUTE_MS] = minute
         if len(self.minutes.by_start) == self.minutes.n_minutes and self.clock is not None:
             spent = self.clock.read()
             print_result({**self.minutes.result(), **spent}, "bytewax", "confluent-kafka", "datasketches", "msgspec")
-            # A flow that reads on has no end; an orderly one would be reading the whole topic.
+            # The dataflow would continue to the end of the topic.
             os._exit(0)
 
 
@@ -109,10 +109,10 @@ def _utc(at_ms: int) -> datetime:
 
 
 def main() -> None:
-    """Run one way and tell what it found."""
+    """Run one implementation and print its result."""
     run = BytewaxRun(read_parameters())
     {"windows": run.windows, "batches": run.batches}[run.parameters["way"]]()
-    raise RuntimeError("the dataflow ended before the wanted minutes were complete")
+    raise RuntimeError("the dataflow ended before the requested minutes were complete")
 
 
 if __name__ == "__main__":

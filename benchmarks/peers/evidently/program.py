@@ -1,4 +1,4 @@
-"""Evidently's part, on ready DataFrames: the PSI of every column of a minute against the training table."""
+"""Evidently on prepared DataFrames: the PSI of every column of a minute against the training table."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from benchmarks.peers.frames import by_minute, read_frame
 
 
 def main() -> None:
-    """Report on minute after minute and tell every PSI."""
+    """Run a report per minute and print every PSI."""
     parameters = read_parameters()
     definition = DataDefinition(numerical_columns=parameters["numbers"], categorical_columns=parameters["texts"])
     columns = [*parameters["numbers"], *parameters["texts"]]
     reference = Dataset.from_pandas(read_frame(Path(parameters["reference"]))[columns], data_definition=definition)
     frames = by_minute(read_frame(Path(parameters["frame"])), parameters["minutes"])
     report = Report([DataDriftPreset(columns=columns, method="psi")])
-    # The first report imports much that is not to be measured.
+    # The imports of the first report do not count.
     report.run(Dataset.from_pandas(next(iter(frames.values())).head(100), data_definition=definition), reference).dict()
     clock = Clock()
     result: dict[int, dict[str, Any]] = {

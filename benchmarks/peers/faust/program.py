@@ -1,7 +1,7 @@
-"""Faust's part: an agent that sketches event by event, or with `take` batch by batch.
+"""Faust: an agent that sketches single events, or batches with `take`.
 
-State is a dictionary of the agent's, not a Faust table: a table would write each of twenty sketches to its changelog at
-every event. The loop is uvloop, as `faust --loop uvloop` has it.
+The state is a dictionary and not a Faust table, which would write each of twenty sketches to its changelog for every
+event. The event loop is uvloop, as with `faust --loop uvloop`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BATCH = 5_000
 
 
 def main() -> None:
-    """Run the worker until the wanted minutes are complete."""
+    """Run the worker until the requested minutes are complete."""
     use("uvloop")
     parameters = read_parameters()
     app = faust.App(
@@ -41,7 +41,7 @@ def main() -> None:
     def end(clock: Clock) -> None:
         spent = clock.read()
         print_result({**minutes.result(), **spent}, "faust-streaming", "aiokafka", "datasketches", "msgspec")
-        # Nothing is left to do, and an orderly end would wait for the group.
+        # A regular shutdown would wait for the consumer group.
         os._exit(0)
 
     async def events(stream: Any) -> None:
@@ -57,7 +57,7 @@ def main() -> None:
         clock = None
         async for values in stream.take(BATCH, within=1.0):
             if clock is None:
-                # The first batch came before its clock could be started: it is left out of the rate.
+                # The first batch arrived before the clock started and does not count.
                 minutes.add_batch(list(map(row, values)))
                 clock, minutes.events = Clock(), 0
                 continue

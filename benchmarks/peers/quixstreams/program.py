@@ -1,4 +1,4 @@
-"""Quix Streams' part: its tumbling windows, or a stateless function that sketches batches of its own."""
+"""Quix Streams: tumbling windows, or a stateless function that sketches batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH = 5_000
 
 
 class QuixStreamsRun:
-    """One run of the application, until the wanted minutes are complete."""
+    """One run of the application until the requested minutes are complete."""
 
     def __init__(self, parameters: JsonObject) -> None:
         self.parameters = parameters
@@ -35,7 +35,7 @@ class QuixStreamsRun:
         )
 
     def frame(self) -> Any:
-        """The topic's events, decoded and under their own time."""
+        """The decoded events of the topic with their event times."""
         row = row_decoder(self.parameters)
 
         def decode(data: bytes) -> Row:
@@ -51,7 +51,7 @@ class QuixStreamsRun:
         return self.app.dataframe(topic)
 
     def stateless(self) -> None:
-        """Gather events in a list and sketch many at once; the list is no state of the application's."""
+        """Collect events in a list, which is no application state, and sketch them in batches."""
         waiting: list[Row] = []
 
         def gather(row: Row) -> None:
@@ -85,14 +85,14 @@ class QuixStreamsRun:
         self.app.run()
 
     def end(self) -> None:
-        """Take the time and stop."""
+        """Read the clock and stop."""
         if self.clock is not None and not self.spent:
             self.spent = self.clock.read()
             self.app.stop()
 
 
 def main() -> None:
-    """Run one way and tell what it found."""
+    """Run one implementation and print its result."""
     run = QuixStreamsRun(read_parameters())
     {"stateless": run.stateless, "windows": run.windows}[run.parameters["way"]]()
     print_result({**run.minutes.result(), **run.spent}, "quixstreams", "confluent-kafka", "datasketches", "msgspec")

@@ -1,4 +1,4 @@
-"""whylogs' part, on ready DataFrames: as its documentation begins, or with a schema of what is compared and no more."""
+"""whylogs on prepared DataFrames: with default settings, or with a schema of only what is compared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEAN = MetricConfig(large_kll_k=False, kll_k=200)
 
 
 def lean_schema() -> DeclarativeSchema:
-    """KLL with k = 200 for numbers and frequent items for texts: neither types, counts nor distinct values."""
+    """A schema with KLL (k = 200) for numbers and frequent items for texts; no types, counts or distinct values."""
     numbers = [MetricSpec(StandardMetric.distribution.value, LEAN)]
     return DeclarativeSchema(
         [
@@ -33,11 +33,11 @@ def lean_schema() -> DeclarativeSchema:
 
 
 def main() -> None:
-    """Profile frame by frame and tell what the merged profile says."""
+    """Profile frame by frame and print the merged profile."""
     parameters = read_parameters()
     frames = by_minute(read_frame(Path(parameters["frame"])), parameters["minutes"])
     schema = {"default": lambda: None, "lean": lean_schema}[parameters["way"]]
-    # The first profile imports much that is not to be measured.
+    # The imports of the first profile do not count.
     why.log(next(iter(frames.values())).head(10), schema=schema()).view()
     clock = Clock()
     views = {start: why.log(frame, schema=schema()).view() for start, frame in frames.items()}

@@ -1,4 +1,4 @@
-"""Lines through measured points."""
+"""Fitted lines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_points_of_a_line_give_that_line(fixed: float, slope: float) -> None:
 
 
 @given(st.lists(numbers, min_size=5, max_size=5))
-def test_it_is_least_squares(costs: list[float]) -> None:
+def test_the_fit_is_least_squares(costs: list[float]) -> None:
     line = fit_line(FACTORS, costs)
     slope, fixed = np.polyfit(FACTORS, costs, 1)
     assert line.slope == pytest.approx(slope, abs=1e-6, rel=1e-9)
@@ -34,7 +34,7 @@ def test_it_is_least_squares(costs: list[float]) -> None:
     assert -1e-9 <= line.r2 <= 1 + 1e-9
 
 
-def test_the_interval_has_its_nominal_coverage_of_the_slope() -> None:
+def test_the_interval_contains_the_slope_with_the_stated_frequency() -> None:
     rng = np.random.default_rng(7)
     covered = 0
     for _ in range(2_000):
@@ -69,7 +69,7 @@ def test_invalid_points_are_rejected(factors: list[float], costs: list[float]) -
         ([0.0, 0.0, 0.0, 0.0, 0.0], "flat"),
     ],
 )
-def test_growth_is_named(costs: list[float], shape: str) -> None:
+def test_growth_is_classified(costs: list[float], shape: str) -> None:
     assert shape_of(fit_line(FACTORS, costs), FACTORS, costs) == shape
 
 

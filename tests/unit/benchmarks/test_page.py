@@ -1,4 +1,4 @@
-"""docs/performance.md shows what docs/performance.json holds; goals are computed; equal figures give equal charts."""
+"""docs/performance.md matches docs/performance.json; goals are computed; equal figures give equal charts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHART = Chart("Cost", "fields", "CPU, ms", (Series("sketcher", (20, 200), (3.0, 
 
 
 def published() -> tuple[Figures, Figures, str]:
-    """The run that the page shows, the other one, and the page."""
+    """The published run, the other run, and the page."""
     return Figures.read(page.FIGURES), Figures.read(page.OTHER), page.PAGE.read_text(encoding="utf-8")
 
 
@@ -41,13 +41,13 @@ def test_a_changed_figure_shows_in_the_page() -> None:
     assert "12,345,678 events" in page.rewrite(text, figures, other)
 
 
-def test_a_page_without_a_marker_is_rejected() -> None:
+def test_a_page_without_a_mark_is_rejected() -> None:
     text = page.PAGE.read_text(encoding="utf-8").replace("performance.json: goals", "performance.json: gaols")
     with pytest.raises(ValueError, match="gaols"):
         page.rewrite(text, Figures({}), Figures({}))
 
 
-def test_ratios_of_two_runs_stand_beside_each_other() -> None:
+def test_ratios_of_two_runs_are_compared() -> None:
     now, before = Figures({"commit": "b"}), Figures({"commit": "a"})
     for figures, close, far in ((now, 1.1, 2.0), (before, 1.0, 2.5)):
         figures.add("A", "close", close, "×")
@@ -61,7 +61,9 @@ def test_ratios_of_two_runs_stand_beside_each_other() -> None:
     assert "|  | far | 2 | 2.5 | **25%** |" in table
 
 
-def test_a_new_run_makes_the_one_that_was_shown_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_run_replaces_the_published_one_which_becomes_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("FIGURES", "OTHER", "PAGE"):
         path: Path = getattr(page, name)
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -97,7 +99,9 @@ def test_figures_are_read_as_they_were_written(tmp_path: Path) -> None:
         ("at most", None, None, "not measured in this run"),
     ],
 )
-def test_a_goal_is_met_or_missed_by_how_much(holds: str, value: float | None, met: bool | None, verdict: str) -> None:
+def test_a_verdict_states_by_how_much_a_goal_is_met_or_missed(
+    holds: str, value: float | None, met: bool | None, verdict: str
+) -> None:
     goal = Goal("a goal", holds, 250, "events", lambda figures: value)  # type: ignore[arg-type]
     judged = GoalResult(goal, goal.measured(Figures({})))
     assert judged.met is met
@@ -120,7 +124,7 @@ def test_goals_are_computed_from_the_figures_alone() -> None:
     assert result["Sketcher, Arrow ÷ whylogs on ready DataFrames"].value is None
 
 
-def test_goals_and_shapes_have_names_of_their_own() -> None:
+def test_names_of_goals_and_shapes_are_unique() -> None:
     assert len({goal.name for goal in ALL_GOALS}) == len(ALL_GOALS)
     assert len({shape.name for shape in SHAPES}) == len(SHAPES)
     assert SHAPES[0].name == BASE
@@ -152,7 +156,7 @@ def test_equal_data_give_equal_files(tmp_path: Path) -> None:
         assert b"Cost" in first
 
 
-def test_a_chart_refuses_sequences_that_do_not_fit(tmp_path: Path) -> None:
+def test_a_chart_rejects_sequences_of_different_lengths_or_names(tmp_path: Path) -> None:
     uneven = Chart("Cost", "x", "y", (Series("a", (1, 2), (1.0,)),))
     with pytest.raises(ValueError, match="differ in length"):
         draw(uneven, tmp_path / "uneven.svg")

@@ -1,4 +1,4 @@
-"""The peers' answers are compared, wrong ones are found, and each peer is what its folder says."""
+"""Comparison of the peers' results, and the folders of the peers."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def workload(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def contents(workload: Workload) -> TopicContents:
     contents = TopicContents(workload)
-    assert len(list(contents.watch(json_events(workload, EVENTS, START, START + 179_999)))) == EVENTS
+    assert len(list(contents.record(json_events(workload, EVENTS, START, START + 179_999)))) == EVENTS
     return contents
 
 
 def exact(contents: TopicContents, minutes: int) -> JsonObject:
-    """What a program without error would tell."""
+    """The result of a program without error."""
     starts = list(contents.minutes())[:minutes]
     columns = contents.within(starts)
     return {
@@ -55,20 +55,20 @@ def exact(contents: TopicContents, minutes: int) -> JsonObject:
             name: np.quantile(columns[name], RANKS, method="inverted_cdf").tolist() for name in contents.numbers
         },
         "categories": {
-            name: dict(zip(*(part.tolist() for part in np.unique(columns[name], return_counts=True)), strict=True))
+            name: dict(zip(*(array.tolist() for array in np.unique(columns[name], return_counts=True)), strict=True))
             for name in contents.texts
         },
     }
 
 
-def test_exact_answers_are_right(contents: TopicContents) -> None:
+def test_an_exact_result_is_right(contents: TopicContents) -> None:
     result = compare(exact(contents, 2), contents)
     assert not result.wrong
     assert result.worst == 0
     assert result.compared == len(contents.numbers) * len(RANKS)
 
 
-def test_a_quantile_that_is_far_away_is_wrong(contents: TopicContents) -> None:
+def test_a_distant_quantile_is_wrong(contents: TopicContents) -> None:
     report = exact(contents, 2)
     name = contents.numbers[0]
     report["quantiles"][name][3] = report["quantiles"][name][5]
@@ -87,7 +87,7 @@ def test_many_quantiles_a_little_beyond_are_wrong(contents: TopicContents) -> No
     assert any("quantiles are beyond" in wrong for wrong in compare(report, contents).wrong)
 
 
-def test_no_number_is_wrong(contents: TopicContents) -> None:
+def test_nan_is_wrong(contents: TopicContents) -> None:
     report = exact(contents, 1)
     report["quantiles"][contents.numbers[0]][0] = float("nan")
     assert compare(report, contents).wrong
@@ -116,7 +116,7 @@ def test_rank_errors_are_shares_of_ranks() -> None:
 
 
 @pytest.mark.parametrize("way", ["events", "batches"])
-def test_what_peers_sketch_with_is_right(workload: Workload, contents: TopicContents, way: str) -> None:
+def test_the_sketches_for_peers_are_right(workload: Workload, contents: TopicContents, way: str) -> None:
     minutes, row = Minutes({**contents.names(), "minutes": 2}), row_decoder(contents.names())
     rows = [row(event) for event in json_events(workload, EVENTS, START, START + 179_999)]
     if way == "events":
@@ -129,7 +129,7 @@ def test_what_peers_sketch_with_is_right(workload: Workload, contents: TopicCont
     assert not compare(minutes.result(), contents).wrong
 
 
-def test_a_sketch_of_too_small_a_size_is_wrong(contents: TopicContents) -> None:
+def test_a_sketch_that_is_too_small_is_wrong(contents: TopicContents) -> None:
     report = exact(contents, 3)
     columns = contents.within(map(int, report["minutes"]))
     for name in contents.numbers:
@@ -139,14 +139,14 @@ def test_a_sketch_of_too_small_a_size_is_wrong(contents: TopicContents) -> None:
     assert compare(report, contents).wrong
 
 
-def test_events_of_arrow_batches_are_kept_alike(workload: Workload) -> None:
+def test_events_of_arrow_batches_are_recorded_too(workload: Workload) -> None:
     contents = TopicContents(workload)
-    assert list(contents.watch_batches(arrow_messages(workload, 3_000, START, START + 59_999)))
+    assert list(contents.record_batches(arrow_messages(workload, 3_000, START, START + 59_999)))
     assert contents.minutes() == {START: 3_000}
     assert set(contents.columns) == {"at", *contents.numbers, *contents.texts}
 
 
-def test_frames_hold_what_was_drawn(contents: TopicContents, tmp_path: Path) -> None:
+def test_frames_have_the_contents_of_the_topic(contents: TopicContents, tmp_path: Path) -> None:
     starts = list(contents.minutes())
     contents.write(tmp_path / "frame.npz", starts[:2])
     frames = by_minute(read_frame(tmp_path / "frame.npz"), 2)
@@ -163,7 +163,7 @@ def test_slices_are_omitted(workload: Workload) -> None:
     assert not without_slices(workload).baseline.dimensions
 
 
-def test_psi_that_is_not_its_definition_is_wrong(contents: TopicContents) -> None:
+def test_psi_that_contradicts_its_definition_is_wrong(contents: TopicContents) -> None:
     start = next(iter(contents.minutes()))
     columns = contents.within([start])
     training = contents.columns
@@ -177,7 +177,7 @@ def test_psi_that_is_not_its_definition_is_wrong(contents: TopicContents) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_peer_has_its_own_lock_file_and_the_command_that_writes_it(name: str) -> None:
+def test_each_peer_has_a_lock_file_and_a_description(name: str) -> None:
     folder = FOLDER / name
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     lock = tomllib.loads((folder / "uv.lock").read_text(encoding="utf-8"))
@@ -196,7 +196,7 @@ def test_each_peer_has_its_own_lock_file_and_the_command_that_writes_it(name: st
             assert all(file["hash"].startswith("sha256:") for file in files)
 
 
-def test_environments_of_peers_are_left_to_themselves() -> None:
+def test_environments_of_peers_are_excluded_from_workspace_and_git() -> None:
     root = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
     assert root["tool"]["uv"]["workspace"]["exclude"] == ["benchmarks/peers/*"]
     ignored = subprocess.run(
@@ -207,7 +207,7 @@ def test_environments_of_peers_are_left_to_themselves() -> None:
 
 @pytest.fixture
 def strange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A peer for a Python that does not exist yet."""
+    """A peer for a Python version that does not exist yet."""
     folder = tmp_path / "strange"
     folder.mkdir()
     monkeypatch.setattr(environments, "FOLDER", tmp_path)

@@ -1,4 +1,4 @@
-"""Runs of the benchmarks: no section lost by another's failure, docs written by full runs alone."""
+"""Runs of the benchmarks: a failed section does not end the run, and only full runs write to docs/."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.run import BenchmarkRun
 
 
 class NoTestbed:
-    """A world in which nothing runs."""
+    """A testbed without broker and engine."""
 
     def __init__(self, stack: Any, folder: Path) -> None:
         self.folder = folder
@@ -86,8 +86,8 @@ def test_a_failed_section_is_reported_and_the_others_are_measured(
 ) -> None:
     sections(monkeypatch, failing="storage")
     assert called(monkeypatch, "--json", str(tmp_path / "figures.json")) == 1
-    assert not written, "docs are written from whole runs alone"
+    assert not written, "only complete runs write docs"
     assert [one.section for one in Figures.read(tmp_path / "figures.json").entries] == list(FULL.sections)
-    parameters = capsys.readouterr().err
-    assert "Failed: storage" in parameters
-    assert "the broker is gone" in parameters
+    errors = capsys.readouterr().err
+    assert "Failed: storage" in errors
+    assert "the broker is gone" in errors

@@ -1,9 +1,8 @@
-"""docs/scale.md follows from docs/scale.json."""
+"""docs/scale.md is generated from docs/scale.json."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 
@@ -29,7 +28,7 @@ def test_every_chart_of_the_page_is_there() -> None:
     assert set(chart_names(Growth.from_json(RECORD["growth"]))) <= linked
 
 
-def test_growth_survives_its_file() -> None:
+def test_growth_can_be_restored_from_json() -> None:
     growth = made_up()
     assert Growth.from_json(growth.as_json()) == growth
 
@@ -64,7 +63,7 @@ def test_a_steady_run_meets_every_goal() -> None:
         (_soaked(late_s=0.7), "latency steady"),
     ],
 )
-def test_growth_over_time_is_reported(soaked: soak.SoakResult, missed: str) -> None:
+def test_growth_misses_its_goal(soaked: soak.SoakResult, missed: str) -> None:
     assert [goal for goal, met in soak.judge(soaked).items() if not met] == [missed]
 
 
@@ -74,7 +73,7 @@ def test_a_trend_is_per_day_of_panes() -> None:
     assert result.low <= 14.4 <= result.high + 1e-9
 
 
-def test_missing_events_are_reported() -> None:
+def test_missing_events_miss_the_goal() -> None:
     soaked = _soaked()
     soaked.counted -= 1
     assert not soak.judge(soaked)["every event counted once"]
@@ -87,8 +86,8 @@ def test_numbers_are_short(value: float, shown: str) -> None:
     assert number(value) == shown
 
 
-def test_the_shape_of_a_nonlinear_curve_is_reported() -> None:
+def test_the_description_of_a_nonlinear_curve_has_its_exponent() -> None:
     curve = Curve("x", "x", "c", "ms", "n", "", (1.0, 2.0, 4.0, 8.0), (1.0, 4.0, 16.0, 64.0))
-    parameters: Any = curve.parameters()
-    assert "not linear" in parameters
-    assert "power 2.00" in parameters
+    description = curve.describe_fit()
+    assert "not linear" in description
+    assert "power 2.00" in description

@@ -1,4 +1,4 @@
-"""What loads need, by costs that are made up here."""
+"""Capacity estimates with invented costs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ loads = st.builds(
 )
 
 
-def test_no_load_needs_one_of_each() -> None:
+def test_an_empty_load_needs_one_process_of_each_kind() -> None:
     result = needs(made_up(), Load(events_per_s=0, models=1))
     assert (result.sketchers, result.recorders, result.monitors, result.engines) == (1, 1, 1, 1)
     assert (result.source_partitions, result.partials_partitions) == (1, 4)
@@ -64,7 +64,7 @@ def test_progress_records_bound_the_sketchers_of_a_partition() -> None:
     assert most_sketchers(growth, 30.0) == pytest.approx(2 * bound)
 
 
-def test_loads_beyond_the_capacity_are_reported() -> None:
+def test_an_excessive_load_does_not_hold() -> None:
     assert needs(made_up(), Load(events_per_s=1e4)).holds
     assert not needs(made_up(monitor_record_us=1e6), Load(events_per_s=15e6)).holds
 
@@ -80,8 +80,8 @@ def test_a_smaller_share_of_raw_rows_needs_less(load: Load, part: float) -> None
 def test_a_known_load() -> None:
     growth = made_up()
     load = Load(events_per_s=1e6, models=1)
-    # A turn of 250 ms has 62,500 events and takes 1.3 ms beside them; 60 % less about 1 % of waiting and writing are
-    # planned for.
+    # A batch of 250 ms has 62,500 events and 1.3 ms of fixed cost. 60 % minus about 1 % for idling and writing is
+    # planned.
     assert Costs(growth).sketcher_capacity(load) == pytest.approx(62_500 / (0.250 + 0.001325), rel=1e-6)
     result = needs(growth, load)
     assert result.sketchers == 7
@@ -93,7 +93,7 @@ def test_a_known_load() -> None:
     assert result.engines == 4 + 1
 
 
-def test_events_without_raw_rows_are_still_read() -> None:
+def test_events_without_raw_row_still_cost_reading() -> None:
     costs = Costs(made_up())
     whole, tenth, none = (costs.recorder_s(Load(events_per_s=1, raw_share=share)) for share in (1, 0.1, 0))
     assert whole == pytest.approx(8e-6)
@@ -101,14 +101,14 @@ def test_events_without_raw_rows_are_still_read() -> None:
     assert none == pytest.approx(3e-6)
 
 
-def test_capacities_name_the_first_bottleneck() -> None:
+def test_capacities_show_the_first_bottleneck() -> None:
     result: dict[str, Any] = capacities(made_up(), Load(events_per_s=1, models=1))
     assert sorted(result, key=lambda stage: result[stage])[0] == "recorder"
     assert result["ClickHouse node"] == pytest.approx(2 * 0.6 / 4e-6)
     assert result["recorder"] == pytest.approx(0.6 / 8e-6)
 
 
-def test_a_cost_that_was_not_measured_is_named() -> None:
+def test_a_missing_cost_is_named() -> None:
     growth = made_up()
     growth.curves = [curve for curve in growth.curves if curve.key != "monitor by sources"]
     with pytest.raises(KeyError, match="monitor by sources"):

@@ -1,4 +1,4 @@
-"""The workloads of the benchmarks are what docs/performance.md says: one factor changed at a time."""
+"""The workloads of the benchmarks match docs/performance.md: one factor changes at a time."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def test_slices_change_the_contract_and_no_event(base: Workload, tmp_path: Path)
     assert [cut.values for cut in sliced.contract.slices] == [each.values for each in sliced.baseline.dimensions]
 
 
-def test_events_are_of_each_model_in_turn(tmp_path: Path) -> None:
+def test_events_belong_to_the_models_in_turn(tmp_path: Path) -> None:
     workload = make_workload(tmp_path, models=5)
     assert [one["model"] for one in events(workload)[:10]] == [*workload.models, *workload.models]
     assert set(workload.registry().contracts) == set(workload.models)
     assert len({contract.id for contract, _ in workload.each()}) == 5
 
 
-def test_larger_events_have_more_unmonitored_fields(base: Workload, tmp_path: Path) -> None:
+def test_larger_events_are_padded_with_unwatched_texts(base: Workload, tmp_path: Path) -> None:
     filled = make_workload(tmp_path, event_bytes=5_000)
     assert sizes(filled) == pytest.approx(5_000, rel=0.03)
     assert filled.contract == base.contract

@@ -1,4 +1,4 @@
-"""What the flights example promises apart from its data."""
+"""The flights example without its data set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from examples.flights.model import LATE, ON_TIME, THRESHOLD, classes
 from examples.flights.replay import between, build
 
 
-def test_missing_data_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_data_raises_an_error_with_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(data.DemoDataMissingError, match="uv sync --group demo"):
         data.data_folder()
@@ -30,10 +30,10 @@ def test_now_needs_a_time_zone() -> None:
         build(pa.table({}), datetime(2026, 1, 1))  # noqa: DTZ001 (the point of the test)
 
 
-def test_dates_are_taken_with_both_ends() -> None:
+def test_date_ranges_include_both_ends() -> None:
     rows = pa.table({"original_date": ["2013-05-31", "2013-06-01", "2013-07-31", "2013-08-01"]})
     assert between(rows, "2013-06-01", "2013-07-31")["original_date"].to_pylist() == ["2013-06-01", "2013-07-31"]
 
 
-def test_what_is_known_only_later_is_no_feature() -> None:
+def test_features_are_known_at_departure() -> None:
     assert not {"dep_delay", "dep_time", "arr_delay", "arr_time", "air_time", "landed_at"} & set(FEATURES)
