@@ -89,5 +89,5 @@ def test_a_failed_section_is_reported_and_the_others_are_measured(
     assert not written, "only complete runs write docs"
     assert [one.section for one in Figures.read(tmp_path / "figures.json").entries] == list(FULL.sections)
     errors = capsys.readouterr().err
-    assert "Failed: storage" in errors
+    assert "Failed sections: storage" in errors
     assert "the broker is gone" in errors
