@@ -23,7 +23,7 @@ KINDS = ("sketcher", "recorder", "monitor", "scorer")
 
 
 class Dev:
-    """The command in a folder of its own."""
+    """The command in a temporary folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""HTTPS to ClickHouse by settings: a door that speaks TLS stands before the local engine, which has none of its own."""
+"""HTTPS to ClickHouse by settings: a TLS proxy in front of the local engine, which does not support TLS."""
 
 from __future__ import annotations
 

@@ -401,7 +401,7 @@ def test_a_processor_that_stopped_reporting_is_silent(client: Client) -> None:
 
 @pytest.mark.parametrize("step_s", [10, 300, HOUR_S])
 def test_metrics_equal_the_reports_of_processors(client: Client, step_s: int) -> None:
-    """Gauges are 4, and counters grow by one each second, by whatever steps: long ones are read from another table."""
+    """Gauges are 4 and counters grow by one per second, at any step; long steps are read from another table."""
     for panel in ("committed_age", "waiting", "healthy", "memory"):
         rows = ask(client, QUERIES[f"pipeline.{panel}"], {}, interval_s=step_s)
         assert {row[2] for row in rows} == {4}, panel

@@ -51,7 +51,7 @@ from warehouse.client import Client, connect
 from warehouse.tables import insert_rows
 
 SHIFT = (datetime.now(UTC) - datetime(2014, 1, 2, tzinfo=UTC)) // timedelta(weeks=1)
-"""Up to the present, as in the demo: ClickHouse forgets rows whose event time is years ago."""
+"""Shift to the present, as in the demo: ClickHouse deletes rows whose event time is years ago."""
 AWAY = timedelta(weeks=SHIFT)
 CALENDAR = Calendar(SHIFT)
 WEEK_BEGIN = datetime(2013, 12, 5, tzinfo=UTC) + AWAY

@@ -1,4 +1,4 @@
-"""A replayed month of flights: every count and every PSI equals what the source data says, whatever is killed."""
+"""A replayed month of flights: every count and PSI equals that of the source data, even if processors are killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flights example on its real data: times, features, model, files, and the drift that they hold."""
+"""The flights example on its real data: times, features, model, files, and their drift."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ IntArray = NDArray[np.int64]
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 REPLAY_START = datetime(2013, 8, 1, tzinfo=UTC)
 REPLAY_END = datetime(2014, 1, 2, tzinfo=UTC)
-"""The first midnight after the last flight; later windows hold an evening only."""
+"""The first midnight after the last flight; later windows have only an evening of flights."""
 
 
 class Tables(NamedTuple):

@@ -1,4 +1,4 @@
-"""Generated history, small: every table and view holds something, and what benchmarks ask is answered."""
+"""A small generated history: every table and view has rows, and all queries of the benchmarks are valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that mean something to SQL, HTML, YAML, templates, shells and screens, through the whole path and every sink.
+"""Names with special characters of SQL, HTML, YAML, templates, shells and terminals, in every output of the pipeline.
 
 What people name (models, fields, slices) may hold anything but control characters; what events hold (categories, slice
 values, classes, kinds of errors, ids) may hold those too.

@@ -137,7 +137,7 @@ def _is(expected: object, ask: Callable[..., object], *arguments: object) -> boo
 def test_the_watchdog_detects_a_hanging_loop_and_ends_its_process(
     broker: LocalKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """Faust's event loop hangs in a call, so that nothing in it can detect or end that."""
+    """Faust's event loop hangs in a call, so no task of the loop can detect or end it."""
     marker = tmp_path / "probe.handled"
     marker.touch()
     pipeline = Pipeline(broker.bootstrap_servers, Address(), topic_prefix, tmp_path)

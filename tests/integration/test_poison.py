@@ -24,7 +24,7 @@ NOW_MS = int(time.time() * 1000)
 GOOD, BAD = 100_000, 10_000
 SPACING = GOOD // BAD
 LARGE = {"megabyte string": 5, "deep": 5, "ten thousand keys": 10, "too many rows": 10}
-"""Kinds that weigh a megabyte come fewer times."""
+"""Kinds of a megabyte are sent less often."""
 
 
 def event(name: str, at: int) -> dict[str, Any]:

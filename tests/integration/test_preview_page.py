@@ -1,4 +1,4 @@
-"""The dashboards in a browser: what is drawn is what ClickHouse says, and every link leads where it says."""
+"""The dashboards in a browser: panels show the values of ClickHouse, and every link leads to its target."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def span(shop: Shop, start: float = 0, end: float = HOURS) -> str:
 
 
 def chosen(preview: PreviewPage) -> dict[str, str]:
-    """What the address says is chosen, the range and the variables."""
+    """The range and the variables in the URL."""
     return {key: value[0] for key, value in parse_qs(urlparse(preview.page.url).query).items()}
 
 
@@ -191,7 +191,7 @@ def test_unknown_pages_and_panels_are_rejected(
 
 
 def test_a_panel_cannot_change_anything(server: PreviewServer, shop: Shop) -> None:
-    """A page whose query writes: the server runs it under a setting that refuses."""
+    """The server runs queries read-only, so a page with a writing query fails."""
     page = json.loads(json.dumps(dashboards()["fleet"]))
     panel = next(each for each in page["panels"] if each.get("targets"))
     panel["targets"] = [{"refId": "A", "format": 1, "rawSql": "INSERT INTO contracts SELECT * FROM contracts"}]

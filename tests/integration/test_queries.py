@@ -1,4 +1,4 @@
-"""docs/queries.md: every query is run on three days of traffic, and its answer compared with what is known of them."""
+"""docs/queries.md: every query runs on three days of traffic, and its result is compared with the known answer."""
 
 from __future__ import annotations
 

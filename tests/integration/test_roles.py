@@ -1,4 +1,4 @@
-"""The roles that `plan --roles` prints, on the engine: each is enough for its processor, and good for nothing else."""
+"""The roles that `plan --roles` prints, on the engine: each allows the work of its processor, and nothing else."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HOUR_MS = 3_600_000
 
 @pytest.fixture(scope="module")
 def guarded(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
-    """An engine that knows the roles and answers each user as the role of its name; `engine` says whether it can."""
+    """An engine that runs requests of each user in the role of that name."""
     folder = tmp_path_factory.mktemp("guarded")
     write_config(folder, DATABASE)
     address = Address(engine.host, choose_port(), DATABASE)

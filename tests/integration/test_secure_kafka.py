@@ -64,7 +64,7 @@ BEGIN_MS = int(time.time() * 1000) // HOUR_MS * HOUR_MS - 40 * HOUR_MS
 
 
 class Column(enum.Enum):
-    """Names as some programs keep them."""
+    """Column names as an enum, as some programs define them."""
 
     EMAIL = "email"
     SSN = "ssn"
@@ -147,7 +147,7 @@ def deployment(kafka: SecureKafka, engine: LocalClickHouse) -> Iterator[Deployme
 
 
 def publish(publisher: Publisher, start: int, n: int) -> None:
-    """Predictions and labels by call and by table, full of what nobody else may see, and an end mark."""
+    """Publish predictions and labels with secrets, by call and by table, and an end marker."""
     features, contexts = [], []
     for i in range(start, start + n):
         features.append({"x": i / N, "k": i % 5, "flag": i % 2 == 0, "colour": "red", **personal(i)})
@@ -270,7 +270,7 @@ def test_no_secret_is_found_anywhere(run: Run, kafka: SecureKafka, engine: Local
 
 
 def everything(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> Iterator[tuple[str, bytes]]:
-    """Everything that the run wrote or tells, by where it is: messages, the broker's files, rows, metrics, logs."""
+    """All outputs of the run by location: messages, files of the broker, rows, metrics, logs."""
     for topic in run.pipeline.topics.all:
         for message in run.pipeline.read_all(topic):
             headers = b"".join(value for _, value in message.headers() or [])

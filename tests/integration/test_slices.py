@@ -36,7 +36,7 @@ NEW = ("heron", "ibis")
 
 
 def make_table(rng: np.random.Generator, n: int, *, serving: bool) -> pa.Table:
-    """Requests of a model with three classes; those that are served hold what training did not."""
+    """Requests of a model with three classes; the served ones have values that training does not have."""
     scores = rng.dirichlet((2.0, 1.0, 0.5), n)
     kinds = np.array(["robin", "finch", "wren", *(NEW if serving else ())])
     columns = {
@@ -85,7 +85,7 @@ def as_served(table: pa.Table, contract: Contract) -> pa.Table:
 
 
 def slices_of(table: pa.Table, baseline: Baseline) -> dict[str, np.ndarray]:
-    """Which rows each slice holds, as masks."""
+    """Row masks of the slices."""
     n = table.num_rows
     masks = {"all": np.ones(n, dtype=bool)}
     seats, pair = baseline.dimensions
@@ -259,7 +259,7 @@ def as_rows(pipeline: Pipeline, sql: str) -> dict[tuple[str, str, str], list[Any
 
 
 def check_one_part_more(pipeline: Pipeline, contract: Contract, table: pa.Table, baseline: Baseline) -> None:
-    """Late events with a huge value, and under a contract that keeps other sketches: days follow, nothing breaks."""
+    """Late events with a huge value, also under a contract with other sketches: rollups of days are updated."""
     cuts = tuple(Slice(name=cut.name, source=cut.source, top=cut.top) for cut in contract.slices)
     pipeline.register(msgspec.structs.replace(contract, slices=cuts), [])
     pipeline.wait_rows("SELECT uniqExact(contract_id) = 2 FROM contracts", "the second contract")

@@ -1,4 +1,4 @@
-"""The golden signal volume through real processors: what is injected in known numbers is what the views say."""
+"""The golden signal volume through real processors: the views equal the injected numbers."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def signal_baseline() -> Baseline:
 
 
 class Injected:
-    """Publishes events and counts by itself what it did."""
+    """Publishes events and counts them independently."""
 
     def __init__(self) -> None:
         self.volume: Counter[str] = Counter()
@@ -147,7 +147,7 @@ def wait_counted(pipeline: Pipeline, injected: Injected) -> None:
 
 
 def check(pipeline: Pipeline, injected: Injected) -> None:
-    """Hold every figure of the views to what was injected."""
+    """Compare every figure of the views with the injected number."""
     names = ("n", "errors", "timed", "slow", "late")
     [counts] = pipeline.rows(f"SELECT {', '.join(f'sum({n})' for n in names)} FROM all_volume WHERE slice = 'all'")
     assert dict(zip(names, counts, strict=True)) == {name: injected.volume[name] for name in names}
@@ -172,7 +172,7 @@ def check(pipeline: Pipeline, injected: Injected) -> None:
 
 
 def check_silence(pipeline: Pipeline) -> None:
-    """Every pane since the last event has a row with nothing in it, and the age of the traffic grows with them."""
+    """Every pane since the last event has an empty row, and the age of the traffic grows."""
     [(last_end_s, sealed_s)] = pipeline.rows(
         "SELECT (SELECT max(toUnixTimestamp(pane_end)) FROM all_volume WHERE n > 0), "
         "(SELECT max(toUnixTimestamp(pane_end)) FROM all_volume WHERE sealed)"

@@ -50,7 +50,7 @@ def client(filled: Client) -> Client:
 
 @contextmanager
 def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[Address]:
-    """A server that gives one answer to whatever is posted."""
+    """A server that returns the same answer to every POST request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

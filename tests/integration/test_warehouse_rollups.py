@@ -1,4 +1,4 @@
-"""Days beside hours, and new categories by name, on the real engine."""
+"""Rollups of days and hours, and unseen categories by name, on the real engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.engine
 
 HOUR_S, DAY_S = 3600, 86_400
 GRANULE = 8192
-"""Rows that the engine's index tells apart."""
+"""Number of rows per granule of the index."""
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 START_S = int((TODAY - timedelta(days=30)).timestamp())
 

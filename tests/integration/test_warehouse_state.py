@@ -1,4 +1,4 @@
-"""What the tables keep and what the views show, on the real engine."""
+"""Contents of the tables and results of the views, on the real engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The views on volume, on the real engine: sums that count nothing twice, gaps that add up, silence that shows."""
+"""The views on volume, on the real engine: sums without duplicates, gaps between sequence numbers, and silence."""
 
 from __future__ import annotations
 

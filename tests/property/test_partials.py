@@ -158,7 +158,7 @@ TALLIES = st.builds(
 
 
 def plain(record: Record) -> Any:
-    """A record as what can be compared."""
+    """Convert a record to comparable values."""
     if not isinstance(record, Partial):
         return record
     values = {name: getattr(record, name) for name in record.__struct_fields__}
@@ -203,7 +203,7 @@ def test_damaged_records_are_rejected(record: Record, data: st.DataObject) -> No
 
 
 def with_checksum(kind: bytes, size: int, body: bytes, version: int) -> bytes:
-    """A record whose checksum is right, whatever its body holds."""
+    """Build a record with a valid checksum and any body."""
     rest = size.to_bytes(4, "big") + body
     return kind + bytes([version]) + zlib.crc32(rest).to_bytes(4, "big") + rest
 
@@ -346,7 +346,7 @@ def random_pane(layout: Layout, rng: np.random.Generator) -> PaneSummary:
 
 
 def kept_of_all(layout: Layout, panes: list[PaneSummary]) -> dict[tuple[int, int], tuple[int, list[float]]]:
-    """What slices must keep, values and moments: where each pane with values kept it."""
+    """Expected number of values and moments of slices, for those where each pane with values has moments."""
     result = {}
     for s in range(layout.n_slices):
         for f in range(layout.n_fields):

@@ -1,4 +1,4 @@
-"""What holds for performance of any counts."""
+"""Invariants of performance metrics for any counts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def raw(rows: list[tuple[float, bool, int]]) -> tuple[FloatArray, NDArray[np.boo
 
 
 def holds(metrics: dict[str, MetricEstimate], limits: tuple[float, float] = (0.0, 1.0)) -> None:
-    """Values lie in their intervals, and nothing undefined is enough."""
+    """Values lie in their intervals, and undefined values are never sufficient."""
     for name, metric in metrics.items():
         known = ~np.isnan(metric.value)
         assert not (metric.enough & ~known).any(), name

@@ -43,7 +43,7 @@ GENERATORS: dict[str, Callable[[np.random.Generator, int], FloatArray]] = {
 
 
 class SketchContract(ABC, Generic[Sketch]):
-    """What holds for every sketch, whatever it summarises."""
+    """Invariants of every sketch."""
 
     @abstractmethod
     def empty(self) -> Sketch: ...
@@ -57,7 +57,7 @@ class SketchContract(ABC, Generic[Sketch]):
 
     @abstractmethod
     def answers(self, sketch: Sketch) -> list[Any]:
-        """All that the sketch says."""
+        """All results of the sketch."""
 
     def filled(self, n: int, seed: int = 1) -> Sketch:
         sketch = self.empty()
@@ -159,7 +159,7 @@ class SketchContract(ABC, Generic[Sketch]):
 
 
 class NumericContract(SketchContract[NumericSketch]):
-    """What holds for every quantile sketch."""
+    """Invariants of every quantile sketch."""
 
     sketch_type: SketchType
     dtype: type[np.floating[Any]]

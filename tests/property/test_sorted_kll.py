@@ -1,4 +1,4 @@
-"""Sketches cut from sorted values: datasketches reads them, they weigh what they hold, they err as promised."""
+"""Sketches built from sorted values: datasketches reads them, and weights and errors are correct."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is counted for whole arrays is what counting event by event gives: cells, extremes, moments, sketches."""
+"""Counts of whole arrays equal counts event by event: cells, extremes, moments, sketches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for verdicts of any counts."""
+"""Invariants of verdicts for any counts."""
 
 from __future__ import annotations
 

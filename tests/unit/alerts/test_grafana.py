@@ -1,4 +1,4 @@
-"""Files and API say the same in two spellings; both are of Grafana's shape; the lint finds each planted fault."""
+"""Files and API have the same content in two spellings that match Grafana's schemas; the lint reports each fault."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_secret_that_is_not_there_is_named() -> None:
 
 
 def go_template(text: str) -> str:
-    """What Grafana's templating prints of a text whose only actions print a string."""
+    """Render a text as Grafana's templating does, if its only actions print a string."""
     printed = '{{ "{{" }}'
     assert "{{" not in text.replace(printed, ""), f"an action of the model's name would run: {text}"
     return text.replace(printed, "{{")

@@ -1,4 +1,4 @@
-"""Which rules contracts have, with which lines, waiting times and labels; what the installation refuses."""
+"""The rules of contracts, with thresholds, waiting times and labels, and settings that the installation rejects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row of the table of macros, and what each half does to names, quotes and comments."""
+"""Every row of the table of macros, and the handling of names, quotes and comments by frontend and backend."""
 
 from __future__ import annotations
 

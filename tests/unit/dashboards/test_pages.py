@@ -1,4 +1,4 @@
-"""The generated dashboards: as the code has them, of Grafana's types, and with what the SDK would get wrong."""
+"""The generated dashboards: they match the code, fit Grafana's types, and avoid errors of the SDK."""
 
 from __future__ import annotations
 

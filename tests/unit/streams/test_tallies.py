@@ -1,4 +1,4 @@
-"""What is counted beside the panes: errors by kind, what arrived of each producer, dead letters; and its limits."""
+"""Tallies apart from panes: errors by kind, arrivals per producer, dead letters, and their limits."""
 
 from __future__ import annotations
 

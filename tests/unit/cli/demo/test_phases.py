@@ -42,7 +42,7 @@ class Play:
         self.stage.advance(counts, lambda: self.sealed_s)
 
     def may_publish(self, number: int) -> bool:
-        """Whether the replay would publish a day now; one that waits is let go by `stop`."""
+        """Whether the replay would publish a day now; `stop` ends the wait of one that would not."""
         return self.stage.pace.may_publish(0, number * DAY_MS)
 
 

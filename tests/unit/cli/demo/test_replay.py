@@ -18,7 +18,7 @@ def table(*at_ms: int) -> pa.Table:
 
 
 class Recorder:
-    """A publisher that remembers what it was given."""
+    """A publisher that records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []

@@ -1,4 +1,4 @@
-"""What the flights themselves say, on a record that can be read by hand."""
+"""Facts derived from the flights, on a record small enough to check by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two samples against each other: figures worked out by hand and by scipy, and what simulation says."""
+"""Comparison of two samples: figures computed by hand, by scipy and by simulation."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_the_formula_of_a_baseline_would_alarm_where_the_left_side_is_small() ->
 
 
 def test_overdispersion_of_both_sides_widens_the_interval() -> None:
-    """Requests come in fives that agree: φ = 5 on both sides keeps false alarms at most nominal."""
+    """Requests occur in groups of five equal ones: φ = 5 on both sides keeps false alarms at most nominal."""
     rng = np.random.default_rng(6)
     left, right = (5 * rng.multinomial(200, TEN, size=4_000) for _ in range(2))
     starts = np.arange(4_000) * 10
@@ -121,7 +121,7 @@ def test_power_where_data_are_just_enough(true_psi: float, rate: float) -> None:
 
 
 def test_a_pair_by_hand() -> None:
-    """Every bin stands alone: the figures follow from plain arithmetic and scipy's χ²."""
+    """Bins are not pooled: the figures follow from plain arithmetic and scipy's χ²."""
     b, c = np.array([400, 300, 200, 100]), np.array([900, 600, 300, 200])
     verdicts = psi_differences(b, c, [0], phi_left=1.5, phi_right=2.0)
     p, q = (b + 0.5) / (1_000 + 2.0), (c + 0.5) / (2_000 + 2.0)

@@ -66,7 +66,7 @@ def test_weights_that_are_not_positive_are_rejected(weight: float) -> None:
 
 
 def test_false_discoveries_are_as_rare_as_promised() -> None:
-    """Of what has q ≤ 0.1, at most a tenth is false on average, also where weights guess wrong."""
+    """Among alarms with q ≤ 0.1, at most a tenth is false on average, even with wrong weights."""
     rng = np.random.default_rng(11)
     true = np.arange(40) < 8
     weights = np.where(np.arange(40) % 2, 0.5, 1.5)

@@ -92,7 +92,7 @@ def test_spread_of_the_estimate_from_100_windows(df: int, spread: float) -> None
 
 
 def test_drifted_windows_among_the_good_ones_hardly_move_it() -> None:
-    """A tenth of the windows drifted: the mean would read 4.8 instead of 2."""
+    """A tenth of the windows drifted: the mean would be 4.8 instead of 2."""
     rng = np.random.default_rng(63)
     t = 2.0 * rng.chisquare(9, (200, 500))
     t[:20] += 9 * 28.0
@@ -102,7 +102,7 @@ def test_drifted_windows_among_the_good_ones_hardly_move_it() -> None:
 
 
 def test_correlated_traffic_is_judged_correctly_with_its_phi() -> None:
-    """Every reading comes four times: without φ most windows raise an alarm, with it as few as promised."""
+    """Every value occurs four times: without φ most windows alarm, with φ at most the nominal share."""
     rng = np.random.default_rng(64)
     base = 4 * rng.multinomial(100_000, np.full(10, 0.1))
     history = 4 * rng.multinomial(400, np.full(10, 0.1), size=300)
@@ -121,7 +121,7 @@ LEVELS = np.full(10, 0.1)
 
 
 def of_few_readings(n: int, count: int) -> np.ndarray:
-    """Weather: a window holds 400 readings however many events see them."""
+    """Weather: a window has 400 readings, independent of the number of events."""
     rng = np.random.default_rng([65, n])
     return rng.multinomial(n, rng.multinomial(400, LEVELS, size=count) / 400)
 

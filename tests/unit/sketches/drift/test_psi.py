@@ -1,4 +1,4 @@
-"""PSI against its definition, the rule of levels, and what happens at the edges."""
+"""PSI by definition, the rule of levels, and edge cases."""
 
 from __future__ import annotations
 

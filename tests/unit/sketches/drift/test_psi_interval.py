@@ -31,7 +31,7 @@ def test_both_ends_agree_with_scipy() -> None:
 
 
 def test_large_values_lie_on_the_distribution() -> None:
-    """Up to 10⁷ scipy's inverse takes milliseconds; its distribution function is enough to tell."""
+    """Up to 10⁷ scipy's inverse takes milliseconds; its distribution function is enough to check."""
     rng = np.random.default_rng(SEED)
     for df in random_df(rng, 10):
         t = 10.0 ** rng.uniform(5.0, 7.0, 4)

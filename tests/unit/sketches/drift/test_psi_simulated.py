@@ -139,7 +139,7 @@ def test_rate_of_major_verdicts_with_just_enough_data(true_psi: float, rate: flo
 
 
 def test_false_minor_where_data_are_just_enough() -> None:
-    """Too rare to simulate: the χ² form says it, and 20,000 windows do not contradict it."""
+    """Too rare to simulate: the χ² form gives the rate, and 20,000 windows do not contradict it."""
     needed = n_star(9).item()
     assert chi2.sf(0.1 * needed, 9) == pytest.approx(3e-5, abs=0.5e-5)
     assert ncx2.sf(0.2 * needed, 9, 0.1 * needed) == pytest.approx(0.025, abs=1e-9)

@@ -1,4 +1,4 @@
-"""Rates: intervals, the rule of levels, overdispersion, and rates of nothing."""
+"""Rates: intervals, the rule of levels, overdispersion, and rates without events."""
 
 from __future__ import annotations
 

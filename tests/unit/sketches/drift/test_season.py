@@ -36,7 +36,7 @@ DRAWS = 2_000
 
 
 def numeric(name: str, hours_of_week: IntArray, untimed: IntArray | None = None) -> FieldBaseline:
-    """A numeric field whose training rows are these, per hour of the week and bin; the last bin is `null`."""
+    """A numeric field with these training rows per hour of the week and bin; the last bin is `null`."""
     whole = hours_of_week.sum(axis=0) + (0 if untimed is None else untimed)
     return FieldBaseline(
         name=name,
@@ -291,7 +291,7 @@ def test_the_whole_week_alarms_every_night_and_the_hour_of_the_week_does_not(
 
 @pytest.mark.parametrize("n", [500, 5_000])
 def test_a_true_shift_at_one_hour_is_detected(trained: tuple[PsiBins, Season], n: int) -> None:
-    """The night comes to look like midday: the week knows such values well, and so early they are drift."""
+    """Nights get values of midday: they are common over the week, but at night they are drift."""
     bins, season = trained
     windows = nights(bins, n, pattern()[2 * 24 + 13], seed=2)
     seasonal = judged(bins, season, NIGHT, windows)

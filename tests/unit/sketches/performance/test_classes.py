@@ -75,7 +75,7 @@ def test_against_scikit_learn() -> None:
 
 
 def test_means_exclude_absent_classes_and_include_classes_never_predicted() -> None:
-    """As scikit-learn has it, whose warning is that a precision of nothing counts 0."""
+    """Like scikit-learn, which counts an undefined precision as 0 with a warning."""
     true = np.repeat([0, 1, 2], [50, 40, 30])
     predicted = np.where(true == 2, 1, true)
     counts = class_confusion(true, predicted, KINDS)

@@ -1,4 +1,4 @@
-"""How often 95 % intervals hold the truth: all repetitions as one array of windows.
+"""Coverage of 95 % intervals: all repetitions as one array of windows.
 
 With 200 repetitions a share of 0.95 is seen within ±0.03, so what is measured must reach 0.90; where the docstrings
 say that an interval is never too narrow, it may be all of them.
@@ -44,7 +44,7 @@ def test_binary(rows: int, mean_odds: float, spread: float) -> None:
 
 @pytest.mark.parametrize("rows", [500, 20_000])
 def test_calibration_error_of_scores_that_are_off(rows: int) -> None:
-    """Log-odds twice too far out; the truth is the mean error of the same ten groups of many rows."""
+    """Log-odds that are twice too large; the truth is the mean error of the same ten groups of many rows."""
     edges = score_edges(0.5)
     rng = np.random.default_rng(rows)
     many, few = (

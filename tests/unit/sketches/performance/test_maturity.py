@@ -1,4 +1,4 @@
-"""The curve by which labels come, from labels that are still coming."""
+"""The curve of label delays, estimated while labels are still arriving."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BINS = EDGES.size - 1
 
 
 def counted(present_s: FloatArray, label_s: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Predictions by present age, and labels by it and the age at which they came (∞: never), (..., rows) each."""
+    """Predictions by current age, and labels by current age and delay (∞: never), (..., rows) each."""
     windows = present_s.shape[:-1]
     count = int(np.prod(windows, dtype=np.int64))
     now = np.searchsorted(EDGES, present_s, "right") - 1
@@ -74,7 +74,7 @@ def test_counting_labels_without_regard_to_age_would_be_wrong() -> None:
 
 
 def test_kaplan_meier_of_scipy_on_the_same_bins() -> None:
-    """Ages at the ends of their bins: then nothing is lost by binning."""
+    """Ages at the ends of their bins, so that binning is exact."""
     rng = np.random.default_rng(3)
     present = rng.integers(1, BINS + 1, 3_000)
     label = np.where(rng.random(3_000) < 0.6, rng.integers(0, BINS, 3_000), BINS + 5)
@@ -88,7 +88,7 @@ def test_kaplan_meier_of_scipy_on_the_same_bins() -> None:
 
 @pytest.mark.parametrize("phi", [1.0, 4.0])
 def test_intervals_cover(phi: float) -> None:
-    """200 repetitions; with φ = 4 each row stands for four alike."""
+    """200 repetitions; with φ = 4 each row represents four identical ones."""
     present, label = drawn(4, (200, 600), 1.5 * HORIZON)
     predictions, labels = counted(present, label)
     learned = learn_maturity(phi * predictions, phi * labels, EDGES, phi=phi)
@@ -100,7 +100,7 @@ def test_intervals_cover(phi: float) -> None:
 
 
 def test_before_the_horizon_is_reached_nothing_is_mature() -> None:
-    """A day of traffic: what has come is not what comes."""
+    """A day of traffic: labels so far differ from later ones."""
     learned = learn_maturity(*counted(*drawn(5, (20_000,), 86_400.0)), EDGES)
     assert not learned.coverage.enough
     assert learned.coverage.value < 0.5

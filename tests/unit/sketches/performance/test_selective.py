@@ -1,4 +1,4 @@
-"""Labels that come for some scores rather than for others: seen, and corrected for."""
+"""Labels that arrive more often for some scores: detection and correction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each mistake planted alone is recognised by name; what is no such mistake is not named."""
+"""Each mistake is recognised by name if planted alone; other differences are not named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts that were served against texts that training has: spelling, codes, defaults, and what is neither."""
+"""Comparison of served texts with training texts: spelling, codes, defaults, and other differences."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def test_errors_of_single_partitions_are_returned() -> None:
 
 
 class Hanging:
-    """A producer whose call does not come back before somebody lets it."""
+    """A producer whose call blocks until it is released."""
 
     def __init__(self, let: threading.Event) -> None:
         self._let = let

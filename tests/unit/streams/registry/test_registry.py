@@ -1,4 +1,4 @@
-"""Which baseline a prediction is binned on: by version, by event time, and for versions that nobody registered."""
+"""The baseline whose bins a prediction uses: by version and event time, and for unregistered versions."""
 
 from __future__ import annotations
 

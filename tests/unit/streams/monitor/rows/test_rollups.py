@@ -1,4 +1,4 @@
-"""Rollups and new categories: when they are written and rewritten, and what may be acknowledged meanwhile."""
+"""Rollups and unseen categories: when they are written and rewritten, and offsets acknowledged meanwhile."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ def test_windows_beyond_the_history_are_insufficient(monitor: MergedEvents, end_
 
 
 def test_last_two_versions_with_traffic_are_compared(events: list[Row], end_s: int) -> None:
-    """Version 3 is registered and silent, 9 is unregistered and came last, 1 has events only in the first hours."""
+    """Version 3 is registered and silent, 9 is unregistered and the latest, 1 has events only in the first hours."""
     changed = []
     for i, event in enumerate(events):
         version = "1" if event["at"] // 1000 < START_S + 3600 else "29"[i % 2]
