@@ -170,7 +170,9 @@ def store_baselines(client: Client, changes: Iterable[BaselineChange], reason: s
     insert_rows(client, "baselines", rows)
 
 
-def fit_notes(changes: Iterable[ContractChange], new_baselines: Sequence[Baseline], stored: Catalogue) -> list[str]:
+def describe_misfits(
+    changes: Iterable[ContractChange], new_baselines: Sequence[Baseline], stored: Catalogue
+) -> list[str]:
     """Describe changed contracts without a baseline, and stored baselines that do not fit them.
 
     Raises:

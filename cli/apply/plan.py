@@ -171,7 +171,7 @@ def _plan_pipeline(
     in_force = {model: contract for model, (_, contract) in stored.contracts.items() if contract is not None}
     in_force |= {contract.model: contract for contract, _ in contracts}
     baseline_changes = catalogue.plan_baselines(baselines, in_force, stored, effective_s=effective_s, now_s=now_s)
-    notes = catalogue.fit_notes(contract_changes, baselines, stored)
+    notes = catalogue.describe_misfits(contract_changes, baselines, stored)
     specs = topic_specs(settings)
     states = admin.read([spec.name for spec in specs])
     _check_partials(settings, recorded, states)
@@ -230,10 +230,10 @@ def _partition_notes(specs: Sequence[TopicSpec], states: dict[str, TopicState]) 
             or (spec.can_grow and state.partitions < spec.partitions)
         ):
             continue
-        why = "Kafka cannot remove partitions" if spec.can_grow else "its keys are bound to their partitions"
+        reason = "Kafka cannot remove partitions" if spec.can_grow else "its keys are bound to their partitions"
         notes.append(
             f"Topic {spec.name} keeps its {state.partitions} partitions, not the {spec.partitions} of the settings: "
-            f"{why}."
+            f"{reason}."
         )
     return notes
 

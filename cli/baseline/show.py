@@ -87,7 +87,7 @@ def print_baseline(terminal: Terminal, entry: BaselineEntry, baseline: Baseline,
     terminal.lines(lines)
     shown = [result for result in baseline.fields if field in (None, result.name)]
     terminal.line()
-    terminal.table(_fields(shown))
+    terminal.table(_fields_table(shown))
     terminal.line(f"φ: {PHI_LEGEND}.", "dim")
     if len(baseline.slice_rows) > 1:
         slices = AlignedTable("slice", "rows", "share", numbers=("rows", "share"))
@@ -96,7 +96,7 @@ def print_baseline(terminal: Terminal, entry: BaselineEntry, baseline: Baseline,
         terminal.line()
         terminal.table(slices)
     terminal.line()
-    terminal.table(_bins(baseline, {result.name for result in shown}))
+    terminal.table(_bins_table(baseline, {result.name for result in shown}))
 
 
 def accepted_lines(accepted: AcceptedBaseline, *, dry_run: bool) -> list[str]:
@@ -179,7 +179,7 @@ def print_accepted_baseline(terminal: Terminal, accepted: AcceptedBaseline) -> N
     terminal.line(f"Previous → new. φ: {PHI_LEGEND}.", "dim")
 
 
-def _fields(fields: Sequence[FieldBaseline]) -> AlignedTable:
+def _fields_table(fields: Sequence[FieldBaseline]) -> AlignedTable:
     names = sorted({name for field in fields for name in field.slices[ALL].phi}, key=_window_length)
     numbers = ("bins", "rows", "null", "mean", "std", *_phi_columns(names))
     table = AlignedTable("field", "kind", *numbers, numbers=numbers)
@@ -199,7 +199,7 @@ def _fields(fields: Sequence[FieldBaseline]) -> AlignedTable:
     return table
 
 
-def _bins(baseline: Baseline, fields: set[str]) -> AlignedTable:
+def _bins_table(baseline: Baseline, fields: set[str]) -> AlignedTable:
     table = AlignedTable("field", "bin", "rows", "share", numbers=("rows", "share"))
     bins = PsiBins(Layout(baseline))
     for group, (row, index) in enumerate(zip(bins.slice_index.tolist(), bins.field_index.tolist(), strict=True)):

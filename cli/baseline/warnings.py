@@ -33,13 +33,13 @@ def range_warnings(
         last: start of the last pane with predictions.
     """
     return [
-        *_empty_ends(contract, from_s, to_s, first, last),
-        *_insufficient_fields(baseline, contract),
-        *_without_phi(baseline),
+        *_empty_end_warnings(contract, from_s, to_s, first, last),
+        *_insufficient_field_warnings(baseline, contract),
+        *_unknown_phi_warnings(baseline),
     ]
 
 
-def _empty_ends(contract: Contract, from_s: int, to_s: int, first: datetime, last: datetime) -> list[str]:
+def _empty_end_warnings(contract: Contract, from_s: int, to_s: int, first: datetime, last: datetime) -> list[str]:
     first_s, end_s = int(first.timestamp()), int(last.timestamp()) + contract.pane_s
     tolerance_s = max(contract.pane_s, _EMPTY_SHARE * (to_s - from_s))
     if first_s - from_s < tolerance_s and to_s - end_s < tolerance_s:
@@ -47,7 +47,7 @@ def _empty_ends(contract: Contract, from_s: int, to_s: int, first: datetime, las
     return [f"Only {utc_second(first_s)} to {utc_second(end_s)} of the range has predictions."]
 
 
-def _insufficient_fields(baseline: Baseline, contract: Contract) -> list[str]:
+def _insufficient_field_warnings(baseline: Baseline, contract: Contract) -> list[str]:
     """Warn of fields whose windows stay insufficient for any number of events, because the baseline has few rows."""
     bins = PsiBins(Layout(baseline))
     if not bins.n_groups:
@@ -70,7 +70,7 @@ def _insufficient_fields(baseline: Baseline, contract: Contract) -> list[str]:
     ]
 
 
-def _without_phi(baseline: Baseline) -> list[str]:
+def _unknown_phi_warnings(baseline: Baseline) -> list[str]:
     known: dict[str, bool] = {}
     for field in baseline.fields:
         for name, phi in field.slices[ALL].phi.items():

@@ -22,9 +22,9 @@ FloatArray = NDArray[np.float64]
 CodeArray = NDArray[np.int32]
 
 NULL_CODE = -1
-MAX_TEXTS = 50_000
+MAX_CATEGORY_VALUES = 50_000
 """Maximum number of distinct texts of a category; columns with more are ignored."""
-MAX_SLICE_TEXTS = 1_000_000
+MAX_SLICE_VALUES = 1_000_000
 """Maximum number of distinct texts of a slice column: only the most frequent get a slice, but all are counted."""
 
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -32,7 +32,7 @@ _EPOCH_UNITS = ((10**11, "s", 1000.0), (10**14, "ms", 1.0), (10**17, "us", 1e-3)
 """Unit of integer times by magnitude: up to 10¹¹ seconds (the year 5138), up to 10¹⁴ milliseconds, and so on."""
 
 
-class TooManyTexts(Exception):
+class TooManyValues(Exception):
     """A text column has more than `limit` distinct values within its first `rows_read` rows."""
 
     def __init__(self, limit: int, rows_read: int) -> None:
@@ -73,12 +73,12 @@ def read_numbers(table: Table, column: str) -> FloatArray:
     values = np.empty(table.rows)
     row = 0
     for batch in table.batches(column):
-        values[row : row + len(batch)] = _numbers(batch)
+        values[row : row + len(batch)] = _to_numbers(batch)
         row += len(batch)
     return values
 
 
-def read_texts(table: Table, column: str, limit: int = MAX_TEXTS) -> TextColumn:
+def read_texts(table: Table, column: str, limit: int = MAX_CATEGORY_VALUES) -> TextColumn:
     """Read texts; booleans, integers and floats are converted to their JSON text.
 
     Raises:
@@ -88,7 +88,7 @@ def read_texts(table: Table, column: str, limit: int = MAX_TEXTS) -> TextColumn:
     known: dict[str, int] = {}
     row = 0
     for batch in table.batches(column):
-        result = _dictionary(batch)
+        result = _encode_texts(batch)
         if result is not None:
             indices, texts = result
             # The entry after the last stands for null; dictionary entries without rows are skipped.
@@ -100,7 +100,7 @@ def read_texts(table: Table, column: str, limit: int = MAX_TEXTS) -> TextColumn:
             codes[row : row + len(batch)] = lookup[indices]
         row += len(batch)
         if len(known) > limit:
-            raise TooManyTexts(limit, row)
+            raise TooManyValues(limit, row)
     return TextColumn.from_codes(codes, known)
 
 
@@ -158,7 +158,7 @@ def count_distinct(ordered: NDArray[np.float64] | NDArray[np.int64]) -> int:
     return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1 if ordered.size else 0
 
 
-def _numbers(batch: pa.Array) -> FloatArray:
+def _to_numbers(batch: pa.Array) -> FloatArray:
     batch = _decode(batch)
     kind = batch.type
     if pa.types.is_null(kind):
@@ -168,7 +168,7 @@ def _numbers(batch: pa.Array) -> FloatArray:
     if pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_time(kind):
         whole = batch.cast(pa.int32()) if pa.types.is_time32(kind) else batch
         if pa.types.is_timestamp(kind):
-            return _milliseconds(whole.cast(pa.int64()), kind.unit)
+            return _to_milliseconds(whole.cast(pa.int64()), kind.unit)
         values = _as_doubles(whole.cast(pa.int64()))
         return values / _PER_SECOND[kind.unit]
     values = _as_doubles(batch)
@@ -180,7 +180,7 @@ def _numbers(batch: pa.Array) -> FloatArray:
     return values
 
 
-def _milliseconds(whole: pa.Array, unit: str) -> FloatArray:
+def _to_milliseconds(whole: pa.Array, unit: str) -> FloatArray:
     """Convert counts of a unit since 1970 to whole milliseconds, rounded down, as in events."""
     counts = pc.fill_null(whole, 0).to_numpy(zero_copy_only=False)
     scaled = counts * 1000 if unit == "s" else counts // (_PER_SECOND[unit] // 1000)
@@ -196,7 +196,7 @@ def _as_doubles(batch: pa.Array) -> FloatArray:
     return doubles
 
 
-def _dictionary(batch: pa.Array) -> tuple[NDArray[np.int64], list[str | None]] | None:
+def _encode_texts(batch: pa.Array) -> tuple[NDArray[np.int64], list[str | None]] | None:
     """Split a batch into indices (len(texts) for null) and texts; None if all values are null."""
     if isinstance(batch, pa.ExtensionArray):
         batch = batch.storage
@@ -206,12 +206,12 @@ def _dictionary(batch: pa.Array) -> tuple[NDArray[np.int64], list[str | None]] |
         if pa.types.is_string_view(batch.type):
             batch = batch.cast(pa.large_string())
         batch = batch.dictionary_encode()
-    texts = [None if value is None else _text(value) for value in batch.dictionary.to_pylist()]
+    texts = [None if value is None else _json_text(value) for value in batch.dictionary.to_pylist()]
     indices = pc.fill_null(batch.indices.cast(pa.int64()), len(texts))
     return indices.to_numpy(zero_copy_only=False), texts
 
 
-def _text(value: object) -> str:
+def _json_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 

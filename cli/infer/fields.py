@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cli.infer.columns import (
     FloatArray,
     TextColumn,
-    TooManyTexts,
+    TooManyValues,
     count_distinct,
     read_distinct_integers,
     read_numbers,
@@ -38,7 +38,7 @@ ID_MIN_ROWS = 100
 _ID_PERCENT = 99
 """Percentage of distinct values among valid rows from which an integer or text column is an id."""
 _EXACT_LIMIT = 2.0**53
-ID_REASON, MANY_TEXTS_REASON = "looks like an id", "high cardinality"
+ID_REASON, MANY_VALUES_REASON = "looks like an id", "high cardinality"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,8 @@ class FieldReader:
             integer=whole or needs_doubles(ordered),
             boolean=plan.type == "bool",
         )
-        why = _numeric_reason(plan, values, ordered, distinct, summary.baseline, whole=whole)
-        return InferredField(plan, summary, why)
+        reason = _numeric_reason(plan, values, ordered, distinct, summary.baseline, whole=whole)
+        return InferredField(plan, summary, reason)
 
     def _max_score(self) -> FloatArray:
         """Read the largest score of each row: NaN where all are null, invalid where one is."""
@@ -125,8 +125,8 @@ class FieldReader:
     def _category(self, plan: FieldPlan) -> InferredField | IgnoredColumn:
         try:
             texts = read_texts(self._table, plan.column)
-        except TooManyTexts as error:
-            return IgnoredColumn(f"{MANY_TEXTS_REASON}: {error}")
+        except TooManyValues as error:
+            return IgnoredColumn(f"{MANY_VALUES_REASON}: {error}")
         distinct = len(texts.values)
         valid = int(np.count_nonzero(texts.codes >= 0))
         if not plan.is_required and _is_id(distinct, valid):

@@ -52,7 +52,7 @@ class TrainingHours:
             field: The field, with its counts.
             cells: The cell of each row in order of time, shape (n,); `n_cells` stands for invalid.
         """
-        bin_of_cell, n_bins = _bins(field)
+        bin_of_cell, n_bins = _map_cells_to_bins(field)
         counts = np.zeros((HOURS_OF_WEEK, n_bins + 1), dtype=np.int64)
         for start in range(0, len(cells), CHUNK_ROWS):
             chunk = slice(start, start + CHUNK_ROWS)
@@ -76,7 +76,7 @@ class TrainingHours:
         """
         if len(bounds) < 2:
             return
-        bin_of_cell, n_bins = _bins(field)
+        bin_of_cell, n_bins = _map_cells_to_bins(field)
         begin, end = self._unit[bounds[:-1]], self._unit[bounds[1:] - 1]
         hours = int((end - begin).max()) + 1
         chunk_size = max(1, CHUNK_COUNTS // (hours * (n_bins + 1)))
@@ -94,7 +94,7 @@ class TrainingHours:
             first = until
 
 
-def _bins(field: FieldBaseline) -> tuple[NDArray[np.int32], int]:
+def _map_cells_to_bins(field: FieldBaseline) -> tuple[NDArray[np.int32], int]:
     """Return the bin of each cell, then that of invalid values, and the number of bins."""
     bin_of_cell = field.bin_of_cell()
     n_bins = bin_of_cell[-1] + 1

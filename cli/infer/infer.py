@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cli.infer.columns import read_times_ms
 from cli.infer.errors import OptionError, TableError
-from cli.infer.fields import ID_REASON, MANY_TEXTS_REASON, FieldReader, InferredField
+from cli.infer.fields import ID_REASON, MANY_VALUES_REASON, FieldReader, InferredField
 from cli.infer.labels import infer_label
 from cli.infer.phi import TrainingWindows
 from cli.infer.profile import FieldPlan, Roles, TablePlan, check_roles, plan_columns, score_columns
@@ -231,7 +231,7 @@ def _list_decisions(
 
 def _ignored_warnings(plan: TablePlan) -> list[str]:
     """Warn of columns that were ignored because of their values, and that the user may want to monitor."""
-    names = [name for name, reason in plan.ignored.items() if reason.startswith((ID_REASON, MANY_TEXTS_REASON))]
+    names = [name for name, reason in plan.ignored.items() if reason.startswith((ID_REASON, MANY_VALUES_REASON))]
     if not names:
         return []
     return [

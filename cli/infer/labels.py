@@ -9,7 +9,7 @@ import pyarrow as pa
 from barograph.contract import LabelSpec
 from barograph.contract.kinds import name_fault
 
-from cli.infer.columns import TooManyTexts, read_numbers, read_texts
+from cli.infer.columns import TooManyValues, read_numbers, read_texts
 from cli.infer.errors import OptionError
 from cli.infer.profile import Roles
 from cli.infer.tables import Table, is_text, plain_type
@@ -37,7 +37,7 @@ def infer_label(table: Table, roles: Roles, scores: Sequence[str]) -> tuple[Labe
     if pa.types.is_boolean(kind):
         return LabelSpec(type="bool", positive=positive), "true or false"
     if is_text(kind):
-        return _classes(table, roles, scores, "classes")
+        return _list_classes(table, roles, scores, "classes")
     if pa.types.is_temporal(kind):
         raise OptionError(
             f"--label {roles.label}: the column has type {kind}; a label is a class, a boolean or a number"
@@ -47,16 +47,16 @@ def infer_label(table: Table, roles: Roles, scores: Sequence[str]) -> tuple[Labe
     if ((valid == 0) | (valid == 1)).all() and len(scores) <= BINARY:
         return LabelSpec(type="bool", positive=positive), "0 or 1"
     if pa.types.is_integer(kind) and (roles.class_ is not None or scores):
-        return _classes(table, roles, scores, f"integers, with {'scores' if scores else 'a class column'}")
+        return _list_classes(table, roles, scores, f"integers, with {'scores' if scores else 'a class column'}")
     return LabelSpec(type="float"), "a number"
 
 
-def _classes(table: Table, roles: Roles, scores: Sequence[str], reason: str) -> tuple[LabelSpec, str]:
+def _list_classes(table: Table, roles: Roles, scores: Sequence[str], reason: str) -> tuple[LabelSpec, str]:
     """List the classes of a model with more than two, or with a score for each."""
     assert roles.label is not None
     try:
         observed = set(read_texts(table, roles.label, MAX_CLASSES).values)
-    except TooManyTexts as error:
+    except TooManyValues as error:
         return LabelSpec(type="category"), f"{reason}; {error}: not listed"
     known = {name for name in observed if name_fault(name) is None} | set(scores)
     if len(known) > BINARY or (scores and len(known) == BINARY and not roles.score):

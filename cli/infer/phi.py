@@ -102,7 +102,7 @@ class TrainingWindows:
         for length_s, bounds in self._bounds.items():
             scores = [
                 psi_values(bins.base_bins, bins.window_bins(counts), bins.starts)
-                for counts in self._counts(layout, cells, bounds)
+                for counts in self._count_windows(layout, cells, bounds)
             ]
             empty = np.zeros((0, bins.n_groups))
             t, df, n = (np.concatenate([empty, *(score[i] for score in scores)]) for i in (2, 1, 3))
@@ -123,7 +123,7 @@ class TrainingWindows:
         }
         return msgspec.structs.replace(field, slices=slices)
 
-    def _counts(self, layout: Layout, cells: CellArray, bounds: IntArray) -> Iterator[IntArray]:
+    def _count_windows(self, layout: Layout, cells: CellArray, bounds: IntArray) -> Iterator[IntArray]:
         """Count windows on the layout in chunks: arrays of shape (W, n_slices, width)."""
         columns = layout.event_cells(0)
         n_codes = columns.stop - columns.start

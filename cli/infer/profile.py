@@ -138,7 +138,7 @@ def plan_columns(table: Table, roles: Roles) -> TablePlan:
     for column, kind in table.unreadable.items():
         plan.ignored[column] = f"contains {kind}; only numbers, texts, booleans and timestamps are monitored"
     outputs = {roles.score, roles.class_, roles.latency}
-    scores = _scores(table, roles)
+    scores = _plan_scores(table, roles)
     outputs |= {planned.column for planned in scores}
     field_names = {*OUTPUT_TYPES, *(planned.name for planned in scores)}
     for column in table.columns:
@@ -148,13 +148,13 @@ def plan_columns(table: Table, roles: Roles) -> TablePlan:
         if fault is not None:
             plan.ignored[column] = f"its name {fault}"
             continue
-        result = _feature(table, column, roles, field_names)
+        result = _plan_feature(table, column, roles, field_names)
         if isinstance(result, FieldPlan):
             plan.fields.append(result)
             field_names.add(result.name)
         else:
             plan.ignored[column] = result
-    plan.fields += _outputs(table, roles)
+    plan.fields += _plan_outputs(table, roles)
     plan.fields += scores
     return plan
 
@@ -174,7 +174,7 @@ def score_columns(table: Table, roles: Roles) -> dict[str, str]:
     }
 
 
-def _scores(table: Table, roles: Roles) -> list[FieldPlan]:
+def _plan_scores(table: Table, roles: Roles) -> list[FieldPlan]:
     """Plan the class probabilities, and the largest of them as confidence.
 
     Raises:
@@ -210,7 +210,7 @@ def _scores(table: Table, roles: Roles) -> list[FieldPlan]:
     return [*planned, largest]
 
 
-def _feature(table: Table, column: str, roles: Roles, field_names: set[str]) -> FieldPlan | str:
+def _plan_feature(table: Table, column: str, roles: Roles, field_names: set[str]) -> FieldPlan | str:
     """Plan a feature, or return the reason to ignore the column."""
     kind = plain_type(table.columns[column])
     note = unit = ""
@@ -245,7 +245,7 @@ def _feature(table: Table, column: str, roles: Roles, field_names: set[str]) -> 
     )
 
 
-def _outputs(table: Table, roles: Roles) -> Iterable[FieldPlan]:
+def _plan_outputs(table: Table, roles: Roles) -> Iterable[FieldPlan]:
     """Plan the model's outputs."""
     for name, option, column in (
         ("score", "--score", roles.score),

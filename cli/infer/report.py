@@ -20,7 +20,7 @@ def print_report(terminal: Terminal, result: InferResult, written: WrittenFiles)
     baseline = result.baseline
     heading = SafeText(f"{baseline.source}: {baseline.rows:,} rows{_period(result)} → model ")
     terminal.line(heading.append(baseline.model, "bold").append(f", version {baseline.version}"))
-    terminal.table(_columns(result))
+    terminal.table(_columns_table(result))
     if result.windows:
         lengths = ", ".join(f"{count:,} of {name}" for name, count in result.windows.items())
         terminal.line(f"φ from windows: {lengths}; {PHI_LEGEND}.", "dim")
@@ -65,7 +65,7 @@ def _moment(at_ms: int) -> str:
         return f"{at_ms} ms"
 
 
-def _columns(result: InferResult) -> AlignedTable:
+def _columns_table(result: InferResult) -> AlignedTable:
     numbers = ("bins", "null", *(f"φ {name}" for name in result.windows))
     table = AlignedTable("column", "field", "type", *numbers, "why", numbers=numbers)
     learned = {field.name: field.slices[ALL].phi for field in result.baseline.fields}

@@ -11,7 +11,7 @@ from barograph.contract import CROSS, Arms, Slice
 from barograph.contract.kinds import name_fault
 from numpy.typing import NDArray
 
-from cli.infer.columns import MAX_SLICE_TEXTS, NULL_CODE, TooManyTexts, read_texts
+from cli.infer.columns import MAX_SLICE_VALUES, NULL_CODE, TooManyValues, read_texts
 from cli.infer.errors import OptionError
 from cli.infer.profile import FieldPlan
 from cli.infer.tables import Table, is_text, plain_type
@@ -111,8 +111,8 @@ def _read_members(table: Table, column: str, *, crossed: bool) -> tuple[list[str
     if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
         raise OptionError(f"--slice {column}: the column has type {kind}; slice by texts, booleans or integers")
     try:
-        texts = read_texts(table, column, MAX_SLICE_TEXTS)
-    except TooManyTexts as error:
+        texts = read_texts(table, column, MAX_SLICE_VALUES)
+    except TooManyValues as error:
         raise OptionError(f"--slice {column}: {error}; slice by a column with fewer values") from error
     names = [_FLAGS[text] if pa.types.is_boolean(kind) else text for text in texts.values]
     codes = texts.codes.astype(np.int64)
@@ -132,8 +132,8 @@ def _cross(
     codes = np.full(len(left_codes), NULL_CODE, dtype=np.int64)
     codes[both] = code
     names = [f"{left[pair // len(right)]}{CROSS}{right[pair % len(right)]}" for pair in pairs.tolist()]
-    if len(names) > MAX_SLICE_TEXTS:
+    if len(names) > MAX_SLICE_VALUES:
         raise OptionError(
-            f"--slice: more than {MAX_SLICE_TEXTS:,} distinct values when crossed; cross columns with fewer values"
+            f"--slice: more than {MAX_SLICE_VALUES:,} distinct values when crossed; cross columns with fewer values"
         )
     return names, codes

@@ -87,8 +87,8 @@ def summarise_numbers(
         cells[rows] = result.cell
         return partial(count_numeric, field_cells, result)
 
-    counted = _count_slices(values.size, dimensions, assign)
-    return FieldSummary(_with_counts(frozen, counted, {}), cells)
+    counts_by_slice = _count_slices(values.size, dimensions, assign)
+    return FieldSummary(_with_counts(frozen, counts_by_slice, {}), cells)
 
 
 def summarise_texts(name: str, texts: TextColumn, dimensions: Sequence[SliceDimension]) -> FieldSummary:
@@ -100,23 +100,25 @@ def summarise_texts(name: str, texts: TextColumn, dimensions: Sequence[SliceDime
     )
     field_cells = FieldCells(frozen)
     # Code −1, null, reads the last entry.
-    of_code = np.append(category_cells(field_cells, pa.array(texts.values, pa.string())), np.int32(field_cells.null))
-    cells = of_code.astype(np.int16)[texts.codes]
+    cell_of_code = np.append(
+        category_cells(field_cells, pa.array(texts.values, pa.string())), np.int32(field_cells.null)
+    )
+    cells = cell_of_code.astype(np.int16)[texts.codes]
 
     def assign(rows: slice) -> CountFunction:
         return partial(count_categories, field_cells, cells[rows].astype(np.int32))
 
-    counted = _count_slices(cells.size, dimensions, assign)
-    is_single = np.append(_retained_by_one_row(texts, ordered), False)[texts.codes]
+    counts_by_slice = _count_slices(cells.size, dimensions, assign)
+    is_single = np.append(_depends_on_one_row(texts, ordered), False)[texts.codes]
     singletons = {ALL: int(np.count_nonzero(is_single))}
     for dimension in dimensions:
         names = dimension.slice_names
         result = np.bincount(dimension.codes[is_single], minlength=len(names)).tolist()
         singletons.update(zip(names, result, strict=True))
-    return FieldSummary(_with_counts(frozen, counted, singletons), cells)
+    return FieldSummary(_with_counts(frozen, counts_by_slice, singletons), cells)
 
 
-def _retained_by_one_row(texts: TextColumn, ordered: Sequence[int]) -> NDArray[np.bool_]:
+def _depends_on_one_row(texts: TextColumn, ordered: Sequence[int]) -> NDArray[np.bool_]:
     """Mark the categories that would be dropped if training lacked one of their rows, shape (len(values),).
 
     If all values are categories, these are the values that occur once. Otherwise they also include categories that
@@ -195,8 +197,11 @@ def _count_slices(
     return totals
 
 
-def _with_counts(frozen: FieldBaseline, counted: dict[str, IntArray], singletons: dict[str, int]) -> FieldBaseline:
+def _with_counts(
+    frozen: FieldBaseline, counts_by_slice: dict[str, IntArray], singletons: dict[str, int]
+) -> FieldBaseline:
     slices = {
-        name: SliceCounts.from_columns(columns.tolist(), singletons.get(name, 0)) for name, columns in counted.items()
+        name: SliceCounts.from_columns(columns.tolist(), singletons.get(name, 0))
+        for name, columns in counts_by_slice.items()
     }
     return msgspec.structs.replace(frozen, slices=slices)

@@ -14,7 +14,7 @@ from barograph.validation.rows import time_ms
 from barograph.validation.tables import MEMBERS, source_columns
 from numpy.typing import NDArray
 
-from cli.infer.columns import NULL_CODE, FloatArray, TextColumn, TooManyTexts, read_numbers, read_texts
+from cli.infer.columns import NULL_CODE, FloatArray, TextColumn, TooManyValues, read_numbers, read_texts
 from cli.infer.tables import Table, is_text, plain_type
 from cli.skew.sources import SkewError
 
@@ -191,7 +191,7 @@ def read_as_texts(table: Table, column: str) -> TextColumn:
     """
     try:
         return read_texts(table, column, MAX_TEXTS)
-    except TooManyTexts as error:
+    except TooManyValues as error:
         raise SkewError(
             f"{table.name}: {column} has {error}; exclude it by naming the other fields with --field."
         ) from error
