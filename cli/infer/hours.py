@@ -33,7 +33,7 @@ class TrainingHours:
         first = int(at_ms[0]) // unit_ms
         n_units = int(at_ms[-1]) // unit_ms - first + 1
         starts_s = (first + np.arange(n_units)) * (unit_ms // 1000)
-        self._slots: HourArray = compute_hours_of_week(starts_s, unit_ms // 1000, timezone)
+        self._hour_of_week: HourArray = compute_hours_of_week(starts_s, unit_ms // 1000, timezone)
         self._unit: NDArray[np.int32] = np.empty(len(at_ms), dtype=np.int32)
         for start in range(0, len(at_ms), CHUNK_ROWS):
             chunk = slice(start, start + CHUNK_ROWS)
@@ -42,8 +42,8 @@ class TrainingHours:
     @property
     def rows(self) -> IntArray:
         """Number of rows per hour of the week, shape (168,)."""
-        units = np.bincount(self._unit, minlength=len(self._slots))
-        return np.bincount(self._slots, units, HOURS_OF_WEEK).astype(np.int64)
+        units = np.bincount(self._unit, minlength=len(self._hour_of_week))
+        return np.bincount(self._hour_of_week, units, HOURS_OF_WEEK).astype(np.int64)
 
     def hours_of_week(self, field: FieldBaseline, cells: CellArray) -> dict[str, tuple[int, ...]]:
         """Count a field's rows per hour of the week and bin, as a baseline stores them.
@@ -56,7 +56,9 @@ class TrainingHours:
         counts = np.zeros((HOURS_OF_WEEK, n_bins + 1), dtype=np.int64)
         for start in range(0, len(cells), CHUNK_ROWS):
             chunk = slice(start, start + CHUNK_ROWS)
-            counts += count_cells(bin_of_cell[cells[chunk]], n_bins + 1, self._slots[self._unit[chunk]], HOURS_OF_WEEK)
+            counts += count_cells(
+                bin_of_cell[cells[chunk]], n_bins + 1, self._hour_of_week[self._unit[chunk]], HOURS_OF_WEEK
+            )
         result = counts[:, :n_bins]
         return {
             HOUR_NAMES[hour_of_week]: tuple(result[hour_of_week].tolist())
@@ -89,7 +91,7 @@ class TrainingHours:
             hour = self._unit[rows] - begin[first:until][window]
             result = count_cells(bin_of_cell[cells[rows]], n_bins + 1, window * hours + hour, (until - first) * hours)
             unit = begin[first:until, None] + np.arange(hours)
-            hours_of_week = self._slots[np.minimum(unit, len(self._slots) - 1)]
+            hours_of_week = self._hour_of_week[np.minimum(unit, len(self._hour_of_week) - 1)]
             yield result.reshape(until - first, hours, n_bins + 1)[:, :, :n_bins], hours_of_week
             first = until
 
