@@ -106,7 +106,7 @@ def test_distinct_units_against_the_source(client: Client) -> None:
     assert result.level == Level.insufficient
 
 
-def test_each_prediction_is_its_own_unit_where_none_is_named(client: Client) -> None:
+def test_each_prediction_is_a_unit_if_the_contract_names_none(client: Client) -> None:
     applied = contract(Arms(shares={"a": 0.9, "b": 0.1}))
     apply(client, applied)
     write(client, [("u", "a")] * 900 + [("u", "b")] * 250)
@@ -127,7 +127,7 @@ def test_counting_starts_when_the_shares_were_promised(client: Client) -> None:
     assert [arm.units for arm in result.arms] == [250, 250]
 
 
-def test_what_was_found_stays_found_and_is_of_one_test(client: Client) -> None:
+def test_a_mismatch_persists_within_one_test(client: Client) -> None:
     apply(client, contract())
     write(client, [(f"u{i}", "a") for i in range(40)])
     first = check_due(client, contract())
@@ -147,7 +147,7 @@ def test_what_was_found_stays_found_and_is_of_one_test(client: Client) -> None:
     assert check_due(client, other, APPLIED_MS + 9600).p_value == 1.0
 
 
-def test_without_raw_predictions_nothing_is_known(client: Client) -> None:
+def test_without_raw_predictions_the_ratio_is_unknown(client: Client) -> None:
     applied = contract(raw_share=0.0)
     apply(client, applied)
     write(client, [(f"u{i}", "a") for i in range(40)])

@@ -49,7 +49,7 @@ def test_the_file_conforms_to_the_specification(validator: Path) -> None:
     assert set(yaml.safe_load(done.stdout)["services"]) == set(SERVICES)
 
 
-def test_the_validator_refuses_what_does_not_conform(validator: Path, tmp_path: Path) -> None:
+def test_the_validator_rejects_invalid_documents(validator: Path, tmp_path: Path) -> None:
     copy = tmp_path / FILE.name
     shutil.copy(FILE, copy)
     copy.write_text(copy.read_text(encoding="utf-8").replace("healthcheck:", "healthchek:", 1), encoding="utf-8")
@@ -97,4 +97,4 @@ def test_the_health_check_reports_by_its_exit_code(kind: str) -> None:
             assert subprocess.run(command, capture_output=True, check=False).returncode == code, health
     finally:
         endpoint.stop()
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 1, "nobody answers"
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 1, "no server answers"

@@ -163,7 +163,7 @@ def test_every_query_shows_something_of_some_model(client: Client, models: dict[
 
 
 @pytest.mark.parametrize("name", sorted(QUERIES))
-def test_no_query_fails_where_nothing_is_known(client: Client, name: str) -> None:
+def test_no_query_fails_without_data(client: Client, name: str) -> None:
     nobody: dict[str, Value] = {"model": "", "version": "", "slice": "", "window": "", "field": ""}
     long_ago = TimeRange.between(datetime(2001, 1, 1, tzinfo=UTC), datetime(2001, 1, 2, tzinfo=UTC))
     rows = ask(client, QUERIES[name], nobody, time_range=long_ago)
@@ -296,7 +296,7 @@ def test_traffic_errors_and_latency_against_the_promises(client: Client) -> None
     assert ask(client, QUERIES["traffic.requests_now"], chosen) == [(REQUESTS * 47,)]
 
 
-def test_performance_and_what_is_expected_of_it(client: Client) -> None:
+def test_performance_and_its_estimates(client: Client) -> None:
     chosen: dict[str, Value] = {"model": "triage"}
     assert {row[1:] for row in ask(client, QUERIES["performance.measured"], chosen)} == {("accuracy", 0.7)}
     assert {row[1:] for row in ask(client, QUERIES["performance.promises"], chosen)} == {("accuracy promised", 0.65)}
@@ -382,7 +382,7 @@ def test_the_pipeline_of_one_model_and_of_all(client: Client) -> None:
     assert (sealed_s, read_s) == (0, 0)
     yesterday = TimeRange.between(END - timedelta(hours=47), END - timedelta(hours=24, minutes=20))
     [(_, sealed_s, read_s, _)] = ask(client, QUERIES["pipeline.sealed_age"], one, time_range=yesterday)
-    assert (sealed_s, read_s) == (0, 0), "what is final beyond the range is final within it"
+    assert (sealed_s, read_s) == (0, 0), "times after the range count as its end"
     of_model: dict[str, Value] = {"model": "fraud"}
     assert ask(client, QUERIES["freshness.sealed_age"], of_model, time_range=yesterday) == [(0,)]
 

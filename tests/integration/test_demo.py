@@ -269,7 +269,7 @@ def test_weeks_are_judged_again_by_the_baseline_before(client: Client, baseline:
         assert week.accepted == ("major", 0.3)
 
 
-def test_scores_are_drawn_beside_what_came_week_by_week(client: Client) -> None:
+def test_scores_are_charted_with_positive_rates_by_week(client: Client) -> None:
     insert_rows(client, "scorer_models", [scorer_row()])
     for days, labelled, positives in ((1, 4, 1), (3, 6, 3), (8, 10, 5)):
         start = f"toDateTime({int((WEEK_BEGIN + timedelta(days=days)).timestamp())}, 'UTC')"

@@ -135,7 +135,7 @@ def run(folder: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple
 Run = Callable[..., tuple[int, str, str]]
 
 
-def test_any_window_is_what_was_sent(pipeline: Pipeline, run: Run) -> None:
+def test_any_window_equals_the_events_sent(pipeline: Pipeline, run: Run) -> None:
     """One pipeline for all: filling it costs more than asking."""
     built = events()
     fill(pipeline, built)

@@ -329,7 +329,7 @@ def test_without_phi_every_weather_field_cries_on_the_first_day(drift: Drift) ->
         assert reference_psi(field.base_counts, counts).level == "major", (name, end_s)
 
 
-def test_a_day_of_temperature_decides_nothing(drift: Drift) -> None:
+def test_a_day_of_temperature_is_insufficient(drift: Drift) -> None:
     assert {verdict.level for _, verdict in drift.verdicts("temp", DAY_S, DAY_S // 4)} == {"insufficient"}
 
 

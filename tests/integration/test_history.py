@@ -46,7 +46,7 @@ def test_columns_are_those_of_the_tables(client: Client) -> None:
         assert sorted(filling.columns) == sorted(name for (name,) in columns), filling.table
 
 
-def test_a_row_stands_for_every_hour_and_field(client: Client, history: History) -> None:
+def test_every_hour_and_field_has_a_row(client: Client, history: History) -> None:
     [(hours, fields, models)] = client.rows(
         "SELECT uniqExact(pane_start), uniqExact(field), uniqExact(model) FROM all_panes WHERE slice = 'all'"
     )

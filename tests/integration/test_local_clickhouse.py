@@ -143,12 +143,12 @@ def test_settings_of_a_request_end_with_it(engine: LocalClickHouse, client: Any)
     assert client.query(sql, settings={"max_threads": 5}).result_rows == [(5, *before[0][1:])]
     assert client.query(sql).result_rows == before
     client.command("SET max_threads = 3")
-    assert client.query(sql).result_rows[0][0] == 3, "what a session sets stays"
+    assert client.query(sql).result_rows[0][0] == 3, "settings of a session persist"
     with clickhouse_connect.get_client(host=engine.host, port=engine.port) as other:
         assert other.query(sql).result_rows == before, "and stays in it"
 
 
-def test_sessions_keep_what_is_theirs(engine: LocalClickHouse, client: Any, database: str) -> None:
+def test_temporary_tables_are_private_to_a_session(engine: LocalClickHouse, client: Any, database: str) -> None:
     client.command("CREATE TEMPORARY TABLE mine (a Int8)")
     client.command("INSERT INTO mine VALUES (1)")
     assert client.command("SELECT a FROM mine") == 1

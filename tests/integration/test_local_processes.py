@@ -41,7 +41,7 @@ def test_a_child_leads_its_own_process_session_and_stops_on_request(tmp_path: Pa
     assert not list((tmp_path / "run").iterdir())
 
 
-def test_a_child_that_will_not_end_is_killed_with_what_it_started(tmp_path: Path) -> None:
+def test_a_child_that_does_not_stop_is_killed_with_its_children(tmp_path: Path) -> None:
     child = make_child(tmp_path)
     child.spawn(["/bin/sh", "-c", "trap '' TERM; sleep 60 & echo $!; wait; wait"])
     child.wait_ready(lambda: child.last_lines().strip().isdigit(), 10)

@@ -31,7 +31,7 @@ def answers(number: int) -> Callable[[Check], Check]:
 
 
 @pytest.mark.parametrize("number", sorted(QUESTIONS))
-def test_every_answer_is_what_is_known(number: int, shop_pipeline: Pipeline, shop: Shop) -> None:
+def test_every_answer_equals_the_known_one(number: int, shop_pipeline: Pipeline, shop: Shop) -> None:
     sql = QUESTIONS[number].in_week(shop.start.date())
     CHECKS[number](shop_pipeline.rows(sql), shop)
 

@@ -132,14 +132,14 @@ def may(client: Client, privilege: str, table: str) -> bool:
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
-def test_a_role_may_do_what_it_must_and_nothing_else(ran: Pipeline, guarded: Address, role: Role) -> None:
+def test_a_role_allows_its_work_and_nothing_else(ran: Pipeline, guarded: Address, role: Role) -> None:
     everything = [
         name
         for (name,) in ran.rows(
             "SELECT name FROM system.tables WHERE database = {database:String}", {"database": DATABASE}
         )
     ]
-    assert {*role.reads, *role.writes} - {"*"} <= set(everything), "what is granted exists"
+    assert {*role.reads, *role.writes} - {"*"} <= set(everything), "all granted tables exist"
     with of(guarded, role.name) as client:
         for table in everything:
             assert may(client, "SELECT", table) == (role.reads == ("*",) or table in role.reads), table

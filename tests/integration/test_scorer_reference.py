@@ -173,7 +173,7 @@ def test_windows_are_compared_with_the_reference_at_their_own_age(world: tuple[C
             assert result["reference"] == pytest.approx(target, abs=near), (length, hours_ago)
             assert result["difference"] == pytest.approx(result["value"] - result["reference"])
             assert result["difference_low"] < result["difference"] < result["difference_high"]
-    assert sent.accuracy_at(0, HOUR_MS) > whole + 0.05, "what the first labels show"
+    assert sent.accuracy_at(0, HOUR_MS) > whole + 0.05, "the accuracy of the first labels"
 
 
 def test_a_degraded_model_is_major_and_was_stable_before(world: tuple[Client, Address, Traffic]) -> None:

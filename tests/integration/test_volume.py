@@ -187,7 +187,7 @@ def check_silence(pipeline: Pipeline) -> None:
         assert abs(age_s - (now_s - last_end_s)) <= PANE_S + 1, view
 
 
-def test_figures_equal_what_was_injected_whatever_is_killed(live: Pipeline) -> None:
+def test_figures_equal_the_injected_numbers_despite_kills(live: Pipeline) -> None:
     live.register(signal_contract(), [signal_baseline()])
     injected = Injected()
     for kind, name in (("sketcher", "sketcher-0"), ("sketcher", "sketcher-1"), ("monitor", "monitor-0")):

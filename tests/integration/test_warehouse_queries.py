@@ -83,7 +83,7 @@ def test_the_stamp_changes_with_every_application_and_with_nothing_else(client: 
     assert queries.registry_stamp(client) == stamps[-1]
 
 
-def test_state_of_a_parts_partition(client: Client) -> None:
+def test_state_of_a_partition_of_partials(client: Client) -> None:
     ledger = queries.LedgerRow(3, 0, 2**63, {ODD: -5, "m": 2**40}, NOW, 8, NOW, "source", "parts", 1, 2**48 + 7)
     for record_seq, end in ((6, 10), (7, 2**63)):
         values = {"watermarks": ledger.watermarks, "last_event_at": NOW, "counted_at": NOW, "partitions": 8}

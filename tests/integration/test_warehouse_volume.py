@@ -184,7 +184,7 @@ def test_what_was_lost_before_the_first_that_came_is_lost(client: Client) -> Non
     assert missing(client, "p") == [(0, 7)]
 
 
-def test_a_producer_from_before_what_is_kept_is_counted_from_its_first_number(client: Client) -> None:
+def test_a_producer_older_than_retention_is_counted_from_its_first_number(client: Client) -> None:
     old_s = HOUR_S - 30 * DAY_S + 2 * 3600
     write(client, "producers", [arrived("p", old_s, 10, 500, 509, 1), arrived("p", HOUR_S, 1, 511, 511, 2)])
     assert gaps(client)["m", "p"][:5] == (11, 500, 500, 511, 1)

@@ -295,7 +295,7 @@ def test_rectangles_cover_every_cell_once_and_keep_to_the_budget(
     assert (known == 1).all()
 
 
-def test_a_part_of_the_largest_size_stays_under_the_limit() -> None:
+def test_a_partial_of_the_largest_size_stays_under_the_limit() -> None:
     layout = make_layout([200] * 60, [60, 60])
     rng = np.random.default_rng(3)
     counts = rng.integers(0, 2**31 - 1, (layout.n_slices, layout.width))
@@ -457,7 +457,7 @@ def test_of_two_states_each_row_is_the_later_one(layout: Layout, seed: int) -> N
                 assert (newest.moments[f] == later.moments[f]).all()
 
 
-def test_a_contract_that_keeps_other_sketches_does_not_break_what_is_kept() -> None:
+def test_a_contract_with_other_sketches_does_not_break_existing_ones() -> None:
     layout = make_layout([3], [1])
     pane = random_pane(layout, np.random.default_rng(5))
     pane.counts += 1

@@ -221,7 +221,7 @@ def test_dangling_references_in_settings_are_rejected(tree: Any, expected: str) 
 def test_settings_are_read() -> None:
     read = installation()
     assert [each.kind for each in read.contact_points["oncall"]] == ["pagerduty", "slack"]
-    assert read.route("nulls").point("ticket") == "tickets", "what a route leaves out is the default's"
+    assert read.route("nulls").point("ticket") == "tickets", "a route without a ticket contact point uses the default"
     assert read.route("oncall").point("ticket") == "oncall"
     assert read.route("").point("page") == "tickets"
 

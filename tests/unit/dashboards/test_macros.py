@@ -60,7 +60,7 @@ def test_arguments_are_split_outside_parentheses_only() -> None:
     )
 
 
-def test_a_macro_may_stand_in_one_of_its_own_name() -> None:
+def test_a_macro_may_be_nested_in_one_of_its_own_name() -> None:
     sql = expand_backend("$__timeInterval($__timeInterval(a))", RANGE)
     assert sql.count("toStartOfInterval(toDateTime(") == 2
     assert "$" not in sql
@@ -152,7 +152,7 @@ def test_the_frontend_writes_variables(sql: str, written: str) -> None:
         ("$__conditionalAll(a, $model", "the parenthesis after .* is not closed"),
     ],
 )
-def test_the_frontend_refuses_what_it_does_not_know(sql: str, message: str) -> None:
+def test_the_frontend_rejects_unknown_macros(sql: str, message: str) -> None:
     with pytest.raises(MacroError, match=message):
         expand_frontend(sql, RANGE, NAMES, 60_000)
 

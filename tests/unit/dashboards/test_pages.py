@@ -89,7 +89,7 @@ def test_all_pages_pass_the_lint_and_use_every_query() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_query_carries_what_a_missing_member_would_make_something_else(page: str) -> None:
+def test_every_panel_query_sets_all_members_explicitly(page: str) -> None:
     for panel in panels_of(PAGES[page]):
         for target in panel.get("targets", []):
             assert target["datasource"] == {"type": style.PLUGIN, "uid": "${datasource}"}

@@ -95,7 +95,7 @@ def test_two_columns_are_text_and_value() -> None:
     assert shown[1]["options"] == [{"text": "Model A", "value": "a"}]
 
 
-def test_a_panel_runs_what_it_shows_in_steps_of_its_own() -> None:
+def test_a_panel_runs_its_query_with_its_own_step() -> None:
     desk = Desk()
     panel_answers(panel_of(PAGE, 1), BETWEEN, {}, desk)
     assert desk.queries == ["A 3600"]
@@ -117,7 +117,7 @@ def test_panels_in_closed_rows_are_found_and_others_are_named() -> None:
         panel_of(PAGE, 9)
 
 
-def test_annotations_carry_what_they_are_and_their_colour() -> None:
+def test_annotations_have_a_kind_and_a_colour() -> None:
     at = datetime(2026, 11, 3, tzinfo=UTC)
     matches = annotations_of(PAGE, BETWEEN, {}, Desk(NOTES=[[at], ["version 4"]]))
     assert matches == [{"name": "deployments", "color": "blue", "time": at, "text": "version 4"}]

@@ -97,7 +97,7 @@ def test_numbers_of_producers_are_read_where_an_event_has_both(arrow: bool) -> N
     assert arrived(result) == {("m", "p", 0, NOW_MS): 1, ("m", "q", 2**63 - 1, NOW_MS): 1}
 
 
-def test_numbers_that_are_none_count_as_missing_in_json() -> None:
+def test_invalid_numbers_count_as_missing_in_json() -> None:
     seqs: list[Any] = ["3", 2.5, True, 2**63, [1], 7]
     result = decoded([{"producer": "p", "seq": seq} for seq in seqs] + [{"producer": 7, "seq": 1}], arrow=False)
     assert len(result.events[0]) == 7
@@ -184,7 +184,7 @@ def header(summaries: FlushSummaries) -> dict[str, list[int]]:
     return {name: pane.counts[i, order].tolist() for i, name in enumerate(pane.layout.slices)}
 
 
-def test_slow_is_over_what_was_promised_per_slice() -> None:
+def test_slow_requests_exceed_the_objective_per_slice() -> None:
     latencies = [None, float("inf"), 1.0, SLOW_MS, np.nextafter(SLOW_MS, 1e9), 1e6]
     events = [event(latency_ms=latency, arm="b" if i % 2 else None) for i, latency in enumerate(latencies)]
     assert header(summarise(events)) == {
@@ -196,7 +196,7 @@ def test_slow_is_over_what_was_promised_per_slice() -> None:
     }
 
 
-def test_without_a_promise_nothing_is_slow() -> None:
+def test_without_an_objective_no_request_is_slow() -> None:
     assert header(summarise([event(latency_ms=1e9)], slow_ms=None))["all"] == [1, 0, 1, 0]
 
 

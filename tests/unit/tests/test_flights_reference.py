@@ -66,7 +66,7 @@ def test_a_rate_needs_enough_events(k: int, n: int, phi: float, level: Level) ->
     assert reference_rate(0, 100_000, k, n, phi).level == level
 
 
-def test_deciles_stand_between_neighbouring_values() -> None:
+def test_deciles_lie_between_neighbouring_values() -> None:
     bins = reference_bins(pa.array(np.arange(100) + 0.5))
     assert bins.edges is not None
     assert bins.edges.tolist() == [10.0 * i for i in range(1, 10)]

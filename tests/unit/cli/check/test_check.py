@@ -93,7 +93,7 @@ def test_data_that_conforms_to_the_contract_exits_with_0(name: str, capsys: pyte
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_violations_are_counted_alike_in_every_format(name: str, check: Check) -> None:
+def test_every_format_gives_the_same_count_of_violations(name: str, check: Check) -> None:
     temp = [None if i % 2 else 1.0 for i in range(ROWS)]
     temp[998], temp[999] = -41.0, 131.0
     seats = [None if i == 500 else i for i in range(ROWS)]

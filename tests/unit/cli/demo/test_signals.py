@@ -47,7 +47,7 @@ def changed(**signals: Any) -> Findings:
     return dataclasses.replace(good(), **signals)
 
 
-def test_what_is_known_of_these_flights_holds() -> None:
+def test_findings_of_these_flights_meet_all_expectations() -> None:
     assert failed(good()) == []
 
 
@@ -307,7 +307,7 @@ def test_findings_are_reported_with_dates_of_2013(width: int) -> None:
         assert part in text, part
 
 
-def test_charts_end_with_what_counts() -> None:
+def test_charts_end_with_dates_and_counts() -> None:
     lines = printed_report(good()).splitlines()
     [temp] = [line for line in lines if line.startswith("  temp*")]
     assert temp.endswith("ends 20 Sep")

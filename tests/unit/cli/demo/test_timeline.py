@@ -31,7 +31,7 @@ def test_lines_keep_their_order_without_sorting() -> None:
     assert [line.field for line in timeline.lines] == ["b", "a"]
 
 
-def test_a_cell_stands_for_as_many_windows_as_lie_in_it() -> None:
+def test_a_cell_represents_all_windows_within_it() -> None:
     every_week = [(FIRST + timedelta(days=7 * i), "stable") for i in range(10)]
     timeline = make_timeline({"x": every_week}, 10)
     assert timeline is not None

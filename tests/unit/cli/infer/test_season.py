@@ -155,7 +155,9 @@ def test_phi_with_a_season_is_that_of_later_weeks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("rows", "counts"), [(1, 1), (700, 5_000)])
-def test_chunks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: int, counts: int) -> None:
+def test_results_are_independent_of_chunks_of_rows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: int, counts: int
+) -> None:
     table = traffic(weeks=3, per_hour=4)
     expected = learned(table, tmp_path).baseline
     monkeypatch.setattr(hours, "CHUNK_ROWS", rows)

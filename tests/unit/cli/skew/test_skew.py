@@ -91,7 +91,7 @@ def changed(name: str, values: Any) -> pa.Table:
 
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("words", [(), ("--contract", "m.yaml")])
-def test_every_file_format_is_compared_alike(name: str, words: tuple[str, ...], skew: Compare) -> None:
+def test_every_file_format_gives_the_same_comparison(name: str, words: tuple[str, ...], skew: Compare) -> None:
     code, report = skew(TRAIN, *words, name=name)
     if name == "s.csv" and not words:
         # Without a contract CSV columns of digits are numbers; with it zip codes keep their zeros.

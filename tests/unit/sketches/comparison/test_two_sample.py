@@ -173,7 +173,7 @@ counts = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), min_s
 
 
 @given(counts, counts, st.floats(1.0, 100.0), st.floats(1.0, 100.0))
-def test_sides_are_alike_and_groups_are_apart(
+def test_sides_are_symmetric_and_groups_independent(
     first: list[tuple[int, int]], second: list[tuple[int, int]], phi_left: float, phi_right: float
 ) -> None:
     pairs = np.array(first + second, np.int64).T

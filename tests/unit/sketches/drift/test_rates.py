@@ -137,7 +137,7 @@ def test_unseen_is_measured_against_the_categories_seen_once() -> None:
     assert level(60, 1_000, base_k=300) == Level.major
 
 
-def test_rates_of_nothing() -> None:
+def test_rates_without_events() -> None:
     verdicts = rate_verdicts([0, 5, 0], [0, 10, 0], [5, 0, 0], [10, 0, 0])
     assert verdicts.rate.tolist() == [0.0, 0.5, 0.0]
     assert verdicts.baseline_rate.tolist() == [0.5, 0.0, 0.0]

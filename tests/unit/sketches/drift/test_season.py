@@ -332,7 +332,7 @@ def test_hours_of_few_rows_are_worth_little_and_their_levels_raise_no_alarm(
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.5, 1.5])
-def test_from_600_rows_an_hour_on_p_is_nearly_what_it_says(strength: float) -> None:
+def test_p_values_are_nearly_exact_from_600_rows_an_hour_on(strength: float) -> None:
     rng = np.random.default_rng(17)
     shares = pattern(strength)
     bins, season = compiled(*(numeric(f"x{i}", rng.multinomial(600, shares, 168)) for i in range(60)))

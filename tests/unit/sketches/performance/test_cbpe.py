@@ -76,7 +76,7 @@ def test_accuracy_and_its_interval_are_the_formulas() -> None:
     assert estimates["f1"].value == pytest.approx(2.0 * tp / (2.0 * tp + fp + fn))
 
 
-def test_intervals_hold_what_labels_show() -> None:
+def test_intervals_cover_the_values_from_labels() -> None:
     """30 references of 20,000 rows, each with 20 windows of 1,000 and a shift."""
     rng = np.random.default_rng(2)
     expected: dict[str, list[float]] = {name: [] for name in ESTIMATED}

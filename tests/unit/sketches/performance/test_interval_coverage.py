@@ -64,7 +64,7 @@ def test_calibration_error_does_not_grow_as_windows_shrink() -> None:
     scores, labels = drawn(np.random.default_rng(3), (REPETITIONS, 500), -1.0, 1.5)
     hist = score_histogram(scores, edges, labels)
     rate = np.where(hist[..., 0] > 0, hist[..., 2] - hist[..., 1], 0.0)
-    assert (np.abs(rate).sum(axis=-1) / 500).mean() > 0.08, "what bins show as they are"
+    assert (np.abs(rate).sum(axis=-1) / 500).mean() > 0.08, "the uncorrected value of bins"
     metric = calibration_error(hist)
     assert metric.value.mean() < 0.03
     assert (metric.low == 0.0).mean() > 0.95

@@ -96,7 +96,7 @@ def test_correction_of_selective_labels() -> None:
         assert metric.value.mean() == pytest.approx(truth[name].value.item(), abs=0.005), name
     first = np.searchsorted(EDGES, THRESHOLD, "right")
     as_it_came = labelled_hist[..., first:, 2].sum(axis=-1) / labelled_hist[..., 2].sum(axis=-1)
-    assert as_it_came.mean() > truth["recall"].value + 0.1, "what labels alone would say of recall"
+    assert as_it_came.mean() > truth["recall"].value + 0.1, "the uncorrected recall of the labels"
 
 
 def test_scores_without_labels_are_not_corrected() -> None:

@@ -124,7 +124,7 @@ def test_an_incomplete_summary_has_no_sketch() -> None:
 
 
 @pytest.mark.parametrize(("counted", "complete"), [(3, True), (4, False), (2, False)])
-def test_a_summary_is_complete_if_its_sketch_holds_what_was_counted(counted: int, complete: bool) -> None:
+def test_a_summary_is_complete_if_its_sketch_has_all_counted_values(counted: int, complete: bool) -> None:
     values = np.arange(3.0)
     summary = NumberSummary.counted(counted, moments_of(values), sketch_of(values))
     assert summary.complete is complete

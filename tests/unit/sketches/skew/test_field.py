@@ -150,7 +150,7 @@ def test_the_sides_of_nulls_are_distinguished() -> None:
     assert one(compare_numbers(VALUES, with_nulls)).detail == "recomputed is null where served has a value"
 
 
-def test_two_mistakes_in_two_parts_are_both_named() -> None:
+def test_two_independent_mistakes_are_both_named() -> None:
     recomputed = np.where(NULLS, np.nan, VALUES)
     skew = compare_numbers(np.where(NULLS, 0.0, VALUES * 1000), recomputed)
     assert skew.kinds == ("constant factor", "null handling")

@@ -71,7 +71,7 @@ def test_before_a_commit_partitions_without_an_answer_are_queried() -> None:
     assert broker.probe.caught_up_ms == {0: 1_001_000, 1: 1_000_000}, "partition 1 as of its first query"
 
 
-def test_a_broker_that_does_not_answer_makes_nothing_caught_up() -> None:
+def test_without_an_answer_of_the_broker_no_partition_is_caught_up() -> None:
     broker = Broker()
     broker.is_down = True
     broker.probe.update({0: 0})

@@ -117,7 +117,7 @@ def test_a_boundary_waits_until_everything_up_to_it_was_read() -> None:
     assert not opened.is_due()
     opened.now_s = 1020.1
     assert opened.is_due()
-    assert not opened.is_due(assigned=()), "without partitions nothing ends a flush but its age"
+    assert not opened.is_due(assigned=()), "without partitions only its age ends a flush"
     caught_up_ms[1] = 1_019_999
     assert not opened.is_due()
     # A lagging partition delays it no longer than this.
