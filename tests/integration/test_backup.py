@@ -114,7 +114,7 @@ def test_a_backup_during_operation_leads_to_the_same_rows(
             (pipeline.topics.labels, True),
             (pipeline.topics.partials, True),
         }
-        # The second time nothing is left to do.
+        # The second run finds nothing to do.
         assert all(move.target == move.committed for move in rewind(settings(restored)))
         try:
             for kind in ("sketcher", "recorder", "monitor"):

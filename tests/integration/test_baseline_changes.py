@@ -133,7 +133,7 @@ def test_windows_after_the_change_are_stable_and_earlier_rows_stay(pipeline: Pip
     assert over == [("insufficient",)]
     # Earlier verdicts stay, each with the baseline that it names.
     remaining = pipeline.rows("SELECT * FROM drift ORDER BY ALL")
-    # Compared as text, since missing figures are NaN, which equals nothing.
+    # Compared as text, because missing figures are NaN, which is not equal to itself.
     assert set(map(repr, before)) <= set(map(repr, remaining))
     assert {row[2] for row in before} == {old.id}
     assert pipeline.rows(levels.replace("AND n = 600", f"AND n = 600 AND baseline_id = '{old.id}'")) == [("major",)]

@@ -412,7 +412,7 @@ def test_metrics_equal_the_reports_of_processors(client: Client, step_s: int) ->
         "sketcher sketcher-1: committed_age predictions",
         "sketcher sketcher-1: loop_age",
     }
-    # From its first report of the range on: what came before it is not of the range.
+    # Counters start at the first report within the range.
     grown: dict[str, float] = {}
     for _, what, n in ask(client, QUERIES["pipeline.events"], {}, interval_s=step_s):
         grown[what] = grown.get(what, 0) + n

@@ -112,7 +112,7 @@ def test_counts_equal_those_of_processors_and_tables(client: Client) -> None:
     )
     for hours in (2, 1):
         insert_rows(client, "volume", [volume_row(END - timedelta(hours=hours), 7)])
-    # Panes count as judged when everything that follows from them is written, which `progress` says last.
+    # Panes count as judged when all derived rows are written; `progress` is written last.
     insert_rows(client, "progress", [progress_row(END - timedelta(hours=1))])
     insert_rows(client, "performance", [performance_row("auc", END, n=5), performance_row("accuracy", END, n=6)])
     assert stage_counts(client, 99) == {

@@ -352,5 +352,5 @@ def test_missing_weather_of_the_last_day_is_a_null_rate(drift: Drift) -> None:
         nulls = drift.column(name).filter(pa.array(inside)).null_count
         base = field.base_counts
         levels[name] = reference_rate(int(base[-1]), int(base.sum()), nulls, 776, field.phi[DAY_S]).level
-    # Four in five summer flights have no gust either, so its absence says nothing.
+    # Four in five summer flights have no gust either, so its absence is no anomaly.
     assert {name for name, level in levels.items() if level == "major"} == set(WEATHER) - {"wind_gust"}

@@ -340,7 +340,7 @@ def test_each_missing_acl_is_reported(kafka: SecureKafka, deployment: Deployment
         user = without(kafka, deployment, who, lacked, f"{who}-but-{i}")
         result = missing_acls(deployment.settings(who, user), who)
         if lacked.operation == "Alter":
-            # Without it the topic may not be described, and the broker tells of no right on it at all.
+            # Without it the topic cannot be described, and the broker returns no permitted operations.
             assert lacked in result
             assert {right.name for right in result} == {lacked.name}
         else:

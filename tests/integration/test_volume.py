@@ -210,7 +210,7 @@ def test_figures_equal_the_injected_numbers_despite_kills(live: Pipeline) -> Non
         live.start("monitor", "monitor-0")
         wait_counted(live, injected)
         assert live.rows("SELECT sum(late) FROM volume FINAL") == [(0,)]
-        # All that came has come in time: what follows need not wait for others.
+        # All events so far were on time, so the next ones need not wait for others.
         live.register(signal_contract(room_s=1), [])
         old_ms = int(time.time() * 1000) - 3_600_000
         live.wait_rows("SELECT max(sealed_until) > now() - INTERVAL 30 MINUTE FROM progress FINAL", "sealing")
@@ -220,7 +220,7 @@ def test_figures_equal_the_injected_numbers_despite_kills(live: Pipeline) -> Non
         published = sum(injected.received.values())
         assert first.stats.published + second.stats.published == published
         assert first.stats.dropped["invalid"] + second.stats.dropped["invalid"] == sum(injected.lost.values())
-    # Silence after it all: panes in which nothing came are sealed one by one.
+    # Silence afterwards: panes without events are sealed one by one.
     live.wait_rows(
         "SELECT count() >= 3 FROM all_volume WHERE slice = 'all' AND n = 0 AND sealed AND pane_start > "
         "(SELECT max(pane_start) FROM all_volume WHERE n > 0)",

@@ -73,7 +73,7 @@ def test_the_stamp_changes_with_every_application_and_with_nothing_else(client: 
     contract = row("contracts", model="m", contract_id="a", applied_at=NOW)
     insert_rows(client, "contracts", [contract])
     stamps.append(queries.registry_stamp(client))
-    # From a machine whose clock is behind.
+    # From a machine with a slow clock.
     insert_rows(client, "baselines", [row("baselines", model="m", version="1", accepted_at=NOW)])
     stamps.append(queries.registry_stamp(client))
     insert_rows(client, "baselines", [row("baselines", model="m", version="2", accepted_at=NOW - HOUR)])

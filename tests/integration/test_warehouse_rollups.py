@@ -108,7 +108,7 @@ def test_new_categories_are_counted_by_their_last_reading(client: Client) -> Non
         client,
         "new_categories",
         [
-            # An hour that was read twice: what fell out of the fifty is not counted any more.
+            # An hour that was read twice: categories that dropped out of the fifty are not counted.
             named("pink", 0, 5, 10),
             named("mauve", 0, 4, 10),
             named("pink", 0, 6, 20),

@@ -312,7 +312,7 @@ def test_conditions_reach_the_index_through_the_views(client: Client, view: str,
     insert_rows(client, "labels", [row("labels", model="m", id="a", at=received, received_at=received)])
     where = conditions.format(time=f"toDateTime({START_S - 1}, 'UTC')")
     plan = client.rows(f"EXPLAIN indexes = 1 SELECT * FROM {view} WHERE model = 'm' AND {where}")
-    # The plan is drawn as a tree: what is left without its lines are the words.
+    # The plan is drawn as a tree: compare its text without the lines.
     words = " ".join(line for (line,) in plan).replace("│", " ").split()
     assert f"PrimaryKey Keys: {keys} Condition:" in " ".join(words)
     assert client.rows(f"SELECT count() FROM {view} WHERE model = 'm' AND {where}") == [(1,)]

@@ -409,7 +409,7 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
         series, table_of("panes", columns).set_column(6, "pane_start", pa.array(columns["pane_start"]))
     )
     assert kept_of(series, loaded[0]) == kept_of(series, merged)
-    # A slice in which nothing was seen of a field has no row.
+    # A slice without values of a field has no row.
     arguments = loaded[0].record_seq[:, 1:] >= 0
     assert arguments[0].all()
     assert (loaded[0].record_seq[:, 1:] == np.where(arguments, merged.record_seq[:, 1:], -1)).all()

@@ -161,7 +161,7 @@ def test_counts_of_arrays_equal_counts_of_single_events(
         patch.setattr(grouping, "MAX_COUNTERS", counters)
         patch.setattr(count_panes, "FEW_IN_PANE", few)
         summaries = FlushSummaries(registry(dimensions, retained))
-        # In two portions, as polls come: what was counted before is added to.
+        # In two portions, like polls: the second adds to the counts of the first.
         for sample in (events[:cut], events[cut:]):
             if sample:
                 summaries.add(columns(sample, dimensions))

@@ -228,7 +228,7 @@ def test_a_planted_fault_is_found(rule: str, plant: Plant) -> None:
     plant(planted[0])
     result = lint(planted, QUERIES)
     assert rule in {finding.rule for finding in result}, [str(finding) for finding in result]
-    # Nothing is found but the fault, and what follows from it.
+    # The lint reports only the fault and its consequences.
     follows = {
         "dashboard-uid": {"link-target", "link-variable", "variable"},
         "format": {"order"},

@@ -49,7 +49,7 @@ def test_every_verdict_and_every_day_has_its_mark() -> None:
     texts = [text.text for text in root.iter(f"{SVG}text")]
     assert "calm *" in texts
     assert "939" in texts  # the most flights of a day
-    # What drifted first stands on top.
+    # The field that drifted first is on top.
     assert texts.index("wild <&>") < texts.index("calm *")
     assert len({height for _, height in LEVELS.values()}) == len(LEVELS)
 

@@ -210,9 +210,9 @@ def test_rates_equal_a_plain_loop(baseline: Baseline) -> None:
         ((100, 93, 2, 2, 1, 1, 1, 0, 0), 3, 1 + 4 / (3 * (1 - 3 / 200))),
         # 50 rows not kept, 13 kept by one row: those of 7 and 6; those of 8 are kept by two.
         ((100, 21, 8, 8, 7, 6, 50, 0), 13, 1 + 2 * 56 / (63 * (1 - 63 / 200))),
-        # No value came once: nothing is expected to be unseen.
+        # No value occurred exactly once, so no unseen values are expected.
         ((100, 90, 10, 0, 0), 0, 1.0),
-        # Kept are the categories of a baseline before: what was unseen was counted.
+        # The categories are those of an earlier baseline, so unseen values were counted.
         ((100, 50, 3, 2, 45, 0), 0, 1.0),
     ],
 )

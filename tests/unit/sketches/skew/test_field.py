@@ -35,7 +35,7 @@ def test_equal_values_have_no_skew() -> None:
 def test_nulls_on_both_sides_are_equal() -> None:
     values = np.where(NULLS, np.nan, VALUES)
     assert compare_numbers(values, values.copy()).mismatched == 0
-    # Whatever is not finite is nothing, on either side.
+    # Values that are not finite count as missing on either side.
     assert compare_numbers(np.where(NULLS, np.inf, VALUES), values).mismatched == 0
 
 
@@ -108,7 +108,7 @@ def test_each_mistake_is_named(kind: str, text: str, plant: Plant, share: float)
     served = np.where(wrong, plant(VALUES), VALUES).astype(np.float64)
     skew = compare_numbers(served, VALUES)
     if kind == "limited" and share < 1.0:
-        # Where other rows lie beyond it, it is no limit of what is served.
+        # If other rows exceed it, it is not a limit of served values.
         kind, text = "null handling", f"served is {text.split()[-1]} where recomputed has another value"
     assert skew.kinds == (kind,), skew.explanations
     result = one(skew)

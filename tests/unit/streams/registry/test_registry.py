@@ -86,7 +86,7 @@ def test_a_flood_of_versions_is_counted_as_one_version() -> None:
     for batch in (names, names[::-1], ["1", "w" * (MAX_VERSION_CHARS + 1), "1"]):
         summaries.add(columns("m", 0, [(i, event(T0_S, name)) for i, name in enumerate(batch)]))
     counted = {key.version: int(pane.counts[0, 0]) for key, pane in summaries.panes.items()}
-    # Each of those that are told apart came in both batches, whatever their order.
+    # Every distinct one is in both batches, in any order.
     apart = dict.fromkeys(names[:MAX_VERSIONS], 2)
     assert counted == {**apart, "1": 2, "other": 4 * MAX_VERSIONS + 1}
 

@@ -25,7 +25,7 @@ def test_a_partition_is_caught_up_as_of_the_moment_before_its_end_was_queried() 
     broker.ends = {0: 10}
     broker.probe.update({0: 0})
     broker.now_s += 5
-    # The log has grown since: what matters is the end of then.
+    # The log has grown since; the earlier end counts.
     broker.ends = {0: 99}
     broker.probe.update({0: 9})
     assert broker.probe.caught_up_ms == {}, "an offset is still unread"
