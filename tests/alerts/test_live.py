@@ -301,9 +301,9 @@ def test_rules_follow_a_changed_contract(
 
     thread.start()
     try:
-        wait_for(has_printed("No contract is applied yet"), "the report that no contract is applied")
+        wait_for(has_printed("No contract is applied"), "the report that no contract is applied")
         insert_rows(client, "contracts", [row("contracts", model="m", yaml=dump_contract(CONTRACT), applied_at=1)])
-        wait_for(has_printed("rules of 1 models."), "the rules of the contract")
+        wait_for(has_printed("rules of 1 model."), "the rules of the contract")
     finally:
         stop.set()
         thread.join(30)
