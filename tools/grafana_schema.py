@@ -1,9 +1,9 @@
-"""Generate the JSON Schema of Grafana's dashboards from the types that Grafana publishes to npm.
+"""Generate the JSON Schema of Grafana's dashboards from the types that Grafana publishes on npm.
 
     python tools/grafana_schema.py
 
-Writes tests/golden/grafana-13.2.3.schema.json: the classic dashboard, and per panel type its options and the custom
-part of its field configuration. Needs node and npm; the versions below are installed into a temporary folder.
+Writes tests/golden/grafana-13.2.3.schema.json: the classic dashboard, and the options and the custom field
+configuration of each panel type. Needs node and npm; the packages below are installed into a temporary folder.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ PACKAGES = (f"@grafana/schema@{VERSION}", "ts-json-schema-generator@2.4.0")
 TYPES = "node_modules/@grafana/schema/dist/types/raw"
 PANELS = ("barchart", "heatmap", "stat", "statetimeline", "table", "text", "timeseries")
 WITHOUT_FIELD_CONFIG = ("stat", "text")
-"""Panel types without a custom part."""
+"""Panel types without custom field configuration."""
 
 FILE = Path(__file__).parents[1] / "tests" / "golden" / f"grafana-{VERSION}.schema.json"
 
 
 def main() -> None:
-    """Install, generate, prune, write."""
+    """Install the packages, and generate, prune and write the schema."""
     with tempfile.TemporaryDirectory(prefix="grafana-schema-") as name:
         folder = Path(name)
         _run(folder, "npm", "init", "--yes")
@@ -55,7 +55,7 @@ def _schema(folder: Path, source: str, root: str) -> Any:
 
 
 def _pruned(schema: Any) -> Any:
-    """Leave out what says nothing about values; a property may be called as such a keyword is."""
+    """Remove keywords that do not constrain values, but not properties with the same names."""
     if isinstance(schema, list):
         return [_pruned(each) for each in schema]
     if not isinstance(schema, dict):
@@ -69,7 +69,7 @@ def _pruned(schema: Any) -> Any:
 
 
 def _loosened(dashboard: Any) -> Any:
-    """Allow what Grafana itself writes beyond its types: other sources' annotations, members of interval variables."""
+    """Allow what Grafana writes beyond its types: annotations of other sources, members of interval variables."""
     definitions = dashboard["definitions"]
     definitions["AnnotationTarget"] = {"type": "object"}
     definitions["VariableModel"]["properties"] |= {

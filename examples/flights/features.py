@@ -1,8 +1,9 @@
-"""One row per flight as known at its scheduled departure: the model's features, and the label that lands later.
+"""One row per flight as known at its scheduled departure: the features of the model, and the label that follows later.
 
-`dep_delay` is no feature: at schedule nobody knows it. Nor is the month, which a model trained on one summer has never
-seen change, nor the day of the week: a window of a day holds one or two of its seven values, whatever the traffic does.
-Nulls are the source's own: weather stations fail, and a sixth of the flights have no row in the register of planes.
+`dep_delay` is not a feature because it is unknown at the scheduled departure. The month is not a feature because the
+training data covers only one summer. The day of the week is not a feature because a window of a day always contains
+only one or two of its seven values. Nulls come from the source: weather stations fail, and a sixth of the flights have
+no row in the register of planes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 
 YEAR = 2013
 LATE_MIN = 15
-"""A flight is late when it arrives more than this many minutes after its schedule."""
+"""A flight is late if it arrives more than this many minutes after its scheduled arrival."""
 
 WEATHER = ("temp", "dewp", "humid", "visib", "wind_speed", "wind_gust", "pressure", "wind_dir", "precip")
 SCHEDULE = ("time_of_day", "block_min", "distance")
@@ -24,7 +25,7 @@ FEATURES = WEATHER + SCHEDULE + PLANE + ROUTE
 
 
 def flight_rows(flights: pa.Table) -> pa.Table:
-    """Turn the flights of `data.read_flights` into the rows that predictions are made from.
+    """Convert the flights of `data.read_flights` into the rows for training and predictions.
 
     Returns:
         One row per flight, in order of `at`, then `id`:
@@ -32,7 +33,7 @@ def flight_rows(flights: pa.Table) -> pa.Table:
         - `id`: `CARRIER-FLIGHT-YYYYMMDD-ORIGIN`, unique in the year;
         - `at`: the scheduled departure; `landed_at`: null without a label;
         - `original_date`: the local date of departure, `YYYY-MM-DD`;
-        - `label`: whether the flight arrived late; null where cancelled or diverted;
+        - `label`: whether the flight arrived late; null if it was canceled or diverted;
         - the weather at the origin in the scheduled hour: `temp`, `dewp` (°F), `humid` (%), `visib` (miles),
           `wind_speed`, `wind_gust` (mph), `pressure` (mbar), `wind_dir` (degrees), `precip` (inches);
         - `time_of_day` (local minute, 0–1439), `block_min` (minutes from scheduled departure to scheduled arrival),

@@ -1,7 +1,7 @@
-"""The demo's classifier: will a flight arrive more than 15 minutes late, as seen at its scheduled departure?
+"""The classifier of the demo: predicts at the scheduled departure whether a flight arrives more than 15 minutes late.
 
-Gradient-boosted trees take nulls and categories as they are. Few, small and slowly learned trees keep the scores near
-the observed shares without a calibration step of their own.
+Gradient-boosted trees support nulls and categories. Few small trees with a low learning rate keep the scores near the
+observed shares without a separate calibration step.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from examples.flights.features import FEATURES
 FloatArray = NDArray[np.float64]
 
 THRESHOLD = 0.5
-"""From this score on a flight is called `late`: more likely late than not."""
+"""Flights with at least this score are classified as `late`."""
 LATE, ON_TIME = "late", "on time"
 FOLDS = 5
 SEED = 2013
@@ -41,12 +41,12 @@ _SETTINGS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class DelayModel:
-    """A trained classifier with the categories that it knows."""
+    """A trained classifier with its categories."""
 
     estimator: Any
     features: tuple[str, ...]
     categories: Mapping[str, Any]
-    """By feature, an Arrow array; a value that training did not hold is treated as missing."""
+    """Feature → Arrow array of categories; other values are treated as missing."""
 
     def scores(self, rows: pa.Table) -> FloatArray:
         """The probability of arriving late, shape (n_rows,)."""
@@ -56,7 +56,7 @@ class DelayModel:
 
 
 def train(rows: pa.Table, features: tuple[str, ...] = FEATURES) -> DelayModel:
-    """Fit the classifier to the rows that have a label; the same rows give the same model."""
+    """Fit the classifier to the rows with a label; equal rows give equal models."""
     labelled = rows.filter(rows["label"].is_valid())
     categories = {
         name: labelled[name].unique().drop_null() for name in features if pa.types.is_string(labelled[name].type)
@@ -70,14 +70,13 @@ def train(rows: pa.Table, features: tuple[str, ...] = FEATURES) -> DelayModel:
 
 
 def out_of_fold_scores(rows: pa.Table, features: tuple[str, ...] = FEATURES) -> FloatArray:
-    """Score every row by a model that saw nothing of its week.
+    """Score every row by a model that was not trained on its week.
 
-    These are the honest baseline of the score: in-sample scores are more extreme than any that production will see,
-    and would show drift from the first hour. Weeks are left out whole, since the weather of an afternoon tells a
-    model how the rest of it went.
+    These scores are the baseline: in-sample scores are more extreme than those in production and would show drift from
+    the first hour. Folds consist of whole weeks because flights of the same afternoon share their weather.
 
     Returns:
-        Shape (n_rows,); rows without label are scored too.
+        Shape (n_rows,), including rows without label.
     """
     fold = _week(rows) % FOLDS
     scores = np.full(rows.num_rows, np.nan)
@@ -88,13 +87,13 @@ def out_of_fold_scores(rows: pa.Table, features: tuple[str, ...] = FEATURES) -> 
 
 
 def classes(scores: FloatArray) -> pa.Array:
-    """`late` from the threshold on, else `on time`."""
+    """`late` for scores of at least `THRESHOLD`, otherwise `on time`."""
     return pa.array(np.where(scores >= THRESHOLD, LATE, ON_TIME))
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How good scores turned out to be, over the rows with a label."""
+    """Quality of scores over the rows with a label."""
 
     n: int
     auc: float
@@ -105,7 +104,7 @@ class Quality:
 
 
 def quality(rows: pa.Table, scores: FloatArray) -> Quality:
-    """Compare scores with labels; both of these must occur."""
+    """Compare scores with labels, of which both values must occur."""
     labelled = rows["label"].is_valid().to_numpy()
     late = rows["label"].drop_null().to_numpy()
     scores = scores[labelled]
@@ -119,10 +118,10 @@ def quality(rows: pa.Table, scores: FloatArray) -> Quality:
 
 
 def _one_thread() -> AbstractContextManager[object]:
-    """Keep the trees to one thread.
+    """Limit OpenMP to one thread.
 
-    OpenMP's threads spin while they wait for one another. On two idle cores two threads fit this model in 0.4 s, one in
-    0.65 s; beside two other busy processes, say broker and warehouse, two took 1.6 to 5.3 s and one 0.9 to 1.1 s.
+    OpenMP threads busy-wait for each other. On two idle cores, two threads fit this model in 0.4 s and one in 0.65 s.
+    Beside two other busy processes, such as broker and warehouse, two threads took 1.6 to 5.3 s and one 0.9 to 1.1 s.
     """
     limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="openmp")
     return limits

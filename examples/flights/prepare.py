@@ -14,13 +14,13 @@ from examples.flights.replay import prepare
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="The folder that the three Parquet files go to.")],
+    out: Annotated[Path, typer.Option(help="The folder for the Parquet files.")],
     now: Annotated[
         datetime | None,
-        typer.Option(help="No event is later than this time in UTC; by default the present."),
+        typer.Option(help="The time in UTC after which there are no events; by default the present."),
     ] = None,
 ) -> None:
-    """Train the delay model and write train.parquet, predictions.parquet and labels.parquet."""
+    """Train both models and write their training tables, the predictions and the labels as Parquet files."""
     try:
         files = prepare(out, datetime.now(UTC) if now is None else now.replace(tzinfo=UTC))
     except DemoDataMissingError as error:

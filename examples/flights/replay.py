@@ -1,11 +1,11 @@
-"""Write what the demo replays: training tables, the predictions of August to December, and their labels.
+"""Write the files of the demo: training tables, the predictions of August to December, and their labels.
 
-From October on a candidate, version 2, answers a tenth of the flights as arm b: it knows no weather. Which flights
-these are follows from their ids, so that a run can be repeated. The flights of a day (UTC) are scored in one call,
-and its duration on this machine is the latency of each prediction: only the latency differs from run to run.
+From October on, a candidate (version 2, arm b), which has no weather features, answers a tenth of the flights. A hash
+of the flight's id selects them, so that runs are reproducible. The flights of a day (UTC) are scored in one call, whose
+duration on this machine is the latency of each prediction: only the latency differs between runs.
 
-Training keeps its own times. Predictions and labels move forward by the same whole number of weeks, so that the last
-flight has just landed and every event keeps its hour of the week.
+Training tables keep their times. Predictions and labels are moved forward by the same whole number of weeks, so that
+the last flight has just landed and every event keeps its hour of the week.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ REPLAY_DATES = ("2013-08-01", "2013-12-31")
 CANDIDATE_FROM = "2013-10-01"
 """The first local date on which the candidate answers."""
 CONTROL, CANDIDATE = "1", "2"
-"""Versions."""
+"""Versions of the models."""
 ARM_SHARES = {"a": 0.9, "b": 0.1}
-"""Of the control and of the candidate."""
+"""Arm → share of flights: the control and the candidate."""
 CANDIDATE_FEATURES = tuple(name for name in FEATURES if name not in WEATHER)
 DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
 ROW_GROUP_ROWS = 20_000
-"""Small enough that reading by row groups is a stream for a table of this size too."""
+"""Rows per row group, small enough for several row groups per file."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ class FlightsTables:
     in_sample: Quality
     out_of_fold: Quality
     held_out: Quality
-    """Of the replayed months, which the model has never seen."""
+    """Quality in the replayed months, which are not in the training data."""
 
 
 @dataclass(frozen=True)
 class FlightsFiles:
-    """Where the tables were written."""
+    """The paths of the written tables."""
 
     train: Path
     candidate_train: Path
@@ -94,11 +94,11 @@ class FlightsFiles:
 
 
 def prepare(out_dir: Path, now: datetime) -> FlightsFiles:
-    """Train both models, replay its months, and write its tables as Parquet files.
+    """Train both models, replay the months after training, and write all tables as Parquet files.
 
     Args:
-        out_dir: created where missing; files in it are replaced.
-        now: with a time zone; no event is later.
+        out_dir: the folder, which is created if it is missing; existing files are replaced.
+        now: the time after which there are no events; with a time zone.
 
     Raises:
         DemoDataMissingError: the data set is not installed.
@@ -119,7 +119,7 @@ def prepare(out_dir: Path, now: datetime) -> FlightsFiles:
 
 
 def build(rows: pa.Table, now: datetime) -> FlightsTables:
-    """Make the demo's tables from the rows of `features.flight_rows`.
+    """Build the tables of the demo from the rows of `features.flight_rows`.
 
     Raises:
         ValueError: `now` has no time zone.
@@ -164,7 +164,7 @@ def build(rows: pa.Table, now: datetime) -> FlightsTables:
 
 
 def answered_by_candidate(rows: pa.Table) -> NDArray[np.bool_]:
-    """Which flights the candidate answers, shape (n_rows,)."""
+    """Whether the candidate answers each flight, shape (n_rows,)."""
     begun = pc.greater_equal(rows["original_date"], CANDIDATE_FROM).to_numpy(zero_copy_only=False)
     position = np.array([zlib.crc32(flight.encode()) for flight in rows["id"].to_pylist()], dtype=np.float64) / 2**32
     answered: NDArray[np.bool_] = begun & (position >= ARM_SHARES["a"])
@@ -179,7 +179,7 @@ def _training_table(training: pa.Table, scores: NDArray[np.float64]) -> pa.Table
 
 
 def answers(model: DelayModel, rows: pa.Table) -> tuple[FloatArray, FloatArray]:
-    """Ask a model about rows in order of `at`, each day (UTC) in one call.
+    """Score rows in order of `at`, with one call per day (UTC).
 
     Returns:
         Scores and latencies in milliseconds, each of shape (n_rows,).
@@ -195,12 +195,12 @@ def answers(model: DelayModel, rows: pa.Table) -> tuple[FloatArray, FloatArray]:
 
 
 def _named(late: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Labels as the classes that predictions name; null stays null."""
+    """Labels as classes of predictions; null stays null."""
     return pc.if_else(late, LATE, ON_TIME)
 
 
 def between(rows: pa.Table, first_date: str, last_date: str) -> pa.Table:
-    """The flights of these local dates, both included."""
+    """The flights between two local dates, inclusive."""
     date = rows["original_date"]
     return rows.filter(pc.and_(pc.greater_equal(date, first_date), pc.less_equal(date, last_date)))
 
