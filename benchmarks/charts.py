@@ -100,7 +100,7 @@ def draw(chart: Chart, path: Path) -> None:
         height = 4.2 if chart.kind == "lines" else _bars_height(chart)
         figure = Figure(figsize=(7.6, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
         axes = figure.add_subplot()
-        shown = [
+        artists = [
             one
             for one in (_lines if chart.kind == "lines" else _bars)(axes, chart)
             if not one.get_label().startswith("_")
@@ -109,8 +109,8 @@ def draw(chart: Chart, path: Path) -> None:
         figure.suptitle(chart.title, x=0.015, ha="left", fontsize=12, fontweight="bold")
         axes.set_xlabel(chart.x_label)
         axes.set_ylabel(chart.y_label)
-        if shown:
-            figure.legend(handles=shown, loc="outside lower left", ncols=min(len(shown), 4))
+        if artists:
+            figure.legend(handles=artists, loc="outside lower left", ncols=min(len(artists), 4))
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None, "Title": chart.title})
 
@@ -125,22 +125,22 @@ def _lines(axes: Any, chart: Chart) -> list[Any]:
     if chart.log_y:
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter("")
-    shown = []
+    artists = []
     for i, series in enumerate(chart.series):
         style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "label": series.name or "_", "linewidth": 1.8}
         if series.dashed:
-            shown += axes.plot(series.x, series.y, linestyle=(0, (4, 3)), **style)
+            artists += axes.plot(series.x, series.y, linestyle=(0, (4, 3)), **style)
             continue
         marks = {"marker": MARKERS[i % len(MARKERS)], "markersize": 5} if len(series.x) <= 40 else {}
-        shown.append(
+        artists.append(
             axes.errorbar(series.x, series.y, yerr=_errors(series), capsize=3, elinewidth=1.2, **marks, **style)
         )
-    shown += [axes.axhline(value, label=name, **_GOAL) for value, name in chart.goals]
+    artists += [axes.axhline(value, label=name, **_GOAL) for value, name in chart.goals]
     if not chart.log_y:
         axes.set_ylim(0, max([axes.get_ylim()[1], *(1.06 * max(one.high or one.y) for one in chart.series)]))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: short(value))
-    return shown
+    return artists
 
 
 def _bars_height(chart: Chart) -> float:
@@ -154,7 +154,7 @@ def _bars(axes: Any, chart: Chart) -> list[Any]:
     if chart.log_x:
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter("")
-    shown: list[Any] = [axes.axvline(value, label=name, **_GOAL) for value, name in chart.goals]
+    artists: list[Any] = [axes.axvline(value, label=name, **_GOAL) for value, name in chart.goals]
     n = len(chart.series)
     thick = 0.8 / n
     for i, series in enumerate(chart.series):
@@ -168,7 +168,7 @@ def _bars(axes: Any, chart: Chart) -> list[Any]:
             label=series.name or "_",
             error_kw={"ecolor": _TEXT, "capsize": 2.5, "elinewidth": 1.1},
         )
-        shown.insert(i, bars)
+        artists.insert(i, bars)
         for position, value, end in zip(at, series.y, series.high or series.y, strict=True):
             axes.annotate(
                 short(value),
@@ -184,7 +184,7 @@ def _bars(axes: Any, chart: Chart) -> list[Any]:
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.14)
     axes.xaxis.set_major_formatter(lambda value, _: short(value))
-    return shown
+    return artists
 
 
 def _errors(series: Series) -> list[list[float]] | None:

@@ -32,11 +32,11 @@ def consume(parameters: JsonObject) -> JsonObject:
             **READ_AHEAD,
         }
     )
-    clock, known = Clock(), 0
+    clock, n_messages = Clock(), 0
     consumer.assign([TopicPartition(parameters["topic"], 0, 0)])
-    while known < parameters["messages"]:
-        known += len(consumer.consume(20_000, 0.1))
-    result = {"events": known, **clock.read()}
+    while n_messages < parameters["messages"]:
+        n_messages += len(consumer.consume(20_000, 0.1))
+    result = {"events": n_messages, **clock.read()}
     consumer.close()
     return result
 
@@ -60,12 +60,12 @@ def faust_loop(parameters: JsonObject) -> JsonObject:
 
     @app.agent(topic)  # type: ignore[untyped-decorator]
     async def loop(stream: Any) -> None:
-        clock, known = None, 0
+        clock, n_messages = None, 0
         async for _ in stream:
             if clock is None:
                 clock = Clock()
-            known += 1
-            if known > expected:
+            n_messages += 1
+            if n_messages > expected:
                 write_result(parameters, {"events": expected, **clock.read()})
                 # A regular shutdown would wait for the consumer group.
                 os._exit(0)

@@ -77,9 +77,9 @@ def markdown_table(rows: Iterable[tuple[str, str, str, str]]) -> str:
     lines = ["| Section | Figure | Value | Notes |", "|---|---|--:|---|"]
     before = ""
     for section, name, value, note in rows:
-        shown = "" if section == before else f"**{section}**"
+        label = "" if section == before else f"**{section}**"
         before = section
-        lines.append(f"| {shown} | {name} | {value} | {note} |")
+        lines.append(f"| {label} | {name} | {value} | {note} |")
     return "\n".join(lines)
 
 

@@ -40,10 +40,10 @@ def measure_history(testbed: Testbed, growth: Growth) -> None:
                 {"database": database},
             )
             stored.append(int(size) / 2**20)
-            known = {query.name: query for query in (*view_queries(history), *command_queries(history))}
+            queries = {query.name: query for query in (*view_queries(history), *command_queries(history))}
             for name, title in QUERIES.items():
-                spent[name].append(_median_ms(known[title], client))
-    current = f"{MODELS} models of {FIELDS} fields, panes of an hour, verdicts every hour"
+                spent[name].append(_median_ms(queries[title], client))
+    constants = f"{MODELS} models of {FIELDS} fields, panes of an hour, verdicts every hour"
     factors = tuple(map(float, DAYS))
     growth.add(
         Curve(
@@ -52,14 +52,14 @@ def measure_history(testbed: Testbed, growth: Growth) -> None:
             "stored bytes without raw rows",
             "MiB",
             "days",
-            current,
+            constants,
             factors,
             tuple(stored),
         )
     )
     for name, costs in spent.items():
         key, cost = f"queries by days: {name}", f"query time: {name}"
-        growth.add(Curve(key, "ClickHouse", cost, "ms", "days", current, factors, tuple(costs)))
+        growth.add(Curve(key, "ClickHouse", cost, "ms", "days", constants, factors, tuple(costs)))
 
 
 def _median_ms(query: HistoryQuery, client: Client) -> float:

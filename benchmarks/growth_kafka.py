@@ -85,16 +85,18 @@ def measure_partitions(testbed: Testbed, growth: Growth) -> None:
     growth.unit("idle_engine_share", engine_share)
     growth.unit("idle_processes", len(costs))
     growth.unit("idle_partials", sum(settings[i][1] for i in followed))
-    current = f"no events, a flush every 15 s, {FIXED_PARTIALS} partitions of `partials`"
-    _add(growth, "sketcher", "waiting by sources", "source partitions", current, SOURCES, of_sketchers[: len(SOURCES)])
+    constants = f"no events, a flush every 15 s, {FIXED_PARTIALS} partitions of `partials`"
+    _add(
+        growth, "sketcher", "waiting by sources", "source partitions", constants, SOURCES, of_sketchers[: len(SOURCES)]
+    )
     counts = [settings[i][1] for i in varied_partials]
-    current = f"no events, a flush every 15 s, {FIXED_SOURCES} source partitions"
+    constants = f"no events, a flush every 15 s, {FIXED_SOURCES} source partitions"
     _add(
         growth,
         "sketcher",
         "waiting by partials",
         "partitions of `partials`",
-        current,
+        constants,
         counts,
         [of_sketchers[i] for i in varied_partials],
     )
@@ -103,16 +105,16 @@ def measure_partitions(testbed: Testbed, growth: Growth) -> None:
         "monitor",
         "waiting by partials",
         "partitions of `partials`",
-        f"{current}, 1 sketcher",
+        f"{constants}, 1 sketcher",
         counts,
         of_monitors[: len(counts)],
     )
     per_minute = [60 / flush_s for flush_s in FLUSHES_S]
-    current = f"no events, {FLUSH_SOURCES} source partitions, {FLUSH_PARTIALS} of `partials`"
+    constants = f"no events, {FLUSH_SOURCES} source partitions, {FLUSH_PARTIALS} of `partials`"
     result = of_sketchers[-len(FLUSHES_S) :]
-    _add(growth, "sketcher", "waiting by flushes", "flushes a minute", current, per_minute, result)
+    _add(growth, "sketcher", "waiting by flushes", "flushes a minute", constants, per_minute, result)
     result = of_monitors[len(counts) :]
-    _add(growth, "monitor", "waiting by flushes", "flushes a minute", f"{current}, 1 sketcher", per_minute, result)
+    _add(growth, "monitor", "waiting by flushes", "flushes a minute", f"{constants}, 1 sketcher", per_minute, result)
     growth.unit("held_partials", FIXED_PARTIALS)
     growth.unit("held_flush_partials", FLUSH_PARTIALS)
     growth.unit("held_flushes", 60 / 15)
@@ -177,12 +179,12 @@ def measure_recording(testbed: Testbed, growth: Growth) -> None:
         engine_share = (testbed.engine_cpu_s() - engine) / (time.monotonic() - began)
         for each in publishers:
             each.stop()
-    current = "an insert a second, 1 model, JSON, 20 fields"
+    constants = "an insert a second, 1 model, JSON, 20 fields"
     n_rates = len(RECORDED_PER_S)
-    _add(growth, "recorder", "waiting by rate", "events a second", current, RECORDED_PER_S, costs[:n_rates])
+    _add(growth, "recorder", "waiting by rate", "events a second", constants, RECORDED_PER_S, costs[:n_rates])
     at = costs[RECORDED_PER_S.index(FIXED_PER_S)]
-    current = f"an insert a second, {FIXED_PER_S} events a second in all, JSON, 20 fields"
-    _add(growth, "recorder", "waiting by models", "models", current, RECORDED_MODELS, [at, *costs[n_rates:]])
+    constants = f"an insert a second, {FIXED_PER_S} events a second in all, JSON, 20 fields"
+    _add(growth, "recorder", "waiting by models", "models", constants, RECORDED_MODELS, [at, *costs[n_rates:]])
     rows = sum(rate for rate, _ in settings) * growth.units["engine_json_us"] / 1e6
     growth.unit("engine_recorder_insert_ms", max(0.0, 1e3 * (engine_share - rows) / len(settings)))
 

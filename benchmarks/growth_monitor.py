@@ -68,22 +68,22 @@ def measure_monitor_growth(growth: Growth, create_database: Callable[[SyntheticM
         ("fields", FIELDS, [make_model(fields=n) for n in FIELDS]),
         ("slice dimensions", DIMENSIONS, [make_model(dimensions=n) for n in DIMENSIONS]),
     ):
-        current = "no slices" if factor == "fields" else "20 fields; each dimension has 21 slices"
+        constants = "no slices" if factor == "fields" else "20 fields; each dimension has 21 slices"
         _measure_stored(
-            growth, factor, values, models, f"{current}, {EVENTS:,} events per pane in 1 partial", create_database
+            growth, factor, values, models, f"{constants}, {EVENTS:,} events per pane in 1 partial", create_database
         )
     base = make_model()
     costs = [feed([base.named(f"synthetic-{i:02d}") for i in range(n)]).pane_ms for n in MODELS]
-    current = f"20 fields, no slices, {EVENTS:,} events per model and pane"
-    _add(growth, "models", "CPU of judging a pane of all models", "ms", "models", current, MODELS, costs)
+    constants = f"20 fields, no slices, {EVENTS:,} events per model and pane"
+    _add(growth, "models", "CPU of judging a pane of all models", "ms", "models", constants, MODELS, costs)
     costs = [feed([base], events=n).pane_ms for n in EVENTS_OF_PANE]
     _add(growth, "events", "CPU of judging a pane", "ms", "events per pane", "20 fields", EVENTS_OF_PANE, costs)
     costs = []
     for length in LENGTHS:
         model = make_model(windows=[Window(length * 60, 60)])
         costs.append(feed([model], length + 20, counted=20).pane_ms)
-    current = "20 fields, no slices; one window that hops by a pane"
-    _add(growth, "history", "CPU of judging a pane", "ms", "panes kept", current, LENGTHS, costs)
+    constants = "20 fields, no slices; one window that hops by a pane"
+    _add(growth, "history", "CPU of judging a pane", "ms", "panes kept", constants, LENGTHS, costs)
     _measure_sources(growth, base)
 
 
@@ -148,8 +148,8 @@ def _measure_sources(growth: Growth, base: SyntheticModel) -> None:
             assert isinstance(result, Progress)
             state.apply_progress(result, sources + i)
         costs.append(1e6 * (time.thread_time() - began) / len(records))
-    current = f"{SOURCE_MODELS} models in the partition of `partials`; nothing is sealed"
-    _add(growth, "sources", "CPU of a progress record", "µs", "source partitions", current, SOURCES, costs)
+    constants = f"{SOURCE_MODELS} models in the partition of `partials`; nothing is sealed"
+    _add(growth, "sources", "CPU of a progress record", "µs", "source partitions", constants, SOURCES, costs)
     growth.unit("monitor_progress_models", SOURCE_MODELS)
 
 

@@ -90,21 +90,23 @@ def measure_sketcher(growth: Growth) -> None:
     json_job([make_model()], 1_000).records()  # Imports at the first use of libraries do not count.
     _measure_fields(growth)
     jobs = [json_job([make_model(dimensions=dimensions)], EVENTS) for dimensions in DIMENSIONS]
-    current = "20 fields, batches of 10,000 events, one pane; each dimension has 21 slices"
+    constants = "20 fields, batches of 10,000 events, one pane; each dimension has 21 slices"
     costs = [1e6 * spent / EVENTS for spent in cpu_in_turns([job.summarise for job in jobs])]
-    growth.add(_curve("slices", "CPU of an event, JSON", "µs", "slice dimensions", current, DIMENSIONS, costs))
+    growth.add(_curve("slices", "CPU of an event, JSON", "µs", "slice dimensions", constants, DIMENSIONS, costs))
     sizes = [job.records() / 1024 for job in jobs]
-    growth.add(_curve("partial by slices", "bytes of a partial", "KiB", "slice dimensions", current, DIMENSIONS, sizes))
+    growth.add(
+        _curve("partial by slices", "bytes of a partial", "KiB", "slice dimensions", constants, DIMENSIONS, sizes)
+    )
     base = make_model()
-    current = "20 fields, no slices, batches of 10,000 events in all"
+    constants = "20 fields, no slices, batches of 10,000 events in all"
     costs = _batches_ms([json_job([base.named(f"synthetic-{i:02d}") for i in range(n)], EVENTS) for n in MODELS])
-    growth.add(_curve("models", "CPU of a batch, JSON", "ms", "models", current, MODELS, costs))
-    current = "20 fields, no slices, one pane"
+    growth.add(_curve("models", "CPU of a batch, JSON", "ms", "models", constants, MODELS, costs))
+    constants = "20 fields, no slices, one pane"
     costs = _batches_ms([json_job([base], n) for n in BATCHES])
-    growth.add(_curve("events", "CPU of a batch, JSON", "ms", "events in the batch", current, BATCHES, costs))
-    current = "20 fields, no slices, 10,000 events in all: 240 panes have 42 each"
+    growth.add(_curve("events", "CPU of a batch, JSON", "ms", "events in the batch", constants, BATCHES, costs))
+    constants = "20 fields, no slices, 10,000 events in all: 240 panes have 42 each"
     costs = _batches_ms([json_job([base], EVENTS, panes) for panes in PANES])
-    growth.add(_curve("panes", "CPU of a batch, JSON", "ms", "panes of its events", current, PANES, costs))
+    growth.add(_curve("panes", "CPU of a batch, JSON", "ms", "panes of its events", constants, PANES, costs))
 
 
 def _batches_ms(jobs: Sequence[_Job]) -> list[float]:
@@ -117,14 +119,14 @@ def _measure_fields(growth: Growth) -> None:
     from_arrow = [_arrow_job(model, EVENTS) for model in models]
     panes = [next(iter(job.summarise().panes.items())) for job in from_json]
     writing = [partial(_write, *pane) for pane in panes]
-    current = "no slices, batches of 10,000 events, one pane"
+    constants = "no slices, batches of 10,000 events, one pane"
     for name, cost, jobs in (("fields", "JSON", from_json), ("Arrow by fields", "Arrow", from_arrow)):
         costs = [1e6 * spent / EVENTS for spent in cpu_in_turns([job.summarise for job in jobs])]
-        growth.add(_curve(name, f"CPU of an event, {cost}", "µs", "fields", current, FIELDS, costs))
+        growth.add(_curve(name, f"CPU of an event, {cost}", "µs", "fields", constants, FIELDS, costs))
     costs = [1e3 * spent for spent in cpu_in_turns(writing)]
-    growth.add(_curve("writing by fields", "CPU of writing a partial", "ms", "fields", current, FIELDS, costs))
+    growth.add(_curve("writing by fields", "CPU of writing a partial", "ms", "fields", constants, FIELDS, costs))
     sizes = [write() / 1024 for write in writing]
-    growth.add(_curve("partial by fields", "bytes of a partial", "KiB", "fields", current, FIELDS, sizes))
+    growth.add(_curve("partial by fields", "bytes of a partial", "KiB", "fields", constants, FIELDS, sizes))
 
 
 def _write(key: PaneKey, pane: PaneSummary) -> int:

@@ -96,10 +96,10 @@ def _maximum_rate(testbed: Testbed, topic: str, load: Child) -> float:
             raise RuntimeError("the sketcher did not catch up after the flood")
         time.sleep(POLL_INTERVAL_S)
     # The first commits belong to the warm-up.
-    retained = commits[len(commits) // 4 :]
-    if len(retained) < 2:
+    measured = commits[len(commits) // 4 :]
+    if len(measured) < 2:
         raise RuntimeError(f"the sketcher committed {len(commits)} flushes during the flood: too few for a rate")
-    return (retained[-1][1] - retained[0][1]) / (retained[-1][0] - retained[0][0])
+    return (measured[-1][1] - measured[0][1]) / (measured[-1][0] - measured[0][0])
 
 
 def live_workload(testbed: Testbed) -> Workload:
@@ -126,7 +126,7 @@ _JUDGED = (
 
 def _poll_verdicts(client: Client, timeout_s: float, load: Child, began: float) -> dict[int, float]:
     """Window end → when its verdict was first readable (Unix s); polls until the load has ended and all are judged."""
-    known: dict[int, float] = {}
+    first_readable_s: dict[int, float] = {}
     deadline = time.monotonic() + timeout_s
     ended_at = None
     after = int(began)
@@ -134,14 +134,14 @@ def _poll_verdicts(client: Client, timeout_s: float, load: Child, began: float) 
         rows = client.rows(_VISIBLE, {"name": WINDOWS[0].name, "after": after})
         now = time.time()
         for (end,) in rows:
-            known.setdefault(int(end), now)
-        after = max([after, *known])
+            first_readable_s.setdefault(int(end), now)
+        after = max([after, *first_readable_s])
         if ended_at is None and load.process.poll() is not None:
             ended_at = now
         if ended_at is not None and after >= ended_at:
             break
         time.sleep(POLL_INTERVAL_S)
-    return known
+    return first_readable_s
 
 
 def _wait_started(client: Client, processes: list[subprocess.Popen[bytes]]) -> None:

@@ -57,8 +57,8 @@ def _floors(figures: Figures) -> str:
             continue
         json, arrow = (None if one is None else f"{one.value / floor.value:.0%}" for one in measured)
         # msgspec does not decode Arrow batches, and Kafka has one message per batch, not per event.
-        shown = arrow if name == rates.SORT else None
-        lines.append(f"| {name} | {number(floor.value)} | {json or '–'} | {shown or '–'} |")
+        arrow_share = arrow if name == rates.SORT else None
+        lines.append(f"| {name} | {number(floor.value)} | {json or '–'} | {arrow_share or '–'} |")
     return "\n".join(lines)
 
 

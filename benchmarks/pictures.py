@@ -88,11 +88,11 @@ def _processes(figures: Figures) -> Chart | None:
     series = tuple(
         _series(kind, [one for one in result if one.name.endswith(kind) and one.unit != "×"]) for kind in kinds
     )
-    named = tuple(
+    renamed = tuple(
         Series(one.name, ["1 process", "2 processes"][: len(one.y)], one.y, one.low, one.high) for one in series
     )
     title = "One sketcher and two, on two partitions and two cores"
-    return Chart(title, "events per second, all processes together", "", named, kind="bars")
+    return Chart(title, "events per second, all processes together", "", renamed, kind="bars")
 
 
 def _recorder(figures: Figures) -> Chart | None:

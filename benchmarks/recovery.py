@@ -60,12 +60,12 @@ def measure_kills(testbed: Testbed, figures: Figures, *, models: int, fields: in
             _wait_sketched(client, n)
         end = testbed.end_offset(topics.partials)
         note = f"{models} models of {fields} fields with open panes; {runs} kills"
-        again = [_restart(processes, "sketcher") for _ in range(runs)]
+        sketcher_s = [_restart(processes, "sketcher") for _ in range(runs)]
         name = "sketcher started again, until it reads"
-        figures.add(RECOVERY, name, median(again), "s", f"to be under 5; {spread(again)}")
-        current = [_restart(processes, "monitor", until=end) for _ in range(runs)]
+        figures.add(RECOVERY, name, median(sketcher_s), "s", f"to be under 5; {spread(sketcher_s)}")
+        monitor_s = [_restart(processes, "monitor", until=end) for _ in range(runs)]
         name = "monitor started again, until it holds its open panes"
-        figures.add(RECOVERY, name, median(current), "s", f"to be under 10; {note}; {spread(current)}")
+        figures.add(RECOVERY, name, median(monitor_s), "s", f"to be under 10; {note}; {spread(monitor_s)}")
         spent_s = _hand_over(processes)
         message = f"to be under {SESSION_S + 5:.0f}, since sessions last {SESSION_S:.0f} s; 1 kill"
         figures.add(RECOVERY, "sketcher not started again, until another reads for it", spent_s, "s", message)

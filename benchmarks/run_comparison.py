@@ -49,10 +49,10 @@ def table(figures: Figures, other: Figures) -> str:
     ]
     section = ""
     for pair in both:
-        shown = "" if pair.figure.section == section else f"**{pair.figure.section}**"
+        label = "" if pair.figure.section == section else f"**{pair.figure.section}**"
         section = pair.figure.section
         apart = f"{pair.apart:.0%}" if pair.apart <= CLOSE else f"**{pair.apart:.0%}**"
-        lines.append(f"| {shown} | {pair.figure.name} | {number(pair.figure.value)} | {number(pair.other)} | {apart} |")
+        lines.append(f"| {label} | {pair.figure.name} | {number(pair.figure.value)} | {number(pair.other)} | {apart} |")
     return "\n".join(lines)
 
 

@@ -135,11 +135,11 @@ class Costs:
 
     def recorder_s(self, load: Load) -> float:
         """CPU of a recorder per event (s), averaged over recorded and dropped events."""
-        retained = self.growth.units[f"recorder_{load.form}_us"] / 1e6
+        recorded = self.growth.units[f"recorder_{load.form}_us"] / 1e6
         at_share, share = self.growth.units[f"recorder_{load.form}_shared_us"] / 1e6, self.growth.units["raw_share"]
-        dropped = min(retained, max(0.0, (at_share - share * retained) / (1 - share)))
+        dropped = min(recorded, max(0.0, (at_share - share * recorded) / (1 - share)))
         return self._scaled(
-            load.raw_share * retained + (1 - load.raw_share) * dropped, load.fields, "sketcher by fields"
+            load.raw_share * recorded + (1 - load.raw_share) * dropped, load.fields, "sketcher by fields"
         )
 
     def partials_per_s(self, load: Load) -> float:

@@ -124,9 +124,9 @@ def trend(panes: Sequence[float], values: Sequence[float]) -> Trend:
         values: shape (n,).
     """
     first = int(len(panes) * WARM_UP)
-    retained = list(zip(panes[first:], values[first:], strict=True))
-    size = max(1, len(retained) // BLOCKS)
-    blocks = [retained[i : i + size] for i in range(0, len(retained) - size + 1, size)]
+    samples = list(zip(panes[first:], values[first:], strict=True))
+    size = max(1, len(samples) // BLOCKS)
+    blocks = [samples[i : i + size] for i in range(0, len(samples) - size + 1, size)]
     x, y = [mean(p for p, _ in block) for block in blocks], [mean(v for _, v in block) for block in blocks]
     line = fit_line(x, y)
     return Trend(mean(y), line.slope * PANES, line.slope_low * PANES, line.slope_high * PANES)
@@ -134,20 +134,20 @@ def trend(panes: Sequence[float], values: Sequence[float]) -> Trend:
 
 def thirds(values: Sequence[float]) -> tuple[list[float], list[float]]:
     """The first and the last third after the warm-up."""
-    retained = list(values[int(len(values) * WARM_UP) :])
-    n = max(1, len(retained) // 3)
-    return retained[:n], retained[-n:]
+    samples = list(values[int(len(values) * WARM_UP) :])
+    n = max(1, len(samples) // 3)
+    return samples[:n], samples[-n:]
 
 
 def judge(soaked: SoakResult) -> dict[str, bool]:
     """Goal → whether it is met."""
     result = {}
     for name, values in soaked.rss_mib.items():
-        known = trend(soaked.panes, values)
-        result[f"{name}: memory flat"] = known.high <= FLAT_GROWTH * known.mean
+        fit = trend(soaked.panes, values)
+        result[f"{name}: memory flat"] = fit.high <= FLAT_GROWTH * fit.mean
     for name, values in soaked.files.items():
-        known = trend(soaked.panes, values)
-        result[f"{name}: no more open files"] = known.high <= FLAT_GROWTH * known.mean
+        fit = trend(soaked.panes, values)
+        result[f"{name}: no more open files"] = fit.high <= FLAT_GROWTH * fit.mean
     for name in PROCESSORS if soaked.cpu_s else ():
         early, late = thirds(soaked.cpu_s[name])
         result[f"{name}: CPU of a pane steady"] = mean(late) <= STEADY * mean(early)
@@ -250,9 +250,9 @@ def measure_soak(testbed: Testbed, figures: Figures, *, panes: int = PANES) -> S
     short = "" if n == panes else f"; {panes:,} were planned, and would take {soaked.took_s / n * panes:.0f} s"
     figures.add(SOAK, "panes", n, "panes", f"{soaked.events:,} events in {soaked.took_s:.0f} s{short}")
     for name, values in soaked.rss_mib.items():
-        known = trend(soaked.panes, values)
-        interval = f"{known.low:+.1f} to {known.high:+.1f} MiB in {PANES:,} more panes"
-        figures.add(SOAK, f"memory of the {name}", known.mean, "MiB", interval)
+        fit = trend(soaked.panes, values)
+        interval = f"{fit.low:+.1f} to {fit.high:+.1f} MiB in {PANES:,} more panes"
+        figures.add(SOAK, f"memory of the {name}", fit.mean, "MiB", interval)
     for name, values in soaked.files.items():
         early, late = thirds(values)
         figures.add(SOAK, f"open files of the {name}", median(late), "", f"{median(early):.0f} in the first third")

@@ -196,7 +196,7 @@ class Testbed:
         """Start a measured process."""
         self._children += 1
         out = self.folder / f"{self._children:03d}-{name}.json"
-        known = {
+        shared_parameters = {
             "bootstrap_servers": self.bootstrap_servers,
             "host": self._host,
             "port": self._port,
@@ -205,7 +205,9 @@ class Testbed:
             "stop": str(out.with_suffix(".stop")),
         }
         log = out.with_suffix(".log")
-        return Child(name, start("benchmarks.children", name, json.dumps({**known, **parameters}), log=log), out, log)
+        return Child(
+            name, start("benchmarks.children", name, json.dumps({**shared_parameters, **parameters}), log=log), out, log
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,8 +57,10 @@ def measure_storage(testbed: Testbed, figures: Figures, *, panes: int) -> None:
             n = int(client.rows(f"SELECT uniqExact(pane_start) FROM {table}")[0][0])
             figures.add(STORAGE, name, _on_disk(client, table) / n / KB, "kB", f"{n} of {note}")
         covered = int(client.rows("SELECT uniqExact(pane_start) FROM panes")[0][0])
-        retained = sum(_on_disk(client, table) for table in _RESULTS)
-        figures.add(STORAGE, DAY, retained / covered * 1440 / 1e6, "MB", f"from {covered} panes; {', '.join(_RESULTS)}")
+        stored_bytes = sum(_on_disk(client, table) for table in _RESULTS)
+        figures.add(
+            STORAGE, DAY, stored_bytes / covered * 1440 / 1e6, "MB", f"from {covered} panes; {', '.join(_RESULTS)}"
+        )
 
 
 def _take(state: PartitionState, store: WarehouseStore, partials: list[bytes], progress: bytes, offset: int) -> int:

@@ -165,9 +165,9 @@ def json_events(workload: Workload, n: int, first_ms: int, last_ms: int, *, stre
         columns = {name: values.tolist() for name, values in workload.columns(size, stream + start).items()}
         scores = columns.pop("score")
         names = tuple(columns)
-        parameters = workload.context(CONTEXT, size, stream + start)
-        members = tuple(parameters)
-        requests = zip(*(values.tolist() for values in parameters.values()), strict=True)
+        context_columns = workload.context(CONTEXT, size, stream + start)
+        members = tuple(context_columns)
+        requests = zip(*(values.tolist() for values in context_columns.values()), strict=True)
         for i, (values, context) in enumerate(zip(zip(*columns.values(), strict=True), requests, strict=True)):
             seq = start + i
             yield encode(
@@ -213,13 +213,13 @@ def arrow_table(
     Contains those members of the request context by which the contract slices.
     """
     columns = workload.columns(n, stream)
-    parameters = workload.context(workload.dimensions, n, stream)
+    context = workload.context(workload.dimensions, n, stream)
     return pa.table(
         {
             "id": _ids(n, stream, first),
             "at": _times(n, first_ms, last_ms),
             **{name if name == "score" else f"features.{name}": values for name, values in columns.items()},
-            **{f"context.{name}": values for name, values in parameters.items()},
+            **{f"context.{name}": values for name, values in context.items()},
         }
     )
 

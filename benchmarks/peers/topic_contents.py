@@ -60,12 +60,12 @@ class TopicContents:
         if not block:
             return
         at, numbers, texts = zip(*map(self._row, block), strict=True)
-        retained: dict[str, NDArray[Any]] = {"at": np.array(at, dtype=np.int64)}
+        columns: dict[str, NDArray[Any]] = {"at": np.array(at, dtype=np.int64)}
         for name, number in zip(self.numbers, zip(*numbers, strict=True), strict=True):
-            retained[name] = np.array(number, dtype=np.float64)
+            columns[name] = np.array(number, dtype=np.float64)
         for name, text in zip(self.texts, zip(*texts, strict=True), strict=True):
-            retained[name] = np.array(text, dtype=np.str_)
-        self._blocks.append(retained)
+            columns[name] = np.array(text, dtype=np.str_)
+        self._blocks.append(columns)
 
     @property
     def columns(self) -> dict[str, NDArray[Any]]:
