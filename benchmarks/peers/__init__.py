@@ -1,1 +1,1 @@
-"""The sketcher beside its peers: each peer's program has a folder and an environment of its own."""
+"""Comparison of the sketcher with its peers; the program of each peer has its own folder and environment."""

@@ -33,7 +33,7 @@ def no_stack(*_: Any, **__: Any) -> Iterator[None]:
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[Figures]:
-    """What was published."""
+    """The runs that were published to docs/."""
     result: list[Figures] = []
     monkeypatch.setattr(run, "Testbed", NoTestbed)
     monkeypatch.setattr(run, "LocalStack", no_stack)
