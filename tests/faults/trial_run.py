@@ -166,12 +166,13 @@ class World:
         return compute_expected(self.source.sent, self.pipeline.topics, self.contract, self.baselines)
 
     def counted(self) -> tuple[int, ...]:
-        """Count events in panes, raw predictions, raw labels, unsealed panes, scored and labelled predictions."""
+        """Count panes' events, raw predictions, raw labels, unsealed panes, scored and labelled rows, dead letters."""
         [row] = self.pipeline.rows(
             "SELECT (SELECT sum(n) FROM volume FINAL WHERE slice = 'all'), (SELECT count() FROM predictions FINAL), "
             "(SELECT count() FROM labels FINAL), (SELECT countIf(NOT sealed) FROM volume FINAL WHERE n > 0), "
             "(SELECT sum(predictions) FROM performance_state FINAL WHERE slice = 'all'), "
-            "(SELECT sum(labelled) FROM performance_state FINAL WHERE slice = 'all')"
+            "(SELECT sum(labelled) FROM performance_state FINAL WHERE slice = 'all'), "
+            "(SELECT sum(n) FROM dead_letters WHERE topic IN ('predictions', 'labels'))"
         )
         return tuple(int(n) for n in row)
 
@@ -190,6 +191,8 @@ class World:
         events = sum(n for key, n in expected.volume.items() if key[2] == "all")
         scored = [each for key, each in expected.labelled.items() if key[1] == "all"]
         recorded = self.runs("recorder")
+        topics = self.pipeline.topics
+        counting = [topics.predictions, topics.labels] if recorded else [topics.predictions]
         expected_counts = (
             events if self.runs("monitor") else 0,
             len(expected.predictions) if recorded else 0,
@@ -197,6 +200,7 @@ class World:
             0,
             sum(n for n, _ in scored) if self.runs("scorer") else 0,
             sum(known for _, known in scored) if self.runs("scorer") else 0,
+            sum(expected.dead[topic].total() for topic in counting) if self.runs("monitor") else 0,
         )
         last: tuple[int, ...] = ()
         since = time.monotonic()
