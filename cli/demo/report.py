@@ -14,7 +14,7 @@ from cli.demo.flights import ACCEPTED_AT, AUTUMN, CANDIDATE_AT, CRITICAL, MODEL
 from cli.demo.fresh_start import DATABASE
 from cli.demo.timeline import SIGNS, Timeline
 from cli.infer import InferResult
-from cli.terminal import LEVEL_STYLES, SafeText, Terminal
+from cli.terminal import LEVEL_STYLES, SafeText, Terminal, plural
 from sketches.baseline.baseline import ALL, FieldBaseline
 
 if TYPE_CHECKING:
@@ -173,8 +173,8 @@ class DemoReport:
     def applied(self, plan: Plan, settings: Settings) -> None:
         """Report what `apply` created."""
         self.paragraph(
-            f"Database {settings.warehouse.database} with {len(plan.migrations)} migrations, {len(plan.topics)} topics "
-            f"{settings.topic_prefix}…, the contract of {MODEL} with a latency SLO, baseline "
+            f"Database {settings.warehouse.database} with {plural(len(plan.migrations), 'migration')}, "
+            f"{len(plan.topics)} topics {settings.topic_prefix}…, the contract of {MODEL} with a latency SLO, baseline "
             f"{joined(change.baseline_id for change in plan.baselines)}."
         )
 
