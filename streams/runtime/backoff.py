@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
+from barograph.publisher.retry_schedule import RetrySchedule
+
 from streams.runtime.metrics_report import Report
 
 T = TypeVar("T")
@@ -23,9 +25,8 @@ class RetryInterrupted(Exception):
 class Backoff:
     """Retries an operation until it succeeds, with exponentially growing delays.
 
-    Each delay is drawn uniformly from the upper half of its nominal value, so that processors which failed together do
-    not retry together. While retries last, the report counts each of them and the heartbeat is blocked, so that the
-    watchdog does not end a processor that waits for a server.
+    The publisher's `RetrySchedule` draws the delays. While retries last, the report counts each of them and the
+    heartbeat is blocked, so that the watchdog does not end a processor that waits for a server.
     """
 
     def __init__(
@@ -81,7 +82,8 @@ class Backoff:
             RetryInterrupted: `sleep` was interrupted.
             Exception: the operation's own error, once it is not retriable or a bound is reached.
         """
-        attempts, nominal_s, began_s = 0, self._first_s, self._clock()
+        attempts, began_s = 0, self._clock()
+        schedule = RetrySchedule(self._first_s, self._max_s, clock=self._clock, uniform=self._uniform)
         try:
             while True:
                 try:
@@ -91,14 +93,13 @@ class Backoff:
                     if not _matches(retriable, error) or self._exhausted(attempts, began_s):
                         raise
                     failure = error
-                delay_s = self._uniform(nominal_s / 2, nominal_s)
+                delay_s = schedule.record_failure()
                 if self._report is not None:
                     self._report.count_retry(self._sink)
                     self._report.heartbeat.blocked(blocked_on)
                 on_retry(failure, delay_s)
                 if self._sleep(delay_s):
                     raise RetryInterrupted from failure
-                nominal_s = min(2 * nominal_s, self._max_s)
         finally:
             if self._report is not None:
                 self._report.heartbeat.unblocked()
