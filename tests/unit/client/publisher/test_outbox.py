@@ -7,34 +7,16 @@ import itertools
 import logging
 import threading
 import weakref
-from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
-from barograph import Contract, PublishError
+from barograph import PublishError
 from barograph.publisher.outbox import METADATA_MAX_AGE_S, REPLACEMENT_FIRST_RETRY_S, REPLACEMENT_MAX_RETRY_S, Outbox
 from confluent_kafka import KafkaError
 
 from tests.support.scripted_kafka import RecordingProducer, ScriptedPublisher
 
-CONTRACT = Contract(model="m")
 UNKNOWN_TOPIC = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
-
-
-@pytest.fixture
-def serving() -> Iterator[ScriptedPublisher]:
-    scripted = ScriptedPublisher(CONTRACT)
-    yield scripted
-    scripted.publisher.close()
-
-
-@pytest.fixture
-def batch_job() -> Iterator[ScriptedPublisher]:
-    scripted = ScriptedPublisher(CONTRACT, wait=True)
-    yield scripted
-    scripted.script.produce_error = None
-    scripted.outbox._wait = False
-    scripted.publisher.close()
 
 
 def publish(scripted: ScriptedPublisher, n_events: int) -> None:

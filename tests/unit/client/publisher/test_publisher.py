@@ -6,36 +6,16 @@ import json
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from barograph import Contract, PublishError
-from barograph.contract import Field
+from barograph import PublishError
 from barograph.events import BATCH_ROWS, MAX_EVENT_BYTES, MAX_MEMBERS
 from confluent_kafka import KafkaError, KafkaException
 
 from tests.support.scripted_kafka import ScriptedPublisher
-
-CONTRACT = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
-
-
-@pytest.fixture
-def serving() -> Iterator[ScriptedPublisher]:
-    scripted = ScriptedPublisher(CONTRACT)
-    yield scripted
-    scripted.publisher.close()
-
-
-@pytest.fixture
-def batch_job() -> Iterator[ScriptedPublisher]:
-    scripted = ScriptedPublisher(CONTRACT, wait=True)
-    yield scripted
-    scripted.script.produce_error = None
-    scripted.outbox._wait = False
-    scripted.publisher.close()
 
 
 def test_a_prediction_is_published_with_every_member(serving: ScriptedPublisher) -> None:
@@ -195,8 +175,7 @@ def test_events_after_close_are_dropped_and_a_second_close_does_nothing(serving:
     assert len(serving.producers) == 1
 
 
-def test_a_with_block_closes_the_publisher() -> None:
-    serving = ScriptedPublisher(CONTRACT)
+def test_a_with_block_closes_the_publisher(serving: ScriptedPublisher) -> None:
     with serving.publisher as publisher:
         publisher.prediction(id="a")
     assert len(serving.script.delivered) == 1
@@ -331,10 +310,7 @@ def test_a_batch_jobs_observation_propagates_the_first_error(batch_job: Scripted
         pass
 
 
-def test_rows_are_sent_in_messages_of_a_thousand() -> None:
-    import pyarrow as pa
-
-    serving = ScriptedPublisher(CONTRACT)
+def test_rows_are_sent_in_messages_of_a_thousand(serving: ScriptedPublisher) -> None:
     n = 2 * BATCH_ROWS + 1
     assert serving.publisher.predictions(pa.table({"id": [str(i) for i in range(n)], "x": [0.5] * n})) == n
     serving.publisher.prediction(id="last")
@@ -344,4 +320,3 @@ def test_rows_are_sent_in_messages_of_a_thousand() -> None:
     assert pa.concat_tables(batches).column("seq").to_pylist() == list(range(n))
     assert json.loads(serving.script.delivered[-1].value)["seq"] == n
     assert (serving.stats.published, serving.stats.waiting) == (n + 1, 0)
-    serving.publisher.close()

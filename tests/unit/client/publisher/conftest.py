@@ -1,0 +1,31 @@
+"""Publishers on scripted producers, for the tests of the publisher and of its outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from barograph import Contract
+from barograph.contract import Field
+
+from tests.support.scripted_kafka import ScriptedPublisher
+
+CONTRACT = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
+
+
+@pytest.fixture
+def serving() -> Iterator[ScriptedPublisher]:
+    """A publisher of a serving system, which drops events that it cannot queue."""
+    scripted = ScriptedPublisher(CONTRACT)
+    yield scripted
+    scripted.publisher.close()
+
+
+@pytest.fixture
+def batch_job() -> Iterator[ScriptedPublisher]:
+    """A publisher of a batch job, which waits for room in the queue."""
+    scripted = ScriptedPublisher(CONTRACT, wait=True)
+    yield scripted
+    scripted.script.produce_error = None
+    scripted.outbox._wait = False
+    scripted.publisher.close()
