@@ -59,15 +59,13 @@ def _rank(item: pytest.Item) -> tuple[float, bool]:
 _SHARED_SERVERS = pytest.StashKey[SharedServers]()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput") and config.getoption("numprocesses", None):
-        config.stash[_SHARED_SERVERS] = SharedServers()
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tell a worker of pytest-xdist where to request servers."""
-    node.workerinput["shared_servers"] = str(node.config.stash[_SHARED_SERVERS].folder)
+    stash: pytest.Stash = node.config.stash
+    if _SHARED_SERVERS not in stash:
+        stash[_SHARED_SERVERS] = SharedServers()
+    node.workerinput["shared_servers"] = str(stash[_SHARED_SERVERS].folder)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

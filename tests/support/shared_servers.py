@@ -70,13 +70,8 @@ class SharedKafka(LocalKafka):
 
     def __init__(self, folder: Path) -> None:
         """Request the broker and wait until it answers."""
-        self._shared_port = _request(folder, "kafka")
-        super().__init__(folder / "kafka", port=self._shared_port)
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return self._shared_port
+        super().__init__(folder / "kafka", port=0)
+        self._port = _request(folder, "kafka")
 
 
 class SharedClickHouse(LocalClickHouse):
@@ -84,13 +79,8 @@ class SharedClickHouse(LocalClickHouse):
 
     def __init__(self, folder: Path) -> None:
         """Request the engine and wait until it answers."""
-        self._shared_port = _request(folder, "clickhouse")
-        super().__init__(folder / "clickhouse", port=self._shared_port)
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return self._shared_port
+        super().__init__(folder / "clickhouse", port=0)
+        self._port = _request(folder, "clickhouse")
 
 
 def _request(folder: Path, name: str) -> int:
