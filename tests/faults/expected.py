@@ -72,17 +72,20 @@ def compute_expected(
         topics: names of the topics.
         contract: defines the length of panes.
         baselines: baselines of version 1 of the strict model, each with the time from which it is effective.
-        lost: offsets by partition of `predictions` that retention deleted before the sketcher read them.
+        lost: offsets by partition of `predictions` that retention deleted before the sketcher read them. It neither
+            counts nor dead-letters their events; the recorder has stored them.
     """
     known = [
         EffectiveBaseline(from_s, each.id, {field.name: field for field in each.fields}) for from_s, each in baselines
     ]
     result = Expected(dead={topics.predictions: Counter(), topics.labels: Counter()})
     for partition, offset, each in _messages(sent, topics.predictions):
-        result.dead[topics.predictions].update((partition, offset, i, reason) for i, reason in each.dead)
+        is_lost = lost is not None and offset in lost.get(partition, ())
+        if not is_lost:
+            result.dead[topics.predictions].update((partition, offset, i, reason) for i, reason in each.dead)
         for i, event in each.events:
             result.predictions[partition, offset, i] = event
-            if lost is None or offset not in lost.get(partition, ()):
+            if not is_lost:
                 _count(result, event, contract.pane_s, known)
     for partition, offset, each in _messages(sent, topics.labels):
         result.dead[topics.labels].update((partition, offset, i, reason) for i, reason in each.dead)

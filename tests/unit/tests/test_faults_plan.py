@@ -70,6 +70,7 @@ def test_expected_counts_equal_those_computed_by_hand() -> None:
     left = compute_expected(sent, topics, simple_contract(), [(0, baseline)], {1: [0]})
     assert left.volume["toy", "1", "all", 3600] == 0
     assert len(left.predictions) == 3
+    assert not left.dead[topics.predictions]
 
 
 def test_missing_rows_and_duplicates_are_counted_separately() -> None:
