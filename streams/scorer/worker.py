@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
@@ -229,6 +230,7 @@ class Scorer:
     def _measured_models(self, client: Client, registry: Registry, now_s: float) -> dict[str, Rules]:
         """Return the rules of the models that can be measured; for each other model, write a status with the reason."""
         measured = {}
+        self._skip_unreadable(client, registry, now_s)
         for model, contract in sorted(registry.contracts.items()):
             reason = unmeasurable_reason(contract)
             if not reason:
@@ -237,7 +239,7 @@ class Scorer:
             self._models.pop(model, None)
             status = self._statuses.get(model)
             if status is None or status.reason != reason:
-                self._statuses[model] = results.ScoringStatus(
+                skipped = results.ScoringStatus(
                     model=model,
                     state="skipped",
                     reason=reason,
@@ -248,11 +250,28 @@ class Scorer:
                     scored_until=_utc(0),
                     updated_at=_utc(int(now_s * 1000)),
                 )
-                results.write_status(client, self._statuses[model])
-                self._log.info("model is not measured", model=model, reason=reason)
+                self._skip(client, skipped)
         for model in self._models.keys() - measured.keys():
             del self._models[model]
         return measured
+
+    def _skip_unreadable(self, client: Client, registry: Registry, now_s: float) -> None:
+        """Mark the scored models whose contract cannot be read as skipped, with the reason.
+
+        The checkpoint advances past their rows. A skipped model reads all its rows once it can be measured again.
+        """
+        for model in sorted(registry.unreadable.keys() - registry.contracts.keys()):
+            status = self._statuses.get(model)
+            if status is not None and status.state == "scored":
+                reason = f"This version of the scorer cannot read the contract: {registry.unreadable[model]}"
+                # The basis stays, so that the performance measured so far is still shown.
+                updated_at = _utc(int(now_s * 1000))
+                self._skip(client, replace(status, state="skipped", reason=reason, updated_at=updated_at))
+
+    def _skip(self, client: Client, status: results.ScoringStatus) -> None:
+        results.write_status(client, status)
+        self._statuses[status.model] = status
+        self._log.info("model is not measured", model=status.model, reason=status.reason)
 
     def _write_status(
         self, client: Client, rules: Rules, now_s: float, *, newest_ms: int, scored_until_s: float

@@ -15,6 +15,7 @@ from barograph.contract import Arms, Contract, LabelSpec, Slice
 
 from local.clickhouse import LocalClickHouse
 from sketches.performance.metric import MetricEstimate, difference
+from streams.registry.registry import Registry
 from streams.scorer.worker import Scorer
 from tests.support import scoring
 from tests.support.scoring import (
@@ -606,6 +607,28 @@ def test_an_unmeasurable_model_is_skipped_with_a_reason(
     assert state == "skipped"
     assert why in reason
     assert client.rows("SELECT count() FROM performance_state") == [(0,)]
+
+
+def test_rows_that_arrive_while_the_contract_cannot_be_read_are_scored_once_it_can(
+    client: Client, score: Callable[..., Scorer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = msgspec.structs.replace(BINARY, slices=(), arms=None)
+    window = "1", "all", "accuracy", "", "1h", START_MS // 1000
+    scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=0.9) for i in range(50)])
+    scoring.insert(client, "labels", [label(i, START_MS + i + 5, i, "true") for i in range(20)])
+    score(contract).score_once()
+    older = score(contract)
+    monkeypatch.setattr(older, "_registry", lambda: Registry(unreadable={"m": "unknown key"}))
+    scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=0.9) for i in range(50, 100)])
+    scoring.insert(client, "labels", [label(i, START_MS + i + 5, i, "true") for i in range(20, 80)])
+    older.score_once()
+    (state, reason) = client.rows("SELECT state, reason FROM scorer_models FINAL")[0]
+    assert state == "skipped"
+    assert "unknown key" in reason
+    assert shown(client, "n, predictions")[window] == (20, 50), "what was measured before is still shown"
+    score(contract).score_once()
+    assert shown(client, "n, predictions")[window] == (80, 100)
+    assert client.rows("SELECT state FROM scorer_models FINAL") == [("scored",)]
 
 
 def test_a_contract_with_other_rules_recounts_everything(client: Client, score: Callable[..., Scorer]) -> None:
