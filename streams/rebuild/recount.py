@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from streams.events.columns import EventColumns
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.commit_rows import CommitRows
-from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, LedgerEntry, Loss, OffsetLedger
+from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, LedgerEntry, Loss, OffsetLedger, offset_of
 from streams.monitor.state.store import SeriesPanes, Store
 from streams.monitor.windows import hour_s
 from streams.rebuild.errors import RebuildError
@@ -158,7 +158,7 @@ def recount(
         revise_s=0.0,
         budget_bytes=NO_LIMIT,
     )
-    offset = scope.record_seq & ((1 << SEQ_EPOCH_BITS) - 1)
+    offset = offset_of(scope.record_seq)
     for key, pane in summaries.panes.items():
         for data in encode_partials(key, pane, SOURCE, []):
             partial = decode(data)

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaExcepti
 
 from streams.broker.client import TIMEOUT_S, Admin, TopicMetadata, consumer_config, explain, offset_since
 from streams.monitor.app import GROUP as MONITOR
-from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS
+from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, offset_of
 from streams.monitor.state.store import WarehouseStore
 from streams.rebuild.stopped_check import wait_until_stopped
 from streams.recorder.recorder import GROUP as RECORDER
@@ -92,7 +92,7 @@ def _ledger_ends(settings: ProcessorSettings, client: Client) -> dict[tuple[str,
         ledger, epoch = store.load_ledger(partition, topic_id)
         record_seq = ledger.newest_record_seq()
         is_current = record_seq >= 0 and record_seq >> SEQ_EPOCH_BITS == epoch
-        ends[topic, partition] = (record_seq & ((1 << SEQ_EPOCH_BITS) - 1)) + 1 if is_current else 0
+        ends[topic, partition] = offset_of(record_seq) + 1 if is_current else 0
     return ends
 
 
