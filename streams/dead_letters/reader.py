@@ -60,7 +60,7 @@ class DeadLetterReader:
 
     def __init__(self, settings: ProcessorSettings) -> None:
         self._settings = settings
-        self._facts = TopicMetadata(settings)
+        self._topics = TopicMetadata(settings)
 
     def resolutions(self) -> dict[str, Resolution]:
         """Read the resolutions of all dead letters, by message key.
@@ -89,7 +89,7 @@ class DeadLetterReader:
                 continue
             if criteria.positions and topic not in {position.topic for position in criteria.positions}:
                 continue
-            topic_id, partitions = self._facts.describe(topic)
+            topic_id, partitions = self._topics.describe(topic)
             for message in self._messages(topic, partitions, criteria.since_ms):
                 dead_letter = open_dead_letter(message, topic_id, resolutions)
                 if criteria.matches(dead_letter):
@@ -97,7 +97,7 @@ class DeadLetterReader:
 
     def partitions(self, topic: str) -> int:
         """Return a topic's number of partitions."""
-        return self._facts.describe(topic)[1]
+        return self._topics.describe(topic)[1]
 
     def _messages(self, topic: str, partitions: int, since_ms: int | None) -> Iterator[Any]:
         """Yield the committed messages of a topic from a time up to the current end."""

@@ -13,7 +13,7 @@ PROBE_S = 1.0
 class _EndQuery:
     """An answer of the broker that the position has not reached yet."""
 
-    asked_at_ms: int
+    queried_at_ms: int
     end: int
 
 
@@ -60,14 +60,14 @@ class EndProbe:
     def _check(self, partition: int, position: int) -> None:
         pending = self._pending.get(partition)
         if pending is not None and position >= pending.end:
-            self.caught_up_ms[partition] = pending.asked_at_ms
+            self.caught_up_ms[partition] = pending.queried_at_ms
             del self._pending[partition]
 
     def _query(self, partition: int) -> None:
-        asked_at_ms = self._now_ms()
+        queried_at_ms = self._now_ms()
         end = self._end_offset(partition)
         if end is not None:
-            self._pending[partition] = _EndQuery(asked_at_ms, end)
+            self._pending[partition] = _EndQuery(queried_at_ms, end)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

@@ -68,13 +68,13 @@ def seasonal_expectation(series: Series, window: Window, ends_s: list[int]) -> E
     unit_s = hour_unit_s(series.contract.pane_s)
     starts = first + np.arange(len(events)) * step
     unit_firsts = np.flatnonzero(np.diff(starts // unit_s, prepend=-1))
-    hours_of_week, slot_of_unit = np.unique(
+    hours_of_week, index_of_unit = np.unique(
         compute_hours_of_week(starts[unit_firsts], unit_s, season.timezone), return_inverse=True
     )
     end = (np.array(ends_s) - first) // step
     start = end - window.length_s // step
     n = np.zeros((len(ends_s), len(hours_of_week), len(season.fields)), dtype=np.int64)
     unit_ends = [*unit_firsts[1:].tolist(), len(events)]
-    for hour_of_week, begin, until in zip(slot_of_unit.tolist(), unit_firsts.tolist(), unit_ends, strict=True):
-        n[:, hour_of_week] += summed[np.clip(until, start, end)] - summed[np.clip(begin, start, end)]
+    for i, begin, until in zip(index_of_unit.tolist(), unit_firsts.tolist(), unit_ends, strict=True):
+        n[:, i] += summed[np.clip(until, start, end)] - summed[np.clip(begin, start, end)]
     return season.expectation(hours_of_week.tolist(), n)
