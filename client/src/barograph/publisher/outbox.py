@@ -394,7 +394,9 @@ class Outbox:
         """
         deadline_s = self._clock() + timeout_s
         left = 0
-        for kafka in self._producers():
+        with self._factory_lock:
+            producers = self._producers()
+        for kafka in producers:
             try:
                 left += int(kafka.flush(max(deadline_s - self._clock(), 0.0)))
             except Exception:
@@ -546,9 +548,10 @@ class Outbox:
                 self._reporting, self._failure_only = reporting, failure_only
                 self._generation = generation
                 self._has_fatal_error = False
+            # Under the lock, so that `flush` waits until the lost events are counted as failed.
+            _purge(replaced)
         self._replacement_schedule.reset()
         _LOG.warning("Kafka's client failed (%s) and was replaced; its queued events are lost", cause)
-        _purge(replaced)
 
     def _settle(self) -> None:
         """Add the failure-only producer's counts to the totals. Its queued events are lost. Hold the lock."""

@@ -134,6 +134,32 @@ def test_a_batch_jobs_producer_is_replaced_after_a_failed_attempt(batch_job: Scr
     assert (batch_job.stats.published, batch_job.stats.failed, batch_job.stats.waiting) == (2, 0, 0)
 
 
+def test_a_flush_during_a_replacement_reports_the_lost_events(batch_job: ScriptedPublisher) -> None:
+    batch_job.publisher.prediction(id="a")
+    failed = batch_job.kafka
+    failed.fail_fatally()
+    discard, errors = failed.purge, []
+
+    def flush() -> None:
+        try:
+            batch_job.publisher.flush()
+        except PublishError as error:
+            errors.append(str(error))
+
+    flushing = threading.Thread(target=flush)
+
+    def flush_and_discard() -> None:
+        # The new producer is in place, and the old one has not reported its events yet.
+        flushing.start()
+        flushing.join(0.2)
+        discard()
+
+    failed.purge = flush_and_discard  # type: ignore[method-assign]
+    batch_job.outbox.maintain()
+    flushing.join(60)
+    assert [error.split(" to ")[0] for error in errors] == ["1 events were not delivered"]
+
+
 def test_queued_events_of_a_failed_producer_are_lost_and_delivered_ones_are_not(serving: ScriptedPublisher) -> None:
     serving.publisher.prediction(id="a")
     serving.publisher.flush()
