@@ -39,10 +39,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc
 
-from sketches.baseline.levels import Level
-from sketches.drift.noncentral import lambda_high, lambda_low
 from sketches.drift.power import n_star
-from sketches.drift.psi import SHARE_FLOOR
+from sketches.drift.psi import SHARE_FLOOR, psi_interval, psi_levels, psi_variance_ratio
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -50,7 +48,6 @@ BoolArray = NDArray[np.bool_]
 
 COUNTED = 0.5
 """Fewest events that the smaller side must expect in a bin for the bin to stay separate."""
-_ROUNDING_PSI = 1e-20
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +118,11 @@ def psi_differences(
     n_h = np.where(known, 1.0 / (per_left + per_right + noises), 0.0)
     psi, df = np.where(known, pooled.psi, 0.0), np.where(known, pooled.df, 1)
     t = n_h * psi
-    low, high = _interval(psi, df, np.where(known, n_h, 1.0), pooled.variance(per_left, per_right))
+    safe_n_h = np.where(known, n_h, 1.0)
+    ratio = psi_variance_ratio(psi, safe_n_h, pooled.variance(per_left, per_right))
+    low, high = psi_interval(psi, df, safe_n_h, ratio)
     enough = known & (n_h >= n_star(df, minors, majors))
     low, high = np.where(known, low, 0.0), np.where(known, high, np.inf)
-    level = np.full(shape, Level.insufficient, np.int8)
-    level[enough] = Level.stable
-    level[enough & (psi > minors)] = Level.minor
-    level[known & (psi > majors) & (enough | (low > minors))] = Level.major
     return PsiDifferences(
         n_left=m.astype(np.int64),
         n_right=n.astype(np.int64),
@@ -136,7 +131,7 @@ def psi_differences(
         high=high,
         p_value=np.asarray(chdtrc(df, t), np.float64),
         df=df,
-        level=level,
+        level=psi_levels(psi, low, known, enough, minors, majors),
         top_bin=np.where(known, pooled.top_bin, -1),
     )
 
@@ -224,16 +219,6 @@ class _Pooled:
             return spread
 
         return variance(self.q, g) * per_right + variance(self.p, h) * per_left
-
-
-def _interval(psi: FloatArray, df: IntArray, n_h: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the interval of `sketches.drift.psi`: non-central, widened for drift in rare bins."""
-    tiny = psi < _ROUNDING_PSI
-    variance_ratio = np.where(tiny, 1.0, np.maximum(1.0, n_h * variance / (4.0 * np.where(tiny, 1.0, psi))))
-    t = n_h * psi
-    centre, widen = np.maximum(0.0, psi - df / n_h), np.sqrt(variance_ratio)
-    low = np.maximum(0.0, centre - widen * (centre - lambda_low(t, df) / n_h))
-    return low, centre + widen * (lambda_high(t, df) / n_h - centre)
 
 
 def _counts(values: ArrayLike) -> IntArray:

@@ -120,13 +120,9 @@ def psi_verdicts(
     n_h = scores.n_h / phis
     psi, df = scores.psi, scores.df
     t = n_h * psi
-    low, high = _interval(psi, df, np.where(known, n_h, 1.0), scores.variance_ratio)
+    low, high = psi_interval(psi, df, np.where(known, n_h, 1.0), scores.variance_ratio)
     low, high = np.where(known, low, 0.0), np.where(known, high, np.inf)
     enough = known & (n_h >= n_star(df, *thresholds))
-    level = np.full(shape, Level.insufficient, np.int8)
-    level[enough] = Level.stable
-    level[enough & (psi > minors)] = Level.minor
-    level[known & (psi > majors) & (enough | (low > minors))] = Level.major
     return PsiVerdicts(
         n=scores.n,
         psi=psi,
@@ -134,7 +130,7 @@ def psi_verdicts(
         high=high,
         p_value=np.asarray(chdtrc(df, t), np.float64),
         df=df,
-        level=level,
+        level=psi_levels(psi, low, known, enough, minors, majors),
         top_bin=scores.top_bin,
         enough=enough,
         visible_shift=visible_shift(df, n_h),
@@ -187,7 +183,7 @@ def window_shares(window: IntArray, p: FloatArray, starts: IntArray) -> FloatArr
     return np.where(n[:, group] > 0.0, q, p)
 
 
-def _interval(
+def psi_interval(
     psi: FloatArray, df: IntArray, n_h: FloatArray, variance_ratio: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return the non-central interval around d = max(0, PSI − df/n_h), widened by √r for drift in rare bins."""
@@ -197,6 +193,32 @@ def _interval(
     low = np.maximum(0.0, centre - widen * (centre - lambda_low(t, df) / n_h))
     high = centre + widen * (lambda_high(t, df) / n_h - centre)
     return low, high
+
+
+def psi_variance_ratio(psi: FloatArray, n_h: FloatArray, variance: FloatArray) -> FloatArray:
+    """Return the variance of PSI relative to its χ² form: r = max(1, n_h·V/(4·PSI)), 1 at PSI = 0."""
+    tiny = psi < _ROUNDING_PSI
+    return np.where(tiny, 1.0, np.maximum(1.0, n_h * variance / (4.0 * np.where(tiny, 1.0, psi))))
+
+
+def psi_levels(
+    psi: FloatArray, low: FloatArray, known: BoolArray, enough: BoolArray, minors: FloatArray, majors: FloatArray
+) -> NDArray[np.int8]:
+    """Return the levels of PSI by its thresholds; without enough data only `major`, if its interval lies above minor.
+
+    Args:
+        psi: PSI; all arguments have its shape.
+        low: lower end of its interval.
+        known: whether both sides have events.
+        enough: whether there is enough data, which implies `known`.
+        minors: thresholds of `minor`.
+        majors: thresholds of `major`.
+    """
+    level = np.full(psi.shape, Level.insufficient, np.int8)
+    level[enough] = Level.stable
+    level[enough & (psi > minors)] = Level.minor
+    level[known & (psi > majors) & (enough | (low > minors))] = Level.major
+    return level
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +345,7 @@ def _variance_ratio(
     n_h: FloatArray,
     psi: FloatArray,
 ) -> FloatArray:
-    """Return the variance of PSI relative to its χ² form: r = max(1, n_h·V/(4·PSI)), 1 at PSI = 0; φ cancels."""
+    """Return the `psi_variance_ratio` of windows against their expected shares; φ cancels."""
     starts, p, m = expected.starts, expected.p, expected.m
     g = log_ratio + 1.0 - 1.0 / ratio
     g[q_floored] = 0.0
@@ -332,9 +354,7 @@ def _variance_ratio(
     q_g, p_h = q * g, p * h
     variance_q = np.add.reduceat(q_g * g, starts, axis=1) - np.add.reduceat(q_g, starts, axis=1) ** 2
     variance_p = np.add.reduceat(p_h * h, starts, axis=1) - np.add.reduceat(p_h, starts, axis=1) ** 2
-    variance = variance_q / np.maximum(n, 1.0) + variance_p / np.maximum(m, 1.0)
-    tiny = psi < _ROUNDING_PSI
-    return np.where(tiny, 1.0, np.maximum(1.0, n_h * variance / (4.0 * np.where(tiny, 1.0, psi))))
+    return psi_variance_ratio(psi, n_h, variance_q / np.maximum(n, 1.0) + variance_p / np.maximum(m, 1.0))
 
 
 def _first_largest(part: FloatArray, starts: IntArray, group: IntArray) -> IntArray:
