@@ -18,7 +18,7 @@ from scipy.special import ndtri, stdtr, stdtrit
 from sketches.baseline.levels import Level
 from sketches.comparison.two_sample import check_phi
 from sketches.drift.fisher import fisher_p
-from sketches.drift.rates import newcombe, wilson
+from sketches.drift.rates import newcombe, rate_of, wilson
 from sketches.sketch.numeric import NumericSketch
 
 FloatArray = NDArray[np.float64]
@@ -155,8 +155,8 @@ def rate_differences(
     level[enough & (size > majors) & (clear > minors)] = Level.major
     level[known & ~enough & (clear > majors)] = Level.major
     return RateDifferences(
-        left=_rate(k, m),
-        right=_rate(j, n),
+        left=rate_of(k, m),
+        right=rate_of(j, n),
         difference=difference,
         low=low,
         high=high,
@@ -221,7 +221,3 @@ def _quantile_bounds(sketch: NumericSketch, ranks: FloatArray, phi: float) -> tu
     below = np.where(low > 0.0, sketch.quantiles(np.clip(low, 0.0, 1.0)), -np.inf)
     above = np.where(high < 1.0, sketch.quantiles(np.clip(high, 0.0, 1.0)), np.inf)
     return value, np.minimum(below, value), np.maximum(above, value)
-
-
-def _rate(k: FloatArray, n: FloatArray) -> FloatArray:
-    return np.where(n > 0.0, k / np.where(n > 0.0, n, 1.0), 0.0)

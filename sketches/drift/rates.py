@@ -89,6 +89,12 @@ class RateVerdicts:
     """Whether 0 of n/φ would put the rate under the minor threshold: n/φ ≥ 381 at one point."""
 
 
+def rate_of(k: ArrayLike, n: ArrayLike) -> FloatArray:
+    """Return k/n; 0 if n is 0."""
+    rows = np.asarray(n, np.float64)
+    return np.where(rows > 0.0, np.asarray(k, np.float64) / np.where(rows > 0.0, rows, 1.0), 0.0)
+
+
 def wilson(k: ArrayLike, n: ArrayLike, confidence: float = CONFIDENCE) -> tuple[FloatArray, FloatArray]:
     """Return Wilson's interval of the rate k/n; [0, 1] if n is 0.
 
@@ -111,7 +117,7 @@ def newcombe(
     k1: ArrayLike, n1: ArrayLike, k2: ArrayLike, n2: ArrayLike, confidence: float = CONFIDENCE
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return δ = k1/n1 − k2/n2 and the ends of its interval; 0 and [−1, 1] if n1 or n2 is 0."""
-    rate1, rate2 = _rate(k1, n1), _rate(k2, n2)
+    rate1, rate2 = rate_of(k1, n1), rate_of(k2, n2)
     low1, high1 = wilson(k1, n1, confidence)
     low2, high2 = wilson(k2, n2, confidence)
     known = (np.asarray(n1) > 0) & (np.asarray(n2) > 0)
@@ -164,7 +170,7 @@ def rate_verdicts(
     k_phi, n_phi = hits / phis, rows / phis
     base_k_phi, base_n_phi = base_hits / base_phis, base_rows / base_phis
     _, low, high = newcombe(k_phi, n_phi, base_k_phi, base_n_phi)
-    rate, baseline_rate = _rate(hits, rows), _rate(base_hits, base_rows)
+    rate, baseline_rate = rate_of(hits, rows), rate_of(base_hits, base_rows)
     z2 = _z(CONFIDENCE) ** 2
     known = (rows > 0.0) & (base_rows > 0.0)
     delta = np.where(known, rate - baseline_rate, 0.0)
@@ -184,11 +190,6 @@ def rate_verdicts(
         level=level,
         enough=enough,
     )
-
-
-def _rate(k: ArrayLike, n: ArrayLike) -> FloatArray:
-    rows = np.asarray(n, np.float64)
-    return np.where(rows > 0.0, np.asarray(k, np.float64) / np.where(rows > 0.0, rows, 1.0), 0.0)
 
 
 def _z(confidence: float) -> float:
