@@ -74,7 +74,7 @@ class QuantileTable:
         with np.errstate(over="ignore"):
             spans = [float(table[_QUARTILES[1]] - table[_QUARTILES[0]]), self.high - self.low]
         self.scale = next((span for span in spans if span > 0), float("nan"))
-        # Between two neighbouring points the share of values ≤ x lies within one step of rank; the middle is used.
+        # Between two neighboring points the share of values ≤ x lies within one step of rank; the middle is used.
         last = np.flatnonzero(np.append(table[1:] > table[:-1], True))
         self._points = table[last]
         self._share = np.concatenate(([0.0], np.minimum((last + 0.5) / _TABLE, 1.0)))

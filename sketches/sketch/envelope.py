@@ -48,7 +48,7 @@ class MixedSketches(ValueError):
 
 
 def seal(sketch_type: SketchType, payload: bytes) -> bytes:
-    """Put serialised sketch bytes into an envelope.
+    """Put serialized sketch bytes into an envelope.
 
     Args:
         sketch_type: type of the payload.

@@ -1,7 +1,7 @@
 """Merging of moments and sketches: one rule for complete and incomplete data.
 
-Moments are four numbers per set of values, in this order: sum of (x − centre), sum of (x − centre)², minimum, maximum.
-The centre is the mean of the field's training values.
+Moments are four numbers per set of values, in this order: sum of (x − center), sum of (x − center)², minimum, maximum.
+The center is the mean of the field's training values.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sketches.sketch.numeric import NumericSketch
 FloatArray = NDArray[np.float64]
 
 N_MOMENTS = 4
-"""Sum of (x − centre), sum of (x − centre)², minimum, maximum."""
+"""Sum of (x − center), sum of (x − center)², minimum, maximum."""
 
 
 def empty_moments(*shape: int) -> FloatArray:
@@ -29,7 +29,7 @@ def empty_moments(*shape: int) -> FloatArray:
 
 
 def merge_moments(into: FloatArray, other: FloatArray) -> None:
-    """Add moments around the same centre in place.
+    """Add moments around the same center in place.
 
     Args:
         into: shape (…, N_MOMENTS). Sums beyond the range of doubles become infinite or NaN.
@@ -42,12 +42,12 @@ def merge_moments(into: FloatArray, other: FloatArray) -> None:
 
 
 def recenter_moments(moments: FloatArray, n: int, shift: float) -> FloatArray:
-    """Return the moments of the same values around another centre.
+    """Return the moments of the same values around another center.
 
     Args:
         moments: shape (N_MOMENTS,), of n values.
         n: how many values they are of.
-        shift: the old centre less the new one.
+        shift: the old center less the new one.
     """
     recentered = moments.copy()
     with np.errstate(over="ignore", invalid="ignore"):
@@ -124,7 +124,7 @@ class NumberSummary:
         return NumberSummary(self.moments.copy(), None if self.sketch is None else self.sketch.copy(), self.complete)
 
     def merge(self, other: NumberSummary, *, reuse: bool = False) -> None:
-        """Add the values of another summary around the same centre.
+        """Add the values of another summary around the same center.
 
         Sketches of different types make the summary incomplete; nothing is raised.
 
