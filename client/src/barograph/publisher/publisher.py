@@ -439,7 +439,8 @@ class Publisher:
             timeout_s: The longest wait.
 
         Raises:
-            PublishError: An earlier event or the end marker was not delivered.
+            PublishError: Messages are still queued, or the end marker was not delivered; with `on_full="wait"`, also if
+                an earlier event was not delivered.
         """
         outbox = self._outbox
         start_ns = self._timer_ns()
