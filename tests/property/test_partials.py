@@ -1,4 +1,4 @@
-"""Parts: what is written is read again, damage is refused, any split covers all, and any order merges to the same."""
+"""Partials: they decode as encoded, damage is rejected, any split covers all, and merge order does not matter."""
 
 from __future__ import annotations
 
@@ -264,8 +264,8 @@ def test_a_tally_that_is_too_large_is_split_without_loss(tally: Tally, limit: in
         assert isinstance(each, Tally)
         assert len(data) <= limit or len(each.errors) + len(each.producers) + len(each.dead) <= 1
         empty: list[Any] = []
-        arguments = msgspec.structs.replace(each, errors=empty, producers=empty, dead=empty)
-        assert arguments == msgspec.structs.replace(tally, errors=empty, producers=empty, dead=empty)
+        plain = msgspec.structs.replace(each, errors=empty, producers=empty, dead=empty)
+        assert plain == msgspec.structs.replace(tally, errors=empty, producers=empty, dead=empty)
     for name in ("errors", "producers", "dead"):
         assert [row for each in result for row in getattr(each, name)] == getattr(tally, name)
 
@@ -403,17 +403,17 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
         n = sum(sketch.n for sketch in (pane.sketches[i] for pane in panes) if sketch is not None)
         assert (series.codec.open(i, data).n if data else 0) == n
     assert kept_of(series, merged) == kept_of_all(layout, panes)
-    # Rows of the table hold it all, and panes merge to hours as parts do to panes.
+    # Rows of the table hold it all, and panes merge to hours as partials do to panes.
     columns = pane_columns(series, [merged], 0, 60, np.ones(1, dtype=bool))
     loaded = restore_panes(
         series, table_of("panes", columns).set_column(6, "pane_start", pa.array(columns["pane_start"]))
     )
     assert kept_of(series, loaded[0]) == kept_of(series, merged)
     # A slice without values of a field has no row.
-    arguments = loaded[0].record_seq[:, 1:] >= 0
-    assert arguments[0].all()
-    assert (loaded[0].record_seq[:, 1:] == np.where(arguments, merged.record_seq[:, 1:], -1)).all()
-    cells = np.repeat(arguments, layout.n_cells + TAIL, axis=1)
+    has_row = loaded[0].record_seq[:, 1:] >= 0
+    assert has_row[0].all()
+    assert (loaded[0].record_seq[:, 1:] == np.where(has_row, merged.record_seq[:, 1:], -1)).all()
+    cells = np.repeat(has_row, layout.n_cells + TAIL, axis=1)
     assert (loaded[0].counts[:, HEADER:] == merged.counts[:, HEADER:] * cells).all()
     np.testing.assert_array_equal(loaded[0].moments, merged.moments)
     assert loaded[0].sketches == merged.sketches
@@ -425,7 +425,7 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
 
 
 def summed(series: Series, panes: list[PaneSummary]) -> Pane:
-    """The parts of some flushes in one pane."""
+    """Merge the partials of some flushes into one pane."""
     total = series.empty_pane(0)
     for record_seq, pane in enumerate(panes):
         for record in encode_partials(PaneKey("m", "1", "b", 0), pane, "topic", []):
