@@ -200,33 +200,8 @@ FROM rollups AS stored FINAL
 LEFT JOIN (SELECT model, baseline_id, any(means) AS means FROM baselines GROUP BY model, baseline_id) AS known USING (model, baseline_id)
 WHERE pane_s = 3600
 UNION ALL
-SELECT
-    model,
-    version,
-    baseline_id,
-    slice,
-    field,
-    pane_start,
-    pane_start + pane_s AS pane_end,
-    pane_s,
-    n,
-    nulls,
-    invalid,
-    below,
-    above,
-    unseen,
-    counts,
-    if(isFinite(stored.minimum) AND n > nulls AND mapContains(means, field), means[field] + shift_sum / (n - nulls), nan) AS mean,
-    if(
-        isFinite(stored.minimum) AND n > nulls + 1,
-        sqrt(greatest(shift_square_sum - shift_sum * shift_sum / (n - nulls), 0) / (n - nulls - 1)),
-        nan
-    ) AS stddev,
-    if(isFinite(stored.minimum), stored.minimum, nan) AS minimum,
-    if(isFinite(stored.maximum), stored.maximum, nan) AS maximum,
-    sealed
-FROM panes AS stored FINAL
-LEFT JOIN (SELECT model, baseline_id, any(means) AS means FROM baselines GROUP BY model, baseline_id) AS known USING (model, baseline_id)
+SELECT *
+FROM all_panes
 WHERE pane_s >= 3600
 COMMENT 'Counts and moments of each field per slice and hour: hourly rollups, and panes of an hour or longer.';
 
@@ -283,33 +258,8 @@ FROM rollups AS stored FINAL
 LEFT JOIN (SELECT model, baseline_id, any(means) AS means FROM baselines GROUP BY model, baseline_id) AS known USING (model, baseline_id)
 WHERE pane_s = 86400
 UNION ALL
-SELECT
-    model,
-    version,
-    baseline_id,
-    slice,
-    field,
-    pane_start,
-    pane_start + pane_s AS pane_end,
-    pane_s,
-    n,
-    nulls,
-    invalid,
-    below,
-    above,
-    unseen,
-    counts,
-    if(isFinite(stored.minimum) AND n > nulls AND mapContains(means, field), means[field] + shift_sum / (n - nulls), nan) AS mean,
-    if(
-        isFinite(stored.minimum) AND n > nulls + 1,
-        sqrt(greatest(shift_square_sum - shift_sum * shift_sum / (n - nulls), 0) / (n - nulls - 1)),
-        nan
-    ) AS stddev,
-    if(isFinite(stored.minimum), stored.minimum, nan) AS minimum,
-    if(isFinite(stored.maximum), stored.maximum, nan) AS maximum,
-    sealed
-FROM panes AS stored FINAL
-LEFT JOIN (SELECT model, baseline_id, any(means) AS means FROM baselines GROUP BY model, baseline_id) AS known USING (model, baseline_id)
+SELECT *
+FROM all_panes
 WHERE pane_s >= 86400
 COMMENT 'Counts and moments of each field per slice and UTC day: daily rollups, and panes of a day or longer. A day appears once it is sealed. If the pane length does not divide a day, there are no days.';
 
