@@ -106,10 +106,10 @@ def _query(query: Json, refs: Collection[str]) -> Iterator[str]:
 
 def _routed(rule: Json, policies: list[Json]) -> Iterator[str]:
     for policy in policies:
-        problems = [child for child in policy.get("routes", []) if _matches(child, rule["labels"])]
-        if not problems:
+        children = [child for child in policy.get("routes", []) if _matches(child, rule["labels"])]
+        if not children:
             yield "no policy matches it"
-        elif not any(_matches(leaf, rule["labels"]) for leaf in problems[0].get("routes", [])):
+        elif not any(_matches(leaf, rule["labels"]) for leaf in children[0].get("routes", [])):
             yield "no policy matches its route and severity"
 
 

@@ -83,15 +83,15 @@ def read_changes(client: Client, rule: Rule, since: int, until: int, known: Fact
         WarehouseError: ClickHouse rejects the query.
     """
     span = EventTimeRange(f"toUInt32({since})", f"toUInt32({until})")
-    episodes = client.arrow(series_sql(rule.signal, span, known, str(rule.every_s)))
-    coded = episodes.column("key").combine_chunks().dictionary_encode()
-    codes = coded.indices.to_numpy()
+    rows = client.arrow(series_sql(rule.signal, span, known, str(rule.every_s)))
+    keys = rows.column("key").combine_chunks().dictionary_encode()
+    codes = keys.indices.to_numpy()
     # Group rows by key; each group stays in time order.
     order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], np.arange(len(coded.dictionary) + 1))
-    rows_of_key = {key: order[starts[i] : starts[i + 1]] for i, key in enumerate(coded.dictionary.to_pylist())}
-    at = episodes.column("at").to_numpy().astype(np.int64)
-    numbers = [episodes.column(name).to_numpy() for name in ("value", "low", "high", "growth")]
+    starts = np.searchsorted(codes[order], np.arange(len(keys.dictionary) + 1))
+    rows_of_key = {key: order[starts[i] : starts[i + 1]] for i, key in enumerate(keys.dictionary.to_pylist())}
+    at = rows.column("at").to_numpy().astype(np.int64)
+    numbers = [rows.column(name).to_numpy() for name in ("value", "low", "high", "growth")]
     return {key: Changes(at[indices], *(column[indices] for column in numbers)) for key, indices in rows_of_key.items()}
 
 
@@ -148,12 +148,12 @@ def _crossings(rule: Rule, changes: Changes, i: int, first: int, last: int) -> S
     """Evaluations within one row's time at which its growing number may enter another zone."""
     if first > last:
         return []
-    episodes = {first}
+    moments = {first}
     growth, value, start = float(changes.growth[i]), float(changes.value[i]), int(changes.at[i])
     if growth:
-        for line in (rule.threshold, rule.clear):
-            after = (line - value) / growth
+        for threshold in (rule.threshold, rule.clear):
+            after = (threshold - value) / growth
             if math.isfinite(after) and after > 0:
                 at = (start + int(after)) // rule.every_s * rule.every_s
-                episodes |= {each for each in (at, at + rule.every_s) if first <= each <= last}
-    return sorted(episodes)
+                moments |= {each for each in (at, at + rule.every_s) if first <= each <= last}
+    return sorted(moments)

@@ -200,9 +200,9 @@ class AlertGroup:
         if any(is_muted(self.settings.mute_timings[name], at) for name in self.where.mute):
             return [], True
         self.sent, self.sent_at = firing, at
-        notifications = Notification(at, self.where.point, self.group, _ordered(firing), _ordered(resolved), not is_new)
+        notification = Notification(at, self.where.point, self.group, _ordered(firing), _ordered(resolved), not is_new)
         self._forget(at)
-        return [notifications], False
+        return [notification], False
 
     def _forget(self, at: int) -> None:
         """Drop ended alerts that need no further notification."""

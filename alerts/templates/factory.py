@@ -75,7 +75,7 @@ class RuleFactory:
         every_s = max(self.every_s, arguments.pop("every_s", 0))
         for_s = alerts.for_s if override.for_s is None else override.for_s
         keep_s = alerts.keep_firing_for_s if override.keep_firing_for_s is None else override.keep_firing_for_s
-        factory: dict[str, Any] = {
+        shared: dict[str, Any] = {
             "name": name,
             "model": self.contract.model,
             "severity": override.severity or severity,
@@ -87,7 +87,7 @@ class RuleFactory:
             "mute": alerts.mute,
             "page_path": (f"/d/{DASHBOARDS['model']}?var-model={in_url(self.contract.model)}",),
         }
-        yield Rule(**factory | arguments)
+        yield Rule(**shared | arguments)
 
     def by_field(self, name: str, critical: Sequence[bool] = (True, False)) -> Iterator[tuple[Severity, list[str]]]:
         """The fields of a rule, by severity."""

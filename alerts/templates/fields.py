@@ -24,10 +24,10 @@ none. tests/alerts/test_false_alarms.py checks the bound."""
 
 def drift_rules(factory: RuleFactory) -> Iterator[Rule]:
     """Rules on drift of features."""
-    lines = factory.contract.thresholds
+    thresholds = factory.contract.thresholds
     panel = {"about": "inputs", "panel": panel_link("model", "psi")}
-    yield from _psi(factory, "psi-major", lines.major, "inputs drift", (True, False), **panel)
-    yield from _psi(factory, "psi-minor", lines.minor, "critical inputs start to drift", (True,), **panel)
+    yield from _psi(factory, "psi-major", thresholds.major, "inputs drift", (True, False), **panel)
+    yield from _psi(factory, "psi-minor", thresholds.minor, "critical inputs start to drift", (True,), **panel)
 
 
 def output_rules(factory: RuleFactory) -> Iterator[Rule]:

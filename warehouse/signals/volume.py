@@ -35,7 +35,7 @@ def broken_share(
             f"SELECT toUnixTimestamp(pane_start) + pane_s AS end, sum({k}) AS pane_k, sum({n}) AS pane_n "
             f"FROM volume FINAL WHERE {_where(model, wide)} GROUP BY end"
         )
-        # PaneTiming ends in (end − window, end].
+        # Panes that end in (end − window, end].
         frame = f"(ORDER BY end ASC RANGE BETWEEN {window_s - 1} PRECEDING AND CURRENT ROW)"
         sums = (
             f"SELECT toUInt32(panes.end) AS end, sum(pane_k) OVER {frame} AS k, sum(pane_n) OVER {frame} AS n, "
