@@ -12,6 +12,7 @@ from typing import Any
 
 from warehouse.scoring import label_join
 from warehouse.scoring.rules import Rules, ScoreDimension
+from warehouse.tables import SCHEMAS
 
 SCORE_FLOOR = 2.0**-52
 """Minimum probability in the log loss; the same as in `sketches.performance.binary`."""
@@ -22,38 +23,7 @@ ERROR_STEP = 1.01
 ERROR_ZERO = 1 << 17
 """Offset of an error's bin number, so that its sign can be the sign of the error."""
 
-COLUMNS = (
-    "model",
-    "version",
-    "basis",
-    "slice",
-    "window_start",
-    "window_s",
-    "predictions",
-    "failed",
-    "duplicates",
-    "unscored",
-    "out_of_range",
-    "undeclared_class",
-    "invalid_sum",
-    "labelled",
-    "early",
-    "corrections",
-    "late",
-    "wrong_type",
-    "undeclared_label",
-    "confusion",
-    "bins",
-    "bin_predictions",
-    "bin_scores",
-    "bin_labelled",
-    "bin_labelled_scores",
-    "bin_positives",
-    "sums",
-    "ages",
-    "records",
-    "scored_at",
-)
+COLUMNS = tuple(SCHEMAS["performance_state"].names)
 """The columns of `performance_state`, in the order of the query."""
 
 REFERENCE_COLUMNS = (
