@@ -28,13 +28,13 @@ def _broken(
     yield from factory.rule(
         name,
         "page",
-        headline=f"too many predictions {'fail' if name == 'errors' else f'are {what}'}",
+        headline=f"too many predictions {what}",
         summary=(
-            *(NumberRef("A", "percent"), *INTERVAL["percent"], f" of predictions are {what}; "),
-            f"the SLO allows {threshold:.4g}.",
+            *(NumberRef("A", "percent"), *INTERVAL["percent"]),
+            f" of predictions {what}; the threshold is {threshold:.3%}.",
         ),
         description=(
-            f"In the last {short.name} more predictions are {what} than the contract allows ({threshold:.3%}), by a "
+            f"In the last {short.name} more predictions {what} than the contract allows ({threshold:.3%}), by a "
             f"statistically significant margin. Clears below {clear:.3%}."
         ),
         signal=broken_share(factory.contract.model, name, short.length_s, factory.pane, threshold),
@@ -51,9 +51,9 @@ def traffic_rules(factory: RuleFactory) -> Iterator[Rule]:
     slo = factory.contract.slo
     slow = None if slo.latency_share is None else round(1 - slo.latency_share, 12)
     if slo.latency_ms is not None and (slow or factory.override("latency").threshold):
-        yield from _broken(factory, "latency", slow or 0.0, f"slower than {slo.latency_ms:g} ms", "latency")
+        yield from _broken(factory, "latency", slow or 0.0, f"are slower than {slo.latency_ms:g} ms", "latency")
     failed = factory.contract.rate_thresholds.major if not slo.error_rate else slo.error_rate
-    yield from _broken(factory, "errors", failed, "failed", "errors")
+    yield from _broken(factory, "errors", failed, "fail", "errors")
     at_least_s = factory.override("silence").at_least_s or max(600, 2 * factory.contract.pane_s)
     yield from factory.rule(
         "silence",
