@@ -122,13 +122,15 @@ class LiveAlerts:
         rule_state = next(each for each in self._rule_states if each.rule.title == name)
         rule = rule_state.rule
         key = labels.get(rule.signal.label, "") if rule.signal.label else ""
-        broken = labels.get("alertname") == BROKEN
+        if labels.get("alertname") == BROKEN:
+            error = rule_state.error
+            summary = f"cannot be evaluated: {error}" if error else "can be evaluated again"
+        else:
+            summary = self._summary(rule_state, key)
         return AlertMessage(
             alert,
             rule.title,
-            f"cannot be evaluated: {rule_state.error or 'it can be again'}"
-            if broken
-            else self._summary(rule_state, key),
+            summary,
             rule.description,
             f"{self.settings.runbooks.rstrip('/')}/{rule.runbook}",
             rule_state.numbers.get(key, {}),
