@@ -196,7 +196,7 @@ def unmatched_labels() -> AnyPanel:
         "Labels whose prediction has not arrived, per hour.",
         UNITS.count,
     )
-    return time_series(info, pipeline.UNKNOWN_LABELS, counted=True, at_least=0, link=TO_MODEL_OF_LABEL)
+    return time_series(info, pipeline.UNMATCHED_LABELS, counted=True, at_least=0, link=TO_MODEL_OF_LABEL)
 
 
 def insert_times() -> AnyPanel:

@@ -225,7 +225,7 @@ INSERTED = MetricFamily(
     "inserted",
     (TABLE,),
 )
-PART = MetricFamily(
+PARTIAL = MetricFamily(
     "partial_seconds", "histogram", "seconds", "Time to merge one partial into its panes.", ("monitor",), "insert_times"
 )
 WRITE = MetricFamily(
@@ -264,7 +264,7 @@ HEALTHY = MetricFamily("healthy", "gauge", "", "1 while /healthz returns 200, el
 METRICS: tuple[MetricFamily, ...] = (
     *(LAG, COMMITTED_AGE, LAST_COMMIT, LOOP_AGE, WAITING, HEALTHY),
     *(EVENTS, DEAD_LETTERS, OFFSETS_LOST, RETRIES),
-    *(FLUSH, TRANSACTION, INSERT, INSERTED, PART, WRITE, PASS, WINDOWS),
+    *(FLUSH, TRANSACTION, INSERT, INSERTED, PARTIAL, WRITE, PASS, WINDOWS),
     *(REGISTRY_AGE, REGISTRY_READABLE, MEMORY, CPU, STARTED),
 )
 """All metrics, in the order of the docs and of `/metrics`."""

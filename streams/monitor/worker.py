@@ -186,7 +186,7 @@ class Worker:
             return NOTHING
         if isinstance(decoded, Partial):
             self._merge_partial(state, decoded, record)
-            self._report.observe(metrics.PART, self._monotonic_clock() - began_s)
+            self._report.observe(metrics.PARTIAL, self._monotonic_clock() - began_s)
             return NOTHING
         if isinstance(decoded, Tally):
             rejected = state.add_tally(decoded, record.offset)

@@ -344,7 +344,7 @@ DUPLICATES_OVER_TIME = series(
     grain_s=HOUR_S,
 )
 
-UNKNOWN_LABELS = series(
+UNMATCHED_LABELS = series(
     "pipeline.unmatched_labels",
     f"""
     SELECT $__timeInterval(hour) AS time, model, sum(hourly.labels) AS labels
