@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from sketches.baseline.columns import COLUMN_KEYS
 from warehouse.queries import rows_of, with_binary_sketches
 
