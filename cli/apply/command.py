@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cli.errors import EXIT_CHANGES, ApplyError
 from cli.options import ConfigOption
 from cli.terminal import Terminal
-
-if TYPE_CHECKING:
-    from barograph.contract import Contract
-
-    from sketches.baseline.baseline import Baseline
 
 _CONTRACTS = typer.Argument(
     metavar="CONTRACT", help="Contract files; without them, only tables and topics.", show_default=False
@@ -68,13 +63,14 @@ def plan_command(
         barograph plan --acls contracts/*.yaml > grant.sh
         barograph plan --roles > roles.sql
     """
+    from cli.apply.files import read_inputs
     from cli.apply.plan import plan_all
     from cli.settings import load_settings
 
     if acls or roles:
         _print_access(contracts or [], config, acls=acls, roles=roles)
         return
-    pairs, baselines = _read(contracts or [], baseline)
+    pairs, baselines = read_inputs(contracts or [], baseline)
     settings = load_settings(config)
     plan = plan_all(
         settings, pairs, baselines, effective_s=parse_effective(effective), overwrite_grafana=overwrite_grafana
@@ -129,10 +125,11 @@ def apply_command(
         barograph apply contracts/flight-delay.yaml
         barograph apply contracts/churn.yaml --baseline churn.4.baseline.json --reason "retrained on spring"
     """
+    from cli.apply.files import read_inputs
     from cli.apply.plan import apply_all
     from cli.settings import load_settings
 
-    pairs, baselines = _read(contracts or [], baseline)
+    pairs, baselines = read_inputs(contracts or [], baseline)
     settings = load_settings(config)
     plan = apply_all(
         settings,
@@ -177,12 +174,3 @@ def parse_exact_time(option: str, text: str) -> int:
             "2026-03-01T00:00:00Z."
         )
     return int(moment.timestamp())
-
-
-def _read(contracts: list[Path], baselines: list[Path] | None) -> tuple[list[tuple[Contract, str]], list[Baseline]]:
-    from cli.apply.files import find_baselines, read_baselines, read_contracts
-
-    pairs = read_contracts(contracts)
-    if not baselines:
-        baselines = find_baselines([(path, pair[0]) for path, pair in zip(contracts, pairs, strict=True)])
-    return pairs, read_baselines(baselines)

@@ -14,6 +14,22 @@ from sketches.baseline.baseline import Baseline, load_baseline
 BASELINE_ENDING = ".baseline.json"
 
 
+def read_inputs(
+    contracts: Sequence[Path], baselines: Sequence[Path] | None = None
+) -> tuple[list[tuple[Contract, str]], list[Baseline]]:
+    """Read contract files, each with its text, and baseline files; without any, those that `find_baselines` finds.
+
+    Raises:
+        ApplyError: a baseline file cannot be read.
+        BaselineError: a file is not a baseline.
+        ContractError: a file cannot be read or is not a contract.
+    """
+    pairs = read_contracts(contracts)
+    if not baselines:
+        baselines = find_baselines([(path, pair[0]) for path, pair in zip(contracts, pairs, strict=True)])
+    return pairs, read_baselines(baselines)
+
+
 def read_contracts(paths: Sequence[Path]) -> list[tuple[Contract, str]]:
     """Read contract files, each with its text.
 

@@ -114,11 +114,9 @@ def _contract_paths(arguments: list[Path] | None) -> list[Path]:
 
 def _apply(settings: Settings, contracts: Sequence[Path]) -> Plan:
     from cli.apply import apply_all
-    from cli.apply.files import find_baselines, read_baselines, read_contracts
+    from cli.apply.files import read_inputs
 
-    pairs = read_contracts(contracts)
-    baselines = find_baselines([(path, pair[0]) for path, pair in zip(contracts, pairs, strict=True)])
-    return apply_all(settings, pairs, read_baselines(baselines))
+    return apply_all(settings, *read_inputs(contracts))
 
 
 def _make_processors(settings: Settings, stack: LocalStack) -> list[Processor]:
