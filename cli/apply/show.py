@@ -8,7 +8,7 @@ from cli.apply.catalogue import ALWAYS_S, BaselineChange, ContractChange
 from cli.apply.grafana.show import grafana_lines
 from cli.apply.plan import Plan
 from cli.apply.topics import TopicChange
-from cli.terminal import utc_second
+from cli.terminal import plural, utc_second
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -33,16 +33,12 @@ def _topic_lines(change: TopicChange) -> Iterator[str]:
     spec = change.spec
     if change.create:
         settings = ", ".join(_describe_settings({**spec.enforced, **spec.initial}))
-        yield f"+ topic {spec.name}: {_partitions(spec.partitions)}, {settings}"
+        yield f"+ topic {spec.name}: {plural(spec.partitions, 'partition')}, {settings}"
         return
     if change.grow_from is not None:
-        yield f"~ topic {spec.name}: {change.grow_from} → {_partitions(spec.partitions)}"
+        yield f"~ topic {spec.name}: {change.grow_from} → {plural(spec.partitions, 'partition')}"
     for key, (old, new) in (change.settings or {}).items():
         yield f"~ topic {spec.name}: {key} {old or 'not set'} → {new}"
-
-
-def _partitions(count: int) -> str:
-    return f"{count} partition{'s' if count != 1 else ''}"
 
 
 def _describe_settings(settings: Mapping[str, str]) -> Iterator[str]:
@@ -68,8 +64,9 @@ def _baseline_line(change: BaselineChange) -> str:
 def _contract_lines(change: ContractChange) -> Iterator[str]:
     contract = change.contract
     if change.difference is None:
-        fields, slices = len(contract.fields), len(contract.slices)
-        yield f"+ contract of {contract.model}: {fields} fields, {slices} slice dimensions"
+        fields = plural(len(contract.fields), "field")
+        slices = plural(len(contract.slices), "slice dimension")
+        yield f"+ contract of {contract.model}: {fields}, {slices}"
         return
     yield f"~ contract of {contract.model}"
     yield from (f"    {line}" for line in change.difference)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cli.apply.grafana.plan import GrafanaPlan, PlannedResource, ResourceState
+from cli.terminal import plural
 
 _MAX_SHOWN = 8
 """Differences of one object that are shown at most."""
@@ -21,8 +22,7 @@ def grafana_lines(plan: GrafanaPlan) -> Iterator[str]:
     for planned in plan.written:
         yield from _written_lines(planned)
     if plan.unrecorded:
-        count = len(plan.unrecorded)
-        yield f"~ Grafana: record {count} applied object{'s' if count != 1 else ''} missing from the ledger"
+        yield f"~ Grafana: record {plural(len(plan.unrecorded), 'applied object')} missing from the ledger"
     for planned in plan.skipped:
         yield f"! Grafana: {planned.resource.label} {_SKIP_REASONS[planned.state].format(by=_editor_suffix(planned))}"
         yield from _difference_lines(planned)
