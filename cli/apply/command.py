@@ -154,7 +154,7 @@ def apply_command(
 
 
 def parse_effective(text: str | None) -> int | None:
-    """Parse `--effective` with `parse_moment`; None if it is not set."""
+    """Parse `--effective` with `parse_exact_time`; None if it is not set."""
     return None if text is None else parse_exact_time("--effective", text)
 
 

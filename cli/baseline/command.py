@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cli.options import ConfigOption, help_text
+from cli.options import ConfigOption, JsonOption, help_text
 
 baseline_app = typer.Typer(add_completion=False, no_args_is_help=True)
-
-_JSON = typer.Option("--json", help="Print JSON for programs.")
 
 
 @baseline_app.callback()
@@ -20,7 +18,7 @@ def baseline_group() -> None:
 
 def list_command(
     model: Annotated[str | None, typer.Option(help="Only this model. Default: all models.", show_default=False)] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """List the baselines of each version: id, effective time, source and reason.
@@ -49,7 +47,7 @@ def show_command(
         str, typer.Argument(metavar="ID", help="Baseline id, or the start of it.", show_default=False)
     ],
     field: Annotated[str | None, typer.Option(help="Only this field.", show_default=False)] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Show the contents of a baseline: fields, φ, slices, and the rows of each bin.
@@ -71,9 +69,9 @@ def show_command(
     with connect(settings.warehouse) as client:
         result = find_baseline(client, baseline_id)
     assert result.baseline is not None
-    if field is not None and field not in {retained.name for retained in result.baseline.fields}:
-        known = ", ".join(retained.name for retained in result.baseline.fields)
-        raise CommandError(f"Baseline {result.row.baseline_id} has no field {field}; its fields: {known}.")
+    names = [each.name for each in result.baseline.fields]
+    if field is not None and field not in names:
+        raise CommandError(f"Baseline {result.row.baseline_id} has no field {field}; its fields: {', '.join(names)}.")
     if as_json:
         print(result.row.body, end="")
     else:
@@ -112,7 +110,7 @@ def accept_command(
         barograph baseline accept --model churn --version 4 --from 2026-03-02T00:00Z --to 2026-03-30T00:00Z
             --reason "after the new tariff" --dry-run
     """
-    from cli.apply.command import parse_exact_time
+    from cli.apply.command import parse_effective, parse_exact_time
     from cli.baseline.accept import AcceptRequest, accept
     from cli.baseline.show import accepted_lines, print_accepted_baseline
     from cli.errors import CommandError
@@ -127,7 +125,7 @@ def accept_command(
         from_s=parse_exact_time("--from", from_),
         to_s=parse_exact_time("--to", to),
         reason=reason,
-        effective_s=None if effective is None else parse_exact_time("--effective", effective),
+        effective_s=parse_effective(effective),
         incomplete=incomplete,
         dry_run=dry_run,
     )
