@@ -42,6 +42,11 @@ def visible(text: str) -> str:
     return "".join(map(_symbol, text))
 
 
+def escaped(text: str) -> str:
+    """Replace every character that is not printable by its escape sequence, as Python writes it."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
 def one_line(text: str) -> str:
     """Replace every character that is not printable, line feeds included, by a space."""
     return "".join(character if character.isprintable() else " " for character in text)

@@ -12,7 +12,7 @@ from cli.apply.catalogue import ALWAYS_S
 from cli.baseline.accept import AcceptedBaseline
 from cli.baseline.lookup import BaselineEntry
 from cli.phi_text import PHI_LEGEND, format_phi
-from cli.terminal import AlignedTable, SafeText, Terminal, percentage, significant, utc_second
+from cli.terminal import AlignedTable, SafeText, Terminal, escaped, percentage, significant, utc_second
 from sketches.baseline.baseline import ALL, Baseline, FieldBaseline
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import Layout
@@ -118,7 +118,7 @@ def accepted_lines(accepted: AcceptedBaseline, *, dry_run: bool) -> list[str]:
         for heavy in learned.heavy_bins
     ]
     for name, values in learned.unseen.items():
-        top = ", ".join(f"{_quoted(value.value)} (about {value.estimate:,})" for value in values)
+        top = ", ".join(f"{escaped(value.value)} (about {value.estimate:,})" for value in values)
         lines.append(
             f"! {name}: unseen values stay unseen, the most frequent {top}. To count them separately, run "
             "`barograph infer` on a table of raw rows."
@@ -154,16 +154,10 @@ def accepted_lines(accepted: AcceptedBaseline, *, dry_run: bool) -> list[str]:
 def print_accepted_baseline(terminal: Terminal, accepted: AcceptedBaseline) -> None:
     """Print the fields of an accepted baseline next to those of the previous one."""
     baseline, old = accepted.learned.baseline, accepted.old
-    names = sorted({name for field in baseline.fields for name in field.slices[ALL].phi}, key=_window_length)
+    names = _window_names(baseline.fields)
     terminal.line(f"{baseline.model} version {baseline.version}: {baseline.rows:,} predictions, {baseline.source}")
-    table = AlignedTable(
-        "field",
-        "PSI",
-        "null",
-        "mean",
-        *(f"φ {name}" for name in names),
-        numbers=("PSI", "null", "mean", *_phi_columns(names)),
-    )
+    numbers = ("PSI", "null", "mean", *_phi_columns(names))
+    table = AlignedTable("field", *numbers, numbers=numbers)
     for field, before in zip(baseline.fields, old.fields, strict=True):
         psi = accepted.learned.psi.get(field.name)
         table.row(
@@ -180,7 +174,7 @@ def print_accepted_baseline(terminal: Terminal, accepted: AcceptedBaseline) -> N
 
 
 def _fields_table(fields: Sequence[FieldBaseline]) -> AlignedTable:
-    names = sorted({name for field in fields for name in field.slices[ALL].phi}, key=_window_length)
+    names = _window_names(fields)
     numbers = ("bins", "rows", "null", "mean", "std", *_phi_columns(names))
     table = AlignedTable("field", "kind", *numbers, numbers=numbers)
     for field in fields:
@@ -222,8 +216,9 @@ def _phi_columns(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"φ {name}" for name in names)
 
 
-def _window_length(name: str) -> int:
-    return parse_duration(name)
+def _window_names(fields: Sequence[FieldBaseline]) -> list[str]:
+    """List the windows that have a φ, shortest first."""
+    return sorted({name for field in fields for name in field.slices[ALL].phi}, key=parse_duration)
 
 
 def _phi(field: FieldBaseline, window: str) -> str:
@@ -244,7 +239,3 @@ def _change(before: str, now: str) -> str:
 
 def _share(part: int, whole: int) -> str:
     return percentage(part / whole) if whole else ""
-
-
-def _quoted(value: str) -> str:
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in value)
