@@ -133,12 +133,13 @@ class RangeCounts:
         """Sum the rows of a table by group, (n_groups, n_slices, width)."""
         layout = self._layout
         counts = np.zeros((n_groups, layout.n_slices, layout.width), np.int64)
-        flat, values = self._flat_counts(table, group * layout.n_slices + self._index_of(table, "slice", layout.slices))
+        row = group * layout.n_slices + self._index_of(table, "slice", layout.slices)
+        flat, values = self._flat_counts(table, row)
         counts.reshape(-1)[flat] = values
         starts, cells = self._field_positions(table)
-        row = (group * layout.n_slices + self._index_of(table, "slice", layout.slices)) * layout.width + starts + cells
+        tail = row * layout.width + starts + cells
         for i, name in enumerate(TAIL_KEYS):
-            counts.reshape(-1)[row + i] = _numbers(table, name)
+            counts.reshape(-1)[tail + i] = _numbers(table, name)
         return counts
 
     def _flat_counts(self, table: pa.Table, row: IntArray) -> tuple[IntArray, IntArray]:
