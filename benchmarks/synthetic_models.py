@@ -21,6 +21,7 @@ from barograph.contract import Contract, Window
 from barograph.events import encode_arrow
 from numpy.typing import NDArray
 
+from benchmarks.workload import draw_numbers
 from cli.infer.infer import InferOptions, infer
 from cli.infer.profile import Roles
 from sketches.baseline.baseline import Baseline
@@ -192,15 +193,8 @@ def event_columns(model: SyntheticModel, n: int, first_ms: int, last_ms: int, *,
 
 
 def _draw(numbers: Sequence[str], texts: Sequence[str], n: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-    """Draw columns: a third each of normal, heavy-tailed and whole numbers; texts with decreasing frequencies."""
-    columns: dict[str, NDArray[Any]] = {}
-    for i, name in enumerate(numbers):
-        if i % 3 == 0:
-            columns[name] = np.round(rng.normal(100.0, 15.0, n), 4)
-        elif i % 3 == 1:
-            columns[name] = np.round(rng.lognormal(3.0, 1.0, n), 4)
-        else:
-            columns[name] = rng.poisson(40, n)
+    """Draw columns of numbers, texts with decreasing frequencies, and the score."""
+    columns = draw_numbers(numbers, n, rng)
     values = np.array([f"value-{i:02d}" for i in range(VALUES)], dtype=object)
     weights = 1 / np.arange(1, VALUES + 1)
     for name in texts:

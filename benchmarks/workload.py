@@ -7,7 +7,7 @@ slices; its JSON events have about 700 bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -291,18 +291,24 @@ def event_columns(workload: Workload, n: int, first_ms: int, last_ms: int, *, st
     )
 
 
-def _draw(
-    numbers: tuple[str, ...], texts: tuple[str, ...], n: int, rng: np.random.Generator
-) -> dict[str, NDArray[Any]]:
-    """Draw columns: a third each of normal, heavy-tailed and whole numbers; texts with a few frequent values."""
+def draw_numbers(names: Sequence[str], n: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    """Draw columns of numbers: a third each of normal, heavy-tailed and whole numbers."""
     columns: dict[str, NDArray[Any]] = {}
-    for i, name in enumerate(numbers):
+    for i, name in enumerate(names):
         if i % 3 == 0:
             columns[name] = np.round(rng.normal(100.0, 15.0, n), 4)
         elif i % 3 == 1:
             columns[name] = np.round(rng.lognormal(3.0, 1.0, n), 4)
         else:
             columns[name] = rng.poisson(40, n)
+    return columns
+
+
+def _draw(
+    numbers: tuple[str, ...], texts: tuple[str, ...], n: int, rng: np.random.Generator
+) -> dict[str, NDArray[Any]]:
+    """Draw columns of numbers, texts with a few frequent values, and the score."""
+    columns = draw_numbers(numbers, n, rng)
     for name in texts:
         columns[name] = _choose(_TEXTS[name], n, rng)
     columns["score"] = np.round(rng.beta(2.0, 5.0, n), 6)
