@@ -181,7 +181,7 @@ class Cluster:
     """Topics of several partitions on the run's broker."""
 
     def __init__(self, testbed: Testbed) -> None:
-        self._world = testbed
+        self._testbed = testbed
         self._admin = Admin(testbed.bootstrap_servers, {})
 
     def create_topics(self, prefix: str, *, sources: int = 1, partials: int = 1) -> Topics:
@@ -207,14 +207,14 @@ class Cluster:
 
     def log_bytes(self, topic: str) -> int:
         """Bytes of a topic's log segments on the broker's disk, compressed."""
-        folders = self._world.folder.rglob(f"{topic}-*")
+        folders = self._testbed.folder.rglob(f"{topic}-*")
         return sum(file.stat().st_size for folder in folders if folder.is_dir() for file in folder.glob("*.log"))
 
     def producer(self) -> Producer:
         """A producer with the publisher's compression and batching."""
         return Producer(
             {
-                "bootstrap.servers": self._world.bootstrap_servers,
+                "bootstrap.servers": self._testbed.bootstrap_servers,
                 "compression.type": "lz4",
                 "linger.ms": 50,
                 "batch.num.messages": 10_000,

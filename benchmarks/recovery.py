@@ -106,14 +106,14 @@ class _Processes:
     """Processors as child processes with their logs."""
 
     def __init__(self, testbed: Testbed, database: str, prefix: str) -> None:
-        self._world, self._database, self._prefix = testbed, database, prefix
+        self._testbed, self._database, self._prefix = testbed, database, prefix
         self._running: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
 
     def start(self, kind: str, instance: str, **parameters: Any) -> None:
         """Start a processor, which appends to its log."""
-        address = self._world.address(self._database)
+        address = self._testbed.address(self._database)
         arguments = {
-            "bootstrap_servers": self._world.bootstrap_servers,
+            "bootstrap_servers": self._testbed.bootstrap_servers,
             "host": address.host,
             "port": address.port,
             "database": self._database,
@@ -167,7 +167,7 @@ class _Processes:
         raise RuntimeError(f"the {kind} did not log {event!r} within {TIMEOUT_S:.0f} s")
 
     def _log(self, kind: str, instance: str) -> Path:
-        return self._world.folder / f"{self._prefix}{kind}-{instance}.log"
+        return self._testbed.folder / f"{self._prefix}{kind}-{instance}.log"
 
 
 # ------------------------------------------------------------------------------------------------------ outage

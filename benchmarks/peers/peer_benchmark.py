@@ -70,7 +70,7 @@ class PeerBenchmark:
     """The topics, the DataFrames and all results so far."""
 
     def __init__(self, testbed: Testbed, workload: Workload, events: int) -> None:
-        self._world, self._workload = testbed, workload
+        self._testbed, self._workload = testbed, workload
         first_ms = (int(time.time() * 1000) // MINUTE_MS - MINUTES - 1) * MINUTE_MS
         span = first_ms, first_ms + MINUTES * MINUTE_MS - 1
         self.json = self._fill_json(events, span)
@@ -86,24 +86,24 @@ class PeerBenchmark:
         self.compared: dict[str, Comparison | PsiComparison] = {}
 
     def _fill_json(self, events: int, span: tuple[int, int]) -> Topic:
-        topics = self._world.create_topics(PREFIX)
+        topics = self._testbed.create_topics(PREFIX)
         contents = TopicContents(self._workload)
-        self._world.fill(topics.predictions, contents.record(json_events(self._workload, events, *span)))
+        self._testbed.fill(topics.predictions, contents.record(json_events(self._workload, events, *span)))
         # A window closes when the next minute begins.
         subset = islice(json_events(self._workload, events, *span), events // MINUTES + 1_000)
-        _fill_keyed(self._world.bootstrap_servers, subset)
+        _fill_keyed(self._testbed.bootstrap_servers, subset)
         return Topic(PREFIX, events, contents, topics.partials)
 
     def _fill_arrow(self, events: int, span: tuple[int, int]) -> Topic:
-        topics = self._world.create_topics(ARROW_PREFIX)
+        topics = self._testbed.create_topics(ARROW_PREFIX)
         contents = TopicContents(self._workload)
         messages = contents.record_batches(arrow_messages(self._workload, events, *span))
-        self._world.fill(topics.predictions, messages, ARROW_HEADERS)
+        self._testbed.fill(topics.predictions, messages, ARROW_HEADERS)
         return Topic(ARROW_PREFIX, events, contents, topics.partials)
 
     def sketch(self, title: str, topic: Topic) -> None:
         """Run a new sketcher on a topic from its start, and compare its committed partials."""
-        testbed = self._world
+        testbed = self._testbed
         begin = testbed.end_offset(topic.partials)
         result = run_sketcher(testbed, self._workload, topic.prefix, topic.events, database=DATABASE)
         panes = read_panes(testbed, self._workload, topic.partials, begin)
@@ -113,7 +113,7 @@ class PeerBenchmark:
 
     def empty_loop(self) -> None:
         """Run Faust's empty loop on the events of a minute."""
-        result = self._world.run_child(
+        result = self._testbed.run_child(
             "faust",
             topic=f"{PREFIX}predictions",
             messages=self.json.events // MINUTES,
@@ -131,10 +131,10 @@ class PeerBenchmark:
             **self.json.contents.names(),
             "way": peer.way,
             "minutes": peer.minutes,
-            "bootstrap_servers": self._world.bootstrap_servers,
+            "bootstrap_servers": self._testbed.bootstrap_servers,
             "topic": KEYED if peer.keyed else f"{PREFIX}predictions",
             "group": f"{peer.name}-{uuid.uuid4().hex[:8]}",
-            "folder": str(self._world.folder),
+            "folder": str(self._testbed.folder),
             "frame": str(self._frame),
             "reference": str(self._reference),
         }
