@@ -44,17 +44,17 @@ def acl_table() -> str:
     """Write the ACLs that each Kafka principal needs, as Markdown."""
     lines = ["| who | topics | group | transactional id |", "|---|---|---|---|"]
     for who, name in _PRINCIPALS:
-        rights = required_acls(who, Topics())
-        cells = [_operations(rights, resource) for resource in ("topic", "group", "transactional-id")]
+        acls = required_acls(who, Topics())
+        cells = [_operations(acls, resource) for resource in ("topic", "group", "transactional-id")]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _operations(rights: tuple[Acl, ...], resource: str) -> str:
+def _operations(acls: tuple[Acl, ...], resource: str) -> str:
     operations_of: dict[str, list[str]] = {}
-    for right in rights:
-        if right.resource == resource:
-            operations_of.setdefault(f"{right.name}{'*' if right.prefixed else ''}", []).append(right.operation)
+    for acl in acls:
+        if acl.resource == resource:
+            operations_of.setdefault(f"{acl.name}{'*' if acl.prefixed else ''}", []).append(acl.operation)
     names_by_operations: dict[tuple[str, ...], list[str]] = {}
     for name, operations in operations_of.items():
         names_by_operations.setdefault(tuple(operations), []).append(f"`{name}`")
@@ -126,7 +126,7 @@ CONTRACT_RECORDS = {
 }  # fmt: skip
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
-    "security.md": {"rights in Kafka": acl_table, "roles in ClickHouse": role_table},
+    "security.md": {"ACLs in Kafka": acl_table, "roles in ClickHouse": role_table},
     "commands.md": {"settings": settings_table},
     "contract.md": {f"keys of {name}": partial(key_table, record) for name, record in CONTRACT_RECORDS.items()},
 }
