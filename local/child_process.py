@@ -5,8 +5,7 @@ the right order (processors before the broker). The drawback is that nothing sto
 killed. Two mechanisms prevent that:
 
 * A **guard**: a shell that waits on a pipe whose other end this process holds. When this process ends for any reason,
-the
-  pipe closes and the guard sends SIGTERM to the child. (PR_SET_PDEATHSIG of Linux does not work here: it needs code
+  the pipe closes and the guard sends SIGTERM to the child. (PR_SET_PDEATHSIG of Linux does not work here: it needs code
   between fork and exec, which is unsafe with threads, and it fires when the *thread* that forked ends.)
 * A **pid file** with the child's start time. The next start finds a child that outlived its guard, and never mistakes a
   reused pid for it.

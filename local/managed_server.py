@@ -42,7 +42,7 @@ class LocalServer(abc.ABC):
             log_dir: Where its log is written; by default `data_dir`.
         """
         self.data_dir = data_dir.absolute()
-        self._port_wanted = port
+        self._requested_port = port
         self._port = 0
         log_path = (log_dir or data_dir).absolute() / f"{self._name}.log"
         self._child = ChildProcess(self._name, run_dir=self.data_dir, log_path=log_path)
@@ -79,8 +79,8 @@ class LocalServer(abc.ABC):
         """Start the server, or take over the one left by a crashed owner, and wait until it answers.
 
         Raises:
-            LocalStackError: Another process runs it, its port is taken, a part of it is not what it should
-                be, or it does not come up; in the last case the message ends with the last lines of its log.
+            LocalStackError: Another process runs it, its port is taken, a part of it is missing or
+                damaged, or it does not become ready; in the last case the message ends with the last lines of its log.
         """
         if self._lock.is_held and self._child.is_running:
             return
@@ -100,7 +100,7 @@ class LocalServer(abc.ABC):
             self._lock.release()
 
     def kill(self) -> None:
-        """Kill the server (SIGKILL), as in a crash; its data stay."""
+        """Kill the server (SIGKILL), as in a crash; its data persist."""
         if self._lock.is_held:
             self._child.kill()
             self._lock.release()
@@ -146,23 +146,24 @@ class LocalServer(abc.ABC):
             return False
         state = self._state()
         self._port = int(state.get("port", 0))
-        is_wanted = self._port > 0 and self._port_wanted in (None, 0, self._port)
-        if is_wanted and self._answers(state):
+        is_requested = self._port > 0 and self._requested_port in (None, 0, self._port)
+        if is_requested and self._answers(state):
             return True
         self._child.terminate(timeout_s=30)
         return False
 
     def _start_new(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        if self._port_wanted and not port_is_free(self._port_wanted):
+        if self._requested_port and not port_is_free(self._requested_port):
             raise LocalStackError(
-                f"Port {self._port_wanted} is taken, so {self._title} cannot listen on it. Free it or choose another."
+                f"Port {self._requested_port} is taken, so {self._title} cannot listen on it. Free it or choose "
+                "another."
             )
         state = self._state()
         self._prepare(state)
-        preferred = (int(state.get("port", 0)), self._preferred_port if self._port_wanted is None else 0)
+        preferred = (int(state.get("port", 0)), self._preferred_port if self._requested_port is None else 0)
         for tries_left in reversed(range(_PORT_TRIES)):
-            self._port = self._port_wanted or choose_port(*preferred)
+            self._port = self._requested_port or choose_port(*preferred)
             state["port"] = self._port
             argv, environ = self._command(state)
             self._child.spawn(argv, environ=environ)
@@ -171,7 +172,7 @@ class LocalServer(abc.ABC):
             except LocalStackError:
                 ports = [value for name, value in state.items() if name.endswith("port")]
                 lost_a_port = not self._child.is_running and not all(map(port_is_free, ports))
-                if self._port_wanted or not lost_a_port or not tries_left:
+                if self._requested_port or not lost_a_port or not tries_left:
                     raise
             else:
                 # Only now: a port on which it never listened must not be recorded.
@@ -187,7 +188,7 @@ class LocalServer(abc.ABC):
         except ValueError:
             state = None
         if not isinstance(state, dict):
-            raise LocalStackError(f"{self._state_path} is damaged; delete {self.data_dir} to start afresh.")
+            raise LocalStackError(f"{self._state_path} is damaged; delete {self.data_dir} to start from scratch.")
         return state
 
     def _write_state(self, state: Mapping[str, Any]) -> None:
