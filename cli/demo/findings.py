@@ -77,7 +77,7 @@ def expectations(findings: Findings, source: SourceData) -> list[DemoExpectation
 
 def _glance(findings: Findings, calendar: Calendar) -> list[tuple[str, str, str]]:
     volume, inputs, truth = findings.volume, findings.inputs, findings.truth
-    retained = volume.in_time >= (SLO.latency_share or 0.0) and not volume.lost and not volume.failed
+    is_healthy = volume.in_time >= (SLO.latency_share or 0.0) and not volume.lost and not volume.failed
     critical = inputs.first_critical
     drifted = joined(f"{row.field} since {day_of(calendar.original(row.window_end))}" for row in critical)
     scores = Counter(level for _, level in inputs.weeks.get("score", ()))
@@ -86,7 +86,7 @@ def _glance(findings: Findings, calendar: Calendar) -> list[tuple[str, str, str]
     return [
         (
             "Volume",
-            "stable" if retained else "major",
+            "stable" if is_healthy else "major",
             f"{volume.flights:,} flights, {volume.failed:,} failed, {percent(volume.in_time)} in time, {volume.lost:,} "
             "lost or duplicated",
         ),

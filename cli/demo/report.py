@@ -37,7 +37,7 @@ WIDEST = 110
 
 
 class DemoReport:
-    """Prints plain text with a little colour; color alone never carries information."""
+    """Prints plain text with a little color; color alone never carries information."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
