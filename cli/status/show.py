@@ -72,7 +72,7 @@ def _level_count(level: str, count: int) -> SafeText:
 def _major_lines(models: Sequence[ModelStatus]) -> Iterator[SafeText]:
     rows = [row for model in models for row in model.major]
     for row in rows[:MAX_MAJOR]:
-        yield SafeText(f"major  {row.model} {row.version}  {_verdict(row)}", style="red")
+        yield SafeText(f"major  {row.model} {row.version}  {_verdict(row)}", style=LEVEL_STYLES["major"])
     if len(rows) > MAX_MAJOR:
         yield SafeText(f"{len(rows) - MAX_MAJOR} more: `barograph status --format json` lists all.")
 
