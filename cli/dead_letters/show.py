@@ -151,7 +151,7 @@ def summary_lines(summary: ReplaySummary, verb: str) -> list[str]:
         lines.append(f"No dead letter was {verb}: none matches.")
     if summary.rejected_again:
         again = plural(summary.rejected_again, "replayed event")
-        lines.append(f"Skipped {again} that was rejected again: fix the cause, then give --again.")
+        lines.append(f"Skipped {again}, rejected again: fix the cause, then give --again.")
     if summary.partials:
         partials = plural(summary.partials, "record")
         lines.append(f"Skipped {partials} of partials, which cannot be merged twice: recount with `barograph rebuild`.")
