@@ -65,6 +65,7 @@ def plan_command(
     """
     from cli.apply.files import read_inputs
     from cli.apply.plan import plan_all
+    from cli.apply.show import plan_lines
     from cli.settings import load_settings
 
     if acls or roles:
@@ -75,16 +76,15 @@ def plan_command(
     plan = plan_all(
         settings, pairs, baselines, effective_s=parse_effective(effective), overwrite_grafana=overwrite_grafana
     )
-    from cli.apply.show import plan_lines
-
-    Terminal().changes(plan_lines(plan))
+    terminal = Terminal()
+    terminal.changes(plan_lines(plan))
     if plan.is_empty:
-        Terminal().lines([_UP_TO_DATE])
+        terminal.line(_UP_TO_DATE)
         return
     if plan.changes_nothing:
-        Terminal().lines(["`barograph apply` would not change these objects."])
+        terminal.line("`barograph apply` would not change these objects.")
     else:
-        Terminal().lines(["Nothing was changed. Run `barograph apply` with the same arguments to make these changes."])
+        terminal.line("Nothing was changed. Run `barograph apply` with the same arguments to make these changes.")
     raise typer.Exit(EXIT_CHANGES)
 
 
@@ -126,7 +126,9 @@ def apply_command(
         barograph apply contracts/churn.yaml --baseline churn.4.baseline.json --reason "retrained on spring"
     """
     from cli.apply.files import read_inputs
+    from cli.apply.grafana.show import skipped_message
     from cli.apply.plan import apply_all
+    from cli.apply.show import plan_lines
     from cli.settings import load_settings
 
     pairs, baselines = read_inputs(contracts or [], baseline)
@@ -139,16 +141,14 @@ def apply_command(
         reason=reason,
         overwrite_grafana=overwrite_grafana,
     )
-    from cli.apply.grafana.show import skipped_message
-    from cli.apply.show import plan_lines
-
-    Terminal().changes(plan_lines(plan))
+    terminal = Terminal()
+    terminal.changes(plan_lines(plan))
     if plan.is_empty:
-        Terminal().lines([_UP_TO_DATE])
+        terminal.line(_UP_TO_DATE)
     elif plan.contracts or plan.baselines:
-        Terminal().lines(["Applied. Running processors load the changes within 10 seconds."])
+        terminal.line("Applied. Running processors load the changes within 10 seconds.")
     elif not plan.changes_nothing:
-        Terminal().lines(["Applied."])
+        terminal.line("Applied.")
     if plan.grafana is not None and plan.grafana.skipped:
         raise ApplyError(skipped_message(plan.grafana))
 
