@@ -31,9 +31,9 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 
 PHRASES: list[tuple[str, str]] = [
-    (r"whoever\b", "name the actor: the caller, the operator, the supervisor"),
-    (r"whosoever|whomever|whatsoever", "name the actor or the thing"),
-    (r"thereby\b", "start a new sentence: 'This …'"),
+    (r"whoever\b", "the actor: the caller, the operator, the supervisor"),
+    (r"whosoever|whomever|whatsoever", "the actor or the thing"),
+    (r"thereby\b", "a new sentence that starts with 'This'"),
     (r"anew\b", "again, or a verb with re-: recount, reread, rebuild"),
     (r"whence|hitherto|thereof|whereof|therein|wherein|hereby|herein|thence|heretofore|whereupon", "plain English"),
     (r"reckon(s|ed|ing)?\b", "compute, count"),
@@ -51,7 +51,7 @@ PHRASES: list[tuple[str, str]] = [
         r"(the|its) line\b",
         "threshold",
     ),
-    (r"who waits\b", "name the actor"),
+    (r"who waits\b", "the actor"),
     (r"(let|lets|letting) go of", "release, close, evict, drop"),
     (r"(let|lets) (\w+ ){1,3}in\b", "authenticate, accept"),
     (r"told\b(?! apart)", "reported, sent, passed; a noun for the thing: report, message"),
@@ -76,11 +76,11 @@ PHRASES: list[tuple[str, str]] = [
     (r"(look|looks|looked|looking) whether", "check whether"),
     (r"(mend|mends|mended|mending)\b", "fix, repair"),
     (r"(at|by) (\w+ )?leisure|forthwith|henceforth|lest\b|albeit", "plain English"),
-    (r"whom (it|they|he) (let|lets)|nobody (chose|fences)\b", "name the actor, or use the passive"),
+    (r"whom (it|they|he) (let|lets)|nobody (chose|fences)\b", "the actor, or the passive"),
     (r"a part that is (still )?to come", "a partial that has not arrived"),
     (r"(the|their|its|its own|least|which) rights\b", "privileges (ClickHouse), ACLs (Kafka), permissions"),
     (r"made anew|begins anew|counted anew", "recreated, restarted, recounted"),
-    (r"(in|by|from|of) what (it|they|there) (is|are|was|were)", "name the thing"),
+    (r"(in|by|from|of) what (it|they|there) (is|are|was|were)", "the thing"),
 ]
 """Patterns of private wording, in lower case, and replacements. Case is ignored, a space matches any white space."""
 
@@ -164,7 +164,7 @@ class Finding(NamedTuple):
     suggestion: str
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: '{self.text}': {self.suggestion}"
+        return f"{self.path}:{self.line}: '{self.text}', write instead: {self.suggestion}"
 
 
 def tracked_files() -> list[str]:
