@@ -38,7 +38,7 @@ REGISTRY = Registry(
     }
 )
 GOOD: dict[str, Any] = {"model": "m", "version": "1", "id": "a", "at": NOW_MS, "features": {"x": 1.5, "c": "red"}}
-NO_OBJECT = "`features`, `context` or `metrics` that the contract reads and that is no object"
+NO_OBJECT = "`features`, `context` or `metrics` that the contract reads and that is not an object"
 COUNTED, NULL, INVALID_X, INVALID_C = "counted", "null", "invalid x", "invalid c"
 
 
@@ -55,8 +55,8 @@ def with_x(text: str) -> bytes:
 
 
 CASES: list[tuple[str, bytes | None, str]] = [
-    ("no value, or no bytes (and no mark)", None, Reason.EMPTY),
-    ("no value, or no bytes (and no mark)", b"", Reason.EMPTY),
+    ("no value or no bytes, and no end marker", None, Reason.EMPTY),
+    ("no value or no bytes, and no end marker", b"", Reason.EMPTY),
     ("not JSON, or cut off", b"hello", Reason.NOT_JSON),
     ("not JSON, or cut off", event()[:-1], Reason.NOT_JSON),
     ("not JSON, or cut off", event() + b"{}", Reason.NOT_JSON),
@@ -77,16 +77,16 @@ CASES: list[tuple[str, bytes | None, str]] = [
     ("an unknown `version` of a known model", event(version="none such"), COUNTED),
     ("`id` missing, null or empty", without("id"), Reason.MISSING_ID),
     ("`id` missing, null or empty", event(id=""), Reason.MISSING_ID),
-    ("`version` or `id` that is no text", event(version=3), Reason.WRONG_TYPE),
-    ("`version` or `id` that is no text", event(id=["a"]), Reason.WRONG_TYPE),
+    ("`version` or `id` that is not text", event(version=3), Reason.WRONG_TYPE),
+    ("`version` or `id` that is not text", event(id=["a"]), Reason.WRONG_TYPE),
     (NO_OBJECT, event(features=[1]), Reason.WRONG_TYPE),
     (NO_OBJECT, event(metrics="x"), Reason.WRONG_TYPE),
     ("`at` missing or null", without("at"), Reason.MISSING_TIME),
     ("`at` missing or null", event(at=None), Reason.MISSING_TIME),
-    ("`at` that is no time, or has no offset", event(at="yesterday"), Reason.BAD_TIME),
-    ("`at` that is no time, or has no offset", event(at="2023-11-14T22:13:20"), Reason.BAD_TIME),
-    ("`at` that is no time, or has no offset", event(at=True), Reason.BAD_TIME),
-    ("`at` that is no time, or has no offset", event(at=10**30), Reason.BAD_TIME),
+    ("`at` that is not a time, or has no offset", event(at="yesterday"), Reason.BAD_TIME),
+    ("`at` that is not a time, or has no offset", event(at="2023-11-14T22:13:20"), Reason.BAD_TIME),
+    ("`at` that is not a time, or has no offset", event(at=True), Reason.BAD_TIME),
+    ("`at` that is not a time, or has no offset", event(at=10**30), Reason.BAD_TIME),
     ("`at` a year ahead, or more than 5 minutes ahead", event(at=NOW_MS + 365 * DAY_MS), Reason.FUTURE_TIME),
     ("`at` a year ahead, or more than 5 minutes ahead", event(at=NOW_MS + 300_001), Reason.FUTURE_TIME),
     ("`at` longer ago than panes are kept (400 days", event(at=NOW_MS - 400 * DAY_MS - 1), Reason.TOO_OLD),
@@ -97,7 +97,7 @@ CASES: list[tuple[str, bytes | None, str]] = [
     ("a number, flag, list or map in a field that is a category", event(features={"c": 7}), INVALID_C),
     ("a number, flag, list or map in a field that is a category", event(features={"c": True}), INVALID_C),
     ("a number, flag, list or map in a field that is a category", event(features={"c": ["red"]}), INVALID_C),
-    ("a whole number beyond the floats", with_x("1" + "0" * 400), INVALID_X),
+    ("a whole number too large for a float", with_x("1" + "0" * 400), INVALID_X),
     ("a list or map in a numeric field", with_x("[1]"), INVALID_X),
     ("a list or map in a numeric field", with_x('{"a": 1}'), INVALID_X),
     ("null, or the member is missing", with_x("null"), NULL),
@@ -150,7 +150,7 @@ def _state(decoded: Decoded) -> str:
 def test_an_invalid_arrow_message_is_dead_lettered_as_a_whole() -> None:
     good = encode_arrow(pa.table({name: [GOOD[name]] for name in ("model", "version", "id", "at")}))
     decoded = ArrowDecoder(REGISTRY).decode(batch([good, b"no arrow", good[: len(good) // 2], b""]))
-    assert outcome_of("Arrow by its header, and no Arrow stream") == "dead letter `not-arrow`"
+    assert outcome_of("Arrow by its header, but not an Arrow stream") == "dead letter `not-arrow`"
     assert outcome_of("damaged Arrow") == "dead letter `not-arrow`"
     assert [(dead.reason, dead.offset) for dead in decoded.rejected] == [
         ("not-arrow", 1),
@@ -172,7 +172,7 @@ def test_an_arrow_message_that_is_too_large_is_dead_lettered_as_a_whole() -> Non
 def test_a_bad_row_is_dead_lettered_alone() -> None:
     rows = pa.table({"model": ["m", "m", None], "version": ["1", "1", "1"], "id": ["a", None, "c"], "at": [NOW_MS] * 3})
     decoded = ArrowDecoder(REGISTRY).decode(batch([encode_arrow(rows)]))
-    assert outcome_of("an Arrow batch with one bad row").startswith("the row is a dead letter of its reason")
+    assert outcome_of("an Arrow batch with one bad row").startswith("the row is a dead letter with its reason")
     assert [(dead.reason, dead.index) for dead in decoded.rejected] == [("missing-id", 1), ("missing-model", 2)]
     assert pa.ipc.open_stream(decoded.rejected[0].value).read_all().to_pylist() == rows.slice(1, 1).to_pylist()
     assert sum(map(len, decoded.events)) == 1
