@@ -431,7 +431,7 @@ class Publisher:
         return violations
 
     def publish_end_marker(self, *, timeout_s: float = 60.0) -> None:
-        """Report the end of a replay to all consumers, after every earlier event; waits.
+        """Publish the end marker of a replay after all earlier events, and wait until both are delivered.
 
         The end marker goes to every partition of predictions and labels. Consumers may then seal all windows.
 
