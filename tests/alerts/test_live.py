@@ -148,6 +148,8 @@ def test_an_unavailable_warehouse_alerts_the_platform_team_and_clears_nothing(cl
     assert not any(line.startswith("Normal") for line in reports)
     back = [each for at in range(start + 300, start + 700, 10) for each in live.step(client, at)]
     assert [(messages.point, len(messages.resolved)) for messages, _ in back if messages.resolved] == [("platform", 1)]
+    ((_, recovered),) = [each for each in back if each[0].resolved]
+    assert recovered[0].summary == "can be evaluated again"
 
 
 # ------------------------------------------------------------------------------------------------ sending

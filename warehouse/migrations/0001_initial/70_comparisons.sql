@@ -268,4 +268,4 @@ SELECT
     argMax(ratio.level, ratio.at) AS level
 FROM arm_ratios AS ratio FINAL
 GROUP BY model, unit, since, arm
-COMMENT 'Sample ratio check: whether a test assigns units to its arms in the promised shares; the latest check of each test.';
+COMMENT 'Sample ratio check: whether a test assigns units to its arms in the specified shares; the latest check of each test.';
