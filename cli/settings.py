@@ -40,6 +40,7 @@ from barograph.contract.yaml_tree import read_tree
 from alerts.settings import AlertSectionKind, AlertSettings
 from cli.errors import SettingsError
 from local.stack import StackAddresses, find_stack
+from streams.broker.properties import may_hold_secret
 from streams.settings import Clock, ProcessorSettings
 from streams.topics import Topics
 from warehouse.client import Address
@@ -215,9 +216,6 @@ KEYS: dict[str, SettingKey] = {
 }
 """Every setting but the properties of `kafka` and the section `alerts`."""
 
-_SECRET_PROPERTIES = ("password", "passphrase", "secret", "key.pem")
-"""A librdkafka property whose name holds one of these is a secret."""
-
 
 def load_settings(
     config: Path | None = None,
@@ -310,9 +308,9 @@ class _KafkaPropertiesKind(msgspec.Struct, frozen=True):
                 yield from self._properties(value, here, diagnostics)
             elif isinstance(value, SequenceNode):
                 diagnostics.fail(here, value.line, "write text, a number, true or false")
-            elif any(part in name for part in _SECRET_PROPERTIES):
+            elif may_hold_secret(name.lower(), value.text):
                 variable = variable_of(f"kafka.{name}")
-                message = f"this is a secret and does not belong in a file; set {variable} in the environment"
+                message = f"this may hold a secret and does not belong in a file; set {variable} in the environment"
                 diagnostics.fail(here, value.line, message)
             elif name == _BOOTSTRAP:
                 diagnostics.fail(here, value.line, "write bootstrap_servers at the top of the file instead")
@@ -385,6 +383,13 @@ def _read_environ(environ: Mapping[str, str], sections: dict[str, Any]) -> None:
             name = variable.removeprefix(f"{PREFIX}KAFKA_").lower().replace("_", ".")
             if name == _BOOTSTRAP:
                 raise SettingsError(f"Set {variable_of('bootstrap_servers')} instead of {variable}.")
+            if name.endswith(".url") and "@" in text:
+                # librdkafka logs the address.
+                raise SettingsError(
+                    f"The address in {variable} holds a user name or a password; remove them, and set "
+                    f"{variable_of('kafka.sasl.oauthbearer.client.id')} and "
+                    f"{variable_of('kafka.sasl.oauthbearer.client.secret')}."
+                )
             sections.setdefault("kafka", {})[name] = text
             continue
         if variable not in keys:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -382,4 +383,6 @@ def explain(error: Exception | None, action: str) -> ProcessorError:
     }.get(cause.code(), "Look at the broker's log")
     if cause.code() == KafkaError._FATAL and "group.instance.id" in cause.str():
         advice = INSTANCE_NAME_TAKEN
-    return ProcessorError(f"Kafka failed to {action}: {cause.str()} ({cause.name()}). {advice}.")
+    # librdkafka quotes the rest of the value, which may hold a secret.
+    text = re.sub(r"\b(sasl\.oauthbearer\.config)\b.*", r"\1", cause.str(), flags=re.DOTALL)
+    return ProcessorError(f"Kafka failed to {action}: {text} ({cause.name()}). {advice}.")

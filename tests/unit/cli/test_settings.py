@@ -112,7 +112,10 @@ def test_the_environment_overrides_the_file_and_holds_secrets(tmp_path: Path) ->
             "processors.flush_s: 'nan' is not a number; write a number above 0, up to 86400",
         ),
         ("[clickhouse]\npassword = 'swordfish'", "set BAROGRAPH_CLICKHOUSE_PASSWORD in the environment"),
-        ("[kafka]\nsasl.password = 'xyzzy'", "kafka.sasl.password: this is a secret"),
+        (
+            "[kafka]\nsasl.password = 'xyzzy'",
+            "kafka.sasl.password: this may hold a secret and does not belong",
+        ),
         ("[kafka]\nsasl.password = 'xyzzy'", "set BAROGRAPH_KAFKA_SASL_PASSWORD in the environment"),
         ("[kafka]\nbootstrap.servers = 'k:1'", "write bootstrap_servers at the top of the file instead"),
         ("bootstrap_servers = ", "cannot be read"),
@@ -247,6 +250,7 @@ def test_errors_in_the_alerts_section_name_the_file_and_the_key(tmp_path: Path) 
     file = tmp_path / "barograph.toml"
     file.write_text('[alerts.contact_points.a.slack]\nurl = "https://hooks.invalid/secret"\n')
     with pytest.raises(
-        SettingsError, match=r"barograph.toml: alerts.contact_points.a.slack.url: the key .url. is unknown"
-    ):
+        SettingsError, match=r"barograph.toml: alerts.contact_points.a.slack.url: this may hold a secret"
+    ) as error:
         load_settings(file, environ={}, needs=())
+    assert "hooks.invalid" not in str(error.value)
