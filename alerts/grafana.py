@@ -283,18 +283,18 @@ def _file_name(rule: Rule) -> str:
 
 
 def _integration(name: str, integration: Integration, environ: Mapping[str, str], text: Any) -> Json:
-    secret = environ.get(integration.variable, "")
+    secret = environ[integration.variable]
     settings: Json
     if integration.kind == "pagerduty":
         settings = {"integrationKey": secret, "severity": "critical"}
     elif integration.kind == "slack":
         settings = {"url": secret, "title": text('{{ template "default.title" . }}')}
     else:
-        settings = {"url": secret or text(integration.url), "httpMethod": "POST"}
+        settings = {"url": secret, "httpMethod": "POST"}
         if integration.bearer_variable:
             settings |= {
                 "authorization_scheme": "Bearer",
-                "authorization_credentials": environ.get(integration.bearer_variable, ""),
+                "authorization_credentials": environ[integration.bearer_variable],
             }
     return {
         "uid": f"bg-{integration.kind}-{digest(name, integration.kind)}",

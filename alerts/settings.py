@@ -32,7 +32,8 @@ from warehouse.configuration import node_of, read_value
 Kind = Literal["pagerduty", "slack", "webhook"]
 FOLDER_UID = "barograph"
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+"""Name of an environment variable. Keys and tokens have lower-case letters, so none of them is taken for a name."""
 DEFAULT_POINT = "barograph"
 DEFAULT_VARIABLE = "ALERTS_WEBHOOK_URL"
 
@@ -48,8 +49,6 @@ class Integration:
     kind: Kind
     variable: str = ""
     """Environment variable that holds the URL or, for PagerDuty, the integration key."""
-    url: str = ""
-    """A URL that is not a secret; webhooks only."""
     bearer_variable: str = ""
     """Environment variable that holds a bearer token; webhooks only."""
 
@@ -184,6 +183,20 @@ class VariableNameKind(msgspec.Struct, frozen=True):
         return {"type": "string", "pattern": f"^{VARIABLE.pattern}$"}
 
 
+class SecretInFileKind(msgspec.Struct, frozen=True):
+    """A URL or key in the file itself: an error that does not show the value. A webhook's path is its password."""
+
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
+        variable = f"{path[-1]}_variable"
+        raise Unreadable(
+            f"this may hold a secret and does not belong in a file; set it in the environment and write {variable} "
+            "with the name of the environment variable"
+        )
+
+    def schema(self) -> dict[str, Any]:
+        return {"not": {}}
+
+
 class TimesOfDayKind(msgspec.Struct, frozen=True):
     """A range of times within one day, such as `01:00-05:30`."""
 
@@ -238,14 +251,18 @@ _MUTE_TIMING = RecordKind(
 _INTEGRATIONS: dict[Kind, dict[str, str]] = {
     "pagerduty": {"key_variable": "variable"},
     "slack": {"url_variable": "variable"},
-    "webhook": {"url_variable": "variable", "url": "url", "bearer_variable": "bearer_variable"},
+    "webhook": {"url_variable": "variable", "bearer_variable": "bearer_variable"},
 }
 """Integrations, and the member of `Integration` that each of their keys sets."""
+_SECRETS: dict[Kind, str] = {"pagerduty": "key", "slack": "url", "webhook": "url"}
+"""Key that would hold the secret itself; a file must name its variable."""
 _CONTACT_POINT = RecordKind(
     tuple(
         Key(
             kind,
-            RecordKind(tuple(Key(name, NameKind() if name == "url" else VariableNameKind(), "") for name in members)),
+            RecordKind(
+                (*(Key(name, VariableNameKind(), "") for name in members), Key(_SECRETS[kind], SecretInFileKind(), ""))
+            ),
             "",
         )
         for kind, members in _INTEGRATIONS.items()
@@ -284,7 +301,8 @@ class AlertSectionKind(msgspec.Struct, frozen=True):
         for keys, point in references.items():
             here = (*path, *keys)
             if point and point not in points and not _has_failed(diagnostics, (*path, "contact_points", point)):
-                message = f"the contact point {quoted(point)} is not defined; {nearest(point, points)}"
+                shown = "that this address should name" if "://" in point else quoted(point)
+                message = f"the contact point {shown} is not defined; {nearest(point, points)}"
                 diagnostics.fail(here, diagnostics.lines.get(here, 0), message)
         return AlertSettings(contact_points=points, routes=routes, mute_timings=timings, configured=True, **names)
 
@@ -299,7 +317,7 @@ class AlertSectionKind(msgspec.Struct, frozen=True):
                 diagnostics.fail(here, diagnostics.lines.get(here, 0), message)
             for kind, keys in integrations.items():
                 below = (*here, kind)
-                if not {"key_variable", "url_variable", "url"} & keys.keys() and not _has_failed(diagnostics, below):
+                if not {"key_variable", "url_variable"} & keys.keys() and not _has_failed(diagnostics, below):
                     variable = next(iter(_INTEGRATIONS[kind]))
                     message = f"the address is missing; write {variable} with the variable that holds it"
                     diagnostics.fail(below, diagnostics.lines.get(below, 0), message)

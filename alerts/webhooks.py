@@ -2,6 +2,9 @@
 
 A message gets three attempts of at most five seconds each. Failures are reported and never block: evaluation continues,
 and the next evaluation repeats what still fires.
+
+The path of a webhook's URL is often its password. Reports name the contact point and the environment variable, and
+never quote the URL, the token or a text of the server or of the HTTP library, which may quote them.
 """
 
 from __future__ import annotations
@@ -78,24 +81,28 @@ class Sender:
         self, integration: Integration, notification: Notification, alerts: Sequence[AlertMessage]
     ) -> urllib.request.Request | str:
         """Build the request for one integration, or return the reason why there is none."""
-        secret = self.environ.get(integration.variable, "") if integration.variable else ""
-        if integration.variable and not secret:
-            return f"{integration.variable} is not set, so no {integration.kind} notification is sent; export it."
+        values = {variable: self.environ.get(variable, "").strip() for variable in integration.variables}
+        for variable, value in values.items():
+            if not value:
+                return f"{variable} is not set, so no {integration.kind} notification is sent; export it."
+        secret = values[integration.variable]
         headers = {"Content-Type": "application/json", "User-Agent": "barograph"}
         if integration.kind == "pagerduty":
             url, body = PAGERDUTY_URL, pagerduty_body(notification, alerts, secret)
         elif integration.kind == "slack":
             url, body = secret, slack_body(notification, alerts)
         else:
-            url, body = secret or integration.url, webhook_body(notification, alerts)
+            url, body = secret, webhook_body(notification, alerts)
             if integration.bearer_variable:
-                headers["Authorization"] = f"Bearer {self.environ.get(integration.bearer_variable, '')}"
-        if not url.startswith(("http://", "https://")):
-            where = integration.variable or "its url"
-            return f"{where} is not a URL that starts with http:// or https://; no notification is sent."
+                headers["Authorization"] = f"Bearer {values[integration.bearer_variable]}"
         data = json.dumps(body, ensure_ascii=False).encode()
-        # The scheme was checked above.
-        return urllib.request.Request(url, data, headers, method="POST")  # noqa: S310
+        try:
+            if url.startswith(("http://", "https://")):
+                return urllib.request.Request(url, data, headers, method="POST")  # noqa: S310 - the scheme is checked
+        except ValueError:
+            # Its text quotes the URL.
+            pass
+        return f"{integration.variable} is not a URL that starts with http:// or https://; no notification is sent."
 
     def _deliver(self, point: str, integration: Integration, request: urllib.request.Request) -> None:
         try:
@@ -112,18 +119,40 @@ class Sender:
             self._queue_slots.release()
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Makes a redirect an error: following it would send the bearer token to another server."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 def _post(request: urllib.request.Request) -> tuple[str | None, bool]:
-    """Send once; return the problem and whether a retry may help. The problem never includes the address, a secret."""
+    """Send once; return the problem and whether a retry may help. The problem never quotes the URL or the token."""
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310 - the scheme was checked
+        with urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT_S):
             return None, False
     except urllib.error.HTTPError as error:
         with error:
-            return f"the server returned {error.code} {error.reason}", error.code == 429 or error.code >= 500
+            return _refusal(error.code), error.code == 429 or error.code >= 500
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        text = getattr(reason, "strerror", None) or str(reason) or type(error).__name__
-        return text[:1].lower() + text[1:], True
+        return _failure(error)
+
+
+def _refusal(code: int) -> str:
+    # The server chooses the reason phrase of its answer, so only the standard one is shown.
+    text = f"the server returned {code} {http.client.responses.get(code, '')}".rstrip()
+    return f"{text}; redirects are not followed, set the URL that it redirects to" if 300 <= code < 400 else text
+
+
+def _failure(error: Exception) -> tuple[str, bool]:
+    cause = getattr(error, "reason", error)
+    if isinstance(cause, TimeoutError):
+        return "timed out", True
+    if isinstance(cause, OSError) and isinstance(cause.strerror, str):
+        return cause.strerror[:1].lower() + cause.strerror[1:], True
+    if isinstance(cause, (ValueError, http.client.InvalidURL)):
+        return "the URL or the bearer token contains characters that HTTP does not allow; correct the variable", False
+    return f"the server did not answer with HTTP ({type(cause).__name__})", True
 
 
 def webhook_body(notification: Notification, alerts: Sequence[AlertMessage]) -> Json:

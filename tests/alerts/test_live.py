@@ -43,6 +43,8 @@ class WebhookServer:
         self.headers: list[dict[str, str]] = []
         self.answers: list[int | float] = []
         """Status of the next answers, then 200; a float delays the answer by so many seconds."""
+        self.quotes = False
+        """Whether the reason of an answer quotes the path."""
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -54,7 +56,10 @@ class WebhookServer:
                 if isinstance(answer, float):
                     time.sleep(answer)
                     answer = 200
-                self.send_response(answer)
+                # Some servers quote the path of the request in their answer.
+                self.send_response(answer, f"No {self.path}" if hook.quotes else None)
+                if 300 <= answer < 400:
+                    self.send_header("Location", f"http://127.0.0.1:{hook.server.server_port}/elsewhere")
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:
@@ -78,9 +83,9 @@ def hook() -> Iterator[WebhookServer]:
     server.close()
 
 
-def settings(url: str) -> AlertSettings:
+def settings() -> AlertSettings:
     points = {
-        "hook": {"webhook": {"url": url, "bearer_variable": "TOKEN"}},
+        "hook": {"webhook": {"url_variable": "HOOK", "bearer_variable": "TOKEN"}},
         "platform": {"slack": {"url_variable": "SLACK"}},
         "oncall": {"pagerduty": {"key_variable": "KEY"}},
     }
@@ -106,7 +111,7 @@ def verdict(end: int, psi: float, record_seq: int) -> dict[str, Any]:
 
 def test_an_alert_goes_through_its_states_and_is_sent(client: Client) -> None:
     reports: list[str] = []
-    known = settings("http://127.0.0.1:9/")
+    known = settings()
     live = LiveAlerts([rule for rule in rules_of(CONTRACT, known) if rule.severity == "page"], known, reports.append)
     start = int(time.time()) // 60 * 60
     insert_rows(client, "drift", [verdict(start, 0.5, 1)])
@@ -128,7 +133,7 @@ def test_an_alert_goes_through_its_states_and_is_sent(client: Client) -> None:
 
 def test_an_unavailable_warehouse_alerts_the_platform_team_and_clears_nothing(client: Client) -> None:
     reports: list[str] = []
-    known = settings("http://127.0.0.1:9/")
+    known = settings()
     (rule,) = (rule for rule in rules_of(CONTRACT, known) if rule.name == "psi-major")
     live = LiveAlerts([rule], known, reports.append)
     start = int(time.time()) // 60 * 60
@@ -164,7 +169,7 @@ def message(point: str, *, firing: bool = True) -> tuple[Notification, list[Aler
 
 
 def sender(url: str, reports: list[str], **environ: str) -> Sender:
-    return Sender(settings(url), {"TOKEN": "t0k", **environ}, reports.append, pause_s=0.01)
+    return Sender(settings(), {"HOOK": url, "TOKEN": "t0k", **environ}, reports.append, pause_s=0.01)
 
 
 def test_a_webhook_receives_the_message_that_grafana_would_send(hook: WebhookServer) -> None:
@@ -241,12 +246,81 @@ def test_an_invalid_address_is_reported_without_its_value(hook: WebhookServer) -
     assert not any("secret" in line or "passwd" in line for line in reports)
 
 
+@pytest.mark.parametrize("answer", [404, 500, 302, 307])
+def test_a_server_that_quotes_the_path_does_not_reveal_it(hook: WebhookServer, answer: int) -> None:
+    hook.quotes, hook.answers = True, [answer] * 3
+    reports: list[str] = []
+    sends = sender(hook.url.replace("/hook", "/services/T0/xyzzy"), reports)
+    sends.send(*message("hook"))
+    sends.close()
+    (report,) = reports
+    assert report.startswith(f"hook: notification by webhook failed: the server returned {answer} ")
+    assert "xyzzy" not in report
+    assert "services" not in report
+
+
+def test_a_redirect_is_not_followed_with_the_token(hook: WebhookServer) -> None:
+    hook.answers = [302]
+    reports: list[str] = []
+    sends = sender(hook.url, reports)
+    sends.send(*message("hook"))
+    sends.close()
+    assert len(hook.bodies) == 1
+    assert "redirects are not followed" in reports[0]
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"HOOK": "http://127.0.0.1:9/xyzzy path"},
+        {"HOOK": "http://user:xyzzy@127.0.0.1:9/"},
+        {"HOOK": "http://[xyzzy/"},
+        {"HOOK": "http://127.0.0.1:9/xyzzy\nX: 1"},
+        {"HOOK": "http://127.0.0.1:port-xyzzy/"},
+        {"HOOK": "http://xyzzy\u00e9\u0000.invalid/"},
+        {"TOKEN": "xyzzy\nX-Other: 1"},
+        {"TOKEN": "xyzzy\u2026"},
+    ],
+)
+def test_an_error_of_the_http_library_does_not_reveal_a_secret(
+    hook: WebhookServer, environ: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    reports: list[str] = []
+    sends = sender(hook.url, reports, **environ)
+    sends.send(*message("hook"))
+    sends.close()
+    (report,) = reports
+    assert report.startswith(("hook: notification by webhook failed: ", "hook: HOOK is not a URL"))
+    output = capfd.readouterr()
+    assert "xyzzy" not in f"{report}{output}"
+    assert "xyzzy" not in repr(sends)
+
+
+def test_surrounding_white_space_of_a_secret_is_dropped(hook: WebhookServer) -> None:
+    reports: list[str] = []
+    sends = sender(f"{hook.url}\n", reports, TOKEN="t0k\n")
+    sends.send(*message("hook"))
+    sends.close()
+    assert not reports
+    assert hook.headers[0]["Authorization"] == "Bearer t0k"
+
+
+def test_a_missing_token_is_reported(hook: WebhookServer) -> None:
+    reports: list[str] = []
+    sends = sender(hook.url, reports, TOKEN="")
+    sends.send(*message("hook"))
+    sends.close()
+    assert reports == ["hook: TOKEN is not set, so no webhook notification is sent; export it."]
+    assert not hook.bodies
+
+
 def test_a_contact_point_that_hangs_drops_messages_beyond_the_queue(
     hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hook.answers = [0.3] * 50
     reports: list[str] = []
-    sends = Sender(settings(hook.url), {}, reports.append, _queue_slots=threading.BoundedSemaphore(4))
+    environ = {"HOOK": hook.url, "TOKEN": "t0k"}
+    sends = Sender(settings(), environ, reports.append, _queue_slots=threading.BoundedSemaphore(4))
     for _ in range(6):
         sends.send(*message("hook"))
     assert sum("was dropped" in line for line in reports) == 2
@@ -264,9 +338,9 @@ def test_the_command_sends_to_a_webhook_until_it_is_stopped(
     insert_rows(client, "contracts", [row("contracts", model="m", yaml=dump_contract(contract), applied_at=1)])
     insert_rows(client, "drift", [verdict(int(time.time()) // 60 * 60, 0.5, 1)])
     host, _, port = client.where.partition(":")
-    command_settings = Settings(warehouse=Address(host, int(port), client.database), alerts=settings(hook.url))
-    stop = threading.Event()
-    thread = threading.Thread(target=run_live, args=(command_settings, "m", ["psi-major"], stop, {"TOKEN": "x"}))
+    command_settings = Settings(warehouse=Address(host, int(port), client.database), alerts=settings())
+    stop, environ = threading.Event(), {"HOOK": hook.url, "TOKEN": "x"}
+    thread = threading.Thread(target=run_live, args=(command_settings, "m", ["psi-major"], stop, environ))
     thread.start()
     try:
         wait_for(lambda: hook.bodies, "a message to the webhook")
@@ -287,9 +361,7 @@ def test_rules_follow_a_changed_contract(
     monkeypatch.setattr("cli.simulate.live.CONTRACTS_S", 0.1)
     monkeypatch.setattr("cli.simulate.live.STEP_S", 0.1)
     host, _, port = client.where.partition(":")
-    command_settings = Settings(
-        warehouse=Address(host, int(port), client.database), alerts=settings("http://127.0.0.1:9/")
-    )
+    command_settings = Settings(warehouse=Address(host, int(port), client.database), alerts=settings())
     stop = threading.Event()
     thread = threading.Thread(target=run_live, args=(command_settings, None, (), stop, {}))
     outputs: list[str] = []

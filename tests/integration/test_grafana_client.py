@@ -22,7 +22,7 @@ from cli.settings import GrafanaSettings
 from tests.support.grafana_apply import apply, plan
 from tests.support.grafana_bundle import bundle
 from tests.support.grafana_state import READER_PERMISSIONS, Answer
-from tests.support.stub_grafana import TOKEN, StubGrafana, answer, serving
+from tests.support.stub_grafana import TOKEN, StubGrafana, answer, failing, serving
 
 
 @pytest.fixture
@@ -53,6 +53,35 @@ def test_a_token_that_is_rejected(stub: StubGrafana) -> None:
 def test_no_token() -> None:
     with pytest.raises(SettingsError, match="set BAROGRAPH_GRAFANA_TOKEN to a token of a service account"):
         connect(GrafanaSettings(url="http://127.0.0.1:1"))
+
+
+HOOK = "https://hooks.invalid/services/T0123456/xyzzy-xyzzy"
+
+
+@pytest.mark.parametrize(
+    ("settings", "quote"),
+    [
+        ({"url": HOOK}, f'Post "{HOOK}": dial tcp: no such host'),
+        ({"url": HOOK}, "no route for /services/T0123456/xyzzy-xyzzy"),
+        ({"url": f"{HOOK}?token=xyzzy-xyzzy-token"}, "the token xyzzy-xyzzy-token is not valid"),
+        ({"url": "http://a", "authorization_credentials": "xyzzy-xyzzy"}, "invalid Bearer xyzzy-xyzzy"),
+        ({"integrationKey": "xyzzy"}, "invalid key xyzzy"),
+    ],
+)
+def test_a_secret_that_grafana_quotes_is_not_shown(stub: StubGrafana, settings: dict[str, str], quote: str) -> None:
+    stub.always = failing(400, quote)
+    body = {"name": "a", "type": "webhook", "settings": settings}
+    with connect(stub.settings(), timeout_s=5, pause_s=0) as grafana, pytest.raises(GrafanaError) as caught:
+        grafana.write("write contact point a", grafana.api.alertingprovisioning.create_contactpoint, body)
+    assert "refuses to write contact point a (400: " in str(caught.value)
+    assert "xyzzy" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_password_of_the_data_source_that_grafana_quotes_is_not_shown(stub: StubGrafana) -> None:
+    stub.faults[1] = failing(400, "cannot connect to clickhouse as reader with swordfish")
+    with pytest.raises(GrafanaError, match=r"cannot connect to clickhouse as reader with …") as caught:
+        apply(stub)
+    assert "swordfish" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_read_only_token_can_plan_and_is_rejected_before_the_first_write(stub: StubGrafana) -> None:

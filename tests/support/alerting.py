@@ -56,12 +56,17 @@ SETTINGS: dict[str, Any] = {
     "contact_points": {
         "tickets": {"slack": {"url_variable": "SLACK_URL"}},
         "oncall": {"pagerduty": {"key_variable": "PAGER_KEY"}, "slack": {"url_variable": "SLACK_URL"}},
-        "platform": {"webhook": {"url": "http://127.0.0.1:9/$hook", "bearer_variable": "HOOK_TOKEN"}},
+        "platform": {"webhook": {"url_variable": "HOOK_URL", "bearer_variable": "HOOK_TOKEN"}},
     },
     "routes": {"#risk": {"page": "oncall", "ticket": "tickets"}, "nulls": {"page": "platform"}},
     "mute_timings": {"retraining": {"weekdays": ["sunday"], "times": ["01:00-05:00"], "timezone": "Europe/Berlin"}},
 }
-SECRETS = {"SLACK_URL": "https://hooks.invalid/a$b", "PAGER_KEY": "k3y", "HOOK_TOKEN": "t0ken"}
+SECRETS = {
+    "SLACK_URL": "https://hooks.invalid/a$b",
+    "PAGER_KEY": "k3y",
+    "HOOK_URL": "http://127.0.0.1:9/$hook",
+    "HOOK_TOKEN": "t0ken",
+}
 
 
 def contracts() -> list[Contract]:

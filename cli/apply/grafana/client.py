@@ -8,8 +8,9 @@ raises exceptions of its HTTP library when a connection is refused.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
@@ -22,6 +23,10 @@ TIMEOUT_S = 30.0
 """Time limit of one response, in seconds. Grafana writes a folder of rules in well under a second."""
 
 ATTEMPTS = 3
+_SECRET_SETTINGS = frozenset({"url", "token", "integrationKey", "password", "authorization_credentials"})
+"""Settings of contact points that are secrets: the path of a webhook's URL is often its password."""
+_SHORTEST_PART = 8
+"""Characters of a part of a URL that is treated as a secret of its own."""
 PAUSE_S = 1.0
 """Backoff between the first and the second attempt, in seconds; it doubles with each attempt."""
 
@@ -113,7 +118,7 @@ class Grafana:
             answer = call(*args, **kwargs)
         except (GrafanaException, RequestException) as error:
             # The cause is suppressed: a response in a traceback may contain the token.
-            raise self._explainer.explain(error, action) from None
+            raise self._explainer.explain(error, action, sent_secrets(args)) from None
         if isinstance(answer, str):
             raise self._explainer.not_an_api()
         return answer
@@ -156,6 +161,20 @@ def connect(settings: GrafanaSettings, *, timeout_s: float = TIMEOUT_S, pause_s:
     # The client would send the token to the redirect's target and turn a POST into a GET.
     api.client.s.max_redirects = 0
     return Grafana(api, Explainer(settings.url, settings.token, timeout_s), pause_s)
+
+
+def sent_secrets(bodies: Iterable[Any]) -> set[str]:
+    """Return the secrets in the bodies of a request, with the parts of URLs: Grafana's error may quote any of them."""
+    values = {
+        value
+        for body in bodies
+        if isinstance(body, dict)
+        for section in ("settings", "secureJsonData")
+        for key, value in (body.get(section) or {}).items()
+        if isinstance(value, str) and (section == "secureJsonData" or key in _SECRET_SETTINGS)
+    }
+    parts = {part for value in values for part in re.split(r"[/?&=#]", value) if len(part) >= _SHORTEST_PART}
+    return {text for text in values | parts if text}
 
 
 def escape_segment(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from cli.errors import ApplyError
@@ -38,12 +39,13 @@ class Explainer:
     """Removed from all texts."""
     timeout_s: float
 
-    def explain(self, error: Exception, action: str) -> GrafanaError:
+    def explain(self, error: Exception, action: str, secrets: Collection[str] = ()) -> GrafanaError:
         """Convert an exception.
 
         Args:
             error: a `GrafanaException` of grafana-client or a `RequestException` of niquests.
             action: the failed action, as it follows "to".
+            secrets: the secrets of the request, which are removed from the text.
         """
         from grafana_client.client import GrafanaException, GrafanaTimeoutError
         from niquests.exceptions import ConnectTimeout, JSONDecodeError, TooManyRedirects
@@ -61,7 +63,7 @@ class Explainer:
                 "overloaded, then run the command again."
             )
         if isinstance(error, GrafanaException) and error.status_code:
-            return self._refused(int(error.status_code), _error_text(error.response, self.token), action)
+            return self._refused(int(error.status_code), _error_text(error.response, {self.token, *secrets}), action)
         return GrafanaBusy(
             f"Grafana at {self.url} could not be reached to {action} ({_root_cause(error)}): check grafana.url and "
             "that Grafana is running. To apply everything else without it, set BAROGRAPH_GRAFANA_URL to an empty "
@@ -114,10 +116,12 @@ class Explainer:
         return GrafanaError(f"{grafana} refuses to {action} {what}.")
 
 
-def _error_text(response: object, token: str) -> str:
-    """Grafana's error message: one line, truncated, without the token."""
+def _error_text(response: object, secrets: Collection[str]) -> str:
+    """Grafana's error message: one line, truncated, without secrets."""
     message = response.get("message", "") if isinstance(response, dict) else response
-    text = " ".join(str(message or "").split()).replace(token, "…").rstrip(".")
+    text = " ".join(str(message or "").split()).rstrip(".")
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "…")
     if text.startswith("<"):
         return "an HTML page"
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"

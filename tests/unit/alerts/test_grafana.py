@@ -114,12 +114,12 @@ def test_a_key_of_the_other_spelling_is_found(key: str) -> None:
 def test_secrets_stand_in_no_file() -> None:
     text = "".join(to_yaml(content) for content in to_files(RULES, SETTINGS).values())
     assert not [secret for secret in SECRETS.values() if secret in text]
-    assert {"$SLACK_URL", "$PAGER_KEY", "$HOOK_TOKEN"} <= set(re.findall(r"\$[A-Z_]+", text))
+    assert {"$SLACK_URL", "$PAGER_KEY", "$HOOK_URL", "$HOOK_TOKEN"} <= set(re.findall(r"\$[A-Z_]+", text))
     assert "SLACK_URL" not in repr(api().contact_points)
 
 
 def test_a_secret_that_is_not_there_is_named() -> None:
-    with pytest.raises(AlertsError, match="not set: HOOK_TOKEN, PAGER_KEY; export them"):
+    with pytest.raises(AlertsError, match="not set: HOOK_TOKEN, HOOK_URL, PAGER_KEY; export them"):
         to_api(RULES, SETTINGS, {"SLACK_URL": "x"})
 
 

@@ -192,7 +192,15 @@ def settings(**changes: Any) -> dict[str, Any]:
         (settings(contact_points={"a": {}}), "contact_points.a: the contact point has no integration; write pagerduty"),
         (settings(contact_points={"a": {"email": {}}}), "alerts.contact_points.a.email: the key 'email' is unknown"),
         (settings(contact_points={"a": {"slack": {}}}), "slack: the address is missing; write url_variable with the v"),
-        (settings(contact_points={"a": {"slack": {"url": "https://x"}}}), "slack.url: the key 'url' is unknown"),
+        (
+            settings(contact_points={"a": {"slack": {"url": "https://x"}}}),
+            "slack.url: this may hold a secret and does not belong in a file; set it in the environment and write "
+            "url_variable with the name of the environment variable",
+        ),
+        (
+            settings(contact_points={"a": {"webhook": {"url": "https://x/token"}}}),
+            "webhook.url: this may hold a secret and does not belong in a file",
+        ),
         (
             settings(contact_points={"a": {"slack": {"url_variable": "https://x"}}}),
             "slack.url_variable: this is not the name of an environment variable",
@@ -216,6 +224,31 @@ def test_dangling_references_in_settings_are_rejected(tree: Any, expected: str) 
     with pytest.raises(AlertsError) as caught:
         read_alert_settings(tree, "s.toml")
     assert expected in str(caught.value)
+
+
+ADDRESS = "https://hooks.invalid/services/T0/B0/xyzzy"
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        settings(contact_points={"a": {"webhook": {"url": ADDRESS}}}),
+        settings(contact_points={"a": {"slack": {"url": ADDRESS}}}),
+        settings(contact_points={"a": {"pagerduty": {"key": "xyzzy"}}}),
+        settings(contact_points={"a": {"pagerduty": {"key_variable": "e93facc04764012d7bfb002500d5xyzzy"}}}),
+        settings(contact_points={"a": {"webhook": {"url_variable": ADDRESS}}}),
+        settings(contact_points={"a": {"webhook": {"url_variable": "HOOK", "bearer_variable": "xyzzy"}}}),
+        settings(contact_points={"a": {"slack": ADDRESS}}),
+        settings(contact_points={"a": ADDRESS}),
+        settings(default=ADDRESS),
+        settings(platform=ADDRESS),
+        settings(routes={"nulls": {"page": ADDRESS}}),
+    ],
+)
+def test_a_secret_in_the_settings_is_rejected_and_not_shown(tree: Any) -> None:
+    with pytest.raises(AlertsError) as caught:
+        read_alert_settings(tree, "s.toml")
+    assert "xyzzy" not in str(caught.value)
 
 
 def test_settings_are_read() -> None:
