@@ -66,6 +66,14 @@ class ProcessorSettings:
     metrics_host: Annotated[
         str, Setting(TextKind(), "host that a processor's [`/healthz` and `/metrics`](operation.md) listen on")
     ] = "127.0.0.1"
+    metrics_names: Annotated[
+        str,
+        Setting(
+            TextKind(),
+            "further host names under which clients reach it, separated by commas; `localhost`, the name in "
+            "`metrics.host` and IP addresses need no entry",
+        ),
+    ] = ""
     metrics_port: Annotated[
         int | None,
         Setting(

@@ -1,13 +1,19 @@
-"""The HTTP endpoint of a processor: `/healthz` and `/metrics`, served from threads of its own."""
+"""The HTTP endpoint of a processor: `/healthz` and `/metrics`, served from threads of its own.
+
+A page in a browser can make its host name resolve to this address (DNS rebinding) and then read the answers. The
+browser still sends that name as Host, so the endpoint answers only to IP addresses and to names that it knows.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import accumulate
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -29,6 +35,7 @@ ANY_FREE = 0
 """Port that makes the system choose a free one."""
 REQUEST_S = 5.0
 """Timeout of a connection without a complete request."""
+_UNKNOWN_NAME = b"This processor does not know the host name of the request. Add it to metrics.names.\n"
 
 
 class ReportCollector(Collector):
@@ -78,8 +85,9 @@ class Endpoint:
         """
         registry = CollectorRegistry(auto_describe=False)
         registry.register(ReportCollector(report))
-        handler = _handler(registry, report, health)
         host = settings.metrics_host
+        names = {"localhost", _plain(host), *map(_plain, settings.metrics_names.split(","))} - {""}
+        handler = _handler(registry, report, health, names)
         self._server = _listen(host, settings.metrics_port, DEFAULT_PORTS[report.kind], handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), name="endpoint", daemon=True)
         log = structlog.get_logger().bind(processor=report.kind, instance=report.instance)
@@ -123,14 +131,36 @@ def _listen(host: str, port: int | None, default: int, handler: type[BaseHTTPReq
     )
 
 
-def _handler(registry: CollectorRegistry, report: Report, health: Callable[[], Health]) -> type[BaseHTTPRequestHandler]:
+def _plain(name: str) -> str:
+    return name.strip().rstrip(".").lower()
+
+
+def _is_known(host: str, names: Collection[str]) -> bool:
+    """Return whether a Host header contains an IP address or a known name."""
+    try:
+        name = _plain(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        return False
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name in names
+    return True
+
+
+def _handler(
+    registry: CollectorRegistry, report: Report, health: Callable[[], Health], names: Collection[str]
+) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = REQUEST_S
         server_version, sys_version = "barograph", ""
 
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
-            if path == "/metrics":
+            # Clients of HTTP/1.0, such as probes of load balancers, send no Host; browsers always do.
+            if not all(_is_known(host, names) for host in self.headers.get_all("Host", [])):
+                self._answer(421, "text/plain; charset=utf-8", _UNKNOWN_NAME)
+            elif path == "/metrics":
                 encode, kind = choose_encoder(self.headers.get("Accept", ""))
                 self._answer(200, kind, encode(registry))
             elif path == "/healthz":

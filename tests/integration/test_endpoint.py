@@ -20,10 +20,15 @@ from tests.support.pipeline import wait_for
 from warehouse.client import Address
 
 
-def settings(port: int | None = None, host: str = "127.0.0.1") -> ProcessorSettings:
+def settings(port: int | None = None, host: str = "127.0.0.1", names: str = "") -> ProcessorSettings:
     address = Address("127.0.0.1", 1, "d")
     return ProcessorSettings(
-        instance="s-1", bootstrap_servers="b", warehouse=address, metrics_port=port, metrics_host=host
+        instance="s-1",
+        bootstrap_servers="b",
+        warehouse=address,
+        metrics_port=port,
+        metrics_host=host,
+        metrics_names=names,
     )
 
 
@@ -39,9 +44,9 @@ def get(address: str, path: str, **headers: str) -> tuple[int, str, str]:
 class Served:
     health = Health("working")
 
-    def __init__(self, port: int | None) -> None:
+    def __init__(self, port: int | None, **values: str) -> None:
         self.report = Report("sketcher", "s-1")
-        self.endpoint = Endpoint(settings(port), self.report, lambda: self.health)
+        self.endpoint = Endpoint(settings(port, **values), self.report, lambda: self.health)
         self.endpoint.start()
 
 
@@ -80,6 +85,51 @@ def test_health_is_a_status_and_a_reason(served: Served, status: str, code: int)
 def test_other_paths_are_not_found(served: Served) -> None:
     assert get(served.endpoint.address, "/")[0] == 404
     assert get(served.endpoint.address, "/metrics/../etc")[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/"])
+@pytest.mark.parametrize(
+    "host",
+    ["attacker.example", "attacker.example:9611", "localhost.attacker.example", "127.0.0.1.nip.example", "[x", ""],
+)
+def test_a_page_that_rebinds_its_name_reads_nothing(served: Served, host: str, path: str) -> None:
+    code, _, text = get(served.endpoint.address, path, Host=host)
+    assert code == 421
+    assert "metrics.names" in text
+    assert "barograph_" not in text
+    assert "working" not in text
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:9611", "localhost.", "127.0.0.1:1", "10.1.2.3:9611", "[::1]:9611", "[fd00::7]"]
+)
+def test_loopback_and_addresses_are_answered(served: Served, host: str) -> None:
+    assert get(served.endpoint.address, "/healthz", Host=host)[0] == 200
+
+
+def test_a_second_host_header_does_not_help(served: Served) -> None:
+    host, _, port = served.endpoint.address.partition(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nHost: attacker.example\r\n\r\n")
+        assert b" 421 " in client.recv(4096).splitlines()[0]
+
+
+def test_a_probe_of_http_1_0_without_a_host_is_answered(served: Served) -> None:
+    host, _, port = served.endpoint.address.partition(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert b" 200 " in client.recv(4096).splitlines()[0]
+
+
+def test_configured_names_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DEFAULT_PORTS, "sketcher", 0)
+    served = Served(None, host="localhost", names="sketcher, Metrics.Example.com.")
+    try:
+        for host in ("sketcher:9611", "metrics.example.com", "localhost"):
+            assert get(served.endpoint.address, "/healthz", Host=host)[0] == 200
+        assert get(served.endpoint.address, "/healthz", Host="example.com")[0] == 421
+    finally:
+        served.endpoint.stop()
 
 
 def test_a_silent_client_blocks_no_other(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
