@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+import structlog
+
 from streams.broker.acl import require_acls
 from streams.broker.client import TopicMetadata
 from streams.broker.consumer_lag import LagMonitor, SourceTopic
@@ -19,6 +21,7 @@ from streams.registry.poller import RegistryPoller
 from streams.runtime.lifecycle import ShutdownSignal, configure_logging, run_until_signal, use_single_malloc_arena
 from streams.runtime.metrics_report import Report, ReportWriter
 from streams.settings import ProcessorSettings
+from streams.unencrypted import unencrypted_connections
 from warehouse import metrics, queries
 from warehouse.client import connect
 from warehouse.errors import WarehouseBusy, WarehouseError
@@ -162,6 +165,9 @@ def _run(
     kind: str, settings: ProcessorSettings, work: Callable[[ProcessorServices, ShutdownSignal], int | None]
 ) -> int:
     configure_logging()
+    log = structlog.get_logger().bind(processor=kind, instance=settings.instance)
+    for connection in unencrypted_connections(settings.bootstrap_servers, settings.kafka, settings.warehouse):
+        log.warning("not encrypted", server=connection.server, reason=connection.message, action=connection.action)
 
     def run_with_services(shutdown: ShutdownSignal) -> int | None:
         services = ProcessorServices(kind, settings)

@@ -130,9 +130,12 @@ def apply_command(
     from cli.apply.plan import apply_all
     from cli.apply.show import plan_lines
     from cli.settings import load_settings
+    from streams.unencrypted import unencrypted_connections
 
     pairs, baselines = read_inputs(contracts or [], baseline)
     settings = load_settings(config)
+    for connection in unencrypted_connections(settings.bootstrap_servers, settings.kafka, settings.warehouse):
+        Terminal(stderr=True).line(f"Warning: {connection.message} {connection.action}")
     plan = apply_all(
         settings,
         pairs,

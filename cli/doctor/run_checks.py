@@ -11,11 +11,12 @@ from barograph.contract import Contract
 from cli.apply import catalogue
 from cli.doctor import broker as kafka
 from cli.doctor import clickhouse, clocks, contracts, topics
-from cli.doctor.finding import Finding
+from cli.doctor.finding import Finding, warning
 from cli.doctor.finding import error as error_finding
 from cli.doctor.grafana import check_grafana
 from cli.settings import Settings
 from streams.errors import ProcessorError
+from streams.unencrypted import unencrypted_connections
 from warehouse import queries
 from warehouse.client import Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
@@ -35,6 +36,8 @@ def run_checks(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     Returns:
         The findings, each as soon as it is known. No failure of a component raises.
     """
+    for connection in unencrypted_connections(settings.bootstrap_servers, settings.kafka, settings.warehouse):
+        yield warning(connection.server, connection.message, connection.action)
     with ExitStack() as stack:
         client = None
         try:

@@ -1,0 +1,123 @@
+"""Warnings about credentials that leave the machine without encryption."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import streams.run
+from cli.apply.command import apply_command
+from cli.doctor.finding import CheckStatus
+from cli.doctor.run_checks import run_checks
+from cli.errors import ApplyError
+from cli.settings import Settings, load_settings
+from streams.unencrypted import is_loopback, unencrypted_connections
+from warehouse.client import Address
+
+SASL = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN"}
+
+
+def servers(bootstrap_servers: str = "", kafka: dict[str, str] | None = None, **warehouse: object) -> list[str]:
+    address = Address(**warehouse)  # type: ignore[arg-type]
+    return [each.server for each in unencrypted_connections(bootstrap_servers, kafka or {}, address)]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "localhost", "LocalHost.", "db.localhost", "::1", "[::1]"])
+def test_loopback(host: str) -> None:
+    assert is_loopback(host)
+    assert not servers(f"{host}:9092" if host != "::1" else "[::1]:9092", SASL, host=host, password="xyzzy")
+
+
+@pytest.mark.parametrize(
+    "host", ["clickhouse", "10.0.0.1", "localhost.example.com", "127.0.0.1.example.com", "fe80::1"]
+)
+def test_a_password_to_another_machine(host: str) -> None:
+    assert not is_loopback(host)
+    assert servers(host=host, password="xyzzy") == ["ClickHouse"]
+    assert servers(host=host, password="xyzzy", secure=True) == []
+    assert servers(host=host) == []
+
+
+@pytest.mark.parametrize(
+    ("bootstrap_servers", "expected"),
+    [
+        ("k1:9092,k2:9092", ["Kafka"]),
+        ("localhost:9092,k2:9092", ["Kafka"]),
+        ("localhost:9092, 127.0.0.1:9093", []),
+        ("SASL_PLAINTEXT://k1:9092", ["Kafka"]),
+        ("", []),
+    ],
+)
+def test_sasl_without_tls(bootstrap_servers: str, expected: list[str]) -> None:
+    assert servers(bootstrap_servers, SASL) == expected
+    assert servers(bootstrap_servers, SASL | {"security.protocol": "sasl_plaintext"}) == expected
+    assert servers(bootstrap_servers, SASL | {"security.protocol": "SASL_SSL"}) == []
+
+
+def test_the_text_names_the_server_and_the_setting_and_no_password() -> None:
+    address = Address("ch.example.com", 8123, password="xyzzy")
+    kafka, warehouse = unencrypted_connections("k1:9092", SASL | {"sasl.password": "xyzzy"}, address)
+    assert "k1:9092" in kafka.message
+    assert "SASL_SSL" in kafka.action
+    assert "ch.example.com:8123" in warehouse.message
+    assert "clickhouse.secure = true" in warehouse.action
+    assert "xyzzy" not in f"{kafka}{warehouse}"
+
+
+ENVIRON = {
+    "BAROGRAPH_BOOTSTRAP_SERVERS": "kafka.invalid:9092",
+    "BAROGRAPH_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+    "BAROGRAPH_KAFKA_SASL_PASSWORD": "xyzzy",
+    "BAROGRAPH_CLICKHOUSE_HOST": "clickhouse.invalid",
+    "BAROGRAPH_CLICKHOUSE_PASSWORD": "xyzzy",
+}
+
+
+def installation(tmp_path: Path) -> Settings:
+    return load_settings(environ=ENVIRON, folder=tmp_path, find=lambda: None)
+
+
+@pytest.mark.parametrize("kind", ["sketcher", "recorder", "monitor", "scorer"])
+def test_a_processor_logs_the_warnings_at_its_start(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("streams.run.run_until_signal", lambda *_: 0)
+    getattr(streams.run, f"run_{kind}")(installation(tmp_path).processor())
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [(line["level"], line["event"], line["server"]) for line in lines] == [
+        ("warning", "not encrypted", "Kafka"),
+        ("warning", "not encrypted", "ClickHouse"),
+    ]
+    assert "clickhouse.secure = true" in lines[1]["action"]
+    assert "xyzzy" not in str(lines)
+
+
+def test_apply_prints_the_warnings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ApplyError("stop")
+
+    monkeypatch.chdir(tmp_path)
+    for name, value in ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("cli.apply.plan.apply_all", fail)
+    with pytest.raises(ApplyError, match="stop"):
+        apply_command()
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("Warning: The connection to ") == 2
+    assert "Set clickhouse.secure = true" in output.err
+    assert "xyzzy" not in output.err
+
+
+def test_doctor_reports_the_warnings_before_it_connects(tmp_path: Path) -> None:
+    findings = run_checks(installation(tmp_path))
+    first, second = next(findings), next(findings)
+    assert [(each.component, each.status) for each in (first, second)] == [
+        ("Kafka", CheckStatus.WARNING),
+        ("ClickHouse", CheckStatus.WARNING),
+    ]
+    assert "xyzzy" not in f"{first}{second}"
