@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -254,20 +254,16 @@ _INTEGRATIONS: dict[Kind, dict[str, str]] = {
     "webhook": {"url_variable": "variable", "bearer_variable": "bearer_variable"},
 }
 """Integrations, and the member of `Integration` that each of their keys sets."""
-_SECRETS: dict[Kind, str] = {"pagerduty": "key", "slack": "url", "webhook": "url"}
-"""Key that would hold the secret itself; a file must name its variable."""
-_CONTACT_POINT = RecordKind(
-    tuple(
-        Key(
-            kind,
-            RecordKind(
-                (*(Key(name, VariableNameKind(), "") for name in members), Key(_SECRETS[kind], SecretInFileKind(), ""))
-            ),
-            "",
-        )
-        for kind, members in _INTEGRATIONS.items()
-    )
-)
+
+
+def _integration_kind(members: Iterable[str]) -> RecordKind:
+    """Read one integration; the keys that would hold secrets themselves are errors."""
+    variables = (Key(name, VariableNameKind(), "") for name in members)
+    secrets = (Key(name.removesuffix("_variable"), SecretInFileKind(), "") for name in members)
+    return RecordKind((*variables, *secrets))
+
+
+_CONTACT_POINT = RecordKind(tuple(Key(kind, _integration_kind(members), "") for kind, members in _INTEGRATIONS.items()))
 _ROUTE = RecordKind((Key("page", NameKind(), ""), Key("ticket", NameKind(), "")))
 _NAMES = ("default", "platform", "platform_team", "folder", "datasource", "runbooks")
 _SECTION = RecordKind(

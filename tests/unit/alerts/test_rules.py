@@ -238,6 +238,7 @@ ADDRESS = "https://hooks.invalid/services/T0/B0/xyzzy"
         settings(contact_points={"a": {"pagerduty": {"key_variable": "e93facc04764012d7bfb002500d5xyzzy"}}}),
         settings(contact_points={"a": {"webhook": {"url_variable": ADDRESS}}}),
         settings(contact_points={"a": {"webhook": {"url_variable": "HOOK", "bearer_variable": "xyzzy"}}}),
+        settings(contact_points={"a": {"webhook": {"url_variable": "HOOK", "bearer": "xyzzy"}}}),
         settings(contact_points={"a": {"slack": ADDRESS}}),
         settings(contact_points={"a": ADDRESS}),
         settings(default=ADDRESS),
