@@ -17,6 +17,8 @@ from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from tests.support.missing_dependencies import skip_without
 from tests.support.shared_servers import SharedClickHouse, SharedKafka, SharedServers
+from tests.support.warehouse import emptied, migrated
+from warehouse.client import Client
 
 # Quick tests first, so that a slip shows before a broker is started.
 _FOLDER_ORDER = ("unit", "property", "contract", "golden", "alerts", "integration", "faults")
@@ -129,3 +131,16 @@ def database(engine: LocalClickHouse) -> Iterator[str]:
         client.command(f"CREATE DATABASE {name}")
         yield name
         client.command(f"DROP DATABASE {name}")
+
+
+@pytest.fixture(scope="module")
+def migrated_client(engine: LocalClickHouse) -> Iterator[Client]:
+    """A client of a database with all tables and views, one for all tests of a module."""
+    with migrated(engine) as client:
+        yield client
+
+
+@pytest.fixture
+def client(migrated_client: Client) -> Client:
+    """The client of the module's database, with empty tables."""
+    return emptied(migrated_client)

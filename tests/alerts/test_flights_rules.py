@@ -10,13 +10,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 import pytest
 from barograph.contract.file import parse_contract
 
 from alerts import AlertSettings, rules_of
 from alerts.simulator import Replay, Simulation, simulate
-from examples.flights.replay import prepare
+from examples.flights.data import read_flights
+from examples.flights.features import flight_rows
+from examples.flights.replay import REPLAY_DATES, TRAINING_DATES, between
 from local.clickhouse import LocalClickHouse
 from tests.reference.flights_reference import (
     DAY_S,
@@ -54,29 +56,21 @@ def second(year: int, month: int, day: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def client(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    files = prepare(tmp_path_factory.mktemp("flights") / "new", datetime.now(UTC))
-    train, predictions = pq.read_table(files.train), pq.read_table(files.predictions)
-    train_at, at = (_seconds(table) for table in (train, predictions))
-    shift_s = int(at[0] - datetime(2013, 8, 1, 4, tzinfo=UTC).timestamp()) // WEEK_S * WEEK_S
+def client(engine: LocalClickHouse) -> Iterator[Client]:
+    flights = flight_rows(read_flights())
+    train, replayed = between(flights, *TRAINING_DATES), between(flights, *REPLAY_DATES)
+    train_at, at = (table["at"].cast(pa.int64()).to_numpy() // 1000 for table in (train, replayed))
     with migrated(engine) as built:
         for name in (*WEATHER, *STEADY):
-            field = reference_field(name, train, train_at - shift_s)
-            column = predictions[f"features.{name}"]
-            insert_rows(built, "drift", list(_drift(field, column, at - shift_s)))
+            field = reference_field(name, train, train_at)
+            insert_rows(built, "drift", list(_drift(field, replayed[name], at)))
             if name in WEATHER:
-                insert_rows(built, "rates", list(_nulls(field, column, at - shift_s)))
+                insert_rows(built, "rates", list(_nulls(field, replayed[name], at)))
         accepted = int(ACCEPTED.timestamp()) + SHIFT_S
         insert_rows(
             built, "baselines", [row("baselines", model="flight-delay", baseline_id="o", effective_from=accepted)]
         )
         yield built
-
-
-def _seconds(table: Any) -> Any:
-    import pyarrow as pa
-
-    return table["at"].cast(pa.int64()).to_numpy() // 1000
 
 
 def _drift(field: ReferenceField, column: Any, at_s: Any) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ from sketches.comparison.sample_ratio import anytime_p
 from streams.registry.registry import build_registry
 from streams.scorer.arm_ratios import MIN_INTERVAL_S, ArmRatioSchedule
 from tests.support.pipeline import simple_contract
-from tests.support.warehouse import emptied, migrated, row
+from tests.support.warehouse import migrated, row
 from warehouse.arm_ratios import ArmRatio, sample_ratio, write_ratio
 from warehouse.client import Client
 from warehouse.tables import insert_rows
@@ -29,17 +29,12 @@ USERS = Arms(shares={"b": 0.5, "a": 0.5}, unit="context.user")
 
 
 @pytest.fixture(scope="module")
-def filled(engine: LocalClickHouse) -> Iterator[Client]:
+def migrated_client(engine: LocalClickHouse) -> Iterator[Client]:
     with migrated(engine) as client:
         # The rows of these tests are of a fixed moment, which the TTL would take.
         client.command("ALTER TABLE predictions REMOVE TTL")
         client.command("ALTER TABLE arm_ratios REMOVE TTL")
         yield client
-
-
-@pytest.fixture
-def client(filled: Client) -> Client:
-    return emptied(filled)
 
 
 def contract(arms: Arms | None = USERS, **changes: Any) -> Contract:

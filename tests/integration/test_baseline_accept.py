@@ -162,15 +162,18 @@ def make_world(
     *baselines: Baseline,
     effective_s: int = 0,
     skip: int = 0,
+    days: int = DAYS,
 ) -> World:
+    """Process the events of the first days; optionally skip some in the middle."""
     registry = register(client, applied, *baselines, effective_s=effective_s)
     store = WarehouseStore(client)
     state = PartitionState(0, 1, PARTIALS_TOPIC, store, lambda: registry, live=False, write_s=0.0, revise_s=0.0)
     world = World(client, Address(engine.host, engine.port, client.database), state, store)
     offset = 0
-    for first in range(0, len(EVENTS), 2_000):
-        lost = skip if first == 4_000 else 0
-        offset = world.flush(registry, first + lost, EVENTS[first + lost : first + 2_000], offset)
+    events = [event for event in EVENTS if event.at_ms < (T0_S + days * DAY_S) * 1000]
+    for first in range(0, len(events), 2_000):
+        lost = skip if first == 2_000 else 0
+        offset = world.flush(registry, first + lost, events[first + lost : first + 2_000], offset)
     return world
 
 
@@ -403,28 +406,32 @@ def test_a_baseline_before_an_accepted_one_is_rejected(fresh: World) -> None:
 
 
 def test_panes_of_several_baselines_are_rejected(engine: LocalClickHouse) -> None:
+    change_s, to_s = T0_S + 6 * DAY_S, T0_S + 8 * DAY_S
     with migrated(engine) as client:
-        result = make_world(engine, client, CONTRACT, OLD, baseline("m", "1", shift=0.5), effective_s=T0_S + 9 * DAY_S)
+        later = baseline("m", "1", shift=0.5)
+        result = make_world(engine, client, CONTRACT, OLD, later, effective_s=change_s, days=9)
         with pytest.raises(
             CommandError, match=r"counted on the bins of 2 baselines .*: use a range within one of them"
         ):
-            accept_range(result)
-        within = accept_range(result, to_s=T0_S + 9 * DAY_S)
+            accept_range(result, to_s=to_s)
+        within = accept_range(result, to_s=change_s)
         assert within.old_id == OLD.id
-        after = accept_range(result, from_s=T0_S + 9 * DAY_S, dry_run=True)
+        after = accept_range(result, from_s=change_s, to_s=to_s, dry_run=True)
         assert after.learned.baseline.fields[0].edges == (0.0, 1.0)
 
 
 def test_a_range_with_losses_is_rejected_unless_allowed(engine: LocalClickHouse) -> None:
+    to_s = T0_S + 5 * DAY_S
+    good = [event for event in GOOD if event.at_ms < to_s * 1000]
     with migrated(engine) as client:
-        result = make_world(engine, client, CONTRACT, OLD, skip=70)
+        result = make_world(engine, client, CONTRACT, OLD, skip=70, days=6)
         with pytest.raises(CommandError, match="70 offsets with possible predictions of the range were lost"):
-            accept_range(result)
-        accepted = accept_range(result, incomplete=True)
-        assert accepted.completeness == pytest.approx((len(GOOD) - 70) / len(GOOD))
-        assert accepted.learned.baseline.rows == len(GOOD) - 70
+            accept_range(result, to_s=to_s)
+        accepted = accept_range(result, to_s=to_s, incomplete=True)
+        assert accepted.completeness == pytest.approx((len(good) - 70) / len(good))
+        assert accepted.learned.baseline.rows == len(good) - 70
         # A range without losses is complete.
-        assert accept_range(result, to_s=FROM_S + 3 * DAY_S, dry_run=True).completeness == 1
+        assert accept_range(result, to_s=FROM_S + 2 * DAY_S, dry_run=True).completeness == 1
 
 
 # ---------------------------------------------------------------------------------------------------- commands

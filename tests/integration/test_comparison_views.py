@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from local.clickhouse import LocalClickHouse
-from tests.support.warehouse import emptied, migrated, row
+from tests.support.warehouse import migrated, row
 from warehouse.client import Client
 from warehouse.tables import insert_rows
 
@@ -19,15 +19,10 @@ END_S = 1_790_000_000 // 3600 * 3600
 
 
 @pytest.fixture(scope="module")
-def filled(engine: LocalClickHouse) -> Iterator[Client]:
+def migrated_client(engine: LocalClickHouse) -> Iterator[Client]:
     with migrated(engine) as client:
         client.command("ALTER TABLE comparisons REMOVE TTL")
         yield client
-
-
-@pytest.fixture
-def client(filled: Client) -> Client:
-    return emptied(filled)
 
 
 def comparison(record_seq: int, left: str, right: str, **values: Any) -> dict[str, Any]:

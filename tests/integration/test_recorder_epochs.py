@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
-from local.clickhouse import LocalClickHouse
 from streams.recorder.topic_epoch import epoch_of
-from tests.support.warehouse import migrated
 from warehouse.client import Client
 
 NOW_MS = 1_790_000_000_000
-
-
-@pytest.fixture
-def client(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
 
 
 def test_each_incarnation_keeps_its_epoch(client: Client) -> None:

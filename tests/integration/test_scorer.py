@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -31,7 +31,7 @@ from tests.support.scoring import (
     shown,
     stored,
 )
-from tests.support.warehouse import emptied, migrated, snapshot
+from tests.support.warehouse import emptied, snapshot
 from warehouse.client import Address, Client
 
 metrics = pytest.importorskip("sklearn.metrics")
@@ -54,17 +54,6 @@ COUNTS = (
     "undeclared_label",
 )
 THRESHOLD = 0.4
-
-
-@pytest.fixture(scope="module")
-def database(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
-
-
-@pytest.fixture
-def client(database: Client) -> Client:
-    return emptied(database)
 
 
 @pytest.fixture

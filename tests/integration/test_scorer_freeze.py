@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from local.clickhouse import LocalClickHouse
 from streams.scorer.worker import Scorer
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, label, prediction
-from tests.support.warehouse import emptied, migrated, snapshot
+from tests.support.warehouse import emptied, snapshot
 from warehouse.client import Address, Client
 
 pytestmark = pytest.mark.engine
@@ -31,17 +31,6 @@ CONTRACT = Contract(
 JUDGING = ("performance_reference", "performance", "scorer_models", "scorer_checkpoints")
 
 Rows = tuple[list[dict[str, Any]], list[dict[str, Any]]]
-
-
-@pytest.fixture(scope="module")
-def database(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
-
-
-@pytest.fixture
-def client(database: Client) -> Client:
-    return emptied(database)
 
 
 @pytest.fixture

@@ -221,11 +221,13 @@ def class_rows(rng: np.random.Generator, n: int) -> tuple[FloatArray, FloatArray
 def class_figures(probabilities: FloatArray, truth: FloatArray) -> Figures:
     true, predicted = truth.astype(int), probabilities.argmax(axis=-1)
     result: Figures = {("accuracy", ""): metrics.accuracy_score(true, predicted)}
-    scores = {"precision": metrics.precision_score, "recall": metrics.recall_score, "f1": metrics.f1_score}
-    for name, score in scores.items():
-        for average in ("macro", "micro"):
-            result[f"{name}_{average}", ""] = score(true, predicted, average=average)
-        result |= {(name, of): value for of, value in zip(CLASSES, score(true, predicted, average=None), strict=True)}
+    for average in ("macro", "micro", None):
+        *scores, _ = metrics.precision_recall_fscore_support(true, predicted, average=average)
+        for name, score in zip(("precision", "recall", "f1"), scores, strict=True):
+            if average is None:
+                result |= {(name, of): value for of, value in zip(CLASSES, score, strict=True)}
+            else:
+                result[f"{name}_{average}", ""] = score
     result |= {("auc", of): metrics.roc_auc_score(true == k, probabilities[:, k]) for k, of in enumerate(CLASSES)}
     result["auc_macro", ""] = metrics.roc_auc_score(true, probabilities, average="macro", multi_class="ovr")
     result["log_loss", ""] = metrics.log_loss(true, probabilities)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from barograph.publisher.pii import hash_text
 
 from cli.main import main
 from local.clickhouse import LocalClickHouse
-from tests.support.warehouse import migrated, row
+from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.tables import insert_rows
 
@@ -82,12 +82,6 @@ def event(i: int, **changes: Any) -> dict[str, Any]:
     )
 
 
-@pytest.fixture(scope="module")
-def client(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
-
-
 @pytest.fixture
 def skew(
     client: Client,
@@ -95,7 +89,7 @@ def skew(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> Iterator[Callable[..., tuple[int, dict[str, Any], str]]]:
+) -> Callable[..., tuple[int, dict[str, Any], str]]:
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
         monkeypatch.delenv(name)
@@ -114,8 +108,7 @@ def skew(
         report = json.loads(output.out) if output.out else {}
         return int(end.value.code or 0), report, output.err
 
-    yield compared
-    client.command("TRUNCATE TABLE contracts")
+    return compared
 
 
 Skew = Callable[..., tuple[int, dict[str, Any], str]]

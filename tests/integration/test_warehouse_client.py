@@ -14,7 +14,6 @@ import pyarrow as pa
 import pytest
 
 from local.clickhouse import LocalClickHouse
-from tests.support.warehouse import emptied, migrated
 from warehouse import migrate, queries
 from warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
 from warehouse.tables import insert_rows
@@ -35,17 +34,6 @@ ODD_NAMES = [
     "' OR '1' = '1",
     "a\u0000b",
 ]
-
-
-@pytest.fixture(scope="module")
-def filled(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
-
-
-@pytest.fixture
-def client(filled: Client) -> Client:
-    return emptied(filled)
 
 
 @contextmanager

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pyarrow as pa
 import pytest
 
-from local.clickhouse import LocalClickHouse
-from tests.support.warehouse import emptied, migrated, row
+from tests.support.warehouse import row
 from warehouse import queries, status
 from warehouse.client import Client
 from warehouse.tables import SCHEMAS, insert_rows
@@ -20,17 +18,6 @@ pytestmark = pytest.mark.engine
 ODD = "it's “Größe” \\ 📈"
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture(scope="module")
-def filled(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
-
-
-@pytest.fixture
-def client(filled: Client) -> Client:
-    return emptied(filled)
 
 
 def test_the_contract_in_force_is_the_last_applied(client: Client) -> None:

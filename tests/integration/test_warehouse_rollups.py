@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from local.clickhouse import LocalClickHouse
-from tests.support.warehouse import emptied, migrated, row
+from tests.support.warehouse import row
 from warehouse import queries
 from warehouse.client import Client
 from warehouse.tables import insert_columns, insert_rows, ragged
@@ -23,17 +21,6 @@ GRANULE = 8192
 """Number of rows per granule of the index."""
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 START_S = int((TODAY - timedelta(days=30)).timestamp())
-
-
-@pytest.fixture(scope="module")
-def filled(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
-
-
-@pytest.fixture
-def client(filled: Client) -> Client:
-    return emptied(filled)
 
 
 def pane(record_seq: int, *, pane_start: int = START_S, pane_s: int = 60, **values: Any) -> dict[str, Any]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 
-from local.clickhouse import LocalClickHouse
-from tests.support.warehouse import emptied, migrated, row
+from tests.support.warehouse import row
 from warehouse import queries, status
 from warehouse.client import Client
 from warehouse.tables import insert_columns, insert_rows, ragged
@@ -24,17 +23,6 @@ NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 MONDAY = (NOW - timedelta(days=NOW.weekday() + 14)).replace(hour=0)
 START_S = int(MONDAY.timestamp())
 EPOCH = 1 << 48
-
-
-@pytest.fixture(scope="module")
-def filled(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
-
-
-@pytest.fixture
-def client(filled: Client) -> Client:
-    return emptied(filled)
 
 
 def pane(record_seq: int, *, pane_start: int = START_S, pane_s: int = 60, **values: Any) -> dict[str, Any]:

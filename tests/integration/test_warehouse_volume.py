@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,8 +13,7 @@ import pytest
 from barograph.contract import Contract
 from barograph.contract.file import dump_contract
 
-from local.clickhouse import LocalClickHouse
-from tests.support.warehouse import emptied, migrated, row
+from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.tables import insert_rows
 
@@ -24,17 +23,6 @@ NOW_S = int(datetime.now(UTC).timestamp())
 HOUR_S = NOW_S // 3600 * 3600
 DAY_S = 86_400
 EPOCH = 1 << 48
-
-
-@pytest.fixture(scope="module")
-def filled(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
-
-
-@pytest.fixture
-def client(filled: Client) -> Client:
-    return emptied(filled)
 
 
 def write(client: Client, table: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ from numpy.typing import NDArray
 from cli.infer.files import write_result
 from cli.infer.infer import InferOptions, infer
 from cli.infer.profile import Roles
-from examples.flights.replay import prepare
+from examples.flights.data import read_flights
+from examples.flights.features import FEATURES, flight_rows
+from examples.flights.model import LATE, ON_TIME, classes, train
+from examples.flights.replay import REPLAY_DATES, TRAINING_DATES, between
 from sketches.baseline.baseline import Baseline, load_baseline
 
 WINDOWS = (Window(86_400, 3 * 3600), Window(7 * 86_400, 86_400))
@@ -44,15 +47,24 @@ class Flights:
 
     def month(self, prefix: str) -> pa.Table:
         """The predictions of one original month, such as `2013-10`."""
-        dates = self.predictions["context.original_date"]
+        dates = self.predictions["original_date"]
         return self.predictions.filter(pc.starts_with(dates, prefix))
 
 
 def make_flights(folder: Path) -> Flights:
-    """Prepare data, contract and baseline under a folder."""
-    files = prepare(folder, datetime.now(UTC))
+    """Prepare data, contract and baseline under a folder.
+
+    Scores come from one model, trained on all training flights: unlike in the demo, they need not be honest.
+    """
+    rows = flight_rows(read_flights())
+    training, replayed = between(rows, *TRAINING_DATES), between(rows, *REPLAY_DATES)
+    model = train(training)
+    trained, served = (_with_outputs(table, model.scores(table)) for table in (training, replayed))
+    trained = trained.append_column("label", pc.if_else(training["label"], LATE, ON_TIME))
+    table = folder / "train.parquet"
+    pq.write_table(trained, table)
     options = InferOptions(
-        table=files.train,
+        table=table,
         model=MODEL,
         version=VERSION,
         roles=Roles(
@@ -73,7 +85,21 @@ def make_flights(folder: Path) -> Flights:
     contract = load_contract(folder / f"{MODEL}.yaml")
     baseline = load_baseline((folder / f"{MODEL}.{VERSION}.baseline.json").read_bytes(), "flights")
     contract = msgspec.structs.replace(contract, slice_min_n=1, lateness_s=600, out_of_order_s=600)
-    return Flights(pq.read_table(files.train), pq.read_table(files.predictions), contract, baseline)
+    weeks = (datetime.now(UTC) - datetime(2014, 1, 2, tzinfo=UTC)) // timedelta(weeks=1)
+    renamed = [f"features.{name}" if name in FEATURES else name for name in served.column_names]
+    predictions = (
+        served.rename_columns(renamed)
+        .set_column(0, "at", pc.add(replayed["at"], timedelta(weeks=weeks)).cast(replayed["at"].type))
+        .append_column("id", replayed["id"])
+        .append_column("original_date", replayed["original_date"])
+    )
+    return Flights(trained, predictions, contract, baseline)
+
+
+def _with_outputs(rows: pa.Table, scores: NDArray[np.float64]) -> pa.Table:
+    """Times and features of flights, with a model's scores and classes."""
+    features = rows.select(["at", *FEATURES])
+    return features.append_column("score", pa.array(scores)).append_column("class", classes(scores))
 
 
 def as_events(table: pa.Table) -> list[dict[str, Any]]:

@@ -230,8 +230,4 @@ def register(client: Client, contract: Contract) -> None:
     insert_rows(client, "contracts", [columns])
 
 
-def address_of(client: Client, host: str, port: int) -> Address:
-    return Address(host, port, client.database)
-
-
 __all__ = ["connect", "everything", "expected", "shown", "stored"]

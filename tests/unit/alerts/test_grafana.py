@@ -6,6 +6,7 @@ import copy
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -27,9 +28,15 @@ SPELLING = {"keepFiringFor": "keep_firing_for", "missing_series_evals_to_resolve
 """Key of a rule in a file → in the API."""
 
 
+@cache
+def _parsed() -> dict[str, Any]:
+    texts = {name: to_yaml(content) for name, content in to_files(RULES, SETTINGS).items()}
+    return {name: yaml.load(text, Loader=yaml.CSafeLoader) for name, text in texts.items()}
+
+
 def files() -> dict[str, Any]:
     """The files as Grafana reads them."""
-    return {name: yaml.safe_load(to_yaml(content)) for name, content in to_files(RULES, SETTINGS).items()}
+    return copy.deepcopy(_parsed())
 
 
 def expanded(value: Any, environ: dict[str, str]) -> Any:
@@ -52,6 +59,7 @@ def objects(kind: str) -> list[dict[str, Any]]:
     return [each for content in expanded(files(), SECRETS).values() for each in content.get(kind, [])]
 
 
+@cache
 def api() -> Any:
     return to_api(RULES, SETTINGS, SECRETS)
 

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
 import tomllib
-from pathlib import Path
 from typing import Any
 
-import datasketches
 import numpy as np
 import pytest
 
 from benchmarks.measured_process import JsonObject
-from benchmarks.peers import environments
-from benchmarks.peers.barograph_result import without_slices
 from benchmarks.peers.child import RANKS
-from benchmarks.peers.compare import compare, rank_errors
-from benchmarks.peers.datasketches_minute import Minutes, row_decoder
-from benchmarks.peers.environments import FOLDER, PeerError
-from benchmarks.peers.frames import by_minute, read_frame
+from benchmarks.peers.compare import compare
+from benchmarks.peers.environments import FOLDER
 from benchmarks.peers.measure import PEERS
 from benchmarks.peers.psi import compare_psi, defined_psi
 from benchmarks.peers.topic_contents import TopicContents
-from benchmarks.workload import Workload, arrow_messages, json_events, make_workload
-from streams.registry.registry import Registry
+from benchmarks.workload import Workload, json_events, make_workload
 
 START = 1_700_000_040_000
 """A whole minute."""
@@ -78,21 +70,6 @@ def test_a_distant_quantile_is_wrong(contents: TopicContents) -> None:
     assert "WRONG" in result.note()
 
 
-def test_many_quantiles_a_little_beyond_are_wrong(contents: TopicContents) -> None:
-    report = exact(contents, 2)
-    columns = contents.within(map(int, report["minutes"]))
-    for name in contents.numbers:
-        report["quantiles"][name][3] = float(np.quantile(columns[name].astype(float), 0.52))
-    report["rank_error"] = 0.0125
-    assert any("quantiles are beyond" in wrong for wrong in compare(report, contents).wrong)
-
-
-def test_nan_is_wrong(contents: TopicContents) -> None:
-    report = exact(contents, 1)
-    report["quantiles"][contents.numbers[0]][0] = float("nan")
-    assert compare(report, contents).wrong
-
-
 def test_lost_events_and_other_minutes_are_wrong(contents: TopicContents) -> None:
     report = exact(contents, 2)
     first = next(iter(report["minutes"]))
@@ -106,61 +83,6 @@ def test_another_count_of_a_category_is_wrong(contents: TopicContents) -> None:
         report = exact(contents, 2)
         report["categories"][name]["elsewhere"] = 1
         assert any(name in wrong for wrong in compare(report, contents).wrong)
-
-
-def test_rank_errors_are_shares_of_ranks() -> None:
-    values = np.arange(1, 101).astype(float)
-    assert rank_errors(values, [0.5, 0.5, 0.5], [50, 60, 40]).tolist() == pytest.approx([0, 0.09, 0.1])
-    # Of equal values each of their ranks is right.
-    assert rank_errors(np.ones(10), [0.01, 0.99], [1, 1]).tolist() == [0, 0]
-
-
-@pytest.mark.parametrize("way", ["events", "batches"])
-def test_the_sketches_for_peers_are_right(workload: Workload, contents: TopicContents, way: str) -> None:
-    minutes, row = Minutes({**contents.names(), "minutes": 2}), row_decoder(contents.names())
-    rows = [row(event) for event in json_events(workload, EVENTS, START, START + 179_999)]
-    if way == "events":
-        for each in rows:
-            minutes.add(each)
-    else:
-        minutes.add_batch(rows)
-    assert minutes.complete()
-    assert minutes.events == EVENTS
-    assert not compare(minutes.result(), contents).wrong
-
-
-def test_a_sketch_that_is_too_small_is_wrong(contents: TopicContents) -> None:
-    report = exact(contents, 3)
-    columns = contents.within(map(int, report["minutes"]))
-    for name in contents.numbers:
-        sketch = datasketches.kll_floats_sketch(8)
-        sketch.update(columns[name].astype(np.float32))
-        report["quantiles"][name] = list(map(float, sketch.get_quantiles(RANKS, True)))
-    assert compare(report, contents).wrong
-
-
-def test_events_of_arrow_batches_are_recorded_too(workload: Workload) -> None:
-    contents = TopicContents(workload)
-    assert list(contents.record_batches(arrow_messages(workload, 3_000, START, START + 59_999)))
-    assert contents.minutes() == {START: 3_000}
-    assert set(contents.columns) == {"at", *contents.numbers, *contents.texts}
-
-
-def test_frames_have_the_contents_of_the_topic(contents: TopicContents, tmp_path: Path) -> None:
-    starts = list(contents.minutes())
-    contents.write(tmp_path / "frame.npz", starts[:2])
-    frames = by_minute(read_frame(tmp_path / "frame.npz"), 2)
-    assert list(frames) == starts[:2]
-    for start, frame in frames.items():
-        columns = contents.within([start])
-        assert list(frame.columns) == [name for name in columns if name != "at"]
-        assert all((frame[name] == columns[name]).all() for name in frame)
-
-
-def test_slices_are_omitted(workload: Workload) -> None:
-    registry: Registry = without_slices(workload).registry()
-    assert registry
-    assert not without_slices(workload).baseline.dimensions
 
 
 def test_psi_that_contradicts_its_definition_is_wrong(contents: TopicContents) -> None:
@@ -194,33 +116,3 @@ def test_each_peer_has_a_lock_file_and_a_description(name: str) -> None:
         else:
             assert files
             assert all(file["hash"].startswith("sha256:") for file in files)
-
-
-def test_environments_of_peers_are_excluded_from_workspace_and_git() -> None:
-    root = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
-    assert root["tool"]["uv"]["workspace"]["exclude"] == ["benchmarks/peers/*"]
-    ignored = subprocess.run(
-        ["git", "check-ignore", "--quiet", f"benchmarks/peers/{NAMES[0]}/.venv/lib"], cwd=FOLDER.parents[1], check=False
-    )
-    assert ignored.returncode == 0
-
-
-@pytest.fixture
-def strange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A peer for a Python version that does not exist yet."""
-    folder = tmp_path / "strange"
-    folder.mkdir()
-    monkeypatch.setattr(environments, "FOLDER", tmp_path)
-    (folder / "pyproject.toml").write_text(
-        '[project]\nname = "strange"\nversion = "0"\nrequires-python = ">=3.99"\n\n[tool.uv]\npackage = false\n'
-    )
-    (folder / "uv.lock").write_text(
-        'version = 1\nrevision = 3\nrequires-python = ">=3.99"\n\n'
-        '[[package]]\nname = "strange"\nversion = "0"\nsource = { virtual = "." }\n'
-    )
-    return folder
-
-
-def test_a_failed_installation_of_a_peer_is_explained(strange: Path) -> None:
-    with pytest.raises(PeerError, match=r"does not install: .*3\.99"):
-        environments.install(strange.name)

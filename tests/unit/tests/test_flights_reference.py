@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from tests.reference.flights_reference import (
-    DAY_S,
-    WEEK_S,
     Level,
     enough,
-    reference_bins,
-    reference_field,
-    reference_phi,
     reference_psi,
     reference_rate,
-    tumbling_windows,
     wilson,
-    window_counts,
 )
 
 EVEN = [1_000] * 10
@@ -64,70 +56,3 @@ def test_golden_rates() -> None:
 @pytest.mark.parametrize(("k", "n", "phi", "level"), [(0, 381, 1, "stable"), (0, 380, 1, "insufficient")])
 def test_a_rate_needs_enough_events(k: int, n: int, phi: float, level: Level) -> None:
     assert reference_rate(0, 100_000, k, n, phi).level == level
-
-
-def test_deciles_lie_between_neighbouring_values() -> None:
-    bins = reference_bins(pa.array(np.arange(100) + 0.5))
-    assert bins.edges is not None
-    assert bins.edges.tolist() == [10.0 * i for i in range(1, 10)]
-    # A value on an edge belongs to the bin above; the outer bins are open; nulls have the last cell.
-    assert bins.counts(pa.array([-5.0, 9.9, 10.0, 1e9, None])).tolist() == [2, 1, *[0] * 7, 1, 1]
-
-
-def test_a_heavy_value_has_a_bin_of_its_own() -> None:
-    bins = reference_bins(pa.array([*[0.0] * 85, *(0.5 + np.arange(15))]))
-    assert bins.edges is not None
-    assert bins.edges[0] == 0.25
-    # 85 rows are nearest to the deciles 1 to 8 (the only cut there is); the ninth lies among the rest.
-    assert bins.edges.tolist() == [0.25, 5.0]
-
-
-def test_whole_numbers_of_few_values_have_one_bin_each() -> None:
-    bins = reference_bins(pa.array([1, 1, 2, 4, None]))
-    assert bins.counts(pa.array([0, 1, 2, 3, 4, 9, None])).tolist() == [2, 1, 3, 1]
-
-
-def test_values_equal_in_32_bits_are_one_value() -> None:
-    bins = reference_bins(pa.array([10.35702, 10.357019999999999] * 10 + [20.0] * 20))
-    assert bins.edges is not None
-    assert bins.edges.tolist() == pytest.approx([15.17851], abs=1e-5)
-
-
-def test_rare_and_unseen_categories_are_other() -> None:
-    bins = reference_bins(pa.array(["a"] * 990 + ["b"] * 5 + ["c"] * 4 + [None]))
-    assert bins.categories == ("a", "b")
-    assert bins.counts(pa.array(["a", "b", "b", "c", "new", None])).tolist() == [1, 2, 2, 1]
-
-
-def test_windows_for_phi_lie_wholly_within_training() -> None:
-    hourly = np.arange(0, 20 * DAY_S, 3_600) + DAY_S  # days 1 to 20 since the epoch, a Thursday
-    assert [int(rows.sum()) for rows in tumbling_windows(hourly, WEEK_S)] == [168]
-    assert len(list(tumbling_windows(hourly, DAY_S))) == 19  # the 20th ends after the last event
-
-
-def test_phi_is_one_for_independent_rows_and_large_for_days_that_repeat_themselves() -> None:
-    rng = np.random.default_rng(2013)
-    at_s = np.arange(0, 60 * DAY_S, 600)
-    independent = rng.integers(0, 10, at_s.size)
-    assert reference_phi(independent, 10, at_s, DAY_S)[0] < 1.3
-    by_day = np.repeat(rng.integers(0, 10, 60), at_s.size // 60)
-    assert reference_phi(by_day, 10, at_s, DAY_S)[0] > 50
-
-
-def test_phi_of_few_windows_is_not_below_the_shorter_windows_own() -> None:
-    at_s = np.arange(0, 60 * DAY_S, 3_600)
-    # Every day of a week holds another value, every week the same ones.
-    train = pa.table({"weekday": at_s // DAY_S % 7})
-    field = reference_field("weekday", train, at_s)
-    assert field.phi_windows == {DAY_S: 59, WEEK_S: 8}
-    assert field.phi[WEEK_S] == field.phi[DAY_S] > 10
-    months = reference_field("weekday", train, at_s, (DAY_S, 15 * DAY_S))
-    assert months.phi_windows[15 * DAY_S] == 3
-    assert months.phi[15 * DAY_S] == months.phi[DAY_S]
-
-
-def test_windows_end_at_multiples_of_the_hop_and_hold_their_length() -> None:
-    at_s = np.array([10, 50, 70, 130])
-    field = reference_field("x", pa.table({"x": [1, 1, 2, 3]}), at_s, ())
-    windows = {end: counts.tolist() for end, counts in window_counts(field, pa.array([1, 2, 2, 3]), at_s, 120, 60)}
-    assert windows == {60: [1, 1, 0, 0], 120: [1, 2, 0, 0], 180: [0, 1, 1, 0], 240: [0, 0, 1, 0]}

@@ -54,33 +54,6 @@ def test_every_verdict_and_every_day_has_its_mark() -> None:
     assert len({height for _, height in LEVELS.values()}) == len(LEVELS)
 
 
-def test_a_line_is_broken_where_days_are_missing() -> None:
-    def lines(psi: list[Point], auc: list[Point]) -> int:
-        root = ElementTree.fromstring(draw(drawn(psi=psi, auc=auc)))
-        return len(root.findall(f"{SVG}polygon"))
-
-    whole = drawn()
-    assert lines(list(whole.psi), list(whole.auc)) == 2
-    assert lines([*whole.psi[:10], *whole.psi[11:]], list(whole.auc)) == 3
-    assert lines(list(whole.psi), [*whole.auc[:2], *whole.auc[3:]]) == 3
-
-
-def test_an_accepted_baseline_is_marked_where_it_begins() -> None:
-    def upright(accepted: date | None) -> list[float]:
-        root = ElementTree.fromstring(draw(drawn(accepted=accepted)))
-        return [float(line.get("x1", "")) for line in root.iter(f"{SVG}line") if line.get("x1") == line.get("x2")]
-
-    assert upright(None) == []
-    [early], [late] = upright(FIRST + timedelta(days=10)), upright(FIRST + timedelta(days=20))
-    marks = [
-        float(rect.get("x", ""))
-        for rect in ElementTree.fromstring(draw(drawn())).iter(f"{SVG}rect")
-        if rect.get("fill") == LEVELS["stable"][0] and float(rect.get("width", "0")) < 10
-    ]
-    assert {early, late} <= set(marks)
-    assert late - early == 10 * (marks[-1] - marks[-2])
-
-
 def test_without_labels_and_intervals_there_is_a_picture_too() -> None:
     ElementTree.fromstring(draw(drawn(psi=[], scores=[], auc=[], reference=float("nan"), volume=[])))
 

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from cli.demo.findings import Findings, expectations, report_findings
+from cli.demo.findings import Findings, expectations
 from cli.demo.flights import CRITICAL
 from cli.demo.query_result import DemoQuery
-from cli.demo.report import DemoReport
 from cli.demo.signals.inputs import DRIFTING, STEADY
 from cli.demo.signals.pager import NULLS, PSI, SentPage
 from cli.demo.signals.season import SeasonFindings
-from cli.terminal import Terminal
-from local.stack import StackAddresses
 from tests.support.demo import (
-    CALENDAR,
     SOURCE,
     SQL,
     good,
@@ -249,123 +242,3 @@ def test_missing_pages_are_detected() -> None:
         "temp and dewp",
         "the missing weather of 31 December",
     ]
-
-
-# ---------------------------------------------------------------------------------------------------- telling
-
-
-def printed_report(findings: Findings, width: int = 100) -> str:
-    out = io.StringIO()
-    report_findings(DemoReport(Terminal(Console(file=out, width=width), is_wide=False)), findings, CALENDAR)
-    return out.getvalue()
-
-
-def test_the_report_starts_with_a_summary_of_the_four_signals() -> None:
-    _, heading, *lines = printed_report(good()).splitlines()
-    assert heading == "Summary: August to December"
-    glance = lines[: lines.index("")]
-    assert [line[:24].split() for line in glance if line[2] != " "] == [
-        ["Volume", "stable"],
-        ["Inputs", "major"],
-        ["Outputs", "major"],
-        ["Ground", "truth", "stable"],
-    ]
-    assert all(len(line) <= 100 for line in glance)
-
-
-@pytest.mark.parametrize("width", [80, 120])
-def test_findings_are_reported_with_dates_of_2013(width: int) -> None:
-    text = " ".join(printed_report(good(), width).split())
-    for part in (
-        "600 published, 600 counted, 600 recorded. 0 late, 0 dead letters, 0 duplicates, 0 lost before Kafka",
-        "December 600 0 99.5 %",
-        "hours without a flight, all of them from",
-        "First major: temp, the week from 13 September to 20 September",
-        "PSI 0.46, 95 % interval 0.31 to 0.62",
-        "comes from bin [80, 90): 10.0 % in training, 0.0 % in this week",
-        "dewp (week to 21 September)",
-        "Flights: ILM 12.",
-        "the day that ends on 1 January 2014 at 05:00 UTC",
-        "Null rate major: dewp and temp.",
-        "version 1 June, July December mean score 0.300 0.250 called late 20.0 % 10.0 %",
-        "moved most in the week to 19 December: -0.50 standard deviations",
-        "PSI of scores – – 0.500 0.200 to 0.800 major",
-        "called late 10.0 % 20.0 % 10.0 % -10.0 % to 30.0 % insufficient",
-        "the PSI of the scores is insufficient in 3 and major in 1",
-        "Sample ratio of the arms: stable",
-        "its first mature week, 1 August to 7 August, at equal age of labels",
-        "570 of 600 flights have a label (95.0 %)",
-        "30 flights never get a label",
-        "12 December (80.0 % labelled)",
-        "AUC of arm b is below that of arm a in 2 of 2 mature weeks, significantly below in 1",
-        "is compared with 22 September to 2 November",
-        "temp, summer",
-        "19 rules would have paged 4 times in five months",
-        "psi-major temp 20 September still firing 1",
-        "silence flight-delay 1 November 2 November 1",
-    ):
-        assert part in text, part
-
-
-def test_charts_end_with_dates_and_counts() -> None:
-    lines = printed_report(good()).splitlines()
-    [temp] = [line for line in lines if line.startswith("  temp*")]
-    assert temp.endswith("ends 20 Sep")
-    assert "█" in temp
-    [summer, autumn] = [line for line in lines if line.startswith("  dewp, ")]
-    assert summer.endswith("2 of 2, PSI 4.00")
-    assert autumn.endswith("1 of 2, PSI 0.40")
-
-
-def test_each_query_is_one_word_for_a_shell() -> None:
-    text = printed_report(good())
-    blocks = text.split("barograph query ")[1:]
-    assert len(blocks) == 13
-    for block in blocks:
-        sql = block.split('"')[1]
-        assert sql.strip() == SQL
-        assert not set("$`\\!") & set(sql)
-
-
-def test_empty_findings_are_reported() -> None:
-    empty = DemoQuery(SQL, ())
-    text = printed_report(
-        Findings(
-            dataclasses.replace(volume(), months=empty, silent=()),
-            dataclasses.replace(inputs(), weeks={}, first_major=[], outage=[], unseen=empty),
-            dataclasses.replace(outputs(), months=empty, shifts=empty, compared=empty, levels=empty, arms=empty),
-            dataclasses.replace(
-                truth(),
-                weeks=[],
-                reference=empty,
-                labels=DemoQuery(SQL, ((0, 0, 0.0, 0.0),)),
-                selective=empty,
-                arms=empty,
-            ),
-            SeasonFindings([], empty),
-            dataclasses.replace(pager(), pages=()),
-        )
-    )
-    assert "First major" not in text
-    assert "candidate:" not in text
-    assert "nan" not in text.lower()
-
-
-def test_a_failed_expectation_is_explained() -> None:
-    out = io.StringIO()
-    broken = with_month(1, 599)
-    DemoReport(Terminal(Console(file=out, width=100), is_wide=False)).expectations(expectations(broken, SOURCE))
-    lines = out.getvalue().splitlines()
-    assert (
-        "  FAILED  every prediction is counted and recorded once: 600 published, 599 counted in panes, 600 raw rows"
-        in lines
-    )
-    assert sum(line.startswith("  ok") for line in lines) == len(expectations(good(), SOURCE)) - 2
-
-
-def test_next_steps_name_addresses(tmp_path: Path) -> None:
-    out = io.StringIO()
-    say = DemoReport(Terminal(Console(file=out, width=100), is_wide=False))
-    say.next_steps(tmp_path, StackAddresses("127.0.0.1:29092", 28123), tmp_path / "logs", "http://127.0.0.1:3111/")
-    assert "Kafka on 127.0.0.1:29092, ClickHouse on http://127.0.0.1:28123" in out.getvalue()
-    assert f"{tmp_path}/flight-delay.yaml" in out.getvalue()
