@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import chi2, ncx2, norm
+from scipy.special import chdtr, chdtrc, chdtri, chndtr
+from scipy.stats import ncx2, norm
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -131,7 +132,7 @@ def reference_psi(
         level = "major" if psi > major else "minor" if psi > minor else "stable"
     else:
         level = "major" if psi > major and low > minor else "insufficient"
-    p_value = float(chi2.sf(n_h * psi, df))
+    p_value = float(chdtrc(df, n_h * psi))
     return ReferencePsi(int(n), psi, df, p_value, float(low), float(high), level, int(terms.argmax()), float(n_h))
 
 
@@ -157,14 +158,14 @@ def _interval(t: float, df: int) -> tuple[float, float]:
     """Return the non-centralities at which T is the 97.5 % point, and max(T, median) the 2.5 % point; 0 if none."""
 
     def solve(observed: float, share: float) -> float:
-        if chi2.cdf(observed, df) <= share:
+        if chdtr(df, observed) <= share:
             return 0.0
         upper = 10.0 + 2 * observed
-        while ncx2.cdf(observed, df, upper) > share:
+        while chndtr(observed, df, upper) > share:
             upper *= 2
-        return float(brentq(lambda nc: ncx2.cdf(observed, df, nc) - share, 1e-12, upper, xtol=1e-12, rtol=1e-13))
+        return float(brentq(lambda nc: chndtr(observed, df, nc) - share, 1e-12, upper, xtol=1e-12, rtol=1e-13))
 
-    return solve(t, 0.975), solve(max(t, float(chi2.median(df))), 0.025)
+    return solve(t, 0.975), solve(max(t, float(chdtri(df, 0.5))), 0.025)
 
 
 _ENOUGH: dict[tuple[int, float, float], float] = {}
@@ -194,7 +195,7 @@ def reference_phi(cells: IntArray, n_cells: int, at_s: IntArray, length_s: int) 
     ratios = []
     for rows in tumbling_windows(at_s, length_s):
         judged = reference_psi(base, np.bincount(cells[rows], minlength=n_cells))
-        ratios.append(judged.n_effective * judged.psi / chi2.median(judged.df))
+        ratios.append(judged.n_effective * judged.psi / chdtri(judged.df, 0.5))
     return (max(1.0, float(np.median(ratios))) if ratios else 1.0), len(ratios)
 
 
