@@ -76,10 +76,9 @@ class Chart:
     series: tuple[Series, ...]
     kind: Literal["lines", "bars"] = "lines"
     log_x: bool = False
-    log_y: bool = False
-    """Ignored for bars, whose values are on the x axis."""
+    """Whether the values of bars are on a logarithmic axis; ignored for lines."""
     goals: tuple[tuple[float, str], ...] = ()
-    """Values to compare with and their names, drawn as lines across the chart."""
+    """Values to compare bars with and their names, drawn as lines across the chart; ignored for lines."""
 
 
 def draw(chart: Chart, path: Path) -> None:
@@ -116,15 +115,6 @@ def draw(chart: Chart, path: Path) -> None:
 
 
 def _lines(axes: Any, chart: Chart) -> list[Any]:
-    if chart.log_x:
-        axes.set_xscale("log")
-        measured = sorted({float(x) for series in chart.series for x in series.x})
-        if len(measured) <= 8:
-            axes.set_xticks(measured)
-        axes.xaxis.set_minor_formatter("")
-    if chart.log_y:
-        axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter("")
     artists = []
     for i, series in enumerate(chart.series):
         style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "label": series.name or "_", "linewidth": 1.8}
@@ -135,9 +125,7 @@ def _lines(axes: Any, chart: Chart) -> list[Any]:
         artists.append(
             axes.errorbar(series.x, series.y, yerr=_errors(series), capsize=3, elinewidth=1.2, **marks, **style)
         )
-    artists += [axes.axhline(value, label=name, **_GOAL) for value, name in chart.goals]
-    if not chart.log_y:
-        axes.set_ylim(0, max([axes.get_ylim()[1], *(1.06 * max(one.high or one.y) for one in chart.series)]))
+    axes.set_ylim(0, max([axes.get_ylim()[1], *(1.06 * max(one.high or one.y) for one in chart.series)]))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: short(value))
     return artists

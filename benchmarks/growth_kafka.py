@@ -17,8 +17,8 @@ from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER
 
 from benchmarks.growth_measurement import Curve, Growth
 from benchmarks.growth_store import BenchmarkDatabase, register
-from benchmarks.process_stats import SETTLE_S, Cluster, ProcessorProcess, send_all, terminating, wait_until
-from benchmarks.stack import Testbed
+from benchmarks.processor_process import SETTLE_S, ProcessorProcess, terminating
+from benchmarks.stack import Testbed, wait_until
 from benchmarks.steady_publisher import SteadyPublisher
 from benchmarks.synthetic_models import SyntheticModel, Templates, arrow_events, make_model, spread_times
 from streams.records import PartitionProgress, Progress, encode
@@ -49,14 +49,13 @@ REPLAY = {"clock": "replay", "flush_s": 15.0}
 
 def measure_partitions(testbed: Testbed, growth: Growth) -> None:
     """Measure idle sketchers by partitions, and idle monitors that read the records of those sketchers."""
-    cluster = Cluster(testbed)
     register(testbed, DATABASE, [make_model()])
     settings = [(n, FIXED_PARTIALS, 15.0) for n in SOURCES]
     settings += [(FIXED_SOURCES, n, 15.0) for n in PARTIALS if n != FIXED_PARTIALS]
     settings += [(FLUSH_SOURCES, FLUSH_PARTIALS, flush_s) for flush_s in FLUSHES_S]
     prefixes = [f"idle-{i:02d}-" for i in range(len(settings))]
     for prefix, (sources, partials, _) in zip(prefixes, settings, strict=True):
-        cluster.create_topics(prefix, sources=sources, partials=partials)
+        testbed.create_topics(prefix, sources, partials=partials)
     starting = (
         ProcessorProcess(testbed, "sketcher", "idle", database=DATABASE, prefix=prefix, flush_s=flush_s)
         for prefix, (_, _, flush_s) in zip(prefixes, settings, strict=True)
@@ -155,20 +154,20 @@ def _add(
 
 def measure_recording(testbed: Testbed, growth: Growth) -> None:
     """Measure recorders at low rates: the cost of each poll and each insert, independent of the number of rows."""
-    cluster, base = Cluster(testbed), make_model()
+    base = make_model()
     models = [base.named(f"synthetic-{i:02d}") for i in range(max(RECORDED_MODELS))]
     settings = [(rate, 1) for rate in RECORDED_PER_S] + [(FIXED_PER_S, n) for n in RECORDED_MODELS if n > 1]
     register(testbed, "growth_recording", models)
     templates = [Templates(model, 500, i + 1) for i, model in enumerate(models)]
     prefixes = [f"recorded-{i}-" for i in range(len(settings))]
-    topics = [cluster.create_topics(prefix) for prefix in prefixes]
+    topics = [testbed.create_topics(prefix) for prefix in prefixes]
     with terminating(
         ProcessorProcess(testbed, "recorder", "slow", database="growth_recording", prefix=prefix) for prefix in prefixes
     ) as recorders:
         for recorder in recorders:
             recorder.wait_assigned()
         publishers = [
-            SteadyPublisher(cluster.producer(), topic.predictions, templates[:n], rate)
+            SteadyPublisher(testbed.producer(), topic.predictions, templates[:n], rate)
             for topic, (rate, n) in zip(topics, settings, strict=True)
         ]
         for each in publishers:
@@ -217,8 +216,8 @@ def _measure_form(
     events: int,
     headers: list[tuple[str, bytes]] | None,
 ) -> None:
-    cluster, prefix, database = Cluster(testbed), f"unit-{form}-", f"unit_{form}"
-    topics = cluster.create_topics(prefix)
+    prefix, database = f"unit-{form}-", f"unit_{form}"
+    topics = testbed.create_topics(prefix)
     db = register(testbed, database, [model])
     # A few first, so that imports at the first use of libraries do not count.
     few = values[: len(values) // 20]
@@ -226,21 +225,20 @@ def _measure_form(
         ProcessorProcess(testbed, kind, "unit", database=database, prefix=prefix, **REPLAY)
         for kind in ("sketcher", "recorder")
     ) as (sketcher, recorder):
-        producer = cluster.producer()
         for process in (sketcher, recorder):
             process.wait_assigned()
-        send_all(producer, topics.predictions, few, headers=headers)
+        testbed.fill(topics.predictions, few, headers)
         for process in (sketcher, recorder):
-            _wait_read(cluster, process, prefix, topics.predictions, len(few))
+            _wait_read(testbed, process, prefix, topics.predictions, len(few))
         # The processes then read the waiting messages in full batches, one process after the other.
         with recorder.suspended():
             with sketcher.suspended():
-                send_all(producer, topics.predictions, values, headers=headers)
+                testbed.fill(topics.predictions, values, headers)
                 began = sketcher.sample().cpu_s
-            _wait_read(cluster, sketcher, prefix, topics.predictions, len(few) + len(values))
+            _wait_read(testbed, sketcher, prefix, topics.predictions, len(few) + len(values))
             growth.unit(f"sketcher_{form}_us", 1e6 * (sketcher.sample().cpu_s - began) / events)
             began, engine = recorder.sample().cpu_s, db.engine_cpu_s()
-        _wait_read(cluster, recorder, prefix, topics.predictions, len(few) + len(values))
+        _wait_read(testbed, recorder, prefix, topics.predictions, len(few) + len(values))
         growth.unit(f"recorder_{form}_us", 1e6 * (recorder.sample().cpu_s - began) / events)
     with db.client() as client:
         rows, size = db.stored(client)["predictions"]
@@ -248,34 +246,34 @@ def _measure_form(
     growth.unit(f"engine_{form}_us", 1e6 * (db.engine_cpu_s() - engine) / events)
     growth.unit(f"{form}_row_bytes", size / rows)
     growth.unit(f"{form}_event_bytes", sum(map(len, values)) / events)
-    growth.unit(f"{form}_kafka_bytes", cluster.log_bytes(topics.predictions) / rows)
+    growth.unit(f"{form}_kafka_bytes", testbed.log_bytes(topics.predictions) / rows)
 
 
 def _measure_recorder(
     testbed: Testbed, model: SyntheticModel, form: str, values: list[bytes], headers: list[tuple[str, bytes]] | None
 ) -> float:
     """CPU of the recorder for all messages (µs), with a contract that records a share of their events."""
-    cluster, prefix, database = Cluster(testbed), f"unit-shared-{form}-", f"unit_shared_{form}"
-    topics = cluster.create_topics(prefix)
+    prefix, database = f"unit-shared-{form}-", f"unit_shared_{form}"
+    topics = testbed.create_topics(prefix)
     register(testbed, database, [model])
     few = values[: len(values) // 20]
     with terminating([ProcessorProcess(testbed, "recorder", "unit", database=database, prefix=prefix, **REPLAY)]) as (
         recorder,
     ):
         recorder.wait_assigned()
-        send_all(cluster.producer(), topics.predictions, few, headers=headers)
-        _wait_read(cluster, recorder, prefix, topics.predictions, len(few))
+        testbed.fill(topics.predictions, few, headers)
+        _wait_read(testbed, recorder, prefix, topics.predictions, len(few))
         with recorder.suspended():
-            send_all(cluster.producer(), topics.predictions, values, headers=headers)
+            testbed.fill(topics.predictions, values, headers)
             began = recorder.sample().cpu_s
-        _wait_read(cluster, recorder, prefix, topics.predictions, len(few) + len(values))
+        _wait_read(testbed, recorder, prefix, topics.predictions, len(few) + len(values))
         return 1e6 * (recorder.sample().cpu_s - began)
 
 
 def measure_records(testbed: Testbed, growth: Growth) -> None:
     """CPU of the monitor's process for one record beyond the work on it: fetching, Faust, acknowledging."""
-    cluster, prefix, database = Cluster(testbed), "records-", "growth_records"
-    topics = cluster.create_topics(prefix)
+    prefix, database = "records-", "growth_records"
+    topics = testbed.create_topics(prefix)
     register(testbed, database, [make_model()])
     idle = [
         encode(Progress(source_topic_id="growth", source_partitions=1, counted_at_ms=i, ranges=[
@@ -289,7 +287,7 @@ def measure_records(testbed: Testbed, growth: Growth) -> None:
         time.sleep(SETTLE_S)
         waiting = (monitor.sample().cpu_s - before) / SETTLE_S
         began, clock = monitor.sample().cpu_s, time.monotonic()
-        send_all(cluster.producer(), topics.partials, idle)
+        testbed.fill(topics.partials, idle)
         spent = [began]
         # The monitor logs nothing for a record that seals nothing: it is done when it is as idle as before.
         while len(spent) < 4 or spent[-1] - spent[-3] > 2 * IDLE_SAMPLE_S * (waiting + 0.02):
@@ -302,9 +300,9 @@ def measure_records(testbed: Testbed, growth: Growth) -> None:
     growth.unit("monitor_record_us", max(0.0, of_one - work))
 
 
-def _wait_read(cluster: Cluster, process: ProcessorProcess, prefix: str, topic: str, messages: int) -> None:
+def _wait_read(testbed: Testbed, process: ProcessorProcess, prefix: str, topic: str, messages: int) -> None:
     group = f"{prefix}{process.kind}"
-    wait_until(lambda: cluster.committed(group, topic) >= messages, f"the {process.kind} has read {messages} messages")
+    wait_until(lambda: testbed.committed(group, topic) >= messages, f"the {process.kind} has read {messages} messages")
 
 
 def measure_engine(testbed: Testbed, growth: Growth) -> None:

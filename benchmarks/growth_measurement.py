@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import median
 from typing import Any
-
-import msgspec
 
 from benchmarks.linear_fit import Line, exponent, fit_line, shape_of, worst_residual
 
@@ -85,18 +83,6 @@ class Growth:
             if curve.key == key:
                 return curve
         raise KeyError(key)
-
-    def as_json(self) -> dict[str, Any]:
-        """The results as JSON types, including the fitted lines for readers of the file."""
-        curves = [{**asdict(curve), "line": asdict(curve.line), "shape": curve.shape} for curve in self.curves]
-        return {"curves": curves, "units": self.units}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Growth:
-        """Restore the results of `as_json`; lines are fitted again."""
-        names = {each.name for each in fields(Curve)}
-        curves = [msgspec.convert({k: v for k, v in each.items() if k in names}, Curve) for each in data["curves"]]
-        return cls(curves, dict(data["units"]))
 
 
 def cpu_in_turns(works: Sequence[Callable[[], Any]], runs: int = 5) -> list[float]:

@@ -5,25 +5,18 @@ Events are published at half the maximum rate of all processes together on this 
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
 import time
-from dataclasses import replace
+from functools import partial
 from statistics import median
-from typing import Any
 
 from barograph.contract import Window
 
 from benchmarks.figures import Figures, quantile
-from benchmarks.stack import Child, Testbed, start
+from benchmarks.processor_process import ProcessorProcess, terminating
+from benchmarks.stack import Child, Testbed, wait_until
 from benchmarks.workload import Workload, make_workload
-from streams import run
-from streams.settings import ProcessorSettings
 from streams.sketcher.sketcher import GROUP
-from streams.topics import Topics
-from warehouse.client import Address, Client
+from warehouse.client import Client
 
 LATENCY = "From the last event of a pane to its verdict"
 GREATEST = "the greatest live rate of everything on this machine"
@@ -31,8 +24,6 @@ BEYOND_P99 = "row can be read in ClickHouse, beyond lateness, p99"
 DATABASE, PREFIX = "live", "live-"
 PANE_S, LATENESS_S, OUT_OF_ORDER_S = 5, 2, 1
 WINDOWS = (Window(PANE_S, PANE_S), Window(60, PANE_S))
-NUMBERS = 20
-CATCH_UP_S = 120.0
 POLL_INTERVAL_S = 0.05
 """Interval between queries for verdicts, which is the resolution of the latency."""
 
@@ -42,37 +33,25 @@ def measure_latency(testbed: Testbed, figures: Figures, *, flood_s: int, seconds
     workload = live_workload(testbed)
     topics = testbed.create_topics(PREFIX)
     testbed.register(DATABASE, workload)
-    parameters = {
-        "bootstrap_servers": testbed.bootstrap_servers,
-        "instance": "live",
-        "host": testbed.address(DATABASE).host,
-        "port": testbed.address(DATABASE).port,
-    }
     published = {
         "prefix": PREFIX,
-        "numbers": NUMBERS,
         "pane_s": PANE_S,
         "windows": [[w.length_s, w.hop_s] for w in WINDOWS],
     }
-    log = testbed.folder / "live.log"
-    processes = [start("benchmarks.latency", kind, json.dumps(parameters), log=log) for kind in ("sketcher", "monitor")]
-    try:
-        with testbed.client(DATABASE) as client:
-            _wait_started(client, processes)
-            maximum = _maximum_rate(
-                testbed, topics.predictions, testbed.start_child("flood", seconds=flood_s, **published)
-            )
-            per_s = int(maximum / 2)
-            load = testbed.start_child("steady", per_s=per_s, seconds=seconds, **published)
-            began = time.time()
-            visible_s = _poll_verdicts(client, seconds + 30, load, began)
-            sent = load.finish()
-            judged = {int(end): float(at) for end, at in client.rows(_JUDGED, {"name": WINDOWS[0].name})}
-    finally:
-        for process in processes:
-            process.send_signal(signal.SIGTERM)
-        for process in processes:
-            process.wait(60)
+    starting = (
+        ProcessorProcess(testbed, kind, "live", database=DATABASE, prefix=PREFIX, clock="live")
+        for kind in ("sketcher", "monitor")
+    )
+    with terminating(starting) as processes, testbed.client(DATABASE) as client:
+        wait_until(partial(_is_running, client, processes), "the monitor has sealed a pane")
+        load = testbed.start_child("flood", seconds=flood_s, **published)
+        maximum = _maximum_rate(testbed, topics.predictions, load)
+        per_s = int(maximum / 2)
+        load = testbed.start_child("steady", per_s=per_s, seconds=seconds, **published)
+        began = time.time()
+        visible_s = _poll_verdicts(client, seconds + 30, load, began)
+        sent = load.finish()
+        judged = {int(end): float(at) for end, at in client.rows(_JUDGED, {"name": WINDOWS[0].name})}
     note = f"publisher, broker, sketcher, monitor and engine together; {flood_s} s of JSON events from one publisher"
     figures.add(LATENCY, GREATEST, maximum, "events/s", note)
     _show(figures, visible_s, judged, f"{per_s:,} events/s for {seconds} s, {sent['dropped']} dropped")
@@ -90,11 +69,8 @@ def _maximum_rate(testbed: Testbed, topic: str, load: Child) -> float:
         if committed and (not commits or committed > commits[-1][1]):
             commits.append((time.monotonic(), committed))
     load.finish()
-    end, deadline = testbed.end_offset(topic), time.monotonic() + CATCH_UP_S
-    while testbed.committed(f"{PREFIX}{GROUP}", topic) < end:
-        if time.monotonic() > deadline:
-            raise RuntimeError("the sketcher did not catch up after the flood")
-        time.sleep(POLL_INTERVAL_S)
+    end = testbed.end_offset(topic)
+    wait_until(lambda: testbed.committed(f"{PREFIX}{GROUP}", topic) >= end, "the sketcher has caught up with the flood")
     # The first commits belong to the warm-up.
     measured = commits[len(commits) // 4 :]
     if len(measured) < 2:
@@ -106,7 +82,6 @@ def live_workload(testbed: Testbed) -> Workload:
     """The workload of the rate benchmarks with panes of a few seconds."""
     return make_workload(
         testbed.folder,
-        numbers=NUMBERS,
         pane_s=PANE_S,
         windows=WINDOWS,
         lateness_s=LATENESS_S,
@@ -144,14 +119,11 @@ def _poll_verdicts(client: Client, timeout_s: float, load: Child, began: float) 
     return first_readable_s
 
 
-def _wait_started(client: Client, processes: list[subprocess.Popen[bytes]]) -> None:
-    """Wait until the monitor has sealed a pane: the consumer groups are stable and every process is running."""
-    deadline = time.monotonic() + 90
-    while not int(client.rows("SELECT count() FROM progress")[0][0]):
-        dead = [process.args for process in processes if process.poll() is not None]
-        if dead or time.monotonic() > deadline:
-            raise RuntimeError(f"sketcher and monitor did not start (ended: {dead}); see live.log")
-        time.sleep(0.2)
+def _is_running(client: Client, processes: list[ProcessorProcess]) -> bool:
+    """Whether the monitor has sealed a pane: the consumer groups are stable and every process is running."""
+    for process in processes:
+        process.sample()
+    return int(client.rows("SELECT count() FROM progress")[0][0]) > 0
 
 
 def _show(figures: Figures, visible_s: dict[int, float], judged_s: dict[int, float], note: str) -> None:
@@ -175,21 +147,3 @@ def _show(figures: Figures, visible_s: dict[int, float], judged_s: dict[int, flo
         beyond = [spent - wait_s for spent in result]
         figures.add(LATENCY, f"{name}, beyond lateness, median", median(beyond), "s")
         figures.add(LATENCY, f"{name}, beyond lateness, p99", quantile(beyond, 0.99), "s")
-
-
-def main() -> int:
-    """Run a processor in live mode: `python -m benchmarks.latency KIND SETTINGS`."""
-    kind, parameters = sys.argv[1], json.loads(sys.argv[2])
-    address = Address(parameters["host"], parameters["port"], DATABASE)
-    settings = ProcessorSettings(
-        instance=parameters["instance"],
-        bootstrap_servers=parameters["bootstrap_servers"],
-        warehouse=address,
-        topics=Topics(PREFIX),
-    )
-    work: Any = {"sketcher": run.run_sketcher, "monitor": run.run_monitor}[kind]
-    return int(work(replace(settings, clock="live")))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 
 from benchmarks.figures import Figures, quantile
+from benchmarks.stack import Testbed
 from benchmarks.workload import MODEL, Workload, event_columns, make_workload
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.commit_rows import COLUMN_TABLES, CommitRows
@@ -67,10 +67,10 @@ class NoStore:
         pass
 
 
-def measure_monitor(folder: Path, figures: Figures, *, panes: int) -> None:
+def measure_monitor(testbed: Testbed, figures: Figures, *, panes: int) -> None:
     """Feed partials of narrow and wide models to the state of a partition."""
     for numbers, texts in ((18, 2), (17, 3), (197, 3)):
-        workload = make_workload(folder, numbers=numbers, texts=texts)
+        workload = make_workload(testbed.folder, numbers=numbers, texts=texts)
         _measure(workload, figures, f"{numbers + texts} features × {texts} slice dimensions", panes)
 
 

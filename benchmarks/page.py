@@ -10,6 +10,7 @@ other run.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks import goals, pictures, rates, run_comparison
@@ -19,7 +20,6 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 FIGURES, PAGE, CHARTS = DOCS / "performance.json", DOCS / "performance.md", DOCS / "charts"
 OTHER = DOCS / "performance-other.json"
 """Another run, for the comparison of ratios."""
-_BLOCK = re.compile(r"(<!-- from performance\.json: (\w+) -->\n).*?(<!-- to here -->)", re.DOTALL)
 
 
 def full_report(figures: Figures) -> str:
@@ -63,21 +63,26 @@ def _floors(figures: Figures) -> str:
 
 
 def rewrite(text: str, figures: Figures, other: Figures) -> str:
-    """Replace the generated blocks of a page.
+    """Replace the generated blocks of the page: those of the published run, with another run to compare with."""
+    return replace_blocks(text, FIGURES.name, blocks(figures, other))
+
+
+def replace_blocks(text: str, source: str, generated: Mapping[str, str]) -> str:
+    """Replace the blocks of a page that are generated from a file.
 
     Args:
-        text: the page.
-        figures: the published run.
-        other: the run to compare with.
+        text: the page; `<!-- from FILE: NAME -->` and `<!-- to here -->` mark each block.
+        source: the name of the file.
+        generated: the blocks by name.
 
     Raises:
         ValueError: the marks of the page and the generated blocks differ.
     """
-    generated = blocks(figures, other)
-    marked = [match[2] for match in _BLOCK.finditer(text)]
+    pattern = re.compile(rf"(<!-- from {re.escape(source)}: (\w+) -->\n).*?(<!-- to here -->)", re.DOTALL)
+    marked = [match[2] for match in pattern.finditer(text)]
     if sorted(marked) != sorted(generated):
         raise ValueError(f"the page has marks for {sorted(marked)}, but the blocks are {sorted(generated)}")
-    return _BLOCK.sub(lambda match: f"{match[1]}{generated[match[2]]}\n{match[3]}", text)
+    return pattern.sub(lambda match: f"{match[1]}{generated[match[2]]}\n{match[3]}", text)
 
 
 def publish(figures: Figures) -> None:

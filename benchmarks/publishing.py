@@ -28,13 +28,10 @@ BURST = 20
 """Calls between two waits: a serving process answers some requests and then waits."""
 
 
-def measure_publisher(
-    testbed: Testbed, workload: Workload, figures: Figures, *, calls: int, rows: int, dead_s: float
-) -> None:
+def measure_publisher(testbed: Testbed, figures: Figures, *, calls: int, rows: int, dead_s: float) -> None:
     """Time single calls as in a serving thread and one call with a whole table, and measure memory without a broker."""
     testbed.create_topics("publisher-")
-    numbers = len(workload.numbers)
-    runs = [testbed.run_child("calls", prefix="publisher-", numbers=numbers, calls=calls) for _ in range(PROCESSES)]
+    runs = [testbed.run_child("calls", prefix="publisher-", calls=calls) for _ in range(PROCESSES)]
     dropped = sum(run["dropped"] for run in runs)
     note = f"{calls:,} calls at {PACE_PER_S:,} a second in each process, {dropped} dropped"
     for name, key in ((CALL_MEDIAN, "median"), ("prediction(…), p99", "p99"), (CALL_TAIL, "p99.9")):
@@ -45,7 +42,7 @@ def measure_publisher(
     figures.add_runs(PUBLISHER, name, [run["thread"]["p99.9"] for run in runs], "µs", note)
     name, note = "prediction(…), CPU of the whole process", "includes sending and compression"
     figures.add_runs(PUBLISHER, name, [run["cpu_us"] for run in runs], "µs/event", note)
-    table = testbed.run_child("table", prefix="publisher-", numbers=numbers, rows=rows)
+    table = testbed.run_child("table", prefix="publisher-", rows=rows)
     figures.add(
         PUBLISHER, "predictions(table), flush included", table["rate"], "rows/s", f"{rows:,} rows with on_full=wait"
     )
@@ -54,9 +51,7 @@ def measure_publisher(
     with socket.create_server(("127.0.0.1", 0)) as server:
         dead_address = f"127.0.0.1:{server.getsockname()[1]}"
     for name, kind in ((DEAD_EVENTS, "events"), (DEAD_TABLES, "tables")):
-        dead = testbed.run_child(
-            "dead", bootstrap_servers=dead_address, prefix="", numbers=numbers, kind=kind, seconds=dead_s
-        )
+        dead = testbed.run_child("dead", bootstrap_servers=dead_address, prefix="", kind=kind, seconds=dead_s)
         note = f"peak over what the process held before; {dead['events']:,} events in {dead_s:g} s"
         figures.add(PUBLISHER, name, dead["growth_mb"], "MB", f"{note}, {dead['dropped']:,} of them dropped")
 
@@ -69,6 +64,11 @@ def _publisher(parameters: JsonObject, workload: Workload, on_full: Any) -> Publ
         topic_prefix=parameters["prefix"],
         on_full=on_full,
     )
+
+
+def _live_workload(parameters: JsonObject) -> Workload:
+    windows = tuple(Window(*window) for window in parameters["windows"])
+    return make_workload(Path(parameters["folder"]), pane_s=parameters["pane_s"], windows=windows)
 
 
 def _requests(workload: Workload, n: int) -> list[tuple[dict[str, Any], float]]:
@@ -84,7 +84,7 @@ def _requests(workload: Workload, n: int) -> list[tuple[dict[str, Any], float]]:
 
 def calls(parameters: JsonObject) -> JsonObject:
     """Time each call, paced in small bursts."""
-    workload = make_workload(Path(parameters["folder"]), numbers=parameters["numbers"])
+    workload = make_workload(Path(parameters["folder"]))
     requests = _requests(workload, 10_000)
     publisher = _publisher(parameters, workload, "drop")
     clock, cpu_clock = time.perf_counter_ns, time.thread_time_ns
@@ -119,7 +119,7 @@ def calls(parameters: JsonObject) -> JsonObject:
 
 def table(parameters: JsonObject) -> JsonObject:
     """Publish one table and wait until the broker has acknowledged it."""
-    workload = make_workload(Path(parameters["folder"]), numbers=parameters["numbers"])
+    workload = make_workload(Path(parameters["folder"]))
     now_ms = int(time.time() * 1000)
     rows = arrow_table(workload, parameters["rows"], now_ms - 600_000, now_ms)
     publisher = _publisher(parameters, workload, "wait")
@@ -137,7 +137,7 @@ def table(parameters: JsonObject) -> JsonObject:
 
 def dead(parameters: JsonObject) -> JsonObject:
     """Publish to an unreachable broker as fast as calls return, and measure the growth of memory."""
-    workload = make_workload(Path(parameters["folder"]), numbers=parameters["numbers"])
+    workload = make_workload(Path(parameters["folder"]))
     now_ms = int(time.time() * 1000)
     requests, rows = _requests(workload, 10_000), arrow_table(workload, 10_000, now_ms - 600_000, now_ms)
     # Reset the peak.
@@ -162,10 +162,7 @@ def dead(parameters: JsonObject) -> JsonObject:
 
 def steady(parameters: JsonObject) -> JsonObject:
     """Publish at a steady rate for some seconds; event times are the present."""
-    windows = tuple(Window(*window) for window in parameters["windows"])
-    workload = make_workload(
-        Path(parameters["folder"]), numbers=parameters["numbers"], pane_s=parameters["pane_s"], windows=windows
-    )
+    workload = _live_workload(parameters)
     requests = _requests(workload, 10_000)
     publisher = _publisher(parameters, workload, "drop")
     began, n = time.monotonic(), 0
@@ -185,10 +182,7 @@ def steady(parameters: JsonObject) -> JsonObject:
 
 def flood(parameters: JsonObject) -> JsonObject:
     """Publish as fast as the publisher's buffer allows for some seconds."""
-    windows = tuple(Window(*window) for window in parameters["windows"])
-    workload = make_workload(
-        Path(parameters["folder"]), numbers=parameters["numbers"], pane_s=parameters["pane_s"], windows=windows
-    )
+    workload = _live_workload(parameters)
     requests = _requests(workload, 10_000)
     publisher = _publisher(parameters, workload, "wait")
     n, began = 0, time.monotonic()

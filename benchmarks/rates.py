@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from functools import cache
 from pathlib import Path
 from statistics import harmonic_mean
 from typing import Any
@@ -61,17 +62,19 @@ def span() -> tuple[int, int]:
     return now_ms - SPAN_MS, now_ms
 
 
+@cache
+def base_workload(testbed: Testbed) -> Workload:
+    """One model with 20 numeric features and a score, without slices, registered in `DATABASE`."""
+    workload = make_workload(testbed.folder)
+    testbed.register(DATABASE, workload)
+    return workload
+
+
 def measure_rates(
-    testbed: Testbed,
-    workload: Workload,
-    figures: Figures,
-    *,
-    events: int,
-    faust_events: int,
-    arrow_events: int,
-    runs: int,
+    testbed: Testbed, figures: Figures, *, events: int, faust_events: int, arrow_events: int, runs: int
 ) -> None:
     """Measure the sketcher with JSON and Arrow, Faust and the library rates alternately."""
+    workload = base_workload(testbed)
     topics, arrow = testbed.create_topics("rate-"), testbed.create_topics("arrow-")
     n, size = testbed.fill(topics.predictions, json_events(workload, events, *span()))
     testbed.fill(arrow.predictions, arrow_messages(workload, arrow_events, *span()), ARROW_HEADERS)
@@ -116,8 +119,9 @@ def measure_rates(
     stages.add_stages(figures, stages.ARROW_STAGES, arrow_stages, result["arrow"])
 
 
-def measure_memory(testbed: Testbed, workload: Workload, figures: Figures, *, events: int, wide_events: int) -> None:
+def measure_memory(testbed: Testbed, figures: Figures, *, events: int, wide_events: int) -> None:
     """Measure memory of a sketcher with default settings over many events, and of one with many fields and models."""
+    workload = base_workload(testbed)
     topics = testbed.create_topics("memory-")
     testbed.fill(topics.predictions, json_events(workload, events, *span()))
     result = run_sketcher(testbed, workload, "memory-", events, at_once=False)

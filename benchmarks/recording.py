@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from benchmarks.figures import Figures
 from benchmarks.rates import span
-from benchmarks.stack import Child, Testbed
+from benchmarks.stack import Testbed, wait_until
 from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, json_events, make_workload
 from streams.recorder.recorder import GROUP
 
@@ -15,7 +14,6 @@ RECORDER = "The recorder"
 JSON_ROWS, ARROW_ROWS_RATE = "JSON: rows per CPU-second", "Arrow batches: rows per CPU-second"
 SHARES = (1.0, 0.5, 0.1)
 KEPT, COST = "rows kept at raw: {share:g} ÷ all", "CPU time at raw: {share:g} ÷ at raw: 1"
-TIMEOUT_S = 180.0
 
 
 def measure_recorder(testbed: Testbed, figures: Figures, *, events: int, arrow_events: int, runs: int) -> None:
@@ -52,15 +50,8 @@ def _run(testbed: Testbed, workload: Workload, prefix: str, database: str, topic
     testbed.forget_group(group)
     warm = next(json_events(workload, 1, *span())).decode()
     child = testbed.start_child("recorder", prefix=prefix, database=database, warm=warm)
-    _wait(testbed, child, group, topic, testbed.end_offset(topic))
+    end = testbed.end_offset(topic)
+    # Messages count: the number of rows depends on the share.
+    wait_until(lambda: testbed.committed(group, topic) >= end, "the recorder has read to the end", children=[child])
     child.stop()
     return child.finish()
-
-
-def _wait(testbed: Testbed, child: Child, group: str, topic: str, end: int) -> None:
-    """Wait until the recorder has committed all messages; the number of rows depends on the share."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while testbed.committed(group, topic) < end:
-        if child.process.poll() or time.monotonic() > deadline:
-            raise RuntimeError("the recorder failed, or did not read to the end in time")
-        time.sleep(0.1)

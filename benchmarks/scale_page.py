@@ -14,7 +14,6 @@ from benchmarks import sizing, soak
 from benchmarks.figures import quantile
 from benchmarks.growth_measurement import Growth
 from benchmarks.linear_fit import worst_residual
-from benchmarks.scale_charts import chart_names
 from benchmarks.simulation import computed
 from benchmarks.sizing import FULL, Costs, Form, Load, Needs, needs
 
@@ -25,20 +24,16 @@ NAMES = {"json": "JSON", "arrow": "Arrow"}
 
 
 def blocks(record: dict[str, Any]) -> dict[str, str]:
-    """Every block for which the record has data, by name."""
-    result = {}
-    if "growth" in record:
-        growth = Growth.from_json(record["growth"])
-        result["growth"] = _growth(growth, record["growth"]["about"])
-        result["charts"] = _charts(growth)
-        result["needs"] = _needs(growth)
-        result["breaks"] = _breaks(growth)
-        result["remedies"] = _remedies(growth)
-        if "simulation" in record:
-            result["simulation"] = _simulation(record["simulation"], growth)
-    if "soak" in record:
-        result["soak"] = _soak(record["soak"])
-    return result
+    """Every block by name."""
+    growth = msgspec.convert(record["growth"], Growth)
+    return {
+        "growth": _growth(growth, record["growth"]["about"]),
+        "needs": _needs(growth),
+        "breaks": _breaks(growth),
+        "remedies": _remedies(growth),
+        "simulation": _simulation(record["simulation"], growth),
+        "soak": _soak(record["soak"]),
+    }
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> str:
@@ -107,14 +102,6 @@ def _growth(growth: Growth, about: dict[str, str]) -> str:
         _table(("Name", "Value"), units, "lr"),
     ]
     return "\n".join(lines)
-
-
-def _charts(growth: Growth) -> str:
-    names = chart_names(growth)
-    cells = [f"![{title}](charts/{name})" for name, title in names.items()]
-    cells += [""] * (len(cells) % 2)
-    rows = [cells[i : i + 2] for i in range(0, len(cells), 2)]
-    return _table(("", ""), rows, "ll")
 
 
 # ------------------------------------------------------------------------------------------------------ needs
@@ -233,9 +220,7 @@ def _with(load: Load, **changed: Any) -> Load:
 
 
 def _soak(data: dict[str, Any]) -> str:
-    names = {"panes", "latency_s", "rss_mib", "files", "took_s", "events", "counted", "recorded"}
-    names |= {"stored_bytes", "stored_rows", "threads", "cpu_s", "load"}
-    soaked = msgspec.convert({k: v for k, v in data.items() if k in names}, soak.SoakResult)
+    soaked = msgspec.convert(data, soak.SoakResult)
     n = soaked.panes[-1]
     verdict = soak.judge(soaked)
     lines = [_measured(data["about"]), ""]
@@ -258,31 +243,16 @@ def _soak(data: dict[str, Any]) -> str:
                 *(
                     " → ".join(f"{median(subset):.0f}" for subset in soak.thirds(values[name]))
                     for values in (soaked.threads, ms_of_pane)
-                    if values
                 ),
             )
         )
-    head: tuple[str, ...] = (
-        "Process",
-        "Memory",
-        f"More after {soak.PANES:,} further panes",
-        "Open files",
-        "More open files",
-    )
-    if ms_of_pane:
-        head += ("Threads, first → last third", "CPU per pane, ms, first → last third")
-    lines += [_table(head, rows, "lrrrrrr"[: len(head)]), ""]
-    if not soaked.threads:
-        lines += ["In this run, the open files of the engine include three files of /proc per thread.", ""]
+    head = ["Process", "Memory", f"More after {soak.PANES:,} further panes", "Open files", "More open files"]
+    head += ["Threads, first → last third", "CPU per pane, ms, first → last third"]
+    lines += [_table(head, rows, "lrrrrrr"), ""]
     early, late = soak.thirds(soaked.latency_s)
-    busy_early, busy_late = soak.thirds(soaked.load or [math.nan])
+    busy_early, busy_late = soak.thirds(soaked.load)
     rows = [
-        (
-            name,
-            f"{median(subset):.2f} s",
-            f"{quantile(subset, 0.99):.2f} s",
-            f"{fmean(busy):.1f}" if soaked.load else "not noted",
-        )
+        (name, f"{median(subset):.2f} s", f"{quantile(subset, 0.99):.2f} s", f"{fmean(busy):.1f}")
         for name, subset, busy in (
             ("first third after the warm-up", early, busy_early),
             ("last third", late, busy_late),

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import mean
-from typing import Any
 
 from benchmarks.figures import Figures
 from benchmarks.growth_measurement import Growth
 from benchmarks.growth_store import register
-from benchmarks.process_stats import Cluster, ProcessorProcess, find_pid, sample_process, terminating
+from benchmarks.process_stats import sample_process
+from benchmarks.processor_process import ProcessorProcess, terminating
 from benchmarks.sizing import Costs, Load
 from benchmarks.stack import Testbed
 from benchmarks.steady_publisher import SteadyPublisher
@@ -50,25 +50,13 @@ class CpuShare:
     """Maximum of the processes."""
 
 
-@dataclass
-class SimulationResult:
-    """The results of all rates."""
-
-    results: list[CpuShare]
-
-    def as_json(self) -> dict[str, Any]:
-        """The results as JSON types."""
-        return {"setting": SETTING, "results": [asdict(each) for each in self.results]}
-
-
-def simulate(testbed: Testbed, rates: Sequence[float] = RATES) -> SimulationResult:
+def simulate(testbed: Testbed) -> list[CpuShare]:
     """Run the simulation at each rate."""
-    cluster, base = Cluster(testbed), make_model()
+    base = make_model()
     models = [base.named(f"simulated-{i}") for i in range(MODELS)]
-    topics = cluster.create_topics(PREFIX, sources=SOURCES, partials=PARTIALS)
+    topics = testbed.create_topics(PREFIX, SOURCES, partials=PARTIALS)
     register(testbed, DATABASE, models)
     templates = [Templates(model, 2_000, i + 1) for i, model in enumerate(models)]
-    engine = find_pid(testbed.folder, "local.http_gateway")
     kinds = ["sketcher"] * SKETCHERS + ["monitor"] * MONITORS + ["recorder"]
     result: list[CpuShare] = []
     with terminating(
@@ -76,14 +64,14 @@ def simulate(testbed: Testbed, rates: Sequence[float] = RATES) -> SimulationResu
     ) as processes:
         at_once = {"sketcher": SOURCES // SKETCHERS, "monitor": PARTIALS // MONITORS, "recorder": SOURCES}
         _settle(processes, at_once)
-        for rate in rates:
-            publisher = SteadyPublisher(cluster.producer(), topics.predictions, templates, rate, partitions=SOURCES)
+        for rate in RATES:
+            publisher = SteadyPublisher(testbed.producer(), topics.predictions, templates, rate, partitions=SOURCES)
             publisher.start()
             time.sleep(SETTLE_S)
-            spent, published = _spent([process.pid for process in processes] + [engine], publisher)
+            spent, published = _spent([process.pid for process in processes] + [testbed.engine_pid], publisher)
             publisher.stop()
             result += _measured([*kinds, "engine"], spent, published)
-    return SimulationResult(result)
+    return result
 
 
 def _settle(processes: Sequence[ProcessorProcess], at_once: dict[str, int]) -> None:
@@ -127,10 +115,10 @@ def _measured(kinds: Sequence[str], spent: Sequence[float], rate: float) -> list
     return result
 
 
-def measure_simulation(testbed: Testbed, growth: Growth, figures: Figures) -> SimulationResult:
+def measure_simulation(testbed: Testbed, growth: Growth, figures: Figures) -> list[CpuShare]:
     """Run the simulation and add its figures."""
     simulated = simulate(testbed)
-    for each in simulated.results:
+    for each in simulated:
         share = computed(growth, SETTING, each.events_per_s)[each.kind]
         note = f"computed {100 * share:.1f} %: {100 * (share / each.measured - 1):+.0f} %"
         if each.processes > 1:

@@ -13,24 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import mean, median
-from typing import Any
 
 from barograph.events import MARK_HEADER
 
 from benchmarks.figures import Figures, quantile
 from benchmarks.growth_store import BenchmarkDatabase, register
 from benchmarks.linear_fit import fit_line
-from benchmarks.process_stats import (
-    Cluster,
-    ProcessorProcess,
-    ProcessSample,
-    find_pid,
-    sample_process,
-    send_all,
-    terminating,
-    wait_until,
-)
-from benchmarks.stack import Testbed
+from benchmarks.process_stats import ProcessSample, find_pid, sample_process
+from benchmarks.processor_process import ProcessorProcess, terminating
+from benchmarks.stack import Testbed, wait_until
 from benchmarks.synthetic_models import SyntheticModel, Templates, make_model, spread_times
 from warehouse.client import Client
 
@@ -83,24 +74,6 @@ class SoakResult:
     stored_bytes: dict[str, int] = field(default_factory=dict)
     """Table → bytes on disk after merging, at the end."""
     stored_rows: dict[str, int] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """The measurements as JSON types."""
-        return {
-            "panes": self.panes,
-            "latency_s": [round(each, 4) for each in self.latency_s],
-            "rss_mib": {name: [round(each, 2) for each in subset] for name, subset in self.rss_mib.items()},
-            "files": self.files,
-            "threads": self.threads,
-            "cpu_s": {name: [round(each, 4) for each in subset] for name, subset in self.cpu_s.items()},
-            "load": self.load,
-            "took_s": self.took_s,
-            "events": self.events,
-            "counted": self.counted,
-            "recorded": self.recorded,
-            "stored_bytes": self.stored_bytes,
-            "stored_rows": self.stored_rows,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +131,10 @@ def judge(soaked: SoakResult) -> dict[str, bool]:
     return result
 
 
-def soak(testbed: Testbed, *, panes: int = PANES, limit_s: float = LIMIT_S) -> SoakResult:
+def soak(testbed: Testbed) -> SoakResult:
     """Run the soak test."""
     model = make_model(dimensions=1, lateness_s=0, out_of_order_s=0)
-    cluster = Cluster(testbed)
-    topics = cluster.create_topics(PREFIX)
+    topics = testbed.create_topics(PREFIX)
     register(testbed, DATABASE, [model])
     replay = {"clock": "replay", "flush_events": PER_CHUNK * EVENTS, "flush_s": 2.0}
     started = (
@@ -172,11 +144,8 @@ def soak(testbed: Testbed, *, panes: int = PANES, limit_s: float = LIMIT_S) -> S
         for process in processes:
             process.wait_assigned()
         pids = {process.kind: process.pid for process in processes}
-        pids |= {
-            "engine": find_pid(testbed.folder, "local.http_gateway"),
-            "broker": find_pid(testbed.folder, "kafka.Kafka"),
-        }
-        soaked = _publish(cluster, client, model, topics.predictions, pids, panes, limit_s)
+        pids |= {"engine": testbed.engine_pid, "broker": find_pid(testbed.folder, "kafka.Kafka")}
+        soaked = _publish(testbed, client, model, topics.predictions, pids)
         wait_until(lambda: _recorded(client) >= soaked.events, "the recorder has recorded all of it")
         soaked.recorded = _recorded(client)
         [(counted,)] = client.rows("SELECT sum(n) FROM volume FINAL WHERE slice = 'all'")
@@ -189,30 +158,29 @@ def soak(testbed: Testbed, *, panes: int = PANES, limit_s: float = LIMIT_S) -> S
 
 
 def _publish(
-    cluster: Cluster,
+    testbed: Testbed,
     client: Client,
     model: SyntheticModel,
     topic: str,
     pids: dict[str, int],
-    panes: int,
-    limit_s: float,
 ) -> SoakResult:
     soaked = SoakResult()
-    producer, templates = cluster.producer(), Templates(model, 5_000)
+    templates = Templates(model, 5_000)
     start_s = (int(time.time()) // 86_400 - 1) * 86_400
     before = {name: sample_process(pid) for name, pid in pids.items()}
     began = time.monotonic()
-    for first in range(0, panes, PER_CHUNK):
-        if time.monotonic() - began > limit_s:
+    for first in range(0, PANES, PER_CHUNK):
+        if time.monotonic() - began > LIMIT_S:
             break
         from_ms = 1_000 * (start_s + first * PANE_S)
         until_s = start_s + (first + PER_CHUNK) * PANE_S
         times = spread_times(PER_CHUNK * EVENTS, from_ms, 1_000 * until_s - 1)
-        soaked.events += send_all(producer, topic, templates.events(times, soaked.events))
+        n, _ = testbed.fill(topic, templates.events(times, soaked.events))
+        soaked.events += n
         written = time.monotonic()
         # The last pane of a chunk ends with the first event of the next chunk, or with the end marker.
         wait_until(partial(_is_sealed, client, until_s - PANE_S), "a chunk is judged", pause_s=POLL_INTERVAL_S)
-        soaked.latency_s.append(time.monotonic() - written)
+        soaked.latency_s.append(round(time.monotonic() - written, 4))
         soaked.panes.append(first + PER_CHUNK)
         soaked.load.append(os.getloadavg()[0])
         for name, pid in pids.items():
@@ -220,17 +188,17 @@ def _publish(
             _record_sample(soaked, name, sample, sample.cpu_s - before[name].cpu_s)
             before[name] = sample
     soaked.took_s = time.monotonic() - began
-    send_all(producer, topic, [b""], headers=[(MARK_HEADER, b"end")])
+    testbed.fill(topic, [b""], [(MARK_HEADER, b"end")])
     last_s = start_s + soaked.panes[-1] * PANE_S
     wait_until(partial(_is_sealed, client, last_s), "the last pane is judged")
     return soaked
 
 
 def _record_sample(soaked: SoakResult, name: str, sample: ProcessSample, cpu_s: float) -> None:
-    soaked.rss_mib.setdefault(name, []).append(sample.rss_mib)
+    soaked.rss_mib.setdefault(name, []).append(round(sample.rss_mib, 2))
     soaked.files.setdefault(name, []).append(sample.files)
     soaked.threads.setdefault(name, []).append(sample.threads)
-    soaked.cpu_s.setdefault(name, []).append(cpu_s)
+    soaked.cpu_s.setdefault(name, []).append(round(cpu_s, 4))
 
 
 def _is_sealed(client: Client, until_s: int) -> bool:
@@ -243,11 +211,11 @@ def _recorded(client: Client) -> int:
     return int(n)
 
 
-def measure_soak(testbed: Testbed, figures: Figures, *, panes: int = PANES) -> SoakResult:
+def measure_soak(testbed: Testbed, figures: Figures) -> SoakResult:
     """Run the soak test and add its figures."""
-    soaked = soak(testbed, panes=panes)
+    soaked = soak(testbed)
     n = soaked.panes[-1]
-    short = "" if n == panes else f"; {panes:,} were planned, and would take {soaked.took_s / n * panes:.0f} s"
+    short = "" if n == PANES else f"; {PANES:,} were planned, and would take {soaked.took_s / n * PANES:.0f} s"
     figures.add(SOAK, "panes", n, "panes", f"{soaked.events:,} events in {soaked.took_s:.0f} s{short}")
     for name, values in soaked.rss_mib.items():
         fit = trend(soaked.panes, values)

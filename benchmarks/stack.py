@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from barograph.contract.file import dump_contract
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
+from benchmarks.process_stats import sample_process
 from benchmarks.workload import Workload
 from local.clickhouse import PID_HEADER
 from local.stack import LocalStack
@@ -28,6 +29,8 @@ from warehouse.tables import insert_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 CHILD_TIMEOUT_S = 600.0
+TIMEOUT_S = 240.0
+"""How long a benchmark waits for a processor."""
 
 
 class Testbed:
@@ -39,7 +42,6 @@ class Testbed:
         self._host, self._port = stack.addresses.clickhouse_host, stack.addresses.clickhouse_port
         self._admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
         self._children = 0
-        self._engine_pid: int | None = None
 
     def address(self, database: str) -> Address:
         """Address of a database."""
@@ -49,26 +51,33 @@ class Testbed:
         """A client of a database."""
         return connect(self.address(database), create=True)
 
+    @cached_property
+    def engine_pid(self) -> int:
+        """Process id of the engine."""
+        with urllib.request.urlopen(f"http://{self._host}:{self._port}/ping") as answer:
+            return int(answer.headers[PID_HEADER])
+
     def engine_cpu_s(self) -> float:
         """CPU time of the engine's process so far, user and system."""
-        if self._engine_pid is None:
-            with urllib.request.urlopen(f"http://{self._host}:{self._port}/ping") as answer:
-                self._engine_pid = int(answer.headers[PID_HEADER])
-        # After the command name, which may contain spaces: state is the first field, utime and stime the 12th and 13th.
-        fields = Path(f"/proc/{self._engine_pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return sample_process(self.engine_pid).cpu_s
 
-    def create_topics(self, prefix: str, partitions: int = 1) -> Topics:
-        """Create the topics of a prefix as `barograph apply` does; `partitions` applies to the topics of events."""
+    def create_topics(self, prefix: str, partitions: int = 1, *, partials: int = 1) -> Topics:
+        """Create the topics of a prefix as `barograph apply` does.
+
+        Args:
+            prefix: the prefix.
+            partitions: partitions of the topics of events.
+            partials: partitions of `partials`.
+        """
         topics = Topics(prefix)
         source = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(1 << 20)}
         expected = [NewTopic(name, partitions, 1, config=source) for name in (topics.predictions, topics.labels)]
+        expected.append(NewTopic(topics.partials, partials, 1))
         expected += [
-            NewTopic(name, 1, 1)
-            for name in (topics.partials, topics.predictions_dead, topics.labels_dead, topics.partials_dead)
+            NewTopic(name, 1, 1) for name in (topics.predictions_dead, topics.labels_dead, topics.partials_dead)
         ]
         for future in self._admin.create_topics(expected).values():
-            future.result(30)
+            future.result(60)
         return topics
 
     def delete_topics(self, topics: Topics) -> None:
@@ -107,6 +116,19 @@ class Testbed:
             insert_rows(client, "contracts", contracts)
             insert_rows(client, "baselines", baselines)
 
+    def producer(self, **settings: Any) -> Producer:
+        """A producer with the publisher's compression and batching, and further settings."""
+        return Producer(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "compression.type": "lz4",
+                "linger.ms": 50,
+                "batch.num.messages": 10_000,
+                "queue.buffering.max.messages": 200_000,
+                **settings,
+            }
+        )
+
     def fill(
         self,
         topic: str,
@@ -125,16 +147,8 @@ class Testbed:
             partitions: the number of partitions, which are used in turn.
             at_once: in one transaction, so that consumers of committed messages see all of them at one moment.
         """
-        settings: dict[str, Any] = {
-            "bootstrap.servers": self.bootstrap_servers,
-            "compression.type": "lz4",
-            "linger.ms": 50,
-            "batch.num.messages": 10_000,
-            "queue.buffering.max.messages": 200_000,
-        }
-        if at_once:
-            settings |= {"transactional.id": f"fill-{topic}", "transaction.timeout.ms": 600_000}
-        producer = Producer(settings)
+        transaction: dict[str, Any] = {"transactional.id": f"fill-{topic}", "transaction.timeout.ms": 600_000}
+        producer = self.producer(**transaction if at_once else {})
         if at_once:
             producer.init_transactions(60)
             producer.begin_transaction()
@@ -160,6 +174,11 @@ class Testbed:
         at = TopicPartition(topic, 0)
         latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         return int(self._admin.list_offsets({at: latest})[at].result(30).offset)
+
+    def log_bytes(self, topic: str) -> int:
+        """Bytes of a topic's log segments on the broker's disk, compressed."""
+        folders = self.folder.rglob(f"{topic}-*")
+        return sum(file.stat().st_size for folder in folders if folder.is_dir() for file in folder.glob("*.log"))
 
     def committed(self, group: str, topic: str, partitions: int = 1) -> int:
         """Messages of a topic that a group has committed, all partitions together."""
@@ -246,3 +265,20 @@ def start(module: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
     """Start a module of this repository as a process."""
     with log.open("ab") as out:
         return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT, stdout=out, stderr=out)
+
+
+def wait_until(
+    condition: Callable[[], bool], message: str, *, children: Sequence[Child] = (), pause_s: float = 0.1
+) -> None:
+    """Wait until a condition is true.
+
+    Raises:
+        RuntimeError: one of the children failed, or the condition is not true after `TIMEOUT_S`.
+    """
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        if failed := [child.name for child in children if child.process.poll()]:
+            raise RuntimeError(f"{', '.join(failed)} failed before {message}")
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not within {TIMEOUT_S:.0f} s: {message}")
+        time.sleep(pause_s)

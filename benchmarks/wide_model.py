@@ -6,19 +6,15 @@ them and writes its panes to ClickHouse; its process is sampled from outside.
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
 import time
-from pathlib import Path
 
 import msgspec
 from barograph.contract import SECONDS_PER_HOUR, Slice
 
 from benchmarks.figures import Figures
 from benchmarks.monitor import flushes, recent_hour_s
-from benchmarks.stack import Testbed, start
+from benchmarks.processor_process import ProcessorProcess, terminating
+from benchmarks.stack import Testbed
 from benchmarks.workload import CONTEXT, Workload, make_workload
 from sketches.baseline.baseline import SliceValues
 from streams.topics import Topics
@@ -36,7 +32,6 @@ PANE_S = 60
 OPEN_PANES = 4
 """Panes at the end that stay open because of lateness and out-of-order time."""
 POLL_INTERVAL_S = 0.2
-START_S = 120.0
 
 
 def measure_wide_monitor(testbed: Testbed, figures: Figures, *, panes: int, limit_s: float) -> None:
@@ -44,24 +39,10 @@ def measure_wide_monitor(testbed: Testbed, figures: Figures, *, panes: int, limi
     workload = _wide(make_workload(testbed.folder, numbers=NUMBERS, dimensions=4, training_rows=4_000))
     testbed.register(DATABASE, workload)
     topics = testbed.create_topics(PREFIX)
-    address = testbed.address(DATABASE)
-    parameters = {
-        "bootstrap_servers": testbed.bootstrap_servers,
-        "host": address.host,
-        "port": address.port,
-        "database": DATABASE,
-        "prefix": PREFIX,
-        "instance": "wide",
-        "clock": "replay",
-    }
     size, records = _fill(testbed, topics, workload, panes)
-    process = start("benchmarks.production", "monitor", json.dumps(parameters), log=testbed.folder / "wide-monitor.log")
-    try:
-        with testbed.client(DATABASE) as client:
-            sealed, peak_mb, cpu_s = _follow(process, client, panes, limit_s)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(120)
+    monitor = ProcessorProcess(testbed, "monitor", "wide", database=DATABASE, prefix=PREFIX, clock="replay")
+    with terminating([monitor]), testbed.client(DATABASE) as client:
+        sealed, peak_mb, cpu_s = _follow(monitor, client, panes, limit_s)
     slices = sum(len(d.values) + 1 for d in workload.baseline.dimensions)
     note = f"{len(workload.baseline.fields):,} fields × {slices} slices; {sealed} panes judged"
     note += (
@@ -106,25 +87,16 @@ def _fill(testbed: Testbed, topics: Topics, workload: Workload, panes: int) -> t
     return size, records
 
 
-def _follow(process: subprocess.Popen[bytes], client: Client, panes: int, limit_s: float) -> tuple[int, float, float]:
-    """Sample a process until it has sealed all panes, or until the limit; return panes, peak (MB) and CPU (s)."""
-    sealed, peak_mb, cpu_s, began = 0, 0.0, 0.0, time.monotonic()
-    while time.monotonic() - began < limit_s and process.poll() is None:
-        peak_mb, cpu_s = _spent(process.pid)
+def _follow(monitor: ProcessorProcess, client: Client, panes: int, limit_s: float) -> tuple[int, float, float]:
+    """Sample a monitor until it has sealed all panes, or until the limit; return panes, peak (MB) and CPU (s)."""
+    began = time.monotonic()
+    while True:
+        sample = monitor.sample()
         result = client.rows("SELECT uniqExact(window_end) FROM drift WHERE window = '15m'")
         sealed = int(result[0][0])
-        time.sleep(POLL_INTERVAL_S)
-        if sealed >= max(1, panes - OPEN_PANES):
+        if sealed >= max(1, panes - OPEN_PANES) or time.monotonic() - began > limit_s:
             break
-    if process.poll() is not None:
-        raise RuntimeError(f"the monitor exited with status {process.returncode}; see wide-monitor.log")
+        time.sleep(POLL_INTERVAL_S)
     if not sealed:
         raise RuntimeError(f"no pane was judged within {limit_s:.0f} s, so that there are no figures")
-    return sealed, peak_mb, cpu_s
-
-
-def _spent(pid: int) -> tuple[float, float]:
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    peak_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return peak_kib * 1024 / 1e6, (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sealed, sample.peak_mib * 2**20 / 1e6, sample.cpu_s

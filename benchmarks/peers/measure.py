@@ -10,7 +10,7 @@ from benchmarks.peers.barograph_result import without_slices
 from benchmarks.peers.environments import PeerError, install
 from benchmarks.peers.peer_benchmark import ARROW, DATABASE, EMPTY, FRAMES, SKETCHER, Peer, PeerBenchmark
 from benchmarks.stack import Testbed
-from benchmarks.workload import Workload
+from benchmarks.workload import make_workload
 
 RATES = "Beside its peers, events per CPU-second"
 RATIOS = "The sketcher ÷ its peers"
@@ -30,13 +30,13 @@ GOALS = ((SKETCHER, EMPTY, 15.0), (SKETCHER, WHYLOGS, 1.5), (ARROW, WHYLOGS, 20.
 """Ratios with goals: numerator, denominator, lower limit."""
 
 
-def measure_peers(testbed: Testbed, workload: Workload, figures: Figures, *, events: int, runs: int) -> None:
+def measure_peers(testbed: Testbed, figures: Figures, *, events: int, runs: int) -> None:
     """Measure the sketcher and every peer alternately, and compare each result with the contents of the topic.
 
     The sketcher is measured before and after each peer; a ratio uses both measurements. If `runs` is 1, one
     implementation of each peer is measured, and none of Evidently, which takes longest to start.
     """
-    workload = without_slices(workload)
+    workload = without_slices(make_workload(testbed.folder))
     testbed.register(DATABASE, workload)
     missing: dict[Peer, str] = {}
     installed: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import pytest
@@ -10,7 +11,7 @@ from benchmarks import goals, page, rates, shapes
 from benchmarks.figures import Figures
 from benchmarks.goals import ALL_GOALS, Goal, GoalResult
 from benchmarks.pictures import CHARTS
-from benchmarks.profiles import ALL_SECTIONS, BY_THEMSELVES, FULL, SHORT
+from benchmarks.profiles import BY_THEMSELVES, FULL, FULL_SECTIONS, SHORT, SHORT_SECTIONS, Profile
 from benchmarks.shapes import BASE, SHAPES
 
 
@@ -78,7 +79,14 @@ def test_names_of_goals_and_shapes_are_unique() -> None:
 
 def test_profiles_name_sections_that_exist() -> None:
     run = pytest.importorskip("benchmarks.run")
-    assert tuple(run.SECTIONS) == ALL_SECTIONS
-    assert set(ALL_SECTIONS) == {*FULL.sections, *BY_THEMSELVES}
-    assert set(SHORT.sections) < set(ALL_SECTIONS)
-    assert SHORT.sections[0] == "rates", "the headline ratios come first"
+    assert list(run.SECTIONS) == list(FULL) == list(SHORT)
+    assert set(FULL) == {*FULL_SECTIONS, *BY_THEMSELVES}
+    assert set(SHORT_SECTIONS) < set(FULL)
+    assert SHORT_SECTIONS[0] == "rates", "the headline ratios come first"
+
+
+@pytest.mark.parametrize("profile", [FULL, SHORT])
+def test_profiles_have_the_arguments_of_each_section(profile: Profile) -> None:
+    run = pytest.importorskip("benchmarks.run")
+    for name, section in run.SECTIONS.items():
+        inspect.signature(section).bind("testbed", "figures", **profile[name])
