@@ -17,9 +17,10 @@ from sketches.baseline.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, 
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.groups import reference_slices
 from sketches.baseline.layout import EVENTS, IntArray, Layout
-from sketches.drift.overdispersion import Overdispersion, learn_phi, sparse_inflation
+from sketches.drift.overdispersion import Overdispersion
 from sketches.drift.psi import psi_values
 from sketches.drift.season import Season
+from sketches.drift.window_phi import learn_window_phi
 from sketches.sketch.categorical import FrequentValue, UnseenCategories
 from sketches.sketch.envelope import EnvelopeError, MixedSketches
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
@@ -238,19 +239,8 @@ def _add_phi(baseline: Baseline, contract: Contract, range_: RangeCounts, unit_s
     learned: dict[tuple[int, int], dict[str, Phi]] = {}
     shorter: Overdispersion | None = None
     for length_s in sorted({window.length_s for window in contract.windows}):
-        scores = [
-            psi_values(bins.base_bins, bins.window_bins(counts), bins.starts) for counts in range_.windows(length_s)
-        ]
-        nothing = np.zeros((0, bins.n_groups))
-        t, df, n = (np.concatenate([nothing, *(score[i] for score in scores)]) for i in (2, 1, 3))
-        if season is not None and len(season.groups):
-            hourly = [
-                season.values_left_out(*chunk) for chunk in range_.hours(baseline.fields, season, length_s, unit_s)
-            ]
-            none = np.zeros((0, len(season.groups)))
-            t[:, season.groups] = np.concatenate([none, *(values[2] for values in hourly)])
-            df[:, season.groups] = np.concatenate([none, *(values[1] for values in hourly)])
-        shorter = learn_phi(t / sparse_inflation(bins, n), df.astype(np.int64), n, shorter)
+        hours = range_.hours(baseline.fields, season, length_s, unit_s) if season is not None else ()
+        shorter = learn_window_phi(bins, range_.windows(length_s), season, hours, shorter)
         for group, pair in enumerate(zip(bins.slice_index.tolist(), bins.field_index.tolist(), strict=True)):
             learned.setdefault(pair, {})[format_duration(length_s)] = shorter.of(group)
     fields = tuple(

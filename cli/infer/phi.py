@@ -21,9 +21,9 @@ from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, Phi
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.cells import count_cells
 from sketches.baseline.layout import IntArray, Layout
-from sketches.drift.overdispersion import Overdispersion, learn_phi, sparse_inflation
-from sketches.drift.psi import psi_values
+from sketches.drift.overdispersion import Overdispersion
 from sketches.drift.season import Season
+from sketches.drift.window_phi import learn_window_phi
 
 CHUNK_ROWS = 1 << 21
 CHUNK_COUNTS = 1 << 22
@@ -96,26 +96,13 @@ class TrainingWindows:
         bins = PsiBins(layout)
         if bins.n_groups == 0:
             return field
-        season = Season(bins)
+        season = Season(bins) if self.hours is not None else None
         shorter: Overdispersion | None = None
         learned: dict[str, dict[str, Phi]] = {layout.slices[row]: {} for row in bins.slice_index}
         for length_s, bounds in self._bounds.items():
-            scores = [
-                psi_values(bins.base_bins, bins.window_bins(counts), bins.starts)
-                for counts in self._count_windows(layout, cells, bounds)
-            ]
-            empty = np.zeros((0, bins.n_groups))
-            t, df, n = (np.concatenate([empty, *(score[i] for score in scores)]) for i in (2, 1, 3))
-            if self.hours is not None and len(season.groups):
-                hourly = [
-                    season.values_left_out(counts, hours_of_week)
-                    for counts, hours_of_week in self.hours.windows(field, cells, bounds)
-                ]
-                nothing = np.zeros((0, len(season.groups)))
-                t[:, season.groups] = np.concatenate([nothing, *(values[2] for values in hourly)])
-                df[:, season.groups] = np.concatenate([nothing, *(values[1] for values in hourly)])
-            t = t / sparse_inflation(bins, n)
-            shorter = learn_phi(t, df.astype(np.int64), n, shorter)
+            windows = self._count_windows(layout, cells, bounds)
+            hours = self.hours.windows(field, cells, bounds) if self.hours is not None else ()
+            shorter = learn_window_phi(bins, windows, season, hours, shorter)
             for group, row in enumerate(bins.slice_index.tolist()):
                 learned[layout.slices[row]][format_duration(length_s)] = shorter.of(group)
         slices = {
