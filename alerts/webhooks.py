@@ -21,6 +21,8 @@ from datetime import UTC, datetime
 from threading import BoundedSemaphore
 from typing import Any
 
+from barograph.publisher.retry_schedule import RetrySchedule
+
 from alerts.settings import AlertSettings, Integration
 from alerts.simulator.notify import Alert, Notification
 from alerts.text import digest
@@ -55,7 +57,7 @@ class Sender:
     report: Callable[[str], None]
     """Receives a sentence for each message that was not delivered."""
     pause_s: float = 1.0
-    """Wait before the second attempt; doubled before the third."""
+    """Nominal delay before the second attempt; doubled before the third."""
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, "send"))
     _queue_slots: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MAX_QUEUED))
 
@@ -106,14 +108,14 @@ class Sender:
 
     def _deliver(self, point: str, integration: Integration, request: urllib.request.Request) -> None:
         try:
-            for attempt in range(TRIES):
-                if attempt:
-                    time.sleep(self.pause_s * 2 ** (attempt - 1))
+            schedule = RetrySchedule(self.pause_s, self.pause_s * 2**TRIES)
+            for remaining in reversed(range(TRIES)):
                 problem, again = _post(request)
                 if problem is None:
                     return
-                if not again:
+                if not again or not remaining:
                     break
+                time.sleep(schedule.record_failure())
             self.report(f"{point}: notification by {integration.kind} failed: {problem}.")
         finally:
             self._queue_slots.release()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
+
+from barograph.publisher.retry_schedule import RetrySchedule
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
@@ -37,18 +40,22 @@ class Child(Protocol):
 @dataclass(slots=True)
 class _ChildState:
     child: Child
+    schedule: RetrySchedule
     started_s: float = 0.0
-    ends: int = 0
-    """Consecutive ends, none of which followed a long run."""
-    restart_s: float | None = None
-    """When to restart it; None while it runs."""
+    is_restarting: bool = False
+    """Whether it has ended and its restart is scheduled."""
 
 
 class Supervisor:
     """Starts children, restarts those that end, and stops them all."""
 
     def __init__(
-        self, children: Sequence[Child], report: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
+        self,
+        children: Sequence[Child],
+        report: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """Register the children without starting them.
 
@@ -56,8 +63,12 @@ class Supervisor:
             children: in the order of their start.
             report: receives a sentence for each end and restart.
             clock: a monotonic clock in seconds.
+            uniform: draws a pause between two bounds.
         """
-        self._states = [_ChildState(child) for child in children]
+        self._states = [
+            _ChildState(child, RetrySchedule(FIRST_PAUSE_S, LONGEST_PAUSE_S, clock=clock, uniform=uniform))
+            for child in children
+        ]
         self._report, self._clock = report, clock
 
     def start(self) -> None:
@@ -68,9 +79,9 @@ class Supervisor:
     def poll(self) -> None:
         """Detect children that ended, and restart those whose pause is over. Call it regularly."""
         for state in self._states:
-            if state.restart_s is None and not state.child.is_running:
+            if not state.is_restarting and not state.child.is_running:
                 self._schedule_restart(state)
-            elif state.restart_s is not None and self._clock() >= state.restart_s:
+            elif state.is_restarting and state.schedule.is_due:
                 self._start(state)
                 self._report(f"{state.child.name} was restarted.")
 
@@ -84,13 +95,12 @@ class Supervisor:
 
     def _start(self, state: _ChildState) -> None:
         state.child.start()
-        state.started_s, state.restart_s = self._clock(), None
+        state.started_s, state.is_restarting = self._clock(), False
 
     def _schedule_restart(self, state: _ChildState) -> None:
-        now_s = self._clock()
-        state.ends = 1 if now_s - state.started_s >= HEALTHY_S else state.ends + 1
-        pause_s = min(FIRST_PAUSE_S * 2 ** (state.ends - 1), LONGEST_PAUSE_S)
-        state.restart_s = now_s + pause_s
+        if self._clock() - state.started_s >= HEALTHY_S:
+            state.schedule.reset()
+        pause_s, state.is_restarting = state.schedule.record_failure(), True
         self._report(f"{state.child.name} {state.child.describe_end()} It restarts in {pause_s:.0f} s.")
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from cli.apply.grafana.bundle import Bundle
 from cli.apply.grafana.checks import check_permissions
-from cli.apply.grafana.client import ATTEMPTS, Grafana
+from cli.apply.grafana.client import Grafana
 from cli.apply.grafana.compare import differences, fingerprint
 from cli.apply.grafana.errors import GrafanaBusy, GrafanaConflict, GrafanaError
 from cli.apply.grafana.plan import (
@@ -111,7 +111,7 @@ class _Deployment:
 
         An attempt without an answer may have succeeded: the next attempt reads the object first.
         """
-        for attempt in range(1, ATTEMPTS + 1):
+        for is_last in self._grafana.attempts():
             current = resource.read(self._grafana)
             planned = classify(resource, current, self._ledger, self._grafana.token)
             if planned.state is ResourceState.SAME:
@@ -122,11 +122,9 @@ class _Deployment:
             try:
                 resource.write(self._grafana, current)
                 break
-            except (GrafanaBusy, GrafanaConflict) as error:
-                if attempt == ATTEMPTS:
+            except (GrafanaBusy, GrafanaConflict):
+                if is_last:
                     raise
-                if isinstance(error, GrafanaBusy):
-                    self._grafana.pause(attempt)
         self._done.append(resource.label)
         self._record_result(resource)
         return True
@@ -145,7 +143,7 @@ class _Deployment:
 
     def _write_ledger(self) -> None:
         """Write the ledger alone; the other settings of the data source stay unchanged."""
-        for attempt in range(1, ATTEMPTS + 1):
+        for is_last in self._grafana.attempts():
             current = self._source.read(self._grafana)
             if current is None:
                 raise GrafanaError(
@@ -157,9 +155,8 @@ class _Deployment:
                 DataSource(current.body, self._ledger.as_json()).write(self._grafana, current)
                 return
             except (GrafanaBusy, GrafanaConflict):
-                if attempt == ATTEMPTS:
+                if is_last:
                     raise
-                self._grafana.pause(attempt)
 
     def _unfinished(self) -> str:
         """List the objects written before the failure, and those not written."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
+
+from barograph.publisher.retry_schedule import RetrySchedule
 
 from cli.apply.grafana.errors import Explainer, GrafanaBusy, GrafanaMissing
 from cli.errors import SettingsError
@@ -28,7 +30,7 @@ _SECRET_SETTINGS = frozenset({"url", "token", "integrationKey", "password", "aut
 _SHORTEST_PART = 8
 """Characters of a part of a URL that is treated as a secret of its own."""
 PAUSE_S = 1.0
-"""Backoff between the first and the second attempt, in seconds; it doubles with each attempt."""
+"""Nominal delay before the second attempt, in seconds; it doubles with each attempt."""
 
 
 class Grafana:
@@ -43,7 +45,7 @@ class Grafana:
         Args:
             api: the client.
             explainer: converts its exceptions to `GrafanaError`.
-            pause_s: backoff before the second attempt, in seconds.
+            pause_s: nominal delay before the second attempt, in seconds.
         """
         self.api = api
         self._explainer = explainer
@@ -72,12 +74,13 @@ class Grafana:
             GrafanaBusy: Grafana did not answer or is temporarily unavailable.
             GrafanaError: Grafana rejects the request, or the server is not Grafana.
         """
-        for attempt in range(1, ATTEMPTS):
+        for is_last in self.attempts():
             try:
                 return self._call(action, call, args, kwargs)
             except GrafanaBusy:
-                self.pause(attempt)
-        return self._call(action, call, args, kwargs)
+                if is_last:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
 
     def find(self, action: str, call: Callable[..., Any], *args: Any) -> Any:
         """Read an object that may be missing; return None if it is. Errors are those of `read`."""
@@ -96,9 +99,12 @@ class Grafana:
         """
         return self._call(action, call, args, kwargs)
 
-    def pause(self, attempt: int) -> None:
-        """Wait after a failed attempt; the first attempt is number 1."""
-        time.sleep(self._pause_s * 2 ** (attempt - 1))
+    def attempts(self) -> Iterator[bool]:
+        """Yield for each of `ATTEMPTS` attempts, with a delay before all but the first, whether it is the last."""
+        schedule = RetrySchedule(self._pause_s, self._pause_s * 2**ATTEMPTS)
+        for remaining in reversed(range(ATTEMPTS)):
+            yield remaining == 0
+            time.sleep(schedule.record_failure())
 
     def close(self) -> None:
         """Close the connections."""
@@ -130,7 +136,7 @@ def connect(settings: GrafanaSettings, *, timeout_s: float = TIMEOUT_S, pause_s:
     Args:
         settings: URL and token.
         timeout_s: time limit of one response, in seconds.
-        pause_s: backoff before the second attempt, in seconds.
+        pause_s: nominal delay before the second attempt, in seconds.
 
     Raises:
         SettingsError: no token is set, or grafana-client is not installed.

@@ -38,7 +38,9 @@ class Bench:
         self.child, self.other = Child(), Child("monitor")
         self.now_s = 1000.0
         self.reports: list[str] = []
-        self.supervisor = Supervisor([self.child, self.other], self.reports.append, clock=lambda: self.now_s)
+        self.supervisor = Supervisor(
+            [self.child, self.other], self.reports.append, clock=lambda: self.now_s, uniform=lambda low, high: high
+        )
         self.supervisor.start()
 
     def fail_and_count_pause(self) -> float:
