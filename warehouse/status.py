@@ -10,8 +10,6 @@ from warehouse.queries import rows_of
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import pyarrow as pa
-
     from warehouse.client import Client
 
 RECENT_DAYS = 8
@@ -189,20 +187,6 @@ def first_major_drift(client: Client, model: str, window: str, slice_name: str =
         f"(SELECT version, field, min(window_end) FROM latest_drift {_OF_SLICE} AND window = {{window:String}} "
         "AND level = 'major' GROUP BY version, field) "
         "AND level = 'major' ORDER BY window_end, version, field LIMIT 1 BY version, field",
-        {"model": model, "slice": slice_name, "window": window},
-    )
-
-
-def drift_timeline(client: Client, model: str, window: str, slice_name: str = "all") -> pa.Table:
-    """Read the latest revision of every verdict of one window length, by version, field and time.
-
-    Returns:
-        Columns version, field, window_end (unsigned Unix seconds), n, psi, psi_low, psi_high, level.
-    """
-    return client.arrow(
-        "SELECT version, field, window_end, n, psi, psi_low, psi_high, level FROM latest_drift "
-        "WHERE model = {model:String} AND slice = {slice:String} AND window = {window:String} "
-        "ORDER BY version, field, window_end",
         {"model": model, "slice": slice_name, "window": window},
     )
 

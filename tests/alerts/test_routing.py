@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from alerts import rules_for
-from alerts.alertmanager import OTHERS, to_alertmanager
 from alerts.example import example_contracts, example_settings
 from alerts.routing import branch
 from alerts.settings import AlertSettings
 from alerts.simulator.notify import destination
 from tests.support.alerting import ODD, contracts, installation
+from tests.support.alertmanager import OTHERS, to_alertmanager
 
 SETTINGS = installation()
 RULES = rules_for(contracts(), SETTINGS)

@@ -18,6 +18,7 @@ from dashboards.pages import dashboards
 from dashboards.parse import DashboardQuery, queries_in
 from local.clickhouse import LocalClickHouse
 from sketches.baseline.bins import bin_labels
+from tests.support.panel_queries import every_query
 from tests.support.two_day_model import (
     END,
     END_S,
@@ -37,7 +38,6 @@ from tests.support.warehouse import migrated
 from tests.support.warehouse import row as table_row
 from warehouse.client import Client
 from warehouse.panels import PanelQuery
-from warehouse.panels.catalog import every_query
 from warehouse.panels.fragments import LEVEL_NUMBERS
 from warehouse.tables import insert_rows
 

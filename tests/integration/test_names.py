@@ -31,8 +31,8 @@ from local.child_process import choose_port
 from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
 from tests.support.alerting import installation
 from tests.support.browser import PreviewPage, chromium
+from tests.support.panel_queries import every_query
 from tests.support.pipeline import Pipeline
-from warehouse.panels.catalog import every_query
 
 MODEL = """o'dd "m" $__interval ${HOME} {{ .x }} {a:String} %s \\' ; DROP TABLE drift; -- /* <img src=x> # 名"""
 FIELD = """f' OR 1=1 -- "q" <script>alert(2)</script> ${model:raw} {{x}} \\"""

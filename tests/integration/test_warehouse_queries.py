@@ -220,9 +220,6 @@ def test_the_first_major_window_of_each_field_and_the_timeline(client: Client) -
     )
     result = [(v.field, v.window_end) for v in status.first_major_drift(client, "m", "1h")]
     assert result == [("b", end), ("a", end + HOUR)]
-    timeline = status.drift_timeline(client, "m", "1h")
-    assert timeline["level"].to_pylist() == [level for field in "abc" for level in levels[field]]
-    assert timeline["window_end"].to_pylist()[:2] == [int(end.timestamp()), int(end.timestamp()) + 3600]
 
 
 def test_replicas_are_synced_only_where_there_are_some(client: Client) -> None:

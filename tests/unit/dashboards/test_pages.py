@@ -17,7 +17,7 @@ from dashboards.panels import PANEL_TYPES
 from dashboards.parse import panels_of, queries_in
 from dashboards.uids import DASHBOARDS, PANELS
 from tests.support.json_schema import faults
-from warehouse.panels.catalog import every_query
+from tests.support.panel_queries import every_query
 from warehouse.panels.fragments import LEVELS
 
 ROOT = Path(__file__).resolve().parents[3]

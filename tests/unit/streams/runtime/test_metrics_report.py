@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from dashboards.uids import PANELS
 from streams.health.endpoint import ReportCollector
 from streams.runtime.metrics_report import Report
+from tests.support.panel_queries import every_query
 from warehouse import metrics
 from warehouse.metrics import ALL, METRICS, OTHER, MetricFamily
-from warehouse.panels.catalog import every_query
 
 
 def text_of(report: Report) -> str:
