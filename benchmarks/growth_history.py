@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from statistics import median
 
-from benchmarks.growth_measurement import Curve, Growth
+from benchmarks.growth_measurement import Growth
 from benchmarks.history import Size, fill
 from benchmarks.history_queries import HistoryQuery, command_queries, view_queries
 from benchmarks.stack import Testbed
@@ -44,22 +44,9 @@ def measure_history(testbed: Testbed, growth: Growth) -> None:
             for name, title in QUERIES.items():
                 spent[name].append(_median_ms(queries[title], client))
     constants = f"{MODELS} models of {FIELDS} fields, panes of an hour, verdicts every hour"
-    factors = tuple(map(float, DAYS))
-    growth.add(
-        Curve(
-            "ClickHouse by days",
-            "ClickHouse",
-            "stored bytes without raw rows",
-            "MiB",
-            "days",
-            constants,
-            factors,
-            tuple(stored),
-        )
-    )
+    growth.add("ClickHouse", "days", "stored bytes without raw rows", "MiB", "days", constants, DAYS, stored)
     for name, costs in spent.items():
-        key, cost = f"queries by days: {name}", f"query time: {name}"
-        growth.add(Curve(key, "ClickHouse", cost, "ms", "days", constants, factors, tuple(costs)))
+        growth.add("ClickHouse", f"query by days: {name}", f"query time: {name}", "ms", "days", constants, DAYS, costs)
 
 
 def _median_ms(query: HistoryQuery, client: Client) -> float:

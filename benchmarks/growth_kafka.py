@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER
 
-from benchmarks.growth_measurement import Curve, Growth
+from benchmarks.growth_measurement import Growth
 from benchmarks.growth_store import BenchmarkDatabase, register
 from benchmarks.processor_process import SETTLE_S, ProcessorProcess, terminating
 from benchmarks.stack import Testbed, wait_until
@@ -137,19 +137,8 @@ def _add(
     factors: Sequence[float],
     costs: Sequence[float],
 ) -> None:
-    points = sorted(zip(map(float, factors), costs, strict=True))
-    growth.add(
-        Curve(
-            f"{stage} {name}",
-            stage,
-            "CPU of a process at a low rate" if stage == "recorder" else "CPU of an idle process",
-            "% of a core",
-            factor,
-            constants,
-            tuple(x for x, _ in points),
-            tuple(y for _, y in points),
-        )
-    )
+    cost = "CPU of a process at a low rate" if stage == "recorder" else "CPU of an idle process"
+    growth.add(stage, name, cost, "% of a core", factor, constants, factors, costs)
 
 
 def measure_recording(testbed: Testbed, growth: Growth) -> None:

@@ -61,14 +61,33 @@ class Growth:
     units: dict[str, float] = field(default_factory=dict)
     """Unit costs by name; the name ends with the unit."""
 
-    def add(self, curve: Curve) -> None:
-        """Add a curve and print it, so that the progress of a long run is visible."""
+    def add(
+        self,
+        stage: str,
+        name: str,
+        cost: str,
+        unit: str,
+        factor: str,
+        constants: str,
+        factors: Sequence[float],
+        costs: Sequence[float],
+    ) -> None:
+        """Add a curve and print it, so that the progress of a long run is visible.
+
+        Its key is `STAGE NAME` if the name says by what the cost grows, otherwise `STAGE by NAME`. The other arguments
+        are the members of `Curve`; the factors may be in any order.
+        """
+        key = f"{stage} {name}" if " by " in name else f"{stage} by {name}"
+        points = sorted(zip(map(float, factors), costs, strict=True))
+        curve = Curve(
+            key, stage, cost, unit, factor, constants, tuple(x for x, _ in points), tuple(y for _, y in points)
+        )
         self.curves.append(curve)
         line = curve.line
-        points = ", ".join(f"{x:g}: {y:.4g}" for x, y in zip(curve.factors, curve.costs, strict=True))
+        shown = ", ".join(f"{x:g}: {y:.4g}" for x, y in points)
         print(
             f"  growth: {curve.key}: {line.fixed:.4g} + {line.slope:.4g} × {curve.factor} {curve.unit}, "
-            f"R² {line.r2:.4f}; {curve.describe_fit()} ({points})",
+            f"R² {line.r2:.4f}; {curve.describe_fit()} ({shown})",
             flush=True,
         )
 

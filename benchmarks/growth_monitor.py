@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from barograph.contract import Window
 
-from benchmarks.growth_measurement import Curve, Growth
+from benchmarks.growth_measurement import Growth
 from benchmarks.growth_store import BenchmarkDatabase
-from benchmarks.monitor import NoStore
+from benchmarks.monitor import NoStore, apply, merge
 from benchmarks.synthetic_models import SyntheticModel, event_columns, make_model, registry_of
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.store import Store, WarehouseStore
-from streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode, encode
+from streams.records import OffsetRange, PartitionProgress, Progress, encode
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 
@@ -75,15 +75,15 @@ def measure_monitor_growth(growth: Growth, create_database: Callable[[SyntheticM
     base = make_model()
     costs = [feed([base.named(f"synthetic-{i:02d}") for i in range(n)]).pane_ms for n in MODELS]
     constants = f"20 fields, no slices, {EVENTS:,} events per model and pane"
-    _add(growth, "models", "CPU of judging a pane of all models", "ms", "models", constants, MODELS, costs)
+    growth.add(STAGE, "models", "CPU of judging a pane of all models", "ms", "models", constants, MODELS, costs)
     costs = [feed([base], events=n).pane_ms for n in EVENTS_OF_PANE]
-    _add(growth, "events", "CPU of judging a pane", "ms", "events per pane", "20 fields", EVENTS_OF_PANE, costs)
+    growth.add(STAGE, "events", "CPU of judging a pane", "ms", "events per pane", "20 fields", EVENTS_OF_PANE, costs)
     costs = []
     for length in LENGTHS:
         model = make_model(windows=[Window(length * 60, 60)])
         costs.append(feed([model], length + 20, counted=20).pane_ms)
     constants = "20 fields, no slices; one window that hops by a pane"
-    _add(growth, "history", "CPU of judging a pane", "ms", "panes kept", constants, LENGTHS, costs)
+    growth.add(STAGE, "history", "CPU of judging a pane", "ms", "panes kept", constants, LENGTHS, costs)
     _measure_sources(growth, base)
 
 
@@ -111,13 +111,13 @@ def _measure_stored(
         (f"judging by {name}", "CPU of judging a pane", "ms", [c.pane_ms for c in costs]),
         (f"writing by {name}", "CPU of writing a pane's rows", "ms", [c.write_ms for c in costs]),
     ):
-        _add(growth, key, cost, unit, factor, constants, values, results)
+        growth.add(STAGE, key, cost, unit, factor, constants, values, results)
     for key, cost, unit, results in (
         (f"engine by {name}", "CPU of the engine for a pane", "ms", engine),
         (f"rows by {name}", "rows of a pane", "rows", rows),
         (f"bytes by {name}", "stored bytes per pane, merged", "KiB", stored),
     ):
-        _add(growth, key, cost, unit, factor, constants, values, results, stage="ClickHouse")
+        growth.add("ClickHouse", key, cost, unit, factor, constants, values, results)
 
 
 def _measure_sources(growth: Growth, base: SyntheticModel) -> None:
@@ -144,12 +144,10 @@ def _measure_sources(growth: Growth, base: SyntheticModel) -> None:
         ]  # fmt: skip
         began = time.thread_time()
         for i, data in enumerate(records):
-            result = decode(data)
-            assert isinstance(result, Progress)
-            state.apply_progress(result, sources + i)
+            apply(state, data, sources + i)
         costs.append(1e6 * (time.thread_time() - began) / len(records))
     constants = f"{SOURCE_MODELS} models in the partition of `partials`; nothing is sealed"
-    _add(growth, "sources", "CPU of a progress record", "µs", "source partitions", constants, SOURCES, costs)
+    growth.add(STAGE, "sources", "CPU of a progress record", "µs", "source partitions", constants, SOURCES, costs)
     growth.unit("monitor_progress_models", SOURCE_MODELS)
 
 
@@ -171,17 +169,11 @@ def feed(
         merge_s.append(0.0)
         for data in partials:
             began = time.thread_time()
-            partial = decode(data)
-            assert isinstance(partial, Partial)
-            dead = state.merge_partial(partial, offset)
+            merge(state, data, offset)
             merge_s[-1] += time.thread_time() - began
-            if dead is not None:
-                raise RuntimeError(f"the monitor dead-lettered a partial: {dead.reason}")
             offset += 1
         began = time.thread_time()
-        result = decode(progress)
-        assert isinstance(result, Progress)
-        commit, _ = state.apply_progress(result, offset)
+        commit = apply(state, progress, offset)
         pane_s.append(time.thread_time() - began)
         began = time.thread_time()
         if store is not None and commit is not None:
@@ -228,18 +220,3 @@ def flushes(models: Sequence[SyntheticModel], panes: int, events: int) -> Iterat
 
 def _progress(ranges: list[PartitionProgress], sources: int, at_ms: int) -> Progress:
     return Progress(source_topic_id=TOPIC_ID, source_partitions=sources, counted_at_ms=at_ms, ranges=ranges)
-
-
-def _add(
-    growth: Growth,
-    name: str,
-    cost: str,
-    unit: str,
-    factor: str,
-    constants: str,
-    factors: Sequence[float],
-    costs: Sequence[float],
-    stage: str = STAGE,
-) -> None:
-    key = f"{stage} {name}" if " by " in name else f"{stage} by {name}"
-    growth.add(Curve(key, stage, cost, unit, factor, constants, tuple(map(float, factors)), tuple(costs)))

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.growth_measurement import Curve, Growth, cpu_in_turns
+from benchmarks.growth_measurement import Growth, cpu_in_turns
 from benchmarks.synthetic_models import SyntheticModel, Templates, arrow_events, make_model, registry_of, spread_times
 from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.batch import MessageBatch
@@ -92,21 +92,21 @@ def measure_sketcher(growth: Growth) -> None:
     jobs = [json_job([make_model(dimensions=dimensions)], EVENTS) for dimensions in DIMENSIONS]
     constants = "20 fields, batches of 10,000 events, one pane; each dimension has 21 slices"
     costs = [1e6 * spent / EVENTS for spent in cpu_in_turns([job.summarise for job in jobs])]
-    growth.add(_curve("slices", "CPU of an event, JSON", "µs", "slice dimensions", constants, DIMENSIONS, costs))
+    growth.add(STAGE, "slices", "CPU of an event, JSON", "µs", "slice dimensions", constants, DIMENSIONS, costs)
     sizes = [job.records() / 1024 for job in jobs]
     growth.add(
-        _curve("partial by slices", "bytes of a partial", "KiB", "slice dimensions", constants, DIMENSIONS, sizes)
+        STAGE, "partial by slices", "bytes of a partial", "KiB", "slice dimensions", constants, DIMENSIONS, sizes
     )
     base = make_model()
     constants = "20 fields, no slices, batches of 10,000 events in all"
     costs = _batches_ms([json_job([base.named(f"synthetic-{i:02d}") for i in range(n)], EVENTS) for n in MODELS])
-    growth.add(_curve("models", "CPU of a batch, JSON", "ms", "models", constants, MODELS, costs))
+    growth.add(STAGE, "models", "CPU of a batch, JSON", "ms", "models", constants, MODELS, costs)
     constants = "20 fields, no slices, one pane"
     costs = _batches_ms([json_job([base], n) for n in BATCHES])
-    growth.add(_curve("events", "CPU of a batch, JSON", "ms", "events in the batch", constants, BATCHES, costs))
+    growth.add(STAGE, "events", "CPU of a batch, JSON", "ms", "events in the batch", constants, BATCHES, costs)
     constants = "20 fields, no slices, 10,000 events in all: 240 panes have 42 each"
     costs = _batches_ms([json_job([base], EVENTS, panes) for panes in PANES])
-    growth.add(_curve("panes", "CPU of a batch, JSON", "ms", "panes of its events", constants, PANES, costs))
+    growth.add(STAGE, "panes", "CPU of a batch, JSON", "ms", "panes of its events", constants, PANES, costs)
 
 
 def _batches_ms(jobs: Sequence[_Job]) -> list[float]:
@@ -122,19 +122,12 @@ def _measure_fields(growth: Growth) -> None:
     constants = "no slices, batches of 10,000 events, one pane"
     for name, cost, jobs in (("fields", "JSON", from_json), ("Arrow by fields", "Arrow", from_arrow)):
         costs = [1e6 * spent / EVENTS for spent in cpu_in_turns([job.summarise for job in jobs])]
-        growth.add(_curve(name, f"CPU of an event, {cost}", "µs", "fields", constants, FIELDS, costs))
+        growth.add(STAGE, name, f"CPU of an event, {cost}", "µs", "fields", constants, FIELDS, costs)
     costs = [1e3 * spent for spent in cpu_in_turns(writing)]
-    growth.add(_curve("writing by fields", "CPU of writing a partial", "ms", "fields", constants, FIELDS, costs))
+    growth.add(STAGE, "writing by fields", "CPU of writing a partial", "ms", "fields", constants, FIELDS, costs)
     sizes = [write() / 1024 for write in writing]
-    growth.add(_curve("partial by fields", "bytes of a partial", "KiB", "fields", constants, FIELDS, sizes))
+    growth.add(STAGE, "partial by fields", "bytes of a partial", "KiB", "fields", constants, FIELDS, sizes)
 
 
 def _write(key: PaneKey, pane: PaneSummary) -> int:
     return sum(len(data) for data in encode_partials(key, pane, TOPIC_ID, [OffsetRange(0, 0, EVENTS)]))
-
-
-def _curve(
-    name: str, cost: str, unit: str, factor: str, constants: str, factors: Sequence[float], costs: Sequence[float]
-) -> Curve:
-    key = f"{STAGE} {name}" if " by " in name else f"{STAGE} by {name}"
-    return Curve(key, STAGE, cost, unit, factor, constants, tuple(map(float, factors)), tuple(costs))

@@ -82,18 +82,12 @@ def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> No
     for partials, progress in all_flushes:
         for data in partials:
             began = time.thread_time()
-            partial = decode(data)
-            assert isinstance(partial, Partial)
-            dead = state.merge_partial(partial, offset)
+            merge(state, data, offset)
             merge_ms.append((time.thread_time() - began) * 1000)
-            if dead is not None:
-                raise RuntimeError(f"the monitor dead-lettered a partial: {dead.reason}")
             sizes.append(len(data))
             offset += 1
         began = time.thread_time()
-        result = decode(progress)
-        assert isinstance(result, Progress)
-        commit, _ = state.apply_progress(result, offset)
+        commit = apply(state, progress, offset)
         if commit is not None:
             for table in COLUMN_TABLES:
                 deque(commit.columns(table), maxlen=0)
@@ -118,6 +112,26 @@ def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> No
         "ms CPU",
         f"p99 {quantile(seal_ms, 0.99):.3g} ms; {len(seal_ms)} panes of a minute, windows of 15 m, 1 h and 1 d",
     )
+
+
+def merge(state: PartitionState, data: bytes, offset: int) -> None:
+    """Merge an encoded partial.
+
+    Raises:
+        RuntimeError: the monitor rejects it.
+    """
+    partial = decode(data)
+    assert isinstance(partial, Partial)
+    if (dead := state.merge_partial(partial, offset)) is not None:
+        raise RuntimeError(f"the monitor dead-lettered a partial: {dead.reason}")
+
+
+def apply(state: PartitionState, data: bytes, offset: int) -> CommitRows | None:
+    """Apply an encoded progress record, and return the rows to write."""
+    progress = decode(data)
+    assert isinstance(progress, Progress)
+    commit, _ = state.apply_progress(progress, offset)
+    return commit
 
 
 def flushes(

@@ -7,12 +7,11 @@ disk come from `system.parts`.
 from __future__ import annotations
 
 from benchmarks.figures import Figures
-from benchmarks.monitor import FLUSHES_PER_PANE, TOPIC_ID, flushes, recent_hour_s
+from benchmarks.monitor import FLUSHES_PER_PANE, TOPIC_ID, apply, flushes, merge, recent_hour_s
 from benchmarks.stack import Testbed
 from benchmarks.workload import make_workload
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.store import WarehouseStore
-from streams.records import Partial, Progress, decode
 from warehouse.client import Client
 
 STORAGE = "What is kept of 20 numeric fields"
@@ -64,16 +63,10 @@ def measure_storage(testbed: Testbed, figures: Figures, *, panes: int) -> None:
 
 
 def _take(state: PartitionState, store: WarehouseStore, partials: list[bytes], progress: bytes, offset: int) -> int:
-    for data in partials:
-        partial = decode(data)
-        assert isinstance(partial, Partial)
-        if (dead := state.merge_partial(partial, offset)) is not None:
-            raise RuntimeError(f"the monitor dead-lettered a partial: {dead.reason}")
-        offset += 1
-    result = decode(progress)
-    assert isinstance(result, Progress)
-    commit, _ = state.apply_progress(result, offset)
-    if commit is not None:
+    for at, data in enumerate(partials, offset):
+        merge(state, data, at)
+    offset += len(partials)
+    if (commit := apply(state, progress, offset)) is not None:
         store.write(commit)
     return offset + 1
 
