@@ -11,11 +11,11 @@ import yaml
 
 from dashboards import style
 from dashboards.__main__ import main
-from dashboards.lint import lint
 from dashboards.pages import FOLDER, dashboards, files
 from dashboards.panels import PANEL_TYPES
 from dashboards.parse import panels_of, queries_in
 from dashboards.uids import DASHBOARDS, PANELS
+from tests.support.dashboard_lint import lint
 from tests.support.json_schema import faults
 from tests.support.panel_queries import every_query
 from warehouse.panels.fragments import LEVELS

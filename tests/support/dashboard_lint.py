@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from barograph.contract import parse_duration
 
-from dashboards.lint_links import link_faults
-from dashboards.lint_sql import sql_faults
 from dashboards.panels import PANEL_TYPES
 from dashboards.parse import DashboardQuery, Json, panels_of, queries_in, variables_of
 from dashboards.query import dedent_sql
 from dashboards.style import PLUGIN, STYLE
 from dashboards.variables import ORDER
+from tests.support.dashboard_lint_links import link_faults
+from tests.support.dashboard_lint_sql import sql_faults
 from warehouse.panels import PanelQuery
 
 

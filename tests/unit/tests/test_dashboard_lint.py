@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dashboards.lint import lint
 from dashboards.style import PLUGIN
+from tests.support.dashboard_lint import lint
 from warehouse.panels import TABLE, TIME_SERIES, Column, PanelQuery
 
 SOURCE = {"type": PLUGIN, "uid": "${datasource}"}
