@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_FIELD_OF_SLICE
 from dashboards.notes import FIELD_NOTE
@@ -19,14 +21,10 @@ from dashboards.style import STYLE
 from warehouse.panels import distribution, drift, rates
 
 UNITS = STYLE.units
+_info = partial(PanelInfo, "field")
 
 
-def _info(key: str, title: str, description: str, unit: str = UNITS.plain) -> PanelInfo:
-    return PanelInfo("field", key, title, description, unit)
-
-
-def level() -> AnyPanel:
-    """The latest verdict."""
+def _level() -> AnyPanel:
     info = _info(
         "level",
         "Latest verdict",
@@ -35,20 +33,17 @@ def level() -> AnyPanel:
     return stat_panel(info, drift.FIELD_LEVEL, level=True)
 
 
-def psi_now() -> AnyPanel:
-    """PSI with its interval."""
+def _psi_now() -> AnyPanel:
     info = _info("psi_now", "PSI with interval", "PSI of the last window, with the ends of its 95 % interval.")
     return stat_panel(info, drift.FIELD_PSI_NOW, decimals=3)
 
 
-def nulls_now() -> AnyPanel:
-    """Nulls compared with training."""
+def _nulls_now() -> AnyPanel:
     info = _info("nulls_now", "Nulls", "Share of nulls in the last window and in training.", UNITS.share)
     return stat_panel(info, rates.NULLS_NOW)
 
 
-def unseen_now() -> AnyPanel:
-    """Unseen values compared with training."""
+def _unseen_now() -> AnyPanel:
     info = _info(
         "unseen_now",
         "Unseen",
@@ -58,8 +53,7 @@ def unseen_now() -> AnyPanel:
     return stat_panel(info, rates.UNSEEN_NOW)
 
 
-def range_now() -> AnyPanel:
-    """Out-of-range values compared with training."""
+def _range_now() -> AnyPanel:
     info = _info(
         "range_now",
         "Out of range",
@@ -70,8 +64,7 @@ def range_now() -> AnyPanel:
     return stat_panel(info, rates.RANGE_NOW)
 
 
-def psi() -> AnyPanel:
-    """PSI with interval and thresholds."""
+def _psi() -> AnyPanel:
     info = _info(
         "psi",
         "PSI",
@@ -81,8 +74,7 @@ def psi() -> AnyPanel:
     return time_series(info, drift.FIELD_PSI, at_least=0)
 
 
-def now_against_training() -> AnyPanel:
-    """The last window compared with training."""
+def _now_against_training() -> AnyPanel:
     info = _info(
         "distribution",
         "Last window and training",
@@ -93,8 +85,7 @@ def now_against_training() -> AnyPanel:
     return bar_chart(info, distribution.DISTRIBUTION)
 
 
-def quantiles() -> AnyPanel:
-    """Quantiles over time."""
+def _quantiles() -> AnyPanel:
     info = _info(
         "quantiles",
         "Quantiles",
@@ -103,8 +94,7 @@ def quantiles() -> AnyPanel:
     return time_series(info, distribution.QUANTILES)
 
 
-def cells_over_time() -> AnyPanel:
-    """Cells over time."""
+def _cells_over_time() -> AnyPanel:
     info = _info(
         "heatmap",
         "Cells over time",
@@ -115,8 +105,7 @@ def cells_over_time() -> AnyPanel:
     return heatmap_panel(info, distribution.HEATMAP)
 
 
-def nulls() -> AnyPanel:
-    """Nulls over time."""
+def _nulls() -> AnyPanel:
     info = _info(
         "nulls",
         "Nulls",
@@ -126,8 +115,7 @@ def nulls() -> AnyPanel:
     return time_series(info, rates.NULLS, at_least=0)
 
 
-def unseen() -> AnyPanel:
-    """Unseen values over time."""
+def _unseen() -> AnyPanel:
     info = _info(
         "unseen",
         "Unseen values",
@@ -138,8 +126,7 @@ def unseen() -> AnyPanel:
     return time_series(info, rates.UNSEEN, at_least=0)
 
 
-def out_of_range() -> AnyPanel:
-    """Out-of-range values over time."""
+def _out_of_range() -> AnyPanel:
     info = _info(
         "range",
         "Out of range and invalid",
@@ -149,8 +136,7 @@ def out_of_range() -> AnyPanel:
     return time_series(info, rates.RANGE, at_least=0)
 
 
-def categories() -> AnyPanel:
-    """Unseen values by name."""
+def _categories() -> AnyPanel:
     info = _info(
         "categories",
         "Values not in the training data",
@@ -159,8 +145,7 @@ def categories() -> AnyPanel:
     return table_panel(info, rates.CATEGORIES, units={"at least": UNITS.count, "at most": UNITS.count})
 
 
-def slices() -> AnyPanel:
-    """Slices in which the field drifts."""
+def _slices() -> AnyPanel:
     info = _info(
         "slices",
         "Slices, worst first",
@@ -169,8 +154,7 @@ def slices() -> AnyPanel:
     return table_panel(info, drift.FIELD_SLICES, link=TO_FIELD_OF_SLICE, units={"events": UNITS.count})
 
 
-def verdicts() -> AnyPanel:
-    """All verdicts, newest first."""
+def _verdicts() -> AnyPanel:
     info = _info(
         "verdicts",
         "Verdicts, newest first",
@@ -186,8 +170,7 @@ def verdicts() -> AnyPanel:
     return table_panel(info, drift.FIELD_VERDICTS, units=units)
 
 
-def distances() -> AnyPanel:
-    """Distances other than PSI."""
+def _distances() -> AnyPanel:
     info = _info(
         "distances",
         "Other distances",
@@ -197,8 +180,7 @@ def distances() -> AnyPanel:
     return time_series(info, distribution.DISTANCES)
 
 
-def note() -> AnyPanel:
-    """How to read the page."""
+def _note() -> AnyPanel:
     return text_panel(_info("note", "How to read this", "What to check first."), FIELD_NOTE)
 
 
@@ -208,34 +190,36 @@ def rows() -> list[Row]:
         Row(
             "Now, at the end of the range",
             (
-                PlacedPanel(level(), 4, 4),
-                PlacedPanel(psi_now(), 5, 4),
-                PlacedPanel(nulls_now(), 5, 4),
-                PlacedPanel(unseen_now(), 5, 4),
-                PlacedPanel(range_now(), 5, 4),
+                PlacedPanel(_level(), 4, 4),
+                PlacedPanel(_psi_now(), 5, 4),
+                PlacedPanel(_nulls_now(), 5, 4),
+                PlacedPanel(_unseen_now(), 5, 4),
+                PlacedPanel(_range_now(), 5, 4),
             ),
         ),
         Row(
             "Distribution",
             (
-                PlacedPanel(psi(), 24, 8),
-                PlacedPanel(now_against_training(), 12, 9),
-                PlacedPanel(cells_over_time(), 12, 9),
+                PlacedPanel(_psi(), 24, 8),
+                PlacedPanel(_now_against_training(), 12, 9),
+                PlacedPanel(_cells_over_time(), 12, 9),
             ),
         ),
         Row(
             "Values",
             (
-                PlacedPanel(quantiles(), 12, 8),
-                PlacedPanel(nulls(), 12, 8),
-                PlacedPanel(unseen(), 12, 8),
-                PlacedPanel(out_of_range(), 12, 8),
+                PlacedPanel(_quantiles(), 12, 8),
+                PlacedPanel(_nulls(), 12, 8),
+                PlacedPanel(_unseen(), 12, 8),
+                PlacedPanel(_out_of_range(), 12, 8),
             ),
         ),
-        Row("Slices and unseen values", (PlacedPanel(slices(), 12, 8), PlacedPanel(categories(), 12, 8)), folded=True),
+        Row(
+            "Slices and unseen values", (PlacedPanel(_slices(), 12, 8), PlacedPanel(_categories(), 12, 8)), folded=True
+        ),
         Row(
             "Verdicts",
-            (PlacedPanel(verdicts(), 24, 9), PlacedPanel(distances(), 16, 8), PlacedPanel(note(), 8, 8)),
+            (PlacedPanel(_verdicts(), 24, 9), PlacedPanel(_distances(), 16, 8), PlacedPanel(_note(), 8, 8)),
             folded=True,
         ),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_MODEL, TO_MODEL_OF_LABEL, TO_VERSION
 from dashboards.notes import LEVELS_NOTE
@@ -10,14 +12,10 @@ from dashboards.style import STYLE
 from warehouse.panels import fleet
 
 UNITS = STYLE.units
+_info = partial(PanelInfo, "fleet")
 
 
-def _info(key: str, title: str, description: str, unit: str = UNITS.plain) -> PanelInfo:
-    return PanelInfo("fleet", key, title, description, unit)
-
-
-def in_breach() -> AnyPanel:
-    """Models with a major verdict."""
+def _in_breach() -> AnyPanel:
     info = _info(
         "in_breach",
         "Models in breach",
@@ -26,8 +24,7 @@ def in_breach() -> AnyPanel:
     return stat_panel(info, fleet.IN_BREACH, bad_from=1)
 
 
-def insufficient() -> AnyPanel:
-    """Models with insufficient data."""
+def _insufficient() -> AnyPanel:
     info = _info(
         "insufficient",
         "Models with insufficient data",
@@ -37,8 +34,7 @@ def insufficient() -> AnyPanel:
     return stat_panel(info, fleet.INSUFFICIENT)
 
 
-def silent() -> AnyPanel:
-    """Models without predictions."""
+def _silent() -> AnyPanel:
     info = _info(
         "silent",
         "Silent models",
@@ -48,8 +44,7 @@ def silent() -> AnyPanel:
     return stat_panel(info, fleet.SILENT, bad_from=1)
 
 
-def worst_psi() -> AnyPanel:
-    """The largest PSI of any field."""
+def _worst_psi() -> AnyPanel:
     info = _info(
         "worst_psi",
         "Worst PSI",
@@ -59,14 +54,12 @@ def worst_psi() -> AnyPanel:
     return stat_panel(info, fleet.WORST_PSI, decimals=2)
 
 
-def models() -> AnyPanel:
-    """Number of models."""
+def _models() -> AnyPanel:
     info = _info("models", "Models", "Models with a contract or with events.")
     return stat_panel(info, fleet.MODELS)
 
 
-def levels_now() -> AnyPanel:
-    """Every model with its levels, worst first."""
+def _levels_now() -> AnyPanel:
     info = _info(
         "levels",
         "Models, worst first",
@@ -84,8 +77,7 @@ def levels_now() -> AnyPanel:
     return table_panel(info, fleet.LEVELS_NOW, link=TO_MODEL, units=units)
 
 
-def levels_over_time() -> AnyPanel:
-    """When each model left the level stable."""
+def _levels_over_time() -> AnyPanel:
     info = _info(
         "levels_over_time",
         "Levels over time",
@@ -94,8 +86,7 @@ def levels_over_time() -> AnyPanel:
     return level_timeline(info, fleet.LEVELS, link=TO_MODEL_OF_LABEL)
 
 
-def psi_over_time() -> AnyPanel:
-    """The largest PSI of each model."""
+def _psi_over_time() -> AnyPanel:
     info = _info(
         "worst_psi_over_time",
         "Worst PSI of each model",
@@ -105,20 +96,17 @@ def psi_over_time() -> AnyPanel:
     return time_series(info, fleet.WORST_PSI_OVER_TIME, at_least=0, link=TO_MODEL_OF_LABEL)
 
 
-def requests() -> AnyPanel:
-    """Traffic by model."""
+def _requests() -> AnyPanel:
     info = _info("requests", "Requests by model", "Predictions per minute, including failed ones.", UNITS.per_minute)
     return time_series(info, fleet.REQUESTS, at_least=0, link=TO_MODEL_OF_LABEL)
 
 
-def errors() -> AnyPanel:
-    """Failed predictions by model."""
+def _errors() -> AnyPanel:
     info = _info("errors", "Failed predictions by model", "Share of predictions that failed.", UNITS.share)
     return time_series(info, fleet.ERRORS, at_least=0, link=TO_MODEL_OF_LABEL)
 
 
-def slow() -> AnyPanel:
-    """Slow predictions by model."""
+def _slow() -> AnyPanel:
     info = _info(
         "latency",
         "Slow predictions by model",
@@ -128,8 +116,7 @@ def slow() -> AnyPanel:
     return time_series(info, fleet.SLOW, at_least=0, link=TO_MODEL_OF_LABEL)
 
 
-def performance() -> AnyPanel:
-    """Performance from labels, by model."""
+def _performance() -> AnyPanel:
     info = _info(
         "performance",
         "Performance by model",
@@ -139,8 +126,7 @@ def performance() -> AnyPanel:
     return table_panel(info, fleet.PERFORMANCE, link=TO_VERSION)
 
 
-def note() -> AnyPanel:
-    """How to read the page."""
+def _note() -> AnyPanel:
     return text_panel(_info("note", "How to read this", "Meaning of the levels, and where to go next."), LEVELS_NOTE)
 
 
@@ -150,20 +136,20 @@ def rows() -> list[Row]:
         Row(
             "Now, at the end of the range",
             (
-                PlacedPanel(in_breach(), 4, 4),
-                PlacedPanel(insufficient(), 4, 4),
-                PlacedPanel(silent(), 4, 4),
-                PlacedPanel(worst_psi(), 4, 4),
-                PlacedPanel(models(), 4, 4),
-                PlacedPanel(note(), 4, 4),
-                PlacedPanel(levels_now(), 24, 10),
+                PlacedPanel(_in_breach(), 4, 4),
+                PlacedPanel(_insufficient(), 4, 4),
+                PlacedPanel(_silent(), 4, 4),
+                PlacedPanel(_worst_psi(), 4, 4),
+                PlacedPanel(_models(), 4, 4),
+                PlacedPanel(_note(), 4, 4),
+                PlacedPanel(_levels_now(), 24, 10),
             ),
         ),
-        Row("History", (PlacedPanel(levels_over_time(), 24, 8), PlacedPanel(psi_over_time(), 24, 8))),
+        Row("History", (PlacedPanel(_levels_over_time(), 24, 8), PlacedPanel(_psi_over_time(), 24, 8))),
         Row(
             "Traffic, errors, latency",
-            (PlacedPanel(requests(), 8, 8), PlacedPanel(errors(), 8, 8), PlacedPanel(slow(), 8, 8)),
+            (PlacedPanel(_requests(), 8, 8), PlacedPanel(_errors(), 8, 8), PlacedPanel(_slow(), 8, 8)),
             folded=True,
         ),
-        Row("Performance", (PlacedPanel(performance(), 24, 9),), folded=True),
+        Row("Performance", (PlacedPanel(_performance(), 24, 9),), folded=True),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from dashboards import model_outputs
 from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_FIELD, TO_FIELD_OF_LABEL, TO_PIPELINE, TO_SLICE
@@ -10,14 +12,10 @@ from dashboards.style import STYLE
 from warehouse.panels import drift, freshness, rates, traffic
 
 UNITS = STYLE.units
+_info = partial(PanelInfo, "model")
 
 
-def _info(key: str, title: str, description: str, unit: str = UNITS.plain) -> PanelInfo:
-    return PanelInfo("model", key, title, description, unit)
-
-
-def level() -> AnyPanel:
-    """The worst level of all fields."""
+def _level() -> AnyPanel:
     info = _info(
         "level",
         "Drift",
@@ -27,8 +25,7 @@ def level() -> AnyPanel:
     return stat_panel(info, drift.WORST_LEVEL, level=True)
 
 
-def worst_field() -> AnyPanel:
-    """The field that moved most."""
+def _worst_field() -> AnyPanel:
     info = _info(
         "worst_field",
         "Worst PSI",
@@ -38,20 +35,17 @@ def worst_field() -> AnyPanel:
     return stat_panel(info, drift.WORST_PSI, decimals=2, link=TO_FIELD)
 
 
-def requests_now() -> AnyPanel:
-    """Requests in the range."""
+def _requests_now() -> AnyPanel:
     info = _info("requests_now", "Requests", "Predictions of this version and slice in the range.", UNITS.count)
     return stat_panel(info, traffic.REQUESTS_NOW)
 
 
-def errors_now() -> AnyPanel:
-    """Share of failed predictions in the range."""
+def _errors_now() -> AnyPanel:
     info = _info("errors_now", "Failed", "Share of predictions in the range that failed.", UNITS.share)
     return stat_panel(info, traffic.ERRORS_NOW)
 
 
-def sealed_age() -> AnyPanel:
-    """Age of the newest sealed pane."""
+def _sealed_age() -> AnyPanel:
     info = _info(
         "freshness",
         "Age of newest sealed data",
@@ -62,8 +56,7 @@ def sealed_age() -> AnyPanel:
     return stat_panel(info, freshness.SEALED_AGE, link=TO_PIPELINE)
 
 
-def completeness() -> AnyPanel:
-    """Whether events were lost."""
+def _completeness() -> AnyPanel:
     info = _info(
         "completeness",
         "Completeness",
@@ -73,8 +66,7 @@ def completeness() -> AnyPanel:
     return stat_panel(info, freshness.COMPLETENESS, bad_under=1.0, link=TO_PIPELINE)
 
 
-def psi() -> AnyPanel:
-    """PSI of the fields, with the contract's thresholds."""
+def _psi() -> AnyPanel:
     info = _info(
         "psi",
         "PSI of the fields that moved most",
@@ -85,8 +77,7 @@ def psi() -> AnyPanel:
     return time_series(info, drift.PSI, drift.PSI_THRESHOLDS, at_least=0, link=TO_FIELD_OF_LABEL)
 
 
-def field_levels() -> AnyPanel:
-    """When each field left the level stable."""
+def _field_levels() -> AnyPanel:
     info = _info(
         "levels",
         "Levels of the fields that moved most",
@@ -95,8 +86,7 @@ def field_levels() -> AnyPanel:
     return level_timeline(info, drift.LEVELS, link=TO_FIELD_OF_LABEL)
 
 
-def fields() -> AnyPanel:
-    """Every field with its latest verdict."""
+def _fields() -> AnyPanel:
     info = _info(
         "fields",
         "Fields, worst first",
@@ -114,8 +104,7 @@ def fields() -> AnyPanel:
     return table_panel(info, drift.FIELDS, link=TO_FIELD, units=units)
 
 
-def changed_rates() -> AnyPanel:
-    """Rates of null, invalid, out-of-range and unseen values that changed most."""
+def _changed_rates() -> AnyPanel:
     info = _info(
         "rates",
         "Rates that changed most",
@@ -126,8 +115,7 @@ def changed_rates() -> AnyPanel:
     return time_series(info, rates.RATES, rates.RATE_THRESHOLDS)
 
 
-def violations() -> AnyPanel:
-    """Values that violate the contract."""
+def _violations() -> AnyPanel:
     info = _info(
         "violations",
         "Contract violations",
@@ -137,8 +125,7 @@ def violations() -> AnyPanel:
     return table_panel(info, rates.VIOLATIONS, link=TO_FIELD, units={"share in affected panes": UNITS.share})
 
 
-def slices() -> AnyPanel:
-    """Slices that drift."""
+def _slices() -> AnyPanel:
     info = _info(
         "slices",
         "Slices, worst first",
@@ -147,14 +134,12 @@ def slices() -> AnyPanel:
     return table_panel(info, drift.SLICES, link=TO_SLICE)
 
 
-def requests() -> AnyPanel:
-    """Traffic by version."""
+def _requests() -> AnyPanel:
     info = _info("requests", "Requests by version", "Predictions per minute, including failed ones.", UNITS.per_minute)
     return time_series(info, traffic.REQUESTS, stacked=True, at_least=0)
 
 
-def errors() -> AnyPanel:
-    """Failed predictions compared with the SLO."""
+def _errors() -> AnyPanel:
     info = _info(
         "errors",
         "Failed predictions",
@@ -164,14 +149,12 @@ def errors() -> AnyPanel:
     return time_series(info, traffic.ERRORS, at_least=0)
 
 
-def error_kinds() -> AnyPanel:
-    """Failed predictions by kind."""
+def _error_kinds() -> AnyPanel:
     info = _info("error_kinds", "Errors by kind", "Failed predictions by the error kind in the event.", UNITS.count)
     return time_series(info, traffic.ERROR_KINDS, counted=True, at_least=0)
 
 
-def slow() -> AnyPanel:
-    """Slow predictions compared with the SLO."""
+def _slow() -> AnyPanel:
     info = _info(
         "latency",
         "Slow predictions",
@@ -182,8 +165,7 @@ def slow() -> AnyPanel:
     return time_series(info, traffic.SLOW, at_least=0)
 
 
-def latency() -> AnyPanel:
-    """Quantiles of latency."""
+def _latency() -> AnyPanel:
     info = _info(
         "latency_quantiles",
         "Latency",
@@ -200,21 +182,23 @@ def rows() -> list[Row]:
         Row(
             "Now, at the end of the range",
             (
-                PlacedPanel(level(), 4, 4),
-                PlacedPanel(worst_field(), 4, 4),
-                PlacedPanel(requests_now(), 4, 4),
-                PlacedPanel(errors_now(), 4, 4),
-                PlacedPanel(sealed_age(), 4, 4),
-                PlacedPanel(completeness(), 4, 4),
+                PlacedPanel(_level(), 4, 4),
+                PlacedPanel(_worst_field(), 4, 4),
+                PlacedPanel(_requests_now(), 4, 4),
+                PlacedPanel(_errors_now(), 4, 4),
+                PlacedPanel(_sealed_age(), 4, 4),
+                PlacedPanel(_completeness(), 4, 4),
             ),
         ),
-        Row("Drift", (PlacedPanel(psi(), 24, 9), PlacedPanel(field_levels(), 12, 10), PlacedPanel(fields(), 12, 10))),
-        Row("Traffic", (PlacedPanel(requests(), 24, 7),)),
-        Row("Errors", (PlacedPanel(errors(), 12, 7), PlacedPanel(error_kinds(), 12, 7))),
-        Row("Latency", (PlacedPanel(slow(), 12, 7), PlacedPanel(latency(), 12, 7))),
+        Row(
+            "Drift", (PlacedPanel(_psi(), 24, 9), PlacedPanel(_field_levels(), 12, 10), PlacedPanel(_fields(), 12, 10))
+        ),
+        Row("Traffic", (PlacedPanel(_requests(), 24, 7),)),
+        Row("Errors", (PlacedPanel(_errors(), 12, 7), PlacedPanel(_error_kinds(), 12, 7))),
+        Row("Latency", (PlacedPanel(_slow(), 12, 7), PlacedPanel(_latency(), 12, 7))),
         Row(
             "Values and slices",
-            (PlacedPanel(changed_rates(), 24, 8), PlacedPanel(violations(), 12, 8), PlacedPanel(slices(), 12, 8)),
+            (PlacedPanel(_changed_rates(), 24, 8), PlacedPanel(_violations(), 12, 8), PlacedPanel(_slices(), 12, 8)),
             folded=True,
         ),
         *model_outputs.rows(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_FIELD_OF_LABEL
 from dashboards.panels import AnyPanel, PanelInfo, bar_chart, table_panel, time_series
@@ -9,14 +11,10 @@ from dashboards.style import STYLE
 from warehouse.panels import comparisons, distribution, drift, performance, traffic
 
 UNITS = STYLE.units
+_info = partial(PanelInfo, "model")
 
 
-def _info(key: str, title: str, description: str, unit: str = UNITS.plain) -> PanelInfo:
-    return PanelInfo("model", key, title, description, unit)
-
-
-def score() -> AnyPanel:
-    """Drift of the outputs."""
+def _score() -> AnyPanel:
     info = _info(
         "score",
         "PSI of the outputs",
@@ -26,8 +24,7 @@ def score() -> AnyPanel:
     return time_series(info, drift.OUTPUTS_PSI, drift.PSI_THRESHOLDS, at_least=0, link=TO_FIELD_OF_LABEL)
 
 
-def score_quantiles() -> AnyPanel:
-    """Quantiles of the score."""
+def _score_quantiles() -> AnyPanel:
     info = _info(
         "score_quantiles",
         "Score",
@@ -36,8 +33,7 @@ def score_quantiles() -> AnyPanel:
     return time_series(info, traffic.SCORE)
 
 
-def class_shares() -> AnyPanel:
-    """Shares of predicted classes."""
+def _class_shares() -> AnyPanel:
     info = _info(
         "class_shares",
         "Classes",
@@ -47,8 +43,7 @@ def class_shares() -> AnyPanel:
     return time_series(info, distribution.CLASS_SHARES, stacked=True, at_least=0)
 
 
-def versions() -> AnyPanel:
-    """This version compared with the previous one."""
+def _versions() -> AnyPanel:
     info = _info(
         "versions",
         "Compared with the previous version",
@@ -58,8 +53,7 @@ def versions() -> AnyPanel:
     return table_panel(info, comparisons.VERSIONS)
 
 
-def measured() -> AnyPanel:
-    """Performance from labels."""
+def _measured() -> AnyPanel:
     info = _info(
         "performance",
         "Performance from labels",
@@ -69,8 +63,7 @@ def measured() -> AnyPanel:
     return time_series(info, performance.PERFORMANCE, performance.PROMISES)
 
 
-def metrics() -> AnyPanel:
-    """The latest metrics with intervals."""
+def _metrics() -> AnyPanel:
     info = _info(
         "metrics",
         "Metrics with their intervals",
@@ -81,8 +74,7 @@ def metrics() -> AnyPanel:
     return table_panel(info, performance.METRICS, units=units)
 
 
-def cbpe() -> AnyPanel:
-    """Performance before labels."""
+def _cbpe() -> AnyPanel:
     info = _info(
         "cbpe",
         "Performance before labels",
@@ -92,8 +84,7 @@ def cbpe() -> AnyPanel:
     return time_series(info, performance.CBPE)
 
 
-def calibration() -> AnyPanel:
-    """Scores compared with outcomes."""
+def _calibration() -> AnyPanel:
     info = _info(
         "calibration",
         "Calibration",
@@ -104,8 +95,7 @@ def calibration() -> AnyPanel:
     return bar_chart(info, performance.CALIBRATION)
 
 
-def label_coverage() -> AnyPanel:
-    """Share of predictions with a label."""
+def _label_coverage() -> AnyPanel:
     info = _info(
         "label_coverage",
         "Labelled predictions",
@@ -116,8 +106,7 @@ def label_coverage() -> AnyPanel:
     return time_series(info, performance.LABEL_COVERAGE, at_least=0)
 
 
-def label_maturity() -> AnyPanel:
-    """Label delay curve."""
+def _label_maturity() -> AnyPanel:
     info = _info(
         "label_maturity",
         "Label delay",
@@ -127,8 +116,7 @@ def label_maturity() -> AnyPanel:
     return bar_chart(info, performance.LABEL_MATURITY)
 
 
-def label_counts() -> AnyPanel:
-    """Labels excluded from the metrics."""
+def _label_counts() -> AnyPanel:
     info = _info(
         "label_counts",
         "Predictions and labels excluded from metrics",
@@ -137,8 +125,7 @@ def label_counts() -> AnyPanel:
     return table_panel(info, performance.LABEL_COUNTS, units={"n": UNITS.count})
 
 
-def arms() -> AnyPanel:
-    """Arms compared with the control."""
+def _arms() -> AnyPanel:
     info = _info(
         "arms",
         "Arms compared with the control",
@@ -147,8 +134,7 @@ def arms() -> AnyPanel:
     return table_panel(info, comparisons.ARMS)
 
 
-def arm_ratio() -> AnyPanel:
-    """Sample ratio of the A/B test."""
+def _arm_ratio() -> AnyPanel:
     info = _info(
         "arm_ratio",
         "Shares of the arms",
@@ -158,8 +144,7 @@ def arm_ratio() -> AnyPanel:
     return table_panel(info, comparisons.ARM_RATIO, units={"expected": UNITS.share, "observed": UNITS.share})
 
 
-def arm_performance() -> AnyPanel:
-    """Performance of the arms."""
+def _arm_performance() -> AnyPanel:
     info = _info(
         "arm_performance",
         "Performance of the arms",
@@ -174,29 +159,29 @@ def rows() -> list[Row]:
         Row(
             "Outputs",
             (
-                PlacedPanel(score(), 24, 8),
-                PlacedPanel(score_quantiles(), 12, 8),
-                PlacedPanel(class_shares(), 12, 8),
-                PlacedPanel(versions(), 24, 9),
+                PlacedPanel(_score(), 24, 8),
+                PlacedPanel(_score_quantiles(), 12, 8),
+                PlacedPanel(_class_shares(), 12, 8),
+                PlacedPanel(_versions(), 24, 9),
             ),
             folded=True,
         ),
         Row(
             "Performance and labels",
             (
-                PlacedPanel(measured(), 12, 8),
-                PlacedPanel(cbpe(), 12, 8),
-                PlacedPanel(metrics(), 24, 8),
-                PlacedPanel(calibration(), 8, 8),
-                PlacedPanel(label_coverage(), 8, 8),
-                PlacedPanel(label_maturity(), 8, 8),
-                PlacedPanel(label_counts(), 8, 6),
+                PlacedPanel(_measured(), 12, 8),
+                PlacedPanel(_cbpe(), 12, 8),
+                PlacedPanel(_metrics(), 24, 8),
+                PlacedPanel(_calibration(), 8, 8),
+                PlacedPanel(_label_coverage(), 8, 8),
+                PlacedPanel(_label_maturity(), 8, 8),
+                PlacedPanel(_label_counts(), 8, 6),
             ),
             folded=True,
         ),
         Row(
             "Arms",
-            (PlacedPanel(arms(), 24, 9), PlacedPanel(arm_ratio(), 12, 7), PlacedPanel(arm_performance(), 12, 7)),
+            (PlacedPanel(_arms(), 24, 9), PlacedPanel(_arm_ratio(), 12, 7), PlacedPanel(_arm_performance(), 12, 7)),
             folded=True,
         ),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_MODEL, TO_MODEL_OF_LABEL
 from dashboards.panels import AnyPanel, PanelInfo, stat_panel, table_panel, time_series
@@ -9,14 +11,10 @@ from dashboards.style import STYLE
 from warehouse.panels import pipeline
 
 UNITS = STYLE.units
+_info = partial(PanelInfo, "pipeline")
 
 
-def _info(key: str, title: str, description: str, unit: str = UNITS.plain) -> PanelInfo:
-    return PanelInfo("pipeline", key, title, description, unit)
-
-
-def lag_now() -> AnyPanel:
-    """Consumer lag of all processors."""
+def _lag_now() -> AnyPanel:
     info = _info(
         "lag_now",
         "Consumer lag",
@@ -26,8 +24,7 @@ def lag_now() -> AnyPanel:
     return stat_panel(info, pipeline.LAG_NOW)
 
 
-def silent() -> AnyPanel:
-    """Processors that stopped reporting."""
+def _silent() -> AnyPanel:
     info = _info(
         "silent",
         "Silent processors",
@@ -37,8 +34,7 @@ def silent() -> AnyPanel:
     return stat_panel(info, pipeline.SILENT, bad_from=1)
 
 
-def completeness_now() -> AnyPanel:
-    """The least complete window."""
+def _completeness_now() -> AnyPanel:
     info = _info(
         "completeness_now",
         "Completeness",
@@ -48,8 +44,7 @@ def completeness_now() -> AnyPanel:
     return stat_panel(info, pipeline.COMPLETENESS, bad_under=1.0)
 
 
-def late_now() -> AnyPanel:
-    """Share of late events."""
+def _late_now() -> AnyPanel:
     info = _info(
         "late_now",
         "Late",
@@ -60,8 +55,7 @@ def late_now() -> AnyPanel:
     return stat_panel(info, pipeline.LATE)
 
 
-def dead_letters_now() -> AnyPanel:
-    """Dead letters in the range."""
+def _dead_letters_now() -> AnyPanel:
     info = _info(
         "dead_letters_now",
         "Dead letters",
@@ -72,8 +66,7 @@ def dead_letters_now() -> AnyPanel:
     return stat_panel(info, pipeline.DEAD_LETTERS, bad_from=1)
 
 
-def duplicates_now() -> AnyPanel:
-    """Share of duplicate predictions."""
+def _duplicates_now() -> AnyPanel:
     info = _info(
         "duplicates_now",
         "Duplicates",
@@ -84,8 +77,7 @@ def duplicates_now() -> AnyPanel:
     return stat_panel(info, pipeline.DUPLICATES)
 
 
-def processors() -> AnyPanel:
-    """Latest report of every processor."""
+def _processors() -> AnyPanel:
     info = _info(
         "processors",
         "Processors",
@@ -101,8 +93,7 @@ def processors() -> AnyPanel:
     return table_panel(info, pipeline.PROCESSORS, units=units)
 
 
-def lag() -> AnyPanel:
-    """Consumer lag over time."""
+def _lag() -> AnyPanel:
     info = _info(
         "lag",
         "Consumer lag",
@@ -112,14 +103,12 @@ def lag() -> AnyPanel:
     return time_series(info, pipeline.LAG, at_least=0)
 
 
-def rate() -> AnyPanel:
-    """Throughput."""
+def _rate() -> AnyPanel:
     info = _info("rate", "Events processed", "Events per second, by processor.", UNITS.per_second)
     return time_series(info, pipeline.RATE, at_least=0)
 
 
-def sealed_age() -> AnyPanel:
-    """Progress of each model."""
+def _sealed_age() -> AnyPanel:
     info = _info(
         "sealed_age",
         "Progress by model",
@@ -130,8 +119,7 @@ def sealed_age() -> AnyPanel:
     return table_panel(info, pipeline.SEALED_AGE, link=TO_MODEL)
 
 
-def completeness() -> AnyPanel:
-    """Completeness over time."""
+def _completeness() -> AnyPanel:
     info = _info(
         "completeness",
         "Completeness of windows",
@@ -141,8 +129,7 @@ def completeness() -> AnyPanel:
     return time_series(info, pipeline.COMPLETENESS_OVER_TIME, link=TO_MODEL_OF_LABEL)
 
 
-def losses() -> AnyPanel:
-    """Events lost after Kafka acknowledged them."""
+def _losses() -> AnyPanel:
     info = _info(
         "losses",
         "Losses",
@@ -152,8 +139,7 @@ def losses() -> AnyPanel:
     return table_panel(info, pipeline.LOSSES, units={"offsets": UNITS.count})
 
 
-def producer_gaps() -> AnyPanel:
-    """Events lost before Kafka."""
+def _producer_gaps() -> AnyPanel:
     info = _info(
         "producer_gaps",
         "Lost before Kafka",
@@ -164,20 +150,17 @@ def producer_gaps() -> AnyPanel:
     return table_panel(info, pipeline.PRODUCER_GAPS, units={"share": UNITS.share, "received": UNITS.count})
 
 
-def late() -> AnyPanel:
-    """Late events over time."""
+def _late() -> AnyPanel:
     info = _info("late", "Late predictions", "By model, at the event time of the pane.", UNITS.count)
     return time_series(info, pipeline.LATE_OVER_TIME, counted=True, at_least=0, link=TO_MODEL_OF_LABEL)
 
 
-def dead_letters() -> AnyPanel:
-    """Dead letters by reason."""
+def _dead_letters() -> AnyPanel:
     info = _info("dead_letters", "Dead letters by reason", "Per hour of receipt, by topic and reason.", UNITS.count)
     return time_series(info, pipeline.DEAD_REASONS, counted=True, at_least=0)
 
 
-def duplicates() -> AnyPanel:
-    """Repeats over time."""
+def _duplicates() -> AnyPanel:
     info = _info(
         "duplicates",
         "Duplicates",
@@ -188,8 +171,7 @@ def duplicates() -> AnyPanel:
     return time_series(info, pipeline.DUPLICATES_OVER_TIME, counted=True, at_least=0, link=TO_MODEL_OF_LABEL)
 
 
-def unmatched_labels() -> AnyPanel:
-    """Labels without predictions."""
+def _unmatched_labels() -> AnyPanel:
     info = _info(
         "unmatched_labels",
         "Labels without a prediction",
@@ -199,8 +181,7 @@ def unmatched_labels() -> AnyPanel:
     return time_series(info, pipeline.UNMATCHED_LABELS, counted=True, at_least=0, link=TO_MODEL_OF_LABEL)
 
 
-def insert_times() -> AnyPanel:
-    """Duration of writes."""
+def _insert_times() -> AnyPanel:
     info = _info(
         "insert_times",
         "Write duration",
@@ -212,8 +193,7 @@ def insert_times() -> AnyPanel:
     return time_series(info, pipeline.INSERT_TIMES, at_least=0)
 
 
-def retries() -> AnyPanel:
-    """Retried writes."""
+def _retries() -> AnyPanel:
     info = _info(
         "retries",
         "Retried writes",
@@ -223,8 +203,7 @@ def retries() -> AnyPanel:
     return time_series(info, pipeline.RETRIES, counted=True, at_least=0)
 
 
-def watchdog() -> AnyPanel:
-    """Time since the last commit."""
+def _watchdog() -> AnyPanel:
     info = _info(
         "watchdog",
         "Time since last commit",
@@ -235,8 +214,7 @@ def watchdog() -> AnyPanel:
     return time_series(info, pipeline.WATCHDOG, at_least=0)
 
 
-def committed_age() -> AnyPanel:
-    """Signals that the watchdog checks."""
+def _committed_age() -> AnyPanel:
     info = _info(
         "committed_age",
         "Stalled offsets and loops",
@@ -248,8 +226,7 @@ def committed_age() -> AnyPanel:
     return time_series(info, pipeline.COMMITTED_AGE, at_least=0)
 
 
-def waiting() -> AnyPanel:
-    """Time spent waiting for ClickHouse."""
+def _waiting() -> AnyPanel:
     info = _info(
         "waiting",
         "Waiting for ClickHouse",
@@ -261,8 +238,7 @@ def waiting() -> AnyPanel:
     return time_series(info, pipeline.WAITING, at_least=0)
 
 
-def healthy() -> AnyPanel:
-    """Status of /healthz."""
+def _healthy() -> AnyPanel:
     info = _info(
         "healthy",
         "Healthy",
@@ -272,20 +248,17 @@ def healthy() -> AnyPanel:
     return time_series(info, pipeline.HEALTHY, at_least=0)
 
 
-def memory() -> AnyPanel:
-    """Memory of processors."""
+def _memory() -> AnyPanel:
     info = _info("memory", "Memory", "Resident set size of each processor.", UNITS.bytes)
     return time_series(info, pipeline.MEMORY, at_least=0)
 
 
-def cpu() -> AnyPanel:
-    """CPU use."""
+def _cpu() -> AnyPanel:
     info = _info("cpu", "CPU", "Share of one core that each processor uses.", UNITS.share)
     return time_series(info, pipeline.CPU, at_least=0)
 
 
-def events() -> AnyPanel:
-    """Events by outcome."""
+def _events() -> AnyPanel:
     info = _info(
         "events",
         "Events by outcome",
@@ -296,8 +269,7 @@ def events() -> AnyPanel:
     return time_series(info, pipeline.EVENTS, counted=True, at_least=0)
 
 
-def rejected() -> AnyPanel:
-    """Dead letters and lost offsets, by processor."""
+def _rejected() -> AnyPanel:
     info = _info(
         "rejected",
         "Dead-lettered or lost, by processor",
@@ -308,14 +280,12 @@ def rejected() -> AnyPanel:
     return time_series(info, pipeline.REJECTED, counted=True, at_least=0)
 
 
-def inserted() -> AnyPanel:
-    """Rows written."""
+def _inserted() -> AnyPanel:
     info = _info("inserted", "Rows inserted", "Rows inserted into ClickHouse, by processor and table.", UNITS.count)
     return time_series(info, pipeline.INSERTED, counted=True, at_least=0)
 
 
-def scored() -> AnyPanel:
-    """Windows measured by the scorer."""
+def _scored() -> AnyPanel:
     info = _info(
         "scored", "Windows scored", "Windows measured for the first time (new), and revised metrics.", UNITS.count
     )
@@ -328,48 +298,48 @@ def rows() -> list[Row]:
         Row(
             "Now, at the end of the range",
             (
-                PlacedPanel(lag_now(), 4, 4),
-                PlacedPanel(silent(), 4, 4),
-                PlacedPanel(completeness_now(), 4, 4),
-                PlacedPanel(late_now(), 4, 4),
-                PlacedPanel(dead_letters_now(), 4, 4),
-                PlacedPanel(duplicates_now(), 4, 4),
-                PlacedPanel(processors(), 24, 8),
+                PlacedPanel(_lag_now(), 4, 4),
+                PlacedPanel(_silent(), 4, 4),
+                PlacedPanel(_completeness_now(), 4, 4),
+                PlacedPanel(_late_now(), 4, 4),
+                PlacedPanel(_dead_letters_now(), 4, 4),
+                PlacedPanel(_duplicates_now(), 4, 4),
+                PlacedPanel(_processors(), 24, 8),
             ),
         ),
         Row(
             "Lag and progress",
-            (PlacedPanel(lag(), 12, 8), PlacedPanel(rate(), 12, 8), PlacedPanel(sealed_age(), 24, 7)),
+            (PlacedPanel(_lag(), 12, 8), PlacedPanel(_rate(), 12, 8), PlacedPanel(_sealed_age(), 24, 7)),
         ),
         Row(
             "Lost",
-            (PlacedPanel(completeness(), 24, 7), PlacedPanel(losses(), 12, 8), PlacedPanel(producer_gaps(), 12, 8)),
+            (PlacedPanel(_completeness(), 24, 7), PlacedPanel(_losses(), 12, 8), PlacedPanel(_producer_gaps(), 12, 8)),
         ),
         Row(
             "Late, dead-lettered, duplicate",
             (
-                PlacedPanel(late(), 12, 7),
-                PlacedPanel(dead_letters(), 12, 7),
-                PlacedPanel(duplicates(), 12, 7),
-                PlacedPanel(unmatched_labels(), 12, 7),
+                PlacedPanel(_late(), 12, 7),
+                PlacedPanel(_dead_letters(), 12, 7),
+                PlacedPanel(_duplicates(), 12, 7),
+                PlacedPanel(_unmatched_labels(), 12, 7),
             ),
             folded=True,
         ),
         Row(
             "Processor internals",
             (
-                PlacedPanel(committed_age(), 8, 8),
-                PlacedPanel(watchdog(), 8, 8),
-                PlacedPanel(waiting(), 8, 8),
-                PlacedPanel(insert_times(), 8, 8),
-                PlacedPanel(retries(), 8, 8),
-                PlacedPanel(healthy(), 8, 8),
-                PlacedPanel(events(), 12, 8),
-                PlacedPanel(rejected(), 12, 8),
-                PlacedPanel(inserted(), 12, 8),
-                PlacedPanel(scored(), 12, 8),
-                PlacedPanel(memory(), 12, 8),
-                PlacedPanel(cpu(), 12, 8),
+                PlacedPanel(_committed_age(), 8, 8),
+                PlacedPanel(_watchdog(), 8, 8),
+                PlacedPanel(_waiting(), 8, 8),
+                PlacedPanel(_insert_times(), 8, 8),
+                PlacedPanel(_retries(), 8, 8),
+                PlacedPanel(_healthy(), 8, 8),
+                PlacedPanel(_events(), 12, 8),
+                PlacedPanel(_rejected(), 12, 8),
+                PlacedPanel(_inserted(), 12, 8),
+                PlacedPanel(_scored(), 12, 8),
+                PlacedPanel(_memory(), 12, 8),
+                PlacedPanel(_cpu(), 12, 8),
             ),
             folded=True,
         ),
