@@ -52,7 +52,9 @@ CONFIG_VARIABLE = "BAROGRAPH_CONFIG"
 Server = Literal["kafka", "clickhouse"]
 BOTH: tuple[Server, ...] = ("kafka", "clickhouse")
 
-OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "BAROGRAPH_HOME", "BAROGRAPH_CACHE", "BAROGRAPH_PII_KEY"})
+OTHER_VARIABLES = frozenset(
+    {CONFIG_VARIABLE, "BAROGRAPH_HOME", "BAROGRAPH_CACHE", "BAROGRAPH_PII_KEY", "BAROGRAPH_PII_PREVIOUS_KEY"}
+)
 """Variables that are not settings: the settings file, the folders of the local stack, the publisher's key."""
 
 _PARTITIONS = IntegerKind(1, 10_000)

@@ -185,7 +185,7 @@ def _compare_field(
             return _compare_numbers(pair, left, right, recomputed, joined, history, options)
     left_texts, right_texts = read_as_texts(served, pair.served), read_as_texts(recomputed, pair.recomputed)
     if options.is_production and pair.field is not None and contract is not None:
-        right_texts = protect_personal_data(right_texts, pair.field, contract)
+        left_texts, right_texts = protect_personal_data(left_texts, right_texts, pair.field, contract)
     return _compare_texts(pair, left_texts, right_texts, joined, history, options)
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract, Field
-from barograph.publisher.pii import KEY_VARIABLE, TRUNCATED_CHARS, PiiKeyError, hash_text, read_key
+from barograph.publisher.pii import (
+    KEY_VARIABLE,
+    PREVIOUS_KEY_VARIABLE,
+    FieldHash,
+    PiiKeyError,
+    read_key,
+    truncate_text,
+)
 from barograph.validation.rows import time_ms
 from barograph.validation.tables import MEMBERS, source_columns
 from numpy.typing import NDArray
@@ -197,24 +205,40 @@ def read_as_texts(table: Table, column: str) -> TextColumn:
         ) from error
 
 
-def protect_personal_data(texts: TextColumn, field: Field, contract: Contract) -> TextColumn:
-    """Hash or truncate personal data as the publisher does.
+def protect_personal_data(
+    served: TextColumn, recomputed: TextColumn, field: Field, contract: Contract
+) -> tuple[TextColumn, TextColumn]:
+    """Make the two sides of a field comparable: hash or truncate the recomputed side as the publisher does.
+
+    Served values that were hashed with the previous key are replaced by the hashes of the current key, if
+    BAROGRAPH_PII_PREVIOUS_KEY is set. That is possible for values that the recomputed side has; others differ anyway.
 
     Raises:
-        SkewError: the contract requires hashing, and there is no key.
+        SkewError: the contract requires hashing, and there is no key, or the previous one is too short.
     """
-    if field.pii == "hash":
-        try:
-            key = read_key(contract)
-        except PiiKeyError as error:
-            raise SkewError(f"{field.name} is hashed in production; set {KEY_VARIABLE} to compare it.") from error
-        protected = [hash_text(key, text) for text in texts.values]
-    elif field.pii == "truncate":
-        protected = [text[:TRUNCATED_CHARS] for text in texts.values]
-    else:
-        return texts
-    distinct = {text: code for code, text in enumerate(dict.fromkeys(protected))}
-    codes = np.array([*(distinct[text] for text in protected), NULL_CODE], np.int32)
+    if field.pii == "truncate":
+        return served, _replace(recomputed, truncate_text)
+    if field.pii != "hash":
+        return served, recomputed
+    try:
+        key = read_key(contract)
+        previous = read_key(contract, variable=PREVIOUS_KEY_VARIABLE) if os.environ.get(PREVIOUS_KEY_VARIABLE) else b""
+    except PiiKeyError as error:
+        variable = PREVIOUS_KEY_VARIABLE if PREVIOUS_KEY_VARIABLE in str(error) else KEY_VARIABLE
+        raise SkewError(f"{field.name} is hashed in production; set {variable} to compare it.") from error
+    hash_text = FieldHash(key, contract.model, field.source)
+    if previous:
+        hash_previous = FieldHash(previous, contract.model, field.source)
+        renewed = {hash_previous(text): hash_text(text) for text in recomputed.values}
+        served = _replace(served, lambda hashed: renewed.get(hashed, hashed))
+    return served, _replace(recomputed, hash_text)
+
+
+def _replace(texts: TextColumn, replacement: Callable[[str], str]) -> TextColumn:
+    """Replace each distinct value. Values that become equal share a code."""
+    replaced = [replacement(text) for text in texts.values]
+    distinct = {text: code for code, text in enumerate(dict.fromkeys(replaced))}
+    codes = np.array([*(distinct[text] for text in replaced), NULL_CODE], np.int32)
     return TextColumn.from_codes(codes[texts.codes], distinct)
 
 

@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterable, Mapping
 
 from barograph.contract import CROSS, Contract, Field
-from barograph.publisher.pii import HASH_CHARS, TRUNCATED_CHARS
+from barograph.publisher.pii import HASH_PATTERN, MAX_TRUNCATED_CHARS
 
 from sketches.baseline.baseline import Baseline
 
-_HASHED = re.compile(rf"[0-9a-f]{{{HASH_CHARS}}}")
+_HASHED = re.compile(HASH_PATTERN)
 
 
 def bare_values(contract: Contract, baseline: Baseline) -> list[str]:
@@ -47,7 +47,7 @@ def _bare(field: Field, values: Iterable[str]) -> int:
     if field.pii == "hash":
         return sum(_HASHED.fullmatch(value) is None for value in values)
     if field.pii == "truncate":
-        return sum(len(value) > TRUNCATED_CHARS for value in values)
+        return sum(len(value) > MAX_TRUNCATED_CHARS for value in values)
     return sum(1 for _ in values)
 
 

@@ -19,6 +19,7 @@ from streams.events.batch import Decoded, MessageBatch, RejectedEvent, join_batc
 from streams.events.columns import INVALID_TEXT, EventColumns, encode_arrow_names, producer_arrivals
 from streams.events.event_time import arrow_times_ms, arrow_to_ms, rejected_times
 from streams.events.event_type import UNNAMED_ERROR
+from streams.events.hashed_values import replace_plain_values
 from streams.events.projection import SCORES_PREFIX, Projection, build_projection
 from streams.registry.registry import Registry
 
@@ -340,6 +341,8 @@ def _project(
             continue
         column = rows.column(source)
         texts[source] = _class_text(column) if source == "class" else _text(column)
+        if source in projection.hashed:
+            texts[source] = replace_plain_values(texts[source], INVALID_TEXT)
     return numbers, texts
 
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from streams.events.batch import Decoded, MessageBatch
 from streams.events.columns import INVALID_TEXT, EventColumns, encode_names, encode_versions, producer_arrivals
 from streams.events.event_time import parse_time_ms, rejected_times, times_ms
+from streams.events.hashed_values import replace_plain_values
 from streams.events.projection import SCORES_PREFIX, Projection
 from streams.events.rejection import Rejection, replace_surrogates, required_text, required_time_ms
 from streams.events.struct_numbers import StructNumbers
@@ -119,6 +120,8 @@ class EventType:
         reader = MemberReader(self, events)
         numbers = reader.numbers()
         texts = {source: reader.texts(source) for source in self.projection.texts}
+        for source in self.projection.hashed:
+            texts[source] = replace_plain_values(texts[source], INVALID_TEXT)
         error_kinds = encode_names([event.error for event in events])
         columns = EventColumns(
             self.projection.model,

@@ -9,6 +9,7 @@ from barograph.contract.check import default_source
 from barograph.events import MAPS, SCORES
 
 from sketches.baseline.baseline import FieldBaseline
+from streams.events.hashed_values import hashed_sources
 from streams.registry.registry import Registry
 
 LATENCY = "latency_ms"
@@ -28,6 +29,8 @@ class Projection:
     times: tuple[str, ...]
     """Timestamps, read as Unix milliseconds."""
     texts: tuple[str, ...]
+    hashed: frozenset[str]
+    """Texts that the publisher hashes; other values are invalid."""
     order: tuple[str, ...]
     """All sources in the contract's order.
 
@@ -50,7 +53,7 @@ def build_projection(registry: Registry, model: str) -> Projection:
     def of(kind: str) -> tuple[str, ...]:
         return tuple(sorted(source for source, k in kinds.items() if k == kind))
 
-    return Projection(model, of("number"), of("flag"), of("time"), of("text"), tuple(kinds))
+    return Projection(model, of("number"), of("flag"), of("time"), of("text"), hashed_sources(contract), tuple(kinds))
 
 
 def slice_sources(registry: Registry, contract: Contract) -> set[str]:

@@ -17,6 +17,7 @@ from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.arrow_message import open_table
 from streams.events.batch import MessageBatch
 from streams.events.columns import EventColumns
+from streams.events.hashed_values import NOT_HASHED, replace_plain_values
 from streams.recorder.arrow_values import is_number, plain_array, plain_column, to_mask, to_numbers, to_text
 from streams.recorder.map_columns import FeatureColumns, MapColumns
 from streams.recorder.rows import (
@@ -115,6 +116,8 @@ def _member_columns(model: RecordedModel, table: pa.Table) -> dict[str, pa.Array
         if name in _MEMBERS:
             continue
         column = plain_array(table.column(name))
+        if name in model.hashed:
+            column = replace_plain_values(to_text(column), NOT_HASHED)
         present = to_mask(pc.is_valid(column))
         key = name.removeprefix(prefix)
         if not prefix or (prefix == FEATURES and key not in model.known):

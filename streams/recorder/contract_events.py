@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from streams.events.hashed_values import NOT_HASHED, replace_plain_values
 from streams.events.struct_numbers import StructNumbers
 from streams.recorder.event_structs import ATTRIBUTES
 from streams.recorder.map_columns import FeatureColumns
@@ -82,12 +83,14 @@ class ContractEvents:
     def feature_arrays(self) -> tuple[dict[str, pa.Array], list[NDArray[np.int64]]]:
         """Separate the features into `numbers`, `strings` and `nulls`. The contract knows all of them."""
         model = self.model
+        hashed = model.hashed_names("features")
         features = FeatureColumns(len(self))
         if self._names:
             features.add_matrix(self._names, self._all_numbers())
         for name, values in self._rest.items():
             if name in model.texts:
-                features.add_texts(name, pa.array(values, pa.string()))
+                texts = pa.array(values, pa.string())
+                features.add_texts(name, replace_plain_values(texts, NOT_HASHED) if name in hashed else texts)
             else:
                 features.add_values(name, values, numeric=name in model.numeric)
         return features.arrays(), []

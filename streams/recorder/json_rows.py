@@ -284,6 +284,7 @@ def _build_table(
         arrays[name] = entries.numbers(numbers)
         unknown_counts.append(entries.count(~numbers & (entries.kinds != NULL)))
     context = MapEntries.of(columns["context"])
+    context.replace_plain(model.hashed_names("context"))
     context.convert_to_text(context.kinds != NULL)
     arrays["context"] = context.texts(context.kinds == TEXT)
     arrays["unknown"] = unknown_column(n, unknown_counts)

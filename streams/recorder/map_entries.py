@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from streams.events.hashed_values import NOT_HASHED, plain_values
 from streams.recorder.values import NOT_FINITE, number_of, text_of
 from warehouse.dictionary_columns import dictionary_column
 
@@ -88,6 +89,22 @@ class MapEntries:
         for i in np.flatnonzero((self.kinds != TEXT) & mask).tolist():
             self.values[i] = text_of(self.values[i])
             self.kinds[i] = TEXT
+
+    def replace_plain(self, names: frozenset[str]) -> None:
+        """Replace the values of hashed members that are no hash by `NOT_HASHED`, in place; nulls stay.
+
+        Args:
+            names: the hashed members.
+        """
+        if not names:
+            return
+        of_hashed = pc.is_in(self.names, value_set=pa.array(sorted(names))).to_numpy(zero_copy_only=False)[self.code]
+        texts = np.flatnonzero(of_hashed & (self.kinds == TEXT))
+        plain = plain_values(pa.array(self.values[texts], pa.string()))
+        others = np.flatnonzero(of_hashed & (self.kinds != TEXT) & (self.kinds != NULL))
+        for rows in (others,) if plain is None else (others, texts[plain]):
+            self.values[rows] = NOT_HASHED
+            self.kinds[rows] = TEXT
 
     def parse_not_finite(self, mask: NDArray[np.bool_]) -> None:
         """Convert the selected texts that spell numbers that are not finite to numbers, in place."""

@@ -37,6 +37,7 @@ class OpenEvents:
     def feature_arrays(self) -> tuple[dict[str, pa.Array], list[NDArray[np.int64]]]:
         """Separate features into `numbers`, `strings` and `nulls`; count those that the contract does not know."""
         model, features = self._model, MapEntries.of(self.columns["features"])
+        features.replace_plain(model.hashed_names("features"))
         names = features.names.to_pylist()
         numeric = np.array([name in model.numeric for name in names], dtype=bool)
         features.parse_not_finite(numeric[features.code])

@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streams.events.batch import MessageBatch
+from streams.events.hashed_values import hashed_sources
 from streams.events.projection import slice_sources
 from streams.recorder.values import MAX_UNKNOWN
 from streams.registry.registry import Registry
@@ -48,6 +49,13 @@ class RecordedModel:
     """
     numeric: frozenset[str]
     """Features whose values are numbers, flags or times: the text `NaN` is a number there, and a text elsewhere."""
+    hashed: frozenset[str]
+    """Sources (`features.email`) that the publisher hashes. Values that are no hash are never recorded."""
+
+    def hashed_names(self, map_name: str) -> frozenset[str]:
+        """Return the hashed members of one of an event's maps."""
+        prefix = f"{map_name}."
+        return frozenset(source.removeprefix(prefix) for source in self.hashed if source.startswith(prefix))
 
     @property
     def hash_limit(self) -> float:
@@ -86,6 +94,7 @@ def recorded_models(registry: Registry) -> dict[str, RecordedModel]:
             frozenset(watched | ignored),
             (*types, *sorted(watched - types.keys()), *sorted(ignored)),
             frozenset(types.keys() - texts),
+            hashed_sources(contract),
         )
     return models
 

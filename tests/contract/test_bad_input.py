@@ -32,6 +32,7 @@ REGISTRY = Registry(
             fields=(
                 Field(name="x", type="float", source="features.x"),
                 Field(name="c", type="category", source="features.c"),
+                Field(name="h", type="category", source="features.h", pii="hash"),
                 Field(name="tokens", type="int", source="metrics.tokens"),
             ),
         ),
@@ -39,7 +40,8 @@ REGISTRY = Registry(
 )
 GOOD: dict[str, Any] = {"model": "m", "version": "1", "id": "a", "at": NOW_MS, "features": {"x": 1.5, "c": "red"}}
 NO_OBJECT = "`features`, `context` or `metrics` that the contract reads and that is not an object"
-COUNTED, NULL, INVALID_X, INVALID_C = "counted", "null", "invalid x", "invalid c"
+PLAIN = "a value of a field with `pii: hash` that is not a hash"
+COUNTED, NULL, INVALID_X, INVALID_C, INVALID_H = "counted", "null", "invalid x", "invalid c", "invalid h"
 
 
 def event(**members: Any) -> bytes:
@@ -97,6 +99,8 @@ CASES: list[tuple[str, bytes | None, str]] = [
     ("a number, flag, list or map in a field that is a category", event(features={"c": 7}), INVALID_C),
     ("a number, flag, list or map in a field that is a category", event(features={"c": True}), INVALID_C),
     ("a number, flag, list or map in a field that is a category", event(features={"c": ["red"]}), INVALID_C),
+    (PLAIN, event(features={"x": 1.5, "h": "ann@example.com"}), INVALID_H),
+    (PLAIN, event(features={"x": 1.5, "h": 4930123456}), INVALID_H),
     ("a whole number too large for a float", with_x("1" + "0" * 400), INVALID_X),
     ("a list or map in a numeric field", with_x("[1]"), INVALID_X),
     ("a list or map in a numeric field", with_x('{"a": 1}'), INVALID_X),
@@ -140,6 +144,8 @@ def test_the_documented_outcome_happens(line: str, value: bytes | None, expected
 def _state(decoded: Decoded) -> str:
     (events,) = decoded.events
     x, c = events.numbers["features.x"][1], events.texts["features.c"][1].as_py()
+    if events.texts["features.h"][1].as_py() == INVALID_TEXT:
+        return INVALID_H
     if c == INVALID_TEXT:
         return INVALID_C
     if np.isinf(x):

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from barograph.publisher.pii import hash_text
+from barograph.publisher.pii import FieldHash, truncate_text
 
 from cli.main import main
 from local.clickhouse import LocalClickHouse
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.engine
 
 MODEL = "it's “Größe”"
 KEY = "a secret of more than sixteen bytes"
+HASH = FieldHash(KEY.encode(), MODEL, "features.email")
 CONTRACT = f"""
 contract: 1
 model: {json.dumps(MODEL, ensure_ascii=False)}
@@ -63,7 +64,7 @@ def event(i: int, **changes: Any) -> dict[str, Any]:
     numbers = {name: values[name] for name in ("temp", "seats") if values[name] is not None}
     numbers["weekend"] = float(values["weekend"])
     numbers["booked_at"] = float(int(values["booked_at"].timestamp() * 1000))
-    strings = {"email": hash_text(KEY.encode(), values["email"]), "postcode": values["postcode"][:3]}
+    strings = {"email": HASH(values["email"]), "postcode": truncate_text(values["postcode"])}
     if values["carrier"] is not None:
         strings["carrier"] = values["carrier"]
     return row(
@@ -129,6 +130,27 @@ def test_identical_sides_have_no_skew(skew: Skew, monkeypatch: pytest.MonkeyPatc
     assert report["not_compared"] == {"passport": "personal data, dropped before it was published"}
     assert not any(each["precision"] for each in report["fields"])
     assert skew(events, *RANGE)[0] == 1, "all versions"
+
+
+def test_hashes_of_the_previous_key_are_recognized_during_a_rotation(
+    skew: Skew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [event(i) for i in range(N)]
+    new_key = "the next secret of more than sixteen bytes"
+    renewed = FieldHash(new_key.encode(), MODEL, "features.email")
+    for i in range(N // 2, N):
+        strings = dict(events[i]["strings"]) | {"email": renewed(TRAIN["email"][i])}
+        events[i]["strings"] = list(strings.items())
+
+    def mismatched(*, previous: str) -> int:
+        monkeypatch.setenv("BAROGRAPH_PII_PREVIOUS_KEY", previous)
+        _, report, errors = skew(events, *RANGE, "--field", "email")
+        assert report, errors
+        return int(report["fields"][0]["mismatched"])
+
+    monkeypatch.setenv("BAROGRAPH_PII_KEY", new_key)
+    assert mismatched(previous="") == N // 2
+    assert mismatched(previous=KEY) == 0
 
 
 def test_skew_is_detected_in_each_recorded_column(skew: Skew) -> None:

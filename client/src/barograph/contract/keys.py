@@ -170,8 +170,8 @@ FIELD = RecordKind(
             "pii",
             ChoiceKind(("keep", "hash", "drop", "truncate")),
             "What the publisher does before a value leaves the process: `hash` publishes a keyed hash "
-            "(HMAC-SHA-256, key in BAROGRAPH_PII_KEY), `truncate` publishes the first 3 characters, `drop` does not "
-            "publish the value, `keep` publishes it unchanged.",
+            "(HMAC-SHA-256 per model and field, key in BAROGRAPH_PII_KEY), `truncate` publishes the first half of the "
+            "characters, at most 3, `drop` does not publish the value, `keep` publishes it unchanged.",
             default=_FIELD.pii,
         ),
         Key(

@@ -1,14 +1,15 @@
 """Protection of personal data: values are hashed, truncated or dropped before an event leaves the process.
 
-The contract says which. A keyed hash preserves equality only: hashed values can be counted and compared with a baseline
-that was hashed with the same key. Without the key, nobody can recover them by hashing guesses.
+The contract says which. A keyed hash preserves equality within one field of one model, and nothing else: hashed values
+can be counted and compared with a baseline that was hashed with the same key, but not linked across fields or models.
+Without the key, nobody can recover them by hashing guesses.
 """
 
 from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from barograph.contract import Contract
@@ -19,11 +20,19 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "BAROGRAPH_PII_KEY"
 """The environment variable of the key."""
+PREVIOUS_KEY_VARIABLE = "BAROGRAPH_PII_PREVIOUS_KEY"
+"""The environment variable of the key before the last rotation, which `barograph skew` also recognizes."""
 MIN_KEY_BYTES = 16
-HASH_CHARS = 32
+KEY_ID_CHARS = 6
+"""Hexadecimal digits of a key's id, which precede each hash: enough to distinguish the few keys of an installation."""
+DIGEST_CHARS = 32
 """Hexadecimal digits of a hash: 128 bits, so that among 10⁹ values the probability of a collision is 10⁻²¹."""
-TRUNCATED_CHARS = 3
-"""Characters that `truncate` preserves: a region of a postal code, a country of a phone number."""
+HASH_PATTERN = rf"[0-9a-f]{{{KEY_ID_CHARS}}}:[0-9a-f]{{{DIGEST_CHARS}}}"
+"""Regular expression of a hashed value: key id, colon, digest."""
+MAX_TRUNCATED_CHARS = 3
+"""Most characters that `truncate` preserves: a region of a postal code, a country of a phone number."""
+TRUNCATED_TO_NOTHING = "_"
+"""What `truncate` publishes for a value of fewer than two characters."""
 
 PiiAction = str
 """`hash`, `drop` or `truncate`."""
@@ -33,17 +42,52 @@ class PiiKeyError(ValueError):
     """A contract requires hashes, and there is no usable key."""
 
 
-def hash_text(key: bytes, text: str) -> str:
-    """Hash text with a key: HMAC-SHA-256, the first 32 hexadecimal digits."""
-    return hmac.digest(key, text.encode("utf-8", "replace"), "sha256").hex()[:HASH_CHARS]
+class FieldHash:
+    """Hashes the values of one field of one model: `KEYID:DIGEST`, 39 characters.
+
+    The digest is HMAC-SHA-256 of the value under a key of the field's own. That key is the HMAC-SHA-256 of the model's
+    name and the field's source under the secret. So equal values of two fields or models have unrelated hashes.
+    """
+
+    def __init__(self, key: bytes, model: str, source: str) -> None:
+        """Derive the field's key.
+
+        Args:
+            key: The secret.
+            model: The model's name.
+            source: The field's source, such as `features.email`.
+        """
+        self._prefix = f"{key_id(key)}:"
+        self._key = hmac.digest(key, _encode("field", model, source), "sha256")
+
+    def __call__(self, text: str) -> str:
+        """Hash one value."""
+        return self._prefix + hmac.digest(self._key, text.encode("utf-8", "replace"), "sha256").hex()[:DIGEST_CHARS]
 
 
-def read_key(contract: Contract, key: str | bytes | None = None) -> bytes:
+def key_id(key: bytes) -> str:
+    """Return the id of a key: 6 hexadecimal digits that are derived from it and do not reveal it."""
+    return hmac.digest(key, _encode("key id"), "sha256").hex()[:KEY_ID_CHARS]
+
+
+def _encode(*parts: str) -> bytes:
+    """Encode texts so that different lists of texts never have the same encoding: each is preceded by its length."""
+    encoded = [part.encode("utf-8", "replace") for part in ("barograph pii", *parts)]
+    return b"".join(len(part).to_bytes(8, "big") + part for part in encoded)
+
+
+def truncate_text(text: str) -> str:
+    """Return the first half of a text, at most its first three characters; `_` if that is nothing."""
+    return text[: min(MAX_TRUNCATED_CHARS, len(text) // 2)] or TRUNCATED_TO_NOTHING
+
+
+def read_key(contract: Contract, key: str | bytes | None = None, variable: str = KEY_VARIABLE) -> bytes:
     """Return the key for a contract's hashes; empty if the contract hashes nothing.
 
     Args:
         contract: The contract.
-        key: The key; by default the environment variable BAROGRAPH_PII_KEY.
+        key: The key; by default that of the environment variable.
+        variable: The environment variable; by default BAROGRAPH_PII_KEY.
 
     Raises:
         PiiKeyError: A field is hashed, and the key is missing or shorter than 16 bytes.
@@ -51,13 +95,13 @@ def read_key(contract: Contract, key: str | bytes | None = None) -> bytes:
     hashed = [field.name for field in contract.fields if field.pii == "hash"]
     if not hashed:
         return b""
-    value = os.environ.get(KEY_VARIABLE, "") if key is None else key
+    value = os.environ.get(variable, "") if key is None else key
     secret = value.encode() if isinstance(value, str) else value
     if len(secret) < MIN_KEY_BYTES:
         state = f"has {len(secret)} bytes" if secret else "is missing"
         raise PiiKeyError(
             f"the contract of {contract.model} hashes {', '.join(hashed)}, and the key {state}; set "
-            f"{KEY_VARIABLE} to a secret of at least {MIN_KEY_BYTES} bytes, the same wherever the model is "
+            f"{variable} to a secret of at least {MIN_KEY_BYTES} bytes, the same wherever the model is "
             "trained and served"
         )
     return secret
@@ -73,12 +117,18 @@ class Pii:
             contract: The contract.
             key: The secret for hashes.
         """
-        self._key = key
         self._actions: dict[str, dict[str, PiiAction]] = {}
+        self._transforms: dict[str, Callable[[str], str]] = {}
+        """By source of a hashed or truncated member."""
         for field in contract.fields:
             map_name, _, name = field.source.partition(".")
-            if field.pii != "keep" and name:
-                self._actions.setdefault(map_name, {})[name] = field.pii
+            if field.pii == "keep" or not name:
+                continue
+            self._actions.setdefault(map_name, {})[name] = field.pii
+            if field.pii == "hash":
+                self._transforms[field.source] = FieldHash(key, contract.model, field.source)
+            elif field.pii == "truncate":
+                self._transforms[field.source] = truncate_text
 
     def actions(self, map_name: str) -> dict[str, PiiAction]:
         """Return the actions on members of `features`, `context` or `metrics`, by name; usually none."""
@@ -103,7 +153,7 @@ class Pii:
                 del protected[name]
             else:
                 text = text_of(protected[name])
-                protected[name] = None if text is None else self._transform(action, text)
+                protected[name] = None if text is None else self._transforms[f"{map_name}.{name}"](text)
         return protected
 
     def protect_column(self, column: str, values: pa.Array) -> pa.Array | None:
@@ -124,8 +174,6 @@ class Pii:
         import pyarrow as pa  # serving publishes single events, which need no Arrow
 
         encoded = values.cast(pa.string()).dictionary_encode()
-        distinct = [None if text is None else self._transform(action, text) for text in encoded.dictionary.to_pylist()]
+        transform = self._transforms[column]
+        distinct = [None if text is None else transform(text) for text in encoded.dictionary.to_pylist()]
         return pa.array(distinct, pa.string()).take(encoded.indices)
-
-    def _transform(self, action: PiiAction, text: str) -> str:
-        return hash_text(self._key, text) if action == "hash" else text[:TRUNCATED_CHARS]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from barograph import Contract, Publisher
 from barograph.contract import Field
-from barograph.publisher.pii import KEY_VARIABLE, Pii, PiiKeyError, hash_text, read_key
+from barograph.publisher.pii import KEY_VARIABLE, FieldHash, Pii, PiiKeyError, key_id, read_key, truncate_text
 from barograph.publisher.tables import PredictionTables
 
 from tests.support.scripted_kafka import RecordingProducer
@@ -27,27 +27,68 @@ CONTRACT = Contract(
         Field(name="x", type="float", source="features.x"),
     ),
 )
+EMAIL = FieldHash(KEY, "m", "features.email")
 
 
-def test_the_hash_is_hmac_sha_256() -> None:
-    expected = hmac.new(KEY, "ana@größe".encode(), hashlib.sha256).hexdigest()[:32]
-    assert hash_text(KEY, "ana@größe") == expected
-    assert hash_text(b"another key of sixteen", "ana@größe") != expected
+def encoded(*parts: str) -> bytes:
+    return b"".join(len(part.encode()).to_bytes(8, "big") + part.encode() for part in ("barograph pii", *parts))
+
+
+def test_the_hash_is_hmac_sha_256_under_a_key_of_the_field() -> None:
+    field_key = hmac.new(KEY, encoded("field", "m", "features.email"), hashlib.sha256).digest()
+    digest = hmac.new(field_key, "ana@größe".encode(), hashlib.sha256).hexdigest()[:32]
+    own_id = hmac.new(KEY, encoded("key id"), hashlib.sha256).hexdigest()[:6]
+    assert EMAIL("ana@größe") == f"{own_id}:{digest}"
+
+
+def test_equal_values_of_two_fields_or_models_are_not_linkable() -> None:
+    contract = Contract(
+        model="m",
+        fields=(
+            Field(name="email", type="category", source="features.email", pii="hash"),
+            Field(name="payer", type="category", source="features.payer", pii="hash"),
+        ),
+    )
+    both = {"email": "ana@x", "payer": "ana@x"}
+    first = Pii(contract, KEY).protect("features", both)
+    second = Pii(Contract(model="n", fields=contract.fields), KEY).protect("features", both)
+    digests = {value.rpartition(":")[2] for value in (*first.values(), *second.values())}
+    assert len(digests) == 4
+    # The boundary between the two names is part of what is hashed.
+    assert FieldHash(KEY, "ab", "c")("x") != FieldHash(KEY, "a", "bc")("x")
+
+
+def test_a_hash_names_its_key() -> None:
+    other = b"another key of sixteen"
+    assert key_id(KEY) != key_id(other)
+    assert EMAIL("ana@x").startswith(f"{key_id(KEY)}:")
+    assert FieldHash(other, "m", "features.email")("ana@x").startswith(f"{key_id(other)}:")
+    assert FieldHash(other, "m", "features.email")("ana@x")[7:] != EMAIL("ana@x")[7:]
+
+
+@pytest.mark.parametrize(
+    ("text", "published"),
+    [("10997", "10"), ("+4930123456", "+49"), ("Anna", "An"), ("Ann", "A"), ("Al", "A"), ("A", "_"), ("", "_")],
+)
+def test_truncated_values_are_never_published_whole(text: str, published: str) -> None:
+    assert truncate_text(text) == published
+    assert Pii(CONTRACT, KEY).protect("context", {"zip": text}) == {"zip": published}
+    assert Pii(CONTRACT, KEY).protect_column("context.zip", pa.array([text])) == pa.array([published])
 
 
 def test_maps_are_protected_and_the_callers_maps_do_not_change() -> None:
     pii = Pii(CONTRACT, KEY)
     features = {"email": "ana@x", "age": 41, "x": 1.5}
-    assert pii.protect("features", features) == {"email": hash_text(KEY, "ana@x"), "x": 1.5}
+    assert pii.protect("features", features) == {"email": EMAIL("ana@x"), "x": 1.5}
     assert features == {"email": "ana@x", "age": 41, "x": 1.5}
-    assert pii.protect("context", {"zip": "10997", "channel": "web"}) == {"zip": "109", "channel": "web"}
+    assert pii.protect("context", {"zip": "10997", "channel": "web"}) == {"zip": "10", "channel": "web"}
     assert pii.protect("metrics", {"cost": 3.0}) == {}
 
 
 def test_nulls_stay_null_and_other_values_are_hashed_as_text() -> None:
     pii = Pii(CONTRACT, KEY)
     assert pii.protect("features", {"email": None}) == {"email": None}
-    assert pii.protect("features", {"email": 7}) == {"email": hash_text(KEY, "7")}
+    assert pii.protect("features", {"email": 7}) == {"email": EMAIL("7")}
     assert pii.protect("context", {"zip": None}) == {"zip": None}
 
 
@@ -64,15 +105,15 @@ def test_columns_are_protected_as_maps_are() -> None:
     )
     (block,) = PredictionTables(CONTRACT, "3", Pii(CONTRACT, KEY)).blocks(table)
     assert block.rows.schema.names == ["model", "version", "id", "at", "features.email", "context.zip", "features.x"]
-    hashed = hash_text(KEY, "ana@x")
+    hashed = EMAIL("ana@x")
     assert block.rows.column("features.email").to_pylist() == [hashed, None, hashed]
-    assert block.rows.column("context.zip").to_pylist() == ["109", None, "1"]
+    assert block.rows.column("context.zip").to_pylist() == ["10", None, "_"]
 
 
 def test_numbers_in_a_hashed_column_are_hashed_as_text() -> None:
     table = pa.table({"id": ["a"], "email": [7]})
     (block,) = PredictionTables(CONTRACT, "3", Pii(CONTRACT, KEY)).blocks(table)
-    assert block.rows.column("features.email").to_pylist() == [hash_text(KEY, "7")]
+    assert block.rows.column("features.email").to_pylist() == [EMAIL("7")]
 
 
 @pytest.mark.parametrize("key", [None, "", b"", "short"])
@@ -103,5 +144,5 @@ def test_messages_contain_no_personal_data() -> None:
     assert b"ana@x" not in batch
     assert b"10997" not in batch
     event = json.loads(single)
-    assert (event["features"], event["context"]) == ({"email": hash_text(KEY, "ana@x")}, {"zip": "109"})
+    assert (event["features"], event["context"]) == ({"email": EMAIL("ana@x")}, {"zip": "10"})
     assert "metrics" not in event

@@ -1,0 +1,63 @@
+"""Values of fields that the contract hashes. One that is no hash was published in plain text and must not be stored."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from barograph.contract import Contract
+from barograph.publisher.pii import DIGEST_CHARS, HASH_PATTERN, KEY_ID_CHARS
+from numpy.typing import NDArray
+
+NOT_HASHED: Final = "not-hashed"
+"""Recorded in place of a value that is no hash. It is no hash either: a rebuild from raw rows counts it as invalid."""
+CHUNK: Final = 4_000
+"""Values compared at once, so that their bytes stay in the processor's cache."""
+_WHOLE_HASH: Final = rf"\A{HASH_PATTERN}\z"
+_HASH_CHARS: Final = KEY_ID_CHARS + 1 + DIGEST_CHARS
+
+
+def hashed_sources(contract: Contract) -> frozenset[str]:
+    """Return the sources whose values the publisher hashes."""
+    return frozenset(field.source for field in contract.fields if field.pii == "hash")
+
+
+def plain_values(texts: pa.Array) -> NDArray[np.bool_] | None:
+    """Return a mask of the values that are neither null nor a hash, shape (n,); None if there are none.
+
+    Args:
+        texts: an Arrow string column.
+    """
+    present = texts.drop_null()
+    if all(_are_hashes(present.slice(start, CHUNK)) for start in range(0, len(present), CHUNK)):
+        return None
+    hashed = pc.fill_null(pc.match_substring_regex(texts, _WHOLE_HASH), True)
+    mask: NDArray[np.bool_] = ~hashed.to_numpy(zero_copy_only=False)
+    return mask
+
+
+def replace_plain_values(texts: pa.Array, replacement: str) -> pa.Array:
+    """Replace the values that are neither null nor a hash.
+
+    Args:
+        texts: an Arrow string column.
+        replacement: what replaces them.
+    """
+    plain = plain_values(texts)
+    return texts if plain is None else pc.if_else(pa.array(plain), pa.scalar(replacement, pa.string()), texts)
+
+
+def _are_hashes(texts: pa.Array) -> bool:
+    """Return whether all texts, of which none is null, are hashes: 20 ns a value, a regular expression takes 130 ns."""
+    n = len(texts)
+    _, offset_bytes, data = texts.buffers()
+    offsets = np.frombuffer(offset_bytes, np.int32, n + 1, texts.offset * 4)
+    if not (np.diff(offsets) == _HASH_CHARS).all():
+        return False
+    characters = np.frombuffer(data, np.uint8, n * _HASH_CHARS, int(offsets[0]))
+    # Unsigned differences wrap around, so that one comparison checks both limits of a range.
+    is_digit = (characters - np.uint8(ord("0")) < 10) | (characters - np.uint8(ord("a")) < 6)
+    colons = characters.reshape(n, _HASH_CHARS)[:, KEY_ID_CHARS] == ord(":")
+    return bool(colons.all()) and int(np.count_nonzero(is_digit)) == n * (_HASH_CHARS - 1)
