@@ -63,10 +63,12 @@ def required_acls(user: KafkaRole, topics: Topics) -> tuple[Acl, ...]:
             return (_write(topics.predictions), _write(topics.labels))
         case "sketcher":
             outputs = (topics.partials, topics.predictions_dead)
-            return (_read(topics.predictions), *map(_write, outputs), *_member("sketcher", topics, transactions=True))
+            inputs = (topics.predictions, topics.dead_letters)
+            return (*map(_read, inputs), *map(_write, outputs), *_member("sketcher", topics, transactions=True))
         case "recorder":
-            inputs, outputs = (topics.predictions, topics.labels), (topics.partials, topics.labels_dead)
-            return (*map(_read, inputs), *map(_write, outputs), *_member("recorder", topics, transactions=True))
+            outputs = (topics.partials, topics.labels_dead)
+            sources = (topics.predictions, topics.labels, topics.dead_letters)
+            return (*map(_read, sources), *map(_write, outputs), *_member("recorder", topics, transactions=True))
         case "monitor":
             return (
                 _read(topics.partials),

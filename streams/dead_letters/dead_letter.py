@@ -44,6 +44,10 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int
     reason: str = ""
     """The operator's reason for a drop."""
+    token: str = ""
+    """Of a replay: 32 random hexadecimal digits, which the replayed message carries too."""
+    counted: bool = False
+    """Of a replay: whether the event's producer number was counted on first receipt and must not be counted again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,12 @@ class DeadLetter:
 def resolution_key(topic_id: str, position: DeadLetterPosition) -> str:
     """Return the key of a dead letter's resolution: its position in this incarnation of its topic."""
     return f"{position.topic}@{topic_id}/{position.partition}/{position.offset}"
+
+
+def position_in_key(key: str) -> DeadLetterPosition | None:
+    """Return the position of the dead letter that a resolution's key names; None if it names none."""
+    topic, _, rest = key.partition("@")
+    return DeadLetterPosition.parse(f"{topic}/{rest.partition('/')[2]}")
 
 
 def open_dead_letter(message: Any, topic_id: str, resolutions: dict[str, Resolution]) -> DeadLetter:

@@ -1,7 +1,8 @@
 """Replays and drops dead letters, each exactly once.
 
 Replaying a dead letter sends two messages in one Kafka transaction: its original bytes to the source topic, and its
-resolution to `dead-letters`. Consumers see both or neither, since all readers here read committed messages only. Every
+resolution to `dead-letters`. Consumers see both or neither, since all readers here read committed messages only. Both
+carry one random token, by which processors distinguish a replay from a message that only claims to be one. Every
 run uses the same transactional id: `init_transactions` completes or aborts the open transaction of a killed predecessor
 and fences a predecessor that is still running. The resolutions are read after that, so they are complete and nobody
 else can add to them. So a run that is killed at any point and started again sends no dead letter twice and omits none.
@@ -9,6 +10,7 @@ else can add to them. So a run that is killed at any point and started again sen
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +26,7 @@ from streams.broker.transactions import end_transaction, send
 from streams.dead_letters.dead_letter import DeadLetter, Resolution
 from streams.dead_letters.reader import DeadLetterFilter, DeadLetterReader
 from streams.errors import ProcessorError
-from streams.events.batch import COUNTED_HEADER, DEAD_LETTER_HEADER
+from streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER
 from streams.settings import ProcessorSettings
 
 NAME = "dead-letters"
@@ -92,7 +94,11 @@ class DeadLetterReplayer:
                     self._check_source(dead_letter, partitions)
                     yield dead_letter
 
-        self._resolve(criteria, select, lambda: Resolution(state="replayed", at_ms=self._now_ms()), summary, limit)
+        def resolution(dead_letter: DeadLetter) -> Resolution:
+            token = secrets.token_hex(16)
+            return Resolution(state="replayed", at_ms=self._now_ms(), token=token, counted=dead_letter.counted)
+
+        self._resolve(criteria, select, resolution, summary, limit)
         return summary
 
     def drop(self, criteria: DeadLetterFilter, reason: str, *, limit: int | None = None) -> ReplaySummary:
@@ -106,7 +112,7 @@ class DeadLetterReplayer:
         def select(dead_letters: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
             return (dead_letter for dead_letter in dead_letters if dead_letter.state == "waiting")
 
-        def resolution() -> Resolution:
+        def resolution(_: DeadLetter) -> Resolution:
             return Resolution(state="dropped", at_ms=self._now_ms(), reason=reason)
 
         self._resolve(criteria, select, resolution, summary, limit)
@@ -116,7 +122,7 @@ class DeadLetterReplayer:
         self,
         criteria: DeadLetterFilter,
         select: Callable[[Iterable[DeadLetter]], Iterator[DeadLetter]],
-        resolution: Callable[[], Resolution],
+        resolution: Callable[[DeadLetter], Resolution],
         summary: ReplaySummary,
         limit: int | None,
     ) -> None:
@@ -157,14 +163,16 @@ class DeadLetterReplayer:
                 f"which has {partitions[source]} now: add partitions with `barograph apply`, or leave it out."
             )
 
-    def _commit(self, batch: list[DeadLetter], resolution: Callable[[], Resolution], summary: ReplaySummary) -> None:
+    def _commit(
+        self, batch: list[DeadLetter], resolution: Callable[[DeadLetter], Resolution], summary: ReplaySummary
+    ) -> None:
         """Resolve dead letters in one transaction."""
         try:
             self._producer.begin_transaction()
             for dead_letter in batch:
-                outcome = resolution()
+                outcome = resolution(dead_letter)
                 if outcome.state == "replayed":
-                    send(self._producer, dead_letter.source_topic, original_message(dead_letter))
+                    send(self._producer, dead_letter.source_topic, original_message(dead_letter, outcome.token))
                 record = {"key": dead_letter.key, "value": msgspec.json.encode(outcome)}
                 send(self._producer, self._settings.topics.dead_letters, record)
             end_transaction(self._producer)
@@ -195,14 +203,19 @@ class DeadLetterReplayer:
         return int(self._clock() * 1000)
 
 
-def original_message(dead_letter: DeadLetter) -> dict[str, Any]:
+def original_message(dead_letter: DeadLetter, token: str) -> dict[str, Any]:
     """Return the keyword arguments of `Producer.produce` for a dead letter's original message, with a link to it.
 
     The partition is the original one: all labels of one id are in one partition.
+
+    Args:
+        dead_letter: the dead letter.
+        token: that of its resolution.
     """
-    headers: list[tuple[str, bytes]] = [(DEAD_LETTER_HEADER, str(dead_letter.position).encode())]
+    headers: list[tuple[str, bytes]] = [
+        (DEAD_LETTER_HEADER, str(dead_letter.position).encode()),
+        (TOKEN_HEADER, token.encode()),
+    ]
     if dead_letter.is_arrow:
         headers.append((CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE))
-    if dead_letter.counted:
-        headers.append((COUNTED_HEADER, b"1"))
     return {"value": dead_letter.value, "partition": dead_letter.source_partition, "headers": headers}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, MARK_HEADER, Reason
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, END_MARK, MARK_HEADER, Reason
 from numpy.typing import NDArray
 
 from streams.events.columns import EventColumns, ProducerArrivals
@@ -17,10 +17,10 @@ MAX_ARROW_MESSAGES = 32
 """Arrow messages decoded at once. Each may unpack to several times its size (see streams/events/arrow_message.py)."""
 DEAD_LETTER_HEADER = "barograph-dead-letter"
 """Header of a message that `barograph dead-letters replay` sent. Its value names the dead letter that was replayed."""
-COUNTED_HEADER = "barograph-counted"
-"""Header of a replayed message whose producer number was counted on first receipt and must not be counted again."""
-MAX_DEAD_LETTER_NAME_CHARS = 300
-"""Longest dead-letter name that is kept, in characters. A topic name has at most 249."""
+TOKEN_HEADER: Final = "barograph-replay-token"  # noqa: S105
+"""Header with the token of that dead letter's resolution. Without a resolution of this token a message is no replay."""
+MAX_MARK_CHARS = 100
+"""Characters of an unexpected `barograph-mark` that its dead letter quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,19 @@ class Decoded:
     """Producer numbers of accepted and rejected events alike."""
 
 
+class ReplayedDeadLetter(NamedTuple):
+    """What a resolution says about a replayed message."""
+
+    name: str
+    """`TOPIC/PARTITION/OFFSET` of the dead letter."""
+    counted: bool
+    """Whether the event's producer number was counted on first receipt and must not be counted again."""
+
+
+VerifyTokens = Callable[[Collection[str]], Mapping[str, ReplayedDeadLetter]]
+"""Maps the tokens of messages that claim to be replays to their dead letters, and omits forged ones."""
+
+
 @dataclass(slots=True)
 class SortedMessages:
     """Consumed messages grouped by encoding, with the end markers and replay links among them."""
@@ -95,11 +108,13 @@ class SortedMessages:
     end_markers: set[int]
     """Partitions in which an end marker was read."""
     counted_json: MessageBatch
-    """Replayed dead letters whose producer numbers are already counted. Empty unless `counted_apart` was set."""
+    """Replayed dead letters whose producer numbers are already counted. Empty unless replays were verified."""
     counted_arrow: MessageBatch
     """The same for Arrow messages."""
     replay_of: dict[tuple[int, int], str]
     """Partition and offset of a replayed message → the name of its dead letter."""
+    rejected: list[RejectedEvent]
+    """Messages with a mark that is not accepted."""
 
     def __len__(self) -> int:
         return len(self.json) + len(self.arrow) + len(self.counted_json) + len(self.counted_arrow)
@@ -135,39 +150,67 @@ class MessagePositions(NamedTuple):
 
 
 def sort_messages(
-    messages: Sequence[Any], positions: MessagePositions | None = None, *, counted_apart: bool = False
+    messages: Sequence[Any],
+    positions: MessagePositions | None = None,
+    *,
+    accept_end_markers: bool = False,
+    verify: VerifyTokens | None = None,
 ) -> SortedMessages:
     """Group consumed messages (confluent_kafka.Message without errors) by encoding.
 
     Args:
         messages: messages of one topic.
         positions: their positions, if the caller has read them.
-        counted_apart: whether replayed messages whose producer numbers are counted go to batches of their own.
+        accept_end_markers: whether end markers are valid. On the live clock they are rejected: a single one would end
+            all models.
+        verify: verifies messages that claim to be replayed dead letters. None treats all as ordinary messages.
     """
     positions = positions or MessagePositions.of(messages)
     headers = [message.headers() for message in messages]
     if not any(headers):
-        return SortedMessages(_batch(messages, positions), _EMPTY, set(), _EMPTY, _EMPTY, {})
+        return SortedMessages(_batch(messages, positions), _EMPTY, set(), _EMPTY, _EMPTY, {}, [])
+    named = [dict(pairs or ()) for pairs in headers]
+    claims = {i: _decode(each.get(TOKEN_HEADER)) for i, each in enumerate(named) if DEAD_LETTER_HEADER in each}
+    replays = verify(claims.values()) if claims and verify is not None else {}
     groups: dict[tuple[bool, bool], list[int]] = {
         (arrow, counted): [] for arrow in (False, True) for counted in (False, True)
     }
     end_markers: set[int] = set()
     replay_of: dict[tuple[int, int], str] = {}
-    for i, pairs in enumerate(headers):
-        named = dict(pairs or ())
-        if MARK_HEADER in named:
-            if named[MARK_HEADER] == b"end":
+    marked: list[int] = []
+    for i, own in enumerate(named):
+        if MARK_HEADER in own:
+            if accept_end_markers and own[MARK_HEADER] == END_MARK:
                 end_markers.add(int(positions.partition[i]))
+            else:
+                marked.append(i)
             continue
-        if DEAD_LETTER_HEADER in named:
-            name = (named[DEAD_LETTER_HEADER] or b"").decode("utf-8", "replace")[:MAX_DEAD_LETTER_NAME_CHARS]
-            replay_of[int(positions.partition[i]), int(positions.offset[i])] = name
-        is_arrow = named.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE
-        groups[is_arrow, counted_apart and COUNTED_HEADER in named].append(i)
-    json, counted_json, arrow, counted_arrow = (
-        _batch([messages[i] for i in rows], positions.take(np.array(rows, dtype=np.int64))) for rows in groups.values()
-    )
-    return SortedMessages(json, arrow, end_markers, counted_json, counted_arrow, replay_of)
+        replay = replays.get(claims[i]) if i in claims else None
+        if replay is not None:
+            replay_of[int(positions.partition[i]), int(positions.offset[i])] = replay.name
+        is_arrow = own.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE
+        groups[is_arrow, replay is not None and replay.counted].append(i)
+
+    def select(rows: list[int]) -> MessageBatch:
+        return _batch([messages[i] for i in rows], positions.take(np.array(rows, dtype=np.int64)))
+
+    json, counted_json, arrow, counted_arrow = map(select, groups.values())
+    marks = select(marked)
+    rejected = [
+        marks.reject(position, Reason.UNEXPECTED_MARK, _mark_detail(named[i][MARK_HEADER]))
+        for position, i in enumerate(marked)
+    ]
+    return SortedMessages(json, arrow, end_markers, counted_json, counted_arrow, replay_of, rejected)
+
+
+def _decode(value: bytes | None) -> str:
+    return (value or b"").decode("utf-8", "replace")
+
+
+def _mark_detail(value: bytes | None) -> str:
+    if value == END_MARK:
+        return "an end marker, which only processors on the replay clock accept"
+    return f"{MARK_HEADER} is {_decode(value)[:MAX_MARK_CHARS]!r}, not {_decode(END_MARK)!r}"
 
 
 def _batch(messages: Sequence[Any], positions: MessagePositions) -> MessageBatch:

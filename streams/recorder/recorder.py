@@ -28,6 +28,7 @@ from streams.broker.assigned_consumer import POLL_S, AssignedConsumer, Membershi
 from streams.broker.client import PartitionId, TopicMetadata
 from streams.broker.transactions import Message, Transactions
 from streams.dead_letters.message import dead_message
+from streams.dead_letters.replay_verifier import ReplayVerifier
 from streams.errors import ProcessorError
 from streams.events.batch import MessagePositions, RejectedEvent, sort_messages
 from streams.recorder.arrow_rows import ArrowRows
@@ -126,6 +127,7 @@ class Recorder:
         """Topic → table."""
         self._consumer = AssignedConsumer(settings, GROUP, self._tables, report, poll_messages=POLL_MESSAGES)
         self._transactions = Transactions(settings, GROUP, report)
+        self._replays = ReplayVerifier(settings, GROUP)
         self._topics = TopicMetadata(settings)
         self._topic_ids = {topic: self._topics.describe(topic)[0] for topic in self._tables}
         _, self._partials_partitions = self._topics.describe(settings.topics.partials)
@@ -144,6 +146,7 @@ class Recorder:
             self._consumer.run(self.record_once, stop)
         finally:
             self._disconnect()
+            self._replays.close()
 
     def assigned_partitions(self) -> Collection[PartitionId]:
         """Return the partitions that this recorder must move; callable from any thread."""
@@ -186,12 +189,16 @@ class Recorder:
             sampled = from_json.sample(list(map(_VALUE, messages)))
             if len(sampled) < len(messages):
                 messages, positions = [messages[i] for i in sampled], positions.take(np.array(sampled, dtype=np.int64))
-        by_encoding = sort_messages(messages, positions)
+        is_replay_clock = self._settings.clock == "replay"
+        # Replayed predictions are recorded like others; the sketcher dead-letters those that are invalid.
+        verify = None if table == "predictions" else self._replays.verify
+        by_encoding = sort_messages(messages, positions, accept_end_markers=is_replay_clock, verify=verify)
         if table == "predictions":
             batch.add(table, from_json.rows(by_encoding.json) if len(by_encoding.json) else [])
             batch.add(table, from_arrow.rows(by_encoding.arrow) if len(by_encoding.arrow) else [])
             return
         batch.replay_of |= by_encoding.replay_of
+        batch.reject(by_encoding.rejected)
         models = frozenset(registry.contracts)
         for labels in (decode_json_labels(by_encoding.json, models), decode_arrow_labels(by_encoding.arrow, models)):
             batch.add(table, labels.rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,14 +47,18 @@ class Flush:
             decoded: what a decoder returned.
             arrivals_counted: whether the producer numbers were counted before, as those of replayed dead letters.
         """
-        self.rejected += decoded.rejected
-        self.rejected_bytes += sum(len(each.value) for each in decoded.rejected)
+        self.reject(decoded.rejected)
         for arrivals in () if arrivals_counted else decoded.arrivals:
             self.summaries.add_arrivals(arrivals)
         for events in decoded.events:
             self.summaries.add(events)
             self.events += len(events)
             self.note_times(events)
+
+    def reject(self, rejected: Sequence[RejectedEvent]) -> None:
+        """Add rejected events."""
+        self.rejected += rejected
+        self.rejected_bytes += sum(len(each.value) for each in rejected)
 
     def note_times(self, events: EventColumns) -> None:
         """Update the newest event time of each partition and model, clipped to the receipt, and the oldest."""

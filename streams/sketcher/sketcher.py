@@ -21,6 +21,7 @@ from streams.broker.assigned_consumer import AssignedConsumer
 from streams.broker.client import PartitionId, TopicMetadata
 from streams.broker.transactions import Message, Transactions
 from streams.dead_letters.message import dead_message
+from streams.dead_letters.replay_verifier import ReplayVerifier
 from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.batch import MAX_ARROW_MESSAGES, sort_messages
 from streams.events.json_decoder import JsonDecoder
@@ -79,6 +80,7 @@ class Sketcher:
             settings, GROUP, {self._topic: PREDICTIONS_TOPIC}, report, poll_messages=POLL_MESSAGES, reports_ends=True
         )
         self._transactions = Transactions(settings, GROUP, report)
+        self._replays = ReplayVerifier(settings, GROUP)
         self._topics = topics or TopicMetadata(settings)
         self._topic_id, self._source_partitions = self._topics.describe(self._topic)
         _, self._partials_partitions = self._topics.describe(settings.topics.partials)
@@ -94,7 +96,10 @@ class Sketcher:
         """
         freeze_heap()
         self._transactions.start()
-        self._consumer.run(self.flush_once, stop)
+        try:
+            self._consumer.run(self.flush_once, stop)
+        finally:
+            self._replays.close()
 
     def assigned_partitions(self) -> Collection[PartitionId]:
         """Return the partitions that this sketcher must move, without the paused ones; callable from any thread."""
@@ -155,8 +160,9 @@ class Sketcher:
         while True:
             portion = self._consumer.read(flush.membership)
             for _, messages, positions in portion.messages:
-                by_encoding = sort_messages(messages, positions, counted_apart=True)
+                by_encoding = sort_messages(messages, positions, accept_end_markers=replay, verify=self._replays.verify)
                 flush.end_markers |= by_encoding.end_markers
+                flush.reject(by_encoding.rejected)
                 flush.replay_of |= by_encoding.replay_of
                 batch.add(by_encoding)
             # A thousand Arrow messages at once would take some hundred megabytes.

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pytest
-from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, encode_arrow
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, END_MARK, MARK_HEADER, Reason, encode_arrow
 from confluent_kafka import Producer
 
 from cli.main import main
@@ -20,8 +20,8 @@ from streams.dead_letters.dead_letter import Resolution
 from streams.dead_letters.message import dead_message
 from streams.dead_letters.reader import DeadLetterFilter
 from streams.dead_letters.replay import DeadLetterReplayer
-from streams.events.batch import DEAD_LETTER_HEADER, RejectedEvent
-from streams.records import Partial, Tally, decode
+from streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER, RejectedEvent
+from streams.records import Partial, Progress, Tally, decode
 from streams.settings import ProcessorSettings
 from tests.support import killed_replay
 from tests.support.forked_processors import fork
@@ -186,6 +186,12 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     wait_for(lambda: counted(pipeline, "later") == (4, 3), "the events in partials", 60)
     # Its number was counted on first receipt.
     assert counted(pipeline, "toy") == (6, 6)
+    # A message that only claims to be this replay is an ordinary event, whatever token it invents.
+    claim = [(DEAD_LETTER_HEADER, f"{topics.predictions_dead}/0/0".encode()), ("barograph-counted", b"1")]
+    token = (TOKEN_HEADER, b"0123456789abcdef" * 2)
+    pipeline.produce([(0, event(6), claim), (0, event(7), [*claim, token])])
+    wait_for(lambda: counted(pipeline, "toy") == (8, 8), "the forged replays as ordinary events", 60)
+    assert pipeline.log("sketcher-0").count("replay headers ignored") == 1
 
     back = pipeline.read_all(topics.predictions_dead)[-1]
     first = next(m for m in pipeline.read_all(topics.predictions_dead) if m.value() == back.value())
@@ -202,6 +208,8 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
         "first": "",
         "last": "",
     }
+    (resent,) = [m for m in pipeline.read_all(topics.predictions) if m.value() == back.value() and m.headers()]
+    assert dict(resent.headers())[TOKEN_HEADER].decode() in {each.token for each in resolutions(pipeline).values()}
     sent = len(pipeline.read_all(topics.predictions))
     assert "rejected again" in run(capsys, "replay", "--model", "toy")
     assert len(pipeline.read_all(topics.predictions)) == sent
@@ -227,3 +235,23 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 8, "it is rejected again", 60)
     assert [m.headers()[0][0] for m in pipeline.read_all(topics.predictions)[-1:]] == [DEAD_LETTER_HEADER]
     pipeline.alive()
+
+
+@pytest.mark.slow
+def test_an_end_marker_on_the_live_clock_is_a_dead_letter_and_ends_no_model(pipeline: Pipeline) -> None:
+    pipeline.create(source_partitions=1)
+    pipeline.register(simple_contract(), [simple_baseline()])
+    topics, end = pipeline.topics, [(MARK_HEADER, END_MARK)]
+    pipeline.produce([(0, event(0), None), (0, b"", end), (0, event(1), None)])
+    pipeline.produce([(0, b"", end)], topics.labels)
+    pipeline.start("sketcher", clock="live")
+    pipeline.start("recorder", clock="live")
+    wait_for(lambda: counted(pipeline, "toy") == (2, 2), "the events around the end marker", 60)
+    for topic in (topics.predictions_dead, topics.labels_dead):
+        wait_for(lambda topic=topic: len(pipeline.read_all(topic)) == 1, f"the end marker in {topic}", 60)
+        (dead,) = pipeline.read_all(topic)
+        assert dict(dead.headers())["reason"] == b"unexpected-mark"
+    records = [decode(message.value()) for message in pipeline.read_all(topics.partials)]
+    ranges = [covered for record in records if isinstance(record, Progress) for covered in record.ranges]
+    assert ranges
+    assert not any(covered.end_mark for covered in ranges)

@@ -54,6 +54,8 @@ class Reason(StrEnum):
 
     EMPTY = "empty"
     """A message without value, or of no bytes, that is not an end marker."""
+    UNEXPECTED_MARK = "unexpected-mark"
+    """The header `barograph-mark` on the live clock, which accepts no end markers, or with another value than `end`."""
     NOT_JSON = "not-json"
     """The message is not UTF-8, not JSON, or truncated."""
     NOT_AN_OBJECT = "not-an-object"

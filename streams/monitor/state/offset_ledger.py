@@ -144,7 +144,7 @@ class OffsetLedger:
                 row.last_event_ms = max(row.last_event_ms, newest_ms)
             if live and covered.caught_up_at_ms is not None:
                 _raise_watermark(row, EVERY_MODEL, covered.caught_up_at_ms)
-            if covered.end_mark:
+            if covered.end_mark and not live:
                 _raise_watermark(row, EVERY_MODEL, ENDED_MS)
         if progress.source_partitions > self.partitions:
             self.partitions = progress.source_partitions

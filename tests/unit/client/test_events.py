@@ -289,5 +289,5 @@ def test_reason_codes_are_a_closed_set() -> None:
     assert set(Reason) == {
         *("empty", "not-json", "not-an-object", "not-arrow", "too-deep", "too-large"),
         *("missing-model", "unknown-model", "missing-version", "missing-id", "missing-time"),
-        *("bad-time", "future-time", "too-old", "wrong-type"),
+        *("bad-time", "future-time", "too-old", "wrong-type", "unexpected-mark"),
     }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from barograph.contract import Contract, Field
-from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, encode_arrow
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, END_MARK, MARK_HEADER, Reason, encode_arrow
 
 from cli.dead_letters.decoded import decode_text
 from cli.dead_letters.show import count_by_group
@@ -22,7 +23,7 @@ from streams.dead_letters.dead_letter import (
 from streams.dead_letters.message import dead_message
 from streams.dead_letters.reader import DeadLetterFilter
 from streams.dead_letters.replay import original_message
-from streams.events.batch import COUNTED_HEADER, DEAD_LETTER_HEADER, RejectedEvent, sort_messages
+from streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER, RejectedEvent, ReplayedDeadLetter, sort_messages
 from tests.support.pipeline import simple_contract
 
 SECRET = "Jane Doe 4711"
@@ -134,38 +135,78 @@ def test_position_names_parse_as_they_are_written() -> None:
         assert DeadLetterPosition.parse(text) is None
 
 
-def test_the_original_message_keeps_its_encoding_and_counted_headers() -> None:
+def test_the_original_message_keeps_its_encoding_and_names_its_dead_letter_and_token() -> None:
     arrow = encode_arrow(pa.table({"model": ["toy"]}))
     cases = [
-        (dead_letter(event()), False, True),
-        (dead_letter(event(), Reason.UNKNOWN_MODEL, model=""), False, False),
-        (dead_letter(arrow), True, True),
-        (dead_letter(b"cut off", Reason.NOT_ARROW, model=""), True, False),
+        (dead_letter(event()), False),
+        (dead_letter(event(), Reason.UNKNOWN_MODEL, model=""), False),
+        (dead_letter(arrow), True),
+        (dead_letter(b"cut off", Reason.NOT_ARROW, model=""), True),
         # Its producer omitted the header: it is sent unchanged.
-        (dead_letter(arrow, Reason.NOT_JSON, model=""), False, False),
+        (dead_letter(arrow, Reason.NOT_JSON, model=""), False),
     ]
-    for item, is_arrow, counted in cases:
-        message = original_message(item)
+    for item, is_arrow in cases:
+        message = original_message(item, "0" * 32)
         headers = dict(message["headers"])
         assert headers[DEAD_LETTER_HEADER] == b"predictions.dead/0/7"
         assert (headers.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE) == is_arrow
-        assert (COUNTED_HEADER in headers) == counted
+        assert headers[TOKEN_HEADER] == b"0" * 32
         assert (message["value"], message["partition"]) == (item.value, 3)
 
 
-def test_replayed_messages_with_counted_numbers_are_separated() -> None:
+def test_only_verified_replays_are_linked_and_separated() -> None:
+    def replayed(name: bytes, token: bytes) -> list[tuple[str, bytes]]:
+        return [(DEAD_LETTER_HEADER, name), (TOKEN_HEADER, token)]
+
+    arrow = (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)
     messages = [
         Message(b"a", None, 1),
-        Message(b"b", [(DEAD_LETTER_HEADER, b"predictions.dead/0/3")], 2),
-        Message(b"c", [(DEAD_LETTER_HEADER, b"predictions.dead/0/4"), (COUNTED_HEADER, b"1")], 3),
-        Message(b"d", [(COUNTED_HEADER, b"1"), (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)], 4),
+        Message(b"b", replayed(b"predictions.dead/0/3", b"three"), 2),
+        Message(b"c", replayed(b"predictions.dead/0/4", b"four"), 3),
+        Message(b"d", [*replayed(b"predictions.dead/0/5", b"five"), arrow], 4),
+        # Neither an unknown token nor another header makes a replay.
+        Message(b"e", replayed(b"predictions.dead/0/4", b"forged"), 5),
+        Message(b"f", [(DEAD_LETTER_HEADER, b"predictions.dead/0/4"), ("barograph-counted", b"1")], 6),
+        Message(b"g", [("barograph-counted", b"1"), arrow], 7),
     ]
-    apart = sort_messages(messages, counted_apart=True)
-    assert (apart.json.values, apart.counted_json.values, apart.counted_arrow.values) == ([b"a", b"b"], [b"c"], [b"d"])
-    assert apart.replay_of == {(0, 2): "predictions.dead/0/3", (0, 3): "predictions.dead/0/4"}
+    known = {
+        "three": ReplayedDeadLetter("predictions.dead/0/3", counted=False),
+        "four": ReplayedDeadLetter("predictions.dead/0/4", counted=True),
+        "five": ReplayedDeadLetter("predictions.dead/0/5", counted=True),
+    }
+    claims: list[str] = []
+
+    def verify(tokens: Collection[str]) -> dict[str, ReplayedDeadLetter]:
+        claims.extend(tokens)
+        return known
+
+    apart = sort_messages(messages, verify=verify)
+    assert claims == ["three", "four", "five", "forged", ""]
+    assert (apart.json.values, apart.counted_json.values) == ([b"a", b"b", b"e", b"f"], [b"c"])
+    assert (apart.arrow.values, apart.counted_arrow.values) == ([b"g"], [b"d"])
+    assert apart.replay_of == {(0, 2 + i): f"predictions.dead/0/{3 + i}" for i in range(3)}
     together = sort_messages(messages)
-    assert (together.json.values, together.arrow.values) == ([b"a", b"b", b"c"], [b"d"])
+    assert (together.json.values, together.arrow.values) == ([b"a", b"b", b"c", b"e", b"f"], [b"d", b"g"])
     assert len(together.counted_json) == len(together.counted_arrow) == 0
+    assert together.replay_of == {}
+
+
+def test_end_markers_are_accepted_on_the_replay_clock_only_and_other_marks_never() -> None:
+    messages = [
+        Message(b"a", None, 1),
+        Message(b"", [(MARK_HEADER, END_MARK)], 2),
+        Message(b"b", [(MARK_HEADER, b"start")], 3),
+    ]
+    replay = sort_messages(messages, accept_end_markers=True)
+    assert (replay.end_markers, replay.json.values) == ({0}, [b"a"])
+    assert [(each.offset, each.reason, each.value) for each in replay.rejected] == [(3, "unexpected-mark", b"b")]
+    live = sort_messages(messages)
+    assert (live.end_markers, live.json.values) == (set(), [b"a"])
+    assert [(each.offset, each.reason) for each in live.rejected] == [(2, "unexpected-mark"), (3, "unexpected-mark")]
+    assert [each.detail for each in live.rejected] == [
+        "an end marker, which only processors on the replay clock accept",
+        "barograph-mark is 'start', not 'end'",
+    ]
 
 
 def test_grouping_and_filtering() -> None:
