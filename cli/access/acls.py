@@ -28,7 +28,8 @@ def user_acls(topics: Topics, contracts: Iterable[Contract] = ()) -> tuple[UserA
     """List the permissions of every user: `apply`, the processors, and the publishers.
 
     With contracts each model's publisher is a user of its own, which may write labels only if the model has labels.
-    Without contracts one publisher may write both topics.
+    Without contracts one publisher may write both topics. The topic prefix is part of every user's name, so that the
+    installations of one cluster have no user in common.
     """
     acls = [_user_acl("apply", "`barograph apply` and `plan`", topics)]
     acls += [_user_acl(processor, f"the {processor}", topics) for processor in PROCESSORS]
@@ -44,13 +45,13 @@ def user_acls(topics: Topics, contracts: Iterable[Contract] = ()) -> tuple[UserA
             if right.name != topics.labels or contract.label is not None
         )
         labels = " and of its labels" if contract.label is not None else ""
-        name = f"{USER_PREFIX}publisher-{contract.model}"
+        name = f"{USER_PREFIX}{topics.prefix}publisher-{contract.model}"
         acls.append(UserAcl(name, f"the publisher of predictions of {contract.model}{labels}", rights))
     return tuple(acls)
 
 
 def _user_acl(who: KafkaRole, role: str, topics: Topics) -> UserAcl:
-    return UserAcl(f"{USER_PREFIX}{who}", role, required_acls(who, topics))
+    return UserAcl(f"{USER_PREFIX}{topics.prefix}{who}", role, required_acls(who, topics))
 
 
 def acl_lines(acls: Sequence[UserAcl], bootstrap_servers: str) -> list[str]:

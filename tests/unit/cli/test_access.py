@@ -38,6 +38,17 @@ def test_no_user_may_change_the_cluster_or_foreign_names() -> None:
                 assert binding.restype == ResourceType.TRANSACTIONAL_ID
 
 
+def test_two_installations_on_one_cluster_share_neither_users_nor_resources() -> None:
+    """A publisher of one trust domain must not be able to write events of another."""
+    models = [Contract(model="m", label=LabelSpec(type="bool"))]
+    risk, ads = user_acls(Topics("risk."), models), user_acls(Topics("ads."), models)
+    assert not {acl.user for acl in risk} & {acl.user for acl in ads}
+    for granted in (right for acl in risk for right in acl.rights):
+        for other in (right for acl in ads for right in acl.rights):
+            matches = other.name.startswith(granted.name) if granted.prefixed else other.name == granted.name
+            assert not (matches and granted.resource == other.resource), (granted, other)
+
+
 def test_processors_do_not_write_to_source_topics_and_publishers_do_not_read() -> None:
     topics = Topics()
     for who in ("sketcher", "recorder", "monitor"):
