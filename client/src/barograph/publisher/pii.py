@@ -34,8 +34,8 @@ MAX_TRUNCATED_CHARS = 3
 TRUNCATED_TO_NOTHING = "_"
 """What `truncate` publishes for a value of fewer than two characters."""
 
-PiiAction = str
-"""`hash`, `drop` or `truncate`."""
+PiiAction = Callable[[str], str] | None
+"""Hashes or truncates a value; None drops it."""
 
 
 class PiiKeyError(ValueError):
@@ -118,19 +118,18 @@ class Pii:
             key: The secret for hashes.
         """
         self._actions: dict[str, dict[str, PiiAction]] = {}
-        self._transforms: dict[str, Callable[[str], str]] = {}
-        """By source of a hashed or truncated member."""
         for field in contract.fields:
             map_name, _, name = field.source.partition(".")
             if field.pii == "keep" or not name:
                 continue
-            self._actions.setdefault(map_name, {})[name] = field.pii
+            action: PiiAction = None
             if field.pii == "hash":
-                self._transforms[field.source] = FieldHash(key, contract.model, field.source)
+                action = FieldHash(key, contract.model, field.source)
             elif field.pii == "truncate":
-                self._transforms[field.source] = truncate_text
+                action = truncate_text
+            self._actions.setdefault(map_name, {})[name] = action
 
-    def actions(self, map_name: str) -> dict[str, PiiAction]:
+    def actions(self, map_name: str) -> Mapping[str, PiiAction]:
         """Return the actions on members of `features`, `context` or `metrics`, by name; usually none."""
         return self._actions.get(map_name, {})
 
@@ -149,11 +148,11 @@ class Pii:
         for name, action in self.actions(map_name).items():
             if name not in protected:
                 continue
-            if action == "drop":
+            if action is None:
                 del protected[name]
             else:
                 text = text_of(protected[name])
-                protected[name] = None if text is None else self._transforms[f"{map_name}.{name}"](text)
+                protected[name] = None if text is None else action(text)
         return protected
 
     def protect_column(self, column: str, values: pa.Array) -> pa.Array | None:
@@ -166,14 +165,14 @@ class Pii:
             values: The column.
         """
         map_name, _, name = column.partition(".")
-        action = self.actions(map_name).get(name)
-        if action is None:
+        actions = self.actions(map_name)
+        if name not in actions:
             return values
-        if action == "drop":
+        action = actions[name]
+        if action is None:
             return None
         import pyarrow as pa  # serving publishes single events, which need no Arrow
 
         encoded = values.cast(pa.string()).dictionary_encode()
-        transform = self._transforms[column]
-        distinct = [None if text is None else transform(text) for text in encoded.dictionary.to_pylist()]
+        distinct = [None if text is None else action(text) for text in encoded.dictionary.to_pylist()]
         return pa.array(distinct, pa.string()).take(encoded.indices)
