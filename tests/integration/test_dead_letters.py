@@ -248,7 +248,7 @@ def test_an_end_marker_on_the_live_clock_is_a_dead_letter_and_ends_no_model(pipe
     pipeline.start("recorder", clock="live")
     wait_for(lambda: counted(pipeline, "toy") == (2, 2), "the events around the end marker", 60)
     for topic in (topics.predictions_dead, topics.labels_dead):
-        wait_for(lambda topic=topic: len(pipeline.read_all(topic)) == 1, f"the end marker in {topic}", 60)
+        wait_for(lambda: len(pipeline.read_all(topic)) == 1, f"the end marker in {topic}", 60)  # noqa: B023
         (dead,) = pipeline.read_all(topic)
         assert dict(dead.headers())["reason"] == b"unexpected-mark"
     records = [decode(message.value()) for message in pipeline.read_all(topics.partials)]
