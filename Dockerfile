@@ -4,8 +4,9 @@ FROM python:3.12-slim AS build
 ENV UV_PYTHON_DOWNLOADS=never \
     UV_LINK_MODE=copy \
     UV_COMPILE_BYTECODE=1
-RUN pip install --no-cache-dir uv==0.13.9
 WORKDIR /app
+COPY tools/uv.txt tools/uv.txt
+RUN pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes --requirement tools/uv.txt
 COPY . .
 # Installs the lock file without development tools and without the local stack (embedded engine, Java runtime, resolver
 # of jars: 600 MB), which the compose file replaces by servers.

@@ -90,6 +90,15 @@ pictures: sync ## Capture the dashboards of a running demo for the docs (needs C
 .PHONY: compose-validator
 compose-validator: .cache/go/bin/cmd ## Build the validator of docker-compose.yml that a test runs (needs Go 1.24)
 
-.cache/go/bin/cmd: Makefile
-	GOBIN=$(CURDIR)/.cache/go/bin go install github.com/compose-spec/compose-go/v2/cmd@v2.16.2
+.cache/go/bin/cmd: tools/compose-validator/go.mod tools/compose-validator/go.sum
+	cd tools/compose-validator && go build -mod=readonly -o $(CURDIR)/$@ github.com/compose-spec/compose-go/v2/cmd
 	@touch $@
+
+.PHONY: sbom
+sbom: ## Write the CycloneDX list of all locked packages and jars to dist/barograph.cdx.json
+	@./tools/uv sync --locked --quiet
+	$(RUN) python tools/sbom.py dist/barograph.cdx.json
+
+.PHONY: audit
+audit: ## Ask the advisory database of the package index for known vulnerabilities of all locked packages
+	./tools/uv run --locked --isolated --only-group audit python tools/audit.py

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.unit.repository.test_files import FILES
 
@@ -39,6 +40,73 @@ def test_every_jar_has_its_hash() -> None:
     lines = [line for line in (ROOT / "local/kafka-jars.txt").read_text().splitlines() if not line.startswith("#")]
     assert len(lines) > 50
     assert not [line for line in lines if re.fullmatch(r"\S+:\S+:\S+\s+[0-9a-f]{64}", line) is None]
+
+
+def test_every_build_requirement_has_hashes_and_uv_requires_them() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    settings = project["tool"]["uv"]
+    assert settings["require-build-hashes"] is True
+    constraints = {each["requirement"]: each["hashes"] for each in settings["build-constraint-dependencies"]}
+    assert all(re.fullmatch(r"[a-z-]+==[0-9.]+", name) for name in constraints)
+    assert all(hashes and all(map(SHA_256.fullmatch, hashes)) for hashes in constraints.values())
+    lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
+    locked = {f"{each['name']}{each['specifier']}": each["hashes"] for each in lock["manifest"]["build-constraints"]}
+    assert locked == constraints
+    for path in ("pyproject.toml", "client/pyproject.toml"):
+        build = tomllib.loads((ROOT / path).read_text(encoding="utf-8"))["build-system"]
+        assert set(build["requires"]) <= constraints.keys(), path
+
+
+def test_uv_of_every_platform_has_its_hash_and_is_new_enough() -> None:
+    lines = [line.rstrip(" \\") for line in FILES["tools/uv.txt"].splitlines() if not line.startswith("#")]
+    assert re.fullmatch(r"uv==\d+\.\d+\.\d+", lines[0])
+    assert len(lines) > 10
+    assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", line) for line in lines[1:])
+    minimum = re.search(r"^readonly MINIMUM=([0-9.]+)", FILES["tools/uv"], re.MULTILINE)
+    assert minimum is not None
+    # The first version with require-build-hashes; older versions ignore it.
+    assert tuple(map(int, minimum[1].split("."))) >= (0, 13, 0)
+
+
+def test_the_compose_validator_is_built_from_hashed_modules() -> None:
+    commands = re.findall(r"go (?:install|build|run) .*", FILES["Makefile"])
+    assert commands
+    assert all("-mod=readonly" in command and "@" not in command.replace("$@", "") for command in commands)
+    required = re.findall(r"^\s(\S+ v\S+)", FILES["tools/compose-validator/go.mod"], re.MULTILINE)
+    hashed = {" ".join(line.split()[:2]) for line in FILES["tools/compose-validator/go.sum"].splitlines()}
+    assert required
+    assert set(required) <= hashed
+
+
+WORKFLOWS = {name: text for name, text in FILES.items() if name.startswith(".github/workflows/")}
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflows_pin_actions_by_commit_and_get_no_more_than_read_access(name: str) -> None:
+    uses = re.findall(r"uses: (.*)", WORKFLOWS[name])
+    assert uses
+    for action in uses:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+    workflow = yaml.safe_load(WORKFLOWS[name])
+    assert workflow["permissions"] == {}
+    for job in workflow["jobs"].values():
+        assert job["permissions"] == {"contents": "read"}
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+
+
+def test_the_audit_has_its_own_group_that_nothing_else_installs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "audit" not in project["tool"]["uv"]["default-groups"]
+    assert not [
+        name
+        for name, group in project["dependency-groups"].items()
+        if name != "audit" and any(each == {"include-group": "audit"} or "pip-audit" in each for each in group)
+    ]
+    (audit,) = re.findall(r"^\t.*--only-group audit.*$", FILES["Makefile"], re.MULTILINE)
+    assert "--isolated" in audit
+    assert "--locked" in audit
 
 
 def test_installations_use_the_lock_file_unchanged() -> None:
