@@ -24,7 +24,7 @@ def read_yaml(name: str) -> dict[Any, Any]:
 def test_the_workflow_runs_all_steps_with_every_supported_python() -> None:
     workflow = read_yaml(".github/workflows/ci.yml")
     assert workflow[True].keys() == {"push", "pull_request"}
-    assert workflow["permissions"] == {"contents": "read"}
+    assert workflow["jobs"]["run"]["permissions"] == {"contents": "read"}
     job = workflow["jobs"]["run"]
     assert job["steps"][-1] == {"run": "bash .ci/run"}
     lowest, highest = re.findall(r"3\.(\d+)", PROJECT["project"]["requires-python"])
