@@ -29,7 +29,6 @@ def test_the_workflow_runs_all_steps_with_every_supported_python() -> None:
     assert job["steps"][-1] == {"run": "bash .ci/run"}
     lowest, highest = re.findall(r"3\.(\d+)", PROJECT["project"]["requires-python"])
     assert job["strategy"]["matrix"]["python"] == [f"3.{minor}" for minor in range(int(lowest), int(highest))]
-    assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"]) for step in job["steps"] if "uses" in step)
 
 
 def test_hooks_use_only_local_tools() -> None:
