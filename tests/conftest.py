@@ -26,11 +26,11 @@ _FOLDER_ORDER = ("unit", "property", "contract", "golden", "alerts", "integratio
 # The files that take longest, in the order of what they take (`make test ARGS=--durations=0`): they come next, so that
 # no worker is left alone with one of them in the end.
 _LONG = (
-    "exactness", "operation", "volume", "scorer", "names", "rebuild", "backup", "preview_page", "cli_dev",
-    "faust_facts", "fencing", "poison", "scorer_freeze", "recorder", "scorer_kafka", "local_kafka", "pause",
-    "floods", "secure_kafka", "slices", "infer_replayed", "doctor", "baseline_changes", "dead_letters",
-    "retention", "live", "bad_outputs", "roles", "season", "cli_apply", "demo", "comparisons", "scorer_truth",
-    "distances", "queries",
+    "exactness", "scorer", "rebuild", "operation", "names", "preview_page", "baseline_accept", "local_kafka",
+    "scorer_freeze", "cli_dev", "floods", "pause", "dead_letters", "static_members", "flights", "fencing", "backup",
+    "distribution", "bad_outputs", "secure_kafka", "infer_replayed", "scorer_truth", "faust_facts", "scorer_estimates",
+    "poison", "recorder", "scorer_kafka", "volume", "dashboard_queries", "live", "doctor", "queries",
+    "baseline_changes", "season", "slices", "retention", "roles", "comparisons", "cli_apply", "distances",
 )  # fmt: skip
 
 _TESTS = Path(__file__).parent
@@ -47,6 +47,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if name in fixtures:
                 item.add_marker(name)
     items.sort(key=_rank)
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of tests and their modules are alive to the end: without this, each full garbage collection visits them.
+    gc.collect()
+    gc.freeze()
 
 
 def _rank(item: pytest.Item) -> tuple[float, bool]:
@@ -74,7 +80,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     servers = config.stash.get(_SHARED_SERVERS, None)
     if servers is not None:
         servers.close()
-    # Processors call gc.freeze(). Objects frozen in this process would be reported as leaks when it ends.
+    # Frozen objects would be reported as leaks when the process ends.
     gc.unfreeze()
 
 
