@@ -8,6 +8,7 @@ from barograph.contract import SketchKind
 from numpy.typing import NDArray
 
 from sketches.comparison.rebin import rebin
+from sketches.comparison.two_sample import psi_differences
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
 
 
@@ -52,3 +53,17 @@ def test_noise_is_within_the_stated_bound(kind: SketchKind, bins: int) -> None:
         share, other = rebinned.counts / 20_000, truth / 20_000
         t.append(((share - other) ** 2 / other).sum() / rebinned.noise)
     assert np.mean(t) <= (bins - 1) * 1.1
+
+
+def test_versions_on_other_bins_raise_no_false_alarms() -> None:
+    """10⁵ values of one distribution on both sides, the left read from its sketch: p is at most nominal."""
+    rng = np.random.default_rng(7)
+    edges = np.quantile(rng.normal(size=100_000), np.arange(1, 10) / 10)
+    p, careless = [], []
+    for _ in range(150):
+        left, right = rng.normal(size=100_000), rng.normal(size=100_000)
+        rebinned = rebin(merged(left, "kll"), edges)
+        p.append(psi_differences(rebinned.counts, exact(right, edges), [0], noise=rebinned.noise).p_value.item())
+        careless.append(psi_differences(rebinned.counts, exact(right, edges), [0]).p_value.item())
+    assert np.mean(np.array(p) < 0.05) <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / 150)
+    assert np.mean(np.array(careless) < 0.05) > 0.3
