@@ -43,7 +43,11 @@ def load_command(
     ] = None,
     end: Annotated[
         bool,
-        typer.Option("--end", help="Finally write end markers: processors on the replay clock then seal everything."),
+        typer.Option(
+            "--end",
+            help="Finally write end markers: processors on the replay clock then seal everything; on the live clock "
+            "they reject them.",
+        ),
     ] = False,
     config: ConfigOption = None,
 ) -> None:

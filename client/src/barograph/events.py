@@ -27,7 +27,7 @@ ARROW_CONTENT_TYPE = b"application/vnd.apache.arrow.stream"
 MARK_HEADER = "barograph-mark"
 """Header of a message without value that is not an event: an end marker."""
 END_MARK = b"end"
-"""The header's value: a replay has no further events, so that its windows may be sealed."""
+"""The header's value: a history has no further events, so that processors on the replay clock may seal its windows."""
 
 MAX_MESSAGE_BYTES = 1 << 20
 """The largest message; `max.message.bytes` of both topics."""

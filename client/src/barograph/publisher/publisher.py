@@ -433,7 +433,8 @@ class Publisher:
     def publish_end_marker(self, *, timeout_s: float = 60.0) -> None:
         """Publish the end marker of a replay after all earlier events, and wait until both are delivered.
 
-        The end marker goes to every partition of predictions and labels. Consumers may then seal all windows.
+        The end marker goes to every partition of predictions and labels. Processors on the replay clock then seal all
+        windows; processors on the live clock reject each as a dead letter `unexpected-mark`.
 
         Args:
             timeout_s: The longest wait.
