@@ -253,16 +253,20 @@ class Worker:
         self._report.count_dead_letters({code: 1})
         self._log.error("record dead-lettered", partition=record.partition, offset=record.offset, reason=reason)
         topics = self._settings.topics
-        self._dead_letter_producer.produce(
-            topics.partials_dead,
-            value=record.value,
-            headers=[
-                ("reason", reason.encode()[:1000]),
-                ("source-topic", topics.partials.encode()),
-                ("source-partition", str(record.partition).encode()),
-                ("source-offset", str(record.offset).encode()),
-            ],
-        )
+        try:
+            self._dead_letter_producer.produce(
+                topics.partials_dead,
+                value=record.value,
+                headers=[
+                    ("reason", reason.encode()[:1000]),
+                    ("source-topic", topics.partials.encode()),
+                    ("source-partition", str(record.partition).encode()),
+                    ("source-offset", str(record.offset).encode()),
+                ],
+            )
+        except KafkaException as error:
+            # For lack of a permission, for example, the producer fails as a whole, maybe before its first message.
+            raise denied(self._settings, "monitor", error, f"write to {topics.partials_dead}") from error
 
     def _retry(self, operation: Callable[[], T], action: str) -> T:
         """Call an operation on the warehouse until it is not busy.
