@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from barograph.publisher.kafka_errors import hide_config
 from confluent_kafka import (
     Consumer,
     ConsumerGroupTopicPartitions,
@@ -383,6 +383,4 @@ def explain(error: Exception | None, action: str) -> ProcessorError:
     }.get(cause.code(), "Look at the broker's log")
     if cause.code() == KafkaError._FATAL and "group.instance.id" in cause.str():
         advice = INSTANCE_NAME_TAKEN
-    # librdkafka quotes the rest of the value, which may hold a secret.
-    text = re.sub(r"\b(sasl\.oauthbearer\.config)\b.*", r"\1", cause.str(), flags=re.DOTALL)
-    return ProcessorError(f"Kafka failed to {action}: {text} ({cause.name()}). {advice}.")
+    return ProcessorError(f"Kafka failed to {action}: {hide_config(cause.str())} ({cause.name()}). {advice}.")

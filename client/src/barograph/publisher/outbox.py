@@ -31,6 +31,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from barograph.publisher import lifetime
+from barograph.publisher.kafka_errors import hide_config
 from barograph.publisher.retry_schedule import RetrySchedule
 
 DropCause = Literal["queue-full", "too-large", "invalid", "closed", "error"]
@@ -373,9 +374,9 @@ class Outbox:
 
     def _on_error(self, generation: int, error: KafkaError) -> None:
         with self._lock:
-            self._detail["kafka"] = error.str()
+            self._detail["kafka"] = hide_config(error.str())
             if error.code() in _AUTHENTICATION_ERRORS:
-                self._authentication_error = error.str()
+                self._authentication_error = hide_config(error.str())
             # A producer that was replaced may still report its fatal error.
             if error.fatal() and generation == self._generation:
                 self._has_fatal_error = True

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import confluent_kafka
 import pytest
+from barograph.publisher.outbox import Outbox, PublishError
 from confluent_kafka import Producer
 
 from cli.errors import SettingsError
@@ -32,6 +33,14 @@ CHECKED = {
     "ssl.keystore.location": "a path",
 }
 """The ones that a file may hold."""
+
+MALFORMED = {
+    "security.protocol": "sasl_plaintext",
+    "sasl.mechanism": "OAUTHBEARER",
+    "enable.sasl.oauthbearer.unsecure.jwt": "true",
+    "sasl.oauthbearer.config": "principal=me password=xyzzy",
+}
+"""librdkafka quotes the last setting from the first word that it does not know."""
 
 
 @pytest.fixture(scope="module")
@@ -139,18 +148,21 @@ def test_a_token_endpoint_with_a_password_is_rejected_in_the_environment(tmp_pat
 
 
 def test_an_oauthbearer_config_that_librdkafka_rejects_is_not_shown() -> None:
-    """librdkafka quotes the text from the first word that it does not know."""
-    kafka = {
-        "security.protocol": "sasl_plaintext",
-        "sasl.mechanism": "OAUTHBEARER",
-        "enable.sasl.oauthbearer.unsecure.jwt": "true",
-        "sasl.oauthbearer.config": "principal=me password=xyzzy",
-    }
-    admin = Admin("127.0.0.1:9", kafka)
+    admin = Admin("127.0.0.1:9", MALFORMED)
     wait_for(lambda: admin.client.poll(0.1) or admin.explain(None, "answer").args[0].count("oauthbearer"), "the error")
     text = str(admin.explain(None, "answer"))
     assert "sasl.oauthbearer.config" in text
     assert "xyzzy" not in text
+
+
+def test_a_publisher_does_not_show_it_either() -> None:
+    outbox = Outbox({"bootstrap.servers": "127.0.0.1:9", "log_level": 0, **MALFORMED}, wait=True)
+    try:
+        with pytest.raises(PublishError, match=r"authentication .* sasl.oauthbearer.config\)") as error:
+            outbox.fetch_partition_count("predictions", 2.0)
+        assert "xyzzy" not in f"{error.value}{outbox.stats}"
+    finally:
+        outbox.close(0.0)
 
 
 def test_a_file_may_hold_the_settings_of_docs_security() -> None:
