@@ -77,7 +77,8 @@ def _tables(tables: tuple[str, ...]) -> str:
 
 
 def _limits(role: Role) -> str:
-    limits = [f"`{setting}`" for setting in role.settings]
+    limits = [f"`readonly = {role.readonly}`"] if role.readonly is not None else []
+    limits += [f"`{limit}`" for limit in role.limits]
     if role.quota is not None:
         quota = role.quota
         limits.append(

@@ -1,7 +1,8 @@
-"""ClickHouse roles: one definition for `plan --roles`, the docs and the tests.
+"""ClickHouse roles: one definition for `plan --roles`, the compose file, the docs and the tests.
 
-Each processor has a role with exactly the privileges that it needs. Two roles only read: `analyst` for people, and
-`grafana` for dashboards and alert rules. Both have a quota, so that one expensive query does not affect other users.
+Each processor has a role with exactly the privileges that it needs. Two roles only read: `barograph_analyst` for people,
+and `barograph_grafana` for dashboards and alert rules. Both have limits for each query and a quota, so that one user does
+not affect the others.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from warehouse.client import identifier
+
+PREFIX = "barograph_"
+"""Roles, profiles and quotas belong to a server, not to a database: the prefix keeps them apart from those of others."""
 
 _REGISTRY = ("baselines", "contracts", "topics")
 _SCORED = (
@@ -45,6 +49,47 @@ _JUDGED = (
 _REPORTED = ("processor_metrics", "processors")
 _ALL = ("*",)
 
+_NAMED_BY_GRAFANA = (
+    *("all_panes", "all_violations", "all_volume", "arm_comparison", "arm_performance", "baselines"),
+    *("calibration_curve", "contracts", "dead_letters", "distances", "drift", "drift_levels", "duplicates"),
+    *("errors_by_kind", "hours", "label_counts", "label_maturity", "label_times", "latest_arm_ratios"),
+    *("latest_distances", "latest_drift", "latest_performance", "latest_rates", "lost_ranges", "maturity"),
+    *("performance", "processor_metrics", "processors", "producer_totals", "progress", "rates", "unmatched_labels"),
+    *("unseen_categories", "version_comparison", "volume"),
+)
+"""Tables and views that a dashboard or an alert rule names."""
+_BELOW_VIEWS = (
+    *("arm_ratios", "comparisons", "dead_letter_counts", "errors", "latest_comparisons", "losses", "new_categories"),
+    *("performance_state", "producers", "scorer_models", "violations"),
+)
+"""Tables and views that these views read with the rights of their caller. Views over raw rows and sketches are not among
+them: they read with the rights of their definer (decision 35)."""
+
+
+LEAST = 1
+"""Smallest value of a limit that a query may set: 0 would lift nearly every limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A setting of each query of a role, and the values that a query may set instead."""
+
+    setting: str
+    value: int | str | None
+    """None: the server's own value, which a query may change within the bounds."""
+    most: int | None = None
+    """Largest value that a query may set. None: a query may not change the setting."""
+    in_readonly: bool = False
+    """Whether a query may set it where `readonly` is 1, which otherwise forbids every setting."""
+
+    def __str__(self) -> str:
+        """Return the limit as an element of CREATE SETTINGS PROFILE."""
+        value = "" if self.value is None else f" = {self.value!r}"
+        if self.most is None:
+            return f"{self.setting}{value} CONST"
+        bounds = f"MIN {LEAST} MAX {self.most}"
+        return f"{self.setting}{value} {bounds}{' CHANGEABLE_IN_READONLY' if self.in_readonly else ''}"
+
 
 @dataclass(frozen=True, slots=True)
 class Quota:
@@ -68,14 +113,47 @@ class Role:
     """Tables that it inserts into."""
     further: tuple[str, ...] = ()
     """Other privileges on the whole database."""
-    settings: tuple[str, ...] = ()
-    """Limits of each query, as in a settings profile."""
+    readonly: int | None = None
+    """ClickHouse's setting: 1 forbids writes and settings, 2 writes; None forbids neither."""
+    limits: tuple[Limit, ...] = ()
+    """Limits of each query."""
     quota: Quota | None = None
+
+    @property
+    def user(self) -> str:
+        """The name of its user in the compose file.
+
+        It differs from that of the role, because ClickHouse takes a name after TO for a user before it looks for a role.
+        """
+        return self.name.removeprefix(PREFIX)
 
 
 _SYNC = ("SYSTEM SYNC REPLICA",)
 """A process that loads state first waits until its replica has it; unused without replicas."""
-_BOUNDED = ("max_memory_usage = 4000000000 MAX 4000000000", "max_rows_to_read = 2000000000 MAX 20000000000")
+
+_GIB = 1 << 30
+_BOUNDED = (
+    Limit("max_memory_usage", 4_000_000_000, 4_000_000_000),
+    # Each thread uses this much before it counts.
+    Limit("max_untracked_memory", None, 4 << 20),
+    Limit("max_rows_to_read", 2_000_000_000, 20_000_000_000),
+    Limit("max_bytes_to_read", 200 * _GIB, 2_000 * _GIB),
+    Limit("max_result_bytes", _GIB, 4 * _GIB),
+    Limit("max_threads", None, 16),
+    Limit("max_temporary_data_on_disk_size_for_query", 10 * _GIB, 10 * _GIB),
+    Limit("max_temporary_data_on_disk_size_for_user", 20 * _GIB, 20 * _GIB),
+    # With `break` a query that exceeds a limit would return a part of its rows as if they were all.
+    *(Limit(f"{kind}_overflow_mode{suffix}", "throw") for kind in ("timeout", "read") for suffix in ("", "_leaf")),
+    Limit("result_overflow_mode", "throw"),
+    # A web page must not read a response.
+    Limit("add_http_cors_header", 0),
+)
+
+MODELS = 500
+"""Number of models that the quota of Grafana is sized for."""
+_MODEL_MINUTE = Quota(queries=100, read_rows=60_000_000, execution_s=2)
+"""Budget of one model and minute. Each rule is evaluated every minute and sends one to three queries; a model with every
+rule sends about 60, which take half a second and more. The rest is for dashboards."""
 
 ROLES: tuple[Role, ...] = (
     Role(
@@ -112,18 +190,35 @@ ROLES: tuple[Role, ...] = (
         _SYNC,
     ),
     Role(
-        "analyst",
+        "barograph_analyst",
         "people, and the read-only commands: `status`, `query`, `distribution`, `simulate`, `backtest`, `skew`",
         _ALL,
-        settings=("readonly = 2", "max_execution_time = 60 MAX 600", *_BOUNDED),
+        readonly=2,
+        limits=(
+            Limit("max_execution_time", 60, 600),
+            Limit("max_result_rows", 100_000_000, 100_000_000),
+            Limit("max_concurrent_queries_for_user", 20, 20),
+            *_BOUNDED,
+        ),
         quota=Quota(queries=5_000, read_rows=200_000_000_000, execution_s=7_200),
     ),
     Role(
-        "grafana",
+        "barograph_grafana",
         "Grafana's data source, for dashboards and alert rules",
-        _ALL,
-        settings=("readonly = 1", "max_execution_time = 60 MAX 60 CHANGEABLE_IN_READONLY", *_BOUNDED),
-        quota=Quota(queries=200_000, read_rows=2_000_000_000_000, execution_s=36_000),
+        tuple(sorted((*_NAMED_BY_GRAFANA, *_BELOW_VIEWS))),
+        readonly=1,
+        limits=(
+            # Its plugin sets the remaining time of the request plus 5 s, up to 65 s, in every query.
+            Limit("max_execution_time", 60, 75, in_readonly=True),
+            Limit("max_result_rows", 1_000_000, 1_000_000),
+            Limit("max_concurrent_queries_for_user", 100, 100),
+            *_BOUNDED,
+        ),
+        quota=Quota(
+            queries=MODELS * 60 * _MODEL_MINUTE.queries,
+            read_rows=MODELS * 60 * _MODEL_MINUTE.read_rows,
+            execution_s=MODELS * 60 * _MODEL_MINUTE.execution_s,
+        ),
     ),
 )
 """All roles, in the order in which they are created."""
@@ -131,6 +226,8 @@ ROLES: tuple[Role, ...] = (
 
 def statements(database: str, roles: Sequence[Role] = ROLES) -> list[tuple[Role, list[str]]]:
     """Return the statements that create each role; they are idempotent.
+
+    A role that exists loses the privileges that it no longer has here.
 
     Args:
         database: the database of the privileges.
@@ -144,27 +241,21 @@ def statements(database: str, roles: Sequence[Role] = ROLES) -> list[tuple[Role,
 
 def _statements(database: str, role: Role) -> list[str]:
     name = identifier(role.name)
-    result = [f"CREATE ROLE IF NOT EXISTS {name}"]
-    result += [f"GRANT SELECT ON {database}.{_grant_target(table)} TO {name}" for table in role.reads]
-    result += [f"GRANT INSERT ON {database}.{_grant_target(table)} TO {name}" for table in role.writes]
-    result += [f"GRANT {privilege} ON {database}.* TO {name}" for privilege in role.further]
-    if role.settings:
-        limits = ", ".join(role.settings)
-        result.append(f"CREATE SETTINGS PROFILE OR REPLACE {_prefixed(name)} SETTINGS {limits} TO {name}")
+    grants = [f"SELECT ON {database}.{_grant_target(table)}" for table in role.reads]
+    grants += [f"INSERT ON {database}.{_grant_target(table)}" for table in role.writes]
+    grants += [f"{privilege} ON {database}.*" for privilege in role.further]
+    result = [f"CREATE ROLE IF NOT EXISTS {name}", f"GRANT {', '.join(grants)} TO {name} WITH REPLACE OPTION"]
+    settings = [f"readonly = {role.readonly}"] if role.readonly is not None else []
+    settings += [str(limit) for limit in role.limits]
+    if settings:
+        result.append(f"CREATE SETTINGS PROFILE OR REPLACE {name} SETTINGS {', '.join(settings)} TO {name}")
     if role.quota is not None:
         limits = (
             f"queries = {role.quota.queries}, read_rows = {role.quota.read_rows}, "
             f"execution_time = {role.quota.execution_s}"
         )
-        result.append(
-            f"CREATE QUOTA OR REPLACE {_prefixed(name)} KEYED BY user_name FOR INTERVAL 1 hour MAX {limits} TO {name}"
-        )
+        result.append(f"CREATE QUOTA OR REPLACE {name} KEYED BY user_name FOR INTERVAL 1 hour MAX {limits} TO {name}")
     return result
-
-
-def _prefixed(name: str) -> str:
-    """Return the name of a profile or quota, prefixed to avoid collisions."""
-    return name if name.startswith("barograph_") else f"barograph_{name}"
 
 
 def _grant_target(table: str) -> str:

@@ -16,12 +16,17 @@ import pytest
 from barograph.contract import Contract, LabelSpec
 from barograph.contract.file import dump_contract
 
+from alerts import rules_for, to_files
 from cli.access.roles import role_lines
 from cli.apply import apply_all
 from cli.settings import Settings
+from dashboards.macros import ALL, TimeRange, Value, expand, expand_backend
+from dashboards.pages import dashboards
+from dashboards.parse import queries_in, variables_of
 from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
+from tests.support.alerting import contracts, installation
 from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.roles_gateway import write_config
 from warehouse.client import Address, Client, WarehouseError, connect
@@ -30,6 +35,11 @@ from warehouse.roles import ROLES, Role
 DATABASE = "guarded"
 ACCESS_DENIED = 497
 CONTRACT: Contract = simple_contract(label=LabelSpec(type="bool", positive=True))
+RAW = (
+    *("predictions", "labels", "all_predictions", "latest_labels", "labelled_predictions"),
+    *("prediction_hours", "hour_labels", "pending_labels", "duplicate_predictions"),
+)
+"""Tables and views with raw rows, or with ids or labels of single predictions."""
 KINDS = ("sketcher", "recorder", "monitor", "scorer")
 N = 400
 HOUR_MS = 3_600_000
@@ -162,18 +172,63 @@ def test_a_role_allows_its_work_and_nothing_else(ran: Pipeline, guarded: Address
             assert refused.value.code == ACCESS_DENIED, statement
 
 
-def test_readers_read_every_view_and_write_nowhere(ran: Pipeline, guarded: Address) -> None:
+def test_analysts_read_every_view_and_write_nowhere(ran: Pipeline, guarded: Address) -> None:
     views = ran.rows(
         "SELECT name FROM system.tables WHERE database = {database:String} AND engine = 'View'", {"database": DATABASE}
     )
-    for reader in ("analyst", "grafana"):
-        with of(guarded, reader) as client:
-            for (view,) in views:
-                client.rows(f"SELECT * FROM {view} LIMIT 1")
-            with pytest.raises(WarehouseError) as refused:
-                client.command("INSERT INTO processors (kind) VALUES ('made up')")
-            assert refused.value.code == ACCESS_DENIED
-            assert "Grant the user this right" in str(refused.value)
+    with of(guarded, "barograph_analyst") as client:
+        for (view,) in views:
+            client.rows(f"SELECT * FROM {view} LIMIT 1")
+        with pytest.raises(WarehouseError) as refused:
+            client.command("INSERT INTO processors (kind) VALUES ('made up')")
+        assert refused.value.code == ACCESS_DENIED
+        assert "Grant the user this right" in str(refused.value)
+
+
+def test_grafana_may_run_every_query_of_dashboards_and_rules(ran: Pipeline, guarded: Address) -> None:
+    now_ms = int(time.time() * 1000)
+    time_range = TimeRange(now_ms - 24 * HOUR_MS, now_ms)
+    queries = []
+    for dashboard in dashboards().values():
+        chosen: dict[str, Value] = dict.fromkeys(variables_of(dashboard), ALL)
+        chosen |= {"model": "toy", "version": "1", "slice": "all", "window": "1h", "field": "x"}
+        queries += [(query.where, expand(query.sql, time_range, chosen)) for query in queries_in(dashboard)]
+    for content in to_files(rules_for([CONTRACT, *contracts()], installation()), installation()).values():
+        for group in content.get("groups", []):
+            for rule in group["rules"]:
+                queries += [
+                    (rule["title"], expand_backend(query["model"]["rawSql"], time_range))
+                    for query in rule["data"]
+                    if "rawSql" in query["model"]
+                ]
+    assert len(queries) > 150
+    denied = {}
+    with of(guarded, "barograph_grafana") as client:
+        for where, sql in queries:
+            try:
+                client.rows(sql)
+            except WarehouseError as error:
+                assert error.code == ACCESS_DENIED, (where, error)
+                denied[where] = str(error)
+        assert not denied
+        assert client.rows("SELECT count() FROM label_times") == [(N,)], "the definer of a view reads its tables"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *(f"SELECT * FROM {table}" for table in RAW),
+        "SELECT label FROM labels",
+        "SELECT uniqExact(id) FROM predictions",
+        "SELECT sketch FROM panes",
+        "SELECT sketch FROM rollups",
+        "SELECT id FROM pending_labels",
+    ],
+)
+def test_grafana_reads_no_raw_rows(ran: Pipeline, guarded: Address, query: str) -> None:
+    with of(guarded, "barograph_grafana") as client, pytest.raises(WarehouseError) as refused:
+        client.rows(query)
+    assert refused.value.code == ACCESS_DENIED
 
 
 def test_a_processor_with_a_missing_grant_reports_it(ran: Pipeline) -> None:
@@ -195,7 +250,7 @@ def test_every_statement_is_one_that_clickhouse_understands(guarded: Address) ->
     """The embedded engine stores no roles, profiles and quotas; its parser reads them all the same."""
     text = "\n".join(line for line in role_lines(DATABASE) if not line.startswith("--"))
     result = [statement.strip() for statement in text.split(";") if statement.strip()]
-    assert len(result) > 3 * len(ROLES)
+    assert len(result) == 2 * len(ROLES) + 2 * len([role for role in ROLES if role.quota])
     with of(guarded, "default", "default") as client:
         for statement in result:
             [(formatted,)] = client.rows("SELECT formatQuerySingleLine({text:String})", {"text": statement})

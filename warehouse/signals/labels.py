@@ -76,7 +76,7 @@ def label_age(model: str, at_least_s: int, threshold: float = 1.0) -> Signal:
     def select(period: EventTimeRange, fact_time: FactTime) -> str:
         time_column = "at" if fact_time == "ended" else "received_at"
         hours = (
-            f"SELECT toInt64(toUnixTimestamp(toStartOfHour({time_column}))) + 3600 AS end FROM labels "
+            f"SELECT toInt64(toUnixTimestamp(toStartOfHour({time_column}))) + 3600 AS end FROM label_times "
             f"WHERE model = {literal(model)} "
             f"AND {time_column} > toDateTime64({period.start}, 3) AND {time_column} <= toDateTime64({period.end}, 3) "
             "GROUP BY end"

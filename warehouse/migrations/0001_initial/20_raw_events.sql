@@ -6,6 +6,9 @@
 --
 -- Raw tables are sorted for reading by model and hour. The scorer finds new rows by Kafka position: the index by_arrival
 -- skips parts and granules whose rows it has already processed.
+--
+-- Views with DEFINER read raw rows with the rights of the user that ran the migration (`barograph apply`), and return no
+-- raw row: who may not read raw rows, such as Grafana, may read these views.
 
 CREATE TABLE IF NOT EXISTS predictions
 (
@@ -137,6 +140,18 @@ GROUP BY model, id
 SETTINGS do_not_merge_across_partitions_select_final = 1
 COMMENT 'The effective label of each prediction: the one with the latest time, then the latest offset in Kafka.';
 
+CREATE VIEW IF NOT EXISTS label_times
+(
+    model LowCardinality(String) COMMENT 'Model',
+    at DateTime64(3, 'UTC') COMMENT 'Event time at which the ground truth became known',
+    received_at DateTime64(3, 'UTC') COMMENT 'Received time: Kafka''s timestamp of the label'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
+SELECT model, at, received_at
+FROM labels
+COMMENT 'When labels arrived, without their ids and values, for users that may not read labels. Filter by model and a range of received_at.';
+
 CREATE VIEW IF NOT EXISTS labelled_predictions
 (
     model LowCardinality(String) COMMENT 'Model',
@@ -200,6 +215,7 @@ CREATE VIEW IF NOT EXISTS duplicates
     repeat_rate Nullable(Float64) COMMENT 'repeats / recorded; also valid for a recorded share, because predictions of one id are recorded or skipped together',
     raw_share Float64 COMMENT 'Share of predictions that the current contract records'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 SELECT
     hourly.model AS model,

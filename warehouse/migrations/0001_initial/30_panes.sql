@@ -117,6 +117,7 @@ CREATE VIEW IF NOT EXISTS all_panes
     maximum Float64 COMMENT 'Largest valid number; NaN if there is none or it is not tracked',
     sealed Bool COMMENT 'Whether the pane is complete: no more events for it are expected'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 SELECT
     model,
@@ -170,6 +171,7 @@ CREATE VIEW IF NOT EXISTS hours
     maximum Float64 COMMENT 'Largest valid number; NaN if there is none or it is not tracked',
     sealed Bool COMMENT 'Whether the pane is complete: no more events for it are expected'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 SELECT
     model,

@@ -492,6 +492,7 @@ CREATE VIEW IF NOT EXISTS unmatched_labels
     hour DateTime('UTC') COMMENT 'Hour of event time at which the ground truth became known',
     labels UInt64 COMMENT 'Labels whose prediction has not arrived'
 )
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
 SELECT model, toStartOfHour(at) AS hour, count() AS labels
 FROM pending_labels FINAL
