@@ -1,8 +1,8 @@
 """ClickHouse roles: one definition for `plan --roles`, the compose file, the docs and the tests.
 
-Each processor has a role with exactly the privileges that it needs. Two roles only read: `barograph_analyst` for people,
-and `barograph_grafana` for dashboards and alert rules. Both have limits for each query and a quota, so that one user does
-not affect the others.
+Each processor has a role with exactly the privileges that it needs. Two roles only read: `barograph_analyst` for
+people, and `barograph_grafana` for dashboards and alert rules. Both have limits for each query and a quota, so that one
+user does not affect the others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from warehouse.client import identifier
 
 PREFIX = "barograph_"
-"""Roles, profiles and quotas belong to a server, not to a database: the prefix keeps them apart from those of others."""
+"""Roles, profiles and quotas belong to a server, not to a database: the prefix distinguishes them from others."""
 
 _REGISTRY = ("baselines", "contracts", "topics")
 _SCORED = (
@@ -62,8 +62,8 @@ _BELOW_VIEWS = (
     *("arm_ratios", "comparisons", "dead_letter_counts", "errors", "latest_comparisons", "losses", "new_categories"),
     *("performance_state", "producers", "scorer_models", "violations"),
 )
-"""Tables and views that these views read with the rights of their caller. Views over raw rows and sketches are not among
-them: they read with the rights of their definer (decision 35)."""
+"""Tables and views that these views read with the rights of their caller. Views over raw rows and sketches read with
+the rights of their definer instead (decision 35)."""
 
 
 LEAST = 1
@@ -123,7 +123,7 @@ class Role:
     def user(self) -> str:
         """The name of its user in the compose file.
 
-        It differs from that of the role, because ClickHouse takes a name after TO for a user before it looks for a role.
+        It differs from that of the role: ClickHouse takes a name after TO for a user before it looks for a role.
         """
         return self.name.removeprefix(PREFIX)
 
@@ -152,8 +152,8 @@ _BOUNDED = (
 MODELS = 500
 """Number of models that the quota of Grafana is sized for."""
 _MODEL_MINUTE = Quota(queries=100, read_rows=60_000_000, execution_s=2)
-"""Budget of one model and minute. Each rule is evaluated every minute and sends one to three queries; a model with every
-rule sends about 60, which take half a second and more. The rest is for dashboards."""
+"""Budget of one model and minute. Each rule is evaluated every minute and sends one to three queries; a model with
+every rule sends about 60, which take about a second. The rest is for dashboards."""
 
 ROLES: tuple[Role, ...] = (
     Role(

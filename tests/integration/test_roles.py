@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,30 +12,20 @@ import pytest
 from barograph.contract import Contract, LabelSpec
 from barograph.contract.file import dump_contract
 
-from alerts import rules_for, to_files
 from cli.access.roles import role_lines
 from cli.apply import apply_all
 from cli.settings import Settings
-from dashboards.macros import ALL, TimeRange, Value, expand, expand_backend
-from dashboards.pages import dashboards
-from dashboards.parse import queries_in, variables_of
-from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
-from tests.support.alerting import contracts, installation
-from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract, wait_for
-from tests.support.roles_gateway import write_config
-from warehouse.client import Address, Client, WarehouseError, connect
+from tests.support.deploy_scripts import load_script
+from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract
+from tests.support.roles_gateway import as_role, roles_gateway
+from warehouse.client import Address, Client, WarehouseError
 from warehouse.roles import ROLES, Role
 
 DATABASE = "guarded"
 ACCESS_DENIED = 497
 CONTRACT: Contract = simple_contract(label=LabelSpec(type="bool", positive=True))
-RAW = (
-    *("predictions", "labels", "all_predictions", "latest_labels", "labelled_predictions"),
-    *("prediction_hours", "hour_labels", "pending_labels", "duplicate_predictions"),
-)
-"""Tables and views with raw rows, or with ids or labels of single predictions."""
 KINDS = ("sketcher", "recorder", "monitor", "scorer")
 N = 400
 HOUR_MS = 3_600_000
@@ -48,29 +34,8 @@ HOUR_MS = 3_600_000
 @pytest.fixture(scope="module")
 def guarded(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
     """An engine that runs requests of each user in the role of that name."""
-    folder = tmp_path_factory.mktemp("guarded")
-    write_config(folder, DATABASE)
-    address = Address(engine.host, choose_port(), DATABASE)
-    words = [sys.executable, "-m", "tests.support.roles_gateway", f"--path={folder}", f"--port={address.port}"]
-    with (folder / "door.log").open("wb") as log:
-        door = subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=log)
-
-    def answers() -> bool:
-        assert door.poll() is None, (folder / "door.log").read_text()
-        try:
-            with urllib.request.urlopen(f"http://{address}/ping", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, ConnectionError):
-            return False
-
-    wait_for(answers, "the guarded engine", 60)
-    yield address
-    door.terminate()
-    door.wait(60)
-
-
-def of(guarded: Address, role: str, database: str = DATABASE) -> Client:
-    return connect(Address(guarded.host, guarded.port, database, role))
+    with roles_gateway(tmp_path_factory.mktemp("guarded"), engine.host, DATABASE) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +115,7 @@ def test_a_role_allows_its_work_and_nothing_else(ran: Pipeline, guarded: Address
         )
     ]
     assert {*role.reads, *role.writes} - {"*"} <= set(everything), "all granted tables exist"
-    with of(guarded, role.name) as client:
+    with as_role(guarded, role.name) as client:
         for table in everything:
             assert may(client, "SELECT", table) == (role.reads == ("*",) or table in role.reads), table
             assert may(client, "INSERT", table) == (table in role.writes), table
@@ -170,65 +135,6 @@ def test_a_role_allows_its_work_and_nothing_else(ran: Pipeline, guarded: Address
             with pytest.raises(WarehouseError) as refused:
                 client.rows(statement) if statement.startswith("SELECT") else client.command(statement)
             assert refused.value.code == ACCESS_DENIED, statement
-
-
-def test_analysts_read_every_view_and_write_nowhere(ran: Pipeline, guarded: Address) -> None:
-    views = ran.rows(
-        "SELECT name FROM system.tables WHERE database = {database:String} AND engine = 'View'", {"database": DATABASE}
-    )
-    with of(guarded, "barograph_analyst") as client:
-        for (view,) in views:
-            client.rows(f"SELECT * FROM {view} LIMIT 1")
-        with pytest.raises(WarehouseError) as refused:
-            client.command("INSERT INTO processors (kind) VALUES ('made up')")
-        assert refused.value.code == ACCESS_DENIED
-        assert "Grant the user this right" in str(refused.value)
-
-
-def test_grafana_may_run_every_query_of_dashboards_and_rules(ran: Pipeline, guarded: Address) -> None:
-    now_ms = int(time.time() * 1000)
-    time_range = TimeRange(now_ms - 24 * HOUR_MS, now_ms)
-    queries = []
-    for dashboard in dashboards().values():
-        chosen: dict[str, Value] = dict.fromkeys(variables_of(dashboard), ALL)
-        chosen |= {"model": "toy", "version": "1", "slice": "all", "window": "1h", "field": "x"}
-        queries += [(query.where, expand(query.sql, time_range, chosen)) for query in queries_in(dashboard)]
-    for content in to_files(rules_for([CONTRACT, *contracts()], installation()), installation()).values():
-        for group in content.get("groups", []):
-            for rule in group["rules"]:
-                queries += [
-                    (rule["title"], expand_backend(query["model"]["rawSql"], time_range))
-                    for query in rule["data"]
-                    if "rawSql" in query["model"]
-                ]
-    assert len(queries) > 150
-    denied = {}
-    with of(guarded, "barograph_grafana") as client:
-        for where, sql in queries:
-            try:
-                client.rows(sql)
-            except WarehouseError as error:
-                assert error.code == ACCESS_DENIED, (where, error)
-                denied[where] = str(error)
-        assert not denied
-        assert client.rows("SELECT count() FROM label_times") == [(N,)], "the definer of a view reads its tables"
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        *(f"SELECT * FROM {table}" for table in RAW),
-        "SELECT label FROM labels",
-        "SELECT uniqExact(id) FROM predictions",
-        "SELECT sketch FROM panes",
-        "SELECT sketch FROM rollups",
-        "SELECT id FROM pending_labels",
-    ],
-)
-def test_grafana_reads_no_raw_rows(ran: Pipeline, guarded: Address, query: str) -> None:
-    with of(guarded, "barograph_grafana") as client, pytest.raises(WarehouseError) as refused:
-        client.rows(query)
-    assert refused.value.code == ACCESS_DENIED
 
 
 def test_a_processor_with_a_missing_grant_reports_it(ran: Pipeline) -> None:
@@ -251,7 +157,9 @@ def test_every_statement_is_one_that_clickhouse_understands(guarded: Address) ->
     text = "\n".join(line for line in role_lines(DATABASE) if not line.startswith("--"))
     result = [statement.strip() for statement in text.split(";") if statement.strip()]
     assert len(result) == 2 * len(ROLES) + 2 * len([role for role in ROLES if role.quota])
-    with of(guarded, "default", "default") as client:
+    users = load_script("clickhouse/create_users.py")
+    result += [statement for role in ROLES for statement in users.user_statements(role, "it's \\ secret")]
+    with as_role(guarded, "default", "default") as client:
         for statement in result:
             [(formatted,)] = client.rows("SELECT formatQuerySingleLine({text:String})", {"text": statement})
             assert formatted.split()[:2] == statement.split()[:2]

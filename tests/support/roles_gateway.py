@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import subprocess
 import sys
-from collections.abc import Mapping
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from local import engine, http_gateway
+from local.child_process import choose_port
+from tests.support.pipeline import ROOT, wait_for
+from warehouse.client import Address, Client, connect
 from warehouse.roles import statements
 
 ADMIN = "default"
@@ -41,6 +48,36 @@ def write_config(folder: Path, database: str) -> Path:
 
 def _grants(those: list[str]) -> str:
     return "<grants>" + "".join(f"<query>{escape(each)}</query>" for each in those) + "</grants>"
+
+
+@contextmanager
+def roles_gateway(folder: Path, host: str, database: str) -> Iterator[Address]:
+    """Run the gateway on a free port until the end of the block."""
+    write_config(folder, database)
+    address = Address(host, choose_port(), database)
+    words = [sys.executable, "-m", "tests.support.roles_gateway", f"--path={folder}", f"--port={address.port}"]
+    with (folder / "gateway.log").open("wb") as log:
+        process = subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=log)
+
+    def answers() -> bool:
+        assert process.poll() is None, (folder / "gateway.log").read_text()
+        try:
+            with urllib.request.urlopen(f"http://{address}/ping", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, ConnectionError):
+            return False
+
+    wait_for(answers, "the guarded engine", 60)
+    try:
+        yield address
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def as_role(address: Address, role: str, database: str | None = None, *, create: bool = False) -> Client:
+    """Connect to the gateway in a role."""
+    return connect(Address(address.host, address.port, database or address.database, role), create=create)
 
 
 class RoleEngine(engine.Engine):

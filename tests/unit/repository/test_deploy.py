@@ -13,6 +13,7 @@ import yaml
 
 from cli.settings import load_settings
 from streams.health.endpoint import DEFAULT_PORTS
+from warehouse.roles import ROLES
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -33,20 +34,91 @@ def test_ports_are_on_loopback(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_passwords_come_from_the_environment(name: str) -> None:
+def test_passwords_come_from_the_environment_and_have_no_default(name: str) -> None:
     for variable, value in SERVICES[name].get("environment", {}).items():
         if "PASSWORD" in variable:
-            assert re.fullmatch(r"\$\{[A-Z_]+:-[a-z-]+\}", value), f"{name}: {variable}"
+            assert re.fullmatch(r"\$\{[A-Z_]+_PASSWORD:\?[\w ./]+\}", value), f"{name}: {variable}"
+
+
+def test_no_two_users_share_a_password() -> None:
+    sources: dict[str, set[str]] = {}
+    for name in (*PROCESSORS, "scorer", "apply", "users"):
+        environment = SERVICES[name]["environment"]
+        user = environment["BAROGRAPH_CLICKHOUSE_USERNAME"]
+        sources.setdefault(environment["BAROGRAPH_CLICKHOUSE_PASSWORD"], set()).add(user)
+    assert all(len(users) == 1 for users in sources.values()), sources
+
+
+def test_each_component_connects_as_the_user_of_its_own_role() -> None:
+    users = {role.user for role in ROLES}
+    for name in (*PROCESSORS, "scorer", "apply"):
+        environment = SERVICES[name]["environment"]
+        assert environment["BAROGRAPH_CLICKHOUSE_USERNAME"] == name
+        assert name in users
+        assert environment["BAROGRAPH_CLICKHOUSE_PASSWORD"].startswith(f"${{CLICKHOUSE_{name.upper()}_PASSWORD:?")
+    passwords = {variable for variable in SERVICES["users"]["environment"] if variable.startswith("CLICKHOUSE_")}
+    assert passwords == {f"CLICKHOUSE_{user.upper()}_PASSWORD" for user in users}
+    admin = SERVICES["clickhouse"]["environment"]["CLICKHOUSE_USER"]
+    as_admin = [
+        name
+        for name, service in SERVICES.items()
+        if service.get("environment", {}).get("BAROGRAPH_CLICKHOUSE_USERNAME", admin) == admin
+        and "CLICKHOUSE_ADMIN_PASSWORD" in str(service)
+    ]
+    assert as_admin == ["clickhouse", "users"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_services_have_no_more_privileges_and_resources_than_they_need(name: str) -> None:
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"\d+g", service["mem_limit"])
+    assert service["pids_limit"] > 0
+    assert service.get("user", "101:101") == "101:101"
+    if service["image"] == "barograph:local":
+        assert service["read_only"] is True
+        assert service["tmpfs"] == ["/tmp"]
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
-def test_all_services_except_apply_restart_and_have_health_checks(name: str) -> None:
+def test_services_restart_and_have_health_checks_or_end(name: str) -> None:
     service = SERVICES[name]
-    if name == "apply":
-        assert service["restart"] == "no"
+    if name in ("apply", "users"):
+        # Both are safe to repeat; with "no" one refused connection would stop everything that waits for them.
+        assert service["restart"] == "on-failure"
     else:
         assert service["restart"] == "unless-stopped"
         assert service["healthcheck"]["test"][0] == "CMD"
+
+
+def test_clickhouse_is_healthy_only_when_other_containers_reach_it() -> None:
+    """While the image initializes, a temporary server listens on 127.0.0.1 only."""
+    assert SERVICES["clickhouse"]["healthcheck"]["test"][-1] == "http://clickhouse:8123/ping"
+    assert "CLICKHOUSE_DB" not in SERVICES["clickhouse"]["environment"], "it would start the temporary server"
+
+
+def test_each_service_waits_for_what_it_needs() -> None:
+    waits = {
+        name: {needed: how["condition"] for needed, how in service.get("depends_on", {}).items()}
+        for name, service in SERVICES.items()
+    }
+    done = "service_completed_successfully"
+    assert waits["users"] == {"clickhouse": "service_healthy"}
+    assert waits["apply"] == {"kafka": "service_healthy", "users": done}
+    assert all(waits[name] == {"apply": done} for name in (*PROCESSORS, "scorer", "grafana"))
+
+
+def test_no_web_page_may_read_a_response_of_clickhouse() -> None:
+    mounted = {volume.split(":")[1]: volume.split(":")[0] for volume in SERVICES["clickhouse"]["volumes"]}
+    server = ElementTree.parse(ROOT / mounted["/etc/clickhouse-server/config.d/barograph.xml"]).getroot()
+    users = ElementTree.parse(ROOT / mounted["/etc/clickhouse-server/users.d/barograph.xml"]).getroot()
+    options = server.find("http_options_response")
+    assert options is not None
+    assert options.attrib == {"remove": "remove"}
+    assert users.findtext("profiles/default/add_http_cors_header") == "0"
+    assert users.find("profiles/default/constraints/add_http_cors_header/const") is not None
 
 
 def test_every_volume_is_named_and_every_mounted_file_exists() -> None:
@@ -67,8 +139,7 @@ def test_settings_are_valid(name: str) -> None:
     settings = load_settings(environ=environ, folder=ROOT / "deploy", find=lambda: None)
     assert settings.bootstrap_servers == "kafka:19092"
     assert settings.warehouse.host == "clickhouse"
-    assert settings.warehouse.username == SERVICES["clickhouse"]["environment"]["CLICKHOUSE_USER"]
-    assert environ["BAROGRAPH_CLICKHOUSE_PASSWORD"] == SERVICES["clickhouse"]["environment"]["CLICKHOUSE_PASSWORD"]
+    assert settings.warehouse.username == name
     if name in PROCESSORS:
         # Without a fixed name each new container would be a new instance that does not fence its predecessor.
         assert settings.instance == f"{name}-1"
@@ -76,29 +147,15 @@ def test_settings_are_valid(name: str) -> None:
         assert settings.processor().metrics_port is None
 
 
-@pytest.mark.parametrize("name", PROCESSORS)
-def test_processors_wait_for_apply(name: str) -> None:
-    assert SERVICES[name]["depends_on"] == {"apply": {"condition": "service_completed_successfully"}}
-
-
-def test_grafana_reads_as_a_user_that_cannot_write() -> None:
+def test_grafana_reads_as_the_user_of_its_role() -> None:
     source = yaml.safe_load((ROOT / "deploy/grafana/clickhouse.yaml").read_text(encoding="utf-8"))["datasources"][0]
-    users = ElementTree.parse(ROOT / "deploy/clickhouse/reader.xml").getroot()
-    name = source["jsonData"]["username"]
-    user = users.find(f"users/{name}")
-    assert user is not None
-    assert users.findtext(f"profiles/{user.findtext('profile')}/readonly") == "1"
-    grants = user.findtext("grants/query")
-    assert grants is not None
-    assert re.fullmatch(r"GRANT SELECT, SHOW ON (\w+)\.\*", grants)
-    assert source["jsonData"]["defaultDatabase"] in grants
-    password = user.find("password")
-    assert password is not None
-    assert not password.text
-    # The server that checks the password and the one that sends it use the same variable.
-    variable = password.attrib["from_env"]
+    (role,) = (role for role in ROLES if role.name == "barograph_grafana")
+    assert source["jsonData"]["username"] == role.user
+    assert source["jsonData"]["defaultDatabase"] == SERVICES["users"]["environment"]["BAROGRAPH_CLICKHOUSE_DATABASE"]
+    # The service that sets the password and the one that sends it use the same variable.
+    variable = f"CLICKHOUSE_{role.user.upper()}_PASSWORD"
     assert source["secureJsonData"] == {"password": f"${variable}"}
-    assert SERVICES["clickhouse"]["environment"][variable] == SERVICES["grafana"]["environment"][variable]
+    assert SERVICES["users"]["environment"][variable] == SERVICES["grafana"]["environment"][variable]
 
 
 def test_the_plugin_is_installed_before_grafana_starts() -> None:

@@ -1,0 +1,99 @@
+"""The script that creates the users of ClickHouse for the compose file, with a server that records statements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.support.deploy_scripts import load_script
+from warehouse.client import Address, WarehouseBusy, WarehouseError
+from warehouse.roles import ROLES, statements
+
+PASSWORDS = {f"CLICKHOUSE_{role.user.upper()}_PASSWORD": f"it's \\ {role.user}" for role in ROLES}
+ENVIRON = {
+    "BAROGRAPH_CLICKHOUSE_HOST": "clickhouse",
+    "BAROGRAPH_CLICKHOUSE_USERNAME": "admin",
+    "BAROGRAPH_CLICKHOUSE_PASSWORD": "administrator",
+    "BAROGRAPH_CLICKHOUSE_DATABASE": "watched",
+    "PATH": "/usr/bin",
+    **PASSWORDS,
+}
+
+
+class Server:
+    """Records statements; raises the given errors first."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.statements: list[str] = []
+        self.addresses: list[Address] = []
+        self.errors = list(errors)
+        self.rejected = ""
+
+    def command(self, sql: str) -> None:
+        if self.rejected and sql.startswith(self.rejected):
+            raise WarehouseError(f"ClickHouse refused to run a statement: {sql} (code 497).", 497)
+        self.statements.append(sql)
+
+    @contextmanager
+    def connect(self, address: Address) -> Iterator[Server]:
+        self.addresses.append(address)
+        if self.errors:
+            raise self.errors.pop(0)
+        yield self
+
+
+def run(server: Server, monkeypatch: pytest.MonkeyPatch, **environ: str) -> int:
+    script = load_script("clickhouse/create_users.py")
+    monkeypatch.setattr(script, "connect", server.connect)
+    code: int = script.main({**ENVIRON, **environ}, patience_s=60.0, pause_s=0.0)
+    return code
+
+
+def test_every_role_gets_a_user_with_its_own_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server()
+    assert run(server, monkeypatch) == 0
+    assert [address.username for address in server.addresses] == ["admin"]
+    assert server.addresses[0].database == "default", "the database may not exist yet"
+    for role, granted in statements("watched"):
+        quoted = f"it\\'s \\\\ {role.user}"
+        own = [statement for statement in server.statements if f"'{quoted}'" in statement]
+        assert own == [
+            f"CREATE USER IF NOT EXISTS {role.user} IDENTIFIED WITH sha256_password BY '{quoted}'",
+            f"ALTER USER {role.user} IDENTIFIED WITH sha256_password BY '{quoted}'",
+        ]
+        order = [
+            *granted,
+            *own,
+            f"GRANT {role.name} TO {role.user}",
+            f"ALTER USER {role.user} DEFAULT ROLE {role.name}",
+        ]
+        positions = [server.statements.index(statement) for statement in order]
+        assert positions == sorted(positions)
+
+
+def test_no_password_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Server(), monkeypatch) == 0
+    failing = Server()
+    failing.rejected = "ALTER USER"
+    assert run(failing, monkeypatch) == 1
+    shown = capsys.readouterr()
+    assert "code 497" in shown.err
+    assert "IDENTIFIED" not in shown.out + shown.err
+    assert not [password for password in PASSWORDS.values() if password in shown.out + shown.err]
+
+
+def test_a_server_that_does_not_answer_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(WarehouseBusy("no connection"), WarehouseBusy("no connection"))
+    assert run(server, monkeypatch) == 0
+    assert len(server.addresses) == 3
+
+
+def test_a_missing_password_ends_it_before_it_connects(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = Server()
+    assert run(server, monkeypatch, CLICKHOUSE_GRAFANA_PASSWORD="") == 1
+    assert not server.addresses
+    assert "CLICKHOUSE_GRAFANA_PASSWORD" in capsys.readouterr().err
