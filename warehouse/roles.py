@@ -62,8 +62,8 @@ _BELOW_VIEWS = (
     *("arm_ratios", "comparisons", "dead_letter_counts", "errors", "latest_comparisons", "losses", "new_categories"),
     *("performance_state", "producers", "scorer_models", "violations"),
 )
-"""Tables and views that these views read with the rights of their caller. Views over raw rows and sketches read with
-the rights of their definer instead (decision 35)."""
+"""Tables and views that these views read with the privileges of their caller. Views over raw rows and sketches read
+with the privileges of their definer instead (decision 35)."""
 
 
 LEAST = 1

@@ -7,8 +7,9 @@ Run it by hand after `docker compose up`, or after `barograph apply` against a G
     BAROGRAPH_GRAFANA_URL=https://grafana.example.com BAROGRAPH_GRAFANA_TOKEN=glsa_… python3 deploy/grafana/smoke.py
 
 It is not run in CI, where there is no Grafana; a test there runs it against a stub. It reads alone, and needs Python
-and nothing else. Without a token it signs in as admin with GRAFANA_PASSWORD, as the compose file has it. It waits up to
-five minutes for rules that were not evaluated yet, prints a line per check, and exits with 1 where one fails.
+and nothing else. Without a token it signs in as admin with GRAFANA_PASSWORD, which the file .env has
+(`set -a; . ./.env; set +a`). It waits up to five minutes for rules that were not evaluated yet, prints a line per
+check, and exits with 1 where one fails.
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ def _our_rules(grafana: Grafana) -> list[dict[str, Any]]:
 def _authorization(environ: Mapping[str, str]) -> str:
     if environ.get("BAROGRAPH_GRAFANA_TOKEN"):
         return f"Bearer {environ['BAROGRAPH_GRAFANA_TOKEN']}"
-    password = environ.get("GRAFANA_PASSWORD") or "admin"
+    password = environ.get("GRAFANA_PASSWORD")
+    if not password:
+        sys.exit("Set GRAFANA_PASSWORD, for example with `set -a; . ./.env; set +a`, or BAROGRAPH_GRAFANA_TOKEN.")
     return "Basic " + base64.b64encode(f"admin:{password}".encode()).decode()
 
 

@@ -112,11 +112,11 @@ def test_the_script_for_a_server_finds_what_a_role_may_do(guarded: Address, role
     with as_role(guarded, "default") as client:
         tables = [name for (name,) in client.rows("SELECT name FROM system.tables WHERE database = currentDatabase()")]
     with as_role(guarded, role.name) as client:
-        found = list(script.role_checks(role, lambda sql: script._code(client, sql), tables))
-    privileges = [check for check in found if "SETTINGS" not in check[1]]
+        checks = list(script.role_checks(role, lambda sql: script._code(client, sql), tables))
+    privileges = [check for check in checks if "SETTINGS" not in check[1]]
     assert len(privileges) > 2 * len(tables) - len(role.writes)
     assert not [text for holds, text in privileges if not holds]
-    lifted = {text for holds, text in found if not holds}
+    lifted = {text for holds, text in checks if not holds}
     assert any("SETTINGS max_memory_usage = 0" in text for text in lifted) == bool(role.limits)
 
 
@@ -124,6 +124,6 @@ def test_the_script_for_a_server_finds_a_role_that_reads_too_much(guarded: Addre
     script = load_script("clickhouse/check_roles.py")
     (grafana,) = (role for role in ROLES if role.name == "barograph_grafana")
     with as_role(guarded, "barograph_analyst") as client:
-        found = list(script.role_checks(grafana, lambda sql: script._code(client, sql), ["predictions", "drift"]))
-    holes = [text for holds, text in found if not holds and "SETTINGS" not in text]
+        checks = list(script.role_checks(grafana, lambda sql: script._code(client, sql), ["predictions", "drift"]))
+    holes = [text for holds, text in checks if not holds and "SETTINGS" not in text]
     assert holes == ["barograph_grafana: SELECT on predictions: accepted"]

@@ -42,16 +42,16 @@ def named(sql: str) -> set[str]:
 
 
 def below(names: set[str]) -> set[str]:
-    """Return what views read with the rights of their caller: a view with a definer hides what it reads."""
-    found: set[str] = set()
+    """Return what views read with the privileges of their caller: a view with a definer hides what it reads."""
+    result: set[str] = set()
     queue = list(names)
     while queue:
         statement = CREATED[queue.pop()]
         if statement.startswith("CREATE VIEW") and "SQL SECURITY DEFINER" not in statement:
             _, _, select = statement.partition("\nAS\n")
-            queue += (fresh := named(select) - found - names)
-            found |= fresh
-    return found
+            queue += (fresh := named(select) - result - names)
+            result |= fresh
+    return result
 
 
 def test_grafana_reads_exactly_what_dashboards_and_rules_need() -> None:

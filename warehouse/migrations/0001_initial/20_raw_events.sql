@@ -7,8 +7,8 @@
 -- Raw tables are sorted for reading by model and hour. The scorer finds new rows by Kafka position: the index by_arrival
 -- skips parts and granules whose rows it has already processed.
 --
--- Views with DEFINER read raw rows with the rights of the user that ran the migration (`barograph apply`), and return no
--- raw row: who may not read raw rows, such as Grafana, may read these views.
+-- Views with DEFINER read raw rows with the privileges of the user that ran `barograph apply`, and return no raw row, so
+-- that users without access to raw rows can read them, such as Grafana.
 
 CREATE TABLE IF NOT EXISTS predictions
 (
