@@ -63,7 +63,7 @@ _BELOW_VIEWS = (
     *("performance_state", "producers", "scorer_models", "violations"),
 )
 """Tables and views that these views read with the privileges of their caller. Views over raw rows and sketches read
-with the privileges of their definer instead (decision 35)."""
+with the privileges of their definer instead (decision 36)."""
 
 
 LEAST = 1
