@@ -87,7 +87,7 @@ def test_services_restart_and_have_health_checks_or_end(name: str) -> None:
     service = SERVICES[name]
     if name in ("apply", "users"):
         # Both are safe to repeat; with "no" one refused connection would stop everything that waits for them.
-        assert service["restart"] == "on-failure"
+        assert service["restart"] == "on-failure:10"
     else:
         assert service["restart"] == "unless-stopped"
         assert service["healthcheck"]["test"][0] == "CMD"
