@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 JsonObject = dict[str, Any]
+PASSWORD_VARIABLE = "BAROGRAPH_CLICKHOUSE_PASSWORD"
+"""Variable with the password of the testbed's ClickHouse, which every measured process inherits."""
 
 
 class Clock:

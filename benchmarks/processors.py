@@ -5,6 +5,7 @@ They are assembled as in `streams.run`, without endpoint and watchdog.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measured_process import Clock, JsonObject, memory_mib
+from benchmarks.measured_process import PASSWORD_VARIABLE, Clock, JsonObject, memory_mib
 from benchmarks.production import hide_pandas
 from streams.events.batch import MessageBatch
 from streams.events.json_decoder import JsonDecoder
@@ -78,7 +79,9 @@ class _MeasuredProcessor:
         self.settings = ProcessorSettings(
             instance=parameters.get("instance", "benchmark"),
             bootstrap_servers=parameters["bootstrap_servers"],
-            warehouse=Address(parameters["host"], parameters["port"], parameters["database"]),
+            warehouse=Address(
+                parameters["host"], parameters["port"], parameters["database"], password=os.environ[PASSWORD_VARIABLE]
+            ),
             topics=Topics(parameters["prefix"]),
             **{name: parameters[name] for name in ("flush_s", "flush_events") if name in parameters},
             # A static member stays in its group until its session times out, and the next run waits for that.

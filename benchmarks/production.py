@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+
+from benchmarks.measured_process import PASSWORD_VARIABLE
 
 SESSION_S = 45.0
 
@@ -34,7 +37,9 @@ def main() -> int:
     settings = ProcessorSettings(
         instance=parameters["instance"],
         bootstrap_servers=parameters["bootstrap_servers"],
-        warehouse=Address(parameters["host"], parameters["port"], parameters["database"]),
+        warehouse=Address(
+            parameters["host"], parameters["port"], parameters["database"], password=os.environ[PASSWORD_VARIABLE]
+        ),
         topics=Topics(parameters["prefix"]),
         session_timeout_s=SESSION_S,
         **{name: parameters[name] for name in ("clock", "flush_s", "flush_events") if name in parameters},

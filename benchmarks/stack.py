@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ from barograph.contract.file import dump_contract
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
+from benchmarks.measured_process import PASSWORD_VARIABLE
 from benchmarks.process_stats import sample_process
 from benchmarks.workload import Workload
-from local.clickhouse import PID_HEADER
 from local.stack import LocalStack
 from sketches.baseline.baseline import dump_baseline
 from streams.topics import Topics
@@ -39,23 +38,23 @@ class Testbed:
     def __init__(self, stack: LocalStack, folder: Path) -> None:
         self.folder = folder
         self.bootstrap_servers = stack.addresses.bootstrap_servers
-        self._host, self._port = stack.addresses.clickhouse_host, stack.addresses.clickhouse_port
+        self._clickhouse = stack.addresses.clickhouse("default")
+        # Measured processes inherit it; their other parameters are on their command lines.
+        os.environ[PASSWORD_VARIABLE] = self._clickhouse.password
+        engine_pid = stack.clickhouse.pid
+        assert engine_pid is not None
+        self.engine_pid = engine_pid
+        """Process id of the engine."""
         self._admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
         self._children = 0
 
     def address(self, database: str) -> Address:
         """Address of a database."""
-        return Address(self._host, self._port, database)
+        return replace(self._clickhouse, database=database)
 
     def client(self, database: str) -> Client:
         """A client of a database."""
         return connect(self.address(database), create=True)
-
-    @cached_property
-    def engine_pid(self) -> int:
-        """Process id of the engine."""
-        with urllib.request.urlopen(f"http://{self._host}:{self._port}/ping") as answer:
-            return int(answer.headers[PID_HEADER])
 
     def engine_cpu_s(self) -> float:
         """CPU time of the engine's process so far, user and system."""
@@ -217,8 +216,8 @@ class Testbed:
         out = self.folder / f"{self._children:03d}-{name}.json"
         shared_parameters = {
             "bootstrap_servers": self.bootstrap_servers,
-            "host": self._host,
-            "port": self._port,
+            "host": self._clickhouse.host,
+            "port": self._clickhouse.port,
             "folder": str(self.folder),
             "out": str(out),
             "stop": str(out.with_suffix(".stop")),

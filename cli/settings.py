@@ -251,7 +251,10 @@ def load_settings(
         stack = find()
         if stack is not None:
             sections["bootstrap_servers"] = stack.bootstrap_servers
-            clickhouse |= {"host": stack.clickhouse_host, "port": stack.clickhouse_port}
+            clickhouse |= _connection(stack.clickhouse(""))
+            if grafana := sections.get("grafana"):
+                reader = stack.clickhouse_reader("")
+                grafana |= {"reader": reader.username, "reader_password": reader.password}
     addresses: dict[Server, tuple[str, str, Any]] = {
         "kafka": ("Kafka", "bootstrap_servers", sections.get("bootstrap_servers")),
         "clickhouse": ("ClickHouse", "clickhouse.host", clickhouse.get("host")),
@@ -271,6 +274,11 @@ def load_settings(
         processor_overrides={**sections.pop("processors", {}), **metrics},
         **sections,
     )
+
+
+def _connection(address: Address) -> dict[str, Any]:
+    """The values of `clickhouse` that connect to an address, without its database."""
+    return {"host": address.host, "port": address.port, "username": address.username, "password": address.password}
 
 
 def _is_http_address(text: str) -> bool:

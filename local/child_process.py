@@ -26,6 +26,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from local.private_files import UMASK, make_private, open_private, write_private
+
 LOOPBACK = "127.0.0.1"
 
 # One older log is kept; a development machine needs no more.
@@ -123,9 +125,17 @@ def choose_port(*preferred: int) -> int:
 class OwnerLock:
     """An exclusive lock on a folder, held by one process until it releases the lock or dies."""
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, path: Path, what: str, *, owns_contents: bool = False) -> None:
+        """Describe the lock.
+
+        Args:
+            path: Its file, in the folder.
+            what: What uses the folder, for messages.
+            owns_contents: Whether everything in the folder is closed to other users too.
+        """
         self._path = path
         self._what = what
+        self._owns_contents = owns_contents
         self._file: IO[str] | None = None
 
     @property
@@ -136,13 +146,22 @@ class OwnerLock:
     def acquire(self) -> None:
         """Take the lock.
 
+        The folder is closed to other users of the machine first.
+
         Raises:
-            LocalStackError: A living process holds it.
+            LocalStackError: A living process holds it, or the folder belongs to another user.
         """
         if self._file is not None:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._path.open("a+", encoding="utf-8")
+        folder = self._path.parent
+        try:
+            make_private(folder, contents=self._owns_contents)
+            file = open_private(self._path, "a+")
+        except OSError as error:
+            raise LocalStackError(
+                f"{self._what} cannot use the folder {folder}: {error.strerror}. It must belong to you alone; choose "
+                "another folder with BAROGRAPH_HOME."
+            ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -235,13 +254,13 @@ class ChildProcess:
         """
         if self.is_running:
             raise LocalStackError(f"{self.name} runs already (pid {self.pid}).")
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        self._pid_path.parent.mkdir(parents=True, exist_ok=True)
+        self.log_path.parent.mkdir(0o700, parents=True, exist_ok=True)
+        self._pid_path.parent.mkdir(0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             if self.log_path.stat().st_size > _LOG_LIMIT_BYTES:
                 self.log_path.replace(self.log_path.with_name(self.log_path.name + ".1"))
         self._leaving_path.unlink(missing_ok=True)
-        with self.log_path.open("ab") as log:
+        with open_private(self.log_path, "a") as log:
             try:
                 process = subprocess.Popen(  # noqa: S603
                     [str(word) for word in argv],
@@ -250,6 +269,7 @@ class ChildProcess:
                     stderr=log,
                     env=None if environ is None else dict(environ),
                     cwd=working_dir,
+                    umask=UMASK,
                     start_new_session=True,
                 )
             except OSError as error:
@@ -259,9 +279,7 @@ class ChildProcess:
         # A child that has already exited has no start time; wait_ready reports it with the end of its log.
         self._identity = (process.pid, start) if start else None
         if start:
-            scratch = self._pid_path.with_suffix(".new")
-            scratch.write_text(f"{process.pid} {start}\n", encoding="utf-8")
-            scratch.replace(self._pid_path)
+            write_private(self._pid_path, f"{process.pid} {start}\n")
             self._watch()
 
     def wait_ready(self, answers: Callable[[], bool], timeout_s: float) -> None:

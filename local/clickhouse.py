@@ -1,6 +1,7 @@
 """The ClickHouse engine as a child process behind ClickHouse's HTTP interface. Its data persist between runs.
 
-The child is `local.http_gateway`. Only one process can open the engine (chDB), so that process serves all others.
+The child is `local.http_gateway`. Only one process can open the engine (chDB), so that process serves all others. Its
+passwords are in `data_dir`; see `local.credentials`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from local.child_process import LOOPBACK
+from local.child_process import LOOPBACK, LocalStackError
+from local.credentials import FULL_USER, READER, create_passwords, read_passwords
 from local.managed_server import LocalServer
+from warehouse.client import Address
 
 # Header of /ping replies with the process id of the gateway.
 PID_HEADER = "X-Barograph-Pid"
@@ -46,8 +49,28 @@ class LocalClickHouse(LocalServer):
         """
         return f"http://{LOOPBACK}:{self.port}"
 
+    def address(self, database: str = "default") -> Address:
+        """The address of a database, with the user who may run every statement.
+
+        Raises:
+            LocalStackError: It was not started yet.
+        """
+        return self._address(database, FULL_USER)
+
+    def reader_address(self, database: str = "default") -> Address:
+        """The address of a database, with the user who may only read.
+
+        Raises:
+            LocalStackError: It was not started yet.
+        """
+        return self._address(database, READER)
+
+    def _address(self, database: str, user: str) -> Address:
+        return Address(self.host, self.port, database, user, read_passwords(self.data_dir)[user])
+
     def _prepare(self, state: dict[str, Any]) -> None:
-        """Do nothing: the engine initializes an empty folder itself."""
+        # The engine initializes an empty folder itself.
+        create_passwords(self.data_dir)
 
     def _command(self, state: dict[str, Any]) -> tuple[Sequence[str | Path], Mapping[str, str] | None]:
         path, port = self.data_dir / "engine", str(state["port"])
@@ -61,16 +84,18 @@ class LocalClickHouse(LocalServer):
         return [sys.executable, "-m", "local.http_gateway", "--path", path, "--port", port], environ
 
     def _answers(self, state: Mapping[str, Any]) -> bool:
-        return gateway_pid(state["port"]) == self.pid
+        return gateway_pid(state["port"], self.data_dir) == self.pid
 
 
-def gateway_pid(port: int) -> int | None:
-    """The process id of the gateway that answers on this loopback port, None when none does."""
+def gateway_pid(port: int, data_dir: Path) -> int | None:
+    """The process id of the gateway of `data_dir` that answers on this loopback port, None when none does."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
     try:
-        connection.request("GET", "/ping")
+        # The reader's password: another program may have taken the port of a server that ended.
+        headers = {"X-ClickHouse-User": READER, "X-ClickHouse-Key": read_passwords(data_dir)[READER]}
+        connection.request("GET", "/ping", headers=headers)
         pid = connection.getresponse().headers.get(PID_HEADER, "")
-    except (OSError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException, LocalStackError):
         return None
     finally:
         connection.close()

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +24,7 @@ from urllib.parse import urlencode
 
 from chdb.state.sqlitelike import Connection
 
+from local import read_only
 from local.statement import Statement, parse_statement
 
 # Codes of ClickHouse's own errors that this module raises.
@@ -95,7 +96,7 @@ class Request:
         settings: Engine settings for this request.
         parameters: Values of `{name:Type}` placeholders, escaped as in a TSV field.
         default_format: Format of the reply when the statement names none.
-        read_only: Whether a statement that writes is refused.
+        read_only: Whether it may only read; see `local.read_only`. It then runs in no session.
         session_id: The session to run in; empty for none.
         session_timeout_s: How long an unused session lives on.
         session_check: Whether a session that does not exist is an error.
@@ -154,13 +155,6 @@ class _Session:
                 "(SYNTAX_ERROR)",
                 _SYNTAX_ERROR,
             )
-        if request.read_only and statement.writes:
-            raise EngineError(
-                f"Code: {_READONLY}. DB::Exception: Cannot execute query in readonly mode. For queries over "
-                "HTTP, method GET implies readonly. You should use method POST for modifying queries. "
-                "(READONLY)",
-                _READONLY,
-            )
         try:
             self._apply(request)
             if statement.insert_text is not None:
@@ -171,6 +165,29 @@ class _Session:
         except Exception as error:
             # The binding raises RuntimeError, its own ChdbError and others for one and the same thing.
             raise EngineError.from_engine(error) from error
+
+    def execute_read_only(self, request: Request, table_functions: frozenset[str]) -> Reply:
+        """Check a request that may only read, and run it; the connection can run nothing else afterwards."""
+        try:
+            read_only.check_settings(name for name in request.settings if name != "readonly")
+            read_only.check_format(request.default_format)
+            text = request.body.decode()
+            if text.strip():
+                read_only.check_statement(text, request.parameters, self._text, table_functions)
+            # Last, since no setting can be changed after it. A value of the request would replace it.
+            settings = {name: value for name, value in request.settings.items() if name != "readonly"}
+            return self.execute(replace(request, settings={**settings, "readonly": "1"}))
+        except UnicodeDecodeError as error:
+            raise _not_read_only("bytes that are not UTF-8") from error
+        except read_only.NotReadOnly as error:
+            raise _not_read_only(str(error)) from error
+        except EngineError:
+            raise
+        except Exception as error:
+            raise EngineError.from_engine(error) from error
+
+    def _text(self, query: str) -> str:
+        return bytes(self._connection.query(query, "TSVRaw").bytes() or b"").decode()
 
     def _apply(self, request: Request) -> None:
         """Bring the connection to the request's database and settings, undoing the last request's."""
@@ -273,6 +290,8 @@ class Engine:
             # Kept open, since the engine closes with its last connection.
             self._anchor = Connection(self._address)
             self.version = self._anchor.query("SELECT version()", "TabSeparated").bytes().decode().strip()
+            names = self._anchor.query("SELECT lower(name) FROM system.table_functions", "TSVRaw").bytes()
+            self._table_functions = frozenset(names.decode().split())
         except Exception as error:
             raise EngineError.from_engine(error) from error
 
@@ -282,9 +301,13 @@ class Engine:
         Raises:
             EngineError: With the engine's code and message.
         """
-        if not request.session_id:
+        # ClickHouse counts 2 as read-only too.
+        is_read_only = request.read_only or request.settings.get("readonly", "0") != "0"
+        if is_read_only or not request.session_id:
             session = _Session(self._address, is_kept=False)
             try:
+                if is_read_only:
+                    return session.execute_read_only(request, self._table_functions)
                 return session.execute(request)
             finally:
                 session.close()
@@ -337,6 +360,14 @@ class Engine:
             if name != besides and session.expires_at < now and session.lock.acquire(blocking=False):
                 del self._sessions[name]
                 session.close()
+
+
+def _not_read_only(what: str) -> EngineError:
+    return EngineError(
+        f"Code: {_READONLY}. DB::Exception: A read-only request of the local ClickHouse does not allow {what}. Cannot "
+        "execute query in readonly mode: use the user default with the method POST. (READONLY)",
+        _READONLY,
+    )
 
 
 def _summary(

@@ -1,41 +1,61 @@
 """ClickHouse's HTTP interface for the embedded engine: `python -m local.http_gateway --path DIR --port PORT`.
 
 One process owns the engine's folder and runs this gateway on loopback. clickhouse-connect, curl, Grafana and any number
-of processes use it like a ClickHouse server. The gateway is for one machine: it has no passwords, builds each reply in
-memory, does not compress replies and cannot cancel a query.
+of processes use it like a ClickHouse server. The gateway is for one machine: it builds each reply in memory, does not
+compress replies and cannot cancel a query.
 
-A browser can also reach loopback on behalf of any open page. The gateway therefore rejects requests that come from a
-page or that name a host other than this machine.
+Other users of the machine can reach loopback, and a browser can on behalf of any page or link. Before it reads a body,
+the gateway therefore rejects requests that name a host other than this machine, that a browser sends, or that lack the
+password of one of the two users in their headers (`local.credentials`). It accepts no password in a URL, since a link
+can carry one. It never answers with `WWW-Authenticate`, so that no browser asks for a password and then sends it with
+every link.
+
+Requests of the user `reader`, GET and HEAD requests, and those with the setting `readonly` run in `read_only` mode; see
+`local.read_only`.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import binascii
+import contextlib
+import email.errors
 import email.parser
 import email.policy
-import gzip
 import http.server
 import json
 import logging
 import os
+import secrets
 import signal
+import socket
 import socketserver
 import sys
 import threading
 import uuid
-import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-import pyarrow as pa
-
+from local.child_process import LocalStackError
 from local.clickhouse import PID_HEADER
+from local.credentials import FULL_USER, READER, create_passwords, read_passwords
 from local.engine import ENGINE_OPTIONS, Engine, EngineError, Reply, Request
+from local.private_files import make_private
+from local.request_body import RequestError, read_body
 
 _HOST = "127.0.0.1"
 _HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+# A client that still sends its body when it is refused gets this much time and space, so that it reads the answer
+# before its connection breaks.
+_REFUSED_WAIT_S = 1
+_REFUSED_BYTES = 2**20
+
+# ClickHouse's code for a wrong or missing password.
+_AUTHENTICATION_FAILED = 516
 
 # How long shutdown waits for running requests.
 _SHUTDOWN_TIMEOUT_S = 10
@@ -108,33 +128,10 @@ _CONTENT_TYPES = {
     "TSV": "text/tab-separated-values; charset=UTF-8",
 }
 
+# The parser drops every header after such a line. Other defects concern the body, which it does not get.
+_DAMAGED = (email.errors.MissingHeaderBodySeparatorDefect, email.errors.FirstHeaderLineIsContinuationDefect)
+
 _log = logging.getLogger("local.http_gateway")
-
-
-class BadRequest(Exception):
-    """The request does not conform to ClickHouse's HTTP interface."""
-
-
-def decode_body(body: bytes, encoding: str | None) -> bytes:
-    """Decode a request body by its Content-Encoding: lz4 (frames), zstd, gzip, deflate, or none.
-
-    Raises:
-        BadRequest: The encoding is unknown or the body is damaged.
-    """
-    try:
-        match encoding:
-            case None | "" | "identity":
-                return body
-            case "lz4" | "zstd":
-                with pa.input_stream(pa.BufferReader(body), compression=encoding) as stream:
-                    return bytes(stream.read())
-            case "gzip":
-                return gzip.decompress(body)
-            case "deflate":
-                return zlib.decompress(body)
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadRequest(f"The body is not valid {encoding}: {error}") from error
-    raise BadRequest(f"Content-Encoding {encoding!r} is not supported; use lz4, zstd, gzip or deflate.")
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -148,34 +145,32 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: GatewayServer
 
     def do_GET(self) -> None:
-        self._handle(read_only=True)
+        self._handle()
 
     def do_HEAD(self) -> None:
-        self._handle(read_only=True)
+        self._handle()
 
     def do_POST(self) -> None:
-        self._handle(read_only=False)
+        self._handle()
 
-    def _handle(self, *, read_only: bool) -> None:
+    def _handle(self) -> None:
         try:
-            # Always read the body: unread bytes would be parsed as the next request.
-            body = self._read_body()
-        except BadRequest as error:
-            self.close_connection = True
-            self._send(HTTPStatus.BAD_REQUEST, f"{error}\n".encode())
+            self._check_origin()
+            url = urlsplit(self.path)
+            arguments = dict(parse_qsl(url.query, keep_blank_values=True))
+            user = self._authenticate(arguments)
+            body = read_body(self.headers, self.rfile)
+        except RequestError as error:
+            self._refuse(error)
             return
-        url = urlsplit(self.path)
-        arguments = dict(parse_qsl(url.query, keep_blank_values=True))
-        if not self._is_local_program():
-            self._send(HTTPStatus.FORBIDDEN, b"This gateway is for programs on this machine, not for web pages.\n")
-        elif url.path in ("/ping", "/replicas_status"):
+        if url.path in ("/ping", "/replicas_status"):
             self._send(HTTPStatus.OK, b"Ok.\n", {PID_HEADER: str(os.getpid())})
         elif url.path != "/":
             self._send(HTTPStatus.NOT_FOUND, b"Unknown path; send queries to /?query=...\n")
         elif not body and "query" not in arguments and self.command != "POST":
             self._send(HTTPStatus.OK, b"Ok.\n")
         else:
-            self._answer(arguments, body, read_only=read_only)
+            self._answer(arguments, body, read_only=user == READER or self.command != "POST")
 
     def _answer(self, arguments: dict[str, str], body: bytes, *, read_only: bool) -> None:
         query_id = arguments.get("query_id") or str(uuid.uuid4())
@@ -184,8 +179,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             request = self._request(arguments, body, read_only=read_only)
             with self.server.running:
                 reply = self.server.engine.execute(request)
-        except BadRequest as error:
-            self._send(HTTPStatus.BAD_REQUEST, f"{error}\n".encode(), headers)
+        except RequestError as error:
+            self._send(error.status, f"{error}\n".encode(), headers)
         except EngineError as error:
             status = _STATUS_BY_CODE.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
             headers["X-ClickHouse-Exception-Code"] = str(error.code)
@@ -219,40 +214,68 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             session_check=arguments.get("session_check") == "1",
         )
 
-    def _read_body(self) -> bytes:
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            body = self._read_chunks()
-        else:
-            length = self.headers.get("Content-Length", "0")
-            if not length.isdigit():
-                raise BadRequest(f"Content-Length {length!r} is not a number.")
-            body = self.rfile.read(int(length))
-            if len(body) < int(length):
-                raise BadRequest("The connection closed in the middle of the body.")
-        return decode_body(body, self.headers.get("Content-Encoding"))
+    def _check_origin(self) -> None:
+        """Reject a browser, and a request for another host.
 
-    def _read_chunks(self) -> bytes:
-        parts = []
-        while True:
-            line = self.rfile.readline(1024)
-            try:
-                size = int(line.split(b";")[0], 16)
-            except ValueError as error:
-                raise BadRequest("The chunked body is damaged or was cut short.") from error
-            if size == 0:
-                break
-            parts.append(self.rfile.read(size))
-            if len(parts[-1]) < size or self.rfile.readline(3) != b"\r\n":
-                raise BadRequest("The chunked body is damaged or was cut short.")
-        while self.rfile.readline(65_536).strip():
-            pass
-        return b"".join(parts)
+        Raises:
+            RequestError: The request comes from a page or a link, or its headers are ambiguous.
+        """
+        if any(isinstance(defect, _DAMAGED) for defect in self.headers.defects):
+            raise RequestError("The headers of the request are damaged.")
+        hosts = self.headers.get_all("Host", [])
+        host = hosts[0] if len(hosts) == 1 else ""
+        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+        # Browsers send Sec-Fetch-Site with every request to this machine; `none` means a link or the address bar.
+        if name not in _HOSTS or "Origin" in self.headers or "Sec-Fetch-Site" in self.headers:
+            raise RequestError("This gateway is for programs on this machine, not for browsers.", HTTPStatus.FORBIDDEN)
 
-    def _is_local_program(self) -> bool:
-        host = self.headers.get("Host", _HOST)
-        named = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-        from_a_page = "Origin" in self.headers or self.headers.get("Sec-Fetch-Site", "none") != "none"
-        return named in _HOSTS and not from_a_page
+    def _authenticate(self, arguments: Mapping[str, str]) -> str:
+        """Return the user of the request.
+
+        Raises:
+            RequestError: It has no password, a wrong one, or one in its URL.
+        """
+        if not arguments.keys().isdisjoint(("user", "password")):
+            raise _unauthenticated("A URL must not hold a user name or a password: send them in headers")
+        user, password = self._credentials()
+        expected = self.server.passwords.get(user, "")
+        # The comparison takes the same time wherever the two differ. An unknown user has no password.
+        if not secrets.compare_digest(password.encode(), expected.encode()) or not expected:
+            raise _unauthenticated(f"The password of the user {user!r} is missing or wrong")
+        return user
+
+    def _credentials(self) -> tuple[str, str]:
+        """The user name and the password in the headers; empty where there are none."""
+        sent = [self.headers.get_all(name, []) for name in ("Authorization", "X-ClickHouse-User", "X-ClickHouse-Key")]
+        basic, users, keys = sent
+        if len(basic) + len(users) > 1 or len(basic) + len(keys) > 1:
+            raise _unauthenticated("Several headers hold a user name or a password: send one pair")
+        if not basic:
+            return (users[0] if users else FULL_USER), (keys[0] if keys else "")
+        scheme, _, encoded = basic[0].partition(" ")
+        try:
+            user, _, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            scheme = ""
+        if scheme.lower() != "basic":
+            raise _unauthenticated("The header Authorization is not of the form Basic BASE64")
+        return user, password
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer without reading the rest of the request, and close the connection."""
+        self.close_connection = True
+        headers = {"Connection": "close"}
+        if error.code is not None:
+            headers["X-ClickHouse-Exception-Code"] = str(error.code)
+        self._send(error.status, f"{error}\n".encode(), headers)
+        # If bytes are left unread, closing resets the connection, and the client may lose the answer.
+        with contextlib.suppress(OSError):
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(_REFUSED_WAIT_S)
+            left = _REFUSED_BYTES
+            while left > 0 and (discarded := self.connection.recv(65_536)):
+                left -= len(discarded)
 
     def _send(self, status: HTTPStatus, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -279,9 +302,18 @@ def _headers(reply: Reply) -> dict[str, str]:
     return headers
 
 
+def _unauthenticated(problem: str) -> RequestError:
+    return RequestError(
+        f"Code: {_AUTHENTICATION_FAILED}. DB::Exception: {problem}. The passwords are in {FULL_USER}.netrc and "
+        f"{READER}.netrc in the folder clickhouse of the local stack. (AUTHENTICATION_FAILED)",
+        HTTPStatus.FORBIDDEN,
+        _AUTHENTICATION_FAILED,
+    )
+
+
 def _seconds(text: str) -> float:
-    if not text.isdigit():
-        raise BadRequest(f"session_timeout {text!r} is not a number of seconds.")
+    if not (text.isascii() and text.isdigit()):
+        raise RequestError(f"session_timeout {text!r} is not a number of seconds.")
     return float(text)
 
 
@@ -289,7 +321,7 @@ def _form_fields(content_type: str, body: bytes) -> dict[str, str]:
     """Parse a form, which clients use for queries and parameters too long for a URL.
 
     Raises:
-        BadRequest: The form contains a file (ClickHouse's external data), which the embedded engine does not support.
+        RequestError: The form contains a file (ClickHouse's external data), which the embedded engine does not support.
     """
     parser = email.parser.BytesParser(policy=email.policy.HTTP)
     message = parser.parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
@@ -297,7 +329,7 @@ def _form_fields(content_type: str, body: bytes) -> dict[str, str]:
     for part in message.iter_parts():
         name = part.get_param("name", header="Content-Disposition")
         if part.get_filename() is not None or not isinstance(name, str):
-            raise BadRequest("The local engine does not support external data; insert it into a table.")
+            raise RequestError("The local engine does not support external data; insert it into a table.")
         content = part.get_payload(decode=True)
         fields[name] = content.decode() if isinstance(content, bytes) else ""
     return fields
@@ -331,9 +363,10 @@ class GatewayServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, engine: Engine, port: int) -> None:
+    def __init__(self, engine: Engine, port: int, passwords: Mapping[str, str]) -> None:
         super().__init__((_HOST, port), _Handler)
         self.engine = engine
+        self.passwords = passwords
         self.running = _RunningRequests()
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -349,16 +382,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, required=True, help="the port on 127.0.0.1")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    path = arguments.path.absolute()
     try:
-        path = arguments.path.absolute()
+        create_passwords(path.parent)
+        passwords = read_passwords(path.parent)
+        # The engine takes an unknown name of a table for a file in the current folder.
+        empty = path.parent / "empty"
+        make_private(empty)
+        os.chdir(empty)
         # The only folder outside the engine's that BACKUP … TO File('NAME') can write to.
         backups = {"backups.allowed_path": str(path.parent / "backups")}
         engine = Engine(path, {**ENGINE_OPTIONS, **backups})
+    except (OSError, LocalStackError) as error:
+        _log.error("%s", error)
+        return 1
     except EngineError as error:
         _log.error("the engine cannot open %s: %s", arguments.path, error)
         return 1
     try:
-        server = GatewayServer(engine, arguments.port)
+        server = GatewayServer(engine, arguments.port, passwords)
     except OSError as error:
         _log.error("cannot listen on %s:%d: %s", _HOST, arguments.port, error.strerror)
         engine.close()

@@ -22,6 +22,7 @@ from local.child_process import LOOPBACK, ChildProcess, LocalStackError, PartMis
 from local.kafka_jars import kafka_jars
 from local.kafka_wire import unregister_broker
 from local.managed_server import START_TIMEOUT_S, LocalServer
+from local.private_files import UMASK, write_private
 
 # Small heap, serial collector, C1 compiler only: half the start-up time and a third of the memory, at about a quarter
 # of the throughput.
@@ -166,7 +167,7 @@ class LocalKafka(LocalServer):
             f"--cluster-id={cluster_id}",
             f"--config={self._properties_path}",
         )
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False, umask=UMASK)  # noqa: S603
         if done.returncode:
             raise LocalStackError(
                 f"The data folder {self._topics_dir} of the local Kafka could not be formatted:\n"
@@ -256,7 +257,7 @@ def _free_port_except(taken: Collection[int]) -> int:
 
 
 def _write_properties(path: Path, properties: Mapping[str, str]) -> None:
-    path.write_text("".join(f"{name}={value}\n" for name, value in properties.items()), encoding="utf-8")
+    write_private(path, "".join(f"{name}={value}\n" for name, value in properties.items()))
 
 
 def broker_answers(bootstrap_servers: str, cluster_id: str | None = None) -> bool:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from local.child_process import LOOPBACK, ChildProcess, LocalStackError, OwnerLock, choose_port, port_is_free
+from local.private_files import write_private
 
 # Both servers start within seconds on an idle machine; a broker took 18 s on two cores shared with five busy processes.
 # Only a hanging start waits this long, because a failed start is detected at once.
@@ -46,7 +47,7 @@ class LocalServer(abc.ABC):
         self._port = 0
         log_path = (log_dir or data_dir).absolute() / f"{self._name}.log"
         self._child = ChildProcess(self._name, run_dir=self.data_dir, log_path=log_path)
-        self._lock = OwnerLock(self.data_dir / "owner.lock", self._title)
+        self._lock = OwnerLock(self.data_dir / "owner.lock", self._title, owns_contents=True)
         self._state_path = self.data_dir / f"{self._name}.json"
 
     @property
@@ -153,7 +154,6 @@ class LocalServer(abc.ABC):
         return False
 
     def _start_new(self) -> None:
-        self.data_dir.mkdir(parents=True, exist_ok=True)
         if self._requested_port and not port_is_free(self._requested_port):
             raise LocalStackError(
                 f"Port {self._requested_port} is taken, so {self._title} cannot listen on it. Free it or choose "
@@ -192,6 +192,4 @@ class LocalServer(abc.ABC):
         return state
 
     def _write_state(self, state: Mapping[str, Any]) -> None:
-        scratch = self._state_path.with_suffix(".new")
-        scratch.write_text(json.dumps(state), encoding="utf-8")
-        scratch.replace(self._state_path)
+        write_private(self._state_path, json.dumps(state))

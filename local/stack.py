@@ -7,14 +7,18 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 from local.child_process import LOOPBACK, LocalStackError, OwnerLock
 from local.clickhouse import LocalClickHouse, gateway_pid
+from local.credentials import FULL_USER, READER, read_passwords
 from local.kafka import DEV_OPTIONS, LocalKafka, broker_answers
+from local.private_files import make_private, write_private
+from warehouse.client import Address
 
+_CLICKHOUSE = "clickhouse"
 _RECORD = "stack.json"
 
 
@@ -25,17 +29,30 @@ class StackAddresses:
     Attributes:
         bootstrap_servers: Kafka's address for its clients.
         clickhouse_port: The port of ClickHouse's HTTP interface.
+        passwords: The password of each user of ClickHouse (`local.credentials`).
         clickhouse_host: Its host.
     """
 
     bootstrap_servers: str
     clickhouse_port: int
+    passwords: Mapping[str, str] = field(repr=False)
     clickhouse_host: str = LOOPBACK
 
     @property
     def clickhouse_url(self) -> str:
         """ClickHouse's HTTP interface as a URL."""
         return f"http://{self.clickhouse_host}:{self.clickhouse_port}"
+
+    def clickhouse(self, database: str) -> Address:
+        """A database of ClickHouse, with the user who may run every statement."""
+        return self._address(database, FULL_USER)
+
+    def clickhouse_reader(self, database: str) -> Address:
+        """A database of ClickHouse, with the user who may only read."""
+        return self._address(database, READER)
+
+    def _address(self, database: str, user: str) -> Address:
+        return Address(self.clickhouse_host, self.clickhouse_port, database, user, self.passwords[user])
 
 
 def default_root(environ: Mapping[str, str] = os.environ) -> Path:
@@ -45,15 +62,15 @@ def default_root(environ: Mapping[str, str] = os.environ) -> Path:
 
 def find_stack(root: Path | None = None) -> StackAddresses | None:
     """Find the stack that runs in `root` (by default `default_root()`); None unless both servers answer."""
+    folder = _root(root)
     try:
-        record = json.loads((_root(root) / _RECORD).read_text(encoding="utf-8"))
-        addresses = StackAddresses(**record)
-    except (OSError, ValueError, TypeError):
+        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        addresses = StackAddresses(**record, passwords=read_passwords(folder / _CLICKHOUSE))
+    except (OSError, ValueError, TypeError, LocalStackError):
         # No record, an incomplete record, or one of another version.
         return None
-    if gateway_pid(addresses.clickhouse_port) is None or not broker_answers(addresses.bootstrap_servers):
-        return None
-    return addresses
+    is_running = gateway_pid(addresses.clickhouse_port, folder / _CLICKHOUSE) is not None
+    return addresses if is_running and broker_answers(addresses.bootstrap_servers) else None
 
 
 class LocalStack:
@@ -83,7 +100,7 @@ class LocalStack:
         """
         self.root = _root(root)
         self.kafka = LocalKafka(self.root / "kafka", port=kafka_port, log_dir=self.log_dir, jvm_options=jvm_options)
-        self.clickhouse = LocalClickHouse(self.root / "clickhouse", port=clickhouse_port, log_dir=self.log_dir)
+        self.clickhouse = LocalClickHouse(self.root / _CLICKHOUSE, port=clickhouse_port, log_dir=self.log_dir)
         self._lock = OwnerLock(self.root / "owner.lock", "The local stack")
 
     @property
@@ -98,7 +115,8 @@ class LocalStack:
         Raises:
             LocalStackError: It was not started yet.
         """
-        return StackAddresses(self.kafka.bootstrap_servers, self.clickhouse.port)
+        port = self.clickhouse.port
+        return StackAddresses(self.kafka.bootstrap_servers, port, read_passwords(self.clickhouse.data_dir))
 
     def start(self) -> None:
         """Start both servers in parallel, and record their addresses.
@@ -108,6 +126,7 @@ class LocalStack:
         """
         self._lock.acquire()
         try:
+            make_private(self.log_dir, contents=True)
             with ThreadPoolExecutor(2) as pool:
                 starts = [pool.submit(server.start) for server in (self.kafka, self.clickhouse)]
             for start in starts:
@@ -115,9 +134,8 @@ class LocalStack:
         except BaseException:
             self.stop()
             raise
-        scratch = self.root / f"{_RECORD}.new"
-        scratch.write_text(json.dumps(asdict(self.addresses)), encoding="utf-8")
-        scratch.replace(self.root / _RECORD)
+        servers = {"bootstrap_servers": self.kafka.bootstrap_servers, "clickhouse_port": self.clickhouse.port}
+        write_private(self.root / _RECORD, json.dumps(servers))
 
     def stop(self, timeout_s: float = 30) -> None:
         """Stop both servers; kill one that takes longer than `timeout_s`."""

@@ -17,7 +17,7 @@ from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from tests.support.missing_dependencies import skip_without
 from tests.support.shared_servers import SharedClickHouse, SharedKafka, SharedServers
-from tests.support.warehouse import emptied, migrated
+from tests.support.warehouse import emptied, login, migrated
 from warehouse.client import Client
 
 # Quick tests first, so that a slip shows before a broker is started.
@@ -133,7 +133,7 @@ def topic_prefix() -> str:
 def database(engine: LocalClickHouse) -> Iterator[str]:
     """The name of an empty database on the engine, dropped after the test."""
     name = f"t{uuid.uuid4().hex[:10]}"
-    with clickhouse_connect.get_client(host=engine.host, port=engine.port) as client:
+    with clickhouse_connect.get_client(**login(engine.address())) as client:
         client.command(f"CREATE DATABASE {name}")
         yield name
         client.command(f"DROP DATABASE {name}")

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from cli.settings import Settings
 from local.stack import StackAddresses
-from warehouse.client import Address, connect
+from warehouse.client import connect
 
 DATABASE = "barograph_demo"
 """Database of the demo; `barograph dev` uses another one on the same stack."""
@@ -26,7 +26,7 @@ def fresh_settings(addresses: StackAddresses) -> Settings:
     run = datetime.now(UTC).strftime("%Y%m%dt%H%M%S")
     return Settings(
         bootstrap_servers=addresses.bootstrap_servers,
-        warehouse=Address(addresses.clickhouse_host, addresses.clickhouse_port, DATABASE),
+        warehouse=addresses.clickhouse(DATABASE),
         topic_prefix=f"{TOPIC_PREFIX}{run}-",
         # A pane is sealed when every partition has later events, and a day of flights is one or two messages. With more
         # partitions, one of them would be weeks behind at the end of a phase.
@@ -44,7 +44,7 @@ def wipe(addresses: StackAddresses) -> None:
     Raises:
         WarehouseBusy, WarehouseError: ClickHouse cannot drop the database.
     """
-    with connect(Address(addresses.clickhouse_host, addresses.clickhouse_port, "default")) as client:
+    with connect(addresses.clickhouse("default")) as client:
         client.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
     admin = AdminClient({"bootstrap.servers": addresses.bootstrap_servers, "log_level": 2})
     try:

@@ -146,7 +146,8 @@ class Demo:
         assert self._supervisor is not None
         assert self._settings is not None
         assert self._record_end is not None
-        page = self._stack.enter_context(open_page(self._settings, None))
+        reader = self._local.addresses.clickhouse_reader(self._settings.warehouse.database)
+        page = self._stack.enter_context(open_page(self._settings, reader, None))
         shown = page_address(page.url, self._record_end)
         self._report.next_steps(self._folder, self._local.addresses, self._local.log_dir, shown)
         try:
@@ -200,7 +201,8 @@ class Demo:
         settings_path = self._folder / "processors.toml"
         write_settings(settings_path, settings)
         run_dir = self._local.root / "run"
-        children = [Processor(kind, settings_path, run_dir=run_dir, log_dir=self._local.log_dir) for kind in KINDS]
+        password, log_dir = settings.warehouse.password, self._local.log_dir
+        children = [Processor(kind, settings_path, password, run_dir=run_dir, log_dir=log_dir) for kind in KINDS]
         self._supervisor = Supervisor(children, self._report.line)
         self._stack.callback(self._supervisor.stop, STOP_S)
         self._supervisor.start()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cli.dev.processors import Processor
     from cli.settings import Settings
     from local.stack import LocalStack
+    from warehouse.client import Address
 
 CONTRACTS_FOLDER = Path("contracts")
 POLL_S = 0.25
@@ -53,7 +54,7 @@ def dev_command(
 ) -> None:
     """Run Apache Kafka, the ClickHouse engine and all processors on this machine until Ctrl-C.
 
-    For development: everything listens on loopback only and needs no password. Data and logs are in the folder
+    For development: everything listens on loopback only. Data, logs and the passwords of ClickHouse are in the folder
     .barograph (or BAROGRAPH_HOME) and persist between runs. Other commands in the same folder find the stack
     automatically. A processor that ends is restarted. The browser shows the same dashboards as Grafana.
 
@@ -74,7 +75,7 @@ def dev_command(
         settings = _local_settings(config, clock, stack)
         plan = _apply(settings, _contract_paths(contracts))
         processors = _make_processors(settings, stack)
-        page = exit_stack.enter_context(open_page(settings, page_port))
+        page = exit_stack.enter_context(open_page(settings, _reader(settings, stack), page_port))
         _print_overview(terminal, settings, stack, plan, processors, page.url)
         # Until here Ctrl-C interrupts the startup; from here it requests an orderly shutdown.
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -93,7 +94,6 @@ def dev_command(
 def _local_settings(config: Path | None, clock: ClockName | None, stack: LocalStack) -> Settings:
     """Load the settings, and replace their servers by those of the stack."""
     from cli.settings import load_settings
-    from warehouse.client import Address
 
     settings = load_settings(config, needs=(), find=lambda: None)
     servers = stack.addresses
@@ -101,11 +101,13 @@ def _local_settings(config: Path | None, clock: ClockName | None, stack: LocalSt
         settings,
         bootstrap_servers=servers.bootstrap_servers,
         kafka={},
-        warehouse=Address(
-            host=servers.clickhouse_host, port=servers.clickhouse_port, database=settings.warehouse.database
-        ),
+        warehouse=servers.clickhouse(settings.warehouse.database),
         clock=clock or settings.clock,
     )
+
+
+def _reader(settings: Settings, stack: LocalStack) -> Address:
+    return stack.addresses.clickhouse_reader(settings.warehouse.database)
 
 
 def _contract_paths(arguments: list[Path] | None) -> list[Path]:
@@ -126,7 +128,8 @@ def _make_processors(settings: Settings, stack: LocalStack) -> list[Processor]:
     run_dir.mkdir(parents=True, exist_ok=True)
     settings_path = run_dir / "processors.toml"
     write_settings(settings_path, settings)
-    return [Processor(kind, settings_path, run_dir=run_dir, log_dir=stack.log_dir) for kind in KINDS]
+    password = settings.warehouse.password
+    return [Processor(kind, settings_path, password, run_dir=run_dir, log_dir=stack.log_dir) for kind in KINDS]
 
 
 def _start_alerts(settings: Settings, stop: threading.Event) -> threading.Thread | None:

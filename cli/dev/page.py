@@ -11,6 +11,7 @@ from dashboards.uids import DASHBOARDS
 if TYPE_CHECKING:
     from cli.settings import Settings
     from local.preview import PreviewServer
+    from warehouse.client import Address
     from warehouse.signals import FactTime
 
 PAGE_PORT = 3111
@@ -19,11 +20,12 @@ REPLAY_S = 14 * 86_400
 """Time before the end of the displayed range from which rules are replayed, in seconds. No rule fires longer."""
 
 
-def open_page(settings: Settings, port: int | None) -> PreviewServer:
+def open_page(settings: Settings, reader: Address, port: int | None) -> PreviewServer:
     """Make the server of the dashboards, a context manager that serves them.
 
     Args:
         settings: ClickHouse and the contact points.
+        reader: ClickHouse with the user who may only read; panels use it.
         port: the port; None for `PAGE_PORT`, or a free port if that one is taken.
     """
     from dashboards.pages import dashboards
@@ -34,7 +36,7 @@ def open_page(settings: Settings, port: int | None) -> PreviewServer:
         return alert_states(settings, from_ms, to_ms)
 
     pages = [*dashboards().values()]
-    return PreviewServer(pages, settings.warehouse, port=port or choose_port(PAGE_PORT), alerts=alerts)
+    return PreviewServer(pages, reader, port=port or choose_port(PAGE_PORT), alerts=alerts)
 
 
 def page_address(root: str, end: datetime, days: int = 150) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.dev.supervisor import last_reason
-from cli.settings import KEYS, PREFIX, Settings
+from cli.settings import KEYS, PREFIX, Settings, variable_of
 from local.child_process import ChildProcess
 
 KINDS = ("sketcher", "recorder", "monitor", "scorer")
@@ -20,19 +20,21 @@ TERMINATE_S = 20
 
 
 class Processor:
-    """One processor, configured by a settings file and not by the environment."""
+    """One processor, configured by a settings file; of the environment it uses only the password of ClickHouse."""
 
-    def __init__(self, kind: str, settings_path: Path, *, run_dir: Path, log_dir: Path) -> None:
+    def __init__(self, kind: str, settings_path: Path, password: str, *, run_dir: Path, log_dir: Path) -> None:
         """Describe the process without starting it.
 
         Args:
             kind: one of `KINDS`.
             settings_path: the file that `write_settings` wrote.
+            password: the password of ClickHouse, which the file must not hold.
             run_dir: the folder of its PID file.
             log_dir: the folder of its log.
         """
         self.name = kind
         self._settings_path = settings_path
+        self._password = password
         self._child = ChildProcess(kind, run_dir=run_dir, log_path=log_dir / f"{kind}.log")
 
     @property
@@ -50,7 +52,8 @@ class Processor:
         if self._child.find():
             self._child.terminate(TERMINATE_S)
         command = [sys.executable, "-m", "cli.main", "run", self.name, "--instance", INSTANCE]
-        self._child.spawn([*command, "--config", self._settings_path], environ=_without_settings(os.environ))
+        environ = {**_without_settings(os.environ), variable_of("clickhouse.password"): self._password}
+        self._child.spawn([*command, "--config", self._settings_path], environ=environ)
 
     def describe_end(self) -> str:
         """Describe how it ended and why, according to its log."""

@@ -16,8 +16,9 @@ from alerts import AlertsError, AlertSettings, rules_of
 from alerts.backtest import Incident, backtest, changed
 from alerts.simulator import Replay, Simulation, simulate
 from cli.main import main
+from local.clickhouse import LocalClickHouse
 from tests.support.warehouse import row
-from warehouse.client import Client
+from warehouse.client import Address, Client
 from warehouse.signals import FactTime
 from warehouse.tables import insert_rows
 
@@ -301,11 +302,14 @@ def test_changes_override_the_alerts_of_the_contract() -> None:
 # ------------------------------------------------------------------------------------------------ commands
 
 
+def connect_commands(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("host", "port", "database", "password"):
+        monkeypatch.setenv(f"BAROGRAPH_CLICKHOUSE_{name.upper()}", str(getattr(address, name)))
+
+
 @pytest.fixture
-def applied(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
-    host, _, port = client.where.partition(":")
-    for name, value in (("HOST", host), ("PORT", port), ("DATABASE", client.database)):
-        monkeypatch.setenv(f"BAROGRAPH_CLICKHOUSE_{name}", value)
+def applied(client: Client, engine: LocalClickHouse, monkeypatch: pytest.MonkeyPatch) -> Client:
+    connect_commands(engine.address(client.database), monkeypatch)
     insert_rows(client, "contracts", [row("contracts", model="m", yaml=dump_contract(CONTRACT), applied_at=1)])
     insert_rows(client, "rates", judged(range(500), delay_s=3 * DAY_S))
     rows = [*both("temp", range(200), STABLE), *both("temp", range(200, 260), MAJOR)]
@@ -391,11 +395,9 @@ def test_marked_incidents_are_read_from_a_file(
 
 
 def test_missing_contracts_and_history_are_reported(
-    client: Client, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    client: Client, engine: LocalClickHouse, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    host, _, port = client.where.partition(":")
-    for name, value in (("HOST", host), ("PORT", port), ("DATABASE", client.database)):
-        monkeypatch.setenv(f"BAROGRAPH_CLICKHOUSE_{name}", value)
+    connect_commands(engine.address(client.database), monkeypatch)
     assert "No contract is applied" in command(capsys, "simulate")[2]
     insert_rows(client, "contracts", [row("contracts", model="m", yaml=dump_contract(CONTRACT), applied_at=1)])
     assert "There is no history: no window of these models has a verdict yet" in command(capsys, "simulate")[2]

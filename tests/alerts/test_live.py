@@ -19,9 +19,10 @@ from alerts.wall_clock import LiveAlerts
 from alerts.webhooks import AlertMessage, Sender
 from cli.settings import Settings
 from cli.simulate.live import run_live
+from local.clickhouse import LocalClickHouse
 from tests.support.pipeline import wait_for
 from tests.support.warehouse import row
-from warehouse.client import Address, Client
+from warehouse.client import Client
 from warehouse.errors import WarehouseBusy
 from warehouse.tables import insert_rows
 
@@ -331,14 +332,17 @@ def test_a_contact_point_that_hangs_drops_messages_beyond_the_queue(
 
 
 def test_the_command_sends_to_a_webhook_until_it_is_stopped(
-    client: Client, hook: WebhookServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    client: Client,
+    engine: LocalClickHouse,
+    hook: WebhookServer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("alerts.routing.GROUP_WAIT_S", 0)
     contract = parse_contract(dump_contract(CONTRACT).replace("for: 1m", "for: 0s"))
     insert_rows(client, "contracts", [row("contracts", model="m", yaml=dump_contract(contract), applied_at=1)])
     insert_rows(client, "drift", [verdict(int(time.time()) // 60 * 60, 0.5, 1)])
-    host, _, port = client.where.partition(":")
-    command_settings = Settings(warehouse=Address(host, int(port), client.database), alerts=settings())
+    command_settings = Settings(warehouse=engine.address(client.database), alerts=settings())
     stop, environ = threading.Event(), {"HOOK": hook.url, "TOKEN": "x"}
     thread = threading.Thread(target=run_live, args=(command_settings, "m", ["psi-major"], stop, environ))
     thread.start()
@@ -356,12 +360,11 @@ def test_the_command_sends_to_a_webhook_until_it_is_stopped(
 
 
 def test_rules_follow_a_changed_contract(
-    client: Client, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    client: Client, engine: LocalClickHouse, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cli.simulate.live.CONTRACTS_S", 0.1)
     monkeypatch.setattr("cli.simulate.live.STEP_S", 0.1)
-    host, _, port = client.where.partition(":")
-    command_settings = Settings(warehouse=Address(host, int(port), client.database), alerts=settings())
+    command_settings = Settings(warehouse=engine.address(client.database), alerts=settings())
     stop = threading.Event()
     thread = threading.Thread(target=run_live, args=(command_settings, None, (), stop, {}))
     outputs: list[str] = []

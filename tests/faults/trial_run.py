@@ -24,7 +24,6 @@ from tests.faults.observer import Observer
 from tests.faults.proxy import WarehouseProxy
 from tests.faults.source import LOOSE, STRICT, Source
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
-from warehouse.client import Address
 
 QUIET_S = 150.0
 """Time without a change after which a run ends, in seconds, even if data is missing."""
@@ -72,7 +71,7 @@ class World:
         self.rng = random.Random(self.seed)
         name = f"f{uuid.uuid4().hex[:8]}"
         engine, broker = self.servers.engine, self.servers.broker
-        direct = Address(engine.host, engine.port, name)
+        direct = engine.address(name)
         self.proxy = WarehouseProxy(engine.host, engine.port)
         # The harness connects to the engine directly, processors connect through the proxy.
         self.pipeline = Pipeline(broker.bootstrap_servers, direct, f"{name}-", self.folder, self.clock)

@@ -12,7 +12,6 @@ from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from tests.support.pipeline import Pipeline
 from tests.support.shop_model import Shop, make_shop, run_shop
-from warehouse.client import Address
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def pipeline(
     broker: LocalKafka, engine: LocalClickHouse, database: str, topic_prefix: str, tmp_path: Path
 ) -> Iterator[Pipeline]:
     """A pipeline of a test's own on the run's broker and engine, on the replay clock; its processors end with it."""
-    result = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
+    result = Pipeline(broker.bootstrap_servers, engine.address(database), topic_prefix, tmp_path)
     yield result
     result.stop()
 
@@ -37,7 +36,7 @@ def shop_pipeline(
 ) -> Iterator[Pipeline]:
     """The path with all of the shop's traffic counted, judged, recorded and scored."""
     name = f"shop{uuid.uuid4().hex[:10]}"
-    address = Address(engine.host, engine.port, name)
+    address = engine.address(name)
     result = Pipeline(broker.bootstrap_servers, address, f"{name}-", tmp_path_factory.mktemp("shop"))
     run_shop(result, shop)
     yield result

@@ -15,7 +15,7 @@ from streams.rebuild.rewind import rewind
 from tests.integration.test_pipeline import toy_events
 from tests.integration.test_rebuild import rows, settings
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
-from warehouse.client import Address, connect
+from warehouse.client import connect
 
 FIRST, ALL, LABELS = 1500, 3000, 200
 FIRST_TABLES = ("progress", "scorer_checkpoints"), ("offset_ledger",)
@@ -44,7 +44,7 @@ def restores(database: str, name: str) -> list[str]:
 
 def contents(engine: LocalClickHouse, database: str) -> dict[str, tuple[int, int]]:
     """Return the row count of every table and the sum of its row hashes."""
-    with connect(Address(engine.host, engine.port, database)) as client:
+    with connect(engine.address(database)) as client:
         tables = client.rows(
             "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE 'Replacing%'"
         )
@@ -93,14 +93,14 @@ def test_a_backup_during_operation_leads_to_the_same_rows(
     try:
         shutil.copytree(engine.data_dir / "backups" / database, fresh.data_dir / "backups" / database)
         # A backup of an idle database is restored bit by bit.
-        with connect(Address(fresh.host, fresh.port, "default")) as client:
+        with connect(fresh.address("default")) as client:
             for sql in restores(database, f"{database}/late"):
                 client.command(sql)
             assert contents(fresh, database) == tables
             client.command(f"DROP DATABASE {database} SYNC")
             for sql in restores(database, f"{database}/early"):
                 client.command(sql)
-        restored = replace(pipeline, address=Address(fresh.host, fresh.port, database), processes={})
+        restored = replace(pipeline, address=fresh.address(database), processes={})
         assert restored.rows("SELECT sum(n) FROM volume FINAL WHERE slice = 'all'")[0][0] < ALL
         assert {name: n for name, n in contents(fresh, database).items() if name in ("contracts", "baselines")} == {
             name: tables[name] for name in ("contracts", "baselines")

@@ -168,7 +168,7 @@ def make_world(
     registry = register(client, applied, *baselines, effective_s=effective_s)
     store = WarehouseStore(client)
     state = PartitionState(0, 1, PARTIALS_TOPIC, store, lambda: registry, live=False, write_s=0.0, revise_s=0.0)
-    world = World(client, Address(engine.host, engine.port, client.database), state, store)
+    world = World(client, engine.address(client.database), state, store)
     offset = 0
     events = [event for event in EVENTS if event.at_ms < (T0_S + days * DAY_S) * 1000]
     for first in range(0, len(events), 2_000):

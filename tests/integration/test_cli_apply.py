@@ -27,7 +27,7 @@ from tests.support.grafana_state import READER_PERMISSIONS
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 from tests.support.stub_grafana import TOKEN, StubGrafana, failing, serving
 from warehouse import queries
-from warehouse.client import Address, WarehouseBusy, connect
+from warehouse.client import WarehouseBusy, connect
 
 PANE_S = 3600
 NOW_S = 1_767_225_600.0 + PANE_S / 2
@@ -38,7 +38,7 @@ NEXT_PANE_S = int(NOW_S + PANE_S / 2)
 @pytest.fixture
 def settings(broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str) -> Iterator[Settings]:
     """Settings of an empty pipeline: neither topics nor a database exist."""
-    address = Address(host=engine.host, port=engine.port, database=topic_prefix.rstrip("-"))
+    address = engine.address(topic_prefix.rstrip("-"))
     yield Settings(
         bootstrap_servers=broker.bootstrap_servers,
         warehouse=address,

@@ -25,7 +25,7 @@ from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from tests.support.pipeline import simple_baseline, simple_contract
-from warehouse.client import Address, Client, connect
+from warehouse.client import Client, connect
 from warehouse.tables import insert_rows
 
 CONTRACT = simple_contract()
@@ -36,7 +36,7 @@ def make_pipeline(broker: LocalKafka, engine: LocalClickHouse, database: str, pr
     settings = Settings(
         bootstrap_servers=broker.bootstrap_servers,
         topic_prefix=prefix,
-        warehouse=Address(engine.host, engine.port, database),
+        warehouse=engine.address(database),
         predictions_partitions=2,
         labels_partitions=2,
     )

@@ -14,6 +14,7 @@ from barograph.contract.file import dump_contract
 
 from dashboards.uids import DASHBOARDS
 from local.child_process import started_at
+from local.credentials import read_passwords
 from local.kafka import LocalKafka
 from sketches.baseline.baseline import dump_baseline
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
@@ -65,7 +66,8 @@ class Dev:
 
     def address(self) -> Address:
         (line,) = [line for line in self.output.splitlines() if line.startswith("ClickHouse")]
-        return Address(port=int(line.split()[1].rpartition(":")[2]), database=line.split()[-1])
+        password = read_passwords(self.folder / ".barograph" / "clickhouse")["default"]
+        return Address(port=int(line.split()[1].rpartition(":")[2]), database=line.split()[-1], password=password)
 
     def interrupt(self) -> int:
         assert self.process is not None

@@ -8,7 +8,7 @@ import http.server
 import ssl
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +53,9 @@ def door(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -> I
             headers = {
                 name: value for name, value in self.headers.items() if name.lower() not in ("host", "authorization")
             }
+            # The local engine has users of its own.
+            own = engine.address()
+            headers |= {"X-ClickHouse-User": own.username, "X-ClickHouse-Key": own.password}
             behind = http.client.HTTPConnection(engine.host, engine.port, timeout=30)
             behind.request(self.command, self.path, body, headers)
             answer = behind.getresponse()
@@ -114,7 +117,7 @@ def test_an_untrusted_server_receives_no_credentials(
 
 def test_https_to_a_port_without_it_is_no_busy_server(door: Door, engine: LocalClickHouse, database: str) -> None:
     with pytest.raises(WarehouseError, match="does not use TLS"):
-        connect(Address(engine.host, engine.port, database, secure=True, ca_file=str(door.ca)))
+        connect(replace(engine.address(database), secure=True, ca_file=str(door.ca)))
 
 
 def test_commands_take_it_from_the_settings(

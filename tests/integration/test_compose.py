@@ -86,7 +86,7 @@ def test_the_broker_knows_every_property_of_its_service(broker: LocalKafka) -> N
 
 
 def test_the_server_has_the_version_of_the_engine_that_tests_run_on(engine: LocalClickHouse) -> None:
-    with connect(Address(engine.host, engine.port, "default")) as client:
+    with connect(engine.address("default")) as client:
         version = client.rows("SELECT version()")[0][0]
     tag = SERVICES["clickhouse"]["image"].rpartition(":")[2]
     assert version.startswith(f"{tag}.")

@@ -34,7 +34,7 @@ from tests.support.two_day_model import (
     fill_pipeline,
     watched,
 )
-from tests.support.warehouse import migrated
+from tests.support.warehouse import login, migrated
 from tests.support.warehouse import row as table_row
 from warehouse.client import Client
 from warehouse.panels import PanelQuery
@@ -125,7 +125,7 @@ def opened(client: Client) -> dict[tuple[str, str], dict[str, Value]]:
 
 @pytest.fixture(scope="module")
 def driver(engine: LocalClickHouse, client: Client) -> Iterator[DriverClient]:
-    with clickhouse_connect.get_client(host=engine.host, port=engine.port, database=client.database) as driver:
+    with clickhouse_connect.get_client(**login(engine.address()), database=client.database) as driver:
         yield driver
 
 

@@ -19,6 +19,7 @@ from cli.demo.flights import (
 )
 from cli.demo.fresh_start import DATABASE, fresh_settings, wipe
 from local.clickhouse import LocalClickHouse
+from local.credentials import read_passwords
 from local.kafka import LocalKafka
 from local.stack import StackAddresses
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
@@ -36,7 +37,7 @@ END = datetime(2014, 1, 1, 5, tzinfo=UTC) + AWAY
 
 @pytest.fixture
 def addresses(broker: LocalKafka, engine: LocalClickHouse) -> Iterator[StackAddresses]:
-    result = StackAddresses(broker.bootstrap_servers, engine.port, engine.host)
+    result = StackAddresses(broker.bootstrap_servers, engine.port, read_passwords(engine.data_dir))
     yield result
     wipe(result)
 

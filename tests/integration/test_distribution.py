@@ -369,6 +369,7 @@ def test_several_versions_or_baselines_are_not_mixed(
         values = {"version": version, "baseline_id": baseline_id, "pane_start": start_s, "pane_s": 3600, "n": 5}
         return row("volume", model="toy", slice="all", **values)
 
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", engine.address().password)
     with migrated(engine) as client:
         Path("barograph.toml").write_text(
             f'[clickhouse]\nhost = "{engine.host}"\nport = {engine.port}\ndatabase = "{client.database}"\n'

@@ -46,7 +46,7 @@ KINDS = ("sketcher", "recorder", "monitor", "scorer")
 @pytest.fixture
 def settings(broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str) -> Iterator[Settings]:
     """An applied installation with a reporting processor of each kind."""
-    address = Address(engine.host, engine.port, topic_prefix.rstrip("-"))
+    address = engine.address(topic_prefix.rstrip("-"))
     settings = Settings(
         bootstrap_servers=broker.bootstrap_servers,
         warehouse=address,

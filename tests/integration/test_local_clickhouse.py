@@ -20,13 +20,14 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from local.child_process import LocalStackError
 from local.clickhouse import LocalClickHouse
+from tests.support.warehouse import credentials, login
 
 REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def client(engine: LocalClickHouse, database: str) -> Iterator[Any]:
-    with clickhouse_connect.get_client(host=engine.host, port=engine.port, database=database) as client:
+    with clickhouse_connect.get_client(**login(engine.address()), database=database) as client:
         client.command("CREATE TABLE t (id UInt64, s String, m Map(String, Float64)) ENGINE = MergeTree ORDER BY id")
         yield client
 
@@ -40,7 +41,7 @@ def http_request(
 ) -> tuple[int, "http.client.HTTPMessage", bytes]:
     connection = http.client.HTTPConnection(engine.host, engine.port, timeout=30)
     try:
-        connection.request(method, path, body, headers or {})
+        connection.request(method, path, body, credentials(engine.address()) | (headers or {}))
         reply = connection.getresponse()
         return reply.status, reply.headers, reply.read()
     finally:
@@ -54,9 +55,7 @@ def http_request(
 def test_rows_come_back_as_they_went_in(engine: LocalClickHouse, client: Any, database: str, compress: Any) -> None:
     rows = [[1, "it's; FORMAT CSV\n\t\\ ü \x00", {"a": 1.5}], [2, "", {}]]
     table = pa.table({"id": pa.array([3], pa.uint64()), "s": ["arrow"]})
-    with clickhouse_connect.get_client(
-        host=engine.host, port=engine.port, database=database, compress=compress
-    ) as other:
+    with clickhouse_connect.get_client(**login(engine.address()), database=database, compress=compress) as other:
         assert other.insert("t", rows, column_names=["id", "s", "m"]).written_rows == 2
         assert other.insert_arrow("t", table).written_rows == 1
         other.insert_df("t", pd.DataFrame({"id": [4], "s": ["frame"]}))
@@ -144,7 +143,7 @@ def test_settings_of_a_request_end_with_it(engine: LocalClickHouse, client: Any)
     assert client.query(sql).result_rows == before
     client.command("SET max_threads = 3")
     assert client.query(sql).result_rows[0][0] == 3, "settings of a session persist"
-    with clickhouse_connect.get_client(host=engine.host, port=engine.port) as other:
+    with clickhouse_connect.get_client(**login(engine.address())) as other:
         assert other.query(sql).result_rows == before, "and stays in it"
 
 
@@ -153,7 +152,7 @@ def test_temporary_tables_are_private_to_a_session(engine: LocalClickHouse, clie
     client.command("INSERT INTO mine VALUES (1)")
     assert client.command("SELECT a FROM mine") == 1
     with clickhouse_connect.get_client(
-        host=engine.host, port=engine.port, database=database, autogenerate_session_id=False
+        **login(engine.address()), database=database, autogenerate_session_id=False
     ) as other:
         with pytest.raises(DatabaseError, match="mine"):
             other.command("SELECT a FROM mine")
@@ -211,12 +210,13 @@ def test_an_inserts_text_may_come_in_the_url_and_its_data_in_chunks(engine: Loca
     http_request(engine, "POST", "/", f"CREATE TABLE {database}.x (a Int8) ENGINE = Memory".encode())
     path = "/?query=" + quote(f"INSERT INTO {database}.x FORMAT CSV")
     connection = http.client.HTTPConnection(engine.host, engine.port, timeout=30)
-    connection.request("POST", path, iter([b"1\n2", b"\n3\n"]), encode_chunked=True)
+    sent = credentials(engine.address())
+    connection.request("POST", path, iter([b"1\n2", b"\n3\n"]), sent, encode_chunked=True)
     reply = connection.getresponse()
     assert reply.status == 200
     assert json.loads(reply.headers["X-ClickHouse-Summary"])["written_rows"] == "3"
     reply.read()
-    connection.request("POST", f"/?database={database}", b"SELECT groupArray(a) FROM x")
+    connection.request("POST", f"/?database={database}", b"SELECT groupArray(a) FROM x", sent)
     assert connection.getresponse().read() == b"[1,2,3]\n"
     connection.close()
 
@@ -308,8 +308,9 @@ def test_a_session_refuses_a_second_request_at_once(engine: LocalClickHouse, dat
 _WORKER = """
 import sys
 import clickhouse_connect
+password = sys.stdin.readline().strip()
 host, port, database, worker = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-client = clickhouse_connect.get_client(host=host, port=port, database=database)
+client = clickhouse_connect.get_client(host=host, port=port, database=database, password=password)
 before = 0
 for number in range(30):
     client.insert("t", [[worker * 1_000_000 + number * 100 + i, "x" * 50, {"a": 1.0}] for i in range(100)])
@@ -327,11 +328,16 @@ def test_processes_write_and_read_side_by_side(engine: LocalClickHouse, client: 
         subprocess.Popen(
             [sys.executable, "-c", _WORKER, engine.host, str(engine.port), database, str(number)],
             cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for number in range(3)
     ]
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write(engine.address().password + "\n")
+        worker.stdin.flush()
     for worker in workers:
         _, errors = worker.communicate()
         assert worker.returncode == 0, errors
@@ -344,7 +350,7 @@ def test_processes_write_and_read_side_by_side(engine: LocalClickHouse, client: 
 def test_acknowledged_rows_survive_a_kill(tmp_path: Path) -> None:
     server = LocalClickHouse(tmp_path, port=0)
     server.start()
-    with clickhouse_connect.get_client(host=server.host, port=server.port) as client:
+    with clickhouse_connect.get_client(**login(server.address())) as client:
         client.command("CREATE DATABASE d")
         client.command("CREATE TABLE d.t (id UInt64) ENGINE = MergeTree ORDER BY id")
         for number in range(20):
@@ -352,7 +358,7 @@ def test_acknowledged_rows_survive_a_kill(tmp_path: Path) -> None:
         client.insert_arrow("d.t", pa.table({"id": pa.array(range(20, 100_020), pa.uint64())}))
     server.kill()
     assert not server.is_running
-    with server, clickhouse_connect.get_client(host=server.host, port=server.port) as client:
+    with server, clickhouse_connect.get_client(**login(server.address())) as client:
         assert client.query("SELECT count(), sum(id) FROM d.t").result_rows == [(100_020, 100_020 * 100_019 // 2)]
     assert not server.is_running
     assert server.log_path.read_text().rstrip().endswith("closed")

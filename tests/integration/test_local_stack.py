@@ -11,6 +11,7 @@ import pytest
 
 from local.child_process import LocalStackError, started_at, wait_until
 from local.stack import LocalStack, find_stack
+from tests.support.warehouse import login
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -33,7 +34,7 @@ def test_a_stack_is_started_found_and_wiped(tmp_path: Path) -> None:
     assert find_stack(root) is None
     with LocalStack(root, kafka_port=0, clickhouse_port=0) as stack:
         assert find_stack(root) == stack.addresses
-        with clickhouse_connect.get_client(host=stack.clickhouse.host, port=stack.clickhouse.port) as client:
+        with clickhouse_connect.get_client(**login(stack.clickhouse.address())) as client:
             client.command("CREATE DATABASE kept")
         with pytest.raises(LocalStackError, match="stop it before its data is deleted"):
             stack.reset()

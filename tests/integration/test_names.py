@@ -234,7 +234,7 @@ def moment(seconds: int) -> str:
 
 def pages_run_nothing(run: Pipeline) -> None:
     settings = Settings(bootstrap_servers=run.bootstrap, warehouse=run.address)
-    with chromium() as browser, open_page(settings, choose_port()) as server:
+    with chromium() as browser, open_page(settings, run.address, choose_port()) as server:
         screen = PreviewPage(browser, server.url)
         messages: list[str] = []
 

@@ -196,7 +196,7 @@ class Producing:
 def own_servers(tmp_path: Path) -> Iterator[tuple[Pipeline, LocalKafka, LocalClickHouse]]:
     """A broker and an engine of the test's own, which may be suspended."""
     with LocalKafka(tmp_path / "kafka", port=0) as kafka, LocalClickHouse(tmp_path / "engine", port=0) as engine:
-        address = Address(engine.host, engine.port, "own")
+        address = engine.address("own")
         pipeline = Pipeline(kafka.bootstrap_servers, address, "own-", tmp_path)
         pipeline.create()
         pipeline.register(CONTRACT, [simple_baseline()])

@@ -19,7 +19,6 @@ from streams.sketcher.flush import Flush
 from streams.sketcher.sketcher import MAX_AHEAD_MS, Sketcher
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.sketching import flush_until, open_sketcher
-from warehouse.client import Address
 
 START_MS = 1_790_000_000_000
 
@@ -93,7 +92,7 @@ def test_long_outage_of_clickhouse_removes_no_processor_from_its_group(
     broker: LocalKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
     with LocalClickHouse(tmp_path / "engine", port=0) as engine:
-        port, address = engine.port, Address(engine.host, engine.port, "away")
+        port, address = engine.port, engine.address("away")
         pipeline = Pipeline(broker.bootstrap_servers, address, topic_prefix, tmp_path, partials_partitions=1)
         pipeline.create()
         pipeline.register(simple_contract(), [simple_baseline()])

@@ -18,6 +18,7 @@ from cli.settings import Settings
 from dashboards.pages import dashboards
 from dashboards.uids import DASHBOARDS, panel_link
 from local.child_process import choose_port
+from local.clickhouse import LocalClickHouse
 from local.preview import PreviewServer
 from tests.support.browser import PreviewPage, chromium
 from tests.support.pipeline import Pipeline
@@ -25,10 +26,11 @@ from tests.support.shop_model import HOURS, Shop
 
 
 @pytest.fixture(scope="module")
-def server(shop_pipeline: Pipeline) -> Iterator[PreviewServer]:
+def server(shop_pipeline: Pipeline, engine: LocalClickHouse) -> Iterator[PreviewServer]:
     """As `barograph dev` serves it."""
     settings = Settings(bootstrap_servers=shop_pipeline.bootstrap, warehouse=shop_pipeline.address)
-    with open_page(settings, choose_port()) as server:
+    reader = engine.reader_address(shop_pipeline.address.database)
+    with open_page(settings, reader, choose_port()) as server:
         yield server
 
 

@@ -25,7 +25,7 @@ from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.poison import KINDS
-from warehouse.client import Address, Client, connect
+from warehouse.client import Client, connect
 
 NOW_MS = int(time.time() * 1000) - 1_000_000
 ARROW = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]
@@ -230,8 +230,7 @@ def test_a_share_of_predictions_and_all_labels_are_recorded(pipeline: Pipeline) 
 
 def test_a_busy_warehouse_loses_no_rows(broker: LocalKafka, topic_prefix: str, tmp_path: Path) -> None:
     with LocalClickHouse(tmp_path / "engine", port=0) as engine:
-        port = engine.port
-        address = Address(engine.host, port, "busy")
+        port, address = engine.port, engine.address("busy")
         pipeline = Pipeline(broker.bootstrap_servers, address, topic_prefix, tmp_path)
         pipeline.create()
         pipeline.register(simple_contract(), [simple_baseline()])

@@ -32,7 +32,7 @@ from tests.support.scoring import (
     stored,
 )
 from tests.support.warehouse import emptied, snapshot
-from warehouse.client import Address, Client
+from warehouse.client import Client
 
 metrics = pytest.importorskip("sklearn.metrics")
 
@@ -58,7 +58,7 @@ THRESHOLD = 0.4
 
 @pytest.fixture
 def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
-    address = Address(engine.host, engine.port, client.database)
+    address = engine.address(client.database)
     # Some days after the rows: no week has passed, so there is no reference.
     usual: dict[str, Any] = {"clock": lambda: (START_MS + 6 * DAY_MS) / 1000}
     return lambda contract, **changes: scoring.scorer(client, address, contract, **{**usual, **changes})

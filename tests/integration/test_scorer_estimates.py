@@ -15,7 +15,7 @@ from tests.support import scoring
 from tests.support.performance import drawn
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
 from tests.support.warehouse import columns, migrated
-from warehouse.client import Address, Client
+from warehouse.client import Client
 from warehouse.tables import insert_columns
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -94,7 +94,7 @@ def worlds(engine: LocalClickHouse) -> Iterator[Worlds]:
     with migrated(engine) as client:
         days = generated()
         now_s = START_MS / 1000 + BEFORE_DAYS * 86400
-        address = Address(engine.host, engine.port, client.database)
+        address = engine.address(client.database)
         scorer = scoring.scorer(client, address, CONTRACT, clock=lambda: now_s)
         result = []
         for day in days[:USUAL_DAYS]:

@@ -15,7 +15,7 @@ from streams.scorer.worker import Scorer
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, label, prediction
 from tests.support.warehouse import emptied, snapshot
-from warehouse.client import Address, Client
+from warehouse.client import Client
 
 pytestmark = pytest.mark.engine
 
@@ -35,7 +35,7 @@ Rows = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 
 @pytest.fixture
 def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
-    address = Address(engine.host, engine.port, client.database)
+    address = engine.address(client.database)
 
     def build_scorer(day: float, contract: Contract = CONTRACT, **changes: Any) -> Scorer:
         return scoring.scorer(client, address, contract, **{"clock": lambda: START_MS / 1000 + day * 86400, **changes})

@@ -99,7 +99,7 @@ def world(engine: LocalClickHouse) -> Iterator[tuple[Client, Address, Traffic]]:
         )
         insert_columns(client, "predictions", values)
         insert_labels(client, sent, -1, NOW_MS)
-        address = Address(engine.host, engine.port, client.database)
+        address = engine.address(client.database)
         scoring.scorer(client, address, CONTRACT, clock=lambda: NOW_MS / 1000).score_once()
         yield client, address, sent
 

@@ -25,7 +25,7 @@ from tests.support import scoring
 from tests.support.ground_truth import HORIZON_H, HOURS, NOW_MS, Truth, generate
 from tests.support.scoring import START_MS
 from tests.support.warehouse import migrated
-from warehouse.client import Address, Client
+from warehouse.client import Client
 
 metrics = pytest.importorskip("sklearn.metrics")
 
@@ -101,7 +101,7 @@ class World:
 def scored(engine: LocalClickHouse, label: LabelSpec, fill: Callable[[Client], Truth]) -> Iterator[World]:
     with migrated(engine) as client:
         truth = fill(client)
-        address = Address(engine.host, engine.port, client.database)
+        address = engine.address(client.database)
         contract = Contract(model="m", label=label)
         scoring.scorer(client, address, contract, clock=lambda: NOW_MS / 1000).score_once()
         rows = client.arrow("SELECT *, toUnixTimestamp(window_start) AS start FROM latest_performance").to_pylist()

@@ -52,6 +52,7 @@ from tests.support.missing_dependencies import skip_without
 from tests.support.operation import address, get
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.secure_kafka import SecureKafka, make_secure_kafka, require_openssl
+from tests.support.warehouse import login
 from warehouse.client import Address, connect
 
 PLANTED = "planted"
@@ -133,7 +134,7 @@ class Deployment:
 def deployment(kafka: SecureKafka, engine: LocalClickHouse) -> Iterator[Deployment]:
     name = f"s{uuid.uuid4().hex[:10]}"
     topics = Topics(f"{name}-")
-    address = Address(engine.host, engine.port, name)
+    address = engine.address(name)
     kafka.grant(user_acls(topics, [CONTRACT]))
     settings = Settings(
         bootstrap_servers=kafka.sasl_servers,
@@ -147,7 +148,7 @@ def deployment(kafka: SecureKafka, engine: LocalClickHouse) -> Iterator[Deployme
     apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], [baseline_of()])
     assert apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))]).is_empty
     yield Deployment(kafka, topics, address)
-    with connect(Address(engine.host, engine.port, "default")) as client:
+    with connect(engine.address("default")) as client:
         client.command(f"DROP DATABASE IF EXISTS {name}")
 
 
@@ -289,7 +290,7 @@ def everything(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> Iterato
             {"database": client.database},
         )
     where = run.pipeline.address
-    with clickhouse_connect.get_client(host=where.host, port=where.port, database=where.database) as driver:
+    with clickhouse_connect.get_client(**login(where), database=where.database) as driver:
         for (name,) in tables:
             yield f"table {name}", driver.raw_query(f"SELECT * FROM {name}", fmt="TSVRaw")
     for name in run.pipeline.processes:

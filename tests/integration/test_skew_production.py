@@ -94,6 +94,7 @@ def skew(
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", engine.address().password)
     Path("barograph.toml").write_text(
         f'[clickhouse]\nhost = "{engine.host}"\nport = {engine.port}\ndatabase = "{client.database}"\n'
     )

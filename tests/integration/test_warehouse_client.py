@@ -112,7 +112,7 @@ def test_a_server_that_refuses_is_an_error(status: int, code: int | None) -> Non
 def test_a_killed_engine_is_busy_and_keeps_acknowledged_rows(tmp_path: Path) -> None:
     """The same client goes on when the engine is back."""
     values = {"topic_id": "a", "partitions": 1, "recorded_at": 0}
-    with LocalClickHouse(tmp_path) as own, connect(Address(own.host, own.port), create=True) as client:
+    with LocalClickHouse(tmp_path) as own, connect(own.address("barograph"), create=True) as client:
         migrate.apply(client)
         insert_rows(client, "topics", [{"name": "before", **values}])
         own.kill()

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.engine
 
 @pytest.fixture
 def address(engine: LocalClickHouse, database: str) -> Address:
-    return Address(engine.host, engine.port, database)
+    return engine.address(database)
 
 
 @pytest.fixture
@@ -185,6 +185,6 @@ def test_arrow_schemas_match_the_tables(client: Client) -> None:
 
 
 def test_a_missing_database_is_reported_first(engine: LocalClickHouse) -> None:
-    address = Address(engine.host, engine.port, "no_such_database")
+    address = engine.address("no_such_database")
     with pytest.raises(WarehouseError, match=r"has no database .* Run `barograph apply`"):
         connect(address)

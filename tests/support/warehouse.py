@@ -14,10 +14,20 @@ from warehouse.client import Address, Client, connect
 from warehouse.tables import SCHEMAS, TEXT
 
 
+def login(address: Address) -> dict[str, Any]:
+    """The arguments of `clickhouse_connect.get_client` that connect to an address, without its database."""
+    return {"host": address.host, "port": address.port, "username": address.username, "password": address.password}
+
+
+def credentials(address: Address) -> dict[str, str]:
+    """The headers of a plain HTTP request with the user and the password of an address."""
+    return {"X-ClickHouse-User": address.username, "X-ClickHouse-Key": address.password}
+
+
 @contextmanager
 def migrated(engine: LocalClickHouse) -> Iterator[Client]:
     """Connect to a new database with all tables and views, and drop it afterwards."""
-    address = Address(engine.host, engine.port, f"t{uuid.uuid4().hex[:10]}")
+    address = engine.address(f"t{uuid.uuid4().hex[:10]}")
     with connect(address, create=True) as client:
         migrate.apply(client)
         yield client

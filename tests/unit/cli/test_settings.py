@@ -9,7 +9,7 @@ from cli.settings import GrafanaSettings, Settings, load_settings
 from local.stack import StackAddresses
 from warehouse.client import Address
 
-STACK = StackAddresses("127.0.0.1:29092", 28123)
+STACK = StackAddresses("127.0.0.1:29092", 28123, {"default": "s3cret", "reader": "r3ader"})
 
 
 def load(folder: Path, text: str = "", name: str = "barograph.toml", **environ: str) -> Settings:
@@ -210,7 +210,8 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
 def test_the_local_stack_is_used_only_if_no_server_is_configured(tmp_path: Path) -> None:
     settings = load_settings(environ={}, folder=tmp_path, find=lambda: STACK)
     assert settings.bootstrap_servers == "127.0.0.1:29092"
-    assert settings.warehouse == Address("127.0.0.1", 28123)
+    assert settings.warehouse == Address("127.0.0.1", 28123, password="s3cret")
+    assert "s3cret" not in repr(settings)
     environ = {"BAROGRAPH_BOOTSTRAP_SERVERS": "k:9092"}
     with pytest.raises(SettingsError, match=r"No ClickHouse is configured: set clickhouse.host in barograph.toml"):
         load_settings(environ=environ, folder=tmp_path, find=lambda: STACK)

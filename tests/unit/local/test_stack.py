@@ -12,7 +12,7 @@ def test_the_root_is_the_environments_or_in_the_current_folder() -> None:
 
 
 def test_an_address_makes_a_url() -> None:
-    assert StackAddresses("127.0.0.1:29092", 28123).clickhouse_url == "http://127.0.0.1:28123"
+    assert StackAddresses("127.0.0.1:29092", 28123, {}).clickhouse_url == "http://127.0.0.1:28123"
 
 
 def test_a_stack_that_was_not_started_has_no_address() -> None:
