@@ -62,6 +62,7 @@ ENGINE_OPTIONS: Mapping[str, int] = {
 _MESSAGE = re.compile(r"Code: (\d+)\. .*", re.DOTALL)
 _STACK_TRACE = re.compile(r",? Stack trace .*?(?=\s*\([A-Z_]+\)\s*$|\Z)", re.DOTALL)
 _VERSION_NOTE = re.compile(r"\s*\(version [^()]*(?:\([^()]*\))?\)\s*$")
+_QUERY_OF_CHECK = re.compile(r": In scope SELECT formatQuerySingleLine\(.*\)(?=\.)", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -168,23 +169,22 @@ class _Session:
 
     def execute_read_only(self, request: Request, table_functions: frozenset[str]) -> Reply:
         """Check a request that may only read, and run it; the connection can run nothing else afterwards."""
+        settings = {name: value for name, value in request.settings.items() if name != "readonly"}
         try:
-            read_only.check_settings(name for name in request.settings if name != "readonly")
+            read_only.check_settings(settings)
             read_only.check_format(request.default_format)
             text = request.body.decode()
             if text.strip():
                 read_only.check_statement(text, request.parameters, self._text, table_functions)
-            # Last, since no setting can be changed after it. A value of the request would replace it.
-            settings = {name: value for name, value in request.settings.items() if name != "readonly"}
-            return self.execute(replace(request, settings={**settings, "readonly": "1"}))
         except UnicodeDecodeError as error:
             raise _not_read_only("bytes that are not UTF-8") from error
         except read_only.NotReadOnly as error:
             raise _not_read_only(str(error)) from error
-        except EngineError:
-            raise
         except Exception as error:
-            raise EngineError.from_engine(error) from error
+            failure = EngineError.from_engine(error)
+            raise EngineError(_QUERY_OF_CHECK.sub("", str(failure)), failure.code) from error
+        # The last one, since no setting can be changed after it.
+        return self.execute(replace(request, settings={**settings, "readonly": "1"}))
 
     def _text(self, query: str) -> str:
         return bytes(self._connection.query(query, "TSVRaw").bytes() or b"").decode()

@@ -241,7 +241,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         expected = self.server.passwords.get(user, "")
         # The comparison takes the same time wherever the two differ. An unknown user has no password.
         if not secrets.compare_digest(password.encode(), expected.encode()) or not expected:
-            raise _unauthenticated(f"The password of the user {user!r} is missing or wrong")
+            raise _unauthenticated("The user name or the password is missing or wrong")
         return user
 
     def _credentials(self) -> tuple[str, str]:

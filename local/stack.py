@@ -115,8 +115,8 @@ class LocalStack:
         Raises:
             LocalStackError: It was not started yet.
         """
-        port = self.clickhouse.port
-        return StackAddresses(self.kafka.bootstrap_servers, port, read_passwords(self.clickhouse.data_dir))
+        servers = self.kafka.bootstrap_servers, self.clickhouse.port
+        return StackAddresses(*servers, read_passwords(self.clickhouse.data_dir))
 
     def start(self) -> None:
         """Start both servers in parallel, and record their addresses.

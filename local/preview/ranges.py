@@ -6,6 +6,8 @@ import re
 from datetime import UTC, datetime, timedelta
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_END_MS = 4_291_747_200_000
+"""The year 2106 begins, and with it the end of ClickHouse's DateTime."""
 _RELATIVE = re.compile(r"now(?:-(\d{1,6})([smhdw]))?(?:/([hd]))?")
 
 
@@ -53,9 +55,11 @@ def read_range(start: str | int, end: str | int, now_ms: int) -> tuple[int, int]
     """Parse a range and check that it is not empty.
 
     Raises:
-        RangeError: an end cannot be parsed, or the range is empty.
+        RangeError: an end cannot be parsed or is outside the years 1970 to 2105, or the range is empty.
     """
     ends = moment_ms(start, now_ms, is_end=False), moment_ms(end, now_ms, is_end=True)
+    if min(ends) < 0 or max(ends) >= _END_MS:
+        raise RangeError(f"The range from {start} to {end} is not within the years 1970 to 2105.")
     if ends[0] >= ends[1]:
         raise RangeError(f"The range from {start} to {end} is empty: its start is not before its end.")
     return ends

@@ -1,4 +1,8 @@
-"""Read-only web server of the preview page: pages, panel data, alert states."""
+"""Read-only web server of the preview page: pages, panel data, alert states.
+
+Its data are for its own pages only: requests for them from other sites, of another content type or of another shape are
+rejected.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -36,6 +41,8 @@ if TYPE_CHECKING:
 
 CLIENTS = 4
 """Maximum number of concurrent panel queries; further queries wait."""
+BODY_BYTES = 64 * 1024
+"""Maximum size of a request."""
 READ_ONLY: dict[str, str | int] = {"readonly": 2, "max_execution_time": 30, "max_result_rows": 200_000}
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -71,7 +78,7 @@ class PreviewServer:
 
         Args:
             pages: dashboard JSON; the first is the start page.
-            address: address of ClickHouse.
+            address: address of ClickHouse, with a user who may only read.
             port: port to listen on; 0 means any free port.
             alerts: called for the alerts at the end of the range whenever a page is shown.
             clock: returns Unix seconds.
@@ -109,7 +116,7 @@ class PreviewServer:
             ],
             # Prevents DNS rebinding: a foreign page cannot reach this server under its own host name.
             middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"])],
-            exception_handlers={kind: _refuse for kind in _STATUS},
+            exception_handlers={kind: _refuse for kind in (*_STATUS, RequestError)},
             lifespan=self._lifespan,
         )
 
@@ -171,45 +178,47 @@ class PreviewServer:
         script = importlib.resources.files("plotly") / "package_data" / "plotly.min.js"
         return FileResponse(str(script), headers={"Cache-Control": "max-age=86400"})
 
-    async def _list(self, _: Request) -> Response:
+    async def _list(self, request: Request) -> Response:
+        _check_same_origin(request)
         return _json([{"uid": uid, "title": page["title"]} for uid, page in self._pages.items()])
 
     async def _page(self, request: Request) -> Response:
+        _check_same_origin(request)
         return _json(self._requested_page(request))
 
     async def _variables(self, request: Request) -> Response:
-        page, arguments = self._requested_page(request), await request.json()
+        page, arguments = self._requested_page(request), await _arguments(request)
         time_range = self._time_range(arguments)
 
         def work() -> dict[str, Any]:
             with self._clients.one() as run_query:
-                shown, values = resolve(page, time_range, _values(arguments), run_query)
+                shown, values = resolve(page, time_range, arguments.variables, run_query)
             return {"variables": shown, "values": values, "from": time_range.from_ms, "to": time_range.to_ms}
 
         return _json(await run_in_threadpool(work))
 
     async def _annotations(self, request: Request) -> Response:
-        page, arguments = self._requested_page(request), await request.json()
+        page, arguments = self._requested_page(request), await _arguments(request)
         time_range = self._time_range(arguments)
 
         def work() -> list[dict[str, Any]]:
             with self._clients.one() as run_query:
-                return annotations_of(page, time_range, _values(arguments), run_query)
+                return annotations_of(page, time_range, arguments.variables, run_query)
 
         return _json(await run_in_threadpool(work))
 
     async def _panel(self, request: Request) -> Response:
-        page, arguments = self._requested_page(request), await request.json()
+        page, arguments = self._requested_page(request), await _arguments(request)
         panel, time_range = panel_of(page, request.path_params["panel"]), self._time_range(arguments)
 
         def work() -> dict[str, Any]:
             with self._clients.one() as run_query:
-                return {"frames": [*map(frame_of, panel_answers(panel, time_range, _values(arguments), run_query))]}
+                return {"frames": [*map(frame_of, panel_answers(panel, time_range, arguments.variables, run_query))]}
 
         return _json(await run_in_threadpool(work))
 
     async def _states(self, request: Request) -> Response:
-        time_range = self._time_range(await request.json())
+        time_range = self._time_range(await _arguments(request))
         return _json(list(await run_in_threadpool(self._alerts, time_range.from_ms, time_range.to_ms)))
 
     def _requested_page(self, request: Request) -> Mapping[str, Any]:
@@ -218,8 +227,8 @@ class PreviewServer:
             raise PageError(f"There is no dashboard {uid}. There are {', '.join(self._pages)}.")
         return self._pages[uid]
 
-    def _time_range(self, arguments: Mapping[str, Any]) -> TimeRange:
-        return TimeRange(*read_range(arguments["from"], arguments["to"], int(self._clock() * 1000)))
+    def _time_range(self, arguments: Arguments) -> TimeRange:
+        return TimeRange(*read_range(arguments.start, arguments.end, int(self._clock() * 1000)))
 
 
 class _Clients:
@@ -248,6 +257,69 @@ class _Clients:
                 client.close()
 
 
+class RequestError(Exception):
+    """A request is not one of the page's own; the text says why."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The body of a request for data."""
+
+    start: str | int
+    """The start of the time range, as `local.preview.ranges` reads it."""
+    end: str | int
+    variables: Mapping[str, Value]
+
+
+async def _arguments(request: Request) -> Arguments:
+    """Read the body of a request for data.
+
+    Raises:
+        RequestError: It comes from another site, is too large, or is not JSON of the expected shape.
+    """
+    _check_same_origin(request)
+    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+        raise RequestError("Send the request as application/json.", 415)
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > BODY_BYTES:
+            raise RequestError(f"The request is larger than {BODY_BYTES // 1024} KiB.", 413)
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestError("The request is not valid JSON.") from error
+    values = values if isinstance(values, dict) else {}
+    ends, variables = [values.get("from"), values.get("to")], values.get("variables", {})
+    if not all(isinstance(end, str | int) and not isinstance(end, bool) for end in ends):
+        raise RequestError("The request needs `from` and `to`, each a time as text or in milliseconds since 1970.")
+    if not isinstance(variables, dict) or not all(map(_is_value, variables.values())):
+        raise RequestError("`variables` must be an object whose values are texts or lists of texts.")
+    return Arguments(
+        *ends, {name: value if isinstance(value, str) else tuple(value) for name, value in variables.items()}
+    )
+
+
+def _is_value(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
+
+
+def _check_same_origin(request: Request) -> None:
+    """Reject a request that a page of another site sends.
+
+    Raises:
+        RequestError: It does.
+    """
+    origin = request.headers.get("Origin")
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if origin not in (None, f"http://{request.headers.get('Host')}") or site not in ("same-origin", "none"):
+        raise RequestError("These data are only for the pages of this server.", 403)
+
+
 _STATUS: dict[type[Exception], int] = {
     PageError: 404,
     RangeError: 400,
@@ -257,12 +329,9 @@ _STATUS: dict[type[Exception], int] = {
 }
 
 
-def _values(arguments: Mapping[str, Any]) -> dict[str, Value]:
-    """The variables of a request, with lists as tuples."""
-    return {name: value if isinstance(value, str) else tuple(value) for name, value in arguments["variables"].items()}
-
-
 async def _refuse(_: Request, error: Exception) -> Response:
+    if isinstance(error, RequestError):
+        return _json({"error": str(error)}, error.status)
     status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
     return _json({"error": str(error)}, status)
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ import clickhouse_connect
 import pytest
 
 from local.child_process import LocalStackError, started_at, wait_until
+from local.credentials import create_passwords, read_passwords
 from local.stack import LocalStack, find_stack
 from tests.support.warehouse import login
+from warehouse.client import connect
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -83,3 +86,58 @@ def test_when_one_server_cannot_start_neither_runs(tmp_path: Path) -> None:
     assert not stack.kafka.is_running
     assert not stack.clickhouse.is_running
     assert find_stack(tmp_path) is None
+
+
+def test_other_users_cannot_read_anything_of_the_stack(tmp_path: Path) -> None:
+    root = tmp_path / "stack"
+    earlier = root / "clickhouse" / "engine" / "store"
+    earlier.mkdir(0o755, parents=True)
+    (earlier / "old").write_text("rows")
+    (root / "logs").mkdir(0o755)
+    (root / "logs" / "kafka.log.1").write_text("lines")
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    (earlier / "old").unlink()  # the engine opens the folder
+    (root / "clickhouse" / "old").write_text("rows")
+    previous = os.umask(0o000)
+    try:
+        with LocalStack(root, kafka_port=0, clickhouse_port=0) as stack:
+            with connect(stack.clickhouse.address("kept"), create=True) as client:
+                client.command("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
+                client.command("INSERT INTO t VALUES (1)")
+            paths = [root, *root.rglob("*")]
+            names = {path.name for path in paths}
+    finally:
+        os.umask(previous)
+    assert {"stack.json", "kafka.log", "default.netrc", "reader.netrc", "kafka.json", "old", "kafka.log.1"} <= names
+    modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in paths if path.exists() and not path.is_symlink()}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
+    assert not [str(path) for path, mode in modes.items() if mode & 0o077]
+    assert modes[root / "clickhouse" / "default.netrc"] == 0o600
+
+
+def test_a_folder_of_someone_else_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    (tmp_path / "shared").mkdir(0o777)
+    (tmp_path / "shared").chmod(0o777)
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(LocalStackError, match=r"cannot use the folder .*Operation not permitted.* BAROGRAPH_HOME"):
+        LocalStack(tmp_path / "shared").start()
+
+
+def test_passwords_persist_and_damaged_ones_are_reported(tmp_path: Path) -> None:
+    create_passwords(tmp_path)
+    first = read_passwords(tmp_path)
+    create_passwords(tmp_path)
+    assert read_passwords(tmp_path) == first
+    assert set(first) == {"default", "reader"}
+    assert len(set(first.values())) == 2
+    assert all(len(password) >= 40 for password in first.values())
+    (tmp_path / "reader.netrc").write_text("machine 127.0.0.1 login reader pass\n")
+    with pytest.raises(LocalStackError, match=r"reader\.netrc is damaged: delete it and start the local stack again"):
+        read_passwords(tmp_path)
+    (tmp_path / "reader.netrc").unlink()
+    with pytest.raises(LocalStackError, match=r"reader\.netrc cannot be read: No such file"):
+        read_passwords(tmp_path)

@@ -26,13 +26,13 @@ TIMEOUT_MS = 60_000
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Start a headless Chromium. Without one installed the test is skipped; in CI it fails."""
+def chromium(*switches: str) -> Iterator[Browser]:
+    """Start a headless Chromium with further switches. Without one installed the test is skipped; in CI it fails."""
     executable = next(filter(None, map(shutil.which, COMMANDS)), None)
     if executable is None:
         _missing()
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable, args=SWITCHES)
+        browser = driver.chromium.launch(executable_path=executable, args=[*SWITCHES, *switches])
         yield browser
         browser.close()
 

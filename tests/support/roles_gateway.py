@@ -7,7 +7,6 @@ user. The user `default` has all privileges.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import subprocess
 import sys
@@ -101,11 +100,13 @@ class RoleEngine(engine.Engine):
 
 
 class RoleHandler(http_gateway._Handler):
-    """Uses the user name of a request as its role."""
+    """Uses the user name of a request as its role; users need no password."""
+
+    def _authenticate(self, arguments: Mapping[str, str]) -> str:
+        return self._credentials()[0]
 
     def _request(self, arguments: dict[str, str], body: bytes, *, read_only: bool) -> engine.Request:
-        scheme, _, credentials = self.headers.get("Authorization", "").partition(" ")
-        user = base64.b64decode(credentials).decode().partition(":")[0] if scheme == "Basic" else ADMIN
+        user = self._authenticate(arguments)
         request = super()._request(arguments, body, read_only=read_only)
         role = "everything" if user == ADMIN else user
         return dataclasses.replace(request, settings={**request.settings, _ROLE: role})

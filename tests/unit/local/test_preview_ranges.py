@@ -34,6 +34,12 @@ def test_a_rounded_end_is_the_end_of_its_day() -> None:
     assert start <= NOW_MS < end
 
 
+@pytest.mark.parametrize(("start", "end"), [(0, 10**30), (-1, "now"), ("now-999999w", "now"), (0, 4_300_000_000_000)])
+def test_a_range_outside_of_clickhouses_times_is_an_error(start: str | int, end: str | int) -> None:
+    with pytest.raises(RangeError, match="is not within the years 1970 to 2105"):
+        read_range(start, end, NOW_MS)
+
+
 @pytest.mark.parametrize("text", ["", "yesterday", "now-", "now-3y", "now+1h", "2026-13-01"])
 def test_what_cannot_be_read_is_named(text: str) -> None:
     with pytest.raises(RangeError, match="is not a time: write now, now-6h"):

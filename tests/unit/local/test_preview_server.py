@@ -1,0 +1,112 @@
+"""Which requests for data the preview page answers."""
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from local.preview import PreviewServer
+from warehouse.client import Address
+
+RANGE = {"from": "now-1h", "to": "now", "variables": {}}
+PATHS = ("/api/alerts", "/api/pages/p/variables", "/api/pages/p/annotations", "/api/pages/p/panels/1")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PreviewServer]:
+    """A server without a ClickHouse: a request that it accepts is answered with 503, except for alerts."""
+    panel = {"id": 1, "type": "text", "targets": []}
+    page = {"uid": "p", "title": "P", "panels": [panel], "templating": {"list": []}}
+    with PreviewServer([page], Address("127.0.0.1", 1), alerts=lambda *_: []) as server:
+        yield server
+
+
+def request(server: PreviewServer, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Any:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    try:
+        connection.request(method, path, body, dict(headers))
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def post(server: PreviewServer, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
+    sent = {"Content-Type": "application/json", **(headers or {})}
+    status, answer = request(server, "POST", path, body, sent)
+    return status, json.loads(answer)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_request_of_the_page_is_answered(server: PreviewServer, path: str) -> None:
+    own = {"Origin": server.url.rstrip("/"), "Sec-Fetch-Site": "same-origin"}
+    for headers in ({}, own, {"Content-Type": "application/json; charset=utf-8"}):
+        status, answer = post(server, path, json.dumps(RANGE).encode(), headers)
+        assert status == (200 if path == "/api/alerts" else 503), answer
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"{}",
+        b"[]",
+        b"1",
+        b"null",
+        b"[" * 60_000,
+        b'{"from": "now-1h"}',
+        b'{"from": null, "to": "now", "variables": {}}',
+        b'{"from": true, "to": "now", "variables": {}}',
+        b'{"from": 1.5, "to": NaN, "variables": {}}',
+        b'{"from": {"a": 1}, "to": [], "variables": {}}',
+        b'{"from": 1' + b"0" * 5000 + b', "to": "now"}',
+        b'{"from": 1e400, "to": "now"}',
+        b'{"from": 0, "to": 1' + b"0" * 30 + b"}",
+        b'{"from": "now", "to": "now-1h"}',
+        b'{"from": "now-1h", "to": "now", "variables": []}',
+        b'{"from": "now-1h", "to": "now", "variables": {"a": 1}}',
+        b'{"from": "now-1h", "to": "now", "variables": {"a": [1]}}',
+        b'{"from": "now-1h", "to": "now", "variables": {"a": {"b": "c"}}}',
+    ],
+)
+def test_a_body_of_another_shape_is_explained(server: PreviewServer, path: str, body: bytes) -> None:
+    status, answer = post(server, path, body)
+    assert status == 400
+    assert answer["error"].endswith((".", "14:00"))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_body_has_a_limit_and_is_json(server: PreviewServer, path: str) -> None:
+    padded = json.dumps({**RANGE, "x": "y" * 65_536}).encode()
+    assert post(server, path, padded)[0] == 413
+    assert post(server, path, json.dumps({**RANGE, "x": "y" * 60_000}).encode())[0] in (200, 503)
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
+        assert post(server, path, json.dumps(RANGE).encode(), {"Content-Type": kind})[0] == 415
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:3000"},
+        {"Origin": "https://127.0.0.1"},
+        {"Origin": "http://site.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://127.0.0.1", "Sec-Fetch-Site": "none"},
+    ],
+)
+def test_pages_of_other_sites_get_no_data(server: PreviewServer, path: str, headers: dict[str, str]) -> None:
+    assert post(server, path, json.dumps(RANGE).encode(), headers)[0] == 403
+    assert request(server, "GET", "/api/pages", None, headers)[0] == 403
+    assert request(server, "GET", "/api/pages/p", None, headers)[0] == 403
+
+
+def test_another_host_name_is_rejected(server: PreviewServer) -> None:
+    assert request(server, "GET", "/api/pages", None, {"Host": "rebound.example"})[0] == 400

@@ -1,0 +1,132 @@
+import gzip
+import io
+import tracemalloc
+import zlib
+from email.message import Message
+from http import HTTPStatus
+
+import pyarrow as pa
+import pytest
+
+from local.request_body import RequestError, decode_body, read_body
+
+PLAIN = b"INSERT INTO t FORMAT CSV\n" + b"1,2\n" * 100_000
+ENCODERS = {
+    "lz4": lambda data: pa.compress(data, "lz4", asbytes=True),
+    "zstd": lambda data: pa.compress(data, "zstd", asbytes=True),
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        (None, PLAIN),
+        ("identity", PLAIN),
+        ("gzip", b""),
+        *((encoding, encode(PLAIN)) for encoding, encode in ENCODERS.items()),
+        *(
+            (encoding, ENCODERS[encoding](PLAIN[:100]) + ENCODERS[encoding](PLAIN[100:]))
+            for encoding in ("lz4", "zstd", "gzip")
+        ),
+    ],
+)
+def test_every_encoding_that_clients_use_is_undone(encoding: str | None, body: bytes) -> None:
+    assert decode_body(body, encoding) == (PLAIN if body else b"")
+
+
+@pytest.mark.parametrize("encoding", ENCODERS)
+def test_damaged_and_cut_bodies_are_bad_requests(encoding: str) -> None:
+    whole = ENCODERS[encoding](PLAIN)
+    for body in (b"INSERT INTO t", whole[:-5], whole[: len(whole) // 2]):
+        with pytest.raises(RequestError, match=encoding):
+            decode_body(body, encoding)
+
+
+def test_an_unknown_encoding_names_those_that_are_known() -> None:
+    with pytest.raises(RequestError, match="'br' is not supported; use lz4, zstd, gzip or deflate"):
+        decode_body(b"x", "br")
+
+
+@pytest.mark.parametrize("encoding", ENCODERS)
+def test_a_body_that_unpacks_to_more_than_the_limit_is_stopped_there(encoding: str) -> None:
+    body = ENCODERS[encoding](bytes(200 * 2**20))
+    assert len(body) < 2**20
+    pool = pa.default_memory_pool()
+    tracemalloc.start()
+    with pytest.raises(RequestError) as refused:
+        decode_body(body, encoding, limit=8 * 2**20)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert refused.value.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    assert peak + pool.bytes_allocated() < 32 * 2**20
+
+
+def test_a_body_within_the_limit_is_complete() -> None:
+    assert decode_body(gzip.compress(PLAIN), "gzip", limit=len(PLAIN)) == PLAIN
+
+
+def read(sent: bytes, *headers: tuple[str, str], limit: int = 1000) -> bytes:
+    message = Message()
+    for name, value in headers:
+        message[name] = value
+    return read_body(message, io.BufferedReader(io.BytesIO(sent)), limit)  # type: ignore[arg-type]
+
+
+LENGTH, CHUNKED = "Content-Length", ("Transfer-Encoding", "chunked")
+
+
+def test_a_body_ends_where_its_framing_says() -> None:
+    assert read(b"GET /next", (LENGTH, "3")) == b"GET"
+    assert read(b"GET /next") == b""
+    assert read(b"3\r\nabc\r\nA;name=x\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\nGET", CHUNKED) == b"abc0123456789"
+
+
+@pytest.mark.parametrize("length", ["²", "+1", "-1", "1_0", "0x1", "1.0", "", " ", "1 1", "1,1", "9" * 30])
+def test_an_odd_length_is_a_bad_request(length: str) -> None:
+    with pytest.raises(RequestError, match="is not a number") as refused:
+        read(b"abcdefghij", (LENGTH, length))
+    assert refused.value.status == HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(LENGTH, "3"), (LENGTH, "3")],
+        [(LENGTH, "3"), (LENGTH, "4")],
+        [(LENGTH, "3"), CHUNKED],
+        [CHUNKED, (LENGTH, "3")],
+        [CHUNKED, CHUNKED],
+        [("Transfer-Encoding", "gzip, chunked")],
+        [("Transfer-Encoding", "identity")],
+        [("Transfer-Encoding", "xchunked")],
+    ],
+)
+def test_an_ambiguous_framing_is_a_bad_request(headers: list[tuple[str, str]]) -> None:
+    with pytest.raises(RequestError) as refused:
+        read(b"3\r\nabc\r\n0\r\n\r\n", *headers)
+    assert refused.value.status == HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize("size", [b"-1", b"+5", b"0x10", b"1_0", b" 5", b"", b"5 5", b"\xb2", b"5" * 20, b"g"])
+def test_an_odd_chunk_size_is_a_bad_request(size: bytes) -> None:
+    with pytest.raises(RequestError, match="chunked body is damaged"):
+        read(size + b"\r\n" + b"x" * 100 + b"\r\n0\r\n\r\n", CHUNKED)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"5\nabcde\r\n0\r\n\r\n", b"5\r\nabcdeXX0\r\n\r\n", b"5\r\nabc", b"5\r\nabcde\r\n", b"0\r\n", b"0\r\nx: y", b""],
+)
+def test_damaged_chunks_are_a_bad_request(sent: bytes) -> None:
+    with pytest.raises(RequestError, match=r"damaged|in the middle"):
+        read(sent, CHUNKED)
+
+
+def test_what_is_too_large_is_not_read() -> None:
+    full_chunk = b"3E8\r\n" + b"x" * 1000 + b"\r\n"
+    for sent, header in ((b"", (LENGTH, "1001")), (b"3E9\r\n", CHUNKED), (full_chunk + b"1\r\n", CHUNKED)):
+        with pytest.raises(RequestError, match="larger than") as refused:
+            read(sent, header)
+        assert refused.value.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
