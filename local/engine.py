@@ -174,8 +174,9 @@ class _Session:
             read_only.check_settings(settings)
             read_only.check_format(request.default_format)
             text = request.body.decode()
-            if text.strip():
-                read_only.check_statement(text, request.parameters, self._text, table_functions)
+            reads_settings = bool(text.strip()) and read_only.check_statement(
+                text, request.parameters, self._text, table_functions
+            )
         except UnicodeDecodeError as error:
             raise _not_read_only("bytes that are not UTF-8") from error
         except read_only.NotReadOnly as error:
@@ -184,7 +185,8 @@ class _Session:
             failure = EngineError.from_engine(error)
             raise EngineError(_QUERY_OF_CHECK.sub("", str(failure)), failure.code) from error
         # The last one, since no setting can be changed after it.
-        return self.execute(replace(request, settings={**settings, "readonly": "1"}))
+        readonly = "2" if reads_settings else "1"
+        return self.execute(replace(request, settings={**settings, "readonly": readonly}))
 
     def _text(self, query: str) -> str:
         return bytes(self._connection.query(query, "TSVRaw").bytes() or b"").decode()

@@ -111,7 +111,8 @@ _FORMATS = re.compile(
 """Output formats that read no schema or template from a file."""
 
 _SETTINGS = re.compile(
-    r"max_\w+|output_format_(?!schema)\w+|\w+_overflow_mode|aggregate_functions_null_for_empty|date_time_\w+_format"
+    r"max_\w+|output_format_(?!schema)\w+|\w+_overflow_mode|aggregate_functions_null_for_empty"
+    r"|cast_string_to_dynamic_use_inference|date_time_\w+_format"
     r"|enable_analyzer|extremes|final|join_algorithm|join_use_nulls|limit|log_comment|offset|priority|session_timezone"
     r"|transform_null_in"
 )
@@ -157,7 +158,7 @@ def check_format(name: str) -> None:
 
 def check_statement(
     text: str, parameters: Mapping[str, str], run_query: RunQuery, table_functions: frozenset[str]
-) -> None:
+) -> bool:
     """Check the statement of a read-only request.
 
     Args:
@@ -165,6 +166,10 @@ def check_statement(
         parameters: Values of its `{name:Type}` placeholders.
         run_query: Runs a query of this check.
         table_functions: All table functions of the engine, in lower case.
+
+    Returns:
+        Whether it reads `system.settings` and nothing else. Drivers read there which settings a request may have, so
+        that table must not be read with `readonly = 1`, which changes its contents.
 
     Raises:
         NotReadOnly: It is not allowed.
@@ -178,11 +183,15 @@ def check_statement(
     except Exception:
         # It is not described, or not a statement; the latter fails here too.
         _check_normalized(run_query(f"SELECT formatQuerySingleLine({literal})"))
-        return
+        return False
     if tree["type"] not in _STATEMENTS:
         raise NotReadOnly(f"a statement of the type {tree['type']}")
+    tables = set()
     for node in _nodes(tree):
         _check_node(node, parameters, table_functions)
+        if node["type"] == "TableIdentifier" or "table_function" in node:
+            tables.add(node.get("name"))
+    return tables == {"system.settings"}
 
 
 def _check_normalized(text: str) -> None:
