@@ -366,8 +366,8 @@ class Engine:
 
 def _not_read_only(what: str) -> EngineError:
     return EngineError(
-        f"Code: {_READONLY}. DB::Exception: A read-only request of the local ClickHouse does not allow {what}. Cannot "
-        "execute query in readonly mode: use the user default with the method POST. (READONLY)",
+        f"Code: {_READONLY}. DB::Exception: Cannot execute query in readonly mode: a read-only request of the local "
+        f"ClickHouse does not allow {what}. (READONLY)",
         _READONLY,
     )
 
