@@ -16,11 +16,11 @@ _FILE_MODE = 0o600
 
 
 def make_private(folder: Path, *, contents: bool = False) -> None:
-    """Create a folder with mode 0700, or remove the rights of other users from an existing one.
+    """Create a folder with mode 0700, or remove the permissions of other users from an existing one.
 
     Args:
         folder: The folder; missing parents are created too.
-        contents: Whether to remove these rights from everything inside as well, if others had any on the folder.
+        contents: Whether to remove them from everything inside as well, if others had any on the folder.
 
     Raises:
         OSError: The folder cannot be created, or belongs to another user.
@@ -56,7 +56,7 @@ def _open_file(path: str, flags: int) -> int:
 
 
 def _close_to_others(path: Path) -> bool:
-    """Remove the rights of group and others; return whether they had any."""
+    """Remove the permissions of group and others; return whether they had any."""
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode) or not mode & UMASK:
         return False

@@ -294,14 +294,18 @@ async def _arguments(request: Request) -> Arguments:
     except (ValueError, RecursionError) as error:
         raise RequestError("The request is not valid JSON.") from error
     values = values if isinstance(values, dict) else {}
-    ends, variables = [values.get("from"), values.get("to")], values.get("variables", {})
-    if not all(isinstance(end, str | int) and not isinstance(end, bool) for end in ends):
+    start, end, variables = values.get("from"), values.get("to"), values.get("variables", {})
+    if not (_is_time(start) and _is_time(end)):
         raise RequestError("The request needs `from` and `to`, each a time as text or in milliseconds since 1970.")
     if not isinstance(variables, dict) or not all(map(_is_value, variables.values())):
         raise RequestError("`variables` must be an object whose values are texts or lists of texts.")
     return Arguments(
-        *ends, {name: value if isinstance(value, str) else tuple(value) for name, value in variables.items()}
+        start, end, {name: value if isinstance(value, str) else tuple(value) for name, value in variables.items()}
     )
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _is_value(value: object) -> bool:

@@ -2,6 +2,7 @@ import gzip
 import io
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from email.message import Message
 from http import HTTPStatus
 
@@ -11,9 +12,9 @@ import pytest
 from local.request_body import RequestError, decode_body, read_body
 
 PLAIN = b"INSERT INTO t FORMAT CSV\n" + b"1,2\n" * 100_000
-ENCODERS = {
-    "lz4": lambda data: pa.compress(data, "lz4", asbytes=True),
-    "zstd": lambda data: pa.compress(data, "zstd", asbytes=True),
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {
+    "lz4": lambda data: bytes(pa.compress(data, "lz4", asbytes=True)),
+    "zstd": lambda data: bytes(pa.compress(data, "zstd", asbytes=True)),
     "gzip": gzip.compress,
     "deflate": zlib.compress,
 }
@@ -71,7 +72,7 @@ def read(sent: bytes, *headers: tuple[str, str], limit: int = 1000) -> bytes:
     message = Message()
     for name, value in headers:
         message[name] = value
-    return read_body(message, io.BufferedReader(io.BytesIO(sent)), limit)  # type: ignore[arg-type]
+    return read_body(message, io.BufferedReader(io.BytesIO(sent)), limit)
 
 
 LENGTH, CHUNKED = "Content-Length", ("Transfer-Encoding", "chunked")
