@@ -116,7 +116,7 @@ class PreviewServer:
             ],
             # Prevents DNS rebinding: a foreign page cannot reach this server under its own host name.
             middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"])],
-            exception_handlers={kind: _refuse for kind in (*_STATUS, RequestError)},
+            exception_handlers={kind: _refuse for kind in (*_STATUS, InvalidRequest)},
             lifespan=self._lifespan,
         )
 
@@ -257,7 +257,7 @@ class _Clients:
                 client.close()
 
 
-class RequestError(Exception):
+class InvalidRequest(Exception):
     """A request is not one of the page's own; the text says why."""
 
     def __init__(self, message: str, status: int = 400) -> None:
@@ -279,26 +279,28 @@ async def _arguments(request: Request) -> Arguments:
     """Read the body of a request for data.
 
     Raises:
-        RequestError: It comes from another site, is too large, or is not JSON of the expected shape.
+        InvalidRequest: It comes from another site, is too large, or is not JSON of the expected shape.
     """
     _check_same_origin(request)
     if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
-        raise RequestError("Send the request as application/json.", 415)
+        raise InvalidRequest("Send the request as application/json.", 415)
     body = b""
     async for piece in request.stream():
         body += piece
         if len(body) > BODY_BYTES:
-            raise RequestError(f"The request is larger than {BODY_BYTES // 1024} KiB.", 413)
+            raise InvalidRequest(f"The request is larger than {BODY_BYTES // 1024} KiB.", 413)
     try:
         values = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise RequestError("The request is not valid JSON.") from error
+        raise InvalidRequest("The request is not valid JSON.") from error
     values = values if isinstance(values, dict) else {}
-    start, end, variables = values.get("from"), values.get("to"), values.get("variables", {})
+    start: Any = values.get("from")
+    end: Any = values.get("to")
+    variables = values.get("variables", {})
     if not (_is_time(start) and _is_time(end)):
-        raise RequestError("The request needs `from` and `to`, each a time as text or in milliseconds since 1970.")
+        raise InvalidRequest("The request needs `from` and `to`, each a time as text or in milliseconds since 1970.")
     if not isinstance(variables, dict) or not all(map(_is_value, variables.values())):
-        raise RequestError("`variables` must be an object whose values are texts or lists of texts.")
+        raise InvalidRequest("`variables` must be an object whose values are texts or lists of texts.")
     return Arguments(
         start, end, {name: value if isinstance(value, str) else tuple(value) for name, value in variables.items()}
     )
@@ -316,12 +318,12 @@ def _check_same_origin(request: Request) -> None:
     """Reject a request that a page of another site sends.
 
     Raises:
-        RequestError: It does.
+        InvalidRequest: It does.
     """
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "none")
     if origin not in (None, f"http://{request.headers.get('Host')}") or site not in ("same-origin", "none"):
-        raise RequestError("These data are only for the pages of this server.", 403)
+        raise InvalidRequest("These data are only for the pages of this server.", 403)
 
 
 _STATUS: dict[type[Exception], int] = {
@@ -334,7 +336,7 @@ _STATUS: dict[type[Exception], int] = {
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
-    if isinstance(error, RequestError):
+    if isinstance(error, InvalidRequest):
         return _json({"error": str(error)}, error.status)
     status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
     return _json({"error": str(error)}, status)

@@ -438,9 +438,10 @@ def test_a_range_with_losses_is_rejected_unless_allowed(engine: LocalClickHouse)
 
 
 @pytest.fixture
-def config(fresh: World, tmp_path: Path) -> str:
+def config(fresh: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     path = tmp_path / "barograph.toml"
     where = fresh.address
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
     path.write_text(f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n')
     return str(path)
 

@@ -252,6 +252,7 @@ def test_an_unreachable_server_is_explained(settings: Settings, monkeypatch: pyt
 def folder(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current folder with settings, a contract and the baseline next to it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", settings.warehouse.password)
     (tmp_path / "barograph.toml").write_text(
         f"""
         bootstrap_servers = "{settings.bootstrap_servers}"

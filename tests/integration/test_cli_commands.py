@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, TopicPartition
 from cli.apply import apply_all
 from cli.errors import EXIT_FAILED, EXIT_OK
 from cli.main import main
+from cli.query import LIMITS
 from cli.settings import Settings
 from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
@@ -50,6 +51,7 @@ def enter_folder(settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPat
     for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
         monkeypatch.delenv(name)
     address = settings.warehouse
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
     Path("barograph.toml").write_text(
         f"""
         bootstrap_servers = "{settings.bootstrap_servers}"
@@ -243,6 +245,10 @@ def test_a_long_table_is_truncated_with_a_note(pipeline_settings: Settings, caps
         "SET readonly = 0",
         "SYSTEM STOP MERGES",
         "SELECT 1; DROP TABLE topics",
+        "WITH 1 AS x INSERT INTO topics SELECT * FROM topics",
+        "SELECT 1 PARALLEL WITH DROP TABLE topics",
+        "SELECT * FROM file('/etc/hostname', LineAsString)",
+        "SELECT * FROM `/etc/hostname`",
     ],
 )
 def test_query_cannot_change_anything(
@@ -263,15 +269,19 @@ def test_query_cannot_change_anything(
         ("SELECT nope FROM topics", "Unknown expression identifier `nope`"),
         ("SELECT * FROM nowhere", "Run `barograph apply`, which creates the tables."),
         ("DROP TABLE topics", "`barograph query` is read-only."),
-        (
-            "SELECT sleepEachRow(0.5) FROM numbers(10) SETTINGS max_block_size = 1, max_execution_time = 1",
-            "took too long",
-        ),
+        ("SELECT 1 SETTINGS max_threads = 1", "does not allow SETTINGS. `barograph query` is read-only."),
+        ("SELECT 1 INTO OUTFILE 'x'", "does not allow INTO OUTFILE. `barograph query` is read-only."),
+        ("SELECT sleepEachRow(0.5) FROM numbers(10)", "took too long"),
     ],
 )
 def test_an_error_of_clickhouse_is_one_line(
-    pipeline_settings: Settings, capsys: pytest.CaptureFixture[str], sql: str, message: str
+    pipeline_settings: Settings,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    sql: str,
+    message: str,
 ) -> None:
+    monkeypatch.setattr("cli.query.LIMITS", {**LIMITS, "max_execution_time": 1, "max_block_size": 1})
     assert run("query", sql) == EXIT_FAILED
     output = capsys.readouterr()
     assert output.out == ""

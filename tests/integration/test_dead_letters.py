@@ -93,6 +93,7 @@ def enter(pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
         monkeypatch.delenv(name)
     address = pipeline.address
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
     Path("barograph.toml").write_text(
         f'bootstrap_servers = "{pipeline.bootstrap}"\ntopic_prefix = "{pipeline.prefix}"\n'
         f'[clickhouse]\nhost = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"\n'

@@ -103,6 +103,7 @@ def folder(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
         monkeypatch.delenv(name)
     address = pipeline.address
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
     Path("barograph.toml").write_text(
         f'[clickhouse]\nhost = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"\n'
     )

@@ -119,6 +119,7 @@ def test_the_command_prints_tables_or_json_and_sets_the_exit_code(
 ) -> None:
     config = tmp_path / "barograph.toml"
     address = settings.warehouse
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
     config.write_text(
         f'bootstrap_servers = "{settings.bootstrap_servers}"\ntopic_prefix = "{settings.topic_prefix}"\n'
         "predictions_partitions = 2\nlabels_partitions = 1\npartials_partitions = 2\n"

@@ -203,6 +203,7 @@ def terminals_run_no_escape_sequences(
 ) -> None:
     config_file = folder / "barograph.toml"
     address = run.address
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
     config_file.write_text(
         f'bootstrap_servers = "{run.bootstrap}"\ntopic_prefix = "{run.prefix}"\n'
         f'[clickhouse]\nhost = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"\n'
