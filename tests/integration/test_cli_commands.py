@@ -269,8 +269,8 @@ def test_query_cannot_change_anything(
         ("SELECT nope FROM topics", "Unknown expression identifier `nope`"),
         ("SELECT * FROM nowhere", "Run `barograph apply`, which creates the tables."),
         ("DROP TABLE topics", "`barograph query` is read-only."),
-        ("SELECT 1 SETTINGS max_threads = 1", "does not allow SETTINGS. `barograph query` is read-only."),
-        ("SELECT 1 INTO OUTFILE 'x'", "does not allow INTO OUTFILE. `barograph query` is read-only."),
+        ("SELECT 1 SETTINGS max_threads = 1", "does not allow SETTINGS. (code 164). `barograph query` is read-only."),
+        ("SELECT 1 INTO OUTFILE 'x'", "does not allow INTO OUTFILE. (code 164). `barograph query` is read-only."),
         ("SELECT sleepEachRow(0.5) FROM numbers(10)", "took too long"),
     ],
 )
