@@ -31,6 +31,11 @@ COMMANDS: dict[str, _Command] = {
         "infer_command",
         "Infer a contract and a baseline from training data, and explain each decision.",
     ),
+    "compare": _Command(
+        "cli.compare.command",
+        "compare_command",
+        "Compare production data with training data on this machine, without Kafka and ClickHouse.",
+    ),
     "load": _Command("cli.load.command", "load_command", "Load history and labels from files, through the publisher."),
     "check": _Command("cli.check.command", "check_command", "Check training or serving data against the contract."),
     "skew": _Command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -97,6 +98,28 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
     Raises:
         InferError: the table cannot be read, or an option does not fit.
     """
+    with open_table(options.table) as table:
+        return infer_table(table, options, on_column)
+
+
+def infer_table(
+    table: Table,
+    options: InferOptions,
+    on_column: Callable[[str], None] = lambda column: None,
+    *,
+    workers: int = 1,
+) -> InferResult:
+    """Infer contract and baseline from an open table, as `infer` does; `options.table` is not used.
+
+    Args:
+        table: The training table.
+        options: The options of the command.
+        on_column: Called with the name of each column before it is read, by the thread that reads it.
+        workers: Threads, each of which reads and summarises one column at a time. The result does not depend on them.
+
+    Raises:
+        InferError: the table cannot be read, or an option does not fit.
+    """
     roles = options.roles
     draft = Contract(
         model=options.model,
@@ -111,61 +134,68 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
     fault = name_fault(options.version)
     if fault is not None:
         raise OptionError(f"--version {fault}")
-    with open_table(options.table) as table:
-        check_roles(table, roles)
-        plan = plan_columns(table, roles)
-        times = _EventTimes(table, roles.time)
-        dimensions = [read_dimension(table, expression) for expression in roles.slices]
-        slice_rows = _count_slice_rows(table, dimensions)
-        windows = None
-        if times.at_ms is not None and times.untimed is not None:
-            season = (options.timezone, options.pane_s) if options.season == "hour_of_week" else None
-            windows = TrainingWindows(times.at_ms, times.untimed, dimensions, options.windows, slice_rows, season)
-        scores = score_columns(table, roles)
-        reader = FieldReader(table, dimensions, times.at_ms, times.untimed, tuple(scores.values()))
-        planned_fields: list[tuple[FieldPlan, str]] = []
-        baselines: list[FieldBaseline] = []
-        for planned in plan.fields:
-            on_column(planned.column or planned.name)
-            outcome = reader.read(planned)
-            if isinstance(outcome, InferredField):
-                baselines.append(windows.learn(outcome.summary) if windows else outcome.summary.baseline)
-                planned_fields.append((outcome.plan, outcome.reason))
-            else:
-                plan.ignored[planned.column] = outcome.reason
-        _check_fields(table, plan, roles, planned_fields)
-        label, label_reason = infer_label(table, roles, tuple(scores))
-        contract = Contract(
-            model=draft.model,
-            timezone=draft.timezone,
-            pane_s=draft.pane_s,
-            windows=draft.windows,
-            fields=tuple(planned.contract_field for planned, _ in planned_fields),
-            slices=(*(dimension.contract_slice for dimension in dimensions), *arm_slice(options.arms, planned_fields)),
-            season=options.season,
-            label=label,
-            arms=options.arms,
-            ignored={name: reason for name, reason in plan.ignored.items() if name_fault(name) is None},
-        )
-        _check(contract)
-        baseline = Baseline(
-            model=options.model,
-            version=options.version,
-            rows=table.rows,
-            slice_rows=slice_rows,
-            dimensions=(*(dimension.values for dimension in dimensions), *arm_values(options.arms)),
-            timezone=options.timezone if options.season == "hour_of_week" else "",
-            fields=tuple(baselines),
-            source=table.name,
-        )
-        return InferResult(
-            contract=contract,
-            baseline=baseline,
-            decisions=_list_decisions(table, plan, roles, planned_fields, baseline, times.time_format, label_reason),
-            warnings=tuple(_list_warnings(contract, baseline, windows, times) + _ignored_warnings(plan)),
-            windows={w.name: windows.count(w.length_s) for w in options.windows} if windows else {},
-            period_ms=(windows.first_ms, windows.last_ms) if windows else None,
-        )
+    check_roles(table, roles)
+    plan = plan_columns(table, roles)
+    times = _EventTimes(table, roles.time)
+    dimensions = [read_dimension(table, expression) for expression in roles.slices]
+    slice_rows = _count_slice_rows(table, dimensions)
+    windows = None
+    if times.at_ms is not None and times.untimed is not None:
+        season = (options.timezone, options.pane_s) if options.season == "hour_of_week" else None
+        windows = TrainingWindows(times.at_ms, times.untimed, dimensions, options.windows, slice_rows, season)
+    scores = score_columns(table, roles)
+    reader = FieldReader(table, dimensions, times.at_ms, times.untimed, tuple(scores.values()))
+    planned_fields: list[tuple[FieldPlan, str]] = []
+    baselines: list[FieldBaseline] = []
+
+    def read_field(planned: FieldPlan) -> tuple[FieldPlan, FieldBaseline | None, str]:
+        on_column(planned.column or planned.name)
+        outcome = reader.read(planned)
+        if not isinstance(outcome, InferredField):
+            return planned, None, outcome.reason
+        return outcome.plan, windows.learn(outcome.summary) if windows else outcome.summary.baseline, outcome.reason
+
+    with ThreadPoolExecutor(workers) as pool:
+        outcomes = list(pool.map(read_field, plan.fields)) if workers > 1 else list(map(read_field, plan.fields))
+    for planned, learned, reason in outcomes:
+        if learned is None:
+            plan.ignored[planned.column] = reason
+        else:
+            baselines.append(learned)
+            planned_fields.append((planned, reason))
+    _check_fields(table, plan, roles, planned_fields)
+    label, label_reason = infer_label(table, roles, tuple(scores))
+    contract = Contract(
+        model=draft.model,
+        timezone=draft.timezone,
+        pane_s=draft.pane_s,
+        windows=draft.windows,
+        fields=tuple(planned.contract_field for planned, _ in planned_fields),
+        slices=(*(dimension.contract_slice for dimension in dimensions), *arm_slice(options.arms, planned_fields)),
+        season=options.season,
+        label=label,
+        arms=options.arms,
+        ignored={name: reason for name, reason in plan.ignored.items() if name_fault(name) is None},
+    )
+    _check(contract)
+    baseline = Baseline(
+        model=options.model,
+        version=options.version,
+        rows=table.rows,
+        slice_rows=slice_rows,
+        dimensions=(*(dimension.values for dimension in dimensions), *arm_values(options.arms)),
+        timezone=options.timezone if options.season == "hour_of_week" else "",
+        fields=tuple(baselines),
+        source=table.name,
+    )
+    return InferResult(
+        contract=contract,
+        baseline=baseline,
+        decisions=_list_decisions(table, plan, roles, planned_fields, baseline, times.time_format, label_reason),
+        warnings=tuple(_list_warnings(contract, baseline, windows, times) + _ignored_warnings(plan)),
+        windows={w.name: windows.count(w.length_s) for w in options.windows} if windows else {},
+        period_ms=(windows.first_ms, windows.last_ms) if windows else None,
+    )
 
 
 class _EventTimes:

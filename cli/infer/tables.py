@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,8 +33,12 @@ _WIDER = {
 _CSV_MISFIT = re.compile(r"In CSV column #(\d+): .*?CSV conversion error to ([^:]+):")
 
 
+ReadBatches = Callable[[Sequence[str], int], Iterator[pa.RecordBatch]]
+"""Reads columns in batches of at most so many rows. Two threads may read at the same time."""
+
+
 class Table:
-    """A table whose columns are read one by one.
+    """A table whose columns are read one by one, or in batches of rows.
 
     Attributes:
         name: The file's name, without its folder.
@@ -43,14 +47,14 @@ class Table:
         unreadable: Columns of unsupported types, each with a description of its type.
     """
 
-    def __init__(self, name: str, parquet: pq.ParquetFile, unreadable: Mapping[str, str]) -> None:
+    def __init__(self, name: str, rows: int, schema: pa.Schema, read: ReadBatches) -> None:
         self.name = name
-        self.rows: int = parquet.metadata.num_rows
+        self.rows = rows
+        self.unreadable = {field.name: _in_words(field.type) for field in schema if not is_readable(field.type)}
         self.columns: dict[str, pa.DataType] = {
-            field.name: field.type for field in parquet.schema_arrow if field.name not in unreadable
+            field.name: field.type for field in schema if field.name not in self.unreadable
         }
-        self.unreadable = dict(unreadable)
-        self._parquet = parquet
+        self._read = read
 
     def batches(self, column: str) -> Iterator[pa.Array]:
         """Read one column from the first row to the last, at most `BATCH_ROWS` rows at a time.
@@ -58,13 +62,50 @@ class Table:
         Raises:
             TableError: the file is damaged.
         """
+        for batch in self._batches([column], BATCH_ROWS, f"the column {column!r}"):
+            yield batch.column(0)
+
+    def row_batches(self, columns: Sequence[str], batch_rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        """Read some columns, at least one, from the first row to the last, at most `batch_rows` rows at a time.
+
+        Raises:
+            TableError: the file is damaged.
+        """
+        return self._batches(columns, batch_rows, "a row")
+
+    def without(self, columns: Collection[str]) -> Table:
+        """Return the same table without some columns."""
+        rest = Table(self.name, self.rows, pa.schema([]), self._read)
+        rest.columns = {name: kind for name, kind in self.columns.items() if name not in columns}
+        rest.unreadable = {name: kind for name, kind in self.unreadable.items() if name not in columns}
+        return rest
+
+    def _batches(self, columns: Sequence[str], batch_rows: int, what: str) -> Iterator[pa.RecordBatch]:
         try:
-            # A name with a dot also selects struct members of that path, so the batch may have several columns.
-            for batch in self._parquet.iter_batches(batch_size=BATCH_ROWS, columns=[column]):
-                yield batch.column(batch.schema.get_field_index(column))
+            yield from self._read(columns, batch_rows)
         except (pa.ArrowException, OSError) as error:
-            what = f"{self.name}: the column {column!r} cannot be read"
-            raise TableError(f"{what}: {first_line(error)}. Write the file again.") from error
+            raise TableError(f"{self.name}: {what} cannot be read: {first_line(error)}. Write the file again.") from error
+
+
+def memory_table(name: str, table: pa.Table) -> Table:
+    """View a table in memory.
+
+    Raises:
+        TableError: the table has no rows, or two columns share a name.
+    """
+    try:
+        check_names(table.column_names, Path(name))
+    except TableFileError as error:
+        raise TableError(str(error)) from error
+    if table.num_rows == 0:
+        raise TableError(f"{name} has no rows; use a table with rows")
+
+    def read(columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+        for batch in table.select(list(columns)).to_batches(max_chunksize=batch_rows):
+            if batch.num_rows:
+                yield batch
+
+    return Table(name, table.num_rows, table.schema, read)
 
 
 @contextmanager
@@ -104,15 +145,24 @@ def _open(path: Path, kind: TableFormat, types: Mapping[str, pa.DataType]) -> It
                     f"{path} cannot be read as {TITLES[kind]}: {first_line(error)}. Fix it, or write it as Parquet."
                 ) from error
         try:
-            parquet = pq.ParquetFile(source, memory_map=True)
+            with pq.ParquetFile(source, memory_map=True) as parquet:
+                schema, metadata = parquet.schema_arrow, parquet.metadata
         except (pa.ArrowException, OSError) as error:
             raise TableError(f"{path} cannot be read as Parquet: {first_line(error)}. Write the file again.") from error
-        with parquet:
-            check_names(parquet.schema_arrow.names, path)
-            unreadable |= {f.name: _in_words(f.type) for f in parquet.schema_arrow if not is_readable(f.type)}
-            if parquet.metadata.num_rows == 0:
-                raise TableError(f"{path} has no rows; use a table with rows")
-            yield Table(path.name, parquet, unreadable)
+        check_names(schema.names, path)
+        if metadata.num_rows == 0:
+            raise TableError(f"{path} has no rows; use a table with rows")
+
+        def read(columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+            # A reader serves one thread; the metadata are parsed once.
+            with pq.ParquetFile(source, memory_map=True, metadata=metadata) as file:
+                # A name with a dot also selects struct members of that path, so the batch may have more columns.
+                for batch in file.iter_batches(batch_size=batch_rows, columns=list(columns)):
+                    yield batch.select(list(columns))
+
+        table = Table(path.name, metadata.num_rows, schema, read)
+        table.unreadable |= unreadable
+        yield table
 
 
 def is_readable(kind: pa.DataType) -> bool:

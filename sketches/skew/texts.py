@@ -39,12 +39,13 @@ def _separators(text: str) -> str:
     return _SEPARATORS.sub("", text)
 
 
-_SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
+SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("case", _case),
     ("spaces", _spaces),
     ("accents", _accents),
     ("spaces, hyphens, underscores or other signs", _separators),
 )
+"""Differences of spelling, with the function that removes each."""
 _DETAIL_PAIRS = 3
 
 
@@ -158,11 +159,11 @@ def _default(pairs: Counter[Pair], show: bool, *, side: int) -> Explanation:
 def _spelling(pairs: Counter[Pair], show: bool) -> Iterator[Explanation]:
     """Explain mismatches by one difference of spelling, or by several together."""
     n = pairs.total()
-    for what, normal in _SPELLINGS:
+    for what, normal in SPELLINGS:
         yield _same(pairs, normal, what, n, show)
 
     def all_of_them(text: str) -> str:
-        for _, normal in _SPELLINGS:
+        for _, normal in SPELLINGS:
             text = normal(text)
         return text
 

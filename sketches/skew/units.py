@@ -51,7 +51,8 @@ _ALSO = {
     1e6: "millionths: mega–, micro–",
     1e9: "billionths: giga–, nano–",
 }
-_OFFSETS = {273.15: "degrees Celsius → kelvin", 459.67: "degrees Fahrenheit → degrees Rankine"}
+OFFSETS = {273.15: "degrees Celsius → kelvin", 459.67: "degrees Fahrenheit → degrees Rankine"}
+"""Offset and name of conversions without a factor."""
 _CLOCKS = {24.0: ("h", 1.0), 1440.0: ("min", 60.0), 86400.0: ("s", 3600.0)}
 
 
@@ -84,7 +85,7 @@ def name_offset(offset: float) -> str:
     """Return `+ 273.15 (degrees Celsius → kelvin)`."""
     sign = "+" if offset >= 0.0 else "−"
     size = abs(offset)
-    known = next((name for value, name in _OFFSETS.items() if abs(size - value) <= EXACT * value), "")
+    known = next((name for value, name in OFFSETS.items() if abs(size - value) <= EXACT * value), "")
     if known and offset < 0.0:
         known = " → ".join(reversed(known.split(" → ")))
     return f"{sign} {size:.7g}{f' ({known})' if known else ''}"
@@ -117,15 +118,19 @@ def name_wrap(offset: float, period: float) -> str:
     return text
 
 
+LINEAR: tuple[tuple[float, float, str], ...] = (
+    (1.8, 32.0, "degrees Celsius → degrees Fahrenheit"),
+    (1.0 / 1.8, -32.0 / 1.8, "degrees Fahrenheit → degrees Celsius"),
+    (1.0 / 1.8, 459.67 / 1.8, "degrees Fahrenheit → kelvin"),
+    (1.8, -459.67, "kelvin → degrees Fahrenheit"),
+)
+"""Factor, offset and name of conversions that have both."""
+
+
 def name_linear(slope: float, intercept: float) -> str:
     """Return `1.8 · recomputed + 32 (degrees Celsius → degrees Fahrenheit)`."""
     text = f"{slope:.7g} · recomputed {name_offset(intercept)}"
-    for a, b, name in (
-        (1.8, 32.0, "degrees Celsius → degrees Fahrenheit"),
-        (1.0 / 1.8, -32.0 / 1.8, "degrees Fahrenheit → degrees Celsius"),
-        (1.0 / 1.8, 459.67 / 1.8, "degrees Fahrenheit → kelvin"),
-        (1.8, -459.67, "kelvin → degrees Fahrenheit"),
-    ):
+    for a, b, name in LINEAR:
         near = _near(slope, a)
         if near is not None and abs(intercept - b) <= ABOUT * abs(b):
             slope, intercept = (slope, intercept) if near else (a, b)

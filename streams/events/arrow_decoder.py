@@ -117,7 +117,7 @@ class ArrowDecoder:
                     index[indices],
                     *versions.encode(indices),
                     np.zeros(len(selection), dtype=bool) if error_kinds is None else error_kinds.code >= 0,
-                    *_project(selection, self._projections[model]),
+                    *project_columns(selection, self._projections[model]),
                     error_kinds,
                 )
             )
@@ -323,10 +323,10 @@ def _seqs(rows: BatchRows) -> NDArray[np.int64]:
     return seqs
 
 
-def _project(
+def project_columns(
     rows: BatchRows | RowSelection, projection: Projection
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, pa.Array]]:
-    """Read the projected numeric and text columns."""
+    """Read the projected columns, numbers and texts by source, as `EventColumns` has them."""
     readers = ((projection.numbers, _numbers), (projection.flags, _flags), (projection.times, _instants))
     numbers = {source: read(rows.column(source)) for sources, read in readers for source in sources if rows.has(source)}
     if CONFIDENCE in projection.numbers:

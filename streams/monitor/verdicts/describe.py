@@ -55,10 +55,28 @@ def describe(
         Columns of `distances`, a row per window and numeric field with a valid number; None if there is none.
     """
     every_s = described_every_s(window)
+    chosen = np.array([end_s % every_s == 0 for end_s in ends_s], dtype=bool)
+    described_s = [end_s for end_s in ends_s if end_s % every_s == 0]
+    return describe_windows(
+        series, window, described_s, lost[chosen], whole[chosen], record_seq, judged_ms, merge_window
+    )
+
+
+def describe_windows(
+    series: Series,
+    window: Window,
+    ends_s: list[int],
+    lost: NDArray[np.float64],
+    whole: NDArray[np.bool_],
+    record_seq: int,
+    judged_ms: int,
+    merge_window: Callable[[int], MergedRange],
+) -> Columns | None:
+    """Describe all windows of a list; the arguments and the result are those of `describe`."""
     chunks: list[Columns] = []
     rows = _DistanceRows(series, window, record_seq, judged_ms)
     for end_s, n_lost, is_whole in zip(ends_s, lost.tolist(), whole.tolist(), strict=True):
-        if end_s % every_s or not rows.references:
+        if not rows.references:
             continue
         rows.add(end_s, merge_window(end_s), n_lost, is_whole)
         if len(rows.ends) >= ROWS_PER_BATCH:

@@ -1,0 +1,283 @@
+"""Counts of predictions and their labels by period: what the scorer's SQL counts, from the rows of a table.
+
+The rules for valid scores, classes and labels are those of `warehouse.scoring.cell_counts`; the metrics are computed
+from the counts by the scorer's own code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sketches.performance.binary import SCORE_FLOOR
+from streams.scorer.window_counts import WindowCounts
+from warehouse.scoring.cell_counts import ERROR_STEP, SUM_TOLERANCE
+from warehouse.scoring.rules import Rules
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+SCORE, CLASS, LABEL = "score", "class", "label"
+_TRUE = ("true", "1")
+_FALSE = ("false", "0")
+_MIN_STEP, _MAX_STEP = -72_000, 72_000
+"""Range of the error bins of numbers: steps of one percent over all doubles."""
+
+
+class OutcomeCounts:
+    """Accumulates the counts of W periods.
+
+    Args:
+        rules: the scoring rules of the model.
+        n_periods: W.
+    """
+
+    def __init__(self, rules: Rules, n_periods: int) -> None:
+        self._rules, self._n = rules, n_periods
+        self._edges = np.array(rules.edges)
+        self._classes = len(rules.classes)
+        k = max(1, self._classes)
+        self.predictions = np.zeros(n_periods, np.int64)
+        self.labelled = np.zeros(n_periods, np.int64)
+        width = {"binary": 4, "classes": self._classes**2, "number": 0}[rules.kind]
+        self._confusion = np.zeros((n_periods, width))
+        self._sums = np.zeros((n_periods, 5 if rules.kind == "number" else 6))
+        self._cells = np.zeros((n_periods, k, self._edges.size + 1, 5))
+        """Per class and score bin: labelled rows, their scores, positives, all rows, their scores."""
+        self._errors: dict[int, FloatArray] = {}
+        """|error| bin of a number → labelled rows per period."""
+
+    def add(self, period: IntArray, columns: Mapping[str, pa.Array]) -> None:
+        """Count rows.
+
+        Args:
+            period: index of each row's period, shape (n,).
+            columns: `score`, `class`, `scores.CLASS` and `label`, as far as the table has them.
+        """
+        self.predictions += np.bincount(period, minlength=self._n)
+        truth = read_truth(self._rules, columns.get(LABEL), len(period))
+        labelled = np.isfinite(truth)
+        self.labelled += np.bincount(period[labelled], minlength=self._n)
+        if self._rules.kind == "binary":
+            self._add_binary(period, columns, truth, labelled)
+        elif self._rules.kind == "classes":
+            self._add_classes(period, columns, truth, labelled)
+        else:
+            self._add_numbers(period, read_scores(columns.get(SCORE), len(period)), truth, labelled)
+
+    def merge(self, other: OutcomeCounts) -> None:
+        """Add the counts of another batch."""
+        for name in ("predictions", "labelled", "_confusion", "_sums", "_cells"):
+            getattr(self, name)[...] += getattr(other, name)
+        for step, rows in other._errors.items():
+            self._errors[step] = self._errors.get(step, 0.0) + rows
+
+    def counts(self) -> WindowCounts:
+        """Return the counts in the form from which the scorer computes metrics."""
+        none = np.zeros((self._n, 0))
+        if self._rules.kind == "number":
+            steps = sorted(self._errors)
+            errors = np.stack([self._errors[step] for step in steps], axis=1) if steps else none
+            middle = [0.0 if step < _MIN_STEP else float(np.exp((step + 0.5) * np.log(ERROR_STEP))) for step in steps]
+            empty = np.zeros((self._n, 0, 3))
+            return WindowCounts(
+                self.predictions, self.labelled, self._confusion, self._sums, empty, empty, errors, np.array(middle)
+            )
+        cells, confusion = self._cells, self._confusion
+        if self._rules.kind == "binary":
+            cells = cells[:, 0]
+        else:
+            confusion = confusion.reshape(self._n, self._classes, self._classes)
+        return WindowCounts(
+            self.predictions,
+            self.labelled,
+            confusion,
+            self._sums,
+            cells[..., :3],
+            cells[..., 3:],
+            none,
+            np.zeros(0),
+        )
+
+    # ------------------------------------------------------------------------------------------ kinds of models
+
+    def _add_binary(self, period: IntArray, columns: Mapping[str, pa.Array], truth: FloatArray, labelled: BoolArray) -> None:
+        rules, n = self._rules, len(period)
+        score = read_scores(columns.get(SCORE), n)
+        usable = (score >= 0) & (score <= 1)
+        predicted = np.where(usable, score >= rules.threshold, -1).astype(np.int64)
+        texts = read_classes(columns.get(CLASS), n)
+        if texts is not None:
+            names, codes = texts
+            positive = np.array([name == rules.positive for name in names] + [False])
+            known = np.array([not rules.allowed_classes or name in rules.allowed_classes for name in names] + [False])
+            has_class = codes >= 0
+            predicted = np.where(has_class, np.where(known[codes], positive[codes], -1), predicted)
+        decided = labelled & (predicted >= 0)
+        outcome = np.where(truth == 1, np.where(predicted == 1, 0, 2), np.where(predicted == 1, 1, 3))
+        self._confusion += _count(period[decided], outcome[decided], self._n, 4)
+        self._add_scores(0, period[usable], score[usable], truth[usable] == 1, labelled[usable])
+        both = usable & labelled
+        p, y = score[both], truth[both]
+        loss = -np.log(np.maximum(np.where(y == 1, p, 1 - p), SCORE_FLOOR))
+        self._add_losses(period[both], loss, (p - y) ** 2)
+
+    def _add_classes(self, period: IntArray, columns: Mapping[str, pa.Array], truth: FloatArray, labelled: BoolArray) -> None:
+        rules, n, k = self._rules, len(period), self._classes
+        named = [columns.get(f"scores.{name}") for name in rules.classes]
+        has_scores = any(column is not None for column in named)
+        predicted = np.full(n, -1, np.int64)
+        usable = np.zeros(n, np.bool_)
+        if has_scores:
+            raw = np.stack([read_scores(column, n) for column in named], axis=1)
+            present = ~np.isnan(raw).all(axis=1)
+            filled = np.nan_to_num(raw, nan=0.0, posinf=np.inf, neginf=-np.inf)
+            inside = ((filled >= 0) & (filled <= 1)).all(axis=1)
+            usable = present & inside & (np.abs(np.where(inside[:, None], filled, 0).sum(axis=1) - 1) <= SUM_TOLERANCE)
+            predicted = np.where(usable, np.argmax(filled, axis=1), predicted)
+        texts = read_classes(columns.get(CLASS), n)
+        if texts is not None:
+            names, codes = texts
+            index = {name: i for i, name in enumerate(rules.classes)}
+            lookup = np.array([index.get(name, -1) for name in names] + [-1])
+            predicted = np.where(codes >= 0, lookup[codes], predicted)
+        decided = labelled & (predicted >= 0)
+        pair = truth[decided].astype(np.int64) * k + predicted[decided]
+        self._confusion += _count(period[decided], pair, self._n, k * k)
+        if not has_scores:
+            return
+        rows, p = period[usable], filled[usable]
+        of_class = np.where(labelled[usable], truth[usable], -1).astype(np.int64)
+        for i in range(k):
+            self._add_scores(i, rows, p[:, i], of_class == i, of_class >= 0)
+        both = of_class >= 0
+        p, of_class, rows = p[both], of_class[both], rows[both]
+        own = p[np.arange(len(p)), of_class]
+        self._add_losses(rows, -np.log(np.maximum(own, SCORE_FLOOR)), (p * p).sum(axis=1) - 2 * own + 1)
+
+    def _add_numbers(self, period: IntArray, score: FloatArray, truth: FloatArray, labelled: BoolArray) -> None:
+        measured = np.isfinite(score) & labelled
+        rows, error = period[measured], score[measured] - truth[measured]
+        size = np.abs(error)
+        fits = np.isfinite(size)
+        rows, error, size = rows[fits], error[fits], size[fits]
+        with np.errstate(divide="ignore"):
+            step = np.floor(np.log(size) / np.log(ERROR_STEP))
+        bins = np.where(size > 0, step, _MIN_STEP - 1).astype(np.int64)
+        for each, values in enumerate((np.ones_like(error), error, size, size**2, size**4)):
+            self._sums[:, each] += np.bincount(rows, values, self._n)
+        for step_number in np.unique(bins).tolist():
+            of_step = np.bincount(rows[bins == step_number], minlength=self._n).astype(np.float64)
+            self._errors[step_number] = self._errors.get(step_number, 0.0) + of_step
+
+    def _add_scores(
+        self, class_index: int, period: IntArray, score: FloatArray, positive: BoolArray, labelled: BoolArray
+    ) -> None:
+        n_bins = self._edges.size + 1
+        cell = period * n_bins + np.searchsorted(self._edges, score, "right")
+        of_labelled = cell[labelled]
+        for column, (cells, weights) in enumerate(
+            (
+                (of_labelled, None),
+                (of_labelled, score[labelled]),
+                (cell[labelled & positive], None),
+                (cell, None),
+                (cell, score),
+            )
+        ):
+            counted = np.bincount(cells, weights, self._n * n_bins)
+            self._cells[:, class_index, :, column] += counted.reshape(self._n, n_bins)
+
+    def _add_losses(self, period: IntArray, loss: FloatArray, brier: FloatArray) -> None:
+        for column, values in enumerate((np.ones_like(loss), loss, loss**2, np.ones_like(brier), brier, brier**2)):
+            self._sums[:, column] += np.bincount(period, values, self._n)
+
+
+def _count(period: IntArray, cell: NDArray[np.integer], n_periods: int, width: int) -> FloatArray:
+    counted = np.bincount(period * width + cell, minlength=n_periods * width)
+    return counted.reshape(n_periods, width).astype(np.float64)
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def read_scores(column: pa.Array | None, n: int) -> FloatArray:
+    """Read scores; NaN for null and for values that are not numbers."""
+    if column is None:
+        return np.full(n, np.nan)
+    column = _decoded(column)
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return np.array(pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+    return np.full(n, np.nan)
+
+
+def read_classes(column: pa.Array | None, n: int) -> tuple[list[str], IntArray] | None:
+    """Read predicted classes as distinct names and a code per row, −1 for none; None without a column."""
+    if column is None:
+        return None
+    return _codes(column)
+
+
+def read_truth(rules: Rules, column: pa.Array | None, n: int) -> FloatArray:
+    """Read labels as the scorer does: 1 or 0, the index of a class, or a number; NaN without a valid label.
+
+    Flags may also be written as 0 and 1.
+    """
+    truth = np.full(n, np.nan)
+    if column is None:
+        return truth
+    if rules.kind == "number":
+        truth = read_scores(column, n)
+        truth[~np.isfinite(truth)] = np.nan
+        return truth
+    names, codes = _codes(column)
+    if rules.kind == "classes":
+        index = {name: float(i) for i, name in enumerate(rules.classes)}
+        values = [index.get(name, np.nan) for name in names]
+    elif rules.label_type == "bool":
+        values = [_flag(name, rules.positive_label) for name in names]
+    else:
+        values = [float(name == rules.positive_label) for name in names]
+    return np.array([*values, np.nan])[codes]
+
+
+def _flag(name: str, positive: str) -> float:
+    if name in _TRUE or name in _FALSE:
+        return float((name in _TRUE) == (positive in _TRUE))
+    return np.nan
+
+
+def _codes(column: pa.Array) -> tuple[list[str], IntArray]:
+    """Encode texts, flags and whole numbers as distinct texts and a code per row, −1 for null."""
+    column = _decoded(column)
+    kind = column.type
+    if pa.types.is_null(kind):
+        return [], np.full(len(column), -1, np.int64)
+    if pa.types.is_boolean(kind):
+        column = pc.if_else(column, "true", "false")
+    elif pa.types.is_floating(kind):
+        column = pc.cast(pc.if_else(pc.equal(column, pc.floor(column)), column, None), pa.int64()).cast(pa.string())
+    elif not pa.types.is_string(kind):
+        column = column.cast(pa.string())
+    encoded = column.dictionary_encode()
+    codes = pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
+    return encoded.dictionary.to_pylist(), codes
+
+
+def _decoded(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def outcome_columns(rules: Rules | None, columns: Mapping[str, str], label: str | None) -> dict[str, str]:
+    """Select what the counts read: `score`, `class`, `scores.CLASS` and `label` → column of the table."""
+    if rules is None:
+        return {}
+    names: Sequence[str] = (SCORE, CLASS, *(f"scores.{name}" for name in rules.classes))
+    selected = {name: columns[name] for name in names if name in columns}
+    return selected | ({LABEL: label} if label is not None else {})

@@ -1,0 +1,113 @@
+"""Performance of each period compared with training, and its estimate from scores where labels are missing (CBPE)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+from barograph.contract import Contract
+
+from sketches.baseline.levels import LEVEL_NAMES, Level
+from sketches.performance.calibration_map import CalibrationMap, learn_calibration
+from sketches.performance.cbpe import cbpe_metrics
+from sketches.performance.metric import MetricEstimate, difference, undefined
+from streams.scorer.measure import MeasuredMetric, MetricName, measure
+from streams.scorer.verdicts import change_levels, target_levels
+from streams.scorer.window_counts import WindowCounts
+from warehouse.scoring.rules import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodMetric:
+    """One metric in one period. Numbers that are unknown are NaN."""
+
+    period: str
+    metric: str
+    class_name: str
+    """Empty for the whole model."""
+    n: int
+    """Labelled rows behind the value."""
+    value: float
+    low: float
+    high: float
+    training: float
+    change: float
+    """Value minus training."""
+    change_low: float
+    change_high: float
+    level: str
+    estimate: float
+    """The value that the scores predict without labels, given training's calibration."""
+    estimate_low: float
+    estimate_high: float
+
+
+def compare_performance(
+    contract: Contract,
+    rules: Rules,
+    labels: Sequence[str],
+    training: WindowCounts | None,
+    production: WindowCounts,
+) -> list[PeriodMetric]:
+    """Measure each period, compare it with training, and estimate it from its scores.
+
+    Args:
+        contract: thresholds and performance targets.
+        rules: the scoring rules of the model.
+        labels: the periods.
+        training: the counts of the training table as one window; None if it has no labels or no scores.
+        production: the counts of the periods.
+    """
+    measured = measure(rules, production)
+    reference = {} if training is None else measure(rules, training)
+    calibration = _learn(rules, training)
+    estimates = {} if calibration is None else cbpe_metrics(production.prediction_hist, calibration, rules.threshold)
+    rows = []
+    for name, metric in measured.items():
+        estimate = estimates.get(name[0], undefined((len(labels),))) if not name[1] else undefined((len(labels),))
+        rows += _rows(contract, name, metric, reference.get(name), estimate, labels)
+    return rows
+
+
+def _learn(rules: Rules, training: WindowCounts | None) -> CalibrationMap | None:
+    """Learn what scores mean; None for other models than binary ones, and if a class has too few labelled rows."""
+    if rules.kind != "binary" or training is None:
+        return None
+    with suppress(ValueError):
+        return learn_calibration(training.labelled_hist[0], np.array(rules.edges))
+    return None
+
+
+def _rows(
+    contract: Contract,
+    name: MetricName,
+    measured: MeasuredMetric,
+    training: MeasuredMetric | None,
+    estimate: MetricEstimate,
+    labels: Sequence[str],
+) -> list[PeriodMetric]:
+    metric, thresholds = measured.metric, contract.rate_thresholds
+    shape = metric.value.shape
+    base = undefined((1,)) if training is None else training.metric
+    reference = MetricEstimate(*(np.broadcast_to(part, shape) for part in (base.value, base.low, base.high, base.enough)))
+    change = difference(metric, reference)
+    target = contract.slo.performance.get(name[0], np.nan) if not name[1] else np.nan
+    levels = change_levels(name[0], change, reference, minor=thresholds.minor, major=thresholds.major)
+    if np.isfinite(target):
+        levels = target_levels(name[0], metric, target)
+    levels = np.where(metric.enough & ~np.isnan(metric.value), levels, Level.insufficient)
+    return [
+        PeriodMetric(
+            label,
+            *name,
+            int(measured.n[i]),
+            *(float(part[i]) for part in (metric.value, metric.low, metric.high, reference.value)),
+            *(float(part[i]) for part in (change.value, change.low, change.high)),
+            LEVEL_NAMES[int(levels[i])],
+            *(float(part[i]) for part in (estimate.value, estimate.low, estimate.high)),
+        )
+        for i, label in enumerate(labels)
+        if measured.n[i] or np.isfinite(estimate.value[i])
+    ]
