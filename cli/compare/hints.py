@@ -6,13 +6,13 @@ cause and proves nothing; `barograph skew` compares values of the same ids.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from barograph.contract import Contract
 from numpy.typing import NDArray
 
@@ -25,12 +25,14 @@ from sketches.skew.units import FACTORS, LINEAR, OFFSETS, name_factor, name_offs
 FloatArray = NDArray[np.float64]
 
 _RANKS = np.linspace(0.1, 0.9, 17)
-_APART = 0.1
-"""Largest root mean square distance of rescaled quantiles, in standard deviations of training, of a change of units."""
-_FAR = 0.5
-"""Least root mean square distance of the quantiles as they are, in standard deviations."""
-_NEAR_UNIT = 0.03
+_APART = 0.25
+"""Largest root mean square distance of the quantiles after a conversion, in standard deviations: drift remains."""
+_GAIN = 4.0
+"""A conversion must bring the quantiles nearer by this factor."""
+_NEAR_UNIT = 0.15
 """Largest relative difference of a fitted factor from the factor between two units."""
+_LEAST_FACTOR = 1.5
+"""Smaller factors are as likely drift as other units."""
 _SAMPLE_ROWS = 10_000
 _MOSTLY = 0.9
 _NAMED = 3
@@ -114,7 +116,7 @@ def unit_hint(field: FieldBaseline, sketch: NumericSketch) -> Hint | None:
         return None
     before = np.array(field.quantiles)[np.rint(_RANKS * (QUANTILE_RANKS - 1)).astype(np.int64)]
     after = sketch.quantiles(_RANKS)
-    if not before.std() > 0 or _distance(after, before, field.std) < _FAR:
+    if not before.std() > 0 or not after.std() > 0:
         return None
     known = _known_conversion(before, after)
     if known is None:
@@ -124,10 +126,11 @@ def unit_hint(field: FieldBaseline, sketch: NumericSketch) -> Hint | None:
 
 def _known_conversion(before: FloatArray, after: FloatArray) -> str | None:
     """Name the conversion between units that maps one set of quantiles to the other; None if no known one does."""
+    limit = min(_APART, _distance(after, before, float(before.std())) / _GAIN)
     best: tuple[float, str] | None = None
     for slope, offset, text in _conversions(before, after):
         apart = _distance(after, slope * before + offset, slope * float(before.std()))
-        if apart <= _APART and (best is None or apart < best[0]):
+        if apart <= limit and (best is None or apart < best[0]):
             best = apart, text
     return None if best is None else best[1]
 
@@ -135,12 +138,12 @@ def _known_conversion(before: FloatArray, after: FloatArray) -> str | None:
 def _conversions(before: FloatArray, after: FloatArray) -> Iterator[tuple[float, float, str]]:
     """Yield factor, offset and text of the conversions to try: factors near the fitted one, and those with an offset.
 
-    If the quantiles spread around 0, the fitted factor is the ratio of their spreads.
+    The fitted factor is the ratio of the spreads of the quantiles.
     """
     factor = float(after.std() / before.std())
     for known, _, _ in FACTORS:
         for exact in (known, 1.0 / known):
-            if abs(factor / exact - 1.0) <= _NEAR_UNIT:
+            if abs(factor / exact - 1.0) <= _NEAR_UNIT and abs(math.log(exact)) >= math.log(_LEAST_FACTOR):
                 yield exact, 0.0, name_factor(exact)
     for size in OFFSETS:
         for offset in (size, -size):

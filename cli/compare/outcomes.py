@@ -88,7 +88,8 @@ class OutcomeCounts:
             return WindowCounts(
                 self.predictions, self.labelled, self._confusion, self._sums, empty, empty, errors, np.array(middle)
             )
-        cells, confusion = self._cells, self._confusion
+        cells: FloatArray = self._cells
+        confusion: FloatArray = self._confusion
         if self._rules.kind == "binary":
             cells = cells[:, 0]
         else:
@@ -106,7 +107,9 @@ class OutcomeCounts:
 
     # ------------------------------------------------------------------------------------------ kinds of models
 
-    def _add_binary(self, period: IntArray, columns: Mapping[str, pa.Array], truth: FloatArray, labelled: BoolArray) -> None:
+    def _add_binary(
+        self, period: IntArray, columns: Mapping[str, pa.Array], truth: FloatArray, labelled: BoolArray
+    ) -> None:
         rules, n = self._rules, len(period)
         score = read_scores(columns.get(SCORE), n)
         usable = (score >= 0) & (score <= 1)
@@ -127,7 +130,9 @@ class OutcomeCounts:
         loss = -np.log(np.maximum(np.where(y == 1, p, 1 - p), SCORE_FLOOR))
         self._add_losses(period[both], loss, (p - y) ** 2)
 
-    def _add_classes(self, period: IntArray, columns: Mapping[str, pa.Array], truth: FloatArray, labelled: BoolArray) -> None:
+    def _add_classes(
+        self, period: IntArray, columns: Mapping[str, pa.Array], truth: FloatArray, labelled: BoolArray
+    ) -> None:
         rules, n, k = self._rules, len(period), self._classes
         named = [columns.get(f"scores.{name}") for name in rules.classes]
         has_scores = any(column is not None for column in named)
@@ -137,7 +142,7 @@ class OutcomeCounts:
             raw = np.stack([read_scores(column, n) for column in named], axis=1)
             present = ~np.isnan(raw).all(axis=1)
             filled = np.nan_to_num(raw, nan=0.0, posinf=np.inf, neginf=-np.inf)
-            inside = ((filled >= 0) & (filled <= 1)).all(axis=1)
+            inside = np.asarray(((filled >= 0) & (filled <= 1)).all(axis=1))
             usable = present & inside & (np.abs(np.where(inside[:, None], filled, 0).sum(axis=1) - 1) <= SUM_TOLERANCE)
             predicted = np.where(usable, np.argmax(filled, axis=1), predicted)
         texts = read_classes(columns.get(CLASS), n)

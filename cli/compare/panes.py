@@ -127,8 +127,8 @@ class JudgedPeriods:
     distances: pa.Table
     counts: dict[int, IntArray]
     """End of a period (Unix seconds) → its counts, shape (n_slices, width)."""
-    merged: Callable[[int], MergedRange]
-    """Returns the merged numbers of the period that ends at a time."""
+    merged: Callable[[int | None], MergedRange]
+    """Returns the merged numbers of the period that ends at a time; of all periods for None."""
 
 
 def judge_periods(
@@ -177,15 +177,14 @@ def judge_periods(
             _append(rows["drift"], drift)
             _append(rows["rates"], rates)
         merge_window = partial(_merge_panes, series, window.length_s)
-        _append(
-            rows["distances"], describe_windows(series, window, ends_s, lost, whole, 0, 0, merge_window)
-        )
-    return JudgedPeriods(
-        series,
-        *(_sorted_table(name, chunks) for name, chunks in rows.items()),
-        counts,
-        lambda end_s: _merge_panes(series, end_s - start_of_end[end_s], end_s),
-    )
+        _append(rows["distances"], describe_windows(series, window, ends_s, lost, whole, 0, 0, merge_window))
+
+    def merged(end_s: int | None) -> MergedRange:
+        first_s, last_s = (periods[0].start_s, periods[-1].end_s) if end_s is None else (start_of_end[end_s], end_s)
+        return _merge_panes(series, last_s - first_s, last_s)
+
+    tables = {name: _sorted_table(name, chunks) for name, chunks in rows.items()}
+    return JudgedPeriods(series, tables["drift"], tables["rates"], tables["distances"], counts, merged)
 
 
 def _merge_panes(series: Series, length_s: int, end_s: int) -> MergedRange:

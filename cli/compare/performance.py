@@ -91,7 +91,8 @@ def _rows(
     metric, thresholds = measured.metric, contract.rate_thresholds
     shape = metric.value.shape
     base = undefined((1,)) if training is None else training.metric
-    reference = MetricEstimate(*(np.broadcast_to(part, shape) for part in (base.value, base.low, base.high, base.enough)))
+    value, low, high = (np.broadcast_to(part, shape) for part in (base.value, base.low, base.high))
+    reference = MetricEstimate(value, low, high, np.broadcast_to(base.enough, shape))
     change = difference(metric, reference)
     target = contract.slo.performance.get(name[0], np.nan) if not name[1] else np.nan
     levels = change_levels(name[0], change, reference, minor=thresholds.minor, major=thresholds.major)
@@ -100,13 +101,21 @@ def _rows(
     levels = np.where(metric.enough & ~np.isnan(metric.value), levels, Level.insufficient)
     return [
         PeriodMetric(
-            label,
-            *name,
-            int(measured.n[i]),
-            *(float(part[i]) for part in (metric.value, metric.low, metric.high, reference.value)),
-            *(float(part[i]) for part in (change.value, change.low, change.high)),
-            LEVEL_NAMES[int(levels[i])],
-            *(float(part[i]) for part in (estimate.value, estimate.low, estimate.high)),
+            period=label,
+            metric=name[0],
+            class_name=name[1],
+            n=int(measured.n[i]),
+            value=float(metric.value[i]),
+            low=float(metric.low[i]),
+            high=float(metric.high[i]),
+            training=float(reference.value[i]),
+            change=float(change.value[i]),
+            change_low=float(change.low[i]),
+            change_high=float(change.high[i]),
+            level=LEVEL_NAMES[int(levels[i])],
+            estimate=float(estimate.value[i]),
+            estimate_low=float(estimate.low[i]),
+            estimate_high=float(estimate.high[i]),
         )
         for i, label in enumerate(labels)
         if measured.n[i] or np.isfinite(estimate.value[i])

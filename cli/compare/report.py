@@ -143,9 +143,7 @@ class CompareReport:
             "by": self.grain,
             "phi_window": self.phi_window,
             "level": self.level,
-            "periods": [
-                {**asdict(period), "n": n} for period, n in zip(self.periods, self.events, strict=True)
-            ],
+            "periods": [{**asdict(period), "n": n} for period, n in zip(self.periods, self.events, strict=True)],
             "fields": [
                 {"field": line.name, "kind": line.kind, "critical": line.critical, "level": line.level}
                 for line in self.fields
@@ -179,7 +177,8 @@ class CompareReport:
         return write_result(self.inferred, Path(folder), force=force)
 
     def _rows(self, table: pa.Table) -> list[dict[str, Any]]:
-        return _plain(rows_by_period(table, self.periods))
+        rows: list[dict[str, Any]] = _plain(rows_by_period(table, self.periods))
+        return rows
 
 
 def rows_by_period(table: pa.Table, periods: Sequence[Period]) -> list[dict[str, Any]]:

@@ -24,7 +24,9 @@ from streams.events.arrow_decoder import project_columns
 from streams.events.columns import EventColumns
 from streams.events.projection import Projection
 
-_OUTPUTS = ("score", "class", "latency_ms")
+OUTPUTS = ("score", "class", "latency_ms")
+OUTPUT_ROLES = ("score", "class_", "latency")
+"""The roles whose columns the outputs are read from, in the same order."""
 ROW = "row"
 """Id of rows of a table without ids: counts do not depend on it."""
 
@@ -71,7 +73,7 @@ def source_columns_of(contract: Contract, roles: Roles, table: Table) -> dict[st
 
     A feature is read from `features.NAME` or `NAME`, an output from the column of its role, else from its own name.
     """
-    outputs = dict(zip(_OUTPUTS, (roles.score, roles.class_, roles.latency), strict=True))
+    outputs = dict(zip(OUTPUTS, (roles.score, roles.class_, roles.latency), strict=True))
     scores = {f"{SCORES_PREFIX}{name}": column for name, column in score_columns(table, roles).items()}
     named = {column for _, column in roles.list_options()} - set(roles.slice_columns) - roles.critical
     columns: dict[str, str] = {}
@@ -131,7 +133,9 @@ class ServedRows:
         filled: NDArray[np.bool_] = has_id.to_numpy(zero_copy_only=False)
         return filled
 
-    def events(self, batch: pa.RecordBatch, at_ms: NDArray[np.int64], null: NDArray[np.bool_]) -> Iterator[EventColumns]:
+    def events(
+        self, batch: pa.RecordBatch, at_ms: NDArray[np.int64], null: NDArray[np.bool_]
+    ) -> Iterator[EventColumns]:
         """Yield the events of a batch, without the rows that the publisher leaves out: without id or time.
 
         Args:

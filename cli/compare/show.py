@@ -10,6 +10,7 @@ from cli.compare.performance import PeriodMetric
 from cli.compare.report import SEVERITY, CompareReport, FieldSummaryLine, of_all, rows_by_period
 from cli.infer.report import shorten_name
 from cli.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, percentage, plural, utc_minute
+from sketches.baseline.baseline import ALL
 
 MAX_RATES = 20
 """Rates that are listed, the worst ones."""
@@ -33,7 +34,7 @@ def show_report(terminal: Terminal, report: CompareReport) -> None:
         terminal.line()
         terminal.table(_slices_table(slices[:MAX_SLICES]))
         if len(slices) > MAX_SLICES:
-            terminal.line(f"… and {plural(len(slices) - MAX_SLICES, 'verdict')} more on slices.")
+            terminal.line(f"… and {plural(len(slices) - MAX_SLICES, 'verdict')} on slices more.")
     metrics = headline_metrics(report)
     if metrics:
         terminal.line()
@@ -52,7 +53,9 @@ def show_report(terminal: Terminal, report: CompareReport) -> None:
     for note in report.notes:
         terminal.line(SafeText("! ", style="bold yellow").append(note, "none"))
     terminal.line()
-    terminal.line(SafeText(f"{verdict(report)} Worst level: ").append(report.level, LEVEL_STYLES[report.level]).append("."))
+    terminal.line(
+        SafeText(f"{verdict(report)} Worst level: ").append(report.level, LEVEL_STYLES[report.level]).append(".")
+    )
 
 
 def headline(report: CompareReport) -> str:
@@ -76,31 +79,28 @@ def verdict(report: CompareReport) -> str:
 
 def changed_rates(report: CompareReport) -> list[dict[str, Any]]:
     """Return the worst row of each rate of the slice `all` that is minor or major, worst first, with `periods`."""
-    worst: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in of_all(rows_by_period(report.rates, report.periods)):
-        if row["level"] not in ("minor", "major"):
-            continue
-        key = row["field"], row["kind"]
-        before = worst.get(key)
-        n_periods = 1 + (0 if before is None else before["periods"])
-        if before is None or _rate_order(row) < _rate_order(before):
-            before = row
-        worst[key] = {**before, "periods": n_periods}
-    return sorted(worst.values(), key=_rate_order)
-
-
-def _rate_order(row: dict[str, Any]) -> tuple[Any, ...]:
-    return -SEVERITY[row["level"]], -abs(row["delta"]), row["field"], row["kind"]
+    rows = of_all(rows_by_period(report.rates, report.periods))
+    return _worst_of_each(rows, ("field", "kind"), "delta")
 
 
 def changed_slices(report: CompareReport) -> list[dict[str, Any]]:
-    """Return the rows of `drift` of slices other than `all` that are minor or major, worst first."""
-    rows = [
-        row
-        for row in rows_by_period(report.drift, report.periods)
-        if row["slice"] != "all" and row["level"] in ("minor", "major")
-    ]
-    return sorted(rows, key=lambda row: (-SEVERITY[row["level"]], -row["psi"], row["slice"], row["field"]))
+    """Return the worst row of `drift` of each slice and field that is minor or major, worst first, with `periods`."""
+    rows = [row for row in rows_by_period(report.drift, report.periods) if row["slice"] != ALL]
+    return _worst_of_each(rows, ("slice", "field"), "psi")
+
+
+def _worst_of_each(rows: Sequence[dict[str, Any]], key: tuple[str, ...], size: str) -> list[dict[str, Any]]:
+    """Return, of the minor and major rows with equal keys, the worst; `periods` is the number of them."""
+
+    def order(row: dict[str, Any]) -> tuple[Any, ...]:
+        return -SEVERITY[row["level"]], -abs(row[size]), *(row[name] for name in key)
+
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["level"] in ("minor", "major"):
+            groups.setdefault(tuple(row[name] for name in key), []).append(row)
+    worst = [(sorted(group, key=order)[0], len(group)) for group in groups.values()]
+    return sorted(({**row, "periods": n} for row, n in worst), key=order)
 
 
 def headline_metrics(report: CompareReport) -> list[PeriodMetric]:
@@ -149,7 +149,9 @@ def _drift_table(report: CompareReport) -> AlignedTable:
     numbers = ("PSI", "95% interval", "φ", *(("major", "minor") if several else ()))
     columns = ("field", "level", *(("worst period",) if several else ()), *numbers, "largest change")
     table = AlignedTable(*columns, numbers=numbers)
-    for line in report.fields:
+    for line in sorted(
+        report.fields, key=lambda line: -SEVERITY[line.worst["level"] if line.worst else "insufficient"]
+    ):
         row = line.worst
         name = shorten_name(line.name) + (" (critical)" if line.critical else "")
         if row is None:
@@ -193,8 +195,8 @@ def points(share: float) -> str:
 
 
 def _slices_table(rows: Sequence[dict[str, Any]]) -> AlignedTable:
-    numbers = ("PSI", "95% interval", "n")
-    table = AlignedTable("slice", "field", "level", "period", *numbers, numbers=numbers)
+    numbers = ("PSI", "95% interval", "n", "periods")
+    table = AlignedTable("slice", "field", "level", "worst period", *numbers, numbers=numbers)
     for row in rows:
         table.row(
             shorten_name(row["slice"]),
@@ -204,6 +206,7 @@ def _slices_table(rows: Sequence[dict[str, Any]]) -> AlignedTable:
             number(row["psi"]),
             interval(row["psi_low"], row["psi_high"]),
             f"{row['n']:,}",
+            str(row["periods"]),
         )
     return table
 

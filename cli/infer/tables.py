@@ -84,7 +84,9 @@ class Table:
         try:
             yield from self._read(columns, batch_rows)
         except (pa.ArrowException, OSError) as error:
-            raise TableError(f"{self.name}: {what} cannot be read: {first_line(error)}. Write the file again.") from error
+            raise TableError(
+                f"{self.name}: {what} cannot be read: {first_line(error)}. Write the file again."
+            ) from error
 
 
 def memory_table(name: str, table: pa.Table) -> Table:

@@ -1,0 +1,394 @@
+"""The report as HTML: one page without scripts and without references to other files, for light and dark screens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib import resources
+from typing import Any
+
+from cli.compare.charts import ChartLine, ChartPoint, level_strip, metric_chart, psi_chart
+from cli.compare.performance import PeriodMetric
+from cli.compare.report import CompareReport, FieldSummaryLine, PeriodShares
+from cli.compare.show import (
+    changed_rates,
+    changed_slices,
+    headline,
+    headline_metrics,
+    interval,
+    moved_bin,
+    number,
+    points,
+)
+from cli.terminal import percentage, plural, visible
+
+MAX_BINS = 14
+"""Bins of a distribution that are shown; the smallest others are summed."""
+MAX_ROWS = 40
+"""Rows of the tables of rates and slices."""
+_SYMBOLS = {"major": "▲", "minor": "△", "stable": "●", "insufficient": "–"}
+_LEVEL_TEXTS = {
+    "major": "PSI, a rate or a metric changed by more than the major threshold.",
+    "minor": "A change beyond the minor threshold.",
+    "stable": "No change beyond a threshold.",
+    "insufficient": "Too few independent rows for a verdict.",
+}
+
+
+def render_page(report: CompareReport) -> str:
+    """Render the whole page."""
+    title = _text(f"{report.production.name} compared with {report.training.name}")
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f'<title>{title}</title>\n</head>\n<body style="margin:0">\n{render_fragment(report)}\n</body>\n</html>\n'
+    )
+
+
+def render_fragment(report: CompareReport) -> str:
+    """Render the report for a page that exists, such as a notebook; its styles apply only to itself."""
+    style = resources.files("cli.compare").joinpath("report.css").read_text(encoding="utf-8")
+    sections = [
+        _header(report),
+        _hints(report),
+        _fields(report),
+        _performance(report),
+        _rates(report),
+        _slices(report),
+        _notes(report),
+        _explanation(report),
+    ]
+    return f'<div class="barograph-report"><style>{style}</style><main>{"".join(sections)}</main></div>'
+
+
+def _text(value: str) -> str:
+    return escape(visible(value).replace("\n", "␊"), quote=True)
+
+
+def _badge(level: str) -> str:
+    return f'<span class="badge b-{level}"><span aria-hidden="true">{_SYMBOLS[level]}</span> {level}</span>'
+
+
+def _header(report: CompareReport) -> str:
+    tiles = [
+        f'<li class="tile"><b class="t-{level}">{report.count(level)}</b><span>'
+        f'<span aria-hidden="true">{_SYMBOLS[level]}</span> {level}</span></li>'
+        for level in ("major", "minor", "stable", "insufficient")
+    ]
+    if report.multivariate is not None:
+        result = report.multivariate
+        tiles.append(
+            f'<li class="tile"><b>{result.auc:.3f}</b><span>AUC of a classifier, production or training<br>'
+            f"95% interval {interval(result.low, result.high)}</span></li>"
+        )
+    for metric in _latest_metrics(report)[:2]:
+        training = f", training {number(metric.training)}" if math.isfinite(metric.training) else ""
+        tiles.append(
+            f'<li class="tile"><b>{number(metric.value)}</b><span>{_text(metric.metric)} in {_text(metric.period)}'
+            f"{training}<br>{_badge(metric.level)}</span></li>"
+        )
+    name = f'{_text(report.production.name)} <span class="versus">compared with</span> {_text(report.training.name)}'
+    return (
+        f'<header><h1>{name}</h1><p class="faint">{_text(headline(report))}</p>'
+        f'<p class="worst">Worst level: {_badge(report.level)} of {plural(len(report.fields), "field")}</p>'
+        f'<ul class="tiles">{"".join(tiles)}</ul></header>'
+    )
+
+
+def _latest_metrics(report: CompareReport) -> list[PeriodMetric]:
+    """Return the last sufficient value of each headline metric, else its last."""
+    latest: dict[str, PeriodMetric] = {}
+    for metric in headline_metrics(report):
+        if metric.n and (metric.level != "insufficient" or metric.metric not in latest):
+            latest[metric.metric] = metric
+    order = {"auc": 0, "auc_macro": 0, "mae": 0, "accuracy": 1, "rmse": 1}
+    return sorted(latest.values(), key=lambda metric: order.get(metric.metric, 2))
+
+
+def _hints(report: CompareReport) -> str:
+    if not report.hints:
+        return ""
+    items = "".join(
+        f'<li><b>{_text(hint.field)}</b> <span class="kind">{_text(hint.kind)}</span> {_text(hint.text)}</li>'
+        for hint in report.hints
+    )
+    return (
+        '<section class="hints"><h2>Likely causes</h2><p class="faint">Differences between training and serving that '
+        f"the distributions suggest.</p><ul>{items}</ul></section>"
+    )
+
+
+# --- fields -----------------------------------------------------------------------------------------------------------
+
+
+def _fields(report: CompareReport) -> str:
+    labels = [period.label for period in report.periods]
+    several = len(labels) > 1
+    ends = f"{_text(labels[0])} – {_text(labels[-1])}" if several else _text(labels[0])
+    head = (
+        '<div class="row head" aria-hidden="true"><span>level</span><span>field</span>'
+        f'<span>{ends}</span><span class="n">worst PSI</span><span class="n">95% interval</span>'
+        "<span>largest change</span></div>"
+    )
+    rows = "".join(
+        _field(report, line, is_open=i == 0 and line.level == "major") for i, line in enumerate(report.fields)
+    )
+    return f'<section class="fields"><h2>Fields, the worst first</h2>{head}{rows}</section>'
+
+
+def _field(report: CompareReport, line: FieldSummaryLine, *, is_open: bool) -> str:
+    row = line.worst
+    name = _text(line.name) + (' <span class="kind">critical</span>' if line.critical else "")
+    of_period = {each["period"]: each for each in line.drift}
+    levels = [
+        (period.label, each["level"] if each else "", _tooltip(period.label, each))
+        for period in report.periods
+        for each in (of_period.get(period.label),)
+    ]
+    strip = level_strip(levels, f"Levels of {visible(line.name)} by period: {_counts(levels)}")
+    psi = "" if row is None else number(row["psi"])
+    ends = "" if row is None else interval(row["psi_low"], row["psi_high"])
+    change = _text(moved_bin(line)) if row is not None else "no verdict: training has no values"
+    if line.worst_rate is not None and line.worst_rate["level"] in ("minor", "major"):
+        rate = line.worst_rate
+        shares = f"{percentage(rate['baseline_rate'])} → {percentage(rate['rate'])}"
+        change += f'<br><span class="faint">{_text(rate["kind"])} {shares}</span>'
+    summary = (
+        f'<summary><div class="row"><span>{_badge(line.level)}</span><span class="name">{name}</span>'
+        f'<span>{strip}</span><span class="n">{psi}</span><span class="n">{ends}</span>'
+        f"<span>{change}</span></div></summary>"
+    )
+    return f'<details{" open" if is_open else ""}>{summary}<div class="detail">{_detail(report, line)}</div></details>'
+
+
+def _counts(levels: Sequence[tuple[str, str, str]]) -> str:
+    names = [level for _, level, _ in levels]
+    return ", ".join(f"{names.count(level)} {level}" for level in _SYMBOLS if names.count(level))
+
+
+def _tooltip(label: str, row: dict[str, Any] | None) -> str:
+    if row is None:
+        return f"{label}: no rows"
+    psi = f"PSI {number(row['psi'])} [{interval(row['psi_low'], row['psi_high'])}]"
+    return f"{label}: {row['level']}, {psi}, n {row['n']:,}"
+
+
+def _detail(report: CompareReport, line: FieldSummaryLine) -> str:
+    parts = []
+    if line.shares is not None:
+        parts.append(_distribution(line.shares))
+    if len(report.periods) > 1 and line.drift:
+        thresholds = report.contract.thresholds
+        lines = [
+            ChartLine(f"minor {thresholds.minor:g}", thresholds.minor, "minor-line", 12),
+            ChartLine(f"major {thresholds.major:g}", thresholds.major, "major-line"),
+        ]
+        chart = psi_chart(
+            [
+                ChartPoint(row["period"], row["psi"], row["psi_low"], row["psi_high"], row["level"])
+                for row in line.drift
+            ],
+            lines,
+            f"PSI of {visible(line.name)} by period",
+        )
+        parts.append(f"<figure><figcaption>PSI by period, with 95% intervals</figcaption>{chart}</figure>")
+    return "".join(parts) + _field_rates(line)
+
+
+def _distribution(shares: PeriodShares) -> str:
+    rows = list(zip(shares.labels, shares.training, shares.production, strict=True))
+    if len(rows) > MAX_BINS:
+        smallest = sorted(range(len(rows)), key=lambda i: max(rows[i][1:]))[: len(rows) - MAX_BINS + 1]
+        rest = [rows[i] for i in smallest]
+        rows = [row for i, row in enumerate(rows) if i not in set(smallest)]
+        rows.append((f"{len(rest)} more", sum(row[1] for row in rest), sum(row[2] for row in rest)))
+    largest = max((max(training, production) for _, training, production in rows), default=0.0) or 1.0
+    body = "".join(
+        f'<tr><th scope="row">{_text(label)}</th><td class="bars">'
+        f'<i class="t" style="width:{100 * training / largest:.1f}%"></i>'
+        f'<i class="p" style="width:{100 * production / largest:.1f}%"></i></td>'
+        f'<td class="n">{percentage(training)}</td><td class="n">{percentage(production)}</td></tr>'
+        for label, training, production in rows
+    )
+    return (
+        f"<figure><figcaption>Shares in {_text(shares.period)}</figcaption>"
+        '<table class="shares"><thead><tr><th scope="col">bin</th><td></td>'
+        '<th scope="col" class="n key-t">training</th><th scope="col" class="n key-p">production</th></tr></thead>'
+        f"<tbody>{body}</tbody></table></figure>"
+    )
+
+
+def _field_rates(line: FieldSummaryLine) -> str:
+    rows = [row for row in line.rates if row["level"] in ("minor", "major")][:12]
+    if not rows:
+        return ""
+    cells = [
+        (
+            row["kind"],
+            row["period"],
+            _badge(row["level"]),
+            percentage(row["baseline_rate"], 2),
+            percentage(row["rate"], 2),
+        )
+        for row in rows
+    ]
+    return _table(("rate", "period", "level", "training", "production"), cells, numbers=(3, 4), html=(2,))
+
+
+# --- other sections ---------------------------------------------------------------------------------------------------
+
+
+def _performance(report: CompareReport) -> str:
+    metrics = headline_metrics(report)
+    if not metrics:
+        return ""
+    names = list(dict.fromkeys(metric.metric for metric in metrics))
+    charts = []
+    if len(report.periods) > 1:
+        for name in names:
+            of_name = [metric for metric in metrics if metric.metric == name]
+            training = of_name[0].training
+            lines = [ChartLine("training", training, "training-line")] if math.isfinite(training) else []
+            chart = metric_chart(
+                [ChartPoint(m.period, m.value, m.low, m.high, m.level) for m in of_name],
+                lines,
+                name,
+                [ChartPoint(m.period, m.estimate, m.estimate_low, m.estimate_high, m.level) for m in of_name],
+            )
+            charts.append(f"<figure><figcaption>{_text(name)}</figcaption>{chart}</figure>")
+    rows = [
+        (
+            m.metric,
+            m.period,
+            _badge(m.level),
+            f"{m.n:,}",
+            number(m.value),
+            interval(m.low, m.high),
+            number(m.training),
+            number(m.estimate)
+            + (f" [{interval(m.estimate_low, m.estimate_high)}]" if math.isfinite(m.estimate) else ""),
+        )
+        for m in metrics
+    ]
+    columns = ("metric", "period", "level", "labels", "value", "95% interval", "training", "estimate without labels")
+    table = _table(columns, rows, numbers=(3, 4, 5, 6, 7), html=(2,))
+    table = f"<details><summary>All values</summary>{table}</details>" if charts else table
+    legend = (
+        '<p class="faint">Dots: measured from labels, with 95% intervals. Dashed line: estimate from scores alone, '
+        "given the meaning of scores in training (CBPE).</p>"
+        if charts
+        else ""
+    )
+    return f'<section><h2>Performance</h2>{legend}<div class="charts">{"".join(charts)}</div>{table}</section>'
+
+
+def _rates(report: CompareReport) -> str:
+    rows = changed_rates(report)
+    if not rows:
+        return ""
+    cells = [
+        (
+            row["field"],
+            row["kind"],
+            _badge(row["level"]),
+            row["period"],
+            percentage(row["baseline_rate"], 2),
+            percentage(row["rate"], 2),
+            points(row["delta"]),
+            f"{points(row['delta_low'])} to {points(row['delta_high'])}",
+            str(row["periods"]),
+        )
+        for row in rows[:MAX_ROWS]
+    ]
+    columns = (
+        "field",
+        "rate",
+        "level",
+        "worst period",
+        "training",
+        "production",
+        "change, points",
+        "95% interval",
+        "periods",
+    )
+    return (
+        "<section><h2>Rates that changed</h2>"
+        '<p class="faint">Null, unseen, invalid (wrong type, NaN) and out-of-range values.</p>'
+        f"{_table(columns, cells, numbers=(4, 5, 6, 7, 8), html=(2,))}{_more(len(rows))}</section>"
+    )
+
+
+def _slices(report: CompareReport) -> str:
+    rows = changed_slices(report)
+    if not rows:
+        return ""
+    cells = [
+        (
+            row["slice"],
+            row["field"],
+            _badge(row["level"]),
+            row["period"],
+            number(row["psi"]),
+            interval(row["psi_low"], row["psi_high"]),
+            f"{row['n']:,}",
+            str(row["periods"]),
+        )
+        for row in rows[:MAX_ROWS]
+    ]
+    columns = ("slice", "field", "level", "worst period", "PSI", "95% interval", "n", "periods")
+    table = _table(columns, cells, numbers=(4, 5, 6, 7), html=(2,))
+    return f"<section><h2>Slices that changed</h2>{table}{_more(len(rows))}</section>"
+
+
+def _more(n: int) -> str:
+    return "" if n <= MAX_ROWS else f'<p class="faint">… and {n - MAX_ROWS} more, which the JSON file has.</p>'
+
+
+def _notes(report: CompareReport) -> str:
+    if not report.notes:
+        return ""
+    items = "".join(f"<li>{_text(note)}</li>" for note in report.notes)
+    return f'<section><h2>Limits of this comparison</h2><ul class="notes">{items}</ul></section>'
+
+
+def _explanation(report: CompareReport) -> str:
+    levels = "".join(f"<dt>{_badge(level)}</dt><dd>{text}</dd>" for level, text in _LEVEL_TEXTS.items())
+    phi = (
+        f"Intervals use the overdispersion φ of windows of {report.phi_window}, learned from training."
+        if report.phi_window
+        else "φ is unknown, so intervals assume independent rows."
+    )
+    thresholds, rates = report.contract.thresholds, report.contract.rate_thresholds
+    return (
+        f"<section><h2>How to read this</h2><dl>{levels}</dl>"
+        f'<p class="faint">PSI thresholds {thresholds.minor:g} and {thresholds.major:g}; thresholds of rates and '
+        f"metrics {100 * rates.minor:g} and {100 * rates.major:g} points. {phi} Periods are in UTC. Contract "
+        f"{_text(report.contract.id)}, baseline {_text(report.baseline.id)}.</p></section>"
+    )
+
+
+def _table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[int] = (), html: Sequence[int] = ()
+) -> str:
+    """Render a table.
+
+    Args:
+        columns: the headings.
+        rows: the cells.
+        numbers: indices of the columns aligned to the right.
+        html: indices of the columns whose cells are HTML already.
+    """
+
+    def css(i: int) -> str:
+        return ' class="n"' if i in numbers else ""
+
+    head = "".join(f'<th scope="col"{css(i)}>{_text(column)}</th>' for i, column in enumerate(columns))
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td{css(i)}>{cell if i in html else _text(cell)}</td>" for i, cell in enumerate(row))
+        + "</tr>"
+        for row in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
