@@ -15,10 +15,10 @@ from barograph.values import InvalidEvent
 from numpy.typing import NDArray
 
 from cli.compare.errors import CompareError
-from cli.infer.columns import read_times_ms
+from cli.infer.columns import read_times_ms, to_numbers
 from cli.infer.errors import OptionError
 from cli.infer.profile import SCORES_PREFIX, Roles, score_columns
-from cli.infer.tables import Table, is_text
+from cli.infer.tables import Table, is_text, plain_type
 from streams.events.arrow_columns import BatchRows
 from streams.events.arrow_decoder import project_columns
 from streams.events.columns import EventColumns
@@ -71,7 +71,8 @@ def read_event_times(table: Table, column: str | None) -> EventTimes:
 def source_columns_of(contract: Contract, roles: Roles, table: Table) -> dict[str, str]:
     """Find the column of each source that the contract reads: source → column; sources without a column are left out.
 
-    A feature is read from `features.NAME` or `NAME`, an output from the column of its role, else from its own name.
+    A feature is read from `NAME`, as in training, else from `features.NAME`, as in events; an output from the column of
+    its role, else from its own name.
     """
     outputs = dict(zip(OUTPUTS, (roles.score, roles.class_, roles.latency), strict=True))
     scores = {f"{SCORES_PREFIX}{name}": column for name, column in score_columns(table, roles).items()}
@@ -84,7 +85,8 @@ def source_columns_of(contract: Contract, roles: Roles, table: Table) -> dict[st
         elif source.startswith(SCORES_PREFIX):
             candidates = [scores.get(source)]
         else:
-            candidates = [source, bare if bare not in named else None]
+            is_output = bare in OUTPUTS and bare in contract.sources
+            candidates = [None if is_output or bare in named else bare, source]
         column = next((name for name in candidates if name is not None and name in table.columns), None)
         if column is not None and source != CONFIDENCE:
             columns[source] = column
@@ -149,7 +151,7 @@ class ServedRows:
         n = batch.num_rows
         members = {"id": batch.column(self._id) if self._id else constant_column(ROW, n)}
         members["at"] = pa.array(at_ms, mask=null if null.any() else None).cast(EVENT_TIME)
-        members |= {source: batch.column(column) for source, column in self._columns.items()}
+        members |= {source: _in_seconds(batch.column(column)) for source, column in self._columns.items()}
         try:
             for block in self._tables.blocks(pa.table(members)):
                 if block.rows.num_rows:
@@ -175,3 +177,11 @@ class ServedRows:
             numbers=numbers,
             texts=texts,
         )
+
+
+def _in_seconds(values: pa.Array) -> pa.Array:
+    """Convert durations and times of day to seconds, as `infer` reads them; other values stay."""
+    kind = plain_type(values.type)
+    if not (pa.types.is_duration(kind) or pa.types.is_time(kind)):
+        return values
+    return pa.array(to_numbers(values), from_pandas=True)

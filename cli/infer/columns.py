@@ -73,7 +73,7 @@ def read_numbers(table: Table, column: str) -> FloatArray:
     values = np.empty(table.rows)
     row = 0
     for batch in table.batches(column):
-        values[row : row + len(batch)] = _to_numbers(batch)
+        values[row : row + len(batch)] = to_numbers(batch)
         row += len(batch)
     return values
 
@@ -158,7 +158,12 @@ def count_distinct(ordered: NDArray[np.float64] | NDArray[np.int64]) -> int:
     return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1 if ordered.size else 0
 
 
-def _to_numbers(batch: pa.Array) -> FloatArray:
+def to_numbers(batch: pa.Array) -> FloatArray:
+    """Convert an array as `read_numbers` does.
+
+    Returns:
+        Shape (n,): NaN for null, an infinity for invalid.
+    """
     batch = _decode(batch)
     kind = batch.type
     if pa.types.is_null(kind):

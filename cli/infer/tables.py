@@ -82,11 +82,24 @@ class Table:
 
     def _batches(self, columns: Sequence[str], batch_rows: int, what: str) -> Iterator[pa.RecordBatch]:
         try:
-            yield from self._read(columns, batch_rows)
+            yield from map(_without_views, self._read(columns, batch_rows))
         except (pa.ArrowException, OSError) as error:
             raise TableError(
                 f"{self.name}: {what} cannot be read: {first_line(error)}. Write the file again."
             ) from error
+
+
+def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Convert views of texts, as polars makes them, because Arrow has few functions for them."""
+    for i, field in enumerate(batch.schema):
+        kind = field.type
+        if pa.types.is_string_view(kind):
+            batch = batch.set_column(i, field.name, batch.column(i).cast(pa.large_string()))
+        elif pa.types.is_dictionary(kind) and pa.types.is_string_view(kind.value_type):
+            column = batch.column(i)
+            texts = column.dictionary.cast(pa.large_string())
+            batch = batch.set_column(i, field.name, pa.DictionaryArray.from_arrays(column.indices, texts))
+    return batch
 
 
 def memory_table(name: str, table: pa.Table) -> Table:
