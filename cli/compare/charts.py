@@ -38,7 +38,7 @@ class ChartLine:
     value: float
     css: str
     dy: int = -4
-    """Offset of the label below the line."""
+    """Vertical offset of the label, downward."""
 
 
 def level_strip(levels: Sequence[tuple[str, str, str]], description: str) -> str:

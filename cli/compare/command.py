@@ -55,9 +55,10 @@ def compare_command(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Name of the model in the inferred contract.")] = None,
     version: Annotated[str, typer.Option(help="Version of the model in the baseline.")] = "1",
-    multivariate: Annotated[
-        bool, typer.Option(help="Train a classifier that tells PROD from TRAIN (needs scikit-learn).")
-    ] = True,
+    no_multivariate: Annotated[
+        bool,
+        typer.Option("--no-multivariate", help="Train no classifier that tells PROD from TRAIN (with scikit-learn)."),
+    ] = False,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the report as one HTML page.", show_default=False)
     ] = None,
@@ -116,7 +117,7 @@ def compare_command(
             contract=None if contract is None else load_contract(contract),
             model=model or "model",
             version=version,
-            is_multivariate=multivariate,
+            is_multivariate=not no_multivariate,
         )
         report = _compare_files(errors, train, prod, options)
         written = None if write_contract is None else report.write_contract(write_contract, force=force)

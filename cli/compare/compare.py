@@ -29,6 +29,7 @@ from cli.compare.production import ProductionPass, RowSample, matrix_column
 from cli.compare.report import ComparedTable, CompareReport
 from cli.compare.served import OUTPUT_ROLES, EventTimes, ServedRows, read_event_times, source_columns_of
 from cli.compare.summaries import summarise_fields, value_hints
+from cli.infer.errors import OptionError
 from cli.infer.infer import DEFAULTS, InferOptions, InferResult, infer_table
 from cli.infer.profile import Roles, check_roles
 from cli.infer.tables import Table, memory_table, open_table
@@ -319,9 +320,14 @@ class _Comparer:
             season=settings.season,
         )
         self.on_step(f"reading {table.name}")
-        inferred = infer_table(
-            table, infer_options, lambda column: self.on_step(f"reading {column}"), workers=self.workers
-        )
+        try:
+            inferred = infer_table(
+                table, infer_options, lambda column: self.on_step(f"reading {column}"), workers=self.workers
+            )
+        except OptionError as error:
+            # The text may not name the table, and here there are two.
+            text = str(error) if table.name in str(error) else f"{table.name}: {error}"
+            raise CompareError(f"{text.rstrip('.')}.") from error
         if declared is None:
             contract = inferred.contract
             if options.id is not None:
@@ -407,9 +413,8 @@ class _Comparer:
             self.notes.append(f"No rows in {_listed(empty)}.")
         partial_periods = [period.label for period in periods if not period.is_whole]
         if partial_periods:
-            self.notes.append(
-                f"The data covers only a part of {_listed(partial_periods)}: the levels there are insufficient."
-            )
+            labels = _listed(partial_periods)
+            self.notes.append(f"The data covers only a part of {labels}: the levels of drift there are insufficient.")
 
 
 def longest_learned(baseline: Baseline, grain: Grain, span_s: float) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cli.infer.tables import Table, is_number, is_text, plain_type
 from sketches.baseline.baseline import QUANTILE_RANKS, FieldBaseline
 from sketches.sketch.numeric import NumericSketch
-from sketches.skew.texts import SPELLINGS
+from sketches.skew.texts import SPELLINGS, normal_spelling
 from sketches.skew.units import FACTORS, LINEAR, OFFSETS, name_factor, name_offset
 
 FloatArray = NDArray[np.float64]
@@ -165,7 +165,7 @@ def spelling_hint(field: FieldBaseline, merged_unseen: Counter[str], n_rows: int
         merged_unseen: unseen values with their counts.
         n_rows: rows of production.
     """
-    for what, normal in SPELLINGS:
+    for what, normal in (*SPELLINGS, ("several differences of spelling", normal_spelling)):
         by_normal = {normal(category): category for category in reversed(field.categories)}
         alike = Counter(
             {(value, by_normal[normal(value)]): n for value, n in merged_unseen.items() if normal(value) in by_normal}

@@ -92,7 +92,8 @@ def _header(report: CompareReport) -> str:
     name = f'{_text(report.production.name)} <span class="versus">compared with</span> {_text(report.training.name)}'
     return (
         f'<header><h1>{name}</h1><p class="faint">{_text(headline(report))}</p>'
-        f'<p class="worst">Worst level: {_badge(report.level)} of {plural(len(report.fields), "field")}</p>'
+        f'<p class="worst">Worst level of {plural(len(report.fields), "field")} and of performance: '
+        f"{_badge(report.level)} {_text(report.cause)}</p>"
         f'<ul class="tiles">{"".join(tiles)}</ul></header>'
     )
 

@@ -15,7 +15,7 @@ from cli.compare.outcomes import OutcomeCounts
 from cli.compare.panes import map_in_order, merge_summaries, summarise
 from cli.compare.periods import Period
 from cli.compare.served import EventTimes, ServedRows
-from cli.infer.tables import BATCH_ROWS, Table
+from cli.infer.tables import Table
 from sketches.baseline.baseline import FieldBaseline
 from streams.events.columns import EventColumns
 from streams.registry.registry import Registry
@@ -23,6 +23,9 @@ from streams.sketcher.pane_summary import PaneKey, PaneSummary
 from warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
+
+BATCH_ROWS = 1 << 17
+"""Rows that a thread counts at a time."""
 
 
 class RowSample:

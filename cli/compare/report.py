@@ -112,6 +112,18 @@ class CompareReport:
         levels = [line.level for line in self.fields]
         return worst_level([*levels, *(metric.level for metric in self.performance if not metric.class_name)])
 
+    @cached_property
+    def cause(self) -> str:
+        """Name the first field or metric with the worst level, and its period; empty if nothing changed."""
+        if self.level not in ("minor", "major"):
+            return ""
+        for line in self.fields:
+            for row, name in ((line.worst, "PSI"), (line.worst_rate, "")):
+                if row is not None and row["level"] == self.level:
+                    return f"{name or row['kind']} of {line.name} in {row['period']}"
+        metric = next(each for each in self.performance if each.level == self.level and not each.class_name)
+        return f"{metric.metric} in {metric.period}"
+
     def count(self, level: str) -> int:
         """Return the number of fields whose worst level is this one."""
         return sum(line.level == level for line in self.fields)

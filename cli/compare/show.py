@@ -16,7 +16,7 @@ MAX_RATES = 20
 """Rates that are listed, the worst ones."""
 MAX_SLICES = 10
 HEADLINE_METRICS = ("accuracy", "auc", "auc_macro", "f1", "f1_macro", "log_loss", "mae", "rmse", "bias")
-"""Metrics of the whole model that the terminal and the top of the page show."""
+"""Metrics of the whole model that are shown even if they did not change."""
 
 
 def show_report(terminal: Terminal, report: CompareReport) -> None:
@@ -53,9 +53,8 @@ def show_report(terminal: Terminal, report: CompareReport) -> None:
     for note in report.notes:
         terminal.line(SafeText("! ", style="bold yellow").append(note, "none"))
     terminal.line()
-    terminal.line(
-        SafeText(f"{verdict(report)} Worst level: ").append(report.level, LEVEL_STYLES[report.level]).append(".")
-    )
+    worst = SafeText(f"{verdict(report)} Worst level: ").append(report.level, LEVEL_STYLES[report.level])
+    terminal.line(worst.append(f" ({report.cause})." if report.cause else "."))
 
 
 def headline(report: CompareReport) -> str:
@@ -104,8 +103,10 @@ def _worst_of_each(rows: Sequence[dict[str, Any]], key: tuple[str, ...], size: s
 
 
 def headline_metrics(report: CompareReport) -> list[PeriodMetric]:
-    """Return the metrics of the whole model that matter most, by metric and period."""
-    return [metric for metric in report.performance if metric.metric in HEADLINE_METRICS and not metric.class_name]
+    """Return the metrics of the whole model that matter most, and those that changed, by metric and period."""
+    of_model = [metric for metric in report.performance if not metric.class_name]
+    changed = {metric.metric for metric in of_model if metric.level in ("minor", "major")}
+    return [metric for metric in of_model if metric.metric in HEADLINE_METRICS or metric.metric in changed]
 
 
 def multivariate_line(report: CompareReport) -> str:

@@ -169,8 +169,9 @@ def _open(path: Path, kind: TableFormat, types: Mapping[str, pa.DataType]) -> It
             raise TableError(f"{path} has no rows; use a table with rows")
 
         def read(columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
-            # A reader serves one thread; the metadata are parsed once.
-            with pq.ParquetFile(source, memory_map=True, metadata=metadata) as file:
+            # A reader serves one thread; the metadata are parsed once. A mapped file would count as memory of the
+            # process, and buffering ahead would read the columns of all row groups into memory.
+            with pq.ParquetFile(source, metadata=metadata, pre_buffer=False) as file:
                 # A name with a dot also selects struct members of that path, so the batch may have more columns.
                 for batch in file.iter_batches(batch_size=batch_rows, columns=list(columns)):
                     yield batch.select(list(columns))

@@ -49,6 +49,13 @@ SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
 _DETAIL_PAIRS = 3
 
 
+def normal_spelling(text: str) -> str:
+    """Remove all differences of `SPELLINGS`."""
+    for _, normal in SPELLINGS:
+        text = normal(text)
+    return text
+
+
 def compare_texts(
     served: IntArray,
     recomputed: IntArray,
@@ -161,13 +168,7 @@ def _spelling(pairs: Counter[Pair], show: bool) -> Iterator[Explanation]:
     n = pairs.total()
     for what, normal in SPELLINGS:
         yield _same(pairs, normal, what, n, show)
-
-    def all_of_them(text: str) -> str:
-        for _, normal in SPELLINGS:
-            text = normal(text)
-        return text
-
-    yield _same(pairs, all_of_them, "several differences of spelling", n, show)
+    yield _same(pairs, normal_spelling, "several differences of spelling", n, show)
 
 
 def _same(pairs: Counter[Pair], normal: Callable[[str], str], what: str, n: int, show: bool) -> Explanation:

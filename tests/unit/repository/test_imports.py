@@ -23,6 +23,7 @@ for level in (
     ("local",),
     ("examples",),
     ("cli",),
+    ("barograph_app",),
 ):
     lower = frozenset(MAY_IMPORT)
     MAY_IMPORT.update(dict.fromkeys(level, lower))

@@ -1,0 +1,104 @@
+"""Time and memory of `barograph compare` on generated tables: `python -m benchmarks.compare`.
+
+Writes two Parquet files to a temporary folder (40 numeric columns, 8 of categories, event times and a score with its
+label; 10 million rows of production by default), runs the command in a process of its own, and prints elapsed time,
+CPU time and peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+NUMBERS, CATEGORIES = 39, 8
+GROUP_ROWS = 500_000
+START_S = 1_735_689_600
+"""Midnight of 1 January 2025, UTC."""
+DAY_S = 86_400
+
+
+def make_table(rng: np.random.Generator, first_s: int, seconds: int, rows: int, shift: float) -> pa.Table:
+    """Generate rows in order of time; `shift` moves every fifth number, in standard deviations."""
+    columns: dict[str, pa.Array] = {
+        "at": pa.array((first_s + np.sort(rng.random(rows)) * seconds) * 1000, pa.float64())
+        .cast(pa.int64(), safe=False)
+        .cast(pa.timestamp("ms", "UTC"))
+    }
+    for i in range(NUMBERS):
+        values = rng.standard_normal(rows) + (shift if i % 5 == 0 else 0.0)
+        if i % 3 == 1:
+            values = np.round(np.exp(values) * 100)
+        null = rng.random(rows) < 0.02 if i % 4 == 0 else None
+        columns[f"x{i}"] = pa.array(values, mask=null)
+    for i in range(CATEGORIES):
+        codes = np.minimum(rng.zipf(1.5, rows), 5 * 4**i % 900 + 3).astype(np.int32) - 1
+        names = pa.array([f"v{code}" for code in range(1_000)])
+        columns[f"c{i}"] = pa.DictionaryArray.from_arrays(pa.array(codes), names).cast(pa.string())
+    score = rng.beta(2, 5, rows)
+    columns["score"] = pa.array(score)
+    columns["label"] = pa.array(rng.random(rows) < score)
+    return pa.table(columns)
+
+
+def write_file(path: Path, rows: int, days: int, first_s: int, shift: float) -> None:
+    """Write a file in row groups, so that memory holds one of them."""
+    rng = np.random.default_rng(rows + first_s)
+    n_groups = -(-rows // GROUP_ROWS)
+    seconds = days * DAY_S // n_groups
+    writer: pq.ParquetWriter | None = None
+    for group in range(n_groups):
+        size = min(GROUP_ROWS, rows - group * GROUP_ROWS)
+        table = make_table(rng, first_s + group * seconds, seconds, size, shift)
+        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd", compression_level=1)
+        writer.write_table(table, row_group_size=GROUP_ROWS)
+    assert writer is not None
+    writer.close()
+
+
+def main() -> None:
+    """Generate, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=10_000_000, help="rows of production")
+    parser.add_argument("--training-rows", type=int, default=1_000_000)
+    parser.add_argument("--days", type=int, default=90, help="days of production and of training")
+    parser.add_argument("--by", default="week")
+    parser.add_argument("--no-multivariate", action="store_true")
+    parser.add_argument("--folder", type=Path, help="keeps the files there, and uses those that exist")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="barograph-compare-") as temporary:
+        folder = arguments.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        train, prod = folder / f"train-{arguments.training_rows}.parquet", folder / f"prod-{arguments.rows}.parquet"
+        for path, rows, first_s, shift in (
+            (train, arguments.training_rows, START_S - arguments.days * DAY_S, 0.0),
+            (prod, arguments.rows, START_S, 0.5),
+        ):
+            if not path.exists():
+                write_file(path, rows, arguments.days, first_s, shift)
+            print(f"{path.name}: {rows:,} rows, {path.stat().st_size / 2**20:,.0f} MiB")
+        command = [sys.executable, "-m", "cli.main", "compare", str(train), str(prod)]
+        command += ["--time", "at", "--score", "score", "--label", "label", "--by", arguments.by]
+        command += ["--html", str(folder / "report.html"), "--json", str(folder / "report.json")]
+        command += ["--no-multivariate"] if arguments.no_multivariate else []
+        started_s = time.monotonic()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # the command is this project's own
+        elapsed_s = time.monotonic() - started_s
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        print(
+            f"{elapsed_s:.1f} s elapsed, {used.ru_utime + used.ru_stime:.1f} s of CPU, "
+            f"{used.ru_maxrss / 2**20:.2f} GiB peak, {len(os.sched_getaffinity(0))} cores"
+        )
+
+
+if __name__ == "__main__":
+    main()
