@@ -41,10 +41,13 @@ class BatchRows:
     def column(self, name: str) -> pa.Array:
         """Return a column of shape (n,); a dictionary-encoded column gets one dictionary."""
         i = self._schema.get_field_index(name)
+        kind = self._schema.field(i).type
+        if pa.types.is_dictionary(kind) and pa.types.is_null(kind.value_type):
+            # pyarrow 26 reads invalid memory when it computes on dictionaries of nulls.
+            return pa.nulls(len(self))
         chunks = [batch.column(i) for batch in self._batches]
         if len(chunks) == 1:
             return chunks[0]
-        kind = self._schema.field(i).type
         if pa.types.is_dictionary(kind):
             return pa.chunked_array(chunks, kind).unify_dictionaries().combine_chunks()
         return pa.concat_arrays(chunks) if chunks else pa.array([], kind)

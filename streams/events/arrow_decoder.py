@@ -14,7 +14,7 @@ from barograph.events import Reason
 from numpy.typing import NDArray
 
 from streams.events.arrow_columns import BatchRows, RowSelection
-from streams.events.arrow_message import DETAIL_CHARS, KnownSchema, open_message, rejection_reason
+from streams.events.arrow_message import COLUMN_ERRORS, KnownSchema, open_message, rejection_reason, reject_message
 from streams.events.batch import Decoded, MessageBatch, RejectedEvent, join_batches
 from streams.events.columns import INVALID_TEXT, EventColumns, encode_arrow_names, producer_arrivals
 from streams.events.event_time import arrow_times_ms, arrow_to_ms, rejected_times
@@ -23,6 +23,8 @@ from streams.events.hashed_values import replace_plain_values
 from streams.events.projection import SCORES_PREFIX, Projection, build_projection
 from streams.registry.registry import Registry
 
+MAX_PENDING_BYTES = 32 << 20
+"""Unpacked bytes of messages that are decoded together."""
 MAX_SPLIT_BYTES = 64 << 20
 """Bytes of rejected rows of one batch that are kept."""
 BYTES_OMITTED = "too many rows were rejected at once to keep the bytes of each: see the message at this position"
@@ -62,10 +64,9 @@ class ArrowDecoder:
         result = Decoded()
         try:
             self._decode_rows(batch, schema, messages, result)
-        except (pa.ArrowException, ValueError, TypeError) as error:
+        except COLUMN_ERRORS as error:
             if len(messages) == 1:
-                event = batch.reject(messages[0].position, Reason.NOT_ARROW, str(error)[:DETAIL_CHARS])
-                decoded.rejected.append(event)
+                decoded.rejected.append(reject_message(batch, messages[0].position, error))
                 return
             half = len(messages) // 2
             self.decode_opened(batch, schema, messages[:half], decoded)
@@ -168,7 +169,9 @@ class ArrowAccumulator:
         self._decode = decode
         self._batches: list[MessageBatch] = []
         self._messages: dict[KnownSchema, list[OpenedMessage]] = {}
-        self._rejected: list[RejectedEvent] = []
+        self._pending_bytes = 0
+        """Unpacked bytes of the messages that are not decoded yet."""
+        self._decoded = Decoded()
         self.messages = self.rows = self.n_bytes = self.rejected_bytes = 0
         """Size of the content: messages, their rows (a rejected message counts as one), unpacked bytes, bytes of
         rejected events."""
@@ -177,32 +180,42 @@ class ArrowAccumulator:
         """Open more messages; every one ends as rows or as a rejected event."""
         if not len(batch):
             return
+        start = sum(map(len, self._batches))
+        self._batches.append(batch)
+        self.messages += len(batch)
         for i, value in enumerate(batch.values):
             try:
                 batches, schema, n_bytes = open_message(value)
             except ValueError as error:
                 event = batch.reject(i, rejection_reason(value, error), str(error))
-                self._rejected.append(event)
+                self._decoded.rejected.append(event)
                 self.rows += 1
                 self.rejected_bytes += len(event.value)
                 continue
             n_rows = sum(each.num_rows for each in batches)
             self.rows += n_rows
             self.n_bytes += n_bytes
-            self._messages.setdefault(schema, []).append(OpenedMessage(self.messages + i, n_rows, batches))
-        self._batches.append(batch)
-        self.messages += len(batch)
+            self._pending_bytes += n_bytes
+            self._messages.setdefault(schema, []).append(OpenedMessage(start + i, n_rows, batches))
+            if self._pending_bytes >= MAX_PENDING_BYTES:
+                self._decode_pending()
+                self._batches, start = [batch], 0
 
     def take(self) -> Decoded:
         """Decode and return the content and start over; every row ends as an event or as a rejected event."""
-        decoded = Decoded(rejected=self._rejected)
-        if self._batches:
-            batch = join_batches(self._batches)
-            for known, messages in self._messages.items():
-                self._decode(batch, known.schema, messages, decoded)
-        self._batches, self._messages, self._rejected = [], {}, []
+        self._decode_pending()
+        decoded, self._decoded = self._decoded, Decoded()
         self.messages = self.rows = self.n_bytes = self.rejected_bytes = 0
         return decoded
+
+    def _decode_pending(self) -> None:
+        messages, self._messages = self._messages, {}
+        batches, self._batches = self._batches, []
+        self._pending_bytes = 0
+        if messages:
+            batch = join_batches(batches)
+            for known, own in messages.items():
+                self._decode(batch, known.schema, own, self._decoded)
 
 
 @dataclass(frozen=True, slots=True)

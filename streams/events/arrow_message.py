@@ -1,35 +1,34 @@
 """Opens Arrow messages: validates their buffers and rejects messages that unpack to more than the limit.
 
-Kafka bounds a message's size, but not the size that it unpacks to: buffers may be compressed a thousandfold, a
-dictionary may hold one long text that all rows refer to, and a column of nulls may have any length at no cost. The size
-that a stream claims is read from its metadata before any buffer is unpacked.
+Kafka bounds a message's size, but not the size that it unpacks to: buffers may be compressed a thousandfold or overlap, a
+dictionary may hold one long text that all rows refer to, and nulls cost nothing at any length and depth. The sizes that
+a stream claims are read from its metadata before Arrow allocates anything for it (arrow_metadata.py). What rows share
+is measured in the columns, which are not expanded (arrow_sizes.py).
 """
 
 from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from barograph.events import Reason
+
+from streams.events.arrow_metadata import VALUE_BYTES, read_claims, schema_bytes
+from streams.events.arrow_sizes import shared_bytes, shares_values
+from streams.events.batch import OUT_OF_MEMORY, MessageBatch, RejectedEvent
 
 MAX_ROWS = 10_000
 """Rows per message. The publisher cuts tables at 1,000."""
 MAX_UNPACKED_BYTES = 8 << 20
-"""Unpacked size of a message's columns. The message itself has 1 MiB at most."""
-FEW_BYTES = 256 << 10
-"""Below this bound on the size of shared values, the exact size is not computed."""
+"""Unpacked size of a message's columns, with at least eight bytes per value. The message itself has 1 MiB at most."""
+KNOWN_SCHEMAS, KNOWN_SCHEMA_BYTES = 64, 16 << 20
+"""Schemas that are cached, and their size in bytes; the latest one is always cached."""
 DETAIL_CHARS = 200
-
-_U16, _I32, _U32, _I64 = (struct.Struct(f"<{code}") for code in "HiIq")
-# Slots of the tables in Arrow's Message.fbs, in the order of their declaration there.
-_MESSAGE_HEADER, _DICTIONARY_DATA, _BATCH_BUFFERS, _BATCH_COMPRESSION = 2, 1, 2, 3
-_BUFFER_BYTES = 16
+COLUMN_ERRORS = (pa.ArrowException, ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
+"""Errors of valid columns that Arrow or Python cannot convert, such as times beyond its range or in unknown zones."""
 
 
 class UnpackedError(ValueError):
@@ -74,19 +73,28 @@ def _open(value: bytes | None) -> tuple[Opened, pa.Schema]:
     if not value:
         raise ValueError("the message is empty")
     try:
-        head, claimed = _claims(value)
-        _refuse_bytes(claimed)
+        claims = read_claims(value)
+        _refuse_rows(claims.rows)
+        size = max(claims.n_bytes, claims.values * VALUE_BYTES)
+        _refuse_bytes(size)
+        known = _find_known(claims.schema)
+        schema_size = 0 if known else schema_bytes(claims.schema, MAX_UNPACKED_BYTES)
+        _refuse_bytes(schema_size)
         with pa.ipc.open_stream(value) as reader:
             own, batches = reader.schema, list(reader)
         for batch in batches:
             batch.validate(full=True)
-        schema = _schema_of(head, own)
-        shared = _bytes_of_sharing(batches, schema)
+        _refuse_rows(sum(batch.num_rows for batch in batches))
+        schema = known or _remember(claims.schema, own, schema_size)
+        shared = sum(shared_bytes([batch.column(i) for batch in batches]) for i in schema.sharing)
+        _refuse_bytes(shared)
     except UnpackedError:
         raise
-    except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError, struct.error) as error:
+    except MemoryError as error:
+        raise UnpackedError(OUT_OF_MEMORY) from error
+    except (pa.ArrowException, OSError, ValueError, OverflowError, struct.error) as error:
         raise ValueError(f"{error}"[:DETAIL_CHARS]) from error
-    return Opened(batches, schema, max(len(value), claimed) + shared), own
+    return Opened(batches, schema, max(len(value), size) + int(shared)), own
 
 
 def rejection_reason(value: bytes | None, error: ValueError) -> Reason:
@@ -96,138 +104,58 @@ def rejection_reason(value: bytes | None, error: ValueError) -> Reason:
     return Reason.TOO_LARGE if isinstance(error, UnpackedError) else Reason.NOT_ARROW
 
 
-def _claims(value: bytes) -> tuple[pa.Buffer | None, int]:
-    """Return a stream's encoded schema and the size that its compressed buffers claim."""
-    head, claimed = None, 0
-    for message in pa.ipc.MessageReader.open_stream(value):
-        if head is None:
-            head = message.metadata
-        if message.body is None or not message.body.size:
-            continue
-        metadata = message.metadata.to_pybytes()
-        table = _table_of(metadata, _follow(metadata, 0), _MESSAGE_HEADER)
-        if message.type == "dictionary" and table is not None:
-            table = _table_of(metadata, table, _DICTIONARY_DATA)
-        if table is None or _table_of(metadata, table, _BATCH_COMPRESSION) is None:
-            continue
-        body = message.body.to_pybytes()
-        for start, length in _buffers(metadata, table):
-            if length >= _I64.size:
-                # −1 marks a buffer that is not compressed.
-                size = _I64.unpack_from(body, start)[0]
-                claimed += length if size == -1 else max(0, size)
-    return head, claimed
+def reject_message(batch: MessageBatch, position: int, error: Exception) -> RejectedEvent:
+    """Return a message whose columns caused one of `COLUMN_ERRORS` as a rejected event."""
+    if isinstance(error, MemoryError):
+        return batch.reject(position, Reason.TOO_LARGE, OUT_OF_MEMORY)
+    return batch.reject(position, Reason.NOT_ARROW, str(error)[:DETAIL_CHARS])
 
 
-def _follow(data: bytes, position: int) -> int:
-    """Return the position of the object that the offset at a position refers to."""
-    return position + int(_U32.unpack_from(data, position)[0])
+def _refuse_rows(n: int) -> None:
+    if n > MAX_ROWS:
+        raise UnpackedError(f"it has {n:,} rows; a message may hold {MAX_ROWS:,}")
 
 
-def _table_of(data: bytes, table: int, slot: int) -> int | None:
-    """Return the position of the object in a slot of a flatbuffer table; None if the slot is empty."""
-    slots = table - int(_I32.unpack_from(data, table)[0])
-    entry = 4 + 2 * slot
-    if entry >= _U16.unpack_from(data, slots)[0]:
-        return None
-    offset = int(_U16.unpack_from(data, slots + entry)[0])
-    return _follow(data, table + offset) if offset else None
-
-
-def _buffers(data: bytes, batch: int) -> Iterator[tuple[int, int]]:
-    """Yield start and length of each buffer of a record batch in its message's body."""
-    vector = _table_of(data, batch, _BATCH_BUFFERS)
-    if vector is None:
-        return
-    for i in range(int(_U32.unpack_from(data, vector)[0])):
-        entry = vector + 4 + _BUFFER_BYTES * i
-        yield int(_I64.unpack_from(data, entry)[0]), int(_I64.unpack_from(data, entry + 8)[0])
-
-
-def _refuse_bytes(size: int) -> None:
+def _refuse_bytes(size: float) -> None:
     if size > MAX_UNPACKED_BYTES:
-        raise UnpackedError(f"its columns unpack to {size:,} bytes; a message may hold {MAX_UNPACKED_BYTES:,}")
+        raise UnpackedError(f"its columns unpack to {size:,.0f} bytes; a message may hold {MAX_UNPACKED_BYTES:,}")
 
 
-def _schema_of(head: pa.Buffer, schema: pa.Schema) -> KnownSchema:
+@dataclass(frozen=True, slots=True)
+class _CachedSchema:
+    """A schema's encoded message, the schema and its size in bytes."""
+
+    message: bytes
+    known: KnownSchema
+    n_bytes: int
+
+
+_cache: deque[_CachedSchema] = deque()
+
+
+def _find_known(message: bytes) -> KnownSchema | None:
     """Look up the known schema by its encoded form.
 
     A topic has few schemas, and comparing bytes is far faster than comparing columns.
+    """
+    for cached in _cache:
+        if cached.message == message:
+            return cached.known
+    return None
+
+
+def _remember(message: bytes, schema: pa.Schema, n_bytes: int) -> KnownSchema:
+    """Cache a schema with its encoded message; return the known schema that equals it, if there is one.
 
     Raises:
         ValueError: column names repeat.
     """
-    for encoded, known in _known:
-        if encoded.equals(head):
-            return known
-    match = next((known for _, known in _known if known.schema.equals(schema)), None)
-    if match is None:
+    known = next((cached.known for cached in _cache if cached.known.schema.equals(schema)), None)
+    if known is None:
         if len(set(schema.names)) != len(schema):
             raise ValueError("column names repeat")
-        match = KnownSchema(schema, tuple(i for i, kind in enumerate(schema.types) if _shares(kind)))
-    # A copy: the encoded schema is a slice of the message and would keep the message alive.
-    _known.append((pa.py_buffer(head.to_pybytes()), match))
-    return match
-
-
-_known: deque[tuple[pa.Buffer, KnownSchema]] = deque(maxlen=64)
-
-
-def _bytes_of_sharing(batches: Sequence[pa.RecordBatch], schema: KnownSchema) -> int:
-    """Return the size in bytes of the columns whose rows share values, with each row's value written out.
-
-    Raises:
-        UnpackedError: there are too many rows, or rows share long values.
-    """
-    rows = sum(batch.num_rows for batch in batches)
-    if rows > MAX_ROWS:
-        raise UnpackedError(f"it has {rows:,} rows; a message may hold {MAX_ROWS:,}")
-    size = sum(_shared_bytes([batch.column(i) for batch in batches]) for i in schema.sharing)
-    _refuse_bytes(size)
-    return size
-
-
-def _shared_bytes(chunks: Sequence[pa.Array]) -> int:
-    """Return an upper bound on the size of a column whose rows share values, with each row's value written out."""
-    if not chunks:
-        return 0
-    kind = chunks[0].type
-    if pa.types.is_dictionary(kind):
-        return sum(map(_dictionary_bytes, chunks))
-    bound = sum(chunk.nbytes for chunk in chunks) * sum(map(len, chunks))
-    if bound <= FEW_BYTES:
-        return int(bound)
-    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-        return _view_bytes(chunks)
-    return int(bound)
-
-
-def _shares(kind: pa.DataType) -> bool:
-    """Return whether rows of a type, or of a type nested in it, may refer to the same values."""
-    types = pa.types
-    if types.is_dictionary(kind) or types.is_string_view(kind) or types.is_binary_view(kind):
-        return True
-    if types.is_list_view(kind) or types.is_large_list_view(kind) or types.is_run_end_encoded(kind):
-        return True
-    return any(_shares(kind.field(i).type) for i in range(kind.num_fields))
-
-
-def _dictionary_bytes(chunk: pa.DictionaryArray) -> int:
-    values = chunk.dictionary
-    bound = values.nbytes * len(chunk)
-    if bound <= FEW_BYTES:
-        return int(bound)
-    if pa.types.is_primitive(values.type):
-        return int(len(chunk) * values.type.bit_width // 8)
-    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-        return int(values.nbytes * len(chunk))
-    return int(pc.sum(pc.binary_length(values).cast(pa.int64()).take(chunk.indices)).as_py() or 0)
-
-
-def _view_bytes(chunks: Sequence[pa.Array]) -> int:
-    """Sum the lengths of views; the length is the first four of a view's sixteen bytes."""
-    total = 0
-    for chunk in chunks:
-        views = np.frombuffer(chunk.buffers()[1], np.int32).reshape(-1, 4)
-        total += int(views[chunk.offset : chunk.offset + len(chunk), 0].sum(dtype=np.int64))
-    return total
+        known = KnownSchema(schema, tuple(i for i, kind in enumerate(schema.types) if shares_values(kind)))
+    _cache.append(_CachedSchema(message, known, n_bytes + len(message)))
+    while len(_cache) > KNOWN_SCHEMAS or (len(_cache) > 1 and sum(c.n_bytes for c in _cache) > KNOWN_SCHEMA_BYTES):
+        _cache.popleft()
+    return known

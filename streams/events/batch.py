@@ -21,6 +21,8 @@ TOKEN_HEADER: Final = "barograph-replay-token"  # noqa: S105
 """Header with the token of that dead letter's resolution. Without a resolution of this token a message is no replay."""
 MAX_MARK_CHARS = 100
 """Characters of an unexpected `barograph-mark` that its dead letter quotes."""
+OUT_OF_MEMORY: Final = "the process that decodes it has too little memory; see docs/events.md#limits"
+"""Detail of a message that is rejected as too large because memory could not be allocated."""
 
 
 @dataclass(frozen=True, slots=True)

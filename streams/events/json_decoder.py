@@ -18,7 +18,7 @@ import numpy as np
 from barograph.events import Reason
 from numpy.typing import NDArray
 
-from streams.events.batch import Decoded, MessageBatch, join_batches
+from streams.events.batch import OUT_OF_MEMORY, Decoded, MessageBatch, join_batches
 from streams.events.columns import EventColumns, concat_columns, encode_names, producer_arrivals
 from streams.events.event_type import MAX_BATCH_EVENTS, EventType, producer_seq
 from streams.events.model_union import union_decoder
@@ -70,12 +70,14 @@ class JsonDecoder:
                 # Only its fields: the exception would keep the whole event alive through its traceback's frames.
                 fields = error.reason, error.detail, error.model, error.producer, error.seq
                 rejected.append(RejectedMessage(i, *fields))
+            except MemoryError:
+                rejected.append(RejectedMessage(i, Reason.TOO_LARGE, OUT_OF_MEMORY, "", None, -1))
         return Chunk(events, np.array(position, dtype=np.int64), rejected)
 
     def _decode_all(self, values: Iterable[bytes | None]) -> list[Any] | None:
         try:
             return list(map(self._decoder.decode, values))  # type: ignore[arg-type]
-        except (*_DECODE_ERRORS, TypeError):
+        except (*_DECODE_ERRORS, TypeError, MemoryError):
             return None
 
     def _decode_one(self, value: bytes | None) -> Any:

@@ -6,19 +6,17 @@ absent value, since a batch has every column for every row. In `features.NAME` i
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.arrow_message import open_table
-from streams.events.batch import MessageBatch
+from streams.events.arrow_decoder import ArrowDecoder, OpenedMessage
+from streams.events.arrow_message import COLUMN_ERRORS, KnownSchema, open_message
+from streams.events.batch import Decoded, MessageBatch
 from streams.events.columns import EventColumns
 from streams.events.hashed_values import NOT_HASHED, replace_plain_values
-from streams.recorder.arrow_values import is_number, plain_array, plain_column, to_mask, to_numbers, to_text
+from streams.recorder.arrow_values import PlainRows, is_number, to_mask, to_numbers, to_text
 from streams.recorder.map_columns import FeatureColumns, MapColumns
 from streams.recorder.rows import (
     FEATURES,
@@ -31,6 +29,8 @@ from streams.recorder.rows import (
 )
 from streams.registry.registry import Registry
 
+MAX_JOINED_BYTES = 16 << 20
+"""Unpacked bytes of messages whose rows are built together, so that a column costs little compared with its values."""
 _TEXTS = ("arm", "class", "status", "error", "producer")
 _NUMBERS = ("score", "latency_ms")
 _MEMBERS = frozenset(("model", "version", "id", "at", "seq", *_TEXTS, *_NUMBERS))
@@ -43,79 +43,102 @@ class ArrowRows:
     def __init__(self, registry: Registry) -> None:
         self._models = recorded_models(registry)
         self._decoder = ArrowDecoder(registry)
+        self.omitted: list[int] = []
+        """Messages of the last batch that have no rows because of an error, as indices into the batch."""
 
     def rows(self, batch: MessageBatch) -> list[pa.Table]:
-        """Build the rows of a batch, one table per model and schema. Rows that the decoder rejects give none."""
-        decoded = self._decoder.decode(batch).events
-        if not decoded:
-            return []
-        tables = _MessageTables(batch)
-        return [rows for events in decoded for rows in self._rows(events, tables, batch)]
+        """Build the rows of a batch, one or more tables per model and schema, in no particular order.
 
-    def _rows(self, events: EventColumns, tables: _MessageTables, batch: MessageBatch) -> list[pa.Table]:
+        Rows that the decoder rejects give none.
+        """
+        tables: list[pa.Table] = []
+        messages: dict[KnownSchema, list[OpenedMessage]] = {}
+        n_bytes, self.omitted = 0, []
+        for i, value in enumerate(batch.values):
+            try:
+                batches, schema, size = open_message(value)
+            except ValueError:
+                continue
+            own = OpenedMessage(i, sum(each.num_rows for each in batches), batches)
+            messages.setdefault(schema, []).append(own)
+            n_bytes += size
+            if n_bytes >= MAX_JOINED_BYTES:
+                tables += self._rows_by_schema(batch, messages)
+                messages, n_bytes = {}, 0
+        return tables + self._rows_by_schema(batch, messages)
+
+    def _rows_by_schema(self, batch: MessageBatch, messages: dict[KnownSchema, list[OpenedMessage]]) -> list[pa.Table]:
+        return [table for known, own in messages.items() for table in self._joined_rows(batch, known.schema, own)]
+
+    def _joined_rows(self, batch: MessageBatch, schema: pa.Schema, messages: list[OpenedMessage]) -> list[pa.Table]:
+        """Build the rows of messages of one schema. If that fails, they are bisected, so that one message is omitted."""
+        decoded = Decoded()
+        try:
+            self._decoder.decode_opened(batch, schema, messages, decoded)
+            if not decoded.events:
+                return []
+            joined = _JoinedMessages(batch, schema, messages)
+            return [rows for events in decoded.events for rows in self._rows(events, joined, batch)]
+        except COLUMN_ERRORS:
+            if len(messages) == 1:
+                self.omitted.append(messages[0].position)
+                return []
+            half = len(messages) // 2
+            parts = messages[:half], messages[half:]
+            return [rows for part in parts for rows in self._joined_rows(batch, schema, part)]
+
+    def _rows(self, events: EventColumns, joined: _JoinedMessages, batch: MessageBatch) -> list[pa.Table]:
         model = self._models[events.model]
-        table, messages = tables.take(events)
-        ids = to_text(plain_array(table.column("id")))
+        rows, messages = joined.find(events)
+        ids = to_text(rows.column("id"))
         if model.share < 1:
             mask = model.sample(ids.to_pylist())
             if not mask.any():
                 return []
-            arrow_mask = pa.array(mask)
-            events, table, messages = events.take(mask), table.filter(arrow_mask), messages[mask]
-            ids = ids.filter(arrow_mask)
+            events, rows, messages = events.take(mask), rows.select(mask), messages[mask]
+            ids = ids.filter(pa.array(mask))
         columns = position_columns(batch, messages, events.index)
         versions = pa.array(events.versions, pa.string()).take(pa.array(events.version_code))
         columns |= {"model": pa.repeat(events.model, len(events)), "version": versions, "id": ids}
         columns["at"] = time_column(events.at_ms)
-        return [build_table("predictions", columns | _member_columns(model, table))]
+        return [build_table("predictions", columns | _member_columns(model, rows))]
 
 
-class _MessageTables:
-    """The tables of a batch's messages, concatenated by schema."""
+class _JoinedMessages:
+    """The rows of messages of one schema."""
 
-    def __init__(self, batch: MessageBatch) -> None:
-        groups: dict[Any, list[pa.Table]] = {}
-        lengths: dict[Any, int] = {}
-        self._location: dict[tuple[int, int], tuple[Any, int, int]] = {}
-        """Partition and offset of a message → its schema, its first row there and its index in the batch."""
-        for i, value in enumerate(batch.values):
-            try:
-                table = open_table(value)
-            except ValueError:
-                continue
-            schema = table.schema.remove_metadata()
-            start = lengths.get(schema, 0)
-            self._location[int(batch.partition[i]), int(batch.offset[i])] = schema, start, i
-            groups.setdefault(schema, []).append(table.replace_schema_metadata())
-            lengths[schema] = start + table.num_rows
-        self._tables = {schema: pa.concat_tables(tables).unify_dictionaries() for schema, tables in groups.items()}
+    def __init__(self, batch: MessageBatch, schema: pa.Schema, messages: list[OpenedMessage]) -> None:
+        self._table = pa.Table.from_batches([each for message in messages for each in message.batches], schema)
+        self._start: dict[tuple[int, int], tuple[int, int]] = {}
+        """Partition and offset of a message → its first row and its index in the batch."""
+        start = 0
+        for position, n_rows, _ in messages:
+            self._start[int(batch.partition[position]), int(batch.offset[position])] = start, position
+            start += n_rows
 
-    def take(self, events: EventColumns) -> tuple[pa.Table, NDArray[np.int64]]:
+    def find(self, events: EventColumns) -> tuple[PlainRows, NDArray[np.int64]]:
         """Return the rows of events, in their order, and each one's message as an index into the batch."""
         changes = (np.diff(events.partition) != 0) | (np.diff(events.offset) != 0)
         first = np.flatnonzero(np.concatenate(([True], changes)))
         lengths = np.diff(np.append(first, len(events)))
-        locations = [self._location[int(events.partition[i]), int(events.offset[i])] for i in first.tolist()]
-        starts = np.repeat([start for _, start, _ in locations], lengths)
-        messages = np.repeat([message for _, _, message in locations], lengths)
-        # All events of one `EventColumns` have one schema.
-        table = self._tables[locations[0][0]]
-        rows = starts + events.index
-        is_whole = len(rows) == table.num_rows and bool((rows == np.arange(len(rows))).all())
-        return table if is_whole else table.take(pa.array(rows)), messages
+        starts = [self._start[int(events.partition[i]), int(events.offset[i])] for i in first.tolist()]
+        messages = np.repeat([message for _, message in starts], lengths)
+        rows = np.repeat([start for start, _ in starts], lengths) + events.index
+        is_whole = len(rows) == self._table.num_rows and bool((rows == np.arange(len(rows))).all())
+        return PlainRows(self._table, None if is_whole else rows), messages
 
 
-def _member_columns(model: RecordedModel, table: pa.Table) -> dict[str, pa.Array]:
+def _member_columns(model: RecordedModel, rows: PlainRows) -> dict[str, pa.Array]:
     """Build the columns of `predictions` that come from the members of events."""
-    n = table.num_rows
+    n = len(rows)
     unknown = np.zeros(n, dtype=np.int64)
     features = FeatureColumns(n)
     context, scores, metrics = MapColumns(), MapColumns(), MapColumns()
-    for name in table.column_names:
+    for name in rows.names:
         prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
         if name in _MEMBERS:
             continue
-        column = plain_array(table.column(name))
+        column = rows.column(name)
         if name in model.hashed:
             column = replace_plain_values(to_text(column), NOT_HASHED)
         present = to_mask(pc.is_valid(column))
@@ -137,15 +160,15 @@ def _member_columns(model: RecordedModel, table: pa.Table) -> dict[str, pa.Array
     columns = features.arrays()
     columns |= {"context": context.texts(n), "scores": scores.numbers(n), "metrics": metrics.numbers(n)}
     for name in _TEXTS:
-        columns[name] = pc.fill_null(to_text(plain_column(table, name)), "")
+        columns[name] = pc.fill_null(to_text(rows.column(name)), "")
     for name in _NUMBERS:
-        column = plain_column(table, name)
+        column = rows.column(name)
         if is_number(column.type):
             columns[name] = pa.array(to_numbers(column))
         else:
             columns[name] = pa.array(np.full(n, np.nan))
             unknown += to_mask(pc.is_valid(column))
-    columns["seq"] = _seqs(plain_column(table, "seq"))
+    columns["seq"] = _seqs(rows.column("seq"))
     columns["unknown"] = unknown_column(n, [unknown])
     return columns
 

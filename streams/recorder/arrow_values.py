@@ -27,6 +27,43 @@ def plain_column(table: pa.Table, name: str) -> pa.Array:
     return plain_array(table.column(name)) if name in table.column_names else pa.nulls(table.num_rows, pa.string())
 
 
+class PlainRows:
+    """n rows of a table as plain arrays.
+
+    Args:
+        table: the table.
+        indices: the indices of the rows, shape (n,); None selects all rows.
+    """
+
+    def __init__(self, table: pa.Table, indices: NDArray[np.int64] | None) -> None:
+        self._table, self._indices = table, indices
+        self._rows = None if indices is None else pa.array(indices)
+
+    def __len__(self) -> int:
+        return self._table.num_rows if self._indices is None else len(self._indices)
+
+    @property
+    def names(self) -> list[str]:
+        """Column names."""
+        names: list[str] = self._table.column_names
+        return names
+
+    def column(self, name: str) -> pa.Array:
+        """Return a column, shape (n,); null texts if the table does not have it."""
+        try:
+            return self._take(plain_column(self._table, name))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            # Arrow joins no unions and no dictionaries with nulls, and takes no views and runs.
+            return self._take(pa.concat_arrays(list(map(to_text, self._table.column(name).chunks))))
+
+    def select(self, mask: NDArray[np.bool_]) -> PlainRows:
+        """Return the rows that a mask of shape (n,) selects."""
+        return PlainRows(self._table, np.flatnonzero(mask) if self._indices is None else self._indices[mask])
+
+    def _take(self, column: pa.Array) -> pa.Array:
+        return column if self._rows is None else column.take(self._rows)
+
+
 def is_text(kind: pa.DataType) -> bool:
     """Return whether values of a type are text."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
@@ -48,7 +85,8 @@ def to_numbers(column: pa.Array) -> NDArray[np.float64]:
     elif pa.types.is_date(kind):
         column = column.cast(pa.timestamp("ms")).cast(pa.int64())
     elif pa.types.is_timestamp(kind):
-        column = column.cast(pa.timestamp("ms", kind.tz), safe=False).cast(pa.int64())
+        # Without the zone, whose name may be damaged.
+        column = column.view(pa.timestamp(kind.unit)).cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
     return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
@@ -63,11 +101,17 @@ def to_text(column: pa.Array) -> pa.Array:
         return pc.if_else(column, "true", "false")
     if pa.types.is_integer(kind):
         return column.cast(pa.string())
+    # One value at a time: as Python objects, nested values take up to thirty times their size.
+    return pa.array(map(_text_of, column), pa.string(), size=len(column))
+
+
+def _text_of(scalar: pa.Scalar) -> str | None:
     try:
-        values = column.to_pylist()
-    except (OverflowError, ValueError):  # times beyond Python's range
-        return pc.if_else(pc.is_valid(column), UNWRITABLE, pa.scalar(None, pa.string()))
-    return pa.array([None if value is None else text_of(value) for value in values], pa.string())
+        value = scalar.as_py()
+    except (ArithmeticError, LookupError, ValueError, TypeError, pa.ArrowException):
+        # Times beyond Python's range, in unknown zones, names that are not UTF-8, map keys that repeat, and others.
+        return UNWRITABLE
+    return None if value is None else text_of(value)
 
 
 def to_mask(column: pa.Array) -> NDArray[np.bool_]:

@@ -20,8 +20,8 @@ from barograph.events import Reason
 from numpy.typing import NDArray
 
 from streams.events.arrow_decoder import BYTES_OMITTED, split_rows
-from streams.events.arrow_message import DETAIL_CHARS, open_table, rejection_reason
-from streams.events.batch import MessageBatch, RejectedEvent
+from streams.events.arrow_message import COLUMN_ERRORS, open_table, rejection_reason, reject_message
+from streams.events.batch import OUT_OF_MEMORY, MessageBatch, RejectedEvent
 from streams.events.event_time import arrow_times_ms, rejected_times, times_ms
 from streams.events.rejection import Rejection, replace_surrogates, required_text, required_time_ms
 from streams.recorder.arrow_values import is_number, is_text, plain_array, plain_column, to_mask, to_numbers, to_text
@@ -62,6 +62,8 @@ def decode_json_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedLa
         except Rejection as rejection:
             detail = rejection.detail[:MAX_DETAIL_CHARS]
             decoded.rejected.append(batch.reject(i, rejection.reason, detail, model=rejection.model))
+        except MemoryError:
+            decoded.rejected.append(batch.reject(i, Reason.TOO_LARGE, OUT_OF_MEMORY))
     if not labels:
         return decoded
     messages = np.array(positions)
@@ -164,8 +166,8 @@ def decode_arrow_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedL
             result = DecodedLabels()
             try:
                 _decode_table(batch, i, table, models, result)
-            except (pa.ArrowException, ValueError, TypeError) as error:  # columns that Arrow cannot compute on
-                decoded.rejected.append(batch.reject(i, Reason.NOT_ARROW, str(error)[:DETAIL_CHARS]))
+            except COLUMN_ERRORS as error:
+                decoded.rejected.append(reject_message(batch, i, error))
                 continue
             decoded.rows += result.rows
             decoded.rejected += result.rejected
