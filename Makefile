@@ -35,7 +35,7 @@ test-slow: sync ## Run unit and property tests on a busy machine: four busy loop
 	trap 'kill $$loops' EXIT; nice -n 10 $(RUN) pytest -n 2 tests/unit tests/property $(ARGS)
 
 .PHONY: fuzz
-fuzz: ## Feed every decoder ten million libFuzzer inputs; ARGS="--runs 100000 --target baselines" selects
+fuzz: ## Feed every decoder twenty million libFuzzer inputs; ARGS="--runs 100000 --target baselines" selects
 	@./tools/uv sync --locked --quiet --group fuzz
 	$(RUN) python -m tests.fuzz $(ARGS)
 

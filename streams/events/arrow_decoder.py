@@ -14,7 +14,7 @@ from barograph.events import Reason
 from numpy.typing import NDArray
 
 from streams.events.arrow_columns import BatchRows, RowSelection
-from streams.events.arrow_message import COLUMN_ERRORS, KnownSchema, open_message, rejection_reason, reject_message
+from streams.events.arrow_message import COLUMN_ERRORS, KnownSchema, open_message, reject_message, rejection_reason
 from streams.events.batch import Decoded, MessageBatch, RejectedEvent, join_batches
 from streams.events.columns import INVALID_TEXT, EventColumns, encode_arrow_names, producer_arrivals
 from streams.events.event_time import arrow_times_ms, arrow_to_ms, rejected_times

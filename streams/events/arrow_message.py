@@ -1,9 +1,9 @@
 """Opens Arrow messages: validates their buffers and rejects messages that unpack to more than the limit.
 
-Kafka bounds a message's size, but not the size that it unpacks to: buffers may be compressed a thousandfold or overlap, a
-dictionary may hold one long text that all rows refer to, and nulls cost nothing at any length and depth. The sizes that
-a stream claims are read from its metadata before Arrow allocates anything for it (arrow_metadata.py). What rows share
-is measured in the columns, which are not expanded (arrow_sizes.py).
+Kafka bounds a message's size, but not the size that it unpacks to: buffers may be compressed a thousandfold or overlap,
+a dictionary may hold one long text that all rows refer to, and nulls cost nothing at any length and depth. The sizes
+that a stream claims are read from its metadata before Arrow allocates anything for it (arrow_metadata.py). What rows
+share is measured in the columns, which are not expanded (arrow_sizes.py).
 """
 
 from __future__ import annotations

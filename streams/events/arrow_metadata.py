@@ -44,7 +44,7 @@ class Claims:
     """The encoded message of the schema."""
     rows: int = 0
     values: int = 0
-    """Values of all columns, nested ones and those of dictionaries included. Every record batch has its dictionaries."""
+    """Values of all columns, nested ones included. Each record batch counts its dictionaries again."""
     n_bytes: int = 0
     """Bytes of all buffers when they are unpacked, and of the metadata of messages."""
 

@@ -1,8 +1,9 @@
 """Sizes of Arrow columns whose rows share values, with each row's value written out.
 
 A dictionary may hold one long text that all rows refer to. Views, list views, runs and dense unions share values in the
-same way, also inside of lists and structs, where each level multiplies the size. Sizes are computed from the children up,
-one array per level, without expanding anything. Sums are floats, since a billion times a billion bytes must not overflow.
+same way, also inside of lists and structs, where each level multiplies the size. Sizes are computed from the children
+up, one array per level, without expanding anything. Sums are floats, since a billion times a billion bytes must not
+overflow.
 """
 
 from __future__ import annotations

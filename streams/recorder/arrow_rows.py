@@ -71,7 +71,7 @@ class ArrowRows:
         return [table for known, own in messages.items() for table in self._joined_rows(batch, known.schema, own)]
 
     def _joined_rows(self, batch: MessageBatch, schema: pa.Schema, messages: list[OpenedMessage]) -> list[pa.Table]:
-        """Build the rows of messages of one schema. If that fails, they are bisected, so that one message is omitted."""
+        """Build the rows of messages of one schema. If that fails, they are bisected: one message is omitted."""
         decoded = Decoded()
         try:
             self._decoder.decode_opened(batch, schema, messages, decoded)

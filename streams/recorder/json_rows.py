@@ -77,6 +77,8 @@ class JsonRows:
         self._is_sampled = any(model.share < 1 for model in self._models.values())
         ids = {model: id_type(recorded) for model, recorded in self._models.items()}
         self._decode_id = _union_decode(ids)
+        self.omitted: list[int] = []
+        """Messages of the last batch that do not fit into memory, as indices into the batch. They have no rows."""
         self._hash_limits = {struct_type: self._models[model].hash_limit for model, struct_type in ids.items()}
 
     def sample(self, values: Sequence[bytes | None]) -> Sequence[int]:
@@ -102,7 +104,19 @@ class JsonRows:
 
     def rows(self, batch: MessageBatch) -> list[pa.Table]:
         """Build the rows of a batch, in no particular order. Events that the sketcher rejects give none."""
-        return [table for chunk in _chunks(batch) for table in self._chunk_rows(batch.select(chunk))]
+        self.omitted = []
+        return [table for chunk in _chunks(batch) for table in self._rows_within_memory(batch, chunk.start, chunk.stop)]
+
+    def _rows_within_memory(self, batch: MessageBatch, start: int, end: int) -> list[pa.Table]:
+        """Build the rows of messages. If memory is short, they are bisected, so that one message is omitted."""
+        try:
+            return self._chunk_rows(batch.select(slice(start, end)))
+        except MemoryError:
+            if end == start + 1:
+                self.omitted.append(start)
+                return []
+        middle = (start + end) // 2
+        return self._rows_within_memory(batch, start, middle) + self._rows_within_memory(batch, middle, end)
 
     def _chunk_rows(self, batch: MessageBatch) -> list[pa.Table]:
         contract_events: dict[str, ContractEvents] = {}

@@ -20,7 +20,7 @@ from barograph.events import Reason
 from numpy.typing import NDArray
 
 from streams.events.arrow_decoder import BYTES_OMITTED, split_rows
-from streams.events.arrow_message import COLUMN_ERRORS, open_table, rejection_reason, reject_message
+from streams.events.arrow_message import COLUMN_ERRORS, open_table, reject_message, rejection_reason
 from streams.events.batch import OUT_OF_MEMORY, MessageBatch, RejectedEvent
 from streams.events.event_time import arrow_times_ms, rejected_times, times_ms
 from streams.events.rejection import Rejection, replace_surrogates, required_text, required_time_ms

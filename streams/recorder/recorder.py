@@ -30,7 +30,7 @@ from streams.broker.transactions import Message, Transactions
 from streams.dead_letters.message import dead_message
 from streams.dead_letters.replay_verifier import ReplayVerifier
 from streams.errors import ProcessorError
-from streams.events.batch import MessagePositions, RejectedEvent, sort_messages
+from streams.events.batch import MessageBatch, MessagePositions, RejectedEvent, sort_messages
 from streams.recorder.arrow_rows import ArrowRows
 from streams.recorder.json_rows import JsonRows
 from streams.recorder.labels import decode_arrow_labels, decode_json_labels
@@ -194,8 +194,10 @@ class Recorder:
         verify = None if table == "predictions" else self._replays.verify
         by_encoding = sort_messages(messages, positions, accept_end_markers=is_replay_clock, verify=verify)
         if table == "predictions":
-            batch.add(table, from_json.rows(by_encoding.json) if len(by_encoding.json) else [])
-            batch.add(table, from_arrow.rows(by_encoding.arrow) if len(by_encoding.arrow) else [])
+            for decoder, encoded in ((from_json, by_encoding.json), (from_arrow, by_encoding.arrow)):
+                if len(encoded):
+                    batch.add(table, decoder.rows(encoded))
+                    self._log_omitted(encoded, decoder.omitted)
             return
         batch.replay_of |= by_encoding.replay_of
         batch.reject(by_encoding.rejected)
@@ -203,6 +205,17 @@ class Recorder:
         for labels in (decode_json_labels(by_encoding.json, models), decode_arrow_labels(by_encoding.arrow, models)):
             batch.add(table, labels.rows)
             batch.reject(labels.rejected)
+
+    def _log_omitted(self, batch: MessageBatch, omitted: list[int]) -> None:
+        """Log messages of `predictions` without raw rows: the sketcher decides which are dead letters."""
+        if omitted:
+            first = omitted[0]
+            self._log.error(
+                "raw rows omitted: messages do not fit into memory, or cannot be converted; see docs/events.md#limits",
+                messages=len(omitted),
+                partition=int(batch.partition[first]),
+                offset=int(batch.offset[first]),
+            )
 
     # ------------------------------------------------------------------------------------------ the warehouse
 

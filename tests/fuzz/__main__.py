@@ -1,4 +1,4 @@
-"""`make fuzz`: every decoder under libFuzzer, ten million executions in total; exits with 1 if any has a fault.
+"""`make fuzz`: every decoder under libFuzzer, twenty million executions in total; exits with 1 if any has a fault.
 
 A target runs in a separate process, from the seeds and the corpus. `--keep` adds inputs that reached new code to the
 corpus. An input that causes a fault is printed in base64, with the command that repeats it.
@@ -24,12 +24,14 @@ from tests.fuzz.corpus import read_corpus, write_corpus
 from tests.fuzz.seeds import seeds
 from tests.fuzz.targets import TARGETS, run
 
-RUNS = 10_000_000
+RUNS = 20_000_000
 JOBS = 2
 HANG_S = 20
 """An execution that takes longer is a fault, in seconds."""
 RSS_MB = 1024
 """A process that uses more memory is a fault, in MiB."""
+MALLOC_MB = 256
+"""One allocation of more memory is a fault, in MiB."""
 SLICE = 100_000
 """Executions per process. Atheris itself leaks some kilobytes per slow execution (the same inputs without it leak
 nothing), so a process of millions of executions would exceed `RSS_MB`."""
@@ -79,7 +81,12 @@ def _fuzz_once(target: str, runs: int, seed: int, inputs: list[bytes]) -> Outcom
             [
                 *(sys.executable, "-m", "tests.fuzz.child", target),
                 *(f"-runs={runs}", f"-seed={seed}", f"-max_len={TARGETS[target].max_bytes}"),
-                *(f"-timeout={HANG_S}", f"-rss_limit_mb={RSS_MB}", f"-artifact_prefix={faults}/"),
+                *(
+                    f"-timeout={HANG_S}",
+                    f"-rss_limit_mb={RSS_MB}",
+                    f"-malloc_limit_mb={MALLOC_MB}",
+                    f"-artifact_prefix={faults}/",
+                ),
                 *("-print_final_stats=1", "-verbosity=0", str(corpus)),
             ],
             stdout=subprocess.PIPE,

@@ -17,6 +17,7 @@ from streams.registry.registry import RegisteredBaseline, build_registry
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 from tests.fuzz.targets import GOOD, GOOD_LABEL, MODEL, RECEIVED_MS
+from tests.support.arrow_types import all_arrays, write
 from tests.support.pipeline import simple_baseline, simple_contract
 
 _AT = [RECEIVED_MS - 1000, RECEIVED_MS]
@@ -31,15 +32,19 @@ def seeds() -> dict[str, list[bytes]]:
     records = _records()
     bodies = [bytes([kind]) + _CODEC.decompress(data[10:], int.from_bytes(data[6:10], "big"), asbytes=True)
               for kind, data in zip((3, 4, 5), records, strict=True)]  # fmt: skip
+    predictions_json = [
+        GOOD,
+        b'{"model":"toy","version":"9","id":"a","at":"2026-09-21T10:13:20Z","features":{"x":"NaN","flag":true}}',
+        b'{"model":"toy","version":"1","id":"a","at":1e3,"features":{"x":null,"y":9007199254740993},"score":"-Infinity"}',
+        b'{"model":"toy","version":"1","id":"a","at":-1,"context":{"region":"\\ud800"},"latency_ms":[],"seq":1e400}',
+        b"[" * 2000,
+    ]
+    arrow = [_predictions(), *_all_types()]
     return {
-        "predictions-json": [
-            GOOD,
-            b'{"model":"toy","version":"9","id":"a","at":"2026-09-21T10:13:20Z","features":{"x":"NaN","flag":true}}',
-            b'{"model":"toy","version":"1","id":"a","at":1e3,"features":{"x":null,"y":9007199254740993},"score":"-Infinity"}',
-            b'{"model":"toy","version":"1","id":"a","at":-1,"context":{"region":"\\ud800"},"latency_ms":[],"seq":1e400}',
-            b"[" * 2000,
-        ],
-        "predictions-arrow": [_predictions()],
+        "predictions-json": predictions_json,
+        "predictions-arrow": arrow,
+        "rows-json": predictions_json,
+        "rows-arrow": arrow,
         "labels-json": [GOOD_LABEL, b'{"model":"toy","id":7,"label":{},"at":"never"}'],
         "labels-arrow": [_labels()],
         "record-bytes": records,
@@ -70,6 +75,14 @@ def _predictions() -> bytes:
             }
         )
     )
+
+
+def _all_types() -> list[bytes]:
+    """Return predictions with a column of each flat type, and of texts in each kind of nested type."""
+    arrays = {name: each for name, each in all_arrays().items() if name.count(" of ") < 2}
+    arrays = {name: each for name, each in arrays.items() if " of " not in name or name.endswith(" of string")}
+    columns = {"model": [MODEL] * 3, "version": ["1"] * 3, "id": ["a", "b", "c"], "at": _AT[:1] * 3}
+    return [write(pa.table(columns | {"features.x": array})) for array in arrays.values()]
 
 
 def _labels() -> bytes:

@@ -23,6 +23,8 @@ from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.arrow_message import open_table
 from streams.events.batch import Decoded, MessageBatch
 from streams.events.json_decoder import JsonDecoder
+from streams.recorder.arrow_rows import ArrowRows
+from streams.recorder.json_rows import JsonRows
 from streams.recorder.labels import DecodedLabels, decode_arrow_labels, decode_json_labels
 from streams.registry.registry import RegisteredBaseline, build_registry
 from streams.sketcher.summarise import FlushSummaries
@@ -37,6 +39,7 @@ _CONTRACT = simple_contract(slices=(Slice(name="region", source="context.region"
 _BASELINE = simple_baseline(rows=200)
 _REGISTRY = build_registry([(_CONTRACT, 1)], [RegisteredBaseline(_BASELINE, _BASELINE.id, 0, 1)])
 _JSON, _ARROW = JsonDecoder(_REGISTRY), ArrowDecoder(_REGISTRY)
+_JSON_ROWS, _ARROW_ROWS = JsonRows(_REGISTRY), ArrowRows(_REGISTRY)
 _CODEC = pa.Codec("zstd", compression_level=1)
 
 
@@ -93,6 +96,24 @@ def predictions_arrow(data: bytes) -> None:
     summaries = FlushSummaries(_REGISTRY)
     for events in result.events:
         summaries.add(events)
+
+
+def _check_rows(rows: ArrowRows | JsonRows, decoder: ArrowDecoder | JsonDecoder, *values: bytes) -> None:
+    """Check that the recorder's rows are the events that the sketcher counts."""
+    recorded = sum(table.num_rows for table in rows.rows(_batch(*values)))
+    counted = sum(map(len, decoder.decode(_batch(*values)).events))
+    assert recorded == counted, f"{counted} events counted and {recorded} recorded"
+    assert not rows.omitted, "the recorder omitted a message"
+
+
+def rows_json(data: bytes) -> None:
+    """Raw rows of one message between two valid ones."""
+    _check_rows(_JSON_ROWS, _JSON, GOOD, data, GOOD)
+
+
+def rows_arrow(data: bytes) -> None:
+    """Raw rows of an Arrow batch that is there twice, so that its columns are joined."""
+    _check_rows(_ARROW_ROWS, _ARROW, data, data)
 
 
 def _rows(data: bytes) -> int:
@@ -168,11 +189,13 @@ def baselines(data: bytes) -> None:
 TARGETS = {
     "predictions-json": Target(predictions_json, 0.1, 6.0),
     "predictions-arrow": Target(predictions_arrow, 0.05, 3.0, 8192),
+    "rows-json": Target(rows_json, 0.04, 8.0),
+    "rows-arrow": Target(rows_arrow, 0.03, 6.0, 8192),
     "labels-json": Target(labels_json, 0.1, 3.0),
     "labels-arrow": Target(labels_arrow, 0.05, 2.0, 8192),
-    "record-bytes": Target(record_bytes, 0.25, 0.1),
+    "record-bytes": Target(record_bytes, 0.22, 0.1),
     "record-bodies": Target(record_bodies, 0.1, 0.5),
-    "envelopes": Target(envelopes, 0.25, 0.1),
+    "envelopes": Target(envelopes, 0.21, 0.1),
     "contracts": Target(contracts, 0.03, 4.0),
     "baselines": Target(baselines, 0.07, 1.0),
 }
