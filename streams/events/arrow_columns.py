@@ -80,4 +80,6 @@ class RowSelection:
 
     def column(self, name: str) -> pa.Array:
         """Return a column of shape (n,)."""
-        return self._rows.cached_column(name).take(self._indices)
+        column = self._rows.cached_column(name)
+        # Arrow cannot `take` from string views.
+        return (column.cast(pa.string()) if pa.types.is_string_view(column.type) else column).take(self._indices)

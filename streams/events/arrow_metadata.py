@@ -34,6 +34,9 @@ _NAME, _TYPE_TYPE, _TYPE, _CHILDREN, _FIELD_METADATA = 0, 2, 3, 5, 6
 _TIMESTAMP, _ZONE = 10, 1
 _DICTIONARY_ID, _DICTIONARY_DATA, _IS_DELTA = 0, 1, 2
 _ROWS, _NODES, _BUFFERS, _COMPRESSION = 0, 1, 2, 3
+_NEGATIVE = "a size in the metadata is negative"
+_FEW_PAIRS = 64
+"""Structs up to which Python adds faster than NumPy."""
 
 
 @dataclass(slots=True)
@@ -167,27 +170,26 @@ def _messages(stream: bytes) -> Iterator[_Message]:
 
 def _sizes(stream: bytes, message: _Message, batch: int) -> _Sizes:
     """Return the number of values of a record batch and the unpacked size of its buffers."""
-    lengths = _pairs(message.metadata, batch, _NODES)[:, 0]
-    starts, sizes = _pairs(message.metadata, batch, _BUFFERS).T
-    if _object(message.metadata, batch, _COMPRESSION) is not None:
-        compressed = np.flatnonzero(sizes >= _I64.size)
-        sizes, prefixes = sizes.copy(), message.body + starts[compressed]
-        if len(prefixes) and not 0 <= prefixes.min() <= prefixes.max() <= len(stream) - _I64.size:
-            raise ValueError("a buffer is outside of its message")
-        data = np.frombuffer(stream, np.uint8)[prefixes[:, None] + np.arange(_I64.size)]
-        unpacked = data.view(np.int64)[:, 0]
-        # −1 marks a buffer that is not compressed.
-        sizes[compressed] = np.where(unpacked == -1, sizes[compressed], unpacked)
-    return _Sizes(_sum(lengths), _sum(sizes))
-
-
-def _sum(sizes: NDArray[np.int64]) -> int:
-    """Add sizes without overflow; negative ones are invalid and count nothing."""
-    return int(np.maximum(sizes, 0).sum(dtype=np.float64))
+    metadata = message.metadata
+    values = _sum(metadata, batch, _NODES, 0)
+    if _object(metadata, batch, _COMPRESSION) is None:
+        return _Sizes(values, _sum(metadata, batch, _BUFFERS, 1))
+    starts, sizes = _pairs(metadata, batch, _BUFFERS).T.copy()
+    compressed = np.flatnonzero(sizes >= _I64.size)
+    prefixes = message.body + starts[compressed]
+    if len(prefixes) and not 0 <= prefixes.min() <= prefixes.max() <= len(stream) - _I64.size:
+        raise ValueError("a buffer is outside of its message")
+    data = np.frombuffer(stream, np.uint8)[prefixes[:, None] + np.arange(_I64.size)]
+    unpacked = data.view(np.int64)[:, 0]
+    # −1 marks a buffer that is not compressed.
+    sizes[compressed] = np.where(unpacked == -1, sizes[compressed], unpacked)
+    return _Sizes(values, _total(sizes))
 
 
 def _metadata_bytes(data: bytes, table: int, slot: int) -> int:
     """Return the size of custom metadata in bytes: a vector of keys and values."""
+    if not _slot(data, table, slot):
+        return 0
     entries = _offsets(data, table, slot)
     size = len(entries) * _ENTRY_BYTES
     if size <= _MAX_ENTRIES_BYTES:
@@ -237,8 +239,32 @@ def _offsets(data: bytes, table: int, slot: int) -> NDArray[np.int64]:
     if vector is None:
         return np.empty(0, np.int64)
     n = int(_U32.unpack_from(data, vector)[0])
-    offsets = np.frombuffer(data, "<u4", n, vector + 4)
-    return vector + 4 + 4 * np.arange(n) + offsets
+    offsets = np.frombuffer(data, "<u4", n, vector + 4).astype(np.int64)
+    positions: NDArray[np.int64] = vector + 4 + 4 * np.arange(n) + offsets
+    return positions
+
+
+def _sum(data: bytes, table: int, slot: int, member: int) -> int:
+    """Add one member of the structs in a slot of a table: sizes.
+
+    Raises:
+        ValueError: a size is negative, which would hide others.
+    """
+    vector = _object(data, table, slot)
+    n = 0 if vector is None else int(_U32.unpack_from(data, vector)[0])
+    if vector is None or n > _FEW_PAIRS:
+        return _total(_pairs(data, table, slot)[:, member])
+    sizes = struct.unpack_from(f"<{2 * n}q", data, vector + 4)[member::2]
+    if sizes and min(sizes) < 0:
+        raise ValueError(_NEGATIVE)
+    return sum(sizes)
+
+
+def _total(sizes: NDArray[np.int64]) -> int:
+    """Add sizes as floats, which do not overflow; raises as `_sum` does."""
+    if len(sizes) and sizes.min() < 0:
+        raise ValueError(_NEGATIVE)
+    return int(sizes.sum(dtype=np.float64))
 
 
 def _pairs(data: bytes, table: int, slot: int) -> NDArray[np.int64]:

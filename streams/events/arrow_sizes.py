@@ -74,7 +74,8 @@ def _sizes(array: pa.Array) -> _Sizes:
         lengths = np.frombuffer(array.buffers()[1] or b"", np.int32).reshape(-1, 4)[: len(array), 0]
         return VALUE_BYTES + np.where(_is_valid(array), lengths, 0).astype(np.float64)
     if types.is_string(kind) or types.is_binary(kind) or types.is_large_string(kind) or types.is_large_binary(kind):
-        return VALUE_BYTES + pc.fill_null(pc.binary_length(array), 0).to_numpy().astype(np.float64)
+        text_lengths: NDArray[np.float64] = pc.fill_null(pc.binary_length(array), 0).to_numpy().astype(np.float64)
+        return VALUE_BYTES + text_lengths
     if types.is_struct(kind):
         return VALUE_BYTES + _add([_sizes(array.field(i)) for i in range(kind.num_fields)], len(array))
     if types.is_union(kind):
@@ -82,10 +83,11 @@ def _sizes(array: pa.Array) -> _Sizes:
     if types.is_map(kind):
         return VALUE_BYTES + _ranges(_add([_sizes(array.keys), _sizes(array.items)], len(array.keys)), array)
     if types.is_fixed_size_list(kind):
-        sizes = _sizes(array.values)
+        sizes, n, width = _sizes(array.values), len(array), int(kind.list_size)
         if isinstance(sizes, float):
-            return VALUE_BYTES + sizes * kind.list_size
-        return VALUE_BYTES + sizes[: len(array) * kind.list_size].reshape(len(array), kind.list_size).sum(axis=1)
+            return VALUE_BYTES + sizes * width
+        totals: NDArray[np.float64] = sizes[: n * width].reshape(n, width).sum(axis=1)
+        return VALUE_BYTES + totals
     if kind.num_fields:
         return VALUE_BYTES + _ranges(_sizes(array.values), array)
     return float(VALUE_BYTES if types.is_null(kind) else max(VALUE_BYTES, kind.bit_width // 8))

@@ -29,7 +29,7 @@ from streams.recorder.rows import (
 )
 from streams.registry.registry import Registry
 
-MAX_JOINED_BYTES = 16 << 20
+MAX_JOINED_BYTES = 32 << 20
 """Unpacked bytes of messages whose rows are built together, so that a column costs little compared with its values."""
 _TEXTS = ("arm", "class", "status", "error", "producer")
 _NUMBERS = ("score", "latency_ms")
@@ -123,7 +123,7 @@ class _JoinedMessages:
         lengths = np.diff(np.append(first, len(events)))
         starts = [self._start[int(events.partition[i]), int(events.offset[i])] for i in first.tolist()]
         messages = np.repeat([message for _, message in starts], lengths)
-        rows = np.repeat([start for start, _ in starts], lengths) + events.index
+        rows = np.repeat([start for start, _ in starts], lengths).astype(np.int64) + events.index
         is_whole = len(rows) == self._table.num_rows and bool((rows == np.arange(len(rows))).all())
         return PlainRows(self._table, None if is_whole else rows), messages
 

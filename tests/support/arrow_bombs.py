@@ -87,31 +87,33 @@ def _wide(column: pa.Array, n: int, compression: str | None = None) -> bytes:
 def _deltas() -> bytes:
     """Return a dictionary of 400 kB and two thousand record batches, each with a delta of one value."""
     sink = pa.BufferOutputStream()
-    schema = pa.schema({"features.x": pa.dictionary(pa.int32(), pa.string())})
+    kind = pa.schema({"features.x": pa.dictionary(pa.int32(), pa.string())})
     options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
-    with pa.ipc.new_stream(sink, schema, options=options) as writer:
+    with pa.ipc.new_stream(sink, kind, options=options) as writer:
         values = ["x" * 400_000]
         for i in range(1000):
             values = [*values, str(i)]
             column = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), values)
-            writer.write_batch(pa.record_batch([column], schema=schema))
+            writer.write_batch(pa.record_batch([column], schema=kind))
     data: bytes = sink.getvalue().to_pybytes()
     return data
 
 
 # ------------------------------------------------------------------------------------------------- shared metadata
 
-_INT, _STRING, _STRUCT = 2, 5, 13
+NULL, _INT, _STRING, _STRUCT = 1, 2, 5, 13
 _INT8 = Table({0: ("i", 8), 1: ("b", 1)})
 
 
-def _field(name: bytes | Text, kind: int, type_: Table, children: Sequence[Table] = (), metadata: Any = None) -> Table:
+def field(name: bytes | Text, kind: int, type_: Table, children: Sequence[Table] = (), metadata: Any = None) -> Table:
+    """Return a field of a schema; `kind` is the number of its type."""
     slots: dict[int, Any] = {0: name if isinstance(name, Text) else Text(name), 2: ("B", kind), 3: type_}
     slots[5] = Offsets(children)
     return Table(slots if metadata is None else slots | {6: metadata})
 
 
-def _schema(fields: Sequence[Table], metadata: Any = None) -> Table:
+def schema(fields: Sequence[Table], metadata: Any = None) -> Table:
+    """Return a schema."""
     return Table({1: Offsets(fields)} if metadata is None else {1: Offsets(fields), 2: metadata})
 
 
@@ -123,7 +125,7 @@ def encapsulate(kind: int, header: Table, body: bytes = b"", metadata: Any = Non
 
 
 _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-_X = [_field(b"features.x", _INT, _INT8)]
+_X = [field(b"features.x", _INT, _INT8)]
 
 
 def _entries(n: int) -> Offsets:
@@ -134,36 +136,36 @@ def _entries(n: int) -> Offsets:
 def _shared_fields() -> bytes:
     """Return a schema of a thousand structs of a thousand structs of four fields, all the same ones."""
     nothing = Table({})
-    inner = _field(b"a", _STRUCT, nothing, [_field(b"b", _INT, _INT8)] * 4)
-    middle = _field(b"c", _STRUCT, nothing, [inner] * 1000)
-    return encapsulate(1, _schema([_field(b"features.x", _STRUCT, nothing, [middle] * 1000)])) + _END
+    inner = field(b"a", _STRUCT, nothing, [field(b"b", _INT, _INT8)] * 4)
+    middle = field(b"c", _STRUCT, nothing, [inner] * 1000)
+    return encapsulate(1, schema([field(b"features.x", _STRUCT, nothing, [middle] * 1000)])) + _END
 
 
 def _shared_names() -> bytes:
     name = Text(b"n" * 500_000)
-    fields = [_field(name, _INT, _INT8) for _ in range(4000)]
-    return encapsulate(1, _schema([_field(b"features.x", _STRUCT, Table({}), fields)])) + _END
+    fields = [field(name, _INT, _INT8) for _ in range(4000)]
+    return encapsulate(1, schema([field(b"features.x", _STRUCT, Table({}), fields)])) + _END
 
 
 def _shared_zones() -> bytes:
     timestamp = Table({0: ("h", 1), 1: Text(b"z" * 500_000)})
-    fields = [_field(b"a", 10, timestamp)] * 100_000
-    return encapsulate(1, _schema([_field(b"features.x", _STRUCT, Table({}), fields)])) + _END
+    fields = [field(b"a", 10, timestamp)] * 100_000
+    return encapsulate(1, schema([field(b"features.x", _STRUCT, Table({}), fields)])) + _END
 
 
 def _overlapping_buffers() -> bytes:
     """Return a thousand texts of one row that all refer to the same 800 kB of the body."""
     n, size = 1000, 800_000
-    fields = [_field(f"features.f{i}".encode(), _STRING, Table({})) for i in range(n)]
+    fields = [field(f"features.f{i}".encode(), _STRING, Table({})) for i in range(n)]
     body = struct.pack("<ii", 0, size) + b"o" * size
     buffers = [(0, 0), (0, 8), (8, size)] * n
     batch = Table({0: ("q", 1), 1: Pairs([(1, 0)] * n), 2: Pairs(buffers)})
-    return encapsulate(1, _schema(fields)) + encapsulate(3, batch, body) + _END
+    return encapsulate(1, schema(fields)) + encapsulate(3, batch, body) + _END
 
 
 def _batch_metadata() -> bytes:
     batch = Table({0: ("q", 1), 1: Pairs([(1, 0)]), 2: Pairs([(0, 0), (0, 1)])})
-    return encapsulate(1, _schema(_X)) + encapsulate(3, batch, bytes(8), _entries(50_000)) + _END
+    return encapsulate(1, schema(_X)) + encapsulate(3, batch, bytes(8), _entries(50_000)) + _END
 
 
 TOO_LARGE: dict[str, Callable[[], bytes]] = {
@@ -235,9 +237,9 @@ TOO_LARGE: dict[str, Callable[[], bytes]] = {
     "shared fields": _shared_fields,
     "shared names of fields": _shared_names,
     "shared time zones": _shared_zones,
-    "shared metadata of the schema": lambda: encapsulate(1, _schema(_X, _entries(100_000))) + _END,
+    "shared metadata of the schema": lambda: encapsulate(1, schema(_X, _entries(100_000))) + _END,
     "shared metadata of a field": lambda: (
-        encapsulate(1, _schema([_field(b"features.x", _INT, _INT8, metadata=_entries(100_000))])) + _END
+        encapsulate(1, schema([field(b"features.x", _INT, _INT8, metadata=_entries(100_000))])) + _END
     ),
     "shared metadata of a record batch": _batch_metadata,
     "overlapping buffers": _overlapping_buffers,

@@ -27,8 +27,20 @@ from streams.recorder.arrow_rows import ArrowRows
 from streams.recorder.json_rows import JsonRows
 from streams.recorder.labels import decode_arrow_labels, decode_json_labels
 from streams.registry.registry import RegisteredBaseline, build_registry
-from tests.support.arrow_bombs import KAFKA_BYTES, LARGEST, NOW_MS, TOO_LARGE, in_one_list, message
+from tests.support.arrow_bombs import (
+    KAFKA_BYTES,
+    LARGEST,
+    NOW_MS,
+    NULL,
+    TOO_LARGE,
+    encapsulate,
+    field,
+    in_one_list,
+    message,
+    schema,
+)
 from tests.support.arrow_types import all_arrays, write
+from tests.support.flatbuffer import Pairs, Table
 from tests.support.pipeline import simple_baseline, simple_contract
 
 ROOT = Path(__file__).parents[4]
@@ -86,6 +98,15 @@ def test_a_message_is_decoded_within_the_stated_memory(encoding: str) -> None:
             assert outcome.get("dead", ["too-large"])[0] == "too-large", (decoder, name)
 
 
+def test_negative_sizes_do_not_hide_others() -> None:
+    fields = [field(b"features.x", NULL, Table({}))]
+    for nodes, buffers in (([(2**40, 0), (-(2**40), 0)], []), ([(1, 0)], [(0, -1)])):
+        record_batch = Table({0: ("q", 1), 1: Pairs(nodes), 2: Pairs(buffers)})
+        data = encapsulate(1, schema(fields)) + encapsulate(3, record_batch)
+        with pytest.raises(ValueError, match="negative"):
+            open_message(data)
+
+
 def test_schemas_that_are_cached_are_bounded() -> None:
     for i in range(200):
         open_message(write(pa.table({f"features.f{i}.{j}": pa.nulls(1) for j in range(500)})))
@@ -135,7 +156,9 @@ def test_columns_of_all_types_are_recorded_or_rejected() -> None:
         values = batch(write(table), write(table), write(rejected))
         counted = decoder.decode(values)
         n = sum(map(len, counted.events))
-        assert n in (0, 8), kind
+        # Arrow selects no rows of some types: then the message with the rejected row is rejected as a whole.
+        assert n == 8 or " of " in kind or kind == "binary_view", kind
+        assert n in (0, 6, 8), kind
         assert len(counted.rejected) == (1 if n else 3), kind
         assert sum(map(len, rows.rows(values))) == n, kind
         assert not rows.omitted, kind
@@ -145,7 +168,7 @@ def test_columns_of_all_types_are_recorded_or_rejected() -> None:
 def test_members_of_all_types_are_counted_or_rejected(name: str) -> None:
     decoder, rows = ArrowDecoder(REGISTRY), ArrowRows(REGISTRY)
     for kind, array in ALL_TYPES.items():
-        if kind.count(" of ") > 1:
+        if " of " in kind and not kind.endswith((" of null", " of string")):
             continue
         value = write(pa.table(ROWS | {"label": [1, 2, 3]} | {name: array}))
         counted = decoder.decode(batch(value))
