@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from barograph.contract import LabelSpec
+from barograph.publisher.label_columns import read_labels
 from numpy.typing import NDArray
 
 from sketches.performance.binary import SCORE_FLOOR
@@ -23,8 +25,6 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 SCORE, CLASS, LABEL = "score", "class", "label"
-_TRUE = ("true", "1")
-_FALSE = ("false", "0")
 _MIN_STEP, _MAX_STEP = -72_000, 72_000
 """Range of the error bins of numbers: steps of one percent over all doubles."""
 
@@ -117,8 +117,9 @@ class OutcomeCounts:
         texts = read_classes(columns.get(CLASS), n)
         if texts is not None:
             names, codes = texts
-            positive = np.array([name == rules.positive for name in names] + [False])
-            known = np.array([not rules.allowed_classes or name in rules.allowed_classes for name in names] + [False])
+            values = rules.values_of(names, is_open=rules.has_open_classes)
+            positive = np.array([value == rules.positive for value in values] + [False])
+            known = np.array([value != "" for value in values] + [False])
             has_class = codes >= 0
             predicted = np.where(has_class, np.where(known[codes], positive[codes], -1), predicted)
         decided = labelled & (predicted >= 0)
@@ -149,7 +150,7 @@ class OutcomeCounts:
         if texts is not None:
             names, codes = texts
             index = {name: i for i, name in enumerate(rules.classes)}
-            lookup = np.array([index.get(name, -1) for name in names] + [-1])
+            lookup = np.array([index.get(value, -1) for value in rules.values_of(names, is_open=False)] + [-1])
             predicted = np.where(codes >= 0, lookup[codes], predicted)
         decided = labelled & (predicted >= 0)
         pair = truth[decided].astype(np.int64) * k + predicted[decided]
@@ -230,32 +231,20 @@ def read_classes(column: pa.Array | None, n: int) -> tuple[list[str], IntArray] 
 
 
 def read_truth(rules: Rules, column: pa.Array | None, n: int) -> FloatArray:
-    """Read labels as the scorer does: 1 or 0, the index of a class, or a number; NaN without a valid label.
-
-    Flags may also be written as 0 and 1.
-    """
-    truth = np.full(n, np.nan)
+    """Read labels as the scorer does: 1 or 0, the index of a class, or a number; NaN without a valid label."""
     if column is None:
-        return truth
+        return np.full(n, np.nan)
     if rules.kind == "number":
-        truth = read_scores(column, n)
-        truth[~np.isfinite(truth)] = np.nan
-        return truth
+        numbers = read_labels(LabelSpec(type="float"), _decoded(column))
+        return np.array(pc.cast(numbers, pa.float64(), safe=False).to_numpy(zero_copy_only=False))
     names, codes = _codes(column)
+    values = rules.values_of(names, is_open=rules.has_open_labels)
     if rules.kind == "classes":
         index = {name: float(i) for i, name in enumerate(rules.classes)}
-        values = [index.get(name, np.nan) for name in names]
-    elif rules.label_type == "bool":
-        values = [_flag(name, rules.positive_label) for name in names]
+        truth = [index.get(value, np.nan) for value in values]
     else:
-        values = [float(name == rules.positive_label) for name in names]
-    return np.array([*values, np.nan])[codes]
-
-
-def _flag(name: str, positive: str) -> float:
-    if name in _TRUE or name in _FALSE:
-        return float((name in _TRUE) == (positive in _TRUE))
-    return np.nan
+        truth = [float(value == rules.positive) if value else np.nan for value in values]
+    return np.array([*truth, np.nan])[codes]
 
 
 def _codes(column: pa.Array) -> tuple[list[str], IntArray]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
-from barograph.contract import CONFIDENCE, Contract
+from barograph.contract import CONFIDENCE, Contract, LabelSpec
+from barograph.contract.label_values import refusal
 from barograph.publisher.pii import Pii
-from barograph.publisher.tables import Block, LabelTables, PredictionTables
+from barograph.publisher.tables import Block, LabelTables, PredictionTables, unread_labels
 from barograph.values import InvalidEvent
 
 from cli.load.files import EventFile, LoadError
+from cli.terminal import plural
 
 EventKind = Literal["predictions", "labels"]
 
@@ -49,7 +52,7 @@ def inspect_file(file: EventFile, contract: Contract, version: str | None) -> Ev
     tables = _prediction_tables(contract, version or "")
     try:
         if "label" in names and not _is_prediction(names, tables):
-            return _labels(file)
+            return _labels(file, contract)
         return _predictions(file, contract, version, tables)
     except InvalidEvent as error:
         raise LoadError(f"{file.path}: {error}.") from error
@@ -61,7 +64,7 @@ def read_blocks(source: EventSource, contract: Contract, version: str | None) ->
     Raises:
         LoadError: the file is damaged, or a column has values that no event can have.
     """
-    tables: PredictionTables | LabelTables = LabelTables(contract.model)
+    tables: PredictionTables | LabelTables = LabelTables(contract.model, contract.label)
     if source.kind == "predictions":
         tables = _prediction_tables(contract, version or "")
     try:
@@ -107,7 +110,7 @@ def _predictions(file: EventFile, contract: Contract, version: str | None, table
     return EventSource(file, "predictions", frozenset(names[index] for index in sources.values()), tuple(notes))
 
 
-def _labels(file: EventFile) -> EventSource:
+def _labels(file: EventFile, contract: Contract) -> EventSource:
     names = file.schema.names
     if "id" not in names:
         raise LoadError(f"{file.path} has no column id: labels need id, label and the time at.")
@@ -116,10 +119,29 @@ def _labels(file: EventFile) -> EventSource:
         _check_times(file)
     else:
         notes.append(f"{file.path} has no column at: its labels get the current time.")
+    if contract.label is None:
+        notes.append(f"{file.path}: the contract has no label, so these labels are stored and not measured.")
+    else:
+        _check_labels(file, contract.label)
     ignored = [name for name in names if name not in ("id", "label", "at", "model")]
     if ignored:
         notes.append(f"{file.path}: columns ignored, not part of a label: {_listed(ignored)}.")
     return EventSource(file, "labels", frozenset(names) - frozenset(ignored), tuple(notes))
+
+
+def _check_labels(file: EventFile, label: LabelSpec) -> None:
+    """Read all labels and check that each is a form of a value of the contract.
+
+    Raises:
+        LoadError: some are not; nothing was published.
+    """
+    refused: Counter[str] = Counter()
+    for batch in file.batches(("label",)):
+        refused.update(unread_labels(label, batch.column("label").combine_chunks()))
+    if refused:
+        values = [f"{value!r} ({plural(count, 'row')})" for value, count in refused.most_common(_MAX_COLUMNS)]
+        others = "" if len(refused) <= _MAX_COLUMNS else f" and {len(refused) - _MAX_COLUMNS:,} more values"
+        raise LoadError(f"{file.path}: the column label has {', '.join(values)}{others}; {refusal(label)}.")
 
 
 def _check_times(file: EventFile) -> None:

@@ -109,7 +109,8 @@ def csv_types(contract: Contract) -> dict[str, pa.DataType]:
     """Derive the types of a CSV file's columns from the contract; ids are always text."""
     types = dict.fromkeys(_TEXT_MEMBERS, pa.string())
     types |= {"score": pa.float64(), "latency_ms": pa.float64()}
-    if contract.label is not None and contract.label.type == "category":
+    if contract.label is not None and contract.label.type != "float":
+        # As text, 1, True and yes may occur in one column.
         types["label"] = pa.string()
     for dimension in contract.slices:
         for source in dimension.sources:

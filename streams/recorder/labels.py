@@ -1,7 +1,8 @@
 """Messages of `labels` → raw rows and rejected events; every label ends in one of the two.
 
 A label is a flag, a finite number or a text. It is recorded as text, numbers in their shortest form (1, 0.25), so that
-JSON and Arrow give the same rows.
+JSON and Arrow give the same rows. Rows keep what was sent: the scorer reads every form of a value that the contract
+allows, so a corrected contract applies to labels that are recorded already.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from barograph.contract.label_values import label_text
 from barograph.events import Reason
+from barograph.publisher.label_columns import label_texts
 from numpy.typing import NDArray
 
 from streams.events.arrow_decoder import BYTES_OMITTED, split_rows
@@ -87,15 +90,6 @@ def decode_json_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedLa
         }
         decoded.rows.append(build_table("labels", columns))
     return decoded
-
-
-def label_text(value: bool | int | float | str) -> str:
-    """Convert a label to text: numbers in their shortest form, whole numbers without a decimal point."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        value = int(value)
-    return json.dumps(value)
 
 
 def _type_of(value: bool | int | float | str) -> str:
@@ -243,8 +237,7 @@ def _arrow_labels(table: pa.Table) -> tuple[pa.Array, str, str]:
     if pa.types.is_integer(kind):
         return to_text(column), _NUMBER, missing
     if is_number(kind):
-        texts = [label_text(value) if math.isfinite(value) else None for value in to_numbers(column).tolist()]
-        return pa.array(texts, pa.string()), _NUMBER, missing
+        return label_texts(pa.array(to_numbers(column), from_pandas=True)), _NUMBER, missing
     if is_text(kind) or pa.types.is_null(kind):
         return to_text(column), _TEXT, missing
     return pa.nulls(len(column), pa.string()), _TEXT, f"label must be a flag, a number or a string, not {kind}"

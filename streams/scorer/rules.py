@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import msgspec
 from barograph.contract import CROSS, SECONDS_PER_HOUR, Contract, LabelSpec, content_hash
 from barograph.contract.check import label_kind
+from barograph.contract.label_values import has_open_classes, is_open, label_forms, positive_value
 
 from sketches.baseline.baseline import SliceValues
 from sketches.performance.bins import score_edges
@@ -15,8 +16,6 @@ from sketches.performance.maturity import age_edges
 from streams.registry.registry import Registry
 from warehouse.scoring.rules import Kind, Rules, ScoreDimension
 
-_LABEL_TYPES = {"bool": "bool", "category": "string", "float": "number"}
-"""Value of `labels.label_type` by the contract's label type."""
 _NEWEST = ""
 """Key of the versions without their own baseline. They use the newest version's."""
 
@@ -43,7 +42,6 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
     kind: Kind = label_kind(label)  # type: ignore[assignment]
     window_s = max(SECONDS_PER_HOUR, contract.pane_s)
     threshold = label.threshold if kind == "binary" else 0.5
-    is_flag, positive = label.type == "bool", _positive(label)
     return Rules(
         model=contract.model,
         kind=kind,
@@ -51,11 +49,11 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
         window_s=window_s,
         horizon_ms=label.horizon_s * 1000,
         raw_share=contract.raw_share,
-        label_type=_LABEL_TYPES[label.type],
-        positive=positive,
-        positive_label="true" if is_flag and isinstance(label.positive, str) else positive,
+        forms=tuple(label_forms(label).items()),
+        has_open_labels=is_open(label),
+        has_open_classes=kind == "binary" and has_open_classes(label),
+        positive=positive_value(label) if kind == "binary" else "",
         threshold=threshold,
-        allowed_classes=("true", "false") if is_flag and not isinstance(label.positive, str) else (),
         classes=label.classes,
         edges=() if kind == "number" else tuple(score_edges(threshold).tolist()),
         age_edges_s=tuple(age_edges(label.horizon_s)[:-1].tolist()),
@@ -66,12 +64,6 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
 def _counted_part(label: LabelSpec) -> LabelSpec:
     """Return the label with a fixed value for `mature`, which affects verdicts but not counts."""
     return msgspec.structs.replace(label, mature=0.95)
-
-
-def _positive(label: LabelSpec) -> str:
-    if isinstance(label.positive, str):
-        return label.positive
-    return "false" if label.positive is False else "true"
 
 
 def baseline_changes(registry: Registry, model: str) -> list[int]:

@@ -118,7 +118,7 @@ def inputs() -> Inputs:
     # A slice value of almost a megabyte.
     inputs.predict("binary", 6, score=0.2, context={"region": "x" * 900_000})
     # Labels of the wrong type, before their prediction, repeated, without a prediction, of an unknown model.
-    inputs.label("binary", good[30:33], label="yes")
+    inputs.label("binary", good[30:33], label="maybe")
     inputs.label("binary", good[30:31], label=0.5)
     inputs.label("binary", good[33:35], label=True, after_ms=-1_000)
     for i in range(11):

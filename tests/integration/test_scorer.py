@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -135,7 +136,7 @@ def binary_rows(rng: random.Random, n: int = 1500) -> tuple[list[dict[str, Any]]
         if rng.random() < 0.05:
             labels.append(label(i, at_ms + 5 * DAY_MS, len(labels), rng.choice(["true", "false"])))
         if rng.random() < 0.05:
-            labels.append(label(i, at_ms + delay_ms + 1, len(labels), "1", "number"))
+            labels.append(label(i, at_ms + delay_ms + 1, len(labels), "2", "number"))
         if rng.random() < 0.05:
             labels.append(label(n + i, at_ms, len(labels), positive))
     return predictions, labels
@@ -536,6 +537,63 @@ def test_a_flag_label_means_the_named_positive_class(client: Client, score: Call
     [(result,)] = client.rows("SELECT confusion FROM performance_state FINAL WHERE slice = 'all'")
     assert result == [5, 3, 2, 7]  # tp, fp, fn, tn
     assert client.rows("SELECT sum(n) FROM label_counts WHERE kind = 'undeclared_class'") == [(0,)]
+
+
+FORMS = [
+    *[("true", "bool"), ("1", "number"), ("1", "string"), ("1.0", "string"), ("yes", "string"), ("True", "string")],
+    *[("false", "bool"), ("0", "number"), ("0", "string"), ("0.0", "string"), ("no", "string"), ("False", "string")],
+]
+
+
+@pytest.mark.parametrize(
+    ("spec", "names"),
+    [
+        (LabelSpec(type="bool", positive=True, horizon_s=86400), ()),
+        (LabelSpec(type="bool", positive="bad", negative="good", horizon_s=86400), ("bad", "good")),
+        (LabelSpec(type="category", positive="1", horizon_s=86400), ()),
+    ],
+    ids=["flag", "named", "category"],
+)
+def test_every_form_of_a_label_and_of_a_class_counts(
+    client: Client, score: Callable[..., Scorer], spec: LabelSpec, names: tuple[str, ...]
+) -> None:
+    forms = [*FORMS, *((name, "string") for name in names)]
+    is_true = [text.lower() in ("true", "1", "1.0", "yes", "bad") for text, _ in forms]
+    # Each form as label and as class: the class of a row is the form of its neighbor.
+    classes = [text for text, _ in [*forms[1:], forms[0]]]
+    predicted = [*is_true[1:], is_true[0]]
+    scoring.insert(
+        client, "predictions", [prediction(i, START_MS + i, i, **{"class": c}) for i, c in enumerate(classes)]
+    )
+    scoring.insert(
+        client, "labels", [label(i, START_MS + HOUR_MS, i, text, kind) for i, (text, kind) in enumerate(forms)]
+    )
+    score(Contract(model="m", label=spec)).score_once()
+    [(result,)] = client.rows("SELECT confusion FROM performance_state FINAL WHERE slice = 'all'")
+    outcomes = Counter(zip(predicted, is_true, strict=True))
+    assert tuple(result) == tuple(
+        outcomes[pair] for pair in ((True, True), (True, False), (False, True), (False, False))
+    )
+    odd = "SELECT sum(n) FROM label_counts WHERE kind IN ('wrong_type', 'undeclared_class', 'undeclared_label')"
+    assert client.rows(odd) == [(0,)]
+
+
+def test_numbers_as_text_and_integers_as_classes_count(client: Client, score: Callable[..., Scorer]) -> None:
+    number = Contract(model="m", label=LabelSpec(type="float", horizon_s=86400))
+    scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=2.0) for i in range(3)])
+    answers = [("2", "number"), ("4", "string"), ("true", "bool")]
+    scoring.insert(client, "labels", [label(i, START_MS + HOUR_MS, i, *answer) for i, answer in enumerate(answers)])
+    score(number).score_once()
+    assert dict(
+        client.rows("SELECT kind, sum(n) FROM label_counts WHERE kind IN ('labelled', 'wrong_type') GROUP BY 1")
+    ) == {
+        "labelled": 2,
+        "wrong_type": 1,
+    }
+    classes = Contract(model="m", label=LabelSpec(type="category", classes=("2", "4", "7"), horizon_s=86400))
+    score(classes).score_once()
+    counts = "SELECT labelled, wrong_type FROM performance_state FINAL WHERE notEmpty(confusion)"
+    assert client.rows(counts) == [(2, 1)]
 
 
 def test_labels_of_ids_outside_the_raw_share_are_skipped(client: Client, score: Callable[..., Scorer]) -> None:

@@ -64,7 +64,7 @@ _KEY = "version, window_start, slice"
 
 def state_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
     """Return the query for the rows of `performance_state`."""
-    rows = _KINDS[rules.kind](label_join.join_query(rules, dimensions, has_repeats=has_repeats))
+    rows = _KINDS[rules.kind](rules, label_join.join_query(rules, dimensions, has_repeats=has_repeats))
     names = [*map(_column, COLUMNS)]
     names[COLUMNS.index("window_start")] = "counts.window_start AS window_start"
     return (
@@ -76,7 +76,9 @@ def state_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repea
 def reference_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
     """Return the query for `REFERENCE_COLUMNS`, with all hours counted as one window."""
     source = label_join.join_query(rules, dimensions, has_repeats=has_repeats)
-    rows = _KINDS[rules.kind](f"SELECT * EXCEPT window_start, toDateTime(0, 'UTC') AS window_start FROM ({source})")
+    rows = _KINDS[rules.kind](
+        rules, f"SELECT * EXCEPT window_start, toDateTime(0, 'UTC') AS window_start FROM ({source})"
+    )
     return f"SELECT {', '.join(map(_column, REFERENCE_COLUMNS))} FROM ({rows})"
 
 
@@ -114,7 +116,6 @@ def parameters(rules: Rules, dimensions: Sequence[ScoreDimension], hours: Sequen
         "windows": sorted(rules.windows_of(set(hours))),
         "window_s": rules.window_s,
         "threshold": rules.threshold,
-        "allowed_classes": rules.allowed_classes,
         "edges": [0.0, *rules.edges],
         "ages": rules.age_edges_s,
         "k": len(rules.classes),
@@ -174,12 +175,13 @@ def _losses(condition: str) -> str:
     )
 
 
-def _binary(source: str) -> str:
+def _binary(rules: Rules, source: str) -> str:
+    class_value = label_join.value_of("toString(class)", is_open=rules.has_open_classes)
     prepared = (
         "SELECT *, arrayJoin(slices) AS slice, NOT failed AND score >= 0 AND score <= 1 AS usable, "
-        "NOT failed AND class != '' AND notEmpty({allowed_classes:Array(String)}) "
-        "AND NOT has({allowed_classes:Array(String)}, toString(class)) AS undeclared_class, "
-        "multiIf(failed OR undeclared_class, -1, class != '', toInt8(class = {positive:String}), "
+        f"{class_value} AS class_value, "
+        "NOT failed AND class != '' AND class_value = '' AS undeclared_class, "
+        "multiIf(failed OR undeclared_class, -1, class != '', toInt8(class_value = {positive:String}), "
         "usable, toInt8(score >= {threshold:Float64}), -1) AS predicted, "
         f"if(usable, {_EDGE.format(value='score')}, -1.) AS edge, "
         f"if(usable, -log(greatest(if(truth = 1, score, 1 - score), {SCORE_FLOOR!r})), 0.) AS loss, "
@@ -212,14 +214,15 @@ def _binary(source: str) -> str:
     return f"{_row(f'{confusion}, {arrays}, {_LOSS_SUMS}')} FROM ({cells}) GROUP BY {_KEY}"
 
 
-def _classes(source: str) -> str:
+def _classes(_rules: Rules, source: str) -> str:
+    class_value = label_join.value_of("toString(class)", is_open=False)
     prepared = (
         "SELECT *, arrayMap(p -> if(isNaN(p), 0., p), probabilities) AS filled, "
         "NOT failed AND has_scores AND NOT arrayAll(p -> p >= 0 AND p <= 1, filled) AS out_of_range, "
         "NOT failed AND has_scores AND NOT out_of_range "
         f"AND abs(arraySum(filled) - 1) > {SUM_TOLERANCE!r} AS invalid_sum, "
         "NOT failed AND has_scores AND NOT out_of_range AND NOT invalid_sum AS usable, "
-        "toInt32(indexOf({classes:Array(String)}, toString(class))) - 1 AS class_index, "
+        f"toInt32(indexOf({{classes:Array(String)}}, {class_value})) - 1 AS class_index, "
         "NOT failed AND class != '' AND class_index < 0 AS undeclared_class, "
         "multiIf(failed, -1, class != '', class_index, usable, toInt32(indexOf(filled, arrayMax(filled))) - 1, -1) "
         "AS predicted, "
@@ -258,7 +261,7 @@ def _classes(source: str) -> str:
     return f"{_row(f'{confusion}, {arrays}, {_LOSS_SUMS}')} FROM ({cells}) GROUP BY {_KEY}"
 
 
-def _number(source: str) -> str:
+def _number(_rules: Rules, source: str) -> str:
     step = f"log({ERROR_STEP!r})"
     prepared = (
         "SELECT *, arrayJoin(slices) AS slice, NOT failed AND isFinite(score) AS usable, "

@@ -55,9 +55,9 @@ def parameters(rules: Rules, dimensions: Sequence[ScoreDimension], hours: Sequen
         **rules.parameters(),
         "hours": list(hours),
         "horizon": rules.horizon_ms,
-        "label_type": rules.label_type,
+        "forms": [form for form, _ in rules.forms],
+        "form_values": [value for _, value in rules.forms],
         "positive": rules.positive,
-        "positive_label": rules.positive_label,
         "classes": rules.classes,
         "registered": rules.registered,
     }
@@ -190,18 +190,35 @@ def _outcome(rules: Rules, dimensions: Sequence[ScoreDimension]) -> str:
 
 
 def _label(rules: Rules) -> str:
-    has_type, is_undeclared = "label_type = {label_type:String}", "0"
-    if rules.kind == "binary":
-        truth = "toFloat64(label = {positive_label:String})"
-    elif rules.kind == "classes":
-        truth = "toFloat64(indexOf({classes:Array(String)}, label)) - 1"
-        is_undeclared = "truth < 0"
+    is_undeclared = "0"
+    if rules.kind == "number":
+        number = "ifNull(toFloat64OrNull(trimBoth(label)), nan)"
+        has_type = f"label_type != 'bool' AND isFinite({number})"
+        truth = f"if({has_type}, {number}, 0.)"
     else:
-        truth = "toFloat64OrZero(label)"
+        value = value_of("label", is_open=rules.has_open_labels)
+        has_type = f"{value} != ''"
+        truth = f"toFloat64({value} = {{positive:String}})"
+    if rules.kind == "classes":
+        truth = f"toFloat64(indexOf({{classes:Array(String)}}, {value})) - 1"
+        has_type, is_undeclared = f"(label_type = 'string' OR {has_type})", "truth < 0"
     return (
         "toUnixTimestamp64Milli(at) AS label_ms, toUnixTimestamp64Milli(received_at) AS label_received_ms, "
         f"{truth} AS truth, {has_type} AS has_type, {is_undeclared} AS is_undeclared"
     )
+
+
+def value_of(column: str, *, is_open: bool) -> str:
+    """Return the expression for the value of a label or class, by its form; empty if the text is no form.
+
+    Args:
+        column: The text.
+        is_open: Whether a text without a form is a value of its own.
+    """
+    known = "{forms:Array(String)}, {form_values:Array(String)}"
+    folded = f"transform(lower(trimBoth({column})), {known}, '')"
+    other = f"if({folded} != '', {folded}, {column})" if is_open else folded
+    return f"transform({column}, {known}, {other})"
 
 
 def _slices(dimensions: Sequence[ScoreDimension]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -35,15 +36,15 @@ class Rules:
     """Length of a score window, in whole hours."""
     horizon_ms: int
     raw_share: float
-    label_type: str
-    """The required `labels.label_type`."""
+    forms: tuple[tuple[str, str], ...] = ()
+    """Forms of labels and classes with their values, from `label_forms`; empty for numbers."""
+    has_open_labels: bool = False
+    """Whether a label without a form is a value of its own; otherwise it has the wrong type."""
+    has_open_classes: bool = False
+    """Two classes: whether a class without a form is a negative one; otherwise it is undeclared."""
     positive: str = ""
-    """Two classes: the class whose probability is the score."""
-    positive_label: str = ""
-    """Two classes: the label of that class. For a flag it is true, whatever the name of the class."""
+    """Two classes: the value of the class whose probability is the score."""
     threshold: float = 0.5
-    allowed_classes: tuple[str, ...] = ()
-    """Two classes: the classes that an event may predict, if they are known; with a category only one is."""
     classes: tuple[str, ...] = ()
     """More than two classes: the classes in the contract's order."""
     edges: tuple[float, ...] = ()
@@ -52,6 +53,16 @@ class Rules:
     """Ascending lower bounds of the age bins, from 0."""
     registered: tuple[str, ...] = field(default=(), compare=False)
     """Versions with their own baseline."""
+
+    def values_of(self, texts: Iterable[str], *, is_open: bool) -> list[str]:
+        """Return the value of each label or class, as `label_join.value_of` does in SQL; empty for a text without one.
+
+        Args:
+            texts: Labels or classes.
+            is_open: Whether a text without a form is a value of its own.
+        """
+        forms = dict(self.forms)
+        return [forms.get(text) or forms.get(text.strip().lower()) or (text if is_open else "") for text in texts]
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of statements about the model."""

@@ -20,6 +20,7 @@ from barograph.contract import (
 )
 from barograph.contract.alerts_section import alert_check_failures
 from barograph.contract.kinds import Path, describe_path, name_fault
+from barograph.contract.label_values import flag_value, positive_value
 from barograph.contract.problems import ContractError, Problem, quoted
 from barograph.events import CONTEXT, FEATURES, MAPS, METRICS, SCORES
 
@@ -326,6 +327,7 @@ def _label(contract: Contract) -> Iterator[CheckFailure]:
         yield CheckFailure(("label", "horizon"), "is zero; write how long labels may take, such as 30d")
     if not 0 < label.mature <= 1:
         yield CheckFailure(("label", "mature"), "is not a share; write a number in (0, 1], such as 0.95")
+    yield from _negative(label, needs)
     if label.positive is None:
         return
     path: Path = ("label", "positive")
@@ -334,6 +336,21 @@ def _label(contract: Contract) -> Iterator[CheckFailure]:
     elif label.type == "category" and isinstance(label.positive, bool):
         word = str(label.positive).lower()
         yield CheckFailure(path, f'a category is text; write "{word}" in quotes, or type bool', needs)
+
+
+def _negative(label: LabelSpec, needs: tuple[Path, ...]) -> Iterator[CheckFailure]:
+    if label.negative is None:
+        return
+    path: Path = ("label", "negative")
+    if label.type != "bool":
+        yield CheckFailure(
+            path, f"only a bool has two values, not a {label.type}; remove it, or write type bool", needs
+        )
+        return
+    flag = flag_value(label.negative)
+    if label.negative == label.positive or flag == positive_value(label):
+        message = f"{quoted(label.negative)} is the value of positive too; write the name of the other class"
+        yield CheckFailure(path, message, (("label", "positive"), *needs))
 
 
 def _arms(contract: Contract) -> Iterator[CheckFailure]:

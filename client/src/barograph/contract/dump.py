@@ -155,6 +155,8 @@ def _label_settings(label: LabelSpec) -> dict[str, str]:
         settings["positive"] = flag_scalar(label.positive)
     elif label.positive is not None:
         settings["positive"] = text_scalar(label.positive)
+    if label.negative is not None:
+        settings["negative"] = text_scalar(label.negative)
     if label.threshold != default.threshold:
         settings["threshold"] = number_scalar(label.threshold)
     if label.classes:

@@ -243,6 +243,12 @@ LABEL = RecordKind(
             default="no positive class",
         ),
         Key(
+            "negative",
+            EventValueKind(),
+            "For labels of the type bool, the name of the other class, if labels or predictions contain it.",
+            default="no name",
+        ),
+        Key(
             "threshold",
             NumberKind(0.0, 1.0),
             "For binary models: the smallest score that predicts the positive class, for events without `class`.",

@@ -128,7 +128,7 @@ class RateThresholds(msgspec.Struct, frozen=True, kw_only=True):
 class LabelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The labels of a model: the ground truth that arrives later."""
 
-    LATER: ClassVar = ("threshold", "classes", "horizon_s", "mature")
+    LATER: ClassVar = ("threshold", "classes", "horizon_s", "mature", "negative")
 
     type: Literal["bool", "category", "float"]
     positive: str | bool | None = None
@@ -141,6 +141,8 @@ class LabelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Labels that arrive later than this after the prediction are counted and do not change performance."""
     mature: float = 0.95
     """A window is mature when this share of its expected labels has arrived, according to the learned curve."""
+    negative: str | None = None
+    """The other class of a bool, if labels or classes contain its name; `positive` is then its counterpart."""
 
     def __post_init__(self) -> None:
         _to_float(self, "threshold", "mature")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, SupportsFloat
 from barograph.contract import Contract
 from barograph.contract.check import check_contract
 from barograph.contract.kinds import name_fault
+from barograph.contract.label_values import LabelReader, refusal
 from barograph.events import (
     CONTEXT,
     END_MARK,
@@ -97,6 +98,7 @@ class Publisher:
         self._pii = Pii(contract, key)
         self._has_pii = any(self._pii.actions(map_name) for map_name in (FEATURES, CONTEXT, METRICS))
         self._validator = Validator(contract)
+        self._label_reader = LabelReader(contract.label)
 
     @classmethod
     def from_contract(
@@ -165,7 +167,7 @@ class Publisher:
     def _label_tables(self) -> LabelTables:
         from barograph.publisher.tables import LabelTables  # loads pyarrow
 
-        return LabelTables(self._model, wall_clock_ns=self._wall_clock_ns)
+        return LabelTables(self._model, self._contract.label, wall_clock_ns=self._wall_clock_ns)
 
     def prediction(
         self,
@@ -314,7 +316,8 @@ class Publisher:
 
         Args:
             id: The prediction's id.
-            label: A flag, a number or text.
+            label: The truth, in any form of the contract's type: for a bool also 1, 0, `yes`, `no` and the names of
+                `label.positive` and `label.negative`. Any other value is counted as dropped (`invalid`).
             at: When the truth was known: an aware datetime or epoch milliseconds; now by default. If an id has several
                 labels, the one with the latest `at` counts.
 
@@ -323,7 +326,11 @@ class Publisher:
         """
         try:
             at = self._wall_clock_ns() // _NS_PER_MS if at is None else epoch_ms(at)
-            event = Label(model=self._model, id=event_id(id), label=label_value(label), at=at)
+            value = self._label_reader.read(label_value(label))
+            if value is None:
+                assert self._contract.label is not None
+                raise InvalidEvent(refusal(self._contract.label))
+            event = Label(model=self._model, id=event_id(id), label=value, at=at)
             send_label(self._outbox, self._labels_topic, event)
         except PublishError:
             raise
@@ -334,7 +341,8 @@ class Publisher:
     def labels(self, table: Any) -> int:
         """Publish a table of labels with the columns `id`, `label` and, optionally, `at`.
 
-        All labels of an id go to one partition. Rows without an id, label or time are counted as dropped (`invalid`).
+        All labels of an id go to one partition. Labels are converted as by `label`. Rows without an id, a time or a
+        label that fits the contract are counted as dropped (`invalid`).
 
         Args:
             table: A table, as for `predictions`.
@@ -354,7 +362,8 @@ class Publisher:
                 n_read += block.rows.num_rows + block.n_rejected
                 accepted += send_labels(self._outbox, self._labels_topic, self._model, block.rows)
                 if block.n_rejected:
-                    self._outbox.drop("invalid", block.n_rejected, "labels have no id, no label or no time")
+                    detail = block.unread or "labels have no id, no label or no time"
+                    self._outbox.drop("invalid", block.n_rejected, detail)
         except PublishError:
             raise
         except Exception as problem:

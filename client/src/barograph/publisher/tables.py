@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from barograph.contract import Contract
+from barograph.contract import Contract, LabelSpec
+from barograph.contract.label_values import refusal
 from barograph.events import CONTEXT, FEATURES, MAPS, label_key
+from barograph.publisher.label_columns import label_texts, read_labels
 from barograph.publisher.pii import Pii
 from barograph.values import InvalidEvent, epoch_ms
 
@@ -35,6 +37,8 @@ class Block(NamedTuple):
     rows: pa.RecordBatch
     n_rejected: int
     """Rows that were removed because they have no id, no time or, in labels, no label."""
+    unread: str = ""
+    """Why some of these labels do not fit the contract, if there are any."""
 
 
 def as_table(data: Any) -> pa.Table:
@@ -169,14 +173,18 @@ class PredictionTables:
 class LabelTables:
     """Maps the columns of tables of labels to those of Arrow messages, for one model."""
 
-    def __init__(self, model: str, *, wall_clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, model: str, label: LabelSpec | None = None, *, wall_clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
         """Set the model.
 
         Args:
             model: The model's name.
+            label: The contract's label, to whose type labels are converted; None: they stay as they are.
             wall_clock_ns: Returns nanoseconds since the Unix epoch; the time of rows that have none.
         """
         self._model = model
+        self._label = label
         self._wall_clock_ns = wall_clock_ns
 
     def blocks(self, table: pa.Table) -> Iterator[Block]:
@@ -195,9 +203,7 @@ class LabelTables:
         _check_model(table, positions, self._model)
         now_ms = self._wall_clock_ns() // 1_000_000
         for block in _split(table):
-            labels = _value(block.column(positions["label"]))
-            if not _is_label(labels.type):
-                raise InvalidEvent(f"label has the type {labels.type}; make it flags, numbers or text")
+            labels = _label_values(block.column(positions["label"]))
             at = block.column(positions["at"]) if "at" in positions else None
             columns = {
                 "model": constant_column(self._model, block.num_rows),
@@ -205,11 +211,31 @@ class LabelTables:
                 "label": labels,
                 "at": _times(at, block.num_rows, now_ms),
             }
+            is_known = _is_known(labels)
+            unread = ""
+            if self._label is not None:
+                columns["label"] = read_labels(self._label, labels)
+                is_read = columns["label"].is_valid()
+                if pc.any(pc.and_not(is_known, is_read)).as_py():
+                    unread = refusal(self._label)
+                is_known = is_read
             is_valid = pc.and_(_is_filled(columns["id"]), columns["at"].is_valid())
-            is_valid = pc.and_(is_valid, labels.is_valid())
-            if pa.types.is_floating(labels.type):
-                is_valid = pc.and_kleene(is_valid, pc.is_finite(labels))
-            yield _select(columns, is_valid)
+            yield _select(columns, pc.and_(is_valid, is_known), unread)
+
+
+def unread_labels(label: LabelSpec, values: pa.Array) -> dict[str, int]:
+    """Count the labels of a column that are not a form of a value of the contract, by their text.
+
+    Args:
+        label: The contract's label.
+        values: Labels of any type; nulls, NaN and infinities are unknown labels and not counted.
+
+    Raises:
+        InvalidEvent: The column has a type that no label has.
+    """
+    values = _label_values(values)
+    unread = values.filter(pc.and_not(_is_known(values), read_labels(label, values).is_valid()))
+    return {each["values"]: each["counts"] for each in label_texts(unread).value_counts().to_pylist()}
 
 
 def features_first(sources: Iterable[str]) -> list[str]:
@@ -252,12 +278,12 @@ def _check_model(table: pa.Table, positions: Mapping[str, int], model: str) -> N
         raise InvalidEvent(f"the column model holds {str(others[0])[:60]!r}; this publisher is for {model!r}")
 
 
-def _select(columns: Mapping[str, pa.Array], mask: pa.Array) -> Block:
+def _select(columns: Mapping[str, pa.Array], mask: pa.Array, unread: str = "") -> Block:
     rows = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
     mask = mask.fill_null(False)
     if mask.true_count == rows.num_rows:
         return Block(rows, 0)
-    return Block(rows.filter(mask), rows.num_rows - mask.true_count)
+    return Block(rows.filter(mask), rows.num_rows - mask.true_count, unread)
 
 
 def _is_filled(texts: pa.Array) -> pa.Array:
@@ -303,6 +329,20 @@ def _value(values: pa.Array) -> pa.Array:
 def _is_label(kind: pa.DataType) -> bool:
     numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     return bool(numeric or pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_null(kind))
+
+
+def _label_values(values: pa.Array) -> pa.Array:
+    values = _value(values)
+    if not _is_label(values.type):
+        raise InvalidEvent(f"label has the type {values.type}; make it flags, numbers or text")
+    return values
+
+
+def _is_known(labels: pa.Array) -> pa.Array:
+    """Return a mask without nulls: where a label is neither null nor NaN nor infinite."""
+    if pa.types.is_floating(labels.type):
+        return pc.is_finite(labels).fill_null(False)
+    return labels.is_valid()
 
 
 def _timestamps(values: pa.Array) -> pa.Array:

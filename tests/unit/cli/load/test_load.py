@@ -226,3 +226,41 @@ def test_crossed_slices_and_scores_find_their_columns(tmp_path: Path) -> None:
     write_parquet(tmp_path / "p.parquet", rows.drop_columns(["scores.cat", "scores.dog"]))
     with pytest.raises(LoadError, match=r"no column of a field of the contract of m: scores\.cat, confidence"):
         inspect_file(EventFile(tmp_path / "p.parquet", {}), contract, "3")
+
+
+FLAG = Contract(
+    model="m",
+    fields=(Field(name="x", type="float", source="features.x"),),
+    label=LabelSpec(type="bool", positive=True),
+)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("labels", [[1, 0], [1.0, 0.0], ["1", "0"], [True, False], ["yes", "no"], ["1", "False"]])
+def test_equivalent_labels_are_loaded_as_the_contracts_type(tmp_path: Path, name: str, labels: list[object]) -> None:
+    WRITERS[name](tmp_path / name, pa.table({"id": ["a", "b"], "label": labels, "at": [AT, AT]}))
+    source = inspect_file(EventFile(tmp_path / name, csv_types(FLAG)), FLAG, None)
+    blocks = list(read_blocks(source, FLAG, None))
+    rows = [row["label"] for block in blocks for row in block.rows.to_pylist()]
+    assert [(label, type(label)) for label in rows] == [(True, bool), (False, bool)]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_labels_that_fit_no_value_are_refused_before_anything_is_sent(tmp_path: Path, name: str) -> None:
+    labels = ["yes", None, "maybe", "maybe", "2"]
+    WRITERS[name](tmp_path / name, pa.table({"id": list("abcde"), "label": labels, "at": [AT] * 5}))
+    expected = (
+        r"the column label has 'maybe' \(2 rows\), '2' \(1 row\); a label must be true or false, 1 or 0, yes or no by "
+        "the contract's label; convert it, or name the two values in the contract"
+    )
+    with pytest.raises(LoadError, match=expected):
+        inspect_file(EventFile(tmp_path / name, csv_types(FLAG)), FLAG, None)
+
+
+def test_labels_of_a_contract_without_a_label_are_stored_with_a_note(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "l.parquet", pa.table({"id": ["a"], "label": [1], "at": [AT]}))
+    contract = Contract(model="m")
+    source = inspect_file(EventFile(tmp_path / "l.parquet", csv_types(contract)), contract, None)
+    assert source.notes == (
+        f"{tmp_path / 'l.parquet'}: the contract has no label, so these labels are stored and not measured.",
+    )

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from barograph import PublishError
+from barograph import Contract, PublishError
+from barograph.contract import LabelSpec
 from barograph.events import BATCH_ROWS, MAX_EVENT_BYTES, MAX_MEMBERS
 from confluent_kafka import KafkaError, KafkaException
 
@@ -320,3 +321,33 @@ def test_rows_are_sent_in_messages_of_a_thousand(serving: ScriptedPublisher) -> 
     assert pa.concat_tables(batches).column("seq").to_pylist() == list(range(n))
     assert json.loads(serving.script.delivered[-1].value)["seq"] == n
     assert (serving.stats.published, serving.stats.waiting) == (n + 1, 0)
+
+
+FLAG = Contract(model="m", label=LabelSpec(type="bool", positive=True))
+
+
+@pytest.mark.parametrize("labels", [(1, 0), (1.0, 0.0), ("1", "0"), ("true", "false"), ("yes", "no"), (True, False)])
+def test_equivalent_labels_are_published_as_the_contracts_type(labels: tuple[Any, Any]) -> None:
+    scripted = ScriptedPublisher(FLAG)
+    for i, label in enumerate(labels):
+        scripted.publisher.label(id=str(i), label=label)
+    assert scripted.publisher.labels(pa.table({"id": ["0", "1"], "label": [*labels]})) == 2
+    sent = [event["label"] for event in scripted.flush_events()]
+    assert sent == [True, False] * 2
+    assert {type(label) for label in sent} == {bool}
+    scripted.publisher.close()
+
+
+def test_a_label_that_is_no_form_of_a_value_is_not_sent() -> None:
+    scripted = ScriptedPublisher(FLAG)
+    scripted.publisher.label(id="a", label="maybe")
+    assert scripted.publisher.labels(pa.table({"id": ["b", "c"], "label": ["yes", "maybe"]})) == 1
+    assert scripted.stats.dropped == {"invalid": 2}
+    scripted.publisher.close()
+    waiting = ScriptedPublisher(FLAG, wait=True)
+    with pytest.raises(PublishError, match="true or false, 1 or 0, yes or no by the contract's label; convert it, or"):
+        waiting.publisher.label(id="a", label="maybe")
+    with pytest.raises(PublishError, match="true or false, 1 or 0, yes or no by the contract's label; convert it, or"):
+        waiting.publisher.labels(pa.table({"id": ["a"], "label": [7]}))
+    waiting.outbox._wait = False
+    waiting.publisher.close()

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from barograph.contract.label_values import label_text
 from barograph.events import encode_arrow
 
 from streams.events.batch import MessageBatch
-from streams.recorder.labels import DecodedLabels, decode_arrow_labels, decode_json_labels, label_text
+from streams.recorder.labels import DecodedLabels, decode_arrow_labels, decode_json_labels
 
 NOW_MS = 1_790_000_000_000
 DAY_MS = 86_400_000

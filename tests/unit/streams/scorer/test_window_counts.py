@@ -67,22 +67,21 @@ def test_only_changes_of_the_counts_change_the_basis() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "kind", "positive", "positive_label", "label_type"),
+    ("label", "kind", "positive", "is_open"),
     [
-        (LabelSpec(type="bool"), "binary", "true", "true", "bool"),
-        (LabelSpec(type="bool", positive=False), "binary", "false", "false", "bool"),
-        (LabelSpec(type="bool", positive="late"), "binary", "late", "true", "bool"),
-        (LabelSpec(type="category", positive="fraud"), "binary", "fraud", "fraud", "string"),
-        (LabelSpec(type="category", classes=("a", "b")), "classes", "true", "true", "string"),
-        (LabelSpec(type="float"), "number", "true", "true", "number"),
+        (LabelSpec(type="bool"), "binary", "true", (False, False)),
+        (LabelSpec(type="bool", positive=False), "binary", "false", (False, False)),
+        (LabelSpec(type="bool", positive="late"), "binary", "true", (False, True)),
+        (LabelSpec(type="bool", positive="late", negative="on time"), "binary", "true", (False, False)),
+        (LabelSpec(type="category", positive="fraud"), "binary", "fraud", (True, True)),
+        (LabelSpec(type="category", classes=("a", "b")), "classes", "", (False, False)),
+        (LabelSpec(type="float"), "number", "", (False, False)),
     ],
 )
-def test_the_label_determines_the_kind(
-    label: LabelSpec, kind: str, positive: str, positive_label: str, label_type: str
-) -> None:
+def test_the_label_determines_the_kind(label: LabelSpec, kind: str, positive: str, is_open: tuple[bool, bool]) -> None:
     rules_ = make_rules(contract(label=label), EMPTY)
-    assert (rules_.kind, rules_.positive, rules_.label_type) == (kind, positive, label_type)
-    assert rules_.positive_label == positive_label
+    assert (rules_.kind, rules_.positive) == (kind, positive)
+    assert (rules_.has_open_labels, rules_.has_open_classes) == is_open
     assert unmeasurable_reason(contract(label=label)) == ""
 
 
@@ -213,7 +212,6 @@ def rules(kind: Any) -> Rules:
         window_s=3600,
         horizon_ms=1,
         raw_share=1.0,
-        label_type="bool",
         classes=("a", "b") if kind == "classes" else (),
         edges=(0.25, 0.75),
     )
