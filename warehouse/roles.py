@@ -158,9 +158,9 @@ every rule sends about 60, which take about a second. The rest is for dashboards
 ROLES: tuple[Role, ...] = (
     Role(
         "barograph_apply",
-        "`barograph apply`: creates tables and views, and stores contracts and baselines",
+        "`barograph apply`: creates tables and views, and stores contracts, baselines and reference periods",
         _ALL,
-        ("baselines", "contracts", "migrations", "topics"),
+        ("baselines", "contracts", "migrations", "reference_choices", "topics"),
         (
             *("CREATE DATABASE", "CREATE TABLE", "CREATE VIEW", "DROP VIEW"),
             *("ALTER ADD COLUMN", "ALTER COMMENT COLUMN", "ALTER MODIFY COMMENT", "ALTER SETTINGS"),
@@ -185,7 +185,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         "barograph_scorer",
         "the scorer",
-        (*_REGISTRY, *_SCORED, "labels", "latest_performance", "predictions"),
+        (*_REGISTRY, *_SCORED, "labels", "latest_performance", "predictions", "reference_choices"),
         (*_SCORED, *_REPORTED),
         _SYNC,
     ),

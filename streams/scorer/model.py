@@ -14,7 +14,7 @@ from barograph.contract import Contract, format_duration
 
 from streams.registry.registry import Registry
 from streams.scorer.checkpoint import ReadRange
-from streams.scorer.freeze import Freezer
+from streams.scorer.freeze import Freezer, Pass
 from streams.scorer.label_delay import LEARNED_DAYS, LabelDelayCurve, learn_label_delay, maturity_row
 from streams.scorer.reference import References
 from streams.scorer.rules import baseline_changes, dimensions_at
@@ -72,12 +72,12 @@ class ModelScorer:
     newest_ms: int = 0
     """Newest event time read."""
     rejudge_from_s: int | None = None
-    """Windows from this time on are judged again, since a reference was frozen that they were not compared with."""
+    """Windows from this time on are judged again, since a reference changed that they were compared with."""
     check_stop: Callable[[], None] = lambda: None
     """Called between statements. It raises to break the pass off."""
 
     def __post_init__(self) -> None:
-        """Create the freezer, which remembers the weeks that are not references."""
+        """Create the freezer, which remembers how far it has searched for references."""
         self.freezer = Freezer(self.rules)
 
     @classmethod
@@ -183,10 +183,12 @@ class ModelScorer:
             immature = self.immature_windows.get(length_s, set())
             due[length_s] = ended | self._mature(immature, length_s, clock)
             self.immature_windows[length_s] = immature | ended
-        if not any(due.values()) and self.rejudge_from_s is None:
+        if self.references is None:
+            self.references = References(self.rules, results.references(client, self.rules))
+        has_new_choice = self.freezer.has_new_choice(self.references)
+        if not any(due.values()) and self.rejudge_from_s is None and not has_new_choice:
             return 0
-        self._freeze(client, contract, registry, clock, now_ms)
-        assert self.references is not None
+        self._freeze(client, self.references, Pass(contract, registry, scored, clock, now_ms))
         if self.rejudge_from_s is not None:
             for length_s, windows in due.items():
                 windows |= clock.split(window_starts(self.rejudge_from_s, clock.now_s, length_s), length_s)[0]
@@ -202,12 +204,10 @@ class ModelScorer:
         self.rejudge_from_s = None
         return revised
 
-    def _freeze(self, client: Client, contract: Contract, registry: Registry, clock: EventClock, now_ms: int) -> None:
-        """Freeze the references that are due. All later windows are then judged again, so the time does not matter."""
-        if self.references is None:
-            self.references = References(self.rules, results.references(client, self.rules))
+    def _freeze(self, client: Client, references: References, this: Pass) -> None:
+        """Count the references that are due. All later windows are then judged again, so the time does not matter."""
         self.freezer.check_stop = self.check_stop
-        first_s = self.freezer.freeze(client, contract, registry, self.references.versions, clock, now_ms)
+        first_s = self.freezer.freeze(client, references, this)
         if first_s is not None:
             self.references = References(self.rules, results.references(client, self.rules))
             self.rejudge_from_s = min(each for each in (first_s, self.rejudge_from_s) if each is not None)

@@ -2,19 +2,21 @@
 
 Labels that arrive late differ from labels that arrive early, so a young window is not comparable with a matured
 reference. A window is therefore compared with the reference as it was at the window's age: of the labels whose delay is
-between two of `AGES_S`, the same share counts as has arrived in the window (`LabelDelayCurve.arrived_shares`). The
-reference is frozen once (`streams.scorer.freeze`). The meaning of scores is learned from it, for estimates without
-labels.
+between two of `AGES_S`, the same share counts as has arrived in the window (`LabelDelayCurve.arrived_shares`).
+`streams.scorer.freeze` chooses and counts the reference. The meaning of scores is learned from it, for estimates
+without labels.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sketches.baseline.baseline import ALL
@@ -34,6 +36,17 @@ AGES_S = (3600, 3 * 3600, 6 * 3600, 12 * 3600, 86400, 3 * 86400, 7 * 86400)
 """Ages in seconds at which references are kept, besides the horizon."""
 REFERENCE_S = 7 * 86400
 """Length of a reference in seconds: a week has every hour of the week once."""
+
+
+class ReferencePeriod(NamedTuple):
+    """The event time of a reference."""
+
+    from_time: int
+    """Unix seconds."""
+    to_time: int
+    """Unix seconds, exclusive."""
+    chosen: bool
+    """Whether a person chose it."""
 
 
 def reference_ages_s(rules: Rules) -> tuple[int, ...]:
@@ -67,6 +80,7 @@ class References:
     """Version, slice and age → row of `_counts`."""
     _calibrations: dict[str, CalibrationMap | None] = field(default_factory=dict)
     _counts: WindowCounts | None = None
+    _periods: dict[str, ReferencePeriod] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.frozen is None or self.frozen.num_rows == 0:
@@ -75,11 +89,23 @@ class References:
         keys = zip(*(self.frozen.column(name).to_pylist() for name in names), strict=True)
         self._row = {key: i for i, key in enumerate(keys)}
         self._counts = window_counts(self.rules, self.frozen)
+        periods = zip(
+            *(self.frozen.column(name).to_pylist() for name in ("version", *ReferencePeriod._fields)), strict=True
+        )
+        self._periods = {version: ReferencePeriod(*period) for version, *period in periods}
 
     @property
-    def versions(self) -> set[str]:
-        """The versions that have a reference."""
-        return {version for version, _, _ in self._row}
+    def periods(self) -> Mapping[str, ReferencePeriod]:
+        """The period of each version that has a reference."""
+        return self._periods
+
+    def rows_of(self, version: str) -> list[dict[str, Any]]:
+        """Return the rows of a version's reference; no rows if it has none."""
+        if self.frozen is None or version not in self._periods:
+            return []
+        is_own = pc.equal(self.frozen.column("version").cast(pa.string()), version)
+        rows: list[dict[str, Any]] = self.frozen.filter(is_own).to_pylist()
+        return rows
 
     def metrics(self, keys: Sequence[SeriesKey], arrived: FloatArray) -> dict[MetricName, MetricEstimate]:
         """Return the reference's metrics at the age of each window, by name; empty if there is no reference.

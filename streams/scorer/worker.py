@@ -83,6 +83,7 @@ class Scorer:
         self._checkpoint: Checkpoint | None = None
         self._models: dict[str, ModelScorer] = {}
         self._statuses: dict[str, results.ScoringStatus] = {}
+        self._choices: dict[str, dict[str, results.ReferenceChoice]] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Score pass after pass until `stop` is set. A running pass breaks off between statements.
@@ -160,6 +161,7 @@ class Scorer:
         if self._checkpoint is None:
             self._checkpoint = Checkpoint(new_rows.read_checkpoints(client), self._grace_s)
             self._statuses = results.scoring_statuses(client)
+        self._choices = results.reference_choices(client)
         checkpoint, registry = self._checkpoint, self._registry()
         rules = self._measured_models(client, registry, now_s)
         ends = {topic: new_rows.partition_ends(client, topic, checkpoint.offsets[topic]) for topic in TOPICS}
@@ -205,6 +207,7 @@ class Scorer:
             clock = self._event_clock(plan.now_s, all_read=False, newest_ms=0 if status is None else _newest_ms(status))
             scorer = ModelScorer.start(client, contract, rules, None if is_new else status, clock)
         scorer.rules, scorer.check_stop = rules, self._check_stop
+        scorer.freezer.choices = self._choices.get(rules.model, {})
         if is_new:
             newest_ms = self._newest_times(client, NOTHING).get(rules.model)
         scorer.newest_ms = max(scorer.newest_ms, newest_ms or 0)

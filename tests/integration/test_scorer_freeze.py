@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 from barograph.contract import Contract, LabelSpec, Slo, Window
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from local.clickhouse import LocalClickHouse
 from streams.scorer.worker import Scorer
@@ -112,6 +114,74 @@ def test_the_reference_and_its_verdicts_do_not_depend_on_the_passes_in_which_row
     result = known(client)
     for name, target in targets.items():
         assert result[name] == target, name
+
+
+TABLES = ("predictions", "labels")
+RACE = (("predictions", 99), ("pass", 2), ("labels", 99))
+"""Two passes see the predictions of a backfill before its first label."""
+PARTIAL_LABELS = (("predictions", 99), ("labels", 4), ("pass", 2))
+"""Two passes see a share of the labels of each week."""
+RESTARTED = (*PARTIAL_LABELS, ("restart", 1), ("labels", 3), ("pass", 2), ("restart", 1), ("pass", 1))
+LATE_START = (("predictions", 1), ("labels", 99), ("pass", 2), ("restart", 1), ("predictions", 99), ("pass", 1))
+"""Whole partitions of predictions are read late."""
+STEPS = st.tuples(st.sampled_from(("predictions", "labels", "pass", "restart")), st.integers(1, 4))
+
+
+@pytest.mark.slow
+@settings(max_examples=3, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(clock=st.sampled_from(("live", "replay")), steps=st.lists(STEPS, min_size=4, max_size=12).map(tuple))
+@example(clock="replay", steps=RACE)
+@example(clock="live", steps=RACE)
+@example(clock="replay", steps=PARTIAL_LABELS)
+@example(clock="live", steps=PARTIAL_LABELS)
+@example(clock="replay", steps=RESTARTED)
+@example(clock="replay", steps=LATE_START)
+def test_the_same_rows_give_the_same_reference_in_any_order_of_rows_passes_and_restarts(
+    client: Client, score: Callable[..., Scorer], clock: str, steps: tuple[tuple[str, int], ...]
+) -> None:
+    # The first week misses the target, which a part of its labels does not show.
+    contract = msgspec.structs.replace(CONTRACT, slo=Slo(performance={"accuracy": 0.65}))
+    rows = traffic(16, wrong_until=7)
+    fill(client, rows)
+    working = score(20, contract, clock_kind=clock)
+    working.score_once()
+    working.score_once()
+    target = references_in_verdicts(client)
+    assert reference_weeks(client) == [(7.0, 5)]
+    emptied(client)
+
+    waiting = {table: parts(each) for table, each in zip(TABLES, rows, strict=True)}
+    working = score(20, contract, clock_kind=clock)
+    for step, times in steps:
+        for _ in range(times):
+            if step == "pass":
+                working.score_once()
+            elif step == "restart":
+                working = score(20, contract, clock_kind=clock)
+            elif waiting[step]:
+                scoring.insert(client, step, waiting[step].pop(0))
+    for table, left in waiting.items():
+        for part in left:
+            scoring.insert(client, table, part)
+    working.score_once()
+    working.score_once()
+    result = references_in_verdicts(client)
+    emptied(client)
+    assert result == target
+
+
+def parts(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Split rows into eight inserts; of each partition in the order of offsets."""
+    return [rows[len(rows) * i // 8 : len(rows) * (i + 1) // 8] for i in range(8)]
+
+
+def references_in_verdicts(client: Client) -> list[Any]:
+    """Return the reference that each window is compared with."""
+    rows = client.rows(
+        "SELECT version, metric, window, toUnixTimestamp(window_start), round(reference, 9) FROM latest_performance "
+        "WHERE slice = 'all' ORDER BY ALL"
+    )
+    return list(map(repr, rows))
 
 
 @pytest.mark.slow

@@ -116,12 +116,51 @@ def immature(client: Client, model: str) -> dict[str, set[int]]:
     return windows
 
 
+@dataclass(frozen=True, slots=True)
+class ReferenceChoice:
+    """The period that a person chose as the reference of a version; a row of the table `reference_choices`."""
+
+    model: str
+    version: str
+    from_time: datetime
+    to_time: datetime
+    """Exclusive; equal to `from_time` if the scorer is to choose again."""
+    reason: str
+    chosen_at: datetime
+
+    @property
+    def period(self) -> tuple[int, int]:
+        """Start and end in Unix seconds."""
+        return round(self.from_time.timestamp()), round(self.to_time.timestamp())
+
+
+def reference_choices(client: Client) -> dict[str, dict[str, ReferenceChoice]]:
+    """Read the latest choice of each version whose reference a person chose, by model and version."""
+    by_model: dict[str, dict[str, ReferenceChoice]] = {}
+    for row in rows_of(
+        client,
+        ReferenceChoice,
+        "FROM reference_choices FINAL ORDER BY model, version, chosen_at DESC LIMIT 1 BY model, version",
+    ):
+        if row.from_time < row.to_time:
+            by_model.setdefault(row.model, {})[row.version] = row
+    return by_model
+
+
+def write_reference_choice(client: Client, choice: ReferenceChoice) -> None:
+    """Store a choice. The scorer reads it before its next pass."""
+    insert_records(client, "reference_choices", [choice])
+
+
 def references(client: Client, rules: Rules) -> pa.Table:
-    """Read the first frozen reference of each version, slice and age of a model, in this order."""
+    """Read the reference in force of each version, slice and age of a model, in this order."""
     return client.arrow(
-        "SELECT * EXCEPT (model, basis, frozen_at) FROM performance_reference FINAL "
-        "WHERE model = {model:String} AND basis = {basis:String} "
-        "ORDER BY version, slice, age_s, frozen_at LIMIT 1 BY version, slice, age_s",
+        "SELECT * EXCEPT (model, basis, frozen_at, from_time, to_time), "
+        "toUnixTimestamp(from_time) AS from_time, toUnixTimestamp(to_time) AS to_time "
+        "FROM performance_reference FINAL WHERE model = {model:String} AND basis = {basis:String} "
+        "AND to_time > from_time AND (version, frozen_at) IN (SELECT version, max(frozen_at) "
+        "FROM performance_reference WHERE model = {model:String} AND basis = {basis:String} GROUP BY version) "
+        "ORDER BY version, slice, age_s",
         {"model": rules.model, "basis": rules.basis},
     )
 
@@ -136,14 +175,14 @@ def has_reference_since(client: Client, rules: Rules, time: datetime) -> bool:
     return bool(client.rows(sql, {"model": rules.model, "basis": rules.basis, "since": since}))
 
 
-def reference_rows(rules: Rules, version: str, counts: pa.Table, columns: Mapping[str, int]) -> list[dict[str, Any]]:
+def reference_rows(rules: Rules, version: str, counts: pa.Table, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Build rows of `performance_reference` from the counts of `state.count_reference`, summed by slice.
 
     Args:
         rules: the model's scoring rules.
         version: the version; rows of other versions are ignored.
         counts: the concatenated counts, in a fixed order, so that sums are bit-identical.
-        columns: age_s, from_time and to_time in Unix seconds, frozen_at in milliseconds.
+        columns: age_s, from_time and to_time in Unix seconds, and `chosen`.
     """
     names = ("predictions", "labelled", "confusion", "sums")
     totals: dict[str, dict[str, Any]] = {}
@@ -171,9 +210,30 @@ def reference_rows(rules: Rules, version: str, counts: pa.Table, columns: Mappin
     return rows
 
 
-def write_references(client: Client, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the reference of a version at all label ages in one insert, so that it is complete or absent."""
-    insert_rows(client, "performance_reference", rows)
+def withdrawn_reference(rules: Rules, version: str) -> dict[str, Any]:
+    """Build the row of `performance_reference` that says that a version has no reference: its period is empty."""
+    arrays: dict[str, list[Any]] = {name: [] for name in ("bins", *_BIN_SUMS, "confusion", "sums")}
+    row = {"model": rules.model, "version": version, "basis": rules.basis, "slice": "all", "age_s": 0}
+    return row | {"from_time": 0, "to_time": 0, "predictions": 0, "labelled": 0, "chosen": False} | arrays
+
+
+def write_references(client: Client, rows: Sequence[Mapping[str, Any]], now_ms: int) -> None:
+    """Write the reference of a version at all label ages in one insert, so that it is complete or absent.
+
+    It replaces the version's earlier reference, whatever the clock says.
+
+    Args:
+        client: the warehouse.
+        rows: all rows of one version, without `frozen_at`.
+        now_ms: the scorer's clock.
+    """
+    [(last_ms,)] = client.rows(
+        "SELECT toUnixTimestamp64Milli(max(frozen_at)) FROM performance_reference "
+        "WHERE model = {model:String} AND basis = {basis:String} AND version = {version:String}",
+        {name: rows[0][name] for name in ("model", "basis", "version")},
+    )
+    frozen_ms = max(now_ms, int(last_ms) + 1)
+    insert_rows(client, "performance_reference", [{**row, "frozen_at": frozen_ms} for row in rows])
 
 
 _BIN_SUMS = ("bin_predictions", "bin_scores", "bin_labelled", "bin_labelled_scores", "bin_positives")

@@ -61,8 +61,15 @@ def count_reference(
     return client.arrow(cell_counts.reference_query(rules, dimensions, has_repeats=has_repeats), parameters)
 
 
-def window_sums(client: Client, rules: Rules, length_s: int, windows: Sequence[int]) -> pa.Table:
+def window_sums(client: Client, rules: Rules, length_s: int, windows: Sequence[int], *, origin_s: int = 0) -> pa.Table:
     """Read windows of one length (starts, Unix seconds) as sums of their score windows.
+
+    Args:
+        client: the warehouse.
+        rules: the model's scoring rules.
+        length_s: length of the windows, a multiple of the score window.
+        windows: their starts. They differ from `origin_s` by multiples of the length.
+        origin_s: start of any window, in whole score windows.
 
     Returns:
         One row per version, slice and non-empty window: version, slice, start (unsigned Unix seconds),
@@ -70,7 +77,9 @@ def window_sums(client: Client, rules: Rules, length_s: int, windows: Sequence[i
     """
     if not windows:
         return pa.table({})
-    start = f"intDiv(toUnixTimestamp(window_start), {length_s}) * {length_s}"
+    origin_s %= length_s
+    shift = f" + {origin_s}" if origin_s else ""
+    start = f"intDiv(toUnixTimestamp(window_start){shift.replace('+', '-')}, {length_s}) * {length_s}{shift}"
     sums = (
         f"SELECT version, slice, {start} AS start, "
         "sum(state.predictions) AS predictions, sum(state.labelled) AS labelled, "

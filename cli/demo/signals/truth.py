@@ -104,7 +104,7 @@ def read_truth(client: Client, calendar: Calendar) -> Truth:
     reference = query_rows(
         client,
         f"SELECT {calendar.sql('from_time')} AS first, {calendar.sql('to_time')} AS last, max(age_s) AS age_s",
-        f"FROM performance_reference WHERE {OF_MODEL} AND version = '{VERSION}' AND slice = 'all' GROUP BY first, last",
+        f"FROM latest_references WHERE {OF_MODEL} AND version = '{VERSION}' AND slice = 'all' GROUP BY first, last",
     )
     labels = query_rows(
         client,

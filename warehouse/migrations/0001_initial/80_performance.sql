@@ -211,12 +211,27 @@ CREATE TABLE IF NOT EXISTS performance_reference
     bin_labelled_scores Array(Float64) COMMENT 'As in performance_state' CODEC(ZSTD(1)),
     bin_positives Array(UInt64) COMMENT 'As in performance_state' CODEC(ZSTD(1)),
     sums Array(Float64) COMMENT 'As in performance_state' CODEC(ZSTD(1)),
-    frozen_at DateTime64(3, 'UTC') COMMENT 'Time at which the reference was frozen; the first one counts'
+    chosen Bool COMMENT 'Whether a person chose the period with barograph reference set',
+    frozen_at DateTime64(3, 'UTC') COMMENT 'Time at which the reference was counted; of a version the rows with the latest time count'
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (model, version, basis, slice, age_s, frozen_at)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
-COMMENT 'Reference performance: the first mature week of each version, by label age. Frozen once, kept forever.';
+COMMENT 'Reference performance of each version, by label age: its first good mature week, or the period that a person chose. It is counted again when rows of the period or of an earlier week arrive; every revision is kept forever. The view latest_references holds the reference in force.';
+
+CREATE TABLE IF NOT EXISTS reference_choices
+(
+    model LowCardinality(String) COMMENT 'Model',
+    version LowCardinality(String) COMMENT 'Version of the model',
+    from_time DateTime('UTC') COMMENT 'Start of the chosen period in event time',
+    to_time DateTime('UTC') COMMENT 'End of the chosen period in event time, exclusive; equal to from_time if the scorer is to choose again',
+    reason String COMMENT 'Reason given with the choice',
+    chosen_at DateTime64(3, 'UTC') COMMENT 'Time of the choice; of a version the latest counts'
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (model, version, chosen_at)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Reference periods chosen with barograph reference set, instead of the first good week; kept forever.';
 
 CREATE TABLE IF NOT EXISTS maturity
 (
@@ -485,6 +500,27 @@ FROM
 )
 ARRAY JOIN ages_s AS age_s, shares AS share, shares_low AS share_low, shares_high AS share_high
 COMMENT 'Label delay: the share of labels that arrive by each prediction age; the latest learned curve of each model.';
+
+CREATE VIEW IF NOT EXISTS latest_references
+(
+    model LowCardinality(String) COMMENT 'Model',
+    version LowCardinality(String) COMMENT 'Version of the model',
+    slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
+    age_s UInt32 COMMENT 'Age in seconds: labels that arrived by this age of their prediction count',
+    from_time DateTime('UTC') COMMENT 'Start of the reference in event time',
+    to_time DateTime('UTC') COMMENT 'End of the reference in event time, exclusive',
+    predictions UInt64 COMMENT 'Predictions in the reference',
+    labelled UInt64 COMMENT 'Predictions with a label by that age',
+    chosen Bool COMMENT 'Whether a person chose the period with barograph reference set',
+    frozen_at DateTime64(3, 'UTC') COMMENT 'Time at which the reference was counted'
+)
+AS
+SELECT model, version, slice, age_s, from_time, to_time, predictions, labelled, chosen, frozen_at
+FROM performance_reference FINAL
+WHERE to_time > from_time
+AND (model, basis) IN (SELECT model, argMax(basis, updated_at) FROM scorer_models GROUP BY model)
+AND (model, version, basis, frozen_at) IN (SELECT model, version, basis, max(frozen_at) FROM performance_reference GROUP BY model, version, basis)
+COMMENT 'The reference in force of each version, by slice and label age.';
 
 CREATE VIEW IF NOT EXISTS unmatched_labels
 (
