@@ -14,6 +14,7 @@ from barograph import Contract, Publisher
 from barograph.contract import Field, Slice
 
 from streams.events.arrow_decoder import ArrowDecoder
+from streams.events.arrow_message import open_message
 from streams.events.batch import Decoded, MessageBatch
 from streams.events.columns import INVALID_TEXT
 from streams.events.json_decoder import JsonDecoder
@@ -126,3 +127,11 @@ def test_an_unsupported_value_is_an_invalid_field_and_not_a_dead_letter(publishe
     assert math.isinf(events.numbers["features.temp"][0])
     assert math.isinf(events.numbers["features.weekend"][0])
     assert events.texts["features.carrier"].to_pylist() == [INVALID_TEXT]
+
+
+def test_messages_of_wide_tables_are_within_the_limits_of_the_reader(published: PublishedEvents) -> None:
+    """2,000 flags in 1,000 rows take 250 kB in a message, and 16 MB with eight bytes per value."""
+    flags = pa.array([True, False] * 500)
+    table = pa.table({"id": [str(i) for i in range(1_000)], **{f"features.f{i}": flags for i in range(2_000)}})
+    assert published.publisher.predictions(table) == 1_000
+    assert sum(batch.num_rows for value in published.values for batch in open_message(value).batches) == 1_000

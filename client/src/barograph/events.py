@@ -37,6 +37,8 @@ BATCH_ROWS = 1_000
 """Rows per Arrow message: enough to amortize the schema (about 2 KB), few enough to decode at once."""
 BATCH_BYTES = 900_000
 """Size above which an Arrow message is split in two."""
+BATCH_VALUES = 500_000
+"""Values per Arrow message: about half of what consumers accept, who count at least eight bytes for each value."""
 MAX_MEMBERS = 10_000
 """The most members of one map (features, context, scores, metrics) that the publisher sends."""
 MAX_AHEAD_S = 300

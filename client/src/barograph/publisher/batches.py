@@ -1,4 +1,4 @@
-"""Rows of events as Arrow messages of about a thousand rows, split in two where they are too large."""
+"""Rows of events as Arrow messages of a thousand rows, of fewer where rows are wide, split in two where too large."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from barograph.events import (
     ARROW_CONTENT_TYPE,
     BATCH_BYTES,
     BATCH_ROWS,
+    BATCH_VALUES,
     CONTENT_TYPE_HEADER,
     MAX_EVENT_BYTES,
     Label,
@@ -66,8 +67,9 @@ def send_labels(outbox: Outbox, topic: str, model: str, rows: pa.RecordBatch) ->
 
 def _send(outbox: Outbox, topic: str, rows: pa.RecordBatch, partition: int) -> int:
     n = rows.num_rows
-    if n > BATCH_ROWS:
-        return sum(_send(outbox, topic, rows.slice(start, BATCH_ROWS), partition) for start in range(0, n, BATCH_ROWS))
+    size = min(BATCH_ROWS, max(1, BATCH_VALUES // max(1, rows.num_columns)))
+    if n > size:
+        return sum(_send(outbox, topic, rows.slice(start, size), partition) for start in range(0, n, size))
     data = encode_arrow(rows)
     if n > 1 and len(data) > BATCH_BYTES:
         halves = (rows.slice(0, n // 2), rows.slice(n // 2))
