@@ -57,6 +57,7 @@ def test_a_difference_names_each_key_with_old_and_new_value() -> None:
         "+ label: classes: []",
         "+ label: horizon_s: 2592000",
         "+ label: mature: 0.95",
+        "+ label: negative: null",
     }
 
 
