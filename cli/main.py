@@ -66,7 +66,7 @@ COMMANDS: dict[str, _Command] = {
     "doctor": _Command(
         "cli.doctor.command",
         "doctor_command",
-        "Check Kafka, topics, ClickHouse, contracts, clocks and Grafana, and say how to fix problems.",
+        "Check Kafka, topics, ClickHouse, contracts, events, clocks and Grafana, and say how to fix problems.",
     ),
     "demo": _Command(
         "cli.demo.command",

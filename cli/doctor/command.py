@@ -9,7 +9,7 @@ from cli.options import ConfigOption, FormatOption
 
 
 def doctor_command(form: FormatOption = "table", config: ConfigOption = None) -> None:
-    """Check Kafka, topics, ClickHouse, contracts, clocks and Grafana, and say how to fix problems.
+    """Check Kafka, topics, ClickHouse, contracts, events, clocks and Grafana, and say how to fix problems.
 
     Exits with 1 if there is an error. Warnings and checks that were not possible (`unknown`) do not change the exit
     code. Changes nothing except for a temporary topic that tests transactions and the broker's clock.

@@ -23,7 +23,7 @@ class Finding:
     """The result of one check."""
 
     component: str
-    """`Kafka`, `Topics`, `Groups`, `ClickHouse`, `Contracts`, `Processors`, `Clocks` or `Grafana`."""
+    """`Kafka`, `Topics`, `Groups`, `ClickHouse`, `Contracts`, `Processors`, `Events`, `Clocks` or `Grafana`."""
     status: CheckStatus
     message: str
     """A sentence."""

@@ -10,7 +10,7 @@ from barograph.contract import Contract
 
 from cli.apply import catalogue
 from cli.doctor import broker as kafka
-from cli.doctor import clickhouse, clocks, contracts, topics
+from cli.doctor import clickhouse, clocks, contracts, events, topics
 from cli.doctor.finding import Finding, warning
 from cli.doctor.finding import error as error_finding
 from cli.doctor.grafana import check_grafana
@@ -49,6 +49,7 @@ def run_checks(settings: Settings, *, clock: Callable[[], float] = time.time) ->
         if client is not None:
             for check in (clickhouse.check_clickhouse, contracts.check_contracts, contracts.check_processors):
                 yield from _catch_errors(check, client)
+            yield from _catch_errors(lambda each: events.check_events(each, clock), client)
             yield from _catch_errors(lambda each: clocks.check_warehouse_clock(each, clock), client)
             in_force = _read_contracts(client)
         yield from check_grafana(settings, in_force)

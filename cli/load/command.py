@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 
-from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, CommandError
+from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, CommandError
 from cli.options import ConfigOption
-from cli.terminal import SafeText, Terminal, plural
+from cli.terminal import SafeText, Terminal, plural, ratio
 
 if TYPE_CHECKING:
     from barograph import Contract, Publisher
 
+    from cli.load.account import Account, Accountant, SentEvents
     from cli.load.check import EventSource
     from cli.settings import Settings
 
@@ -49,6 +53,26 @@ def load_command(
             "they reject them.",
         ),
     ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait/--no-wait",
+            help="Wait until the processors have taken the events, and end with the account of what became of them.",
+        ),
+    ] = True,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Longest wait for the processors.")
+    ] = 180.0,
+    max_rejected: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            min=0.0,
+            max=1.0,
+            help="Exit with 1 if more than this share of predictions or labels is dead-lettered, or of labels not "
+            "measured, or of a field's values invalid or of an unknown class.",
+        ),
+    ] = 0.01,
     config: ConfigOption = None,
 ) -> None:
     """Load history and labels from files, through the publisher.
@@ -58,12 +82,19 @@ def load_command(
     `id`, `label`, `at`. Waits while Kafka is slow and drops nothing. Skips rows without id or time and then exits with
     1. Loading a file twice counts its events twice.
 
+    Ends with an account: of the events sent, how many were counted or dead-lettered by reason, invalid values by field,
+    and labels matched, unmatched or not measured, with the commands that show why. Exits with 1 if one of these shares
+    exceeds `--max-rejected`, or if not everything is known after `--timeout`. `--no-wait` needs no ClickHouse, and does
+    not tell what became of the events.
+
     Examples:
         barograph load predictions.parquet labels.parquet --contract flight-delay.yaml --version 3 --end
         barograph load labels-2026-03-01.csv --contract flight-delay.yaml
     """
+    from barograph import PublishError
     from barograph.contract.file import load_contract
 
+    from cli.load.account import SentEvents
     from cli.load.check import inspect_file
     from cli.load.files import EventFile, csv_types
     from cli.settings import load_settings
@@ -71,27 +102,131 @@ def load_command(
     model_contract = load_contract(contract)
     types = csv_types(model_contract)
     sources = [inspect_file(EventFile(path, types), model_contract, version) for path in files]
-    settings = load_settings(config, needs=("kafka",))
+    check = f"barograph check {files[0]} --contract {contract}"
+    settings = load_settings(config, needs=("kafka", "clickhouse") if wait else ("kafka",))
     terminal = Terminal(stderr=True)
     for source in sources:
         terminal.lines(source.notes)
-    # Labels have no version, so a file of labels needs none.
-    publisher = _make_publisher(model_contract, version or "unknown", settings)
-    try:
-        n_skipped = _publish_files(terminal, publisher, sources, model_contract, version)
-        publisher.flush(DELIVERY_S)
-        if end:
-            publisher.publish_end_marker(timeout_s=DELIVERY_S)
-            terminal.line("Wrote end markers to all partitions.")
-        publisher.close()
-    except KeyboardInterrupt:
-        publisher.close(1.0)
-        published = plural(publisher.stats.published, "event")
-        terminal.line(f"Interrupted after {published}; loading the files again publishes these events again.")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    if n_skipped:
-        terminal.line(f"Skipped {plural(n_skipped, 'row')} without id, time or label.", "red")
+    with ExitStack() as stack:
+        accountant = _open_account(stack, settings, model_contract) if wait else None
+        # Labels have no version, so a file of labels needs none.
+        publisher = _make_publisher(model_contract, version or "unknown", settings)
+        counts = PublishedRows()
+        try:
+            _publish_files(terminal, publisher, sources, model_contract, version, counts)
+            publisher.flush(DELIVERY_S)
+            if end:
+                publisher.publish_end_marker(timeout_s=DELIVERY_S)
+                terminal.line("Wrote end markers to all partitions.")
+            publisher.close()
+        except KeyboardInterrupt:
+            with suppress(PublishError):
+                publisher.close(1.0)
+            _print_interrupted(terminal, publisher, counts)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        except PublishError:
+            _print_interrupted(terminal, publisher, counts)
+            raise
+        sent = SentEvents(counts.rows["predictions"], counts.rows["labels"], publisher.offset_ranges)
+        is_good = _settle_account(terminal, accountant, sent, model_contract, check, timeout_s, max_rejected)
+    if counts.n_skipped:
+        terminal.line(f"Skipped {plural(counts.n_skipped, 'row')} without id, time or label.", "red")
+    if counts.n_skipped or not is_good:
         raise typer.Exit(EXIT_FAILED)
+
+
+@dataclass
+class PublishedRows:
+    """Rows that were handed to the publisher, and rows that were skipped."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    """By kind of file: `predictions` or `labels`."""
+    n_skipped: int = 0
+
+
+def _open_account(stack: ExitStack, settings: Settings, contract: Contract) -> Accountant:
+    """Read the counts before the load.
+
+    Raises:
+        typer.Exit: the load would be rejected as a whole.
+    """
+    from cli.load.account import Accountant, RefusedLoad
+    from warehouse.client import connect
+
+    client = stack.enter_context(connect(settings.warehouse))
+    try:
+        accountant = Accountant(client, contract, settings.topics, settings.partials_partitions)
+        if accountant.contract_in_force != contract.id:
+            Terminal(stderr=True).line(
+                f"The contract of {contract.model} in force differs from this file, and processors use the one in "
+                "force. See `barograph plan`.",
+                "yellow",
+            )
+        return accountant
+    except RefusedLoad as error:
+        Terminal(stderr=True).line(str(error), "red")
+        raise typer.Exit(EXIT_USAGE) from error
+
+
+def _settle_account(
+    terminal: Terminal,
+    accountant: Accountant | None,
+    sent: SentEvents,
+    contract: Contract,
+    check: str,
+    timeout_s: float,
+    max_rejected: float,
+) -> bool:
+    """Wait for the processors, print the account, and return whether it is complete and within `max_rejected`."""
+    if accountant is None:
+        terminal.line(
+            "Sent and not waited for: what became of the events is not known. Check with `barograph status` and "
+            "`barograph doctor`."
+        )
+        return True
+    try:
+        with terminal.status("Waiting for the processors"):
+            account = accountant.wait(sent, timeout_s)
+    except KeyboardInterrupt:
+        terminal.line("Interrupted after everything was sent; the account as of now:")
+        _print_account(terminal, accountant, accountant.read(sent), contract, check, max_rejected)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    return _print_account(terminal, accountant, account, contract, check, max_rejected)
+
+
+def _print_account(
+    terminal: Terminal, accountant: Accountant, account: Account, contract: Contract, check: str, max_rejected: float
+) -> bool:
+    from cli.load.account import account_lines
+
+    terminal.lines(account_lines(account))
+    problems = list(account.problems(max_rejected))
+    for problem in problems:
+        terminal.line(f"{ratio(problem.n, problem.of)}: {problem.n:,} {problem.text}. See:", "red")
+        terminal.line(f"    {problem.command(contract.model, check)}")
+    if problems:
+        terminal.line(f"Exit code 1: more than {max_rejected:.6g} of the events (--max-rejected).", "red")
+    if account.unknown:
+        silent = ", ".join(accountant.silent_kinds(account))
+        terminal.line(
+            f"The account is not complete: no {silent} reports. Start it with `barograph run` or `barograph dev`."
+            if silent
+            else "The account is not complete: raise --timeout, or look again with `barograph status`.",
+            "red",
+        )
+    return not problems and not account.unknown
+
+
+def _print_interrupted(terminal: Terminal, publisher: Publisher, counts: PublishedRows) -> None:
+    stats = publisher.stats
+    handed = " and ".join(f"{n:,} {kind}" for kind, n in counts.rows.items()) or "no event"
+    terminal.line(
+        f"Stopped: {handed} were read from the files; Kafka acknowledged {plural(stats.published, 'event')}, "
+        f"{stats.failed + stats.waiting:,} were not acknowledged. Loading the files again publishes the acknowledged "
+        "ones again."
+    )
+    for (topic, partition), (start, stop) in sorted(publisher.offset_ranges.items()):
+        terminal.line(f"  {topic} partition {partition}: offsets {start:,} to {stop - 1:,}")
 
 
 def _make_publisher(contract: Contract, version: str, settings: Settings) -> Publisher:
@@ -111,12 +246,16 @@ def _make_publisher(contract: Contract, version: str, settings: Settings) -> Pub
 
 
 def _publish_files(
-    terminal: Terminal, publisher: Publisher, sources: Sequence[EventSource], contract: Contract, version: str | None
-) -> int:
-    """Publish every file with a progress bar, and return the number of skipped rows."""
+    terminal: Terminal,
+    publisher: Publisher,
+    sources: Sequence[EventSource],
+    contract: Contract,
+    version: str | None,
+    counts: PublishedRows,
+) -> None:
+    """Publish every file with a progress bar, and count the rows."""
     from cli.load.check import read_blocks
 
-    n_skipped = 0
     columns = (TextColumn("{task.description}"), BarColumn(20), _RowsColumn(), _RateColumn(), TimeRemainingColumn())
     with Progress(*columns, console=terminal.console, transient=True) as progress:
         for source in sources:
@@ -125,15 +264,14 @@ def _publish_files(
             n_rows = 0
             publish = publisher.predictions if source.kind == "predictions" else publisher.labels
             for block in read_blocks(source, contract, version):
-                publish(block.rows)
-                n_skipped += block.n_rejected
+                counts.rows[source.kind] += publish(block.rows)
+                counts.n_skipped += block.n_rejected
                 n_rows += block.rows.num_rows + block.n_rejected
                 progress.update(bar, completed=n_rows)
             progress.update(bar, total=n_rows, completed=n_rows)
             seconds = max(time.monotonic() - started_s, 1e-3)
             rate = f"{n_rows / seconds:,.0f} per second"
             terminal.line(f"{source.file.path}: published {n_rows:,} {source.kind} in {seconds:.1f} s, {rate}")
-    return n_skipped
 
 
 class _RowsColumn(ProgressColumn):

@@ -9,8 +9,10 @@ def status_command(form: FormatOption = "table", config: ConfigOption = None) ->
     """Show the state of models and processors.
 
     Models: last traffic, the time up to which verdicts are final, their completeness, and the number of latest verdicts
-    per level on the slice `all`. Processors: lag, rate, last commit, and whether they still report. Losses: ranges of
-    events that no verdict includes. Reads ClickHouse only.
+    per level on the slice `all`. Events that are not counted or not measured: dead letters, invalid values, unknown
+    classes, and labels of the wrong type or without a prediction, each with its first and last time. Processors: lag,
+    rate, last commit, and whether they still report. Losses: ranges of events that no verdict includes. Reads
+    ClickHouse only.
 
     Examples:
         barograph status

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sketches.baseline.levels import LEVEL_NAMES
-from warehouse import queries, status
+from warehouse import event_counts, queries, status
 from warehouse.client import Client
+from warehouse.event_counts import ProblemRow
 from warehouse.status import DriftRow, FreshnessRow, LostRange, ProcessorRow, RateRow
 
 SILENT_S = 30
@@ -43,6 +44,8 @@ class PipelineStatus:
     models: tuple[ModelStatus, ...]
     processors: tuple[ProcessorRow, ...]
     losses: tuple[LostRange, ...]
+    problems: tuple[ProblemRow, ...] = ()
+    """Dead letters, invalid values, unknown classes, and labels that are not measured."""
 
 
 def read_status(client: Client) -> PipelineStatus:
@@ -64,7 +67,12 @@ def read_status(client: Client) -> PipelineStatus:
             verdicts: list[DriftRow | RateRow] = [row for row in drift if row.version == version]
             verdicts += [row for row in rates if row.version == version]
             models.append(_model_status(model, version, freshness.get((model, version)), verdicts))
-    return PipelineStatus(tuple(models), tuple(status.processors(client)), tuple(status.lost_ranges(client)))
+    return PipelineStatus(
+        tuple(models),
+        tuple(status.processors(client)),
+        tuple(status.lost_ranges(client)),
+        tuple(event_counts.problems(client)),
+    )
 
 
 def is_silent(processor: ProcessorRow) -> bool:

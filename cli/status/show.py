@@ -9,10 +9,13 @@ from typing import Any
 from cli.status.read import FORGOTTEN_S, ModelStatus, PipelineStatus, is_never, is_silent
 from cli.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, age, percentage, plural, utc_minute
 from sketches.baseline.levels import LEVEL_NAMES
+from warehouse.event_counts import ProblemRow
 from warehouse.status import DriftRow, LostRange, ProcessorRow, RateRow
 
 MAX_MAJOR = 20
 """Major verdicts that the table lists."""
+MAX_PROBLEMS = 20
+"""Kinds of problems that the table lists, the most frequent first."""
 MAX_LOSSES = 10
 """Lost ranges that the table lists."""
 
@@ -25,6 +28,7 @@ def status_json(status: PipelineStatus) -> dict[str, Any]:
             {**dataclasses.asdict(processor), "silent": is_silent(processor)} for processor in status.processors
         ],
         "losses": [dataclasses.asdict(loss) for loss in status.losses],
+        "problems": [dataclasses.asdict(problem) for problem in status.problems],
     }
 
 
@@ -36,6 +40,12 @@ def print_status(terminal: Terminal, status: PipelineStatus) -> None:
             terminal.line(line)
     else:
         terminal.line("No contract is applied: write one with `barograph infer`, then run `barograph apply`.")
+    if status.problems:
+        terminal.line()
+        terminal.line("Events that are not counted or not measured:", "yellow")
+        terminal.table(_problem_table(sorted(status.problems, key=lambda row: -row.n)[:MAX_PROBLEMS]))
+        if len(status.problems) > MAX_PROBLEMS:
+            terminal.line(f"{len(status.problems) - MAX_PROBLEMS} more: `barograph status --format json` lists all.")
     terminal.line()
     recent = [processor for processor in status.processors if processor.silent_s <= FORGOTTEN_S]
     if recent:
@@ -84,6 +94,13 @@ def _verdict(row: DriftRow | RateRow) -> str:
         return f"{psi}, most in {row.top_bin}" if row.top_bin else psi
     rates = f"{row.rate:.1%} instead of {row.baseline_rate:.1%}"
     return f"{row.field or 'predictions'} {row.kind}, {window}: {rates}"
+
+
+def _problem_table(problems: Sequence[ProblemRow]) -> AlignedTable:
+    table = AlignedTable("model", "problem", "events", "since", "last", numbers=("events",))
+    for row in problems:
+        table.row(row.model or "unknown", row.text, f"{row.n:,}", utc_minute(row.first_at), utc_minute(row.last_at))
+    return table
 
 
 def _processor_table(processors: Sequence[ProcessorRow]) -> AlignedTable:

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ from barograph.events import ARROW_CONTENT_TYPE
 from confluent_kafka import Consumer, TopicPartition
 
 from cli.apply import apply_all
-from cli.errors import EXIT_FAILED, EXIT_OK
+from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
+from cli.load import check
 from cli.main import main
 from cli.query import LIMITS
 from cli.settings import Settings
@@ -156,7 +158,10 @@ def test_load_publishes_each_row_once_and_then_end_markers(
     write_predictions("p.parquet", region=["north"] * 2500)
     labels = pa.table({"id": [f"r{i}" for i in range(0, 2500, 2)], "label": [True] * 1250})
     pq.write_table(labels, "l.parquet")
-    assert run("load", "p.parquet", "l.parquet", "--contract", "toy.yaml", "--version", "7", "--end") == EXIT_OK
+    assert (
+        run("load", "p.parquet", "l.parquet", "--contract", "toy.yaml", "--version", "7", "--end", "--no-wait")
+        == EXIT_OK
+    )
     errors = capsys.readouterr().err
     assert "p.parquet: missing columns, counted as null: features.k, features.flag" in errors
     assert "p.parquet: published 2,500 predictions in" in errors
@@ -173,7 +178,7 @@ def test_load_publishes_each_row_once_and_then_end_markers(
 
 def test_load_skips_invalid_rows_and_exits_with_1(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     write_predictions("p.parquet", 3, id=["a", None, ""])
-    assert run("load", "p.parquet", "--contract", "toy.yaml", "--version", "7") == EXIT_FAILED
+    assert run("load", "p.parquet", "--contract", "toy.yaml", "--version", "7", "--no-wait") == EXIT_FAILED
     assert "Skipped 2 rows without id, time or label." in capsys.readouterr().err
     rows, markers = events(read_topic(settings, settings.topics.predictions))
     assert ([row["id"] for row in rows], markers) == (["a"], 0)
@@ -189,6 +194,32 @@ def test_an_invalid_file_stops_the_load_before_anything_is_published(
     assert run("load", "p.parquet", "--contract", "toy.yaml", "--version", "a\nb") == EXIT_FAILED
     assert "Version 'a\\nb' contains a control character or a line break; remove it.\n" in capsys.readouterr().err
     assert read_topic(settings, settings.topics.predictions) == []
+
+
+def test_an_interrupted_load_says_what_went_out(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_predictions("p.parquet")
+    write_predictions("q.parquet")
+    read_all = check.read_blocks
+
+    def interrupt(source: check.EventSource, *arguments: Any) -> Iterator[Any]:
+        if source.file.path.name == "q.parquet":
+            raise KeyboardInterrupt
+        yield from read_all(source, *arguments)
+
+    monkeypatch.setattr(check, "read_blocks", interrupt)
+    words = ("load", "p.parquet", "q.parquet", "--contract", "toy.yaml", "--version", "7", "--no-wait")
+    assert run(*words) == EXIT_INTERRUPTED
+    errors = capsys.readouterr().err
+    assert "2,500 predictions were read from the files; Kafka acknowledged 2,500 events, 0 were not" in errors
+    named = re.findall(r"predictions partition (\d): offsets (\d+) to (\d+)", errors)
+    sent = read_topic(settings, settings.topics.predictions)
+    assert {(int(partition), int(start), int(end)) for partition, start, end in named} == {
+        (partition, min(offsets), max(offsets))
+        for partition in (0, 1)
+        if (offsets := [message.offset() for message in sent if message.partition() == partition])
+    }
 
 
 def test_load_without_topics_explains_what_to_do(

@@ -84,7 +84,13 @@ class ScriptedProducer:
         self.queue.clear()
 
     def _report(self, message: ProducedMessage, error: KafkaError | None) -> None:
-        message.options.get("on_delivery", self.settings["on_delivery"])(error, message)
+        offset = sum(each.topic == message.topic for each in self.script.delivered) - 1
+        report = SimpleNamespace(
+            topic=lambda: message.topic,
+            partition=lambda: message.options.get("partition", 0),
+            offset=lambda: offset if error is None else -1001,
+        )
+        message.options.get("on_delivery", self.settings["on_delivery"])(error, report)
 
     def __len__(self) -> int:
         return len(self.queue)

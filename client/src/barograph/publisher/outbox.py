@@ -157,6 +157,7 @@ class Outbox:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._accepted = self._delivered = self._failed = self._bytes = 0
+        self._offset_ranges: dict[tuple[str, int], tuple[int, int]] = {}
         self._dropped: Counter[str] = Counter()
         self._violations: Counter[tuple[str, str]] = Counter()
         self._warnings: Counter[str] = Counter()
@@ -358,10 +359,14 @@ class Outbox:
         producers = (self._reporting, None if failure_only is None else failure_only.kafka)
         return [kafka for kafka in producers if kafka is not None]
 
-    def _on_delivery(self, n_events: int, error: KafkaError | None, _message: Any) -> None:
+    def _on_delivery(self, n_events: int, error: KafkaError | None, message: Any) -> None:
         with self._lock:
             if error is None:
                 self._delivered += n_events
+                if self._wait:
+                    key, offset = (message.topic(), message.partition()), message.offset()
+                    start, end = self._offset_ranges.get(key, (offset, offset))
+                    self._offset_ranges[key] = min(start, offset), max(end, offset + 1)
                 return
             self._failed += n_events
             self._first_failure = self._first_failure or error.str()
@@ -595,6 +600,15 @@ class Outbox:
                 _LOG.warning("%s (%d so far) %s", message, count, detail)
 
     # --- counts and end --------------------------------------------------------------------------------------
+
+    @property
+    def offset_ranges(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """The range [start, end) of offsets that contains all acknowledged events, by topic and partition.
+
+        Messages of other publishers may lie between them. Empty unless the outbox waits.
+        """
+        with self._lock:
+            return dict(self._offset_ranges)
 
     @property
     def stats(self) -> Stats:

@@ -491,6 +491,14 @@ class Publisher:
         """Counts of this process's events so far, by outcome."""
         return self._outbox.stats
 
+    @property
+    def offset_ranges(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """The range [start, end) of Kafka offsets that contains the acknowledged events, by topic and partition.
+
+        Messages of other publishers may lie between them. Empty unless `on_full="wait"`.
+        """
+        return self._outbox.offset_ranges
+
     def __enter__(self) -> Self:
         return self
 

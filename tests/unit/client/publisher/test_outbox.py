@@ -10,7 +10,7 @@ import weakref
 
 import pyarrow as pa
 import pytest
-from barograph import PublishError
+from barograph import Contract, PublishError
 from barograph.publisher.outbox import METADATA_MAX_AGE_S, REPLACEMENT_FIRST_RETRY_S, REPLACEMENT_MAX_RETRY_S, Outbox
 from confluent_kafka import KafkaError
 
@@ -26,6 +26,18 @@ def publish(scripted: ScriptedPublisher, n_events: int) -> None:
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_a_waiting_publisher_knows_the_offsets_of_its_events() -> None:
+    scripted = ScriptedPublisher(Contract(model="m"), wait=True)
+    publish(scripted, 3)
+    assert scripted.publisher.offset_ranges == {}
+    scripted.publisher.flush()
+    assert scripted.publisher.offset_ranges == {("p-predictions", 0): (0, 3)}
+    publish(scripted, 2)
+    scripted.publisher.flush()
+    assert scripted.publisher.offset_ranges == {("p-predictions", 0): (0, 5)}
+    scripted.publisher.close()
 
 
 # --- replacing producers after a fatal error ---------------------------------------------------------------------
