@@ -12,6 +12,8 @@ from html import escape
 
 WIDTH, HEIGHT = 640, 190
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 26
+MANY = 60
+"""Points from which intervals are drawn as an area, and only changes as marks."""
 MAX_POINTS = 240
 """Points of a chart; of more periods each chunk shows its largest value."""
 LEVEL_HEIGHTS = {"major": 1.0, "minor": 0.66, "stable": 0.33, "insufficient": 0.12}
@@ -54,14 +56,14 @@ def level_strip(levels: Sequence[tuple[str, str, str]], description: str) -> str
     while start < n:
         label, level, text = levels[start]
         end = start + 1
-        if n > 60:
+        if n > MANY:
             while end < n and levels[end][1] == level:
                 end += 1
             if end - start > 1:
                 text = f"{label} to {levels[end - 1][0]}: {level or 'no rows'}"
         if level:
             height = 20 * LEVEL_HEIGHTS[level]
-            gap = 0.08 if n <= 60 else 0.0
+            gap = 0.08 if n <= MANY else 0.0
             box = (
                 f'x="{start + gap:.4g}" y="{20 - height:.4g}" width="{end - start - 2 * gap:.4g}" height="{height:.4g}"'
             )
@@ -142,12 +144,15 @@ def _chart(
     parts += _time_labels(points, x)
     parts.append(_path([(x(i), y(p.value)) for i, p in enumerate(estimates) if math.isfinite(p.value)], "estimate"))
     parts.append(_path([(x(i), y(p.value)) for i, p in enumerate(points) if math.isfinite(p.value)], "series"))
-    radius = 4.0 if len(points) <= 60 else 2.0
+    is_dense = len(points) > MANY
+    radius = 2.0 if is_dense else 4.0
+    if is_dense:
+        parts.insert(0, _band(points, x, y))
     for i, point in enumerate(points):
-        if not math.isfinite(point.value):
+        if not math.isfinite(point.value) or (is_dense and point.level not in ("minor", "major")):
             continue
         bar = ""
-        if math.isfinite(point.low):
+        if math.isfinite(point.low) and not is_dense:
             high = point.high if math.isfinite(point.high) else math.inf
             top = TOP if high == math.inf else y(high)
             bar = f'<line class="error" x1="{x(i):.1f}" x2="{x(i):.1f}" y1="{y(point.low):.1f}" y2="{top:.1f}"/>'
@@ -157,7 +162,7 @@ def _chart(
             f"<title>{escape(tooltip)}</title></g>"
         )
     for i, point in enumerate(estimates):
-        if math.isfinite(point.value):
+        if math.isfinite(point.value) and not is_dense:
             tooltip = f"{point.label}: estimate {point.value:.4g} [{point.low:.4g}, {point.high:.4g}]"
             parts.append(
                 f'<circle class="estimate-mark" cx="{x(i):.1f}" cy="{y(point.value):.1f}" r="{radius - 1}">'
@@ -176,6 +181,14 @@ def _time_labels(points: Sequence[ChartPoint], x: Callable[[int], float]) -> Ite
         yield (
             f'<text class="tick" x="{x(i):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(points[i].label)}</text>'
         )
+
+
+def _band(points: Sequence[ChartPoint], x: Callable[[int], float], y: Callable[[float], float]) -> str:
+    """Draw the intervals of many points as one area."""
+    known = [i for i, point in enumerate(points) if math.isfinite(point.low) and not math.isnan(point.high)]
+    upper = [f"{x(i):.1f},{TOP if points[i].high == math.inf else y(points[i].high):.1f}" for i in known]
+    lower = [f"{x(i):.1f},{y(points[i].low):.1f}" for i in reversed(known)]
+    return f'<polygon class="band" points="{" ".join([*upper, *lower])}"/>'
 
 
 def _path(points: Sequence[tuple[float, float]], css: str) -> str:

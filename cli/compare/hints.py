@@ -25,14 +25,26 @@ from sketches.skew.units import FACTORS, LINEAR, OFFSETS, name_factor, name_offs
 FloatArray = NDArray[np.float64]
 
 _RANKS = np.linspace(0.1, 0.9, 17)
-_APART = 0.25
-"""Largest root mean square distance of the quantiles after a conversion, in standard deviations: drift remains."""
 _GAIN = 4.0
 """A conversion must bring the quantiles nearer by this factor."""
-_NEAR_UNIT = 0.15
-"""Largest relative difference of a fitted factor from the factor between two units."""
 _LEAST_FACTOR = 1.5
 """Smaller factors are as likely drift as other units."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitTolerance:
+    """How near a conversion must bring the quantiles of production to those of training."""
+
+    apart: float
+    """Largest root mean square distance after the conversion, in standard deviations."""
+    factor: float
+    """Largest relative difference of the fitted factor from the factor between two units."""
+
+
+ALL_PERIODS = UnitTolerance(apart=0.25, factor=0.15)
+"""Seasons and drift remain after a conversion."""
+ONE_PERIOD = UnitTolerance(apart=0.1, factor=0.03)
+"""The worst of many periods is near some conversion by chance."""
 _SAMPLE_ROWS = 10_000
 _MOSTLY = 0.9
 _NAMED = 3
@@ -110,7 +122,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def unit_hint(field: FieldBaseline, sketch: NumericSketch) -> Hint | None:
+def unit_hint(field: FieldBaseline, sketch: NumericSketch, tolerance: UnitTolerance) -> Hint | None:
     """Compare quantiles: a change of units makes one distribution the other times a factor, plus an offset."""
     if not field.quantiles or field.std <= 0 or sketch.n < QUANTILE_RANKS // 2:
         return None
@@ -118,24 +130,24 @@ def unit_hint(field: FieldBaseline, sketch: NumericSketch) -> Hint | None:
     after = sketch.quantiles(_RANKS)
     if not before.std() > 0 or not after.std() > 0:
         return None
-    known = _known_conversion(before, after)
+    known = _known_conversion(before, after, tolerance)
     if known is None:
         return None
     return Hint(field.name, "units", f"production looks like training {known}")
 
 
-def _known_conversion(before: FloatArray, after: FloatArray) -> str | None:
+def _known_conversion(before: FloatArray, after: FloatArray, tolerance: UnitTolerance) -> str | None:
     """Name the conversion between units that maps one set of quantiles to the other; None if no known one does."""
-    limit = min(_APART, _distance(after, before, float(before.std())) / _GAIN)
+    limit = min(tolerance.apart, _distance(after, before, float(before.std())) / _GAIN)
     best: tuple[float, str] | None = None
-    for slope, offset, text in _conversions(before, after):
+    for slope, offset, text in _conversions(before, after, tolerance.factor):
         apart = _distance(after, slope * before + offset, slope * float(before.std()))
         if apart <= limit and (best is None or apart < best[0]):
             best = apart, text
     return None if best is None else best[1]
 
 
-def _conversions(before: FloatArray, after: FloatArray) -> Iterator[tuple[float, float, str]]:
+def _conversions(before: FloatArray, after: FloatArray, near: float) -> Iterator[tuple[float, float, str]]:
     """Yield factor, offset and text of the conversions to try: factors near the fitted one, and those with an offset.
 
     The fitted factor is the ratio of the spreads of the quantiles.
@@ -143,7 +155,7 @@ def _conversions(before: FloatArray, after: FloatArray) -> Iterator[tuple[float,
     factor = float(after.std() / before.std())
     for known, _, _ in FACTORS:
         for exact in (known, 1.0 / known):
-            if abs(factor / exact - 1.0) <= _NEAR_UNIT and abs(math.log(exact)) >= math.log(_LEAST_FACTOR):
+            if abs(factor / exact - 1.0) <= near and abs(math.log(exact)) >= math.log(_LEAST_FACTOR):
                 yield exact, 0.0, name_factor(exact)
     for size in OFFSETS:
         for offset in (size, -size):

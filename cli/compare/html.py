@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from importlib import resources
 from typing import Any
 
 from cli.compare.charts import ChartLine, ChartPoint, level_strip, metric_chart, psi_chart
 from cli.compare.performance import PeriodMetric
-from cli.compare.report import CompareReport, FieldSummaryLine, PeriodShares
+from cli.compare.report import CompareReport, FieldVerdicts, PeriodShares, worst_level
 from cli.compare.show import (
     changed_rates,
     changed_slices,
@@ -139,15 +139,10 @@ def _fields(report: CompareReport) -> str:
     return f'<section class="fields"><h2>Fields, the worst first</h2>{head}{rows}</section>'
 
 
-def _field(report: CompareReport, line: FieldSummaryLine, *, is_open: bool) -> str:
+def _field(report: CompareReport, line: FieldVerdicts, *, is_open: bool) -> str:
     row = line.worst
     name = _text(line.name) + (' <span class="kind">critical</span>' if line.critical else "")
-    of_period = {each["period"]: each for each in line.drift}
-    levels = [
-        (period.label, each["level"] if each else "", _tooltip(period.label, each))
-        for period in report.periods
-        for each in (of_period.get(period.label),)
-    ]
+    levels = list(_levels(report, line))
     strip = level_strip(levels, f"Levels of {visible(line.name)} by period: {_counts(levels)}")
     psi = "" if row is None else number(row["psi"])
     ends = "" if row is None else interval(row["psi_low"], row["psi_high"])
@@ -169,14 +164,28 @@ def _counts(levels: Sequence[tuple[str, str, str]]) -> str:
     return ", ".join(f"{names.count(level)} {level}" for level in _SYMBOLS if names.count(level))
 
 
-def _tooltip(label: str, row: dict[str, Any] | None) -> str:
-    if row is None:
-        return f"{label}: no rows"
-    psi = f"PSI {number(row['psi'])} [{interval(row['psi_low'], row['psi_high'])}]"
-    return f"{label}: {row['level']}, {psi}, n {row['n']:,}"
+def _levels(report: CompareReport, line: FieldVerdicts) -> Iterator[tuple[str, str, str]]:
+    """Yield the label of each period, the worst level of drift and rates in it (empty without rows), and a tooltip."""
+    drift = {row["period"]: row for row in line.drift}
+    changed: dict[str, list[dict[str, Any]]] = {}
+    for rate in line.rates:
+        if rate["level"] in ("minor", "major"):
+            changed.setdefault(rate["period"], []).append(rate)
+    for period in report.periods:
+        label = period.label
+        row, rates = drift.get(label), changed.get(label, [])
+        if row is None and not rates:
+            yield label, "", f"{label}: no rows"
+            continue
+        texts = [f"{each['kind']} {percentage(each['rate'])}" for each in rates]
+        if row is not None:
+            psi = f"PSI {number(row['psi'])} [{interval(row['psi_low'], row['psi_high'])}]"
+            texts = [f"{row['level']}, {psi}, n {row['n']:,}", *texts]
+        level = worst_level([each["level"] for each in (row, *rates) if each is not None])
+        yield label, level, f"{label}: {'; '.join(texts)}"
 
 
-def _detail(report: CompareReport, line: FieldSummaryLine) -> str:
+def _detail(report: CompareReport, line: FieldVerdicts) -> str:
     parts = []
     if line.shares is not None:
         parts.append(_distribution(line.shares))
@@ -221,7 +230,7 @@ def _distribution(shares: PeriodShares) -> str:
     )
 
 
-def _field_rates(line: FieldSummaryLine) -> str:
+def _field_rates(line: FieldVerdicts) -> str:
     rows = [row for row in line.rates if row["level"] in ("minor", "major")][:12]
     if not rows:
         return ""

@@ -52,7 +52,7 @@ class PeriodShares:
 
 
 @dataclass(frozen=True, slots=True)
-class FieldSummaryLine:
+class FieldVerdicts:
     """The verdicts on one field in the slice `all`."""
 
     name: str
@@ -101,7 +101,7 @@ class CompareReport:
     notes: tuple[str, ...]
     """Limits of the comparison."""
     multivariate: MultivariateDrift | None
-    fields: tuple[FieldSummaryLine, ...]
+    fields: tuple[FieldVerdicts, ...]
     """Worst first."""
     inferred: InferResult | None = field(default=None, repr=False)
     """Contract and baseline as inferred from training; None if the contract was passed."""

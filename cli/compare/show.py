@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cli.compare.performance import PeriodMetric
-from cli.compare.report import SEVERITY, CompareReport, FieldSummaryLine, of_all, rows_by_period
+from cli.compare.report import SEVERITY, CompareReport, FieldVerdicts, of_all, rows_by_period
 from cli.infer.report import shorten_name
 from cli.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, percentage, plural, utc_minute
 from sketches.baseline.baseline import ALL
@@ -121,7 +121,7 @@ def multivariate_line(report: CompareReport) -> str:
     return f"{text}; loss of AUC without a field: {top}." if top else f"{text}."
 
 
-def moved_bin(line: FieldSummaryLine) -> str:
+def moved_bin(line: FieldVerdicts) -> str:
     """Name the bin that contributes most to PSI, with its shares in training and production."""
     row = line.worst
     if row is None or not row["top_bin"]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from barograph.contract import Contract
 
-from cli.compare.hints import Hint, spelling_hint, unit_hint
+from cli.compare.hints import ALL_PERIODS, ONE_PERIOD, Hint, spelling_hint, unit_hint
 from cli.compare.panes import JudgedPeriods
 from cli.compare.periods import Period
-from cli.compare.report import SEVERITY, FieldSummaryLine, PeriodShares, of_all, rows_by_period
+from cli.compare.report import SEVERITY, FieldVerdicts, PeriodShares, of_all, rows_by_period
 from sketches.baseline.baseline import Baseline
 from sketches.baseline.layout import EVENTS
 from sketches.sketch.categorical import UnseenCategories
@@ -22,7 +22,7 @@ MAX_NAMED_UNSEEN = 50
 """Unseen values that hints read per field."""
 
 
-def value_hints(contract: Contract, judged: JudgedPeriods, lines: Sequence[FieldSummaryLine]) -> list[Hint]:
+def value_hints(contract: Contract, judged: JudgedPeriods, lines: Sequence[FieldVerdicts]) -> list[Hint]:
     """Compare quantiles and unseen values with training."""
     series = judged.series
     hidden = {field.name for field in contract.fields if field.pii != "keep"}
@@ -41,7 +41,10 @@ def value_hints(contract: Contract, judged: JudgedPeriods, lines: Sequence[Field
                 if end_s not in merged:
                     merged[end_s] = judged.merged(end_s)
                 summary = merged[end_s].numbers.get((0, i))
-                hint = None if summary is None or summary.sketch is None else unit_hint(field, summary.sketch)
+                if summary is None or summary.sketch is None:
+                    continue
+                tolerance = ALL_PERIODS if end_s is None else ONE_PERIOD
+                hint = unit_hint(field, summary.sketch, tolerance)
                 if hint is not None:
                     hints.append(hint)
                     break
@@ -59,7 +62,7 @@ def _unseen_values(series: Series, field_index: int) -> Counter[str]:
 
 def summarise_fields(
     contract: Contract, baseline: Baseline, judged: JudgedPeriods, periods: Sequence[Period]
-) -> list[FieldSummaryLine]:
+) -> list[FieldVerdicts]:
     drift: dict[str, list[dict[str, Any]]] = {}
     for row in of_all(rows_by_period(judged.drift, periods)):
         drift.setdefault(row["field"], []).append(row)
@@ -77,7 +80,7 @@ def summarise_fields(
             of_rates, key=lambda row: (SEVERITY[row["level"]], row["end_s"] in whole, abs(row["delta"])), default=None
         )
         lines.append(
-            FieldSummaryLine(
+            FieldVerdicts(
                 field.name,
                 field.kind,
                 field.name in critical,
@@ -91,7 +94,7 @@ def summarise_fields(
     return sorted(lines, key=_order)
 
 
-def _order(line: FieldSummaryLine) -> tuple[Any, ...]:
+def _order(line: FieldVerdicts) -> tuple[Any, ...]:
     """Order fields: the worst level first, critical ones before others, then by PSI."""
     psi = 0.0 if line.worst is None else line.worst["psi"]
     return -SEVERITY[line.level], not line.critical, -psi, line.name
