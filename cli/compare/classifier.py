@@ -15,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sketches.baseline.baseline import ALL, RARE_DIVISOR, FieldBaseline
+from sketches.baseline.columns import FieldColumn
 from sketches.performance.auc import auc_metric
 from sketches.performance.bins import score_edges
 
@@ -30,8 +32,7 @@ FOLDS = 5
 TOP_FIELDS = 5
 MIN_ROWS = 100
 """Fewest rows of each table."""
-_MAX_CATEGORIES = 200
-"""Categories that the trees distinguish; the rest counts as missing."""
+_FEW_VALUES = 50
 _SEED = 0
 _EDGES = score_edges(0.5)
 
@@ -85,8 +86,11 @@ def classify(
     x = np.concatenate((np.stack(training, axis=1), np.stack(production, axis=1)))
     y = np.repeat([0, 1], [len(training[0]), len(production[0])])
     is_category = np.array([n > 0 for n in categories])
-    x[:, is_category] = np.where(x[:, is_category] < _MAX_CATEGORIES, x[:, is_category], np.nan)
     x[~np.isfinite(x)] = np.nan
+    # Trees need values to split at: of a column with hardly any, they see only which are null.
+    is_rare = np.isfinite(x).sum(axis=0) < _FEW_VALUES
+    x[:, is_rare] = np.isnan(x[:, is_rare])
+    is_category &= ~is_rare
     rng = np.random.default_rng(_SEED)
     scores = np.empty(len(y))
     loss = np.zeros(len(names))
@@ -125,6 +129,16 @@ def _hist(scores: FloatArray, y: NDArray[np.int64]) -> FloatArray:
     bins = np.searchsorted(_EDGES, scores, "right")
     columns = (None, scores, y.astype(np.float64))
     return np.stack([np.bincount(bins, weights, len(_EDGES) + 1) for weights in columns], axis=1)
+
+
+def common_categories(field: FieldBaseline) -> tuple[str, ...]:
+    """Return the categories that have a bin of their own in PSI, the most frequent first.
+
+    Rare ones are more frequent in training than later, because they were selected there: a classifier would find that.
+    """
+    cells = field.slices[ALL].cells
+    n_common = sum(count * RARE_DIVISOR >= sum(cells) for count in cells[: FieldColumn.UNSEEN])
+    return field.categories[:n_common]
 
 
 def category_codes(values: pa.Array, categories: Sequence[str]) -> FloatArray:

@@ -17,7 +17,7 @@ from barograph.contract.file import load_contract
 from barograph.publisher.tables import as_table
 from barograph.values import InvalidEvent
 
-from cli.compare.classifier import MISSING, MultivariateDrift, classify
+from cli.compare.classifier import MISSING, MultivariateDrift, classify, common_categories
 from cli.compare.declared import complete_roles, rename_baseline
 from cli.compare.errors import CompareError
 from cli.compare.hints import column_hints
@@ -398,7 +398,7 @@ class _Comparer:
                 [matrix_column(sample.events, field.source, field.type, learned[field.name]) for field in fields]
                 for sample in (training, rows.sample)
             )
-            sizes = [len(learned[field.name].categories) for field in fields]
+            sizes = [len(common_categories(learned[field.name])) if field.type == "category" else 0 for field in fields]
             return classify([field.name for field in fields], before, after, sizes)
         except ImportError:
             self.notes.append(MISSING)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from barograph.contract import Contract
+from barograph.contract import CONFIDENCE, Contract
 from numpy.typing import NDArray
 
 from cli.infer.tables import Table, is_number, is_text, plain_type
@@ -72,6 +72,8 @@ def column_hints(contract: Contract, columns: Mapping[str, str], training: Table
     """
     hints = []
     for field in contract.fields:
+        if field.source == CONFIDENCE:
+            continue
         bare = field.source.partition(".")[2] or field.source
         column = columns.get(field.source)
         if column is None:

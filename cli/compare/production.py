@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cli.compare.classifier import category_codes, sample_rows
+from cli.compare.classifier import category_codes, common_categories, sample_rows
 from cli.compare.outcomes import OutcomeCounts
 from cli.compare.panes import map_in_order, merge_summaries, summarise
 from cli.compare.periods import Period
@@ -129,7 +129,7 @@ def matrix_column(events: Sequence[EventColumns], source: str, kind: str, field:
     for columns in events:
         if field.kind == "category":
             texts = columns.texts.get(source, pa.nulls(len(columns), pa.string()))
-            pieces.append(category_codes(texts, field.categories))
+            pieces.append(category_codes(texts, common_categories(field)))
             continue
         values = columns.numbers.get(source)
         values = np.full(len(columns), np.nan) if values is None else values

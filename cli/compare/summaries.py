@@ -35,7 +35,7 @@ def value_hints(contract: Contract, judged: JudgedPeriods, lines: Sequence[Field
         if field.kind == "category":
             counts = Counter() if line.name in hidden else _unseen_values(series, i)
             hints.append(spelling_hint(field, counts, n_rows) if counts else None)
-        elif line.worst is not None:
+        elif line.worst is not None and line.worst["psi"] >= contract.thresholds.minor:
             # All periods, and the worst one in case only some of them differ.
             for end_s in (None, line.worst["end_s"]):
                 if end_s not in merged:

@@ -24,6 +24,7 @@ from cli.compare.periods import make_periods
 from cli.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
 from cli.main import main
 from sketches.baseline.baseline import load_baseline
+from tests.support import odd_tables
 
 ROWS = 4_000
 DAY_MS = 86_400_000
@@ -140,6 +141,15 @@ def test_a_classifier_finds_a_change_that_no_single_field_shows() -> None:
     same = compare(train, train)
     assert same.multivariate is not None
     assert same.multivariate.low < 0.5
+
+
+@pytest.mark.parametrize("name", ["nulls", "texts", "ids", "strange_numbers", "constants", "heavy_tails", "many_classes"])
+def test_unusual_tables_are_compared_without_false_hints(name: str) -> None:
+    roles = {**odd_tables.ROLES.get(name, {}), "slices": ()}
+    result = compare(*(odd_tables.odd_table(name, seed, rows=1_500) for seed in (7, 9)), **roles)
+    assert result.hints == ()
+    assert result.multivariate is not None
+    assert result.multivariate.low < 0.55
 
 
 def test_without_scikit_learn_the_report_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
