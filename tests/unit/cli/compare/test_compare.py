@@ -143,7 +143,9 @@ def test_a_classifier_finds_a_change_that_no_single_field_shows() -> None:
     assert same.multivariate.low < 0.5
 
 
-@pytest.mark.parametrize("name", ["nulls", "texts", "ids", "strange_numbers", "constants", "heavy_tails", "many_classes"])
+@pytest.mark.parametrize(
+    "name", ["nulls", "texts", "ids", "strange_numbers", "constants", "heavy_tails", "many_classes"]
+)
 def test_unusual_tables_are_compared_without_false_hints(name: str) -> None:
     roles = {**odd_tables.ROLES.get(name, {}), "slices": ()}
     result = compare(*(odd_tables.odd_table(name, seed, rows=1_500) for seed in (7, 9)), **roles)
