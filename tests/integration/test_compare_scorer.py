@@ -17,7 +17,6 @@ from streams.scorer.rules import make_rules
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, START_MS
 from tests.support.warehouse import migrated
-from warehouse.client import Address
 
 pytestmark = pytest.mark.engine
 
@@ -90,7 +89,7 @@ def test_metrics_equal_those_of_the_scorer(engine: LocalClickHouse, kind: str) -
     with migrated(engine) as client:
         scoring.insert(client, "predictions", rows)
         scoring.insert(client, "labels", label_rows)
-        address = Address(engine.host, engine.port, client.database)
+        address = engine.address(client.database)
         now_ms = START_MS + 10 * DAY_MS
         scoring.scorer(client, address, contract, clock=lambda: now_ms / 1000).score_once()
         stored = scoring.shown(client, "value, low, high, n")
