@@ -9,6 +9,8 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from cli.csv_dialect import detect_dialect
+
 TableFormat = Literal["parquet", "csv", "arrow-file", "arrow-stream"]
 TITLES: dict[TableFormat, str] = {
     "parquet": "Parquet",
@@ -66,22 +68,25 @@ def check_names(names: Sequence[str], path: Path) -> None:
 
 
 def open_csv(path: Path, types: Mapping[str, pa.DataType], names: list[str] | None = None) -> pa_csv.CSVStreamingReader:
-    """Open a CSV or tab-separated file. As in pandas, empty cells and NA are nulls in text columns too.
+    """Open a CSV file in the dialect that `detect_dialect` finds. As in pandas, empty cells and NA are nulls.
 
     Args:
         path: the file.
         types: the types of columns; the types of other columns are inferred from the first block.
         names: the columns to read; None for all.
     """
+    dialect = detect_dialect(path)
     return pa_csv.open_csv(
         path,
-        read_options=pa_csv.ReadOptions(block_size=_CSV_BLOCK_BYTES),
-        parse_options=pa_csv.ParseOptions(
-            delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True
-        ),
+        read_options=pa_csv.ReadOptions(block_size=_CSV_BLOCK_BYTES, encoding=dialect.encoding),
+        parse_options=pa_csv.ParseOptions(delimiter=dialect.separator, newlines_in_values=True),
         # "NA" in quotes is text.
         convert_options=pa_csv.ConvertOptions(
-            column_types=types, include_columns=names, strings_can_be_null=True, quoted_strings_can_be_null=False
+            column_types=types,
+            include_columns=names,
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            decimal_point=dialect.decimal_point,
         ),
     )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from barograph.contract.label_values import label_text
 from numpy.typing import NDArray
 
 from cli.infer.errors import OptionError
@@ -79,7 +80,7 @@ def read_numbers(table: Table, column: str) -> FloatArray:
 
 
 def read_texts(table: Table, column: str, limit: int = MAX_CATEGORY_VALUES) -> TextColumn:
-    """Read texts; booleans, integers and floats are converted to their JSON text.
+    """Read texts; booleans and numbers are converted to text as in messages: `true`, 1 for 1.0, 0.25.
 
     Raises:
         TooManyTexts: there are more distinct values than `limit`.
@@ -217,7 +218,7 @@ def _encode_texts(batch: pa.Array) -> tuple[NDArray[np.int64], list[str | None]]
 
 
 def _json_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return label_text(value) if isinstance(value, str | bool | int | float) else json.dumps(value)
 
 
 def _decode(batch: pa.Array) -> pa.Array:

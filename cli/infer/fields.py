@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 from barograph.contract import CONFIDENCE
 from numpy.typing import NDArray
 
@@ -28,7 +30,7 @@ from cli.infer.summarise import (
     summarise_numbers,
     summarise_texts,
 )
-from cli.infer.tables import Table
+from cli.infer.tables import Table, is_text, plain_type
 from sketches.baseline.baseline import ALL, RARE_DIVISOR, FieldBaseline
 from sketches.baseline.layout import IntArray
 from sketches.sketch.quantiles import FEW_INTEGERS, POINT_MASS
@@ -39,6 +41,15 @@ _ID_PERCENT = 99
 """Percentage of distinct values among valid rows from which an integer or text column is an id."""
 _EXACT_LIMIT = 2.0**53
 ID_REASON, MANY_VALUES_REASON = "looks like an id", "high cardinality"
+TEXT_NUMBERS_REASON = "numbers as text"
+MIN_TEXT_NUMBERS = 21
+"""Minimum number of distinct texts to classify them as numbers; fewer are codes, such as grades from 1 to 5."""
+_TEXT_NUMBER_PERCENT = 95
+"""Percentage of numbers among distinct texts from which a text column has numbers."""
+_SAMPLE_ROWS = 10_000
+_NUMBER_LIKE = re.compile(r"\s*[$€£]?\s*[+-]?(\d{1,3}([,.' ]\d{3})+|\d+)?([.,]\d+)?([eE][+-]?\d+)?\s*[%€$£]?\s*")
+_NO_VALUE = frozenset({"", "?", "-", "--", ".", "na", "n/a", "nan", "null", "none", "missing", "unknown", "inf"})
+"""Texts that stand for a missing number, in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +137,40 @@ class FieldReader:
         try:
             texts = read_texts(self._table, plan.column)
         except TooManyValues as error:
-            return IgnoredColumn(f"{MANY_VALUES_REASON}: {error}")
+            sample = next(self._table.batches(plan.column)).slice(0, _SAMPLE_ROWS)
+            reason = self._text_numbers(plan, [text for text in pc.unique(sample).to_pylist() if text is not None])
+            return IgnoredColumn(reason or f"{MANY_VALUES_REASON}: {error}")
         distinct = len(texts.values)
         valid = int(np.count_nonzero(texts.codes >= 0))
+        reason = self._text_numbers(plan, texts.values)
+        if reason:
+            return IgnoredColumn(reason)
         if not plan.is_required and _is_id(distinct, valid):
             return IgnoredColumn(_id_reason(distinct, valid))
         summary = summarise_texts(plan.name, texts, self._dimensions)
         return InferredField(plan, summary, _category_reason(plan, texts, summary.baseline))
+
+    def _text_numbers(self, plan: FieldPlan, values: Sequence[str]) -> str:
+        """Return why texts are numbers that were written as text; empty if they are categories."""
+        is_slice = any(plan.source in dimension.values.sources for dimension in self._dimensions)
+        if is_slice or plan.source == "class" or not is_text(plain_type(self._table.columns[plan.column])):
+            return ""
+        return _describe_text_numbers(values)
+
+
+def _describe_text_numbers(values: Sequence[str]) -> str:
+    present = [value for value in values if value.strip().lower() not in _NO_VALUE]
+    numbers = [value for value in present if any(map(str.isdigit, value)) and _NUMBER_LIKE.fullmatch(value)]
+    if len(numbers) < MIN_TEXT_NUMBERS or len(numbers) * 100 < _TEXT_NUMBER_PERCENT * len(present):
+        return ""
+    digits = [value for value in numbers if value.isdecimal()]
+    has_zeros = any(value.startswith("0") and len(value) > 1 for value in digits)
+    if len(digits) == len(numbers) and (has_zeros or len({len(value) for value in digits}) == 1):
+        return ""  # codes, such as postal codes and years
+    number_set = set(numbers)
+    others = [repr(value) for value in values if value not in number_set]
+    rest = f"; the others: {', '.join(others[:3])}{', …' if len(others) > 3 else ''}" if others else ""
+    return f"{TEXT_NUMBERS_REASON}: {len(numbers):,} of {len(values):,} texts, such as {numbers[0]!r}{rest}"
 
 
 def _is_id(distinct: int, valid: int) -> bool:

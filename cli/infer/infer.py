@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cli.infer.columns import read_times_ms
 from cli.infer.errors import OptionError, TableError
-from cli.infer.fields import ID_REASON, MANY_VALUES_REASON, FieldReader, InferredField
+from cli.infer.fields import ID_REASON, MANY_VALUES_REASON, TEXT_NUMBERS_REASON, FieldReader, InferredField
 from cli.infer.labels import infer_label
 from cli.infer.phi import TrainingWindows
 from cli.infer.profile import FieldPlan, Roles, TablePlan, check_roles, plan_columns, score_columns
@@ -164,7 +164,7 @@ def infer_table(
             baselines.append(learned)
             planned_fields.append((planned, reason))
     _check_fields(table, plan, roles, planned_fields)
-    label, label_reason = infer_label(table, roles, tuple(scores))
+    label = infer_label(table, roles, tuple(scores))
     contract = Contract(
         model=draft.model,
         timezone=draft.timezone,
@@ -173,7 +173,7 @@ def infer_table(
         fields=tuple(planned.contract_field for planned, _ in planned_fields),
         slices=(*(dimension.contract_slice for dimension in dimensions), *arm_slice(options.arms, planned_fields)),
         season=options.season,
-        label=label,
+        label=label.spec,
         arms=options.arms,
         ignored={name: reason for name, reason in plan.ignored.items() if name_fault(name) is None},
     )
@@ -191,8 +191,10 @@ def infer_table(
     return InferResult(
         contract=contract,
         baseline=baseline,
-        decisions=_list_decisions(table, plan, roles, planned_fields, baseline, times.time_format, label_reason),
-        warnings=tuple(_list_warnings(contract, baseline, windows, times) + _ignored_warnings(plan)),
+        decisions=_list_decisions(table, plan, roles, planned_fields, baseline, times.time_format, label.reason),
+        warnings=tuple(
+            _list_warnings(contract, baseline, windows, times) + label.warnings + _ignored_warnings(table, plan)
+        ),
         windows={w.name: windows.count(w.length_s) for w in options.windows} if windows else {},
         period_ms=(windows.first_ms, windows.last_ms) if windows else None,
     )
@@ -259,15 +261,27 @@ def _list_decisions(
     return tuple(decisions)
 
 
-def _ignored_warnings(plan: TablePlan) -> list[str]:
+def _ignored_warnings(table: Table, plan: TablePlan) -> list[str]:
     """Warn of columns that were ignored because of their values, and that the user may want to monitor."""
+    warnings = [f"{table.name}: {table.note}."] if table.note else []
     names = [name for name, reason in plan.ignored.items() if reason.startswith((ID_REASON, MANY_VALUES_REASON))]
-    if not names:
-        return []
-    return [
-        f"Ignored as ids or for high cardinality: {', '.join(names)}. To monitor an integer anyway, name it in "
-        "--critical."
-    ]
+    if names:
+        warnings.append(
+            f"Ignored as ids or for high cardinality: {', '.join(names)}. To monitor an integer anyway, name it in "
+            "--critical."
+        )
+    numbers = [name for name, reason in plan.ignored.items() if reason.startswith(TEXT_NUMBERS_REASON)]
+    if numbers:
+        warnings.append(
+            f"Ignored as numbers that are written as text: {', '.join(numbers)}. To monitor them, convert them to "
+            "numbers in this table and in what you publish, and infer again."
+        )
+    if table.unreadable:
+        columns = ", ".join(f"{name} ({kind})" for name, kind in table.unreadable.items())
+        warnings.append(
+            f"Ignored for their type: {columns}. To monitor them, write them as text, numbers, booleans or timestamps."
+        )
+    return warnings
 
 
 def _season_warnings(windows: TrainingWindows) -> list[str]:

@@ -257,8 +257,8 @@ def _plan_outputs(table: Table, roles: Roles) -> Iterable[FieldPlan]:
         kind = plain_type(table.columns[column])
         type_: FieldType
         if name == "class":
-            fits = is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind)
-            type_, expected = "category", "texts, booleans or integers"
+            fits = is_text(kind) or pa.types.is_boolean(kind) or is_number(kind)
+            type_, expected = "category", "texts, booleans or whole numbers"
         else:
             fits = is_number(kind) or pa.types.is_null(kind)
             type_, expected = ("int" if pa.types.is_integer(kind) else "float"), "numbers"

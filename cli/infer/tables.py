@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cli.csv_dialect import detect_dialect
 from cli.infer.errors import TableError
 from cli.table_files import TITLES, TableFileError, TableFormat, check_names, detect_format, first_line, open_csv
 
@@ -45,11 +46,13 @@ class Table:
         rows: Number of rows.
         columns: Type of each readable column, in the order of the file.
         unreadable: Columns of unsupported types, each with a description of its type.
+        note: How the file was read, if that is not obvious and may be wrong.
     """
 
     def __init__(self, name: str, rows: int, schema: pa.Schema, read: ReadBatches) -> None:
         self.name = name
         self.rows = rows
+        self.note = ""
         self.unreadable = {field.name: _in_words(field.type) for field in schema if not is_readable(field.type)}
         self.columns: dict[str, pa.DataType] = {
             field.name: field.type for field in schema if field.name not in self.unreadable
@@ -77,6 +80,7 @@ class Table:
         """Return the same table without some columns."""
         rest = Table(self.name, self.rows, pa.schema([]), self._read)
         rest.columns = {name: kind for name, kind in self.columns.items() if name not in columns}
+        rest.note = self.note
         rest.unreadable = {name: kind for name, kind in self.unreadable.items() if name not in columns}
         return rest
 
@@ -178,6 +182,7 @@ def _open(path: Path, kind: TableFormat, types: Mapping[str, pa.DataType]) -> It
 
         table = Table(path.name, metadata.num_rows, schema, read)
         table.unreadable |= unreadable
+        table.note = detect_dialect(path).note if kind == "csv" else ""
         yield table
 
 

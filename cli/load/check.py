@@ -102,7 +102,7 @@ def _predictions(file: EventFile, contract: Contract, version: str | None, table
             f"{file.path} has no column of a field of the contract of {contract.model}: {_listed(missing)}. Rename its "
             "columns, or give the matching contract."
         )
-    notes = []
+    notes = file.notes
     if missing:
         notes.append(f"{file.path}: missing columns, counted as null: {_listed(missing)}.")
     if ignored:
@@ -114,7 +114,7 @@ def _labels(file: EventFile, contract: Contract) -> EventSource:
     names = file.schema.names
     if "id" not in names:
         raise LoadError(f"{file.path} has no column id: labels need id, label and the time at.")
-    notes = []
+    notes = file.notes
     if "at" in names:
         _check_times(file)
     else:

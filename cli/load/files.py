@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from barograph.contract import Contract
 
+from cli.csv_dialect import detect_dialect
 from cli.errors import CommandError
 from cli.table_files import TITLES, TableFileError, check_names, detect_format, first_line, open_csv
 
@@ -66,6 +67,12 @@ class EventFile:
                     yield pa.Table.from_batches([batch.slice(start, BATCH_ROWS)]).select(names)
         except (pa.ArrowException, OSError) as error:
             raise LoadError(f"{self.path} cannot be read further: {first_line(error)}.") from error
+
+    @property
+    def notes(self) -> list[str]:
+        """How the file is read, if that is not obvious and may be wrong."""
+        note = detect_dialect(self.path).note if self._format == "csv" else ""
+        return [f"{self.path}: {note}."] if note else []
 
     @property
     def has_text_values(self) -> bool:

@@ -61,7 +61,7 @@ def test_infer_writes_both_files_and_prints_its_decisions(train: Path, tmp_path:
         (["--slice", "x"], "--slice x: the column has type double; slice by texts, booleans or integers"),
         (["--slice", "store", "--slice", "store"], "--slice store is given twice"),
         (["--score", "country"], "--score country: the column has type string, but a score needs numbers"),
-        (["--class", "x"], "--class x: the column has type double, but a class needs texts"),
+        (["--class", "x"], "--class x: the column has fractions such as -0.917345, which are not classes"),
         (["--time", "country"], "--time country: the column has type string, which is not an event time"),
         (["--score", "p", "--label", "p"], "--label p: the column is already used as --score"),
         (["--label", "late", "--slice", "late"], "the column is not a field, because it is used as --label"),

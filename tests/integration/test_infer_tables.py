@@ -228,10 +228,11 @@ def test_columns_are_read_one_by_one_in_batches(tmp_path: Path, monkeypatch: pyt
     order = list(dict.fromkeys(column for column, _ in read))
     for column in order:
         rows = sum(n for name, n in read if name == column)
-        # A slice column is read once for its slices and once as a field.
-        assert rows == table.num_rows * (2 if column in ("country", "store", "mobile") else 1)
+        # A slice column is read once for its slices and once as a field, an output also beside the label.
+        is_reread = column in ("country", "store", "mobile", "p", "decision", "late")
+        assert rows == table.num_rows * (2 if is_reread else 1)
     changes = sum(before[0] != after[0] for before, after in pairwise(read))
-    assert changes == len(order) + 3 - 1
+    assert changes == len(order) + 5 - 1
 
 
 def arrow_file(table: pa.Table, path: Path) -> None:
@@ -347,7 +348,7 @@ def test_names_of_outputs_are_reserved(tmp_path: Path) -> None:
         "latency_ms": "latency_ms",
     }
     assert contract.label is not None
-    assert (contract.label.type, contract.label.positive) == ("bool", True)
+    assert contract.label == LabelSpec(type="bool", positive="late", negative="on time")
     names = inferred(write(odd_table("odd_names"), tmp_path), "odd_names").contract
     sources = {field.name: field.source for field in names.fields}
     assert sources["features.score"] == "features.score"
@@ -384,7 +385,7 @@ def test_scores_of_classes_and_their_label(tmp_path: Path) -> None:
     ("column", "roles", "label"),
     [
         (["a", "b", "c"], {}, LabelSpec(type="category", classes=("a", "b", "c"))),
-        (["a", "b", "a"], {}, LabelSpec(type="category")),
+        (["a", "b", "a"], {}, LabelSpec(type="bool", positive="b", negative="a")),
         ([1, 2, 3], {"class_": "said"}, LabelSpec(type="category", classes=("1", "2", "3"))),
         ([1, 2, 3], {}, LabelSpec(type="float")),
         ([0.5, 1.5, 2], {}, LabelSpec(type="float")),
