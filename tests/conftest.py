@@ -31,6 +31,7 @@ _LONG = (
     "distribution", "bad_outputs", "secure_kafka", "infer_replayed", "scorer_truth", "faust_facts", "scorer_estimates",
     "poison", "recorder", "scorer_kafka", "volume", "dashboard_queries", "live", "doctor", "queries",
     "baseline_changes", "season", "slices", "retention", "roles", "comparisons", "cli_apply", "distances",
+    "compare_flights",
 )  # fmt: skip
 
 _TESTS = Path(__file__).parent

@@ -86,7 +86,9 @@ def column_hints(contract: Contract, columns: Mapping[str, str], training: Table
         if bare not in training.columns:
             continue
         before, after = plain_type(training.columns[bare]), plain_type(production.columns[column])
-        if _family(before) != _family(after) and not pa.types.is_null(after):
+        # Flags may also be served as 0 and 1.
+        fits = field.type == "bool" and is_number(after)
+        if _family(before) != _family(after) and not pa.types.is_null(after) and not fits:
             detail = _text_detail(production, column) if is_text(after) and field.type != "category" else ""
             hints.append(Hint(field.name, "type", f"{before} in training, {after} in production{detail}"))
     return hints

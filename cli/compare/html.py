@@ -25,6 +25,8 @@ from cli.terminal import percentage, plural, visible
 
 MAX_BINS = 14
 """Bins of a distribution that are shown; the smallest others are summed."""
+MAX_METRIC_ROWS = 1_000
+"""Values of metrics that are listed; charts show all."""
 MAX_ROWS = 40
 """Rows of the tables of rates and slices."""
 _SYMBOLS = {"major": "▲", "minor": "△", "stable": "●", "insufficient": "–"}
@@ -280,7 +282,7 @@ def _performance(report: CompareReport) -> str:
             number(m.estimate)
             + (f" [{interval(m.estimate_low, m.estimate_high)}]" if math.isfinite(m.estimate) else ""),
         )
-        for m in metrics
+        for m in metrics[:MAX_METRIC_ROWS]
     ]
     columns = ("metric", "period", "level", "labels", "value", "95% interval", "training", "estimate without labels")
     table = _table(columns, rows, numbers=(3, 4, 5, 6, 7), html=(2,))

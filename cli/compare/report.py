@@ -171,7 +171,7 @@ class CompareReport:
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON text."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=1)
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
     def write_contract(self, folder: str | Path, *, force: bool = False) -> WrittenFiles:
         """Write the inferred contract and baseline as `barograph infer` does.

@@ -126,7 +126,7 @@ def moved_bin(line: FieldVerdicts) -> str:
     row = line.worst
     if row is None or not row["top_bin"]:
         return ""
-    return f"{row['top_bin']}: {percentage(row['expected_share'])} → {percentage(row['actual_share'])}"
+    return f"{shorten_name(row['top_bin'])}: {percentage(row['expected_share'])} → {percentage(row['actual_share'])}"
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -167,7 +167,7 @@ def _drift_table(report: CompareReport) -> AlignedTable:
             interval(row["psi_low"], row["psi_high"]),
             f"{row['phi']:.3g}",
             *((f"{levels.count('major')} of {len(levels)}", f"{levels.count('minor')}") if several else ()),
-            SafeText(shorten_name(moved_bin(line)) if len(moved_bin(line)) > 60 else moved_bin(line)),
+            moved_bin(line),
         )
     return table
 
