@@ -28,7 +28,8 @@ def _level() -> AnyPanel:
     info = _info(
         "level",
         "Latest verdict",
-        "The level of the last window in the range. Insufficient means that there is not enough data for a verdict.",
+        "The level of the last window in the range. Insufficient means that there is not enough data for a verdict; "
+        "the table of verdicts says why.",
     )
     return stat_panel(info, drift.FIELD_LEVEL, level=True)
 
@@ -159,7 +160,7 @@ def _verdicts() -> AnyPanel:
         "verdicts",
         "Verdicts, newest first",
         "PSI of each window with its interval and thresholds, the cell that moved most, and the smallest shift of the "
-        "mean that the window can detect, in standard deviations.",
+        "mean that the window can detect, in standard deviations. `reason` says why a level is insufficient.",
     )
     units = {
         "training share": UNITS.share,

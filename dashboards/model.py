@@ -20,7 +20,7 @@ def _level() -> AnyPanel:
         "level",
         "Drift",
         "The worst of the fields' latest verdicts for the selected window and slice. Insufficient means that there is "
-        "not enough data for a verdict; it does not mean healthy.",
+        "not enough data for a verdict; it does not mean healthy. The column `reason` of the table says why.",
     )
     return stat_panel(info, drift.WORST_LEVEL, level=True)
 
@@ -91,8 +91,8 @@ def _fields() -> AnyPanel:
         "fields",
         "Fields, worst first",
         "The latest verdict of every field in the range, with the interval of its PSI and the cell that moved most. "
-        "`q value` is the expected share of false alarms among fields with this or a clearer verdict "
-        "(false discovery rate).",
+        "`reason` says why a level is insufficient. `q value` is the expected share of false alarms among fields with "
+        "this or a clearer verdict (false discovery rate).",
     )
     units = {
         "training share": UNITS.share,

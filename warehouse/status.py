@@ -86,6 +86,7 @@ class DriftRow:
     df: int
     phi: float
     level: str
+    reason: str
     threshold_minor: float
     threshold_major: float
     top_bin: str
@@ -122,6 +123,7 @@ class RateRow:
     p_value: float
     phi: float
     level: str
+    reason: str
     threshold_minor: float
     threshold_major: float
     completeness: float

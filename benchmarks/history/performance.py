@@ -57,6 +57,7 @@ TABLE_FILLS: tuple[TableFill, ...] = (
             "maturity": "revision / 3",
             "mature": "revision = 3",
             "level": "if(expected < 100, 'insufficient', 'stable')",
+            "reason": "if(expected < 100, 'too few labels', '')",
             "promise": "if(metric = 'auc', 0.7, nan)",
             "reference": "0.8",
             "difference": "figure - 0.8",

@@ -33,6 +33,8 @@ class ModelStatus:
     """The lowest completeness of the latest verdicts; None without verdicts."""
     levels: dict[str, int]
     """Number of latest verdicts on the slice `all` per level, of drift and rates together."""
+    reasons: dict[str, int]
+    """Number of `insufficient` verdicts among them per reason, the most frequent first."""
     major: tuple[DriftRow | RateRow, ...]
     """The major ones among these verdicts."""
 
@@ -95,5 +97,6 @@ def _model_status(
         freshness=freshness,
         completeness=min((row.completeness for row in verdicts), default=None),
         levels={level: counts[level] for level in LEVEL_NAMES},
+        reasons=dict(Counter(row.reason for row in verdicts if row.reason).most_common()),
         major=tuple(row for row in verdicts if row.level == "major"),
     )

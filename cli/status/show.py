@@ -36,7 +36,7 @@ def print_status(terminal: Terminal, status: PipelineStatus) -> None:
     """Print the tables of models, processors and losses."""
     if status.models:
         terminal.table(_model_table(status.models))
-        for line in _major_lines(status.models):
+        for line in (*_major_lines(status.models), *_reason_lines(status.models)):
             terminal.line(line)
     else:
         terminal.line("No contract is applied: write one with `barograph infer`, then run `barograph apply`.")
@@ -85,6 +85,15 @@ def _major_lines(models: Sequence[ModelStatus]) -> Iterator[SafeText]:
         yield SafeText(f"major  {row.model} {row.version}  {_verdict(row)}", style=LEVEL_STYLES["major"])
     if len(rows) > MAX_MAJOR:
         yield SafeText(f"{len(rows) - MAX_MAJOR} more: `barograph status --format json` lists all.")
+
+
+def _reason_lines(models: Sequence[ModelStatus]) -> Iterator[SafeText]:
+    for model in models:
+        if model.reasons:
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in model.reasons.items())
+            yield SafeText(
+                f"insufficient  {model.model} {model.version}  {reasons}", style=LEVEL_STYLES["insufficient"]
+            )
 
 
 def _verdict(row: DriftRow | RateRow) -> str:

@@ -1,4 +1,4 @@
-"""The four levels of a verdict."""
+"""The four levels of a verdict, and the reasons for the level `insufficient`."""
 
 from __future__ import annotations
 
@@ -20,3 +20,38 @@ class Level(IntEnum):
 
 LEVEL_NAMES: tuple[str, ...] = tuple(level.name for level in Level)
 """Names by number, to convert an array of levels to strings: `np.array(LEVEL_NAMES)[levels]`."""
+
+
+class InsufficientReason(IntEnum):
+    """Why a verdict is `insufficient`; the numbers are those of arrays of verdicts.
+
+    If several reasons apply, the first of this order is reported, `baseline_change` and `partly_recorded` before all
+    others: they exclude the window as a whole.
+    """
+
+    none = 0
+    """The level is not `insufficient`."""
+    no_events = 1
+    """The window has no event."""
+    few_training_rows = 2
+    """The baseline has so few rows that no number of events would suffice."""
+    lost_events = 3
+    """The events that were lost would have sufficed together with those that were counted."""
+    correlated_events = 4
+    """The events would suffice if they were independent, but their overdispersion φ is too large."""
+    too_few_events = 5
+    """The window has too few events."""
+    partly_recorded = 6
+    """The recorded history covers only a part of the window: it begins later, or has ended before."""
+    baseline_change = 7
+    """The window contains a change of the baseline."""
+    too_few_labels = 8
+    """Too few predictions have a label."""
+    undefined_metric = 9
+    """The metric is undefined: a precision without predicted positives, for example."""
+    no_reference = 10
+    """There is no reference to compare with, or it has too few labels."""
+
+
+REASON_NAMES: tuple[str, ...] = ("", *(reason.name.replace("_", " ") for reason in InsufficientReason if reason))
+"""Values of the column `reason` by number; empty if the level is not `insufficient`."""

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc
 
-from sketches.baseline.levels import Level
+from sketches.baseline.levels import InsufficientReason, Level
 from sketches.drift.noncentral import lambda_high, lambda_low
 from sketches.drift.power import n_star, visible_shift
 
@@ -64,6 +64,8 @@ class PsiVerdicts:
     df: IntArray
     level: NDArray[np.int8]
     """Numbers of `sketches.baseline.levels.Level`."""
+    reason: NDArray[np.int8]
+    """Why the level is `insufficient`: numbers of `sketches.baseline.levels.InsufficientReason`; 0 for other levels."""
     top_bin: IntArray
     """Index within the group of the bin that contributes most, the first of equals; -1 if there is no data."""
     enough: BoolArray
@@ -93,6 +95,7 @@ def psi_verdicts(
     minor: ArrayLike = 0.1,
     major: ArrayLike = 0.2,
     expected: Expectation | None = None,
+    completeness: ArrayLike = 1.0,
 ) -> PsiVerdicts:
     """Judge windows against their baseline.
 
@@ -104,6 +107,7 @@ def psi_verdicts(
         minor: thresholds of `minor`, a scalar or (G,).
         major: thresholds of `major`, a scalar or (G,).
         expected: expected shares of each window; None compares with the baseline as a whole.
+        completeness: share of each window's events that was not lost, a scalar or (W,); it affects only the reason.
 
     Raises:
         ValueError: if shapes do not fit, a count is negative, φ is under 1 or a minor threshold is not under its
@@ -122,7 +126,10 @@ def psi_verdicts(
     t = n_h * psi
     low, high = psi_interval(psi, df, np.where(known, n_h, 1.0), scores.variance_ratio)
     low, high = np.where(known, low, 0.0), np.where(known, high, np.inf)
-    enough = known & (n_h >= n_star(df, *thresholds))
+    needed = n_star(df, *thresholds)
+    enough = known & (n_h >= needed)
+    level = psi_levels(psi, low, known, enough, minors, majors)
+    share = np.asarray(completeness, np.float64).reshape(-1, 1)
     return PsiVerdicts(
         n=scores.n,
         psi=psi,
@@ -130,7 +137,8 @@ def psi_verdicts(
         high=high,
         p_value=np.asarray(chdtrc(df, t), np.float64),
         df=df,
-        level=psi_levels(psi, low, known, enough, minors, majors),
+        level=level,
+        reason=_reasons(level, scores.n, np.broadcast_to(reference.m, shape), phis, needed, share),
         top_bin=scores.top_bin,
         enough=enough,
         visible_shift=visible_shift(df, n_h),
@@ -219,6 +227,29 @@ def psi_levels(
     level[enough & (psi > minors)] = Level.minor
     level[known & (psi > majors) & (enough | (low > minors))] = Level.major
     return level
+
+
+def _reasons(
+    level: NDArray[np.int8], n: IntArray, m: FloatArray, phi: FloatArray, needed: FloatArray, completeness: FloatArray
+) -> NDArray[np.int8]:
+    """Return why levels are `insufficient`, (W, G).
+
+    Args:
+        level: levels, (W, G).
+        n: events, (W, G).
+        m: rows of the baseline, (W, G).
+        phi: overdispersion, (W, G).
+        needed: the n_h/φ that suffices, (W, G).
+        completeness: share of the events that was not lost, (W or 1, 1).
+    """
+    whole = n / np.maximum(completeness, 1e-9)
+    reason = np.full(level.shape, InsufficientReason.too_few_events, np.int8)
+    reason[n * m / np.maximum(n + m, 1.0) >= needed] = InsufficientReason.correlated_events
+    reason[whole * m / np.maximum(whole + m, 1.0) >= needed * phi] = InsufficientReason.lost_events
+    reason[m <= needed * phi] = InsufficientReason.few_training_rows
+    reason[n == 0] = InsufficientReason.no_events
+    reason[level != Level.insufficient] = InsufficientReason.none
+    return reason
 
 
 @dataclass(frozen=True, slots=True)

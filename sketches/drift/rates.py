@@ -20,7 +20,7 @@ from scipy.special import ndtri
 
 from sketches.baseline.baseline import FieldBaseline
 from sketches.baseline.columns import FieldColumn
-from sketches.baseline.levels import Level
+from sketches.baseline.levels import InsufficientReason, Level
 from sketches.drift.fisher import fisher_p
 
 FloatArray = NDArray[np.float64]
@@ -85,6 +85,8 @@ class RateVerdicts:
     """Fisher's exact test, two-sided, on rounded k/φ of n/φ; informative, the level does not depend on it."""
     level: NDArray[np.int8]
     """Numbers of `sketches.baseline.levels.Level`; a rate that fell is `stable`."""
+    reason: NDArray[np.int8]
+    """Why the level is `insufficient`: numbers of `sketches.baseline.levels.InsufficientReason`; 0 for other levels."""
     enough: NDArray[np.bool_]
     """Whether 0 of n/φ would put the rate under the minor threshold: n/φ ≥ 381 at one point."""
 
@@ -137,6 +139,7 @@ def rate_verdicts(
     base_phi: ArrayLike = 1.0,
     minor: ArrayLike = 0.01,
     major: ArrayLike = 0.05,
+    completeness: ArrayLike = 1.0,
 ) -> RateVerdicts:
     """Judge rates against their baseline.
 
@@ -153,6 +156,7 @@ def rate_verdicts(
         base_phi: of the baseline's counts, at least 1.
         minor: threshold of `minor`, a change as a share (0.01 is one point).
         major: threshold of `major`, above `minor`.
+        completeness: share of the window's events that was not lost; it affects only the reason.
 
     Raises:
         ValueError: if a count does not lie in 0 … n, φ is under 1, or 0 < minor < major does not hold.
@@ -174,12 +178,19 @@ def rate_verdicts(
     z2 = _z(CONFIDENCE) ** 2
     known = (rows > 0.0) & (base_rows > 0.0)
     delta = np.where(known, rate - baseline_rate, 0.0)
+    needed = z2 * (1.0 - minors) / minors
     enough = known & (n_phi * minors > z2 * (1.0 - minors))
     level = np.full(delta.shape, Level.insufficient, np.int8)
     level[enough] = Level.stable
     level[enough & (delta > minors) & (low > 0.0)] = Level.minor
     level[enough & (delta > majors) & (low > minors)] = Level.major
     level[known & ~enough & (low > majors)] = Level.major
+    reason = np.full(delta.shape, InsufficientReason.too_few_events, np.int8)
+    reason[rows > needed] = InsufficientReason.correlated_events
+    reason[n_phi / np.maximum(completeness, 1e-9) > needed] = InsufficientReason.lost_events
+    reason[base_rows == 0.0] = InsufficientReason.few_training_rows
+    reason[rows == 0.0] = InsufficientReason.no_events
+    reason[level != Level.insufficient] = InsufficientReason.none
     return RateVerdicts(
         rate=rate,
         baseline_rate=baseline_rate,
@@ -188,6 +199,7 @@ def rate_verdicts(
         high=high,
         p_value=fisher_p(np.rint(k_phi), np.rint(n_phi), np.rint(base_k_phi), np.rint(base_n_phi)),
         level=level,
+        reason=reason,
         enough=enough,
     )
 

@@ -272,12 +272,15 @@ class PartitionState:
                 commit.add_columns([("volume", columns)])
         mark_sealed(state, before_s, until_s)
         self._cache.sum_closed_hours(state, before_s, until_s)
-        for window, ends in all_ends(contract, before_s, until_s):
+        for window, all_of_length in all_ends(contract, before_s, until_s):
+            ends = self._window_judge.judged_ends(state, window, all_of_length)
+            if not ends:
+                continue
             for key, series in self._judged_series(state):
                 always = self._baseline_active(contract.model, key, np.array(ends) - contract.pane_s)
-                verdicts = self._window_judge.judge(state, series, window, list(ends), record_seq, always=always)
+                verdicts = self._window_judge.judge(state, series, window, ends, record_seq, always=always)
                 self._add_verdicts(commit, verdicts)
-            self._add_verdicts(commit, self._window_judge.compare(state, window, list(ends), record_seq))
+            self._add_verdicts(commit, self._window_judge.compare(state, window, ends, record_seq))
         return True
 
     def _sealable_until_s(self, state: ModelState) -> int | None:
@@ -341,9 +344,14 @@ class PartitionState:
 
     def _rejudge_due(self, state: ModelState, record_seq: int, commit: CommitRows) -> bool:
         """Judge again the windows whose revision is due; return whether any was."""
-        due = state.revisions.pop_due(self._monotonic_clock(), self._revise_s)
+        # A superseded process may have sealed ahead of this ledger, which does not know yet of the history's end.
+        until_s = self._sealable_until_s(state)
+        if until_s is None:
+            return False
+        due = state.revisions.pop_due(self._monotonic_clock(), self._revise_s, until_s)
         ends_by_window: dict[Window, set[int]] = {}
-        for (series_key, window), ends_s in due.items():
+        for (series_key, window), all_of_length in due.items():
+            ends_s = self._window_judge.judged_ends(state, window, all_of_length)
             ends_by_window.setdefault(window, set()).update(ends_s)
             for run in split_runs(ends_s, window):
                 verdicts = self._window_judge.judge(state, state.series[series_key], window, run, record_seq)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from barograph.contract import Contract, format_duration
 from numpy.typing import NDArray
 
-from sketches.baseline.levels import LEVEL_NAMES, Level
+from sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES, InsufficientReason, Level
 from sketches.performance.cbpe import realised_error
 from sketches.performance.metric import MetricEstimate, difference, undefined
 from sketches.performance.selective import ALPHA, SPREAD, selective
@@ -117,6 +117,7 @@ class PerformanceJudge:
             "sufficient": enough,
             "n": measured.n,
             "level": np.array(LEVEL_NAMES)[levels],
+            "reason": np.array(REASON_NAMES)[reasons(levels, metric)],
             "promise": np.full(n, target),
             "reference": reference.value,
             **_interval_columns("difference", change),
@@ -165,6 +166,13 @@ def change_levels(
     )
     known = ~np.isnan(change.value) & change.enough
     return np.where(known, levels, Level.insufficient).astype(np.int64)
+
+
+def reasons(levels: NDArray[np.int64], measured: MetricEstimate) -> NDArray[np.int64]:
+    """Return why levels are `insufficient`, as numbers of `InsufficientReason`; 0 for other levels."""
+    reason = np.where(np.isnan(measured.value), InsufficientReason.undefined_metric, InsufficientReason.no_reference)
+    reason = np.where(measured.enough, reason, InsufficientReason.too_few_labels)
+    return np.where(levels == Level.insufficient, reason, InsufficientReason.none).astype(np.int64)
 
 
 def _interval_columns(name: str, metric: MetricEstimate) -> dict[str, FloatArray]:

@@ -356,6 +356,7 @@ def drift(**changes: Any) -> dict[str, Any]:
         "phi": 1.0,
         "season": "none",
         "level": "stable",
+        "reason": "",
         "threshold_minor": 0.1,
         "threshold_major": 0.2,
         "top_bin": "",
@@ -419,7 +420,7 @@ def verdicts(client: Client) -> None:
             drift(field="k", psi=0.31, level="major", top_bin="≥ 3.5", completeness=0.875),
             drift(field="k", window="1d", level="minor"),
             drift(field="flag", window_end=NOW_S - 3600, level="major"),
-            drift(field="flag", level="insufficient", psi=float("nan")),
+            drift(field="flag", level="insufficient", reason="too few events", psi=float("nan")),
             drift(field="colour", slice="region=north", level="major"),
         ],
     )
@@ -488,6 +489,7 @@ def test_status_shows_models_processors_and_losses(settings: Settings, capsys: p
     assert model[-7:] == [*sealed.split(), "87.50%", "2", "1", "2", "1"]
     assert f"major  toy 1  k, 3h to {sealed}: PSI 0.310 [0.000, 0.020], most in ≥ 3.5" in output
     assert f"major  toy 1  x null, 3h to {sealed}: 10.0% instead of 0.0%" in output
+    assert "insufficient  toy 1  too few events 1\n" in output
     (sketcher,) = [line for line in words if line[:1] == ["sketcher"]]
     assert sketcher[:7] == ["sketcher", "one", "12,345", "100", "1,000", "3", "0"]
     assert sketcher[-1] == "reporting"
@@ -503,6 +505,7 @@ def test_status_as_json_has_the_same_facts(settings: Settings, capsys: pytest.Ca
     status = json.loads(capsys.readouterr().out)
     (model,) = status["models"]
     assert model["levels"] == {"stable": 2, "minor": 1, "major": 2, "insufficient": 1}
+    assert model["reasons"] == {"too few events": 1}
     assert model["completeness"] == 0.875
     assert {row["field"] for row in model["major"]} == {"k", "x"}
     assert model["freshness"]["sealed_until"].endswith("+00:00")

@@ -278,6 +278,9 @@ def test_too_little_data_is_never_stable(client: Client) -> None:
     assert {row[2] for row in ask(client, QUERIES["drift.psi"], chosen)} == {None}
     assert {row[2] for row in ask(client, QUERIES["drift.levels"], chosen)} == {LEVEL_NUMBERS["insufficient"]}
     assert ask(client, QUERIES["drift.worst_level"], chosen) == [(LEVEL_NUMBERS["insufficient"],)]
+    assert {row[1:3] for row in ask(client, QUERIES["drift.fields"], chosen)} == {("insufficient", "too few events")}
+    verdicts = ask(client, QUERIES["drift.field_verdicts"], {**chosen, "field": "x"})
+    assert {row[1:3] for row in verdicts} == {("insufficient", "too few events")}
     by_slice = {row[0]: row[1] for row in ask(client, QUERIES["drift.slices"], {"model": "fraud"})}
     assert by_slice == {"all": "major", "arm=a": "major", "arm=b": "insufficient"}
 

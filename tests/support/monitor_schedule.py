@@ -600,11 +600,16 @@ def windows_of(history: History, model: str, pane_start_s: int) -> Iterator[tupl
                 yield window.name, end
 
 
-def judged_until_s(history: History, model: str) -> int:
-    """Return the time until which windows of an ended history are judged: the next end of every window length."""
-    pane_s = history.registry.contracts[model].pane_s
-    last = max(event.at_ms // 1000 // pane_s * pane_s + pane_s for event in history.counted if event.model == model)
-    return max(-(-last // window.hop_s) * window.hop_s for window in history.registry.contracts[model].windows)
+def judged_until_s(history: History, model: str, name: str) -> int:
+    """Return the last end of an ended history at which windows of one length are judged."""
+    contract = history.registry.contracts[model]
+    window = next(window for window in contract.windows if window.name == name)
+    starts = [
+        event.at_ms // 1000 // contract.pane_s * contract.pane_s for event in history.counted if event.model == model
+    ]
+    last = max(starts) + contract.pane_s
+    until = (last + window.length_s // 50) // window.hop_s * window.hop_s
+    return until if until > min(starts) else -(-last // window.hop_s) * window.hop_s
 
 
 def expected_verdicts(history: History) -> Counter[tuple[str, str, str, str, int]]:
@@ -612,7 +617,7 @@ def expected_verdicts(history: History) -> Counter[tuple[str, str, str, str, int
     counts: Counter[tuple[str, str, str, str, int]] = Counter()
     for (model, version, name, pane), n in expected_volume(history).items():
         for window, end in windows_of(history, model, pane):
-            if history.live or end <= judged_until_s(history, model):
+            if history.live or end <= judged_until_s(history, model, window):
                 counts[model, version, name, window, end] += n
     return counts
 
@@ -625,7 +630,7 @@ def expected_distances(history: History) -> Counter[tuple[str, str, str, int]]:
         pane = event.at_ms // 1000 // contract.pane_s * contract.pane_s
         every_s = {window.name: described_every_s(window) for window in contract.windows}
         for name, end in windows_of(history, event.model, pane):
-            judged = history.live or end <= judged_until_s(history, event.model)
+            judged = history.live or end <= judged_until_s(history, event.model, name)
             if event.x is not None and judged and end % every_s[name] == 0:
                 counts[event.model, event.version, name, end] += 1
     return counts

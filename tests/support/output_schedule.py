@@ -78,7 +78,7 @@ def expected_pairs(history: History) -> Counter[Pair]:
         pane = event.at_ms // 1000 // contract.pane_s * contract.pane_s
         windows = {window.name: window for window in contract.windows}
         for name, end in windows_of(history, event.model, pane):
-            judged = history.live or end <= judged_until_s(history, event.model)
+            judged = history.live or end <= judged_until_s(history, event.model, name)
             if judged and compared_ends(windows[name], [end]):
                 for kind, side in (("version", event.version), ("arm", event.arm or CONTROL)):
                     events[event.model, kind, name, end, side] += 1

@@ -203,6 +203,7 @@ def _verdicts(client: Client, model: Watched, known: dict[str, Any], hours: rang
                     verdict = {
                         "n": REQUESTS, "psi": psi, "psi_low": psi - 0.01, "psi_high": psi + 0.01, "q_value": 0.5,
                         "level": level_of(psi, slice_name),
+                        "reason": "too few events" if slice_name == "arm=b" else "",
                         "threshold_minor": 0.1, "threshold_major": 0.2, "season": "none",
                         "top_bin": "null", "expected_share": 0.1, "actual_share": 0.2, "completeness": 1.0,
                     }  # fmt: skip

@@ -72,7 +72,7 @@ LEVELS = series(
 # The latest verdict of each field in the range, in one pass over the table; record_seq selects the revision.
 _LAST = f"""
     SELECT field, argMax((window_end, level, psi, psi_low, psi_high, q_value, n, top_bin, expected_share, actual_share,
-        completeness), (window_end, record_seq)) AS last
+        completeness, reason), (window_end, record_seq)) AS last
     FROM drift
     WHERE {_MODEL}
     GROUP BY field
@@ -100,6 +100,7 @@ FIELDS = table(
     SELECT
         field,
         last.2 AS level,
+        last.12 AS reason,
         {finite("last.3")} AS psi,
         {finite("last.4")} AS "psi, at least",
         {finite("last.5")} AS "psi, at most",
@@ -116,6 +117,7 @@ FIELDS = table(
     """,
     "field:text",
     "level:text",
+    "reason:text",
     "psi",
     "psi, at least",
     "psi, at most",
@@ -209,6 +211,7 @@ FIELD_VERDICTS = table(
     SELECT
         window_end AS "window end",
         level,
+        reason,
         {finite("psi")} AS psi,
         {finite("psi_low")} AS "psi, at least",
         {finite("psi_high")} AS "psi, at most",
@@ -229,6 +232,7 @@ FIELD_VERDICTS = table(
     """,
     "window end:time",
     "level:text",
+    "reason:text",
     "psi",
     "psi, at least",
     "psi, at most",

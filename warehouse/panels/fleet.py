@@ -230,13 +230,13 @@ PERFORMANCE = table(
     "fleet.performance",
     f"""
     SELECT
-        model, version, metric, level, {finite("value")} AS value,
+        model, version, metric, level, reason, {finite("value")} AS value,
         {finite("low")} AS "at least", {finite("high")} AS "at most",
         {finite("promise")} AS promise, n AS labelled, if(mature, 'mature', 'maturing') AS labels,
         window_end AS "day's end"
     FROM
     (
-        SELECT model, version, metric, level, value, low, high, promise, n, mature, window_end
+        SELECT model, version, metric, level, reason, value, low, high, promise, n, mature, window_end
         FROM latest_performance
         WHERE slice = 'all' AND class = '' AND window = '1d' AND $__timeFilter(window_end)
         ORDER BY window_end DESC
@@ -249,6 +249,7 @@ PERFORMANCE = table(
     "version:text",
     "metric:text",
     "level:text",
+    "reason:text",
     "value",
     "at least",
     "at most",

@@ -46,7 +46,8 @@ METRICS = table(
     "performance.metrics",
     f"""
     SELECT
-        if(class = '', metric, concat(metric, ' of ', class)) AS measured, level, {finite("value")} AS value,
+        if(class = '', metric, concat(metric, ' of ', class)) AS measured, level, reason,
+        {finite("value")} AS value,
         {finite("low")} AS "at least", {finite("high")} AS "at most", {finite("promise")} AS promise,
         {finite("reference")} AS "reference", {finite("difference")} AS difference, n AS labelled,
         {finite("coverage")} AS coverage, {finite("maturity")} AS maturity,
@@ -59,6 +60,7 @@ METRICS = table(
     """,
     "measured:text",
     "level:text",
+    "reason:text",
     "value",
     "at least",
     "at most",

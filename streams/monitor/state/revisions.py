@@ -30,17 +30,22 @@ class RevisionQueue:
         """The offset of the earliest record that a queued window waits for; None if no window is queued."""
         return min(self._pending.values(), default=None)
 
-    def pop_due(self, now_s: float, interval_s: float) -> dict[tuple[SeriesKey, Window], list[int]]:
-        """Remove the windows that were not revised within the interval, and return their ends, ascending.
+    def pop_due(
+        self, now_s: float, interval_s: float, until_s: float = math.inf
+    ) -> dict[tuple[SeriesKey, Window], list[int]]:
+        """Remove the windows that are due, and return their ends, ascending.
+
+        A window is due if it was not revised within the interval and ends by `until_s`.
 
         Args:
             now_s: seconds that never go back.
             interval_s: shortest time between two revisions of one window.
+            until_s: later windows stay queued.
         """
         due: dict[tuple[SeriesKey, Window], list[int]] = {}
         for key in sorted(self._pending):
             series_key, window, end_s = key
-            if now_s - self._revised_s.get(key, -math.inf) >= interval_s:
+            if end_s <= until_s and now_s - self._revised_s.get(key, -math.inf) >= interval_s:
                 due.setdefault((series_key, window), []).append(end_s)
                 self._revised_s[key] = now_s
                 del self._pending[key]

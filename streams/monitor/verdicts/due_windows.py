@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import numpy as np
 from barograph.contract import Window
 from numpy.typing import NDArray
 
+from sketches.baseline.levels import InsufficientReason
 from streams.monitor.state.commit_rows import VerdictColumns
 from streams.monitor.state.merged_ranges import MergedRange
 from streams.monitor.state.model import ModelState
@@ -20,6 +21,7 @@ from streams.monitor.verdicts.describe import describe
 from streams.monitor.verdicts.judge import judge
 from streams.monitor.verdicts.numbers import number_reader
 from streams.monitor.verdicts.sides import arm_sides, compared_ends, sort_series, version_sides
+from streams.monitor.windows import TAIL, judged_until_s
 from streams.registry.registry import Registry
 
 COMPARED_TOGETHER = 16
@@ -63,11 +65,12 @@ class WindowJudge:
         """
         self._cache.ensure_windows_loaded(state, window, ends_s)
         lost = self._lost_offsets(state, window, ends_s)
-        whole = self._is_whole(state, series, window, np.array(ends_s))
+        gaps = self._gaps(state, series, window, np.array(ends_s))
+        whole = gaps == InsufficientReason.none
         if always is None:
             always = np.zeros(len(ends_s), dtype=bool)
         now_ms = int(self._clock() * 1000)
-        for drift, rates in judge(series, window, ends_s, lost, whole, record_seq, now_ms, always=always):
+        for drift, rates in judge(series, window, ends_s, lost, whole, record_seq, now_ms, always=always, gaps=gaps):
             yield VerdictColumns(drift=drift, rates=rates)
         merge_window = partial(self._cache.merge_range, state, series, window)
         distances = describe(series, window, ends_s, lost, whole, record_seq, now_ms, merge_window)
@@ -107,6 +110,22 @@ class WindowJudge:
             read_numbers = number_reader(partial(self._merge_window, state, window))
             yield VerdictColumns(comparisons=compare(windows, versions, arms, read_numbers))
 
+    def judged_ends(self, state: ModelState, window: Window, ends_s: Iterable[int]) -> list[int]:
+        """Return those ends of windows that are judged: on an ended history up to the model's own last event."""
+        end_s = self._history_end_s(state)
+        if end_s is None:
+            return list(ends_s)
+        first_s = min((series.first_s for series in state.series.values() if series.first_s is not None), default=end_s)
+        until_s = judged_until_s(window, first_s, end_s)
+        return [each for each in ends_s if each <= until_s]
+
+    def _history_end_s(self, state: ModelState) -> int | None:
+        """Return the end of the last pane of a model whose replay has ended; None if it goes on."""
+        if not self._ledger.has_ended(state.contract.model):
+            return None
+        last_s = max(state.pane_starts(), default=None)
+        return None if last_s is None else last_s + state.contract.pane_s
+
     def _merge_window(self, state: ModelState, window: Window, series: Series, end_s: int) -> MergedRange:
         return self._cache.merge_range(state, series, window, end_s)
 
@@ -117,26 +136,28 @@ class WindowJudge:
             dtype=np.float64,
         )
 
-    def _is_whole(
-        self, state: ModelState, series: Series, window: Window, ends_s: NDArray[np.int64]
-    ) -> NDArray[np.bool_]:
-        """Whether windows lie within the history of a series, and do not contain a change of its baseline."""
-        whole = self._is_within_history(state, series.first_s, window, ends_s)
+    def _gaps(self, state: ModelState, series: Series, window: Window, ends_s: NDArray[np.int64]) -> NDArray[np.int8]:
+        """Return why windows are not whole, as numbers of `InsufficientReason`; 0 for whole ones."""
+        within = self._is_within_history(state, series.first_s, window, ends_s)
+        gaps = np.where(within, InsufficientReason.none, InsufficientReason.partly_recorded).astype(np.int8)
         spans = self._registry().spans(state.contract.model, series.version, series.baseline_id)
         if spans:
             starts_s = ends_s - window.length_s
-            whole &= np.logical_or.reduce([(starts_s >= begin) & (ends_s <= end) for begin, end in spans])
-        return whole
+            one_baseline = np.logical_or.reduce([(starts_s >= begin) & (ends_s <= end) for begin, end in spans])
+            gaps[~one_baseline] = InsufficientReason.baseline_change
+        return gaps
 
     def _is_within_history(
         self, state: ModelState, first_s: int | None, window: Window, ends_s: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
-        """Whether windows lie within a history: after its first event, and before the end of a replay."""
+        """Whether windows lie within a history: after its first event, and before the end of a replay.
+
+        A replay ends for each model with its own last event.
+        """
         if first_s is None:
             return np.zeros(len(ends_s), dtype=bool)
         within: NDArray[np.bool_] = ends_s - window.length_s >= first_s
-        if self._ledger.has_ended(state.contract.model):
-            last_s = max(state.pane_starts(), default=None)
-            if last_s is not None:
-                within &= ends_s <= last_s + state.contract.pane_s
+        end_s = self._history_end_s(state)
+        if end_s is not None:
+            within &= ends_s <= end_s + window.length_s // TAIL
         return within

@@ -12,7 +12,7 @@ from barograph.contract import Window
 from numpy.typing import NDArray
 
 from sketches.baseline.layout import ERRORS, EVENTS, IntArray
-from sketches.baseline.levels import LEVEL_NAMES, Level
+from sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES, InsufficientReason, Level
 from sketches.drift.distances import jensen_shannon
 from sketches.drift.fdr import q_values
 from sketches.drift.psi import Expectation, psi_verdicts
@@ -36,6 +36,7 @@ ERROR_KIND = "error"
 ERROR_FIELD = "events"
 """Field name of rates that count events themselves."""
 _LEVELS = pa.array(LEVEL_NAMES)
+_REASONS = pa.array(REASON_NAMES)
 _KINDS = pa.array(RATE_KIND_NAMES)
 _SEASONS = pa.array(["none", "hour_of_week"])
 
@@ -50,6 +51,7 @@ def judge(
     judged_ms: int,
     *,
     always: NDArray[np.bool_],
+    gaps: NDArray[np.int8] | None = None,
 ) -> Iterator[tuple[Columns | None, Columns | None]]:
     """Judge windows of one length, and yield verdicts as they are made.
 
@@ -63,24 +65,29 @@ def judge(
         record_seq: of the progress record that triggers the verdicts.
         judged_ms: Unix ms.
         always: which windows get verdicts even without events, shape (len(ends_s),).
+        gaps: why windows are not whole, numbers of `InsufficientReason`, shape (len(ends_s),); `partly_recorded` if
+            None.
 
     Yields:
         Columns of `drift` and of `rates`, about `ROWS_PER_YIELD` rows; None if a table has no rows.
     """
+    if gaps is None:
+        gaps = np.full(len(ends_s), InsufficientReason.partly_recorded, dtype=np.int8)
+    gaps = np.where(whole, InsufficientReason.none, gaps).astype(np.int8)
     drift, rates = ColumnBuffer(), ColumnBuffer()
     layout = series.layout
     n_windows = max(1, min(WINDOWS_PER_BATCH, COUNTS_PER_BATCH // (layout.n_slices * layout.width)))
     for first in range(0, len(ends_s), n_windows):
         chosen = slice(first, first + n_windows)
-        batch_ends, batch_lost, batch_whole = np.array(ends_s[chosen]), lost[chosen], whole[chosen]
+        batch_ends, batch_lost, batch_gaps = np.array(ends_s[chosen]), lost[chosen], gaps[chosen]
         counts = window_counts(series, window, ends_s[chosen])
         judged = (counts[:, 0, EVENTS] > 0) | always[chosen]
         if not judged.all():
             if not judged.any():
                 continue
             batch_ends, counts = batch_ends[judged], counts[judged]
-            batch_lost, batch_whole = batch_lost[judged], batch_whole[judged]
-        batch = _WindowBatch(series, window, batch_ends, counts, batch_lost, batch_whole, record_seq, judged_ms)
+            batch_lost, batch_gaps = batch_lost[judged], batch_gaps[judged]
+        batch = _WindowBatch(series, window, batch_ends, counts, batch_lost, batch_gaps, record_seq, judged_ms)
         for slices in batch.slice_masks():
             drift.add(batch.drift(slices))
             rates.add(batch.rates(slices))
@@ -100,12 +107,12 @@ class _WindowBatch:
         ends_s: IntArray,
         counts: IntArray,
         lost: NDArray[np.float64],
-        whole: NDArray[np.bool_],
+        gaps: NDArray[np.int8],
         record_seq: int,
         judged_ms: int,
     ) -> None:
         self.series, self.window, self.ends_s, self.counts = series, window, ends_s, counts
-        self.record_seq, self.judged_ms, self.whole = record_seq, judged_ms, whole
+        self.record_seq, self.judged_ms, self.gaps = record_seq, judged_ms, gaps
         events = counts[:, 0, EVENTS]
         self.completeness = np.where(lost > 0, events / np.maximum(events + lost, 1), 1.0)
 
@@ -155,14 +162,19 @@ class _WindowBatch:
             "record_seq": np.full(n, self.record_seq, dtype=np.uint64),
         }
 
-    def levels(self, level: NDArray[np.int8], w: IntArray) -> pa.Array:
-        """Return the name of each row's level, shape (n,).
+    def levels(self, level: NDArray[np.int8], reason: NDArray[np.int8], w: IntArray) -> Columns:
+        """Return the columns of each row's level and its reason.
 
         Args:
             level: of each row, shape (n,).
+            reason: of each row, shape (n,).
             w: window of each row, shape (n,).
         """
-        return dictionary_column(np.where(self.whole[w], level, Level.insufficient), _LEVELS)
+        gap = self.gaps[w]
+        return {
+            "level": dictionary_column(np.where(gap, Level.insufficient, level), _LEVELS),
+            "reason": dictionary_column(np.where(gap, gap, reason), _REASONS),
+        }
 
     def field_names(self, field_index: IndexArray) -> pa.Array:
         """Return the name of each row's field, shape (n,)."""
@@ -215,12 +227,13 @@ class _WindowBatch:
             minor=thresholds.minor,
             major=thresholds.major,
             expected=expected,
+            completeness=self.completeness,
         )
         q = q_values(
             verdicts.p_value,
             self.weights()[bins.field_index],
             family=bins.slice_index,
-            compared=has_row & verdicts.enough & self.whole[:, None],
+            compared=has_row & verdicts.enough & (self.gaps == InsufficientReason.none)[:, None],
         )
         js = jensen_shannon(bins.base_bins if expected is None else expected.share, window_bins, bins.starts)
         where = np.nonzero(has_row)
@@ -244,7 +257,7 @@ class _WindowBatch:
             "df": verdicts.df[where].astype(np.int32),
             "phi": phi[g],
             "season": self.seasons(expected is not None, np.flatnonzero(chosen)[g]),
-            "level": self.levels(verdicts.level[where], w),
+            **self.levels(verdicts.level[where], verdicts.reason[where], w),
             "threshold_minor": np.full(len(w), thresholds.minor),
             "threshold_major": np.full(len(w), thresholds.major),
             "top_bin": dictionary_column(top_code, labels),
@@ -321,7 +334,17 @@ class _WindowBatch:
         g = where[1]
         minor, major = (values[g] for values in thresholds)
         base_k, base_n, base_phi = (values[g] for values in base)
-        verdicts = rate_verdicts(k, n, base_k, base_n, phi=phi[g], base_phi=base_phi, minor=minor, major=major)
+        verdicts = rate_verdicts(
+            k,
+            n,
+            base_k,
+            base_n,
+            phi=phi[g],
+            base_phi=base_phi,
+            minor=minor,
+            major=major,
+            completeness=self.completeness[where[0]],
+        )
         columns = self.common((where[0], g), slice_index, names)
         columns |= {
             "kind": kinds,
@@ -334,7 +357,7 @@ class _WindowBatch:
             "delta_high": verdicts.high,
             "p_value": verdicts.p_value,
             "phi": phi[g],
-            "level": self.levels(verdicts.level, where[0]),
+            **self.levels(verdicts.level, verdicts.reason, where[0]),
             "threshold_minor": minor,
             "threshold_major": major,
         }

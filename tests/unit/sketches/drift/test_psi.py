@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import chdtri, chndtrinc
 
-from sketches.baseline.levels import Level
+from sketches.baseline.levels import REASON_NAMES, Level
 from sketches.drift.power import n_star, visible_shift
 from sketches.drift.psi import psi_values, psi_verdicts
 
@@ -92,6 +92,29 @@ def scaled(rest: int, first: int) -> list[int]:
 )
 def test_level(window: list[int], level: Level) -> None:
     assert psi_verdicts(TEN, window, [0]).level.item() == level
+
+
+@pytest.mark.parametrize(
+    ("base", "window", "phi", "completeness", "reason"),
+    [
+        (TEN, scaled(1_000, 1_000), 1.0, 1.0, ""),
+        (TEN, scaled(2, 82), 1.0, 1.0, ""),  # too few events for the thresholds, yet major
+        (TEN, scaled(0, 0), 1.0, 1.0, "no events"),
+        (TEN, scaled(0, 0), 1.0, 0.5, "no events"),
+        (TEN, scaled(4, 4), 1.0, 1.0, "too few events"),
+        (TEN, scaled(4, 4), 1.0, 0.9, "too few events"),
+        (TEN, scaled(4, 4), 1.0, 0.01, "lost events"),
+        (TEN, scaled(1_000, 1_000), 1_000.0, 1.0, "correlated events"),
+        ([5] * 10, scaled(1_000, 1_000), 1.0, 1.0, "few training rows"),
+        ([0] * 10, scaled(1_000, 1_000), 1.0, 1.0, "few training rows"),
+    ],
+)
+def test_an_insufficient_verdict_has_a_reason(
+    base: list[int], window: list[int], phi: float, completeness: float, reason: str
+) -> None:
+    verdicts = psi_verdicts(base, window, [0], phi=phi, completeness=completeness)
+    assert REASON_NAMES[verdicts.reason.item()] == reason
+    assert (verdicts.level.item() == Level.insufficient) == bool(reason)
 
 
 def test_the_level_follows_the_threshold_with_enough_data() -> None:

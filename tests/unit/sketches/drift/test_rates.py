@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from sketches.baseline.baseline import FieldBaseline
 from sketches.baseline.columns import FieldColumn
-from sketches.baseline.levels import Level
+from sketches.baseline.levels import REASON_NAMES, Level
 from sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS, newcombe, rate_verdicts, wilson
 
 ROWS = 100_000
@@ -102,6 +102,27 @@ def test_thresholds_are_the_users() -> None:
     # Wilson's upper end of 0 of n passes under 0.1 % at n = 3,838
     assert level(0, 3_837, minor=0.001) == Level.insufficient
     assert level(0, 3_838, minor=0.001) == Level.stable
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "base_n", "phi", "completeness", "reason"),
+    [
+        (0, 1_000, ROWS, 1.0, 1.0, ""),
+        (50, 100, ROWS, 1.0, 1.0, ""),  # too few events for the thresholds, yet major
+        (0, 0, ROWS, 1.0, 1.0, "no events"),
+        (0, 100, ROWS, 1.0, 1.0, "too few events"),
+        (0, 100, ROWS, 1.0, 0.9, "too few events"),
+        (0, 100, ROWS, 1.0, 0.2, "lost events"),
+        (0, 1_000, ROWS, 3.0, 1.0, "correlated events"),
+        (0, 1_000, 0, 1.0, 1.0, "few training rows"),
+    ],
+)
+def test_an_insufficient_verdict_has_a_reason(
+    k: int, n: int, base_n: int, phi: float, completeness: float, reason: str
+) -> None:
+    verdicts = rate_verdicts(k, n, 0, base_n, phi=phi, completeness=completeness)
+    assert REASON_NAMES[verdicts.reason.item()] == reason
+    assert (verdicts.level.item() == Level.insufficient) == bool(reason)
 
 
 def test_overdispersion_divides_the_windows_counts_and_not_its_rate() -> None:

@@ -317,10 +317,18 @@ def test_windows_that_contain_a_baseline_change_are_insufficient() -> None:
         for row in monitor.warehouse.last("drift").values()
         if (row["field"], row["slice"], row["window"]) == ("x", "all", "3h")
     }
+    reasons = {
+        (row["baseline_id"], (row["window_end"] - T0_S) // HOUR_S): row["reason"]
+        for row in monitor.warehouse.last("drift").values()
+        if (row["field"], row["slice"], row["window"]) == ("x", "all", "3h")
+    }
     sufficient = {key for key, level in levels.items() if level != "insufficient"}
     assert sufficient == {(old, 3), (old, 4), (new, 7), (new, 8)}
     insufficient = {(old, 1), (old, 2), (old, 5), (old, 6), (new, 5), (new, 6)}
     assert levels.keys() - sufficient == insufficient
+    assert {key: reason for key, reason in reasons.items() if reason} == dict.fromkeys(
+        insufficient, "baseline change"
+    ) | {(old, 1): "partly recorded", (old, 2): "partly recorded"}
     # A late event revises a window of the old baseline by the old baseline.
     monitor.flush(T0_S + 2 * HOUR_S)
     last = monitor.warehouse.last("drift").values()
@@ -342,15 +350,65 @@ def test_rollups_contain_the_events_of_their_hour(late: bool) -> None:
     assert [(row["pane_start"], row["pane_s"], row["n"]) for row in rows] == [(T0_S, HOUR_S, expected)]
 
 
-def test_replay_is_judged_to_its_end_and_windows_beyond_are_insufficient() -> None:
+def test_replay_is_judged_to_its_own_last_event() -> None:
+    """The verdicts that `status` shows are those of the last whole windows, with their levels."""
     monitor = MonitorHarness(make_registry(), live=False)
-    monitor.flush(*(T0_S + h * HOUR_S + 10 for h in range(7)), caught_up_s=T0_S + DAY_S)
+    drifted = [event(T0_S + h * HOUR_S + i, x=2.0) for h in range(7) for i in range(600)]
+    monitor.flush_events(drifted, caught_up_s=T0_S + DAY_S)
     assert max(monitor.volume()) == 4, "the wall clock advances no watermark"
     monitor.flush(end_mark=True)
-    assert monitor.volume() == dict.fromkeys(range(9), 0) | dict.fromkeys(range(7), 1)
-    assert monitor.verdicts("3h")[9] == 1
-    assert max(monitor.verdicts("3h")) == 9
-    assert monitor.verdicts("6h", "level")[9] == "insufficient"
+    assert monitor.volume() == dict.fromkeys(range(9), 0) | dict.fromkeys(range(7), 600)
+    levels = {window: monitor.verdicts(window, "level") for window in ("3h", "6h")}
+    assert {window: (max(ends), ends[max(ends)]) for window, ends in levels.items()} == {
+        "3h": (7, "major"),
+        "6h": (6, "major"),
+    }
+    # At its start the history covers only a part of the first windows.
+    assert monitor.verdicts("3h", "reason") == {
+        1: "partly recorded",
+        2: "partly recorded",
+        **dict.fromkeys(range(3, 8), ""),
+    }
+
+
+def test_replay_of_one_part_of_a_window_says_that_it_is_partly_recorded() -> None:
+    monitor = MonitorHarness(make_registry(), live=False)
+    monitor.flush(*(T0_S + i for i in range(600)))
+    monitor.flush(end_mark=True)
+    assert monitor.verdicts("6h") == {3: 600}
+    assert monitor.verdicts("6h", "level") == {3: "insufficient"}
+    assert monitor.verdicts("6h", "reason") == {3: "partly recorded"}
+
+
+def test_last_window_may_lack_the_time_to_the_next_event() -> None:
+    """A window of 40 hours is whole although its last pane of 40 minutes has no event; one that lacks two is not."""
+    registry = make_registry(pane_s=2400, windows=(Window(40 * HOUR_S, 8 * HOUR_S),))
+    start_s = -(-T0_S // (8 * HOUR_S)) * 8 * HOUR_S
+    last_ends = {}
+    for missing in (1, 2):
+        monitor = MonitorHarness(registry, live=False)
+        monitor.flush(*(start_s + 2400 * i for i in range(120 - missing)))
+        monitor.flush(end_mark=True)
+        last_ends[missing] = max(monitor.verdicts("40h")) - (start_s - T0_S) // HOUR_S
+    assert last_ends == {1: 80, 2: 72}
+
+
+def test_live_model_whose_traffic_stops_is_never_called_stable() -> None:
+    monitor = MonitorHarness(make_registry(), live=True)
+    hours = [T0_S + h * HOUR_S + 1 + i for h in range(4) for i in range(600)]
+    monitor.flush(*hours, caught_up_s=T0_S + 4 * HOUR_S + 1200)
+    monitor.flush(caught_up_s=T0_S + 10 * HOUR_S + 1200)
+    reasons = monitor.verdicts("3h", "reason")
+    assert {end: n for end, n in monitor.verdicts("3h").items() if end > 4} == {
+        5: 1200,
+        6: 600,
+        7: 0,
+        8: 0,
+        9: 0,
+        10: 0,
+    }
+    assert {reasons[end] for end in range(7, 11)} == {"no events"}
+    assert {monitor.verdicts("3h", "level")[end] for end in range(7, 11)} == {"insufficient"}
 
 
 def test_damaged_sketches_in_the_warehouse_stop_nothing() -> None:

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sketches.baseline.baseline import SliceValues
-from sketches.baseline.levels import LEVEL_NAMES
+from sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES
 from sketches.performance.metric import MetricEstimate
 from sketches.performance.number import ERROR_RANKS
 from streams.registry.registry import RegisteredBaseline, build_registry
 from streams.scorer.rules import baseline_changes, dimensions_at, group_by_baselines, make_rules, unmeasurable_reason
-from streams.scorer.verdicts import change_levels, target_levels
+from streams.scorer.verdicts import change_levels, reasons, target_levels
 from streams.scorer.window_counts import window_counts
 from streams.scorer.windows import EventClock, window_lengths, window_starts
 from tests.support.pipeline import simple_baseline, simple_contract
@@ -199,6 +199,20 @@ def test_levels_by_target(name: str, measured: MetricEstimate, promise: float, l
 def test_levels_by_reference(name: str, moved: MetricEstimate, reference: float, level: str) -> None:
     result = change_levels(name, moved, metric(reference, 0.0, 0.0), minor=0.01, major=0.05)
     assert LEVEL_NAMES[int(result[0])] == level
+
+
+@pytest.mark.parametrize(
+    ("level", "measured", "reason"),
+    [
+        ("insufficient", metric(0.9, 0.5, 1.0, enough=False), "too few labels"),
+        ("insufficient", metric(math.nan, math.nan, math.nan, enough=False), "too few labels"),
+        ("insufficient", metric(math.nan, math.nan, math.nan), "undefined metric"),
+        ("insufficient", metric(0.9, 0.88, 0.92), "no reference"),
+        ("major", metric(0.9, 0.88, 0.92), ""),
+    ],
+)
+def test_an_insufficient_performance_verdict_has_a_reason(level: str, measured: MetricEstimate, reason: str) -> None:
+    assert REASON_NAMES[int(reasons(np.array([LEVEL_NAMES.index(level)]), measured)[0])] == reason
 
 
 # ---------------------------------------------------------------------------------------------- state in arrays

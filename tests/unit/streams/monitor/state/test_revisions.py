@@ -28,3 +28,12 @@ def test_first_offset_is_that_of_the_earliest_late_record() -> None:
         queue.mark((SERIES, WINDOW, 300), offset)
     queue.mark((SERIES, WINDOW, 600), 7)
     assert queue.first_offset() == 5
+
+
+def test_window_beyond_the_ledger_stays_queued() -> None:
+    queue = RevisionQueue()
+    for end_s in (3600, 7200):
+        queue.mark((SERIES, WINDOW, end_s), 5)
+    assert queue.pop_due(0.0, 60.0, 3600) == {(SERIES, WINDOW): [3600]}
+    assert queue.first_offset() == 5
+    assert queue.pop_due(0.0, 60.0, 7200) == {(SERIES, WINDOW): [7200]}
