@@ -111,9 +111,14 @@ class RuleFactory:
         path = f"/d/{DASHBOARDS['field']}?var-model={in_url(self.contract.model)}&var-field="
         return {"page_path": (path, LabelRef("field", in_url=True))}
 
-    def measured_s(self, name: str) -> int:
+    def measured_s(self, name: str, default_s: int = DAY_S) -> int:
         """Length of the performance windows: the rule's short window, by default a day."""
-        return self.override(name).short_s or max(DAY_S, self.contract.pane_s)
+        return self.override(name).short_s or max(default_s, self.contract.pane_s)
+
+    @property
+    def model_severity(self) -> Severity:
+        """The severity of rules on the whole model: `page` if any of its fields is critical."""
+        return "page" if any(field.critical for field in self.contract.fields) else "ticket"
 
     @staticmethod
     def of(window: Window) -> HoppingWindow:

@@ -9,14 +9,26 @@ from barograph.contract.check import PERFORMANCE_METRICS, label_kind
 
 from alerts.rule import Rule
 from alerts.templates.factory import DAY_S, INTERVAL, RuleFactory
-from alerts.text import LabelRef, NumberRef, duration
+from alerts.text import Form, LabelRef, NumberRef, duration
 from dashboards.uids import panel_link
-from warehouse.signals.labels import Direction, expected_drop, label_age, performance
+from warehouse.signals.labels import Direction, expected_drop, label_age, measured_drop, performance
 
 LABELS_EVERY_S = 600
 """Shortest evaluation interval of rules on labels: their data change by the hour."""
 CBPE_METRICS = ("accuracy", "precision", "recall", "f1", "auc")
 """Metrics that CBPE estimates from scores alone, for binary classifiers."""
+WEEK_S = 7 * DAY_S
+"""Length of the windows that are compared with the reference, a week as well: single days differ from each other."""
+DROPS_IN_POINTS: dict[str, tuple[str, ...]] = {
+    "binary": ("accuracy", "auc"),
+    "classes": ("accuracy", "f1_macro"),
+    "number": (),
+}
+"""Metrics between 0 and 1 that every model is held to by its reference, by kind of model."""
+RELATIVE_DROPS: dict[str, tuple[str, ...]] = {"binary": ("log_loss",), "classes": ("log_loss",), "number": ("mae",)}
+"""Errors that every model is held to, relative to the reference."""
+RELATIVE_MARGIN = 4.0
+"""Margin of relative changes over that of points: five points of an accuracy of 75 % are 20 % of its errors."""
 
 
 def label_rules(factory: RuleFactory) -> Iterator[Rule]:
@@ -54,6 +66,7 @@ def label_rules(factory: RuleFactory) -> Iterator[Rule]:
             every_s=LABELS_EVERY_S,
             panel=panel_link("model", "performance"),
         )
+    yield from _drops(factory, label_kind(label), label.horizon_s)
     yield from _expected(factory, label_kind(label))
     at_least_s = factory.override("label-stop").at_least_s or DAY_S
     yield from factory.rule(
@@ -79,6 +92,52 @@ def label_rules(factory: RuleFactory) -> Iterator[Rule]:
         every_s=LABELS_EVERY_S,
         panel=panel_link("model", "label_coverage"),
     )
+
+
+def _drops(factory: RuleFactory, kind: str, horizon_s: int) -> Iterator[Rule]:
+    """Compare metrics without a target with the reference."""
+    points, clear_points = factory.threshold("performance-drop", factory.contract.rate_thresholds.major)
+    window = factory.measured_s("performance-drop", WEEK_S)
+    length = format_duration(window)
+    rules: tuple[tuple[str, tuple[str, ...], Form, float], ...] = (
+        ("", DROPS_IN_POINTS[kind], "number", 1.0),
+        ("relative", RELATIVE_DROPS[kind], "percent", RELATIVE_MARGIN),
+    )
+    for part, metrics, form, factor in rules:
+        margin, clear = factor * points, factor * clear_points
+        names = [metric for metric in metrics if metric not in factory.contract.slo.performance]
+        if not names:
+            continue
+        shown = f"{margin:.3g}" if form == "number" else f"{100 * margin:.3g} %"
+        yield from factory.rule(
+            "performance-drop",
+            factory.model_severity,
+            part=part,
+            headline="performance falls" if form == "number" else "errors grow",
+            summary=(
+                *(LabelRef("metric"), " with mature labels is ", NumberRef("A", form), *INTERVAL[form]),
+                f" worse than in the reference; the margin is {shown}.",
+            ),
+            description=(
+                f"In the newest {length} with mature labels, a metric without a target in slo.performance is worse "
+                f"than in the reference at equal label age, with its whole interval beyond the margin of {shown}."
+            ),
+            signal=measured_drop(
+                factory.contract.model,
+                names,
+                length,
+                window,
+                horizon_s,
+                margin,
+                relative=form == "percent",
+            ),
+            about="performance",
+            form=form,
+            has_bounds=True,
+            clear=clear,
+            every_s=LABELS_EVERY_S,
+            panel=panel_link("model", "performance"),
+        )
 
 
 def _expected(factory: RuleFactory, kind: str) -> Iterator[Rule]:

@@ -15,7 +15,7 @@ from local.clickhouse import LocalClickHouse
 from tests.support.warehouse import emptied, migrated, row
 from warehouse.client import Client
 from warehouse.signals import EventTimeRange, FactTime, Signal, point_sql, series_sql
-from warehouse.signals.labels import expected_drop, label_age, performance
+from warehouse.signals.labels import expected_drop, label_age, measured_drop, performance
 from warehouse.signals.pipeline import processor_age
 from warehouse.signals.verdicts import HoppingWindow, PaneTiming, loss, psi, rate, verdict_age
 from warehouse.signals.volume import broken_share, silence
@@ -42,9 +42,13 @@ SIGNALS: dict[str, Signal] = {
     "performance": performance(ODD, "auc", "1d", DAY_S, 3 * DAY_S, 0.7, "least"),
     "bias": performance(ODD, "bias", "1d", DAY_S, 3 * DAY_S, 0.05, "size"),
     "expected drop": expected_drop(ODD, ["auc", "accuracy"], "1d", DAY_S, 0.05),
+    "measured drop": measured_drop(ODD, ["auc", "accuracy"], "1d", DAY_S, 3 * DAY_S, 0.05, relative=False),
+    "measured growth": measured_drop(ODD, ["bias"], "1d", DAY_S, 3 * DAY_S, 0.2, relative=True),
     "label age": label_age(ODD, 6 * HOUR_S),
     "processor age": processor_age(["sketcher", "monitor"], 60),
 }
+
+OF_MATURE_LABELS = ("performance", "bias", "measured drop", "measured growth")
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +92,9 @@ def write_history(client: Client, seed: int, days: int = 12) -> None:
                     value = rng.random() - (0.5 if metric == "bias" else 0)
                     observed = {"value": value, "low": value - 0.05, "high": value + 0.05, "reference": 0.7}
                     guess = {"cbpe": value, "cbpe_low": value - 0.02, "cbpe_high": value + 0.02, "level": "stable"}
+                    change = value - 0.7
+                    observed |= {"difference": change, "difference_low": change - 0.1, "difference_high": change + 0.1}
+                    observed |= {"sufficient": rng.random() < 0.9}
                     when = {"window": "1d", "window_end": end, "revised_at": (end + age_s + 60) * 1000}
                     who = {"model": ODD, "version": "1", "slice": "all", "metric": metric, "revision": revision}
                     known = {"n": 50, "predictions": 99, "mature": age_s == 3 * DAY_S}
@@ -180,7 +187,7 @@ def test_the_value_of_a_rule_at_a_time_equals_its_series(history: Client, name: 
     signal, end_s = SIGNALS[name], T0 + 13 * DAY_S
     rng = random.Random(name)
     moments = sorted(rng.randrange(T0, end_s) for _ in range(12))
-    matured = {"performance": f"window_end + {3 * DAY_S} <= "} if name in ("performance", "bias") else {}
+    matured = {"performance": f"window_end + {3 * DAY_S} <= "} if name in OF_MATURE_LABELS else {}
     distinct = set()
     # A replayed history has no reports of processors.
     ways: tuple[FactTime, ...] = ("judged",) if name == "processor age" else ("ended", "judged")

@@ -30,22 +30,61 @@ def performance(
 
     def select(period: EventTimeRange, fact_time: FactTime) -> str:
         state = f"multiIf(n = 0 OR isNaN(value), {EMPTY}, level != 'insufficient' AND {is_breached}, {SURE}, {UNSURE})"
-        # In replayed history labels arrive much later; windows count from the age at which their labels are mature.
-        matured = (
-            "SELECT if(count() > 0 AND isFinite(argMax(mature_age_s, learned_at)), "
-            f"least(argMax(mature_age_s, learned_at), {horizon_s}), {horizon_s}) FROM maturity "
-            f"WHERE model = {literal(model)}"
-        )
         return (
             "SELECT '' AS key, version, toUnixTimestamp(window_end) AS until, "
-            f"toUInt32(until + ({matured})) AS ended_at, "
+            f"{_matured_at(model, horizon_s)} AS ended_at, "
             f"{_seconds('revised_at')} AS judged_at, tuple(until, revision) AS rank, "
             f"tuple(toUInt8({state}), {value}, {bounds if direction == 'size' else 'low, high'}, 0.) AS verdict "
             f"FROM performance WHERE {_where(model, [metric], window, period)} AND mature AND predictions > 0"
         )
 
-    stale_s = horizon_s + 2 * window_s + 7 * DAY_S
-    return Signal("", ("",), threshold, Facts(select, stale_s, window), below=direction == "least")
+    return Signal(
+        "", ("",), threshold, Facts(select, _stale_s(window_s, horizon_s), window), below=direction == "least"
+    )
+
+
+def measured_drop(
+    model: str,
+    metrics: Sequence[str],
+    window: str,
+    window_s: int,
+    horizon_s: int,
+    threshold: float,
+    *,
+    relative: bool,
+) -> Signal:
+    """Return the signal of how much worse metrics are than in the reference, in the newest mature window.
+
+    It counts only if the whole interval of the difference is beyond the threshold. Of several versions the worst
+    counts.
+
+    Args:
+        model: the model.
+        metrics: metrics for which larger is better, or with `relative` errors.
+        window: name of the window.
+        window_s: its length.
+        horizon_s: age up to which labels are expected.
+        threshold: the margin: in points, or with `relative` as a share of the reference.
+        relative: whether the metrics are errors, compared relative to the reference.
+    """
+    worse, least, most = ("difference", "difference_low", "difference_high")
+    if relative:
+        worse, least, most = (f"{name} / abs(reference)" for name in (worse, least, most))
+    else:
+        worse, least, most = f"-{worse}", f"-{most}", f"-{least}"
+
+    def select(period: EventTimeRange, fact_time: FactTime) -> str:
+        is_sure = f"sufficient AND {least} > {float(threshold)!r}"
+        state = f"multiIf(NOT isFinite({worse}), {EMPTY}, {is_sure}, {SURE}, {UNSURE})"
+        return (
+            "SELECT metric AS key, version, toUnixTimestamp(window_end) AS until, "
+            f"{_matured_at(model, horizon_s)} AS ended_at, "
+            f"{_seconds('revised_at')} AS judged_at, tuple(until, revision) AS rank, "
+            f"tuple(toUInt8({state}), {worse}, {least}, {most}, 0.) AS verdict "
+            f"FROM performance WHERE {_where(model, metrics, window, period)} AND mature AND predictions > 0"
+        )
+
+    return Signal("metric", tuple(metrics), threshold, Facts(select, _stale_s(window_s, horizon_s), window))
 
 
 def expected_drop(model: str, metrics: Sequence[str], window: str, window_s: int, threshold: float) -> Signal:
@@ -105,6 +144,20 @@ def _where(model: str, metrics: Sequence[str], window: str, period: EventTimeRan
         f"AND window = {literal(window)} AND window_end > toDateTime({period.start}) "
         f"AND window_end <= toDateTime({period.end})"
     )
+
+
+def _matured_at(model: str, horizon_s: int) -> str:
+    """Return the time at which a window's labels are mature: in replayed history they arrive much later."""
+    age_s = (
+        "SELECT if(count() > 0 AND isFinite(argMax(mature_age_s, learned_at)), "
+        f"least(argMax(mature_age_s, learned_at), {horizon_s}), {horizon_s}) FROM maturity "
+        f"WHERE model = {literal(model)}"
+    )
+    return f"toUInt32(until + ({age_s}))"
+
+
+def _stale_s(window_s: int, horizon_s: int) -> int:
+    return horizon_s + 2 * window_s + 7 * DAY_S
 
 
 def _seconds(column: str) -> str:

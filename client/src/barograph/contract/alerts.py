@@ -21,6 +21,7 @@ RULES: dict[str, str] = {
     "range-rate": "More values below or above the range than in training, as for `null-rate`.",
     "output-shift": "PSI of an output (score, class, probability or confidence) exceeds `thresholds.psi.major`.",
     "performance": "A metric of `slo.performance` misses its target in the newest window with mature labels.",
+    "performance-drop": "Measured performance is below the reference, significantly by more than a margin.",
     "cbpe-drop": "Performance estimated from scores, without labels, is below the reference.",
     "latency": "The share of predictions slower than `slo.latency_ms` is larger than `slo.latency_share` allows.",
     "errors": "The share of failed predictions exceeds `slo.error_rate`, or `thresholds.rates.major` without it.",
@@ -35,7 +36,7 @@ FIELD_RULES = frozenset(
     {"psi-major", "psi-minor", "null-rate", "invalid-rate", "unseen-rate", "range-rate", "output-shift"}
 )
 """Rules with an instance per field."""
-THRESHOLD_RULES = FIELD_RULES | {"cbpe-drop", "latency", "errors", "completeness"}
+THRESHOLD_RULES = FIELD_RULES | {"performance-drop", "cbpe-drop", "latency", "errors", "completeness"}
 """Rules with a threshold that a contract may override."""
 WINDOW_RULES = THRESHOLD_RULES | {"performance"}
 """Rules that evaluate windows of the contract."""

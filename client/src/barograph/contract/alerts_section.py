@@ -15,7 +15,7 @@ from barograph.events import SCORES
 if TYPE_CHECKING:
     from barograph.contract import Contract, Field
 
-MEASURED_RULES = ("performance", "cbpe-drop")
+MEASURED_RULES = ("performance", "performance-drop", "cbpe-drop")
 """Rules on windows of labels, which are at least an hour long."""
 ALERT_WINDOWS = RecordKind(
     (
@@ -240,6 +240,7 @@ def _missing_thresholds(contract: Contract, name: str, rule: AlertRule, path: Pa
         "performance": not slo.performance and "slo.performance",
         "latency": (slo.latency_ms is None or (slo.latency_share is None and rule.threshold is None))
         and "slo.latency_ms and slo.latency_share",
+        "performance-drop": contract.label is None and "label",
         "cbpe-drop": contract.label is None and "label",
         "label-stop": contract.label is None and "label",
     }.get(name)

@@ -41,12 +41,12 @@ def metric(value: float, low: float, high: float, enough: bool = True) -> Metric
 # ---------------------------------------------------------------------------------------------- rules
 
 
-def test_window_lengths_are_hours_or_longer_panes_days_and_the_contracts() -> None:
+def test_window_lengths_are_hours_or_longer_panes_days_weeks_and_the_contracts() -> None:
     contract_ = contract(
-        pane_s=60, windows=(Window(900, 60), Window(7200, 60), Window(5400, 60), Window(7 * 86400, 3600))
+        pane_s=60, windows=(Window(900, 60), Window(7200, 60), Window(5400, 60), Window(14 * 86400, 3600))
     )
     assert make_rules(contract_, EMPTY).window_s == 3600
-    assert window_lengths(contract_, 3600) == (3600, 7200, 86400, 7 * 86400)
+    assert window_lengths(contract_, 3600) == (3600, 7200, 86400, 7 * 86400, 14 * 86400)
     long = contract(pane_s=5 * 3600, windows=(Window(10 * 3600, 5 * 3600),))
     assert make_rules(long, EMPTY).window_s == 5 * 3600
     assert window_lengths(long, 5 * 3600) == (5 * 3600, 10 * 3600)
