@@ -52,6 +52,11 @@ COMMANDS: dict[str, _Command] = {
     "baseline": _Command(
         "cli.baseline.command", "baseline_app", "Show baselines, and create new ones from production data."
     ),
+    "reference": _Command(
+        "cli.reference.command",
+        "reference_app",
+        "List the periods that performance can be compared with, and choose one.",
+    ),
     "run": _Command("cli.run", "run_command", "Run one processor until SIGTERM or Ctrl-C."),
     "dev": _Command(
         "cli.dev.command",

@@ -24,9 +24,9 @@ DROPS_IN_POINTS: dict[str, tuple[str, ...]] = {
     "classes": ("accuracy", "f1_macro"),
     "number": (),
 }
-"""Metrics between 0 and 1 that every model is held to by its reference, by kind of model."""
+"""Metrics between 0 and 1 that every model is compared on with its reference, by kind of model."""
 RELATIVE_DROPS: dict[str, tuple[str, ...]] = {"binary": ("log_loss",), "classes": ("log_loss",), "number": ("mae",)}
-"""Errors that every model is held to, relative to the reference."""
+"""Errors that every model is compared on, relative to the reference."""
 RELATIVE_MARGIN = 4.0
 """Margin of relative changes over that of points: five points of an accuracy of 75 % are 20 % of its errors."""
 

@@ -1,4 +1,4 @@
-"""A model without targets is held to its reference: a collapse is major and pages, and quiet weeks do not."""
+"""A model without targets is compared with its reference: a collapse is major and pages, and quiet weeks do not."""
 
 from __future__ import annotations
 

@@ -142,6 +142,16 @@ def predictions_in(client: Client, rules: Rules, version: str, first_s: int, end
     return int(rows[0][0])
 
 
+def raw_predictions_in(client: Client, rules: Rules, version: str, first_s: int, end_s: int) -> int:
+    """Count the distinct raw predictions of a version in a range (Unix seconds)."""
+    rows = client.rows(
+        "SELECT uniqExact(id) FROM predictions WHERE model = {model:String} AND version = {version:String} "
+        "AND toStartOfHour(at) >= toDateTime({first:UInt32}) AND toStartOfHour(at) < toDateTime({end:UInt32})",
+        {"model": rules.model, "version": version, "first": first_s, "end": end_s},
+    )
+    return int(rows[0][0])
+
+
 def windows_in(client: Client, rules: Rules, first_s: int, end_s: int) -> list[int]:
     """Find the score windows (starts, Unix seconds) of a range that have raw predictions."""
     rows = client.rows(

@@ -54,25 +54,25 @@ def test_fields_page_where_they_are_critical() -> None:
     assert rules["range-rate", "page", ""].signal.keys == ("amount",)
 
 
-def test_metrics_without_a_target_are_held_to_the_reference() -> None:
-    def held(text: str) -> dict[tuple[str, str], tuple[tuple[str, ...], float, str]]:
+def test_metrics_without_a_target_are_compared_with_the_reference() -> None:
+    def drops(text: str) -> dict[tuple[str, str], tuple[tuple[str, ...], float, str]]:
         return {
             (severity, part): (rule.signal.keys, rule.threshold, rule.signal.short.window)
             for (name, severity, part), rule in rules_by_name(text).items()
             if name == "performance-drop"
         }
 
-    assert held(BINARY) == {("page", ""): (("accuracy",), 0.05, "7d")}, "auc and log_loss have targets"
-    assert held(MANY) == {
+    assert drops(BINARY) == {("page", ""): (("accuracy",), 0.05, "7d")}, "auc and log_loss have targets"
+    assert drops(MANY) == {
         ("page", ""): (("accuracy",), 0.05, "7d"),
         ("page", "relative"): (("log_loss",), 0.2, "7d"),
     }
-    assert held(NUMBER) == {}
+    assert drops(NUMBER) == {}
     plain = "contract: 1\nmodel: m\nlabel: {type: float}\nthresholds: {rates: {major: 0.1}}"
-    assert held(plain) == {("ticket", "relative"): (("mae",), 0.4, "7d")}, "no field is critical"
-    assert held(plain + "\nalerts: {rules: {performance-drop: {severity: none}}}") == {}
+    assert drops(plain) == {("ticket", "relative"): (("mae",), 0.4, "7d")}, "no field is critical"
+    assert drops(plain + "\nalerts: {rules: {performance-drop: {severity: none}}}") == {}
     changed = "\nalerts: {rules: {performance-drop: {severity: page, threshold: 0.03}}}"
-    assert held(plain + changed) == {("page", "relative"): (("mae",), 0.12, "7d")}
+    assert drops(plain + changed) == {("page", "relative"): (("mae",), 0.12, "7d")}
 
 
 def test_lines_are_the_contracts_and_clear_at_the_share_of_psi() -> None:

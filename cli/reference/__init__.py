@@ -1,0 +1,1 @@
+"""`barograph reference`: list the periods that performance is compared with, and choose one."""
