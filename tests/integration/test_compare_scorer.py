@@ -14,9 +14,11 @@ from local.clickhouse import LocalClickHouse
 from streams.registry.registry import Registry
 from streams.scorer.measure import measure
 from streams.scorer.rules import make_rules
+from streams.scorer.window_counts import window_counts
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, START_MS
 from tests.support.warehouse import migrated
+from warehouse.scoring.state import window_sums
 
 pytestmark = pytest.mark.engine
 
@@ -93,8 +95,14 @@ def test_metrics_equal_those_of_the_scorer(engine: LocalClickHouse, kind: str) -
         now_ms = START_MS + 10 * DAY_MS
         scoring.scorer(client, address, contract, clock=lambda: now_ms / 1000).score_once()
         stored = scoring.shown(client, "value, low, high, n")
+        rules = make_rules(contract, Registry())
+        starts = [START_MS // 1000 + day * 86_400 for day in range(DAYS)]
+        expected = window_counts(rules, window_sums(client, rules, 86_400, starts))
     days = [(at_ms - START_MS) // DAY_MS for at_ms in times]
-    measured = measure(make_rules(contract, Registry()), counted(contract, days, outputs, labels).counts())
+    actual = counted(contract, days, outputs, labels).counts()
+    for name in ("predictions", "labelled", "confusion", "sums", "labelled_hist", "prediction_hist", "errors", "sizes"):
+        assert getattr(actual, name) == pytest.approx(getattr(expected, name), rel=1e-9, abs=1e-9), name
+    measured = measure(rules, actual)
     compared = 0
     for (metric, of_class), result in measured.items():
         for day in range(DAYS):
