@@ -89,7 +89,11 @@ def column_hints(contract: Contract, columns: Mapping[str, str], training: Table
         # Flags may also be served as 0 and 1.
         fits = field.type == "bool" and is_number(after)
         if _family(before) != _family(after) and not pa.types.is_null(after) and not fits:
-            detail = _text_detail(production, column) if is_text(after) and field.type != "category" else ""
+            detail = (
+                _text_detail(production, column)
+                if is_text(after) and field.type != "category" and field.pii == "keep"
+                else ""
+            )
             hints.append(Hint(field.name, "type", f"{before} in training, {after} in production{detail}"))
     return hints
 

@@ -20,7 +20,9 @@ from cli.compare.performance import PeriodMetric
 from cli.compare.periods import Grain, Period
 from cli.infer.files import WrittenFiles, write_result
 from cli.infer.infer import InferResult
+from cli.skew.compare import MASKED
 from sketches.baseline.baseline import ALL, Baseline
+from sketches.baseline.bins import NULL_BIN, OTHER_BIN
 
 FailLevel = Literal["minor", "major"]
 
@@ -189,17 +191,28 @@ class CompareReport:
         return write_result(self.inferred, Path(folder), force=force)
 
     def _rows(self, table: pa.Table) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = _plain(rows_by_period(table, self.periods))
+        rows: list[dict[str, Any]] = _plain(rows_by_period(table, self.contract, self.periods))
         return rows
 
 
-def rows_by_period(table: pa.Table, periods: Sequence[Period]) -> list[dict[str, Any]]:
-    """Return rows of verdicts with the label of their period, without the columns that only the pipeline needs."""
+def masked_fields(contract: Contract) -> frozenset[str]:
+    """Return the categories that are personal data, whose values are not shown."""
+    return frozenset(field.name for field in contract.fields if field.type == "category" and field.pii != "keep")
+
+
+def rows_by_period(table: pa.Table, contract: Contract, periods: Sequence[Period]) -> list[dict[str, Any]]:
+    """Return rows of verdicts with the label of their period, without the columns that only the pipeline needs.
+
+    Values of personal data are masked.
+    """
+    masked = masked_fields(contract)
     labels = {period.end_s: period.label for period in periods}
     dropped = {"model", "version", "baseline_id", "window", "judged_at", "record_seq", "completeness"}
     rows = []
     for row in table.drop_columns([name for name in table.column_names if name in dropped]).to_pylist():
         start_s, end_s = (int(row.pop(name).timestamp()) for name in ("window_start", "window_end"))
+        if row["field"] in masked and row.get("top_bin") not in (None, "", OTHER_BIN, NULL_BIN):
+            row["top_bin"] = MASKED
         rows.append({"period": labels[end_s], "start_s": start_s, "end_s": end_s, **row})
     return rows
 

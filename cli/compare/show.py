@@ -78,13 +78,13 @@ def verdict(report: CompareReport) -> str:
 
 def changed_rates(report: CompareReport) -> list[dict[str, Any]]:
     """Return the worst row of each rate of the slice `all` that is minor or major, worst first, with `periods`."""
-    rows = of_all(rows_by_period(report.rates, report.periods))
+    rows = of_all(rows_by_period(report.rates, report.contract, report.periods))
     return _worst_of_each(rows, ("field", "kind"), "delta")
 
 
 def changed_slices(report: CompareReport) -> list[dict[str, Any]]:
     """Return the worst row of `drift` of each slice and field that is minor or major, worst first, with `periods`."""
-    rows = [row for row in rows_by_period(report.drift, report.periods) if row["slice"] != ALL]
+    rows = [row for row in rows_by_period(report.drift, report.contract, report.periods) if row["slice"] != ALL]
     return _worst_of_each(rows, ("slice", "field"), "psi")
 
 

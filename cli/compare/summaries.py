@@ -11,8 +11,10 @@ from barograph.contract import Contract
 from cli.compare.hints import ALL_PERIODS, ONE_PERIOD, Hint, spelling_hint, unit_hint
 from cli.compare.panes import JudgedPeriods
 from cli.compare.periods import Period
-from cli.compare.report import SEVERITY, FieldVerdicts, PeriodShares, of_all, rows_by_period
+from cli.compare.report import SEVERITY, FieldVerdicts, PeriodShares, masked_fields, of_all, rows_by_period
+from cli.skew.compare import MASKED
 from sketches.baseline.baseline import Baseline
+from sketches.baseline.bins import NULL_BIN, OTHER_BIN
 from sketches.baseline.layout import EVENTS
 from sketches.sketch.categorical import UnseenCategories
 from streams.monitor.state.merged_ranges import MergedRange
@@ -25,7 +27,7 @@ MAX_NAMED_UNSEEN = 50
 def value_hints(contract: Contract, judged: JudgedPeriods, lines: Sequence[FieldVerdicts]) -> list[Hint]:
     """Compare quantiles and unseen values with training."""
     series = judged.series
-    hidden = {field.name for field in contract.fields if field.pii != "keep"}
+    masked = masked_fields(contract)
     n_rows = sum(int(counts[0, EVENTS]) for counts in judged.counts.values())
     merged: dict[int | None, MergedRange] = {}
     hints: list[Hint | None] = []
@@ -33,7 +35,7 @@ def value_hints(contract: Contract, judged: JudgedPeriods, lines: Sequence[Field
         i = series.layout.field_index[line.name]
         field = series.layout.fields[i]
         if field.kind == "category":
-            counts = Counter() if line.name in hidden else _unseen_values(series, i)
+            counts = Counter() if line.name in masked else _unseen_values(series, i)
             hints.append(spelling_hint(field, counts, n_rows) if counts else None)
         elif line.worst is not None and line.worst["psi"] >= contract.thresholds.minor:
             # All periods, and the worst one in case only some of them differ.
@@ -64,11 +66,12 @@ def summarise_fields(
     contract: Contract, baseline: Baseline, judged: JudgedPeriods, periods: Sequence[Period]
 ) -> list[FieldVerdicts]:
     drift: dict[str, list[dict[str, Any]]] = {}
-    for row in of_all(rows_by_period(judged.drift, periods)):
+    for row in of_all(rows_by_period(judged.drift, contract, periods)):
         drift.setdefault(row["field"], []).append(row)
     rates: dict[str, list[dict[str, Any]]] = {}
-    for row in of_all(rows_by_period(judged.rates, periods)):
+    for row in of_all(rows_by_period(judged.rates, contract, periods)):
         rates.setdefault(row["field"], []).append(row)
+    masked = masked_fields(contract)
     critical = {field.name for field in contract.fields if field.critical}
     whole = {period.end_s for period in periods if period.is_whole}
     lines = []
@@ -88,7 +91,7 @@ def summarise_fields(
                 tuple(row for row in of_rates if row["k"] or row["level"] in ("minor", "major")),
                 worst,
                 worst_rate,
-                None if worst is None else _shares(judged, i, worst),
+                None if worst is None else _shares(judged, i, worst, is_masked=field.name in masked),
             )
         )
     return sorted(lines, key=_order)
@@ -100,7 +103,7 @@ def _order(line: FieldVerdicts) -> tuple[Any, ...]:
     return -SEVERITY[line.level], not line.critical, -psi, line.name
 
 
-def _shares(judged: JudgedPeriods, field_index: int, row: dict[str, Any]) -> PeriodShares | None:
+def _shares(judged: JudgedPeriods, field_index: int, row: dict[str, Any], *, is_masked: bool) -> PeriodShares | None:
     bins = judged.series.compiled.bins
     group = bins.groups_in(0).get(field_index)
     if group is None:
@@ -111,7 +114,9 @@ def _shares(judged: JudgedPeriods, field_index: int, row: dict[str, Any]) -> Per
     training = bins.base_bins[of_group]
     return PeriodShares(
         row["period"],
-        tuple(bins.group_labels(group)),
+        tuple(
+            MASKED if is_masked and label not in (OTHER_BIN, NULL_BIN) else label for label in bins.group_labels(group)
+        ),
         tuple((training / max(training.sum(), 1)).tolist()),
         tuple((production / max(production.sum(), 1)).tolist()),
     )

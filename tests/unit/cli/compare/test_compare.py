@@ -352,6 +352,19 @@ def test_thresholds_of_the_contract_decide(files: tuple[Path, Path], tmp_path: P
     assert run(*files, *options(), "--contract", path, "--fail-at", "minor") == 0
 
 
+def test_values_of_personal_data_are_not_shown(files: tuple[Path, Path], tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text("contract: 1\nmodel: m\nfields:\n  city: {type: category, pii: hash}\n  age: {type: int}\n")
+    train, prod = files
+    pq.write_table(table(2, city=pa.array(["Oslo"] * ROWS)), prod.with_name("oslo.parquet"))
+    result = compare(train, prod.with_name("oslo.parquet"), contract=path, multivariate=False)
+    assert result.fields[0].name == "city"
+    assert result.fields[0].level == "major"
+    shown = result.to_html() + result.to_json()
+    assert "•••" in shown
+    assert not [city for city in CITIES if city in shown]
+
+
 @pytest.mark.parametrize(
     ("change", "words", "message"),
     [
