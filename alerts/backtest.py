@@ -20,13 +20,13 @@ from alerts.simulator import Episode, Simulation, simulate
 from warehouse.client import Client
 from warehouse.signals import FactTime
 
-__all__ = ["Backtest", "BacktestSide", "Incident", "backtest", "changed"]
+__all__ = ["Backtest", "BacktestSide", "KnownIncident", "backtest", "changed"]
 
 _WINDOWS = ("long", "short")
 
 
 @dataclass(frozen=True, slots=True)
-class Incident:
+class KnownIncident:
     """A known incident that a rule should detect: [start, end), Unix seconds."""
 
     start: int
@@ -73,7 +73,7 @@ def backtest(
     since: int,
     until: int,
     known: FactTime,
-    incidents: Sequence[Incident] = (),
+    incidents: Sequence[KnownIncident] = (),
 ) -> Backtest:
     """Replay one rule of the contracts, unchanged and with changes.
 
@@ -136,7 +136,7 @@ def changed(contract: Contract, name: str, changes: Mapping[str, str]) -> Contra
     return new
 
 
-def _side(simulation: Simulation, incidents: Sequence[Incident]) -> BacktestSide:
+def _side(simulation: Simulation, incidents: Sequence[KnownIncident]) -> BacktestSide:
     episodes = tuple(
         sorted(
             (episode for each in simulation.replays for episode in each.episodes),
@@ -144,7 +144,7 @@ def _side(simulation: Simulation, incidents: Sequence[Incident]) -> BacktestSide
         )
     )
 
-    def during(incident: Incident) -> list[Episode]:
+    def during(incident: KnownIncident) -> list[Episode]:
         return [each for each in episodes if each.start < incident.end and (each.end or incident.end) > incident.start]
 
     detected = tuple(

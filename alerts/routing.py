@@ -11,6 +11,11 @@ from alerts.settings import AlertSettings
 SOURCE = "barograph"
 BROKEN = ("DatasourceError", "DatasourceNoData")
 """Names of Grafana's alerts about rules that could not be evaluated."""
+GROUP_BY = ("model", "cause")
+"""Labels that alerts of one group share in Grafana. An alert rule cannot know its incident (`alerts.incidents`), but
+its cause is fixed: fields that are null at once are one group, and drift that already fires is another."""
+INCIDENT_GROUP_BY = ("model", "incident")
+"""The same where the sender knows incidents."""
 GROUP_WAIT_S = 30
 GROUP_INTERVAL_S = 300
 PAGE_REPEAT_S = 4 * 3600
@@ -34,11 +39,11 @@ class Policy:
     routes: tuple[Policy, ...] = ()
 
 
-def branch(rules: Iterable[Rule], settings: AlertSettings) -> Policy:
+def branch(rules: Iterable[Rule], settings: AlertSettings, group_by: tuple[str, ...] = GROUP_BY) -> Policy:
     """Build our branch of the tree, for all alerts with the label `source=barograph`.
 
     Alerts on rules that could not be evaluated go to the platform contact point. All others are routed by route,
-    severity and mute timing, and grouped by model.
+    severity and mute timing, and grouped by `group_by`.
     """
     rules = list(rules)
     broken = Policy(
@@ -52,7 +57,7 @@ def branch(rules: Iterable[Rule], settings: AlertSettings) -> Policy:
     return Policy(
         (("source", "=", SOURCE),),
         settings.default,
-        group_by=("model",),
+        group_by=group_by,
         group_wait_s=GROUP_WAIT_S,
         group_interval_s=GROUP_INTERVAL_S,
         repeat_s=PAGE_REPEAT_S,

@@ -19,6 +19,22 @@ TITLE_CHARS = 190
 MUTED: tuple[GoldenSignal, ...] = ("inputs", "outputs", "performance")
 """Signals that mute timings of a contract silence: during retraining data move, but the model should still answer."""
 
+CAUSES = {
+    "psi-major": "drift",
+    "psi-minor": "drift",
+    "output-shift": "drift",
+    "range-rate": "drift",
+    "unseen-rate": "drift",
+    "null-rate": "data-quality",
+    "invalid-rate": "data-quality",
+    "performance": "performance",
+    "cbpe-drop": "performance",
+}
+"""The cause that a rule indicates; a rule that is not listed is its own cause.
+
+Values out of range and unseen categories are part of a changed distribution. Nulls and invalid values come from a
+broken source, which can fail long after a field started to drift."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
@@ -53,6 +69,10 @@ class Rule:
     mute: tuple[str, ...] = ()
     page_path: Text = ()
     """Path of the page with details, relative to Grafana's address."""
+    long_s: int = 0
+    """Length of the longest window that the rule reads, in seconds; 0 for rules without windows."""
+    short_s: int = 0
+    """Length of the shortest one."""
 
     @property
     def threshold(self) -> float:
@@ -70,6 +90,21 @@ class Rule:
         if not self.model:
             return self.headline
         return f"{shortened(self.model, TITLE_CHARS - len(self.headline) - 2)}: {self.headline}"
+
+    @property
+    def cause(self) -> str:
+        """The cause that the rule indicates; alerts of one model and cause form an incident (`alerts.incidents`)."""
+        return CAUSES.get(self.name, self.name)
+
+    @property
+    def onset_s(self) -> int:
+        """How far apart two instances of the rule may start to fire after the same change, in seconds."""
+        return max(self.long_s, self.for_s + self.every_s)
+
+    @property
+    def quiet_s(self) -> int:
+        """How long an incident stays open after the last instance of the rule stopped firing, in seconds."""
+        return self.short_s
 
     @property
     def uid(self) -> str:
@@ -106,6 +141,7 @@ class Rule:
             "team": self.team,
             "route": self.route,
             "signal": self.about,
+            "cause": self.cause,
         }
         if self.mute and self.about in MUTED:
             labels["mute"] = ", ".join(self.mute)

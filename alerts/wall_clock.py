@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from alerts.routing import branch
+from alerts.incidents import FiringChange, Incident, IncidentLog
+from alerts.routing import INCIDENT_GROUP_BY, branch
 from alerts.rule import Rule
 from alerts.settings import AlertSettings
 from alerts.simulator import Alert, Instance, Notification, Transition, Zone, zone_of
@@ -29,7 +30,6 @@ class RuleState:
 
     rule: Rule
     instances: dict[str, Instance] = field(default_factory=dict)
-    firing: dict[str, Alert] = field(default_factory=dict)
     numbers: dict[str, dict[str, float]] = field(default_factory=dict)
     broken: Alert | None = None
     """The alert that the rule cannot be evaluated."""
@@ -38,7 +38,11 @@ class RuleState:
 
 @dataclass(slots=True)
 class LiveAlerts:
-    """Evaluates rules when they are due and returns the notifications."""
+    """Evaluates rules when they are due and returns the notifications, one group per incident.
+
+    An instance stays in the notifications of its incident until that closes. An instance that fires again meanwhile
+    is therefore not sent again; one that joins is.
+    """
 
     rules: Sequence[Rule]
     settings: AlertSettings
@@ -48,10 +52,15 @@ class LiveAlerts:
     _dispatcher: Dispatcher = field(init=False)
     _last: int | None = None
     """Time of the last step."""
+    _changes: list[FiringChange] = field(default_factory=list)
+    """Changes of the current step."""
+    _incidents: IncidentLog = field(default_factory=IncidentLog)
+    _sent: list[tuple[Incident, dict[tuple[str, str], Alert]]] = field(default_factory=list)
+    """Open incidents, with the alerts of their instances."""
 
     def __post_init__(self) -> None:
         self._rule_states = [RuleState(rule) for rule in self.rules]
-        self._dispatcher = Dispatcher(branch(self.rules, self.settings), self.settings)
+        self._dispatcher = Dispatcher(branch(self.rules, self.settings, INCIDENT_GROUP_BY), self.settings)
 
     def step(self, client: Client, now: int) -> list[tuple[Notification, list[AlertMessage]]]:
         """Evaluate every rule that became due since the last step, and return the notifications.
@@ -63,8 +72,15 @@ class LiveAlerts:
             if self._last is None or due > self._last:
                 self._evaluate(client, rule_state, due)
         self._last = now
+        self._update_incidents(now)
         return [
-            (notification, [self._message(alert) for alert in (*notification.firing, *notification.resolved)])
+            (
+                notification,
+                [
+                    *(self._message(alert, True) for alert in notification.firing),
+                    *(self._message(alert, False) for alert in notification.resolved),
+                ],
+            )
             for notification in self._dispatcher.due_notifications(now)
         ]
 
@@ -91,15 +107,30 @@ class LiveAlerts:
 
     def _note(self, rule_state: RuleState, change: Transition) -> None:
         rule, key = rule_state.rule, change.key
-        if change.after == "Alerting" and key not in rule_state.firing:
-            rule_state.firing[key] = alert_of(rule, key, change.at, None)
-            self._dispatcher.add(rule_state.firing[key])
-        elif change.after == "Normal" and key in rule_state.firing:
-            begun = rule_state.firing.pop(key)
-            self._dispatcher.add(Alert(begun.labels, begun.start, change.at))
+        if change.after in ("Alerting", "Normal"):
+            self._changes.append(FiringChange(change.at, rule, key, change.after == "Alerting"))
         why = f" ({change.reason})" if change.reason else ""
         what = self._summary(rule_state, key) if change.after in ("Pending", "Alerting") else ""
         self.report(f"{change.after}{why}: {rule.title}{f' {key}' if key else ''}{f': {what}' if what else ''}")
+
+    def _update_incidents(self, now: int) -> None:
+        for incident in self._incidents.advance(self._changes):
+            alerts = next((alerts for known, alerts in self._sent if known is incident), None)
+            if alerts is None:
+                alerts = {}
+                self._sent.append((incident, alerts))
+            joined = [(key, member) for key, member in incident.members.items() if key not in alerts]
+            for key, member in joined:
+                alerts[key] = alert_of(member.rule, member.key, member.since, None, incident.name)
+                self._dispatcher.add(alerts[key])
+            if joined:
+                self.report(f"Incident ({incident.severity}): {incident.model or 'pipeline'}: {incident.title}")
+        self._changes.clear()
+        for incident, alerts in [each for each in self._sent if not each[0].is_open(now)]:
+            for alert in alerts.values():
+                self._dispatcher.add(Alert(alert.labels, alert.start, now))
+            self.report(f"Incident closed: {incident.model or 'pipeline'}: {incident.title}")
+        self._sent = [each for each in self._sent if each[0].is_open(now)]
 
     def _break(self, rule_state: RuleState, at: int, problem: str) -> None:
         if rule_state.error != problem:
@@ -116,7 +147,7 @@ class LiveAlerts:
             self._dispatcher.add(Alert(rule_state.broken.labels, rule_state.broken.start, at))
             rule_state.broken = None
 
-    def _message(self, alert: Alert) -> AlertMessage:
+    def _message(self, alert: Alert, is_active: bool) -> AlertMessage:
         labels = alert.label_map
         name = labels.get("rulename", labels.get("alertname", ""))
         rule_state = next(each for each in self._rule_states if each.rule.title == name)
@@ -127,6 +158,8 @@ class LiveAlerts:
             summary = f"cannot be evaluated: {error}" if error else "can be evaluated again"
         else:
             summary = self._summary(rule_state, key)
+            if is_active and self._incidents.incident_of(rule, key) is None:
+                summary += " It no longer fires; its incident is still open."
         return AlertMessage(
             alert,
             rule.title,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from alerts.incidents import Incident, firing_changes, fold
 from alerts.routing import branch
-from alerts.rule import Rule
+from alerts.rule import Rule, Severity
 from alerts.settings import AlertSettings
 from alerts.simulator.history import Replay, read_changes, replay
 from alerts.simulator.notify import Alert, Notification, dispatch
@@ -18,23 +19,23 @@ WEEK_S = 7 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """Replays and notifications."""
+    """Replays, incidents and notifications."""
 
     since: int
     until: int
     replays: tuple[Replay, ...]
     notifications: tuple[Notification, ...]
+    """As Grafana sends them."""
+    incidents: tuple[Incident, ...]
+    """In the order in which they opened."""
 
-    def messages_per_week(self, severity: str | None = None) -> float:
-        """Number of new notifications per week, without repeats and resolutions."""
-        new = [
-            each
-            for each in self.notifications
-            if each.firing
-            and not each.is_repeat
-            and (severity is None or each.firing[0].label_map.get("severity") == severity)
-        ]
-        return len(new) * WEEK_S / max(1, self.until - self.since)
+    def incidents_of(self, severity: Severity) -> list[Incident]:
+        """Incidents of a severity."""
+        return [incident for incident in self.incidents if incident.severity == severity]
+
+    def incidents_per_week(self, severity: Severity) -> float:
+        """Number of incidents of a severity per week."""
+        return len(self.incidents_of(severity)) * WEEK_S / max(1, self.until - self.since)
 
 
 def simulate(
@@ -47,13 +48,22 @@ def simulate(
         WarehouseError: ClickHouse rejects a query.
     """
     replays = tuple(replay(rule, read_changes(client, rule, since, until, known), since, until) for rule in rules)
-    alerts = [
-        alert_of(episode.rule, episode.key, episode.start, episode.end) for each in replays for episode in each.episodes
-    ]
-    return Simulation(since, until, replays, tuple(dispatch(alerts, branch(rules, settings), settings, until)))
+    episodes = [episode for each in replays for episode in each.episodes]
+    alerts = [alert_of(each.rule, each.key, each.start, each.end) for each in episodes]
+    return Simulation(
+        since,
+        until,
+        replays,
+        tuple(dispatch(alerts, branch(rules, settings), settings, until)),
+        tuple(
+            fold(change for each in episodes for change in firing_changes(each.rule, each.key, each.start, each.end))
+        ),
+    )
 
 
-def alert_of(rule: Rule, key: str, start: int, end: int | None) -> Alert:
-    """Build the alert of an instance, with the labels that Grafana adds."""
+def alert_of(rule: Rule, key: str, start: int, end: int | None, incident: str = "") -> Alert:
+    """Build the alert of an instance, with the labels that Grafana adds, and the name of its incident if known."""
     labels = rule.labels | {"alertname": rule.title} | ({rule.signal.label: key} if rule.signal.label else {})
+    if incident:
+        labels["incident"] = incident
     return Alert(tuple(sorted(labels.items())), start, end)

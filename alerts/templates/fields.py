@@ -64,6 +64,8 @@ def rate_rules(factory: RuleFactory) -> Iterator[Rule]:
                 form="percent",
                 has_bounds=True,
                 clear=clear,
+                long_s=short.length_s,
+                short_s=short.length_s,
                 panel=panel_link("model", "rates"),
                 **factory.per_field(),
             )
@@ -98,6 +100,8 @@ def _psi(
             form="number",
             has_bounds=True,
             clear=clear,
+            long_s=long.length_s,
+            short_s=short.length_s,
             **arguments | factory.per_field(),
         )
 

@@ -63,6 +63,8 @@ def label_rules(factory: RuleFactory) -> Iterator[Rule]:
             form="number",
             has_bounds=True,
             clear=promise,
+            long_s=window,
+            short_s=window,
             every_s=LABELS_EVERY_S,
             panel=panel_link("model", "performance"),
         )
@@ -165,6 +167,8 @@ def _expected(factory: RuleFactory, kind: str) -> Iterator[Rule]:
         form="number",
         has_bounds=True,
         clear=clear,
+        long_s=window,
+        short_s=window,
         every_s=LABELS_EVERY_S,
         panel=panel_link("model", "cbpe"),
     )

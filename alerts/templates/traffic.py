@@ -42,6 +42,8 @@ def _broken(
         form="percent",
         has_bounds=True,
         clear=clear,
+        long_s=short.length_s,
+        short_s=short.length_s,
         panel=panel_link("model", panel),
     )
 
@@ -102,6 +104,8 @@ def pipeline_rules(factory: RuleFactory) -> Iterator[Rule]:
         form="percent",
         has_bounds=False,
         clear=clear,
+        long_s=short.length_s,
+        short_s=short.length_s,
         panel=panel_link("model", "completeness"),
         **platform | {"route": override.route or factory.settings.platform},
     )

@@ -14,7 +14,7 @@ from cli.simulate.read import KnownOption
 from cli.times import parse_moment
 
 if TYPE_CHECKING:
-    from alerts.backtest import Incident
+    from alerts.backtest import KnownIncident
 
 
 def backtest_command(
@@ -92,7 +92,7 @@ def _parse_changes(texts: Sequence[str]) -> dict[str, str]:
     return changes
 
 
-def _parse_incidents(texts: Sequence[str]) -> Iterator[Incident]:
+def _parse_incidents(texts: Sequence[str]) -> Iterator[KnownIncident]:
     for text in texts:
         start, slash, end = text.partition("/")
         if not slash:
@@ -102,7 +102,7 @@ def _parse_incidents(texts: Sequence[str]) -> Iterator[Incident]:
         yield _make_incident("--incident", start, end, text)
 
 
-def _read_incidents(path: Path) -> Iterator[Incident]:
+def _read_incidents(path: Path) -> Iterator[KnownIncident]:
     import yaml
 
     try:
@@ -115,16 +115,16 @@ def _read_incidents(path: Path) -> Iterator[Incident]:
         yield _incident_of_entry(f"--incidents {path}, entry {number}:", entry)
 
 
-def _incident_of_entry(source: str, entry: Any) -> Incident:
+def _incident_of_entry(source: str, entry: Any) -> KnownIncident:
     if not isinstance(entry, dict) or not {"from", "to"} <= entry.keys() <= {"name", "from", "to"}:
         raise CommandError(f"{source} write name, from and to, and no other key.")
     return _make_incident(source, str(entry["from"]), str(entry["to"]), str(entry.get("name", "")))
 
 
-def _make_incident(source: str, start: str, end: str, name: str) -> Incident:
-    from alerts.backtest import Incident
+def _make_incident(source: str, start: str, end: str, name: str) -> KnownIncident:
+    from alerts.backtest import KnownIncident
 
     start_s, end_s = (int(parse_moment(source, text).timestamp()) for text in (start, end))
     if start_s >= end_s:
         raise CommandError(f"{source} {start} is not before {end}.")
-    return Incident(start_s, end_s, name)
+    return KnownIncident(start_s, end_s, name)

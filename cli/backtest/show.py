@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alerts.backtest import Backtest, BacktestSide, Incident
+from alerts.backtest import Backtest, BacktestSide, KnownIncident
 from alerts.simulator import Episode
 from alerts.text import duration
 from cli.terminal import AlignedTable, Terminal, utc_minute
@@ -15,20 +15,20 @@ MAX_EPISODES = 20
 
 
 def print_backtest(
-    terminal: Terminal, backtest: Backtest, incidents: Sequence[Incident], changes: Mapping[str, str]
+    terminal: Terminal, backtest: Backtest, incidents: Sequence[KnownIncident], changes: Mapping[str, str]
 ) -> None:
     """Print both versions of the rule side by side, then the episodes that only one of them has."""
     current, changed = "current rule", ", ".join(f"{key}={value}" for key, value in changes.items())
     table = AlignedTable("", current, changed, numbers=(current, changed))
     sides = (backtest.present, backtest.changed)
-    table.row("pages per week", *(f"{side.simulation.messages_per_week('page'):.2f}" for side in sides))
-    table.row("tickets per week", *(f"{side.simulation.messages_per_week('ticket'):.2f}" for side in sides))
+    table.row("paging incidents per week", *(f"{side.simulation.incidents_per_week('page'):.2f}" for side in sides))
+    table.row("ticket incidents per week", *(f"{side.simulation.incidents_per_week('ticket'):.2f}" for side in sides))
     table.row("episodes", *(str(len(side.episodes)) for side in sides))
     for index, incident in enumerate(incidents):
         name = incident.name or utc_minute(incident.start)
         table.row(f"time to detect {name}", *(_detection_time(side, index) for side in sides))
     if incidents:
-        table.row("episodes outside incidents", *(str(side.outside) for side in sides))
+        table.row("episodes outside known incidents", *(str(side.outside) for side in sides))
     terminal.table(table)
     for rule, episodes in (("current rule", backtest.only_present), ("changed rule", backtest.only_changed)):
         for episode in episodes[:MAX_EPISODES]:
@@ -39,13 +39,13 @@ def print_backtest(
     terminal.line(f"Replayed {utc_minute(simulation.since)} to {utc_minute(simulation.until)} UTC.")
 
 
-def backtest_json(backtest: Backtest, incidents: Sequence[Incident]) -> dict[str, Any]:
+def backtest_json(backtest: Backtest, incidents: Sequence[KnownIncident]) -> dict[str, Any]:
     """Make the values of the JSON output."""
 
     def side_json(side: BacktestSide) -> dict[str, Any]:
         return {
-            "pages_per_week": side.simulation.messages_per_week("page"),
-            "tickets_per_week": side.simulation.messages_per_week("ticket"),
+            "pages_per_week": side.simulation.incidents_per_week("page"),
+            "tickets_per_week": side.simulation.incidents_per_week("ticket"),
             "episodes": [_episode_json(episode) for episode in side.episodes],
             "detected_s": list(side.detected_s),
             "outside": side.outside,

@@ -1,16 +1,18 @@
-"""Output of `barograph simulate`: lines in order of time for people, JSON values for programs."""
+"""Output of `barograph simulate`: incidents, then lines in order of time for people; JSON values for programs."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from alerts.incidents import Incident
 from alerts.rule import Severity
 from alerts.simulator import Alert, Notification, Replay, Simulation, Transition
 from alerts.text import words
 from cli.simulate.read import HistoryRange
-from cli.terminal import SafeText, Terminal, plural, utc_minute
+from cli.terminal import AlignedTable, SafeText, Terminal, plural, utc_minute
 
 STATE_STYLES = {"Alerting": "bold red", "Pending": "yellow", "Recovering": "yellow", "Normal": "green"}
 MAX_ALERTS = 4
@@ -18,7 +20,10 @@ MAX_ALERTS = 4
 
 
 def print_simulation(terminal: Terminal, simulation: Simulation, history: HistoryRange) -> None:
-    """Print changes of state and notifications in order of time, then a summary."""
+    """Print incidents, then changes of state and notifications in order of time, then a summary."""
+    if simulation.incidents:
+        terminal.table(_incident_table(simulation.incidents))
+        terminal.line()
     entries: list[tuple[int, int, SafeText]] = []
     for replay in simulation.replays:
         entries += [(change.at, 0, _transition_line(replay, change)) for change in replay.transitions]
@@ -37,12 +42,13 @@ def print_simulation(terminal: Terminal, simulation: Simulation, history: Histor
     if repeats:
         terminal.line(f"{plural(repeats, 'repeated notification')} not shown; --format json lists all.")
     rules = Counter(replay.rule.severity for replay in simulation.replays)
-    incidents = Counter(replay.rule.severity for replay in simulation.replays for _ in replay.episodes)
     verbs: dict[Severity, str] = {"page": "would have paged", "ticket": "would have opened tickets for"}
     for severity, verb in verbs.items():
-        per_week = f"{simulation.messages_per_week(severity):.2f} notifications per week"
+        incidents = simulation.incidents_of(severity)
+        firings = plural(sum(incident.firings for incident in incidents), "firing instance")
+        per_week = f"{simulation.incidents_per_week(severity):.2f} per week"
         terminal.line(
-            f"{plural(rules[severity], 'rule')} {verb} {plural(incidents[severity], 'incident')}: {per_week}."
+            f"{plural(rules[severity], 'rule')} {verb} {plural(len(incidents), 'incident')} ({firings}): {per_week}."
         )
 
 
@@ -74,6 +80,7 @@ def simulation_json(simulation: Simulation, known: str) -> dict[str, Any]:
             }
             for replay in simulation.replays
         ],
+        "incidents": [_incident_json(incident) for incident in simulation.incidents],
         "notifications": [
             {
                 "at": _iso(sent.at),
@@ -85,8 +92,44 @@ def simulation_json(simulation: Simulation, known: str) -> dict[str, Any]:
             }
             for sent in simulation.notifications
         ],
-        "pages_per_week": simulation.messages_per_week("page"),
-        "tickets_per_week": simulation.messages_per_week("ticket"),
+        "pages_per_week": simulation.incidents_per_week("page"),
+        "tickets_per_week": simulation.incidents_per_week("ticket"),
+    }
+
+
+def _incident_table(incidents: Sequence[Incident]) -> AlignedTable:
+    table = AlignedTable("opened", "closed", "severity", "model", "incident", "firings", numbers=("firings",))
+    for incident in incidents:
+        table.row(
+            utc_minute(incident.opened_at),
+            "still firing" if incident.end is None else utc_minute(incident.end),
+            incident.severity,
+            incident.model or "pipeline",
+            incident.title,
+            str(incident.firings),
+        )
+    return table
+
+
+def _incident_json(incident: Incident) -> dict[str, Any]:
+    return {
+        "model": incident.model,
+        "title": incident.title,
+        "severity": incident.severity,
+        "from": _iso(incident.opened_at),
+        "paged": None if incident.paged_at is None else _iso(incident.paged_at),
+        "to": None if incident.end is None else _iso(incident.end),
+        "instances": [
+            {
+                "rule": member.rule.name,
+                "severity": member.rule.severity,
+                "key": member.key,
+                "fired": [
+                    {"from": _iso(start), "to": None if end is None else _iso(end)} for start, end in member.periods
+                ],
+            }
+            for member in incident.members.values()
+        ],
     }
 
 

@@ -65,7 +65,7 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
             field = reference_field(name, train, train_at)
             insert_rows(built, "drift", list(_drift(field, replayed[name], at)))
             if name in WEATHER:
-                insert_rows(built, "rates", list(_nulls(field, replayed[name], at)))
+                insert_rows(built, "rates", list(_rates(field, train[name], replayed[name], at)))
         accepted = int(ACCEPTED.timestamp()) + SHIFT_S
         insert_rows(
             built, "baselines", [row("baselines", model="flight-delay", baseline_id="o", effective_from=accepted)]
@@ -99,22 +99,31 @@ def _drift(field: ReferenceField, column: Any, at_s: Any) -> Iterator[dict[str, 
 _END = datetime(2014, 1, 1, 6, tzinfo=UTC)
 
 
-def _nulls(field: ReferenceField, column: Any, at_s: Any) -> Iterator[dict[str, Any]]:
-    base = field.base_counts
-    for end, counts in window_counts(field, column, at_s, DAY_S, HOP_S):
-        n, k = int(np.sum(counts)), int(counts[-1])
-        if n == 0 or end > int(_END.timestamp()) or end < int(datetime(2013, 8, 2, tzinfo=UTC).timestamp()):
+def _rates(field: ReferenceField, train: Any, column: Any, at_s: Any) -> Iterator[dict[str, Any]]:
+    """Rates of nulls, and of values outside the range of the training data."""
+    base, n_base = field.base_counts, int(field.base_counts.sum())
+    values, trained = (np.asarray(each.to_numpy(zero_copy_only=False), float) for each in (column, train))
+    low, high = np.nanmin(trained), np.nanmax(trained)
+    outside = {"null": np.isnan(values), "below": values < low, "above": values > high}
+    for end in range(int(datetime(2013, 8, 2, tzinfo=UTC).timestamp()), int(_END.timestamp()) + 1, HOP_S):
+        inside = (at_s >= end - DAY_S) & (at_s < end)
+        if not inside.any():
             continue
-        result = reference_rate(int(base[-1]), int(base.sum()), k, n, field.phi[DAY_S])
-        known = {"model": "flight-delay", "version": "1", "slice": "all", "field": field.name, "kind": "null"}
-        when = {"window": "1d", "window_start": end - DAY_S + SHIFT_S, "window_end": end + SHIFT_S}
-        observed = {"n": n, "k": k, "delta": result.delta, "delta_low": result.low, "delta_high": result.high}
-        yield row("rates", **known, **when, **observed, level=result.level, judged_at=2_000_000_000_000)
+        for kind, is_outside in outside.items():
+            n, k = int(inside.sum()), int((inside & is_outside).sum())
+            result = reference_rate(int(base[-1]) if kind == "null" else 0, n_base, k, n, field.phi[DAY_S])
+            known = {"model": "flight-delay", "version": "1", "slice": "all", "field": field.name, "kind": kind}
+            when = {"window": "1d", "window_start": end - DAY_S + SHIFT_S, "window_end": end + SHIFT_S}
+            observed = {"n": n, "k": k, "delta": result.delta, "delta_low": result.low, "delta_high": result.high}
+            yield row("rates", **known, **when, **observed, level=result.level, judged_at=2_000_000_000_000)
+
+
+RULES = ("psi-major", "null-rate", "range-rate")
 
 
 @pytest.fixture(scope="module")
 def done(client: Client) -> Simulation:
-    rules = [rule for rule in rules_of(CONTRACT, AlertSettings()) if rule.name in ("psi-major", "null-rate")]
+    rules = [rule for rule in rules_of(CONTRACT, AlertSettings()) if rule.name in RULES]
     return simulate(client, rules, AlertSettings(), second(2013, 8, 1), second(2014, 1, 2), "ended")
 
 
@@ -143,6 +152,19 @@ def test_accepting_october_resolves_alerts_and_the_next_week_has_none(done: Simu
     assert before, "nothing was firing at the end of October"
     assert all(end is not None and end <= accepted + HOP_S + 3600 for end in before)
     assert not [start for start, _ in fired(done, "psi-major", *WEATHER) if accepted < start < accepted + WEEK_S]
+
+
+def test_five_months_are_at_most_four_incidents_and_each_pages(done: Simulation) -> None:
+    pages = done.incidents_of("page")
+    fired_times = sum(len(each.episodes) for each in done.replays if each.rule.severity == "page")
+    print(f"{fired_times} firing instances, {len(pages)} incidents:", *(each.title for each in pages), sep="\n  ")
+    assert len(pages) <= 4 < fired_times
+    assert sum(each.firings for each in pages) == fired_times
+    september, outage = pages[0], pages[-1]
+    assert second(2013, 9, 15) <= (september.paged_at or 0) < second(2013, 10, 1)
+    assert september.title == "drift of temp and dewp"
+    assert (outage.paged_at or 0) >= second(2013, 12, 31)
+    assert {(each.rule.name, each.key) for each in outage.members.values()} == {("null-rate", name) for name in WEATHER}
 
 
 def test_the_last_day_of_the_year_pages_for_missing_weather(done: Simulation) -> None:

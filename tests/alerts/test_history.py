@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from barograph.contract.file import dump_contract, parse_contract
 from barograph.contract.problems import ContractError
 
 from alerts import AlertsError, AlertSettings, rules_of
-from alerts.backtest import Incident, backtest, changed
+from alerts.backtest import KnownIncident, backtest, changed
 from alerts.simulator import Replay, Simulation, simulate
 from cli.main import main
 from local.clickhouse import LocalClickHouse
@@ -123,7 +123,7 @@ def test_drift_pages_while_it_lasts_and_not_before(client: Client) -> None:
     assert hours_fired(of(done, "psi-minor"), "temp") == [(200, 260)]
     pages = [each for each in done.notifications if each.firing and each.firing[0].label_map["severity"] == "page"]
     assert [each.is_repeat for each in pages[:2]] == [False, True]
-    assert done.messages_per_week("page") == pytest.approx(1 / (30 / 7))
+    assert done.incidents_per_week("page") == pytest.approx(1 / (30 / 7))
 
 
 def test_one_window_alone_does_not_page(client: Client) -> None:
@@ -262,7 +262,10 @@ def test_a_backtest_reports_the_effect_of_a_change(client: Client) -> None:
     rows = [*both("temp", range(100), STABLE), *both("temp", range(100, 120), weak)]
     rows += [*both("temp", range(120, 300), STABLE), *both("temp", range(300, 330), MAJOR)]
     insert_rows(client, "drift", [*rows, *both("temp", range(330, 500), STABLE)])
-    incidents = [Incident(T0 + 299 * HOUR_S, T0 + 330 * HOUR_S), Incident(T0 + 400 * HOUR_S, T0 + 410 * HOUR_S)]
+    incidents = [
+        KnownIncident(T0 + 299 * HOUR_S, T0 + 330 * HOUR_S),
+        KnownIncident(T0 + 400 * HOUR_S, T0 + 410 * HOUR_S),
+    ]
     done = backtest(
         client, [CONTRACT], PLAIN, "psi-major", {"threshold": "0.25"}, T0, T0 + 500 * HOUR_S, "ended", incidents
     )
@@ -327,13 +330,19 @@ def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, 
 def test_simulate_prints_states_and_messages(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = command(capsys, "simulate", "--model", "m", "--rule", "psi-major")
     assert code == 0
-    lines = [line for line in out.splitlines() if "temp" in line]
+    incidents, _, states = out.partition("\n\n")
+    lines = [line for line in states.splitlines() if "temp" in line]
     fired = datetime.fromtimestamp(T0 + 200 * HOUR_S, UTC)
     assert lines[0].startswith(f"{fired:%Y-%m-%d %H:%M}  Pending     page    m: inputs drift (page)  temp")
     assert "PSI of temp is 0.500 [0.500, 0.500]; the threshold is 0.2." in lines[0]
-    assert any("→ barograph  model=m: firing psi-major of temp" in line for line in lines)
+    assert any("→ barograph  model=m, cause=drift: firing psi-major of temp" in line for line in lines)
     assert any("resolved psi-major of temp" in line for line in lines)
     assert "verdicts take effect at the end of their windows, since this history was replayed" in out
+    opened, (closed, *_) = incidents.splitlines()[1], [line for line in lines if "Normal" in line]
+    assert opened.split()[:2] == f"{fired + timedelta(minutes=10):%Y-%m-%d %H:%M}".split()
+    assert opened.split()[2:4] == closed.split()[:2]
+    assert opened.split()[4:] == ["page", "m", "drift", "of", "temp", "1"]
+    assert "would have paged 1 incident (1 firing instance)" in out
 
 
 def test_simulate_writes_json(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
@@ -344,6 +353,12 @@ def test_simulate_writes_json(applied: Client, capsys: pytest.CaptureFixture[str
     states = [each for rule in result["rules"] if rule["rule"] == "psi-major" for each in rule["states"]]
     assert [each["to"] for each in states] == ["Pending", "Alerting", "Recovering", "Normal"]
     assert result["pages_per_week"] > 0
+    (incident,) = [each for each in result["incidents"] if each["title"] == "drift of temp"]
+    assert (incident["severity"], incident["paged"]) == ("page", incident["from"])
+    assert {(each["rule"], each["severity"]) for each in incident["instances"]} == {
+        ("psi-major", "page"),
+        ("psi-minor", "ticket"),
+    }
 
 
 def test_backtest_prints_both_sides(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,9 +127,25 @@ def test_an_alert_goes_through_its_states_and_is_sent(client: Client) -> None:
     assert alerts[0].summary.startswith("PSI of temp is 0.500")
     assert alerts[0].runbook_url.endswith("/psi-major.md")
     insert_rows(client, "drift", [verdict(start + 60, 0.01, 2)])
-    later = [live.step(client, at) for at in range(start + 120, start + 500, 10)]
+    later = [live.step(client, at) for at in range(start + 120, start + HOUR_S + 900, 10)]
     ((message, alerts),) = [each for messages in later for each in messages]
     assert (len(message.firing), len(message.resolved)) == (0, 1)
+    assert message.at > start + 120 + HOUR_S, "an incident stays open for one window after its last instance"
+
+
+def test_an_instance_that_fires_again_in_an_open_incident_is_not_sent_again(client: Client) -> None:
+    reports: list[str] = []
+    known = settings()
+    live = LiveAlerts([rule for rule in rules_of(CONTRACT, known) if rule.severity == "page"], known, reports.append)
+    start = int(time.time()) // 60 * 60
+    values = [0.5, 0.5, 0.01, 0.01, 0.5, 0.5, 0.5]
+    insert_rows(client, "drift", [verdict(start + 600 * i, psi, i + 1) for i, psi in enumerate(values)])
+    steps = [live.step(client, at) for at in range(start, start + 4200, 20)]
+    sent = [notification for step in steps for notification, _ in step]
+    assert [(len(each.firing), len(each.resolved)) for each in sent] == [(1, 0)]
+    assert sent[0].group == (("model", "m"), ("incident", "drift of temp"))
+    assert sum(line.startswith("Alerting") for line in reports) == 2
+    assert [line for line in reports if line.startswith("Incident")] == ["Incident (page): m: drift of temp"]
 
 
 def test_an_unavailable_warehouse_alerts_the_platform_team_and_clears_nothing(client: Client) -> None:

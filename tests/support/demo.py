@@ -12,7 +12,7 @@ from cli.demo.flights import ACCEPTED_AT, CANDIDATE, HOUR_S, PLANE, ROUTE, SCHED
 from cli.demo.query_result import DemoQuery
 from cli.demo.signals.inputs import STEADY, Inputs
 from cli.demo.signals.outputs import Outputs
-from cli.demo.signals.pager import NULLS, PSI, Pages, SentPage
+from cli.demo.signals.pager import NULLS, PSI, FiringPeriod, PagedIncident, Pages
 from cli.demo.signals.season import SeasonFindings, Week
 from cli.demo.signals.truth import METRICS, Truth, WeekMetric
 from cli.demo.signals.volume import Volume
@@ -245,16 +245,21 @@ def season() -> SeasonFindings:
 def pager() -> Pages:
     """Drift in September, and missing weather at the end of the year."""
     autumn, new_year = datetime(2013, 9, 20, 5, tzinfo=UTC), datetime(2013, 12, 31, 10, tzinfo=UTC)
-    return Pages(
-        rules=19,
-        watched=("temp", "dewp", *SCHEDULE, *PLANE, *ROUTE),
-        pages=(
-            SentPage(PSI, "temp", autumn, None),
-            SentPage("silence", "", datetime(2013, 11, 1, tzinfo=UTC), datetime(2013, 11, 2, tzinfo=UTC)),
-            SentPage(NULLS, "temp", new_year, None),
-            SentPage(NULLS, "dewp", new_year, None),
-        ),
+    return pages_of(
+        FiringPeriod(PSI, "temp", autumn, None),
+        FiringPeriod("silence", "", datetime(2013, 11, 1, tzinfo=UTC), datetime(2013, 11, 2, tzinfo=UTC)),
+        FiringPeriod(NULLS, "temp", new_year, None),
+        FiringPeriod(NULLS, "dewp", new_year, None),
     )
+
+
+def pages_of(*periods: FiringPeriod) -> Pages:
+    """Findings about pages in which the instances of one rule that start together are an incident."""
+    instances: dict[tuple[str, datetime], list[tuple[str, str]]] = {}
+    for each in periods:
+        instances.setdefault((each.rule, each.begin), []).append((each.rule, each.instance))
+    incidents = [PagedIncident(rule, begin, None, members) for (rule, begin), members in instances.items()]
+    return Pages(rules=19, watched=("temp", "dewp", *SCHEDULE, *PLANE, *ROUTE), periods=periods, incidents=incidents)
 
 
 def good() -> Findings:

@@ -1,4 +1,4 @@
-"""Pages: the alert rules of the contract, replayed over the demo's verdicts."""
+"""Pages: the alert rules of the contract, replayed over the demo's verdicts, and the incidents that they form."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cli.demo.expectation import DemoExpectation
 from cli.demo.flights import MODEL, PLANE, ROUTE, SCHEDULE, WEATHER, Calendar
 from cli.demo.report import ON_DEMO, DemoReport, day_of, joined
 from cli.demo.signals.inputs import DRIFTING
+from cli.terminal import plural
 from warehouse.client import Client
 
 PSI, NULLS = "psi-major", "null-rate"
@@ -20,11 +21,13 @@ BEGIN = datetime(2013, 8, 1, tzinfo=UTC)
 EARLIEST, LATEST = date(2013, 9, 15), date(2013, 9, 30)
 OUTAGE = date(2013, 12, 30), date(2014, 1, 1)
 """The weather data end late on 30 December in New York. The alert fires when most of a day window has no weather."""
+MAX_INCIDENTS = 4
+"""Autumn, the missing weather of 31 December, and two more. Their instances fire 19 times."""
 
 
 @dataclass(frozen=True, slots=True)
-class SentPage:
-    """One page, from firing to resolution."""
+class FiringPeriod:
+    """One period in which an instance of a paging rule fired."""
 
     rule: str
     instance: str
@@ -36,6 +39,19 @@ class SentPage:
 
 
 @dataclass(frozen=True, slots=True)
+class PagedIncident:
+    """One incident that paged."""
+
+    title: str
+    begin: datetime
+    """When it paged, in 2013."""
+    end: datetime | None
+    """When its last instance stopped firing; None if one still fired at the end."""
+    instances: Sequence[tuple[str, str]]
+    """Rules and fields of its instances, of tickets too."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pages:
     """Findings about pages."""
 
@@ -43,12 +59,14 @@ class Pages:
     """Number of replayed rules, including ticket rules."""
     watched: Sequence[str]
     """Fields for which the drift rule pages."""
-    pages: Sequence[SentPage]
+    periods: Sequence[FiringPeriod]
     """In order of their start."""
+    incidents: Sequence[PagedIncident]
+    """In order of their page."""
 
-    def of(self, rule: str, fields: Sequence[str] = ()) -> list[SentPage]:
-        """Pages of a rule, for some fields or all."""
-        return [page for page in self.pages if page.rule == rule and (not fields or page.instance in fields)]
+    def fields_of(self, incident: PagedIncident, rule: str) -> list[str]:
+        """Fields for which a rule fired in an incident."""
+        return [field for name, field in incident.instances if name == rule]
 
 
 def read_pages(client: Client, calendar: Calendar, record_end: datetime) -> Pages:
@@ -62,66 +80,94 @@ def read_pages(client: Client, calendar: Calendar, record_end: datetime) -> Page
         return calendar.original(datetime.fromtimestamp(at_s, UTC))
 
     paging = [each for each in done.replays if each.rule.severity == "page"]
-    pages = [
-        SentPage(
+    periods = [
+        FiringPeriod(
             each.rule.name, episode.key, original(episode.start), None if episode.end is None else original(episode.end)
         )
         for each in paging
         for episode in each.episodes
     ]
+    incidents = [
+        PagedIncident(
+            each.title,
+            original(each.paged_at),
+            None if each.end is None else original(each.end),
+            [(member.rule.name, member.key) for member in each.members.values()],
+        )
+        for each in done.incidents
+        if each.paged_at is not None
+    ]
     watched = [key for each in paging if each.rule.name == PSI for key in each.rule.signal.keys]
-    return Pages(len(rules), watched, sorted(pages, key=lambda page: page.begin))
+    return Pages(
+        len(rules),
+        watched,
+        sorted(periods, key=lambda period: period.begin),
+        sorted(incidents, key=lambda incident: incident.begin),
+    )
 
 
 def report_pager(report: DemoReport, findings: Pages) -> None:
     """Print the findings."""
     report.signal("The pager", "the contract's alert rules, replayed over these months")
     report.paragraph(
-        f"{findings.rules} rules would have paged {len(findings.pages)} times in five months, evaluated as in Grafana "
-        "with pending periods and hysteresis. Dates are in 2013."
+        f"{findings.rules} rules would have paged {plural(len(findings.incidents), 'incident')} in five months, "
+        "evaluated as in Grafana with pending periods and hysteresis. An incident is one cause in one model. Dates are "
+        "in 2013."
     )
-    by_alert: dict[tuple[str, str], list[SentPage]] = {}
-    for page in findings.pages:
-        by_alert.setdefault((page.rule, page.instance), []).append(page)
+    if not findings.incidents:
+        return
+    incidents = [(each.title, day_of(each.begin), _until(each.end)) for each in findings.incidents]
+    report.table(("incident", "paged", "resolved"), incidents)
+    by_alert: dict[tuple[str, str], list[FiringPeriod]] = {}
+    for period in findings.periods:
+        by_alert.setdefault((period.rule, period.instance), []).append(period)
+    report.paragraph(f"Their paging instances fired {plural(len(findings.periods), 'time')}:")
     rows = [
-        (rule, instance or MODEL, day_of(pages[0].begin), _until(pages[-1]), f"{len(pages)}")
-        for (rule, instance), pages in by_alert.items()
+        (rule, instance or MODEL, day_of(periods[0].begin), _until(periods[-1].end), f"{len(periods)}")
+        for (rule, instance), periods in by_alert.items()
     ]
-    if rows:
-        report.table(("rule", "field", "first fired", "last resolved", "pages"), rows, numbers={4})
+    report.table(("rule", "field", "first fired", "last resolved", "fired"), rows, numbers={4})
     report.line(f"  {ON_DEMO} simulate --since 150d", "cyan")
 
 
-def _until(page: SentPage) -> str:
-    return "still firing" if page.end is None else day_of(page.end)
+def _until(end: datetime | None) -> str:
+    return "still firing" if end is None else day_of(end)
 
 
 def expect_pages(findings: Pages) -> Iterator[DemoExpectation]:
     """Compare the findings with known facts about these flights."""
-    psi = findings.of(PSI)
-    early = [page for page in findings.pages if page.begin.date() < date(2013, 9, 1)]
+    yield DemoExpectation(
+        f"at most {MAX_INCIDENTS} incidents page",
+        len(findings.incidents) <= MAX_INCIDENTS,
+        f"{len(findings.incidents)}, with {len(findings.periods)} firing instances",
+    )
+    early = [each for each in findings.incidents if each.begin.date() < date(2013, 9, 1)]
     yield DemoExpectation("no page in August", not early, _named(early))
-    first = min((page.begin.date() for page in findings.of(PSI, DRIFTING)), default=None)
+    drifts = [each for each in findings.incidents if set(DRIFTING) & set(findings.fields_of(each, PSI))]
+    first = min((each.begin.date() for each in drifts), default=None)
     yield DemoExpectation(
         f"{joined(DRIFTING)} first page between {EARLIEST:%d} and {LATEST:%d} September",
         first is not None and EARLIEST <= first <= LATEST,
         "never" if first is None else day_of(first),
     )
     steady = (*SCHEDULE, *PLANE, *ROUTE)
-    wrong = [page for page in psi if page.instance in steady]
+    wrong = [each for each in findings.periods if each.rule == PSI and each.instance in steady]
     missing = [field for field in steady if field not in findings.watched]
     yield DemoExpectation(
         f"the {len(steady)} fields of schedule, plane and route are monitored and never page for drift",
         not wrong and not missing,
-        _named(wrong) if not missing else f"not monitored: {joined(missing)}",
+        joined(f"{each.instance}, {day_of(each.begin)}" for each in wrong) or "none"
+        if not missing
+        else f"not monitored: {joined(missing)}",
     )
-    outage = [page.instance for page in findings.of(NULLS, WEATHER) if OUTAGE[0] <= page.begin.date() <= OUTAGE[1]]
+    outages = [each for each in findings.incidents if OUTAGE[0] <= each.begin.date() <= OUTAGE[1]]
+    fields = [field for each in outages for field in findings.fields_of(each, NULLS) if field in WEATHER]
     yield DemoExpectation(
-        "the missing weather of 31 December pages",
-        set(DRIFTING) <= set(outage),
-        joined(outage) or "none",
+        "the missing weather of 31 December pages, as an incident of its own",
+        any(set(DRIFTING) <= set(findings.fields_of(each, NULLS)) for each in outages),
+        joined(fields) or "none",
     )
 
 
-def _named(pages: Sequence[SentPage]) -> str:
-    return joined(f"{page.rule} {page.instance}, {day_of(page.begin)}" for page in pages) or "none"
+def _named(incidents: Sequence[PagedIncident]) -> str:
+    return joined(f"{each.title}, {day_of(each.begin)}" for each in incidents) or "none"

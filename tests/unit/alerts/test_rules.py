@@ -139,7 +139,7 @@ def test_labels_are_stable_and_lead_somewhere() -> None:
     rules = rules_by_name(BINARY)
     assert rules["psi-major", "page", ""].labels == {
         **{"source": "barograph", "rule": "psi-major", "model": ODD, "severity": "page", "team": "risk"},
-        **{"route": "#risk", "signal": "inputs", "mute": "retraining"},
+        **{"route": "#risk", "signal": "inputs", "cause": "drift", "mute": "retraining"},
     }
     assert rules["null-rate", "page", ""].labels["route"] == "nulls"
     assert "mute" not in rules["silence", "page", ""].labels, "a model must answer during retraining"

@@ -13,7 +13,7 @@ from cli.demo.findings import Findings, expectations
 from cli.demo.flights import CRITICAL
 from cli.demo.query_result import DemoQuery
 from cli.demo.signals.inputs import DRIFTING, STEADY
-from cli.demo.signals.pager import NULLS, PSI, SentPage
+from cli.demo.signals.pager import NULLS, PSI, FiringPeriod
 from cli.demo.signals.season import SeasonFindings
 from tests.support.demo import (
     SOURCE,
@@ -23,6 +23,7 @@ from tests.support.demo import (
     null_rate,
     outputs,
     pager,
+    pages_of,
     season,
     truth,
     volume,
@@ -212,10 +213,15 @@ def test_a_season_without_weeks_is_detected() -> None:
 # ---------------------------------------------------------------------------------------------------- the pager
 
 
+def with_pages(rule: str, field: str, *days: date) -> Findings:
+    begins = [datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days]
+    return changed(pager=pages_of(*pager().periods, *(FiringPeriod(rule, field, begin, None) for begin in begins)))
+
+
 def with_page(rule: str, field: str, day: date) -> Findings:
     begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    others = [page for page in pager().pages if (page.rule, page.instance) != (rule, field)]
-    return changed(pager=dataclasses.replace(pager(), pages=[*others, SentPage(rule, field, begin, None)]))
+    others = [each for each in pager().periods if (each.rule, each.instance) != (rule, field)]
+    return changed(pager=pages_of(*others, FiringPeriod(rule, field, begin, None)))
 
 
 @pytest.mark.parametrize(
@@ -227,6 +233,7 @@ def with_page(rule: str, field: str, day: date) -> Findings:
         (lambda: with_page(PSI, "origin", date(2013, 12, 1)), "the 11 fields"),
         (lambda: changed(pager=dataclasses.replace(pager(), watched=pager().watched[:-1])), "the 11 fields"),
         (lambda: with_page(NULLS, "dewp", date(2013, 12, 29)), "the missing weather of 31 December pages"),
+        (lambda: with_pages(NULLS, "age", date(2013, 10, 1), date(2013, 12, 1)), "at most 4 incidents page"),
     ],
 )
 def test_an_unexplained_page_is_detected(broken: Change, what: str) -> None:
@@ -235,10 +242,7 @@ def test_an_unexplained_page_is_detected(broken: Change, what: str) -> None:
 
 
 def test_missing_pages_are_detected() -> None:
-    assert [
-        what.split(" page")[0].removesuffix(" first")
-        for what in failed(changed(pager=dataclasses.replace(pager(), pages=())))
-    ] == [
+    assert [what.split(" page")[0].removesuffix(" first") for what in failed(changed(pager=pages_of()))] == [
         "temp and dewp",
         "the missing weather of 31 December",
     ]
