@@ -10,7 +10,7 @@ from typing import Literal
 from barograph.contract import Contract, Window
 
 from cli.compare.errors import CompareError
-from cli.terminal import plural
+from cli.terminal import plural, utc_minute
 
 Grain = Literal["month", "week", "day", "hour", "all"]
 
@@ -101,8 +101,8 @@ def make_periods(grain: Grain, first_ms: int, last_ms: int, pane_s: int) -> list
         periods.append(Period(label, start_s, end_s, start_s >= covered_from_s and end_s <= covered_to_s))
         if len(periods) > MAX_PERIODS:
             raise CompareError(
-                f"--by {grain} gives more than {plural(MAX_PERIODS, 'period')}: choose longer periods, or compare a "
-                "shorter range."
+                f"--by {grain} gives more than {plural(MAX_PERIODS, 'period')} from {utc_minute(first_ms / 1000)} to "
+                f"{utc_minute(last_ms / 1000)}: choose longer periods, or compare a shorter range."
             )
     return periods
 

@@ -23,10 +23,13 @@ from streams.events.arrow_columns import BatchRows
 from streams.events.arrow_decoder import project_columns
 from streams.events.columns import EventColumns
 from streams.events.projection import Projection
+from warehouse.queries import END_OF_TIME_S
 
 OUTPUTS = ("score", "class", "latency_ms")
 OUTPUT_ROLES = ("score", "class_", "latency")
 """The roles whose columns the outputs are read from, in the same order."""
+LAST_MS = (END_OF_TIME_S - 366 * 86_400) * 1000
+"""Event times from here on count as missing: a period that contains them would end after the last time of tables."""
 ROW = "row"
 """Id of rows of a table without ids: counts do not depend on it."""
 
@@ -64,6 +67,11 @@ def read_event_times(table: Table, column: str | None) -> EventTimes:
         at_ms, null, _ = read_times_ms(table, column)
     except OptionError as error:
         raise CompareError(f"{table.name}: {error}.") from error
+    # Tables end with the year 2099. A default such as the year 9999 counts as no time.
+    null |= (at_ms < 0) | (at_ms >= LAST_MS)
+    if null.all():
+        raise CompareError(f"{table.name}: --time {column}: no value is a time from 1970 to 2098; check its unit.")
+    at_ms[null] = 0
     valid = at_ms if not null.any() else at_ms[~null]
     return EventTimes(at_ms, null, int(valid.min()), int(valid.max()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -189,6 +190,17 @@ def test_rows_without_id_or_time_are_left_out_as_by_the_publisher() -> None:
     assert any(note.startswith(f"{ROWS // 2:,} rows of the production table without") for note in result.notes)
 
 
+def test_times_that_are_defaults_count_as_missing() -> None:
+    times = table(2)["at"].to_pylist()
+    times[:10] = [datetime(9999, 12, 31, tzinfo=UTC)] * 5 + [datetime(1, 1, 1, tzinfo=UTC)] * 5
+    result = report(table(2, at=pa.array(times, pa.timestamp("ms", "UTC"))))
+    assert len(result.periods) == 4
+    assert result.production.n_rejected == 10
+    never = pa.array([datetime(9999, 12, 31, tzinfo=UTC)] * ROWS, pa.timestamp("ms", "UTC"))
+    with pytest.raises(CompareError, match="no value is a time from 1970 to 2098; check its unit"):
+        report(table(2, at=never))
+
+
 def test_the_result_does_not_depend_on_threads_and_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = report(table(2)).to_dict()
     monkeypatch.setattr(cli.compare.compare, "MAX_WORKERS", 1)
@@ -215,7 +227,9 @@ def test_periods_are_calendar_periods(grain: Any, labels: list[str]) -> None:
 
 
 def test_too_many_periods_are_an_error() -> None:
-    with pytest.raises(CompareError, match="--by hour gives more than 2,000 periods: choose longer periods"):
+    with pytest.raises(
+        CompareError, match="--by hour gives more than 2,000 periods from 1970-01-01 00:00 to 1971-02-05"
+    ):
         make_periods("hour", 0, 400 * DAY_MS, 3600)
 
 
