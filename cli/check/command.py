@@ -9,6 +9,7 @@ import typer
 
 from cli.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
 from cli.options import JsonOption
+from cli.table_columns import ClassOption, IdOption, LabelOption, ScoreOption, TimeOption, with_columns
 
 if TYPE_CHECKING:
     from barograph.validation.tables import TableViolation
@@ -22,12 +23,11 @@ def check_command(
         Path, typer.Argument(metavar="DATA", help="A Parquet, CSV or Arrow file of features.", show_default=False)
     ],
     contract: Annotated[Path, typer.Option(metavar="FILE", help="The model's contract.", show_default=False)],
-    time: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN", help="Column of event times, for the age of timestamps; else `at`.", show_default=False
-        ),
-    ] = None,
+    time: TimeOption = None,
+    id_: IdOption = None,
+    score: ScoreOption = None,
+    class_: ClassOption = None,
+    label: LabelOption = None,
     without: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN", help="A column that is not a feature, such as an id; repeatable."),
@@ -40,7 +40,8 @@ def check_command(
 ) -> None:
     """Check training or serving data against the contract.
 
-    Reads a field from the column of its source, such as `features.temp`, or of its bare name. Kinds of violations:
+    Reads a field from the column of its source, such as `features.temp`, or of its bare name; outputs, times and labels
+    from the columns in the contract's `columns`. Kinds of violations:
     missing, null, type, not-finite, below, above, unknown (a column that the contract neither watches nor ignores;
     `id`, `at`, `label` and other members of an event do not count). Row numbers start at 0. Personal data is not shown.
 
@@ -58,7 +59,8 @@ def check_command(
     from cli.terminal import Terminal
 
     try:
-        report = check_file(data, load_contract(contract), at=time, without=without or (), sample=sample)
+        model_contract = with_columns(load_contract(contract), id=id_, score=score, class_=class_, label=label)
+        report = check_file(data, model_contract, at=time, without=without or (), sample=sample)
     except (CommandError, ContractError, OSError) as error:
         from cli.main import describe_error
 

@@ -44,14 +44,15 @@ def check_file(
     Raises:
         LoadError: the file cannot be read, or lacks a named column.
     """
-    file = EventFile(path, _text_columns(contract))
+    file = EventFile(path, _text_columns(contract), contract.columns)
     names = file.schema.names
+    without = [file.event_names.get(name, name) for name in without]
     for name in without:
         if name not in names:
             raise LoadError(f"{path} has no column {name!r}; correct --without.")
-    if at is not None and at not in names:
+    if at is not None and file.event_names.get(at, at) not in names:
         raise LoadError(f"{path} has no column {at!r} of event times; correct --time.")
-    at = at or "at"
+    at = file.event_names.get(at, at) if at is not None else "at"
     watched = source_columns(contract, names)
     columns = {*watched.values(), *({at} & set(names))} or set(names[:1])
     # Unknown columns are reported by name, so their values are not read.

@@ -27,6 +27,9 @@ def infer_command(
     ],
     model: Annotated[str, typer.Option(help="Name of the model.", show_default=False)],
     version: Annotated[str, typer.Option(help="Version of the model trained on the table.", show_default=False)],
+    id_: Annotated[
+        str | None, typer.Option("--id", metavar="COLUMN", help="The ids of predictions, which are not a field.")
+    ] = None,
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event times; required to learn φ.")] = None,
     score: Annotated[str | None, typer.Option(metavar="COLUMN", help="The model's score.")] = None,
     class_: Annotated[str | None, typer.Option("--class", metavar="COLUMN", help="The predicted class.")] = None,
@@ -89,6 +92,7 @@ def infer_command(
             model=model,
             version=version,
             roles=Roles(
+                id=id_,
                 time=time,
                 score=score,
                 class_=class_,

@@ -64,7 +64,7 @@ class Decision:
     field: str
     """Name of the field; empty for other columns."""
     type: FieldType | str
-    """The field's type; `time`, `label` or `-` for other columns."""
+    """The field's type; `id`, `time`, `label` or `-` for other columns."""
     bins: int
     """Number of bins or categories, without `unseen` and `null`; 0 for other columns."""
     nulls: float | None
@@ -174,6 +174,7 @@ def infer_table(
         slices=(*(dimension.contract_slice for dimension in dimensions), *arm_slice(options.arms, planned_fields)),
         season=options.season,
         label=label.spec,
+        columns=roles.contract_columns,
         arms=options.arms,
         ignored={name: reason for name, reason in plan.ignored.items() if name_fault(name) is None},
     )
@@ -253,6 +254,8 @@ def _list_decisions(
         nulls = learned.slices[ALL].cells[-1] / baseline.rows
         bins = learned.n_cells - (1 if learned.kind == "numeric" else 2)
         decisions.append(Decision(planned.column or "scores", planned.name, planned.type, bins, nulls, reason))
+    if roles.id is not None:
+        decisions.append(Decision(roles.id, "", "id", 0, None, "ids of predictions"))
     if roles.time is not None:
         decisions.append(Decision(roles.time, "", "time", 0, None, f"event time, {time_format}"))
     if roles.label is not None:

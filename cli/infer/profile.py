@@ -9,14 +9,16 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import pyarrow as pa
-from barograph.contract import CONFIDENCE, CROSS, Field, FieldType, SketchKind
+from barograph.contract import CONFIDENCE, CROSS, Columns, Field, FieldType, SketchKind
 from barograph.contract.check import OUTPUT_TYPES
 from barograph.contract.kinds import name_fault
 from barograph.events import SCORES
 
 from cli.infer.errors import OptionError
 from cli.infer.tables import Table, is_number, is_text, plain_type
+from cli.table_columns import named_columns
 
 _MIN_SIMILARITY = 0.6
 SCORES_PREFIX = f"{SCORES}."
@@ -27,6 +29,8 @@ SCORES_PREFIX = f"{SCORES}."
 class Roles:
     """Roles of columns, from the options of the command."""
 
+    id: str | None = None
+    """The prediction ids, which are not a field."""
     time: str | None = None
     score: str | None = None
     class_: str | None = None
@@ -43,9 +47,26 @@ class Roles:
         """The columns of all slice expressions, each as often as it is named."""
         return [column for expression in self.slices for column in expression.split(CROSS)]
 
+    @property
+    def contract_columns(self) -> Columns:
+        """The columns for the contract; empty for those with the name of the member of events."""
+        columns = Columns(
+            id=self.id or "",
+            time=self.time or "",
+            score=self.score or "",
+            class_=self.class_ or "",
+            label=self.label or "",
+            latency=self.latency or "",
+        )
+        named = named_columns(columns)
+        others = {name: "" for name in columns.__struct_fields__ if getattr(columns, name) not in named}
+        prefix = self.scores if self.scores is not None and self.scores != SCORES_PREFIX else ""
+        return msgspec.structs.replace(columns, **others | {"scores": prefix})
+
     def list_options(self) -> list[tuple[str, str]]:
         """Return pairs of an option and the column that it names."""
         single = (
+            ("--id", self.id),
             ("--time", self.time),
             ("--score", self.score),
             ("--class", self.class_),
@@ -117,7 +138,7 @@ def check_roles(table: Table, roles: Roles) -> None:
         option_of[column] = option
     for option, columns in (("--slice", roles.slice_columns), ("--critical", list(roles.critical))):
         for column in columns:
-            if option_of.get(column) in ("--time", "--label"):
+            if option_of.get(column) in ("--id", "--time", "--label"):
                 raise OptionError(
                     f"{option} {column}: the column is not a field, because it is used as {option_of[column]}"
                 )
@@ -142,7 +163,7 @@ def plan_columns(table: Table, roles: Roles) -> TablePlan:
     outputs |= {planned.column for planned in scores}
     field_names = {*OUTPUT_TYPES, *(planned.name for planned in scores)}
     for column in table.columns:
-        if column in outputs or column in (roles.time, roles.label):
+        if column in outputs or column in (roles.id, roles.time, roles.label):
             continue
         fault = name_fault(column)
         if fault is not None:

@@ -84,6 +84,24 @@ class Table:
         rest.unreadable = {name: kind for name, kind in self.unreadable.items() if name not in columns}
         return rest
 
+    def renamed(self, names: Mapping[str, str]) -> Table:
+        """Return the same table with other names for some columns.
+
+        Args:
+            names: old name → new name; new names do not occur among the others.
+        """
+        original = {names.get(name, name): name for name in self.columns}
+
+        def read(columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+            for batch in self._read([original[name] for name in columns], batch_rows):
+                yield batch.rename_columns(list(columns))
+
+        table = Table(self.name, self.rows, pa.schema([]), read)
+        table.columns = {names.get(name, name): kind for name, kind in self.columns.items()}
+        table.unreadable = {names.get(name, name): kind for name, kind in self.unreadable.items()}
+        table.note = self.note
+        return table
+
     def _batches(self, columns: Sequence[str], batch_rows: int, what: str) -> Iterator[pa.RecordBatch]:
         try:
             yield from map(_without_views, self._read(columns, batch_rows))

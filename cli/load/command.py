@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, CommandError
 from cli.options import ConfigOption
+from cli.table_columns import ClassOption, IdOption, LabelOption, ScoreOption, TimeOption, with_columns
 from cli.terminal import SafeText, Terminal, plural, ratio
 
 if TYPE_CHECKING:
@@ -73,13 +74,20 @@ def load_command(
             "measured, or of a field's values invalid or of an unknown class.",
         ),
     ] = 0.01,
+    id_: IdOption = None,
+    time_: TimeOption = None,
+    score: ScoreOption = None,
+    class_: ClassOption = None,
+    label: LabelOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Load history and labels from files, through the publisher.
 
     Columns: `id`, `at` (the time), `score`, `class`, `latency_ms`, `arm`, `error`, `status`, `features.NAME`,
     `context.NAME`, `metrics.NAME`; a bare name is the feature, context or metric of that name in the contract. Labels:
-    `id`, `label`, `at`. Waits while Kafka is slow and drops nothing. Skips rows without id or time and then exits with
+    `id`, `label`, `at`. Columns of other names are those in the contract's `columns`, or in options.
+
+    Waits while Kafka is slow and drops nothing. Skips rows without id or time and then exits with
     1. Loading a file twice counts its events twice.
 
     Ends with an account: of the events sent, how many were counted or dead-lettered by reason, invalid values by field,
@@ -101,7 +109,8 @@ def load_command(
 
     model_contract = load_contract(contract)
     types = csv_types(model_contract)
-    sources = [inspect_file(EventFile(path, types), model_contract, version) for path in files]
+    columns = with_columns(model_contract, id=id_, time=time_, score=score, class_=class_, label=label).columns
+    sources = [inspect_file(EventFile(path, types, columns), model_contract, version) for path in files]
     check = f"barograph check {files[0]} --contract {contract}"
     settings = load_settings(config, needs=("kafka", "clickhouse") if wait else ("kafka",))
     terminal = Terminal(stderr=True)

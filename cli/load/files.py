@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from barograph.contract import Contract
+from barograph.contract import Columns, Contract
 
 from cli.csv_dialect import detect_dialect
 from cli.errors import CommandError
+from cli.table_columns import event_names, table_types
 from cli.table_files import TITLES, TableFileError, check_names, detect_format, first_line, open_csv
 
 BATCH_ROWS = 1 << 16
+_EVENT_COLUMNS = Columns()
 
 _TEXT_MEMBERS = ("id", "model", "version", "arm", "class", "class_", "status", "error")
 _TYPES = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_(), "category": pa.string()}
@@ -28,26 +30,36 @@ class EventFile:
 
     Attributes:
         path: The file.
-        schema: Its columns.
+        schema: Its columns, under the names that they have in events.
         rows: The number of rows; None if only reading the whole file would show it.
+        event_names: Columns of the file with another name → their names in events.
     """
 
-    def __init__(self, path: Path, types: Mapping[str, pa.DataType]) -> None:
+    def __init__(self, path: Path, types: Mapping[str, pa.DataType], columns: Columns = _EVENT_COLUMNS) -> None:
         """Open a file. Its first bytes determine the format, then its suffix.
 
         Args:
             path: the file.
-            types: the types of columns of a CSV file; the types of other columns are inferred from their values.
+            types: the types of columns of a CSV file, by their names in events; the types of other columns are inferred
+                from their values.
+            columns: the contract's names of columns.
 
         Raises:
             LoadError: the file does not exist, is not a table, or has two columns of one name.
         """
         self.path = path
         self.rows: int | None = None
-        self._types = dict(types)
+        self._types: dict[str, pa.DataType] = {}
+        self._original_names: dict[str, str] = {}
         try:
             self._format = detect_format(path)
-            self.schema = self._read_schema()
+            names = self._read_schema().names
+            check_names(names, path)
+            self._types = table_types(types, columns, names)
+            schema = self._read_schema()
+            self.event_names = event_names(columns, names)
+            self.schema = pa.schema([field.with_name(self.event_names.get(field.name, field.name)) for field in schema])
+            self._original_names = dict(zip(self.schema.names, names, strict=True))
             check_names(self.schema.names, path)
         except TableFileError as error:
             raise LoadError(f"{error}.") from error
@@ -61,10 +73,12 @@ class EventFile:
             LoadError: the file is damaged, or a CSV cell does not have its column's type.
         """
         names = [name for name in self.schema.names if name in columns]
+        originals = [self._original_names[name] for name in names]
         try:
-            for batch in self._read(names):
+            for batch in self._read(originals):
                 for start in range(0, batch.num_rows, BATCH_ROWS):
-                    yield pa.Table.from_batches([batch.slice(start, BATCH_ROWS)]).select(names)
+                    table = pa.Table.from_batches([batch.slice(start, BATCH_ROWS)]).select(originals)
+                    yield table.rename_columns(names)
         except (pa.ArrowException, OSError) as error:
             raise LoadError(f"{self.path} cannot be read further: {first_line(error)}.") from error
 

@@ -11,6 +11,7 @@ import typer
 
 from cli.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
 from cli.options import ConfigOption, JsonOption
+from cli.table_columns import with_columns
 
 if TYPE_CHECKING:
     from barograph import Contract
@@ -33,7 +34,14 @@ def skew_command(
         Path | None,
         typer.Option(metavar="FILE", help="The model's contract: types and personal data.", show_default=False),
     ] = None,
-    on: Annotated[str, typer.Option(metavar="COLUMN", help="Column of prediction ids.")] = "id",
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of prediction ids; by default that of the contract's `columns`, or `id`.",
+            show_default=False,
+        ),
+    ] = None,
     fields: Annotated[
         list[str] | None, typer.Option("--field", metavar="NAME", help="Compare only this field; repeatable.")
     ] = None,
@@ -45,7 +53,11 @@ def skew_command(
     ] = None,
     time: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="Column of the time, to detect lags and windows.", show_default=False),
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of the time, to detect lags and windows; with --by that of the contract's `columns`.",
+            show_default=False,
+        ),
     ] = None,
     underlying: Annotated[
         list[str] | None,
@@ -74,6 +86,7 @@ def skew_command(
         barograph skew --served served.parquet --recomputed train.parquet --contract flight-delay.yaml
         barograph skew --served clickhouse:flight-delay@3 --from 2026-03-01 --to 2026-03-02 --recomputed train.parquet
     """
+    from barograph.contract.file import load_contract
     from barograph.contract.problems import ContractError
 
     from cli.errors import CommandError
@@ -85,12 +98,17 @@ def skew_command(
 
     errors = Terminal(stderr=True)
     try:
-        options = _make_options(on, fields, by, time, underlying, tolerance)
+        model_contract = load_contract(contract) if contract is not None else None
+        if model_contract is not None:
+            # The file's column of ids is read as the member `id`.
+            model_contract, on = with_columns(model_contract, id=on), None
+            time = time or (model_contract.columns.time or None if by else None)
+        options = _make_options(on or "id", fields, by, time, underlying, tolerance)
         with errors.status("reading") as status:
             report = _compare(
                 served,
                 recomputed,
-                contract,
+                model_contract,
                 options,
                 (begin, end),
                 config,
@@ -134,26 +152,23 @@ def _make_options(
 def _compare(
     served: str,
     recomputed: Path,
-    contract_path: Path | None,
+    contract: Contract | None,
     options: SkewOptions,
     span: tuple[str | None, str | None],
     config: Path | None,
     progress: Callable[[str], None],
 ) -> SkewReport:
-    from barograph.contract.file import load_contract
-
     from cli.skew.compare import compare
     from cli.skew.sources import CLICKHOUSE, ProductionSource, SkewError, open_file
     from cli.times import parse_range
 
-    contract = load_contract(contract_path) if contract_path is not None else None
     begin, end = span
     if not served.startswith(CLICKHOUSE):
         if begin is not None or end is not None:
             raise SkewError(f"--from and --to are for {CLICKHOUSE}MODEL; a file is always compared whole.")
         with (
-            open_file(Path(served), options.on, contract) as left,
-            open_file(recomputed, options.on, contract) as right,
+            open_file(Path(served), options.on, contract, options.named_columns) as left,
+            open_file(recomputed, options.on, contract, options.named_columns) as right,
         ):
             return compare(left, right, contract, options, progress)
     if begin is None or end is None:
@@ -182,6 +197,8 @@ def _compare_production(
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(connect(settings.warehouse))
         model_contract = contract or read_contract(client, production.model)
-        right = stack.enter_context(open_file(recomputed, options.on, model_contract))
+        if options.on != "id":
+            model_contract, options = with_columns(model_contract, id=options.on), replace(options, on="id")
+        right = stack.enter_context(open_file(recomputed, options.on, model_contract, options.named_columns))
         left = stack.enter_context(open_production(client, production, model_contract, right))
         return compare(left, right, model_contract, replace(options, is_production=True), progress)

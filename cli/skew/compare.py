@@ -56,6 +56,11 @@ class SkewOptions:
     is_production: bool = False
     """Whether the served side comes from ClickHouse."""
 
+    @property
+    def named_columns(self) -> set[str]:
+        """The columns that keep their names, because options name them."""
+        return {*self.by, *self.underlying.values(), *([self.time] if self.time else [])}
+
 
 @dataclass(frozen=True, slots=True)
 class MismatchSample:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +17,7 @@ from barograph.contract import Contract
 from cli.errors import CommandError
 from cli.infer.tables import Table, is_number, open_table, plain_type
 from cli.load.files import csv_types
+from cli.table_columns import event_names, named_columns
 from cli.terminal import iso_utc
 from warehouse.client import Client
 from warehouse.served_predictions import served_features, served_range
@@ -56,15 +57,33 @@ class ProductionSource:
 
 
 @contextmanager
-def open_file(path: Path, on: str, contract: Contract | None) -> Iterator[Table]:
+def open_file(path: Path, on: str, contract: Contract | None, used: Collection[str] = ()) -> Iterator[Table]:
     """Open a Parquet, CSV or Arrow file. In CSV, ids are text, and the contract's columns have its types.
+
+    Columns that the contract names get the names of members of events. Labels and event times are left out, because
+    they are not features.
+
+    Args:
+        path: the file.
+        on: the column of ids, by its name in events.
+        contract: the model's contract.
+        used: columns that options name; they keep their names.
 
     Raises:
         TableError: the file cannot be read.
     """
     types = csv_types(contract) if contract is not None else {}
-    with open_table(path, {**types, on: pa.string()}) as table:
-        yield table
+    types |= {on: pa.string()}
+    if contract is None:
+        with open_table(path, types) as table:
+            yield table
+        return
+    named = named_columns(contract.columns)
+    with open_table(path, types | {column: types[name] for column, name in named.items() if name in types}) as table:
+        outcomes = {contract.columns.label, contract.columns.time} - set(used)
+        rest = table.without(outcomes)
+        names = event_names(contract.columns, list(rest.columns))
+        yield rest.renamed({column: name for column, name in names.items() if column not in used})
 
 
 @contextmanager

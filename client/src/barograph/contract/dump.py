@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from barograph.contract import Arms, Contract, Field, LabelSpec, Slice, Slo
+from barograph.contract import Arms, Columns, Contract, Field, LabelSpec, Slice, Slo
 from barograph.contract.alerts_section import alert_settings
 from barograph.contract.check import check_contract, default_slice_source, default_source
 from barograph.contract.keys import FORMAT_VERSION
@@ -86,6 +86,10 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         lines += [f"  {key}: {_nested(value)}" for key, value in alerts.items()]
         settings = {name: {key: _nested(value) for key, value in rule.items()} for name, rule in rules.items()}
         lines += [f"  {line}" for line in _block("rules", settings)]
+    columns = _changed_scalars(contract.columns, Columns())
+    if columns:
+        named = {key.removesuffix("_"): name for key, name in columns.items()}
+        lines.append(f"columns: {flow_map(named)}")
     if contract.ignored:
         lines.append("ignored:")
         lines += [f"  {text_scalar(name)}: {text_scalar(reason)}" for name, reason in contract.ignored.items()]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from barograph.contract import Arms, Contract, Field, LabelSpec, RateThresholds, Slice, Slo, Thresholds, Window
+from barograph.contract import Arms, Columns, Contract, Field, LabelSpec, RateThresholds, Slice, Slo, Thresholds, Window
 from barograph.contract.alerts_section import build_alerts
 from barograph.contract.check import check_failures, default_slice_source, default_source
 from barograph.contract.dump import dump_contract
@@ -117,6 +117,10 @@ def _build(values: Mapping[str, Any]) -> Contract:
     fields = tuple(_field(name, field) for name, field in values.get("fields", {}).items())
     if "label" in values:
         settings["label"] = _label(values["label"])
+    if "columns" in values:
+        settings["columns"] = Columns(
+            **{f"{key}_" if key == "class" else key: name for key, name in values["columns"].items()}
+        )
     if "arms" in values:
         settings["arms"] = Arms(**{"shares": {}} | values["arms"])
     thresholds = values.get("thresholds", {})

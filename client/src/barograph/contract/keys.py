@@ -275,6 +275,18 @@ LABEL = RecordKind(
     )
 )
 
+COLUMNS = RecordKind(
+    (
+        Key("id", NameKind(), "The column of prediction ids.", default="id"),
+        Key("time", NameKind(), "The column of event times.", default="at"),
+        Key("score", NameKind(), "The column of the score.", default="score"),
+        Key("class", NameKind(), "The column of the predicted class.", default="class"),
+        Key("label", NameKind(), "The column of labels.", default="label"),
+        Key("latency", NameKind(), "The column of the latency in milliseconds.", default="latency_ms"),
+        Key("scores", NameKind(), "The prefix of the columns of class probabilities.", default="scores."),
+    )
+)
+
 ARMS = RecordKind(
     (
         Key(
@@ -425,6 +437,12 @@ CONTRACT = RecordKind(
         ),
         Key("slo", SLO, "The model's service level objectives.", default="no targets"),
         Key("alerts", ALERTS, "Changes to the default alert rules.", default="{}"),
+        Key(
+            "columns",
+            COLUMNS,
+            "Columns of the model's tables whose names differ from the members of events, from the options of `infer`.",
+            default="the names of members",
+        ),
         Key(
             "ignored",
             MapKind(TextKind()),

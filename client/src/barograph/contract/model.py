@@ -172,10 +172,26 @@ class Slo(msgspec.Struct, frozen=True, kw_only=True):
         _to_float(self, "latency_ms", "latency_share", "error_rate")
 
 
+class Columns(msgspec.Struct, frozen=True, kw_only=True):
+    """Columns of the model's tables whose names differ from the members of events; empty: the member's name."""
+
+    id: str = ""
+    """The prediction's id, `id` in events."""
+    time: str = ""
+    """The event time, `at` in events."""
+    score: str = ""
+    class_: str = ""
+    label: str = ""
+    latency: str = ""
+    """The latency in milliseconds, `latency_ms` in events."""
+    scores: str = ""
+    """The prefix of the columns of class probabilities, `scores.` in events."""
+
+
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """Everything Barograph needs to know about one model."""
 
-    LATER: ClassVar = ("season", "arms", "alerts")
+    LATER: ClassVar = ("season", "arms", "alerts", "columns")
 
     model: str
     """The model's name, as in events."""
@@ -225,6 +241,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """Changes to the default alert rules."""
     ignored: dict[str, str] = msgspec.field(default_factory=dict)
     """Members of `features` that are known and not monitored, each with the reason."""
+    columns: Columns = Columns()
+    """The names of columns in the model's tables, which `barograph load`, `check` and `skew` read."""
 
     def __post_init__(self) -> None:
         _to_float(self, "raw_share")

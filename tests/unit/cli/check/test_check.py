@@ -207,6 +207,6 @@ def test_training_data_conforms_to_the_contract_inferred_from_it(name: str, caps
         main(["infer", name, "--model", "m", "--version", "1", "--time", "at", "--label", "late", "--force"])
     assert not end.value.code
     capsys.readouterr()
-    assert run(name, "--without", "late") == 0
-    assert run(name) == 1
+    assert run(name) == 0
+    assert run(name, "--label", "delayed") == 1
     assert "late" in capsys.readouterr().out

@@ -175,7 +175,7 @@ fields:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("colour: red", "colour: the key 'colour' is unknown; write one of contract, model"),
+        ("tint: red", "tint: the key 'tint' is unknown; write one of contract, model"),
         ("pane: 60", "pane: '60' is not a duration; write a whole number and a unit"),
         ("pane: 0m", "pane: '0m' is zero; write a duration"),
         ("pane: ٣m", "pane: '٣m' is not a duration"),

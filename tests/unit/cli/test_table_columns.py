@@ -1,0 +1,165 @@
+"""The contract keeps the columns in the options of `infer`, and `load`, `check` and `skew` read a table by it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+from barograph import Contract
+from barograph.contract import Columns
+from barograph.contract.file import load_contract
+
+from cli.load.check import inspect_file, read_blocks
+from cli.load.files import EventFile, csv_types
+from cli.main import main
+from cli.table_columns import event_names, with_columns
+
+N = 300
+OPTIONS = [
+    "--id",
+    "request",
+    "--time",
+    "booked",
+    "--score",
+    "p",
+    "--class",
+    "y_pred",
+    "--label",
+    "y",
+    "--latency",
+    "ms",
+]
+RNG = np.random.default_rng(3)
+
+
+def table(**columns: Any) -> pa.Table:
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    values: dict[str, Any] = {
+        "request": [f"r{i}" for i in range(N)],
+        "booked": [start + timedelta(minutes=i) for i in range(N)],
+        "amount": RNG.normal(size=N),
+        "score": RNG.integers(300, 850, N),  # a feature: the credit score
+        "p": RNG.random(N),
+        "y_pred": RNG.integers(0, 2, N),
+        "y": RNG.integers(0, 2, N),
+        "ms": RNG.random(N),
+    }
+    return pa.table(values | columns)
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(list(words))
+    return int(end.value.code or 0)
+
+
+def write_parquet(path: Path, rows: pa.Table) -> None:
+    pq.write_table(rows, path)
+
+
+def write_csv(path: Path, rows: pa.Table) -> None:
+    pa_csv.write_csv(rows, path)
+
+
+WRITERS = {"train.parquet": write_parquet, "train.csv": write_csv}
+
+
+@pytest.fixture(params=WRITERS)
+def train(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A table and the contract that `infer` derives from it, `m.yaml`."""
+    monkeypatch.chdir(tmp_path)
+    path = Path(request.param)
+    WRITERS[request.param](path, table())
+    assert run("infer", str(path), "--model", "m", "--version", "1", *OPTIONS) == 0
+    return path
+
+
+def test_infer_keeps_the_columns_of_its_options(train: Path) -> None:
+    contract = load_contract("m.yaml")
+    assert contract.columns == Columns(id="request", time="booked", score="p", class_="y_pred", label="y", latency="ms")
+    sources = {field.source for field in contract.fields}
+    assert sources == {"features.amount", "features.score", "score", "class", "latency_ms"}
+
+
+def test_production_data_with_ids_labels_and_scores_conforms(train: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run("check", str(train), "--contract", "m.yaml") == 0
+    assert "conforms to the contract" in capsys.readouterr().out
+    renamed = table().rename_columns({"p": "probability"})
+    WRITERS[train.name](train, renamed)
+    assert run("check", str(train), "--contract", "m.yaml") == 1
+    assert run("check", str(train), "--contract", "m.yaml", "--score", "probability") == 0
+
+
+def test_a_violation_of_an_output_is_found_under_its_column(train: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    contract = load_contract("m.yaml")
+    Path("m.yaml").write_text(
+        Path("m.yaml").read_text().replace("score: {type: float}", "score: {type: float, range: [0, 1]}")
+    )
+    assert load_contract("m.yaml") != contract
+    WRITERS[train.name](train, table(p=[2.0] * N))
+    capsys.readouterr()
+    assert run("check", str(train), "--contract", "m.yaml") == 1
+    assert "above 1" in capsys.readouterr().out
+
+
+def load_rows(path: Path, contract: Contract, **columns: str) -> list[dict[str, Any]]:
+    file = EventFile(path, csv_types(contract), with_columns(contract, **columns).columns)
+    source = inspect_file(file, contract, "1")
+    return [row for block in read_blocks(source, contract, "1") for row in block.rows.to_pylist()]
+
+
+def test_load_reads_the_contracts_columns(train: Path) -> None:
+    contract = load_contract("m.yaml")
+    rows = load_rows(train, contract)
+    expected = table().to_pylist()
+    assert len(rows) == N
+    first = rows[0]
+    assert (first["id"], first["at"]) == ("r0", expected[0]["booked"])
+    assert 0 <= first["score"] <= 1
+    assert first["features.score"] >= 300
+    assert first["class"] in ("0", "1")
+    assert set(first) == {
+        *("model", "version", "id", "at", "score", "class", "latency_ms"),
+        *("features.amount", "features.score"),
+    }
+    WRITERS[train.name](train, table().select(["request", "y", "booked"]))
+    labels = load_rows(train, contract)
+    assert {type(row["label"]) for row in labels} == {bool}
+    assert set(labels[0]) == {"model", "id", "label", "at"}
+
+
+def test_options_of_load_override_the_contract(train: Path) -> None:
+    contract = load_contract("m.yaml")
+    WRITERS[train.name](train, table().rename_columns({"request": "trip"}))
+    assert load_rows(train, contract, id="trip")[5]["id"] == "r5"
+
+
+def test_skew_joins_by_the_contracts_ids_and_leaves_labels_out(train: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = table()
+    write_parquet(Path("served.parquet"), rows.set_column(rows.column_names.index("y"), "y", [[0] * N]))
+    write_parquet(Path("again.parquet"), rows.set_column(rows.column_names.index("y"), "y", [[1] * N]))
+    capsys.readouterr()
+    words = ["skew", "--served", "served.parquet", "--recomputed", "again.parquet", "--contract", "m.yaml"]
+    assert run(*words) == 0
+    assert f"Compared {N} predictions" in capsys.readouterr().out
+    events = rows.rename_columns({"request": "id", "p": "score", "score": "features.score", "y_pred": "class"})
+    write_parquet(Path("served.parquet"), events.drop_columns(["y", "booked"]))
+    assert run(*words) == 0
+    assert f"Compared {N} predictions" in capsys.readouterr().out
+
+
+def test_a_column_with_the_name_of_an_output_is_a_feature() -> None:
+    columns = Columns(score="p", scores="q_")
+    assert event_names(columns, ["id", "p", "score", "q_cat", "q_", "x"]) == {
+        "p": "score",
+        "score": "features.score",
+        "q_cat": "scores.cat",
+    }
+    assert event_names(columns, ["id", "score"]) == {}, "a file of events keeps its names"
