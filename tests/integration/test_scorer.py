@@ -245,8 +245,8 @@ def test_the_view_of_arms_equals_the_performance_rows(client: Client, score: Cal
         "SELECT version, other_version, metric, class, window, toUnixTimestamp(window_start), arm, other_arm, "
         f"value, other_value, {names} FROM arm_performance"
     )
-    # Two lengths, both directions, and all pairs of versions that serve in the arms.
-    assert len({(window, arm, other) for _, _, _, _, window, _, arm, other, *_ in rows}) == 4
+    # Three lengths, both directions, and all pairs of versions that serve in the arms.
+    assert len({(window, arm, other) for _, _, _, _, window, _, arm, other, *_ in rows}) == 6
     answering = ("1", "2", "shadow")
     assert {(version, other) for version, other, *_ in rows} == {(a, b) for a in answering for b in answering}
     levels = set()
@@ -703,7 +703,8 @@ def test_a_window_is_measured_when_it_has_ended(client: Client, score: Callable[
     # Another process resumes the day, although no more rows arrive.
     now_s = START_MS / 1000 + 86400 + 1
     assert score(BINARY, clock=lambda: now_s).score_once().revised > 0
-    assert {key[4] for key in shown(client)} == {"1h", "1d"}
+    # A week that began six days earlier has ended too.
+    assert {key[4] for key in shown(client)} - {"7d"} == {"1h", "1d"}
 
 
 def test_on_the_replay_clock_a_window_ends_with_later_events_or_the_end_of_the_replay(
@@ -715,5 +716,5 @@ def test_on_the_replay_clock_a_window_ends_with_later_events_or_the_end_of_the_r
     scoring.insert(client, "predictions", [prediction(2, START_MS + HOUR_MS + 1, 2, score=0.5)])
     assert working.score_once().scored == 1
     done = working.score_once()
-    assert (done.scored, {key[4] for key in shown(client)}) == (1, {"1h", "1d"})
+    assert (done.scored, {key[4] for key in shown(client)}) == (1, {"1h", "1d", "7d"})
     assert working.score_once().scored == 0

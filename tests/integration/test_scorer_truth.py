@@ -105,7 +105,7 @@ def scored(engine: LocalClickHouse, label: LabelSpec, fill: Callable[[Client], T
         contract = Contract(model="m", label=label)
         scoring.scorer(client, address, contract, clock=lambda: NOW_MS / 1000).score_once()
         rows = client.arrow("SELECT *, toUnixTimestamp(window_start) AS start FROM latest_performance").to_pylist()
-        seconds = {"1h": 3600, "1d": 86400}
+        seconds = {"1h": 3600, "1d": 86400, "7d": 7 * 86400}
         figures = {
             (
                 row["metric"],
