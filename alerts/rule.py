@@ -28,6 +28,7 @@ CAUSES = {
     "null-rate": "data-quality",
     "invalid-rate": "data-quality",
     "performance": "performance",
+    "performance-drop": "performance",
     "cbpe-drop": "performance",
 }
 """The cause that a rule indicates; a rule that is not listed is its own cause.

@@ -137,6 +137,8 @@ def _drops(factory: RuleFactory, kind: str, horizon_s: int) -> Iterator[Rule]:
             form=form,
             has_bounds=True,
             clear=clear,
+            long_s=window,
+            short_s=window,
             every_s=LABELS_EVERY_S,
             panel=panel_link("model", "performance"),
         )
