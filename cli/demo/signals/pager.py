@@ -22,7 +22,7 @@ EARLIEST, LATEST = date(2013, 9, 15), date(2013, 9, 30)
 OUTAGE = date(2013, 12, 30), date(2014, 1, 1)
 """The weather data end late on 30 December in New York. The alert fires when most of a day window has no weather."""
 MAX_INCIDENTS = 4
-"""Autumn, the missing weather of 31 December, and two more. Their instances fire 19 times."""
+"""Autumn, performance, and missing values on two occasions. Their paging instances fire 23 times."""
 
 
 @dataclass(frozen=True, slots=True)
