@@ -139,6 +139,9 @@ def csv_types(contract: Contract) -> dict[str, pa.DataType]:
     for field in contract.fields:
         if field.type in _TYPES:
             types |= _typed(field.source, _TYPES[field.type])
+    if contract.label is not None and contract.label.type == "bool" and not isinstance(contract.label.positive, str):
+        # As in `infer`: True is the class `true` then, and 1.0 the class 1.
+        del types["class"], types["class_"]
     return types
 
 

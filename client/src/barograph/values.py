@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from barograph.contract.label_values import label_text
 from barograph.events import Prediction
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -178,6 +179,12 @@ def text_of(value: Any) -> str | None:
     if isinstance(simple, datetime | date):
         return simple.isoformat()
     return json.dumps(simple)
+
+
+def class_text(value: Any) -> str | None:
+    """Convert a predicted class to text as a label is: whole numbers without a decimal point."""
+    simple = clean(value)
+    return label_text(simple) if isinstance(simple, bool | int | float) else text_of(value)
 
 
 def text_map(members: Mapping[Any, Any]) -> dict[str, str | None]:

@@ -14,11 +14,13 @@ import pytest
 from barograph import Contract
 from barograph.contract import Columns
 from barograph.contract.file import load_contract
+from barograph.values import class_text
 
 from cli.load.check import inspect_file, read_blocks
 from cli.load.files import EventFile, csv_types
 from cli.main import main
 from cli.table_columns import event_names, with_columns
+from sketches.baseline.baseline import load_baseline
 
 N = 300
 OPTIONS = [
@@ -133,6 +135,24 @@ def test_load_reads_the_contracts_columns(train: Path) -> None:
     labels = load_rows(train, contract)
     assert {type(row["label"]) for row in labels} == {bool}
     assert set(labels[0]) == {"model", "id", "label", "at"}
+
+
+@pytest.mark.parametrize("classes", [[True, False], [1, 0], [1.0, 0.0], ["yes", "no"]], ids=str)
+@pytest.mark.parametrize("name", WRITERS)
+def test_classes_are_those_of_the_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, classes: list[Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    WRITERS[name](Path(name), table(y_pred=[classes[i % 2] for i in range(N)]))
+    if classes == [True, False] and name.endswith(".csv"):
+        Path(name).write_text(
+            Path(name).read_text().replace("true", "True").replace("false", "False")
+        )  # as pandas does
+    assert run("infer", name, "--model", "m", "--version", "1", *OPTIONS) == 0
+    baseline = load_baseline(Path("m.1.baseline.json").read_bytes(), "m")
+    (of_class,) = [field for field in baseline.fields if field.name == "class"]
+    assert {row["class"] for row in load_rows(Path(name), load_contract("m.yaml"))} == set(of_class.categories)
+    assert {class_text(value) for value in classes} == set(of_class.categories)
 
 
 def test_options_of_load_override_the_contract(train: Path) -> None:

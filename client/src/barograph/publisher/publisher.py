@@ -40,6 +40,7 @@ from barograph.validation.rows import Validator, Violation, rejection
 from barograph.values import (
     InvalidEvent,
     QuickPrediction,
+    class_text,
     encode_event,
     epoch_ms,
     event_id,
@@ -230,7 +231,7 @@ class Publisher:
                         context = text_map(context)
                         break
             if class_ is not None and type(class_) is not str:
-                class_ = text_of(class_)
+                class_ = class_text(class_)
             if arm is not None and type(arm) is not str:
                 arm = text_of(arm)
             if status is not None and type(status) is not str:
