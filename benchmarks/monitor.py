@@ -63,6 +63,9 @@ class NoStore:
     def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
         return {}
 
+    def last_pane_s(self, model: str) -> int | None:
+        return None
+
     def write(self, commit: CommitRows) -> None:
         pass
 

@@ -80,7 +80,8 @@ def run_monitor(settings: ProcessorSettings) -> int:
         topic_id, partitions = _partials_topic(settings)
         client = connect(settings.warehouse)
         client.on_insert = services.report.count_inserted
-        store, topic = WarehouseStore(client), (topic_id, partitions)
+        store = WarehouseStore(client, on_work=services.report.heartbeat.record_work)
+        topic = topic_id, partitions
         worker = Worker(settings, store, services.registry, services.source.refresh, topic, services.report)
         # The last offset of the topic is the marker of a commit, which no consumer returns.
         partials = SourceTopic(settings.topics.partials, "partials", partitions, trailing_markers=1)

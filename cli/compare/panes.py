@@ -110,6 +110,9 @@ class _EmptyStore:
     def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
         return {}
 
+    def last_pane_s(self, model: str) -> int | None:
+        return None
+
     def write(self, commit: object) -> None:
         raise NotImplementedError
 

@@ -35,6 +35,9 @@ class StallTimeouts:
     """Seconds after which the processor is unhealthy. A commit to a busy broker may take most of a minute."""
     stuck_s: float = 300.0
     """Seconds after which the watchdog ends the process."""
+    uncommitted_s: float = 3600.0
+    """Seconds without a commit after which the watchdog ends even a process that does work. What it has written is
+    durable, so that the next process has less to do."""
 
 
 SCORER_STALL_TIMEOUTS = StallTimeouts(unhealthy_s=330.0, stuck_s=900.0)
@@ -134,10 +137,13 @@ class Watchdog:
         stall = self._stall
         if stall is not None and stall.seconds > longest_s and self._heartbeat.blockage is None:
             topic, partition = stall.partition
-            return (
-                f"The committed offset of {topic} {partition} has not advanced for {stall.seconds:.0f} s although "
-                f"messages are available (expected: at most {longest_s:.0f} s)."
-            )
+            idle_s = self._heartbeat.idle_s()
+            if idle_s > longest_s or stall.seconds > self._timeouts.uncommitted_s:
+                return (
+                    f"The committed offset of {topic} {partition} has not advanced for {stall.seconds:.0f} s although "
+                    f"messages are available (expected: at most {longest_s:.0f} s), and the last unit of work was done "
+                    f"{idle_s:.0f} s ago."
+                )
         return ""
 
     def _run(self) -> None:

@@ -28,6 +28,8 @@ GROUP = "monitor"
 PLAINTEXT = Security()
 HEARTBEAT_S = 1.0
 """Interval of the event loop's heartbeat."""
+WORKING_S = 60.0
+"""A worker that has done a unit of work within this time keeps its partitions, however long its record takes."""
 BUFFERED_RECORDS = 256
 """Records that are read ahead. Those of wide models take up to a hundred kilobytes each; Faust's default is 4,096."""
 log = structlog.get_logger()
@@ -157,7 +159,7 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
     async def heartbeat() -> None:
         while True:
             worker.heartbeat.beat()
-            if worker.heartbeat.blockage is not None:
+            if worker.heartbeat.blockage is not None or worker.heartbeat.idle_s() < WORKING_S:
                 # While the worker keeps its record, Faust's buffer fills up and Faust stops polling.
                 await app.consumer._thread.record_poll()
             await asyncio.sleep(HEARTBEAT_S)

@@ -36,6 +36,9 @@ from streams.topics import partials_partition
 log = structlog.get_logger()
 
 RESKETCHED = "covers offsets that were sketched before: the sketcher's offsets were reset"
+PIECE_CELLS = 2_000_000
+"""Counts of windows that are judged for one model before its results are written and other models have their turn: some
+seconds of work for a model of thousands of fields, days of history for others."""
 MAX_PENDING_VERDICTS = 25_000
 """Rows of `drift` and `rates`, some 200 bytes each, that wait in memory for the rest of their commit."""
 
@@ -67,6 +70,8 @@ class PartitionState:
         budget_bytes: int = PANE_BUDGET_BYTES,
         write_early: Callable[[CommitRows], None] | None = None,
         max_pending_verdicts: int = MAX_PENDING_VERDICTS,
+        piece_cells: int = PIECE_CELLS,
+        on_work: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
         monotonic_clock: Callable[[], float] | None = None,
     ) -> None:
@@ -82,8 +87,10 @@ class PartitionState:
             write_s: time between two writes of unsealed panes.
             revise_s: shortest time between two revisions of one window.
             budget_bytes: memory for panes that are written.
-            write_early: writes verdicts ahead of the rest of their commit; None: never.
+            write_early: writes rows ahead of the rest of their commit; None: never.
             max_pending_verdicts: from so many verdicts on, they are written early.
+            piece_cells: counts of windows that are judged for one model before other models have their turn.
+            on_work: called after each unit of work.
             clock: Unix seconds, for the times in rows.
             monotonic_clock: seconds that never go back, for intervals; `clock` by default.
         """
@@ -92,6 +99,7 @@ class PartitionState:
         self._registry = registry
         self._live, self._write_s, self._revise_s = live, write_s, revise_s
         self._write_early, self._max_pending_verdicts = write_early, max_pending_verdicts
+        self._piece_cells, self._on_work = piece_cells, on_work
         self._clock, self._monotonic_clock = clock, monotonic_clock or clock
         self.models: dict[str, ModelState] = {}
         """The models with a partial or a contract so far."""
@@ -179,18 +187,35 @@ class PartitionState:
         else:
             self._ledger.advance(progress, record_seq, live=self._live, received_ms=received_ms)
         commit = CommitRows()
-        judged = False
-        for model in self._assigned_models():
-            state = self._get_model(model)
-            if state is not None:
-                judged |= self._seal(state, record_seq, commit)
-                judged |= self._rejudge_due(state, record_seq, commit)
+        states = [state for model in self._assigned_models() if (state := self._get_model(model)) is not None]
+        judged = self._judge_piece(states, record_seq, commit)
+        # On the live clock the next progress record continues; on the replay clock this one may be the last.
+        while not self._live and any(self._is_behind(state) for state in states):
+            if self._write_early is not None:
+                self._collect_rows(commit, record_seq)
+                self._write_early(commit)
+                commit = CommitRows()
+            self._judge_piece(states, record_seq, commit)
         now_s = self._monotonic_clock()
         if not judged and now_s - self._written_s < self._write_s:
             return None, 0
         self._written_s = now_s
         self._collect_rows(commit, record_seq)
         return commit, self._acknowledged_until(offset)
+
+    def _judge_piece(self, states: list[ModelState], record_seq: int, commit: CommitRows) -> bool:
+        """Seal and judge a piece of every model, so that none waits for another; return whether there was any."""
+        judged = False
+        for state in states:
+            judged |= self._seal(state, record_seq, commit)
+            judged |= self._rejudge_due(state, record_seq, commit)
+            self._on_work()
+        return judged
+
+    def _is_behind(self, state: ModelState) -> bool:
+        """Whether more panes of a model can be sealed."""
+        until_s = self._sealable_until_s(state)
+        return until_s is not None and state.sealed_until_s is not None and state.sealed_until_s < until_s
 
     def _acknowledged_until(self, offset: int) -> int:
         revisions = [state.revisions.first_offset() for state in self.models.values()]
@@ -249,7 +274,7 @@ class PartitionState:
     # ---------------------------------------------------------------------------------------------- sealing
 
     def _seal(self, state: ModelState, record_seq: int, commit: CommitRows) -> bool:
-        """Seal the panes that no event is expected in, and judge the windows that end by then; return whether any."""
+        """Seal a piece of the panes that are complete, and judge the windows that end in it; return whether any."""
         contract = state.contract
         before_s = state.sealed_until_s
         until_s = self._sealable_until_s(state)
@@ -257,6 +282,7 @@ class PartitionState:
             before_s = self._begin_history(state, until_s, record_seq)
         if until_s is None or before_s is None or until_s <= before_s:
             return False
+        until_s = min(until_s, before_s + self._panes_per_piece(state) * contract.pane_s)
         state.sealed_until_s = until_s
         self._cache.load_for_update(state, before_s, until_s)
         starts_s = range(before_s, until_s, contract.pane_s)
@@ -283,6 +309,13 @@ class PartitionState:
             self._add_verdicts(commit, self._window_judge.compare(state, window, ends, record_seq))
         return True
 
+    def _panes_per_piece(self, state: ModelState) -> int:
+        """Return the number of panes, at least one, that are sealed and whose windows are judged in one piece."""
+        layouts = [series.layout for _, series in self._judged_series(state)]
+        cells = sum(layout.n_slices * layout.width for layout in layouts)
+        per_pane = cells * sum(state.contract.pane_s / window.hop_s for window in state.contract.windows)
+        return max(1, int(self._piece_cells / max(per_pane, 1.0)))
+
     def _sealable_until_s(self, state: ModelState) -> int | None:
         contract = state.contract
         watermark_ms = self._ledger.watermark_ms(contract.model, contract.out_of_order_s * 1000)
@@ -290,10 +323,9 @@ class PartitionState:
             return None
         if watermark_ms >= ENDED_MS:
             # The history has ended: all its events are judged, up to the next end of every window length.
-            starts = state.pane_starts()
-            if not starts:
+            if state.last_s is None:
                 return state.sealed_until_s
-            last = max(starts) + contract.pane_s
+            last = state.last_s + contract.pane_s
             return max(last_end_s(contract, last), state.sealed_until_s or 0)
         return int((watermark_ms / 1000 - contract.lateness_s) // contract.pane_s) * contract.pane_s
 
@@ -307,8 +339,7 @@ class PartitionState:
         if first_s is None or not self._live or until_s <= first_s:
             return first_s
         longest_s = max((window.length_s for window in state.contract.windows), default=state.contract.pane_s)
-        before_s = max(first_s, until_s - longest_s)
-        state.sealed_until_s = until_s
+        before_s = state.sealed_until_s = max(first_s, until_s - longest_s)
         self._cache.load_for_update(state, first_s, before_s)
         for series in state.series.values():
             for start_s, pane in series.panes.items():
@@ -345,10 +376,10 @@ class PartitionState:
     def _rejudge_due(self, state: ModelState, record_seq: int, commit: CommitRows) -> bool:
         """Judge again the windows whose revision is due; return whether any was."""
         # A superseded process may have sealed ahead of this ledger, which does not know yet of the history's end.
-        until_s = self._sealable_until_s(state)
-        if until_s is None:
+        until_s, sealed_until_s = self._sealable_until_s(state), state.sealed_until_s
+        if until_s is None or sealed_until_s is None:
             return False
-        due = state.revisions.pop_due(self._monotonic_clock(), self._revise_s, until_s)
+        due = state.revisions.pop_due(self._monotonic_clock(), self._revise_s, min(until_s, sealed_until_s))
         ends_by_window: dict[Window, set[int]] = {}
         for (series_key, window), all_of_length in due.items():
             ends_s = self._window_judge.judged_ends(state, window, all_of_length)
@@ -367,6 +398,7 @@ class PartitionState:
         for columns in verdicts:
             commit.add_verdicts(columns)
             self._flush_early(commit)
+            self._on_work()
 
     def _flush_early(self, commit: CommitRows) -> None:
         """Write verdicts ahead of the rest of their commit if they are many.
@@ -385,7 +417,9 @@ class PartitionState:
                 commit.add_columns(changed_panes(series, dirty, state.sealed_until_s or 0, self._partition))
                 if self._live:
                     commit.add_columns(self._rollups.open_hour_rows(state, series, dirty))
-            commit.add_columns(self._rollups.closed_rows(state, ended=self._ledger.has_ended(state.contract.model)))
+            # Between two pieces of a history that has ended, its later hours and days are still open.
+            ended = self._ledger.has_ended(state.contract.model) and not self._is_behind(state)
+            commit.add_columns(self._rollups.closed_rows(state, ended=ended))
             # After the rollups: a pane that is not in the warehouse yet could not be read there if it were evicted.
             for series in state.series.values():
                 series.mark_written()

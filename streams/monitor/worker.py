@@ -89,6 +89,9 @@ class _RetryingStore:
     def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
         return self._retry(lambda: self._store.first_panes_s(model), "load first panes")
 
+    def last_pane_s(self, model: str) -> int | None:
+        return self._retry(lambda: self._store.last_pane_s(model), "load the last pane")
+
     def write(self, commit: CommitRows) -> None:
         self._retry(lambda: self._store.write(commit), "write")
 
@@ -202,7 +205,9 @@ class Worker:
         rejected = state.merge_partial(partial, record.offset)
         if rejected is not None:
             self._dead_letter(record, rejected.reason, rejected.code)
-        elif partial.slice_from == 0 and partial.field_from == 0:
+            return
+        self.heartbeat.record_work()
+        if partial.slice_from == 0 and partial.field_from == 0:
             self._report.add(metrics.EVENTS, int(partial.counts[0, 0]), "merged")
 
     def _apply_progress(self, state: PartitionState, progress: Progress, record: IncomingRecord) -> int:
@@ -231,6 +236,7 @@ class Worker:
             write_s=self._settings.write_s,
             revise_s=self._settings.revise_s,
             write_early=self._store.write,
+            on_work=self.heartbeat.record_work,
             clock=self._clock,
             monotonic_clock=self._monotonic_clock,
         )

@@ -109,6 +109,10 @@ class _RecountStore:
         """Return the warehouse's first panes. The recount finds earlier ones itself."""
         return self._store.first_panes_s(model)
 
+    def last_pane_s(self, model: str) -> int | None:
+        """Return the warehouse's last pane: a history that has ended is judged up to it."""
+        return self._store.last_pane_s(model)
+
     def write(self, commit: CommitRows) -> None:
         """Not supported: a recount writes nothing."""
         raise NotImplementedError

@@ -27,7 +27,7 @@ class Heartbeat:
         """
         self._clock = clock
         self._lock = threading.Lock()
-        self._beat_s = clock()
+        self._beat_s = self._worked_s = clock()
         self._started = False
         self._blockage: Blockage | None = None
         self._stopping = False
@@ -51,6 +51,14 @@ class Heartbeat:
         """Record an iteration of the loop."""
         self._beat_s = self._clock()
         self._started = True
+
+    def record_work(self) -> None:
+        """Record that a unit of work is done: a message that takes minutes consists of many."""
+        self._worked_s = self._clock()
+
+    def idle_s(self) -> float:
+        """Return the seconds since the last unit of work, or since the start."""
+        return max(0.0, self._clock() - self._worked_s)
 
     def blocked(self, reason: str) -> None:
         """Record that the processor waits for a server, which a restart would not change.

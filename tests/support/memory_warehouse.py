@@ -96,6 +96,9 @@ class MemoryWarehouse:
                     if row["n"] > row["late"]:
                         in_time.append(row["pane_start"])
             return [(*key, bool(in_time), min(in_time, default=0)) for key, in_time in starts.items()]
+        if table[1] == "volume" and "max(pane_start)" in sql:
+            busy = [row["pane_start"] for row in matches if row["slice"] == "all" and row["n"]]
+            return [(len(busy), max(busy, default=0))]
         names = sql[len("SELECT ") : sql.index(" FROM ")].split(", ")
         with_epoch = [{**row, "epoch": row.get("epoch", row["record_seq"] >> 48)} for row in matches]
         return [tuple(_value(row[name]) for name in names) for row in with_epoch]

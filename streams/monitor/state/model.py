@@ -17,6 +17,8 @@ class ModelState:
     contract: Contract
     series: dict[SeriesKey, Series] = field(default_factory=dict)
     sealed_until_s: int | None = None
+    last_s: int | None = None
+    """Start of the last pane with an event."""
     loaded_from_s: int = 0
     """Every existing pane that starts at or after this time is in memory or in `evicted`."""
     evicted: set[int] = field(default_factory=set)

@@ -92,6 +92,7 @@ class PaneCache:
         changed = series.merge(pane, partial, record_seq, late=late)
         if changed:
             self._ranges_of(series).invalidate(pane.start_s)
+            state.last_s = max(pane.start_s, pane.start_s if state.last_s is None else state.last_s)
         return changed
 
     def _get_pane(self, state: ModelState, series: Series, start_s: int) -> Pane:
@@ -123,6 +124,7 @@ class PaneCache:
             series = self.get_series(state, version, baseline_id)
             if series is not None:
                 series.first_s = first_pane_s
+        state.last_s = self._store.last_pane_s(contract.model)
         self._restore(state, state.loaded_from_s, NEVER_S)
 
     def ensure_loaded(self, state: ModelState, start_s: int, end_s: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -56,6 +56,9 @@ class Store(Protocol):
     def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
         """Load the start of the first pane with an event in time, by (version, baseline id); None if all were late."""
 
+    def last_pane_s(self, model: str) -> int | None:
+        """Load the start of the last pane with an event; None if there is none."""
+
     def write(self, commit: CommitRows) -> None:
         """Write a commit.
 
@@ -70,10 +73,13 @@ class WarehouseStore:
     Args:
         client: a connection.
         rows_per_load: rows of panes or hours that are loaded at once; more only if a single pane has more.
+        on_work: called after each insert.
     """
 
-    def __init__(self, client: Client, rows_per_load: int = ROWS_PER_LOAD) -> None:
-        self._client, self.rows_per_load = client, rows_per_load
+    def __init__(
+        self, client: Client, rows_per_load: int = ROWS_PER_LOAD, *, on_work: Callable[[], None] = lambda: None
+    ) -> None:
+        self._client, self.rows_per_load, self._on_work = client, rows_per_load, on_work
 
     def load_ledger(self, partials_partition: int, partials_topic_id: str) -> tuple[OffsetLedger, int]:
         queries.sync_replicas(self._client, "offset_ledger", "panes", "rollups", "volume", "losses", "progress")
@@ -138,10 +144,19 @@ class WarehouseStore:
             (str(version), str(baseline)): int(first) if in_time else None for version, baseline, in_time, first in rows
         }
 
+    def last_pane_s(self, model: str) -> int | None:
+        [(n, last)] = self._client.rows(
+            "SELECT count(), toUnixTimestamp(max(pane_start)) FROM volume FINAL "
+            "WHERE model = {model:String} AND slice = 'all' AND n > 0",
+            {"model": model},
+        )
+        return int(last) if n else None
+
     def write(self, commit: CommitRows) -> None:
         for table in COLUMN_TABLES:
             for columns in commit.columns(table):
                 insert_columns(self._client, table, columns)
+                self._on_work()
         for row_table in ROW_TABLES:
             insert_rows(self._client, row_table, commit.rows(row_table))
 

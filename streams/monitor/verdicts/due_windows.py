@@ -123,8 +123,7 @@ class WindowJudge:
         """Return the end of the last pane of a model whose replay has ended; None if it goes on."""
         if not self._ledger.has_ended(state.contract.model):
             return None
-        last_s = max(state.pane_starts(), default=None)
-        return None if last_s is None else last_s + state.contract.pane_s
+        return None if state.last_s is None else state.last_s + state.contract.pane_s
 
     def _merge_window(self, state: ModelState, window: Window, series: Series, end_s: int) -> MergedRange:
         return self._cache.merge_range(state, series, window, end_s)

@@ -264,3 +264,37 @@ def test_the_watchdog_runs_on_its_thread_and_closes_its_consumer(bench: Bench, m
     assert ended.wait(30)
     bench.watchdog.stop()
     assert bench.consumer.closed
+
+
+def test_one_message_that_takes_minutes_of_work_is_no_standstill(bench: Bench) -> None:
+    """The committed offset stays, while one progress record seals days of a wide model in many units of work."""
+    bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 3}, {0: 30, 1: 3}
+    for at_s in range(0, 3600, 5):
+        bench.now_s = 1000.0 + at_s
+        bench.heartbeat.beat()
+        if at_s % 30 == 0:
+            bench.heartbeat.record_work()
+        assert bench.check(at_s) == "working"
+    assert bench.ended == []
+
+
+def test_standstill_within_a_message_ends_the_process(bench: Bench) -> None:
+    bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 3}, {0: 30, 1: 3}
+    for at_s in range(0, 1000, 5):
+        bench.now_s = 1000.0 + at_s
+        bench.heartbeat.beat()
+        if at_s <= 600:
+            bench.heartbeat.record_work()
+        bench.check(at_s)
+        assert bool(bench.ended) == (at_s > 900)
+    assert "has not advanced" in bench.watchdog.health().reason
+
+
+def test_work_without_any_commit_is_not_tolerated_forever(bench: Bench) -> None:
+    bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 3}, {0: 30, 1: 3}
+    for at_s in range(0, 3700, 5):
+        bench.now_s = 1000.0 + at_s
+        bench.heartbeat.beat()
+        bench.heartbeat.record_work()
+        bench.check(at_s)
+        assert bool(bench.ended) == (at_s > TIMEOUTS.uncommitted_s)

@@ -443,3 +443,14 @@ def test_wall_clock_that_steps_back_does_not_delay_writes() -> None:
     monotonic_s[0] += 10
     monitor.flush(T0_S + 20)
     assert {row["n"] for key, row in monitor.warehouse.tables["volume"].items() if key[3] == "all"} == {2}
+
+
+def test_restart_after_the_end_of_a_replay_knows_where_it_ended() -> None:
+    """The last event lies further back than the panes that a restarted process loads."""
+    monitor = MonitorHarness(make_registry(windows=(Window(12 * HOUR_S, 12 * HOUR_S),)), live=False)
+    monitor.flush(*(T0_S + h * HOUR_S for h in range(20)))
+    monitor.flush(end_mark=True)
+    ends = set(monitor.verdicts("12h"))
+    monitor.restart()
+    monitor.flush(T0_S + 19 * HOUR_S + 5)
+    assert set(monitor.verdicts("12h")) == ends

@@ -12,7 +12,8 @@ import pytest
 
 from streams.monitor.state.store import WarehouseStore
 from streams.monitor.worker import NOTHING, IncomingRecord, Superseded, Worker
-from streams.records import encode
+from streams.records import Tally, encode
+from streams.runtime.heartbeat import Heartbeat
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from tests.support.memory_warehouse import MemoryWarehouse, without
@@ -141,3 +142,16 @@ def test_damaged_records_are_dead_lettered_and_counted() -> None:
     for value in (None, b"", b"P", b"what is this, then?"):
         assert worker.handle(IncomingRecord(0, 0, value, 1)) == NOTHING
     assert report.dead_letters == 4
+
+
+def test_worker_reports_every_unit_of_work_to_the_watchdog() -> None:
+    """Otherwise a record that takes minutes looks like a standstill."""
+    history, warehouse, report = make_history(0), MemoryWarehouse(), Report("monitor", "monitor-0")
+    now_s = [0.0]
+    report.heartbeat = Heartbeat(lambda: now_s[0])
+    worker = make_worker(history, warehouse, report)
+    for offset, record in history.records:
+        now_s[0] += 1000.0
+        worker.handle(IncomingRecord(0, offset, encode(record), 1))
+        if not isinstance(record, Tally):
+            assert report.heartbeat.idle_s() == 0.0
