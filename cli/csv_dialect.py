@@ -142,8 +142,10 @@ def _detect_decimal_point(separator: str, rows: Sequence[Sequence[str]]) -> str:
     columns = [[cell.strip() for cell in column if cell.strip()] for column in zip(*rows[1:], strict=True)]
     if any(column and any(_POINT_NUMBER.fullmatch(cell) for cell in column) for column in columns):
         return "."
+    # Single cells may be damaged, or have a word for a missing number.
     has_commas = any(
-        any("," in cell for cell in column) and all(_COMMA_NUMBER.fullmatch(cell) for cell in column)
+        any("," in cell for cell in numbers) and 2 * len(numbers) >= len(column)
         for column in columns
+        if (numbers := [cell for cell in column if _COMMA_NUMBER.fullmatch(cell)])
     )
     return "," if has_commas else "."

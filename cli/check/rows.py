@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from barograph.contract import Contract
 from barograph.validation.tables import TableChecker, TableViolation, source_columns, unknown_columns
 from numpy.typing import NDArray
@@ -62,8 +63,11 @@ def check_file(
     if sample is not None and n_rows is None:
         n_rows = sum(batch.num_rows for batch in file.batches(columns))
     total = 0
+    numbers = {
+        watched[field.source] for field in contract.fields if field.type != "category" and field.source in watched
+    }
     for batch in file.batches(columns):
-        table = batch
+        table = batch if file.decimal_point == "." else _with_points(batch, numbers)
         for name in unknown:
             table = table.append_column(name, pa.nulls(table.num_rows))
         if sample is None or n_rows is None:
@@ -85,6 +89,15 @@ def _text_columns(contract: Contract) -> Mapping[str, pa.DataType]:
     for source in sources:
         types |= dict.fromkeys((source, source.partition(".")[2] or source), pa.string())
     return types
+
+
+def _with_points(table: pa.Table, columns: Collection[str]) -> pa.Table:
+    """Replace decimal commas by points in columns of numbers that are read as text."""
+    for position, name in enumerate(table.column_names):
+        if name in columns and pa.types.is_string(table.schema.field(name).type):
+            column = pc.replace_substring_regex(table.column(name), r"^(\s*[+-]?\d*),(\d+)", r"\1.\2")
+            table = table.set_column(position, name, column)
+    return table
 
 
 def _sample_rows(start: int, length: int, n_rows: int, sample: int) -> NDArray[np.int64]:

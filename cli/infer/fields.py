@@ -47,7 +47,11 @@ MIN_TEXT_NUMBERS = 21
 _TEXT_NUMBER_PERCENT = 95
 """Percentage of numbers among distinct texts from which a text column has numbers."""
 _SAMPLE_ROWS = 10_000
-_NUMBER_LIKE = re.compile(r"\s*[$€£]?\s*[+-]?(\d{1,3}([,.' ]\d{3})+|\d+)?([.,]\d+)?([eE][+-]?\d+)?\s*[%€$£]?\s*")
+_NUMBER_LIKE = re.compile(
+    r"\s*(?:[$€£¥]|[A-Z]{3}\s)?\s*[+-]?(\d{1,3}([,.' ]\d{3})+|\d+)?([.,]\d+)?([eE][+-]?\d+)?"
+    r"\s*(?:%|[$€£¥]|\s[A-Za-z]{1,3})?\s*"
+)
+"""A number as people write it, with a separator of thousands, a currency or a unit."""
 _NO_VALUE = frozenset({"", "?", "-", "--", ".", "na", "n/a", "nan", "null", "none", "missing", "unknown", "inf"})
 """Texts that stand for a missing number, in lower case."""
 

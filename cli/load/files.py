@@ -89,6 +89,11 @@ class EventFile:
         return [f"{self.path}: {note}."] if note else []
 
     @property
+    def decimal_point(self) -> str:
+        """The decimal point of numbers as text."""
+        return detect_dialect(self.path).decimal_point if self._format == "csv" else "."
+
+    @property
     def has_text_values(self) -> bool:
         """Whether the file has its values as text, like CSV."""
         return self._format == "csv"

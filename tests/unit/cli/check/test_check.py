@@ -120,6 +120,16 @@ def test_a_malformed_csv_cell_affects_only_itself(check: Check) -> None:
     assert list(violations) == [("temp", "type")]
 
 
+def test_decimal_commas_are_numbers(check: Check) -> None:
+    write_csv(Path("d.csv"), table().slice(0, 3).drop_columns(["temp"]))
+    lines = Path("d.csv").read_text().replace('"', "").replace(",", ";").splitlines()
+    temps = ["temp", "1,5", "abc", "-999,25"]
+    Path("d.csv").write_text("".join(f"{line};{temp}\n" for line, temp in zip(lines, temps, strict=True)))
+    code, violations = check("d.csv")
+    assert code == 1
+    assert {key: each["rows"] for key, each in violations.items()} == {("temp", "type"): [1], ("temp", "below"): [2]}
+
+
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("n", [1, 7, 333, 999, 1000, 5000])
 def test_a_sample_is_spread_evenly_and_reports_row_numbers_of_the_file(name: str, n: int, check: Check) -> None:

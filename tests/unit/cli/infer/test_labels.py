@@ -156,6 +156,8 @@ def test_a_number_beside_a_class_or_a_single_score_of_many_classes_is_reported(t
     [
         ([f"{i / 8:.3f}" for i in range(N)], "'0.000'"),
         ([f"${i:,}.50" for i in range(900, 900 + N)], "'$900.50'"),
+        ([f"EUR {i},50" for i in range(N)], "'EUR 0,50'"),
+        ([f"{i % 70} kg" for i in range(N)], "'0 kg'"),
         ([f"{i},5" if i % 40 else "?" for i in range(N)], "'1,5'; the others: '?'"),
         ([f"{i % 200}" for i in range(N)], "'0'"),
     ],
@@ -174,9 +176,10 @@ def test_numbers_as_text_are_not_categories(tmp_path: Path, texts: list[str], ex
         [f"0{i % 90 + 1000}" for i in range(N)],
         [f"{i % 90 + 10115}" for i in range(N)],
         [f"{i % 12}" for i in range(N)],
+        [f"{i % 60}A" for i in range(N)],
         [f"{i % 30}" if i % 3 else f"k{i % 30}" for i in range(N)],
     ],
-    ids=["leading zeros", "postal codes", "few grades", "mixed"],
+    ids=["leading zeros", "postal codes", "few grades", "seats", "mixed"],
 )
 def test_codes_of_digits_stay_categories(tmp_path: Path, texts: list[str]) -> None:
     result = inferred(tmp_path, {"code": texts})
