@@ -26,5 +26,9 @@ class SettingsError(CommandError):
     """The settings are invalid or incomplete."""
 
 
+class RefusedLoad(CommandError):
+    """Processors would reject the events of a load, so nothing was sent."""
+
+
 class ApplyError(CommandError):
     """The arguments of `apply` contradict each other or the installation."""

@@ -45,6 +45,7 @@ from streams.settings import Clock, ProcessorSettings
 from streams.topics import Topics
 from warehouse.client import Address
 from warehouse.configuration import Setting, defaults_of, node_of, read_value, record_of, settings_of
+from warehouse.retention import DEFAULT_RETENTION_DAYS, MAX_RETENTION_DAYS
 
 DEFAULT_FILE = "barograph.toml"
 PREFIX = "BAROGRAPH_"
@@ -152,6 +153,14 @@ class Settings:
     ] = ""
     """Empty: the host's name."""
     clock: Annotated[Clock, Setting(ChoiceKind(("live", "replay")), "`live` or `replay`")] = "live"
+    retention_days: Annotated[
+        int,
+        Setting(
+            IntegerKind(1, MAX_RETENTION_DAYS),
+            "age in days from which an event is rejected when Kafka receives it; `apply` "
+            "extends the TTL of tables accordingly; use the same for all processors and `load`",
+        ),
+    ] = DEFAULT_RETENTION_DAYS
     processor_overrides: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `ProcessorSettings` that the sections `processors` and `metrics` set."""
     alerts: AlertSettings = field(default_factory=AlertSettings)
@@ -172,6 +181,7 @@ class Settings:
             warehouse=self.warehouse,
             topics=self.topics,
             clock=clock or self.clock,
+            retention_days=self.retention_days,
             kafka=self.kafka,
             **self.processor_overrides,
         )

@@ -15,6 +15,7 @@ from streams.broker.acl import require_acls
 from streams.broker.client import TopicMetadata
 from streams.broker.consumer_lag import LagMonitor, SourceTopic
 from streams.errors import ProcessorError
+from streams.events.event_time import DAY_MS
 from streams.health.endpoint import OFF, Endpoint
 from streams.health.watchdog import SCORER_STALL_TIMEOUTS, Watchdog
 from streams.registry.poller import RegistryPoller
@@ -117,7 +118,12 @@ class ProcessorServices:
         self._settings = settings
         self.report = Report(kind, settings.instance)
         counting_only = kind in ("sketcher", "recorder")
-        self.source = RegistryPoller(settings.warehouse, settings.registry_poll_s, counting_only=counting_only)
+        self.source = RegistryPoller(
+            settings.warehouse,
+            settings.registry_poll_s,
+            counting_only=counting_only,
+            retention_ms=settings.retention_days * DAY_MS,
+        )
         self.registry = self.source.current
         self.report.set_function(metrics.REGISTRY_AGE, self.source.age_s)
         self.report.set_function(metrics.REGISTRY_READABLE, lambda: float(self.source.is_readable()))

@@ -30,6 +30,8 @@ class ProcessorSettings:
     topics: Topics = field(default_factory=Topics)
     clock: Clock = "live"
     """`live`: idle partitions count as read up to now. `replay`: only events and `end` markers advance time."""
+    retention_days: int = 400
+    """Age at receipt, in days, from which events are rejected."""
     flush_s: Annotated[float, Setting(SECONDS, "longest flush of the sketcher, in seconds")] = 15.0
     flush_events: Annotated[
         int, Setting(IntegerKind(1, 100_000_000), "approximate limit of events per flush; bounds the sketcher's memory")

@@ -163,7 +163,7 @@ ROLES: tuple[Role, ...] = (
         ("baselines", "contracts", "migrations", "reference_choices", "topics"),
         (
             *("CREATE DATABASE", "CREATE TABLE", "CREATE VIEW", "DROP VIEW"),
-            *("ALTER ADD COLUMN", "ALTER COMMENT COLUMN", "ALTER MODIFY COMMENT", "ALTER SETTINGS"),
+            *("ALTER ADD COLUMN", "ALTER COMMENT COLUMN", "ALTER MODIFY COMMENT", "ALTER SETTINGS", "ALTER TTL"),
             *("ALTER ADD INDEX", "ALTER MATERIALIZE INDEX", "ALTER ADD PROJECTION", "ALTER MATERIALIZE PROJECTION"),
         ),
     ),

@@ -22,10 +22,11 @@ from cli.apply.topics import TopicAdmin, TopicChange, TopicSpec, TopicState, com
 from cli.errors import ApplyError
 from cli.settings import Settings
 from sketches.baseline.baseline import Baseline
-from warehouse import migrate, queries
+from warehouse import migrate, queries, retention
 from warehouse.client import Client, WarehouseError, connect
 from warehouse.migrate import Migration
 from warehouse.queries import TopicRow
+from warehouse.retention import TtlChange
 from warehouse.tables import insert_rows
 
 _NO_DATABASE = 81
@@ -40,6 +41,8 @@ class Plan:
     database: str = ""
     """The database to create, empty if it exists."""
     migrations: tuple[Migration, ...] = ()
+    ttls: tuple[TtlChange, ...] = ()
+    """Tables whose TTL is too short for the setting `retention_days`."""
     topics: tuple[TopicChange, ...] = ()
     topic_records: tuple[str, ...] = ()
     """Existing topics whose recorded id or partition count is missing or outdated."""
@@ -56,7 +59,13 @@ class Plan:
         if self.grafana is not None and not self.grafana.changes_nothing:
             return False
         return not (
-            self.database or self.migrations or self.topics or self.topic_records or self.baselines or self.contracts
+            self.database
+            or self.migrations
+            or self.ttls
+            or self.topics
+            or self.topic_records
+            or self.baselines
+            or self.contracts
         )
 
     @property
@@ -118,6 +127,7 @@ def apply_all(
     _call_grafana(check_grafana, settings, in_force, overwrite=overwrite_grafana)
     with connect(settings.warehouse, create=True) as client:
         migrate.apply(client)
+        retention.apply_ttls(client, settings.retention_days)
         _apply_topics(client, admin, plan, topic_specs(settings), clock)
         catalogue.store_baselines(client, plan.baselines, reason, _milliseconds(clock))
         _store_contracts(client, plan.contracts, clock)
@@ -180,6 +190,7 @@ def _plan_pipeline(
     plan = Plan(
         database=settings.warehouse.database if client is None else "",
         migrations=migrations,
+        ttls=() if client is None else tuple(retention.ttl_changes(client, settings.retention_days)),
         topics=tuple(changes),
         topic_records=tuple(name for name, state in states.items() if not _is_recorded(recorded.get(name), state)),
         baselines=tuple(baseline_changes),

@@ -17,6 +17,7 @@ def plan_lines(plan: Plan) -> list[str]:
     if plan.database:
         lines.append(f"+ database {plan.database}")
     lines += [f"+ tables: migration {migration}" for migration in plan.migrations]
+    lines += [f"~ table {ttl.table}: kept {ttl.current_days} → {ttl.days} days of event time" for ttl in plan.ttls]
     for topic in plan.topics:
         lines += _topic_lines(topic)
     changed = {change.spec.name for change in plan.topics}

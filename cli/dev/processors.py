@@ -84,6 +84,7 @@ def write_settings(path: Path, settings: Settings) -> None:
                 "labels_partitions": settings.labels_partitions,
                 "partials_partitions": settings.partials_partitions,
                 "clock": settings.clock,
+                "retention_days": settings.retention_days,
             }
         ),
         "[clickhouse]",

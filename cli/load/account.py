@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from barograph.contract import Contract
 
-from cli.errors import CommandError
+from cli.errors import RefusedLoad
 from cli.status.read import is_silent
 from cli.terminal import plural, ratio
 from streams.scorer.rules import unmeasurable_reason
@@ -28,10 +28,6 @@ START_S = 20.0
 CLOCK_SLACK = timedelta(days=1)
 """Largest difference of the broker's clock from this machine's."""
 _NO_LABELS = LabelOutcomes(0, 0, 0, 0)
-
-
-class RefusedLoad(CommandError):
-    """A load would be rejected, and nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)

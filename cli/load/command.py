@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 
-from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, CommandError
+from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, CommandError, RefusedLoad
 from cli.options import ConfigOption
 from cli.table_columns import ClassOption, IdOption, LabelOption, ScoreOption, TimeOption, with_columns
 from cli.terminal import SafeText, Terminal, plural, ratio
@@ -79,6 +79,14 @@ def load_command(
     score: ScoreOption = None,
     class_: ClassOption = None,
     label: LabelOption = None,
+    shift_to_now: Annotated[
+        bool,
+        typer.Option(
+            "--shift-to-now",
+            help="Move all times by the same number of weeks, so that the newest is in the last week; the original "
+            "time of a prediction is kept in its context as `original_at`.",
+        ),
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Load history and labels from files, through the publisher.
@@ -89,6 +97,9 @@ def load_command(
 
     Waits while Kafka is slow and drops nothing. Skips rows without id or time and then exits with
     1. Loading a file twice counts its events twice.
+
+    Sends nothing and exits with 2 if processors would reject the times: events older than the setting
+    `retention_days`, or ahead of the clock. `--shift-to-now` moves old history to now.
 
     Ends with an account: of the events sent, how many were counted or dead-lettered by reason, invalid values by field,
     and labels matched, unmatched or not measured, with the commands that show why. Exits with 1 if one of these shares
@@ -106,6 +117,7 @@ def load_command(
     from cli.load.check import inspect_file
     from cli.load.files import EventFile, csv_types
     from cli.settings import load_settings
+    from warehouse.retention import stored_retention_days
 
     model_contract = load_contract(contract)
     types = csv_types(model_contract)
@@ -117,12 +129,22 @@ def load_command(
     for source in sources:
         terminal.lines(source.notes)
     with ExitStack() as stack:
-        accountant = _open_account(stack, settings, model_contract) if wait else None
+        try:
+            accountant = _open_account(stack, settings, model_contract) if wait else None
+            retention_days = settings.retention_days
+            if accountant is not None:
+                retention_days = min(retention_days, stored_retention_days(accountant.client))
+            shift_ms = _accepted_shift_ms(
+                terminal, sources, model_contract, version, retention_days, is_wanted=shift_to_now
+            )
+        except RefusedLoad as error:
+            terminal.line(str(error), "red")
+            raise typer.Exit(EXIT_USAGE) from error
         # Labels have no version, so a file of labels needs none.
         publisher = _make_publisher(model_contract, version or "unknown", settings)
         counts = PublishedRows()
         try:
-            _publish_files(terminal, publisher, sources, model_contract, version, counts)
+            _publish_files(terminal, publisher, sources, model_contract, version, counts, shift_ms)
             publisher.flush(DELIVERY_S)
             if end:
                 publisher.publish_end_marker(timeout_s=DELIVERY_S)
@@ -153,28 +175,51 @@ class PublishedRows:
     n_skipped: int = 0
 
 
+def _accepted_shift_ms(
+    terminal: Terminal,
+    sources: Sequence[EventSource],
+    contract: Contract,
+    version: str | None,
+    retention_days: int,
+    *,
+    is_wanted: bool,
+) -> int:
+    """Check that processors accept all times, and return the shift of the times in ms.
+
+    Raises:
+        RefusedLoad: they would reject some.
+    """
+    from cli.load.times import check_times, read_times, shift_to_now_ms
+    from streams.events.event_time import DAY_MS
+
+    now_ms = round(time.time() * 1000)
+    ranges = read_times(sources, contract, version, now_ms, retention_days)
+    shift_ms = shift_to_now_ms(ranges, now_ms) if is_wanted else 0
+    if shift_ms:
+        ranges = read_times(sources, contract, version, now_ms, retention_days, shift_ms)
+        terminal.line(f"All times are moved by {shift_ms // DAY_MS:,} days.")
+    check_times(ranges, now_ms, retention_days, is_shifted=is_wanted)
+    return shift_ms
+
+
 def _open_account(stack: ExitStack, settings: Settings, contract: Contract) -> Accountant:
     """Read the counts before the load.
 
     Raises:
-        typer.Exit: the load would be rejected as a whole.
+        RefusedLoad: the model has no contract in force.
     """
-    from cli.load.account import Accountant, RefusedLoad
+    from cli.load.account import Accountant
     from warehouse.client import connect
 
     client = stack.enter_context(connect(settings.warehouse))
-    try:
-        accountant = Accountant(client, contract, settings.topics, settings.partials_partitions)
-        if accountant.contract_in_force != contract.id:
-            Terminal(stderr=True).line(
-                f"The contract of {contract.model} in force differs from this file, and processors use the one in "
-                "force. See `barograph plan`.",
-                "yellow",
-            )
-        return accountant
-    except RefusedLoad as error:
-        Terminal(stderr=True).line(str(error), "red")
-        raise typer.Exit(EXIT_USAGE) from error
+    accountant = Accountant(client, contract, settings.topics, settings.partials_partitions)
+    if accountant.contract_in_force != contract.id:
+        Terminal(stderr=True).line(
+            f"The contract of {contract.model} in force differs from this file, and processors use the one in force. "
+            "See `barograph plan`.",
+            "yellow",
+        )
+    return accountant
 
 
 def _settle_account(
@@ -261,9 +306,11 @@ def _publish_files(
     contract: Contract,
     version: str | None,
     counts: PublishedRows,
+    shift_ms: int,
 ) -> None:
     """Publish every file with a progress bar, and count the rows."""
     from cli.load.check import read_blocks
+    from cli.load.times import shift_rows
 
     columns = (TextColumn("{task.description}"), BarColumn(20), _RowsColumn(), _RateColumn(), TimeRemainingColumn())
     with Progress(*columns, console=terminal.console, transient=True) as progress:
@@ -273,7 +320,10 @@ def _publish_files(
             n_rows = 0
             publish = publisher.predictions if source.kind == "predictions" else publisher.labels
             for block in read_blocks(source, contract, version):
-                counts.rows[source.kind] += publish(block.rows)
+                rows = block.rows
+                if shift_ms and "at" in source.columns:
+                    rows = shift_rows(rows, shift_ms, keep_original=source.kind == "predictions")
+                counts.rows[source.kind] += publish(rows)
                 counts.n_skipped += block.n_rejected
                 n_rows += block.rows.num_rows + block.n_rejected
                 progress.update(bar, completed=n_rows)

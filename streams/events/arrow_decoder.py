@@ -43,6 +43,7 @@ class ArrowDecoder:
 
     def __init__(self, registry: Registry) -> None:
         self._projections = {model: build_projection(registry, model) for model in registry.contracts}
+        self._retention_ms = registry.retention_ms
 
     def decode(self, batch: MessageBatch) -> Decoded:
         """Decode a batch into columns per model and rejected events; every row ends in one of the two."""
@@ -92,7 +93,7 @@ class ArrowDecoder:
         _reject(reasons, no_time, Reason.MISSING_TIME)
         _reject(reasons, bad_time, Reason.BAD_TIME)
         received = batch.received_ms[message]
-        refused = rejected_times(at_ms, received, None)
+        refused = rejected_times(at_ms, received, None, self._retention_ms)
         if refused is not None:
             for reason in (Reason.FUTURE_TIME, Reason.TOO_OLD):
                 _reject(reasons, refused == reason, reason)

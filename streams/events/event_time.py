@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 FUTURE_MS = 5 * 60 * 1000
 """An event whose time is further ahead of its receipt becomes a dead letter: its producer's clock is wrong."""
-RETENTION_MS = 400 * 86_400 * 1000
-"""An event older than this at its receipt becomes a dead letter: panes of that time are not kept."""
+DAY_MS = 86_400 * 1000
+RETENTION_MS = 400 * DAY_MS
+"""By default an event older than this at its receipt becomes a dead letter: panes of that time are not kept."""
 _INT64 = np.iinfo(np.int64)
 
 
@@ -54,14 +55,23 @@ def times_ms(values: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_
 
 
 def rejected_times(
-    at_ms: NDArray[np.int64], received_ms: NDArray[np.int64], unreadable: NDArray[np.bool_] | None
+    at_ms: NDArray[np.int64],
+    received_ms: NDArray[np.int64],
+    unreadable: NDArray[np.bool_] | None,
+    retention_ms: int = RETENTION_MS,
 ) -> NDArray[np.str_] | None:
     """Return the reason for rejecting each event's time ('' if it is valid), or None if all times are valid.
 
     Times are compared with the moment when Kafka received the event, so that a reread gives the same result.
+
+    Args:
+        at_ms: event times.
+        received_ms: received times.
+        unreadable: a mask of times that could not be parsed.
+        retention_ms: the largest age of an event at its receipt.
     """
     future = at_ms > received_ms + FUTURE_MS
-    old = at_ms < received_ms - RETENTION_MS
+    old = at_ms < received_ms - retention_ms
     bad = unreadable if unreadable is not None else np.zeros(len(at_ms), dtype=bool)
     if not (future.any() or old.any() or bad.any()):
         return None

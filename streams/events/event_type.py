@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from streams.events.batch import Decoded, MessageBatch
 from streams.events.columns import INVALID_TEXT, EventColumns, encode_names, encode_versions, producer_arrivals
-from streams.events.event_time import parse_time_ms, rejected_times, times_ms
+from streams.events.event_time import RETENTION_MS, parse_time_ms, rejected_times, times_ms
 from streams.events.hashed_values import replace_plain_values
 from streams.events.projection import SCORES_PREFIX, Projection
 from streams.events.rejection import Rejection, replace_surrogates, required_text, required_time_ms
@@ -56,8 +56,10 @@ def is_nameable(name: str) -> bool:
 class EventType:
     """The struct type of one model's events, and the reader of its columns."""
 
-    def __init__(self, projection: Projection) -> None:
+    def __init__(self, projection: Projection, retention_ms: int = RETENTION_MS) -> None:
         self.projection = projection
+        self.retention_ms = retention_ms
+        """Age at receipt from which events are rejected."""
         self.is_typed = True
         """Whether events can be decoded into the type. If not, `normalise` builds each struct from parsed JSON."""
         kinds: dict[str, Any] = dict.fromkeys(projection.numbers, float | None)
@@ -137,7 +139,7 @@ class EventType:
             texts,
             error_kinds,
         )
-        refused = rejected_times(at_ms, columns.received_ms, unreadable)
+        refused = rejected_times(at_ms, columns.received_ms, unreadable, self.retention_ms)
         decoded = _split(columns, refused, batch)
         arrival_ms = at_ms if refused is None else np.where(refused == "", at_ms, columns.received_ms)
         producer = encode_names([event.producer for event in events])

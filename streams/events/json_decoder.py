@@ -37,7 +37,9 @@ class JsonDecoder:
     """Decodes the JSON predictions of all models of a registry."""
 
     def __init__(self, registry: Registry) -> None:
-        self._models = {model: EventType(build_projection(registry, model)) for model in registry.contracts}
+        self._models = {
+            model: EventType(build_projection(registry, model), registry.retention_ms) for model in registry.contracts
+        }
         self._by_type = {event_type.type: event_type for event_type in self._models.values()}
         types = (event_type.type for event_type in self._models.values() if event_type.is_typed)
         self._decoder = union_decoder(types)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from streams.broker.client import TopicMetadata
 from streams.events.columns import EventColumns
+from streams.events.event_time import DAY_MS
 from streams.monitor.app import GROUP
 from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, OffsetLedger
 from streams.monitor.state.store import WarehouseStore
@@ -74,7 +75,7 @@ def rebuild(
         WarehouseError: ClickHouse refuses.
         WarehouseBusy: ClickHouse cannot answer now.
     """
-    poller = RegistryPoller(settings.warehouse, settings.registry_poll_s)
+    poller = RegistryPoller(settings.warehouse, settings.registry_poll_s, retention_ms=settings.retention_days * DAY_MS)
     poller.refresh()
     registry = poller.current()
     if model in registry.unreadable:

@@ -64,6 +64,7 @@ class JsonRows:
     def __init__(self, registry: Registry) -> None:
         self._models = recorded_models(registry)
         self._decoder = JsonDecoder(registry)
+        self._retention_ms = registry.retention_ms
         exact = {
             model: event_type(recorded, exact=True)
             for model, recorded in self._models.items()
@@ -135,7 +136,7 @@ class JsonRows:
         if refused:
             self._add_lenient(batch, refused, open_events)
         for events in contract_events.values():
-            tables += _rows(events.model, events, batch, {})
+            tables += _rows(events.model, events, batch, {}, self._retention_ms)
         return tables + self._open_rows(open_events, batch)
 
     def _add_contract(
@@ -176,7 +177,7 @@ class JsonRows:
     def _open_rows(self, open_events: _DecodedEvents, batch: MessageBatch) -> list[pa.Table]:
         tables = []
         for model, events, messages in _by_model(open_events.events, open_events.messages, self._open_models):
-            tables += _rows(model, OpenEvents(model, events, messages), batch, open_events.unknown)
+            tables += _rows(model, OpenEvents(model, events, messages), batch, open_events.unknown, self._retention_ms)
         return tables
 
     def _add_lenient(self, batch: MessageBatch, refused: list[int], open_events: _DecodedEvents) -> None:
@@ -245,7 +246,11 @@ def _chunks(batch: MessageBatch) -> Iterator[slice]:
 
 
 def _rows(
-    model: RecordedModel, events: ContractEvents | OpenEvents, batch: MessageBatch, unknown: Mapping[int, int]
+    model: RecordedModel,
+    events: ContractEvents | OpenEvents,
+    batch: MessageBatch,
+    unknown: Mapping[int, int],
+    retention_ms: int,
 ) -> list[pa.Table]:
     """Build the rows of a model's recorded events.
 
@@ -254,10 +259,11 @@ def _rows(
         events: its events.
         batch: the messages.
         unknown: by message, the number of members that are not recorded.
+        retention_ms: age at receipt from which events are rejected.
     """
     columns, messages = events.columns, np.array(events.messages)
     at_ms, unreadable = times_ms(columns["at"])
-    rejected = rejected_times(at_ms, batch.received_ms[messages], unreadable)
+    rejected = rejected_times(at_ms, batch.received_ms[messages], unreadable, retention_ms)
     ids, versions = columns["id"], columns["version"]
     mask = model.sample(ids)
     if rejected is not None:

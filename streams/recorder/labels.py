@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from streams.events.arrow_decoder import BYTES_OMITTED, split_rows
 from streams.events.arrow_message import COLUMN_ERRORS, open_table, reject_message, rejection_reason
 from streams.events.batch import OUT_OF_MEMORY, MessageBatch, RejectedEvent
-from streams.events.event_time import arrow_times_ms, rejected_times, times_ms
+from streams.events.event_time import RETENTION_MS, arrow_times_ms, rejected_times, times_ms
 from streams.events.rejection import Rejection, replace_surrogates, required_text, required_time_ms
 from streams.recorder.arrow_values import is_number, is_text, plain_array, plain_column, to_mask, to_numbers, to_text
 from streams.recorder.rows import build_table, position_columns, time_column
@@ -53,7 +53,7 @@ class _Label(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Label).decode
 
 
-def decode_json_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedLabels:
+def decode_json_labels(batch: MessageBatch, models: frozenset[str], retention_ms: int = RETENTION_MS) -> DecodedLabels:
     """Decode JSON labels of the models that have a contract."""
     decoded = DecodedLabels()
     labels: list[_Label] = []
@@ -71,7 +71,7 @@ def decode_json_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedLa
         return decoded
     messages = np.array(positions)
     at_ms, unreadable = times_ms([label.at for label in labels])
-    reasons = rejected_times(at_ms, batch.received_ms[messages], unreadable)
+    reasons = rejected_times(at_ms, batch.received_ms[messages], unreadable, retention_ms)
     if reasons is not None:
         for i in np.flatnonzero(reasons != "").tolist():
             detail = f"at = {str(labels[i].at)[:60]!r}"
@@ -147,7 +147,7 @@ def _label_of(raw: dict[str, Any], model: str) -> _Label:
     return _Label(model, event_id, replace_surrogates(label) if isinstance(label, str) else label, at_ms)
 
 
-def decode_arrow_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedLabels:
+def decode_arrow_labels(batch: MessageBatch, models: frozenset[str], retention_ms: int = RETENTION_MS) -> DecodedLabels:
     """Decode Arrow batches of labels of the models that have a contract. An invalid row never costs its batch."""
     decoded = DecodedLabels()
     for i, value in enumerate(batch.values):
@@ -159,7 +159,7 @@ def decode_arrow_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedL
         if table.num_rows:
             result = DecodedLabels()
             try:
-                _decode_table(batch, i, table, models, result)
+                _decode_table(batch, i, table, models, result, retention_ms)
             except COLUMN_ERRORS as error:
                 decoded.rejected.append(reject_message(batch, i, error))
                 continue
@@ -169,7 +169,12 @@ def decode_arrow_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedL
 
 
 def _decode_table(
-    batch: MessageBatch, message: int, table: pa.Table, models: frozenset[str], decoded: DecodedLabels
+    batch: MessageBatch,
+    message: int,
+    table: pa.Table,
+    models: frozenset[str],
+    decoded: DecodedLabels,
+    retention_ms: int,
 ) -> None:
     n = table.num_rows
     messages = np.full(n, message)
@@ -197,7 +202,7 @@ def _decode_table(
     at_ms, no_time, bad_time = arrow_times_ms(plain_column(table, "at") if "at" in table.column_names else None, n)
     reject(no_time, Reason.MISSING_TIME)
     reject(bad_time, Reason.BAD_TIME)
-    times = rejected_times(at_ms, batch.received_ms[messages], None)
+    times = rejected_times(at_ms, batch.received_ms[messages], None, retention_ms)
     if times is not None:
         for reason in (Reason.FUTURE_TIME, Reason.TOO_OLD):
             reject(times == reason, reason)

@@ -202,7 +202,10 @@ class Recorder:
         batch.replay_of |= by_encoding.replay_of
         batch.reject(by_encoding.rejected)
         models = frozenset(registry.contracts)
-        for labels in (decode_json_labels(by_encoding.json, models), decode_arrow_labels(by_encoding.arrow, models)):
+        for labels in (
+            decode_json_labels(by_encoding.json, models, registry.retention_ms),
+            decode_arrow_labels(by_encoding.arrow, models, registry.retention_ms),
+        ):
             batch.add(table, labels.rows)
             batch.reject(labels.rejected)
 

@@ -13,6 +13,7 @@ from barograph.contract.file import ContractError, parse_contract
 
 from sketches.baseline.baseline import BaselineError, for_counting, for_judging, load_baseline
 from streams.errors import ProcessorError
+from streams.events.event_time import RETENTION_MS
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from streams.runtime.backoff import Backoff, RetryInterrupted
 from warehouse import queries
@@ -40,6 +41,7 @@ class RegistryPoller:
         interval_s: float,
         *,
         counting_only: bool = False,
+        retention_ms: int = RETENTION_MS,
         connect_to: Callable[[Address], Client] = lambda address: connect(address, timeout_s=20),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -50,12 +52,13 @@ class RegistryPoller:
             interval_s: time between reads.
             counting_only: whether baselines keep only what counting needs. The rest takes some 50 kB for a field of
                 1,000 quantiles.
+            retention_ms: age at receipt from which events are rejected.
             connect_to: connects to the warehouse.
             monotonic: seconds that never go back.
         """
         self._address, self._interval_s, self._counting_only = address, interval_s, counting_only
         self._connect, self._monotonic = connect_to, monotonic
-        self._registry = Registry()
+        self._registry = Registry(retention_ms=retention_ms)
         self._stamp: object = None
         self._baselines: dict[str, RegisteredBaseline] = {}
         """Baselines read before, so that each is parsed once."""
@@ -147,6 +150,7 @@ class RegistryPoller:
             [entry for entries in baselines.values() for entry in entries],
             previous,
             unreadable,
+            previous.retention_ms,
         )
         log.info("registry", models=len(contracts), baselines=sum(map(len, baselines.values())))
 

@@ -14,6 +14,7 @@ from barograph.contract import Contract
 
 from sketches.baseline.baseline import Baseline
 from sketches.baseline.layout import Layout
+from streams.events.event_time import RETENTION_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Registry:
     unreadable: dict[str, str] = field(default_factory=dict)
     """model → why its newest contract or one of its baselines cannot be read. The rest of the snapshot holds the last
     readable copy of such a model, if there is one."""
+    retention_ms: int = RETENTION_MS
+    """Age at receipt from which events are rejected."""
 
     def effective(self, model: str, version: str) -> tuple[tuple[RegisteredBaseline, ...], bool]:
         """Return the baselines of a version, ascending by effective time, and whether the version is unregistered.
@@ -99,6 +102,7 @@ def build_registry(
     baselines: Iterable[RegisteredBaseline],
     previous: Registry | None = None,
     unreadable: dict[str, str] | None = None,
+    retention_ms: int = RETENTION_MS,
 ) -> Registry:
     """Assemble a registry.
 
@@ -107,6 +111,7 @@ def build_registry(
         baselines: all that were ever accepted.
         previous: the snapshot before; its layouts are reused.
         unreadable: model → why its newest contract or one of its baselines cannot be read.
+        retention_ms: age at receipt from which events are rejected.
     """
     known = previous.layouts if previous else {}
     layouts: dict[str, Layout] = {}
@@ -128,4 +133,5 @@ def build_registry(
         layouts=layouts,
         applied_at_ms={contract.model: applied_at_ms for contract, applied_at_ms in pairs},
         unreadable=unreadable or {},
+        retention_ms=retention_ms,
     )

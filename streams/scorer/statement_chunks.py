@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from barograph.contract import SECONDS_PER_HOUR
+
 from streams.scorer.rules import group_by_baselines
 from streams.scorer.windows import window_start
 from warehouse.client import Client
@@ -12,30 +14,33 @@ from warehouse.scoring.rules import Rules
 
 MAX_ROWS = 2_000_000
 """Most predictions that one statement joins, unless a single window has more."""
-MAX_KEYS = 1000
-"""Most windows or hours that one statement names."""
+MAX_HOURS = 1000
+"""Most hours that one statement names, in the address of a request: servers limit its length, some to 64 KiB."""
 
 
 def statement_chunks(
     client: Client, rules: Rules, windows: Collection[int], baseline_changes: list[int]
 ) -> Iterator[list[int]]:
     """Group score windows (starts) by statement, each with one set of baselines. Omits windows without predictions."""
+    max_windows = max(1, MAX_HOURS * SECONDS_PER_HOUR // rules.window_s)
     for group in group_by_baselines(windows, baseline_changes):
         rows: dict[int, int] = {}
-        for batch in batched(group, MAX_KEYS):
+        for batch in batched(group, max_windows):
             for hour, n in new_rows.rows_by_hour(client, rules, rules.hours_of(batch)).items():
                 start = window_start(hour, rules.window_s)
                 rows[start] = rows.get(start, 0) + n
-        yield from split_by_rows(rows.keys(), rows, MAX_ROWS)
+        yield from split_by_rows(rows.keys(), rows, MAX_ROWS, max_windows)
 
 
-def split_by_rows(keys: Collection[int], rows: Mapping[int, int], max_rows: int) -> Iterator[list[int]]:
-    """Split keys, in ascending order, into runs of at most `max_rows` rows, or of one key."""
+def split_by_rows(
+    keys: Collection[int], rows: Mapping[int, int], max_rows: int, max_keys: int = MAX_HOURS
+) -> Iterator[list[int]]:
+    """Split keys, in ascending order, into runs of at most `max_keys` keys and `max_rows` rows, or of one key."""
     run: list[int] = []
     run_rows = 0
     for key in sorted(keys):
         n = rows.get(key, 0)
-        if run and (run_rows + n > max_rows or len(run) >= MAX_KEYS):
+        if run and (run_rows + n > max_rows or len(run) >= max_keys):
             yield run
             run, run_rows = [], 0
         run.append(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -19,6 +20,9 @@ from streams.events.arrow_message import MAX_ROWS, MAX_UNPACKED_BYTES
 from streams.events.batch import Decoded, MessageBatch
 from streams.events.columns import INVALID_TEXT
 from streams.events.json_decoder import JsonDecoder
+from streams.recorder.arrow_rows import ArrowRows
+from streams.recorder.json_rows import JsonRows
+from streams.recorder.labels import decode_arrow_labels, decode_json_labels
 from streams.registry.registry import Registry
 
 DOCS = (Path(__file__).parents[2] / "docs" / "events.md").read_text("utf-8")
@@ -139,6 +143,26 @@ def test_the_documented_outcome_happens(line: str, value: bytes | None, expected
         assert decoded.rejected == []
         assert _state(decoded) == expected
         assert ("invalid" in documented, "is null" in documented) == ("invalid" in expected, expected == NULL)
+
+
+@pytest.mark.parametrize(("age_days", "is_accepted"), [(999, True), (1001, False)])
+def test_the_setting_of_the_retention_decides_about_old_events(age_days: int, is_accepted: bool) -> None:
+    registry = dataclasses.replace(REGISTRY, retention_ms=1000 * DAY_MS)
+    at = NOW_MS - age_days * DAY_MS
+    rows = encode_arrow(pa.table({name: [{**GOOD, "at": at}[name]] for name in ("model", "version", "id", "at")}))
+    label = {"model": GOOD["model"], "id": "a", "label": True, "at": at}
+    label_rows = encode_arrow(pa.table({name: [value] for name, value in label.items()}))
+    models = frozenset(registry.contracts)
+    rejected = [
+        JsonDecoder(registry).decode(batch([event(at=at)])).rejected,
+        ArrowDecoder(registry).decode(batch([rows])).rejected,
+        decode_json_labels(batch([json.dumps(label).encode()]), models, registry.retention_ms).rejected,
+        decode_arrow_labels(batch([label_rows]), models, registry.retention_ms).rejected,
+    ]
+    assert [[dead.reason for dead in each] for each in rejected] == [[] if is_accepted else [Reason.TOO_OLD]] * 4
+    n_rows = [sum(len(table) for table in JsonRows(registry).rows(batch([event(at=at)])))]
+    n_rows.append(sum(len(table) for table in ArrowRows(registry).rows(batch([rows]))))
+    assert n_rows == [is_accepted] * 2
 
 
 def _state(decoded: Decoded) -> str:

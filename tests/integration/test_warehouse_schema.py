@@ -13,7 +13,7 @@ import pytest
 from local.clickhouse import LocalClickHouse
 from streams.events.event_time import RETENTION_MS
 from tests.support.warehouse import migrated
-from warehouse import migrate, tables_page
+from warehouse import migrate, retention, tables_page
 from warehouse.client import Address, Client, WarehouseError, connect
 from warehouse.migrate import MigrationState
 from warehouse.tables import SCHEMAS
@@ -141,6 +141,20 @@ def test_results_are_kept_for_longer_than_an_event_may_be_old(client: Client, ta
     retained = re.search(r" TTL \w+ \+ toIntervalDay\((\d+)\) ", statement)
     assert retained is not None, statement
     assert timedelta(days=int(retained[1])) > timedelta(milliseconds=RETENTION_MS)
+
+
+def test_a_longer_retention_extends_every_table_of_event_time_and_a_shorter_one_none(empty: Client) -> None:
+    migrate.apply(empty)
+    tables = {table for table, _, _ in retention.declared_ttls()}
+    assert {"panes", "rollups", "volume", "violations", "drift", "rates", "distances", "performance_state"} <= tables
+    assert retention.ttl_changes(empty, 400) == []
+    assert retention.stored_retention_days(empty) == 400
+    assert {change.table for change in retention.ttl_changes(empty, 1000)} == tables
+    retention.apply_ttls(empty, 1000)
+    assert retention.stored_retention_days(empty) == 1000
+    sql = "SELECT create_table_query FROM system.tables WHERE database = {d:String} AND name = 'panes'"
+    assert "TTL pane_start + toIntervalDay(1030)" in empty.rows(sql, {"d": empty.database})[0][0]
+    assert retention.ttl_changes(empty, 1000) == retention.ttl_changes(empty, 400) == []
 
 
 def test_arrow_schemas_match_the_tables(client: Client) -> None:
