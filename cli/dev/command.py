@@ -19,10 +19,13 @@ from cli.run import ClockName
 from cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from barograph.contract import Contract
+
     from cli.apply import Plan
     from cli.dev.processors import Processor
     from cli.settings import Settings
     from local.stack import LocalStack
+    from sketches.baseline.baseline import Baseline
     from warehouse.client import Address
 
 CONTRACTS_FOLDER = Path("contracts")
@@ -62,8 +65,11 @@ def dev_command(
         barograph dev
         barograph dev contracts/flight-delay.yaml --clock replay --reset
     """
+    from cli.apply import apply_all
     from local.stack import LocalStack
 
+    # Whatever can be wrong is found before data is deleted and servers are started.
+    inputs = _read_checked_inputs(config, contracts, page_port)
     terminal = Terminal()
     stack = LocalStack()
     stop = threading.Event()
@@ -73,7 +79,7 @@ def dev_command(
     terminal.line("Starting Apache Kafka and the ClickHouse engine; the first start downloads them.")
     with stack, ExitStack() as exit_stack:
         settings = _local_settings(config, clock, stack)
-        plan = _apply(settings, _contract_paths(contracts))
+        plan = apply_all(settings, *inputs)
         processors = _make_processors(settings, stack)
         page = exit_stack.enter_context(open_page(settings, _reader(settings, stack), page_port))
         _print_overview(terminal, settings, stack, plan, processors, page.url)
@@ -114,11 +120,27 @@ def _contract_paths(arguments: list[Path] | None) -> list[Path]:
     return arguments or sorted([*CONTRACTS_FOLDER.glob("*.yaml"), *CONTRACTS_FOLDER.glob("*.yml")])
 
 
-def _apply(settings: Settings, contracts: Sequence[Path]) -> Plan:
-    from cli.apply import apply_all
-    from cli.apply.files import read_inputs
+def _read_checked_inputs(
+    config: Path | None, contracts: list[Path] | None, page_port: int | None
+) -> tuple[list[tuple[Contract, str]], list[Baseline]]:
+    """Read the settings, contracts and baselines, and check that the page's port is free.
 
-    return apply_all(settings, *read_inputs(contracts))
+    Raises:
+        CommandError: a setting is invalid, or the port is taken.
+        ContractError: a contract is invalid.
+        BaselineError: a baseline is invalid.
+    """
+    from cli.apply.files import read_inputs
+    from cli.settings import load_settings
+    from local.child_process import port_is_free
+
+    load_settings(config, needs=(), find=lambda: None)
+    if page_port and not port_is_free(page_port):
+        raise CommandError(
+            f"Port {page_port} of the dashboards is taken: stop the program that uses it, or leave out --page-port for "
+            "a free port."
+        )
+    return read_inputs(_contract_paths(contracts))
 
 
 def _make_processors(settings: Settings, stack: LocalStack) -> list[Processor]:

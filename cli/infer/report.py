@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from cli.infer.files import WrittenFiles
 from cli.infer.infer import Decision, InferResult
 from cli.phi_text import PHI_LEGEND, format_phi
@@ -11,6 +14,10 @@ from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import Layout
 from sketches.drift.season import Season
 
+MAX_COLUMNS = 60
+"""Columns that are listed one by one; of a wider table similar ones are summarized."""
+MAX_EXAMPLES = 3
+"""Names of similar columns that a summary lists."""
 NAME_CHARS = 40
 """Maximum length of a displayed name."""
 
@@ -69,7 +76,9 @@ def _columns_table(result: InferResult) -> AlignedTable:
     numbers = ("bins", "null", *(f"φ {name}" for name in result.windows))
     table = AlignedTable("column", "field", "type", *numbers, "why", numbers=numbers)
     learned = {field.name: field.slices[ALL].phi for field in result.baseline.fields}
-    for decision in result.decisions:
+    is_wide = len(result.decisions) > MAX_COLUMNS
+    decisions, summaries = summarize_columns(result.decisions) if is_wide else ([*result.decisions], [])
+    for decision in decisions:
         phis = [format_phi(learned.get(decision.field, {}).get(name)) for name in result.windows]
         cells = [
             shorten_name(decision.column),
@@ -81,7 +90,35 @@ def _columns_table(result: InferResult) -> AlignedTable:
             decision.reason,
         ]
         table.row(*cells, style="" if decision.field else "dim")
+    for text, kind in summaries:
+        table.row(text, "", kind, *("" for _ in numbers), "see the contract", style="dim")
     return table
+
+
+def summarize_columns(decisions: Sequence[Decision]) -> tuple[list[Decision], list[tuple[str, str]]]:
+    """Group the columns of a wide table by type and reason, without the numbers in the reason.
+
+    Returns:
+        The columns that are listed, those of groups of up to `MAX_EXAMPLES` columns; and for each larger group the
+        number of its columns with the first names, and its type.
+    """
+    groups: dict[tuple[str, bool, str], list[Decision]] = {}
+    for decision in decisions:
+        key = decision.type, bool(decision.field), re.sub(r"[\d.,]+", "0", decision.reason)
+        groups.setdefault(key, []).append(decision)
+    # Groups of one remain many if each reason names its column, so they are limited too.
+    small = [each for group in groups.values() if len(group) <= MAX_EXAMPLES for each in group]
+    small.sort(key=lambda each: each.type not in ("time", "label"))
+    listed = small[:MAX_COLUMNS]
+    summaries = []
+    for (kind, is_field, _), group in groups.items():
+        if len(group) > MAX_EXAMPLES:
+            names = ", ".join(shorten_name(each.column) for each in group[:MAX_EXAMPLES])
+            what = "columns" if is_field else "columns left out"
+            summaries.append((f"{len(group):,} {what}: {names}, …", kind))
+    if len(small) > len(listed):
+        summaries.append((f"{len(small) - len(listed):,} more columns", ""))
+    return listed, summaries
 
 
 def _field(decision: Decision) -> str:

@@ -52,7 +52,13 @@ def run_live(
         CommandError: no contract is applied.
         AlertsError: contracts and settings contradict each other.
     """
-    sender = Sender(settings.alerts, environ, _log)
+
+    def log(text: str) -> None:
+        # The caller stops ClickHouse after `stop`, so an error of a query that was running is not one.
+        if not stop.is_set():
+            _log(text)
+
+    sender = Sender(settings.alerts, environ, log)
     rules, live, read_at = list[Rule](), None, -CONTRACTS_S
     try:
         with connect(settings.warehouse, timeout_s=TIMEOUT_S) as client:
@@ -64,29 +70,33 @@ def run_live(
                     except (WarehouseBusy, WarehouseError, CommandError, AlertsError) as error:
                         if live is None and not isinstance(error, CommandError):
                             raise
-                        _log(f"{error} The rules stay unchanged.")
+                        log(f"{error} The rules stay unchanged.")
                         current = rules
                     if live is None or _have_changed(current, rules):
                         # States start over, as in Grafana when a rule changes.
-                        rules, live = current, LiveAlerts(current, settings.alerts, _log)
+                        rules, live = current, LiveAlerts(current, settings.alerts, log)
                         models = {rule.model for rule in rules if rule.model}
-                        _log(f"{plural(len(rules), 'rule')} of {plural(len(models), 'model')}.")
+                        log(f"{plural(len(rules), 'rule')} of {plural(len(models), 'model')}.")
                 assert live is not None
                 for notification, alerts in live.step(client, int(clock())):
                     sender.send(notification, alerts)
                     counts = f"{len(notification.firing)} firing, {len(notification.resolved)} resolved"
-                    _log(f"→ {notification.point}: {counts}")
+                    log(f"→ {notification.point}: {counts}")
                 stop.wait(STEP_S)
     finally:
         sender.close()
 
 
 def run_beside(settings: Settings, stop: threading.Event) -> None:
-    """Evaluate all rules in a thread beside other work: an error is printed and ends only this thread."""
+    """Evaluate all rules in a thread beside other work: an error is printed and ends only this thread.
+
+    After `stop` an error is not printed, because the caller stops ClickHouse then.
+    """
     try:
         run_live(settings, None, (), stop)
     except Exception as error:
-        _log(f"The alert rules are no longer evaluated: {error}")
+        if not stop.is_set():
+            _log(f"The alert rules are no longer evaluated: {error}")
 
 
 def _have_changed(current: list[Rule], rules: list[Rule]) -> bool:

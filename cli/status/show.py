@@ -50,8 +50,13 @@ def print_status(terminal: Terminal, status: PipelineStatus) -> None:
     recent = [processor for processor in status.processors if processor.silent_s <= FORGOTTEN_S]
     if recent:
         terminal.table(_processor_table(recent))
-    else:
+    elif status.processors:
         terminal.line("No processor has reported for a day: start them with `barograph run` or `barograph dev`.")
+    else:
+        terminal.line(
+            "No processor has reported yet: one that has just started reports within ten seconds. Otherwise start them "
+            "with `barograph run` or `barograph dev`."
+        )
     if status.losses:
         terminal.line()
         offsets = sum(loss.offsets for loss in status.losses)

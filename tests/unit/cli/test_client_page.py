@@ -27,7 +27,7 @@ def test_signatures_are_written_as_in_the_source() -> None:
 
 def test_arguments_and_errors_are_lists() -> None:
     page = client_page.render()
-    assert "- `bootstrap_servers`: Kafka's addresses, as `host:port,…`." in page
+    assert "- `bootstrap_servers`: Kafka's addresses, as `host:port,…`; by default" in page
     assert "- `ContractError`: The contract cannot be read or is not valid." in page
     assert "- `published` (`int`): Events that Kafka has acknowledged." in page
     assert "- `not-json`: The message is not UTF-8, not JSON, or truncated." in page

@@ -92,7 +92,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     """Bytes of all accepted messages, before compression."""
     violations: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
-    """Contract violations found by `validate`, by field and kind. Beyond 1,000 pairs, new fields count as `*`."""
+    """Contract violations found by `validate`, by field and kind, and text in the place of a number, by member (kind
+    `invalid`). Beyond 1,000 pairs, new fields count as `*`."""
 
 
 class FailureOnlyProducer:

@@ -36,6 +36,7 @@ from barograph.publisher.lifetime import EXIT_FLUSH_S
 from barograph.publisher.observation import Observation
 from barograph.publisher.outbox import Outbox, PublishError, Stats, kafka_settings
 from barograph.publisher.pii import Pii, read_key
+from barograph.publisher.servers import find_bootstrap_servers
 from barograph.validation.rows import Validator, Violation, rejection
 from barograph.values import (
     InvalidEvent,
@@ -107,7 +108,7 @@ class Publisher:
         contract: str | os.PathLike[str] | Contract,
         *,
         version: str,
-        bootstrap_servers: str,
+        bootstrap_servers: str | None = None,
         on_full: OnFull = "drop",
         topic_prefix: str = "",
         key: str | bytes | None = None,
@@ -120,7 +121,9 @@ class Publisher:
         Args:
             contract: The path of a contract file, or a contract.
             version: The model's version, as people write it.
-            bootstrap_servers: Kafka's addresses, as `host:port,…`. With `drop`, Kafka may be down; events are queued.
+            bootstrap_servers: Kafka's addresses, as `host:port,…`; by default the environment variable
+                BAROGRAPH_BOOTSTRAP_SERVERS, else the local stack that runs in the folder BAROGRAPH_HOME (`.barograph`).
+                With `drop`, Kafka may be down; events are queued.
             on_full: What a call does while the queue is full: `drop` the event and count it, for serving; or `wait` for
                 space and raise errors, for replays and batch jobs.
             topic_prefix: Precedes the topics' names if several systems share a broker.
@@ -131,7 +134,8 @@ class Publisher:
 
         Raises:
             ContractError: The contract cannot be read or is not valid.
-            ValueError: The version is not a name, the key is missing, or Kafka's client rejects its settings.
+            ValueError: The version is not a name, the key is missing, no Kafka is found, or Kafka's client rejects its
+                settings.
             PublishError: Only with `wait`: no broker answers, or the topics do not exist.
         """
         if isinstance(contract, Contract):
@@ -145,6 +149,7 @@ class Publisher:
             raise ValueError(f"version {fault}")
         if on_full not in ("drop", "wait"):
             raise ValueError(f"on_full is {on_full!r}; write drop (serving) or wait (replays, batch jobs)")
+        bootstrap_servers = bootstrap_servers or find_bootstrap_servers()
         secret = read_key(contract, key)
         settings = {**kafka_settings(bootstrap_servers, on_full, max_queued, max_queued_bytes), **(kafka or {})}
         outbox = Outbox(settings, wait=on_full == "wait")
@@ -189,7 +194,8 @@ class Publisher:
         """Publish one prediction.
 
         Values may be Python's, NumPy's or pandas' own; None is a null. A value that no event can hold is published as
-        invalid. An event that cannot be published is counted in `stats.dropped`, and nothing is raised.
+        invalid. A score, latency or metric that is text counts in `stats.violations` and is logged, since processors
+        count it as invalid. An event that cannot be published counts in `stats.dropped`, and nothing is raised.
 
         Args:
             id: The request's id; the label carries the same id.
@@ -238,10 +244,16 @@ class Publisher:
                 status = text_of(status)
             if error is not None and type(error) is not str:
                 error = type(error).__name__ if isinstance(error, BaseException) else text_of(error)
+            if isinstance(score, str):
+                self._count_text("score")
+            if isinstance(latency_ms, str):
+                self._count_text("latency_ms")
             if scores is not None:
                 scores = _as_dict("scores", scores)
+                self._count_texts("scores", scores)
             if metrics is not None:
                 metrics = _as_dict("metrics", metrics)
+                self._count_texts(METRICS, metrics)
             data = encode_event(
                 QuickPrediction(
                     self._model,
@@ -270,6 +282,16 @@ class Publisher:
             return
         outbox.send_event(self._predictions_topic, data)
 
+    def _count_texts(self, map_name: str, members: Mapping[Any, Any]) -> None:
+        for name, value in members.items():
+            if type(value) is str:
+                self._count_text(f"{map_name}.{name}")
+
+    def _count_text(self, member: str, n_events: int = 1) -> None:
+        """Count and log text in the place of a number, which processors count as an invalid value."""
+        self._outbox.count_violations((member, "invalid") for _ in range(n_events))
+        self._outbox.warn("numbers published as text count as invalid values", f"{member} is text; publish a number")
+
     def predictions(self, table: Any) -> int:
         """Publish the rows of a table, about a thousand per message, at about a microsecond per row.
 
@@ -292,7 +314,7 @@ class Publisher:
         accepted = n_read = 0
         try:
             from barograph.publisher.batches import send_predictions
-            from barograph.publisher.tables import as_table
+            from barograph.publisher.tables import as_table, count_texts
 
             rows = as_table(table)
             _, ignored = self._prediction_tables.columns(rows.column_names)
@@ -301,6 +323,8 @@ class Publisher:
             for block in self._prediction_tables.blocks(rows):
                 n_read += block.rows.num_rows + block.n_rejected
                 accepted += send_predictions(self._outbox, self._predictions_topic, block.rows)
+                for name, n_texts in count_texts(block.rows).items():
+                    self._count_text(name, n_texts)
                 if block.n_rejected:
                     self._outbox.skip_sequence_numbers(block.n_rejected)
                     self._outbox.drop("invalid", block.n_rejected, "rows have no id or no time")

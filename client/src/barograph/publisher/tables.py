@@ -69,6 +69,24 @@ def as_table(data: Any) -> pa.Table:
     )
 
 
+def count_texts(rows: pa.RecordBatch) -> dict[str, int]:
+    """Count texts in columns whose values are numbers: score, latency, scores and metrics.
+
+    Args:
+        rows: Predictions as `PredictionTables` prepares them.
+    """
+    numbers = [
+        name for name in rows.schema.names if name in _NUMBER_MEMBERS or name.startswith(("scores.", "metrics."))
+    ]
+    counts = {}
+    for name in numbers:
+        column = rows.column(name)
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if (pa.types.is_string(kind) or pa.types.is_large_string(kind)) and len(column) > column.null_count:
+            counts[name] = len(column) - column.null_count
+    return counts
+
+
 class PredictionTables:
     """Maps the columns of tables to those of Arrow messages, for one contract and version."""
 

@@ -57,6 +57,29 @@ def test_a_prediction_is_published_with_every_member(serving: ScriptedPublisher)
     assert "key" not in serving.script.delivered[0].options
 
 
+def test_text_in_the_place_of_a_number_is_counted_and_logged(
+    serving: ScriptedPublisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    serving.publisher.prediction(id="a", score=0.7, latency_ms=1, scores={"late": 0.7}, metrics={"tokens": 3})
+    assert serving.stats.violations == {}
+    serving.publisher.prediction(
+        id="b",
+        score="0.7",  # type: ignore[arg-type]
+        latency_ms="3",  # type: ignore[arg-type]
+        scores={"late": "0.7"},  # type: ignore[dict-item]
+        metrics={"tokens": "3"},  # type: ignore[dict-item]
+    )
+    expected = {("score", "invalid"): 1, ("latency_ms", "invalid"): 1}
+    expected |= {("scores.late", "invalid"): 1, ("metrics.tokens", "invalid"): 1}
+    assert serving.stats.violations == expected
+    table = pa.table({"id": ["c", "d", "e"], "score": ["0.7", None, "x"], "metrics.tokens": [1, 2, 3]})
+    serving.publisher.predictions(table)
+    assert serving.stats.violations == {**expected, ("score", "invalid"): 3}
+    serving.outbox.maintain()
+    (logged,) = [record.getMessage() for record in caplog.records if "published as text" in record.getMessage()]
+    assert "score is text; publish a number" in logged
+
+
 def test_a_label_is_published_under_its_key(serving: ScriptedPublisher) -> None:
     serving.publisher.label(id="a", label=True, at=1700000000000)
     assert serving.flush_events() == [{"model": "m", "id": "a", "label": True, "at": 1700000000000}]

@@ -1,0 +1,79 @@
+"""What `barograph dev` checks before it deletes data and starts servers, and what it prints after they have stopped."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from barograph.contract import Contract
+from barograph.contract.file import dump_contract
+
+from cli.main import main
+from cli.settings import Settings
+from cli.simulate import live
+from local import stack
+from warehouse.errors import WarehouseBusy
+
+
+class NoStack:
+    """A stack that must not be touched."""
+
+    def __init__(self) -> None:
+        raise AssertionError("the stack was touched before everything was checked")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stack, "LocalStack", NoStack)
+    (tmp_path / "m.yaml").write_text(dump_contract(Contract(model="m")))
+    return tmp_path
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def dev_error(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as end:
+        main(["dev", *words])
+    assert end.value.code == 1
+    return capsys.readouterr().err
+
+
+def test_a_typo_in_a_contract_is_reported_before_anything_starts(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "m.yaml").write_text("model: m\nwindowz: 1d\n")
+    assert "windowz" in dev_error(capsys, "m.yaml", "--reset")
+
+
+def test_a_taken_port_is_reported_before_anything_starts(
+    folder: Path, capsys: pytest.CaptureFixture[str], taken_port: int
+) -> None:
+    error = dev_error(capsys, "m.yaml", "--reset", "--page-port", str(taken_port))
+    assert f"Port {taken_port} of the dashboards is taken" in error
+
+
+def test_a_wrong_setting_is_reported_before_anything_starts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "barograph.toml").write_text("clok = 'replay'")
+    assert "clok" in dev_error(capsys, "m.yaml", "--reset")
+
+
+def test_an_error_of_a_query_after_the_end_is_not_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop = threading.Event()
+
+    def fail(*_: object, **__: object) -> None:
+        raise WarehouseBusy("ClickHouse does not answer.")
+
+    monkeypatch.setattr(live, "connect", fail)
+    live.run_beside(Settings(), stop)
+    assert "The alert rules are no longer evaluated: ClickHouse does not answer." in capsys.readouterr().out
+    stop.set()
+    live.run_beside(Settings(), stop)
+    assert capsys.readouterr().out == ""

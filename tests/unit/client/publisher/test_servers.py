@@ -1,0 +1,56 @@
+"""How a publisher finds Kafka if its caller names none."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from barograph import Contract, Publisher
+from barograph.publisher import publisher as publisher_module
+from barograph.publisher.servers import find_bootstrap_servers
+
+
+def run_stack(folder: Path, servers: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / "stack.json").write_text(json.dumps({"bootstrap_servers": servers, "clickhouse_port": 1}))
+
+
+def test_two_clones_find_their_own_stack_and_the_environment_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    clones = {first: "127.0.0.1:29092", second: "127.0.0.1:40001"}
+    for folder, servers in clones.items():
+        run_stack(folder / ".barograph", servers)
+    for folder, servers in clones.items():
+        monkeypatch.chdir(folder)
+        assert find_bootstrap_servers({}) == servers
+    assert find_bootstrap_servers({"BAROGRAPH_HOME": str(first / ".barograph")}) == "127.0.0.1:29092"
+    environ = {"BAROGRAPH_HOME": str(first / ".barograph"), "BAROGRAPH_BOOTSTRAP_SERVERS": "kafka:9092"}
+    assert find_bootstrap_servers(environ) == "kafka:9092"
+
+
+@pytest.mark.parametrize("record", [None, "[]", "{", '{"bootstrap_servers": 1}'])
+def test_without_a_stack_the_error_says_what_to_do(tmp_path: Path, record: str | None) -> None:
+    if record is not None:
+        (tmp_path / "stack.json").write_text(record)
+    with pytest.raises(
+        ValueError, match=r"no Kafka is named: pass bootstrap_servers, .*`barograph dev` \(none runs in"
+    ):
+        find_bootstrap_servers({"BAROGRAPH_HOME": str(tmp_path)})
+
+
+def test_a_publisher_uses_the_stack_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_stack(tmp_path / ".barograph", "127.0.0.1:40001")
+    monkeypatch.chdir(tmp_path)
+    for name in ("BAROGRAPH_HOME", "BAROGRAPH_BOOTSTRAP_SERVERS"):
+        monkeypatch.delenv(name, raising=False)
+    used: list[dict[str, Any]] = []
+
+    def outbox(settings: dict[str, Any], *, wait: bool) -> None:
+        used.append(settings)
+
+    monkeypatch.setattr(publisher_module, "Outbox", outbox)
+    Publisher.from_contract(Contract(model="m"), version="1")
+    Publisher.from_contract(Contract(model="m"), version="1", bootstrap_servers="named:1")
+    assert [settings["bootstrap.servers"] for settings in used] == ["127.0.0.1:40001", "named:1"]
