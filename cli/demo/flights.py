@@ -99,7 +99,7 @@ def infer_options(table: Path, version: str = VERSION) -> InferOptions:
 
 
 def edit_contract(inferred: Contract, *, arms: bool) -> Contract:
-    """Edit the inferred contract as its owner would: `infer` cannot know the positive class and the SLO.
+    """Edit the inferred contract as its owner would: confirm the positive class, and set the SLO.
 
     Args:
         inferred: the contract from `infer`.
