@@ -22,7 +22,7 @@ MAX_ALERTS = 4
 def print_simulation(terminal: Terminal, simulation: Simulation, history: HistoryRange) -> None:
     """Print incidents, then changes of state and notifications in order of time, then a summary."""
     if simulation.incidents:
-        terminal.table(_incident_table(simulation.incidents))
+        terminal.table(incident_table(simulation.incidents))
         terminal.line()
     entries: list[tuple[int, int, SafeText]] = []
     for replay in simulation.replays:
@@ -80,7 +80,7 @@ def simulation_json(simulation: Simulation, known: str) -> dict[str, Any]:
             }
             for replay in simulation.replays
         ],
-        "incidents": [_incident_json(incident) for incident in simulation.incidents],
+        "incidents": [incident_json(incident) for incident in simulation.incidents],
         "notifications": [
             {
                 "at": _iso(sent.at),
@@ -97,7 +97,8 @@ def simulation_json(simulation: Simulation, known: str) -> dict[str, Any]:
     }
 
 
-def _incident_table(incidents: Sequence[Incident]) -> AlignedTable:
+def incident_table(incidents: Sequence[Incident]) -> AlignedTable:
+    """Make the table of incidents."""
     table = AlignedTable("opened", "closed", "severity", "model", "incident", "firings", numbers=("firings",))
     for incident in incidents:
         table.row(
@@ -111,7 +112,8 @@ def _incident_table(incidents: Sequence[Incident]) -> AlignedTable:
     return table
 
 
-def _incident_json(incident: Incident) -> dict[str, Any]:
+def incident_json(incident: Incident) -> dict[str, Any]:
+    """Make the values of one incident in JSON output."""
     return {
         "model": incident.model,
         "title": incident.title,

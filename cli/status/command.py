@@ -6,19 +6,20 @@ from cli.options import ConfigOption, FormatOption
 
 
 def status_command(form: FormatOption = "table", config: ConfigOption = None) -> None:
-    """Show the state of models and processors.
+    """Show the state of models and processors, and open incidents.
 
-    Models: last traffic, the time up to which verdicts are final, their completeness, and the number of latest verdicts
-    per level on the slice `all`. Events that are not counted or not measured: dead letters, invalid values, unknown
-    classes, and labels of the wrong type or without a prediction, each with its first and last time. Processors: lag,
-    rate, last commit, and whether they still report. Losses: ranges of events that no verdict includes. Reads
-    ClickHouse only.
+    Incidents: what the alert rules fire now, one per model and cause. Models: last traffic, the time up to which
+    verdicts are final, their completeness, and the number of latest verdicts per level on the slice `all`. Events
+    that are not counted or not measured: dead letters, invalid values, unknown classes, and labels of the wrong type
+    or without a prediction, each with its first and last time. Processors: lag, rate, last commit, and whether they
+    still report. Losses: ranges of events that no verdict includes. Reads ClickHouse only.
 
     Examples:
         barograph status
         barograph status --format json | jq '.models[].levels'
     """
     from cli.settings import load_settings
+    from cli.status.incidents import read_open_incidents
     from cli.status.read import read_status
     from cli.status.show import print_status, status_json
     from cli.terminal import Terminal
@@ -27,7 +28,8 @@ def status_command(form: FormatOption = "table", config: ConfigOption = None) ->
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
         status = read_status(client)
+        incidents = read_open_incidents(client, settings.alerts)
     if form == "json":
-        Terminal().json(status_json(status))
+        Terminal().json(status_json(status, incidents))
     else:
-        print_status(Terminal(), status)
+        print_status(Terminal(), status, incidents)

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from cli.simulate.show import incident_json, incident_table
+from cli.status.incidents import OpenIncidents
 from cli.status.read import FORGOTTEN_S, ModelStatus, PipelineStatus, is_never, is_silent
 from cli.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, age, percentage, plural, utc_minute
 from sketches.baseline.levels import LEVEL_NAMES
@@ -20,9 +22,11 @@ MAX_LOSSES = 10
 """Lost ranges that the table lists."""
 
 
-def status_json(status: PipelineStatus) -> dict[str, Any]:
+def status_json(status: PipelineStatus, open_incidents: OpenIncidents) -> dict[str, Any]:
     """Make the values of the JSON output."""
     return {
+        "incidents": [incident_json(incident) for incident in open_incidents.incidents],
+        "incidents_problem": open_incidents.problem,
         "models": [dataclasses.asdict(model) for model in status.models],
         "processors": [
             {**dataclasses.asdict(processor), "silent": is_silent(processor)} for processor in status.processors
@@ -32,8 +36,16 @@ def status_json(status: PipelineStatus) -> dict[str, Any]:
     }
 
 
-def print_status(terminal: Terminal, status: PipelineStatus) -> None:
-    """Print the tables of models, processors and losses."""
+def print_status(terminal: Terminal, status: PipelineStatus, open_incidents: OpenIncidents) -> None:
+    """Print open incidents, then the tables of models, processors and losses."""
+    if open_incidents.problem:
+        terminal.line(f"Open incidents are unknown: {open_incidents.problem}", "yellow")
+        terminal.line()
+    elif open_incidents.incidents:
+        count = plural(len(open_incidents.incidents), "incident")
+        terminal.line(f"{count} open, by the alert rules over the last 30 days:", "bold")
+        terminal.table(incident_table(open_incidents.incidents))
+        terminal.line()
     if status.models:
         terminal.table(_model_table(status.models))
         for line in (*_major_lines(status.models), *_reason_lines(status.models)):

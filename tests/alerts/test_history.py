@@ -361,6 +361,28 @@ def test_simulate_writes_json(applied: Client, capsys: pytest.CaptureFixture[str
     }
 
 
+def test_status_shows_open_incidents(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "drift of temp" not in command(capsys, "status")[1]
+    insert_rows(applied, "drift", both("temp", range(480, 500), MAJOR, record_seq=20_000))
+    code, out, _ = command(capsys, "status")
+    assert code == 0
+    assert "open, by the alert rules over the last 30 days" in out
+    (line,) = [line for line in out.splitlines() if "drift of temp" in line]
+    assert line.split()[2:6] == ["still", "firing", "page", "m"]
+    result = json.loads(command(capsys, "status", "--format", "json")[1])
+    (incident,) = [each for each in result["incidents"] if each["title"] == "drift of temp"]
+    assert (incident["severity"], incident["to"], result["incidents_problem"]) == ("page", None, "")
+
+
+def test_status_survives_rules_that_cannot_be_evaluated(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    applied.command("DROP VIEW label_times")
+    code, out, _ = command(capsys, "status")
+    assert code == 0
+    assert "Open incidents are unknown: " in out
+    assert "label_times" in out
+    assert "No processor has reported" in out, "the rest of the status is printed"
+
+
 def test_backtest_prints_both_sides(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["backtest", "--rule", "psi-major", "--since", "40d", "--set", "threshold=0.6"]
     start, end = (datetime.fromtimestamp(T0 + hour * HOUR_S, UTC) for hour in (198, 260))
