@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
+from cli.status.incidents import OpenIncidents
 from cli.status.read import FORGOTTEN_S, PipelineStatus
 from cli.status.show import print_status
 from cli.terminal import Terminal
@@ -16,7 +17,7 @@ AT = datetime(2026, 3, 1, tzinfo=UTC)
 
 def printed(*processors: ProcessorRow) -> str:
     output = io.StringIO()
-    print_status(Terminal(Console(file=output)), PipelineStatus((), processors, ()))
+    print_status(Terminal(Console(file=output)), PipelineStatus((), processors, ()), OpenIncidents())
     return output.getvalue()
 
 
