@@ -209,7 +209,7 @@ def annotation_templates(rule: Rule, settings: AlertSettings) -> dict[str, str]:
 
 
 def _queries(rule: Rule, settings: AlertSettings) -> list[Json]:
-    columns = {"A": "value"} | ({"B": "low", "C": "high"} if rule.has_bounds else {})
+    columns = {"A": "value"} | ({"B": "low", "C": "high", "E": "observed"} if rule.has_bounds else {})
     return [_query(ref, point_sql(rule.signal, column), settings) for ref, column in columns.items()] + [
         _threshold_query(rule)
     ]

@@ -13,8 +13,10 @@ from typing import Literal
 from urllib.parse import quote, quote_plus
 
 Form = Literal["number", "percent", "duration"]
-Ref = Literal["A", "B", "C"]
-"""Query of a rule: A is the number, B and C are the ends of its interval."""
+Ref = Literal["A", "B", "C", "E"]
+"""Query of a rule: A is the number, B and C are the ends of its interval, E is the number that was observed.
+
+A is capped at the threshold if there is too little data, so messages with an interval show E. D is the condition."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,8 @@ class LiveAlerts:
         try:
             numbers = {"A": _query_numbers(client, rule, "value", at)}
             if rule.has_bounds:
-                numbers |= {"B": _query_numbers(client, rule, "low", at), "C": _query_numbers(client, rule, "high", at)}
+                columns = {"B": "low", "C": "high", "E": "observed"}
+                numbers |= {ref: _query_numbers(client, rule, column, at) for ref, column in columns.items()}
         except (WarehouseBusy, WarehouseError) as error:
             self._break(rule_state, at, str(error))
             numbers, default_zone = {}, Zone.ERROR

@@ -24,16 +24,22 @@ class Changes:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     growth: NDArray[np.float64]
+    observed: NDArray[np.float64]
 
     def index(self, at: int) -> int:
         """Index of the row in effect at a time."""
         return max(0, int(np.searchsorted(self.at, at, "right")) - 1)
 
     def numbers(self, at: int) -> dict[str, float]:
-        """The number and the ends of its interval at a time, by query."""
+        """The number, the ends of its interval and the observed number at a time, by query."""
         i = self.index(at)
-        value = float(self.value[i] + self.growth[i] * (at - self.at[i]))
-        return {"A": value, "B": float(self.low[i]), "C": float(self.high[i])}
+        grown = float(self.growth[i] * (at - self.at[i]))
+        return {
+            "A": float(self.value[i]) + grown,
+            "B": float(self.low[i]),
+            "C": float(self.high[i]),
+            "E": float(self.observed[i]) + grown,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,7 @@ def read_changes(client: Client, rule: Rule, since: int, until: int, known: Fact
     starts = np.searchsorted(codes[order], np.arange(len(keys.dictionary) + 1))
     rows_of_key = {key: order[starts[i] : starts[i + 1]] for i, key in enumerate(keys.dictionary.to_pylist())}
     at = rows.column("at").to_numpy().astype(np.int64)
-    numbers = [rows.column(name).to_numpy() for name in ("value", "low", "high", "growth")]
+    numbers = [rows.column(name).to_numpy() for name in ("value", "low", "high", "growth", "observed")]
     return {key: Changes(at[indices], *(column[indices] for column in numbers)) for key, indices in rows_of_key.items()}
 
 

@@ -52,7 +52,7 @@ def rate_rules(factory: RuleFactory) -> Iterator[Rule]:
                 severity,
                 headline=f"more {what} ({severity})",
                 summary=(
-                    *(f"More {what} in ", *FIELD, " than in training, by ", NumberRef("A", "percent")),
+                    *(f"More {what} in ", *FIELD, " than in training, by ", NumberRef("E", "percent")),
                     *(*INTERVAL["percent"], f" of all values; the threshold is {threshold:.3%}."),
                 ),
                 description=(
@@ -87,7 +87,7 @@ def _psi(
                 "PSI of ",
                 *FIELD,
                 " is ",
-                NumberRef("A", "number"),
+                NumberRef("E", "number"),
                 *INTERVAL["number"],
                 f"; the threshold is {threshold:g}.",
             ),

@@ -51,7 +51,7 @@ def label_rules(factory: RuleFactory) -> Iterator[Rule]:
             part=metric,
             headline=f"{metric} violates its SLO",
             summary=(
-                *(f"{metric} is ", NumberRef("A", "number"), *INTERVAL["number"]),
+                *(f"{metric} is ", NumberRef("E", "number"), *INTERVAL["number"]),
                 f" with mature labels; the SLO is {'at least' if of == 'least' else 'at most'} {promise:g}.",
             ),
             description=(
@@ -117,7 +117,7 @@ def _drops(factory: RuleFactory, kind: str, horizon_s: int) -> Iterator[Rule]:
             part=part,
             headline="performance falls" if form == "number" else "errors grow",
             summary=(
-                *(LabelRef("metric"), " with mature labels is ", NumberRef("A", form), *INTERVAL[form]),
+                *(LabelRef("metric"), " with mature labels is ", NumberRef("E", form), *INTERVAL[form]),
                 f" worse than in the reference; the margin is {shown}.",
             ),
             description=(
@@ -156,7 +156,7 @@ def _expected(factory: RuleFactory, kind: str) -> Iterator[Rule]:
         "ticket",
         headline="estimated performance falls",
         summary=(
-            *("Estimated from scores, ", LabelRef("metric"), " is ", NumberRef("A", "number"), *INTERVAL["number"]),
+            *("Estimated from scores, ", LabelRef("metric"), " is ", NumberRef("E", "number"), *INTERVAL["number"]),
             f" below the reference; the threshold is {threshold:g}.",
         ),
         description=(

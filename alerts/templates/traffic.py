@@ -30,7 +30,7 @@ def _broken(
         "page",
         headline=f"too many predictions {what}",
         summary=(
-            *(NumberRef("A", "percent"), *INTERVAL["percent"]),
+            *(NumberRef("E", "percent"), *INTERVAL["percent"]),
             f" of predictions {what}; the threshold is {threshold:.3%}.",
         ),
         description=(

@@ -140,7 +140,7 @@ def write_history(client: Client, seed: int, days: int = 12) -> None:
         insert_rows(client, table, rows)
 
 
-SeriesValues = dict[str, tuple[list[int], list[tuple[float, float, float, float]]]]
+SeriesValues = dict[str, tuple[list[int], list[tuple[float, ...]]]]
 
 
 def series(client: Client, signal: Signal, known: FactTime, until_s: int) -> SeriesValues:
@@ -157,7 +157,7 @@ def series(client: Client, signal: Signal, known: FactTime, until_s: int) -> Ser
 def as_of(by_key: SeriesValues, key: str, at: int) -> tuple[float, float, float]:
     times, values = by_key[key]
     index = bisect_right(times, at) - 1
-    value, low, high, growth = values[index]
+    value, low, high, growth, _ = values[index]
     return value + growth * (at - times[index]), low, high
 
 
@@ -281,6 +281,18 @@ def test_a_new_baseline_clears_alerts_of_the_old_one(client: Client) -> None:
     rows = [verdict("7d", T0 - DAY_S, 0.9), verdict("1d", T0, 0.3, "insufficient", baseline_id="new")]
     insert_rows(client, "drift", rows)
     assert point_values(client, SIGNALS["psi"], T0, {})["temp"][0] == 0.0
+
+
+def test_messages_show_the_observed_value_and_not_the_capped_one(client: Client) -> None:
+    rows = [verdict("7d", T0, 1.88, "insufficient"), verdict("1d", T0, 2.5, "insufficient")]
+    insert_rows(client, "drift", rows)
+    sql = point_sql(SIGNALS["psi"], "tuple(value, observed)", f"toUInt32({T0})")
+    assert dict(client.rows(sql))["temp"] == (0.2, 1.88)
+    changes = series(client, SIGNALS["psi"], "ended", T0 + 1)["temp"][1][-1]
+    assert (changes[0], changes[4]) == (0.2, 1.88)
+    emptied(client)
+    insert_rows(client, "drift", [verdict("7d", T0, 0.9), verdict("1d", T0, 0.5)])
+    assert dict(client.rows(sql))["temp"] == (0.5, 0.5)
 
 
 def test_a_version_without_traffic_does_not_page(client: Client) -> None:

@@ -5,7 +5,8 @@ A signal reads *facts*: a SELECT whose rows each describe one key (a field, a me
 `series_sql` evaluates every time at which the value may change, for panels, the simulator and the backtest. The two
 queries differ only in their `ticks`.
 
-A fact has one of four states. Insufficient data neither fires nor clears an alert:
+A fact has one of four states. Insufficient data neither fires nor clears an alert; `observed` is the value without the
+cap, for messages:
 
 | state | meaning | number |
 |---|---|---|
@@ -98,7 +99,7 @@ def point_sql(signal: Signal, column: str = "value", at: str = "toUnixTimestamp(
 
     Args:
         signal: the signal.
-        column: `value`, `low` or `high`.
+        column: `value`, `low`, `high` or `observed`.
         at: the time in Unix seconds; by default the end of Grafana's range.
     """
     period = EventTimeRange(f"({at} - {signal.reach_s})", at)
@@ -110,7 +111,7 @@ def point_sql(signal: Signal, column: str = "value", at: str = "toUnixTimestamp(
 def series_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime = "ended", step_s: str = "1") -> str:
     """Return the query for every time of a range at which a signal may change.
 
-    The columns are `at`, `key`, `value`, `low`, `high` and `growth`.
+    The columns are `at`, `key`, `value`, `low`, `high`, `growth` and `observed`.
 
     Args:
         signal: the signal.
@@ -131,7 +132,7 @@ def series_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime = "en
         f"FROM ({changes} UNION ALL SELECT {period.start} AS at) WHERE at <= {period.end}"
     )
     states = _state_sql(signal, wide, fact_time, ticks)
-    return f"SELECT at, key, value, low, high, growth\nFROM (\n{states}\n)\nORDER BY at, key"
+    return f"SELECT at, key, value, low, high, growth, observed\nFROM (\n{states}\n)\nORDER BY at, key"
 
 
 def panel_sql(signal: Signal) -> str:
@@ -147,7 +148,7 @@ def _parts(signal: Signal) -> dict[str, Facts]:
 
 
 def _state_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime, ticks: str) -> str:
-    """Return the query for `at`, `key`, `value`, `low`, `high` and `growth` of each tick and key."""
+    """Return the query for `at`, `key`, `value`, `low`, `high`, `growth` and `observed` of each tick and key."""
     parts = _parts(signal)
     keys = f"[{', '.join(map(literal, signal.keys))}]"
     no_fact = f"tuple(toUInt32(0), toUInt8({EMPTY}), 0., nan, nan, 0.)"
@@ -181,17 +182,24 @@ def _state_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime, tick
     ctes = ",\n".join(f"{name} AS (\n{sql}\n)" for name, sql in tables.items())
     return (
         f"WITH {ctes}\nSELECT at, key, {best}(arrayMap(one -> {_number(signal)}, selected)) AS number, "
-        f"number.1 AS value, number.2 AS low, number.3 AS high, number.4 AS growth\nFROM versions WHERE key IN {keys}"
+        f"number.1 AS value, number.2 AS low, number.3 AS high, number.4 AS growth, "
+        f"number.5 AS observed\nFROM versions WHERE key IN {keys}"
     )
 
 
 def _number(signal: Signal) -> str:
-    """Return the expression for a version's number, with its interval and growth, from its two facts."""
+    """Return the expression for a version's number, with its interval, growth and observed value, from its two facts.
+
+    The number is the observed value, unless too little data caps it.
+    """
     threshold, milder_of = repr(float(signal.threshold)), "greatest" if signal.below else "least"
 
     def capped(fact: str) -> str:
         value = f"multiIf({fact}.2 = {EMPTY}, {threshold}, {fact}.2 = {RENEWED}, 0., {fact}.2 = {UNSURE}, "
-        return f"tuple({value}{milder_of}({fact}.3, {threshold}), {fact}.3), {fact}.4, {fact}.5, {fact}.6)"
+        return (
+            f"tuple({value}{milder_of}({fact}.3, {threshold}), {fact}.3), {fact}.4, {fact}.5, {fact}.6, "
+            f"if({fact}.2 = {EMPTY}, nan, {fact}.3))"
+        )
 
     if signal.long is None:
         return capped("one.1")

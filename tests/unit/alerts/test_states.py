@@ -126,7 +126,7 @@ def test_runs_end_as_single_steps_do(zones: Any, for_s: int, keep_s: int, no_dat
 def changes(*rows: tuple[int, float, float]) -> Changes:
     at, value, growth = (np.array(column) for column in zip(*rows, strict=True))
     nothing = np.full(len(at), np.nan)
-    return Changes(at.astype(np.int64), value.astype(float), nothing, nothing, growth.astype(float))
+    return Changes(at.astype(np.int64), value.astype(float), nothing, nothing, growth.astype(float), nothing)
 
 
 @given(
