@@ -24,6 +24,10 @@ INTERVAL = {
 """The interval of a number in summaries."""
 
 
+SHOWN_LENGTHS = 3
+"""Range of the page that a message links to, in lengths of the rule's longest window."""
+
+
 @dataclass(frozen=True, slots=True)
 class RuleFactory:
     """Builds rules with the attributes that all rules of one contract share."""
@@ -106,9 +110,12 @@ class RuleFactory:
             return override
         return "page" if field.critical and name != "psi-minor" else "ticket"
 
-    def per_field(self) -> dict[str, Any]:
-        """Attributes of rules with one instance per field: the link to the page Field."""
-        path = f"/d/{DASHBOARDS['field']}?var-model={in_url(self.contract.model)}&var-field="
+    def per_field(self, window: Window) -> dict[str, Any]:
+        """Attributes of rules with one instance per field: the link to the page Field with the rule's window."""
+        path = (
+            f"/d/{DASHBOARDS['field']}?var-model={in_url(self.contract.model)}&var-window={window.name}"
+            f"&from=now-{SHOWN_LENGTHS * window.length_s}s&to=now&var-field="
+        )
         return {"page_path": (path, LabelRef("field", in_url=True))}
 
     def measured_s(self, name: str, default_s: int = DAY_S) -> int:

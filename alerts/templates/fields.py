@@ -53,7 +53,7 @@ def rate_rules(factory: RuleFactory) -> Iterator[Rule]:
                 headline=f"more {what} ({severity})",
                 summary=(
                     *(f"More {what} in ", *FIELD, " than in training, by ", NumberRef("E", "percent")),
-                    *(*INTERVAL["percent"], f" of all values; the threshold is {threshold:.3%}."),
+                    *(*INTERVAL["percent"], f" of all values in the last {short.name}; the threshold is {threshold:.3%}."),
                 ),
                 description=(
                     f"In the last {short.name} the rate of {what} exceeds the rate in training by more than "
@@ -67,7 +67,7 @@ def rate_rules(factory: RuleFactory) -> Iterator[Rule]:
                 long_s=short.length_s,
                 short_s=short.length_s,
                 panel=panel_link("model", "rates"),
-                **factory.per_field(),
+                **factory.per_field(short),
             )
 
 
@@ -89,7 +89,7 @@ def _psi(
                 " is ",
                 NumberRef("E", "number"),
                 *INTERVAL["number"],
-                f"; the threshold is {threshold:g}.",
+                f" in the last {long.name}{agree}; the threshold is {threshold:g}.",
             ),
             description=(
                 f"The PSI of a field against training exceeds {threshold:g} in the last {long.name}{agree}. Clears "
@@ -102,7 +102,7 @@ def _psi(
             clear=clear,
             long_s=long.length_s,
             short_s=short.length_s,
-            **arguments | factory.per_field(),
+            **arguments | factory.per_field(long),
         )
 
 
