@@ -53,7 +53,8 @@ def rate_rules(factory: RuleFactory) -> Iterator[Rule]:
                 headline=f"more {what} ({severity})",
                 summary=(
                     *(f"More {what} in ", *FIELD, " than in training, by ", NumberRef("E", "percent")),
-                    *(*INTERVAL["percent"], f" of all values in the last {short.name}; the threshold is {threshold:.3%}."),
+                    *INTERVAL["percent"],
+                    f" of all values in the last {short.name}; the threshold is {threshold:.3%}.",
                 ),
                 description=(
                     f"In the last {short.name} the rate of {what} exceeds the rate in training by more than "

@@ -118,8 +118,9 @@ def test_an_alert_goes_through_its_states_and_is_sent(client: Client) -> None:
     insert_rows(client, "drift", [verdict(start, 0.5, 1)])
     messages = {at: live.step(client, at) for at in range(start, start + 100, 10)}
     assert reports[:2] == [
-        "Pending: m: inputs drift (page) temp: PSI of temp is 0.500 [0.500, 0.500] in the last 1h; the threshold is 0.2.",
-        "Alerting: m: inputs drift (page) temp: PSI of temp is 0.500 [0.500, 0.500] in the last 1h; the threshold is 0.2.",
+        f"{state}: m: inputs drift (page) temp: PSI of temp is 0.500 [0.500, 0.500] in the last 1h; the threshold "
+        "is 0.2."
+        for state in ("Pending", "Alerting")
     ]
     assert [at - start for at, messages in messages.items() if messages] == [90]
     ((message, alerts),) = messages[start + 90]
