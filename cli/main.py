@@ -66,7 +66,7 @@ COMMANDS: dict[str, _Command] = {
     "status": _Command(
         "cli.status.command",
         "status_command",
-        "Show the state of models and processors.",
+        "Show the state of models and processors, and open incidents.",
     ),
     "doctor": _Command(
         "cli.doctor.command",

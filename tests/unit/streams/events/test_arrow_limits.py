@@ -240,7 +240,7 @@ def test_a_message_without_memory_for_its_raw_rows_has_none(monkeypatch: pytest.
     assert sum(map(len, rows.rows(batch(SOUND, large, SOUND, SOUND)))) == 9
     assert rows.omitted == [1]
     from_json = JsonRows(REGISTRY)
-    monkeypatch.setattr(json_rows, "_rows", fail_first(json_rows._rows, lambda _, __, each, ___: 1 in each.offset))
+    monkeypatch.setattr(json_rows, "_rows", fail_first(json_rows._rows, lambda _, __, each, *___: 1 in each.offset))
     assert sum(map(len, from_json.rows(batch(SOUND_JSON, SOUND_JSON, SOUND_JSON)))) == 2
     assert from_json.omitted == [1]
 
