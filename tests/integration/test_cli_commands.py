@@ -518,4 +518,4 @@ def test_status_lists_a_model_without_events(pipeline_settings: Settings, capsys
     output = capsys.readouterr().out
     (model,) = [line.split() for line in output.splitlines() if line.startswith("toy")]
     assert model == ["toy", "none", "yet", "never", "never", "0", "0", "0", "0"]
-    assert "No processor has reported for a day" in output
+    assert "No processor has reported yet" in output

@@ -103,7 +103,7 @@ def test_a_new_installation_has_no_errors(settings: Settings) -> None:
     unknown = with_status(findings, CheckStatus.UNKNOWN)
     assert [finding.component for finding in unknown] == ["Grafana"], unknown
     assert {finding.component for finding in with_status(findings, CheckStatus.OK)} == {
-        *("Kafka", "Topics", "ClickHouse", "Contracts", "Processors", "Clocks")
+        *("Kafka", "Topics", "ClickHouse", "Contracts", "Processors", "Events", "Clocks")
     }
     assert the(findings, "Transactions begin and commit").status is CheckStatus.OK
     agreeing = [finding for finding in findings if "agrees with this machine's" in finding.message]
