@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from faust.transport.drivers.aiokafka import Transport
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 
 from streams.health import watchdog
 from streams.health.endpoint import Endpoint
@@ -67,6 +67,8 @@ def main(arguments: list[str]) -> int:
     configure_logging()
     if options.get("uncommitted_too"):
         app.CommittedOnlyTransport = Transport  # type: ignore[misc]
+        for name in ("record_poll", "_record_poll"):
+            setattr(AIOKafkaConsumerThread, name, getattr(app.CommittedOnlyThread, name))
     app.GROUP = options.get("group", app.GROUP)
     settings = ProcessorSettings(
         instance="probe",
