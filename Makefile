@@ -23,7 +23,7 @@ demo: sync ## Replay real flights and show what changed in them, until Ctrl-C; E
 
 .PHONY: test
 test: sync ## Run all tests on the real Kafka and the real ClickHouse engine; ARGS="tests/unit -k psi" selects
-	$(RUN) pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(RUN) pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
 .PHONY: test-fast
 test-fast: sync ## Run the tests that need neither Kafka nor ClickHouse, in less than 90 seconds; ARGS as for test

@@ -10,6 +10,7 @@ from typing import Any
 
 import clickhouse_connect
 import pytest
+import structlog
 from hypothesis import settings
 
 from local.child_process import PartMissingError
@@ -122,6 +123,13 @@ def engine(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
         skip_without(error)
     yield clickhouse
     clickhouse.stop()
+
+
+@pytest.fixture(autouse=True)
+def default_logging() -> Iterator[None]:
+    """Undo what a test configured: pytest closes the file that was standard error then."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

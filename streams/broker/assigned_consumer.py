@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
 from operator import methodcaller
 from typing import Any
@@ -101,6 +102,7 @@ class AssignedConsumer:
         self._buffer: list[Any] = []
         """Messages that were fetched and did not fit into the last portion."""
         self._last_fetch_full = False
+        self._callback_error: Exception | None = None
 
     @property
     def _action(self) -> str:
@@ -130,7 +132,11 @@ class AssignedConsumer:
 
     def subscribe(self) -> None:
         """Join the group; partitions are assigned during later reads."""
-        self.kafka_consumer.subscribe(list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke)
+        self.kafka_consumer.subscribe(
+            list(self._topics),
+            on_assign=partial(self._handle_rebalance, self._on_assign),
+            on_revoke=partial(self._handle_rebalance, self._on_revoke),
+        )
 
     def close(self) -> None:
         """Leave the group."""
@@ -148,6 +154,18 @@ class AssignedConsumer:
         """Drop everything read since the last commit and go back to the committed offsets."""
         if self.positions:
             self._assign(list(self.positions))
+
+    def _handle_rebalance(
+        self, handle: Callable[[Any, list[TopicPartition]], None], consumer: Any, partitions: list[TopicPartition]
+    ) -> None:
+        """Run a callback of the group and keep its error for the fetch that called it.
+
+        If a callback raises, librdkafka loses references to its partitions, and `close` waits for them forever.
+        """
+        try:
+            handle(consumer, partitions)
+        except Exception as error:
+            self._callback_error = error
 
     def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         self._generation += 1
@@ -216,7 +234,7 @@ class AssignedConsumer:
             ProcessorError: the consumer cannot continue.
         """
         if not self._buffer:
-            self._buffer = fetch(self.kafka_consumer, self.poll_messages, POLL_S, self._action)
+            self._buffer = self._fetch(POLL_S)
             self._last_fetch_full = len(self._buffer) >= self.poll_messages
         self._report.heartbeat.beat()
         self._require(membership)
@@ -231,9 +249,16 @@ class AssignedConsumer:
             Rebalanced: the membership has ended.
             ProcessorError: the consumer cannot continue.
         """
-        self._buffer += fetch(self.kafka_consumer, self.poll_messages, timeout_s, self._action)
+        self._buffer += self._fetch(timeout_s)
         self._report.heartbeat.beat()
         self._require(membership)
+
+    def _fetch(self, timeout_s: float) -> list[Any]:
+        fetched = fetch(self.kafka_consumer, self.poll_messages, timeout_s, self._action)
+        if self._callback_error is not None:
+            error, self._callback_error = self._callback_error, None
+            raise error
+        return fetched
 
     def _require(self, membership: Membership) -> None:
         if self._generation != membership.generation:

@@ -57,6 +57,21 @@ def test_a_rebalance_during_a_fetch_voids_the_flush_and_its_messages() -> None:
         consumer.read(membership)
 
 
+def test_a_fetch_raises_what_its_rebalance_callback_raised() -> None:
+    fake = FakeConsumer()
+    consumer = assigned_consumer(fake, {(TOPIC, 0): 5})
+    fake.during_fetch = lambda: fake.on_assign(fake, [TopicPartition(TOPIC, 1)])
+    fake.committed = fail  # type: ignore[method-assign]
+    with pytest.raises(ProcessorError, match="The broker is down"):
+        consumer.read(consumer.membership())
+    with pytest.raises(ProcessorError, match="The broker is down"):
+        consumer.keep_polling(consumer.membership(), 0)
+
+
+def fail(*_: Any, **__: Any) -> Any:
+    raise ProcessorError("The broker is down.")
+
+
 partitions = st.tuples(st.sampled_from(TOPICS), st.integers(0, 3))
 
 
