@@ -113,7 +113,7 @@ class Harness:
             verdict = act(world)
         except Exception as error:
             verdict = Verdict()
-            verdict.say(f"the scenario failed: {error}")
+            verdict.fail(f"the scenario failed: {error}")
             traceback.print_exc()
         finally:
             world.close()

@@ -26,6 +26,8 @@ class Verdict:
         self.lost: Counter[str] = Counter()
         self.doubled: Counter[str] = Counter()
         self.wrong: list[str] = []
+        self.failed = False
+        """Whether the comparison did not take place."""
 
     @property
     def holds(self) -> bool:
@@ -39,6 +41,11 @@ class Verdict:
             return
         (self.lost if actual < expected else self.doubled)[what] += abs(expected - actual)
         self.say(f"{what} of {key}: {actual} found, {expected} expected")
+
+    def fail(self, what: str) -> None:
+        """Record why there is no comparison; a sabotage is not noticed by it."""
+        self.failed = True
+        self.say(what)
 
     def say(self, difference: str) -> None:
         """Add a difference that is not one of counts."""

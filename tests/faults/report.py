@@ -33,7 +33,7 @@ class Result:
     @property
     def passed(self) -> bool:
         """Whether the run has the required result: no differences, or with a sabotage at least one."""
-        return self.verdict.holds != self.must_fail
+        return not self.verdict.failed and self.verdict.holds != self.must_fail
 
     def summary(self) -> str:
         """The result in one line."""

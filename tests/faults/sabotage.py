@@ -73,11 +73,11 @@ def _no_transaction(points: KillPoints) -> None:
 
 
 def _read_uncommitted(points: KillPoints) -> None:
-    from faust.transport.drivers.aiokafka import Transport
+    from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
     from streams.monitor import app
 
-    app.CommittedOnlyTransport = Transport  # type: ignore[misc]
+    app.CommittedOnlyThread._create_worker_consumer = AIOKafkaConsumerThread._create_worker_consumer  # type: ignore[method-assign]
 
 
 def _no_record_seq(points: KillPoints) -> None:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
 from streams.health import watchdog
 from streams.health.endpoint import Endpoint
@@ -66,9 +66,7 @@ def main(arguments: list[str]) -> int:
     options = json.loads(arguments[0])
     configure_logging()
     if options.get("uncommitted_too"):
-        app.CommittedOnlyTransport = Transport  # type: ignore[misc]
-        for name in ("record_poll", "_record_poll"):
-            setattr(AIOKafkaConsumerThread, name, getattr(app.CommittedOnlyThread, name))
+        app.CommittedOnlyThread._create_worker_consumer = AIOKafkaConsumerThread._create_worker_consumer  # type: ignore[method-assign]
     app.GROUP = options.get("group", app.GROUP)
     settings = ProcessorSettings(
         instance="probe",

@@ -10,6 +10,7 @@ from tests.faults.faults import BrokerUnreachable, JoinAndLeave, Kill, Warehouse
 from tests.faults.kill_points import KILL_POINTS
 from tests.faults.oracle import Verdict
 from tests.faults.plan import LONG, SHORT, STORMS, make_plan
+from tests.faults.report import Result
 from tests.faults.sabotage import SABOTAGES
 from tests.faults.source import Event, Label, Sent
 from tests.support.pipeline import simple_baseline, simple_contract
@@ -83,3 +84,13 @@ def test_missing_rows_and_duplicates_are_counted_separately() -> None:
     assert (verdict.lost, verdict.doubled) == ({"rows": 1}, {"rows": 1, "counts": 2})
     assert not verdict.holds
     assert len(verdict.summary_lines()) == 3
+
+
+def test_a_sabotage_is_not_noticed_by_a_run_that_broke_off() -> None:
+    verdict = Verdict()
+    result = Result("sabotage", 1, 1.0, verdict, must_fail=True)
+    assert not result.passed
+    verdict.say("a row is missing")
+    assert result.passed
+    verdict.fail("the scenario failed")
+    assert not result.passed
