@@ -22,7 +22,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -107,19 +107,21 @@ def port_answers(port: int) -> bool:
         return False
 
 
-def choose_port(*preferred: int) -> int:
-    """Return the first free port of `preferred` (ignoring zeros), otherwise any free port.
+def choose_port(*preferred: int, besides: Collection[int] = ()) -> int:
+    """Return the first free port of `preferred` (ignoring zeros), otherwise any free port, but none of `besides`.
 
-    The port is not reserved until a server listens on it, so the caller must be able to choose another.
+    The port is not reserved until a server listens on it: the caller must be able to choose another, and names in
+    `besides` the ports that it has chosen already.
     """
     for port in preferred:
-        if port and port_is_free(port):
+        if port and port not in besides and port_is_free(port):
             return port
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((LOOPBACK, 0))
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind((LOOPBACK, 0))
+            port = int(probe.getsockname()[1])
+        if port not in besides:
+            return port
 
 
 class OwnerLock:

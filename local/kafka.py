@@ -11,7 +11,7 @@ import base64
 import shutil
 import subprocess
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -140,11 +140,12 @@ class LocalKafka(LocalServer):
             self._forget_registration(state)
 
     def _command(self, state: dict[str, Any]) -> tuple[Sequence[str | Path], Mapping[str, str] | None]:
-        state["controller_port"] = choose_port(state.get("controller_port", 0))
+        chosen = {int(state["port"])}
+        state["controller_port"] = choose_port(state.get("controller_port", 0), besides=chosen)
+        chosen.add(state["controller_port"])
         for name in self._listeners:
-            # Choose ports one by one: a port counts as free until a server listens on it.
-            taken = {number for key, number in state.items() if key.endswith("port")}
-            state[f"{name} port"] = self._listener_ports[name] = _free_port_except(taken)
+            state[f"{name} port"] = self._listener_ports[name] = choose_port(besides=chosen)
+            chosen.add(state[f"{name} port"])
         self._write_broker_properties(state["port"], state["controller_port"])
         return self._java("kafka.Kafka", str(self._properties_path)), None
 
@@ -248,12 +249,6 @@ class LocalKafka(LocalServer):
         _write_properties(
             self._properties_path, self._properties | addresses | self._location_properties(controller_port)
         )
-
-
-def _free_port_except(taken: Collection[int]) -> int:
-    while (port := choose_port(0)) in taken:
-        pass
-    return port
 
 
 def _write_properties(path: Path, properties: Mapping[str, str]) -> None:

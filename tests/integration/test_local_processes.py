@@ -192,6 +192,7 @@ def test_a_port_is_chosen_by_preference_and_passed_over_when_taken() -> None:
         assert port_is_free(free)
         assert not port_answers(free)
         assert choose_port(taken, free) == free
+        assert choose_port(free, besides={free}) != free
 
 
 def test_a_jar_that_differs_from_the_list_is_rejected(tmp_path: Path) -> None:
