@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from local.child_process import PartMissingError
@@ -25,13 +26,24 @@ SERVERS: dict[str, Callable[[Path], LocalServer]] = {
     "clickhouse": lambda folder: LocalClickHouse(folder, port=0),
 }
 _POLL_S = 0.05
+_MEMORY = Path("/dev/shm")
+_MEMORY_BYTES = 8 << 30
+"""Free memory that the data of a whole run fit into several times."""
+
+
+def _scratch_folder() -> Path | None:
+    """Return a folder in memory, if there is room: the engine creates and deletes some hundred thousand small files."""
+    with suppress(OSError):
+        if shutil.disk_usage(_MEMORY).free >= _MEMORY_BYTES:
+            return _MEMORY
+    return None
 
 
 class SharedServers:
     """Starts servers at the request of workers; lives in the controlling process."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="barograph-tests-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="barograph-tests-", dir=_scratch_folder()))
         self._servers: dict[str, LocalServer] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="shared servers", daemon=True)
