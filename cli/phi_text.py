@@ -8,7 +8,8 @@ from sketches.drift.overdispersion import ROUGH_WINDOWS, SURE_WINDOWS
 _SUFFIXES = {"ok": "", "rough": " rough", "shorter": " ←", "unknown": " ?"}
 
 PHI_LEGEND = (
-    f"rough = from {ROUGH_WINDOWS} to {SURE_WINDOWS - 1} windows, ← = from the next shorter window length, ? = unknown"
+    f"rough = from {ROUGH_WINDOWS} to {SURE_WINDOWS - 1} windows or from other bins, ← = from the next shorter window "
+    "length, ? = unknown"
 )
 """Explanation of the suffixes of `format_phi`."""
 

@@ -142,3 +142,20 @@ def sketches(client: Client, table: str, panes: PaneRange, start_s: int, end_s: 
     )
     data = rows.column("sketch").cast(pa.binary()).to_pylist()
     return list(zip(rows.column("field").to_pylist(), rows.column("at").to_pylist(), data, strict=True))
+
+
+def field_sketches(
+    client: Client, panes: PaneRange, fields: Sequence[str], start_s: int, end_s: int
+) -> list[tuple[str, str, int, bytes]]:
+    """Read the sketches of some fields in all slices from `panes`.
+
+    Returns:
+        The field, slice, start (Unix seconds) and bytes of each sketch, unordered.
+    """
+    rows = client.arrow(
+        "SELECT field, slice, toUnixTimestamp(pane_start) AS at, sketch FROM panes FINAL "  # noqa: S608
+        f"WHERE {_RANGE} AND field IN {{fields:Array(String)}} AND sketch != ''",
+        {**panes.parameters(start_s, end_s), "fields": list(fields)},
+    )
+    columns = [rows.column(name).to_pylist() for name in ("field", "slice", "at")]
+    return list(zip(*columns, rows.column("sketch").cast(pa.binary()).to_pylist(), strict=True))

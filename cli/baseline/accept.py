@@ -15,7 +15,7 @@ from cli.baseline.from_production import LearnedBaseline, learn
 from cli.baseline.warnings import range_warnings
 from cli.errors import ApplyError
 from cli.terminal import utc_second
-from sketches.baseline.baseline import Baseline, load_baseline
+from sketches.baseline.baseline import Baseline, FieldBaseline, load_baseline
 from streams.monitor.state.store import WarehouseStore
 from warehouse import pane_sums, queries
 from warehouse.client import Address, Client, connect
@@ -181,11 +181,11 @@ def _plan_change(
 ) -> BaselineChange | None:
     """Plan when the baseline takes effect, by the rules of `apply`, after all sealed panes and accepted baselines.
 
-    Return None if the version's latest baseline is the same. Quantiles are ignored: merged sketches are randomized, so
-    quantiles differ between two runs.
+    Return None if the version's latest baseline is the same. Only counted figures are compared: merged sketches are
+    randomized, so quantiles and new bins differ between two runs.
     """
     last = stored.latest(contract.model, request.version)
-    if last is not None and _without_quantiles(_load(last)) == _without_quantiles(baseline):
+    if last is not None and _counted_figures(_load(last)) == _counted_figures(baseline):
         return None
     changes = catalogue.plan_baselines(
         [baseline], {contract.model: contract}, stored, effective_s=request.effective_s, now_s=now_s
@@ -211,13 +211,23 @@ def _load(entry: StoredBaseline) -> Baseline:
     return load_baseline(entry.body.encode(), f"baseline {entry.baseline_id}")
 
 
-def _without_quantiles(baseline: Baseline) -> Baseline:
-    fields = tuple(msgspec.structs.replace(field, quantiles=()) for field in baseline.fields)
-    return msgspec.structs.replace(baseline, fields=fields)
+def _counted_figures(baseline: Baseline) -> Baseline:
+    """Return a baseline without the figures that come from sketches."""
+    return msgspec.structs.replace(baseline, fields=tuple(map(_counted_field, baseline.fields)))
+
+
+def _counted_field(field: FieldBaseline) -> FieldBaseline:
+    if not field.has_sketched_bins:
+        return msgspec.structs.replace(field, quantiles=())
+    slices = {
+        name: msgspec.structs.replace(counts, cells=counts.cells[-1:], noise=0.0)
+        for name, counts in field.slices.items()
+    }
+    return msgspec.structs.replace(field, quantiles=(), edges=(), hours_of_week={}, slices=slices)
 
 
 def _source(request: AcceptRequest, entry: StoredBaseline) -> str:
     return (
-        f"production from {utc_second(request.from_s)} to {utc_second(request.to_s)}, on the bins of "
+        f"production from {utc_second(request.from_s)} to {utc_second(request.to_s)}, counted with "
         f"{entry.baseline_id}: {' '.join(request.reason.split())}"
     )

@@ -1,9 +1,9 @@
-"""Learns a baseline from accepted production panes, on the bins and slices of the baseline they were counted on."""
+"""Learns a baseline from accepted production panes: exact counts on the bins of their baseline, or new bins."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -12,8 +12,9 @@ from barograph.contract import Contract, format_duration
 from numpy.typing import NDArray
 
 from cli.baseline.counts import RangeCounts
+from cli.baseline.new_bins import find_new_edges, move_to_new_bins
 from cli.errors import CommandError
-from sketches.baseline.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, Phi, SliceCounts
+from sketches.baseline.baseline import ALL, HOUR_NAMES, QUANTILE_RANKS, Baseline, FieldBaseline, Phi, SliceCounts
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.groups import reference_slices
 from sketches.baseline.layout import EVENTS, IntArray, Layout
@@ -24,13 +25,13 @@ from sketches.drift.window_phi import learn_window_phi
 from sketches.sketch.categorical import FrequentValue, UnseenCategories
 from sketches.sketch.envelope import EnvelopeError, MixedSketches
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
-from streams.hour_of_week import hour_unit_s
+from streams.hour_of_week import compute_hours_of_week, hour_unit_s
 from warehouse import pane_sums
 from warehouse.client import Client
 from warehouse.pane_sums import PaneRange
 
 HEAVY_BIN_SHARE = 0.3
-"""Share of the rows above which a bin hides changes within it."""
+"""Share of the rows above which a bin that cannot be divided is reported: it hides changes within it."""
 N_UNSEEN_SHOWN = 3
 SKETCH_PANES = 256
 """Number of panes whose sketches are read at a time."""
@@ -38,7 +39,7 @@ SKETCH_PANES = 256
 
 @dataclass(frozen=True, slots=True)
 class HeavyBin:
-    """A bin whose share of the rows has risen above `HEAVY_BIN_SHARE`."""
+    """A bin of the previous baseline that has many of the rows now."""
 
     field: str
     label: str
@@ -53,7 +54,10 @@ class LearnedBaseline:
     baseline: Baseline
     psi: dict[str, float]
     """PSI of each field against the previous baseline, on its bins."""
+    new_bins: tuple[HeavyBin, ...]
+    """The heaviest old bin of each field that gets new bins."""
     heavy_bins: tuple[HeavyBin, ...]
+    """Bins of other fields whose share has risen above `HEAVY_BIN_SHARE`."""
     unseen: dict[str, tuple[FrequentValue, ...]]
     """The most frequent values of each category field that are not among its categories."""
     notes: tuple[str, ...]
@@ -69,8 +73,9 @@ def learn(
 ) -> LearnedBaseline:
     """Learn a baseline from panes.
 
-    Bins, limits, categories and slices stay; counts, moments, quantiles, φ and hours of the week come from the panes.
-    An unseen value stays unseen, and its rows become the expected share of unseen values.
+    Limits, categories and slices stay; counts, moments, quantiles, φ and hours of the week come from the panes. An
+    unseen value stays unseen, and its rows become the expected share of unseen values. Bins stay too, with exact
+    counts, unless they have become too coarse (`cli.baseline.new_bins`): then they and their shares come from sketches.
 
     Args:
         client: the connection to ClickHouse.
@@ -119,12 +124,17 @@ def learn(
     )
     on_step("learning φ")
     baseline = _add_phi(baseline, contract, range_, unit_s)
+    on_step("choosing bins")
+    baseline = _renew_bins(client, panes, baseline, contract, merged)
+    renewed = {new.name for new, before in zip(baseline.fields, old.fields, strict=True) if new.edges != before.edges}
     old_bins = PsiBins(layout)
-    new_bins = old_bins.window_bins(counts[None])
+    bin_counts = old_bins.window_bins(counts[None])
+    heaviest, heavy_bins = _find_heavy_bins(old_bins, bin_counts[0], renewed)
     return LearnedBaseline(
         baseline=baseline,
-        psi=_compute_psi(old_bins, new_bins),
-        heavy_bins=tuple(_find_heavy_bins(old_bins, new_bins[0])),
+        psi=_compute_psi(old_bins, bin_counts),
+        new_bins=tuple(heaviest),
+        heavy_bins=tuple(heavy_bins),
         unseen={
             layout.fields[i].name: tuple(sketch.top(N_UNSEEN_SHOWN))
             for i, sketch in enumerate(merged)
@@ -256,6 +266,83 @@ def _add_phi(baseline: Baseline, contract: Contract, range_: RangeCounts, unit_s
     return msgspec.structs.replace(baseline, fields=fields)
 
 
+# ---------------------------------------------------------------------------------------------------- new bins
+
+
+def _renew_bins(
+    client: Client,
+    panes: PaneRange,
+    baseline: Baseline,
+    contract: Contract,
+    merged: Sequence[NumericSketch | UnseenCategories | None],
+) -> Baseline:
+    """Give new bins to the fields whose bins have become too coarse; fields without sketches keep theirs.
+
+    Args:
+        client: the connection to ClickHouse.
+        panes: the accepted panes.
+        baseline: the baseline on the old bins, complete.
+        contract: the contract in force.
+        merged: the merged sketches of the fields.
+    """
+    edges: dict[str, tuple[float, ...]] = {}
+    whole: dict[str, NumericSketch] = {}
+    for field, sketch in zip(baseline.fields, merged, strict=True):
+        if isinstance(sketch, NumericSketch) and (chosen := find_new_edges(field, sketch)) is not None:
+            edges[field.name], whole[field.name] = chosen, sketch
+    if not edges:
+        return baseline
+    parts = _merge_parts(client, panes, baseline, contract, list(edges))
+    fields = tuple(
+        move_to_new_bins(
+            field,
+            edges[field.name],
+            {name: sketch for name, sketch in parts[field.name].items() if name not in HOUR_NAMES}
+            | {ALL: whole[field.name]},
+            {name: sketch for name, sketch in parts[field.name].items() if name in HOUR_NAMES},
+        )
+        if field.name in edges
+        else field
+        for field in baseline.fields
+    )
+    return msgspec.structs.replace(baseline, fields=fields)
+
+
+def _merge_parts(
+    client: Client, panes: PaneRange, baseline: Baseline, contract: Contract, names: Sequence[str]
+) -> dict[str, dict[str, NumericSketch]]:
+    """Merge the sketches of some fields by slice, and those of the slice `all` by hour of the week if there are any.
+
+    A slice with a damaged sketch is left out.
+    """
+    result: dict[str, dict[str, NumericSketch]] = {name: {} for name in names}
+    if not (baseline.timezone or any(cut.sketches for cut in contract.slices)):
+        return result
+    declared = {field.name: field.sketch for field in contract.fields}
+    integer = {field.name: field.integer for field in baseline.fields}
+    unit_s = hour_unit_s(contract.pane_s)
+    damaged: set[tuple[str, str]] = set()
+    step = SKETCH_PANES * contract.pane_s
+    for start in range(panes.start_s, panes.end_s, step):
+        end = min(start + step, panes.end_s)
+        for name, part, at_s, data in pane_sums.field_sketches(client, panes, names, start, end):
+            if part == ALL:
+                if not baseline.timezone:
+                    continue
+                part = HOUR_NAMES[int(compute_hours_of_week(np.array([at_s]), unit_s, baseline.timezone)[0])]
+            try:
+                sketch = numeric_sketch(integer[name], declared.get(name, "kll"), data)
+            except (EnvelopeError, MixedSketches):
+                damaged.add((name, part))
+                continue
+            if part in result[name]:
+                sketch.merge(result[name][part])
+            result[name][part] = sketch
+    for name, part in damaged:
+        result[name].pop(part, None)
+    return result
+
+
 # ---------------------------------------------------------------------------------------------------- findings
 
 
@@ -270,9 +357,9 @@ def _compute_psi(old: PsiBins, new_bins: IntArray) -> dict[str, float]:
     }
 
 
-def _find_heavy_bins(old: PsiBins, new: IntArray) -> list[HeavyBin]:
-    """Find bins of numeric fields that are above `HEAVY_BIN_SHARE` now and were not before."""
-    result = []
+def _find_heavy_bins(old: PsiBins, new: IntArray, renewed: set[str]) -> tuple[list[HeavyBin], list[HeavyBin]]:
+    """Find the heaviest bin of each renewed field, and the bins of other numeric fields that have become heavy."""
+    heaviest, heavy = [], []
     for group, (row, index) in enumerate(zip(old.slice_index.tolist(), old.field_index.tolist(), strict=True)):
         field = old.layout.fields[index]
         if row != 0 or field.kind != "numeric":
@@ -282,8 +369,12 @@ def _find_heavy_bins(old: PsiBins, new: IntArray) -> list[HeavyBin]:
         if not now.sum():
             continue
         shares = now / now.sum(), before / before.sum()
-        result += [
-            HeavyBin(field.name, old.group_labels(group)[i], float(shares[1][i]), float(shares[0][i]))
-            for i in np.flatnonzero((shares[0] > HEAVY_BIN_SHARE) & (shares[1] <= HEAVY_BIN_SHARE)).tolist()
+        bins_now = [
+            HeavyBin(field.name, label, float(share), float(now_share))
+            for label, now_share, share in zip(old.group_labels(group), *shares, strict=True)
         ]
-    return result
+        if field.name in renewed:
+            heaviest.append(max(bins_now, key=lambda each: each.now))
+        else:
+            heavy += [each for each in bins_now if each.now > HEAVY_BIN_SHARE >= each.before]
+    return heaviest, heavy

@@ -18,6 +18,10 @@ from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import Layout
 from sketches.drift.overdispersion import FINDING
 
+SKETCHED_BINS = (
+    "shares of bins come from sketches, so φ is rough, and slices without sketches are insufficient. Accept a later "
+    "range that was counted on these bins to replace them by exact counts."
+)
 CHANGED_PSI = 0.1
 """PSI against the previous baseline from which a field counts as changed."""
 
@@ -89,6 +93,9 @@ def print_baseline(terminal: Terminal, entry: BaselineEntry, baseline: Baseline,
     terminal.line()
     terminal.table(_fields_table(shown))
     terminal.line(f"φ: {PHI_LEGEND}.", "dim")
+    sketched = [result.name for result in shown if result.has_sketched_bins]
+    if sketched:
+        terminal.line(f"{', '.join(sketched)}: {SKETCHED_BINS}")
     if len(baseline.slice_rows) > 1:
         slices = AlignedTable("slice", "rows", "share", numbers=("rows", "share"))
         for name, rows in baseline.slice_rows.items():
@@ -113,8 +120,14 @@ def accepted_lines(accepted: AcceptedBaseline, *, dry_run: bool) -> list[str]:
             "the changed values."
         )
     lines += [
+        f"~ {old.field}: new bins, because the bin {old.label} has {old.now:.0%} of the rows ({old.before:.0%} before)"
+        for old in learned.new_bins
+    ]
+    if learned.new_bins:
+        lines.append(f"! {', '.join(old.field for old in learned.new_bins)}: {SKETCHED_BINS}")
+    lines += [
         f"! {heavy.field}: the bin {heavy.label} has {heavy.now:.0%} of the rows ({heavy.before:.0%} before), which "
-        "hides changes within it. New bins require raw rows: run `barograph infer` on a table of them."
+        "hides changes within it. No new bins were found in the sketches; `barograph infer` on a table of raw rows may."
         for heavy in learned.heavy_bins
     ]
     for name, values in learned.unseen.items():

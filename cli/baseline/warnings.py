@@ -57,8 +57,8 @@ def _insufficient_field_warnings(baseline: Baseline, contract: Contract) -> list
     df = np.maximum(1, np.add.reduceat(counted, bins.starts, dtype=np.int64) - 1)
     needed = n_star(df, contract.thresholds.minor, contract.thresholds.major)
     phi = np.min([bins.phi(name) for name in {window.name for window in contract.windows}], axis=0)
-    # n_h = n·m/(n + m) stays below m.
-    insufficient = np.flatnonzero((bins.slice_index == 0) & (rows / phi <= needed))
+    # 1/n_h = φ/n + φ/m + noise stays above φ/m + noise.
+    insufficient = np.flatnonzero((bins.slice_index == 0) & (rows / (phi + bins.noise * rows) <= needed))
     if not insufficient.size:
         return []
     names = ", ".join(baseline.fields[bins.field_index[group]].name for group in insufficient.tolist())

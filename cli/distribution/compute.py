@@ -358,6 +358,7 @@ def _psi(field_panes: FieldPanes, cells: IntArray) -> PsiVerdict | None:
         phi=phi,
         minor=contract.thresholds.minor,
         major=contract.thresholds.major,
+        noise=bins.noise,
         expected=expected,
     )
     top = int(verdicts.top_bin[0, group])

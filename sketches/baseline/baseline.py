@@ -54,6 +54,8 @@ class SliceCounts(msgspec.Struct, frozen=True, kw_only=True):
     fields one count per category, then `unseen` (rows of categories that are not kept), then `null`.
     """
 
+    LATER: ClassVar = ("noise",)
+
     cells: tuple[int, ...]
     invalid: int = 0
     below: int = 0
@@ -62,6 +64,9 @@ class SliceCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of kept categories that would be unseen if training lacked that row: categories with one row, and if not all
     are kept, those that are kept by one row. Together with the unseen rows of training they are the expected number of
     unseen rows later (Good–Turing, by leaving one out)."""
+    noise: float = 0.0
+    """1/n_eff of bins whose rows were not counted but read from a sketch: their shares have the error of a sample of
+    n_eff values (`sketches.comparison.rebin`). 0 if the rows were counted. `null` and the tail are always counted."""
     phi: dict[str, Phi] = {}
     """By window name."""
 
@@ -113,6 +118,11 @@ class FieldBaseline(msgspec.Struct, frozen=True, kw_only=True):
     def n_cells(self) -> int:
         """Number of cells for PSI: bins or categories and `unseen`, then `null`."""
         return len(self.edges) + 2 if self.kind == "numeric" else len(self.categories) + 2
+
+    @property
+    def has_sketched_bins(self) -> bool:
+        """Whether the rows of bins were read from sketches in some slice, and not counted."""
+        return any(counts.noise for counts in self.slices.values())
 
     def bin_of_cell(self) -> tuple[int, ...]:
         """Return the PSI bin of each cell in the slice `all`; `null`, the last cell, is the last bin.
@@ -273,8 +283,8 @@ def load_baseline(data: bytes, name: str) -> Baseline:
 
 _NUMBER_ROW = re.compile(rb"\[\n[\s\d.,eE+-]*\]")
 """An array of numbers over several lines. It matches nothing within a string, where JSON escapes line ends."""
-_ABSENT = re.compile(rb'\n *"(?:hours_of_week": {}|timezone": ""),')
-"""Members of `LATER` at their defaults: a file without hours of the week omits them."""
+_ABSENT = re.compile(rb'\n *"(?:hours_of_week": {}|timezone": ""|noise": 0\.0),')
+"""Members of `LATER` at their defaults, which a file omits."""
 
 
 def _on_one_line(match: re.Match[bytes]) -> bytes:
@@ -374,6 +384,8 @@ def _count_problems(field: FieldBaseline, counts: SliceCounts, rows: int) -> Ite
     for name, rows_of in of_valid.items():
         if rows_of > valid:
             yield f"{name} is {rows_of}, only {valid} rows have a valid value"
+    if not 0 <= counts.noise <= 1:
+        yield f"noise is {counts.noise}; 1/n_eff is from 0 to 1"
     for window, phi in counts.phi.items():
         if not (math.isfinite(phi.value) and phi.value >= 1 and phi.windows >= 0):
             yield f"φ of window {window} is {phi.value} from {phi.windows} windows; φ is at least 1"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sketches.baseline.baseline import RARE_DIVISOR, FieldBaseline
 from sketches.baseline.columns import FieldColumn
-from sketches.baseline.groups import IndexArray, VerdictGroups, flatten_slices, trained_groups
+from sketches.baseline.groups import FloatArray, IndexArray, VerdictGroups, flatten_slices, trained_groups
 from sketches.baseline.layout import IntArray, Layout
 
 OTHER_BIN, NULL_BIN = "other", "null"
@@ -28,6 +28,7 @@ class PsiBins(VerdictGroups):
     Attributes:
         starts: First bin of each group, ascending from 0, shape (G,): ready for `np.add.reduceat`.
         base_bins: Training counts per bin, shape (nb,); each group's sum is at least 1.
+        noise: `SliceCounts.noise` of each group, shape (G,).
     """
 
     _columns: IndexArray
@@ -38,7 +39,7 @@ class PsiBins(VerdictGroups):
     def __init__(self, layout: Layout) -> None:
         # A wide model has millions of bins: as Python objects they would take several times the space.
         slice_index, field_index, starts = array("q"), array("q"), array("q")
-        base, columns, firsts = array("q"), array("q"), array("q")
+        base, columns, firsts, noise = array("q"), array("q"), array("q"), array("d")
         for row, column, field, counts in trained_groups(layout):
             cells = np.array(counts.cells, dtype=np.int64)
             if not cells.any():
@@ -47,6 +48,7 @@ class PsiBins(VerdictGroups):
             bounds = np.cumsum(sizes) - sizes
             slice_index.append(row)
             field_index.append(column)
+            noise.append(counts.noise)
             starts.append(len(base))
             firsts.frombytes((len(columns) + bounds).tobytes())
             columns.frombytes((row * layout.width + layout.starts[column] + order).tobytes())
@@ -54,6 +56,7 @@ class PsiBins(VerdictGroups):
         super().__init__(layout, np.array(slice_index), np.array(field_index))
         self.starts: IntArray = np.array(starts, dtype=np.int64)
         self.base_bins: IntArray = np.array(base, dtype=np.int64)
+        self.noise: FloatArray = np.array(noise, dtype=np.float64)
         self._columns = np.array(columns, dtype=np.int32)
         self._firsts = np.array(firsts, dtype=np.int32)
 
@@ -86,6 +89,7 @@ class PsiBins(VerdictGroups):
         sizes, bins = self.sizes[chosen], self.of_bins(chosen)
         lengths = np.diff(self._firsts, append=len(self._columns))
         part.starts, part.base_bins = np.cumsum(sizes) - sizes, self.base_bins[bins]
+        part.noise = self.noise[chosen]
         part._columns = self._columns[np.repeat(bins, lengths)]
         part._firsts = np.cumsum(lengths[bins]) - lengths[bins]
         return part

@@ -1,4 +1,6 @@
-"""Counts on another baseline's bins, read from a sketch, so that two versions with their own bins are comparable.
+"""Counts on other bins than those that the values were counted on, read from a sketch.
+
+Two versions with their own bins become comparable, and a baseline gets new bins.
 
 A sketch's shares have random errors from compaction. In a PSI they act like the noise of a sample of n_eff values,
 regardless of the number of values and of merged sketches. By simulation (normal and log-normal values, 2,000 to 10⁶ of
@@ -15,6 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from sketches.sketch.envelope import SketchType
 from sketches.sketch.numeric import NumericSketch
+
+FROZEN_FACTOR = 1.3
+"""Factor of `noise` for counts that a baseline keeps. The same error is then part of every window, so the noise must
+cover nearly every sketch, not only the mean over sketches. For KLL n_eff is 110,000/(B + 1)."""
 
 _N_EFF = {SketchType.KLL_FLOATS: 143_000.0, SketchType.KLL_DOUBLES: 143_000.0, SketchType.REQ_FLOATS: 30_000.0}
 
@@ -44,3 +50,33 @@ def rebin(sketch: NumericSketch, edges: ArrayLike) -> Rebinned:
     cumulative = np.rint(np.concatenate(([0.0], np.maximum.accumulate(below), [1.0])) * sketch.n).astype(np.int64)
     noise = 0.0 if sketch.rank_error == 0.0 else (len(inner) + 2) / _N_EFF[sketch.sketch_type]
     return Rebinned(np.diff(cumulative), noise)
+
+
+def split_counts(
+    sketch: NumericSketch, old_edges: ArrayLike, counts: ArrayLike, new_edges: ArrayLike
+) -> NDArray[np.int64]:
+    """Convert counts on old bins to new bins: the rows of each old bin are divided as the values of a sketch are.
+
+    The result has the error of the sketch within each old bin, and none at the old edges.
+
+    Args:
+        sketch: sketch of the values that were counted.
+        old_edges: shape (A − 1,), ascending.
+        counts: shape (A,), rows per old bin.
+        new_edges: shape (B − 1,), ascending.
+
+    Returns:
+        Shape (B,); the sum is that of `counts`.
+    """
+    old, new = np.asarray(old_edges, np.float64), np.asarray(new_edges, np.float64)
+    edges = np.union1d(old, new)
+    lower = np.concatenate(([-np.inf], edges))
+    of_old, of_new = np.searchsorted(old, lower, side="right"), np.searchsorted(new, lower, side="right")
+    pieces = rebin(sketch, edges).counts
+    in_old = np.bincount(of_old, pieces, minlength=len(old) + 1)[of_old]
+    # Rows of an old bin of which the sketch retains no value go to its first piece.
+    first = np.diff(of_old, prepend=-1) > 0
+    share = np.where(in_old > 0, pieces / np.maximum(in_old, 1), first)
+    cumulative = np.rint(np.cumsum(np.asarray(counts)[of_old] * share)).astype(np.int64)
+    starts = np.flatnonzero(np.diff(of_new, prepend=-1))
+    return np.add.reduceat(np.diff(cumulative, prepend=0), starts)

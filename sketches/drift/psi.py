@@ -7,7 +7,8 @@
 with B bins, baseline counts bᵢ of sum m and window counts cᵢ of sum n. A plain ½ on bins that are always empty, or a
 floor of 10⁻¹⁰, would make sparse windows and stray values look like drift. Without drift T = n_h·PSI/φ follows χ²_df,
 where n_h = nm/(n + m) and φ is the overdispersion of the field's traffic; under drift it is nearly χ²_df(λ) with
-λ/(n_h/φ) the true PSI, which gives the interval.
+λ/(n_h/φ) the true PSI, which gives the interval. Shares of a baseline that were read from a sketch add the sketch's
+error: φ/n_h becomes φ/n + φ/m + 1/n_eff.
 
 Simulation shows p < 0.05 without drift in at most 5 % of windows (0.3 % for twenty bins at n = 50), unless bins expect
 between 0.1 and 0.5 events; then in up to 8 % for integers with a long tail, and 9 % in the worst known case (ten equal
@@ -94,6 +95,7 @@ def psi_verdicts(
     phi: ArrayLike = 1.0,
     minor: ArrayLike = 0.1,
     major: ArrayLike = 0.2,
+    noise: ArrayLike = 0.0,
     expected: Expectation | None = None,
     completeness: ArrayLike = 1.0,
 ) -> PsiVerdicts:
@@ -106,6 +108,8 @@ def psi_verdicts(
         phi: overdispersion, at least 1; a scalar, (G,) or (W, G).
         minor: thresholds of `minor`, a scalar or (G,).
         major: thresholds of `major`, a scalar or (G,).
+        noise: 1/n_eff of baseline shares that were read from a sketch, a scalar or (G,); 0 for counted shares. It is
+            part of n_h and not multiplied by φ: n_h/φ = 1/(φ/n + φ/m + noise).
         expected: expected shares of each window; None compares with the baseline as a whole.
         completeness: share of each window's events that was not lost, a scalar or (W,); it affects only the reason.
 
@@ -120,8 +124,10 @@ def psi_verdicts(
     minors, majors = (np.broadcast_to(threshold, shape) for threshold in thresholds)
     phis = _overdispersion(phi, shape)
 
+    noises = np.broadcast_to(_per_group("noise", noise, reference), shape)
     known = scores.n_h > 0.0
-    n_h = scores.n_h / phis
+    n_h = scores.n_h / (phis + noises * scores.n_h)
+    m = reference.m / (1.0 + noises / phis * reference.m)
     psi, df = scores.psi, scores.df
     t = n_h * psi
     low, high = psi_interval(psi, df, np.where(known, n_h, 1.0), scores.variance_ratio)
@@ -138,7 +144,7 @@ def psi_verdicts(
         p_value=np.asarray(chdtrc(df, t), np.float64),
         df=df,
         level=level,
-        reason=_reasons(level, scores.n, np.broadcast_to(reference.m, shape), phis, needed, share),
+        reason=_reasons(level, scores.n, m, phis, needed, share),
         top_bin=scores.top_bin,
         enough=enough,
         visible_shift=visible_shift(df, n_h),
@@ -237,7 +243,7 @@ def _reasons(
     Args:
         level: levels, (W, G).
         n: events, (W, G).
-        m: rows of the baseline, (W, G).
+        m: effective rows of the baseline, (W, G).
         phi: overdispersion, (W, G).
         needed: the n_h/φ that suffices, (W, G).
         completeness: share of the events that was not lost, (W or 1, 1).

@@ -16,9 +16,10 @@ from itertools import pairwise
 import numpy as np
 from barograph.contract import SketchKind
 from numpy.typing import NDArray
-from scipy.special import expit, ndtri
+from scipy.special import expit, ndtr, ndtri
 from scipy.stats import poisson
 
+from cli.baseline.new_bins import find_new_edges, move_to_new_bins
 from cli.infer.columns import TextColumn
 from cli.infer.summarise import summarise_texts
 from sketches.baseline.baseline import ALL, HOUR_NAMES, QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts
@@ -261,6 +262,41 @@ def ks(values: Values, kind: SketchKind) -> Callable[[Rng, int], Alarms]:
     return draw
 
 
+REBASED_WINDOWS = 20
+
+
+def psi_on_new_bins(
+    values: Values, cdf: Callable[[FloatArray], FloatArray], kind: SketchKind
+) -> Callable[[Rng, int], Alarms]:
+    """PSI against an accepted baseline whose bins and shares come from the sketch of a million values."""
+
+    def draw(rng: Rng, n: int) -> Alarms:
+        before = FieldBaseline(name="x", kind="numeric", slices={ALL: SliceCounts(cells=(10**6, 0))})
+        accepted = []
+        for sketch in sketches(values, kind, 10**6):
+            edges = find_new_edges(before, sketch)
+            assert edges is not None
+            accepted.append(move_to_new_bins(before, edges, {ALL: sketch}, {}))
+        windows = [
+            rng.multinomial(n, np.diff(cdf(np.array(field.edges)), prepend=0.0, append=1.0), size=REBASED_WINDOWS)
+            for field in accepted
+        ]
+        base = [field.slices[ALL].cells[:-1] for field in accepted]
+        result = psi_verdicts(
+            np.concatenate(base),
+            np.concatenate(windows, axis=1),
+            np.cumsum([0, *map(len, base[:-1])]),
+            noise=[field.slices[ALL].noise for field in accepted],
+        )
+        return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
+
+    return draw
+
+
+def cdf_of_tailed(values: FloatArray) -> FloatArray:
+    return np.asarray(ndtr(np.log(values)), np.float64)
+
+
 # ---------------------------------------------------------------------------------------------------- two samples
 
 
@@ -431,6 +467,8 @@ KINDS = (
     Kind("rmse against the reference", performance("rmse", errors_of_numbers), 0.05, doubt=0.07),
     Kind("bias against the reference", performance("bias", errors_of_numbers), 0.05),
     Kind("selective labels", selection, 0.001),
+    Kind("PSI against new bins of an accepted baseline, KLL", psi_on_new_bins(normal, ndtr, "kll"), 0.0005),
+    Kind("PSI against new bins of an accepted baseline, REQ", psi_on_new_bins(tailed, cdf_of_tailed, "req"), 0.0005),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -17,9 +17,13 @@ from cli.demo.report import DemoReport, day_of, days_of
 from cli.demo.timeline import make_timeline
 from sketches.baseline.baseline import ALL, load_baseline
 from sketches.baseline.bins import PsiBins
-from sketches.baseline.layout import Layout
+from sketches.baseline.layout import IntArray, Layout
 from sketches.baseline.levels import LEVEL_NAMES
+from sketches.comparison.rebin import rebin, split_counts
 from sketches.drift.psi import psi_verdicts
+from sketches.sketch.envelope import unseal
+from sketches.sketch.numeric import NumericSketch
+from warehouse import pane_sums
 from warehouse.client import Client
 from warehouse.pane_sums import PaneRange
 from warehouse.queries import BaselineRow, baselines
@@ -87,7 +91,7 @@ def read_season(client: Client, calendar: Calendar, record_end: datetime) -> Sea
         {"model": MODEL, "version": VERSION, "window": WEEK.name, "baseline": second.baseline_id}
         | {"begin": begin, "end": end},
     )
-    trained, again = (_judge(client, row, second.baseline_id, begin, end) for row in (first, second))
+    trained, again = (_judge(client, row, second, begin, end) for row in (first, second))
     weeks = [
         Week(field, calendar.end_date(at), (level, psi), again[field, at], trained[field, at])
         for field, at, level, psi in judged
@@ -96,18 +100,28 @@ def read_season(client: Client, calendar: Calendar, record_end: datetime) -> Sea
 
 
 def _judge(
-    client: Client, by: BaselineRow, counted_on: str, begin: datetime, end: datetime
+    client: Client, by: BaselineRow, counted_with: BaselineRow, begin: datetime, end: datetime
 ) -> dict[tuple[str, datetime], Verdict]:
-    """Judge the weeks of each field against a baseline, from panes counted on a baseline with the same cells.
+    """Judge the weeks of each field in the slice `all` against a baseline, from panes counted with another one.
 
-    An accepted baseline keeps the cells of its predecessor, so its panes can be compared exactly with both.
+    Counts are exact on bins that both baselines have; a field with other bins is recounted from sketches.
     """
-    layout = Layout(load_baseline(by.body.encode(), f"baseline {by.baseline_id}"))
-    panes = PaneRange(MODEL, VERSION, counted_on, int(begin.timestamp()), int(end.timestamp()))
-    days = np.concatenate(list(RangeCounts(client, panes, layout).windows(DAY_S)))
+    layout, counted = (
+        Layout(load_baseline(row.body.encode(), f"baseline {row.baseline_id}")) for row in (by, counted_with)
+    )
+    panes = PaneRange(MODEL, VERSION, counted_with.baseline_id, int(begin.timestamp()), int(end.timestamp()))
+    days = np.concatenate(list(RangeCounts(client, panes, counted).windows(DAY_S)))
     length = WEEK.length_s // DAY_S
     weeks = np.stack([days[i : i + length].sum(axis=0) for i in range(len(days) - length + 1)])
     bins, lines = PsiBins(layout), Thresholds()
+    noise = bins.noise.copy()
+    others = [new.name for new, old in zip(layout.fields, counted.fields, strict=True) if new.edges != old.edges]
+    if others:
+        sketches = _week_sketches(client, panes, others, len(weeks))
+        weeks = _recount(weeks, counted, layout, sketches)
+        for index, group in bins.groups_in(0).items():
+            if layout.fields[index].name in others:
+                noise[group] += rebin(sketches[layout.fields[index].name][0], layout.fields[index].edges).noise
     findings = psi_verdicts(
         bins.base_bins,
         bins.window_bins(weeks),
@@ -115,6 +129,7 @@ def _judge(
         phi=bins.phi(WEEK.name),
         minor=lines.minor,
         major=lines.major,
+        noise=noise,
     )
     groups = bins.groups_in(layout.slices.index(ALL))
     return {
@@ -126,6 +141,40 @@ def _judge(
         if (group := groups.get(index)) is not None
         for i in range(len(weeks))
     }
+
+
+def _week_sketches(
+    client: Client, panes: PaneRange, names: Sequence[str], n_weeks: int
+) -> dict[str, list[NumericSketch]]:
+    """Merge the sketches of some fields in each week, which begin a day apart."""
+    length = WEEK.length_s // DAY_S
+    weeks: dict[str, list[NumericSketch]] = {}
+    for name, part, at_s, data in pane_sums.field_sketches(client, panes, names, panes.start_s, panes.end_s):
+        if part != ALL:
+            continue
+        sketch = NumericSketch.from_bytes(unseal(data)[0], data)
+        of_field = weeks.setdefault(name, [NumericSketch(sketch.sketch_type) for _ in range(n_weeks)])
+        day = (at_s - panes.start_s) // DAY_S
+        for week in of_field[max(0, day - length + 1) : day + 1]:
+            week.merge(sketch)
+    return weeks
+
+
+def _recount(
+    weeks: IntArray, counted: Layout, layout: Layout, sketches: Mapping[str, Sequence[NumericSketch]]
+) -> IntArray:
+    """Convert counts of weeks to another layout; fields with sketches are converted in the slice `all` only."""
+    result = np.zeros((len(weeks), layout.n_slices, layout.width), np.int64)
+    for index, (old, new) in enumerate(zip(counted.fields, layout.fields, strict=True)):
+        source, target = weeks[:, :, counted.span(index, index + 1)], layout.span(index, index + 1)
+        if new.name not in sketches:
+            result[:, :, target] = source
+            continue
+        n_bins = old.n_cells - 1
+        for week, sketch in enumerate(sketches[new.name]):
+            bins = split_counts(sketch, old.edges, source[week, 0, :n_bins], new.edges)
+            result[week, 0, target] = np.concatenate((bins, source[week, 0, n_bins:]))
+    return result
 
 
 def _example(client: Client, calendar: Calendar, begin: datetime, end: datetime) -> DemoQuery:
@@ -149,8 +198,8 @@ def report_season(report: DemoReport, findings: SeasonFindings) -> None:
         return
     report.signal("The season", "weeks compared with the accepted autumn and with June and July")
     report.paragraph(
-        f"From {day_of(ACCEPTED_AT)} on, version 1 is compared with {days_of(*AUTUMN)}, which was accepted as good. An "
-        "accepted baseline keeps its bins, so this command also judged the same panes against June and July."
+        f"From {day_of(ACCEPTED_AT)} on, version 1 is compared with {days_of(*AUTUMN)}, which was accepted as good. "
+        "This command also judged the same weeks against June and July, with sketches for fields that got new bins."
     )
     lines: dict[str, list[tuple[date, str]]] = {}
     ends: dict[str, str] = {}

@@ -226,6 +226,7 @@ class _WindowBatch:
             phi=phi,
             minor=thresholds.minor,
             major=thresholds.major,
+            noise=bins.noise,
             expected=expected,
             completeness=self.completeness,
         )

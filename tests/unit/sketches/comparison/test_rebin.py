@@ -7,7 +7,7 @@ import pytest
 from barograph.contract import SketchKind
 from numpy.typing import NDArray
 
-from sketches.comparison.rebin import rebin
+from sketches.comparison.rebin import rebin, split_counts
 from sketches.comparison.two_sample import psi_differences
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
 
@@ -67,3 +67,25 @@ def test_versions_on_other_bins_raise_no_false_alarms() -> None:
         careless.append(psi_differences(rebinned.counts, exact(right, edges), [0]).p_value.item())
     assert np.mean(np.array(p) < 0.05) <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / 150)
     assert np.mean(np.array(careless) < 0.05) > 0.3
+
+
+def test_counts_are_split_exactly_while_the_sketch_retains_all_values() -> None:
+    values = np.array([0.0, 1.0, 1.0, 2.0, 3.0, 5.0])
+    counts = split_counts(merged(values, "kll"), [1.5], [3, 3], [1.0, 2.5, 9.0])
+    assert counts.tolist() == [1, 3, 2, 0]
+
+
+def test_split_counts_keep_their_sum_and_the_old_edges() -> None:
+    rng = np.random.default_rng(8)
+    values = rng.normal(size=50_000)
+    old, new = np.array([-1.0, 0.0, 2.0]), np.array([-1.5, 0.0, 0.5])
+    counts = split_counts(merged(values, "kll"), old, exact(values, old), new)
+    truth = exact(values, new)
+    assert counts.sum() == truth.sum()
+    assert counts[:2].sum() == truth[:2].sum()
+    assert np.abs(counts - truth).max() <= 0.0165 * 50_000
+
+
+def test_rows_without_values_in_the_sketch_are_not_lost() -> None:
+    counts = split_counts(merged(np.array([5.0, 6.0]), "kll"), [0.0], [7, 2], [-1.0, 5.5])
+    assert counts.tolist() == [7, 1, 1]

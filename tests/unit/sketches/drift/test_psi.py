@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.special import chdtri, chndtrinc
+from scipy.special import chdtrc, chdtri, chndtrinc
 
 from sketches.baseline.levels import REASON_NAMES, Level
 from sketches.drift.power import n_star, visible_shift
@@ -251,3 +251,31 @@ def test_visible_shift_is_seen_with_80_percent_power() -> None:
 
 def test_no_shift_is_visible_to_a_handful_of_events() -> None:
     assert visible_shift(np.array([9, 9]), np.array([0.0, 1.0])).tolist() == [np.inf, np.inf]
+
+
+@pytest.mark.parametrize(
+    ("noise", "n_h"), [(0.0, 4975.12437811), (11 / 143_000, 3598.11790756), (1 / 10_000, 3322.25913621)]
+)
+def test_the_error_of_a_sketched_baseline_is_part_of_n_h(noise: float, n_h: float) -> None:
+    """1/n_h = 1/n + 1/m + 1/n_eff, here for n = 5,000 and m = 10⁶."""
+    base, window = [100_000] * 10, [520, 480] * 5
+    verdicts = psi_verdicts(base, window, [0], noise=noise)
+    t = n_h * verdicts.psi.item()
+    assert verdicts.p_value.item() == pytest.approx(chdtrc(9, t), rel=1e-9)
+    centre = max(0.0, verdicts.psi.item() - 9 / n_h)
+    assert verdicts.low.item() <= centre <= verdicts.high.item()
+    assert verdicts.visible_shift.item() == pytest.approx(visible_shift(np.array([9]), np.array([n_h])).item())
+
+
+def test_phi_does_not_multiply_the_error_of_a_sketch() -> None:
+    base, window, phi = [100_000] * 10, [520, 480] * 5, 50.0
+    verdicts = psi_verdicts(base, window, [0], phi=phi, noise=1e-4)
+    n_h = 1 / (phi / 5_000 + phi / 1_000_000 + 1e-4)
+    assert verdicts.p_value.item() == pytest.approx(chdtrc(9, n_h * verdicts.psi.item()), rel=1e-12)
+
+
+def test_a_sketched_baseline_can_be_too_rough_for_any_window() -> None:
+    base = [100_000] * 10
+    verdicts = psi_verdicts(base, [[10_000] * 10, [0] * 9 + [100_000]], [0], noise=1.0)
+    assert verdicts.level.ravel().tolist() == [Level.insufficient] * 2
+    assert [REASON_NAMES[reason] for reason in verdicts.reason.ravel()] == ["few training rows"] * 2
