@@ -66,8 +66,8 @@ def move_to_new_bins(
     hours = {name: move(cells, hours_of_week.get(name)) for name, cells in field.hours_of_week.items()}
     slices: dict[str, SliceCounts] = {}
     for name, counts in field.slices.items():
-        sketch = sketches.get(name)
-        if sketch is not None and sketch.n != sum(counts.cells[:-1]):
+        valid, sketch = sum(counts.cells[:-1]), sketches.get(name)
+        if sketch is not None and sketch.n != valid:
             sketch = None
         cells = move(counts.cells, sketch)
         if hours and name == ALL:
@@ -76,10 +76,14 @@ def move_to_new_bins(
         slices[name] = msgspec.structs.replace(
             counts,
             cells=cells,
-            noise=UNKNOWN if sketch is None else FROZEN_FACTOR * rebin(sketch, edges).noise,
+            noise=_noise(sketch, edges) if valid else 0.0,
             phi={window: _rough(phi) for window, phi in counts.phi.items()},
         )
     return msgspec.structs.replace(field, edges=edges, slices=slices, hours_of_week=hours)
+
+
+def _noise(sketch: NumericSketch | None, edges: tuple[float, ...]) -> float:
+    return UNKNOWN if sketch is None else FROZEN_FACTOR * rebin(sketch, edges).noise
 
 
 def _rough(phi: Phi) -> Phi:

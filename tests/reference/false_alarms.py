@@ -262,23 +262,40 @@ def ks(values: Values, kind: SketchKind) -> Callable[[Rng, int], Alarms]:
     return draw
 
 
-REBASED_WINDOWS = 20
+ACCEPTED = 100
+ACCEPTED_PANES, ACCEPTED_PER_PANE = 480, 1_000
+ACCEPTED_WINDOWS = 20
+
+
+@cache
+def accepted_on_new_bins(values: Values, kind: SketchKind) -> list[FieldBaseline]:
+    """Accepted baselines whose bins and shares come from the merged sketches of many panes."""
+    rng = np.random.default_rng([2_013, KINDS_OF_SKETCHES.index(kind)])
+    before = FieldBaseline(
+        name="x", kind="numeric", slices={ALL: SliceCounts(cells=(ACCEPTED_PANES * ACCEPTED_PER_PANE, 0))}
+    )
+    fields = []
+    for _ in range(ACCEPTED):
+        merged = numeric_sketch(False, kind)
+        for _ in range(ACCEPTED_PANES):
+            pane = numeric_sketch(False, kind)
+            pane.update(values(rng, ACCEPTED_PER_PANE))
+            merged.merge(pane)
+        edges = find_new_edges(before, merged)
+        assert edges is not None
+        fields.append(move_to_new_bins(before, edges, {ALL: merged}, {}))
+    return fields
 
 
 def psi_on_new_bins(
     values: Values, cdf: Callable[[FloatArray], FloatArray], kind: SketchKind
 ) -> Callable[[Rng, int], Alarms]:
-    """PSI against an accepted baseline whose bins and shares come from the sketch of a million values."""
+    """PSI of windows against `accepted_on_new_bins`, which have the same distribution."""
 
     def draw(rng: Rng, n: int) -> Alarms:
-        before = FieldBaseline(name="x", kind="numeric", slices={ALL: SliceCounts(cells=(10**6, 0))})
-        accepted = []
-        for sketch in sketches(values, kind, 10**6):
-            edges = find_new_edges(before, sketch)
-            assert edges is not None
-            accepted.append(move_to_new_bins(before, edges, {ALL: sketch}, {}))
+        accepted = accepted_on_new_bins(values, kind)
         windows = [
-            rng.multinomial(n, np.diff(cdf(np.array(field.edges)), prepend=0.0, append=1.0), size=REBASED_WINDOWS)
+            rng.multinomial(n, np.diff(cdf(np.array(field.edges)), prepend=0.0, append=1.0), size=ACCEPTED_WINDOWS)
             for field in accepted
         ]
         base = [field.slices[ALL].cells[:-1] for field in accepted]

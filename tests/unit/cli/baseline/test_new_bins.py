@@ -99,6 +99,7 @@ def test_only_shares_and_phi_lose_precision() -> None:
             "a=1": SliceCounts(cells=tuple(counted(old, values[:4_000]).tolist()), phi=PHI),
             "a=2": SliceCounts(cells=tuple(counted(old, values[4_000:9_000]).tolist()), phi=PHI),
             "a=3": SliceCounts(cells=tuple(counted(old, values[9_000:]).tolist()), phi=PHI),
+            "arm=b": SliceCounts(cells=(0,) * old.n_cells, phi=PHI),
         },
     )
     valid = values[~np.isnan(values)]
@@ -121,6 +122,7 @@ def test_only_shares_and_phi_lose_precision() -> None:
     assert np.abs(np.array(new.slices["a=1"].cells) - exact).max() < 0.0165 * 4_000
     assert new.slices["a=2"].noise == UNKNOWN, "its sketch lacks a thousand values"
     assert new.slices["a=3"].noise == UNKNOWN, "it has no sketch"
+    assert new.slices["arm=b"].noise == 0.0, "it has no rows"
     north = new.slices["a=3"]
     verdicts = psi_verdicts(north.cells, np.array(exact)[None] * 100, [0], noise=north.noise)
     assert verdicts.level.item() == Level.insufficient, "never healthy, for any number of events"
