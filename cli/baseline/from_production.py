@@ -55,7 +55,7 @@ class LearnedBaseline:
     psi: dict[str, float]
     """PSI of each field against the previous baseline, on its bins."""
     new_bins: tuple[HeavyBin, ...]
-    """The heaviest old bin of each field that gets new bins."""
+    """The heaviest old bin of each field that gets new bins, with its share of the valid rows."""
     heavy_bins: tuple[HeavyBin, ...]
     """Bins of other fields whose share has risen above `HEAVY_BIN_SHARE`."""
     unseen: dict[str, tuple[FrequentValue, ...]]
@@ -365,16 +365,17 @@ def _find_heavy_bins(old: PsiBins, new: IntArray, renewed: set[str]) -> tuple[li
         if row != 0 or field.kind != "numeric":
             continue
         bins = slice(int(old.starts[group]), int(old.starts[group] + old.sizes[group]))
-        before, now = old.base_bins[bins], new[bins]
+        before, now, labels = old.base_bins[bins], new[bins], old.group_labels(group)
+        if field.name in renewed:
+            before, now, labels = before[:-1], now[:-1], labels[:-1]
         if not now.sum():
             continue
-        shares = now / now.sum(), before / before.sum()
-        bins_now = [
-            HeavyBin(field.name, label, float(share), float(now_share))
-            for label, now_share, share in zip(old.group_labels(group), *shares, strict=True)
+        bin_shares = [
+            HeavyBin(field.name, *each)
+            for each in zip(labels, (before / max(before.sum(), 1)).tolist(), (now / now.sum()).tolist(), strict=True)
         ]
         if field.name in renewed:
-            heaviest.append(max(bins_now, key=lambda each: each.now))
+            heaviest.append(max(bin_shares, key=lambda each: each.now))
         else:
-            heavy += [each for each in bins_now if each.now > HEAVY_BIN_SHARE >= each.before]
+            heavy += [each for each in bin_shares if each.now > HEAVY_BIN_SHARE >= each.before]
     return heaviest, heavy

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from sketches.baseline.baseline import ALL, FieldBaseline, Phi, SliceCounts
-from sketches.comparison.rebin import FROZEN_FACTOR, rebin, split_counts
+from sketches.comparison.rebin import rebin, split_counts
 from sketches.sketch.numeric import NumericSketch
 from sketches.sketch.quantiles import DECILES, freeze_edges
 
@@ -83,7 +83,7 @@ def move_to_new_bins(
 
 
 def _noise(sketch: NumericSketch | None, edges: tuple[float, ...]) -> float:
-    return UNKNOWN if sketch is None else FROZEN_FACTOR * rebin(sketch, edges).noise
+    return UNKNOWN if sketch is None else rebin(sketch, edges).frozen_noise
 
 
 def _rough(phi: Phi) -> Phi:

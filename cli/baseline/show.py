@@ -120,7 +120,7 @@ def accepted_lines(accepted: AcceptedBaseline, *, dry_run: bool) -> list[str]:
             "the changed values."
         )
     lines += [
-        f"~ {old.field}: new bins, because the bin {old.label} has {old.now:.0%} of the rows ({old.before:.0%} before)"
+        f"~ {old.field}: new bins, because {old.label} has {old.now:.0%} of the values ({old.before:.0%} before)"
         for old in learned.new_bins
     ]
     if learned.new_bins:

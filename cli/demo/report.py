@@ -190,8 +190,8 @@ class DemoReport:
         """Report the acceptance of autumn as a baseline."""
         assert done.change is not None
         moved = sorted(done.learned.psi.items(), key=lambda pair: -pair[1])[:3]
-        heavy = joined(f"{each.field} ({each.now:.0%} in the bin {each.label})" for each in done.learned.new_bins)
-        bins = f" Fields with most rows in few bins get new bins: {heavy}." if heavy else ""
+        heavy = joined(f"{each.field} ({each.now:.0%} at {each.label})" for each in done.learned.new_bins)
+        bins = f" Fields with many values in one bin get new bins: {heavy}." if heavy else ""
         self.finding(
             f"{day_of(ACCEPTED_AT)}: barograph baseline accept makes autumn the new baseline",
             f"{done.learned.baseline.rows:,} flights of version 1, {days_of(*AUTUMN)}, become baseline "

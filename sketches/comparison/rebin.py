@@ -6,6 +6,9 @@ A sketch's shares have random errors from compaction. In a PSI they act like the
 regardless of the number of values and of merged sketches. By simulation (normal and log-normal values, 2,000 to 10⁶ of
 them, 15 to 60 merged sketches, 2 to 40 bins), n_eff is at least 143,000/(B + 1) for KLL with k = 200, so 13,000 at
 B = 10, and 30,000/(B + 1) for REQ with k = 12, which is exact in the tail and coarse elsewhere.
+
+That is the mean over sketches. A baseline keeps the error of a single sketch, which is then part of all its windows.
+With 110,000/(B + 1) and 15,000/(B + 1) at most one baseline in fifty has an error that gives large windows p < 0.05.
 """
 
 from __future__ import annotations
@@ -18,11 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from sketches.sketch.envelope import SketchType
 from sketches.sketch.numeric import NumericSketch
 
-FROZEN_FACTOR = 1.3
-"""Factor of `noise` for counts that a baseline keeps. The same error is then part of every window, so the noise must
-cover nearly every sketch, not only the mean over sketches. For KLL n_eff is 110,000/(B + 1)."""
-
 _N_EFF = {SketchType.KLL_FLOATS: 143_000.0, SketchType.KLL_DOUBLES: 143_000.0, SketchType.REQ_FLOATS: 30_000.0}
+_FROZEN_N_EFF = {SketchType.KLL_FLOATS: 110_000.0, SketchType.KLL_DOUBLES: 110_000.0, SketchType.REQ_FLOATS: 15_000.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class Rebinned:
     """Shape (B,); their sum is the sketch's n, exactly."""
     noise: float
     """1/n_eff, the sketch's share of the variance; 0 while the sketch still retains every value."""
+    frozen_noise: float
+    """1/n_eff for counts that a baseline keeps."""
 
 
 def rebin(sketch: NumericSketch, edges: ArrayLike) -> Rebinned:
@@ -44,12 +46,15 @@ def rebin(sketch: NumericSketch, edges: ArrayLike) -> Rebinned:
     """
     inner = np.asarray(edges, np.float64)
     if sketch.is_empty:
-        return Rebinned(np.zeros(len(inner) + 1, np.int64), 0.0)
+        return Rebinned(np.zeros(len(inner) + 1, np.int64), 0.0, 0.0)
     below = sketch.cdf(inner, below=True)
     # Rounding the running sum instead of each count preserves the sum.
     cumulative = np.rint(np.concatenate(([0.0], np.maximum.accumulate(below), [1.0])) * sketch.n).astype(np.int64)
-    noise = 0.0 if sketch.rank_error == 0.0 else (len(inner) + 2) / _N_EFF[sketch.sketch_type]
-    return Rebinned(np.diff(cumulative), noise)
+    noise, frozen_noise = (
+        0.0 if sketch.rank_error == 0.0 else (len(inner) + 2) / n_eff[sketch.sketch_type]
+        for n_eff in (_N_EFF, _FROZEN_N_EFF)
+    )
+    return Rebinned(np.diff(cumulative), noise, frozen_noise)
 
 
 def split_counts(

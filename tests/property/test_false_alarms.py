@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from scipy.special import ndtr
 
-from tests.reference.false_alarms import KINDS, SIZES, Kind, at_most, simulate
+from tests.reference.false_alarms import KINDS, SIZES, Kind, at_most, normal, psi_on_new_bins, simulate
 
 
 @pytest.mark.slow
@@ -18,3 +20,11 @@ def test_false_alarms_are_at_most_nominal(kind: Kind) -> None:
         for alarms, nominal in ((outcome.doubt, kind.doubt), (outcome.level, kind.level)):
             if alarms is not None:
                 assert alarms.mean() <= at_most(nominal, alarms.size), f"{n:,} events: more than {nominal:.2%}"
+
+
+def test_without_the_error_of_their_sketches_new_bins_alarm_in_large_windows() -> None:
+    rng = np.random.default_rng(1)
+    for n, least in ((5_000, 0.08), (10**6, 0.9)):
+        outcome = psi_on_new_bins(normal, ndtr, "kll", sketch_error=False)(rng, n)
+        assert outcome.doubt is not None
+        assert outcome.doubt.mean() > least

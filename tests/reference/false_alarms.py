@@ -288,9 +288,12 @@ def accepted_on_new_bins(values: Values, kind: SketchKind) -> list[FieldBaseline
 
 
 def psi_on_new_bins(
-    values: Values, cdf: Callable[[FloatArray], FloatArray], kind: SketchKind
+    values: Values, cdf: Callable[[FloatArray], FloatArray], kind: SketchKind, *, sketch_error: bool = True
 ) -> Callable[[Rng, int], Alarms]:
-    """PSI of windows against `accepted_on_new_bins`, which have the same distribution."""
+    """PSI of windows against `accepted_on_new_bins`, which have the same distribution.
+
+    Without `sketch_error` the shares of the baseline are judged as if they were counted.
+    """
 
     def draw(rng: Rng, n: int) -> Alarms:
         accepted = accepted_on_new_bins(values, kind)
@@ -303,7 +306,7 @@ def psi_on_new_bins(
             np.concatenate(base),
             np.concatenate(windows, axis=1),
             np.cumsum([0, *map(len, base[:-1])]),
-            noise=[field.slices[ALL].noise for field in accepted],
+            noise=[field.slices[ALL].noise * sketch_error for field in accepted],
         )
         return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
 
