@@ -12,7 +12,7 @@ from barograph.contract import Contract, format_duration
 from numpy.typing import NDArray
 
 from cli.baseline.counts import RangeCounts
-from cli.baseline.new_bins import find_new_edges, move_to_new_bins
+from cli.baseline.new_bins import find_new_edges, lacks_phi, move_to_new_bins
 from cli.errors import CommandError
 from sketches.baseline.baseline import ALL, HOUR_NAMES, QUANTILE_RANKS, Baseline, FieldBaseline, Phi, SliceCounts
 from sketches.baseline.bins import PsiBins
@@ -125,11 +125,17 @@ def learn(
     on_step("learning φ")
     baseline = _add_phi(baseline, contract, range_, unit_s)
     on_step("choosing bins")
-    baseline = _renew_bins(client, panes, baseline, contract, merged)
+    baseline = _renew_bins(client, panes, baseline, old, contract, merged)
     renewed = {new.name for new, before in zip(baseline.fields, old.fields, strict=True) if new.edges != before.edges}
     old_bins = PsiBins(layout)
     bin_counts = old_bins.window_bins(counts[None])
     heaviest, heavy_bins = _find_heavy_bins(old_bins, bin_counts[0], renewed)
+    notes += [
+        f"{field.name}: the previous baseline has no φ. Windows seem more alike on the old bins than on the new ones, "
+        "so φ can be too small until the new bins are counted."
+        for field in old.fields
+        if field.name in renewed and lacks_phi(field)
+    ]
     return LearnedBaseline(
         baseline=baseline,
         psi=_compute_psi(old_bins, bin_counts),
@@ -273,6 +279,7 @@ def _renew_bins(
     client: Client,
     panes: PaneRange,
     baseline: Baseline,
+    old: Baseline,
     contract: Contract,
     merged: Sequence[NumericSketch | UnseenCategories | None],
 ) -> Baseline:
@@ -282,6 +289,7 @@ def _renew_bins(
         client: the connection to ClickHouse.
         panes: the accepted panes.
         baseline: the baseline on the old bins, complete.
+        old: the previous baseline.
         contract: the contract in force.
         merged: the merged sketches of the fields.
     """
@@ -296,6 +304,7 @@ def _renew_bins(
     fields = tuple(
         move_to_new_bins(
             field,
+            previous,
             edges[field.name],
             {name: sketch for name, sketch in parts[field.name].items() if name not in HOUR_NAMES}
             | {ALL: whole[field.name]},
@@ -303,7 +312,7 @@ def _renew_bins(
         )
         if field.name in edges
         else field
-        for field in baseline.fields
+        for field, previous in zip(baseline.fields, old.fields, strict=True)
     )
     return msgspec.structs.replace(baseline, fields=fields)
 

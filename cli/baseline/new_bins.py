@@ -46,14 +46,19 @@ def find_new_edges(field: FieldBaseline, sketch: NumericSketch) -> tuple[float, 
 
 def move_to_new_bins(
     field: FieldBaseline,
+    previous: FieldBaseline,
     edges: tuple[float, ...],
     sketches: Mapping[str, NumericSketch],
     hours_of_week: Mapping[str, NumericSketch],
 ) -> FieldBaseline:
-    """Return a field on new bins: shares are read from sketches, and φ of the old bins is rough on the new ones.
+    """Return a field on new bins, with shares from sketches.
+
+    φ is the larger one of the accepted windows on the old bins and of the previous baseline. The first can be far too
+    small, because windows that are almost entirely in one bin seem alike.
 
     Args:
-        field: the field on its old bins, with exact counts and φ.
+        field: the field on its old bins, with exact counts and φ of the accepted windows.
+        previous: the field in the previous baseline.
         edges: edges of the new bins.
         sketches: sketch of the valid values by slice, `all` among them; one that lacks values is not used.
         hours_of_week: sketch of the valid values of the slice `all` by hour of the week.
@@ -77,7 +82,7 @@ def move_to_new_bins(
             counts,
             cells=cells,
             noise=_noise(sketch, edges) if valid else 0.0,
-            phi={window: _rough(phi) for window, phi in counts.phi.items()},
+            phi={window: _rough(phi, _phi(previous, name, window)) for window, phi in counts.phi.items()},
         )
     return msgspec.structs.replace(field, edges=edges, slices=slices, hours_of_week=hours)
 
@@ -86,5 +91,16 @@ def _noise(sketch: NumericSketch | None, edges: tuple[float, ...]) -> float:
     return UNKNOWN if sketch is None else rebin(sketch, edges).frozen_noise
 
 
-def _rough(phi: Phi) -> Phi:
+def _phi(field: FieldBaseline, slice_name: str, window: str) -> Phi:
+    return field.slices[slice_name].phi.get(window, Phi())
+
+
+def _rough(phi: Phi, previous: Phi) -> Phi:
+    if previous.value > phi.value:
+        return msgspec.structs.replace(phi, value=previous.value, flag="rough")
     return msgspec.structs.replace(phi, flag="rough") if phi.flag == "ok" else phi
+
+
+def lacks_phi(previous: FieldBaseline) -> bool:
+    """Whether the previous baseline has no φ for the slice `all`, so that φ on new bins can be too small."""
+    return all(phi.flag == "unknown" for phi in previous.slices[ALL].phi.values())

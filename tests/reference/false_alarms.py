@@ -283,7 +283,7 @@ def accepted_on_new_bins(values: Values, kind: SketchKind) -> list[FieldBaseline
             merged.merge(pane)
         edges = find_new_edges(before, merged)
         assert edges is not None
-        fields.append(move_to_new_bins(before, edges, {ALL: merged}, {}))
+        fields.append(move_to_new_bins(before, before, edges, {ALL: merged}, {}))
     return fields
 
 

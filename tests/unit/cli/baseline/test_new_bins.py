@@ -13,7 +13,8 @@ from cli.infer.summarise import summarise_numbers
 from sketches.baseline.baseline import ALL, HOUR_NAMES, FieldBaseline, Phi, SliceCounts
 from sketches.baseline.cells import count_numeric, numeric_cells
 from sketches.baseline.levels import Level
-from sketches.drift.psi import psi_verdicts
+from sketches.drift.overdispersion import learn_phi
+from sketches.drift.psi import psi_values, psi_verdicts
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
 
 FloatArray = NDArray[np.float64]
@@ -59,7 +60,7 @@ def sketched(values: FloatArray, *, integer: bool = False, kind: SketchKind = "k
 def renewed(field: FieldBaseline, sketch: NumericSketch) -> FieldBaseline:
     edges = find_new_edges(field, sketch)
     assert edges is not None
-    return move_to_new_bins(field, edges, {ALL: sketch}, {})
+    return move_to_new_bins(field, field, edges, {ALL: sketch}, {})
 
 
 def judged(field: FieldBaseline, window: FloatArray) -> tuple[Level, float]:
@@ -108,7 +109,7 @@ def test_only_shares_and_phi_lose_precision() -> None:
     assert edges is not None
     parts = [values[:4_000], values[4_000:8_000]]
     first, second = (sketched(part[~np.isnan(part)]) for part in parts)
-    new = move_to_new_bins(old, edges, {ALL: whole, "a=1": first, "a=2": second}, {})
+    new = move_to_new_bins(old, old, edges, {ALL: whole, "a=1": first, "a=2": second}, {})
     for name, counts in new.slices.items():
         before = old.slices[name]
         assert sum(counts.cells) == sum(before.cells)
@@ -185,8 +186,43 @@ def test_hours_of_the_week_get_their_own_shares() -> None:
     whole = sketched(values)
     edges = find_new_edges(old, whole)
     assert edges is not None
-    new = move_to_new_bins(old, edges, {ALL: whole}, {names[0]: sketched(night), names[1]: sketched(day)})
+    new = move_to_new_bins(old, old, edges, {ALL: whole}, {names[0]: sketched(night), names[1]: sketched(day)})
     for name, part in zip(names, (night, day), strict=True):
         assert np.abs(np.array(new.hours_of_week[name]) - counted(new, part)).max() < 0.0165 * part.size
     assert new.hours_of_week[HOUR_NAMES[20]] == (*[0] * (new.n_cells - 1), 9)
     assert tuple(map(sum, zip(*new.hours_of_week.values(), strict=True))) == new.slices[ALL].cells
+
+
+def test_phi_of_correlated_windows_is_not_lost_with_the_sight_of_the_old_bins() -> None:
+    """Values with a common level per day: quiet days after the acceptance must not page."""
+    rng = np.random.default_rng(8)
+
+    def make_days(mean: float, days: int) -> FloatArray:
+        return mean + np.sqrt(0.5) * (rng.normal(size=(days, 1)) + rng.normal(size=(days, 1_000)))
+
+    def phi_of_days(field: FieldBaseline, days: FloatArray) -> Phi:
+        counts = np.array([counted(field, day) for day in days])
+        _, df, t, n = psi_values(counts.sum(axis=0), counts, [0])
+        return learn_phi(t, df, n).of(0)
+
+    def with_phi(field: FieldBaseline, days: FloatArray) -> FieldBaseline:
+        field = accepted(field, days.ravel())
+        counts = msgspec.structs.replace(field.slices[ALL], phi={"1d": phi_of_days(field, days)})
+        return msgspec.structs.replace(field, slices={ALL: counts})
+
+    summer, autumn, later = make_days(0, 60), make_days(-3.2, 60), make_days(-3.2, 400)
+    previous = with_phi(trained(summer.ravel()), summer)
+    old = with_phi(previous, autumn)
+    sketch = sketched(autumn.ravel())
+    edges = find_new_edges(old, sketch)
+    assert edges is not None
+    new = move_to_new_bins(old, previous, edges, {ALL: sketch}, {})
+    assert new.slices[ALL].phi["1d"] == Phi(previous.slices[ALL].phi["1d"].value, 60, "rough")
+
+    def share_of_alarms(phi: float) -> float:
+        counts = np.array([counted(new, day) for day in later])
+        verdicts = psi_verdicts(new.slices[ALL].cells, counts, [0], phi=phi, noise=new.slices[ALL].noise)
+        return float(np.isin(verdicts.level, (Level.minor, Level.major)).mean())
+
+    assert share_of_alarms(new.slices[ALL].phi["1d"].value) <= 0.005
+    assert share_of_alarms(old.slices[ALL].phi["1d"].value) > 0.2, "with the φ of the accepted days on the old bins"
