@@ -180,12 +180,15 @@ def _learn_field(
         return msgspec.structs.replace(old, slices=slices, hours_of_week={})
     valid = int(counts[0, layout.valid_cells(index)].sum())
     mean, std = _mean_and_std(old, valid, moments)
-    quantiles = old.quantiles
+    quantiles, error = old.quantiles, old.quantile_error
     if sketch is not None and valid:
         quantiles = tuple(sketch.quantiles(np.linspace(0.0, 1.0, QUANTILE_RANKS)).tolist())
+        error = sketch.rank_error
     elif not valid:
-        quantiles = ()
-    return msgspec.structs.replace(old, mean=mean, std=std, quantiles=quantiles, slices=slices, hours_of_week={})
+        quantiles, error = (), 0.0
+    return msgspec.structs.replace(
+        old, mean=mean, std=std, quantiles=quantiles, quantile_error=error, slices=slices, hours_of_week={}
+    )
 
 
 def _mean_and_std(old: FieldBaseline, valid: int, moments: NDArray[np.float64]) -> tuple[float, float]:

@@ -272,7 +272,8 @@ def _numeric_shares(
     query: DistributionQuery,
 ) -> tuple[list[BinShare], bool]:
     edges = query.edges
-    table = QuantileTable(field.quantiles, max(field_panes.layout.baseline.rows, 1)) if field.quantiles else None
+    rows = max(field_panes.layout.baseline.rows, 1)
+    table = QuantileTable(field.quantiles, rows, field.quantile_error) if field.quantiles else None
     if query.bins is not None and sketch is not None and not sketch.is_empty:
         edges = _equal_edges(sketch, field, query.bins)
     if edges is not None:

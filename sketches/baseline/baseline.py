@@ -91,7 +91,7 @@ assert set(TAIL_KEYS) <= set(SliceCounts.__struct_fields__), "a baseline holds e
 class FieldBaseline(msgspec.Struct, frozen=True, kw_only=True):
     """Baseline of one field: frozen bins and their training counts."""
 
-    LATER: ClassVar = ("hours_of_week",)
+    LATER: ClassVar = ("hours_of_week", "quantile_error")
 
     name: str
     kind: Literal["numeric", "category"]
@@ -107,7 +107,9 @@ class FieldBaseline(msgspec.Struct, frozen=True, kw_only=True):
     """Mean of valid training values, and center of the moments of panes."""
     std: float = 0.0
     quantiles: tuple[float, ...] = ()
-    """Numeric: `QUANTILE_RANKS` exact quantiles; empty without valid values."""
+    """Numeric: `QUANTILE_RANKS` quantiles; empty without valid values."""
+    quantile_error: float = 0.0
+    """Rank error of the quantiles, as a share with 99 % confidence, if they were read from a sketch; 0 if exact."""
     hours_of_week: dict[str, tuple[int, ...]] = {}
     """Training rows per hour of the week (`HOUR_NAMES`) and PSI bin of the slice `all`, in the order of `fold`; hours
     without rows are omitted. Rows without event time are in no hour. Other slices use the counts of the whole week."""
@@ -283,7 +285,7 @@ def load_baseline(data: bytes, name: str) -> Baseline:
 
 _NUMBER_ROW = re.compile(rb"\[\n[\s\d.,eE+-]*\]")
 """An array of numbers over several lines. It matches nothing within a string, where JSON escapes line ends."""
-_ABSENT = re.compile(rb'\n *"(?:hours_of_week": {}|timezone": ""|noise": 0\.0),')
+_ABSENT = re.compile(rb'\n *"(?:hours_of_week": {}|timezone": ""|(?:noise|quantile_error)": 0\.0),')
 """Members of `LATER` at their defaults, which a file omits."""
 
 
@@ -338,6 +340,8 @@ def _field_problems(field: FieldBaseline, slice_rows: dict[str, int]) -> Iterato
         yield f"category {category!r} is repeated"
     if field.low is not None and field.high is not None and field.low > field.high:
         yield f"low {field.low} is above high {field.high}"
+    if not 0 <= field.quantile_error <= 1:
+        yield f"quantile_error is {field.quantile_error}; it is a share of the ranks"
     if field.std < 0:
         yield f"std is {field.std}"
     if ALL not in field.slices:

@@ -7,7 +7,7 @@ baseline by its table of exact quantiles at ranks 0, 0.001, … 1. Each represen
 stated error of rank:
 
     window    ε = the sketch's rank error + 0.001
-    baseline  ε = 0.0005 + 1/m
+    baseline  ε = 0.0005 + 1/m + the rank error of quantiles that were read from a sketch
 
 - KS: D̂ = sup |F̂ − Ĝ| is within the sum ε of both errors of the true statistic D. The decision adds ε to the critical
   value, so that the sketch's error never counts as drift (otherwise 70–100 % of windows of 10⁶ rows are false alarms):
@@ -47,11 +47,12 @@ _QUARTILES = _TABLE // 4, 3 * _TABLE // 4
 
 
 class QuantileTable:
-    """A baseline's table of exact quantiles, compiled for comparison.
+    """A baseline's table of quantiles, compiled for comparison.
 
     Args:
         quantiles: at ranks 0, 0.001, … 1, ascending, shape (QUANTILE_RANKS,), rounded as the sketch rounds values.
         m: number of training values behind them.
+        error: rank error of the quantiles beside that of the table; 0 for exact quantiles.
 
     Attributes:
         steps: quantiles at `STEP_RANKS`, shape (STEPS,).
@@ -61,14 +62,14 @@ class QuantileTable:
         error: error of a rank, as a share.
     """
 
-    def __init__(self, quantiles: ArrayLike, m: int) -> None:
+    def __init__(self, quantiles: ArrayLike, m: int, error: float = 0.0) -> None:
         table = np.asarray(quantiles, dtype=np.float64)
         if table.shape != (QUANTILE_RANKS,):
             raise ValueError(f"a baseline has {QUANTILE_RANKS} quantiles, not {table.shape}")
         if m < 1:
             raise ValueError("quantiles need at least one value")
         self.m = m
-        self.error = 0.5 / _TABLE + 1.0 / m
+        self.error = 0.5 / _TABLE + 1.0 / m + error
         self.steps: FloatArray = table[1::2]
         self.low, self.high = float(table[_LOW]), float(table[_HIGH])
         with np.errstate(over="ignore"):

@@ -248,6 +248,7 @@ def test_counts_and_moments_are_those_of_the_events(fresh: World) -> None:
     # Quantiles come from sketches and are within their rank error.
     ranks = np.searchsorted(np.sort(values), x.quantiles) / len(values)
     assert np.abs(ranks - np.linspace(0, 1, 1001)).max() < 0.02
+    assert x.quantile_error == pytest.approx(0.0133, rel=0.01)
     assert (x.quantiles[0], x.quantiles[-1]) == (values.min(), values.max())
     named = [sum(event.colour == name for event in GOOD) for name in ("red", "green")]
     unseen = sum(event.colour in ("blue", "violet") for event in GOOD)

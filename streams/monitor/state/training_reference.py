@@ -43,7 +43,7 @@ def training_references(contract: Contract, fields: tuple[FieldBaseline, ...]) -
         table, kappa = None, float("nan")
         if field.quantiles and m:
             sketch_type = numeric_sketch_type(field.integer, types.get(field.name, "kll"))
-            table = QuantileTable(as_sketched(sketch_type, field.quantiles), m)
+            table = QuantileTable(as_sketched(sketch_type, field.quantiles), m, field.quantile_error)
             kappa = float(kurtosis(table.steps[None])[0])
         references.append(TrainingReference(i, table, m, field.mean, field.std, kappa))
     return references

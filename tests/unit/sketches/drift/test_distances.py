@@ -124,6 +124,25 @@ def test_numbers_at_the_end_of_the_range_are_safe() -> None:
     wasserstein(table, steps)
 
 
+def test_quantiles_of_a_sketch_add_its_rank_error() -> None:
+    """The values of an accepted baseline, compared with the quantiles of their merged sketches."""
+    rng = np.random.default_rng(11)
+    beyond_exact = 0
+    for _ in range(10):
+        values = as_float32(rng.normal(size=200_000))
+        accepted = numeric_sketch(False, "kll")
+        for pane in np.array_split(values, 200):
+            sketch = numeric_sketch(False, "kll")
+            sketch.update(pane)
+            accepted.merge(sketch)
+        quantiles = accepted.quantiles(RANKS)
+        table = QuantileTable(quantiles, accepted.n, accepted.rank_error)
+        ks = ks_statistics(table, exact_quantiles(np.sort(values), STEP_RANKS)[None]).item()
+        assert ks <= table.error + STEP_ERROR
+        beyond_exact += ks > QuantileTable(quantiles, accepted.n).error + STEP_ERROR
+    assert beyond_exact > 0
+
+
 def test_bad_tables_are_rejected() -> None:
     with pytest.raises(ValueError, match="1001 quantiles"):
         QuantileTable([0.0, 1.0], 10)
