@@ -94,6 +94,18 @@ def test_the_file_is_readable() -> None:
     assert len(lines) < 120
 
 
+def test_errors_of_sketches_are_written_only_if_there_are_any() -> None:
+    assert b"noise" not in dump_baseline(BASELINE)
+    assert b"quantile_error" not in dump_baseline(BASELINE)
+    sketched = but(AGE, slices=counts_but(noise=1e-4).fields[0].slices, quantile_error=0.0133)
+    data = dump_baseline(sketched)
+    assert b'"noise": 0.0001,' in data
+    loaded = load_baseline(data, "b.json")
+    assert loaded == sketched
+    assert loaded.id != BASELINE.id
+    assert [field.has_sketched_bins for field in loaded.fields] == [True, False]
+
+
 def test_the_id_changes_with_the_content_and_not_with_the_order_of_slices() -> None:
     assert but(source="other.parquet").id != BASELINE.id
     assert counts_but(cells=(2, 1, 3, 4, 0)).id != BASELINE.id
@@ -177,6 +189,8 @@ def test_a_whole_number_in_place_of_a_float_is_not_written() -> None:
         (counts_but(invalid=3), "field age: slice all: cells and invalid add up to 13, the slice has 12 rows"),
         (counts_but(above=11), "field age: slice all: above is 11, only 10 rows have a valid value"),
         (counts_but(phi={"7d": Phi(0.5, 8, "ok")}), "field age: slice all: φ of window 7d is 0.5 from 8 windows"),
+        (counts_but(noise=1.5), "field age: slice all: noise is 1.5"),
+        (but(AGE, quantile_error=-0.1), "field age: quantile_error is -0.1"),
         (but(COLOUR, edges=(1.0,)), "field colour: a category field has neither edges nor quantiles"),
         (but(COLOUR, categories=("red",)), "field colour: slice all: 5 cells; its edges or categories need 3"),
     ],

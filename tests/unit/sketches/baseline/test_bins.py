@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -234,3 +235,18 @@ def test_a_baseline_without_fields_has_no_groups() -> None:
     counts = np.ones((2, layout.n_slices, layout.width), dtype=np.int64)
     assert PsiBins(layout).window_bins(counts).shape == (2, 0)
     assert RateCells(layout).k(counts).shape == (2, 0)
+
+
+def test_each_group_has_the_noise_of_the_slice_that_it_is_compared_with(baseline: Baseline) -> None:
+    temp = baseline.fields[0]
+    noise = {"all": 1e-4, "country=DE": 1.0}
+    slices = {name: msgspec.structs.replace(counts, noise=noise.get(name, 0.0)) for name, counts in temp.slices.items()}
+    sketched = msgspec.structs.replace(temp, slices=slices)
+    layout = Layout(msgspec.structs.replace(baseline, fields=(sketched, *baseline.fields[1:])))
+    bins = PsiBins(layout)
+    of_temp = bins.of_groups(bins.field_index == 0)
+    names = [layout.slices[row] for row in of_temp.slice_index.tolist()]
+    # Training lacks the arms: they are compared with `all`.
+    expected = noise | {f"arm={value}": noise["all"] for value in ("a", "b", "other")}
+    assert of_temp.noise.tolist() == [expected.get(name, 0.0) for name in names]
+    assert not bins.of_groups(bins.field_index != 0).noise.any()
