@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from barograph.contract import Contract, Field, Window
-from barograph.contract.alerts import AlertRule
+from barograph.contract.alerts import FAST_RATIO, FAST_RULES, AlertRule
 from barograph.contract.alerts_section import applies_to
 
 from alerts.rule import Rule, Severity
@@ -64,6 +64,18 @@ class RuleFactory:
         shorter = [length for length in lengths if length < long_s]
         short_s = override.short_s or alerts.short_s or (shorter[0] if shorter else long_s)
         return by_length[long_s], by_length[min(short_s, long_s)]
+
+    def fast(self, name: str, threshold: float) -> tuple[list[Window], float | None]:
+        """The windows that can fire a rule alone, shortest first, and their threshold.
+
+        They are all windows shorter than the long one; none if the rule needs two windows, or has only one.
+        """
+        long, short = self.windows(name)
+        if name not in FAST_RULES or long == short:
+            return [], None
+        override = self.override(name).fast_threshold
+        windows = sorted(window for window in self.contract.windows if window.length_s < long.length_s)
+        return windows, round(threshold * FAST_RATIO, 12) if override is None else override
 
     def threshold(self, name: str, default: float) -> tuple[float, float]:
         """The threshold of a rule that fires above it, and its clear threshold."""

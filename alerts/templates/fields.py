@@ -11,7 +11,7 @@ from alerts.rule import Rule
 from alerts.templates.factory import DAY_S, INTERVAL, RuleFactory
 from alerts.text import LabelRef, NumberRef, Text
 from dashboards.uids import panel_link
-from warehouse.signals.verdicts import psi, rate
+from warehouse.signals.verdicts import ALONE_EVENTS, psi, rate
 
 WEEK_S = 7 * DAY_S
 FIELD: Text = (LabelRef("field"),)
@@ -78,8 +78,20 @@ def _psi(
     threshold, clear = factory.threshold(name, default)
     long, short = factory.windows(name)
     agree = f" and {short.name}" if long != short else ""
+    fast, fast_threshold = factory.fast(name, threshold)
+    names = " or ".join(window.name for window in fast)
+    alone = (
+        f"Also fires if the whole interval of the last {names} is above {fast_threshold:g}, with at least "
+        f"{ALONE_EVENTS} events. "
+        if fast
+        else ""
+    )
     for severity, fields in factory.by_field(name, critical):
-        signal = psi(factory.contract.model, fields, factory.of(long), factory.of(short), factory.pane, threshold)
+        signal = psi(
+            *(factory.contract.model, fields, factory.of(long), factory.of(short), factory.pane, threshold),
+            fast=[factory.of(window) for window in fast if window != short],
+            fast_threshold=fast_threshold,
+        )
         yield from factory.rule(
             name,
             severity,
@@ -93,9 +105,9 @@ def _psi(
                 f" in the last {long.name}{agree}; the threshold is {threshold:g}.",
             ),
             description=(
-                f"The PSI of a field against training exceeds {threshold:g} in the last {long.name}{agree}. Clears "
-                f"below {clear:g}. If the short window has insufficient data, the long window decides alone. "
-                f"Insufficient data neither fires nor clears the alert. {false_alarms(long)}"
+                f"The PSI of a field against training exceeds {threshold:g} in the last {long.name}{agree}. "
+                f"{alone}Clears below {clear:g}. If the short window has insufficient data, the long window decides "
+                f"alone. Insufficient data neither fires nor clears the alert. {false_alarms(long)}"
             ),
             signal=signal,
             form="number",

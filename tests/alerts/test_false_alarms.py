@@ -8,16 +8,18 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from barograph.contract import Contract
 from barograph.contract.file import parse_contract
 
 from alerts import AlertSettings, Rule, rules_of
 from alerts.simulator import Simulation, simulate
 from local.clickhouse import LocalClickHouse
 from sketches.baseline.levels import LEVEL_NAMES
-from sketches.drift.psi import PsiVerdicts, psi_verdicts
-from tests.support.warehouse import migrated, row
+from sketches.drift.overdispersion import learn_phi
+from sketches.drift.psi import PsiVerdicts, psi_values, psi_verdicts
+from tests.support.warehouse import columns, migrated
 from warehouse.client import Client
-from warehouse.tables import insert_rows
+from warehouse.tables import insert_columns
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -27,6 +29,13 @@ CONTRACT = parse_contract(
     "contract: 1\nmodel: m\nwindows: [{length: 1h, hop: 1h}]\nfields:\n"
     + "".join(f"  n{n}: {{type: float, critical: true}}\n" for n in SIZES)
 )
+CLUSTERS = (1, 2, 5, 12)
+"""Sizes of groups of equal events in correlated traffic: equally many groups of each size."""
+FAST = parse_contract(
+    "contract: 1\nmodel: fast\nwindows: [{length: 1h, hop: 1h}, {length: 1d, hop: 1h}]\nfields:\n"
+    + "".join(f"  {kind}{n}: {{type: float, critical: true}}\n" for kind in ("n", "c") for n in SIZES)
+)
+"""Its long windows show no drift, so that only the short ones can fire."""
 END_S = 1_790_000_000 // HOUR_S * HOUR_S
 START_S = END_S - WINDOWS * HOUR_S
 
@@ -38,6 +47,18 @@ def null_verdicts(n: int, rng: np.random.Generator) -> PsiVerdicts:
     return psi_verdicts(base, counts, np.array([0]), phi=np.array([1.0]), minor=0.1, major=0.2)
 
 
+def correlated_verdicts(n: int, rng: np.random.Generator) -> PsiVerdicts:
+    """Verdicts on windows of about n events that repeat in groups, with φ learned from 100 other windows."""
+    groups = -(-n // sum(CLUSTERS))
+    shares = [*[0.1] * 10, 0.0]
+    counts = np.sum([size * rng.multinomial(groups, shares, WINDOWS + 100) for size in CLUSTERS], axis=0)
+    base = np.array([10_000] * 10 + [0])
+    _, df, t, _ = psi_values(base, counts[:100], [0])
+    phi = learn_phi(t, df, counts[:100].sum(axis=1, keepdims=True)).value
+    assert 4 < phi[0] < 14, "Σ size² / Σ size is 8.7, less if the window is as large as the baseline"
+    return psi_verdicts(base, counts[100:], [0], phi=phi, minor=0.1, major=0.2)
+
+
 @pytest.fixture(scope="module")
 def verdicts() -> dict[str, PsiVerdicts]:
     return {f"n{n}": null_verdicts(n, np.random.default_rng(n)) for n in SIZES}
@@ -47,25 +68,28 @@ def verdicts() -> dict[str, PsiVerdicts]:
 def client(engine: LocalClickHouse, verdicts: dict[str, PsiVerdicts]) -> Iterator[Client]:
     with migrated(engine) as built:
         for field, result in verdicts.items():
-            rows = [
-                row(
-                    "drift",
-                    **{"model": "m", "version": "1", "slice": "all", "field": field, "window": "1h"},
-                    **{"window_start": end - HOUR_S, "window_end": end, "n": int(field[1:]), "record_seq": i},
-                    **{"psi": psi, "psi_low": low, "psi_high": psi, "level": LEVEL_NAMES[level]},
-                    judged_at=end * 1000,
-                )
-                for i, (psi, low, level) in enumerate(
-                    zip(result.psi[:, 0].tolist(), result.low[:, 0].tolist(), result.level[:, 0].tolist(), strict=True)
-                )
-                for end in [START_S + (i + 1) * HOUR_S]
-            ]
-            insert_rows(built, "drift", rows)
+            insert(built, "m", field, "1h", result)
+        correlated = {f"c{n}": correlated_verdicts(n, np.random.default_rng(n)) for n in SIZES}
+        for field, result in (verdicts | correlated).items():
+            insert(built, "fast", field, "1h", result)
+            insert(built, "fast", field, "1d", verdicts["n100000"])
         yield built
 
 
-def rule_named(name: str) -> Rule:
-    return next(rule for rule in rules_of(CONTRACT, AlertSettings()) if rule.name == name)
+def insert(client: Client, model: str, field: str, window: str, verdicts: PsiVerdicts) -> None:
+    ends = START_S + HOUR_S * np.arange(1, WINDOWS + 1)
+    who = {"model": model, "version": "1", "slice": "all", "field": field, "window": window}
+    texts = {name: [text] * WINDOWS for name, text in who.items()}
+    when = {"window_start": ends - HOUR_S, "window_end": ends, "judged_at": ends * 1000}
+    values = {"n": verdicts.n, "psi": verdicts.psi, "psi_low": verdicts.low, "psi_high": verdicts.psi}
+    judged = {name: array[:, 0] for name, array in values.items()}
+    level = np.array(LEVEL_NAMES)[verdicts.level[:, 0]]
+    known = texts | when | judged | {"level": level, "record_seq": np.arange(WINDOWS)}
+    insert_columns(client, "drift", columns("drift", WINDOWS) | known)
+
+
+def rule_named(name: str, contract: Contract = CONTRACT) -> Rule:
+    return next(rule for rule in rules_of(contract, AlertSettings()) if rule.name == name)
 
 
 def simulated(client: Client, rule: Rule) -> Simulation:
@@ -100,6 +124,17 @@ def test_pages_per_week_are_no_more_than_stated_for_the_smallest_windows(client:
     # Firing instances, not incidents: grouping must not hide false alarms.
     (replay,) = done.replays
     assert len(replay.episodes) * WEEK_S / (done.until - done.since) <= 2 * 3e-4 * WEEK_S / HOUR_S + 0.1
+
+
+def test_no_quiet_window_pages_alone_whether_its_events_are_independent_or_correlated(client: Client) -> None:
+    rule = rule_named("psi-major", FAST)
+    assert rule.signal.fast_threshold == 0.5
+    (replay,) = simulated(client, rule).replays
+    assert not replay.episodes
+    # A threshold that these windows exceed fires, so the short windows are read.
+    lower = dataclasses.replace(rule, signal=dataclasses.replace(rule.signal, fast_threshold=1e-4))
+    (replay,) = simulated(client, lower).replays
+    assert {episode.key for episode in replay.episodes} >= {"n500", "c10000"}
 
 
 def test_a_threshold_that_these_windows_exceed_fires(client: Client) -> None:

@@ -153,6 +153,21 @@ def test_between_the_thresholds_alerts_neither_start_nor_end(client: Client) -> 
     assert hours_fired(of(run(client), "psi-major", "page"), "temp") == [(100, 200)]
 
 
+def test_a_large_shift_pages_on_one_window_and_pages_until_that_window_recovers(client: Client) -> None:
+    rows = [*both("temp", range(100), STABLE), *drifts("temp", "7d", range(100, 300), STABLE)]
+    for hours, verdict, low in (
+        (range(100, 120), (0.9, "major", 5000), 0.4),
+        (range(120, 130), (0.9, "major", 5000), 0.6),
+        (range(130, 140), (0.9, "major", 5000), 0.4),
+        (range(140, 300), (0.9, "major", 5000), 0.3),
+    ):
+        rows += drifts("temp", "1d", hours, verdict, psi_low=low)
+    insert_rows(client, "drift", rows)
+    assert hours_fired(of(run(client), "psi-major", "page"), "temp") == [(120, 140)]
+    two_windows = changed(CONTRACT, "psi-major", {"fast_threshold": "20"})
+    assert hours_fired(of(run(client, contract=two_windows), "psi-major", "page"), "temp") == []
+
+
 def test_an_accepted_baseline_ends_an_alert_with_its_first_window(client: Client) -> None:
     new_h = 300
     accepted = [row("baselines", model="m", version="1", baseline_id="new", effective_from=T0 + new_h * HOUR_S)]

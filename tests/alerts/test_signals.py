@@ -17,7 +17,7 @@ from warehouse.client import Client
 from warehouse.signals import EventTimeRange, FactTime, Signal, point_sql, series_sql
 from warehouse.signals.labels import expected_drop, label_age, measured_drop, performance
 from warehouse.signals.pipeline import processor_age
-from warehouse.signals.verdicts import HoppingWindow, PaneTiming, loss, psi, rate, verdict_age
+from warehouse.signals.verdicts import ALONE_EVENTS, HoppingWindow, PaneTiming, loss, psi, rate, verdict_age
 from warehouse.signals.volume import broken_share, silence
 from warehouse.tables import insert_rows
 
@@ -27,11 +27,12 @@ HOUR_S, DAY_S = 3600, 86_400
 T0 = (int(time.time()) // DAY_S - 14) * DAY_S
 """Start of the history. Some tables keep rows for a month only."""
 PANE = PaneTiming(HOUR_S, 2 * HOUR_S, 600)
-DAY, WEEK = HoppingWindow("1d", HOUR_S), HoppingWindow("7d", DAY_S)
+HOUR, DAY, WEEK = HoppingWindow("1h", HOUR_S), HoppingWindow("1d", HOUR_S), HoppingWindow("7d", DAY_S)
 ODD = 'it\'s "50 %" {{ $__interval }} -- /* \\ 名前'
 
 SIGNALS: dict[str, Signal] = {
     "psi": psi(ODD, ["temp", "dewp", "never judged"], WEEK, DAY, PANE, 0.2),
+    "fast psi": psi(ODD, ["temp", "dewp"], WEEK, DAY, PANE, 0.2, fast=[HOUR], fast_threshold=0.3),
     "psi of one window": psi(ODD, ["temp"], DAY, DAY, PANE, 0.1),
     "rate": rate(ODD, ["temp", "dewp"], ["below", "above"], DAY, PANE, 0.05),
     "loss": loss(ODD, DAY, PANE, 0.01),
@@ -65,7 +66,7 @@ def write_history(client: Client, seed: int, days: int = 12) -> None:
     drift, rates, scored = [], [], []
     for hour in range(days * 24):
         end = T0 + hour * HOUR_S
-        for window, length_s, hop_s in (("1d", DAY_S, HOUR_S), ("7d", 7 * DAY_S, DAY_S)):
+        for window, length_s, hop_s in (("1h", HOUR_S, HOUR_S), ("1d", DAY_S, HOUR_S), ("7d", 7 * DAY_S, DAY_S)):
             if end % hop_s:
                 continue
             for version in ("1", "2") if hour > 100 else ("1",):
@@ -226,7 +227,7 @@ def test_columns_have_the_types_of_alert_instances(client: Client) -> None:
 
 
 def verdict(window: str, end: int, value: float, level: str = "stable", **values: Any) -> dict[str, Any]:
-    length_s = {"1d": DAY_S, "7d": 7 * DAY_S}[window]
+    length_s = {"1h": HOUR_S, "1d": DAY_S, "7d": 7 * DAY_S}[window]
     known = {
         "model": ODD,
         "version": "1",
@@ -281,6 +282,44 @@ def test_a_new_baseline_clears_alerts_of_the_old_one(client: Client) -> None:
     rows = [verdict("7d", T0 - DAY_S, 0.9), verdict("1d", T0, 0.3, "insufficient", baseline_id="new")]
     insert_rows(client, "drift", rows)
     assert point_values(client, SIGNALS["psi"], T0, {})["temp"][0] == 0.0
+
+
+def fast_psi_at(client: Client, *rows: dict[str, Any]) -> tuple[float, ...]:
+    """The value of the signal, the interval and the observed value that it shows."""
+    emptied(client)
+    insert_rows(client, "drift", rows)
+    sql = point_sql(SIGNALS["fast psi"], "tuple(value, low, high, observed)", f"toUInt32({T0})")
+    return tuple(dict(client.rows(sql))["temp"])
+
+
+@pytest.mark.parametrize("window", ["1h", "1d"])
+def test_a_large_shift_in_one_shorter_window_exceeds_the_threshold(client: Client, window: str) -> None:
+    calm = [verdict(each, T0, 0.05) for each in ("1h", "1d", "7d") if each != window]
+    value, *shown = fast_psi_at(client, *calm, verdict(window, T0, 0.9, psi_low=0.6, psi_high=1.2))
+    assert value == pytest.approx(0.6 * 0.2 / 0.3)
+    assert shown == [0.6, 1.2, 0.9]
+    # The interval counts, not the value; between the clear threshold and the threshold nothing changes.
+    value, *_ = fast_psi_at(client, *calm, verdict(window, T0, 0.9, psi_low=0.24, psi_high=1.2))
+    assert value == pytest.approx(0.16)
+    # The long window never suffices alone.
+    calm = [verdict(each, T0, 0.05) for each in ("1h", "1d")]
+    assert fast_psi_at(client, *calm, verdict("7d", T0, 0.9, psi_low=0.6))[0] == 0.05
+
+
+def test_a_window_with_few_events_or_insufficient_data_does_not_suffice_alone(client: Client) -> None:
+    calm = [verdict(each, T0, 0.05) for each in ("1d", "7d")]
+    assert fast_psi_at(client, *calm, verdict("1h", T0, 0.9, "insufficient", psi_low=0.6))[0] == 0.05
+    assert fast_psi_at(client, *calm, verdict("1h", T0, 0.9, "major", n=ALONE_EVENTS - 1, psi_low=0.6))[0] == 0.05
+    assert fast_psi_at(client, *calm, verdict("1h", T0, 0.9, "major", n=ALONE_EVENTS, psi_low=0.6))[0] > 0.2
+
+
+def test_a_new_baseline_ends_a_large_shift(client: Client) -> None:
+    drifted = [verdict("1h", T0 - HOUR_S, 0.9, psi_low=0.6), verdict("7d", T0 - DAY_S, 0.9)]
+    assert fast_psi_at(client, *drifted, verdict("1d", T0 - HOUR_S, 0.9, psi_low=0.6))[0] == 0.9
+    emptied(client)
+    insert_rows(client, "baselines", [row("baselines", model=ODD, baseline_id="new", effective_from=T0 - HOUR_S)])
+    insert_rows(client, "drift", [*drifted, verdict("1d", T0, 0.1, "insufficient", baseline_id="new")])
+    assert dict(client.rows(point_sql(SIGNALS["fast psi"], at=f"toUInt32({T0})")))["temp"] == 0.0
 
 
 def test_messages_show_the_observed_value_and_not_the_capped_one(client: Client) -> None:

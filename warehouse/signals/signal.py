@@ -5,7 +5,7 @@ A signal reads *facts*: a SELECT whose rows each describe one key (a field, a me
 `series_sql` evaluates every time at which the value may change, for panels, the simulator and the backtest. The two
 queries differ only in their `ticks`.
 
-A fact has one of four states. Insufficient data neither fires nor clears an alert; `observed` is the value without the
+A fact has one of five states. Insufficient data neither fires nor clears an alert; `observed` is the value without the
 cap, for messages:
 
 | state | meaning | number |
@@ -14,6 +14,7 @@ cap, for messages:
 | `RENEWED` | too little data on a baseline that is younger than the window | 0 |
 | `UNSURE` | too little data | the value, capped at the threshold |
 | `SURE` | enough data | the value |
+| `AMPLE` | enough data for a window to decide alone | the value |
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Literal
 
 from warehouse.signals.literals import literal
 
-EMPTY, RENEWED, UNSURE, SURE = range(4)
+EMPTY, RENEWED, UNSURE, SURE, AMPLE = range(5)
 
 FactTime = Literal["now", "ended", "judged"]
 """The time from which a fact counts. `now`: from the end of its window, with all rows in the table, as for an alert
@@ -83,15 +84,20 @@ class Signal:
     """The facts that decide together with `long`, or alone."""
     long: Facts | None = None
     """The facts of the longer window; if `short` has too little data, it decides alone."""
+    fast: tuple[Facts, ...] = ()
+    """The facts of further windows shorter than that of `long`."""
+    fast_threshold: float | None = None
+    """If `short` or one of `fast` is `AMPLE` and its whole interval is above this value, it breaches the threshold
+    alone. None: never."""
     below: bool = False
-    """Whether values below the threshold breach it."""
+    """Whether values below the threshold breach it. Such signals have no `fast_threshold`."""
     has_versions: bool = True
     """Whether facts have versions; otherwise `version` is empty, and the query is cheaper."""
 
     @property
     def reach_s(self) -> int:
         """Maximum age of a fact that still counts, in seconds."""
-        return max(part.stale_s for part in (self.short, self.long) if part is not None)
+        return max(part.stale_s for part in _parts(self).values())
 
 
 def point_sql(signal: Signal, column: str = "value", at: str = "toUnixTimestamp($__toTime)") -> str:
@@ -144,7 +150,9 @@ def panel_sql(signal: Signal) -> str:
 
 
 def _parts(signal: Signal) -> dict[str, Facts]:
-    return {"short": signal.short} | ({"long": signal.long} if signal.long else {})
+    """Return the facts of a signal by the name of their common table expression, `short` first."""
+    fast = {f"fast_{i}": part for i, part in enumerate(signal.fast)}
+    return {"short": signal.short} | ({"long": signal.long} if signal.long else {}) | fast
 
 
 def _state_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime, ticks: str) -> str:
@@ -188,9 +196,11 @@ def _state_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime, tick
 
 
 def _number(signal: Signal) -> str:
-    """Return the expression for a version's number, with its interval, growth and observed value, from its two facts.
+    """Return the expression for a version's number, with its interval, growth and observed value, from its facts.
 
-    The number is the observed value, unless too little data caps it.
+    The number is the observed value, unless too little data caps it, or a fast window decides: then it is the lower end
+    of that window's interval, scaled so that `fast_threshold` becomes the threshold. So the clear threshold of the rule
+    applies to it in proportion.
     """
     threshold, milder_of = repr(float(signal.threshold)), "greatest" if signal.below else "least"
 
@@ -205,5 +215,13 @@ def _number(signal: Signal) -> str:
         return capped("one.1")
     long, short = capped("one.2"), capped("one.1")
     milder = f"{milder_of}({long}, {short})"
+    number = f"if(one.1.2 < {SURE}, {long}, {milder})"
+    if signal.fast_threshold is not None:
+        scale = float(signal.threshold) / signal.fast_threshold
+        fast = [
+            f"tuple(if({fact}.2 = {AMPLE}, {fact}.4 * {scale!r}, 0.), {fact}.4, {fact}.5, 0., {fact}.3)"
+            for fact in ("one.1", *(f"one.{i}" for i in range(3, 3 + len(signal.fast))))
+        ]
+        number = f"arrayMax([{', '.join([number, *fast])}])"
     # The first short window on a new baseline clears the alert: the long window may have ended before the change.
-    return f"multiIf(one.1.2 = {RENEWED}, {short}, one.1.2 < {SURE}, {long}, {milder})"
+    return f"if(one.1.2 = {RENEWED}, {short}, {number})"

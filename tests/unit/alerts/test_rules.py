@@ -105,6 +105,26 @@ def test_windows_are_the_two_longest_unless_the_contract_sets_them() -> None:
     assert rate["null-rate", "page", ""].signal.short.window == "1h"
 
 
+def test_every_window_shorter_than_the_long_one_can_fire_a_drift_rule_alone() -> None:
+    def fast(text: str, name: str = "psi-major", severity: str = "page") -> tuple[str, tuple[str, ...], float | None]:
+        rule = rules_by_name(text)[name, severity, ""]
+        return rule.signal.short.window, tuple(part.window for part in rule.signal.fast), rule.signal.fast_threshold
+
+    assert fast(BINARY) == ("1h", ("15m",), 0.5)
+    assert fast(BINARY, "output-shift", "ticket") == ("1h", ("15m",), 0.5)
+    assert fast(BINARY, "psi-minor", "ticket") == ("1h", (), None), "a large shift is major"
+    assert "Also fires if the whole interval of the last 15m or 1h is above 0.5, with at least 500 events." in (
+        rules_by_name(BINARY)["psi-major", "page", ""].description
+    )
+    assert "Also fires" not in rules_by_name(BINARY)["psi-minor", "ticket", ""].description
+    assert fast(NUMBER) == ("1d", (), None), "one window"
+    assert fast(BINARY.replace("alerts: {", "alerts: {windows: {long: 1h, short: 1h}, ")) == ("1h", (), None)
+    assert fast(BINARY.replace("alerts: {", "alerts: {windows: {short: 15m}, ")) == ("15m", ("1h",), 0.5)
+    changed = BINARY.replace("rules: {", "rules: {psi-major: {threshold: 0.3}, ")
+    assert fast(changed)[2] == 0.75
+    assert fast(changed.replace("threshold: 0.3", "fast_threshold: 0.9"))[2] == 0.9
+
+
 def test_waiting_times_follow_the_interval() -> None:
     def times(text: str, name: str = "psi-major", severity: str = "page") -> tuple[int, int, int, int]:
         rule = rules_by_name(text)[name, severity, ""]

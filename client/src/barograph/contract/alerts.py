@@ -6,7 +6,7 @@ ticket, so most contracts need none of these settings.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -38,6 +38,10 @@ FIELD_RULES = frozenset(
 """Rules with an instance per field."""
 THRESHOLD_RULES = FIELD_RULES | {"performance-drop", "cbpe-drop", "latency", "errors", "completeness"}
 """Rules with a threshold that a contract may override."""
+FAST_RULES = frozenset({"psi-major", "output-shift"})
+"""Rules that one window shorter than the long one can fire alone, above a higher threshold."""
+FAST_RATIO = 2.5
+"""Default of this threshold over that of the rule. docs/alerts.md has the false alarm rate."""
 WINDOW_RULES = THRESHOLD_RULES | {"performance"}
 """Rules that evaluate windows of the contract."""
 AGE_RULES = frozenset({"silence", "label-stop", "pipeline-lag"})
@@ -47,10 +51,13 @@ AGE_RULES = frozenset({"silence", "label-stop", "pipeline-lag"})
 class AlertRule(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one rule; None means the default."""
 
+    LATER: ClassVar = ("fast_threshold",)
+
     severity: Severity | None = None
     fields: tuple[str, ...] | None = None
     threshold: float | None = None
     clear: float | None = None
+    fast_threshold: float | None = None
     long_s: int | None = None
     short_s: int | None = None
     for_s: int | None = None
@@ -59,7 +66,7 @@ class AlertRule(msgspec.Struct, frozen=True, kw_only=True):
     route: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "clear"):
+        for name in ("threshold", "clear", "fast_threshold"):
             value = getattr(self, name)
             if value is not None:
                 # Equal integers and floats must give the same contract id.

@@ -6,7 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from barograph.contract import CONFIDENCE, NUMERIC_TYPES, SECONDS_PER_HOUR, format_duration
-from barograph.contract.alerts import AGE_RULES, FIELD_RULES, RULES, THRESHOLD_RULES, WINDOW_RULES, AlertRule, Alerts
+from barograph.contract.alerts import (
+    AGE_RULES,
+    FAST_RATIO,
+    FAST_RULES,
+    FIELD_RULES,
+    RULES,
+    THRESHOLD_RULES,
+    WINDOW_RULES,
+    AlertRule,
+    Alerts,
+)
 from barograph.contract.kinds import ChoiceKind, DurationKind, Key, ListKind, NameKind, NumberKind, Path, RecordKind
 from barograph.contract.problems import quoted
 from barograph.contract.yaml_text import duration_scalar, flow_list, number_scalar, text_scalar
@@ -54,6 +64,13 @@ ALERT_RULE = RecordKind(
             NumberKind(0.0, above=True),
             "The value below which the rule clears.",
             "the same fraction of the threshold as `clear` is of `major` in `thresholds.psi`",
+        ),
+        Key(
+            "fast_threshold",
+            NumberKind(0.0, above=True),
+            "For psi-major and output-shift: a window shorter than the long one, with at least 500 events, fires the "
+            "rule alone if its whole interval of PSI is above this. PSI is always below 20, so 20 turns this off.",
+            f"{FAST_RATIO:g} times the threshold",
         ),
         Key("windows", ALERT_WINDOWS, "The rule's windows.", "those of all rules"),
         Key(
@@ -113,7 +130,8 @@ ALERTS = RecordKind(
 
 _RULE_DURATIONS = (("for", "for_s"), ("keep_firing_for", "keep_firing_for_s"), ("at_least", "at_least_s"))
 _DURATIONS = (("every", "every_s"), *_RULE_DURATIONS[:2])
-_SCALARS = ("severity", "fields", "threshold", "clear", "route")
+_NUMBERS = ("threshold", "clear", "fast_threshold")
+_SCALARS = ("severity", "fields", *_NUMBERS, "route")
 
 
 def build_alerts(section: Mapping[str, Any]) -> Alerts:
@@ -150,7 +168,7 @@ def _rule_settings(rule: AlertRule) -> dict[str, Any]:
         settings["severity"] = rule.severity
     if rule.fields is not None:
         settings["fields"] = flow_list(map(text_scalar, rule.fields))
-    numbers = {"threshold": rule.threshold, "clear": rule.clear}
+    numbers = {key: getattr(rule, key) for key in _NUMBERS}
     settings |= {key: number_scalar(value) for key, value in numbers.items() if value is not None}
     settings |= _common_settings(rule, _RULE_DURATIONS)
     if rule.route is not None:
@@ -186,11 +204,12 @@ def alert_check_failures(contract: Contract) -> Iterator[tuple[Path, str, tuple[
             continue
         yield from _window_failures(contract, rule, (*path, "windows"))
         yield from _field_failures(contract, name, rule, (*path, "fields"))
-        yield from _threshold_failures(name, rule, path)
+        yield from _threshold_failures(contract, name, rule, path)
         for key, value, rules in (
             ("fields", rule.fields, FIELD_RULES),
             ("threshold", rule.threshold, THRESHOLD_RULES),
             ("clear", rule.clear, THRESHOLD_RULES),
+            ("fast_threshold", rule.fast_threshold, FAST_RULES),
             ("windows", rule.long_s or rule.short_s, WINDOW_RULES),
             ("at_least", rule.at_least_s, AGE_RULES),
         ):
@@ -224,12 +243,16 @@ def _field_failures(contract: Contract, name: str, rule: AlertRule, path: Path) 
             yield field_path, f"the rule {name} does not apply to the field {quoted(field_name)}; remove it", needs
 
 
-def _threshold_failures(name: str, rule: AlertRule, path: Path) -> Iterator[Any]:
+def _threshold_failures(contract: Contract, name: str, rule: AlertRule, path: Path) -> Iterator[Any]:
     if rule.threshold is not None and rule.clear is not None and rule.clear > rule.threshold:
         message = (
             f"{rule.clear:g} is above the threshold ({rule.threshold:g}), so it would clear as it fires; write less"
         )
         yield (*path, "clear"), message, ((*path, "threshold"),)
+    threshold = contract.thresholds.major if rule.threshold is None else rule.threshold
+    if name in FAST_RULES and rule.fast_threshold is not None and rule.fast_threshold < threshold:
+        message = f"{rule.fast_threshold:g} is below the threshold ({threshold:g}); write a larger number"
+        yield (*path, "fast_threshold"), message, ((*path, "threshold"), ("thresholds",))
 
 
 def _missing_thresholds(contract: Contract, name: str, rule: AlertRule, path: Path) -> Iterator[Any]:

@@ -26,7 +26,8 @@ alerts:
   keep_firing_for: 1h
   mute: [retraining, "a: b"]
   rules:
-    psi-major: {{severity: ticket, fields: [x], threshold: 0.3, clear: 0.25, for: 10m, route: "#r"}}
+    psi-major: {{severity: ticket, fields: [x], threshold: 0.3, clear: 0.25, fast_threshold: 1, for: 10m,
+      route: "#r"}}
     null-rate: {{severity: none, keep_firing_for: 0s, windows: {{short: 1h}}}}
     silence: {{at_least: 20m}}
 """
@@ -53,6 +54,7 @@ def test_every_key_is_read_and_written() -> None:
                 fields=("x",),
                 threshold=0.3,
                 clear=0.25,
+                fast_threshold=1.0,
                 for_s=600,
                 route="#r",
             ),
@@ -79,6 +81,14 @@ def test_equal_integers_and_floats_give_the_same_id() -> None:
     assert contract_with(1).id == contract_with(1.0).id
 
 
+def test_a_rule_without_a_fast_threshold_keeps_its_id() -> None:
+    def contract_with(fast_threshold: float | None) -> Contract:
+        return Contract(model="m", alerts=Alerts(rules={"psi-major": AlertRule(fast_threshold=fast_threshold)}))
+
+    assert contract_with(None).id == "139997f56368fbbc"
+    assert contract_with(1).id == contract_with(1.0).id != contract_with(None).id
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -96,6 +106,9 @@ def test_equal_integers_and_floats_give_the_same_id() -> None:
         ("{rules: {silence: {windows: {long: 1h}}}}", "the rule silence has no windows"),
         ("{rules: {latency: {at_least: 1h}}}", "the rule latency has no at_least"),
         ("{rules: {psi-major: {threshold: 0.2, clear: 0.3}}}", "0.3 is above the threshold (0.2), so it would clear"),
+        ("{rules: {psi-minor: {fast_threshold: 1}}}", "the rule psi-minor has no fast_threshold; remove it"),
+        ("{rules: {psi-major: {fast_threshold: 0.1}}}", "0.1 is below the threshold (0.2); write a larger number"),
+        ("{rules: {output-shift: {threshold: 0.6, fast_threshold: 0.5}}}", "0.5 is below the threshold (0.6); write"),
         ("{rules: {psi-major: {severity: off}}}", "'off' is unknown; write one of page, ticket, none"),
         (
             "{windows: {long: 1d}}",
