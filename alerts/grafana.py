@@ -23,7 +23,6 @@ from alerts.routing import Policy, branch
 from alerts.rule import Rule
 from alerts.settings import FOLDER_UID, AlertsError, AlertSettings, Integration
 from alerts.text import digest, in_file, template
-from warehouse.signals import point_sql
 
 Json = dict[str, Any]
 
@@ -35,6 +34,12 @@ RANGE_S = 600
 ORG = 1
 GRAFANA_DEFAULT = "grafana-default-email"
 """Grafana's default contact point, for alerts that are not ours."""
+SLACK_TEXT = (
+    '{{ range .Alerts }}• {{ if eq .Status "resolved" }}resolved: {{ end }}{{ .Annotations.summary }} '
+    'Since {{ .StartsAt.UTC.Format "2006-01-02 15:04" }} UTC. {{ .Annotations.page }} {{ .Annotations.runbook_url }}\n'
+    "{{ end }}"
+)
+"""The text of a Slack message. Grafana's default text does not contain the start of an alert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,17 +207,14 @@ def annotation_templates(rule: Rule, settings: AlertSettings) -> dict[str, str]:
         "summary": template(rule.summary),
         "description": template((rule.description,)),
         "runbook_url": template((f"{settings.runbooks.rstrip('/')}/{rule.runbook}",)),
-        "page": template(rule.page_path),
+        "page": template((settings.grafana_url, *rule.page_path)),
         "__dashboardUid__": rule.panel.dashboard_uid,
         "__panelId__": str(rule.panel.panel_id),
     }
 
 
 def _queries(rule: Rule, settings: AlertSettings) -> list[Json]:
-    columns = {"A": "value"} | ({"B": "low", "C": "high", "E": "observed"} if rule.has_bounds else {})
-    return [_query(ref, point_sql(rule.signal, column), settings) for ref, column in columns.items()] + [
-        _threshold_query(rule)
-    ]
+    return [_query(ref, sql, settings) for ref, sql in rule.queries.items()] + [_threshold_query(rule)]
 
 
 def _query(ref: str, sql: str, settings: AlertSettings) -> Json:
@@ -288,7 +290,7 @@ def _integration(name: str, integration: Integration, environ: Mapping[str, str]
     if integration.kind == "pagerduty":
         settings = {"integrationKey": secret, "severity": "critical"}
     elif integration.kind == "slack":
-        settings = {"url": secret, "title": text('{{ template "default.title" . }}')}
+        settings = {"url": secret, "title": text('{{ template "default.title" . }}'), "text": text(SLACK_TEXT)}
     else:
         settings = {"url": secret, "httpMethod": "POST"}
         if integration.bearer_variable:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from alerts.text import Form, Text, digest, shortened
+from alerts.text import Form, LabelRef, Ref, Text, digest, shortened
 from dashboards.uids import PanelLink
-from warehouse.signals import Signal
+from warehouse.signals import Signal, point_sql
 
 Severity = Literal["page", "ticket"]
 GoldenSignal = Literal["volume", "inputs", "outputs", "performance", "pipeline"]
@@ -18,6 +18,9 @@ TITLE_CHARS = 190
 """Maximum length of the title of a rule or group in Grafana."""
 MUTED: tuple[GoldenSignal, ...] = ("inputs", "outputs", "performance")
 """Signals that mute timings of a contract silence: during retraining data move, but the model should still answer."""
+
+SHOWN_LENGTHS = 3
+"""Range of the page that a message links to, in lengths of the rule's longest window."""
 
 CAUSES = {
     "psi-major": "drift",
@@ -76,6 +79,11 @@ class Rule:
     """Length of the shortest one."""
 
     @property
+    def shown_s(self) -> int:
+        """Length of the range of event time that the linked page shows, in seconds; 0 without windows."""
+        return SHOWN_LENGTHS * self.long_s
+
+    @property
     def threshold(self) -> float:
         """The threshold. The rule fires above it, or below it if `below` is set."""
         return self.signal.threshold
@@ -125,6 +133,16 @@ class Rule:
         A failing data source returns no rows; a firing instance must not resolve because of that.
         """
         return max(2, -(-1800 // self.every_s))
+
+    @property
+    def queries(self) -> dict[Ref, str]:
+        """The queries of the rule, by the names by which its texts refer to them."""
+        queries: dict[Ref, str] = {"A": point_sql(self.signal)}
+        if self.has_bounds:
+            queries |= {"B": point_sql(self.signal, "low"), "C": point_sql(self.signal, "high")}
+            has_details = any(isinstance(part, LabelRef) and part.is_detail for part in self.summary)
+            queries["E"] = point_sql(self.signal, "observed", shown_s=self.shown_s if has_details else None)
+        return queries
 
     @property
     def runbook(self) -> str:

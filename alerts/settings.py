@@ -111,6 +111,8 @@ class AlertSettings:
     """UID of the data source."""
     runbooks: str = "docs/runbooks"
     """URL of the folder of runbooks; by default its path in this repository."""
+    grafana_url: str = ""
+    """Address of Grafana without a trailing slash, for links in messages; empty: links are relative."""
     configured: bool = False
     """Whether the settings have the section. Without it every route leads to the default."""
 

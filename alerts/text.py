@@ -21,10 +21,12 @@ A is capped at the threshold if there is too little data, so messages with an in
 
 @dataclass(frozen=True, slots=True)
 class LabelRef:
-    """Reference to a label of the rule's query."""
+    """Reference to a label of the rule's query, or of the observed value."""
 
     name: str
     in_url: bool = False
+    is_detail: bool = False
+    """Whether it is one of `warehouse.signals.DETAILS`: a label of E alone, which does not identify the instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ def template(text: Text) -> str:
 
 def _template(part: str | LabelRef | NumberRef) -> str:
     if isinstance(part, LabelRef):
-        return f"{{{{ {'urlquery ' if part.in_url else ''}$labels.{part.name} }}}}"
+        labels = "$values.E.Labels" if part.is_detail else "$labels"
+        return f"{{{{ {'urlquery ' if part.in_url else ''}{labels}.{part.name} }}}}"
     if isinstance(part, NumberRef):
         return _TEMPLATES[part.form].format(ref=part.ref)
     # Two braces start an action, so literal braces are printed by an action.
@@ -64,7 +67,7 @@ def words(text: Text, labels: Mapping[str, str], numbers: Mapping[str, float]) -
 
     Args:
         text: the text.
-        labels: labels of the instance.
+        labels: labels of the instance, and details of its observed value.
         numbers: query results by `A`, `B`, `C`.
     """
     written = []

@@ -12,12 +12,12 @@ from alerts.settings import AlertSettings
 from alerts.simulator import Alert, Instance, Notification, Transition, Zone, zone_of
 from alerts.simulator.notify import Dispatcher
 from alerts.simulator.simulate import alert_of
-from alerts.text import words
+from alerts.text import Text, words
 from alerts.webhooks import AlertMessage
 from dashboards.macros import TimeRange, expand_backend
 from warehouse.client import Client
 from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.signals import point_sql
+from warehouse.signals import DETAILS
 
 RANGE_S = 600
 BROKEN = "DatasourceError"
@@ -31,6 +31,8 @@ class RuleState:
     rule: Rule
     instances: dict[str, Instance] = field(default_factory=dict)
     numbers: dict[str, dict[str, float]] = field(default_factory=dict)
+    details: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The labels of the observed values."""
     broken: Alert | None = None
     """The alert that the rule cannot be evaluated."""
     error: str = ""
@@ -87,21 +89,19 @@ class LiveAlerts:
     def _evaluate(self, client: Client, rule_state: RuleState, at: int) -> None:
         rule = rule_state.rule
         try:
-            numbers = {"A": _query_numbers(client, rule, "value", at)}
-            if rule.has_bounds:
-                columns = {"B": "low", "C": "high", "E": "observed"}
-                numbers |= {ref: _query_numbers(client, rule, column, at) for ref, column in columns.items()}
+            results = {ref: _query(client, rule, sql, at) for ref, sql in rule.queries.items()}
         except (WarehouseBusy, WarehouseError) as error:
             self._break(rule_state, at, str(error))
-            numbers, default_zone = {}, Zone.ERROR
+            results, default_zone = {}, Zone.ERROR
         else:
             self._mend(rule_state, at)
-            default_zone = Zone.MISSING if numbers["A"] else Zone.NO_DATA
-        values = numbers.get("A", {})
+            default_zone = Zone.MISSING if results["A"] else Zone.NO_DATA
+        values = {key: number for key, (number, _) in results.get("A", {}).items()}
         for key in values.keys() | rule_state.instances.keys() | set(rule.signal.keys):
             instance = rule_state.instances.setdefault(key, Instance(rule, key))
             if key in values:
-                rule_state.numbers[key] = {ref: values[key] for ref, values in numbers.items() if key in values}
+                rule_state.numbers[key] = {ref: rows[key][0] for ref, rows in results.items() if key in rows}
+                rule_state.details[key] = results.get("E", {}).get(key, (0.0, {}))[1]
             zone = zone_of(rule, values[key]) if key in values else default_zone
             for change in instance.advance(at, at, zone):
                 self._note(rule_state, change)
@@ -166,16 +166,25 @@ class LiveAlerts:
             rule.title,
             summary,
             rule.description,
+            self.settings.grafana_url + self._words(rule_state, key, rule.page_path),
             f"{self.settings.runbooks.rstrip('/')}/{rule.runbook}",
             rule_state.numbers.get(key, {}),
         )
 
     def _summary(self, rule_state: RuleState, key: str) -> str:
+        return self._words(rule_state, key, rule_state.rule.summary)
+
+    def _words(self, rule_state: RuleState, key: str, text: Text) -> str:
         label = rule_state.rule.signal.label
-        return words(rule_state.rule.summary, {label: key} if label else {}, rule_state.numbers.get(key, {}))
+        labels = rule_state.details.get(key, {}) | ({label: key} if label else {})
+        return words(text, labels, rule_state.numbers.get(key, {}))
 
 
-def _query_numbers(client: Client, rule: Rule, column: str, at: int) -> dict[str, float]:
-    """Query one number of each instance as the data source plugin would."""
-    sql = expand_backend(point_sql(rule.signal, column), TimeRange((at - RANGE_S) * 1000, at * 1000))
-    return {str(label[0]) if label else "": float(number) for *label, number in client.rows(sql)}
+def _query(client: Client, rule: Rule, sql: str, at: int) -> dict[str, tuple[float, dict[str, str]]]:
+    """Query a number and further labels of each instance as the data source plugin would."""
+    rows = client.rows(expand_backend(sql, TimeRange((at - RANGE_S) * 1000, at * 1000)))
+    results = {}
+    for *labels, number in rows:
+        key = str(labels.pop(0)) if rule.signal.label else ""
+        results[key] = float(number), dict(zip(DETAILS, map(str, labels), strict=False))
+    return results

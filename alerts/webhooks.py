@@ -44,6 +44,8 @@ class AlertMessage:
     title: str
     summary: str
     description: str
+    page_url: str
+    """The page with details; a path if the address of Grafana is not known."""
     runbook_url: str
     numbers: Mapping[str, float]
 
@@ -172,6 +174,7 @@ def webhook_body(notification: Notification, alerts: Sequence[AlertMessage]) -> 
                 "annotations": {
                     "summary": each.summary,
                     "description": each.description,
+                    "page": each.page_url,
                     "runbook_url": each.runbook_url,
                 },
                 "startsAt": _iso(each.alert.start),
@@ -189,7 +192,9 @@ def slack_body(notification: Notification, alerts: Sequence[AlertMessage]) -> Js
     lines = [f"*{_escaped(title(notification))}*"]
     for each in alerts:
         mark = "" if each.alert in notification.firing else "resolved: "
-        lines.append(f"• {mark}{_escaped(each.title)}: {_escaped(each.summary)} <{each.runbook_url}|runbook>")
+        page = f" <{each.page_url}|page>" if "://" in each.page_url else ""
+        text = f"{_escaped(each.title)}: {_escaped(each.summary)} {_since(each.alert)}"
+        lines.append(f"• {mark}{text}{page} <{each.runbook_url}|runbook>")
     return {"text": "\n".join(lines)}
 
 
@@ -205,8 +210,9 @@ def pagerduty_body(notification: Notification, alerts: Sequence[AlertMessage], k
             "summary": title(notification)[:1024],
             "source": "barograph",
             "severity": "critical",
-            "custom_details": {each.title: each.summary for each in alerts},
+            "custom_details": {each.title: f"{each.summary} {_since(each.alert)}" for each in alerts},
         }
+        body["links"] = [{"href": each.page_url, "text": each.title} for each in alerts if "://" in each.page_url]
     return body
 
 
@@ -220,6 +226,10 @@ def title(notification: Notification) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _since(alert: Alert) -> str:
+    return f"Since {datetime.fromtimestamp(alert.start, UTC):%Y-%m-%d %H:%M} UTC."
 
 
 def _iso(at: int) -> str:

@@ -15,7 +15,7 @@ import os
 import socket
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -97,7 +97,9 @@ class GrafanaSettings:
     url: Annotated[
         str,
         Setting(
-            GrafanaUrlKind(), "the Grafana that `apply` deploys to, with its path; empty for none", default="empty"
+            GrafanaUrlKind(),
+            "the Grafana that `apply` deploys to and alerts link to, with its path; empty for none",
+            default="empty",
         ),
     ]
     """`https://grafana.example.com`, with the path that serves Grafana, without a trailing slash."""
@@ -277,6 +279,8 @@ def load_settings(
                 "in this folder with `barograph dev`."
             )
     grafana = sections.pop("grafana", {})
+    if grafana.get("url"):
+        sections["alerts"] = replace(sections.get("alerts", AlertSettings()), grafana_url=grafana["url"])
     metrics = {f"{_METRICS}{name}": value for name, value in sections.pop("metrics", {}).items()}
     return Settings(
         warehouse=Address(**sections.pop("clickhouse")),

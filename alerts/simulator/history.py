@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from alerts.rule import Rule
@@ -25,6 +28,8 @@ class Changes:
     high: NDArray[np.float64]
     growth: NDArray[np.float64]
     observed: NDArray[np.float64]
+    texts: pa.Table | None = None
+    """Version, window, end of the window and reason of each observed number."""
 
     def index(self, at: int) -> int:
         """Index of the row in effect at a time."""
@@ -40,6 +45,14 @@ class Changes:
             "C": float(self.high[i]),
             "E": float(self.observed[i]) + grown,
         }
+
+    def details(self, at: int) -> dict[str, str]:
+        """The details of the observed number at a time that summaries contain, of `warehouse.signals.DETAILS`."""
+        if self.texts is None:
+            return {}
+        row: dict[str, Any] = self.texts.slice(self.index(at), 1).to_pylist()[0]
+        end = row.pop("end")
+        return row | {"until": f"{datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M:%S} UTC" if end else "now"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +110,14 @@ def read_changes(client: Client, rule: Rule, since: int, until: int, known: Fact
     starts = np.searchsorted(codes[order], np.arange(len(keys.dictionary) + 1))
     rows_of_key = {key: order[starts[i] : starts[i + 1]] for i, key in enumerate(keys.dictionary.to_pylist())}
     at = rows.column("at").to_numpy().astype(np.int64)
-    numbers = [rows.column(name).to_numpy() for name in ("value", "low", "high", "growth", "observed")]
-    return {key: Changes(at[indices], *(column[indices] for column in numbers)) for key, indices in rows_of_key.items()}
+    value, low, high, growth, observed = (
+        rows.column(name).to_numpy() for name in ("value", "low", "high", "growth", "observed")
+    )
+    texts = rows.select(["version", "window", "end", "reason"])
+    return {
+        key: Changes(at[own], value[own], low[own], high[own], growth[own], observed[own], texts.take(own))
+        for key, own in rows_of_key.items()
+    }
 
 
 def replay(rule: Rule, changes: dict[str, Changes], since: int, until: int) -> Replay:

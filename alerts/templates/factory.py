@@ -12,20 +12,21 @@ from barograph.contract.alerts_section import applies_to
 
 from alerts.rule import Rule, Severity
 from alerts.settings import AlertSettings
-from alerts.text import LabelRef, NumberRef, in_url
+from alerts.text import LabelRef, NumberRef, Text, in_url
 from dashboards.uids import DASHBOARDS
 from warehouse.signals.verdicts import HoppingWindow, PaneTiming
 
 DAY_S = 86_400
+IN_WINDOW: Text = (
+    *(" in the last ", LabelRef("window", is_detail=True), " until ", LabelRef("until", is_detail=True)),
+    *(", version ", LabelRef("version", is_detail=True)),
+)
+"""The window and the version that decide, in summaries of rules with an instance per field."""
 INTERVAL = {
     "number": (" [", NumberRef("B", "number"), ", ", NumberRef("C", "number"), "]"),
     "percent": (" [", NumberRef("B", "percent"), ", ", NumberRef("C", "percent"), "]"),
 }
 """The interval of a number in summaries."""
-
-
-SHOWN_LENGTHS = 3
-"""Range of the page that a message links to, in lengths of the rule's longest window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +123,14 @@ class RuleFactory:
             return override
         return "page" if field.critical and name != "psi-minor" else "ticket"
 
-    def per_field(self, window: Window) -> dict[str, Any]:
-        """Attributes of rules with one instance per field: the link to the page Field with the rule's window."""
-        path = (
-            f"/d/{DASHBOARDS['field']}?var-model={in_url(self.contract.model)}&var-window={window.name}"
-            f"&from=now-{SHOWN_LENGTHS * window.length_s}s&to=now&var-field="
-        )
-        return {"page_path": (path, LabelRef("field", in_url=True))}
+    def per_field(self) -> dict[str, Any]:
+        """Attributes of rules with one instance per field: the link to the page Field, as the message describes it."""
+        path = [f"/d/{DASHBOARDS['field']}?var-model={in_url(self.contract.model)}&var-field="]
+        variables = [("from", "from"), ("to", "to"), ("var-window", "window"), ("var-version", "version")]
+        details = [
+            each for key, name in variables for each in (f"&{key}=", LabelRef(name, in_url=True, is_detail=True))
+        ]
+        return {"page_path": (*path, LabelRef("field", in_url=True), *details)}
 
     def measured_s(self, name: str, default_s: int = DAY_S) -> int:
         """Length of the performance windows: the rule's short window, by default a day."""

@@ -8,7 +8,7 @@ from typing import Any
 from barograph.contract import Window
 
 from alerts.rule import Rule
-from alerts.templates.factory import DAY_S, INTERVAL, RuleFactory
+from alerts.templates.factory import DAY_S, IN_WINDOW, INTERVAL, RuleFactory
 from alerts.text import LabelRef, NumberRef, Text
 from dashboards.uids import panel_link
 from warehouse.signals.verdicts import ALONE_EVENTS, psi, rate
@@ -54,7 +54,7 @@ def rate_rules(factory: RuleFactory) -> Iterator[Rule]:
                 summary=(
                     *(f"More {what} in ", *FIELD, " than in training, by ", NumberRef("E", "percent")),
                     *INTERVAL["percent"],
-                    f" of all values in the last {short.name}; the threshold is {threshold:.3%}.",
+                    *(" of all values", *IN_WINDOW, f"; the threshold is {threshold:.3%}."),
                 ),
                 description=(
                     f"In the last {short.name} the rate of {what} exceeds the rate in training by more than "
@@ -68,7 +68,7 @@ def rate_rules(factory: RuleFactory) -> Iterator[Rule]:
                 long_s=short.length_s,
                 short_s=short.length_s,
                 panel=panel_link("model", "rates"),
-                **factory.per_field(short),
+                **factory.per_field(),
             )
 
 
@@ -102,7 +102,7 @@ def _psi(
                 " is ",
                 NumberRef("E", "number"),
                 *INTERVAL["number"],
-                f" in the last {long.name}{agree}; the threshold is {threshold:g}.",
+                *(*IN_WINDOW, f"; the threshold is {threshold:g}.", LabelRef("reason", is_detail=True)),
             ),
             description=(
                 f"The PSI of a field against training exceeds {threshold:g} in the last {long.name}{agree}. "
@@ -115,7 +115,7 @@ def _psi(
             clear=clear,
             long_s=long.length_s,
             short_s=short.length_s,
-            **arguments | factory.per_field(long),
+            **arguments | factory.per_field(),
         )
 
 

@@ -139,6 +139,7 @@ def _transition_line(replay: Replay, change: Transition) -> SafeText:
     rule = replay.rule
     numbers = replay.changes[change.key].numbers(change.at)
     labels = {rule.signal.label: change.key} if rule.signal.label else {}
+    labels |= replay.changes[change.key].details(change.at)
     summary = words(rule.summary, labels, numbers) if change.after in ("Pending", "Alerting") else ""
     reason = f" ({change.reason})" if change.reason else ""
     line = SafeText(f"{utc_minute(change.at)}  ")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -112,14 +114,14 @@ def verdict(end: int, psi: float, record_seq: int) -> dict[str, Any]:
 
 def test_an_alert_goes_through_its_states_and_is_sent(client: Client) -> None:
     reports: list[str] = []
-    known = settings()
+    known = dataclasses.replace(settings(), grafana_url="https://grafana.example")
     live = LiveAlerts([rule for rule in rules_of(CONTRACT, known) if rule.severity == "page"], known, reports.append)
     start = int(time.time()) // 60 * 60
     insert_rows(client, "drift", [verdict(start, 0.5, 1)])
     messages = {at: live.step(client, at) for at in range(start, start + 100, 10)}
     assert reports[:2] == [
-        f"{state}: m: inputs drift (page) temp: PSI of temp is 0.500 [0.500, 0.500] in the last 1h; the threshold "
-        "is 0.2."
+        f"{state}: m: inputs drift (page) temp: PSI of temp is 0.500 [0.500, 0.500] in the last 1h until "
+        f"{datetime.fromtimestamp(start, UTC):%Y-%m-%d %H:%M:%S} UTC, version 1; the threshold is 0.2."
         for state in ("Pending", "Alerting")
     ]
     assert [at - start for at, messages in messages.items() if messages] == [90]
@@ -127,6 +129,10 @@ def test_an_alert_goes_through_its_states_and_is_sent(client: Client) -> None:
     assert message.point == "hook"
     assert alerts[0].summary.startswith("PSI of temp is 0.500")
     assert alerts[0].runbook_url.endswith("/psi-major.md")
+    assert alerts[0].page_url == (
+        "https://grafana.example/d/barograph-field?var-model=m&var-field=temp"
+        f"&from={(start - 3 * HOUR_S) * 1000}&to={start * 1000}&var-window=1h&var-version=1"
+    )
     insert_rows(client, "drift", [verdict(start + 60, 0.01, 2)])
     later = [live.step(client, at) for at in range(start + 120, start + HOUR_S + 900, 10)]
     ((message, alerts),) = [each for messages in later for each in messages]
@@ -178,12 +184,16 @@ def test_an_unavailable_warehouse_alerts_the_platform_team_and_clears_nothing(cl
 # ------------------------------------------------------------------------------------------------ sending
 
 
-def message(point: str, *, firing: bool = True) -> tuple[Notification, list[AlertMessage]]:
+PAGE = "https://g.example/d/x"
+
+
+def message(point: str, *, firing: bool = True, page: str = PAGE) -> tuple[Notification, list[AlertMessage]]:
     alert = Alert((("alertname", "a"), ("model", "m")), 1_790_000_000, None if firing else 1_790_000_600)
     first, second = ((alert,), ()) if firing else ((), (alert,))
     messages = Notification(1_790_000_030, point, (("model", "m"),), first, second, False)
     numbers = {"A": 0.5, "B": float("nan")}
-    return messages, [AlertMessage(alert, "m: inputs <drift>", "PSI is 0.5", "why", "https://runbooks/x.md", numbers)]
+    texts = ("m: inputs <drift>", "PSI is 0.5.", "why", page, "https://runbooks/x.md")
+    return messages, [AlertMessage(alert, *texts, numbers)]
 
 
 def sender(url: str, reports: list[str], **environ: str) -> Sender:
@@ -202,6 +212,7 @@ def test_a_webhook_receives_the_message_that_grafana_would_send(hook: WebhookSer
     (alert,) = bodies[0]["alerts"]
     assert alert["labels"] == {"alertname": "a", "model": "m"}
     assert alert["values"] == {"A": 0.5}
+    assert alert["annotations"]["page"] == PAGE
     assert (alert["endsAt"], bodies[1]["alerts"][0]["endsAt"]) == (None, "2026-09-21T14:23:20+00:00")
     assert hook.headers[0]["Authorization"] == "Bearer t0k"
 
@@ -213,15 +224,23 @@ def test_slack_and_pagerduty_receive_messages_in_their_own_format(
     reports: list[str] = []
     sends = sender(hook.url, reports, SLACK=hook.url, KEY="k3y")
     sends.send(*message("platform"))
+    sends.send(*message("platform", page="/d/x"))
     sends.send(*message("oncall"))
     sends.send(*message("oncall", firing=False))
     sends.close()
     assert not reports
-    (slack,) = (body for body in hook.bodies if "text" in body)
-    assert slack["text"] == "*[FIRING:1] m*\n• m: inputs &lt;drift&gt;: PSI is 0.5 <https://runbooks/x.md|runbook>"
+    start = "*[FIRING:1] m*\n• m: inputs &lt;drift&gt;: PSI is 0.5. Since 2026-09-21 14:13 UTC. "
+    assert {body["text"] for body in hook.bodies if "text" in body} == {
+        f"{start}<{PAGE}|page> <https://runbooks/x.md|runbook>",
+        f"{start}<https://runbooks/x.md|runbook>",
+    }
     events = {body["event_action"]: body for body in hook.bodies if "event_action" in body}
     assert events["trigger"]["routing_key"] == "k3y"
     assert events["trigger"]["payload"]["summary"] == "[FIRING:1] m"
+    assert events["trigger"]["payload"]["custom_details"] == {
+        "m: inputs <drift>": "PSI is 0.5. Since 2026-09-21 14:13 UTC."
+    }
+    assert events["trigger"]["links"] == [{"href": PAGE, "text": "m: inputs <drift>"}]
     assert events["trigger"]["dedup_key"] == events["resolve"]["dedup_key"]
 
 

@@ -7,6 +7,7 @@ import random
 import time
 from bisect import bisect_right
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -158,7 +159,7 @@ def series(client: Client, signal: Signal, known: FactTime, until_s: int) -> Ser
 def as_of(by_key: SeriesValues, key: str, at: int) -> tuple[float, float, float]:
     times, values = by_key[key]
     index = bisect_right(times, at) - 1
-    value, low, high, growth, _ = values[index]
+    value, low, high, growth, *_ = values[index]
     return value + growth * (at - times[index]), low, high
 
 
@@ -332,6 +333,45 @@ def test_messages_show_the_observed_value_and_not_the_capped_one(client: Client)
     emptied(client)
     insert_rows(client, "drift", [verdict("7d", T0, 0.9), verdict("1d", T0, 0.5)])
     assert dict(client.rows(sql))["temp"] == (0.5, 0.5)
+
+
+def details(client: Client, name: str, *rows: dict[str, Any], table: str = "drift") -> tuple[Any, ...]:
+    """The labels of the observed value, and the observed value."""
+    emptied(client)
+    insert_rows(client, table, rows)
+    rows_of_keys = client.rows(point_sql(SIGNALS[name], "observed", f"toUInt32({T0 + 60})", shown_s=HOUR_S))
+    return next(tuple(each[1:]) for each in rows_of_keys if each[0] == "temp")
+
+
+def test_messages_name_the_window_and_the_version_that_decide(client: Client) -> None:
+    until = f"{datetime.fromtimestamp(T0, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    span = (str((T0 - HOUR_S) * 1000), str(T0 * 1000))
+    calm = [verdict("7d", T0, 0.05, version="2"), verdict("1d", T0, 0.05, version="2")]
+    drifted = [verdict("7d", T0, 0.9), verdict("1d", T0, 0.5)]
+    assert details(client, "psi", *calm, *drifted) == ("1", "1d", until, *span, "", 0.5)
+    drifted = [verdict("7d", T0, 0.3), verdict("1d", T0, 0.5)]
+    assert details(client, "psi", *calm, *drifted) == ("1", "7d", until, *span, "", 0.3)
+    large = verdict("1h", T0, 0.9, psi_low=0.6)
+    assert details(client, "fast psi", *calm, *drifted, large) == ("1", "1h", until, *span, "", 0.9)
+
+
+def test_messages_give_the_reason_of_insufficient_data(client: Client) -> None:
+    unsure = {"level": "insufficient", "reason": "correlated events"}
+    *_, reason, observed = details(client, "psi", verdict("7d", T0, 0.9, **unsure), verdict("1d", T0, 0.9, **unsure))
+    assert (reason, observed) == (" Insufficient data: correlated events.", 0.9)
+
+
+def test_messages_without_data_link_to_the_present(client: Client) -> None:
+    version, window, *rest, observed = details(client, "psi")
+    assert (version, window, *rest) == ("unknown", "7d", "now", "now-3600s", "now", "")
+    assert math.isnan(observed)
+
+
+def test_messages_on_rates_name_the_version(client: Client) -> None:
+    known = {"model": ODD, "version": "1", "slice": "all", "field": "temp", "window": "1d", "kind": "above", "n": 900}
+    values = {"delta": 0.4, "delta_low": 0.3, "delta_high": 0.5, "window_start": T0 - DAY_S, "window_end": T0}
+    version, window, *_, observed = details(client, "rate", row("rates", **known, **values), table="rates")
+    assert (version, window, observed) == ("1", "1d", 0.4)
 
 
 def test_a_version_without_traffic_does_not_page(client: Client) -> None:

@@ -5,6 +5,16 @@
 """
 
 from warehouse.signals.literals import literal, literals
-from warehouse.signals.signal import EventTimeRange, FactTime, Signal, panel_sql, point_sql, series_sql
+from warehouse.signals.signal import DETAILS, EventTimeRange, FactTime, Signal, panel_sql, point_sql, series_sql
 
-__all__ = ["EventTimeRange", "FactTime", "Signal", "literal", "literals", "panel_sql", "point_sql", "series_sql"]
+__all__ = [
+    "DETAILS",
+    "EventTimeRange",
+    "FactTime",
+    "Signal",
+    "literal",
+    "literals",
+    "panel_sql",
+    "point_sql",
+    "series_sql",
+]

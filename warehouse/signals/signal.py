@@ -26,6 +26,9 @@ from typing import Literal
 from warehouse.signals.literals import literal
 
 EMPTY, RENEWED, UNSURE, SURE, AMPLE = range(5)
+DETAILS = ("version", "window", "until", "from", "to", "reason")
+"""Labels of the observed value, for messages and links: the version and the window that decide, the end of this window,
+a range in milliseconds for Grafana's URLs, and a sentence with the reason if data are insufficient."""
 
 FactTime = Literal["now", "ended", "judged"]
 """The time from which a fact counts. `now`: from the end of its window, with all rows in the table, as for an alert
@@ -48,11 +51,13 @@ class Facts:
     select: Callable[[EventTimeRange, FactTime], str]
     """Builds the SELECT of the facts that end in a range. Its columns: `key`, `version`, `until` (Unix seconds),
     `ended_at` and `judged_at` (the times from which it counts), `rank` (of two facts the greater rank counts) and
-    `verdict`: state, value, low, high, and the growth of the value per second after `until`."""
+    `verdict`: state, value, low, high, the growth of the value per second after `until` and, with `has_reason`, the
+    reason for insufficient data."""
     stale_s: int
     """Age in seconds at which a fact expires."""
     window: str = ""
     """The name of the facts' window."""
+    has_reason: bool = False
 
     def rows(self, period: EventTimeRange, fact_time: FactTime) -> str:
         """Return the query for the fact that applies from each time: `key`, `version`, `time`, `end`, `verdict`."""
@@ -100,24 +105,28 @@ class Signal:
         return max(part.stale_s for part in _parts(self).values())
 
 
-def point_sql(signal: Signal, column: str = "value", at: str = "toUnixTimestamp($__toTime)") -> str:
+def point_sql(
+    signal: Signal, column: str = "value", at: str = "toUnixTimestamp($__toTime)", shown_s: int | None = None
+) -> str:
     """Return the query for the label (a String) and one number per key at one time.
 
     Args:
         signal: the signal.
         column: `value`, `low`, `high` or `observed`.
         at: the time in Unix seconds; by default the end of Grafana's range.
+        shown_s: if given, the labels of `DETAILS` are added, and `from` is this many seconds before `to`.
     """
     period = EventTimeRange(f"({at} - {signal.reach_s})", at)
     label = f"key AS {signal.label}, " if signal.label else ""
     states = _state_sql(signal, period, "now", f"SELECT toUInt32({at}) AS at")
-    return f"SELECT {label}{column}\nFROM (\n{states}\n)\nORDER BY key"
+    details = "" if shown_s is None else f"{_details_sql(shown_s)}, "
+    return f"SELECT {label}{details}{column}\nFROM (\n{states}\n)\nORDER BY key"
 
 
 def series_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime = "ended", step_s: str = "1") -> str:
     """Return the query for every time of a range at which a signal may change.
 
-    The columns are `at`, `key`, `value`, `low`, `high`, `growth` and `observed`.
+    The columns are `at`, `key`, `value`, `low`, `high`, `growth`, `observed`, `version`, `window`, `end` and `reason`.
 
     Args:
         signal: the signal.
@@ -138,7 +147,8 @@ def series_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime = "en
         f"FROM ({changes} UNION ALL SELECT {period.start} AS at) WHERE at <= {period.end}"
     )
     states = _state_sql(signal, wide, fact_time, ticks)
-    return f"SELECT at, key, value, low, high, growth, observed\nFROM (\n{states}\n)\nORDER BY at, key"
+    columns = "at, key, value, low, high, growth, observed, version, window, end, reason"
+    return f"SELECT {columns}\nFROM (\n{states}\n)\nORDER BY at, key"
 
 
 def panel_sql(signal: Signal) -> str:
@@ -156,10 +166,10 @@ def _parts(signal: Signal) -> dict[str, Facts]:
 
 
 def _state_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime, ticks: str) -> str:
-    """Return the query for `at`, `key`, `value`, `low`, `high`, `growth` and `observed` of each tick and key."""
+    """Return the query for the columns of `series_sql`, of each tick and key."""
     parts = _parts(signal)
     keys = f"[{', '.join(map(literal, signal.keys))}]"
-    no_fact = f"tuple(toUInt32(0), toUInt8({EMPTY}), 0., nan, nan, 0.)"
+    no_fact = f"tuple(toUInt32(0), toUInt8({EMPTY}), 0., nan, nan, 0., '')"
     versions = "".join(f" UNION DISTINCT SELECT key, version FROM {name}" for name in parts if signal.has_versions)
     joins = "".join(
         f"\nASOF LEFT JOIN {name} ON grid.key = {name}.key AND grid.version = {name}.version AND grid.at >= {name}.time"
@@ -168,7 +178,7 @@ def _state_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime, tick
     facts = ", ".join(
         f"if({name}.time = 0 OR at > {name}.end + {part.stale_s}, {no_fact}, tuple({name}.end, {name}.verdict.1, "
         f"{name}.verdict.2 + {name}.verdict.5 * (at - {name}.end), {name}.verdict.3, {name}.verdict.4, "
-        f"{name}.verdict.5))"
+        f"{name}.verdict.5, {_reason_sql(name) if part.has_reason else literal('')}))"
         for name, part in parts.items()
     )
     best = "arrayMin" if signal.below else "arrayMax"
@@ -178,7 +188,7 @@ def _state_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime, tick
             "SELECT ticks.at AS at, keys.key AS key, keys.version AS version "
             f"FROM ({ticks}) AS ticks CROSS JOIN (SELECT arrayJoin({keys}) AS key, '' AS version{versions}) AS keys"
         ),
-        "facts": f"SELECT grid.at AS at, grid.key AS key, tuple({facts}) AS fact FROM grid{joins}",
+        "facts": f"SELECT grid.at AS at, grid.key AS key, tuple({facts}, grid.version) AS fact FROM grid{joins}",
         # Versions with traffic in the newest short window count; if there are none, all versions count.
         "versions": (
             "SELECT at, key, groupArray(fact) AS facts_of_versions, "
@@ -191,12 +201,28 @@ def _state_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime, tick
     return (
         f"WITH {ctes}\nSELECT at, key, {best}(arrayMap(one -> {_number(signal)}, selected)) AS number, "
         f"number.1 AS value, number.2 AS low, number.3 AS high, number.4 AS growth, "
-        f"number.5 AS observed\nFROM versions WHERE key IN {keys}"
+        "number.5 AS observed, if(number.6 = '', 'unknown', splitByChar('\\n', number.6)[1]) AS version, "
+        f"number.7 AS window, number.8 AS end, number.9 AS reason\nFROM versions WHERE key IN {keys}"
     )
 
 
+def _reason_sql(name: str) -> str:
+    """Return the sentence on insufficient data of a fact, with a space before it; empty for other facts."""
+    return f"if({name}.verdict.6 = '', '', concat(' Insufficient data: ', {name}.verdict.6, '.'))"
+
+
+def _details_sql(shown_s: int) -> str:
+    """Return the expressions of `DETAILS`; without a fact, the range ends now."""
+    texts = {
+        "until": "if(end = 0, 'now', concat(toString(toDateTime(end, 'UTC')), ' UTC'))",
+        "from": f"if(end = 0, 'now-{shown_s}s', toString((toInt64(end) - {shown_s}) * 1000))",
+        "to": "if(end = 0, 'now', toString(toInt64(end) * 1000))",
+    }
+    return ", ".join(f"{texts.get(name, name)} AS `{name}`" for name in DETAILS)
+
+
 def _number(signal: Signal) -> str:
-    """Return the expression for a version's number, with its interval, growth and observed value, from its facts.
+    """Return the expression for a version's number, with its interval, growth, observed value and details.
 
     The number is the observed value, unless too little data caps it, or a fast window decides: then it is the lower end
     of that window's interval, scaled so that `fast_threshold` becomes the threshold. So the clear threshold of the rule
@@ -204,23 +230,30 @@ def _number(signal: Signal) -> str:
     """
     threshold, milder_of = repr(float(signal.threshold)), "greatest" if signal.below else "least"
 
-    def capped(fact: str) -> str:
+    parts = list(_parts(signal).values())
+
+    def details(i: int) -> str:
+        return f"one.{len(parts) + 1}, {literal(parts[i - 1].window)}, one.{i}.1, one.{i}.7"
+
+    def capped(i: int) -> str:
+        fact = f"one.{i}"
         value = f"multiIf({fact}.2 = {EMPTY}, {threshold}, {fact}.2 = {RENEWED}, 0., {fact}.2 = {UNSURE}, "
         return (
             f"tuple({value}{milder_of}({fact}.3, {threshold}), {fact}.3), {fact}.4, {fact}.5, {fact}.6, "
-            f"if({fact}.2 = {EMPTY}, nan, {fact}.3))"
+            f"if({fact}.2 = {EMPTY}, nan, {fact}.3), {details(i)})"
         )
 
     if signal.long is None:
-        return capped("one.1")
-    long, short = capped("one.2"), capped("one.1")
+        return capped(1)
+    long, short = capped(2), capped(1)
     milder = f"{milder_of}({long}, {short})"
     number = f"if(one.1.2 < {SURE}, {long}, {milder})"
     if signal.fast_threshold is not None:
         scale = float(signal.threshold) / signal.fast_threshold
         fast = [
-            f"tuple(if({fact}.2 = {AMPLE}, {fact}.4 * {scale!r}, 0.), {fact}.4, {fact}.5, 0., {fact}.3)"
-            for fact in ("one.1", *(f"one.{i}" for i in range(3, 3 + len(signal.fast))))
+            f"tuple(if(one.{i}.2 = {AMPLE}, one.{i}.4 * {scale!r}, 0.), one.{i}.4, one.{i}.5, 0., one.{i}.3, "
+            f"{details(i)})"
+            for i in (1, *range(3, 1 + len(parts)))
         ]
         number = f"arrayMax([{', '.join([number, *fast])}])"
     # The first short window on a new baseline clears the alert: the long window may have ended before the change.

@@ -80,13 +80,13 @@ def psi(
             return (
                 "SELECT field AS key, version, toUnixTimestamp(window_end) AS until, until AS ended_at, "
                 f"{_seconds('judged_at')} AS judged_at, tuple(until, renewed.effective, record_seq) AS rank, "
-                f"tuple(toUInt8({state}), psi, psi_low, psi_high, 0.) AS verdict FROM drift AS verdicts LEFT ANY JOIN "
-                "(SELECT baseline_id, toUnixTimestamp(max(effective_from)) AS effective FROM baselines "
+                f"tuple(toUInt8({state}), psi, psi_low, psi_high, 0., reason) AS verdict FROM drift AS verdicts "
+                "LEFT ANY JOIN (SELECT baseline_id, toUnixTimestamp(max(effective_from)) AS effective FROM baselines "
                 f"WHERE model = {literal(model)} GROUP BY baseline_id) AS renewed USING (baseline_id) "
                 f"WHERE {_where(model, window, period)} AND field IN {literals(fields)}"
             )
 
-        return Facts(select, pane.stale_s(window.hop_s), window.name)
+        return Facts(select, pane.stale_s(window.hop_s), window.name, has_reason=True)
 
     if long.name == short.name:
         return Signal("field", tuple(fields), threshold, facts(short))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from barograph.contract.file import parse_contract
 
 from alerts import AlertsError, AlertSettings, Rule, read_alert_settings, rules_for, rules_of
 from alerts.example import RUNBOOKS
+from alerts.grafana import annotation_templates
 from alerts.text import LabelRef, NumberRef, duration, in_file, shortened, template, words
 from tests.support.alerting import BINARY, MANY, NUMBER, ODD, SETTINGS, contracts, installation
+from warehouse.signals import DETAILS
 
 PLAIN = AlertSettings()
 
@@ -123,6 +126,21 @@ def test_every_window_shorter_than_the_long_one_can_fire_a_drift_rule_alone() ->
     changed = BINARY.replace("rules: {", "rules: {psi-major: {threshold: 0.3}, ")
     assert fast(changed)[2] == 0.75
     assert fast(changed.replace("threshold: 0.3", "fast_threshold: 0.9"))[2] == 0.9
+
+
+def test_grafana_renders_the_window_and_version_that_decide_from_labels_of_the_observed_value() -> None:
+    rule = rules_by_name(BINARY)["psi-major", "page", ""]
+    texts = annotation_templates(rule, dataclasses.replace(PLAIN, grafana_url="https://g.example"))
+    window, until, version = (f"{{{{ $values.E.Labels.{name} }}}}" for name in ("window", "until", "version"))
+    assert f"in the last {window} until {until}, version {version}; the threshold is 0.2." in texts["summary"]
+    assert texts["summary"].endswith("0.2.{{ $values.E.Labels.reason }}")
+    assert texts["page"].startswith("https://g.example/d/barograph-field?var-model=")
+    for key, label in (("from", "from"), ("to", "to"), ("var-window", "window"), ("var-version", "version")):
+        assert f"&{key}={{{{ urlquery $values.E.Labels.{label} }}}}" in texts["page"]
+    assert annotation_templates(rule, PLAIN)["page"].startswith("/d/barograph-field?")
+    assert all(f" AS `{name}`" in rule.queries["E"] for name in DETAILS)
+    # The other queries identify the instance, which neither a version nor a window does.
+    assert not any(" AS `version`" in sql for ref, sql in rule.queries.items() if ref != "E")
 
 
 def test_waiting_times_follow_the_interval() -> None:

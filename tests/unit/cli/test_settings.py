@@ -168,6 +168,7 @@ def test_grafana_is_configured_by_its_address(tmp_path: Path) -> None:
         clickhouse_port=443,
         reader_password="swordfish",
     )
+    assert settings.alerts.grafana_url == "https://g.example.com/grafana", "messages link to it"
     assert "xyzzy" not in repr(settings)
     assert "swordfish" not in repr(settings)
     # The commands that need no Grafana need no token.
