@@ -19,6 +19,7 @@ TITLE_CHARS = 190
 MUTED: tuple[GoldenSignal, ...] = ("inputs", "outputs", "performance")
 """Signals that mute timings of a contract silence: during retraining data move, but the model should still answer."""
 
+_COLUMNS: dict[Ref, str] = {"A": "value", "B": "low", "C": "high", "E": "observed"}
 SHOWN_LENGTHS = 3
 """Range of the page that a message links to, in lengths of the rule's longest window."""
 
@@ -135,14 +136,27 @@ class Rule:
         return max(2, -(-1800 // self.every_s))
 
     @property
+    def columns(self) -> dict[Ref, str]:
+        """The columns of the signal that the rule reads, by the names by which its texts refer to them."""
+        return _COLUMNS if self.has_bounds else {"A": _COLUMNS["A"]}
+
+    @property
     def queries(self) -> dict[Ref, str]:
-        """The queries of the rule, by the names by which its texts refer to them."""
-        queries: dict[Ref, str] = {"A": point_sql(self.signal)}
-        if self.has_bounds:
-            queries |= {"B": point_sql(self.signal, "low"), "C": point_sql(self.signal, "high")}
-            has_details = any(isinstance(part, LabelRef) and part.is_detail for part in self.summary)
-            queries["E"] = point_sql(self.signal, "observed", shown_s=self.shown_s if has_details else None)
-        return queries
+        """A query for each number: Grafana's rules read one number per query."""
+        return {
+            ref: point_sql(self.signal, column, shown_s=self._details_s if ref == "E" else None)
+            for ref, column in self.columns.items()
+        }
+
+    @property
+    def query(self) -> str:
+        """One query for all numbers, in the order of `columns`, after the labels of the observed number."""
+        return point_sql(self.signal, ", ".join(self.columns.values()), shown_s=self._details_s)
+
+    @property
+    def _details_s(self) -> int | None:
+        has_details = any(isinstance(part, LabelRef) and part.is_detail for part in self.summary)
+        return self.shown_s if self.has_bounds and has_details else None
 
     @property
     def runbook(self) -> str:

@@ -89,19 +89,18 @@ class LiveAlerts:
     def _evaluate(self, client: Client, rule_state: RuleState, at: int) -> None:
         rule = rule_state.rule
         try:
-            results = {ref: _query(client, rule, sql, at) for ref, sql in rule.queries.items()}
+            results = _query(client, rule, at)
         except (WarehouseBusy, WarehouseError) as error:
             self._break(rule_state, at, str(error))
             results, default_zone = {}, Zone.ERROR
         else:
             self._mend(rule_state, at)
-            default_zone = Zone.MISSING if results["A"] else Zone.NO_DATA
-        values = {key: number for key, (number, _) in results.get("A", {}).items()}
+            default_zone = Zone.MISSING if results else Zone.NO_DATA
+        values = {key: numbers["A"] for key, (numbers, _) in results.items()}
         for key in values.keys() | rule_state.instances.keys() | set(rule.signal.keys):
             instance = rule_state.instances.setdefault(key, Instance(rule, key))
             if key in values:
-                rule_state.numbers[key] = {ref: rows[key][0] for ref, rows in results.items() if key in rows}
-                rule_state.details[key] = results.get("E", {}).get(key, (0.0, {}))[1]
+                rule_state.numbers[key], rule_state.details[key] = results[key]
             zone = zone_of(rule, values[key]) if key in values else default_zone
             for change in instance.advance(at, at, zone):
                 self._note(rule_state, change)
@@ -180,11 +179,12 @@ class LiveAlerts:
         return words(text, labels, rule_state.numbers.get(key, {}))
 
 
-def _query(client: Client, rule: Rule, sql: str, at: int) -> dict[str, tuple[float, dict[str, str]]]:
-    """Query a number and further labels of each instance as the data source plugin would."""
-    rows = client.rows(expand_backend(sql, TimeRange((at - RANGE_S) * 1000, at * 1000)))
+def _query(client: Client, rule: Rule, at: int) -> dict[str, tuple[dict[str, float], dict[str, str]]]:
+    """Query the numbers of each instance, and the labels of its observed number."""
+    refs: tuple[str, ...] = tuple(rule.columns)
     results = {}
-    for *labels, number in rows:
-        key = str(labels.pop(0)) if rule.signal.label else ""
-        results[key] = float(number), dict(zip(DETAILS, map(str, labels), strict=False))
+    for row in client.rows(expand_backend(rule.query, TimeRange((at - RANGE_S) * 1000, at * 1000))):
+        labels, numbers = list(map(str, row[: -len(refs)])), map(float, row[-len(refs) :])
+        key = labels.pop(0) if rule.signal.label else ""
+        results[key] = dict(zip(refs, numbers, strict=True)), dict(zip(DETAILS, labels, strict=False))
     return results
