@@ -77,7 +77,7 @@ class Rule:
     long_s: int = 0
     """Length of the longest window that the rule reads, in seconds; 0 for rules without windows."""
     short_s: int = 0
-    """Length of the shortest one."""
+    """Length of its short window, in seconds; windows that page alone for a large shift may be shorter."""
 
     @property
     def shown_s(self) -> int:
