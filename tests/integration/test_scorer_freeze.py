@@ -124,6 +124,8 @@ PARTIAL_LABELS = (("predictions", 99), ("labels", 4), ("pass", 2))
 RESTARTED = (*PARTIAL_LABELS, ("restart", 1), ("labels", 3), ("pass", 2), ("restart", 1), ("pass", 1))
 LATE_START = (("predictions", 1), ("labels", 99), ("pass", 2), ("restart", 1), ("predictions", 99), ("pass", 1))
 """Whole partitions of predictions are read late."""
+TARGETS: dict[str, list[Any]] = {}
+"""Kind of clock → what one scorer finds that has all rows before its first pass."""
 STEPS = st.tuples(st.sampled_from(("predictions", "labels", "pass", "restart")), st.integers(1, 4))
 
 
@@ -142,13 +144,14 @@ def test_the_same_rows_give_the_same_reference_in_any_order_of_rows_passes_and_r
     # The first week misses the target, which a part of its labels does not show.
     contract = msgspec.structs.replace(CONTRACT, slo=Slo(performance={"accuracy": 0.65}))
     rows = traffic(16, wrong_until=7)
-    fill(client, rows)
-    working = score(20, contract, clock_kind=clock)
-    working.score_once()
-    working.score_once()
-    target = references_in_verdicts(client)
-    assert reference_weeks(client) == [(7.0, 5)]
-    emptied(client)
+    if clock not in TARGETS:
+        fill(client, rows)
+        working = score(20, contract, clock_kind=clock)
+        working.score_once()
+        working.score_once()
+        TARGETS[clock] = references_in_verdicts(client)
+        assert reference_weeks(client) == [(7.0, 5)]
+        emptied(client)
 
     waiting = {table: parts(each) for table, each in zip(TABLES, rows, strict=True)}
     working = score(20, contract, clock_kind=clock)
@@ -167,7 +170,7 @@ def test_the_same_rows_give_the_same_reference_in_any_order_of_rows_passes_and_r
     working.score_once()
     result = references_in_verdicts(client)
     emptied(client)
-    assert result == target
+    assert result == TARGETS[clock]
 
 
 def parts(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
