@@ -1,0 +1,194 @@
+"""Estimates before labels for several classes: right under covariate shift, not trusted after concept drift."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn import metrics as sklearn_metrics
+
+from sketches.performance.bins import score_edges
+from sketches.performance.calibration_map import learn_calibration
+from sketches.performance.cbpe import cbpe_trust, realised_error
+from sketches.performance.cbpe_classes import ClassCalibration, class_cbpe_metrics, learn_class_calibration
+from sketches.performance.classes import class_metrics
+from sketches.performance.metric import MetricEstimate
+from tests.support.performance import class_confusion, score_histogram
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+KINDS = 4
+EDGES = score_edges(0.5)
+MEAN = np.array([1.0, 0.0, 0.0, -1.0])
+"""Mean logit of each class."""
+SHIFT = np.array([-1.0, 0.5, 0.0, 1.5])
+ESTIMATED = ("accuracy", "precision_macro", "recall_macro", "f1_macro")
+
+
+def drawn(
+    rng: np.random.Generator, rows: int, mean: FloatArray = MEAN, sharpness: float = 1.0, concept: float = 0.0
+) -> tuple[FloatArray, IntArray]:
+    """Generate probabilities and labels; the true logits are divided by `sharpness`, plus `concept` for class 0."""
+    logits = rng.normal(mean, 1.5, (rows, KINDS))
+    true = softmax(logits / sharpness + concept * (np.arange(KINDS) == 0), axis=-1)
+    labels = (rng.random(rows)[:, None] > true.cumsum(axis=-1)).sum(axis=-1).clip(0, KINDS - 1)
+    return softmax(logits, axis=-1), labels
+
+
+def histograms(
+    probability: FloatArray, labels: IntArray, chosen: IntArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Return rows by the probability of each class, and those of predictions of the class, shape (K, n_bins, 3)."""
+    chosen = probability.argmax(axis=-1) if chosen is None else chosen
+    own = [score_histogram(probability[chosen == k, k], EDGES, labels[chosen == k] == k) for k in range(KINDS)]
+    return score_histogram(probability.T, EDGES, np.eye(KINDS)[labels].T), np.stack(own)
+
+
+@cache
+def learned(seed: int, rows: int, sharpness: float = 1.0) -> ClassCalibration:
+    return learn_class_calibration(*histograms(*drawn(np.random.default_rng(seed), rows, sharpness=sharpness)), EDGES)
+
+
+def estimated(probability: FloatArray, calibration: ClassCalibration) -> dict[str, MetricEstimate]:
+    both = histograms(probability, np.zeros(len(probability), np.int64))
+    return class_cbpe_metrics(*(hist[..., :2] for hist in both), calibration)
+
+
+def realised(probability: FloatArray, labels: IntArray) -> dict[str, MetricEstimate]:
+    return class_metrics(class_confusion(labels, probability.argmax(axis=-1), KINDS), None, EDGES)
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 2.0], ids=["calibrated", "overconfident"])
+@pytest.mark.parametrize("shift", [0.0, 0.5, 1.0])
+def test_golden_covariate_shift(shift: float, sharpness: float) -> None:
+    """A reference of 100,000 rows, and traffic whose chance is small. Values from labels are scikit-learn's."""
+    rng = np.random.default_rng(8)
+    probability, labels = drawn(rng, 400_000, MEAN + shift * SHIFT, sharpness)
+    predicted = probability.argmax(axis=-1)
+    result = estimated(probability, learned(1, 100_000, sharpness))
+    assert tuple(result) == ESTIMATED
+    limit = 0.005 if sharpness == 1.0 or shift == 0.0 else 0.02
+    assert result["accuracy"].value == pytest.approx(sklearn_metrics.accuracy_score(labels, predicted), abs=limit)
+    for name in ("precision", "recall", "f1"):
+        truth = getattr(sklearn_metrics, f"{name}_score")(labels, predicted, average="macro")
+        assert result[f"{name}_macro"].value == pytest.approx(truth, abs=limit), name
+
+
+def test_predictions_of_a_class_have_a_map_of_their_own() -> None:
+    """One map per class over all predictions is wrong if a rule, which knows more, overrides the probabilities."""
+    rng = np.random.default_rng(8)
+    probability, labels = drawn(rng, 100_000)
+    chosen = np.where((labels == 0) & (rng.random(len(labels)) < 0.2), 0, probability.argmax(axis=-1))
+    everything, own = histograms(probability, labels, chosen)
+    accuracy = float(np.mean(chosen == labels))
+    maps = [learn_calibration(hist, EDGES) for hist in everything]
+    of_all = sum(float((own[k, :, 0] * maps[k].rate).sum()) for k in range(KINDS)) / len(labels)
+    assert of_all < accuracy - 0.02
+    calibration = learn_class_calibration(everything, own, EDGES)
+    result = class_cbpe_metrics(everything[..., :2], own[..., :2], calibration)
+    # Not exact: at small probabilities only the rule chooses a class, and is right, but maps do not fall.
+    assert result["accuracy"].value == pytest.approx(accuracy, abs=0.01)
+
+
+def test_values_and_intervals_are_the_formulas() -> None:
+    """With maps known without doubt, from the probabilities of single rows."""
+    probability, _ = drawn(np.random.default_rng(1), 3_000)
+    calibration = learned(7, 20_000)
+    for maps in (calibration.of_predicted, calibration.of_others):
+        for each in maps.maps:
+            each.covariance[...] = 0.0
+    chosen = probability.argmax(axis=-1)
+    bins = np.searchsorted(EDGES, probability, "right")
+    of_class = np.arange(KINDS)
+    right = np.where(
+        chosen[:, None] == of_class,
+        calibration.of_predicted.rate[of_class, bins],
+        calibration.of_others.rate[of_class, bins],
+    )
+    own = right[np.arange(len(chosen)), chosen]
+    result = estimated(probability, calibration)
+    half = 1.959964 * np.sqrt((own * (1.0 - own)).sum()) / len(own)
+    assert result["accuracy"].value == pytest.approx(own.mean())
+    assert result["accuracy"].high - result["accuracy"].value == pytest.approx(half, rel=1e-6)
+    assert result["accuracy"].value - result["accuracy"].low == pytest.approx(half, rel=1e-6)
+    precision, recall, f1, error = [], [], [], []
+    for k in range(KINDS):
+        hits, predicted, true = own[chosen == k].sum(), (chosen == k).sum(), right[:, k].sum()
+        precision.append(hits / predicted)
+        recall.append(hits / true)
+        f1.append(2.0 * hits / (predicted + true))
+        # The derivatives of f1 by one more hit and one more miss, as differences.
+        step = 1e-4
+        by_hit = (2.0 * (hits + step) / (predicted + true + step) - f1[-1]) / step
+        by_miss = (2.0 * hits / (predicted + true + step) - f1[-1]) / step
+        chance = right[:, k] * (1.0 - right[:, k]) * np.where(chosen == k, by_hit, by_miss) ** 2
+        error.append(np.sqrt(chance.sum()))
+    for name, values in (("precision", precision), ("recall", recall), ("f1", f1)):
+        assert result[f"{name}_macro"].value == pytest.approx(np.mean(values)), name
+    half = 1.959964 * np.mean(error)
+    assert result["f1_macro"].high - result["f1_macro"].value == pytest.approx(half, rel=1e-4)
+    learned.cache_clear()
+
+
+def test_intervals_cover_the_values_from_labels() -> None:
+    """20 references of 10,000 rows, each with 20 windows of 1,000 and a shift."""
+    rng = np.random.default_rng(2)
+    covered: dict[str, list[bool]] = {name: [] for name in ESTIMATED}
+    for seed in range(20):
+        calibration = learned(100 + seed, 10_000)
+        for _ in range(20):
+            probability, labels = drawn(rng, 1_000, MEAN + 0.5 * SHIFT)
+            result, truth = estimated(probability, calibration), realised(probability, labels)
+            for name, metric in result.items():
+                assert metric.enough
+                covered[name].append(bool(metric.low <= truth[name].value <= metric.high))
+    for name, windows in covered.items():
+        assert np.mean(windows) >= 0.92, name
+    assert np.mean(covered["accuracy"]) <= 0.98
+
+
+def test_concept_drift_is_known_once_labels_mature() -> None:
+    def trusted(concept: float) -> dict[str, bool]:
+        rng = np.random.default_rng(3)
+        windows = [drawn(rng, 3_000, concept=concept) for _ in range(6)]
+        results = [(estimated(p, learned(7, 20_000)), realised(p, labels)) for p, labels in windows]
+        decided = {}
+        for name in ESTIMATED:
+            errors = [realised_error(estimate[name], value[name]) for estimate, value in results]
+            parts = [np.stack([getattr(e, part) for e in errors]) for part in ("value", "low", "high", "enough")]
+            decided[name] = bool(cbpe_trust(MetricEstimate(*parts)).trusted)
+        return decided
+
+    assert trusted(0.0) == dict.fromkeys(ESTIMATED, True)
+    assert not any(trusted(-3.0).values())
+
+
+def test_classes_with_few_rows_share_a_map() -> None:
+    everything, own = histograms(*drawn(np.random.default_rng(4), 20_000, np.array([1.0, 0.0, 0.0, -40.0])))
+    own[2, :, 2] = own[2, :, 0]
+    calibration = learn_class_calibration(everything, own, EDGES)
+    shared = calibration.of_predicted.map_of_class
+    assert shared[2] == shared[3], "class 2 never errs, and class 3 does not occur"
+    assert 1 < len(calibration.of_predicted.maps) < KINDS
+    result = class_cbpe_metrics(everything[..., :2], own[..., :2], calibration)
+    hits, predicted = own[..., 2].sum(axis=-1), own[..., 0].sum(axis=-1)
+    assert result["accuracy"].value == pytest.approx(hits.sum() / predicted.sum(), abs=2e-3)
+    assert result["precision_macro"].value == pytest.approx(np.mean(hits[:3] / predicted[:3]), abs=0.05)
+    assert result["f1_macro"].enough, "of the three classes that occur"
+    with pytest.raises(ValueError, match="at least 20 labelled rows"):
+        learn_class_calibration(*histograms(*drawn(np.random.default_rng(4), 30)), EDGES)
+
+
+def test_no_predictions_give_no_estimate_and_wrong_shapes_are_rejected() -> None:
+    calibration = learned(7, 20_000)
+    nothing = np.zeros((2, KINDS, EDGES.size + 1, 2))
+    for name, metric in class_cbpe_metrics(nothing, nothing, calibration).items():
+        assert metric.value.shape == (2,), name
+        assert np.isnan([metric.value, metric.low, metric.high]).all(), name
+        assert not metric.enough.any(), name
+    with pytest.raises(ValueError, match="histogram of predictions"):
+        class_cbpe_metrics(nothing[..., :1], nothing, calibration)
