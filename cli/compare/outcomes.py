@@ -47,8 +47,9 @@ class OutcomeCounts:
         width = {"binary": 4, "classes": self._classes**2, "number": 0}[rules.kind]
         self._confusion = np.zeros((n_periods, width))
         self._sums = np.zeros((n_periods, 5 if rules.kind == "number" else 6))
-        self._cells = np.zeros((n_periods, k, self._edges.size + 1, 5))
-        """Per class and score bin: labelled rows, their scores, positives, all rows, their scores."""
+        self._cells = np.zeros((n_periods, 2 * k, self._edges.size + 1, 5))
+        """Per class and score bin: labelled rows, their scores, positives, all rows, their scores; then the same of the
+        predictions of each class."""
         self._errors: dict[int, FloatArray] = {}
         """|error| bin of a number → labelled rows per period."""
 
@@ -86,13 +87,20 @@ class OutcomeCounts:
             middle = [0.0 if step < _MIN_STEP else float(np.exp((step + 0.5) * np.log(ERROR_STEP))) for step in steps]
             empty = np.zeros((self._n, 0, 3))
             return WindowCounts(
-                self.predictions, self.labelled, self._confusion, self._sums, empty, empty, errors, np.array(middle)
+                self.predictions,
+                self.labelled,
+                self._confusion,
+                self._sums,
+                empty,
+                empty,
+                none,
+                errors,
+                np.array(middle),
             )
-        cells: FloatArray = self._cells
+        cells, predicted = self._cells[:, 0], none
         confusion: FloatArray = self._confusion
-        if self._rules.kind == "binary":
-            cells = cells[:, 0]
-        else:
+        if self._rules.kind == "classes":
+            cells, predicted = np.split(self._cells, 2, axis=1)
             confusion = confusion.reshape(self._n, self._classes, self._classes)
         return WindowCounts(
             self.predictions,
@@ -101,6 +109,7 @@ class OutcomeCounts:
             self._sums,
             cells[..., :3],
             cells[..., 3:],
+            predicted,
             none,
             np.zeros(0),
         )
@@ -157,14 +166,16 @@ class OutcomeCounts:
         self._confusion += _count(period[decided], pair, self._n, k * k)
         if not has_scores:
             return
-        rows, p = period[usable], filled[usable]
+        rows, p, chosen = period[usable], filled[usable], predicted[usable]
         of_class = np.where(labelled[usable], truth[usable], -1).astype(np.int64)
         for i in range(k):
             self._add_scores(i, rows, p[:, i], of_class == i, of_class >= 0)
+            own = chosen == i
+            self._add_scores(k + i, rows[own], p[own, i], of_class[own] == i, of_class[own] >= 0)
         both = of_class >= 0
         p, of_class, rows = p[both], of_class[both], rows[both]
-        own = p[np.arange(len(p)), of_class]
-        self._add_losses(rows, -np.log(np.maximum(own, SCORE_FLOOR)), (p * p).sum(axis=1) - 2 * own + 1)
+        true_score = p[np.arange(len(p)), of_class]
+        self._add_losses(rows, -np.log(np.maximum(true_score, SCORE_FLOOR)), (p * p).sum(axis=1) - 2 * true_score + 1)
 
     def _add_numbers(self, period: IntArray, score: FloatArray, truth: FloatArray, labelled: BoolArray) -> None:
         measured = np.isfinite(score) & labelled

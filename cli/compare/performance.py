@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from barograph.contract import Contract
 
 from sketches.baseline.levels import LEVEL_NAMES, Level
-from sketches.performance.calibration_map import CalibrationMap, learn_calibration
-from sketches.performance.cbpe import cbpe_metrics
 from sketches.performance.metric import MetricEstimate, difference, undefined
+from streams.scorer.estimates import estimated_metrics, learn_estimates
 from streams.scorer.measure import MeasuredMetric, MetricName, measure
 from streams.scorer.verdicts import change_levels, target_levels
 from streams.scorer.window_counts import WindowCounts
@@ -62,22 +60,14 @@ def compare_performance(
     """
     measured = measure(rules, production)
     reference = {} if training is None else measure(rules, training)
-    calibration = _learn(rules, training)
-    estimates = {} if calibration is None else cbpe_metrics(production.prediction_hist, calibration, rules.threshold)
+    calibration = None if training is None else learn_estimates(rules, training, 0)
+    periods = list(range(len(labels)))
+    estimates = {} if calibration is None else estimated_metrics(rules, calibration, production, periods)
     rows = []
     for name, metric in measured.items():
         estimate = estimates.get(name[0], undefined((len(labels),))) if not name[1] else undefined((len(labels),))
         rows += _rows(contract, name, metric, reference.get(name), estimate, labels)
     return rows
-
-
-def _learn(rules: Rules, training: WindowCounts | None) -> CalibrationMap | None:
-    """Learn what scores mean; None for other models than binary ones, and if a class has too few labelled rows."""
-    if rules.kind != "binary" or training is None:
-        return None
-    with suppress(ValueError):
-        return learn_calibration(training.labelled_hist[0], np.array(rules.edges))
-    return None
 
 
 def _rows(

@@ -9,7 +9,6 @@ without labels.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -20,10 +19,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sketches.baseline.baseline import ALL
-from sketches.performance.calibration_map import CalibrationMap, learn_calibration
-from sketches.performance.cbpe import cbpe_metrics
+from sketches.performance.calibration_map import CalibrationMap
 from sketches.performance.metric import MetricEstimate, undefined
 from sketches.performance.selective import corrected_metrics
+from streams.scorer.estimates import Calibration, estimated_metrics, learn_estimates
 from streams.scorer.measure import MetricName, measure
 from streams.scorer.window_counts import WindowCounts, window_counts
 from warehouse.scoring.rules import Rules
@@ -78,7 +77,7 @@ class References:
     """Rows of `warehouse.scoring.results.references`."""
     _row: dict[tuple[str, str, int], int] = field(default_factory=dict)
     """Version, slice and age → row of `_counts`."""
-    _calibrations: dict[str, CalibrationMap | None] = field(default_factory=dict)
+    _calibrations: dict[str, Calibration | None] = field(default_factory=dict)
     _counts: WindowCounts | None = None
     _periods: dict[str, ReferencePeriod] = field(default_factory=dict)
 
@@ -133,30 +132,30 @@ class References:
         return self._calibrated(
             keys,
             is_whole,
-            lambda rows, calibration: cbpe_metrics(counts.prediction_hist[rows], calibration, self.rules.threshold),
+            lambda rows, calibration: estimated_metrics(self.rules, calibration, counts, rows),
         )
 
     def corrections(
         self, keys: Sequence[SeriesKey], counts: WindowCounts, selective: NDArray[np.bool_]
     ) -> dict[MetricName, MetricEstimate]:
-        """Correct the metrics of windows whose labels depend on the score to all their predictions."""
-        return self._calibrated(
-            keys,
-            selective,
-            lambda rows, calibration: corrected_metrics(
+        """Correct metrics to all predictions, of windows whose labels depend on the score; only for two classes."""
+
+        def correct(rows: list[int], calibration: Calibration) -> dict[str, MetricEstimate]:
+            if not isinstance(calibration, CalibrationMap):
+                return {}
+            return corrected_metrics(
                 counts.labelled_hist[rows], counts.prediction_hist[rows], calibration, self.rules.threshold
-            ),
-        )
+            )
+
+        return self._calibrated(keys, selective, correct)
 
     def _calibrated(
         self,
         keys: Sequence[SeriesKey],
         mask: NDArray[np.bool_],
-        metrics: Callable[[list[int], CalibrationMap], dict[str, MetricEstimate]],
+        metrics: Callable[[list[int], Calibration], dict[str, MetricEstimate]],
     ) -> dict[MetricName, MetricEstimate]:
         """Compute the metrics of the selected windows whose version has a calibration; the others are undefined."""
-        if self.rules.kind != "binary" or self._counts is None:
-            return {}
         rows_by_version: dict[str, list[int]] = {}
         for i in np.flatnonzero(mask).tolist():
             rows_by_version.setdefault(keys[i][0], []).append(i)
@@ -172,15 +171,11 @@ class References:
                 target.enough[rows] = metric.enough
         return result
 
-    def _calibration(self, version: str) -> CalibrationMap | None:
-        """Return the calibration map of a version's scores. Learning it takes a fifth of a second."""
+    def _calibration(self, version: str) -> Calibration | None:
+        """Return the calibration of a version's scores; None if it has no reference, or one with too few labels."""
         if version not in self._calibrations:
             row = self._row.get((version, ALL, reference_ages_s(self.rules)[-1]))
             self._calibrations[version] = None
             if self._counts is not None and row is not None:
-                # Fewer than 20 rows of a class are too few to learn from.
-                with contextlib.suppress(ValueError):
-                    self._calibrations[version] = learn_calibration(
-                        self._counts.labelled_hist[row], np.array(self.rules.edges)
-                    )
+                self._calibrations[version] = learn_estimates(self.rules, self._counts, row)
         return self._calibrations[version]

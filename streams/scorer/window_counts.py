@@ -33,13 +33,18 @@ class WindowCounts:
     """Labelled rows by score bin, shape (W, n_bins, 3) or (W, K, n_bins, 3)."""
     prediction_hist: FloatArray
     """All predictions by score bin, shape (W, n_bins, 2) or (W, K, n_bins, 2)."""
+    predicted_hist: FloatArray
+    """For classes, rows by the probability of their predicted class, under this class, shape (W, K, n_bins, 5): the
+    three members of `labelled_hist`, then the two of `prediction_hist`."""
     errors: FloatArray
     """For numbers, labelled rows by |error|, shape (W, sizes)."""
     sizes: FloatArray
     """|error| at the geometric middle of each of these bins, ascending."""
 
     def weighted_sums(self, rows: IntArray, weights: FloatArray) -> WindowCounts:
-        """Return weighted sums of the labelled rows of several windows; predictions are those of the last window.
+        """Return weighted sums of the labelled rows of several windows.
+
+        Predictions are those of the last window, and so is `predicted_hist`.
 
         Args:
             rows: the windows of each sum, shape (V, K).
@@ -53,7 +58,15 @@ class WindowCounts:
         confusion, totals, hist, errors = (np.asarray(each, np.float64) for each in sums)
         labelled = np.rint((weights * self.labelled[rows]).sum(axis=1)).astype(np.int64)
         return WindowCounts(
-            self.predictions[last], labelled, confusion, totals, hist, self.prediction_hist[last], errors, self.sizes
+            self.predictions[last],
+            labelled,
+            confusion,
+            totals,
+            hist,
+            self.prediction_hist[last],
+            self.predicted_hist[last],
+            errors,
+            self.sizes,
         )
 
     def error_quantiles(self) -> FloatArray:
@@ -76,17 +89,25 @@ def window_counts(rules: Rules, rows: pa.Table) -> WindowCounts:
     none = np.zeros((n, 0))
     if rules.kind == "number":
         empty = np.zeros((n, 0, 3))
-        return WindowCounts(predictions, labelled, confusion, sums, empty, empty, *_errors(rows))
+        return WindowCounts(predictions, labelled, confusion, sums, empty, empty, none, *_errors(rows))
     n_bins = len(rules.edges) + 1
     classes = max(1, len(rules.classes))
-    cell = (np.repeat(np.arange(n), _lengths(rows, "bins")), _flat(rows, "bins").astype(np.int64))
-    cells = np.zeros((n, classes * n_bins, 5))
+    numbers = _flat(rows, "bins").astype(np.int64)
+    # Negative numbers are of predicted classes.
+    cell = (
+        np.repeat(np.arange(n), _lengths(rows, "bins")),
+        np.where(numbers < 0, classes * n_bins - 1 - numbers, numbers),
+    )
+    cells = np.zeros((n, 2 * classes * n_bins, 5))
     for i, name in enumerate(("bin_labelled", "bin_labelled_scores", "bin_positives", "bin_predictions", "bin_scores")):
         cells[(*cell, i)] = _flat(rows, name)
+    by_score, predicted = cells[:, : classes * n_bins], none
     if rules.kind == "classes":
-        cells = cells.reshape(n, classes, n_bins, 5)
+        by_score, predicted = (each.reshape(n, classes, n_bins, 5) for each in np.split(cells, 2, axis=1))
         confusion = confusion.reshape(n, classes, classes)
-    return WindowCounts(predictions, labelled, confusion, sums, cells[..., :3], cells[..., 3:], none, np.zeros(0))
+    return WindowCounts(
+        predictions, labelled, confusion, sums, by_score[..., :3], by_score[..., 3:], predicted, none, np.zeros(0)
+    )
 
 
 def _errors(rows: pa.Table) -> tuple[FloatArray, FloatArray]:

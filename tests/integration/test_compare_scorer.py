@@ -100,7 +100,8 @@ def test_metrics_equal_those_of_the_scorer(engine: LocalClickHouse, kind: str) -
         expected = window_counts(rules, window_sums(client, rules, 86_400, starts))
     days = [(at_ms - START_MS) // DAY_MS for at_ms in times]
     actual = counted(contract, days, outputs, labels).counts()
-    for name in ("predictions", "labelled", "confusion", "sums", "labelled_hist", "prediction_hist", "errors", "sizes"):
+    histograms = ("labelled_hist", "prediction_hist", "predicted_hist")
+    for name in ("predictions", "labelled", "confusion", "sums", *histograms, "errors", "sizes"):
         assert getattr(actual, name) == pytest.approx(getattr(expected, name), rel=1e-9, abs=1e-9), name
     measured = measure(rules, actual)
     compared = 0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 from barograph.contract import Contract, LabelSpec
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from local.clickhouse import LocalClickHouse
 from tests.support import scoring
@@ -32,9 +34,8 @@ BEFORE_DAYS = USUAL_DAYS + 0.5
 DAYS = USUAL_DAYS + len(SHIFTS) + DRIFTED_DAYS
 Worlds = list[dict[tuple[str, int], dict[str, float]]]
 """Metrics at three times, by metric and day; `trusted` has the metrics whose estimates are trusted."""
-CONTRACT = Contract(
-    model="m", pane_s=86400, label=LabelSpec(type="bool", positive=True, threshold=THRESHOLD, horizon_s=12 * 3600)
-)
+HORIZON_S = 12 * 3600
+CLASSES = ("cat", "dog", "fish")
 
 
 @dataclass(frozen=True)
@@ -42,41 +43,59 @@ class Day:
     """One day's predictions."""
 
     start: int
-    scores: NDArray[np.float64]
-    truth: NDArray[np.bool_]
+    outputs: dict[str, Any]
+    """Columns of the predictions."""
+    truth: list[str]
+    """Labels as text."""
+    label_type: str
 
     def insert_predictions(self, client: Client) -> None:
-        n = len(self.scores)
-        values = {"model": ["m"] * n, "version": ["1"] * n, "id": self.ids(), "score": self.scores}
+        n = len(self.truth)
+        values = {"model": ["m"] * n, "version": ["1"] * n, "id": self.ids(), **self.outputs}
         values |= {"at": self.at_ms(), "received_at": self.at_ms(), "offset": self.offsets()}
         insert_columns(client, "predictions", columns("predictions", n, **values))
 
     def insert_labels(self, client: Client) -> None:
-        n = len(self.scores)
+        n = len(self.truth)
         came = self.at_ms() + HOUR_MS
         values = {"model": ["m"] * n, "id": self.ids(), "at": came, "received_at": came, "offset": self.offsets()}
-        values |= {"label": np.where(self.truth, "true", "false").tolist(), "label_type": ["bool"] * n}
+        values |= {"label": self.truth, "label_type": [self.label_type] * n}
         insert_columns(client, "labels", columns("labels", n, **values))
 
     def ids(self) -> list[str]:
-        return [f"d{self.start}e{i}" for i in range(len(self.scores))]
+        return [f"d{self.start}e{i}" for i in range(len(self.truth))]
 
     def at_ms(self) -> NDArray[np.int64]:
-        n = len(self.scores)
+        n = len(self.truth)
         return START_MS + self.start * DAY_MS + np.arange(n) * (DAY_MS // n)
 
     def offsets(self) -> NDArray[np.int64]:
-        return self.start * 1_000_000 + np.arange(len(self.scores))
+        return self.start * 1_000_000 + np.arange(len(self.truth))
 
 
-def generated() -> list[Day]:
+def two_classes(rng: np.random.Generator, start: int, n: int, shift: float, drifted: bool) -> Day:
+    """Calibrated scores, or with drift scores whose meaning is inverted."""
+    scores, truth = drawn(
+        rng, (n,), MEAN + shift * SPREAD, SPREAD, (lambda odds: -1.0 - odds) if drifted else (lambda odds: odds)
+    )
+    return Day(start, {"score": scores}, np.where(truth, "true", "false").tolist(), "bool")
+
+
+def three_classes(rng: np.random.Generator, start: int, n: int, shift: float, drifted: bool) -> Day:
+    """Overconfident probabilities, whose mix of classes shifts. With drift, half of the labels are another class."""
+    logits = rng.normal(np.array([0.4, 0.0, -0.2]) + shift * np.array([-0.5, 0.0, 0.5]), 1.4, (n, 3))
+    truth = (rng.random(n)[:, None] > softmax(logits / 1.5, axis=-1).cumsum(axis=-1)).sum(axis=-1).clip(0, 2)
+    truth = (truth + (drifted & (rng.random(n) < 0.5))) % 3
+    scores = [list(zip(CLASSES, row, strict=True)) for row in softmax(logits, axis=-1).tolist()]
+    return Day(start, {"scores": scores}, [CLASSES[k] for k in truth], "string")
+
+
+def generated(kind: Callable[..., Day], usual: int, shifted: int, drifted: int) -> list[Day]:
+    """Generate days with so many predictions each: usual ones, shifted ones, and with concept drift."""
     rng = np.random.default_rng(11)
-    days = [Day(i, *drawn(rng, (USUAL,), MEAN, SPREAD)) for i in range(USUAL_DAYS)]
-    for shift in SHIFTS:
-        days.append(Day(len(days), *drawn(rng, (SHIFTED,), MEAN + shift * SPREAD, SPREAD)))
-    for _ in range(DRIFTED_DAYS):
-        days.append(Day(len(days), *drawn(rng, (DRIFTED,), MEAN, SPREAD, lambda odds: -1.0 - odds)))
-    return days
+    days = [kind(rng, i, usual, 0.0, False) for i in range(USUAL_DAYS)]
+    days += [kind(rng, USUAL_DAYS + i, shifted, shift, False) for i, shift in enumerate(SHIFTS)]
+    return [*days, *(kind(rng, DAYS - DRIFTED_DAYS + i, drifted, 0.0, True) for i in range(DRIFTED_DAYS))]
 
 
 def figures(client: Client) -> dict[tuple[str, int], dict[str, float]]:
@@ -88,14 +107,13 @@ def figures(client: Client) -> dict[tuple[str, int], dict[str, float]]:
     return result | {("trusted", 0): dict(trusted)}
 
 
-@pytest.fixture(scope="module")
-def worlds(engine: LocalClickHouse) -> Iterator[Worlds]:
-    """Results before the labels of the shifted days, after them, and after all labels."""
+def scored(engine: LocalClickHouse, label: LabelSpec, days: list[Day]) -> Worlds:
+    """Return results before the labels of the shifted days, after them, and after all labels."""
+    contract = Contract(model="m", pane_s=86400, label=label)
     with migrated(engine) as client:
-        days = generated()
         now_s = START_MS / 1000 + BEFORE_DAYS * 86400
         address = engine.address(client.database)
-        scorer = scoring.scorer(client, address, CONTRACT, clock=lambda: now_s)
+        scorer = scoring.scorer(client, address, contract, clock=lambda: now_s)
         result = []
         for day in days[:USUAL_DAYS]:
             day.insert_predictions(client)
@@ -115,7 +133,19 @@ def worlds(engine: LocalClickHouse) -> Iterator[Worlds]:
                 result.append(figures(client))
         scorer.score_once()
         result.append(figures(client))
-        yield result
+        return result
+
+
+@pytest.fixture(scope="module")
+def worlds(engine: LocalClickHouse) -> Worlds:
+    label = LabelSpec(type="bool", positive=True, threshold=THRESHOLD, horizon_s=HORIZON_S)
+    return scored(engine, label, generated(two_classes, USUAL, SHIFTED, DRIFTED))
+
+
+@pytest.fixture(scope="module")
+def class_worlds(engine: LocalClickHouse) -> Worlds:
+    label = LabelSpec(type="category", classes=CLASSES, horizon_s=HORIZON_S)
+    return scored(engine, label, generated(three_classes, 5_000, 20_000, 5_000))
 
 
 def test_estimates_of_days_without_labels_match_the_later_labels(worlds: Worlds) -> None:
@@ -145,3 +175,21 @@ def test_under_concept_drift_estimates_are_wrong_and_no_longer_trusted(worlds: W
             assert drifted[metric, day]["cbpe_error"] > 0.2
         assert drifted["accuracy", day]["value"] < usual["value"] - 0.2
     assert not any(drifted["trusted", 0].values())
+
+
+def test_estimates_of_several_classes_match_later_labels_until_the_concept_drifts(class_worlds: Worlds) -> None:
+    before, matured, drifted = class_worlds
+    estimated = ("accuracy", "precision_macro", "recall_macro", "f1_macro")
+    for i, shift in enumerate(SHIFTS):
+        day = USUAL_DAYS + i
+        for metric in estimated:
+            awaited, came = before[metric, day], matured[metric, day]
+            assert awaited["n"] == 0
+            assert awaited["cbpe"] == came["cbpe"]
+            assert came["cbpe"] == pytest.approx(came["value"], abs=0.02), (metric, shift)
+            assert came["cbpe_low"] < came["value"] < came["cbpe_high"], (metric, shift)
+            assert came["cbpe_error"] == pytest.approx(came["cbpe"] - came["value"])
+    assert matured["trusted", 0] == dict.fromkeys(estimated, True)
+    for day in range(USUAL_DAYS + len(SHIFTS), DAYS):
+        assert drifted["accuracy", day]["cbpe_error"] > 0.1
+    assert drifted["trusted", 0] == dict.fromkeys(estimated, False)

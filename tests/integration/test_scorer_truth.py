@@ -256,6 +256,8 @@ def test_metrics_of_several_classes_equal_scikit_learn(several: tuple[World, Flo
     world, probabilities = several
     compared = world.hold(lambda own: class_figures(probabilities[own], world.truth.effective_labels[own]), binned)
     assert compared == 22 * (HOURS + len(DAYS))
+    [(rows,)] = world.client.rows("SELECT sum(n) FROM calibration_curve WHERE slice = 'all'")
+    assert rows == 3 * world.truth.known(range(HOURS)).sum(), "each label counts once per class"
     world.hold_counts()
     world.hold_maturity()
 

@@ -231,9 +231,11 @@ def _classes(_rules: Rules, source: str) -> str:
         "if(usable AND labelled, arraySum(p -> p * p, filled) - 2 * true_score + 1, 0.) AS brier, "
         "arrayJoin(slices) AS slice, "
         "arrayJoin(arrayConcat([(toUInt32(0), 0.)], if(usable, arrayMap((i, p) -> (toUInt32(i), p), "
-        f"arrayEnumerate(filled), filled), []))) AS cell FROM ({source})"
+        "arrayEnumerate(filled), filled), []), "
+        "if(usable AND predicted >= 0, [(toUInt32({k:Int32} + predicted + 1), filled[predicted + 1])], []))) AS cell "
+        f"FROM ({source})"
     )
-    # Cell 0 is the row itself; cell k is the probability of class k.
+    # Cell 0 is the row itself, cell 1 + i the probability of class i, cell 1 + K + i the same if class i is predicted.
     conditions = {
         "predictions": "1",
         "unscored": "NOT failed AND class = '' AND NOT has_scores",
@@ -244,11 +246,15 @@ def _classes(_rules: Rules, source: str) -> str:
         f"if({once} AND labelled AND predicted >= 0, toInt32(truth) * {{k:Int32}} + predicted, -1) AS confusion_index, "
         f"{_counts(conditions, once)}, count() AS n_cell, countIf(labelled) AS n_cell_labelled, "
         f"{_sum('cell.2')} AS sum_score, {_sum('cell.2', 'labelled')} AS sum_labelled_score, "
-        "countIf(labelled AND toInt32(truth) + 1 = cell.1) AS positives, "
+        "countIf(labelled AND toInt32(truth) = toInt32(cell.1 - 1) % {k:Int32}) AS positives, "
         f"{_losses(f'{once} AND usable AND labelled')}, {_AGES.format(once=f' AND {once}')} "
         f"FROM ({prepared}) GROUP BY {_KEY}, class_number, edge, confusion_index"
     )
-    number = f"toInt32(class_number - 1) * toInt32(length({{edges:Array(Float64)}})) + {_BIN.format(edge='edge')}"
+    bins = "toInt32(length({edges:Array(Float64)}))"
+    number = (
+        f"if(class_number <= {{k:Int32}}, toInt32(class_number - 1) * {bins} + {_BIN.format(edge='edge')}, "
+        f"-1 - toInt32(class_number - {{k:Int32}} - 1) * {bins} - ({_BIN.format(edge='edge')}))"
+    )
     arrays = (
         f"arraySort(groupArrayIf(({number}, toUInt64(n_cell), toFloat64(sum_score) / {_SCALE}, "
         f"toUInt64(n_cell_labelled), toFloat64(sum_labelled_score) / {_SCALE}, toUInt64(positives)), "

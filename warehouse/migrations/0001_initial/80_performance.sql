@@ -99,7 +99,7 @@ CREATE TABLE IF NOT EXISTS performance_state
     wrong_type UInt64 COMMENT 'Labels that do not have the contract''s type; they are not measured' CODEC(T64, ZSTD(1)),
     undeclared_label UInt64 COMMENT 'Labels whose class is not declared in the contract; they are not measured' CODEC(T64, ZSTD(1)),
     confusion Array(UInt64) COMMENT 'Confusion matrix of labelled predictions: TP, FP, FN, TN for two classes; true × predicted in row-major order for more' CODEC(T64, ZSTD(1)),
-    bins Array(Int32) COMMENT 'Occupied bins. Two classes: bin of the score; more classes: class × bins + bin of its probability; numbers: ± (bin of the error in steps of 1 % + 2^17), 0 for no error' CODEC(ZSTD(1)),
+    bins Array(Int32) COMMENT 'Occupied bins. Two classes: bin of the score; more classes: class × bins + bin of its probability, for every class, and -1 - that number for the predicted class; numbers: ± (bin of the error in steps of 1 % + 2^17), 0 for no error' CODEC(ZSTD(1)),
     bin_predictions Array(UInt64) COMMENT 'Predictions per bin, labelled or not' CODEC(ZSTD(1)),
     bin_scores Array(Float64) COMMENT 'Sum of the scores per bin' CODEC(ZSTD(1)),
     bin_labelled Array(UInt64) COMMENT 'Labelled predictions per bin' CODEC(ZSTD(1)),
@@ -397,7 +397,7 @@ CREATE VIEW IF NOT EXISTS estimate_trust
 (
     model LowCardinality(String) COMMENT 'Model',
     version LowCardinality(String) COMMENT 'Version of the model',
-    metric LowCardinality(String) COMMENT 'Estimated metric: accuracy, precision, recall, f1 or auc',
+    metric LowCardinality(String) COMMENT 'Estimated metric: accuracy, precision, recall, f1 or auc; with more than two classes accuracy, precision_macro, recall_macro or f1_macro',
     window LowCardinality(String) COMMENT 'Length of the windows',
     first_window DateTime('UTC') COMMENT 'Start of the earliest window',
     last_window DateTime('UTC') COMMENT 'Start of the latest window',
@@ -471,7 +471,7 @@ FROM
     INNER JOIN (SELECT model, argMax(basis, updated_at) AS basis FROM scorer_models GROUP BY model) AS current ON state.model = current.model AND state.basis = current.basis
 )
 ARRAY JOIN bins AS bin, bin_labelled AS n, bin_labelled_scores AS score_sum, bin_positives AS positives
-WHERE n > 0
+WHERE n > 0 AND bin >= 0
 COMMENT 'Calibration: predicted scores against observed outcomes, per score window and bin. Filter by model and a range of window_start.';
 
 CREATE VIEW IF NOT EXISTS label_maturity

@@ -264,8 +264,11 @@ def test_sparse_bins_are_expanded() -> None:
 
 
 def test_bins_of_classes_are_separated() -> None:
-    laid = window_counts(rules("classes"), state(bins=[[1, 5]], bin_labelled=[[7, 8]], confusion=[[1, 2, 3, 4]]))
+    laid = window_counts(
+        rules("classes"), state(bins=[[-6, -1, 1, 5]], bin_labelled=[[4, 3, 7, 8]], confusion=[[1, 2, 3, 4]])
+    )
     assert laid.labelled_hist[0, :, :, 0].tolist() == [[0, 7, 0], [0, 0, 8]]
+    assert laid.predicted_hist[0, :, :, 0].tolist() == [[3, 0, 0], [0, 0, 4]], "negative numbers: predicted classes"
     assert laid.confusion.tolist() == [[[1, 2], [3, 4]]]
 
 
