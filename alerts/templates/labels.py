@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from barograph.contract import format_duration
-from barograph.contract.check import PERFORMANCE_METRICS, label_kind
+from barograph.contract.check import label_kind
 
 from alerts.rule import Rule
 from alerts.templates.factory import DAY_S, INTERVAL, RuleFactory
@@ -15,8 +15,12 @@ from warehouse.signals.labels import Direction, expected_drop, label_age, measur
 
 LABELS_EVERY_S = 600
 """Shortest evaluation interval of rules on labels: their data change by the hour."""
-CBPE_METRICS = ("accuracy", "precision", "recall", "f1", "auc")
-"""Metrics that CBPE estimates from scores alone, for binary classifiers."""
+ESTIMATED_METRICS: dict[str, tuple[str, ...]] = {
+    "binary": ("accuracy", "precision", "recall", "f1", "auc"),
+    "classes": ("accuracy", "precision_macro", "recall_macro", "f1_macro"),
+    "number": (),
+}
+"""Metrics that are estimated without labels, by kind of model."""
 WEEK_S = 7 * DAY_S
 """Length of the windows that are compared with the reference, a week as well: single days differ from each other."""
 DROPS_IN_POINTS: dict[str, tuple[str, ...]] = {
@@ -145,11 +149,11 @@ def _drops(factory: RuleFactory, kind: str, horizon_s: int) -> Iterator[Rule]:
 
 
 def _expected(factory: RuleFactory, kind: str) -> Iterator[Rule]:
-    promised = [metric for metric in factory.contract.slo.performance if metric in CBPE_METRICS]
-    if kind != "binary":
+    if not ESTIMATED_METRICS[kind]:
         return
+    promised = [metric for metric in factory.contract.slo.performance if metric in ESTIMATED_METRICS[kind]]
     threshold, clear = factory.threshold("cbpe-drop", factory.contract.rate_thresholds.major)
-    metrics = promised or [metric for metric in ("accuracy", "auc") if metric in PERFORMANCE_METRICS[kind]]
+    metrics = promised or DROPS_IN_POINTS[kind]
     window = factory.measured_s("cbpe-drop")
     yield from factory.rule(
         "cbpe-drop",

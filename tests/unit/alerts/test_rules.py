@@ -39,6 +39,7 @@ def test_a_contract_has_the_rules_that_apply_to_it() -> None:
         {"cbpe-drop", "output-shift", "latency", "unseen-rate"}
     )
     assert ("output-shift", "page", "") in rules_by_name(MANY)
+    assert rules_by_name(MANY)["cbpe-drop", "ticket", ""].signal.keys == ("f1_macro",), "its SLO"
     assert {name for name, *_ in rules_by_name("contract: 1\nmodel: m")} == {
         "errors",
         "silence",
