@@ -108,7 +108,7 @@ def realised_error(estimated: MetricEstimate, realised: MetricEstimate) -> Metri
     return difference(estimated, realised)
 
 
-def cbpe_trust(errors: MetricEstimate, *, tolerance: float = TOLERANCE) -> Trust:
+def cbpe_trust(errors: MetricEstimate, *, tolerance: ArrayLike = TOLERANCE) -> Trust:
     """Decide whether an estimate is trusted, from its errors in matured windows.
 
     A window is off if its error exceeds the tolerance and its interval excludes 0. An estimate is trusted if at most a
@@ -116,16 +116,17 @@ def cbpe_trust(errors: MetricEstimate, *, tolerance: float = TOLERANCE) -> Trust
 
     Args:
         errors: shape (..., windows), from `realised_error`; those without enough data are ignored.
-        tolerance: largest acceptable error.
+        tolerance: largest acceptable error, broadcast against the windows; the mean error is compared with its mean.
     """
+    acceptable = np.broadcast_to(np.asarray(tolerance, np.float64), errors.value.shape)
     used = errors.enough & ~np.isnan(errors.value) & ~np.isnan(errors.low) & ~np.isnan(errors.high)
     value, low, high = (np.where(used, part, 0.0) for part in (errors.value, errors.low, errors.high))
     windows = used.sum(axis=-1)
     divisor = np.where(windows > 0, windows, np.nan)
-    off = (np.abs(value) > tolerance) & ((low > 0.0) | (high < 0.0)) & used
+    off = (np.abs(value) > acceptable) & ((low > 0.0) | (high < 0.0)) & used
     bias = value.sum(axis=-1) / divisor
     reach = np.sqrt((((high - low) / 2.0) ** 2).sum(axis=-1)) / divisor
-    biased = (np.abs(bias) > tolerance) & (np.abs(bias) > reach)
+    biased = (np.abs(bias) > np.where(used, acceptable, 0.0).sum(axis=-1) / divisor) & (np.abs(bias) > reach)
     share = off.sum(axis=-1) / divisor
     known = windows >= MIN_WINDOWS
     return Trust(windows, bias, share, known, known & ~biased & (share <= MAX_OFF_SHARE))
