@@ -16,8 +16,8 @@ from barograph.publisher.label_columns import read_labels
 from numpy.typing import NDArray
 
 from sketches.performance.binary import SCORE_FLOOR
-from streams.scorer.window_counts import WindowCounts
-from warehouse.scoring.cell_counts import ERROR_STEP, SUM_TOLERANCE
+from streams.scorer.window_counts import SparseCells, WindowCounts
+from warehouse.scoring.cell_counts import ERROR_STEP, ERROR_ZERO, SUM_TOLERANCE, VALUE_ZERO
 from warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
@@ -52,6 +52,8 @@ class OutcomeCounts:
         predictions of each class."""
         self._errors: dict[int, FloatArray] = {}
         """|error| bin of a number → labelled rows per period."""
+        self._values: dict[int, FloatArray] = {}
+        """Bin of a predicted number → the sums of `SparseCells` per period, shape (W, 5)."""
 
     def add(self, period: IntArray, columns: Mapping[str, pa.Array]) -> None:
         """Count rows.
@@ -77,6 +79,8 @@ class OutcomeCounts:
             getattr(self, name)[...] += getattr(other, name)
         for step, rows in other._errors.items():
             self._errors[step] = self._errors.get(step, 0.0) + rows
+        for number, sums in other._values.items():
+            self._values[number] = self._values.get(number, 0.0) + sums
 
     def counts(self) -> WindowCounts:
         """Return the counts in the form from which the scorer computes metrics."""
@@ -86,6 +90,9 @@ class OutcomeCounts:
             errors = np.stack([self._errors[step] for step in steps], axis=1) if steps else none
             middle = [0.0 if step < _MIN_STEP else float(np.exp((step + 0.5) * np.log(ERROR_STEP))) for step in steps]
             empty = np.zeros((self._n, 0, 3))
+            numbers = np.array(sorted(self._values), np.int64)
+            values = [self._values[number] for number in numbers.tolist()]
+            cells = _sparse(np.stack(values, axis=1), numbers) if values else SparseCells.empty()
             return WindowCounts(
                 self.predictions,
                 self.labelled,
@@ -93,25 +100,26 @@ class OutcomeCounts:
                 self._sums,
                 empty,
                 empty,
-                none,
                 errors,
                 np.array(middle),
+                cells,
             )
-        cells, predicted = self._cells[:, 0], none
+        hist, cells = self._cells[:, 0], SparseCells.empty()
         confusion: FloatArray = self._confusion
         if self._rules.kind == "classes":
-            cells, predicted = np.split(self._cells, 2, axis=1)
+            hist, predicted = np.split(self._cells, 2, axis=1)
+            cells = _sparse(predicted.reshape(self._n, -1, 5), np.arange(predicted[0, ..., 0].size))
             confusion = confusion.reshape(self._n, self._classes, self._classes)
         return WindowCounts(
             self.predictions,
             self.labelled,
             confusion,
             self._sums,
-            cells[..., :3],
-            cells[..., 3:],
-            predicted,
+            hist[..., :3],
+            hist[..., 3:],
             none,
             np.zeros(0),
+            cells,
         )
 
     # ------------------------------------------------------------------------------------------ kinds of models
@@ -178,19 +186,34 @@ class OutcomeCounts:
         self._add_losses(rows, -np.log(np.maximum(true_score, SCORE_FLOOR)), (p * p).sum(axis=1) - 2 * true_score + 1)
 
     def _add_numbers(self, period: IntArray, score: FloatArray, truth: FloatArray, labelled: BoolArray) -> None:
-        measured = np.isfinite(score) & labelled
-        rows, error = period[measured], score[measured] - truth[measured]
+        usable = np.isfinite(score)
+        with np.errstate(over="ignore"):
+            error = np.where(usable & labelled, score - np.where(labelled, truth, 0.0), np.nan)
+        self._add_values(period[usable], score[usable], np.abs(error[usable]))
+        measured = np.isfinite(error)
+        rows, error = period[measured], error[measured]
         size = np.abs(error)
-        fits = np.isfinite(size)
-        rows, error, size = rows[fits], error[fits], size[fits]
-        with np.errstate(divide="ignore"):
-            step = np.floor(np.log(size) / np.log(ERROR_STEP))
-        bins = np.where(size > 0, step, _MIN_STEP - 1).astype(np.int64)
+        bins = np.where(size > 0, _steps(size), _MIN_STEP - 1).astype(np.int64)
         for each, values in enumerate((np.ones_like(error), error, size, size**2, size**4)):
             self._sums[:, each] += np.bincount(rows, values, self._n)
         for step_number in np.unique(bins).tolist():
             of_step = np.bincount(rows[bins == step_number], minlength=self._n).astype(np.float64)
             self._errors[step_number] = self._errors.get(step_number, 0.0) + of_step
+
+    def _add_values(self, period: IntArray, value: FloatArray, size: FloatArray) -> None:
+        """Count rows by predicted value; `size` is |error|, not finite without a label."""
+        measured = np.isfinite(size)
+        known = np.where(measured, size, 0.0)
+        offset = np.where(
+            value == 0, 0, np.sign(value) * (_steps(np.where(value == 0, 1.0, np.abs(value))) + ERROR_ZERO)
+        ).astype(np.int64)
+        numbers, index = np.unique(VALUE_ZERO + offset, return_inverse=True)
+        cell = period * numbers.size + index
+        weights = (measured, known, np.zeros_like(known), None, known**2)
+        sums = [np.bincount(cell, each, self._n * numbers.size) for each in weights]
+        values = np.stack(sums, axis=-1).reshape(self._n, numbers.size, 5).astype(np.float64)
+        for i, number in enumerate(numbers.tolist()):
+            self._values[number] = self._values.get(number, 0.0) + values[:, i]
 
     def _add_scores(
         self, class_index: int, period: IntArray, score: FloatArray, positive: BoolArray, labelled: BoolArray
@@ -213,6 +236,18 @@ class OutcomeCounts:
     def _add_losses(self, period: IntArray, loss: FloatArray, brier: FloatArray) -> None:
         for column, values in enumerate((np.ones_like(loss), loss, loss**2, np.ones_like(brier), brier, brier**2)):
             self._sums[:, column] += np.bincount(period, values, self._n)
+
+
+def _steps(size: FloatArray) -> FloatArray:
+    """Return the exponent of the largest whole power of `ERROR_STEP` up to each size; −∞ for 0."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.floor(np.log(size) / np.log(ERROR_STEP)))
+
+
+def _sparse(sums: FloatArray, cells: IntArray) -> SparseCells:
+    """Drop the cells without rows of an array of shape (periods, cells, 5)."""
+    period, index = np.nonzero(sums[..., 3])
+    return SparseCells(period, cells[index], sums[period, index])
 
 
 def _count(period: IntArray, cell: NDArray[np.integer], n_periods: int, width: int) -> FloatArray:

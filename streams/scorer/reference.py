@@ -22,7 +22,7 @@ from sketches.baseline.baseline import ALL
 from sketches.performance.calibration_map import CalibrationMap
 from sketches.performance.metric import MetricEstimate, undefined
 from sketches.performance.selective import corrected_metrics
-from streams.scorer.estimates import Calibration, estimated_metrics, learn_estimates
+from streams.scorer.estimates import LearnedEstimate, estimated_metrics, learn_estimates
 from streams.scorer.measure import MetricName, measure
 from streams.scorer.window_counts import WindowCounts, window_counts
 from warehouse.scoring.rules import Rules
@@ -77,7 +77,7 @@ class References:
     """Rows of `warehouse.scoring.results.references`."""
     _row: dict[tuple[str, str, int], int] = field(default_factory=dict)
     """Version, slice and age → row of `_counts`."""
-    _calibrations: dict[str, Calibration | None] = field(default_factory=dict)
+    _learned: dict[str, LearnedEstimate | None] = field(default_factory=dict)
     _counts: WindowCounts | None = None
     _periods: dict[str, ReferencePeriod] = field(default_factory=dict)
 
@@ -127,12 +127,12 @@ class References:
         return {name: _scatter(each.metric, has_reference, case) for name, each in measured.items()}
 
     def estimates(self, keys: Sequence[SeriesKey], counts: WindowCounts) -> dict[MetricName, MetricEstimate]:
-        """Estimate the metrics of windows of the slice `all` without their labels, by the reference's calibration."""
+        """Estimate the metrics of windows of the slice `all` without their labels, by what the reference showed."""
         is_whole = np.array([name == ALL for _, name in keys], dtype=np.bool_)
-        return self._calibrated(
+        return self._by_version(
             keys,
             is_whole,
-            lambda rows, calibration: estimated_metrics(self.rules, calibration, counts, rows),
+            lambda rows, learned: estimated_metrics(self.rules, learned, counts, rows),
         )
 
     def corrections(
@@ -140,42 +140,42 @@ class References:
     ) -> dict[MetricName, MetricEstimate]:
         """Correct metrics to all predictions, of windows whose labels depend on the score; only for two classes."""
 
-        def correct(rows: list[int], calibration: Calibration) -> dict[str, MetricEstimate]:
-            if not isinstance(calibration, CalibrationMap):
+        def correct(rows: list[int], learned: LearnedEstimate) -> dict[str, MetricEstimate]:
+            if not isinstance(learned, CalibrationMap):
                 return {}
             return corrected_metrics(
-                counts.labelled_hist[rows], counts.prediction_hist[rows], calibration, self.rules.threshold
+                counts.labelled_hist[rows], counts.prediction_hist[rows], learned, self.rules.threshold
             )
 
-        return self._calibrated(keys, selective, correct)
+        return self._by_version(keys, selective, correct)
 
-    def _calibrated(
+    def _by_version(
         self,
         keys: Sequence[SeriesKey],
         mask: NDArray[np.bool_],
-        metrics: Callable[[list[int], Calibration], dict[str, MetricEstimate]],
+        metrics: Callable[[list[int], LearnedEstimate], dict[str, MetricEstimate]],
     ) -> dict[MetricName, MetricEstimate]:
-        """Compute the metrics of the selected windows whose version has a calibration; the others are undefined."""
+        """Compute the metrics of the selected windows whose version has a reference; the others are undefined."""
         rows_by_version: dict[str, list[int]] = {}
         for i in np.flatnonzero(mask).tolist():
             rows_by_version.setdefault(keys[i][0], []).append(i)
         result: dict[MetricName, MetricEstimate] = {}
         for version, rows in rows_by_version.items():
-            calibration = self._calibration(version)
-            if calibration is None:
+            learned = self._learned_from(version)
+            if learned is None:
                 continue
-            for name, metric in metrics(rows, calibration).items():
+            for name, metric in metrics(rows, learned).items():
                 target = result.setdefault((name, ""), undefined((len(keys),)))
                 for array, values in zip(interval_of(target), interval_of(metric), strict=True):
                     array[rows] = values
                 target.enough[rows] = metric.enough
         return result
 
-    def _calibration(self, version: str) -> Calibration | None:
-        """Return the calibration of a version's scores; None if it has no reference, or one with too few labels."""
-        if version not in self._calibrations:
+    def _learned_from(self, version: str) -> LearnedEstimate | None:
+        """Return what a version's reference teaches; None if there is no reference, or one with too few labels."""
+        if version not in self._learned:
             row = self._row.get((version, ALL, reference_ages_s(self.rules)[-1]))
-            self._calibrations[version] = None
+            self._learned[version] = None
             if self._counts is not None and row is not None:
-                self._calibrations[version] = learn_estimates(self.rules, self._counts, row)
-        return self._calibrations[version]
+                self._learned[version] = learn_estimates(self.rules, self._counts, row)
+        return self._learned[version]

@@ -10,11 +10,43 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sketches.performance.number import ERROR_RANKS
-from warehouse.scoring.cell_counts import ERROR_STEP, ERROR_ZERO
+from warehouse.scoring.cell_counts import ERROR_STEP, ERROR_ZERO, MIN_VALUE_BIN
 from warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+_BIN_SUMS = ("bin_labelled", "bin_labelled_scores", "bin_positives", "bin_predictions", "bin_scores")
+
+
+@dataclass(frozen=True, slots=True)
+class SparseCells:
+    """Sums of the cells of windows, without empty cells: one element per window and cell."""
+
+    window: IntArray
+    """Index of the window."""
+    cell: IntArray
+    """Number of the cell."""
+    sums: FloatArray
+    """Labelled rows, their scores, positives, all rows, their scores; shape (elements, 5)."""
+
+    @staticmethod
+    def empty() -> SparseCells:
+        """Return cells without elements."""
+        return SparseCells(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 5)))
+
+    def of_windows(self, windows: list[int], cells: IntArray) -> FloatArray:
+        """Return the sums of some windows and all cells, shape (len(windows), len(cells), 5).
+
+        Args:
+            windows: distinct indices of windows.
+            cells: numbers of cells, ascending; every cell of the windows must be among them.
+        """
+        dense = np.zeros((len(windows), len(cells), 5))
+        for i, window in enumerate(windows):
+            own = self.window == window
+            dense[i, np.searchsorted(cells, self.cell[own])] = self.sums[own]
+        return dense
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +65,19 @@ class WindowCounts:
     """Labelled rows by score bin, shape (W, n_bins, 3) or (W, K, n_bins, 3)."""
     prediction_hist: FloatArray
     """All predictions by score bin, shape (W, n_bins, 2) or (W, K, n_bins, 2)."""
-    predicted_hist: FloatArray
-    """For classes, rows by the probability of their predicted class, under this class, shape (W, K, n_bins, 5): the
-    three members of `labelled_hist`, then the two of `prediction_hist`."""
     errors: FloatArray
     """For numbers, labelled rows by |error|, shape (W, sizes)."""
     sizes: FloatArray
     """|error| at the geometric middle of each of these bins, ascending."""
+    of_predictions: SparseCells
+    """What estimates without labels need. For classes, rows by the probability of their predicted class: cell
+    class × n_bins + bin. For numbers, rows by predicted value: cells are numbers of `performance_state`, and instead of
+    scores there are sums of |error| and of error²."""
 
     def weighted_sums(self, rows: IntArray, weights: FloatArray) -> WindowCounts:
-        """Return weighted sums of the labelled rows of several windows.
+        """Return weighted sums of the labelled rows of several windows; predictions are those of the last window.
 
-        Predictions are those of the last window, and so is `predicted_hist`.
+        The sums have no `of_predictions`.
 
         Args:
             rows: the windows of each sum, shape (V, K).
@@ -64,9 +97,9 @@ class WindowCounts:
             totals,
             hist,
             self.prediction_hist[last],
-            self.predicted_hist[last],
             errors,
             self.sizes,
+            SparseCells.empty(),
         )
 
     def error_quantiles(self) -> FloatArray:
@@ -86,38 +119,35 @@ def window_counts(rules: Rules, rows: pa.Table) -> WindowCounts:
     predictions, labelled = (_numbers(rows, name).astype(np.int64) for name in ("predictions", "labelled"))
     confusion = _fixed(rows, "confusion", n, {"binary": 4, "classes": len(rules.classes) ** 2, "number": 0}[rules.kind])
     sums = _fixed(rows, "sums", n, 5 if rules.kind == "number" else 6)
-    none = np.zeros((n, 0))
+    window = np.repeat(np.arange(n), _lengths(rows, "bins"))
+    number = _flat(rows, "bins").astype(np.int64)
+    sums_of_bins = np.stack([_flat(rows, name) for name in _BIN_SUMS], axis=-1)
     if rules.kind == "number":
         empty = np.zeros((n, 0, 3))
-        return WindowCounts(predictions, labelled, confusion, sums, empty, empty, none, *_errors(rows))
+        is_error = number < MIN_VALUE_BIN
+        errors = _errors(n, window[is_error], number[is_error], sums_of_bins[is_error, 0])
+        values = SparseCells(window[~is_error], number[~is_error], sums_of_bins[~is_error])
+        return WindowCounts(predictions, labelled, confusion, sums, empty, empty, *errors, values)
     n_bins = len(rules.edges) + 1
     classes = max(1, len(rules.classes))
-    numbers = _flat(rows, "bins").astype(np.int64)
-    # Negative numbers are of predicted classes.
-    cell = (
-        np.repeat(np.arange(n), _lengths(rows, "bins")),
-        np.where(numbers < 0, classes * n_bins - 1 - numbers, numbers),
-    )
-    cells = np.zeros((n, 2 * classes * n_bins, 5))
-    for i, name in enumerate(("bin_labelled", "bin_labelled_scores", "bin_positives", "bin_predictions", "bin_scores")):
-        cells[(*cell, i)] = _flat(rows, name)
-    by_score, predicted = cells[:, : classes * n_bins], none
+    # Negative numbers are bins of predicted classes.
+    is_score = number >= 0
+    cells = np.zeros((n, classes * n_bins, 5))
+    cells[window[is_score], number[is_score]] = sums_of_bins[is_score]
     if rules.kind == "classes":
-        by_score, predicted = (each.reshape(n, classes, n_bins, 5) for each in np.split(cells, 2, axis=1))
+        cells = cells.reshape(n, classes, n_bins, 5)
         confusion = confusion.reshape(n, classes, classes)
-    return WindowCounts(
-        predictions, labelled, confusion, sums, by_score[..., :3], by_score[..., 3:], predicted, none, np.zeros(0)
-    )
+    predicted = SparseCells(window[~is_score], -1 - number[~is_score], sums_of_bins[~is_score])
+    hists = cells[..., :3], cells[..., 3:]
+    return WindowCounts(predictions, labelled, confusion, sums, *hists, np.zeros((n, 0)), np.zeros(0), predicted)
 
 
-def _errors(rows: pa.Table) -> tuple[FloatArray, FloatArray]:
+def _errors(n: int, window: IntArray, number: IntArray, labelled: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the labelled rows of each window by |error| bin, and |error| of each bin that any window has."""
-    window = np.repeat(np.arange(rows.num_rows), _lengths(rows, "bins"))
-    bins, index = np.unique(np.abs(_flat(rows, "bins").astype(np.int64)), return_inverse=True)
-    cell = window * bins.size + index
-    counts = np.bincount(cell, _flat(rows, "bin_labelled"), rows.num_rows * bins.size)
+    bins, index = np.unique(np.abs(number), return_inverse=True)
+    counts = np.bincount(window * bins.size + index, labelled, n * bins.size)
     middle = np.exp((bins - ERROR_ZERO + 0.5) * np.log(ERROR_STEP))
-    return counts.reshape(rows.num_rows, bins.size).astype(np.float64), np.where(bins == 0, 0.0, middle)
+    return counts.reshape(n, bins.size).astype(np.float64), np.where(bins == 0, 0.0, middle)
 
 
 def _numbers(rows: pa.Table, name: str) -> NDArray[Any]:

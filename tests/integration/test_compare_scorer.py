@@ -100,9 +100,12 @@ def test_metrics_equal_those_of_the_scorer(engine: LocalClickHouse, kind: str) -
         expected = window_counts(rules, window_sums(client, rules, 86_400, starts))
     days = [(at_ms - START_MS) // DAY_MS for at_ms in times]
     actual = counted(contract, days, outputs, labels).counts()
-    histograms = ("labelled_hist", "prediction_hist", "predicted_hist")
-    for name in ("predictions", "labelled", "confusion", "sums", *histograms, "errors", "sizes"):
+    for name in ("predictions", "labelled", "confusion", "sums", "labelled_hist", "prediction_hist", "errors", "sizes"):
         assert getattr(actual, name) == pytest.approx(getattr(expected, name), rel=1e-9, abs=1e-9), name
+    cells = np.unique(expected.of_predictions.cell)
+    assert (cells.size > 0) == (kind != "binary")
+    ours, theirs = (each.of_predictions.of_windows([0, 1], cells) for each in (actual, expected))
+    assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-9)
     measured = measure(rules, actual)
     compared = 0
     for (metric, of_class), result in measured.items():

@@ -90,6 +90,13 @@ def three_classes(rng: np.random.Generator, start: int, n: int, shift: float, dr
     return Day(start, {"scores": scores}, [CLASSES[k] for k in truth], "string")
 
 
+def numbers(rng: np.random.Generator, start: int, n: int, shift: float, drifted: bool) -> Day:
+    """Errors that grow with the prediction; with drift they double."""
+    values = rng.lognormal(4.0 + 0.2 * shift, 0.5, n)
+    errors = rng.normal(0.0, 0.1 * values**1.2 * (1 + drifted))
+    return Day(start, {"score": values}, [repr(value) for value in (values - errors).tolist()], "number")
+
+
 def generated(kind: Callable[..., Day], usual: int, shifted: int, drifted: int) -> list[Day]:
     """Generate days with so many predictions each: usual ones, shifted ones, and with concept drift."""
     rng = np.random.default_rng(11)
@@ -193,3 +200,27 @@ def test_estimates_of_several_classes_match_later_labels_until_the_concept_drift
     for day in range(USUAL_DAYS + len(SHIFTS), DAYS):
         assert drifted["accuracy", day]["cbpe_error"] > 0.1
     assert drifted["trusted", 0] == dict.fromkeys(estimated, False)
+
+
+@pytest.fixture(scope="module")
+def number_worlds(engine: LocalClickHouse) -> Worlds:
+    return scored(engine, LabelSpec(type="float", horizon_s=HORIZON_S), generated(numbers, 5_000, 5_000, 5_000))
+
+
+def test_estimates_of_errors_match_later_labels_until_the_concept_drifts(number_worlds: Worlds) -> None:
+    before, matured, drifted = number_worlds
+    usual = matured["mae", 0]
+    for i, shift in enumerate(SHIFTS):
+        awaited, came = before["mae", USUAL_DAYS + i], matured["mae", USUAL_DAYS + i]
+        assert awaited["n"] == 0
+        assert awaited["cbpe"] == came["cbpe"]
+        assert came["value"] > (1 + 0.15 * shift) * usual["value"], "errors grow with the predictions"
+        assert came["cbpe"] == pytest.approx(came["value"], rel=0.1), shift
+        assert came["cbpe_error"] == pytest.approx(came["cbpe"] - came["value"])
+    assert matured["mae", USUAL_DAYS]["cbpe_low"] < matured["mae", USUAL_DAYS]["value"]
+    assert matured["mae", USUAL_DAYS]["value"] < matured["mae", USUAL_DAYS]["cbpe_high"]
+    assert matured["trusted", 0] == {"mae": True}
+    for day in range(USUAL_DAYS + len(SHIFTS), DAYS):
+        assert drifted["mae", day]["cbpe"] == pytest.approx(usual["value"], rel=0.1), "blind to it"
+        assert drifted["mae", day]["cbpe_error"] < -0.4 * drifted["mae", day]["value"]
+    assert drifted["trusted", 0] == {"mae": False}

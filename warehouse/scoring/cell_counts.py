@@ -22,6 +22,14 @@ ERROR_STEP = 1.01
 """Relative width of the error bins of numbers: one percent."""
 ERROR_ZERO = 1 << 17
 """Offset of an error's bin number, so that its sign can be the sign of the error."""
+VALUE_ZERO = 1 << 20
+"""Bin number of a prediction of 0. A prediction of x has the number of an error of x, plus this."""
+MIN_VALUE_BIN = 1 << 19
+"""Numbers from this on are bins of predictions: those of errors are below, as doubles have 146,100 steps of 1 %."""
+_OCTAVE = 70
+"""Steps of 1 % by which the errors of a sum of shares differ at most: about a factor of two."""
+_MIN_MAGNITUDE = -1016 * _OCTAVE
+"""Smallest magnitude of a sum of shares; 1.01 to this power is still a normal double."""
 
 COLUMNS = tuple(SCHEMAS["performance_state"].names)
 """The columns of `performance_state`, in the order of the query."""
@@ -269,14 +277,24 @@ def _classes(_rules: Rules, source: str) -> str:
 
 def _number(_rules: Rules, source: str) -> str:
     step = f"log({ERROR_STEP!r})"
+
+    def bin_of(value: str, step_number: str) -> str:
+        return f"if({value} = 0, 0, toInt32(sign({value})) * ({step_number} + {ERROR_ZERO}))"
+
     prepared = (
         "SELECT *, arrayJoin(slices) AS slice, NOT failed AND isFinite(score) AS usable, "
         "if(usable AND labelled, score - truth, 0.) AS error, abs(error) AS size, "
         f"if(size > 0 AND isFinite(size), toInt32(floor(log(size) / {step})), 0) AS step, "
         "usable AND labelled AND isFinite(size) AS measured, "
-        f"if(measured AND size > 0, toInt32(sign(error)) * (step + {ERROR_ZERO}), 0) AS bin, "
-        # Errors of a bin are summed as multiples of its lower end, which are near 1 in any unit.
-        f"if(bin = 0, 0., size / exp(step * {step})) AS share FROM ({source})"
+        f"if(measured, {bin_of('error', 'step')}, 0) AS bin, "
+        "if(usable, score, 0.) AS value, "
+        f"if(value = 0, 0, toInt32(floor(log(abs(value)) / {step}))) AS value_step, "
+        # Each row counts in the bin of its error and in that of its prediction, there by the magnitude of the error.
+        f"arrayJoin(arrayConcat([(bin, step)], if(usable, [({VALUE_ZERO} + {bin_of('value', 'value_step')}, "
+        f"greatest(toInt32(floor(step / {_OCTAVE})) * {_OCTAVE}, {_MIN_MAGNITUDE}))], []))) AS cell, "
+        f"cell.1 < {MIN_VALUE_BIN} AS is_error, "
+        # Errors of a cell are summed as multiples of its lower end, which are near 1 in any unit.
+        f"if(measured AND size > 0, size / exp(cell.2 * {step}), 0.) AS share FROM ({source})"
     )
     conditions = {
         "predictions": "1",
@@ -286,19 +304,29 @@ def _number(_rules: Rules, source: str) -> str:
         "invalid_sum": "0",
     }
     cells = (
-        f"SELECT {_KEY}, bin, {_counts(conditions)}, countIf(measured) AS n_measured, "
+        f"SELECT {_KEY}, cell.1 AS number, cell.2 AS magnitude, {_counts(conditions, 'is_error')}, "
+        "count() AS n_cell, countIf(measured) AS n_measured, "
         f"{_sum('share')} AS share_1, {_sum('share * share')} AS share_2, {_sum('pow(share, 4)')} AS share_4, "
-        f"{_AGES.format(once='')} FROM ({prepared}) GROUP BY {_KEY}, bin"
+        f"{_AGES.format(once=' AND is_error')} FROM ({prepared}) GROUP BY {_KEY}, number, magnitude"
     )
     arrays = (
-        f"arraySort(groupArrayIf((bin, toUInt64(n_measured), toFloat64(share_1) / {_SCALE}, "
-        f"toFloat64(share_2) / {_SCALE}, toFloat64(share_4) / {_SCALE}), n_measured > 0)) AS occupied, "
-        f"arrayMap(c -> if(c.1 = 0, 0., exp((abs(c.1) - {ERROR_ZERO}) * {step})), occupied) AS ends, "
-        "[toFloat64(sum(n_measured)), "
-        "arraySum((c, e) -> sign(c.1) * e * c.3, occupied, ends), arraySum((c, e) -> e * c.3, occupied, ends), "
-        "arraySum((c, e) -> e * e * c.4, occupied, ends), "
-        "arraySum((c, e) -> pow(e, 4) * c.5, occupied, ends)] AS sums, "
-        "arrayMap(c -> (c.1, toUInt64(0), 0., c.2, 0., toUInt64(0)), occupied) AS cells"
+        "arraySort(groupArrayIf((number, magnitude, toUInt64(n_cell), toUInt64(n_measured), "
+        f"toFloat64(share_1) / {_SCALE}, toFloat64(share_2) / {_SCALE}, toFloat64(share_4) / {_SCALE}), "
+        f"number >= {MIN_VALUE_BIN} OR n_measured > 0)) AS counted, "
+        f"arrayFilter(c -> c.1 < {MIN_VALUE_BIN}, counted) AS occupied, "
+        f"arrayFilter(c -> c.1 >= {MIN_VALUE_BIN}, counted) AS predicted, "
+        f"arrayMap(c -> if(c.1 = 0, 0., exp(c.2 * {step})), occupied) AS ends, "
+        f"arrayMap(c -> exp(c.2 * {step}), predicted) AS magnitudes, "
+        "[toFloat64(arraySum(c -> c.4, occupied)), "
+        "arraySum((c, e) -> sign(c.1) * e * c.5, occupied, ends), arraySum((c, e) -> e * c.5, occupied, ends), "
+        "arraySum((c, e) -> e * e * c.6, occupied, ends), "
+        "arraySum((c, e) -> pow(e, 4) * c.7, occupied, ends)] AS sums, "
+        "arrayReduce('sumMap', arrayMap(c -> [c.1], predicted), arrayMap(c -> [c.3], predicted), "
+        "arrayMap((c, e) -> [e * e * c.6], predicted, magnitudes), arrayMap(c -> [c.4], predicted), "
+        "arrayMap((c, e) -> [e * c.5], predicted, magnitudes)) AS values, "
+        "arrayConcat(arrayMap(c -> (c.1, toUInt64(0), 0., c.4, 0., toUInt64(0)), occupied), "
+        "arrayMap((number, n, squares, n_labelled, sizes) -> (number, n, squares, n_labelled, sizes, toUInt64(0)), "
+        "values.1, values.2, values.3, values.4, values.5)) AS cells"
     )
     return f"{_row(f'[]::Array(UInt64) AS confusion, {arrays}')} FROM ({cells}) GROUP BY {_KEY}"
 

@@ -99,11 +99,11 @@ CREATE TABLE IF NOT EXISTS performance_state
     wrong_type UInt64 COMMENT 'Labels that do not have the contract''s type; they are not measured' CODEC(T64, ZSTD(1)),
     undeclared_label UInt64 COMMENT 'Labels whose class is not declared in the contract; they are not measured' CODEC(T64, ZSTD(1)),
     confusion Array(UInt64) COMMENT 'Confusion matrix of labelled predictions: TP, FP, FN, TN for two classes; true × predicted in row-major order for more' CODEC(T64, ZSTD(1)),
-    bins Array(Int32) COMMENT 'Occupied bins. Two classes: bin of the score; more classes: class × bins + bin of its probability, for every class, and -1 - that number for the predicted class; numbers: ± (bin of the error in steps of 1 % + 2^17), 0 for no error' CODEC(ZSTD(1)),
+    bins Array(Int32) COMMENT 'Occupied bins. Two classes: bin of the score; more classes: class × bins + bin of its probability, for every class, and -1 - that number for the predicted class; numbers: ± (bin of the error in steps of 1 % + 2^17), 0 for no error, and for every prediction 2^20 plus the same number of its value' CODEC(ZSTD(1)),
     bin_predictions Array(UInt64) COMMENT 'Predictions per bin, labelled or not' CODEC(ZSTD(1)),
-    bin_scores Array(Float64) COMMENT 'Sum of the scores per bin' CODEC(ZSTD(1)),
+    bin_scores Array(Float64) COMMENT 'Sum of the scores per bin; numbers: of the squares of the errors, per bin of the value' CODEC(ZSTD(1)),
     bin_labelled Array(UInt64) COMMENT 'Labelled predictions per bin' CODEC(ZSTD(1)),
-    bin_labelled_scores Array(Float64) COMMENT 'Sum of the scores per bin' CODEC(ZSTD(1)),
+    bin_labelled_scores Array(Float64) COMMENT 'Sum of the scores of labelled predictions per bin; numbers: of the absolute errors, per bin of the value' CODEC(ZSTD(1)),
     bin_positives Array(UInt64) COMMENT 'Labelled predictions per bin whose label is the scored class' CODEC(ZSTD(1)),
     sums Array(Float64) COMMENT 'Sums over labelled predictions. Classes: n, sum and sum of squares of the log loss, then of the Brier score; numbers: n and sums of error, |error|, error^2, error^4, with error = prediction - label' CODEC(ZSTD(1)),
     ages Map(UInt16, UInt64) COMMENT 'First labels per bin of arrival age, in the bins of maturity; slice all only' CODEC(ZSTD(1)),
@@ -178,7 +178,7 @@ CREATE TABLE IF NOT EXISTS performance
     corrected Float64 COMMENT 'Value of the metric corrected for selective labels, assuming random labelling among similar scores; NaN if labels are not selective or one side of the threshold has too few labels' CODEC(ZSTD(1)),
     corrected_low Float64 COMMENT 'Lower end of the 95 % interval' CODEC(ZSTD(1)),
     corrected_high Float64 COMMENT 'Upper end of the 95 % interval' CODEC(ZSTD(1)),
-    cbpe Float64 COMMENT 'Label-free estimate from the scores of all predictions (CBPE); NaN if there is none. It cannot detect a change in the meaning of scores' CODEC(ZSTD(1)),
+    cbpe Float64 COMMENT 'Label-free estimate from the scores of all predictions (CBPE), for mae from their values (DLE); NaN if there is none. It cannot detect concept drift' CODEC(ZSTD(1)),
     cbpe_low Float64 COMMENT 'Lower end of the 95 % interval' CODEC(ZSTD(1)),
     cbpe_high Float64 COMMENT 'Upper end of the 95 % interval' CODEC(ZSTD(1)),
     cbpe_error Float64 COMMENT 'cbpe - value once the labels are mature; NaN before' CODEC(ZSTD(1)),
@@ -286,7 +286,7 @@ CREATE VIEW IF NOT EXISTS latest_performance
     corrected Float64 COMMENT 'Value of the metric corrected for selective labels, assuming random labelling among similar scores; NaN if labels are not selective or one side of the threshold has too few labels',
     corrected_low Float64 COMMENT 'Lower end of the 95 % interval',
     corrected_high Float64 COMMENT 'Upper end of the 95 % interval',
-    cbpe Float64 COMMENT 'Label-free estimate from the scores of all predictions (CBPE); NaN if there is none. It cannot detect a change in the meaning of scores',
+    cbpe Float64 COMMENT 'Label-free estimate from the scores of all predictions (CBPE), for mae from their values (DLE); NaN if there is none. It cannot detect concept drift',
     cbpe_low Float64 COMMENT 'Lower end of the 95 % interval',
     cbpe_high Float64 COMMENT 'Upper end of the 95 % interval',
     cbpe_error Float64 COMMENT 'cbpe - value once the labels are mature; NaN before',
@@ -397,13 +397,13 @@ CREATE VIEW IF NOT EXISTS estimate_trust
 (
     model LowCardinality(String) COMMENT 'Model',
     version LowCardinality(String) COMMENT 'Version of the model',
-    metric LowCardinality(String) COMMENT 'Estimated metric: accuracy, precision, recall, f1 or auc; with more than two classes accuracy, precision_macro, recall_macro or f1_macro',
+    metric LowCardinality(String) COMMENT 'Estimated metric: accuracy, precision, recall, f1 or auc; with more than two classes accuracy, precision_macro, recall_macro or f1_macro; for numbers mae',
     window LowCardinality(String) COMMENT 'Length of the windows',
     first_window DateTime('UTC') COMMENT 'Start of the earliest window',
     last_window DateTime('UTC') COMMENT 'Start of the latest window',
     windows UInt64 COMMENT 'Windows with mature labels: the latest twenty, of the slice all',
     bias Float64 COMMENT 'Mean of (estimate - value)',
-    off_share Float64 COMMENT 'Share of the windows whose estimate deviates by more than 0.02 and significantly',
+    off_share Float64 COMMENT 'Share of the windows whose estimate deviates significantly and by more than 0.02, for mae by more than 10 % of the value',
     sufficient Bool COMMENT 'Whether there are enough windows: at least three',
     trusted Bool COMMENT 'Whether the estimate is reliable: at most a fifth of the windows deviate, and the mean does not'
 )
@@ -417,9 +417,9 @@ SELECT
     max(window_start) AS last_window,
     count() AS windows,
     avg(error) AS bias,
-    avg(abs(error) > 0.02 AND (error_low > 0 OR error_high < 0)) AS off_share,
+    avg(abs(error) > tolerance AND (error_low > 0 OR error_high < 0)) AS off_share,
     windows >= 3 AS sufficient,
-    sufficient AND off_share <= 0.2 AND NOT (abs(bias) > 0.02 AND abs(bias) > sqrt(sum(pow((error_high - error_low) / 2, 2))) / windows) AS trusted
+    sufficient AND off_share <= 0.2 AND NOT (abs(bias) > avg(tolerance) AND abs(bias) > sqrt(sum(pow((error_high - error_low) / 2, 2))) / windows) AS trusted
 FROM
 (
     SELECT
@@ -429,6 +429,7 @@ FROM
         window,
         window_start,
         cbpe_error AS error,
+        if(metric = 'mae', 0.1 * value, 0.02) AS tolerance,
         error - sqrt(pow(cbpe - cbpe_low, 2) + pow(high - value, 2)) AS error_low,
         error + sqrt(pow(cbpe_high - cbpe, 2) + pow(value - low, 2)) AS error_high
     FROM latest_performance
@@ -437,7 +438,7 @@ FROM
     LIMIT 20 BY model, version, metric, window
 )
 GROUP BY model, version, metric, window
-COMMENT 'Accuracy of label-free estimates against the performance measured once labels matured. A change in the meaning of scores shows up here.';
+COMMENT 'Accuracy of label-free estimates against the performance measured once labels matured. Concept drift shows up here.';
 
 CREATE VIEW IF NOT EXISTS calibration_curve
 (

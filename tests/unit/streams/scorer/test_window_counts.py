@@ -268,7 +268,8 @@ def test_bins_of_classes_are_separated() -> None:
         rules("classes"), state(bins=[[-6, -1, 1, 5]], bin_labelled=[[4, 3, 7, 8]], confusion=[[1, 2, 3, 4]])
     )
     assert laid.labelled_hist[0, :, :, 0].tolist() == [[0, 7, 0], [0, 0, 8]]
-    assert laid.predicted_hist[0, :, :, 0].tolist() == [[3, 0, 0], [0, 0, 4]], "negative numbers: predicted classes"
+    predicted = laid.of_predictions.of_windows([0], np.arange(6))
+    assert predicted[0, :, 0].tolist() == [3, 0, 0, 0, 0, 4], "negative numbers are of predicted classes"
     assert laid.confusion.tolist() == [[[1, 2], [3, 4]]]
 
 
@@ -278,8 +279,10 @@ def test_error_quantiles_use_both_signs() -> None:
     signed = np.where(errors == 0, 0, np.sign(errors) * step).astype(int)
     bins, n = np.unique(signed, return_counts=True)
     laid = window_counts(
-        rules("number"), state(bins=[bins.tolist(), []], bin_labelled=[n.tolist(), []], sums=[[100.0] * 5, []])
+        rules("number"),
+        state(bins=[[*bins.tolist(), 1 << 20], []], bin_labelled=[[*n.tolist(), 100], []], sums=[[100.0] * 5, []]),
     )
+    assert laid.of_predictions.of_windows([0, 1], np.array([1 << 20]))[..., 0].tolist() == [[100], [0]]
     exact = np.quantile(np.abs(errors), ERROR_RANKS, method="inverted_cdf")
     assert laid.error_quantiles()[0] == pytest.approx(exact, rel=0.01)
     assert np.isnan(laid.error_quantiles()[1]).all()
