@@ -78,8 +78,8 @@ def _cbpe() -> AnyPanel:
     info = _info(
         "cbpe",
         "Performance before labels",
-        "Performance estimated from the scores alone (CBPE), and the performance measured once labels were mature. The "
-        "estimate cannot detect a change in what a score means (concept drift).",
+        "Performance estimated from the outputs alone (CBPE, for numbers DLE), and performance measured once labels "
+        "were mature. The estimate cannot detect a change in what an output means (concept drift).",
     )
     return time_series(info, performance.CBPE)
 

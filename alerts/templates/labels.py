@@ -18,7 +18,7 @@ LABELS_EVERY_S = 600
 ESTIMATED_METRICS: dict[str, tuple[str, ...]] = {
     "binary": ("accuracy", "precision", "recall", "f1", "auc"),
     "classes": ("accuracy", "precision_macro", "recall_macro", "f1_macro"),
-    "number": (),
+    "number": ("mae",),
 }
 """Metrics that are estimated without labels, by kind of model."""
 WEEK_S = 7 * DAY_S
@@ -149,30 +149,38 @@ def _drops(factory: RuleFactory, kind: str, horizon_s: int) -> Iterator[Rule]:
 
 
 def _expected(factory: RuleFactory, kind: str) -> Iterator[Rule]:
-    if not ESTIMATED_METRICS[kind]:
-        return
+    """Compare estimates without labels with the reference: errors of numbers relative to it."""
+    is_number = kind == "number"
     promised = [metric for metric in factory.contract.slo.performance if metric in ESTIMATED_METRICS[kind]]
-    threshold, clear = factory.threshold("cbpe-drop", factory.contract.rate_thresholds.major)
-    metrics = promised or DROPS_IN_POINTS[kind]
+    metrics = promised or (RELATIVE_DROPS if is_number else DROPS_IN_POINTS)[kind]
+    points, clear_points = factory.threshold("cbpe-drop", factory.contract.rate_thresholds.major)
+    factor = RELATIVE_MARGIN if is_number else 1.0
+    threshold = factor * points
+    form: Form = "percent" if is_number else "number"
+    shown = f"{100 * threshold:.3g} %" if is_number else f"{threshold:g}"
+    source, side = ("predictions", "above") if is_number else ("scores", "below")
+    meaning = "how large the errors of a prediction are" if is_number else "what scores mean"
     window = factory.measured_s("cbpe-drop")
     yield from factory.rule(
         "cbpe-drop",
         "ticket",
-        headline="estimated performance falls",
+        headline="estimated errors grow" if is_number else "estimated performance falls",
         summary=(
-            *("Estimated from scores, ", LabelRef("metric"), " is ", NumberRef("E", "number"), *INTERVAL["number"]),
-            f" below the reference; the threshold is {threshold:g}.",
+            *(f"Estimated from {source}, ", LabelRef("metric"), " is ", NumberRef("E", form), *INTERVAL[form]),
+            f" {side} the reference; the threshold is {shown}.",
         ),
         description=(
-            f"Performance estimated from the scores of the last {format_duration(window)}, without labels, is below "
-            f"the reference by more than {threshold:g}, with its whole interval below the reference. The estimate "
-            "cannot detect a change in what scores mean (concept drift)."
+            f"Performance estimated from the {source} of the last {format_duration(window)}, without labels, is {side} "
+            f"the reference by more than {shown}, with its whole interval {side} the reference. The estimate "
+            f"cannot detect a change in {meaning} (concept drift)."
         ),
-        signal=expected_drop(factory.contract.model, metrics, format_duration(window), window, threshold),
+        signal=expected_drop(
+            factory.contract.model, metrics, format_duration(window), window, threshold, relative=is_number
+        ),
         about="performance",
-        form="number",
+        form=form,
         has_bounds=True,
-        clear=clear,
+        clear=factor * clear_points,
         long_s=window,
         short_s=window,
         every_s=LABELS_EVERY_S,

@@ -44,6 +44,7 @@ SIGNALS: dict[str, Signal] = {
     "performance": performance(ODD, "auc", "1d", DAY_S, 3 * DAY_S, 0.7, "least"),
     "bias": performance(ODD, "bias", "1d", DAY_S, 3 * DAY_S, 0.05, "size"),
     "expected drop": expected_drop(ODD, ["auc", "accuracy"], "1d", DAY_S, 0.05),
+    "expected growth": expected_drop(ODD, ["bias"], "1d", DAY_S, 0.2, relative=True),
     "measured drop": measured_drop(ODD, ["auc", "accuracy"], "1d", DAY_S, 3 * DAY_S, 0.05, relative=False),
     "measured growth": measured_drop(ODD, ["bias"], "1d", DAY_S, 3 * DAY_S, 0.2, relative=True),
     "label age": label_age(ODD, 6 * HOUR_S),

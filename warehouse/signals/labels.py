@@ -87,18 +87,26 @@ def measured_drop(
     return Signal("metric", tuple(metrics), threshold, Facts(select, _stale_s(window_s, horizon_s), window))
 
 
-def expected_drop(model: str, metrics: Sequence[str], window: str, window_s: int, threshold: float) -> Signal:
-    """Return the signal of the largest drop, over versions, of the label-free estimate below the reference.
+def expected_drop(
+    model: str, metrics: Sequence[str], window: str, window_s: int, threshold: float, *, relative: bool = False
+) -> Signal:
+    """Return the signal of how much worse the label-free estimate is than the reference, of the worst version.
 
-    It counts only if the whole interval of the estimate is below the reference.
+    It counts only if the whole interval of the estimate is worse than the reference. With `relative` the metrics are
+    errors, and the signal is their growth as a share of the reference.
     """
+    worse, least, most = "reference - cbpe", "reference - cbpe_high", "reference - cbpe_low"
+    is_empty, is_sure = "isNaN(cbpe) OR isNaN(reference)", "cbpe_high < reference"
+    if relative:
+        worse, least, most = (f"{name} / reference - 1" for name in ("cbpe", "cbpe_low", "cbpe_high"))
+        is_empty, is_sure = f"NOT isFinite({worse})", "cbpe_low > reference"
 
     def select(period: EventTimeRange, fact_time: FactTime) -> str:
-        state = f"multiIf(isNaN(cbpe) OR isNaN(reference), {EMPTY}, cbpe_high < reference, {SURE}, {UNSURE})"
+        state = f"multiIf({is_empty}, {EMPTY}, {is_sure}, {SURE}, {UNSURE})"
         return (
             "SELECT metric AS key, version, toUnixTimestamp(window_end) AS until, until AS ended_at, "
             f"{_seconds('revised_at')} AS judged_at, tuple(until, revision) AS rank, "
-            f"tuple(toUInt8({state}), reference - cbpe, reference - cbpe_high, reference - cbpe_low, 0.) AS verdict "
+            f"tuple(toUInt8({state}), {worse}, {least}, {most}, 0.) AS verdict "
             f"FROM performance WHERE {_where(model, metrics, window, period)} AND predictions > 0"
         )
 

@@ -35,11 +35,11 @@ def test_a_contract_has_the_rules_that_apply_to_it() -> None:
         *(("completeness", "ticket"), ("pipeline-lag", "page")),
     }
     assert {name for name, *_ in rules_by_name(NUMBER)} >= {"performance", "label-stop"}
-    assert {name for name, *_ in rules_by_name(NUMBER)}.isdisjoint(
-        {"cbpe-drop", "output-shift", "latency", "unseen-rate"}
-    )
+    assert {name for name, *_ in rules_by_name(NUMBER)}.isdisjoint({"output-shift", "latency", "unseen-rate"})
     assert ("output-shift", "page", "") in rules_by_name(MANY)
     assert rules_by_name(MANY)["cbpe-drop", "ticket", ""].signal.keys == ("f1_macro",), "its SLO"
+    grows = rules_by_name(NUMBER)["cbpe-drop", "ticket", ""]
+    assert (grows.signal.keys, grows.signal.threshold) == (("mae",), 0.2), "four times that of points"
     assert {name for name, *_ in rules_by_name("contract: 1\nmodel: m")} == {
         "errors",
         "silence",

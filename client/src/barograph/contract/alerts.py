@@ -22,7 +22,7 @@ RULES: dict[str, str] = {
     "output-shift": "PSI of an output (score, class, probability or confidence) exceeds `thresholds.psi.major`.",
     "performance": "A metric of `slo.performance` misses its target in the newest window with mature labels.",
     "performance-drop": "Measured performance is below the reference, significantly by more than a margin.",
-    "cbpe-drop": "Performance estimated from scores, without labels, is below the reference.",
+    "cbpe-drop": "Performance estimated without labels is worse than the reference.",
     "latency": "The share of predictions slower than `slo.latency_ms` is larger than `slo.latency_share` allows.",
     "errors": "The share of failed predictions exceeds `slo.error_rate`, or `thresholds.rates.major` without it.",
     "silence": "No predictions for longer than usual.",
