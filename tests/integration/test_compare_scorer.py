@@ -104,8 +104,8 @@ def test_metrics_equal_those_of_the_scorer(engine: LocalClickHouse, kind: str) -
         assert getattr(actual, name) == pytest.approx(getattr(expected, name), rel=1e-9, abs=1e-9), name
     cells = np.unique(expected.of_predictions.cell)
     assert (cells.size > 0) == (kind != "binary")
-    ours, theirs = (each.of_predictions.of_windows([0, 1], cells) for each in (actual, expected))
-    assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-9)
+    sums, stored_sums = (each.of_predictions.of_windows([0, 1], cells) for each in (actual, expected))
+    assert sums == pytest.approx(stored_sums, rel=1e-9, abs=1e-9)
     measured = measure(rules, actual)
     compared = 0
     for (metric, of_class), result in measured.items():

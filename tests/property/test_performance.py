@@ -12,7 +12,9 @@ from sketches.performance.binary import binary_metrics
 from sketches.performance.bins import score_edges
 from sketches.performance.calibration_map import learn_calibration
 from sketches.performance.cbpe import cbpe_metrics
+from sketches.performance.cbpe_classes import class_cbpe_metrics, learn_class_calibration
 from sketches.performance.classes import class_metrics
+from sketches.performance.loss import estimated_mae, learn_loss
 from sketches.performance.maturity import age_edges, learn_maturity
 from sketches.performance.metric import MetricEstimate, difference
 from sketches.performance.number import ERROR_RANKS, number_metrics
@@ -141,6 +143,38 @@ def test_estimates_and_corrections_are_in_range(
     estimates = selective(labelled_rows, everything, EDGES, phi=phi)
     assert (estimates.p_value >= 0.0) & (estimates.p_value <= 1.0)
     assert estimates.spread >= 0.0
+
+
+@settings(UNHURRIED, max_examples=10)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.integers(0, 200), st.floats(0.05, 5.0), PHI)
+def test_estimates_of_classes_are_in_range(seed: int, kinds: int, rows: int, spread: float, phi: float) -> None:
+    """Few or many rows, and probabilities from nearly certain to nearly equal."""
+    rng = np.random.default_rng(seed)
+
+    def histograms(n: int) -> tuple[FloatArray, FloatArray]:
+        probability = rng.dirichlet(np.full(kinds, spread), size=n)
+        true, chosen = rng.integers(kinds, size=n), rng.integers(kinds, size=n)
+        everything = score_histogram(probability.T, EDGES, true == np.arange(kinds)[:, None])
+        own = [score_histogram(probability[chosen == k, k], EDGES, true[chosen == k] == k) for k in range(kinds)]
+        return everything, np.stack(own)
+
+    calibration = learn_class_calibration(*histograms(60 * kinds), EDGES)
+    everything, own = histograms(rows)
+    holds(class_cbpe_metrics(everything[..., :2], own[..., :2], calibration, phi=phi))
+
+
+@UNHURRIED
+@given(
+    st.lists(st.tuples(st.integers(-5, 5), st.floats(0.0, 1e6)), min_size=20, max_size=80),
+    st.lists(st.integers(0, 300), min_size=13, max_size=13),
+    PHI,
+)
+def test_estimated_errors_are_in_range(labelled: list[tuple[int, float]], counts: list[int], phi: float) -> None:
+    bins = np.arange(-6, 7)
+    sums = np.zeros((bins.size, 3))
+    for number, size in labelled:
+        sums[number + 6] += (1.0, size, size**2)
+    holds({"mae": estimated_mae(bins, counts, learn_loss(bins, sums), phi=phi)}, (0.0, 1e8))
 
 
 @UNHURRIED

@@ -54,8 +54,8 @@ def learned(seed: int, rows: int, sharpness: float = 1.0) -> ClassCalibration:
 
 
 def estimated(probability: FloatArray, calibration: ClassCalibration) -> dict[str, MetricEstimate]:
-    both = histograms(probability, np.zeros(len(probability), np.int64))
-    return class_cbpe_metrics(*(hist[..., :2] for hist in both), calibration)
+    everything, own = histograms(probability, np.zeros(len(probability), np.int64))
+    return class_cbpe_metrics(everything[..., :2], own[..., :2], calibration)
 
 
 def realised(probability: FloatArray, labels: IntArray) -> dict[str, MetricEstimate]:
