@@ -16,9 +16,9 @@ from local.clickhouse import LocalClickHouse
 from tests.support import scoring
 from tests.support.performance import drawn
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
-from tests.support.warehouse import columns, migrated
+from tests.support.warehouse import columns, migrated, row
 from warehouse.client import Client
-from warehouse.tables import insert_columns
+from warehouse.tables import insert_columns, insert_rows
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -224,3 +224,27 @@ def test_estimates_of_errors_match_later_labels_until_the_concept_drifts(number_
         assert drifted["mae", day]["cbpe"] == pytest.approx(usual["value"], rel=0.1), "blind to it"
         assert drifted["mae", day]["cbpe_error"] < -0.4 * drifted["mae", day]["value"]
     assert drifted["trusted", 0] == {"mae": False}
+
+
+def test_an_error_of_numbers_is_accepted_in_proportion_to_the_value(engine: LocalClickHouse) -> None:
+    """All windows are off significantly: by 5 % and 15 % of mae, and by 0.03 of accuracy."""
+    figures_of = {"small": ("mae", 100.0, 105.0), "large": ("mae", 100.0, 115.0), "points": ("accuracy", 0.9, 0.93)}
+    with migrated(engine) as client:
+        rows = []
+        for model, (metric, value, estimate) in figures_of.items():
+            margin = 0.01 * value
+            for day in range(6):
+                start = START_MS // 1000 + day * 86400
+                rows.append(
+                    row(
+                        "performance",
+                        **{"model": model, "version": "1", "slice": "all", "metric": metric, "window": "1d"},
+                        **{"window_start": start, "window_end": start + 86400, "revision": 1, "predictions": 99},
+                        **{"value": value, "low": value - margin, "high": value + margin, "mature": True},
+                        **{"cbpe": estimate, "cbpe_low": estimate - margin, "cbpe_high": estimate + margin},
+                        cbpe_error=estimate - value,
+                    )
+                )
+        insert_rows(client, "performance", rows)
+        trust = client.rows("SELECT model, off_share, sufficient, trusted FROM estimate_trust ORDER BY model")
+    assert trust == [("large", 1.0, True, False), ("points", 1.0, True, False), ("small", 0.0, True, True)]
