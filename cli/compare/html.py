@@ -288,8 +288,8 @@ def _performance(report: CompareReport) -> str:
     table = _table(columns, rows, numbers=(3, 4, 5, 6, 7), html=(2,))
     table = f"<details><summary>All values</summary>{table}</details>" if charts else table
     legend = (
-        '<p class="faint">Dots: measured from labels, with 95% intervals. Dashed line: estimate from scores alone, '
-        "given the meaning of scores in training (CBPE).</p>"
+        '<p class="faint">Dots: measured from labels, with 95% intervals. Dashed line: estimate from outputs alone, '
+        "given what they mean in training (CBPE, for numbers DLE).</p>"
         if charts
         else ""
     )

@@ -1,4 +1,4 @@
-"""Performance of each period compared with training, and its estimate from scores where labels are missing (CBPE)."""
+"""Performance of each period compared with training, and its estimate from outputs where labels are missing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PeriodMetric:
     change_high: float
     level: str
     estimate: float
-    """The value that the scores predict without labels, given training's calibration."""
+    """The value that the outputs predict without labels, given what they mean in training."""
     estimate_low: float
     estimate_high: float
 
@@ -49,7 +49,7 @@ def compare_performance(
     training: WindowCounts | None,
     production: WindowCounts,
 ) -> list[PeriodMetric]:
-    """Measure each period, compare it with training, and estimate it from its scores.
+    """Measure each period, compare it with training, and estimate it from its outputs.
 
     Args:
         contract: thresholds and performance targets.

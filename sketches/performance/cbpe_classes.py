@@ -9,9 +9,9 @@ reference windows a calibration map of each kind is learned per class:
 With c_k predictions of k, the expected accuracy is Σ h_k / Σ c_k, precision h_k / c_k, recall h_k / (h_k + m_k), and f1
 2 h_k / (c_k + h_k + m_k). A map over all predictions would be wrong for both if a rule overrides the probabilities.
 
-Maps of different classes are learned from different predictions, and so are both maps of a class. So errors of h_k are
-independent over classes, and those of h_k and m_k are too. Like `sketches.performance.cbpe`, the estimate cannot detect
-a change of what probabilities mean (concept drift).
+The maps q of different classes are learned from different predictions, and so are both maps of a class. So errors of
+h_k are independent over classes, and those of h_k and m_k are too. Like `sketches.performance.cbpe`, the estimate
+cannot detect a change of what probabilities mean (concept drift).
 
 Sources: NannyML's multiclass CBPE; calibration of the predicted class: Gupta and Ramdas (2022), ICLR, top-label
 calibration.
