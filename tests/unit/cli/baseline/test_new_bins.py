@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 import pytest
@@ -198,7 +200,8 @@ def test_phi_of_correlated_windows_is_not_lost_with_the_sight_of_the_old_bins() 
     rng = np.random.default_rng(8)
 
     def make_days(mean: float, days: int) -> FloatArray:
-        return mean + np.sqrt(0.5) * (rng.normal(size=(days, 1)) + rng.normal(size=(days, 1_000)))
+        deviations: FloatArray = rng.normal(size=(days, 1)) + rng.normal(size=(days, 1_000))
+        return mean + math.sqrt(0.5) * deviations
 
     def phi_of_days(field: FieldBaseline, days: FloatArray) -> Phi:
         counts = np.array([counted(field, day) for day in days])
