@@ -21,7 +21,7 @@ LearnedEstimate = CalibrationMap | ClassCalibration | LossMap
 
 
 def learn_estimates(rules: Rules, reference: WindowCounts, row: int) -> LearnedEstimate | None:
-    """Learn from one window with labels; None if it has too few. A calibration takes a fifth of a second per class.
+    """Learn from one window with labels; None if it has too few.
 
     Args:
         rules: how the model is measured.
