@@ -164,7 +164,7 @@ def test_messages_lost_when_an_agent_fails_once(broker: LocalKafka, topic_prefix
         processes = {way: start(way) for way in chosen}
         try:
             for way, process in processes.items():
-                wait_for(partial(ended, way, process), f"{way} to end", 60)
+                wait_for(partial(ended, way, process), f"{way} to end")
             for process in processes.values():
                 process.send_signal(signal.SIGTERM)
             for process in processes.values():
