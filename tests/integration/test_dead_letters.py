@@ -151,8 +151,8 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     pipeline.start("sketcher", clock="live")
     pipeline.start("recorder", clock="live")
     topics = pipeline.topics
-    wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 6, "six dead predictions", 60)
-    wait_for(lambda: len(pipeline.read_all(topics.labels_dead)) == 1, "a dead label", 60)
+    wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 6, "six dead predictions")
+    wait_for(lambda: len(pipeline.read_all(topics.labels_dead)) == 1, "a dead label")
 
     enter(pipeline, tmp_path, monkeypatch)
     before = groups(capsys)
@@ -184,14 +184,14 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     wait_for(
         lambda: len(pipeline.read_all(topics.predictions_dead)) == 7, "the dead letter that was rejected again", 60
     )
-    wait_for(lambda: counted(pipeline, "later") == (4, 3), "the events in partials", 60)
+    wait_for(lambda: counted(pipeline, "later") == (4, 3), "the events in partials")
     # Its number was counted on first receipt.
     assert counted(pipeline, "toy") == (6, 6)
     # A message that only claims to be this replay is an ordinary event, whatever token it invents.
     claim = [(DEAD_LETTER_HEADER, f"{topics.predictions_dead}/0/0".encode()), ("barograph-counted", b"1")]
     token = (TOKEN_HEADER, b"0123456789abcdef" * 2)
     pipeline.produce([(0, event(6), claim), (0, event(7), [*claim, token])])
-    wait_for(lambda: counted(pipeline, "toy") == (8, 8), "the forged replays as ordinary events", 60)
+    wait_for(lambda: counted(pipeline, "toy") == (8, 8), "the forged replays as ordinary events")
     assert pipeline.log("sketcher-0").count("replay headers ignored") == 1
 
     back = pipeline.read_all(topics.predictions_dead)[-1]
@@ -233,7 +233,7 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     assert "no dead letter" in run(capsys, "drop", name, "--because", "once more", code=1)
     # A dropped dead letter can still be replayed, with both options.
     assert "1 of" in run(capsys, "replay", name, "--dropped", "--again")
-    wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 8, "it is rejected again", 60)
+    wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 8, "it is rejected again")
     assert [m.headers()[0][0] for m in pipeline.read_all(topics.predictions)[-1:]] == [DEAD_LETTER_HEADER]
     pipeline.alive()
 
@@ -247,7 +247,7 @@ def test_an_end_marker_on_the_live_clock_is_a_dead_letter_and_ends_no_model(pipe
     pipeline.produce([(0, b"", end)], topics.labels)
     pipeline.start("sketcher", clock="live")
     pipeline.start("recorder", clock="live")
-    wait_for(lambda: counted(pipeline, "toy") == (2, 2), "the events around the end marker", 60)
+    wait_for(lambda: counted(pipeline, "toy") == (2, 2), "the events around the end marker")
     for topic in (topics.predictions_dead, topics.labels_dead):
         wait_for(lambda: len(pipeline.read_all(topic)) == 1, f"the end marker in {topic}", 60)  # noqa: B023
         (dead,) = pipeline.read_all(topic)

@@ -70,7 +70,7 @@ def test_records_of_every_codec_are_read_and_a_failed_one_is_redelivered(probe: 
     # A file with this name keeps the next process from failing too.
     (probe.folder / "next.failed").touch()
     _, redelivered = probe.start("next", fail_at=3)
-    wait_for(lambda: len(redelivered()) >= 4 and redelivered()[-1][0] == 6, "records from the failing one on", 60)
+    wait_for(lambda: len(redelivered()) >= 4 and redelivered()[-1][0] == 6, "records from the failing one on")
     assert redelivered()[0][0] <= 3
     assert redelivered() == [(i, f"m{i}" * 200) for i in range(redelivered()[0][0], 7)]
 
@@ -79,12 +79,12 @@ def test_records_of_every_codec_are_read_and_a_failed_one_is_redelivered(probe: 
 def test_unacknowledged_records_are_redelivered_after_an_orderly_stop(probe: Probe) -> None:
     probe.produce([f"m{i}" for i in range(7)])
     first, records = probe.start("first", withhold_from=4)
-    wait_for(lambda: len(records()) == 7, "all records", 60)
+    wait_for(lambda: len(records()) == 7, "all records")
     first.send_signal(signal.SIGTERM)
     # With the default of stream_wait_empty, it would wait forever for acknowledgements.
     assert first.wait(20) == 0
     _, redelivered = probe.start("second")
-    wait_for(lambda: bool(redelivered()) and redelivered()[-1][0] == 6, "the unacknowledged records", 60)
+    wait_for(lambda: bool(redelivered()) and redelivered()[-1][0] == 6, "the unacknowledged records")
     assert [offset for offset, _ in redelivered()] == [4, 5, 6]
 
 
@@ -103,10 +103,10 @@ def test_only_the_committed_only_transport_skips_aborted_records(probe: Probe) -
             producer.commit_transaction(30)
     _, committed = probe.start("committed")
     _, uncommitted = probe.start("uncommitted", uncommitted_too=True, group="another")
-    wait_for(lambda: bool(committed()) and committed()[-1][1] == "committed 42", "the last record", 60)
+    wait_for(lambda: bool(committed()) and committed()[-1][1] == "committed 42", "the last record")
     assert [text for _, text in committed()] == [f"committed {i}{j}" for i in (0, 2, 4) for j in range(3)]
     # Faust's own transport delivers aborted records.
-    wait_for(lambda: bool(uncommitted()) and uncommitted()[-1][1] == "committed 42", "the last record", 60)
+    wait_for(lambda: bool(uncommitted()) and uncommitted()[-1][1] == "committed 42", "the last record")
     assert sum(text.startswith("aborted") for _, text in uncommitted()) == 6
 
 

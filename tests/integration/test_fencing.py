@@ -239,7 +239,7 @@ def test_a_stale_flush_is_rejected_because_of_its_metadata(
     quick = drive("quick")
 
     one_each = slow.polled(lambda: len(slow.partitions) == len(quick.partitions) == 1)
-    wait_for(quick.polled(one_each), "one partition each", 60)
+    wait_for(quick.polled(one_each), "one partition each")
     [moved] = quick.partitions
     quick.assigned.restart()
     quick.flush_until(lambda: committed(quick)[moved] == 150)
@@ -346,7 +346,7 @@ def test_acknowledgements_withheld_during_a_rebalance_lose_nothing(pipeline: Pip
     assert_withheld(pipeline)
     pipeline.kill("monitor-0")
     send([6, 13])
-    wait_for(lambda: len(assigned(pipeline, "monitor-1")) == 2, "both partitions at the second monitor", 60)
+    wait_for(lambda: len(assigned(pipeline, "monitor-1")) == 2, "both partitions at the second monitor")
     arrived("events after the first monitor was killed")
     send([13])
     pipeline.end(1)
@@ -371,7 +371,7 @@ def test_acknowledgements_withheld_during_a_rebalance_lose_nothing(pipeline: Pip
         )
         return {(model, end): n for model, end, n in rows} == verdicts
 
-    wait_for(judged, "verdicts over all events", 60)
+    wait_for(judged, "verdicts over all events")
     assert pipeline.rows("SELECT count() FROM losses") == [(0,)]
     assert not pipeline.read_all(pipeline.topics.partials_dead)
     # Seconds, most of them its start; with stream_wait_empty it would be a minute and more.

@@ -246,9 +246,9 @@ def test_live_minute_panes_with_replayed_dead_letters(pipeline: Pipeline) -> Non
     pipeline.produce((0, json.dumps(event).encode(), None) for event in events[:50])
     pipeline.start("sketcher")
     # No contract is applied yet, so the first events are dead letters.
-    wait_for(lambda: len(pipeline.read_all(pipeline.topics.predictions_dead)) == 50, "dead letters", 60)
+    wait_for(lambda: len(pipeline.read_all(pipeline.topics.predictions_dead)) == 50, "dead letters")
     pipeline.register(contract, [simple_baseline()])
-    wait_for(lambda: '"models": 1' in pipeline.log("sketcher-0"), "the contract", 60)
+    wait_for(lambda: '"models": 1' in pipeline.log("sketcher-0"), "the contract")
     pipeline.wait_flushed()
     assert (
         DeadLetterReplayer(settings(pipeline)).replay(DeadLetterFilter(reason="unknown-model")).resolved.total() == 50
@@ -284,7 +284,7 @@ def move_sketcher(pipeline: Pipeline, offset: int) -> None:
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
     group = f"{pipeline.prefix}sketcher"
     # A stopped member stays in its group until its session times out.
-    wait_for(lambda: not admin.describe_consumer_groups([group])[group].result().members, "an empty group", 60)
+    wait_for(lambda: not admin.describe_consumer_groups([group])[group].result().members, "an empty group")
     request = ConsumerGroupTopicPartitions(group, [TopicPartition(pipeline.topics.predictions, 0, offset)])
     done = admin.alter_consumer_group_offsets([request])[group].result()
     assert all(position.error is None for position in done.topic_partitions)

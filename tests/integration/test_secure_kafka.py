@@ -365,7 +365,7 @@ def test_kafkas_own_tool_understands_the_commands(kafka: SecureKafka, tmp_path: 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     expected = {("TRANSACTIONAL_ID", f"{topics.prefix}sketcher-", "WRITE")}
-    wait_for(lambda: kafka.listed(odd.user) == expected, "what the tool added", 30)
+    wait_for(lambda: kafka.listed(odd.user) == expected, "what the tool added")
 
 
 def test_a_revoked_acl_stops_the_processor(kafka: SecureKafka, deployment: Deployment) -> None:
