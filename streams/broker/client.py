@@ -108,6 +108,27 @@ def make_consumer(settings: ProcessorSettings, group: str, *, reports_ends: bool
     return Consumer({**consumer_config(settings, group), "enable.partition.eof": reports_ends})
 
 
+class _AuthFailure:
+    """The first authentication error of a request.
+
+    It has no reference to the client that reports errors to it. Otherwise both would be a cycle, and the garbage
+    collector could destroy the client in one of librdkafka's threads, which the destruction waits for.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.error: KafkaError | None = None
+        self._monotonic = monotonic
+        self._since_s = 0.0
+
+    def record(self, error: KafkaError) -> None:
+        if self.error is None and error.code() in _AUTH_ERRORS:
+            self.error, self._since_s = error, self._monotonic()
+
+    def lasts(self) -> bool:
+        """Return whether authentication has failed for so long that the request is hopeless."""
+        return self.error is not None and self._monotonic() - self._since_s > AUTH_FAILURE_S
+
+
 class Admin:
     """An admin client that reports failed authentication at once.
 
@@ -134,18 +155,12 @@ class Admin:
         Raises:
             ProcessorError: a property is invalid.
         """
-        self._monotonic = monotonic
-        self._auth_error: KafkaError | None = None
-        self._auth_failed_s = 0.0
+        self._failure = _AuthFailure(monotonic)
         config: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "log_level": log_level, **kafka}
         try:
-            self.client = AdminClient(config | {"error_cb": self._on_error})
+            self.client = AdminClient(config | {"error_cb": self._failure.record})
         except KafkaException as error:
             raise explain(error, "accept the client's settings") from error
-
-    def _on_error(self, error: KafkaError) -> None:
-        if self._auth_error is None and error.code() in _AUTH_ERRORS:
-            self._auth_error, self._auth_failed_s = error, self._monotonic()
 
     def result(self, future: Future[T], action: str) -> T:
         """Wait for the result of a request.
@@ -160,17 +175,17 @@ class Admin:
         """
         # An earlier error, such as a broker that restarted during a handshake, does not concern this request. Callbacks
         # run in `poll` only, so no error of this request is dropped here.
-        self._auth_error = None
+        self._failure.error = None
         while True:
             try:
                 return future.result(0.1)
             except TimeoutError:
                 self.client.poll(0)
-                if self._auth_error is not None and self._monotonic() - self._auth_failed_s > AUTH_FAILURE_S:
+                if self._failure.lasts():
                     raise self.explain(None, action) from None
             except KafkaException as error:
                 self.client.poll(0)
-                if self._auth_error is not None and error.args[0].code() in _NO_ANSWER:
+                if self._failure.error is not None and error.args[0].code() in _NO_ANSWER:
                     raise self.explain(error, action) from error
                 raise
 
@@ -202,9 +217,8 @@ class Admin:
         """Return an error with advice: failed authentication if that is the cause, else the error itself."""
         self.client.poll(0)
         is_unanswered = error is None or error.args[0].code() in _NO_ANSWER
-        return explain(
-            KafkaException(self._auth_error) if is_unanswered and self._auth_error is not None else error, action
-        )
+        cause = self._failure.error
+        return explain(KafkaException(cause) if is_unanswered and cause is not None else error, action)
 
 
 def fetch(consumer: Consumer, messages: int, timeout_s: float, action: str) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from concurrent.futures import Future
 from typing import Any
 
@@ -25,7 +27,7 @@ class FakeAdminClient:
             return
         step = self.steps.pop(0)
         if isinstance(step, KafkaError):
-            self.admin._on_error(step)
+            self.admin._failure.record(step)
         elif isinstance(step, KafkaException):
             self.future.set_exception(step)
         else:
@@ -82,6 +84,15 @@ def test_an_earlier_failure_does_not_concern_a_later_request(clock: Clock, admin
     with pytest.raises(KafkaException) as caught:
         request(clock, admin, NO_TLS, missing)
     assert caught.value is missing
+
+
+def test_a_client_is_destroyed_with_its_last_reference_not_by_the_garbage_collector() -> None:
+    gc.disable()
+    try:
+        client = weakref.ref(Admin("127.0.0.1:1", {}).client)
+        assert client() is None
+    finally:
+        gc.enable()
 
 
 def test_settings_that_the_client_does_not_know_are_named() -> None:
