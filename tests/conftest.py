@@ -29,10 +29,10 @@ _FOLDER_ORDER = ("unit", "property", "contract", "golden", "alerts", "integratio
 _LONG = (
     "exactness", "scorer", "rebuild", "operation", "names", "preview_page", "baseline_accept", "local_kafka",
     "scorer_freeze", "cli_dev", "floods", "pause", "dead_letters", "static_members", "flights", "fencing", "backup",
-    "distribution", "bad_outputs", "secure_kafka", "infer_replayed", "scorer_truth", "faust_facts", "scorer_estimates",
-    "poison", "load_account", "recorder", "scorer_kafka", "volume", "dashboard_queries", "live", "doctor", "queries",
-    "baseline_changes", "season", "slices", "retention", "roles", "comparisons", "cli_apply", "distances",
-    "compare_flights",
+    "tables", "distribution", "bad_outputs", "secure_kafka", "infer_replayed", "scorer_truth", "faust_facts",
+    "scorer_estimates", "poison", "load_account", "recorder", "scorer_kafka", "volume", "dashboard_queries", "live",
+    "doctor", "queries", "baseline_changes", "season", "slices", "retention", "roles", "comparisons", "cli_apply",
+    "distances", "compare_flights",
 )  # fmt: skip
 
 _TESTS = Path(__file__).parent

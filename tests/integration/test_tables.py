@@ -1,0 +1,220 @@
+"""Six tables from Parquet to verdicts with the README's commands; the tutorials are executed as they are written."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shlex
+import subprocess
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from barograph.contract import LabelSpec
+
+from cli.dev.command import CONTRACTS_FOLDER
+from cli.dev.processors import KINDS
+from cli.main import main
+from cli.settings import load_settings
+from tests.support import tables
+from tests.support.pipeline import Pipeline
+from tests.support.tables import BUNDLED, GENERATED, MonitoredTable
+
+ROOT = Path(__file__).resolve().parents[2]
+TUTORIALS = ROOT / "docs" / "tutorials"
+FIRST_VERDICT_S = 300.0
+REFERENCE_WEEK = timedelta(days=7)
+NOT_SHARED = ("period", "start_s", "end_s")
+
+
+def page_commands(page: str) -> list[str]:
+    """Return the lines of all shell blocks, continued lines joined."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+@dataclass
+class Shell:
+    """Executes command lines on the shared servers, in the current folder."""
+
+    pipeline: Pipeline
+    capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch
+    load_report: str = ""
+
+    def run(self, line: str) -> None:
+        """Execute one line; it must succeed."""
+        words = shlex.split(line, comments=True)
+        match words:
+            case ["cd", folder]:
+                self.monkeypatch.chdir(folder)
+            case ["python", "-m", "tests.support.tables", *arguments]:
+                tables.main(arguments)
+            case ["barograph", "dev", *options]:
+                assert options == ["--clock", "replay"]
+                self._start_processors()
+            case ["barograph", *arguments]:
+                self._run_barograph(arguments)
+            case _:
+                subprocess.run(line, shell=True, check=True, timeout=60)
+
+    def _run_barograph(self, arguments: list[str]) -> None:
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        output, errors = self.capsys.readouterr()
+        assert end.value.code in (0, None), f"{arguments}\n{output}\n{errors}"
+        if arguments[0] == "load":
+            self.load_report = errors
+
+    def _start_processors(self) -> None:
+        """Do what `dev` does, on the shared servers: apply the contracts and start each processor.
+
+        tests/integration/test_cli_dev.py tests the command itself.
+        """
+        self._run_barograph(["apply", *map(str, CONTRACTS_FOLDER.glob("*.yaml"))])
+        days = load_settings(None, needs=()).retention_days
+        for kind in KINDS:
+            self.pipeline.start(kind, retention_days=days, **({"score_s": 0.5} if kind == "scorer" else {}))
+
+
+@pytest.fixture
+def shell(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    """A shell in an empty folder, whose environment names the shared servers."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
+        monkeypatch.delenv(name)
+    address = pipeline.address
+    for name, value in {
+        "BOOTSTRAP_SERVERS": pipeline.bootstrap,
+        "TOPIC_PREFIX": pipeline.prefix,
+        "PREDICTIONS_PARTITIONS": 2,
+        "LABELS_PARTITIONS": 2,
+        "PARTIALS_PARTITIONS": pipeline.partials_partitions,
+        "CLICKHOUSE_HOST": address.host,
+        "CLICKHOUSE_PORT": address.port,
+        "CLICKHOUSE_DATABASE": address.database,
+        "CLICKHOUSE_USERNAME": address.username,
+        "CLICKHOUSE_PASSWORD": address.password,
+    }.items():
+        monkeypatch.setenv(f"BAROGRAPH_{name}", str(value))
+    return Shell(pipeline, capsys, monkeypatch)
+
+
+def assert_everything_is_counted(table: MonitoredTable, report: str) -> None:
+    n = table.production.num_rows
+    assert f"predictions: {n:,} sent = {n:,} counted + 0 dead-lettered\n" in report, report
+    assert f"labels: {n:,} sent = {n:,} matched + 0 unmatched + 0 dead-lettered\n" in report, report
+    assert "See:" not in report
+
+
+def assert_drift_is_found(table: MonitoredTable, pipeline: Pipeline) -> None:
+    """Check that in whole windows after the drift the fields that drift are major, and before it no field is."""
+    rows = pipeline.rows(
+        "SELECT field, toUnixTimestamp(window_start), toUnixTimestamp(window_end), level FROM latest_drift "
+        "WHERE slice = 'all' AND window = {window:String}",
+        {"window": table.window},
+    )
+    after = [(field, level) for field, start_s, _, level in rows if start_s >= table.drift_s]
+    before = [(field, level) for field, _, end_s, level in rows if end_s <= table.drift_s]
+    assert after
+    assert {field for field, _ in before} == {field for field, _ in after}
+    assert {field for field, level in before if level == "major"} == set()
+    assert "stable" in {level for _, level in before}
+    assert {level for field, level in after if field in table.drifted} == {"major"}
+    major = {field for field, level in after if level == "major"}
+    assert table.drifted <= major <= table.drifted | table.outputs
+
+
+def assert_performance_is_measured(table: MonitoredTable, pipeline: Pipeline, metric: str) -> None:
+    """Check that windows have enough labels, and levels once the labels of the reference week are mature."""
+    at = table.production[table.production.column_names[1]]
+    has_reference = at[-1].as_py() - at[0].as_py() > REFERENCE_WEEK + timedelta(
+        seconds=LabelSpec(type="float").horizon_s
+    )
+    condition = "level != 'insufficient'" if has_reference else "sufficient"
+    pipeline.wait_rows(
+        f"SELECT countIf({condition}) > 0 AND min(coverage) = 1 FROM latest_performance WHERE metric = '{metric}' "
+        f"AND slice = 'all' AND window = '{table.window}' AND class = '' AND n > 0",
+        f"{condition} for {metric}, with a label of every prediction",
+    )
+
+
+def bits(value: Any) -> Any:
+    """Return a value that is equal only to one of the same bits; None for NaN, which JSON lacks."""
+    if isinstance(value, float):
+        return value.hex() if math.isfinite(value) else None
+    return value
+
+
+def verdict_key(row: dict[str, Any], end_s: int) -> tuple[Any, ...]:
+    return end_s, row["slice"], row["field"], row.get("kind")
+
+
+def assert_compare_equals(table: MonitoredTable, pipeline: Pipeline, report: dict[str, Any]) -> None:
+    """Check that `compare` and the pipeline give the same verdicts for the same windows, bit for bit."""
+    for view in ("drift", "rates"):
+        names = [name for name in report[view][0] if name not in NOT_SHARED]
+        stored = [name for (name, *_) in pipeline.rows(f"DESCRIBE TABLE latest_{view}")]
+        assert {"slice", "field", "level", "phi"} <= {*names} & {*stored}
+        shared = [name for name in names if name in stored]
+        rows = pipeline.rows(
+            f"SELECT toUnixTimestamp(window_end), {', '.join(shared)} FROM latest_{view} "
+            "WHERE window = {window:String}",
+            {"window": table.window},
+        )
+        streamed = {}
+        for end_s, *values in rows:
+            row = dict(zip(shared, values, strict=True))
+            streamed[verdict_key(row, end_s)] = {name: bits(value) for name, value in row.items()}
+        last_s = max(end_s for end_s, *_ in streamed)
+        compared = {
+            verdict_key(row, row["end_s"]): {name: bits(row[name]) for name in shared}
+            for row in report[view]
+            if row["end_s"] <= last_s
+        }
+        ends = {end_s for end_s, *_ in compared}
+        assert len(ends) > 2
+        assert compared == {key: row for key, row in streamed.items() if key[0] in ends}
+
+
+def monitor(shell: Shell, table: MonitoredTable, lines: list[str], metric: str) -> None:
+    """Execute the commands and check everything that they must show."""
+    pipeline = shell.pipeline
+    began = time.monotonic()
+    for line in lines:
+        shell.run(line)
+    assert_everything_is_counted(table, shell.load_report)
+    last_s = int(table.production[table.production.column_names[1]][-1].as_py().timestamp()) // 86_400 * 86_400
+    pipeline.wait_rows(
+        f"SELECT max(toUnixTimestamp(window_end)) >= {last_s} FROM latest_drift WHERE window = '{table.window}'",
+        "verdicts of the last day",
+    )
+    assert time.monotonic() - began < FIRST_VERDICT_S
+    assert_drift_is_found(table, pipeline)
+    assert_performance_is_measured(table, pipeline, metric)
+    assert_compare_equals(table, pipeline, json.loads(Path("verdicts.json").read_text(encoding="utf-8")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "metric"), [("binary", "auc"), ("regression", "mae"), ("classes", "accuracy")])
+def test_a_tutorial_finds_the_drift_of_its_table(shell: Shell, page: str, metric: str) -> None:
+    lines = page_commands((TUTORIALS / f"{page}.md").read_text(encoding="utf-8"))
+    programs = [shlex.split(line, comments=True)[:2] for line in lines]
+    for command in ("infer", "dev", "load", "status", "query", "compare"):
+        assert ["barograph", command] in programs
+    monitor(shell, GENERATED[page](), lines, metric)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "metric"), [("breast_cancer", "auc"), ("diabetes", "mae"), ("wine", "accuracy")])
+def test_a_public_table_needs_only_the_commands_of_the_readme(shell: Shell, name: str, metric: str) -> None:
+    table = BUNDLED[name]()
+    table.write(Path())
+    monitor(shell, table, [shlex.join(words) for words in tables.commands(table)], metric)
