@@ -82,7 +82,8 @@ def timestamps(at_ms: NDArray[np.int64]) -> pa.Array:
 
 def chosen(rng: np.random.Generator, values: list[str], shares: FloatArray) -> NDArray[Any]:
     """Draw one value per row; shares has shape (rows, values)."""
-    return np.array(values)[(rng.random((len(shares), 1)) > shares.cumsum(axis=1)).sum(axis=1)]
+    drawn: NDArray[Any] = np.array(values)[(rng.random((len(shares), 1)) > shares.cumsum(axis=1)).sum(axis=1)]
+    return drawn
 
 
 def mixed(drifted: NDArray[np.bool_], before: list[float], after: list[float]) -> FloatArray:
