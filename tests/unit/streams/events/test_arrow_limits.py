@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
-import sys
-from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +23,6 @@ from streams.recorder.labels import decode_arrow_labels, decode_json_labels
 from streams.registry.registry import RegisteredBaseline, build_registry
 from tests.support.arrow_bombs import (
     KAFKA_BYTES,
-    LARGEST,
     NOW_MS,
     NULL,
     TOO_LARGE,
@@ -43,9 +36,6 @@ from tests.support.arrow_types import all_arrays, write
 from tests.support.flatbuffer import Pairs, Table
 from tests.support.pipeline import simple_baseline, simple_contract
 
-ROOT = Path(__file__).parents[4]
-PEAK_MIB = 512
-"""Memory that docs/events.md states for one message."""
 MODELS = frozenset({"toy"})
 BASELINE = simple_baseline(rows=50)
 REGISTRY = build_registry([(simple_contract(), 0)], [RegisteredBaseline(BASELINE, BASELINE.id, 0, 0)])
@@ -69,33 +59,6 @@ def test_what_nested_and_shared_values_unpack_to_counts(build: Callable[[], byte
         open_message(data)
     assert rejection_reason(data, refused.value) is Reason.TOO_LARGE
     assert pa.total_allocated_bytes() - before <= KAFKA_BYTES
-
-
-@pytest.mark.parametrize("encoding", ["arrow", "json"])
-def test_a_message_is_decoded_within_the_stated_memory(encoding: str) -> None:
-    stated = re.search(r"at most (\d+) MiB of memory", (ROOT / "docs" / "events.md").read_text())
-    assert stated
-    assert int(stated[1]) == PEAK_MIB
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.decoder_memory", encoding, str(PEAK_MIB)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:]
-    outcomes = [json.loads(line) for line in done.stdout.splitlines()]
-    decoders = Counter(decoder for decoder, _, _ in outcomes)
-    assert len(decoders) == 3
-    assert len(set(decoders.values())) == 1
-    for decoder, name, outcome in outcomes:
-        assert "error" not in outcome, (decoder, name, outcome)
-        assert not outcome.get("omitted"), (decoder, name)
-        assert OUT_OF_MEMORY not in outcome.get("dead", ()), (decoder, name)
-        if name in TOO_LARGE and name not in LARGEST:
-            assert outcome["rows"] == 0, (decoder, name)
-            assert outcome.get("dead", ["too-large"])[0] == "too-large", (decoder, name)
 
 
 def test_negative_sizes_do_not_hide_others() -> None:
