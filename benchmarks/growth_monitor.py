@@ -15,9 +15,10 @@ from barograph.contract import Window
 
 from benchmarks.growth_measurement import Growth
 from benchmarks.growth_store import BenchmarkDatabase
-from benchmarks.monitor import NoStore, apply, merge
+from benchmarks.monitor import apply, merge
 from benchmarks.synthetic_models import SyntheticModel, event_columns, make_model, registry_of
 from streams.monitor.partition import PartitionState
+from streams.monitor.state.empty_store import EmptyStore
 from streams.monitor.state.store import Store, WarehouseStore
 from streams.records import OffsetRange, PartitionProgress, Progress, encode
 from streams.sketcher.partial_messages import encode_partials
@@ -125,7 +126,7 @@ def _measure_sources(growth: Growth, base: SyntheticModel) -> None:
     models = [base.named(f"synthetic-{i:02d}") for i in range(SOURCE_MODELS)]
     costs = []
     for sources in SOURCES:
-        state = _state(models, NoStore(), live=True)
+        state = _state(models, EmptyStore(), live=True)
         at_ms = FIRST_S * 1000
         for source in range(sources):
             state.apply_progress(
@@ -160,7 +161,7 @@ def feed(
     store: Store | None = None,
 ) -> Cost:
     """Feed panes to the state of a partition, one flush per pane; the last `counted` panes count."""
-    state = _state(models, store or NoStore(), live=False)
+    state = _state(models, store or EmptyStore(), live=False)
     merge_s: list[float] = []
     pane_s: list[float] = []
     write_s: list[float] = []

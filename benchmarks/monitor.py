@@ -9,19 +9,15 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-import pyarrow as pa
-
 from benchmarks.figures import Figures, quantile
 from benchmarks.stack import Testbed
 from benchmarks.workload import MODEL, Workload, event_columns, make_workload
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.commit_rows import COLUMN_TABLES, CommitRows
-from streams.monitor.state.offset_ledger import OffsetLedger
-from streams.monitor.state.store import ROWS_PER_LOAD, SeriesPanes
+from streams.monitor.state.empty_store import EmptyStore
 from streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode, encode
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
-from warehouse.queries import PaneTable
 
 MONITOR = "The monitor, without Kafka and ClickHouse"
 EVENTS_PER_PANE = 5_000
@@ -37,39 +33,6 @@ def recent_hour_s() -> int:
     return (int(time.time()) - 2 * 86_400) // 3_600 * 3_600
 
 
-class NoStore:
-    """A store that is empty and discards commits."""
-
-    rows_per_load = ROWS_PER_LOAD
-
-    def load_ledger(self, partials_partition: int, partials_topic_id: str) -> tuple[OffsetLedger, int]:
-        return OffsetLedger(), 0
-
-    def load_ranges(self, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
-        return []
-
-    def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
-        return []
-
-    def load_hours(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
-        return []
-
-    def load_volume(self, model: str, start_s: int, end_s: int) -> pa.Table:
-        return pa.table({})
-
-    def sealed_until_s(self, model: str) -> int | None:
-        return None
-
-    def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
-        return {}
-
-    def last_pane_s(self, model: str) -> int | None:
-        return None
-
-    def write(self, commit: CommitRows) -> None:
-        pass
-
-
 def measure_monitor(testbed: Testbed, figures: Figures, *, panes: int) -> None:
     """Feed partials of narrow and wide models to the state of a partition."""
     for numbers, texts in ((18, 2), (17, 3), (197, 3)):
@@ -80,7 +43,7 @@ def measure_monitor(testbed: Testbed, figures: Figures, *, panes: int) -> None:
 def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> None:
     all_flushes = list(flushes(workload, panes))
     registry = workload.registry()
-    state = PartitionState(0, 1, TOPIC_ID, NoStore(), lambda: registry, live=False, clock=lambda: 0.0)
+    state = PartitionState(0, 1, TOPIC_ID, EmptyStore(), lambda: registry, live=False, clock=lambda: 0.0)
     merge_ms, seal_ms, sizes, offset = [], [], [], 0
     for partials, progress in all_flushes:
         for data in partials:

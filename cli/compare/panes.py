@@ -24,12 +24,11 @@ from sketches.baseline.baseline import Baseline
 from sketches.baseline.layout import IntArray
 from streams.events.columns import EventColumns
 from streams.monitor.state.commit_rows import Columns
+from streams.monitor.state.empty_store import EmptyStore
 from streams.monitor.state.merged_ranges import MergedRange
 from streams.monitor.state.model import ModelState
-from streams.monitor.state.offset_ledger import OffsetLedger
 from streams.monitor.state.pane_cache import PaneCache
 from streams.monitor.state.series import Series
-from streams.monitor.state.store import SeriesPanes
 from streams.monitor.verdicts.column_buffer import concat_columns
 from streams.monitor.verdicts.describe import describe_windows
 from streams.monitor.verdicts.judge import judge
@@ -84,39 +83,6 @@ def merge_summaries(total: dict[PaneKey, PaneSummary], panes: dict[PaneKey, Pane
             present.merge(summary)
 
 
-class _EmptyStore:
-    """A warehouse without rows: all panes are in memory."""
-
-    rows_per_load = 1
-
-    def load_ledger(self, partials_partition: int, partials_topic_id: str) -> tuple[OffsetLedger, int]:
-        return OffsetLedger(), 0
-
-    def load_ranges(self, table: str, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
-        return []
-
-    def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
-        return []
-
-    def load_hours(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
-        return []
-
-    def load_volume(self, model: str, start_s: int, end_s: int) -> pa.Table:
-        raise NotImplementedError
-
-    def sealed_until_s(self, model: str) -> int | None:
-        return None
-
-    def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
-        return {}
-
-    def last_pane_s(self, model: str) -> int | None:
-        return None
-
-    def write(self, commit: object) -> None:
-        raise NotImplementedError
-
-
 @dataclass(frozen=True, slots=True)
 class JudgedPeriods:
     """The verdicts of all periods, as rows of the tables that the monitor writes.
@@ -156,7 +122,7 @@ def judge_periods(
     if not summaries:
         raise CompareError("No production row has a time and an id: correct --time or --id.")
     state = ModelState(contract)
-    cache = PaneCache(_EmptyStore(), lambda: registry, _NO_LIMIT)
+    cache = PaneCache(EmptyStore(), lambda: registry, _NO_LIMIT)
     cache.load(state)
     key = next(iter(summaries))
     series = cache.get_series(state, key.version, key.baseline_id)
