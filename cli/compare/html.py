@@ -19,7 +19,7 @@ from cli.compare.show import (
     interval,
     moved_bin,
     number,
-    points,
+    rate_numbers,
 )
 from cli.terminal import percentage, plural, visible
 
@@ -306,11 +306,7 @@ def _rates(report: CompareReport) -> str:
             row["kind"],
             _badge(row["level"]),
             row["period"],
-            percentage(row["baseline_rate"], 2),
-            percentage(row["rate"], 2),
-            points(row["delta"]),
-            f"{points(row['delta_low'])} to {points(row['delta_high'])}",
-            str(row["periods"]),
+            *rate_numbers(row),
         )
         for row in rows[:MAX_ROWS]
     ]

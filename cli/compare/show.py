@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cli.compare.performance import PeriodMetric
@@ -181,13 +181,20 @@ def _rates_table(rows: Sequence[dict[str, Any]]) -> AlignedTable:
             row["kind"],
             _level(row["level"]),
             row["period"],
-            percentage(row["baseline_rate"], 2),
-            percentage(row["rate"], 2),
-            points(row["delta"]),
-            f"{points(row['delta_low'])} to {points(row['delta_high'])}",
-            str(row["periods"]),
+            *rate_numbers(row),
         )
     return table
+
+
+def rate_numbers(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Write a row of `changed_rates`: rates in training and production, change, its interval, number of periods."""
+    return (
+        percentage(row["baseline_rate"], 2),
+        percentage(row["rate"], 2),
+        points(row["delta"]),
+        f"{points(row['delta_low'])} to {points(row['delta_high'])}",
+        str(row["periods"]),
+    )
 
 
 def points(share: float) -> str:
