@@ -18,6 +18,14 @@ ConfigOption = Annotated[
     ),
 ]
 FormatOption = Annotated[Literal["table", "json"], typer.Option("--format", help="Output format.")]
+TimeOption = Annotated[str | None, typer.Option(metavar="COLUMN", help="Event times; required to learn φ.")]
+ScoreOption = Annotated[str | None, typer.Option(metavar="COLUMN", help="The model's score.")]
+ClassOption = Annotated[str | None, typer.Option("--class", metavar="COLUMN", help="The predicted class.")]
+LatencyOption = Annotated[str | None, typer.Option(metavar="COLUMN", help="Latency of predictions, in milliseconds.")]
+ScoresOption = Annotated[
+    str | None,
+    typer.Option(metavar="PREFIX", help="Prefix of the columns of class probabilities.", show_default="scores."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cli.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
+from cli.options import ClassOption, LatencyOption, ScoreOption, ScoresOption, TimeOption
 
 if TYPE_CHECKING:
     from cli.compare.compare import CompareOptions
@@ -24,22 +25,17 @@ def compare_command(
     prod: Annotated[
         Path, typer.Argument(metavar="PROD", help="Production data: Parquet, CSV or Arrow.", show_default=False)
     ],
-    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event times; required to learn φ.")] = None,
-    score: Annotated[str | None, typer.Option(metavar="COLUMN", help="The model's score.")] = None,
-    class_: Annotated[str | None, typer.Option("--class", metavar="COLUMN", help="The predicted class.")] = None,
+    time: TimeOption = None,
+    score: ScoreOption = None,
+    class_: ClassOption = None,
     label: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="The ground truth; PROD may lack it or have nulls.")
     ] = None,
     id_: Annotated[
         str | None, typer.Option("--id", metavar="COLUMN", help="Ids, which are not a field.", show_default=False)
     ] = None,
-    latency: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Latency of predictions, in milliseconds.")
-    ] = None,
-    scores: Annotated[
-        str | None,
-        typer.Option(metavar="PREFIX", help="Prefix of the columns of class probabilities.", show_default="scores."),
-    ] = None,
+    latency: LatencyOption = None,
+    scores: ScoresOption = None,
     slices: Annotated[
         list[str] | None,
         typer.Option(

@@ -13,6 +13,7 @@ from cli.infer.files import write_result
 from cli.infer.infer import DEFAULTS, InferOptions, Season, infer
 from cli.infer.profile import Roles
 from cli.infer.report import print_report
+from cli.options import ClassOption, LatencyOption, ScoreOption, ScoresOption, TimeOption
 from cli.terminal import SafeText, Terminal
 
 BAD_INPUT = 2
@@ -30,17 +31,12 @@ def infer_command(
     id_: Annotated[
         str | None, typer.Option("--id", metavar="COLUMN", help="The ids of predictions, which are not a field.")
     ] = None,
-    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event times; required to learn φ.")] = None,
-    score: Annotated[str | None, typer.Option(metavar="COLUMN", help="The model's score.")] = None,
-    class_: Annotated[str | None, typer.Option("--class", metavar="COLUMN", help="The predicted class.")] = None,
+    time: TimeOption = None,
+    score: ScoreOption = None,
+    class_: ClassOption = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The ground truth.")] = None,
-    latency: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Latency of predictions, in milliseconds.")
-    ] = None,
-    scores: Annotated[
-        str | None,
-        typer.Option(metavar="PREFIX", help="Prefix of the columns of class probabilities.", show_default="scores."),
-    ] = None,
+    latency: LatencyOption = None,
+    scores: ScoresOption = None,
     slices: Annotated[
         list[str] | None,
         typer.Option(
