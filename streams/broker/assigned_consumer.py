@@ -139,8 +139,10 @@ class AssignedConsumer:
         )
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group. An error of its last callbacks, which no fetch can raise any more, is logged."""
         self.kafka_consumer.close()
+        if self._callback_error is not None:
+            self._log.warning("a callback of the group failed", error=str(self._callback_error))
 
     def assigned_partitions(self) -> list[PartitionId]:
         """Return the assigned partitions, sorted; callable from any thread."""

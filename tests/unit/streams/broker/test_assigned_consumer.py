@@ -6,9 +6,11 @@ import threading
 from typing import Any
 
 import pytest
+import structlog
 from confluent_kafka import KafkaError, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from streams.broker.assigned_consumer import AssignedConsumer, Rebalanced
 from streams.broker.transactions import TransactionDropped
@@ -66,6 +68,18 @@ def test_a_fetch_raises_what_its_rebalance_callback_raised() -> None:
         consumer.read(consumer.membership())
     with pytest.raises(ProcessorError, match="The broker is down"):
         consumer.keep_polling(consumer.membership(), 0)
+
+
+def test_an_error_of_the_last_callback_is_logged() -> None:
+    fake = FakeConsumer()
+    consumer = assigned_consumer(fake, {(TOPIC, 0): 5})
+    fake.unassign = fail  # type: ignore[method-assign]
+    fake.on_revoke(fake, [])
+    with capture_logs() as lines:
+        consumer._log = structlog.get_logger()
+        consumer.close()
+    assert fake.closed
+    assert [line["error"] for line in lines] == ["The broker is down."]
 
 
 def fail(*_: Any, **__: Any) -> Any:
