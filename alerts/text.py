@@ -68,7 +68,7 @@ def words(text: Text, labels: Mapping[str, str], numbers: Mapping[str, float]) -
     Args:
         text: the text.
         labels: labels of the instance, and details of its observed value.
-        numbers: query results by `A`, `B`, `C`.
+        numbers: query results by `Ref`.
     """
     written = []
     for part in text:
