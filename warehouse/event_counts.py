@@ -57,6 +57,7 @@ class LabelOutcomes:
     """Recorded labels whose prediction is in the recorded share, so that the scorer matches them."""
     matched: int
     unmatched: int
+    """Labels whose prediction is not recorded. A label whose prediction is recorded waits for the scorer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,9 @@ def label_outcomes(
     )
     ((matched,),) = client.rows(f"SELECT uniqExact({key}) FROM hour_labels WHERE {condition}", parameters)  # noqa: S608
     ((unmatched,),) = client.rows(
-        f"SELECT count() FROM pending_labels FINAL WHERE {condition} AND matched = 0",  # noqa: S608
+        f"WITH waiting AS (SELECT id FROM pending_labels FINAL WHERE {condition} AND matched = 0) "  # noqa: S608
+        "SELECT count() FROM waiting WHERE id NOT IN "
+        "(SELECT id FROM predictions WHERE model = {model:String} AND id IN (SELECT id FROM waiting))",
         parameters,
     )
     return LabelOutcomes(int(recorded), int(joinable), int(matched), int(unmatched))

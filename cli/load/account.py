@@ -241,7 +241,11 @@ class Accountant:
         if left:
             unknown.append(f"{plural(left, 'message')} of predictions not yet counted by sketcher and monitor")
             waiting_for |= {"sketcher", "monitor"}
-        # Read before the counts of dead letters and performance, which must not be older.
+        # Read in this order: a label is unmatched only if its prediction is not among those recorded before, and the
+        # counts of dead letters and performance must not be older than the outcomes.
+        recorded = 0
+        if predictions and (sent.labels or not self.has_baseline):
+            recorded = event_counts.recorded_predictions(self.client, model, predictions, self._since)
         outcomes = _NO_LABELS
         if sent.labels:
             outcomes = event_counts.label_outcomes(
@@ -252,8 +256,9 @@ class Accountant:
         labels = _increase(self.before.labels, now.labels)
         counted = now.predictions - self.before.predictions
         if not self.has_baseline:
-            counted = event_counts.recorded_predictions(self.client, model, predictions, self._since)
-            n_missing = sent.predictions - counted - sum(n for (topic, _), n in dead.items() if topic == "predictions")
+            counted = recorded
+        if not self.has_baseline or outcomes.unmatched:
+            n_missing = sent.predictions - recorded - sum(n for (topic, _), n in dead.items() if topic == "predictions")
             if n_missing > 0 and self.contract.raw_share >= 1:
                 unknown.append(f"{plural(n_missing, 'prediction')} not yet stored by the recorder")
                 waiting_for |= {"recorder"}

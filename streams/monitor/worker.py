@@ -250,10 +250,14 @@ class Worker:
         Raises:
             ProcessorError: Kafka does not accept them; the next owner of the partition reads the records again.
         """
-        self._dead_letter_producer.flush()
+        action = f"write to {self._settings.topics.partials_dead}"
+        try:
+            self._dead_letter_producer.flush()
+        except KafkaException as error:
+            # The producer has failed as a whole.
+            raise denied(self._settings, "monitor", error, action) from error
         if self._undelivered is not None:
-            error = KafkaException(self._undelivered)
-            raise denied(self._settings, "monitor", error, f"write to {self._settings.topics.partials_dead}")
+            raise denied(self._settings, "monitor", KafkaException(self._undelivered), action)
 
     def _dead_letter(self, record: IncomingRecord, reason: str, code: str) -> None:
         self._report.count_dead_letters({code: 1})

@@ -7,6 +7,7 @@ import random
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -33,6 +34,7 @@ from tests.support.scoring import (
     stored,
 )
 from tests.support.warehouse import emptied, snapshot
+from warehouse import event_counts
 from warehouse.client import Client
 
 metrics = pytest.importorskip("sklearn.metrics")
@@ -385,9 +387,19 @@ def test_a_label_waits_for_its_prediction_and_counts_once_it_arrives(
     working.score_once()
     assert client.rows("SELECT model, labels FROM unmatched_labels") == [("m", 5)]
     assert client.rows("SELECT count() FROM performance_state") == [(0,)]
+
+    def outcomes() -> tuple[int, int, int]:
+        since = datetime.fromtimestamp(START_MS / 1000, UTC)
+        of_load = event_counts.label_outcomes(client, "m", {i: (0, 5) for i in range(5)}, since)
+        return of_load.recorded, of_load.matched, of_load.unmatched
+
+    assert outcomes() == (5, 0, 5)
     scoring.insert(client, "predictions", [prediction(i, at_ms + 3, i, score=0.9) for i in range(3)])
+    # Until the next pass, the account of a load says neither matched nor unmatched.
+    assert outcomes() == (5, 0, 2)
     working.score_once()
     assert client.rows("SELECT model, labels FROM unmatched_labels") == [("m", 2)]
+    assert outcomes() == (5, 3, 2)
     # A version that responds later, in another hour, has the same labels.
     late = [prediction(1, at_ms + 2 * HOUR_MS, 10, score=0.1, version="2")]
     scoring.insert(client, "predictions", late)
