@@ -1,0 +1,98 @@
+"""Requests to contact points: addresses, headers and bodies, and what is not sent."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+
+import pytest
+
+from alerts.settings import Integration
+from alerts.simulator.notify import Alert, Notification
+from alerts.webhooks import PAGERDUTY_URL, AlertMessage, Sender
+from tests.support.alerting import installation
+
+HOOK = Integration("webhook", "HOOK_URL", "HOOK_TOKEN")
+PAGER = Integration("pagerduty", "PAGER_KEY")
+SLACK = Integration("slack", "SLACK_URL")
+ENVIRON = {
+    "HOOK_URL": "https://hook.example/in",
+    "HOOK_TOKEN": "swordfish",
+    "PAGER_KEY": "k" * 32,
+    "SLACK_URL": "https://slack.example/services/s",
+}
+ALERT = Alert((("field", "x"), ("model", "m")), 1_767_225_600, None)
+ENDED = Alert((("field", "y"), ("model", "m")), 1_767_225_600, 1_767_229_200)
+
+
+def message(alert: Alert, page_url: str = "https://grafana.example/d/field?var-model=m") -> AlertMessage:
+    return AlertMessage(
+        alert,
+        "PSI <major>",
+        "PSI of x is 0.3",
+        "text",
+        page_url,
+        "https://runbook.example/psi",
+        {"A": 0.3, "B": float("nan")},
+    )
+
+
+def request(integration: Integration, *messages: AlertMessage, environ: dict[str, str] = ENVIRON) -> Any:
+    firing = tuple(each.alert for each in messages if each.alert.end is None)
+    resolved = tuple(each.alert for each in messages if each.alert.end is not None)
+    notification = Notification(1_767_225_630, "oncall", (("model", "m"),), firing, resolved, is_repeat=False)
+    return Sender(installation(), environ, pytest.fail).request(integration, notification, messages)
+
+
+def body(sent: urllib.request.Request) -> dict[str, Any]:
+    assert isinstance(sent.data, bytes)
+    parsed: dict[str, Any] = json.loads(sent.data)
+    return parsed
+
+
+def test_a_webhook_gets_every_alert_and_the_bearer_token() -> None:
+    sent = request(HOOK, message(ALERT), message(ENDED))
+    assert (sent.full_url, sent.get_method()) == ("https://hook.example/in", "POST")
+    assert sent.get_header("Authorization") == "Bearer swordfish"
+    parsed = body(sent)
+    assert (parsed["status"], parsed["title"], parsed["groupLabels"]) == ("firing", "[FIRING:1] m", {"model": "m"})
+    assert [(each["status"], each["endsAt"]) for each in parsed["alerts"]] == [
+        ("firing", None),
+        ("resolved", "2026-01-01T01:00:00+00:00"),
+    ]
+    assert parsed["alerts"][0]["values"] == {"A": 0.3}
+    assert request(Integration("webhook", "HOOK_URL"), message(ALERT)).get_header("Authorization") is None
+
+
+def test_pagerduty_closes_the_incident_that_it_opened() -> None:
+    opened, closed = body(request(PAGER, message(ALERT))), body(request(PAGER, message(ENDED)))
+    assert request(PAGER, message(ALERT)).full_url == PAGERDUTY_URL
+    assert (opened["event_action"], closed["event_action"]) == ("trigger", "resolve")
+    assert opened["dedup_key"] == closed["dedup_key"]
+    assert opened["routing_key"] == "k" * 32
+    assert opened["links"] == [{"href": "https://grafana.example/d/field?var-model=m", "text": "PSI <major>"}]
+    assert "payload" not in closed
+
+
+def test_slack_text_is_escaped_and_links_only_to_absolute_urls() -> None:
+    (text,) = body(request(SLACK, message(ALERT), message(ENDED, "/d/field?var-model=m"))).values()
+    heading, firing, resolved = text.splitlines()
+    assert heading == "*[FIRING:1] m*"
+    assert "PSI &lt;major&gt;" in firing
+    assert "|page>" in firing
+    assert resolved.startswith("• resolved: ")
+    assert "|page>" not in resolved
+
+
+@pytest.mark.parametrize("variable", ["HOOK_URL", "HOOK_TOKEN"])
+def test_a_missing_variable_is_named(variable: str) -> None:
+    problem = request(HOOK, message(ALERT), environ={**ENVIRON, variable: " "})
+    assert problem == f"{variable} is not set, so no webhook notification is sent; export it."
+
+
+@pytest.mark.parametrize("url", ["swordfish", "file:///etc/passwd", "http://[swordfish"])
+def test_what_is_no_url_is_not_sent_and_not_quoted(url: str) -> None:
+    problem = request(HOOK, message(ALERT), environ={**ENVIRON, "HOOK_URL": url})
+    assert problem.startswith("HOOK_URL is not a URL that starts with http:// or https://")
+    assert "swordfish" not in problem
