@@ -60,6 +60,8 @@ class RegistryPoller:
         self._connect, self._monotonic = connect_to, monotonic
         self._registry = Registry(retention_ms=retention_ms)
         self._stamp: object = None
+        self._client: Client | None = None
+        """Kept between reads: opening one takes four queries. None before the first read and after a failed one."""
         self._baselines: dict[str, RegisteredBaseline] = {}
         """Baselines read before, so that each is parsed once."""
         self._read_s: float | None = None
@@ -95,7 +97,7 @@ class RegistryPoller:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop polling."""
+        """Stop polling; the thread closes the connection."""
         self._stop.set()
 
     def refresh(self) -> None:
@@ -105,12 +107,23 @@ class RegistryPoller:
             WarehouseBusy: ClickHouse cannot answer now.
             WarehouseError: ClickHouse refuses.
         """
-        with self._lock, self._connect(self._address) as client:
-            stamp = queries.registry_stamp(client)
-            if stamp != self._stamp:
-                self._read(client)
-                self._stamp = stamp
+        with self._lock:
+            try:
+                if self._client is None:
+                    self._client = self._connect(self._address)
+                stamp = queries.registry_stamp(self._client)
+                if stamp != self._stamp:
+                    self._read(self._client)
+                    self._stamp = stamp
+            except (WarehouseBusy, WarehouseError):
+                self._disconnect()
+                raise
             self._read_s = self._monotonic()
+
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        self._client = None
 
     def _read(self, client: Client) -> None:
         applied_at_ms = dict(self._registry.applied_at_ms) | {
@@ -174,3 +187,5 @@ class RegistryPoller:
                 if not is_failing:
                     log.warning("registry not read: the last copy stays in force", error=str(error))
                 is_failing = True
+        with self._lock:
+            self._disconnect()

@@ -156,7 +156,7 @@ class Pipeline:
             "flush_s": 0.5,
             "write_s": 1.0,
             "revise_s": 0.5,
-            "report_s": 2.0,
+            "report_s": 5.0,
             "registry_poll_s": 1.0,
             "session_timeout_s": 6.0,
             "transaction_timeout_s": 10.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import threading
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -32,11 +32,14 @@ class Warehouse:
         self.baselines: dict[tuple[str, str], str] = {}
         self.revision = 0
         self.is_down = False
+        self.n_connections = 0
+        self.n_open = 0
+        self.closed = threading.Event()
         monkeypatch.setattr(
             poller,
             "queries",
             SimpleNamespace(
-                registry_stamp=lambda client: self.revision,
+                registry_stamp=lambda client: self.stamp(),
                 contracts=lambda client: self.contract_rows(),
                 baselines=lambda client: self.baseline_rows(),
             ),
@@ -47,14 +50,23 @@ class Warehouse:
         self.baselines[model, version] = body or dump_baseline(baseline(model, version)).decode()
         self.revision += 1
 
-    def connect(self, address: Address) -> AbstractContextManager[Any]:
+    def stamp(self) -> int:
         if self.is_down:
             raise WarehouseBusy("ClickHouse is down")
-        rows = [(model, 1000) for model in self.contracts]
-        return nullcontext(SimpleNamespace(rows=lambda sql: rows))
+        return self.revision
+
+    def connect(self, address: Address) -> Any:
+        self.stamp()
+        self.n_connections += 1
+        self.n_open += 1
+        return SimpleNamespace(rows=lambda sql: [(model, 1000) for model in self.contracts], close=self.close)
+
+    def close(self) -> None:
+        self.n_open -= 1
+        self.closed.set()
 
     def poller(self) -> RegistryPoller:
-        return RegistryPoller(Address(), 0.01, connect_to=self.connect)  # type: ignore[arg-type]
+        return RegistryPoller(Address(), 0.01, connect_to=self.connect)
 
     def contract_rows(self) -> list[ContractRow]:
         return [ContractRow(model, "c", yaml, datetime.now(UTC)) for model, yaml in self.contracts.items()]
@@ -155,10 +167,28 @@ def test_the_first_read_waits_for_the_warehouse_and_gives_up_in_the_end(warehous
 def test_polling_continues_with_the_last_copy_while_the_warehouse_is_down(warehouse: Warehouse) -> None:
     warehouse.apply("good")
     now_s = 100.0
-    source = RegistryPoller(Address(), 0.01, connect_to=warehouse.connect, monotonic=lambda: now_s)  # type: ignore[arg-type]
+    source = RegistryPoller(Address(), 0.01, connect_to=warehouse.connect, monotonic=lambda: now_s)
     source.refresh()
     warehouse.is_down = True
     now_s = 107.0
     with pytest.raises(WarehouseBusy):
         source.refresh()
     assert (set(source.current().contracts), source.age_s()) == ({"good"}, 7.0)
+
+
+def test_reads_share_a_connection_until_one_fails(warehouse: Warehouse) -> None:
+    warehouse.apply("good")
+    source = warehouse.poller()
+    for _ in range(3):
+        source.refresh()
+    assert (warehouse.n_connections, warehouse.n_open) == (1, 1)
+    warehouse.is_down = True
+    with pytest.raises(WarehouseBusy):
+        source.refresh()
+    assert warehouse.n_open == 0
+    warehouse.is_down = False
+    warehouse.closed.clear()
+    source.start()
+    assert (warehouse.n_connections, warehouse.n_open) == (2, 1)
+    source.stop()
+    assert warehouse.closed.wait(60)
