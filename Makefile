@@ -6,6 +6,9 @@ SHELL := /bin/bash
 
 RUN := ./tools/uv run --no-sync
 
+# Three processes of tests share one broker and one engine; each file is one process's.
+PYTEST := $(RUN) pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+
 # Tests start hundreds of processes: keep compiled Python files even if the environment disables them.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -22,8 +25,14 @@ demo: sync ## Replay real flights and show what changed in them, until Ctrl-C; E
 	$(RUN) barograph demo $(if $(EXIT),--exit)
 
 .PHONY: test
-test: sync ## Run all tests on the real Kafka and the real ClickHouse engine; ARGS="tests/unit -k psi" selects
-	$(RUN) pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
+test: sync ## Run the tests on the real Kafka and the real ClickHouse engine; ARGS="tests/unit -k psi" selects
+	$(PYTEST) -m "not long" $(ARGS)
+	@echo 'Left out: tests marked long, which repeat a scenario at every point of failure or wait for real time limits.'
+	@echo 'Run them with `make test-long`; CI runs both.'
+
+.PHONY: test-long
+test-long: sync ## Run the tests that `make test` leaves out: every point of failure, real time limits; ARGS as for test
+	$(PYTEST) -m long $(ARGS)
 
 .PHONY: test-fast
 test-fast: sync ## Run the tests that need neither Kafka nor ClickHouse, in less than 90 seconds; ARGS as for test

@@ -26,7 +26,7 @@ _FOLDER_ORDER = ("unit", "property", "contract", "golden", "alerts", "integratio
 
 # The files that take longest, in the order of what they take (`make test ARGS=--durations=0`): they come next, so that
 # no worker is left alone with one of them in the end.
-_LONG = (
+_SLOWEST_FILES = (
     "exactness", "scorer", "rebuild", "operation", "names", "preview_page", "baseline_accept", "local_kafka",
     "scorer_freeze", "cli_dev", "floods", "pause", "dead_letters", "static_members", "flights", "fencing", "backup",
     "tables", "distribution", "bad_outputs", "secure_kafka", "infer_replayed", "scorer_truth", "faust_facts",
@@ -61,8 +61,8 @@ def _rank(item: pytest.Item) -> tuple[float, bool]:
     folder = item.path.relative_to(_TESTS).parts[0] if item.path.is_relative_to(_TESTS) else ""
     rank: float = _FOLDER_ORDER.index(folder) if folder in _FOLDER_ORDER else len(_FOLDER_ORDER)
     name = item.path.stem.removeprefix("test_")
-    if folder == "integration" and name in _LONG:
-        rank = _FOLDER_ORDER.index("alerts") - 1 + (_LONG.index(name) + 1) / (len(_LONG) + 1)
+    if folder == "integration" and name in _SLOWEST_FILES:
+        rank = _FOLDER_ORDER.index("alerts") - 1 + (_SLOWEST_FILES.index(name) + 1) / (len(_SLOWEST_FILES) + 1)
     return rank, item.get_closest_marker("slow") is not None
 
 

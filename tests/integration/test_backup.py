@@ -51,7 +51,7 @@ def contents(engine: LocalClickHouse, database: str) -> dict[str, tuple[int, int
         return {name: client.rows(f"SELECT count(), sum(cityHash64(*)) FROM {name} FINAL")[0] for (name,) in tables}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_backup_during_operation_leads_to_the_same_rows(
     pipeline: Pipeline, engine: LocalClickHouse, database: str, tmp_path: Path
 ) -> None:

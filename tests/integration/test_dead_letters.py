@@ -62,7 +62,7 @@ def resolutions(pipeline: Pipeline) -> dict[str, Resolution]:
     return {m.key().decode(): msgspec.json.decode(m.value(), type=Resolution) for m in messages}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_replay_killed_at_any_point_sends_every_dead_letter_once(pipeline: Pipeline) -> None:
     pipeline.create(source_partitions=2)
     values = write_dead_letters(pipeline, DEAD_LETTERS)

@@ -19,6 +19,7 @@ PEAK_MIB = 512
 """Memory that docs/events.md states for one message."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("encoding", ["arrow", "json"])
 def test_a_message_is_decoded_within_the_stated_memory(encoding: str) -> None:
     stated = re.search(r"at most (\d+) MiB of memory", (ROOT / "docs" / "events.md").read_text())

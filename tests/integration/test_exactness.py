@@ -90,7 +90,7 @@ def check_values(pipeline: Pipeline, expected: Expected) -> None:
         assert below - error <= 0.5 <= upto + error, (field, at, median)
 
 
-@pytest.mark.parametrize("order", ["in order", "delayed"])
+@pytest.mark.parametrize("order", ["in order", pytest.param("delayed", marks=pytest.mark.long)])
 def test_a_month_of_flights_is_counted_and_judged_exactly(
     pipeline: Pipeline, flights: Flights, expected: Expected, order: str
 ) -> None:
@@ -107,6 +107,7 @@ def test_a_month_of_flights_is_counted_and_judged_exactly(
     check(pipeline, expected)
 
 
+@pytest.mark.long
 def test_killed_processors_lead_to_the_same_rows(pipeline: Pipeline, flights: Flights, expected: Expected) -> None:
     partitions = 3
     pipeline.create(partitions)

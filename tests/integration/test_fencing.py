@@ -296,7 +296,7 @@ MODELS = ("toy", "bat")
 """One in each of two partitions of `partials`."""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_acknowledgements_withheld_during_a_rebalance_lose_nothing(pipeline: Pipeline) -> None:
     assert sorted(partials_partition(model, 2) for model in MODELS) == [0, 1]
     pipeline.settings = {"write_s": 0.5}

@@ -56,7 +56,7 @@ def flood() -> Iterator[bytes]:
 COUNTED = WIDE + EACH_OWN + LONG
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_floods_are_accounted_for_in_bounded_memory(pipeline: Pipeline) -> None:
     pipeline.create(source_partitions=1)
     pipeline.register(simple_contract(), [simple_baseline()])

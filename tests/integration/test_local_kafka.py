@@ -141,7 +141,7 @@ def own(tmp_path: Path) -> Iterator[LocalKafka]:
     kafka.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.broker
 def test_data_outlive_a_stop_and_a_kill(own: LocalKafka) -> None:
     own.start()
@@ -166,7 +166,7 @@ def test_data_outlive_a_stop_and_a_kill(own: LocalKafka) -> None:
     assert read_all(own.bootstrap_servers, "check", "out", 200) == list(range(200))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.broker
 def test_a_transaction_committed_at_the_moment_of_a_crash_completes(own: LocalKafka) -> None:
     own.start()

@@ -131,7 +131,7 @@ def run(pipeline: Pipeline) -> Pipeline:
     return pipeline
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_odd_names_reach_every_sink_as_they_are(
     run: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,6 +134,7 @@ def _is(expected: object, ask: Callable[..., object], *arguments: object) -> boo
     return ask(*arguments) == expected
 
 
+@pytest.mark.long
 def test_the_watchdog_detects_a_hanging_loop_and_ends_its_process(
     broker: LocalKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
@@ -228,7 +229,7 @@ def assert_ended_in_time(pipeline: Pipeline, took: dict[str, tuple[int | None, f
         assert "stopped" in {line.get("event") for line in lines(pipeline, name)}, pipeline.log(name)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_processors_stop_within_ten_seconds_while_a_server_hangs(
     own_servers: tuple[Pipeline, LocalKafka, LocalClickHouse],
 ) -> None:

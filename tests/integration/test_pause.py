@@ -87,7 +87,7 @@ RECORDS = 6_000
 """More than Faust buffers for an agent by default: 4,096."""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_long_outage_of_clickhouse_removes_no_processor_from_its_group(
     broker: LocalKafka, topic_prefix: str, tmp_path: Path
 ) -> None:

@@ -233,7 +233,7 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
     assert rows(pipeline) == with_late
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_live_minute_panes_with_replayed_dead_letters(pipeline: Pipeline) -> None:
     pipeline.clock = "live"
     pipeline.create(source_partitions=1)
@@ -290,7 +290,7 @@ def move_sketcher(pipeline: Pipeline, offset: int) -> None:
     assert all(position.error is None for position in done.topic_partitions)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_rejected(
     pipeline: Pipeline,
 ) -> None:

@@ -270,6 +270,7 @@ def as_metric(value: float, low: float, high: float, enough: bool) -> MetricEsti
     return MetricEstimate(np.array(value), np.array(low), np.array(high), np.array(enough))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [11, 12, 13])
 def test_passes_in_any_order_of_arrival_give_the_rows_of_one_pass(
     client: Client, score: Callable[..., Scorer], seed: int
@@ -307,7 +308,7 @@ def test_passes_in_any_order_of_arrival_give_the_rows_of_one_pass(
     compare_counts(client, expected(BINARY, predictions, labels, binary_slices))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_pass_killed_at_any_point_is_repeated_into_the_same_rows(
     client: Client, score: Callable[..., Scorer]
 ) -> None:

@@ -83,6 +83,7 @@ def reference_weeks(client: Client) -> list[tuple[float, int]]:
     return [((start_s - START_MS / 1000) / 86400, ages) for start_s, ages in rows]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("clock", "seed"), [("live", 1), ("replay", 2)])
 def test_the_reference_and_its_verdicts_do_not_depend_on_the_passes_in_which_rows_arrive(
     client: Client, score: Callable[..., Scorer], clock: str, seed: int
@@ -129,7 +130,7 @@ TARGETS: dict[str, list[Any]] = {}
 STEPS = st.tuples(st.sampled_from(("predictions", "labels", "pass", "restart")), st.integers(1, 4))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @settings(max_examples=3, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(clock=st.sampled_from(("live", "replay")), steps=st.lists(STEPS, min_size=4, max_size=12).map(tuple))
 @example(clock="replay", steps=RACE)
@@ -187,7 +188,7 @@ def references_in_verdicts(client: Client) -> list[Any]:
     return list(map(repr, rows))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_pass_that_freezes_is_killed_at_any_point_and_repeated_into_the_same_rows(
     client: Client, score: Callable[..., Scorer]
 ) -> None:

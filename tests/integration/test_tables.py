@@ -202,7 +202,7 @@ def monitor(shell: Shell, table: MonitoredTable, lines: list[str], metric: str) 
     assert_compare_equals(table, pipeline, json.loads(Path("verdicts.json").read_text(encoding="utf-8")))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("page", "metric"), [("binary", "auc"), ("regression", "mae"), ("classes", "accuracy")])
 def test_a_tutorial_finds_the_drift_of_its_table(shell: Shell, page: str, metric: str) -> None:
     lines = page_commands((TUTORIALS / f"{page}.md").read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ def make_runs(seed: int) -> tuple[Run, Run]:
     return calm, Run(history, rng, crashes=rng.choice([0.02, 0.1, 0.25]), budget_bytes=rng.choice([0, 1 << 30]))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_mishaps_do_not_change_comparisons() -> None:
     measures: Counter[tuple[str, str, str]] = Counter()
     for seed in SEEDS:
