@@ -146,6 +146,20 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     ):
         assert re.search(rf"warning +Events +{re.escape(warning)}", doctor), doctor
 
+    # A table of predictions with labels is both; a null is a label that is not known yet.
+    Path("toy.yaml").write_text(dump_contract(contract))
+    outcome = [None if i % 4 == 0 else i % 3 == 0 for i in range(100)]
+    write_predictions("both.parquet", range(3 * N, 3 * N + 100), outcome=outcome)
+    assert load("both.parquet", "--label", "outcome", "--label-delay", "90s") == EXIT_OK
+    errors = capsys.readouterr().err
+    assert "the column outcome has the labels of 75 of 100 rows, which are sent with the time of the" in errors
+    assert "predictions: 100 sent = 100 counted + 0 dead-lettered\n" in errors
+    assert "labels: 75 sent = 75 matched + 0 unmatched + 0 dead-lettered\n" in errors
+    assert pipeline.rows(
+        "SELECT count(), min(l.at - p.at), max(l.at - p.at) FROM labels AS l JOIN all_predictions AS p ON l.id = p.id "
+        f"WHERE l.id >= 'e{3 * N}' AND length(l.id) = 5"
+    ) == [(75, 90, 90)]
+
 
 def test_old_history_is_refused_before_anything_is_sent_shifted_or_kept(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
