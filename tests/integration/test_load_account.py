@@ -17,7 +17,9 @@ from cli.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from cli.main import main
 from streams.topics import partials_partition
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from tests.support.warehouse import row
 from warehouse.retention import apply_ttls
+from warehouse.tables import insert_rows
 
 DAY_S = 86_400
 N = 2_000
@@ -236,6 +238,21 @@ def test_without_processors_the_account_says_what_is_not_known(
     assert "not yet known: 1 message of predictions not yet counted by sketcher and monitor.\n" in errors
     assert "not yet known: 10 labels not yet recorded.\n" in errors
     assert "The account is not complete: no monitor, recorder, sketcher reports." in errors
+
+    # Labels that are counted are not yet judged: a pass of the scorer writes its status last.
+    not_judged = "not yet known: performance with these labels: the scorer has counted them and judges the windows."
+    assert not_judged not in errors
+    with pipeline.client as client:
+        insert_rows(
+            client,
+            "performance_state",
+            [row("performance_state", model="toy", window_start=int(time.time()), scored_at=2_000)],
+        )
+        assert load("l.parquet", "--timeout", "0") == EXIT_FAILED
+        assert not_judged in capsys.readouterr().err
+        insert_rows(client, "scorer_models", [row("scorer_models", model="toy", state="scored", updated_at=2_000)])
+        assert load("l.parquet", "--timeout", "0") == EXIT_FAILED
+        assert not_judged not in capsys.readouterr().err
 
     assert load("p.parquet", "--no-wait") == EXIT_OK
     assert "what became of the events is not known" in capsys.readouterr().err
