@@ -18,7 +18,7 @@ LABELS_EVERY_S = 600
 ESTIMATED_METRICS: dict[str, tuple[str, ...]] = {
     "binary": ("accuracy", "precision", "recall", "f1", "auc"),
     "classes": ("accuracy", "precision_macro", "recall_macro", "f1_macro"),
-    "number": ("mae",),
+    "number": ("mae", "rmse"),
 }
 """Metrics that are estimated without labels, by kind of model."""
 WEEK_S = 7 * DAY_S

@@ -40,6 +40,8 @@ def test_a_contract_has_the_rules_that_apply_to_it() -> None:
     assert rules_by_name(MANY)["cbpe-drop", "ticket", ""].signal.keys == ("f1_macro",), "its SLO"
     grows = rules_by_name(NUMBER)["cbpe-drop", "ticket", ""]
     assert (grows.signal.keys, grows.signal.threshold) == (("mae",), 0.2), "four times that of points"
+    promised = rules_by_name(NUMBER.replace("mae: 10", "rmse: 10"))["cbpe-drop", "ticket", ""]
+    assert promised.signal.keys == ("rmse",), "its SLO"
     assert {name for name, *_ in rules_by_name("contract: 1\nmodel: m")} == {
         "errors",
         "silence",
