@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from barograph.contract.file import ContractError, parse_contract
 
-from sketches.baseline.levels import Level
+from sketches.baseline.levels import REASON_NAMES, InsufficientReason, Level
 from sketches.comparison.sample_ratio import sample_ratio as judge_ratio
 from warehouse.tables import insert_rows
 
@@ -66,6 +66,7 @@ class ArmRatio:
     p_value: float
     """The minimum over all checks."""
     level: Level
+    reason: InsufficientReason
 
     @property
     def units(self) -> int:
@@ -110,6 +111,7 @@ def sample_ratio(client: Client, contract: Contract, at_ms: int | None = None) -
         arms=arms,
         p_value=verdict.p_value,
         level=verdict.level,
+        reason=verdict.reason,
     )
 
 
@@ -135,6 +137,7 @@ def write_ratio(client: Client, ratio: ArmRatio) -> None:
             "without_unit": arm.without_unit,
             "p_value": ratio.p_value,
             "level": ratio.level.name,
+            "reason": REASON_NAMES[ratio.reason],
         }
         for arm in ratio.arms
     ]

@@ -167,6 +167,19 @@ def label_outcomes(
     return LabelOutcomes(int(recorded), int(joinable), int(matched), int(unmatched))
 
 
+def is_performance_judged(client: Client, model: str) -> bool:
+    """Return whether the scorer has judged the windows that it has counted.
+
+    A pass counts windows, judges them, and then writes its status with the time of the counts.
+    """
+    ((is_judged,),) = client.rows(
+        "SELECT (SELECT max(scored_at) FROM performance_state WHERE model = {model:String}) "
+        "<= (SELECT max(updated_at) FROM scorer_models WHERE model = {model:String})",
+        {"model": model},
+    )
+    return bool(is_judged)
+
+
 def problems(client: Client) -> list[ProblemRow]:
     """Read the problems of the events of all models, by model, kind and name."""
     return rows_of(

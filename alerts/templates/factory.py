@@ -17,11 +17,12 @@ from dashboards.uids import DASHBOARDS
 from warehouse.signals.verdicts import HoppingWindow, PaneTiming
 
 DAY_S = 86_400
-IN_WINDOW: Text = (
-    *(" in the last ", LabelRef("window", is_detail=True), " until ", LabelRef("until", is_detail=True)),
-    *(", version ", LabelRef("version", is_detail=True)),
-)
-"""The window and the version that decide, in summaries of rules with an instance per field."""
+IN_WINDOW: Text = (" in the last ", LabelRef("window", is_detail=True), " until ", LabelRef("until", is_detail=True))
+"""The window that decides, in summaries."""
+IN_WINDOW_OF_VERSION: Text = (*IN_WINDOW, ", version ", LabelRef("version", is_detail=True))
+"""The window and the version that decide."""
+REASON = LabelRef("reason", is_detail=True)
+"""A sentence with the reason if data are insufficient, with a space before it."""
 INTERVAL = {
     "number": (" [", NumberRef("B", "number"), ", ", NumberRef("C", "number"), "]"),
     "percent": (" [", NumberRef("B", "percent"), ", ", NumberRef("C", "percent"), "]"),
@@ -125,12 +126,16 @@ class RuleFactory:
 
     def per_field(self) -> dict[str, Any]:
         """Attributes of rules with one instance per field: the link to the page Field, as the message describes it."""
-        path = [f"/d/{DASHBOARDS['field']}?var-model={in_url(self.contract.model)}&var-field="]
-        variables = [("from", "from"), ("to", "to"), ("var-window", "window"), ("var-version", "version")]
-        details = [
-            each for key, name in variables for each in (f"&{key}=", LabelRef(name, in_url=True, is_detail=True))
-        ]
-        return {"page_path": (*path, LabelRef("field", in_url=True), *details)}
+        variables = ("&var-field=", LabelRef("field", in_url=True), *_shown("window", "version"))
+        return {"page_path": (f"/d/{DASHBOARDS['field']}?var-model={in_url(self.contract.model)}", *variables)}
+
+    def per_model(self, *variables: str) -> dict[str, Any]:
+        """Attributes of rules on the whole model: the link to the page Model, as the message describes it.
+
+        Args:
+            variables: the details that are variables of the page, `window` and `version`.
+        """
+        return {"page_path": (f"/d/{DASHBOARDS['model']}?var-model={in_url(self.contract.model)}", *_shown(*variables))}
 
     def measured_s(self, name: str, default_s: int = DAY_S) -> int:
         """Length of the performance windows: the rule's short window, by default a day."""
@@ -145,3 +150,11 @@ class RuleFactory:
     def of(window: Window) -> HoppingWindow:
         """Convert a window for signals."""
         return HoppingWindow(window.name, window.hop_s)
+
+
+def _shown(*variables: str) -> Text:
+    """Return the end of a link to a page: the range of the message, and details as variables of the page."""
+    keys = {"from": "from", "to": "to"} | {f"var-{name}": name for name in variables}
+    return tuple(
+        part for key, name in keys.items() for part in (f"&{key}=", LabelRef(name, in_url=True, is_detail=True))
+    )

@@ -8,7 +8,7 @@ from barograph.contract import format_duration
 from barograph.contract.check import label_kind
 
 from alerts.rule import Rule
-from alerts.templates.factory import DAY_S, INTERVAL, RuleFactory
+from alerts.templates.factory import DAY_S, IN_WINDOW_OF_VERSION, INTERVAL, REASON, RuleFactory
 from alerts.text import Form, LabelRef, NumberRef, duration
 from dashboards.uids import panel_link
 from warehouse.signals.labels import Direction, expected_drop, label_age, measured_drop, performance
@@ -18,7 +18,7 @@ LABELS_EVERY_S = 600
 ESTIMATED_METRICS: dict[str, tuple[str, ...]] = {
     "binary": ("accuracy", "precision", "recall", "f1", "auc"),
     "classes": ("accuracy", "precision_macro", "recall_macro", "f1_macro"),
-    "number": ("mae",),
+    "number": ("mae", "rmse"),
 }
 """Metrics that are estimated without labels, by kind of model."""
 WEEK_S = 7 * DAY_S
@@ -55,8 +55,9 @@ def label_rules(factory: RuleFactory) -> Iterator[Rule]:
             part=metric,
             headline=f"{metric} violates its SLO",
             summary=(
-                *(f"{metric} is ", NumberRef("E", "number"), *INTERVAL["number"]),
-                f" with mature labels; the SLO is {'at least' if of == 'least' else 'at most'} {promise:g}.",
+                *(f"{metric} with mature labels is ", NumberRef("E", "number"), *INTERVAL["number"]),
+                *IN_WINDOW_OF_VERSION,
+                *(f"; the SLO is {'at least' if of == 'least' else 'at most'} {promise:g}.", REASON),
             ),
             description=(
                 f"In the newest {format_duration(window)} with mature labels, the whole 95 % interval of {metric} "
@@ -71,6 +72,7 @@ def label_rules(factory: RuleFactory) -> Iterator[Rule]:
             short_s=window,
             every_s=LABELS_EVERY_S,
             panel=panel_link("model", "performance"),
+            **factory.per_model("window", "version"),
         )
     yield from _drops(factory, label_kind(label), label.horizon_s)
     yield from _expected(factory, label_kind(label))
@@ -122,7 +124,7 @@ def _drops(factory: RuleFactory, kind: str, horizon_s: int) -> Iterator[Rule]:
             headline="performance falls" if form == "number" else "errors grow",
             summary=(
                 *(LabelRef("metric"), " with mature labels is ", NumberRef("E", form), *INTERVAL[form]),
-                f" worse than in the reference; the margin is {shown}.",
+                *(" worse than in the reference", *IN_WINDOW_OF_VERSION, f"; the margin is {shown}.", REASON),
             ),
             description=(
                 f"In the newest {length} with mature labels, a metric without a target in slo.performance is worse "
@@ -145,6 +147,7 @@ def _drops(factory: RuleFactory, kind: str, horizon_s: int) -> Iterator[Rule]:
             short_s=window,
             every_s=LABELS_EVERY_S,
             panel=panel_link("model", "performance"),
+            **factory.per_model("window", "version"),
         )
 
 
@@ -167,7 +170,7 @@ def _expected(factory: RuleFactory, kind: str) -> Iterator[Rule]:
         headline="estimated errors grow" if is_number else "estimated performance falls",
         summary=(
             *(f"Estimated from {source}, ", LabelRef("metric"), " is ", NumberRef("E", form), *INTERVAL[form]),
-            f" {side} the reference; the threshold is {shown}.",
+            *(f" {side} the reference", *IN_WINDOW_OF_VERSION, f"; the threshold is {shown}."),
         ),
         description=(
             f"Performance estimated from the {source} of the last {format_duration(window)}, without labels, is {side} "
@@ -185,4 +188,5 @@ def _expected(factory: RuleFactory, kind: str) -> Iterator[Rule]:
         short_s=window,
         every_s=LABELS_EVERY_S,
         panel=panel_link("model", "cbpe"),
+        **factory.per_model("window", "version"),
     )

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from alerts.rule import Rule
 from alerts.settings import AlertSettings
-from alerts.templates.factory import INTERVAL, RuleFactory
+from alerts.templates.factory import IN_WINDOW, INTERVAL, RuleFactory
 from alerts.text import LabelRef, NumberRef, duration
 from dashboards.uids import DASHBOARDS, panel_link
 from warehouse.signals.pipeline import processor_age
@@ -31,7 +31,7 @@ def _broken(
         headline=f"too many predictions {what}",
         summary=(
             *(NumberRef("E", "percent"), *INTERVAL["percent"]),
-            f" of predictions {what}; the threshold is {threshold:.3%}.",
+            *(f" of predictions {what}", *IN_WINDOW, f", over all versions; the threshold is {threshold:.3%}."),
         ),
         description=(
             f"In the last {short.name} more predictions {what} than the contract allows ({threshold:.3%}), by a "
@@ -45,6 +45,7 @@ def _broken(
         long_s=short.length_s,
         short_s=short.length_s,
         panel=panel_link("model", panel),
+        **factory.per_model("window"),
     )
 
 

@@ -209,7 +209,7 @@ class OutcomeCounts:
         ).astype(np.int64)
         numbers, index = np.unique(VALUE_ZERO + offset, return_inverse=True)
         cell = period * numbers.size + index
-        weights = (measured, known, np.zeros_like(known), None, known**2)
+        weights = (measured, known, known**4, None, known**2)
         sums = [np.bincount(cell, each, self._n * numbers.size) for each in weights]
         values = np.stack(sums, axis=-1).reshape(self._n, numbers.size, 5).astype(np.float64)
         for i, number in enumerate(numbers.tolist()):

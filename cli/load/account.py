@@ -269,10 +269,14 @@ class Accountant:
                 unknown.append(f"{plural(not_recorded, 'label')} not yet recorded")
                 waiting_for |= {"recorder"}
             waiting = outcomes.joinable - outcomes.matched - outcomes.unmatched
-            if not unmeasurable_reason(self.contract) and (waiting > 0 or _decided(labels) < outcomes.matched):
+            if not unmeasurable_reason(self.contract):
                 n = waiting if waiting > 0 else outcomes.matched - _decided(labels)
-                unknown.append(f"{plural(n, 'label')} not yet scored; the scorer looks for new labels every minute")
-                waiting_for |= {"scorer"}
+                if n > 0:
+                    unknown.append(f"{plural(n, 'label')} not yet scored; the scorer looks for new labels every minute")
+                    waiting_for |= {"scorer"}
+                elif not event_counts.is_performance_judged(self.client, model):
+                    unknown.append("performance with these labels: the scorer has counted them and judges the windows")
+                    waiting_for |= {"scorer"}
         return Account(
             sent,
             counted,

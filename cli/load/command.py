@@ -35,7 +35,7 @@ def load_command(
         typer.Argument(
             metavar="FILE",
             help="Parquet, CSV or Arrow files, published in this order. A file with the columns id and label and no "
-            "column of a prediction has labels.",
+            "column of a prediction has labels; a table of predictions can have a column of labels too.",
             show_default=False,
         ),
     ],
@@ -79,6 +79,23 @@ def load_command(
     score: ScoreOption = None,
     class_: ClassOption = None,
     label: LabelOption = None,
+    label_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of the times at which labels became known; by default `at` in a file of labels, and the time "
+            "of the prediction for labels in a table of predictions.",
+            show_default=False,
+        ),
+    ] = None,
+    label_delay: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="How long after their prediction the labels in a table of predictions became known, such as 7d.",
+            show_default=False,
+        ),
+    ] = None,
     shift_to_now: Annotated[
         bool,
         typer.Option(
@@ -93,7 +110,8 @@ def load_command(
 
     Columns: `id`, `at` (the time), `score`, `class`, `latency_ms`, `arm`, `error`, `status`, `features.NAME`,
     `context.NAME`, `metrics.NAME`; a bare name is the feature, context or metric of that name in the contract. Labels:
-    `id`, `label`, `at`. Columns of other names are those in the contract's `columns`, or in options.
+    `id`, `label`, `at`. Columns of other names are those in the contract's `columns`, or in options. Labels in a table
+    of predictions are sent too, unless one of the files has labels; rows without a label have none yet.
 
     Waits while Kafka is slow and drops nothing. Skips rows without id or time and then exits with
     1. Loading a file twice counts its events twice.
@@ -109,12 +127,13 @@ def load_command(
     Examples:
         barograph load predictions.parquet labels.parquet --contract flight-delay.yaml --version 3 --end
         barograph load labels-2026-03-01.csv --contract flight-delay.yaml
+        barograph load scored.csv --contract churn.yaml --version 1 --label churned --label-delay 30d
     """
     from barograph import PublishError
     from barograph.contract.file import load_contract
 
     from cli.load.account import SentEvents
-    from cli.load.check import inspect_file
+    from cli.load.check import LabelTime, inspect_files
     from cli.load.files import EventFile, csv_types
     from cli.settings import load_settings
     from warehouse.retention import stored_retention_days
@@ -122,7 +141,8 @@ def load_command(
     model_contract = load_contract(contract)
     types = csv_types(model_contract)
     columns = with_columns(model_contract, id=id_, time=time_, score=score, class_=class_, label=label).columns
-    sources = [inspect_file(EventFile(path, types, columns), model_contract, version) for path in files]
+    times = LabelTime(label_time or "", _parse_delay(label_time, label_delay))
+    sources = inspect_files([EventFile(path, types, columns) for path in files], model_contract, version, times)
     check = f"barograph check {files[0]} --contract {contract}"
     settings = load_settings(config, needs=("kafka", "clickhouse") if wait else ("kafka",))
     terminal = Terminal(stderr=True)
@@ -164,6 +184,24 @@ def load_command(
         terminal.line(f"Skipped {plural(counts.n_skipped, 'row')} without id, time or label.", "red")
     if counts.n_skipped or not is_good:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _parse_delay(label_time: str | None, label_delay: str | None) -> int:
+    """Parse --label-delay, in seconds.
+
+    Raises:
+        CommandError: it is not a duration, or there is --label-time too.
+    """
+    from barograph.contract import parse_duration
+
+    if label_delay is None:
+        return 0
+    if label_time is not None:
+        raise CommandError("Labels have one time: give --label-time or --label-delay, not both.")
+    try:
+        return parse_duration(label_delay)
+    except ValueError as error:
+        raise CommandError(f"--label-delay: {error}.") from None
 
 
 @dataclass
@@ -321,7 +359,7 @@ def _publish_files(
             publish = publisher.predictions if source.kind == "predictions" else publisher.labels
             for block in read_blocks(source, contract, version):
                 rows = block.rows
-                if shift_ms and "at" in source.columns:
+                if shift_ms and source.time:
                     rows = shift_rows(rows, shift_ms, keep_original=source.kind == "predictions")
                 counts.rows[source.kind] += publish(rows)
                 counts.n_skipped += block.n_rejected

@@ -74,9 +74,9 @@ def read_times(
     oldest_accepted_ms = now_ms - retention_days * DAY_MS + MARGIN_MS
     ranges = []
     for source in sources:
-        if "at" not in source.columns:
+        if not source.time:
             continue
-        names = {"id", "at", "label"} if source.kind == "labels" else {"id", "at"}
+        names = {"id", source.time, "label"} if source.kind == "labels" else {"id", source.time}
         total = None
         for block in read_blocks(replace(source, columns=source.columns & names), contract, version):
             if not block.rows.num_rows:
@@ -146,7 +146,7 @@ def check_times(ranges: Sequence[FileTimes], now_ms: int, retention_days: int, *
         raise RefusedTimes(
             f"{total.n_future:,} of {events} are ahead of this machine's clock (the newest is from "
             f"{utc_minute(total.newest_ms / 1000)}), and processors would reject them, so nothing was sent. Correct "
-            "the column at (its unit, or its time zone), or load with --shift-to-now."
+            "the column at (its unit, or its time zone) or --label-delay, or load with --shift-to-now."
         )
 
 

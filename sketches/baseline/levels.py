@@ -51,6 +51,10 @@ class InsufficientReason(IntEnum):
     """The metric is undefined: a precision without predicted positives, for example."""
     no_reference = 10
     """There is no reference to compare with, or it has too few labels."""
+    too_few_units = 11
+    """Too few units were assigned to the arms of a test."""
+    no_units = 12
+    """No unit of the test is recorded: there was no traffic, or the contract records no raw predictions."""
 
 
 REASON_NAMES: tuple[str, ...] = ("", *(reason.name.replace("_", " ") for reason in InsufficientReason if reason))

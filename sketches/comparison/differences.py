@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtr, stdtrit
 
-from sketches.baseline.levels import Level
+from sketches.baseline.levels import InsufficientReason, Level
 from sketches.comparison.two_sample import check_phi
 from sketches.drift.fisher import fisher_p
 from sketches.drift.rates import newcombe, rate_of, wilson
 from sketches.sketch.numeric import NumericSketch
 
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 
 _Z95 = float(ndtri(0.975))
 
@@ -101,6 +102,8 @@ class RateDifferences(Differences):
 
     level: NDArray[np.int8]
     """Numbers of `sketches.baseline.levels.Level`, by the size of the difference regardless of its sign."""
+    reason: NDArray[np.int8]
+    """Numbers of `InsufficientReason`."""
 
 
 def rate_differences(
@@ -113,6 +116,7 @@ def rate_differences(
     phi_right: ArrayLike = 1.0,
     minor: ArrayLike = 0.01,
     major: ArrayLike = 0.05,
+    completeness: ArrayLike = 1.0,
 ) -> RateDifferences:
     """Compare rates: Newcombe's interval and Fisher's p of k/φ of n/φ on each side.
 
@@ -131,12 +135,15 @@ def rate_differences(
         phi_right: as left.
         minor: threshold of `minor`, a share.
         major: threshold of `major`, above `minor`.
+        completeness: share of the events of both sides that was not lost; it affects only the reason.
 
     Raises:
         ValueError: a count does not lie in 0 … n, φ is under 1, or 0 < minor < major does not hold.
     """
-    values = (k_left, n_left, k_right, n_right, phi_left, phi_right, minor, major)
-    k, m, j, n, f, g, minors, majors = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in values))
+    values = (k_left, n_left, k_right, n_right, phi_left, phi_right, minor, major, completeness)
+    k, m, j, n, f, g, minors, majors, counted = np.broadcast_arrays(
+        *(np.asarray(value, np.float64) for value in values)
+    )
     check_phi(f, g)
     if not (np.all((k >= 0.0) & (k <= m)) and np.all((j >= 0.0) & (j <= n))):
         raise ValueError("a count exceeds its events or is negative: 0 ≤ k ≤ n must hold")
@@ -147,13 +154,27 @@ def rate_differences(
     # Distance of the interval from 0; negative if it contains 0.
     clear = np.where(difference >= 0.0, low, -high)
     size = np.abs(difference)
-    reach = np.maximum(high - difference, difference - low)
-    enough = known & (wilson(0.0, m / f)[1] < minors) & (wilson(0.0, n / g)[1] < minors) & (reach <= majors - minors)
+
+    def enough_of(per_left: FloatArray, per_right: FloatArray) -> BoolArray:
+        """Whether data suffice if this many counted events are one independent event."""
+        of_left, of_right = m / per_left, n / per_right
+        middle, least, most = newcombe(j / per_right, of_right, k / per_left, of_left)
+        reach = np.maximum(most - middle, middle - least)
+        rarest = np.maximum(wilson(0.0, of_left)[1], wilson(0.0, of_right)[1])
+        return np.asarray(known & (rarest < minors) & (reach <= majors - minors))
+
+    enough = enough_of(f, g)
     level = np.full(size.shape, Level.insufficient, np.int8)
     level[enough] = Level.stable
     level[enough & (size > minors) & (clear > 0.0)] = Level.minor
     level[enough & (size > majors) & (clear > minors)] = Level.major
     level[known & ~enough & (clear > majors)] = Level.major
+    reason = np.full(size.shape, InsufficientReason.too_few_events, np.int8)
+    reason[enough_of(np.ones_like(f), np.ones_like(g))] = InsufficientReason.correlated_events
+    counted = np.maximum(counted, 1e-9)
+    reason[enough_of(f * counted, g * counted)] = InsufficientReason.lost_events
+    reason[~known] = InsufficientReason.no_events
+    reason[level != Level.insufficient] = InsufficientReason.none
     return RateDifferences(
         left=rate_of(k, m),
         right=rate_of(j, n),
@@ -163,6 +184,7 @@ def rate_differences(
         p_value=fisher_p(np.rint(k / f), np.rint(m / f), np.rint(j / g), np.rint(n / g)),
         df=np.zeros(size.shape),
         level=level,
+        reason=reason,
     )
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, logsumexp
 
-from sketches.baseline.levels import Level
+from sketches.baseline.levels import InsufficientReason, Level
 
 FloatArray = NDArray[np.float64]
 
@@ -45,6 +45,7 @@ class SampleRatio:
     level: Level
     """`major` at p ≤ 0.001, `minor` at p ≤ 0.01; else `stable` if five points would be detected, or
     `insufficient`."""
+    reason: InsufficientReason = InsufficientReason.none
 
 
 def sample_ratio(units: ArrayLike, shares: ArrayLike, least_before: float = 1.0) -> SampleRatio:
@@ -66,7 +67,10 @@ def sample_ratio(units: ArrayLike, shares: ArrayLike, least_before: float = 1.0)
         level = Level.minor
     else:
         level = Level.stable if _is_detectable(float(counts.sum()), planned) else Level.insufficient
-    return SampleRatio(p, level)
+    reason = InsufficientReason.none
+    if level == Level.insufficient:
+        reason = InsufficientReason.too_few_units if counts.any() else InsufficientReason.no_units
+    return SampleRatio(p, level, reason)
 
 
 def anytime_p(units: ArrayLike, shares: ArrayLike) -> FloatArray:

@@ -39,6 +39,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc
 
+from sketches.baseline.levels import InsufficientReason, Level
 from sketches.drift.power import n_star
 from sketches.drift.psi import SHARE_FLOOR, psi_interval, psi_levels, psi_variance_ratio
 
@@ -67,6 +68,8 @@ class PsiDifferences:
     df: IntArray
     level: NDArray[np.int8]
     """Numbers of `sketches.baseline.levels.Level`."""
+    reason: NDArray[np.int8]
+    """Numbers of `InsufficientReason`."""
     top_bin: IntArray
     """Index within the group of the bin that contributes most, the first of equals; −1 if there is no data."""
 
@@ -81,6 +84,7 @@ def psi_differences(
     noise: ArrayLike = 0.0,
     minor: ArrayLike = 0.1,
     major: ArrayLike = 0.2,
+    completeness: ArrayLike = 1.0,
 ) -> PsiDifferences:
     """Judge pairs of counts on the same bins.
 
@@ -94,6 +98,7 @@ def psi_differences(
             (P, G); 0 if all counts are exact.
         minor: thresholds of `minor`, a scalar or (G,).
         major: thresholds of `major`, above `minor`.
+        completeness: share of the events of both sides that was not lost, a scalar or (P,); it affects only the reason.
 
     Raises:
         ValueError: shapes do not fit, a count is negative or not a whole number, or φ is under 1.
@@ -121,7 +126,17 @@ def psi_differences(
     safe_n_h = np.where(known, n_h, 1.0)
     ratio = psi_variance_ratio(psi, safe_n_h, pooled.variance(per_left, per_right))
     low, high = psi_interval(psi, df, safe_n_h, ratio)
-    enough = known & (n_h >= n_star(df, minors, majors))
+    needed = n_star(df, minors, majors)
+    enough = known & (n_h >= needed)
+    level = psi_levels(psi, low, known, enough, minors, majors)
+    reason = np.full(shape, InsufficientReason.too_few_events, np.int8)
+    reason[1.0 / (1.0 / np.maximum(m, 1.0) + 1.0 / np.maximum(n, 1.0) + noises) >= needed] = (
+        InsufficientReason.correlated_events
+    )
+    counted = np.broadcast_to(np.maximum(completeness, 1e-9), len(b))[:, None]
+    reason[1.0 / (counted * (per_left + per_right) + noises) >= needed] = InsufficientReason.lost_events
+    reason[~known] = InsufficientReason.no_events
+    reason[level != Level.insufficient] = InsufficientReason.none
     low, high = np.where(known, low, 0.0), np.where(known, high, np.inf)
     return PsiDifferences(
         n_left=m.astype(np.int64),
@@ -131,7 +146,8 @@ def psi_differences(
         high=high,
         p_value=np.asarray(chdtrc(df, t), np.float64),
         df=df,
-        level=psi_levels(psi, low, known, enough, minors, majors),
+        level=level,
+        reason=reason,
         top_bin=np.where(known, pooled.top_bin, -1),
     )
 

@@ -79,6 +79,18 @@ def mean(sums: ArrayLike, phi: ArrayLike = 1.0, *, least: float = -np.inf) -> Me
     return MetricEstimate(value, np.maximum(value - half, least), value + half, rows / checked_phi(phi) >= ENOUGH)
 
 
+def root(squared: MetricEstimate) -> MetricEstimate:
+    """Return the square root of a mean of squares; the interval is symmetric in its logarithm, so above 0."""
+    half = squared.high - squared.value
+    half = np.where(squared.value > 0.0, half / np.where(squared.value > 0.0, squared.value, 1.0), half)
+    return MetricEstimate(
+        np.sqrt(squared.value),
+        np.sqrt(squared.value * np.exp(-half)),
+        np.sqrt(squared.value * np.exp(half)),
+        squared.enough,
+    )
+
+
 def student(n: ArrayLike) -> FloatArray:
     """Return the half-width of the interval of a mean of n independent rows, in standard errors.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.performance.metric import ENOUGH, MetricEstimate, Z, checked_phi, last_axis, mean
+from sketches.performance.metric import ENOUGH, MetricEstimate, Z, checked_phi, last_axis, mean, root
 
 FloatArray = NDArray[np.float64]
 
@@ -53,7 +53,7 @@ def number_metrics(
     rows, signed, absolute, squares, fourths = (totals[..., i] for i in range(len(SUMS)))
     metrics = {
         "mae": mean(np.stack((rows, absolute, squares), axis=-1), phis, least=0.0),
-        "rmse": _root_mean_square(np.stack((rows, squares, fourths), axis=-1), phis),
+        "rmse": root(mean(np.stack((rows, squares, fourths), axis=-1), phis)),
         "bias": mean(np.stack((rows, signed, squares), axis=-1), phis),
     }
     if quantiles is not None:
@@ -61,19 +61,6 @@ def number_metrics(
             _quantiles(last_axis(quantiles, ERROR_RANKS.size, "quantiles of errors"), rows, rank_error, phis)
         )
     return metrics
-
-
-def _root_mean_square(sums: FloatArray, phis: FloatArray) -> MetricEstimate:
-    """Return the square root of a mean; the interval is symmetric in its logarithm, so right-skewed and above 0."""
-    squared = mean(sums, phis)
-    divisor = np.where(squared.value > 0.0, squared.value, 1.0)
-    half = np.where(squared.value > 0.0, (squared.high - squared.value) / divisor, squared.high - squared.value)
-    return MetricEstimate(
-        np.sqrt(squared.value),
-        np.sqrt(squared.value * np.exp(-half)),
-        np.sqrt(squared.value * np.exp(half)),
-        squared.enough,
-    )
 
 
 def _quantiles(grid: FloatArray, rows: FloatArray, rank_error: float, phis: FloatArray) -> dict[str, MetricEstimate]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sketches.performance.calibration_map import CalibrationMap, learn_calibration
 from sketches.performance.cbpe import cbpe_metrics
 from sketches.performance.cbpe_classes import ClassCalibration, class_cbpe_metrics, learn_class_calibration
-from sketches.performance.loss import LossMap, estimated_mae, learn_loss
+from sketches.performance.loss import LossMap, learn_loss, loss_metrics
 from sketches.performance.metric import MetricEstimate
 from streams.scorer.window_counts import WindowCounts
 from warehouse.scoring.rules import Rules
@@ -38,8 +38,8 @@ def learn_estimates(rules: Rules, reference: WindowCounts, row: int) -> LearnedE
             return learn_class_calibration(reference.labelled_hist[row], predicted[..., :3], edges)
         if rules.kind == "number":
             values = np.unique(reference.of_predictions.cell)
-            labelled_rows, sizes, _, _, squares = reference.of_predictions.of_windows([row], values)[0].T
-            return learn_loss(values, np.stack((labelled_rows, sizes, squares), axis=-1))
+            labelled_rows, sizes, fourths, _, squares = reference.of_predictions.of_windows([row], values)[0].T
+            return learn_loss(values, np.stack((labelled_rows, sizes, squares, fourths), axis=-1))
     return None
 
 
@@ -57,7 +57,7 @@ def estimated_metrics(
     if isinstance(learned, LossMap):
         values = np.unique(counts.of_predictions.cell)
         predictions = counts.of_predictions.of_windows(rows, values)[..., 3]
-        return {"mae": estimated_mae(values, predictions, learned)}
+        return loss_metrics(values, predictions, learned)
     if isinstance(learned, ClassCalibration):
         predicted = _of_predicted_classes(counts, rows)
         return class_cbpe_metrics(counts.prediction_hist[rows], predicted[..., 3:], learned)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from alerts import rules_for, to_files
+from alerts import Rule, rules_for, to_files
 from alerts.example import RUNBOOKS
 from dashboards.macros import TimeRange, expand_backend
 from local.clickhouse import LocalClickHouse
@@ -52,24 +52,25 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.uid}")
-def test_the_queries_of_a_rule_return_alert_instances(client: Client, rule: object) -> None:
+def test_the_queries_of_a_rule_return_alert_instances(client: Client, rule: Rule) -> None:
     (result,) = (
         each
         for content in to_files(RULES, installation()).values()
         for group in content.get("groups", [])
         for each in group["rules"]
-        if each["uid"] == rule.uid  # type: ignore[attr-defined]
+        if each["uid"] == rule.uid
     )
+    labels = ["String"] if rule.signal.label else []
     keys = []
     for query in result["data"][:-1]:
         sql = expand_backend(query["model"]["rawSql"], RANGE, query["model"]["intervalMs"])
         kinds = [kind for _, kind, *_ in client.rows(f"DESCRIBE ({sql})")]
         is_observed = query["refId"] == "E"
-        of_fields = ["String"] * (1 + len(DETAILS)) + ["Float64"]
-        assert kinds in (["Float64"], ["String", "Float64"]) or (is_observed and kinds == of_fields)
+        with_details = [*labels, *["String"] * len(DETAILS), "Float64"]
+        assert kinds == [*labels, "Float64"] or (is_observed and kinds == with_details)
         rows = client.rows(sql)
-        assert all(text for row in rows for text in row[1:-2]), "only the reason may be empty"
-        keys.append([row[: 1 if len(row) > 1 else 0] for row in rows])
+        assert all(text for row in rows for text in row[len(labels) : -2]), "only the reason may be empty"
+        keys.append([row[: len(labels)] for row in rows])
     assert keys[0], "a rule has its rows always"
     # Grafana matches results of which one has all labels of the other.
     assert all(each == keys[0] for each in keys), "bounds have the labels of the number"

@@ -341,7 +341,9 @@ def details(client: Client, name: str, *rows: dict[str, Any], table: str = "drif
     emptied(client)
     insert_rows(client, table, rows)
     rows_of_keys = client.rows(point_sql(SIGNALS[name], "observed", f"toUInt32({T0 + 60})", shown_s=HOUR_S))
-    return next(tuple(each[1:]) for each in rows_of_keys if each[0] == "temp")
+    if not SIGNALS[name].label:
+        return tuple(rows_of_keys[0])
+    return next(tuple(each[1:]) for each in rows_of_keys if each[0] in ("temp", "auc"))
 
 
 def test_messages_name_the_window_and_the_version_that_decide(client: Client) -> None:
@@ -373,6 +375,37 @@ def test_messages_on_rates_name_the_version(client: Client) -> None:
     values = {"delta": 0.4, "delta_low": 0.3, "delta_high": 0.5, "window_start": T0 - DAY_S, "window_end": T0}
     version, window, *_, observed = details(client, "rate", row("rates", **known, **values), table="rates")
     assert (version, window, observed) == ("1", "1d", 0.4)
+
+
+def test_messages_on_performance_name_the_window_the_version_and_the_reason(client: Client) -> None:
+    def scored(version: str, value: float, **values: Any) -> dict[str, Any]:
+        known = {"model": ODD, "version": version, "slice": "all", "metric": "auc", "window": "1d", "window_end": T0}
+        measured = {"value": value, "low": value - 0.05, "high": value + 0.05, "reference": 0.8, "mature": True}
+        change = {"difference": value - 0.8, "difference_low": value - 0.9, "difference_high": value - 0.7}
+        guess = {"cbpe": value, "cbpe_low": value, "cbpe_high": value, "predictions": 900}
+        judged = {"n": 900, "sufficient": True, "level": "major"}
+        return row("performance", **known | measured | change | guess | judged | values)
+
+    bad = [scored("2", 0.79), scored("3", 0.5)]
+    unsure = scored("3", 0.5, level="insufficient", reason="too few labels", sufficient=False)
+    for name, observed in (("performance", 0.5), ("measured drop", 0.3), ("expected drop", 0.3)):
+        version, window, *_, reason, value = details(client, name, *bad, table="performance")
+        assert (version, window, reason) == ("3", "1d", "")
+        assert value == pytest.approx(observed)
+        *_, reason, value = details(client, name, unsure, table="performance")
+        assert value == pytest.approx(observed)
+        # An estimate without labels is not less certain because labels are missing.
+        assert reason == ("" if name == "expected drop" else " Insufficient data: too few labels.")
+
+
+def test_messages_on_traffic_name_the_window(client: Client) -> None:
+    until = f"{datetime.fromtimestamp(T0, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    counts = {"n": 100, "timed": 100, "errors": 30, "slow": 40, "sealed": True, "pane_s": HOUR_S}
+    panes = [row("volume", model=ODD, version=v, slice="all", pane_start=T0 - HOUR_S, **counts) for v in ("1", "2")]
+    for name, observed in (("errors", 0.3), ("latency", 0.4)):
+        _, window, end, start, to, _, value = details(client, name, *panes, table="volume")
+        assert (window, end, value) == ("6h", until, observed)
+        assert (start, to) == (str((T0 - HOUR_S) * 1000), str(T0 * 1000))
 
 
 def test_a_version_without_traffic_does_not_page(client: Client) -> None:

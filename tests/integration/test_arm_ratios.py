@@ -150,7 +150,7 @@ def test_without_raw_predictions_the_ratio_is_unknown(client: Client) -> None:
     assert [arm.units for arm in result.arms] == [0, 0]
     assert (result.p_value, result.level) == (1.0, Level.insufficient)
     write_ratio(client, result)
-    assert client.rows("SELECT countIf(isNaN(share)) FROM latest_arm_ratios") == [(2,)]
+    assert client.rows("SELECT countIf(isNaN(share)), any(reason) FROM latest_arm_ratios") == [(2, "no units")]
 
 
 def test_a_contract_without_arms_has_no_ratio(client: Client) -> None:

@@ -17,7 +17,9 @@ from cli.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from cli.main import main
 from streams.topics import partials_partition
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from tests.support.warehouse import row
 from warehouse.retention import apply_ttls
+from warehouse.tables import insert_rows
 
 DAY_S = 86_400
 N = 2_000
@@ -146,6 +148,20 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     ):
         assert re.search(rf"warning +Events +{re.escape(warning)}", doctor), doctor
 
+    # A table of predictions with labels is both; a null is a label that is not known yet.
+    Path("toy.yaml").write_text(dump_contract(contract))
+    outcome = [None if i % 4 == 0 else i % 3 == 0 for i in range(100)]
+    write_predictions("both.parquet", range(3 * N, 3 * N + 100), outcome=outcome)
+    assert load("both.parquet", "--label", "outcome", "--label-delay", "90s") == EXIT_OK
+    errors = capsys.readouterr().err
+    assert "the column outcome has the labels of 75 of 100 rows, which are sent with the time of the" in errors
+    assert "predictions: 100 sent = 100 counted + 0 dead-lettered\n" in errors
+    assert "labels: 75 sent = 75 matched + 0 unmatched + 0 dead-lettered\n" in errors
+    assert pipeline.rows(
+        "SELECT count(), min(l.at - p.at), max(l.at - p.at) FROM labels AS l JOIN all_predictions AS p ON l.id = p.id "
+        f"WHERE l.id >= 'e{3 * N}' AND length(l.id) = 5"
+    ) == [(75, 90, 90)]
+
 
 def test_old_history_is_refused_before_anything_is_sent_shifted_or_kept(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -222,6 +238,21 @@ def test_without_processors_the_account_says_what_is_not_known(
     assert "not yet known: 1 message of predictions not yet counted by sketcher and monitor.\n" in errors
     assert "not yet known: 10 labels not yet recorded.\n" in errors
     assert "The account is not complete: no monitor, recorder, sketcher reports." in errors
+
+    # Labels that are counted are not yet judged: a pass of the scorer writes its status last.
+    not_judged = "not yet known: performance with these labels: the scorer has counted them and judges the windows."
+    assert not_judged not in errors
+    with pipeline.client as client:
+        insert_rows(
+            client,
+            "performance_state",
+            [row("performance_state", model="toy", window_start=int(time.time()), scored_at=2_000)],
+        )
+        assert load("l.parquet", "--timeout", "0") == EXIT_FAILED
+        assert not_judged in capsys.readouterr().err
+        insert_rows(client, "scorer_models", [row("scorer_models", model="toy", state="scored", updated_at=2_000)])
+        assert load("l.parquet", "--timeout", "0") == EXIT_FAILED
+        assert not_judged not in capsys.readouterr().err
 
     assert load("p.parquet", "--no-wait") == EXIT_OK
     assert "what became of the events is not known" in capsys.readouterr().err

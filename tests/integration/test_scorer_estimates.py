@@ -209,21 +209,22 @@ def number_worlds(engine: LocalClickHouse) -> Worlds:
 
 def test_estimates_of_errors_match_later_labels_until_the_concept_drifts(number_worlds: Worlds) -> None:
     before, matured, drifted = number_worlds
-    usual = matured["mae", 0]
-    for i, shift in enumerate(SHIFTS):
-        awaited, came = before["mae", USUAL_DAYS + i], matured["mae", USUAL_DAYS + i]
-        assert awaited["n"] == 0
-        assert awaited["cbpe"] == came["cbpe"]
-        assert came["value"] > (1 + 0.15 * shift) * usual["value"], "errors grow with the predictions"
-        assert came["cbpe"] == pytest.approx(came["value"], rel=0.1), shift
-        assert came["cbpe_error"] == pytest.approx(came["cbpe"] - came["value"])
-    assert matured["mae", USUAL_DAYS]["cbpe_low"] < matured["mae", USUAL_DAYS]["value"]
-    assert matured["mae", USUAL_DAYS]["value"] < matured["mae", USUAL_DAYS]["cbpe_high"]
-    assert matured["trusted", 0] == {"mae": True}
-    for day in range(USUAL_DAYS + len(SHIFTS), DAYS):
-        assert drifted["mae", day]["cbpe"] == pytest.approx(usual["value"], rel=0.1), "blind to it"
-        assert drifted["mae", day]["cbpe_error"] < -0.4 * drifted["mae", day]["value"]
-    assert drifted["trusted", 0] == {"mae": False}
+    for metric in ("mae", "rmse"):
+        usual = matured[metric, 0]
+        for i, shift in enumerate(SHIFTS):
+            awaited, came = before[metric, USUAL_DAYS + i], matured[metric, USUAL_DAYS + i]
+            assert awaited["n"] == 0
+            assert awaited["cbpe"] == came["cbpe"]
+            assert came["value"] > (1 + 0.15 * shift) * usual["value"], "errors grow with the predictions"
+            assert came["cbpe"] == pytest.approx(came["value"], rel=0.1), (metric, shift)
+            assert came["cbpe_error"] == pytest.approx(came["cbpe"] - came["value"])
+        assert matured[metric, USUAL_DAYS]["cbpe_low"] < matured[metric, USUAL_DAYS]["value"]
+        assert matured[metric, USUAL_DAYS]["value"] < matured[metric, USUAL_DAYS]["cbpe_high"]
+        for day in range(USUAL_DAYS + len(SHIFTS), DAYS):
+            assert drifted[metric, day]["cbpe"] == pytest.approx(usual["value"], rel=0.1), "blind to it"
+            assert drifted[metric, day]["cbpe_error"] < -0.4 * drifted[metric, day]["value"]
+    assert matured["trusted", 0] == {"mae": True, "rmse": True}
+    assert drifted["trusted", 0] == {"mae": False, "rmse": False}
 
 
 def test_an_error_of_numbers_is_accepted_in_proportion_to_the_value(engine: LocalClickHouse) -> None:

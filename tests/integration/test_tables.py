@@ -69,6 +69,8 @@ class Shell:
         assert end.value.code in (0, None), f"{arguments}\n{output}\n{errors}"
         if arguments[0] == "load":
             self.load_report = errors
+        if arguments[0] == "query" and "latest_performance" in arguments[1]:
+            assert len(output.splitlines()) > 1, "`load` waits until performance is judged"
 
     def _start_processors(self) -> None:
         """Do what `dev` does, on the shared servers: apply the contracts and start each processor.

@@ -14,7 +14,7 @@ from sketches.performance.calibration_map import learn_calibration
 from sketches.performance.cbpe import cbpe_metrics
 from sketches.performance.cbpe_classes import class_cbpe_metrics, learn_class_calibration
 from sketches.performance.classes import class_metrics
-from sketches.performance.loss import estimated_mae, learn_loss
+from sketches.performance.loss import learn_loss, loss_metrics
 from sketches.performance.maturity import age_edges, learn_maturity
 from sketches.performance.metric import MetricEstimate, difference
 from sketches.performance.number import ERROR_RANKS, number_metrics
@@ -171,10 +171,10 @@ def test_estimates_of_classes_are_in_range(seed: int, kinds: int, rows: int, spr
 )
 def test_estimated_errors_are_in_range(labelled: list[tuple[int, float]], counts: list[int], phi: float) -> None:
     bins = np.arange(-6, 7)
-    sums = np.zeros((bins.size, 3))
+    sums = np.zeros((bins.size, 4))
     for number, size in labelled:
-        sums[number + 6] += (1.0, size, size**2)
-    holds({"mae": estimated_mae(bins, counts, learn_loss(bins, sums), phi=phi)}, (0.0, 1e8))
+        sums[number + 6] += (1.0, size, size**2, size**4)
+    holds(loss_metrics(bins, counts, learn_loss(bins, sums), phi=phi), (0.0, 1e8))
 
 
 @UNHURRIED

@@ -19,7 +19,7 @@ def _last(name: str, view: str, left: str, right: str, and_where: str) -> PanelQ
             {finite(f"{left}_value")} AS "{left} value", {finite(f"{right}_value")} AS "{right} value",
             {finite("difference")} AS difference,
             {finite("difference_low")} AS "at least", {finite("difference_high")} AS "at most",
-            if(level = '', 'no threshold', level) AS level, window_end AS "window end"
+            if(level = '', 'no threshold', level) AS level, reason, window_end AS "window end"
         FROM {view}
         WHERE {_WINDOW} AND {and_where}
             AND window_end = (SELECT max(window_end) FROM {view} WHERE {_WINDOW} AND {and_where})
@@ -37,6 +37,7 @@ def _last(name: str, view: str, left: str, right: str, and_where: str) -> PanelQ
         "at least",
         "at most",
         "level:text",
+        "reason:text",
         "window end:time",
     )
 
@@ -49,7 +50,7 @@ ARM_RATIO = table(
     f"""
     SELECT
         arm, expected_share AS expected, {finite("share")} AS observed, units, crossovers, without_unit,
-        p_value AS "p", level, since, at
+        p_value AS "p", level, reason, since, at
     FROM latest_arm_ratios
     WHERE {MODEL} AND at >= $__fromTime - INTERVAL 1 DAY
     ORDER BY arm
@@ -63,6 +64,7 @@ ARM_RATIO = table(
     "without_unit",
     "p",
     "level:text",
+    "reason:text",
     "since:time",
     "at:time",
 )

@@ -26,6 +26,9 @@ VALUE_ZERO = 1 << 20
 """Bin number of a prediction of 0. A prediction of x has the number of an error of x, plus this."""
 MIN_VALUE_BIN = 1 << 19
 """Numbers from this on are bins of predictions: those of errors are below, as doubles have 146,100 steps of 1 %."""
+FOURTH_POWERS = 1 << 21
+"""Added to the number of a bin of predictions, above which it is: the number of the cell that has the sum of the
+fourth powers of their errors."""
 _OCTAVE = 70
 """Steps of 1 % by which the errors of a sum of shares differ at most: about a factor of two."""
 _MIN_MAGNITUDE = -1016 * _OCTAVE
@@ -323,10 +326,13 @@ def _number(_rules: Rules, source: str) -> str:
         "arraySum((c, e) -> pow(e, 4) * c.7, occupied, ends)] AS sums, "
         "arrayReduce('sumMap', arrayMap(c -> [c.1], predicted), arrayMap(c -> [c.3], predicted), "
         "arrayMap((c, e) -> [e * e * c.6], predicted, magnitudes), arrayMap(c -> [c.4], predicted), "
-        "arrayMap((c, e) -> [e * c.5], predicted, magnitudes)) AS values, "
+        "arrayMap((c, e) -> [e * c.5], predicted, magnitudes), "
+        "arrayMap((c, e) -> [pow(e, 4) * c.7], predicted, magnitudes)) AS values, "
         "arrayConcat(arrayMap(c -> (c.1, toUInt64(0), 0., c.4, 0., toUInt64(0)), occupied), "
         "arrayMap((number, n, squares, n_labelled, sizes) -> (number, n, squares, n_labelled, sizes, toUInt64(0)), "
-        "values.1, values.2, values.3, values.4, values.5)) AS cells"
+        "values.1, values.2, values.3, values.4, values.5), "
+        f"arrayMap(v -> (toInt32(v.1 + {FOURTH_POWERS}), toUInt64(0), v.3, toUInt64(0), 0., toUInt64(0)), "
+        "arrayFilter(v -> v.2 > 0, arrayZip(values.1, values.4, values.6)))) AS cells"
     )
     return f"{_row(f'[]::Array(UInt64) AS confusion, {arrays}')} FROM ({cells}) GROUP BY {_KEY}"
 

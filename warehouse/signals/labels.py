@@ -26,7 +26,9 @@ def performance(
     value = "abs(value)" if direction == "size" else "value"
     nearest_bound = {"least": "high", "most": "low", "size": "greatest(low, -high, 0)"}[direction]
     is_breached = f"{nearest_bound} {'<' if direction == 'least' else '>'} {float(threshold)!r}"
-    bounds = "if(low <= 0 AND high >= 0, 0, least(abs(low), abs(high))), greatest(abs(low), abs(high))"
+    bounds = "low, high"
+    if direction == "size":
+        bounds = "if(low <= 0 AND high >= 0, 0, least(abs(low), abs(high))), greatest(abs(low), abs(high))"
 
     def select(period: EventTimeRange, fact_time: FactTime) -> str:
         state = f"multiIf(n = 0 OR isNaN(value), {EMPTY}, level != 'insufficient' AND {is_breached}, {SURE}, {UNSURE})"
@@ -34,13 +36,12 @@ def performance(
             "SELECT '' AS key, version, toUnixTimestamp(window_end) AS until, "
             f"{_matured_at(model, horizon_s)} AS ended_at, "
             f"{_seconds('revised_at')} AS judged_at, tuple(until, revision) AS rank, "
-            f"tuple(toUInt8({state}), {value}, {bounds if direction == 'size' else 'low, high'}, 0.) AS verdict "
+            f"tuple(toUInt8({state}), {value}, {bounds}, 0., reason) AS verdict "
             f"FROM performance WHERE {_where(model, [metric], window, period)} AND mature AND predictions > 0"
         )
 
-    return Signal(
-        "", ("",), threshold, Facts(select, _stale_s(window_s, horizon_s), window), below=direction == "least"
-    )
+    facts = Facts(select, _stale_s(window_s, horizon_s), window, has_reason=True)
+    return Signal("", ("",), threshold, facts, below=direction == "least")
 
 
 def measured_drop(
@@ -80,11 +81,12 @@ def measured_drop(
             "SELECT metric AS key, version, toUnixTimestamp(window_end) AS until, "
             f"{_matured_at(model, horizon_s)} AS ended_at, "
             f"{_seconds('revised_at')} AS judged_at, tuple(until, revision) AS rank, "
-            f"tuple(toUInt8({state}), {worse}, {least}, {most}, 0.) AS verdict "
+            f"tuple(toUInt8({state}), {worse}, {least}, {most}, 0., reason) AS verdict "
             f"FROM performance WHERE {_where(model, metrics, window, period)} AND mature AND predictions > 0"
         )
 
-    return Signal("metric", tuple(metrics), threshold, Facts(select, _stale_s(window_s, horizon_s), window))
+    facts = Facts(select, _stale_s(window_s, horizon_s), window, has_reason=True)
+    return Signal("metric", tuple(metrics), threshold, facts)
 
 
 def expected_drop(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from barograph.contract import format_duration
+
 from warehouse.queries import END_OF_TIME_S
 from warehouse.signals.literals import literal
 from warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
@@ -52,7 +54,8 @@ def broken_share(
             f"FROM ({sums}) WHERE end > {period.start}"
         )
 
-    return Signal("", ("",), threshold, Facts(select, pane.stale_s(pane.pane_s)), has_versions=False)
+    facts = Facts(select, pane.stale_s(pane.pane_s), format_duration(window_s))
+    return Signal("", ("",), threshold, facts, has_versions=False)
 
 
 def silence(model: str, pane: PaneTiming, at_least_s: int, threshold: float = 1.0) -> Signal:

@@ -196,6 +196,7 @@ class _Comparison:
             noise=np.where(readable, noise, 0.0)[:, None],
             minor=thresholds.minor,
             major=thresholds.major,
+            completeness=self.windows.completeness,
         )
         no_value = np.full(len(noise), np.nan)
         psi, low, high, p, df = (
@@ -215,6 +216,7 @@ class _Comparison:
             SampleSizes(result.n_left[:, 0], result.n_right[:, 0], phis[0], phis[1]),
             readable & left.any(axis=1) & right.any(axis=1),
             level=result.level[:, 0],
+            reason=result.reason[:, 0],
             top_bin=[field.labels[i] if i >= 0 else "" for i in result.top_bin[:, 0].tolist()],
         )
 
@@ -258,6 +260,7 @@ class _Comparison:
             phi_right=phis[1],
             minor=thresholds.minor,
             major=thresholds.major,
+            completeness=self.windows.completeness,
         )
         return comparison_columns(
             self.windows,
@@ -266,6 +269,7 @@ class _Comparison:
             SampleSizes(n_left, n_right, phis[0], phis[1]),
             self.all_windows if known is None else known,
             level=result.level,
+            reason=result.reason,
         )
 
     # ------------------------------------------------------------------------------------------ numbers

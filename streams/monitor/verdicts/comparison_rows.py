@@ -11,7 +11,7 @@ from barograph.contract import Window
 from numpy.typing import NDArray
 
 from sketches.baseline.layout import IntArray
-from sketches.baseline.levels import LEVEL_NAMES, Level
+from sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES, InsufficientReason, Level
 from sketches.comparison.differences import Differences
 from streams.monitor.state.commit_rows import Columns
 from streams.monitor.verdicts.sides import SideKind
@@ -21,6 +21,7 @@ FloatArray = NDArray[np.float64]
 NO_THRESHOLDS = (np.nan, np.nan)
 _LEVELS = pa.array([*LEVEL_NAMES, ""])
 _NO_LEVEL = len(LEVEL_NAMES)
+_REASONS = pa.array(REASON_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ def comparison_columns(
     known: NDArray[np.bool_],
     *,
     level: NDArray[np.int8] | None = None,
+    reason: NDArray[np.int8] | None = None,
     top_bin: Sequence[str] | None = None,
 ) -> Columns:
     """Return a row for each window in which the measure is known.
@@ -83,14 +85,17 @@ def comparison_columns(
         sizes: arrays of shape (W,).
         known: in which windows the measure is known, shape (W,).
         level: shape (W,); None for a measure without thresholds.
+        reason: why levels are insufficient, shape (W,); None for a measure without thresholds.
         top_bin: shape (W,); None for all measures but psi.
     """
     at = np.flatnonzero(known)
     n = len(at)
-    if level is None:
-        codes = np.full(n, _NO_LEVEL, dtype=np.int32)
-    else:
-        codes = np.where(windows.whole[at], level[at], Level.insufficient).astype(np.int32)
+    codes = np.full(n, _NO_LEVEL, dtype=np.int32)
+    reasons = np.zeros(n, dtype=np.int32)
+    if level is not None and reason is not None:
+        whole = windows.whole[at]
+        codes = np.where(whole, level[at], Level.insufficient).astype(np.int32)
+        reasons = np.where(whole, reason[at], InsufficientReason.partly_recorded).astype(np.int32)
     end = windows.ends_s[at]
     columns: Columns = {
         "model": constant_column(windows.model, n),
@@ -115,6 +120,7 @@ def comparison_columns(
         "phi_left": sizes.phi_left[at],
         "phi_right": sizes.phi_right[at],
         "level": _LEVELS.take(pa.array(codes)),
+        "reason": _REASONS.take(pa.array(reasons)),
         "threshold_minor": np.full(n, measure.thresholds[0]),
         "threshold_major": np.full(n, measure.thresholds[1]),
         "top_bin": pa.array([top_bin[i] for i in at.tolist()] if top_bin else [""] * n, pa.string()),

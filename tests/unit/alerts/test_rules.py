@@ -40,6 +40,8 @@ def test_a_contract_has_the_rules_that_apply_to_it() -> None:
     assert rules_by_name(MANY)["cbpe-drop", "ticket", ""].signal.keys == ("f1_macro",), "its SLO"
     grows = rules_by_name(NUMBER)["cbpe-drop", "ticket", ""]
     assert (grows.signal.keys, grows.signal.threshold) == (("mae",), 0.2), "four times that of points"
+    promised = rules_by_name(NUMBER.replace("mae: 10", "rmse: 10"))["cbpe-drop", "ticket", ""]
+    assert promised.signal.keys == ("rmse",), "its SLO"
     assert {name for name, *_ in rules_by_name("contract: 1\nmodel: m")} == {
         "errors",
         "silence",
@@ -142,6 +144,27 @@ def test_grafana_renders_the_window_and_version_that_decide_from_labels_of_the_o
     assert all(f" AS `{name}`" in rule.queries["E"] for name in DETAILS)
     # The other queries identify the instance, which neither a version nor a window does.
     assert not any(" AS `version`" in sql for ref, sql in rule.queries.items() if ref != "E")
+
+
+@pytest.mark.parametrize("name", ["performance", "performance-drop", "cbpe-drop", "latency", "errors"])
+def test_messages_on_the_whole_model_name_what_decides_and_link_to_it(name: str) -> None:
+    rules = [rule for rule in rules_by_name(BINARY).values() if rule.name == name]
+    assert rules
+    for rule in rules:
+        texts = annotation_templates(rule, dataclasses.replace(PLAIN, grafana_url="https://g.example"))
+        window, until, version = (f"{{{{ $values.E.Labels.{each} }}}}" for each in ("window", "until", "version"))
+        of_versions = name not in ("latency", "errors")
+        decides = f", version {version}" if of_versions else ", over all versions"
+        assert f" in the last {window} until {until}{decides}; the " in texts["summary"]
+        assert ("$values.E.Labels.reason" in texts["summary"]) == (name in ("performance", "performance-drop"))
+        assert all(f"$values.{ref}.Value" in texts["summary"] for ref in ("E", "B", "C")), "value and interval"
+        assert texts["page"].startswith("https://g.example/d/barograph-model?var-model=")
+        shown = {"from": "from", "to": "to", "var-window": "window"} | (
+            {"var-version": "version"} if of_versions else {}
+        )
+        links = "".join(f"&{key}={{{{ urlquery $values.E.Labels.{label} }}}}" for key, label in shown.items())
+        assert texts["page"].endswith(links)
+        assert all(f" AS `{label}`" in rule.queries["E"] for label in DETAILS)
 
 
 def test_waiting_times_follow_the_interval() -> None:

@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS comparisons
     phi_left Float64 COMMENT 'Overdispersion of the left side, which divides its number of events; 1 for independent traffic' CODEC(ZSTD(1)),
     phi_right Float64 COMMENT 'Overdispersion of the right side, which divides its number of events' CODEC(ZSTD(1)),
     level LowCardinality(String) COMMENT 'Size of the difference, not which side is better: stable, minor, major or insufficient; empty for mean, p50 and p99, which have no threshold',
+    reason LowCardinality(String) COMMENT 'Why the level is insufficient: no events, lost events, correlated events (φ), too few events or partly recorded (see docs/statistics.md); empty for other levels',
     threshold_minor Float64 COMMENT 'Difference above which the level is minor; NaN if there is no threshold' CODEC(ZSTD(1)),
     threshold_major Float64 COMMENT 'Difference above which the level is major; NaN if there is no threshold' CODEC(ZSTD(1)),
     top_bin String COMMENT 'For psi the cell that contributes most, as text; otherwise empty' CODEC(ZSTD(1)),
@@ -55,7 +56,8 @@ CREATE TABLE IF NOT EXISTS arm_ratios
     crossovers UInt64 COMMENT 'Distinct units of the arm that also appear in another arm; no arm''s units include them' CODEC(T64, ZSTD(1)),
     without_unit UInt64 COMMENT 'Distinct predictions of the arm whose context lacks the unit; they are not counted' CODEC(T64, ZSTD(1)),
     p_value Float64 COMMENT 'For the whole test, equal for every arm: the probability that a test with the specified shares ever deviates this far, however often it is checked; 1 if nothing is known' CODEC(ZSTD(1)),
-    level LowCardinality(String) COMMENT 'stable, minor (p up to 0.01), major (p up to 0.001), or insufficient (too few units to detect five points, or no raw predictions)'
+    level LowCardinality(String) COMMENT 'stable, minor (p up to 0.01), major (p up to 0.001), or insufficient (too few units to detect five points, or no raw predictions)',
+    reason LowCardinality(String) COMMENT 'Why the level is insufficient: no units or too few units (see docs/statistics.md); empty for other levels'
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(at)
@@ -88,6 +90,7 @@ CREATE VIEW IF NOT EXISTS latest_comparisons
     phi_left Float64 COMMENT 'Overdispersion of the left side, which divides its number of events; 1 for independent traffic',
     phi_right Float64 COMMENT 'Overdispersion of the right side, which divides its number of events',
     level LowCardinality(String) COMMENT 'Size of the difference, not which side is better: stable, minor, major or insufficient; empty for mean, p50 and p99, which have no threshold',
+    reason LowCardinality(String) COMMENT 'Why the level is insufficient: no events, lost events, correlated events (φ), too few events or partly recorded (see docs/statistics.md); empty for other levels',
     threshold_minor Float64 COMMENT 'Difference above which the level is minor; NaN if there is no threshold',
     threshold_major Float64 COMMENT 'Difference above which the level is major; NaN if there is no threshold',
     top_bin String COMMENT 'For psi the cell that contributes most, as text; otherwise empty',
@@ -120,6 +123,7 @@ SELECT
     phi_left,
     phi_right,
     level,
+    reason,
     threshold_minor,
     threshold_major,
     top_bin,
@@ -155,6 +159,7 @@ CREATE VIEW IF NOT EXISTS version_comparison
     difference_high Float64 COMMENT 'Upper end of the 95 % interval',
     p_value Float64 COMMENT 'Probability of a difference this large if the sides do not differ; NaN for quantiles',
     level LowCardinality(String) COMMENT 'Size of the difference, not which side is better: stable, minor, major or insufficient; empty for mean, p50 and p99',
+    reason LowCardinality(String) COMMENT 'Why the level is insufficient: no events, lost events, correlated events (φ), too few events or partly recorded (see docs/statistics.md); empty for other levels',
     top_bin String COMMENT 'For psi the cell that contributes most, as text',
     source LowCardinality(String) COMMENT 'Data source: counts (exact), moments (exact) or sketches',
     completeness Float64 COMMENT 'Merged / (merged + lost) source offsets of the window; 1 if complete'
@@ -179,6 +184,7 @@ SELECT
     difference_high,
     p_value,
     level,
+    reason,
     top_bin,
     source,
     completeness
@@ -206,6 +212,7 @@ CREATE VIEW IF NOT EXISTS arm_comparison
     difference_high Float64 COMMENT 'Upper end of the 95 % interval',
     p_value Float64 COMMENT 'Probability of a difference this large if the sides do not differ; NaN for quantiles',
     level LowCardinality(String) COMMENT 'Size of the difference, not which side is better: stable, minor, major or insufficient; empty for mean, p50 and p99',
+    reason LowCardinality(String) COMMENT 'Why the level is insufficient: no events, lost events, correlated events (φ), too few events or partly recorded (see docs/statistics.md); empty for other levels',
     top_bin String COMMENT 'For psi the cell that contributes most, as text',
     source LowCardinality(String) COMMENT 'Data source: counts (exact), moments (exact) or sketches',
     completeness Float64 COMMENT 'Merged / (merged + lost) source offsets of the window; 1 if complete'
@@ -230,6 +237,7 @@ SELECT
     difference_high,
     p_value,
     level,
+    reason,
     top_bin,
     source,
     completeness
@@ -250,7 +258,8 @@ CREATE VIEW IF NOT EXISTS latest_arm_ratios
     crossovers UInt64 COMMENT 'Distinct units of the arm that also appear in another arm; no arm''s units include them',
     without_unit UInt64 COMMENT 'Distinct predictions of the arm whose context lacks the unit; they are not counted',
     p_value Float64 COMMENT 'For the whole test, equal for every arm: the probability that a test with the specified shares ever deviates this far, however often it is checked; 1 if nothing is known',
-    level LowCardinality(String) COMMENT 'stable, minor (p up to 0.01), major (p up to 0.001), or insufficient (too few units to detect five points, or no raw predictions)'
+    level LowCardinality(String) COMMENT 'stable, minor (p up to 0.01), major (p up to 0.001), or insufficient (too few units to detect five points, or no raw predictions)',
+    reason LowCardinality(String) COMMENT 'Why the level is insufficient: no units or too few units (see docs/statistics.md); empty for other levels'
 )
 AS
 SELECT
@@ -265,7 +274,8 @@ SELECT
     argMax(ratio.crossovers, ratio.at) AS crossovers,
     argMax(ratio.without_unit, ratio.at) AS without_unit,
     argMax(ratio.p_value, ratio.at) AS p_value,
-    argMax(ratio.level, ratio.at) AS level
+    argMax(ratio.level, ratio.at) AS level,
+    argMax(ratio.reason, ratio.at) AS reason
 FROM arm_ratios AS ratio FINAL
 GROUP BY model, unit, since, arm
 COMMENT 'Sample ratio check: whether a test assigns units to its arms in the specified shares; the latest check of each test.';

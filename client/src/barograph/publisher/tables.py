@@ -241,6 +241,18 @@ class LabelTables:
             yield _select(columns, pc.and_(is_valid, is_known), unread)
 
 
+def known_labels(values: pa.Array) -> pa.Array:
+    """Return a mask without nulls: where a column has a known label, which is neither null nor NaN nor infinite.
+
+    Args:
+        values: Labels of any type.
+
+    Raises:
+        InvalidEvent: The column has a type that no label has.
+    """
+    return _is_known(_label_values(values))
+
+
 def unread_labels(label: LabelSpec, values: pa.Array) -> dict[str, int]:
     """Count the labels of a column that are not a form of a value of the contract, by their text.
 

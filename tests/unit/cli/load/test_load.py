@@ -1,7 +1,7 @@
 """How `load` reads files: columns, rows and errors."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
-from barograph.contract import Contract, Field, LabelSpec, Slice
+from barograph.contract import Columns, Contract, Field, LabelSpec, Slice
 
-from cli.load.check import EventSource, inspect_file, read_blocks
+from cli.load.check import EventSource, LabelTime, inspect_file, inspect_files, read_blocks
 from cli.load.files import BATCH_ROWS, EventFile, LoadError, csv_types
 
 CONTRACT = Contract(
@@ -25,7 +25,13 @@ CONTRACT = Contract(
     label=LabelSpec(type="category"),
     ignored={"note": "free text"},
 )
+FLAG = Contract(
+    model="m",
+    fields=(Field(name="x", type="float", source="features.x"),),
+    label=LabelSpec(type="bool", positive=True),
+)
 AT = datetime(2026, 3, 1, tzinfo=UTC)
+NO_TIME = LabelTime()
 
 
 def table(**columns: object) -> pa.Table:
@@ -81,7 +87,8 @@ def test_every_format_gives_the_same_events(tmp_path: Path, name: str) -> None:
         }
         for id_, x, zip_, score, region in (("007", 1.5, "01234", 0.25, "north"), ("8", None, "NA?", 0.75, None))
     ]
-    assert source.notes == (f"{tmp_path / name}: columns ignored, not in the contract: rest.",)
+    hint = "if one of them has labels, name it with --label"
+    assert source.notes == (f"{tmp_path / name}: columns ignored, not in the contract: rest; {hint}.",)
 
 
 def test_a_large_file_is_read_in_bounded_batches(tmp_path: Path) -> None:
@@ -108,13 +115,86 @@ def test_labels_are_detected_by_their_columns(tmp_path: Path) -> None:
         assert source.notes == (f"{tmp_path / name}: columns ignored, not part of a label: who.",)
 
 
-def test_labels_without_time_get_the_current_time_and_predictions_may_have_a_label_column(tmp_path: Path) -> None:
+def test_labels_without_time_get_the_current_time(tmp_path: Path) -> None:
     write_parquet(tmp_path / "l.parquet", pa.table({"id": ["a"], "label": [True]}))
     assert "its labels get the current time" in read(tmp_path / "l.parquet").notes[0]
-    write_parquet(tmp_path / "p.parquet", table(label=[True, False]))
-    source = read(tmp_path / "p.parquet")
-    assert source.kind == "predictions"
-    assert source.notes[-1].endswith("columns ignored, not in the contract: label.")
+
+
+def sources_of(
+    *paths: Path, contract: Contract = CONTRACT, label: str = "label", label_time: LabelTime = NO_TIME
+) -> list[EventSource]:
+    types = csv_types(contract)
+    files = [EventFile(path, types, Columns(label=label)) for path in paths]
+    return inspect_files(files, contract, "3", label_time)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_table_of_predictions_with_labels_is_both(tmp_path: Path, name: str) -> None:
+    """A null is a label that is not known yet. Rows without an id or a time are skipped once, not twice."""
+    path = tmp_path / name
+    rows = {"id": ["a", "b", "c", None, "e"], "at": [AT, AT, AT, AT, None], "x": [1.0] * 5, "zip": ["1"] * 5}
+    WRITERS[name](path, pa.table({**rows, "score": [0.5] * 5, "paid": ["yes", None, "no", "no", "no"]}))
+    predictions, labels = sources_of(path, label="paid")
+    assert (predictions.kind, labels.kind) == ("predictions", "labels")
+    assert predictions.columns == {"id", "at", "x", "zip", "score"}
+    assert predictions.notes == ()
+    assert rows_of(labels) == [
+        {"model": "m", "id": id_, "label": label, "at": AT} for id_, label in (("a", "yes"), ("c", "no"))
+    ]
+    assert labels.notes == (
+        f"{path}: the column paid has the labels of 4 of 5 rows, which are sent with the time of the prediction, as if "
+        "they became known at once. If they became known later, give --label-time COLUMN or --label-delay.",
+    )
+    skipped = [block.n_rejected for source in (predictions, labels) for block in read_blocks(source, CONTRACT, "3")]
+    assert skipped == [2, 0]
+
+
+def test_labels_in_predictions_have_the_named_time_or_delay(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    known = AT + timedelta(hours=5)
+    write_parquet(path, table(score=[0.5, 0.5], label=["1", "0"], known=[known, None]))
+    predictions, labels = sources_of(path, label_time=LabelTime("known"))
+    assert predictions.notes == ()
+    assert labels.notes[0].endswith("2 of 2 rows, which are sent with the times in the column known.")
+    (block,) = read_blocks(labels, CONTRACT, "3")
+    assert [(row["id"], row["at"]) for row in block.rows.to_pylist()] == [("007", known)]
+    assert block.n_rejected == 1, "a known label without a time"
+    _, labels = sources_of(path, label_time=LabelTime(delay_s=7 * 86_400))
+    assert labels.notes[0].endswith("which are sent with the time of the prediction plus 7d.")
+    assert [row["at"] for row in rows_of(labels)] == [AT + timedelta(days=7)] * 2
+
+
+def test_a_file_of_labels_replaces_the_labels_in_predictions(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "p.parquet", table(score=[0.5, 0.5], label=["1", "0"]))
+    write_parquet(tmp_path / "l.parquet", pa.table({"id": ["007"], "label": ["1"], "known": [AT]}))
+    both = (tmp_path / "p.parquet", tmp_path / "l.parquet")
+    predictions, labels = sources_of(*both, label_time=LabelTime("known"))
+    assert predictions.notes == (
+        f"{both[0]}: the labels in the column label are not sent, because {both[1]} has the labels of this load. To "
+        "send them, load the table alone.",
+    )
+    assert rows_of(labels) == [{"model": "m", "id": "007", "label": "1", "at": AT}]
+
+
+def test_labels_in_predictions_are_checked_like_others(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write_parquet(path, table(zip=None, paid=["yes", "perhaps"]))
+    with pytest.raises(LoadError, match=r"the column paid has 'perhaps' \(1 row\); a label must be true or false"):
+        sources_of(path, contract=FLAG, label="paid")
+    write_parquet(path, table(zip=None, label=["yes", "no"], flag=[True, False]))
+    unlabelled = Contract(model="m", fields=FLAG.fields)
+    _, labels = sources_of(path, contract=unlabelled)
+    assert labels.notes[-1].endswith("the contract has no label, so these labels are stored and not measured.")
+    with pytest.raises(LoadError, match="the column flag has type bool; convert it to timestamps"):
+        sources_of(path, contract=unlabelled, label_time=LabelTime("flag"))
+    with pytest.raises(LoadError, match="No labels of the load have the column 'known'; correct --label-time"):
+        sources_of(path, contract=unlabelled, label_time=LabelTime("known"))
+    write_parquet(path, table(zip=None))
+    with pytest.raises(LoadError, match="--label-delay is for the labels in a table of predictions, and none are sent"):
+        sources_of(path, contract=FLAG, label_time=LabelTime(delay_s=60))
+    feature = Contract(model="m", fields=(Field(name="label", type="float", source="features.label"),))
+    write_parquet(path, table(label=[1.0, 2.0]))
+    assert [source.kind for source in sources_of(path, contract=feature)] == ["predictions"], "the contract has it"
 
 
 def test_rows_without_id_or_time_are_counted(tmp_path: Path) -> None:
@@ -226,13 +306,6 @@ def test_crossed_slices_and_scores_find_their_columns(tmp_path: Path) -> None:
     write_parquet(tmp_path / "p.parquet", rows.drop_columns(["scores.cat", "scores.dog"]))
     with pytest.raises(LoadError, match=r"no column of a field of the contract of m: scores\.cat, confidence"):
         inspect_file(EventFile(tmp_path / "p.parquet", {}), contract, "3")
-
-
-FLAG = Contract(
-    model="m",
-    fields=(Field(name="x", type="float", source="features.x"),),
-    label=LabelSpec(type="bool", positive=True),
-)
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -71,8 +71,8 @@ def test_times_within_the_retention_are_accepted(tmp_path: Path) -> None:
             days_ago(-3, 0),
             False,
             "1 of 2 events are ahead of this machine's clock (the newest is from 2026-11-30 12:00), and processors "
-            "would reject them, so nothing was sent. Correct the column at (its unit, or its time zone), or load with "
-            "--shift-to-now.",
+            "would reject them, so nothing was sent. Correct the column at (its unit, or its time zone) or "
+            "--label-delay, or load with --shift-to-now.",
         ),
     ],
 )

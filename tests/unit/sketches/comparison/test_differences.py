@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import fisher_exact, ttest_ind
 
-from sketches.baseline.levels import Level
+from sketches.baseline.levels import REASON_NAMES, Level
 from sketches.comparison.differences import mean_differences, quantile_differences, rate_differences
 from sketches.drift.rates import newcombe
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
@@ -87,6 +87,24 @@ def test_rates_are_newcombes_and_fishers() -> None:
 )
 def test_levels_of_rates_are_symmetric(k_left: int, k_right: int, n: int, level: Level) -> None:
     assert rate_differences(k_left, n, k_right, n).level.item() == level
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "phi", "completeness", "reason"),
+    [
+        (100, 1_000, 1.0, 1.0, ""),
+        (0, 0, 1.0, 1.0, "no events"),
+        (10, 300, 1.0, 1.0, "too few events"),
+        (10, 300, 2.0, 1.0, "too few events"),
+        (100, 1_000, 5.0, 1.0, "correlated events"),
+        (10, 300, 1.0, 0.3, "lost events"),
+        (10, 300, 1.0, 0.95, "too few events"),
+    ],
+)
+def test_reasons_of_insufficient_data(k: int, n: int, phi: float, completeness: float, reason: str) -> None:
+    result = rate_differences(k, n, k, n, phi_left=phi, phi_right=phi, completeness=completeness)
+    assert REASON_NAMES[result.reason.item()] == reason
+    assert (result.level.item() == Level.insufficient) == bool(reason)
 
 
 def test_a_side_without_events_leaves_a_rate_unknown() -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import betaln
 from scipy.stats import chi2
 
-from sketches.baseline.levels import Level
+from sketches.baseline.levels import REASON_NAMES, Level
 from sketches.comparison.sample_ratio import CONCENTRATIONS, anytime_p, sample_ratio
 
 LOOKS, TESTS = 336, 2_000
@@ -77,6 +77,8 @@ def test_levels() -> None:
     assert sample_ratio([52_000, 48_000], HALF).level == Level.major
     assert sample_ratio([5_190, 4_810], HALF).level == Level.minor
     assert sample_ratio([0, 0], HALF).level == Level.insufficient
+    reasons = [sample_ratio(units, HALF).reason for units in ([5_100, 4_900], [52_000, 48_000], [51, 49], [0, 0])]
+    assert [REASON_NAMES[reason] for reason in reasons] == ["", "", "too few units", "no units"]
 
 
 def test_an_alarm_is_never_withdrawn() -> None:

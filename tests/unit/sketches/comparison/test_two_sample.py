@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import chi2, poisson
 
-from sketches.baseline.levels import Level
+from sketches.baseline.levels import REASON_NAMES, Level
 from sketches.comparison.two_sample import PsiDifferences, psi_differences
 from sketches.drift.power import n_star
 from sketches.drift.psi import psi_verdicts
@@ -167,6 +167,26 @@ def test_an_empty_side_leaves_the_difference_unknown() -> None:
     assert np.isinf(verdicts.high).all()
     assert verdicts.p_value.tolist() == [[1.0, 1.0]]
     assert verdicts.top_bin.tolist() == [[-1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("n", "phi", "completeness", "reason"),
+    [
+        (1_000, 1.0, 1.0, ""),
+        (0, 1.0, 1.0, "no events"),
+        (300, 1.0, 1.0, "too few events"),
+        (300, 4.0, 1.0, "too few events"),
+        (1_000, 4.0, 1.0, "correlated events"),
+        (600, 1.0, 0.5, "lost events"),
+        (600, 1.0, 0.95, "too few events"),
+    ],
+)
+def test_reasons_of_insufficient_data(n: int, phi: float, completeness: float, reason: str) -> None:
+    """With ten bins, two sides of 736 independent events each are enough."""
+    counted = np.full(10, n // 10)
+    verdicts = psi_differences(counted, counted, [0], phi_left=phi, phi_right=phi, completeness=completeness)
+    assert REASON_NAMES[verdicts.reason.item()] == reason
+    assert (verdicts.level.item() == Level.insufficient) == bool(reason)
 
 
 counts = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), min_size=1, max_size=12)

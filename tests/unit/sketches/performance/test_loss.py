@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sketches.performance.cbpe import cbpe_trust, realised_error
-from sketches.performance.loss import RELATIVE_TOLERANCE, LossMap, estimated_mae, learn_loss
+from sketches.performance.loss import RELATIVE_TOLERANCE, LossMap, learn_loss, loss_metrics
 from sketches.performance.metric import MetricEstimate
 from sketches.performance.number import number_metrics
 from tests.support.performance import error_sums
@@ -32,27 +32,28 @@ def counted(predictions: FloatArray, weights: FloatArray | None = None) -> Float
 
 def learned(rng: np.random.Generator, rows: int) -> LossMap:
     predictions, errors = drawn(rng, rows)
-    parts = (None, np.abs(errors), errors**2)
+    parts = (None, np.abs(errors), errors**2, errors**4)
     return learn_loss(BINS, np.stack([counted(predictions, weights) for weights in parts], axis=-1))
 
 
-def realised(errors: FloatArray) -> MetricEstimate:
-    return number_metrics(error_sums(errors))["mae"]
+def of_labels(errors: FloatArray) -> dict[str, float]:
+    return {"mae": float(np.abs(errors).mean()), "rmse": float(np.sqrt((errors**2).mean()))}
 
 
-def test_the_reference_has_its_own_error() -> None:
+def test_the_reference_has_its_own_errors() -> None:
     predictions, errors = drawn(np.random.default_rng(1), 30_000)
-    estimate = estimated_mae(BINS, counted(predictions), learned(np.random.default_rng(1), 30_000))
-    assert estimate.value == pytest.approx(np.abs(errors).mean(), rel=1e-12)
-    assert estimate.enough
+    estimates = loss_metrics(BINS, counted(predictions), learned(np.random.default_rng(1), 30_000))
+    assert {name: each.value.item() for name, each in estimates.items()} == pytest.approx(of_labels(errors), rel=1e-12)
+    assert all(each.enough for each in estimates.values())
 
 
 def test_values_and_intervals_are_the_formulas() -> None:
     """Two bins with 40 labelled rows each are two groups."""
     small, large = np.repeat([0.5, 1.5], 20), np.repeat([2.0, 6.0], 20)
-    sums = [[40.0, each.sum(), (each**2).sum()] for each in (small, large)]
-    losses = learn_loss([10, 20, 30], [sums[0], [0.0, 0.0, 0.0], sums[1]])
-    estimate = estimated_mae([10, 20, 30], [[100.0, 0.0, 300.0], [0.0, 0.0, 0.0]], losses)
+    sums = [[40.0, each.sum(), (each**2).sum(), (each**4).sum()] for each in (small, large)]
+    losses = learn_loss([10, 20, 30], [sums[0], [0.0] * 4, sums[1]])
+    estimates = loss_metrics([10, 20, 30], [[100.0, 0.0, 300.0], [0.0, 0.0, 0.0]], losses)
+    estimate = estimates["mae"]
     value = (100 * 1.0 + 300 * 4.0) / 400
     variances = small.var(ddof=1), large.var(ddof=1)
     chance = (100 * variances[0] + 300 * variances[1]) / 400**2
@@ -61,43 +62,57 @@ def test_values_and_intervals_are_the_formulas() -> None:
     assert estimate.value[0] == pytest.approx(value)
     assert estimate.low[0] == pytest.approx(value - half, rel=1e-6)
     assert estimate.high[0] == pytest.approx(value + half, rel=1e-6)
-    wide = estimated_mae([10, 20, 30], [100.0, 0.0, 300.0], losses, phi=4.0)
+    wide = loss_metrics([10, 20, 30], [100.0, 0.0, 300.0], losses, phi=4.0)["mae"]
     assert wide.high - value == pytest.approx(1.959964 * np.sqrt(4.0 * chance + uncertainty), rel=1e-6)
     assert np.isnan([estimate.value[1], estimate.low[1], estimate.high[1]]).all()
     assert estimate.enough.tolist() == [True, False]
+    rmse = estimates["rmse"]
+    square = (100 * (small**2).mean() + 300 * (large**2).mean()) / 400
+    variances = (small**2).var(ddof=1), (large**2).var(ddof=1)
+    chance = (100 * variances[0] + 300 * variances[1]) / 400**2
+    uncertainty = 0.25**2 * variances[0] / 40 + 0.75**2 * variances[1] / 40
+    factor = np.exp(1.959964 * np.sqrt(chance + uncertainty) / square)
+    assert rmse.value[0] == pytest.approx(np.sqrt(square))
+    assert rmse.low[0] == pytest.approx(np.sqrt(square / factor), rel=1e-6)
+    assert rmse.high[0] == pytest.approx(np.sqrt(square * factor), rel=1e-6)
+    assert np.isnan([rmse.value[1], rmse.low[1], rmse.high[1]]).all()
+    assert rmse.enough.tolist() == [True, False]
 
 
 @pytest.mark.parametrize("shift", [-1.0, -0.5, 0.5, 1.0])
 def test_golden_covariate_shift(shift: float) -> None:
-    """The estimate follows traffic to other predictions; the error of the reference does not."""
+    """The estimates follow traffic to other predictions; the errors of the reference do not."""
     losses = learned(np.random.default_rng(2), 50_000)
     predictions, errors = drawn(np.random.default_rng(3), 500_000, shift)
-    truth = float(np.abs(errors).mean())
-    assert estimated_mae(BINS, counted(predictions), losses).value == pytest.approx(truth, rel=0.05)
-    usual = float(np.abs(drawn(np.random.default_rng(4), 500_000)[1]).mean())
-    assert abs(usual - truth) > 0.15 * truth
+    usual = of_labels(drawn(np.random.default_rng(4), 500_000)[1])
+    for name, estimate in loss_metrics(BINS, counted(predictions), losses).items():
+        truth = of_labels(errors)[name]
+        assert estimate.value == pytest.approx(truth, rel=0.05), name
+        assert abs(usual[name] - truth) > 0.15 * truth, name
 
 
 def test_intervals_cover_the_values_from_labels() -> None:
     """40 references of 5,000 rows, each with 20 windows of 1,000 and a shift."""
     rng = np.random.default_rng(5)
-    covered = []
+    covered: dict[str, list[bool]] = {"mae": [], "rmse": []}
     for _ in range(40):
         losses = learned(rng, 5_000)
         for _ in range(20):
             predictions, errors = drawn(rng, 1_000, 0.2)
-            estimate = estimated_mae(BINS, counted(predictions), losses)
-            covered.append(bool(estimate.low <= np.abs(errors).mean() <= estimate.high))
-    assert 0.92 <= np.mean(covered) <= 0.98
+            for name, estimate in loss_metrics(BINS, counted(predictions), losses).items():
+                covered[name].append(bool(estimate.low <= of_labels(errors)[name] <= estimate.high))
+    for name, each in covered.items():
+        assert 0.92 <= np.mean(each) <= 0.98, name
 
 
-def test_concept_drift_is_known_once_labels_mature() -> None:
+@pytest.mark.parametrize("name", ["mae", "rmse"])
+def test_concept_drift_is_known_once_labels_mature(name: str) -> None:
     def trusted(factor: float) -> bool:
         rng = np.random.default_rng(6)
         losses = learned(rng, 20_000)
         windows = [drawn(rng, 2_000, 0.2, factor) for _ in range(6)]
-        values = [realised(errors) for _, errors in windows]
-        estimates = [estimated_mae(BINS, counted(predictions), losses) for predictions, _ in windows]
+        values = [number_metrics(error_sums(errors))[name] for _, errors in windows]
+        estimates = [loss_metrics(BINS, counted(predictions), losses)[name] for predictions, _ in windows]
         errors = [realised_error(estimate, value) for estimate, value in zip(estimates, values, strict=True)]
         parts = [np.stack([getattr(e, part) for e in errors]) for part in ("value", "low", "high", "enough")]
         tolerance = RELATIVE_TOLERANCE * np.stack([value.value for value in values])
@@ -107,19 +122,20 @@ def test_concept_drift_is_known_once_labels_mature() -> None:
     assert not trusted(1.5)
 
 
-def test_predictions_outside_the_reference_have_no_estimate() -> None:
+@pytest.mark.parametrize("name", ["mae", "rmse"])
+def test_predictions_outside_the_reference_have_no_estimate(name: str) -> None:
     losses = learned(np.random.default_rng(7), 5_000)
     inside, outside = np.full(960, 0.5), np.full(40, 15.0)
-    assert np.isfinite(estimated_mae(BINS, counted(np.concatenate((inside, outside))), losses).value)
-    far = estimated_mae(BINS, counted(np.concatenate((inside, outside, outside))), losses)
+    assert np.isfinite(loss_metrics(BINS, counted(np.concatenate((inside, outside))), losses)[name].value)
+    far = loss_metrics(BINS, counted(np.concatenate((inside, outside, outside))), losses)[name]
     assert np.isnan([far.value, far.low, far.high]).all()
     assert not far.enough
 
 
 def test_few_labels_and_wrong_shapes_are_rejected() -> None:
     with pytest.raises(ValueError, match="at least 20 labelled rows"):
-        learn_loss([1, 2], [[10.0, 1.0, 1.0], [9.0, 1.0, 1.0]])
+        learn_loss([1, 2], [[10.0, 1.0, 1.0, 1.0], [9.0, 1.0, 1.0, 1.0]])
     with pytest.raises(ValueError, match="sums of losses"):
-        learn_loss([1], [[20.0, 1.0]])
+        learn_loss([1], [[20.0, 1.0, 1.0]])
     with pytest.raises(ValueError, match="counts of predictions"):
-        estimated_mae([1, 2], [5.0], learned(np.random.default_rng(8), 100))
+        loss_metrics([1, 2], [5.0], learned(np.random.default_rng(8), 100))

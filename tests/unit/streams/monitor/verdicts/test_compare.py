@@ -196,9 +196,22 @@ def test_rows_do_not_depend_on_other_windows(monitor: MergedEvents, rows: list[R
 
 def test_windows_beyond_the_history_are_insufficient(monitor: MergedEvents, end_s: int) -> None:
     rows = monitor.compare([end_s], whole=np.zeros(1, dtype=bool), lost=np.array([2_000.0]))
-    assert {row["level"] for row in rows} == {"insufficient", ""}
+    assert {(row["level"], row["reason"]) for row in rows} == {("insufficient", "partly recorded"), ("", "")}
     n = one(rows, kind="arm", measure="error_rate")
     assert n["completeness"] == pytest.approx((n["n_left"] + n["n_right"]) / (n["n_left"] + n["n_right"] + 2_000))
+
+
+def test_insufficient_levels_have_a_reason(rows: list[Row], end_s: int) -> None:
+    assert {row["reason"] for row in rows} == {""}, "all levels have enough events"
+    few = MergedEvents(
+        output_contract(), [output_baseline("1", 1), output_baseline("2", 2)], output_events(900, START_S * 1000, HOURS)
+    )
+    of_few = few.compare([end_s])
+    assert {(row["level"] == "insufficient", row["reason"] != "") for row in of_few} == {(True, True), (False, False)}
+    assert "too few events" in {row["reason"] for row in of_few}
+    # Had all events been counted, they would have sufficed.
+    lossy = few.compare([end_s], lost=np.array([10**7]))
+    assert {row["reason"] for row in lossy} == {"", "lost events"}
 
 
 def test_last_two_versions_with_traffic_are_compared(events: list[Row], end_s: int) -> None:
