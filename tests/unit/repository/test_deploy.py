@@ -23,7 +23,7 @@ PROCESSORS = ("sketcher", "recorder", "monitor")
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_images_are_pinned(name: str) -> None:
-    tag = SERVICES[name]["image"].rpartition(":")[2]
+    tag = SERVICES[name]["image"].partition("@sha256:")[0].rpartition(":")[2]
     assert tag == "local" or re.fullmatch(r"\d+\.\d+(\.\d+)?", tag), SERVICES[name]["image"]
 
 
