@@ -125,7 +125,7 @@ class GrafanaSettings:
         int, Setting(IntegerKind(1, 65_535), "port of its HTTP interface", default="that of `clickhouse`")
     ] = 0
     """0: `clickhouse.port`."""
-    reader: Annotated[str, Setting(TextKind(), "ClickHouse user that Grafana connects as")] = "reader"
+    reader: Annotated[str, Setting(TextKind(), "ClickHouse user that Grafana connects as")] = "grafana"
     reader_password: Annotated[str, Setting(TextKind(), "that user's password", is_secret=True)] = field(
         default="", repr=False
     )

@@ -191,7 +191,7 @@ ROLES: tuple[Role, ...] = (
     ),
     Role(
         "barograph_analyst",
-        "people, and the read-only commands: `status`, `query`, `distribution`, `simulate`, `backtest`, `skew`",
+        "people, and commands that read: `status`, `doctor`, `query`, `distribution`, `simulate`, `backtest`, `skew`",
         _ALL,
         readonly=2,
         limits=(

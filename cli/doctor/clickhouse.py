@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from cli.doctor.finding import Finding, error, ok, unknown, warning
 from cli.terminal import plural
 from warehouse import migrate
 from warehouse.client import Client
-from warehouse.errors import WarehouseError
+from warehouse.errors import WarehouseBusy, WarehouseError
+from warehouse.roles import ROLES, Role
 from warehouse.tables import SCHEMAS
 
 COMPONENT = "ClickHouse"
@@ -18,6 +19,16 @@ LOW_SHARE, LEAST_SHARE = 0.1, 0.02
 """Shares of free disk space: below the first is a warning, below the second an error, since inserts soon fail."""
 DENIED_CODES = {164: "the user is read-only", 497: "the privilege is missing"}
 """ClickHouse's error codes for missing privileges."""
+_UNKNOWN_TABLE = 60
+
+
+def not_permitted(component: str, cause: WarehouseError | WarehouseBusy) -> Finding:
+    """Report that a check was not possible because this user lacks a privilege."""
+    return unknown(
+        component,
+        f"Not checked: {cause}",
+        "Run the doctor as a user with the role barograph_analyst, which may read all tables.",
+    )
 
 
 def check_clickhouse(client: Client) -> Iterator[Finding]:
@@ -51,9 +62,14 @@ def check_version(client: Client) -> Iterator[Finding]:
 def check_migrations(client: Client) -> Iterator[Finding]:
     """Check whether the schema is that of this program."""
     try:
+        # ClickHouse lists a table only for users with a privilege on it, so without this the table would seem missing.
+        _probe(client, "SELECT 1 FROM migrations LIMIT 0")
         pending = migrate.pending(client)
     except WarehouseError as cause:
-        yield error(COMPONENT, str(cause))
+        if cause.code in DENIED_CODES:
+            yield not_permitted(COMPONENT, cause)
+        else:
+            yield error(COMPONENT, str(cause))
         return
     if pending:
         names = ", ".join(map(str, pending[:3])) + (", …" if len(pending) > 3 else "")
@@ -63,35 +79,76 @@ def check_migrations(client: Client) -> Iterator[Finding]:
 
 
 def check_privileges(client: Client) -> Iterator[Finding]:
-    """Check whether this user may read and write every table, by reading and writing no rows."""
-    tables = {
-        str(name)
-        for (name,) in client.rows(
-            "SELECT name FROM system.tables WHERE database = {database:String}", {"database": client.database}
-        )
-    }
+    """Check which tables this user may read and write, by reading and writing no rows.
+
+    A user with the privileges of one role is correct, but cannot show whether the users of the other roles have theirs.
+    """
+    present: set[str] = set()
+    readable: set[str] = set()
+    writable: set[str] = set()
     denied: dict[str, list[str]] = {}
-    for table in sorted(SCHEMAS.keys() & tables):
-        for verb, sql in (
-            ("read", f"SELECT 1 FROM {table} LIMIT 0"),  # noqa: S608 - names of this program
-            ("write", f"INSERT INTO {table} SELECT * FROM {table} LIMIT 0"),  # noqa: S608
+    for table in sorted(SCHEMAS):
+        for verb, granted, sql in (
+            ("read", readable, f"SELECT 1 FROM {table} LIMIT 0"),  # noqa: S608 - names of this program
+            ("write", writable, f"INSERT INTO {table} SELECT * FROM {table} LIMIT 0"),  # noqa: S608
         ):
             try:
-                client.command(sql)
+                if not _probe(client, sql):
+                    break
             except WarehouseError as cause:
                 if cause.code not in DENIED_CODES:
                     raise
+                present.add(table)
                 denied.setdefault(f"{verb} ({DENIED_CODES[cause.code]})", []).append(table)
                 break
+            present.add(table)
+            granted.add(table)
+    role = _matching_role(present, readable, writable) if denied else None
+    if role is not None:
+        yield ok(
+            COMPONENT,
+            f"This user has the privileges of {role.name}: it may read {len(readable)} of "
+            f"{plural(len(present), 'table')}, and write to {len(writable)} of them.",
+        )
+        yield unknown(
+            COMPONENT,
+            "The privileges of the users of other roles were not checked.",
+            "Run `python deploy/clickhouse/check_roles.py` as a user that may manage access.",
+        )
+        return
     for verb, names in denied.items():
         listed = "any table" if len(names) == len(SCHEMAS) else ", ".join(names)
         yield error(
             COMPONENT,
             f"This user may not {verb}: {listed}.",
-            f"Grant SELECT and INSERT on {client.database}.* to it (docs/security.md), or configure another user.",
+            f"Grant it the role of its work (`barograph plan --roles`), or SELECT and INSERT on {client.database}.*.",
         )
-    if tables and not denied:
-        yield ok(COMPONENT, f"This user may read and write all {len(SCHEMAS.keys() & tables)} tables.")
+    if present and not denied:
+        yield ok(COMPONENT, f"This user may read and write all {plural(len(present), 'table')}.")
+
+
+def _probe(client: Client, sql: str) -> bool:
+    """Run a statement without effect; return False if its table does not exist.
+
+    Raises:
+        WarehouseError: ClickHouse rejects the statement for another reason.
+    """
+    try:
+        client.command(sql)
+    except WarehouseError as cause:
+        if cause.code == _UNKNOWN_TABLE:
+            return False
+        raise
+    return True
+
+
+def _matching_role(present: Set[str], readable: Set[str], writable: Set[str]) -> Role | None:
+    """Return the role that may read and write exactly these tables; writing is tested only for readable tables."""
+    for role in ROLES:
+        reads = present if role.reads == ("*",) else present & set(role.reads)
+        if readable == reads and writable == reads & set(role.writes):
+            return role
+    return None
 
 
 def check_disks(client: Client) -> Iterator[Finding]:

@@ -47,10 +47,15 @@ def run_checks(settings: Settings, *, clock: Callable[[], float] = time.time) ->
         yield from _check_kafka(settings, None if client is None else _read_topics(client), clock)
         in_force = None
         if client is not None:
-            for check in (clickhouse.check_clickhouse, contracts.check_contracts, contracts.check_processors):
-                yield from _catch_errors(check, client)
-            yield from _catch_errors(lambda each: events.check_events(each, clock), client)
-            yield from _catch_errors(lambda each: clocks.check_warehouse_clock(each, clock), client)
+            checks: tuple[tuple[str, Callable[[Client], Iterator[Finding]]], ...] = (
+                (clickhouse.COMPONENT, clickhouse.check_clickhouse),
+                (contracts.COMPONENT, contracts.check_contracts),
+                (contracts.PROCESSORS, contracts.check_processors),
+                (events.COMPONENT, lambda each: events.check_events(each, clock)),
+                (clocks.COMPONENT, lambda each: clocks.check_warehouse_clock(each, clock)),
+            )
+            for component, check in checks:
+                yield from _catch_errors(component, check, client)
             in_force = _read_contracts(client)
         yield from check_grafana(settings, in_force)
 
@@ -68,12 +73,15 @@ def _check_kafka(
         yield error_finding(kafka.COMPONENT, str(error))
 
 
-def _catch_errors(check: Callable[[Client], Iterator[Finding]], client: Client) -> Iterator[Finding]:
+def _catch_errors(component: str, check: Callable[[Client], Iterator[Finding]], client: Client) -> Iterator[Finding]:
     """Run a check of ClickHouse, and turn its error into a finding."""
     try:
         yield from check(client)
     except (WarehouseBusy, WarehouseError) as error:
-        yield error_finding(clickhouse.COMPONENT, str(error))
+        if error.code in clickhouse.DENIED_CODES:
+            yield clickhouse.not_permitted(component, error)
+        else:
+            yield error_finding(clickhouse.COMPONENT, str(error))
 
 
 def _read_topics(client: Client) -> Mapping[str, TopicRow] | None:

@@ -29,7 +29,7 @@ def print_summary(terminal: Terminal, findings: Sequence[Finding]) -> None:
     """Print the number of findings per status."""
     counts = Counter(finding.status for finding in findings)
     texts = [plural(counts[status], status.value) for status in (CheckStatus.ERROR, CheckStatus.WARNING)]
-    terminal.line(f"{', '.join(texts)}, {counts[CheckStatus.OK]} ok.", "bold")
+    terminal.line(f"{', '.join(texts)}, {counts[CheckStatus.OK]} ok, {counts[CheckStatus.UNKNOWN]} unknown.", "bold")
 
 
 def finding_json(finding: Finding) -> dict[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -254,10 +255,16 @@ def _sum(data: bytes, table: int, slot: int, member: int) -> int:
     n = 0 if vector is None else int(_U32.unpack_from(data, vector)[0])
     if vector is None or n > _FEW_PAIRS:
         return _total(_pairs(data, table, slot)[:, member])
-    sizes = struct.unpack_from(f"<{2 * n}q", data, vector + 4)[member::2]
+    sizes = _member_of_pairs(n, member).unpack_from(data, vector + 4)
     if sizes and min(sizes) < 0:
         raise ValueError(_NEGATIVE)
     return sum(sizes)
+
+
+@cache
+def _member_of_pairs(n: int, member: int) -> struct.Struct:
+    """Return the format that reads one member of n structs of two integers and skips the other."""
+    return struct.Struct("<" + ("8xq" if member else "q8x") * n)
 
 
 def _total(sizes: NDArray[np.int64]) -> int:

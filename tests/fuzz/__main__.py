@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import math
 import os
 import random
 import re
@@ -32,9 +33,9 @@ RSS_MB = 1024
 """A process that uses more memory is a fault, in MiB."""
 MALLOC_MB = 256
 """One allocation of more memory is a fault, in MiB."""
-SLICE = 100_000
-"""Executions per process. Atheris itself leaks some kilobytes per slow execution (the same inputs without it leak
-nothing), so a process of millions of executions would exceed `RSS_MB`."""
+PROCESS_S = 60
+"""Duration of one process, in seconds. Atheris leaks some kilobytes per slow execution (the same inputs without it leak
+nothing), so a process of millions of them would exceed `RSS_MB`; a process takes four seconds to start."""
 STATISTIC = re.compile(r"^stat::(\w+):\s+(\d+)", re.MULTILINE)
 
 
@@ -56,8 +57,8 @@ def fuzz(target: str, runs: int, seed: int) -> Outcome:
     """Fuzz one target in a sequence of processes; each starts with the corpus of the previous one."""
     inputs = [*seeds()[target], *read_corpus(target)]
     executions, took_s, peak_mb = 0, 0.0, 0
-    for i, start in enumerate(range(0, runs, SLICE)):
-        result = _fuzz_once(target, min(SLICE, runs - start), seed + i, inputs)
+    for i, process_runs in enumerate(runs_per_process(target, runs)):
+        result = _fuzz_once(target, process_runs, seed + i, inputs)
         executions, took_s, peak_mb = (
             executions + result.executions,
             took_s + result.took_s,
@@ -67,6 +68,12 @@ def fuzz(target: str, runs: int, seed: int) -> Outcome:
         if result.fault is not None:
             break
     return replace(result, executions=executions, took_s=took_s, peak_mb=peak_mb)
+
+
+def runs_per_process(target: str, runs: int) -> list[int]:
+    """Divide executions of a target among processes of about `PROCESS_S`."""
+    most = int(PROCESS_S * 1e6 / TARGETS[target].cost_us)
+    return [min(most, runs - start) for start in range(0, runs, most)]
 
 
 def _fuzz_once(target: str, runs: int, seed: int, inputs: list[bytes]) -> Outcome:
@@ -99,11 +106,12 @@ def _fuzz_once(target: str, runs: int, seed: int, inputs: list[bytes]) -> Outcom
         took_s = time.monotonic() - began
         statistics = {name: int(n) for name, n in STATISTIC.findall(done.stdout)}
         failing = [each.read_bytes() for each in sorted(faults.iterdir())]
-        if done.returncode and not failing:
+        executions = statistics.get("number_of_executed_units", 0)
+        if (done.returncode or executions < runs) and not failing:
             failing = [b""]
         return Outcome(
             target,
-            statistics.get("number_of_executed_units", 0),
+            executions,
             took_s,
             statistics.get("peak_rss_mb", 0),
             [each.read_bytes() for each in sorted(corpus.iterdir())],
@@ -113,12 +121,12 @@ def _fuzz_once(target: str, runs: int, seed: int, inputs: list[bytes]) -> Outcom
 
 
 def fuzz_all(targets: list[str], runs: int, seed: int, jobs: int) -> Iterator[Outcome]:
-    """Fuzz targets in parallel, each with its share of the executions, the most expensive first."""
+    """Fuzz targets in parallel, each with its share of the executions, first those that take longest."""
     whole = sum(TARGETS[target].share for target in targets)
     with ThreadPoolExecutor(jobs) as pool:
         waiting = [
-            pool.submit(fuzz, target, round(runs * TARGETS[target].share / whole), seed)
-            for target in sorted(targets, key=lambda target: -TARGETS[target].cost)
+            pool.submit(fuzz, target, math.ceil(runs * TARGETS[target].share / whole), seed)
+            for target in sorted(targets, key=lambda target: -TARGETS[target].share * TARGETS[target].cost_us)
         ]
         for each in waiting:
             yield each.result()

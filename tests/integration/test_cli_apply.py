@@ -314,7 +314,7 @@ def test_the_commands_deploy_to_grafana_and_report_edits(
     assert "+ Grafana: data source Barograph" in capsys.readouterr().out
     source = grafana.state.sources["barograph"]["jsonData"]
     assert (source["host"], source["port"]) == (settings.warehouse.host, settings.warehouse.port)
-    assert (source["defaultDatabase"], source["username"]) == (settings.warehouse.database, "reader")
+    assert (source["defaultDatabase"], source["username"]) == (settings.warehouse.database, "grafana")
     assert len(grafana.state.dashboards) == 4
     assert {title.split(" (")[0] for _, title in grafana.state.groups} == {CONTRACT.model, "Pipeline"}
     written = len(grafana.writes)

@@ -87,12 +87,12 @@ def test_the_data_source_has_clickhouse_as_seen_from_grafana() -> None:
         "port": 8443,
         "protocol": "http",
         "secure": True,
-        "username": "reader",
+        "username": "grafana",
         "defaultDatabase": "watch",
     }
-    other = example_bundle(clickhouse_host="ch.internal", clickhouse_port=443, reader="grafana", folder="Modelle")
+    other = example_bundle(clickhouse_host="ch.internal", clickhouse_port=443, reader="viewer", folder="Modelle")
     assert (other.data_source["jsonData"]["host"], other.data_source["jsonData"]["port"]) == ("ch.internal", 443)
-    assert other.data_source["jsonData"]["username"] == "grafana"
+    assert other.data_source["jsonData"]["username"] == "viewer"
     assert other.data_source["secureJsonData"] == {"password": "swordfish"}
     assert other.folder_title == "Modelle"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 import uuid
@@ -14,6 +15,9 @@ from barograph.contract.file import dump_contract
 
 from cli.access.roles import role_lines
 from cli.apply import apply_all
+from cli.doctor.clickhouse import check_privileges
+from cli.doctor.finding import CheckStatus, Finding
+from cli.doctor.run_checks import run_checks
 from cli.settings import Settings
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
@@ -22,6 +26,7 @@ from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contr
 from tests.support.roles_gateway import as_role, roles_gateway
 from warehouse.client import Address, Client, WarehouseError
 from warehouse.roles import ROLES, Role
+from warehouse.tables import SCHEMAS
 
 DATABASE = "guarded"
 ACCESS_DENIED = 497
@@ -135,6 +140,53 @@ def test_a_role_allows_its_work_and_nothing_else(ran: Pipeline, guarded: Address
             with pytest.raises(WarehouseError) as refused:
                 client.rows(statement) if statement.startswith("SELECT") else client.command(statement)
             assert refused.value.code == ACCESS_DENIED, statement
+
+
+def run_doctor(pipeline: Pipeline, role: str) -> list[Finding]:
+    settings = Settings(
+        bootstrap_servers=pipeline.bootstrap,
+        warehouse=dataclasses.replace(pipeline.address, username=role),
+        topic_prefix=pipeline.prefix,
+        predictions_partitions=1,
+        labels_partitions=1,
+        partials_partitions=1,
+    )
+    return list(run_checks(settings))
+
+
+def test_the_doctor_names_what_an_analyst_cannot_check_and_reports_no_error(ran: Pipeline) -> None:
+    findings = run_doctor(ran, "barograph_analyst")
+    assert not [finding for finding in findings if finding.status is CheckStatus.ERROR]
+    unchecked = {finding.component: finding for finding in findings if finding.status is CheckStatus.UNKNOWN}
+    assert unchecked.keys() == {"ClickHouse", "Grafana"}
+    assert unchecked["ClickHouse"].message == "The privileges of the users of other roles were not checked."
+    assert "deploy/clickhouse/check_roles.py" in unchecked["ClickHouse"].action
+    checked = {finding.component for finding in findings if finding.status is CheckStatus.OK}
+    assert checked >= {"Kafka", "Topics", "ClickHouse", "Contracts", "Processors", "Clocks"}
+
+
+def test_the_doctor_names_what_a_processor_cannot_check(ran: Pipeline) -> None:
+    findings = run_doctor(ran, "barograph_sketcher")
+    assert not [finding for finding in findings if finding.status is CheckStatus.ERROR]
+    unchecked = [finding for finding in findings if finding.message.startswith("Not checked: ")]
+    assert {finding.status for finding in unchecked} == {CheckStatus.UNKNOWN}
+    assert {finding.component for finding in unchecked} == {"ClickHouse", "Processors", "Events"}
+    assert all("Not enough privileges" in finding.message for finding in unchecked)
+    assert all("barograph_analyst" in finding.action for finding in unchecked)
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_the_doctor_recognizes_the_privileges_of_each_role(ran: Pipeline, role: Role) -> None:
+    with as_role(ran.address, role.name) as client:
+        own, others = check_privileges(client)
+    tables = set(SCHEMAS)
+    reads = tables if role.reads == ("*",) else tables & set(role.reads)
+    assert own.status is CheckStatus.OK
+    assert own.message == (
+        f"This user has the privileges of {role.name}: it may read {len(reads)} of {len(tables)} tables, and write to "
+        f"{len(reads & set(role.writes))} of them."
+    )
+    assert others.status is CheckStatus.UNKNOWN
 
 
 def test_a_processor_with_a_missing_grant_reports_it(ran: Pipeline) -> None:

@@ -1,8 +1,10 @@
-"""`python -m tests.support.decoder_memory ENCODING MIB`: decodes hostile messages with so much memory for each.
+"""`python -m tests.support.decoder_memory GROUP MIB`: decodes a group of messages with so much memory for each.
+
+The groups are `arrow` and `json`, hostile messages, and `types`, a message for each Arrow type.
 
 Prints a line of JSON for each decoder and message, with their names and the outcome: the rows of events or labels, the
-reason and the detail of the first dead letter, the messages that the recorder omitted, and the error that the decoder
-raised.
+number of dead letters with reason and detail of the first, the messages that the recorder omitted, and the error that
+the decoder raised.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import json
 import re
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +29,14 @@ from streams.recorder.arrow_rows import ArrowRows
 from streams.recorder.json_rows import JsonRows
 from streams.recorder.labels import decode_arrow_labels, decode_json_labels
 from streams.registry.registry import RegisteredBaseline, build_registry
-from tests.support.arrow_bombs import LARGEST, NOW_MS, TOO_LARGE
+from tests.support.arrow_bombs import LARGEST, NOW_MS, TOO_LARGE, message
+from tests.support.arrow_types import all_arrays
 from tests.support.json_bombs import JSON
 from tests.support.pipeline import simple_baseline, simple_contract
 
 MODELS = frozenset({"toy"})
+REPEATS = 20
+"""Repetitions of the three values of each type."""
 
 
 def _batch(value: bytes) -> MessageBatch:
@@ -48,11 +54,11 @@ def _decoders() -> dict[str, Callable[[MessageBatch], Any]]:
 
     def counted(decoder: ArrowDecoder | JsonDecoder, batch: MessageBatch) -> dict[str, Any]:
         decoded = decoder.decode(batch)
-        return {"rows": sum(map(len, decoded.events)), "dead": _first(decoded.rejected)}
+        return {"rows": sum(map(len, decoded.events)), **_dead(decoded.rejected)}
 
     def labels(decode: Callable[[MessageBatch, frozenset[str]], Any], batch: MessageBatch) -> dict[str, Any]:
         decoded = decode(batch, MODELS)
-        return {"rows": sum(map(len, decoded.rows)), "dead": _first(decoded.rejected)}
+        return {"rows": sum(map(len, decoded.rows)), **_dead(decoded.rejected)}
 
     arrow_decoder, json_decoder = ArrowDecoder(registry), JsonDecoder(registry)
     return {
@@ -65,8 +71,9 @@ def _decoders() -> dict[str, Callable[[MessageBatch], Any]]:
     }
 
 
-def _first(rejected: list[Any]) -> list[str]:
-    return [str(rejected[0].reason), rejected[0].detail] if rejected else []
+def _dead(rejected: list[Any]) -> dict[str, Any]:
+    first = [str(rejected[0].reason), rejected[0].detail] if rejected else []
+    return {"dead_letters": len(rejected), "dead": first}
 
 
 def _data_bytes() -> int:
@@ -76,11 +83,34 @@ def _data_bytes() -> int:
     return int(match[1]) << 10
 
 
+def _build(builders: Mapping[str, Callable[[], bytes]]) -> dict[str, bytes]:
+    return {key: build() for key, build in builders.items()}
+
+
+def _all_types() -> dict[str, bytes]:
+    """Return a message with a column of each Arrow type, nested and shared ones too; Arrow cannot repeat a few."""
+    messages = {}
+    for kind, array in all_arrays().items():
+        with suppress(pa.ArrowNotImplementedError):
+            messages[kind] = message(pa.concat_arrays([array] * REPEATS))
+    return messages
+
+
+GROUPS: dict[str, Callable[[], dict[str, bytes]]] = {
+    "arrow": lambda: _build(TOO_LARGE | LARGEST),
+    "json": lambda: _build(JSON),
+    "types": _all_types,
+}
+
+
 def main() -> None:
     """Decode each message with the limit; the previous messages do not count."""
-    encoding, mib = sys.argv[1], int(sys.argv[2])
-    builders = JSON if encoding == "json" else TOO_LARGE | LARGEST
-    messages = {key: build() for key, build in builders.items()}
+    group, mib = sys.argv[1], int(sys.argv[2])
+    encoding = "json" if group == "json" else "arrow"
+    messages = GROUPS[group]()
+    # Otherwise each collection below visits all modules.
+    gc.collect()
+    gc.freeze()
     for name, decode in _decoders().items():
         if not name.endswith(encoding):
             continue

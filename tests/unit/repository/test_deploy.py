@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from cli.settings import load_settings
+from cli.settings import GrafanaSettings, load_settings
 from streams.health.endpoint import DEFAULT_PORTS
 from warehouse.roles import ROLES
 
@@ -23,7 +23,7 @@ PROCESSORS = ("sketcher", "recorder", "monitor")
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_images_are_pinned(name: str) -> None:
-    tag = SERVICES[name]["image"].rpartition(":")[2]
+    tag = SERVICES[name]["image"].partition("@sha256:")[0].rpartition(":")[2]
     assert tag == "local" or re.fullmatch(r"\d+\.\d+(\.\d+)?", tag), SERVICES[name]["image"]
 
 
@@ -151,6 +151,7 @@ def test_grafana_reads_as_the_user_of_its_role() -> None:
     source = yaml.safe_load((ROOT / "deploy/grafana/clickhouse.yaml").read_text(encoding="utf-8"))["datasources"][0]
     (role,) = (role for role in ROLES if role.name == "barograph_grafana")
     assert source["jsonData"]["username"] == role.user
+    assert GrafanaSettings(url="").reader == role.user, "`apply` writes the same user"
     assert source["jsonData"]["defaultDatabase"] == SERVICES["users"]["environment"]["BAROGRAPH_CLICKHOUSE_DATABASE"]
     # The service that sets the password and the one that sends it use the same variable.
     variable = f"CLICKHOUSE_{role.user.upper()}_PASSWORD"
