@@ -19,8 +19,6 @@ from cli.terminal import SafeText, Terminal
 BAD_INPUT = 2
 """Exit code for an invalid table or option; nothing was written."""
 
-_DEFAULT_WINDOWS = ", ".join(f"{w.name}:{Window(w.hop_s, w.hop_s).name}" for w in DEFAULTS.windows)
-
 
 def infer_command(
     train: Annotated[
@@ -46,13 +44,15 @@ def infer_command(
     critical: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="A critical field, whose drift pages; repeatable.")
     ] = None,
-    pane: Annotated[str | None, typer.Option(help="Pane length, such as 1m or 1h.")] = None,
+    pane: Annotated[
+        str | None, typer.Option(help="Pane length, such as 1m or 1h. By default chosen to fit the windows.")
+    ] = None,
     windows: Annotated[
         list[str] | None,
         typer.Option(
             "--window",
             metavar="LENGTH:HOP",
-            help=f"A window and its hop, such as 1d:1h; repeatable. Default: {_DEFAULT_WINDOWS}.",
+            help="A window and its hop, such as 1d:1h; repeatable. By default chosen by the traffic in TRAIN (--time).",
         ),
     ] = None,
     timezone: Annotated[str, typer.Option(help="Time zone of the model's users.")] = DEFAULTS.timezone,
@@ -98,8 +98,8 @@ def infer_command(
                 slices=tuple(slices or ()),
                 critical=frozenset(critical or ()),
             ),
-            pane_s=_duration("--pane", pane) if pane is not None else DEFAULTS.pane_s,
-            windows=tuple(map(parse_window, windows)) if windows else DEFAULTS.windows,
+            pane_s=None if pane is None else _duration("--pane", pane),
+            windows=tuple(map(parse_window, windows)) if windows else None,
             timezone=timezone,
             arms=parse_arms(arms or [], unit),
             season=season,

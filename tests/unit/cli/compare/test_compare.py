@@ -341,6 +341,10 @@ def test_the_command_prints_verdicts_and_writes_files(
     assert load_baseline(baseline.read_bytes(), str(baseline)).id == content["baseline_id"]
     assert contract.id == content["contract_id"]
     assert contract.ignored == {"rid": "the ids"}
+    # 143 rows a day: as for `infer`, six hours and a day have too few for a level.
+    assert [(window.name, window.hop_s) for window in contract.windows] == [("7d", 43_200)]
+    assert contract.pane_s == 43_200
+    assert any(line.startswith("Panes of 12h, windows 7d:12h: in training") for line in lines)
     # The contract that was written gives the same verdicts.
     assert run(*files, *options(), "--contract", folder / "shop.yaml", "--by", "all", "--json", verdicts) == 0
     again = json.loads(verdicts.read_text())
