@@ -112,7 +112,7 @@ def windows_of(periods: Sequence[Period], phi_name: str) -> dict[PeriodWindow, l
     groups: dict[PeriodWindow, list[Period]] = {}
     for period in periods:
         length_s = period.end_s - period.start_s
-        groups.setdefault(PeriodWindow(length_s, length_s, phi_name), []).append(period)
+        groups.setdefault(PeriodWindow(length_s, length_s, phi_name=phi_name), []).append(period)
     return groups
 
 

@@ -54,6 +54,8 @@ class PairWindows:
     left: str
     right: str
     window: Window
+    starts_s: IntArray
+    """Shape (W,)."""
     ends_s: IntArray
     """Shape (W,)."""
     completeness: FloatArray
@@ -91,7 +93,6 @@ def comparison_columns(
         codes = np.full(n, _NO_LEVEL, dtype=np.int32)
     else:
         codes = np.where(windows.whole[at], level[at], Level.insufficient).astype(np.int32)
-    end = windows.ends_s[at]
     columns: Columns = {
         "model": constant_column(windows.model, n),
         "kind": constant_column(windows.kind, n),
@@ -101,8 +102,8 @@ def comparison_columns(
         "measure": constant_column(measure.name, n),
         "category": constant_column(measure.category, n),
         "window": constant_column(windows.window.name, n),
-        "window_start": end - windows.window.length_s,
-        "window_end": end,
+        "window_start": windows.starts_s[at],
+        "window_end": windows.ends_s[at],
         "n_left": sizes.n_left[at],
         "n_right": sizes.n_right[at],
         "left_value": differences.left[at],
