@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +53,8 @@ def infer_command(
         typer.Option(
             "--window",
             metavar="LENGTH:HOP",
-            help="A window and its hop, such as 1d:1h; repeatable. By default chosen by the traffic in TRAIN (--time).",
+            help="A window and its hop, such as 1d:1h; or the last events within a span, such as last=500:14d:6h; "
+            "repeatable. By default chosen by the traffic in TRAIN (--time).",
         ),
     ] = None,
     timezone: Annotated[str, typer.Option(help="Time zone of the model's users.")] = DEFAULTS.timezone,
@@ -118,15 +120,17 @@ def infer_command(
 
 
 def parse_window(text: str) -> Window:
-    """Parse a window such as `1d:1h`.
+    """Parse a window such as `1d:1h`, or a window of the last events such as `last=500:14d:6h`.
 
     Raises:
-        OptionError: the text is not LENGTH:HOP.
+        OptionError: the text is neither LENGTH:HOP nor last=EVENTS:LENGTH:HOP.
     """
-    length, colon, hop = text.partition(":")
-    if not colon:
-        raise OptionError(f"--window {text}: write the length and the hop, such as 1d:1h")
-    return Window(_duration(f"--window {text}", length), _duration(f"--window {text}", hop))
+    option = f"--window {text}"
+    match = re.fullmatch(r"last=(\d{1,9}):(.*)", text)
+    length, colon, hop = (match[2] if match else text).partition(":")
+    if not colon or (match and not int(match[1])):
+        raise OptionError(f"{option}: write the length and the hop, such as 1d:1h, or last=500:14d:6h")
+    return Window(_duration(option, length), _duration(option, hop), int(match[1]) if match else 0)
 
 
 def parse_arms(texts: list[str], unit: str | None) -> Arms | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from barograph.contract import Arms, Contract, FieldType, Window, format_duration
+from barograph.contract import Arms, Contract, FieldType, Window
 from barograph.contract.check import check_contract
 from barograph.contract.kinds import name_fault
 from barograph.contract.problems import ContractError
@@ -147,7 +147,7 @@ def infer_table(
         if options.windows is None:
             shares = [slice_rows[name] / table.rows for each in dimensions for name in each.slice_names[:-1]]
             proposal = propose(ordered, table.rows, shares, pane_s=options.pane_s, hourly=hourly) or proposal
-        lengths_s = [window.length_s for window in (*proposal.windows, *options.phi_windows)]
+        lengths_s = {each.name: ordered.typical_length_s(each) for each in (*proposal.windows, *options.phi_windows)}
         season = (options.timezone, proposal.pane_s) if hourly else None
         windows = TrainingWindows(ordered, dimensions, lengths_s, slice_rows, season)
     scores = score_columns(table, roles)
@@ -203,11 +203,11 @@ def infer_table(
         decisions=_list_decisions(table, plan, roles, planned_fields, baseline, times.time_format, label.reason),
         warnings=tuple(
             ([proposal.warning] if proposal.warning else [])
-            + _list_warnings(baseline, windows, (*contract.windows, *options.phi_windows), times)
+            + _list_warnings(baseline, windows, times)
             + label.warnings
             + _ignored_warnings(table, plan)
         ),
-        windows={w.name: windows.count(w.length_s) for w in contract.windows} if windows else {},
+        windows={w.name: windows.count(w.name) for w in contract.windows} if windows else {},
         period_ms=(windows.first_ms, windows.last_ms) if windows else None,
         windows_reason=proposal.reason,
     )
@@ -338,10 +338,7 @@ def _season_warnings(windows: TrainingWindows) -> list[str]:
     return warnings
 
 
-def _list_warnings(
-    baseline: Baseline, windows: TrainingWindows | None, phi_windows: Sequence[Window], times: _EventTimes
-) -> list[str]:
-    """Return the warnings on traffic, φ and nulls; `phi_windows` are those whose φ is learned."""
+def _list_warnings(baseline: Baseline, windows: TrainingWindows | None, times: _EventTimes) -> list[str]:
     warnings = []
     if windows is None:
         warnings.append(
@@ -352,17 +349,14 @@ def _list_warnings(
         if times.untimed is not None and times.untimed.any():
             rows = int(np.count_nonzero(times.untimed))
             warnings.append(f"{rows:,} rows have no event time: they count in the baseline but not for φ.")
-        longest = max(phi_windows)
-        events = windows.mean_events[longest.length_s]
+        longest, events = list(windows.mean_events.items())[-1]
         if baseline.rows < ROWS_PER_EVENT * events:
             warnings.append(
                 f"Training has {baseline.rows:,} rows, less than {ROWS_PER_EVENT} times the {events:,.0f} events of a "
-                f"{longest.name} window, so the noise of training matters. Train on a longer period, or use shorter "
+                f"{longest} window, so the noise of training matters. Train on a longer period, or use shorter "
                 "windows."
             )
-        lacking = [
-            format_duration(length_s) for length_s in windows.mean_events if windows.count(length_s) < ROUGH_WINDOWS
-        ]
+        lacking = [name for name in windows.mean_events if windows.count(name) < ROUGH_WINDOWS]
         if lacking:
             warnings.append(
                 f"Training has fewer than {ROUGH_WINDOWS} whole windows of {', '.join(lacking)}: their φ comes from "

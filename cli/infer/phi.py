@@ -7,11 +7,10 @@ bins as live windows. With a season, each is compared with the counts of its hou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
-from barograph.contract import format_duration
 
 from cli.infer.event_times import OrderedTimes
 from cli.infer.hours import TrainingHours
@@ -36,19 +35,19 @@ class TrainingWindows:
     Args:
         times: Event times of the rows; no window contains rows without one.
         dimensions: Slice dimensions whose φ is learned separately.
-        lengths_s: Lengths of the windows.
+        lengths_s: Length of each window by its name; that of windows of the last events is their typical one.
         slice_rows: Training rows per slice name.
         season: Time zone and pane length in seconds; None if the contract has no season.
 
     Attributes:
-        mean_events: Mean events of the windows of each length.
+        mean_events: Mean events of the windows of each name, the shortest windows first.
     """
 
     def __init__(
         self,
         times: OrderedTimes,
         dimensions: Sequence[SliceDimension],
-        lengths_s: Iterable[int],
+        lengths_s: Mapping[str, int],
         slice_rows: dict[str, int],
         season: tuple[str, int] | None = None,
     ) -> None:
@@ -60,12 +59,13 @@ class TrainingWindows:
         self._slice_rows = slice_rows
         self._timezone = season[0] if season else ""
         self.hours = TrainingHours(times.at_ms, *season) if season else None
-        self._bounds = {length_s: times.bounds(length_s) for length_s in sorted(set(lengths_s))}
-        self.mean_events = {length_s: times.mean_events(length_s) for length_s in self._bounds}
+        by_length = sorted(lengths_s.items(), key=lambda each: each[1])
+        self._bounds = {name: times.bounds(length_s) for name, length_s in by_length}
+        self.mean_events = {name: times.mean_events(length_s) for name, length_s in by_length}
 
-    def count(self, length_s: int) -> int:
-        """Count the windows of a length that have rows and lie wholly inside the training period."""
-        return len(self._bounds[length_s]) - 1
+    def count(self, name: str) -> int:
+        """Count the windows of a name that have rows and lie wholly inside the training period."""
+        return len(self._bounds[name]) - 1
 
     def learn(self, summary: FieldSummary) -> FieldBaseline:
         """Return the field's baseline with φ per slice and window length, and with its hours of the week if needed."""
@@ -89,14 +89,14 @@ class TrainingWindows:
         season = Season(bins) if self.hours is not None else None
         shorter: Overdispersion | None = None
         learned: dict[str, dict[str, Phi]] = {layout.slices[row]: {} for row in bins.slice_index}
-        for length_s, bounds in self._bounds.items():
+        for name, bounds in self._bounds.items():
             windows = self._count_windows(layout, cells, bounds)
             hours = self.hours.windows(field, cells, bounds) if self.hours is not None else ()
             shorter = learn_window_phi(bins, windows, season, hours, shorter)
             for group, row in enumerate(bins.slice_index.tolist()):
-                learned[layout.slices[row]][format_duration(length_s)] = shorter.of(group)
+                learned[layout.slices[row]][name] = shorter.of(group)
         slices = {
-            name: msgspec.structs.replace(counts, phi=learned.get(name, {})) for name, counts in field.slices.items()
+            each: msgspec.structs.replace(counts, phi=learned.get(each, {})) for each, counts in field.slices.items()
         }
         return msgspec.structs.replace(field, slices=slices)
 

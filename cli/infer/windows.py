@@ -11,17 +11,28 @@ from barograph.contract import SECONDS_PER_DAY, SECONDS_PER_HOUR, Contract, Wind
 
 from cli.infer.event_times import OrderedTimes
 from sketches.drift.power import n_star
+from warehouse.signals.verdicts import ALONE_EVENTS
 
 _CONTRACT = Contract(model="default")
-PROPOSALS = (
+LAST = ALONE_EVENTS
+"""Events of a window of the last events: with fewer it could not page alone for a large shift."""
+PROPOSALS: tuple[tuple[Window, ...], ...] = (
     _CONTRACT.windows,
     (Window(SECONDS_PER_HOUR, 300), Window(SECONDS_PER_DAY, SECONDS_PER_HOUR)),
     (Window(6 * SECONDS_PER_HOUR, 1800), Window(SECONDS_PER_DAY, SECONDS_PER_HOUR)),
     (Window(SECONDS_PER_DAY, SECONDS_PER_HOUR), Window(7 * SECONDS_PER_DAY, 12 * SECONDS_PER_HOUR)),
-    (Window(7 * SECONDS_PER_DAY, 12 * SECONDS_PER_HOUR), Window(30 * SECONDS_PER_DAY, SECONDS_PER_DAY)),
-    (Window(30 * SECONDS_PER_DAY, SECONDS_PER_DAY), Window(90 * SECONDS_PER_DAY, SECONDS_PER_DAY)),
+    (
+        Window(7 * SECONDS_PER_DAY, 12 * SECONDS_PER_HOUR),
+        Window(14 * SECONDS_PER_DAY, 12 * SECONDS_PER_HOUR, last=LAST),
+        Window(30 * SECONDS_PER_DAY, SECONDS_PER_DAY),
+    ),
+    (
+        Window(30 * SECONDS_PER_DAY, SECONDS_PER_DAY),
+        Window(60 * SECONDS_PER_DAY, SECONDS_PER_DAY, last=LAST),
+        Window(90 * SECONDS_PER_DAY, SECONDS_PER_DAY),
+    ),
 )
-"""Windows for less and less traffic, the shortest of each first.
+"""Windows for less and less traffic; the first of each is the one that must have enough events.
 
 The longest of each has at most 1,440 panes, or 2,160 if a pane must not exceed an hour."""
 
@@ -96,28 +107,41 @@ def propose(
     if not candidates:
         return None
     needed = events_for_a_level(rows)
-    low = {windows[0]: times.low_events(windows[0].length_s, QUIET_SHARE) for windows in candidates}
+    low = {windows[0]: _low_events(times, windows[0]) for windows in candidates}
     enough = [windows for windows in candidates if low[windows[0]] >= needed]
     chosen = enough[0] if enough else candidates[-1]
     short, *longer = chosen
-    covered = [w for w in longer if not enough or rows >= ROWS_PER_EVENT * times.mean_events(w.length_s)]
+    covered = [window for window in longer if _is_covered(times, rows, window, is_last_resort=not enough)]
     windows = (short, *covered)
     pane_s = pane_s or pane_for(windows, hourly=hourly)
     return Proposal(
         pane_s=pane_s,
         windows=windows,
-        slice_min_n=_slice_min_n(times.low_events(windows[-1].length_s, QUIET_SHARE), slice_shares),
+        slice_min_n=_slice_min_n(max(_low_events(times, window) for window in windows), slice_shares),
         reason=_reason(times, pane_s, windows, low, needed),
-        warning="" if enough else _warning(times, windows[-1], needed),
+        warning="" if enough else _warning(times, max(windows), needed),
     )
+
+
+def _low_events(times: OrderedTimes, window: Window) -> float:
+    """Return the events that nine in ten windows have at least."""
+    return window.last or times.low_events(window.length_s, QUIET_SHARE)
+
+
+def _is_covered(times: OrderedTimes, rows: int, window: Window, *, is_last_resort: bool) -> bool:
+    """Whether training is long enough for a window, and a window of the last events has them within its span."""
+    if window.last:
+        events = times.low_events(window.length_s, QUIET_SHARE)
+        return events >= window.last and rows >= ROWS_PER_EVENT * window.last
+    return is_last_resort or rows >= ROWS_PER_EVENT * times.mean_events(window.length_s)
 
 
 def _fit_to_pane(windows: Sequence[Window], pane_s: int | None) -> tuple[Window, ...]:
     """Return those windows that can consist of panes of a length, with hops rounded up to whole panes."""
     if pane_s is None:
         return tuple(windows)
-    hops = [(window.length_s, -(-window.hop_s // pane_s) * pane_s) for window in windows]
-    return tuple(Window(length_s, hop_s) for length_s, hop_s in hops if length_s % hop_s == 0)
+    hops = [Window(w.length_s, -(-w.hop_s // pane_s) * pane_s, w.last) for w in windows]
+    return tuple(window for window in hops if window.length_s % window.hop_s == 0)
 
 
 def _slice_min_n(events: float, shares: Sequence[float]) -> int:
@@ -131,7 +155,7 @@ def _slice_min_n(events: float, shares: Sequence[float]) -> int:
 
 def _reason(times: OrderedTimes, pane_s: int, windows: Sequence[Window], low: dict[Window, float], needed: int) -> str:
     short = windows[0]
-    names = " and ".join(f"{window.name}:{format_duration(window.hop_s)}" for window in windows)
+    names = ", ".join(f"{window.name}:{format_duration(window.hop_s)}" for window in windows)
     if len(times.bounds(short.length_s)) > 1:
         measured = f"90% of the {short.name} windows with events have at least {low[short]:,.0f}"
     else:

@@ -366,6 +366,7 @@ def test_thresholds_of_the_contract_decide(files: tuple[Path, Path], tmp_path: P
         path.read_text().replace("psi: {minor: 0.1, major: 0.2, clear: 0.15}", "psi: {minor: 8, major: 9, clear: 8.5}")
     )
     text = path.read_text().replace("rates: {minor: 0.01, major: 0.05}", "rates: {minor: 0.8, major: 0.9}")
+    text = text.replace("windows:\n", "windows:\n  - {last: 500, length: 14d, hop: 12h}\n")
     path.write_text(text)
     assert run(*files, *options(), "--contract", path, "--fail-at", "minor") == 0
 

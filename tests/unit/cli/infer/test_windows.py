@@ -65,7 +65,7 @@ def test_windows_can_be_judged_at_any_rate(per_day: float, hourly: bool) -> None
     times = random_times(per_day)
     rows = len(times.at_ms)
     proposal = proposed(times, hourly=hourly)
-    short, longest = proposal.windows[0], proposal.windows[-1]
+    short, longest = proposal.windows[0], max(proposal.windows)
     check_contract(Contract(model="m", pane_s=proposal.pane_s, windows=proposal.windows))
     assert longest.length_s / proposal.pane_s <= (MAX_HOURLY_PANES if hourly else MAX_PANES)
     assert proposal.pane_s == pane_for(proposal.windows, hourly=hourly)
@@ -78,6 +78,10 @@ def test_windows_can_be_judged_at_any_rate(per_day: float, hourly: bool) -> None
     for window in {windows[0] for windows in PROPOSALS if windows[0] < short}:
         assert times.low_events(window.length_s, QUIET_SHARE) < needed
     for window in proposal.windows[1:]:
+        if window.last:
+            assert np.quantile(events_of_windows(times, window), QUIET_SHARE) >= window.last
+            assert rows >= ROWS_PER_EVENT * window.last
+            continue
         assert rows >= ROWS_PER_EVENT * times.mean_events(window.length_s)
 
 
@@ -103,8 +107,8 @@ def test_more_traffic_gives_no_longer_windows() -> None:
         (10_000, 5 * MINUTE_S, ["1h", "1d"]),
         (3_000, 30 * MINUTE_S, ["6h", "1d"]),
         (1_000, HOUR_S, ["1d", "7d"]),
-        (165, 12 * HOUR_S, ["7d", "30d"]),
-        (20, DAY_S, ["30d"]),
+        (165, 12 * HOUR_S, ["7d", "last 500", "30d"]),
+        (20, DAY_S, ["30d", "last 500"]),
         (1, DAY_S, ["30d", "90d"]),
     ],
 )
@@ -137,7 +141,7 @@ def test_the_short_window_has_enough_events_at_night() -> None:
 def test_the_short_window_has_enough_events_at_weekends() -> None:
     weekend = np.where(np.arange(168) >= 120, 0.01, 0.15)
     assert names(proposed(thinned(np.full(168, weekend.mean())))) == ["6h", "1d"]
-    assert names(proposed(thinned(weekend))) == ["7d"]
+    assert names(proposed(thinned(weekend))) == ["7d", "last 500"]
 
 
 def test_windows_without_events_do_not_count() -> None:
@@ -205,12 +209,16 @@ def inferred(folder: Path, per_day: int, days: int, **options: object) -> InferR
 def test_infer_proposes_windows_and_says_why(tmp_path: Path) -> None:
     result = inferred(tmp_path, 165, 365, roles=Roles(time="at", slices=("country",)))
     contract = result.contract
-    assert (contract.pane_s, [window.name for window in contract.windows]) == (12 * HOUR_S, ["7d", "30d"])
+    windows = ["7d", "last 500", "30d"]
+    assert (contract.pane_s, [window.name for window in contract.windows]) == (12 * HOUR_S, windows)
     assert contract.slice_min_n == DEFAULTS.slice_min_n
-    assert set(result.windows) == {"7d", "30d"}
-    assert set(result.baseline.fields[0].slices["all"].phi) == {"7d", "30d"}
+    phi = result.baseline.fields[0].slices["all"].phi
+    assert set(result.windows) == set(phi) == set(windows)
+    # 500 events take about three days.
+    assert phi["last 500"].windows == pytest.approx(365 / (500 / 165), abs=3)
     assert result.windows_reason.startswith(
-        "Panes of 12h, windows 7d:12h and 30d:1d: in training 90% of the 7d windows with events have at least 1,1"
+        "Panes of 12h, windows 7d:12h, last 500:12h, 30d:1d: in training 90% of the 7d windows with events have at "
+        "least 1,1"
     )
     assert not any(text.startswith("Traffic is sparse") for text in result.warnings)
 
