@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import msgspec
-from barograph.contract import Contract, Window, format_duration
+from barograph.contract import Contract, format_duration
 
 
 def contract_difference(old: Contract, new: Contract) -> list[str]:
@@ -32,7 +32,9 @@ def _flatten(contract: Contract) -> dict[str, str | None]:
                 result |= {f"{path}: {key}": _json_text(inner) for key, inner in item.items()}
         elif name == "windows":
             result["windows"] = ", ".join(
-                f"{window.name} hop {Window(window.hop_s, window.hop_s).name}" for window in contract.windows
+                f"{window.name} {f'of {format_duration(window.length_s)} ' if window.last else ''}"
+                f"hop {format_duration(window.hop_s)}"
+                for window in contract.windows
             )
         elif name.endswith("_s"):
             result[name.removesuffix("_s")] = format_duration(value) if value else "0s"

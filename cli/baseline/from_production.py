@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from barograph.contract import Contract, format_duration
+from barograph.contract import Contract, Window
 from numpy.typing import NDArray
 
 from cli.baseline.counts import RangeCounts
@@ -123,7 +123,8 @@ def learn(
         source=source,
     )
     on_step("learning φ")
-    baseline = _add_phi(baseline, contract, range_, unit_s)
+    rate = baseline.rows / (panes.end_s - panes.start_s)
+    baseline = _add_phi(baseline, contract, range_, unit_s, rate)
     on_step("choosing bins")
     baseline = _renew_bins(client, panes, baseline, old, contract, merged)
     renewed = {new.name for new, before in zip(baseline.fields, old.fields, strict=True) if new.edges != before.edges}
@@ -248,8 +249,16 @@ def _merge_sketches(
 # ---------------------------------------------------------------------------------------------------- φ
 
 
-def _add_phi(baseline: Baseline, contract: Contract, range_: RangeCounts, unit_s: int) -> Baseline:
-    """Learn φ of each field, slice and window length from the windows in the range."""
+def _add_phi(baseline: Baseline, contract: Contract, range_: RangeCounts, unit_s: int, rate: float) -> Baseline:
+    """Learn φ of each field, slice and window length from the windows in the range.
+
+    Args:
+        baseline: without φ.
+        contract: the contract in force.
+        range_: the counts.
+        unit_s: length of the units that each lie in one hour of the week, in seconds.
+        rate: events per second; windows of the last events have φ of windows of their typical length.
+    """
     layout = Layout(baseline)
     bins = PsiBins(layout)
     if not bins.n_groups:
@@ -257,11 +266,12 @@ def _add_phi(baseline: Baseline, contract: Contract, range_: RangeCounts, unit_s
     season = Season(bins) if baseline.timezone else None
     learned: dict[tuple[int, int], dict[str, Phi]] = {}
     shorter: Overdispersion | None = None
-    for length_s in sorted({window.length_s for window in contract.windows}):
+    lengths_s = {window.name: _typical_length_s(window, contract.pane_s, rate) for window in contract.windows}
+    for window_name, length_s in sorted(lengths_s.items(), key=lambda each: each[1]):
         hours = range_.hours(baseline.fields, season, length_s, unit_s) if season is not None else ()
         shorter = learn_window_phi(bins, range_.windows(length_s), season, hours, shorter)
         for group, pair in enumerate(zip(bins.slice_index.tolist(), bins.field_index.tolist(), strict=True)):
-            learned.setdefault(pair, {})[format_duration(length_s)] = shorter.of(group)
+            learned.setdefault(pair, {})[window_name] = shorter.of(group)
     fields = tuple(
         msgspec.structs.replace(
             field,
@@ -273,6 +283,13 @@ def _add_phi(baseline: Baseline, contract: Contract, range_: RangeCounts, unit_s
         for index, field in enumerate(baseline.fields)
     )
     return msgspec.structs.replace(baseline, fields=fields)
+
+
+def _typical_length_s(window: Window, pane_s: int, rate: float) -> int:
+    """Return the length of a window; of a window of the last events that at a rate of events per second."""
+    if not window.last or not rate:
+        return window.length_s
+    return min(window.length_s, max(1, round(window.last / rate / pane_s)) * pane_s)
 
 
 # ---------------------------------------------------------------------------------------------------- new bins

@@ -126,7 +126,9 @@ def compare_command(
         errors.line(describe_error(error), "red")
         raise typer.Exit(EXIT_UNREADABLE) from None
     show_report(terminal, report)
-    if written is not None:
+    if written is not None and report.inferred is not None:
+        if report.inferred.windows_reason:
+            terminal.line(report.inferred.windows_reason)
         for path in (written.contract, written.baseline):
             terminal.line(f"{path} ({'unchanged' if path in written.unchanged else 'written'})")
     for path in (html, json_file):

@@ -309,13 +309,13 @@ class _Comparer:
         if declared is not None:
             roles = complete_roles(declared, roles, table)
         settings = declared or DEFAULTS
-        windows = learned_windows(grain, times.span_s)
         infer_options = InferOptions(
             table=Path(table.name),
             model=options.model if declared is None else declared.model,
             version=options.version,
             roles=roles,
-            windows=windows,
+            windows=None if declared is None else declared.windows,
+            phi_windows=learned_windows(grain, times.span_s),
             timezone=settings.timezone,
             season=settings.season,
         )

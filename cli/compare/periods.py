@@ -21,7 +21,7 @@ MONTH_S = 30 * DAY_S
 """Length of the windows whose φ months use."""
 
 LEARNED = (Window(HOUR_S, 300), Window(DAY_S, HOUR_S), Window(WEEK_S, DAY_S), Window(MONTH_S, DAY_S))
-"""Windows of an inferred contract, ascending; those longer than the periods are left out."""
+"""Windows whose φ is learned for periods, ascending; those longer than the periods are left out."""
 
 _LENGTH_S: dict[Grain, int] = {"hour": HOUR_S, "day": DAY_S, "week": WEEK_S, "month": MONTH_S}
 _PANE_S: dict[Grain, int] = {"hour": HOUR_S, "day": DAY_S, "week": DAY_S, "month": DAY_S, "all": MONTH_S}
@@ -112,7 +112,7 @@ def windows_of(periods: Sequence[Period], phi_name: str) -> dict[PeriodWindow, l
     groups: dict[PeriodWindow, list[Period]] = {}
     for period in periods:
         length_s = period.end_s - period.start_s
-        groups.setdefault(PeriodWindow(length_s, length_s, phi_name), []).append(period)
+        groups.setdefault(PeriodWindow(length_s, length_s, phi_name=phi_name), []).append(period)
     return groups
 
 

@@ -378,8 +378,12 @@ def _psi(field_panes: FieldPanes, cells: IntArray) -> PsiVerdict | None:
 
 
 def _nearest_window(windows: Sequence[Window], length_s: int) -> Window:
-    """Find the contract's window whose length is nearest by ratio; the longer of two that are equally near."""
-    return min(windows, key=lambda w: (abs(math.log(w.length_s / length_s)), -w.length_s))
+    """Find the contract's window whose length is nearest by ratio; the longer of two that are equally near.
+
+    Windows of the last events are used only if there are no others: their typical length is not known.
+    """
+    candidates = [window for window in windows if not window.last] or windows
+    return min(candidates, key=lambda w: (abs(math.log(w.length_s / length_s)), -w.length_s))
 
 
 def _seasonal(field_panes: FieldPanes, bins: PsiBins, group: int, cells: IntArray) -> Expectation | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +19,6 @@ from cli.terminal import SafeText, Terminal
 
 BAD_INPUT = 2
 """Exit code for an invalid table or option; nothing was written."""
-
-_DEFAULT_WINDOWS = ", ".join(f"{w.name}:{Window(w.hop_s, w.hop_s).name}" for w in DEFAULTS.windows)
 
 
 def infer_command(
@@ -46,13 +45,16 @@ def infer_command(
     critical: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="A critical field, whose drift pages; repeatable.")
     ] = None,
-    pane: Annotated[str | None, typer.Option(help="Pane length, such as 1m or 1h.")] = None,
+    pane: Annotated[
+        str | None, typer.Option(help="Pane length, such as 1m or 1h. By default chosen to fit the windows.")
+    ] = None,
     windows: Annotated[
         list[str] | None,
         typer.Option(
             "--window",
             metavar="LENGTH:HOP",
-            help=f"A window and its hop, such as 1d:1h; repeatable. Default: {_DEFAULT_WINDOWS}.",
+            help="A window and its hop, such as 1d:1h; or the last events within a span, such as last=500:14d:6h; "
+            "repeatable. By default chosen by the traffic in TRAIN (--time).",
         ),
     ] = None,
     timezone: Annotated[str, typer.Option(help="Time zone of the model's users.")] = DEFAULTS.timezone,
@@ -98,8 +100,8 @@ def infer_command(
                 slices=tuple(slices or ()),
                 critical=frozenset(critical or ()),
             ),
-            pane_s=_duration("--pane", pane) if pane is not None else DEFAULTS.pane_s,
-            windows=tuple(map(parse_window, windows)) if windows else DEFAULTS.windows,
+            pane_s=None if pane is None else _duration("--pane", pane),
+            windows=tuple(map(parse_window, windows)) if windows else None,
             timezone=timezone,
             arms=parse_arms(arms or [], unit),
             season=season,
@@ -118,15 +120,17 @@ def infer_command(
 
 
 def parse_window(text: str) -> Window:
-    """Parse a window such as `1d:1h`.
+    """Parse a window such as `1d:1h`, or a window of the last events such as `last=500:14d:6h`.
 
     Raises:
-        OptionError: the text is not LENGTH:HOP.
+        OptionError: the text is neither LENGTH:HOP nor last=EVENTS:LENGTH:HOP.
     """
-    length, colon, hop = text.partition(":")
-    if not colon:
-        raise OptionError(f"--window {text}: write the length and the hop, such as 1d:1h")
-    return Window(_duration(f"--window {text}", length), _duration(f"--window {text}", hop))
+    option = f"--window {text}"
+    match = re.fullmatch(r"last=(\d{1,9}):(.*)", text)
+    length, colon, hop = (match[2] if match else text).partition(":")
+    if not colon or (match and not int(match[1])):
+        raise OptionError(f"{option}: write the length and the hop, such as 1d:1h, or last=500:14d:6h")
+    return Window(_duration(option, length), _duration(option, hop), int(match[1]) if match else 0)
 
 
 def parse_arms(texts: list[str], unit: str | None) -> Arms | None:

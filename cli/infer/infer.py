@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 
 from cli.infer.columns import read_times_ms
 from cli.infer.errors import OptionError, TableError
+from cli.infer.event_times import OrderedTimes
 from cli.infer.fields import ID_REASON, MANY_VALUES_REASON, TEXT_NUMBERS_REASON, FieldReader, InferredField
 from cli.infer.labels import infer_label
 from cli.infer.phi import TrainingWindows
 from cli.infer.profile import FieldPlan, Roles, TablePlan, check_roles, plan_columns, score_columns
 from cli.infer.slices import SliceDimension, arm_slice, arm_values, read_dimension
 from cli.infer.tables import Table, open_table
+from cli.infer.windows import ROWS_PER_EVENT, Proposal, pane_for, propose
 from sketches.baseline.baseline import ALL, HOUR_NAMES, Baseline, FieldBaseline
 from sketches.baseline.layout import IntArray
 from sketches.drift.overdispersion import FINDING, ROUGH_WINDOWS
 
 MANY_NULLS = 0.5
-ROWS_PER_EVENT = 10
-"""Minimum ratio of training rows to events of the longest window; below it the noise of training matters."""
 
 FEW_HOUR_ROWS = 500
 """Minimum rows of an hour of the week; below it, windows of that hour are often insufficient."""
@@ -48,8 +48,12 @@ class InferOptions:
     model: str
     version: str
     roles: Roles = field(default_factory=Roles)
-    pane_s: int = DEFAULTS.pane_s
-    windows: tuple[Window, ...] = DEFAULTS.windows
+    pane_s: int | None = None
+    """None: a pane is as long as the hops of the windows allow."""
+    windows: tuple[Window, ...] | None = None
+    """None: proposed from the traffic in the training data, which requires event times; without them the defaults."""
+    phi_windows: tuple[Window, ...] = ()
+    """Further windows, not in the contract, whose φ is learned."""
     timezone: str = DEFAULTS.timezone
     arms: Arms | None = None
     """The arms of an A/B test, which the training data does not contain."""
@@ -84,6 +88,8 @@ class InferResult:
     """Number of training windows by window name; empty without event times."""
     period_ms: tuple[int, int] | None = None
     """First and last event time, Unix milliseconds; None without event times."""
+    windows_reason: str = ""
+    """Why the contract has these panes and windows; empty if they were not proposed."""
 
 
 def infer(options: InferOptions, on_column: Callable[[str], None] = lambda column: None) -> InferResult:
@@ -121,13 +127,7 @@ def infer_table(
         InferError: the table cannot be read, or an option does not fit.
     """
     roles = options.roles
-    draft = Contract(
-        model=options.model,
-        timezone=options.timezone,
-        pane_s=options.pane_s,
-        windows=options.windows,
-        season=options.season,
-    )
+    draft = _draft_contract(options)
     _check(draft)
     if options.season != "none" and roles.time is None:
         raise OptionError(f"--season {options.season} requires event times: name their column with --time")
@@ -139,10 +139,17 @@ def infer_table(
     times = _EventTimes(table, roles.time)
     dimensions = [read_dimension(table, expression) for expression in roles.slices]
     slice_rows = _count_slice_rows(table, dimensions)
+    proposal = Proposal(draft.pane_s, draft.windows)
     windows = None
     if times.at_ms is not None and times.untimed is not None:
-        season = (options.timezone, options.pane_s) if options.season == "hour_of_week" else None
-        windows = TrainingWindows(times.at_ms, times.untimed, dimensions, options.windows, slice_rows, season)
+        ordered = OrderedTimes(times.at_ms, times.untimed)
+        hourly = options.season != "none"
+        if options.windows is None:
+            shares = [slice_rows[name] / table.rows for each in dimensions for name in each.slice_names[:-1]]
+            proposal = propose(ordered, table.rows, shares, pane_s=options.pane_s, hourly=hourly) or proposal
+        lengths_s = {each.name: ordered.typical_length_s(each) for each in (*proposal.windows, *options.phi_windows)}
+        season = (options.timezone, proposal.pane_s) if hourly else None
+        windows = TrainingWindows(ordered, dimensions, lengths_s, slice_rows, season)
     scores = score_columns(table, roles)
     reader = FieldReader(table, dimensions, times.at_ms, times.untimed, tuple(scores.values()))
     planned_fields: list[tuple[FieldPlan, str]] = []
@@ -168,8 +175,9 @@ def infer_table(
     contract = Contract(
         model=draft.model,
         timezone=draft.timezone,
-        pane_s=draft.pane_s,
-        windows=draft.windows,
+        pane_s=proposal.pane_s,
+        windows=proposal.windows,
+        slice_min_n=proposal.slice_min_n,
         fields=tuple(planned.contract_field for planned, _ in planned_fields),
         slices=(*(dimension.contract_slice for dimension in dimensions), *arm_slice(options.arms, planned_fields)),
         season=options.season,
@@ -194,10 +202,14 @@ def infer_table(
         baseline=baseline,
         decisions=_list_decisions(table, plan, roles, planned_fields, baseline, times.time_format, label.reason),
         warnings=tuple(
-            _list_warnings(contract, baseline, windows, times) + label.warnings + _ignored_warnings(table, plan)
+            ([proposal.warning] if proposal.warning else [])
+            + _list_warnings(baseline, windows, times)
+            + label.warnings
+            + _ignored_warnings(table, plan)
         ),
-        windows={w.name: windows.count(w.length_s) for w in options.windows} if windows else {},
+        windows={w.name: windows.count(w.name) for w in contract.windows} if windows else {},
         period_ms=(windows.first_ms, windows.last_ms) if windows else None,
+        windows_reason=proposal.reason,
     )
 
 
@@ -210,6 +222,23 @@ class _EventTimes:
         self.time_format = ""
         if column is not None:
             self.at_ms, self.untimed, self.time_format = read_times_ms(table, column)
+
+
+def _draft_contract(options: InferOptions) -> Contract:
+    """Return the contract before the table is read, to check the options."""
+    pane_s, windows = options.pane_s, options.windows
+    hourly = options.season != "none"
+    if windows is None:
+        windows = DEFAULTS.windows if pane_s is None or options.roles.time is None else (Window(pane_s, pane_s),)
+    elif pane_s is None:
+        pane_s = pane_for(windows, hourly=hourly)
+    return Contract(
+        model=options.model,
+        timezone=options.timezone,
+        pane_s=DEFAULTS.pane_s if pane_s is None else pane_s,
+        windows=windows,
+        season=options.season,
+    )
 
 
 def _check(contract: Contract) -> None:
@@ -309,9 +338,7 @@ def _season_warnings(windows: TrainingWindows) -> list[str]:
     return warnings
 
 
-def _list_warnings(
-    contract: Contract, baseline: Baseline, windows: TrainingWindows | None, times: _EventTimes
-) -> list[str]:
+def _list_warnings(baseline: Baseline, windows: TrainingWindows | None, times: _EventTimes) -> list[str]:
     warnings = []
     if windows is None:
         warnings.append(
@@ -322,15 +349,14 @@ def _list_warnings(
         if times.untimed is not None and times.untimed.any():
             rows = int(np.count_nonzero(times.untimed))
             warnings.append(f"{rows:,} rows have no event time: they count in the baseline but not for φ.")
-        longest = max(contract.windows)
-        events = windows.mean_events(longest.length_s)
+        longest, events = list(windows.mean_events.items())[-1]
         if baseline.rows < ROWS_PER_EVENT * events:
             warnings.append(
                 f"Training has {baseline.rows:,} rows, less than {ROWS_PER_EVENT} times the {events:,.0f} events of a "
-                f"{longest.name} window, so the noise of training matters. Train on a longer period, or use shorter "
+                f"{longest} window, so the noise of training matters. Train on a longer period, or use shorter "
                 "windows."
             )
-        lacking = [w.name for w in sorted(contract.windows) if windows.count(w.length_s) < ROUGH_WINDOWS]
+        lacking = [name for name in windows.mean_events if windows.count(name) < ROUGH_WINDOWS]
         if lacking:
             warnings.append(
                 f"Training has fewer than {ROUGH_WINDOWS} whole windows of {', '.join(lacking)}: their φ comes from "

@@ -7,13 +7,12 @@ bins as live windows. With a season, each is compared with the counts of its hou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
-from barograph.contract import Window, format_duration
-from numpy.typing import NDArray
 
+from cli.infer.event_times import OrderedTimes
 from cli.infer.hours import TrainingHours
 from cli.infer.slices import SliceDimension
 from cli.infer.summarise import CellArray, FieldSummary
@@ -34,48 +33,39 @@ class TrainingWindows:
     """Training rows in order of time, split into windows of each length.
 
     Args:
-        at_ms: Event times, Unix milliseconds, shape (n,).
-        null: Mask of rows without an event time, shape (n,); no window contains them.
+        times: Event times of the rows; no window contains rows without one.
         dimensions: Slice dimensions whose φ is learned separately.
-        windows: The windows of the contract.
+        lengths_s: Length of each window by its name; that of windows of the last events is their typical one.
         slice_rows: Training rows per slice name.
         season: Time zone and pane length in seconds; None if the contract has no season.
+
+    Attributes:
+        mean_events: Mean events of the windows of each name, the shortest windows first.
     """
 
     def __init__(
         self,
-        at_ms: IntArray,
-        null: NDArray[np.bool_],
+        times: OrderedTimes,
         dimensions: Sequence[SliceDimension],
-        windows: Sequence[Window],
+        lengths_s: Mapping[str, int],
         slice_rows: dict[str, int],
         season: tuple[str, int] | None = None,
     ) -> None:
-        self._order: IntArray | None = None
-        if null.any() or (at_ms[1:] < at_ms[:-1]).any():
-            timed = np.flatnonzero(~null)
-            self._order = timed[np.argsort(at_ms[timed], kind="stable")]
-            at_ms = at_ms[self._order]
-        self.first_ms, self.last_ms = int(at_ms[0]), int(at_ms[-1])
+        # The times themselves are not kept: they may be a sorted copy of 8 bytes per row.
+        self._order = times.order
+        self.first_ms, self.last_ms = times.first_ms, times.last_ms
         self._dimensions = [(len(d.slice_names), self._in_time_order(d.codes)) for d in dimensions]
         self._values = tuple(dimension.values for dimension in dimensions)
         self._slice_rows = slice_rows
         self._timezone = season[0] if season else ""
-        self.hours = TrainingHours(at_ms, *season) if season else None
-        self._bounds: dict[int, IntArray] = {}
-        for length_s in sorted({window.length_s for window in windows}):
-            self._bounds[length_s] = _bounds(at_ms, length_s * 1000)
+        self.hours = TrainingHours(times.at_ms, *season) if season else None
+        by_length = sorted(lengths_s.items(), key=lambda each: each[1])
+        self._bounds = {name: times.bounds(length_s) for name, length_s in by_length}
+        self.mean_events = {name: times.mean_events(length_s) for name, length_s in by_length}
 
-    def count(self, length_s: int) -> int:
-        """Count the windows of a length that have rows and lie wholly inside the training period."""
-        return len(self._bounds[length_s]) - 1
-
-    def mean_events(self, length_s: int) -> float:
-        """Return the mean events of windows of a length; if none fits, extrapolate the rate of the training period."""
-        bounds = self._bounds[length_s]
-        if len(bounds) > 1:
-            return float(bounds[-1] - bounds[0]) / (len(bounds) - 1)
-        return self._slice_rows[ALL] * length_s * 1000 / max(1, self.last_ms - self.first_ms)
+    def count(self, name: str) -> int:
+        """Count the windows of a name that have rows and lie wholly inside the training period."""
+        return len(self._bounds[name]) - 1
 
     def learn(self, summary: FieldSummary) -> FieldBaseline:
         """Return the field's baseline with φ per slice and window length, and with its hours of the week if needed."""
@@ -99,14 +89,14 @@ class TrainingWindows:
         season = Season(bins) if self.hours is not None else None
         shorter: Overdispersion | None = None
         learned: dict[str, dict[str, Phi]] = {layout.slices[row]: {} for row in bins.slice_index}
-        for length_s, bounds in self._bounds.items():
+        for name, bounds in self._bounds.items():
             windows = self._count_windows(layout, cells, bounds)
             hours = self.hours.windows(field, cells, bounds) if self.hours is not None else ()
             shorter = learn_window_phi(bins, windows, season, hours, shorter)
             for group, row in enumerate(bins.slice_index.tolist()):
-                learned[layout.slices[row]][format_duration(length_s)] = shorter.of(group)
+                learned[layout.slices[row]][name] = shorter.of(group)
         slices = {
-            name: msgspec.structs.replace(counts, phi=learned.get(name, {})) for name, counts in field.slices.items()
+            each: msgspec.structs.replace(counts, phi=learned.get(each, {})) for each, counts in field.slices.items()
         }
         return msgspec.structs.replace(field, slices=slices)
 
@@ -137,18 +127,3 @@ class TrainingWindows:
 
     def _in_time_order(self, values: CellArray) -> CellArray:
         return values if self._order is None else values[self._order]
-
-
-def _bounds(at_ms: IntArray, length_ms: int) -> IntArray:
-    """Find the first row of each window and the end of the last one, among ascending times.
-
-    Windows without rows are skipped.
-    """
-    first, last = int(at_ms[0]), int(at_ms[-1])
-    inside = np.searchsorted(at_ms, (-(-first // length_ms) * length_ms, last // length_ms * length_ms))
-    window = at_ms[inside[0] : inside[1]] // length_ms
-    if window.size == 0:
-        return np.zeros(1, dtype=np.int64)
-    begins = np.flatnonzero(window[1:] != window[:-1]) + 1
-    bounds: IntArray = np.concatenate(([0], begins, [window.size])) + inside[0]
-    return bounds

@@ -28,6 +28,8 @@ def print_report(terminal: Terminal, result: InferResult, written: WrittenFiles)
     heading = SafeText(f"{baseline.source}: {baseline.rows:,} rows{_period(result)} → model ")
     terminal.line(heading.append(baseline.model, "bold").append(f", version {baseline.version}"))
     terminal.table(_columns_table(result))
+    if result.windows_reason:
+        terminal.line(result.windows_reason)
     if result.windows:
         lengths = ", ".join(f"{count:,} of {name}" for name, count in result.windows.items())
         terminal.line(f"φ from windows: {lengths}; {PHI_LEGEND}.", "dim")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import gcd
 
+import numpy as np
 from barograph.contract import SECONDS_PER_HOUR, Contract, Window
+from numpy.typing import NDArray
+
+from sketches.baseline.layout import IntArray
+
+BoolArray = NDArray[np.bool_]
 
 SECONDS_PER_DAY = 86_400
 DESCRIPTIONS_PER_LENGTH = 4
@@ -13,6 +19,33 @@ DESCRIPTIONS_PER_LENGTH = 4
 TAIL = 50
 """A window of an ended history counts as whole if at most this part of its length (1/50) lies after the last event: a
 field that is uniform over the window then has a PSI below 0.02 in bins of a 24th of the window."""
+
+
+def fixed_starts(window: Window, ends_s: Sequence[int]) -> IntArray:
+    """Return the starts of windows that all have the same length, shape (len(ends_s),)."""
+    return np.array(ends_s, dtype=np.int64) - window.length_s
+
+
+def starts_of_last(window: Window, ends_s: Sequence[int], pane_s: int, events: IntArray) -> tuple[IntArray, BoolArray]:
+    """Return the starts of windows of the last events: the latest from which on they have enough events.
+
+    Args:
+        window: with `last`.
+        ends_s: ends of the windows, ascending.
+        pane_s: length of a pane.
+        events: events of the model that were not late in each pane, from the longest span before the first end to the
+            last end.
+
+    Returns:
+        Starts, shape (len(ends_s),), and which windows have enough events within the longest span. The others start
+        with that span.
+    """
+    total = np.concatenate(([0], np.cumsum(events)))
+    end = (np.array(ends_s, dtype=np.int64) - ends_s[0] + window.length_s) // pane_s
+    earliest = end - window.length_s // pane_s
+    start = np.searchsorted(total, total[end] - window.last, side="right") - 1
+    enough = start >= earliest
+    return ends_s[0] - window.length_s + np.maximum(start, earliest) * pane_s, enough
 
 
 def ends_between(window: Window, after_s: int, until_s: int) -> range:
@@ -30,6 +63,8 @@ def ends_covering(window: Window, pane_start_s: int, pane_s: int, until_s: int) 
 
 def step_s(contract: Contract, window: Window) -> int:
     """Return the step by which a window is summed: an hour if it consists of hours longer than a pane, else a pane."""
+    if window.last:
+        return contract.pane_s
     whole = window.length_s % SECONDS_PER_HOUR == 0 and window.hop_s % SECONDS_PER_HOUR == 0
     return SECONDS_PER_HOUR if whole and contract.pane_s < SECONDS_PER_HOUR else contract.pane_s
 
@@ -73,7 +108,7 @@ def judged_until_s(window: Window, first_s: int, last_s: int) -> int:
 
     It is the last one by `last_s`, so that the end of a model's data is not taken for a change: the hours that a longer
     window would lack are missing from its distribution. `TAIL` allows for the time between two events. A history in
-    which no window ends is judged once, at the first end after it.
+    which no window ends is judged once, at the first end after it, as is a window of the last events.
 
     Args:
         window: length and hop.
@@ -81,7 +116,7 @@ def judged_until_s(window: Window, first_s: int, last_s: int) -> int:
         last_s: end of the model's last pane with an event.
     """
     until_s = (last_s + window.length_s // TAIL) // window.hop_s * window.hop_s
-    return until_s if until_s > first_s else -(-last_s // window.hop_s) * window.hop_s
+    return until_s if until_s > first_s and not window.last else -(-last_s // window.hop_s) * window.hop_s
 
 
 def all_ends(contract: Contract, after_s: int, until_s: int) -> Iterator[tuple[Window, range]]:
@@ -104,7 +139,12 @@ def split_runs(ends_s: list[int], window: Window) -> list[list[int]]:
 
 
 def described_every_s(window: Window) -> int:
-    """Return the time between two described windows: a quarter of their length, rounded up to whole hops."""
+    """Return the time between two described windows: a quarter of their length, rounded up to whole hops.
+
+    Windows of the last events are described at every hop: their typical length is not known.
+    """
+    if window.last:
+        return window.hop_s
     return -(-window.length_s // (DESCRIPTIONS_PER_LENGTH * window.hop_s)) * window.hop_s
 
 
@@ -121,6 +161,8 @@ def merged_range_lengths(contract: Contract) -> dict[int, int]:
     """
     reach: dict[int, int] = {}
     for window in contract.windows:
+        if window.last:
+            continue
         reach[merged_range_s(window)] = max(reach.get(merged_range_s(window), 0), window.length_s)
     if uses_hours(contract):
         reach[SECONDS_PER_HOUR] = max(reach.get(SECONDS_PER_HOUR, 0), reach_s(contract, hours=True))

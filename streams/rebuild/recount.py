@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from sketches.baseline.layout import EVENTS
 from streams.events.columns import EventColumns
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.commit_rows import CommitRows
@@ -170,6 +171,8 @@ def recount(
             rejected = state.merge_partial(partial, offset)
             if rejected is not None:
                 raise RebuildError(f"A pane of {scope.model} cannot be recounted: {rejected.reason}.")
+    if not scope.keeps_panes:
+        _mark_late(state, scope)
     sealed_ms = (until_s + contract.lateness_s + contract.out_of_order_s) * 1000
     covered = PartitionProgress(
         partition=0,
@@ -204,16 +207,18 @@ def _select_scope(table: str, rows: pa.Table, scope: RebuildScope, hour: int) ->
         else:
             lengths = rows.column("pane_s").to_numpy().astype(np.int64)
         ends = starts + lengths
-    if table == "volume":
-        rows = _with(rows, "late", _late(rows, starts, scope))
     return rows.filter(pa.array((ends > scope.from_s) & (starts < scope.to_s)))
 
 
-def _late(rows: pa.Table, starts: NDArray[np.int64], scope: RebuildScope) -> pa.Array:
-    names = [rows.column(name).to_pylist() for name in ("version", "baseline_id", "slice")]
-    n = rows.column("n").to_pylist()
-    late = [min(scope.late.get((*key, at), 0), of) for *key, at, of in zip(*names, starts.tolist(), n, strict=True)]
-    return pa.array(late, rows.schema.field("late").type)
+def _mark_late(state: PartitionState, scope: RebuildScope) -> None:
+    """Set the late events of the recounted panes: they stay late."""
+    model = state.models.get(scope.model)
+    for series in model.series.values() if model else ():
+        for start_s, pane in series.panes.items():
+            if scope.from_s <= start_s < scope.to_s:
+                names = [(series.version, series.baseline_id, name, start_s) for name in series.layout.slices]
+                late = np.array([scope.late.get(name, 0) for name in names], dtype=np.int64)
+                pane.late = np.minimum(late, pane.counts[:, EVENTS])
 
 
 def _seconds(rows: pa.Table, name: str) -> NDArray[np.int64]:

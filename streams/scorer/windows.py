@@ -13,10 +13,11 @@ DAY_S = 86400
 def window_lengths(contract: Contract, score_window_s: int) -> tuple[int, ...]:
     """Return the window lengths in seconds that performance is measured over, ascending.
 
-    These are the score window, the day, the week, and the contract's windows that are multiples of the score window.
+    These are the score window, the day, the week, and the contract's windows that are multiples of the score window;
+    not windows of the last events.
     Windows start at multiples of their length since the Unix epoch.
     """
-    lengths = {score_window_s, DAY_S, 7 * DAY_S, *(window.length_s for window in contract.windows)}
+    lengths = {score_window_s, DAY_S, 7 * DAY_S, *(window.length_s for window in contract.windows if not window.last)}
     return tuple(sorted(each for each in lengths if each >= score_window_s and each % score_window_s == 0))
 
 

@@ -298,6 +298,19 @@ def test_phi_is_learned_from_the_windows_in_the_range(fresh: World) -> None:
     assert new.fields[0].slices["all"].phi["1d"].value > 1.3
 
 
+def test_phi_of_a_window_of_the_last_events_is_that_of_its_typical_length(fresh: World) -> None:
+    last = round(len(GOOD) / (TO_S - FROM_S) * 6 * HOUR_S)
+    learned = []
+    for i, window in enumerate((Window(6 * HOUR_S, HOUR_S), Window(3 * DAY_S, HOUR_S, last=last))):
+        contract = msgspec.structs.replace(CONTRACT, windows=(CONTRACT.windows[0], window))
+        row = {"model": "m", "contract_id": contract.id, "yaml": dump_contract(contract)}
+        insert_rows(fresh.client, "contracts", [row | {"applied_at": T0_S * 1000 + 1 + i}])
+        colour = accept_range(fresh, dry_run=True).learned.baseline.fields[1]
+        learned.append(colour.slices["all"].phi[window.name])
+    assert learned[0] == learned[1]
+    assert learned[0].windows > 20
+
+
 @pytest.mark.parametrize("season", ["none", "hour_of_week"])
 def test_chunk_sizes_do_not_change_the_baseline(fresh: World, monkeypatch: pytest.MonkeyPatch, season: str) -> None:
     seasonal = msgspec.structs.replace(CONTRACT, season=season, timezone=ZONE, windows=CONTRACT.windows[1:])

@@ -38,7 +38,7 @@ from tests.support.warehouse import login, migrated
 from tests.support.warehouse import row as table_row
 from warehouse.client import Client
 from warehouse.panels import PanelQuery
-from warehouse.panels.fragments import LEVEL_NUMBERS
+from warehouse.panels.fragments import LEVEL_NUMBERS, window_seconds
 from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
@@ -181,6 +181,15 @@ def test_what_is_chosen_by_default(client: Client) -> None:
     assert [row[0] for row in ask(client, QUERIES["variables.models"], {})] == sorted(NAMES.values())
     assert [row[0] for row in ask(client, QUERIES["variables.windows"], {"model": "fraud"})] == ["1d", "6h"]
     assert [row[0] for row in ask(client, QUERIES["variables.slices"], {"model": "fraud"})] == ["all", "arm=a", "arm=b"]
+
+
+def test_a_window_of_the_last_events_counts_as_the_longest(client: Client) -> None:
+    names = ["15m", "last 500", "1d", "1h"]
+    rows = client.rows(
+        f"SELECT name FROM (SELECT arrayJoin({{names:Array(String)}}) AS name) ORDER BY {window_seconds('name')} DESC",
+        {"names": names},
+    )
+    assert [name for (name,) in rows] == ["last 500", "1d", "1h", "15m"]
 
 
 # ------------------------------------------------------------------------------------------------------------ fleet

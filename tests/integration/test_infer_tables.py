@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
-from barograph.contract import CROSS, LabelSpec
+from barograph.contract import CROSS, Contract, LabelSpec, Window
 from barograph.contract.file import load_contract
 from numpy.typing import NDArray
 
@@ -50,8 +50,9 @@ def write(table: pa.Table, folder: Path, name: str = "train.parquet", row_group_
     return path
 
 
-def inferred(path: Path, name: str) -> InferResult:
-    return infer(InferOptions(table=path, model=name, version="1", roles=Roles(**ROLES.get(name, {}))))
+def inferred(path: Path, name: str, windows: tuple[Window, ...] | None = None) -> InferResult:
+    roles = Roles(**ROLES.get(name, {}))
+    return infer(InferOptions(table=path, model=name, version="1", roles=roles, windows=windows))
 
 
 def python_values(column: Any, field_type: str, at_ms: NDArray[np.float64] | None) -> list[Any]:
@@ -426,17 +427,17 @@ def test_timestamps_need_event_times(tmp_path: Path) -> None:
 
 
 def test_warnings_of_phi_nulls_and_short_training(tmp_path: Path) -> None:
-    table = odd_table("moments")
-    result = inferred(write(table, tmp_path), "moments")
+    table, windows = odd_table("moments"), Contract(model="m").windows
+    result = inferred(write(table, tmp_path), "moments", windows)
     # The weekday is constant within a day, so its φ causes a warning; no column is mostly null.
     assert any(warning.startswith("φ above 5") and "weekday" in warning for warning in result.warnings)
     assert not any("of the rows are null" in warning for warning in result.warnings)
     nulls = inferred(write(odd_table("nulls"), tmp_path), "nulls")
     assert any(warning.startswith("text: 9") or warning.startswith("text: 8") for warning in nulls.warnings)
     short = write(table.slice(0, 800), tmp_path)
-    few = inferred(short, "moments")
+    few = inferred(short, "moments", windows)
     assert any("less than 10 times" in warning for warning in few.warnings)
     assert any(
         "whole windows of 1d" in warning
-        for warning in inferred(write(table.slice(0, 300), tmp_path), "moments").warnings
+        for warning in inferred(write(table.slice(0, 300), tmp_path), "moments", windows).warnings
     )

@@ -35,8 +35,9 @@ VOLUME = (
     "unregistered FROM volume FINAL ORDER BY ALL"
 )
 DRIFT = (
-    "SELECT baseline_id, slice, field, window, toUnixTimestamp(window_end), n, psi, psi_low, psi_high, p_value, df, "
-    "phi, level, threshold_minor, threshold_major, top_bin, completeness FROM latest_drift ORDER BY ALL"
+    "SELECT baseline_id, slice, field, window, toUnixTimestamp(window_start), toUnixTimestamp(window_end), n, psi, "
+    "psi_low, psi_high, p_value, df, phi, level, threshold_minor, threshold_major, top_bin, completeness "
+    "FROM latest_drift ORDER BY ALL"
 )
 RATES = (
     "SELECT baseline_id, slice, field, kind, window, toUnixTimestamp(window_end), n, k, level, completeness "
@@ -136,7 +137,8 @@ def dying_after(steps: int, real: Callable[..., None]) -> Callable[..., None]:
 @pytest.mark.slow
 def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline.create(source_partitions=2)
-    pipeline.register(simple_contract(), [simple_baseline()])
+    windows = (*simple_contract().windows, Window(8 * HOUR_S, HOUR_S, last=500))
+    pipeline.register(simple_contract(windows=windows), [simple_baseline()])
     events = toy_events(4000, hours=30)
     bad = [{**event, "id": ""} for event in events[1500:1505]]
     pipeline.produce((i % 2, json.dumps(event).encode(), None) for i, event in enumerate([*events[:2000], *bad]))
@@ -241,7 +243,7 @@ def test_live_minute_panes_with_replayed_dead_letters(pipeline: Pipeline) -> Non
     start_s = now_s // HOUR_S * HOUR_S - 5 * HOUR_S
     shift_ms = start_s * 1000 - START_MS
     events = [{**event, "at": event["at"] + shift_ms} for event in toy_events(1500, hours=4)]
-    windows = (Window(900, 60), Window(HOUR_S, 300), Window(3 * HOUR_S, HOUR_S))
+    windows = (Window(900, 60), Window(HOUR_S, 300), Window(3 * HOUR_S, HOUR_S), Window(4 * HOUR_S, 600, last=300))
     contract = simple_contract(pane_s=60, windows=windows)
     pipeline.produce((0, json.dumps(event).encode(), None) for event in events[:50])
     pipeline.start("sketcher")

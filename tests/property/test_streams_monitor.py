@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
+from barograph.contract import Window
 
 from streams.monitor.state.store import ROWS_PER_LOAD
 from streams.monitor.verdicts import judge
+from streams.registry.registry import Registry
 from streams.sketcher import partial_messages
 from tests.support.memory_warehouse import Key, MemoryWarehouse, Row, without
 from tests.support.monitor_schedule import (
@@ -30,6 +35,7 @@ SEEDS = (0, 1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 16, 18, 20, 22, 25, 27, 30, 62)
 
 Later changes may have moved which seed detects which bug.
 """
+HOUR_S = 3600
 COMPARED = (
     *("panes", "volume", "violations", "rollups", "losses", "offset_ledger", "progress"),
     *("errors", "producers", "dead_letter_counts"),
@@ -56,9 +62,13 @@ def _is_same(one: Any, other: Any) -> bool:
 def check_against_events(warehouse: MemoryWarehouse, run: Run) -> None:
     """Check panes and last verdicts against counts made event by event."""
     volume: Counter[Any] = Counter()
+    on_time: Counter[Any] = Counter()
     for row in warehouse.tables["volume"].values():
         assert row["sealed"], f"volume is not sealed: {row}"
         volume[row["model"], row["version"], row["slice"], row["pane_start"]] += row["n"]
+        if row["slice"] == "all":
+            on_time[row["model"], row["pane_start"]] += row["n"] - row["late"]
+    run.history.on_time = on_time
     assert not count_differences(volume, expected_volume(run.history)), "volume"
     check_signals(warehouse, run.history)
     verdicts = verdict_events(warehouse.last("rates"))
@@ -120,12 +130,12 @@ def count_differences(actual: Counter[Any], expected: Counter[Any]) -> list[str]
     return [f"{key}: {actual[key]}, not {expected[key]}" for key in keys if actual[key] != expected[key]]
 
 
-def make_runs(seed: int) -> tuple[Run, Run]:
-    """Return a run without mishaps and one with many, over the same history."""
+def make_runs(seed: int, change: Callable[[Registry], Registry] | None = None) -> tuple[Run, Run]:
+    """Return a run without mishaps and one with many, over the same history; `change` changes its registry."""
     rng = random.Random(seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(partial_messages, "_BUDGET_BYTES", rng.choice([150, 400, 400_000]))
-        history = make_history(seed)
+        history = make_history(seed, change)
     calm = Run(history, random.Random(seed))
     wild = Run(
         history,
@@ -162,6 +172,28 @@ def compare(calm: Run, wild: Run) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_mishaps_do_not_change_rows(seed: int) -> None:
     calm, wild = make_runs(seed)
+    try:
+        compare(calm, wild)
+    except Exception as error:
+        raise AssertionError(f"seed {seed}, {dict(wild.mishaps)}: {error}") from error
+
+
+def with_last_windows(registry: Registry) -> Registry:
+    """Let every model have windows of its last events: some reach them, others only within a longer span or never."""
+    contracts = {
+        model: msgspec.structs.replace(
+            contract,
+            windows=(Window(2 * HOUR_S, HOUR_S), Window(6 * HOUR_S, HOUR_S, 5), Window(12 * HOUR_S, 2 * HOUR_S, 12)),
+        )
+        for model, contract in registry.contracts.items()
+    }
+    return replace(registry, contracts=contracts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS[::4])
+def test_mishaps_do_not_change_windows_of_the_last_events(seed: int) -> None:
+    calm, wild = make_runs(seed, with_last_windows)
     try:
         compare(calm, wild)
     except Exception as error:

@@ -75,6 +75,8 @@ class History:
     lost: int = 0
     dead: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     """Dead letters by model, reason and hour of receipt."""
+    on_time: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """Events that were not late by model and start of their pane, on which windows of the last events depend."""
 
 
 def contract(model: str, pane_s: int) -> Contract:
@@ -596,8 +598,22 @@ def windows_of(history: History, model: str, pane_start_s: int) -> Iterator[tupl
     """Yield the name and end of every window that contains a pane."""
     for window in history.registry.contracts[model].windows:
         for end in range(T0_S - 48 * 3600, T0_S + 100 * 3600, window.hop_s):
-            if end - window.length_s <= pane_start_s < end:
+            if window_start_s(history, model, window, end) <= pane_start_s < end:
                 yield window.name, end
+
+
+def window_start_s(history: History, model: str, window: Window, end_s: int) -> int:
+    """Go back from the end of a window to its start, pane by pane if it consists of the last events."""
+    earliest_s = end_s - window.length_s
+    if not window.last:
+        return earliest_s
+    pane_s = history.registry.contracts[model].pane_s
+    start_s = end_s
+    n = 0
+    while n < window.last and start_s > earliest_s:
+        start_s -= pane_s
+        n += history.on_time[model, start_s]
+    return start_s
 
 
 def judged_until_s(history: History, model: str, name: str) -> int:
@@ -609,7 +625,7 @@ def judged_until_s(history: History, model: str, name: str) -> int:
     ]
     last = max(starts) + contract.pane_s
     until = (last + window.length_s // 50) // window.hop_s * window.hop_s
-    return until if until > min(starts) else -(-last // window.hop_s) * window.hop_s
+    return until if until > min(starts) and not window.last else -(-last // window.hop_s) * window.hop_s
 
 
 def expected_verdicts(history: History) -> Counter[tuple[str, str, str, str, int]]:

@@ -37,7 +37,6 @@ class MonitoredTable:
         production: The predictions, with the labels that became known later.
         labels: The same labels as events: id, label, and the time `at` at which each became known.
         options: The columns' roles, as options of `infer` and `compare`.
-        windows: Options of `infer` that set panes and windows.
         by: Calendar periods by which `compare` judges.
         window: Name of the pipeline's windows of the same length.
         drift_s: Time at which the drift begins, Unix seconds.
@@ -51,7 +50,6 @@ class MonitoredTable:
     production: pa.Table
     labels: pa.Table
     options: str
-    windows: str
     by: str
     window: str
     drift_s: int
@@ -134,7 +132,6 @@ def binary() -> MonitoredTable:
         production=production,
         labels=delayed(rng, production, "request_id", "scored_at", "churned", (1, 3)),
         options="--id request_id --time scored_at --score p --label churned",
-        windows="",
         by="day",
         window="1d",
         drift_s=drift_s,
@@ -174,7 +171,6 @@ def regression() -> MonitoredTable:
         production=production,
         labels=delayed(rng, production, "id", "at", "sold", (3, 7)),
         options="--id id --time at --score forecast --label sold",
-        windows="--pane 1d --window 7d:1d",
         by="week",
         window="7d",
         drift_s=drift_s,
@@ -220,7 +216,6 @@ def classes() -> MonitoredTable:
         production=production,
         labels=delayed(rng, production, "ticket", "at", "actual_team", (0.5, 2)),
         options="--id ticket --time at --class team --label actual_team",
-        windows="--pane 1h --window 1d:1h",
         by="day",
         window="1d",
         drift_s=drift_s,
@@ -282,7 +277,6 @@ def bundled(
         production=production,
         labels=delayed(rng, production, "id", "at", "target", (0.5, 2)),
         options=f"--id id --time at --label target {options}",
-        windows="--pane 1h --window 1d:1h",
         by="day",
         window="1d",
         drift_s=drift_s,
@@ -360,8 +354,7 @@ def commands(table: MonitoredTable) -> list[list[str]]:
     """Return the commands of the README for tables in the current folder, as lists of words."""
     contract = f"contracts/{table.name}.yaml"
     lines = (
-        f"barograph infer train.parquet --model {table.name} --version 1 {table.options} {table.windows} "
-        "--out contracts",
+        f"barograph infer train.parquet --model {table.name} --version 1 {table.options} --out contracts",
         "barograph dev --clock replay",
         f"barograph load production.parquet labels.parquet --contract {contract} --version 1 --end",
         "barograph status",

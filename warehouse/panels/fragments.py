@@ -53,7 +53,14 @@ PER_MINUTE = "sum(pane.n) / (uniqExact(pane.pane_start) * any(pane.pane_s)) * 60
 one pane more than the next step."""
 
 
+_LONGEST_S = 2**32 - 1
+
+
 def window_seconds(window: str = "window") -> str:
-    """Return the expression for a window's length in seconds, from its name (`15m`, `1d`)."""
+    """Return the expression for a window's length in seconds, from its name (`15m`, `1d`).
+
+    A window of the last events (`last 2000`) counts as the longest.
+    """
     units = "['s', 'm', 'h', 'd'], [1, 60, 3600, 86400], 0"
-    return f"toUInt32OrZero(substring({window}, 1, length({window}) - 1)) * transform(right({window}, 1), {units})"
+    seconds = f"toUInt32OrZero(substring({window}, 1, length({window}) - 1)) * transform(right({window}, 1), {units})"
+    return f"if(startsWith({window}, 'last '), {_LONGEST_S}, {seconds})"

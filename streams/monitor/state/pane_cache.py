@@ -148,11 +148,11 @@ class PaneCache:
         if evicted:
             self._restore(state, min(evicted), max(evicted) + 1, for_update=True)
 
-    def merge_range(self, state: ModelState, series: Series, window: Window, end_s: int) -> MergedRange:
+    def merge_range(self, state: ModelState, series: Series, window: Window, start_s: int, end_s: int) -> MergedRange:
         """Merge the numbers of a window of a series, from the ranges in memory and from panes."""
         ensure_loaded = partial(self._ensure_range_loaded, state)
-        length_s = merged_range_s(window)
-        return self._ranges_of(series).merge(end_s - window.length_s, end_s, length_s, ensure_loaded)
+        length_s = state.contract.pane_s if window.last else merged_range_s(window)
+        return self._ranges_of(series).merge(start_s, end_s, length_s, ensure_loaded)
 
     def store_rollup(self, series: Series, length_s: int, rollup: Pane) -> None:
         """Take over the merge of a rollup as a merged range, if windows are merged from ranges of its length."""

@@ -56,6 +56,8 @@ class WindowSet:
     """Whether the model's history covers the whole window, shape (W,); if not, levels are `insufficient`."""
     record_seq: int
     judged_ms: int
+    starts_s: IntArray | None = None
+    """Shape (W,), ascending; None: one length before the ends."""
 
 
 def is_output(source: str) -> bool:
@@ -94,7 +96,8 @@ def compare(
 def _window_counts(member: SeriesSlice, windows: WindowSet) -> IntArray:
     """Return a member's counts in each window, shape (W, width)."""
     slices = slice(member.slice_index, member.slice_index + 1)
-    return window_counts(member.series, windows.window, windows.ends_s.tolist(), slices)[:, 0]
+    ends_s = windows.ends_s.tolist()
+    return window_counts(member.series, windows.window, ends_s, slices, starts_s=windows.starts_s)[:, 0]
 
 
 class _Comparison:
@@ -128,6 +131,7 @@ class _Comparison:
             self.left.name,
             self.right.name,
             windows.window,
+            ends_s - windows.window.length_s if windows.starts_s is None else windows.starts_s[w],
             ends_s,
             np.where(lost > 0, events / np.maximum(events + lost, 1), 1.0),
             windows.whole[w],

@@ -55,6 +55,8 @@ class PairWindows:
     left: str
     right: str
     window: Window
+    starts_s: IntArray
+    """Shape (W,)."""
     ends_s: IntArray
     """Shape (W,)."""
     completeness: FloatArray
@@ -96,7 +98,6 @@ def comparison_columns(
         whole = windows.whole[at]
         codes = np.where(whole, level[at], Level.insufficient).astype(np.int32)
         reasons = np.where(whole, reason[at], InsufficientReason.partly_recorded).astype(np.int32)
-    end = windows.ends_s[at]
     columns: Columns = {
         "model": constant_column(windows.model, n),
         "kind": constant_column(windows.kind, n),
@@ -106,8 +107,8 @@ def comparison_columns(
         "measure": constant_column(measure.name, n),
         "category": constant_column(measure.category, n),
         "window": constant_column(windows.window.name, n),
-        "window_start": end - windows.window.length_s,
-        "window_end": end,
+        "window_start": windows.starts_s[at],
+        "window_end": windows.ends_s[at],
         "n_left": sizes.n_left[at],
         "n_right": sizes.n_right[at],
         "left_value": differences.left[at],

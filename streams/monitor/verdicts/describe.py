@@ -16,7 +16,7 @@ from streams.monitor.state.commit_rows import Columns
 from streams.monitor.state.merged_ranges import MergedRange
 from streams.monitor.state.series import Series
 from streams.monitor.verdicts.column_buffer import concat_columns
-from streams.monitor.windows import described_every_s
+from streams.monitor.windows import described_every_s, fixed_starts
 from warehouse.dictionary_columns import constant_column, dictionary_column
 
 FloatArray = NDArray[np.float64]
@@ -37,6 +37,7 @@ def describe(
     record_seq: int,
     judged_ms: int,
     merge_window: Callable[[int], MergedRange],
+    starts_s: IntArray | None = None,
 ) -> Columns | None:
     """Describe windows of one length; those whose ends are not `described_every_s` apart are left out.
 
@@ -50,6 +51,7 @@ def describe(
         record_seq: of the progress record that triggers the verdicts.
         judged_ms: Unix ms.
         merge_window: merges the window of the series that ends at a time.
+        starts_s: starts of the windows, shape (len(ends_s),); by default one length before the ends.
 
     Returns:
         Columns of `distances`, a row per window and numeric field with a valid number; None if there is none.
@@ -57,8 +59,9 @@ def describe(
     every_s = described_every_s(window)
     chosen = np.array([end_s % every_s == 0 for end_s in ends_s], dtype=bool)
     described_s = [end_s for end_s in ends_s if end_s % every_s == 0]
+    starts_s = (fixed_starts(window, ends_s) if starts_s is None else starts_s)[chosen]
     return describe_windows(
-        series, window, described_s, lost[chosen], whole[chosen], record_seq, judged_ms, merge_window
+        series, window, described_s, lost[chosen], whole[chosen], record_seq, judged_ms, merge_window, starts_s
     )
 
 
@@ -71,18 +74,20 @@ def describe_windows(
     record_seq: int,
     judged_ms: int,
     merge_window: Callable[[int], MergedRange],
+    starts_s: IntArray | None = None,
 ) -> Columns | None:
     """Describe all windows of a list; the arguments and the result are those of `describe`."""
     chunks: list[Columns] = []
     rows = _DistanceRows(series, window, record_seq, judged_ms)
-    for end_s, n_lost, is_whole in zip(ends_s, lost.tolist(), whole.tolist(), strict=True):
+    firsts_s = (fixed_starts(window, ends_s) if starts_s is None else starts_s).tolist()
+    for start_s, end_s, n_lost, is_whole in zip(firsts_s, ends_s, lost.tolist(), whole.tolist(), strict=True):
         if not rows.references:
             continue
-        rows.add(end_s, merge_window(end_s), n_lost, is_whole)
-        if len(rows.ends) >= ROWS_PER_BATCH:
+        rows.add((start_s, end_s), merge_window(end_s), n_lost, is_whole)
+        if len(rows.ranges) >= ROWS_PER_BATCH:
             chunks.append(rows.columns())
             rows = _DistanceRows(series, window, record_seq, judged_ms)
-    if rows.ends:
+    if rows.ranges:
         chunks.append(rows.columns())
     return concat_columns(chunks)
 
@@ -94,7 +99,8 @@ class _DistanceRows:
         self.series, self.window = series, window
         self.references = series.training_references
         self.record_seq, self.judged_ms = record_seq, judged_ms
-        self.ends: list[int] = []
+        self.ranges: list[tuple[int, int]] = []
+        """Start and end of the window of each row."""
         self.reference_index: list[int] = []
         """Index into `references`."""
         self.n: list[int] = []
@@ -104,7 +110,7 @@ class _DistanceRows:
         self.completeness: list[float] = []
         self.whole: list[bool] = []
 
-    def add(self, end_s: int, merged: MergedRange, lost: float, whole: bool) -> None:
+    def add(self, range_s: tuple[int, int], merged: MergedRange, lost: float, whole: bool) -> None:
         """Add a window: a row per field with a valid number."""
         events = int(merged.counts[EVENTS])
         layout = self.series.layout
@@ -121,7 +127,7 @@ class _DistanceRows:
                 # The sketch does not cover all values: it would describe the others alone.
                 self.quantiles.append(np.full(len(_RANKS), np.nan))
                 self.errors.append(np.nan)
-            self.ends.append(end_s)
+            self.ranges.append(range_s)
             self.reference_index.append(i)
             self.n.append(n)
             self.sums.append(summary.moments[:2])
@@ -131,7 +137,7 @@ class _DistanceRows:
     def columns(self) -> Columns:
         """Return the rows as columns of `distances`."""
         series, layout = self.series, self.series.layout
-        index, ends, n = np.array(self.reference_index), np.array(self.ends), np.array(self.n)
+        index, ranges, n = np.array(self.reference_index), np.array(self.ranges), np.array(self.n)
         quantiles = np.stack(self.quantiles)
         fields = np.array([reference.field_index for reference in self.references])[index]
         phi = self._phi()[index]
@@ -147,8 +153,8 @@ class _DistanceRows:
             "slice": constant_column(ALL, rows),
             "field": dictionary_column(fields, [field.name for field in layout.fields]),
             "window": constant_column(self.window.name, rows),
-            "window_start": ends - self.window.length_s,
-            "window_end": ends,
+            "window_start": ranges[:, 0],
+            "window_end": ranges[:, 1],
             "n": n,
             "phi": phi,
             "ks": ks,

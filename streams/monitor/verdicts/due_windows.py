@@ -9,6 +9,7 @@ import numpy as np
 from barograph.contract import Window
 from numpy.typing import NDArray
 
+from sketches.baseline.layout import EVENTS, IntArray
 from sketches.baseline.levels import InsufficientReason
 from streams.monitor.state.commit_rows import VerdictColumns
 from streams.monitor.state.merged_ranges import MergedRange
@@ -21,7 +22,7 @@ from streams.monitor.verdicts.describe import describe
 from streams.monitor.verdicts.judge import judge
 from streams.monitor.verdicts.numbers import number_reader
 from streams.monitor.verdicts.sides import arm_sides, compared_ends, sort_series, version_sides
-from streams.monitor.windows import TAIL, judged_until_s
+from streams.monitor.windows import TAIL, fixed_starts, judged_until_s, starts_of_last
 from streams.registry.registry import Registry
 
 COMPARED_TOGETHER = 16
@@ -64,16 +65,24 @@ class WindowJudge:
             always: which windows get verdicts even without events, shape (len(ends_s),); none by default.
         """
         self._cache.ensure_windows_loaded(state, window, ends_s)
-        lost = self._lost_offsets(state, window, ends_s)
-        gaps = self._gaps(state, series, window, np.array(ends_s))
+        starts_s, enough = self._find_starts(state, window, ends_s)
+        lost = self._lost_offsets(state, starts_s, ends_s)
+        gaps = self._gaps(state, series, window, starts_s, np.array(ends_s))
+        gaps = np.where(enough, gaps, InsufficientReason.too_few_events).astype(np.int8)
         whole = gaps == InsufficientReason.none
         if always is None:
             always = np.zeros(len(ends_s), dtype=bool)
         now_ms = int(self._clock() * 1000)
-        for drift, rates in judge(series, window, ends_s, lost, whole, record_seq, now_ms, always=always, gaps=gaps):
+        for drift, rates in judge(
+            series, window, ends_s, lost, whole, record_seq, now_ms, always=always, gaps=gaps, starts_s=starts_s
+        ):
             yield VerdictColumns(drift=drift, rates=rates)
-        merge_window = partial(self._cache.merge_range, state, series, window)
-        distances = describe(series, window, ends_s, lost, whole, record_seq, now_ms, merge_window)
+        start_of_end = dict(zip(ends_s, starts_s.tolist(), strict=True))
+
+        def merge_window(end_s: int) -> MergedRange:
+            return self._cache.merge_range(state, series, window, start_of_end[end_s], end_s)
+
+        distances = describe(series, window, ends_s, lost, whole, record_seq, now_ms, merge_window, starts_s)
         yield VerdictColumns(distances=distances)
 
     def compare(
@@ -97,17 +106,20 @@ class WindowJudge:
         for i in range(0, len(ends_s), COMPARED_TOGETHER):
             batch = ends_s[i : i + COMPARED_TOGETHER]
             self._cache.ensure_windows_loaded(state, window, batch)
+            starts_s, enough = self._find_starts(state, window, batch)
             windows = WindowSet(
                 contract,
                 window,
                 np.array(batch),
-                self._lost_offsets(state, window, batch),
-                self._is_within_history(state, first_s, window, np.array(batch)),
+                self._lost_offsets(state, starts_s, batch),
+                enough & self._is_within_history(state, first_s, window, starts_s, np.array(batch)),
                 record_seq,
                 int(self._clock() * 1000),
+                starts_s,
             )
             # A new reader for each batch, so that the merged windows of the batch before are freed.
-            read_numbers = number_reader(partial(self._merge_window, state, window))
+            start_of_end = dict(zip(batch, starts_s.tolist(), strict=True))
+            read_numbers = number_reader(partial(self._merge_window, state, window, start_of_end))
             yield VerdictColumns(comparisons=compare(windows, versions, arms, read_numbers))
 
     def judged_ends(self, state: ModelState, window: Window, ends_s: Iterable[int]) -> list[int]:
@@ -125,38 +137,60 @@ class WindowJudge:
             return None
         return None if state.last_s is None else state.last_s + state.contract.pane_s
 
-    def _merge_window(self, state: ModelState, window: Window, series: Series, end_s: int) -> MergedRange:
-        return self._cache.merge_range(state, series, window, end_s)
+    def _merge_window(
+        self, state: ModelState, window: Window, start_of_end: dict[int, int], series: Series, end_s: int
+    ) -> MergedRange:
+        return self._cache.merge_range(state, series, window, start_of_end[end_s], end_s)
 
-    def _lost_offsets(self, state: ModelState, window: Window, ends_s: list[int]) -> NDArray[np.float64]:
+    def _find_starts(self, state: ModelState, window: Window, ends_s: list[int]) -> tuple[IntArray, NDArray[np.bool_]]:
+        """Return the starts of windows, and which of them have the events that the contract requests.
+
+        The events of all versions and baselines of the model count, so that all of them have the same windows. Late
+        events do not: they would move the start of a window that was judged.
+        """
+        starts_s = fixed_starts(window, ends_s)
+        if not window.last:
+            return starts_s, np.ones(len(ends_s), dtype=bool)
+        pane_s, first_s = state.contract.pane_s, int(starts_s[0])
+        events = np.zeros((ends_s[-1] - first_s) // pane_s, dtype=np.int64)
+        for series in state.series.values():
+            for pane in series.iter_panes(first_s, ends_s[-1]):
+                events[(pane.start_s - first_s) // pane_s] += int(pane.counts[0, EVENTS]) - int(pane.late[0])
+        return starts_of_last(window, ends_s, pane_s, events)
+
+    def _lost_offsets(self, state: ModelState, starts_s: IntArray, ends_s: list[int]) -> NDArray[np.float64]:
         out_of_order_ms = state.contract.out_of_order_s * 1000
         return np.array(
-            [self._ledger.lost_offsets((end - window.length_s) * 1000, end * 1000, out_of_order_ms) for end in ends_s],
+            [
+                self._ledger.lost_offsets(start * 1000, end * 1000, out_of_order_ms)
+                for start, end in zip(starts_s.tolist(), ends_s, strict=True)
+            ],
             dtype=np.float64,
         )
 
-    def _gaps(self, state: ModelState, series: Series, window: Window, ends_s: NDArray[np.int64]) -> NDArray[np.int8]:
+    def _gaps(
+        self, state: ModelState, series: Series, window: Window, starts_s: IntArray, ends_s: IntArray
+    ) -> NDArray[np.int8]:
         """Return why windows are not whole, as numbers of `InsufficientReason`; 0 for whole ones."""
-        within = self._is_within_history(state, series.first_s, window, ends_s)
+        within = self._is_within_history(state, series.first_s, window, starts_s, ends_s)
         gaps = np.where(within, InsufficientReason.none, InsufficientReason.partly_recorded).astype(np.int8)
         spans = self._registry().spans(state.contract.model, series.version, series.baseline_id)
         if spans:
-            starts_s = ends_s - window.length_s
             one_baseline = np.logical_or.reduce([(starts_s >= begin) & (ends_s <= end) for begin, end in spans])
             gaps[~one_baseline] = InsufficientReason.baseline_change
         return gaps
 
     def _is_within_history(
-        self, state: ModelState, first_s: int | None, window: Window, ends_s: NDArray[np.int64]
+        self, state: ModelState, first_s: int | None, window: Window, starts_s: IntArray, ends_s: IntArray
     ) -> NDArray[np.bool_]:
         """Whether windows lie within a history: after its first event, and before the end of a replay.
 
-        A replay ends for each model with its own last event.
+        A replay ends for each model with its own last event. A window of the last events may end after it.
         """
         if first_s is None:
             return np.zeros(len(ends_s), dtype=bool)
-        within: NDArray[np.bool_] = ends_s - window.length_s >= first_s
+        within: NDArray[np.bool_] = starts_s >= first_s
         end_s = self._history_end_s(state)
-        if end_s is not None:
+        if end_s is not None and not window.last:
             within &= ends_s <= end_s + window.length_s // TAIL
         return within

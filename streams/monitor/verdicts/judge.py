@@ -21,6 +21,7 @@ from streams.monitor.state.commit_rows import Columns
 from streams.monitor.state.series import Series
 from streams.monitor.verdicts.column_buffer import ColumnBuffer
 from streams.monitor.verdicts.window_counts import seasonal_expectation, window_counts
+from streams.monitor.windows import fixed_starts
 from warehouse.dictionary_columns import constant_column, dictionary_column
 
 IndexArray = NDArray[np.integer[Any]]
@@ -52,6 +53,7 @@ def judge(
     *,
     always: NDArray[np.bool_],
     gaps: NDArray[np.int8] | None = None,
+    starts_s: IntArray | None = None,
 ) -> Iterator[tuple[Columns | None, Columns | None]]:
     """Judge windows of one length, and yield verdicts as they are made.
 
@@ -67,6 +69,7 @@ def judge(
         always: which windows get verdicts even without events, shape (len(ends_s),).
         gaps: why windows are not whole, numbers of `InsufficientReason`, shape (len(ends_s),); `partly_recorded` if
             None.
+        starts_s: starts of the windows, ascending, shape (len(ends_s),); by default one length before the ends.
 
     Yields:
         Columns of `drift` and of `rates`, about `ROWS_PER_YIELD` rows; None if a table has no rows.
@@ -74,20 +77,24 @@ def judge(
     if gaps is None:
         gaps = np.full(len(ends_s), InsufficientReason.partly_recorded, dtype=np.int8)
     gaps = np.where(whole, InsufficientReason.none, gaps).astype(np.int8)
+    starts_s = fixed_starts(window, ends_s) if starts_s is None else starts_s
     drift, rates = ColumnBuffer(), ColumnBuffer()
     layout = series.layout
     n_windows = max(1, min(WINDOWS_PER_BATCH, COUNTS_PER_BATCH // (layout.n_slices * layout.width)))
     for first in range(0, len(ends_s), n_windows):
         chosen = slice(first, first + n_windows)
         batch_ends, batch_lost, batch_gaps = np.array(ends_s[chosen]), lost[chosen], gaps[chosen]
-        counts = window_counts(series, window, ends_s[chosen])
+        batch_starts = starts_s[chosen]
+        counts = window_counts(series, window, ends_s[chosen], starts_s=batch_starts)
         judged = (counts[:, 0, EVENTS] > 0) | always[chosen]
         if not judged.all():
             if not judged.any():
                 continue
-            batch_ends, counts = batch_ends[judged], counts[judged]
+            batch_starts, batch_ends, counts = batch_starts[judged], batch_ends[judged], counts[judged]
             batch_lost, batch_gaps = batch_lost[judged], batch_gaps[judged]
-        batch = _WindowBatch(series, window, batch_ends, counts, batch_lost, batch_gaps, record_seq, judged_ms)
+        batch = _WindowBatch(
+            series, window, batch_starts, batch_ends, counts, batch_lost, batch_gaps, record_seq, judged_ms
+        )
         for slices in batch.slice_masks():
             drift.add(batch.drift(slices))
             rates.add(batch.rates(slices))
@@ -104,6 +111,7 @@ class _WindowBatch:
         self,
         series: Series,
         window: Window,
+        starts_s: IntArray,
         ends_s: IntArray,
         counts: IntArray,
         lost: NDArray[np.float64],
@@ -111,7 +119,8 @@ class _WindowBatch:
         record_seq: int,
         judged_ms: int,
     ) -> None:
-        self.series, self.window, self.ends_s, self.counts = series, window, ends_s, counts
+        self.series, self.window, self.counts = series, window, counts
+        self.starts_s, self.ends_s = starts_s, ends_s
         self.record_seq, self.judged_ms, self.gaps = record_seq, judged_ms, gaps
         events = counts[:, 0, EVENTS]
         self.completeness = np.where(lost > 0, events / np.maximum(events + lost, 1), 1.0)
@@ -119,7 +128,7 @@ class _WindowBatch:
     @cached_property
     def seasonal(self) -> Expectation | None:
         """Expected shares by the hours of the week; None if the windows are judged by the whole week."""
-        return seasonal_expectation(self.series, self.window, self.ends_s.tolist())
+        return seasonal_expectation(self.series, self.window, self.ends_s.tolist(), self.starts_s)
 
     def slice_masks(self) -> list[NDArray[np.bool_]]:
         """Split the slices that have a row in any window into steps, each a mask of shape (n_slices,)."""
@@ -147,7 +156,6 @@ class _WindowBatch:
         w, g = where
         n = len(w)
         layout = self.series.layout
-        end = self.ends_s[w]
         return {
             "model": constant_column(self.series.contract.model, n),
             "version": constant_column(self.series.version, n),
@@ -155,8 +163,8 @@ class _WindowBatch:
             "slice": dictionary_column(slice_index[g], layout.slices),
             "field": field,
             "window": constant_column(self.window.name, n),
-            "window_start": end - self.window.length_s,
-            "window_end": end,
+            "window_start": self.starts_s[w],
+            "window_end": self.ends_s[w],
             "completeness": self.completeness[w],
             "judged_at": np.full(n, self.judged_ms, dtype=np.int64),
             "record_seq": np.full(n, self.record_seq, dtype=np.uint64),

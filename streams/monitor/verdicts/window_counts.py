@@ -9,10 +9,17 @@ from sketches.baseline.layout import IntArray
 from sketches.drift.psi import Expectation
 from streams.hour_of_week import compute_hours_of_week, hour_unit_s
 from streams.monitor.state.series import Series
-from streams.monitor.windows import step_s
+from streams.monitor.windows import fixed_starts, step_s
 
 
-def window_counts(series: Series, window: Window, ends_s: list[int], slices: slice = slice(None)) -> IntArray:
+def window_counts(
+    series: Series,
+    window: Window,
+    ends_s: list[int],
+    slices: slice = slice(None),
+    *,
+    starts_s: IntArray | None = None,
+) -> IntArray:
     """Sum the counts of windows.
 
     Args:
@@ -20,6 +27,7 @@ def window_counts(series: Series, window: Window, ends_s: list[int], slices: sli
         window: length and hop.
         ends_s: ends of the windows, ascending.
         slices: which slices; all by default.
+        starts_s: starts of the windows, ascending, shape (len(ends_s),); by default one length before the ends.
 
     Returns:
         Shape (len(ends_s), n_slices, width).
@@ -28,10 +36,10 @@ def window_counts(series: Series, window: Window, ends_s: list[int], slices: sli
     n_slices = len(range(*slices.indices(series.layout.n_slices)))
     summed = np.zeros((len(ends_s), n_slices, series.layout.width), dtype=np.int64)
     total = np.zeros(summed.shape[1:], dtype=np.int64)
-    start = until = ends_s[0] - window.length_s
-    for i, end in enumerate(ends_s):
+    firsts_s = (fixed_starts(window, ends_s) if starts_s is None else starts_s).tolist()
+    start = until = firsts_s[0]
+    for i, (first, end) in enumerate(zip(firsts_s, ends_s, strict=True)):
         # From one window to the next, subtract the steps that leave and add those that enter.
-        first = end - window.length_s
         if first >= until:
             total[:] = 0
             start = until = first
@@ -44,13 +52,16 @@ def window_counts(series: Series, window: Window, ends_s: list[int], slices: sli
     return summed
 
 
-def seasonal_expectation(series: Series, window: Window, ends_s: list[int]) -> Expectation | None:
+def seasonal_expectation(
+    series: Series, window: Window, ends_s: list[int], starts_s: IntArray | None = None
+) -> Expectation | None:
     """Return the shares that windows should have, given the hours of the week that they cover.
 
     Args:
         series: its panes or hours are readable for all of the windows.
         window: length and hop.
         ends_s: ends of the windows, ascending.
+        starts_s: as for `window_counts`.
 
     Returns:
         None if the contract does not request hours of the week, or the baseline does not have them.
@@ -59,7 +70,8 @@ def seasonal_expectation(series: Series, window: Window, ends_s: list[int]) -> E
     if season is None or not len(season.groups) or series.contract.season != "hour_of_week":
         return None
     step = step_s(series.contract, window)
-    first = ends_s[0] - window.length_s
+    starts_s = fixed_starts(window, ends_s) if starts_s is None else starts_s
+    first = int(starts_s[0])
     cells = series.stack_counts(first, ends_s[-1], step, slice(1))[:, 0, series.compiled.row_cells]
     n_cells = series.layout.n_cells
     events = np.add.reduceat(cells, np.cumsum(n_cells) - n_cells, axis=1)[:, season.fields]
@@ -72,7 +84,7 @@ def seasonal_expectation(series: Series, window: Window, ends_s: list[int]) -> E
         compute_hours_of_week(starts[unit_firsts], unit_s, season.timezone), return_inverse=True
     )
     end = (np.array(ends_s) - first) // step
-    start = end - window.length_s // step
+    start = (starts_s - first) // step
     n = np.zeros((len(ends_s), len(hours_of_week), len(season.fields)), dtype=np.int64)
     unit_ends = [*unit_firsts[1:].tolist(), len(events)]
     for i, begin, until in zip(index_of_unit.tolist(), unit_firsts.tolist(), unit_ends, strict=True):

@@ -106,6 +106,8 @@ def test_windows_are_the_two_longest_unless_the_contract_sets_them() -> None:
     assert windows(NUMBER.replace("[{", "[{length: 7d, hop: 1d}, {")) == ("7d", "1d")
     text = BINARY.replace("alerts: {", "alerts: {windows: {long: 1h, short: 15m}, ")
     assert windows(text) == ("1h", "15m")
+    # A window of the last events takes part with its longest span.
+    assert windows(NUMBER.replace("[{", "[{last: 500, length: 7d, hop: 1d}, {")) == ("last 500", "1d")
     assert windows(text.replace("rules: {", "rules: {psi-major: {windows: {long: 15m}}, ")) == ("", "15m")
     rate = rules_by_name(text.replace("rules: {null-rate: {", "rules: {null-rate: {windows: {short: 1h}, "))
     assert rate["null-rate", "page", ""].signal.short.window == "1h"

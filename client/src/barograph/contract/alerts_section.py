@@ -223,7 +223,7 @@ def alert_check_failures(contract: Contract) -> Iterator[tuple[Path, str, tuple[
 
 
 def _window_failures(contract: Contract, section: Alerts | AlertRule, path: Path) -> Iterator[Any]:
-    names = {window.length_s: window.name for window in contract.windows if window.length_s > 0}
+    names = {window.length_s: format_duration(window.length_s) for window in contract.windows if window.length_s > 0}
     for key, length_s in (("long", section.long_s), ("short", section.short_s)):
         if length_s is not None and length_s not in names:
             message = f"no window of this contract has this length; write one of {', '.join(names.values())}"

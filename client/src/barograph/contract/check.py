@@ -29,6 +29,9 @@ _CONTEXT_PREFIX = f"{CONTEXT}."
 OUTPUT_TYPES = {"score": ("float", "int"), "class": ("category",), "latency_ms": ("float", "int")}
 """The outputs of every model: a field of this name reads the member of the same name, as one of these types."""
 
+MAX_SEARCHED_PANES = 10_000
+"""Maximum number of panes in the longest span of a window with `last`: they are searched for its start at every hop."""
+
 PERFORMANCE_METRICS = {
     "binary": ("accuracy", "precision", "recall", "f1", "auc", "log_loss", "brier", "calibration_error"),
     "classes": (
@@ -158,6 +161,7 @@ def _times(contract: Contract) -> Iterator[CheckFailure]:
     if not contract.windows:
         yield CheckFailure(("windows",), "is empty; write at least one {length, hop}")
     first: dict[int, int] = {}
+    first_last: dict[int, int] = {}
     for position, window in enumerate(contract.windows):
         path: Path = ("windows", position)
         if window.length_s <= 0 or window.hop_s <= 0:
@@ -178,6 +182,15 @@ def _times(contract: Contract) -> Iterator[CheckFailure]:
             message = f"windows[{first[window.length_s]}] already has the length {length}; remove one"
             yield CheckFailure(length_path, message)
         first.setdefault(window.length_s, position)
+        if not window.last:
+            continue
+        if window.length_s > MAX_SEARCHED_PANES * pane_s:
+            message = f"{length} has more than {MAX_SEARCHED_PANES:,} panes of {pane}; shorten it, or lengthen the pane"
+            yield CheckFailure(length_path, message, (length_path, pane_path))
+        if window.last in first_last:
+            message = f"windows[{first_last[window.last]}] already is the last {window.last}; remove one"
+            yield CheckFailure((*path, "last"), message)
+        first_last.setdefault(window.last, position)
 
 
 def _fields(contract: Contract) -> Iterator[CheckFailure]:

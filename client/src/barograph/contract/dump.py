@@ -50,7 +50,8 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         lines.append(f"{key}: {duration_scalar(getattr(contract, f'{key}_s'))}")
     lines.append("windows:")
     lines += [
-        f"  - {{length: {duration_scalar(window.length_s)}, hop: {duration_scalar(window.hop_s)}}}"
+        f"  - {{{f'last: {window.last}, ' if window.last else ''}length: {duration_scalar(window.length_s)}, "
+        f"hop: {duration_scalar(window.hop_s)}}}"
         for window in contract.windows
     ]
     lines.append(f"raw: {_raw(contract.raw_share)}")

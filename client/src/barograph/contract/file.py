@@ -110,7 +110,7 @@ def _build(values: Mapping[str, Any]) -> Contract:
             settings[f"{key}_s"] = values[key]
     if "windows" in values:
         settings["windows"] = tuple(
-            Window(window.get("length", 0), window.get("hop", 0)) for window in values["windows"]
+            Window(window.get("length", 0), window.get("hop", 0), window.get("last", 0)) for window in values["windows"]
         )
     if "raw" in values:
         settings["raw_share"] = values["raw"]

@@ -219,7 +219,7 @@ WINDOW = RecordKind(
         Key(
             "length",
             DurationKind(),
-            "The window's length, a multiple of its hop and of the pane.",
+            "The window's length, a multiple of its hop and of the pane; with `last` the longest span.",
             default=duration_scalar(_CONTRACT.windows[0].length_s),
             required=True,
         ),
@@ -229,6 +229,12 @@ WINDOW = RecordKind(
             "The time between the ends of two windows, a multiple of the pane.",
             default=duration_scalar(_CONTRACT.windows[0].hop_s),
             required=True,
+        ),
+        Key(
+            "last",
+            IntegerKind(1, 10**9),
+            "The window consists of the fewest most recent panes with at least so many predictions of the model.",
+            default="all panes of the length",
         ),
     )
 )

@@ -43,13 +43,18 @@ def _to_float(struct: msgspec.Struct, *names: str) -> None:
 class Window(msgspec.Struct, frozen=True, order=True):
     """A rolling window of panes: half-open [start, end); ends are multiples of the hop since the Unix epoch."""
 
+    LATER: ClassVar = ("last",)
+
     length_s: int
+    """The length; if `last` is set, the longest span."""
     hop_s: int
+    last: int = 0
+    """If not 0: the window consists of the fewest most recent panes with at least so many predictions of the model."""
 
     @property
     def name(self) -> str:
-        """The length as people write it: `15m`, `1h`, `1d`, `7d`."""
-        return format_duration(self.length_s)
+        """The length as people write it: `15m`, `1h`, `1d`, `7d`; or `last 2000`."""
+        return f"last {self.last}" if self.last else format_duration(self.length_s)
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):

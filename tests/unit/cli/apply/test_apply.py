@@ -30,7 +30,7 @@ def test_a_difference_names_each_key_with_old_and_new_value() -> None:
         OLD,
         description="late flights",
         lateness_s=3600,
-        windows=(Window(900, 60),),
+        windows=(Window(900, 60), Window(86_400, 3600, last=500)),
         thresholds=msgspec.structs.replace(OLD.thresholds, major=0.25),
         fields=(
             Field(name="x", type="float", source="features.x", critical=True, high=10.0),
@@ -49,7 +49,7 @@ def test_a_difference_names_each_key_with_old_and_new_value() -> None:
         "~ field x: high: null → 10.0",
         '~ description: "" → late flights',
         "~ lateness: 2m → 1h",
-        "~ windows: 15m hop 1m, 1h hop 5m, 1d hop 1h → 15m hop 1m",
+        "~ windows: 15m hop 1m, 1h hop 5m, 1d hop 1h → 15m hop 1m, last 500 of 1d hop 1h",
         "~ thresholds: major: 0.2 → 0.25",
         "+ label: type: bool",
         "+ label: positive: null",

@@ -341,6 +341,10 @@ def test_the_command_prints_verdicts_and_writes_files(
     assert load_baseline(baseline.read_bytes(), str(baseline)).id == content["baseline_id"]
     assert contract.id == content["contract_id"]
     assert contract.ignored == {"rid": "the ids"}
+    # 143 rows a day: as for `infer`, six hours and a day have too few for a level.
+    assert [(window.name, window.hop_s) for window in contract.windows] == [("7d", 43_200)]
+    assert contract.pane_s == 43_200
+    assert any(line.startswith("Panes of 12h, windows 7d:12h: in training") for line in lines)
     # The contract that was written gives the same verdicts.
     assert run(*files, *options(), "--contract", folder / "shop.yaml", "--by", "all", "--json", verdicts) == 0
     again = json.loads(verdicts.read_text())
@@ -362,6 +366,7 @@ def test_thresholds_of_the_contract_decide(files: tuple[Path, Path], tmp_path: P
         path.read_text().replace("psi: {minor: 0.1, major: 0.2, clear: 0.15}", "psi: {minor: 8, major: 9, clear: 8.5}")
     )
     text = path.read_text().replace("rates: {minor: 0.01, major: 0.05}", "rates: {minor: 0.8, major: 0.9}")
+    text = text.replace("windows:\n", "windows:\n  - {last: 500, length: 14d, hop: 12h}\n")
     path.write_text(text)
     assert run(*files, *options(), "--contract", path, "--fail-at", "minor") == 0
 

@@ -117,7 +117,7 @@ def test_other_ranges_use_the_phi_of_the_nearest_length(length_s: int, name: str
     contract = Contract(
         model="m",
         pane_s=HOUR_S,
-        windows=(Window(6 * HOUR_S, HOUR_S), Window(DAY_S, HOUR_S)),
+        windows=(Window(6 * HOUR_S, HOUR_S), Window(DAY_S, HOUR_S), Window(9 * DAY_S, DAY_S, last=500)),
         fields=(Field(name="x", type="float", source="features.x"),),
     )
     series = make_series(contract, make_baseline(hours_of_week=False))

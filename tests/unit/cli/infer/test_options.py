@@ -14,6 +14,7 @@ from cli.infer.report import NAME_CHARS, shorten_name
 def test_a_window_has_a_length_and_a_hop() -> None:
     assert parse_window("1d:1h") == Window(86_400, 3600)
     assert parse_window("90s:30s") == Window(90, 30)
+    assert parse_window("last=500:14d:6h") == Window(14 * 86_400, 6 * 3600, last=500)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,9 @@ def test_a_window_has_a_length_and_a_hop() -> None:
         (":1h", "is not a duration"),
         ("1x:1h", "'1x' is not a duration"),
         ("0d:1h", "is not a duration"),
+        ("last=500:14d", "or last=500:14d:6h"),
+        ("last=0:14d:6h", "or last=500:14d:6h"),
+        ("last=x:14d:6h", "is not a duration"),
     ],
 )
 def test_an_invalid_window_is_explained(text: str, message: str) -> None:

@@ -9,6 +9,7 @@ from barograph.contract import Window
 from numpy.typing import NDArray
 
 from cli.infer import phi
+from cli.infer.event_times import OrderedTimes
 from cli.infer.phi import TrainingWindows
 from cli.infer.slices import SliceDimension
 from cli.infer.summarise import FieldSummary, summarise_numbers
@@ -36,7 +37,8 @@ def windows_of(
         counts = np.bincount(dimension.codes, minlength=len(dimension.slice_names)).tolist()
         rows.update(zip(dimension.slice_names, counts, strict=True))
     nothing = np.zeros(len(at_ms), dtype=bool)
-    return TrainingWindows(at_ms, nothing if null is None else null, dimensions, windows, rows)
+    times = OrderedTimes(at_ms, nothing if null is None else null)
+    return TrainingWindows(times, dimensions, {window.name: window.length_s for window in windows}, rows)
 
 
 def weather(rng: np.random.Generator, days: int, per_day: int) -> tuple[NDArray[np.int64], FloatArray]:
@@ -88,8 +90,8 @@ def test_rows_without_time_are_in_no_window() -> None:
     at_ms[null] = 0
     windows = windows_of(at_ms, null=null)
     assert windows.first_ms == at_ms[~null].min()
-    assert windows.count(DAY_S) == 29
-    assert windows.mean_events(DAY_S) == pytest.approx(80, rel=0.1)
+    assert windows.count("1d") == 29
+    assert windows.mean_events["1d"] == pytest.approx(80, rel=0.1)
     assert learned(windows, summary(values))["1d"].value > 5
 
 
@@ -128,7 +130,7 @@ def test_correlated_values_in_windows_of_few_events_raise_phi() -> None:
 def test_a_period_shorter_than_a_window_has_unknown_phi() -> None:
     at_ms = 1_371_000_000_000 + np.arange(5000, dtype=np.int64) * 1000
     windows = windows_of(at_ms)
-    assert windows.count(DAY_S) == 0
-    assert windows.mean_events(DAY_S) == pytest.approx(86_400, rel=0.01)
+    assert windows.count("1d") == 0
+    assert windows.mean_events["1d"] == pytest.approx(86_400, rel=0.01)
     values = np.random.default_rng(SEED).normal(size=5000)
     assert learned(windows, summary(values)) == {"1d": Phi(), "7d": Phi()}

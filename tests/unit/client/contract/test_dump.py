@@ -70,7 +70,7 @@ def contracts(draw: st.DrawFn) -> Contract:
         pane_s=300,
         lateness_s=draw(st.integers(0, 10**6)),
         out_of_order_s=draw(st.integers(0, 10**6)),
-        windows=(Window(3600, 300), Window(7200, 7200)),
+        windows=(Window(3600, 300), Window(7200, 7200), Window(86_400, 3600, last=500)),
         raw_share=draw(st.floats(0, 1)),
         fields=tuple(monitored),
         slices=slices,

@@ -189,6 +189,16 @@ fields:
         ("owners: [ana, ana]", "owners[1]: 'ana' occurs twice; remove one"),
         ("windows: []", "windows: the list is empty; write an entry"),
         (
+            "windows: [{last: 500, length: 1d, hop: 1h}, {last: 500, length: 2d, hop: 1h}]",
+            "windows[1].last: windows[0] already is the last 500; remove one",
+        ),
+        (
+            "windows: [{last: 500, length: 7d, hop: 1h}]",
+            "windows[0].length: 7d has more than 10,000 panes of 1m; shorten it, or lengthen the pane",
+        ),
+        ("windows: [{last: 0, length: 7d, hop: 1h}]", "windows[0].last: '0' is out of range or not a whole number"),
+        ("windows: [{last: 500, hop: 1h}]", "windows[0].length: is missing; write length: 15m"),
+        (
             "windows: [{length: 1h, hop: 5m}, {length: 60m, hop: 1m}]",
             "windows[1].length: windows[0] already has the length 1h",
         ),

@@ -75,6 +75,51 @@ def test_late_events_are_counted_and_revise_their_windows() -> None:
     assert len(monitor.warehouse.tables["drift"]) > revisions, "earlier revisions stay"
 
 
+def test_a_window_of_the_last_events_begins_where_it_has_enough_of_them() -> None:
+    window = Window(6 * HOUR_S, HOUR_S, last=3)
+    monitor = MonitorHarness(make_registry(windows=(window,)), live=True)
+    monitor.flush(T0_S + 10, T0_S + 20, version="1")
+    monitor.flush(T0_S + HOUR_S, T0_S + HOUR_S + 1, version="unheard-of")
+    monitor.flush(T0_S + 3 * HOUR_S, caught_up_s=T0_S + 9 * HOUR_S + 1200)
+    # All versions share a window: the events of the other one count, and have a row of their own.
+    events = {key: row for key, row in monitor.warehouse.last("drift").items() if row["field"] == "x"}
+    of_all = [row for row in events.values() if row["slice"] == "all"]
+    assert {row["window"] for row in of_all} == {"last 3"}
+    starts = {
+        (row["window_end"] - T0_S) // HOUR_S: (row["window_start"] - T0_S) // HOUR_S
+        for row in of_all
+        if row["version"] == "1"
+    }
+    # The longest span ends the search before 1:00 and after 7:00.
+    assert starts == {1: -5, 2: 0, 3: 0, **dict.fromkeys(range(4, 8), 1), 8: 2, 9: 3}
+    n = {(row["version"], (row["window_end"] - T0_S) // HOUR_S): row["n"] for row in of_all}
+    assert (n["1", 2], n["1", 4], n["unheard-of", 4]) == (2, 1, 2)
+
+
+@pytest.mark.parametrize(("last", "verdict"), [(500, ("major", "")), (1000, ("insufficient", "too few events"))])
+def test_a_window_without_its_last_events_is_insufficient(last: int, verdict: tuple[str, str]) -> None:
+    monitor = MonitorHarness(make_registry(windows=(Window(6 * HOUR_S, HOUR_S, last=last),)), live=False)
+    monitor.flush(*[T0_S + 10] * 600, end_mark=True)
+    [row] = [row for key, row in monitor.warehouse.last("drift").items() if {"x", "all"} <= set(key)]
+    assert (row["level"], row["reason"]) == verdict
+    assert (row["n"], row["window_end"]) == (600, T0_S + HOUR_S)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_late_event_revises_windows_of_the_last_events_and_does_not_move_their_start(restarts: bool) -> None:
+    monitor = MonitorHarness(make_registry(windows=(Window(6 * HOUR_S, HOUR_S, last=2),)), live=True)
+    monitor.flush(T0_S + 10, T0_S + HOUR_S, T0_S + 4 * HOUR_S, caught_up_s=T0_S + 5 * HOUR_S + 1200)
+    starts = {2: T0_S, 3: T0_S, 4: T0_S, 5: T0_S + HOUR_S}
+    assert {end: monitor.verdicts("last 2", "window_start")[end] for end in starts} == starts
+    assert monitor.verdicts("last 2")[5] == 2
+    if restarts:
+        monitor.restart()
+    monitor.flush(T0_S + 2 * HOUR_S, caught_up_s=T0_S + 6 * HOUR_S + 1200)
+    starts[6] = T0_S + HOUR_S
+    assert {end: monitor.verdicts("last 2", "window_start")[end] for end in starts} == starts
+    assert {end: monitor.verdicts("last 2")[end] for end in starts} == {2: 2, 3: 3, 4: 3, 5: 3, 6: 3}
+
+
 def test_restart_does_not_change_verdicts_on_a_version_with_only_late_events() -> None:
     result = []
     for restarts in (False, True):

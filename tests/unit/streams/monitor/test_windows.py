@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from barograph.contract import Contract, Window
 
@@ -12,6 +13,7 @@ from streams.monitor.windows import (
     last_end_s,
     reach_s,
     split_runs,
+    starts_of_last,
     step_s,
     uses_hours,
 )
@@ -80,3 +82,21 @@ def test_runs_split_at_gaps_longer_than_a_window() -> None:
     window = Window(3600, 300)
     assert split_runs([300, 600, 4200, 7801, 8100], window) == [[300, 600, 4200], [7801, 8100]]
     assert split_runs([], window) == []
+
+
+@pytest.mark.parametrize("last", [1, 7, 40, 10_000])
+def test_a_window_of_the_last_events_has_the_fewest_panes_that_hold_them(last: int) -> None:
+    rng = np.random.default_rng(last)
+    window = Window(3600, 120, last)
+    ends_s = list(range(90_000, 97_200, 120))
+    events = rng.poisson(0.5, (ends_s[-1] - ends_s[0] + window.length_s) // 60) * 3
+    first_s = ends_s[0] - window.length_s
+    starts_s, enough = starts_of_last(window, ends_s, 60, events)
+    for start_s, end_s, reaches in zip(starts_s.tolist(), ends_s, enough.tolist(), strict=True):
+        expected_s, n = end_s, 0
+        while n < last and expected_s > end_s - window.length_s:
+            expected_s -= 60
+            n += events[(expected_s - first_s) // 60]
+        assert (start_s, reaches) == (expected_s, n >= last)
+    assert enough.all() == (last < 10_000)
+    assert (np.diff(starts_s) >= 0).all()

@@ -163,7 +163,7 @@ def test_changed_sketch_types_drop_merged_ranges() -> None:
     [window] = state.contract.windows
 
     def merge_range() -> MergedRange:
-        return cache.merge_range(state, series, window, T0_S + HOUR_S)
+        return cache.merge_range(state, series, window, T0_S + HOUR_S - window.length_s, T0_S + HOUR_S)
 
     def is_stored(before: MergedRange) -> bool:
         """Whether the next merge reuses the stored range: it then keeps the removed pane's events."""
