@@ -332,6 +332,15 @@ def test_a_foreign_data_source_with_our_uid_stops_the_apply(stub: StubGrafana) -
     assert_settled(stub)
 
 
+def test_the_default_policy_of_a_new_grafana_keeps_its_receiver(stub: StubGrafana) -> None:
+    apply(stub)
+    assert stub.state.tree["receiver"] == "empty"
+    unknown = {**stub.state.tree, "receiver": "grafana-default-email"}
+    answer = stub.state.answer("PUT", ["v1", "provisioning", "policies"], {}, unknown, {})
+    assert answer.status == 400
+    assert "receiver 'grafana-default-email' does not exist" in answer.body["message"]
+
+
 OTHERS: list[dict[str, Any]] = [
     {"receiver": "ops", "object_matchers": [["team", "=", "ops"]], "continue": True, "group_wait": "1h30m"},
     {"receiver": "ops", "routes": [{"receiver": "ops", "object_matchers": [["a", "=~", "b|c"], ["d", "!=", "e"]]}]},
