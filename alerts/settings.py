@@ -30,7 +30,8 @@ from barograph.contract.yaml_nodes import Node
 from warehouse.configuration import node_of, read_value
 
 Kind = Literal["pagerduty", "slack", "webhook"]
-FOLDER_UID = "barograph"
+FOLDER_UID = "barograph-alerts"
+"""UID of the folder of rules, over the HTTP API; Grafana chooses one for files, which name a folder by its title."""
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 """Name of an environment variable. Keys and tokens have lower-case letters, so none of them is taken for a name."""
@@ -106,7 +107,8 @@ class AlertSettings:
     platform_team: str = "platform"
     routes: Mapping[str, Route] = field(default_factory=dict)
     mute_timings: Mapping[str, MuteTiming] = field(default_factory=dict)
-    folder: str = "Barograph"
+    folder: str = "Barograph alerts"
+    """Title of the folder of rules. That of dashboards has another (docs/decisions/0046-folders-in-grafana.md)."""
     datasource: str = "barograph"
     """UID of the data source."""
     runbooks: str = "docs/runbooks"

@@ -55,7 +55,9 @@ def test_all_contracts_are_deployed_and_a_second_apply_changes_nothing(stub: Stu
     assert deployed.notes == ()
     assert not deployed.skipped
     assert_settled(stub, example_bundle())
-    assert stub.state.folders["barograph"]["title"] == "Barograph"
+    titles = {uid: folder["title"] for uid, folder in stub.state.folders.items()}
+    assert titles == {"barograph": "Barograph", "barograph-alerts": "Barograph alerts"}
+    assert {folder for folder, _ in stub.state.groups} == {"barograph-alerts"}
     assert sorted(stub.state.dashboards) == [f"barograph-{page}" for page in ("field", "fleet", "model", "pipeline")]
     for model in contracts():
         rules = [rule for group in stub.state.groups.values() for rule in group["rules"] if model in rule["title"]]

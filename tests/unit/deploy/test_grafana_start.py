@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from alerts.example import example_contracts, example_settings
+from cli.apply.grafana import build_bundle
+from cli.settings import GrafanaSettings, Settings
 from tests.support.grafana_provisioning import (
     PROVISIONING,
     ROOT,
@@ -60,6 +63,36 @@ def test_grafana_exits_if_a_contact_point_has_no_address(files: Mounted) -> None
     named = [name for name in compose if f"${name}" in files[POINTS]]
     assert len(named) == 3
     assert all(":-" in compose[name] and not compose[name].endswith(":-}") for name in named)
+
+
+def folders(files: Mounted) -> list[tuple[str, str]]:
+    """The title of each folder and what is in it."""
+    state = GrafanaState()
+    start(state, files, ENVIRON)
+    start(state, files, ENVIRON)
+    content = {uid: "rules" for uid, _ in state.groups}
+    content |= {each["folder"]: "dashboards" for each in state.dashboards.values()}
+    return sorted((folder["title"], content[uid]) for uid, folder in state.folders.items())
+
+
+def test_no_two_folders_have_the_same_title(files: Mounted) -> None:
+    assert folders(files) == [("Barograph", "dashboards"), ("Barograph alerts", "rules")]
+
+
+def test_rules_and_a_provider_with_a_uid_do_not_share_a_folder(files: Mounted) -> None:
+    """Rules are provisioned first, into a folder with a random uid, which the provider does not find."""
+    for path, text in files.items():
+        files[path] = text.replace("folder: Barograph alerts", "folder: Barograph")
+    assert folders(files) == [("Barograph", "dashboards"), ("Barograph", "rules")]
+
+
+def test_files_and_apply_use_the_same_folders(files: Mounted) -> None:
+    state = GrafanaState()
+    start(state, files, ENVIRON)
+    settings = Settings(grafana=GrafanaSettings(url="http://g", reader_password="x"), alerts=example_settings())
+    bundle = build_bundle({each.model: each for each in example_contracts()}, settings, ENVIRON)
+    assert state.folders[bundle.folder_uid]["title"] == bundle.folder_title
+    assert {folder["title"] for folder in state.folders.values()} == {bundle.folder_title, bundle.alerts_folder_title}
 
 
 def test_grafana_reads_every_key_of_the_files(files: Mounted) -> None:
