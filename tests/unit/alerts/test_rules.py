@@ -325,9 +325,12 @@ def test_settings_are_read() -> None:
 
 def test_texts_become_templates_and_words() -> None:
     text = ("{{ a }} of ", LabelRef("field"), " is ", NumberRef("A", "number"), " [", NumberRef("B", "percent"), "]")
+    assert template((NumberRef("B", "number"), ", ", NumberRef("C", "duration"))) == (
+        "{{ $values.E.Labels.low }}, {{ humanizeDuration $values.E.Labels.high }}"
+    )
     assert template(text) == (
         '{{ "{{" }} a }} of {{ $labels.field }} is {{ printf "%.3f" $values.A.Value }} '
-        "[{{ humanizePercentage $values.B.Value }}]"
+        "[{{ humanizePercentage $values.E.Labels.low }}]"
     )
     assert words(text, {"field": "x"}, {"A": 0.25, "B": 0.125}) == "{{ a }} of x is 0.250 [12.5%]"
     assert template((LabelRef("field", in_url=True),)) == "{{ urlquery $labels.field }}"
