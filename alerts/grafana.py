@@ -22,7 +22,7 @@ from typing import Any
 from alerts.routing import Policy, branch
 from alerts.rule import Rule
 from alerts.settings import FOLDER_UID, AlertsError, AlertSettings, Integration
-from alerts.text import digest, in_file, template
+from alerts.text import Text, digest, in_file, template
 
 Json = dict[str, Any]
 
@@ -32,6 +32,8 @@ EXPRESSION = "__expr__"
 CONDITION = "D"
 RANGE_S = 600
 ORG = 1
+EXTERNAL_URL = '{{ reReplaceAll "/$" "" externalURL }}'
+"""Grafana's own address (`root_url`) without the slash at its end, as an action of a template."""
 SLACK_TEXT = (
     '{{ range .Alerts }}• {{ if eq .Status "resolved" }}resolved: {{ end }}{{ .Annotations.summary }} '
     'Since {{ .StartsAt.UTC.Format "2006-01-02 15:04" }} UTC. {{ .Annotations.page }} {{ .Annotations.runbook_url }}\n'
@@ -206,11 +208,18 @@ def annotation_templates(rule: Rule, settings: AlertSettings) -> dict[str, str]:
     return {
         "summary": template(rule.summary),
         "description": template((rule.description,)),
-        "runbook_url": template((f"{settings.runbooks.rstrip('/')}/{rule.runbook}",)),
-        "page": template((settings.grafana_url, *rule.page_path)),
+        "runbook_url": _absolute((settings.runbook(rule.runbook),), settings),
+        "page": _absolute(rule.page_path, settings),
         "__dashboardUid__": rule.panel.dashboard_uid,
         "__panelId__": str(rule.panel.panel_id),
     }
+
+
+def _absolute(address: Text, settings: AlertSettings) -> str:
+    """Render a link; a path is one of the Grafana of the settings, or of the Grafana that sends the message."""
+    is_path = str(address[0]).startswith("/")
+    root = (template((settings.grafana_url,)) or EXTERNAL_URL) if is_path else ""
+    return root + template(address)
 
 
 def _queries(rule: Rule, settings: AlertSettings) -> list[Json]:

@@ -158,7 +158,8 @@ class Rule:
 
     @property
     def _details_s(self) -> int | None:
-        has_details = any(isinstance(part, LabelRef) and part.is_detail for part in self.summary)
+        texts = (*self.summary, *self.page_path)
+        has_details = any(isinstance(part, LabelRef) and part.is_detail for part in texts)
         return self.shown_s if self.has_bounds and has_details else None
 
     @property

@@ -112,11 +112,16 @@ class AlertSettings:
     datasource: str = "barograph"
     """UID of the data source."""
     runbooks: str = "docs/runbooks"
-    """URL of the folder of runbooks; by default its path in this repository."""
+    """URL of the folder of runbooks, or a path in Grafana with a leading slash; by default one in this repository."""
     grafana_url: str = ""
-    """Address of Grafana without a trailing slash, for links in messages; empty: links are relative."""
+    """Address of Grafana without a trailing slash, for links in messages. If it is empty, Grafana uses its own address,
+    and links in other messages are relative."""
     configured: bool = False
     """Whether the settings have the section. Without it every route leads to the default."""
+
+    def runbook(self, name: str) -> str:
+        """The address of a runbook, or its path in Grafana."""
+        return f"{self.runbooks.rstrip('/')}/{name}"
 
     def route(self, name: str) -> Route:
         """Find the contact points of a route.

@@ -84,7 +84,7 @@ def mounted_files(volumes: list[str]) -> Mounted:
     """Read the files that the volumes of a compose service mount from the repository."""
     files = {}
     for volume in volumes:
-        source, _, target = volume.removesuffix(":ro").rpartition(":")
+        source, _, target = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", volume).removesuffix(":ro").rpartition(":")
         if source.startswith("./"):
             path = ROOT / source
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:

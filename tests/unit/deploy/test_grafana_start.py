@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 import yaml
 
 from alerts.example import example_contracts, example_settings
+from alerts.settings import DEFAULT_VARIABLE
 from cli.apply.grafana import build_bundle
 from cli.settings import GrafanaSettings, Settings
 from tests.support.grafana_provisioning import (
@@ -47,6 +49,20 @@ def test_a_new_grafana_starts_and_knows_every_receiver(files: Mounted) -> None:
     assert set(receivers(state.tree)) == {point["name"] for point in state.points}
 
 
+def test_links_of_alerts_are_absolute_and_lead_to_mounted_runbooks(files: Mounted) -> None:
+    state = GrafanaState()
+    start(state, files, ENVIRON)
+    rules = [rule for group in state.groups.values() for rule in group["rules"]]
+    assert rules
+    for rule in rules:
+        page, runbook = rule["annotations"]["page"], rule["annotations"]["runbook_url"]
+        assert page.startswith('{{ reReplaceAll "/$" "" externalURL }}/d/barograph-'), page
+        path = runbook.removeprefix('{{ reReplaceAll "/$" "" externalURL }}/')
+        # Grafana serves its folder `public` under this path.
+        assert PurePosixPath("/usr/share/grafana") / path in files, runbook
+    assert SERVICE["environment"]["GF_SERVER_ROOT_URL"] == "${GRAFANA_URL:-http://localhost:3000}"
+
+
 def test_grafana_13_exits_if_the_policies_name_an_undefined_receiver(files: Mounted) -> None:
     """Before 12.4 a new Grafana had the receiver `grafana-default-email`."""
     policies = yaml.safe_load(files[POLICIES])
@@ -62,6 +78,7 @@ def test_grafana_exits_if_a_contact_point_has_no_address(files: Mounted) -> None
     compose = SERVICE["environment"]
     named = [name for name in compose if f"${name}" in files[POINTS]]
     assert len(named) == 3
+    assert DEFAULT_VARIABLE in compose, "settings without contact points name it"
     assert all(":-" in compose[name] and not compose[name].endswith(":-}") for name in named)
 
 
