@@ -105,6 +105,7 @@ FILE: Shape = {
     "*groups": [{"orgId": int, "name": str, "folder": str, "interval": DURATION, "rules": [FILE_RULE]}],
     "*contactPoints": [{"orgId": int, "name": str, "receivers": [_RECEIVER]}],
     "*policies": [{"orgId": int} | POLICY],
+    "*deleteRules": [{"orgId": int, "uid": str}],
     "*muteTimes": [{"orgId": int, "name": str, "time_intervals": [_INTERVAL]}],
 }
 API_GROUP: Shape = {"title": str, "folderUid": str, "interval": int, "rules": [API_RULE]}

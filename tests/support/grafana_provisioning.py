@@ -132,6 +132,11 @@ def _provision_alerting(state: GrafanaState, contents: list[Json]) -> None:
             for rule in group["rules"]
         ]
         state.groups[folder, group["name"]] = {"interval": group["interval"], "rules": rules}
+    deleted = {rule["uid"] for rule in _each(contents, "deleteRules")}
+    for position, group in list(state.groups.items()):
+        group["rules"] = [rule for rule in group["rules"] if rule["uid"] not in deleted]
+        if not group["rules"]:
+            del state.groups[position]
     for point in _each(contents, "contactPoints"):
         for receiver in point["receivers"]:
             if not receiver["settings"].get(_ADDRESSES[receiver["type"]]):

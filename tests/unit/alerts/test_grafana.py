@@ -14,7 +14,8 @@ import yaml
 
 from alerts import AlertsError, AlertSettings, rules_for, to_api, to_files
 from alerts.__main__ import main
-from alerts.example import ALERTING, RUNBOOKS, example_files, to_yaml
+from alerts.example import ALERTING, RUNBOOKS, example_files
+from alerts.files import to_yaml
 from alerts.lint import lint
 from alerts.schema import API_CONTACT_POINT, API_GROUP, API_MUTE_TIMING, FILE, POLICY, faults
 from dashboards.macros import TimeRange, expand_backend
