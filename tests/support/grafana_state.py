@@ -140,6 +140,8 @@ class GrafanaState:
 
     def _folder(self, method: str, rest: list[str], body: Json) -> Answer:
         match method, *rest:
+            case ("GET",):
+                return Answer(200, [{key: folder[key] for key in ("uid", "title")} for folder in self.folders.values()])
             case ("POST",):
                 uid = body.get("uid") or f"f{self._id()}"
                 if uid in self.folders:
