@@ -74,10 +74,16 @@ API_RULE: Shape = _RULE | {
     "keep_firing_for": DURATION,
     "missingSeriesEvalsToResolve": int,
 }
+_RECEIVER_SETTINGS = {
+    **{key: str for key in ("*url", "*title", "*text", "*recipient", "*token")},  # slack
+    **{key: str for key in ("*integrationKey", "*severity", "*summary", "*client")},  # pagerduty
+    **{key: str for key in ("*httpMethod", "*authorization_scheme", "*authorization_credentials")},  # webhook
+}
+"""Keys of the integrations that we write; each integration ignores those of the others."""
 _RECEIVER = {
     "uid": re.compile(r"[A-Za-z0-9_-]{1,40}"),
     "type": ("pagerduty", "slack", "webhook"),
-    "settings": {"": object},
+    "settings": _RECEIVER_SETTINGS,
     "disableResolveMessage": bool,
 }
 _INTERVAL = {

@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from alerts.example import example_contracts, example_settings
+from alerts.schema import faults
 from alerts.settings import DEFAULT_VARIABLE
 from cli.apply.grafana import build_bundle
 from cli.settings import GrafanaSettings, Settings
 from tests.support.grafana_provisioning import (
+    DATA_SOURCE,
     PROVISIONING,
     ROOT,
     Mounted,
@@ -108,12 +110,32 @@ def test_files_and_apply_use_the_same_folders(files: Mounted) -> None:
     start(state, files, ENVIRON)
     settings = Settings(grafana=GrafanaSettings(url="http://g", reader_password="x"), alerts=example_settings())
     bundle = build_bundle({each.model: each for each in example_contracts()}, settings, ENVIRON)
+    assert not list(faults(bundle.data_source, DATA_SOURCE))
     assert state.folders[bundle.folder_uid]["title"] == bundle.folder_title
     assert {folder["title"] for folder in state.folders.values()} == {bundle.folder_title, bundle.alerts_folder_title}
 
 
 def test_grafana_reads_every_key_of_the_files(files: Mounted) -> None:
     assert key_faults(files) == []
+    points = yaml.safe_load(files[POINTS])
+    points["contactPoints"][0]["receivers"][0]["settings"]["httpmethod"] = "POST"
+    files[POINTS] = yaml.safe_dump(points)
+    (fault,) = key_faults(files)
+    assert fault.endswith(".settings.httpmethod: is no key that Grafana reads here")
+
+
+def test_grafana_reads_every_variable_of_its_service() -> None:
+    """A variable GF_SECTION_KEY overrides a documented key of grafana.ini; the provisioning files name the others."""
+    overrides = {name for name in SERVICE["environment"] if name.startswith("GF_")}
+    assert overrides == {
+        "GF_ANALYTICS_REPORTING_ENABLED",
+        "GF_PLUGINS_PREINSTALL_SYNC",
+        "GF_SECURITY_ADMIN_PASSWORD",
+        "GF_SERVER_ROOT_URL",
+    }
+    texts = "".join(mounted_files(SERVICE["volumes"]).values())
+    own = SERVICE["environment"].keys() - overrides
+    assert {name for name in own if f"${name}" not in texts} == {DEFAULT_VARIABLE}
 
 
 @pytest.mark.parametrize(
@@ -122,6 +144,7 @@ def test_grafana_reads_every_key_of_the_files(files: Mounted) -> None:
         ("datasources/clickhouse.yaml", "password"),
         ("dashboards/barograph.yaml", "folderUID"),
         ("alerting/policies.yaml", "groupBy"),
+        ("alerting/contact-points.yaml", "receiver"),
         ("alerting/mute-timings.yaml", "interval"),
     ],
 )
