@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from alerts.example import ALERTING, RUNBOOKS, example_files, to_yaml
+from alerts.example import ALERTING, RUNBOOKS, example_files
+from alerts.files import to_yaml
 from alerts.lint import lint
 from warehouse.generated_files import main_of
 

@@ -22,7 +22,7 @@ from typing import Any
 from alerts.routing import Policy, branch
 from alerts.rule import Rule
 from alerts.settings import FOLDER_UID, AlertsError, AlertSettings, Integration
-from alerts.text import digest, in_file, template
+from alerts.text import Text, digest, in_file, template
 
 Json = dict[str, Any]
 
@@ -32,8 +32,8 @@ EXPRESSION = "__expr__"
 CONDITION = "D"
 RANGE_S = 600
 ORG = 1
-GRAFANA_DEFAULT = "grafana-default-email"
-"""Grafana's default contact point, for alerts that are not ours."""
+EXTERNAL_URL = '{{ reReplaceAll "/$" "" externalURL }}'
+"""Grafana's own address (`root_url`) without the slash at its end, as an action of a template."""
 SLACK_TEXT = (
     '{{ range .Alerts }}• {{ if eq .Status "resolved" }}resolved: {{ end }}{{ .Annotations.summary }} '
     'Since {{ .StartsAt.UTC.Format "2006-01-02 15:04" }} UTC. {{ .Annotations.page }} {{ .Annotations.runbook_url }}\n'
@@ -67,7 +67,9 @@ class ApiAlerting:
 def to_files(rules: Iterable[Rule], settings: AlertSettings) -> dict[str, Json]:
     """Build the files for `provisioning/alerting/`: file name → content, to be written as YAML.
 
-    Secrets appear as `$VARIABLE`, which Grafana resolves from its environment.
+    Secrets appear as `$VARIABLE`, which Grafana resolves from its environment. The files define every contact point and
+    mute timing that they name: Grafana 13 does not start if the policies name another. So alerts of other rules go to
+    the default contact point of the settings.
     """
     rules = list(rules)
     files: dict[str, Json] = {
@@ -87,7 +89,7 @@ def to_files(rules: Iterable[Rule], settings: AlertSettings) -> dict[str, Json]:
             "policies": [
                 {
                     "orgId": ORG,
-                    "receiver": GRAFANA_DEFAULT,
+                    "receiver": in_file(settings.default),
                     "group_by": ["grafana_folder", "alertname"],
                     "routes": [_policy(branch(rules, settings), in_file)],
                 }
@@ -206,11 +208,18 @@ def annotation_templates(rule: Rule, settings: AlertSettings) -> dict[str, str]:
     return {
         "summary": template(rule.summary),
         "description": template((rule.description,)),
-        "runbook_url": template((f"{settings.runbooks.rstrip('/')}/{rule.runbook}",)),
-        "page": template((settings.grafana_url, *rule.page_path)),
+        "runbook_url": _absolute((settings.runbook(rule.runbook),), settings),
+        "page": _absolute(rule.page_path, settings),
         "__dashboardUid__": rule.panel.dashboard_uid,
         "__panelId__": str(rule.panel.panel_id),
     }
+
+
+def _absolute(address: Text, settings: AlertSettings) -> str:
+    """Render a link; a path is one of the Grafana of the settings, or of the Grafana that sends the message."""
+    is_path = str(address[0]).startswith("/")
+    root = (template((settings.grafana_url,)) or EXTERNAL_URL) if is_path else ""
+    return root + template(address)
 
 
 def _queries(rule: Rule, settings: AlertSettings) -> list[Json]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from alerts.grafana import DATASOURCE, EXPRESSION, GRAFANA_DEFAULT, Json
+from alerts.grafana import DATASOURCE, EXPRESSION, Json
 from alerts.rule import TITLE_CHARS
 from alerts.schema import FILE, QUERY_MODEL, THRESHOLD_MODEL, faults
 from dashboards.macros import MacroError, TimeRange, expand_backend
@@ -41,7 +41,7 @@ def lint(files: Mapping[str, Json], runbooks: Collection[str]) -> list[str]:
     points = {point["name"] for content in files.values() for point in content.get("contactPoints", [])}
     timings = {timing["name"] for content in files.values() for timing in content.get("muteTimes", [])}
     for policy in policies:
-        problems += _policy(policy, points | {GRAFANA_DEFAULT}, timings)
+        problems += _policy(policy, points, timings)
     return problems
 
 

@@ -20,6 +20,8 @@ MUTED: tuple[GoldenSignal, ...] = ("inputs", "outputs", "performance")
 """Signals that mute timings of a contract silence: during retraining data move, but the model should still answer."""
 
 _COLUMNS: dict[Ref, str] = {"A": "value", "B": "low", "C": "high", "E": "observed"}
+_NUMBER_DIGITS, _SHARE_DIGITS = 3, 8
+"""Digits of the ends of an interval in labels: as in messages, or enough for Grafana to format shares and seconds."""
 SHOWN_LENGTHS = 3
 """Range of the page that a message links to, in lengths of the rule's longest window."""
 
@@ -63,7 +65,7 @@ class Rule:
     form: Form
     """Format of the number."""
     has_bounds: bool
-    """Whether the rule also queries the signal's `low` and `high`."""
+    """Whether the rule also queries the observed number with its interval, the signal's `low` and `high`."""
     clear: float
     for_s: int
     keep_firing_for_s: int
@@ -142,11 +144,12 @@ class Rule:
 
     @property
     def queries(self) -> dict[Ref, str]:
-        """A query for each number: Grafana's rules read one number per query."""
-        return {
-            ref: point_sql(self.signal, column, shown_s=self._details_s if ref == "E" else None)
-            for ref, column in self.columns.items()
-        }
+        """The queries of Grafana's rule, which reads one number from each; the interval is in the labels of E."""
+        queries: dict[Ref, str] = {"A": point_sql(self.signal)}
+        if self.has_bounds:
+            digits = _NUMBER_DIGITS if self.form == "number" else _SHARE_DIGITS
+            queries["E"] = point_sql(self.signal, _COLUMNS["E"], shown_s=self._details_s, bound_digits=digits)
+        return queries
 
     @property
     def query(self) -> str:
@@ -155,7 +158,8 @@ class Rule:
 
     @property
     def _details_s(self) -> int | None:
-        has_details = any(isinstance(part, LabelRef) and part.is_detail for part in self.summary)
+        texts = (*self.summary, *self.page_path)
+        has_details = any(isinstance(part, LabelRef) and part.is_detail for part in texts)
         return self.shown_s if self.has_bounds and has_details else None
 
     @property

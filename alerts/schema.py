@@ -74,10 +74,16 @@ API_RULE: Shape = _RULE | {
     "keep_firing_for": DURATION,
     "missingSeriesEvalsToResolve": int,
 }
+_RECEIVER_SETTINGS = {
+    **{key: str for key in ("*url", "*title", "*text", "*recipient", "*token")},  # slack
+    **{key: str for key in ("*integrationKey", "*severity", "*summary", "*client")},  # pagerduty
+    **{key: str for key in ("*httpMethod", "*authorization_scheme", "*authorization_credentials")},  # webhook
+}
+"""Keys of the integrations that we write; each integration ignores those of the others."""
 _RECEIVER = {
     "uid": re.compile(r"[A-Za-z0-9_-]{1,40}"),
     "type": ("pagerduty", "slack", "webhook"),
-    "settings": {"": object},
+    "settings": _RECEIVER_SETTINGS,
     "disableResolveMessage": bool,
 }
 _INTERVAL = {
@@ -105,6 +111,7 @@ FILE: Shape = {
     "*groups": [{"orgId": int, "name": str, "folder": str, "interval": DURATION, "rules": [FILE_RULE]}],
     "*contactPoints": [{"orgId": int, "name": str, "receivers": [_RECEIVER]}],
     "*policies": [{"orgId": int} | POLICY],
+    "*deleteRules": [{"orgId": int, "uid": str}],
     "*muteTimes": [{"orgId": int, "name": str, "time_intervals": [_INTERVAL]}],
 }
 API_GROUP: Shape = {"title": str, "folderUid": str, "interval": int, "rules": [API_RULE]}

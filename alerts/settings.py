@@ -30,7 +30,8 @@ from barograph.contract.yaml_nodes import Node
 from warehouse.configuration import node_of, read_value
 
 Kind = Literal["pagerduty", "slack", "webhook"]
-FOLDER_UID = "barograph"
+FOLDER_UID = "barograph-alerts"
+"""UID of the folder of rules, over the HTTP API; Grafana chooses one for files, which name a folder by its title."""
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 """Name of an environment variable. Keys and tokens have lower-case letters, so none of them is taken for a name."""
@@ -106,15 +107,21 @@ class AlertSettings:
     platform_team: str = "platform"
     routes: Mapping[str, Route] = field(default_factory=dict)
     mute_timings: Mapping[str, MuteTiming] = field(default_factory=dict)
-    folder: str = "Barograph"
+    folder: str = "Barograph alerts"
+    """Title of the folder of rules. That of dashboards has another (docs/decisions/0046-folders-in-grafana.md)."""
     datasource: str = "barograph"
     """UID of the data source."""
     runbooks: str = "docs/runbooks"
-    """URL of the folder of runbooks; by default its path in this repository."""
+    """URL of the folder of runbooks, or a path in Grafana with a leading slash; by default one in this repository."""
     grafana_url: str = ""
-    """Address of Grafana without a trailing slash, for links in messages; empty: links are relative."""
+    """Address of Grafana without a trailing slash, for links in messages. If it is empty, Grafana uses its own address,
+    and links in other messages are relative."""
     configured: bool = False
     """Whether the settings have the section. Without it every route leads to the default."""
+
+    def runbook(self, name: str) -> str:
+        """The address of a runbook, or its path in Grafana."""
+        return f"{self.runbooks.rstrip('/')}/{name}"
 
     def route(self, name: str) -> Route:
         """Find the contact points of a route.

@@ -14,9 +14,10 @@ from urllib.parse import quote, quote_plus
 
 Form = Literal["number", "percent", "duration"]
 Ref = Literal["A", "B", "C", "E"]
-"""Query of a rule: A is the number, B and C are the ends of its interval, E is the number that was observed.
+"""Number of a rule: A decides, B and C are the ends of its interval, E is the number that was observed.
 
-A is capped at the threshold if there is too little data, so messages with an interval show E. D is the condition."""
+A is capped at the threshold if there is too little data, so messages with an interval show E. D is the condition. In
+Grafana A, D and E are queries, and B and C the labels `low` and `high` of E: a query returns one number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,13 @@ class NumberRef:
 Text = tuple[str | LabelRef | NumberRef, ...]
 """Sequence of plain text, label references and number references."""
 
-_TEMPLATES: dict[Form, str] = {
-    "number": '{{{{ printf "%.3f" $values.{ref}.Value }}}}',
-    "percent": "{{{{ humanizePercentage $values.{ref}.Value }}}}",
-    "duration": "{{{{ humanizeDuration $values.{ref}.Value }}}}",
+_FUNCTIONS: dict[Form, str] = {
+    "number": 'printf "%.3f" ',
+    "percent": "humanizePercentage ",
+    "duration": "humanizeDuration ",
 }
+"""Grafana's functions; those for percent and duration also take numbers as text, as in labels."""
+_BOUNDS: dict[Ref, str] = {"B": "low", "C": "high"}
 
 
 def template(text: Text) -> str:
@@ -57,7 +60,10 @@ def _template(part: str | LabelRef | NumberRef) -> str:
         labels = "$values.E.Labels" if part.is_detail else "$labels"
         return f"{{{{ {'urlquery ' if part.in_url else ''}{labels}.{part.name} }}}}"
     if isinstance(part, NumberRef):
-        return _TEMPLATES[part.form].format(ref=part.ref)
+        if bound := _BOUNDS.get(part.ref):
+            function = "" if part.form == "number" else _FUNCTIONS[part.form]
+            return f"{{{{ {function}$values.E.Labels.{bound} }}}}"
+        return f"{{{{ {_FUNCTIONS[part.form]}$values.{part.ref}.Value }}}}"
     # Two braces start an action, so literal braces are printed by an action.
     return part.replace("{{", '{{ "{{" }}')
 

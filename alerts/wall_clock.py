@@ -166,7 +166,8 @@ class LiveAlerts:
             summary,
             rule.description,
             self.settings.grafana_url + self._words(rule_state, key, rule.page_path),
-            f"{self.settings.runbooks.rstrip('/')}/{rule.runbook}",
+            (self.settings.grafana_url if self.settings.runbooks.startswith("/") else "")
+            + self.settings.runbook(rule.runbook),
             rule_state.numbers.get(key, {}),
         )
 

@@ -113,10 +113,9 @@ class GrafanaSettings:
         ),
     ] = field(default="", repr=False)
     """Only `plan`, `apply` and `doctor` need it."""
-    folder: Annotated[
-        str, Setting(TextKind(), "title of the folder of dashboards and rules", default="that of `alerts`")
-    ] = ""
-    """Empty: the folder of `alerts`."""
+    folder: Annotated[str, Setting(TextKind(), "title of the folder of dashboards; rules have that of `alerts`")] = (
+        "Barograph"
+    )
     clickhouse_host: Annotated[
         str, Setting(TextKind(), "host of ClickHouse as Grafana reaches it", default="that of `clickhouse`")
     ] = ""

@@ -152,8 +152,8 @@ _BOUNDED = (
 MODELS = 500
 """Number of models that the quota of Grafana is sized for."""
 _MODEL_MINUTE = Quota(queries=150, read_rows=60_000_000, execution_s=2)
-"""Budget of one model and minute. Each rule is evaluated every minute and sends one to four queries; a model with
-every rule sends about 80, which take about a second. The rest is for dashboards."""
+"""Budget of one model and minute. A rule sends one or two queries each time it is evaluated, at most once a minute; the
+rest is for dashboards."""
 
 ROLES: tuple[Role, ...] = (
     Role(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from barograph.contract import Contract, Field, Window
 from barograph.contract.alerts import FAST_RATIO, FAST_RULES, AlertRule
 from barograph.contract.alerts_section import applies_to
 
-from alerts.rule import Rule, Severity
+from alerts.rule import SHOWN_LENGTHS, Rule, Severity
 from alerts.settings import AlertSettings
 from alerts.text import LabelRef, NumberRef, Text, in_url
 from dashboards.uids import DASHBOARDS
@@ -28,6 +28,13 @@ INTERVAL = {
     "percent": (" [", NumberRef("B", "percent"), ", ", NumberRef("C", "percent"), "]"),
 }
 """The interval of a number in summaries."""
+
+
+def _in_query(details: Mapping[str, str]) -> Iterator[str | LabelRef]:
+    """Yield the part of a URL that sets parameters to details of the observed value."""
+    for parameter, name in details.items():
+        yield f"&{parameter}="
+        yield LabelRef(name, in_url=True, is_detail=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ class RuleFactory:
             "for_s": max(every_s, 300) if for_s is None else for_s,
             "keep_firing_for_s": max(3 * every_s, 900) if keep_s is None else keep_s,
             "mute": alerts.mute,
-            "page_path": (f"/d/{DASHBOARDS['model']}?var-model={in_url(self.contract.model)}",),
+            "page_path": self._model_page(arguments),
         }
         yield Rule(**shared | arguments)
 
@@ -126,8 +133,9 @@ class RuleFactory:
 
     def per_field(self) -> dict[str, Any]:
         """Attributes of rules with one instance per field: the link to the page Field, as the message describes it."""
-        variables = ("&var-field=", LabelRef("field", in_url=True), *_shown("window", "version"))
-        return {"page_path": (f"/d/{DASHBOARDS['field']}?var-model={in_url(self.contract.model)}", *variables)}
+        path = f"/d/{DASHBOARDS['field']}?var-model={in_url(self.contract.model)}&var-field="
+        details = {"from": "from", "to": "to", "var-window": "window", "var-version": "version"}
+        return {"page_path": (path, LabelRef("field", in_url=True), *_in_query(details))}
 
     def per_model(self, *variables: str) -> dict[str, Any]:
         """Attributes of rules on the whole model: the link to the page Model, as the message describes it.
@@ -135,7 +143,22 @@ class RuleFactory:
         Args:
             variables: the details that are variables of the page, `window` and `version`.
         """
-        return {"page_path": (f"/d/{DASHBOARDS['model']}?var-model={in_url(self.contract.model)}", *_shown(*variables))}
+        path = f"/d/{DASHBOARDS['model']}?var-model={in_url(self.contract.model)}"
+        details = {"from": "from", "to": "to"} | {f"var-{name}": name for name in variables}
+        return {"page_path": (path, *_in_query(details))}
+
+    def _model_page(self, arguments: Mapping[str, Any]) -> Text:
+        """The link of a rule to the page Model, with the window that the rule reads and the time that it describes.
+
+        The range of a rule without an interval, or without a window, ends when the page is opened.
+        """
+        path = f"/d/{DASHBOARDS['model']}?var-model={in_url(self.contract.model)}"
+        long_s = arguments.get("long_s", 0)
+        names = [window.name for window in self.contract.windows if window.length_s == arguments.get("short_s")]
+        path += "".join(f"&var-window={in_url(name)}" for name in names[:1])
+        if arguments["has_bounds"] and long_s:
+            return (path, *_in_query({"from": "from", "to": "to"}))
+        return (f"{path}&from=now-{SHOWN_LENGTHS * (long_s or DAY_S)}s&to=now",)
 
     def measured_s(self, name: str, default_s: int = DAY_S) -> int:
         """Length of the performance windows: the rule's short window, by default a day."""
@@ -150,11 +173,3 @@ class RuleFactory:
     def of(window: Window) -> HoppingWindow:
         """Convert a window for signals."""
         return HoppingWindow(window.name, window.hop_s)
-
-
-def _shown(*variables: str) -> Text:
-    """Return the end of a link to a page: the range of the message, and details as variables of the page."""
-    keys = {"from": "from", "to": "to"} | {f"var-{name}": name for name in variables}
-    return tuple(
-        part for key, name in keys.items() for part in (f"&{key}=", LabelRef(name, in_url=True, is_detail=True))
-    )

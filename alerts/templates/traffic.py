@@ -151,5 +151,5 @@ def processor_rule(settings: AlertSettings) -> Rule:
         keep_firing_for_s=300,
         every_s=60,
         panel=panel_link("pipeline", "silent"),
-        page_path=(f"/d/{DASHBOARDS['pipeline']}",),
+        page_path=(f"/d/{DASHBOARDS['pipeline']}?from=now-3h&to=now",),
     )

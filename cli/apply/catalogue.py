@@ -95,7 +95,7 @@ def plan_contracts(contracts: Sequence[tuple[Contract, str]], stored: Catalogue)
     Raises:
         ApplyError: a model is given twice, or the pane length of a model would change.
     """
-    _check_unique([f"contract of model {contract.model}" for contract, _ in contracts])
+    check_models(contract for contract, _ in contracts)
     changes = []
     for contract, yaml in contracts:
         contract_id, old = stored.contracts.get(contract.model, ("", None))
@@ -251,6 +251,15 @@ def _check_fit(what: str, contract: Contract, baseline: Baseline) -> None:
 def _join_first(problems: Sequence[str]) -> str:
     shown = "; ".join(problems[:3])
     return shown if len(problems) <= 3 else f"{shown}; and {len(problems) - 3} more"
+
+
+def check_models(contracts: Iterable[Contract]) -> None:
+    """Check that no two contracts are of the same model.
+
+    Raises:
+        ApplyError: a model is given twice.
+    """
+    _check_unique([f"contract of model {contract.model}" for contract in contracts])
 
 
 def _check_unique(names: Sequence[str]) -> None:

@@ -50,24 +50,38 @@ def plan_command(
         bool,
         typer.Option("--roles", help="Only print the minimum ClickHouse roles, as SQL."),
     ] = False,
+    grafana_files: Annotated[
+        Path | None,
+        typer.Option(
+            "--grafana-files",
+            metavar="FOLDER",
+            help="Only write the alert rules of the contracts as provisioning files of Grafana.",
+        ),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Show what `apply` would change, and change nothing.
 
     Exits with 0 if everything is up to date, and with 3 if `apply` would change something or Grafana was edited.
-    `--acls` and `--roles` do not connect to Kafka or ClickHouse.
+    `--acls`, `--roles` and `--grafana-files` do not connect to a server.
 
     Examples:
         barograph plan contracts/flight-delay.yaml
         barograph plan contracts/*.yaml --config production.toml
         barograph plan --acls contracts/*.yaml > grant.sh
         barograph plan --roles > roles.sql
+        barograph plan --grafana-files alerting contracts/*.yaml
     """
     from cli.apply.files import read_inputs
     from cli.apply.plan import plan_all
     from cli.apply.show import plan_lines
     from cli.settings import load_settings
 
+    if grafana_files is not None:
+        if acls or roles:
+            raise ApplyError("--grafana-files writes files, --acls and --roles print: use one at a time.")
+        _write_grafana_files(contracts or [], grafana_files, config)
+        return
     if acls or roles:
         _print_access(contracts or [], config, acls=acls, roles=roles)
         return
@@ -86,6 +100,31 @@ def plan_command(
     else:
         terminal.line("Nothing was changed. Run `barograph apply` with the same arguments to make these changes.")
     raise typer.Exit(EXIT_CHANGES)
+
+
+def _write_grafana_files(contracts: list[Path], folder: Path, config: Path | None) -> None:
+    from alerts import rules_for, to_files
+    from alerts.files import write_files
+    from cli.apply.catalogue import check_models
+    from cli.apply.files import read_contracts
+    from cli.settings import load_settings
+
+    if not contracts:
+        raise ApplyError("--grafana-files writes the rules of contracts: name at least one contract file.")
+    settings = load_settings(config, needs=()).alerts
+    models = [contract for contract, _ in read_contracts(contracts)]
+    check_models(models)
+    rules = rules_for(models, settings)
+    terminal = Terminal()
+    try:
+        changes = list(write_files(folder, to_files(rules, settings)))
+    except OSError as error:
+        raise ApplyError(f"{folder} cannot be written ({error}): name a folder that you may write to.") from None
+    terminal.changes(changes)
+    if changes:
+        terminal.line("Grafana reads these files when it starts.")
+    else:
+        terminal.line("Nothing to do: the files are up to date.")
 
 
 def _print_access(contracts: list[Path], config: Path | None, *, acls: bool, roles: bool) -> None:

@@ -6,10 +6,10 @@ Run it by hand after `docker compose up`, or after `barograph apply` against a G
     python3 deploy/grafana/smoke.py
     BAROGRAPH_GRAFANA_URL=https://grafana.example.com BAROGRAPH_GRAFANA_TOKEN=glsa_… python3 deploy/grafana/smoke.py
 
-It is not run in CI, where there is no Grafana; a test there runs it against a stub. It reads alone, and needs Python
-and nothing else. Without a token it signs in as admin with GRAFANA_PASSWORD, which the file .env has
-(`set -a; . ./.env; set +a`). It waits up to five minutes for rules that were not evaluated yet, prints a line per
-check, and exits with 1 where one fails.
+CI has no Grafana; a test runs this script with a stub. docs/operation.md lists what no real Grafana has confirmed and
+this script checks. The script writes nothing, and needs Python and nothing else. Without a token it signs in as admin
+with GRAFANA_PASSWORD, which the file .env has (`set -a; . ./.env; set +a`). It waits up to five minutes for rules that
+were not evaluated yet, prints a line per check, and exits with 1 if one fails.
 """
 
 from __future__ import annotations
@@ -84,13 +84,75 @@ def checks(grafana: Grafana, patience_s: float, pause_s: float) -> Iterator[Chec
     tree = grafana.get("v1/provisioning/policies")
     ours = [route for route in (tree or {}).get("routes", []) if UID in json.dumps(route.get("object_matchers"))]
     yield bool(ours), f"notification policy: {grafana.problem or (ours[0]['receiver'] if ours else 'none of ours')}"
-    yield from _rules(grafana, patience_s, pause_s)
+    yield from _receivers(grafana, ours)
+    yield from _folders(grafana)
+    yield from _stored_rules(grafana)
+    rules: list[dict[str, Any]] = []
+    yield from _rules(grafana, patience_s, pause_s, rules)
+    yield from _messages(rules)
 
 
-def _rules(grafana: Grafana, patience_s: float, pause_s: float) -> Iterator[Check]:
+def _receivers(grafana: Grafana, routes: list[dict[str, Any]]) -> Iterator[Check]:
+    points = {point["name"] for point in grafana.get("v1/provisioning/contact-points") or []}
+    pending, named = list(routes), set()
+    while pending:
+        route = pending.pop()
+        named |= {route["receiver"]} if route.get("receiver") else set()
+        pending += route.get("routes") or []
+    missing = ", ".join(sorted(named - points))
+    problem = grafana.problem or (f"not defined: {missing}" if missing else "")
+    yield not problem, f"contact points: {problem or f'{len(named)} of our policies, all defined'}"
+
+
+def _folders(grafana: Grafana) -> Iterator[Check]:
+    titles = Counter(folder["title"] for folder in grafana.get("folders") or [])
+    repeated = ", ".join(sorted(title for title, n in titles.items() if n > 1))
+    problem = grafana.problem or (f"two with the title {repeated}" if repeated else "")
+    yield not problem, f"folders: {problem or ', '.join(sorted(titles))}"
+
+
+def _stored_rules(grafana: Grafana) -> Iterator[Check]:
+    """Check that Grafana kept the keys that it spells differently in files and over HTTP."""
+    rules = [rule for rule in grafana.get("v1/provisioning/alert-rules") or [] if _is_ours(rule)]
+    for key in ("keep_firing_for", "missingSeriesEvalsToResolve"):
+        without = sum(not rule.get(key) for rule in rules)
+        problem = grafana.problem or (f"missing in {without} rules" if without else "")
+        yield not problem, f"{key}: {problem or f'in all {len(rules)} rules'}"
+
+
+def _messages(rules: list[dict[str, Any]]) -> Iterator[Check]:
+    """Check the annotations that Grafana rendered for the instances of rules."""
+    alerts = [(rule["name"], alert.get("annotations") or {}) for rule in rules for alert in rule.get("alerts") or []]
+    n_bad, runbooks = 0, {}
+    for name, texts in alerts:
+        page, runbook = texts.get("page", ""), texts.get("runbook_url", "")
+        text = " ".join(map(str, texts.values()))
+        wrong = next((mark for mark in ("{{", "[no value]", "error expanding") if mark in text), "")
+        if wrong or not page.startswith(("http://", "https://")):
+            n_bad += 1
+            yield False, f"message of {name}: {f'contains {wrong}' if wrong else f'the link {page!r} is relative'}"
+        runbooks[runbook.rpartition("/")[2]] = runbook
+    if not n_bad:
+        yield True, f"messages: {len(alerts)} rendered"
+    for name, runbook in sorted(runbooks.items()):
+        problem = _unreadable(runbook)
+        yield not problem, f"runbook {name}: {problem or runbook}"
+
+
+def _unreadable(url: str) -> str:
+    """Read a page without credentials; return why it cannot be read."""
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S):  # noqa: S310 - a link that people open
+            return ""
+    except (OSError, ValueError) as error:
+        return f"{url}: {error}"
+
+
+def _rules(grafana: Grafana, patience_s: float, pause_s: float, rules: list[dict[str, Any]]) -> Iterator[Check]:
+    """Wait until all rules are evaluated, and put them into a list."""
     deadline = time.monotonic() + patience_s
     while True:
-        rules = _our_rules(grafana)
+        rules[:] = _our_rules(grafana)
         waiting = [rule for rule in rules if rule["health"] not in ("ok", "error", "nodata")]
         if not (waiting or grafana.problem) or time.monotonic() > deadline:
             break
@@ -107,7 +169,11 @@ def _rules(grafana: Grafana, patience_s: float, pause_s: float) -> Iterator[Chec
 def _our_rules(grafana: Grafana) -> list[dict[str, Any]]:
     found = grafana.get("prometheus/grafana/api/v1/rules")
     groups = (found or {}).get("data", {}).get("groups", [])
-    return [rule for group in groups for rule in group["rules"] if (rule.get("labels") or {}).get("source") == UID]
+    return [rule for group in groups for rule in group["rules"] if _is_ours(rule)]
+
+
+def _is_ours(rule: dict[str, Any]) -> bool:
+    return (rule.get("labels") or {}).get("source") == UID
 
 
 def _authorization(environ: Mapping[str, str]) -> str:

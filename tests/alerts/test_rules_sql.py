@@ -60,20 +60,21 @@ def test_the_queries_of_a_rule_return_alert_instances(client: Client, rule: Rule
         for each in group["rules"]
         if each["uid"] == rule.uid
     )
-    labels = ["String"] if rule.signal.label else []
     keys = []
     for query in result["data"][:-1]:
         sql = expand_backend(query["model"]["rawSql"], RANGE, query["model"]["intervalMs"])
         kinds = [kind for _, kind, *_ in client.rows(f"DESCRIBE ({sql})")]
-        is_observed = query["refId"] == "E"
-        with_details = [*labels, *["String"] * len(DETAILS), "Float64"]
-        assert kinds == [*labels, "Float64"] or (is_observed and kinds == with_details)
+        n_keys = bool(rule.signal.label)  # type: ignore[attr-defined]
+        n_labels = {"A": (n_keys,), "E": (n_keys + 2, n_keys + 2 + len(DETAILS))}[query["refId"]]
+        assert kinds in [["String"] * n + ["Float64"] for n in n_labels]
         rows = client.rows(sql)
-        assert all(text for row in rows for text in row[len(labels) : -2]), "only the reason may be empty"
-        keys.append([row[: len(labels)] for row in rows])
+        details = [dict(zip(DETAILS, row[n_keys:-3], strict=True)) for row in rows if len(row) > n_keys + 3]
+        optional = {"reason"} if rule.signal.short.window else {"reason", "window"}  # type: ignore[attr-defined]
+        assert all(text or name in optional for row in details for name, text in row.items())
+        keys.append([row[:n_keys] for row in rows])
     assert keys[0], "a rule has its rows always"
     # Grafana matches results of which one has all labels of the other.
-    assert all(each == keys[0] for each in keys), "bounds have the labels of the number"
+    assert all(each == keys[0] for each in keys), "the observed number has the labels of the number"
 
 
 def test_a_rule_of_a_model_with_an_odd_name_reads_its_verdict(client: Client) -> None:
@@ -86,9 +87,11 @@ def test_a_rule_of_a_model_with_an_odd_name_reads_its_verdict(client: Client) ->
         for each in group["rules"]
         if each["uid"] == rule.uid
     )
-    requested = [client.rows(expand_backend(query["model"]["rawSql"], RANGE)) for query in result["data"][:3]]
-    assert requested[0] == [("amount", 0.2), ("it's $odd", 0.5)]
-    assert [rows[1][1] for rows in requested] == [0.5, 0.4, 0.6]
+    number, observed = (client.rows(expand_backend(query["model"]["rawSql"], RANGE)) for query in result["data"][:2])
+    assert number == [("amount", 0.2), ("it's $odd", 0.5)]
+    # The message prints the interval as it stands in the labels.
+    assert observed[1][-3:] == ("0.400", "0.600", 0.5)
+    assert "[{{ $$values.E.Labels.low }}, {{ $$values.E.Labels.high }}]" in result["annotations"]["summary"]
 
 
 def test_literals_mean_the_same_after_grafana_and_clickhouse(client: Client) -> None:

@@ -380,7 +380,7 @@ def test_a_grafana_that_fails_half_way_is_reported_with_the_completed_changes(
     assert run("apply", "toy.yaml") == EXIT_FAILED
     error = capsys.readouterr().err
     assert error.startswith("Tables, topics, baselines and contracts are applied. Grafana at ")
-    assert "Written to Grafana: data source Barograph. Not written: folder Barograph, contact point" in error
+    assert "Written to Grafana: data source Barograph. Not written: folder Barograph, folder Barograph alerts" in error
     assert TOKEN not in error
     assert run("plan", "toy.yaml") == EXIT_CHANGES
     assert "+ Grafana: folder Barograph" in capsys.readouterr().out

@@ -17,7 +17,7 @@ from tests.support.grafana_bundle import KEY, ODD_NAME, bundle, dashboard, group
 from tests.support.grafana_state import Answer, GrafanaState
 from tests.support.stub_grafana import TOKEN, StubGrafana, serving
 
-OBJECTS = 9
+OBJECTS = 10
 LEDGER = "PUT datasources/uid/barograph"
 """The first and the last write of an apply."""
 GROUP = f"model {ODD_NAME}"
@@ -49,13 +49,14 @@ def test_everything_is_written_in_order_and_the_second_apply_writes_nothing(stub
     assert [write.split(f" {ODD_NAME}")[0] for write in stub.writes] == [
         "POST datasources",
         "POST folders",
+        "POST folders",
         "POST v1/provisioning/contact-points",
         "POST v1/provisioning/contact-points",
         "POST v1/provisioning/mute-timings",
         "PUT v1/provisioning/policies",
         "POST dashboards/db",
         "POST dashboards/db",
-        "PUT v1/provisioning/folder/barograph/rule-groups/model",
+        "PUT v1/provisioning/folder/barograph-alerts/rule-groups/model",
         LEDGER,
     ]
     state = copy.deepcopy(stub.state)
@@ -78,7 +79,7 @@ def test_grafana_stores_the_desired_resources(applied: StubGrafana) -> None:
     assert state.secrets[state.points[0]["uid"]] == {"integrationKey": KEY}
     assert state.secrets["barograph"] == {"password": "swordfish"}
     assert list(state.timings) == [f"retraining {ODD_NAME}"]
-    stored_group = state.groups["barograph", GROUP]
+    stored_group = state.groups["barograph-alerts", GROUP]
     assert [(rule["uid"], rule["for"], rule["keep_firing_for"]) for rule in stored_group["rules"]] == [
         ("r-1", "1h30m", "1d"),
         ("r-2", "1h30m", "1d"),
@@ -118,7 +119,7 @@ def test_a_removed_rule_is_deleted_from_its_group(applied: StubGrafana) -> None:
         "    - rules[nulls]",
     ]
     apply(applied, desired)
-    assert [rule["uid"] for rule in applied.state.groups["barograph", GROUP]["rules"]] == ["r-1"]
+    assert [rule["uid"] for rule in applied.state.groups["barograph-alerts", GROUP]["rules"]] == ["r-1"]
     assert_settled(applied, desired)
 
 
@@ -155,7 +156,7 @@ def move(state: GrafanaState) -> None:
 
 
 def retune(state: GrafanaState) -> None:
-    state.groups["barograph", GROUP]["rules"][1]["for"] = "5m"
+    state.groups["barograph-alerts", GROUP]["rules"][1]["for"] = "5m"
 
 
 SHOWN_TITLE = json.dumps(f"Models {ODD_NAME}", ensure_ascii=False)[:40] + "…"
@@ -317,7 +318,7 @@ def test_integrations_of_one_name_are_distinguished(stub: StubGrafana) -> None:
 def test_names_with_slashes_are_one_path_segment(stub: StubGrafana) -> None:
     desired = bundle(rule_groups=(group("a/b/../c (every 5m)", rule("r-1", "drift")),), mute_timings=(), route=None)
     apply(stub, desired)
-    assert list(stub.state.groups) == [("barograph", "a/b/../c (every 5m)")]
+    assert list(stub.state.groups) == [("barograph-alerts", "a/b/../c (every 5m)")]
     assert_settled(stub, desired)
 
 
@@ -330,6 +331,15 @@ def test_a_foreign_data_source_with_our_uid_stops_the_apply(stub: StubGrafana) -
     apply(stub, overwrite=True)
     assert stub.state.sources["barograph"]["type"] == "grafana-clickhouse-datasource"
     assert_settled(stub)
+
+
+def test_the_default_policy_of_a_new_grafana_keeps_its_receiver(stub: StubGrafana) -> None:
+    apply(stub)
+    assert stub.state.tree["receiver"] == "empty"
+    unknown = {**stub.state.tree, "receiver": "grafana-default-email"}
+    answer = stub.state.answer("PUT", ["v1", "provisioning", "policies"], {}, unknown, {})
+    assert answer.status == 400
+    assert "receiver 'grafana-default-email' does not exist" in answer.body["message"]
 
 
 OTHERS: list[dict[str, Any]] = [
@@ -370,12 +380,12 @@ def test_other_objects_in_our_folder_are_reported_and_unchanged(applied: StubGra
         f"! Grafana: rule group {GROUP} was applied before and is no longer in the contracts: delete it in Grafana.",
     ]
     assert_settled(applied, desired)
-    assert ("barograph", GROUP) in applied.state.groups
+    assert ("barograph-alerts", GROUP) in applied.state.groups
 
 
 def test_provisioned_objects_are_reported_and_unchanged(applied: StubGrafana) -> None:
     applied.state.dashboards["barograph-fleet"]["provisioned"] = True
-    for stored in applied.state.groups["barograph", GROUP]["rules"]:
+    for stored in applied.state.groups["barograph-alerts", GROUP]["rules"]:
         stored["provenance"] = "file"
     assert_settled(applied)  # as long as it is the same
     changed = (dashboard("barograph-fleet", "New"), bundle().dashboards[1])
@@ -439,6 +449,7 @@ def test_a_lost_ledger_is_recreated_without_other_changes(applied: StubGrafana) 
     ("changes", "sentence"),
     [
         ({"folder_uid": "a b"}, "A folder for Grafana has the uid 'a b'"),
+        ({"alerts_folder_title": bundle().folder_title}, "has the folder .* twice"),
         ({"dashboards": ({"title": "no uid"},)}, "A dashboard for Grafana has the uid None"),
         (
             {"dashboards": (dashboard("a", "A"), dashboard("a", "B"))},

@@ -55,7 +55,9 @@ def test_all_contracts_are_deployed_and_a_second_apply_changes_nothing(stub: Stu
     assert deployed.notes == ()
     assert not deployed.skipped
     assert_settled(stub, example_bundle())
-    assert stub.state.folders["barograph"]["title"] == "Barograph"
+    titles = {uid: folder["title"] for uid, folder in stub.state.folders.items()}
+    assert titles == {"barograph": "Barograph", "barograph-alerts": "Barograph alerts"}
+    assert {folder for folder, _ in stub.state.groups} == {"barograph-alerts"}
     assert sorted(stub.state.dashboards) == [f"barograph-{page}" for page in ("field", "fleet", "model", "pipeline")]
     for model in contracts():
         rules = [rule for group in stub.state.groups.values() for rule in group["rules"] if model in rule["title"]]
@@ -146,6 +148,43 @@ def test_the_smoke_script_reports_deployed_and_broken_resources(
     stub.token = "another"
     assert smoke(stub) == 1
     assert "FAIL data source: 401" in capsys.readouterr().out
+
+
+def test_the_smoke_script_checks_what_no_real_grafana_has_confirmed(
+    stub: StubGrafana, capsys: pytest.CaptureFixture[str]
+) -> None:
+    apply(stub, example_bundle())
+    state, rules = stub.state, [rule for group in stub.state.groups.values() for rule in group["rules"]]
+    texts = {"page": f"{stub.url}/d/x", "runbook_url": f"{stub.url}/api/health", "summary": "PSI is 0.3"}
+    state.evaluations = {rules[0]["uid"]: {"alerts": [{"annotations": texts}]}}
+    assert smoke(stub) == 0
+    output = capsys.readouterr().out
+    for line in (
+        "ok   contact points: 3 of our policies, all defined",
+        "ok   folders: Barograph, Barograph alerts",
+        f"ok   keep_firing_for: in all {len(rules)} rules",
+        f"ok   missingSeriesEvalsToResolve: in all {len(rules)} rules",
+        "ok   messages: 1 rendered",
+        f"ok   runbook health: {stub.url}/api/health",
+    ):
+        assert line in output.splitlines()
+    state.points = [point for point in state.points if point["name"] != "oncall"]
+    state.folders["another"] = {"uid": "another", "title": "Barograph"}
+    del rules[1]["keep_firing_for"]
+    broken = {"page": "/d/x", "runbook_url": f"{stub.url}/missing.md", "summary": "PSI is [no value]"}
+    state.evaluations[rules[1]["uid"]] = {"alerts": [{"annotations": broken}]}
+    state.evaluations[rules[2]["uid"]] = {"alerts": [{"annotations": {**texts, "page": "/d/x"}}]}
+    assert smoke(stub) == 1
+    output = capsys.readouterr().out
+    for line in (
+        "FAIL contact points: not defined: oncall",
+        "FAIL folders: two with the title Barograph",
+        "FAIL keep_firing_for: missing in 1 rules",
+        f"FAIL message of {rules[1]['title']}: contains [no value]",
+        f"FAIL message of {rules[2]['title']}: the link '/d/x' is relative",
+        f"FAIL runbook missing.md: {stub.url}/missing.md: HTTP Error 404: Not Found",
+    ):
+        assert line in output.splitlines()
 
 
 def test_the_smoke_script_waits_for_rules_that_are_not_evaluated_yet(stub: StubGrafana) -> None:

@@ -86,7 +86,7 @@ def test_a_password_of_the_data_source_that_grafana_quotes_is_not_shown(stub: St
 
 def test_a_read_only_token_can_plan_and_is_rejected_before_the_first_write(stub: StubGrafana) -> None:
     stub.state.permissions = READER_PERMISSIONS
-    assert len(plan(stub).written) == 9
+    assert len(plan(stub).written) == 10
     with pytest.raises(GrafanaError, match=r"it lacks .*dashboards:create.* Nothing was written to Grafana"):
         apply(stub)
     assert stub.writes == []

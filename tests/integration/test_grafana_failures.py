@@ -23,9 +23,20 @@ from tests.support.grafana_bundle import bundle, dashboard, group, rule
 from tests.support.grafana_state import Answer
 from tests.support.stub_grafana import TOKEN, StubGrafana, cutting, failing, hanging, losing, serving
 
-WRITES = 10
+WRITES = 11
 """Number of writes of a first apply: one per object, and the final ledger."""
-NAMES = ["data source", "folder", "pager", "tickets", "retraining", "policy", "Fleet", "dashboard Model", "rule group"]
+NAMES = [
+    "data source",
+    "folder Models",
+    "folder Alerts",
+    "pager",
+    "tickets",
+    "retraining",
+    "policy",
+    "Fleet",
+    "dashboard Model",
+    "rule group",
+]
 
 
 @pytest.fixture
@@ -37,7 +48,7 @@ def stub() -> Iterator[StubGrafana]:
 def assert_whole(stub: StubGrafana) -> None:
     """Check that each resource exists exactly once."""
     state = stub.state
-    assert list(state.folders) == ["barograph"]
+    assert list(state.folders) == ["barograph", "barograph-alerts"]
     assert list(state.sources) == ["barograph"]
     assert len(state.points) == 2
     assert len(state.timings) == 1
@@ -156,18 +167,18 @@ def test_the_next_apply_completes_one_killed_by_signal_9(stub: StubGrafana) -> N
         answer()
         os.kill(process.pid, signal.SIGKILL)
 
-    stub.faults = {7: kill}
+    stub.faults = {8: kill}
     root = Path(__file__).parents[2]
     process = subprocess.Popen([sys.executable, "-c", KILLED_PROCESS, stub.url, TOKEN], cwd=root)
     assert process.wait(timeout=60) == -signal.SIGKILL
-    assert len(stub.writes) == 7
+    assert len(stub.writes) == 8
     assert "barograph-model" not in stub.state.dashboards
     apply(stub)
     assert_whole(stub)
 
 
 def test_a_grafana_that_hangs_times_out_with_the_completed_writes(stub: StubGrafana) -> None:
-    stub.faults = {7: hanging, 8: hanging, 9: hanging}
+    stub.faults = {8: hanging, 9: hanging, 10: hanging}
     with pytest.raises(GrafanaError, match=r"did not answer within 0.3 s to write dashboard Fleet") as caught:
         apply(stub, timeout_s=0.3)
     assert "Written to Grafana: data source Barograph, folder Models" in str(caught.value)
@@ -204,7 +215,7 @@ def test_an_interrupt_reports_the_completed_writes(
     def interrupted(self: Grafana, *args: Any, **kwargs: Any) -> Any:
         nonlocal count
         count += 1
-        if count == 3:
+        if count == 4:
             raise KeyboardInterrupt
         return write(self, *args, **kwargs)
 

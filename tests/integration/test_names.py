@@ -20,7 +20,7 @@ from barograph.contract.file import dump_contract
 from playwright.sync_api import Dialog
 
 from alerts import rules_for, to_files
-from alerts.example import to_yaml
+from alerts.files import to_yaml
 from cli.dev.page import open_page
 from cli.main import main
 from cli.settings import Settings

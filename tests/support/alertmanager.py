@@ -9,7 +9,7 @@ from alerts.routing import Policy, branch
 from alerts.rule import Rule
 from alerts.settings import AlertSettings
 
-OTHERS = "grafana-default-email"
+OTHERS = "empty"
 """Receiver of alerts that are not ours."""
 _HOOK = "http://127.0.0.1:9/"
 """Placeholder for contact point addresses, which are secrets and do not affect routing."""

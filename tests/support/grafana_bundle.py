@@ -40,19 +40,21 @@ def rule(uid: str, title: str, **changes: Any) -> Json:
         "keep_firing_for": "24h",
         "labels": {"model": ODD_NAME, "severity": "page"},
         "annotations": {"summary": "PSI of {{ $labels.field }}"},
-        "folderUID": "barograph",
+        "folderUID": "barograph-alerts",
         **changes,
     }
 
 
 def group(title: str, *rules: Json) -> Json:
-    return {"title": title, "folderUid": "barograph", "interval": 60, "rules": list(rules)}
+    return {"title": title, "folderUid": "barograph-alerts", "interval": 60, "rules": list(rules)}
 
 
 def bundle(**changes: Any) -> Bundle:
     arguments: Json = {
         "folder_uid": "barograph",
         "folder_title": f"Models {ODD_NAME}",
+        "alerts_folder_uid": "barograph-alerts",
+        "alerts_folder_title": f"Alerts {ODD_NAME}",
         "data_source": {
             "uid": "barograph",
             "name": "Barograph",

@@ -66,9 +66,9 @@ class GrafanaState:
     """By folder and title: `interval`, `rules`."""
     points: list[Json] = field(default_factory=list)
     timings: dict[str, Json] = field(default_factory=dict)
-    tree: Json = field(
-        default_factory=lambda: {"receiver": "grafana-default-email", "group_by": ["grafana_folder", "alertname"]}
-    )
+    tree: Json = field(default_factory=lambda: {"receiver": "empty", "group_by": ["grafana_folder", "alertname"]})
+    receivers: set[str] = field(default_factory=lambda: {"empty"})
+    """Receivers without integrations; a new Grafana 12.4 or later has one."""
     tree_provenance: str = ""
     next_id: int = 1
     source_problem: str = ""
@@ -140,6 +140,8 @@ class GrafanaState:
 
     def _folder(self, method: str, rest: list[str], body: Json) -> Answer:
         match method, *rest:
+            case ("GET",):
+                return Answer(200, [{key: folder[key] for key in ("uid", "title")} for folder in self.folders.values()])
             case ("POST",):
                 uid = body.get("uid") or f"f{self._id()}"
                 if uid in self.folders:
@@ -160,6 +162,18 @@ class GrafanaState:
                 return Answer(200, folder)
         return refused(404, "Not found")
 
+    def folder_of(self, title: str, uid: str = "") -> str:
+        """Find a folder as provisioning does, by its uid, or its title if it has none; create it if it is missing.
+
+        Titles need not be unique.
+        """
+        for known, folder in self.folders.items():
+            if known == uid or (not uid and folder["title"] == title):
+                return known
+        uid = uid or f"f{self._id()}"
+        self.folders[uid] = {"id": self._id(), "uid": uid, "title": title, "version": 1}
+        return uid
+
     def _source(self, method: str, rest: list[str], body: Json) -> Answer:
         match method, *rest:
             case "GET", "uid", uid:
@@ -168,7 +182,7 @@ class GrafanaState:
                 uid = body.get("uid") or f"s{self._id()}"
                 if uid in self.sources or body["name"] in [source["name"] for source in self.sources.values()]:
                     return refused(409, "data source with the same name already exists")
-                self._store_source(uid, body, {"id": self._id(), "orgId": 1, "version": 1, "readOnly": False})
+                self.store_source(uid, body, {"id": self._id(), "orgId": 1, "version": 1, "readOnly": False})
                 return Answer(200, {"message": "Datasource added", "datasource": self._shown(uid)})
             case "PUT", "uid", uid:
                 result = self.sources.get(uid)
@@ -179,11 +193,11 @@ class GrafanaState:
                 if body.get("version") not in (None, 0, result["version"]):
                     return refused(409, "Datasource has already been updated by someone else.")
                 stored = {key: result[key] for key in ("id", "orgId", "readOnly")}
-                self._store_source(uid, body, {**stored, "version": result["version"] + 1})
+                self.store_source(uid, body, {**stored, "version": result["version"] + 1})
                 return Answer(200, {"message": "Datasource updated", "datasource": self._shown(uid)})
         return refused(404, "Not found")
 
-    def _store_source(self, uid: str, body: Json, own: Json) -> None:
+    def store_source(self, uid: str, body: Json, own: Json) -> None:
         secrets = {key: value for key, value in (body.get("secureJsonData") or {}).items() if value}
         self.secrets[uid] = {**self.secrets.get(uid, {}), **secrets}
         defaults = {"url": "", "user": "", "database": "", "basicAuth": False, "isDefault": False, "jsonData": {}}
@@ -247,7 +261,7 @@ class GrafanaState:
                 return Answer(200, [self._redacted(p) for p in self.points if names is None or p["name"] in names])
             case "POST", "contact-points":
                 uid = body.get("uid") or f"c{self._id()}"
-                self.points.append(self._point({**body, "uid": uid}, provenance))
+                self.points.append(self.stored_point({**body, "uid": uid}, provenance))
                 return Answer(202, self._redacted(self.points[-1]))
             case "PUT", "contact-points", uid:
                 return self._put_point(uid, body, provenance)
@@ -257,7 +271,7 @@ class GrafanaState:
             case "POST", "mute-timings":
                 if body["name"] in self.timings:
                     return refused(409, "time interval with the name already exists")
-                return Answer(201, self._store_timing(body, provenance))
+                return Answer(201, self.store_timing(body, provenance))
             case "PUT", "mute-timings", name:
                 return self._put_timing(name, body, provenance)
             case "GET", "policies":
@@ -294,7 +308,7 @@ class GrafanaState:
         self.groups[folder, title] = {"interval": body["interval"], "rules": rules}
         return Answer(200, body)
 
-    def _point(self, body: Json, provenance: str) -> Json:
+    def stored_point(self, body: Json, provenance: str) -> Json:
         secret = SECRET_SETTINGS.get(body["type"], set())
         before = self.secrets.get(body["uid"], {})
         settings = dict(body["settings"])
@@ -316,11 +330,11 @@ class GrafanaState:
             if point["uid"] == uid:
                 if point["provenance"] not in ("", provenance):
                     return refused(500, f"cannot changed provenance from '{point['provenance']}' to '{provenance}'")
-                self.points[position] = self._point({**body, "uid": uid}, provenance)
+                self.points[position] = self.stored_point({**body, "uid": uid}, provenance)
                 return Answer(202, {"message": "contactpoint updated"})
         return refused(404, f"contact point with uid '{uid}' not found")
 
-    def _store_timing(self, body: Json, provenance: str) -> Json:
+    def store_timing(self, body: Json, provenance: str) -> Json:
         self.timings[body["name"]] = {
             "name": body["name"],
             "time_intervals": copy.deepcopy(body["time_intervals"]),
@@ -337,16 +351,23 @@ class GrafanaState:
             return refused(409, "cannot change provenance")
         if body.get("version") not in (None, "", result["version"]):
             return refused(409, "provided version does not match current version")
-        return Answer(202, self._store_timing({**body, "name": name}, provenance))
+        return Answer(202, self.store_timing({**body, "name": name}, provenance))
 
-    def _put_tree(self, body: Json, provenance: str) -> Answer:
-        known = {point["name"] for point in self.points} | {"grafana-default-email", None, ""}
-        for route in routes_of(body):
-            if route.get("receiver") not in known:
-                return refused(400, f"invalid object specification: receiver '{route['receiver']}' does not exist")
+    def tree_problem(self, tree: Json) -> str:
+        """Why Grafana rejects notification policies, from the API or a file; empty if it accepts them."""
+        known = {point["name"] for point in self.points} | self.receivers
+        for route in routes_of(tree):
+            is_inherited = route is not tree and not route.get("receiver")
+            if not is_inherited and route.get("receiver") not in known:
+                return f"invalid object specification: receiver '{route.get('receiver')}' does not exist"
             for timing in route.get("mute_time_intervals") or []:
                 if timing not in self.timings:
-                    return refused(400, f"invalid object specification: mute time interval '{timing}' does not exist")
+                    return f"invalid object specification: mute time interval '{timing}' does not exist"
+        return ""
+
+    def _put_tree(self, body: Json, provenance: str) -> Answer:
+        if problem := self.tree_problem(body):
+            return refused(400, problem)
         self.tree = stored_tree(body)
         self.tree_provenance = provenance
         return Answer(202, {"message": "policies updated"})

@@ -106,7 +106,11 @@ class Signal:
 
 
 def point_sql(
-    signal: Signal, column: str = "value", at: str = "toUnixTimestamp($__toTime)", shown_s: int | None = None
+    signal: Signal,
+    column: str = "value",
+    at: str = "toUnixTimestamp($__toTime)",
+    shown_s: int | None = None,
+    bound_digits: int | None = None,
 ) -> str:
     """Return the query for the label (a String) and one number per key at one time.
 
@@ -115,11 +119,14 @@ def point_sql(
         column: `value`, `low`, `high` or `observed`.
         at: the time in Unix seconds; by default the end of Grafana's range.
         shown_s: if given, the labels of `DETAILS` are added, and `from` is this many seconds before `to`.
+        bound_digits: if given, the labels `low` and `high` are added, with this many digits after the decimal point.
     """
     period = EventTimeRange(f"({at} - {signal.reach_s})", at)
     label = f"key AS {signal.label}, " if signal.label else ""
     states = _state_sql(signal, period, "now", f"SELECT toUInt32({at}) AS at")
     details = "" if shown_s is None else f"{_details_sql(shown_s)}, "
+    if bound_digits is not None:
+        details += "".join(f"toDecimalString({bound}, {bound_digits}) AS {bound}, " for bound in ("low", "high"))
     return f"SELECT {label}{details}{column}\nFROM (\n{states}\n)\nORDER BY key"
 
 

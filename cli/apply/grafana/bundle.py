@@ -14,8 +14,8 @@ from cli.apply.grafana.compare import Json
 from cli.errors import ApplyError
 from cli.settings import Settings
 
-DATA_SOURCE_UID = "barograph"
-"""The uid here and in the file that `docker compose` provisions."""
+DATA_SOURCE_UID = FOLDER_UID = "barograph"
+"""The uids here and in the files that `docker compose` provisions."""
 PLUGIN = "grafana-clickhouse-datasource"
 
 _UID = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -31,6 +31,10 @@ class Bundle:
 
     folder_uid: str
     folder_title: str
+    """The folder of dashboards."""
+    alerts_folder_uid: str
+    alerts_folder_title: str
+    """The folder of rules."""
     data_source: Json
     """Body of `POST /api/datasources`; `secureJsonData` is never read back or shown."""
     contact_points: tuple[Json, ...] = ()
@@ -49,7 +53,8 @@ class Bundle:
         Raises:
             ApplyError: an identifier is missing, repeated, or invalid in Grafana.
         """
-        _check_uids("folder", [self.folder_uid])
+        _check_uids("folder", [self.folder_uid, self.alerts_folder_uid])
+        _check_names("folder", [self.folder_title, self.alerts_folder_title])
         _check_uids("data source", [self.data_source.get("uid")])
         _check_uids("dashboard", [dashboard.get("uid") for dashboard in self.dashboards])
         _check_uids("rule", [rule.get("uid") for group in self.rule_groups for rule in group.get("rules", ())])
@@ -80,8 +85,10 @@ def build_bundle(
     assert settings.grafana is not None
     alerting = to_api(rules_for(contracts.values(), settings.alerts), settings.alerts, environ)
     return Bundle(
-        folder_uid=alerting.folder_uid,
-        folder_title=settings.grafana.folder or alerting.folder_title,
+        folder_uid=FOLDER_UID,
+        folder_title=settings.grafana.folder,
+        alerts_folder_uid=alerting.folder_uid,
+        alerts_folder_title=alerting.folder_title,
         data_source=build_data_source(settings),
         contact_points=alerting.contact_points,
         mute_timings=alerting.mute_timings,

@@ -132,7 +132,8 @@ def list_resources(bundle: Bundle) -> Iterator[Resource]:
     The data source comes first because it stores the ledger, which must announce the other writes.
     """
     yield DataSource(bundle.data_source)
-    yield Folder({"uid": bundle.folder_uid, "title": bundle.folder_title})
+    for uid, title in _folders(bundle).items():
+        yield Folder({"uid": uid, "title": title})
     for point in bundle.contact_points:
         others = [other for other in bundle.contact_points if other is not point]
         yield ContactPoint(point, tuple(other for other in others if other["name"] == point["name"]))
@@ -142,7 +143,11 @@ def list_resources(bundle: Bundle) -> Iterator[Resource]:
     for dashboard in bundle.dashboards:
         yield Dashboard(dashboard, bundle.folder_uid)
     for group in bundle.rule_groups:
-        yield RuleGroup(group, bundle.folder_uid)
+        yield RuleGroup(group, bundle.alerts_folder_uid)
+
+
+def _folders(bundle: Bundle) -> dict[str, str]:
+    return {bundle.folder_uid: bundle.folder_title, bundle.alerts_folder_uid: bundle.alerts_folder_title}
 
 
 def read_stored_ledger(source: CurrentResource | None) -> Ledger:
@@ -205,24 +210,29 @@ def _check_data_source(planned: PlannedResource, *, overwrite: bool) -> None:
 
 
 def _unmanaged_notes(grafana: Grafana, bundle: Bundle, ledger: Ledger) -> Iterator[str]:
-    """Describe the contents of our folder that are not in the bundle."""
+    """Describe the contents of our folders that are not in the bundle."""
     ours = {resource.ledger_name for resource in list_resources(bundle)}
-    for name, title in _in_folder(grafana, bundle.folder_uid).items():
+    for name, (title, folder) in _in_folders(grafana, _folders(bundle)).items():
         if name in ours:
             continue
         kind = name.partition("/")[0]
         if ledger.records_of(name):
             yield f"{kind} {title} was applied before and is no longer in the contracts: delete it in Grafana."
         else:
-            yield f"{kind} {title} in folder {bundle.folder_title} was not applied from here and stays unchanged."
+            yield f"{kind} {title} in folder {folder} was not applied from here and stays unchanged."
 
 
-def _in_folder(grafana: Grafana, folder: str) -> Mapping[str, str]:
-    """Read the dashboards and rule groups of our folder: name in the ledger → title."""
+def _in_folders(grafana: Grafana, folders: Mapping[str, str]) -> Mapping[str, tuple[str, str]]:
+    """Read the dashboards and rule groups of folders: name in the ledger → its title and that of its folder."""
     dashboards = grafana.read(
-        "list its dashboards", grafana.api.search.search_dashboards, type_="dash-db", folder_uids=[folder]
+        "list its dashboards", grafana.api.search.search_dashboards, type_="dash-db", folder_uids=list(folders)
     )
     rules = grafana.read("list its rules", grafana.api.alertingprovisioning.get_alertrules_all)
-    groups = sorted({str(rule["ruleGroup"]) for rule in rules if rule.get("folderUID") == folder})
-    result = {ledger_name(Dashboard.kind, str(entry["uid"])): str(entry["title"]) for entry in dashboards}
-    return result | {ledger_name(RuleGroup.kind, group): group for group in groups}
+    groups = sorted({(str(rule["ruleGroup"]), str(rule.get("folderUID"))) for rule in rules})
+    result = {
+        ledger_name(Dashboard.kind, str(entry["uid"])): (str(entry["title"]), folders[str(entry["folderUid"])])
+        for entry in dashboards
+    }
+    return result | {
+        ledger_name(RuleGroup.kind, group): (group, folders[uid]) for group, uid in groups if uid in folders
+    }

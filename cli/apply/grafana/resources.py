@@ -89,7 +89,7 @@ class Resource(ABC):
 
 
 class Folder(Resource):
-    """The folder of dashboards and rules."""
+    """A folder of dashboards or of rules."""
 
     kind = "folder"
 

@@ -14,11 +14,13 @@ import yaml
 
 from alerts import AlertsError, AlertSettings, rules_for, to_api, to_files
 from alerts.__main__ import main
-from alerts.example import ALERTING, RUNBOOKS, example_files, to_yaml
+from alerts.example import ALERTING, RUNBOOKS, example_files
+from alerts.files import to_yaml
 from alerts.lint import lint
 from alerts.schema import API_CONTACT_POINT, API_GROUP, API_MUTE_TIMING, FILE, POLICY, faults
 from dashboards.macros import TimeRange, expand_backend
 from tests.support.alerting import ODD, SECRETS, contracts, installation
+from tests.support.grafana_provisioning import expanded
 
 SETTINGS = installation()
 RULES = rules_for(contracts(), SETTINGS)
@@ -37,22 +39,6 @@ def _parsed() -> dict[str, Any]:
 def files() -> dict[str, Any]:
     """The files as Grafana reads them."""
     return copy.deepcopy(_parsed())
-
-
-def expanded(value: Any, environ: dict[str, str]) -> Any:
-    """What Grafana makes of a value of a file: variables of its environment are written out, but not in a `model`."""
-    if isinstance(value, dict):
-        raw = [key for key, inner in value.items() if key == "model" and isinstance(inner, dict)]
-        return {key: inner if key in raw else expanded(inner, environ) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [expanded(item, environ) for item in value]
-    if isinstance(value, str):
-        return re.sub(
-            r"\$\$|\$\{(\w+)\}|\$(\w+)",
-            lambda match: "$" if match[0] == "$$" else environ.get(match[1] or match[2], ""),
-            value,
-        )
-    return value
 
 
 def objects(kind: str) -> list[dict[str, Any]]:
@@ -222,6 +208,10 @@ FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
         "this group is used twice",
     ),
     "receiver": (lambda files: branch(files).update(receiver="x"), "the contact point 'x' is not defined"),
+    "root receiver": (
+        lambda files: files["policies.yaml"]["policies"][0].update(receiver="grafana-default-email"),
+        "the contact point 'grafana-default-email' is not defined",
+    ),
     "timing": (lambda files: files.pop("mute-timings.yaml"), "the mute timing 'retraining' is not defined"),
     "no branch": (lambda files: branch(files)["object_matchers"].append(["team", "=", "x"]), "no policy matches it"),
     "no route": (lambda files: branch(files)["routes"].pop(), "no policy matches its route and severity"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -142,7 +143,8 @@ def test_grafana_renders_the_window_and_version_that_decide_from_labels_of_the_o
     assert texts["page"].startswith("https://g.example/d/barograph-field?var-model=")
     for key, label in (("from", "from"), ("to", "to"), ("var-window", "window"), ("var-version", "version")):
         assert f"&{key}={{{{ urlquery $values.E.Labels.{label} }}}}" in texts["page"]
-    assert annotation_templates(rule, PLAIN)["page"].startswith("/d/barograph-field?")
+    own = '{{ reReplaceAll "/$" "" externalURL }}'
+    assert annotation_templates(rule, PLAIN)["page"].startswith(f"{own}/d/barograph-field?"), "Grafana's own address"
     assert all(f" AS `{name}`" in rule.queries["E"] for name in DETAILS)
     # The other queries identify the instance, which neither a version nor a window does.
     assert not any(" AS `version`" in sql for ref, sql in rule.queries.items() if ref != "E")
@@ -159,7 +161,8 @@ def test_messages_on_the_whole_model_name_what_decides_and_link_to_it(name: str)
         decides = f", version {version}" if of_versions else ", over all versions"
         assert f" in the last {window} until {until}{decides}; the " in texts["summary"]
         assert ("$values.E.Labels.reason" in texts["summary"]) == (name in ("performance", "performance-drop"))
-        assert all(f"$values.{ref}.Value" in texts["summary"] for ref in ("E", "B", "C")), "value and interval"
+        numbers = ("$values.E.Value", "$values.E.Labels.low", "$values.E.Labels.high")
+        assert all(number in texts["summary"] for number in numbers), "value and interval"
         assert texts["page"].startswith("https://g.example/d/barograph-model?var-model=")
         shown = {"from": "from", "to": "to", "var-window": "window"} | (
             {"var-version": "version"} if of_versions else {}
@@ -167,6 +170,36 @@ def test_messages_on_the_whole_model_name_what_decides_and_link_to_it(name: str)
         links = "".join(f"&{key}={{{{ urlquery $values.E.Labels.{label} }}}}" for key, label in shown.items())
         assert texts["page"].endswith(links)
         assert all(f" AS `{label}`" in rule.queries["E"] for label in DETAILS)
+
+
+@pytest.mark.parametrize("text", [BINARY, MANY, NUMBER])
+def test_the_page_of_an_alert_has_its_window_and_its_time(text: str) -> None:
+    contract = parse_contract(text)
+    names = {window.length_s: window.name for window in contract.windows}
+    for rule in rules_of(contract, PLAIN):
+        page = annotation_templates(rule, PLAIN)["page"]
+        if rule.has_bounds and rule.long_s:
+            assert "&from={{ urlquery $values.E.Labels.from }}&to={{ urlquery $values.E.Labels.to }}" in page, rule.uid
+            assert " AS `from`" in rule.queries["E"], rule.uid
+        else:
+            assert re.search(r"&from=now-\d+s&to=now$", page), rule.uid
+        shown = re.search(r"&var-window=(.*?)(?:&|$)", page)
+        if "$values.E.Labels.window" in page:
+            assert shown is not None
+        else:
+            assert (shown[1] if shown else None) == names.get(rule.short_s), rule.uid
+
+
+def test_runbooks_are_links_or_paths_in_grafana() -> None:
+    rule = rules_by_name(BINARY)["latency", "page", ""]
+
+    def runbook(runbooks: str, grafana_url: str = "") -> str:
+        settings = dataclasses.replace(PLAIN, runbooks=runbooks, grafana_url=grafana_url)
+        return annotation_templates(rule, settings)["runbook_url"]
+
+    assert runbook("https://r.example/books/") == "https://r.example/books/latency.md"
+    assert runbook("/public/runbooks", "https://g.example/sub") == "https://g.example/sub/public/runbooks/latency.md"
+    assert runbook("/public/runbooks") == '{{ reReplaceAll "/$" "" externalURL }}/public/runbooks/latency.md'
 
 
 def test_waiting_times_follow_the_interval() -> None:
@@ -350,9 +383,12 @@ def test_settings_are_read() -> None:
 
 def test_texts_become_templates_and_words() -> None:
     text = ("{{ a }} of ", LabelRef("field"), " is ", NumberRef("A", "number"), " [", NumberRef("B", "percent"), "]")
+    assert template((NumberRef("B", "number"), ", ", NumberRef("C", "duration"))) == (
+        "{{ $values.E.Labels.low }}, {{ humanizeDuration $values.E.Labels.high }}"
+    )
     assert template(text) == (
         '{{ "{{" }} a }} of {{ $labels.field }} is {{ printf "%.3f" $values.A.Value }} '
-        "[{{ humanizePercentage $values.B.Value }}]"
+        "[{{ humanizePercentage $values.E.Labels.low }}]"
     )
     assert words(text, {"field": "x"}, {"A": 0.25, "B": 0.125}) == "{{ a }} of x is 0.250 [12.5%]"
     assert template((LabelRef("field", in_url=True),)) == "{{ urlquery $labels.field }}"

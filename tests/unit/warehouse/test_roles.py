@@ -6,10 +6,11 @@ import re
 
 import pytest
 
-from alerts import rules_for, to_files
+from alerts import rules_for, rules_of, to_files
 from dashboards.pages import dashboards
 from dashboards.parse import queries_in
 from tests.support.alerting import contracts, installation
+from tests.support.grafana_provisioning import ROOT
 from warehouse import migrate
 from warehouse.roles import MODELS, ROLES, Limit, Role, statements
 
@@ -93,22 +94,18 @@ def test_grafana_may_set_the_time_limit_that_its_plugin_sends() -> None:
 
 
 def test_the_quota_of_grafana_lasts_for_the_stated_number_of_models() -> None:
-    per_model: dict[str, int] = {}
-    for model in contracts():
-        files = to_files(rules_for([model], installation()), installation())
-        per_model[model.model] = sum(
-            "rawSql" in query["model"]
-            for name, content in files.items()
-            if "pipeline" not in name
-            for group in content.get("groups", [])
-            for rule in group["rules"]
-            for query in rule["data"]
-        )
-    assert max(per_model.values()) > 20
+    per_minute = [
+        sum(len(rule.queries) * 60 / rule.every_s for rule in rules_of(model, installation())) for model in contracts()
+    ]
+    busiest = round(max(per_minute))
     assert GRAFANA.quota is not None
-    assert MODELS >= 500
-    # Half of the quota is left for dashboards.
-    assert GRAFANA.quota.queries >= 1.5 * MODELS * 60 * max(per_model.values()), per_model
+    budget = GRAFANA.quota.queries / MODELS / 60
+    # More than half of the quota is left for dashboards.
+    assert budget > 2 * busiest
+    text = " ".join((ROOT / "docs/security.md").read_text("utf-8").split())
+    assert f"for {MODELS} models. Each rule" in text
+    assert f"sends {busiest} queries a minute, so {budget - busiest:g} are left for dashboards" in text
+    assert f"the queries last for {GRAFANA.quota.queries // 60 // busiest:,} models" in text
 
 
 def test_roles_and_their_users_have_different_names() -> None:

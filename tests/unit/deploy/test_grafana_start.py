@@ -1,0 +1,157 @@
+"""A new Grafana starts from the files that the compose file mounts; faults of earlier files stop it or are visible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+import yaml
+
+from alerts.example import example_contracts, example_settings
+from alerts.schema import faults
+from alerts.settings import DEFAULT_VARIABLE
+from cli.apply.grafana import build_bundle
+from cli.settings import GrafanaSettings, Settings
+from tests.support.grafana_provisioning import (
+    DATA_SOURCE,
+    PROVISIONING,
+    ROOT,
+    Mounted,
+    StartError,
+    key_faults,
+    mounted_files,
+    start,
+)
+from tests.support.grafana_state import GrafanaState, routes_of
+
+SERVICE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]["grafana"]
+ENVIRON = {name: f"value of {name}" for name in SERVICE["environment"]}
+POLICIES = PROVISIONING / "alerting/policies.yaml"
+POINTS = PROVISIONING / "alerting/contact-points.yaml"
+
+
+@pytest.fixture
+def files() -> Mounted:
+    return mounted_files(SERVICE["volumes"])
+
+
+def receivers(tree: dict[str, Any]) -> Iterator[str]:
+    yield from (route["receiver"] for route in routes_of(tree))
+
+
+def test_a_new_grafana_starts_and_knows_every_receiver(files: Mounted) -> None:
+    state = GrafanaState()
+    start(state, files, ENVIRON)
+    assert state.sources["barograph"]["readOnly"]
+    assert len(state.dashboards) == 4
+    assert state.groups
+    # The files alone are complete: they need no receiver that a new Grafana happens to have.
+    assert set(receivers(state.tree)) == {point["name"] for point in state.points}
+
+
+def test_links_of_alerts_are_absolute_and_lead_to_mounted_runbooks(files: Mounted) -> None:
+    state = GrafanaState()
+    start(state, files, ENVIRON)
+    rules = [rule for group in state.groups.values() for rule in group["rules"]]
+    assert rules
+    for rule in rules:
+        page, runbook = rule["annotations"]["page"], rule["annotations"]["runbook_url"]
+        assert page.startswith('{{ reReplaceAll "/$" "" externalURL }}/d/barograph-'), page
+        path = runbook.removeprefix('{{ reReplaceAll "/$" "" externalURL }}/')
+        # Grafana serves its folder `public` under this path.
+        assert PurePosixPath("/usr/share/grafana") / path in files, runbook
+    assert SERVICE["environment"]["GF_SERVER_ROOT_URL"] == "${GRAFANA_URL:-http://localhost:3000}"
+
+
+def test_grafana_13_exits_if_the_policies_name_an_undefined_receiver(files: Mounted) -> None:
+    """Before 12.4 a new Grafana had the receiver `grafana-default-email`."""
+    policies = yaml.safe_load(files[POLICIES])
+    policies["policies"][0]["receiver"] = "grafana-default-email"
+    files[POLICIES] = yaml.safe_dump(policies)
+    with pytest.raises(StartError, match="receiver 'grafana-default-email' does not exist"):
+        start(GrafanaState(), files, ENVIRON)
+
+
+def test_grafana_exits_if_a_contact_point_has_no_address(files: Mounted) -> None:
+    with pytest.raises(StartError, match="contact point tickets: url is empty"):
+        start(GrafanaState(), files, {**ENVIRON, "SLACK_WEBHOOK_URL": ""})
+    compose = SERVICE["environment"]
+    named = [name for name in compose if f"${name}" in files[POINTS]]
+    assert len(named) == 3
+    assert DEFAULT_VARIABLE in compose, "settings without contact points name it"
+    assert all(":-" in compose[name] and not compose[name].endswith(":-}") for name in named)
+
+
+def folders(files: Mounted) -> list[tuple[str, str]]:
+    """The title of each folder and what is in it."""
+    state = GrafanaState()
+    start(state, files, ENVIRON)
+    start(state, files, ENVIRON)
+    content = {uid: "rules" for uid, _ in state.groups}
+    content |= {each["folder"]: "dashboards" for each in state.dashboards.values()}
+    return sorted((folder["title"], content[uid]) for uid, folder in state.folders.items())
+
+
+def test_no_two_folders_have_the_same_title(files: Mounted) -> None:
+    assert folders(files) == [("Barograph", "dashboards"), ("Barograph alerts", "rules")]
+
+
+def test_rules_and_a_provider_with_a_uid_do_not_share_a_folder(files: Mounted) -> None:
+    """Rules are provisioned first, into a folder with a random uid, which the provider does not find."""
+    for path, text in files.items():
+        files[path] = text.replace("folder: Barograph alerts", "folder: Barograph")
+    assert folders(files) == [("Barograph", "dashboards"), ("Barograph", "rules")]
+
+
+def test_files_and_apply_use_the_same_folders(files: Mounted) -> None:
+    state = GrafanaState()
+    start(state, files, ENVIRON)
+    settings = Settings(grafana=GrafanaSettings(url="http://g", reader_password="x"), alerts=example_settings())
+    bundle = build_bundle({each.model: each for each in example_contracts()}, settings, ENVIRON)
+    assert not list(faults(bundle.data_source, DATA_SOURCE))
+    assert state.folders[bundle.folder_uid]["title"] == bundle.folder_title
+    assert {folder["title"] for folder in state.folders.values()} == {bundle.folder_title, bundle.alerts_folder_title}
+
+
+def test_grafana_reads_every_key_of_the_files(files: Mounted) -> None:
+    assert key_faults(files) == []
+    points = yaml.safe_load(files[POINTS])
+    points["contactPoints"][0]["receivers"][0]["settings"]["httpmethod"] = "POST"
+    files[POINTS] = yaml.safe_dump(points)
+    (fault,) = key_faults(files)
+    assert fault.endswith(".settings.httpmethod: is no key that Grafana reads here")
+
+
+def test_grafana_reads_every_variable_of_its_service() -> None:
+    """A variable GF_SECTION_KEY overrides a documented key of grafana.ini; the provisioning files name the others."""
+    overrides = {name for name in SERVICE["environment"] if name.startswith("GF_")}
+    assert overrides == {
+        "GF_ANALYTICS_REPORTING_ENABLED",
+        "GF_PLUGINS_PREINSTALL_SYNC",
+        "GF_SECURITY_ADMIN_PASSWORD",
+        "GF_SERVER_ROOT_URL",
+    }
+    texts = "".join(mounted_files(SERVICE["volumes"]).values())
+    own = SERVICE["environment"].keys() - overrides
+    assert {name for name in own if f"${name}" not in texts} == {DEFAULT_VARIABLE}
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("datasources/clickhouse.yaml", "password"),
+        ("dashboards/barograph.yaml", "folderUID"),
+        ("alerting/policies.yaml", "groupBy"),
+        ("alerting/contact-points.yaml", "receiver"),
+        ("alerting/mute-timings.yaml", "interval"),
+    ],
+)
+def test_a_key_that_grafana_ignores_is_reported(files: Mounted, path: str, key: str) -> None:
+    content = yaml.safe_load(files[PROVISIONING / path])
+    first = next(value for value in content.values() if isinstance(value, list))[0]
+    first[key] = "x"
+    files[PROVISIONING / path] = yaml.safe_dump(content)
+    (fault,) = key_faults(files)
+    assert fault.endswith(f".{key}: is no key that Grafana reads here")
