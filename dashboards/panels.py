@@ -1,7 +1,7 @@
 """Constructors for the seven panel types that the pages use, in one style.
 
-Panels contain no transformations and override only the colour and unit of single series and columns. Everything that a
-page shows is therefore in its queries, and any reader of the JSON can draw it.
+Panels contain no transformations and override only the name, colour and unit of single series and columns. Everything
+that a page shows is therefore in its queries, and any reader of the JSON can draw it.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ def time_series(
         panel.stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL))
     if at_least is not None:
         panel.min(at_least)
+    _names(panel, queries)
     _colours(panel, queries)
     _units(panel, units or {})
     return _linked(panel, link)
@@ -169,7 +170,7 @@ def table_panel(
 def level_timeline(info: PanelInfo, query: PanelQuery, *, link: DataLink | None = None) -> statetimeline.Panel:
     """A state timeline of levels. Each bar shows the word, so that colour is never the only cue."""
     panel = (
-        _with_queries(statetimeline.Panel(), info, (query,))
+        _names(_with_queries(statetimeline.Panel(), info, (query,)), (query,))
         .merge_values(True)
         .show_value(kinds.VisibilityMode.AUTO)
         .align_value("left")  # type: ignore[arg-type]
@@ -186,7 +187,7 @@ def level_timeline(info: PanelInfo, query: PanelQuery, *, link: DataLink | None 
 def heatmap_panel(info: PanelInfo, query: PanelQuery) -> heatmap.Panel:
     """A heatmap of shares per cell over time; one row per cell, in the order of the names."""
     return (
-        _with_queries(heatmap.Panel(), info, (query,))
+        _names(_with_queries(heatmap.Panel(), info, (query,)), (query,))
         .calculate(False)
         .cell_gap(1)
         .color(
@@ -249,6 +250,27 @@ def _legend() -> common.VizLegendOptions:
 def _linked(panel: PanelT, link: DataLink | None) -> PanelT:
     if link is not None:
         panel.data_links([link.built()])
+    return panel
+
+
+SeriesPanel = TypeVar("SeriesPanel", timeseries.Panel, statetimeline.Panel, heatmap.Panel)
+
+
+def _names(panel: SeriesPanel, queries: Sequence[PanelQuery]) -> SeriesPanel:
+    """Name each series by its last text column, and by its number column if its query has several.
+
+    Grafana's own names begin with the letter of the query and the name of the column (`A psi temp`).
+    """
+    for query in queries:
+        texts = [column.name for column in query.columns if column.kind == "text"]
+        numbers = [column.name for column in query.columns if column.kind == "number"]
+        for number in numbers:
+            parts = [f"${{__field.labels.{text}}}" for text in texts[-1:]]
+            if len(numbers) > 1 or not texts:
+                parts.append(number)
+            # The only query's columns without labels already have their names.
+            if texts or len(queries) > 1:
+                panel.override_by_name(number, [models.DynamicConfigValue("displayName", ": ".join(parts))])
     return panel
 
 

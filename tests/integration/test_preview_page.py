@@ -110,9 +110,10 @@ def test_from_fleet_to_model_to_field(preview: PreviewPage, shop: Shop, shop_pip
         {"window": window},
     ):
         tables.setdefault(field, []).append((at, value))
-    fields = set(drawn) & set(tables)
-    assert {"amount", "age"} <= fields
-    for field in fields:
+    # Fields are named alone, without the letter of the query and the column.
+    assert set(drawn) - {"minor threshold", "major threshold"} <= set(tables)
+    assert {"amount", "age", "minor threshold", "major threshold"} <= set(drawn)
+    for field in set(drawn) & set(tables):
         assert judged(drawn[field]).items() <= dict(tables[field]).items(), field
 
     follow(preview, f'[data-panel="{panel_link("model", "fields").panel_id}"] td a span:text-is("amount")')

@@ -43,11 +43,12 @@ DISTRIBUTION = table(
     "now",
 )
 
+# The plugin orders series by their labels, so the position comes first, also in the alphabet.
 HEATMAP = series(
     "distribution.heatmap",
     f"""
     SELECT
-        time, concat(leftPad(toString(cell_index), 3, '0'), ' ', name) AS cell,
+        time, leftPad(toString(cell_index), 3, '0') AS bin_position, name AS cell,
         {finite("n / sum(n) OVER (PARTITION BY time)")} AS share
     FROM
     (
@@ -61,6 +62,7 @@ HEATMAP = series(
     )
     ORDER BY time, cell_index
     """,
+    "bin_position:text",
     "cell:text",
     "share",
     grain_s=HOUR_S,

@@ -37,44 +37,49 @@ const size = (frame) => frame.columns[0]?.values.length ?? 0;
 const columns = (frames) => frames.flatMap((frame) => frame.columns);
 const rowOf = (frame, index) => Object.fromEntries(frame.columns.map((column) => [column.name, column.values[index]]));
 
-// Long rows to one series per number column and set of labels, as the data source's format 0 does it.
-export function series(frames) {
-  const allSeries = [];
-  for (const frame of frames) {
-    const at = frame.columns.find((column) => column.type === "time");
-    if (!at) continue;
-    const labels = frame.columns.filter((column) => column.type === "string");
-    const made = [];
-    for (const number of frame.columns.filter((column) => column.type === "number" || column.type === "boolean")) {
-      const groups = new Map();
-      at.values.forEach((moment, index) => {
-        const values = labels.map((label) => label.values[index]);
-        const key = JSON.stringify(values);
-        if (!groups.has(key)) {
-          const names = Object.fromEntries(labels.map((label, i) => [label.name, values[i]]));
-          groups.set(key, { field: number.name, labels: names, x: [], y: [] });
-        }
-        groups.get(key).x.push(moment);
-        groups.get(key).y.push(number.values[index]);
-      });
-      made.push(...groups.values());
-    }
-    const isOnly = new Set(made.map((each) => each.field)).size === 1;
-    for (const each of made) {
-      const values = Object.values(each.labels).filter((value) => !isMissing(value));
-      each.name = values.length === 0 ? each.field : isOnly ? values.join(" ") : `${each.field} ${values.join(" ")}`;
-    }
-    allSeries.push(...made);
+// Long rows to one series per number column and set of labels, as the data source's format 0 does it. Names follow
+// Grafana: where the panel sets none, the letter of the query (if there are several), the column and the labels.
+export function series(frames, panel) {
+  const letters = (panel.targets ?? []).filter((target) => !target.hide).map((target) => target.refId);
+  const allSeries = frames.flatMap((frame, index) => seriesOf(frame).map((each) => ({ ...each, letter: letters[index] })));
+  const labelNames = new Set(allSeries.flatMap((each) => Object.keys(each.labels)));
+  for (const each of allSeries) {
+    const labels = labelNames.size === 1 ? Object.values(each.labels).join("") : writtenLabels(each.labels);
+    const byDefault = [frames.length > 1 ? each.letter : "", each.field, labels].filter(Boolean).join(" ");
+    each.config = fieldConfig(panel, [each.field, byDefault], "number");
+    each.name = each.config.displayName ? displayed(each) : byDefault;
   }
   return allSeries;
 }
 
-function displayed(each, config) {
-  if (!config.displayName) return each.name;
-  return config.displayName
-    .replaceAll(/\$\{__field\.labels(?:\.([^}\]]+)|\["([^"]+)"\])\}/g, (_, a, b) => each.labels[a ?? b] ?? "")
-    .replaceAll("${__field.name}", each.field);
+function seriesOf(frame) {
+  const at = frame.columns.find((column) => column.type === "time");
+  if (!at) return [];
+  const labels = frame.columns.filter((column) => column.type === "string");
+  return frame.columns.filter((column) => column.type === "number" || column.type === "boolean").flatMap((number) => {
+    const groups = new Map();
+    at.values.forEach((moment, index) => {
+      const values = labels.map((label) => label.values[index]);
+      const key = JSON.stringify(values);
+      if (!groups.has(key)) {
+        const names = Object.fromEntries(labels.map((label, i) => [label.name, values[i]]));
+        groups.set(key, { field: number.name, labels: names, x: [], y: [] });
+      }
+      groups.get(key).x.push(moment);
+      groups.get(key).y.push(number.values[index]);
+    });
+    return [...groups.values()];
+  });
 }
+
+function writtenLabels(labels) {
+  const parts = Object.keys(labels).sort().map((name) => `${name}="${labels[name]}"`);
+  return parts.length > 0 ? `{${parts.join(", ")}}` : "";
+}
+
+const displayed = (each) => each.config.displayName
+  .replaceAll(/\$\{__field\.labels(?:\.([^}\]]+)|\["([^"]+)"\])\}/g, (_, a, b) => each.labels[a ?? b] ?? "")
+  .replaceAll("${__field.name}", each.field);
 
 function thresholdShapes(config) {
   const mode = config.custom?.thresholdsStyle?.mode ?? "off";
@@ -108,19 +113,17 @@ function timeAxis(state) {
 }
 
 function drawTimeseries(body, panel, frames, state, notes) {
-  const allSeries = series(frames);
+  const allSeries = series(frames, panel);
   if (allSeries.length === 0) return nothing(body);
-  const base = fieldConfig(panel, "", "number");
+  const base = fieldConfig(panel, [], "number");
   const heights = allSeries.flatMap((each) => each.y.filter((value) => value !== null));
   const traces = allSeries.map((each, index) => {
-    const config = fieldConfig(panel, each.name, "number");
-    const byField = fieldConfig(panel, each.field, "number");
-    const chosen = each.name === each.field || config.color?.mode === "fixed" ? config : byField;
-    const custom = chosen.custom ?? {};
-    const tint = chosen.color?.mode === "fixed" ? colour(chosen.color.fixedColor) : paletteColour(index);
+    const { config } = each;
+    const { custom } = config;
+    const tint = config.color?.mode === "fixed" ? colour(config.color.fixedColor) : paletteColour(index);
     const trace = {
-      x: each.x, y: each.y, name: displayed(each, chosen),
-      customdata: each.y.map((value) => written(value, chosen)),
+      x: each.x, y: each.y, name: each.name,
+      customdata: each.y.map((value) => written(value, config)),
       hovertemplate: "%{x|%Y-%m-%d %H:%M}  %{customdata}<extra>%{fullData.name}</extra>",
     };
     if (custom.drawStyle === "bars") return { ...trace, type: "bar", marker: { color: tint } };
@@ -171,7 +174,7 @@ function drawStat(body, panel, frames, state) {
   }
   if (shown.length === 0) return nothing(body, panel);
   for (const each of shown) {
-    const config = fieldConfig(panel, each.field, each.type);
+    const config = fieldConfig(panel, [each.field, each.name], each.type);
     const made = element("div", undefined, { class: "stat" });
     const value = element("b", isMissing(each.value) ? (config.noValue ?? "–") : written(each.value, config, each.type));
     const tint = panel.options?.colorMode === "none" ? undefined : valueColour(each.value, config);
@@ -187,7 +190,7 @@ function drawTable(body, panel, frames, state) {
   const frame = frames[0];
   if (!frame || size(frame) === 0) return nothing(body, panel);
   const shown = frame.columns
-    .map((column) => ({ ...column, config: fieldConfig(panel, column.name, column.type) }))
+    .map((column) => ({ ...column, config: fieldConfig(panel, [column.name], column.type) }))
     .filter((column) => !column.config.custom?.hidden && !column.config.custom?.hideFrom?.viz);
   const table = element("table");
   const head = element("tr");
@@ -219,11 +222,11 @@ function linked(inner, config, state, row, value) {
 }
 
 function drawStates(body, panel, frames, state) {
-  const allSeries = states(frames);
+  const allSeries = states(frames, panel);
   if (allSeries.length === 0) return nothing(body, panel);
   const traces = new Map();
   for (const each of allSeries) {
-    const config = fieldConfig(panel, each.name, each.type);
+    const { config } = each;
     for (const { from, to, value } of runsOfValues(each)) {
       if (isMissing(value)) continue;
       const text = written(value, config);
@@ -244,13 +247,13 @@ function drawStates(body, panel, frames, state) {
 }
 
 // State timelines show text too: one series per set of labels, its value in the last column.
-function states(frames) {
-  const numeric = series(frames);
-  if (numeric.length > 0) return numeric.map((each) => ({ ...each, type: "number" }));
+function states(frames, panel) {
+  const numeric = series(frames, panel);
+  if (numeric.length > 0) return numeric;
   return frames.flatMap((frame) => {
     const at = frame.columns.find((column) => column.type === "time");
     const texts = frame.columns.filter((column) => column.type === "string");
-    return at ? texts.map((column) => ({ name: column.name, type: "string", x: at.values, y: column.values })) : [];
+    return at ? texts.map((column) => ({ name: column.name, config: fieldConfig(panel, [column.name], "string"), x: at.values, y: column.values })) : [];
   });
 }
 
@@ -267,23 +270,17 @@ function runsOfValues({ x, y }) {
 }
 
 function drawHeatmap(body, panel, frames, state) {
-  const frame = frames[0];
-  if (!frame || size(frame) === 0) return nothing(body, panel);
-  const at = frame.columns.find((column) => column.type === "time");
-  const bucket = frame.columns.find((column) => column.type === "string");
-  const wide = frame.columns.filter((column) => column.type === "number");
-  const moments = [...new Set(at.values)].sort((a, b) => a - b);
-  const names = bucket ? [...new Set(bucket.values)].sort() : wide.map((column) => column.name);
-  const z = names.map(() => moments.map(() => null));
-  const column = new Map(moments.map((moment, index) => [moment, index]));
-  const line = new Map(names.map((name, index) => [name, index]));
-  at.values.forEach((moment, index) => {
-    if (bucket) z[line.get(bucket.values[index])][column.get(moment)] = wide[0].values[index];
-    else wide.forEach((each) => { z[line.get(each.name)][column.get(moment)] = each.values[index]; });
+  // The plugin orders the series, and so the rows, by their labels.
+  const rows = series(frames, panel).sort((a, b) => (writtenLabels(a.labels) < writtenLabels(b.labels) ? -1 : 1));
+  if (rows.length === 0) return nothing(body, panel);
+  const moments = [...new Set(rows.flatMap((row) => row.x))].sort((a, b) => a - b);
+  const z = rows.map((row) => {
+    const values = new Map(row.x.map((moment, index) => [moment, row.y[index]]));
+    return moments.map((moment) => values.get(moment) ?? null);
   });
-  const config = fieldConfig(panel, wide[0]?.name ?? "", "number");
+  const { config } = rows[0];
   Plotly.newPlot(body, [{
-    type: "heatmap", x: moments, y: names, z, colorscale: "Blues", reversescale: true,
+    type: "heatmap", x: moments, y: rows.map((row) => row.name), z, colorscale: "Blues", reversescale: true,
     customdata: z.map((values) => values.map((value) => written(value, config))),
     hovertemplate: "%{x|%Y-%m-%d %H:%M}  %{y}  %{customdata}<extra></extra>", colorbar: { thickness: 8, tickformat: axisFormat(config, z.flat()) },
   }], {
@@ -295,10 +292,10 @@ function drawBars(body, panel, frames) {
   const frame = frames[0];
   if (!frame || size(frame) === 0) return nothing(body, panel);
   const names = frame.columns.find((column) => column.name === panel.options?.xField) ?? frame.columns.find((column) => column.type !== "number");
-  const base = fieldConfig(panel, "", "number");
+  const base = fieldConfig(panel, [], "number");
   const sideways = panel.options?.orientation === "horizontal";
   const traces = frame.columns.filter((column) => column.type === "number").map((column, index) => {
-    const config = fieldConfig(panel, column.name, "number");
+    const config = fieldConfig(panel, [column.name], "number");
     const tint = config.color?.mode === "fixed" ? colour(config.color.fixedColor) : paletteColour(index);
     const [x, y] = sideways ? [column.values, names.values] : [names.values, column.values];
     return {

@@ -80,13 +80,14 @@ export function valueColour(value, config) {
   return colour(steps.findLast((step) => step.value === null || step.value === undefined || value >= step.value)?.color);
 }
 
-// The configuration of one field: the panel's defaults, then its overrides by name or type.
-export function fieldConfig(panel, name, type) {
+// The configuration of one field: the panel's defaults, then its overrides by type or by name. A field has two names:
+// its column's and the one that Grafana would show without overrides.
+export function fieldConfig(panel, names, type) {
   const config = { ...panel.fieldConfig?.defaults, custom: { ...panel.fieldConfig?.defaults?.custom } };
   for (const { matcher, properties } of panel.fieldConfig?.overrides ?? []) {
-    const meant = matcher.id === "byName" ? matcher.options === name
+    const meant = matcher.id === "byName" ? names.includes(matcher.options)
       : matcher.id === "byType" ? matcher.options === type
-      : matcher.id === "byRegexp" ? new RegExp(matcher.options.replace(/^\/(.*)\/$/, "$1")).test(name)
+      : matcher.id === "byRegexp" ? names.some((name) => new RegExp(matcher.options.replace(/^\/(.*)\/$/, "$1")).test(name))
       : false;
     if (!meant) continue;
     for (const { id, value } of properties) {

@@ -14,6 +14,7 @@ from dashboards.__main__ import main
 from dashboards.pages import FOLDER, dashboards, files
 from dashboards.panels import PANEL_TYPES
 from dashboards.parse import panels_of, queries_in
+from dashboards.query import dedent_sql
 from dashboards.uids import DASHBOARDS, PANELS
 from tests.support.dashboard_lint import lint
 from tests.support.json_schema import faults
@@ -98,6 +99,35 @@ def test_every_panel_query_sets_all_members_explicitly(page: str) -> None:
             assert target["pluginVersion"] == style.PLUGIN_VERSION
             assert target["meta"] == {"timezone": "UTC"}
     assert PAGES[page]["schemaVersion"] == 42
+
+
+def test_series_are_named_without_the_letter_of_their_query() -> None:
+    """Grafana's own names begin with the query's letter and the column: `A psi temp`."""
+    queries = {dedent_sql(query.sql): query for query in every_query().values()}
+    for dashboard in PAGES.values():
+        for panel in panels_of(dashboard):
+            if panel["type"] not in ("timeseries", "state-timeline", "heatmap"):
+                continue
+            names = {
+                override["matcher"]["options"]: each["value"]
+                for override in panel["fieldConfig"]["overrides"]
+                for each in override["properties"]
+                if each["id"] == "displayName"
+            }
+            shown = [queries[target["rawSql"]] for target in panel["targets"]]
+            labelled = [query for query in shown if any(column.kind == "text" for column in query.columns)]
+            numbers = {
+                column.name
+                for query in (shown if len(shown) > 1 else labelled)
+                for column in query.columns
+                if column.kind == "number"
+            }
+            assert set(names) == numbers, panel["title"]
+            assert len(set(names.values())) == len(names) or panel["id"] == PANELS["model"]["performance"]
+    psi = next(panel for panel in panels_of(PAGES["model"]) if panel["id"] == PANELS["model"]["psi"])
+    texts = json.dumps(psi["fieldConfig"]["overrides"])
+    assert '{"id": "displayName", "value": "${__field.labels.field}"}' in texts
+    assert '{"id": "displayName", "value": "minor threshold"}' in texts
 
 
 def test_links_and_annotations_are_in_sight() -> None:
