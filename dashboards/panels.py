@@ -34,6 +34,7 @@ from dashboards.query import DATASOURCE, Query
 from dashboards.style import STYLE
 from dashboards.uids import PANELS
 from warehouse.panels import PanelQuery
+from warehouse.panels.query import DAY_S
 
 PANEL_TYPES = ("timeseries", "stat", "table", "state-timeline", "heatmap", "barchart", "text")
 
@@ -79,7 +80,8 @@ def time_series(
 ) -> timeseries.Panel:
     """A time-series panel: lines, `stacked` areas for parts of a whole, or bars for `counted` things.
 
-    Unknown values are gaps; lines never connect across them.
+    Grafana joins the series of a query into one frame over all times. A series with a longer period than others has no
+    value at most of these times, which is not a gap: lines cross it if it is not much longer than the period.
     """
     panel = (
         _with_queries(timeseries.Panel(), info, queries)
@@ -91,8 +93,8 @@ def time_series(
         .line_width(1)
         .fill_opacity(60 if counted else 30 if stacked else 0)
         .show_points(kinds.VisibilityMode.AUTO)
-        .span_nulls(False)
     )
+    _gaps(panel, queries)
     if stacked or counted:
         panel.stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL))
     if at_least is not None:
@@ -181,6 +183,7 @@ def level_timeline(info: PanelInfo, query: PanelQuery, *, link: DataLink | None 
         .thresholds(_steps(None, None))
         .mappings([_numbered_levels()])
     )
+    _gaps(panel, (query,))
     return _linked(panel, link)
 
 
@@ -272,6 +275,20 @@ def _names(panel: SeriesPanel, queries: Sequence[PanelQuery]) -> SeriesPanel:
             if texts or len(queries) > 1:
                 panel.override_by_name(number, [models.DynamicConfigValue("displayName", ": ".join(parts))])
     return panel
+
+
+GAP_MARGIN_S = 60
+"""Time by which a gap exceeds the period of its series, in seconds."""
+
+
+def _gaps(panel: timeseries.Panel | statetimeline.Panel, queries: Sequence[PanelQuery]) -> None:
+    """Connect values that are at most a period apart, and interrupt lines and states where data are missing."""
+    period_s = max(query.period_s for query in queries)
+    gap_ms = (period_s + GAP_MARGIN_S) * 1000
+    panel.span_nulls(gap_ms)
+    # Without a row of any series there is no null either. A bound below the step would interrupt every line.
+    if period_s >= DAY_S:
+        panel.insert_nulls(gap_ms)
 
 
 def _colours(panel: timeseries.Panel | barchart.Panel, queries: Sequence[PanelQuery]) -> None:

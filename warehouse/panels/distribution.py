@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from warehouse.panels.cells import cells_of
 from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite
-from warehouse.panels.query import HOUR_S, series, table
+from warehouse.panels.query import DISTANCES_S, HOUR_S, series, table
 
 _RANGE = "$__timeFilter(window_end)"
 _FIELD = f"{MODEL} AND {VERSION} AND {SLICE} AND {FIELD}"
@@ -66,6 +66,7 @@ HEATMAP = series(
     "cell:text",
     "share",
     grain_s=HOUR_S,
+    period_s=HOUR_S,
 )
 
 _DISTANCES = f"""
@@ -90,6 +91,7 @@ QUANTILES = series(
     "p75",
     "p95",
     "mean",
+    period_s=DISTANCES_S,
 )
 
 DISTANCES = series(
@@ -107,6 +109,7 @@ DISTANCES = series(
     "w1",
     "mean shift",
     "std ratio",
+    period_s=DISTANCES_S,
 )
 
 CLASS_SHARES = series(
@@ -128,4 +131,5 @@ CLASS_SHARES = series(
     "class:text",
     "share",
     grain_s=HOUR_S,
+    period_s=HOUR_S,
 )

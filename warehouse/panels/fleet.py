@@ -6,7 +6,7 @@ The state at the end of the range comes from its last day; older verdicts are ou
 from __future__ import annotations
 
 from warehouse.panels.fragments import PER_MINUTE, finite, level_name, level_number, window_seconds
-from warehouse.panels.query import PanelQuery, series, table
+from warehouse.panels.query import HOUR_S, PanelQuery, series, table
 
 _LAST_DAY = "window_end > $__toTime - INTERVAL 1 DAY AND window_end <= $__toTime"
 _TRAFFIC = "slice = 'all' AND $__timeFilter(pane_start)"
@@ -219,6 +219,7 @@ def _traffic(name: str, number: str, column: str) -> PanelQuery:
         """,
         "model:text",
         column,
+        period_s=HOUR_S,
     )
 
 

@@ -125,6 +125,7 @@ LABEL_COVERAGE = series(
     """,
     "labelled",
     grain_s=HOUR_S,
+    period_s=HOUR_S,
 )
 
 LABEL_COUNTS = table(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from warehouse.metrics import metrics_of_panel
 from warehouse.panels.fragments import finite, is_selected_or_all
-from warehouse.panels.query import HOUR_S, PanelQuery, series, table
+from warehouse.panels.query import HOUR_S, MINUTE_S, PanelQuery, series, table
 from warehouse.processor_reports import BUCKET_S
 
 REPORTS_S = 10
@@ -100,6 +100,7 @@ def _over_time(name: str, number: str, column: str, and_where: str = "1 = 1") ->
         "processor:text",
         column,
         grain_s=REPORTS_S,
+        period_s=MINUTE_S,
     )
 
 
@@ -125,6 +126,7 @@ RETRIES = series(
     "processor:text",
     "retries",
     grain_s=REPORTS_S,
+    period_s=MINUTE_S,
 )
 
 # ------------------------------------------------------------------------------------------------ metrics
@@ -174,6 +176,7 @@ def _gauges(panel: str, column: str, number: str = "max(sample.maximum)") -> Pan
         "metric_name:text",
         column,
         grain_s=REPORTS_S,
+        period_s=MINUTE_S,
     )
 
 
@@ -200,6 +203,7 @@ def _counters(panel: str, column: str, per: str = "") -> PanelQuery:
         "metric_name:text",
         column,
         grain_s=REPORTS_S,
+        period_s=MINUTE_S,
     )
 
 
@@ -228,6 +232,7 @@ WATCHDOG = series(
     "processor:text",
     "seconds",
     grain_s=REPORTS_S,
+    period_s=MINUTE_S,
 )
 
 
@@ -296,6 +301,7 @@ LATE_OVER_TIME = series(
     """,
     "model:text",
     "late",
+    period_s=HOUR_S,
 )
 
 # Dead letters without a known model are shown for every selected model.
@@ -316,6 +322,7 @@ DEAD_REASONS = series(
     "reason_of_topic:text",
     "dead_letters",
     grain_s=HOUR_S,
+    period_s=HOUR_S,
 )
 
 # It reads raw events, so it covers one hour: the last whole hour of the range.
@@ -342,6 +349,7 @@ DUPLICATES_OVER_TIME = series(
     "model:text",
     "duplicates",
     grain_s=HOUR_S,
+    period_s=HOUR_S,
 )
 
 UNMATCHED_LABELS = series(
@@ -356,6 +364,7 @@ UNMATCHED_LABELS = series(
     "model:text",
     "labels",
     grain_s=HOUR_S,
+    period_s=HOUR_S,
 )
 
 LOSSES = table(

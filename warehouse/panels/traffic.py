@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from warehouse.panels.fragments import MODEL, PER_MINUTE, SLICE, VERSION, WINDOW, finite, window_seconds
-from warehouse.panels.query import series, table
+from warehouse.panels.query import DISTANCES_S, HOUR_S, series, table
 
 _RANGE = "$__timeFilter(pane_start)"
 _MODEL = f"{MODEL} AND {SLICE} AND {_RANGE}"
@@ -29,6 +29,7 @@ REQUESTS = series(
     """,
     "version:text",
     "requests",
+    period_s=HOUR_S,
 )
 
 REQUESTS_NOW = table(
@@ -50,6 +51,7 @@ ERRORS = series(
     """,
     "errors",
     "promise",
+    period_s=HOUR_S,
 )
 
 ERRORS_NOW = table(
@@ -69,6 +71,7 @@ ERROR_KINDS = series(
     """,
     "kind:text",
     "errors",
+    period_s=HOUR_S,
 )
 
 SLOW = series(
@@ -84,6 +87,7 @@ SLOW = series(
     """,
     "slow",
     "promise",
+    period_s=HOUR_S,
 )
 
 _LAST_LATENCY = "field = 'latency_ms'"
@@ -108,6 +112,7 @@ LATENCY = series(
     "p95",
     "p99",
     "promise",
+    period_s=DISTANCES_S,
 )
 
 SCORE = series(
@@ -127,4 +132,5 @@ SCORE = series(
     "p50",
     "p75",
     "p95",
+    period_s=DISTANCES_S,
 )

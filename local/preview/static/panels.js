@@ -39,7 +39,7 @@ const rowOf = (frame, index) => Object.fromEntries(frame.columns.map((column) =>
 
 // Long rows to one series per number column and set of labels, as the data source's format 0 does it. Names follow
 // Grafana: where the panel sets none, the letter of the query (if there are several), the column and the labels.
-export function series(frames, panel) {
+export function series(frames, panel, endMs) {
   const letters = (panel.targets ?? []).filter((target) => !target.hide).map((target) => target.refId);
   const allSeries = frames.flatMap((frame, index) => seriesOf(frame).map((each) => ({ ...each, letter: letters[index] })));
   const labelNames = new Set(allSeries.flatMap((each) => Object.keys(each.labels)));
@@ -49,7 +49,50 @@ export function series(frames, panel) {
     each.config = fieldConfig(panel, [each.field, byDefault], "number");
     each.name = each.config.displayName ? displayed(each) : byDefault;
   }
+  return joined(allSeries, endMs);
+}
+
+// One frame over the times of all series, with Grafana's nulls: where a series has no value at a time of its query, and
+// where no series has one for longer than `insertNulls`. Runs of nulls shorter than `spanNulls` are left out, so that
+// lines and states cross them.
+function joined(allSeries, endMs) {
+  const times = new Map();
+  for (const each of allSeries) times.set(each.letter, [...(times.get(each.letter) ?? []), ...each.x]);
+  for (const [letter, all] of times) times.set(letter, [...new Set(all)].sort((a, b) => a - b));
+  for (const each of allSeries) {
+    const values = new Map(each.x.map((moment, index) => [moment, each.y[index]]));
+    const { spanNulls, insertNulls } = each.config.custom;
+    const all = times.get(each.letter).map((moment) => [moment, values.get(moment) ?? null]);
+    const points = withoutShortGaps(withLongGaps(all, insertNulls, endMs), spanNulls);
+    each.x = points.map(([moment]) => moment);
+    each.y = points.map(([, value]) => value);
+  }
   return allSeries;
+}
+
+function withLongGaps(points, longest, endMs) {
+  if (typeof longest !== "number") return points;
+  return points.flatMap((point, index) => {
+    const next = points[index + 1]?.[0] ?? endMs;
+    return next - point[0] > longest ? [point, [point[0] + longest, null]] : [point];
+  });
+}
+
+function withoutShortGaps(points, shortest) {
+  if (typeof shortest !== "number") return points;
+  const kept = [];
+  let gap = [];
+  for (const point of points) {
+    if (point[1] === null) {
+      gap.push(point);
+      continue;
+    }
+    const last = kept.at(-1);
+    if (!last || point[0] - last[0] >= shortest) kept.push(...gap);
+    kept.push(point);
+    gap = [];
+  }
+  return [...kept, ...gap];
 }
 
 function seriesOf(frame) {
@@ -113,7 +156,7 @@ function timeAxis(state) {
 }
 
 function drawTimeseries(body, panel, frames, state, notes) {
-  const allSeries = series(frames, panel);
+  const allSeries = series(frames, panel, state.toMs);
   if (allSeries.length === 0) return nothing(body);
   const base = fieldConfig(panel, [], "number");
   const heights = allSeries.flatMap((each) => each.y.filter((value) => value !== null));
@@ -222,12 +265,12 @@ function linked(inner, config, state, row, value) {
 }
 
 function drawStates(body, panel, frames, state) {
-  const allSeries = states(frames, panel);
+  const allSeries = states(frames, panel, state.toMs);
   if (allSeries.length === 0) return nothing(body, panel);
   const traces = new Map();
   for (const each of allSeries) {
     const { config } = each;
-    for (const { from, to, value } of runsOfValues(each)) {
+    for (const { from, to, value } of runsOfValues(each, state.toMs)) {
       if (isMissing(value)) continue;
       const text = written(value, config);
       if (!traces.has(text)) {
@@ -247,8 +290,8 @@ function drawStates(body, panel, frames, state) {
 }
 
 // State timelines show text too: one series per set of labels, its value in the last column.
-function states(frames, panel) {
-  const numeric = series(frames, panel);
+function states(frames, panel, endMs) {
+  const numeric = series(frames, panel, endMs);
   if (numeric.length > 0) return numeric;
   return frames.flatMap((frame) => {
     const at = frame.columns.find((column) => column.type === "time");
@@ -257,12 +300,11 @@ function states(frames, panel) {
   });
 }
 
-// Consecutive equal values form one run; the last run is as long as the one before.
-function runsOfValues({ x, y }) {
-  const last = x.at(-1) + (x.length > 1 ? x.at(-1) - x.at(-2) : 3600000);
+// Consecutive equal values form one run. As in Grafana, the last one lasts until the end of the range.
+function runsOfValues({ x, y }, end) {
   const runs = [];
   x.forEach((from, index) => {
-    const to = x[index + 1] ?? last;
+    const to = x[index + 1] ?? Math.max(end, from);
     if (runs.at(-1)?.value === y[index]) runs.at(-1).to = to;
     else runs.push({ from, to, value: y[index] });
   });
@@ -271,7 +313,7 @@ function runsOfValues({ x, y }) {
 
 function drawHeatmap(body, panel, frames, state) {
   // The plugin orders the series, and so the rows, by their labels.
-  const rows = series(frames, panel).sort((a, b) => (writtenLabels(a.labels) < writtenLabels(b.labels) ? -1 : 1));
+  const rows = series(frames, panel, state.toMs).sort((a, b) => (writtenLabels(a.labels) < writtenLabels(b.labels) ? -1 : 1));
   if (rows.length === 0) return nothing(body, panel);
   const moments = [...new Set(rows.flatMap((row) => row.x))].sort((a, b) => a - b);
   const z = rows.map((row) => {
