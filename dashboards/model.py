@@ -146,7 +146,7 @@ def _errors() -> AnyPanel:
         "Share of predictions that failed, and the SLO of the contract in force.",
         UNITS.share,
     )
-    return time_series(info, traffic.ERRORS, at_least=0)
+    return time_series(info, traffic.ERRORS, traffic.ERRORS_SLO, at_least=0)
 
 
 def _error_kinds() -> AnyPanel:
@@ -162,7 +162,7 @@ def _slow() -> AnyPanel:
         "Empty if the contract has no latency SLO.",
         UNITS.share,
     )
-    return time_series(info, traffic.SLOW, at_least=0)
+    return time_series(info, traffic.SLOW, traffic.SLOW_SLO, at_least=0)
 
 
 def _latency() -> AnyPanel:
@@ -173,7 +173,7 @@ def _latency() -> AnyPanel:
         "does not include latency_ms.",
         UNITS.milliseconds,
     )
-    return time_series(info, traffic.LATENCY, at_least=0)
+    return time_series(info, traffic.LATENCY, traffic.LATENCY_SLO, at_least=0)
 
 
 def rows() -> list[Row]:

@@ -135,7 +135,7 @@ def stat_panel(
         .text_mode(kinds.BigValueTextMode.VALUE_AND_NAME if len(query.columns) > 1 else kinds.BigValueTextMode.VALUE)
         .justify_mode(kinds.BigValueJustifyMode.AUTO)
         .orientation(kinds.VizOrientation.AUTO)
-        .no_value("unknown")
+        .no_value("no data")
         .thresholds(_steps(bad_from, bad_under))
     )
     if level:

@@ -57,7 +57,7 @@ class Style(NamedTuple):
         {
             "minor threshold": MINOR,
             "major threshold": MAJOR,
-            "promise": MAJOR,
+            "SLO": MAJOR,
             "ks threshold": MAJOR,
             "training": TRAINING,
             "now": NOW,

@@ -252,6 +252,19 @@ def test_a_fleet_without_traffic_is_silent_and_not_healthy(client: Client) -> No
 # ------------------------------------------------------------------------------------------------------------ model
 
 
+def test_after_silent_days_a_page_keeps_its_variables_and_judges_nothing(client: Client) -> None:
+    later = TimeRange.between(END + timedelta(days=3), END + timedelta(days=4))
+    chosen: dict[str, Value] = {"model": "fraud"}
+    for name, before in (("versions", "2"), ("slices", "all"), ("fields", "x"), ("windows", "1d")):
+        rows = ask(client, QUERIES[f"variables.{name}"], chosen, time_range=later)
+        assert rows[0][0] == before, name
+    assert ask(client, QUERIES["freshness.completeness"], chosen, time_range=later) == []
+    assert len(ask(client, QUERIES["performance.label_maturity"], {"model": "triage"}, time_range=RANGE)) == 3
+    # The curve is learned on the wall clock, long after the event times of a replay.
+    long_ago = TimeRange.between(END - timedelta(days=99), END - timedelta(days=98))
+    assert len(ask(client, QUERIES["performance.label_maturity"], {"model": "triage"}, time_range=long_ago)) == 3
+
+
 @pytest.mark.parametrize("name", NAMES.values())
 def test_psi_is_that_of_the_last_revision_with_its_lines(client: Client, name: str) -> None:
     chosen: dict[str, Value] = {"model": name}
@@ -291,18 +304,23 @@ def test_traffic_errors_and_latency_against_the_promises(client: Client) -> None
     for interval_s in (60, HOUR_S, 5 * HOUR_S):
         rows = ask(client, QUERIES["traffic.requests"], chosen, interval_s=interval_s)
         assert {round(row[2], 9) for row in rows} == {round(REQUESTS / 60, 9)}
-    assert {row[1:] for row in ask(client, QUERIES["traffic.errors"], chosen)} == {(ERRORS / REQUESTS, 0.01)}
+    assert {row[1:] for row in ask(client, QUERIES["traffic.errors"], chosen)} == {(ERRORS / REQUESTS,)}
     slow = ask(client, QUERIES["traffic.slow"], chosen)
-    assert all(row[1:] == pytest.approx((SLOW / REQUESTS, 0.05)) for row in slow)
+    assert all(row[1:] == pytest.approx((SLOW / REQUESTS,)) for row in slow)
     latency = ask(client, QUERIES["traffic.latency"], chosen)
-    assert {row[1:] for row in latency} == {(2.0, 4.0, 5.0, 100.0)}
+    assert {row[1:] for row in latency} == {(2.0, 4.0, 5.0)}
+    for name, objective in (("errors_slo", 0.01), ("slow_slo", 0.05), ("latency_slo", 100.0)):
+        rows = ask(client, QUERIES[f"traffic.{name}"], chosen)
+        assert [row[1] for row in rows] == pytest.approx([objective] * 48)
+        # Without an objective there is no line, and so no name in the legend.
+        assert ask(client, QUERIES[f"traffic.{name}"], {"model": "nobody"}) == []
     assert ask(client, QUERIES["traffic.requests_now"], chosen) == [(REQUESTS * 47,)]
 
 
 def test_performance_and_its_estimates(client: Client) -> None:
     chosen: dict[str, Value] = {"model": "triage"}
     assert {row[1:] for row in ask(client, QUERIES["performance.measured"], chosen)} == {("accuracy", 0.7)}
-    assert {row[1:] for row in ask(client, QUERIES["performance.promises"], chosen)} == {("accuracy promised", 0.65)}
+    assert {row[1:] for row in ask(client, QUERIES["performance.promises"], chosen)} == {("accuracy SLO", 0.65)}
     assert {row[1:] for row in ask(client, QUERIES["performance.cbpe"], chosen)} == {("accuracy", 0.69, 0.7)}
     assert ask(client, QUERIES["performance.label_maturity"], chosen) == [("1 min", 0.1), ("2 h", 0.6), ("10 d", 1.0)]
     assert {row[1] for row in ask(client, QUERIES["performance.label_coverage"], chosen)} == {0.4}

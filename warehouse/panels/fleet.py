@@ -233,7 +233,7 @@ PERFORMANCE = table(
     SELECT
         model, version, metric, level, reason, {finite("value")} AS value,
         {finite("low")} AS "at least", {finite("high")} AS "at most",
-        {finite("promise")} AS promise, n AS labelled, if(mature, 'mature', 'maturing') AS labels,
+        {finite("promise")} AS "SLO", n AS labelled, if(mature, 'mature', 'maturing') AS labels,
         window_end AS "day's end"
     FROM
     (
@@ -254,7 +254,7 @@ PERFORMANCE = table(
     "value",
     "at least",
     "at most",
-    "promise",
+    "SLO",
     "labelled",
     "labels:text",
     "day's end:time",

@@ -28,6 +28,7 @@ COMPLETENESS = table(
         WHERE {MODEL} AND {VERSION} AND {SLICE} AND {WINDOW} AND kind = 'error' AND $__timeFilter(window_end)
         GROUP BY baseline_id
     )
+    HAVING count() > 0
     """,
     "completeness",
 )

@@ -32,7 +32,7 @@ PERFORMANCE = series(
 PROMISES = series(
     "performance.promises",
     f"""
-    SELECT $__timeInterval(window_end) AS time, concat(metric, ' promised') AS measured, max(verdict.promise) AS promise
+    SELECT $__timeInterval(window_end) AS time, concat(metric, ' SLO') AS measured, max(verdict.promise) AS promise
     FROM latest_performance AS verdict
     WHERE {_VERSION} AND class = '' AND {_WINDOW} AND isFinite(verdict.promise)
     GROUP BY time, measured
@@ -48,7 +48,7 @@ METRICS = table(
     SELECT
         if(class = '', metric, concat(metric, ' of ', class)) AS measured, level, reason,
         {finite("value")} AS value,
-        {finite("low")} AS "at least", {finite("high")} AS "at most", {finite("promise")} AS promise,
+        {finite("low")} AS "at least", {finite("high")} AS "at most", {finite("promise")} AS "SLO",
         {finite("reference")} AS "reference", {finite("difference")} AS difference, n AS labelled,
         {finite("coverage")} AS coverage, {finite("maturity")} AS maturity,
         if(mature, 'mature', 'maturing') AS labels,
@@ -64,7 +64,7 @@ METRICS = table(
     "value",
     "at least",
     "at most",
-    "promise",
+    "SLO",
     "reference",
     "difference",
     "labelled",
@@ -143,7 +143,7 @@ LABEL_COUNTS = table(
     grain_s=HOUR_S,
 )
 
-# A curve over label ages, not over time: learned once a day, independent of the range.
+# A curve over label ages, not over time.
 LABEL_MATURITY = table(
     "performance.label_maturity",
     f"""
@@ -153,10 +153,11 @@ LABEL_MATURITY = table(
             concat(toString(toUInt32(round(age_s / 86400))), ' d')) AS age,
         max(share) AS "share of labels"
     FROM label_maturity
-    WHERE {MODEL} AND learned_at <= $__toTime_ms
+    WHERE {MODEL}
     GROUP BY age
     ORDER BY min(age_s)
     LIMIT 60
+    /* no range: the view has the latest curve, and it is learned on the wall clock */
     """,
     "age:text",
     "share of labels",
