@@ -7,6 +7,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
@@ -111,7 +112,7 @@ def test_from_fleet_to_model_to_field(preview: PreviewPage, shop: Shop, shop_pip
         {"window": window},
     ):
         tables.setdefault(field, []).append((at, value))
-    # Fields are named alone, without the letter of the query and the column.
+    # Fields are named alone, without the refId of the query and the column.
     assert set(drawn) - {"minor threshold", "major threshold"} <= set(tables)
     assert {"amount", "age", "minor threshold", "major threshold"} <= set(drawn)
     for field in set(drawn) & set(tables):
@@ -151,18 +152,29 @@ def test_a_slice_and_a_range_are_chosen(preview: PreviewPage, shop: Shop, shop_p
     assert max(at for at, _ in again) <= ms(shop, 48)
 
 
-def test_alerts_lead_to_the_panel_with_their_number(preview: PreviewPage, shop: Shop) -> None:
-    """From Tuesday noon on a tenth of the ages are null, which fires an alert; no alert is about ages before."""
+def test_incidents_lead_to_the_panel_with_their_number(preview: PreviewPage, shop: Shop) -> None:
+    """From Tuesday noon on a tenth of the ages are null, which opens an incident; none is about ages before."""
     preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop, 0, 30)}")
-    preview.page.wait_for_selector("#alerts[data-state=drawn]")
+    preview.page.wait_for_selector("#incidents[data-state=drawn]")
     of_age = re.compile(r"\bage\b")
-    assert preview.page.locator("#alerts a", has_text=of_age).count() == 0
+    assert preview.page.locator("#incidents a", has_text=of_age).count() == 0
     preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop)}")
-    preview.page.wait_for_selector("#alerts[data-state=drawn]")
-    nulls = preview.page.locator("#alerts > a[data-state=Alerting]", has_text=of_age)
-    assert nulls.count() >= 1
+    preview.page.wait_for_selector("#incidents[data-state=drawn]")
+    # Pages are above tickets.
+    kinds = [line.get_attribute("class") or "" for line in preview.page.query_selector_all("#incidents > details")]
+    assert kinds == sorted(kinds, key=["page", "ticket", "pending"].index)
+    incident = preview.page.locator("#incidents > details:is(.page, .ticket)", has_text=of_age).first
+    since = re.search(r"since (before )?([\d-]+ [\d:]+)", incident.locator("summary").inner_text())
+    assert since is not None
+    opened = datetime.strptime(since[2], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+    assert shop.at(36) <= opened <= shop.at(HOURS)
+    assert "docs/runbooks/" in incident.locator("summary").inner_text()
+    incident.locator("summary").click()
+    alert = incident.locator("a[data-state=Alerting]", has_text=of_age).first
+    # The summary names its window and version.
+    assert " , " not in alert.inner_text()
     with preview.page.expect_navigation():
-        nulls.first.click()
+        alert.click()
     preview.wait_drawn()
     assert chosen(preview)["var-model"] == shop.contract.model
     assert chosen(preview)["to"] == str(ms(shop, HOURS))
