@@ -17,7 +17,7 @@ from dashboards.panels import (
     text_panel,
     time_series,
 )
-from dashboards.style import STYLE
+from dashboards.style import LEAST_PSI, STYLE
 from warehouse.panels import distribution, drift, rates
 
 UNITS = STYLE.units
@@ -69,10 +69,11 @@ def _psi() -> AnyPanel:
     info = _info(
         "psi",
         "PSI",
-        "PSI of each window with its 95 % interval, and the thresholds in force at the time. A wide interval means "
-        "little data.",
+        "PSI of each window with its 95 % interval as a band, and the thresholds in force at the time. A wide band "
+        "means little data. PSI contains sampling noise, so with little data it can lie above the band. The axis is "
+        "logarithmic.",
     )
-    return time_series(info, drift.FIELD_PSI, at_least=0)
+    return time_series(info, drift.FIELD_PSI, at_least=LEAST_PSI, logarithmic=True)
 
 
 def _now_against_training() -> AnyPanel:

@@ -8,7 +8,7 @@ from dashboards import model_outputs
 from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_FIELD, TO_FIELD_OF_LABEL, TO_PIPELINE, TO_SLICE
 from dashboards.panels import AnyPanel, PanelInfo, level_timeline, stat_panel, table_panel, time_series
-from dashboards.style import STYLE
+from dashboards.style import LEAST_PSI, STYLE
 from warehouse.panels import drift, freshness, rates, traffic
 
 UNITS = STYLE.units
@@ -70,18 +70,20 @@ def _psi() -> AnyPanel:
     info = _info(
         "psi",
         "PSI of the fields that moved most",
-        f"Population stability index of up to {drift.SHOWN_FIELDS} fields against training, at the end of each "
+        f"Population stability index of up to {drift.SHOWN_LINES} fields against training, at the end of each "
         "window. Windows with insufficient data are omitted: see the levels. The thresholds are those in force when "
         "each verdict was given. Click a series to open the field.",
     )
-    return time_series(info, drift.PSI, drift.PSI_THRESHOLDS, at_least=0, link=TO_FIELD_OF_LABEL)
+    return time_series(
+        info, drift.PSI, drift.PSI_THRESHOLDS, at_least=LEAST_PSI, logarithmic=True, link=TO_FIELD_OF_LABEL
+    )
 
 
 def _field_levels() -> AnyPanel:
     info = _info(
         "levels",
         "Levels of the fields that moved most",
-        "The level of each field. A step that holds several windows shows the worst of them.",
+        "The level of each field, the largest PSI first. A step that holds several windows shows the worst of them.",
     )
     return level_timeline(info, drift.LEVELS, link=TO_FIELD_OF_LABEL)
 

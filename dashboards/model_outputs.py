@@ -7,7 +7,7 @@ from functools import partial
 from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_FIELD_OF_LABEL
 from dashboards.panels import AnyPanel, PanelInfo, bar_chart, table_panel, time_series
-from dashboards.style import STYLE
+from dashboards.style import LEAST_PSI, STYLE
 from warehouse.panels import comparisons, distribution, drift, performance, traffic
 
 UNITS = STYLE.units
@@ -21,7 +21,9 @@ def _score() -> AnyPanel:
         "Population stability index of score and class against training, with the thresholds in force at the time. "
         "Windows with insufficient data are omitted. Click a series to open the field.",
     )
-    return time_series(info, drift.OUTPUTS_PSI, drift.PSI_THRESHOLDS, at_least=0, link=TO_FIELD_OF_LABEL)
+    return time_series(
+        info, drift.OUTPUTS_PSI, drift.PSI_THRESHOLDS, at_least=LEAST_PSI, logarithmic=True, link=TO_FIELD_OF_LABEL
+    )
 
 
 def _score_quantiles() -> AnyPanel:

@@ -75,10 +75,14 @@ def time_series(
     stacked: bool = False,
     counted: bool = False,
     at_least: float | None = None,
+    logarithmic: bool = False,
     link: DataLink | None = None,
     units: Mapping[str, str] | None = None,
 ) -> timeseries.Panel:
     """A time-series panel: lines, `stacked` areas for parts of a whole, or bars for `counted` things.
+
+    With a `logarithmic` axis, thresholds stay visible beside values that are many times larger. Series named "at least"
+    and "at most" are drawn as a band.
 
     Grafana joins the series of a query into one frame over all times. A series with a longer period than others has no
     value at most of these times, which is not a gap: lines cross it if it is not much longer than the period.
@@ -99,6 +103,9 @@ def time_series(
         panel.stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL))
     if at_least is not None:
         panel.min(at_least)
+    if logarithmic:
+        panel.scale_distribution(common.ScaleDistributionConfig().type(kinds.ScaleDistribution.LOG).log(10))
+    _band(panel, queries)
     _names(panel, queries)
     _colours(panel, queries)
     _units(panel, units or {})
@@ -262,7 +269,7 @@ SeriesPanel = TypeVar("SeriesPanel", timeseries.Panel, statetimeline.Panel, heat
 def _names(panel: SeriesPanel, queries: Sequence[PanelQuery]) -> SeriesPanel:
     """Name each series by its last text column, and by its number column if its query has several.
 
-    Grafana's own names begin with the letter of the query and the name of the column (`A psi temp`).
+    Grafana's own names begin with the refId of the query and the name of the column (`A psi temp`).
     """
     for query in queries:
         texts = [column.name for column in query.columns if column.kind == "text"]
@@ -275,6 +282,16 @@ def _names(panel: SeriesPanel, queries: Sequence[PanelQuery]) -> SeriesPanel:
             if texts or len(queries) > 1:
                 panel.override_by_name(number, [models.DynamicConfigValue("displayName", ": ".join(parts))])
     return panel
+
+
+def _band(panel: timeseries.Panel, queries: Sequence[PanelQuery]) -> None:
+    """Fill the area between the ends of an interval, without lines."""
+    if not any({"at least", "at most"} <= set(query.names) for query in queries):
+        return
+    invisible = models.DynamicConfigValue("custom.lineWidth", 0)
+    filled = models.DynamicConfigValue("custom.fillOpacity", 20)
+    panel.override_by_name("at least", [invisible])
+    panel.override_by_name("at most", [invisible, filled, models.DynamicConfigValue("custom.fillBelowTo", "at least")])
 
 
 GAP_MARGIN_S = 60

@@ -31,9 +31,13 @@ class Units:
     bytes: str = "bytes"
 
 
-TEXT, GOOD, MINOR, MAJOR, INSUFFICIENT, NOTHING = "text", "green", "yellow", "red", "purple", "#808080"
+TEXT, GOOD, MINOR, MAJOR, INSUFFICIENT, NOTHING = "text", "green", "yellow", "red", "#c7d0d9", "#808080"
 TRAINING, NOW, BOUND, MIDDLE = "blue", "orange", "light-blue", "dark-blue"
 """Names in Grafana's palette, which has light and dark variants."""
+
+
+LEAST_PSI = 0.001
+"""Lower end of logarithmic axes of PSI. Smaller values lie on the edge of the panel."""
 
 
 class Style(NamedTuple):
@@ -50,7 +54,8 @@ class Style(NamedTuple):
             "silent": MAJOR,
             "active": GOOD,
             "reports": GOOD,
-            "maturing": INSUFFICIENT,
+            "insufficient": TEXT,
+            "maturing": TEXT,
         }
     )
     series_colours: Mapping[str, str] = MappingProxyType(
@@ -88,7 +93,7 @@ class Style(NamedTuple):
         return words | {str(number): (word, self.level_colours[word]) for word, number in LEVEL_NUMBERS.items()}
 
     def words(self) -> dict[str, str]:
-        """Word in a table cell → its colour."""
+        """Word in a table cell → its colour. A light grey would be hard to read, so `insufficient` is plain text."""
         return {**self.level_colours, **self.word_colours}
 
 

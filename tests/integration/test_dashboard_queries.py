@@ -197,7 +197,7 @@ def test_the_fleet_has_every_model_with_its_levels(client: Client) -> None:
             "stable",
             "active",
         )
-        assert (row["worst field"], row["its psi"]) == ("x", 0.35)
+        assert (row["worst field"], row["PSI"]) == ("x", 0.35)
         assert row["errors"] == pytest.approx(ERRORS / REQUESTS)
         assert row["slow"] == pytest.approx(SLOW / REQUESTS)
         assert row["requests"] == REQUESTS * (47 + 36)
@@ -232,13 +232,31 @@ def test_over_time_the_fleet_shows_the_longest_windows_of_each_model(engine: Loc
                 judged("m", "1d", END_S, 0.05, "stable"),
                 judged("m", "90m", END_S - HOUR_S, 0.5, "major"),
                 judged("n", "15m", END_S - HOUR_S, 0.15, "minor"),
+                # Another field of the window of o is stable; it says nothing about the one without enough data.
+                judged("o", "1d", END_S - HOUR_S, 0.9, "insufficient"),
+                judged("o", "1d", END_S - HOUR_S, 0.01, "stable") | {"field": "y"},
             ],
         )
-        assert [row[1:] for row in ask(client, QUERIES["fleet.levels"], {})] == [("n", 3), ("m", 1)]
+        assert [row[1:] for row in ask(client, QUERIES["fleet.levels"], {})] == [("n", 3), ("o", 2), ("m", 1)]
         assert [row[1:] for row in ask(client, QUERIES["fleet.worst_psi_over_time"], {})] == [
             ("n", 0.15),
+            ("o", None),
             ("m", 0.05),
         ]
+
+        levels = ("stable", "insufficient", "minor", "insufficient", "major")
+        ends = [END_S - HOUR_S * hours for hours in (4, 3, 2, 1, 0)]
+        insert_rows(
+            client, "drift", [judged("p", "1d", end, 0.3, level) for end, level in zip(ends, levels, strict=True)]
+        )
+        known = {"model": "p", "version": "1", "slice": "all", "window": "1d", "window_end": END_S}
+        insert_rows(client, "rates", [table_row("rates", **known, field="events", kind="error", level="stable")])
+        insert_rows(client, "progress", [table_row("progress", model="p")])
+        query = QUERIES["fleet.levels_now"]
+        (row,) = ask(client, query, {})
+        fleet = dict(zip(query.names, row, strict=True))
+        # Windows with insufficient data do not end a drift.
+        assert (fleet["drift"], fleet["since"]) == ("major", (END - timedelta(hours=2)).strftime("%Y-%m-%d %H:%M"))
 
 
 def test_a_fleet_without_traffic_is_silent_and_not_healthy(client: Client) -> None:
@@ -246,7 +264,7 @@ def test_a_fleet_without_traffic_is_silent_and_not_healthy(client: Client) -> No
     assert ask(client, QUERIES["fleet.silent"], {}, time_range=later) == [(4,)]
     much_later = TimeRange.between(END + timedelta(days=5), END + timedelta(days=6))
     rows = ask(client, QUERIES["fleet.levels_now"], {}, time_range=much_later)
-    assert {row[1:5] for row in rows} == {("no verdict", "no verdict", "no verdict", "silent")}
+    assert {row[1:6] for row in rows} == {("no verdict", "", "no verdict", "no verdict", "silent")}
 
 
 # ------------------------------------------------------------------------------------------------------------ model
@@ -274,7 +292,9 @@ def test_psi_is_that_of_the_last_revision_with_its_lines(client: Client, name: s
     assert x[MOVED_S] == 0.05
     assert {row[2] for row in rows if row[1] != "x"} == {0.02}
     assert {row[1:] for row in ask(client, QUERIES["drift.psi_thresholds"], chosen)} == {(0.1, 0.2)}
-    levels = {(row[0].timestamp(), row[1]): row[2] for row in ask(client, QUERIES["drift.levels"], chosen)}
+    levels = {(row[0].timestamp(), row[2]): row[3] for row in ask(client, QUERIES["drift.levels"], chosen)}
+    # The field with the largest PSI comes first.
+    assert {row[2] for row in ask(client, QUERIES["drift.levels"], chosen) if row[1] == "01"} == {"x"}
     assert levels[END_S, "x"] == LEVEL_NUMBERS["major"]
     assert levels[MOVED_S, "x"] == LEVEL_NUMBERS["stable"]
     assert ask(client, QUERIES["drift.worst_level"], chosen) == [(LEVEL_NUMBERS["major"],)]
@@ -283,13 +303,13 @@ def test_psi_is_that_of_the_last_revision_with_its_lines(client: Client, name: s
 
 def test_a_step_of_several_windows_is_as_bad_as_the_worst(client: Client) -> None:
     rows = ask(client, QUERIES["drift.levels"], {"model": "fraud"}, interval_s=24 * HOUR_S)
-    assert max(row[2] for row in rows if row[1] == "x") == LEVEL_NUMBERS["major"]
+    assert max(row[3] for row in rows if row[2] == "x") == LEVEL_NUMBERS["major"]
 
 
 def test_too_little_data_is_never_stable(client: Client) -> None:
     chosen: dict[str, Value] = {"model": "fraud", "slice": "arm=b"}
     assert {row[2] for row in ask(client, QUERIES["drift.psi"], chosen)} == {None}
-    assert {row[2] for row in ask(client, QUERIES["drift.levels"], chosen)} == {LEVEL_NUMBERS["insufficient"]}
+    assert {row[3] for row in ask(client, QUERIES["drift.levels"], chosen)} == {LEVEL_NUMBERS["insufficient"]}
     assert ask(client, QUERIES["drift.worst_level"], chosen) == [(LEVEL_NUMBERS["insufficient"],)]
     assert {row[1:3] for row in ask(client, QUERIES["drift.fields"], chosen)} == {("insufficient", "too few events")}
     verdicts = ask(client, QUERIES["drift.field_verdicts"], {**chosen, "field": "x"})

@@ -57,6 +57,12 @@ def finite(number: str) -> str:
     return f"if(isFinite({number}), {number}, NULL)"
 
 
+def interval(low: str, high: str) -> str:
+    """Return the expression for the ends of an interval as text; empty if an end is unknown."""
+    texts = [f"if(isInfinite({end}), '∞', toString(round({end}, if(abs({end}) < 1, 4, 2))))" for end in (low, high)]
+    return f"if(isNaN({low}) OR isNaN({high}), '', concat({texts[0]}, ' – ', {texts[1]}))"
+
+
 PER_MINUTE = "sum(pane.n) / (uniqExact(pane.pane_start) * any(pane.pane_s)) * 60"
 """Predictions per minute over the time covered by the panes of a step: a step can be shorter than a pane, or contain
 one pane more than the next step."""

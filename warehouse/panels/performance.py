@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, SLICE, VERSION, finite, window_seconds
+from warehouse.panels.fragments import MODEL, SLICE, VERSION, finite, interval, window_seconds
 from warehouse.panels.query import HOUR_S, series, table
 
 _RANGE = "$__timeFilter(window_end)"
@@ -48,7 +48,7 @@ METRICS = table(
     SELECT
         if(class = '', metric, concat(metric, ' of ', class)) AS measured, level, reason,
         {finite("value")} AS value,
-        {finite("low")} AS "at least", {finite("high")} AS "at most", {finite("promise")} AS "SLO",
+        {interval("low", "high")} AS "95 % CI", {finite("promise")} AS "SLO",
         {finite("reference")} AS "reference", {finite("difference")} AS difference, n AS labelled,
         {finite("coverage")} AS coverage, {finite("maturity")} AS maturity,
         if(mature, 'mature', 'maturing') AS labels,
@@ -62,8 +62,7 @@ METRICS = table(
     "level:text",
     "reason:text",
     "value",
-    "at least",
-    "at most",
+    "95 % CI:text",
     "SLO",
     "reference",
     "difference",

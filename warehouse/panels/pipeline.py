@@ -246,9 +246,9 @@ SEALED_AGE = table(
     f"""
     SELECT
         model,
-        {_before_end("position.2")} AS "verdicts final up to, ago",
-        {_before_end("position.1")} AS "read up to, ago",
-        dateDiff('second', position.3, now('UTC')) AS "last progress, ago"
+        {_before_end("position.2")} AS "last pane sealed",
+        {_before_end("position.1")} AS "events read up to",
+        dateDiff('second', position.3, now('UTC')) AS "last progress"
     FROM
     (
         SELECT model, argMax((state.watermark, state.sealed_until, state.updated_at), state.record_seq) AS position
@@ -261,9 +261,9 @@ SEALED_AGE = table(
     /* no range: each model has one row, its latest */
     """,
     "model:text",
-    "verdicts final up to, ago",
-    "read up to, ago",
-    "last progress, ago",
+    "last pane sealed",
+    "events read up to",
+    "last progress",
 )
 
 _VERDICTS = f"FROM rates WHERE {_MODEL} AND slice = 'all' AND kind = 'error' AND $__timeFilter(window_end)"

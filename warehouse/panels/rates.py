@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warehouse.panels.drift import SHOWN_FIELDS
+from warehouse.panels.drift import SHOWN_LINES
 from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite
 from warehouse.panels.query import PanelQuery, series, table
 
@@ -18,7 +18,7 @@ RATES = series(
     FROM latest_rates AS verdict
     WHERE {_MODEL} AND field != '' AND (field, kind) IN (
         SELECT field, kind FROM rates WHERE {_MODEL} AND field != '' GROUP BY field, kind
-        ORDER BY max(abs(if(isNaN(rates.delta), 0, rates.delta))) DESC, field, kind LIMIT {SHOWN_FIELDS}
+        ORDER BY max(abs(if(isNaN(rates.delta), 0, rates.delta))) DESC, field, kind LIMIT {SHOWN_LINES}
     )
     GROUP BY time, rate
     ORDER BY time, rate

@@ -1,7 +1,7 @@
 // One function per panel type that the dashboards use; each draws `frames` into `body`. A type that is not here is an
 // error on the page, so that a dashboard cannot show less here than in Grafana unnoticed.
 
-import { axisFormat, colour, fieldConfig, filled, isMissing, paletteColour, time, substituteVariables, valueColour, written } from "./values.js";
+import { axisFormat, colour, fieldConfig, filled, inkOn, isMissing, paletteColour, time, substituteVariables, valueColour, written } from "./values.js";
 
 const LAYOUT = {
   margin: { l: 52, r: 12, t: 6, b: 28 },
@@ -38,14 +38,14 @@ const columns = (frames) => frames.flatMap((frame) => frame.columns);
 const rowOf = (frame, index) => Object.fromEntries(frame.columns.map((column) => [column.name, column.values[index]]));
 
 // Long rows to one series per number column and set of labels, as the data source's format 0 does it. Names follow
-// Grafana: where the panel sets none, the letter of the query (if there are several), the column and the labels.
+// Grafana: where the panel sets none, the refId of the query (if there are several), the column and the labels.
 export function series(frames, panel, endMs) {
-  const letters = (panel.targets ?? []).filter((target) => !target.hide).map((target) => target.refId);
-  const allSeries = frames.flatMap((frame, index) => seriesOf(frame).map((each) => ({ ...each, letter: letters[index] })));
+  const refIds = (panel.targets ?? []).filter((target) => !target.hide).map((target) => target.refId);
+  const allSeries = frames.flatMap((frame, index) => seriesOf(frame).map((each) => ({ ...each, refId: refIds[index] })));
   const labelNames = new Set(allSeries.flatMap((each) => Object.keys(each.labels)));
   for (const each of allSeries) {
     const labels = labelNames.size === 1 ? Object.values(each.labels).join("") : writtenLabels(each.labels);
-    const byDefault = [frames.length > 1 ? each.letter : "", each.field, labels].filter(Boolean).join(" ");
+    const byDefault = [frames.length > 1 ? each.refId : "", each.field, labels].filter(Boolean).join(" ");
     each.config = fieldConfig(panel, [each.field, byDefault], "number");
     each.name = each.config.displayName ? displayed(each) : byDefault;
   }
@@ -57,12 +57,12 @@ export function series(frames, panel, endMs) {
 // lines and states cross them.
 function joined(allSeries, endMs) {
   const times = new Map();
-  for (const each of allSeries) times.set(each.letter, [...(times.get(each.letter) ?? []), ...each.x]);
-  for (const [letter, all] of times) times.set(letter, [...new Set(all)].sort((a, b) => a - b));
+  for (const each of allSeries) times.set(each.refId, [...(times.get(each.refId) ?? []), ...each.x]);
+  for (const [refId, all] of times) times.set(refId, [...new Set(all)].sort((a, b) => a - b));
   for (const each of allSeries) {
     const values = new Map(each.x.map((moment, index) => [moment, each.y[index]]));
     const { spanNulls, insertNulls } = each.config.custom;
-    const all = times.get(each.letter).map((moment) => [moment, values.get(moment) ?? null]);
+    const all = times.get(each.refId).map((moment) => [moment, values.get(moment) ?? null]);
     const points = withoutShortGaps(withLongGaps(all, insertNulls, endMs), spanNulls);
     each.x = points.map(([moment]) => moment);
     each.y = points.map(([, value]) => value);
@@ -159,20 +159,25 @@ function drawTimeseries(body, panel, frames, state, notes) {
   const allSeries = series(frames, panel, state.toMs);
   if (allSeries.length === 0) return nothing(body);
   const base = fieldConfig(panel, [], "number");
+  const isLogarithmic = base.custom.scaleDistribution?.type === "log";
   const heights = allSeries.flatMap((each) => each.y.filter((value) => value !== null));
+  // A logarithmic axis has no zero: such values lie below its lower end.
+  const least = base.min ?? 0.001;
+  const onAxis = (value) => (isLogarithmic && value !== null && value <= 0 ? least / 10 : value);
   const traces = allSeries.map((each, index) => {
     const { config } = each;
     const { custom } = config;
     const tint = config.color?.mode === "fixed" ? colour(config.color.fixedColor) : paletteColour(index);
     const trace = {
-      x: each.x, y: each.y, name: each.name,
+      x: each.x, y: each.y.map(onAxis), name: each.name,
       customdata: each.y.map((value) => written(value, config)),
       hovertemplate: "%{x|%Y-%m-%d %H:%M}  %{customdata}<extra>%{fullData.name}</extra>",
     };
     if (custom.drawStyle === "bars") return { ...trace, type: "bar", marker: { color: tint } };
     const shape = custom.lineInterpolation?.startsWith("step") ? "hv" : "linear";
-    const mode = custom.drawStyle === "points" ? "markers" : "lines+markers";
-    const fill = (custom.fillOpacity ?? 0) > 0 && !custom.fillBelowTo ? "tozeroy" : undefined;
+    const mode = custom.lineWidth === 0 ? "lines" : custom.drawStyle === "points" ? "markers" : "lines+markers";
+    // "tonexty" fills to the series before, which is the lower end of the band.
+    const fill = custom.fillBelowTo ? "tonexty" : (custom.fillOpacity ?? 0) > 0 ? "tozeroy" : undefined;
     return {
       ...trace, type: "scatter", mode, fill, connectgaps: custom.spanNulls === true,
       fillcolor: fill && `${tint}${Math.round(custom.fillOpacity * 2.55).toString(16).padStart(2, "0")}`,
@@ -190,7 +195,7 @@ function drawTimeseries(body, panel, frames, state, notes) {
       ...(base.max !== undefined && base.min !== undefined ? { range: [base.min, base.max] } : {}),
       // A line at zero alone would stand in the middle of an axis of its own making.
       ...(heights.every((value) => value === 0) ? { range: [0, base.unit === "percentunit" ? 0.01 : 1] } : {}),
-      type: base.custom?.scaleDistribution?.type === "log" ? "log" : "linear",
+      ...(isLogarithmic ? { type: "log", range: [Math.log10(least), Math.log10(Math.max(...heights, 1) * 1.2)], dtick: 1 } : {}),
     },
     yaxis2: { overlaying: "y", visible: false, range: [0, 1], fixedrange: true },
     shapes: [...thresholdShapes(base), ...noteShapes(notes)],
@@ -220,8 +225,10 @@ function drawStat(body, panel, frames, state) {
     const config = fieldConfig(panel, [each.field, each.name], each.type);
     const made = element("div", undefined, { class: "stat" });
     const value = element("b", isMissing(each.value) ? (config.noValue ?? "–") : written(each.value, config, each.type));
-    const tint = panel.options?.colorMode === "none" ? undefined : valueColour(each.value, config);
-    if (tint) value.style.color = tint;
+    const mode = panel.options?.colorMode;
+    const tint = mode === "none" ? undefined : valueColour(each.value, config);
+    if (tint && mode === "background") Object.assign(holder.style, { background: tint, color: inkOn(tint) });
+    else if (tint) value.style.color = tint;
     made.append(linked(value, config, state, each.row, each.value));
     if (shown.length > 1 || panel.options?.textMode === "value_and_name") made.append(element("span", config.displayName ?? each.name));
     holder.append(made);
@@ -247,7 +254,7 @@ function drawTable(body, panel, frames, state) {
       cell.append(linked(element("span", written(values[index], config, type)), config, state, row, values[index]));
       const kind = config.custom?.cellOptions?.type ?? "auto";
       const tint = kind.startsWith("color") ? valueColour(values[index], config) : undefined;
-      if (tint && kind === "color-background") Object.assign(cell.style, { background: tint, color: "white" });
+      if (tint && kind === "color-background") Object.assign(cell.style, { background: tint, color: inkOn(tint) });
       else if (tint) cell.style.color = tint;
       line.append(cell);
     }

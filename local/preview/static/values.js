@@ -14,6 +14,11 @@ const NAMED = {
 
 export const colour = (name) => NAMED[name] ?? name;
 export const paletteColour = (index) => PALETTE[index % PALETTE.length];
+// Black or white, whichever is easier to read on a colour.
+export function inkOn(tint) {
+  const [red, green, blue] = [1, 3, 5].map((at) => Number.parseInt(tint.slice(at, at + 2), 16));
+  return 0.299 * red + 0.587 * green + 0.114 * blue > 150 ? "#1f2733" : "#ffffff";
+}
 export const isMissing = (value) => value === null || value === undefined || value === "";
 
 const digits = (value, decimals) => {

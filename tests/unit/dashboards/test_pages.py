@@ -104,8 +104,8 @@ def test_every_panel_query_sets_all_members_explicitly(page: str) -> None:
     assert PAGES[page]["schemaVersion"] == 42
 
 
-def test_series_are_named_without_the_letter_of_their_query() -> None:
-    """Grafana's own names begin with the query's letter and the column: `A psi temp`."""
+def test_series_are_named_without_the_ref_id_of_their_query() -> None:
+    """Grafana's own names begin with the query's refId and the column: `A psi temp`."""
     queries = {dedent_sql(query.sql): query for query in every_query().values()}
     for dashboard in PAGES.values():
         for panel in panels_of(dashboard):
