@@ -65,6 +65,16 @@ def _measured() -> AnyPanel:
     return time_series(info, performance.PERFORMANCE, performance.PROMISES)
 
 
+def _main_metric() -> AnyPanel:
+    info = _info(
+        "main_metric",
+        "Main metric and its reference",
+        "AUC, accuracy, RMSE or MAE, the first that the model has, per day, and its value in the reference at the same "
+        "age of labels.",
+    )
+    return time_series(info, performance.MAIN_METRIC)
+
+
 def _metrics() -> AnyPanel:
     info = _info(
         "metrics",
@@ -171,6 +181,7 @@ def rows() -> list[Row]:
         Row(
             "Performance and labels",
             (
+                PlacedPanel(_main_metric(), 24, 8),
                 PlacedPanel(_measured(), 12, 8),
                 PlacedPanel(_cbpe(), 12, 8),
                 PlacedPanel(_metrics(), 24, 8),

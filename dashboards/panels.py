@@ -29,6 +29,7 @@ from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColor
 from grafana_foundation_sdk.models.text import TextMode
 
 from dashboards import style
+from dashboards.empty import EMPTY
 from dashboards.links import DataLink
 from dashboards.query import DATASOURCE, Query
 from dashboards.style import STYLE
@@ -241,6 +242,8 @@ def text_panel(info: PanelInfo, markdown: str) -> text.Panel:
 
 def _with_queries(panel: PanelT, info: PanelInfo, queries: Sequence[PanelQuery]) -> PanelT:
     panel.id(info.id).title(info.title).description(info.description).unit(info.unit)
+    if reason := EMPTY[info.page].get(info.key):
+        panel.no_value(reason)
     if queries:
         panel.datasource(DATASOURCE).interval(format_duration(max(query.grain_s for query in queries)))
     for ref_id, query in zip("ABCDEF", queries, strict=False):

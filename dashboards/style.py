@@ -65,6 +65,8 @@ class Style(NamedTuple):
             "SLO": MAJOR,
             "ks threshold": MAJOR,
             "training": TRAINING,
+            "reference": TRAINING,
+            "measured": NOW,
             "now": NOW,
             "at least": BOUND,
             "at most": BOUND,
@@ -75,7 +77,6 @@ class Style(NamedTuple):
             "p95": BOUND,
             "p99": MAJOR,
             "mean": NOW,
-            "shown": NOW,
             "mean score": TRAINING,
             "observed rate": NOW,
         }

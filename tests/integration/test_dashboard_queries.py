@@ -346,6 +346,11 @@ def test_performance_and_its_estimates(client: Client) -> None:
     assert {row[1] for row in ask(client, QUERIES["performance.label_coverage"], chosen)} == {0.4}
 
 
+def test_the_main_metric_stands_alone_with_its_reference(client: Client) -> None:
+    rows = ask(client, QUERIES["performance.main_metric"], {"model": "triage"})
+    assert {row[1:] for row in rows} == {("accuracy", 0.7, 0.71)}
+
+
 def test_answers_by_class(client: Client) -> None:
     rows = ask(client, QUERIES["distribution.class_shares"], {"model": "triage"})
     last = {row[1]: row[2] for row in rows if row[0].timestamp() == END_S - HOUR_S}
@@ -440,6 +445,16 @@ def test_a_processor_that_stopped_reporting_is_silent(client: Client) -> None:
     assert sum(row[2] for row in tried if row[1].startswith("sketcher")) >= 1
 
 
+def test_an_idle_processor_has_no_overdue_commit(engine: LocalClickHouse) -> None:
+    with migrated(engine) as client:
+        times = {"at": END_S * 1000, "started_at": (END_S - 9000) * 1000, "last_commit_at": (END_S - 1000) * 1000}
+        for kind, lag in (("recorder", 0), ("sketcher", 9)):
+            insert_rows(client, "processors", [table_row("processors", kind=kind, instance="a", lag=lag, **times)])
+        query = QUERIES["pipeline.processors"]
+        index = query.names.index("last commit")
+        assert {row[0]: row[index] for row in ask(client, query, {})} == {"recorder a": None, "sketcher a": 1000}
+
+
 @pytest.mark.parametrize("step_s", [10, 300, HOUR_S])
 def test_metrics_equal_the_reports_of_processors(client: Client, step_s: int) -> None:
     """Gauges are 4 and counters grow by one per second, at any step; long steps are read from another table."""
@@ -447,11 +462,11 @@ def test_metrics_equal_the_reports_of_processors(client: Client, step_s: int) ->
         rows = ask(client, QUERIES[f"pipeline.{panel}"], {}, interval_s=step_s)
         assert {row[2] for row in rows} == {4}, panel
     assert {row[1] for row in ask(client, QUERIES["pipeline.committed_age"], {}, interval_s=step_s)} == {
-        "monitor monitor-1: committed_age predictions",
-        "monitor monitor-1: loop_age",
-        "scorer scorer-1: loop_age",
-        "sketcher sketcher-1: committed_age predictions",
-        "sketcher sketcher-1: loop_age",
+        "monitor monitor-1: committed age predictions",
+        "monitor monitor-1: loop age",
+        "scorer scorer-1: loop age",
+        "sketcher sketcher-1: committed age predictions",
+        "sketcher sketcher-1: loop age",
     }
     # Counters start at the first report within the range.
     grown: dict[str, float] = {}
@@ -464,14 +479,14 @@ def test_metrics_equal_the_reports_of_processors(client: Client, step_s: int) ->
     }
     put_aside = {row[1] for row in ask(client, QUERIES["pipeline.rejected"], {}, interval_s=step_s)}
     assert put_aside == {
-        "monitor monitor-1: dead_letters empty",
-        "sketcher sketcher-1: dead_letters empty",
-        "sketcher sketcher-1: offsets_lost predictions",
+        "monitor monitor-1: dead letters empty",
+        "sketcher sketcher-1: dead letters empty",
+        "sketcher sketcher-1: offsets lost predictions",
     }
     cpu = [row[2] for row in ask(client, QUERIES["pipeline.cpu"], {}, interval_s=step_s)]
     assert sum(cpu) * step_s == pytest.approx(1080 + 1200 + 1200)
     inserted = {row[1] for row in ask(client, QUERIES["pipeline.inserted"], {}, interval_s=step_s)}
-    assert inserted == {f"{kind} {kind}-1: inserted_rows contracts" for kind in ("monitor", "scorer")}
+    assert inserted == {f"{kind} {kind}-1: inserted rows contracts" for kind in ("monitor", "scorer")}
     assert {row[1] for row in ask(client, QUERIES["pipeline.scored"], {}, interval_s=step_s)} == {
         "scorer scorer-1: windows new"
     }

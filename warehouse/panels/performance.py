@@ -29,6 +29,31 @@ PERFORMANCE = series(
     "value",
 )
 
+# The first of these that the model has: the metric that describes its task best.
+_MAIN_METRICS = ("auc", "auc_macro", "accuracy", "rmse", "mae")
+
+MAIN_METRIC = series(
+    "performance.main_metric",
+    f"""
+    WITH (
+        SELECT argMin(metric, indexOf({list(_MAIN_METRICS)}, metric))
+        FROM latest_performance
+        WHERE {_VERSION} AND class = '' AND {_WINDOW} AND metric IN {_MAIN_METRICS}
+    ) AS main
+    SELECT
+        $__timeInterval(window_end) AS time, metric,
+        min(if(isFinite(verdict.value) AND verdict.level != 'insufficient', verdict.value, NULL)) AS measured,
+        min({finite("verdict.reference")}) AS reference
+    FROM latest_performance AS verdict
+    WHERE {_VERSION} AND class = '' AND {_WINDOW} AND metric = main
+    GROUP BY time, metric
+    ORDER BY time, metric
+    """,
+    "metric:text",
+    "measured",
+    "reference",
+)
+
 PROMISES = series(
     "performance.promises",
     f"""

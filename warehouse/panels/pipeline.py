@@ -58,23 +58,24 @@ PROCESSORS = table(
     f"""
     SELECT
         {_PROCESSOR} AS processor,
-        if(silent_s > {GONE_S}, 'silent', 'reports') AS state,
-        dateDiff('second', last.at, {_END}) AS silent_s,
+        if("last report" > {GONE_S}, 'silent', 'reports') AS state,
+        dateDiff('second', last.at, {_END}) AS "last report",
         if(last.lag < 0, NULL, last.lag) AS lag,
         last.rate AS rate,
         last.events AS events,
         last.retries AS retries,
         last.dead_letters AS "dead letters",
-        dateDiff('second', nullIf(last.last_commit_at, fromUnixTimestamp64Milli(0, 'UTC')), {_END}) AS "last commit",
+        if(last.lag = 0 OR toUnixTimestamp64Milli(last.last_commit_at) = 0, NULL,
+            dateDiff('second', last.last_commit_at, {_END})) AS "last commit",
         last.started_at AS "started at",
         last.host AS host
     FROM ({_LAST}) AS last
-    ORDER BY silent_s DESC, processor
+    ORDER BY "last report" DESC, processor
     LIMIT 100
     """,
     "processor:text",
     "state:text",
-    "silent_s",
+    "last report",
     "lag",
     "rate",
     "events",
@@ -131,7 +132,8 @@ RETRIES = series(
 
 # ------------------------------------------------------------------------------------------------ metrics
 
-_NAME = "replaceOne(replaceOne(step, '_seconds', ''), '_total', '')"
+# committed_age_seconds → committed age
+_NAME = "replaceAll(replaceOne(replaceOne(step, '_seconds', ''), '_total', ''), '_', ' ')"
 
 
 # The keys of details are those of `warehouse.metrics`; an older processor may lack a metric.

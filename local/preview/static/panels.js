@@ -157,7 +157,7 @@ function timeAxis(state) {
 
 function drawTimeseries(body, panel, frames, state, notes) {
   const allSeries = series(frames, panel, state.toMs);
-  if (allSeries.length === 0) return nothing(body);
+  if (allSeries.length === 0) return nothing(body, panel);
   const base = fieldConfig(panel, [], "number");
   const isLogarithmic = base.custom.scaleDistribution?.type === "log";
   const heights = allSeries.flatMap((each) => each.y.filter((value) => value !== null));

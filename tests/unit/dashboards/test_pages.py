@@ -11,6 +11,7 @@ import yaml
 
 from dashboards import style
 from dashboards.__main__ import main
+from dashboards.empty import EMPTY
 from dashboards.pages import FOLDER, dashboards, files
 from dashboards.panels import PANEL_TYPES
 from dashboards.parse import panels_of, queries_in
@@ -131,6 +132,18 @@ def test_series_are_named_without_the_ref_id_of_their_query() -> None:
     texts = json.dumps(psi["fieldConfig"]["overrides"])
     assert '{"id": "displayName", "value": "${__field.labels.field}"}' in texts
     assert '{"id": "displayName", "value": "minor threshold"}' in texts
+
+
+def test_every_chart_says_why_it_is_empty() -> None:
+    charts = {"timeseries", "state-timeline", "heatmap", "barchart"}
+    for page, dashboard in PAGES.items():
+        texts = {
+            panel["id"]: panel["fieldConfig"]["defaults"].get("noValue")
+            for panel in panels_of(dashboard)
+            if panel["type"] in charts
+        }
+        assert texts == {PANELS[page][key]: text for key, text in EMPTY[page].items()}
+        assert all(text.endswith(".") and len(text) <= 80 for text in EMPTY[page].values())
 
 
 @pytest.mark.parametrize(
