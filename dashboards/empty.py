@@ -39,7 +39,7 @@ EMPTY = {
         "quantiles": "No window in this range, or the field is not numeric.",
         "heatmap": "No full hour in this range on the bins of the last baseline.",
         "nulls": _NO_WINDOW,
-        "unseen": "Only categorical fields have unseen values.",
+        "unseen": "No window in this range, or the field is not categorical.",
         "range": "No window was judged in this range, or the field has no range.",
         "distances": "No window in this range, or the field is not numeric.",
     },

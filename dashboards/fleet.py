@@ -27,9 +27,9 @@ def _in_breach() -> AnyPanel:
 def _insufficient() -> AnyPanel:
     info = _info(
         "insufficient",
-        "Models with insufficient data",
-        "Models whose worst field is insufficient: there is not enough independent data for a verdict. That does not "
-        "mean healthy.",
+        "Models not judged",
+        "Models without a verdict in the last day of the range, and models whose worst field has insufficient data. "
+        "Neither means healthy.",
     )
     return stat_panel(info, fleet.INSUFFICIENT)
 

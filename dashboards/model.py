@@ -70,7 +70,7 @@ def _psi() -> AnyPanel:
     info = _info(
         "psi",
         "PSI of the fields that moved most",
-        f"Population stability index of up to {drift.SHOWN_LINES} fields against training, at the end of each "
+        f"Population stability index of up to {drift.SHOWN_LINES} fields against the baseline, at the end of each "
         "window. Windows with insufficient data are omitted: see the levels. The thresholds are those in force when "
         "each verdict was given. Click a series to open the field.",
     )
@@ -97,7 +97,7 @@ def _fields() -> AnyPanel:
         "this or a clearer verdict (false discovery rate).",
     )
     units = {
-        "training share": UNITS.share,
+        "baseline share": UNITS.share,
         "current share": UNITS.share,
         "q value": UNITS.share,
         "completeness": UNITS.share,
@@ -110,8 +110,8 @@ def _changed_rates() -> AnyPanel:
     info = _info(
         "rates",
         "Rates that changed most",
-        "Change in the rate of null, invalid, out-of-range and unseen values against training: 5 % means five "
-        "percentage points more than in training. The thresholds are those in force when each verdict was given.",
+        "Change in the rate of null, invalid, out-of-range and unseen values against the baseline: 5 % means five "
+        "percentage points more than there. The thresholds are those in force when each verdict was given.",
         UNITS.share,
     )
     return time_series(info, rates.RATES, rates.RATE_THRESHOLDS)

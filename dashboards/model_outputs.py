@@ -18,7 +18,7 @@ def _score() -> AnyPanel:
     info = _info(
         "score",
         "PSI of the outputs",
-        "Population stability index of score and class against training, with the thresholds in force at the time. "
+        "Population stability index of score and class against the baseline, with the thresholds in force at the time. "
         "Windows with insufficient data are omitted. Click a series to open the field.",
     )
     return time_series(
@@ -39,7 +39,7 @@ def _class_shares() -> AnyPanel:
     info = _info(
         "class_shares",
         "Classes",
-        "Share of each predicted class per hour. Classes that are rare in training are `other`.",
+        "Share of each predicted class per hour. Classes that are rare in the baseline are `other`.",
         UNITS.share,
     )
     return time_series(info, distribution.CLASS_SHARES, stacked=True, at_least=0)

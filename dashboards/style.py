@@ -64,7 +64,7 @@ class Style(NamedTuple):
             "major threshold": MAJOR,
             "SLO": MAJOR,
             "ks threshold": MAJOR,
-            "training": TRAINING,
+            "baseline": TRAINING,
             "reference": TRAINING,
             "measured": NOW,
             "now": NOW,

@@ -264,6 +264,8 @@ def test_a_fleet_without_traffic_is_silent_and_not_healthy(client: Client) -> No
     assert ask(client, QUERIES["fleet.silent"], {}, time_range=later) == [(4,)]
     much_later = TimeRange.between(END + timedelta(days=5), END + timedelta(days=6))
     rows = ask(client, QUERIES["fleet.levels_now"], {}, time_range=much_later)
+    # No model is in breach then, because none is judged.
+    assert ask(client, QUERIES["fleet.insufficient"], {}, time_range=much_later) == [(4,)]
     assert {row[1:6] for row in rows} == {("no verdict", "", "no verdict", "no verdict", "silent")}
 
 

@@ -1,4 +1,4 @@
-"""The distribution of a field: the latest window and training, cells over time, quantiles and distances."""
+"""The distribution of a field: the latest window and the baseline, cells over time, quantiles and distances."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DISTRIBUTION = table(
     "distribution.now",
     f"""
     WITH (SELECT argMax((baseline_id, window_start, window_end), (window_end, record_seq)) {_VERDICTS}) AS last
-    SELECT name AS cell, sum(share) AS training, {finite("sum(n) / any(whole)")} AS now
+    SELECT name AS cell, sum(share) AS baseline, {finite("sum(n) / any(whole)")} AS now
     FROM
     (
         SELECT cells.names AS names, cells.expected AS expected, pane_counts.counts AS counts, arraySum(counts) AS whole
@@ -39,7 +39,7 @@ DISTRIBUTION = table(
     LIMIT {SHOWN_CELLS}
     """,
     "cell:text",
-    "training",
+    "baseline",
     "now",
 )
 

@@ -83,7 +83,15 @@ MODELS = table(
     "models",
 )
 IN_BREACH = table("fleet.in_breach", _count_of("breach", 4), "breach")
-INSUFFICIENT = table("fleet.insufficient", _count_of("insufficient", 2), "insufficient")
+INSUFFICIENT = table(
+    "fleet.insufficient",
+    f"""
+    SELECT countIf(drift.number IN (0, {LEVEL_NUMBERS["insufficient"]})) AS insufficient
+    FROM ({_KNOWN_MODELS}) AS known
+    LEFT JOIN ({_by_model()}) AS drift ON known.model = drift.model
+    """,
+    "insufficient",
+)
 
 SILENT = table(
     "fleet.silent",
