@@ -17,7 +17,7 @@ from dashboards.panels import (
     text_panel,
     time_series,
 )
-from dashboards.style import STYLE
+from dashboards.style import LEAST_PSI, STYLE
 from warehouse.panels import distribution, drift, rates
 
 UNITS = STYLE.units
@@ -40,7 +40,7 @@ def _psi_now() -> AnyPanel:
 
 
 def _nulls_now() -> AnyPanel:
-    info = _info("nulls_now", "Nulls", "Share of nulls in the last window and in training.", UNITS.share)
+    info = _info("nulls_now", "Nulls", "Share of nulls in the last window and in the baseline.", UNITS.share)
     return stat_panel(info, rates.NULLS_NOW)
 
 
@@ -59,7 +59,7 @@ def _range_now() -> AnyPanel:
         "range_now",
         "Out of range",
         "The largest of three shares in the last window: values below range, above range, or invalid; and the same "
-        "share in training.",
+        "share in the baseline.",
         UNITS.share,
     )
     return stat_panel(info, rates.RANGE_NOW)
@@ -69,18 +69,19 @@ def _psi() -> AnyPanel:
     info = _info(
         "psi",
         "PSI",
-        "PSI of each window with its 95 % interval, and the thresholds in force at the time. A wide interval means "
-        "little data.",
+        "PSI of each window with its 95 % interval as a band, and the thresholds in force at the time. A wide band "
+        "means little data. PSI contains sampling noise, so with little data it can lie above the band. The axis is "
+        "logarithmic.",
     )
-    return time_series(info, drift.FIELD_PSI, at_least=0)
+    return time_series(info, drift.FIELD_PSI, at_least=LEAST_PSI, logarithmic=True)
 
 
-def _now_against_training() -> AnyPanel:
+def _now_against_baseline() -> AnyPanel:
     info = _info(
         "distribution",
-        "Last window and training",
-        "Share of each cell in the last judged window and in training. A slice is compared with its own training "
-        "rows. PSI is computed over these cells.",
+        "Last window and baseline",
+        "Share of each cell in the last judged window and in its baseline: the training data, or the period that was "
+        "accepted later. A slice is compared with its own rows of the baseline. PSI is computed over these cells.",
         UNITS.share,
     )
     return bar_chart(info, distribution.DISTRIBUTION)
@@ -110,7 +111,7 @@ def _nulls() -> AnyPanel:
     info = _info(
         "nulls",
         "Nulls",
-        "Share of nulls, the share in training, and the thresholds for minor and major.",
+        "Share of nulls, the share in the baseline, and the thresholds for minor and major.",
         UNITS.share,
     )
     return time_series(info, rates.NULLS, at_least=0)
@@ -131,7 +132,8 @@ def _out_of_range() -> AnyPanel:
     info = _info(
         "range",
         "Out of range and invalid",
-        "Shares of values below range, above range and of the wrong type, each with training share and its thresholds.",
+        "Shares of values below range, above range and of the wrong type, each with the baseline's share and its "
+        "thresholds.",
         UNITS.share,
     )
     return time_series(info, rates.RANGE, at_least=0)
@@ -163,7 +165,7 @@ def _verdicts() -> AnyPanel:
         "mean that the window can detect, in standard deviations. `reason` says why a level is insufficient.",
     )
     units = {
-        "training share": UNITS.share,
+        "baseline share": UNITS.share,
         "window share": UNITS.share,
         "completeness": UNITS.share,
         "events": UNITS.count,
@@ -202,7 +204,7 @@ def rows() -> list[Row]:
             "Distribution",
             (
                 PlacedPanel(_psi(), 24, 8),
-                PlacedPanel(_now_against_training(), 12, 9),
+                PlacedPanel(_now_against_baseline(), 12, 9),
                 PlacedPanel(_cells_over_time(), 12, 9),
             ),
         ),

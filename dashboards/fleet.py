@@ -8,7 +8,7 @@ from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_MODEL, TO_MODEL_OF_LABEL, TO_VERSION
 from dashboards.notes import LEVELS_NOTE
 from dashboards.panels import AnyPanel, PanelInfo, level_timeline, stat_panel, table_panel, text_panel, time_series
-from dashboards.style import STYLE
+from dashboards.style import LEAST_PSI, STYLE
 from warehouse.panels import fleet
 
 UNITS = STYLE.units
@@ -27,9 +27,9 @@ def _in_breach() -> AnyPanel:
 def _insufficient() -> AnyPanel:
     info = _info(
         "insufficient",
-        "Models with insufficient data",
-        "Models whose worst field is insufficient: there is not enough independent data for a verdict. That does not "
-        "mean healthy.",
+        "Models not judged",
+        "Models without a verdict in the last day of the range, and models whose worst field has insufficient data. "
+        "Neither means healthy.",
     )
     return stat_panel(info, fleet.INSUFFICIENT)
 
@@ -63,11 +63,12 @@ def _levels_now() -> AnyPanel:
     info = _info(
         "levels",
         "Models, worst first",
-        "Drift: the level of the longest window. Rates and performance: the worst of the latest verdicts. `no verdict` "
-        "means that no window was judged in the last day of the range. Click to open the model.",
+        "Drift: the level of the longest window. Since: the end of its first window after the last stable one in the "
+        "range, over all revisions. Rates and performance: the worst of the latest verdicts. `no verdict` means that "
+        "no window was judged in the last day of the range. Click to open the model.",
     )
     units = {
-        "its psi": UNITS.plain,
+        "PSI": UNITS.plain,
         "requests": UNITS.count,
         "errors": UNITS.share,
         "slow": UNITS.share,
@@ -90,10 +91,17 @@ def _psi_over_time() -> AnyPanel:
     info = _info(
         "worst_psi_over_time",
         "Worst PSI of each model",
-        "The largest PSI of any field of each model in its longest windows, over all revisions. Windows with "
-        "insufficient data are omitted.",
+        "The largest PSI of any field of each model in its longest windows, over all revisions. A gap "
+        "means insufficient data. The thresholds are the lowest of all models. Logarithmic axis.",
     )
-    return time_series(info, fleet.WORST_PSI_OVER_TIME, at_least=0, link=TO_MODEL_OF_LABEL)
+    return time_series(
+        info,
+        fleet.WORST_PSI_OVER_TIME,
+        fleet.PSI_THRESHOLDS,
+        at_least=LEAST_PSI,
+        logarithmic=True,
+        link=TO_MODEL_OF_LABEL,
+    )
 
 
 def _requests() -> AnyPanel:
@@ -142,7 +150,7 @@ def rows() -> list[Row]:
                 PlacedPanel(_worst_psi(), 4, 4),
                 PlacedPanel(_models(), 4, 4),
                 PlacedPanel(_note(), 4, 4),
-                PlacedPanel(_levels_now(), 24, 10),
+                PlacedPanel(_levels_now(), 24, 8),
             ),
         ),
         Row("History", (PlacedPanel(_levels_over_time(), 24, 8), PlacedPanel(_psi_over_time(), 24, 8))),

@@ -8,7 +8,7 @@ from dashboards import model_outputs
 from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_FIELD, TO_FIELD_OF_LABEL, TO_PIPELINE, TO_SLICE
 from dashboards.panels import AnyPanel, PanelInfo, level_timeline, stat_panel, table_panel, time_series
-from dashboards.style import STYLE
+from dashboards.style import LEAST_PSI, STYLE
 from warehouse.panels import drift, freshness, rates, traffic
 
 UNITS = STYLE.units
@@ -70,18 +70,20 @@ def _psi() -> AnyPanel:
     info = _info(
         "psi",
         "PSI of the fields that moved most",
-        f"Population stability index of up to {drift.SHOWN_FIELDS} fields against training, at the end of each "
+        f"Population stability index of up to {drift.SHOWN_LINES} fields against the baseline, at the end of each "
         "window. Windows with insufficient data are omitted: see the levels. The thresholds are those in force when "
         "each verdict was given. Click a series to open the field.",
     )
-    return time_series(info, drift.PSI, drift.PSI_THRESHOLDS, at_least=0, link=TO_FIELD_OF_LABEL)
+    return time_series(
+        info, drift.PSI, drift.PSI_THRESHOLDS, at_least=LEAST_PSI, logarithmic=True, link=TO_FIELD_OF_LABEL
+    )
 
 
 def _field_levels() -> AnyPanel:
     info = _info(
         "levels",
         "Levels of the fields that moved most",
-        "The level of each field. A step that holds several windows shows the worst of them.",
+        "The level of each field, the largest PSI first. A step that holds several windows shows the worst of them.",
     )
     return level_timeline(info, drift.LEVELS, link=TO_FIELD_OF_LABEL)
 
@@ -95,7 +97,7 @@ def _fields() -> AnyPanel:
         "this or a clearer verdict (false discovery rate).",
     )
     units = {
-        "training share": UNITS.share,
+        "baseline share": UNITS.share,
         "current share": UNITS.share,
         "q value": UNITS.share,
         "completeness": UNITS.share,
@@ -108,8 +110,8 @@ def _changed_rates() -> AnyPanel:
     info = _info(
         "rates",
         "Rates that changed most",
-        "Change in the rate of null, invalid, out-of-range and unseen values against training: 5 % means five "
-        "percentage points more than in training. The thresholds are those in force when each verdict was given.",
+        "Change in the rate of null, invalid, out-of-range and unseen values against the baseline: 5 % means five "
+        "percentage points more than there. The thresholds are those in force when each verdict was given.",
         UNITS.share,
     )
     return time_series(info, rates.RATES, rates.RATE_THRESHOLDS)
@@ -146,7 +148,7 @@ def _errors() -> AnyPanel:
         "Share of predictions that failed, and the SLO of the contract in force.",
         UNITS.share,
     )
-    return time_series(info, traffic.ERRORS, at_least=0)
+    return time_series(info, traffic.ERRORS, traffic.ERRORS_SLO, at_least=0)
 
 
 def _error_kinds() -> AnyPanel:
@@ -162,7 +164,7 @@ def _slow() -> AnyPanel:
         "Empty if the contract has no latency SLO.",
         UNITS.share,
     )
-    return time_series(info, traffic.SLOW, at_least=0)
+    return time_series(info, traffic.SLOW, traffic.SLOW_SLO, at_least=0)
 
 
 def _latency() -> AnyPanel:
@@ -173,7 +175,7 @@ def _latency() -> AnyPanel:
         "does not include latency_ms.",
         UNITS.milliseconds,
     )
-    return time_series(info, traffic.LATENCY, at_least=0)
+    return time_series(info, traffic.LATENCY, traffic.LATENCY_SLO, at_least=0)
 
 
 def rows() -> list[Row]:

@@ -7,7 +7,7 @@ from functools import partial
 from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_FIELD_OF_LABEL
 from dashboards.panels import AnyPanel, PanelInfo, bar_chart, table_panel, time_series
-from dashboards.style import STYLE
+from dashboards.style import LEAST_PSI, STYLE
 from warehouse.panels import comparisons, distribution, drift, performance, traffic
 
 UNITS = STYLE.units
@@ -18,10 +18,12 @@ def _score() -> AnyPanel:
     info = _info(
         "score",
         "PSI of the outputs",
-        "Population stability index of score and class against training, with the thresholds in force at the time. "
+        "Population stability index of score and class against the baseline, with the thresholds in force at the time. "
         "Windows with insufficient data are omitted. Click a series to open the field.",
     )
-    return time_series(info, drift.OUTPUTS_PSI, drift.PSI_THRESHOLDS, at_least=0, link=TO_FIELD_OF_LABEL)
+    return time_series(
+        info, drift.OUTPUTS_PSI, drift.PSI_THRESHOLDS, at_least=LEAST_PSI, logarithmic=True, link=TO_FIELD_OF_LABEL
+    )
 
 
 def _score_quantiles() -> AnyPanel:
@@ -37,7 +39,7 @@ def _class_shares() -> AnyPanel:
     info = _info(
         "class_shares",
         "Classes",
-        "Share of each predicted class per hour. Classes that are rare in training are `other`.",
+        "Share of each predicted class per hour. Classes that are rare in the baseline are `other`.",
         UNITS.share,
     )
     return time_series(info, distribution.CLASS_SHARES, stacked=True, at_least=0)
@@ -61,6 +63,16 @@ def _measured() -> AnyPanel:
         "days change while labels arrive.",
     )
     return time_series(info, performance.PERFORMANCE, performance.PROMISES)
+
+
+def _main_metric() -> AnyPanel:
+    info = _info(
+        "main_metric",
+        "Main metric and its reference",
+        "AUC, accuracy, RMSE or MAE, the first that the model has, per day, and its value in the reference at the same "
+        "age of labels.",
+    )
+    return time_series(info, performance.MAIN_METRIC)
 
 
 def _metrics() -> AnyPanel:
@@ -169,6 +181,7 @@ def rows() -> list[Row]:
         Row(
             "Performance and labels",
             (
+                PlacedPanel(_main_metric(), 24, 8),
                 PlacedPanel(_measured(), 12, 8),
                 PlacedPanel(_cbpe(), 12, 8),
                 PlacedPanel(_metrics(), 24, 8),

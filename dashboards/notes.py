@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 LEVELS_NOTE = """
-**major**: investigate now. **minor**: investigate during working hours. **insufficient**: not enough data for a
-verdict; this does not mean healthy. **no verdict**: no window was judged; see Pipeline.
+**insufficient**: too little data for a verdict, not healthy. **no verdict**: see Pipeline.
 """
 
 FIELD_NOTE = """

@@ -1,7 +1,7 @@
 """Constructors for the seven panel types that the pages use, in one style.
 
-Panels contain no transformations and override only the colour and unit of single series and columns. Everything that a
-page shows is therefore in its queries, and any reader of the JSON can draw it.
+Panels contain no transformations and override only the name, colour and unit of single series and columns. Everything
+that a page shows is therefore in its queries, and any reader of the JSON can draw it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColor
 from grafana_foundation_sdk.models.text import TextMode
 
 from dashboards import style
+from dashboards.empty import EMPTY
 from dashboards.links import DataLink
 from dashboards.query import DATASOURCE, Query
 from dashboards.style import STYLE
 from dashboards.uids import PANELS
 from warehouse.panels import PanelQuery
+from warehouse.panels.query import DAY_S
 
 PANEL_TYPES = ("timeseries", "stat", "table", "state-timeline", "heatmap", "barchart", "text")
 
@@ -74,12 +76,17 @@ def time_series(
     stacked: bool = False,
     counted: bool = False,
     at_least: float | None = None,
+    logarithmic: bool = False,
     link: DataLink | None = None,
     units: Mapping[str, str] | None = None,
 ) -> timeseries.Panel:
     """A time-series panel: lines, `stacked` areas for parts of a whole, or bars for `counted` things.
 
-    Unknown values are gaps; lines never connect across them.
+    With a `logarithmic` axis, thresholds stay visible beside values that are many times larger. Series named "at least"
+    and "at most" are drawn as a band.
+
+    Grafana joins the series of a query into one frame over all times. A series with a longer period than others has no
+    value at most of these times, which is not a gap: lines cross it if it is not much longer than the period.
     """
     panel = (
         _with_queries(timeseries.Panel(), info, queries)
@@ -91,12 +98,16 @@ def time_series(
         .line_width(1)
         .fill_opacity(60 if counted else 30 if stacked else 0)
         .show_points(kinds.VisibilityMode.AUTO)
-        .span_nulls(False)
     )
+    _gaps(panel, queries)
     if stacked or counted:
         panel.stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL))
     if at_least is not None:
         panel.min(at_least)
+    if logarithmic:
+        panel.scale_distribution(common.ScaleDistributionConfig().type(kinds.ScaleDistribution.LOG).log(10))
+    _band(panel, queries)
+    _names(panel, queries)
     _colours(panel, queries)
     _units(panel, units or {})
     return _linked(panel, link)
@@ -132,7 +143,7 @@ def stat_panel(
         .text_mode(kinds.BigValueTextMode.VALUE_AND_NAME if len(query.columns) > 1 else kinds.BigValueTextMode.VALUE)
         .justify_mode(kinds.BigValueJustifyMode.AUTO)
         .orientation(kinds.VizOrientation.AUTO)
-        .no_value("unknown")
+        .no_value("no data")
         .thresholds(_steps(bad_from, bad_under))
     )
     if level:
@@ -169,7 +180,7 @@ def table_panel(
 def level_timeline(info: PanelInfo, query: PanelQuery, *, link: DataLink | None = None) -> statetimeline.Panel:
     """A state timeline of levels. Each bar shows the word, so that colour is never the only cue."""
     panel = (
-        _with_queries(statetimeline.Panel(), info, (query,))
+        _names(_with_queries(statetimeline.Panel(), info, (query,)), (query,))
         .merge_values(True)
         .show_value(kinds.VisibilityMode.AUTO)
         .align_value("left")  # type: ignore[arg-type]
@@ -180,13 +191,14 @@ def level_timeline(info: PanelInfo, query: PanelQuery, *, link: DataLink | None 
         .thresholds(_steps(None, None))
         .mappings([_numbered_levels()])
     )
+    _gaps(panel, (query,))
     return _linked(panel, link)
 
 
 def heatmap_panel(info: PanelInfo, query: PanelQuery) -> heatmap.Panel:
     """A heatmap of shares per cell over time; one row per cell, in the order of the names."""
     return (
-        _with_queries(heatmap.Panel(), info, (query,))
+        _names(_with_queries(heatmap.Panel(), info, (query,)), (query,))
         .calculate(False)
         .cell_gap(1)
         .color(
@@ -230,6 +242,8 @@ def text_panel(info: PanelInfo, markdown: str) -> text.Panel:
 
 def _with_queries(panel: PanelT, info: PanelInfo, queries: Sequence[PanelQuery]) -> PanelT:
     panel.id(info.id).title(info.title).description(info.description).unit(info.unit)
+    if reason := EMPTY[info.page].get(info.key):
+        panel.no_value(reason)
     if queries:
         panel.datasource(DATASOURCE).interval(format_duration(max(query.grain_s for query in queries)))
     for ref_id, query in zip("ABCDEF", queries, strict=False):
@@ -250,6 +264,51 @@ def _linked(panel: PanelT, link: DataLink | None) -> PanelT:
     if link is not None:
         panel.data_links([link.built()])
     return panel
+
+
+SeriesPanel = TypeVar("SeriesPanel", timeseries.Panel, statetimeline.Panel, heatmap.Panel)
+
+
+def _names(panel: SeriesPanel, queries: Sequence[PanelQuery]) -> SeriesPanel:
+    """Name each series by its last text column, and by its number column if its query has several.
+
+    Grafana's own names begin with the refId of the query and the name of the column (`A psi temp`).
+    """
+    for query in queries:
+        texts = [column.name for column in query.columns if column.kind == "text"]
+        numbers = [column.name for column in query.columns if column.kind == "number"]
+        for number in numbers:
+            parts = [f"${{__field.labels.{text}}}" for text in texts[-1:]]
+            if len(numbers) > 1 or not texts:
+                parts.append(number)
+            # The only query's columns without labels already have their names.
+            if texts or len(queries) > 1:
+                panel.override_by_name(number, [models.DynamicConfigValue("displayName", ": ".join(parts))])
+    return panel
+
+
+def _band(panel: timeseries.Panel, queries: Sequence[PanelQuery]) -> None:
+    """Fill the area between the ends of an interval, without lines."""
+    if not any({"at least", "at most"} <= set(query.names) for query in queries):
+        return
+    invisible = models.DynamicConfigValue("custom.lineWidth", 0)
+    filled = models.DynamicConfigValue("custom.fillOpacity", 20)
+    panel.override_by_name("at least", [invisible])
+    panel.override_by_name("at most", [invisible, filled, models.DynamicConfigValue("custom.fillBelowTo", "at least")])
+
+
+GAP_MARGIN_S = 60
+"""Time by which a gap exceeds the period of its series, in seconds."""
+
+
+def _gaps(panel: timeseries.Panel | statetimeline.Panel, queries: Sequence[PanelQuery]) -> None:
+    """Connect values that are at most a period apart, and interrupt lines and states where data are missing."""
+    period_s = max(query.period_s for query in queries)
+    gap_ms = (period_s + GAP_MARGIN_S) * 1000
+    panel.span_nulls(gap_ms)
+    # Without a row of any series there is no null either. A bound below the step would interrupt every line.
+    if period_s >= DAY_S:
+        panel.insert_nulls(gap_ms)
 
 
 def _colours(panel: timeseries.Panel | barchart.Panel, queries: Sequence[PanelQuery]) -> None:

@@ -81,10 +81,11 @@ def _processors() -> AnyPanel:
     info = _info(
         "processors",
         "Processors",
-        "Latest report of each processor in the range; the longest silent comes first.",
+        "Latest report of each processor in the range; the longest silent comes first. `last commit` is empty while "
+        "there is nothing to commit.",
     )
     units = {
-        "silent_s": UNITS.seconds,
+        "last report": UNITS.seconds,
         "last commit": UNITS.seconds,
         "rate": UNITS.per_second,
         "events": UNITS.count,
@@ -218,8 +219,8 @@ def _committed_age() -> AnyPanel:
     info = _info(
         "committed_age",
         "Stalled offsets and loops",
-        "committed_age: time since the committed offset of the slowest partition last advanced while messages wait. "
-        "loop_age: time since the last iteration of the processor's loop. A processor is unhealthy at 60 s, and its "
+        "committed age: time since the committed offset of the slowest partition last advanced while messages wait. "
+        "loop age: time since the last iteration of the processor's loop. A processor is unhealthy at 60 s, and its "
         "watchdog ends it at 300 s unless it waits for ClickHouse (scorer: 330 s and 900 s).",
         UNITS.seconds,
     )
@@ -231,7 +232,7 @@ def _waiting() -> AnyPanel:
         "waiting",
         "Waiting for ClickHouse",
         "waiting: how long a processor has kept its batch because ClickHouse is busy or unavailable; nothing is lost. "
-        "registry_age: time since contracts and baselines were last read. Reports are stored in ClickHouse, so the "
+        "registry age: time since contracts and baselines were last read. Reports are stored in ClickHouse, so the "
         "panel is empty while it is down: use /metrics then.",
         UNITS.seconds,
     )
@@ -242,7 +243,7 @@ def _healthy() -> AnyPanel:
     info = _info(
         "healthy",
         "Healthy",
-        "healthy: 1 while /healthz of the processor returns 200, 0 while it returns 503. registry_readable: 0 while "
+        "healthy: 1 while /healthz of the processor returns 200, 0 while it returns 503. registry readable: 0 while "
         "the processor cannot read the contract or a baseline of some model; its log names the model.",
     )
     return time_series(info, pipeline.HEALTHY, at_least=0)
@@ -273,7 +274,7 @@ def _rejected() -> AnyPanel:
     info = _info(
         "rejected",
         "Dead-lettered or lost, by processor",
-        "dead_letters: by reason, as counted by the processors. offsets_lost: offsets deleted by retention before "
+        "dead letters: by reason, as counted by the processors. offsets lost: offsets deleted by retention before "
         "they were read.",
         UNITS.count,
     )

@@ -31,9 +31,13 @@ class Units:
     bytes: str = "bytes"
 
 
-TEXT, GOOD, MINOR, MAJOR, INSUFFICIENT, NOTHING = "text", "green", "yellow", "red", "purple", "#808080"
+TEXT, GOOD, MINOR, MAJOR, INSUFFICIENT, NOTHING = "text", "green", "yellow", "red", "#c7d0d9", "#808080"
 TRAINING, NOW, BOUND, MIDDLE = "blue", "orange", "light-blue", "dark-blue"
 """Names in Grafana's palette, which has light and dark variants."""
+
+
+LEAST_PSI = 0.001
+"""Lower end of logarithmic axes of PSI. Smaller values lie on the edge of the panel."""
 
 
 class Style(NamedTuple):
@@ -50,16 +54,19 @@ class Style(NamedTuple):
             "silent": MAJOR,
             "active": GOOD,
             "reports": GOOD,
-            "maturing": INSUFFICIENT,
+            "insufficient": TEXT,
+            "maturing": TEXT,
         }
     )
     series_colours: Mapping[str, str] = MappingProxyType(
         {
             "minor threshold": MINOR,
             "major threshold": MAJOR,
-            "promise": MAJOR,
+            "SLO": MAJOR,
             "ks threshold": MAJOR,
-            "training": TRAINING,
+            "baseline": TRAINING,
+            "reference": TRAINING,
+            "measured": NOW,
             "now": NOW,
             "at least": BOUND,
             "at most": BOUND,
@@ -70,7 +77,6 @@ class Style(NamedTuple):
             "p95": BOUND,
             "p99": MAJOR,
             "mean": NOW,
-            "shown": NOW,
             "mean score": TRAINING,
             "observed rate": NOW,
         }
@@ -88,7 +94,7 @@ class Style(NamedTuple):
         return words | {str(number): (word, self.level_colours[word]) for word, number in LEVEL_NUMBERS.items()}
 
     def words(self) -> dict[str, str]:
-        """Word in a table cell → its colour."""
+        """Word in a table cell → its colour. A light grey would be hard to read, so `insufficient` is plain text."""
         return {**self.level_colours, **self.word_colours}
 
 

@@ -61,6 +61,7 @@ PANELS: dict[str, dict[str, int]] = {
         "label_maturity": 45,
         "metrics": 46,
         "label_counts": 47,
+        "main_metric": 48,
         "arms": 51,
         "arm_ratio": 52,
         "arm_performance": 53,

@@ -9,14 +9,17 @@ from urllib.parse import urlencode
 from dashboards.uids import DASHBOARDS
 
 if TYPE_CHECKING:
+    from alerts import Rule
+    from alerts.simulator import Replay
     from cli.settings import Settings
     from local.preview import PreviewServer
     from warehouse.client import Address
     from warehouse.signals import FactTime
 
+DAY_S = 86_400
 PAGE_PORT = 3111
 """Differs from Grafana's 3000, so that both can run side by side."""
-REPLAY_S = 14 * 86_400
+REPLAY_S = 14 * DAY_S
 """Time before the end of the displayed range from which rules are replayed, in seconds. No rule fires longer."""
 
 
@@ -32,11 +35,11 @@ def open_page(settings: Settings, reader: Address, port: int | None) -> PreviewS
     from local.child_process import choose_port
     from local.preview import PreviewServer
 
-    def alerts(from_ms: int, to_ms: int) -> list[dict[str, Any]]:
-        return alert_states(settings, from_ms, to_ms)
+    def incidents(from_ms: int, to_ms: int) -> list[dict[str, Any]]:
+        return open_incidents(settings, from_ms, to_ms)
 
     pages = [*dashboards().values()]
-    return PreviewServer(pages, reader, port=port or choose_port(PAGE_PORT), alerts=alerts)
+    return PreviewServer(pages, reader, port=port or choose_port(PAGE_PORT), incidents=incidents)
 
 
 def page_address(root: str, end: datetime, days: int = 150) -> str:
@@ -46,11 +49,13 @@ def page_address(root: str, end: datetime, days: int = 150) -> str:
     return f"{root}d/{DASHBOARDS['fleet']}?{urlencode(parameters)}"
 
 
-def alert_states(settings: Settings, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
-    """Replay the rules, and list the alerts that are pending or firing at the end of a range.
+def open_incidents(settings: Settings, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
+    """Replay the rules, and list the incidents at the end of a range, pages first, and alerts that are pending.
 
     Returns:
-        The `state`, `severity` and `summary` of each, and as `href` the page with the panel of its number.
+        Each has `severity` (`page`, `ticket` or `pending`), `title`, `since` (milliseconds since 1970), `before`
+        (whether it is older), `runbook`, and `alerts`: the `state` and `summary` of each, and as `href` the page with
+        the panel of its number.
 
     Raises:
         WarehouseBusy: ClickHouse cannot answer now.
@@ -58,7 +63,6 @@ def alert_states(settings: Settings, from_ms: int, to_ms: int) -> list[dict[str,
     """
     from alerts import rules_for
     from alerts.simulator import simulate
-    from alerts.text import words
     from cli.contracts import contracts_in_force
     from cli.errors import CommandError
     from warehouse.client import connect
@@ -77,25 +81,55 @@ def alert_states(settings: Settings, from_ms: int, to_ms: int) -> list[dict[str,
         until = min(to_ms // 1000, int(history.last.timestamp())) if history.was_replayed else to_ms // 1000
         known: FactTime = "ended" if history.was_replayed else "judged"
         simulation = simulate(client, rules, settings.alerts, until - REPLAY_S, until, known)
-    states: list[dict[str, Any]] = []
+    incidents = {
+        member: incident
+        for incident in simulation.incidents
+        for member in incident.members
+        if incident.members[member].end is None
+    }
+    listed: dict[str, dict[str, Any]] = {}
     for replay in simulation.replays:
         rule = replay.rule
         for key in replay.changes:
-            state = replay.state(key, until)
-            if state == "Normal":
+            if (state := replay.state(key, until)) == "Normal":
                 continue
-            labels = {rule.signal.label: key} if rule.signal.label else {}
-            parameters = {"from": from_ms, "to": to_ms, "var-model": rule.model}
-            if rule.signal.label == "field":
-                parameters["var-field"] = key
-            numbers = replay.changes[key].numbers(until)
-            name = f"{rule.title} {key}".strip()
-            states.append(
+            incident = incidents.get((rule.uid, key))
+            since = incident.opened_at if incident else until
+            first = next(iter(incident.members.values())).rule if incident else rule
+            entry = listed.setdefault(
+                f"{rule.model}: {incident.title if incident else 'not firing yet'}",
+                {
+                    "severity": incident.severity if incident else "pending",
+                    "since": since * 1000,
+                    "before": since < simulation.since + DAY_S,
+                    "runbook": f"{settings.alerts.runbooks.rstrip('/')}/{first.runbook}",
+                    "alerts": [],
+                },
+            )
+            entry["alerts"].append(
                 {
                     "state": state,
-                    "severity": rule.severity,
-                    "summary": f"{name}: {words(rule.summary, labels, numbers)}",
-                    "href": f"/d/{rule.panel.dashboard_uid}?{urlencode(parameters)}",
+                    "summary": _summary(replay, key, until),
+                    "href": _panel_path(rule, key, from_ms, to_ms),
                 }
             )
-    return sorted(states, key=lambda alert: (alert["state"] != "Alerting", alert["severity"], alert["summary"]))
+    order = ("page", "ticket", "pending")
+    return sorted(
+        ({"title": title, **entry} for title, entry in listed.items()),
+        key=lambda each: (order.index(each["severity"]), each["since"], each["title"]),
+    )
+
+
+def _summary(replay: Replay, key: str, at: int) -> str:
+    from alerts.text import words
+
+    rule, changes = replay.rule, replay.changes[key]
+    labels = ({rule.signal.label: key} if rule.signal.label else {}) | changes.details(at)
+    return f"{rule.title} {key}".strip() + ": " + words(rule.summary, labels, changes.numbers(at))
+
+
+def _panel_path(rule: Rule, key: str, from_ms: int, to_ms: int) -> str:
+    parameters = {"from": from_ms, "to": to_ms, "var-model": rule.model}
+    if rule.signal.label == "field":
+        parameters["var-field"] = key
+    return f"/d/{rule.panel.dashboard_uid}?{urlencode(parameters)}"

@@ -1,4 +1,4 @@
-"""Read-only web server of the preview page: pages, panel data, alert states.
+"""Read-only web server of the preview page: pages, panel data, incidents.
 
 Its data are for its own pages only: requests for them from other sites, of another content type or of another shape are
 rejected.
@@ -53,8 +53,8 @@ HEADERS = {
 }
 _STATIC = importlib.resources.files("local.preview") / "static"
 
-Alerts = Callable[[int, int], Sequence[Mapping[str, Any]]]
-"""Returns the alerts at the end of a range (Unix milliseconds): `state`, `severity`, `summary`, `href`."""
+Incidents = Callable[[int, int], Sequence[Mapping[str, Any]]]
+"""Returns the incidents at the end of a range (Unix milliseconds), as `cli.dev.page.open_incidents` describes them."""
 
 
 class PreviewServer:
@@ -71,7 +71,7 @@ class PreviewServer:
         address: Address,
         *,
         port: int = 0,
-        alerts: Alerts = lambda from_ms, to_ms: (),
+        incidents: Incidents = lambda from_ms, to_ms: (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Describe it; nothing is started.
@@ -80,13 +80,13 @@ class PreviewServer:
             pages: dashboard JSON; the first is the start page.
             address: address of ClickHouse, with a user who may only read.
             port: port to listen on; 0 means any free port.
-            alerts: called for the alerts at the end of the range whenever a page is shown.
+            incidents: called for the incidents at the end of the range whenever a page is shown.
             clock: returns Unix seconds.
         """
         self._pages = {page["uid"]: page for page in pages}
         self.address = address
         self._clients = _Clients(address)
-        self._alerts, self._clock = alerts, clock
+        self._incidents, self._clock = incidents, clock
         self._requested_port = port
         self.port = port
         self._server: uvicorn.Server | None = None
@@ -110,7 +110,7 @@ class PreviewServer:
                 Route(f"{page}/variables", self._variables, methods=["POST"]),
                 Route(f"{page}/annotations", self._annotations, methods=["POST"]),
                 Route(page + "/panels/{panel:int}", self._panel, methods=["POST"]),
-                Route("/api/alerts", self._states, methods=["POST"]),
+                Route("/api/incidents", self._open_incidents, methods=["POST"]),
                 Route("/static/plotly.min.js", self._plotly),
                 Mount("/static", StaticFiles(directory=str(_STATIC))),
             ],
@@ -217,9 +217,9 @@ class PreviewServer:
 
         return _json(await run_in_threadpool(work))
 
-    async def _states(self, request: Request) -> Response:
+    async def _open_incidents(self, request: Request) -> Response:
         time_range = self._time_range(await _arguments(request))
-        return _json(list(await run_in_threadpool(self._alerts, time_range.from_ms, time_range.to_ms)))
+        return _json(list(await run_in_threadpool(self._incidents, time_range.from_ms, time_range.to_ms)))
 
     def _requested_page(self, request: Request) -> Mapping[str, Any]:
         uid = request.path_params["uid"]

@@ -206,7 +206,7 @@ def test_the_fleet_has_every_model_with_its_levels(client: Client) -> None:
             "stable",
             "active",
         )
-        assert (row["worst field"], row["its psi"]) == ("x", 0.35)
+        assert (row["worst field"], row["PSI"]) == ("x", 0.35)
         assert row["errors"] == pytest.approx(ERRORS / REQUESTS)
         assert row["slow"] == pytest.approx(SLOW / REQUESTS)
         assert row["requests"] == REQUESTS * (47 + 36)
@@ -241,13 +241,31 @@ def test_over_time_the_fleet_shows_the_longest_windows_of_each_model(engine: Loc
                 judged("m", "1d", END_S, 0.05, "stable"),
                 judged("m", "90m", END_S - HOUR_S, 0.5, "major"),
                 judged("n", "15m", END_S - HOUR_S, 0.15, "minor"),
+                # Another field of the window of o is stable; it says nothing about the one without enough data.
+                judged("o", "1d", END_S - HOUR_S, 0.9, "insufficient"),
+                judged("o", "1d", END_S - HOUR_S, 0.01, "stable") | {"field": "y"},
             ],
         )
-        assert [row[1:] for row in ask(client, QUERIES["fleet.levels"], {})] == [("n", 3), ("m", 1)]
+        assert [row[1:] for row in ask(client, QUERIES["fleet.levels"], {})] == [("n", 3), ("o", 2), ("m", 1)]
         assert [row[1:] for row in ask(client, QUERIES["fleet.worst_psi_over_time"], {})] == [
             ("n", 0.15),
+            ("o", None),
             ("m", 0.05),
         ]
+
+        levels = ("stable", "insufficient", "minor", "insufficient", "major")
+        ends = [END_S - HOUR_S * hours for hours in (4, 3, 2, 1, 0)]
+        insert_rows(
+            client, "drift", [judged("p", "1d", end, 0.3, level) for end, level in zip(ends, levels, strict=True)]
+        )
+        known = {"model": "p", "version": "1", "slice": "all", "window": "1d", "window_end": END_S}
+        insert_rows(client, "rates", [table_row("rates", **known, field="events", kind="error", level="stable")])
+        insert_rows(client, "progress", [table_row("progress", model="p")])
+        query = QUERIES["fleet.levels_now"]
+        (row,) = ask(client, query, {})
+        fleet = dict(zip(query.names, row, strict=True))
+        # Windows with insufficient data do not end a drift.
+        assert (fleet["drift"], fleet["since"]) == ("major", (END - timedelta(hours=2)).strftime("%Y-%m-%d %H:%M"))
 
 
 def test_a_fleet_without_traffic_is_silent_and_not_healthy(client: Client) -> None:
@@ -255,10 +273,25 @@ def test_a_fleet_without_traffic_is_silent_and_not_healthy(client: Client) -> No
     assert ask(client, QUERIES["fleet.silent"], {}, time_range=later) == [(4,)]
     much_later = TimeRange.between(END + timedelta(days=5), END + timedelta(days=6))
     rows = ask(client, QUERIES["fleet.levels_now"], {}, time_range=much_later)
-    assert {row[1:5] for row in rows} == {("no verdict", "no verdict", "no verdict", "silent")}
+    # No model is in breach then, because none is judged.
+    assert ask(client, QUERIES["fleet.insufficient"], {}, time_range=much_later) == [(4,)]
+    assert {row[1:6] for row in rows} == {("no verdict", "", "no verdict", "no verdict", "silent")}
 
 
 # ------------------------------------------------------------------------------------------------------------ model
+
+
+def test_after_silent_days_a_page_keeps_its_variables_and_judges_nothing(client: Client) -> None:
+    later = TimeRange.between(END + timedelta(days=3), END + timedelta(days=4))
+    chosen: dict[str, Value] = {"model": "fraud"}
+    for name, before in (("versions", "2"), ("slices", "all"), ("fields", "x"), ("windows", "1d")):
+        rows = ask(client, QUERIES[f"variables.{name}"], chosen, time_range=later)
+        assert rows[0][0] == before, name
+    assert ask(client, QUERIES["freshness.completeness"], chosen, time_range=later) == []
+    assert len(ask(client, QUERIES["performance.label_maturity"], {"model": "triage"}, time_range=RANGE)) == 3
+    # The curve is learned on the wall clock, long after the event times of a replay.
+    long_ago = TimeRange.between(END - timedelta(days=99), END - timedelta(days=98))
+    assert len(ask(client, QUERIES["performance.label_maturity"], {"model": "triage"}, time_range=long_ago)) == 3
 
 
 @pytest.mark.parametrize("name", NAMES.values())
@@ -270,7 +303,9 @@ def test_psi_is_that_of_the_last_revision_with_its_lines(client: Client, name: s
     assert x[MOVED_S] == 0.05
     assert {row[2] for row in rows if row[1] != "x"} == {0.02}
     assert {row[1:] for row in ask(client, QUERIES["drift.psi_thresholds"], chosen)} == {(0.1, 0.2)}
-    levels = {(row[0].timestamp(), row[1]): row[2] for row in ask(client, QUERIES["drift.levels"], chosen)}
+    levels = {(row[0].timestamp(), row[2]): row[3] for row in ask(client, QUERIES["drift.levels"], chosen)}
+    # The field with the largest PSI comes first.
+    assert {row[2] for row in ask(client, QUERIES["drift.levels"], chosen) if row[1] == "01"} == {"x"}
     assert levels[END_S, "x"] == LEVEL_NUMBERS["major"]
     assert levels[MOVED_S, "x"] == LEVEL_NUMBERS["stable"]
     assert ask(client, QUERIES["drift.worst_level"], chosen) == [(LEVEL_NUMBERS["major"],)]
@@ -279,13 +314,13 @@ def test_psi_is_that_of_the_last_revision_with_its_lines(client: Client, name: s
 
 def test_a_step_of_several_windows_is_as_bad_as_the_worst(client: Client) -> None:
     rows = ask(client, QUERIES["drift.levels"], {"model": "fraud"}, interval_s=24 * HOUR_S)
-    assert max(row[2] for row in rows if row[1] == "x") == LEVEL_NUMBERS["major"]
+    assert max(row[3] for row in rows if row[2] == "x") == LEVEL_NUMBERS["major"]
 
 
 def test_too_little_data_is_never_stable(client: Client) -> None:
     chosen: dict[str, Value] = {"model": "fraud", "slice": "arm=b"}
     assert {row[2] for row in ask(client, QUERIES["drift.psi"], chosen)} == {None}
-    assert {row[2] for row in ask(client, QUERIES["drift.levels"], chosen)} == {LEVEL_NUMBERS["insufficient"]}
+    assert {row[3] for row in ask(client, QUERIES["drift.levels"], chosen)} == {LEVEL_NUMBERS["insufficient"]}
     assert ask(client, QUERIES["drift.worst_level"], chosen) == [(LEVEL_NUMBERS["insufficient"],)]
     assert {row[1:3] for row in ask(client, QUERIES["drift.fields"], chosen)} == {("insufficient", "too few events")}
     verdicts = ask(client, QUERIES["drift.field_verdicts"], {**chosen, "field": "x"})
@@ -300,21 +335,31 @@ def test_traffic_errors_and_latency_against_the_promises(client: Client) -> None
     for interval_s in (60, HOUR_S, 5 * HOUR_S):
         rows = ask(client, QUERIES["traffic.requests"], chosen, interval_s=interval_s)
         assert {round(row[2], 9) for row in rows} == {round(REQUESTS / 60, 9)}
-    assert {row[1:] for row in ask(client, QUERIES["traffic.errors"], chosen)} == {(ERRORS / REQUESTS, 0.01)}
+    assert {row[1:] for row in ask(client, QUERIES["traffic.errors"], chosen)} == {(ERRORS / REQUESTS,)}
     slow = ask(client, QUERIES["traffic.slow"], chosen)
-    assert all(row[1:] == pytest.approx((SLOW / REQUESTS, 0.05)) for row in slow)
+    assert all(row[1:] == pytest.approx((SLOW / REQUESTS,)) for row in slow)
     latency = ask(client, QUERIES["traffic.latency"], chosen)
-    assert {row[1:] for row in latency} == {(2.0, 4.0, 5.0, 100.0)}
+    assert {row[1:] for row in latency} == {(2.0, 4.0, 5.0)}
+    for name, objective in (("errors_slo", 0.01), ("slow_slo", 0.05), ("latency_slo", 100.0)):
+        rows = ask(client, QUERIES[f"traffic.{name}"], chosen)
+        assert [row[1] for row in rows] == pytest.approx([objective] * 48)
+        # Without an objective there is no line, and so no name in the legend.
+        assert ask(client, QUERIES[f"traffic.{name}"], {"model": "nobody"}) == []
     assert ask(client, QUERIES["traffic.requests_now"], chosen) == [(REQUESTS * 47,)]
 
 
 def test_performance_and_its_estimates(client: Client) -> None:
     chosen: dict[str, Value] = {"model": "triage"}
     assert {row[1:] for row in ask(client, QUERIES["performance.measured"], chosen)} == {("accuracy", 0.7)}
-    assert {row[1:] for row in ask(client, QUERIES["performance.promises"], chosen)} == {("accuracy promised", 0.65)}
+    assert {row[1:] for row in ask(client, QUERIES["performance.promises"], chosen)} == {("accuracy SLO", 0.65)}
     assert {row[1:] for row in ask(client, QUERIES["performance.cbpe"], chosen)} == {("accuracy", 0.69, 0.7)}
     assert ask(client, QUERIES["performance.label_maturity"], chosen) == [("1 min", 0.1), ("2 h", 0.6), ("10 d", 1.0)]
     assert {row[1] for row in ask(client, QUERIES["performance.label_coverage"], chosen)} == {0.4}
+
+
+def test_the_main_metric_stands_alone_with_its_reference(client: Client) -> None:
+    rows = ask(client, QUERIES["performance.main_metric"], {"model": "triage"})
+    assert {row[1:] for row in rows} == {("accuracy", 0.7, 0.71)}
 
 
 def test_answers_by_class(client: Client) -> None:
@@ -349,10 +394,10 @@ def test_the_last_window_against_training(client: Client, models: dict[str, Watc
 def test_cells_over_time_are_in_their_order(client: Client, models: dict[str, Watched]) -> None:
     rows = ask(client, QUERIES["distribution.heatmap"], {"model": "fraud", "field": "x"})
     edges = models["binary"].fields[0].edges
-    names = [f"{i:03d} {name}" for i, name in enumerate([*bin_labels(edges, integer=False), "null"], 1)]
-    assert sorted({row[1] for row in rows}) == names
+    names = [*bin_labels(edges, integer=False), "null"]
+    assert sorted({row[1:3] for row in rows}) == [(f"{i:03d}", name) for i, name in enumerate(names, 1)]
     by_time: dict[float, float] = {}
-    for time, _, share in rows:
+    for time, *_, share in rows:
         by_time[time.timestamp()] = by_time.get(time.timestamp(), 0.0) + share
     assert len(by_time) == 47
     assert all(total == pytest.approx(1.0) for total in by_time.values())
@@ -411,6 +456,16 @@ def test_a_processor_that_stopped_reporting_is_silent(client: Client) -> None:
     assert sum(row[2] for row in tried if row[1].startswith("sketcher")) >= 1
 
 
+def test_an_idle_processor_has_no_overdue_commit(engine: LocalClickHouse) -> None:
+    with migrated(engine) as client:
+        times = {"at": END_S * 1000, "started_at": (END_S - 9000) * 1000, "last_commit_at": (END_S - 1000) * 1000}
+        for kind, lag in (("recorder", 0), ("sketcher", 9)):
+            insert_rows(client, "processors", [table_row("processors", kind=kind, instance="a", lag=lag, **times)])
+        query = QUERIES["pipeline.processors"]
+        index = query.names.index("last commit")
+        assert {row[0]: row[index] for row in ask(client, query, {})} == {"recorder a": None, "sketcher a": 1000}
+
+
 @pytest.mark.parametrize("step_s", [10, 300, HOUR_S])
 def test_metrics_equal_the_reports_of_processors(client: Client, step_s: int) -> None:
     """Gauges are 4 and counters grow by one per second, at any step; long steps are read from another table."""
@@ -418,11 +473,11 @@ def test_metrics_equal_the_reports_of_processors(client: Client, step_s: int) ->
         rows = ask(client, QUERIES[f"pipeline.{panel}"], {}, interval_s=step_s)
         assert {row[2] for row in rows} == {4}, panel
     assert {row[1] for row in ask(client, QUERIES["pipeline.committed_age"], {}, interval_s=step_s)} == {
-        "monitor monitor-1: committed_age predictions",
-        "monitor monitor-1: loop_age",
-        "scorer scorer-1: loop_age",
-        "sketcher sketcher-1: committed_age predictions",
-        "sketcher sketcher-1: loop_age",
+        "monitor monitor-1: committed age predictions",
+        "monitor monitor-1: loop age",
+        "scorer scorer-1: loop age",
+        "sketcher sketcher-1: committed age predictions",
+        "sketcher sketcher-1: loop age",
     }
     # Counters start at the first report within the range.
     grown: dict[str, float] = {}
@@ -435,14 +490,14 @@ def test_metrics_equal_the_reports_of_processors(client: Client, step_s: int) ->
     }
     put_aside = {row[1] for row in ask(client, QUERIES["pipeline.rejected"], {}, interval_s=step_s)}
     assert put_aside == {
-        "monitor monitor-1: dead_letters empty",
-        "sketcher sketcher-1: dead_letters empty",
-        "sketcher sketcher-1: offsets_lost predictions",
+        "monitor monitor-1: dead letters empty",
+        "sketcher sketcher-1: dead letters empty",
+        "sketcher sketcher-1: offsets lost predictions",
     }
     cpu = [row[2] for row in ask(client, QUERIES["pipeline.cpu"], {}, interval_s=step_s)]
     assert sum(cpu) * step_s == pytest.approx(1080 + 1200 + 1200)
     inserted = {row[1] for row in ask(client, QUERIES["pipeline.inserted"], {}, interval_s=step_s)}
-    assert inserted == {f"{kind} {kind}-1: inserted_rows contracts" for kind in ("monitor", "scorer")}
+    assert inserted == {f"{kind} {kind}-1: inserted rows contracts" for kind in ("monitor", "scorer")}
     assert {row[1] for row in ask(client, QUERIES["pipeline.scored"], {}, interval_s=step_s)} == {
         "scorer scorer-1: windows new"
     }

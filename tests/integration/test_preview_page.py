@@ -7,6 +7,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
@@ -16,7 +17,8 @@ from playwright.sync_api import Browser
 from cli.dev.page import open_page
 from cli.settings import Settings
 from dashboards.pages import dashboards
-from dashboards.uids import DASHBOARDS, panel_link
+from dashboards.parse import panels_of
+from dashboards.uids import DASHBOARDS, PANELS, panel_link
 from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.preview import PreviewServer
@@ -110,9 +112,10 @@ def test_from_fleet_to_model_to_field(preview: PreviewPage, shop: Shop, shop_pip
         {"window": window},
     ):
         tables.setdefault(field, []).append((at, value))
-    fields = set(drawn) & set(tables)
-    assert {"amount", "age"} <= fields
-    for field in fields:
+    # Fields are named alone, without the refId of the query and the column.
+    assert set(drawn) - {"minor threshold", "major threshold"} <= set(tables)
+    assert {"amount", "age", "minor threshold", "major threshold"} <= set(drawn)
+    for field in set(drawn) & set(tables):
         assert judged(drawn[field]).items() <= dict(tables[field]).items(), field
 
     follow(preview, f'[data-panel="{panel_link("model", "fields").panel_id}"] td a span:text-is("amount")')
@@ -149,22 +152,61 @@ def test_a_slice_and_a_range_are_chosen(preview: PreviewPage, shop: Shop, shop_p
     assert max(at for at, _ in again) <= ms(shop, 48)
 
 
-def test_alerts_lead_to_the_panel_with_their_number(preview: PreviewPage, shop: Shop) -> None:
-    """From Tuesday noon on a tenth of the ages are null, which fires an alert; no alert is about ages before."""
+def test_incidents_lead_to_the_panel_with_their_number(preview: PreviewPage, shop: Shop) -> None:
+    """From Tuesday noon on a tenth of the ages are null, which opens an incident; none is about ages before."""
     preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop, 0, 30)}")
-    preview.page.wait_for_selector("#alerts[data-state=drawn]")
+    preview.page.wait_for_selector("#incidents[data-state=drawn]")
     of_age = re.compile(r"\bage\b")
-    assert preview.page.locator("#alerts a", has_text=of_age).count() == 0
+    assert preview.page.locator("#incidents a", has_text=of_age).count() == 0
     preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop)}")
-    preview.page.wait_for_selector("#alerts[data-state=drawn]")
-    nulls = preview.page.locator("#alerts > a[data-state=Alerting]", has_text=of_age)
-    assert nulls.count() >= 1
+    preview.page.wait_for_selector("#incidents[data-state=drawn]")
+    # Pages are above tickets.
+    kinds = [line.get_attribute("class") or "" for line in preview.page.query_selector_all("#incidents > details")]
+    assert kinds == sorted(kinds, key=["page", "ticket", "pending"].index)
+    incident = preview.page.locator("#incidents > details:is(.page, .ticket)", has_text=of_age).first
+    since = re.search(r"since (before )?([\d-]+ [\d:]+)", incident.locator("summary").inner_text())
+    assert since is not None
+    opened = datetime.strptime(since[2], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+    assert shop.at(36) <= opened <= shop.at(HOURS)
+    assert "docs/runbooks/" in incident.locator("summary").inner_text()
+    incident.locator("summary").click()
+    alert = incident.locator("a[data-state=Alerting]", has_text=of_age).first
+    # The summary names its window and version.
+    assert " , " not in alert.inner_text()
     with preview.page.expect_navigation():
-        nulls.first.click()
+        alert.click()
     preview.wait_drawn()
     assert chosen(preview)["var-model"] == shop.contract.model
     assert chosen(preview)["to"] == str(ms(shop, HOURS))
     assert preview.panels("failed") == []
+
+
+def test_lines_cross_times_without_a_verdict_and_not_times_without_data(preview: PreviewPage, shop: Shop) -> None:
+    """As in Grafana, a query is one frame over all times, in which a model with a longer hop has mostly nulls."""
+    preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop)}")
+    hour = 3_600_000
+    # Model m ends a window every three hours and is silent on the second day; n does so every hour, and after m's end.
+    rows = [(at * hour, "n", 2) for at in range(60)]
+    rows += [(at * hour, "m", 1) for at in (*range(0, 24, 3), *range(51, 58, 3))]
+    rows += [((at + 120) * hour, "n", 3) for at in range(2)]
+    names = (("time", "time"), ("model", "string"), ("level", "number"))
+    columns = [
+        {"name": name, "type": kind, "values": list(values)}
+        for (name, kind), values in zip(names, zip(*sorted(rows), strict=True), strict=True)
+    ]
+    (panel,) = (each for each in panels_of(dashboards()["fleet"]) if each["id"] == PANELS["fleet"]["levels_over_time"])
+    joined = preview.page.evaluate(
+        """([frame, panel, end]) => import("/static/panels.js").then(({ series }) => series([frame], panel, end)
+            .map(({ name, x, y }) => [name, x, y]))""",
+        [{"columns": columns}, panel, 130 * hour],
+    )
+    points = {name: dict(zip(x, y, strict=True)) for name, x, y in joined}
+    assert set(points) == {"m", "n"}
+    # Three hours between two verdicts are no gap, thirty hours are.
+    assert [at for at, value in points["m"].items() if value is None and at <= 21 * hour] == []
+    assert points["m"][22 * hour] is None
+    # Where no model has a value, there is no row either.
+    assert [at for at, value in points["n"].items() if value is None] == [83 * hour + 60_000]
 
 
 def test_an_invalid_range_is_reported(browser: Browser, server: PreviewServer) -> None:

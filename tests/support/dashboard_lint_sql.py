@@ -20,7 +20,7 @@ RAW = ("predictions", "labels", "all_predictions", "labelled_predictions", "late
 _NO_RANGE = re.compile(r"/\* no range: \S.*?\*/")
 _VARIABLE = re.compile(r"\$(?!__)(\w+)|\$\{(?!__)(\w+)(?::(\w+))?\}|\[\[(\w+)")
 _SAFE = re.compile(r"decodeURLComponent\('\$\{(\w+):percentencode\}'\)")
-_WHETHER_ALL = re.compile(r"(?<=,) \$(\w+)(?=\))")
+_WHETHER_ALL = re.compile(r"(?<=,) \$(?!__)(\w+)(?=\))")
 _FROM_RAW = re.compile(rf"\b(?:FROM|JOIN)\s+(?:{'|'.join(RAW)})\b")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, VERSION, WINDOW, finite
+from warehouse.panels.fragments import MODEL, VERSION, WINDOW, finite, interval
 from warehouse.panels.query import PanelQuery, table
 
 _RANGE = "$__timeFilter(window_end)"
@@ -18,7 +18,7 @@ def _last(name: str, view: str, left: str, right: str, and_where: str) -> PanelQ
             {left}, {right}, field, if(category = '', measure, concat(measure, ' of ', category)) AS measured,
             {finite(f"{left}_value")} AS "{left} value", {finite(f"{right}_value")} AS "{right} value",
             {finite("difference")} AS difference,
-            {finite("difference_low")} AS "at least", {finite("difference_high")} AS "at most",
+            {interval("difference_low", "difference_high")} AS "95 % CI",
             if(level = '', 'no threshold', level) AS level, reason, window_end AS "window end"
         FROM {view}
         WHERE {_WINDOW} AND {and_where}
@@ -34,8 +34,7 @@ def _last(name: str, view: str, left: str, right: str, and_where: str) -> PanelQ
         f"{left} value",
         f"{right} value",
         "difference",
-        "at least",
-        "at most",
+        "95 % CI:text",
         "level:text",
         "reason:text",
         "window end:time",
@@ -75,7 +74,7 @@ ARM_PERFORMANCE = table(
     SELECT
         arm, other_arm AS "other arm", if(class = '', metric, concat(metric, ' of ', class)) AS metric,
         {finite("value")} AS value, {finite("other_value")} AS "other value", {finite("difference")} AS difference,
-        {finite("difference_low")} AS "at least", {finite("difference_high")} AS "at most",
+        {interval("difference_low", "difference_high")} AS "95 % CI",
         multiIf(NOT sufficient, 'insufficient', mature, 'mature', 'maturing') AS labels,
         window, window_end AS "window end"
     FROM arm_performance AS measured
@@ -89,8 +88,7 @@ ARM_PERFORMANCE = table(
     "value",
     "other value",
     "difference",
-    "at least",
-    "at most",
+    "95 % CI:text",
     "labels:text",
     "window:text",
     "window end:time",

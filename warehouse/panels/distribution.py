@@ -1,10 +1,10 @@
-"""The distribution of a field: the latest window and training, cells over time, quantiles and distances."""
+"""The distribution of a field: the latest window and the baseline, cells over time, quantiles and distances."""
 
 from __future__ import annotations
 
 from warehouse.panels.cells import cells_of
 from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite
-from warehouse.panels.query import HOUR_S, series, table
+from warehouse.panels.query import DISTANCES_S, HOUR_S, series, table
 
 _RANGE = "$__timeFilter(window_end)"
 _FIELD = f"{MODEL} AND {VERSION} AND {SLICE} AND {FIELD}"
@@ -20,7 +20,7 @@ DISTRIBUTION = table(
     "distribution.now",
     f"""
     WITH (SELECT argMax((baseline_id, window_start, window_end), (window_end, record_seq)) {_VERDICTS}) AS last
-    SELECT name AS cell, sum(share) AS training, {finite("sum(n) / any(whole)")} AS now
+    SELECT name AS cell, sum(share) AS baseline, {finite("sum(n) / any(whole)")} AS now
     FROM
     (
         SELECT cells.names AS names, cells.expected AS expected, pane_counts.counts AS counts, arraySum(counts) AS whole
@@ -39,15 +39,16 @@ DISTRIBUTION = table(
     LIMIT {SHOWN_CELLS}
     """,
     "cell:text",
-    "training",
+    "baseline",
     "now",
 )
 
+# The plugin orders series by their labels, so the position comes first, also in the alphabet.
 HEATMAP = series(
     "distribution.heatmap",
     f"""
     SELECT
-        time, concat(leftPad(toString(cell_index), 3, '0'), ' ', name) AS cell,
+        time, leftPad(toString(cell_index), 3, '0') AS bin_position, name AS cell,
         {finite("n / sum(n) OVER (PARTITION BY time)")} AS share
     FROM
     (
@@ -61,9 +62,11 @@ HEATMAP = series(
     )
     ORDER BY time, cell_index
     """,
+    "bin_position:text",
     "cell:text",
     "share",
     grain_s=HOUR_S,
+    period_s=HOUR_S,
 )
 
 _DISTANCES = f"""
@@ -88,6 +91,7 @@ QUANTILES = series(
     "p75",
     "p95",
     "mean",
+    period_s=DISTANCES_S,
 )
 
 DISTANCES = series(
@@ -105,6 +109,7 @@ DISTANCES = series(
     "w1",
     "mean shift",
     "std ratio",
+    period_s=DISTANCES_S,
 )
 
 CLASS_SHARES = series(
@@ -126,4 +131,5 @@ CLASS_SHARES = series(
     "class:text",
     "share",
     grain_s=HOUR_S,
+    period_s=HOUR_S,
 )

@@ -6,7 +6,7 @@ a panel shows its worst verdict.
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite, level_name, level_number
+from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite, interval, level_name, level_number
 from warehouse.panels.query import PanelQuery, series, table
 
 _RANGE = "$__timeFilter(window_end)"
@@ -14,12 +14,16 @@ _MODEL = f"{MODEL} AND {VERSION} AND {SLICE} AND {WINDOW} AND {_RANGE}"
 _FIELD = f"{MODEL} AND {VERSION} AND {SLICE} AND {FIELD} AND {WINDOW} AND {_RANGE}"
 
 SHOWN_FIELDS = 20
-"""Maximum number of fields in a panel, so that series stay distinguishable. Tables show all fields."""
+"""Maximum number of fields in a panel with a row per field. Tables show all fields."""
+SHOWN_LINES = 8
+"""Maximum number of fields in a panel with a line per field, so that colours stay distinguishable."""
 
-# The fields with the largest PSI in the range.
-_WORST = f"""
+
+def _worst(fields: int) -> str:
+    """Select the fields with the largest PSI in the range, the largest first."""
+    return f"""
         SELECT field FROM latest_drift AS ranked WHERE {_MODEL} GROUP BY field
-        ORDER BY max(if(ranked.level = 'insufficient', -1, ranked.psi)) DESC, field LIMIT {SHOWN_FIELDS}
+        ORDER BY max(if(ranked.level = 'insufficient', -1, ranked.psi)) DESC, field LIMIT {fields}
     """
 
 
@@ -39,7 +43,7 @@ def _psi_of(name: str, fields: str) -> PanelQuery:
     )
 
 
-PSI = _psi_of("drift.psi", _WORST)
+PSI = _psi_of("drift.psi", _worst(SHOWN_LINES))
 OUTPUTS_PSI = _psi_of("drift.outputs_psi", "'score', 'class'")
 
 PSI_THRESHOLDS = series(
@@ -56,15 +60,20 @@ PSI_THRESHOLDS = series(
     "major threshold",
 )
 
+# The plugin orders series by their labels, so the rank comes first, also in the alphabet.
 LEVELS = series(
     "drift.levels",
     f"""
-    SELECT $__timeInterval(window_end) AS time, field, max({level_number("verdict.level")}) AS level
+    WITH (SELECT groupArray(field) FROM ({_worst(SHOWN_FIELDS)})) AS worst
+    SELECT
+        $__timeInterval(window_end) AS time, leftPad(toString(indexOf(worst, field)), 2, '0') AS drift_rank, field,
+        max({level_number("verdict.level")}) AS level
     FROM latest_drift AS verdict
-    WHERE {_MODEL} AND field IN ({_WORST})
+    WHERE {_MODEL} AND has(worst, field)
     GROUP BY time, field
-    ORDER BY time, field
+    ORDER BY time, drift_rank
     """,
+    "drift_rank:text",
     "field:text",
     "level",
 )
@@ -101,11 +110,10 @@ FIELDS = table(
         field,
         last.2 AS level,
         last.12 AS reason,
-        {finite("last.3")} AS psi,
-        {finite("last.4")} AS "psi, at least",
-        {finite("last.5")} AS "psi, at most",
+        {finite("last.3")} AS "PSI",
+        {interval("last.4", "last.5")} AS "95 % CI",
         last.8 AS "top cell",
-        {finite("last.9")} AS "training share",
+        {finite("last.9")} AS "baseline share",
         {finite("last.10")} AS "current share",
         {finite("last.6")} AS "q value",
         last.7 AS events,
@@ -118,11 +126,10 @@ FIELDS = table(
     "field:text",
     "level:text",
     "reason:text",
-    "psi",
-    "psi, at least",
-    "psi, at most",
+    "PSI",
+    "95 % CI:text",
     "top cell:text",
-    "training share",
+    "baseline share",
     "current share",
     "q value",
     "events",
@@ -140,7 +147,7 @@ SLICES = table(
         countIf(number = 3) AS "minor fields",
         countIf(number = 2) AS "insufficient fields",
         argMax(field, (number, if(isNaN(psi), -1, psi))) AS "worst field",
-        {finite("argMax(psi, (number, if(isNaN(psi), -1, psi)))")} AS "its psi"
+        {finite("argMax(psi, (number, if(isNaN(psi), -1, psi)))")} AS "PSI"
     FROM
     (
         SELECT slice, field, argMax(({level_number()}, drift.psi), (window_end, record_seq)) AS last,
@@ -159,7 +166,7 @@ SLICES = table(
     "minor fields",
     "insufficient fields",
     "worst field:text",
-    "its psi",
+    "PSI",
 )
 
 FIELD_LEVEL = table(
@@ -212,13 +219,12 @@ FIELD_VERDICTS = table(
         window_end AS "window end",
         level,
         reason,
-        {finite("psi")} AS psi,
-        {finite("psi_low")} AS "psi, at least",
-        {finite("psi_high")} AS "psi, at most",
+        {finite("psi")} AS "PSI",
+        {interval("psi_low", "psi_high")} AS "95 % CI",
         threshold_minor AS "minor threshold",
         threshold_major AS "major threshold",
         top_bin AS "top cell",
-        {finite("expected_share")} AS "training share",
+        {finite("expected_share")} AS "baseline share",
         {finite("actual_share")} AS "window share",
         {finite("visible_shift")} AS "detectable shift",
         n AS events,
@@ -233,13 +239,12 @@ FIELD_VERDICTS = table(
     "window end:time",
     "level:text",
     "reason:text",
-    "psi",
-    "psi, at least",
-    "psi, at most",
+    "PSI",
+    "95 % CI:text",
     "minor threshold",
     "major threshold",
     "top cell:text",
-    "training share",
+    "baseline share",
     "window share",
     "detectable shift",
     "events",
@@ -254,9 +259,8 @@ FIELD_SLICES = table(
     SELECT
         slice,
         {level_name("last.1")} AS level,
-        {finite("last.2")} AS psi,
-        {finite("last.3")} AS "psi, at least",
-        {finite("last.4")} AS "psi, at most",
+        {finite("last.2")} AS "PSI",
+        {interval("last.3", "last.4")} AS "95 % CI",
         last.5 AS "top cell",
         last.6 AS events,
         last.7 AS "window end"
@@ -274,9 +278,8 @@ FIELD_SLICES = table(
     """,
     "slice:text",
     "level:text",
-    "psi",
-    "psi, at least",
-    "psi, at most",
+    "PSI",
+    "95 % CI:text",
     "top cell:text",
     "events",
     "window end:time",

@@ -5,8 +5,16 @@ The state at the end of the range comes from its last day; older verdicts are ou
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import PER_MINUTE, finite, level_name, level_number, window_seconds
-from warehouse.panels.query import PanelQuery, series, table
+from warehouse.panels.fragments import (
+    LEVEL_NUMBERS,
+    PER_MINUTE,
+    finite,
+    interval,
+    level_name,
+    level_number,
+    window_seconds,
+)
+from warehouse.panels.query import HOUR_S, PanelQuery, series, table
 
 _LAST_DAY = "window_end > $__toTime - INTERVAL 1 DAY AND window_end <= $__toTime"
 _TRAFFIC = "slice = 'all' AND $__timeFilter(pane_start)"
@@ -75,7 +83,15 @@ MODELS = table(
     "models",
 )
 IN_BREACH = table("fleet.in_breach", _count_of("breach", 4), "breach")
-INSUFFICIENT = table("fleet.insufficient", _count_of("insufficient", 2), "insufficient")
+INSUFFICIENT = table(
+    "fleet.insufficient",
+    f"""
+    SELECT countIf(drift.number IN (0, {LEVEL_NUMBERS["insufficient"]})) AS insufficient
+    FROM ({_KNOWN_MODELS}) AS known
+    LEFT JOIN ({_by_model()}) AS drift ON known.model = drift.model
+    """,
+    "insufficient",
+)
 
 SILENT = table(
     "fleet.silent",
@@ -99,17 +115,44 @@ WORST_PSI = table(
     "field:text",
 )
 
+# Only the longest window: mixing windows would make levels jump between steps.
+_OF_LONGEST = f"""slice = 'all' AND $__timeFilter(window_end) AND (model, window) IN
+    (
+        SELECT model, argMax(window, {window_seconds()})
+        FROM drift_levels
+        WHERE slice = 'all' AND $__timeFilter(window_end)
+        GROUP BY model
+    )"""
+
+# The end of the first window since which a model drifts: after its last stable one. Insufficient data end no drift.
+_ONSET = f"""
+    SELECT
+        model, arraySort(groupArray((window_end, number))) AS levels,
+        arrayLast(each -> each.2 = {LEVEL_NUMBERS["stable"]}, levels).1 AS last_stable,
+        arrayFirst(each -> each.1 > last_stable AND each.2 > {LEVEL_NUMBERS["insufficient"]}, levels).1 AS since
+    FROM
+    (
+        SELECT model, window_end, max({level_number("verdict.level")}) AS number
+        FROM drift_levels AS verdict
+        WHERE {_OF_LONGEST}
+        GROUP BY model, window_end
+    )
+    GROUP BY model
+"""
+
 LEVELS_NOW = table(
     "fleet.levels_now",
     f"""
     SELECT
         known.model AS model,
         {level_name("drift.number")} AS drift,
+        if(onset.model != '' AND drift.number >= {LEVEL_NUMBERS["minor"]}, formatDateTime(onset.since, '%F %R'), '')
+            AS since,
         {level_name("rates.number")} AS rates,
         {level_name("performance.number")} AS performance,
         if(traffic.state = '', 'silent', traffic.state) AS traffic,
         drift.worst.1 AS "worst field",
-        if(drift.number = 0, NULL, nullIf(drift.worst.2, -1)) AS "its psi",
+        if(drift.number = 0, NULL, nullIf(drift.worst.2, -1)) AS "PSI",
         traffic.requests AS requests,
         {finite("traffic.errors / traffic.requests")} AS errors,
         {finite("traffic.slow / traffic.timed")} AS slow,
@@ -117,6 +160,7 @@ LEVELS_NOW = table(
         if(empty(traffic.busy), NULL, greatest(0, traffic.silent_s)) AS "last request"
     FROM ({_KNOWN_MODELS}) AS known
     LEFT JOIN ({_by_model("drift.psi")}) AS drift ON known.model = drift.model
+    LEFT JOIN ({_ONSET}) AS onset ON known.model = onset.model
     LEFT JOIN
     (
         SELECT model, min(last) AS completeness
@@ -154,31 +198,23 @@ LEVELS_NOW = table(
         GROUP BY model
     ) AS performance ON known.model = performance.model
     LEFT JOIN ({_TRAFFIC_OF}) AS traffic ON known.model = traffic.model
-    ORDER BY greatest(drift.number, rates.number, performance.number) DESC, "its psi" DESC, model
+    ORDER BY greatest(drift.number, rates.number, performance.number) DESC, "PSI" DESC, model
     LIMIT 500
     """,
     "model:text",
     "drift:text",
+    "since:text",
     "rates:text",
     "performance:text",
     "traffic:text",
     "worst field:text",
-    "its psi",
+    "PSI",
     "requests",
     "errors",
     "slow",
     "completeness",
     "last request",
 )
-
-# Only the longest window: mixing windows would make levels jump between steps.
-_OF_LONGEST = f"""slice = 'all' AND $__timeFilter(window_end) AND (model, window) IN
-    (
-        SELECT model, argMax(window, {window_seconds()})
-        FROM drift_levels
-        WHERE slice = 'all' AND $__timeFilter(window_end)
-        GROUP BY model
-    )"""
 
 LEVELS = series(
     "fleet.levels",
@@ -196,14 +232,31 @@ LEVELS = series(
 WORST_PSI_OVER_TIME = series(
     "fleet.worst_psi_over_time",
     f"""
-    SELECT $__timeInterval(window_end) AS time, model, max({finite("verdict.worst_psi")}) AS psi
+    SELECT
+        $__timeInterval(window_end) AS time, model,
+        if(max({level_number("verdict.level")}) = {LEVEL_NUMBERS["insufficient"]}, NULL,
+            maxIf({finite("verdict.worst_psi")}, verdict.level != 'insufficient')) AS psi
     FROM drift_levels AS verdict
-    WHERE {_OF_LONGEST} AND level != 'insufficient'
+    WHERE {_OF_LONGEST}
     GROUP BY time, model
     ORDER BY time, model
     """,
     "model:text",
     "psi",
+)
+
+PSI_THRESHOLDS = series(
+    "fleet.psi_thresholds",
+    f"""
+    SELECT $__timeInterval(window_end) AS time, min(threshold_minor) AS "minor threshold",
+        min(threshold_major) AS "major threshold"
+    FROM drift
+    WHERE {_OF_LONGEST}
+    GROUP BY time
+    ORDER BY time
+    """,
+    "minor threshold",
+    "major threshold",
 )
 
 
@@ -219,6 +272,7 @@ def _traffic(name: str, number: str, column: str) -> PanelQuery:
         """,
         "model:text",
         column,
+        period_s=HOUR_S,
     )
 
 
@@ -231,8 +285,8 @@ PERFORMANCE = table(
     f"""
     SELECT
         model, version, metric, level, reason, {finite("value")} AS value,
-        {finite("low")} AS "at least", {finite("high")} AS "at most",
-        {finite("promise")} AS promise, n AS labelled, if(mature, 'mature', 'maturing') AS labels,
+        {interval("low", "high")} AS "95 % CI",
+        {finite("promise")} AS "SLO", n AS labelled, if(mature, 'mature', 'maturing') AS labels,
         window_end AS "day's end"
     FROM
     (
@@ -251,9 +305,8 @@ PERFORMANCE = table(
     "level:text",
     "reason:text",
     "value",
-    "at least",
-    "at most",
-    "promise",
+    "95 % CI:text",
+    "SLO",
     "labelled",
     "labels:text",
     "day's end:time",

@@ -43,9 +43,24 @@ FIELD = is_selected("field")
 WINDOW = is_selected("window")
 
 
+def in_range_or_last(table: str, time: str, condition: str) -> str:
+    """Return the condition that a time is in the range or, if the range has no row, in the last week before it.
+
+    The variables of a page keep their options after days without predictions, and its panels can say so.
+    """
+    last = f"(SELECT max({time}) FROM {table} WHERE {condition} AND {time} <= $__toTime)"
+    return f"{time} <= $__toTime AND {time} >= if({last} >= $__fromTime, $__fromTime, {last} - INTERVAL 7 DAY)"
+
+
 def finite(number: str) -> str:
     """Return the expression for a number, or NULL if it is NaN or infinite; panels show NULL as unknown."""
     return f"if(isFinite({number}), {number}, NULL)"
+
+
+def interval(low: str, high: str) -> str:
+    """Return the expression for the ends of an interval as text; empty if an end is unknown."""
+    texts = [f"if(isInfinite({end}), '∞', toString(round({end}, if(abs({end}) < 1, 4, 2))))" for end in (low, high)]
+    return f"if(isNaN({low}) OR isNaN({high}), '', concat({texts[0]}, ' – ', {texts[1]}))"
 
 
 PER_MINUTE = "sum(pane.n) / (uniqExact(pane.pane_start) * any(pane.pane_s)) * 60"

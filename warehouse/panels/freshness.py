@@ -11,7 +11,7 @@ SEALED_AGE = table(
     f"""
     SELECT greatest(0, dateDiff('second', max(pane_start + pane_s), least($__toTime, now('UTC')))) AS age
     FROM volume
-    WHERE {MODEL} AND slice = 'all' AND sealed AND $__timeFilter(pane_start)
+    WHERE {MODEL} AND slice = 'all' AND sealed AND pane_start <= $__toTime
     HAVING count() > 0
     """,
     "age",
@@ -28,6 +28,7 @@ COMPLETENESS = table(
         WHERE {MODEL} AND {VERSION} AND {SLICE} AND {WINDOW} AND kind = 'error' AND $__timeFilter(window_end)
         GROUP BY baseline_id
     )
+    HAVING count() > 0
     """,
     "completeness",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, SLICE, VERSION, finite, window_seconds
+from warehouse.panels.fragments import MODEL, SLICE, VERSION, finite, interval, window_seconds
 from warehouse.panels.query import HOUR_S, series, table
 
 _RANGE = "$__timeFilter(window_end)"
@@ -29,10 +29,35 @@ PERFORMANCE = series(
     "value",
 )
 
+# The first of these that the model has: the metric that describes its task best.
+_MAIN_METRICS = ("auc", "auc_macro", "accuracy", "rmse", "mae")
+
+MAIN_METRIC = series(
+    "performance.main_metric",
+    f"""
+    WITH (
+        SELECT argMin(metric, indexOf({list(_MAIN_METRICS)}, metric))
+        FROM latest_performance
+        WHERE {_VERSION} AND class = '' AND {_WINDOW} AND metric IN {_MAIN_METRICS}
+    ) AS main
+    SELECT
+        $__timeInterval(window_end) AS time, metric,
+        min(if(isFinite(verdict.value) AND verdict.level != 'insufficient', verdict.value, NULL)) AS measured,
+        min({finite("verdict.reference")}) AS reference
+    FROM latest_performance AS verdict
+    WHERE {_VERSION} AND class = '' AND {_WINDOW} AND metric = main
+    GROUP BY time, metric
+    ORDER BY time, metric
+    """,
+    "metric:text",
+    "measured",
+    "reference",
+)
+
 PROMISES = series(
     "performance.promises",
     f"""
-    SELECT $__timeInterval(window_end) AS time, concat(metric, ' promised') AS measured, max(verdict.promise) AS promise
+    SELECT $__timeInterval(window_end) AS time, concat(metric, ' SLO') AS measured, max(verdict.promise) AS promise
     FROM latest_performance AS verdict
     WHERE {_VERSION} AND class = '' AND {_WINDOW} AND isFinite(verdict.promise)
     GROUP BY time, measured
@@ -48,7 +73,7 @@ METRICS = table(
     SELECT
         if(class = '', metric, concat(metric, ' of ', class)) AS measured, level, reason,
         {finite("value")} AS value,
-        {finite("low")} AS "at least", {finite("high")} AS "at most", {finite("promise")} AS promise,
+        {interval("low", "high")} AS "95 % CI", {finite("promise")} AS "SLO",
         {finite("reference")} AS "reference", {finite("difference")} AS difference, n AS labelled,
         {finite("coverage")} AS coverage, {finite("maturity")} AS maturity,
         if(mature, 'mature', 'maturing') AS labels,
@@ -62,9 +87,8 @@ METRICS = table(
     "level:text",
     "reason:text",
     "value",
-    "at least",
-    "at most",
-    "promise",
+    "95 % CI:text",
+    "SLO",
     "reference",
     "difference",
     "labelled",
@@ -125,6 +149,7 @@ LABEL_COVERAGE = series(
     """,
     "labelled",
     grain_s=HOUR_S,
+    period_s=HOUR_S,
 )
 
 LABEL_COUNTS = table(
@@ -142,7 +167,7 @@ LABEL_COUNTS = table(
     grain_s=HOUR_S,
 )
 
-# A curve over label ages, not over time: learned once a day, independent of the range.
+# A curve over label ages, not over time.
 LABEL_MATURITY = table(
     "performance.label_maturity",
     f"""
@@ -152,10 +177,11 @@ LABEL_MATURITY = table(
             concat(toString(toUInt32(round(age_s / 86400))), ' d')) AS age,
         max(share) AS "share of labels"
     FROM label_maturity
-    WHERE {MODEL} AND learned_at <= $__toTime_ms
+    WHERE {MODEL}
     GROUP BY age
     ORDER BY min(age_s)
     LIMIT 60
+    /* no range: the view has the latest curve, and it is learned on the wall clock */
     """,
     "age:text",
     "share of labels",

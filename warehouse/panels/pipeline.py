@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from warehouse.metrics import metrics_of_panel
 from warehouse.panels.fragments import finite, is_selected_or_all
-from warehouse.panels.query import HOUR_S, PanelQuery, series, table
+from warehouse.panels.query import HOUR_S, MINUTE_S, PanelQuery, series, table
 from warehouse.processor_reports import BUCKET_S
 
 REPORTS_S = 10
@@ -58,23 +58,24 @@ PROCESSORS = table(
     f"""
     SELECT
         {_PROCESSOR} AS processor,
-        if(silent_s > {GONE_S}, 'silent', 'reports') AS state,
-        dateDiff('second', last.at, {_END}) AS silent_s,
+        if("last report" > {GONE_S}, 'silent', 'reports') AS state,
+        dateDiff('second', last.at, {_END}) AS "last report",
         if(last.lag < 0, NULL, last.lag) AS lag,
         last.rate AS rate,
         last.events AS events,
         last.retries AS retries,
         last.dead_letters AS "dead letters",
-        dateDiff('second', nullIf(last.last_commit_at, fromUnixTimestamp64Milli(0, 'UTC')), {_END}) AS "last commit",
+        if(last.lag = 0 OR toUnixTimestamp64Milli(last.last_commit_at) = 0, NULL,
+            dateDiff('second', last.last_commit_at, {_END})) AS "last commit",
         last.started_at AS "started at",
         last.host AS host
     FROM ({_LAST}) AS last
-    ORDER BY silent_s DESC, processor
+    ORDER BY "last report" DESC, processor
     LIMIT 100
     """,
     "processor:text",
     "state:text",
-    "silent_s",
+    "last report",
     "lag",
     "rate",
     "events",
@@ -100,6 +101,7 @@ def _over_time(name: str, number: str, column: str, and_where: str = "1 = 1") ->
         "processor:text",
         column,
         grain_s=REPORTS_S,
+        period_s=MINUTE_S,
     )
 
 
@@ -125,11 +127,13 @@ RETRIES = series(
     "processor:text",
     "retries",
     grain_s=REPORTS_S,
+    period_s=MINUTE_S,
 )
 
 # ------------------------------------------------------------------------------------------------ metrics
 
-_NAME = "replaceOne(replaceOne(step, '_seconds', ''), '_total', '')"
+# committed_age_seconds → committed age
+_NAME = "replaceAll(replaceOne(replaceOne(step, '_seconds', ''), '_total', ''), '_', ' ')"
 
 
 # The keys of details are those of `warehouse.metrics`; an older processor may lack a metric.
@@ -174,6 +178,7 @@ def _gauges(panel: str, column: str, number: str = "max(sample.maximum)") -> Pan
         "metric_name:text",
         column,
         grain_s=REPORTS_S,
+        period_s=MINUTE_S,
     )
 
 
@@ -200,6 +205,7 @@ def _counters(panel: str, column: str, per: str = "") -> PanelQuery:
         "metric_name:text",
         column,
         grain_s=REPORTS_S,
+        period_s=MINUTE_S,
     )
 
 
@@ -228,6 +234,7 @@ WATCHDOG = series(
     "processor:text",
     "seconds",
     grain_s=REPORTS_S,
+    period_s=MINUTE_S,
 )
 
 
@@ -241,9 +248,9 @@ SEALED_AGE = table(
     f"""
     SELECT
         model,
-        {_before_end("position.2")} AS "verdicts final up to, ago",
-        {_before_end("position.1")} AS "read up to, ago",
-        dateDiff('second', position.3, now('UTC')) AS "last progress, ago"
+        {_before_end("position.2")} AS "last pane sealed",
+        {_before_end("position.1")} AS "events read up to",
+        dateDiff('second', position.3, now('UTC')) AS "last progress"
     FROM
     (
         SELECT model, argMax((state.watermark, state.sealed_until, state.updated_at), state.record_seq) AS position
@@ -256,9 +263,9 @@ SEALED_AGE = table(
     /* no range: each model has one row, its latest */
     """,
     "model:text",
-    "verdicts final up to, ago",
-    "read up to, ago",
-    "last progress, ago",
+    "last pane sealed",
+    "events read up to",
+    "last progress",
 )
 
 _VERDICTS = f"FROM rates WHERE {_MODEL} AND slice = 'all' AND kind = 'error' AND $__timeFilter(window_end)"
@@ -296,6 +303,7 @@ LATE_OVER_TIME = series(
     """,
     "model:text",
     "late",
+    period_s=HOUR_S,
 )
 
 # Dead letters without a known model are shown for every selected model.
@@ -316,6 +324,7 @@ DEAD_REASONS = series(
     "reason_of_topic:text",
     "dead_letters",
     grain_s=HOUR_S,
+    period_s=HOUR_S,
 )
 
 # It reads raw events, so it covers one hour: the last whole hour of the range.
@@ -342,6 +351,7 @@ DUPLICATES_OVER_TIME = series(
     "model:text",
     "duplicates",
     grain_s=HOUR_S,
+    period_s=HOUR_S,
 )
 
 UNMATCHED_LABELS = series(
@@ -356,6 +366,7 @@ UNMATCHED_LABELS = series(
     "model:text",
     "labels",
     grain_s=HOUR_S,
+    period_s=HOUR_S,
 )
 
 LOSSES = table(

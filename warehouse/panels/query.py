@@ -14,6 +14,9 @@ TABLE: Format = 1
 Kind = Literal["time", "text", "number"]
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
+DISTANCES_S = 2 * DAY_S
+"""Period of distances and quantiles, in seconds: they are computed about four times per window, so every second day for
+one of a week."""
 
 
 class Column(NamedTuple):
@@ -33,6 +36,9 @@ class PanelQuery:
     columns: tuple[Column, ...]
     grain_s: int
     """Time resolution of the source in seconds; a smaller step shows nothing more."""
+    period_s: int = DAY_S
+    """Longest time between two values of a series, in seconds, if no data are missing. Series of one query can have
+    different periods: the hop of a window is set in each contract."""
 
     @property
     def names(self) -> list[str]:
@@ -40,9 +46,12 @@ class PanelQuery:
         return [column.name for column in self.columns]
 
 
-def series(name: str, sql: str, *columns: str, grain_s: int = MINUTE_S) -> PanelQuery:
-    """Return a time series with the column `time` and further columns, written `name:text`, or `name` for a number."""
-    return PanelQuery(name, sql, TIME_SERIES, (Column("time", "time"), *map(_column, columns)), grain_s)
+def series(name: str, sql: str, *columns: str, grain_s: int = MINUTE_S, period_s: int = DAY_S) -> PanelQuery:
+    """Return a time series with the column `time` and further columns, written `name:text`, or `name` for a number.
+
+    The default period is that of verdicts: hops of more than a day are unusual.
+    """
+    return PanelQuery(name, sql, TIME_SERIES, (Column("time", "time"), *map(_column, columns)), grain_s, period_s)
 
 
 def table(name: str, sql: str, *columns: str, grain_s: int = MINUTE_S) -> PanelQuery:

@@ -1,8 +1,8 @@
-"""Verdicts on rates: nulls, invalid, out-of-range and unseen values, compared with training."""
+"""Verdicts on rates: nulls, invalid, out-of-range and unseen values, compared with the baseline."""
 
 from __future__ import annotations
 
-from warehouse.panels.drift import SHOWN_FIELDS
+from warehouse.panels.drift import SHOWN_LINES
 from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite
 from warehouse.panels.query import PanelQuery, series, table
 
@@ -18,7 +18,7 @@ RATES = series(
     FROM latest_rates AS verdict
     WHERE {_MODEL} AND field != '' AND (field, kind) IN (
         SELECT field, kind FROM rates WHERE {_MODEL} AND field != '' GROUP BY field, kind
-        ORDER BY max(abs(if(isNaN(rates.delta), 0, rates.delta))) DESC, field, kind LIMIT {SHOWN_FIELDS}
+        ORDER BY max(abs(if(isNaN(rates.delta), 0, rates.delta))) DESC, field, kind LIMIT {SHOWN_LINES}
     )
     GROUP BY time, rate
     ORDER BY time, rate
@@ -65,14 +65,14 @@ VIOLATIONS = table(
 def _over_time(name: str, kinds: tuple[str, ...]) -> PanelQuery:
     listed = "('" + "', '".join(kinds) + "')"
     split = len(kinds) > 1
-    # The rate in training, and the rates above which the level is minor and major.
+    # The rate in the baseline, and the rates above which the level is minor and major.
     return series(
         f"rates.{name}",
         f"""
         SELECT
             $__timeInterval(window_end) AS time,{"kind," if split else ""}
             max({finite("verdict.rate")}) AS rate,
-            max({finite("verdict.baseline_rate")}) AS training,
+            max({finite("verdict.baseline_rate")}) AS baseline,
             max({finite("verdict.baseline_rate + verdict.threshold_minor")}) AS "minor threshold",
             max({finite("verdict.baseline_rate + verdict.threshold_major")}) AS "major threshold"
         FROM latest_rates AS verdict
@@ -82,7 +82,7 @@ def _over_time(name: str, kinds: tuple[str, ...]) -> PanelQuery:
         """,
         *(("kind:text",) if split else ()),
         "rate",
-        "training",
+        "baseline",
         "minor threshold",
         "major threshold",
     )
@@ -93,7 +93,7 @@ def _now(name: str, kinds: tuple[str, ...]) -> PanelQuery:
     return table(
         f"rates.{name}_now",
         f"""
-        SELECT {finite("max(last.1)")} AS rate, {finite("argMax(last.2, last.1)")} AS training
+        SELECT {finite("max(last.1)")} AS rate, {finite("argMax(last.2, last.1)")} AS baseline
         FROM
         (
             SELECT kind, argMax((rate, baseline_rate), (window_end, record_seq)) AS last
@@ -102,7 +102,7 @@ def _now(name: str, kinds: tuple[str, ...]) -> PanelQuery:
         HAVING count() > 0
         """,
         "rate",
-        "training",
+        "baseline",
     )
 
 

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from warehouse.panels.fragments import MODEL, PER_MINUTE, SLICE, VERSION, WINDOW, finite, window_seconds
-from warehouse.panels.query import series, table
+from warehouse.panels.query import DISTANCES_S, HOUR_S, PanelQuery, series, table
 
 _RANGE = "$__timeFilter(pane_start)"
 _MODEL = f"{MODEL} AND {SLICE} AND {_RANGE}"
 _VERSION = f"{MODEL} AND {VERSION} AND {SLICE} AND {_RANGE}"
 
-# An objective of the current contract under `slo`; NULL if there is none.
+# The current contract, with its objectives under `slo`.
 _CONTRACT = f"(SELECT argMax(yaml, applied_at) FROM contracts WHERE {MODEL})"
 
 
-def _promise(key: str) -> str:
+def _objective(name: str, key: str, minus: str = "") -> PanelQuery:
+    """Return the query for an objective at every step of the range; no row if the contract has none."""
     text = rf"extract({_CONTRACT}, '\\b{key}:\\s*([0-9.eE+-]+)')"
-    return f"toFloat64OrNull({text})"
+    return series(
+        f"traffic.{name}",
+        f"""
+        SELECT $__timeInterval($__fromTime + INTERVAL number * $__interval_s SECOND) AS time, objective AS "SLO"
+        FROM numbers(1 + intDiv(dateDiff('second', $__fromTime, $__toTime), $__interval_s)) AS steps
+        CROSS JOIN (SELECT {minus}toFloat64OrNull({text}) AS objective) AS contract
+        WHERE objective IS NOT NULL
+        ORDER BY time
+        """,
+        "SLO",
+    )
 
 
 REQUESTS = series(
@@ -29,6 +40,7 @@ REQUESTS = series(
     """,
     "version:text",
     "requests",
+    period_s=HOUR_S,
 )
 
 REQUESTS_NOW = table(
@@ -41,16 +53,16 @@ ERRORS = series(
     "traffic.errors",
     f"""
     SELECT
-        $__timeInterval(pane_start) AS time, {finite("sum(pane.errors) / sum(pane.n)")} AS errors,
-        {_promise("error_rate")} AS promise
+        $__timeInterval(pane_start) AS time, {finite("sum(pane.errors) / sum(pane.n)")} AS errors
     FROM all_volume AS pane
     WHERE {_VERSION}
     GROUP BY time
     ORDER BY time
     """,
     "errors",
-    "promise",
+    period_s=HOUR_S,
 )
+ERRORS_SLO = _objective("errors_slo", "error_rate")
 
 ERRORS_NOW = table(
     "traffic.errors_now",
@@ -69,22 +81,23 @@ ERROR_KINDS = series(
     """,
     "kind:text",
     "errors",
+    period_s=HOUR_S,
 )
 
 SLOW = series(
     "traffic.slow",
     f"""
     SELECT
-        $__timeInterval(pane_start) AS time, {finite("sum(pane.slow) / sum(pane.timed)")} AS slow,
-        1 - {_promise("latency_share")} AS promise
+        $__timeInterval(pane_start) AS time, {finite("sum(pane.slow) / sum(pane.timed)")} AS slow
     FROM all_volume AS pane
     WHERE {_VERSION}
     GROUP BY time
     ORDER BY time
     """,
     "slow",
-    "promise",
+    period_s=HOUR_S,
 )
+SLOW_SLO = _objective("slow_slo", "latency_share", "1 - ")
 
 _LAST_LATENCY = "field = 'latency_ms'"
 
@@ -93,8 +106,7 @@ LATENCY = series(
     f"""
     SELECT
         $__timeInterval(window_end) AS time,
-        max({finite("stats.p50")}) AS p50, max({finite("stats.p95")}) AS p95, max({finite("stats.p99")}) AS p99,
-        {_promise("latency_ms")} AS promise
+        max({finite("stats.p50")}) AS p50, max({finite("stats.p95")}) AS p95, max({finite("stats.p99")}) AS p99
     FROM latest_distances AS stats
     WHERE {MODEL} AND {VERSION} AND slice = 'all' AND {_LAST_LATENCY} AND $__timeFilter(window_end)
         AND window = (
@@ -107,8 +119,9 @@ LATENCY = series(
     "p50",
     "p95",
     "p99",
-    "promise",
+    period_s=DISTANCES_S,
 )
+LATENCY_SLO = _objective("latency_slo", "latency_ms")
 
 SCORE = series(
     "traffic.score",
@@ -127,4 +140,5 @@ SCORE = series(
     "p50",
     "p75",
     "p95",
+    period_s=DISTANCES_S,
 )

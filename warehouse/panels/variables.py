@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, SLICE, VERSION, level_number, window_seconds
+from warehouse.panels.fragments import MODEL, SLICE, VERSION, in_range_or_last, level_number, window_seconds
 from warehouse.panels.query import table
 
 MODELS = table(
@@ -16,13 +16,15 @@ MODELS = table(
     "model:text",
 )
 
+_WITH_TRAFFIC = f"{MODEL} AND slice = 'all' AND n > 0"
+
 # The newest version comes first.
 VERSIONS = table(
     "variables.versions",
     f"""
     SELECT version
     FROM volume
-    WHERE {MODEL} AND slice = 'all' AND n > 0 AND $__timeFilter(pane_start)
+    WHERE {_WITH_TRAFFIC} AND {in_range_or_last("volume", "pane_start", _WITH_TRAFFIC)}
     GROUP BY version
     ORDER BY max(pane_start) DESC, min(pane_start) DESC, version DESC
     LIMIT 100
@@ -35,7 +37,7 @@ SLICES = table(
     f"""
     SELECT DISTINCT slice
     FROM volume
-    WHERE {MODEL} AND {VERSION} AND $__timeFilter(pane_start)
+    WHERE {MODEL} AND {VERSION} AND {in_range_or_last("volume", "pane_start", f"{MODEL} AND {VERSION}")}
     ORDER BY slice != 'all', slice
     LIMIT 1000
     """,
@@ -48,7 +50,8 @@ FIELDS = table(
     f"""
     SELECT field
     FROM latest_drift AS verdict
-    WHERE {MODEL} AND {VERSION} AND {SLICE} AND $__timeFilter(window_end)
+    WHERE {MODEL} AND {VERSION} AND {SLICE}
+        AND {in_range_or_last("drift", "window_end", f"{MODEL} AND {VERSION} AND {SLICE}")}
     GROUP BY field
     ORDER BY max({level_number("verdict.level")}) DESC, max(if(isNaN(verdict.psi), -1, verdict.psi)) DESC, field
     LIMIT 1000
@@ -62,7 +65,7 @@ WINDOWS = table(
     f"""
     SELECT window
     FROM drift
-    WHERE {MODEL} AND $__timeFilter(window_end)
+    WHERE {MODEL} AND {in_range_or_last("drift", "window_end", MODEL)}
     GROUP BY window
     ORDER BY {window_seconds()} DESC
     LIMIT 20

@@ -5,7 +5,6 @@ import { RENDERERS, element } from "./panels.js";
 import { filled, time, substituteVariables } from "./values.js";
 
 const QUICK = ["now-1h", "now-6h", "now-24h", "now-7d", "now-30d", "now-90d", "now-180d"];
-const SHOWN_ALERTS = 3;
 const byId = (id) => document.getElementById(id);
 const uid = decodeURIComponent(location.pathname.split("/")[2]);
 const address = new URLSearchParams(location.search);
@@ -105,28 +104,36 @@ function drawPages(pages, state) {
   }
 }
 
+const TITLES = { page: "Page", ticket: "Ticket", pending: "Pending" };
+
 // Beside the panels, not before them: rules are replayed for it, which takes a moment.
-async function drawAlerts(state) {
-  const holder = byId("alerts");
+async function drawIncidents(state) {
+  const holder = byId("incidents");
   try {
-    const alerts = await request("/api/alerts", queryBody(state));
-    const rest = element("details");
-    for (const [index, alert] of alerts.entries()) {
-      const made = element("a", `${alert.state} (${alert.severity}): ${alert.summary}`, {
-        class: alert.state.toLowerCase(), "data-state": alert.state, href: alert.href,
-      });
-      (index < SHOWN_ALERTS ? holder : rest).append(made);
-    }
-    if (alerts.length > SHOWN_ALERTS) {
-      rest.prepend(element("summary", `and ${alerts.length - SHOWN_ALERTS} more`));
-      holder.append(rest);
-    }
-    if (alerts.length === 0) holder.append(element("span", "No alert at the end of this range.", { class: "none" }));
+    const incidents = await request("/api/incidents", queryBody(state));
+    for (const incident of incidents) holder.append(incidentLine(incident));
+    if (incidents.length === 0) holder.append(element("span", "No incident at the end of this range.", { class: "none" }));
     holder.dataset.state = "drawn";
   } catch (error) {
     holder.append(element("span", error.message, { class: "error" }));
     holder.dataset.state = "failed";
   }
+}
+
+function incidentLine(incident) {
+  const line = element("details", undefined, { class: incident.severity });
+  const summary = element("summary");
+  summary.append(element("b", TITLES[incident.severity]), ` ${incident.title} `);
+  if (incident.severity !== "pending") summary.append(element("span", `since ${incident.before ? "before " : ""}${time(incident.since)}`, { class: "since" }));
+  const count = incident.alerts.length;
+  summary.append(` ${count} ${count === 1 ? "alert" : "alerts"} `);
+  // By default the folder of runbooks is a path in the repository, which this server does not have.
+  summary.append(/^https?:/.test(incident.runbook) ? element("a", "runbook", { href: incident.runbook }) : element("code", incident.runbook));
+  line.append(summary);
+  for (const alert of incident.alerts) {
+    line.append(element("a", `${alert.state}: ${alert.summary}`, { "data-state": alert.state, href: alert.href }));
+  }
+  return line;
 }
 
 function place(made, grid, down) {
@@ -200,7 +207,7 @@ async function show() {
   drawPages(pages, state);
   const notes = await request(`/api/pages/${encodeURIComponent(uid)}/annotations`, queryBody(state));
   await drawPanels(page.panels, state, notes);
-  await drawAlerts(state);
+  await drawIncidents(state);
 }
 
 show().then(

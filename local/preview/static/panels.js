@@ -1,7 +1,7 @@
 // One function per panel type that the dashboards use; each draws `frames` into `body`. A type that is not here is an
 // error on the page, so that a dashboard cannot show less here than in Grafana unnoticed.
 
-import { axisFormat, colour, fieldConfig, filled, isMissing, paletteColour, time, substituteVariables, valueColour, written } from "./values.js";
+import { axisFormat, colour, fieldConfig, filled, inkOn, isMissing, paletteColour, time, substituteVariables, valueColour, written } from "./values.js";
 
 const LAYOUT = {
   margin: { l: 52, r: 12, t: 6, b: 28 },
@@ -37,44 +37,92 @@ const size = (frame) => frame.columns[0]?.values.length ?? 0;
 const columns = (frames) => frames.flatMap((frame) => frame.columns);
 const rowOf = (frame, index) => Object.fromEntries(frame.columns.map((column) => [column.name, column.values[index]]));
 
-// Long rows to one series per number column and set of labels, as the data source's format 0 does it.
-export function series(frames) {
-  const allSeries = [];
-  for (const frame of frames) {
-    const at = frame.columns.find((column) => column.type === "time");
-    if (!at) continue;
-    const labels = frame.columns.filter((column) => column.type === "string");
-    const made = [];
-    for (const number of frame.columns.filter((column) => column.type === "number" || column.type === "boolean")) {
-      const groups = new Map();
-      at.values.forEach((moment, index) => {
-        const values = labels.map((label) => label.values[index]);
-        const key = JSON.stringify(values);
-        if (!groups.has(key)) {
-          const names = Object.fromEntries(labels.map((label, i) => [label.name, values[i]]));
-          groups.set(key, { field: number.name, labels: names, x: [], y: [] });
-        }
-        groups.get(key).x.push(moment);
-        groups.get(key).y.push(number.values[index]);
-      });
-      made.push(...groups.values());
-    }
-    const isOnly = new Set(made.map((each) => each.field)).size === 1;
-    for (const each of made) {
-      const values = Object.values(each.labels).filter((value) => !isMissing(value));
-      each.name = values.length === 0 ? each.field : isOnly ? values.join(" ") : `${each.field} ${values.join(" ")}`;
-    }
-    allSeries.push(...made);
+// Long rows to one series per number column and set of labels, as the data source's format 0 does it. Names follow
+// Grafana: where the panel sets none, the refId of the query (if there are several), the column and the labels.
+export function series(frames, panel, endMs) {
+  const refIds = (panel.targets ?? []).filter((target) => !target.hide).map((target) => target.refId);
+  const allSeries = frames.flatMap((frame, index) => seriesOf(frame).map((each) => ({ ...each, refId: refIds[index] })));
+  const labelNames = new Set(allSeries.flatMap((each) => Object.keys(each.labels)));
+  for (const each of allSeries) {
+    const labels = labelNames.size === 1 ? Object.values(each.labels).join("") : writtenLabels(each.labels);
+    const byDefault = [frames.length > 1 ? each.refId : "", each.field, labels].filter(Boolean).join(" ");
+    each.config = fieldConfig(panel, [each.field, byDefault], "number");
+    each.name = each.config.displayName ? displayed(each) : byDefault;
+  }
+  return joined(allSeries, endMs);
+}
+
+// One frame over the times of all series, with Grafana's nulls: where a series has no value at a time of its query, and
+// where no series has one for longer than `insertNulls`. Runs of nulls shorter than `spanNulls` are left out, so that
+// lines and states cross them.
+function joined(allSeries, endMs) {
+  const times = new Map();
+  for (const each of allSeries) times.set(each.refId, [...(times.get(each.refId) ?? []), ...each.x]);
+  for (const [refId, all] of times) times.set(refId, [...new Set(all)].sort((a, b) => a - b));
+  for (const each of allSeries) {
+    const values = new Map(each.x.map((moment, index) => [moment, each.y[index]]));
+    const { spanNulls, insertNulls } = each.config.custom;
+    const all = times.get(each.refId).map((moment) => [moment, values.get(moment) ?? null]);
+    const points = withoutShortGaps(withLongGaps(all, insertNulls, endMs), spanNulls);
+    each.x = points.map(([moment]) => moment);
+    each.y = points.map(([, value]) => value);
   }
   return allSeries;
 }
 
-function displayed(each, config) {
-  if (!config.displayName) return each.name;
-  return config.displayName
-    .replaceAll(/\$\{__field\.labels(?:\.([^}\]]+)|\["([^"]+)"\])\}/g, (_, a, b) => each.labels[a ?? b] ?? "")
-    .replaceAll("${__field.name}", each.field);
+function withLongGaps(points, longest, endMs) {
+  if (typeof longest !== "number") return points;
+  return points.flatMap((point, index) => {
+    const next = points[index + 1]?.[0] ?? endMs;
+    return next - point[0] > longest ? [point, [point[0] + longest, null]] : [point];
+  });
 }
+
+function withoutShortGaps(points, shortest) {
+  if (typeof shortest !== "number") return points;
+  const kept = [];
+  let gap = [];
+  for (const point of points) {
+    if (point[1] === null) {
+      gap.push(point);
+      continue;
+    }
+    const last = kept.at(-1);
+    if (!last || point[0] - last[0] >= shortest) kept.push(...gap);
+    kept.push(point);
+    gap = [];
+  }
+  return [...kept, ...gap];
+}
+
+function seriesOf(frame) {
+  const at = frame.columns.find((column) => column.type === "time");
+  if (!at) return [];
+  const labels = frame.columns.filter((column) => column.type === "string");
+  return frame.columns.filter((column) => column.type === "number" || column.type === "boolean").flatMap((number) => {
+    const groups = new Map();
+    at.values.forEach((moment, index) => {
+      const values = labels.map((label) => label.values[index]);
+      const key = JSON.stringify(values);
+      if (!groups.has(key)) {
+        const names = Object.fromEntries(labels.map((label, i) => [label.name, values[i]]));
+        groups.set(key, { field: number.name, labels: names, x: [], y: [] });
+      }
+      groups.get(key).x.push(moment);
+      groups.get(key).y.push(number.values[index]);
+    });
+    return [...groups.values()];
+  });
+}
+
+function writtenLabels(labels) {
+  const parts = Object.keys(labels).sort().map((name) => `${name}="${labels[name]}"`);
+  return parts.length > 0 ? `{${parts.join(", ")}}` : "";
+}
+
+const displayed = (each) => each.config.displayName
+  .replaceAll(/\$\{__field\.labels(?:\.([^}\]]+)|\["([^"]+)"\])\}/g, (_, a, b) => each.labels[a ?? b] ?? "")
+  .replaceAll("${__field.name}", each.field);
 
 function thresholdShapes(config) {
   const mode = config.custom?.thresholdsStyle?.mode ?? "off";
@@ -108,25 +156,28 @@ function timeAxis(state) {
 }
 
 function drawTimeseries(body, panel, frames, state, notes) {
-  const allSeries = series(frames);
-  if (allSeries.length === 0) return nothing(body);
-  const base = fieldConfig(panel, "", "number");
+  const allSeries = series(frames, panel, state.toMs);
+  if (allSeries.length === 0) return nothing(body, panel);
+  const base = fieldConfig(panel, [], "number");
+  const isLogarithmic = base.custom.scaleDistribution?.type === "log";
   const heights = allSeries.flatMap((each) => each.y.filter((value) => value !== null));
+  // A logarithmic axis has no zero: such values lie below its lower end.
+  const least = base.min ?? 0.001;
+  const onAxis = (value) => (isLogarithmic && value !== null && value <= 0 ? least / 10 : value);
   const traces = allSeries.map((each, index) => {
-    const config = fieldConfig(panel, each.name, "number");
-    const byField = fieldConfig(panel, each.field, "number");
-    const chosen = each.name === each.field || config.color?.mode === "fixed" ? config : byField;
-    const custom = chosen.custom ?? {};
-    const tint = chosen.color?.mode === "fixed" ? colour(chosen.color.fixedColor) : paletteColour(index);
+    const { config } = each;
+    const { custom } = config;
+    const tint = config.color?.mode === "fixed" ? colour(config.color.fixedColor) : paletteColour(index);
     const trace = {
-      x: each.x, y: each.y, name: displayed(each, chosen),
-      customdata: each.y.map((value) => written(value, chosen)),
+      x: each.x, y: each.y.map(onAxis), name: each.name,
+      customdata: each.y.map((value) => written(value, config)),
       hovertemplate: "%{x|%Y-%m-%d %H:%M}  %{customdata}<extra>%{fullData.name}</extra>",
     };
     if (custom.drawStyle === "bars") return { ...trace, type: "bar", marker: { color: tint } };
     const shape = custom.lineInterpolation?.startsWith("step") ? "hv" : "linear";
-    const mode = custom.drawStyle === "points" ? "markers" : "lines+markers";
-    const fill = (custom.fillOpacity ?? 0) > 0 && !custom.fillBelowTo ? "tozeroy" : undefined;
+    const mode = custom.lineWidth === 0 ? "lines" : custom.drawStyle === "points" ? "markers" : "lines+markers";
+    // "tonexty" fills to the series before, which is the lower end of the band.
+    const fill = custom.fillBelowTo ? "tonexty" : (custom.fillOpacity ?? 0) > 0 ? "tozeroy" : undefined;
     return {
       ...trace, type: "scatter", mode, fill, connectgaps: custom.spanNulls === true,
       fillcolor: fill && `${tint}${Math.round(custom.fillOpacity * 2.55).toString(16).padStart(2, "0")}`,
@@ -144,7 +195,7 @@ function drawTimeseries(body, panel, frames, state, notes) {
       ...(base.max !== undefined && base.min !== undefined ? { range: [base.min, base.max] } : {}),
       // A line at zero alone would stand in the middle of an axis of its own making.
       ...(heights.every((value) => value === 0) ? { range: [0, base.unit === "percentunit" ? 0.01 : 1] } : {}),
-      type: base.custom?.scaleDistribution?.type === "log" ? "log" : "linear",
+      ...(isLogarithmic ? { type: "log", range: [Math.log10(least), Math.log10(Math.max(...heights, 1) * 1.2)], dtick: 1 } : {}),
     },
     yaxis2: { overlaying: "y", visible: false, range: [0, 1], fixedrange: true },
     shapes: [...thresholdShapes(base), ...noteShapes(notes)],
@@ -171,11 +222,13 @@ function drawStat(body, panel, frames, state) {
   }
   if (shown.length === 0) return nothing(body, panel);
   for (const each of shown) {
-    const config = fieldConfig(panel, each.field, each.type);
+    const config = fieldConfig(panel, [each.field, each.name], each.type);
     const made = element("div", undefined, { class: "stat" });
     const value = element("b", isMissing(each.value) ? (config.noValue ?? "–") : written(each.value, config, each.type));
-    const tint = panel.options?.colorMode === "none" ? undefined : valueColour(each.value, config);
-    if (tint) value.style.color = tint;
+    const mode = panel.options?.colorMode;
+    const tint = mode === "none" ? undefined : valueColour(each.value, config);
+    if (tint && mode === "background") Object.assign(holder.style, { background: tint, color: inkOn(tint) });
+    else if (tint) value.style.color = tint;
     made.append(linked(value, config, state, each.row, each.value));
     if (shown.length > 1 || panel.options?.textMode === "value_and_name") made.append(element("span", config.displayName ?? each.name));
     holder.append(made);
@@ -187,7 +240,7 @@ function drawTable(body, panel, frames, state) {
   const frame = frames[0];
   if (!frame || size(frame) === 0) return nothing(body, panel);
   const shown = frame.columns
-    .map((column) => ({ ...column, config: fieldConfig(panel, column.name, column.type) }))
+    .map((column) => ({ ...column, config: fieldConfig(panel, [column.name], column.type) }))
     .filter((column) => !column.config.custom?.hidden && !column.config.custom?.hideFrom?.viz);
   const table = element("table");
   const head = element("tr");
@@ -201,7 +254,7 @@ function drawTable(body, panel, frames, state) {
       cell.append(linked(element("span", written(values[index], config, type)), config, state, row, values[index]));
       const kind = config.custom?.cellOptions?.type ?? "auto";
       const tint = kind.startsWith("color") ? valueColour(values[index], config) : undefined;
-      if (tint && kind === "color-background") Object.assign(cell.style, { background: tint, color: "white" });
+      if (tint && kind === "color-background") Object.assign(cell.style, { background: tint, color: inkOn(tint) });
       else if (tint) cell.style.color = tint;
       line.append(cell);
     }
@@ -219,12 +272,12 @@ function linked(inner, config, state, row, value) {
 }
 
 function drawStates(body, panel, frames, state) {
-  const allSeries = states(frames);
+  const allSeries = states(frames, panel, state.toMs);
   if (allSeries.length === 0) return nothing(body, panel);
   const traces = new Map();
   for (const each of allSeries) {
-    const config = fieldConfig(panel, each.name, each.type);
-    for (const { from, to, value } of runsOfValues(each)) {
+    const { config } = each;
+    for (const { from, to, value } of runsOfValues(each, state.toMs)) {
       if (isMissing(value)) continue;
       const text = written(value, config);
       if (!traces.has(text)) {
@@ -244,22 +297,21 @@ function drawStates(body, panel, frames, state) {
 }
 
 // State timelines show text too: one series per set of labels, its value in the last column.
-function states(frames) {
-  const numeric = series(frames);
-  if (numeric.length > 0) return numeric.map((each) => ({ ...each, type: "number" }));
+function states(frames, panel, endMs) {
+  const numeric = series(frames, panel, endMs);
+  if (numeric.length > 0) return numeric;
   return frames.flatMap((frame) => {
     const at = frame.columns.find((column) => column.type === "time");
     const texts = frame.columns.filter((column) => column.type === "string");
-    return at ? texts.map((column) => ({ name: column.name, type: "string", x: at.values, y: column.values })) : [];
+    return at ? texts.map((column) => ({ name: column.name, config: fieldConfig(panel, [column.name], "string"), x: at.values, y: column.values })) : [];
   });
 }
 
-// Consecutive equal values form one run; the last run is as long as the one before.
-function runsOfValues({ x, y }) {
-  const last = x.at(-1) + (x.length > 1 ? x.at(-1) - x.at(-2) : 3600000);
+// Consecutive equal values form one run. As in Grafana, the last one lasts until the end of the range.
+function runsOfValues({ x, y }, end) {
   const runs = [];
   x.forEach((from, index) => {
-    const to = x[index + 1] ?? last;
+    const to = x[index + 1] ?? Math.max(end, from);
     if (runs.at(-1)?.value === y[index]) runs.at(-1).to = to;
     else runs.push({ from, to, value: y[index] });
   });
@@ -267,23 +319,17 @@ function runsOfValues({ x, y }) {
 }
 
 function drawHeatmap(body, panel, frames, state) {
-  const frame = frames[0];
-  if (!frame || size(frame) === 0) return nothing(body, panel);
-  const at = frame.columns.find((column) => column.type === "time");
-  const bucket = frame.columns.find((column) => column.type === "string");
-  const wide = frame.columns.filter((column) => column.type === "number");
-  const moments = [...new Set(at.values)].sort((a, b) => a - b);
-  const names = bucket ? [...new Set(bucket.values)].sort() : wide.map((column) => column.name);
-  const z = names.map(() => moments.map(() => null));
-  const column = new Map(moments.map((moment, index) => [moment, index]));
-  const line = new Map(names.map((name, index) => [name, index]));
-  at.values.forEach((moment, index) => {
-    if (bucket) z[line.get(bucket.values[index])][column.get(moment)] = wide[0].values[index];
-    else wide.forEach((each) => { z[line.get(each.name)][column.get(moment)] = each.values[index]; });
+  // The plugin orders the series, and so the rows, by their labels.
+  const rows = series(frames, panel, state.toMs).sort((a, b) => (writtenLabels(a.labels) < writtenLabels(b.labels) ? -1 : 1));
+  if (rows.length === 0) return nothing(body, panel);
+  const moments = [...new Set(rows.flatMap((row) => row.x))].sort((a, b) => a - b);
+  const z = rows.map((row) => {
+    const values = new Map(row.x.map((moment, index) => [moment, row.y[index]]));
+    return moments.map((moment) => values.get(moment) ?? null);
   });
-  const config = fieldConfig(panel, wide[0]?.name ?? "", "number");
+  const { config } = rows[0];
   Plotly.newPlot(body, [{
-    type: "heatmap", x: moments, y: names, z, colorscale: "Blues", reversescale: true,
+    type: "heatmap", x: moments, y: rows.map((row) => row.name), z, colorscale: "Blues", reversescale: true,
     customdata: z.map((values) => values.map((value) => written(value, config))),
     hovertemplate: "%{x|%Y-%m-%d %H:%M}  %{y}  %{customdata}<extra></extra>", colorbar: { thickness: 8, tickformat: axisFormat(config, z.flat()) },
   }], {
@@ -295,10 +341,10 @@ function drawBars(body, panel, frames) {
   const frame = frames[0];
   if (!frame || size(frame) === 0) return nothing(body, panel);
   const names = frame.columns.find((column) => column.name === panel.options?.xField) ?? frame.columns.find((column) => column.type !== "number");
-  const base = fieldConfig(panel, "", "number");
+  const base = fieldConfig(panel, [], "number");
   const sideways = panel.options?.orientation === "horizontal";
   const traces = frame.columns.filter((column) => column.type === "number").map((column, index) => {
-    const config = fieldConfig(panel, column.name, "number");
+    const config = fieldConfig(panel, [column.name], "number");
     const tint = config.color?.mode === "fixed" ? colour(config.color.fixedColor) : paletteColour(index);
     const [x, y] = sideways ? [column.values, names.values] : [names.values, column.values];
     return {

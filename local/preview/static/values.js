@@ -14,6 +14,11 @@ const NAMED = {
 
 export const colour = (name) => NAMED[name] ?? name;
 export const paletteColour = (index) => PALETTE[index % PALETTE.length];
+// Black or white, whichever is easier to read on a colour.
+export function inkOn(tint) {
+  const [red, green, blue] = [1, 3, 5].map((at) => Number.parseInt(tint.slice(at, at + 2), 16));
+  return 0.299 * red + 0.587 * green + 0.114 * blue > 150 ? "#1f2733" : "#ffffff";
+}
 export const isMissing = (value) => value === null || value === undefined || value === "";
 
 const digits = (value, decimals) => {
@@ -80,13 +85,14 @@ export function valueColour(value, config) {
   return colour(steps.findLast((step) => step.value === null || step.value === undefined || value >= step.value)?.color);
 }
 
-// The configuration of one field: the panel's defaults, then its overrides by name or type.
-export function fieldConfig(panel, name, type) {
+// The configuration of one field: the panel's defaults, then its overrides by type or by name. A field has two names:
+// its column's and the one that Grafana would show without overrides.
+export function fieldConfig(panel, names, type) {
   const config = { ...panel.fieldConfig?.defaults, custom: { ...panel.fieldConfig?.defaults?.custom } };
   for (const { matcher, properties } of panel.fieldConfig?.overrides ?? []) {
-    const meant = matcher.id === "byName" ? matcher.options === name
+    const meant = matcher.id === "byName" ? names.includes(matcher.options)
       : matcher.id === "byType" ? matcher.options === type
-      : matcher.id === "byRegexp" ? new RegExp(matcher.options.replace(/^\/(.*)\/$/, "$1")).test(name)
+      : matcher.id === "byRegexp" ? names.some((name) => new RegExp(matcher.options.replace(/^\/(.*)\/$/, "$1")).test(name))
       : false;
     if (!meant) continue;
     for (const { id, value } of properties) {

@@ -11,9 +11,11 @@ import yaml
 
 from dashboards import style
 from dashboards.__main__ import main
+from dashboards.empty import EMPTY
 from dashboards.pages import FOLDER, dashboards, files
 from dashboards.panels import PANEL_TYPES
 from dashboards.parse import panels_of, queries_in
+from dashboards.query import dedent_sql
 from dashboards.uids import DASHBOARDS, PANELS
 from tests.support.dashboard_lint import lint
 from tests.support.json_schema import faults
@@ -56,7 +58,10 @@ def test_a_page_is_of_grafanas_types(page: str) -> None:
         types = SCHEMA["panels"][panel["type"].replace("-", "")]
         where = f"{page}, {panel['title']}"
         assert faults(panel["options"], types["options"], f"{where}, options") == []
-        custom = panel["fieldConfig"]["defaults"].get("custom", {})
+        custom = dict(panel["fieldConfig"]["defaults"].get("custom", {}))
+        if panel["type"] == "state-timeline":
+            # Grafana's state timeline reads both; its published types lack them.
+            assert custom.pop("spanNulls") == custom.pop("insertNulls")
         assert faults(custom, types.get("custom", {}), f"{where}, custom") == []
 
 
@@ -98,6 +103,62 @@ def test_every_panel_query_sets_all_members_explicitly(page: str) -> None:
             assert target["pluginVersion"] == style.PLUGIN_VERSION
             assert target["meta"] == {"timezone": "UTC"}
     assert PAGES[page]["schemaVersion"] == 42
+
+
+def test_series_are_named_without_the_ref_id_of_their_query() -> None:
+    """Grafana's own names begin with the query's refId and the column: `A psi temp`."""
+    queries = {dedent_sql(query.sql): query for query in every_query().values()}
+    for dashboard in PAGES.values():
+        for panel in panels_of(dashboard):
+            if panel["type"] not in ("timeseries", "state-timeline", "heatmap"):
+                continue
+            names = {
+                override["matcher"]["options"]: each["value"]
+                for override in panel["fieldConfig"]["overrides"]
+                for each in override["properties"]
+                if each["id"] == "displayName"
+            }
+            shown = [queries[target["rawSql"]] for target in panel["targets"]]
+            labelled = [query for query in shown if any(column.kind == "text" for column in query.columns)]
+            numbers = {
+                column.name
+                for query in (shown if len(shown) > 1 else labelled)
+                for column in query.columns
+                if column.kind == "number"
+            }
+            assert set(names) == numbers, panel["title"]
+            assert len(set(names.values())) == len(names) or panel["id"] == PANELS["model"]["performance"]
+    psi = next(panel for panel in panels_of(PAGES["model"]) if panel["id"] == PANELS["model"]["psi"])
+    texts = json.dumps(psi["fieldConfig"]["overrides"])
+    assert '{"id": "displayName", "value": "${__field.labels.field}"}' in texts
+    assert '{"id": "displayName", "value": "minor threshold"}' in texts
+
+
+def test_every_chart_says_why_it_is_empty() -> None:
+    charts = {"timeseries", "state-timeline", "heatmap", "barchart"}
+    for page, dashboard in PAGES.items():
+        texts = {
+            panel["id"]: panel["fieldConfig"]["defaults"].get("noValue")
+            for panel in panels_of(dashboard)
+            if panel["type"] in charts
+        }
+        assert texts == {PANELS[page][key]: text for key, text in EMPTY[page].items()}
+        assert all(text.endswith(".") and len(text) <= 80 for text in EMPTY[page].values())
+
+
+@pytest.mark.parametrize(
+    ("page", "key", "span_ms", "insert_ms"),
+    [
+        ("fleet", "worst_psi_over_time", 86_460_000, 86_460_000),
+        ("fleet", "levels_over_time", 86_460_000, 86_460_000),
+        ("fleet", "requests", 3_660_000, None),
+        ("pipeline", "lag", 120_000, None),
+    ],
+)
+def test_lines_and_states_end_where_data_are_missing(page: str, key: str, span_ms: int, insert_ms: int | None) -> None:
+    panel = next(panel for panel in panels_of(PAGES[page]) if panel["id"] == PANELS[page][key])
+    custom = panel["fieldConfig"]["defaults"]["custom"]
+    assert (custom["spanNulls"], custom.get("insertNulls")) == (span_ms, insert_ms)
 
 
 def test_links_and_annotations_are_in_sight() -> None:

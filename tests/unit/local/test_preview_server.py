@@ -11,15 +11,15 @@ from local.preview import PreviewServer
 from warehouse.client import Address
 
 RANGE = {"from": "now-1h", "to": "now", "variables": {}}
-PATHS = ("/api/alerts", "/api/pages/p/variables", "/api/pages/p/annotations", "/api/pages/p/panels/1")
+PATHS = ("/api/incidents", "/api/pages/p/variables", "/api/pages/p/annotations", "/api/pages/p/panels/1")
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PreviewServer]:
-    """A server without a ClickHouse: a request that it accepts is answered with 503, except for alerts."""
+    """A server without a ClickHouse: a request that it accepts is answered with 503, except for incidents."""
     panel = {"id": 1, "type": "text", "targets": []}
     page = {"uid": "p", "title": "P", "panels": [panel], "templating": {"list": []}}
-    with PreviewServer([page], Address("127.0.0.1", 1), alerts=lambda *_: []) as server:
+    with PreviewServer([page], Address("127.0.0.1", 1), incidents=lambda *_: []) as server:
         yield server
 
 
@@ -44,7 +44,7 @@ def test_a_request_of_the_page_is_answered(server: PreviewServer, path: str) -> 
     own = {"Origin": server.url.rstrip("/"), "Sec-Fetch-Site": "same-origin"}
     for headers in ({}, own, {"Content-Type": "application/json; charset=utf-8"}):
         status, answer = post(server, path, json.dumps(RANGE).encode(), headers)
-        assert status == (200 if path == "/api/alerts" else 503), answer
+        assert status == (200 if path == "/api/incidents" else 503), answer
 
 
 @pytest.mark.parametrize("path", PATHS)
