@@ -1,6 +1,6 @@
 """Load times of the preview pages in Chromium: `python -m benchmarks.browser URL`, with the URL that a demo printed.
 
-A page is usable when its range, variables and links are present, and complete when every panel is drawn. Alert states
+A page is usable when its range, variables and links are present, and complete when every panel is drawn. Incidents
 come last, because their rules are replayed. Each page is loaded once to warm up, then `RUNS` times with an empty cache.
 """
 
@@ -22,7 +22,7 @@ TIMEOUT_MS = 120_000
 MOMENTS = {
     "usable": "document.querySelectorAll('#pages a').length > 0 && document.querySelector('#quick').length > 0",
     "complete": "document.querySelector('[data-panel]') && !document.querySelector('[data-panel][data-state=loading]')",
-    "alerts": "document.querySelector('#alerts').dataset.state !== undefined",
+    "incidents": "document.querySelector('#incidents').dataset.state !== undefined",
 }
 """Name → the JavaScript condition that holds from that moment on."""
 SCRIPT = f"""

@@ -134,6 +134,26 @@ def test_series_are_named_without_the_ref_id_of_their_query() -> None:
     assert '{"id": "displayName", "value": "minor threshold"}' in texts
 
 
+@pytest.mark.parametrize(
+    ("page", "key"), [("fleet", "worst_psi_over_time"), ("model", "psi"), ("model", "score"), ("field", "psi")]
+)
+def test_thresholds_stay_visible_beside_a_large_psi(page: str, key: str) -> None:
+    queries = {dedent_sql(query.sql): query for query in every_query().values()}
+    panel = next(panel for panel in panels_of(PAGES[page]) if panel["id"] == PANELS[page][key])
+    defaults = panel["fieldConfig"]["defaults"]
+    assert defaults["custom"]["scaleDistribution"] == {"type": "log", "log": 10}
+    assert defaults["min"] == style.LEAST_PSI
+    drawn = {name for target in panel["targets"] for name in queries[target["rawSql"]].names}
+    assert {"minor threshold", "major threshold"} <= drawn
+    bands = [
+        (override["matcher"]["options"], each["value"])
+        for override in panel["fieldConfig"]["overrides"]
+        for each in override["properties"]
+        if each["id"] == "custom.fillBelowTo"
+    ]
+    assert bands == ([("at most", "at least")] if page == "field" else [])
+
+
 def test_every_chart_says_why_it_is_empty() -> None:
     charts = {"timeseries", "state-timeline", "heatmap", "barchart"}
     for page, dashboard in PAGES.items():
