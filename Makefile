@@ -27,11 +27,11 @@ demo: sync ## Replay real flights and show what changed in them, until Ctrl-C; E
 .PHONY: test
 test: sync ## Run the tests on the real Kafka and the real ClickHouse engine; ARGS="tests/unit -k psi" selects
 	$(PYTEST) -m "not long" $(ARGS)
-	@echo 'Left out: tests marked long, which repeat a scenario at every point of failure or wait for real time limits.'
+	@echo 'Left out: tests marked long, which repeat a scenario at every point of failure, simulate error rates, or wait.'
 	@echo 'Run them with `make test-long`; CI runs both.'
 
 .PHONY: test-long
-test-long: sync ## Run the tests that `make test` leaves out: every point of failure, real time limits; ARGS as for test
+test-long: sync ## Run the tests that `make test` leaves out: every point of failure, simulations, real time limits; ARGS as for test
 	$(PYTEST) -m long $(ARGS)
 
 .PHONY: test-fast

@@ -12,7 +12,7 @@ from scipy.special import ndtr
 from tests.reference.false_alarms import KINDS, SIZES, Kind, at_most, normal, psi_on_new_bins, simulate
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 def test_false_alarms_are_at_most_nominal(kind: Kind) -> None:
     for n in SIZES:

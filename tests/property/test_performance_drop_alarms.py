@@ -15,7 +15,7 @@ MARGIN = 0.05
 
 @pytest.mark.parametrize("metric", ["accuracy", "auc", "log_loss", "mae"])
 @pytest.mark.parametrize(("labels", "most"), [(50, 0.005), (100, 0.005), (200, 0.002), (500, 0.0), (5000, 0.0)])
-@pytest.mark.parametrize("reference_size", [1, 10])
+@pytest.mark.parametrize("reference_size", [1, pytest.param(10, marks=pytest.mark.long)])
 def test_quiet_weeks_are_not_beyond_the_margin(metric: str, labels: int, most: float, reference_size: int) -> None:
     rng: Rng = np.random.default_rng([labels, reference_size])
     measure = errors_of_numbers if metric == "mae" else measured
