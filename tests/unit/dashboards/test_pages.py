@@ -154,6 +154,18 @@ def test_thresholds_stay_visible_beside_a_large_psi(page: str, key: str) -> None
     assert bands == ([("at most", "at least")] if page == "field" else [])
 
 
+@pytest.mark.parametrize("key", ["errors", "latency", "latency_quantiles", "performance"])
+def test_an_slo_is_red(key: str) -> None:
+    panel = next(panel for panel in panels_of(PAGES["model"]) if panel["id"] == PANELS["model"][key])
+    colours = [
+        each["value"]
+        for override in panel["fieldConfig"]["overrides"]
+        for each in override["properties"]
+        if (override["matcher"]["options"], each["id"]) == ("SLO", "color")
+    ]
+    assert colours == [{"mode": "fixed", "fixedColor": style.MAJOR}]
+
+
 def test_every_chart_says_why_it_is_empty() -> None:
     charts = {"timeseries", "state-timeline", "heatmap", "barchart"}
     for page, dashboard in PAGES.items():
