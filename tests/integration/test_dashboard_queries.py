@@ -38,7 +38,7 @@ from tests.support.warehouse import login, migrated
 from tests.support.warehouse import row as table_row
 from warehouse.client import Client
 from warehouse.panels import PanelQuery
-from warehouse.panels.fragments import LEVEL_NUMBERS, window_seconds
+from warehouse.panels.fragments import LEVEL_NUMBERS, interval, window_seconds
 from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
@@ -190,6 +190,21 @@ def test_a_window_of_the_last_events_counts_as_the_longest(client: Client) -> No
         {"names": names},
     )
     assert [name for (name,) in rows] == ["last 500", "1d", "1h", "15m"]
+
+
+def test_the_ends_of_an_interval_keep_their_sign_and_their_digits(client: Client) -> None:
+    ends = {
+        "0.00001, 0.00004": "0.00001 – 0.00004",
+        "-0.0001234567, 0": "-0.0001235 – 0",
+        "0.123456, 12.3456": "0.1235 – 12.35",
+        "-inf, 1234567.891": "-∞ – 1234567.89",
+        "-2, inf": "-2 – ∞",
+        "nan, 1": "",
+        "1, nan": "",
+    }
+    values = ", ".join(f"({text})" for text in ends)
+    sql = f"SELECT {interval('low', 'high')} FROM VALUES('low Float64, high Float64', {values})"
+    assert [text for (text,) in client.rows(sql)] == list(ends.values())
 
 
 # ------------------------------------------------------------------------------------------------------------ fleet
