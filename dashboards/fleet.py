@@ -64,8 +64,9 @@ def _levels_now() -> AnyPanel:
         "levels",
         "Models, worst first",
         "Drift: the level of the longest window. Since: the end of its first window after the last stable one in the "
-        "range, over all revisions. Rates and performance: the worst of the latest verdicts. `no verdict` means that "
-        "no window was judged in the last day of the range. Click to open the model.",
+        "range, over all revisions; fields with insufficient data do not count, and it is empty if that window is not "
+        "in the range. Rates and performance: the worst of the latest verdicts. `no verdict` means that no window was "
+        "judged in the last day of the range. Click to open the model.",
     )
     units = {
         "PSI": UNITS.plain,
@@ -91,8 +92,9 @@ def _psi_over_time() -> AnyPanel:
     info = _info(
         "worst_psi_over_time",
         "Worst PSI of each model",
-        "The largest PSI of any field of each model in its longest windows, over all revisions. A gap "
-        "means insufficient data. The thresholds are the lowest of all models. Logarithmic axis.",
+        "The largest PSI of any field of each model in its longest windows, over all revisions. Windows with "
+        "insufficient data are omitted: see the levels. A gap means a day or more without a judged window. The "
+        "thresholds are the lowest of all models. Logarithmic axis.",
     )
     return time_series(
         info,

@@ -144,8 +144,9 @@ def _requests() -> AnyPanel:
 def _errors() -> AnyPanel:
     info = _info(
         "errors",
-        "Failed predictions",
-        "Share of predictions that failed, and the SLO of the contract in force.",
+        "Failed predictions by version",
+        "Share of predictions of each version that failed, and the SLO of the contract in force. The alert reads all "
+        "versions together.",
         UNITS.share,
     )
     return time_series(info, traffic.ERRORS, traffic.ERRORS_SLO, at_least=0)
@@ -159,9 +160,9 @@ def _error_kinds() -> AnyPanel:
 def _slow() -> AnyPanel:
     info = _info(
         "latency",
-        "Slow predictions",
-        "Share of predictions slower than the latency SLO, from exact counts, and the share that the SLO allows. "
-        "Empty if the contract has no latency SLO.",
+        "Slow predictions by version",
+        "Share of predictions of each version slower than the latency SLO, from exact counts, and the share that the "
+        "SLO allows. The alert reads all versions together. Empty if the contract has no latency SLO.",
         UNITS.share,
     )
     return time_series(info, traffic.SLOW, traffic.SLOW_SLO, at_least=0)

@@ -1,7 +1,7 @@
 """Constructors for the seven panel types that the pages use, in one style.
 
-Panels contain no transformations and override only the name, colour and unit of single series and columns. Everything
-that a page shows is therefore in its queries, and any reader of the JSON can draw it.
+Panels contain no transformations and override only the name, colour, unit and links of single series and columns.
+Everything that a page shows is therefore in its queries, and any reader of the JSON can draw it.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ def time_series(
     _names(panel, queries)
     _colours(panel, queries)
     _units(panel, units or {})
-    return _linked(panel, link)
+    if link is not None:
+        _link_series(panel, queries, link)
+    return panel
 
 
 def stat_panel(
@@ -264,6 +266,16 @@ def _linked(panel: PanelT, link: DataLink | None) -> PanelT:
     if link is not None:
         panel.data_links([link.built()])
     return panel
+
+
+def _link_series(panel: timeseries.Panel, queries: Sequence[PanelQuery], link: DataLink) -> None:
+    """Link the series with labels only: a threshold has no label for the link to take."""
+    links = [{"title": link.title, "url": link.url, "targetBlank": False}]
+    for query in queries:
+        if any(column.kind == "text" for column in query.columns):
+            for column in query.columns:
+                if column.kind == "number":
+                    panel.override_by_name(column.name, [models.DynamicConfigValue("links", links)])
 
 
 SeriesPanel = TypeVar("SeriesPanel", timeseries.Panel, statetimeline.Panel, heatmap.Panel)

@@ -67,6 +67,7 @@ class Style(NamedTuple):
             "baseline": TRAINING,
             "reference": TRAINING,
             "measured": NOW,
+            "measured with labels": NOW,
             "now": NOW,
             "at least": BOUND,
             "at most": BOUND,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from barograph.contract import Contract, Field, Window
+from barograph.contract import Contract, Field, Window, format_duration
 from barograph.contract.alerts import FAST_RATIO, FAST_RULES, AlertRule
 from barograph.contract.alerts_section import applies_to
 
@@ -146,6 +146,15 @@ class RuleFactory:
         path = f"/d/{DASHBOARDS['model']}?var-model={in_url(self.contract.model)}"
         details = {"from": "from", "to": "to"} | {f"var-{name}": name for name in variables}
         return {"page_path": (path, *_in_query(details))}
+
+    def per_version(self, length_s: int) -> dict[str, Any]:
+        """Attributes of rules on performance: the link sets the version, and the window if the contract has it.
+
+        Windows of performance can have other lengths, for which charts of drift would be empty.
+        """
+        name = format_duration(length_s)
+        is_known = any(window.name == name for window in self.contract.windows)
+        return self.per_model(*(["window"] if is_known else []), "version")
 
     def _model_page(self, arguments: Mapping[str, Any]) -> Text:
         """The link of a rule to the page Model, with the window that the rule reads and the time that it describes.

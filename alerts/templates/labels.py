@@ -72,7 +72,7 @@ def label_rules(factory: RuleFactory) -> Iterator[Rule]:
             short_s=window,
             every_s=LABELS_EVERY_S,
             panel=panel_link("model", "performance"),
-            **factory.per_model("window", "version"),
+            **factory.per_version(window),
         )
     yield from _drops(factory, label_kind(label), label.horizon_s)
     yield from _expected(factory, label_kind(label))
@@ -147,7 +147,7 @@ def _drops(factory: RuleFactory, kind: str, horizon_s: int) -> Iterator[Rule]:
             short_s=window,
             every_s=LABELS_EVERY_S,
             panel=panel_link("model", "performance"),
-            **factory.per_model("window", "version"),
+            **factory.per_version(window),
         )
 
 
@@ -188,5 +188,5 @@ def _expected(factory: RuleFactory, kind: str) -> Iterator[Rule]:
         short_s=window,
         every_s=LABELS_EVERY_S,
         panel=panel_link("model", "cbpe"),
-        **factory.per_model("window", "version"),
+        **factory.per_version(window),
     )

@@ -107,11 +107,17 @@ def _write_grafana_files(contracts: list[Path], folder: Path, config: Path | Non
     from alerts.files import write_files
     from cli.apply.catalogue import check_models
     from cli.apply.files import read_contracts
-    from cli.settings import load_settings
+    from cli.settings import GrafanaSettings, load_settings
 
     if not contracts:
         raise ApplyError("--grafana-files writes the rules of contracts: name at least one contract file.")
-    settings = load_settings(config, needs=()).alerts
+    loaded = load_settings(config, needs=())
+    settings, dashboards = loaded.alerts, (loaded.grafana or GrafanaSettings(url="")).folder
+    if settings.folder == dashboards:
+        raise ApplyError(
+            f"alerts.folder and the folder of dashboards have the same title, {dashboards!r}, and Grafana would create "
+            "two folders: change one."
+        )
     models = [contract for contract, _ in read_contracts(contracts)]
     check_models(models)
     rules = rules_for(models, settings)

@@ -1,4 +1,4 @@
-"""The dashboards of the local stack in the browser, with the states of the alert rules."""
+"""The dashboards of the local stack in the browser, with the open incidents."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def open_incidents(settings: Settings, from_ms: int, to_ms: int) -> list[dict[st
             since = incident.opened_at if incident else until
             first = next(iter(incident.members.values())).rule if incident else rule
             entry = listed.setdefault(
-                f"{rule.model}: {incident.title if incident else 'not firing yet'}",
+                f"{rule.model or 'Pipeline'}: {incident.title if incident else 'not firing yet'}",
                 {
                     "severity": incident.severity if incident else "pending",
                     "since": since * 1000,

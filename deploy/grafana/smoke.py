@@ -116,7 +116,7 @@ def _stored_rules(grafana: Grafana) -> Iterator[Check]:
     rules = [rule for rule in grafana.get("v1/provisioning/alert-rules") or [] if _is_ours(rule)]
     for key in ("keep_firing_for", "missingSeriesEvalsToResolve"):
         without = sum(not rule.get(key) for rule in rules)
-        problem = grafana.problem or (f"missing in {without} rules" if without else "")
+        problem = grafana.problem or (f"missing in {without} rules" if without else "" if rules else "no rule of ours")
         yield not problem, f"{key}: {problem or f'in all {len(rules)} rules'}"
 
 
@@ -133,7 +133,7 @@ def _messages(rules: list[dict[str, Any]]) -> Iterator[Check]:
             yield False, f"message of {name}: {f'contains {wrong}' if wrong else f'the link {page!r} is relative'}"
         runbooks[runbook.rpartition("/")[2]] = runbook
     if not n_bad:
-        yield True, f"messages: {len(alerts)} rendered"
+        yield True, f"messages: {len(alerts)} rendered" if alerts else "messages: not checked, no rule has an instance"
     for name, runbook in sorted(runbooks.items()):
         problem = _unreadable(runbook)
         yield not problem, f"runbook {name}: {problem or runbook}"

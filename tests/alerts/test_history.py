@@ -15,7 +15,9 @@ from barograph.contract.problems import ContractError
 from alerts import AlertsError, AlertSettings, rules_of
 from alerts.backtest import KnownIncident, backtest, changed
 from alerts.simulator import Replay, Simulation, simulate
+from cli.dev.page import open_incidents
 from cli.main import main
+from cli.settings import Settings
 from local.clickhouse import LocalClickHouse
 from tests.support.warehouse import row
 from warehouse.client import Address, Client
@@ -389,6 +391,17 @@ def test_status_shows_open_incidents(applied: Client, capsys: pytest.CaptureFixt
     result = json.loads(command(capsys, "status", "--format", "json")[1])
     (incident,) = [each for each in result["incidents"] if each["title"] == "drift of temp"]
     assert (incident["severity"], incident["to"], result["incidents_problem"]) == ("page", None, "")
+
+
+def test_a_missing_processor_is_an_incident_of_the_pipeline(client: Client, engine: LocalClickHouse) -> None:
+    """As `barograph dev` lists it: the rule has no model."""
+    insert_rows(client, "contracts", [row("contracts", model="m", yaml=dump_contract(CONTRACT), applied_at=1)])
+    insert_rows(client, "rates", judged(range(500)))
+    insert_rows(client, "processors", [row("processors", kind="sketcher", at=(T0 + 490 * HOUR_S) * 1000)])
+    settings = Settings(warehouse=engine.address(client.database))
+    listed = open_incidents(settings, T0 * 1000, (T0 + 500 * HOUR_S) * 1000)
+    titles = [incident["title"] for incident in listed]
+    assert [title for title in titles if "processor gone" in title] == ["Pipeline: processor gone of sketcher"]
 
 
 def test_status_survives_rules_that_cannot_be_evaluated(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:

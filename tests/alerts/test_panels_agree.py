@@ -81,7 +81,7 @@ def number(client: Client, rule: Rule, key: str) -> float:
         ("psi-major", "", "amount", "1h", "amount psi", "major threshold"),
         ("output-shift", "", "score", "1h", "score psi", "major threshold"),
         ("null-rate", "", "amount", "1h", "amount: null delta", "major threshold"),
-        ("performance", "auc", "", "1d", "auc value", "auc SLO promise"),
+        ("performance", "auc", "", "1d", "auc value", "auc SLO SLO"),
     ],
 )
 def test_a_panel_shows_the_value_and_the_threshold_of_its_rule(

@@ -122,7 +122,9 @@ def test_the_smoke_script_reports_deployed_and_broken_resources(
     stub: StubGrafana, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert smoke(stub) == 1
-    assert "FAIL data source: 404" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "FAIL data source: 404" in output
+    assert "FAIL keep_firing_for: no rule of ours" in output
     apply(stub, example_bundle())
     assert smoke(stub) == 0
     output = capsys.readouterr().out
@@ -131,6 +133,7 @@ def test_the_smoke_script_reports_deployed_and_broken_resources(
     assert "ok   notification policy: tickets" in output
     rules = [rule for group in stub.state.groups.values() for rule in group["rules"]]
     assert f"ok   rules: {len(rules)} inactive" in output
+    assert "ok   messages: not checked, no rule has an instance" in output
     stub.state.evaluations = {
         rules[0]["uid"]: {"health": "error", "lastError": "Unknown table"},
         rules[1]["uid"]: {"health": "unknown"},

@@ -105,7 +105,7 @@ def _overlaps(where: str, panels: list[Json]) -> Iterator[LintFinding]:
 
 _BY_VARIABLE = f"names a fixed data source; use the page's variable, {STYLE.datasource_uid}"
 _BAND = {"custom.fillBelowTo", "custom.fillOpacity", "custom.lineWidth"}
-_MAY_OVERRIDE = {"color", "displayName", "unit", *_BAND}
+_MAY_OVERRIDE = {"color", "displayName", "links", "unit", *_BAND}
 
 
 def _of_panel(panel: Json, where: str) -> Iterator[LintFinding]:
@@ -124,7 +124,9 @@ def _of_panel(panel: Json, where: str) -> Iterator[LintFinding]:
         ids = {each["id"] for each in override["properties"]}
         if override["matcher"]["id"] != "byName" or not ids <= _MAY_OVERRIDE:
             yield LintFinding(
-                "overrides", where, "overrides more than the name, colour, unit and band of a series selected by name"
+                "overrides",
+                where,
+                "overrides more than the name, colour, links, unit and band of a series selected by name",
             )
     yield from _check_insufficient(where, defaults)
     if panel["type"] == "text":

@@ -29,14 +29,26 @@ def link_faults(dashboard: Json, together: Sequence[Json], known: Mapping[str, P
         if link.get("placement"):
             yield "link-shown", where, "is hidden in a menu"
     for panel in panels_of(dashboard):
-        for link in panel.get("fieldConfig", {}).get("defaults", {}).get("links", []):
+        for link, column in _links(panel):
             where = f"{title}, {panel.get('title')}, link {link['title']}"
             url = link["url"]
             yield from _check_target(url, pages, where)
             if "${__url_time_range}" not in url or "${datasource:queryparam}" not in url:
                 yield "link-carries", where, "does not carry the time range and the data source"
             yield from _check_variables(url, dashboard, pages, where)
-            yield from _check_columns(url, panel, known, where)
+            yield from _check_columns(url, column, panel, known, where)
+
+
+def _links(panel: Json) -> Iterator[tuple[Json, str | None]]:
+    """Yield the links of a panel, each with the column that has it; None for all columns."""
+    config = panel.get("fieldConfig", {})
+    for link in config.get("defaults", {}).get("links", []):
+        yield link, None
+    for override in config.get("overrides", []):
+        for each in override["properties"]:
+            if each["id"] == "links":
+                for link in each["value"]:
+                    yield link, override["matcher"]["options"]
 
 
 def _check_target(url: str, pages: Mapping[str, Json], where: str) -> Iterator[Fault]:
@@ -61,8 +73,10 @@ def _check_variables(url: str, dashboard: Json, pages: Mapping[str, Json], where
             )
 
 
-def _check_columns(url: str, panel: Json, known: Mapping[str, PanelQuery], where: str) -> Iterator[Fault]:
-    """Check that a link takes only text columns of the panel's queries."""
+def _check_columns(
+    url: str, column: str | None, panel: Json, known: Mapping[str, PanelQuery], where: str
+) -> Iterator[Fault]:
+    """Check that a link takes only text columns, and labels that every series with the link has."""
     named = [known.get(target.get("rawSql", "")) for target in panel.get("targets", [])]
     queries = [query for query in named if query is not None]
     if not queries or len(queries) < len(named):
@@ -74,3 +88,7 @@ def _check_columns(url: str, panel: Json, known: Mapping[str, PanelQuery], where
             yield "link-column", where, f"takes {name}, which is not a text column of the panel's queries"
         if match.groups()[-1] != "percentencode":
             yield "link-column", where, f"puts {name} into the URL unescaped; write {name}:percentencode"
+    linked = [query for query in queries if column is None or column in query.names]
+    for match in _LABEL.finditer(url):
+        if not all(match[1] in query.names for query in linked):
+            yield "link-column", where, f"takes {match[1]}, which is not a label of each series that has the link"

@@ -124,7 +124,8 @@ _OF_LONGEST = f"""slice = 'all' AND $__timeFilter(window_end) AND (model, window
         GROUP BY model
     )"""
 
-# The end of the first window since which a model drifts: after its last stable one. Insufficient data end no drift.
+# The end of the first window since which a model drifts: after its last stable one. A window is stable if all fields
+# with enough data are; one without such a field ends no drift. `since` is 1970 if no window of the range drifts.
 _ONSET = f"""
     SELECT
         model, arraySort(groupArray((window_end, number))) AS levels,
@@ -132,7 +133,7 @@ _ONSET = f"""
         arrayFirst(each -> each.1 > last_stable AND each.2 > {LEVEL_NUMBERS["insufficient"]}, levels).1 AS since
     FROM
     (
-        SELECT model, window_end, max({level_number("verdict.level")}) AS number
+        SELECT model, window_end, maxIf({level_number("verdict.level")}, verdict.level != 'insufficient') AS number
         FROM drift_levels AS verdict
         WHERE {_OF_LONGEST}
         GROUP BY model, window_end
@@ -146,8 +147,8 @@ LEVELS_NOW = table(
     SELECT
         known.model AS model,
         {level_name("drift.number")} AS drift,
-        if(onset.model != '' AND drift.number >= {LEVEL_NUMBERS["minor"]}, formatDateTime(onset.since, '%F %R'), '')
-            AS since,
+        if(onset.since > onset.last_stable AND drift.number >= {LEVEL_NUMBERS["minor"]},
+            formatDateTime(onset.since, '%F %R'), '') AS since,
         {level_name("rates.number")} AS rates,
         {level_name("performance.number")} AS performance,
         if(traffic.state = '', 'silent', traffic.state) AS traffic,

@@ -58,8 +58,15 @@ def finite(number: str) -> str:
 
 
 def interval(low: str, high: str) -> str:
-    """Return the expression for the ends of an interval as text; empty if an end is unknown."""
-    texts = [f"if(isInfinite({end}), '∞', toString(round({end}, if(abs({end}) < 1, 4, 2))))" for end in (low, high)]
+    """Return the expression for the ends of an interval as text; empty if an end is unknown.
+
+    Ends below 1 have four significant digits, others two decimals.
+    """
+    texts = [
+        f"multiIf(isInfinite({end}), if({end} < 0, '-∞', '∞'), "
+        f"abs({end}) < 1, toString(toFloat64(printf('%.4g', {end}))), toString(round({end}, 2)))"
+        for end in (low, high)
+    ]
     return f"if(isNaN({low}) OR isNaN({high}), '', concat({texts[0]}, ' – ', {texts[1]}))"
 
 

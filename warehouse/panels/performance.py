@@ -57,14 +57,14 @@ MAIN_METRIC = series(
 PROMISES = series(
     "performance.promises",
     f"""
-    SELECT $__timeInterval(window_end) AS time, concat(metric, ' SLO') AS measured, max(verdict.promise) AS promise
+    SELECT $__timeInterval(window_end) AS time, concat(metric, ' SLO') AS measured, max(verdict.promise) AS "SLO"
     FROM latest_performance AS verdict
     WHERE {_VERSION} AND class = '' AND {_WINDOW} AND isFinite(verdict.promise)
     GROUP BY time, measured
     ORDER BY time, measured
     """,
     "measured:text",
-    "promise",
+    "SLO",
 )
 
 METRICS = table(
@@ -105,7 +105,8 @@ CBPE = series(
     SELECT
         $__timeInterval(window_end) AS time, metric AS measured,
         max({finite("verdict.cbpe")}) AS expected,
-        max(if(verdict.mature AND verdict.level != 'insufficient', {finite("verdict.value")}, NULL)) AS shown
+        max(if(verdict.mature AND verdict.level != 'insufficient', {finite("verdict.value")}, NULL))
+            AS "measured with labels"
     FROM latest_performance AS verdict
     WHERE {_VERSION} AND class = '' AND {_WINDOW} AND isFinite(verdict.cbpe)
     GROUP BY time, measured
@@ -113,7 +114,7 @@ CBPE = series(
     """,
     "measured:text",
     "expected",
-    "shown",
+    "measured with labels",
 )
 
 CALIBRATION = table(

@@ -26,6 +26,7 @@ def _objective(name: str, key: str, minus: str = "") -> PanelQuery:
         ORDER BY time
         """,
         "SLO",
+        period_s=HOUR_S,
     )
 
 
@@ -53,12 +54,13 @@ ERRORS = series(
     "traffic.errors",
     f"""
     SELECT
-        $__timeInterval(pane_start) AS time, {finite("sum(pane.errors) / sum(pane.n)")} AS errors
+        $__timeInterval(pane_start) AS time, version, {finite("sum(pane.errors) / sum(pane.n)")} AS errors
     FROM all_volume AS pane
-    WHERE {_VERSION}
-    GROUP BY time
-    ORDER BY time
+    WHERE {_MODEL}
+    GROUP BY time, version
+    ORDER BY time, version
     """,
+    "version:text",
     "errors",
     period_s=HOUR_S,
 )
@@ -88,12 +90,13 @@ SLOW = series(
     "traffic.slow",
     f"""
     SELECT
-        $__timeInterval(pane_start) AS time, {finite("sum(pane.slow) / sum(pane.timed)")} AS slow
+        $__timeInterval(pane_start) AS time, version, {finite("sum(pane.slow) / sum(pane.timed)")} AS slow
     FROM all_volume AS pane
-    WHERE {_VERSION}
-    GROUP BY time
-    ORDER BY time
+    WHERE {_MODEL}
+    GROUP BY time, version
+    ORDER BY time, version
     """,
+    "version:text",
     "slow",
     period_s=HOUR_S,
 )

@@ -164,9 +164,10 @@ def test_messages_on_the_whole_model_name_what_decides_and_link_to_it(name: str)
         numbers = ("$values.E.Value", "$values.E.Labels.low", "$values.E.Labels.high")
         assert all(number in texts["summary"] for number in numbers), "value and interval"
         assert texts["page"].startswith("https://g.example/d/barograph-model?var-model=")
-        shown = {"from": "from", "to": "to", "var-window": "window"} | (
-            {"var-version": "version"} if of_versions else {}
-        )
+        shown = {"from": "from", "to": "to"}
+        # The contract has no window of seven days, the period of performance-drop.
+        shown |= {} if name == "performance-drop" else {"var-window": "window"}
+        shown |= {"var-version": "version"} if of_versions else {}
         links = "".join(f"&{key}={{{{ urlquery $values.E.Labels.{label} }}}}" for key, label in shown.items())
         assert texts["page"].endswith(links)
         assert all(f" AS `{label}`" in rule.queries["E"] for label in DETAILS)
@@ -185,7 +186,8 @@ def test_the_page_of_an_alert_has_its_window_and_its_time(text: str) -> None:
             assert re.search(r"&from=now-\d+s&to=now$", page), rule.uid
         shown = re.search(r"&var-window=(.*?)(?:&|$)", page)
         if "$values.E.Labels.window" in page:
-            assert shown is not None
+            facts = [rule.signal.short, *rule.signal.fast, *([rule.signal.long] if rule.signal.long else [])]
+            assert {each.window for each in facts} <= {window.name for window in contract.windows}, rule.uid
         else:
             assert (shown[1] if shown else None) == names.get(rule.short_s), rule.uid
 

@@ -22,6 +22,14 @@ OVER_TIME = PanelQuery(
     (Column("time", "time"), Column("field", "text"), Column("x", "number")),
     60,
 )
+THRESHOLD = PanelQuery(
+    "t.threshold",
+    f"SELECT $__timeInterval(at) AS time, max(y) AS y FROM t WHERE {MODEL} AND $__timeFilter(at) "
+    "GROUP BY time ORDER BY time",
+    TIME_SERIES,
+    (Column("time", "time"), Column("y", "number")),
+    60,
+)
 ROWS = PanelQuery(
     "t.rows",
     f"SELECT field, x FROM t WHERE $__conditionalAll({MODEL}, $model) AND $__timeFilter(at) ORDER BY x LIMIT 10",
@@ -40,7 +48,7 @@ MARKS = PanelQuery(
     60,
 )
 OTHER = "/d/other?${__url_time_range}&${datasource:queryparam}&${model:queryparam}"
-QUERIES = [OVER_TIME, ROWS, NAMES, MARKS]
+QUERIES = [OVER_TIME, THRESHOLD, ROWS, NAMES, MARKS]
 
 
 def target(query: PanelQuery, ref_id: str = "A") -> dict[str, Any]:
@@ -216,6 +224,7 @@ FAULTS: list[tuple[str, str, Plant]] = [
     ("link-variable", "unknown here", url(lambda url: url + "&${field:queryparam}")),
     ("link-column", "unknown", url(lambda url: url.replace("labels.field", "labels.slice"))),
     ("link-column", "a number", url(lambda url: url + "&var-field=${__data.fields.x:percentencode}")),
+    ("link-column", "no label", lambda page: graph(page)["targets"].append(target(THRESHOLD, "B"))),
     ("link-column", "as it is", url(lambda url: url.replace("field:percentencode", "field"))),
 ]
 

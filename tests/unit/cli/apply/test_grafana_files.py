@@ -89,6 +89,25 @@ def test_the_rules_of_the_example_are_replaced(folder: Path) -> None:
     assert {point["name"] for point in state.points} >= {state.tree["receiver"]}
 
 
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ('[alerts]\nfolder = "Barograph"', EXIT_FAILED),
+        ('[alerts]\nfolder = "ML"\n[grafana]\nurl = "http://g"\nfolder = "ML"', EXIT_FAILED),
+        ('[alerts]\nfolder = "Barograph"\n[grafana]\nurl = "http://g"\nfolder = "ML"', EXIT_OK),
+    ],
+)
+def test_rules_are_not_in_a_folder_of_the_title_of_dashboards(
+    folder: Path, capsys: pytest.CaptureFixture[str], settings: str, code: int
+) -> None:
+    """Grafana reads folders of rules by title and that of dashboards by uid, and would have two of one title."""
+    point = '[alerts.contact_points.tickets.slack]\nurl_variable = "SLACK_WEBHOOK_URL"'
+    (folder / "own.toml").write_text(f"{settings}\n{point}")
+    assert run("price.yaml", "--config", "own.toml") == code
+    assert ("have the same title" in capsys.readouterr().err) == (code == EXIT_FAILED)
+    assert (folder / "alerting").exists() == (code == EXIT_OK)
+
+
 def test_arguments_that_exclude_each_other_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run() == EXIT_FAILED
     assert "name at least one contract file" in capsys.readouterr().err
