@@ -60,22 +60,26 @@ def names(proposal: Proposal) -> list[str]:
 
 
 @pytest.mark.parametrize("per_day", RATES)
-@pytest.mark.parametrize("hourly", [False, True])
-def test_windows_can_be_judged_at_any_rate(per_day: float, hourly: bool) -> None:
+@pytest.mark.parametrize(
+    ("pane_s", "hourly"), [(None, False), (None, True), (MINUTE_S, False), (5 * MINUTE_S, False), (DAY_S, False)]
+)
+def test_windows_can_be_judged_at_any_rate(per_day: float, pane_s: int | None, hourly: bool) -> None:
     times = random_times(per_day)
     rows = len(times.at_ms)
-    proposal = proposed(times, hourly=hourly)
+    proposal = proposed(times, pane_s=pane_s, hourly=hourly)
     short, longest = proposal.windows[0], max(proposal.windows)
     check_contract(Contract(model="m", pane_s=proposal.pane_s, windows=proposal.windows))
-    assert longest.length_s / proposal.pane_s <= (MAX_HOURLY_PANES if hourly else MAX_PANES)
-    assert proposal.pane_s == pane_for(proposal.windows, hourly=hourly)
+    if pane_s is None:
+        assert longest.length_s / proposal.pane_s <= (MAX_HOURLY_PANES if hourly else MAX_PANES)
+        assert proposal.pane_s == pane_for(proposal.windows, hourly=hourly)
     needed = events_for_a_level(rows)
     if proposal.warning:
-        assert short == PROPOSALS[-1][0]
+        assert short.length_s == PROPOSALS[-1][0].length_s
         assert times.mean_events(short.length_s) < 1.2 * needed
         return
     assert np.quantile(events_of_windows(times, short), QUIET_SHARE) >= needed
-    for window in {windows[0] for windows in PROPOSALS if windows[0] < short}:
+    shorter = {windows[0] for windows in PROPOSALS if windows[0].length_s < short.length_s}
+    for window in {window for window in shorter if window.length_s % (pane_s or 1) == 0}:
         assert times.low_events(window.length_s, QUIET_SHARE) < needed
     for window in proposal.windows[1:]:
         if window.last:
