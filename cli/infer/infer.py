@@ -90,6 +90,8 @@ class InferResult:
     """First and last event time, Unix milliseconds; None without event times."""
     windows_reason: str = ""
     """Why the contract has these panes and windows; empty if they were not proposed."""
+    windows_warning: str = ""
+    """Which of its windows often have too few events for a level; empty if they were not proposed, or none has."""
 
 
 def infer(options: InferOptions, on_column: Callable[[str], None] = lambda column: None) -> InferResult:
@@ -201,15 +203,11 @@ def infer_table(
         contract=contract,
         baseline=baseline,
         decisions=_list_decisions(table, plan, roles, planned_fields, baseline, times.time_format, label.reason),
-        warnings=tuple(
-            ([proposal.warning] if proposal.warning else [])
-            + _list_warnings(baseline, windows, times)
-            + label.warnings
-            + _ignored_warnings(table, plan)
-        ),
+        warnings=tuple(_list_warnings(baseline, windows, times) + label.warnings + _ignored_warnings(table, plan)),
         windows={w.name: windows.count(w.name) for w in contract.windows} if windows else {},
         period_ms=(windows.first_ms, windows.last_ms) if windows else None,
         windows_reason=proposal.reason,
+        windows_warning=proposal.warning,
     )
 
 

@@ -120,7 +120,7 @@ def propose(
         windows=windows,
         slice_min_n=_slice_min_n(max(_low_events(times, window) for window in windows), slice_shares),
         reason=_reason(times, pane_s, windows, low, needed),
-        warning="" if enough else _warning(times, max(windows), needed),
+        warning="" if enough else _warning(times, windows, needed),
     )
 
 
@@ -173,7 +173,15 @@ def _reason(times: OrderedTimes, pane_s: int, windows: Sequence[Window], low: di
     )
 
 
-def _warning(times: OrderedTimes, longest: Window, needed: int) -> str:
+def _warning(times: OrderedTimes, windows: Sequence[Window], needed: int) -> str:
+    enough = [window.name for window in windows if _low_events(times, window) >= needed]
+    if enough:
+        few = " and ".join(window.name for window in windows if window.name not in enough)
+        return (
+            f"Windows of {few} often have fewer than the {needed:,} events that a level needs, and are then "
+            f"insufficient; those of {' and '.join(enough)} have enough."
+        )
+    longest = max(windows)
     events = times.mean_events(longest.length_s)
     return (
         f"Traffic is sparse: a {longest.name} window has about {events:,.0f} events, and a level needs {needed:,}. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,9 +13,12 @@ import pytest
 from barograph.contract import Contract, Window
 from barograph.contract.check import check_contract
 from numpy.typing import NDArray
+from rich.console import Console
 
 from cli.infer import InferOptions, InferResult, Roles, infer
 from cli.infer.event_times import OrderedTimes
+from cli.infer.files import WrittenFiles
+from cli.infer.report import print_report
 from cli.infer.windows import (
     LEAST_SLICE_N,
     PROPOSALS,
@@ -25,6 +29,7 @@ from cli.infer.windows import (
     pane_for,
     propose,
 )
+from cli.terminal import Terminal
 
 SEED = 19
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
@@ -224,12 +229,24 @@ def test_infer_proposes_windows_and_says_why(tmp_path: Path) -> None:
         "Panes of 12h, windows 7d:12h, last 500:12h, 30d:1d: in training 90% of the 7d windows with events have at "
         "least 1,1"
     )
-    assert not any(text.startswith("Traffic is sparse") for text in result.warnings)
+    assert result.windows_warning == ""
 
 
 def test_sparse_traffic_causes_a_warning(tmp_path: Path) -> None:
     result = inferred(tmp_path, 2, 400, roles=Roles(time="at"))
-    assert result.warnings[0].startswith("Traffic is sparse: a 90d window has about 1")
+    assert result.windows_warning.startswith("Traffic is sparse: a 90d window has about 1")
+    assert not any("a level needs" in text for text in result.warnings), "a comparison repeats these and has no windows"
+    output = StringIO()
+    written = WrittenFiles(tmp_path / "m.yaml", tmp_path / "m.json", frozenset())
+    print_report(Terminal(Console(file=output)), result, written)
+    assert f"! {result.windows_warning}\n" in output.getvalue()
+
+
+def test_a_warning_names_the_windows_that_often_have_too_few_events(tmp_path: Path) -> None:
+    result = inferred(tmp_path, 10, 90, roles=Roles(time="at"))
+    assert [window.name for window in result.contract.windows] == ["30d", "90d"]
+    assert result.windows_warning.startswith("Windows of 30d often have fewer than the ")
+    assert result.windows_warning.endswith("a level needs, and are then insufficient; those of 90d have enough.")
 
 
 def test_windows_that_are_given_and_tables_without_times_are_not_judged_by_traffic(tmp_path: Path) -> None:
