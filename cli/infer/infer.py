@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from barograph.contract import Arms, Contract, FieldType, Window
+from barograph.contract import Arms, Contract, FieldType, Window, format_duration
 from barograph.contract.check import check_contract
 from barograph.contract.kinds import name_fault
 from barograph.contract.problems import ContractError
@@ -148,7 +148,13 @@ def infer_table(
         hourly = options.season != "none"
         if options.windows is None:
             shares = [slice_rows[name] / table.rows for each in dimensions for name in each.slice_names[:-1]]
-            proposal = propose(ordered, table.rows, shares, pane_s=options.pane_s, hourly=hourly) or proposal
+            proposed = propose(ordered, table.rows, shares, pane_s=options.pane_s, hourly=hourly)
+            if proposed is None:
+                pane = format_duration(draft.pane_s)
+                raise OptionError(
+                    f"--pane {pane}: no proposed window consists of such panes; name windows with --window"
+                )
+            proposal = proposed
         lengths_s = {each.name: ordered.typical_length_s(each) for each in (*proposal.windows, *options.phi_windows)}
         season = (options.timezone, proposal.pane_s) if hourly else None
         windows = TrainingWindows(ordered, dimensions, lengths_s, slice_rows, season)

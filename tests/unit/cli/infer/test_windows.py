@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from cli.infer import InferOptions, InferResult, Roles, infer
+from cli.infer.errors import OptionError
 from cli.infer.event_times import OrderedTimes
 from cli.infer.files import WrittenFiles
 from cli.infer.report import print_report
@@ -247,6 +248,11 @@ def test_a_warning_names_the_windows_that_often_have_too_few_events(tmp_path: Pa
     assert [window.name for window in result.contract.windows] == ["30d", "90d"]
     assert result.windows_warning.startswith("Windows of 30d often have fewer than the ")
     assert result.windows_warning.endswith("a level needs, and are then insufficient; those of 90d have enough.")
+
+
+def test_a_pane_of_which_no_proposed_window_consists_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="--pane 5h: no proposed window consists of such panes; name windows with"):
+        inferred(tmp_path, 165, 100, roles=Roles(time="at"), pane_s=5 * HOUR_S)
 
 
 def test_windows_that_are_given_and_tables_without_times_are_not_judged_by_traffic(tmp_path: Path) -> None:
