@@ -28,6 +28,7 @@ from cli.infer.windows import ROWS_PER_EVENT, Proposal, pane_for, propose
 from sketches.baseline.baseline import ALL, HOUR_NAMES, Baseline, FieldBaseline
 from sketches.baseline.layout import IntArray
 from sketches.drift.overdispersion import FINDING, ROUGH_WINDOWS
+from sketches.drift.window_phi import typical_length_s
 
 MANY_NULLS = 0.5
 
@@ -155,7 +156,9 @@ def infer_table(
                     f"--pane {pane}: no proposed window consists of such panes; name windows with --window"
                 )
             proposal = proposed
-        lengths_s = {each.name: ordered.typical_length_s(each) for each in (*proposal.windows, *options.phi_windows)}
+        learned = (*proposal.windows, *options.phi_windows)
+        rate = ordered.mean_rate()
+        lengths_s = {each.name: typical_length_s(each, proposal.pane_s, rate) for each in learned}
         season = (options.timezone, proposal.pane_s) if hourly else None
         windows = TrainingWindows(ordered, dimensions, lengths_s, slice_rows, season)
     scores = score_columns(table, roles)

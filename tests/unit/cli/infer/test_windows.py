@@ -224,8 +224,8 @@ def test_infer_proposes_windows_and_says_why(tmp_path: Path) -> None:
     assert contract.slice_min_n == DEFAULTS.slice_min_n
     phi = result.baseline.fields[0].slices["all"].phi
     assert set(result.windows) == set(phi) == set(windows)
-    # 500 events take about three days.
-    assert phi["last 500"].windows == pytest.approx(365 / (500 / 165), abs=3)
+    # 500 events take a little more than three days, and so seven panes of half a day.
+    assert phi["last 500"].windows == pytest.approx(365 / 3.5, abs=3)
     assert result.windows_reason.startswith(
         "Panes of 12h, windows 7d:12h, last 500:12h, 30d:1d: in training 90% of the 7d windows with events have at "
         "least 1,1"
