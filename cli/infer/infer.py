@@ -156,9 +156,9 @@ def infer_table(
                     f"--pane {pane}: no proposed window consists of such panes; name windows with --window"
                 )
             proposal = proposed
-        learned = (*proposal.windows, *options.phi_windows)
+        phi_windows = (*proposal.windows, *options.phi_windows)
         rate = ordered.mean_rate()
-        lengths_s = {each.name: typical_length_s(each, proposal.pane_s, rate) for each in learned}
+        lengths_s = {each.name: typical_length_s(each, proposal.pane_s, rate) for each in phi_windows}
         season = (options.timezone, proposal.pane_s) if hourly else None
         windows = TrainingWindows(ordered, dimensions, lengths_s, slice_rows, season)
     scores = score_columns(table, roles)
