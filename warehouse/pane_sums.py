@@ -69,6 +69,16 @@ def served(client: Client, model: str, version: str, start_s: int, end_s: int) -
     )
 
 
+def events_of_model(client: Client, panes: PaneRange) -> int:
+    """Count the predictions of all versions and baselines of a model in the time of the range, without late ones."""
+    [(n,)] = client.rows(
+        "SELECT sum(n) - sum(late) FROM volume FINAL WHERE model = {model:String} AND slice = 'all' "
+        "AND pane_start >= {start_s:UInt32} AND pane_start < {end_s:UInt32}",
+        panes.parameters(),
+    )
+    return int(n)
+
+
 def events_by_slice(client: Client, panes: PaneRange) -> dict[str, int]:
     """Count predictions per slice, including failed ones."""
     rows = client.rows(

@@ -17,7 +17,7 @@ from dashboards.uids import DASHBOARDS
 from warehouse.signals.verdicts import HoppingWindow, PaneTiming
 
 DAY_S = 86_400
-IN_WINDOW: Text = (" in the last ", LabelRef("window", is_detail=True), " until ", LabelRef("until", is_detail=True))
+IN_WINDOW: Text = (" in the ", LabelRef("window", is_detail=True), " window until ", LabelRef("until", is_detail=True))
 """The window that decides, in summaries."""
 IN_WINDOW_OF_VERSION: Text = (*IN_WINDOW, ", version ", LabelRef("version", is_detail=True))
 """The window and the version that decide."""
@@ -28,6 +28,11 @@ INTERVAL = {
     "percent": (" [", NumberRef("B", "percent"), ", ", NumberRef("C", "percent"), "]"),
 }
 """The interval of a number in summaries."""
+
+
+def last_part(window: Window) -> str:
+    """Return the name of a window after "in the": `last 1d`, or `last 500 predictions`."""
+    return f"{window.name} predictions" if window.last else f"last {window.name}"
 
 
 def _in_query(details: Mapping[str, str]) -> Iterator[str | LabelRef]:

@@ -8,7 +8,7 @@ from typing import Any
 from barograph.contract import Window
 
 from alerts.rule import Rule
-from alerts.templates.factory import DAY_S, IN_WINDOW_OF_VERSION, INTERVAL, REASON, RuleFactory
+from alerts.templates.factory import DAY_S, IN_WINDOW_OF_VERSION, INTERVAL, REASON, RuleFactory, last_part
 from alerts.text import LabelRef, NumberRef, Text
 from dashboards.uids import panel_link
 from warehouse.signals.verdicts import ALONE_EVENTS, psi, rate
@@ -57,7 +57,7 @@ def rate_rules(factory: RuleFactory) -> Iterator[Rule]:
                     *(" of all values", *IN_WINDOW_OF_VERSION, f"; the threshold is {threshold:.3%}."),
                 ),
                 description=(
-                    f"In the last {short.name} the rate of {what} exceeds the rate in training by more than "
+                    f"In the {last_part(short)} the rate of {what} exceeds the rate in training by more than "
                     f"{threshold:.3%}, with its whole 95 % interval. Clears below {clear:.3%}."
                 ),
                 signal=rate(factory.contract.model, fields, kinds, factory.of(short), factory.pane, threshold),
@@ -77,11 +77,11 @@ def _psi(
 ) -> Iterator[Rule]:
     threshold, clear = factory.threshold(name, default)
     long, short = factory.windows(name)
-    agree = f" and {short.name}" if long != short else ""
+    agree = f" and the {last_part(short)}" if long != short else ""
     fast, fast_threshold = factory.fast(name, threshold)
-    names = " or ".join(window.name for window in fast)
+    names = " or the ".join(map(last_part, fast))
     alone = (
-        f"Also fires if the whole interval of the last {names} is above {fast_threshold:g}, with at least "
+        f"Also fires if the whole interval of the {names} is above {fast_threshold:g}, with at least "
         f"{ALONE_EVENTS} events. "
         if fast
         else ""
@@ -105,7 +105,7 @@ def _psi(
                 *(*IN_WINDOW_OF_VERSION, f"; the threshold is {threshold:g}.", REASON),
             ),
             description=(
-                f"The PSI of a field against training exceeds {threshold:g} in the last {long.name}{agree}. "
+                f"The PSI of a field against training exceeds {threshold:g} in the {last_part(long)}{agree}. "
                 f"{alone}Clears below {clear:g}. If the short window has insufficient data, the long window decides "
                 f"alone. Insufficient data neither fires nor clears the alert. {false_alarms(long)}"
             ),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from barograph.contract import format_duration
+
 from alerts.rule import Rule
 from alerts.settings import AlertSettings
-from alerts.templates.factory import IN_WINDOW, INTERVAL, RuleFactory
+from alerts.templates.factory import IN_WINDOW, INTERVAL, RuleFactory, last_part
 from alerts.text import LabelRef, NumberRef, duration
 from dashboards.uids import DASHBOARDS, panel_link
 from warehouse.signals.pipeline import processor_age
@@ -25,6 +27,7 @@ def _broken(
 ) -> Iterator[Rule]:
     threshold, clear = factory.threshold(name, default)
     _, short = factory.windows(name)
+    length = format_duration(short.length_s)
     yield from factory.rule(
         name,
         "page",
@@ -34,7 +37,7 @@ def _broken(
             *(f" of predictions {what}", *IN_WINDOW, f", over all versions; the threshold is {threshold:.3%}."),
         ),
         description=(
-            f"In the last {short.name} more predictions {what} than the contract allows ({threshold:.3%}), by a "
+            f"In the last {length} more predictions {what} than the contract allows ({threshold:.3%}), by a "
             f"statistically significant margin. Clears below {clear:.3%}."
         ),
         signal=broken_share(factory.contract.model, name, short.length_s, factory.pane, threshold),
@@ -95,10 +98,10 @@ def pipeline_rules(factory: RuleFactory) -> Iterator[Rule]:
         headline="events were lost",
         summary=(
             NumberRef("A", "percent"),
-            f" of the events of the last {short.name} were lost before they were counted.",
+            f" of the events of the {last_part(short)} were lost before they were counted.",
         ),
         description=(
-            f"More than {threshold:.3%} of the source offsets of the last {short.name} are in no pane. Verdicts on "
+            f"More than {threshold:.3%} of the source offsets of the {last_part(short)} are in no pane. Verdicts on "
             "these windows cover only the remaining events."
         ),
         signal=loss(factory.contract.model, factory.of(short), factory.pane, threshold),

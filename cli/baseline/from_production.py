@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from barograph.contract import Contract, Window
+from barograph.contract import Contract
 from numpy.typing import NDArray
 
 from cli.baseline.counts import RangeCounts
@@ -21,7 +21,7 @@ from sketches.baseline.layout import EVENTS, IntArray, Layout
 from sketches.drift.overdispersion import Overdispersion
 from sketches.drift.psi import psi_values
 from sketches.drift.season import Season
-from sketches.drift.window_phi import learn_window_phi
+from sketches.drift.window_phi import learn_window_phi, typical_length_s
 from sketches.sketch.categorical import FrequentValue, UnseenCategories
 from sketches.sketch.envelope import EnvelopeError, MixedSketches
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
@@ -123,7 +123,7 @@ def learn(
         source=source,
     )
     on_step("learning φ")
-    rate = baseline.rows / (panes.end_s - panes.start_s)
+    rate = pane_sums.events_of_model(client, panes) / (panes.end_s - panes.start_s)
     baseline = _add_phi(baseline, contract, range_, unit_s, rate)
     on_step("choosing bins")
     baseline = _renew_bins(client, panes, baseline, old, contract, merged)
@@ -257,7 +257,7 @@ def _add_phi(baseline: Baseline, contract: Contract, range_: RangeCounts, unit_s
         contract: the contract in force.
         range_: the counts.
         unit_s: length of the units that each lie in one hour of the week, in seconds.
-        rate: events per second; windows of the last events have φ of windows of their typical length.
+        rate: predictions of the model per second, of all versions.
     """
     layout = Layout(baseline)
     bins = PsiBins(layout)
@@ -266,7 +266,7 @@ def _add_phi(baseline: Baseline, contract: Contract, range_: RangeCounts, unit_s
     season = Season(bins) if baseline.timezone else None
     learned: dict[tuple[int, int], dict[str, Phi]] = {}
     shorter: Overdispersion | None = None
-    lengths_s = {window.name: _typical_length_s(window, contract.pane_s, rate) for window in contract.windows}
+    lengths_s = {window.name: typical_length_s(window, contract.pane_s, rate) for window in contract.windows}
     for window_name, length_s in sorted(lengths_s.items(), key=lambda each: each[1]):
         hours = range_.hours(baseline.fields, season, length_s, unit_s) if season is not None else ()
         shorter = learn_window_phi(bins, range_.windows(length_s), season, hours, shorter)
@@ -283,13 +283,6 @@ def _add_phi(baseline: Baseline, contract: Contract, range_: RangeCounts, unit_s
         for index, field in enumerate(baseline.fields)
     )
     return msgspec.structs.replace(baseline, fields=fields)
-
-
-def _typical_length_s(window: Window, pane_s: int, rate: float) -> int:
-    """Return the length of a window; of a window of the last events that at a rate of events per second."""
-    if not window.last or not rate:
-        return window.length_s
-    return min(window.length_s, max(1, round(window.last / rate / pane_s)) * pane_s)
 
 
 # ---------------------------------------------------------------------------------------------------- new bins

@@ -127,8 +127,8 @@ def compare_command(
         raise typer.Exit(EXIT_UNREADABLE) from None
     show_report(terminal, report)
     if written is not None and report.inferred is not None:
-        if report.inferred.windows_reason:
-            terminal.line(report.inferred.windows_reason)
+        for remark in filter(None, (report.inferred.windows_reason, report.inferred.windows_warning)):
+            terminal.line(remark)
         for path in (written.contract, written.baseline):
             terminal.line(f"{path} ({'unchanged' if path in written.unchanged else 'written'})")
     for path in (html, json_file):

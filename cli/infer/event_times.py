@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from barograph.contract import Window
 from numpy.typing import NDArray
 
 from sketches.baseline.layout import IntArray
@@ -46,14 +45,11 @@ class OrderedTimes:
         bounds = self.bounds(length_s)
         if len(bounds) > 1:
             return float(bounds[-1] - bounds[0]) / (len(bounds) - 1)
-        return len(self.at_ms) * length_s * 1000 / max(1, self.last_ms - self.first_ms)
+        return length_s * self.mean_rate()
 
-    def typical_length_s(self, window: Window) -> int:
-        """Return the length of a window; of a window of the last events the one that it has at the mean rate."""
-        if not window.last:
-            return window.length_s
-        span_s = (self.last_ms - self.first_ms) / 1000
-        return min(window.length_s, max(1, round(window.last * span_s / len(self.at_ms))))
+    def mean_rate(self) -> float:
+        """Return the mean events per second of the training period."""
+        return len(self.at_ms) * 1000 / max(1, self.last_ms - self.first_ms)
 
     def low_events(self, length_s: int, share: float) -> float:
         """Return the events that all but a share of the windows of a length have; if none fits, the mean."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from barograph.contract import Arms, Contract, FieldType, Window
+from barograph.contract import Arms, Contract, FieldType, Window, format_duration
 from barograph.contract.check import check_contract
 from barograph.contract.kinds import name_fault
 from barograph.contract.problems import ContractError
@@ -28,6 +28,7 @@ from cli.infer.windows import ROWS_PER_EVENT, Proposal, pane_for, propose
 from sketches.baseline.baseline import ALL, HOUR_NAMES, Baseline, FieldBaseline
 from sketches.baseline.layout import IntArray
 from sketches.drift.overdispersion import FINDING, ROUGH_WINDOWS
+from sketches.drift.window_phi import typical_length_s
 
 MANY_NULLS = 0.5
 
@@ -90,6 +91,8 @@ class InferResult:
     """First and last event time, Unix milliseconds; None without event times."""
     windows_reason: str = ""
     """Why the contract has these panes and windows; empty if they were not proposed."""
+    windows_warning: str = ""
+    """Which of its windows often have too few events for a level; empty if they were not proposed, or none has."""
 
 
 def infer(options: InferOptions, on_column: Callable[[str], None] = lambda column: None) -> InferResult:
@@ -146,8 +149,16 @@ def infer_table(
         hourly = options.season != "none"
         if options.windows is None:
             shares = [slice_rows[name] / table.rows for each in dimensions for name in each.slice_names[:-1]]
-            proposal = propose(ordered, table.rows, shares, pane_s=options.pane_s, hourly=hourly) or proposal
-        lengths_s = {each.name: ordered.typical_length_s(each) for each in (*proposal.windows, *options.phi_windows)}
+            proposed = propose(ordered, table.rows, shares, pane_s=options.pane_s, hourly=hourly)
+            if proposed is None:
+                pane = format_duration(draft.pane_s)
+                raise OptionError(
+                    f"--pane {pane}: no proposed window consists of such panes; name windows with --window"
+                )
+            proposal = proposed
+        phi_windows = (*proposal.windows, *options.phi_windows)
+        rate = ordered.mean_rate()
+        lengths_s = {each.name: typical_length_s(each, proposal.pane_s, rate) for each in phi_windows}
         season = (options.timezone, proposal.pane_s) if hourly else None
         windows = TrainingWindows(ordered, dimensions, lengths_s, slice_rows, season)
     scores = score_columns(table, roles)
@@ -201,15 +212,11 @@ def infer_table(
         contract=contract,
         baseline=baseline,
         decisions=_list_decisions(table, plan, roles, planned_fields, baseline, times.time_format, label.reason),
-        warnings=tuple(
-            ([proposal.warning] if proposal.warning else [])
-            + _list_warnings(baseline, windows, times)
-            + label.warnings
-            + _ignored_warnings(table, plan)
-        ),
+        warnings=tuple(_list_warnings(baseline, windows, times) + label.warnings + _ignored_warnings(table, plan)),
         windows={w.name: windows.count(w.name) for w in contract.windows} if windows else {},
         period_ms=(windows.first_ms, windows.last_ms) if windows else None,
         windows_reason=proposal.reason,
+        windows_warning=proposal.warning,
     )
 
 

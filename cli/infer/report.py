@@ -44,7 +44,7 @@ def print_report(terminal: Terminal, result: InferResult, written: WrittenFiles)
             continue
         others = baseline.slice_rows[f"{dimension.name}=other"]
         terminal.line(f"Slices by {dimension.name}: {len(dimension.values)} ({values}) and other ({others:,} rows).")
-    for warning in result.warnings:
+    for warning in filter(None, (result.windows_warning, *result.warnings)):
         terminal.line(SafeText("! ", style="bold yellow").append(warning, "none"))
     for path, what in ((written.contract, "contract"), (written.baseline, f"baseline {baseline.id}")):
         state = "unchanged" if path in written.unchanged else "written"

@@ -8,6 +8,7 @@ from math import gcd
 
 import numpy as np
 from barograph.contract import SECONDS_PER_DAY, SECONDS_PER_HOUR, Contract, Window, format_duration
+from barograph.contract.check import MAX_SEARCHED_PANES
 
 from cli.infer.event_times import OrderedTimes
 from sketches.drift.power import n_star
@@ -119,7 +120,7 @@ def propose(
         windows=windows,
         slice_min_n=_slice_min_n(max(_low_events(times, window) for window in windows), slice_shares),
         reason=_reason(times, pane_s, windows, low, needed),
-        warning="" if enough else _warning(times, max(windows), needed),
+        warning="" if enough else _warning(times, windows, needed),
     )
 
 
@@ -137,11 +138,15 @@ def _is_covered(times: OrderedTimes, rows: int, window: Window, *, is_last_resor
 
 
 def _fit_to_pane(windows: Sequence[Window], pane_s: int | None) -> tuple[Window, ...]:
-    """Return those windows that can consist of panes of a length, with hops rounded up to whole panes."""
+    """Return those windows that can consist of panes of a length, with hops rounded up to whole panes.
+
+    A window of the last events whose span has more panes than a contract allows is left out.
+    """
     if pane_s is None:
         return tuple(windows)
     hops = [Window(w.length_s, -(-w.hop_s // pane_s) * pane_s, w.last) for w in windows]
-    return tuple(window for window in hops if window.length_s % window.hop_s == 0)
+    longest_s = MAX_SEARCHED_PANES * pane_s
+    return tuple(w for w in hops if w.length_s % w.hop_s == 0 and not (w.last and w.length_s > longest_s))
 
 
 def _slice_min_n(events: float, shares: Sequence[float]) -> int:
@@ -168,7 +173,15 @@ def _reason(times: OrderedTimes, pane_s: int, windows: Sequence[Window], low: di
     )
 
 
-def _warning(times: OrderedTimes, longest: Window, needed: int) -> str:
+def _warning(times: OrderedTimes, windows: Sequence[Window], needed: int) -> str:
+    enough = [window.name for window in windows if _low_events(times, window) >= needed]
+    if enough:
+        few = " and ".join(window.name for window in windows if window.name not in enough)
+        return (
+            f"Windows of {few} often have fewer than the {needed:,} events that a level needs, and are then "
+            f"insufficient; those of {' and '.join(enough)} have enough."
+        )
+    longest = max(windows)
     events = times.mean_events(longest.length_s)
     return (
         f"Traffic is sparse: a {longest.name} window has about {events:,.0f} events, and a level needs {needed:,}. "

@@ -17,6 +17,7 @@ from barograph.publisher.tables import (
     Block,
     LabelTables,
     PredictionTables,
+    known_ids,
     known_labels,
     unread_labels,
 )
@@ -78,7 +79,7 @@ def inspect_files(
         label_time: when labels became known.
 
     Raises:
-        LoadError: columns are missing or have a wrong type, or no file has the labels that `label_time` is about.
+        LoadError: columns are missing or have a wrong type, or labels lack the times of `label_time`.
     """
     inspected = [inspect_file(file, contract, version, label_time) for file in files]
     label_files = [str(source.file.path) for source in inspected if source.kind == "labels"]
@@ -87,16 +88,24 @@ def inspect_files(
         column = _label_column(source)
         if column and label_files:
             note = (
-                f"{source.file.path}: the labels in the column {column} are not sent, because {_listed(label_files)} "
-                "has the labels of this load. To send them, load the table alone."
+                f"{source.file.path}: the labels in the column {column} are not sent, because the labels of this load "
+                f"are those of {_listed(label_files)}. To send them, load the table alone."
             )
             source = replace(source, notes=(*source.notes, note))
         sources.append(source)
         if column and not label_files:
             sources.append(_labels_in_predictions(source.file, column, contract, label_time))
     labels = [source for source in sources if source.kind == "labels"]
-    if label_time.column and not any(source.time == _renamed(source.file, label_time.column) for source in labels):
-        raise LoadError(f"No labels of the load have the column {label_time.column!r}; correct --label-time.")
+    if label_time.column:
+        timed = [source for source in labels if source.time == _renamed(source.file, label_time.column)]
+        if not timed:
+            raise LoadError(f"No labels of the load have the column {label_time.column!r}; correct --label-time.")
+        untimed = [str(source.file.path) for source in labels if source not in timed]
+        if untimed:
+            raise LoadError(
+                f"These files have labels, but no column {label_time.column!r}: {_listed(untimed)}. Rename their "
+                "columns, or load them apart."
+            )
     if label_time.delay_s and not any(source.delay_s for source in labels):
         raise LoadError(
             "--label-delay is for the labels in a table of predictions, and none are sent; leave the option out."
@@ -157,7 +166,7 @@ def read_blocks(source: EventSource, contract: Contract, version: str | None) ->
 def _labelled_rows(table: pa.Table) -> pa.Table:
     """Return the rows with an id and a known label."""
     is_known = known_labels(table.column("label").combine_chunks())
-    return table.filter(pc.and_(is_known, table.column("id").combine_chunks().is_valid()))
+    return table.filter(pc.and_(is_known, known_ids(table.column("id").combine_chunks())))
 
 
 def _delayed(block: Block, delay_s: int) -> Block:

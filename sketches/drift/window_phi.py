@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
+from barograph.contract import Window
 
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import IntArray
 from sketches.drift.overdispersion import Overdispersion, learn_phi, sparse_inflation
 from sketches.drift.psi import psi_values
 from sketches.drift.season import HourArray, Season
+
+
+def typical_length_s(window: Window, pane_s: int, rate: float) -> int:
+    """Return the length in seconds of the windows from which φ of a window is learned.
+
+    That of a window of the last events is the length of the fewest panes that have its events at a constant rate, at
+    most its longest span.
+
+    Args:
+        window: of the contract.
+        pane_s: length of a pane in seconds.
+        rate: predictions of the model per second, of all versions.
+    """
+    if not window.last or not rate:
+        return window.length_s
+    return min(window.length_s, math.ceil(window.last / rate / pane_s) * pane_s)
 
 
 def learn_window_phi(

@@ -76,7 +76,10 @@ def rebuild(
         WarehouseBusy: ClickHouse cannot answer now.
     """
     poller = RegistryPoller(settings.warehouse, settings.registry_poll_s, retention_ms=settings.retention_days * DAY_MS)
-    poller.refresh()
+    try:
+        poller.refresh()
+    finally:
+        poller.close()
     registry = poller.current()
     if model in registry.unreadable:
         raise RebuildError(f"Model {model} cannot be rebuilt with this version: {registry.unreadable[model]}")

@@ -97,8 +97,13 @@ class RegistryPoller:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop polling; the thread closes the connection."""
+        """Stop polling; the thread closes the connection. Does not wait, so a signal handler may call it."""
         self._stop.set()
+
+    def close(self) -> None:
+        """Close the connection; needed only without `start`."""
+        with self._lock:
+            self._disconnect()
 
     def refresh(self) -> None:
         """Read the registry now.
@@ -187,5 +192,4 @@ class RegistryPoller:
                 if not is_failing:
                     log.warning("registry not read: the last copy stays in force", error=str(error))
                 is_failing = True
-        with self._lock:
-            self._disconnect()
+        self.close()

@@ -125,7 +125,7 @@ def test_an_alert_goes_through_its_states_and_is_sent(client: Client) -> None:
     insert_rows(client, "drift", [verdict(start, 0.5, 1)])
     messages = {at: live.step(client, at) for at in range(start, start + 100, 10)}
     assert reports[:2] == [
-        f"{state}: m: inputs drift (page) temp: PSI of temp is 0.500 [0.500, 0.500] in the last 1h until "
+        f"{state}: m: inputs drift (page) temp: PSI of temp is 0.500 [0.500, 0.500] in the 1h window until "
         f"{datetime.fromtimestamp(start, UTC):%Y-%m-%d %H:%M:%S} UTC, version 1; the threshold is 0.2."
         for state in ("Pending", "Alerting")
     ]

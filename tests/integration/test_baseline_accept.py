@@ -37,6 +37,7 @@ from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 from tests.support.monitor_schedule import PARTIALS_TOPIC, TOPIC, Event, baseline, columns, contract
 from tests.support.warehouse import migrated
+from tests.support.warehouse import row as table_row
 from warehouse import queries
 from warehouse.client import Address, Client
 from warehouse.tables import insert_rows
@@ -299,7 +300,11 @@ def test_phi_is_learned_from_the_windows_in_the_range(fresh: World) -> None:
 
 
 def test_phi_of_a_window_of_the_last_events_is_that_of_its_typical_length(fresh: World) -> None:
-    last = round(len(GOOD) / (TO_S - FROM_S) * 6 * HOUR_S)
+    """Another version has as many events as this one, and they count."""
+    other = {"model": "m", "version": "2", "baseline_id": "b", "slice": "all", "pane_start": FROM_S, "n": len(GOOD)}
+    insert_rows(fresh.client, "volume", [table_row("volume", **other)])
+    # Slightly more than five hours of events: the panes of six hours have them.
+    last = int(2 * len(GOOD) / (TO_S - FROM_S) * 5.2 * HOUR_S)
     learned = []
     for i, window in enumerate((Window(6 * HOUR_S, HOUR_S), Window(3 * DAY_S, HOUR_S, last=last))):
         contract = msgspec.structs.replace(CONTRACT, windows=(CONTRACT.windows[0], window))
@@ -307,6 +312,7 @@ def test_phi_of_a_window_of_the_last_events_is_that_of_its_typical_length(fresh:
         insert_rows(fresh.client, "contracts", [row | {"applied_at": T0_S * 1000 + 1 + i}])
         colour = accept_range(fresh, dry_run=True).learned.baseline.fields[1]
         learned.append(colour.slices["all"].phi[window.name])
+    fresh.client.command("DELETE FROM volume WHERE version = '2'")
     assert learned[0] == learned[1]
     assert learned[0].windows > 20
 

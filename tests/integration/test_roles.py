@@ -32,6 +32,11 @@ DATABASE = "guarded"
 ACCESS_DENIED = 497
 CONTRACT: Contract = simple_contract(label=LabelSpec(type="bool", positive=True))
 KINDS = ("sketcher", "recorder", "monitor", "scorer")
+MONITOR = next(role for role in ROLES if role.name == "barograph_monitor")
+NO_DRIFT = dataclasses.replace(
+    MONITOR, name="monitor_without_drift", writes=tuple(table for table in MONITOR.writes if table != "drift")
+)
+"""The monitor's role without one of its grants, on a table that it may not read."""
 N = 400
 HOUR_MS = 3_600_000
 
@@ -39,7 +44,7 @@ HOUR_MS = 3_600_000
 @pytest.fixture(scope="module")
 def guarded(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
     """An engine that runs requests of each user in the role of that name."""
-    with roles_gateway(tmp_path_factory.mktemp("guarded"), engine.host, DATABASE) as address:
+    with roles_gateway(tmp_path_factory.mktemp("guarded"), engine.host, DATABASE, (*ROLES, NO_DRIFT)) as address:
         yield address
 
 
@@ -184,9 +189,19 @@ def test_the_doctor_recognizes_the_privileges_of_each_role(ran: Pipeline, role: 
     assert own.status is CheckStatus.OK
     assert own.message == (
         f"This user has the privileges of {role.name}: it may read {len(reads)} of {len(tables)} tables, and write to "
-        f"{len(reads & set(role.writes))} of them."
+        f"{len(tables & set(role.writes))}."
     )
     assert others.status is CheckStatus.UNKNOWN
+
+
+def test_the_doctor_recognizes_no_role_without_one_of_its_grants(ran: Pipeline) -> None:
+    assert "drift" not in MONITOR.reads
+    with as_role(ran.address, NO_DRIFT.name) as client:
+        findings = list(check_privileges(client))
+    assert {finding.status for finding in findings} == {CheckStatus.ERROR}
+    [message] = [finding.message for finding in findings if "may not write" in finding.message]
+    assert " drift," in message
+    assert " rates" not in message
 
 
 def test_a_processor_with_a_missing_grant_reports_it(ran: Pipeline) -> None:

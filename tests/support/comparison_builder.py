@@ -74,7 +74,7 @@ class MergedEvents:
             self.contract.windows[0],
             np.array(ends_s),
             changes.get("lost", np.zeros(n)),
-            changes.get("whole", np.ones(n, dtype=bool)),
+            changes.get("gaps", np.zeros(n, dtype=np.int8)),
             7,
             1_790_000_000_000,
         )

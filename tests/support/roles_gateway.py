@@ -12,7 +12,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -21,17 +21,17 @@ from local import engine, http_gateway
 from local.child_process import choose_port
 from tests.support.pipeline import ROOT, wait_for
 from warehouse.client import Address, Client, connect
-from warehouse.roles import statements
+from warehouse.roles import ROLES, Role, statements
 
 ADMIN = "default"
 _ROLE = "role of the request"
 
 
-def write_config(folder: Path, database: str) -> Path:
+def write_config(folder: Path, database: str, configured: Sequence[Role] = ROLES) -> Path:
     """Write the files that configure the roles; return the path of the one that the engine is started with."""
     folder.mkdir(parents=True, exist_ok=True)
     roles = {"everything": ["GRANT ALL ON *.*"]}
-    for role, those in statements(database):
+    for role, those in statements(database, configured):
         roles[role.name] = [each.rpartition(" TO ")[0] for each in those if each.startswith("GRANT ")]
     elements = "".join(f"<{name}>{_grants(those)}</{name}>" for name, those in roles.items())
     users = folder / "users.xml"
@@ -50,9 +50,9 @@ def _grants(those: list[str]) -> str:
 
 
 @contextmanager
-def roles_gateway(folder: Path, host: str, database: str) -> Iterator[Address]:
+def roles_gateway(folder: Path, host: str, database: str, roles: Sequence[Role] = ROLES) -> Iterator[Address]:
     """Run the gateway on a free port until the end of the block."""
-    write_config(folder, database)
+    write_config(folder, database, roles)
     address = Address(host, choose_port(), database)
     words = [sys.executable, "-m", "tests.support.roles_gateway", f"--path={folder}", f"--port={address.port}"]
     with (folder / "gateway.log").open("wb") as log:

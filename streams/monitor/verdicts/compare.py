@@ -52,8 +52,8 @@ class WindowSet:
     """Shape (W,), ascending."""
     lost: FloatArray
     """Lost offsets per window, shape (W,)."""
-    whole: BoolArray
-    """Whether the model's history covers the whole window, shape (W,); if not, levels are `insufficient`."""
+    gaps: NDArray[np.int8]
+    """Why levels are `insufficient` whatever the counts: numbers of `InsufficientReason`, shape (W,); 0 if not."""
     record_seq: int
     judged_ms: int
     starts_s: IntArray | None = None
@@ -134,7 +134,7 @@ class _Comparison:
             ends_s - windows.window.length_s if windows.starts_s is None else windows.starts_s[w],
             ends_s,
             np.where(lost > 0, events / np.maximum(events + lost, 1), 1.0),
-            windows.whole[w],
+            windows.gaps[w],
             windows.judged_ms,
             windows.record_seq,
         )

@@ -61,8 +61,8 @@ class PairWindows:
     """Shape (W,)."""
     completeness: FloatArray
     """Shape (W,)."""
-    whole: NDArray[np.bool_]
-    """Shape (W,); levels of windows that are not whole are `insufficient`."""
+    gaps: NDArray[np.int8]
+    """Why levels are `insufficient` whatever the counts: numbers of `InsufficientReason`, shape (W,); 0 if not."""
     judged_ms: int
     record_seq: int
 
@@ -95,9 +95,10 @@ def comparison_columns(
     codes = np.full(n, _NO_LEVEL, dtype=np.int32)
     reasons = np.zeros(n, dtype=np.int32)
     if level is not None and reason is not None:
-        whole = windows.whole[at]
+        gaps = windows.gaps[at]
+        whole = gaps == InsufficientReason.none
         codes = np.where(whole, level[at], Level.insufficient).astype(np.int32)
-        reasons = np.where(whole, reason[at], InsufficientReason.partly_recorded).astype(np.int32)
+        reasons = np.where(whole, reason[at], gaps).astype(np.int32)
     columns: Columns = {
         "model": constant_column(windows.model, n),
         "kind": constant_column(windows.kind, n),

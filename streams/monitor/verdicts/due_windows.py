@@ -68,7 +68,7 @@ class WindowJudge:
         starts_s, enough = self._find_starts(state, window, ends_s)
         lost = self._lost_offsets(state, starts_s, ends_s)
         gaps = self._gaps(state, series, window, starts_s, np.array(ends_s))
-        gaps = np.where(enough, gaps, InsufficientReason.too_few_events).astype(np.int8)
+        gaps[~enough] = InsufficientReason.too_few_events
         whole = gaps == InsufficientReason.none
         if always is None:
             always = np.zeros(len(ends_s), dtype=bool)
@@ -107,12 +107,14 @@ class WindowJudge:
             batch = ends_s[i : i + COMPARED_TOGETHER]
             self._cache.ensure_windows_loaded(state, window, batch)
             starts_s, enough = self._find_starts(state, window, batch)
+            gaps = self._history_gaps(state, first_s, window, starts_s, np.array(batch))
+            gaps[~enough] = InsufficientReason.too_few_events
             windows = WindowSet(
                 contract,
                 window,
                 np.array(batch),
                 self._lost_offsets(state, starts_s, batch),
-                enough & self._is_within_history(state, first_s, window, starts_s, np.array(batch)),
+                gaps,
                 record_seq,
                 int(self._clock() * 1000),
                 starts_s,
@@ -172,25 +174,24 @@ class WindowJudge:
         self, state: ModelState, series: Series, window: Window, starts_s: IntArray, ends_s: IntArray
     ) -> NDArray[np.int8]:
         """Return why windows are not whole, as numbers of `InsufficientReason`; 0 for whole ones."""
-        within = self._is_within_history(state, series.first_s, window, starts_s, ends_s)
-        gaps = np.where(within, InsufficientReason.none, InsufficientReason.partly_recorded).astype(np.int8)
+        gaps = self._history_gaps(state, series.first_s, window, starts_s, ends_s)
         spans = self._registry().spans(state.contract.model, series.version, series.baseline_id)
         if spans:
             one_baseline = np.logical_or.reduce([(starts_s >= begin) & (ends_s <= end) for begin, end in spans])
             gaps[~one_baseline] = InsufficientReason.baseline_change
         return gaps
 
-    def _is_within_history(
+    def _history_gaps(
         self, state: ModelState, first_s: int | None, window: Window, starts_s: IntArray, ends_s: IntArray
-    ) -> NDArray[np.bool_]:
-        """Whether windows lie within a history: after its first event, and before the end of a replay.
+    ) -> NDArray[np.int8]:
+        """Return which windows are `partly_recorded`: they begin before a history, or end after that of a replay.
 
         A replay ends for each model with its own last event. A window of the last events may end after it.
         """
         if first_s is None:
-            return np.zeros(len(ends_s), dtype=bool)
+            return np.full(len(ends_s), InsufficientReason.partly_recorded, dtype=np.int8)
         within: NDArray[np.bool_] = starts_s >= first_s
         end_s = self._history_end_s(state)
         if end_s is not None and not window.last:
             within &= ends_s <= end_s + window.length_s // TAIL
-        return within
+        return np.where(within, InsufficientReason.none, InsufficientReason.partly_recorded).astype(np.int8)

@@ -122,9 +122,8 @@ def test_every_window_shorter_than_the_long_one_can_fire_a_drift_rule_alone() ->
     assert fast(BINARY) == ("1h", ("15m",), 0.5)
     assert fast(BINARY, "output-shift", "ticket") == ("1h", ("15m",), 0.5)
     assert fast(BINARY, "psi-minor", "ticket") == ("1h", (), None), "a large shift is major"
-    assert "Also fires if the whole interval of the last 15m or 1h is above 0.5, with at least 500 events." in (
-        rules_by_name(BINARY)["psi-major", "page", ""].description
-    )
+    description = rules_by_name(BINARY)["psi-major", "page", ""].description
+    assert "Also fires if the whole interval of the last 15m or the last 1h is above 0.5, with at least" in description
     assert "Also fires" not in rules_by_name(BINARY)["psi-minor", "ticket", ""].description
     assert fast(NUMBER) == ("1d", (), None), "one window"
     assert fast(BINARY.replace("alerts: {", "alerts: {windows: {long: 1h, short: 1h}, ")) == ("1h", (), None)
@@ -138,7 +137,7 @@ def test_grafana_renders_the_window_and_version_that_decide_from_labels_of_the_o
     rule = rules_by_name(BINARY)["psi-major", "page", ""]
     texts = annotation_templates(rule, dataclasses.replace(PLAIN, grafana_url="https://g.example"))
     window, until, version = (f"{{{{ $values.E.Labels.{name} }}}}" for name in ("window", "until", "version"))
-    assert f"in the last {window} until {until}, version {version}; the threshold is 0.2." in texts["summary"]
+    assert f"in the {window} window until {until}, version {version}; the threshold is 0.2." in texts["summary"]
     assert texts["summary"].endswith("0.2.{{ $values.E.Labels.reason }}")
     assert texts["page"].startswith("https://g.example/d/barograph-field?var-model=")
     for key, label in (("from", "from"), ("to", "to"), ("var-window", "window"), ("var-version", "version")):
@@ -150,6 +149,19 @@ def test_grafana_renders_the_window_and_version_that_decide_from_labels_of_the_o
     assert not any(" AS `version`" in sql for ref, sql in rule.queries.items() if ref != "E")
 
 
+def test_messages_name_windows_of_the_last_events_in_words() -> None:
+    windows = "[{length: 7d, hop: 12h}, {last: 500, length: 14d, hop: 12h}]"
+    rules = rules_by_name(re.sub(r"windows: \[.*\]", f"windows: {windows}", NUMBER, count=1))
+    texts = {key[0]: rule.description for key, rule in rules.items()}
+    assert "exceeds 0.2 in the last 500 predictions and the last 7d." in texts["psi-major"]
+    short = re.sub(r"windows: \[.*\]", "windows: [{last: 500, length: 14d, hop: 12h}]", NUMBER, count=1)
+    texts = {key[0]: rule.description for key, rule in rules_by_name(short).items()}
+    assert texts["null-rate"].startswith("In the last 500 predictions the rate of nulls")
+    assert "offsets of the last 500 predictions are in no pane" in texts["completeness"]
+    # The rule on errors sums panes over a fixed time.
+    assert texts["errors"].startswith("In the last 14d more predictions fail")
+
+
 @pytest.mark.parametrize("name", ["performance", "performance-drop", "cbpe-drop", "latency", "errors"])
 def test_messages_on_the_whole_model_name_what_decides_and_link_to_it(name: str) -> None:
     rules = [rule for rule in rules_by_name(BINARY).values() if rule.name == name]
@@ -159,7 +171,7 @@ def test_messages_on_the_whole_model_name_what_decides_and_link_to_it(name: str)
         window, until, version = (f"{{{{ $values.E.Labels.{each} }}}}" for each in ("window", "until", "version"))
         of_versions = name not in ("latency", "errors")
         decides = f", version {version}" if of_versions else ", over all versions"
-        assert f" in the last {window} until {until}{decides}; the " in texts["summary"]
+        assert f" in the {window} window until {until}{decides}; the " in texts["summary"]
         assert ("$values.E.Labels.reason" in texts["summary"]) == (name in ("performance", "performance-drop"))
         numbers = ("$values.E.Value", "$values.E.Labels.low", "$values.E.Labels.high")
         assert all(number in texts["summary"] for number in numbers), "value and interval"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from barograph.contract import CONFIDENCE, NUMERIC_TYPES, SECONDS_PER_HOUR, format_duration
+from barograph.contract import CONFIDENCE, NUMERIC_TYPES, SECONDS_PER_DAY, SECONDS_PER_HOUR, format_duration
 from barograph.contract.alerts import (
     AGE_RULES,
     FAST_RATIO,
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MEASURED_RULES = ("performance", "performance-drop", "cbpe-drop")
 """Rules on windows of labels, which are at least an hour long."""
+MEASURED_S = (SECONDS_PER_DAY, 7 * SECONDS_PER_DAY)
+"""Lengths in seconds of the windows of labels that every model has."""
 ALERT_WINDOWS = RecordKind(
     (
         Key("long", DurationKind(), "The long window. Only rules on PSI read it.", "the longest of `windows`"),
@@ -216,10 +218,19 @@ def alert_check_failures(contract: Contract) -> Iterator[tuple[Path, str, tuple[
             if value is not None and name not in rules:
                 yield (*path, key), f"the rule {name} has no {key}; remove it", ()
         yield from _missing_thresholds(contract, name, rule, path)
-        hour_s = max(SECONDS_PER_HOUR, contract.pane_s)
-        if name in MEASURED_RULES and rule.short_s is not None and (rule.short_s % hour_s or rule.long_s):
-            message = f"performance needs one window, a multiple of {format_duration(hour_s)}; write only short"
-            yield (*path, "windows"), message, (("pane",),)
+        if name in MEASURED_RULES and rule.short_s is not None:
+            yield from _measured_failures(contract, rule, rule.short_s, (*path, "windows"))
+
+
+def _measured_failures(contract: Contract, rule: AlertRule, short_s: int, path: Path) -> Iterator[Any]:
+    hour_s = max(SECONDS_PER_HOUR, contract.pane_s)
+    spans_s = {window.length_s for window in contract.windows if window.last} - set(MEASURED_S)
+    if short_s % hour_s or rule.long_s:
+        message = f"performance needs one window, a multiple of {format_duration(hour_s)}; write only short"
+        yield path, message, (("pane",),)
+    elif short_s in spans_s:
+        message = "performance is not measured over the last events; write the length of a window without last"
+        yield (*path, "short"), message, (("windows",),)
 
 
 def _window_failures(contract: Contract, section: Alerts | AlertRule, path: Path) -> Iterator[Any]:

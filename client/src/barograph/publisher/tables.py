@@ -241,6 +241,18 @@ class LabelTables:
             yield _select(columns, pc.and_(is_valid, is_known), unread)
 
 
+def known_ids(values: pa.Array) -> pa.Array:
+    """Return a mask without nulls: where a column of ids has one, which is neither null nor empty.
+
+    Args:
+        values: The column.
+
+    Raises:
+        InvalidEvent: The column has a type that no id has.
+    """
+    return _is_filled(_text("id", values))
+
+
 def known_labels(values: pa.Array) -> pa.Array:
     """Return a mask without nulls: where a column has a known label, which is neither null nor NaN nor infinite.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,9 +13,13 @@ import pytest
 from barograph.contract import Contract, Window
 from barograph.contract.check import check_contract
 from numpy.typing import NDArray
+from rich.console import Console
 
 from cli.infer import InferOptions, InferResult, Roles, infer
+from cli.infer.errors import OptionError
 from cli.infer.event_times import OrderedTimes
+from cli.infer.files import WrittenFiles
+from cli.infer.report import print_report
 from cli.infer.windows import (
     LEAST_SLICE_N,
     PROPOSALS,
@@ -25,6 +30,7 @@ from cli.infer.windows import (
     pane_for,
     propose,
 )
+from cli.terminal import Terminal
 
 SEED = 19
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
@@ -60,22 +66,26 @@ def names(proposal: Proposal) -> list[str]:
 
 
 @pytest.mark.parametrize("per_day", RATES)
-@pytest.mark.parametrize("hourly", [False, True])
-def test_windows_can_be_judged_at_any_rate(per_day: float, hourly: bool) -> None:
+@pytest.mark.parametrize(
+    ("pane_s", "hourly"), [(None, False), (None, True), (MINUTE_S, False), (5 * MINUTE_S, False), (DAY_S, False)]
+)
+def test_windows_can_be_judged_at_any_rate(per_day: float, pane_s: int | None, hourly: bool) -> None:
     times = random_times(per_day)
     rows = len(times.at_ms)
-    proposal = proposed(times, hourly=hourly)
+    proposal = proposed(times, pane_s=pane_s, hourly=hourly)
     short, longest = proposal.windows[0], max(proposal.windows)
     check_contract(Contract(model="m", pane_s=proposal.pane_s, windows=proposal.windows))
-    assert longest.length_s / proposal.pane_s <= (MAX_HOURLY_PANES if hourly else MAX_PANES)
-    assert proposal.pane_s == pane_for(proposal.windows, hourly=hourly)
+    if pane_s is None:
+        assert longest.length_s / proposal.pane_s <= (MAX_HOURLY_PANES if hourly else MAX_PANES)
+        assert proposal.pane_s == pane_for(proposal.windows, hourly=hourly)
     needed = events_for_a_level(rows)
     if proposal.warning:
-        assert short == PROPOSALS[-1][0]
+        assert short.length_s == PROPOSALS[-1][0].length_s
         assert times.mean_events(short.length_s) < 1.2 * needed
         return
     assert np.quantile(events_of_windows(times, short), QUIET_SHARE) >= needed
-    for window in {windows[0] for windows in PROPOSALS if windows[0] < short}:
+    shorter = {windows[0] for windows in PROPOSALS if windows[0].length_s < short.length_s}
+    for window in {window for window in shorter if window.length_s % (pane_s or 1) == 0}:
         assert times.low_events(window.length_s, QUIET_SHARE) < needed
     for window in proposal.windows[1:]:
         if window.last:
@@ -214,18 +224,35 @@ def test_infer_proposes_windows_and_says_why(tmp_path: Path) -> None:
     assert contract.slice_min_n == DEFAULTS.slice_min_n
     phi = result.baseline.fields[0].slices["all"].phi
     assert set(result.windows) == set(phi) == set(windows)
-    # 500 events take about three days.
-    assert phi["last 500"].windows == pytest.approx(365 / (500 / 165), abs=3)
+    # 500 events take a little more than three days, and so seven panes of half a day.
+    assert phi["last 500"].windows == pytest.approx(365 / 3.5, abs=3)
     assert result.windows_reason.startswith(
         "Panes of 12h, windows 7d:12h, last 500:12h, 30d:1d: in training 90% of the 7d windows with events have at "
         "least 1,1"
     )
-    assert not any(text.startswith("Traffic is sparse") for text in result.warnings)
+    assert result.windows_warning == ""
 
 
 def test_sparse_traffic_causes_a_warning(tmp_path: Path) -> None:
     result = inferred(tmp_path, 2, 400, roles=Roles(time="at"))
-    assert result.warnings[0].startswith("Traffic is sparse: a 90d window has about 1")
+    assert result.windows_warning.startswith("Traffic is sparse: a 90d window has about 1")
+    assert not any("a level needs" in text for text in result.warnings), "a comparison repeats these and has no windows"
+    output = StringIO()
+    written = WrittenFiles(tmp_path / "m.yaml", tmp_path / "m.json", frozenset())
+    print_report(Terminal(Console(file=output)), result, written)
+    assert f"! {result.windows_warning}\n" in output.getvalue()
+
+
+def test_a_warning_names_the_windows_that_often_have_too_few_events(tmp_path: Path) -> None:
+    result = inferred(tmp_path, 10, 90, roles=Roles(time="at"))
+    assert [window.name for window in result.contract.windows] == ["30d", "90d"]
+    assert result.windows_warning.startswith("Windows of 30d often have fewer than the ")
+    assert result.windows_warning.endswith("a level needs, and are then insufficient; those of 90d have enough.")
+
+
+def test_a_pane_of_which_no_proposed_window_consists_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="--pane 5h: no proposed window consists of such panes; name windows with"):
+        inferred(tmp_path, 165, 100, roles=Roles(time="at"), pane_s=5 * HOUR_S)
 
 
 def test_windows_that_are_given_and_tables_without_times_are_not_judged_by_traffic(tmp_path: Path) -> None:

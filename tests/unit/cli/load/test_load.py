@@ -159,6 +159,11 @@ def test_labels_in_predictions_have_the_named_time_or_delay(tmp_path: Path) -> N
     (block,) = read_blocks(labels, CONTRACT, "3")
     assert [(row["id"], row["at"]) for row in block.rows.to_pylist()] == [("007", known)]
     assert block.n_rejected == 1, "a known label without a time"
+    empty = table(id=["007", ""], score=[0.5, 0.5], label=["1", "0"], known=[known, known])
+    write_parquet(tmp_path / "e.parquet", empty)
+    sources = sources_of(tmp_path / "e.parquet", label_time=LabelTime("known"))
+    skipped = [block.n_rejected for source in sources for block in read_blocks(source, CONTRACT, "3")]
+    assert skipped == [1, 0], "a row without an id is skipped once"
     _, labels = sources_of(path, label_time=LabelTime(delay_s=7 * 86_400))
     assert labels.notes[0].endswith("which are sent with the time of the prediction plus 7d.")
     assert [row["at"] for row in rows_of(labels)] == [AT + timedelta(days=7)] * 2
@@ -170,10 +175,17 @@ def test_a_file_of_labels_replaces_the_labels_in_predictions(tmp_path: Path) -> 
     both = (tmp_path / "p.parquet", tmp_path / "l.parquet")
     predictions, labels = sources_of(*both, label_time=LabelTime("known"))
     assert predictions.notes == (
-        f"{both[0]}: the labels in the column label are not sent, because {both[1]} has the labels of this load. To "
-        "send them, load the table alone.",
+        f"{both[0]}: the labels in the column label are not sent, because the labels of this load are those of "
+        f"{both[1]}. To send them, load the table alone.",
     )
     assert rows_of(labels) == [{"model": "m", "id": "007", "label": "1", "at": AT}]
+
+
+def test_all_labels_of_a_load_need_the_named_time(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "l.parquet", pa.table({"id": ["007"], "label": ["1"], "known": [AT]}))
+    write_parquet(tmp_path / "k.parquet", pa.table({"id": ["8"], "label": ["1"], "at": [AT]}))
+    with pytest.raises(LoadError, match=r"These files have labels, but no column 'known': \S+k.parquet\. Rename"):
+        sources_of(tmp_path / "l.parquet", tmp_path / "k.parquet", label_time=LabelTime("known"))
 
 
 def test_labels_in_predictions_are_checked_like_others(tmp_path: Path) -> None:

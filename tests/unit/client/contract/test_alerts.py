@@ -132,6 +132,25 @@ def test_messages_name_the_problem_and_the_remedy(text: str, expected: str) -> N
     assert expected in error_text(text)
 
 
+@pytest.mark.parametrize(("span", "measured"), [("14d", False), ("7d", True), ("1d", True)])
+def test_a_performance_rule_reads_no_window_of_the_last_events(span: str, measured: bool) -> None:
+    windows = f"[{{length: 1h, hop: 5m}}, {{length: {span}, hop: 1h, last: 500}}]"
+    text = f"""
+contract: 1
+model: m
+pane: 5m
+windows: {windows}
+label: {{type: bool, positive: true}}
+alerts: {{rules: {{cbpe-drop: {{windows: {{short: {span}}}}}}}}}
+"""
+    if measured:
+        assert parse_contract(text).alerts.rule("cbpe-drop").short_s is not None
+        return
+    with pytest.raises(ContractError) as caught:
+        parse_contract(text)
+    assert "alerts.rules.cbpe-drop.windows.short: performance is not measured over the last events" in str(caught.value)
+
+
 def test_an_invalid_rule_created_in_code_is_reported() -> None:
     with pytest.raises(ContractError, match="'psi' is not a rule; write one of psi-major"):
         dump_contract(Contract(model="m", alerts=Alerts(rules={"psi": AlertRule()})))

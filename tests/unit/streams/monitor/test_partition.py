@@ -105,6 +105,14 @@ def test_a_window_without_its_last_events_is_insufficient(last: int, verdict: tu
     assert (row["n"], row["window_end"]) == (600, T0_S + HOUR_S)
 
 
+def test_comparisons_give_the_reason_of_drift_for_a_window_without_its_last_events() -> None:
+    monitor = MonitorHarness(make_registry(windows=(Window(6 * HOUR_S, HOUR_S, last=1000),)), live=False)
+    monitor.flush(*[T0_S + 10] * 300, version="1")
+    monitor.flush(*[T0_S + 20] * 300, version="unheard-of", end_mark=True)
+    rows = monitor.warehouse.last("comparisons").values()
+    assert {row["reason"] for row in rows if row["measure"] == "error_rate"} == {"too few events"}
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 def test_a_late_event_revises_windows_of_the_last_events_and_does_not_move_their_start(restarts: bool) -> None:
     monitor = MonitorHarness(make_registry(windows=(Window(6 * HOUR_S, HOUR_S, last=2),)), live=True)

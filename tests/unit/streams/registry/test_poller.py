@@ -176,6 +176,16 @@ def test_polling_continues_with_the_last_copy_while_the_warehouse_is_down(wareho
     assert (set(source.current().contracts), source.age_s()) == ({"good"}, 7.0)
 
 
+def test_a_poller_that_was_not_started_closes_its_connection(warehouse: Warehouse) -> None:
+    warehouse.apply("good")
+    source = warehouse.poller()
+    source.refresh()
+    assert warehouse.n_open == 1
+    source.close()
+    assert warehouse.n_open == 0
+    assert set(source.current().contracts) == {"good"}
+
+
 def test_reads_share_a_connection_until_one_fails(warehouse: Warehouse) -> None:
     warehouse.apply("good")
     source = warehouse.poller()

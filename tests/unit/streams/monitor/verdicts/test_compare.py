@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import chi2, fisher_exact, ttest_ind
 
+from sketches.baseline.levels import InsufficientReason
 from streams.monitor.state.commit_rows import CommitRows, VerdictColumns
 from streams.monitor.state.store import WarehouseStore
 from streams.monitor.verdicts.compare import is_output
@@ -195,7 +196,9 @@ def test_rows_do_not_depend_on_other_windows(monitor: MergedEvents, rows: list[R
 
 
 def test_windows_beyond_the_history_are_insufficient(monitor: MergedEvents, end_s: int) -> None:
-    rows = monitor.compare([end_s], whole=np.zeros(1, dtype=bool), lost=np.array([2_000.0]))
+    rows = monitor.compare(
+        [end_s], gaps=np.array([InsufficientReason.partly_recorded], dtype=np.int8), lost=np.array([2_000.0])
+    )
     assert {(row["level"], row["reason"]) for row in rows} == {("insufficient", "partly recorded"), ("", "")}
     n = one(rows, kind="arm", measure="error_rate")
     assert n["completeness"] == pytest.approx((n["n_left"] + n["n_right"]) / (n["n_left"] + n["n_right"] + 2_000))
