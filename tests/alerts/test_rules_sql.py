@@ -64,12 +64,12 @@ def test_the_queries_of_a_rule_return_alert_instances(client: Client, rule: Rule
     for query in result["data"][:-1]:
         sql = expand_backend(query["model"]["rawSql"], RANGE, query["model"]["intervalMs"])
         kinds = [kind for _, kind, *_ in client.rows(f"DESCRIBE ({sql})")]
-        n_keys = bool(rule.signal.label)  # type: ignore[attr-defined]
+        n_keys = bool(rule.signal.label)
         n_labels = {"A": (n_keys,), "E": (n_keys + 2, n_keys + 2 + len(DETAILS))}[query["refId"]]
         assert kinds in [["String"] * n + ["Float64"] for n in n_labels]
         rows = client.rows(sql)
         details = [dict(zip(DETAILS, row[n_keys:-3], strict=True)) for row in rows if len(row) > n_keys + 3]
-        optional = {"reason"} if rule.signal.short.window else {"reason", "window"}  # type: ignore[attr-defined]
+        optional = {"reason"} if rule.signal.short.window else {"reason", "window"}
         assert all(text or name in optional for row in details for name, text in row.items())
         keys.append([row[:n_keys] for row in rows])
     assert keys[0], "a rule has its rows always"

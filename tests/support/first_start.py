@@ -26,7 +26,7 @@ Reach = Literal["closed", "loopback", "open"]
 """From where a server can be reached: nowhere, inside its container, from other containers."""
 SCRIPT: dict[str, tuple[Reach, ...]] = {
     "clickhouse": ("closed", "closed", "loopback", "loopback", "closed", "open"),
-    "kafka": (*["closed"] * 9, "open"),
+    "kafka": (*("closed",) * 9, "open"),
 }
 """Server → where it is reached from in each step after its start; the last applies from then on."""
 STEPS = 40
