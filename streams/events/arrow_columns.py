@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+from barograph.string_views import to_string
 from numpy.typing import NDArray
 
 
@@ -82,4 +83,4 @@ class RowSelection:
         """Return a column of shape (n,)."""
         column = self._rows.cached_column(name)
         # Arrow cannot `take` from string views.
-        return (column.cast(pa.string()) if pa.types.is_string_view(column.type) else column).take(self._indices)
+        return (to_string(column) if pa.types.is_string_view(column.type) else column).take(self._indices)

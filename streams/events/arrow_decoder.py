@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from barograph.contract import CONFIDENCE
 from barograph.events import Reason
+from barograph.string_views import to_string
 from numpy.typing import NDArray
 
 from streams.events.arrow_columns import BatchRows, RowSelection
@@ -320,7 +321,7 @@ def _text(column: Any) -> pa.Array:
     if pa.types.is_string(kind):
         return column
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return column.cast(pa.string())
+        return to_string(column)
     if pa.types.is_null(kind):
         return pa.nulls(len(column), pa.string())
     return pc.if_else(pc.is_valid(column), pa.scalar(INVALID_TEXT), pa.scalar(None, pa.string()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from barograph.string_views import to_string
 from numpy.typing import NDArray
 
 from streams.recorder.values import UNWRITABLE, text_of
@@ -94,7 +95,7 @@ def to_text(column: pa.Array) -> pa.Array:
     """Convert a column to text: flags and integers as in JSON, values that are not scalars as their JSON."""
     kind = column.type
     if is_text(kind):
-        return column.cast(pa.string())
+        return to_string(column)
     if pa.types.is_null(kind):
         return pa.nulls(len(column), pa.string())
     if pa.types.is_boolean(kind):

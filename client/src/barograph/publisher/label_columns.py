@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from barograph.contract import LabelSpec
 from barograph.contract.label_values import NUMBER_TEXT, TRUE, is_open, label_forms
+from barograph.string_views import to_string
 
 _WHOLE_LIMIT = 2.0**53
 
@@ -39,7 +40,7 @@ def _read_numbers(values: pa.Array) -> pa.Array:
     if pa.types.is_boolean(kind) or pa.types.is_null(kind):
         return pa.nulls(len(values), pa.float64())
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        values = values.cast(pa.string())
+        values = to_string(values)
     if pa.types.is_string(values.type):
         trimmed = pc.utf8_trim_whitespace(values)
         is_number = pc.match_substring_regex(trimmed, f"^{NUMBER_TEXT}$")
@@ -57,7 +58,7 @@ def label_texts(values: pa.Array) -> pa.Array:
     if pa.types.is_boolean(kind):
         return pc.if_else(values, "true", "false")
     if not pa.types.is_floating(kind):
-        return values.cast(pa.string())
+        return to_string(values)
     values = values.cast(pa.float64())
     is_whole = pc.and_(pc.equal(pc.floor(values), values), pc.less(pc.abs(values), _WHOLE_LIMIT))
     whole = pc.if_else(is_whole, values, None).cast(pa.int64()).cast(pa.string())

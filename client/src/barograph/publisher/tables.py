@@ -20,6 +20,7 @@ from barograph.contract.label_values import refusal
 from barograph.events import CONTEXT, FEATURES, MAPS, label_key
 from barograph.publisher.label_columns import label_texts, read_labels
 from barograph.publisher.pii import Pii
+from barograph.string_views import to_string
 from barograph.values import InvalidEvent, epoch_ms
 
 BLOCK_ROWS = 65_536
@@ -339,7 +340,7 @@ def _decode(values: pa.Array) -> pa.Array:
         return values
     dictionary = values.dictionary
     if pa.types.is_string_view(dictionary.type):  # polars categories; `take` does not support views
-        dictionary = dictionary.cast(pa.string())
+        dictionary = to_string(dictionary)
     return dictionary.take(values.indices)
 
 
@@ -348,7 +349,7 @@ def _text(name: str, values: pa.Array) -> pa.Array:
     if values.type == pa.string():
         return values
     try:
-        return values.cast(pa.string())
+        return to_string(values)
     except (pa.ArrowException, NotImplementedError) as error:
         raise InvalidEvent(f"the column {name} has the type {values.type}; make it text") from error
 
@@ -358,7 +359,7 @@ def _value(values: pa.Array) -> pa.Array:
     values = _decode(values)
     kind = values.type
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return values.cast(pa.string())
+        return to_string(values)
     if pa.types.is_decimal(kind):
         return values.cast(pa.float64())
     if pa.types.is_float16(kind):

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from barograph.contract import Contract, Field
 from barograph.events import FEATURES, MAPS
 from barograph.publisher.tables import as_table, features_first
+from barograph.string_views import to_string
 from barograph.validation.rows import ViolationKind, known_features, time_ms
 from barograph.values import text_of
 
@@ -284,10 +285,10 @@ def _plain(column: Any) -> Any:
     if pa.types.is_dictionary(values.type):
         dictionary = values.dictionary
         if pa.types.is_string_view(dictionary.type):
-            dictionary = dictionary.cast(pa.string())
+            dictionary = to_string(dictionary)
         values = dictionary.take(values.indices)
     if pa.types.is_string_view(values.type) or pa.types.is_large_string(values.type):
-        values = values.cast(pa.string())
+        values = to_string(values)
     return values
 
 
