@@ -136,6 +136,7 @@ def run(folder: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple
 Run = Callable[..., tuple[int, str, str]]
 
 
+@pytest.mark.long
 def test_any_window_equals_the_events_sent(pipeline: Pipeline, run: Run) -> None:
     """One pipeline for all: filling it costs more than asking."""
     built = events()

@@ -381,7 +381,7 @@ def test_acknowledgements_withheld_during_a_rebalance_lose_nothing(pipeline: Pip
 # ------------------------------------------------------------------------------- a partition is added
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_partition_added_while_running_is_counted_from_its_start(pipeline: Pipeline) -> None:
     pipeline.clock = "live"
     pipeline.create(1)

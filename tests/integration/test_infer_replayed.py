@@ -55,6 +55,7 @@ def in_seconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
+@pytest.mark.long
 def test_training_replayed_in_one_window_shows_no_drift(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,7 +53,7 @@ def start_all(pipeline: Pipeline, **settings: Any) -> None:
         pipeline.start(kind, score_s=1.0, **settings)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_processor_reports_its_health_and_stops_under_load(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

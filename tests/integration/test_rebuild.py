@@ -134,7 +134,7 @@ def dying_after(steps: int, real: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline.create(source_partitions=2)
     windows = (*simple_contract().windows, Window(8 * HOUR_S, HOUR_S, last=500))

@@ -252,6 +252,7 @@ def test_a_busy_warehouse_loses_no_rows(broker: LocalKafka, topic_prefix: str, t
         pipeline.stop()
 
 
+@pytest.mark.long
 def test_offsets_deleted_by_retention_are_reported_and_reading_continues(pipeline: Pipeline) -> None:
     pipeline.create()
     pipeline.register(simple_contract(), [simple_baseline()])

@@ -233,6 +233,7 @@ def test_a_week_that_is_not_completely_read_is_not_frozen(client: Client, score:
     assert client.rows("SELECT DISTINCT predictions FROM performance_reference FINAL") == [(7 * PER_DAY,)]
 
 
+@pytest.mark.long
 def test_a_week_without_labels_or_of_a_bad_model_is_skipped(client: Client, score: Callable[..., Scorer]) -> None:
     fill(client, traffic(16, labelled_from=6))
     working = score(20)

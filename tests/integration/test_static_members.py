@@ -57,6 +57,7 @@ def _fatal(consumer: Consumer) -> bool:
     return error is not None and error.code() == KafkaError._FATAL
 
 
+@pytest.mark.long
 def test_a_second_sketcher_under_the_same_name_stops_with_advice(pipeline: Pipeline) -> None:
     pipeline.create(1)
     pipeline.register(simple_contract(), [simple_baseline()])

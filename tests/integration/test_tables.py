@@ -215,7 +215,14 @@ def test_a_tutorial_finds_the_drift_of_its_table(shell: Shell, page: str, metric
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "metric"), [("breast_cancer", "auc"), ("diabetes", "mae"), ("wine", "accuracy")])
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        ("breast_cancer", "auc"),
+        pytest.param("diabetes", "mae", marks=pytest.mark.long),
+        pytest.param("wine", "accuracy", marks=pytest.mark.long),
+    ],
+)
 def test_a_public_table_needs_only_the_commands_of_the_readme(shell: Shell, name: str, metric: str) -> None:
     table = BUNDLED[name]()
     table.write(Path())

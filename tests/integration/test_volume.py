@@ -187,6 +187,7 @@ def check_silence(pipeline: Pipeline) -> None:
         assert abs(age_s - (now_s - last_end_s)) <= PANE_S + 1, view
 
 
+@pytest.mark.long
 def test_figures_equal_the_injected_numbers_despite_kills(live: Pipeline) -> None:
     live.register(signal_contract(), [signal_baseline()])
     injected = Injected()
@@ -242,6 +243,7 @@ def test_figures_equal_the_injected_numbers_despite_kills(live: Pipeline) -> Non
     assert live.rows("SELECT reason, n FROM dead_letters WHERE model = 'toy'") == [("future-time", 4)]
 
 
+@pytest.mark.long
 def test_dead_letters_of_both_topics_are_counted_once_with_their_processors_killed(live: Pipeline) -> None:
     live.register(signal_contract(room_s=1), [signal_baseline()])
     now_ms = int(time.time() * 1000)
