@@ -109,9 +109,12 @@ def resolution_key(topic_id: str, position: DeadLetterPosition) -> str:
 
 
 def position_in_key(key: str) -> DeadLetterPosition | None:
-    """Return the position of the dead letter that a resolution's key names; None if it names none."""
+    """Return the position of the dead letter that a resolution's key names; None if it names none.
+
+    The client writes topic ids in base64, so that an id may contain slashes.
+    """
     topic, _, rest = key.partition("@")
-    return DeadLetterPosition.parse(f"{topic}/{rest.partition('/')[2]}")
+    return DeadLetterPosition.parse("/".join([topic, *rest.split("/")[-2:]]))
 
 
 def open_dead_letter(message: Any, topic_id: str, resolutions: dict[str, Resolution]) -> DeadLetter:

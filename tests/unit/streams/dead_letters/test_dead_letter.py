@@ -18,6 +18,7 @@ from streams.dead_letters.dead_letter import (
     DeadLetterPosition,
     Resolution,
     open_dead_letter,
+    position_in_key,
     resolution_key,
 )
 from streams.dead_letters.message import dead_message
@@ -52,6 +53,18 @@ class Message:
 
     def timestamp(self) -> tuple[int, int]:
         return 1, 1_700_000_000_000
+
+
+# The client writes topic ids in base64, in which a slash is an ordinary character.
+@pytest.mark.parametrize("topic_id", ["M4AHu7CU3E4GkrMNLv4edg", "IgOYaGetcMwFr/ANXWBT4Q", "3mo//0CA2n/3mo/0CA2nesm/"])
+def test_a_resolution_key_names_its_dead_letter(topic_id: str) -> None:
+    position = DeadLetterPosition("predictions.dead", 3, 41)
+    assert position_in_key(resolution_key(topic_id, position)) == position
+
+
+@pytest.mark.parametrize("key", ["", "predictions.dead", "predictions.dead@id/3", "@id/3/41", "predictions.dead@id/3/x"])
+def test_another_key_names_no_dead_letter(key: str) -> None:
+    assert position_in_key(key) is None
 
 
 def dead_letter(
