@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from barograph.contract import LabelSpec
 from barograph.publisher.label_columns import read_labels
+from barograph.string_views import to_string
 from numpy.typing import NDArray
 
 from sketches.performance.binary import SCORE_FLOOR
@@ -304,7 +305,7 @@ def _codes(column: pa.Array) -> tuple[list[str], IntArray]:
     elif pa.types.is_floating(kind):
         column = pc.cast(pc.if_else(pc.equal(column, pc.floor(column)), column, None), pa.int64()).cast(pa.string())
     elif not pa.types.is_string(kind):
-        column = column.cast(pa.string())
+        column = to_string(column)
     encoded = column.dictionary_encode()
     codes = pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
     return encoded.dictionary.to_pylist(), codes

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from barograph.contract.label_values import label_text
+from barograph.string_views import to_string
 from numpy.typing import NDArray
 
 from cli.infer.errors import OptionError
@@ -210,7 +211,7 @@ def _encode_texts(batch: pa.Array) -> tuple[NDArray[np.int64], list[str | None]]
         return None
     if not pa.types.is_dictionary(batch.type):
         if pa.types.is_string_view(batch.type):
-            batch = batch.cast(pa.large_string())
+            batch = to_string(batch, pa.large_string())
         batch = batch.dictionary_encode()
     texts = [None if value is None else _json_text(value) for value in batch.dictionary.to_pylist()]
     indices = pc.fill_null(batch.indices.cast(pa.int64()), len(texts))

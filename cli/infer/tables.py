@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from barograph.string_views import to_string
 
 from cli.csv_dialect import detect_dialect
 from cli.infer.errors import TableError
@@ -116,10 +117,10 @@ def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
     for i, field in enumerate(batch.schema):
         kind = field.type
         if pa.types.is_string_view(kind):
-            batch = batch.set_column(i, field.name, batch.column(i).cast(pa.large_string()))
+            batch = batch.set_column(i, field.name, to_string(batch.column(i), pa.large_string()))
         elif pa.types.is_dictionary(kind) and pa.types.is_string_view(kind.value_type):
             column = batch.column(i)
-            texts = column.dictionary.cast(pa.large_string())
+            texts = to_string(column.dictionary, pa.large_string())
             batch = batch.set_column(i, field.name, pa.DictionaryArray.from_arrays(column.indices, texts))
     return batch
 

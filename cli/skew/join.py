@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from barograph.string_views import to_string
 from numpy.typing import NDArray
 
 from cli.infer.tables import Table, is_number, is_text, plain_type
@@ -117,7 +118,7 @@ def _as_text(batch: pa.Array) -> pa.Array:
     if pa.types.is_floating(batch.type):  # pandas converts integers beside nulls to floats
         with contextlib.suppress(pa.ArrowInvalid):
             batch = batch.cast(pa.int64())
-    return batch.cast(pa.large_string())
+    return to_string(batch, pa.large_string())
 
 
 def texts_at(table: Table, column: str, rows: RowArray) -> dict[int, str]:

@@ -12,19 +12,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _SLOT_BYTES = 16
+_STRING = pa.string()
 
 
-def to_string(column: Any) -> Any:
-    """Convert a column of texts, shape (n,), to the type string.
+def to_string(column: Any, kind: pa.DataType = _STRING) -> Any:
+    """Convert a column, shape (n,), to strings as Arrow's cast does.
 
     Args:
-        column: a valid array or chunked array of strings, large strings or string views.
+        column: a valid array or chunked array of any type that Arrow casts to strings.
+        kind: string or large_string.
     """
-    if not pa.types.is_string_view(column.type):
-        return column.cast(pa.string())
-    if isinstance(column, pa.ChunkedArray):
-        return pa.chunked_array([_without_null_slots(chunk).cast(pa.string()) for chunk in column.chunks], pa.string())
-    return _without_null_slots(column).cast(pa.string())
+    if pa.types.is_string_view(column.type):
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.chunked_array([_without_null_slots(chunk) for chunk in column.chunks], column.type)
+        else:
+            column = _without_null_slots(column)
+    return column.cast(kind)
 
 
 def _without_null_slots(views: pa.Array) -> pa.Array:

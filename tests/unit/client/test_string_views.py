@@ -33,7 +33,8 @@ def test_slots_of_nulls_are_not_read(slot: bytes, start: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
-def test_every_type_of_text_becomes_strings(kind: pa.DataType) -> None:
+@pytest.mark.parametrize("to", [pa.string(), pa.large_string()])
+def test_every_type_of_text_becomes_strings(kind: pa.DataType, to: pa.DataType) -> None:
     for texts in ([], [None, None], ["", None, "名前", "x" * 100]):
-        column = to_string(pa.array(texts, kind))
-        assert (column.type, column.to_pylist()) == (pa.string(), texts)
+        column = to_string(pa.array(texts, kind), to)
+        assert (column.type, column.to_pylist()) == (to, texts)
