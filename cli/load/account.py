@@ -241,16 +241,13 @@ class Accountant:
         if left:
             unknown.append(f"{plural(left, 'message')} of predictions not yet counted by sketcher and monitor")
             waiting_for |= {"sketcher", "monitor"}
-        # Read in this order: a label is unmatched only if its prediction is not among those recorded before, and the
-        # counts of dead letters and performance must not be older than the outcomes.
+        # Read before the counts of dead letters and performance, which must not be older.
+        outcomes = self._label_outcomes(sent)
         recorded = 0
-        if predictions and (sent.labels or not self.has_baseline):
+        if predictions and (outcomes.unmatched or not self.has_baseline):
             recorded = event_counts.recorded_predictions(self.client, model, predictions, self._since)
-        outcomes = _NO_LABELS
-        if sent.labels:
-            outcomes = event_counts.label_outcomes(
-                self.client, model, sent.offsets(topics.labels), self._since, raw_share=self.contract.raw_share
-            )
+            # A label is unmatched only if its prediction is not among those recorded by now.
+            outcomes = self._label_outcomes(sent)
         now = event_counts.event_counts(self.client, model)
         dead = _increase(self.before.dead, now.dead)
         labels = _increase(self.before.labels, now.labels)
@@ -287,6 +284,14 @@ class Accountant:
             self.has_baseline,
             tuple(unknown),
             frozenset(waiting_for),
+        )
+
+    def _label_outcomes(self, sent: SentEvents) -> event_counts.LabelOutcomes:
+        if not sent.labels:
+            return _NO_LABELS
+        offsets = sent.offsets(self.topics.labels)
+        return event_counts.label_outcomes(
+            self.client, self.contract.model, offsets, self._since, raw_share=self.contract.raw_share
         )
 
     def _reporting(self) -> set[str]:
