@@ -142,16 +142,6 @@ class RuleFactory:
         details = {"from": "from", "to": "to", "var-window": "window", "var-version": "version"}
         return {"page_path": (path, LabelRef("field", in_url=True), *_in_query(details))}
 
-    def per_model(self, *variables: str) -> dict[str, Any]:
-        """Attributes of rules on the whole model: the link to the page Model, as the message describes it.
-
-        Args:
-            variables: the details that are variables of the page, `window` and `version`.
-        """
-        path = f"/d/{DASHBOARDS['model']}?var-model={in_url(self.contract.model)}"
-        details = {"from": "from", "to": "to"} | {f"var-{name}": name for name in variables}
-        return {"page_path": (path, *_in_query(details))}
-
     def per_version(self, length_s: int) -> dict[str, Any]:
         """Attributes of rules on performance: the link sets the version, and the window if the contract has it.
 
@@ -159,7 +149,9 @@ class RuleFactory:
         """
         name = format_duration(length_s)
         is_known = any(window.name == name for window in self.contract.windows)
-        return self.per_model(*(["window"] if is_known else []), "version")
+        details = {"from": "from", "to": "to"} | ({"var-window": "window"} if is_known else {})
+        path = f"/d/{DASHBOARDS['model']}?var-model={in_url(self.contract.model)}"
+        return {"page_path": (path, *_in_query(details | {"var-version": "version"}))}
 
     def _model_page(self, arguments: Mapping[str, Any]) -> Text:
         """The link of a rule to the page Model, with the window that the rule reads and the time that it describes.

@@ -48,7 +48,6 @@ def _broken(
         long_s=short.length_s,
         short_s=short.length_s,
         panel=panel_link("model", panel),
-        **factory.per_model("window"),
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import re
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from barograph.contract import Contract
+from barograph.contract import Contract, format_duration
 from barograph.contract.alerts import RULES
 from barograph.contract.file import parse_contract
 
@@ -177,18 +178,24 @@ def test_messages_on_the_whole_model_name_what_decides_and_link_to_it(name: str)
         assert all(number in texts["summary"] for number in numbers), "value and interval"
         assert texts["page"].startswith("https://g.example/d/barograph-model?var-model=")
         shown = {"from": "from", "to": "to"}
-        # The contract has no window of seven days, the period of performance-drop.
-        shown |= {} if name == "performance-drop" else {"var-window": "window"}
-        shown |= {"var-version": "version"} if of_versions else {}
+        if of_versions:
+            # The contract has no window of seven days, the period of performance-drop.
+            shown |= ({} if name == "performance-drop" else {"var-window": "window"}) | {"var-version": "version"}
         links = "".join(f"&{key}={{{{ urlquery $values.E.Labels.{label} }}}}" for key, label in shown.items())
-        assert texts["page"].endswith(links)
+        assert texts["page"].endswith(links if of_versions else f"&var-window={format_duration(rule.short_s)}{links}")
         assert all(f" AS `{label}`" in rule.queries["E"] for label in DETAILS)
 
 
-@pytest.mark.parametrize("text", [BINARY, MANY, NUMBER])
+SPARSE_WINDOWS = (
+    "pane: 12h\nwindows: [{length: 7d, hop: 12h}, {last: 500, length: 14d, hop: 12h}, {length: 30d, hop: 1d}]"
+)
+SPARSE = re.sub(r"windows: \[.*\]", SPARSE_WINDOWS, BINARY, count=1)
+
+
+@pytest.mark.parametrize("text", [BINARY, MANY, NUMBER, SPARSE])
 def test_the_page_of_an_alert_has_its_window_and_its_time(text: str) -> None:
     contract = parse_contract(text)
-    names = {window.length_s: window.name for window in contract.windows}
+    names = {window.length_s: quote(window.name) for window in contract.windows}
     for rule in rules_of(contract, PLAIN):
         page = annotation_templates(rule, PLAIN)["page"]
         if rule.has_bounds and rule.long_s:
