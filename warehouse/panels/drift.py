@@ -46,19 +46,25 @@ def _psi_of(name: str, fields: str) -> PanelQuery:
 PSI = _psi_of("drift.psi", _worst(SHOWN_LINES))
 OUTPUTS_PSI = _psi_of("drift.outputs_psi", "'score', 'class'")
 
-PSI_THRESHOLDS = series(
-    "drift.psi_thresholds",
-    f"""
-    SELECT $__timeInterval(window_end) AS time, min(threshold_minor) AS "minor threshold",
-        min(threshold_major) AS "major threshold"
-    FROM drift
-    WHERE {_MODEL}
-    GROUP BY time
-    ORDER BY time
-    """,
-    "minor threshold",
-    "major threshold",
-)
+
+def psi_thresholds(name: str, condition: str) -> PanelQuery:
+    """Return the query for the lowest thresholds in force at each step, among the windows that meet a condition."""
+    return series(
+        name,
+        f"""
+        SELECT $__timeInterval(window_end) AS time, min(threshold_minor) AS "minor threshold",
+            min(threshold_major) AS "major threshold"
+        FROM drift
+        WHERE {condition}
+        GROUP BY time
+        ORDER BY time
+        """,
+        "minor threshold",
+        "major threshold",
+    )
+
+
+PSI_THRESHOLDS = psi_thresholds("drift.psi_thresholds", _MODEL)
 
 # The plugin orders series by their labels, so the rank comes first, also in the alphabet.
 LEVELS = series(

@@ -5,6 +5,7 @@ The state at the end of the range comes from its last day; older verdicts are ou
 
 from __future__ import annotations
 
+from warehouse.panels.drift import psi_thresholds
 from warehouse.panels.fragments import (
     LEVEL_NUMBERS,
     PER_MINUTE,
@@ -246,19 +247,7 @@ WORST_PSI_OVER_TIME = series(
     "psi",
 )
 
-PSI_THRESHOLDS = series(
-    "fleet.psi_thresholds",
-    f"""
-    SELECT $__timeInterval(window_end) AS time, min(threshold_minor) AS "minor threshold",
-        min(threshold_major) AS "major threshold"
-    FROM drift
-    WHERE {_OF_LONGEST}
-    GROUP BY time
-    ORDER BY time
-    """,
-    "minor threshold",
-    "major threshold",
-)
+PSI_THRESHOLDS = psi_thresholds("fleet.psi_thresholds", _OF_LONGEST)
 
 
 def _traffic(name: str, number: str, column: str) -> PanelQuery:
