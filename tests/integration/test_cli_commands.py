@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import json
-import os
 import re
 import time
 import uuid
@@ -27,6 +26,7 @@ from cli.settings import Settings
 from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
+from tests.support.environment import unset_settings
 from tests.support.pipeline import simple_baseline, simple_contract
 from warehouse.client import Client, connect
 from warehouse.tables import insert_rows
@@ -50,8 +50,7 @@ def make_pipeline(broker: LocalKafka, engine: LocalClickHouse, database: str, pr
 def enter_folder(settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Change to a folder whose settings configure the pipeline, without settings in the environment."""
     monkeypatch.chdir(folder)
-    for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
-        monkeypatch.delenv(name)
+    unset_settings(monkeypatch)
     address = settings.warehouse
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
     Path("barograph.toml").write_text(

@@ -24,6 +24,7 @@ from streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER, RejectedEvent
 from streams.records import Partial, Progress, Tally, decode
 from streams.settings import ProcessorSettings
 from tests.support import killed_replay
+from tests.support.environment import unset_settings
 from tests.support.forked_processors import fork
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
@@ -90,8 +91,7 @@ def test_a_replay_killed_at_any_point_sends_every_dead_letter_once(pipeline: Pip
 def enter(pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Change to a folder whose settings name the pipeline."""
     monkeypatch.chdir(folder)
-    for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
-        monkeypatch.delenv(name)
+    unset_settings(monkeypatch)
     address = pipeline.address
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
     Path("barograph.toml").write_text(

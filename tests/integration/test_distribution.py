@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import re
 from collections import Counter
@@ -23,6 +22,7 @@ from cli.main import main
 from local.clickhouse import LocalClickHouse
 from sketches.baseline.baseline import QUANTILE_RANKS, Baseline
 from sketches.sketch.quantiles import exact_quantiles
+from tests.support.environment import unset_settings
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.warehouse import migrated, row
 from warehouse.queries import rollups
@@ -100,8 +100,7 @@ Ask = Callable[..., dict[str, Any]]
 @pytest.fixture
 def folder(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
-        monkeypatch.delenv(name)
+    unset_settings(monkeypatch)
     address = pipeline.address
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
     Path("barograph.toml").write_text(
@@ -357,8 +356,7 @@ def test_several_versions_or_baselines_are_not_mixed(
     engine: LocalClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
-        monkeypatch.delenv(name)
+    unset_settings(monkeypatch)
 
     def refused(*words: str) -> str:
         begin, end = moment(START_S), moment(START_S + 7200)

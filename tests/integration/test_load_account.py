@@ -1,6 +1,5 @@
 """`load` accounts for every event that it sent, from a table to the tables of real processors."""
 
-import os
 import re
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from barograph.contract.file import dump_contract
 from cli.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from cli.main import main
 from streams.topics import partials_partition
+from tests.support.environment import unset_settings
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.warehouse import row
 from warehouse.retention import apply_ttls
@@ -34,8 +34,7 @@ def run(*words: str) -> int:
 
 def enter_folder(pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch, contract: Contract) -> None:
     monkeypatch.chdir(folder)
-    for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
-        monkeypatch.delenv(name)
+    unset_settings(monkeypatch)
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
     Path("barograph.toml").write_text(
         f'bootstrap_servers = "{pipeline.bootstrap}"\ntopic_prefix = "{pipeline.prefix}"\n'

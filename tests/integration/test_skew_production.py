@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ from barograph.publisher.pii import FieldHash, truncate_text
 
 from cli.main import main
 from local.clickhouse import LocalClickHouse
+from tests.support.environment import unset_settings
 from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.tables import insert_rows
@@ -92,8 +92,7 @@ def skew(
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[int, dict[str, Any], str]]:
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
-        monkeypatch.delenv(name)
+    unset_settings(monkeypatch)
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", engine.address().password)
     Path("barograph.toml").write_text(
         f'[clickhouse]\nhost = "{engine.host}"\nport = {engine.port}\ndatabase = "{client.database}"\n'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import shlex
 import subprocess
@@ -22,6 +21,7 @@ from cli.dev.processors import KINDS
 from cli.main import main
 from cli.settings import load_settings
 from tests.support import tables
+from tests.support.environment import unset_settings
 from tests.support.pipeline import Pipeline
 from tests.support.tables import BUNDLED, GENERATED, MonitoredTable
 
@@ -90,8 +90,7 @@ def shell(
 ) -> Shell:
     """A shell in an empty folder, whose environment names the shared servers."""
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
-        monkeypatch.delenv(name)
+    unset_settings(monkeypatch)
     address = pipeline.address
     for name, value in {
         "BOOTSTRAP_SERVERS": pipeline.bootstrap,
