@@ -102,7 +102,7 @@ def open_incidents(settings: Settings, from_ms: int, to_ms: int) -> list[dict[st
                     "severity": incident.severity if incident else "pending",
                     "since": since * 1000,
                     "before": since < simulation.since + DAY_S,
-                    "runbook": f"{settings.alerts.runbooks.rstrip('/')}/{first.runbook}",
+                    "runbook": settings.alerts.runbook(first.runbook),
                     "alerts": [],
                 },
             )

@@ -144,9 +144,9 @@ def _fit_to_pane(windows: Sequence[Window], pane_s: int | None) -> tuple[Window,
     """
     if pane_s is None:
         return tuple(windows)
-    hops = [Window(w.length_s, -(-w.hop_s // pane_s) * pane_s, w.last) for w in windows]
+    rounded = [Window(w.length_s, -(-w.hop_s // pane_s) * pane_s, w.last) for w in windows]
     longest_s = MAX_SEARCHED_PANES * pane_s
-    return tuple(w for w in hops if w.length_s % w.hop_s == 0 and not (w.last and w.length_s > longest_s))
+    return tuple(w for w in rounded if w.length_s % w.hop_s == 0 and not (w.last and w.length_s > longest_s))
 
 
 def _slice_min_n(events: float, shares: Sequence[float]) -> int:

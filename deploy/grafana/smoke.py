@@ -87,8 +87,8 @@ def checks(grafana: Grafana, patience_s: float, pause_s: float) -> Iterator[Chec
     yield from _receivers(grafana, ours)
     yield from _folders(grafana)
     yield from _stored_rules(grafana)
-    rules: list[dict[str, Any]] = []
-    yield from _rules(grafana, patience_s, pause_s, rules)
+    rules = _evaluated_rules(grafana, patience_s, pause_s)
+    yield from _rules(grafana, rules)
     yield from _messages(rules)
 
 
@@ -148,22 +148,28 @@ def _unreadable(url: str) -> str:
         return f"{url}: {error}"
 
 
-def _rules(grafana: Grafana, patience_s: float, pause_s: float, rules: list[dict[str, Any]]) -> Iterator[Check]:
-    """Wait until all rules are evaluated, and put them into a list."""
+def _evaluated_rules(grafana: Grafana, patience_s: float, pause_s: float) -> list[dict[str, Any]]:
+    """Return our rules once all are evaluated, or as they are after the longest wait."""
     deadline = time.monotonic() + patience_s
     while True:
-        rules[:] = _our_rules(grafana)
-        waiting = [rule for rule in rules if rule["health"] not in ("ok", "error", "nodata")]
-        if not (waiting or grafana.problem) or time.monotonic() > deadline:
-            break
+        rules = _our_rules(grafana)
+        if grafana.problem or all(map(_is_evaluated, rules)) or time.monotonic() > deadline:
+            return rules
         time.sleep(pause_s)
+
+
+def _rules(grafana: Grafana, rules: list[dict[str, Any]]) -> Iterator[Check]:
     states = ", ".join(f"{count} {state}" for state, count in sorted(Counter(r["state"] for r in rules).items()))
     yield bool(rules), f"rules: {grafana.problem or states or 'none of ours'}"
     for rule in rules:
         if rule["health"] in ("ok", "nodata"):
             continue
-        why = rule.get("lastError") or ("not evaluated yet" if rule in waiting else rule["health"])
+        why = rule.get("lastError") or (rule["health"] if _is_evaluated(rule) else "not evaluated yet")
         yield False, f"rule {rule['name']}: {why}"
+
+
+def _is_evaluated(rule: dict[str, Any]) -> bool:
+    return rule["health"] in ("ok", "error", "nodata")
 
 
 def _our_rules(grafana: Grafana) -> list[dict[str, Any]]:

@@ -78,10 +78,7 @@ class WindowJudge:
         ):
             yield VerdictColumns(drift=drift, rates=rates)
         start_of_end = dict(zip(ends_s, starts_s.tolist(), strict=True))
-
-        def merge_window(end_s: int) -> MergedRange:
-            return self._cache.merge_range(state, series, window, start_of_end[end_s], end_s)
-
+        merge_window = partial(self._merge_window, state, window, start_of_end, series)
         distances = describe(series, window, ends_s, lost, whole, record_seq, now_ms, merge_window, starts_s)
         yield VerdictColumns(distances=distances)
 
