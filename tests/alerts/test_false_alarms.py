@@ -21,7 +21,7 @@ from tests.support.warehouse import columns, migrated
 from warehouse.client import Client
 from warehouse.tables import insert_columns
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.engine, pytest.mark.long]
 
 WINDOWS, HOUR_S, WEEK_S = 10_000, 3600, 7 * 86_400
 SIZES = (50, 100, 200, 500, 1_000, 10_000, 100_000)

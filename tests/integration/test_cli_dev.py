@@ -89,7 +89,7 @@ def dev(broker: LocalKafka, tmp_path: Path) -> Iterator[Dev]:
         dev.interrupt()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_dev_starts_everything_restarts_a_processor_and_stops_on_ctrl_c(dev: Dev) -> None:
     dev.start()
     assert "Applied: toy." in dev.output

@@ -59,7 +59,7 @@ def probe(broker: LocalKafka, topic_prefix: str, tmp_path: Path) -> Iterator[Pro
         process.wait(30)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_records_of_every_codec_are_read_and_a_failed_one_is_redelivered(probe: Probe) -> None:
     codecs = ["none", "gzip", "snappy", "lz4", "zstd", "lz4", "zstd"]
     for i, codec in enumerate(codecs):
@@ -75,7 +75,7 @@ def test_records_of_every_codec_are_read_and_a_failed_one_is_redelivered(probe: 
     assert redelivered() == [(i, f"m{i}" * 200) for i in range(redelivered()[0][0], 7)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_unacknowledged_records_are_redelivered_after_an_orderly_stop(probe: Probe) -> None:
     probe.produce([f"m{i}" for i in range(7)])
     first, records = probe.start("first", withhold_from=4)
@@ -88,7 +88,7 @@ def test_unacknowledged_records_are_redelivered_after_an_orderly_stop(probe: Pro
     assert [offset for offset, _ in redelivered()] == [4, 5, 6]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_only_the_committed_only_transport_skips_aborted_records(probe: Probe) -> None:
     producer = Producer({"bootstrap.servers": probe.bootstrap, "transactional.id": f"{probe.prefix}writer"})
     producer.init_transactions(30)
@@ -129,7 +129,7 @@ LOST_OR_NOT: dict[tuple[str, str], set[int]] = {("values", "crashing"): {3}}
 """A combination that loses this or nothing, depending on whether the exiting process commits once more."""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_messages_lost_when_an_agent_fails_once(broker: LocalKafka, topic_prefix: str, tmp_path: Path) -> None:
     ways = [f"{style}-{supervisor}" for style, supervisor in LOST | LOST_OR_NOT]
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})

@@ -29,6 +29,8 @@ from tests.reference.flights_reference import (
     window_counts,
 )
 
+pytestmark = pytest.mark.long
+
 IntArray = NDArray[np.int64]
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -197,7 +197,7 @@ def test_a_transaction_committed_at_the_moment_of_a_crash_completes(own: LocalKa
     consumer.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.broker
 def test_a_broker_keeps_its_port_and_has_one_owner(tmp_path: Path) -> None:
     with LocalKafka(tmp_path, port=0) as kafka:

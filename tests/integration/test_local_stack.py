@@ -57,6 +57,7 @@ def test_a_stack_is_started_found_and_wiped(tmp_path: Path) -> None:
     assert not (root / "clickhouse").exists()
 
 
+@pytest.mark.long
 def test_servers_that_outlived_their_owner_are_taken_over(tmp_path: Path) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", _OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY

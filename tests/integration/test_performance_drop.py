@@ -126,14 +126,8 @@ def test_a_collapse_is_major_and_notifies_without_a_written_target(
     assert all(COLLAPSE_DAY < day <= COLLAPSE_DAY + 14 for _, _, day in alerts), alerts
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param(BINARY, id="binary"),
-        pytest.param(CLASSES, id="classes", marks=pytest.mark.long),
-        pytest.param(NUMBER, id="number", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("text", [BINARY, CLASSES, NUMBER], ids=["binary", "classes", "number"])
 def test_quiet_weeks_do_not_notify(client: Client, engine: LocalClickHouse, text: str) -> None:
     contract = parse_contract(text)
     for seed in range(3):

@@ -184,6 +184,7 @@ def test_under_concept_drift_estimates_are_wrong_and_no_longer_trusted(worlds: W
     assert not any(drifted["trusted", 0].values())
 
 
+@pytest.mark.long
 def test_estimates_of_several_classes_match_later_labels_until_the_concept_drifts(class_worlds: Worlds) -> None:
     before, matured, drifted = class_worlds
     estimated = ("accuracy", "precision_macro", "recall_macro", "f1_macro")
@@ -207,6 +208,7 @@ def number_worlds(engine: LocalClickHouse) -> Worlds:
     return scored(engine, LabelSpec(type="float", horizon_s=HORIZON_S), generated(numbers, 5_000, 5_000, 5_000))
 
 
+@pytest.mark.long
 def test_estimates_of_errors_match_later_labels_until_the_concept_drifts(number_worlds: Worlds) -> None:
     before, matured, drifted = number_worlds
     for metric in ("mae", "rmse"):

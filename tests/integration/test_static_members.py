@@ -42,6 +42,7 @@ def join(pipeline: Pipeline, instance: str) -> Consumer:
     return consumer
 
 
+@pytest.mark.long
 def test_a_restarted_member_gets_its_partitions_at_once(pipeline: Pipeline) -> None:
     pipeline.create(1)
     before = join(pipeline, "one")
