@@ -131,8 +131,17 @@ def recorded_predictions(client: Client, model: str, ranges: Offsets, since: dat
         ranges: the offsets.
         since: a lower bound of the received time.
     """
+    return _recorded(client, "predictions", model, ranges, since)
+
+
+def recorded_shadows(client: Client, model: str, ranges: Offsets, since: datetime) -> int:
+    """Count a model's raw predictions with the role `shadow` as `recorded_predictions` counts the others."""
+    return _recorded(client, "shadow_predictions", model, ranges, since)
+
+
+def _recorded(client: Client, table: str, model: str, ranges: Offsets, since: datetime) -> int:
     ((n,),) = client.rows(
-        f"SELECT uniqExact(partition, offset, message_index) FROM predictions WHERE {_in_ranges(ranges)}",  # noqa: S608
+        f"SELECT uniqExact(partition, offset, message_index) FROM {table} WHERE {_in_ranges(ranges)}",  # noqa: S608
         {"model": model, "since": since},
     )
     return int(n)

@@ -172,7 +172,7 @@ ROLES: tuple[Role, ...] = (
         "barograph_recorder",
         "the recorder",
         _REGISTRY,
-        ("labels", "predictions", *_REPORTED, "topics"),
+        ("labels", "predictions", "shadow_predictions", *_REPORTED, "topics"),
         _SYNC,
     ),
     Role(

@@ -38,6 +38,8 @@ class SentEvents:
     labels: int
     ranges: Mapping[tuple[str, int], tuple[int, int]]
     """The offsets that contain them, by topic and partition."""
+    shadows: int = 0
+    """Predictions with the role `shadow`; not among `predictions`."""
 
     def offsets(self, topic: str) -> Offsets:
         """Return the offset ranges of one topic, by partition."""
@@ -58,6 +60,8 @@ class Account:
     outcomes: LabelOutcomes
     labels: Mapping[str, int]
     """The kinds of `label_counts`."""
+    shadows: int = 0
+    """Recorded shadows."""
     has_baseline: bool = True
     unknown: tuple[str, ...] = ()
     """What is not yet known, as sentences."""
@@ -259,6 +263,11 @@ class Accountant:
             if n_missing > 0 and self.contract.raw_share >= 1:
                 unknown.append(f"{plural(n_missing, 'prediction')} not yet stored by the recorder")
                 waiting_for |= {"recorder"}
+        shadows = event_counts.recorded_shadows(self.client, model, predictions, self._since) if sent.shadows else 0
+        n_missing = sent.shadows - shadows - sum(n for (topic, _), n in dead.items() if topic == "predictions")
+        if n_missing > 0 and self.contract.raw_share >= 1:
+            unknown.append(f"{plural(n_missing, 'shadow')} not yet stored by the recorder")
+            waiting_for |= {"recorder"}
         if sent.labels:
             n_dead = sum(n for (topic, _), n in dead.items() if topic == "labels")
             not_recorded = sent.labels - outcomes.recorded - n_dead
@@ -281,6 +290,7 @@ class Accountant:
             _increase(self.before.values, now.values),
             outcomes,
             labels,
+            shadows,
             self.has_baseline,
             tuple(unknown),
             frozenset(waiting_for),
@@ -313,6 +323,8 @@ def account_lines(account: Account) -> Iterator[str]:
     for (name, kind), n in sorted(account.values.items()):
         if sent.predictions:
             yield f"  {name}: {n:,} {VALUE_PROBLEMS[kind]}, {ratio(n, max(account.counted, n))} of the predictions"
+    if sent.shadows:
+        yield f"shadows: {sent.shadows:,} sent, {account.shadows:,} stored (they never count for the model)"
     if sent.labels:
         outcomes = account.outcomes
         parts = [f"{outcomes.matched:,} matched", f"{outcomes.unmatched:,} unmatched"]

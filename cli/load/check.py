@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from barograph.contract import CONFIDENCE, Contract, LabelSpec, format_duration
 from barograph.contract.label_values import refusal
+from barograph.events import SHADOW
 from barograph.publisher.pii import Pii
 from barograph.publisher.tables import (
     EVENT_TIME,
@@ -138,6 +139,13 @@ def inspect_file(
         return _predictions(file, contract, version, tables, label_time)
     except InvalidEvent as error:
         raise LoadError(f"{file.path}: {error}.") from error
+
+
+def n_shadows(rows: pa.RecordBatch) -> int:
+    """Return how many rows of predictions have the role `shadow`."""
+    if "role" not in rows.schema.names:
+        return 0
+    return int(pc.sum(pc.equal(rows.column("role"), SHADOW)).as_py() or 0)
 
 
 def read_blocks(source: EventSource, contract: Contract, version: str | None) -> Iterator[Block]:

@@ -178,7 +178,9 @@ def load_command(
         except PublishError:
             _print_interrupted(terminal, publisher, counts)
             raise
-        sent = SentEvents(counts.rows["predictions"], counts.rows["labels"], publisher.offset_ranges)
+        sent = SentEvents(
+            counts.rows["predictions"], counts.rows["labels"], publisher.offset_ranges, counts.rows["shadows"]
+        )
         is_good = _settle_account(terminal, accountant, sent, model_contract, check, timeout_s, max_rejected)
     if counts.n_skipped:
         terminal.line(f"Skipped {plural(counts.n_skipped, 'row')} without id, time or label.", "red")
@@ -209,7 +211,7 @@ class PublishedRows:
     """Rows that were handed to the publisher, and rows that were skipped."""
 
     rows: Counter[str] = field(default_factory=Counter)
-    """By kind of file: `predictions` or `labels`."""
+    """By kind: `predictions`, `shadows` or `labels`."""
     n_skipped: int = 0
 
 
@@ -347,7 +349,7 @@ def _publish_files(
     shift_ms: int,
 ) -> None:
     """Publish every file with a progress bar, and count the rows."""
-    from cli.load.check import read_blocks
+    from cli.load.check import n_shadows, read_blocks
     from cli.load.times import shift_rows
 
     columns = (TextColumn("{task.description}"), BarColumn(20), _RowsColumn(), _RateColumn(), TimeRemainingColumn())
@@ -361,7 +363,10 @@ def _publish_files(
                 rows = block.rows
                 if shift_ms and source.time:
                     rows = shift_rows(rows, shift_ms, keep_original=source.kind == "predictions")
-                counts.rows[source.kind] += publish(rows)
+                published = publish(rows)
+                shadows = n_shadows(rows)
+                counts.rows["shadows"] += shadows
+                counts.rows[source.kind] += published - shadows
                 counts.n_skipped += block.n_rejected
                 n_rows += block.rows.num_rows + block.n_rejected
                 progress.update(bar, completed=n_rows)

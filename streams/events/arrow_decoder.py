@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from barograph.contract import CONFIDENCE
-from barograph.events import Reason
+from barograph.events import ROLES, SHADOW, Reason
 from barograph.string_views import to_string
 from numpy.typing import NDArray
 
@@ -90,6 +90,10 @@ class ArrowDecoder:
         _reject_names(reasons, models, Reason.MISSING_MODEL)
         _reject_names(reasons, versions, Reason.MISSING_VERSION)
         _reject_ids(reasons, rows)
+        roles = _NameColumn.of(rows, "role")
+        _reject(
+            reasons, np.array([role not in ROLES for role in roles.values] + [False])[roles.code], Reason.WRONG_TYPE
+        )
         at_ms, no_time, bad_time = arrow_times_ms(rows.column("at") if rows.has("at") else None, len(rows))
         _reject(reasons, no_time, Reason.MISSING_TIME)
         _reject(reasons, bad_time, Reason.BAD_TIME)
@@ -98,6 +102,7 @@ class ArrowDecoder:
         if refused is not None:
             for reason in (Reason.FUTURE_TIME, Reason.TOO_OLD):
                 _reject(reasons, refused == reason, reason)
+        is_shadow = np.array([role == SHADOW for role in roles.values] + [False])[roles.code]
         has_contract = np.array([name in self._projections for name in models.values] + [False])
         accepted = reasons == 0
         for code in models.present(accepted):
@@ -122,6 +127,7 @@ class ArrowDecoder:
                     np.zeros(len(selection), dtype=bool) if error_kinds is None else error_kinds.code >= 0,
                     *project_columns(selection, self._projections[model]),
                     error_kinds,
+                    is_shadow[indices] if is_shadow[indices].any() else None,
                 )
             )
         producer = encode_arrow_names(_text_column(rows, "producer"))

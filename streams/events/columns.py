@@ -68,6 +68,8 @@ class EventColumns:
     texts: dict[str, pa.Array]
     error_kinds: EncodedNames | None = None
     """None if no event failed."""
+    shadow: NDArray[np.bool_] | None = None
+    """Shape (n,): whether the event's role is `shadow`; None if no event's is."""
 
     def __len__(self) -> int:
         return len(self.at_ms)
@@ -91,7 +93,12 @@ class EventColumns:
                 for source, values in self.texts.items()
             },
             None if self.error_kinds is None else self.error_kinds.take(rows),
+            None if self.shadow is None else self.shadow[rows],
         )
+
+    def without_shadows(self) -> EventColumns:
+        """Return the events whose role is `primary`."""
+        return self if self.shadow is None else self.take(~self.shadow)
 
 
 def concat_columns(pieces: Sequence[EventColumns]) -> EventColumns:
@@ -113,7 +120,14 @@ def concat_columns(pieces: Sequence[EventColumns]) -> EventColumns:
         {source: np.concatenate([each.numbers[source] for each in pieces]) for source in first.numbers},
         {source: pa.concat_arrays([each.texts[source] for each in pieces]) for source in first.texts},
         _concat_names([each.error_kinds for each in pieces], [len(each) for each in pieces]),
+        _concat_shadows(pieces),
     )
+
+
+def _concat_shadows(pieces: Sequence[EventColumns]) -> NDArray[np.bool_] | None:
+    if all(each.shadow is None for each in pieces):
+        return None
+    return np.concatenate([np.zeros(len(each), dtype=bool) if each.shadow is None else each.shadow for each in pieces])
 
 
 def _concat_codes(

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from barograph.contract import CONFIDENCE
-from barograph.events import MAPS, SCORES, Reason
+from barograph.events import MAPS, ROLES, SCORES, SHADOW, Reason, Role
 from numpy.typing import NDArray
 
 from streams.events.batch import Decoded, MessageBatch
@@ -70,7 +70,8 @@ class EventType:
         self.groups: dict[str, list[str]] = {group: [] for group in MAPS}
         self.group_types: dict[str, Any] = {}
         members: list[Any] = [("version", _Named), ("id", _Named), ("at", int | str)]
-        members += [("error", str | None, None), ("producer", str | None, None), ("seq", _Seq | None, -1)]
+        members += [("error", str | None, None), ("role", Role | None, None)]
+        members += [("producer", str | None, None), ("seq", _Seq | None, -1)]
         rename = {}
         self.paths: dict[str, tuple[str, str]] = {}
         for source in kinds:
@@ -138,6 +139,7 @@ class EventType:
             numbers,
             texts,
             error_kinds,
+            _shadows([event.role for event in events]),
         )
         refused = rejected_times(at_ms, columns.received_ms, unreadable, self.retention_ms)
         decoded = _split(columns, refused, batch)
@@ -160,6 +162,9 @@ class EventType:
         values["at"] = required_time_ms(raw)
         error = raw.get("error")
         values["error"] = replace_surrogates(error) if isinstance(error, str) else (UNNAMED_ERROR if error else None)
+        values["role"] = raw.get("role")
+        if values["role"] not in (*ROLES, None):
+            raise Rejection(Reason.WRONG_TYPE, f"role must be one of {', '.join(ROLES)}")
         values["producer"], values["seq"] = producer_seq(raw)
         members: dict[str, dict[str, Any]] = {group: {} for group in self.groups}
         for group, sources in self.groups.items():
@@ -271,6 +276,10 @@ def _split(columns: EventColumns, refused: NDArray[np.str_] | None, batch: Messa
         for i in np.flatnonzero(~accepted)
     ]
     return Decoded([columns.take(accepted)] if accepted.any() else [], dead)
+
+
+def _shadows(roles: list[Role | None]) -> NDArray[np.bool_] | None:
+    return np.array([role == SHADOW for role in roles]) if SHADOW in roles else None
 
 
 def _seqs(values: list[int | None]) -> NDArray[np.int64]:

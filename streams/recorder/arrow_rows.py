@@ -24,6 +24,7 @@ from streams.recorder.rows import (
     build_table,
     position_columns,
     recorded_models,
+    shadow_column,
     time_column,
     unknown_column,
 )
@@ -33,7 +34,7 @@ MAX_JOINED_BYTES = 32 << 20
 """Unpacked bytes of messages whose rows are built together, so that a column costs little compared with its values."""
 _TEXTS = ("arm", "class", "status", "error", "producer")
 _NUMBERS = ("score", "latency_ms")
-_MEMBERS = frozenset(("model", "version", "id", "at", "seq", *_TEXTS, *_NUMBERS))
+_MEMBERS = frozenset(("model", "version", "id", "at", "role", "seq", *_TEXTS, *_NUMBERS))
 _PREFIXES = (FEATURES, "context.", "scores.", "metrics.")
 
 
@@ -101,6 +102,7 @@ class ArrowRows:
         versions = pa.array(events.versions, pa.string()).take(pa.array(events.version_code))
         columns |= {"model": pa.repeat(events.model, len(events)), "version": versions, "id": ids}
         columns["at"] = time_column(events.at_ms)
+        columns["shadow"] = shadow_column(events.shadow, len(events))
         return [build_table("predictions", columns | _member_columns(model, rows))]
 
 

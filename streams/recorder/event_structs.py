@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
+from barograph.events import Role
 
 from streams.recorder.rows import RecordedModel
 
 MAPS: Final = ("features", "context", "scores", "metrics")
 TEXTS: Final = ("arm", "class", "status", "error", "producer")
 NUMBERS: Final = ("score", "latency_ms")
-PLAIN: Final = (*TEXTS, *NUMBERS, "seq")
+PLAIN: Final = (*TEXTS, *NUMBERS, "role", "seq")
 NAMES: Final = ("version", "id", "at", *MAPS, *PLAIN)
 ATTRIBUTES: Final = {name: f"{name}_" if name in PLAIN else name for name in NAMES}
 """Struct attribute of each member: `class`, for one, is not a valid Python name."""
@@ -31,7 +32,7 @@ def event_type(model: RecordedModel, *, exact: bool = False, strict: bool = True
     members: list[Any] = [("version", str), ("id", str), ("at", int | str)]
     members.append(("features", _features_type(model)) if exact else ("features", some_map, None))
     members += [(name, some_map, None) for name in MAPS[1:]]
-    members += [(ATTRIBUTES[name], Any, None) for name in PLAIN]
+    members += [(ATTRIBUTES[name], Role | None if name == "role" else Any, None) for name in PLAIN]
     rename = {ATTRIBUTES[name]: name for name in PLAIN}
     return msgspec.defstruct(
         "event_", members, rename=rename, gc=False, tag_field="model", tag=model.model, forbid_unknown_fields=strict

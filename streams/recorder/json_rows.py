@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+from barograph.events import SHADOW
 from numpy.typing import NDArray
 
 from streams.events.batch import MessageBatch
@@ -38,6 +39,7 @@ from streams.recorder.rows import (
     hash_ids,
     position_columns,
     recorded_models,
+    shadow_column,
     time_column,
     unknown_column,
 )
@@ -308,6 +310,8 @@ def _build_table(
     context.convert_to_text(context.kinds != NULL)
     arrays["context"] = context.texts(context.kinds == TEXT)
     arrays["unknown"] = unknown_column(n, unknown_counts)
+    roles = columns["role"]
+    arrays["shadow"] = shadow_column(np.array([role == SHADOW for role in roles]) if SHADOW in roles else None, n)
     return build_table("predictions", arrays)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from operator import methodcaller
@@ -34,6 +34,7 @@ from streams.events.batch import MessageBatch, MessagePositions, RejectedEvent, 
 from streams.recorder.arrow_rows import ArrowRows
 from streams.recorder.json_rows import JsonRows
 from streams.recorder.labels import decode_arrow_labels, decode_json_labels
+from streams.recorder.rows import by_role
 from streams.recorder.topic_epoch import epoch_of
 from streams.records import Tally
 from streams.registry.registry import Registry
@@ -74,7 +75,7 @@ class RowBatch:
 
     membership: Membership
     opened_s: float
-    tables: dict[str, list[pa.Table]] = field(default_factory=lambda: {"predictions": [], "labels": []})
+    tables: dict[str, list[pa.Table]] = field(default_factory=lambda: defaultdict(list))
     written: set[str] = field(default_factory=set)
     """Tables whose rows are inserted already: a retry leaves them out."""
     rejected: list[RejectedEvent] = field(default_factory=list)
@@ -196,7 +197,9 @@ class Recorder:
         if table == "predictions":
             for decoder, encoded in ((from_json, by_encoding.json), (from_arrow, by_encoding.arrow)):
                 if len(encoded):
-                    batch.add(table, decoder.rows(encoded))
+                    for rows in decoder.rows(encoded):
+                        for role_table, own in by_role(rows):
+                            batch.add(role_table, [own])
                     self._log_omitted(encoded, decoder.omitted)
             return
         batch.replay_of |= by_encoding.replay_of
@@ -270,12 +273,14 @@ class Recorder:
             return
         self._client = client = self._client or self._connect(self._settings.warehouse)
         client.on_insert = self._report.count_inserted
-        for topic, table in self._tables.items():
-            if table in batch.written or not batch.tables[table]:
+        topics = self._settings.topics
+        for table, tables in batch.tables.items():
+            if table in batch.written or not tables:
                 continue
-            rows = pa.concat_tables(batch.tables[table])
-            if len(rows) < _MIN_ROWS * len(batch.tables[table]) and rows.nbytes < _SMALL_BYTES:
+            rows = pa.concat_tables(tables)
+            if len(rows) < _MIN_ROWS * len(tables) and rows.nbytes < _SMALL_BYTES:
                 rows = rows.combine_chunks()
+            topic = topics.labels if table == "labels" else topics.predictions
             epoch = pa.repeat(pa.scalar(self._epoch(client, topic), pa.uint16()), len(rows))
             insert_arrow(client, table, rows.append_column("epoch", epoch))
             batch.written.add(table)

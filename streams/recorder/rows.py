@@ -8,12 +8,13 @@ together, and a reread makes the same choice. Labels are always kept.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from streams.events.batch import MessageBatch
@@ -127,6 +128,23 @@ def time_column(unix_ms: NDArray[np.int64]) -> pa.Array:
     return pa.array(unix_ms).cast(MILLIS)
 
 
+def shadow_column(shadow: NDArray[np.bool_] | None, n: int) -> pa.Array:
+    """Build the column that tells the shadows among n events; None if no event is a shadow."""
+    return pa.repeat(pa.scalar(value=False), n) if shadow is None else pa.array(shadow)
+
+
+def by_role(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """Split rows of predictions into those of the tables `predictions` and `shadow_predictions`."""
+    shadow, rows = rows.column("shadow"), rows.drop_columns("shadow")
+    if not pc.any(shadow).as_py():
+        yield "predictions", rows
+        return
+    for table, mask in (("predictions", pc.invert(shadow)), ("shadow_predictions", shadow)):
+        own = rows.filter(mask)
+        if len(own):
+            yield table, own
+
+
 def unknown_column(n: int, counts: Iterable[NDArray[np.int64]]) -> pa.Array:
     """Sum the counts, each of shape (n,), of members that were not recorded as the contract expects."""
     total = np.zeros(n, dtype=np.int64)
@@ -136,7 +154,7 @@ def unknown_column(n: int, counts: Iterable[NDArray[np.int64]]) -> pa.Array:
 
 
 def build_table(table: str, columns: Mapping[str, pa.Array]) -> pa.Table:
-    """Build rows of a raw table, without the epoch, which is added on insert."""
+    """Build rows of a raw table, without the epoch, which is added on insert; `by_role` splits predictions."""
     schema = RAW_SCHEMAS[table]
     return pa.table([_encode(columns[field.name], field.type) for field in schema], schema)
 
@@ -165,6 +183,8 @@ DICTIONARY: Final = pa.dictionary(pa.int32(), pa.string())
 _REPETITIVE = ("model", "version", "arm", "class", "status", "error", "producer")
 _MAPS = ("context", "numbers", "strings", "nulls", "scores", "metrics")
 RAW_SCHEMAS = {
-    "predictions": _without_epoch(SCHEMAS["predictions"], (*_REPETITIVE, *_MAPS)),
+    "predictions": _without_epoch(SCHEMAS["predictions"], (*_REPETITIVE, *_MAPS)).append(
+        pa.field("shadow", pa.bool_())
+    ),
     "labels": _without_epoch(SCHEMAS["labels"]),
 }

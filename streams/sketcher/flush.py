@@ -41,7 +41,7 @@ class Flush:
     """Whether retention deleted offsets in the middle of the flush, which would leave two ranges of one partition."""
 
     def add(self, decoded: Decoded, *, arrivals_counted: bool) -> None:
-        """Summarise decoded events.
+        """Summarise decoded events. Shadows only count as arrivals: they never change what is said about the primary.
 
         Args:
             decoded: what a decoder returned.
@@ -50,7 +50,10 @@ class Flush:
         self.reject(decoded.rejected)
         for arrivals in () if arrivals_counted else decoded.arrivals:
             self.summaries.add_arrivals(arrivals)
-        for events in decoded.events:
+        for decoded_events in decoded.events:
+            events = decoded_events.without_shadows()
+            if not len(events):
+                continue
             self.summaries.add(events)
             self.events += len(events)
             self.note_times(events)

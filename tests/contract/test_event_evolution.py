@@ -100,7 +100,8 @@ def test_unknown_members_are_tolerated(reader: type[Any]) -> None:
     members = msgspec.structs.asdict(PREDICTION)
     later = LaterPrediction(**members, region="eu", explanations={"temp": [0.1, 0.2]})
     read = msgspec.json.decode(encode_json(later), type=reader)
-    assert {name: getattr(read, name) for name in members} == members
+    own = [name for name in members if name in reader.__struct_fields__]
+    assert {name: getattr(read, name) for name in own} == {name: members[name] for name in own}
 
 
 def test_later_readers_read_events_without_their_new_members() -> None:

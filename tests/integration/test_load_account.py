@@ -89,8 +89,10 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
         pipeline.start(kind)
     pipeline.start("scorer", score_s=0.5)
     write_labels("labels.parquet", range(N // 2), at_ms[: N // 2], [i % 3 == 0 for i in range(N // 2)])
-    assert load("good.parquet", "labels.parquet") == EXIT_OK
+    write_predictions("shadows.parquet", range(40), role=["shadow"] * 40)
+    assert load("good.parquet", "shadows.parquet", "labels.parquet") == EXIT_OK
     errors = capsys.readouterr().err
+    assert "shadows: 40 sent, 40 stored (they never count for the model)\n" in errors
     assert "predictions: 2,000 sent = 2,000 counted + 0 dead-lettered\n" in errors
     assert "labels: 1,000 sent = 1,000 matched + 0 unmatched + 0 dead-lettered\n" in errors
     assert "See:" not in errors

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,18 @@ def prediction(i: int) -> dict[str, Any]:
     return plain | {"features": features, "context": {"region": "north"}, "seq": i}
 
 
+def shadow(i: int) -> dict[str, Any]:
+    return prediction(i) | {"version": "2", "role": "shadow"}
+
+
 def json_events(numbers: Iterable[int], partitions: int = 1) -> Iterator[Message]:
     return ((i % partitions, json.dumps(prediction(i)).encode(), None) for i in numbers)
 
 
-def arrow_events(numbers: range, partition: int) -> Message:
+def arrow_events(numbers: range, partition: int, event: Callable[[int], dict[str, Any]] = prediction) -> Message:
     columns: dict[str, list[Any]] = {}
     for i in numbers:
-        for name, value in prediction(i).items():
+        for name, value in event(i).items():
             members = {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
             for column, each in members.items():
                 columns.setdefault(column, []).append(each)
@@ -64,6 +68,8 @@ def test_every_event_is_recorded_once_with_a_recorder_killed(pipeline: Pipeline)
     n_json, n = 120_000, 140_000
     pipeline.produce(json_events(range(n_json), partitions=3))
     pipeline.produce(arrow_events(range(start, start + 1000), start % 3) for start in range(n_json, n, 1000))
+    pipeline.produce((i % 3, json.dumps(shadow(i)).encode(), None) for i in range(10_000))
+    pipeline.produce([arrow_events(range(10_000, 11_000), 1, shadow)])
     pipeline.produce(((i % 3, json.dumps(label(i)).encode(), None) for i in range(30_000)), pipeline.topics.labels)
     for topic in (pipeline.topics.predictions, pipeline.topics.labels):
         pipeline.produce(((p, b"", END) for p in range(3)), topic)
@@ -73,10 +79,13 @@ def test_every_event_is_recorded_once_with_a_recorder_killed(pipeline: Pipeline)
     pipeline.kill("recorder-0")
     pipeline.start("recorder", "recorder-0")
     pipeline.wait_rows(f"SELECT uniqExact(id) = {n} FROM predictions", "all predictions")
+    pipeline.wait_rows("SELECT uniqExact(id) = 11000 FROM shadow_predictions", "all shadows")
     pipeline.wait_rows("SELECT uniqExact(id) = 30000 FROM labels", "all labels")
     pipeline.stop()
     assert pipeline.rows("SELECT count() FROM predictions FINAL") == [(n,)]
     assert pipeline.rows("SELECT count() FROM all_predictions") == [(n,)]
+    shadows = pipeline.rows("SELECT version, seq, numbers['x'], unknown FROM shadow_predictions FINAL ORDER BY seq")
+    assert shadows == [("2", i, i / 8, 0) for i in range(11_000)]
     assert pipeline.rows("SELECT count(), uniqExact(id), countIf(label = 'true') FROM labels FINAL") == [
         (30_000, 30_000, 10_000)
     ]

@@ -11,7 +11,7 @@ Four rules keep old and new programs compatible; tests check each in both direct
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import msgspec
 
@@ -49,6 +49,10 @@ MAPS = (FEATURES, CONTEXT, SCORES, METRICS)
 """Members that are maps; in Arrow each key is a column of its own, named `MAP.KEY`."""
 
 FeatureValue = float | int | str | bool | None
+Role = Literal["primary", "shadow"]
+"""Whether a prediction's answer was used."""
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+SHADOW: Final[Role] = "shadow"
 
 
 class Reason(StrEnum):
@@ -119,6 +123,8 @@ class Prediction(msgspec.Struct, kw_only=True, omit_defaults=True, rename={"clas
     """How the request ended, in the serving system's words."""
     error: str | None = None
     """The kind of error; if present, the prediction failed."""
+    role: Role | None = None
+    """`shadow` if a candidate answered the request and its answer was not used; `primary` by default."""
     producer: str | None = None
     """The id of the publisher process that wrote the event."""
     seq: int | None = None

@@ -29,7 +29,9 @@ from barograph.events import (
     MAX_MEMBERS,
     METRICS,
     PREDICTIONS_TOPIC,
+    ROLES,
     Label,
+    Role,
 )
 from barograph.publisher.label_events import send_label
 from barograph.publisher.lifetime import EXIT_FLUSH_S
@@ -189,6 +191,7 @@ class Publisher:
         context: Mapping[str, str | None] | None = None,
         status: str | None = None,
         error: str | BaseException | None = None,
+        role: Role | None = None,
         at: Any = None,
     ) -> None:
         """Publish one prediction.
@@ -210,6 +213,7 @@ class Publisher:
             status: How the request ended, in the serving system's words.
             error: The kind of error; if present, the prediction failed. For an exception, only the name of its class is
                 published, since its text may hold data.
+            role: `shadow` if a candidate answered the request and its answer was not used; `primary` by default.
             at: When the prediction was made: an aware datetime or epoch milliseconds; now by default.
 
         Raises:
@@ -244,6 +248,8 @@ class Publisher:
                 status = text_of(status)
             if error is not None and type(error) is not str:
                 error = type(error).__name__ if isinstance(error, BaseException) else text_of(error)
+            if role is not None and role not in ROLES:
+                raise InvalidEvent(f"role is {str(role)[:60]!r}; make it one of {', '.join(ROLES)}")
             if isinstance(score, str):
                 self._count_text("score")
             if isinstance(latency_ms, str):
@@ -270,6 +276,7 @@ class Publisher:
                     latency_ms,
                     status,
                     error,
+                    role,
                     outbox.producer_id,
                     seq,
                 )

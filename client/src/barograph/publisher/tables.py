@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from barograph.contract import Contract, LabelSpec
 from barograph.contract.label_values import refusal
-from barograph.events import CONTEXT, FEATURES, MAPS, label_key
+from barograph.events import CONTEXT, FEATURES, MAPS, ROLES, label_key
 from barograph.publisher.label_columns import label_texts, read_labels
 from barograph.publisher.pii import Pii
 from barograph.string_views import to_string
@@ -27,6 +27,7 @@ BLOCK_ROWS = 65_536
 """Rows converted at a time, so that a large table is never copied as a whole."""
 EVENT_TIME = pa.timestamp("ms", "UTC")
 _TEXT_MEMBERS = ("version", "arm", "class", "status", "error")
+_ROLE = "role"
 _NUMBER_MEMBERS = ("score", "latency_ms")
 _PUBLISHER_MEMBERS = ("producer", "seq")
 """Members that the publisher sets; columns of these names are ignored without a warning."""
@@ -148,7 +149,7 @@ class PredictionTables:
         map_name, dot, member = name.partition(".")
         if dot and map_name in MAPS and member:
             return name
-        return self._by_bare_name.get(name)
+        return self._by_bare_name.get(name, _ROLE if name == _ROLE else None)
 
     def blocks(self, table: pa.Table) -> Iterator[Block]:
         """Convert the rows of a table, up to 65,536 at a time.
@@ -177,6 +178,8 @@ class PredictionTables:
             if name == "version":
                 versions = _text(name, values)
                 columns[name] = pc.if_else(_is_filled(versions), versions, self._version)
+            elif name == _ROLE:
+                columns[name] = _roles(values)
             elif name in _TEXT_MEMBERS or name.startswith(f"{CONTEXT}."):
                 columns[name] = _text(name, values)
             else:
@@ -352,6 +355,14 @@ def _text(name: str, values: pa.Array) -> pa.Array:
         return to_string(values)
     except (pa.ArrowException, NotImplementedError) as error:
         raise InvalidEvent(f"the column {name} has the type {values.type}; make it text") from error
+
+
+def _roles(values: pa.Array) -> pa.Array:
+    roles = _text(_ROLE, values)
+    others = [role for role in pc.unique(roles).to_pylist() if role not in (*ROLES, None)]
+    if others:
+        raise InvalidEvent(f"the column role holds {str(others[0])[:60]!r}; make it one of {', '.join(ROLES)}")
+    return roles
 
 
 def _value(values: pa.Array) -> pa.Array:

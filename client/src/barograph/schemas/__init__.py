@@ -85,8 +85,13 @@ def _describe(kind: types.Type) -> dict[str, Any]:
         if isinstance(part, types.DictType):
             names.append("object")
             schema["additionalProperties"] = _describe(part.value_type)
+        elif isinstance(part, types.LiteralType):
+            names.append("string")
+            schema["enum"] = list(part.values)
         else:
             names.append(_NAMES[type(part)])
     if "number" in names and "integer" in names:
         names.remove("integer")
+    if "enum" in schema and "null" in names:
+        schema["enum"].append(None)
     return {"type": names[0] if len(names) == 1 else names, **schema}

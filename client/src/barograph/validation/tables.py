@@ -27,7 +27,7 @@ _CHUNK_ROWS = 1 << 18
 _IDENTITY = ("id", "model", "version", "at")
 MEMBERS = frozenset((*_IDENTITY, "arm", "class", "class_", "status", "error", "score", "latency_ms"))
 """Columns that are members of events, never features."""
-_NON_FEATURES = ("label", "producer", "seq")
+_NON_FEATURES = ("label", "role", "producer", "seq")
 """Further columns that are not features unless the contract names them."""
 _NUMBER_TEXT = r"^\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|(?i:nan|inf|infinity))\s*$"
 _FLAG_TEXT = r"^(?i:true|false|0|1)$"

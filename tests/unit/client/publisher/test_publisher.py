@@ -32,6 +32,7 @@ def test_a_prediction_is_published_with_every_member(serving: ScriptedPublisher)
         context={"origin": "JFK", "seat": 7},  # type: ignore[dict-item]  # converted to text
         status="served",
         error=TimeoutError("secret"),
+        role="shadow",
         at=1700000000000,
     )
     (event,) = serving.flush_events()
@@ -50,6 +51,7 @@ def test_a_prediction_is_published_with_every_member(serving: ScriptedPublisher)
         "latency_ms": 12.3,
         "status": "served",
         "error": "TimeoutError",
+        "role": "shadow",
         "producer": serving.outbox.producer_id,
         "seq": 0,
     }
@@ -100,6 +102,7 @@ def test_the_default_time_is_the_current_time(serving: ScriptedPublisher) -> Non
         {"id": ""},
         {"id": "a", "at": "yesterday"},
         {"id": "a", "at": True},
+        {"id": "a", "role": "canary"},
         {"id": "a", "features": 3},
         {"id": "a", "features": [1, 2]},
         {"id": "a", "context": "JFK"},

@@ -58,6 +58,20 @@ def test_columns_get_the_names_of_the_arrow_format() -> None:
     ]
 
 
+def test_a_role_is_primary_or_shadow() -> None:
+    roles = ["primary", "shadow", None]
+    assert column(roles, name="role").to_pylist() == roles
+    with pytest.raises(InvalidEvent, match="the column role holds 'canary'; make it one of primary, shadow"):
+        column(["shadow", "canary"], name="role")
+
+
+def test_a_bare_name_role_is_the_feature_of_a_contract_that_has_one() -> None:
+    contract = Contract(model="m", fields=(Field(name="role", type="category", source="features.role"),))
+    table, _ = mapped(pa.table({"id": ["a"], "role": ["manager"]}), contract)
+    assert table.column("features.role").to_pylist() == ["manager"]
+    assert "role" not in table.column_names
+
+
 def test_columns_that_the_contract_does_not_name_are_ignored() -> None:
     tables = PredictionTables(CONTRACT, "3", Pii(CONTRACT, b""))
     positions, ignored = tables.columns(["id", "email", "seq", "producer", "labels.x", "features."])

@@ -40,7 +40,7 @@ REGISTRY = build_registry([(CONTRACT, 1), (Contract(model="other"), 1)], [])
 RAW = JsonRows(REGISTRY)
 KNOWN = {
     *("model", "version", "id", "at", "arm", "context", "features", "score", "class", "scores", "metrics"),
-    *("latency_ms", "status", "error", "producer", "seq"),
+    *("latency_ms", "status", "error", "role", "producer", "seq"),
 }
 SPELLED = ("NaN", "Infinity", "-Infinity")
 
@@ -109,6 +109,7 @@ def reference(event: dict[str, Any], offset: int) -> dict[str, Any]:
         "nulls": set(nulls),
         "seq": seq if type(seq) is int and 0 <= seq < 2**63 else -1,
         "unknown": unknown,
+        "shadow": event.get("role") == "shadow",
         **maps,
         **plain,
     }
@@ -155,6 +156,7 @@ events = st.fixed_dictionaries(
         "scores": st.none() | st.dictionaries(st.sampled_from(["late", "early"]), values),
         "seq": st.integers(-2, 2**70) | values,
         "extra": values,
+        "role": st.sampled_from(["primary", "shadow", None]),
         **{name: values for name in ("arm", "class", "status", "error", "producer", "score", "latency_ms")},
     },
 )
