@@ -41,7 +41,7 @@ class Flush:
     """Whether retention deleted offsets in the middle of the flush, which would leave two ranges of one partition."""
 
     def add(self, decoded: Decoded, *, arrivals_counted: bool) -> None:
-        """Summarise decoded events. Shadows only count as arrivals: they never change what is said about the primary.
+        """Summarise decoded events. Of shadows it counts only the arrival: no pane of the model includes them.
 
         Args:
             decoded: what a decoder returned.
