@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from barograph.contract.alerts_section import ALERT_RULE, ALERT_RULES, ALERT_WINDOWS, ALERTS
-from barograph.contract.keys import ARMS, COLUMNS, CONTRACT, FIELD, LABEL, SLICE, SLO, THRESHOLDS, WINDOW
+from barograph.contract.keys import ARMS, COLUMNS, CONTRACT, FIELD, LABEL, SHADOW, SLICE, SLO, THRESHOLDS, WINDOW
 from barograph.contract.kinds import RecordKind
 
 from cli.settings import KEYS, SettingKey
@@ -122,8 +122,8 @@ def key_table(record: RecordKind) -> str:
 
 CONTRACT_RECORDS = {
     "contract": CONTRACT, "field": FIELD, "slice": SLICE, "window": WINDOW, "label": LABEL, "arms": ARMS,
-    "columns": COLUMNS, "thresholds": THRESHOLDS, "slo": SLO, "alerts": ALERTS, "alert windows": ALERT_WINDOWS,
-    "alert rules": ALERT_RULES, "alert rule": ALERT_RULE,
+    "shadow": SHADOW, "columns": COLUMNS, "thresholds": THRESHOLDS, "slo": SLO, "alerts": ALERTS,
+    "alert windows": ALERT_WINDOWS, "alert rules": ALERT_RULES, "alert rule": ALERT_RULE,
 }  # fmt: skip
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {

@@ -27,6 +27,7 @@ _SCORED = (
     "duplicate_predictions",
     "scorer_checkpoints",
     "scorer_models",
+    "shadow_pairs",
     "pending_labels",
 )
 _JUDGED = (
@@ -185,7 +186,15 @@ ROLES: tuple[Role, ...] = (
     Role(
         "barograph_scorer",
         "the scorer",
-        (*_REGISTRY, *_SCORED, "labels", "latest_performance", "predictions", "reference_choices"),
+        (
+            *_REGISTRY,
+            *_SCORED,
+            "labels",
+            "latest_performance",
+            "predictions",
+            "reference_choices",
+            "shadow_predictions",
+        ),
         (*_SCORED, *_REPORTED),
         _SYNC,
     ),

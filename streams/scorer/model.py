@@ -16,6 +16,7 @@ from streams.registry.registry import Registry
 from streams.scorer.checkpoint import ReadRange
 from streams.scorer.freeze import Freezer, Pass
 from streams.scorer.label_delay import LEARNED_DAYS, LabelDelayCurve, learn_label_delay, maturity_row
+from streams.scorer.pairing import Pairing
 from streams.scorer.reference import References
 from streams.scorer.rules import baseline_changes, dimensions_at
 from streams.scorer.statement_chunks import batched, split_by_rows, statement_chunks
@@ -60,6 +61,7 @@ class ModelScorer:
     """Labels after the checkpoint, by the hour of their prediction."""
     next_hours: tuple[dict[int, HourRows], dict[int, HourRows]] = field(default_factory=lambda: ({}, {}))
     """Predictions and labels after the next checkpoint."""
+    pairing: Pairing = field(default_factory=Pairing)
     open_windows: set[int] = field(default_factory=set)
     """Score windows that changed and have not ended."""
     pending_windows: dict[int, set[int]] = field(default_factory=dict)
@@ -107,6 +109,7 @@ class ModelScorer:
         """Follow an advance of the checkpoint: the rows after the next one are now those after the current one."""
         self.prediction_hours, self.label_hours = self.next_hours
         self.next_hours = ({}, {})
+        self.pairing.advance()
 
     def run(
         self,
@@ -129,6 +132,8 @@ class ModelScorer:
         """
         changed, arrived = (set[int](), 0) if read_range is None else self._read_rows(client, read_range, now_ms)
         touched = self.rules.windows_of(changed) | self.open_windows
+        this = Pass(contract, registry, touched, clock, now_ms)
+        arrived += self.pairing.run(client, self.rules, this, read_range, self.check_stop)
         ended, still_open = clock.split(touched, self.rules.window_s)
         for windows in statement_chunks(client, self.rules, ended, baseline_changes(registry, contract.model)):
             self.check_stop()

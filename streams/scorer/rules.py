@@ -14,7 +14,7 @@ from sketches.baseline.baseline import SliceValues
 from sketches.performance.bins import score_edges
 from sketches.performance.maturity import age_edges
 from streams.registry.registry import Registry
-from warehouse.scoring.rules import Kind, Rules, ScoreDimension
+from warehouse.scoring.rules import Kind, Rules, ScoreDimension, ShadowVersions
 
 _NEWEST = ""
 """Key of the versions without their own baseline. They use the newest version's."""
@@ -58,6 +58,7 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
         edges=() if kind == "number" else tuple(score_edges(threshold).tolist()),
         age_edges_s=tuple(age_edges(label.horizon_s)[:-1].tolist()),
         registered=tuple(sorted(registry.baselines.get(contract.model, {}))),
+        shadow=None if contract.shadow is None else ShadowVersions(contract.shadow.candidate, contract.shadow.of),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from barograph.contract import SECONDS_PER_HOUR
 
@@ -19,14 +19,26 @@ MAX_HOURS = 1000
 
 
 def statement_chunks(
-    client: Client, rules: Rules, windows: Collection[int], baseline_changes: list[int]
+    client: Client,
+    rules: Rules,
+    windows: Collection[int],
+    baseline_changes: list[int],
+    count_rows: Callable[[Client, Rules, Sequence[int]], Mapping[int, int]] = new_rows.rows_by_hour,
 ) -> Iterator[list[int]]:
-    """Group score windows (starts) by statement, each with one set of baselines. Omits windows without predictions."""
+    """Group score windows (starts) by statement, each with one set of baselines.
+
+    Args:
+        client: the warehouse.
+        rules: the model's scoring rules.
+        windows: the windows; those without rows are left out.
+        baseline_changes: times at which a baseline takes effect.
+        count_rows: counts the rows that a statement joins, by hour.
+    """
     max_windows = max(1, MAX_HOURS * SECONDS_PER_HOUR // rules.window_s)
     for group in group_by_baselines(windows, baseline_changes):
         rows: dict[int, int] = {}
         for batch in batched(group, max_windows):
-            for hour, n in new_rows.rows_by_hour(client, rules, rules.hours_of(batch)).items():
+            for hour, n in count_rows(client, rules, rules.hours_of(batch)).items():
                 start = window_start(hour, rules.window_s)
                 rows[start] = rows.get(start, 0) + n
         yield from split_by_rows(rows.keys(), rows, MAX_ROWS, max_windows)

@@ -186,17 +186,32 @@ def _losses(condition: str) -> str:
     )
 
 
-def _binary(rules: Rules, source: str) -> str:
+def outcomes(rules: Rules, source: str) -> str:
+    """Return the query that adds to joined predictions what was predicted and how wrong it was.
+
+    The added columns are `usable` (whether the scores are measured), and `predicted` (1 or 0, a class index, or −1),
+    `loss` and `brier`, or for numbers `size` (|error|) and `measured`. `loss` and `brier` are 0 if unusable.
+    """
+    return _OUTCOMES[rules.kind](rules, source)
+
+
+def _binary_outcomes(rules: Rules, source: str) -> str:
     class_value = label_join.value_of("toString(class)", is_open=rules.has_open_classes)
-    prepared = (
-        "SELECT *, arrayJoin(slices) AS slice, NOT failed AND score >= 0 AND score <= 1 AS usable, "
+    return (
+        "SELECT *, NOT failed AND score >= 0 AND score <= 1 AS usable, "
         f"{class_value} AS class_value, "
         "NOT failed AND class != '' AND class_value = '' AS undeclared_class, "
         "multiIf(failed OR undeclared_class, -1, class != '', toInt8(class_value = {positive:String}), "
         "usable, toInt8(score >= {threshold:Float64}), -1) AS predicted, "
-        f"if(usable, {_EDGE.format(value='score')}, -1.) AS edge, "
         f"if(usable, -log(greatest(if(truth = 1, score, 1 - score), {SCORE_FLOOR!r})), 0.) AS loss, "
         f"if(usable, (score - truth) * (score - truth), 0.) AS brier FROM ({source})"
+    )
+
+
+def _binary(rules: Rules, source: str) -> str:
+    prepared = (
+        f"SELECT *, arrayJoin(slices) AS slice, if(usable, {_EDGE.format(value='score')}, -1.) AS edge "
+        f"FROM ({_binary_outcomes(rules, source)})"
     )
     conditions = {
         "predictions": "1",
@@ -204,7 +219,7 @@ def _binary(rules: Rules, source: str) -> str:
         "out_of_range": "NOT failed AND NOT isNaN(score) AND NOT usable",
         "invalid_sum": "0",
     }
-    outcomes = {
+    cells_of = {
         "tp": "predicted = 1 AND truth = 1",
         "fp": "predicted = 1 AND truth = 0",
         "fn": "predicted = 0 AND truth = 1",
@@ -212,7 +227,7 @@ def _binary(rules: Rules, source: str) -> str:
     }
     cells = (
         f"SELECT {_KEY}, edge, {_counts(conditions)}, "
-        f"{', '.join(f'countIf(labelled AND {outcome}) AS {name}' for name, outcome in outcomes.items())}, "
+        f"{', '.join(f'countIf(labelled AND {outcome}) AS {name}' for name, outcome in cells_of.items())}, "
         f"{_sum('score', 'usable')} AS sum_score, {_sum('score', 'usable AND labelled')} AS sum_labelled_score, "
         f"countIf(labelled AND truth = 1) AS positives, {_losses('usable AND labelled')}, {_AGES.format(once='')} "
         f"FROM ({prepared}) GROUP BY {_KEY}, edge"
@@ -221,13 +236,13 @@ def _binary(rules: Rules, source: str) -> str:
         f"arraySort(groupArrayIf(({_BIN.format(edge='edge')}, n_predictions, toFloat64(sum_score) / {_SCALE}, "
         f"n_labelled, toFloat64(sum_labelled_score) / {_SCALE}, toUInt64(positives)), edge >= 0)) AS cells"
     )
-    confusion = f"[{', '.join(f'toUInt64(sum({name}))' for name in outcomes)}] AS confusion"
+    confusion = f"[{', '.join(f'toUInt64(sum({name}))' for name in cells_of)}] AS confusion"
     return f"{_row(f'{confusion}, {arrays}, {_LOSS_SUMS}')} FROM ({cells}) GROUP BY {_KEY}"
 
 
-def _classes(_rules: Rules, source: str) -> str:
+def _classes_outcomes(_rules: Rules, source: str) -> str:
     class_value = label_join.value_of("toString(class)", is_open=False)
-    prepared = (
+    return (
         "SELECT *, arrayMap(p -> if(isNaN(p), 0., p), probabilities) AS filled, "
         "NOT failed AND has_scores AND NOT arrayAll(p -> p >= 0 AND p <= 1, filled) AS out_of_range, "
         "NOT failed AND has_scores AND NOT out_of_range "
@@ -239,12 +254,18 @@ def _classes(_rules: Rules, source: str) -> str:
         "AS predicted, "
         "if(usable AND labelled, filled[toInt32(truth) + 1], 0.) AS true_score, "
         f"if(usable AND labelled, -log(greatest(true_score, {SCORE_FLOOR!r})), 0.) AS loss, "
-        "if(usable AND labelled, arraySum(p -> p * p, filled) - 2 * true_score + 1, 0.) AS brier, "
-        "arrayJoin(slices) AS slice, "
+        "if(usable AND labelled, arraySum(p -> p * p, filled) - 2 * true_score + 1, 0.) AS brier "
+        f"FROM ({source})"
+    )
+
+
+def _classes(rules: Rules, source: str) -> str:
+    prepared = (
+        "SELECT *, arrayJoin(slices) AS slice, "
         "arrayJoin(arrayConcat([(toUInt32(0), 0.)], if(usable, arrayMap((i, p) -> (toUInt32(i), p), "
         "arrayEnumerate(filled), filled), []), "
         "if(usable AND predicted >= 0, [(toUInt32({k:Int32} + predicted + 1), filled[predicted + 1])], []))) AS cell "
-        f"FROM ({source})"
+        f"FROM ({_classes_outcomes(rules, source)})"
     )
     # Cell 0 is the row itself, cell 1 + i the probability of class i, cell 1 + K + i the same if class i is predicted.
     conditions = {
@@ -278,17 +299,23 @@ def _classes(_rules: Rules, source: str) -> str:
     return f"{_row(f'{confusion}, {arrays}, {_LOSS_SUMS}')} FROM ({cells}) GROUP BY {_KEY}"
 
 
-def _number(_rules: Rules, source: str) -> str:
+def _number_outcomes(_rules: Rules, source: str) -> str:
+    return (
+        "SELECT *, NOT failed AND isFinite(score) AS usable, "
+        "if(usable AND labelled, score - truth, 0.) AS error, abs(error) AS size, "
+        f"usable AND labelled AND isFinite(size) AS measured FROM ({source})"
+    )
+
+
+def _number(rules: Rules, source: str) -> str:
     step = f"log({ERROR_STEP!r})"
 
     def bin_of(value: str, step_number: str) -> str:
         return f"if({value} = 0, 0, toInt32(sign({value})) * ({step_number} + {ERROR_ZERO}))"
 
     prepared = (
-        "SELECT *, arrayJoin(slices) AS slice, NOT failed AND isFinite(score) AS usable, "
-        "if(usable AND labelled, score - truth, 0.) AS error, abs(error) AS size, "
+        "SELECT *, arrayJoin(slices) AS slice, "
         f"if(size > 0 AND isFinite(size), toInt32(floor(log(size) / {step})), 0) AS step, "
-        "usable AND labelled AND isFinite(size) AS measured, "
         f"if(measured, {bin_of('error', 'step')}, 0) AS bin, "
         "if(usable, score, 0.) AS value, "
         f"if(value = 0, 0, toInt32(floor(log(abs(value)) / {step}))) AS value_step, "
@@ -297,7 +324,7 @@ def _number(_rules: Rules, source: str) -> str:
         f"greatest(toInt32(floor(step / {_OCTAVE})) * {_OCTAVE}, {_MIN_MAGNITUDE}))], []))) AS cell, "
         f"cell.1 < {MIN_VALUE_BIN} AS is_error, "
         # Errors of a cell are summed as multiples of its lower end, which are near 1 in any unit.
-        f"if(measured AND size > 0, size / exp(cell.2 * {step}), 0.) AS share FROM ({source})"
+        f"if(measured AND size > 0, size / exp(cell.2 * {step}), 0.) AS share FROM ({_number_outcomes(rules, source)})"
     )
     conditions = {
         "predictions": "1",
@@ -337,6 +364,7 @@ def _number(_rules: Rules, source: str) -> str:
     return f"{_row(f'[]::Array(UInt64) AS confusion, {arrays}')} FROM ({cells}) GROUP BY {_KEY}"
 
 
+_OUTCOMES = {"binary": _binary_outcomes, "classes": _classes_outcomes, "number": _number_outcomes}
 _KINDS = {"binary": _binary, "classes": _classes, "number": _number}
 _CELL = {
     "bins": 1,

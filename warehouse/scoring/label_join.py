@@ -35,18 +35,22 @@ _COLUMNS = (
 )
 
 
-def join_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
+def join_query(
+    rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool, extra: Sequence[str] = ()
+) -> str:
     """Return the query.
 
     Args:
         rules: the model's scoring rules.
         dimensions: the slice dimensions.
         has_repeats: whether any id has several rows or labels; otherwise the query is simpler.
+        extra: further columns of the result: `id`, `at_ms`, `latency_ms`.
     """
-    simple = f"SELECT {_COLUMNS} FROM ({_simple_join(rules, dimensions, has_repeats=has_repeats)})"
+    columns = ", ".join((_COLUMNS, *extra))
+    simple = f"SELECT {columns} FROM ({_simple_join(rules, dimensions, has_repeats=has_repeats)})"
     if not has_repeats:
         return simple
-    return f"{simple} UNION ALL SELECT {_COLUMNS} FROM ({_ordered_join(rules, dimensions)})"
+    return f"{simple} UNION ALL SELECT {columns} FROM ({_ordered_join(rules, dimensions)})"
 
 
 def parameters(rules: Rules, dimensions: Sequence[ScoreDimension], hours: Sequence[int]) -> dict[str, Any]:
@@ -175,16 +179,20 @@ def _ordered_join(rules: Rules, dimensions: Sequence[ScoreDimension]) -> str:
     )
 
 
+def probability_columns(rules: Rules) -> tuple[str, str]:
+    """Return the expressions for a prediction's probabilities, and for whether it has any."""
+    if rules.kind != "classes":
+        return "[]::Array(Float64)", "0"
+    return "arrayMap(c -> ifNull(scores[c], nan), {classes:Array(String)})", "notEmpty(mapKeys(scores))"
+
+
 def _outcome(rules: Rules, dimensions: Sequence[ScoreDimension]) -> str:
-    probabilities, has_scores = "[]::Array(Float64)", "0"
-    if rules.kind == "classes":
-        probabilities = "arrayMap(c -> ifNull(scores[c], nan), {classes:Array(String)})"
-        has_scores = "notEmpty(mapKeys(scores))"
+    probabilities, has_scores = probability_columns(rules)
     return (
         f"version, id, toDateTime(intDiv(toUnixTimestamp(at), {rules.window_s}) * {rules.window_s}, 'UTC') "
         "AS window_start, "
         "toUnixTimestamp64Milli(at) AS at_ms, toUnixTimestamp64Milli(received_at) AS received_ms, "
-        f"{_slices(dimensions)} AS slices, error != '' AS failed, score, class, "
+        f"{_slices(dimensions)} AS slices, error != '' AS failed, score, class, latency_ms, "
         f"{probabilities} AS probabilities, {has_scores} AS has_scores"
     )
 

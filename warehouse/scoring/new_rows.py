@@ -16,8 +16,10 @@ from warehouse.client import Client
 from warehouse.scoring.rules import Rules
 from warehouse.tables import insert_rows
 
-Topic = Literal["predictions", "labels"]
-TOPICS: tuple[Topic, ...] = ("predictions", "labels")
+Topic = Literal["predictions", "labels", "shadow_predictions"]
+"""A table of raw rows, whose rows the scorer reads in the order of their Kafka positions."""
+TOPICS: tuple[Topic, ...] = ("predictions", "labels", "shadow_predictions")
+_MEASURED: tuple[Topic, ...] = ("predictions", "labels")
 
 LABELS_AT_ONCE = 1_000_000
 """Maximum number of labels that one statement looks up; more labels are split by the hash of their ids."""
@@ -88,7 +90,7 @@ def read_until_s(client: Client, rules: Rules) -> float:
     topic has no rows. While a recorder catches up with one partition, the rows of the others are not the whole traffic.
     """
     latest_s: list[float] = []
-    for topic in TOPICS:
+    for topic in _MEASURED:
         rows = client.rows(
             f"SELECT epoch, toUnixTimestamp64Milli(max(at)) / 1000 FROM {topic} WHERE model = {{model:String}} "
             "GROUP BY epoch, partition",
@@ -111,7 +113,13 @@ def is_after(start: Offsets) -> str:
     return f"((epoch, partition) NOT IN ({known}) OR {' OR '.join(conditions)})"
 
 
-def read_new_predictions(client: Client, rules: Rules, start: Offsets, next_start: Offsets) -> NewRows:
+def read_new_predictions(
+    client: Client,
+    rules: Rules,
+    start: Offsets,
+    next_start: Offsets,
+    table: Literal["predictions", "shadow_predictions"] = "predictions",
+) -> NewRows:
     """Count a model's predictions after a checkpoint, by hour.
 
     Args:
@@ -119,9 +127,10 @@ def read_new_predictions(client: Client, rules: Rules, start: Offsets, next_star
         rules: the model's scoring rules.
         start: the current checkpoint of the predictions.
         next_start: the next checkpoint.
+        table: the table of the predictions.
     """
     rows = client.rows(
-        f"SELECT toUnixTimestamp(toStartOfHour(at)) AS hour, {_row_counts(next_start)} FROM predictions "
+        f"SELECT toUnixTimestamp(toStartOfHour(at)) AS hour, {_row_counts(next_start)} FROM {table} "
         f"WHERE model = {{model:String}} AND {is_after(start)} GROUP BY hour",
         rules.parameters(),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from barograph.contract import SECONDS_PER_HOUR
 
@@ -22,6 +22,13 @@ class ScoreDimension:
     """(version key, value of each source) of the values with their own slice; all others are `NAME=other`."""
     versions: tuple[str, ...]
     """Keys of the versions with the dimension."""
+
+
+class ShadowVersions(NamedTuple):
+    """A candidate and the version that answers the same requests."""
+
+    candidate: str
+    of: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,8 @@ class Rules:
     """Ascending lower bounds of the age bins, from 0."""
     registered: tuple[str, ...] = field(default=(), compare=False)
     """Versions with their own baseline."""
+    shadow: ShadowVersions | None = field(default=None, compare=False)
+    """The candidate to pair with the version in use; None: no candidate."""
 
     def values_of(self, texts: Iterable[str], *, is_open: bool) -> list[str]:
         """Return the value of each label or class, as `label_join.value_of` does in SQL; empty for a text without one.

@@ -117,6 +117,48 @@ TTL window_start + INTERVAL 750 DAY
 SETTINGS ttl_only_drop_parts = 1, index_granularity = 512, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Counts and sums from which performance is computed, per score window (an hour, or a pane if longer) and slice; they add up to any longer window. Kept for 750 days of event time.';
 
+CREATE TABLE IF NOT EXISTS shadow_pairs
+(
+    model LowCardinality(String) COMMENT 'Model',
+    candidate LowCardinality(String) COMMENT 'Version of the candidate, whose predictions have the role shadow',
+    of LowCardinality(String) COMMENT 'Version whose answers were used',
+    basis LowCardinality(String) COMMENT 'Hash of the scoring rules, as in performance_state',
+    slice LowCardinality(String) COMMENT 'Slice of the events of the version in use: all, or NAME=value',
+    window_start DateTime('UTC') COMMENT 'Start of the score window in event time' CODEC(Delta, ZSTD(1)),
+    window_s UInt32 COMMENT 'Length of the score window in seconds',
+    requests UInt64 COMMENT 'Predictions of the version in use, each id once: pairs and missing add up to them' CODEC(T64, ZSTD(1)),
+    pairs UInt64 COMMENT 'Requests that both versions answered' CODEC(T64, ZSTD(1)),
+    missing Map(LowCardinality(String), UInt64) COMMENT 'Requests without a pair by reason: primary-failed, no-event, error, timeout, wrong-output, closed, skipped-sample, skipped-queue, skipped-breaker, skipped-budget' CODEC(ZSTD(1)),
+    unpaired UInt64 COMMENT 'Ids that the candidate answered and the version in use did not; slice all only' CODEC(T64, ZSTD(1)),
+    compared UInt64 COMMENT 'Pairs in which both versions decided for a class' CODEC(T64, ZSTD(1)),
+    agreed UInt64 COMMENT 'Compared pairs with the same class' CODEC(T64, ZSTD(1)),
+    labelled UInt64 COMMENT 'Compared pairs with an accepted label' CODEC(T64, ZSTD(1)),
+    both_right UInt64 COMMENT 'Labelled pairs in which both were right' CODEC(T64, ZSTD(1)),
+    primary_right UInt64 COMMENT 'Labelled pairs in which only the version in use was right' CODEC(T64, ZSTD(1)),
+    candidate_right UInt64 COMMENT 'Labelled pairs in which only the candidate was right' CODEC(T64, ZSTD(1)),
+    missing_labelled UInt64 COMMENT 'Labelled requests without a pair for which the version in use decided' CODEC(T64, ZSTD(1)),
+    missing_right UInt64 COMMENT 'Those of them in which the version in use was right' CODEC(T64, ZSTD(1)),
+    scored UInt64 COMMENT 'Labelled pairs with usable scores on both sides' CODEC(T64, ZSTD(1)),
+    loss_primary Float64 COMMENT 'Sum of the log loss of the version in use over scored pairs' CODEC(ZSTD(1)),
+    loss_candidate Float64 COMMENT 'Sum of the log loss of the candidate over scored pairs' CODEC(ZSTD(1)),
+    brier_primary Float64 COMMENT 'Sum of the Brier score of the version in use over scored pairs' CODEC(ZSTD(1)),
+    brier_candidate Float64 COMMENT 'Sum of the Brier score of the candidate over scored pairs' CODEC(ZSTD(1)),
+    error_primary Float64 COMMENT 'Numbers: sum of the absolute error of the version in use over scored pairs' CODEC(ZSTD(1)),
+    error_candidate Float64 COMMENT 'Numbers: sum of the absolute error of the candidate over scored pairs' CODEC(ZSTD(1)),
+    score_pairs UInt64 COMMENT 'Pairs with finite scores on both sides' CODEC(T64, ZSTD(1)),
+    score_difference Float64 COMMENT 'Sum of the candidate''s score minus that of the version in use over score pairs' CODEC(ZSTD(1)),
+    timed UInt64 COMMENT 'Pairs with a latency on both sides' CODEC(T64, ZSTD(1)),
+    log_latency Float64 COMMENT 'Sum of ln(candidate''s latency / latency of the version in use) over timed pairs' CODEC(ZSTD(1)),
+    records UInt64 COMMENT 'Raw rows behind the whole window; of two rows the one with more records counts' CODEC(T64, ZSTD(1)),
+    counted_at DateTime64(3, 'UTC') COMMENT 'Time at which the pairs were counted, by the scorer''s clock' CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(records)
+PARTITION BY toYYYYMM(window_start)
+ORDER BY (model, candidate, of, basis, window_start, slice)
+TTL window_start + INTERVAL 750 DAY
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 512, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Counts and sums of pairs of a candidate and the version that answers the same requests, per score window and slice; read with FINAL. They add up to any longer window. Kept for 750 days of event time.';
+
 CREATE TABLE IF NOT EXISTS scorer_checkpoints
 (
     topic LowCardinality(String) COMMENT 'predictions or labels',

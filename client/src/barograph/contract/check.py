@@ -52,6 +52,16 @@ PERFORMANCE_METRICS = {
 """Performance metrics per kind of model, as returned by `label_kind`."""
 
 
+SHADOW_CRITERIA = {
+    "binary": ("accuracy", "brier", "log_loss"),
+    "classes": ("accuracy", "brier", "log_loss"),
+    "number": ("mae",),
+}
+"""Criteria of a candidate that need labels, per kind of model."""
+UNLABELLED_CRITERIA = ("latency", "missing")
+"""Criteria of a candidate that need no labels."""
+
+
 def label_kind(label: LabelSpec) -> str:
     """Return the kind of model with such labels: a key of `PERFORMANCE_METRICS`."""
     if label.type == "float":
@@ -108,6 +118,7 @@ def check_failures(contract: Contract) -> list[CheckFailure]:
         *_slices(contract),
         *_label(contract),
         *_arms(contract),
+        *_shadow(contract),
         *_performance(contract),
         *_thresholds(contract),
         *(CheckFailure(*arguments) for arguments in alert_check_failures(contract)),
@@ -379,6 +390,25 @@ def _arms(contract: Contract) -> Iterator[CheckFailure]:
         yield CheckFailure(
             ("arms", "unit"), f"{quoted(arms.unit)} is not a unit; write context.NAME, such as context.user"
         )
+
+
+def _shadow(contract: Contract) -> Iterator[CheckFailure]:
+    shadow = contract.shadow
+    if shadow is None:
+        return
+    if shadow.candidate == shadow.of:
+        message = f"{quoted(shadow.candidate)} is the version in use too; write the version of the candidate"
+        yield CheckFailure(("shadow", "candidate"), message, (("shadow", "of"),))
+    if not shadow.margins:
+        yield CheckFailure(("shadow", "margins"), "has no criterion; write at least one, such as accuracy: 0.005")
+    if contract.label is None:
+        yield CheckFailure(("shadow",), "requires ground truth; write label, or remove it", (("label",),))
+        return
+    known = (*SHADOW_CRITERIA[label_kind(contract.label)], *UNLABELLED_CRITERIA)
+    for criterion in shadow.margins:
+        if criterion not in known:
+            message = f"{quoted(criterion)} is not a criterion of this kind of model; write one of {', '.join(known)}"
+            yield CheckFailure(("shadow", "margins", criterion), message, (("label",),))
 
 
 def _performance(contract: Contract) -> Iterator[CheckFailure]:

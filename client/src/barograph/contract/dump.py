@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from barograph.contract import Arms, Columns, Contract, Field, LabelSpec, Slice, Slo
+from barograph.contract import Arms, Columns, Contract, Field, LabelSpec, ShadowTest, Slice, Slo
 from barograph.contract.alerts_section import alert_settings
 from barograph.contract.check import check_contract, default_slice_source, default_source
 from barograph.contract.keys import FORMAT_VERSION
@@ -70,6 +70,8 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         shares = flow_map({text_scalar(arm): number_scalar(share) for arm, share in contract.arms.shares.items()})
         others = _changed_scalars(contract.arms, Arms(shares=contract.arms.shares))
         lines.append(f"arms: {flow_map({'shares': shares, **others})}")
+    if contract.shadow is not None:
+        lines.append(f"shadow: {flow_map(_shadow_settings(contract.shadow))}")
     psi, rates = contract.thresholds, contract.rate_thresholds
     lines.append("thresholds:")
     lines.append(f"  psi: {flow_map({key: number_scalar(getattr(psi, key)) for key in psi.__struct_fields__})}")
@@ -95,6 +97,13 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         lines.append("ignored:")
         lines += [f"  {text_scalar(name)}: {text_scalar(reason)}" for name, reason in contract.ignored.items()]
     return "\n".join(lines) + "\n"
+
+
+def _shadow_settings(shadow: ShadowTest) -> dict[str, str]:
+    margins = flow_map({text_scalar(name): number_scalar(margin) for name, margin in shadow.margins.items()})
+    required = {"candidate": text_scalar(shadow.candidate), "of": text_scalar(shadow.of), "margins": margins}
+    default = ShadowTest(candidate=shadow.candidate, of=shadow.of, margins=shadow.margins)
+    return required | _changed_scalars(shadow, default)
 
 
 def _changed_scalars(struct: msgspec.Struct, default: msgspec.Struct) -> dict[str, str]:

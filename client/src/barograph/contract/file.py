@@ -10,7 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from barograph.contract import Arms, Columns, Contract, Field, LabelSpec, RateThresholds, Slice, Slo, Thresholds, Window
+from barograph.contract import (
+    Arms,
+    Columns,
+    Contract,
+    Field,
+    LabelSpec,
+    RateThresholds,
+    ShadowTest,
+    Slice,
+    Slo,
+    Thresholds,
+    Window,
+)
 from barograph.contract.alerts_section import build_alerts
 from barograph.contract.check import check_failures, default_slice_source, default_source
 from barograph.contract.dump import dump_contract
@@ -123,6 +135,8 @@ def _build(values: Mapping[str, Any]) -> Contract:
         )
     if "arms" in values:
         settings["arms"] = Arms(**{"shares": {}} | values["arms"])
+    if "shadow" in values:
+        settings["shadow"] = ShadowTest(**{"candidate": "", "of": "", "margins": {}} | values["shadow"])
     thresholds = values.get("thresholds", {})
     return Contract(
         model=values.get("model", "model"),

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from barograph.contract import Contract, Field, FieldType, LabelSpec, SketchKind, Slice
+from barograph.contract import Contract, Field, FieldType, LabelSpec, ShadowTest, SketchKind, Slice
 from barograph.contract.alerts_section import ALERTS
 from barograph.contract.kinds import (
     ChoiceKind,
@@ -39,6 +39,7 @@ _CONTRACT = Contract(model="")
 _FIELD = Field(name="", type="float", source="")
 _SLICE = Slice(name="", source="")
 _LABEL = LabelSpec(type="bool")
+_SHADOW = ShadowTest(candidate="", of="", margins={})
 _PSI, _RATES = _CONTRACT.thresholds, _CONTRACT.rate_thresholds
 """Objects with every default."""
 
@@ -311,6 +312,39 @@ ARMS = RecordKind(
     )
 )
 
+SHADOW = RecordKind(
+    (
+        Key(
+            "candidate",
+            EventValueKind(),
+            "The candidate's version. Its predictions have the role `shadow`.",
+            default='"4"',
+            required=True,
+        ),
+        Key("of", EventValueKind(), "The version whose answers are used.", default='"3"', required=True),
+        Key(
+            "margins",
+            MapKind(NumberKind(0.0, above=True)),
+            "How much worse the candidate may be, by criterion: `accuracy`, `brier`, `log_loss` and `mae` in their own "
+            "unit, `latency` as a ratio (0.1 is 10 % slower), `missing` as a share of requests without an answer.",
+            default="{accuracy: 0.005}",
+            required=True,
+        ),
+        Key(
+            "worst_day",
+            NumberKind(0.0, 1.0, above=True),
+            "The largest share of a day's pairs that the candidate could get wrong, if its harm is in few days.",
+            default=number_scalar(_SHADOW.worst_day),
+        ),
+        Key(
+            "days",
+            IntegerKind(28, 3650),
+            "The smallest number of days with pairs before the candidate is judged.",
+            default=str(_SHADOW.days),
+        ),
+    )
+)
+
 _PSI_THRESHOLD = NumberKind(0.0, 100.0, above=True)
 _RATE_THRESHOLD = NumberKind(0.0, 1.0, above=True)
 
@@ -435,6 +469,12 @@ CONTRACT = RecordKind(
         ),
         Key("label", LABEL, "The ground truth, which arrives after the prediction.", default="no labels"),
         Key("arms", ARMS, "The arms of an A/B test and the units that are assigned to them.", default="no test"),
+        Key(
+            "shadow",
+            SHADOW,
+            "A candidate version that answers the same requests as the version in use.",
+            default="no candidate",
+        ),
         Key(
             "thresholds",
             THRESHOLDS,

@@ -162,6 +162,24 @@ class Arms(msgspec.Struct, frozen=True, kw_only=True):
     """The unit of assignment: `context.NAME` (a user, a session); empty if each prediction is assigned by itself."""
 
 
+class ShadowTest(msgspec.Struct, frozen=True, kw_only=True):
+    """A candidate version that answers the same requests as the version in use."""
+
+    candidate: str
+    """The version whose predictions have the role `shadow`."""
+    of: str
+    """The version whose answers are used."""
+    margins: dict[str, float]
+    """Criterion (`accuracy`, `latency`, …) → how much worse the candidate may be, in the criterion's unit."""
+    worst_day: float = 0.1
+    """The largest share of a day's pairs that the candidate could get wrong, if its harm is in few days."""
+    days: int = 28
+    """The smallest number of days with pairs before the candidate is judged."""
+
+    def __post_init__(self) -> None:
+        _to_float(self, "worst_day")
+
+
 class Slo(msgspec.Struct, frozen=True, kw_only=True):
     """The model's service level objectives."""
 
@@ -196,7 +214,7 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True):
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """Everything Barograph needs to know about one model."""
 
-    LATER: ClassVar = ("season", "arms", "alerts", "columns")
+    LATER: ClassVar = ("season", "arms", "shadow", "alerts", "columns")
 
     model: str
     """The model's name, as in events."""
@@ -236,6 +254,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """The ground truth that arrives later; None: no labels."""
     arms: Arms | None = None
     """How requests are assigned to the arms of an A/B test; None: no test."""
+    shadow: ShadowTest | None = None
+    """The candidate that answers beside the version in use; None: no candidate."""
     thresholds: Thresholds = Thresholds()
     """The thresholds of PSI."""
     rate_thresholds: RateThresholds = RateThresholds()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from barograph import ContractError, dump_contract, parse_contract
-from barograph.contract import Arms, Contract, Field, LabelSpec, Slice, Slo
+from barograph.contract import Arms, Contract, Field, LabelSpec, ShadowTest, Slice, Slo
 from barograph.contract.check import PERFORMANCE_METRICS, label_kind
 
 HEAD = """
@@ -23,6 +23,7 @@ slices:
 season: hour_of_week
 label: {{type: category, classes: [late, early, 3], horizon: 7d, mature: 0.9}}
 arms: {{shares: {{a: 0.25, b: 0.75}}, unit: context.user}}
+shadow: {{candidate: 4, of: "3", margins: {{accuracy: 0.01, missing: 0.1}}, days: 56}}
 slo: {{performance: {{accuracy: 0.8, log_loss: 1}}}}
 """
 
@@ -43,6 +44,8 @@ def test_every_key_is_read_and_written() -> None:
     assert contract.slices[0].sources == ("features.city", "context.device")
     assert contract.label == LabelSpec(type="category", classes=("late", "early", "3"), horizon_s=7 * 86400, mature=0.9)
     assert contract.arms == Arms(shares={"a": 0.25, "b": 0.75}, unit="context.user")
+    margins = {"accuracy": 0.01, "missing": 0.1}
+    assert contract.shadow == ShadowTest(candidate="4", of="3", margins=margins, days=56)
     assert contract.slo == Slo(performance={"accuracy": 0.8, "log_loss": 1.0})
     assert contract.season == "hour_of_week"
     assert parse_contract(dump_contract(contract)) == contract
@@ -81,6 +84,21 @@ def test_a_later_member_changes_the_id_only_if_it_is_set() -> None:
         ("arms: {shares: {a: 0.5, b: 0.4}}", "the shares sum to 0.9; write shares that sum to 1"),
         ("arms: {shares: {a: 1}}", "a test has two arms or more"),
         ("arms: {shares: {a: 0.5, b: 0.5}, unit: user}", "'user' is not a unit; write context.NAME"),
+        (
+            "label: {type: bool}\nshadow: {candidate: 3, of: 3, margins: {accuracy: 0.1}}",
+            "'3' is the version in use too; write the version of the candidate",
+        ),
+        ("label: {type: bool}\nshadow: {candidate: 4, of: 3, margins: {}}", "has no criterion; write at least one"),
+        (
+            "label: {type: bool}\nshadow: {candidate: 4, of: 3, margins: {auc: 0.1}}",
+            "write one of accuracy, brier, log",
+        ),
+        (
+            "label: {type: float}\nshadow: {candidate: 4, of: 3, margins: {brier: 0.1}}",
+            "write one of mae, latency, mis",
+        ),
+        ("shadow: {candidate: 4, of: 3, margins: {latency: 0.1}}", "shadow: requires ground truth; write label"),
+        ("label: {type: bool}\nshadow: {candidate: 4, of: 3, margins: {accuracy: 0.1}, days: 7}", "28"),
         ("slo: {performance: {auc: 0.7}}", "performance requires ground truth; write label"),
         (
             "label: {type: float}\nslo: {performance: {auc: 0.7}}",

@@ -1,0 +1,74 @@
+"""Pairs a candidate's predictions with those of the version in use, in the score windows that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from streams.scorer.checkpoint import NOTHING, ReadRange
+from streams.scorer.freeze import Pass
+from streams.scorer.rules import baseline_changes, dimensions_at
+from streams.scorer.statement_chunks import statement_chunks
+from warehouse.client import Client
+from warehouse.scoring import new_rows, pairs, state
+from warehouse.scoring.new_rows import HourRows
+from warehouse.scoring.rules import Rules, ShadowVersions
+
+
+@dataclass
+class Pairing:
+    """The state of one model's pairing between passes. It can be rebuilt from stored rows at any time."""
+
+    versions: ShadowVersions | None = None
+    """The versions that were paired last."""
+    hours: dict[int, HourRows] = field(default_factory=dict)
+    """The model's shadows after the checkpoint, by hour."""
+    next_hours: dict[int, HourRows] = field(default_factory=dict)
+    """Those after the next checkpoint."""
+    open_windows: set[int] = field(default_factory=set)
+    """Score windows that changed and have not ended."""
+
+    def advance(self) -> None:
+        """Follow an advance of the checkpoint: the rows after the next one are now those after the current one."""
+        self.hours, self.next_hours = self.next_hours, {}
+
+    def run(
+        self,
+        client: Client,
+        rules: Rules,
+        this: Pass,
+        read_range: ReadRange | None,
+        check_stop: Callable[[], None],
+    ) -> int:
+        """Count the pairs of the windows that changed, and return the number of shadows read.
+
+        Args:
+            client: the warehouse.
+            rules: the model's scoring rules.
+            this: the pass; its changed windows are those with new predictions or labels, and those still open.
+            read_range: the rows to read; None if the model has no rows after the checkpoint.
+            check_stop: called between statements; it raises to break off.
+        """
+        if rules.shadow != self.versions:
+            self.versions, self.hours, self.next_hours = rules.shadow, {}, {}
+            if rules.shadow is not None and not pairs.has_pairs(client, rules):
+                read_range = ReadRange(NOTHING, NOTHING if read_range is None else read_range.next_start)
+        shadows, changed = 0, set(this.changed)
+        if read_range is not None:
+            start, next_start = read_range.start["shadow_predictions"], read_range.next_start["shadow_predictions"]
+            new = new_rows.read_new_predictions(client, rules, start, next_start, "shadow_predictions")
+            shadows = new.rows
+            changed |= {hour for hour, rows in new.by_hour.items() if self.hours.get(hour) != rows}
+            self.hours, self.next_hours = new.by_hour, new.by_hour_after_next
+        if rules.shadow is None:
+            return shadows
+        # A row within an hour of a window decides whether another one has a pair.
+        near = {each + step for each in changed for step in (-pairs.NEAR_S, 0, max(pairs.NEAR_S, rules.window_s))}
+        ended, self.open_windows = this.clock.split(rules.windows_of(near) | self.open_windows, rules.window_s)
+        changes = baseline_changes(this.registry, rules.model)
+        for windows in statement_chunks(client, rules, ended, changes, pairs.rows_by_hour):
+            check_stop()
+            dimensions = dimensions_at(this.contract, this.registry, windows[0])
+            has_repeats = state.has_repeated_ids(client, rules, windows)
+            pairs.pair_windows(client, rules, dimensions, windows, this.now_ms, has_repeats=has_repeats)
+        return shadows

@@ -1,0 +1,289 @@
+"""Pairs of a candidate and the version in use equal those of a join in plain Python, whatever arrives when."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from barograph.contract import Contract, LabelSpec, ShadowTest, Slice
+
+from local.clickhouse import LocalClickHouse
+from streams.scorer.worker import Scorer
+from tests.support import scoring
+from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, expected, label, prediction
+from tests.support.warehouse import emptied, snapshot
+from warehouse.client import Client
+
+pytestmark = pytest.mark.engine
+
+THRESHOLD = 0.4
+SHADOW = ShadowTest(candidate="4", of="3", margins={"accuracy": 0.01})
+BINARY = Contract(
+    model="m",
+    slices=(Slice(name="country", source="context.country", values=("de", "fr")),),
+    label=LabelSpec(type="bool", positive=True, threshold=THRESHOLD, horizon_s=3 * 86400),
+    shadow=SHADOW,
+)
+COUNTS = (
+    *("requests", "pairs", "unpaired", "compared", "agreed", "labelled", "both_right", "primary_right"),
+    *("candidate_right", "missing_labelled", "missing_right", "scored", "score_pairs", "timed"),
+)
+SUMS = ("loss_primary", "loss_candidate", "brier_primary", "brier_candidate", "score_difference", "log_latency")
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture
+def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
+    address = engine.address(client.database)
+    usual: dict[str, Any] = {"clock": lambda: (START_MS + 6 * DAY_MS) / 1000}
+    return lambda contract, **changes: scoring.scorer(client, address, contract, **{**usual, **changes})
+
+
+def raw_rows(rng: random.Random, n: int) -> dict[str, Rows]:
+    """A day of requests, a candidate that answers most of them, and labels, with every anomaly."""
+    rows: dict[str, Rows] = {"predictions": [], "shadow_predictions": [], "labels": []}
+    offset = 0
+
+    def add(table: str, i: int, at_ms: int, **values: Any) -> None:
+        nonlocal offset
+        rows[table].append(prediction(i, at_ms, offset, **values))
+        offset += 1
+
+    for i in range(n):
+        at_ms = START_MS + rng.randrange(DAY_MS)
+        truth = rng.random()
+        shared = {"context": {"country": rng.choice(["de", "fr", "us"])}, "latency_ms": rng.choice([math.nan, 8.0])}
+        odd = rng.random()
+        answer: dict[str, Any] = {"score": rng.choice([truth, rng.random(), math.nan, 1.5])}
+        if odd < 0.05:
+            answer = {"score": math.nan, "error": "TimeoutError"}
+        elif odd < 0.1:
+            answer["class"] = rng.choice(["true", "false", "maybe"])
+        if rng.random() < 0.97:
+            version = "3" if rng.random() < 0.9 else "2"
+            add("predictions", i, at_ms, version=version, **answer, **shared)
+            if rng.random() < 0.05:  # the same prediction, repeated at another time
+                moved_ms = at_ms + rng.randrange(-5 * HOUR_MS, 5 * HOUR_MS)
+                add("predictions", i, moved_ms, version=version, **(answer | {"score": rng.random()}), **shared)
+        if rng.random() < 0.9:
+            errors = ["", "", "", "", "", "ValueError", "shadow-timeout", "shadow-skipped-queue", "shadow-closed"]
+            error = rng.choice(errors)
+            candidate = {"score": math.nan if error else rng.choice([truth, rng.random()]), "error": error}
+            latency_ms = math.nan if error else rng.choice([4.0, 16.0])
+            late_ms = rng.choice([0, 40, 40, 59 * 60_000, HOUR_MS, HOUR_MS + 1, 3 * HOUR_MS, -30 * 60_000])
+            version = "4" if rng.random() < 0.95 else "5"
+            shadow = {**candidate, "version": version, "latency_ms": latency_ms}
+            add("shadow_predictions", i, at_ms + late_ms, **shadow)
+            if rng.random() < 0.1:
+                moved_ms = at_ms + rng.randrange(-2 * HOUR_MS, 2 * HOUR_MS)
+                add("shadow_predictions", i, moved_ms, **(shadow | {"score": rng.random()}))
+        if rng.random() < 0.8:
+            value = "true" if rng.random() < truth else "false"
+            delay_ms = int(rng.expovariate(1 / (5 * HOUR_MS)))
+            rows["labels"].append(label(i, at_ms + delay_ms, len(rows["labels"]), value))
+            if rng.random() < 0.1:  # a correction
+                rows["labels"].append(
+                    label(i, at_ms + delay_ms + 1, len(rows["labels"]), rng.choice(["true", "false"]))
+                )
+    return rows
+
+
+def order(event: Mapping[str, Any]) -> tuple[int, ...]:
+    return event["at"], event["epoch"], event["partition"], event["offset"], event["message_index"]
+
+
+def decision(event: Mapping[str, Any]) -> bool | None:
+    if event["error"]:
+        return None
+    if event["class"]:
+        return {"true": True, "false": False}.get(event["class"])
+    return event["score"] >= THRESHOLD if 0 <= event["score"] <= 1 else None
+
+
+def losses(event: Mapping[str, Any], truth: bool) -> tuple[float, float]:
+    p = event["score"] if truth else 1 - event["score"]
+    return -math.log(max(p, 2.0**-52)), (1 - p) ** 2
+
+
+def joined(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Pair the rows in plain Python; return counts by slice and start of the window (Unix seconds)."""
+    shadows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for event in sorted(rows["shadow_predictions"], key=order):
+        if event["version"] == "4":
+            shadows[event["id"]].append(event)
+    requests: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for event in sorted(rows["predictions"], key=order):
+        if event["version"] == "3":
+            requests[event["id"]].append(event)
+    result: dict[tuple[str, int], dict[str, Any]] = defaultdict(
+        lambda: {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(SUMS, 0.0), "missing": Counter()}
+    )
+    for event_id, events in requests.items():
+        event = events[0]
+        near = [each for each in shadows[event_id] if abs(each["at"] - event["at"]) <= HOUR_MS]
+        answer = near[0] if near else None
+        # The labels are joined by the reference of the scorer's own tests.
+        of_id = [each for each in rows["labels"] if each["id"] == event_id]
+        (own,) = expected(BINARY, [event], of_id).values()
+        truth = None
+        if own.counts["labelled"]:
+            truth = expected(BINARY, [{**event, "error": ""}], of_id).popitem()[1].outcomes[0][2] == "true"
+        for name in ("all", f"country={country if (country := event['context']['country']) != 'us' else 'other'}"):
+            counts = result[name, event["at"] // HOUR_MS * 3600]
+            counts["requests"] += 1
+            if event["error"]:
+                counts["missing"]["primary-failed"] += 1
+            elif answer is None:
+                counts["missing"]["no-event"] += 1
+            elif answer["error"]:
+                error = answer["error"]
+                counts["missing"][error.removeprefix("shadow-") if error.startswith("shadow-") else "error"] += 1
+            else:
+                add_pair(counts, event, answer, truth)
+                continue
+            if truth is not None and decision(event) is not None:
+                counts["missing_labelled"] += 1
+                counts["missing_right"] += decision(event) == truth
+    for event_id, answers in shadows.items():
+        primaries = requests.get(event_id, [])
+        for hour in {
+            each["at"] // HOUR_MS * 3600
+            for each in answers
+            if not any(abs(each["at"] - request["at"]) <= HOUR_MS for request in primaries)
+        }:
+            result["all", hour]["unpaired"] += 1
+    return dict(result)
+
+
+def add_pair(counts: dict[str, Any], event: Mapping[str, Any], answer: Mapping[str, Any], truth: bool | None) -> None:
+    counts["pairs"] += 1
+    ours, theirs = decision(event), decision(answer)
+    both = ours is not None and theirs is not None
+    counts["compared"] += both
+    counts["agreed"] += both and ours == theirs
+    if math.isfinite(event["score"]) and math.isfinite(answer["score"]):
+        counts["score_pairs"] += 1
+        counts["score_difference"] += answer["score"] - event["score"]
+    if event["latency_ms"] > 0 and answer["latency_ms"] > 0:
+        counts["timed"] += 1
+        counts["log_latency"] += math.log(answer["latency_ms"] / event["latency_ms"])
+    if truth is None:
+        return
+    if both:
+        counts["labelled"] += 1
+        right = ours == truth, theirs == truth
+        kinds = {(True, True): "both_right", (True, False): "primary_right", (False, True): "candidate_right"}
+        if right in kinds:
+            counts[kinds[right]] += 1
+    if 0 <= event["score"] <= 1 and 0 <= answer["score"] <= 1:
+        counts["scored"] += 1
+        for side, each in (("primary", event), ("candidate", answer)):
+            loss, brier = losses(each, truth)
+            counts[f"loss_{side}"] += loss
+            counts[f"brier_{side}"] += brier
+
+
+def stored(client: Client) -> dict[tuple[str, int], dict[str, Any]]:
+    names = (*COUNTS, *SUMS, "missing")
+    rows = client.rows(
+        f"SELECT slice, toUnixTimestamp(window_start), {', '.join(names)} FROM shadow_pairs FINAL "
+        "WHERE model = 'm' AND candidate = '4' AND of = '3' AND (requests > 0 OR unpaired > 0)"
+    )
+    return {(name, start): dict(zip(names, values, strict=True)) for name, start, *values in rows}
+
+
+def compare(client: Client, rows: Mapping[str, Rows]) -> None:
+    result, targets = stored(client), joined(rows)
+    assert result.keys() == targets.keys()
+    for key, target in targets.items():
+        own = result[key]
+        assert {name: own[name] for name in COUNTS} == {name: target[name] for name in COUNTS}, key
+        assert dict(own["missing"]) == dict(target["missing"]), key
+        assert own["pairs"] + sum(own["missing"].values()) == own["requests"], key
+        for name in SUMS:
+            assert own[name] == pytest.approx(target[name], abs=1e-9), (key, name)
+
+
+def test_every_request_is_a_pair_or_missing_for_a_reason(client: Client, score: Callable[..., Scorer]) -> None:
+    rows = raw_rows(random.Random(1), 1500)
+    for table, own in rows.items():
+        scoring.insert(client, table, own)
+    score(BINARY).score_once()
+    compare(client, rows)
+    totals = dict(client.rows("SELECT slice, sum(requests) FROM shadow_pairs FINAL GROUP BY slice"))
+    assert totals["all"] == sum(totals[name] for name in totals if name.startswith("country="))
+    ((reasons,),) = client.rows("SELECT mapKeys(sumMap(missing)) FROM shadow_pairs FINAL")
+    assert set(reasons) == {"primary-failed", "no-event", "error", "timeout", "skipped-queue", "closed"}
+
+
+def test_a_candidate_named_later_is_paired_from_the_first_row_on(client: Client, score: Callable[..., Scorer]) -> None:
+    rows = raw_rows(random.Random(2), 300)
+    for table, own in rows.items():
+        scoring.insert(client, table, own)
+    score(msgspec.structs.replace(BINARY, shadow=None)).score_once()
+    assert stored(client) == {}
+    score(BINARY).score_once()
+    compare(client, rows)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_pairs_do_not_depend_on_the_order_of_arrival(client: Client, score: Callable[..., Scorer], seed: int) -> None:
+    rng = random.Random(seed)
+    rows = raw_rows(rng, 300)
+    waiting = {table: scoring.batches(rng, own, 100) for table, own in rows.items()}
+    now_s = (START_MS + 6 * DAY_MS) / 1000
+    changes: dict[str, Any] = {"clock": lambda: now_s, "grace_s": rng.choice([0.0, 60.0])}
+    working = score(BINARY, **changes)
+    while any(waiting.values()):
+        table = rng.choice([name for name, batches in waiting.items() if batches])
+        batch = waiting[table].pop(0)
+        scoring.insert(client, table, batch)
+        if rng.random() < 0.2:  # read again
+            scoring.insert(client, table, batch)
+        now_s += rng.choice([1, 20, 70])
+        if rng.random() < 0.5:
+            working.score_once()
+        if rng.random() < 0.2:
+            working = score(BINARY, **changes)
+    working.score_once()
+    compare(client, rows)
+
+
+@pytest.mark.long
+def test_a_pass_killed_at_any_point_is_repeated_into_the_same_pairs(
+    client: Client, score: Callable[..., Scorer]
+) -> None:
+    rng = random.Random(6)
+    rows = raw_rows(rng, 150)
+    halves = [
+        {table: own[: len(own) // 2] for table, own in rows.items()},
+        {table: own[len(own) // 2 :] for table, own in rows.items()},
+    ]
+
+    def fill(half: int) -> None:
+        for table, own in halves[half].items():
+            scoring.insert(client, table, own)
+
+    emptied(client)
+    fill(0)
+    score(BINARY).score_once()
+    fill(1)
+    kills = 0
+    with snapshot(client) as back:
+        while True:
+            back()
+            mortal: Any = MortalClient(client, kills + 1, ("shadow_pairs", "scorer_checkpoints"))
+            try:
+                score(BINARY, connect_to=lambda _, mortal=mortal: mortal).score_once()
+                break
+            except Killed:
+                kills += 1
+            score(BINARY).score_once()
+            compare(client, rows)
+    assert kills >= 4
