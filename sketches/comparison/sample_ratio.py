@@ -86,16 +86,30 @@ def anytime_p(units: ArrayLike, shares: ArrayLike) -> FloatArray:
     Raises:
         ValueError: as `sample_ratio`.
     """
+    terms = log_evidence_terms(units, shares)
+    log_mean = logsumexp(terms, axis=-1) - np.log(len(CONCENTRATIONS))
+    return np.asarray(np.exp(-np.maximum(log_mean, 0.0)), np.float64)
+
+
+def log_evidence_terms(units: ArrayLike, shares: ArrayLike) -> FloatArray:
+    """Return the logarithm of each likelihood ratio whose mean is E, (…, len(CONCENTRATIONS)).
+
+    Args:
+        units: as for `anytime_p`.
+        shares: as for `sample_ratio`.
+
+    Raises:
+        ValueError: as `sample_ratio`.
+    """
     counts, planned = _checked(units, shares)
     a = CONCENTRATIONS[:, None] * planned
     n = counts[..., None, :]
-    log_e = (
+    terms = (
         gammaln(CONCENTRATIONS)
         - gammaln(CONCENTRATIONS + n.sum(axis=-1))
         + (gammaln(a + n) - gammaln(a) - n * np.log(planned)).sum(axis=-1)
     )
-    log_mean = logsumexp(log_e, axis=-1) - np.log(len(CONCENTRATIONS))
-    return np.asarray(np.exp(-np.maximum(log_mean, 0.0)), np.float64)
+    return np.asarray(terms, np.float64)
 
 
 def _is_detectable(n: float, shares: FloatArray) -> bool:

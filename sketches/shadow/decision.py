@@ -1,0 +1,277 @@
+"""Decision about a candidate from the daily sums of its shadow: promote, hold or insufficient.
+
+`promote` if every criterion is met and no slice is harmed. A criterion with margin m is met from day
+max(28, T) on (`sketches.shadow.least_days`) while the 95 % confidence sequence of its difference is above −m, also if
+missing answers are counted at their worst. Since all criteria must be met, no correction for their number is needed.
+
+`hold` if, after the burn-in, one of K criteria is harmed: the confidence sequence at α/K is below 0, or the e-process
+against a loss of at most m reaches K/α; or if e-BH names a slice.
+
+`insufficient` otherwise, with a forecast of the days left.
+
+A promotion does not exclude harm on rare days that have not occurred yet. T bounds that risk by the assumed loss on
+such a day, and a guard must remain after the promotion.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sketches.shadow.day_evidence import DayEvidence, day_evidence
+from sketches.shadow.day_interval import BURN_IN_DAYS, LEAST_PAIRS, day_interval
+from sketches.shadow.e_bh import e_bh, log_mean_e
+from sketches.shadow.least_days import WORST_DAY, days_left, least_days, unseen_loss
+from sketches.shadow.missing_pairs import MissingPairs, bounded_sums
+
+FloatArray = NDArray[np.float64]
+
+ALPHA = 0.05
+"""Error rate of each criterion."""
+SLICE_ALPHA = 0.1
+"""False discovery rate of harmed slices, and error rate of the evidence that some slice is harmed."""
+
+
+class Outcome(Enum):
+    """Decision about a candidate."""
+
+    promote = "promote"
+    hold = "hold"
+    insufficient = "insufficient"
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """A quality in which the candidate must not be worse than the primary by more than a margin."""
+
+    name: str
+    margin: float
+    """Acceptable loss per pair, above 0, in the unit of the differences."""
+    worst_day: float = WORST_DAY
+    """Assumed loss per pair on a bad day, in the same unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class CriterionDays:
+    """The local days of a criterion, in order; days without pairs are ignored."""
+
+    criterion: Criterion
+    differences: FloatArray
+    """Sums over the pairs of each day, (t,); positive if the candidate is better."""
+    pairs: FloatArray
+    """Complete pairs of each day, (t,)."""
+    missing: MissingPairs | None = None
+    """Pairs with a missing answer; None if there are none, or if the quality has no bounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceDays:
+    """The local days of one criterion in one slice."""
+
+    name: str
+    """Name of the slice, such as `country=DE`."""
+    criterion: str
+    differences: FloatArray
+    pairs: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class CriterionVerdict:
+    """State of one criterion at one look."""
+
+    criterion: Criterion
+    days: int
+    """Days with pairs."""
+    value: float
+    """Mean difference per complete pair; NaN without pairs."""
+    low: float
+    """Lower end of the 95 % confidence sequence; −∞ if there is not enough data."""
+    high: float
+    kappa: float
+    """Factor of the variance for correlation between days; NaN before the second day."""
+    least_value: float
+    """Mean difference if missing answers are as bad for the candidate as possible."""
+    most_value: float
+    """Mean difference if they are as good as possible."""
+    least_low: float
+    """Lower end of the confidence sequence of `least_value`."""
+    least_days: int
+    """Days before which the margin is never shown."""
+    days_left: float
+    """Forecast of the days until the criterion is met, at least those until `least_days`: only those if there is no
+    interval yet. ∞ if the difference so far is at or below −margin; NaN if there is still no interval at
+    `least_days`."""
+    is_met: bool
+    is_harmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HarmedSlice:
+    """A slice in which e-BH finds the candidate worse."""
+
+    name: str
+    criterion: str
+    log_evidence: float
+    """Natural logarithm of the e-value at this look."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowDecision:
+    """Decision at one look, and its reasons."""
+
+    outcome: Outcome
+    criteria: tuple[CriterionVerdict, ...]
+    """In the order of the arguments."""
+    harmed_slices: tuple[HarmedSlice, ...]
+    """By evidence, the strongest first, then by name."""
+    some_slice_harmed: bool
+    """Whether the mean e-value of all slices reaches 1/α: some slice is harmed, named or not."""
+    judged_slices: int
+    """Slices with enough data."""
+    days_left: float
+    """Most days left of all criteria; NaN if one has no forecast."""
+
+
+def decide(criteria: Sequence[CriterionDays], slices: Sequence[SliceDays] = ()) -> ShadowDecision:
+    """Decide about a candidate.
+
+    Args:
+        criteria: at least one; all must be met.
+        slices: criteria by slice; a slice needs more than 28 days, of which half have 50 pairs.
+
+    Raises:
+        ValueError: there is no criterion, a margin is not above 0, or the arrays do not fit.
+    """
+    if not criteria:
+        raise ValueError("a decision needs at least one criterion with a margin")
+    verdicts = tuple(_judge(each, len(criteria)) for each in criteria)
+    harmed, log_mean, judged = _harmed_slices(slices)
+    if all(verdict.is_met for verdict in verdicts) and not harmed:
+        outcome = Outcome.promote
+    elif any(verdict.is_harmed for verdict in verdicts) or harmed:
+        outcome = Outcome.hold
+    else:
+        outcome = Outcome.insufficient
+    return ShadowDecision(
+        outcome=outcome,
+        criteria=verdicts,
+        harmed_slices=harmed,
+        some_slice_harmed=log_mean >= -math.log(SLICE_ALPHA),
+        judged_slices=judged,
+        days_left=float(np.max([verdict.days_left for verdict in verdicts])),
+    )
+
+
+def _judge(data: CriterionDays, criteria: int) -> CriterionVerdict:
+    criterion = data.criterion
+    all_sums, all_pairs = _series(data.differences, data.pairs)
+    sums, pairs = all_sums[all_pairs > 0.0], all_pairs[all_pairs > 0.0]
+    bounds = bounded_sums(all_sums, all_pairs, data.missing or MissingPairs(0.0, 0.0))
+    any_pairs = bounds.pairs > 0.0
+    observed = _Series.of(sums, pairs, criterion)
+    least = _Series.of(bounds.low[any_pairs], bounds.pairs[any_pairs], criterion)
+    total = float(bounds.pairs.sum())
+    needed = least_days(criterion.margin, criterion.worst_day, ALPHA)
+    days = len(sums)
+    ready = days >= needed
+    waiting = float(max(needed - days, 0))
+    forecasts = [series.left(criterion.margin) for series in (observed, least)]
+    is_met = ready and observed.low > -criterion.margin and least.low > -criterion.margin
+    return CriterionVerdict(
+        criterion=criterion,
+        days=days,
+        value=observed.value,
+        low=observed.low,
+        high=observed.high,
+        kappa=observed.kappa,
+        least_value=float(bounds.low.sum() / total) if total else math.nan,
+        most_value=float(bounds.high.sum() / total) if total else math.nan,
+        least_low=least.low,
+        least_days=needed,
+        days_left=float(np.fmax.reduce([waiting, *forecasts])) if waiting else float(np.max(forecasts)),
+        is_met=is_met,
+        is_harmed=_is_harmed(sums, pairs, criterion.margin, criteria),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """The interval of one series of days."""
+
+    days: int
+    value: float
+    low: float
+    high: float
+    kappa: float
+    enough: bool
+    half: float
+    """Half-width that shrinks with more days."""
+
+    @classmethod
+    def of(cls, sums: FloatArray, pairs: FloatArray, criterion: Criterion) -> _Series:
+        days = len(sums)
+        value = float(sums.sum() / pairs.sum()) if days else math.nan
+        if days < 2:
+            return cls(days, value, -math.inf, math.inf, math.nan, False, math.inf)
+        interval = day_interval(sums, pairs, ALPHA)
+        kappa = float(interval.kappa)
+        if not sums.any() and days >= BURN_IN_DAYS and np.median(pairs) >= LEAST_PAIRS:
+            # No variance to measure: what remains possible is a difference on days that have not occurred.
+            reach = unseen_loss(days, criterion.worst_day, ALPHA)
+            return cls(days, value, -reach, reach, kappa, True, 0.0)
+        return cls(
+            days,
+            value,
+            float(interval.low),
+            float(interval.high),
+            kappa,
+            bool(interval.enough),
+            float(interval.half),
+        )
+
+    def left(self, margin: float) -> float:
+        return days_left(self.days, self.value, self.half, margin) if self.enough else math.nan
+
+
+def _is_harmed(sums: FloatArray, pairs: FloatArray, margin: float, criteria: int) -> bool:
+    if len(sums) < BURN_IN_DAYS:
+        return False
+    if float(day_interval(sums, pairs, ALPHA / criteria).high) < 0.0:
+        return True
+    evidence = _evidence(sums, pairs, -margin)
+    return evidence is not None and float(evidence.worse[-1]) >= math.log(criteria / ALPHA)
+
+
+def _evidence(sums: FloatArray, pairs: FloatArray, null: float) -> DayEvidence | None:
+    """Return the evidence at one null; None if there is not enough data."""
+    if len(sums) <= BURN_IN_DAYS or np.median(pairs) < LEAST_PAIRS:
+        return None
+    return day_evidence(sums, pairs, null)
+
+
+def _harmed_slices(slices: Sequence[SliceDays]) -> tuple[tuple[HarmedSlice, ...], float, int]:
+    """Return the slices that e-BH names, the logarithm of the mean e-value, and the number of slices judged."""
+    judged = []
+    for each in slices:
+        sums, pairs = _series(each.differences, each.pairs)
+        evidence = _evidence(sums[pairs > 0.0], pairs[pairs > 0.0], 0.0)
+        if evidence is not None:
+            judged.append(HarmedSlice(each.name, each.criterion, float(evidence.worse[-1])))
+    log_e = np.array([each.log_evidence for each in judged])
+    named = [each for each, is_named in zip(judged, e_bh(log_e, SLICE_ALPHA), strict=True) if is_named]
+    named.sort(key=lambda each: (-each.log_evidence, each.name, each.criterion))
+    return tuple(named), float(log_mean_e(log_e)), len(judged)
+
+
+def _series(differences: FloatArray, pairs: FloatArray) -> tuple[FloatArray, FloatArray]:
+    sums, counts = np.asarray(differences, np.float64), np.asarray(pairs, np.float64)
+    if sums.ndim != 1 or sums.shape != counts.shape:
+        raise ValueError(f"differences and pairs need one value per day, not {sums.shape} and {counts.shape}")
+    if not np.all(counts >= 0.0):
+        raise ValueError("a count of pairs is negative")
+    return sums, counts

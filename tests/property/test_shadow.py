@@ -1,0 +1,294 @@
+"""Invariants of the comparison of a candidate with its primary, for any data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sketches.comparison.sample_ratio import CONCENTRATIONS, anytime_p
+from sketches.shadow.binary_pairs import (
+    difference_interval,
+    log_evidence,
+    log_evidence_better,
+    log_evidence_of_difference,
+    share_interval,
+)
+from sketches.shadow.bounded_mean import bounded_mean
+from sketches.shadow.clustered_auc import auc_difference
+from sketches.shadow.day_evidence import day_evidence, evidence_interval
+from sketches.shadow.day_interval import day_interval
+from sketches.shadow.decision import Criterion, CriterionDays, SliceDays, decide
+from sketches.shadow.e_bh import e_bh
+from sketches.shadow.least_days import rare_harm_days
+from sketches.shadow.missing_pairs import MissingPairs, bounded_sums
+from sketches.shadow.planned_looks import look_bounds
+
+FloatArray = NDArray[np.float64]
+
+UNHURRIED = settings(deadline=None, max_examples=50)
+COUNTS = st.integers(0, 10_000)
+SIZES = st.integers(30, 90)
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def days(size: int, seed: int) -> tuple[FloatArray, FloatArray]:
+    """Sums of days of 60 to 3,000 pairs whose scale, mean, skew and correlation are random."""
+    rng = np.random.default_rng(seed)
+    pairs = rng.integers(60, 3_000, size).astype(np.float64)
+    noise = rng.standard_normal(size) if rng.random() < 0.5 else rng.exponential(1.0, size) - 1.0
+    noise = np.repeat(noise, rng.integers(1, 4))[:size]
+    rate = rng.normal(0.0, 0.02) + 10.0 ** rng.uniform(-4.0, -1.0) * noise
+    return np.rint(np.clip(rate, -1.0, 1.0) * pairs), pairs
+
+
+# ---------------------------------------------------------------------------------------------------- wins and losses
+
+
+@UNHURRIED
+@given(COUNTS, COUNTS, COUNTS)
+def test_swapping_the_sides_mirrors_wins_and_losses(wins: int, ties: int, losses: int) -> None:
+    assert float(log_evidence(wins, losses)) == pytest.approx(float(log_evidence(losses, wins)), abs=1e-8)
+    low, high = share_interval(wins, losses)
+    mirrored = share_interval(losses, wins)
+    np.testing.assert_allclose((1.0 - high, 1.0 - low), mirrored, rtol=0, atol=1e-7)
+    low, high = difference_interval(wins, ties, losses)
+    np.testing.assert_allclose((-high, -low), difference_interval(losses, ties, wins), rtol=0, atol=1e-7)
+
+
+@UNHURRIED
+@given(st.integers(0, 2_000), st.integers(0, 2_000))
+def test_the_evidence_after_the_next_pair_is_on_average_the_evidence_before(wins: int, losses: int) -> None:
+    after = np.logaddexp(log_evidence(wins + 1, losses), log_evidence(wins, losses + 1)) - np.log(2.0)
+    assert float(after) == pytest.approx(float(log_evidence(wins, losses)), abs=1e-8)
+
+
+@UNHURRIED
+@given(st.lists(st.booleans(), min_size=1, max_size=200))
+def test_evidence_is_the_product_of_the_bets_on_each_pair(outcomes: list[bool]) -> None:
+    a = CONCENTRATIONS / 2
+    wins = losses = 0
+    capital = np.ones(len(a))
+    for win in outcomes:
+        capital *= 2 * (a + (wins if win else losses)) / (2 * a + wins + losses)
+        wins, losses = wins + win, losses + (not win)
+    assert float(log_evidence(wins, losses)) == pytest.approx(float(np.log(capital.mean())), abs=1e-9)
+
+
+@UNHURRIED
+@given(st.lists(st.tuples(COUNTS, COUNTS), min_size=1, max_size=10))
+def test_p_of_a_test_never_rises(steps: list[tuple[int, int]]) -> None:
+    looks = np.cumsum(steps, axis=0)
+    p = np.minimum.accumulate(anytime_p(looks, [0.5, 0.5]))
+    assert ((p >= 0.0) & (p <= 1.0)).all()
+    assert (np.diff(p) <= 0.0).all()
+
+
+@UNHURRIED
+@given(COUNTS, COUNTS, COUNTS)
+def test_another_win_speaks_for_the_candidate(wins: int, ties: int, losses: int) -> None:
+    assert float(log_evidence_better(wins + 1, losses)) >= float(log_evidence_better(wins, losses)) - 1e-8
+    for now, more in (
+        (share_interval(wins, losses), share_interval(wins + 1, losses)),
+        (difference_interval(wins, ties, losses + 1), difference_interval(wins + 1, ties, losses)),
+    ):
+        assert more[0] >= now[0] - 1e-9
+        assert more[1] >= now[1] - 1e-9
+
+
+@UNHURRIED
+@given(COUNTS, COUNTS, COUNTS, st.sampled_from([0.001, 0.05, 0.3]))
+def test_intervals_contain_the_estimate_and_their_ends_have_the_evidence(
+    wins: int, ties: int, losses: int, alpha: float
+) -> None:
+    assume(wins + losses)
+    low, high = share_interval(wins, losses, alpha)
+    assert 0.0 <= low <= wins / (wins + losses) <= high <= 1.0
+    low, high = difference_interval(wins, ties, losses, alpha)
+    assert -1.0 <= low <= (wins - losses) / (wins + ties + losses) <= high <= 1.0
+    for end in (float(low), float(high)):
+        if -1.0 < end < 1.0:
+            log_e = float(log_evidence_of_difference(wins, ties, losses, end))
+            assert log_e == pytest.approx(-np.log(alpha), abs=1e-4)
+    wider = difference_interval(wins, ties, losses, alpha / 2)
+    assert wider[0] <= low
+    assert wider[1] >= high
+
+
+@UNHURRIED
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=60))
+def test_bounded_means_are_symmetric_and_do_not_look_ahead(values: list[float]) -> None:
+    center, half = bounded_mean(values)
+    mirrored, same_half = bounded_mean(1.0 - np.array(values))
+    np.testing.assert_allclose(mirrored, 1.0 - center, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(same_half, half, rtol=1e-9)
+    prefix = bounded_mean(values[: len(values) // 2 + 1])
+    np.testing.assert_array_equal(prefix[1], half[: len(values) // 2 + 1])
+
+
+# ---------------------------------------------------------------------------------------------------- days
+
+
+@UNHURRIED
+@given(SIZES, SEEDS)
+def test_swapping_the_sides_mirrors_days(size: int, seed: int) -> None:
+    sums, pairs = days(size, seed)
+    here, there = day_interval(sums, pairs), day_interval(-sums, pairs)
+    assert (float(there.low), float(there.high)) == (-float(here.high), -float(here.low))
+    of_here, of_there = day_evidence(sums, pairs), day_evidence(-sums, pairs)
+    np.testing.assert_allclose(of_here.different, of_there.different, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(of_here.better, of_there.worse, rtol=0, atol=1e-12)
+
+
+@UNHURRIED
+@given(SIZES, SEEDS, st.floats(-0.2, 0.2))
+def test_a_constant_gain_moves_the_interval_by_as_much(size: int, seed: int, gain: float) -> None:
+    sums, pairs = days(size, seed)
+    before, after = day_interval(sums, pairs), day_interval(sums + gain * pairs, pairs)
+    assume(bool(before.enough))
+    np.testing.assert_allclose(after.low, before.low + gain, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(after.high, before.high + gain, rtol=0, atol=1e-9)
+    assert float(after.kappa) == pytest.approx(float(before.kappa), abs=1e-6)
+
+
+@UNHURRIED
+@given(SIZES, SEEDS)
+def test_a_smaller_error_rate_contains_the_interval(size: int, seed: int) -> None:
+    sums, pairs = days(size, seed)
+    wide, narrow = day_interval(sums, pairs, 0.01), day_interval(sums, pairs, 0.05)
+    assert float(wide.low) <= float(narrow.low)
+    assert float(wide.high) >= float(narrow.high)
+    assert float(narrow.kappa) >= 1.0
+
+
+@UNHURRIED
+@given(SIZES, SEEDS)
+def test_two_sided_evidence_is_the_mean_of_both_sides(size: int, seed: int) -> None:
+    evidence = day_evidence(*days(size, seed))
+    both = np.logaddexp(evidence.better, evidence.worse) - np.log(2.0)
+    np.testing.assert_allclose(evidence.different, both, rtol=0, atol=1e-9)
+
+
+@UNHURRIED
+@given(SIZES, SEEDS)
+def test_a_day_of_either_sign_leaves_the_evidence_on_average_at_most_as_it_was(size: int, seed: int) -> None:
+    """The supermartingale, for the symmetric increments that it assumes."""
+    sums, pairs = days(size, seed)
+    before = day_evidence(sums[:-1], pairs[:-1], kappa=1.0)
+    ends = [day_evidence(np.append(sums[:-1], sign * sums[-1]), pairs, kappa=1.0) for sign in (-1.0, 1.0)]
+    for name in ("different", "better", "worse"):
+        after = np.logaddexp(*(getattr(end, name)[-1] for end in ends)) - np.log(2.0)
+        assert after <= getattr(before, name)[-1] + 1e-9
+
+
+@UNHURRIED
+@given(SIZES, SEEDS)
+def test_the_ends_of_the_evidence_interval_have_the_evidence(size: int, seed: int) -> None:
+    sums, pairs = days(size, seed)
+    low, high = evidence_interval(sums, pairs)
+    assert low < high
+    first = day_evidence(sums, pairs)
+    for end in (float(low), float(high)):
+        if np.isfinite(end):
+            assert float(day_evidence(sums, pairs, end).different[-1]) == pytest.approx(np.log(20.0), abs=1e-3)
+    if first.different[-1] >= np.log(20.0):
+        assert low > 0.0 or high < 0.0
+
+
+# ---------------------------------------------------------------------------------------------------- decisions
+
+
+@UNHURRIED
+@given(st.lists(st.floats(-5.0, 12.0), max_size=40))
+def test_e_bh_does_not_depend_on_the_order(log_e: list[float]) -> None:
+    rejected = e_bh(log_e)
+    order = np.random.default_rng(len(log_e)).permutation(len(log_e))
+    values = np.array(log_e)
+    np.testing.assert_array_equal(e_bh(values[order]), rejected[order])
+    stronger = e_bh(values + 1.0)
+    assert (stronger >= rejected).all()
+    assert (e_bh(values, 0.05) <= rejected).all()
+    single = values >= np.log(max(len(values), 1) / 0.1)
+    assert (rejected >= single).all()
+
+
+@UNHURRIED
+@given(SIZES, SEEDS, st.permutations(range(6)))
+def test_the_order_of_slices_does_not_matter(size: int, seed: int, order: list[int]) -> None:
+    slices = [SliceDays(f"s{i}", "accuracy", *days(size, seed + i)) for i in range(6)]
+    criteria = [CriterionDays(Criterion("accuracy", 0.01), *days(size, seed))]
+    assert decide(criteria, slices) == decide(criteria, [slices[i] for i in order])
+
+
+@UNHURRIED
+@given(SIZES, SEEDS, st.floats(1e-6, 0.2), st.floats(0.001, 0.09))
+def test_a_better_candidate_meets_what_a_worse_one_meets(size: int, seed: int, gain: float, margin: float) -> None:
+    sums, pairs = days(size, seed)
+    assume(np.ptp(sums / pairs) > 1e-6)
+    criterion = Criterion("accuracy", margin)
+    worse, better = (
+        decide([CriterionDays(criterion, each, pairs)]).criteria[0] for each in (sums, sums + gain * pairs)
+    )
+    assert better.is_met >= worse.is_met
+    assert better.days_left <= worse.days_left + 1e-6 or np.isnan(worse.days_left)
+
+
+@UNHURRIED
+@given(SIZES, SEEDS, st.floats(0.001, 0.05), st.floats(1.0, 3.0))
+def test_a_wider_margin_is_met_no_later(size: int, seed: int, margin: float, factor: float) -> None:
+    sums, pairs = days(size, seed)
+    narrow, wide = (
+        decide([CriterionDays(Criterion("accuracy", each), sums, pairs)]).criteria[0]
+        for each in (margin, factor * margin)
+    )
+    assert wide.is_met >= narrow.is_met
+    assert wide.least_days <= narrow.least_days
+    assert rare_harm_days(margin) >= rare_harm_days(factor * margin)
+
+
+@UNHURRIED
+@given(SIZES, SEEDS, st.floats(0.0, 0.3))
+def test_missing_answers_never_help(size: int, seed: int, share: float) -> None:
+    sums, pairs = days(size, seed)
+    rng = np.random.default_rng(seed)
+    candidate, primary = rng.binomial(pairs.astype(int), share, (2, size))
+    missing = MissingPairs(candidate, rng.binomial(candidate, 0.7), primary, rng.binomial(primary, 0.7))
+    bounds = bounded_sums(sums, pairs, missing)
+    assert (bounds.low <= sums).all()
+    assert (bounds.high >= sums).all()
+    complete = CriterionDays(Criterion("accuracy", 0.02), sums, pairs)
+    verdict = decide([CriterionDays(complete.criterion, sums, pairs, missing)]).criteria[0]
+    assert verdict.is_met <= decide([complete]).criteria[0].is_met
+    assert verdict.least_value <= verdict.value + 1e-12 or missing.candidate == 0
+    swapped = MissingPairs(missing.primary, missing.candidate_quality, missing.candidate, missing.primary_quality)
+    mirrored = bounded_sums(-sums, pairs, swapped)
+    np.testing.assert_array_equal(mirrored.low, -bounds.high)
+
+
+@UNHURRIED
+@given(st.integers(2, 8), SEEDS)
+def test_swapping_the_models_mirrors_auc(size: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    positives, negatives = rng.integers(1, 40, (2, size))
+    hists = np.zeros((2, size, 12, 3))
+    for model in range(2):
+        ups, downs = (
+            np.stack([rng.multinomial(n, rng.dirichlet(np.ones(12))) for n in rows]) for rows in (positives, negatives)
+        )
+        hists[model, ..., 0], hists[model, ..., 2] = ups + downs, ups
+    here, there = auc_difference(hists[0], hists[1]), auc_difference(hists[1], hists[0])
+    assert float(here.difference) == pytest.approx(-float(there.difference), abs=1e-12)
+    assert float(here.variance) == pytest.approx(float(there.variance), rel=1e-9, abs=1e-15)
+    order = rng.permutation(size)
+    shuffled = auc_difference(hists[0, order], hists[1, order])
+    assert float(shuffled.variance) == pytest.approx(float(here.variance), rel=1e-9, abs=1e-15)
+
+
+@UNHURRIED
+@given(st.integers(1, 5), st.sampled_from([0.01, 0.05, 0.2]))
+def test_bounds_of_looks_fall_towards_that_of_a_fixed_test(looks: int, alpha: float) -> None:
+    bounds = look_bounds(np.arange(1, looks + 1) / looks, alpha)
+    assert (np.diff(bounds) < 0.0).all()
+    assert (look_bounds(np.arange(1, looks + 1) / looks, alpha / 2) > bounds).all()

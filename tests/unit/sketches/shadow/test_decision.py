@@ -1,0 +1,165 @@
+"""Decisions about a candidate: promote, hold, insufficient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from sketches.shadow.day_interval import day_interval
+from sketches.shadow.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
+from sketches.shadow.missing_pairs import MissingPairs
+from tests.support.shadow import DIFFERENCES, PAIRS
+
+ACCURACY = Criterion("accuracy", 0.02)
+
+
+def noisy(days: int, mean: float, seed: int = 1, sd: float = 5.0, pairs: int = 1_000) -> CriterionDays:
+    sums = np.random.default_rng(seed).normal(mean * pairs, sd, days)
+    return CriterionDays(ACCURACY, sums, np.full(days, float(pairs)))
+
+
+def harmed_slices(loss: float) -> Sequence[SliceDays]:
+    days = [noisy(120, 0.0, seed) for seed in range(9)]
+    slices = [SliceDays(f"carrier={i}", "accuracy", each.differences, each.pairs) for i, each in enumerate(days)]
+    after = np.where(np.arange(120) >= 28, -loss * 1_000, 0.0)
+    return [*slices, SliceDays("carrier=AA", "accuracy", days[0].differences + after, days[0].pairs)]
+
+
+def test_an_equal_candidate_is_promoted_once_the_margin_is_shown() -> None:
+    decision = decide([noisy(60, 0.0)])
+    assert decision.outcome == Outcome.promote
+    (verdict,) = decision.criteria
+    interval = day_interval(noisy(60, 0.0).differences, 1_000.0)
+    assert verdict.value == float(interval.value)
+    assert (verdict.low, verdict.high) == (float(interval.low), float(interval.high))
+    assert verdict.low > -0.02
+    assert verdict.is_met
+    assert decision.days_left == 0.0
+
+
+def test_days_left_count_from_the_first_day() -> None:
+    rare = CriterionDays(Criterion("accuracy", 0.005), np.array([1.0]), np.array([500.0]))
+    for days in (rare, CriterionDays(rare.criterion, np.zeros(0), np.zeros(0))):
+        decision = decide([days])
+        assert decision.outcome == Outcome.insufficient
+        assert decision.criteria[0].least_days == 59
+        assert decision.days_left == 59 - len(days.differences)
+
+
+def test_no_promotion_before_the_least_days() -> None:
+    criterion = Criterion("accuracy", 0.005, worst_day=0.25)
+    series = noisy(200, 0.003, sd=1.0)
+    outcomes = {
+        days: decide([CriterionDays(criterion, series.differences[:days], series.pairs[:days])]).outcome
+        for days in (27, 28, 148, 149, 200)
+    }
+    assert [each.value for each in outcomes.values()] == ["insufficient"] * 3 + ["promote"] * 2
+
+
+def test_the_forecast_follows_the_half_width() -> None:
+    wide = CriterionDays(ACCURACY, noisy(40, 0.0, sd=60.0).differences, np.full(40, 1_000.0))
+    decision = decide([wide])
+    assert decision.outcome == Outcome.insufficient
+    (verdict,) = decision.criteria
+    half = verdict.value - verdict.low
+    assert decision.days_left == pytest.approx(40 * (half / (verdict.value + 0.02)) ** 2 - 40)
+
+
+def test_a_worse_candidate_is_held_even_if_others_meet() -> None:
+    decision = decide([noisy(60, 0.01), noisy(60, -0.05, seed=2)])
+    assert decision.outcome == Outcome.hold
+    assert [verdict.is_harmed for verdict in decision.criteria] == [False, True]
+    assert decision.days_left == math.inf
+
+
+def test_a_loss_within_the_margin_is_promoted() -> None:
+    decision = decide([noisy(120, -0.005)])
+    assert decision.criteria[0].high < 0.0
+    assert decision.outcome == Outcome.promote
+
+
+def test_evidence_beyond_the_margin_holds_before_the_interval_is_below_zero() -> None:
+    """After good days the mean is still positive: only the days after the burn-in speak against the margin."""
+    sums = np.concatenate((np.resize([300.0, 320.0, 280.0, 310.0], 28), np.full(26, -300.0)))
+    days = CriterionDays(ACCURACY, sums, np.full(54, 1_000.0))
+    assert decide([days]).criteria[0].high > 0.0
+    assert decide([days]).outcome == Outcome.hold
+
+
+def test_missing_answers_count_at_their_worst() -> None:
+    days = noisy(60, 0.001)
+    missing = MissingPairs(candidate=np.full(60, 50.0), primary_quality=np.full(60, 40.0))
+    decision = decide([CriterionDays(ACCURACY, days.differences, days.pairs, missing)])
+    (verdict,) = decision.criteria
+    assert verdict.low > -0.02
+    assert verdict.least_low < verdict.least_value < -0.02 < verdict.value < verdict.most_value
+    assert decision.outcome == Outcome.insufficient
+    assert decision.days_left == math.inf
+
+
+def test_days_with_only_missing_answers_count_in_the_bounds() -> None:
+    days = noisy(60, 0.0)
+    pairs = np.where(np.arange(60) == 7, 0.0, days.pairs)
+    sums = np.where(pairs > 0, days.differences, 0.0)
+    missing = MissingPairs(np.where(pairs > 0, 0.0, 1_000.0), np.zeros(60))
+    (verdict,) = decide([CriterionDays(ACCURACY, sums, pairs, missing)]).criteria
+    assert verdict.days == 59
+    assert verdict.least_value == pytest.approx(sums.sum() / 60_000)
+    assert verdict.most_value == pytest.approx((sums.sum() + 1_000) / 60_000)
+
+
+def test_a_criterion_without_any_difference_is_met_once_rare_days_are_excluded() -> None:
+    failures = Criterion("failures", 0.005)
+    for days, outcome in ((58, Outcome.insufficient), (59, Outcome.promote)):
+        decision = decide([CriterionDays(failures, np.zeros(days), np.full(days, 100.0))])
+        assert decision.outcome == outcome
+        assert decision.criteria[0].low == -decision.criteria[0].high < 0.0
+        assert decision.days_left == 59 - days
+
+
+def test_equal_differences_other_than_zero_decide_nothing() -> None:
+    decision = decide([CriterionDays(ACCURACY, np.full(60, 10.0), np.full(60, 100.0))])
+    assert decision.outcome == Outcome.insufficient
+    assert math.isnan(decision.days_left)
+
+
+def test_days_of_few_pairs_decide_nothing() -> None:
+    decision = decide([CriterionDays(ACCURACY, noisy(60, -0.05).differences, np.full(60, 40.0))])
+    assert decision.outcome == Outcome.insufficient
+
+
+def test_a_harmed_slice_holds_a_candidate_whose_criteria_are_met() -> None:
+    decision = decide([noisy(120, 0.0)], harmed_slices(0.02))
+    assert decision.criteria[0].is_met
+    assert decision.outcome == Outcome.hold
+    assert [each.name for each in decision.harmed_slices] == ["carrier=AA"]
+    assert decision.some_slice_harmed
+    assert decision.judged_slices == 10
+
+
+def test_slices_without_harm_do_not_hold() -> None:
+    decision = decide([noisy(120, 0.0)], harmed_slices(0.0))
+    assert decision.outcome == Outcome.promote
+    assert not decision.some_slice_harmed
+
+
+def test_small_slices_are_not_judged() -> None:
+    small = SliceDays("carrier=OO", "accuracy", np.full(60, -20.0), np.full(60, 40.0))
+    young = SliceDays("carrier=HA", "accuracy", DIFFERENCES - 50, PAIRS)
+    decision = decide([noisy(60, 0.0)], [small, young])
+    assert decision.judged_slices == 0
+    assert decision.outcome == Outcome.promote
+
+
+def test_invalid_arguments_are_rejected() -> None:
+    with pytest.raises(ValueError, match="at least one criterion"):
+        decide([])
+    with pytest.raises(ValueError, match="one value per day"):
+        decide([CriterionDays(ACCURACY, np.zeros(3), np.ones(4))])
+    with pytest.raises(ValueError, match="negative"):
+        decide([CriterionDays(ACCURACY, np.zeros(3), np.array([1.0, -1.0, 2.0]))])
+    with pytest.raises(ValueError, match="above 0"):
+        decide([CriterionDays(Criterion("accuracy", 0.0), np.zeros(3), np.ones(3))])
