@@ -12,6 +12,10 @@ EXIT_UNREADABLE = 2
 """`check` and `skew`: the data or the contract cannot be read, or the two sides cannot be compared."""
 EXIT_USAGE = 2
 """The command line is wrong: an unknown command or option, or an invalid value."""
+EXIT_HOLD = 1
+"""`promote`: the candidate is worse than the primary."""
+EXIT_INSUFFICIENT = 2
+"""`promote`: there is not enough evidence yet."""
 EXIT_CHANGES = 3
 """`plan` only: `apply` would change something."""
 EXIT_INTERRUPTED = 130

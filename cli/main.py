@@ -57,6 +57,11 @@ COMMANDS: dict[str, _Command] = {
         "reference_app",
         "List the periods that performance can be compared with, and choose one.",
     ),
+    "promote": _Command(
+        "cli.promote.command",
+        "promote_command",
+        "Decide whether a candidate may replace the primary, from all pairs so far.",
+    ),
     "run": _Command("cli.run", "run_command", "Run one processor until SIGTERM or Ctrl-C."),
     "dev": _Command(
         "cli.dev.command",

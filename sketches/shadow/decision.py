@@ -5,7 +5,8 @@ max(28, T) on (`sketches.shadow.least_days`) while the 95 % confidence sequence 
 missing answers are counted at their worst. Since all criteria must be met, no correction for their number is needed.
 
 `hold` if, after the burn-in, one of K criteria is harmed: the confidence sequence at α/K is below 0, or the e-process
-against a loss of at most m reaches K/α; or if e-BH names a slice.
+against a loss of at most m reaches K/α; or if e-BH names a slice. A criterion whose loss is known to be smaller than
+its margin is not harmed.
 
 `insufficient` otherwise, with a forecast of the days left.
 
@@ -195,7 +196,7 @@ def _judge(data: CriterionDays, criteria: int) -> CriterionVerdict:
         least_days=needed,
         days_left=float(np.fmax.reduce([waiting, *forecasts])) if waiting else float(np.max(forecasts)),
         is_met=is_met,
-        is_harmed=_is_harmed(sums, pairs, criterion.margin, criteria),
+        is_harmed=observed.low <= -criterion.margin and _is_harmed(sums, pairs, criterion.margin, criteria),
     )
 
 

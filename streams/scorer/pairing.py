@@ -1,4 +1,4 @@
-"""Pairs a candidate's predictions with those of the version in use, in the score windows that changed."""
+"""Pairs a candidate's predictions with those of the primary, in the score windows that changed."""
 
 from __future__ import annotations
 

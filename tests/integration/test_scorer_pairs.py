@@ -1,4 +1,4 @@
-"""Pairs of a candidate and the version in use equal those of a join in plain Python, whatever arrives when."""
+"""Pairs of a candidate and the primary equal those of a join in plain Python, whatever arrives when."""
 
 from __future__ import annotations
 

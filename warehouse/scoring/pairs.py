@@ -1,9 +1,9 @@
 """Counts of pairs: a candidate's predictions beside those of the version that answers the same requests, as SQL.
 
-A pair is a prediction of the version in use and a prediction with the role `shadow` of the candidate, with one id and
+A pair is a prediction of the primary and a prediction with the role `shadow` of the candidate, with one id and
 event times at most an hour apart. Of several such candidate predictions the earliest counts. A request of the version
 in use that has no pair is counted by the reason. Sums use whole numbers (values times 2^50), so the same rows give
-bit-identical counts. A pair belongs to the score window and to the slices of the version in use.
+bit-identical counts. A pair belongs to the score window and to the slices of the primary.
 """
 
 from __future__ import annotations
@@ -188,9 +188,9 @@ _OF_PRIMARY = f"model = {{model:String}} AND version = {{of:String}} AND {_NEAR}
 
 
 def _pairs(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
-    """Return the query for the requests of the version in use, each with both sides' outcomes.
+    """Return the query for the requests of the primary, each with both sides' outcomes.
 
-    The columns of the version in use end in `_0`, those of the candidate in `_1`.
+    The columns of the primary end in `_0`, those of the candidate in `_1`.
     """
     extra = ("id", "at_ms", "latency_ms")
     primary = label_join.join_query(rules, dimensions, has_repeats=has_repeats, extra=extra)
@@ -226,7 +226,7 @@ def _pairs(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: b
 
 
 def _unpaired() -> str:
-    """Return the query for the candidate's predictions that answer no request of the version in use."""
+    """Return the query for the candidate's predictions that answer no request of the primary."""
     requests = (
         f"SELECT id, groupArray(toUnixTimestamp64Milli(at)) AS times FROM predictions WHERE {_OF_PRIMARY} GROUP BY id"
     )

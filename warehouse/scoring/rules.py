@@ -61,7 +61,7 @@ class Rules:
     registered: tuple[str, ...] = field(default=(), compare=False)
     """Versions with their own baseline."""
     shadow: ShadowVersions | None = field(default=None, compare=False)
-    """The candidate to pair with the version in use; None: no candidate."""
+    """The candidate to pair with the primary; None: no candidate."""
 
     def values_of(self, texts: Iterable[str], *, is_open: bool) -> list[str]:
         """Return the value of each label or class, as `label_join.value_of` does in SQL; empty for a text without one.

@@ -397,7 +397,7 @@ def _shadow(contract: Contract) -> Iterator[CheckFailure]:
     if shadow is None:
         return
     if shadow.candidate == shadow.of:
-        message = f"{quoted(shadow.candidate)} is the version in use too; write the version of the candidate"
+        message = f"{quoted(shadow.candidate)} is the primary too; write the version of the candidate"
         yield CheckFailure(("shadow", "candidate"), message, (("shadow", "of"),))
     if not shadow.margins:
         yield CheckFailure(("shadow", "margins"), "has no criterion; write at least one, such as accuracy: 0.005")

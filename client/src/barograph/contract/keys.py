@@ -472,7 +472,7 @@ CONTRACT = RecordKind(
         Key(
             "shadow",
             SHADOW,
-            "A candidate version that answers the same requests as the version in use.",
+            "A candidate version that answers the same requests as the primary.",
             default="no candidate",
         ),
         Key(

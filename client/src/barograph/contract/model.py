@@ -163,7 +163,7 @@ class Arms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShadowTest(msgspec.Struct, frozen=True, kw_only=True):
-    """A candidate version that answers the same requests as the version in use."""
+    """A candidate version that answers the same requests as the primary."""
 
     candidate: str
     """The version whose predictions have the role `shadow`."""
@@ -255,7 +255,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     arms: Arms | None = None
     """How requests are assigned to the arms of an A/B test; None: no test."""
     shadow: ShadowTest | None = None
-    """The candidate that answers beside the version in use; None: no candidate."""
+    """The candidate that answers beside the primary; None: no candidate."""
     thresholds: Thresholds = Thresholds()
     """The thresholds of PSI."""
     rate_thresholds: RateThresholds = RateThresholds()

@@ -86,7 +86,7 @@ def test_a_later_member_changes_the_id_only_if_it_is_set() -> None:
         ("arms: {shares: {a: 0.5, b: 0.5}, unit: user}", "'user' is not a unit; write context.NAME"),
         (
             "label: {type: bool}\nshadow: {candidate: 3, of: 3, margins: {accuracy: 0.1}}",
-            "'3' is the version in use too; write the version of the candidate",
+            "'3' is the primary too; write the version of the candidate",
         ),
         ("label: {type: bool}\nshadow: {candidate: 4, of: 3, margins: {}}", "has no criterion; write at least one"),
         (

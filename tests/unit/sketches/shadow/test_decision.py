@@ -40,6 +40,16 @@ def test_an_equal_candidate_is_promoted_once_the_margin_is_shown() -> None:
     assert decision.days_left == 0.0
 
 
+def test_a_loss_that_is_known_to_be_within_the_margin_does_not_hold_the_candidate() -> None:
+    slower = noisy(60, -0.01, sd=1.0)
+    unknown = CriterionDays(Criterion("missing", 0.1), np.zeros(0), np.zeros(0))
+    decision = decide([slower, unknown])
+    assert decision.criteria[0].high < 0
+    assert decision.criteria[0].low > -0.02
+    assert decision.outcome == Outcome.insufficient
+    assert decide([noisy(60, -0.03, sd=1.0), unknown]).outcome == Outcome.hold
+
+
 def test_days_left_count_from_the_first_day() -> None:
     rare = CriterionDays(Criterion("accuracy", 0.005), np.array([1.0]), np.array([500.0]))
     for days in (rare, CriterionDays(rare.criterion, np.zeros(0), np.zeros(0))):

@@ -1,0 +1,1 @@
+"""`promote`: the decision about a candidate."""

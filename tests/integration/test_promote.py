@@ -1,0 +1,180 @@
+"""`barograph promote` on real ClickHouse: the decision, its exit code, and which days count."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+from barograph.contract import Contract, LabelSpec, ShadowTest
+
+from cli.main import main
+from local.clickhouse import LocalClickHouse
+from streams.registry.registry import build_registry
+from streams.scorer.rules import make_rules
+from tests.support import scoring
+from tests.support.warehouse import row
+from warehouse.client import Client
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.engine
+
+ZONE = ZoneInfo("America/New_York")
+FIRST = datetime(2026, 5, 1, tzinfo=ZONE)
+PER_DAY = 400
+CONTRACT = Contract(
+    model="m",
+    timezone="America/New_York",
+    label=LabelSpec(type="bool", positive=True),
+    shadow=ShadowTest(candidate="4", of="3", margins={"accuracy": 0.02, "latency": 0.2, "missing": 0.1}),
+)
+BASIS = make_rules(CONTRACT, build_registry([(CONTRACT, 1)], [])).basis
+
+
+@pytest.fixture
+def config(client: Client, engine: LocalClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    where = engine.address(client.database)
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
+    path = tmp_path / "barograph.toml"
+    path.write_text(f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n')
+    return str(path)
+
+
+def write_days(client: Client, n_days: int, *, better: float, matured: int = 10**6) -> None:
+    """Write whole local days with two windows each, of which some have mature labels."""
+    rng = np.random.default_rng(7)
+    pairs: list[dict[str, Any]] = []
+    performance: list[dict[str, Any]] = []
+    for day in range(n_days):
+        start_s = int(FIRST.timestamp()) + day * 86_400
+        for hour in (0, 23):
+            won, lost = rng.poisson(PER_DAY * (0.05 + better / 2) / 2), rng.poisson(PER_DAY * (0.05 - better / 2) / 2)
+            timeouts = 2 + int(rng.integers(5))
+            window = {"window_start": start_s + hour * 3600}
+            versions = {"model": "m", "candidate": "4", "of": "3", "basis": BASIS, "window_s": 3600, "records": 1}
+            counts: dict[str, Any] = {"requests": PER_DAY // 2 + timeouts, "pairs": PER_DAY // 2, "timed": PER_DAY // 2}
+            counts |= {"labelled": PER_DAY // 2, "candidate_right": int(won), "primary_right": int(lost)}
+            counts |= {"log_latency": float(PER_DAY // 2 * 0.01 + rng.normal()), "missing": {"timeout": timeouts}}
+            sums = {name: 0.0 for name in SUMS}
+            pairs.append(row("shadow_pairs", **versions, slice="all", **window, **(sums | counts)))
+            ends = {"window_start": start_s + hour * 3600, "window_end": start_s + (hour + 1) * 3600}
+            performance.append(
+                row(
+                    "performance",
+                    model="m",
+                    version="3",
+                    slice="all",
+                    metric="accuracy",
+                    window="1h",
+                    mature=day < matured,
+                    predictions=1,
+                    revision=1,
+                    **ends,
+                )
+            )
+    insert_rows(client, "shadow_pairs", pairs)
+    insert_rows(client, "performance", performance)
+
+
+SUMS = (
+    *("loss_primary", "loss_candidate", "brier_primary", "brier_candidate", "error_primary", "error_candidate"),
+    *("score_difference", "log_latency"),
+)
+
+
+def promote(capsys: pytest.CaptureFixture[str], config: str, *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as end:
+        main(["promote", "--model", "m", "--config", config, *words])
+    printed = capsys.readouterr()
+    return int(end.value.code or 0), printed.out, " ".join(printed.err.split())
+
+
+def test_a_better_candidate_is_promoted(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    scoring.register(client, CONTRACT)
+    write_days(client, 60, better=0.04)
+    code, out, err = promote(capsys, config)
+    assert (code, err) == (0, ""), out
+    assert "m: version 4 beside version 3" in out
+    ((requests,),) = client.rows("SELECT sum(requests) FROM shadow_pairs")
+    assert f"{requests:,} requests = 24,000 pairs" in out
+    assert f"+ {requests - 24_000} candidate time-outs" in out
+    assert "decision: promote" in out
+    code, out, _ = promote(capsys, config, "--json")
+    report = json.loads(out)
+    assert (code, report["outcome"]) == (0, "promote")
+    by_name = {each["name"]: each for each in report["criteria"]}
+    assert by_name["accuracy"]["value"] == pytest.approx(0.04, abs=0.01)
+    assert by_name["accuracy"]["value_if_missing_are_worst"] == pytest.approx(by_name["accuracy"]["value"])
+    assert by_name["latency"]["value"] == pytest.approx(-0.01, abs=0.01)
+    assert by_name["latency"]["margin"] == pytest.approx(np.log(1.2))
+    assert by_name["missing"]["value"] == pytest.approx((24_000 - requests) / requests)
+    assert all(each["is_met"] and each["days"] == 60 for each in report["criteria"])
+
+
+def test_a_worse_candidate_is_held(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    scoring.register(client, CONTRACT)
+    write_days(client, 60, better=-0.06)
+    code, out, _ = promote(capsys, config)
+    assert code == 1
+    assert "decision: hold" in out
+    assert "worse" in out
+
+
+def test_only_days_with_mature_labels_count_for_accuracy(
+    client: Client, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scoring.register(client, CONTRACT)
+    write_days(client, 60, better=0.04, matured=20)
+    code, out, _ = promote(capsys, config, "--json")
+    report = json.loads(out)
+    assert (code, report["outcome"]) == (2, "insufficient")
+    days = {each["name"]: each["days"] for each in report["criteria"]}
+    assert days == {"accuracy": 20, "latency": 60, "missing": 60}
+    assert report["days_left"] >= 8
+
+
+def test_a_day_that_is_not_over_does_not_count(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    scoring.register(client, CONTRACT)
+    write_days(client, 30, better=0.0)
+    # A window of the next local day, which in UTC is the same day as the last window.
+    start = FIRST.timestamp() + 30 * 86_400
+    assert datetime.fromtimestamp(start, UTC).hour == 4
+    versions = {"model": "m", "candidate": "4", "of": "3", "basis": BASIS, "slice": "all", "window_s": 3600}
+    insert_rows(
+        client,
+        "shadow_pairs",
+        [
+            row(
+                "shadow_pairs",
+                **versions,
+                window_start=int(start),
+                requests=9,
+                pairs=9,
+                timed=9,
+                **dict.fromkeys(SUMS, 0.0),
+            )
+        ],
+    )
+    _, out, _ = promote(capsys, config, "--json")
+    assert {each["name"]: each["days"] for each in json.loads(out)["criteria"]} == {
+        "accuracy": 30,
+        "latency": 30,
+        "missing": 30,
+    }
+
+
+def test_a_model_without_a_candidate_or_pairs_says_what_to_do(
+    client: Client, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scoring.register(client, CONTRACT)
+    code, _, err = promote(capsys, config)
+    assert code == 1
+    assert "No request of m version 3 has been counted" in err
+    scoring.register(client, Contract(model="n"))
+    with pytest.raises(SystemExit):
+        main(["promote", "--model", "n", "--config", config])
+    assert "names no candidate: add `shadow`" in " ".join(capsys.readouterr().err.split())
