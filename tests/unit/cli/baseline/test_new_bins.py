@@ -84,7 +84,7 @@ def test_an_accepted_autumn_sees_what_the_bins_of_summer_hide() -> None:
     assert exact.max() <= LARGEST_SHARE, "counted, not read from the sketch"
     assert np.abs(new_shares - exact).max() < 0.0165, "the error of a KLL's shares"
     window = rng.choice(autumn, 5_000)
-    colder = window - 0.5 * autumn.std()
+    colder = window - 0.6 * autumn.std()
     assert judged(old, window)[0] is Level.stable
     assert judged(new, window)[0] is Level.stable
     assert judged(old, colder)[0] is Level.stable, "the bins of summer hide the shift"
