@@ -103,6 +103,15 @@ compose-validator: .cache/go/bin/cmd ## Build the validator of docker-compose.ym
 	cd tools/compose-validator && go build -mod=readonly -o $(CURDIR)/$@ github.com/compose-spec/compose-go/v2/cmd
 	@touch $@
 
+.PHONY: grafana-data
+grafana-data: .cache/grafana-data/node_modules/.package-lock.json ## Install Grafana's package that a test compares the preview with (needs Node.js 20)
+
+.cache/grafana-data/node_modules/.package-lock.json: tests/grafana_data/package.json tests/grafana_data/package-lock.json
+	mkdir -p .cache/grafana-data
+	cp $^ .cache/grafana-data
+	cd .cache/grafana-data && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 .PHONY: sbom
 sbom: ## Write the CycloneDX list of all locked packages and jars to dist/barograph.cdx.json
 	@./tools/uv sync --locked --quiet

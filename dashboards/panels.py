@@ -136,10 +136,11 @@ def stat_panel(
         link: target of a click.
         decimals: digits after the decimal point.
     """
+    numbers = sum(column.kind == "number" for column in query.columns)
     panel = (
         _with_queries(stat.Panel(), info, (query,))
-        # The row itself instead of a reduction, so that a link can use its text columns.
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(True).limit(1).fields(""))
+        # The row itself instead of a reduction, so that a link can use its text columns. The limit counts values.
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(True).limit(numbers).fields(""))
         .graph_mode(kinds.BigValueGraphMode.NONE)
         .color_mode(kinds.BigValueColorMode.BACKGROUND if level else kinds.BigValueColorMode.VALUE)
         .text_mode(kinds.BigValueTextMode.VALUE_AND_NAME if len(query.columns) > 1 else kinds.BigValueTextMode.VALUE)
@@ -152,7 +153,7 @@ def stat_panel(
         panel.mappings([_numbered_levels()])
     if decimals is not None:
         panel.decimals(decimals)
-    return _linked(panel, link)
+    return _linked(_plain_text(panel, query), link)
 
 
 def table_panel(
@@ -176,7 +177,7 @@ def table_panel(
         )
     )
     _units(panel, units or {})
-    return _linked(panel, link)
+    return _linked(_plain_text(panel, query), link)
 
 
 def level_timeline(info: PanelInfo, query: PanelQuery, *, link: DataLink | None = None) -> statetimeline.Panel:
@@ -234,7 +235,7 @@ def bar_chart(info: PanelInfo, query: PanelQuery) -> barchart.Panel:
         .color_scheme(build.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
     )
     _colours(panel, (query,))
-    return panel
+    return _plain_text(panel, query)
 
 
 def text_panel(info: PanelInfo, markdown: str) -> text.Panel:
@@ -333,6 +334,16 @@ def _colours(panel: timeseries.Panel | barchart.Panel, queries: Sequence[PanelQu
 def _units(panel: timeseries.Panel | table.Panel, units: Mapping[str, str]) -> None:
     for name, unit in units.items():
         panel.override_by_name(name, [models.DynamicConfigValue("unit", unit)])
+
+
+ColumnsPanel = TypeVar("ColumnsPanel", stat.Panel, table.Panel, barchart.Panel)
+
+
+def _plain_text(panel: ColumnsPanel, query: PanelQuery) -> ColumnsPanel:
+    """Show text as it is. With the panel's unit Grafana writes text that looks like a number as one: `1.0` as `1`."""
+    if any(column.kind == "text" for column in query.columns):
+        panel.override_by_field_type("string", [models.DynamicConfigValue("unit", "string")])
+    return panel
 
 
 def _steps(bad_from: float | None, bad_under: float | None) -> build.ThresholdsConfig:

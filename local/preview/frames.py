@@ -29,7 +29,7 @@ def kind_of(type_name: str) -> Kind:
 def frame_of(answer: QueryResult) -> dict[str, Any]:
     """Return an answer as `{"columns": [{"name", "type", "values"}]}` of JSON's values.
 
-    Times are milliseconds since 1970; numbers that are not finite, and values that are missing, are null.
+    Times are milliseconds since 1970. Missing values are null. Numbers that are not finite are text.
     """
     return {
         "columns": [
@@ -47,9 +47,11 @@ def _milliseconds(value: datetime | date | None) -> int | None:
     return round((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def _number(value: Any) -> float | int | None:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+def _number(value: Any) -> float | int | str | None:
+    if value is None:
         return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value if isinstance(value, int | float) else float(value)
 
 

@@ -122,11 +122,12 @@ def _of_panel(panel: Json, where: str) -> Iterator[LintFinding]:
         yield LintFinding("transformations", where, "transforms its data in the browser; do it in the query")
     for override in panel.get("fieldConfig", {}).get("overrides", []):
         ids = {each["id"] for each in override["properties"]}
-        if override["matcher"]["id"] != "byName" or not ids <= _MAY_OVERRIDE:
+        allowed = {"byName": _MAY_OVERRIDE, "byType": {"unit"}}.get(override["matcher"]["id"], set())
+        if not ids <= allowed:
             yield LintFinding(
                 "overrides",
                 where,
-                "overrides more than the name, colour, links, unit and band of a series selected by name",
+                "overrides more than the unit of a type, or the name, colour, links, unit and band of a named series",
             )
     yield from _check_insufficient(where, defaults)
     if panel["type"] == "text":

@@ -1,7 +1,7 @@
 // The page of one dashboard: reads the generated JSON, requests variables, annotations and panels, and draws them.
 // The URL holds the whole state, as in Grafana: /d/UID?from=…&to=…&var-model=…
 
-import { RENDERERS, element } from "./panels.js";
+import { RENDERERS, decoded, element } from "./panels.js";
 import { filled, time, substituteVariables } from "./values.js";
 
 const QUICK = ["now-1h", "now-6h", "now-24h", "now-7d", "now-30d", "now-90d", "now-180d"];
@@ -154,7 +154,7 @@ async function drawPanel(panel, state, notes, down) {
     const draw = RENDERERS[panel.type];
     if (!draw) throw new Error(`Panels of type ${panel.type} are not drawn here.`);
     const { frames } = panel.targets?.length ? await request(`/api/pages/${encodeURIComponent(uid)}/panels/${panel.id}`, queryBody(state)) : { frames: [] };
-    draw(body, panel, frames, state, notes);
+    draw(body, panel, decoded(frames), state, notes);
     card.dataset.state = "drawn";
   } catch (error) {
     body.replaceChildren(element("p", error.message, { class: "failed" }));

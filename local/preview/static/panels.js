@@ -17,10 +17,8 @@ const OPTIONS = { displayModeBar: false, responsive: true };
 export const RENDERERS = {
   timeseries: drawTimeseries,
   stat: drawStat,
-  gauge: drawStat,
   table: drawTable,
   "state-timeline": drawStates,
-  "status-history": drawStates,
   heatmap: drawHeatmap,
   barchart: drawBars,
   text: drawText,
@@ -33,23 +31,35 @@ export function element(tag, text, attributes = {}) {
   return made;
 }
 
+// Numbers that JSON does not have are sent as text.
+export const decoded = (frames) => frames.map(({ columns }) => ({
+  columns: columns.map((column) => (column.type === "number" ? { ...column, values: column.values.map((value) => value && Number(value)) } : column)),
+}));
 const size = (frame) => frame.columns[0]?.values.length ?? 0;
-const columns = (frames) => frames.flatMap((frame) => frame.columns);
 const rowOf = (frame, index) => Object.fromEntries(frame.columns.map((column) => [column.name, column.values[index]]));
 
 // Long rows to one series per number column and set of labels, as the data source's format 0 does it. Names follow
-// Grafana: where the panel sets none, the refId of the query (if there are several), the column and the labels.
+// Grafana: where the panel sets none, the refId of the query (if several have rows), the column and the labels.
 export function series(frames, panel, endMs) {
   const refIds = (panel.targets ?? []).filter((target) => !target.hide).map((target) => target.refId);
-  const allSeries = frames.flatMap((frame, index) => seriesOf(frame).map((each) => ({ ...each, refId: refIds[index] })));
+  const answers = frames.map((frame, index) => ({ refId: refIds[index], all: seriesOf(frame) })).filter(({ all }) => all.length > 0);
+  const allSeries = answers.flatMap(({ refId, all }) => all.map((each) => ({ ...each, refId, position: positionOf(each, all) })));
   const labelNames = new Set(allSeries.flatMap((each) => Object.keys(each.labels)));
   for (const each of allSeries) {
     const labels = labelNames.size === 1 ? Object.values(each.labels).join("") : writtenLabels(each.labels);
-    const byDefault = [frames.length > 1 ? each.refId : "", each.field, labels].filter(Boolean).join(" ");
-    each.config = fieldConfig(panel, [each.field, byDefault], "number");
-    each.name = each.config.displayName ? displayed(each) : byDefault;
+    const parts = [answers.length > 1 ? each.refId : "", each.field, labels].filter(Boolean);
+    const byDefault = parts.length > 1 ? parts.join(" ") : `${each.field}${each.position}`;
+    const displayName = (config) => displayed(config.displayName ?? "", each) || byDefault;
+    each.config = fieldConfig(panel, "number", each.field, displayName);
+    each.name = displayName(each.config);
   }
   return joined(allSeries, endMs);
+}
+
+// Distinguishes series of one column that have no other name.
+function positionOf(each, all) {
+  const same = all.filter(({ field }) => field === each.field);
+  return same.length > 1 ? ` ${same.indexOf(each) + 1}` : "";
 }
 
 // One frame over the times of all series, with Grafana's nulls: where a series has no value at a time of its query, and
@@ -61,9 +71,10 @@ function joined(allSeries, endMs) {
   for (const [refId, all] of times) times.set(refId, [...new Set(all)].sort((a, b) => a - b));
   for (const each of allSeries) {
     const values = new Map(each.x.map((moment, index) => [moment, each.y[index]]));
-    const { spanNulls, insertNulls } = each.config.custom;
+    const { drawStyle, spanNulls, insertNulls } = each.config.custom;
     const all = times.get(each.refId).map((moment) => [moment, values.get(moment) ?? null]);
-    const points = withoutShortGaps(withLongGaps(all, insertNulls, endMs), spanNulls);
+    const gaps = withLongGaps(all, insertNulls, endMs);
+    const points = drawStyle === "bars" ? gaps : withoutShortGaps(gaps, spanNulls);
     each.x = points.map(([moment]) => moment);
     each.y = points.map(([, value]) => value);
   }
@@ -95,24 +106,30 @@ function withoutShortGaps(points, shortest) {
   return [...kept, ...gap];
 }
 
+// Text and booleans are labels. Series with labels are ordered by column, then by labels.
 function seriesOf(frame) {
   const at = frame.columns.find((column) => column.type === "time");
   if (!at) return [];
-  const labels = frame.columns.filter((column) => column.type === "string");
-  return frame.columns.filter((column) => column.type === "number" || column.type === "boolean").flatMap((number) => {
-    const groups = new Map();
+  const labels = frame.columns.filter((column) => column.type === "string" || column.type === "boolean");
+  const groups = new Map();
+  for (const number of frame.columns.filter((column) => column.type === "number")) {
     at.values.forEach((moment, index) => {
-      const values = labels.map((label) => label.values[index]);
-      const key = JSON.stringify(values);
+      const values = labels.map((label) => String(label.values[index] ?? ""));
+      const key = JSON.stringify([number.name, ...values]);
       if (!groups.has(key)) {
         const names = Object.fromEntries(labels.map((label, i) => [label.name, values[i]]));
-        groups.set(key, { field: number.name, labels: names, x: [], y: [] });
+        groups.set(key, { order: [number.name, ...values], field: number.name, labels: names, x: [], y: [] });
       }
       groups.get(key).x.push(moment);
-      groups.get(key).y.push(number.values[index]);
+      groups.get(key).y.push(Number.isFinite(number.values[index]) ? number.values[index] : null);
     });
-    return [...groups.values()];
-  });
+  }
+  return labels.length > 0 ? [...groups.values()].sort(byOrder) : [...groups.values()];
+}
+
+function byOrder({ order: a }, { order: b }) {
+  const at = a.findIndex((text, index) => text !== b[index]);
+  return at < 0 ? 0 : a[at] < b[at] ? -1 : 1;
 }
 
 function writtenLabels(labels) {
@@ -120,9 +137,15 @@ function writtenLabels(labels) {
   return parts.length > 0 ? `{${parts.join(", ")}}` : "";
 }
 
-const displayed = (each) => each.config.displayName
-  .replaceAll(/\$\{__field\.labels(?:\.([^}\]]+)|\["([^"]+)"\])\}/g, (_, a, b) => each.labels[a ?? b] ?? "")
-  .replaceAll("${__field.name}", each.field);
+const displayed = (template, each) => template.replaceAll(/\$\{__field\.labels\.([^}]+)\}/g, (_, label) => each.labels[label] ?? "");
+
+// The columns of a table with their titles and configurations.
+export function tableColumns(frame, panel) {
+  return frame.columns.map((column) => {
+    const config = fieldConfig(panel, column.type, column.name, (current) => current.displayName || column.name);
+    return { ...column, config, title: config.displayName || column.name };
+  });
+}
 
 function thresholdShapes(config) {
   const mode = config.custom?.thresholdsStyle?.mode ?? "off";
@@ -158,7 +181,7 @@ function timeAxis(state) {
 function drawTimeseries(body, panel, frames, state, notes) {
   const allSeries = series(frames, panel, state.toMs);
   if (allSeries.length === 0) return nothing(body, panel);
-  const base = fieldConfig(panel, [], "number");
+  const base = fieldConfig(panel, "number");
   const isLogarithmic = base.custom.scaleDistribution?.type === "log";
   const heights = allSeries.flatMap((each) => each.y.filter((value) => value !== null));
   // A logarithmic axis has no zero: such values lie below its lower end.
@@ -170,8 +193,8 @@ function drawTimeseries(body, panel, frames, state, notes) {
     const tint = config.color?.mode === "fixed" ? colour(config.color.fixedColor) : paletteColour(index);
     const trace = {
       x: each.x, y: each.y.map(onAxis), name: each.name,
-      customdata: each.y.map((value) => written(value, config)),
-      hovertemplate: "%{x|%Y-%m-%d %H:%M}  %{customdata}<extra>%{fullData.name}</extra>",
+      customdata: each.y.map((value) => written(value, config, "number")),
+      hovertemplate: "%{x|%Y-%m-%d %H:%M:%S}  %{customdata}<extra>%{fullData.name}</extra>",
     };
     if (custom.drawStyle === "bars") return { ...trace, type: "bar", marker: { color: tint } };
     const shape = custom.lineInterpolation?.startsWith("step") ? "hv" : "linear";
@@ -203,34 +226,37 @@ function drawTimeseries(body, panel, frames, state, notes) {
   }, OPTIONS);
 }
 
+// The values of a stat panel that shows rows: as many as its limit, whichever rows and columns they are in.
+export function stats(frames, panel) {
+  const shown = frames.flatMap((frame) => {
+    const columns = tableColumns(frame, panel);
+    const numbers = columns.filter((column) => column.type === "number");
+    return numbers.flatMap(({ name, title, values, config }) => values.map((value, index) => {
+      const texts = config.displayName ? [] : textsOf(columns, index);
+      const parts = texts.length === 0 || numbers.length > 1 ? [...texts, title] : texts;
+      return { field: name, title: parts.join(" "), value, config, row: rowOf(frame, index) };
+    }));
+  });
+  return shown.slice(0, panel.options.reduceOptions.limit);
+}
+
+function textsOf(columns, index) {
+  const texts = columns.filter((column) => column.type === "string");
+  return texts.map(({ values, config }) => written(values[index] ?? "", config, "string")).filter(Boolean);
+}
+
 function drawStat(body, panel, frames, state) {
-  const holder = element("div", undefined, { class: "stats" });
-  const wanted = panel.options?.reduceOptions ?? {};
-  const chosen = wanted.fields ? new RegExp(wanted.fields.replace(/^\/(.*)\/$/, "$1")) : undefined;
-  const shown = [];
-  for (const frame of frames) {
-    const labels = frame.columns.filter((column) => column.type === "string");
-    for (const column of frame.columns) {
-      const isChosen = chosen ? chosen.test(column.name) : column.type === "number" || (frame.columns.length === 1);
-      if (!isChosen) continue;
-      const rows = wanted.values ? [...column.values.keys()] : [column.values.findLastIndex((value) => !isMissing(value))];
-      for (const index of rows) {
-        const name = wanted.values && labels.length > 0 && !chosen ? labels.map((label) => label.values[index]).join(" ") : column.name;
-        shown.push({ name, field: column.name, type: column.type, value: index < 0 ? null : column.values[index], row: index < 0 ? {} : rowOf(frame, index) });
-      }
-    }
-  }
+  const shown = stats(frames, panel);
   if (shown.length === 0) return nothing(body, panel);
-  for (const each of shown) {
-    const config = fieldConfig(panel, [each.field, each.name], each.type);
+  const holder = element("div", undefined, { class: "stats" });
+  for (const { title, value, config, row } of shown) {
     const made = element("div", undefined, { class: "stat" });
-    const value = element("b", isMissing(each.value) ? (config.noValue ?? "–") : written(each.value, config, each.type));
-    const mode = panel.options?.colorMode;
-    const tint = mode === "none" ? undefined : valueColour(each.value, config);
-    if (tint && mode === "background") Object.assign(holder.style, { background: tint, color: inkOn(tint) });
-    else if (tint) value.style.color = tint;
-    made.append(linked(value, config, state, each.row, each.value));
-    if (shown.length > 1 || panel.options?.textMode === "value_and_name") made.append(element("span", config.displayName ?? each.name));
+    const text = element("b", written(value, config, "number"));
+    const tint = valueColour(value, config, "number");
+    if (tint && panel.options.colorMode === "background") Object.assign(holder.style, { background: tint, color: inkOn(tint) });
+    else if (tint) text.style.color = tint;
+    made.append(linked(text, config, state, row, value));
+    if (panel.options.textMode === "value_and_name") made.append(element("span", title));
     holder.append(made);
   }
   body.append(holder);
@@ -239,23 +265,18 @@ function drawStat(body, panel, frames, state) {
 function drawTable(body, panel, frames, state) {
   const frame = frames[0];
   if (!frame || size(frame) === 0) return nothing(body, panel);
-  const shown = frame.columns
-    .map((column) => ({ ...column, config: fieldConfig(panel, [column.name], column.type) }))
-    .filter((column) => !column.config.custom?.hidden && !column.config.custom?.hideFrom?.viz);
+  const shown = tableColumns(frame, panel);
   const table = element("table");
   const head = element("tr");
-  for (const column of shown) head.append(element("th", column.config.displayName ?? column.name, { title: column.config.description ?? "" }));
+  for (const { title, config } of shown) head.append(element("th", title, { title: config.description ?? "" }));
   table.append(head);
   for (let index = 0; index < size(frame); index += 1) {
     const row = rowOf(frame, index);
     const line = element("tr");
-    for (const { name, type, values, config } of shown) {
+    for (const { type, values, config } of shown) {
       const cell = element("td", undefined, type === "number" ? { class: "number" } : {});
-      cell.append(linked(element("span", written(values[index], config, type)), config, state, row, values[index]));
-      const kind = config.custom?.cellOptions?.type ?? "auto";
-      const tint = kind.startsWith("color") ? valueColour(values[index], config) : undefined;
-      if (tint && kind === "color-background") Object.assign(cell.style, { background: tint, color: inkOn(tint) });
-      else if (tint) cell.style.color = tint;
+      cell.append(linked(element("span", written(values[index], config, type, values)), config, state, row, values[index]));
+      if (config.custom.cellOptions?.type === "color-text") cell.style.color = valueColour(values[index], config, type);
       line.append(cell);
     }
     table.append(line);
@@ -272,16 +293,16 @@ function linked(inner, config, state, row, value) {
 }
 
 function drawStates(body, panel, frames, state) {
-  const allSeries = states(frames, panel, state.toMs);
+  const allSeries = series(frames, panel, state.toMs);
   if (allSeries.length === 0) return nothing(body, panel);
   const traces = new Map();
   for (const each of allSeries) {
     const { config } = each;
     for (const { from, to, value } of runsOfValues(each, state.toMs)) {
       if (isMissing(value)) continue;
-      const text = written(value, config);
+      const text = written(value, config, "number");
       if (!traces.has(text)) {
-        traces.set(text, { type: "bar", orientation: "h", name: text, x: [], y: [], base: [], customdata: [], marker: { color: valueColour(value, config) ?? "#98a2b3", line: { width: 0 } }, hovertemplate: "%{y}  %{customdata}<extra>%{fullData.name}</extra>" });
+        traces.set(text, { type: "bar", orientation: "h", name: text, x: [], y: [], base: [], customdata: [], marker: { color: valueColour(value, config, "number") ?? "#98a2b3", line: { width: 0 } }, hovertemplate: "%{y}  %{customdata}<extra>%{fullData.name}</extra>" });
       }
       const trace = traces.get(text);
       trace.base.push(from);
@@ -296,17 +317,6 @@ function drawStates(body, panel, frames, state) {
   }, OPTIONS);
 }
 
-// State timelines show text too: one series per set of labels, its value in the last column.
-function states(frames, panel, endMs) {
-  const numeric = series(frames, panel, endMs);
-  if (numeric.length > 0) return numeric;
-  return frames.flatMap((frame) => {
-    const at = frame.columns.find((column) => column.type === "time");
-    const texts = frame.columns.filter((column) => column.type === "string");
-    return at ? texts.map((column) => ({ name: column.name, config: fieldConfig(panel, [column.name], "string"), x: at.values, y: column.values })) : [];
-  });
-}
-
 // Consecutive equal values form one run. As in Grafana, the last one lasts until the end of the range.
 function runsOfValues({ x, y }, end) {
   const runs = [];
@@ -319,8 +329,7 @@ function runsOfValues({ x, y }, end) {
 }
 
 function drawHeatmap(body, panel, frames, state) {
-  // The plugin orders the series, and so the rows, by their labels.
-  const rows = series(frames, panel, state.toMs).sort((a, b) => (writtenLabels(a.labels) < writtenLabels(b.labels) ? -1 : 1));
+  const rows = series(frames, panel, state.toMs);
   if (rows.length === 0) return nothing(body, panel);
   const moments = [...new Set(rows.flatMap((row) => row.x))].sort((a, b) => a - b);
   const z = rows.map((row) => {
@@ -330,8 +339,8 @@ function drawHeatmap(body, panel, frames, state) {
   const { config } = rows[0];
   Plotly.newPlot(body, [{
     type: "heatmap", x: moments, y: rows.map((row) => row.name), z, colorscale: "Blues", reversescale: true,
-    customdata: z.map((values) => values.map((value) => written(value, config))),
-    hovertemplate: "%{x|%Y-%m-%d %H:%M}  %{y}  %{customdata}<extra></extra>", colorbar: { thickness: 8, tickformat: axisFormat(config, z.flat()) },
+    customdata: z.map((values) => values.map((value) => written(value, config, "number"))),
+    hovertemplate: "%{x|%Y-%m-%d %H:%M:%S}  %{y}  %{customdata}<extra></extra>", colorbar: { thickness: 8, tickformat: axisFormat(config, z.flat()) },
   }], {
     ...LAYOUT, margin: { ...LAYOUT.margin, l: 110 }, xaxis: timeAxis(state), yaxis: { type: "category", automargin: true }, showlegend: false,
   }, OPTIONS);
@@ -340,16 +349,17 @@ function drawHeatmap(body, panel, frames, state) {
 function drawBars(body, panel, frames) {
   const frame = frames[0];
   if (!frame || size(frame) === 0) return nothing(body, panel);
-  const names = frame.columns.find((column) => column.name === panel.options?.xField) ?? frame.columns.find((column) => column.type !== "number");
-  const base = fieldConfig(panel, [], "number");
+  const columns = tableColumns(frame, panel);
+  const { values, config: namesConfig, type } = columns.find((column) => column.name === panel.options.xField);
+  const names = values.map((value) => written(value, namesConfig, type));
+  const base = fieldConfig(panel, "number");
   const sideways = panel.options?.orientation === "horizontal";
-  const traces = frame.columns.filter((column) => column.type === "number").map((column, index) => {
-    const config = fieldConfig(panel, [column.name], "number");
+  const traces = columns.filter((column) => column.type === "number").map(({ title, values: bars, config }, index) => {
     const tint = config.color?.mode === "fixed" ? colour(config.color.fixedColor) : paletteColour(index);
-    const [x, y] = sideways ? [column.values, names.values] : [names.values, column.values];
+    const [x, y] = sideways ? [bars, names] : [names, bars];
     return {
-      type: "bar", name: config.displayName ?? column.name, x, y, orientation: sideways ? "h" : "v", marker: { color: tint }, opacity: 0.85,
-      customdata: column.values.map((value) => written(value, config)), hovertemplate: "%{customdata}<extra>%{fullData.name}</extra>",
+      type: "bar", name: title, x, y, orientation: sideways ? "h" : "v", marker: { color: tint }, opacity: 0.85,
+      customdata: bars.map((value) => written(value, config, "number")), hovertemplate: "%{customdata}<extra>%{fullData.name}</extra>",
     };
   });
   const numbers = { tickformat: axisFormat(base, traces.flatMap((trace) => (sideways ? trace.x : trace.y))), gridcolor: "#eceef1" };

@@ -2,14 +2,10 @@
 // dashboard JSON, as far as the generated dashboards use them.
 
 const PALETTE = ["#1f60c4", "#e0752d", "#705da0", "#0a9396", "#b5179e", "#6d7f00", "#8f3b1b", "#37872d"];
+// The colours that the dashboards name, in Grafana's light theme.
 const NAMED = {
-  green: "#37872d", "dark-green": "#19730e", "semi-dark-green": "#37872d", "light-green": "#73bf69",
-  yellow: "#e0b400", "dark-yellow": "#cc9d00", "semi-dark-yellow": "#e0b400",
-  orange: "#fa6400", "dark-orange": "#e55400", "semi-dark-orange": "#fa6400",
-  red: "#c4162a", "dark-red": "#ad0317", "semi-dark-red": "#c4162a",
-  blue: "#1f60c4", "dark-blue": "#1250b0", "semi-dark-blue": "#1f60c4", "light-blue": "#5794f2",
-  purple: "#7c2ea3", "dark-purple": "#6a1b9a", "semi-dark-purple": "#8f3bb8",
-  gray: "#667085", grey: "#667085", text: "#1f2733", transparent: "transparent", white: "#ffffff",
+  green: "#56a64b", yellow: "#f2cc0c", red: "#e02f44", blue: "#3274d9", "light-blue": "#5794f2", "dark-blue": "#1250b0",
+  orange: "#ff780a", purple: "#a352cc", text: "#24292e",
 };
 
 export const colour = (name) => NAMED[name] ?? name;
@@ -21,43 +17,65 @@ export function inkOn(tint) {
 }
 export const isMissing = (value) => value === null || value === undefined || value === "";
 
-const digits = (value, decimals) => {
-  const magnitude = Math.abs(value);
-  const wanted = decimals ?? (magnitude >= 100 || Number.isInteger(value) ? 0 : magnitude >= 1 ? 2 : 4);
-  return value.toLocaleString("en-GB", { maximumFractionDigits: wanted, minimumFractionDigits: decimals ?? 0 });
+// Without a number of decimals Grafana writes three significant digits.
+function rounded(value, decimals = Number.isInteger(value) ? 0 : Math.max(0, 2 - Math.floor(Math.log(Math.abs(value)) / Math.LN10))) {
+  const factor = 10 ** decimals;
+  const text = String(Math.round(value * factor) / factor);
+  if (decimals === 0 || text.includes("e")) return text;
+  const [whole, fraction = ""] = text.split(".");
+  return `${whole}.${fraction.padEnd(decimals, "0")}`;
+}
+
+const plain = (suffix) => (value, decimals) => `${rounded(value, decimals)}${suffix}`;
+const scaled = (factor, suffixes) => (value, decimals) => {
+  const power = value === 0 ? 0 : Math.floor(Math.log10(Math.abs(value)) / Math.log10(factor));
+  const step = Math.min(Math.max(power, 0), suffixes.length - 1);
+  return `${rounded(value / factor ** step, decimals)}${suffixes[step]}`;
 };
-const scaled = (value, steps, decimals) => {
-  if (value === 0) return `0${steps.find((step) => step[1] === 1)[2]}`;
-  const step = steps.findLast(([from]) => Math.abs(value) >= from) ?? steps[0];
-  return `${digits(value / step[1], decimals ?? (step[1] === 1 ? undefined : 1))}${step[2]}`;
+const perTime = (unit) => scaled(1000, ["", "K", "M", "B", "T"].map((prefix) => `${prefix} ${unit}`));
+// Steps are [the limit that values are below, size, name]. Names of more than two characters have a plural.
+const duration = (steps) => (value, decimals) => {
+  const [, size, name] = steps.find(([limit]) => Math.abs(value) < limit) ?? steps.at(-1);
+  const count = value / size;
+  return `${rounded(count, decimals)} ${name}${name.length > 2 && Math.abs(count) > 1 ? "s" : ""}`;
 };
-const SECONDS = [[0, 0.001, " ms"], [1, 1, " s"], [120, 60, " min"], [7200, 3600, " h"], [172800, 86400, " d"]];
+const MILLISECONDS = [
+  [1e3, 1, "ms"], [6e4, 1e3, "s"], [36e5, 6e4, "min"], [864e5, 36e5, "hour"], [31536e6, 864e5, "day"], [Infinity, 31536e6, "year"],
+];
+const SECONDS = [
+  [1e-6, 1e-9, "ns"], [1e-3, 1e-6, "µs"], [1, 1e-3, "ms"], [60, 1, "s"], [3600, 60, "min"], [86400, 3600, "hour"],
+  [604800, 86400, "day"], [31536e3, 604800, "week"], [Infinity, 31556900, "year"],
+];
 const UNITS = {
-  percentunit: (value, decimals) => `${digits(value * 100, decimals ?? (Math.abs(value) < 0.1 ? 2 : 1))} %`,
-  percent: (value, decimals) => `${digits(value, decimals ?? 1)} %`,
-  s: (value, decimals) => scaled(value, SECONDS, decimals),
-  ms: (value, decimals) => scaled(value / 1000, SECONDS, decimals),
-  short: (value, decimals) => scaled(value, [[0, 1, ""], [1e4, 1e3, " k"], [1e6, 1e6, " M"], [1e9, 1e9, " G"]], decimals),
-  bytes: (value, decimals) => scaled(value, [[0, 1, " B"], [1024, 1024, " KiB"], [2 ** 20, 2 ** 20, " MiB"], [2 ** 30, 2 ** 30, " GiB"]], decimals),
-  reqps: (value, decimals) => `${digits(value, decimals)} req/s`,
-  ops: (value, decimals) => `${digits(value, decimals)} ops/s`,
-  none: digits,
-  dateTimeAsIso: (value) => time(value),
-  dateTimeFromNow: (value) => time(value),
+  none: plain(""),
+  percentunit: (value, decimals) => plain("%")(100 * value, decimals),
+  short: scaled(1000, ["", " K", " Mil", " Bil", " Tri", " Quadr", " Quint", " Sext", " Sept"]),
+  bytes: scaled(1024, ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"].map((prefix) => ` ${prefix}B`)),
+  cps: perTime("c/s"),
+  reqpm: perTime("req/m"),
+  ms: duration(MILLISECONDS),
+  s: (value, decimals) => (value === 0 ? "0 s" : duration(SECONDS)(value, decimals)),
 };
 
-export const time = (ms) => new Date(ms).toISOString().slice(0, 16).replace("T", " ");
+const isoTime = (ms) => new Date(ms).toISOString().replace("T", " ");
+export const time = (ms) => isoTime(ms).slice(0, 16);
 
-export function written(value, config, type) {
-  if (isMissing(value) || Number.isNaN(value)) return "–";
-  const mapped = mapping(value, config);
-  if (mapped?.text) return mapped.text;
-  if (type === "time") return time(value);
-  if (typeof value !== "number") return String(value);
-  const unit = config?.unit ?? "short";
-  if (unit in UNITS) return UNITS[unit](value, config?.decimals);
-  if (unit.startsWith("suffix:")) return `${digits(value, config?.decimals)} ${unit.slice(7)}`;
-  return `${digits(value, config?.decimals)} ${unit}`;
+// A value as text. A time has milliseconds if the values of its column span less than a minute.
+export function written(value, config, type, values = []) {
+  const mapped = mapping(value, config)?.text;
+  if (mapped !== undefined) return mapped;
+  if (type === "time" && !isMissing(value)) {
+    return isoTime(value).slice(0, values.length > 1 && Math.abs(values.at(-1) - values[0]) < 60_000 ? 23 : 19);
+  }
+  const number = numberOf(value, config, type);
+  if (typeof value === "boolean" || Number.isNaN(number)) return String(value ?? "") || (config.noValue ?? "");
+  return (UNITS[config.unit ?? "none"] ?? plain(` ${config.unit}`))(number, config.decimals);
+}
+
+// Text that looks like a number is one for Grafana, unless its unit is `string`.
+function numberOf(value, config, type) {
+  if (isMissing(value) || (config.unit ?? type) === "string") return NaN;
+  return Number(value);
 }
 
 // Ticks of an axis: thousands as k, and no thousandths as m.
@@ -67,34 +85,26 @@ export function axisFormat(config, values) {
 }
 
 function mapping(value, config) {
-  for (const each of config?.mappings ?? []) {
-    if (each.type === "value" && String(value) in each.options) return each.options[String(value)];
-    if (each.type === "special" && each.options.match === "null" && isMissing(value)) return each.options.result;
-    const { from, to, result } = each.options ?? {};
-    if (each.type === "range" && typeof value === "number" && value >= (from ?? -Infinity) && value <= (to ?? Infinity)) return result;
-  }
-  return undefined;
+  if (isMissing(value)) return undefined;
+  return config.mappings?.find(({ type, options }) => type === "value" && options[value])?.options[value];
 }
 
-export function valueColour(value, config) {
-  const mapped = mapping(value, config);
-  if (mapped?.color) return colour(mapped.color);
-  if (config?.color?.mode === "fixed") return colour(config.color.fixedColor);
-  if (typeof value !== "number") return undefined;
-  const steps = config?.thresholds?.steps ?? [];
-  return colour(steps.findLast((step) => step.value === null || step.value === undefined || value >= step.value)?.color);
+export function valueColour(value, config, type) {
+  const mapped = mapping(value, config)?.color;
+  if (mapped) return colour(mapped);
+  const number = numberOf(value, config, type);
+  // The first threshold has no value and is that of all values below the second, and of those that are no number.
+  return colour(config.thresholds?.steps.findLast((step, index) => index === 0 || number >= step.value)?.color);
 }
 
-// The configuration of one field: the panel's defaults, then its overrides by type or by name. A field has two names:
-// its column's and the one that Grafana would show without overrides.
-export function fieldConfig(panel, names, type) {
+// The configuration of one field: the panel's defaults, then its overrides by type or by name. A field has two names: its
+// column's and the displayed one, which overrides change.
+export function fieldConfig(panel, type, column, displayName = () => column) {
   const config = { ...panel.fieldConfig?.defaults, custom: { ...panel.fieldConfig?.defaults?.custom } };
   for (const { matcher, properties } of panel.fieldConfig?.overrides ?? []) {
-    const meant = matcher.id === "byName" ? names.includes(matcher.options)
-      : matcher.id === "byType" ? matcher.options === type
-      : matcher.id === "byRegexp" ? names.some((name) => new RegExp(matcher.options.replace(/^\/(.*)\/$/, "$1")).test(name))
-      : false;
-    if (!meant) continue;
+    const matches = matcher.id === "byType" ? matcher.options === type
+      : matcher.id === "byName" && (matcher.options === column || matcher.options === displayName(config));
+    if (!matches) continue;
     for (const { id, value } of properties) {
       if (id.startsWith("custom.")) config.custom[id.slice(7)] = value;
       else config[id] = value;

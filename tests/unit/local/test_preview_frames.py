@@ -38,7 +38,7 @@ def test_values_are_those_of_json() -> None:
         [
             [at, at.replace(tzinfo=None), None],
             [date(2026, 11, 3)] * 3,
-            [float("nan"), float("inf"), 1.5],
+            [float("nan"), float("-inf"), 1.5],
             [Decimal("1.25")] * 3,
             ["</script>", "", None],
             [[1, 2], [], [3]],
@@ -49,7 +49,7 @@ def test_values_are_those_of_json() -> None:
     assert [column["values"] for column in matches] == [
         [at_ms, at_ms, None],
         [day_ms] * 3,
-        [None, None, 1.5],
+        ["NaN", "-Infinity", 1.5],
         [1.25] * 3,
         ["</script>", "", None],
         ["[1, 2]", "[]", "[3]"],

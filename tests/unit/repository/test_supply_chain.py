@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -76,6 +77,19 @@ def test_the_compose_validator_is_built_from_hashed_modules() -> None:
     hashed = {" ".join(line.split()[:2]) for line in FILES["tools/compose-validator/go.sum"].splitlines()}
     assert required
     assert set(required) <= hashed
+
+
+def test_grafanas_package_is_installed_from_the_lock_with_a_hash_of_every_package() -> None:
+    packages = json.loads(FILES["tests/grafana_data/package-lock.json"])["packages"]
+    unverified = [
+        name
+        for name, package in packages.items()
+        if name and re.fullmatch(r"sha512-[\w+/]{86}==", package.get("integrity", "")) is None
+    ]
+    assert len(packages) > 50
+    assert not unverified
+    commands = re.findall(r"npm .*", FILES["Makefile"])
+    assert commands == ["npm ci --ignore-scripts --no-audit --no-fund"]
 
 
 WORKFLOWS = {name: text for name, text in FILES.items() if name.startswith(".github/workflows/")}

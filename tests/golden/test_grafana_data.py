@@ -1,0 +1,171 @@
+"""The preview names, joins and writes what panels show as Grafana's published package `@grafana/data` does.
+
+`tests/grafana_data/compare.cjs` passes the same rows to both. `make grafana-data` installs the package.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboards.parse import Json, panels_of
+from dashboards.query import dedent_sql
+from dashboards.style import GRAFANA_VERSION
+from local.preview.frames import frame_of
+from tests.support.panel_queries import every_query
+from warehouse.client import QueryResult
+from warehouse.panels import PanelQuery
+from warehouse.panels.query import DAY_S, HOUR_S, Column
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "tests/grafana_data"
+INSTALLED = ROOT / ".cache/grafana-data/node_modules"
+QUERIES = {dedent_sql(query.sql): query for query in every_query().values()}
+PAGES = [json.loads(path.read_text("utf-8")) for path in sorted((ROOT / "deploy/grafana/dashboards").glob("*.json"))]
+PANELS = {
+    f"{page['uid']} {panel['id']} {panel['title']}": panel
+    for page in PAGES
+    for panel in panels_of(page)
+    if panel.get("targets")
+}
+NUMBERS: Sequence[float | None] = (
+    0, 1, 2, 3, 4, -1, 0.5, -0.25, 0.05, 0.00042, -3e-7, 4e-9, 1e-14, 1.5, 12.345, 59.9996, 60, 119.5, 999.5, 1000,
+    1023.99, 4321.5, 86_400, 700_000.25, 31_536_000, 123_456_789, -2e12, 1e15, 3e27, None, math.nan,
+)  # fmt: skip
+NAMES = (
+    "amount", "", "minor threshold", "psi", "at least", "1.10", "007", "1e5", "0x10", "insufficient", "major", "$&",
+    "constructor", "${__field.labels.model}", '{a="b", c="d"}', "country=DE", "模型", "</script>", " ", None,
+)  # fmt: skip
+START_S = 1_793_700_000
+END_S = START_S + 12 * DAY_S
+TYPES = {"time": "DateTime64(3, 'UTC')", "text": "Nullable(String)", "number": "Nullable(Float64)"}
+SERIES = ("timeseries", "state-timeline", "heatmap")
+
+
+def series_frame(query: PanelQuery, offset: int) -> dict[str, Any]:
+    """Series with up to three hops, and no value in four days and the last two; `offset` chooses names and numbers."""
+    texts = [column.name for column in query.columns if column.kind == "text"]
+    rows = []
+    for group, hop_s in enumerate((3 * HOUR_S, 2 * HOUR_S, DAY_S) if texts else (2 * HOUR_S,)):
+        times = range(START_S + DAY_S, END_S - 2 * DAY_S, hop_s)
+        for row, at in enumerate(at for at in times if not 3 * DAY_S < at - START_S < 7 * DAY_S):
+            rows.append([value(column, at, offset + group, row) for column in query.columns])
+    return frame(query, sorted(rows, key=lambda row: row[0]))
+
+
+def table_frame(query: PanelQuery, rows: Sequence[int], step_s: float) -> dict[str, Any]:
+    return frame(query, [[value(column, START_S + row * step_s, row, row) for column in query.columns] for row in rows])
+
+
+def value(column: Column, at_s: float, name: int, number: int) -> Any:
+    """A value of a column; columns of one kind have different values."""
+    shift = sum(map(ord, column.name))
+    if column.kind == "time":
+        return datetime.fromtimestamp(at_s, UTC)
+    return NAMES[(name + shift) % len(NAMES)] if column.kind == "text" else NUMBERS[(number + shift) % len(NUMBERS)]
+
+
+def frame(query: PanelQuery, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Rows of a query as the preview's server sends them."""
+    columns = [[row[index] for row in rows] for index in range(len(query.columns))]
+    return frame_of(QueryResult(tuple(query.names), tuple(TYPES[column.kind] for column in query.columns), columns))
+
+
+def variants(panel: Json) -> Iterator[list[dict[str, Any]]]:
+    """Rows of a panel's queries, one frame for each query."""
+    queries = [QUERIES[target["rawSql"]] for target in panel["targets"]]
+    if panel["type"] in SERIES:
+        for offset in range(len(NAMES)):
+            yield [series_frame(query, offset) for query in queries]
+            if len(queries) > 1:
+                yield [series_frame(queries[0], offset), *(frame(query, []) for query in queries[1:])]
+    else:
+        (query,) = queries
+        yield [table_frame(query, range(len(NUMBERS) * len(NAMES)), 3600)]
+        yield [table_frame(query, range(3), 0.5)]
+        yield [table_frame(query, [], 0)]
+        if panel["type"] == "stat":
+            yield from ([table_frame(query, [row], 0)] for row in range(len(NUMBERS)))
+
+
+def without_span_nulls(panel: Json) -> Json:
+    """A panel whose lines end at every null: the package does not contain Grafana's rule for short gaps."""
+    result = copy.deepcopy(dict(panel))
+    result["fieldConfig"]["defaults"].get("custom", {}).pop("spanNulls", None)
+    return result
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """What Grafana and the preview make of each variant of each panel's rows, by panel."""
+    if not INSTALLED.exists() or shutil.which("node") is None:
+        missing = "Grafana's package is missing: install Node.js 20 or later and run `make grafana-data`"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(f"NOT TESTED, {missing}")
+    preview = shutil.copytree(ROOT / "local/preview/static", tmp_path_factory.mktemp("preview") / "static")
+    # Node.js takes the modules of a browser for CommonJS otherwise.
+    (preview / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+    cases = [(name, without_span_nulls(panel), frames) for name, panel in PANELS.items() for frames in variants(panel)]
+    request = {
+        "preview": str(preview),
+        "fromMs": START_S * 1000,
+        "toMs": END_S * 1000,
+        "cases": [{"panel": panel, "frames": frames} for _, panel, frames in cases],
+    }
+    done = subprocess.run(
+        ["node", FOLDER / "compare.cjs"],
+        input=json.dumps(request, allow_nan=False),
+        env={**os.environ, "NODE_PATH": str(INSTALLED)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    by_panel: dict[str, list[dict[str, Any]]] = {name: [] for name in PANELS}
+    for (name, _, frames), result in zip(cases, json.loads(done.stdout), strict=True):
+        by_panel[name].append({**result, "frames": frames})
+    return by_panel
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_a_panel_shows_what_grafana_shows(results: dict[str, list[dict[str, Any]]], name: str) -> None:
+    for result in results[name]:
+        assert len(result["preview"]) == len(result["grafana"])
+        for preview, grafana in zip(result["preview"], result["grafana"], strict=True):
+            assert preview == grafana
+    assert any(result["grafana"] for result in results[name])
+
+
+@pytest.mark.parametrize("name", [name for name, panel in PANELS.items() if panel["type"] == "stat"])
+def test_a_stat_panel_shows_each_number_of_its_row(results: dict[str, list[dict[str, Any]]], name: str) -> None:
+    numbers = sum(column.kind == "number" for column in QUERIES[PANELS[name]["targets"][0]["rawSql"]].columns)
+    counts = {
+        len(result["grafana"]) for result in results[name] if len(result["frames"][0]["columns"][0]["values"]) == 1
+    }
+    assert counts == {numbers}
+
+
+@pytest.mark.parametrize("name", [name for name, panel in PANELS.items() if panel["type"] in ("table", "barchart")])
+def test_text_is_shown_as_it_is(results: dict[str, list[dict[str, Any]]], name: str) -> None:
+    empty = PANELS[name]["fieldConfig"]["defaults"].get("noValue", "")
+    for result in results[name]:
+        for column, shown in zip(result["frames"][0]["columns"], result["grafana"], strict=True):
+            if column["type"] == "string":
+                assert shown["texts"] == [text or empty for text in column["values"]]
+
+
+def test_the_package_has_the_version_of_the_dashboards_and_their_time_zone() -> None:
+    package = json.loads((FOLDER / "package.json").read_text("utf-8"))
+    assert package["dependencies"]["@grafana/data"] == GRAFANA_VERSION
+    assert {page["timezone"] for page in PAGES} == {"utc"}
