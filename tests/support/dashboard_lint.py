@@ -105,7 +105,8 @@ def _overlaps(where: str, panels: list[Json]) -> Iterator[LintFinding]:
 
 _BY_VARIABLE = f"names a fixed data source; use the page's variable, {STYLE.datasource_uid}"
 _BAND = {"custom.fillBelowTo", "custom.fillOpacity", "custom.lineWidth"}
-_MAY_OVERRIDE = {"color", "displayName", "links", "unit", *_BAND}
+_LINES = {"custom.lineStyle", "custom.drawStyle"}
+_MAY_OVERRIDE = {"color", "displayName", "links", "unit", *_BAND, *_LINES}
 
 
 def _of_panel(panel: Json, where: str) -> Iterator[LintFinding]:
@@ -126,7 +127,7 @@ def _of_panel(panel: Json, where: str) -> Iterator[LintFinding]:
             yield LintFinding(
                 "overrides",
                 where,
-                "overrides more than the name, colour, links, unit and band of a series selected by name",
+                "overrides more than the name, colour, links, unit, band and line of a series selected by name",
             )
     yield from _check_insufficient(where, defaults)
     if panel["type"] == "text":
@@ -148,7 +149,7 @@ def _of_panel(panel: Json, where: str) -> Iterator[LintFinding]:
 
 def _check_insufficient(where: str, defaults: Json) -> Iterator[LintFinding]:
     """Check that the level `insufficient` has a word and a colour of its own."""
-    for mapping in defaults.get("mappings", []):
+    for mapping in (each for each in defaults.get("mappings", []) if each["type"] == "value"):
         shown = {result["text"]: result.get("color") for result in mapping["options"].values()}
         if "stable" in shown and shown.get("insufficient") in (None, shown["stable"]):
             yield LintFinding("insufficient", where, "shows `insufficient` like `stable`, or not at all")

@@ -62,30 +62,56 @@ VIOLATIONS = table(
 )
 
 
-def _over_time(name: str, kinds: tuple[str, ...]) -> PanelQuery:
-    listed = "('" + "', '".join(kinds) + "')"
-    split = len(kinds) > 1
-    # The rate in the baseline, and the rates above which the level is minor and major.
-    return series(
-        f"rates.{name}",
-        f"""
-        SELECT
-            $__timeInterval(window_end) AS time,{"kind," if split else ""}
-            max({finite("verdict.rate")}) AS rate,
+# The rate in the baseline, and the rates above which the level is minor and major.
+_BOUNDS = f"""
             max({finite("verdict.baseline_rate")}) AS baseline,
-            max({finite("verdict.baseline_rate + verdict.threshold_minor")}) AS "minor threshold",
-            max({finite("verdict.baseline_rate + verdict.threshold_major")}) AS "major threshold"
-        FROM latest_rates AS verdict
-        WHERE {_FIELD} AND kind IN {listed}
-        GROUP BY time{", kind" if split else ""}
-        ORDER BY time{", kind" if split else ""}
-        """,
-        *(("kind:text",) if split else ()),
-        "rate",
-        "baseline",
-        "minor threshold",
-        "major threshold",
-    )
+            min({finite("verdict.baseline_rate + verdict.threshold_minor")}) AS "minor threshold",
+            min({finite("verdict.baseline_rate + verdict.threshold_major")}) AS "major threshold"
+"""
+NULLS = series(
+    "rates.nulls",
+    f"""
+    SELECT $__timeInterval(window_end) AS time, max({finite("verdict.rate")}) AS rate, {_BOUNDS}
+    FROM latest_rates AS verdict
+    WHERE {_FIELD} AND kind = 'null'
+    GROUP BY time
+    ORDER BY time
+    """,
+    "rate",
+    "baseline",
+    "minor threshold",
+    "major threshold",
+)
+
+# Which of these a field can have depends on its type: unseen values are of categories, the range is of numbers.
+_OUTSIDE = "('unseen', 'below', 'above', 'invalid')"
+
+OUTSIDE = series(
+    "rates.outside",
+    f"""
+    SELECT $__timeInterval(window_end) AS time, kind, max({finite("verdict.rate")}) AS rate
+    FROM latest_rates AS verdict
+    WHERE {_FIELD} AND kind IN {_OUTSIDE}
+    GROUP BY time, kind
+    ORDER BY time, kind
+    """,
+    "kind:text",
+    "rate",
+)
+
+OUTSIDE_BOUNDS = series(
+    "rates.outside_bounds",
+    f"""
+    SELECT $__timeInterval(window_end) AS time, {_BOUNDS}
+    FROM latest_rates AS verdict
+    WHERE {_FIELD} AND kind IN {_OUTSIDE}
+    GROUP BY time
+    ORDER BY time
+    """,
+    "baseline",
+    "minor threshold",
+    "major threshold",
+)
 
 
 def _now(name: str, kinds: tuple[str, ...]) -> PanelQuery:
@@ -106,9 +132,9 @@ def _now(name: str, kinds: tuple[str, ...]) -> PanelQuery:
     )
 
 
-NULLS, NULLS_NOW = _over_time("nulls", ("null",)), _now("nulls", ("null",))
-UNSEEN, UNSEEN_NOW = _over_time("unseen", ("unseen",)), _now("unseen", ("unseen",))
-RANGE, RANGE_NOW = _over_time("range", ("below", "above", "invalid")), _now("range", ("below", "above", "invalid"))
+NULLS_NOW = _now("nulls", ("null",))
+UNSEEN_NOW = _now("unseen", ("unseen",))
+RANGE_NOW = _now("range", ("below", "above", "invalid"))
 
 CATEGORIES = table(
     "rates.categories",

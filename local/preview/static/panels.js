@@ -111,7 +111,8 @@ function seriesOf(frame) {
       groups.get(key).x.push(moment);
       groups.get(key).y.push(number.values[index]);
     });
-    return [...groups.values()];
+    // The plugin orders the series by their labels.
+    return [...groups.values()].sort((a, b) => (writtenLabels(a.labels) < writtenLabels(b.labels) ? -1 : 1));
   });
 }
 
@@ -292,7 +293,9 @@ function drawStates(body, panel, frames, state) {
   }
   Plotly.newPlot(body, [...traces.values()], {
     ...LAYOUT, barmode: "overlay", bargap: 0.25, margin: { ...LAYOUT.margin, l: 150 },
-    xaxis: timeAxis(state), yaxis: { automargin: true, autorange: "reversed", type: "category" },
+    xaxis: timeAxis(state),
+    // Without an order, rows would be in that of the first value that each has.
+    yaxis: { automargin: true, autorange: "reversed", type: "category", dtick: 1, categoryorder: "array", categoryarray: [...new Set(allSeries.map((each) => each.name))] },
   }, OPTIONS);
 }
 
@@ -319,8 +322,7 @@ function runsOfValues({ x, y }, end) {
 }
 
 function drawHeatmap(body, panel, frames, state) {
-  // The plugin orders the series, and so the rows, by their labels.
-  const rows = series(frames, panel, state.toMs).sort((a, b) => (writtenLabels(a.labels) < writtenLabels(b.labels) ? -1 : 1));
+  const rows = series(frames, panel, state.toMs);
   if (rows.length === 0) return nothing(body, panel);
   const moments = [...new Set(rows.flatMap((row) => row.x))].sort((a, b) => a - b);
   const z = rows.map((row) => {
