@@ -120,12 +120,13 @@ def _nulls() -> AnyPanel:
 def _outside() -> AnyPanel:
     info = _info(
         "range",
-        "Unseen, out of range, invalid",
-        "Shares of values that the training data does not contain (categories), below and above the range (numbers) "
-        "and of the wrong type. Baseline and thresholds: of these kinds the largest share, the lowest thresholds.",
+        "Unseen, out of range, invalid: change against the baseline",
+        "Change against the baseline in the share of values that the training data does not contain (categories), that "
+        "are below or above the range (numbers), or of the wrong type: 5 % means five percentage points more. "
+        "The thresholds are those in force when each verdict was given.",
         UNITS.share,
     )
-    return time_series(info, rates.OUTSIDE, rates.OUTSIDE_BOUNDS, at_least=0)
+    return time_series(info, rates.OUTSIDE, rates.OUTSIDE_THRESHOLDS)
 
 
 def _categories() -> AnyPanel:

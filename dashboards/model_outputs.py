@@ -62,7 +62,6 @@ def _measured() -> AnyPanel:
         "Performance from labels: larger is better",
         "Accuracy, precision, recall, F1 and AUC per day, from the labels received so far, and the SLO. Days with too "
         "few labels are omitted; recent days change while labels arrive.",
-        UNITS.share,
     )
     return time_series(info, performance.PERFORMANCE, performance.PROMISES)
 
@@ -86,7 +85,7 @@ def main_metric() -> AnyPanel:
         "of labels; the SLO. Dashed: the estimate from the outputs alone, from the last measured day on. It cannot "
         "detect a change in what an output means (concept drift).",
     )
-    return time_series(info, performance.MAIN_METRIC)
+    return time_series(info, performance.MAIN_METRIC, performance.MAIN_PROMISE)
 
 
 def _metrics() -> AnyPanel:

@@ -320,7 +320,7 @@ def rows() -> list[Row]:
         ),
         Row(
             "Lost",
-            (PlacedPanel(_completeness(), 24, 7), PlacedPanel(_losses(), 12, 8), PlacedPanel(_producer_gaps(), 12, 8)),
+            (PlacedPanel(_completeness(), 24, 7), PlacedPanel(_losses(), 12, 6), PlacedPanel(_producer_gaps(), 12, 6)),
         ),
         Row(
             "Late, dead-lettered, duplicate",

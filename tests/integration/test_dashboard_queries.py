@@ -438,9 +438,9 @@ def test_performance_and_its_estimates(client: Client) -> None:
 
 def test_the_main_metric_stands_alone_with_its_reference(client: Client) -> None:
     rows = ask(client, QUERIES["performance.main_metric"], {"model": "triage"})
-    # The estimate begins where the measured line ends.
-    assert {row[1:] for row in rows[:-1]} <= {("accuracy", 0.7, None, 0.71, 0.65)}
-    assert rows[-1][1:] == ("accuracy", 0.7, 0.69, 0.71, 0.65)
+    # Every window is measured, so that there is nothing to estimate.
+    assert {row[1:] for row in rows} == {("accuracy", 0.7, None, 0.71)}
+    assert {row[1] for row in ask(client, QUERIES["performance.main_promise"], {"model": "triage"})} == {0.65}
 
 
 def test_an_estimate_continues_the_main_metric_before_labels(engine: LocalClickHouse) -> None:
@@ -543,9 +543,8 @@ def test_rates_have_training_rates_and_thresholds(client: Client) -> None:
     for row in ask(client, QUERIES["rates.nulls"], chosen):
         assert row[1:] == pytest.approx((0.04, 0.001, 0.011, 0.051))
     outside = {row[1:] for row in ask(client, QUERIES["rates.outside"], chosen)}
-    assert outside == {(kind, 0.001) for kind in ("unseen", "below", "above", "invalid")}
-    for row in ask(client, QUERIES["rates.outside_bounds"], chosen):
-        assert row[1:] == pytest.approx((0.001, 0.011, 0.051))
+    assert outside == {(kind, 0) for kind in ("unseen", "below", "above", "invalid")}
+    assert {row[1:] for row in ask(client, QUERIES["rates.outside_thresholds"], chosen)} == {(0.01, 0.05)}
     for name, rate in (("nulls", 0.04), ("unseen", 0.001), ("range", 0.001)):
         assert ask(client, QUERIES[f"rates.{name}_now"], chosen) == [pytest.approx((rate, 0.001))]
 

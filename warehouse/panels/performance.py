@@ -55,26 +55,30 @@ ERRORS, ERROR_PROMISES = _measured("errors", f"NOT {_IS_SHARE}"), _promises("err
 # The first of these that the model has: the metric that describes its task best.
 _MAIN_METRICS = ("auc", "auc_macro", "accuracy", "rmse", "mae")
 
-# The estimate continues the measured line from its last value on.
+_IS_MAIN = f"""{_VERSION} AND class = '' AND {_WINDOW} AND metric =
+        (
+            SELECT argMin(metric, indexOf({list(_MAIN_METRICS)}, metric))
+            FROM latest_performance
+            WHERE {_VERSION} AND class = '' AND {_WINDOW} AND metric IN {_MAIN_METRICS}
+        )"""
+
+# The estimate continues the measured line from its last value on, if there are later windows.
 MAIN_METRIC = series(
     "performance.main_metric",
     f"""
-    WITH (
-        SELECT argMin(metric, indexOf({list(_MAIN_METRICS)}, metric))
-        FROM latest_performance
-        WHERE {_VERSION} AND class = '' AND {_WINDOW} AND metric IN {_MAIN_METRICS}
-    ) AS main
+    WITH
+        maxIf(time, measured IS NOT NULL) OVER () AS last_measured,
+        maxIf(time, expected IS NOT NULL) OVER () AS last_expected
     SELECT
-        time, metric, measured, if(time >= maxIf(time, measured IS NOT NULL) OVER (), expected, NULL) AS estimated,
-        reference, objective AS "SLO"
+        time, metric, measured,
+        if(time >= last_measured AND last_expected > last_measured, expected, NULL) AS estimated, reference
     FROM
     (
         SELECT
             $__timeInterval(window_end) AS time, metric, min({_MEASURED}) AS measured,
-            max({finite("verdict.cbpe")}) AS expected, min({finite("verdict.reference")}) AS reference,
-            max({finite("verdict.promise")}) AS objective
+            max({finite("verdict.cbpe")}) AS expected, min({finite("verdict.reference")}) AS reference
         FROM latest_performance AS verdict
-        WHERE {_VERSION} AND class = '' AND {_WINDOW} AND metric = main
+        WHERE {_IS_MAIN}
         GROUP BY time, metric
     )
     ORDER BY time, metric
@@ -83,6 +87,17 @@ MAIN_METRIC = series(
     "measured",
     "estimated",
     "reference",
+)
+
+MAIN_PROMISE = series(
+    "performance.main_promise",
+    f"""
+    SELECT $__timeInterval(window_end) AS time, max(verdict.promise) AS "SLO"
+    FROM latest_performance AS verdict
+    WHERE {_IS_MAIN} AND isFinite(verdict.promise)
+    GROUP BY time
+    ORDER BY time
+    """,
     "SLO",
 )
 

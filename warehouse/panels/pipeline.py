@@ -153,8 +153,8 @@ RETRIES = series(
 
 # ------------------------------------------------------------------------------------------------ metrics
 
-# committed_age_seconds → committed age
-_NAME = "replaceAll(replaceOne(replaceOne(step, '_seconds', ''), '_total', ''), '_', ' ')"
+# committed_age_seconds partials → committed age partials
+_NAME = "replaceAll(replaceRegexpOne(step, '_(seconds|bytes|total)', ''), '_', ' ')"
 
 
 # The keys of details are those of `warehouse.metrics`; an older processor may lack a metric.

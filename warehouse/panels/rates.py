@@ -27,19 +27,24 @@ RATES = series(
     "delta",
 )
 
-RATE_THRESHOLDS = series(
-    "rates.thresholds",
-    f"""
-    SELECT $__timeInterval(window_end) AS time, min(threshold_minor) AS "minor threshold",
-        min(threshold_major) AS "major threshold"
-    FROM rates
-    WHERE {_MODEL}
-    GROUP BY time
-    ORDER BY time
-    """,
-    "minor threshold",
-    "major threshold",
-)
+
+def _thresholds(name: str, condition: str) -> PanelQuery:
+    return series(
+        f"rates.{name}",
+        f"""
+        SELECT $__timeInterval(window_end) AS time, min(threshold_minor) AS "minor threshold",
+            min(threshold_major) AS "major threshold"
+        FROM rates
+        WHERE {condition}
+        GROUP BY time
+        ORDER BY time
+        """,
+        "minor threshold",
+        "major threshold",
+    )
+
+
+RATE_THRESHOLDS = _thresholds("thresholds", _MODEL)
 
 VIOLATIONS = table(
     "rates.violations",
@@ -62,16 +67,15 @@ VIOLATIONS = table(
 )
 
 
-# The rate in the baseline, and the rates above which the level is minor and major.
-_BOUNDS = f"""
-            max({finite("verdict.baseline_rate")}) AS baseline,
-            min({finite("verdict.baseline_rate + verdict.threshold_minor")}) AS "minor threshold",
-            min({finite("verdict.baseline_rate + verdict.threshold_major")}) AS "major threshold"
-"""
 NULLS = series(
     "rates.nulls",
     f"""
-    SELECT $__timeInterval(window_end) AS time, max({finite("verdict.rate")}) AS rate, {_BOUNDS}
+    SELECT
+        $__timeInterval(window_end) AS time,
+        max({finite("verdict.rate")}) AS rate,
+        max({finite("verdict.baseline_rate")}) AS baseline,
+        max({finite("verdict.baseline_rate + verdict.threshold_minor")}) AS "minor threshold",
+        max({finite("verdict.baseline_rate + verdict.threshold_major")}) AS "major threshold"
     FROM latest_rates AS verdict
     WHERE {_FIELD} AND kind = 'null'
     GROUP BY time
@@ -83,35 +87,23 @@ NULLS = series(
     "major threshold",
 )
 
-# Which of these a field can have depends on its type: unseen values are of categories, the range is of numbers.
-_OUTSIDE = "('unseen', 'below', 'above', 'invalid')"
+# Which of these a field can have depends on its type: unseen values are of categories, the range is of numbers. Each
+# has a rate of its own in the baseline, so that one threshold holds only for the changes.
+_OUTSIDE = f"{_FIELD} AND kind IN ('unseen', 'below', 'above', 'invalid')"
 
 OUTSIDE = series(
     "rates.outside",
     f"""
-    SELECT $__timeInterval(window_end) AS time, kind, max({finite("verdict.rate")}) AS rate
+    SELECT $__timeInterval(window_end) AS time, kind, max({finite("verdict.delta")}) AS delta
     FROM latest_rates AS verdict
-    WHERE {_FIELD} AND kind IN {_OUTSIDE}
+    WHERE {_OUTSIDE}
     GROUP BY time, kind
     ORDER BY time, kind
     """,
     "kind:text",
-    "rate",
+    "delta",
 )
-
-OUTSIDE_BOUNDS = series(
-    "rates.outside_bounds",
-    f"""
-    SELECT $__timeInterval(window_end) AS time, {_BOUNDS}
-    FROM latest_rates AS verdict
-    WHERE {_FIELD} AND kind IN {_OUTSIDE}
-    GROUP BY time
-    ORDER BY time
-    """,
-    "baseline",
-    "minor threshold",
-    "major threshold",
-)
+OUTSIDE_THRESHOLDS = _thresholds("outside_thresholds", _OUTSIDE)
 
 
 def _now(name: str, kinds: tuple[str, ...]) -> PanelQuery:

@@ -163,14 +163,14 @@ async function drawPanel(panel, state, notes, down) {
 }
 
 // A repeated panel: a copy for each value of its variable, side by side, each with that value. As in Grafana, there is one
-// copy with an empty value if there are none.
+// copy with the title All if there are none.
 function copies(panel, state) {
   if (!panel.repeat) return [[panel, state]];
   const chosen = [state.variables[panel.repeat] ?? []].flat();
   const all = (state.options[panel.repeat] ?? []).filter((value) => value !== "$__all");
   const values = chosen.includes("$__all") ? all : chosen;
   const w = 24 / Math.max(values.length, 1);
-  return (values.length > 0 ? values : [""]).map((value, index) => [
+  return (values.length > 0 ? values : ["$__all"]).map((value, index) => [
     { ...panel, gridPos: { ...panel.gridPos, x: index * w, w } },
     { ...state, variables: { ...state.variables, [panel.repeat]: value } },
   ]);

@@ -111,8 +111,7 @@ function seriesOf(frame) {
       groups.get(key).x.push(moment);
       groups.get(key).y.push(number.values[index]);
     });
-    // The plugin orders the series by their labels.
-    return [...groups.values()].sort((a, b) => (writtenLabels(a.labels) < writtenLabels(b.labels) ? -1 : 1));
+    return [...groups.values()];
   });
 }
 
@@ -183,7 +182,7 @@ function drawTimeseries(body, panel, frames, state, notes) {
       ...trace, type: "scatter", mode, fill, connectgaps: custom.spanNulls === true,
       fillcolor: fill && `${tint}${Math.round(custom.fillOpacity * 2.55).toString(16).padStart(2, "0")}`,
       line: { color: tint, width: custom.lineWidth ?? 1.5, shape, dash: custom.lineStyle?.fill === "dash" ? "dash" : undefined },
-      marker: { size: each.x.length < 3 ? 6 : 3, color: tint },
+      marker: { size: markerSizes(each.y), color: tint },
     };
   });
   const stacked = base.custom?.stacking?.mode && base.custom.stacking.mode !== "none";
@@ -202,6 +201,13 @@ function drawTimeseries(body, panel, frames, state, notes) {
     shapes: [...thresholdShapes(base), ...noteShapes(notes)],
     showlegend: panel.options?.legend?.showLegend !== false,
   }, OPTIONS);
+}
+
+// As in Grafana, many points are a line, and those without a neighbor are still seen.
+function markerSizes(heights) {
+  const missing = (value) => value === null || value === undefined;
+  const isSparse = heights.filter((value) => !missing(value)).length <= 100;
+  return heights.map((_, index) => (missing(heights[index - 1]) && missing(heights[index + 1]) ? 6 : isSparse ? 4 : 0));
 }
 
 function drawStat(body, panel, frames, state) {
@@ -293,10 +299,14 @@ function drawStates(body, panel, frames, state) {
   }
   Plotly.newPlot(body, [...traces.values()], {
     ...LAYOUT, barmode: "overlay", bargap: 0.25, margin: { ...LAYOUT.margin, l: 150 },
-    xaxis: timeAxis(state),
-    // Without an order, rows would be in that of the first value that each has.
-    yaxis: { automargin: true, autorange: "reversed", type: "category", dtick: 1, categoryorder: "array", categoryarray: [...new Set(allSeries.map((each) => each.name))] },
+    xaxis: timeAxis(state), yaxis: { automargin: true, autorange: "reversed", type: "category", dtick: 1, categoryorder: "array", categoryarray: rowOrder(allSeries) },
   }, OPTIONS);
+}
+
+// The plugin orders the series, and so the rows, by their labels. Plotly would order them by the level that they have first.
+function rowOrder(allSeries) {
+  const ordered = [...allSeries].sort((a, b) => (writtenLabels(a.labels ?? {}) < writtenLabels(b.labels ?? {}) ? -1 : 1));
+  return ordered.map((each) => each.name);
 }
 
 // State timelines show text too: one series per set of labels, its value in the last column.
@@ -322,7 +332,8 @@ function runsOfValues({ x, y }, end) {
 }
 
 function drawHeatmap(body, panel, frames, state) {
-  const rows = series(frames, panel, state.toMs);
+  // The plugin orders the series, and so the rows, by their labels.
+  const rows = series(frames, panel, state.toMs).sort((a, b) => (writtenLabels(a.labels) < writtenLabels(b.labels) ? -1 : 1));
   if (rows.length === 0) return nothing(body, panel);
   const moments = [...new Set(rows.flatMap((row) => row.x))].sort((a, b) => a - b);
   const z = rows.map((row) => {
