@@ -77,6 +77,12 @@ def _of_page(dashboard: Json) -> Iterator[LintFinding]:
     for annotation in dashboard["annotations"]["list"]:
         if annotation["datasource"].get("type") == PLUGIN and annotation["datasource"]["uid"] != STYLE.datasource_uid:
             yield LintFinding("datasource", f"{title}, annotation {annotation['name']}", _BY_VARIABLE)
+    several = {variable["name"] for variable in dashboard["templating"]["list"] if variable.get("multi")}
+    for panel in panels_of(dashboard):
+        if panel.get("repeat") and panel["repeat"] not in several:
+            yield LintFinding(
+                "repeat", f"{title}, {panel['title']}", "is not repeated by a variable with several values"
+            )
     for number, times in Counter(panel.get("id") for panel in panels_of(dashboard)).items():
         if times > 1 or not number:
             yield LintFinding("panel-id", f"{title}, panel {number}", "several panels share this id, or it is missing")
