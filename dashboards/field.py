@@ -117,26 +117,16 @@ def _nulls() -> AnyPanel:
     return time_series(info, rates.NULLS, at_least=0)
 
 
-def _unseen() -> AnyPanel:
-    info = _info(
-        "unseen",
-        "Unseen values",
-        "Share of values that the training data does not contain, the expected share, and the thresholds. Categorical "
-        "fields only.",
-        UNITS.share,
-    )
-    return time_series(info, rates.UNSEEN, at_least=0)
-
-
-def _out_of_range() -> AnyPanel:
+def _outside() -> AnyPanel:
     info = _info(
         "range",
-        "Out of range and invalid",
-        "Shares of values below range, above range and of the wrong type, each with the baseline's share and its "
-        "thresholds.",
+        "Unseen, out of range, invalid: change against the baseline",
+        "Change against the baseline in the share of values that the training data does not contain (categories), that "
+        "are below or above the range (numbers), or of the wrong type: 5 % means five percentage points more. "
+        "The thresholds are those in force when each verdict was given.",
         UNITS.share,
     )
-    return time_series(info, rates.RANGE, at_least=0)
+    return time_series(info, rates.OUTSIDE, rates.OUTSIDE_THRESHOLDS)
 
 
 def _categories() -> AnyPanel:
@@ -208,21 +198,13 @@ def rows() -> list[Row]:
                 PlacedPanel(_cells_over_time(), 12, 9),
             ),
         ),
+        Row("Values", (PlacedPanel(_nulls(), 12, 8), PlacedPanel(_outside(), 12, 8))),
+        Row("Slices", (PlacedPanel(_slices(), 24, 8),), folded=True),
         Row(
-            "Values",
-            (
-                PlacedPanel(_quantiles(), 12, 8),
-                PlacedPanel(_nulls(), 12, 8),
-                PlacedPanel(_unseen(), 12, 8),
-                PlacedPanel(_out_of_range(), 12, 8),
-            ),
-        ),
-        Row(
-            "Slices and unseen values", (PlacedPanel(_slices(), 12, 8), PlacedPanel(_categories(), 12, 8)), folded=True
-        ),
-        Row(
-            "Verdicts",
-            (PlacedPanel(_verdicts(), 24, 9), PlacedPanel(_distances(), 16, 8), PlacedPanel(_note(), 8, 8)),
+            "Numeric fields: quantiles and distances",
+            (PlacedPanel(_quantiles(), 12, 8), PlacedPanel(_distances(), 12, 8)),
             folded=True,
         ),
+        Row("Categorical fields: unseen values by name", (PlacedPanel(_categories(), 24, 8),), folded=True),
+        Row("Verdicts", (PlacedPanel(_verdicts(), 24, 9), PlacedPanel(_note(), 24, 4)), folded=True),
     ]

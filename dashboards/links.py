@@ -18,8 +18,8 @@ TITLES = {"fleet": "Fleet", "model": "Model", "field": "Field", "pipeline": "Pip
 class DataLink:
     """A link from a point, a row or a number to another page.
 
-    `variables` maps a variable of the target page to its value: a variable of this page (`$model`), or a column
-    (`model`) or label (`label:field`) of the clicked item.
+    `variables` maps a variable of the target page to its value: a variable of this page (`$model`), also one of another
+    name, or a column (`model`) or label (`label:field`) of the clicked item.
     """
 
     page: str
@@ -33,6 +33,8 @@ class DataLink:
         for variable, source in self.variables.items():
             if source == f"${variable}":
                 parts.append(f"${{{variable}:queryparam}}")
+            elif source.startswith("$"):
+                parts.append(f"var-{variable}=${{{source[1:]}:percentencode}}")
             elif source.startswith("label:"):
                 parts.append(f"var-{variable}=${{__field.labels.{source[6:]}:percentencode}}")
             else:
@@ -72,6 +74,7 @@ TO_MODEL_OF_LABEL = _down("model", "Open the model", model="label:model")
 TO_VERSION = _down("model", "Open this version", model="model", version="version")
 TO_FIELD = _down("field", "Open the field", "model", "version", "slice", "window", field="field")
 TO_FIELD_OF_LABEL = _down("field", "Open the field", "model", "version", "slice", "window", field="label:field")
+TO_WORST_FIELD = _down("field", "Open the field", "model", "version", "slice", "window", field="$worst_field")
 TO_SLICE = _down("model", "Show this slice", "model", "version", "window", slice="slice")
 TO_FIELD_OF_SLICE = _down("field", "Show this slice", "model", "version", "field", "window", slice="slice")
 TO_PIPELINE = _down("pipeline", "Open the pipeline", "model")

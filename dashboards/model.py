@@ -6,10 +6,10 @@ from functools import partial
 
 from dashboards import model_outputs
 from dashboards.layout import PlacedPanel, Row
-from dashboards.links import TO_FIELD, TO_FIELD_OF_LABEL, TO_PIPELINE, TO_SLICE
-from dashboards.panels import AnyPanel, PanelInfo, level_timeline, stat_panel, table_panel, time_series
+from dashboards.links import TO_FIELD, TO_FIELD_OF_LABEL, TO_PIPELINE, TO_SLICE, TO_WORST_FIELD
+from dashboards.panels import AnyPanel, PanelInfo, bar_chart, level_timeline, stat_panel, table_panel, time_series
 from dashboards.style import LEAST_PSI, STYLE
-from warehouse.panels import drift, freshness, rates, traffic
+from warehouse.panels import distribution, drift, freshness, rates, traffic
 
 UNITS = STYLE.units
 _info = partial(PanelInfo, "model")
@@ -82,10 +82,23 @@ def _psi() -> AnyPanel:
 def _field_levels() -> AnyPanel:
     info = _info(
         "levels",
-        "Levels of the fields that moved most",
-        "The level of each field, the largest PSI first. A step that holds several windows shows the worst of them.",
+        "Levels of the fields, worst first",
+        f"The level of the PSI of up to {drift.SHOWN_FIELDS} fields: the worst level in the range first, and of one "
+        "level the largest PSI first. A step that holds several windows shows the worst of them. A gap means no "
+        "verdict. Click a row to open the field.",
     )
     return level_timeline(info, drift.LEVELS, link=TO_FIELD_OF_LABEL)
+
+
+def _distributions() -> AnyPanel:
+    info = _info(
+        "distributions",
+        "Last window and baseline: $worst_field",
+        f"The {drift.COMPARED_FIELDS} fields with the largest PSI at the end of the range: the share of each cell in "
+        "the last judged window and in its baseline, as on the page Field. Click the title to open the field.",
+        UNITS.share,
+    )
+    return bar_chart(info, distribution.WORST_DISTRIBUTIONS, repeat="worst_field", link=TO_WORST_FIELD)
 
 
 def _fields() -> AnyPanel:
@@ -194,14 +207,30 @@ def rows() -> list[Row]:
             ),
         ),
         Row(
-            "Drift", (PlacedPanel(_psi(), 24, 9), PlacedPanel(_field_levels(), 12, 10), PlacedPanel(_fields(), 12, 10))
+            "Drift",
+            (
+                PlacedPanel(_field_levels(), 24, 12),
+                PlacedPanel(_distributions(), 24, 8),
+                PlacedPanel(_psi(), 12, 10),
+                PlacedPanel(_fields(), 12, 10),
+            ),
         ),
-        Row("Traffic", (PlacedPanel(_requests(), 24, 7),)),
-        Row("Errors", (PlacedPanel(_errors(), 12, 7), PlacedPanel(_error_kinds(), 12, 7))),
-        Row("Latency", (PlacedPanel(_slow(), 12, 7), PlacedPanel(_latency(), 12, 7))),
+        Row(
+            "Outputs and performance",
+            (PlacedPanel(model_outputs.score(), 12, 8), PlacedPanel(model_outputs.main_metric(), 12, 8)),
+        ),
+        Row(
+            "Traffic, errors, latency",
+            (PlacedPanel(_requests(), 8, 8), PlacedPanel(_errors(), 8, 8), PlacedPanel(_slow(), 8, 8)),
+        ),
         Row(
             "Values and slices",
             (PlacedPanel(_changed_rates(), 24, 8), PlacedPanel(_violations(), 12, 8), PlacedPanel(_slices(), 12, 8)),
+            folded=True,
+        ),
+        Row(
+            "Errors by kind, quantiles of the latency",
+            (PlacedPanel(_error_kinds(), 12, 8), PlacedPanel(_latency(), 12, 8)),
             folded=True,
         ),
         *model_outputs.rows(),

@@ -14,7 +14,8 @@ UNITS = STYLE.units
 _info = partial(PanelInfo, "model")
 
 
-def _score() -> AnyPanel:
+def score() -> AnyPanel:
+    """PSI of score and class."""
     info = _info(
         "score",
         "PSI of the outputs",
@@ -49,8 +50,8 @@ def _versions() -> AnyPanel:
     info = _info(
         "versions",
         "Compared with the previous version",
-        "The last window in which both versions had traffic. The level shows how much they differ, not which is "
-        "better. The interval belongs to the difference.",
+        "The last of the selected windows in which both versions had traffic. The level shows how much they differ, "
+        "not which is better. The interval belongs to the difference.",
     )
     return table_panel(info, comparisons.VERSIONS)
 
@@ -58,21 +59,33 @@ def _versions() -> AnyPanel:
 def _measured() -> AnyPanel:
     info = _info(
         "performance",
-        "Performance from labels",
-        "Metrics per day, from the labels received so far, and the SLO. Days with too few labels are omitted; recent "
-        "days change while labels arrive.",
+        "Performance from labels: larger is better",
+        "Accuracy, precision, recall, F1 and AUC per day, from the labels received so far, and the SLO. Days with too "
+        "few labels are omitted; recent days change while labels arrive.",
     )
     return time_series(info, performance.PERFORMANCE, performance.PROMISES)
 
 
-def _main_metric() -> AnyPanel:
+def _measured_errors() -> AnyPanel:
+    info = _info(
+        "performance_errors",
+        "Errors from labels: smaller is better",
+        "Log loss, Brier score and calibration error, for numbers MAE, RMSE, bias (nearer to 0 is better) and "
+        "quantiles of the error, per day, from the labels received so far, and the SLO.",
+    )
+    return time_series(info, performance.ERRORS, performance.ERROR_PROMISES)
+
+
+def main_metric() -> AnyPanel:
+    """The metric that describes the model's task best, alone on its axis."""
     info = _info(
         "main_metric",
         "Main metric and its reference",
-        "AUC, accuracy, RMSE or MAE, the first that the model has, per day, and its value in the reference at the same "
-        "age of labels.",
+        "AUC, accuracy, RMSE or MAE, the first that the model has, per day; its value in the reference at the same age "
+        "of labels; the SLO. Dashed: the estimate from the outputs alone, from the last measured day on. It cannot "
+        "detect a change in what an output means (concept drift).",
     )
-    return time_series(info, performance.MAIN_METRIC)
+    return time_series(info, performance.MAIN_METRIC, performance.MAIN_PROMISE)
 
 
 def _metrics() -> AnyPanel:
@@ -90,7 +103,7 @@ def _cbpe() -> AnyPanel:
     info = _info(
         "cbpe",
         "Performance before labels",
-        "Performance estimated from the outputs alone (CBPE, for numbers DLE), and performance measured once labels "
+        "Dashed: performance estimated from the outputs alone (CBPE, for numbers DLE). Solid: measured once labels "
         "were mature. The estimate cannot detect a change in what an output means (concept drift).",
     )
     return time_series(info, performance.CBPE)
@@ -141,7 +154,8 @@ def _arms() -> AnyPanel:
     info = _info(
         "arms",
         "Arms compared with the control",
-        "The last window, clearest difference first. The level shows how much two arms differ, not which is better.",
+        "The last of the selected windows, clearest difference first. The level shows how much two arms differ, not "
+        "which is better.",
     )
     return table_panel(info, comparisons.ARMS)
 
@@ -150,8 +164,8 @@ def _arm_ratio() -> AnyPanel:
     info = _info(
         "arm_ratio",
         "Shares of the arms",
-        "Whether units are assigned to arms in the configured shares. If not (sample ratio mismatch), do not trust "
-        "the comparison.",
+        "Whether units are assigned to arms in the configured shares, counted from the start of the test and not per "
+        "window. If not (sample ratio mismatch), do not trust the comparison.",
     )
     return table_panel(info, comparisons.ARM_RATIO, units={"expected": UNITS.share, "observed": UNITS.share})
 
@@ -160,7 +174,8 @@ def _arm_performance() -> AnyPanel:
     info = _info(
         "arm_performance",
         "Performance of the arms",
-        "Each pair of arms, from labels, with the interval of the difference.",
+        "Each pair of arms, from labels, with the interval of the difference. If the selected window is not measured, "
+        "the longest that is.",
     )
     return table_panel(info, comparisons.ARM_PERFORMANCE)
 
@@ -169,27 +184,25 @@ def rows() -> list[Row]:
     """The lower rows of the page, folded."""
     return [
         Row(
-            "Outputs",
-            (
-                PlacedPanel(_score(), 24, 8),
-                PlacedPanel(_score_quantiles(), 12, 8),
-                PlacedPanel(_class_shares(), 12, 8),
-                PlacedPanel(_versions(), 24, 9),
-            ),
+            "Output values, previous version",
+            (PlacedPanel(_score_quantiles(), 24, 8), PlacedPanel(_versions(), 24, 9)),
             folded=True,
         ),
         Row(
             "Performance and labels",
             (
-                PlacedPanel(_main_metric(), 24, 8),
-                PlacedPanel(_measured(), 12, 8),
+                PlacedPanel(_measured_errors(), 12, 8),
                 PlacedPanel(_cbpe(), 12, 8),
                 PlacedPanel(_metrics(), 24, 8),
-                PlacedPanel(_calibration(), 8, 8),
                 PlacedPanel(_label_coverage(), 8, 8),
                 PlacedPanel(_label_maturity(), 8, 8),
-                PlacedPanel(_label_counts(), 8, 6),
+                PlacedPanel(_label_counts(), 8, 8),
             ),
+            folded=True,
+        ),
+        Row(
+            "Classification",
+            (PlacedPanel(_measured(), 12, 8), PlacedPanel(_class_shares(), 12, 8), PlacedPanel(_calibration(), 24, 8)),
             folded=True,
         ),
         Row(

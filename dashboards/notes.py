@@ -7,7 +7,7 @@ LEVELS_NOTE = """
 """
 
 FIELD_NOTE = """
-**PSI** compares the distribution of the field with training; the interval shows how certain it is. The bars show *what*
+**PSI** compares the distribution of the field with training; the interval shows how certain it is. The bars show what
 moved. A field can move because the world changed, because its data source broke, or because the mix of slices changed.
 Check nulls and unseen values first, then the slices below.
 """

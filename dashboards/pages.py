@@ -67,15 +67,15 @@ def pages() -> list[Page]:
             "Which model needs attention now?",
             (variables.datasource(),),
             fleet.rows,
-            "now-24h",
+            "now-7d",
             one_model=False,
         ),
         Page(
             "model",
             "What is wrong with this model, since when, and where?",
-            (*one, variables.window()),
+            (*one, variables.window(), variables.worst_field()),
             model.rows,
-            "now-24h",
+            "now-7d",
         ),
         Page(
             "field",
@@ -112,7 +112,7 @@ def _remove_unsupported(dashboard: dict[str, Any]) -> None:
     """Remove options that SDK 0.0.21 writes and that Grafana 13.2.3 does not know or misinterprets."""
     for panel in panels_of(dashboard):
         panel.get("options", {}).pop("footer", None)
-        for link in panel["fieldConfig"]["defaults"].get("links", []):
+        for link in (*panel.get("links", []), *panel["fieldConfig"]["defaults"].get("links", [])):
             link.pop("placement")
     # With a placement, Grafana hides links and annotations in a menu.
     for shown in (*dashboard["links"], *dashboard["annotations"]["list"]):

@@ -83,7 +83,7 @@ def time_series(
     """A time-series panel: lines, `stacked` areas for parts of a whole, or bars for `counted` things.
 
     With a `logarithmic` axis, thresholds stay visible beside values that are many times larger. Series named "at least"
-    and "at most" are drawn as a band.
+    and "at most" are drawn as a band, estimates dashed, and "none" as a line also among bars.
 
     Grafana joins the series of a query into one frame over all times. A series with a longer period than others has no
     value at most of these times, which is not a gap: lines cross it if it is not much longer than the period.
@@ -107,6 +107,7 @@ def time_series(
     if logarithmic:
         panel.scale_distribution(common.ScaleDistributionConfig().type(kinds.ScaleDistribution.LOG).log(10))
     _band(panel, queries)
+    _lines(panel, queries)
     _names(panel, queries)
     _colours(panel, queries)
     _units(panel, units or {})
@@ -146,7 +147,7 @@ def stat_panel(
         .text_mode(kinds.BigValueTextMode.VALUE_AND_NAME if len(query.columns) > 1 else kinds.BigValueTextMode.VALUE)
         .justify_mode(kinds.BigValueJustifyMode.AUTO)
         .orientation(kinds.VizOrientation.AUTO)
-        .no_value("no data")
+        .no_value(EMPTY[info.page].get(info.key, "no data"))
         .thresholds(_steps(bad_from, bad_under))
     )
     if level:
@@ -166,13 +167,15 @@ def table_panel(
         .cell_options(kinds.TableColorTextCellOptions())
         .align(kinds.FieldTextAlignment.AUTO)
         .filterable(True)
-        .no_value("–")
         .thresholds(_steps(None, None))
         .mappings(
             [
                 models.ValueMap(
                     {word: models.ValueMappingResult(text=word, color=hue) for word, hue in STYLE.words().items()}
-                )
+                ),
+                # Otherwise an empty cell shows the text of an empty table.
+                _blank(models.SpecialValueMatch.NULL),
+                _blank(models.SpecialValueMatch.EMPTY),
             ]
         )
     )
@@ -218,8 +221,17 @@ def heatmap_panel(info: PanelInfo, query: PanelQuery) -> heatmap.Panel:
     )
 
 
-def bar_chart(info: PanelInfo, query: PanelQuery) -> barchart.Panel:
-    """A bar chart; the first column names the bars."""
+def bar_chart(
+    info: PanelInfo, query: PanelQuery, *, repeat: str | None = None, link: DataLink | None = None
+) -> barchart.Panel:
+    """A bar chart; the first column names the bars.
+
+    Args:
+        info: common attributes.
+        query: returns a row per bar.
+        repeat: a variable; the panel is shown once for each of its values, side by side.
+        link: target of the title.
+    """
     panel = (
         _with_queries(barchart.Panel(), info, (query,))
         .x_field(query.columns[0].name)
@@ -235,6 +247,10 @@ def bar_chart(info: PanelInfo, query: PanelQuery) -> barchart.Panel:
         .color_scheme(build.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
     )
     _colours(panel, (query,))
+    if repeat is not None:
+        panel.repeat(repeat).repeat_direction("h")
+    if link is not None:
+        panel.links([link.built()])
     return _plain_text(panel, query)
 
 
@@ -310,6 +326,15 @@ def _band(panel: timeseries.Panel, queries: Sequence[PanelQuery]) -> None:
     panel.override_by_name("at most", [invisible, filled, models.DynamicConfigValue("custom.fillBelowTo", "at least")])
 
 
+def _lines(panel: timeseries.Panel, queries: Sequence[PanelQuery]) -> None:
+    """Draw estimates dashed, and a line at 0 where bars would show nothing."""
+    dashed = ("custom.lineStyle", {"fill": "dash", "dash": [8, 6]})
+    drawn = {"estimated": dashed, "expected": dashed, "none": ("custom.drawStyle", "line")}
+    for name in dict.fromkeys(name for query in queries for name in query.names):
+        if name in drawn:
+            panel.override_by_name(name, [models.DynamicConfigValue(*drawn[name])])
+
+
 GAP_MARGIN_S = 60
 """Time by which a gap exceeds the period of its series, in seconds."""
 
@@ -354,6 +379,12 @@ def _steps(bad_from: float | None, bad_under: float | None) -> build.ThresholdsC
         if bad_from is not None:
             steps.append(models.Threshold(bad_from, style.MAJOR))
     return build.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps)
+
+
+def _blank(match: models.SpecialValueMatch) -> models.SpecialValueMap:
+    return models.SpecialValueMap(
+        models.DashboardSpecialValueMapOptions(match=match, result=models.ValueMappingResult(text="–"))
+    )
 
 
 def _numbered_levels() -> models.ValueMap:

@@ -153,12 +153,14 @@ def _producer_gaps() -> AnyPanel:
 
 def _late() -> AnyPanel:
     info = _info("late", "Late predictions", "By model, at the event time of the pane.", UNITS.count)
-    return time_series(info, pipeline.LATE_OVER_TIME, counted=True, at_least=0, link=TO_MODEL_OF_LABEL)
+    return time_series(
+        info, pipeline.LATE_OVER_TIME, pipeline.NONE_LATE, counted=True, at_least=0, link=TO_MODEL_OF_LABEL
+    )
 
 
 def _dead_letters() -> AnyPanel:
     info = _info("dead_letters", "Dead letters by reason", "Per hour of receipt, by topic and reason.", UNITS.count)
-    return time_series(info, pipeline.DEAD_REASONS, counted=True, at_least=0)
+    return time_series(info, pipeline.DEAD_REASONS, pipeline.NONE_DEAD, counted=True, at_least=0)
 
 
 def _duplicates() -> AnyPanel:
@@ -169,7 +171,9 @@ def _duplicates() -> AnyPanel:
         "labels.",
         UNITS.count,
     )
-    return time_series(info, pipeline.DUPLICATES_OVER_TIME, counted=True, at_least=0, link=TO_MODEL_OF_LABEL)
+    return time_series(
+        info, pipeline.DUPLICATES_OVER_TIME, pipeline.NONE_DUPLICATE, counted=True, at_least=0, link=TO_MODEL_OF_LABEL
+    )
 
 
 def _unmatched_labels() -> AnyPanel:
@@ -179,7 +183,9 @@ def _unmatched_labels() -> AnyPanel:
         "Labels whose prediction has not arrived, per hour.",
         UNITS.count,
     )
-    return time_series(info, pipeline.UNMATCHED_LABELS, counted=True, at_least=0, link=TO_MODEL_OF_LABEL)
+    return time_series(
+        info, pipeline.UNMATCHED_LABELS, pipeline.NONE_UNMATCHED, counted=True, at_least=0, link=TO_MODEL_OF_LABEL
+    )
 
 
 def _insert_times() -> AnyPanel:
@@ -278,7 +284,7 @@ def _rejected() -> AnyPanel:
         "they were read.",
         UNITS.count,
     )
-    return time_series(info, pipeline.REJECTED, counted=True, at_least=0)
+    return time_series(info, pipeline.REJECTED, pipeline.NONE_REJECTED, counted=True, at_least=0)
 
 
 def _inserted() -> AnyPanel:
@@ -314,7 +320,7 @@ def rows() -> list[Row]:
         ),
         Row(
             "Lost",
-            (PlacedPanel(_completeness(), 24, 7), PlacedPanel(_losses(), 12, 8), PlacedPanel(_producer_gaps(), 12, 8)),
+            (PlacedPanel(_completeness(), 24, 7), PlacedPanel(_losses(), 12, 6), PlacedPanel(_producer_gaps(), 12, 6)),
         ),
         Row(
             "Late, dead-lettered, duplicate",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from grafana_foundation_sdk.builders import dashboard as build
-from grafana_foundation_sdk.models.dashboard import VariableOption, VariableRefresh, VariableSort
+from grafana_foundation_sdk.models.dashboard import VariableHide, VariableOption, VariableRefresh, VariableSort
 
 from dashboards.query import DATASOURCE, variable_query
 from dashboards.style import PLUGIN, STYLE
-from warehouse.panels import PanelQuery
+from warehouse.panels import PanelQuery, drift
 from warehouse.panels import variables as variable_queries
 
-ORDER = ("datasource", "model", "version", "slice", "field", "window")
+ORDER = ("datasource", "model", "version", "slice", "field", "window", "worst_field")
 
 
 def datasource() -> build.DatasourceVariable:
@@ -51,6 +51,13 @@ def field() -> build.QueryVariable:
 def window() -> build.QueryVariable:
     """The length of the windows to show."""
     return _of("window", "Window", "The window length, longest first", variable_queries.WINDOWS)
+
+
+def worst_field() -> build.QueryVariable:
+    """The fields with the largest PSI at the end of the range, all of them, to repeat a panel by. It is not shown."""
+    variable = _of("worst_field", "Worst fields", "The fields with the largest PSI", drift.WORST_FIELDS)
+    everything = VariableOption(selected=True, text="All", value="$__all")
+    return variable.multi(True).include_all(True).current(everything).hide(VariableHide.HIDE_VARIABLE)
 
 
 def _of(name: str, label: str, description: str, query: PanelQuery) -> build.QueryVariable:

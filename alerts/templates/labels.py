@@ -71,7 +71,7 @@ def label_rules(factory: RuleFactory) -> Iterator[Rule]:
             long_s=window,
             short_s=window,
             every_s=LABELS_EVERY_S,
-            panel=panel_link("model", "performance"),
+            panel=panel_link("model", "performance" if of == "least" else "performance_errors"),
             **factory.per_version(window),
         )
     yield from _drops(factory, label_kind(label), label.horizon_s)
@@ -146,7 +146,7 @@ def _drops(factory: RuleFactory, kind: str, horizon_s: int) -> Iterator[Rule]:
             long_s=window,
             short_s=window,
             every_s=LABELS_EVERY_S,
-            panel=panel_link("model", "performance"),
+            panel=panel_link("model", "performance_errors" if part == "relative" else "performance"),
             **factory.per_version(window),
         )
 

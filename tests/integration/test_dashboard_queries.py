@@ -11,6 +11,7 @@ from typing import Any
 
 import clickhouse_connect
 import pytest
+from barograph.contract.check import PERFORMANCE_METRICS
 from clickhouse_connect.driver.client import Client as DriverClient
 
 from dashboards.macros import ALL, TimeRange, Value, expand
@@ -18,6 +19,8 @@ from dashboards.pages import dashboards
 from dashboards.parse import DashboardQuery, queries_in
 from local.clickhouse import LocalClickHouse
 from sketches.baseline.bins import bin_labels
+from streams.scorer.measure import ERRORS as ERRORS_OF_MODELS
+from streams.scorer.measure import SIGNED
 from tests.support.panel_queries import every_query
 from tests.support.two_day_model import (
     END,
@@ -151,20 +154,20 @@ def test_every_query_answers_in_its_shape(
             assert all(START_S - 86_400 <= time.timestamp() <= END_S for time in times)
 
 
-@pytest.mark.parametrize("name", sorted(QUERIES))
+@pytest.mark.parametrize("name", sorted(name for name in QUERIES if not name.startswith("pipeline.none_")))
 def test_every_query_shows_something_of_some_model(client: Client, models: dict[str, Watched], name: str) -> None:
     result = (
         row
         for model in NAMES.values()
         for version in ("2", "1")
-        for row in ask(client, QUERIES[name], {"model": model, "version": version, "field": "x"})
+        for row in ask(client, QUERIES[name], {"model": model, "version": version, "field": "x", "worst_field": "x"})
     )
     assert any(any(value is not None for value in row) for row in result)
 
 
 @pytest.mark.parametrize("name", sorted(QUERIES))
 def test_no_query_fails_without_data(client: Client, name: str) -> None:
-    nobody: dict[str, Value] = {"model": "", "version": "", "slice": "", "window": "", "field": ""}
+    nobody: dict[str, Value] = {"model": "", "version": "", "slice": "", "window": "", "field": "", "worst_field": ""}
     long_ago = TimeRange.between(datetime(2001, 1, 1, tzinfo=UTC), datetime(2001, 1, 2, tzinfo=UTC))
     rows = ask(client, QUERIES[name], nobody, time_range=long_ago)
     assert all(len(row) == len(QUERIES[name].columns) for row in rows)
@@ -276,6 +279,12 @@ def test_over_time_the_fleet_shows_the_longest_windows_of_each_model(engine: Loc
             id="a window without enough data ends no drift",
         ),
         pytest.param(
+            [*(("1", "1d", hour, "major") for hour in range(40))],
+            30,
+            "before 30",
+            id="it drifts from the start of the range on",
+        ),
+        pytest.param(
             [("1", "7d", 10, "major"), *(("1", "1d", hour, "stable") for hour in range(6))],
             6,
             None,
@@ -302,7 +311,7 @@ def test_over_time_the_fleet_shows_the_longest_windows_of_each_model(engine: Loc
     ],
 )
 def test_since_is_the_first_window_after_the_last_stable_one(
-    engine: LocalClickHouse, verdicts: list[tuple[str, str, int, str]], range_h: int, since_h: int | None
+    engine: LocalClickHouse, verdicts: list[tuple[str, str, int, str]], range_h: int, since_h: int | str | None
 ) -> None:
     with migrated(engine) as client:
         for version, window, hours, text in verdicts:
@@ -315,8 +324,9 @@ def test_since_is_the_first_window_after_the_last_stable_one(
         insert_rows(client, "progress", [table_row("progress", model="p")])
         query = QUERIES["fleet.levels_now"]
         (row,) = ask(client, query, {}, time_range=TimeRange.between(END - timedelta(hours=range_h), END))
-        since = "" if since_h is None else (END - timedelta(hours=since_h)).strftime("%Y-%m-%d %H:%M")
-        assert row[1:3] == ("major", since)
+        before, _, hours = str(since_h).rpartition(" ")
+        since = "" if since_h is None else (END - timedelta(hours=int(hours))).strftime("%Y-%m-%d %H:%M")
+        assert row[1:3] == ("major", f"{before} {since}".strip())
 
 
 def test_a_fleet_without_traffic_is_silent_and_not_healthy(client: Client) -> None:
@@ -361,6 +371,22 @@ def test_psi_is_that_of_the_last_revision_with_its_lines(client: Client, name: s
     assert levels[MOVED_S, "x"] == LEVEL_NUMBERS["stable"]
     assert ask(client, QUERIES["drift.worst_level"], chosen) == [(LEVEL_NUMBERS["major"],)]
     assert ask(client, QUERIES["drift.worst_psi"], chosen) == [(0.35, "x")]
+
+
+def test_fields_come_worst_first(engine: LocalClickHouse) -> None:
+    """By level, then by PSI; a window with insufficient data counts only if there is no other."""
+    with migrated(engine) as client:
+        verdicts = [("a", 0.3, "minor"), ("b", 0.25, "major"), ("c", 0.05, "stable"), ("d", 0.07, "stable")]
+        verdicts += [("e", 9.0, "insufficient"), ("c", 7.0, "insufficient")]
+        rows = [
+            judged("m", "1d", END_S - i * HOUR_S, psi, level) | {"field": f}
+            for i, (f, psi, level) in enumerate(verdicts)
+        ]
+        insert_rows(client, "drift", rows)
+        ranked = {row[1]: row[2] for row in ask(client, QUERIES["drift.levels"], {"model": "m"})}
+        assert [ranked[rank] for rank in sorted(ranked)] == ["b", "a", "d", "c", "e"]
+        # The bars show the last window of each field, so that there the latest verdicts decide.
+        assert ask(client, QUERIES["drift.worst_fields"], {"model": "m"}) == [("a",), ("b",), ("d",)]
 
 
 def test_a_step_of_several_windows_is_as_bad_as_the_worst(client: Client) -> None:
@@ -412,7 +438,51 @@ def test_performance_and_its_estimates(client: Client) -> None:
 
 def test_the_main_metric_stands_alone_with_its_reference(client: Client) -> None:
     rows = ask(client, QUERIES["performance.main_metric"], {"model": "triage"})
-    assert {row[1:] for row in rows} == {("accuracy", 0.7, 0.71)}
+    # Every window is measured, so that there is nothing to estimate.
+    assert {row[1:] for row in rows} == {("accuracy", 0.7, None, 0.71)}
+    assert {row[1] for row in ask(client, QUERIES["performance.main_promise"], {"model": "triage"})} == {0.65}
+
+
+def test_an_estimate_continues_the_main_metric_before_labels(engine: LocalClickHouse) -> None:
+    with migrated(engine) as client:
+        known = {"model": "m", "version": "1", "slice": "all", "metric": "auc", "window": "1d", "predictions": 9}
+        for days, level, value in (
+            (0, "insufficient", 0.2),
+            (1, "insufficient", float("nan")),
+            (2, "stable", 0.8),
+            (3, "major", 0.7),
+        ):
+            end_s = END_S // 86_400 * 86_400 - days * 86_400
+            measured = {"window_end": end_s, "value": value, "level": level, "cbpe": 0.75, "promise": float("nan")}
+            insert_rows(client, "performance", [table_row("performance", **known, **measured, reference=0.81)])
+        week = TimeRange.between(END - timedelta(days=7), END)
+        rows = ask(client, QUERIES["performance.main_metric"], {"model": "m"}, time_range=week)
+        assert [row[2:4] for row in rows] == [(0.7, None), (0.8, 0.75), (None, 0.75), (None, 0.75)]
+
+
+def test_metrics_of_opposite_directions_are_on_two_panels(engine: LocalClickHouse) -> None:
+    names = {name for kind in PERFORMANCE_METRICS.values() for name in kind}
+    with migrated(engine) as client:
+        known = {"model": "m", "version": "1", "slice": "all", "window": "1d", "window_end": END_S, "predictions": 9}
+        measured = [table_row("performance", **known, metric=name, value=0.5, promise=0.4) for name in names]
+        insert_rows(client, "performance", measured)
+        of_shares, of_errors = (
+            {row[1] for row in ask(client, QUERIES[f"performance.{name}"], {"model": "m"})}
+            for name in ("measured", "errors")
+        )
+        assert of_errors == {name for name in names if name in ERRORS_OF_MODELS | SIGNED}
+        assert of_shares == names - of_errors
+        for name, metrics in (("promises", of_shares), ("error_promises", of_errors)):
+            assert {row[1] for row in ask(client, QUERIES[f"performance.{name}"], {"model": "m"})} == {
+                f"{metric} SLO" for metric in metrics
+            }
+
+
+def test_comparisons_follow_the_window(client: Client) -> None:
+    for name, version in (("versions", "2"), ("arms", "1")):
+        chosen: dict[str, Value] = {"model": "fraud", "version": version}
+        assert ask(client, QUERIES[f"comparisons.{name}"], {**chosen, "window": "1d"})
+        assert ask(client, QUERIES[f"comparisons.{name}"], {**chosen, "window": "6h"}) == []
 
 
 def test_answers_by_class(client: Client) -> None:
@@ -438,6 +508,7 @@ def test_the_last_window_against_training(client: Client, models: dict[str, Watc
         names = [*baseline.categories, "other", "null"]
     assert [row[0] for row in rows] == names
     assert [row[1] for row in rows] == pytest.approx(trained)
+    assert ask(client, QUERIES["distribution.now_of_worst"], {"model": model, "worst_field": field}) == rows
     # The last day of the field that moved holds its cells the other way round.
     moved = field == one.fields[0].name
     assert [row[2] for row in rows] == pytest.approx(trained[::-1] if moved else trained)
@@ -467,12 +538,15 @@ def test_verdicts_with_their_intervals(client: Client) -> None:
     assert ask(client, QUERIES["rates.categories"], chosen)[0][0::3] == ("never seen", 14)
 
 
-@pytest.mark.parametrize(("name", "rate"), [("nulls", 0.04), ("unseen", 0.001)])
-def test_rates_have_training_rates_and_thresholds(client: Client, name: str, rate: float) -> None:
+def test_rates_have_training_rates_and_thresholds(client: Client) -> None:
     chosen: dict[str, Value] = {"model": "fraud", "field": "x"}
-    for row in ask(client, QUERIES[f"rates.{name}"], chosen):
-        assert row[1:] == pytest.approx((rate, 0.001, 0.011, 0.051))
-    assert ask(client, QUERIES[f"rates.{name}_now"], chosen) == [pytest.approx((rate, 0.001))]
+    for row in ask(client, QUERIES["rates.nulls"], chosen):
+        assert row[1:] == pytest.approx((0.04, 0.001, 0.011, 0.051))
+    outside = {row[1:] for row in ask(client, QUERIES["rates.outside"], chosen)}
+    assert outside == {(kind, 0) for kind in ("unseen", "below", "above", "invalid")}
+    assert {row[1:] for row in ask(client, QUERIES["rates.outside_thresholds"], chosen)} == {(0.01, 0.05)}
+    for name, rate in (("nulls", 0.04), ("unseen", 0.001), ("range", 0.001)):
+        assert ask(client, QUERIES[f"rates.{name}_now"], chosen) == [pytest.approx((rate, 0.001))]
 
 
 # --------------------------------------------------------------------------------------------------------- pipeline
@@ -507,6 +581,25 @@ def test_a_processor_that_stopped_reporting_is_silent(client: Client) -> None:
     assert {row[2] for row in ask(client, QUERIES["pipeline.insert_times"], {}, interval_s=60)} == {0.25}
     tried = ask(client, QUERIES["pipeline.retries"], {}, interval_s=3600)
     assert sum(row[2] for row in tried if row[1].startswith("sketcher")) >= 1
+
+
+def test_nothing_lost_is_zero_only_where_somebody_counted(client: Client, engine: LocalClickHouse) -> None:
+    quiet = ("rejected", "late", "dead", "duplicate", "unmatched")
+    for name in quiet:
+        assert ask(client, QUERIES[f"pipeline.none_{name}"], {"model": "fraud"}) == [], name
+    with migrated(engine) as idle:
+        for name in quiet:
+            assert ask(idle, QUERIES[f"pipeline.none_{name}"], {"model": ALL}) == [], name
+        for hours in (3, 2):
+            insert_rows(
+                idle, "processors", [table_row("processors", kind="sketcher", at=(END_S - hours * HOUR_S) * 1000)]
+            )
+        insert_rows(idle, "volume", [table_row("volume", model="m", slice="all", n=9, pane_start=END_S - HOUR_S)])
+        for name, hours_before in (("rejected", [3, 2]), ("dead", [3, 2]), ("late", [1])):
+            rows = ask(idle, QUERIES[f"pipeline.none_{name}"], {"model": ALL})
+            assert [(row[0].timestamp(), row[1]) for row in rows] == [(END_S - h * HOUR_S, 0) for h in hours_before], (
+                name
+            )
 
 
 def test_an_idle_processor_has_no_overdue_commit(engine: LocalClickHouse) -> None:

@@ -87,7 +87,9 @@ def test_every_panel_is_drawn(preview: PreviewPage, shop: Shop, page: str) -> No
         for each in dashboards()[page]["panels"]
         for panel in (each.get("panels", []) if each["type"] == "row" else [each])
     ]
-    assert len(preview.panels("drawn")) == len(expected)
+    # A repeated panel is drawn once for each value of its variable.
+    assert {int(panel.partition(" ")[0]) for panel in preview.panels("drawn")} == set(expected)
+    assert [panel for panel in preview.panels("drawn") if panel.endswith(" No data in this range.")] == []
 
 
 def test_from_fleet_to_model_to_field(preview: PreviewPage, shop: Shop, shop_pipeline: Pipeline) -> None:
@@ -150,6 +152,63 @@ def test_a_slice_and_a_range_are_chosen(preview: PreviewPage, shop: Shop, shop_p
     assert {at for at, _ in again} <= {at for at, _ in drawn}
     assert min(at for at, _ in again) >= ms(shop, 24)
     assert max(at for at, _ in again) <= ms(shop, 48)
+
+
+def test_the_worst_fields_come_first_and_beside_their_baseline(
+    preview: PreviewPage, shop: Shop, shop_pipeline: Pipeline
+) -> None:
+    preview.open(f"/d/{DASHBOARDS['model']}?{span(shop)}")
+    window = preview.page.input_value("[data-variable=window]")
+    worst = [
+        field
+        for (field,) in shop_pipeline.rows(
+            """SELECT field FROM latest_drift WHERE slice = 'all' AND window = {window:String} AND version = '1'
+            GROUP BY field
+            ORDER BY maxIf(transform(level, ['stable', 'minor', 'major'], [1, 2, 3], 0), level != 'insufficient')
+            DESC, maxIf(psi, level != 'insufficient') DESC, field""",
+            {"window": window},
+        )
+    ]
+    rows = preview.page.evaluate(
+        """panel => document.querySelector(`[data-panel="${panel}"] .js-plotly-plot`)._fullLayout.yaxis._categories""",
+        panel_link("model", "levels").panel_id,
+    )
+    assert rows == worst
+
+    panels = preview.page.locator(f'[data-panel="{panel_link("model", "distributions").panel_id}"]')
+    titles = [title.removeprefix("Last window and baseline: ") for title in panels.locator("h2").all_inner_texts()]
+    assert len(titles) == 3
+    now = [
+        (field, psi)
+        for field, psi in shop_pipeline.rows(
+            """SELECT field, argMax(psi, (window_end, record_seq)) AS last FROM drift WHERE slice = 'all'
+            AND window = {window:String} AND version = '1' GROUP BY field
+            HAVING argMax(level, (window_end, record_seq)) != 'insufficient' ORDER BY last DESC""",
+            {"window": window},
+        )
+    ]
+    assert titles == [field for field, _ in now[:3]]
+    # The copies are side by side, and each shows its own field.
+    boxes = [panel.bounding_box() for panel in panels.all()]
+    assert len({box["y"] for box in boxes if box}) == 1
+    cells = panels.evaluate_all(
+        "all => all.map(each => each.querySelector('.js-plotly-plot').data.map(t => [t.name, t.x.join()]))"
+    )
+    assert [[name for name, _ in cell] for cell in cells] == [["baseline", "now"]] * 3
+    assert len({cell[0][1] for cell in cells}) == 3
+    follow(preview, f'[data-panel="{panel_link("model", "distributions").panel_id}"] h2 a >> nth=1')
+    assert chosen(preview)["var-field"] == titles[1]
+
+
+def test_an_estimate_is_dashed(preview: PreviewPage, shop: Shop) -> None:
+    preview.open(f"/d/{DASHBOARDS['model']}?{span(shop)}")
+    dashes = preview.page.evaluate(
+        """panel => Object.fromEntries(document.querySelector(`[data-panel="${panel}"] .js-plotly-plot`).data
+            .map(trace => [trace.name, trace.line?.dash ?? null]))""",
+        panel_link("model", "main_metric").panel_id,
+    )
+    assert {name: dash for name, dash in dashes.items() if name.endswith("estimated")} == {"auc: estimated": "dash"}
+    assert dashes["auc: measured"] is None
 
 
 def test_incidents_lead_to_the_panel_with_their_number(preview: PreviewPage, shop: Shop) -> None:

@@ -77,6 +77,12 @@ def _of_page(dashboard: Json) -> Iterator[LintFinding]:
     for annotation in dashboard["annotations"]["list"]:
         if annotation["datasource"].get("type") == PLUGIN and annotation["datasource"]["uid"] != STYLE.datasource_uid:
             yield LintFinding("datasource", f"{title}, annotation {annotation['name']}", _BY_VARIABLE)
+    several = {variable["name"] for variable in dashboard["templating"]["list"] if variable.get("multi")}
+    for panel in panels_of(dashboard):
+        if panel.get("repeat") and panel["repeat"] not in several:
+            yield LintFinding(
+                "repeat", f"{title}, {panel['title']}", "is not repeated by a variable with several values"
+            )
     for number, times in Counter(panel.get("id") for panel in panels_of(dashboard)).items():
         if times > 1 or not number:
             yield LintFinding("panel-id", f"{title}, panel {number}", "several panels share this id, or it is missing")
@@ -105,7 +111,8 @@ def _overlaps(where: str, panels: list[Json]) -> Iterator[LintFinding]:
 
 _BY_VARIABLE = f"names a fixed data source; use the page's variable, {STYLE.datasource_uid}"
 _BAND = {"custom.fillBelowTo", "custom.fillOpacity", "custom.lineWidth"}
-_MAY_OVERRIDE = {"color", "displayName", "links", "unit", *_BAND}
+_LINES = {"custom.lineStyle", "custom.drawStyle"}
+_MAY_OVERRIDE = {"color", "displayName", "links", "unit", *_BAND, *_LINES}
 
 
 def _of_panel(panel: Json, where: str) -> Iterator[LintFinding]:
@@ -127,7 +134,7 @@ def _of_panel(panel: Json, where: str) -> Iterator[LintFinding]:
             yield LintFinding(
                 "overrides",
                 where,
-                "overrides more than the unit of a type, or the name, colour, links, unit and band of a named series",
+                "overrides more than the unit of a type, or name, colour, links, unit, band and line of a named series",
             )
     yield from _check_insufficient(where, defaults)
     if panel["type"] == "text":
@@ -149,7 +156,7 @@ def _of_panel(panel: Json, where: str) -> Iterator[LintFinding]:
 
 def _check_insufficient(where: str, defaults: Json) -> Iterator[LintFinding]:
     """Check that the level `insufficient` has a word and a colour of its own."""
-    for mapping in defaults.get("mappings", []):
+    for mapping in (each for each in defaults.get("mappings", []) if each["type"] == "value"):
         shown = {result["text"]: result.get("color") for result in mapping["options"].values()}
         if "stable" in shown and shown.get("insufficient") in (None, shown["stable"]):
             yield LintFinding("insufficient", where, "shows `insufficient` like `stable`, or not at all")

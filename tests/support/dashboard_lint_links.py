@@ -40,7 +40,9 @@ def link_faults(dashboard: Json, together: Sequence[Json], known: Mapping[str, P
 
 
 def _links(panel: Json) -> Iterator[tuple[Json, str | None]]:
-    """Yield the links of a panel, each with the column that has it; None for all columns."""
+    """Yield the links of a panel, each with the column that has it; None for all columns and for the title."""
+    for link in panel.get("links", []):
+        yield link, None
     config = panel.get("fieldConfig", {})
     for link in config.get("defaults", {}).get("links", []):
         yield link, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, VERSION, WINDOW, finite, interval
+from warehouse.panels.fragments import MODEL, VERSION, WINDOW, finite, interval, window_seconds
 from warehouse.panels.query import PanelQuery, table
 
 _RANGE = "$__timeFilter(window_end)"
@@ -68,6 +68,9 @@ ARM_RATIO = table(
     "at:time",
 )
 
+_MEASURED = f"{MODEL} AND {VERSION} AND $__timeFilter(measured.window_end)"
+
+# Performance has its own windows: the selected one if it is among them, else the longest.
 ARM_PERFORMANCE = table(
     "comparisons.arm_performance",
     f"""
@@ -78,7 +81,10 @@ ARM_PERFORMANCE = table(
         multiIf(NOT sufficient, 'insufficient', mature, 'mature', 'maturing') AS labels,
         window, window_end AS "window end"
     FROM arm_performance AS measured
-    WHERE {MODEL} AND {VERSION} AND $__timeFilter(measured.window_end)
+    WHERE {_MEASURED} AND window =
+    (
+        SELECT argMax(window, ({WINDOW}, {window_seconds()})) FROM arm_performance AS measured WHERE {_MEASURED}
+    )
     ORDER BY window_end DESC, metric, arm, other_arm
     LIMIT 100
     """,

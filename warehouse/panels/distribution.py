@@ -3,45 +3,58 @@
 from __future__ import annotations
 
 from warehouse.panels.cells import cells_of
-from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite
-from warehouse.panels.query import DISTANCES_S, HOUR_S, series, table
+from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, finite, is_selected, selected
+from warehouse.panels.query import DISTANCES_S, HOUR_S, PanelQuery, series, table
 
 _RANGE = "$__timeFilter(window_end)"
 _FIELD = f"{MODEL} AND {VERSION} AND {SLICE} AND {FIELD}"
 _VERDICTS = f"FROM drift WHERE {_FIELD} AND {WINDOW} AND {_RANGE}"
-_SELECTED_FIELD = "decodeURLComponent('${field:percentencode}')"
-_SELECTED_SLICE = "decodeURLComponent('${slice:percentencode}')"
-_CELLS = cells_of(_SELECTED_FIELD, _SELECTED_SLICE)
+_CELLS = cells_of(selected("field"), selected("slice"))
 
 SHOWN_CELLS = 60
 """Maximum number of bars; numeric fields have about twenty."""
 
-DISTRIBUTION = table(
-    "distribution.now",
-    f"""
-    WITH (SELECT argMax((baseline_id, window_start, window_end), (window_end, record_seq)) {_VERDICTS}) AS last
-    SELECT name AS cell, sum(share) AS baseline, {finite("sum(n) / any(whole)")} AS now
-    FROM
-    (
-        SELECT cells.names AS names, cells.expected AS expected, pane_counts.counts AS counts, arraySum(counts) AS whole
+
+def _last_window(name: str, variable: str) -> PanelQuery:
+    """Return the query for the cells of the last window and of its baseline, for the field that a variable selects."""
+    one = f"{MODEL} AND {VERSION} AND {SLICE} AND {is_selected(variable, 'field')}"
+    return table(
+        f"distribution.{name}",
+        f"""
+        WITH
+        (
+            SELECT argMax((baseline_id, window_start, window_end), (window_end, record_seq))
+            FROM drift WHERE {one} AND {WINDOW} AND {_RANGE}
+        ) AS last
+        SELECT name AS cell, sum(share) AS baseline, {finite("sum(n) / any(whole)")} AS now
         FROM
         (
-            SELECT baseline_id, sumForEach(pane.counts) AS counts
-            FROM all_panes AS pane
-            WHERE {_FIELD} AND baseline_id = last.1 AND pane_start >= last.2 AND pane_start < last.3
-            GROUP BY baseline_id
-        ) AS pane_counts
-        INNER JOIN ({_CELLS}) AS cells ON pane_counts.baseline_id = cells.baseline_id
+            SELECT
+                cells.names AS names, cells.expected AS expected,
+                pane_counts.counts AS counts, arraySum(counts) AS whole
+            FROM
+            (
+                SELECT baseline_id, sumForEach(pane.counts) AS counts
+                FROM all_panes AS pane
+                WHERE {one} AND baseline_id = last.1 AND pane_start >= last.2 AND pane_start < last.3
+                GROUP BY baseline_id
+            ) AS pane_counts
+            INNER JOIN ({cells_of(selected(variable), selected("slice"))}) AS cells
+                ON pane_counts.baseline_id = cells.baseline_id
+        )
+        ARRAY JOIN names AS name, expected AS share, counts AS n, arrayEnumerate(counts) AS cell_index
+        GROUP BY name
+        ORDER BY min(cell_index)
+        LIMIT {SHOWN_CELLS}
+        """,
+        "cell:text",
+        "baseline",
+        "now",
     )
-    ARRAY JOIN names AS name, expected AS share, counts AS n, arrayEnumerate(counts) AS cell_index
-    GROUP BY name
-    ORDER BY min(cell_index)
-    LIMIT {SHOWN_CELLS}
-    """,
-    "cell:text",
-    "baseline",
-    "now",
-)
+
+
+DISTRIBUTION = _last_window("now", "field")
+WORST_DISTRIBUTIONS = _last_window("now_of_worst", "worst_field")
 
 # The plugin orders series by their labels, so the position comes first, also in the alphabet.
 HEATMAP = series(
@@ -120,7 +133,7 @@ CLASS_SHARES = series(
     (
         SELECT $__timeInterval(pane_start) AS time, name, sum(count) AS n
         FROM hours AS hour
-        INNER JOIN ({cells_of("'class'", _SELECTED_SLICE)}) AS cells ON hour.baseline_id = cells.baseline_id
+        INNER JOIN ({cells_of("'class'", selected("slice"))}) AS cells ON hour.baseline_id = cells.baseline_id
         ARRAY JOIN names AS name, counts AS count
         WHERE {MODEL} AND {VERSION} AND {SLICE} AND field = 'class' AND $__timeFilter(pane_start)
             AND length(names) = length(counts)

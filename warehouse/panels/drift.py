@@ -20,10 +20,16 @@ SHOWN_LINES = 8
 
 
 def _worst(fields: int) -> str:
-    """Select the fields with the largest PSI in the range, the largest first."""
+    """Select the fields with the worst level in the range, and of one level those with the largest PSI first.
+
+    A window with insufficient data does not count: with little data a PSI is large by chance.
+    """
+    judged = "ranked.level != 'insufficient'"
     return f"""
         SELECT field FROM latest_drift AS ranked WHERE {_MODEL} GROUP BY field
-        ORDER BY max(if(ranked.level = 'insufficient', -1, ranked.psi)) DESC, field LIMIT {fields}
+        ORDER BY maxIf({level_number("ranked.level")}, {judged}) DESC,
+            maxIf(ifNotFinite(ranked.psi, -1), {judged}) DESC, field
+        LIMIT {fields}
     """
 
 
@@ -107,6 +113,14 @@ WORST_PSI = table(
     f"SELECT {finite('last.3')} AS psi, field FROM ({_LAST}) {_CLEAREST} LIMIT 1",
     "psi",
     "field:text",
+)
+
+COMPARED_FIELDS = 3
+"""Number of fields whose last window is shown beside the baseline."""
+
+# The values of a variable that a panel is repeated by.
+WORST_FIELDS = table(
+    "drift.worst_fields", f"SELECT field FROM ({_LAST}) {_CLEAREST} LIMIT {COMPARED_FIELDS}", "field:text"
 )
 
 FIELDS = table(

@@ -126,7 +126,8 @@ _OF_LONGEST = f"""slice = 'all' AND $__timeFilter(window_end) AND (model, window
     )"""
 
 # The end of the first window since which a model drifts: after its last stable one. A window is stable if all fields
-# with enough data are; one without such a field ends no drift. `since` is 1970 if no window of the range drifts.
+# with enough data are; one without such a field ends no drift. `since` is 1970 if no window of the range drifts, and
+# `last_stable` if none is stable: a model that drifts within a day of the start may have drifted before.
 _ONSET = f"""
     SELECT
         model, arraySort(groupArray((window_end, number))) AS levels,
@@ -149,7 +150,11 @@ LEVELS_NOW = table(
         known.model AS model,
         {level_name("drift.number")} AS drift,
         if(onset.since > onset.last_stable AND drift.number >= {LEVEL_NUMBERS["minor"]},
-            formatDateTime(onset.since, '%F %R'), '') AS since,
+            concat(
+                if(toUnixTimestamp(onset.last_stable) = 0 AND onset.since < $__fromTime + INTERVAL 1 DAY,
+                    'before ', ''),
+                formatDateTime(onset.since, '%F %R')
+            ), '') AS since,
         {level_name("rates.number")} AS rates,
         {level_name("performance.number")} AS performance,
         if(traffic.state = '', 'silent', traffic.state) AS traffic,

@@ -22,13 +22,18 @@ def level_name(number: str) -> str:
     return f"transform({number}, {list(LEVEL_NUMBERS.values())}, {_LEVEL_NAMES}, 'no verdict')"
 
 
-def is_selected(variable: str, column: str = "") -> str:
-    """Return the condition that a column equals the selected value of a variable.
+def selected(variable: str) -> str:
+    """Return the expression for the selected value of a variable.
 
     Names may contain quotes, backslashes, `$` and braces, and Grafana's `singlequote` does not escape backslashes.
     Percent encoding leaves only letters, digits and `%`, which nothing on the way to ClickHouse interprets.
     """
-    return f"{column or variable} = decodeURLComponent('${{{variable}:percentencode}}')"
+    return f"decodeURLComponent('${{{variable}:percentencode}}')"
+
+
+def is_selected(variable: str, column: str = "") -> str:
+    """Return the condition that a column equals the selected value of a variable."""
+    return f"{column or variable} = {selected(variable)}"
 
 
 def is_selected_or_all(variable: str, column: str = "") -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from warehouse.panels.fragments import MODEL, SLICE, VERSION, finite, interval, window_seconds
-from warehouse.panels.query import HOUR_S, series, table
+from warehouse.panels.query import HOUR_S, PanelQuery, series, table
 
 _RANGE = "$__timeFilter(window_end)"
 _VERSION = f"{MODEL} AND {VERSION} AND {SLICE} AND {_RANGE}"
@@ -14,56 +14,90 @@ _WINDOW = f"""window = (
         FROM performance WHERE {_VERSION}
     )"""
 
-PERFORMANCE = series(
-    "performance.measured",
-    f"""
-    SELECT
-        $__timeInterval(window_end) AS time, metric AS measured,
-        min(if(isFinite(verdict.value) AND verdict.level != 'insufficient', verdict.value, NULL)) AS value
-    FROM latest_performance AS verdict
-    WHERE {_VERSION} AND class = '' AND {_WINDOW}
-    GROUP BY time, measured
-    ORDER BY time, measured
-    """,
-    "measured:text",
-    "value",
-)
+# Metrics for which larger is better: shares. For all others smaller is better, for a bias nearer to 0.
+_IS_SHARE = "match(metric, '^(accuracy|precision|recall|f1|auc)')"
+_MEASURED = "if(isFinite(verdict.value) AND verdict.level != 'insufficient', verdict.value, NULL)"
+
+
+def _measured(name: str, condition: str) -> PanelQuery:
+    return series(
+        f"performance.{name}",
+        f"""
+        SELECT $__timeInterval(window_end) AS time, metric AS measured, min({_MEASURED}) AS value
+        FROM latest_performance AS verdict
+        WHERE {_VERSION} AND class = '' AND {_WINDOW} AND {condition}
+        GROUP BY time, measured
+        ORDER BY time, measured
+        """,
+        "measured:text",
+        "value",
+    )
+
+
+def _promises(name: str, condition: str) -> PanelQuery:
+    return series(
+        f"performance.{name}",
+        f"""
+        SELECT $__timeInterval(window_end) AS time, concat(metric, ' SLO') AS measured, max(verdict.promise) AS "SLO"
+        FROM latest_performance AS verdict
+        WHERE {_VERSION} AND class = '' AND {_WINDOW} AND {condition} AND isFinite(verdict.promise)
+        GROUP BY time, measured
+        ORDER BY time, measured
+        """,
+        "measured:text",
+        "SLO",
+    )
+
+
+PERFORMANCE, PROMISES = _measured("measured", _IS_SHARE), _promises("promises", _IS_SHARE)
+ERRORS, ERROR_PROMISES = _measured("errors", f"NOT {_IS_SHARE}"), _promises("error_promises", f"NOT {_IS_SHARE}")
 
 # The first of these that the model has: the metric that describes its task best.
 _MAIN_METRICS = ("auc", "auc_macro", "accuracy", "rmse", "mae")
 
+_IS_MAIN = f"""{_VERSION} AND class = '' AND {_WINDOW} AND metric =
+        (
+            SELECT argMin(metric, indexOf({list(_MAIN_METRICS)}, metric))
+            FROM latest_performance
+            WHERE {_VERSION} AND class = '' AND {_WINDOW} AND metric IN {_MAIN_METRICS}
+        )"""
+
+# The estimate continues the measured line from its last value on, if there are later windows.
 MAIN_METRIC = series(
     "performance.main_metric",
     f"""
-    WITH (
-        SELECT argMin(metric, indexOf({list(_MAIN_METRICS)}, metric))
-        FROM latest_performance
-        WHERE {_VERSION} AND class = '' AND {_WINDOW} AND metric IN {_MAIN_METRICS}
-    ) AS main
+    WITH
+        maxIf(time, measured IS NOT NULL) OVER () AS last_measured,
+        maxIf(time, expected IS NOT NULL) OVER () AS last_expected
     SELECT
-        $__timeInterval(window_end) AS time, metric,
-        min(if(isFinite(verdict.value) AND verdict.level != 'insufficient', verdict.value, NULL)) AS measured,
-        min({finite("verdict.reference")}) AS reference
-    FROM latest_performance AS verdict
-    WHERE {_VERSION} AND class = '' AND {_WINDOW} AND metric = main
-    GROUP BY time, metric
+        time, metric, measured,
+        if(time >= last_measured AND last_expected > last_measured, expected, NULL) AS estimated, reference
+    FROM
+    (
+        SELECT
+            $__timeInterval(window_end) AS time, metric, min({_MEASURED}) AS measured,
+            max({finite("verdict.cbpe")}) AS expected, min({finite("verdict.reference")}) AS reference
+        FROM latest_performance AS verdict
+        WHERE {_IS_MAIN}
+        GROUP BY time, metric
+    )
     ORDER BY time, metric
     """,
     "metric:text",
     "measured",
+    "estimated",
     "reference",
 )
 
-PROMISES = series(
-    "performance.promises",
+MAIN_PROMISE = series(
+    "performance.main_promise",
     f"""
-    SELECT $__timeInterval(window_end) AS time, concat(metric, ' SLO') AS measured, max(verdict.promise) AS "SLO"
+    SELECT $__timeInterval(window_end) AS time, max(verdict.promise) AS "SLO"
     FROM latest_performance AS verdict
-    WHERE {_VERSION} AND class = '' AND {_WINDOW} AND isFinite(verdict.promise)
-    GROUP BY time, measured
-    ORDER BY time, measured
+    WHERE {_IS_MAIN} AND isFinite(verdict.promise)
+    GROUP BY time
+    ORDER BY time
     """,
-    "measured:text",
     "SLO",
 )
 

@@ -105,6 +105,27 @@ def _over_time(name: str, number: str, column: str, and_where: str = "1 = 1") ->
     )
 
 
+def _none(name: str, steps: str, total: str, *, grain_s: int, period_s: int) -> PanelQuery:
+    """Return the query for a line at 0 that shows that nothing was counted; no row if something was.
+
+    Args:
+        name: name of the query.
+        steps: what follows `SELECT time`: the steps at which somebody counted. Not observed is not zero.
+        total: SELECT statement of the number of things that were counted in the range.
+        grain_s: time resolution of the source in seconds.
+        period_s: longest time between two steps, in seconds.
+    """
+    return series(
+        f"pipeline.{name}",
+        f"SELECT {steps} AND ifNull(({total}), 0) = 0 GROUP BY time ORDER BY time",
+        "none",
+        grain_s=grain_s,
+        period_s=period_s,
+    )
+
+
+_REPORTED = f"$__timeInterval(report.at) AS time, 0 AS none FROM processors AS report WHERE {_REPORTS}"
+
 LAG = _over_time("lag", "max(report.lag)", "messages", "report.lag >= 0")
 RATE = _over_time("rate", "avg(report.rate)", "events")
 
@@ -132,8 +153,8 @@ RETRIES = series(
 
 # ------------------------------------------------------------------------------------------------ metrics
 
-# committed_age_seconds → committed age
-_NAME = "replaceAll(replaceOne(replaceOne(step, '_seconds', ''), '_total', ''), '_', ' ')"
+# committed_age_seconds partials → committed age partials
+_NAME = "replaceAll(replaceRegexpOne(step, '_(seconds|bytes|total)', ''), '_', ' ')"
 
 
 # The keys of details are those of `warehouse.metrics`; an older processor may lack a metric.
@@ -182,23 +203,27 @@ def _gauges(panel: str, column: str, number: str = "max(sample.maximum)") -> Pan
     )
 
 
-def _counters(panel: str, column: str, per: str = "") -> PanelQuery:
-    """Return the query for the growth of a panel's counters, which restart with the processor."""
+def _growths(panel: str) -> str:
+    """Select the growth of a panel's counters since the previous report; they restart with the processor."""
     growth = "sample.maximum - lagInFrame(sample.maximum, 1, sample.minimum) OVER before"
+    return f"""
+        SELECT at, concat({_PROCESSOR}, ': ', {_NAME}) AS metric_name, greatest(0, {growth}) AS growth
+        FROM ({_details(panel)}) AS sample
+        WINDOW before AS
+        (
+            PARTITION BY kind, instance, started_at, step ORDER BY at
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        )
+    """
+
+
+def _counters(panel: str, column: str, per: str = "") -> PanelQuery:
+    """Return the query for the growth of a panel's counters."""
     return series(
         f"pipeline.{panel}",
         f"""
         SELECT $__timeInterval(at) AS time, metric_name, sum(growth){per} AS {column}
-        FROM
-        (
-            SELECT at, concat({_PROCESSOR}, ': ', {_NAME}) AS metric_name, greatest(0, {growth}) AS growth
-            FROM ({_details(panel)}) AS sample
-            WINDOW before AS
-            (
-                PARTITION BY kind, instance, started_at, step ORDER BY at
-                ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-            )
-        )
+        FROM ({_growths(panel)})
         GROUP BY time, metric_name
         ORDER BY time, metric_name
         """,
@@ -216,6 +241,13 @@ HEALTHY = _gauges("healthy", "healthy", "min(sample.minimum)")
 MEMORY = _gauges("memory", "bytes")
 EVENTS = _counters("events", "events")
 REJECTED = _counters("rejected", "events")
+NONE_REJECTED = _none(
+    "none_rejected",
+    _REPORTED,
+    f"SELECT sum(growth) FROM ({_growths('rejected')})",
+    grain_s=REPORTS_S,
+    period_s=MINUTE_S,
+)
 INSERTED = _counters("inserted", "rows")
 SCORED = _counters("scored", "windows")
 CPU = _counters("cpu", "share", " / $__interval_s")
@@ -305,6 +337,13 @@ LATE_OVER_TIME = series(
     "late",
     period_s=HOUR_S,
 )
+NONE_LATE = _none(
+    "none_late",
+    f"$__timeInterval(pane_start) AS time, 0 AS none {_PANES}",
+    f"SELECT sum(pane.late) {_PANES}",
+    grain_s=MINUTE_S,
+    period_s=HOUR_S,
+)
 
 # Dead letters without a known model are shown for every selected model.
 _DEAD = f"FROM dead_letters AS dead WHERE (model = '' OR {_MODEL}) AND $__timeFilter(hour)"
@@ -326,6 +365,7 @@ DEAD_REASONS = series(
     grain_s=HOUR_S,
     period_s=HOUR_S,
 )
+NONE_DEAD = _none("none_dead", _REPORTED, f"SELECT sum(dead.n) {_DEAD}", grain_s=HOUR_S, period_s=HOUR_S)
 
 # It reads raw events, so it covers one hour: the last whole hour of the range.
 DUPLICATES = table(
@@ -353,6 +393,16 @@ DUPLICATES_OVER_TIME = series(
     grain_s=HOUR_S,
     period_s=HOUR_S,
 )
+# The scorer looks for both, in every hour with predictions of a model with labels.
+_COUNTED = f"FROM label_counts AS counted WHERE {_MODEL} AND $__timeFilter(hour)"
+_SCORED = f"$__timeInterval(hour) AS time, 0 AS none {_COUNTED} AND kind = 'predictions'"
+NONE_DUPLICATE = _none(
+    "none_duplicate",
+    _SCORED,
+    f"SELECT sum(counted.n) {_COUNTED} AND kind = 'duplicates'",
+    grain_s=HOUR_S,
+    period_s=HOUR_S,
+)
 
 UNMATCHED_LABELS = series(
     "pipeline.unmatched_labels",
@@ -365,6 +415,13 @@ UNMATCHED_LABELS = series(
     """,
     "model:text",
     "labels",
+    grain_s=HOUR_S,
+    period_s=HOUR_S,
+)
+NONE_UNMATCHED = _none(
+    "none_unmatched",
+    _SCORED,
+    f"SELECT sum(hourly.labels) FROM unmatched_labels AS hourly WHERE {_MODEL} AND $__timeFilter(hour)",
     grain_s=HOUR_S,
     period_s=HOUR_S,
 )

@@ -27,19 +27,24 @@ RATES = series(
     "delta",
 )
 
-RATE_THRESHOLDS = series(
-    "rates.thresholds",
-    f"""
-    SELECT $__timeInterval(window_end) AS time, min(threshold_minor) AS "minor threshold",
-        min(threshold_major) AS "major threshold"
-    FROM rates
-    WHERE {_MODEL}
-    GROUP BY time
-    ORDER BY time
-    """,
-    "minor threshold",
-    "major threshold",
-)
+
+def _thresholds(name: str, condition: str) -> PanelQuery:
+    return series(
+        f"rates.{name}",
+        f"""
+        SELECT $__timeInterval(window_end) AS time, min(threshold_minor) AS "minor threshold",
+            min(threshold_major) AS "major threshold"
+        FROM rates
+        WHERE {condition}
+        GROUP BY time
+        ORDER BY time
+        """,
+        "minor threshold",
+        "major threshold",
+    )
+
+
+RATE_THRESHOLDS = _thresholds("thresholds", _MODEL)
 
 VIOLATIONS = table(
     "rates.violations",
@@ -62,30 +67,43 @@ VIOLATIONS = table(
 )
 
 
-def _over_time(name: str, kinds: tuple[str, ...]) -> PanelQuery:
-    listed = "('" + "', '".join(kinds) + "')"
-    split = len(kinds) > 1
-    # The rate in the baseline, and the rates above which the level is minor and major.
-    return series(
-        f"rates.{name}",
-        f"""
-        SELECT
-            $__timeInterval(window_end) AS time,{"kind," if split else ""}
-            max({finite("verdict.rate")}) AS rate,
-            max({finite("verdict.baseline_rate")}) AS baseline,
-            max({finite("verdict.baseline_rate + verdict.threshold_minor")}) AS "minor threshold",
-            max({finite("verdict.baseline_rate + verdict.threshold_major")}) AS "major threshold"
-        FROM latest_rates AS verdict
-        WHERE {_FIELD} AND kind IN {listed}
-        GROUP BY time{", kind" if split else ""}
-        ORDER BY time{", kind" if split else ""}
-        """,
-        *(("kind:text",) if split else ()),
-        "rate",
-        "baseline",
-        "minor threshold",
-        "major threshold",
-    )
+NULLS = series(
+    "rates.nulls",
+    f"""
+    SELECT
+        $__timeInterval(window_end) AS time,
+        max({finite("verdict.rate")}) AS rate,
+        max({finite("verdict.baseline_rate")}) AS baseline,
+        max({finite("verdict.baseline_rate + verdict.threshold_minor")}) AS "minor threshold",
+        max({finite("verdict.baseline_rate + verdict.threshold_major")}) AS "major threshold"
+    FROM latest_rates AS verdict
+    WHERE {_FIELD} AND kind = 'null'
+    GROUP BY time
+    ORDER BY time
+    """,
+    "rate",
+    "baseline",
+    "minor threshold",
+    "major threshold",
+)
+
+# Which of these a field can have depends on its type: unseen values are of categories, the range is of numbers. Each
+# has a rate of its own in the baseline, so that one threshold holds only for the changes.
+_OUTSIDE = f"{_FIELD} AND kind IN ('unseen', 'below', 'above', 'invalid')"
+
+OUTSIDE = series(
+    "rates.outside",
+    f"""
+    SELECT $__timeInterval(window_end) AS time, kind, max({finite("verdict.delta")}) AS delta
+    FROM latest_rates AS verdict
+    WHERE {_OUTSIDE}
+    GROUP BY time, kind
+    ORDER BY time, kind
+    """,
+    "kind:text",
+    "delta",
+)
+OUTSIDE_THRESHOLDS = _thresholds("outside_thresholds", _OUTSIDE)
 
 
 def _now(name: str, kinds: tuple[str, ...]) -> PanelQuery:
@@ -106,9 +124,9 @@ def _now(name: str, kinds: tuple[str, ...]) -> PanelQuery:
     )
 
 
-NULLS, NULLS_NOW = _over_time("nulls", ("null",)), _now("nulls", ("null",))
-UNSEEN, UNSEEN_NOW = _over_time("unseen", ("unseen",)), _now("unseen", ("unseen",))
-RANGE, RANGE_NOW = _over_time("range", ("below", "above", "invalid")), _now("range", ("below", "above", "invalid"))
+NULLS_NOW = _now("nulls", ("null",))
+UNSEEN_NOW = _now("unseen", ("unseen",))
+RANGE_NOW = _now("range", ("below", "above", "invalid"))
 
 CATEGORIES = table(
     "rates.categories",

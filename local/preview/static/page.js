@@ -162,6 +162,20 @@ async function drawPanel(panel, state, notes, down) {
   }
 }
 
+// A repeated panel: a copy for each value of its variable, side by side, each with that value. As in Grafana, there is one
+// copy with the title All if there are none.
+function copies(panel, state) {
+  if (!panel.repeat) return [[panel, state]];
+  const chosen = [state.variables[panel.repeat] ?? []].flat();
+  const all = (state.options[panel.repeat] ?? []).filter((value) => value !== "$__all");
+  const values = chosen.includes("$__all") ? all : chosen;
+  const w = 24 / Math.max(values.length, 1);
+  return (values.length > 0 ? values : ["$__all"]).map((value, index) => [
+    { ...panel, gridPos: { ...panel.gridPos, x: index * w, w } },
+    { ...state, variables: { ...state.variables, [panel.repeat]: value } },
+  ]);
+}
+
 const queryBody = (state) => ({ from: state.fromMs, to: state.toMs, variables: state.variables });
 
 // Rows that are closed hold their panels inside; opening one moves what is below it down.
@@ -170,7 +184,7 @@ async function drawPanels(panels, state, notes) {
   const work = [];
   for (const panel of panels) {
     if (panel.type !== "row") {
-      work.push(drawPanel(panel, state, notes, down));
+      work.push(...copies(panel, state).map(([copy, scoped]) => drawPanel(copy, scoped, notes, down)));
       continue;
     }
     const inner = panel.panels ?? [];
@@ -182,7 +196,7 @@ async function drawPanels(panels, state, notes) {
     if (!opened || inner.length === 0) continue;
     const top = Math.min(...inner.map((each) => each.gridPos.y));
     const shift = panel.gridPos.y + 1 - top;
-    work.push(...inner.map((each) => drawPanel(each, state, notes, down + shift)));
+    work.push(...inner.flatMap((each) => copies(each, state)).map(([copy, scoped]) => drawPanel(copy, scoped, notes, down + shift)));
     if (panel.collapsed) down += Math.max(...inner.map((each) => each.gridPos.y + each.gridPos.h)) - top;
   }
   await Promise.all(work);
@@ -201,7 +215,8 @@ async function show() {
   byId("description").textContent = page.description ?? "";
   const range = { from: address.get("from") ?? page.time?.from ?? "now-24h", to: address.get("to") ?? page.time?.to ?? "now" };
   const resolved = await request(`/api/pages/${encodeURIComponent(uid)}/variables`, { ...range, variables: requestedVariables() });
-  const state = { ...range, fromMs: resolved.from, toMs: resolved.to, variables: resolved.values };
+  const state = { ...range, fromMs: resolved.from, toMs: resolved.to, variables: resolved.values, options: {} };
+  for (const { name, options } of resolved.variables) state.options[name] = options.map((option) => option.value);
   drawRange(state);
   drawVariables(resolved.variables, state);
   drawPages(pages, state);

@@ -205,7 +205,7 @@ function drawTimeseries(body, panel, frames, state, notes) {
       ...trace, type: "scatter", mode, fill, connectgaps: custom.spanNulls === true,
       fillcolor: fill && `${tint}${Math.round(custom.fillOpacity * 2.55).toString(16).padStart(2, "0")}`,
       line: { color: tint, width: custom.lineWidth ?? 1.5, shape, dash: custom.lineStyle?.fill === "dash" ? "dash" : undefined },
-      marker: { size: each.x.length < 3 ? 6 : 3, color: tint },
+      marker: { size: markerSizes(each.y), color: tint },
     };
   });
   const stacked = base.custom?.stacking?.mode && base.custom.stacking.mode !== "none";
@@ -243,6 +243,13 @@ export function stats(frames, panel) {
 function textsOf(columns, index) {
   const texts = columns.filter((column) => column.type === "string");
   return texts.map(({ values, config }) => written(values[index] ?? "", config, "string")).filter(Boolean);
+}
+
+// As in Grafana, many points are a line, and those without a neighbor are still seen.
+function markerSizes(heights) {
+  const missing = (value) => value === null || value === undefined;
+  const isSparse = heights.filter((value) => !missing(value)).length <= 100;
+  return heights.map((_, index) => (missing(heights[index - 1]) && missing(heights[index + 1]) ? 6 : isSparse ? 4 : 0));
 }
 
 function drawStat(body, panel, frames, state) {
@@ -313,7 +320,7 @@ function drawStates(body, panel, frames, state) {
   }
   Plotly.newPlot(body, [...traces.values()], {
     ...LAYOUT, barmode: "overlay", bargap: 0.25, margin: { ...LAYOUT.margin, l: 150 },
-    xaxis: timeAxis(state), yaxis: { automargin: true, autorange: "reversed", type: "category" },
+    xaxis: timeAxis(state), yaxis: { automargin: true, autorange: "reversed", type: "category", dtick: 1, categoryorder: "array", categoryarray: allSeries.map((each) => each.name) },
   }, OPTIONS);
 }
 

@@ -85,8 +85,11 @@ export function axisFormat(config, values) {
 }
 
 function mapping(value, config) {
-  if (isMissing(value)) return undefined;
-  return config.mappings?.find(({ type, options }) => type === "value" && options[value])?.options[value];
+  for (const { type, options } of config.mappings ?? []) {
+    if (type === "value" && !isMissing(value) && options[value]) return options[value];
+    if (type === "special" && (options.match === "empty" ? value === "" : isMissing(value))) return options.result;
+  }
+  return undefined;
 }
 
 export function valueColour(value, config, type) {

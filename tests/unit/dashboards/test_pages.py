@@ -127,7 +127,9 @@ def test_series_are_named_without_the_ref_id_of_their_query() -> None:
                 if column.kind == "number"
             }
             assert set(names) == numbers, panel["title"]
-            assert len(set(names.values())) == len(names) or panel["id"] == PANELS["model"]["performance"]
+            # A metric and its SLO are told apart by their labels.
+            of_labels = [PANELS["model"][key] for key in ("performance", "performance_errors")]
+            assert len(set(names.values())) == len(names) or panel["id"] in of_labels
     psi = next(panel for panel in panels_of(PAGES["model"]) if panel["id"] == PANELS["model"]["psi"])
     texts = json.dumps(psi["fieldConfig"]["overrides"])
     assert '{"id": "displayName", "value": "${__field.labels.field}"}' in texts
@@ -154,7 +156,9 @@ def test_thresholds_stay_visible_beside_a_large_psi(page: str, key: str) -> None
     assert bands == ([("at most", "at least")] if page == "field" else [])
 
 
-@pytest.mark.parametrize("key", ["errors", "latency", "latency_quantiles", "performance"])
+@pytest.mark.parametrize(
+    "key", ["errors", "latency", "latency_quantiles", "performance", "performance_errors", "main_metric"]
+)
 def test_an_slo_is_red(key: str) -> None:
     panel = next(panel for panel in panels_of(PAGES["model"]) if panel["id"] == PANELS["model"][key])
     colours = [
@@ -166,16 +170,80 @@ def test_an_slo_is_red(key: str) -> None:
     assert colours == [{"mode": "fixed", "fixedColor": style.MAJOR}]
 
 
-def test_every_chart_says_why_it_is_empty() -> None:
-    charts = {"timeseries", "state-timeline", "heatmap", "barchart"}
+def test_every_chart_and_table_says_why_it_is_empty() -> None:
     for page, dashboard in PAGES.items():
         texts = {
             panel["id"]: panel["fieldConfig"]["defaults"].get("noValue")
             for panel in panels_of(dashboard)
-            if panel["type"] in charts
+            if panel["type"] not in ("stat", "text")
         }
-        assert texts == {PANELS[page][key]: text for key, text in EMPTY[page].items()}
-        assert all(text.endswith(".") and len(text) <= 80 for text in EMPTY[page].values())
+        expected = {PANELS[page][key]: text for key, text in EMPTY[page].items() if key != "unseen_now"}
+        assert texts == expected
+        assert all(text.endswith(".") and len(text) <= 80 for text in expected.values())
+
+
+def test_an_empty_cell_does_not_show_the_text_of_an_empty_table() -> None:
+    for panel in (panel for page in PAGES.values() for panel in panels_of(page) if panel["type"] == "table"):
+        special = [
+            each["options"] for each in panel["fieldConfig"]["defaults"]["mappings"] if each["type"] == "special"
+        ]
+        assert {each["match"]: each["result"]["text"] for each in special} == {"null": "–", "empty": "–"}
+
+
+def folded_panels(page: str) -> set[int]:
+    return {panel["id"] for row in PAGES[page]["panels"] if row.get("collapsed") for panel in row["panels"]}
+
+
+@pytest.mark.parametrize(
+    ("page", "keys"),
+    [
+        (
+            "model",
+            {"class_shares", "calibration", "performance", "score_quantiles", "latency_quantiles", "arms", "arm_ratio"},
+        ),
+        ("field", {"quantiles", "distances", "categories"}),
+    ],
+)
+def test_panels_that_depend_on_a_type_or_task_are_folded(page: str, keys: set[str]) -> None:
+    assert {PANELS[page][key] for key in keys} <= folded_panels(page)
+    # No other panel says that it is empty because of a type.
+    assert {key for key, text in EMPTY[page].items() if "the field is not" in text or "the model " in text} <= keys
+
+
+def test_a_page_reaches_far_enough_back_to_show_since_when() -> None:
+    ranges = {page: dashboard["time"]["from"] for page, dashboard in PAGES.items()}
+    assert ranges == {"fleet": "now-7d", "model": "now-7d", "field": "now-7d", "pipeline": "now-6h"}
+
+
+def properties(page: str, key: str, property_id: str) -> dict[str, Any]:
+    """The overrides of one property of a panel, by the name of the series."""
+    (panel,) = (panel for panel in panels_of(PAGES[page]) if panel["id"] == PANELS[page][key])
+    return {
+        override["matcher"]["options"]: each["value"]
+        for override in panel["fieldConfig"]["overrides"]
+        for each in override["properties"]
+        if each["id"] == property_id
+    }
+
+
+def test_estimates_are_dashed() -> None:
+    for key, name in (("main_metric", "estimated"), ("cbpe", "expected")):
+        styles = properties("model", key, "custom.lineStyle")
+        assert {series: style["fill"] for series, style in styles.items()} == {name: "dash"}
+
+
+@pytest.mark.parametrize("key", ["late", "dead_letters", "duplicates", "unmatched_labels", "rejected"])
+def test_nothing_lost_is_a_line_at_zero_among_bars(key: str) -> None:
+    assert properties("pipeline", key, "custom.drawStyle") == {"none": "line"}
+
+
+def test_the_worst_fields_are_a_panel_for_each() -> None:
+    (panel,) = (panel for panel in panels_of(PAGES["model"]) if "repeat" in panel)
+    assert (panel["id"], panel["repeatDirection"], panel["gridPos"]["w"]) == (PANELS["model"]["distributions"], "h", 24)
+    (variable,) = (each for each in PAGES["model"]["templating"]["list"] if each["name"] == panel["repeat"])
+    assert (variable["multi"], variable["includeAll"], variable["hide"]) == (True, True, 2)
+    assert variable["current"]["value"] == "$__all"
+    assert "var-field=${worst_field:percentencode}" in panel["links"][0]["url"]
 
 
 GAP_AFTER_S = {
@@ -185,12 +253,14 @@ GAP_AFTER_S = {
     },
     "model": {
         **dict.fromkeys(("latency_quantiles", "score_quantiles"), 172_800),
-        **dict.fromkeys(("psi", "rates", "levels", "score", "performance", "cbpe", "main_metric"), 86_400),
+        **dict.fromkeys(
+            ("psi", "rates", "levels", "score", "performance", "performance_errors", "cbpe", "main_metric"), 86_400
+        ),
         **dict.fromkeys(("requests", "errors", "latency", "error_kinds", "class_shares", "label_coverage"), 3600),
     },
     "field": {
         **dict.fromkeys(("quantiles", "distances"), 172_800),
-        **dict.fromkeys(("psi", "nulls", "unseen", "range"), 86_400),
+        **dict.fromkeys(("psi", "nulls", "range"), 86_400),
     },
     "pipeline": {
         "completeness": 86_400,

@@ -215,6 +215,12 @@ FAULTS: list[tuple[str, str, Plant]] = [
     ("variable", "unknown", sql(OVER_TIME.sql.replace("${model:", "${modle:"))),
     ("variable", "unknown to conditionalAll", sql(ROWS.sql.replace("$model)", "$modle)"), rows=True)),
     ("link-target", "nowhere", url(lambda url: url.replace("/d/other", "/d/gone"))),
+    ("repeat", "by one value", lambda page: graph(page).update(repeat="model")),
+    (
+        "link-target",
+        "of a title",
+        lambda page: graph(page).update(links=[{"title": "a", "url": OTHER.replace("other", "x")}]),
+    ),
     ("link-target", "elsewhere", lambda page: page["links"][0].update(url="https://example.com")),
     ("link-carries", "no range", url(lambda url: url.replace("${__url_time_range}", ""))),
     ("link-carries", "no variables", lambda page: page["links"][0].update(includeVars=False)),
