@@ -102,6 +102,10 @@ def _state(verdict: CriterionVerdict) -> str:
         return "worse"
     if verdict.is_met:
         return "met"
+    if verdict.days < verdict.least_days:
+        return f"too few days: {verdict.days} of {verdict.least_days}"
+    if verdict.low > -verdict.criterion.margin:
+        return "met, unless missing answers were wrong"
     return "not yet known"
 
 

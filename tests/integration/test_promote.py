@@ -44,7 +44,7 @@ def config(client: Client, engine: LocalClickHouse, tmp_path: Path, monkeypatch:
     return str(path)
 
 
-def write_days(client: Client, n_days: int, *, better: float, matured: int = 10**6) -> None:
+def write_days(client: Client, n_days: int, *, better: float, matured: int = 10**6, lost_right: int = 0) -> None:
     """Write whole local days with two windows each, of which some have mature labels."""
     rng = np.random.default_rng(7)
     pairs: list[dict[str, Any]] = []
@@ -59,6 +59,7 @@ def write_days(client: Client, n_days: int, *, better: float, matured: int = 10*
             counts: dict[str, Any] = {"requests": PER_DAY // 2 + timeouts, "pairs": PER_DAY // 2, "timed": PER_DAY // 2}
             counts |= {"labelled": PER_DAY // 2, "candidate_right": int(won), "primary_right": int(lost)}
             counts |= {"log_latency": float(PER_DAY // 2 * 0.01 + rng.normal()), "missing": {"timeout": timeouts}}
+            counts |= {"missing_labelled": lost_right, "missing_right": lost_right}
             sums = {name: 0.0 for name in SUMS}
             pairs.append(row("shadow_pairs", **versions, slice="all", **window, **(sums | counts)))
             ends = {"window_start": start_s + hour * 3600, "window_end": start_s + (hour + 1) * 3600}
@@ -132,9 +133,20 @@ def test_only_days_with_mature_labels_count_for_accuracy(
     code, out, _ = promote(capsys, config, "--json")
     report = json.loads(out)
     assert (code, report["outcome"]) == (2, "insufficient")
+    assert "too few days: 20 of 28" in promote(capsys, config)[1]
     days = {each["name"]: each["days"] for each in report["criteria"]}
     assert days == {"accuracy": 20, "latency": 60, "missing": 60}
     assert report["days_left"] >= 8
+
+
+def test_missing_answers_can_prevent_a_promotion(
+    client: Client, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scoring.register(client, CONTRACT)
+    write_days(client, 60, better=0.0, lost_right=8)
+    code, out, _ = promote(capsys, config)
+    assert code == 2
+    assert "met, unless missing answers were wrong" in out
 
 
 def test_a_day_that_is_not_over_does_not_count(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
