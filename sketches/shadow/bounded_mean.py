@@ -1,7 +1,7 @@
 """Confidence sequence of the mean of independent values in [0, 1]: empirical Bernstein with predictable weights.
 
 It holds exactly at every look and for any distribution, but only for independent values: use it where each value is a
-declared unit. On sums of days it is too wide to decide anything, because their range is 25 standard deviations.
+declared unit. On sums of days it is too wide to decide anything, because it allows for the whole range of a day.
 
 A difference d of two values in [0, 1] is mapped to (1 + d)/2. An unbounded loss, such as log loss, must be clipped.
 

@@ -7,8 +7,9 @@ n negatives, and D days:
     φ_d = Σ_{positives of d} (ΔV − Δ)/m + Σ_{negatives of d} (ΔV − Δ)/n
     variance = κ D/(D − 1) Σ φ_d²,   κ of `first_lag_factor`
 
-DeLong's variance of independent rows is far too small: on real flights its standard error is a seventh of this one. The
-AUC within each day is another question and can have the opposite sign, so days are not strata.
+DeLong's variance of independent rows is far too small: `python -m tests.reference.shadow_errors` prints both standard
+errors for real flights. The AUC within each day is another question and can have the opposite sign, so days are not
+strata.
 
 Only days whose labels are mature count. A day's counts must not change afterwards: the bounds of
 `sketches.shadow.planned_looks` hold for looks at fixed data.

@@ -86,6 +86,18 @@ def test_the_likelihood_without_some_counts_is_the_largest_of_a_grid(
         assert log_e == pytest.approx(mixture - likelihood, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("counts", "difference"),
+    [
+        ((14_565_795, 15, 4), 0.9999999999999934),
+        ((25, 58, 279), -0.9999999999999993),
+        ((147, 24, 6_854_592), -1 + 2e-15),
+    ],
+)
+def test_rounding_never_gives_an_impossible_share(counts: tuple[int, int, int], difference: float) -> None:
+    assert float(log_evidence_of_difference(*counts, difference)) > 100.0
+
+
 def test_intervals_reach_the_limits_where_a_count_is_zero() -> None:
     assert share_interval(0, 4)[0] == 0.0
     assert share_interval(4, 0)[1] == 1.0

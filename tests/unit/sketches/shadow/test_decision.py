@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from sketches.shadow.day_evidence import day_evidence
 from sketches.shadow.day_interval import day_interval
 from sketches.shadow.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
 from sketches.shadow.missing_pairs import MissingPairs
@@ -97,6 +98,23 @@ def test_evidence_beyond_the_margin_holds_before_the_interval_is_below_zero() ->
     days = CriterionDays(ACCURACY, sums, np.full(54, 1_000.0))
     assert decide([days]).criteria[0].high > 0.0
     assert decide([days]).outcome == Outcome.hold
+
+
+def test_evidence_of_a_loss_within_the_margin_does_not_hold() -> None:
+    sums = np.concatenate((np.resize([9.0, -5.0, 8.0, 0.0], 28), np.resize([-10.0, -11.0, -9.0], 12)))
+    (verdict,) = decide([CriterionDays(ACCURACY, sums, np.full(40, 1_000.0))]).criteria
+    assert float(day_evidence(sums, 1_000.0).worse[-1]) > math.log(20)
+    assert verdict.high > 0.0
+    assert not verdict.is_harmed
+
+
+def test_the_error_rate_of_harm_is_divided_by_the_number_of_criteria() -> None:
+    days = noisy(60, 0.0)
+    interval = day_interval(days.differences, days.pairs)
+    shift = float(interval.value + 1.02 * interval.half)
+    worse = CriterionDays(ACCURACY, days.differences - shift * 1_000, days.pairs)
+    assert decide([worse]).criteria[0].is_harmed
+    assert not decide([worse, *(noisy(60, 0.01, seed) for seed in range(2, 21))]).criteria[0].is_harmed
 
 
 def test_missing_answers_count_at_their_worst() -> None:

@@ -1,0 +1,89 @@
+"""Real pairs of answers: two classifiers of the flights example, trained on two months and scored on the next five.
+
+The primary has no weather features. Weather makes the pairs of a day alike, and the days correlated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from examples.flights.data import read_flights
+from examples.flights.features import FEATURES, flight_rows
+from examples.flights.model import THRESHOLD, train
+from examples.flights.replay import CANDIDATE_FEATURES, REPLAY_DATES, TRAINING_DATES, between
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Every labelled flight of the replayed months, scored by both models, in order of time."""
+
+    label: BoolArray
+    primary: FloatArray
+    """Scores of the model without weather."""
+    candidate: FloatArray
+    """Scores of the model with weather."""
+    hour: IntArray
+    """Number of the hour, from 0, ascending."""
+    day: IntArray
+    """Number of the local day, from 0."""
+    day_of_hour: IntArray
+    slice_index: IntArray
+    """Number of the slice: origin, carrier and half of the day."""
+
+    @property
+    def days(self) -> int:
+        return int(self.day[-1]) + 1
+
+    def by_day(self, values: FloatArray) -> FloatArray:
+        return np.asarray(np.bincount(self.day, values, self.days), np.float64)
+
+    @property
+    def right(self) -> tuple[BoolArray, BoolArray]:
+        """Whether primary and candidate are right."""
+        return (self.primary >= THRESHOLD) == self.label, (self.candidate >= THRESHOLD) == self.label
+
+    @property
+    def accuracy(self) -> FloatArray:
+        """Differences of right and wrong, one per pair."""
+        primary, candidate = self.right
+        return candidate.astype(np.float64) - primary
+
+    @property
+    def brier(self) -> FloatArray:
+        """Differences of the Brier score; positive if the candidate's is smaller."""
+        return (self.primary - self.label) ** 2 - (self.candidate - self.label) ** 2
+
+
+@cache
+def flight_pairs() -> Pairs:
+    rows = flight_rows(read_flights())
+    training, served = between(rows, *TRAINING_DATES), between(rows, *REPLAY_DATES)
+    served = served.filter(served["label"].is_valid())
+    primary, candidate = (train(training, names).scores(served) for names in (CANDIDATE_FEATURES, FEATURES))
+    dates = served["original_date"].to_numpy().astype("datetime64[D]")
+    day = (dates - dates.min()).astype(np.int64)
+    at = served["at"].cast(pa.int64()).to_numpy() // 3_600_000
+    order = np.lexsort((at, day))
+    hours, hour = np.unique(day[order] * 10**7 + at[order], return_inverse=True)
+    half = (served["time_of_day"].to_numpy() >= 720).astype(int).astype(str)
+    names = np.char.add(
+        np.char.add(served["origin"].to_numpy().astype(str), served["carrier"].to_numpy().astype(str)), half
+    )
+    return Pairs(
+        label=served["label"].to_numpy().astype(np.bool_)[order],
+        primary=primary[order],
+        candidate=candidate[order],
+        hour=hour,
+        day=day[order],
+        day_of_hour=hours // 10**7,
+        slice_index=np.unique(names[order], return_inverse=True)[1],
+    )

@@ -1,0 +1,335 @@
+"""Error rates of the comparison of a candidate with its primary, by simulation with fixed seeds.
+
+`python -m tests.reference.shadow_errors` prints the tables of docs/statistics.md in less than a minute of one core;
+`tests/property/test_shadow_errors.py` checks them.
+
+The pairs are those of two classifiers of the flights example (`tests.reference.flight_pairs`). An A/A test swaps the
+two models at random, in all pairs of an event, a day, or several days: then neither is better, and the pairs keep their
+correlation. Centered days have no mean difference, and are drawn by a stationary bootstrap in runs of ten days on
+average, so that the correlation between days remains as well.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from sketches.comparison.sample_ratio import anytime_p
+from sketches.performance.bins import score_edges
+from sketches.shadow.clustered_auc import auc_difference
+from sketches.shadow.day_evidence import day_evidence
+from sketches.shadow.day_interval import BURN_IN_DAYS, day_interval
+from sketches.shadow.planned_looks import look_bounds
+from tests.reference.flight_pairs import BoolArray, FloatArray, IntArray, Pairs, flight_pairs
+from tests.support.performance import score_histogram
+
+Rng = np.random.Generator
+
+RUNS = 2_000
+ALPHA = 0.05
+Z95 = 1.959963984540054
+DAYS_PER_RUN = 10.0
+"""Mean length of the runs of the stationary bootstrap."""
+
+
+# ---------------------------------------------------------------------------------------------------- draws
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Simulated comparisons in which neither model is better."""
+
+    days: FloatArray
+    """Sums of differences, (runs, days)."""
+    pairs: FloatArray
+    """Pairs of each day, (days,) or (runs, days)."""
+    hours: FloatArray | None = None
+    """Wins − losses of each hour, (runs, hours)."""
+    discordant: FloatArray | None = None
+    """Wins + losses of each hour, (hours,)."""
+
+
+def hourly(pairs: Pairs) -> tuple[FloatArray, FloatArray]:
+    """Return wins − losses and wins + losses of each hour."""
+    net, total = (np.bincount(pairs.hour, each) for each in (pairs.accuracy, np.abs(pairs.accuracy)))
+    return np.asarray(net, np.float64), np.asarray(total, np.float64)
+
+
+def swap_events(pairs: Pairs, rng: Rng) -> Draws:
+    """Swap the models of each pair."""
+    _, discordant = hourly(pairs)
+    hours = 2.0 * rng.binomial(discordant.astype(np.int64), 0.5, (RUNS, len(discordant))) - discordant
+    starts = np.searchsorted(pairs.day_of_hour, np.unique(pairs.day_of_hour))
+    days = np.add.reduceat(hours, starts, axis=1)
+    return Draws(days, pairs.by_day(np.ones(len(pairs.day))), hours, discordant)
+
+
+def signs(rng: Rng, runs: int, days: int, block: int) -> FloatArray:
+    """Return −1 or 1 for each day, the same for the days of a block that begins on any day, (runs, days)."""
+    chosen = np.repeat(rng.choice([-1.0, 1.0], (runs, -(-days // block) + 1)), block, axis=1)
+    start = rng.integers(block, size=(runs, 1))
+    return np.take_along_axis(chosen, start + np.arange(days), axis=1)
+
+
+def swap_days(block: int) -> Callable[[Pairs, Rng], Draws]:
+    """Swap the models in all pairs of a block of days."""
+
+    def draw(pairs: Pairs, rng: Rng) -> Draws:
+        sign = signs(rng, RUNS, pairs.days, block)
+        difference, discordant = hourly(pairs)
+        index = np.unique(pairs.day_of_hour, return_inverse=True)[1]
+        return Draws(
+            sign * pairs.by_day(pairs.accuracy),
+            pairs.by_day(np.ones(len(pairs.day))),
+            sign[:, index] * difference,
+            discordant,
+        )
+
+    return draw
+
+
+def centered(quality: Callable[[Pairs], FloatArray]) -> Callable[[Pairs, Rng], Draws]:
+    """Subtract the mean difference and draw days by a stationary bootstrap."""
+
+    def draw(pairs: Pairs, rng: Rng) -> Draws:
+        counts = pairs.by_day(np.ones(len(pairs.day)))
+        sums = pairs.by_day(quality(pairs))
+        sums = sums - sums.sum() / counts.sum() * counts
+        index = bootstrap_days(rng, pairs.days)
+        return Draws(sums[index], counts[index])
+
+    return draw
+
+
+def bootstrap_days(rng: Rng, days: int) -> IntArray:
+    """Return days in runs of geometric length, around the end of the series, (RUNS, days)."""
+    index = rng.integers(days, size=(RUNS, days))
+    continues = rng.random((RUNS, days)) >= 1.0 / DAYS_PER_RUN
+    for day in range(1, days):
+        index[:, day] = np.where(continues[:, day], (index[:, day - 1] + 1) % days, index[:, day])
+    return index
+
+
+DRAWS: dict[str, Callable[[Pairs, Rng], Draws]] = {
+    "events swapped": swap_events,
+    "days swapped": swap_days(1),
+    "2 days": swap_days(2),
+    "3 days": swap_days(3),
+    "centered, accuracy": centered(lambda pairs: pairs.accuracy),
+    "centered, Brier": centered(lambda pairs: pairs.brier),
+}
+
+
+# ---------------------------------------------------------------------------------------------------- rules
+
+
+Rule = Callable[[Draws], BoolArray | None]
+"""Whether each run ever finds a difference; None if the draws have no hours."""
+LEAST_DISCORDANT = 10.0
+
+
+def mcnemar(looks: slice) -> Rule:
+    """McNemar's test at α = 0.05, at some of the hours."""
+
+    def rule(draws: Draws) -> BoolArray | None:
+        if draws.hours is None or draws.discordant is None:
+            return None
+        total = np.cumsum(draws.discordant)[looks]
+        z = np.cumsum(draws.hours, axis=1)[:, looks] / np.sqrt(np.maximum(total, 1.0))
+        return np.asarray(((np.abs(z) > Z95) & (total >= LEAST_DISCORDANT)).any(axis=1), np.bool_)
+
+    return rule
+
+
+def event_evidence(draws: Draws) -> BoolArray | None:
+    """The anytime-valid test of wins and losses, after every hour."""
+    if draws.hours is None or draws.discordant is None:
+        return None
+    alarms = []
+    for chunk in np.array_split(draws.hours, max(1, len(draws.hours) // 100)):
+        wins = (np.cumsum(chunk, axis=1) + np.cumsum(draws.discordant)) / 2.0
+        units = np.stack((wins, np.cumsum(draws.discordant) - wins), axis=-1)
+        alarms.append(anytime_p(units, [0.5, 0.5]).min(axis=1) <= ALPHA)
+    return np.concatenate(alarms)
+
+
+def block_evidence(days: int, *, with_kappa: bool = False) -> Rule:
+    """The e-process of blocks of days, after every block; the first 28 days are the burn-in."""
+
+    def rule(draws: Draws) -> BoolArray:
+        blocks = draws.days.shape[1] // days
+        sums, pairs = (
+            each[..., : blocks * days].reshape(*each.shape[:-1], blocks, days).sum(axis=-1)
+            for each in (draws.days, draws.pairs)
+        )
+        kappa = None if with_kappa else np.ones(len(sums))
+        evidence = day_evidence(sums, pairs, burn_in=BURN_IN_DAYS // days, kappa=kappa).different
+        return np.asarray(evidence.max(axis=1) >= -np.log(ALPHA), np.bool_)
+
+    return rule
+
+
+def hour_evidence(draws: Draws) -> BoolArray | None:
+    """The e-process of blocks of one hour."""
+    if draws.hours is None:
+        return None
+    burn_in = BURN_IN_DAYS * draws.hours.shape[1] // draws.days.shape[1]
+    alarms = []
+    for chunk in np.array_split(draws.hours, max(1, len(draws.hours) // 100)):
+        evidence = day_evidence(chunk, 1.0, burn_in=burn_in, kappa=np.ones(len(chunk))).different
+        alarms.append(evidence.max(axis=1) >= -np.log(ALPHA))
+    return np.concatenate(alarms)
+
+
+def interval(first: int, *, with_kappa: bool = True) -> Rule:
+    """The confidence sequence of days, after every day from the first look on."""
+
+    def rule(draws: Draws) -> BoolArray:
+        value, half, kappa = interval_path(draws.days, draws.pairs, first)
+        return np.asarray((np.abs(value) > (half if with_kappa else half / np.sqrt(kappa))).any(axis=1), np.bool_)
+
+    return rule
+
+
+def interval_path(days: FloatArray, pairs: FloatArray, first: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return value, half-width and κ after every day from the first look on, each (runs, looks)."""
+    results = [day_interval(days[:, :t], pairs[..., :t], ALPHA) for t in range(first, days.shape[1] + 1)]
+    value, half, kappa = (
+        np.stack([getattr(each, name) for each in results], axis=-1) for name in ("value", "half", "kappa")
+    )
+    return value, half, kappa
+
+
+RULES: dict[str, Rule] = {
+    "McNemar's test, every hour": mcnemar(slice(None)),
+    "McNemar's test, once at the end": mcnemar(slice(-1, None)),
+    "e-value of wins and losses, every hour": event_evidence,
+    "e-process of hours": hour_evidence,
+    "e-process of days, κ = 1": block_evidence(1),
+    "e-process of days": block_evidence(1, with_kappa=True),
+    "e-process of blocks of 2 days, κ = 1": block_evidence(2),
+    "e-process of blocks of 3 days, κ = 1": block_evidence(3),
+    "e-process of blocks of 7 days, κ = 1": block_evidence(7),
+    "confidence sequence of days, κ = 1, from day 10": interval(10, with_kappa=False),
+    "**confidence sequence of days, from day 28**": interval(28),
+    "confidence sequence of days, from day 42": interval(42),
+}
+DECIDES = "**confidence sequence of days, from day 28**"
+"""The rule that decides."""
+
+
+@cache
+def draws_of(name: str) -> Draws:
+    return DRAWS[name](flight_pairs(), np.random.default_rng([list(DRAWS).index(name), RUNS]))
+
+
+def false_differences(rule: str, draws: str) -> BoolArray | None:
+    return RULES[rule](draws_of(draws))
+
+
+# ---------------------------------------------------------------------------------------------------- AUC
+
+AUC_RUNS = 1_000
+LOOKS = 5
+
+
+@cache
+def auc_histograms() -> tuple[FloatArray, FloatArray]:
+    """Labelled flights of each day by score, of the primary and of the candidate, each (days, bins, 3)."""
+    pairs = flight_pairs()
+    edges = score_edges(0.5)
+    hists = [
+        np.stack(
+            [
+                score_histogram(scores[pairs.day == day], edges, pairs.label[pairs.day == day])
+                for day in range(pairs.days)
+            ]
+        )
+        for scores in (pairs.primary, pairs.candidate)
+    ]
+    return hists[0], hists[1]
+
+
+def auc_crossings(block: int, *, with_kappa: bool) -> BoolArray:
+    """Whether the difference of AUC is beyond its bound at one of five looks, with the models swapped by days."""
+    primary, candidate = auc_histograms()
+    days = len(primary)
+    rng = np.random.default_rng([block, AUC_RUNS])
+    looks = np.rint(np.arange(1, LOOKS + 1) / LOOKS * days).astype(np.int64)
+    bounds = look_bounds(looks / days)
+    alarms = []
+    for swap in np.array_split(signs(rng, AUC_RUNS, days, block) < 0.0, AUC_RUNS // 20):
+        swapped = swap[..., None, None]
+        left, right = np.where(swapped, candidate, primary), np.where(swapped, primary, candidate)
+        alarm = np.zeros(len(swap), np.bool_)
+        for days_so_far, bound in zip(looks.tolist(), bounds.tolist(), strict=True):
+            result = auc_difference(left[:, :days_so_far], right[:, :days_so_far])
+            alarm |= np.abs(result.z) * (1.0 if with_kappa else np.sqrt(result.kappa)) > bound
+        alarms.append(alarm)
+    return np.concatenate(alarms)
+
+
+def auc_standard_errors() -> tuple[float, float, float]:
+    """Return the difference of AUC of all days, its standard error for independent rows, and that for days."""
+    pairs = flight_pairs()
+    result = auc_difference(*auc_histograms())
+    variance = delong_variance(pairs.primary, pairs.candidate, pairs.label)
+    return float(result.difference), math.sqrt(variance), math.sqrt(float(result.variance * result.kappa))
+
+
+def delong_variance(primary: FloatArray, candidate: FloatArray, label: BoolArray) -> float:
+    """Return DeLong's variance of the difference of two AUC on the same independent rows."""
+    variance = 0.0
+    for rows, others in ((label, ~label), (~label, label)):
+        differences = _placements(candidate, rows, others) - _placements(primary, rows, others)
+        variance += float(np.var(differences, ddof=1)) / len(differences)
+    return variance
+
+
+def _placements(scores: FloatArray, rows: BoolArray, others: BoolArray) -> FloatArray:
+    """Return, for each of some rows, the share of other rows with a lower score, ties ½."""
+    ordered = np.sort(scores[others])
+    below = [np.searchsorted(ordered, scores[rows], side) for side in ("left", "right")]
+    return np.asarray((below[0] + below[1]) / (2.0 * len(ordered)), np.float64)
+
+
+# ---------------------------------------------------------------------------------------------------- tables
+
+
+def rows() -> Iterator[str]:
+    """Lines of three Markdown tables."""
+    pairs = flight_pairs()
+    name = f"false differences within {pairs.days} days of {len(pairs.day):,} pairs, in %"
+    yield f"| {name} | " + " | ".join(DRAWS) + " |"
+    yield "|---|" + "--:|" * len(DRAWS)
+    for rule in RULES:
+        yield f"| {rule} | " + " | ".join(percent(false_differences(rule, draws)) for draws in DRAWS) + " |"
+    yield ""
+    yield "| AUC at five declared looks, in % | days swapped | 2 days |"
+    yield "|---|--:|--:|"
+    for name, with_kappa in (("variance of days, κ = 1", False), ("**variance of days**", True)):
+        shares = [percent(auc_crossings(block, with_kappa=with_kappa)) for block in (1, 2)]
+        yield f"| {name} | " + " | ".join(shares) + " |"
+    yield ""
+    difference, of_rows, of_days = auc_standard_errors()
+    yield "| difference of AUC | standard error of independent rows | of days, with κ |"
+    yield "|--:|--:|--:|"
+    yield f"| {difference:.4f} | {of_rows:.4f} | {of_days:.4f} |"
+
+
+def percent(alarms: BoolArray | None) -> str:
+    if alarms is None:
+        return "–"
+    share = 100.0 * float(alarms.mean())
+    return f"{share:.0f}" if share >= 9.95 else f"{share:.2g}"
+
+
+if __name__ == "__main__":
+    for row in rows():
+        sys.stdout.write(row + "\n")
+        sys.stdout.flush()
