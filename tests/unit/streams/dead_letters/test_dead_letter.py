@@ -62,7 +62,9 @@ def test_a_resolution_key_names_its_dead_letter(topic_id: str) -> None:
     assert position_in_key(resolution_key(topic_id, position)) == position
 
 
-@pytest.mark.parametrize("key", ["", "predictions.dead", "predictions.dead@id/3", "@id/3/41", "predictions.dead@id/3/x"])
+@pytest.mark.parametrize(
+    "key", ["", "predictions.dead", "predictions.dead@id/3", "@id/3/41", "predictions.dead@id/3/x"]
+)
 def test_another_key_names_no_dead_letter(key: str) -> None:
     assert position_in_key(key) is None
 
