@@ -200,6 +200,29 @@ def test_the_worst_fields_come_first_and_beside_their_baseline(
     assert chosen(preview)["var-field"] == titles[1]
 
 
+def test_rows_of_levels_are_in_the_order_of_their_rank(preview: PreviewPage, shop: Shop) -> None:
+    """Not in that of the levels: here the first and the third field have the same one."""
+    preview.open(f"/d/{DASHBOARDS['pipeline']}?{span(shop, 0, 1)}")
+    # In the order of their times, which is not that of the ranks.
+    rows = [(0, "03", "c", 3), (1, "01", "a", 3), (1, "02", "b", 4)]
+    names = (("time", "time"), ("drift_rank", "string"), ("field", "string"), ("level", "number"))
+    columns = [
+        {"name": name, "type": kind, "values": list(values)}
+        for (name, kind), values in zip(names, zip(*rows, strict=True), strict=True)
+    ]
+    (panel,) = (each for each in panels_of(dashboards()["model"]) if each["id"] == PANELS["model"]["levels"])
+    categories = preview.page.evaluate(
+        """([frame, panel]) => import("/static/panels.js").then(({ RENDERERS }) => {
+            const holder = document.body.appendChild(document.createElement("div"));
+            const body = holder.appendChild(document.createElement("div"));
+            RENDERERS["state-timeline"](body, panel, [frame], { fromMs: 0, toMs: 9, variables: {} }, []);
+            return holder.querySelector(".js-plotly-plot")._fullLayout.yaxis._categories;
+        })""",
+        [{"columns": columns}, panel],
+    )
+    assert categories == ["a", "b", "c"]
+
+
 def test_an_estimate_is_dashed(preview: PreviewPage, shop: Shop) -> None:
     preview.open(f"/d/{DASHBOARDS['model']}?{span(shop)}")
     dashes = preview.page.evaluate(
