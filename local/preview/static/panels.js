@@ -1,16 +1,19 @@
 // One function per panel type that the dashboards use; each draws `frames` into `body`. A type that is not here is an
 // error on the page, so that a dashboard cannot show less here than in Grafana unnoticed.
 
-import { axisFormat, colour, fieldConfig, filled, inkOn, isMissing, paletteColour, time, substituteVariables, valueColour, written } from "./values.js";
+import { PALETTE, axisFormat, colour, fieldConfig, filled, inkOn, isMissing, readable, time, substituteVariables, valueColour, written } from "./values.js";
 
+const styled = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const AXIS = { ticks: "", gridcolor: styled("--grid"), zerolinecolor: styled("--line") };
 const LAYOUT = {
-  margin: { l: 52, r: 12, t: 6, b: 28 },
-  font: { family: "system-ui, sans-serif", size: 11, color: "#1f2733" },
+  margin: { l: 52, r: 12, t: 6, b: 40 },
+  font: { family: "system-ui, sans-serif", size: 11, color: styled("--ink") },
   paper_bgcolor: "rgba(0,0,0,0)",
   plot_bgcolor: "rgba(0,0,0,0)",
-  showlegend: true,
-  legend: { orientation: "h", y: -0.1, yanchor: "top", font: { size: 10 } },
+  // `drawChart` draws one that cannot cover the chart.
+  showlegend: false,
   hovermode: "closest",
+  template: { layout: { xaxis: { ...AXIS, ticklabelstandoff: 4 }, yaxis: AXIS } },
 };
 const OPTIONS = { displayModeBar: false, responsive: true };
 
@@ -124,6 +127,34 @@ const displayed = (each) => each.config.displayName
   .replaceAll(/\$\{__field\.labels(?:\.([^}\]]+)|\["([^"]+)"\])\}/g, (_, a, b) => each.labels[a ?? b] ?? "")
   .replaceAll("${__field.name}", each.field);
 
+// The colour of each series: a fixed one, or the next of the palette that no series of the panel has.
+function distinctTints(configs) {
+  const fixed = configs.map((config) => (config.color?.mode === "fixed" ? colour(config.color.fixedColor) : undefined));
+  const free = PALETTE.filter((tint) => !fixed.includes(tint));
+  let next = 0;
+  return fixed.map((tint) => tint ?? free[next++ % free.length]);
+}
+
+// A chart with its legend below it, as in Grafana: the legend wraps, and scrolls if it is long. A click hides a series.
+function drawChart(body, traces, layout, hasLegend = true) {
+  const chart = element("div", undefined, { class: "chart" });
+  const legend = element("ul", undefined, { class: "legend" });
+  body.append(chart);
+  traces.forEach((trace, index) => {
+    if (!hasLegend || trace.showlegend === false) return;
+    const entry = element("li", undefined, { title: trace.name });
+    entry.append(Object.assign(element("i"), { style: `background: ${trace.marker.color}` }), trace.name);
+    entry.addEventListener("click", () => {
+      const isHidden = entry.classList.toggle("hidden");
+      Plotly.restyle(chart, { visible: isHidden ? "legendonly" : true }, [index]);
+    });
+    legend.append(entry);
+  });
+  // Before the chart is drawn, which takes the height that the legend leaves.
+  if (legend.children.length > 0) body.append(legend);
+  Plotly.newPlot(chart, traces, { ...LAYOUT, ...layout }, OPTIONS);
+}
+
 function thresholdShapes(config) {
   const mode = config.custom?.thresholdsStyle?.mode ?? "off";
   if (mode === "off") return [];
@@ -152,22 +183,23 @@ function noteTrace(notes) {
 }
 
 function timeAxis(state) {
-  return { type: "date", range: [state.fromMs, state.toMs], gridcolor: "#eceef1", showgrid: true };
+  return { type: "date", range: [state.fromMs, state.toMs], showgrid: true };
 }
 
 function drawTimeseries(body, panel, frames, state, notes) {
   const allSeries = series(frames, panel, state.toMs);
-  if (allSeries.length === 0) return nothing(body, panel);
   const base = fieldConfig(panel, [], "number");
   const isLogarithmic = base.custom.scaleDistribution?.type === "log";
   const heights = allSeries.flatMap((each) => each.y.filter((value) => value !== null));
+  if (heights.length === 0) return nothing(body, panel);
   // A logarithmic axis has no zero: such values lie below its lower end.
   const least = base.min ?? 0.001;
   const onAxis = (value) => (isLogarithmic && value !== null && value <= 0 ? least / 10 : value);
+  const tints = distinctTints(allSeries.map((each) => each.config));
   const traces = allSeries.map((each, index) => {
     const { config } = each;
     const { custom } = config;
-    const tint = config.color?.mode === "fixed" ? colour(config.color.fixedColor) : paletteColour(index);
+    const tint = tints[index];
     const trace = {
       x: each.x, y: each.y.map(onAxis), name: each.name,
       customdata: each.y.map((value) => written(value, config)),
@@ -186,12 +218,11 @@ function drawTimeseries(body, panel, frames, state, notes) {
     };
   });
   const stacked = base.custom?.stacking?.mode && base.custom.stacking.mode !== "none";
-  Plotly.newPlot(body, [...traces, ...noteTrace(notes)], {
-    ...LAYOUT,
+  drawChart(body, [...traces, ...noteTrace(notes)], {
     barmode: stacked ? "stack" : "group",
     xaxis: timeAxis(state),
     yaxis: {
-      tickformat: axisFormat(base, heights), gridcolor: "#eceef1", rangemode: base.min === 0 ? "tozero" : "normal",
+      tickformat: axisFormat(base, heights), rangemode: base.min === 0 ? "tozero" : "normal",
       ...(base.max !== undefined && base.min !== undefined ? { range: [base.min, base.max] } : {}),
       // A line at zero alone would stand in the middle of an axis of its own making.
       ...(heights.every((value) => value === 0) ? { range: [0, base.unit === "percentunit" ? 0.01 : 1] } : {}),
@@ -199,8 +230,7 @@ function drawTimeseries(body, panel, frames, state, notes) {
     },
     yaxis2: { overlaying: "y", visible: false, range: [0, 1], fixedrange: true },
     shapes: [...thresholdShapes(base), ...noteShapes(notes)],
-    showlegend: panel.options?.legend?.showLegend !== false,
-  }, OPTIONS);
+  }, panel.options?.legend?.showLegend !== false);
 }
 
 function drawStat(body, panel, frames, state) {
@@ -228,7 +258,7 @@ function drawStat(body, panel, frames, state) {
     const mode = panel.options?.colorMode;
     const tint = mode === "none" ? undefined : valueColour(each.value, config);
     if (tint && mode === "background") Object.assign(holder.style, { background: tint, color: inkOn(tint) });
-    else if (tint) value.style.color = tint;
+    else if (tint) value.style.color = readable(tint);
     made.append(linked(value, config, state, each.row, each.value));
     if (shown.length > 1 || panel.options?.textMode === "value_and_name") made.append(element("span", config.displayName ?? each.name));
     holder.append(made);
@@ -255,7 +285,7 @@ function drawTable(body, panel, frames, state) {
       const kind = config.custom?.cellOptions?.type ?? "auto";
       const tint = kind.startsWith("color") ? valueColour(values[index], config) : undefined;
       if (tint && kind === "color-background") Object.assign(cell.style, { background: tint, color: inkOn(tint) });
-      else if (tint) cell.style.color = tint;
+      else if (tint) cell.style.color = readable(tint);
       line.append(cell);
     }
     table.append(line);
@@ -281,7 +311,7 @@ function drawStates(body, panel, frames, state) {
       if (isMissing(value)) continue;
       const text = written(value, config);
       if (!traces.has(text)) {
-        traces.set(text, { type: "bar", orientation: "h", name: text, x: [], y: [], base: [], customdata: [], marker: { color: valueColour(value, config) ?? "#98a2b3", line: { width: 0 } }, hovertemplate: "%{y}  %{customdata}<extra>%{fullData.name}</extra>" });
+        traces.set(text, { type: "bar", orientation: "h", name: text, x: [], y: [], base: [], customdata: [], marker: { color: valueColour(value, config) ?? styled("--faint"), line: { width: 0 } }, hovertemplate: "%{y}  %{customdata}<extra>%{fullData.name}</extra>" });
       }
       const trace = traces.get(text);
       trace.base.push(from);
@@ -290,10 +320,10 @@ function drawStates(body, panel, frames, state) {
       trace.customdata.push(`${time(from)} to ${time(to)}`);
     }
   }
-  Plotly.newPlot(body, [...traces.values()], {
-    ...LAYOUT, barmode: "overlay", bargap: 0.25, margin: { ...LAYOUT.margin, l: 150 },
+  drawChart(body, [...traces.values()], {
+    barmode: "overlay", bargap: 0.25, margin: { ...LAYOUT.margin, l: 150 },
     xaxis: timeAxis(state), yaxis: { automargin: true, autorange: "reversed", type: "category" },
-  }, OPTIONS);
+  });
 }
 
 // State timelines show text too: one series per set of labels, its value in the last column.
@@ -328,13 +358,11 @@ function drawHeatmap(body, panel, frames, state) {
     return moments.map((moment) => values.get(moment) ?? null);
   });
   const { config } = rows[0];
-  Plotly.newPlot(body, [{
+  drawChart(body, [{
     type: "heatmap", x: moments, y: rows.map((row) => row.name), z, colorscale: "Blues", reversescale: true,
     customdata: z.map((values) => values.map((value) => written(value, config))),
     hovertemplate: "%{x|%Y-%m-%d %H:%M}  %{y}  %{customdata}<extra></extra>", colorbar: { thickness: 8, tickformat: axisFormat(config, z.flat()) },
-  }], {
-    ...LAYOUT, margin: { ...LAYOUT.margin, l: 110 }, xaxis: timeAxis(state), yaxis: { type: "category", automargin: true }, showlegend: false,
-  }, OPTIONS);
+  }], { margin: { ...LAYOUT.margin, l: 110 }, xaxis: timeAxis(state), yaxis: { type: "category", automargin: true } }, false);
 }
 
 function drawBars(body, panel, frames) {
@@ -343,21 +371,21 @@ function drawBars(body, panel, frames) {
   const names = frame.columns.find((column) => column.name === panel.options?.xField) ?? frame.columns.find((column) => column.type !== "number");
   const base = fieldConfig(panel, [], "number");
   const sideways = panel.options?.orientation === "horizontal";
-  const traces = frame.columns.filter((column) => column.type === "number").map((column, index) => {
-    const config = fieldConfig(panel, [column.name], "number");
-    const tint = config.color?.mode === "fixed" ? colour(config.color.fixedColor) : paletteColour(index);
+  const bars = frame.columns.filter((column) => column.type === "number")
+    .map((column) => ({ ...column, config: fieldConfig(panel, [column.name], "number") }));
+  const tints = distinctTints(bars.map((column) => column.config));
+  const traces = bars.map(({ config, ...column }, index) => {
     const [x, y] = sideways ? [column.values, names.values] : [names.values, column.values];
     return {
-      type: "bar", name: config.displayName ?? column.name, x, y, orientation: sideways ? "h" : "v", marker: { color: tint }, opacity: 0.85,
+      type: "bar", name: config.displayName ?? column.name, x, y, orientation: sideways ? "h" : "v", marker: { color: tints[index] }, opacity: 0.85,
       customdata: column.values.map((value) => written(value, config)), hovertemplate: "%{customdata}<extra>%{fullData.name}</extra>",
     };
   });
-  const numbers = { tickformat: axisFormat(base, traces.flatMap((trace) => (sideways ? trace.x : trace.y))), gridcolor: "#eceef1" };
+  const numbers = { tickformat: axisFormat(base, traces.flatMap((trace) => (sideways ? trace.x : trace.y))) };
   const categories = { type: "category", automargin: true };
-  Plotly.newPlot(body, traces, {
-    ...LAYOUT, barmode: "group", xaxis: sideways ? numbers : categories, yaxis: sideways ? { ...categories, autorange: "reversed" } : numbers,
-    legend: { orientation: "h", y: 1.12 },
-  }, OPTIONS);
+  drawChart(body, traces, {
+    barmode: "group", xaxis: sideways ? numbers : categories, yaxis: sideways ? { ...categories, autorange: "reversed" } : numbers,
+  });
 }
 
 // Markdown as far as the dashboards write it: headings, paragraphs, lists, tables, bold, code and links.
@@ -399,6 +427,8 @@ function inline(into, text, state) {
   return into;
 }
 
+// The `noValue` of a table is the text of an empty cell.
 function nothing(body, panel) {
-  body.append(element("p", panel?.fieldConfig?.defaults?.noValue ?? "No data in this range.", { class: "none" }));
+  const reason = panel.type === "table" ? undefined : panel.fieldConfig?.defaults?.noValue;
+  body.append(element("p", reason ?? "No data in this range.", { class: "none" }));
 }
