@@ -94,7 +94,11 @@ check-generated: sync ## Fail if a generated file differs from its source
 
 .PHONY: pictures
 pictures: sync ## Capture the dashboards of a running demo for the docs (needs Chromium): URL='the address that it printed'
-	$(RUN) python tools/pictures.py '$(URL)'
+	$(RUN) python -m tools.pictures '$(URL)'
+
+.PHONY: screenshots
+screenshots: sync ## Capture every page with planted incidents into .cache/screenshots, and the pictures of the runbooks; ONLY=fleet-30d
+	$(RUN) python -m tools.pictures --incidents .cache/screenshots --only '$(ONLY)'
 
 .PHONY: compose-validator
 compose-validator: .cache/go/bin/cmd ## Build the validator of docker-compose.yml that a test runs (needs Go 1.24)

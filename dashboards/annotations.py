@@ -7,6 +7,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import DataSourceRef
 from grafana_foundation_sdk.models.dashboard import AnnotationQuery as Built
 
+from dashboards import style
 from dashboards.query import DATASOURCE, Drills, Query
 from warehouse.panels import PanelQuery, annotation_queries
 
@@ -19,10 +20,10 @@ def page_annotations(*, one_model: bool) -> list[Builder[Built]]:
     deployments = annotation_queries.DEPLOYMENTS if one_model else annotation_queries.ALL_DEPLOYMENTS
     baselines = annotation_queries.BASELINES if one_model else annotation_queries.ALL_BASELINES
     return [
-        _annotation("Deployments", "blue", deployments),
-        _annotation("New baselines", "purple", baselines),
+        _annotation("Deployments", style.DEPLOYMENT, deployments),
+        _annotation("New baselines", style.NEW_BASELINE, baselines),
         # A drill posts an annotation with this tag; no table holds drills.
-        AnnotationQuery().name("Drills").datasource(GRAFANA).enable(True).icon_color("orange").target(Drills()),
+        AnnotationQuery().name("Drills").datasource(GRAFANA).enable(True).icon_color(style.DRILL).target(Drills()),
     ]
 
 

@@ -1,6 +1,8 @@
-"""Capture the dashboards of a running demo for the docs: `make pictures` while `make demo` is running.
+"""Capture pages of the preview: `make pictures` those of a running demo, `make screenshots` those of planted incidents.
 
-Needs Chromium (on Debian: apt-get install chromium). The dates in the pictures depend on the day of the demo.
+Screenshots show each page in every scene that the tests look at (`tests/support/page_scenes.py`). With them come the
+pictures of the runbooks: the panel to which the link of each alert leads. Needs Chromium (on Debian: apt-get install
+chromium). The dates in the pictures depend on the day.
 """
 
 from __future__ import annotations
@@ -8,52 +10,91 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser
+
+from dashboards.uids import DASHBOARDS
+from local.clickhouse import LocalClickHouse
+from tests.support.browser import COMMANDS, PreviewPage, chromium
+from tests.support.incident_models import INCIDENTS
+from tests.support.page_scenes import SCENES, firing_alert, panel_selector, served_models, walk
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 VARIABLES = "var-model=flight-delay&var-window=7d&var-field=temp&var-version=1"
 PAGES = {"fleet": 900, "model": 1150, "field": 1150}
 """Page → height of its picture in pixels, from the top."""
-WIDTH = 1400
-TIMEOUT_MS = 120_000
+WIDTH, RUNBOOK_WIDTH = 1400, 900
 
 
-def capture(page: Page, root: str, span: str, name: str, height: int) -> None:
-    """Write the picture of a page when all its panels are drawn.
+@contextmanager
+def open_screen(browser: Browser, root: str, width: int, height: int) -> Iterator[PreviewPage]:
+    """Open a screen on which every panel must be drawn.
 
     Raises:
-        RuntimeError: a panel failed.
+        RuntimeError: a panel failed, or the console has an error.
     """
-    page.set_viewport_size({"width": WIDTH, "height": height})
-    page.goto(f"{root}d/barograph-{name}?{span}&{VARIABLES}")
-    page.wait_for_selector("body[data-state]", timeout=TIMEOUT_MS)
-    failed = page.query_selector_all("[data-state=failed]")
-    if failed:
-        raise RuntimeError(f"{name}: {failed[0].inner_text()}")
-    page.screenshot(path=FOLDER / f"{name}.png")
+    screen = PreviewPage(browser, root)
+    screen.page.set_viewport_size({"width": width, "height": height})
+    yield screen
+    if faults := [*screen.panels("failed"), *screen.faults]:
+        raise RuntimeError(f"{screen.page.url}: {faults[0]}")
+    screen.close()
+
+
+def capture_demo(browser: Browser, url: str) -> None:
+    """Write the pictures of the README from the dashboards at a URL that the demo printed."""
+    address = urlsplit(url)
+    query = parse_qs(address.query)
+    span = urlencode({end: query[end][0] for end in ("from", "to")})
+    for name, height in PAGES.items():
+        with open_screen(browser, f"{address.scheme}://{address.netloc}/", WIDTH, height) as screen:
+            screen.open(f"/d/{DASHBOARDS[name]}?{span}&{VARIABLES}")
+            screen.page.screenshot(path=FOLDER / f"{name}.png")
+
+
+def capture_incidents(browser: Browser, folder: Path, chosen: str) -> None:
+    """Write a screenshot of each scene into a folder, and the pictures of the runbooks; only those with a text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as data,
+        LocalClickHouse(Path(data), port=0) as engine,
+        served_models(engine) as served,
+    ):
+        for incident in (each for each in INCIDENTS if chosen in f"runbook-{each.rule}"):
+            models = served["twelve"]
+            with open_screen(browser, models.server.url, RUNBOOK_WIDTH, 1000) as screen:
+                walk(screen, models, incident, firing_alert(models.client, incident))
+                panel = screen.page.locator(panel_selector(incident))
+                panel.screenshot(path=FOLDER / f"runbook-{incident.rule}.png")
+        for scene in (each for each in SCENES if chosen in each.name):
+            models = served[scene.models]
+            with open_screen(browser, models.server.url, scene.width, 1000) as screen:
+                scene.open(screen, models)
+                screen.page.screenshot(path=folder / f"{scene.name}.png", full_page=True)
 
 
 def main() -> int:
     """Return 0 if all pictures were written."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("url", help="the URL of the dashboards that the demo printed, including the range")
-    address = urlsplit(parser.parse_args().url)
-    root = f"{address.scheme}://{address.netloc}/"
-    query = parse_qs(address.query)
-    span = urlencode({end: query[end][0] for end in ("from", "to")})
-    chromium = shutil.which("chromium")
-    if chromium is None:
+    parser = argparse.ArgumentParser(prog="python -m tools.pictures", description=__doc__)
+    parser.add_argument("url", nargs="?", help="the URL of the dashboards that the demo printed, including the range")
+    parser.add_argument("--incidents", type=Path, metavar="FOLDER", help="capture planted incidents into this folder")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only incidents' pictures whose name contains this")
+    arguments = parser.parse_args()
+    if bool(arguments.url) == bool(arguments.incidents):
+        parser.error("give either the URL of a demo or --incidents FOLDER")
+    if not any(map(shutil.which, COMMANDS)):
         sys.stderr.write("Chromium is not installed: on Debian, run apt-get install chromium.\n")
         return 1
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        for name, height in PAGES.items():
-            capture(page, root, span, name, height)
-        browser.close()
+    with chromium() as browser:
+        if arguments.url:
+            capture_demo(browser, arguments.url)
+        else:
+            capture_incidents(browser, arguments.incidents, arguments.only)
     return 0
 
 

@@ -12,6 +12,9 @@ const { pathToFileURL } = require("node:url");
 
 // All that the package needs of a browser.
 globalThis.navigator ??= { language: "en-US", languages: ["en-US"] };
+// What the preview's modules need of one: the colours of its style sheet, which no result contains.
+globalThis.document ??= { documentElement: {} };
+globalThis.getComputedStyle ??= () => ({ getPropertyValue: () => "" });
 const grafana = require("@grafana/data");
 
 const theme = grafana.createTheme({ colors: { mode: "light" } });

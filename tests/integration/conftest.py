@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
+from tests.support.browser import chromium
+from tests.support.page_scenes import ServedModels, served_models
 from tests.support.pipeline import Pipeline
 from tests.support.shop_model import Shop, make_shop, run_shop
 
@@ -41,3 +44,17 @@ def shop_pipeline(
     run_shop(result, shop)
     yield result
     result.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, without a page."""
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def served(engine: LocalClickHouse) -> Iterator[dict[str, ServedModels]]:
+    """The preview of planted incidents, with one and with twelve models."""
+    with served_models(engine) as served:
+        yield served

@@ -22,7 +22,8 @@ from dashboards.uids import DASHBOARDS, PANELS, panel_link
 from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.preview import PreviewServer
-from tests.support.browser import PreviewPage, chromium
+from tests.support.browser import PreviewPage
+from tests.support.page_layout import layout_faults, open_rows
 from tests.support.pipeline import Pipeline
 from tests.support.shop_model import HOURS, Shop
 
@@ -34,12 +35,6 @@ def server(shop_pipeline: Pipeline, engine: LocalClickHouse) -> Iterator[Preview
     reader = engine.reader_address(shop_pipeline.address.database)
     with open_page(settings, reader, choose_port()) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -79,8 +74,7 @@ def follow(preview: PreviewPage, selector: str) -> None:
 
 @pytest.mark.parametrize("page", DASHBOARDS)
 def test_every_panel_is_drawn(preview: PreviewPage, shop: Shop, page: str) -> None:
-    rows = [panel["id"] for panel in dashboards()[page]["panels"] if panel["type"] == "row"]
-    preview.open(f"/d/{DASHBOARDS[page]}?{span(shop)}&open={','.join(map(str, rows))}")
+    preview.open(f"/d/{DASHBOARDS[page]}?{span(shop)}&open={open_rows(page)}")
     assert preview.panels("failed") == []
     expected = [
         panel["id"]
@@ -289,6 +283,44 @@ def test_lines_cross_times_without_a_verdict_and_not_times_without_data(preview:
     assert points["m"][22 * hour] is None
     # Where no model has a value, there is no row either.
     assert [at for at, value in points["n"].items() if value is None] == [83 * hour + 60_000]
+
+
+PANEL_CHARTS = """
+const chart = (id) => document.querySelector(`[data-panel="${id}"] .js-plotly-plot`);
+const [psi, errors] = [chart(21), chart(11)];
+"""
+LAYOUT_FAULTS = {
+    "clipped text: panel 10 ": """
+        const title = document.querySelector('[data-panel="10"] h2');
+        title.removeAttribute("title");
+        title.textContent = "requests ".repeat(100);
+    """,
+    "clipped text: panel 21 ": "await Plotly.relayout(psi, { 'margin.l': 4 });",
+    "legend over plot: panel 21 ": "psi.nextElementSibling.style.translate = '0 -80px';",
+    "text over text: panel 1 ": """
+        const text = document.querySelector('[data-panel="1"] h2').appendChild(document.createElement("span"));
+        text.textContent = "Drift";
+        Object.assign(text.style, { position: "absolute", marginLeft: "-20px" });
+    """,
+    "empty panel: panel 24 ": "document.querySelector('[data-panel=\"24\"] .body').replaceChildren();",
+    "empty panel: panel 21 ": "await Plotly.restyle(psi, { y: [[null]] });",
+    "colour outside the palette: panel 11 ": "await Plotly.restyle(errors, { 'line.color': '#00ffaa' }, [0]);",
+    "colour outside the palette: footer": "document.querySelector('footer').style.background = '#ffeeff';",
+    "low contrast: footer": "document.querySelector('footer').style.color = 'var(--line)';",
+}
+"""Start of the fault that the check of the layout must find → what brings it about on the page Model."""
+
+
+def test_a_page_can_be_read_and_each_fault_would_be_found(preview: PreviewPage, shop: Shop) -> None:
+    preview.page.set_viewport_size({"width": 1280, "height": 1000})
+    preview.open(f"/d/{DASHBOARDS['model']}?{span(shop)}&open={open_rows('model')}")
+    assert layout_faults(preview.page) == []
+    known: set[str] = set()
+    for fault, cause in LAYOUT_FAULTS.items():
+        preview.page.evaluate(f"async () => {{ {PANEL_CHARTS} {cause} }}")
+        new = {*layout_faults(preview.page)} - known
+        assert any(each.startswith(fault) for each in new), (fault, new)
+        known |= new
 
 
 def test_an_invalid_range_is_reported(browser: Browser, server: PreviewServer) -> None:

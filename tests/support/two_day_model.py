@@ -331,7 +331,7 @@ def _comparisons(client: Client, model: Watched) -> None:
     )
 
 
-def _details(kind: str, at_s: int) -> dict[str, float]:
+def _details(kind: str, age_s: int) -> dict[str, float]:
     """Return a value of every metric of a processor; counters grow by one each second."""
     details = {}
     for metric in OF_PROCESSORS:
@@ -341,20 +341,29 @@ def _details(kind: str, at_s: int) -> dict[str, float]:
             or metric.kind == "histogram"
         ):
             continue
-        value = float(at_s - START_S) if metric.kind == "counter" else 4.0
+        value = float(age_s) if metric.kind == "counter" else 4.0
         details[metric.key(*(label.values[0] for label in metric.reported_labels))] = value
     return details
 
 
-def fill_pipeline(client: Client, model: str) -> None:
-    """Write reports of processors, dead letters and losses."""
+def fill_pipeline(client: Client, model: str, end_s: int = END_S, length_s: int = 1200, every_s: int = 10) -> None:
+    """Write reports of processors before a time, and dead letters and losses of the last hours.
+
+    Args:
+        client: the connection to insert through.
+        model: the model whose predictions have dead letters, gaps and duplicates.
+        end_s: the time of the last report.
+        length_s: how long processors reported before.
+        every_s: the time between two reports of a processor.
+    """
+    start_s = end_s - HOURS * HOUR_S
     reports = []
     for kind, step, until_s in (
-        ("sketcher", "flush_seconds", END_S),
-        ("scorer", "pass_seconds", END_S),
-        ("monitor", "write_seconds", END_S - 120),
+        ("sketcher", "flush_seconds", end_s),
+        ("scorer", "pass_seconds", end_s),
+        ("monitor", "write_seconds", end_s - 120),
     ):
-        for at_s in range(END_S - 1200, until_s + 1, 10):
+        for at_s in range(end_s - length_s, until_s + 1, every_s):
             reports.append(
                 ProcessorReport(
                     kind=kind,
@@ -362,18 +371,18 @@ def fill_pipeline(client: Client, model: str) -> None:
                     at=at_s * 1000,
                     host="",
                     pid=0,
-                    started_at=START_S * 1000,
+                    started_at=start_s * 1000,
                     lag=5,
-                    events=at_s - START_S,
+                    events=at_s - start_s,
                     rate=1.5,
-                    retries=(at_s - START_S) // 600,
+                    retries=(at_s - start_s) // 600,
                     dead_letters=0,
                     last_commit_at=(at_s - 7) * 1000,
-                    details={step: 0.25, **_details(kind, at_s)},
+                    details={step: 0.25, **_details(kind, at_s - start_s)},
                 )
             )
     insert_reports(client, reports)
-    hour_s = END_S - 2 * HOUR_S
+    hour_s, lost_ms = end_s - 2 * HOUR_S, (end_s - DAY_S) * 1000
     insert_rows(
         client,
         "dead_letter_counts",
@@ -396,8 +405,8 @@ def fill_pipeline(client: Client, model: str) -> None:
         [
             row(
                 "losses",
-                **{"start_offset": 10, "end_offset": 30, "from_time": MOVED_S * 1000, "to_time": MOVED_S * 1000 + 1},
-                **{"reason": "retention", "recorded_at": END_S * 1000, "record_seq": 1},
+                **{"start_offset": 10, "end_offset": 30, "from_time": lost_ms, "to_time": lost_ms + 1},
+                **{"reason": "retention", "recorded_at": end_s * 1000, "record_seq": 1},
             )
         ],
     )
@@ -407,7 +416,7 @@ def fill_pipeline(client: Client, model: str) -> None:
         [
             row(
                 "producers",
-                **{"model": model, "producer": "p", "pane_start": END_S - HOUR_S, "pane_s": HOUR_S, "n": 8},
+                **{"model": model, "producer": "p", "pane_start": end_s - HOUR_S, "pane_s": HOUR_S, "n": 8},
                 **{"first_seq": 0, "last_seq": 9, "record_seq": 1},
             )
         ],
@@ -417,6 +426,6 @@ def fill_pipeline(client: Client, model: str) -> None:
         "predictions",
         [
             row("predictions", model=model, version="1", id=f"e{i % 4}", offset=i, at=at_ms, received_at=at_ms)
-            for i, at_ms in enumerate([(END_S - HOUR_S + 60) * 1000] * 5)
+            for i, at_ms in enumerate([(end_s - HOUR_S + 60) * 1000] * 5)
         ],
     )

@@ -144,9 +144,11 @@ function place(made, grid, down) {
 async function drawPanel(panel, state, notes, down) {
   const card = element("article", undefined, { class: "panel", "data-panel": panel.id, "data-type": panel.type, "data-state": "loading" });
   place(card, panel.gridPos, down);
-  const title = element("h2", undefined, { title: panel.description ?? "" });
+  const text = substituteVariables(panel.title, state);
+  // A narrow panel cuts its title off, so the tooltip repeats it.
+  const title = element("h2", undefined, { title: [text, panel.description].filter(Boolean).join("\n\n") });
   const link = panel.links?.[0];
-  title.append(link ? element("a", substituteVariables(panel.title, state), { href: filled(link.url, state) }) : substituteVariables(panel.title, state));
+  title.append(link ? element("a", text, { href: filled(link.url, state) }) : text);
   const body = element("div", undefined, { class: "body" });
   card.append(title, body);
   byId("panels").append(card);

@@ -1,16 +1,19 @@
 // One function per panel type that the dashboards use; each draws `frames` into `body`. A type that is not here is an
 // error on the page, so that a dashboard cannot show less here than in Grafana unnoticed.
 
-import { axisFormat, colour, fieldConfig, filled, inkOn, isMissing, paletteColour, time, substituteVariables, valueColour, written } from "./values.js";
+import { PALETTE, axisFormat, colour, fieldConfig, filled, inkOn, isMissing, readable, time, substituteVariables, valueColour, written } from "./values.js";
 
+const styled = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const AXIS = { ticks: "", gridcolor: styled("--grid"), zerolinecolor: styled("--line") };
 const LAYOUT = {
-  margin: { l: 52, r: 12, t: 6, b: 28 },
-  font: { family: "system-ui, sans-serif", size: 11, color: "#1f2733" },
+  margin: { l: 52, r: 12, t: 6, b: 40 },
+  font: { family: "system-ui, sans-serif", size: 11, color: styled("--ink") },
   paper_bgcolor: "rgba(0,0,0,0)",
   plot_bgcolor: "rgba(0,0,0,0)",
-  showlegend: true,
-  legend: { orientation: "h", y: -0.1, yanchor: "top", font: { size: 10 } },
+  // `drawChart` draws one that cannot cover the chart.
+  showlegend: false,
   hovermode: "closest",
+  template: { layout: { xaxis: { ...AXIS, ticklabelstandoff: 4 }, yaxis: AXIS } },
 };
 const OPTIONS = { displayModeBar: false, responsive: true };
 
@@ -147,6 +150,34 @@ export function tableColumns(frame, panel) {
   });
 }
 
+// The colour of each series: a fixed one, or the next of the palette that no series of the panel has.
+function distinctTints(configs) {
+  const fixed = configs.map((config) => (config.color?.mode === "fixed" ? colour(config.color.fixedColor) : undefined));
+  const free = PALETTE.filter((tint) => !fixed.includes(tint));
+  let next = 0;
+  return fixed.map((tint) => tint ?? free[next++ % free.length]);
+}
+
+// A chart with its legend below it, as in Grafana: the legend wraps, and scrolls if it is long. A click hides a series.
+function drawChart(body, traces, layout, hasLegend = true) {
+  const chart = element("div", undefined, { class: "chart" });
+  const legend = element("ul", undefined, { class: "legend" });
+  body.append(chart);
+  traces.forEach((trace, index) => {
+    if (!hasLegend || trace.showlegend === false) return;
+    const entry = element("li", undefined, { title: trace.name });
+    entry.append(Object.assign(element("i"), { style: `background: ${trace.marker.color}` }), trace.name);
+    entry.addEventListener("click", () => {
+      const isHidden = entry.classList.toggle("hidden");
+      Plotly.restyle(chart, { visible: isHidden ? "legendonly" : true }, [index]);
+    });
+    legend.append(entry);
+  });
+  // Before the chart is drawn, which takes the height that the legend leaves.
+  if (legend.children.length > 0) body.append(legend);
+  Plotly.newPlot(chart, traces, { ...LAYOUT, ...layout }, OPTIONS);
+}
+
 function thresholdShapes(config) {
   const mode = config.custom?.thresholdsStyle?.mode ?? "off";
   if (mode === "off") return [];
@@ -175,22 +206,23 @@ function noteTrace(notes) {
 }
 
 function timeAxis(state) {
-  return { type: "date", range: [state.fromMs, state.toMs], gridcolor: "#eceef1", showgrid: true };
+  return { type: "date", range: [state.fromMs, state.toMs], showgrid: true };
 }
 
 function drawTimeseries(body, panel, frames, state, notes) {
   const allSeries = series(frames, panel, state.toMs);
-  if (allSeries.length === 0) return nothing(body, panel);
   const base = fieldConfig(panel, "number");
   const isLogarithmic = base.custom.scaleDistribution?.type === "log";
   const heights = allSeries.flatMap((each) => each.y.filter((value) => value !== null));
+  if (heights.length === 0) return nothing(body, panel);
   // A logarithmic axis has no zero: such values lie below its lower end.
   const least = base.min ?? 0.001;
   const onAxis = (value) => (isLogarithmic && value !== null && value <= 0 ? least / 10 : value);
+  const tints = distinctTints(allSeries.map((each) => each.config));
   const traces = allSeries.map((each, index) => {
     const { config } = each;
     const { custom } = config;
-    const tint = config.color?.mode === "fixed" ? colour(config.color.fixedColor) : paletteColour(index);
+    const tint = tints[index];
     const trace = {
       x: each.x, y: each.y.map(onAxis), name: each.name,
       customdata: each.y.map((value) => written(value, config, "number")),
@@ -209,12 +241,11 @@ function drawTimeseries(body, panel, frames, state, notes) {
     };
   });
   const stacked = base.custom?.stacking?.mode && base.custom.stacking.mode !== "none";
-  Plotly.newPlot(body, [...traces, ...noteTrace(notes)], {
-    ...LAYOUT,
+  drawChart(body, [...traces, ...noteTrace(notes)], {
     barmode: stacked ? "stack" : "group",
     xaxis: timeAxis(state),
     yaxis: {
-      tickformat: axisFormat(base, heights), gridcolor: "#eceef1", rangemode: base.min === 0 ? "tozero" : "normal",
+      tickformat: axisFormat(base, heights), rangemode: base.min === 0 ? "tozero" : "normal",
       ...(base.max !== undefined && base.min !== undefined ? { range: [base.min, base.max] } : {}),
       // A line at zero alone would stand in the middle of an axis of its own making.
       ...(heights.every((value) => value === 0) ? { range: [0, base.unit === "percentunit" ? 0.01 : 1] } : {}),
@@ -222,8 +253,7 @@ function drawTimeseries(body, panel, frames, state, notes) {
     },
     yaxis2: { overlaying: "y", visible: false, range: [0, 1], fixedrange: true },
     shapes: [...thresholdShapes(base), ...noteShapes(notes)],
-    showlegend: panel.options?.legend?.showLegend !== false,
-  }, OPTIONS);
+  }, panel.options?.legend?.showLegend !== false);
 }
 
 // The values of a stat panel that shows rows: as many as its limit, whichever rows and columns they are in.
@@ -261,7 +291,7 @@ function drawStat(body, panel, frames, state) {
     const text = element("b", written(value, config, "number"));
     const tint = valueColour(value, config, "number");
     if (tint && panel.options.colorMode === "background") Object.assign(holder.style, { background: tint, color: inkOn(tint) });
-    else if (tint) text.style.color = tint;
+    else if (tint) text.style.color = readable(tint);
     made.append(linked(text, config, state, row, value));
     if (panel.options.textMode === "value_and_name") made.append(element("span", title));
     holder.append(made);
@@ -283,7 +313,8 @@ function drawTable(body, panel, frames, state) {
     for (const { type, values, config } of shown) {
       const cell = element("td", undefined, type === "number" ? { class: "number" } : {});
       cell.append(linked(element("span", written(values[index], config, type, values)), config, state, row, values[index]));
-      if (config.custom.cellOptions?.type === "color-text") cell.style.color = valueColour(values[index], config, type);
+      const tint = config.custom.cellOptions?.type === "color-text" ? valueColour(values[index], config, type) : undefined;
+      if (tint) cell.style.color = readable(tint);
       line.append(cell);
     }
     table.append(line);
@@ -309,7 +340,7 @@ function drawStates(body, panel, frames, state) {
       if (isMissing(value)) continue;
       const text = written(value, config, "number");
       if (!traces.has(text)) {
-        traces.set(text, { type: "bar", orientation: "h", name: text, x: [], y: [], base: [], customdata: [], marker: { color: valueColour(value, config, "number") ?? "#98a2b3", line: { width: 0 } }, hovertemplate: "%{y}  %{customdata}<extra>%{fullData.name}</extra>" });
+        traces.set(text, { type: "bar", orientation: "h", name: text, x: [], y: [], base: [], customdata: [], marker: { color: valueColour(value, config, "number") ?? styled("--faint"), line: { width: 0 } }, hovertemplate: "%{y}  %{customdata}<extra>%{fullData.name}</extra>" });
       }
       const trace = traces.get(text);
       trace.base.push(from);
@@ -318,10 +349,10 @@ function drawStates(body, panel, frames, state) {
       trace.customdata.push(`${time(from)} to ${time(to)}`);
     }
   }
-  Plotly.newPlot(body, [...traces.values()], {
-    ...LAYOUT, barmode: "overlay", bargap: 0.25, margin: { ...LAYOUT.margin, l: 150 },
+  drawChart(body, [...traces.values()], {
+    barmode: "overlay", bargap: 0.25, margin: { ...LAYOUT.margin, l: 150 },
     xaxis: timeAxis(state), yaxis: { automargin: true, autorange: "reversed", type: "category", dtick: 1, categoryorder: "array", categoryarray: allSeries.map((each) => each.name) },
-  }, OPTIONS);
+  });
 }
 
 // Consecutive equal values form one run. As in Grafana, the last one lasts until the end of the range.
@@ -344,13 +375,11 @@ function drawHeatmap(body, panel, frames, state) {
     return moments.map((moment) => values.get(moment) ?? null);
   });
   const { config } = rows[0];
-  Plotly.newPlot(body, [{
+  drawChart(body, [{
     type: "heatmap", x: moments, y: rows.map((row) => row.name), z, colorscale: "Blues", reversescale: true,
     customdata: z.map((values) => values.map((value) => written(value, config, "number"))),
     hovertemplate: "%{x|%Y-%m-%d %H:%M:%S}  %{y}  %{customdata}<extra></extra>", colorbar: { thickness: 8, tickformat: axisFormat(config, z.flat()) },
-  }], {
-    ...LAYOUT, margin: { ...LAYOUT.margin, l: 110 }, xaxis: timeAxis(state), yaxis: { type: "category", automargin: true }, showlegend: false,
-  }, OPTIONS);
+  }], { margin: { ...LAYOUT.margin, l: 110 }, xaxis: timeAxis(state), yaxis: { type: "category", automargin: true } }, false);
 }
 
 function drawBars(body, panel, frames) {
@@ -361,20 +390,20 @@ function drawBars(body, panel, frames) {
   const names = values.map((value) => written(value, namesConfig, type));
   const base = fieldConfig(panel, "number");
   const sideways = panel.options?.orientation === "horizontal";
-  const traces = columns.filter((column) => column.type === "number").map(({ title, values: bars, config }, index) => {
-    const tint = config.color?.mode === "fixed" ? colour(config.color.fixedColor) : paletteColour(index);
+  const shown = columns.filter((column) => column.type === "number");
+  const tints = distinctTints(shown.map((column) => column.config));
+  const traces = shown.map(({ title, values: bars, config }, index) => {
     const [x, y] = sideways ? [bars, names] : [names, bars];
     return {
-      type: "bar", name: title, x, y, orientation: sideways ? "h" : "v", marker: { color: tint }, opacity: 0.85,
+      type: "bar", name: title, x, y, orientation: sideways ? "h" : "v", marker: { color: tints[index] }, opacity: 0.85,
       customdata: bars.map((value) => written(value, config, "number")), hovertemplate: "%{customdata}<extra>%{fullData.name}</extra>",
     };
   });
-  const numbers = { tickformat: axisFormat(base, traces.flatMap((trace) => (sideways ? trace.x : trace.y))), gridcolor: "#eceef1" };
+  const numbers = { tickformat: axisFormat(base, traces.flatMap((trace) => (sideways ? trace.x : trace.y))) };
   const categories = { type: "category", automargin: true };
-  Plotly.newPlot(body, traces, {
-    ...LAYOUT, barmode: "group", xaxis: sideways ? numbers : categories, yaxis: sideways ? { ...categories, autorange: "reversed" } : numbers,
-    legend: { orientation: "h", y: 1.12 },
-  }, OPTIONS);
+  drawChart(body, traces, {
+    barmode: "group", xaxis: sideways ? numbers : categories, yaxis: sideways ? { ...categories, autorange: "reversed" } : numbers,
+  });
 }
 
 // Markdown as far as the dashboards write it: headings, paragraphs, lists, tables, bold, code and links.
@@ -416,6 +445,8 @@ function inline(into, text, state) {
   return into;
 }
 
+// The `noValue` of a table is the text of an empty cell.
 function nothing(body, panel) {
-  body.append(element("p", panel?.fieldConfig?.defaults?.noValue ?? "No data in this range.", { class: "none" }));
+  const reason = panel.type === "table" ? undefined : panel.fieldConfig?.defaults?.noValue;
+  body.append(element("p", reason ?? "No data in this range.", { class: "none" }));
 }

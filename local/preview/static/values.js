@@ -1,7 +1,10 @@
 // How values are written, coloured and linked: units, value mappings, thresholds, overrides and links of Grafana's
 // dashboard JSON, as far as the generated dashboards use them.
 
-const PALETTE = ["#1f60c4", "#e0752d", "#705da0", "#0a9396", "#b5179e", "#6d7f00", "#8f3b1b", "#37872d"];
+// Twelve models have twelve colours.
+export const PALETTE = [
+  "#1f60c4", "#e0752d", "#705da0", "#0a9396", "#b5179e", "#6d7f00", "#8f3b1b", "#37872d", "#5794f2", "#a0a0a8", "#d6719b", "#2b3a67",
+];
 // The colours that the dashboards name, in Grafana's light theme.
 const NAMED = {
   green: "#56a64b", yellow: "#f2cc0c", red: "#e02f44", blue: "#3274d9", "light-blue": "#5794f2", "dark-blue": "#1250b0",
@@ -9,11 +12,22 @@ const NAMED = {
 };
 
 export const colour = (name) => NAMED[name] ?? name;
-export const paletteColour = (index) => PALETTE[index % PALETTE.length];
-// Black or white, whichever is easier to read on a colour.
-export function inkOn(tint) {
-  const [red, green, blue] = [1, 3, 5].map((at) => Number.parseInt(tint.slice(at, at + 2), 16));
-  return 0.299 * red + 0.587 * green + 0.114 * blue > 150 ? "#1f2733" : "#ffffff";
+const channels = (tint) => [1, 3, 5].map((at) => Number.parseInt(tint.slice(at, at + 2), 16));
+// Contrast of two colours, from 1 to 21, as WCAG 2.2 defines it.
+function contrast(one, other) {
+  const [low, high] = [one, other].map((tint) => {
+    const [red, green, blue] = channels(tint).map((value) => value / 255).map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  }).sort((a, b) => a - b);
+  return (high + 0.05) / (low + 0.05);
+}
+// Dark or white, whichever is easier to read on a colour.
+export const inkOn = (tint) => (contrast("#1f2733", tint) >= contrast("#ffffff", tint) ? "#1f2733" : "#ffffff");
+// A colour for text on white: the same, or so dark that its contrast is 4.5 (WCAG AA).
+export function readable(tint) {
+  let result = tint;
+  while (contrast(result, "#ffffff") < 4.5) result = `#${channels(result).map((value) => Math.floor(value * 0.95).toString(16).padStart(2, "0")).join("")}`;
+  return result;
 }
 export const isMissing = (value) => value === null || value === undefined || value === "";
 

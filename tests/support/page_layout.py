@@ -1,0 +1,38 @@
+"""Finds what cannot be read on a page of the preview: `page_layout.js` looks at what Chromium draws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import Page
+
+from dashboards import style
+from dashboards.pages import dashboards
+from dashboards.style import STYLE
+
+SCRIPT = Path(__file__).with_suffix(".js")
+COLOURS = sorted(
+    {
+        *STYLE.level_colours.values(),
+        *STYLE.word_colours.values(),
+        *STYLE.series_colours.values(),
+        *(style.TEXT, style.NOTHING, style.INSUFFICIENT, style.DEPLOYMENT, style.NEW_BASELINE, style.DRILL),
+    }
+)
+"""The palette: names of Grafana's colours, which the preview translates, and hexadecimal colours."""
+
+
+def open_rows(page: str) -> str:
+    """The parameter `open` of a page's URL that opens all its rows."""
+    return ",".join(str(panel["id"]) for panel in dashboards()[page]["panels"] if panel["type"] == "row")
+
+
+def layout_faults(page: Page) -> list[str]:
+    """Check a page whose panels are drawn.
+
+    Returns:
+        One line per fault: its kind, the panel or the part of the page, and the text or the colour. Kinds are `clipped
+        text`, `legend over plot`, `text over text`, `empty panel`, `colour outside the palette` and `low contrast`.
+    """
+    faults = page.evaluate(SCRIPT.read_text(encoding="utf-8"), COLOURS)
+    return [f"{fault['kind']}: {fault['where']}: {fault['text']}" for fault in faults]

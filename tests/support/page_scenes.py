@@ -1,0 +1,191 @@
+"""Pages of the preview in many states, and the way from an alert's link to the panel that shows its number.
+
+Tests and `make screenshots` use the same scenes: each page over three ranges and after silence, with one and with
+twelve models, on a narrow and on a wide screen.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from alerts import AlertSettings, Rule, rules_for
+from alerts.simulator.history import read_changes, replay
+from alerts.text import words
+from cli.dev.page import open_incidents
+from cli.settings import Settings
+from dashboards.macros import TimeRange, expand_backend
+from dashboards.pages import dashboards
+from dashboards.uids import DASHBOARDS, PANELS
+from local.clickhouse import LocalClickHouse
+from local.preview import PreviewServer
+from tests.support.browser import PreviewPage
+from tests.support.incident_models import (
+    DAY_S,
+    END_S,
+    NOW_S,
+    ONE_MODEL,
+    TWELVE_MODELS,
+    PlantedIncident,
+    contract_of,
+    fill,
+)
+from tests.support.page_layout import open_rows
+from tests.support.warehouse import migrated
+from warehouse.client import Client
+
+WIDTHS = (1280, 1920)
+REPLAY_TIMEOUT_MS = 240_000
+"""How long a page may wait for the replay of the rules of twelve models."""
+MODELS = {"one": ONE_MODEL, "twelve": TWELVE_MODELS}
+SPANS = {
+    "24h": (END_S - DAY_S, END_S),
+    "30d": (END_S - 30 * DAY_S, END_S),
+    "150d": (END_S - 150 * DAY_S, END_S),
+    "after-silence": (NOW_S - 7 * DAY_S, NOW_S),
+    "silent": (NOW_S - DAY_S, NOW_S),
+}
+"""Name of a range → its ends in Unix seconds. The last two days until `NOW_S` are silent."""
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One page in one state."""
+
+    page: str
+    span: str
+    models: str
+    width: int
+
+    @property
+    def name(self) -> str:
+        """Also the name of its screenshot."""
+        return f"{self.page}-{self.span}-{self.models}-{self.width}"
+
+    @property
+    def path(self) -> str:
+        """The path on the server, with every row of the page open."""
+        start_s, end_s = SPANS[self.span]
+        model = "" if self.page == "pipeline" else f"&var-model={ONE_MODEL[0]}"
+        query = urlencode({"from": start_s * 1000, "to": end_s * 1000, "open": open_rows(self.page)})
+        return f"/d/{DASHBOARDS[self.page]}?{query}{model}"
+
+    def open(self, screen: PreviewPage, served: ServedModels) -> None:
+        """Show the page on a screen of its width, with its incidents."""
+        served.now_s, served.lists_incidents = NOW_S, True
+        screen.page.set_default_timeout(REPLAY_TIMEOUT_MS)
+        screen.page.set_viewport_size({"width": self.width, "height": 1000})
+        screen.open(self.path)
+
+
+SCENES = [Scene(*each) for each in itertools.product(DASHBOARDS, SPANS, MODELS, WIDTHS)]
+
+
+class ServedModels:
+    """The planted models of one database, and the preview of them.
+
+    Attributes:
+        client: connected to the database.
+        server: the preview.
+        now_s: the present on the server's clock.
+        lists_incidents: whether pages list incidents; their first page at one time then takes as long as a replay.
+    """
+
+    def __init__(self, client: Client, engine: LocalClickHouse) -> None:
+        """Serve the models of the client's database; the caller starts the server."""
+        self.client, self.now_s, self.lists_incidents = client, NOW_S, False
+        self._settings = Settings(warehouse=engine.address(client.database))
+        self._replayed: dict[int, Sequence[Json]] = {}
+        self._lock = threading.Lock()
+        self.server = PreviewServer(
+            [*dashboards().values()],
+            engine.reader_address(client.database),
+            incidents=self._incidents,
+            clock=lambda: self.now_s,
+        )
+
+    def _incidents(self, from_ms: int, to_ms: int) -> Sequence[Json]:
+        if not self.lists_incidents:
+            return ()
+        with self._lock:
+            if to_ms not in self._replayed:
+                self._replayed[to_ms] = open_incidents(self._settings, from_ms, to_ms)
+            return self._replayed[to_ms]
+
+
+@contextmanager
+def served_models(engine: LocalClickHouse) -> Iterator[dict[str, ServedModels]]:
+    """Plant one model and twelve models, and serve the preview of both, by the keys of `MODELS`."""
+    with ExitStack() as stack:
+        result = {}
+        for name, models in MODELS.items():
+            client = stack.enter_context(migrated(engine))
+            fill(client, models)
+            served = ServedModels(client, engine)
+            result[name] = served
+            stack.enter_context(served.server)
+        yield result
+
+
+@dataclass(frozen=True)
+class FiringAlert:
+    """An alert as its message describes it."""
+
+    rule: Rule
+    link: str
+    """The annotation `page`, without Grafana's address."""
+    numbers: Mapping[str, float]
+    """By the name of the query: A to E."""
+
+
+def firing_alert(client: Client, incident: PlantedIncident) -> FiringAlert:
+    """Evaluate the rule of an incident as Grafana does, and render its link; the rule must be firing."""
+    settings = AlertSettings()
+    (rule,) = (
+        rule
+        for rule in rules_for([contract_of(incident.model)], settings)
+        if rule.name == incident.rule and incident.key in rule.signal.keys
+    )
+    since = incident.at_s - 10 * DAY_S
+    replayed = replay(rule, read_changes(client, rule, since, incident.at_s, "judged"), since, incident.at_s)
+    assert replayed.state(incident.key, incident.at_s) == "Alerting", incident
+    at_ms = incident.at_s * 1000
+    rows = client.arrow(expand_backend(rule.query, TimeRange(at_ms - 600_000, at_ms))).to_pylist()
+    (row,) = (row for row in rows if row.get(rule.signal.label, "") == incident.key)
+    numbers: dict[str, float] = {ref: float(row.pop(column)) for ref, column in rule.columns.items()}
+    assert math.isfinite(numbers["A"]), numbers
+    return FiringAlert(rule, words(rule.page_path, row, numbers), numbers)
+
+
+def walk(screen: PreviewPage, served: ServedModels, incident: PlantedIncident, alert: FiringAlert) -> None:
+    """Follow an alert's link to the incident's panel: it is on the page, or in a folded row, which is clicked."""
+    served.now_s = incident.at_s
+    screen.open(alert.link)
+    if not screen.page.query_selector(panel_selector(incident)):
+        with screen.page.expect_navigation():
+            screen.page.click(f'[data-row="{_row_of(incident)["id"]}"]')
+        screen.wait_drawn()
+
+
+def panel_selector(incident: PlantedIncident) -> str:
+    """The CSS selector of the panel that shows the incident."""
+    return f'[data-panel="{PANELS[incident.page][incident.panel]}"]'
+
+
+def _row_of(incident: PlantedIncident) -> Json:
+    """The folded row with the incident's panel."""
+    panel_id = PANELS[incident.page][incident.panel]
+    row: Json
+    (row,) = (
+        row
+        for row in dashboards()[incident.page]["panels"]
+        if panel_id in (panel["id"] for panel in row.get("panels", ()))
+    )
+    return row
