@@ -98,7 +98,7 @@ pictures: sync ## Capture the dashboards of a running demo for the docs (needs C
 
 .PHONY: screenshots
 screenshots: sync ## Capture every page with planted incidents into .cache/screenshots, and the pictures of the runbooks; ONLY=fleet-30d
-	$(RUN) python -m tools.pictures --incidents .cache/screenshots --only '$(ONLY)'
+	$(RUN) python -m tools.pictures --incidents .cache/screenshots --only='$(ONLY)'
 
 .PHONY: compose-validator
 compose-validator: .cache/go/bin/cmd ## Build the validator of docker-compose.yml that a test runs (needs Go 1.24)
