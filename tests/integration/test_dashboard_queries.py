@@ -324,8 +324,8 @@ def test_since_is_the_first_window_after_the_last_stable_one(
         insert_rows(client, "progress", [table_row("progress", model="p")])
         query = QUERIES["fleet.levels_now"]
         (row,) = ask(client, query, {}, time_range=TimeRange.between(END - timedelta(hours=range_h), END))
-        before, _, hours = str(since_h).rpartition(" ")
-        since = "" if since_h is None else (END - timedelta(hours=int(hours))).strftime("%Y-%m-%d %H:%M")
+        before, _, since_hours = str(since_h).rpartition(" ")
+        since = "" if since_h is None else (END - timedelta(hours=int(since_hours))).strftime("%Y-%m-%d %H:%M")
         assert row[1:3] == ("major", f"{before} {since}".strip())
 
 

@@ -447,6 +447,5 @@ function inline(into, text, state) {
 
 // The `noValue` of a table is the text of an empty cell.
 function nothing(body, panel) {
-  const reason = panel.type === "table" ? undefined : panel.fieldConfig?.defaults?.noValue;
-  body.append(element("p", reason ?? "No data in this range.", { class: "none" }));
+  body.append(element("p", panel.fieldConfig?.defaults?.noValue ?? "No data in this range.", { class: "none" }));
 }
