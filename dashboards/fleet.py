@@ -18,7 +18,7 @@ _info = partial(PanelInfo, "fleet")
 def _in_breach() -> AnyPanel:
     info = _info(
         "in_breach",
-        "Models in breach",
+        "Models with major drift",
         "Models with a field whose latest verdict is major, in their longest window, in the last day of the range.",
     )
     return stat_panel(info, fleet.IN_BREACH, bad_from=1)
