@@ -41,6 +41,7 @@ class CandidateProcess:
         self._lock = threading.Lock()
         self._process: Any = None
         self._connection: Any = None
+        self._is_killed = False
 
     def start(self) -> None:
         """Start the process unless it is running, and wait until it can be called.
@@ -48,7 +49,8 @@ class CandidateProcess:
         Raises:
             CandidateExited: The process ended before, or was not ready in time.
         """
-        if self._process is not None and self._process.is_alive():
+        # A process that was killed may still look alive, and its call may have returned in the same moment.
+        if self._process is not None and not self._is_killed and self._process.is_alive():
             return
         self.stop()
         spawn = multiprocessing.get_context("spawn")
@@ -62,7 +64,7 @@ class CandidateProcess:
         finally:
             child.close()
         with self._lock:
-            self._process, self._connection = process, connection
+            self._process, self._connection, self._is_killed = process, connection, False
         try:
             is_ready = connection.poll(START_TIMEOUT_S) and connection.recv()
         except (EOFError, OSError):
@@ -93,6 +95,7 @@ class CandidateProcess:
         """End the process during a call, which returns with the error `CandidateExited`."""
         with self._lock:
             if self._process is not None:
+                self._is_killed = True
                 self._process.kill()
 
     def stop(self) -> None:

@@ -109,12 +109,12 @@ class Shadow:
         for name, value, is_valid, expected in (
             ("sample", sample, 0 < sample <= 1, "a share in (0, 1]"),
             ("timeout_ms", timeout_ms, 0 < timeout_ms < float("inf"), "a positive number"),
-            ("workers", workers, workers >= 1, "at least 1"),
-            ("max_pending", max_pending, max_pending >= 1, "at least 1"),
+            ("workers", workers, _is_count(workers), "a whole number from 1"),
+            ("max_pending", max_pending, _is_count(max_pending), "a whole number from 1"),
             ("max_per_minute", max_per_minute, max_per_minute is None or max_per_minute > 0, "a positive number"),
             ("executor", executor, executor in ("threads", "processes"), "threads or processes"),
             ("failure_share", failure_share, 0 < failure_share <= 1, "a share in (0, 1]"),
-            ("failure_calls", failure_calls, failure_calls >= 1, "at least 1"),
+            ("failure_calls", failure_calls, _is_count(failure_calls), "a whole number from 1"),
             ("pause_s", pause_s, pause_s >= 0, "0 or more"),
         ):
             if not is_valid:
@@ -205,6 +205,10 @@ class Shadow:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 1
 
 
 def _workers_type(candidate: Callable[[Any], Any], executor: Executor) -> type[ThreadWorkers] | type[EventLoopWorkers]:

@@ -152,13 +152,20 @@ def test_every_interleaving_gives_each_request_exactly_one_outcome(
 
 
 def test_time_in_the_queue_counts_and_does_not_open_the_breaker() -> None:
-    model = DeskModel(failure_calls=1)
+    model = DeskModel(failure_calls=1, max_pending=1)
     model.submit()
     model.now_s += TIMEOUT_S
     model.expire()
     assert (model.outcomes(), model.desk.state) == (["shadow-timeout"], "closed")
+    model.submit()
+    assert model.outcomes()[1] == "shadow-skipped-queue", "the first request is still in the queue"
     model.begin()
     assert not model.running, "a request that timed out is not called"
+    for _ in range(2):
+        model.submit()
+        model.begin()
+        model.finish(ANSWER)
+    assert model.outcomes()[2:] == [None, None]
 
 
 @pytest.mark.parametrize("is_begun", [True, False])

@@ -320,7 +320,8 @@ def test_a_process_without_threads_left_counts_errors(make_shadow: MakeShadow, m
         ({"sample": math.nan}, "sample is nan"),
         ({"timeout_ms": -1}, "timeout_ms is -1; pass a positive number"),
         ({"timeout_ms": math.inf}, "timeout_ms is inf"),
-        ({"workers": 0}, "workers is 0; pass at least 1"),
+        ({"workers": 0}, "workers is 0; pass a whole number from 1"),
+        ({"workers": 1.5}, "workers is 1.5; pass a whole number from 1"),
         ({"max_pending": 0}, "max_pending is 0"),
         ({"max_per_minute": 0}, "max_per_minute is 0"),
         ({"executor": "fibers"}, "executor is 'fibers'; pass threads or processes"),
@@ -424,6 +425,30 @@ def test_a_process_that_exits_publishes_pending_requests_before_its_publisher_cl
     shadow.submit(id="a", features={})
     """
     assert run_script(script) == "[('a', 0.5)]\n"
+
+
+def test_a_multiprocessing_child_publishes_pending_requests_before_its_publisher_closes() -> None:
+    script = """
+    import multiprocessing, sys, time
+    from multiprocessing.util import Finalize
+    from barograph import Contract, Shadow
+    from tests.support.scripted_kafka import ScriptedPublisher
+
+    serving = ScriptedPublisher(Contract(model="m"))
+    shadow = Shadow(serving.publisher, lambda features: time.sleep(0.1) or 0.5, version="4", timeout_ms=60_000)
+
+    def serve():
+        # Of equal priorities the first runs last.
+        Finalize(None, lambda: print([e["id"] for e in serving.flush_events()], flush=True), exitpriority=0)
+        shadow.submit(id="a", features={})
+        serving.publisher.prediction(id="b")  # the publisher starts after the shadow
+
+    child = multiprocessing.get_context("fork").Process(target=serve)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    """
+    assert run_script(script) == "['b', 'a']\n"
 
 
 def run_script(script: str) -> str:
