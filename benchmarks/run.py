@@ -30,6 +30,7 @@ from benchmarks.rates import base_workload, measure_memory, measure_rates, run_s
 from benchmarks.recording import measure_recorder
 from benchmarks.recovery import measure_recovery
 from benchmarks.scoring import measure_scoring
+from benchmarks.shadowing import measure_shadow
 from benchmarks.shapes import measure_shapes
 from benchmarks.stack import Testbed
 from benchmarks.storage import measure_storage
@@ -44,6 +45,7 @@ SECTIONS: dict[str, Callable[..., None]] = {
     "peers": measure_peers,
     "processes": measure_processes,
     "publisher": measure_publisher,
+    "shadow": measure_shadow,
     "storage": measure_storage,
     "recorder": measure_recorder,
     "latency": measure_latency,

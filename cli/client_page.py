@@ -97,13 +97,18 @@ def signature(function: Callable[..., Any], title: str) -> str:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and not is_keyword_only:
             parameters.append("*")
             is_keyword_only = True
-        default = "" if parameter.default is inspect.Parameter.empty else f" = {parameter.default!r}"
+        default = "" if parameter.default is inspect.Parameter.empty else f" = {_code(parameter.default)}"
         parameters.append(f"{parameter.name}: {parameter.annotation}{default}")
     returns = "" if shape.return_annotation in (inspect.Signature.empty, "None") else f" -> {shape.return_annotation}"
     line = f"{title}({', '.join(parameters)}){returns}"
     if len(line) <= LINE_CHARS:
         return line
     return "\n".join([f"{title}(", *(f"    {parameter}," for parameter in parameters), f"){returns}"])
+
+
+def _code(value: Any) -> str:
+    """Write a default as in source code: `time.monotonic` for that function."""
+    return f"{value.__module__}.{value.__name__}" if inspect.isroutine(value) else repr(value)
 
 
 def _docstring(docstring: str | None) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The client of Barograph: contracts, events and the publisher.
+"""The client of Barograph: contracts, events, the publisher and shadows.
 
 Public names are imported at their first use, so that `import barograph` in a serving process loads neither the YAML
 parser nor Arrow nor the Kafka client.
@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from barograph.contract.dump import dump_contract
     from barograph.contract.file import load_contract, parse_contract
     from barograph.contract.problems import ContractError
-    from barograph.events import Label, Prediction, Reason
+    from barograph.events import Label, Prediction, Reason, ShadowReason
     from barograph.publisher.observation import Observation
     from barograph.publisher.outbox import PublishError, Stats
     from barograph.publisher.publisher import Publisher
+    from barograph.shadow.ledger import ShadowStats
+    from barograph.shadow.shadow import Shadow
     from barograph.validation.rows import ContractViolation, Validator, Violation
     from barograph.validation.tables import TableViolation, validate_table
 else:
@@ -28,6 +30,9 @@ else:
         "PublishError": "publisher.outbox",
         "Publisher": "publisher.publisher",
         "Reason": "events",
+        "Shadow": "shadow.shadow",
+        "ShadowReason": "events",
+        "ShadowStats": "shadow.ledger",
         "Stats": "publisher.outbox",
         "TableViolation": "validation.tables",
         "Validator": "validation.rows",
@@ -63,6 +68,9 @@ __all__ = [
     "PublishError",
     "Publisher",
     "Reason",
+    "Shadow",
+    "ShadowReason",
+    "ShadowStats",
     "Stats",
     "TableViolation",
     "Validator",

@@ -92,6 +92,28 @@ class Reason(StrEnum):
     """`model`, `version` or `id` is not text, a map is not an object, or a label has a wrong type."""
 
 
+class ShadowReason(StrEnum):
+    """Why a shadow did not answer a request: the values of `error` that `Shadow` reserves.
+
+    If the candidate raised an exception, `error` is the name of its class instead.
+    """
+
+    TIMEOUT = "shadow-timeout"
+    """The candidate did not answer in time."""
+    SKIPPED_SAMPLE = "shadow-skipped-sample"
+    """The request is not in the sample."""
+    SKIPPED_QUEUE = "shadow-skipped-queue"
+    """The queue of the candidate's workers was full."""
+    SKIPPED_BREAKER = "shadow-skipped-breaker"
+    """The circuit breaker was open: the candidate failed too often, or all workers hung."""
+    SKIPPED_BUDGET = "shadow-skipped-budget"
+    """The budget of requests per minute was used up."""
+    WRONG_OUTPUT = "shadow-wrong-output"
+    """The candidate returned something else than a number or members of a prediction."""
+    CLOSED = "shadow-closed"
+    """The shadow was closed before the candidate answered, or before the request."""
+
+
 class Prediction(msgspec.Struct, kw_only=True, omit_defaults=True, rename={"class_": "class"}):
     """One prediction: its inputs and its outputs. It is identified by (model, version, id)."""
 

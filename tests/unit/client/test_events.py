@@ -5,10 +5,12 @@ from __future__ import annotations
 import enum
 import json
 import math
+import re
 import uuid
 import zlib
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +24,7 @@ from barograph.events import (
     Label,
     Prediction,
     Reason,
+    ShadowReason,
     encode_arrow,
     encode_json,
     label_key,
@@ -291,3 +294,9 @@ def test_reason_codes_are_a_closed_set() -> None:
         *("missing-model", "unknown-model", "missing-version", "missing-id", "missing-time"),
         *("bad-time", "future-time", "too-old", "wrong-type", "unexpected-mark"),
     }
+
+
+def test_reserved_errors_of_shadows_are_those_of_the_page() -> None:
+    """Recorded rows contain the codes: a new code changes the format."""
+    page = (Path(__file__).parents[3] / "docs/events.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(shadow-[a-z-]+)` \|", page, re.MULTILINE) == list(ShadowReason)

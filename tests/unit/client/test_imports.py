@@ -12,7 +12,7 @@ from pathlib import Path
 import barograph
 import pytest
 
-HEAVY = ("yaml", "pyarrow", "confluent_kafka")
+HEAVY = ("yaml", "pyarrow", "confluent_kafka", "multiprocessing")
 CONTRACT = "contract: 1\nmodel: m\nfields:\n  x: {type: float}\n"
 PUBLISHER = "barograph.Publisher.from_contract({contract!r}, version='1', bootstrap_servers='127.0.0.1:9')"
 
@@ -59,10 +59,17 @@ def heavy_modules(script: str, tmp_path: Path) -> set[str]:
             {"confluent_kafka", "pyarrow", "yaml"},
         ),
         ("barograph.validate_table", {"pyarrow"}),
+        ("barograph.ShadowReason, barograph.ShadowStats", set()),
+        (
+            "p = {publisher}\n"
+            "with barograph.Shadow(p, len, version='2') as shadow: shadow.submit(id='a', features={{'x': 1.0}})\n"
+            "p.close(0)",
+            {"confluent_kafka", "yaml"},
+        ),
     ],
     ids=[
         *("import", "contracts and events", "contract file", "publisher", "publisher of a file"),
-        *("single events", "tables", "validation of tables"),
+        *("single events", "tables", "validation of tables", "outcomes of shadows", "shadow in threads"),
     ],
 )
 def test_heavy_modules_are_loaded_at_their_first_use(script: str, expected: set[str], tmp_path: Path) -> None:

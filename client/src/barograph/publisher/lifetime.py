@@ -40,12 +40,17 @@ def unregister(outbox: ProcessBound) -> None:
         _LIVE.remove(outbox)
 
 
-def close_at_exit(outbox: ProcessBound) -> None:
-    """Close an outbox at the exit of a `multiprocessing` child, which runs finalizers but not `atexit`."""
+def close_at_exit(outbox: ProcessBound, priority: int = 0) -> None:
+    """Close an outbox at the exit of a `multiprocessing` child, which runs finalizers but not `atexit`.
+
+    Args:
+        outbox: The outbox, or what publishes to one.
+        priority: Higher ones are closed first.
+    """
     util = sys.modules.get("multiprocessing.util")
     process = sys.modules.get("multiprocessing.process")
     if util is not None and process is not None and process.parent_process() is not None:
-        util.Finalize(None, outbox.close, args=(EXIT_FLUSH_S,), exitpriority=0)
+        util.Finalize(None, outbox.close, args=(EXIT_FLUSH_S,), exitpriority=priority)
 
 
 def leak(producer: object) -> None:
@@ -59,7 +64,8 @@ def leak(producer: object) -> None:
 
 def _close_all(clock: Callable[[], float] = time.monotonic) -> None:
     deadline_s = clock() + EXIT_FLUSH_S
-    for outbox in tuple(_LIVE):
+    # What publishes to an outbox was registered after it and is closed before it.
+    for outbox in reversed(_LIVE.copy()):
         with contextlib.suppress(Exception):
             outbox.close(max(0.0, deadline_s - clock()))
 

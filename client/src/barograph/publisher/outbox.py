@@ -612,6 +612,11 @@ class Outbox:
             return dict(self._offset_ranges)
 
     @property
+    def waits(self) -> bool:
+        """Whether calls block while the queue is full and raise errors."""
+        return self._wait
+
+    @property
     def stats(self) -> Stats:
         """Counts of all events so far."""
         with self._lock:

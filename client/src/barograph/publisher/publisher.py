@@ -146,7 +146,7 @@ class Publisher:
             from barograph.contract.file import load_contract  # loads the YAML parser
 
             contract = load_contract(contract)
-        fault = name_fault(version) if isinstance(version, str) else f"is {type(version).__name__}; write it as text"
+        fault = version_fault(version)
         if fault is not None:
             raise ValueError(f"version {fault}")
         if on_full not in ("drop", "wait"):
@@ -192,6 +192,7 @@ class Publisher:
         status: str | None = None,
         error: str | BaseException | None = None,
         role: Role | None = None,
+        version: str | None = None,
         at: Any = None,
     ) -> None:
         """Publish one prediction.
@@ -214,6 +215,7 @@ class Publisher:
             error: The kind of error; if present, the prediction failed. For an exception, only the name of its class is
                 published, since its text may hold data.
             role: `shadow` if a candidate answered the request and its answer was not used; `primary` by default.
+            version: The version that answered; the publisher's by default.
             at: When the prediction was made: an aware datetime or epoch milliseconds; now by default.
 
         Raises:
@@ -250,6 +252,8 @@ class Publisher:
                 error = type(error).__name__ if isinstance(error, BaseException) else text_of(error)
             if role is not None and role not in ROLES:
                 raise InvalidEvent(f"role is {str(role)[:60]!r}; make it one of {', '.join(ROLES)}")
+            if version is not None and (fault := version_fault(version)) is not None:
+                raise InvalidEvent(f"version {fault}")
             if isinstance(score, str):
                 self._count_text("score")
             if isinstance(latency_ms, str):
@@ -263,7 +267,7 @@ class Publisher:
             data = encode_event(
                 QuickPrediction(
                     self._model,
-                    self._version,
+                    self._version if version is None else version,
                     id,
                     at,
                     arm,
@@ -519,6 +523,16 @@ class Publisher:
         return self._outbox.close(timeout_s)
 
     @property
+    def version(self) -> str:
+        """The model's version."""
+        return self._version
+
+    @property
+    def on_full(self) -> OnFull:
+        """What a call does while the queue is full: `drop` the event, or `wait` and raise errors."""
+        return "wait" if self._outbox.waits else "drop"
+
+    @property
     def stats(self) -> Stats:
         """Counts of this process's events so far, by outcome."""
         return self._outbox.stats
@@ -542,6 +556,11 @@ class Publisher:
         except PublishError:
             if error is None:
                 raise
+
+
+def version_fault(version: Any) -> str | None:
+    """Say what is wrong with a model's version; None if it can be one."""
+    return name_fault(version) if isinstance(version, str) else f"is {type(version).__name__}; write it as text"
 
 
 def _as_dict(name: str, members: Mapping[Any, Any]) -> dict[Any, Any]:

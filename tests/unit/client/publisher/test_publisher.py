@@ -103,6 +103,8 @@ def test_the_default_time_is_the_current_time(serving: ScriptedPublisher) -> Non
         {"id": "a", "at": "yesterday"},
         {"id": "a", "at": True},
         {"id": "a", "role": "canary"},
+        {"id": "a", "version": 4},
+        {"id": "a", "version": ""},
         {"id": "a", "features": 3},
         {"id": "a", "features": [1, 2]},
         {"id": "a", "context": "JFK"},
@@ -125,6 +127,12 @@ def test_bad_labels_are_counted_and_never_raised(serving: ScriptedPublisher, lab
     serving.publisher.label(id="", label=True)
     assert serving.flush_events() == []
     assert serving.stats.dropped == {"invalid": 2}
+
+
+def test_a_prediction_of_another_version_carries_that_version(serving: ScriptedPublisher) -> None:
+    serving.publisher.prediction(id="a", version="4")
+    serving.publisher.prediction(id="a")
+    assert [event["version"] for event in serving.flush_events()] == ["4", "3"]
 
 
 def test_every_mapping_type_is_accepted(serving: ScriptedPublisher) -> None:

@@ -1,0 +1,1 @@
+"""A shadow: a candidate model that answers the requests of the primary in the same process."""

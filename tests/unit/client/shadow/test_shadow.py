@@ -1,0 +1,465 @@
+"""A shadow in threads: one prediction for each request, whatever the candidate does, and no error for the caller."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import subprocess
+import sys
+import textwrap
+import threading
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from barograph import Shadow
+
+from streams.recorder.rows import hash_ids
+from tests.support.scripted_kafka import ScriptedPublisher
+from tests.unit.client.shadow.conftest import TIMEOUT_S, ScriptedShadow, wait_until
+
+MakeShadow = Callable[..., ScriptedShadow]
+
+
+class Gate:
+    """A candidate whose calls report that they started, and hang until the gate is opened."""
+
+    def __init__(self) -> None:
+        self.started = threading.Semaphore(0)
+        self.opened = threading.Event()
+
+    def __call__(self, _features: Any) -> float:
+        self.started.release()
+        assert self.opened.wait(60)
+        return 0.5
+
+    def wait_for_calls(self, n: int) -> None:
+        for _ in range(n):
+            assert self.started.acquire(timeout=60)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    hanging = Gate()
+    yield hanging
+    hanging.opened.set()
+
+
+def test_the_candidates_answer_is_published_as_a_shadow(serving: ScriptedPublisher, make_shadow: MakeShadow) -> None:
+    times = iter([0, 12_500_000])
+    scripted = make_shadow(
+        lambda features: {"score": features["x"] / 2, "class_": "late", "metrics": {"trees": 3}},
+        timer_ns=lambda: next(times),
+    )
+    scripted.shadow.submit(id="a", features={"x": 1.0}, context={"origin": "JFK"})
+    assert scripted.shadow.close(60) == 0
+    assert scripted.events()["a"] == {
+        "model": "m",
+        "version": "4",
+        "id": "a",
+        "at": serving.now_ns // 1_000_000,
+        "context": {"origin": "JFK"},
+        "score": 0.5,
+        "class": "late",
+        "metrics": {"trees": 3},
+        "latency_ms": 12.5,
+        "role": "shadow",
+        "producer": serving.outbox.producer_id,
+        "seq": 0,
+    }
+    assert scripted.outcomes() == {"answered": 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "score", "outcome"),
+    [
+        (math.nan, "NaN", "answered"),
+        (np.float32(0.5), 0.5, "answered"),
+        (np.array([0.5]), 0.5, "answered"),
+        (np.array([0.1, 0.9]), None, "shadow-wrong-output"),
+        ("0.5", None, "shadow-wrong-output"),
+    ],
+    ids=repr,
+)
+def test_each_output_has_one_outcome(make_shadow: MakeShadow, answer: Any, score: Any, outcome: str) -> None:
+    scripted = make_shadow(lambda _: answer)
+    scripted.submit("a")
+    scripted.shadow.close(60)
+    event = scripted.events()["a"]
+    assert (event.get("score"), event.get("error", "answered")) == (score, outcome)
+    assert scripted.outcomes() == {outcome: 1}
+
+
+@pytest.mark.parametrize("error", [ValueError("secret"), SystemExit(1)])
+def test_a_candidate_that_raises_does_not_end_its_worker(make_shadow: MakeShadow, error: BaseException) -> None:
+    def candidate(features: dict[str, float]) -> float:
+        if features["x"] < 0:
+            raise error
+        return 0.5
+
+    scripted = make_shadow(candidate, workers=1)
+    scripted.submit("bad", features={"x": -1})
+    scripted.submit("good")
+    scripted.shadow.close(60)
+    assert scripted.errors() == {"bad": type(error).__name__, "good": None}
+    assert "secret" not in json.dumps(scripted.events())
+    assert scripted.outcomes() == {"error": 1, "answered": 1}
+
+
+def test_a_hanging_call_is_a_timeout_and_its_late_answer_is_dropped(make_shadow: MakeShadow, gate: Gate) -> None:
+    scripted = make_shadow(gate, workers=2)
+    scripted.submit("a")
+    gate.wait_for_calls(1)
+    scripted.advance(TIMEOUT_S - 1)
+    assert scripted.errors() == {}
+    scripted.advance(1)
+    assert scripted.errors() == {"a": "shadow-timeout"}
+    assert "latency_ms" not in scripted.events()["a"]
+    gate.opened.set()
+    scripted.submit("b")  # its answer comes from either worker
+    scripted.shadow.close(60)
+    assert scripted.errors() == {"a": "shadow-timeout", "b": None}
+    assert scripted.outcomes() == {"shadow-timeout": 1, "answered": 1}
+
+
+def test_late_answers_are_counted(make_shadow: MakeShadow, gate: Gate) -> None:
+    scripted = make_shadow(gate, workers=1, failure_calls=1, pause_s=0)
+    scripted.submit("a")
+    gate.wait_for_calls(1)
+    scripted.advance(TIMEOUT_S)
+    gate.opened.set()
+    wait_until(lambda: scripted.advance(0) == "half-open")  # the worker has returned
+    assert scripted.shadow.stats.late == 1
+    scripted.submit("b")  # the trial
+    scripted.shadow.close(60)
+    assert scripted.shadow.state == "closed"
+    assert scripted.outcomes() == {"shadow-timeout": 1, "answered": 1}
+
+
+def test_when_all_workers_hang_the_breaker_opens_until_one_returns(
+    make_shadow: MakeShadow, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "barograph")
+    scripted = make_shadow(gate, workers=2, pause_s=30.0)
+    scripted.submit("a", "b", "queued")
+    gate.wait_for_calls(2)
+    scripted.advance(TIMEOUT_S)
+    assert scripted.shadow.state == "open"
+    for _ in range(3):
+        scripted.advance(30.0)
+    assert scripted.shadow.state == "open", "no worker could run a trial"
+    scripted.submit("c")
+    assert scripted.errors() == {
+        **dict.fromkeys(["a", "b", "queued"], "shadow-timeout"),
+        "c": "shadow-skipped-breaker",
+    }
+    gate.opened.set()
+    wait_until(lambda: scripted.advance(0) == "half-open")
+    scripted.submit("trial")
+    scripted.shadow.close(60)
+    assert scripted.errors()["trial"] is None
+    assert scripted.outcomes() == {"shadow-timeout": 3, "shadow-skipped-breaker": 1, "answered": 1}
+    messages = [record.getMessage() for record in caplog.records if record.name == "barograph"]
+    assert messages == [f"the circuit breaker of shadow 4 of 3 is {state}" for state in ("open", "half-open", "closed")]
+
+
+def test_the_breaker_opens_on_failures_and_admits_one_trial(make_shadow: MakeShadow, gate: Gate) -> None:
+    is_broken = True
+
+    def candidate(features: Any) -> float:
+        if is_broken:
+            raise ValueError
+        return gate(features)
+
+    scripted = make_shadow(candidate, failure_calls=3, failure_share=1.0)
+    for id in ("a", "b", "c"):
+        scripted.submit(id)
+    wait_until(lambda: scripted.shadow.state == "open")
+    scripted.submit("d")
+    is_broken = False
+    scripted.advance(30.0)
+    scripted.submit("trial", "beside")
+    gate.opened.set()
+    wait_until(lambda: scripted.shadow.state == "closed")
+    scripted.submit("e")
+    scripted.shadow.close(60)
+    assert scripted.errors() == {
+        **dict.fromkeys("abc", "ValueError"),
+        **dict.fromkeys(["d", "beside"], "shadow-skipped-breaker"),
+        **dict.fromkeys(["trial", "e"], None),
+    }
+
+
+def test_a_full_queue_skips_requests(make_shadow: MakeShadow, gate: Gate) -> None:
+    scripted = make_shadow(gate, workers=1, max_pending=2)
+    scripted.submit("running", "queued", "skipped")
+    gate.opened.set()
+    scripted.shadow.close(60)
+    assert scripted.errors() == {"running": None, "queued": None, "skipped": "shadow-skipped-queue"}
+
+
+def test_requests_beyond_the_budget_are_skipped(make_shadow: MakeShadow) -> None:
+    scripted = make_shadow(lambda _: 0.5, max_per_minute=6)
+    scripted.submit("a", "b")
+    scripted.advance(10.0)
+    scripted.submit("c")
+    scripted.shadow.close(60)
+    assert scripted.errors() == {"a": None, "b": "shadow-skipped-budget", "c": None}
+
+
+def test_the_sample_is_that_of_the_recorder(make_shadow: MakeShadow) -> None:
+    scripted = make_shadow(lambda _: 0.5, sample=0.3)
+    ids = [f"request-é-{i}" for i in range(200)]
+    scripted.submit(*ids)
+    scripted.shadow.close(60)
+    answered = [error is None for error in map(scripted.errors().get, ids)]
+    assert answered == (hash_ids(ids) < 0.3 * 2**32).tolist()
+    assert scripted.outcomes() == {"answered": sum(answered), "shadow-skipped-sample": 200 - sum(answered)}
+    assert 30 < sum(answered) < 90
+
+
+def test_requests_that_are_pending_at_close_are_published(make_shadow: MakeShadow, gate: Gate) -> None:
+    scripted = make_shadow(gate, workers=1)
+    scripted.submit("running", "queued")
+    gate.wait_for_calls(1)
+    assert scripted.shadow.close(0) == 2
+    assert scripted.shadow.close(0) == 0
+    scripted.submit("after")
+    scripted.shadow.submit(id="", features={})
+    assert scripted.errors() == dict.fromkeys(["running", "queued", "after"], "shadow-closed")
+    assert scripted.outcomes() == {"shadow-closed": 4}
+
+
+def test_the_end_of_a_with_block_waits_for_answers(serving: ScriptedPublisher, gate: Gate) -> None:
+    threading.Timer(0.05, gate.opened.set).start()
+    with Shadow(serving.publisher, gate, version="4", timeout_ms=60_000) as shadow:
+        shadow.submit(id="a", features={})
+    assert shadow.stats.outcomes["answered"] == 1
+
+
+def test_the_same_id_twice_is_two_requests(serving: ScriptedPublisher, make_shadow: MakeShadow) -> None:
+    scripted = make_shadow(lambda features: features["x"])
+    scripted.submit("a", features={"x": 1})
+    scripted.submit("a", features={"x": 2})
+    scripted.shadow.close(60)
+    assert sorted((event["id"], event["score"]) for event in serving.flush_events()) == [("a", 1), ("a", 2)]
+
+
+def test_the_candidate_changes_a_copy_of_its_input_only(make_shadow: MakeShadow) -> None:
+    def candidate(features: dict[str, float]) -> float:
+        return features.pop("x")
+
+    for copy_input, expected in ((True, {"x": 0.5}), (False, {})):
+        features = {"x": 0.5}
+        scripted = make_shadow(candidate, copy_input=copy_input)
+        scripted.submit(f"{copy_input}", features=features)
+        scripted.shadow.close(60)
+        assert features == expected
+
+
+def test_context_is_that_of_the_time_of_submission(make_shadow: MakeShadow, gate: Gate) -> None:
+    scripted = make_shadow(gate)
+    context: dict[str, str | None] = {"origin": "JFK"}
+    scripted.shadow.submit(id="a", features={}, context=context)
+    context["origin"] = "LGA"
+    gate.opened.set()
+    scripted.shadow.close(60)
+    assert scripted.events()["a"]["context"] == {"origin": "JFK"}
+
+
+def test_an_unusable_request_is_an_error_and_never_raised(serving: ScriptedPublisher, make_shadow: MakeShadow) -> None:
+    scripted = make_shadow(lambda _: 0.5)
+    scripted.shadow.submit(id="", features={})
+    scripted.submit("a", features=(i for i in range(3)))  # generators cannot be copied
+    scripted.shadow.submit(id=7, features={})  # type: ignore[arg-type]  # converted to text
+    scripted.shadow.close(60)
+    assert scripted.errors() == {"a": "TypeError", "7": None}
+    assert scripted.outcomes() == {"error": 2, "answered": 1}
+    assert serving.stats.dropped == {"invalid": 1}
+
+
+def test_a_closed_publisher_drops_events_and_the_shadow_counts_its_requests(
+    serving: ScriptedPublisher, make_shadow: MakeShadow
+) -> None:
+    scripted = make_shadow(lambda _: 0.5, sample=0.5)
+    serving.publisher.close()
+    scripted.submit(*(str(i) for i in range(8)))
+    scripted.shadow.close(60)
+    assert sum(scripted.outcomes().values()) == 8
+    assert serving.stats.dropped == {"closed": 8}
+
+
+def test_a_process_without_threads_left_counts_errors(make_shadow: MakeShadow, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = make_shadow(lambda _: 0.5)
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        scripted.submit("a")
+    scripted.submit("b")
+    scripted.shadow.close(60)
+    assert scripted.errors() == {"a": "RuntimeError", "b": None}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"version": "3"}, "version and of are both '3'"),
+        ({"version": "4", "of": "4"}, "version and of are both '4'"),
+        ({"version": ""}, "version is empty"),
+        ({"version": 4}, "version is int"),
+        ({"sample": 0}, "sample is 0; pass a share in"),
+        ({"sample": 1.5}, "sample is 1.5"),
+        ({"sample": math.nan}, "sample is nan"),
+        ({"timeout_ms": -1}, "timeout_ms is -1; pass a positive number"),
+        ({"timeout_ms": math.inf}, "timeout_ms is inf"),
+        ({"workers": 0}, "workers is 0; pass a whole number from 1"),
+        ({"workers": 1.5}, "workers is 1.5; pass a whole number from 1"),
+        ({"max_pending": 0}, "max_pending is 0"),
+        ({"max_per_minute": 0}, "max_per_minute is 0"),
+        ({"executor": "fibers"}, "executor is 'fibers'; pass threads or processes"),
+        ({"executor": "processes"}, "the candidate cannot be pickled"),
+        ({"failure_share": 0}, "failure_share is 0"),
+        ({"failure_calls": 0}, "failure_calls is 0"),
+        ({"pause_s": -1}, "pause_s is -1"),
+    ],
+)
+def test_invalid_arguments_are_reported(serving: ScriptedPublisher, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Shadow(serving.publisher, lambda _: 0.5, **{"version": "4", **options})
+
+
+def test_a_publisher_that_blocks_requests_is_rejected(serving: ScriptedPublisher) -> None:
+    batch_job = ScriptedPublisher(serving.publisher._contract, wait=True)
+    with pytest.raises(ValueError, match='on_full="wait"'):
+        Shadow(batch_job.publisher, lambda _: 0.5, version="4")
+    batch_job.publisher.close()
+
+
+def test_threads_that_report_at_the_same_time_settle_each_request_once(serving: ScriptedPublisher) -> None:
+    """Answers, time-outs of a millisecond, a full queue and the close race with one another."""
+    shadow = Shadow(
+        serving.publisher,
+        lambda features: sum(range(features)),
+        version="4",
+        timeout_ms=1,
+        workers=3,
+        max_pending=20,
+        failure_share=1.0,
+        failure_calls=10_000,
+    )
+    n_threads, n_requests = 4, 300
+
+    def submit(thread: int) -> None:
+        for i in range(n_requests):
+            shadow.submit(id=f"{thread}-{i}", features=zlib.crc32(b"%d" % i) % 2_000)
+
+    threads = [threading.Thread(target=submit, args=(i,)) for i in range(n_threads)]
+    for thread in threads:
+        thread.start()
+    for thread in threads[1:]:
+        thread.join()
+    shadow.close(60)
+    threads[0].join()
+    events = serving.flush_events()
+    counts = Counter(event.get("error", "answered") for event in events)
+    stats = shadow.stats
+    assert len({event["id"] for event in events}) == len(events) == stats.submitted == n_threads * n_requests
+    assert counts == Counter({outcome: n for outcome, n in stats.outcomes.items() if n})
+    assert stats.pending == 0
+
+
+def test_a_forked_child_starts_over_and_leaves_pending_requests_to_its_parent() -> None:
+    script = """
+    import os, threading
+    from barograph import Contract, Shadow
+    from tests.support.scripted_kafka import ScriptedPublisher
+
+    opened, started = threading.Event(), threading.Event()
+    def candidate(features):
+        started.set()
+        assert features == "child" or opened.wait(60)
+        return 0.5
+
+    serving = ScriptedPublisher(Contract(model="m"))
+    shadow = Shadow(serving.publisher, candidate, version="4", timeout_ms=60_000, workers=1)
+    shadow.submit(id="running", features="parent")
+    shadow.submit(id="queued", features="parent")
+    assert started.wait(60)
+    child = os.fork()
+    if child == 0:
+        shadow.submit(id="child", features="child")
+        assert shadow.close(60) == 0
+        assert [event["id"] for event in serving.flush_events()] == ["child"]
+        assert shadow.stats.submitted == shadow.stats.outcomes["answered"] == 1
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    opened.set()
+    assert shadow.close(60) == 0
+    assert [event["id"] for event in serving.flush_events()] == ["running", "queued"]
+    assert shadow.stats.outcomes["answered"] == 2
+    """
+    run_script(script)
+
+
+def test_a_process_that_exits_publishes_pending_requests_before_its_publisher_closes() -> None:
+    script = """
+    import atexit, time
+    from barograph import Contract, Shadow
+    from barograph.publisher import lifetime
+    from tests.support.scripted_kafka import ScriptedPublisher
+
+    serving = ScriptedPublisher(Contract(model="m"))
+    # Exit handlers run in reverse order, so this one sees what is left after the publisher was closed.
+    atexit.unregister(lifetime._close_all)
+    atexit.register(lambda: print([(e["id"], e["score"]) for e in serving.flush_events()]))
+    atexit.register(lifetime._close_all)
+    shadow = Shadow(serving.publisher, lambda features: time.sleep(0.1) or 0.5, version="4", timeout_ms=60_000)
+    shadow.submit(id="a", features={})
+    """
+    assert run_script(script) == "[('a', 0.5)]\n"
+
+
+def test_a_multiprocessing_child_publishes_pending_requests_before_its_publisher_closes() -> None:
+    script = """
+    import multiprocessing, sys, time
+    from multiprocessing.util import Finalize
+    from barograph import Contract, Shadow
+    from tests.support.scripted_kafka import ScriptedPublisher
+
+    serving = ScriptedPublisher(Contract(model="m"))
+    shadow = Shadow(serving.publisher, lambda features: time.sleep(0.1) or 0.5, version="4", timeout_ms=60_000)
+
+    def serve():
+        # Of equal priorities the first runs last.
+        Finalize(None, lambda: print([e["id"] for e in serving.flush_events()], flush=True), exitpriority=0)
+        shadow.submit(id="a", features={})
+        serving.publisher.prediction(id="b")  # the publisher starts after the shadow
+
+    child = multiprocessing.get_context("fork").Process(target=serve)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    """
+    assert run_script(script) == "['b', 'a']\n"
+
+
+def run_script(script: str) -> str:
+    """Run a program in a process of its own and return its output."""
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=Path(__file__).parents[4],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout
