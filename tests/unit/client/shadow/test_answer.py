@@ -77,7 +77,7 @@ def test_nan_is_a_value() -> None:
         np.array([0.1, 0.9]),
         pd.NA,
         pd.Timestamp("2026-01-01"),
-        object(),
+        pytest.param(object(), id="object"),
         {},
         {"score": None},
         {"score": "0.5"},
