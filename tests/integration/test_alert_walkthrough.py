@@ -52,6 +52,12 @@ def shows_rate(alert: FiringAlert, points: Points, incident: PlantedIncident) ->
     assert points["rate"][last] > points["major threshold"][last]
 
 
+def shows_change(alert: FiringAlert, points: Points, incident: PlantedIncident) -> None:
+    change = points["unseen"]
+    assert change[max(change)] == pytest.approx(alert.numbers["E"])
+    assert change[max(change)] > points["major threshold"][max(change)]
+
+
 def shows_share(alert: FiringAlert, points: Points, incident: PlantedIncident) -> None:
     (name,) = (name for name in points if "SLO" not in name)
     last_day = [share for at, share in points[name].items() if incident.at_s - DAY_S <= at]
@@ -81,7 +87,7 @@ def shows_last_label(alert: FiringAlert, points: Points, incident: PlantedIncide
 CHECKS: dict[str, Callable[[FiringAlert, Points, PlantedIncident], None]] = {
     "psi-major": shows_psi,
     "null-rate": shows_rate,
-    "unseen-rate": shows_rate,
+    "unseen-rate": shows_change,
     "latency": shows_share,
     "errors": shows_share,
     "silence": shows_silence,

@@ -94,8 +94,9 @@ def test_another_win_speaks_for_the_candidate(wins: int, ties: int, losses: int)
         (share_interval(wins, losses), share_interval(wins + 1, losses)),
         (difference_interval(wins, ties, losses + 1), difference_interval(wins + 1, ties, losses)),
     ):
-        assert more[0] >= now[0] - 1e-9
-        assert more[1] >= now[1] - 1e-9
+        # Differences of log-gamma lose digits with the counts, and the ends are roots of them.
+        assert more[0] >= now[0] - 1e-7
+        assert more[1] >= now[1] - 1e-7
 
 
 @UNHURRIED

@@ -63,7 +63,7 @@ class PlantedIncident:
 INCIDENTS = (
     PlantedIncident("psi-major", "payment-fraud", "amount", "field", "psi"),
     PlantedIncident("null-rate", "loan-default", "age", "field", "nulls"),
-    PlantedIncident("unseen-rate", "card-fraud", "device", "field", "unseen"),
+    PlantedIncident("unseen-rate", "card-fraud", "device", "field", "range"),
     PlantedIncident("latency", "search-ranking", "", "model", "latency"),
     PlantedIncident("errors", "ad-clicks", "", "model", "errors"),
     PlantedIncident("silence", "churn", "", "model", "requests", NOW_S - 1800),

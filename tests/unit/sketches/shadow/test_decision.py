@@ -112,7 +112,8 @@ def test_the_error_rate_of_harm_is_divided_by_the_number_of_criteria() -> None:
     days = noisy(60, 0.0)
     interval = day_interval(days.differences, days.pairs)
     shift = float(interval.value + 1.02 * interval.half)
-    worse = CriterionDays(ACCURACY, days.differences - shift * 1_000, days.pairs)
+    small = Criterion("accuracy", 0.0005)
+    worse = CriterionDays(small, days.differences - shift * 1_000, days.pairs)
     assert decide([worse]).criteria[0].is_harmed
     assert not decide([worse, *(noisy(60, 0.01, seed) for seed in range(2, 21))]).criteria[0].is_harmed
 
