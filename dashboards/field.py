@@ -120,7 +120,7 @@ def _nulls() -> AnyPanel:
 def _outside() -> AnyPanel:
     info = _info(
         "range",
-        "Unseen, out of range, invalid: change against the baseline",
+        "Unseen, out of range, invalid: change",
         "Change against the baseline in the share of values that the training data does not contain (categories), that "
         "are below or above the range (numbers), or of the wrong type: 5 % means five percentage points more. "
         "The thresholds are those in force when each verdict was given.",
