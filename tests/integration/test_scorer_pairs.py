@@ -232,7 +232,7 @@ def test_a_candidate_named_later_is_paired_from_the_first_row_on(client: Client,
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", [3, 4, 5])
+@pytest.mark.parametrize("seed", [3, 4])
 def test_pairs_do_not_depend_on_the_order_of_arrival(client: Client, score: Callable[..., Scorer], seed: int) -> None:
     rng = random.Random(seed)
     rows = raw_rows(rng, 300)
