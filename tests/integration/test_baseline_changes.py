@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from barograph.contract import Window
 
 from cli.baseline.accept import AcceptedBaseline, AcceptRequest, accept
@@ -67,6 +68,7 @@ def wait_read(pipeline: Pipeline, names: list[str]) -> None:
     wait_for(read, "every processor to read the new baseline")
 
 
+@pytest.mark.long
 def test_windows_after_the_change_are_stable_and_earlier_rows_stay(pipeline: Pipeline) -> None:
     pipeline.create(PARTITIONS)
     contract = simple_contract(windows=WINDOWS)

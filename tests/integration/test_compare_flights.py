@@ -20,6 +20,8 @@ from tests.support.browser import chromium
 
 CLASSIFIER_FIELDS = 5
 
+pytestmark = pytest.mark.long
+
 
 @dataclass(frozen=True)
 class Run:

@@ -394,6 +394,7 @@ def unused_port() -> int:
         return int(free.getsockname()[1])
 
 
+@pytest.mark.long
 def test_each_unreachable_server_is_one_finding_and_the_others_are_checked(settings: Settings) -> None:
     unreachable = f"127.0.0.1:{unused_port()}"
     findings = run_doctor(dataclasses.replace(settings, bootstrap_servers=unreachable))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
 from barograph.contract import Window
 
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 
 
+@pytest.mark.long
 def test_silent_panes_are_sealed_with_zero_events(pipeline: Pipeline) -> None:
     pipeline.clock = "live"
     pipeline.create(2)

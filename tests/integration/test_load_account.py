@@ -164,6 +164,7 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     ) == [(75, 90, 90)]
 
 
+@pytest.mark.long
 def test_old_history_is_refused_before_anything_is_sent_shifted_or_kept(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -261,6 +261,7 @@ def _past(moment_s: float) -> bool:
     return time.monotonic() > moment_s
 
 
+@pytest.mark.long
 def test_a_processor_that_waits_for_clickhouse_at_its_start_stops_at_once(
     broker: LocalKafka, topic_prefix: str, tmp_path: Path
 ) -> None:

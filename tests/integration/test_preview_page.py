@@ -121,6 +121,7 @@ def test_from_fleet_to_model_to_field(preview: PreviewPage, shop: Shop, shop_pip
     assert chosen(preview)["from"] == str(ms(shop, 0))
 
 
+@pytest.mark.long
 def test_a_slice_and_a_range_are_chosen(preview: PreviewPage, shop: Shop, shop_pipeline: Pipeline) -> None:
     preview.open(f"/d/{DASHBOARDS['model']}?{span(shop)}")
     with preview.page.expect_navigation():

@@ -49,6 +49,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
     return int(end.value.code or 0), printed.out, " ".join(printed.err.split())
 
 
+@pytest.mark.long
 def test_a_person_lists_the_weeks_and_chooses_another_period(
     client: Client, engine: LocalClickHouse, config: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
