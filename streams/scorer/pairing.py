@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from streams.scorer.checkpoint import NOTHING, ReadRange
+from streams.scorer.checkpoint import ReadRange
 from streams.scorer.freeze import Pass
 from streams.scorer.rules import baseline_changes, dimensions_at
 from streams.scorer.statement_chunks import statement_chunks
@@ -49,11 +49,10 @@ class Pairing:
             read_range: the rows to read; None if the model has no rows after the checkpoint.
             check_stop: called between statements; it raises to break off.
         """
-        if rules.shadow != self.versions:
-            self.versions, self.hours, self.next_hours = rules.shadow, {}, {}
-            if rules.shadow is not None and not pairs.has_pairs(client, rules):
-                read_range = ReadRange(NOTHING, NOTHING if read_range is None else read_range.next_start)
         shadows, changed = 0, set(this.changed)
+        if rules.shadow != self.versions:
+            self.versions = rules.shadow
+            changed |= set() if rules.shadow is None else pairs.uncounted_hours(client, rules)
         if read_range is not None:
             start, next_start = read_range.start["shadow_predictions"], read_range.next_start["shadow_predictions"]
             new = new_rows.read_new_predictions(client, rules, start, next_start, "shadow_predictions")

@@ -13,6 +13,7 @@ import pytest
 from barograph.contract import Contract, LabelSpec, ShadowTest, Slice
 
 from local.clickhouse import LocalClickHouse
+from streams.scorer import statement_chunks
 from streams.scorer.worker import Scorer
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, expected, label, prediction
@@ -227,6 +228,22 @@ def test_a_candidate_named_later_is_paired_from_the_first_row_on(client: Client,
         scoring.insert(client, table, own)
     score(msgspec.structs.replace(BINARY, shadow=None)).score_once()
     assert stored(client) == {}
+    score(BINARY).score_once()
+    compare(client, rows)
+
+
+@pytest.mark.parametrize("kills", [1, 3])
+def test_a_pass_killed_while_it_pairs_the_past_is_continued(
+    client: Client, score: Callable[..., Scorer], monkeypatch: pytest.MonkeyPatch, kills: int
+) -> None:
+    monkeypatch.setattr(statement_chunks, "MAX_HOURS", 6)
+    rows = raw_rows(random.Random(2), 300)
+    for table, own in rows.items():
+        scoring.insert(client, table, own)
+    score(msgspec.structs.replace(BINARY, shadow=None)).score_once()
+    mortal: Any = MortalClient(client, kills, ("shadow_pairs",))
+    with pytest.raises(Killed):
+        score(BINARY, connect_to=lambda _: mortal).score_once()
     score(BINARY).score_once()
     compare(client, rows)
 

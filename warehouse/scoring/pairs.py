@@ -1,8 +1,8 @@
 """Counts of pairs: a candidate's predictions beside those of the version that answers the same requests, as SQL.
 
 A pair is a prediction of the primary and a prediction with the role `shadow` of the candidate, with one id and
-event times at most an hour apart. Of several such candidate predictions the earliest counts. A request of the version
-in use that has no pair is counted by the reason. Sums use whole numbers (values times 2^50), so the same rows give
+event times at most an hour apart. Of several such candidate predictions the earliest counts. A request of the primary
+that has no pair is counted by the reason. Sums use whole numbers (values times 2^50), so the same rows give
 bit-identical counts. A pair belongs to the score window and to the slices of the primary.
 """
 
@@ -61,17 +61,25 @@ def pair_windows(
         client.insert_selected("shadow_pairs", COLUMNS, query, parameters)
 
 
-def has_pairs(client: Client, rules: Rules) -> bool:
-    """Return whether any window of the model's candidate has been counted."""
+def uncounted_hours(client: Client, rules: Rules) -> set[int]:
+    """Return the hours (starts, Unix seconds) of the candidate's predictions whose window no row counts.
+
+    They are all hours when the contract names the candidate for the first time, and the rest of them after a pass that
+    broke off. A window without requests whose pairs all belong to a neighbor has no row either: counting it again
+    changes nothing.
+    """
     assert rules.shadow is not None
     parameters = {"model": rules.model, "basis": rules.basis, **rules.shadow._asdict()}
-    return bool(
-        client.rows(
-            "SELECT 1 FROM shadow_pairs WHERE model = {model:String} AND candidate = {candidate:String} "
-            "AND of = {of:String} AND basis = {basis:String} LIMIT 1",
-            parameters,
-        )
+    counted = (
+        "SELECT window_start FROM shadow_pairs WHERE model = {model:String} AND candidate = {candidate:String} "
+        "AND of = {of:String} AND basis = {basis:String}"
     )
+    rows = client.rows(
+        "SELECT DISTINCT toUnixTimestamp(toStartOfHour(at)) FROM shadow_predictions WHERE model = {model:String} "
+        f"AND version = {{candidate:String}} AND {_window(rules, 'at')} NOT IN ({counted})",
+        parameters,
+    )
+    return {int(hour) for (hour,) in rows}
 
 
 def _counts_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
