@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from barograph.publisher.observation import Observation
     from barograph.publisher.outbox import PublishError, Stats
     from barograph.publisher.publisher import Publisher
-    from barograph.shadow.ledger import ShadowStats
+    from barograph.shadow.pending_requests import ShadowStats
     from barograph.shadow.shadow import Shadow
     from barograph.validation.rows import ContractViolation, Validator, Violation
     from barograph.validation.tables import TableViolation, validate_table
@@ -32,7 +32,7 @@ else:
         "Reason": "events",
         "Shadow": "shadow.shadow",
         "ShadowReason": "events",
-        "ShadowStats": "shadow.ledger",
+        "ShadowStats": "shadow.pending_requests",
         "Stats": "publisher.outbox",
         "TableViolation": "validation.tables",
         "Validator": "validation.rows",

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from barograph.shadow.answer import CandidateResult, await_candidate, failed_call
-from barograph.shadow.desk import RequestDesk
 from barograph.shadow.request import SETTLED, ShadowRequest
+from barograph.shadow.request_tracker import RequestTracker
 
 
 class EventLoopWorkers:
@@ -24,7 +24,7 @@ class EventLoopWorkers:
     def __init__(
         self,
         candidate: Callable[[Any], Awaitable[Any]],
-        desk: RequestDesk,
+        tracker: RequestTracker,
         n_workers: int,
         timer_ns: Callable[[], int],
     ) -> None:
@@ -32,11 +32,11 @@ class EventLoopWorkers:
 
         Args:
             candidate: The coroutine function.
-            desk: Where the coroutines fetch input and hand in results.
+            tracker: Where the coroutines fetch input and hand in results.
             n_workers: How many calls are awaited at the same time.
             timer_ns: Returns nanoseconds that never go back.
         """
-        self._candidate, self._desk, self._timer_ns = candidate, desk, timer_ns
+        self._candidate, self._tracker, self._timer_ns = candidate, tracker, timer_ns
         self._n_workers = n_workers
         self._queue: asyncio.Queue[ShadowRequest] = asyncio.Queue()
         self._calls: dict[int, asyncio.Task[CandidateResult]] = {}
@@ -76,7 +76,7 @@ class EventLoopWorkers:
     async def _work(self) -> None:
         while True:
             request = await self._queue.get()
-            features = self._desk.begin(request)
+            features = self._tracker.begin(request)
             if features is SETTLED:
                 continue
             # A task of its own: cancelling the call must not end the worker.
@@ -84,7 +84,7 @@ class EventLoopWorkers:
             self._calls[request.number] = call
             await asyncio.wait((call,))
             del self._calls[request.number]
-            self._desk.finish(request, _result(call))
+            self._tracker.finish(request, _result(call))
             del request, features, call
 
 

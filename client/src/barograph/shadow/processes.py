@@ -16,8 +16,8 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from barograph.shadow.answer import CandidateResult, call_candidate, error_name, failed_call
-from barograph.shadow.desk import RequestDesk
 from barograph.shadow.request import SETTLED, ShadowRequest
+from barograph.shadow.request_tracker import RequestTracker
 from barograph.shadow.threads import ThreadWorkers
 
 START_TIMEOUT_S = 60.0
@@ -118,19 +118,19 @@ class ProcessWorkers(ThreadWorkers):
     ends_calls = True
 
     def __init__(
-        self, candidate: Callable[[Any], Any], desk: RequestDesk, n_workers: int, timer_ns: Callable[[], int]
+        self, candidate: Callable[[Any], Any], tracker: RequestTracker, n_workers: int, timer_ns: Callable[[], int]
     ) -> None:
         """Start the threads, each of which starts its process.
 
         Args:
             candidate: The candidate, which can be pickled.
-            desk: Where the threads fetch input and hand in results.
+            tracker: Where the threads fetch input and hand in results.
             n_workers: How many processes.
             timer_ns: Not used: processes measure latency with `time.perf_counter_ns`.
         """
         self._running: dict[int, CandidateProcess] = {}
         self._running_lock = threading.Lock()
-        super().__init__(candidate, desk, n_workers, timer_ns)
+        super().__init__(candidate, tracker, n_workers, timer_ns)
 
     def abandon(self, request: ShadowRequest) -> None:
         """Kill the process of a request."""
@@ -151,9 +151,9 @@ class ProcessWorkers(ThreadWorkers):
                     return
                 # Before the start of the request, so that a time-out always finds its process.
                 self._running[request.number] = process
-                features = self._desk.begin(request)
+                features = self._tracker.begin(request)
                 if features is not SETTLED:
-                    self._desk.finish(request, process.call(features))
+                    self._tracker.finish(request, process.call(features))
                 with self._running_lock:
                     del self._running[request.number]
                 del request, features

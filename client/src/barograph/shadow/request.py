@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 SETTLED: Final = object()
-"""What `RequestDesk.begin` returns instead of features if the request has its outcome already."""
+"""What `RequestTracker.begin` returns instead of features if the request has its outcome already."""
 
 
 class ShadowRequest:
-    """One submitted request. Its desk changes it, under a lock."""
+    """One submitted request. Its tracker changes it, under a lock."""
 
     __slots__ = (
         *("number", "id", "context", "at_ms", "features", "deadline_s"),

@@ -10,8 +10,8 @@ from typing import Any
 
 from barograph.publisher import lifetime
 from barograph.shadow.answer import error_name, failed_call
-from barograph.shadow.desk import RequestDesk
 from barograph.shadow.request import ShadowRequest, Workers
+from barograph.shadow.request_tracker import RequestTracker
 
 TIMER_MAX_S = 1.0
 """Longest sleep of the timer, so that the breaker's pause ends in time (s)."""
@@ -22,45 +22,47 @@ _LOG = logging.getLogger("barograph")
 class ShadowService:
     """Runs the workers and the timer of a shadow. Both start at the first request of the process."""
 
-    def __init__(self, open_desk: Callable[[], RequestDesk], start_workers: Callable[[RequestDesk], Workers]) -> None:
+    def __init__(
+        self, make_tracker: Callable[[], RequestTracker], start_workers: Callable[[RequestTracker], Workers]
+    ) -> None:
         """Prepare the service.
 
         Args:
-            open_desk: Creates the desk of this process, and again in a forked child.
-            start_workers: Starts the workers of a desk.
+            make_tracker: Creates the tracker of this process, and again in a forked child.
+            start_workers: Starts the workers of a tracker.
         """
-        self._open_desk, self._start_workers = open_desk, start_workers
+        self._make_tracker, self._start_workers = make_tracker, start_workers
         self._is_closed = False
         self._reset()
         lifetime.register(self)
 
     def _reset(self) -> None:
-        self.desk = self._open_desk()
+        self.tracker = self._make_tracker()
         # An RLock, for `close` in a signal handler.
         self._start_lock = threading.RLock()
         self._stop = threading.Event()
         self._workers: Workers | None = None
 
     def submit(self, request: ShadowRequest, features: Any) -> None:
-        """Queue a request if the desk admits it.
+        """Queue a request if the tracker admits it.
 
         Args:
             request: A new request.
             features: The candidate's input.
         """
-        desk = self.desk
-        if desk.admit(request, features):
+        tracker = self.tracker
+        if tracker.admit(request, features):
             try:
                 (self._workers or self._start()).put(request)
             except Exception as problem:  # the system has no more threads, or the shadow was closed at this moment
-                desk.finish(request, failed_call(error_name(problem)))
+                tracker.finish(request, failed_call(error_name(problem)))
 
     def _start(self) -> Workers:
         with self._start_lock:
             if self._is_closed:
                 raise RuntimeError("the shadow is closed")
             if self._workers is None:
-                workers = self._start_workers(self.desk)
+                workers = self._start_workers(self.tracker)
                 threading.Thread(
                     target=self._run_timer, args=(self._stop,), name="barograph-shadow-timer", daemon=True
                 ).start()
@@ -74,14 +76,14 @@ class ShadowService:
         while not stop.wait(delay_s):
             try:
                 self.expire()
-                delay_s = min(TIMER_MAX_S, self.desk.seconds_to_deadline())
+                delay_s = min(TIMER_MAX_S, self.tracker.seconds_to_deadline())
             except Exception:
                 delay_s = TIMER_MAX_S
                 _LOG.exception("the timer of a shadow continues after an error")
 
     def expire(self) -> None:
         """Settle the requests whose deadline has passed, and end their calls if the workers can."""
-        self._abandon(self.desk.expire())
+        self._abandon(self.tracker.expire())
 
     def _abandon(self, requests: list[ShadowRequest]) -> None:
         workers = self._workers
@@ -99,7 +101,7 @@ class ShadowService:
         if self._is_closed:
             return 0
         self._is_closed = True
-        left = self.desk.close(timeout_s)
+        left = self.tracker.close(timeout_s)
         self._stop.set()
         self._abandon([request for request in left if request.is_abandoned])
         with self._start_lock:

@@ -16,9 +16,9 @@ from barograph.publisher.publisher import Publisher, version_fault
 from barograph.shadow.answer import CandidateResult, error_name
 from barograph.shadow.breaker import BreakerState, CircuitBreaker
 from barograph.shadow.budget import RequestBudget
-from barograph.shadow.desk import RequestDesk
-from barograph.shadow.ledger import ShadowStats
+from barograph.shadow.pending_requests import ShadowStats
 from barograph.shadow.request import ShadowRequest
+from barograph.shadow.request_tracker import RequestTracker
 from barograph.shadow.service import ShadowService
 from barograph.shadow.threads import ThreadWorkers
 from barograph.values import event_id
@@ -126,8 +126,8 @@ class Shadow:
         self._wall_clock_ns = wall_clock_ns
         workers_type = _workers_type(candidate, executor)
 
-        def open_desk() -> RequestDesk:
-            return RequestDesk(
+        def make_tracker() -> RequestTracker:
+            return RequestTracker(
                 self._publish,
                 CircuitBreaker(failure_share, failure_calls, pause_s),
                 None if max_per_minute is None else RequestBudget(max_per_minute, clock()),
@@ -139,7 +139,7 @@ class Shadow:
                 name=f"{version} of {primary}",
             )
 
-        self._service = ShadowService(open_desk, lambda desk: workers_type(candidate, desk, workers, timer_ns))
+        self._service = ShadowService(make_tracker, lambda tracker: workers_type(candidate, tracker, workers, timer_ns))
 
     def submit(self, *, id: str, features: Any, context: Mapping[str, str | None] | None = None) -> None:
         """Queue a request for the candidate and return at once. Nothing is raised.
@@ -154,14 +154,14 @@ class Shadow:
         request = ShadowRequest(id, context, self._wall_clock_ns() // 1_000_000)
         try:
             if zlib.crc32(event_id(id).encode()) >= self._hash_limit:
-                self._service.desk.refuse(request, ShadowReason.SKIPPED_SAMPLE.value)
+                self._service.tracker.refuse(request, ShadowReason.SKIPPED_SAMPLE.value)
                 return
             if context is not None:
                 request.context = dict(context)  # it is published later
             if self._copy_input:
                 features = copy.copy(features)
         except Exception as problem:  # no usable id, or values that cannot be copied
-            self._service.desk.refuse(request, error_name(problem))
+            self._service.tracker.refuse(request, error_name(problem))
             return
         self._service.submit(request, features)
 
@@ -191,12 +191,12 @@ class Shadow:
     @property
     def state(self) -> BreakerState:
         """The state of the circuit breaker: `closed` (requests pass), `open` (none does), `half-open` (one trial)."""
-        return self._service.desk.state
+        return self._service.tracker.state
 
     @property
     def stats(self) -> ShadowStats:
         """Counts of this process's requests so far, by outcome."""
-        return self._service.desk.stats
+        return self._service.tracker.stats
 
     def __enter__(self) -> Self:
         return self

@@ -8,8 +8,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from barograph.shadow.answer import call_candidate
-from barograph.shadow.desk import RequestDesk
 from barograph.shadow.request import SETTLED, ShadowRequest
+from barograph.shadow.request_tracker import RequestTracker
 
 
 class ThreadWorkers:
@@ -21,17 +21,17 @@ class ThreadWorkers:
     ends_calls = False
 
     def __init__(
-        self, candidate: Callable[[Any], Any], desk: RequestDesk, n_workers: int, timer_ns: Callable[[], int]
+        self, candidate: Callable[[Any], Any], tracker: RequestTracker, n_workers: int, timer_ns: Callable[[], int]
     ) -> None:
         """Start the threads.
 
         Args:
             candidate: The candidate.
-            desk: Where the threads fetch input and hand in results.
+            tracker: Where the threads fetch input and hand in results.
             n_workers: How many threads.
             timer_ns: Returns nanoseconds that never go back.
         """
-        self._candidate, self._desk, self._timer_ns = candidate, desk, timer_ns
+        self._candidate, self._tracker, self._timer_ns = candidate, tracker, timer_ns
         self._queue: SimpleQueue[ShadowRequest | None] = SimpleQueue()
         self._n_workers = n_workers
         try:
@@ -55,8 +55,8 @@ class ThreadWorkers:
 
     def _work(self) -> None:
         while (request := self._queue.get()) is not None:
-            features = self._desk.begin(request)
+            features = self._tracker.begin(request)
             if features is not SETTLED:
-                self._desk.finish(request, call_candidate(self._candidate, features, self._timer_ns))
+                self._tracker.finish(request, call_candidate(self._candidate, features, self._timer_ns))
             # The next wait must not keep the objects of this request alive.
             del request, features

@@ -1,4 +1,4 @@
-"""The desk gives each request one outcome, in every order of what submitters, workers, timer and close do."""
+"""The tracker gives each request one outcome, in every order of what submitters, workers, timer and close do."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from barograph.shadow.answer import CandidateResult, failed_call
 from barograph.shadow.breaker import CircuitBreaker
 from barograph.shadow.budget import RequestBudget
-from barograph.shadow.desk import RequestDesk
 from barograph.shadow.request import SETTLED, ShadowRequest
+from barograph.shadow.request_tracker import RequestTracker
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +23,7 @@ RAISED = CandidateResult({}, "ValueError", 1.0)
 
 
 class DeskModel:
-    """A desk with a manual clock, and workers that begin and finish requests when the test says so."""
+    """A tracker with a manual clock, and workers that begin and finish requests when the test says so."""
 
     def __init__(self, *, n_workers: int = 1, max_pending: int = 10, ends_calls: bool = False, **options: Any) -> None:
         self.now_s = 0.0
@@ -34,7 +34,7 @@ class DeskModel:
         self.n_workers, self.max_pending = n_workers, max_pending
         failure_calls, per_minute = options.get("failure_calls", 2), options.get("per_minute")
         self.on_publish: Callable[[], None] = lambda: None
-        self.desk = RequestDesk(
+        self.tracker = RequestTracker(
             self.publish,
             CircuitBreaker(1.0, failure_calls, pause_s=3.0),
             None if per_minute is None else RequestBudget(per_minute, 0.0),
@@ -56,38 +56,38 @@ class DeskModel:
 
     def submit(self) -> None:
         request = self.new_request()
-        if self.desk.admit(request, "features"):
+        if self.tracker.admit(request, "features"):
             self.queued.append(request)
 
     def refuse(self) -> None:
-        self.desk.refuse(self.new_request(), "shadow-skipped-sample")
+        self.tracker.refuse(self.new_request(), "shadow-skipped-sample")
 
     def begin(self) -> None:
         if self.queued and len(self.running) < self.n_workers:
             request = self.queued.pop(0)
-            features = self.desk.begin(request)
+            features = self.tracker.begin(request)
             if features is not SETTLED:
                 assert features == "features"
                 self.running.append(request)
 
     def finish(self, result: CandidateResult, index: int = 0) -> None:
         if self.running:
-            self.desk.finish(self.running.pop(index % len(self.running)), result)
+            self.tracker.finish(self.running.pop(index % len(self.running)), result)
 
     def fail_to_queue(self) -> None:
         if self.queued:
-            self.desk.finish(self.queued.pop(), failed_call("RuntimeError"))
+            self.tracker.finish(self.queued.pop(), failed_call("RuntimeError"))
 
     def expire(self) -> None:
-        for request in self.desk.expire():
+        for request in self.tracker.expire():
             assert request in self.running
 
     def close(self) -> None:
-        self.desk.close(0)
+        self.tracker.close(0)
 
     def check(self) -> None:
         """Check what holds at every moment."""
-        stats = self.desk.stats
+        stats = self.tracker.stats
         assert stats.submitted == len(self.requests)
         assert stats.submitted == stats.pending + sum(stats.outcomes.values())
         assert len(self.published) == sum(stats.outcomes.values())
@@ -144,7 +144,7 @@ def test_every_interleaving_gives_each_request_exactly_one_outcome(
         else:
             getattr(model, name)(*arguments)
         model.check()
-    stats = model.desk.stats
+    stats = model.tracker.stats
     assert stats.pending == 0
     outcomes = Counter("answered" if error is None else error for error in model.outcomes())
     outcomes["error"] = outcomes.pop("ValueError", 0) + outcomes.pop("RuntimeError", 0)
@@ -156,7 +156,7 @@ def test_time_in_the_queue_counts_and_does_not_open_the_breaker() -> None:
     model.submit()
     model.now_s += TIMEOUT_S
     model.expire()
-    assert (model.outcomes(), model.desk.state) == (["shadow-timeout"], "closed")
+    assert (model.outcomes(), model.tracker.state) == (["shadow-timeout"], "closed")
     model.submit()
     assert model.outcomes()[1] == "shadow-skipped-queue", "the first request is still in the queue"
     model.begin()
@@ -176,13 +176,13 @@ def test_a_trial_that_times_out_ends_the_trial_even_if_it_only_waited(is_begun: 
     model.finish(RAISED)
     model.now_s += 3.0
     model.expire()
-    states = [model.desk.state]
+    states = [model.tracker.state]
     model.submit()
     if is_begun:
         model.begin()
     model.now_s += TIMEOUT_S
     model.expire()
-    assert [*states, model.desk.state] == ["half-open", "open"]
+    assert [*states, model.tracker.state] == ["half-open", "open"]
     assert model.outcomes() == ["ValueError", "shadow-timeout"]
 
 
@@ -193,12 +193,12 @@ def test_calls_that_workers_can_end_do_not_hang(ends_calls: bool, state: str) ->
         model.submit()
         model.begin()
     model.now_s += TIMEOUT_S
-    ended = model.desk.expire()
+    ended = model.tracker.expire()
     assert ended == (model.requests if ends_calls else [])
-    assert model.desk.state == state
+    assert model.tracker.state == state
     for result in (ANSWER, RAISED):
         model.finish(result)
-    assert model.desk.stats.late == (0 if ends_calls else 2)
+    assert model.tracker.stats.late == (0 if ends_calls else 2)
 
 
 def test_close_waits_until_settled_requests_are_published() -> None:
@@ -206,7 +206,7 @@ def test_close_waits_until_settled_requests_are_published() -> None:
     order: list[str] = []
 
     def close() -> None:
-        model.desk.close(60)
+        model.tracker.close(60)
         order.append("closed")
 
     closer = threading.Thread(target=close)
@@ -226,10 +226,10 @@ def test_close_waits_until_settled_requests_are_published() -> None:
 
 def test_the_next_deadline_is_never_missed() -> None:
     model = DeskModel()
-    assert model.desk.seconds_to_deadline() == TIMEOUT_S, "a later request has a later deadline"
+    assert model.tracker.seconds_to_deadline() == TIMEOUT_S, "a later request has a later deadline"
     model.submit()
     model.now_s += 0.5
     model.submit()
-    assert model.desk.seconds_to_deadline() == TIMEOUT_S - 0.5
+    assert model.tracker.seconds_to_deadline() == TIMEOUT_S - 0.5
     model.now_s += TIMEOUT_S
-    assert model.desk.seconds_to_deadline() == 0
+    assert model.tracker.seconds_to_deadline() == 0

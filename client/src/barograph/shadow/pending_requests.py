@@ -28,7 +28,7 @@ class ShadowStats(msgspec.Struct, frozen=True, kw_only=True):
     """Results that came after the outcome, most of them after a time-out. They are dropped."""
 
 
-class RequestLedger:
+class PendingRequests:
     """Pending requests in the order of their deadlines, and counts by outcome.
 
     It is not safe for several threads: the caller holds a lock.

@@ -1,4 +1,4 @@
-"""Where requests are admitted and settled: each gets exactly one outcome, which the first report decides.
+"""Admits and settles requests: each gets exactly one outcome, which the first report decides.
 
 Three kinds of threads report: those that submit, the workers, and the timer. All state is changed under one lock, which
 is never held while something is called that takes long; predictions are published after its release.
@@ -15,13 +15,13 @@ from barograph.events import ShadowReason
 from barograph.shadow.answer import CandidateResult, failed_call
 from barograph.shadow.breaker import BreakerState, CircuitBreaker
 from barograph.shadow.budget import RequestBudget
-from barograph.shadow.ledger import RequestLedger, ShadowStats
+from barograph.shadow.pending_requests import PendingRequests, ShadowStats
 from barograph.shadow.request import SETTLED, ShadowRequest
 
 _LOG = logging.getLogger("barograph")
 
 
-class RequestDesk:
+class RequestTracker:
     """Admits requests, hands them to workers, and settles them."""
 
     def __init__(
@@ -37,7 +37,7 @@ class RequestDesk:
         clock: Callable[[], float],
         name: str,
     ) -> None:
-        """Open the desk.
+        """Start without requests.
 
         Args:
             publish: Publishes the outcome of a request; it does not block.
@@ -56,10 +56,10 @@ class RequestDesk:
         self._ends_calls = ends_calls
         self._clock = clock
         self._name = name
-        # Its RLock lets a signal handler close the desk while the code that it interrupted holds the lock.
+        # Its RLock lets a signal handler close the tracker while the code that it interrupted holds the lock.
         self._lock = threading.Condition(threading.RLock())
         self._expire_lock = threading.Lock()
-        self._ledger = RequestLedger()
+        self._requests = PendingRequests()
         self._closed = False
         self._n_in_workers = self._n_hung = self._n_unpublished = 0
         self._logged_state: BreakerState = breaker.state
@@ -73,16 +73,16 @@ class RequestDesk:
         """
         with self._lock:
             reason = self._refusal()
-            self._ledger.submitted += 1
+            self._requests.submitted += 1
             if reason is not None:
-                self._ledger.count(reason)
+                self._requests.count(reason)
                 self._n_unpublished += 1
             else:
-                request.number = self._ledger.submitted
+                request.number = self._requests.submitted
                 request.features = features
                 request.is_trial = self._breaker.admit()
                 request.deadline_s = self._clock() + self._timeout_s
-                self._ledger.add(request)
+                self._requests.add(request)
                 self._n_in_workers += 1
         if reason is not None:
             self._publish_outcome(request, failed_call(reason))
@@ -109,8 +109,8 @@ class RequestDesk:
         with self._lock:
             if self._closed:
                 error = ShadowReason.CLOSED.value
-            self._ledger.submitted += 1
-            self._ledger.count(error)
+            self._requests.submitted += 1
+            self._requests.count(error)
             self._n_unpublished += 1
         self._publish_outcome(request, failed_call(error))
 
@@ -121,7 +121,7 @@ class RequestDesk:
             request: A request that was admitted.
         """
         with self._lock:
-            if not self._ledger.is_pending(request):
+            if not self._requests.is_pending(request):
                 self._n_in_workers -= 1
                 return SETTLED
             request.is_started = True
@@ -142,7 +142,7 @@ class RequestDesk:
             if is_settled:
                 self._breaker.record(failed=result.error is not None, is_trial=request.is_trial, now_s=self._clock())
             elif request.is_started and not request.is_abandoned:
-                self._ledger.late += 1
+                self._requests.late += 1
         if is_settled:
             self._log_state()
             self._publish_outcome(request, result)
@@ -159,7 +159,7 @@ class RequestDesk:
             now_s = self._clock()
             with self._lock:
                 due = []
-                for request in self._ledger.pending:
+                for request in self._requests.pending:
                     if request.deadline_s > now_s:
                         break
                     due.append(request)
@@ -190,7 +190,7 @@ class RequestDesk:
                 self._breaker.open(now_s)
 
     def _settle(self, request: ShadowRequest, error: str | None) -> bool:
-        is_settled = self._ledger.settle(request, error)
+        is_settled = self._requests.settle(request, error)
         self._n_unpublished += is_settled
         return is_settled
 
@@ -216,8 +216,8 @@ class RequestDesk:
         with self._lock:
             self._closed = True
             # The publisher may be closed next, so that a request which is settled must be published, too.
-            self._lock.wait_for(lambda: self._ledger.n_pending == self._n_unpublished == 0, timeout_s)
-            left = list(self._ledger.pending)
+            self._lock.wait_for(lambda: self._requests.n_pending == self._n_unpublished == 0, timeout_s)
+            left = list(self._requests.pending)
             for request in left:
                 self._settle(request, ShadowReason.CLOSED.value)
                 request.is_abandoned = request.is_started and self._ends_calls
@@ -228,7 +228,7 @@ class RequestDesk:
     def seconds_to_deadline(self) -> float:
         """Time until the next deadline; without pending requests the time-out, since the next one is later (s)."""
         with self._lock:
-            request = next(self._ledger.pending, None)
+            request = next(self._requests.pending, None)
             return self._timeout_s if request is None else max(0.0, request.deadline_s - self._clock())
 
     def _log_state(self) -> None:
@@ -247,4 +247,4 @@ class RequestDesk:
     def stats(self) -> ShadowStats:
         """The counts of all requests so far."""
         with self._lock:
-            return self._ledger.stats
+            return self._requests.stats
