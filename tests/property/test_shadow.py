@@ -92,7 +92,7 @@ def test_another_win_speaks_for_the_candidate(wins: int, ties: int, losses: int)
     assert float(log_evidence_better(wins + 1, losses)) >= float(log_evidence_better(wins, losses)) - 1e-8
     for now, more in (
         (share_interval(wins, losses), share_interval(wins + 1, losses)),
-        # While both occur: the prior of ½ per outcome makes the last loss or win count more, and an end may fall by 1e-4.
+        # While both occur: the prior of ½ per outcome makes the last of them count more, and an end may fall by 1e-4.
         (difference_interval(wins + 1, ties, losses + 2), difference_interval(wins + 2, ties, losses + 1)),
     ):
         assert more[0] >= now[0] - 1e-9
