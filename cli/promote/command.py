@@ -27,7 +27,6 @@ def promote_command(
     """
     from cli.contracts import read_contract
     from cli.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
-    from cli.promote.criteria import decision
     from cli.promote.show import decision_json, print_decision
     from cli.settings import load_settings
     from cli.terminal import Terminal
@@ -35,7 +34,8 @@ def promote_command(
     from streams.registry.registry import build_registry
     from streams.scorer.rules import make_rules, unmeasurable_reason
     from warehouse.client import connect
-    from warehouse.shadow_days import shadow_days
+    from warehouse.shadow.criteria import decision
+    from warehouse.shadow.days import shadow_days
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:

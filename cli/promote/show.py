@@ -10,7 +10,7 @@ from barograph.contract import ShadowTest
 
 from cli.terminal import AlignedTable, Terminal, plural
 from sketches.shadow.decision import CriterionVerdict, ShadowDecision
-from warehouse.shadow_days import ShadowDays
+from warehouse.shadow.days import ShadowDays
 
 REASON_TEXTS = {
     "primary-failed": "failed in the primary",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from barograph.events import ShadowReason
 
-from cli.promote.criteria import differences
 from cli.promote.show import REASON_TEXTS
-from warehouse.shadow_days import COUNTED, PLANNED, ShadowDays
+from warehouse.shadow.criteria import differences
+from warehouse.shadow.days import COUNTED, PLANNED, ShadowDays
 
 
 def test_every_reason_has_a_text() -> None:

@@ -11,7 +11,7 @@ from barograph.contract import ShadowTest
 from sketches.baseline.baseline import ALL
 from sketches.shadow.decision import Criterion, CriterionDays, ShadowDecision, SliceDays, decide
 from sketches.shadow.missing_pairs import MissingPairs
-from warehouse.shadow_days import PLANNED, FloatArray, ShadowDays
+from warehouse.shadow.days import PLANNED, FloatArray, ShadowDays
 
 LABELLED = ("accuracy", "brier", "log_loss", "mae")
 """Criteria that use only days with mature labels."""
