@@ -122,6 +122,25 @@ class HarmedSlice:
 
 
 @dataclass(frozen=True, slots=True)
+class SliceVerdict:
+    """State of one criterion in one slice at one look."""
+
+    name: str
+    criterion: str
+    days: int
+    """Days with pairs."""
+    value: float
+    """Mean difference per pair; NaN without pairs."""
+    low: float
+    """Lower end of the 95 % confidence sequence of this slice alone; −∞ if there is not enough data."""
+    high: float
+    log_evidence: float
+    """Natural logarithm of the e-value that the candidate is worse; NaN if there is not enough data."""
+    is_harmed: bool
+    """Whether e-BH names the slice."""
+
+
+@dataclass(frozen=True, slots=True)
 class ShadowDecision:
     """Decision at one look, and its reasons."""
 
@@ -132,6 +151,10 @@ class ShadowDecision:
     """By evidence, the strongest first, then by name."""
     some_slice_harmed: bool
     """Whether the mean e-value of all slices reaches 1/α: some slice is harmed, named or not."""
+    log_mean_evidence: float
+    """Natural logarithm of that mean; 0 without slices."""
+    slices: tuple[SliceVerdict, ...]
+    """All slices, in the order of the arguments."""
     judged_slices: int
     """Slices with enough data."""
     days_left: float
@@ -151,7 +174,8 @@ def decide(criteria: Sequence[CriterionDays], slices: Sequence[SliceDays] = ()) 
     if not criteria:
         raise ValueError("a decision needs at least one criterion with a margin")
     verdicts = tuple(_judge(each, len(criteria)) for each in criteria)
-    harmed, log_mean, judged = _harmed_slices(slices)
+    by_slice, log_mean = _slice_verdicts(slices)
+    harmed = _harmed_slices(by_slice)
     if all(verdict.is_met for verdict in verdicts) and not harmed:
         outcome = Outcome.promote
     elif any(verdict.is_harmed for verdict in verdicts) or harmed:
@@ -163,7 +187,9 @@ def decide(criteria: Sequence[CriterionDays], slices: Sequence[SliceDays] = ()) 
         criteria=verdicts,
         harmed_slices=harmed,
         some_slice_harmed=log_mean >= -math.log(SLICE_ALPHA),
-        judged_slices=judged,
+        log_mean_evidence=log_mean,
+        slices=by_slice,
+        judged_slices=sum(math.isfinite(each.log_evidence) for each in by_slice),
         days_left=float(np.max([verdict.days_left for verdict in verdicts])),
     )
 
@@ -255,18 +281,42 @@ def _evidence(sums: FloatArray, pairs: FloatArray, null: float) -> DayEvidence |
     return day_evidence(sums, pairs, null)
 
 
-def _harmed_slices(slices: Sequence[SliceDays]) -> tuple[tuple[HarmedSlice, ...], float, int]:
-    """Return the slices that e-BH names, the logarithm of the mean e-value, and the number of slices judged."""
-    judged = []
-    for each in slices:
+def _slice_verdicts(slices: Sequence[SliceDays]) -> tuple[tuple[SliceVerdict, ...], float]:
+    """Return the state of each slice, and the logarithm of the mean e-value of those with enough data."""
+    n = len(slices)
+    days = np.zeros(n, np.int64)
+    value, low, high, log_e = np.full((4, n), [[math.nan], [-math.inf], [math.inf], [math.nan]])
+    by_days: dict[int, list[tuple[int, FloatArray, FloatArray]]] = {}
+    for i, each in enumerate(slices):
         sums, pairs = _series(each.differences, each.pairs)
-        evidence = _evidence(sums[pairs > 0.0], pairs[pairs > 0.0], 0.0)
-        if evidence is not None:
-            judged.append(HarmedSlice(each.name, each.criterion, float(evidence.worse[-1])))
-    log_e = np.array([each.log_evidence for each in judged])
-    named = [each for each, is_named in zip(judged, e_bh(log_e, SLICE_ALPHA), strict=True) if is_named]
+        days[i] = np.count_nonzero(pairs)
+        by_days.setdefault(int(days[i]), []).append((i, sums[pairs > 0.0], pairs[pairs > 0.0]))
+    for count, group in by_days.items():
+        numbers = [i for i, _, _ in group]
+        all_sums, all_pairs = np.stack([sums for _, sums, _ in group]), np.stack([pairs for _, _, pairs in group])
+        if count == 1:
+            value[numbers] = all_sums[:, 0] / all_pairs[:, 0]
+        elif count > 1:
+            interval = day_interval(all_sums, all_pairs, ALPHA)
+            value[numbers], low[numbers], high[numbers] = interval.value, interval.low, interval.high
+        if count > BURN_IN_DAYS:
+            evidence = day_evidence(all_sums, all_pairs, np.zeros(len(group))).worse[:, -1]
+            log_e[numbers] = np.where(np.median(all_pairs, axis=-1) >= LEAST_PAIRS, evidence, math.nan)
+    is_judged = ~np.isnan(log_e)
+    is_harmed = np.zeros(n, np.bool_)
+    is_harmed[is_judged] = e_bh(log_e[is_judged], SLICE_ALPHA)
+    columns = [array.tolist() for array in (days, value, low, high, log_e, is_harmed)]
+    verdicts = tuple(
+        SliceVerdict(each.name, each.criterion, *state) for each, *state in zip(slices, *columns, strict=True)
+    )
+    return verdicts, float(log_mean_e(log_e[is_judged]))
+
+
+def _harmed_slices(verdicts: Sequence[SliceVerdict]) -> tuple[HarmedSlice, ...]:
+    """Return the slices that e-BH names, the strongest evidence first, then by name."""
+    named = [HarmedSlice(each.name, each.criterion, each.log_evidence) for each in verdicts if each.is_harmed]
     named.sort(key=lambda each: (-each.log_evidence, each.name, each.criterion))
-    return tuple(named), float(log_mean_e(log_e)), len(judged)
+    return tuple(named)
 
 
 def _series(differences: FloatArray, pairs: FloatArray) -> tuple[FloatArray, FloatArray]:

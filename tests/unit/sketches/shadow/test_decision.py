@@ -167,6 +167,14 @@ def test_a_harmed_slice_holds_a_candidate_whose_criteria_are_met() -> None:
     assert [each.name for each in decision.harmed_slices] == ["carrier=AA"]
     assert decision.some_slice_harmed
     assert decision.judged_slices == 10
+    by_name = {each.name: each for each in decision.slices}
+    harmed = by_name["carrier=AA"]
+    assert (harmed.is_harmed, harmed.days) == (True, 120)
+    assert harmed.low < harmed.value < harmed.high < 0.0
+    assert harmed.log_evidence == decision.harmed_slices[0].log_evidence
+    assert sum(each.is_harmed for each in decision.slices) == 1
+    logs = np.array([each.log_evidence for each in decision.slices])
+    assert decision.log_mean_evidence == pytest.approx(float(np.log(np.mean(np.exp(logs)))))
 
 
 def test_slices_without_harm_do_not_hold() -> None:
