@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from sketches.baseline.baseline import ALL
 from warehouse.client import Client
+from warehouse.tables import SCHEMAS
 
 FloatArray = NDArray[np.float64]
 
@@ -17,6 +22,9 @@ COUNTED = (
     *("brier_candidate", "error_primary", "error_candidate", "timed", "log_latency"),
 )
 """Columns of `shadow_pairs` that add up over windows."""
+SCALE = 2**50
+"""Factor of sums with decimals, as in `warehouse.scoring.pairs`: they are whole numbers while they are added up."""
+_DECIMAL = frozenset(name for name in COUNTED if pa.types.is_floating(SCHEMAS["shadow_pairs"].field(name).type))
 PLANNED = ("primary-failed", "skipped-sample")
 """Reasons of missing pairs that are no failure of the candidate."""
 
@@ -50,6 +58,12 @@ def shadow_days(client: Client, model: str, candidate: str, of: str, basis: str,
         timezone: whose midnights divide days.
     """
     parameters = {"model": model, "candidate": candidate, "of": of, "basis": basis, "zone": timezone}
+    return days_of(read_totals(client, parameters), matured_until(client, model, of))
+
+
+def matured_until(client: Client, model: str, of: str) -> int:
+    """Return the time (Unix seconds) up to which the labels of all windows of a version are mature; 0 without any."""
+    parameters = {"model": model, "of": of}
     ((immature_s,),) = client.rows(
         "SELECT toUnixTimestamp(minOrNull(window_start)) FROM latest_performance WHERE model = {model:String} "
         "AND version = {of:String} AND slice = 'all' AND NOT mature AND dateDiff('second', window_start, window_end) "
@@ -62,32 +76,83 @@ def shadow_days(client: Client, model: str, candidate: str, of: str, basis: str,
         "AND version = {of:String} AND slice = 'all'",
         parameters,
     )
-    matured_s = 0 if not n_measured else newest_s if immature_s is None else immature_s
-    sums = ", ".join(f"sum({name})" for name in COUNTED)
-    sql = (
+    return int(0 if not n_measured else newest_s if immature_s is None else immature_s)
+
+
+@dataclass(slots=True)
+class PairTotals:
+    """Sums of pairs by slice and local day, in whole numbers, so that any order of addition gives the same sums."""
+
+    rows: dict[tuple[str, str], tuple[Any, ...]] = field(default_factory=dict)
+    """(slice, day) → end of the day (Unix seconds), missing by reason, then the columns of `COUNTED`; those with
+    decimals are multiplied by `SCALE`."""
+    newest_end_s: int = 0
+    """End of the newest score window."""
+
+    def add(self, other: PairTotals) -> None:
+        """Add the totals of other windows."""
+        self.newest_end_s = max(self.newest_end_s, other.newest_end_s)
+        for key, row in other.rows.items():
+            own = self.rows.get(key)
+            self.rows[key] = row if own is None else (row[0], *map(_added, own[1:], row[1:]))
+
+
+def read_totals(client: Client, parameters: Mapping[str, Any], source: str = "shadow_pairs FINAL") -> PairTotals:
+    """Read the totals of all windows with requests.
+
+    Args:
+        client: the connection to read from.
+        parameters: `model`, `candidate`, `of`, `basis`, `zone`, and those of the source.
+        source: SQL with the columns of `shadow_pairs`.
+    """
+    sums = ", ".join(f"sum({_whole(name)})" for name in COUNTED)
+    rows = client.rows(
         "SELECT slice, toString(toDate(window_start, {zone:String})) AS day, "  # noqa: S608 - our names
         "toUnixTimestamp(toDateTime(toDate(window_start, {zone:String}) + 1, {zone:String})) AS day_end, "
-        "toUnixTimestamp(max(max(window_start) + max(window_s)) OVER ()) AS newest_end, "
-        f"sumMap(missing) AS missing, {sums} FROM shadow_pairs FINAL WHERE model = {{model:String}} "
-        "AND candidate = {candidate:String} AND of = {of:String} AND basis = {basis:String} AND requests > 0 "
-        "GROUP BY slice, day, day_end ORDER BY slice != 'all', slice, day"
+        f"toUnixTimestamp(max(window_start) + max(window_s)), sumMap(missing), {sums} FROM {source} "
+        "WHERE model = {model:String} AND candidate = {candidate:String} AND of = {of:String} "
+        "AND basis = {basis:String} AND requests > 0 GROUP BY slice, day, day_end",
+        parameters,
     )
-    rows = client.rows(sql, parameters)
-    by_slice: dict[str, list[tuple[object, ...]]] = {}
-    for row in rows:
-        by_slice.setdefault(row[0], []).append(row)
-    return [_days(name, own, matured_s) for name, own in by_slice.items()]
+    newest_end_s = max((row[3] for row in rows), default=0)
+    return PairTotals({(row[0], row[1]): (row[2], *row[4:]) for row in rows}, newest_end_s)
 
 
-def _days(name: str, rows: list[tuple[object, ...]], matured_s: int) -> ShadowDays:
-    _, days, day_ends, newest_ends, missing, *sums = zip(*rows, strict=True)
+def days_of(totals: PairTotals, matured_s: int) -> list[ShadowDays]:
+    """Return the daily sums of every slice, `all` first.
+
+    Args:
+        totals: the totals of all windows.
+        matured_s: the time up to which labels are mature, Unix seconds.
+    """
+    by_slice: dict[str, list[tuple[Any, ...]]] = {}
+    for (name, day), row in sorted(totals.rows.items(), key=lambda item: (item[0][0] != ALL, item[0])):
+        by_slice.setdefault(name, []).append((day, *row))
+    return [_days(name, rows, totals.newest_end_s, matured_s) for name, rows in by_slice.items()]
+
+
+def _days(name: str, rows: list[tuple[Any, ...]], newest_end_s: int, matured_s: int) -> ShadowDays:
+    days, day_ends, missing, *sums = zip(*rows, strict=True)
     ends = np.array(day_ends, dtype=np.int64)
     reasons = sorted({reason for each in missing for reason in each})
     return ShadowDays(
         name,
         tuple(days),
-        ends <= np.array(newest_ends, dtype=np.int64),
+        ends <= newest_end_s,
         ends <= matured_s,
-        {column: np.array(values, dtype=np.float64) for column, values in zip(COUNTED, sums, strict=True)},
-        {reason: np.array([each.get(reason, 0) for each in missing], dtype=np.float64) for reason in reasons},
+        {
+            column: np.array([float(value) for value in values]) / (SCALE if column in _DECIMAL else 1)
+            for column, values in zip(COUNTED, sums, strict=True)
+        },
+        {reason: np.array([float(each.get(reason, 0)) for each in missing]) for reason in reasons},
     )
+
+
+def _whole(column: str) -> str:
+    return f"toInt128(round({column} * {SCALE}))" if column in _DECIMAL else column
+
+
+def _added(one: Any, other: Any) -> Any:
+    if isinstance(one, dict):
+        return {key: one.get(key, 0) + other.get(key, 0) for key in one | other}
+    return one + other
