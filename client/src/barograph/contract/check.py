@@ -15,6 +15,7 @@ from barograph.contract import (
     Contract,
     Field,
     LabelSpec,
+    ShadowTest,
     Slice,
     format_duration,
 )
@@ -53,13 +54,16 @@ PERFORMANCE_METRICS = {
 
 
 SHADOW_CRITERIA = {
-    "binary": ("accuracy", "brier", "log_loss"),
+    "binary": ("accuracy", "brier", "log_loss", "auc"),
     "classes": ("accuracy", "brier", "log_loss"),
     "number": ("mae",),
 }
 """Criteria of a candidate that need labels, per kind of model."""
-UNLABELLED_CRITERIA = ("latency", "missing")
-"""Criteria of a candidate that need no labels."""
+LATENCY_CRITERIA = ("latency", "latency_p50", "latency_p95", "latency_p99", "latency_slo")
+UNLABELLED_CRITERIA = ("agreement", *LATENCY_CRITERIA, "cost", "missing")
+"""Criteria of a candidate that need no labels; `agreement` needs classes."""
+SHARE_CRITERIA = ("accuracy", "auc", "agreement", *LATENCY_CRITERIA[1:], "missing")
+"""Criteria whose difference is one of shares, so a margin of 1 or more allows everything."""
 
 
 def label_kind(label: LabelSpec) -> str:
@@ -404,11 +408,35 @@ def _shadow(contract: Contract) -> Iterator[CheckFailure]:
     if contract.label is None:
         yield CheckFailure(("shadow",), "requires ground truth; write label, or remove it", (("label",),))
         return
-    known = (*SHADOW_CRITERIA[label_kind(contract.label)], *UNLABELLED_CRITERIA)
+    kind = label_kind(contract.label)
+    unlabelled = tuple(name for name in UNLABELLED_CRITERIA if kind != "number" or name != "agreement")
+    known = (*SHADOW_CRITERIA[kind], *unlabelled)
     for criterion in shadow.margins:
         if criterion not in known:
             message = f"{quoted(criterion)} is not a criterion of this kind of model; write one of {', '.join(known)}"
             yield CheckFailure(("shadow", "margins", criterion), message, (("label",),))
+    yield from _shadow_settings(contract, shadow)
+
+
+def _shadow_settings(contract: Contract, shadow: ShadowTest) -> Iterator[CheckFailure]:
+    """Check what single criteria need."""
+    for criterion, margin in shadow.margins.items():
+        if criterion in SHARE_CRITERIA and margin >= 1:
+            message = f"{margin:g} allows every loss, as it is a share; write a number below 1, such as 0.01"
+            yield CheckFailure(("shadow", "margins", criterion), message)
+    for key, other in (("candidate", shadow.candidate), ("of", shadow.of)):
+        if shadow.copy and shadow.copy == other:
+            message = f"{quoted(shadow.copy)} is the version in {key} too; give the copy a version of its own"
+            yield CheckFailure(("shadow", "copy"), message, (("shadow", key),))
+    if "cost" in shadow.margins and not any(shadow.prices.values()):
+        message = "cost requires prices; write shadow.prices, such as {input_tokens: 0.000003}, or remove it"
+        yield CheckFailure(("shadow", "margins", "cost"), message, (("shadow", "prices"),))
+    if shadow.candidate_prices and not shadow.prices:
+        message = "the primary has no prices; write shadow.prices too"
+        yield CheckFailure(("shadow", "candidate_prices"), message, (("shadow", "prices"),))
+    if "latency_slo" in shadow.margins and contract.slo.latency_ms is None:
+        message = "latency_slo requires a target; write slo.latency_ms, or remove it"
+        yield CheckFailure(("shadow", "margins", "latency_slo"), message, (("slo", "latency_ms"),))
 
 
 def _performance(contract: Contract) -> Iterator[CheckFailure]:

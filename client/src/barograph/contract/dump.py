@@ -100,10 +100,19 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
 
 
 def _shadow_settings(shadow: ShadowTest) -> dict[str, str]:
-    margins = flow_map({text_scalar(name): number_scalar(margin) for name, margin in shadow.margins.items()})
-    required = {"candidate": text_scalar(shadow.candidate), "of": text_scalar(shadow.of), "margins": margins}
-    default = ShadowTest(candidate=shadow.candidate, of=shadow.of, margins=shadow.margins)
-    return required | _changed_scalars(shadow, default)
+    maps = {"margins": shadow.margins, "prices": shadow.prices, "candidate_prices": shadow.candidate_prices}
+    written = {
+        key: flow_map({text_scalar(name): number_scalar(value) for name, value in values.items()})
+        for key, values in maps.items()
+        if values or key == "margins"
+    }
+    default = msgspec.structs.replace(
+        ShadowTest(candidate=shadow.candidate, of=shadow.of, margins=shadow.margins),
+        prices=shadow.prices,
+        candidate_prices=shadow.candidate_prices,
+    )
+    versions = {"candidate": text_scalar(shadow.candidate), "of": text_scalar(shadow.of)}
+    return versions | written | _changed_scalars(shadow, default)
 
 
 def _changed_scalars(struct: msgspec.Struct, default: msgspec.Struct) -> dict[str, str]:

@@ -325,8 +325,7 @@ SHADOW = RecordKind(
         Key(
             "margins",
             MapKind(NumberKind(0.0, above=True)),
-            "How much worse the candidate may be, by criterion: `accuracy`, `brier`, `log_loss` and `mae` in their own "
-            "unit, `latency` as a ratio (0.1 is 10 % slower), `missing` as a share of requests without an answer.",
+            "How much worse the candidate may be, by criterion ([criteria](#criteria-of-a-candidate)).",
             default="{accuracy: 0.005}",
             required=True,
         ),
@@ -341,6 +340,31 @@ SHADOW = RecordKind(
             IntegerKind(28, 3650),
             "The smallest number of days with pairs before the candidate is judged.",
             default=str(_SHADOW.days),
+        ),
+        Key(
+            "copy",
+            EventValueKind(),
+            "The version of a second copy of the primary, with the role `shadow` too: its disagreements are the noise "
+            "of the criterion `agreement`.",
+            default="no copy",
+        ),
+        Key(
+            "prices",
+            MapKind(NumberKind(0.0)),
+            "The price of one unit of each metric of events, for the criterion `cost`: `{input_tokens: 0.000003}`.",
+            default="{}",
+        ),
+        Key(
+            "candidate_prices",
+            MapKind(NumberKind(0.0)),
+            "The prices of the candidate.",
+            default="those of `prices`",
+        ),
+        Key(
+            "planned_days",
+            IntegerKind(28, 3650),
+            "The planned number of days with mature labels. `auc` is judged at a fifth of them, two fifths, and so on.",
+            default=str(_SHADOW.planned_days),
         ),
     )
 )

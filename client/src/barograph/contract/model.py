@@ -175,6 +175,14 @@ class ShadowTest(msgspec.Struct, frozen=True, kw_only=True):
     """The largest share of a day's pairs that the candidate could get wrong, if its harm is in few days."""
     days: int = 28
     """The smallest number of days with pairs before the candidate is judged."""
+    copy: str = ""
+    """The version of a second copy of the primary, whose predictions have the role `shadow` too; empty: no copy."""
+    prices: dict[str, float] = msgspec.field(default_factory=dict)
+    """Metric of events (`input_tokens`, …) → the price of one unit, for the criterion `cost`."""
+    candidate_prices: dict[str, float] = msgspec.field(default_factory=dict)
+    """The same for the candidate; empty: `prices`."""
+    planned_days: int = 140
+    """The planned number of days with mature labels, over which the looks at `auc` are spread."""
 
     def __post_init__(self) -> None:
         _to_float(self, "worst_day")

@@ -23,7 +23,7 @@ slices:
 season: hour_of_week
 label: {{type: category, classes: [late, early, 3], horizon: 7d, mature: 0.9}}
 arms: {{shares: {{a: 0.25, b: 0.75}}, unit: context.user}}
-shadow: {{candidate: 4, of: "3", margins: {{accuracy: 0.01, missing: 0.1}}, days: 56}}
+shadow: {{candidate: 4, of: "3", margins: {{accuracy: 0.01, missing: 0.1}}, days: 56, copy: 3b, prices: {{t: 2e-6}}}}
 slo: {{performance: {{accuracy: 0.8, log_loss: 1}}}}
 """
 
@@ -45,7 +45,7 @@ def test_every_key_is_read_and_written() -> None:
     assert contract.label == LabelSpec(type="category", classes=("late", "early", "3"), horizon_s=7 * 86400, mature=0.9)
     assert contract.arms == Arms(shares={"a": 0.25, "b": 0.75}, unit="context.user")
     margins = {"accuracy": 0.01, "missing": 0.1}
-    assert contract.shadow == ShadowTest(candidate="4", of="3", margins=margins, days=56)
+    assert contract.shadow == ShadowTest(candidate="4", of="3", margins=margins, days=56, copy="3b", prices={"t": 2e-6})
     assert contract.slo == Slo(performance={"accuracy": 0.8, "log_loss": 1.0})
     assert contract.season == "hour_of_week"
     assert parse_contract(dump_contract(contract)) == contract
@@ -89,13 +89,54 @@ def test_a_later_member_changes_the_id_only_if_it_is_set() -> None:
             "'3' is the primary too; write the version of the candidate",
         ),
         ("label: {type: bool}\nshadow: {candidate: 4, of: 3, margins: {}}", "has no criterion; write at least one"),
-        (
-            "label: {type: bool}\nshadow: {candidate: 4, of: 3, margins: {auc: 0.1}}",
-            "write one of accuracy, brier, log",
+        *(
+            (f"{label}\nshadow: {{candidate: 4, of: 3, {settings}}}", expected)
+            for label, settings, expected in (
+                ("label: {type: bool}", "margins: {recall: 0.1}", "write one of accuracy, brier, log_loss, auc, agree"),
+                ("label: {type: category, classes: [a, b]}", "margins: {auc: 0.1}", "'auc' is not a criterion of this"),
+                (
+                    "label: {type: float}",
+                    "margins: {auc: 0.1}",
+                    "'auc' is not a criterion of this kind of model; write",
+                ),
+                ("label: {type: float}", "margins: {agreement: 0.1}", "'agreement' is not a criterion of this kind of"),
+                (
+                    "label: {type: bool}",
+                    "margins: {auc: 1}",
+                    "1 allows every loss, as it is a share; write a number be",
+                ),
+                ("label: {type: bool}", "margins: {auc: 0.1}, planned_days: 20", "planned_days"),
+                (
+                    "label: {type: bool}",
+                    "margins: {auc: 0.1}, copy: 4",
+                    "'4' is the version in candidate too; give the",
+                ),
+                (
+                    "label: {type: bool}",
+                    "margins: {auc: 0.1}, copy: 3",
+                    "'3' is the version in of too; give the copy a",
+                ),
+                ("label: {type: bool}", "margins: {cost: 0.1}", "cost requires prices; write shadow.prices, such as"),
+                (
+                    "label: {type: bool}",
+                    "margins: {cost: 0.1}, prices: {tokens: 0}",
+                    "cost requires prices; write shad",
+                ),
+                (
+                    "label: {type: bool}",
+                    "margins: {auc: 0.1}, candidate_prices: {t: 1}",
+                    "the primary has no prices; wr",
+                ),
+                (
+                    "label: {type: bool}",
+                    "margins: {latency_slo: 0.1}",
+                    "latency_slo requires a target; write slo.latency",
+                ),
+            )
         ),
         (
             "label: {type: float}\nshadow: {candidate: 4, of: 3, margins: {brier: 0.1}}",
-            "write one of mae, latency, mis",
+            "write one of mae, latency, latency_p50",
         ),
         ("shadow: {candidate: 4, of: 3, margins: {latency: 0.1}}", "shadow: requires ground truth; write label"),
         ("label: {type: bool}\nshadow: {candidate: 4, of: 3, margins: {accuracy: 0.1}, days: 7}", "28"),
