@@ -27,7 +27,7 @@ from sketches.comparison.sample_ratio import sample_ratio as judge_ratio
 from warehouse.tables import insert_rows
 
 if TYPE_CHECKING:
-    from barograph.contract import Contract
+    from barograph.contract import Arms, Contract
 
     from warehouse.client import Client
 
@@ -62,7 +62,7 @@ class ArmRatio:
     """Received time from which units are counted; identifies the test."""
     at: datetime
     arms: tuple[ArmUnits, ...]
-    """In the contract's order, the control first."""
+    """In the contract's order."""
     p_value: float
     """The minimum over all checks."""
     level: Level
@@ -146,6 +146,7 @@ def write_ratio(client: Client, ratio: ArmRatio) -> None:
 
 def _since_ms(client: Client, contract: Contract) -> int:
     """Return when the current shares took effect (Unix milliseconds); 0 if this contract was never applied."""
+    assert contract.arms is not None
     since_ms = 0
     for text, applied_ms in client.rows(
         "SELECT yaml, toUnixTimestamp64Milli(applied_at) FROM contracts FINAL WHERE model = {model:String} "
@@ -156,10 +157,15 @@ def _since_ms(client: Client, contract: Contract) -> int:
             applied = parse_contract(text, f"contract of {contract.model}")
         except ContractError:
             break
-        if applied.arms != contract.arms:
+        if applied.arms is None or _assignment(applied.arms) != _assignment(contract.arms):
             break
         since_ms = int(applied_ms)
     return since_ms
+
+
+def _assignment(arms: Arms) -> tuple[dict[str, float], str]:
+    """Return what a change of starts another test; margins and control do not."""
+    return arms.shares, arms.unit
 
 
 def _units(client: Client, contract: Contract, since_ms: int) -> dict[str, tuple[int, int, int]]:

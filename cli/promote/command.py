@@ -32,7 +32,7 @@ def promote_command(
     from cli.terminal import Terminal
     from sketches.shadow.decision import Outcome
     from streams.registry.registry import build_registry
-    from streams.scorer.rules import make_rules, unmeasurable_reason
+    from streams.scorer.rules import make_rules, uncountable_reason
     from warehouse.client import connect
     from warehouse.shadow.criteria import decision
     from warehouse.shadow.days import shadow_days
@@ -46,7 +46,7 @@ def promote_command(
                 f"The contract of {model} names no candidate: add `shadow` with `candidate`, `of` and `margins`, and "
                 "run `barograph apply`."
             )
-        reason = unmeasurable_reason(contract)
+        reason = uncountable_reason(contract)
         if reason:
             raise CommandError(reason)
         basis = make_rules(contract, build_registry([(contract, 1)], [])).basis

@@ -139,7 +139,9 @@ class ModelScorer:
             self.check_stop()
             dimensions = dimensions_at(contract, registry, windows[0])
             state.score_windows(client, self.rules, dimensions, windows, now_ms)
-        revised = self._judge(client, contract, registry, ended, still_open, clock, now_ms)
+        revised = 0
+        if self.rules.is_measured:
+            revised = self._judge(client, contract, registry, ended, still_open, clock, now_ms)
         self.open_windows = still_open
         return PassResult(arrived, len(ended), revised)
 

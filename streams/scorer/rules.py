@@ -35,12 +35,42 @@ def unmeasurable_reason(contract: Contract) -> str:
     return ""
 
 
+def uncountable_reason(contract: Contract) -> str:
+    """Return why a candidate or arms of a model cannot be compared and what to do; empty if they can."""
+    if contract.raw_share > 0:
+        return ""
+    return (
+        "The contract keeps no raw events (`raw: none`), so nothing can be compared: keep a share, such as "
+        "`raw: {share: 0.1}`, to compare candidates or arms on it."
+    )
+
+
+def is_counted(contract: Contract) -> bool:
+    """Return whether the scorer counts a model's predictions: it measures them, or it compares a candidate or arms."""
+    if not unmeasurable_reason(contract):
+        return True
+    is_compared = contract.shadow is not None or (contract.arms is not None and bool(contract.arms.margins))
+    return is_compared and not uncountable_reason(contract)
+
+
 def make_rules(contract: Contract, registry: Registry) -> Rules:
-    """Build the rules of a model that can be measured (see `unmeasurable_reason`)."""
-    label = contract.label
-    assert label is not None
-    kind: Kind = label_kind(label)  # type: ignore[assignment]
+    """Build the rules of a model that is counted (see `is_counted`)."""
     window_s = max(SECONDS_PER_HOUR, contract.pane_s)
+    registered = tuple(sorted(registry.baselines.get(contract.model, {})))
+    shadow = None if contract.shadow is None else ShadowVersions(contract.shadow.candidate, contract.shadow.of)
+    label = contract.label
+    if label is None or unmeasurable_reason(contract):
+        return Rules(
+            model=contract.model,
+            kind="unlabelled",
+            basis=content_hash((None, float(window_s), contract.raw_share)),
+            window_s=window_s,
+            horizon_ms=0,
+            raw_share=contract.raw_share,
+            registered=registered,
+            shadow=shadow,
+        )
+    kind: Kind = label_kind(label)  # type: ignore[assignment]
     threshold = label.threshold if kind == "binary" else 0.5
     return Rules(
         model=contract.model,
@@ -57,8 +87,8 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
         classes=label.classes,
         edges=() if kind == "number" else tuple(score_edges(threshold).tolist()),
         age_edges_s=tuple(age_edges(label.horizon_s)[:-1].tolist()),
-        registered=tuple(sorted(registry.baselines.get(contract.model, {}))),
-        shadow=None if contract.shadow is None else ShadowVersions(contract.shadow.candidate, contract.shadow.of),
+        registered=registered,
+        shadow=shadow,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
+from barograph.contract import Contract
 
 from streams.errors import ProcessorError
 from streams.registry.registry import Registry
@@ -17,7 +18,7 @@ from streams.runtime.metrics_report import Report
 from streams.scorer.arm_ratios import ArmRatioSchedule
 from streams.scorer.checkpoint import NOTHING, Checkpoint, PassPlan, TopicOffsets
 from streams.scorer.model import ModelScorer, PassResult
-from streams.scorer.rules import make_rules, unmeasurable_reason
+from streams.scorer.rules import is_counted, make_rules, unmeasurable_reason
 from streams.scorer.windows import EventClock
 from streams.settings import ProcessorSettings
 from warehouse import metrics
@@ -163,7 +164,7 @@ class Scorer:
             self._statuses = results.scoring_statuses(client)
         self._choices = results.reference_choices(client)
         checkpoint, registry = self._checkpoint, self._registry()
-        rules = self._measured_models(client, registry, now_s)
+        rules = self._counted_models(client, registry, now_s)
         ends = {topic: new_rows.partition_ends(client, topic, checkpoint.offsets[topic]) for topic in TOPICS}
         plan = checkpoint.prepare(ends, now_s)
         newest_ms = self._newest_times(client, plan.start) if plan.has_changes else {}
@@ -201,7 +202,7 @@ class Scorer:
         """
         contract = registry.contracts[rules.model]
         status = self._statuses.get(rules.model)
-        is_new = status is None or status.basis != rules.basis or status.state != "scored"
+        is_new = status is None or status.basis != rules.basis or status.state == "skipped"
         scorer = self._models.get(rules.model)
         if scorer is None or scorer.rules.basis != rules.basis:
             clock = self._event_clock(plan.now_s, all_read=False, newest_ms=0 if status is None else _newest_ms(status))
@@ -219,7 +220,9 @@ class Scorer:
         if is_new and not plan.advances:
             scorer.advance()
         if is_new or result.arrived or result.scored or result.revised:
-            self._write_status(client, rules, plan.now_s, newest_ms=scorer.newest_ms, scored_until_s=clock.now_s)
+            self._write_status(
+                client, contract, rules, plan.now_s, newest_ms=scorer.newest_ms, scored_until_s=clock.now_s
+            )
         self._models[rules.model] = scorer
         return result
 
@@ -230,15 +233,15 @@ class Scorer:
 
     # ------------------------------------------------------------------------------------------ status rows
 
-    def _measured_models(self, client: Client, registry: Registry, now_s: float) -> dict[str, Rules]:
-        """Return the rules of the models that can be measured; for each other model, write a status with the reason."""
-        measured = {}
+    def _counted_models(self, client: Client, registry: Registry, now_s: float) -> dict[str, Rules]:
+        """Return the rules of the models that are counted; for each other model, write a status with the reason."""
+        counted = {}
         self._skip_unreadable(client, registry, now_s)
         for model, contract in sorted(registry.contracts.items()):
-            reason = unmeasurable_reason(contract)
-            if not reason:
-                measured[model] = make_rules(contract, registry)
+            if is_counted(contract):
+                counted[model] = make_rules(contract, registry)
                 continue
+            reason = unmeasurable_reason(contract)
             self._models.pop(model, None)
             status = self._statuses.get(model)
             if status is None or status.reason != reason:
@@ -254,9 +257,9 @@ class Scorer:
                     updated_at=_utc(int(now_s * 1000)),
                 )
                 self._skip(client, skipped)
-        for model in self._models.keys() - measured.keys():
+        for model in self._models.keys() - counted.keys():
             del self._models[model]
-        return measured
+        return counted
 
     def _skip_unreadable(self, client: Client, registry: Registry, now_s: float) -> None:
         """Mark the scored models whose contract cannot be read as skipped, with the reason.
@@ -265,7 +268,7 @@ class Scorer:
         """
         for model in sorted(registry.unreadable.keys() - registry.contracts.keys()):
             status = self._statuses.get(model)
-            if status is not None and status.state == "scored":
+            if status is not None and status.state != "skipped":
                 reason = f"This version of the scorer cannot read the contract: {registry.unreadable[model]}"
                 # The basis stays, so that the performance measured so far is still shown.
                 updated_at = _utc(int(now_s * 1000))
@@ -277,12 +280,19 @@ class Scorer:
         self._log.info("model is not measured", model=status.model, reason=status.reason)
 
     def _write_status(
-        self, client: Client, rules: Rules, now_s: float, *, newest_ms: int, scored_until_s: float
+        self,
+        client: Client,
+        contract: Contract,
+        rules: Rules,
+        now_s: float,
+        *,
+        newest_ms: int,
+        scored_until_s: float,
     ) -> None:
         status = results.ScoringStatus(
             model=rules.model,
-            state="scored",
-            reason="",
+            state="scored" if rules.is_measured else "counted",
+            reason=unmeasurable_reason(contract),
             basis=rules.basis,
             kind=rules.kind,
             raw_share=rules.raw_share,

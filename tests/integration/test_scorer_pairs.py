@@ -13,7 +13,9 @@ import pytest
 from barograph.contract import Contract, LabelSpec, ShadowTest, Slice
 
 from local.clickhouse import LocalClickHouse
+from streams.registry.registry import build_registry
 from streams.scorer import statement_chunks
+from streams.scorer.rules import make_rules
 from streams.scorer.worker import Scorer
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, expected, label, prediction
@@ -29,6 +31,9 @@ BINARY = Contract(
     slices=(Slice(name="country", source="context.country", values=("de", "fr")),),
     label=LabelSpec(type="bool", positive=True, threshold=THRESHOLD, horizon_s=3 * 86400),
     shadow=SHADOW,
+)
+UNLABELLED = msgspec.structs.replace(
+    BINARY, label=None, shadow=ShadowTest(candidate="4", of="3", margins={"latency": 0.1, "missing": 0.1})
 )
 COUNTS = (
     *("requests", "pairs", "unpaired", "compared", "agreed", "labelled", "both_right", "primary_right"),
@@ -98,9 +103,11 @@ def order(event: Mapping[str, Any]) -> tuple[int, ...]:
     return event["at"], event["epoch"], event["partition"], event["offset"], event["message_index"]
 
 
-def decision(event: Mapping[str, Any]) -> bool | None:
+def decision(event: Mapping[str, Any], contract: Contract = BINARY) -> bool | str | None:
     if event["error"]:
         return None
+    if contract.label is None:
+        return event["class"] or None
     if event["class"]:
         return {"true": True, "false": False}.get(event["class"])
     return event["score"] >= THRESHOLD if 0 <= event["score"] <= 1 else None
@@ -111,7 +118,9 @@ def losses(event: Mapping[str, Any], truth: bool) -> tuple[float, float]:
     return -math.log(max(p, 2.0**-52)), (1 - p) ** 2
 
 
-def joined(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[tuple[str, int], dict[str, Any]]:
+def joined(
+    rows: Mapping[str, Sequence[Mapping[str, Any]]], contract: Contract = BINARY
+) -> dict[tuple[str, int], dict[str, Any]]:
     """Pair the rows in plain Python; return counts by slice and start of the window (Unix seconds)."""
     shadows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for event in sorted(rows["shadow_predictions"], key=order):
@@ -129,7 +138,7 @@ def joined(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[tuple[str, i
         near = [each for each in shadows[event_id] if abs(each["at"] - event["at"]) <= HOUR_MS]
         answer = near[0] if near else None
         # The labels are joined by the reference of the scorer's own tests.
-        of_id = [each for each in rows["labels"] if each["id"] == event_id]
+        of_id = [each for each in rows["labels"] if each["id"] == event_id and contract.label is not None]
         (own,) = expected(BINARY, [event], of_id).values()
         truth = None
         if own.counts["labelled"]:
@@ -145,7 +154,7 @@ def joined(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[tuple[str, i
                 error = answer["error"]
                 counts["missing"][error.removeprefix("shadow-") if error.startswith("shadow-") else "error"] += 1
             else:
-                add_pair(counts, event, answer, truth)
+                add_pair(counts, event, answer, truth, contract)
                 continue
             if truth is not None and decision(event) is not None:
                 counts["missing_labelled"] += 1
@@ -161,9 +170,15 @@ def joined(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[tuple[str, i
     return dict(result)
 
 
-def add_pair(counts: dict[str, Any], event: Mapping[str, Any], answer: Mapping[str, Any], truth: bool | None) -> None:
+def add_pair(
+    counts: dict[str, Any],
+    event: Mapping[str, Any],
+    answer: Mapping[str, Any],
+    truth: bool | None,
+    contract: Contract,
+) -> None:
     counts["pairs"] += 1
-    ours, theirs = decision(event), decision(answer)
+    ours, theirs = decision(event, contract), decision(answer, contract)
     both = ours is not None and theirs is not None
     counts["compared"] += both
     counts["agreed"] += both and ours == theirs
@@ -198,8 +213,8 @@ def stored(client: Client) -> dict[tuple[str, int], dict[str, Any]]:
     return {(name, start): dict(zip(names, values, strict=True)) for name, start, *values in rows}
 
 
-def compare(client: Client, rows: Mapping[str, Rows]) -> None:
-    result, targets = stored(client), joined(rows)
+def compare(client: Client, rows: Mapping[str, Rows], contract: Contract = BINARY) -> None:
+    result, targets = stored(client), joined(rows, contract)
     assert result.keys() == targets.keys()
     for key, target in targets.items():
         own = result[key]
@@ -220,6 +235,36 @@ def test_every_request_is_a_pair_or_missing_for_a_reason(client: Client, score: 
     assert totals["all"] == sum(totals[name] for name in totals if name.startswith("country="))
     ((reasons,),) = client.rows("SELECT mapKeys(sumMap(missing)) FROM shadow_pairs FINAL")
     assert set(reasons) == {"primary-failed", "no-event", "error", "timeout", "skipped-queue", "closed"}
+
+
+def test_a_model_without_labels_is_paired(client: Client, score: Callable[..., Scorer]) -> None:
+    rng = random.Random(5)
+    rows = raw_rows(rng, 800)
+    for event in rows["shadow_predictions"]:
+        if not event["error"]:
+            event["class"] = rng.choice(["", "true", "false", "maybe"])
+    for half in (0, 1):
+        for table, own in rows.items():
+            middle = len(own) // 2
+            scoring.insert(client, table, own[middle:] if half else own[:middle])
+        score(UNLABELLED).score_once()
+    compare(client, rows, UNLABELLED)
+    (compared, agreed), *_ = client.rows("SELECT sum(compared), sum(agreed) FROM shadow_pairs FINAL")
+    assert 0 < agreed < compared
+    ((state, reason),) = client.rows("SELECT state, reason FROM scorer_models FINAL")
+    assert (state, reason) == ("counted", "The contract names no label: add `label` to measure performance.")
+    assert client.rows("SELECT count() FROM performance") == [(0,)]
+
+
+def test_a_label_named_later_is_used_for_all_pairs(client: Client, score: Callable[..., Scorer]) -> None:
+    rows = raw_rows(random.Random(2), 300)
+    for table, own in rows.items():
+        scoring.insert(client, table, own)
+    score(UNLABELLED).score_once()
+    score(BINARY).score_once()
+    unlabelled = make_rules(UNLABELLED, build_registry([(UNLABELLED, 1)], [])).basis
+    client.command("DELETE FROM shadow_pairs WHERE basis = {basis:String}", {"basis": unlabelled})
+    compare(client, rows)
 
 
 def test_a_candidate_named_later_is_paired_from_the_first_row_on(client: Client, score: Callable[..., Scorer]) -> None:

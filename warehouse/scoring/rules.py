@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 from barograph.contract import SECONDS_PER_HOUR
 
-Kind = Literal["binary", "classes", "number"]
+Kind = Literal["binary", "classes", "number", "unlabelled"]
+"""`unlabelled` is a model whose contract has no usable label: its predictions are counted, not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,11 @@ class Rules:
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of statements about the model."""
         return {"model": self.model}
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the model has labels, and so performance."""
+        return self.kind != "unlabelled"
 
     @property
     def is_recorded(self) -> str:

@@ -98,7 +98,7 @@ def arm_sides(contract: Contract, series: Sequence[Series]) -> list[ComparedSide
         contract: names the arms.
         series: sorted.
     """
-    names = list(contract.arms.shares) if contract.arms else []
+    names = list(contract.arms.names) if contract.arms else []
     for dimension in contract.slices:
         if not names and dimension.source == ARM:
             names = list(dimension.values)

@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS comparisons
 (
     model LowCardinality(String) COMMENT 'Model',
     kind LowCardinality(String) COMMENT 'Kind of comparison: version (a version with its predecessor) or arm (an arm of a test with the control)',
-    left LowCardinality(String) COMMENT 'The preceding version, or the control: the first arm in the contract''s order',
+    left LowCardinality(String) COMMENT 'The preceding version, or the control of the test',
     right LowCardinality(String) COMMENT 'The version or arm that is compared with left',
     field LowCardinality(String) COMMENT 'Compared output: score, class, confidence, latency or a metric; events for error_rate',
     measure LowCardinality(String) COMMENT 'psi, mean, p50, p99, share (of one category), null_rate, error_rate or slow_rate (latency above the contract''s objective)',
@@ -70,7 +70,7 @@ CREATE VIEW IF NOT EXISTS latest_comparisons
 (
     model LowCardinality(String) COMMENT 'Model',
     kind LowCardinality(String) COMMENT 'Kind of comparison: version (a version with its predecessor) or arm (an arm of a test with the control)',
-    left LowCardinality(String) COMMENT 'The preceding version, or the control: the first arm in the contract''s order',
+    left LowCardinality(String) COMMENT 'The preceding version, or the control of the test',
     right LowCardinality(String) COMMENT 'The version or arm that is compared with left',
     field LowCardinality(String) COMMENT 'Compared output: score, class, confidence, latency or a metric; events for error_rate',
     measure LowCardinality(String) COMMENT 'psi, mean, p50, p99, share (of one category), null_rate, error_rate or slow_rate (latency above the contract''s objective)',
@@ -198,7 +198,7 @@ CREATE VIEW IF NOT EXISTS arm_comparison
     window LowCardinality(String) COMMENT 'Length of the window, such as 15m, 1h, 1d or 7d',
     window_start DateTime('UTC') COMMENT 'Start of the window in event time, inclusive',
     window_end DateTime('UTC') COMMENT 'End of the window in event time, exclusive',
-    control LowCardinality(String) COMMENT 'First arm in the contract''s order',
+    control LowCardinality(String) COMMENT 'Arm with which the others are compared',
     arm LowCardinality(String) COMMENT 'Arm that is compared with the control',
     field LowCardinality(String) COMMENT 'Compared output: score, class, confidence, latency or a metric; events for error_rate',
     measure LowCardinality(String) COMMENT 'psi, mean, p50, p99, share (of one category), null_rate, error_rate or slow_rate',

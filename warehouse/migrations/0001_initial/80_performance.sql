@@ -106,6 +106,8 @@ CREATE TABLE IF NOT EXISTS performance_state
     bin_labelled_scores Array(Float64) COMMENT 'Sum of the scores of labelled predictions per bin; numbers: of the absolute errors, per bin of the value' CODEC(ZSTD(1)),
     bin_positives Array(UInt64) COMMENT 'Labelled predictions per bin whose label is the scored class' CODEC(ZSTD(1)),
     sums Array(Float64) COMMENT 'Sums over labelled predictions. Classes: n, sum and sum of squares of the log loss, then of the Brier score; numbers: n and sums of error, |error|, error^2, error^4, with error = prediction - label' CODEC(ZSTD(1)),
+    timed UInt64 COMMENT 'Predictions with a latency' CODEC(T64, ZSTD(1)),
+    log_latency Float64 COMMENT 'Sum of ln(latency in milliseconds) over timed predictions' CODEC(ZSTD(1)),
     ages Map(UInt16, UInt64) COMMENT 'First labels per bin of arrival age, in the bins of maturity; slice all only' CODEC(ZSTD(1)),
     records UInt64 COMMENT 'Raw rows behind the whole window; of two states the one with more rows counts' CODEC(T64, ZSTD(1)),
     scored_at DateTime64(3, 'UTC') COMMENT 'Time at which the state was computed, by the scorer''s clock' CODEC(Delta, ZSTD(1))
@@ -175,10 +177,10 @@ COMMENT 'Offsets up to which the scorer has processed raw rows, per source parti
 CREATE TABLE IF NOT EXISTS scorer_models
 (
     model LowCardinality(String) COMMENT 'Model with a contract',
-    state LowCardinality(String) COMMENT 'scored, or skipped if performance cannot be measured',
-    reason String COMMENT 'Why the model is skipped, and what to do; empty if scored',
+    state LowCardinality(String) COMMENT 'scored; counted if performance cannot be measured, but a candidate or arms are compared; or skipped',
+    reason String COMMENT 'Why performance is not measured, and what to do; empty if scored',
     basis LowCardinality(String) COMMENT 'Hash of the scoring rules; when it changes, all performance is recomputed',
-    kind LowCardinality(String) COMMENT 'binary, classes or number',
+    kind LowCardinality(String) COMMENT 'binary, classes, number, or unlabelled',
     raw_share Float64 COMMENT 'Share of the predictions that is recorded; performance uses this share',
     newest_at DateTime64(3, 'UTC') COMMENT 'Latest event time among its predictions and labels',
     scored_until DateTime64(3, 'UTC') COMMENT 'Windows that end up to this time have been measured',

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -59,10 +59,18 @@ SHADOW_CRITERIA = {
     "number": ("mae",),
 }
 """Criteria of a candidate that need labels, per kind of model."""
+ARM_CRITERIA = {
+    "binary": ("accuracy", "brier", "log_loss"),
+    "classes": ("accuracy", "brier", "log_loss"),
+    "number": ("mae",),
+}
+"""Criteria of an arm that need labels, per kind of model."""
+UNLABELLED_ARM_CRITERIA = ("latency", "errors")
+"""Criteria of an arm that need no labels."""
 LATENCY_CRITERIA = ("latency", "latency_p50", "latency_p95", "latency_p99", "latency_slo")
 UNLABELLED_CRITERIA = ("agreement", *LATENCY_CRITERIA, "cost", "missing")
 """Criteria of a candidate that need no labels; `agreement` needs classes."""
-SHARE_CRITERIA = ("accuracy", "auc", "agreement", *LATENCY_CRITERIA[1:], "missing")
+SHARE_CRITERIA = ("accuracy", "auc", "agreement", *LATENCY_CRITERIA[1:], "missing", "errors")
 """Criteria whose difference is one of shares, so a margin of 1 or more allows everything."""
 
 
@@ -394,6 +402,10 @@ def _arms(contract: Contract) -> Iterator[CheckFailure]:
         yield CheckFailure(
             ("arms", "unit"), f"{quoted(arms.unit)} is not a unit; write context.NAME, such as context.user"
         )
+    if arms.control and arms.control not in arms.shares:
+        message = f"{quoted(arms.control)} is not an arm; write one of {', '.join(arms.shares)}"
+        yield CheckFailure(("arms", "control"), message, (("arms", "shares"),))
+    yield from _criteria(contract, "arms", arms.margins, ARM_CRITERIA, UNLABELLED_ARM_CRITERIA)
 
 
 def _shadow(contract: Contract) -> Iterator[CheckFailure]:
@@ -405,25 +417,50 @@ def _shadow(contract: Contract) -> Iterator[CheckFailure]:
         yield CheckFailure(("shadow", "candidate"), message, (("shadow", "of"),))
     if not shadow.margins:
         yield CheckFailure(("shadow", "margins"), "has no criterion; write at least one, such as accuracy: 0.005")
-    if contract.label is None:
-        yield CheckFailure(("shadow",), "requires ground truth; write label, or remove it", (("label",),))
-        return
-    kind = label_kind(contract.label)
-    unlabelled = tuple(name for name in UNLABELLED_CRITERIA if kind != "number" or name != "agreement")
-    known = (*SHADOW_CRITERIA[kind], *unlabelled)
-    for criterion in shadow.margins:
-        if criterion not in known:
-            message = f"{quoted(criterion)} is not a criterion of this kind of model; write one of {', '.join(known)}"
-            yield CheckFailure(("shadow", "margins", criterion), message, (("label",),))
+    unlabelled = UNLABELLED_CRITERIA
+    if contract.label is not None and label_kind(contract.label) == "number":
+        unlabelled = tuple(name for name in unlabelled if name != "agreement")
+    yield from _criteria(contract, "shadow", shadow.margins, SHADOW_CRITERIA, unlabelled)
     yield from _shadow_settings(contract, shadow)
+
+
+def _criteria(
+    contract: Contract,
+    section: str,
+    margins: Mapping[str, float],
+    by_kind: Mapping[str, tuple[str, ...]],
+    unlabelled: tuple[str, ...],
+) -> Iterator[CheckFailure]:
+    """Check the margins of a section: whether the model has each criterion, and raw events to count it from.
+
+    Args:
+        contract: the contract.
+        section: the key of the section.
+        margins: its margins.
+        by_kind: the criteria that need labels, by kind of model.
+        unlabelled: the criteria that need none.
+    """
+    if margins and contract.raw_share == 0:
+        message = "are counted from raw events; write raw: all or raw: {share: 0.1}, or remove them"
+        yield CheckFailure((section, "margins"), message, (("raw",),))
+    labelled = () if contract.label is None else by_kind[label_kind(contract.label)]
+    need_labels = {name for names in by_kind.values() for name in names}
+    for criterion, margin in margins.items():
+        path = (section, "margins", criterion)
+        if contract.label is None and criterion in need_labels:
+            message = f"{quoted(criterion)} requires ground truth; write label, or one of {', '.join(unlabelled)}"
+            yield CheckFailure(path, message, (("label",),))
+        elif criterion not in (*labelled, *unlabelled):
+            known = ", ".join((*labelled, *unlabelled))
+            message = f"{quoted(criterion)} is not a criterion of this kind of model; write one of {known}"
+            yield CheckFailure(path, message, (("label",),))
+        if criterion in SHARE_CRITERIA and margin >= 1:
+            message = f"{margin:g} allows every loss, as it is a share; write a number below 1, such as 0.01"
+            yield CheckFailure(path, message)
 
 
 def _shadow_settings(contract: Contract, shadow: ShadowTest) -> Iterator[CheckFailure]:
     """Check what single criteria need."""
-    for criterion, margin in shadow.margins.items():
-        if criterion in SHARE_CRITERIA and margin >= 1:
-            message = f"{margin:g} allows every loss, as it is a share; write a number below 1, such as 0.01"
-            yield CheckFailure(("shadow", "margins", criterion), message)
     for key, other in (("candidate", shadow.candidate), ("of", shadow.of)):
         if shadow.copy and shadow.copy == other:
             message = f"{quoted(shadow.copy)} is the version in {key} too; give the copy a version of its own"

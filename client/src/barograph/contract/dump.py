@@ -67,9 +67,7 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
     if contract.label is not None:
         lines.append(f"label: {flow_map(_label_settings(contract.label))}")
     if contract.arms is not None:
-        shares = flow_map({text_scalar(arm): number_scalar(share) for arm, share in contract.arms.shares.items()})
-        others = _changed_scalars(contract.arms, Arms(shares=contract.arms.shares))
-        lines.append(f"arms: {flow_map({'shares': shares, **others})}")
+        lines.append(f"arms: {flow_map(_arm_settings(contract.arms))}")
     if contract.shadow is not None:
         lines.append(f"shadow: {flow_map(_shadow_settings(contract.shadow))}")
     psi, rates = contract.thresholds, contract.rate_thresholds
@@ -99,13 +97,15 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
+def _arm_settings(arms: Arms) -> dict[str, str]:
+    changed = _changed_scalars(arms, Arms(shares=arms.shares, margins=arms.margins))
+    margins = {"margins": _numbers(arms.margins)} if arms.margins else {}
+    return {"shares": _numbers(arms.shares), **changed, **margins}
+
+
 def _shadow_settings(shadow: ShadowTest) -> dict[str, str]:
     maps = {"margins": shadow.margins, "prices": shadow.prices, "candidate_prices": shadow.candidate_prices}
-    written = {
-        key: flow_map({text_scalar(name): number_scalar(value) for name, value in values.items()})
-        for key, values in maps.items()
-        if values or key == "margins"
-    }
+    written = {key: _numbers(values) for key, values in maps.items() if values or key == "margins"}
     default = msgspec.structs.replace(
         ShadowTest(candidate=shadow.candidate, of=shadow.of, margins=shadow.margins),
         prices=shadow.prices,
@@ -113,6 +113,10 @@ def _shadow_settings(shadow: ShadowTest) -> dict[str, str]:
     )
     versions = {"candidate": text_scalar(shadow.candidate), "of": text_scalar(shadow.of)}
     return versions | written | _changed_scalars(shadow, default)
+
+
+def _numbers(values: Mapping[str, float]) -> str:
+    return flow_map({text_scalar(name): number_scalar(value) for name, value in values.items()})
 
 
 def _changed_scalars(struct: msgspec.Struct, default: msgspec.Struct) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from barograph.contract import Contract, Field, FieldType, LabelSpec, ShadowTest, SketchKind, Slice
+from barograph.contract import Arms, Contract, Field, FieldType, LabelSpec, ShadowTest, SketchKind, Slice
 from barograph.contract.alerts_section import ALERTS
 from barograph.contract.kinds import (
     ChoiceKind,
@@ -39,6 +39,7 @@ _CONTRACT = Contract(model="")
 _FIELD = Field(name="", type="float", source="")
 _SLICE = Slice(name="", source="")
 _LABEL = LabelSpec(type="bool")
+_ARMS = Arms(shares={})
 _SHADOW = ShadowTest(candidate="", of="", margins={})
 _PSI, _RATES = _CONTRACT.thresholds, _CONTRACT.rate_thresholds
 """Objects with every default."""
@@ -309,6 +310,31 @@ ARMS = RecordKind(
             "What is assigned to an arm, such as a user or a session: `context.NAME`.",
             default="each prediction",
         ),
+        Key(
+            "control",
+            EventValueKind(),
+            "The arm with which the others are compared.",
+            default="the first arm",
+        ),
+        Key(
+            "margins",
+            MapKind(NumberKind(0.0, above=True)),
+            "How much worse than the control an arm may be, by criterion: `accuracy`, `brier`, `log_loss` and `mae` in "
+            "their own unit, `latency` as a ratio (0.1 is 10 % slower), `errors` as a share of failed predictions.",
+            default="{}",
+        ),
+        Key(
+            "worst_day",
+            NumberKind(0.0, 1.0, above=True),
+            "The largest share of a day's predictions that an arm could get wrong, if its harm is in few days.",
+            default=number_scalar(_ARMS.worst_day),
+        ),
+        Key(
+            "days",
+            IntegerKind(28, 3650),
+            "The smallest number of days with predictions in both arms before an arm is judged.",
+            default=str(_ARMS.days),
+        ),
     )
 )
 
@@ -492,7 +518,12 @@ CONTRACT = RecordKind(
             default=_CONTRACT.season,
         ),
         Key("label", LABEL, "The ground truth, which arrives after the prediction.", default="no labels"),
-        Key("arms", ARMS, "The arms of an A/B test and the units that are assigned to them.", default="no test"),
+        Key(
+            "arms",
+            ARMS,
+            "The arms of an A/B test, the units that are assigned to them, and how an arm is judged.",
+            default="no test",
+        ),
         Key(
             "shadow",
             SHADOW,

@@ -154,12 +154,31 @@ class LabelSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Arms(msgspec.Struct, frozen=True, kw_only=True):
-    """How requests are assigned to the arms of an A/B test."""
+    """How requests are assigned to the arms of an A/B test, and how an arm is judged."""
+
+    LATER: ClassVar = ("control", "margins", "worst_day", "days")
 
     shares: dict[str, float]
     """Arm → the share of units that is assigned to it; the shares sum to 1."""
     unit: str = ""
     """The unit of assignment: `context.NAME` (a user, a session); empty if each prediction is assigned by itself."""
+    control: str = ""
+    """The arm with which the others are compared; empty: the first."""
+    margins: dict[str, float] = msgspec.field(default_factory=dict)
+    """Criterion (`accuracy`, `latency`, …) → how much worse than the control an arm may be, in the criterion's unit."""
+    worst_day: float = 0.1
+    """The largest share of a day's predictions that an arm could get wrong, if its harm is in few days."""
+    days: int = 28
+    """The smallest number of days with predictions in both arms before an arm is judged."""
+
+    def __post_init__(self) -> None:
+        _to_float(self, "worst_day")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The arms, the control first."""
+        control = self.control or next(iter(self.shares), "")
+        return (control, *(arm for arm in self.shares if arm != control))
 
 
 class ShadowTest(msgspec.Struct, frozen=True, kw_only=True):

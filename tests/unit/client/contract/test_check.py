@@ -22,7 +22,7 @@ slices:
   both: {{from: features.city * context.device, values: [a * b], sketches: [x]}}
 season: hour_of_week
 label: {{type: category, classes: [late, early, 3], horizon: 7d, mature: 0.9}}
-arms: {{shares: {{a: 0.25, b: 0.75}}, unit: context.user}}
+arms: {{shares: {{a: 0.25, b: 0.75}}, unit: context.user, control: b, margins: {{errors: 0.01}}, days: 56}}
 shadow: {{candidate: 4, of: "3", margins: {{accuracy: 0.01, missing: 0.1}}, days: 56, copy: 3b, prices: {{t: 2e-6}}}}
 slo: {{performance: {{accuracy: 0.8, log_loss: 1}}}}
 """
@@ -43,7 +43,10 @@ def test_every_key_is_read_and_written() -> None:
     )
     assert contract.slices[0].sources == ("features.city", "context.device")
     assert contract.label == LabelSpec(type="category", classes=("late", "early", "3"), horizon_s=7 * 86400, mature=0.9)
-    assert contract.arms == Arms(shares={"a": 0.25, "b": 0.75}, unit="context.user")
+    shares = {"a": 0.25, "b": 0.75}
+    assert contract.arms == Arms(shares=shares, unit="context.user", control="b", margins={"errors": 0.01}, days=56)
+    assert contract.arms.names == ("b", "a")
+    assert Arms(shares=shares).names == ("a", "b")
     margins = {"accuracy": 0.01, "missing": 0.1}
     assert contract.shadow == ShadowTest(candidate="4", of="3", margins=margins, days=56, copy="3b", prices={"t": 2e-6})
     assert contract.slo == Slo(performance={"accuracy": 0.8, "log_loss": 1.0})
@@ -138,7 +141,23 @@ def test_a_later_member_changes_the_id_only_if_it_is_set() -> None:
             "label: {type: float}\nshadow: {candidate: 4, of: 3, margins: {brier: 0.1}}",
             "write one of mae, latency, latency_p50",
         ),
-        ("shadow: {candidate: 4, of: 3, margins: {latency: 0.1}}", "shadow: requires ground truth; write label"),
+        (
+            "shadow: {candidate: 4, of: 3, margins: {latency: 0.1, brier: 0.1}}",
+            "'brier' requires ground truth; write label, or one of agreement, latency",
+        ),
+        (
+            "raw: none\nshadow: {candidate: 4, of: 3, margins: {latency: 0.1}}",
+            "are counted from raw events; write raw: all or raw: {share: 0.1}",
+        ),
+        ("arms: {shares: {a: 0.5, b: 0.5}, control: c}", "'c' is not an arm; write one of a, b"),
+        (
+            "arms: {shares: {a: 0.5, b: 0.5}, margins: {accuracy: 0.1}}",
+            "'accuracy' requires ground truth; write label, or one of latency, errors",
+        ),
+        (
+            "label: {type: bool}\narms: {shares: {a: 0.5, b: 0.5}, margins: {missing: 0.1}}",
+            "'missing' is not a criterion of this kind of model; write one of accuracy, brier, log_loss, latency",
+        ),
         ("label: {type: bool}\nshadow: {candidate: 4, of: 3, margins: {accuracy: 0.1}, days: 7}", "28"),
         ("slo: {performance: {auc: 0.7}}", "performance requires ground truth; write label"),
         (
