@@ -58,6 +58,8 @@ COUNTS = (
 )
 THRESHOLD = 0.4
 
+LATENCIES_MS = (math.nan, 0.0, 2.5, 40.0, math.inf)
+
 
 @pytest.fixture
 def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
@@ -104,6 +106,7 @@ def binary_rows(rng: random.Random, n: int = 1500) -> tuple[list[dict[str, Any]]
             "arm": rng.choice(["a", "b", ""]),
             "context": {"country": rng.choice(["de", "fr", "us"])} if rng.random() < 0.9 else {},
             "numbers": {"k": float(rng.randrange(4))} if rng.random() < 0.9 else {},
+            "latency_ms": LATENCIES_MS[i % len(LATENCIES_MS)],
         }
         odd = rng.random()
         if odd < 0.02:
@@ -149,6 +152,8 @@ def compare_counts(client: Client, targets: dict[tuple[str, str, int], Expected]
     assert result.keys() == targets.keys()
     for key, own in targets.items():
         assert {name: result[key][name] for name in COUNTS} == {name: own.counts[name] for name in COUNTS}, key
+        assert result[key]["timed"] == len(own.latencies_ms)
+        assert result[key]["log_latency"] == pytest.approx(sum(map(math.log, own.latencies_ms)), abs=1e-9)
     return result
 
 
@@ -442,6 +447,7 @@ def class_rows(rng: random.Random, n: int = 900) -> tuple[list[dict[str, Any]], 
             values["scores"] = {"dog": 1.0}  # the others are 0
         if rng.random() < 0.3:
             values["class"] = rng.choice([*CLASSES, "bird"])
+        values["latency_ms"] = LATENCIES_MS[i % len(LATENCIES_MS)]
         predictions.append(prediction(i, at_ms, i, **values))
         if rng.random() < 0.9:
             labels.append(label(i, at_ms + rng.randrange(HOUR_MS), len(labels), truth, "string"))
@@ -518,7 +524,7 @@ def test_all_metrics_of_numbers(client: Client, score: Callable[..., Scorer]) ->
         at_ms = START_MS + rng.randrange(6 * HOUR_MS)
         truth = rng.gauss(100, 30)
         guess = rng.choice([truth + rng.gauss(1, 5), truth + 10 ** rng.uniform(-8, 3), truth, math.nan])
-        predictions.append(prediction(i, at_ms, i, score=guess))
+        predictions.append(prediction(i, at_ms, i, score=guess, latency_ms=LATENCIES_MS[i % len(LATENCIES_MS)]))
         if rng.random() < 0.8:
             labels.append(label(i, at_ms + 1000, len(labels), repr(truth), "number"))
             if not math.isnan(guess):

@@ -82,6 +82,7 @@ class Expected:
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     outcomes: list[tuple[Any, Any, Any]] = field(default_factory=list)
     """Class, score (or probabilities) and truth of labelled predictions, as in the event and label."""
+    latencies_ms: list[float] = field(default_factory=list)
 
 
 def expected(
@@ -126,6 +127,8 @@ def expected(
             own.counts["predictions"] += 1
             own.counts["failed"] += event["error"] != ""
             own.counts["duplicates"] += len(order) - 1
+            if 0 < event["latency_ms"] < math.inf:
+                own.latencies_ms.append(event["latency_ms"])
             for kind in odd_outputs(spec, event):
                 own.counts[kind] += 1
             own.counts["labelled"] += last is not None

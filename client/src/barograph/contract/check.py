@@ -417,7 +417,7 @@ def _shadow(contract: Contract) -> Iterator[CheckFailure]:
         yield CheckFailure(("shadow", "candidate"), message, (("shadow", "of"),))
     if not shadow.margins:
         yield CheckFailure(("shadow", "margins"), "has no criterion; write at least one, such as accuracy: 0.005")
-    unlabelled = UNLABELLED_CRITERIA
+    unlabelled: tuple[str, ...] = UNLABELLED_CRITERIA
     if contract.label is not None and label_kind(contract.label) == "number":
         unlabelled = tuple(name for name in unlabelled if name != "agreement")
     yield from _criteria(contract, "shadow", shadow.margins, SHADOW_CRITERIA, unlabelled)
