@@ -28,6 +28,7 @@ _SCORED = (
     "scorer_checkpoints",
     "scorer_models",
     "shadow_pairs",
+    "shadow_verdicts",
     "pending_labels",
 )
 _JUDGED = (

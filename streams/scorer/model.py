@@ -19,6 +19,7 @@ from streams.scorer.label_delay import LEARNED_DAYS, LabelDelayCurve, learn_labe
 from streams.scorer.pairing import Pairing
 from streams.scorer.reference import References
 from streams.scorer.rules import baseline_changes, dimensions_at
+from streams.scorer.shadow_looks import ShadowLooks
 from streams.scorer.statement_chunks import batched, split_by_rows, statement_chunks
 from streams.scorer.verdicts import PerformanceJudge
 from streams.scorer.windows import DAY_S, EventClock, window_lengths, window_start, window_starts
@@ -62,6 +63,7 @@ class ModelScorer:
     next_hours: tuple[dict[int, HourRows], dict[int, HourRows]] = field(default_factory=lambda: ({}, {}))
     """Predictions and labels after the next checkpoint."""
     pairing: Pairing = field(default_factory=Pairing)
+    shadow_looks: ShadowLooks = field(default_factory=ShadowLooks)
     open_windows: set[int] = field(default_factory=set)
     """Score windows that changed and have not ended."""
     pending_windows: dict[int, set[int]] = field(default_factory=dict)
@@ -143,6 +145,8 @@ class ModelScorer:
         if self.rules.is_measured:
             revised = self._judge(client, contract, registry, ended, still_open, clock, now_ms)
         self.open_windows = still_open
+        has_changed = bool(arrived or ended or revised)
+        self.shadow_looks.run(client, contract, self.rules, now_ms, self.check_stop, has_changed=has_changed)
         return PassResult(arrived, len(ended), revised)
 
     # ------------------------------------------------------------------------------------------ new rows

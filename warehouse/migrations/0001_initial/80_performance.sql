@@ -161,6 +161,38 @@ TTL window_start + INTERVAL 750 DAY
 SETTINGS ttl_only_drop_parts = 1, index_granularity = 512, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Counts and sums of pairs of a candidate and the version that answers the same requests, per score window and slice; read with FINAL. They add up to any longer window. Kept for 750 days of event time.';
 
+CREATE TABLE IF NOT EXISTS shadow_verdicts
+(
+    model LowCardinality(String) COMMENT 'Model',
+    candidate LowCardinality(String) COMMENT 'Version of the candidate, whose predictions have the role shadow',
+    of LowCardinality(String) COMMENT 'Version whose answers were used',
+    basis LowCardinality(String) COMMENT 'Hash of the scoring rules, as in performance_state',
+    day Date COMMENT 'Local day that the look ends with; the look uses the ended days up to it, for criteria with labels those of them with mature labels',
+    day_end DateTime('UTC') COMMENT 'End of that day' CODEC(Delta, ZSTD(1)),
+    slice LowCardinality(String) COMMENT 'Slice of the events of the primary: all, or NAME=value',
+    criterion LowCardinality(String) COMMENT 'Criterion of the contract, as accuracy or latency; decision for the row of the whole look',
+    value Float64 COMMENT 'Mean difference per pair, above 0 if the candidate is better; NaN without pairs and for the decision' CODEC(ZSTD(1)),
+    low Float64 COMMENT 'Lower end of the 95 % confidence sequence; -inf if there is not enough data' CODEC(ZSTD(1)),
+    high Float64 COMMENT 'Upper end; inf if there is not enough data' CODEC(ZSTD(1)),
+    least_low Float64 COMMENT 'Lower end if missing answers are as bad for the candidate as possible; slices: low' CODEC(ZSTD(1)),
+    margin Float64 COMMENT 'Acceptable loss per pair; latency: ln(1 + margin of the contract); NaN for slices and the decision' CODEC(ZSTD(1)),
+    days UInt32 COMMENT 'Days with pairs that the row uses' CODEC(T64, ZSTD(1)),
+    least_days UInt32 COMMENT 'Days before which the margin is never shown; 0 for slices' CODEC(T64, ZSTD(1)),
+    days_left Float64 COMMENT 'Forecast of the days until the margin is shown; inf if the difference is beyond it, NaN if there is no forecast' CODEC(ZSTD(1)),
+    evidence Float64 COMMENT 'Slices: natural logarithm of the e-value that the candidate is worse. Decision: of the mean e-value of the slices; some slice is harmed from ln 10 on. NaN otherwise, and if there is not enough data' CODEC(ZSTD(1)),
+    state LowCardinality(String) COMMENT 'met, worse, open (not yet known) or insufficient (not enough data)',
+    outcome LowCardinality(String) COMMENT 'Decision of the look: promote, hold or insufficient',
+    inputs String COMMENT 'Hash of the daily sums and settings that the look was computed from',
+    is_removed UInt8 COMMENT '1: a later computation of the look has no such row; FINAL leaves the row out',
+    judged_at DateTime64(3, 'UTC') COMMENT 'Time at which the row was computed, by the scorer''s clock' CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(judged_at, is_removed)
+PARTITION BY toYYYYMM(day)
+ORDER BY (model, candidate, of, day, slice, criterion)
+TTL day_end + INTERVAL 750 DAY
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 512, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Decision about a candidate at the end of each local day, with a row per criterion and slice; read with FINAL. A row changes when late events or labels change a day that the look uses. Kept for 750 days of event time.';
+
 CREATE TABLE IF NOT EXISTS scorer_checkpoints
 (
     topic LowCardinality(String) COMMENT 'predictions or labels',

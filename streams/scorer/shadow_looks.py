@@ -1,0 +1,99 @@
+"""Keeps the looks at a candidate in `shadow_verdicts` equal to what its pairs say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from barograph.contract import Contract, ShadowTest
+
+from warehouse.client import Client
+from warehouse.scoring.rules import Rules
+from warehouse.shadow.days import shadow_days
+from warehouse.shadow.looks import decide_at, look_days
+from warehouse.shadow.verdicts import look_rows, remove_others, stored_looks, write_looks
+
+MAX_TIME_SHARE = 0.1
+"""Largest share of the time that the looks of a model take. A check reads the sums of all days, so while labels
+arrive in every pass, it is not made in every pass."""
+MAX_ROWS = 20_000
+"""Rows after which looks are written."""
+
+
+@dataclass
+class ShadowLooks:
+    """The state of one model's looks between passes. It can be rebuilt from stored rows at any time."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    shadow: ShadowTest | None = None
+    """The section of the contract at the last pass."""
+    has_changed: bool = field(default=True)
+    """Whether pairs, labels or the contract may have changed since the last check."""
+    next_s: float = 0.0
+    """Time of the next check, by `monotonic`."""
+
+    def run(
+        self,
+        client: Client,
+        contract: Contract,
+        rules: Rules,
+        now_ms: int,
+        check_stop: Callable[[], None],
+        *,
+        has_changed: bool,
+    ) -> int:
+        """Compute the looks whose days changed, if a check is due, and write them; return their number.
+
+        Every look is a function of the pairs, and it is stored with a hash of its inputs. So a pass that breaks off is
+        continued by the next one, and unchanged looks are not written again.
+
+        Args:
+            client: the warehouse.
+            contract: the model's contract.
+            rules: its scoring rules.
+            now_ms: the scorer's clock, in Unix milliseconds.
+            check_stop: called between looks; it raises to break off.
+            has_changed: whether the pass counted pairs or measured windows.
+        """
+        self.has_changed = self.has_changed or has_changed or contract.shadow != self.shadow
+        self.shadow = contract.shadow
+        start_s = self.monotonic()
+        if contract.shadow is None or not self.has_changed or start_s < self.next_s:
+            return 0
+        written = self._write_looks(client, contract, contract.shadow, rules, now_ms, check_stop)
+        self.has_changed = False
+        end_s = self.monotonic()
+        self.next_s = end_s + (end_s - start_s) / MAX_TIME_SHARE
+        return written
+
+    def _write_looks(
+        self,
+        client: Client,
+        contract: Contract,
+        shadow: ShadowTest,
+        rules: Rules,
+        now_ms: int,
+        check_stop: Callable[[], None],
+    ) -> int:
+        assert rules.shadow is not None
+        slices = shadow_days(client, rules.model, shadow.candidate, shadow.of, rules.basis, contract.timezone)
+        looks = look_days(shadow, rules.basis, slices) if slices else []
+        stored = stored_looks(client, rules.model, rules.shadow)
+        # The newer row counts, whatever the clock says.
+        judged_ms = max(now_ms, stored.newest_ms + 1)
+        due = [each for each in looks if each not in stored.looks]
+        rows: list[dict[str, Any]] = []
+        for due_day in due:
+            check_stop()
+            decision = decide_at(shadow, slices, due_day.day)
+            rows += look_rows(rules.model, rules.shadow, rules.basis, contract.timezone, due_day, decision, judged_ms)
+            if len(rows) >= MAX_ROWS:
+                write_looks(client, rows)
+                rows = []
+        if rows:
+            write_looks(client, rows)
+        if stored.has_others or not stored.looks <= set(looks):
+            remove_others(client, rules.model, rules.shadow, looks, judged_ms + 1)
+        return len(due)
