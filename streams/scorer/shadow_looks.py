@@ -15,7 +15,7 @@ from warehouse.shadow.days import shadow_days
 from warehouse.shadow.looks import decide_at, look_days
 from warehouse.shadow.verdicts import look_rows, remove_others, stored_looks, write_looks
 
-MAX_TIME_SHARE = 0.1
+MAX_TIME_SHARE = 0.02
 """Largest share of the time that the looks of a model take. A check reads the sums of all days, so while labels
 arrive in every pass, it is not made in every pass."""
 MAX_ROWS = 20_000

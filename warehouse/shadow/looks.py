@@ -15,7 +15,7 @@ from barograph.contract import ShadowTest
 from sketches.baseline.baseline import ALL
 from sketches.shadow.decision import ShadowDecision
 from warehouse.shadow.criteria import decision
-from warehouse.shadow.days import ShadowDays
+from warehouse.shadow.days import FloatArray, ShadowDays
 
 T = TypeVar("T")
 
@@ -41,8 +41,8 @@ def look_days(shadow: ShadowTest, basis: str, slices: Sequence[ShadowDays]) -> l
     (whole,) = (each for each in slices if each.slice == ALL)
     content: dict[str, list[bytes]] = {day: [] for day in whole.days}
     for each in sorted(slices, key=lambda own: own.slice):
-        for i, day in enumerate(each.days):
-            content.setdefault(day, []).append(f"{each.slice}\0".encode() + b"".join(_content(each, i)))
+        for day, values in zip(each.days, _content(each), strict=True):
+            content.setdefault(day, []).append(each.slice.encode() + b"\0" + values)
     total = hashlib.blake2b(basis.encode() + msgspec.json.encode(shadow), digest_size=8)
     ended = dict(zip(whole.days, whole.ended.tolist(), strict=True))
     looks = []
@@ -72,11 +72,16 @@ def _first(value: T, n: int) -> T:
     return value
 
 
-def _content(days: ShadowDays, i: int) -> Iterator[bytes]:
-    """Yield the members of one day with their names. Zeros are left out: a reason is not known before it occurs."""
+def _content(days: ShadowDays) -> Iterator[bytes]:
+    """Yield the values of each day with their names. Zeros are left out: a reason is not known before it occurs."""
+    columns: dict[str, FloatArray] = {}
     for field in dataclasses.fields(days):
         value = getattr(days, field.name)
-        arrays = value if isinstance(value, Mapping) else {"": value}
-        for name, array in arrays.items():
-            if isinstance(array, np.ndarray) and np.any(array[i]):
-                yield f"{field.name}.{name}\0".encode() + array[i].tobytes()
+        for name, array in (value if isinstance(value, Mapping) else {"": value}).items():
+            if isinstance(array, np.ndarray):
+                table = array.reshape(len(days.days), -1).T
+                columns |= {f"{field.name}.{name}.{i}": column.astype(np.float64) for i, column in enumerate(table)}
+    names = np.array([hashlib.blake2b(name.encode(), digest_size=8).digest() for name in columns], dtype="S8")
+    matrix = np.array(list(columns.values())).T
+    for values, is_set in zip(matrix, matrix != 0.0, strict=True):
+        yield names[is_set].tobytes() + values[is_set].tobytes()
