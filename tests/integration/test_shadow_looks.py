@@ -213,8 +213,8 @@ def test_a_pass_killed_between_writes_is_continued(
     mortal: Any = MortalClient(client, kills, ("shadow_verdicts",))
     with pytest.raises(Killed):
         score(connect_to=lambda _: mortal).score_once()
-    some = {key[0] for key in stored(client)}
-    assert 0 < len(some) < DAYS
+    written = {key[0] for key in stored(client)}
+    assert 0 < len(written) < DAYS
     score().score_once()
     compare(client, days)
 
