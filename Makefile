@@ -21,8 +21,8 @@ sync: ## Install the packages locked in uv.lock into .venv
 	@./tools/uv sync --locked --quiet
 
 .PHONY: demo
-demo: sync ## Replay real flights and show what changed in them, until Ctrl-C; EXIT=1 exits when it is done
-	$(RUN) barograph demo $(if $(EXIT),--exit)
+demo: sync ## Replay real flights and show what changed in them, until Ctrl-C; EXIT=1 exits when it is done, SHADOW=1: a candidate
+	$(RUN) barograph demo $(if $(SHADOW),--shadow) $(if $(EXIT),--exit)
 
 .PHONY: test
 test: sync ## Run the tests on the real Kafka and the real ClickHouse engine; ARGS="tests/unit -k psi" selects

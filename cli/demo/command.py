@@ -18,6 +18,9 @@ def demo_command(
     exit_: Annotated[
         bool, typer.Option("--exit", help="Exit when done. By default everything keeps running until Ctrl-C.")
     ] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Run a candidate as a shadow instead, and decide about its promotion.")
+    ] = False,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also draw the signals into this SVG file.", show_default=False)
     ] = None,
@@ -29,19 +32,29 @@ def demo_command(
     volume, inputs, outputs and ground truth, each with its SQL. The demo uses its own database and topics, which the
     next run replaces. Exits with 1 if an expectation about these flights fails.
 
+    With --shadow, a candidate without weather features answers the same flights, and the demo ends with the decision
+    about it.
+
     Examples:
         barograph demo
         barograph demo --exit
         barograph demo --exit --picture flights.svg
+        barograph demo --shadow --exit
     """
     # Imported here, so that `--help` stays fast.
-    from cli.demo.run import Demo
+    from cli.demo.demo_run import DemoRun
+    from cli.demo.run import DriftDemo
+    from cli.demo.shadow.run import ShadowDemo
+    from cli.errors import CommandError
 
+    if shadow and picture is not None:
+        raise CommandError("--picture draws the signals of the demo without --shadow: leave out one of both.")
     for number in _SIGNALS:
         signal.signal(number, _end)
     with ExitStack() as stack:
-        demo = Demo(None, Terminal(is_wide=False), stack)
-        current = demo.run(picture)
+        terminal = Terminal(is_wide=False)
+        demo: DemoRun = ShadowDemo(None, terminal, stack) if shadow else DriftDemo(None, terminal, stack, picture)
+        current = demo.run()
         if exit_:
             demo.leave()
         else:

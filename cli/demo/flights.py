@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-from barograph.contract import Arms, Contract, Slo, Window
+from barograph.contract import Arms, Contract, ShadowTest, Slo, Window
 
 from cli.infer import InferOptions, Roles
 
@@ -34,6 +34,13 @@ CRITICAL = frozenset({"temp", "dewp", *SCHEDULE, *PLANE, *ROUTE})
 
 SLO = Slo(latency_ms=250.0, latency_share=0.99)
 """One call scores about a day of flights and takes 10 to 50 ms on an idle machine."""
+
+SHADOW = ShadowTest(
+    candidate=CANDIDATE,
+    of=VERSION,
+    margins={"accuracy": 0.02, "brier": 0.01, "missing": 0.02},
+)
+"""The candidate of the demo with a shadow, and how much worse it may be."""
 
 CANDIDATE_AT = datetime(2013, 10, 1, tzinfo=UTC)
 """Version 2 and the arms come into force; its first flight leaves in the morning."""
@@ -98,12 +105,13 @@ def infer_options(table: Path, version: str = VERSION) -> InferOptions:
     )
 
 
-def edit_contract(inferred: Contract, *, arms: bool) -> Contract:
+def edit_contract(inferred: Contract, *, arms: bool, shadow: ShadowTest | None = None) -> Contract:
     """Edit the inferred contract as its owner would: confirm the positive class, and set the SLO.
 
     Args:
         inferred: the contract from `infer`.
         arms: whether the A/B test of version 2 has started.
+        shadow: the candidate; None without one.
     """
     assert inferred.label is not None
     return msgspec.structs.replace(
@@ -111,6 +119,7 @@ def edit_contract(inferred: Contract, *, arms: bool) -> Contract:
         label=msgspec.structs.replace(inferred.label, positive=LATE),
         slo=SLO,
         arms=inferred.arms if arms else None,
+        shadow=shadow,
     )
 
 

@@ -74,7 +74,9 @@ class Pace:
         return published - self._read < self._ahead and (self._until_ms is None or day_ms < self._until_ms)
 
 
-def replay(predictions: pa.Table, labels: pa.Table, sink: Sink, pace: Pace) -> tuple[int, int]:
+def replay(
+    predictions: pa.Table, labels: pa.Table, sink: Sink, pace: Pace, shadows: pa.Table | None = None
+) -> tuple[int, int]:
     """Publish day by day: predictions, then the labels of flights that landed that day; finally the end marker.
 
     Args:
@@ -82,15 +84,20 @@ def replay(predictions: pa.Table, labels: pa.Table, sink: Sink, pace: Pace) -> t
         labels: rows in order of `at`; labels arrive up to 33 hours after their predictions.
         sink: the publisher.
         pace: consulted before each day; a stopped replay ends without an end marker.
+        shadows: a candidate's predictions in order of `at`, published after those of the primary; None without one.
 
     Returns:
-        Numbers of predictions and labels that the publisher accepted. After the end marker, Kafka has all of them.
+        Numbers of predictions of the primary and of labels that the publisher accepted. After the end marker, Kafka has
+        all of them.
     """
     n_predictions = n_labels = 0
-    for day_ms, (built, landed) in days(predictions, labels):
+    mirrored = predictions.slice(0, 0) if shadows is None else shadows
+    for day_ms, (built, landed, shadowed) in days(predictions, labels, mirrored):
         if not pace.wait(n_predictions, day_ms):
             return n_predictions, n_labels
         n_predictions += sink.predictions(built)
+        if shadowed.num_rows:
+            sink.predictions(shadowed)
         n_labels += sink.labels(landed)
     sink.publish_end_marker()
     return n_predictions, n_labels

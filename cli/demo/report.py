@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cli.demo.expectation import DemoExpectation
 from cli.demo.flights import ACCEPTED_AT, AUTUMN, CANDIDATE_AT, CRITICAL, MODEL
-from cli.demo.fresh_start import DATABASE
+from cli.demo.fresh_start import DRIFT_DEMO, DemoNames
 from cli.demo.timeline import SIGNS, Timeline
 from cli.infer import InferResult
 from cli.terminal import LEVEL_STYLES, SafeText, Terminal, plural
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     from cli.baseline.accept import AcceptedBaseline
     from cli.settings import Settings
     from examples.flights.replay import FlightsTables
+    from examples.flights.shadow import ShadowFlights
     from local.stack import StackAddresses
 
 COMMAND = ".venv/bin/barograph"
-ON_DEMO = f"BAROGRAPH_CLICKHOUSE_DATABASE={DATABASE} {COMMAND}"
-"""Prefix of commands that use the demo's database instead of the database of `barograph dev`."""
 MARGIN = 2
 END_COLUMNS = 17
 """Columns reserved to the right of a full-width chart."""
@@ -39,8 +38,10 @@ WIDEST = 110
 class DemoReport:
     """Prints plain text with a little color; color alone never carries information."""
 
-    def __init__(self, terminal: Terminal) -> None:
+    def __init__(self, terminal: Terminal, names: DemoNames = DRIFT_DEMO) -> None:
         self._terminal = terminal
+        self.command = f"BAROGRAPH_CLICKHOUSE_DATABASE={names.database} {COMMAND}"
+        """Start of commands that use the demo's database instead of the database of `barograph dev`."""
 
     # ------------------------------------------------------------------------------------------ forms
 
@@ -82,7 +83,7 @@ class DemoReport:
     def query(self, sql: str) -> None:
         """Print a command that shows the data behind a finding."""
         lines = "\n".join(f"{'':{2 * MARGIN}}{line}" for line in sql.splitlines())
-        self.line(f'{"":{MARGIN}}{ON_DEMO} query "\n{lines}"', "cyan")
+        self.line(f'{"":{MARGIN}}{self.command} query "\n{lines}"', "cyan")
 
     def table(
         self, header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Collection[int] | None = None
@@ -142,7 +143,7 @@ class DemoReport:
 
     # ------------------------------------------------------------------------------------------ before and meanwhile
 
-    def model(self, tables: FlightsTables, record_end: datetime) -> None:
+    def model(self, tables: FlightsTables | ShadowFlights, record_end: datetime) -> None:
         """Report the trained model and the dates of the replay."""
         self.paragraph(
             f"Trained a classifier of late arrivals on June and July 2013: AUC {tables.out_of_fold.auc:.3f} on "
@@ -216,17 +217,19 @@ class DemoReport:
 
     def ended(self) -> None:
         """Explain how to keep the demo running."""
-        self.heading("Everything stops now. Run `make demo` to keep it running and to run the queries above.")
+        self.heading(
+            "Everything stops now. Leave out EXIT=1 or --exit to keep it running and to run the queries above."
+        )
 
     def next_steps(self, folder: Path, addresses: StackAddresses, log_dir: Path, page: str) -> None:
         """Print next steps while everything is running."""
         self.heading("Dashboards and alerts in your browser")
         self.line(f"  {page}")
         self.heading("Next, in another terminal")
-        self.line(f"  {ON_DEMO} status")
-        self.line(f"  {ON_DEMO} simulate --since 150d    # replay the alert rules over this history")
-        self.line(f'  {ON_DEMO} query "SHOW TABLES"')
-        self.line(f"  {ON_DEMO} baseline list")
+        self.line(f"  {self.command} status")
+        self.line(f"  {self.command} simulate --since 150d    # replay the alert rules over this history")
+        self.line(f'  {self.command} query "SHOW TABLES"')
+        self.line(f"  {self.command} baseline list")
         self.line(f"  {COMMAND} infer YOUR.parquet --model NAME --version 1 --time COLUMN    # for your own table")
         self.line(f"  cat {_shown(folder / MODEL)}.yaml    # the contract: edit it, then `apply`")
         self.heading(

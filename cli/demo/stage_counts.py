@@ -9,6 +9,8 @@ from warehouse.client import Client
 from warehouse.status import processors
 
 STAGES = ("published", "sketched", "recorded", "judged", "scored")
+PAIRED = "paired"
+"""Stage of a demo with a candidate: requests and labels that the scorer has counted in `shadow_pairs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,8 @@ class StageCount:
     """Progress of one stage."""
 
     done: int
-    """Events that passed the stage; for the scorer, labels only."""
+    """Events that passed the stage; for the scorer, labels only. Predictions with the role `shadow` are sketched and
+    judged nowhere."""
     rate: float | None = None
     """Events per second, as reported by its processor; None without a report."""
     lag: int | None = None
@@ -31,8 +34,9 @@ def stage_counts(client: Client, published: int) -> dict[str, StageCount]:
         published: events acknowledged by Kafka, as counted by the publisher.
     """
     reports = {row.kind: row for row in processors(client)}
-    recorded, judged, sketched, scored = client.rows(
-        "SELECT (SELECT count() FROM predictions) + (SELECT count() FROM labels), "
+    recorded, judged, sketched, scored, paired = client.rows(
+        "SELECT (SELECT count() FROM predictions) + (SELECT count() FROM labels) "
+        "+ (SELECT count() FROM shadow_predictions), "
         # Only `progress` says up to when everything derived from sealed panes is written.
         "(SELECT sum(n) FROM volume FINAL WHERE model = {model:String} AND slice = 'all' "
         "AND pane_start < (SELECT max(sealed_until) FROM progress FINAL WHERE model = {model:String})), "
@@ -41,7 +45,9 @@ def stage_counts(client: Client, published: int) -> dict[str, StageCount]:
         "GROUP BY instance, started_at)), "
         # The scorer measures its longest windows last.
         "(SELECT sum(n) FROM latest_performance WHERE model = {model:String} AND slice = 'all' AND metric = 'auc' "
-        "AND window = {window:String})",
+        "AND window = {window:String}), "
+        "(SELECT sum(requests + labelled + missing_labelled) FROM shadow_pairs FINAL WHERE model = {model:String} "
+        "AND slice = 'all')",
         {"model": MODEL, "window": WEEK.name},
     )[0]
 
@@ -57,4 +63,5 @@ def stage_counts(client: Client, published: int) -> dict[str, StageCount]:
         "judged": count("monitor", int(judged)),
         # Its reported rate counts all rows read, including predictions, so it is not shown.
         "scored": StageCount(int(scored)),
+        PAIRED: StageCount(int(paired)),
     }

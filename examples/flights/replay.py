@@ -124,9 +124,9 @@ def build(rows: pa.Table, now: datetime) -> FlightsTables:
     Raises:
         ValueError: `now` has no time zone.
     """
-    if now.tzinfo is None:
-        raise ValueError(f"now={now.isoformat()} has no time zone; pass one, such as datetime.now(UTC).")
+    check_time_zone(now)
     training, replayed = between(rows, *TRAINING_DATES), between(rows, *REPLAY_DATES)
+    shift_weeks = whole_weeks_before(now, replayed)
     model, candidate = train(training), train(training, CANDIDATE_FEATURES)
     baseline_scores = out_of_fold_scores(training)
     on_candidate = answered_by_candidate(replayed)
@@ -135,17 +135,13 @@ def build(rows: pa.Table, now: datetime) -> FlightsTables:
     replayed_scores, latency_ms = control_scores.copy(), control_ms
     replayed_scores[on_candidate], latency_ms[on_candidate] = candidate_scores, candidate_ms
     arm = pa.array(on_candidate.astype(np.int8))
-    landed = replayed.filter(replayed["label"].is_valid()).sort_by([("landed_at", "ascending"), ("id", "ascending")])
-
-    last_ms = max(pc.max(times.cast(pa.int64())).as_py() for times in (replayed["at"], landed["landed_at"]))
-    shift_weeks = (round(now.timestamp() * 1000) - last_ms) // WEEK_MS
     return FlightsTables(
-        train=_training_table(training, baseline_scores),
-        candidate_train=_training_table(training, out_of_fold_scores(training, CANDIDATE_FEATURES)),
+        train=training_table(training, baseline_scores),
+        candidate_train=training_table(training, out_of_fold_scores(training, CANDIDATE_FEATURES)),
         predictions=pa.table(
             {
                 "id": replayed["id"],
-                "at": _shifted(replayed["at"], shift_weeks),
+                "at": shifted(replayed["at"], shift_weeks),
                 "version": pa.DictionaryArray.from_arrays(arm, [CONTROL, CANDIDATE]).cast(pa.string()),
                 "arm": pa.DictionaryArray.from_arrays(arm, list(ARM_SHARES)).cast(pa.string()),
                 "context.original_date": replayed["original_date"],
@@ -153,14 +149,35 @@ def build(rows: pa.Table, now: datetime) -> FlightsTables:
             | {f"features.{name}": replayed[name] for name in FEATURES}
             | {"score": replayed_scores, "class": classes(replayed_scores), "latency_ms": latency_ms}
         ),
-        labels=pa.table(
-            {"id": landed["id"], "label": _named(landed["label"]), "at": _shifted(landed["landed_at"], shift_weeks)}
-        ),
+        labels=label_table(replayed, shift_weeks),
         shift_weeks=shift_weeks,
         in_sample=quality(training, model.scores(training)),
         out_of_fold=quality(training, baseline_scores),
         held_out=quality(replayed, control_scores),
     )
+
+
+def check_time_zone(now: datetime) -> None:
+    """Check that a time has a time zone.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if now.tzinfo is None:
+        raise ValueError(f"now={now.isoformat()} has no time zone; pass one, such as datetime.now(UTC).")
+
+
+def whole_weeks_before(now: datetime, served: pa.Table) -> int:
+    """Return the weeks by which flights can move forward so that all have landed by a time with a time zone."""
+    labelled = served.filter(served["label"].is_valid())
+    last_ms = max(pc.max(times.cast(pa.int64())).as_py() for times in (served["at"], labelled["landed_at"]))
+    return int((round(now.timestamp() * 1000) - last_ms) // WEEK_MS)
+
+
+def label_table(served: pa.Table, weeks: int) -> pa.Table:
+    """Return the labels of the flights that landed, moved forward by some weeks, in order of the landing."""
+    landed = served.filter(served["label"].is_valid()).sort_by([("landed_at", "ascending"), ("id", "ascending")])
+    return pa.table({"id": landed["id"], "label": _named(landed["label"]), "at": shifted(landed["landed_at"], weeks)})
 
 
 def answered_by_candidate(rows: pa.Table) -> NDArray[np.bool_]:
@@ -171,7 +188,8 @@ def answered_by_candidate(rows: pa.Table) -> NDArray[np.bool_]:
     return answered
 
 
-def _training_table(training: pa.Table, scores: NDArray[np.float64]) -> pa.Table:
+def training_table(training: pa.Table, scores: NDArray[np.float64]) -> pa.Table:
+    """Return the columns that `infer` reads: features, scores, classes and labels."""
     return pa.table(
         {name: training[name] for name in ("at", *FEATURES)}
         | {"score": scores, "class": classes(scores), "label": _named(training["label"])}
@@ -205,5 +223,6 @@ def between(rows: pa.Table, first_date: str, last_date: str) -> pa.Table:
     return rows.filter(pc.and_(pc.greater_equal(date, first_date), pc.less_equal(date, last_date)))
 
 
-def _shifted(times: pa.ChunkedArray, weeks: int) -> pa.ChunkedArray:
+def shifted(times: pa.ChunkedArray, weeks: int) -> pa.ChunkedArray:
+    """Move times forward by whole weeks."""
     return pc.add(times.cast(pa.int64()), weeks * WEEK_MS).cast(UTC_MS)

@@ -17,7 +17,7 @@ from cli.demo.flights import (
     VERSION,
     Calendar,
 )
-from cli.demo.fresh_start import DATABASE, fresh_settings, wipe
+from cli.demo.fresh_start import DRIFT_DEMO, fresh_settings, wipe
 from local.clickhouse import LocalClickHouse
 from local.credentials import read_passwords
 from local.kafka import LocalKafka
@@ -66,7 +66,7 @@ def test_each_run_has_topics_of_its_own_and_an_empty_database(addresses: StackAd
     wipe(addresses)
     wait_for(lambda: not demo_topics(addresses), "the topics of the first run to go")
     with connect(first.warehouse, create=True) as opened:
-        assert opened.rows(f"SHOW TABLES FROM {DATABASE}") == []
+        assert opened.rows(f"SHOW TABLES FROM {DRIFT_DEMO.database}") == []
     wipe(addresses)  # a first run finds nothing, and that is well
     wait_for(lambda: fresh_settings(addresses).topic_prefix != first.topic_prefix, "the next second")
 

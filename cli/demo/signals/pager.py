@@ -11,7 +11,7 @@ from alerts.simulator import simulate
 from cli.contracts import contracts_in_force
 from cli.demo.expectation import DemoExpectation
 from cli.demo.flights import MODEL, PLANE, ROUTE, SCHEDULE, WEATHER, Calendar
-from cli.demo.report import ON_DEMO, DemoReport, day_of, joined
+from cli.demo.report import DemoReport, day_of, joined
 from cli.demo.signals.inputs import DRIFTING
 from cli.terminal import plural
 from warehouse.client import Client
@@ -127,7 +127,7 @@ def report_pager(report: DemoReport, findings: Pages) -> None:
         for (rule, instance), periods in by_alert.items()
     ]
     report.table(("rule", "field", "first fired", "last resolved", "fired"), rows, numbers={4})
-    report.line(f"  {ON_DEMO} simulate --since 150d", "cyan")
+    report.line(f"  {report.command} simulate --since 150d", "cyan")
 
 
 def _until(end: datetime | None) -> str:

@@ -99,3 +99,10 @@ def test_a_day_waits_until_its_act_is_opened() -> None:
 def test_no_events_are_no_days() -> None:
     assert list(days(table(), table())) == []
     assert [(at, [t.num_rows for t in day]) for at, day in days(table(), table(DAY_MS + 5))] == [(DAY_MS, [0, 1])]
+
+
+def test_shadows_of_a_day_follow_its_predictions() -> None:
+    recorder = Recorder()
+    assert replay(table(1, 2, DAY_MS), table(), recorder, Pace(ahead=10), table(3, DAY_MS + 1)) == (3, 0)
+    published = [ids for kind, ids in recorder.calls if kind == "predictions"]
+    assert published == [["1", "2"], ["3"], [str(DAY_MS)], [str(DAY_MS + 1)]]

@@ -1,0 +1,185 @@
+"""Findings about the candidate: the account of its requests, the decision after every day, and what is expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from itertools import groupby
+
+import numpy as np
+from barograph.contract import Contract, ShadowTest
+
+from cli.demo.expectation import DemoExpectation
+from cli.demo.flights import MODEL, Calendar
+from cli.demo.query_result import OF_MODEL, DemoQuery, query_rows
+from cli.demo.report import DemoReport, day_of, joined, percent
+from cli.demo.shadow.source_pairs import SourcePairs
+from cli.promote.show import REASON_TEXTS, print_decision
+from cli.terminal import Terminal
+from sketches.shadow.decision import Outcome, ShadowDecision
+from streams.registry.registry import build_registry
+from streams.scorer.rules import make_rules
+from warehouse.client import Client
+from warehouse.shadow.criteria import decision
+from warehouse.shadow.days import ShadowDays, shadow_days
+
+
+@dataclass(frozen=True, slots=True)
+class DailyOutcome:
+    """The decision after one day."""
+
+    day: date
+    """Local day of 2013, the last one counted."""
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateFindings:
+    """What the pipeline found about the candidate."""
+
+    requests: DemoQuery
+    """One row: requests, pairs, agreed, labelled, only the primary right, only the candidate right, missing."""
+    volume: DemoQuery
+    """One row: predictions that count for the model, recorded predictions of the candidate."""
+    shadow: ShadowTest
+    whole: ShadowDays
+    """The slice `all`."""
+    decision: ShadowDecision
+    daily_outcomes: tuple[DailyOutcome, ...]
+    """From the first day on, as if somebody had looked after every day once its labels were mature."""
+
+    @property
+    def periods(self) -> list[tuple[Outcome, date]]:
+        """Each outcome with the first day of the days that have it."""
+        return [
+            (outcome, next(group).day) for outcome, group in groupby(self.daily_outcomes, key=lambda each: each.outcome)
+        ]
+
+
+def read_candidate(client: Client, calendar: Calendar, contract: Contract) -> CandidateFindings:
+    """Read the findings.
+
+    Args:
+        client: connected to the demo's database.
+        calendar: calendar of the replay.
+        contract: the contract in force, with `shadow`.
+    """
+    shadow = contract.shadow
+    assert shadow is not None
+    requests = query_rows(
+        client,
+        "SELECT sum(requests) AS requests, sum(pairs) AS pairs, sum(agreed) AS agreed, sum(labelled) AS labelled,",
+        "  sum(primary_right) AS only_primary_right, sum(candidate_right) AS only_candidate_right,",
+        "  sumMap(missing) AS missing",
+        f"FROM shadow_pairs FINAL WHERE {OF_MODEL} AND slice = 'all'",
+    )
+    volume = query_rows(
+        client,
+        f"SELECT (SELECT sum(requests) FROM volume_by_hour WHERE {OF_MODEL} AND slice = 'all') AS counted,",
+        f"  (SELECT count() FROM shadow_predictions FINAL WHERE {OF_MODEL}) AS shadows",
+    )
+    basis = make_rules(contract, build_registry([(contract, 1)], [])).basis
+    slices = shadow_days(client, MODEL, shadow.candidate, shadow.of, basis, contract.timezone)
+    daily_outcomes = [
+        DailyOutcome(_original(calendar, day), decision(shadow, [days_until(each, day) for each in slices]).outcome)
+        for day in slices[0].days
+    ]
+    return CandidateFindings(requests, volume, shadow, slices[0], decision(shadow, slices), tuple(daily_outcomes))
+
+
+def days_until(days: ShadowDays, last: str) -> ShadowDays:
+    """Return the sums up to a day (`2026-03-29`), as they were after it."""
+    end = int(np.searchsorted(np.array(days.days), last, side="right"))
+    return replace(
+        days,
+        days=days.days[:end],
+        ended=days.ended[:end],
+        mature=days.mature[:end],
+        sums={name: values[:end] for name, values in days.sums.items()},
+        missing={reason: values[:end] for reason, values in days.missing.items()},
+    )
+
+
+def _original(calendar: Calendar, day: str) -> date:
+    return date.fromisoformat(day) - timedelta(weeks=calendar.shift_weeks)
+
+
+# ---------------------------------------------------------------------------------------------------- report
+
+
+def report_candidate(report: DemoReport, terminal: Terminal, findings: CandidateFindings) -> None:
+    """Print the account of requests, the decision, and when it was reached."""
+    report.signal("Requests", "each flight has a pair or a reason")
+    requests, pairs, agreed, *_, missing = findings.requests.rows[0]
+    reasons = [f"{int(n):,} {REASON_TEXTS.get(reason, reason)}" for reason, n in sorted(missing.items())]
+    counted, shadows = findings.volume.rows[0]
+    report.paragraph(
+        f"{requests:,} flights = {pairs:,} pairs + {joined(reasons)}. Both versions predict the same class in "
+        f"{percent(agreed / pairs if pairs else None)} of the pairs. The {shadows:,} predictions of the candidate do "
+        f"not count for the model: its volume is {counted:,}."
+    )
+    report.query(findings.requests.sql)
+    report.signal("Decision", f"may version {findings.shadow.candidate} replace version {findings.shadow.of}?")
+    print_decision(terminal, MODEL, findings.shadow, findings.whole, findings.decision)
+    report.finding(
+        "Looked at after every day",
+        f"{_sentence(findings.periods)} Only whole local days with mature "
+        "labels count, and the intervals hold at every look.",
+    )
+    report.line(f"  {report.command} promote --model {MODEL}", "cyan")
+
+
+def _sentence(periods: Sequence[tuple[Outcome, date]]) -> str:
+    (first, _), *later = periods
+    if not later:
+        return f"The decision is {first.value} on all days."
+    changes = joined(f"{outcome.value} from {day_of(day)}" for outcome, day in later)
+    return f"The decision is {first.value} at first, and {changes} on."
+
+
+# ---------------------------------------------------------------------------------------------------- expectations
+
+
+def expect_candidate(findings: CandidateFindings, source: SourcePairs) -> Iterator[DemoExpectation]:
+    """Compare the findings with counts of the source tables, and with what these two models must show."""
+    requests, pairs, agreed, labelled, primary_right, candidate_right, missing = findings.requests.rows[0]
+    counted, shadows = findings.volume.rows[0]
+    yield DemoExpectation(
+        "requests = pairs + reasons, and each number equals that of the source",
+        requests == pairs + sum(missing.values())
+        and (requests, pairs, dict(missing)) == (source.requests, source.pairs, dict(source.missing)),
+        f"{requests:,} = {pairs:,} + {' + '.join(f'{int(n):,} {reason}' for reason, n in sorted(missing.items()))}",
+    )
+    yield DemoExpectation(
+        "the candidate's predictions are recorded and do not count for the model",
+        counted == source.requests and shadows == source.requests - source.missing.get("no-event", 0),
+        f"{counted:,} counted, {shadows:,} recorded beside them",
+    )
+    counts = (agreed, labelled, primary_right, candidate_right)
+    yield DemoExpectation(
+        "agreement, labels and right answers of all pairs equal the source",
+        counts == (source.agreed, source.labelled, source.primary_right, source.candidate_right),
+        f"{agreed:,} agree; {labelled:,} with a label, {primary_right:,} of them only the primary predicted right, "
+        f"{candidate_right:,} only the candidate",
+    )
+    sums = findings.whole.sums
+    brier = float(sums["brier_primary"].sum() - sums["brier_candidate"].sum())
+    yield DemoExpectation(
+        "the difference of Brier scores equals the source",
+        abs(brier - source.brier) < 1e-6 and source.brier < 0.0,
+        f"{brier / labelled if labelled else float('nan'):.6f} per pair",
+    )
+    yield DemoExpectation(
+        "the candidate without weather is held, and was never to be promoted",
+        findings.decision.outcome is Outcome.hold
+        and Outcome.promote not in {each.outcome for each in findings.daily_outcomes},
+        ", ".join(f"{outcome.value} from {day}" for outcome, day in findings.periods),
+    )
+    worse = {each.criterion.name for each in findings.decision.criteria if each.is_harmed}
+    met = {each.criterion.name for each in findings.decision.criteria if each.is_met}
+    yield DemoExpectation(
+        "its quality is worse, and its missing answers are within the margin",
+        {"accuracy", "brier"} <= worse and "missing" in met,
+        f"worse: {joined(sorted(worse))}; met: {joined(sorted(met))}",
+    )
