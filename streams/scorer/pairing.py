@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from streams.scorer.checkpoint import ReadRange
 from streams.scorer.freeze import Pass
@@ -12,15 +13,15 @@ from streams.scorer.statement_chunks import statement_chunks
 from warehouse.client import Client
 from warehouse.scoring import new_rows, pairs, state
 from warehouse.scoring.new_rows import HourRows
-from warehouse.scoring.rules import Rules, ShadowVersions
+from warehouse.scoring.rules import Rules
 
 
 @dataclass
 class Pairing:
     """The state of one model's pairing between passes. It can be rebuilt from stored rows at any time."""
 
-    versions: ShadowVersions | None = None
-    """The versions that were paired last."""
+    paired: tuple[Any, ...] = ()
+    """The versions and settings that were paired last."""
     hours: dict[int, HourRows] = field(default_factory=dict)
     """The model's shadows after the checkpoint, by hour."""
     next_hours: dict[int, HourRows] = field(default_factory=dict)
@@ -50,9 +51,10 @@ class Pairing:
             check_stop: called between statements; it raises to break off.
         """
         shadows, changed = 0, set(this.changed)
-        if rules.shadow != self.versions:
-            self.versions = rules.shadow
-            changed |= set() if rules.shadow is None else pairs.uncounted_hours(client, rules)
+        current = (rules.shadow, rules.pair_settings)
+        if current != self.paired:
+            self.paired = current
+            changed = changed.union(*(pairs.uncounted_hours(client, each) for each in rules.of_shadows))
         if read_range is not None:
             start, next_start = read_range.start["shadow_predictions"], read_range.next_start["shadow_predictions"]
             new = new_rows.read_new_predictions(client, rules, start, next_start, "shadow_predictions")
@@ -69,5 +71,6 @@ class Pairing:
             check_stop()
             dimensions = dimensions_at(this.contract, this.registry, windows[0])
             has_repeats = state.has_repeated_ids(client, rules, windows)
-            pairs.pair_windows(client, rules, dimensions, windows, this.now_ms, has_repeats=has_repeats)
+            for each in rules.of_shadows:
+                pairs.pair_windows(client, each, dimensions, windows, this.now_ms, has_repeats=has_repeats)
         return shadows

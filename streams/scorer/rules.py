@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 
 import msgspec
-from barograph.contract import CROSS, SECONDS_PER_HOUR, Contract, LabelSpec, content_hash
+from barograph.contract import CROSS, SECONDS_PER_HOUR, Contract, LabelSpec, ShadowTest, Slo, content_hash
 from barograph.contract.check import label_kind
 from barograph.contract.label_values import has_open_classes, is_open, label_forms, positive_value
 
@@ -14,7 +14,7 @@ from sketches.baseline.baseline import SliceValues
 from sketches.performance.bins import score_edges
 from sketches.performance.maturity import age_edges
 from streams.registry.registry import Registry
-from warehouse.scoring.rules import Kind, Rules, ScoreDimension, ShadowVersions
+from warehouse.scoring.rules import Kind, PairSettings, Rules, ScoreDimension, ShadowVersions
 
 _NEWEST = ""
 """Key of the versions without their own baseline. They use the newest version's."""
@@ -57,7 +57,10 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
     """Build the rules of a model that is counted (see `is_counted`)."""
     window_s = max(SECONDS_PER_HOUR, contract.pane_s)
     registered = tuple(sorted(registry.baselines.get(contract.model, {})))
-    shadow = None if contract.shadow is None else ShadowVersions(contract.shadow.candidate, contract.shadow.of)
+    shadow, settings = None, PairSettings()
+    if contract.shadow is not None:
+        shadow = ShadowVersions(contract.shadow.candidate, contract.shadow.of)
+        settings = _pair_settings(contract.shadow, contract.slo)
     label = contract.label
     if label is None or unmeasurable_reason(contract):
         return Rules(
@@ -69,6 +72,7 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
             raw_share=contract.raw_share,
             registered=registered,
             shadow=shadow,
+            pair_settings=settings,
         )
     kind: Kind = label_kind(label)  # type: ignore[assignment]
     threshold = label.threshold if kind == "binary" else 0.5
@@ -89,6 +93,18 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
         age_edges_s=tuple(age_edges(label.horizon_s)[:-1].tolist()),
         registered=registered,
         shadow=shadow,
+        pair_settings=settings,
+    )
+
+
+def _pair_settings(shadow: ShadowTest, slo: Slo) -> PairSettings:
+    of_candidate = shadow.candidate_prices or shadow.prices
+    return PairSettings(
+        copy=shadow.copy,
+        prices=tuple(
+            (name, name in shadow.prices, name in of_candidate) for name in sorted({*shadow.prices, *of_candidate})
+        ),
+        slow_ms=slo.latency_ms or 0.0,
     )
 
 

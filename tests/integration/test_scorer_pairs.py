@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
-from barograph.contract import Contract, LabelSpec, ShadowTest, Slice
+from barograph.contract import Contract, LabelSpec, ShadowTest, Slice, Slo
 
 from local.clickhouse import LocalClickHouse
+from sketches.performance.bins import score_edges
 from streams.registry.registry import build_registry
 from streams.scorer import statement_chunks
 from streams.scorer.rules import make_rules
@@ -25,21 +27,40 @@ from warehouse.client import Client
 pytestmark = pytest.mark.engine
 
 THRESHOLD = 0.4
-SHADOW = ShadowTest(candidate="4", of="3", margins={"accuracy": 0.01})
+SHADOW = ShadowTest(
+    candidate="4",
+    of="3",
+    copy="3b",
+    margins={"accuracy": 0.01},
+    prices={"input": 0.5, "output": 2.0},
+    candidate_prices={"output": 1.0, "calls": 3.0},
+)
+SLOW_MS = 8.0
 BINARY = Contract(
     model="m",
     slices=(Slice(name="country", source="context.country", values=("de", "fr")),),
     label=LabelSpec(type="bool", positive=True, threshold=THRESHOLD, horizon_s=3 * 86400),
     shadow=SHADOW,
+    slo=Slo(latency_ms=SLOW_MS),
 )
 UNLABELLED = msgspec.structs.replace(
-    BINARY, label=None, shadow=ShadowTest(candidate="4", of="3", margins={"latency": 0.1, "missing": 0.1})
+    BINARY, label=None, shadow=msgspec.structs.replace(SHADOW, margins={"latency": 0.1, "missing": 0.1})
 )
 COUNTS = (
     *("requests", "pairs", "unpaired", "compared", "agreed", "labelled", "both_right", "primary_right"),
-    *("candidate_right", "missing_labelled", "missing_right", "scored", "score_pairs", "timed"),
+    *("candidate_right", "missing_labelled", "missing_right", "scored", "score_pairs", "timed", "answered_alone"),
+    *("copy_compared", "copy_agreed", "copy_candidate_agreed", "slow_primary", "slow_candidate", "costed"),
 )
-SUMS = ("loss_primary", "loss_candidate", "brier_primary", "brier_candidate", "score_difference", "log_latency")
+SUMS = (
+    *("loss_primary", "loss_candidate", "brier_primary", "brier_candidate"),
+    *("score_difference", "score_difference_2", "log_latency"),
+)
+SPENT = ("spent_primary", "spent_candidate")
+METRICS = ("calls", "input", "output")
+MAPS = (
+    *("missing", "class_pairs", "scores_primary", "scores_candidate", "score_bins", "latencies_primary"),
+    *("latencies_candidate", "errors_primary", "errors_candidate"),
+)
 Rows = list[dict[str, Any]]
 
 
@@ -63,7 +84,9 @@ def raw_rows(rng: random.Random, n: int) -> dict[str, Rows]:
     for i in range(n):
         at_ms = START_MS + rng.randrange(DAY_MS)
         truth = rng.random()
-        shared = {"context": {"country": rng.choice(["de", "fr", "us"])}, "latency_ms": rng.choice([math.nan, 8.0])}
+        latency_ms = rng.choice([math.nan, 8.0, 8.5, rng.lognormvariate(2, 1)])
+        shared = {"context": {"country": rng.choice(["de", "fr", "us"])}, "latency_ms": latency_ms}
+        shared["metrics"] = metrics(rng)
         odd = rng.random()
         answer: dict[str, Any] = {"score": rng.choice([truth, rng.random(), math.nan, 1.5])}
         if odd < 0.05:
@@ -80,7 +103,8 @@ def raw_rows(rng: random.Random, n: int) -> dict[str, Rows]:
             errors = ["", "", "", "", "", "ValueError", "shadow-timeout", "shadow-skipped-queue", "shadow-closed"]
             error = rng.choice(errors)
             candidate = {"score": math.nan if error else rng.choice([truth, rng.random()]), "error": error}
-            latency_ms = math.nan if error else rng.choice([4.0, 16.0])
+            latency_ms = math.nan if error else rng.choice([4.0, 16.0, rng.lognormvariate(2, 1)])
+            candidate["metrics"] = metrics(rng)
             late_ms = rng.choice([0, 40, 40, 59 * 60_000, HOUR_MS, HOUR_MS + 1, 3 * HOUR_MS, -30 * 60_000])
             version = "4" if rng.random() < 0.95 else "5"
             shadow = {**candidate, "version": version, "latency_ms": latency_ms}
@@ -88,6 +112,11 @@ def raw_rows(rng: random.Random, n: int) -> dict[str, Rows]:
             if rng.random() < 0.1:
                 moved_ms = at_ms + rng.randrange(-2 * HOUR_MS, 2 * HOUR_MS)
                 add("shadow_predictions", i, moved_ms, **(shadow | {"score": rng.random()}))
+        if rng.random() < 0.9:
+            error = rng.choice(["", "", "", "", "ValueError", "shadow-timeout"])
+            copied = {"score": rng.choice([answer["score"], rng.random()]), "error": error}
+            late_ms = rng.choice([40, 40, 59 * 60_000, HOUR_MS + 1, -30 * 60_000])
+            add("shadow_predictions", i, at_ms + late_ms, version="3b", latency_ms=5.0, metrics=metrics(rng), **copied)
         if rng.random() < 0.8:
             value = "true" if rng.random() < truth else "false"
             delay_ms = int(rng.expovariate(1 / (5 * HOUR_MS)))
@@ -97,6 +126,11 @@ def raw_rows(rng: random.Random, n: int) -> dict[str, Rows]:
                     label(i, at_ms + delay_ms + 1, len(rows["labels"]), rng.choice(["true", "false"]))
                 )
     return rows
+
+
+def metrics(rng: random.Random) -> dict[str, float | None]:
+    values = {"input": rng.randrange(500) / 4, "output": rng.random(), "calls": rng.choice([1.0, math.inf]), "x": 1.0}
+    return {name: value for name, value in values.items() if rng.random() < 0.8}
 
 
 def order(event: Mapping[str, Any]) -> tuple[int, ...]:
@@ -118,25 +152,40 @@ def losses(event: Mapping[str, Any], truth: bool) -> tuple[float, float]:
     return -math.log(max(p, 2.0**-52)), (1 - p) ** 2
 
 
+def answers_of(rows: Mapping[str, Sequence[Mapping[str, Any]]], version: str) -> dict[str, list[Mapping[str, Any]]]:
+    answers: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for event in sorted(rows["shadow_predictions"], key=order):
+        if event["version"] == version:
+            answers[event["id"]].append(event)
+    return answers
+
+
 def joined(
-    rows: Mapping[str, Sequence[Mapping[str, Any]]], contract: Contract = BINARY
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    contract: Contract = BINARY,
+    candidate: str = "4",
+    copy: str = "3b",
 ) -> dict[tuple[str, int], dict[str, Any]]:
     """Pair the rows in plain Python; return counts by slice and start of the window (Unix seconds)."""
-    shadows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for event in sorted(rows["shadow_predictions"], key=order):
-        if event["version"] == "4":
-            shadows[event["id"]].append(event)
+    shadows, copies = answers_of(rows, candidate), answers_of(rows, copy)
     requests: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for event in sorted(rows["predictions"], key=order):
         if event["version"] == "3":
             requests[event["id"]].append(event)
     result: dict[tuple[str, int], dict[str, Any]] = defaultdict(
-        lambda: {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(SUMS, 0.0), "missing": Counter()}
+        lambda: {
+            **dict.fromkeys(COUNTS, 0),
+            **dict.fromkeys(SUMS, 0.0),
+            **{name: Counter() for name in MAPS},
+            **{name: [0.0] * len(METRICS) for name in SPENT},
+        }
     )
     for event_id, events in requests.items():
         event = events[0]
-        near = [each for each in shadows[event_id] if abs(each["at"] - event["at"]) <= HOUR_MS]
-        answer = near[0] if near else None
+        answer, copied = (
+            next((each for each in answers[event_id] if abs(each["at"] - event["at"]) <= HOUR_MS), None)
+            for answers in (shadows, copies)
+        )
         # The labels are joined by the reference of the scorer's own tests.
         of_id = [each for each in rows["labels"] if each["id"] == event_id and contract.label is not None]
         (own,) = expected(BINARY, [event], of_id).values()
@@ -146,6 +195,11 @@ def joined(
         for name in ("all", f"country={country if (country := event['context']['country']) != 'us' else 'other'}"):
             counts = result[name, event["at"] // HOUR_MS * 3600]
             counts["requests"] += 1
+            counts["answered_alone"] += bool(event["error"] and answer is not None and not answer["error"])
+            if name == "all":
+                of_candidate = answer["error"] if answer is not None else ""
+                counts["errors_primary"].update({event["error"]} - {""})
+                counts["errors_candidate"].update({of_candidate} - {""} if of_candidate[:7] != "shadow-" else set())
             if event["error"]:
                 counts["missing"]["primary-failed"] += 1
             elif answer is None:
@@ -154,7 +208,9 @@ def joined(
                 error = answer["error"]
                 counts["missing"][error.removeprefix("shadow-") if error.startswith("shadow-") else "error"] += 1
             else:
-                add_pair(counts, event, answer, truth, contract)
+                add_pair(counts, event, answer, truth, copied, contract)
+                if name == "all":
+                    add_to_bins(counts, event, answer, truth, contract)
                 continue
             if truth is not None and decision(event) is not None:
                 counts["missing_labelled"] += 1
@@ -170,11 +226,43 @@ def joined(
     return dict(result)
 
 
+def score_bin(score: float, contract: Contract) -> int:
+    if contract.label is None:
+        return 0 if score == 0 else int(math.copysign(math.floor(8 * math.log2(abs(score))) + 256, score))
+    p = min(max(score, 1e-9), 1 - 1e-9)
+    return math.floor(min(max(2 * math.log(p / (1 - p)), -24), 24))
+
+
+def add_to_bins(
+    counts: dict[str, Any],
+    event: Mapping[str, Any],
+    answer: Mapping[str, Any],
+    truth: bool | None,
+    contract: Contract,
+) -> None:
+    sides = (("primary", event), ("candidate", answer))
+    classes = [decision(each, contract) for each in (event, answer)]
+    if None not in classes:
+        counts["class_pairs"].update([" → ".join(str(each).lower() for each in classes)])
+    scores = [each["score"] for each in (event, answer)]
+    if all(map(math.isfinite, scores)):
+        bins = [score_bin(score, contract) + 512 for score in scores]
+        counts["score_bins"].update([1024 * bins[0] + bins[1]])
+    if truth is not None and all(0 <= score <= 1 for score in scores):
+        for side, each in sides:
+            number = np.searchsorted(score_edges(THRESHOLD), each["score"], "right")
+            counts[f"scores_{side}"].update([2 * int(number) + truth])
+    if event["latency_ms"] > 0 and answer["latency_ms"] > 0:
+        for side, each in sides:
+            counts[f"latencies_{side}"].update([math.floor(8 * math.log2(each["latency_ms"]))])
+
+
 def add_pair(
     counts: dict[str, Any],
     event: Mapping[str, Any],
     answer: Mapping[str, Any],
     truth: bool | None,
+    copied: Mapping[str, Any] | None,
     contract: Contract,
 ) -> None:
     counts["pairs"] += 1
@@ -182,11 +270,26 @@ def add_pair(
     both = ours is not None and theirs is not None
     counts["compared"] += both
     counts["agreed"] += both and ours == theirs
+    of_copy = decision(copied, contract) if copied is not None else None
+    if both and of_copy is not None:
+        counts["copy_compared"] += 1
+        counts["copy_agreed"] += ours == of_copy
+        counts["copy_candidate_agreed"] += ours == theirs
+    of_candidate = ("output", "calls") if answer["version"] == "4" else ("input", "output")
+    priced = [(event, ("input", "output"), "spent_primary"), (answer, of_candidate, "spent_candidate")]
+    if all(math.isfinite(each["metrics"].get(name, math.nan)) for each, names, _ in priced for name in names):
+        counts["costed"] += 1
+        for each, _, column in priced:
+            values = [each["metrics"].get(name, 0.0) for name in METRICS]
+            counts[column] = [a + (b if math.isfinite(b) else 0.0) for a, b in zip(counts[column], values, strict=True)]
     if math.isfinite(event["score"]) and math.isfinite(answer["score"]):
         counts["score_pairs"] += 1
         counts["score_difference"] += answer["score"] - event["score"]
+        counts["score_difference_2"] += (answer["score"] - event["score"]) ** 2
     if event["latency_ms"] > 0 and answer["latency_ms"] > 0:
         counts["timed"] += 1
+        counts["slow_primary"] += event["latency_ms"] > SLOW_MS
+        counts["slow_candidate"] += answer["latency_ms"] > SLOW_MS
         counts["log_latency"] += math.log(answer["latency_ms"] / event["latency_ms"])
     if truth is None:
         return
@@ -204,22 +307,31 @@ def add_pair(
             counts[f"brier_{side}"] += brier
 
 
-def stored(client: Client) -> dict[tuple[str, int], dict[str, Any]]:
-    names = (*COUNTS, *SUMS, "missing")
+def stored(client: Client, candidate: str = "4") -> dict[tuple[str, int], dict[str, Any]]:
+    names = (*COUNTS, *SUMS, *MAPS, *SPENT)
     rows = client.rows(
         f"SELECT slice, toUnixTimestamp(window_start), {', '.join(names)} FROM shadow_pairs FINAL "
-        "WHERE model = 'm' AND candidate = '4' AND of = '3' AND (requests > 0 OR unpaired > 0)"
+        "WHERE model = 'm' AND candidate = {candidate:String} AND of = '3' AND (requests > 0 OR unpaired > 0)",
+        {"candidate": candidate},
     )
     return {(name, start): dict(zip(names, values, strict=True)) for name, start, *values in rows}
 
 
 def compare(client: Client, rows: Mapping[str, Rows], contract: Contract = BINARY) -> None:
-    result, targets = stored(client), joined(rows, contract)
+    compare_version(stored(client), joined(rows, contract))
+    # The copy is paired like a candidate, without a copy of its own.
+    compare_version(stored(client, "3b"), joined(rows, contract, "3b", ""))
+
+
+def compare_version(result: dict[tuple[str, int], dict[str, Any]], targets: dict[tuple[str, int], Any]) -> None:
     assert result.keys() == targets.keys()
     for key, target in targets.items():
         own = result[key]
         assert {name: own[name] for name in COUNTS} == {name: target[name] for name in COUNTS}, key
-        assert dict(own["missing"]) == dict(target["missing"]), key
+        for name in MAPS:
+            assert dict(own[name]) == dict(target[name]), (key, name)
+        for name in SPENT:
+            assert (own[name] or [0.0] * len(METRICS)) == pytest.approx(target[name], abs=1e-9), (key, name)
         assert own["pairs"] + sum(own["missing"].values()) == own["requests"], key
         for name in SUMS:
             assert own[name] == pytest.approx(target[name], abs=1e-9), (key, name)
@@ -232,6 +344,10 @@ def test_every_request_is_a_pair_or_missing_for_a_reason(client: Client, score: 
     score(BINARY).score_once()
     compare(client, rows)
     totals = dict(client.rows("SELECT slice, sum(requests) FROM shadow_pairs FINAL GROUP BY slice"))
+    ((settings, of_copy),) = client.rows(
+        "SELECT uniqExactIf(settings, candidate = '4'), uniqExact(settings) FROM shadow_pairs"
+    )
+    assert (settings, of_copy) == (1, 2)
     assert totals["all"] == sum(totals[name] for name in totals if name.startswith("country="))
     ((reasons,),) = client.rows("SELECT mapKeys(sumMap(missing)) FROM shadow_pairs FINAL")
     assert set(reasons) == {"primary-failed", "no-event", "error", "timeout", "skipped-queue", "closed"}

@@ -9,6 +9,7 @@ bit-identical counts. A pair belongs to the score window and to the slices of th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from warehouse.client import Client
 from warehouse.scoring import cell_counts, label_join
@@ -48,14 +49,18 @@ def pair_windows(
         now_ms: the scorer's clock.
         has_repeats: the result of `warehouse.scoring.state.has_repeated_ids` for the windows.
     """
-    assert rules.shadow is not None
+    settings = rules.pair_settings
     hours = rules.hours_of(list(windows))
     near = sorted({hour + step * NEAR_S for hour in hours for step in (-1, 0, 1)})
     parameters = {
         **cell_counts.parameters(rules, dimensions, hours, now_ms),
+        **_shadow_parameters(rules),
         "near": near,
-        "candidate": rules.shadow.candidate,
-        "of": rules.shadow.of,
+        "class_names": _class_names(rules),
+        "cost_metrics": [name for name, _, _ in settings.prices],
+        "priced_primary": [of_primary for _, of_primary, _ in settings.prices],
+        "priced_candidate": [of_candidate for _, _, of_candidate in settings.prices],
+        "slow_ms": settings.slow_ms,
     }
     for query in (_counts_query(rules, dimensions, has_repeats=has_repeats), _emptied_rows_query(rules)):
         client.insert_selected("shadow_pairs", COLUMNS, query, parameters)
@@ -64,15 +69,14 @@ def pair_windows(
 def uncounted_hours(client: Client, rules: Rules) -> set[int]:
     """Return the hours (starts, Unix seconds) of the candidate's predictions whose window no row counts.
 
-    They are all hours when the contract names the candidate for the first time, and the rest of them after a pass that
-    broke off. A window without requests whose pairs all belong to a neighbor has no row either: counting it again
-    changes nothing.
+    They are all hours when the contract names the candidate for the first time or changes what is counted, and the
+    rest of them after a pass that broke off. A window without requests whose pairs all belong to a neighbor has no row
+    either: counting it again changes nothing.
     """
-    assert rules.shadow is not None
-    parameters = {"model": rules.model, "basis": rules.basis, **rules.shadow._asdict()}
+    parameters = {"model": rules.model, "basis": rules.basis, **_shadow_parameters(rules)}
     counted = (
-        "SELECT window_start FROM shadow_pairs WHERE model = {model:String} AND candidate = {candidate:String} "
-        "AND of = {of:String} AND basis = {basis:String}"
+        "SELECT window_start FROM shadow_pairs FINAL WHERE model = {model:String} AND candidate = {candidate:String} "
+        "AND of = {of:String} AND basis = {basis:String} AND settings = {settings:String}"
     )
     rows = client.rows(
         "SELECT DISTINCT toUnixTimestamp(toStartOfHour(at)) FROM shadow_predictions WHERE model = {model:String} "
@@ -82,11 +86,32 @@ def uncounted_hours(client: Client, rules: Rules) -> set[int]:
     return {int(hour) for (hour,) in rows}
 
 
+def _shadow_parameters(rules: Rules) -> dict[str, Any]:
+    assert rules.shadow is not None
+    shadows = [rules.shadow.candidate, *filter(None, [rules.pair_settings.copy])]
+    settings = {"copy": rules.pair_settings.copy, "settings": rules.pair_settings.hash}
+    return {**rules.shadow._asdict(), **settings, "shadows": shadows}
+
+
+def _class_names(rules: Rules) -> list[str]:
+    """Return the names of the values of `predicted`, from 0 on; the last one stands for all further classes."""
+    if not rules.is_measured or rules.kind == "number":
+        return []
+    if rules.kind == "classes":
+        return [*rules.classes[: _MOST_CLASSES - 1], "other"]
+    negative = sorted({value for _, value in rules.forms} - {rules.positive})
+    return [negative[0] if negative else f"not {rules.positive}", rules.positive]
+
+
 def _counts_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
     """Return the query for the rows of `shadow_pairs`."""
     requests = _pairs(rules, dimensions, has_repeats=has_repeats)
     sums = _SUMS if rules.kind != "number" else _NUMBER_SUMS
-    values = {**_COUNTS, **{name: _scaled_sum(value, condition) for name, (value, condition) in sums.items()}}
+    values = {
+        **_COUNTS,
+        **_further_counts(rules),
+        **{name: _scaled_sum(value, condition) for name, (value, condition) in sums.items()},
+    }
     counted = {name: f"{values.get(name, _ZERO.get(name, '0'))} AS {name}" for name in _VALUES}
     of_requests = (
         f"SELECT window_start, slice, {', '.join(counted.values())} "
@@ -99,12 +124,10 @@ def _counts_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_rep
         f"SELECT {_window(rules, 'at')} AS window_start, 'all' AS slice, {', '.join(unpaired.values())} "
         f"FROM ({_unpaired()}) GROUP BY window_start"
     )
-    totals = {name: f"sumMap(t.{name})" if name == "missing" else f"sum(t.{name})" for name in _VALUES}
     columns = {
         **_key_columns("t.slice", "t.window_start"),
-        **{name: _stored(name, total) for name, total in totals.items()},
+        **{name: _stored(name) for name in _VALUES},
         "records": "any(evidence.records)",
-        "counted_at": _NOW,
     }
     return (
         f"SELECT {', '.join(f'{columns[name]} AS {name}' for name in COLUMNS)} "
@@ -122,7 +145,6 @@ def _emptied_rows_query(rules: Rules) -> str:
     columns = {name: f"{_ZERO.get(name, '0')}" for name in _VALUES} | {
         **_key_columns("pairs.slice", "pairs.window_start"),
         "records": "evidence.records",
-        "counted_at": _NOW,
     }
     return (
         f"SELECT {', '.join(f'{columns[name]} AS {name}' for name in COLUMNS)} FROM shadow_pairs AS pairs FINAL "
@@ -133,7 +155,13 @@ def _emptied_rows_query(rules: Rules) -> str:
     )
 
 
-_NOW = "fromUnixTimestamp64Milli({now_ms:Int64}, 'UTC')"
+_MOST_CLASSES = 32
+"""Classes that are counted by pair of classes; those after the 31st count as one."""
+_MOST_KEYS = {"errors_primary": 20, "errors_candidate": 20, "class_pairs": _MOST_CLASSES**2}
+"""Keys of a window's row, the most frequent ones; all others count as `other`."""
+_MOST_SPENT = 1e15
+"""Values of metrics from this on are left out: their sums do not fit whole numbers."""
+_BIN_OFFSET = 512
 _COUNTS = {
     "requests": "count()",
     "pairs": f"countIf({_PAIRED})",
@@ -149,11 +177,16 @@ _COUNTS = {
     "scored": f"countIf({_PAIRED} AND is_labelled AND usable_0 AND usable_1)",
     "score_pairs": f"countIf({_PAIRED} AND isFinite(score_0) AND isFinite(score_1))",
     "timed": f"countIf({_PAIRED} AND latency_0 > 0 AND latency_1 > 0)",
+    "answered_alone": "countIf(reason = 'primary-failed' AND is_answered)",
 }
+_COMPARED = f"{_PAIRED} AND predicted_0 >= 0 AND predicted_1 >= 0"
 _SCORED = f"{_PAIRED} AND is_labelled AND usable_0 AND usable_1"
+_FINITE = f"{_PAIRED} AND isFinite(score_0) AND isFinite(score_1)"
+_TIMED = f"{_PAIRED} AND latency_0 > 0 AND latency_1 > 0"
 _ALWAYS = {
-    "score_difference": ("score_1 - score_0", f"{_PAIRED} AND isFinite(score_0) AND isFinite(score_1)"),
-    "log_latency": ("log(latency_1) - log(latency_0)", f"{_PAIRED} AND latency_0 > 0 AND latency_1 > 0"),
+    "score_difference": ("score_1 - score_0", _FINITE),
+    "score_difference_2": ("(score_1 - score_0) * (score_1 - score_0)", _FINITE),
+    "log_latency": ("log(latency_1) - log(latency_0)", _TIMED),
 }
 _SUMS = _ALWAYS | {
     f"{name}_{side}": (f"{name}_{i}", _SCORED)
@@ -161,17 +194,105 @@ _SUMS = _ALWAYS | {
     for i, side in enumerate(("primary", "candidate"))
 }
 _NUMBER_SUMS = _ALWAYS | {f"error_{side}": (f"size_{i}", _SCORED) for i, side in enumerate(("primary", "candidate"))}
-_VALUES = tuple(name for name in COLUMNS if name not in (*_KEYS, "records", "counted_at"))
+_CONSTANTS = {
+    "cost_metrics": "{cost_metrics:Array(String)}",
+    "settings": "{settings:String}",
+    "counted_at": "fromUnixTimestamp64Milli({now_ms:Int64}, 'UTC')",
+}
+_VALUES = tuple(name for name in COLUMNS if name not in (*_KEYS, "records", *_CONSTANTS))
 _FLOATS = frozenset(_SUMS) | frozenset(_NUMBER_SUMS)
-_ZERO = {"missing": "map()::Map(String, UInt64)", **dict.fromkeys(_FLOATS, "toInt128(0)")}
+_SPENT = frozenset({"spent_primary", "spent_candidate"})
+_MAPS = {
+    **dict.fromkeys(("missing", *_MOST_KEYS), "Map(String, UInt64)"),
+    **dict.fromkeys(("scores_primary", "scores_candidate", "score_bins"), "Map(UInt32, UInt64)"),
+    **dict.fromkeys(("latencies_primary", "latencies_candidate"), "Map(Int32, UInt64)"),
+}
+_ZERO = {
+    **{name: f"map()::{kind}" for name, kind in _MAPS.items()},
+    **dict.fromkeys(_SPENT, "[]::Array(Int128)"),
+    **dict.fromkeys(_FLOATS, "toInt128(0)"),
+}
+
+
+def _further_counts(rules: Rules) -> dict[str, str]:
+    """Return the counts that depend on the rules, and those by class, bin, bucket and kind of error."""
+    by_side = [(0, "primary"), (1, "candidate")]
+    counts = {}
+    for i, side in by_side:
+        bucket = f"toInt32(floor(greatest(least(8 * log2(latency_{i}), 320), -160)))"
+        counts[f"latencies_{side}"] = _count_by(bucket, _TIMED)
+        counts[f"errors_{side}"] = _count_by(f"error_{i}", f"error_{i} != ''")
+        if rules.kind == "binary":
+            edge = f"roundDown(score_{i}, {{edges:Array(Float64)}})"
+            number = f"toUInt32(2 * (indexOf({{edges:Array(Float64)}}, {edge}) - 1) + truth)"
+            counts[f"scores_{side}"] = _count_by(number, _SCORED)
+        if rules.pair_settings.slow_ms:
+            counts[f"slow_{side}"] = f"countIf({_TIMED} AND latency_{i} > {{slow_ms:Float64}})"
+        if rules.pair_settings.prices:
+            scaled = f"arrayMap(v -> toInt128(round(if(isFinite(v), v, 0.) * {_SCALE})), spent_{i})"
+            counts[f"spent_{side}"] = f"sumForEachIf({scaled}, {_COSTED})"
+            counts["costed"] = f"countIf({_COSTED})"
+    bins = [_score_bin(f"score_{i}", rules) for i, _ in by_side]
+    number = f"toUInt32(({bins[0]} + {_BIN_OFFSET}) * {2 * _BIN_OFFSET} + {bins[1]} + {_BIN_OFFSET})"
+    counts["score_bins"] = _count_by(number, _FINITE)
+    if rules.kind == "unlabelled":
+        counts["class_pairs"] = _count_by("concat(class_0, ' → ', class_1)", _COMPARED)
+    elif rules.kind != "number":
+        classes = [f"toUInt32(least(predicted_{i}, {_MOST_CLASSES - 1}))" for i, _ in by_side]
+        by_number = _count_by(f"{classes[0]} * {_MOST_CLASSES} + {classes[1]}", _COMPARED)
+        name = "{{class_names:Array(String)}}[{} + 1]"
+        names = [name.format(f"intDiv(k, {_MOST_CLASSES})"), name.format(f"k % {_MOST_CLASSES}")]
+        counts["class_pairs"] = f"mapApply((k, v) -> (concat({names[0]}, ' → ', {names[1]}), v), {by_number})"
+    if rules.kind != "number" and rules.pair_settings.copy:
+        compared = f"{_COMPARED} AND predicted_2 >= 0"
+        counts["copy_compared"] = f"countIf({compared})"
+        counts["copy_agreed"] = f"countIf({compared} AND predicted_0 = predicted_2)"
+        counts["copy_candidate_agreed"] = f"countIf({compared} AND predicted_0 = predicted_1)"
+    return counts
+
+
+def _count_by(number: str, condition: str) -> str:
+    """Return the rows of the slice `all` that meet a condition, by a number or text."""
+    return f"sumMapIf(map({number}, toUInt64(1)), slice = 'all' AND {condition})"
+
+
+def _score_bin(score: str, rules: Rules) -> str:
+    """Return the expression for a score's bin, from −512 to 511: see the comment of the column `score_bins`."""
+    if rules.kind in ("number", "unlabelled"):
+        steps = f"least(greatest(floor(8 * log2(abs({score}))), -254), 255) + 256"
+        return f"toInt32(if({score} = 0, 0, sign({score}) * ({steps})))"
+    inner = f"least(greatest({score}, 1e-9), 1 - 1e-9)"
+    return f"toInt32(floor(least(greatest(2 * (log({inner}) - log(1 - {inner})), -24), 24)))"
+
+
+_COSTED = " AND ".join(
+    (
+        _PAIRED,
+        *(
+            f"arrayAll((v, p) -> NOT p OR abs(v) < {_MOST_SPENT!r}, spent_{i}, {{priced_{side}:Array(Bool)}})"
+            for i, side in enumerate(("primary", "candidate"))
+        ),
+    )
+)
 
 
 def _scaled_sum(value: str, condition: str) -> str:
     return f"sum(toInt128(round(if({condition}, {value}, 0.) * {_SCALE})))"
 
 
-def _stored(name: str, total: str) -> str:
-    return f"toFloat64({total}) / {_SCALE}" if name in _FLOATS else total
+def _stored(name: str) -> str:
+    """Return the value of a column from the sums of requests and of unpaired predictions."""
+    column = f"t.{name}"
+    if name in _FLOATS:
+        return f"toFloat64(sum({column})) / {_SCALE}"
+    if name in _SPENT:
+        return f"arrayMap(v -> toFloat64(v) / {_SCALE}, sumForEach({column}))"
+    if name in _MOST_KEYS:
+        by_count = f"arraySort(e -> (-toInt64(e.2), e.1), sumMap({column})::Array(Tuple(String, UInt64)))"
+        rest = f"arraySum(e -> e.2, arraySlice({by_count}, {_MOST_KEYS[name] + 1}))"
+        most = f"arraySlice({by_count}, 1, {_MOST_KEYS[name]})"
+        return f"CAST(arrayConcat({most}, if({rest} > 0, [('other', {rest})], [])), 'Map(String, UInt64)')"
+    return f"sumMap({column})" if name in _MAPS else f"sum({column})"
 
 
 def _key_columns(slice_name: str, window_start: str) -> dict[str, str]:
@@ -183,6 +304,7 @@ def _key_columns(slice_name: str, window_start: str) -> dict[str, str]:
         "slice": slice_name,
         "window_start": window_start,
         "window_s": "{window_s:UInt32}",
+        **_CONSTANTS,
     }
 
 
@@ -192,6 +314,7 @@ def _window(rules: Rules, time: str) -> str:
 
 _NEAR = "toStartOfHour(at) IN {near:Array(DateTime('UTC'))}"
 _OF_CANDIDATE = f"model = {{model:String}} AND version = {{candidate:String}} AND {_NEAR}"
+_OF_SHADOWS = f"model = {{model:String}} AND version IN {{shadows:Array(String)}} AND {_NEAR}"
 _OF_PRIMARY = f"model = {{model:String}} AND version = {{of:String}} AND {_NEAR}"
 
 
@@ -200,37 +323,69 @@ def _pairs(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: b
 
     The columns of the primary end in `_0`, those of the candidate in `_1`.
     """
-    extra = ("id", "at_ms", "latency_ms")
+    extra = ("id", "at_ms", "latency_ms", "error_kind", "metrics")
     primary = label_join.join_query(rules, dimensions, has_repeats=has_repeats, extra=extra)
-    probabilities, has_scores = label_join.probability_columns(rules)
-    answers = (
-        "SELECT id, arraySort(groupArray((toUnixTimestamp64Milli(at), epoch, partition, offset, message_index, "
-        f"toString(error), score, toString(class), {probabilities}, toUInt8({has_scores}), latency_ms))) AS answers "
-        f"FROM shadow_predictions WHERE {_OF_CANDIDATE} GROUP BY id"
-    )
+    spent = "[]::Array(Float64)"
+    if rules.pair_settings.prices:
+        spent = "arrayMap(m -> ifNull(metrics[m], nan), {cost_metrics:Array(String)})"
+    near = "arrayFilter(a -> abs(a.1 - p.at_ms) <= {most_ms}, s.{side}) AS {name}"
+    columns = [near.format(most_ms=_NEAR_MS, side="answers", name="near"), "near[1] AS answer"]
+    sides = [
+        "(0, toUInt8(j.failed), j.score, toString(j.class), j.probabilities, toUInt8(j.has_scores), j.latency_ms, "
+        f"{spent})",
+        "(1, toUInt8(reason != ''), answer.7, answer.8, answer.9, answer.10, answer.11, answer.12)",
+    ]
+    if rules.pair_settings.copy:
+        columns += [near.format(most_ms=_NEAR_MS, side="copies", name="near_copy"), "near_copy[1] AS copied"]
+        sides.append(
+            "(2, toUInt8(reason != '' OR empty(near_copy) OR copied.6 != ''), copied.7, copied.8, copied.9, copied.10, "
+            "copied.11, copied.12)"
+        )
     joined = (
-        f"SELECT p.*, arrayFilter(a -> abs(a.1 - p.at_ms) <= {_NEAR_MS}, s.answers) AS near, near[1] AS answer, "
+        f"SELECT p.*, {', '.join(columns)}, notEmpty(near) AND answer.6 = '' AS is_answered, "
+        "startsWith(answer.6, 'shadow-') AS is_reserved, "
         "multiIf(p.failed, 'primary-failed', empty(near), 'no-event', answer.6 = '', '', "
-        "startsWith(answer.6, 'shadow-'), substring(answer.6, 8), 'error') AS reason "
-        f"FROM (SELECT * FROM ({primary}) WHERE version = {{of:String}}) AS p LEFT JOIN ({answers}) AS s ON p.id = s.id"
+        "is_reserved, substring(answer.6, 8), 'error') AS reason "
+        f"FROM (SELECT * FROM ({primary}) WHERE version = {{of:String}}) AS p "
+        f"LEFT JOIN ({_answers(rules, spent)}) AS s ON p.id = s.id"
     )
-    sides = (
-        "SELECT id, window_start, slices, labelled, truth, reason, arrayJoin([(0, toUInt8(j.failed), j.score, "
-        "toString(j.class), j.probabilities, toUInt8(j.has_scores), j.latency_ms), (1, toUInt8(reason != ''), "
-        "answer.7, answer.8, answer.9, answer.10, answer.11)]) AS side, side.1 AS side_number, side.2 AS failed, "
-        "side.3 AS score, side.4 AS class, side.5 AS probabilities, side.6 AS has_scores, side.7 AS latency_ms "
-        f"FROM ({joined}) AS j"
+    names = ("number", "failed", "score", "class", "probabilities", "has_scores", "latency_ms", "spent")
+    members = ", ".join(f"side.{i} AS {'side_number' if i == 1 else name}" for i, name in enumerate(names, 1))
+    by_request = ("window_start", "slices", "labelled", "truth", "reason", "is_answered")
+    outputs = (
+        f"SELECT id, {', '.join(by_request)}, error_kind AS error_0, if(is_reserved, '', answer.6) AS error_1, "
+        f"arrayJoin([{', '.join(sides)}]) AS side, {members} FROM ({joined}) AS j"
     )
-    measured = ("usable", "score", "latency_ms")
-    names = (*measured, "size") if rules.kind == "number" else (*measured, "predicted", "loss", "brier")
-    by_side = [f"anyIf({name}, side_number = {i}) AS {name.removesuffix('_ms')}_{i}" for name in names for i in (0, 1)]
+    measured = ("usable", "score", "latency_ms", "spent")
+    of_side = (*measured, "size") if rules.kind == "number" else (*measured, "predicted", "loss", "brier")
+    by_side = [
+        f"anyIf({name}, side_number = {i}) AS {name.removesuffix('_ms')}_{i}" for name in of_side for i in (0, 1)
+    ]
+    if rules.kind == "unlabelled":
+        by_side += [f"anyIf(class, side_number = {i}) AS class_{i}" for i in (0, 1)]
     if rules.kind == "number":
         by_side += ["-1 AS predicted_0", "-1 AS predicted_1"]
+    elif rules.pair_settings.copy:
+        by_side.append("anyIf(predicted, side_number = 2) AS predicted_2")
+    of_request = [f"any({name}) AS {name}" for name in (*by_request, "error_0", "error_1") if name != "labelled"]
     return (
-        "SELECT id, any(window_start) AS window_start, any(slices) AS slices, any(labelled) AS is_labelled, "
-        f"any(truth) AS truth, any(reason) AS reason, {', '.join(by_side)} "
-        f"FROM ({cell_counts.outcomes(rules, sides)}) GROUP BY id"
+        f"SELECT id, any(labelled) AS is_labelled, {', '.join((*of_request, *by_side))} "
+        f"FROM ({cell_counts.outcomes(rules, outputs)}) GROUP BY id"
     )
+
+
+def _answers(rules: Rules, spent: str) -> str:
+    """Return the query for the predictions of the candidate and of the copy by id, the earliest first."""
+    probabilities, has_scores = label_join.probability_columns(rules)
+    answer = (
+        "(toUnixTimestamp64Milli(at), epoch, partition, offset, message_index, "
+        f"toString(error), score, toString(class), {probabilities}, toUInt8({has_scores}), latency_ms, {spent})"
+    )
+    by_version = (
+        f"arraySort(groupArrayIf({answer}, version = {{{name}:String}})) AS {column}"
+        for name, column in (("candidate", "answers"), ("copy", "copies"))
+    )
+    return f"SELECT id, {', '.join(by_version)} FROM shadow_predictions WHERE {_OF_SHADOWS} GROUP BY id"
 
 
 def _unpaired() -> str:
@@ -257,7 +412,7 @@ def _records(rules: Rules) -> str:
     return (
         f"SELECT window_start, toUInt64(sum(records)) AS records FROM ({label_join.records(rules)} UNION ALL "
         f"SELECT arrayJoin(arrayDistinct([{near}])) AS window_start, uniqExact(position) AS records "
-        f"FROM (SELECT at, {position} FROM shadow_predictions WHERE {_OF_CANDIDATE} "
+        f"FROM (SELECT at, {position} FROM shadow_predictions WHERE {_OF_SHADOWS} "
         f"UNION ALL SELECT at, {position} FROM predictions WHERE {_OF_PRIMARY}) GROUP BY window_start) "
         "GROUP BY window_start"
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from barograph.contract import SECONDS_PER_HOUR
+from barograph.contract import SECONDS_PER_HOUR, content_hash
 
 Kind = Literal["binary", "classes", "number", "unlabelled"]
 """`unlabelled` is a model whose contract has no usable label: its predictions are counted, not measured."""
@@ -30,6 +30,22 @@ class ShadowVersions(NamedTuple):
 
     candidate: str
     of: str
+
+
+class PairSettings(NamedTuple):
+    """What the contract adds to the counts of pairs."""
+
+    copy: str = ""
+    """The version of a second copy of the primary; empty: no copy."""
+    prices: tuple[tuple[str, bool, bool], ...] = ()
+    """Metrics with a price, each with whether it has one for the primary, and for the candidate."""
+    slow_ms: float = 0.0
+    """The latency target in milliseconds; 0: none."""
+
+    @property
+    def hash(self) -> str:
+        """The hash of the settings: rows of another one do not add up in the columns that depend on them."""
+        return content_hash(tuple(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +79,20 @@ class Rules:
     """Versions with their own baseline."""
     shadow: ShadowVersions | None = field(default=None, compare=False)
     """The candidate to pair with the primary; None: no candidate."""
+    pair_settings: PairSettings = field(default=PairSettings(), compare=False)
+    """What is counted of the pairs."""
+
+    @property
+    def of_shadows(self) -> tuple[Rules, ...]:
+        """The rules of the candidate, and those of the copy as a candidate with the prices of the primary."""
+        if self.shadow is None:
+            return ()
+        settings = self.pair_settings
+        if not settings.copy:
+            return (self,)
+        prices = tuple((name, of_primary, of_primary) for name, of_primary, _ in settings.prices)
+        of_copy = self.shadow._replace(candidate=settings.copy)
+        return self, replace(self, shadow=of_copy, pair_settings=settings._replace(copy="", prices=prices))
 
     def values_of(self, texts: Iterable[str], *, is_open: bool) -> list[str]:
         """Return the value of each label or class, as `label_join.value_of` does in SQL; empty for a text without one.
