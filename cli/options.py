@@ -26,6 +26,11 @@ ScoresOption = Annotated[
     str | None,
     typer.Option(metavar="PREFIX", help="Prefix of the columns of class probabilities.", show_default="scores."),
 ]
+ModelOption = Annotated[str, typer.Option("--model", help="Name of the model.", show_default=False)]
+CandidateOption = Annotated[
+    str | None,
+    typer.Option(metavar="VERSION", help="The candidate that you expect; another one is an error.", show_default=False),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

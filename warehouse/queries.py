@@ -111,6 +111,16 @@ def contracts(client: Client) -> list[ContractRow]:
     return rows_of(client, ContractRow, "FROM contracts FINAL ORDER BY model, applied_at DESC LIMIT 1 BY model")
 
 
+def contract_history(client: Client, model: str) -> list[ContractRow]:
+    """Read all contracts of a model in the order in which they were applied; the last one is in effect."""
+    return rows_of(
+        client,
+        ContractRow,
+        "FROM contracts FINAL WHERE model = {model:String} ORDER BY applied_at, contract_id",
+        {"model": model},
+    )
+
+
 def baselines(client: Client, model: str | None = None) -> list[BaselineRow]:
     """Read the baselines of one or all models, per version in the order in which they take effect.
 

@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from barograph.contract import ShadowTest
-
-from cli.terminal import AlignedTable, Terminal, plural
+from cli.shadow.evaluation import CandidateEvaluation, CandidateTest
+from cli.terminal import AlignedTable, Terminal, plural, ratio
 from sketches.shadow.decision import CriterionVerdict, ShadowDecision
 from warehouse.shadow.days import ShadowDays
 
@@ -27,14 +26,18 @@ REASON_TEXTS = {
 """Why a request has no pair, for people."""
 
 
-def decision_json(model: str, shadow: ShadowTest, whole: ShadowDays, decision: ShadowDecision) -> dict[str, Any]:
+def decision_json(evaluation: CandidateEvaluation) -> dict[str, Any]:
     """Convert a decision to JSON values; numbers that are not finite become null."""
+    test, whole, decision = evaluation.test, evaluation.whole, evaluation.decision
     return {
-        "model": model,
-        "candidate": shadow.candidate,
-        "of": shadow.of,
+        "model": test.model,
+        "candidate": test.shadow.candidate,
+        "of": test.shadow.of,
+        "is_canary": test.is_canary,
         "outcome": decision.outcome.value,
         "days_left": _finite(decision.days_left),
+        "first_day": whole.days[0],
+        "last_day": whole.days[-1],
         "requests": int(whole.sums["requests"].sum()),
         "pairs": int(whole.sums["pairs"].sum()),
         "missing": {reason: int(counts.sum()) for reason, counts in whole.missing.items()},
@@ -60,12 +63,50 @@ def decision_json(model: str, shadow: ShadowTest, whole: ShadowDays, decision: S
     }
 
 
-def print_decision(
-    terminal: Terminal, model: str, shadow: ShadowTest, whole: ShadowDays, decision: ShadowDecision
-) -> None:
+def print_decision(terminal: Terminal, evaluation: CandidateEvaluation) -> None:
     """Print the decision, its criteria and the requests without a pair."""
-    terminal.line(f"{model}: version {shadow.candidate} beside version {shadow.of}", "bold")
-    terminal.lines(_pairs(whole))
+    test, decision = evaluation.test, evaluation.decision
+    terminal.line(title(test), "bold")
+    terminal.lines(pair_lines(evaluation.whole))
+    terminal.table(criteria_table(decision))
+    judged = f"version {test.shadow.of}" if test.is_canary else "the candidate"
+    other = f"version {test.shadow.candidate}" if test.is_canary else "the primary"
+    terminal.line(f"Differences are the quality of {judged} minus that of {other}: above 0 is better.")
+    for harmed in decision.harmed_slices:
+        terminal.line(f"worse in {harmed.name} ({harmed.criterion})", "red")
+    if decision.some_slice_harmed and not decision.harmed_slices:
+        terminal.line("worse in some slice, but there is not enough evidence to name it", "yellow")
+    terminal.line(decision_line(evaluation), "bold")
+
+
+def title(test: CandidateTest) -> str:
+    """Name the versions that are compared."""
+    if test.is_canary:
+        return (
+            f"{test.model}: version {test.shadow.of} replaced version {test.shadow.candidate}, which is now its shadow"
+        )
+    return f"{test.model}: version {test.shadow.candidate} beside version {test.shadow.of}"
+
+
+def decision_line(evaluation: CandidateEvaluation) -> str:
+    """State the decision and, if it is open, about how many days are left."""
+    test, left = evaluation.test, evaluation.decision.days_left
+    forecast = f", about {plural(math.ceil(left), 'day')} left" if math.isfinite(left) and left > 0 else ""
+    to = f" to version {test.shadow.candidate}" if evaluation.verb == "roll back" else ""
+    return f"decision: {evaluation.verb}{to}{forecast}"
+
+
+def pair_lines(whole: ShadowDays) -> Iterator[str]:
+    """Yield the number of requests as the sum of pairs and of requests without a pair, by reason."""
+    requests = int(whole.sums["requests"].sum())
+    yield f"{requests:,} requests = {int(whole.sums['pairs'].sum()):,} pairs"
+    for reason, counts in whole.missing.items():
+        n = int(counts.sum())
+        yield f"  + {n:,} {REASON_TEXTS.get(reason, reason)} ({ratio(n, requests)})"
+
+
+def criteria_table(decision: ShadowDecision) -> AlignedTable:
+    """Make a table with a row for each criterion."""
     table = AlignedTable(
         *("criterion", "difference", "95 % interval", "margin", "days", "needs", "state"),
         numbers=("difference", "margin", "days", "needs"),
@@ -78,26 +119,13 @@ def print_decision(
             f"-{each.criterion.margin:.3g}",
             str(each.days),
             str(each.least_days),
-            _state(each),
+            state_text(each),
         )
-    terminal.table(table)
-    terminal.line("Differences are the candidate's quality minus that of the primary: above 0 is better.")
-    for harmed in decision.harmed_slices:
-        terminal.line(f"worse in {harmed.name} ({harmed.criterion})", "red")
-    if decision.some_slice_harmed and not decision.harmed_slices:
-        terminal.line("worse in some slice, but there is not enough evidence to name it", "yellow")
-    left = decision.days_left
-    forecast = f", about {plural(math.ceil(left), 'day')} left" if math.isfinite(left) and left > 0 else ""
-    terminal.line(f"decision: {decision.outcome.value}{forecast}", "bold")
+    return table
 
 
-def _pairs(whole: ShadowDays) -> Iterator[str]:
-    yield f"{int(whole.sums['requests'].sum()):,} requests = {int(whole.sums['pairs'].sum()):,} pairs"
-    for reason, counts in whole.missing.items():
-        yield f"  + {int(counts.sum()):,} {REASON_TEXTS.get(reason, reason)}"
-
-
-def _state(verdict: CriterionVerdict) -> str:
+def state_text(verdict: CriterionVerdict) -> str:
+    """Say whether a criterion is met, and if not, why."""
     if verdict.is_harmed:
         return "worse"
     if verdict.is_met:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import numpy as np
 import pytest
 from barograph.contract import Contract, LabelSpec, ShadowTest
@@ -44,7 +45,16 @@ def config(client: Client, engine: LocalClickHouse, tmp_path: Path, monkeypatch:
     return str(path)
 
 
-def write_days(client: Client, n_days: int, *, better: float, matured: int = 10**6, lost_right: int = 0) -> None:
+def write_days(
+    client: Client,
+    n_days: int,
+    *,
+    better: float,
+    matured: int = 10**6,
+    lost_right: int = 0,
+    candidate: str = "4",
+    of: str = "3",
+) -> None:
     """Write whole local days with two windows each, of which some have mature labels."""
     rng = np.random.default_rng(7)
     pairs: list[dict[str, Any]] = []
@@ -55,7 +65,7 @@ def write_days(client: Client, n_days: int, *, better: float, matured: int = 10*
             won, lost = rng.poisson(PER_DAY * (0.05 + better / 2) / 2), rng.poisson(PER_DAY * (0.05 - better / 2) / 2)
             timeouts = 2 + int(rng.integers(5))
             window = {"window_start": start_s + hour * 3600}
-            versions = {"model": "m", "candidate": "4", "of": "3", "basis": BASIS, "window_s": 3600, "records": 1}
+            versions = {"model": "m", "candidate": candidate, "of": of, "basis": BASIS, "window_s": 3600, "records": 1}
             counts: dict[str, Any] = {"requests": PER_DAY // 2 + timeouts, "pairs": PER_DAY // 2, "timed": PER_DAY // 2}
             counts |= {"labelled": PER_DAY // 2, "candidate_right": int(won), "primary_right": int(lost)}
             counts |= {"log_latency": float(PER_DAY // 2 * 0.01 + rng.normal()), "missing": {"timeout": timeouts}}
@@ -67,7 +77,7 @@ def write_days(client: Client, n_days: int, *, better: float, matured: int = 10*
                 row(
                     "performance",
                     model="m",
-                    version="3",
+                    version=of,
                     slice="all",
                     metric="accuracy",
                     window="1h",
@@ -190,3 +200,56 @@ def test_a_model_without_a_candidate_or_pairs_says_what_to_do(
     with pytest.raises(SystemExit):
         main(["promote", "--model", "n", "--config", config])
     assert "names no candidate: add `shadow`" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_policy_can_ask_for_more(
+    client: Client, config: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    scoring.register(client, CONTRACT)
+    write_days(client, 60, better=0.04)
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("days: 60\ncriteria: {accuracy: 0.05, latency: 0.2}\nmissing_share: 0.05\n")
+    assert promote(capsys, config, "--policy", str(policy))[0] == 0
+    policy.write_text("days: 90\n")
+    code, out, _ = promote(capsys, config, "--policy", str(policy))
+    assert code == 2
+    assert "The policy requires 90 days; accuracy has 60." in out
+    assert "with the policy: insufficient" in out
+    policy.write_text("days: 90\nmissing_share: 0.01\n")
+    code, out, _ = promote(capsys, config, "--policy", str(policy), "--json")
+    assert (code, json.loads(out)["policy"]["outcome"]) == (1, "hold")
+    policy.write_text("days: 28\n\ncriteria: {acuracy: 0.1}\n")
+    code, _, err = promote(capsys, config, "--policy", str(policy))
+    assert code == 1
+    assert "policy.yaml:3: criteria.acuracy: is not a criterion; did you mean accuracy?" in err
+
+
+def test_an_expected_candidate_that_is_not_the_contracts_is_an_error(
+    client: Client, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scoring.register(client, CONTRACT)
+    write_days(client, 60, better=0.04)
+    assert promote(capsys, config, "--candidate", "4")[0] == 0
+    code, _, err = promote(capsys, config, "--candidate", "5")
+    assert code == 1
+    assert "The candidate of m is version 4, not 5" in err
+
+
+@pytest.mark.parametrize(
+    ("old_better", "expected", "text"),
+    [
+        pytest.param(0.06, 1, "decision: roll back to version 3", id="harm"),
+        pytest.param(-0.04, 0, "decision: keep", id="no-harm"),
+    ],
+)
+def test_after_a_promotion_the_old_version_is_the_canary(
+    client: Client, config: str, capsys: pytest.CaptureFixture[str], old_better: float, expected: int, text: str
+) -> None:
+    scoring.register(client, CONTRACT)
+    assert CONTRACT.shadow is not None
+    swapped = msgspec.structs.replace(CONTRACT.shadow, candidate="3", of="4")
+    scoring.register(client, msgspec.structs.replace(CONTRACT, shadow=swapped), applied_at=2)
+    write_days(client, 60, better=old_better, candidate="3", of="4")
+    code, out, _ = promote(capsys, config)
+    assert (code, text in out) == (expected, True), out
+    assert "m: version 4 replaced version 3, which is now its shadow" in out

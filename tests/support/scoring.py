@@ -228,9 +228,9 @@ def insert(client: Client, table: str, rows: Sequence[Mapping[str, Any]]) -> Non
     insert_rows(client, table, rows)
 
 
-def register(client: Client, contract: Contract) -> None:
-    columns = {"model": contract.model, "contract_id": contract.id, "yaml": dump_contract(contract), "applied_at": 1}
-    insert_rows(client, "contracts", [columns])
+def register(client: Client, contract: Contract, *, applied_at: int = 1) -> None:
+    columns = {"model": contract.model, "contract_id": contract.id, "yaml": dump_contract(contract)}
+    insert_rows(client, "contracts", [columns | {"applied_at": applied_at}])
 
 
 __all__ = ["connect", "everything", "expected", "shown", "stored"]

@@ -1,0 +1,1 @@
+"""`shadow`: the state of a candidate, its report, and evidence bundles."""

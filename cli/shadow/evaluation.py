@@ -1,0 +1,164 @@
+"""The state of a candidate at one look: its contract, daily sums and decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from barograph.contract import Contract, ShadowTest
+from barograph.contract.file import parse_contract
+
+from cli.contracts import hint
+from cli.errors import CommandError
+from sketches.shadow.decision import Outcome, ShadowDecision
+from streams.registry.registry import build_registry
+from streams.scorer.rules import make_rules, uncountable_reason
+from warehouse import queries
+from warehouse.client import Client
+from warehouse.queries import ContractRow
+from warehouse.shadow.criteria import decision
+from warehouse.shadow.days import PairTotals, ShadowDays, days_of, matured_until, read_totals
+from warehouse.shadow.mirror import mirrored
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateTest:
+    """A contract that names a candidate."""
+
+    contract: Contract
+    row: ContractRow
+    shadow: ShadowTest
+    basis: str
+    """The hash of the scoring rules."""
+    is_canary: bool
+    """Whether the primary was the candidate before, and the version that it replaced is now its shadow."""
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.contract.model
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The parameters of `warehouse.shadow.days.read_totals`."""
+        return {
+            "model": self.contract.model,
+            "candidate": self.shadow.candidate,
+            "of": self.shadow.of,
+            "basis": self.basis,
+            "zone": self.contract.timezone,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateEvaluation:
+    """The decision about a candidate, and what it rests on."""
+
+    test: CandidateTest
+    slices: list[ShadowDays]
+    """The daily sums of every slice, `all` first."""
+    newest_end_s: int
+    """End of the newest score window with pairs, Unix seconds."""
+    matured_s: int
+    """Time up to which labels are mature, Unix seconds."""
+    decision: ShadowDecision
+    """For a canary, the decision about the new primary."""
+
+    @property
+    def whole(self) -> ShadowDays:
+        """The daily sums of the slice `all`."""
+        return self.slices[0]
+
+    @property
+    def verb(self) -> str:
+        """What the decision means, as a command: `promote`, `hold`, `roll back`, …."""
+        if self.test.is_canary:
+            return {Outcome.promote: "keep", Outcome.hold: "roll back"}.get(self.decision.outcome, "insufficient")
+        return self.decision.outcome.value
+
+
+def read_test(client: Client, model: str, candidate: str | None = None) -> CandidateTest:
+    """Read the contract in force of a model and its candidate.
+
+    Args:
+        client: the connection to read from.
+        model: the model.
+        candidate: the candidate that the caller expects; None: that of the contract.
+
+    Raises:
+        CommandError: the model has no contract, its contract names no candidate or another one, or its pairs cannot
+            be measured.
+        ContractError: the contract cannot be read.
+    """
+    history = queries.contract_history(client, model)
+    if not history:
+        known = [row.model for row in queries.contracts(client)]
+        raise CommandError(f"ClickHouse at {client.where} has no contract of {model!r}{hint(model, known)}")
+    return make_test(history[-1], history[:-1], candidate)
+
+
+def make_test(row: ContractRow, earlier: Iterable[ContractRow], candidate: str | None = None) -> CandidateTest:
+    """Read the candidate of an applied contract. See `read_test`.
+
+    Args:
+        row: the applied contract.
+        earlier: the contracts of the model that were applied before.
+        candidate: the candidate that the caller expects; None: that of the contract.
+    """
+    contract = parse_contract(row.yaml, f"contract of {row.model}")
+    shadow = contract.shadow
+    if shadow is None:
+        raise CommandError(
+            f"The contract of {row.model} names no candidate: add `shadow` with `candidate`, `of` and `margins`, and "
+            "run `barograph apply`."
+        )
+    if candidate is not None and candidate != shadow.candidate:
+        raise CommandError(
+            f"The candidate of {row.model} is version {shadow.candidate}, not {candidate}: change --candidate, or "
+            "`shadow.candidate` in the contract."
+        )
+    reason = uncountable_reason(contract)
+    if reason:
+        raise CommandError(reason)
+    basis = make_rules(contract, build_registry([(contract, 1)], [])).basis
+    swapped = (shadow.of, shadow.candidate)
+    return CandidateTest(contract, row, shadow, basis, any(versions == swapped for versions in _versions(earlier)))
+
+
+def evaluate(client: Client, model: str, candidate: str | None = None) -> CandidateEvaluation:
+    """Decide about a candidate from all pairs so far. Errors are those of `read_test`."""
+    test = read_test(client, model, candidate)
+    totals = read_totals(client, test.parameters)
+    return evaluation_of(test, totals, matured_until(client, model, test.shadow.of))
+
+
+def evaluation_of(test: CandidateTest, totals: PairTotals, matured_s: int) -> CandidateEvaluation:
+    """Decide about a candidate.
+
+    Args:
+        test: the contract and its candidate.
+        totals: the sums of its pairs.
+        matured_s: the time up to which labels are mature, Unix seconds.
+
+    Raises:
+        CommandError: there are no requests.
+    """
+    slices = days_of(totals, matured_s)
+    if not slices:
+        raise CommandError(
+            f"No request of {test.model} version {test.shadow.of} has been counted: the scorer pairs them once an "
+            "hour of events has ended. See `barograph status`."
+        )
+    judged = [mirrored(each) for each in slices] if test.is_canary else slices
+    return CandidateEvaluation(test, slices, totals.newest_end_s, matured_s, decision(test.shadow, judged))
+
+
+def _versions(rows: Iterable[ContractRow]) -> Iterable[tuple[str, str]]:
+    """Yield (candidate, of) of the contracts that name a candidate; earlier ones may be unreadable by this release."""
+    for row in rows:
+        try:
+            shadow = parse_contract(row.yaml, f"contract of {row.model}").shadow
+        except ValueError:
+            continue
+        if shadow is not None:
+            yield shadow.candidate, shadow.of

@@ -1,0 +1,91 @@
+"""Policies: each requirement, and errors with their line."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from barograph.contract import ShadowTest
+from barograph.contract.problems import ContractError
+
+from cli.errors import CommandError
+from cli.promote.policy import PromotionPolicy, load_policy, parse_policy, unmet_requirements
+from sketches.shadow.decision import ShadowDecision
+from warehouse.shadow.criteria import decision
+from warehouse.shadow.days import COUNTED, ShadowDays
+
+SHADOW = ShadowTest(candidate="4", of="3", margins={"accuracy": 0.02, "missing": 0.1})
+
+
+def made_days(n: int) -> ShadowDays:
+    one = np.ones(n)
+    sums = {name: 0 * one for name in COUNTED} | {"requests": 100 * one, "pairs": 95 * one, "labelled": 95 * one}
+    missing = {"timeout": 3 * one, "skipped-sample": 2 * one}
+    return ShadowDays("all", tuple(f"day {i}" for i in range(n)), one > 0, one > 0, sums, missing)
+
+
+WHOLE = made_days(30)
+DECISION = decision(SHADOW, [WHOLE])
+
+
+def unmet(text: str, decided: ShadowDecision = DECISION) -> list[tuple[str, bool]]:
+    result = unmet_requirements(parse_policy(text), SHADOW.margins, WHOLE, decided)
+    return [(each.text, each.may_pass_later) for each in result]
+
+
+def test_a_policy_that_is_met_has_no_unmet_requirement() -> None:
+    text = "days: 30\ncriteria: {accuracy: 0.02}\nmissing_share: 0.031\nforbid_harmed_slices: true\n"
+    assert unmet(text) == []
+    assert parse_policy("{}") == PromotionPolicy()
+
+
+def test_each_requirement_can_fail() -> None:
+    assert unmet("days: 31") == [
+        ("The policy requires 31 days; accuracy has 30.", True),
+        ("The policy requires 31 days; missing has 30.", True),
+    ]
+    assert unmet("criteria: {accuracy: 0.019}") == [
+        ("The policy allows accuracy a margin of at most 0.019; the contract states 0.02.", False)
+    ]
+    assert unmet("criteria: {latency: 0.1}") == [
+        ("The policy requires the criterion latency: add it to `shadow.margins` of the contract.", False)
+    ]
+    # Requests outside the sample are none of the 98.
+    assert unmet("missing_share: 0.03") == [
+        (
+            "The policy allows at most 3.00% of the requests without an answer of the candidate; 3.06% have none.",
+            False,
+        )
+    ]
+    harmed = dataclasses.replace(DECISION, some_slice_harmed=True)
+    ((text, may_pass_later),) = unmet("forbid_harmed_slices: true", harmed)
+    assert "worse in some slice" in text
+    assert not may_pass_later
+    assert unmet("forbid_harmed_slices: false", harmed) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        pytest.param("days: 28\ncriteria:\n  acuracy: 0.1\n", 3, "did you mean accuracy?", id="metric"),
+        pytest.param("days: 28\nmargins: {}\n", 2, "the key 'margins' is unknown", id="key"),
+        pytest.param("days: 28\ndrills: [nulls]\n", 2, "has no drills", id="drills"),
+        pytest.param("\nmissing_share: 5\n", 2, "out of range", id="range"),
+        pytest.param("criteria: {accuracy: 0}\n", 1, "above 0", id="margin"),
+        pytest.param("- days\n", 1, "not a policy", id="list"),
+        pytest.param("days: [1\n", 2, "not YAML", id="yaml"),
+    ],
+)
+def test_a_wrong_policy_is_an_error_with_its_line(text: str, line: int, message: str) -> None:
+    with pytest.raises(ContractError) as error:
+        parse_policy(text, "p.yaml")
+    (problem,) = error.value.problems
+    assert (problem.file, problem.line) == ("p.yaml", line)
+    assert message in problem.message
+
+
+def test_a_policy_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=r"missing\.yaml: cannot be read: no such file"):
+        load_policy(tmp_path / "missing.yaml")

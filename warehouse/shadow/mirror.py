@@ -1,0 +1,38 @@
+"""Pairs with the sides exchanged: after a promotion, the old version is the shadow of the new one.
+
+The criteria judge the candidate. A canary asks the same of the new primary, compared with the version that it replaced.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from warehouse.shadow.days import ShadowDays
+
+_FAILED = "primary-failed"
+_CANDIDATE_FAILED = "error"
+_NEGATED = ("log_latency",)
+_LOST = ("missing_labelled", "missing_right")
+
+
+def mirrored(days: ShadowDays) -> ShadowDays:
+    """Exchange the primary and the candidate.
+
+    Requests in which the primary failed are then failures of the candidate; requests without an answer of the shadow
+    are then requests in which the primary failed. A failed primary has no answer that could be right, so no missing
+    answer is labelled.
+    """
+    names = {name: _other_side(name) for name in days.sums}
+    sums = {name: days.sums[other] for name, other in names.items()}
+    sums |= {name: -days.sums[name] for name in _NEGATED}
+    sums |= {name: np.zeros_like(days.sums[name]) for name in _LOST}
+    failed = days.missing.get(_FAILED, np.zeros(len(days.days)))
+    others = [counts for reason, counts in days.missing.items() if reason != _FAILED]
+    missing = {_CANDIDATE_FAILED: failed, _FAILED: np.sum(others, axis=0) if others else np.zeros(len(days.days))}
+    return ShadowDays(days.slice, days.days, days.ended, days.mature, sums, missing)
+
+
+def _other_side(name: str) -> str:
+    if "primary" in name:
+        return name.replace("primary", "candidate")
+    return name.replace("candidate", "primary")
