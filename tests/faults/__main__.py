@@ -30,13 +30,16 @@ from tests.faults.plan import LONG, SHORT, STORMS, make_plan
 from tests.faults.report import Result, remember, table, write_page
 from tests.faults.retention import run_retention
 from tests.faults.sabotage import SABOTAGES
+from tests.faults.shadow import LONG_KILLS, SHORT_KILLS, run_shadow, shadow_plan
 from tests.faults.storm import run_storm
 from tests.faults.trial import run_trial
 from tests.faults.trial_run import Servers, World
 
 SHORT_S = 90.0
-"""Time for the storm of the short form, in seconds. The whole short form then takes less than four minutes."""
-SCENARIOS = ("storm", "live", "retention", "disk", "trials")
+"""Time for the storm of the short form, in seconds. The whole short form then takes less than five minutes."""
+SHADOW_SHORT_S = 30.0
+"""Time for the faults of the run with a shadow in the short form, in seconds."""
+SCENARIOS = ("storm", "live", "shadow", "retention", "disk", "trials")
 
 
 class Harness:
@@ -64,6 +67,11 @@ class Harness:
         self.run(
             "live", lambda world: run_storm(world, plan, COUNTS), clock="live", contract=live_contract(), rate=40.0
         )
+
+    def shadow(self) -> None:
+        plan = shadow_plan(self.seed, SHORT_KILLS if self.short else LONG_KILLS)
+        budget_s = SHADOW_SHORT_S if self.short else float("inf")
+        self.run("shadow", lambda world: run_shadow(world, plan, budget_s), quiet_s=30.0)
 
     def retention(self) -> None:
         self.run("retention", run_retention, rate=100.0)
@@ -143,7 +151,7 @@ def say(text: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument(
-        "--short", action="store_true", help="run the short form of CI, which takes less than four minutes"
+        "--short", action="store_true", help="run the short form of CI, which takes less than five minutes"
     )
     parser.add_argument("--seed", type=int, default=None, help="seed of the plan and the source; random by default")
     parser.add_argument("--only", default=",".join(SCENARIOS), help="scenarios, separated by commas")
@@ -160,7 +168,7 @@ def main() -> int:
     seed = arguments.seed if arguments.seed is not None else int.from_bytes(os.urandom(3))
     chosen = [name for name in SCENARIOS if name in arguments.only.split(",")]
     if arguments.short and arguments.only == ",".join(SCENARIOS):
-        chosen = ["storm", "trials"]
+        chosen = ["storm", "shadow", "trials"]
     say(f"Seed {seed}: `make faults SEED={seed}{' SHORT=1' if arguments.short else ''}` draws the same plan.")
     with tempfile.TemporaryDirectory(prefix="barograph-faults-") as scratch:
         first, _, last = arguments.storms.partition("-")

@@ -26,6 +26,10 @@ are sent, the transaction is open. `committed`: the transaction is committed, th
 `half-…`: some of the tables are written.
 """
 
+PAIRING_POINTS = {"recorder": ("half-inserted", "inserted"), "scorer": ("half-paired", "half-scored", "scored")}
+"""The kill points of the run with a shadow. `half-paired`: rows of `shadow_pairs` are written, those of windows that
+became empty and the checkpoint are not."""
+
 
 class KillPoints:
     """The kill points of one process."""
@@ -178,8 +182,9 @@ def _monitor(points: KillPoints) -> None:
 
 def _scorer(points: KillPoints) -> None:
     from streams.scorer.worker import Scorer
+    from warehouse.client import Client
 
-    score, run_pass = Scorer._score_model, Scorer._run_pass
+    score, run_pass, insert = Scorer._score_model, Scorer._run_pass, Client.insert_selected
 
     def score_with_points(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = score(self, *args, **kwargs)
@@ -193,5 +198,11 @@ def _scorer(points: KillPoints) -> None:
             points.stop_at("scored")
         return result
 
+    def insert_with_points(self: Any, table: str, *args: Any) -> None:
+        insert(self, table, *args)
+        if table == "shadow_pairs":
+            points.stop_at("half-paired")
+
+    Client.insert_selected = insert_with_points  # type: ignore[method-assign,assignment]
     Scorer._score_model = score_with_points  # type: ignore[method-assign]
     Scorer._run_pass = pass_with_points  # type: ignore[method-assign]

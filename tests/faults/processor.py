@@ -1,4 +1,5 @@
-"""Runs one processor with kill points: `python -m tests.faults.processor KIND SETTINGS`.
+"""Runs one processor with kill points: `python -m tests.faults.processor KIND SETTINGS`. The kind `serving` is no
+processor but a serving process with a shadow.
 
 The environment variable BAROGRAPH_FAULTS is a JSON object: `folder` is the folder of the files that arm kill points and
 shift clocks, `sabotage` the name of a sabotage, or empty.
@@ -41,6 +42,10 @@ def main() -> int:
     faulthandler.register(signal.SIGUSR1)
     kind, settings = sys.argv[1], json.loads(sys.argv[2])
     options = json.loads(os.environ["BAROGRAPH_FAULTS"])
+    if kind == "serving":
+        from tests.faults import serving
+
+        return serving.serve(settings, Path(options["folder"]))
     # Shift the clock before importing modules that keep a reference to `time.time`.
     shift_clock(Path(options["folder"]) / f"{settings['instance']}.clock")
 

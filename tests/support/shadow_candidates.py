@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+TIMEOUT_SHARE, ERROR_SHARE, WRONG_SHARE = 0.05, 0.02, 0.01
+HANG_S = 0.25
 
 
 def answer_or_fail(features: dict[str, Any]) -> Any:
@@ -25,3 +29,26 @@ def answer_or_fail(features: dict[str, Any]) -> Any:
     if "raise" in features:
         sys.exit(features["raise"])
     return features.get("answer", {"score": 0.5, "metrics": {"pid": os.getpid()}})
+
+
+def answer_mixed(features: dict[str, Any]) -> Any:
+    """Answer with `score`; hang, raise or return text if `kind`, in [0, 1), is within the shares above."""
+    if features["kind"] < TIMEOUT_SHARE:
+        time.sleep(HANG_S)
+    return _answer(features)
+
+
+async def answer_mixed_async(features: dict[str, Any]) -> Any:
+    """The same as a coroutine function."""
+    if features["kind"] < TIMEOUT_SHARE:
+        await asyncio.sleep(HANG_S)
+    return _answer(features)
+
+
+def _answer(features: dict[str, Any]) -> Any:
+    kind = features["kind"] - TIMEOUT_SHARE
+    if 0 <= kind < ERROR_SHARE:
+        raise ValueError
+    if 0 <= kind - ERROR_SHARE < WRONG_SHARE:
+        return "nonsense"
+    return {"score": features["score"], "metrics": {"cost": 0.1}}

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from streams.topics import Topics
 from tests.faults.expected import compute_expected
 from tests.faults.faults import BrokerUnreachable, JoinAndLeave, Kill, Warehouse
-from tests.faults.kill_points import KILL_POINTS
+from tests.faults.kill_points import KILL_POINTS, PAIRING_POINTS
 from tests.faults.oracle import Verdict
 from tests.faults.plan import LONG, SHORT, STORMS, make_plan
 from tests.faults.report import Result
 from tests.faults.sabotage import SABOTAGES
+from tests.faults.serving import Request
+from tests.faults.shadow import LONG_KILLS, SHORT_KILLS, check_submitted, shadow_plan
 from tests.faults.source import Event, Label, Sent
+from tests.reference.shadow_pairs import differences, joined
 from tests.support.pipeline import simple_baseline, simple_contract
 
 
@@ -35,6 +40,73 @@ def test_the_kill_point_of_each_sabotage_exists() -> None:
     for sabotage in SABOTAGES.values():
         kind, point = sabotage.killed
         assert point in KILL_POINTS[kind]
+
+
+def test_the_run_with_a_shadow_kills_each_process_twenty_times() -> None:
+    plan = [fault for _, fault in shadow_plan(7, LONG_KILLS)]
+    kills = Counter(fault.kind for fault in plan if isinstance(fault, Kill))
+    assert kills == {"serving": 20, "recorder": 20, "scorer": 20}
+    points = {(fault.kind, fault.point) for fault in plan if isinstance(fault, Kill) and fault.point}
+    assert points == {(kind, point) for kind, names in PAIRING_POINTS.items() for point in names}
+    assert shadow_plan(7, SHORT_KILLS) == shadow_plan(7, SHORT_KILLS)
+
+
+def test_a_request_depends_on_the_seed_and_its_number_only() -> None:
+    assert Request(7, 1).share("score") == Request(7, 1).share("score") != Request(8, 1).share("score")
+    labels = [label for number in range(1000) for label in Request(7, number).labels]
+    assert 750 < len(labels) < 950
+    assert {True, False} == {value for _, value, _ in labels}
+
+
+@pytest.mark.parametrize(
+    ("lost", "counted", "difference"),
+    [
+        ("r0", {"answered": 1}, "predictions of serving processes"),
+        ("r1", {"answered": 1}, None),
+        (None, {"answered": 2}, "outcomes of a shadow of (0, 'answered')"),
+        (None, {"answered": 1, "error": 1}, "outcomes of a shadow of (0, 'error')"),
+    ],
+    ids=["lost by a process that ended", "lost by a killed one", "counted twice", "counted and not published"],
+)
+def test_a_serving_process_that_was_not_killed_loses_nothing(
+    lost: str | None, counted: dict[str, int], difference: str | None
+) -> None:
+    journal = [(0, 0), (1, 1)]
+    events = [{"id": id, "error": ""} for id in ("r0", "r1")]
+    rows = {"predictions": [each for each in events if each["id"] != lost], "shadow_predictions": events}
+    verdict = Verdict()
+    check_submitted(verdict, rows, journal, {0: counted}, lambda _: None)
+    assert verdict.holds == (difference is None)
+    assert difference is None or any(difference in each for each in verdict.wrong)
+
+
+def test_every_difference_of_pairs_is_reported() -> None:
+    event = {"id": "a", "at": 0, "epoch": 0, "partition": 0, "offset": 0, "message_index": 0, "received_at": 0}
+    event |= {
+        "error": "",
+        "class": "",
+        "score": 0.5,
+        "latency_ms": 8.0,
+        "scores": {},
+        "metrics": {},
+        "context": {"country": "de"},
+    }
+    rows = {
+        "predictions": [{**event, "version": "3"}, {**event, "id": "b", "version": "3"}],
+        "shadow_predictions": [{**event, "version": "4", "score": 0.25}],
+        "labels": [],
+    }
+    target = joined(rows)
+    assert differences(target, target) == []
+    assert (target["all", 0]["requests"], target["all", 0]["pairs"], target["all", 0]["missing"]) == (
+        2,
+        1,
+        {"no-event": 1},
+    )
+    for name, value in (("pairs", 2), ("missing", {"timeout": 1}), ("score_difference", 0.25), ("requests", 3)):
+        changed = {**target, ("all", 0): {**target["all", 0], name: value}}
+        assert any(name in each for each in differences(changed, target)), name
+    assert "is missing" in differences({}, target)[0]
 
 
 def test_expected_counts_equal_those_computed_by_hand() -> None:

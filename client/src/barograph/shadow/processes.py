@@ -182,14 +182,17 @@ def check_picklable(candidate: Callable[[Any], Any]) -> None:
 def _serve(candidate: Callable[[Any], Any], connection: Connection) -> None:
     """Answer requests until the other end is closed: the main function of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches this process, too
-    connection.send(True)
-    while True:
-        try:
-            features = connection.recv()
-        except EOFError:
-            return
-        except Exception as problem:  # the features cannot be unpickled here
-            result = failed_call(error_name(problem))
-        else:
-            result = call_candidate(candidate, features, time.perf_counter_ns)
-        connection.send(result)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the serving process has ended
+        connection.send(True)
+        while True:
+            connection.send(_answer(candidate, connection))
+
+
+def _answer(candidate: Callable[[Any], Any], connection: Connection) -> CandidateResult:
+    try:
+        features = connection.recv()
+    except (EOFError, ConnectionResetError):
+        raise
+    except Exception as problem:  # the features cannot be unpickled here
+        return failed_call(error_name(problem))
+    return call_candidate(candidate, features, time.perf_counter_ns)
