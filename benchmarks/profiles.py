@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.shapes import HEADLINES
 
-BY_THEMSELVES = ("queries", "recovery")
+BY_THEMSELVES = ("pairing", "queries", "recovery")
 """Sections that are not in the full profile, which takes at most an hour; `--only` runs them."""
 
 Profile = dict[str, dict[str, Any]]
@@ -27,6 +27,7 @@ FULL: Profile = {
     "monitor": {"panes": 90},
     "wide": {"panes": 36, "limit_s": 420.0},
     "scoring": {"predictions": 3_000_000},
+    "pairing": {"requests": 10_000_000},
     "queries": {"models": 50},
     "recovery": {"models": 50, "fields": 100, "runs": 3, "outage_s": 600},
     "growth": {},
@@ -50,6 +51,7 @@ SHORT: Profile = {
     "monitor": {"panes": 66},
     "wide": {"panes": 8, "limit_s": 90.0},
     "scoring": {"predictions": 1_000_000},
+    "pairing": {"requests": 1_000_000},
     "queries": {"models": 10},
     "recovery": {"models": 10, "fields": 100, "runs": 3, "outage_s": 120},
     "growth": {},

@@ -21,6 +21,7 @@ from benchmarks.figures import Figures
 from benchmarks.latency import measure_latency
 from benchmarks.machine import describe_machine
 from benchmarks.monitor import measure_monitor
+from benchmarks.pairing import measure_pairing
 from benchmarks.peers.measure import measure_peers
 from benchmarks.processes import measure_processes
 from benchmarks.profiles import FULL, FULL_SECTIONS, SHORT, SHORT_SECTIONS, Profile
@@ -53,6 +54,7 @@ SECTIONS: dict[str, Callable[..., None]] = {
     "monitor": measure_monitor,
     "wide": measure_wide_monitor,
     "scoring": measure_scoring,
+    "pairing": measure_pairing,
     "queries": measure_queries,
     "recovery": measure_recovery,
     "growth": partial(scale.measure, section="growth"),
