@@ -144,6 +144,37 @@ def write_ratio(client: Client, ratio: ArmRatio) -> None:
     insert_rows(client, "arm_ratios", rows)
 
 
+def last_check(client: Client, contract: Contract) -> ArmRatio | None:
+    """Read the last stored check of a contract's test; None if there is none.
+
+    Args:
+        client: the connection to read from.
+        contract: the model's contract in effect, with arms.
+    """
+    assert contract.arms is not None
+    unit, since_ms = contract.arms.unit or PREDICTION, _since_ms(client, contract)
+    rows = client.rows(
+        "SELECT arm, expected_share, units, crossovers, without_unit, p_value, level, reason, at "
+        "FROM latest_arm_ratios WHERE model = {model:String} AND unit = {unit:String} "
+        "AND since = fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')",
+        {"model": contract.model, "unit": unit, "since_ms": since_ms},
+    )
+    if not rows:
+        return None
+    *_, p_value, level, reason, at = rows[0]
+    by_arm = {row[0]: ArmUnits(*row[:5]) for row in rows}
+    return ArmRatio(
+        model=contract.model,
+        unit=unit,
+        since=_datetime(since_ms),
+        at=at,
+        arms=tuple(by_arm[arm] for arm in contract.arms.shares if arm in by_arm),
+        p_value=float(p_value),
+        level=Level[level],
+        reason=InsufficientReason(REASON_NAMES.index(reason)),
+    )
+
+
 def _since_ms(client: Client, contract: Contract) -> int:
     """Return when the current shares took effect (Unix milliseconds); 0 if this contract was never applied."""
     assert contract.arms is not None

@@ -28,6 +28,7 @@ _SCORED = (
     "scorer_checkpoints",
     "scorer_models",
     "shadow_pairs",
+    "arm_counts",
     "shadow_verdicts",
     "pending_labels",
 )

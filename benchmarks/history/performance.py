@@ -98,8 +98,6 @@ TABLE_FILLS: tuple[TableFill, ...] = (
             "bin_labelled": "labelled_per_bin",
             "bin_labelled_scores": "arrayMap((i, n) -> n * (i + 0.5) / 20, kept, labelled_per_bin)",
             "bin_positives": "arrayMap((i, n) -> toUInt64(n * (i + 0.5) / 20), kept, labelled_per_bin)",
-            "timed": "arraySum(per_bin)",
-            "log_latency": "arraySum(per_bin) * 3.",
             "sums": "[expected, expected * 0.4, expected * 0.2, expected * 0.1, expected * 0.05]",
             "ages": "CAST(map(), 'Map(UInt16, UInt64)')",
             "records": "toUInt64(expected)",

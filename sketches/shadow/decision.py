@@ -23,6 +23,7 @@ from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from sketches.shadow.day_evidence import DayEvidence, day_evidence
 from sketches.shadow.day_interval import BURN_IN_DAYS, LEAST_PAIRS, day_interval
@@ -68,6 +69,9 @@ class CriterionDays:
     """Complete pairs of each day, (t,)."""
     missing: MissingPairs | None = None
     """Pairs with a missing answer; None if there are none, or if the quality has no bounds."""
+    unit_variance: float = 0.0
+    """Variance of the mean difference by the assignment of units to two arms, which more days do not reduce
+    (`sketches.shadow.split_traffic`); 0 for pairs, ∞ if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +204,8 @@ def _judge(data: CriterionDays, criteria: int) -> CriterionVerdict:
     sums, pairs = all_sums[all_pairs > 0.0], all_pairs[all_pairs > 0.0]
     bounds = bounded_sums(all_sums, all_pairs, data.missing or MissingPairs(0.0, 0.0))
     any_pairs = bounds.pairs > 0.0
-    observed = _Series.of(sums, pairs, criterion)
-    least = _Series.of(bounds.low[any_pairs], bounds.pairs[any_pairs], criterion)
+    observed = _Series.of(sums, pairs, criterion, data.unit_variance)
+    least = _Series.of(bounds.low[any_pairs], bounds.pairs[any_pairs], criterion, data.unit_variance)
     total = float(bounds.pairs.sum())
     needed = least_days(criterion.margin, criterion.worst_day, ALPHA)
     days = len(sums)
@@ -222,7 +226,8 @@ def _judge(data: CriterionDays, criteria: int) -> CriterionVerdict:
         least_days=needed,
         days_left=float(np.fmax.reduce([waiting, *forecasts])) if waiting else float(np.max(forecasts)),
         is_met=is_met,
-        is_harmed=observed.low <= -criterion.margin and _is_harmed(sums, pairs, criterion.margin, criteria),
+        is_harmed=observed.low <= -criterion.margin
+        and _is_harmed(sums, pairs, criterion.margin, criteria, data.unit_variance),
     )
 
 
@@ -238,38 +243,60 @@ class _Series:
     enough: bool
     half: float
     """Half-width that shrinks with more days."""
+    unit_half: float
+    """Half-width by the assignment of units, which does not."""
 
     @classmethod
-    def of(cls, sums: FloatArray, pairs: FloatArray, criterion: Criterion) -> _Series:
+    def of(cls, sums: FloatArray, pairs: FloatArray, criterion: Criterion, unit_variance: float) -> _Series:
         days = len(sums)
         value = float(sums.sum() / pairs.sum()) if days else math.nan
         if days < 2:
-            return cls(days, value, -math.inf, math.inf, math.nan, False, math.inf)
+            return cls(days, value, -math.inf, math.inf, math.nan, False, math.inf, 0.0)
         interval = day_interval(sums, pairs, ALPHA)
         kappa = float(interval.kappa)
         if not sums.any() and days >= BURN_IN_DAYS and np.median(pairs) >= LEAST_PAIRS:
             # No variance to measure: what remains possible is a difference on days that have not occurred.
             reach = unseen_loss(days, criterion.worst_day, ALPHA)
-            return cls(days, value, -reach, reach, kappa, True, 0.0)
+            return cls(days, value, -reach, reach, kappa, True, 0.0, 0.0)
+        unit_half = _unit_half(unit_variance, ALPHA)
+        half = math.hypot(float(interval.half), unit_half) if interval.enough else math.inf
         return cls(
             days,
             value,
-            float(interval.low),
-            float(interval.high),
+            value - half,
+            value + half,
             kappa,
             bool(interval.enough),
             float(interval.half),
+            unit_half,
         )
 
     def left(self, margin: float) -> float:
-        return days_left(self.days, self.value, self.half, margin) if self.enough else math.nan
+        if not self.enough:
+            return math.nan
+        distance = self.value + margin
+        if distance <= self.unit_half:
+            return math.inf
+        return days_left(self.days, math.sqrt(distance**2 - self.unit_half**2) - margin, self.half, margin)
 
 
-def _is_harmed(sums: FloatArray, pairs: FloatArray, margin: float, criteria: int) -> bool:
+def _unit_half(variance: float, alpha: float) -> float:
+    """Return the half-width by the assignment of units.
+
+    The assignment is drawn once and changes slowly, as new units come: half of α is enough for all looks.
+    """
+    return float(ndtri(1.0 - alpha / 4.0)) * math.sqrt(variance)
+
+
+def _is_harmed(sums: FloatArray, pairs: FloatArray, margin: float, criteria: int, unit_variance: float) -> bool:
     if len(sums) < BURN_IN_DAYS:
         return False
-    if float(day_interval(sums, pairs, ALPHA / criteria).high) < 0.0:
+    interval = day_interval(sums, pairs, ALPHA / criteria)
+    half = math.hypot(float(interval.half), _unit_half(unit_variance, ALPHA / criteria))
+    if interval.enough and float(interval.value) + half < 0.0:
         return True
+    if unit_variance > 0.0:
+        return False  # The e-process would take the luck of one assignment for a difference.
     evidence = _evidence(sums, pairs, -margin)
     return evidence is not None and float(evidence.worse[-1]) >= math.log(criteria / ALPHA)
 

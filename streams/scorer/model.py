@@ -13,6 +13,7 @@ import numpy as np
 from barograph.contract import Contract, format_duration
 
 from streams.registry.registry import Registry
+from streams.scorer.arm_counting import ArmCounting
 from streams.scorer.checkpoint import ReadRange
 from streams.scorer.freeze import Freezer, Pass
 from streams.scorer.label_delay import LEARNED_DAYS, LabelDelayCurve, learn_label_delay, maturity_row
@@ -63,6 +64,7 @@ class ModelScorer:
     next_hours: tuple[dict[int, HourRows], dict[int, HourRows]] = field(default_factory=lambda: ({}, {}))
     """Predictions and labels after the next checkpoint."""
     pairing: Pairing = field(default_factory=Pairing)
+    arm_counting: ArmCounting = field(default_factory=ArmCounting)
     shadow_looks: ShadowLooks = field(default_factory=ShadowLooks)
     open_windows: set[int] = field(default_factory=set)
     """Score windows that changed and have not ended."""
@@ -137,12 +139,13 @@ class ModelScorer:
         this = Pass(contract, registry, touched, clock, now_ms)
         arrived += self.pairing.run(client, self.rules, this, read_range, self.check_stop)
         ended, still_open = clock.split(touched, self.rules.window_s)
-        for windows in statement_chunks(client, self.rules, ended, baseline_changes(registry, contract.model)):
-            self.check_stop()
-            dimensions = dimensions_at(contract, registry, windows[0])
-            state.score_windows(client, self.rules, dimensions, windows, now_ms)
+        self.arm_counting.run(client, self.rules, this, self.check_stop)
         revised = 0
         if self.rules.is_measured:
+            for windows in statement_chunks(client, self.rules, ended, baseline_changes(registry, contract.model)):
+                self.check_stop()
+                dimensions = dimensions_at(contract, registry, windows[0])
+                state.score_windows(client, self.rules, dimensions, windows, now_ms)
             revised = self._judge(client, contract, registry, ended, still_open, clock, now_ms)
         self.open_windows = still_open
         has_changed = bool(arrived or ended or revised)

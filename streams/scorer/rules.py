@@ -14,7 +14,7 @@ from sketches.baseline.baseline import SliceValues
 from sketches.performance.bins import score_edges
 from sketches.performance.maturity import age_edges
 from streams.registry.registry import Registry
-from warehouse.scoring.rules import Kind, PairSettings, Rules, ScoreDimension, ShadowVersions
+from warehouse.scoring.rules import ArmTest, Kind, PairSettings, Rules, ScoreDimension, ShadowVersions
 
 _NEWEST = ""
 """Key of the versions without their own baseline. They use the newest version's."""
@@ -57,6 +57,9 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
     """Build the rules of a model that is counted (see `is_counted`)."""
     window_s = max(SECONDS_PER_HOUR, contract.pane_s)
     registered = tuple(sorted(registry.baselines.get(contract.model, {})))
+    arms = None
+    if contract.arms is not None and contract.arms.margins:
+        arms = ArmTest(tuple(contract.arms.shares), contract.arms.unit)
     shadow, settings = None, PairSettings()
     if contract.shadow is not None:
         shadow = ShadowVersions(contract.shadow.candidate, contract.shadow.of)
@@ -73,6 +76,7 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
             registered=registered,
             shadow=shadow,
             pair_settings=settings,
+            arms=arms,
         )
     kind: Kind = label_kind(label)  # type: ignore[assignment]
     threshold = label.threshold if kind == "binary" else 0.5
@@ -94,6 +98,7 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
         registered=registered,
         shadow=shadow,
         pair_settings=settings,
+        arms=arms,
     )
 
 

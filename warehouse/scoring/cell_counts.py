@@ -75,7 +75,7 @@ _KEY = "version, window_start, slice"
 
 def state_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
     """Return the query for the rows of `performance_state`."""
-    rows = _KINDS[rules.kind](rules, _joined(rules, dimensions, has_repeats=has_repeats))
+    rows = _KINDS[rules.kind](rules, label_join.join_query(rules, dimensions, has_repeats=has_repeats))
     names = [*map(_column, COLUMNS)]
     names[COLUMNS.index("window_start")] = "counts.window_start AS window_start"
     return (
@@ -86,15 +86,11 @@ def state_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repea
 
 def reference_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
     """Return the query for `REFERENCE_COLUMNS`, with all hours counted as one window."""
-    source = _joined(rules, dimensions, has_repeats=has_repeats)
+    source = label_join.join_query(rules, dimensions, has_repeats=has_repeats)
     rows = _KINDS[rules.kind](
         rules, f"SELECT * EXCEPT window_start, toDateTime(0, 'UTC') AS window_start FROM ({source})"
     )
     return f"SELECT {', '.join(map(_column, REFERENCE_COLUMNS))} FROM ({rows})"
-
-
-def _joined(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
-    return label_join.join_query(rules, dimensions, has_repeats=has_repeats, extra=("latency_ms",))
 
 
 def _column(name: str) -> str:
@@ -156,23 +152,20 @@ _AGES = (
 
 
 def _counts(conditions: dict[str, str], once: str = "1") -> str:
-    """Return counts of rows, each row once: by a condition, or the sum of the column of that name; and latencies."""
+    """Return counts of rows, each row once: by a condition, or the sum of the column of that name."""
     each = []
     for name in _COUNTS:
         value = conditions.get(name, name)
         each.append(f"sumIf(toUInt64({value}), {once}) AS n_{name}")
-    is_timed = f"{once} AND latency_ms > 0 AND isFinite(latency_ms)"
-    each += [f"countIf({is_timed}) AS n_timed", f"{_sum('log(latency_ms)', is_timed)} AS sum_log_latency"]
     return ", ".join(each)
 
 
 def _row(arrays: str) -> str:
     """Return the SELECT of a row, with the given arrays."""
-    totals = ", ".join(f"toUInt64(sum(n_{name})) AS {name}" for name in (*_COUNTS, "timed"))
+    totals = ", ".join(f"toUInt64(sum(n_{name})) AS {name}" for name in _COUNTS)
     return (
         "SELECT {model:String} AS model, version, {basis:String} AS basis, slice, window_start, "
-        f"{{window_s:UInt32}} AS window_s, {totals}, "
-        f"{_unscaled('sum_log_latency')} AS log_latency, {arrays}, "
+        f"{{window_s:UInt32}} AS window_s, {totals}, {arrays}, "
         "sumMap(ages) AS ages, "
         f"{_NOW} AS scored_at"
     )
@@ -381,30 +374,13 @@ def _unlabelled_outcomes(_rules: Rules, source: str) -> str:
     )
 
 
-def _unlabelled(rules: Rules, source: str) -> str:
-    prepared = f"SELECT *, arrayJoin(slices) AS slice FROM ({_unlabelled_outcomes(rules, source)})"
-    conditions = {
-        **dict.fromkeys(_COUNTS, "0"),
-        **{"predictions": "1", "failed": "failed", "duplicates": "duplicates"},
-        "unscored": "NOT failed AND class = '' AND NOT usable",
-    }
-    counts = (
-        f"SELECT {_KEY}, {_counts(conditions)}, map()::Map(UInt16, UInt64) AS ages FROM ({prepared}) GROUP BY {_KEY}"
-    )
-    arrays = (
-        "[]::Array(UInt64) AS confusion, []::Array(Float64) AS sums, "
-        "[]::Array(Tuple(Int32, UInt64, Float64, UInt64, Float64, UInt64)) AS cells"
-    )
-    return f"{_row(arrays)} FROM ({counts}) GROUP BY {_KEY}"
-
-
 _OUTCOMES = {
     "binary": _binary_outcomes,
     "classes": _classes_outcomes,
     "number": _number_outcomes,
     "unlabelled": _unlabelled_outcomes,
 }
-_KINDS = {"binary": _binary, "classes": _classes, "number": _number, "unlabelled": _unlabelled}
+_KINDS = {"binary": _binary, "classes": _classes, "number": _number}
 _CELL = {
     "bins": 1,
     "bin_predictions": 2,

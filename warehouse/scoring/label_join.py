@@ -29,6 +29,10 @@ _AGE = "greatest({label}.{at} - at_ms, {label}.{received} - received_ms)"
 """Delay of a label after its prediction, in milliseconds: the larger of the delays by event time and by received time.
 In a replay received times are close together, so event times decide."""
 
+UNIT_BUCKETS = 64
+"""Buckets into which the units of an A/B test are hashed, to estimate how much their assignment varies the difference
+of two arms: the standard error of such an estimate is 6 %."""
+
 _COLUMNS = (
     "version, window_start, slices, failed, score, class, probabilities, has_scores, duplicates, labelled, truth, "
     "age_s, early, corrections, late, wrong_type, undeclared_label"
@@ -44,7 +48,12 @@ def join_query(
         rules: the model's scoring rules.
         dimensions: the slice dimensions.
         has_repeats: whether any id has several rows or labels; otherwise the query is simpler.
+<<<<<<< HEAD
         extra: further columns of the result: `id`, `at_ms`, `latency_ms`, `error_kind`, `metrics`.
+=======
+        extra: further columns of the result: `id`, `at_ms`, `latency_ms`; with `rules.arms` also `arm_name`,
+            `arm_unit`, `unit_bucket`.
+>>>>>>> 2b036518 (scorer: count the arms of an A/B test by buckets of units)
     """
     columns = ", ".join((_COLUMNS, *extra))
     simple = f"SELECT {columns} FROM ({_simple_join(rules, dimensions, has_repeats=has_repeats)})"
@@ -65,6 +74,8 @@ def parameters(rules: Rules, dimensions: Sequence[ScoreDimension], hours: Sequen
         "classes": rules.classes,
         "registered": rules.registered,
     }
+    if rules.arms is not None:
+        values["unit"] = rules.arms.unit.partition(".")[2]
     for i, dimension in enumerate(dimensions):
         values[f"name_{i}"] = dimension.name
         values[f"versions_{i}"] = dimension.versions
@@ -188,13 +199,23 @@ def probability_columns(rules: Rules) -> tuple[str, str]:
 
 def _outcome(rules: Rules, dimensions: Sequence[ScoreDimension]) -> str:
     probabilities, has_scores = probability_columns(rules)
+    arms = ""
+    if rules.arms is not None:
+        unit = "context[{unit:String}]" if rules.arms.unit else "id"
+        bucket = f"toUInt8(sipHash64({unit}) % {UNIT_BUCKETS})" if rules.arms.unit else "toUInt8(0)"
+        arms = f", toString(arm) AS arm_name, {unit} AS arm_unit, {bucket} AS unit_bucket"
     return (
         f"version, id, toDateTime(intDiv(toUnixTimestamp(at), {rules.window_s}) * {rules.window_s}, 'UTC') "
         "AS window_start, "
         "toUnixTimestamp64Milli(at) AS at_ms, toUnixTimestamp64Milli(received_at) AS received_ms, "
+<<<<<<< HEAD
         f"{_slices(dimensions)} AS slices, error != '' AS failed, toString(error) AS error_kind, score, class, "
         f"latency_ms, metrics, "
         f"{probabilities} AS probabilities, {has_scores} AS has_scores"
+=======
+        f"{_slices(dimensions)} AS slices, error != '' AS failed, score, class, latency_ms, "
+        f"{probabilities} AS probabilities, {has_scores} AS has_scores{arms}"
+>>>>>>> 2b036518 (scorer: count the arms of an A/B test by buckets of units)
     )
 
 

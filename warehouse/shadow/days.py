@@ -61,19 +61,26 @@ def shadow_days(client: Client, model: str, candidate: str, of: str, basis: str,
     return days_of(read_totals(client, parameters), matured_until(client, model, of))
 
 
-def matured_until(client: Client, model: str, of: str) -> int:
-    """Return the time (Unix seconds) up to which the labels of all windows of a version are mature; 0 without any."""
+def matured_until(client: Client, model: str, of: str = "") -> int:
+    """Return the time (Unix seconds) up to which the labels of all windows of a version are mature; 0 without any.
+
+    Args:
+        client: the connection to read from.
+        model: the model.
+        of: the version; empty for all versions.
+    """
     parameters = {"model": model, "of": of}
     ((immature_s,),) = client.rows(
         "SELECT toUnixTimestamp(minOrNull(window_start)) FROM latest_performance WHERE model = {model:String} "
-        "AND version = {of:String} AND slice = 'all' AND NOT mature AND dateDiff('second', window_start, window_end) "
+        "AND ({of:String} = '' OR version = {of:String}) AND slice = 'all' AND NOT mature "
+        "AND dateDiff('second', window_start, window_end) "
         "= (SELECT min(dateDiff('second', window_start, window_end)) FROM latest_performance "
         "WHERE model = {model:String})",
         parameters,
     )
     ((newest_s, n_measured),) = client.rows(
         "SELECT toUnixTimestamp(max(window_end)), count() FROM latest_performance WHERE model = {model:String} "
-        "AND version = {of:String} AND slice = 'all'",
+        "AND ({of:String} = '' OR version = {of:String}) AND slice = 'all'",
         parameters,
     )
     return int(0 if not n_measured else newest_s if immature_s is None else immature_s)

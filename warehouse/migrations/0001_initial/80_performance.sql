@@ -106,8 +106,6 @@ CREATE TABLE IF NOT EXISTS performance_state
     bin_labelled_scores Array(Float64) COMMENT 'Sum of the scores of labelled predictions per bin; numbers: of the absolute errors, per bin of the value' CODEC(ZSTD(1)),
     bin_positives Array(UInt64) COMMENT 'Labelled predictions per bin whose label is the scored class' CODEC(ZSTD(1)),
     sums Array(Float64) COMMENT 'Sums over labelled predictions. Classes: n, sum and sum of squares of the log loss, then of the Brier score; numbers: n and sums of error, |error|, error^2, error^4, with error = prediction - label' CODEC(ZSTD(1)),
-    timed UInt64 COMMENT 'Predictions with a latency' CODEC(T64, ZSTD(1)),
-    log_latency Float64 COMMENT 'Sum of ln(latency in milliseconds) over timed predictions' CODEC(ZSTD(1)),
     ages Map(UInt16, UInt64) COMMENT 'First labels per bin of arrival age, in the bins of maturity; slice all only' CODEC(ZSTD(1)),
     records UInt64 COMMENT 'Raw rows behind the whole window; of two states the one with more rows counts' CODEC(T64, ZSTD(1)),
     scored_at DateTime64(3, 'UTC') COMMENT 'Time at which the state was computed, by the scorer''s clock' CODEC(Delta, ZSTD(1))
@@ -212,6 +210,37 @@ ORDER BY (model, candidate, of, day, slice, criterion)
 TTL day_end + INTERVAL 750 DAY
 SETTINGS ttl_only_drop_parts = 1, index_granularity = 512, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Decision about a candidate at the end of each local day, with a row per criterion and slice; read with FINAL. A row changes when late events or labels change a day that the look uses. Kept for 750 days of event time.';
+
+CREATE TABLE IF NOT EXISTS arm_counts
+(
+    model LowCardinality(String) COMMENT 'Model that runs the test',
+    basis LowCardinality(String) COMMENT 'Hash of the scoring rules, as in performance_state',
+    unit LowCardinality(String) COMMENT 'Unit of assignment: context.NAME from the contract, or prediction',
+    slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
+    window_start DateTime('UTC') COMMENT 'Start of the score window in event time' CODEC(Delta, ZSTD(1)),
+    window_s UInt32 COMMENT 'Length of the score window in seconds',
+    arm LowCardinality(String) COMMENT 'Arm of the test',
+    version LowCardinality(String) COMMENT 'Version that serves the arm',
+    bucket UInt8 COMMENT 'sipHash64 of the unit modulo 64: units of one bucket stay together. 0 in slices, and if each prediction is assigned by itself',
+    predictions UInt64 COMMENT 'Predictions, each (version, id) once, including failed ones; those without a unit are not counted' CODEC(T64, ZSTD(1)),
+    failed UInt64 COMMENT 'Failed predictions' CODEC(T64, ZSTD(1)),
+    timed UInt64 COMMENT 'Predictions with a latency' CODEC(T64, ZSTD(1)),
+    log_latency Float64 COMMENT 'Sum of ln(latency in milliseconds) over timed predictions' CODEC(ZSTD(1)),
+    labelled UInt64 COMMENT 'Predictions with a class and an accepted label' CODEC(T64, ZSTD(1)),
+    right UInt64 COMMENT 'Labelled predictions of the true class' CODEC(T64, ZSTD(1)),
+    scored UInt64 COMMENT 'Predictions with a usable score and an accepted label' CODEC(T64, ZSTD(1)),
+    loss Float64 COMMENT 'Sum of the log loss over scored predictions' CODEC(ZSTD(1)),
+    brier Float64 COMMENT 'Sum of the Brier score over scored predictions' CODEC(ZSTD(1)),
+    error Float64 COMMENT 'Numbers: sum of the absolute error over scored predictions' CODEC(ZSTD(1)),
+    records UInt64 COMMENT 'Raw rows behind the whole window; of two rows the one with more records counts' CODEC(T64, ZSTD(1)),
+    counted_at DateTime64(3, 'UTC') COMMENT 'Time at which the predictions were counted, by the scorer''s clock' CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(records)
+PARTITION BY toYYYYMM(window_start)
+ORDER BY (model, basis, unit, window_start, slice, arm, version, bucket)
+TTL window_start + INTERVAL 750 DAY
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 512, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Counts and sums of the arms of an A/B test, per score window, slice and bucket of units; read with FINAL. They add up to any longer window. Kept for 750 days of event time.';
 
 CREATE TABLE IF NOT EXISTS scorer_checkpoints
 (

@@ -200,3 +200,27 @@ def test_invalid_arguments_are_rejected() -> None:
         decide([CriterionDays(ACCURACY, np.zeros(3), np.array([1.0, -1.0, 2.0]))])
     with pytest.raises(ValueError, match="above 0"):
         decide([CriterionDays(Criterion("accuracy", 0.0), np.zeros(3), np.ones(3))])
+
+
+def test_the_assignment_of_units_widens_the_interval() -> None:
+    days = noisy(60, 0.0)
+    (pairs,) = decide([days]).criteria
+    arms = CriterionDays(ACCURACY, days.differences, days.pairs, unit_variance=0.004**2)
+    (verdict,) = decide([arms]).criteria
+    assert verdict.value == pairs.value
+    half = math.hypot(pairs.high - pairs.value, 2.241402727604947 * 0.004)
+    assert (verdict.low, verdict.high) == pytest.approx((pairs.value - half, pairs.value + half))
+    unknown = CriterionDays(ACCURACY, days.differences, days.pairs, unit_variance=math.inf)
+    assert decide([unknown]).outcome == Outcome.insufficient
+    assert decide([unknown]).days_left == math.inf
+
+
+def test_a_difference_within_the_luck_of_the_assignment_is_no_harm() -> None:
+    days = noisy(120, -0.05, sd=1.0)
+    assert decide([days]).outcome == Outcome.hold
+    lucky = CriterionDays(ACCURACY, days.differences, days.pairs, unit_variance=0.03**2)
+    decision = decide([lucky])
+    assert decision.outcome == Outcome.insufficient
+    assert decision.days_left == math.inf
+    harmed = CriterionDays(ACCURACY, days.differences, days.pairs, unit_variance=0.01**2)
+    assert decide([harmed]).outcome == Outcome.hold

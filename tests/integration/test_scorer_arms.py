@@ -1,0 +1,197 @@
+"""Counts of the arms of an A/B test equal those of plain Python, whatever arrives when."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+from barograph.contract import Arms, Contract, LabelSpec, Slice
+
+from local.clickhouse import LocalClickHouse
+from streams.scorer import statement_chunks
+from streams.scorer.worker import Scorer
+from tests.support import scoring
+from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, Killed, MortalClient, expected, label, prediction
+from warehouse.client import Client
+from warehouse.scoring.label_join import UNIT_BUCKETS
+
+pytestmark = pytest.mark.engine
+
+THRESHOLD = 0.4
+ARMS = Arms(shares={"a": 0.5, "b": 0.5}, unit="context.user", margins={"accuracy": 0.01, "latency": 0.1, "errors": 0.1})
+BINARY = Contract(
+    model="m",
+    slices=(Slice(name="country", source="context.country", values=("de",)),),
+    label=LabelSpec(type="bool", positive=True, threshold=THRESHOLD, horizon_s=3 * 86400),
+    arms=ARMS,
+)
+UNLABELLED = msgspec.structs.replace(
+    BINARY, label=None, arms=msgspec.structs.replace(ARMS, unit="", margins={"latency": 0.1})
+)
+NUMBER = msgspec.structs.replace(
+    BINARY, label=LabelSpec(type="float"), arms=msgspec.structs.replace(ARMS, margins={"mae": 1.0})
+)
+COUNTS = ("predictions", "failed", "timed", "labelled", "right", "scored")
+SUMS = ("log_latency", "loss", "brier", "error")
+Rows = dict[str, list[dict[str, Any]]]
+Key = tuple[str, str, str, int, int]
+"""Slice, arm, version, bucket and start of the window (Unix seconds)."""
+
+
+@pytest.fixture
+def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
+    address = engine.address(client.database)
+    usual: dict[str, Any] = {"clock": lambda: (START_MS + 6 * DAY_MS) / 1000}
+    return lambda contract, **changes: scoring.scorer(client, address, contract, **{**usual, **changes})
+
+
+def raw_rows(rng: random.Random, n: int, *, is_number: bool = False) -> Rows:
+    """A day of predictions in two arms, in none, or without a unit, and labels, with every anomaly."""
+    rows: Rows = {"predictions": [], "labels": []}
+
+    def add(i: int, at_ms: int, **values: Any) -> None:
+        rows["predictions"].append(prediction(i, at_ms, len(rows["predictions"]), **values))
+
+    for i in range(n):
+        at_ms = START_MS + rng.randrange(DAY_MS)
+        truth = rng.random()
+        user = f"u{rng.randrange(40)}"
+        context = {"country": rng.choice(["de", "fr"])} | ({"user": user} if rng.random() < 0.95 else {})
+        values: dict[str, Any] = {
+            "score": rng.choice([truth, rng.random(), math.nan, 1.5]),
+            "arm": rng.choice(["a", "b", "b", "c", ""]),
+            "version": rng.choice(["1", "1", "2"]),
+            "latency_ms": rng.choice([math.nan, 0.0, 3.0, 20.0, math.inf]),
+            "context": context,
+        }
+        odd = rng.random()
+        if odd < 0.05:
+            values |= {"score": math.nan, "error": "TimeoutError"}
+        elif odd < 0.1:
+            values["class"] = rng.choice(["true", "false", "maybe"])
+        add(i, at_ms, **values)
+        if rng.random() < 0.05:  # the same prediction, repeated at another time in another arm
+            add(i, at_ms + rng.randrange(-5 * HOUR_MS, 5 * HOUR_MS), **{**values, "arm": "a", "score": rng.random()})
+        if rng.random() < 0.8:
+            value, kind = ("true" if rng.random() < truth else "false", "bool")
+            if is_number:
+                value, kind = repr(truth), "number"
+            delay_ms = int(rng.expovariate(1 / (5 * HOUR_MS)))
+            rows["labels"].append(label(i, at_ms + delay_ms, len(rows["labels"]), value, kind))
+    return rows
+
+
+def targets(client: Client, contract: Contract, rows: Rows) -> dict[Key, dict[str, Any]]:
+    """Count in plain Python."""
+    assert contract.arms is not None
+    has_unit = contract.arms.unit != ""
+    buckets = dict(
+        client.rows(f"SELECT concat('u', toString(number)) AS user, sipHash64(user) % {UNIT_BUCKETS} FROM numbers(40)")
+    )
+
+    def groups(event: Mapping[str, Any]) -> list[str]:
+        context = dict(event["context"])
+        if event["arm"] not in ("a", "b") or (has_unit and "user" not in context):
+            return []
+        bucket = buckets[context["user"]] if has_unit else 0
+        country = context["country"] if context["country"] == "de" else "other"
+        return [f"all|{event['arm']}|{bucket}", f"country={country}|{event['arm']}|0"]
+
+    spec = BINARY if contract.label is None else contract
+    labels = [] if contract.label is None else rows["labels"]
+    result = {}
+    for (version, group, start), own in expected(spec, rows["predictions"], labels, groups).items():
+        name, arm, bucket = group.split("|")
+        result[name, arm, version, int(bucket), start] = counted(contract, own)
+    return result
+
+
+def counted(contract: Contract, own: Expected) -> dict[str, Any]:
+    values: dict[str, Any] = dict.fromkeys((*COUNTS, *SUMS), 0)
+    values |= {"predictions": own.counts["predictions"], "failed": own.counts["failed"]}
+    values |= {"timed": len(own.latencies_ms), "log_latency": sum(map(math.log, own.latencies_ms))}
+    for of_class, output, truth in own.outcomes:
+        if contract.label is not None and contract.label.type == "float":
+            if math.isfinite(output):
+                values["scored"] += 1
+                values["error"] += abs(output - float(truth))
+            continue
+        usable = 0 <= output <= 1
+        predicted = output >= THRESHOLD if usable else None
+        if of_class:
+            predicted = {"true": True, "false": False}.get(of_class)
+        if predicted is not None:
+            values["labelled"] += 1
+            values["right"] += predicted == (truth == "true")
+        if usable:
+            p = output if truth == "true" else 1 - output
+            values["scored"] += 1
+            values["loss"] -= math.log(max(p, 2.0**-52))
+            values["brier"] += (1 - p) ** 2
+    return values
+
+
+def compare(client: Client, contract: Contract, rows: Rows) -> None:
+    columns = ", ".join((*COUNTS, *SUMS))
+    stored = {
+        tuple(row[:5]): dict(zip((*COUNTS, *SUMS), row[5:], strict=True))
+        for row in client.rows(
+            f"SELECT slice, arm, version, bucket, toUnixTimestamp(window_start), {columns} FROM arm_counts FINAL "
+            "WHERE predictions > 0"
+        )
+    }
+    own = targets(client, contract, rows)
+    assert stored.keys() == own.keys()
+    for key, values in own.items():
+        assert {name: stored[key][name] for name in COUNTS} == {name: values[name] for name in COUNTS}, key
+        for name in SUMS:
+            assert stored[key][name] == pytest.approx(values[name], abs=1e-9), (key, name)
+
+
+def insert(client: Client, rows: Rows) -> None:
+    for table, own in rows.items():
+        scoring.insert(client, table, own)
+
+
+@pytest.mark.parametrize("contract", [BINARY, UNLABELLED, NUMBER], ids=["two classes", "without labels", "numbers"])
+def test_counts_of_arms(client: Client, score: Callable[..., Scorer], contract: Contract) -> None:
+    rows = raw_rows(random.Random(1), 1000, is_number=contract is NUMBER)
+    insert(client, rows)
+    score(contract).score_once()
+    compare(client, contract, rows)
+    units = client.rows("SELECT DISTINCT unit FROM arm_counts")
+    assert units == [("prediction" if contract is UNLABELLED else "context.user",)]
+
+
+def test_rows_that_arrive_later_are_counted_again(client: Client, score: Callable[..., Scorer]) -> None:
+    rows = raw_rows(random.Random(2), 600)
+    halves: list[Rows] = [
+        {name: own[: len(own) // 2] for name, own in rows.items()},
+        {name: own[len(own) // 2 :] for name, own in rows.items()},
+    ]
+    working = score(BINARY)
+    insert(client, halves[0])
+    working.score_once()
+    insert(client, halves[1])
+    working.score_once()
+    compare(client, BINARY, rows)
+
+
+def test_margins_stated_later_count_the_past_and_a_killed_pass_is_continued(
+    client: Client, score: Callable[..., Scorer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statement_chunks, "MAX_HOURS", 6)
+    rows = raw_rows(random.Random(3), 300)
+    insert(client, rows)
+    without = msgspec.structs.replace(BINARY, arms=msgspec.structs.replace(ARMS, margins={}))
+    score(without).score_once()
+    assert client.rows("SELECT count() FROM arm_counts") == [(0,)]
+    mortal: Any = MortalClient(client, 2, ("arm_counts",))
+    with pytest.raises(Killed):
+        score(BINARY, connect_to=lambda _: mortal).score_once()
+    score(BINARY).score_once()
+    compare(client, BINARY, rows)

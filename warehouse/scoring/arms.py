@@ -1,0 +1,170 @@
+"""Counts of the arms of an A/B test from raw rows, as SQL.
+
+Units are hashed into buckets, whose sums show how much the assignment of units varies the difference of two arms
+(`sketches.shadow.split_traffic`). Sums use whole numbers (values times 2^50), so the same rows give bit-identical
+counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from warehouse.client import Client
+from warehouse.scoring import cell_counts, label_join
+from warehouse.scoring.rules import Rules, ScoreDimension
+from warehouse.tables import SCHEMAS
+
+COLUMNS = tuple(SCHEMAS["arm_counts"].names)
+"""The columns of `arm_counts`, in the order of the queries."""
+PREDICTION = "prediction"
+"""The unit if each prediction is assigned by itself."""
+
+_SCALE = 2**50
+_NOW = "fromUnixTimestamp64Milli({now_ms:Int64}, 'UTC')"
+_KEYS = ("model", "basis", "unit", "slice", "window_start", "window_s", "arm", "version", "bucket")
+_VALUES = tuple(name for name in COLUMNS if name not in (*_KEYS, "records", "counted_at"))
+_TIMED = "latency_ms > 0 AND isFinite(latency_ms)"
+_COUNTS = {
+    "predictions": "count()",
+    "failed": "countIf(failed)",
+    "timed": f"countIf({_TIMED})",
+}
+_SUMS = {"log_latency": ("log(latency_ms)", _TIMED)}
+_OF_CLASSES = {
+    "labelled": "countIf(labelled AND predicted >= 0)",
+    "right": "countIf(labelled AND predicted >= 0 AND predicted = truth)",
+    "scored": "countIf(labelled AND usable)",
+}
+_SUMS_OF_CLASSES = {"loss": ("loss", "labelled AND usable"), "brier": ("brier", "labelled AND usable")}
+_OF_NUMBERS = {"scored": "countIf(measured)"}
+_SUMS_OF_NUMBERS = {"error": ("size", "measured")}
+_FLOATS = frozenset({*_SUMS, *_SUMS_OF_CLASSES, *_SUMS_OF_NUMBERS})
+
+
+def count_arms(
+    client: Client,
+    rules: Rules,
+    dimensions: Sequence[ScoreDimension],
+    windows: Sequence[int],
+    now_ms: int,
+    *,
+    has_repeats: bool,
+) -> None:
+    """Recount the arms in score windows (starts, Unix seconds) from raw rows.
+
+    Of two rows of a window the one with more records counts, so a row stays after its raw rows expire.
+
+    Args:
+        client: the warehouse.
+        rules: the model's scoring rules; they have arms.
+        dimensions: the slice dimensions.
+        windows: the windows.
+        now_ms: the scorer's clock.
+        has_repeats: the result of `warehouse.scoring.state.has_repeated_ids` for the windows.
+    """
+    test = rules.arms
+    assert test is not None
+    own = [each for each in dimensions if "arm" not in each.sources]
+    parameters = {
+        **cell_counts.parameters(rules, own, rules.hours_of(list(windows)), now_ms),
+        "arms": test.arms,
+        "unit_name": test.unit or PREDICTION,
+    }
+    for query in (_counts_query(rules, own, has_repeats=has_repeats), _emptied_rows_query(rules)):
+        client.insert_selected("arm_counts", COLUMNS, query, parameters)
+
+
+def uncounted_hours(client: Client, rules: Rules) -> set[int]:
+    """Return the hours (starts, Unix seconds) with predictions of the arms whose window no row counts.
+
+    They are all hours when the contract first states margins, and the rest of them after a pass that broke off.
+    """
+    test = rules.arms
+    assert test is not None
+    parameters = {
+        "model": rules.model,
+        "basis": rules.basis,
+        "arms": test.arms,
+        "unit_name": test.unit or PREDICTION,
+        "unit": test.unit.partition(".")[2],
+    }
+    has_unit = " AND context[{unit:String}] != ''" if test.unit else ""
+    counted = (
+        "SELECT window_start FROM arm_counts WHERE model = {model:String} AND basis = {basis:String} "
+        "AND unit = {unit_name:String}"
+    )
+    window = f"toDateTime(intDiv(toUnixTimestamp(at), {rules.window_s}) * {rules.window_s}, 'UTC')"
+    rows = client.rows(
+        "SELECT DISTINCT toUnixTimestamp(toStartOfHour(at)) FROM predictions WHERE model = {model:String} "
+        f"AND arm IN {{arms:Array(String)}}{has_unit} AND {window} NOT IN ({counted})",
+        parameters,
+    )
+    return {int(hour) for (hour,) in rows}
+
+
+def _counts_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
+    """Return the query for the rows of `arm_counts`."""
+    extra = ("latency_ms", "arm_name", "arm_unit", "unit_bucket")
+    joined = label_join.join_query(rules, dimensions, has_repeats=has_repeats, extra=extra)
+    counts, sums = (_OF_NUMBERS, _SUMS_OF_NUMBERS) if rules.kind == "number" else (_OF_CLASSES, _SUMS_OF_CLASSES)
+    values = {**_COUNTS, **counts, **{name: _scaled_sum(*each) for name, each in (_SUMS | sums).items()}}
+    rows = (
+        f"SELECT *, arrayJoin(slices) AS slice, if(slice = 'all', unit_bucket, 0) AS bucket "
+        f"FROM ({cell_counts.outcomes(rules, joined)}) "
+        "WHERE arm_name IN {arms:Array(String)} AND arm_unit != ''"
+    )
+    # The names of columns are those of rows as well, so totals have others until the last step.
+    totals = ", ".join(f"{values.get(name, _zero(name))} AS total_{name}" for name in _VALUES)
+    key = "slice, window_start, arm_name, version, bucket"
+    columns = {
+        **_key_columns("counts.slice", "counts.window_start", "counts.arm_name", "counts.version", "counts.bucket"),
+        **{name: f"counts.total_{name}" for name in _VALUES},
+        "records": "evidence.records",
+        "counted_at": _NOW,
+    }
+    return (
+        f"SELECT {', '.join(f'{columns[name]} AS {name}' for name in COLUMNS)} "
+        f"FROM (SELECT {key}, {totals} FROM ({rows}) GROUP BY {key}) AS counts "
+        f"INNER JOIN ({label_join.records(rules)}) AS evidence ON counts.window_start = evidence.window_start"
+    )
+
+
+def _emptied_rows_query(rules: Rules) -> str:
+    """Return the query for empty rows that replace rows of earlier counts without a successor.
+
+    If an earlier row of a prediction arrives later, the prediction moves to that row's window, slices and arm.
+    """
+    columns = {
+        **_key_columns(*(f"counts.{name}" for name in ("slice", "window_start", "arm", "version", "bucket"))),
+        **{name: _zero(name) for name in _VALUES},
+        "records": "evidence.records",
+        "counted_at": _NOW,
+    }
+    return (
+        f"SELECT {', '.join(f'{columns[name]} AS {name}' for name in COLUMNS)} FROM arm_counts AS counts FINAL "
+        f"INNER JOIN ({label_join.records(rules)}) AS evidence ON counts.window_start = evidence.window_start "
+        "WHERE counts.model = {model:String} AND counts.basis = {basis:String} AND counts.unit = {unit_name:String} "
+        "AND counts.window_start IN {windows:Array(DateTime('UTC'))} AND counts.records < evidence.records"
+    )
+
+
+def _key_columns(slice_name: str, window_start: str, arm: str, version: str, bucket: str) -> dict[str, str]:
+    return {
+        "model": "{model:String}",
+        "basis": "{basis:String}",
+        "unit": "{unit_name:String}",
+        "slice": slice_name,
+        "window_start": window_start,
+        "window_s": "{window_s:UInt32}",
+        "arm": arm,
+        "version": version,
+        "bucket": bucket,
+    }
+
+
+def _scaled_sum(value: str, condition: str) -> str:
+    return f"toFloat64(sum(toInt128(round(if({condition}, {value}, 0.) * {_SCALE})))) / {_SCALE}"
+
+
+def _zero(name: str) -> str:
+    return "0." if name in _FLOATS else "0"
