@@ -68,7 +68,7 @@ def arm_days(client: Client, model: str, test: ArmTest, control: str, arm: str, 
         "toUnixTimestamp(toDateTime(toDate(window_start, {zone:String}) + 1, {zone:String})) AS day_end, "
         "toUnixTimestamp(max(window_start) + max(window_s)) AS end, groupUniqArray(toString(version)) AS versions, "
         f"{sums} FROM arm_counts AS counts FINAL WHERE model = {{model:String}} AND basis = {{basis:String}} "
-        "AND unit = {unit:String} AND arm IN {arms:Array(String)} AND predictions > 0 "
+        "AND unit = {unit:String} AND arm IN {arms:Array(String)} AND counts.predictions > 0 "
         "GROUP BY slice, side, bucket, day, day_end ORDER BY slice != 'all', slice, day"
     )
     rows = client.arrow(sql, parameters)

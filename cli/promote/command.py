@@ -13,6 +13,10 @@ from cli.options import CandidateOption, ConfigOption, JsonOption, ModelOption
 def promote_command(
     model: ModelOption,
     candidate: CandidateOption = None,
+    arm: Annotated[
+        str | None,
+        typer.Option(metavar="ARM", help="Decide about this arm of an A/B test instead.", show_default=False),
+    ] = None,
     policy: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="What a promotion needs beyond the decision (YAML).", show_default=False),
@@ -25,15 +29,17 @@ def promote_command(
     The contract's section `shadow` names the candidate, the primary, and how much worse the candidate may be by
     each criterion. The decision may be looked at every day without more errors than stated. If the primary was the
     candidate before and the version that it replaced is now its shadow, the decision is about the primary: keep it or
-    roll back.
+    roll back. With --arm, an arm of an A/B test is compared with the control, by the margins of the section `arms`.
 
     Exits with 0 (promote, keep), 1 (hold, roll back), or 2 (insufficient: too few days, or not yet decided).
 
     Examples:
         barograph promote --model flight-delay
         barograph promote --model flight-delay --candidate 4 --policy policy.yaml
+        barograph promote --model flight-delay --arm b
     """
-    from cli.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK
+    from cli.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
+    from cli.promote.arms import arm_decision_json, evaluate_arm, print_arm_decision
     from cli.promote.policy import PromotionPolicy, load_policy, unmet_requirements
     from cli.promote.show import decision_json, print_decision
     from cli.settings import load_settings
@@ -42,6 +48,18 @@ def promote_command(
     from sketches.shadow.decision import Outcome
     from warehouse.client import connect
 
+    codes = {Outcome.promote: EXIT_OK, Outcome.hold: EXIT_HOLD, Outcome.insufficient: EXIT_INSUFFICIENT}
+    if arm is not None:
+        if candidate is not None or policy is not None:
+            raise CommandError("--candidate and --policy are about candidates: leave them out with --arm.")
+        settings = load_settings(config, needs=("clickhouse",))
+        with connect(settings.warehouse) as client:
+            of_arm = evaluate_arm(client, model, arm)
+        if as_json:
+            Terminal().json(arm_decision_json(of_arm))
+        else:
+            print_arm_decision(Terminal(), of_arm)
+        raise typer.Exit(codes[of_arm.decision.outcome])
     rules = PromotionPolicy() if policy is None else load_policy(policy)
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
@@ -60,5 +78,4 @@ def promote_command(
         terminal.lines(each.text for each in unmet)
         if outcome is not decided.outcome:
             terminal.line(f"with the policy: {outcome.value}", "bold")
-    codes = {Outcome.promote: EXIT_OK, Outcome.hold: EXIT_HOLD, Outcome.insufficient: EXIT_INSUFFICIENT}
     raise typer.Exit(codes[outcome])

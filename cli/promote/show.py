@@ -41,6 +41,13 @@ def decision_json(evaluation: CandidateEvaluation) -> dict[str, Any]:
         "requests": int(whole.sums["requests"].sum()),
         "pairs": int(whole.sums["pairs"].sum()),
         "missing": {reason: int(counts.sum()) for reason, counts in whole.missing.items()},
+        **evidence_json(decision),
+    }
+
+
+def evidence_json(decision: ShadowDecision) -> dict[str, Any]:
+    """Convert criteria and slices to JSON values."""
+    return {
         "criteria": [
             {
                 "name": each.criterion.name,
@@ -72,11 +79,16 @@ def print_decision(terminal: Terminal, evaluation: CandidateEvaluation) -> None:
     judged = f"version {test.shadow.of}" if test.is_canary else "the candidate"
     other = f"version {test.shadow.candidate}" if test.is_canary else "the primary"
     terminal.line(f"Differences are the quality of {judged} minus that of {other}: above 0 is better.")
+    print_harmed_slices(terminal, decision)
+    terminal.line(decision_line(evaluation), "bold")
+
+
+def print_harmed_slices(terminal: Terminal, decision: ShadowDecision) -> None:
+    """Print in which slices the candidate is worse."""
     for harmed in decision.harmed_slices:
         terminal.line(f"worse in {harmed.name} ({harmed.criterion})", "red")
     if decision.some_slice_harmed and not decision.harmed_slices:
         terminal.line("worse in some slice, but there is not enough evidence to name it", "yellow")
-    terminal.line(decision_line(evaluation), "bold")
 
 
 def title(test: CandidateTest) -> str:
@@ -90,10 +102,14 @@ def title(test: CandidateTest) -> str:
 
 def decision_line(evaluation: CandidateEvaluation) -> str:
     """State the decision and, if it is open, about how many days are left."""
-    test, left = evaluation.test, evaluation.decision.days_left
-    forecast = f", about {plural(math.ceil(left), 'day')} left" if math.isfinite(left) and left > 0 else ""
-    to = f" to version {test.shadow.candidate}" if evaluation.verb == "roll back" else ""
-    return f"decision: {evaluation.verb}{to}{forecast}"
+    to = f" to version {evaluation.test.shadow.candidate}" if evaluation.verb == "roll back" else ""
+    return f"decision: {evaluation.verb}{to}{forecast_text(evaluation.decision)}"
+
+
+def forecast_text(decision: ShadowDecision) -> str:
+    """Say about how many days are left; empty if none are, or if it is unknown."""
+    left = decision.days_left
+    return f", about {plural(math.ceil(left), 'day')} left" if math.isfinite(left) and left > 0 else ""
 
 
 def pair_lines(whole: ShadowDays) -> Iterator[str]:

@@ -48,12 +48,8 @@ def join_query(
         rules: the model's scoring rules.
         dimensions: the slice dimensions.
         has_repeats: whether any id has several rows or labels; otherwise the query is simpler.
-<<<<<<< HEAD
-        extra: further columns of the result: `id`, `at_ms`, `latency_ms`, `error_kind`, `metrics`.
-=======
-        extra: further columns of the result: `id`, `at_ms`, `latency_ms`; with `rules.arms` also `arm_name`,
-            `arm_unit`, `unit_bucket`.
->>>>>>> 2b036518 (scorer: count the arms of an A/B test by buckets of units)
+        extra: further columns of the result: `id`, `at_ms`, `latency_ms`, `error_kind`, `metrics`; with `rules.arms`
+            also `arm_name`, `arm_unit`, `unit_bucket`.
     """
     columns = ", ".join((_COLUMNS, *extra))
     simple = f"SELECT {columns} FROM ({_simple_join(rules, dimensions, has_repeats=has_repeats)})"
@@ -208,14 +204,9 @@ def _outcome(rules: Rules, dimensions: Sequence[ScoreDimension]) -> str:
         f"version, id, toDateTime(intDiv(toUnixTimestamp(at), {rules.window_s}) * {rules.window_s}, 'UTC') "
         "AS window_start, "
         "toUnixTimestamp64Milli(at) AS at_ms, toUnixTimestamp64Milli(received_at) AS received_ms, "
-<<<<<<< HEAD
         f"{_slices(dimensions)} AS slices, error != '' AS failed, toString(error) AS error_kind, score, class, "
         f"latency_ms, metrics, "
-        f"{probabilities} AS probabilities, {has_scores} AS has_scores"
-=======
-        f"{_slices(dimensions)} AS slices, error != '' AS failed, score, class, latency_ms, "
         f"{probabilities} AS probabilities, {has_scores} AS has_scores{arms}"
->>>>>>> 2b036518 (scorer: count the arms of an A/B test by buckets of units)
     )
 
 

@@ -32,7 +32,6 @@ class ShadowVersions(NamedTuple):
     of: str
 
 
-<<<<<<< HEAD
 class PairSettings(NamedTuple):
     """What the contract adds to the counts of pairs."""
 
@@ -47,14 +46,14 @@ class PairSettings(NamedTuple):
     def hash(self) -> str:
         """The hash of the settings: rows of another one do not add up in the columns that depend on them."""
         return content_hash(tuple(self))
-=======
+
+
 class ArmTest(NamedTuple):
     """An A/B test whose arms are compared."""
 
     arms: tuple[str, ...]
     unit: str
     """`context.NAME`; empty if each prediction is assigned by itself."""
->>>>>>> 2b036518 (scorer: count the arms of an A/B test by buckets of units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,8 @@ class Rules:
     """Versions with their own baseline."""
     shadow: ShadowVersions | None = field(default=None, compare=False)
     """The candidate to pair with the primary; None: no candidate."""
-<<<<<<< HEAD
+    arms: ArmTest | None = field(default=None, compare=False)
+    """The test whose arms are counted; None: no arm is judged."""
     pair_settings: PairSettings = field(default=PairSettings(), compare=False)
     """What is counted of the pairs."""
 
@@ -103,10 +103,6 @@ class Rules:
         prices = tuple((name, of_primary, of_primary) for name, of_primary, _ in settings.prices)
         of_copy = self.shadow._replace(candidate=settings.copy)
         return self, replace(self, shadow=of_copy, pair_settings=settings._replace(copy="", prices=prices))
-=======
-    arms: ArmTest | None = field(default=None, compare=False)
-    """The test whose arms are counted; None: no arm is judged."""
->>>>>>> 2b036518 (scorer: count the arms of an A/B test by buckets of units)
 
     def values_of(self, texts: Iterable[str], *, is_open: bool) -> list[str]:
         """Return the value of each label or class, as `label_join.value_of` does in SQL; empty for a text without one.
