@@ -8,8 +8,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cli.demo.flights import SHADOW
+from sketches.shadow.day_interval import BURN_IN_DAYS
+from sketches.shadow.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
 from sketches.shadow.least_days import least_days
 from tests.reference.false_alarms import at_most
+from tests.reference.shadow_decisions import (
+    MOVES,
+    NO_DIFFERENCE,
+    day_signs,
+    decision_days,
+    decision_days_of_the_year,
+    decision_paths,
+    hourly_mcnemar,
+    paths_of,
+    swapped,
+)
+from tests.reference.shadow_decisions import RUNS as DECISION_RUNS
 from tests.reference.shadow_errors import (
     ALPHA,
     AUC_RUNS,
@@ -27,7 +42,9 @@ from tests.reference.shadow_limits import (
     SLICE_ALPHA,
     SLICE_RUNS,
     days_to_decide,
+    evidence_days,
     false_means,
+    fixed_days,
     promoted_at_margin,
     promoted_with_rare_harm,
     slice_discoveries,
@@ -76,6 +93,32 @@ def test_golden_variance_of_independent_rows() -> None:
 @pytest.mark.parametrize("rule", [DECIDES, "e-process of days", "e-process of blocks of 7 days, κ = 1"])
 def test_rules_of_days_keep_their_error_rate(rule: str, draws: str) -> None:
     assert share(rule, draws) <= at_most(ALPHA, RUNS)
+
+
+INDEPENDENT_SIMULATION = {
+    "McNemar's test, every hour": (0.53, 1.0, 1.0, 1.0, None, None),
+    "McNemar's test, once at the end": (None, 0.77, 0.83, 0.84, None, None),
+    "e-value of wins and losses, every hour": (0.02, 1.0, 1.0, 1.0, None, None),
+    "e-process of hours": (None, 0.88, 0.96, 0.98, None, None),
+    "e-process of days, κ = 1": (None, 0.012, 0.074, 0.15, 0.086, 0.057),
+    "e-process of days": (None, 0.007, 0.015, 0.033, 0.011, 0.005),
+    "e-process of blocks of 2 days, κ = 1": (None, 0.006, 0.022, 0.037, 0.026, 0.012),
+    "e-process of blocks of 3 days, κ = 1": (None, 0.003, 0.007, 0.022, 0.011, 0.005),
+    "confidence sequence of days, κ = 1, from day 10": (None, 0.07, 0.14, 0.27, 0.20, 0.16),
+    DECIDES: (None, 0.007, 0.024, 0.045, 0.029, 0.012),
+    "confidence sequence of days, from day 42": (None, 0.004, 0.013, 0.028, 0.016, 0.009),
+}
+"""Shares that another program measured in as many runs with other random numbers, in the order of `DRAWS`."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rule", INDEPENDENT_SIMULATION)
+def test_shares_equal_those_of_an_independent_simulation(rule: str) -> None:
+    for draws, expected in zip(DRAWS, INDEPENDENT_SIMULATION[rule], strict=True):
+        if expected is not None:
+            middle = (share(rule, draws) + expected) / 2
+            error = (2 * middle * (1 - middle) / RUNS) ** 0.5
+            assert share(rule, draws) == pytest.approx(expected, abs=4 * error + 0.005), draws
 
 
 @pytest.mark.long
@@ -128,3 +171,66 @@ def test_harmed_slices_are_found_and_others_rarely_named() -> None:
             assert alarm.mean() <= at_most(SLICE_ALPHA, SLICE_RUNS)
     assert discovered[0] == 0.0
     assert discovered[2] > 0.4 > discovered[1]
+
+
+# ---------------------------------------------------------------------------------------------------- whole decisions
+
+
+def test_simulated_decisions_are_those_of_the_product() -> None:
+    sign = day_signs(2, 4)
+    simulated = [swapped(sign).moved(*move) for move in ((0.0, 0.0), (-0.01, 0.0), (-0.05, -0.02), (0.04, 0.015))]
+    outcomes = set()
+    for candidates in simulated:
+        paths = decision_paths(candidates)
+        for run in range(len(sign)):
+            for day in (28, 29, 40, 61, 97, 153):
+                sums = candidates.sums | {"missing": np.zeros_like(candidates.pairs)}
+                pairs = candidates.pairs[run, :day]
+                criteria = [
+                    CriterionDays(Criterion(name, margin, SHADOW.worst_day), sums[name][run, :day], pairs)
+                    for name, margin in SHADOW.margins.items()
+                ]
+                slices = [
+                    SliceDays(str(number), "accuracy", own_sums[:day], own_pairs[:day])
+                    for number, (own_sums, own_pairs) in enumerate(
+                        zip(candidates.slice_sums[run], candidates.slice_pairs[run], strict=True)
+                    )
+                ]
+                outcome = decide(criteria, slices).outcome
+                outcomes.add(outcome)
+                at = run, day - BURN_IN_DAYS
+                assert paths.promotes[at] == (outcome is Outcome.promote), (run, day)
+                assert paths.holds[at] == (outcome is Outcome.hold), (run, day)
+    assert outcomes == set(Outcome)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("draws", NO_DIFFERENCE)
+def test_equal_candidates_are_rarely_held_and_those_at_a_margin_rarely_promoted(draws: str) -> None:
+    assert paths_of(draws, "equal").holds.any(axis=1).mean() <= ALPHA
+    for move in MOVES:
+        if move != "equal":
+            assert paths_of(draws, move).promotes.any(axis=1).mean() <= ALPHA, move
+    assert paths_of(draws, "twice the margins").holds.any(axis=1).mean() > 0.95
+    naive = hourly_mcnemar(draws)
+    assert naive is None or naive.mean() > 0.95
+
+
+@pytest.mark.long
+def test_real_candidates_are_decided_in_about_twice_the_days_of_the_best_test() -> None:
+    best = max(fixed_days(draws, 1.0) for draws in CENTERED)
+    for sign, right in ((-1.0, 1), (1.0, 0)):
+        days = decision_days(sign)
+        assert np.isfinite(days[right]).mean() > 0.99
+        assert np.isfinite(days[1 - right]).mean() <= at_most(ALPHA, DECISION_RUNS)
+        assert np.quantile(days[right], 0.8) <= 2.2 * best
+        of_year = decision_days_of_the_year(sign)
+        assert of_year[right] <= 2.2 * best
+        assert of_year[1 - right] == np.inf
+
+
+@pytest.mark.long
+def test_the_e_process_takes_longer_than_the_confidence_sequence() -> None:
+    for draws in CENTERED:
+        assert np.median(evidence_days(draws, 1.0)) > 1.5 * np.median(days_to_decide(draws, 1.0))
+        assert np.median(evidence_days(draws, 1.0)) < 100

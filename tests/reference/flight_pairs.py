@@ -38,6 +38,10 @@ class Pairs:
     day_of_hour: IntArray
     slice_index: IntArray
     """Number of the slice: origin, carrier and half of the day."""
+    origin: IntArray
+    """Number of the origin."""
+    carrier: IntArray
+    """Number of the carrier."""
 
     @property
     def days(self) -> int:
@@ -86,4 +90,6 @@ def flight_pairs() -> Pairs:
         day=day[order],
         day_of_hour=hours // 10**7,
         slice_index=np.unique(names[order], return_inverse=True)[1],
+        origin=np.unique(served["origin"].to_numpy().astype(str)[order], return_inverse=True)[1],
+        carrier=np.unique(served["carrier"].to_numpy().astype(str)[order], return_inverse=True)[1],
     )

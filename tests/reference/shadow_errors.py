@@ -106,10 +106,10 @@ def centered(quality: Callable[[Pairs], FloatArray]) -> Callable[[Pairs, Rng], D
     return draw
 
 
-def bootstrap_days(rng: Rng, days: int) -> IntArray:
-    """Return days in runs of geometric length, around the end of the series, (RUNS, days)."""
-    index = rng.integers(days, size=(RUNS, days))
-    continues = rng.random((RUNS, days)) >= 1.0 / DAYS_PER_RUN
+def bootstrap_days(rng: Rng, days: int, runs: int = RUNS) -> IntArray:
+    """Return days in runs of geometric length, around the end of the series, (runs, days)."""
+    index = rng.integers(days, size=(runs, days))
+    continues = rng.random((runs, days)) >= 1.0 / DAYS_PER_RUN
     for day in range(1, days):
         index[:, day] = np.where(continues[:, day], (index[:, day - 1] + 1) % days, index[:, day])
     return index
@@ -228,6 +228,7 @@ def draws_of(name: str) -> Draws:
     return DRAWS[name](flight_pairs(), np.random.default_rng([list(DRAWS).index(name), RUNS]))
 
 
+@cache
 def false_differences(rule: str, draws: str) -> BoolArray | None:
     return RULES[rule](draws_of(draws))
 

@@ -1,6 +1,6 @@
 """What the comparison of a candidate with its primary detects, and what it cannot detect, by simulation.
 
-`python -m tests.reference.shadow_limits` prints the tables of docs/statistics.md in less than a minute of one core;
+`python -m tests.reference.shadow_limits` prints the tables of docs/statistics.md in about a minute of one core;
 `tests/property/test_shadow_errors.py` checks them.
 """
 
@@ -16,8 +16,10 @@ from sketches.shadow.day_evidence import day_evidence
 from sketches.shadow.day_interval import BURN_IN_DAYS
 from sketches.shadow.e_bh import e_bh, log_mean_e
 from sketches.shadow.least_days import rare_harm_days
+from tests.reference import shadow_decisions
 from tests.reference.flight_pairs import BoolArray, FloatArray, flight_pairs
-from tests.reference.shadow_errors import RUNS, Rng, draws_of, interval_path, percent, signs
+from tests.reference.shadow_decisions import format_day, quantiles
+from tests.reference.shadow_errors import ALPHA, RUNS, Z95, Rng, draws_of, interval_path, percent, signs
 
 # ---------------------------------------------------------------------------------------------------- means
 
@@ -56,6 +58,7 @@ def false_means(name: str, first: int) -> BoolArray:
 # ---------------------------------------------------------------------------------------------------- power
 
 EFFECTS = (1.0, 0.5)
+Z80 = 0.8416212335729143
 CENTERED = ("centered, accuracy", "centered, Brier")
 
 
@@ -66,6 +69,25 @@ def days_to_decide(draws: str, effect: float) -> FloatArray:
     value, half, _ = interval_path(days, simulated.pairs, BURN_IN_DAYS)
     decided = np.abs(value) > half
     return np.where(decided.any(axis=1), BURN_IN_DAYS + decided.argmax(axis=1), np.inf)
+
+
+def evidence_days(draws: str, effect: float) -> FloatArray:
+    """Return the first day on which the e-process reaches 1/α, after 28 days of burn-in; ∞ if never."""
+    simulated = draws_of(draws)
+    days = simulated.days + effect * _quality(draws).mean() * simulated.pairs
+    alarms = day_evidence(days, simulated.pairs, np.zeros(len(days))).different >= -math.log(ALPHA)
+    return np.where(alarms.any(axis=1), BURN_IN_DAYS + 1 + alarms.argmax(axis=1), np.inf)
+
+
+def fixed_days(draws: str, effect: float) -> float:
+    """Return the days that the best test with one look at a fixed day needs: power 80 %, α 5 %; ∞ if there are too few.
+
+    It knows the standard error at each day, which is that of the simulated runs.
+    """
+    simulated = draws_of(draws)
+    error = (np.cumsum(simulated.days, axis=1) / np.cumsum(simulated.pairs, axis=1)).std(axis=0)
+    is_enough = effect * _quality(draws).mean() / error >= Z95 + Z80
+    return float(is_enough.argmax() + 1) if is_enough.any() else np.inf
 
 
 def _quality(draws: str) -> FloatArray:
@@ -157,21 +179,24 @@ def slice_discoveries(harm: float) -> tuple[FloatArray, FloatArray, BoolArray]:
 
 
 def rows() -> Iterator[str]:
-    """Lines of four Markdown tables, in per cent or days."""
+    """Lines of six Markdown tables, in per cent or days."""
     yield "| sums of independent days | " + " | ".join(f"from day {first}" for first in MEAN_LOOKS) + " |"
     yield "|---|" + "--:|" * len(MEAN_LOOKS)
     for name in MEANS:
         yield f"| {name} | " + " | ".join(percent(false_means(name, first)) for first in MEAN_LOOKS) + " |"
     yield ""
-    yield "| real difference of | share of it | day by which 10 / 50 / 80 / 90% are decided | decided within 153 days |"
-    yield "|---|--:|---|--:|"
+    yield (
+        "| real difference of | share of it | day by which 10 / 50 / 80 / 90% are decided | decided within 153 days "
+        "| median of the e-process | best test at a fixed day |"
+    )
+    yield "|---|--:|---|--:|--:|--:|"
     for draws in CENTERED:
         for effect in EFFECTS:
             days = days_to_decide(draws, effect)
-            quantiles = [np.sort(days)[math.ceil(share * len(days)) - 1] for share in (0.1, 0.5, 0.8, 0.9)]
-            shown = " / ".join("–" if np.isinf(day) else f"{day:.0f}" for day in quantiles)
+            others = f"{quantiles(evidence_days(draws, effect), (0.5,))} | {format_day(fixed_days(draws, effect))}"
             name = f"{draws.removeprefix('centered, ')}, {_quality(draws).mean():.4f}"
-            yield f"| {name} | {effect:g} | {shown} | {100 * np.isfinite(days).mean():.0f}% |"
+            decided = f"{100 * np.isfinite(days).mean():.0f}%"
+            yield f"| {name} | {effect:g} | {quantiles(days)} | {decided} | {others} |"
     yield ""
     yield "| candidate at the margin | T | " + " | ".join(f"from day {first}" for first in FIRST_LOOKS) + " |"
     yield "|---|--:|" + "--:|" * len(FIRST_LOOKS)
@@ -190,6 +215,8 @@ def rows() -> Iterator[str]:
         false_share, discovered, alarm = slice_discoveries(harm)
         share = f"{100 * discovered.mean():.2g}" if harm else "–"
         yield f"| {100 * harm:g}% | {100 * false_share.mean():.2g} | {share} | {percent(alarm)} |"
+    yield ""
+    yield from shadow_decisions.rows()
 
 
 if __name__ == "__main__":
