@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
-
-import numpy as np
-from barograph.contract import Contract, ShadowTest
 
 from cli.demo.expectation import DemoExpectation
 from cli.demo.flights import MODEL, Calendar
@@ -16,13 +13,11 @@ from cli.demo.query_result import OF_MODEL, DemoQuery, query_rows
 from cli.demo.report import DemoReport, day_of, joined, percent
 from cli.demo.shadow.source_pairs import SourcePairs
 from cli.promote.show import REASON_TEXTS, print_decision
+from cli.shadow.evaluation import CandidateEvaluation, evaluate
 from cli.terminal import Terminal
-from sketches.shadow.decision import Outcome, ShadowDecision
-from streams.registry.registry import build_registry
-from streams.scorer.rules import make_rules
+from sketches.shadow.decision import Outcome
 from warehouse.client import Client
-from warehouse.shadow.criteria import decision
-from warehouse.shadow.days import ShadowDays, shadow_days
+from warehouse.shadow.looks import decide_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +37,8 @@ class CandidateFindings:
     """One row: requests, pairs, agreed, labelled, only the primary right, only the candidate right, missing."""
     volume: DemoQuery
     """One row: predictions that count for the model, recorded predictions of the candidate."""
-    shadow: ShadowTest
-    whole: ShadowDays
-    """The slice `all`."""
-    decision: ShadowDecision
+    evaluation: CandidateEvaluation
+    """What `barograph promote` decides from."""
     daily_outcomes: tuple[DailyOutcome, ...]
     """From the first day on, as if somebody had looked after every day once its labels were mature."""
 
@@ -57,16 +50,8 @@ class CandidateFindings:
         ]
 
 
-def read_candidate(client: Client, calendar: Calendar, contract: Contract) -> CandidateFindings:
-    """Read the findings.
-
-    Args:
-        client: connected to the demo's database.
-        calendar: calendar of the replay.
-        contract: the contract in force, with `shadow`.
-    """
-    shadow = contract.shadow
-    assert shadow is not None
+def read_candidate(client: Client, calendar: Calendar) -> CandidateFindings:
+    """Read the findings from the demo's database."""
     requests = query_rows(
         client,
         "SELECT sum(requests) AS requests, sum(pairs) AS pairs, sum(agreed) AS agreed, sum(labelled) AS labelled,",
@@ -79,26 +64,12 @@ def read_candidate(client: Client, calendar: Calendar, contract: Contract) -> Ca
         f"SELECT (SELECT sum(requests) FROM volume_by_hour WHERE {OF_MODEL} AND slice = 'all') AS counted,",
         f"  (SELECT count() FROM shadow_predictions FINAL WHERE {OF_MODEL}) AS shadows",
     )
-    basis = make_rules(contract, build_registry([(contract, 1)], [])).basis
-    slices = shadow_days(client, MODEL, shadow.candidate, shadow.of, basis, contract.timezone)
+    evaluation = evaluate(client, MODEL)
+    shadow, slices = evaluation.test.shadow, evaluation.slices
     daily_outcomes = [
-        DailyOutcome(_original(calendar, day), decision(shadow, [days_until(each, day) for each in slices]).outcome)
-        for day in slices[0].days
+        DailyOutcome(_original(calendar, day), decide_at(shadow, slices, day).outcome) for day in evaluation.whole.days
     ]
-    return CandidateFindings(requests, volume, shadow, slices[0], decision(shadow, slices), tuple(daily_outcomes))
-
-
-def days_until(days: ShadowDays, last: str) -> ShadowDays:
-    """Return the sums up to a day (`2026-03-29`), as they were after it."""
-    end = int(np.searchsorted(np.array(days.days), last, side="right"))
-    return replace(
-        days,
-        days=days.days[:end],
-        ended=days.ended[:end],
-        mature=days.mature[:end],
-        sums={name: values[:end] for name, values in days.sums.items()},
-        missing={reason: values[:end] for reason, values in days.missing.items()},
-    )
+    return CandidateFindings(requests, volume, evaluation, tuple(daily_outcomes))
 
 
 def _original(calendar: Calendar, day: str) -> date:
@@ -120,8 +91,9 @@ def report_candidate(report: DemoReport, terminal: Terminal, findings: Candidate
         f"not count for the model: its volume is {counted:,}."
     )
     report.query(findings.requests.sql)
-    report.signal("Decision", f"may version {findings.shadow.candidate} replace version {findings.shadow.of}?")
-    print_decision(terminal, MODEL, findings.shadow, findings.whole, findings.decision)
+    shadow = findings.evaluation.test.shadow
+    report.signal("Decision", f"may version {shadow.candidate} replace version {shadow.of}?")
+    print_decision(terminal, findings.evaluation)
     report.finding(
         "Looked at after every day",
         f"{_sentence(findings.periods)} Only whole local days with mature "
@@ -163,7 +135,7 @@ def expect_candidate(findings: CandidateFindings, source: SourcePairs) -> Iterat
         f"{agreed:,} agree; {labelled:,} with a label, {primary_right:,} of them only the primary predicted right, "
         f"{candidate_right:,} only the candidate",
     )
-    sums = findings.whole.sums
+    sums, decision = findings.evaluation.whole.sums, findings.evaluation.decision
     brier = float(sums["brier_primary"].sum() - sums["brier_candidate"].sum())
     yield DemoExpectation(
         "the difference of Brier scores equals the source",
@@ -172,12 +144,11 @@ def expect_candidate(findings: CandidateFindings, source: SourcePairs) -> Iterat
     )
     yield DemoExpectation(
         "the candidate without weather is held, and was never to be promoted",
-        findings.decision.outcome is Outcome.hold
-        and Outcome.promote not in {each.outcome for each in findings.daily_outcomes},
+        decision.outcome is Outcome.hold and Outcome.promote not in {each.outcome for each in findings.daily_outcomes},
         ", ".join(f"{outcome.value} from {day}" for outcome, day in findings.periods),
     )
-    worse = {each.criterion.name for each in findings.decision.criteria if each.is_harmed}
-    met = {each.criterion.name for each in findings.decision.criteria if each.is_met}
+    worse = {each.criterion.name for each in decision.criteria if each.is_harmed}
+    met = {each.criterion.name for each in decision.criteria if each.is_met}
     yield DemoExpectation(
         "its quality is worse, and its missing answers are within the margin",
         {"accuracy", "brier"} <= worse and "missing" in met,

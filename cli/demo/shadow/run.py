@@ -77,7 +77,7 @@ class ShadowDemo(DemoRun):
         stage = PhasedReplay([], flights.predictions, flights.labels, rest_s=0.0)
         self._replay(settings, written.contract, flights.predictions, flights.labels, stage, totals, flights.shadows)
         with self._timed("decision"), connect(settings.warehouse) as client:
-            findings = read_candidate(client, calendar, contract)
+            findings = read_candidate(client, calendar)
         source = count_source_pairs(flights.predictions, flights.shadows, flights.labels, REASONS)
         report_candidate(self._report, self._terminal, findings)
         current = list(expect_candidate(findings, source))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
 import pytest
+from barograph.contract import Contract
 
-from cli.demo.flights import SHADOW
+from cli.demo.flights import MODEL, SHADOW
 from cli.demo.query_result import DemoQuery
-from cli.demo.shadow.findings import CandidateFindings, DailyOutcome, days_until, expect_candidate
+from cli.demo.shadow.findings import CandidateFindings, DailyOutcome, expect_candidate
 from cli.demo.shadow.source_pairs import SourcePairs
+from cli.shadow.evaluation import CandidateEvaluation, CandidateTest
 from sketches.shadow.decision import Criterion, CriterionDays, Outcome, decide
+from warehouse.queries import ContractRow
 from warehouse.shadow.days import ShadowDays
 
 N_DAYS = 60
@@ -27,6 +30,9 @@ SOURCE = SourcePairs(
     candidate_right=2_000,
     brier=-1_200.0,
 )
+CONTRACT = Contract(model=MODEL, shadow=SHADOW)
+ROW = ContractRow(MODEL, "0123456789abcdef", "", datetime(2026, 11, 1, tzinfo=UTC))
+TEST = CandidateTest(CONTRACT, ROW, SHADOW, "basis", is_canary=False)
 
 
 def days(n: int = N_DAYS) -> ShadowDays:
@@ -51,9 +57,7 @@ def findings() -> CandidateFindings:
     return CandidateFindings(
         requests=DemoQuery("", (counts,)),
         volume=DemoQuery("", ((60_100, 60_060),)),
-        shadow=SHADOW,
-        whole=days(),
-        decision=decide([*worse, equal]),
+        evaluation=CandidateEvaluation(TEST, [days()], 0, 0, decide([*worse, equal])),
         daily_outcomes=(
             DailyOutcome(date(2013, 8, 1), Outcome.insufficient),
             DailyOutcome(date(2013, 9, 1), Outcome.hold),
@@ -88,11 +92,3 @@ def test_a_promotion_at_any_look_fails() -> None:
     once = replace(result, daily_outcomes=(*result.daily_outcomes, DailyOutcome(date(2013, 9, 2), Outcome.promote)))
     assert not all(each.is_met for each in expect_candidate(once, SOURCE))
     assert once.periods[-1] == (Outcome.promote, date(2013, 9, 2))
-
-
-def test_days_until_a_day_include_it_and_none_after_it() -> None:
-    whole = days(5)
-    part = days_until(whole, whole.days[2])
-    assert part.days == whole.days[:3]
-    assert {len(part.ended), len(part.mature), *map(len, part.sums.values()), *map(len, part.missing.values())} == {3}
-    assert days_until(whole, "1999-01-01").days == ()
