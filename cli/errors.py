@@ -16,6 +16,10 @@ EXIT_HOLD = 1
 """`promote`: the candidate is worse than the primary."""
 EXIT_INSUFFICIENT = 2
 """`promote`: there is not enough evidence yet."""
+EXIT_DIFFERS = 1
+"""`shadow verify`: the bundle differs from the warehouse, or was changed."""
+EXIT_UNVERIFIABLE = 2
+"""`shadow verify`: the bundle cannot be computed again."""
 EXIT_CHANGES = 3
 """`plan` only: `apply` would change something."""
 EXIT_INTERRUPTED = 130

@@ -57,6 +57,11 @@ COMMANDS: dict[str, _Command] = {
         "reference_app",
         "List the periods that performance can be compared with, and choose one.",
     ),
+    "shadow": _Command(
+        "cli.shadow.command",
+        "shadow_app",
+        "Show the state of a candidate, write a report, and export or verify evidence for its promotion.",
+    ),
     "promote": _Command(
         "cli.promote.command",
         "promote_command",

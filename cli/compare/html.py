@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from html import escape
-from importlib import resources
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cli.compare.charts import ChartLine, ChartPoint, level_strip, metric_chart, psi_chart
+from cli.compare.page import html_fragment, html_page, html_table, html_text
 from cli.compare.performance import PeriodMetric
 from cli.compare.report import CompareReport, FieldVerdicts, PeriodShares, worst_level
 from cli.compare.show import (
@@ -40,18 +39,12 @@ _LEVEL_TEXTS = {
 
 def render_page(report: CompareReport) -> str:
     """Render the whole page."""
-    title = _text(f"{report.production.name} compared with {report.training.name}")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f'<title>{title}</title>\n</head>\n<body style="margin:0">\n{render_fragment(report)}\n</body>\n</html>\n'
-    )
+    title = f"{report.production.name} compared with {report.training.name}"
+    return html_page(title, render_fragment(report))
 
 
 def render_fragment(report: CompareReport) -> str:
     """Render the report for a page that exists, such as a notebook; its styles apply only to itself."""
-    style = resources.files("cli.compare").joinpath("report.css").read_text(encoding="utf-8")
     sections = [
         _header(report),
         _hints(report),
@@ -62,11 +55,7 @@ def render_fragment(report: CompareReport) -> str:
         _notes(report),
         _explanation(report),
     ]
-    return f'<div class="barograph-report"><style>{style}</style><main>{"".join(sections)}</main></div>'
-
-
-def _text(value: str) -> str:
-    return escape(visible(value).replace("\n", "␊"), quote=True)
+    return html_fragment("".join(sections))
 
 
 def _badge(level: str) -> str:
@@ -87,15 +76,17 @@ def _header(report: CompareReport) -> str:
         )
     for metric in _latest_metrics(report)[:2]:
         training = f", training {number(metric.training)}" if math.isfinite(metric.training) else ""
+        where = f"{html_text(metric.metric)} in {html_text(metric.period)}"
         tiles.append(
-            f'<li class="tile"><b>{number(metric.value)}</b><span>{_text(metric.metric)} in {_text(metric.period)}'
+            f'<li class="tile"><b>{number(metric.value)}</b><span>{where}'
             f"{training}<br>{_badge(metric.level)}</span></li>"
         )
-    name = f'{_text(report.production.name)} <span class="versus">compared with</span> {_text(report.training.name)}'
+    versus = '<span class="versus">compared with</span>'
+    name = f"{html_text(report.production.name)} {versus} {html_text(report.training.name)}"
     return (
-        f'<header><h1>{name}</h1><p class="faint">{_text(headline(report))}</p>'
+        f'<header><h1>{name}</h1><p class="faint">{html_text(headline(report))}</p>'
         f'<p class="worst">Worst level of {plural(len(report.fields), "field")} and of performance: '
-        f"{_badge(report.level)} {_text(report.cause)}</p>"
+        f"{_badge(report.level)} {html_text(report.cause)}</p>"
         f'<ul class="tiles">{"".join(tiles)}</ul></header>'
     )
 
@@ -114,7 +105,8 @@ def _hints(report: CompareReport) -> str:
     if not report.hints:
         return ""
     items = "".join(
-        f'<li><b>{_text(hint.field)}</b> <span class="kind">{_text(hint.kind)}</span> {_text(hint.text)}</li>'
+        f'<li><b>{html_text(hint.field)}</b> <span class="kind">{html_text(hint.kind)}</span> '
+        f"{html_text(hint.text)}</li>"
         for hint in report.hints
     )
     return (
@@ -129,7 +121,7 @@ def _hints(report: CompareReport) -> str:
 def _fields(report: CompareReport) -> str:
     labels = [period.label for period in report.periods]
     several = len(labels) > 1
-    ends = f"{_text(labels[0])} – {_text(labels[-1])}" if several else _text(labels[0])
+    ends = f"{html_text(labels[0])} – {html_text(labels[-1])}" if several else html_text(labels[0])
     head = (
         '<div class="row head" aria-hidden="true"><span>level</span><span>field</span>'
         f'<span>{ends}</span><span class="n">worst PSI</span><span class="n">95% interval</span>'
@@ -143,16 +135,16 @@ def _fields(report: CompareReport) -> str:
 
 def _field(report: CompareReport, line: FieldVerdicts, *, is_open: bool) -> str:
     row = line.worst
-    name = _text(line.name) + (' <span class="kind">critical</span>' if line.critical else "")
+    name = html_text(line.name) + (' <span class="kind">critical</span>' if line.critical else "")
     levels = list(_levels(report, line))
     strip = level_strip(levels, f"Levels of {visible(line.name)} by period: {_counts(levels)}")
     psi = "" if row is None else number(row["psi"])
     ends = "" if row is None else interval(row["psi_low"], row["psi_high"])
-    change = _text(moved_bin(line)) if row is not None else "no verdict: training has no values"
+    change = html_text(moved_bin(line)) if row is not None else "no verdict: training has no values"
     if line.worst_rate is not None and line.worst_rate["level"] in ("minor", "major"):
         rate = line.worst_rate
         shares = f"{percentage(rate['baseline_rate'])} → {percentage(rate['rate'])}"
-        change += f'<br><span class="faint">{_text(rate["kind"])} {shares}</span>'
+        change += f'<br><span class="faint">{html_text(rate["kind"])} {shares}</span>'
     summary = (
         f'<summary><div class="row"><span>{_badge(line.level)}</span><span class="name">{name}</span>'
         f'<span>{strip}</span><span class="n">{psi}</span><span class="n">{ends}</span>'
@@ -218,14 +210,14 @@ def _distribution(shares: PeriodShares) -> str:
         rows.append((f"{len(rest)} more", sum(row[1] for row in rest), sum(row[2] for row in rest)))
     largest = max((max(training, production) for _, training, production in rows), default=0.0) or 1.0
     body = "".join(
-        f'<tr><th scope="row">{_text(label)}</th><td class="bars">'
+        f'<tr><th scope="row">{html_text(label)}</th><td class="bars">'
         f'<i class="t" style="width:{100 * training / largest:.1f}%"></i>'
         f'<i class="p" style="width:{100 * production / largest:.1f}%"></i></td>'
         f'<td class="n">{percentage(training)}</td><td class="n">{percentage(production)}</td></tr>'
         for label, training, production in rows
     )
     return (
-        f"<figure><figcaption>Shares in {_text(shares.period)}</figcaption>"
+        f"<figure><figcaption>Shares in {html_text(shares.period)}</figcaption>"
         '<table class="shares"><thead><tr><th scope="col">bin</th><td></td>'
         '<th scope="col" class="n key-t">training</th><th scope="col" class="n key-p">production</th></tr></thead>'
         f"<tbody>{body}</tbody></table></figure>"
@@ -246,7 +238,7 @@ def _field_rates(line: FieldVerdicts) -> str:
         )
         for row in rows
     ]
-    return _table(("rate", "period", "level", "training", "production"), cells, numbers=(3, 4), html=(2,))
+    return html_table(("rate", "period", "level", "training", "production"), cells, numbers=(3, 4), html=(2,))
 
 
 # --- other sections ---------------------------------------------------------------------------------------------------
@@ -269,7 +261,7 @@ def _performance(report: CompareReport) -> str:
                 name,
                 [ChartPoint(m.period, m.estimate, m.estimate_low, m.estimate_high, m.level) for m in of_name],
             )
-            charts.append(f"<figure><figcaption>{_text(name)}</figcaption>{chart}</figure>")
+            charts.append(f"<figure><figcaption>{html_text(name)}</figcaption>{chart}</figure>")
     rows = [
         (
             m.metric,
@@ -285,7 +277,7 @@ def _performance(report: CompareReport) -> str:
         for m in metrics[:MAX_METRIC_ROWS]
     ]
     columns = ("metric", "period", "level", "labels", "value", "95% interval", "training", "estimate without labels")
-    table = _table(columns, rows, numbers=(3, 4, 5, 6, 7), html=(2,))
+    table = html_table(columns, rows, numbers=(3, 4, 5, 6, 7), html=(2,))
     table = f"<details><summary>All values</summary>{table}</details>" if charts else table
     legend = (
         '<p class="faint">Dots: measured from labels, with 95% intervals. Dashed line: estimate from outputs alone, '
@@ -324,7 +316,7 @@ def _rates(report: CompareReport) -> str:
     return (
         "<section><h2>Rates that changed</h2>"
         '<p class="faint">Null, unseen, invalid (wrong type, NaN) and out-of-range values.</p>'
-        f"{_table(columns, cells, numbers=(4, 5, 6, 7, 8), html=(2,))}{_more(len(rows))}</section>"
+        f"{html_table(columns, cells, numbers=(4, 5, 6, 7, 8), html=(2,))}{_more(len(rows))}</section>"
     )
 
 
@@ -346,7 +338,7 @@ def _slices(report: CompareReport) -> str:
         for row in rows[:MAX_ROWS]
     ]
     columns = ("slice", "field", "level", "worst period", "PSI", "95% interval", "n", "periods")
-    table = _table(columns, cells, numbers=(4, 5, 6, 7), html=(2,))
+    table = html_table(columns, cells, numbers=(4, 5, 6, 7), html=(2,))
     return f"<section><h2>Slices that changed</h2>{table}{_more(len(rows))}</section>"
 
 
@@ -357,7 +349,7 @@ def _more(n: int) -> str:
 def _notes(report: CompareReport) -> str:
     if not report.notes:
         return ""
-    items = "".join(f"<li>{_text(note)}</li>" for note in report.notes)
+    items = "".join(f"<li>{html_text(note)}</li>" for note in report.notes)
     return f'<section><h2>Limits of this comparison</h2><ul class="notes">{items}</ul></section>'
 
 
@@ -373,30 +365,5 @@ def _explanation(report: CompareReport) -> str:
         f"<section><h2>How to read this</h2><dl>{levels}</dl>"
         f'<p class="faint">PSI thresholds {thresholds.minor:g} and {thresholds.major:g}; thresholds of rates and '
         f"metrics {100 * rates.minor:g} and {100 * rates.major:g} points. {phi} Periods are in UTC. Contract "
-        f"{_text(report.contract.id)}, baseline {_text(report.baseline.id)}.</p></section>"
+        f"{html_text(report.contract.id)}, baseline {html_text(report.baseline.id)}.</p></section>"
     )
-
-
-def _table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[int] = (), html: Sequence[int] = ()
-) -> str:
-    """Render a table.
-
-    Args:
-        columns: the headings.
-        rows: the cells.
-        numbers: indices of the columns aligned to the right.
-        html: indices of the columns whose cells are HTML already.
-    """
-
-    def css(i: int) -> str:
-        return ' class="n"' if i in numbers else ""
-
-    head = "".join(f'<th scope="col"{css(i)}>{_text(column)}</th>' for i, column in enumerate(columns))
-    body = "".join(
-        "<tr>"
-        + "".join(f"<td{css(i)}>{cell if i in html else _text(cell)}</td>" for i, cell in enumerate(row))
-        + "</tr>"
-        for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from cli.shadow.evaluation import CandidateEvaluation, CandidateTest
+from barograph.contract import ShadowTest
+
+from cli.shadow.evaluation import CandidateEvaluation
 from cli.terminal import AlignedTable, Terminal, plural, ratio
-from sketches.shadow.decision import CriterionVerdict, ShadowDecision
+from sketches.shadow.decision import CriterionVerdict, Outcome, ShadowDecision
 from warehouse.shadow.days import ShadowDays
 
 REASON_TEXTS = {
@@ -73,14 +75,15 @@ def evidence_json(decision: ShadowDecision) -> dict[str, Any]:
 def print_decision(terminal: Terminal, evaluation: CandidateEvaluation) -> None:
     """Print the decision, its criteria and the requests without a pair."""
     test, decision = evaluation.test, evaluation.decision
-    terminal.line(title(test), "bold")
+    shadow, is_canary = test.shadow, test.is_canary
+    terminal.line(title(test.model, shadow, is_canary=is_canary), "bold")
     terminal.lines(pair_lines(evaluation.whole))
     terminal.table(criteria_table(decision))
-    judged = f"version {test.shadow.of}" if test.is_canary else "the candidate"
-    other = f"version {test.shadow.candidate}" if test.is_canary else "the primary"
+    judged = f"version {shadow.of}" if is_canary else "the candidate"
+    other = f"version {shadow.candidate}" if is_canary else "the primary"
     terminal.line(f"Differences are the quality of {judged} minus that of {other}: above 0 is better.")
     print_harmed_slices(terminal, decision)
-    terminal.line(decision_line(evaluation), "bold")
+    terminal.line(decision_line(shadow, decision, is_canary=is_canary), "bold")
 
 
 def print_harmed_slices(terminal: Terminal, decision: ShadowDecision) -> None:
@@ -91,19 +94,20 @@ def print_harmed_slices(terminal: Terminal, decision: ShadowDecision) -> None:
         terminal.line("worse in some slice, but there is not enough evidence to name it", "yellow")
 
 
-def title(test: CandidateTest) -> str:
+def title(model: str, shadow: ShadowTest, *, is_canary: bool) -> str:
     """Name the versions that are compared."""
-    if test.is_canary:
-        return (
-            f"{test.model}: version {test.shadow.of} replaced version {test.shadow.candidate}, which is now its shadow"
-        )
-    return f"{test.model}: version {test.shadow.candidate} beside version {test.shadow.of}"
+    if is_canary:
+        return f"{model}: version {shadow.of} replaced version {shadow.candidate}, which is now its shadow"
+    return f"{model}: version {shadow.candidate} beside version {shadow.of}"
 
 
-def decision_line(evaluation: CandidateEvaluation) -> str:
+def decision_line(shadow: ShadowTest, decision: ShadowDecision, *, is_canary: bool) -> str:
     """State the decision and, if it is open, about how many days are left."""
-    to = f" to version {evaluation.test.shadow.candidate}" if evaluation.verb == "roll back" else ""
-    return f"decision: {evaluation.verb}{to}{forecast_text(evaluation.decision)}"
+    verb = decision.outcome.value
+    if is_canary:
+        verbs = {Outcome.promote: "keep", Outcome.hold: f"roll back to version {shadow.candidate}"}
+        verb = verbs.get(decision.outcome, verb)
+    return f"decision: {verb}{forecast_text(decision)}"
 
 
 def forecast_text(decision: ShadowDecision) -> str:

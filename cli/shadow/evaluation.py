@@ -10,7 +10,7 @@ from barograph.contract.file import parse_contract
 
 from cli.contracts import hint
 from cli.errors import CommandError
-from sketches.shadow.decision import Outcome, ShadowDecision
+from sketches.shadow.decision import ShadowDecision
 from streams.registry.registry import build_registry
 from streams.scorer.rules import make_rules, uncountable_reason
 from warehouse import queries
@@ -68,13 +68,6 @@ class CandidateEvaluation:
     def whole(self) -> ShadowDays:
         """The daily sums of the slice `all`."""
         return self.slices[0]
-
-    @property
-    def verb(self) -> str:
-        """What the decision means, as a command: `promote`, `hold`, `roll back`, …."""
-        if self.test.is_canary:
-            return {Outcome.promote: "keep", Outcome.hold: "roll back"}.get(self.decision.outcome, "insufficient")
-        return self.decision.outcome.value
 
 
 def read_test(client: Client, model: str, candidate: str | None = None) -> CandidateTest:

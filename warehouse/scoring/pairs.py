@@ -49,6 +49,15 @@ def pair_windows(
         now_ms: the scorer's clock.
         has_repeats: the result of `warehouse.scoring.state.has_repeated_ids` for the windows.
     """
+    counts, parameters = pairs_query(rules, dimensions, windows, now_ms, has_repeats=has_repeats)
+    for query in (counts, _emptied_rows_query(rules)):
+        client.insert_selected("shadow_pairs", COLUMNS, query, parameters)
+
+
+def pairs_query(
+    rules: Rules, dimensions: Sequence[ScoreDimension], windows: Sequence[int], now_ms: int, *, has_repeats: bool
+) -> tuple[str, dict[str, Any]]:
+    """Return the query for the rows of `shadow_pairs` of score windows, and its parameters. See `pair_windows`."""
     settings = rules.pair_settings
     hours = rules.hours_of(list(windows))
     near = sorted({hour + step * NEAR_S for hour in hours for step in (-1, 0, 1)})
@@ -62,8 +71,7 @@ def pair_windows(
         "priced_candidate": [of_candidate for _, _, of_candidate in settings.prices],
         "slow_ms": settings.slow_ms,
     }
-    for query in (_counts_query(rules, dimensions, has_repeats=has_repeats), _emptied_rows_query(rules)):
-        client.insert_selected("shadow_pairs", COLUMNS, query, parameters)
+    return _counts_query(rules, dimensions, has_repeats=has_repeats), parameters
 
 
 def uncounted_hours(client: Client, rules: Rules) -> set[int]:

@@ -96,21 +96,28 @@ class PairTotals:
     newest_end_s: int = 0
     """End of the newest score window."""
 
-    def add(self, other: PairTotals) -> None:
-        """Add the totals of other windows."""
+    def add(self, other: PairTotals, sign: int = 1) -> None:
+        """Add the totals of other windows, or subtract them with the sign −1. Days without requests are left out."""
         self.newest_end_s = max(self.newest_end_s, other.newest_end_s)
         for key, row in other.rows.items():
-            own = self.rows.get(key)
-            self.rows[key] = row if own is None else (row[0], *map(_added, own[1:], row[1:]))
+            own = self.rows.get(key, (row[0], {}, *(0 for _ in COUNTED)))
+            result = (row[0], *(_added(one, more, sign) for one, more in zip(own[1:], row[1:], strict=True)))
+            if result[2 + COUNTED.index("requests")]:
+                self.rows[key] = result
+            else:
+                self.rows.pop(key, None)
 
 
-def read_totals(client: Client, parameters: Mapping[str, Any], source: str = "shadow_pairs FINAL") -> PairTotals:
+def read_totals(
+    client: Client, parameters: Mapping[str, Any], source: str = "shadow_pairs FINAL", settings: str = ""
+) -> PairTotals:
     """Read the totals of all windows with requests.
 
     Args:
         client: the connection to read from.
         parameters: `model`, `candidate`, `of`, `basis`, `zone`, and those of the source.
         source: SQL with the columns of `shadow_pairs`.
+        settings: a SETTINGS clause of the query.
     """
     sums = ", ".join(f"sum({_whole(name)})" for name in COUNTED)
     rows = client.rows(
@@ -118,7 +125,7 @@ def read_totals(client: Client, parameters: Mapping[str, Any], source: str = "sh
         "toUnixTimestamp(toDateTime(toDate(window_start, {zone:String}) + 1, {zone:String})) AS day_end, "
         f"toUnixTimestamp(max(window_start) + max(window_s)), sumMap(missing), {sums} FROM {source} "
         "WHERE model = {model:String} AND candidate = {candidate:String} AND of = {of:String} "
-        "AND basis = {basis:String} AND requests > 0 GROUP BY slice, day, day_end",
+        f"AND basis = {{basis:String}} AND requests > 0 GROUP BY slice, day, day_end {settings}",
         parameters,
     )
     newest_end_s = max((row[3] for row in rows), default=0)
@@ -159,7 +166,8 @@ def _whole(column: str) -> str:
     return f"toInt128(round({column} * {SCALE}))" if column in _DECIMAL else column
 
 
-def _added(one: Any, other: Any) -> Any:
+def _added(one: Any, other: Any, sign: int) -> Any:
     if isinstance(one, dict):
-        return {key: one.get(key, 0) + other.get(key, 0) for key in one | other}
-    return one + other
+        sums = {key: one.get(key, 0) + sign * other.get(key, 0) for key in one | other}
+        return {key: value for key, value in sums.items() if value}
+    return one + sign * other

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from barograph.contract.check import SHADOW_CRITERIA, UNLABELLED_CRITERIA
 
 from warehouse.shadow.criteria import differences
 from warehouse.shadow.days import COUNTED, ShadowDays
 from warehouse.shadow.mirror import mirrored
-
-CRITERIA = sorted({name for names in SHADOW_CRITERIA.values() for name in names} | set(UNLABELLED_CRITERIA))
 
 
 def made_days() -> ShadowDays:
@@ -20,7 +17,7 @@ def made_days() -> ShadowDays:
     return ShadowDays("all", ("a", "b", "c"), np.ones(3, bool), np.ones(3, bool), sums, missing)
 
 
-@pytest.mark.parametrize("name", [each for each in CRITERIA if each != "missing"])
+@pytest.mark.parametrize("name", ["accuracy", "brier", "log_loss", "mae", "latency"])
 def test_differences_change_their_sign(name: str) -> None:
     days = made_days()
     sums, pairs = differences(name, days)

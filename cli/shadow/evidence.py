@@ -1,0 +1,170 @@
+"""The parts of an evidence bundle: what a decision rests on, and from which rows and code it was computed."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import cli
+import sketches
+import warehouse
+from cli.errors import CommandError
+from cli.promote.show import decision_json
+from cli.shadow.bundle import CONTRACT, DAYS, DECISION, PROVENANCE, REPORT, encode_json
+from cli.shadow.evaluation import CandidateEvaluation, CandidateTest, evaluation_of, read_test
+from cli.shadow.recount import RecountedPairs, pairs_as_of
+from cli.shadow.report import render_report
+from sketches.baseline.baseline import ALL
+from warehouse import queries
+from warehouse.client import Client
+from warehouse.scoring.new_rows import EpochPartition
+from warehouse.shadow.as_of import OffsetRanges, TopicOffsets, offset_ranges, processed_until_ms
+from warehouse.shadow.days import ShadowDays, matured_until, read_totals
+
+LIBRARIES = ("clickhouse-connect", "msgspec", "numpy", "pyarrow", "pyyaml", "scipy")
+"""Libraries that take part in the computation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The range of the evidence."""
+
+    offsets: TopicOffsets
+    """Per topic and partition, the last offset that counts."""
+    until_s: int
+    """End of the last day, Unix seconds."""
+    matured_s: int
+    """End of the last day with mature labels, Unix seconds; 0 without any."""
+
+
+def collect_evidence(client: Client, model: str, candidate: str | None = None) -> dict[str, bytes]:
+    """Return the parts of the bundle of a candidate, from the days that are over.
+
+    Args:
+        client: the connection to read from.
+        model: the model.
+        candidate: the candidate that the caller expects; None: that of the contract.
+
+    Raises:
+        CommandError: the contract names no candidate or another one, or no day with pairs is over.
+    """
+    test = read_test(client, model, candidate)
+    stored = read_totals(client, test.parameters)
+    processed_s = processed_until_ms(client, test.parameters) // 1000
+    # A day is over in the rows that the scorer has processed, unless only the pairs are left.
+    newest_s = min(stored.newest_end_s, processed_s) if processed_s else stored.newest_end_s
+    ends = sorted({row[0] for (name, _), row in stored.rows.items() if name == ALL and row[0] <= newest_s})
+    if not ends:
+        raise CommandError(
+            f"No day with pairs of {model} versions {test.shadow.candidate} and {test.shadow.of} is over: export "
+            f"evidence after the first day. See `barograph shadow status --model {model}`."
+        )
+    first_s = ends[0] - _LONGEST_DAY_S
+    ranges = offset_ranges(client, test.parameters, first_s, ends[-1])
+    matured_s = matured_until(client, model, test.shadow.of)
+    mature = max((end for end in ends if end <= matured_s), default=0)
+    scope = Scope(
+        {topic: {key: last for key, (_, last) in own.items()} for topic, own in ranges.items()}, ends[-1], mature
+    )
+    evaluation, _ = evaluate_as_of(client, test, scope)
+    return make_parts(client, evaluation, ranges)
+
+
+_LONGEST_DAY_S = 25 * 3600
+
+
+def evaluate_as_of(client: Client, test: CandidateTest, scope: Scope) -> tuple[CandidateEvaluation, RecountedPairs]:
+    """Decide about a candidate from the rows of a scope."""
+    recounted = pairs_as_of(client, test, scope.offsets, scope.until_s)
+    return evaluation_of(test, recounted.totals, scope.matured_s), recounted
+
+
+def make_parts(client: Client, evaluation: CandidateEvaluation, ranges: OffsetRanges) -> dict[str, bytes]:
+    """Return the parts of a bundle."""
+    test = evaluation.test
+    baselines = [
+        {"version": row.version, "baseline_id": row.baseline_id, "effective_from": row.effective_from.isoformat()}
+        for row in queries.baselines(client, test.model)
+    ]
+    ((clickhouse,),) = client.rows("SELECT version()")
+    provenance = {
+        "model": test.model,
+        "candidate": test.shadow.candidate,
+        "of": test.shadow.of,
+        "contract_id": test.row.contract_id,
+        "baselines": baselines,
+        "basis": test.basis,
+        "offsets": {topic: _ranges_json(own) for topic, own in ranges.items()},
+        "until": evaluation.newest_end_s,
+        "matured_until": evaluation.matured_s,
+        "code": code_version(),
+        "libraries": library_versions() | {"clickhouse": str(clickhouse), "python": platform.python_version()},
+    }
+    return {
+        DECISION: encode_json(decision_json(evaluation)),
+        DAYS: encode_json([days_json(each) for each in evaluation.slices]),
+        CONTRACT: test.row.yaml.encode(),
+        PROVENANCE: encode_json(provenance),
+        REPORT: render_report(evaluation).encode(),
+    }
+
+
+def days_json(days: ShadowDays) -> dict[str, Any]:
+    """Convert daily sums to JSON values, which give the same bits when they are read."""
+    return {each.name: _plain(getattr(days, each.name)) for each in fields(days)}
+
+
+def scope_of(provenance: Mapping[str, Any]) -> Scope:
+    """Read the scope from the part `provenance.json`.
+
+    Raises:
+        KeyError, TypeError, ValueError: it has other content than `make_parts` writes.
+    """
+    offsets: dict[Any, dict[EpochPartition, int]] = {
+        topic: {EpochPartition(int(each["epoch"]), int(each["partition"])): int(each["last"]) for each in own}
+        for topic, own in provenance["offsets"].items()
+    }
+    return Scope(
+        {topic: offsets[topic] for topic in ("predictions", "labels", "shadow_predictions")},
+        int(provenance["until"]),
+        int(provenance["matured_until"]),
+    )
+
+
+def code_version() -> dict[str, str]:
+    """Return the release, and SHA-256 of the sources that compute a decision and its report."""
+    digest = hashlib.sha256()
+    for package in (sketches, warehouse, cli):
+        folder = Path(str(package.__file__)).parent
+        for path in sorted(folder.rglob("*.py")):
+            if package is not cli or path.parent.name in ("shadow", "promote", "compare"):
+                digest.update(f"{folder.name}/{path.relative_to(folder).as_posix()}\0".encode())
+                digest.update(path.read_bytes())
+    return {"release": importlib.metadata.version("barograph-app"), "sources_sha256": digest.hexdigest()}
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that take part in the computation."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+def _ranges_json(ranges: Mapping[EpochPartition, tuple[int, int]]) -> list[dict[str, int]]:
+    return [
+        {"epoch": key.epoch, "partition": key.partition, "first": first, "last": last}
+        for key, (first, last) in sorted(ranges.items())
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value

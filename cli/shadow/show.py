@@ -1,0 +1,79 @@
+"""Text and JSON output of `barograph shadow`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from cli.promote.show import criteria_table, decision_json, decision_line, pair_lines, title
+from cli.shadow.bundle import EvidenceBundle
+from cli.shadow.evaluation import CandidateEvaluation
+from cli.shadow.verify import MAX_LISTED, Verification
+from cli.terminal import Terminal, iso_utc, plural, utc_minute
+
+
+def status_json(evaluation: CandidateEvaluation) -> dict[str, Any]:
+    """Make the values of the JSON output of `status`."""
+    return decision_json(evaluation) | {
+        "days": len(evaluation.whole.days),
+        "days_over": int(evaluation.whole.ended.sum()),
+        "days_mature": int((evaluation.whole.ended & evaluation.whole.mature).sum()),
+        "paired_until": iso_utc(evaluation.newest_end_s),
+    }
+
+
+def print_status(terminal: Terminal, evaluation: CandidateEvaluation) -> None:
+    """Print the state of a candidate on one screen."""
+    test, whole, decided = evaluation.test, evaluation.whole, evaluation.decision
+    terminal.line(title(test.model, test.shadow, is_canary=test.is_canary), "bold")
+    over, mature = int(whole.ended.sum()), int((whole.ended & whole.mature).sum())
+    left = decided.days_left
+    terminal.pairs(
+        {
+            "since": f"{whole.days[0]} ({test.contract.timezone})",
+            "paired until": f"{utc_minute(evaluation.newest_end_s)} UTC",
+            "days": f"{over} over, {mature} of them with mature labels",
+            "days left": f"about {math.ceil(left)}" if math.isfinite(left) else "unknown",
+            "slices": f"{plural(len(decided.harmed_slices), 'slice')} worse, of {decided.judged_slices} judged",
+        }
+    )
+    terminal.lines(pair_lines(whole))
+    terminal.table(criteria_table(decided))
+    terminal.line(decision_line(test.shadow, decided, is_canary=test.is_canary), "bold")
+
+
+def print_export(terminal: Terminal, path: Path, bundle: EvidenceBundle) -> None:
+    """Print what was exported."""
+    size = sum(map(len, bundle.parts.values()))
+    terminal.line(f"Exported {plural(len(bundle.parts), 'part')}, {size:,} bytes, to {path}.")
+    terminal.line(f"digest {bundle.digest}")
+
+
+def verification_json(verification: Verification) -> dict[str, Any]:
+    """Make the values of the JSON output of `verify`."""
+    return {
+        "digest": verification.bundle.digest,
+        "is_equal": verification.is_equal,
+        "differences": verification.differences,
+        "obstacles": verification.obstacles,
+        "recounted_windows": verification.recounted_windows,
+        "notes": verification.notes,
+    }
+
+
+def print_verification(terminal: Terminal, verification: Verification) -> None:
+    """Print the result of a verification."""
+    terminal.line(f"digest {verification.bundle.digest}")
+    if verification.recounted_windows:
+        windows = plural(verification.recounted_windows, "score window")
+        terminal.line(f"{windows} changed since the export and were counted again up to the bundle's offsets.")
+    terminal.lines(verification.notes)
+    for text in verification.differences[:MAX_LISTED]:
+        terminal.line(f"differs: {text}", "red")
+    if len(verification.differences) > MAX_LISTED:
+        terminal.line(f"… and {len(verification.differences) - MAX_LISTED} more, which --json lists.", "red")
+    for text in verification.obstacles:
+        terminal.line(f"cannot be verified: {text}", "yellow")
+    if verification.is_equal:
+        terminal.line("equal to the bit", "green")

@@ -1,0 +1,284 @@
+"""Evidence bundles on real ClickHouse: equal after restarts and later rows, and every change is found."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from barograph.contract import Contract
+
+from cli.main import main
+from local.clickhouse import LocalClickHouse
+from streams.scorer.worker import Scorer
+from tests.integration.test_scorer_pairs import raw_rows
+from tests.reference.shadow_pairs import BINARY
+from tests.support import scoring
+from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
+from tests.support.warehouse import snapshot
+from warehouse.client import Client
+
+pytestmark = pytest.mark.engine
+
+Rows = list[dict[str, Any]]
+
+DAYS = 3
+LATER = 10**7
+"""Added to the offsets of rows that arrive after the export."""
+
+
+@pytest.fixture
+def config(client: Client, engine: LocalClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    where = engine.address(client.database)
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
+    path = tmp_path / "barograph.toml"
+    path.write_text(f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n')
+    return str(path)
+
+
+@pytest.fixture
+def score(client: Client, engine: LocalClickHouse) -> Callable[..., None]:
+    """Run a scorer that has just started until it has counted everything and stored its checkpoint."""
+    address = engine.address(client.database)
+
+    def run(contract: Contract = BINARY) -> None:
+        worker: Scorer = scoring.scorer(client, address, contract, clock=lambda: (START_MS + 9 * DAY_MS) / 1000)
+        for _ in range(2):
+            worker.score_once()
+
+    return run
+
+
+@pytest.fixture
+def call(config: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["shadow", *words, "--config", config])
+        printed = capsys.readouterr()
+        return int(end.value.code or 0), printed.out, " ".join(printed.err.split())
+
+    return run
+
+
+def shifted(rows: dict[str, Rows], day: int) -> dict[str, Rows]:
+    """Move rows to another day, with ids and offsets of their own."""
+    for own in rows.values():
+        for each in own:
+            each["id"] = f"d{day}-{each['id']}"
+            each["offset"] += day * 10**5
+            for name in ("at", "received_at"):
+                each[name] += day * DAY_MS
+    return rows
+
+
+def fill(client: Client, n: int = 200) -> dict[str, Rows]:
+    """Insert requests of some days; of the last one only its first hours."""
+    scoring.register(client, BINARY)
+    rng = random.Random(11)
+    all_rows: dict[str, Rows] = {"predictions": [], "shadow_predictions": [], "labels": []}
+    for day in range(DAYS):
+        for table, own in shifted(raw_rows(rng, n), day).items():
+            limit_ms = START_MS + (DAYS - 1) * DAY_MS + 9 * HOUR_MS
+            all_rows[table] += [each for each in own if table == "labels" or each["at"] < limit_ms]
+    for table, own in all_rows.items():
+        scoring.insert(client, table, own)
+    return all_rows
+
+
+def later_rows(rows: dict[str, Rows]) -> dict[str, Rows]:
+    """Repeat some rows as if they arrived late: corrected labels, predictions and shadows at other times."""
+    rng = random.Random(12)
+    result: dict[str, Rows] = {}
+    for table, own in rows.items():
+        result[table] = []
+        for each in rng.sample(own, len(own) // 10):
+            moved = {**each, "offset": each["offset"] + LATER, "received_at": each["received_at"] + DAY_MS}
+            if table == "labels":
+                moved |= {"label": rng.choice(["true", "false"]), "at": each["at"] + 1}
+            else:
+                moved |= {"at": each["at"] - rng.randrange(3 * HOUR_MS), "score": rng.random()}
+            result[table].append(moved)
+    return result
+
+
+def pairs(client: Client) -> list[Any]:
+    return client.rows("SELECT * EXCEPT (counted_at, records) FROM shadow_pairs FINAL WHERE requests > 0 ORDER BY ALL")
+
+
+@pytest.fixture
+def exported(
+    client: Client, score: Callable[..., None], call: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> tuple[Path, dict[str, Rows]]:
+    rows = fill(client)
+    score()
+    path = tmp_path / "evidence.zip"
+    code, out, err = call("export", "--model", "m", "--out", str(path))
+    assert (code, err) == (0, ""), out
+    assert "digest " in out
+    return path, rows
+
+
+def test_a_bundle_is_equal_after_restarts_later_rows_and_a_recount(
+    client: Client,
+    score: Callable[..., None],
+    call: Callable[..., tuple[int, str, str]],
+    exported: tuple[Path, dict[str, Rows]],
+    tmp_path: Path,
+) -> None:
+    path, rows = exported
+    code, out, _ = call("verify", str(path), "--json")
+    report = json.loads(out)
+    assert (code, report["is_equal"], report["recounted_windows"]) == (0, True, 0), report
+
+    # Rows that arrive later change pairs of the exported days, and the next export.
+    before = pairs(client)
+    for table, own in later_rows(rows).items():
+        scoring.insert(client, table, own)
+    score()
+    assert pairs(client) != before
+    code, out, _ = call("verify", str(path), "--json")
+    report = json.loads(out)
+    assert (code, report["is_equal"]) == (0, True), report
+    assert report["recounted_windows"] > 0
+    other = tmp_path / "other"
+    assert call("export", "--model", "m", "--out", str(other))[0] == 0
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("days.json") != (other / "days.json").read_bytes()
+    assert call("verify", str(other))[0] == 0
+
+    # A scorer that counts everything again, from the first row.
+    for table in ("shadow_pairs", "performance_state", "performance", "hour_labels", "prediction_hours"):
+        client.command(f"TRUNCATE TABLE {table}")
+    for table in ("scorer_checkpoints", "duplicate_predictions", "pending_labels", "maturity"):
+        client.command(f"TRUNCATE TABLE {table}")
+    score()
+    code, out, _ = call("verify", str(path), "--json")
+    assert (code, json.loads(out)["is_equal"]) == (0, True), out
+    assert call("verify", str(other))[0] == 0
+
+
+def test_the_same_rows_give_the_same_bytes(
+    client: Client,
+    score: Callable[..., None],
+    call: Callable[..., tuple[int, str, str]],
+    exported: tuple[Path, dict[str, Rows]],
+    tmp_path: Path,
+) -> None:
+    path, _ = exported
+    # A day that is not over, and other models, change nothing.
+    rows = shifted(raw_rows(random.Random(13), 50), DAYS - 1)
+    more = [each for each in rows["predictions"] if each["at"] > START_MS + (DAYS - 1) * DAY_MS + 9 * HOUR_MS]
+    scoring.insert(
+        client, "predictions", [{**each, "id": f"x{each['id']}", "offset": LATER + i} for i, each in enumerate(more)]
+    )
+    score()
+    again = tmp_path / "again.zip"
+    assert call("export", "--model", "m", "--out", str(again))[0] == 0
+    assert again.read_bytes() == path.read_bytes()
+    days = json.loads(zipfile.ZipFile(path).read("days.json"))
+    ((dates,),) = client.rows("SELECT groupUniqArray(toString(toDate(window_start))) FROM shadow_pairs")
+    assert days[0]["days"] == sorted(dates)[:-1]
+    code, _, err = call("export", "--model", "m", "--out", str(again))
+    assert code == 1
+    assert "again.zip exists" in err
+
+
+def test_a_change_in_the_warehouse_is_named(
+    client: Client, call: Callable[..., tuple[int, str, str]], exported: tuple[Path, dict[str, Rows]]
+) -> None:
+    path, _ = exported
+    client.command(
+        "INSERT INTO shadow_pairs SELECT * REPLACE (agreed + 1 AS agreed, records + 1 AS records) "
+        "FROM shadow_pairs FINAL WHERE slice = 'country=de' AND candidate = '4' AND requests > 0 "
+        "ORDER BY window_start LIMIT 1"
+    )
+    code, out, _ = call("verify", str(path))
+    assert code == 1
+    ((day,),) = client.rows(
+        "SELECT toString(toDate(min(window_start))) FROM shadow_pairs FINAL "
+        "WHERE slice = 'country=de' AND candidate = '4' AND requests > 0"
+    )
+    assert f"differs: days.json: slice country=de, {day}, sums.agreed: bundle " in out
+    assert out.count("differs:") == 1
+
+
+def test_a_bundle_whose_rows_are_deleted_cannot_be_verified(
+    client: Client,
+    score: Callable[..., None],
+    call: Callable[..., tuple[int, str, str]],
+    exported: tuple[Path, dict[str, Rows]],
+) -> None:
+    path, rows = exported
+    with snapshot(client) as restore:
+        client.command("TRUNCATE TABLE predictions")
+        assert call("verify", str(path))[0] == 0
+        restore()
+    scoring.insert(client, "labels", later_rows(rows)["labels"])
+    score()
+    client.command("TRUNCATE TABLE predictions")
+    code, out, _ = call("verify", str(path))
+    assert code == 2, out
+    assert "cannot be verified: days.json: rows of " in out
+    scoring.emptied_pairs(client) if hasattr(scoring, "emptied_pairs") else client.command(
+        "TRUNCATE TABLE shadow_pairs"
+    )
+    assert call("verify", str(path))[0] == 2
+
+
+def test_one_altered_byte_in_any_part_is_found(
+    call: Callable[..., tuple[int, str, str]], exported: tuple[Path, dict[str, Rows]], tmp_path: Path
+) -> None:
+    path, _ = exported
+    names = zipfile.ZipFile(path).namelist()
+    assert len(names) == 6
+    for name in names:
+        folder = tmp_path / "copy"
+        shutil.rmtree(folder, ignore_errors=True)
+        zipfile.ZipFile(path).extractall(folder)
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / name).write_bytes(content)
+        code, _, err = call("verify", str(folder))
+        assert code == 1, name
+        assert "was changed" in err or "manifest" in err, name
+
+
+def test_a_bundle_edited_by_hand_with_new_digests_is_found(
+    client: Client, call: Callable[..., tuple[int, str, str]], exported: tuple[Path, dict[str, Rows]], tmp_path: Path
+) -> None:
+    from cli.shadow.bundle import read_bundle, write_bundle
+
+    path, _ = exported
+    bundle = read_bundle(path)
+    decision = json.loads(bundle.parts["decision.json"]) | {"outcome": "promote"}
+    edited = tmp_path / "edited.zip"
+    write_bundle(edited, {**bundle.parts, "decision.json": msgspec.json.encode(decision)})
+    code, out, _ = call("verify", str(edited))
+    assert code == 1
+    assert "differs: decision.json: outcome: bundle 'promote', warehouse 'insufficient'" in out
+    code, _, err = call("verify", str(edited), "--digest", bundle.digest)
+    assert code == 1
+    assert "it is another bundle, or was changed" in err
+
+
+def test_status_and_report(
+    call: Callable[..., tuple[int, str, str]], exported: tuple[Path, dict[str, Rows]], tmp_path: Path
+) -> None:
+    code, out, _ = call("status", "--model", "m")
+    assert code == 0
+    assert "m: version 4 beside version 3" in out
+    assert "3 over, 3 of them with mature labels" in out, out
+    assert "too few days: 2 of 29" in out
+    code, out, _ = call("status", "--model", "m", "--json")
+    assert json.loads(out)["days"] == 4
+    page = tmp_path / "page.html"
+    assert call("report", "--model", "m", "--out", str(page))[0] == 0
+    text = page.read_text()
+    assert "version 4 beside version 3" in text
+    assert "http" not in text

@@ -1,0 +1,133 @@
+"""Evidence bundles as files: the same parts give the same bytes, and every change is an error that names it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cli.errors import CommandError
+from cli.shadow import bundle
+from cli.shadow.bundle import MANIFEST, PARTS, BundleError, encode_json, read_bundle, write_bundle
+
+CONTENT = {name: f'{{"part": "{name}"}}\n'.encode() for name in PARTS}
+
+
+@pytest.mark.parametrize("name", ["evidence.zip", "evidence"])
+def test_a_bundle_is_read_as_it_was_written(tmp_path: Path, name: str) -> None:
+    written = write_bundle(tmp_path / name, CONTENT)
+    assert read_bundle(tmp_path / name) == written
+    assert written.json(PARTS[0]) == {"part": PARTS[0]}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name]
+
+
+def test_the_same_parts_give_the_same_bytes_and_digest(tmp_path: Path) -> None:
+    one, two = write_bundle(tmp_path / "one.zip", CONTENT), write_bundle(tmp_path / "two.zip", CONTENT)
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    folder = write_bundle(tmp_path / "folder", CONTENT)
+    assert one.digest == two.digest == folder.digest
+    assert folder.digest == hashlib.sha256((tmp_path / "folder" / MANIFEST).read_bytes()).hexdigest()
+
+
+def test_json_parts_keep_the_bits_of_numbers() -> None:
+    values = {"b": 0.1 + 0.2, "a": [5e-324, 2**53 + 1]}
+    assert json.loads(encode_json(values)) == values
+    assert encode_json(values) == encode_json(dict(reversed(values.items())))
+
+
+def edit_manifest(path: Path, change: Callable[[dict[str, object]], object]) -> None:
+    manifest = json.loads((path / MANIFEST).read_bytes())
+    change(manifest)
+    (path / MANIFEST).write_bytes(encode_json(manifest))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        pytest.param(lambda p: (p / "days.json").write_bytes(b"{}"), "days.json differs from its digest", id="changed"),
+        pytest.param(lambda p: (p / "days.json").unlink(), "the part days.json is missing", id="missing"),
+        pytest.param(lambda p: (p / MANIFEST).unlink(), "this is no evidence bundle", id="no-manifest"),
+        pytest.param(lambda p: (p / MANIFEST).write_bytes(b"[1]"), "is not a manifest", id="other-manifest"),
+        pytest.param(lambda p: (p / "notes.txt").write_text(""), "'notes.txt' is not a part", id="extra"),
+        pytest.param(lambda p: edit_manifest(p, lambda m: m.update(note=1)), "manifest.json was changed", id="note"),
+        pytest.param(lambda p: edit_manifest(p, lambda m: m.update(format=2)), "has format 2, not 1", id="format"),
+        pytest.param(
+            lambda p: ((p / "days.json").unlink(), (p / "days.json").symlink_to(p / MANIFEST)),
+            "days.json is not a plain file",
+            id="link",
+        ),
+    ],
+)
+def test_a_folder_that_was_edited_is_an_error(tmp_path: Path, edit: Callable[[Path], object], message: str) -> None:
+    path = tmp_path / "evidence"
+    write_bundle(path, CONTENT)
+    edit(path)
+    with pytest.raises(BundleError) as error:
+        read_bundle(path)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["../days.json", "/etc/passwd", "days.json/../x", "sub/days.json", "days.json\n"])
+def test_a_name_in_an_archive_is_never_a_path(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "evidence.zip"
+    write_bundle(path, CONTENT)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(zipfile.ZipInfo(name), b"x")
+    with pytest.raises(BundleError, match="is not a part of a bundle: it was added"):
+        read_bundle(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["evidence.zip"]
+
+
+def test_a_part_that_occurs_twice_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "evidence.zip"
+    write_bundle(path, CONTENT)
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("days.json", b"{}")
+    with pytest.raises(BundleError, match=r"days\.json occurs twice"):
+        read_bundle(path)
+
+
+def test_every_truncation_of_an_archive_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "evidence.zip"
+    write_bundle(path, CONTENT)
+    content = path.read_bytes()
+    for size in range(0, len(content), 7):
+        path.write_bytes(content[:size])
+        with pytest.raises(BundleError, match="the archive is damaged"):
+            read_bundle(path)
+
+
+def test_every_altered_byte_of_a_part_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "evidence"
+    write_bundle(path, CONTENT)
+    for name in (MANIFEST, *PARTS):
+        content = (path / name).read_bytes()
+        for i in range(len(content)):
+            (path / name).write_bytes(content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :])
+            with pytest.raises(BundleError):
+                read_bundle(path)
+        (path / name).write_bytes(content)
+    read_bundle(path)
+
+
+def test_large_parts_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "evidence.zip"
+    write_bundle(path, CONTENT | {"days.json": bytes(3 << 20)})
+    monkeypatch.setattr(bundle, "MAX_PART_BYTES", 2 << 20)
+    with pytest.raises(BundleError, match=r"days\.json has more than 2 MiB"):
+        read_bundle(path)
+
+
+def test_paths_that_cannot_be_used_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="cannot be read"):
+        read_bundle(tmp_path / "missing.zip")
+    write_bundle(tmp_path / "evidence", CONTENT)
+    with pytest.raises(CommandError, match="evidence exists"):
+        write_bundle(tmp_path / "evidence", CONTENT)
+    with pytest.raises(CommandError, match="cannot be written"):
+        write_bundle(tmp_path / "none" / "evidence.zip", CONTENT)

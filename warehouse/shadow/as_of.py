@@ -1,0 +1,119 @@
+"""Queries for the state of pairs as of Kafka offsets: which score windows changed since, and the rows up to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from warehouse.client import Client
+from warehouse.scoring import pairs
+from warehouse.scoring.new_rows import EpochPartition, Offsets, Topic, is_after, read_checkpoints
+from warehouse.scoring.rules import Rules
+
+TopicOffsets = Mapping[Topic, Offsets]
+"""Per topic and partition, the last offset that counts."""
+OffsetRanges = dict[Topic, dict[EpochPartition, tuple[int, int]]]
+"""Per topic and partition, the first and the last offset of the rows behind pairs."""
+
+_ROWS: Mapping[Topic, tuple[str, str, str]] = {
+    "predictions": ("predictions", "version = {of:String}", "at"),
+    "shadow_predictions": ("shadow_predictions", "1", "at"),
+    "labels": ("hour_labels", "1", "hour"),
+}
+"""Topic → table, condition for the rows behind pairs, and column of the event time. Shadows are those of the candidate
+and of the copy of the primary."""
+
+
+def offset_ranges(client: Client, parameters: Mapping[str, object], since_s: int, until_s: int) -> OffsetRanges:
+    """Return the offsets of the raw rows behind pairs that the scorer has processed.
+
+    Args:
+        client: the connection to read from.
+        parameters: `model` and `of`.
+        since_s: start of the first score window, Unix seconds.
+        until_s: end of the last one.
+    """
+    ranges: OffsetRanges = {}
+    checkpoints = read_checkpoints(client)
+    for topic, (table, condition, at) in _ROWS.items():
+        rows = client.rows(
+            f"SELECT epoch, partition, min(offset), max(offset) FROM {table} WHERE model = {{model:String}} "  # noqa: S608 - our names
+            f"AND {condition} AND {at} >= toDateTime({{since:UInt32}}, 'UTC') - {pairs.NEAR_S} "
+            f"AND {at} < toDateTime({{until:UInt32}}, 'UTC') + {pairs.NEAR_S} AND NOT ({is_after(checkpoints[topic])}) "
+            "GROUP BY epoch, partition ORDER BY epoch, partition",
+            {**parameters, "since": since_s, "until": until_s},
+        )
+        ranges[topic] = {EpochPartition(epoch, partition): (first, last) for epoch, partition, first, last in rows}
+    return ranges
+
+
+def processed_until_ms(client: Client, parameters: Mapping[str, object]) -> int:
+    """Return the latest event time of the primary among processed rows, Unix milliseconds; 0 without raw rows."""
+    condition = f"NOT ({is_after(read_checkpoints(client)['predictions'])})"
+    ((latest_ms,),) = client.rows(
+        "SELECT toUnixTimestamp64Milli(max(at)) FROM predictions WHERE model = {model:String} "  # noqa: S608 - our names
+        f"AND version = {{of:String}} AND {condition}",
+        parameters,
+    )
+    return int(latest_ms)
+
+
+def up_to(offsets: TopicOffsets) -> str:
+    """Return the SETTINGS clause that hides the raw rows after the offsets, which are whole numbers."""
+    filters = ", ".join(f"'{table}': 'NOT ({is_after(offsets[topic])})'" for topic, (table, *_) in _ROWS.items())
+    return f"SETTINGS additional_table_filters = {{{filters}}}"
+
+
+def changed_windows(
+    client: Client, rules: Rules, parameters: Mapping[str, object], offsets: TopicOffsets, until_s: int
+) -> list[int]:
+    """Return the windows (starts) before a time whose pairs may have been changed by rows after the offsets.
+
+    Args:
+        client: the connection to read from.
+        rules: the model's scoring rules.
+        parameters: `model` and `of`.
+        offsets: the last offsets that count.
+        until_s: the end of the last window, Unix seconds.
+    """
+    new = {
+        topic: f"FROM {table} WHERE model = {{model:String}} AND {condition} AND {is_after(offsets[topic])}"
+        for topic, (table, condition, _) in _ROWS.items()
+    }
+    # The earliest row of a prediction counts: a row in one hour changes the other hours of its id.
+    moved = (
+        "FROM duplicate_predictions WHERE model = {model:String} "
+        f"AND hash IN (SELECT cityHash64(id) {new['predictions']})"
+    )
+    hours = [f"SELECT toStartOfHour({at}) AS changed {new[topic]}" for topic, (_, _, at) in _ROWS.items()]
+    hours.append(f"SELECT hour AS changed {moved}")
+    rows = client.rows(f"SELECT DISTINCT toUnixTimestamp(changed) FROM ({' UNION ALL '.join(hours)})", parameters)  # noqa: S608 - our names
+    # A row within an hour of a window decides whether another one has a pair.
+    steps = (-pairs.NEAR_S, 0, max(pairs.NEAR_S, rules.window_s))
+    windows = rules.windows_of({int(hour) + step for (hour,) in rows for step in steps})
+    return sorted(window for window in windows if window < until_s)
+
+
+def expired_windows(client: Client, rules: Rules, parameters: Mapping[str, object], windows: Sequence[int]) -> set[int]:
+    """Return the windows with more requests in `shadow_pairs` than there are raw predictions.
+
+    Args:
+        client: the connection to read from.
+        rules: the model's scoring rules.
+        parameters: `model`, `candidate`, `of` and `basis`.
+        windows: the windows (starts).
+    """
+    window = f"intDiv(toUnixTimestamp(at), {rules.window_s}) * {rules.window_s}"
+    values = {**parameters, "windows": list(windows), "hours": rules.hours_of(list(windows))}
+    stored = client.rows(
+        "SELECT toUnixTimestamp(window_start), requests FROM shadow_pairs FINAL WHERE model = {model:String} "
+        "AND candidate = {candidate:String} AND of = {of:String} AND basis = {basis:String} AND slice = 'all' "
+        "AND window_start IN {windows:Array(DateTime('UTC'))}",
+        values,
+    )
+    raw = client.rows(
+        f"SELECT {window} AS window, uniqExact(id) FROM predictions WHERE model = {{model:String}} "  # noqa: S608 - our names
+        "AND version = {of:String} AND toStartOfHour(at) IN {hours:Array(DateTime('UTC'))} GROUP BY window",
+        values,
+    )
+    ids = {int(start): int(n) for start, n in raw}
+    return {int(start) for start, requests in stored if requests > ids.get(int(start), 0)}
