@@ -42,6 +42,8 @@ class Pairs:
     """Number of the origin."""
     carrier: IntArray
     """Number of the carrier."""
+    unit_index: IntArray
+    """Number of the unit of an A/B test: origin, carrier, destination and hour of the schedule. Units return."""
 
     @property
     def days(self) -> int:
@@ -82,6 +84,11 @@ def flight_pairs() -> Pairs:
     names = np.char.add(
         np.char.add(served["origin"].to_numpy().astype(str), served["carrier"].to_numpy().astype(str)), half
     )
+    hours_of_schedule = (served["time_of_day"].to_numpy() // 60).astype(np.int64).astype(str)
+    units = np.char.add(
+        np.char.add(served["origin"].to_numpy().astype(str), served["carrier"].to_numpy().astype(str)),
+        np.char.add(served["dest"].to_numpy().astype(str), hours_of_schedule),
+    )
     return Pairs(
         label=served["label"].to_numpy().astype(np.bool_)[order],
         primary=primary[order],
@@ -92,4 +99,5 @@ def flight_pairs() -> Pairs:
         slice_index=np.unique(names[order], return_inverse=True)[1],
         origin=np.unique(served["origin"].to_numpy().astype(str)[order], return_inverse=True)[1],
         carrier=np.unique(served["carrier"].to_numpy().astype(str)[order], return_inverse=True)[1],
+        unit_index=np.unique(units[order], return_inverse=True)[1],
     )
