@@ -6,22 +6,19 @@ product counts. The join of the raw events is that of `tests.reference.shadow_pa
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import signal
 import time
 from collections import Counter
-from typing import Any
 
 from tests.faults import serving
 from tests.faults.faults import BrokerRestart, Fault, Kill, Warehouse
 from tests.faults.kill_points import PAIRING_POINTS
 from tests.faults.oracle import SHOWN, Verdict
 from tests.faults.trial_run import Say, World
-from tests.reference.shadow_pairs import BINARY, Pairs, Rows, differences, joined, stored
+from tests.reference.shadow_pairs import BINARY, Pairs, Rows, differences, joined, read_topics, stored
 from tests.support.scoring import DAY_MS
-from tests.support.warehouse import row
 
 SERVING = "serving-0"
 COUNTS = {"recorder": 1, "scorer": 1, "serving": 1}
@@ -78,7 +75,7 @@ def run_shadow(world: World, plan: list[tuple[float, Fault]], budget_s: float = 
     journal = serving.read_journal(world.fleet.folder)
     world.source.n = len(journal)
     world.say(f"{time.monotonic() - began:5.0f} s: {len(journal)} requests of {journal[-1][1] + 1} serving processes")
-    rows = _raw_rows(world)
+    rows = read_topics(world.pipeline)
     verdict = Verdict()
     check_submitted(verdict, rows, journal, serving.read_outcomes(world.fleet.folder), world.say)
     check_pairs(verdict, rows, world)
@@ -104,34 +101,6 @@ def _stop_serving(world: World) -> float:
     began = time.monotonic()
     world.fleet.stop_member(SERVING, signal.SIGTERM)
     return time.monotonic() - began
-
-
-def _raw_rows(world: World) -> Rows:
-    """Read the topics as rows of the raw tables, without the decoders of the product."""
-    topics = world.pipeline.topics
-    rows: dict[str, list[dict[str, Any]]] = {"predictions": [], "shadow_predictions": [], "labels": []}
-    for topic in (topics.predictions, topics.labels):
-        for message in world.pipeline.read_all(topic):
-            event = json.loads(message.value())
-            is_label = topic == topics.labels
-            table = "labels" if is_label else "shadow_predictions" if event.get("role") == "shadow" else "predictions"
-            columns: dict[str, Any] = {
-                "epoch": 0,
-                "partition": message.partition(),
-                "offset": message.offset(),
-                "message_index": 0,
-                "id": event["id"],
-                "at": event["at"],
-                "received_at": message.timestamp()[1],
-            }
-            if is_label:
-                columns |= {"label": str(event["label"]).lower(), "label_type": "bool"}
-            else:
-                columns |= {"version": event["version"], "error": event.get("error", ""), "class": ""}
-                columns |= {"score": event.get("score", math.nan), "latency_ms": event.get("latency_ms", math.nan)}
-                columns |= {"context": event["context"], "metrics": event.get("metrics", {})}
-            rows[table].append(row(table, **columns))
-    return rows
 
 
 def check_submitted(

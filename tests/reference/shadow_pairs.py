@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,9 @@ import numpy as np
 from barograph.contract import Contract, LabelSpec, ShadowTest, Slice, Slo
 
 from sketches.performance.bins import score_edges
+from tests.support.pipeline import Pipeline
 from tests.support.scoring import HOUR_MS, expected
+from tests.support.warehouse import row
 from warehouse.client import Client
 
 THRESHOLD = 0.4
@@ -54,6 +57,34 @@ Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Raw rows of `predictions`, `shadow_predictions` and `labels`."""
 Pairs = dict[tuple[str, int], dict[str, Any]]
 """Counts and sums by slice and start of the window (Unix seconds)."""
+
+
+def read_topics(pipeline: Pipeline) -> Rows:
+    """Read the topics as rows of the raw tables, without the decoders of the product."""
+    topics = pipeline.topics
+    rows: dict[str, list[dict[str, Any]]] = {"predictions": [], "shadow_predictions": [], "labels": []}
+    for topic in (topics.predictions, topics.labels):
+        for message in pipeline.read_all(topic):
+            event = json.loads(message.value())
+            is_label = topic == topics.labels
+            table = "labels" if is_label else "shadow_predictions" if event.get("role") == "shadow" else "predictions"
+            columns: dict[str, Any] = {
+                "epoch": 0,
+                "partition": message.partition(),
+                "offset": message.offset(),
+                "message_index": 0,
+                "id": event["id"],
+                "at": event["at"],
+                "received_at": message.timestamp()[1],
+            }
+            if is_label:
+                columns |= {"label": str(event["label"]).lower(), "label_type": "bool"}
+            else:
+                columns |= {"version": event["version"], "error": event.get("error", ""), "class": ""}
+                columns |= {"score": event.get("score", math.nan), "latency_ms": event.get("latency_ms", math.nan)}
+                columns |= {"context": event.get("context", {}), "metrics": event.get("metrics", {})}
+            rows[table].append(row(table, **columns))
+    return rows
 
 
 def order(event: Mapping[str, Any]) -> tuple[int, ...]:

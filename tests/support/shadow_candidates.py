@@ -52,3 +52,30 @@ def _answer(features: dict[str, Any]) -> Any:
     if 0 <= kind - ERROR_SHARE < WRONG_SHARE:
         return "nonsense"
     return {"score": features["score"], "metrics": {"cost": 0.1}}
+
+
+_LEAKED: list[bytes] = []
+
+
+def leak(features: dict[str, Any]) -> Any:
+    """Leak `mb` mebibytes, and answer how many this process has leaked."""
+    _LEAKED.append(b"x" * (features["mb"] << 20))
+    return {"score": 0.5, "metrics": {"leaked_mb": sum(map(len, _LEAKED)) >> 20}}
+
+
+def answer_niceness(_features: Any) -> int:
+    """Answer the niceness of the process."""
+    return os.nice(0)
+
+
+def fork_and_return(features: dict[str, int]) -> int:
+    """Fork, and answer `i` in both processes; the parent waits for the child."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+    return features["i"]
+
+
+async def fork_and_return_async(features: dict[str, int]) -> int:
+    """The same as a coroutine function."""
+    return fork_and_return(features)

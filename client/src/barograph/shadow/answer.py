@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -36,13 +37,14 @@ def call_candidate(candidate: Callable[[Any], Any], features: Any, timer_ns: Cal
         features: Its input.
         timer_ns: Returns nanoseconds that never go back.
     """
-    start_ns = timer_ns()
+    process_id, start_ns = os.getpid(), timer_ns()
     members: dict[str, Any] = {}
     error = None
     try:
         members = read_answer(candidate(features))
     except BaseException as problem:  # the candidate must not end its worker
         error = error_name(problem)
+    _end_forked_child(process_id)
     return CandidateResult(members, error, (timer_ns() - start_ns) / 1e6)
 
 
@@ -50,14 +52,21 @@ async def await_candidate(
     candidate: Callable[[Any], Awaitable[Any]], features: Any, timer_ns: Callable[[], int]
 ) -> CandidateResult:
     """Await a candidate that is a coroutine function, as `call_candidate` calls others."""
-    start_ns = timer_ns()
+    process_id, start_ns = os.getpid(), timer_ns()
     members: dict[str, Any] = {}
     error = None
     try:
         members = read_answer(await candidate(features))
     except BaseException as problem:  # a cancelled call ends here, too
         error = error_name(problem)
+    _end_forked_child(process_id)
     return CandidateResult(members, error, (timer_ns() - start_ns) / 1e6)
+
+
+def _end_forked_child(process_id: int) -> None:
+    """End a child that the candidate forked and that returned: it would answer the requests of its parent again."""
+    if os.getpid() != process_id:
+        os._exit(1)
 
 
 def failed_call(error: str) -> CandidateResult:

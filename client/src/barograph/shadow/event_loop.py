@@ -16,7 +16,8 @@ class EventLoopWorkers:
     """Coroutines with one queue, on an event loop in a daemon thread.
 
     The loop is not the caller's: a candidate that computes between two awaits would block every request that the
-    caller's loop serves. A call that is abandoned is cancelled.
+    caller's loop serves. A call that is abandoned is cancelled. At the end, a candidate with a coroutine method
+    `aclose` is closed.
     """
 
     ends_calls = True
@@ -70,8 +71,13 @@ class EventLoopWorkers:
             tasks = [*workers, *self._calls.values()]
             for task in tasks:
                 task.cancel()
-            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            loop.run_until_complete(asyncio.gather(*tasks, self._close_candidate(), return_exceptions=True))
             loop.close()
+
+    async def _close_candidate(self) -> None:
+        # Such as the HTTP session of a candidate, which belongs to this loop.
+        if hasattr(self._candidate, "aclose"):
+            await self._candidate.aclose()
 
     async def _work(self) -> None:
         while True:

@@ -6,7 +6,9 @@ Objects pass, pickled by `multiprocessing`, through anonymous pipes between this
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -24,6 +26,10 @@ START_TIMEOUT_S = 60.0
 """How long a process may take to import the candidate's modules and to unpickle it."""
 EXIT_WAIT_S = 1.0
 """How long to wait for the exit of a process that was stopped."""
+NICENESS = 10
+"""Added to the niceness of the processes: if the CPU is scarce, the requests of the serving process come first."""
+
+_LOG = logging.getLogger("barograph")
 
 
 class CandidateExited(RuntimeError):
@@ -36,8 +42,14 @@ class CandidateProcess:
     Processes are spawned and not forked: a fork of a serving process copies locks that other threads hold.
     """
 
-    def __init__(self, candidate: Callable[[Any], Any]) -> None:
-        self._candidate = candidate
+    def __init__(self, candidate: Callable[[Any], Any], max_rss_mb: float | None = None) -> None:
+        """Prepare the process.
+
+        Args:
+            candidate: The candidate, which can be pickled.
+            max_rss_mb: The resident memory after a call (MiB) above which the process is replaced; None without limit.
+        """
+        self._candidate, self._max_rss_mb = candidate, max_rss_mb
         self._lock = threading.Lock()
         self._process: Any = None
         self._connection: Any = None
@@ -55,7 +67,9 @@ class CandidateProcess:
         self.stop()
         spawn = multiprocessing.get_context("spawn")
         connection, child = spawn.Pipe()
-        process = spawn.Process(target=_serve, args=(self._candidate, child), name="barograph-shadow", daemon=True)
+        process = spawn.Process(
+            target=_serve, args=(self._candidate, child, self._max_rss_mb), name="barograph-shadow", daemon=True
+        )
         try:
             process.start()
         except BaseException:
@@ -83,12 +97,16 @@ class CandidateProcess:
         try:
             self.start()
             self._connection.send(features)
-            result: CandidateResult = self._connection.recv()
+            result: CandidateResult
+            result, is_too_large = self._connection.recv()
         except (EOFError, OSError):  # the process exited or was killed
             self.stop()
             return failed_call(CandidateExited.__name__)
         except Exception as problem:  # the features cannot be pickled, or no process can be started
             return failed_call(error_name(problem))
+        if is_too_large:
+            _LOG.warning("a process of a shadow uses more than max_rss_mb=%g and is replaced", self._max_rss_mb)
+            self.stop()
         return result
 
     def kill(self) -> None:
@@ -118,7 +136,12 @@ class ProcessWorkers(ThreadWorkers):
     ends_calls = True
 
     def __init__(
-        self, candidate: Callable[[Any], Any], tracker: RequestTracker, n_workers: int, timer_ns: Callable[[], int]
+        self,
+        candidate: Callable[[Any], Any],
+        tracker: RequestTracker,
+        n_workers: int,
+        timer_ns: Callable[[], int],
+        max_rss_mb: float | None = None,
     ) -> None:
         """Start the threads, each of which starts its process.
 
@@ -127,7 +150,9 @@ class ProcessWorkers(ThreadWorkers):
             tracker: Where the threads fetch input and hand in results.
             n_workers: How many processes.
             timer_ns: Not used: processes measure latency with `time.perf_counter_ns`.
+            max_rss_mb: The resident memory after a call (MiB) above which a process is replaced; None without limit.
         """
+        self._max_rss_mb = max_rss_mb
         self._running: dict[int, CandidateProcess] = {}
         self._running_lock = threading.Lock()
         super().__init__(candidate, tracker, n_workers, timer_ns)
@@ -140,7 +165,7 @@ class ProcessWorkers(ThreadWorkers):
                 process.kill()
 
     def _work(self) -> None:
-        process = CandidateProcess(self._candidate)
+        process = CandidateProcess(self._candidate, self._max_rss_mb)
         try:
             while True:
                 # Before the next request, so that the start does not take of its time. A call repeats a failed start.
@@ -179,13 +204,16 @@ def check_picklable(candidate: Callable[[Any], Any]) -> None:
         ) from error
 
 
-def _serve(candidate: Callable[[Any], Any], connection: Connection) -> None:
+def _serve(candidate: Callable[[Any], Any], connection: Connection, max_rss_mb: float | None) -> None:
     """Answer requests until the other end is closed: the main function of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches this process, too
+    with contextlib.suppress(OSError, AttributeError):  # not on Windows
+        os.nice(NICENESS)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the serving process has ended
         connection.send(True)
         while True:
-            connection.send(_answer(candidate, connection))
+            result = _answer(candidate, connection)
+            connection.send((result, max_rss_mb is not None and _resident_mb() > max_rss_mb))
 
 
 def _answer(candidate: Callable[[Any], Any], connection: Connection) -> CandidateResult:
@@ -196,3 +224,14 @@ def _answer(candidate: Callable[[Any], Any], connection: Connection) -> Candidat
     except Exception as problem:  # the features cannot be unpickled here
         return failed_call(error_name(problem))
     return call_candidate(candidate, features, time.perf_counter_ns)
+
+
+def _resident_mb() -> float:
+    """The resident memory of this process (MiB); without /proc the highest so far."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes

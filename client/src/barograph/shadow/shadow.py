@@ -7,8 +7,9 @@ import inspect
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from barograph.events import SHADOW, ShadowReason
 from barograph.publisher.lifetime import EXIT_FLUSH_S
@@ -17,14 +18,11 @@ from barograph.shadow.answer import CandidateResult, error_name
 from barograph.shadow.breaker import BreakerState, CircuitBreaker
 from barograph.shadow.budget import RequestBudget
 from barograph.shadow.pending_requests import ShadowStats
-from barograph.shadow.request import ShadowRequest
+from barograph.shadow.request import ShadowRequest, Workers
 from barograph.shadow.request_tracker import RequestTracker
 from barograph.shadow.service import ShadowService
 from barograph.shadow.threads import ThreadWorkers
 from barograph.values import event_id
-
-if TYPE_CHECKING:
-    from barograph.shadow.event_loop import EventLoopWorkers
 
 Executor = Literal["threads", "processes"]
 
@@ -54,6 +52,7 @@ class Shadow:
         max_pending: int = 1_000,
         max_per_minute: float | None = None,
         executor: Executor = "threads",
+        max_rss_mb: float | None = None,
         copy_input: bool = True,
         failure_share: float = 0.5,
         failure_calls: int = 20,
@@ -71,7 +70,7 @@ class Shadow:
                 of them) as the keys of a mapping or the attributes of an object. A number may be a NumPy scalar or an
                 array with one element. In threads, `workers` calls run at the same time. A coroutine function is
                 awaited on an event loop in a thread of its own: on the caller's loop, a candidate that computes
-                between two awaits would block serving.
+                between two awaits would block serving. A coroutine method `aclose` of it is awaited at the end.
             version: The candidate's version.
             of: The primary's version; the publisher's by default.
             sample: The share of requests that the candidate receives, in (0, 1], chosen by the CRC-32 of the id like
@@ -83,6 +82,8 @@ class Shadow:
                 default.
             executor: `threads` of this process; or `processes`, for a candidate that can be pickled. A process whose
                 call exceeds its time is killed and replaced. Not used for coroutine functions.
+            max_rss_mb: A process whose resident memory is larger after a call (MiB) is replaced, for candidates that
+                leak memory; not limited by default. Only with `executor="processes"`.
             copy_input: Whether the candidate receives `copy.copy` of the features. Without it, a candidate that changes
                 its input changes the caller's object, and the reverse. The copy has one level.
             failure_share: The breaker opens if at least this share of the latest calls failed (exceptions, wrong
@@ -113,6 +114,7 @@ class Shadow:
             ("max_pending", max_pending, _is_count(max_pending), "a whole number from 1"),
             ("max_per_minute", max_per_minute, max_per_minute is None or max_per_minute > 0, "a positive number"),
             ("executor", executor, executor in ("threads", "processes"), "threads or processes"),
+            ("max_rss_mb", max_rss_mb, max_rss_mb is None or max_rss_mb > 0, "a positive number"),
             ("failure_share", failure_share, 0 < failure_share <= 1, "a share in (0, 1]"),
             ("failure_calls", failure_calls, _is_count(failure_calls), "a whole number from 1"),
             ("pause_s", pause_s, pause_s >= 0, "0 or more"),
@@ -124,7 +126,7 @@ class Shadow:
         self._hash_limit = sample * 2**32
         self._copy_input = copy_input
         self._wall_clock_ns = wall_clock_ns
-        workers_type = _workers_type(candidate, executor)
+        start_workers, ends_calls = _choose_workers(candidate, executor, max_rss_mb)
 
         def make_tracker() -> RequestTracker:
             return RequestTracker(
@@ -134,12 +136,14 @@ class Shadow:
                 timeout_s=timeout_ms / 1000,
                 max_pending=max_pending,
                 n_workers=workers,
-                ends_calls=workers_type.ends_calls,
+                ends_calls=ends_calls,
                 clock=clock,
                 name=f"{version} of {primary}",
             )
 
-        self._service = ShadowService(make_tracker, lambda tracker: workers_type(candidate, tracker, workers, timer_ns))
+        self._service = ShadowService(
+            make_tracker, lambda tracker: start_workers(candidate, tracker, workers, timer_ns)
+        )
 
     def submit(self, *, id: str, features: Any, context: Mapping[str, str | None] | None = None) -> None:
         """Queue a request for the candidate and return at once. Nothing is raised.
@@ -211,15 +215,20 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 1
 
 
-def _workers_type(candidate: Callable[[Any], Any], executor: Executor) -> type[ThreadWorkers] | type[EventLoopWorkers]:
-    """Choose the workers, and import their module now rather than during the first request."""
-    if inspect.iscoroutinefunction(candidate) or inspect.iscoroutinefunction(type(candidate).__call__):
+def _choose_workers(
+    candidate: Callable[[Any], Any], executor: Executor, max_rss_mb: float | None
+) -> tuple[Callable[..., Workers], bool]:
+    """Return what starts the workers, and whether they can end calls; import it now, not during the first request."""
+    is_async = inspect.iscoroutinefunction(candidate) or inspect.iscoroutinefunction(type(candidate).__call__)
+    if max_rss_mb is not None and (is_async or executor != "processes"):
+        raise ValueError(f"max_rss_mb is {max_rss_mb!r}, but the candidate runs in this process; remove it")
+    if is_async:
         from barograph.shadow.event_loop import EventLoopWorkers
 
-        return EventLoopWorkers
+        return EventLoopWorkers, EventLoopWorkers.ends_calls
     if executor == "processes":
         from barograph.shadow.processes import ProcessWorkers, check_picklable
 
         check_picklable(candidate)
-        return ProcessWorkers
-    return ThreadWorkers
+        return partial(ProcessWorkers, max_rss_mb=max_rss_mb), ProcessWorkers.ends_calls
+    return ThreadWorkers, ThreadWorkers.ends_calls

@@ -53,6 +53,24 @@ def test_an_object_with_an_async_call_is_awaited(make_shadow: MakeShadow) -> Non
     assert scripted.errors() == {"a": None}
 
 
+def test_what_a_candidate_holds_is_closed_on_its_loop(make_shadow: MakeShadow) -> None:
+    closed: list[bool] = []
+
+    class Client(AsyncModel):
+        async def __call__(self, features: dict[str, Any]) -> float:
+            self.loop = asyncio.get_running_loop()
+            return 0.5
+
+        async def aclose(self) -> None:
+            closed.append(asyncio.get_running_loop() is self.loop)
+
+    scripted = make_shadow(Client())
+    scripted.submit("a")
+    scripted.shadow.close(60)
+    wait_until(lambda: closed)
+    assert closed == [True]
+
+
 def test_a_call_that_exceeds_its_time_is_cancelled(make_shadow: MakeShadow) -> None:
     started, cancelled = threading.Event(), threading.Event()
 

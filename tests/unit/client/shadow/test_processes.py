@@ -9,7 +9,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.shadow_candidates import answer_or_fail
+import pytest
+from barograph.shadow.processes import NICENESS
+
+from tests.support.shadow_candidates import answer_niceness, answer_or_fail, leak
 from tests.unit.client.shadow.conftest import TIMEOUT_S, ScriptedShadow, wait_until
 
 MakeShadow = Callable[..., ScriptedShadow]
@@ -57,6 +60,27 @@ def test_a_process_that_ended_between_calls_costs_no_request(make_shadow: MakeSh
     scripted.submit("second", features={})
     scripted.shadow.close(60)
     assert scripted.errors() == {"first": None, "second": None}
+
+
+def test_a_process_that_leaks_memory_is_replaced(make_shadow: MakeShadow, caplog: pytest.LogCaptureFixture) -> None:
+    scripted = make_shadow(leak, executor="processes", workers=1, max_rss_mb=400)
+    ids = [str(i) for i in range(5)]
+    scripted.submit(*ids, features={"mb": 200})
+    scripted.shadow.close(60)
+    events = scripted.events()
+    assert scripted.errors() == dict.fromkeys(ids, None)
+    leaked = [events[id]["metrics"]["leaked_mb"] for id in ids]
+    assert leaked == [200, 400, 200, 400, 200]
+    assert [record.getMessage() for record in caplog.records] == [
+        "a process of a shadow uses more than max_rss_mb=400 and is replaced"
+    ] * 2
+
+
+def test_requests_of_the_serving_process_have_priority(make_shadow: MakeShadow) -> None:
+    scripted = make_shadow(answer_niceness, executor="processes", workers=1)
+    scripted.submit("a")
+    scripted.shadow.close(60)
+    assert scripted.events()["a"]["score"] == min(os.nice(0) + NICENESS, 19)
 
 
 def test_close_ends_a_hanging_process(make_shadow: MakeShadow, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import math
@@ -326,6 +327,8 @@ def test_a_process_without_threads_left_counts_errors(make_shadow: MakeShadow, m
         ({"max_per_minute": 0}, "max_per_minute is 0"),
         ({"executor": "fibers"}, "executor is 'fibers'; pass threads or processes"),
         ({"executor": "processes"}, "the candidate cannot be pickled"),
+        ({"max_rss_mb": 0}, "max_rss_mb is 0; pass a positive number"),
+        ({"max_rss_mb": 500}, "max_rss_mb is 500, but the candidate runs in this process"),
         ({"failure_share": 0}, "failure_share is 0"),
         ({"failure_calls": 0}, "failure_calls is 0"),
         ({"pause_s": -1}, "pause_s is -1"),
@@ -407,6 +410,57 @@ def test_a_forked_child_starts_over_and_leaves_pending_requests_to_its_parent() 
     assert shadow.stats.outcomes["answered"] == 2
     """
     run_script(script)
+
+
+@pytest.mark.parametrize("form", ["threads", "coroutines", "processes"])
+def test_a_candidate_that_forks_answers_once(form: str) -> None:
+    script = """
+    from barograph import Contract, Shadow
+    from tests.support.scripted_kafka import ScriptedPublisher
+    from tests.support.shadow_candidates import fork_and_return, fork_and_return_async
+
+    if __name__ == "__main__":
+        serving = ScriptedPublisher(Contract(model="m"))
+        candidate = fork_and_return_async if FORM == "coroutines" else fork_and_return
+        executor = "processes" if FORM == "processes" else "threads"
+        shadow = Shadow(serving.publisher, candidate, version="4", timeout_ms=60_000, workers=1, executor=executor)
+        for i in range(3):
+            shadow.submit(id=str(i), features={"i": i})
+        shadow.close(60)
+        print([(event["id"], event.get("score")) for event in serving.flush_events()])
+    """
+    assert run_script(script.replace("FORM", repr(form))) == "[('0', 0), ('1', 1), ('2', 2)]\n"
+
+
+def test_requests_from_an_event_loop_do_not_block_it(make_shadow: MakeShadow, gate: Gate) -> None:
+    scripted = make_shadow(gate, workers=1, max_pending=3)
+
+    async def serve() -> list[str]:
+        events = []
+
+        async def handle(id: str) -> None:
+            scripted.submit(id)
+            events.append(f"submitted {id}")
+            await asyncio.sleep(0)
+            events.append(f"answered {id}")
+
+        await asyncio.gather(*map(handle, "abcd"))
+        return events
+
+    events = asyncio.run(serve())
+    assert events == [*(f"submitted {id}" for id in "abcd"), *(f"answered {id}" for id in "abcd")]
+    assert scripted.errors() == {"d": "shadow-skipped-queue"}
+    gate.opened.set()
+    scripted.shadow.close(60)
+    assert scripted.errors() == {**dict.fromkeys("abc", None), "d": "shadow-skipped-queue"}
+
+
+def test_features_of_any_size_are_answered(make_shadow: MakeShadow) -> None:
+    scripted = make_shadow(lambda features: len(features))
+    scripted.submit("huge", features={f"feature {i}": "x" * 100 for i in range(50_000)})
+    scripted.shadow.close(60)
+    event = scripted.events()["huge"]
+    assert (event["score"], event.get("features")) == (50_000, None)
 
 
 def test_a_process_that_exits_publishes_pending_requests_before_its_publisher_closes() -> None:
