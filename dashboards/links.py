@@ -11,7 +11,7 @@ from grafana_foundation_sdk.models.dashboard import DashboardLinkType
 
 from dashboards.uids import DASHBOARDS
 
-TITLES = {"fleet": "Fleet", "model": "Model", "field": "Field", "pipeline": "Pipeline"}
+TITLES = {"fleet": "Fleet", "model": "Model", "field": "Field", "shadow": "Shadow", "pipeline": "Pipeline"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +77,5 @@ TO_FIELD_OF_LABEL = _down("field", "Open the field", "model", "version", "slice"
 TO_WORST_FIELD = _down("field", "Open the field", "model", "version", "slice", "window", field="$worst_field")
 TO_SLICE = _down("model", "Show this slice", "model", "version", "window", slice="slice")
 TO_FIELD_OF_SLICE = _down("field", "Show this slice", "model", "version", "field", "window", slice="slice")
+TO_SLICE_OF_MODEL = _down("model", "Open this slice of the primary", "model", slice="slice")
 TO_PIPELINE = _down("pipeline", "Open the pipeline", "model")

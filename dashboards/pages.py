@@ -1,4 +1,4 @@
-"""The four pages, and the dashboard JSON that provisions Grafana."""
+"""The five pages, and the dashboard JSON that provisions Grafana."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardCursorSync
 
-from dashboards import field, fleet, model, pipeline, variables
+from dashboards import field, fleet, model, pipeline, shadow, variables
 from dashboards.annotations import page_annotations
 from dashboards.layout import Row, add_rows
 from dashboards.links import TITLES, page_links
@@ -35,6 +35,7 @@ class Page:
     rows: Callable[[], list[Row]]
     since: str
     one_model: bool = True
+    refresh: str = "1m"
 
     def built(self) -> dict[str, Any]:
         """The dashboard as JSON values, in Grafana's classic model."""
@@ -45,7 +46,7 @@ class Page:
             .tags([TAG])
             .timezone("utc")
             .time(self.since, "now")
-            .refresh("1m")
+            .refresh(self.refresh)
             .tooltip(DashboardCursorSync.CROSSHAIR)
             .editable()
             .links(page_links(self.key))
@@ -83,6 +84,14 @@ def pages() -> list[Page]:
             (*one, variables.field(), variables.window()),
             field.rows,
             "now-7d",
+        ),
+        Page(
+            "shadow",
+            "May the candidate replace the primary, and if not, why and when?",
+            (variables.datasource(), variables.model(), variables.candidate(), variables.criterion()),
+            shadow.rows,
+            "now-90d",
+            refresh="1h",
         ),
         Page(
             "pipeline",

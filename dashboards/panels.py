@@ -79,6 +79,7 @@ def time_series(
     logarithmic: bool = False,
     link: DataLink | None = None,
     units: Mapping[str, str] | None = None,
+    repeat: str | None = None,
 ) -> timeseries.Panel:
     """A time-series panel: lines, `stacked` areas for parts of a whole, or bars for `counted` things.
 
@@ -113,7 +114,7 @@ def time_series(
     _units(panel, units or {})
     if link is not None:
         _link_series(panel, queries, link)
-    return panel
+    return _repeated(panel, repeat)
 
 
 def stat_panel(
@@ -121,6 +122,7 @@ def stat_panel(
     query: PanelQuery,
     *,
     level: bool = False,
+    outcome: bool = False,
     bad_from: float | None = None,
     bad_under: float | None = None,
     link: DataLink | None = None,
@@ -132,6 +134,7 @@ def stat_panel(
         info: common attributes.
         query: returns one row.
         level: whether the number encodes a level, which the panel then shows as a word.
+        outcome: the same for a decision about a candidate.
         bad_from: numbers from here on are red.
         bad_under: numbers below this are red.
         link: target of a click.
@@ -143,7 +146,7 @@ def stat_panel(
         # The row itself instead of a reduction, so that a link can use its text columns. The limit counts values.
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(True).limit(numbers).fields(""))
         .graph_mode(kinds.BigValueGraphMode.NONE)
-        .color_mode(kinds.BigValueColorMode.BACKGROUND if level else kinds.BigValueColorMode.VALUE)
+        .color_mode(kinds.BigValueColorMode.BACKGROUND if level or outcome else kinds.BigValueColorMode.VALUE)
         .text_mode(kinds.BigValueTextMode.VALUE_AND_NAME if len(query.columns) > 1 else kinds.BigValueTextMode.VALUE)
         .justify_mode(kinds.BigValueJustifyMode.AUTO)
         .orientation(kinds.VizOrientation.AUTO)
@@ -151,7 +154,9 @@ def stat_panel(
         .thresholds(_steps(bad_from, bad_under))
     )
     if level:
-        panel.mappings([_numbered_levels()])
+        panel.mappings([_numbered(STYLE.numbered_levels())])
+    if outcome:
+        panel.mappings([_numbered(STYLE.numbered_outcomes())])
     if decimals is not None:
         panel.decimals(decimals)
     return _linked(_plain_text(panel, query), link)
@@ -184,7 +189,17 @@ def table_panel(
 
 
 def level_timeline(info: PanelInfo, query: PanelQuery, *, link: DataLink | None = None) -> statetimeline.Panel:
-    """A state timeline of levels. Each bar shows the word, so that colour is never the only cue."""
+    """A state timeline of levels."""
+    return _linked(_timeline(info, query, STYLE.numbered_levels()), link)
+
+
+def outcome_timeline(info: PanelInfo, query: PanelQuery) -> statetimeline.Panel:
+    """A state timeline of decisions about a candidate."""
+    return _timeline(info, query, STYLE.numbered_outcomes())
+
+
+def _timeline(info: PanelInfo, query: PanelQuery, words: Mapping[str, tuple[str, str]]) -> statetimeline.Panel:
+    """Each bar shows the word, so that colour is never the only cue."""
     panel = (
         _names(_with_queries(statetimeline.Panel(), info, (query,)), (query,))
         .merge_values(True)
@@ -195,10 +210,10 @@ def level_timeline(info: PanelInfo, query: PanelQuery, *, link: DataLink | None 
         .line_width(0)
         .legend(_legend())
         .thresholds(_steps(None, None))
-        .mappings([_numbered_levels()])
+        .mappings([_numbered(words)])
     )
     _gaps(panel, (query,))
-    return _linked(panel, link)
+    return panel
 
 
 def heatmap_panel(info: PanelInfo, query: PanelQuery) -> heatmap.Panel:
@@ -247,11 +262,9 @@ def bar_chart(
         .color_scheme(build.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
     )
     _colours(panel, (query,))
-    if repeat is not None:
-        panel.repeat(repeat).repeat_direction("h")
     if link is not None:
         panel.links([link.built()])
-    return _plain_text(panel, query)
+    return _plain_text(_repeated(panel, repeat), query)
 
 
 def text_panel(info: PanelInfo, markdown: str) -> text.Panel:
@@ -277,6 +290,16 @@ def _legend() -> common.VizLegendOptions:
         .placement(kinds.LegendPlacement.BOTTOM)
         .show_legend(True)
     )
+
+
+RepeatedPanel = TypeVar("RepeatedPanel", timeseries.Panel, barchart.Panel)
+
+
+def _repeated(panel: RepeatedPanel, variable: str | None) -> RepeatedPanel:
+    """Show the panel once for each value of a variable, side by side."""
+    if variable is not None:
+        panel.repeat(variable).repeat_direction("h")
+    return panel
 
 
 def _linked(panel: PanelT, link: DataLink | None) -> PanelT:
@@ -387,10 +410,7 @@ def _blank(match: models.SpecialValueMatch) -> models.SpecialValueMap:
     )
 
 
-def _numbered_levels() -> models.ValueMap:
+def _numbered(words: Mapping[str, tuple[str, str]]) -> models.ValueMap:
     return models.ValueMap(
-        {
-            number: models.ValueMappingResult(text=word, color=colour)
-            for number, (word, colour) in STYLE.numbered_levels().items()
-        }
+        {number: models.ValueMappingResult(text=word, color=colour) for number, (word, colour) in words.items()}
     )

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from warehouse.panels.fragments import LEVEL_NUMBERS
+from warehouse.panels.shadow import OUTCOME_NUMBERS
 
 GRAFANA_VERSION = "13.2.3"
 PLUGIN = "grafana-clickhouse-datasource"
@@ -57,6 +58,9 @@ class Style(NamedTuple):
             "reports": GOOD,
             "insufficient": TEXT,
             "maturing": TEXT,
+            "met": GOOD,
+            "open": TEXT,
+            "worse": MAJOR,
         }
     )
     series_colours: Mapping[str, str] = MappingProxyType(
@@ -82,6 +86,11 @@ class Style(NamedTuple):
             "mean": NOW,
             "mean score": TRAINING,
             "observed rate": NOW,
+            "difference": NOW,
+            "margin": MAJOR,
+            "no difference": GOOD,
+            "requests": TRAINING,
+            "pairs": NOW,
         }
     )
     """Colours of series that have the same meaning on every panel."""
@@ -95,6 +104,11 @@ class Style(NamedTuple):
         """Number as text → the word and colour to show."""
         words = {str(NOT_JUDGED): ("no verdict", self.word_colours["no verdict"])}
         return words | {str(number): (word, self.level_colours[word]) for word, number in LEVEL_NUMBERS.items()}
+
+    def numbered_outcomes(self) -> dict[str, tuple[str, str]]:
+        """Number as text of a decision about a candidate → the word and colour to show."""
+        colours = {"promote": GOOD, "insufficient": INSUFFICIENT, "hold": MAJOR}
+        return {str(number): (word, colours[word]) for word, number in OUTCOME_NUMBERS.items()}
 
     def words(self) -> dict[str, str]:
         """Word in a table cell → its colour. A light grey would be hard to read, so `insufficient` is plain text."""

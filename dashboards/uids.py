@@ -12,6 +12,7 @@ DASHBOARDS = {
     "fleet": "barograph-fleet",
     "model": "barograph-model",
     "field": "barograph-field",
+    "shadow": "barograph-shadow",
     "pipeline": "barograph-pipeline",
 }
 """Page → uid of its dashboard."""
@@ -86,6 +87,27 @@ PANELS: dict[str, dict[str, int]] = {
         "distances": 31,
         "note": 32,
     },
+    "shadow": {
+        "decision": 1,
+        "days_left": 2,
+        "days": 3,
+        "criteria_met": 4,
+        "paired": 5,
+        "slice_evidence": 6,
+        "criteria": 10,
+        "intervals": 11,
+        "outcomes": 12,
+        "slices": 21,
+        "right": 22,
+        "requests": 31,
+        "missing": 32,
+        "traffic": 33,
+        "latency": 41,
+        "agreement": 42,
+        "scores": 43,
+        "disagreements": 51,
+        "note": 52,
+    },
     "pipeline": {
         "lag": 1,
         "silent": 2,
@@ -132,7 +154,7 @@ def panel_link(page: str, key: str) -> PanelLink:
     """Return the link to a panel.
 
     Args:
-        page: `fleet`, `model`, `field` or `pipeline`.
+        page: `fleet`, `model`, `field`, `shadow` or `pipeline`.
         key: the panel's key on that page, one of `PANELS`.
 
     Raises:

@@ -7,10 +7,10 @@ from grafana_foundation_sdk.models.dashboard import VariableHide, VariableOption
 
 from dashboards.query import DATASOURCE, variable_query
 from dashboards.style import PLUGIN, STYLE
-from warehouse.panels import PanelQuery, drift
+from warehouse.panels import PanelQuery, drift, shadow
 from warehouse.panels import variables as variable_queries
 
-ORDER = ("datasource", "model", "version", "slice", "field", "window", "worst_field")
+ORDER = ("datasource", "model", "version", "slice", "field", "window", "worst_field", "candidate", "criterion")
 
 
 def datasource() -> build.DatasourceVariable:
@@ -55,8 +55,22 @@ def window() -> build.QueryVariable:
 
 def worst_field() -> build.QueryVariable:
     """The fields with the largest PSI at the end of the range, all of them, to repeat a panel by. It is not shown."""
-    variable = _of("worst_field", "Worst fields", "The fields with the largest PSI", drift.WORST_FIELDS)
+    return _of_all("worst_field", "Worst fields", "The fields with the largest PSI", drift.WORST_FIELDS)
+
+
+def candidate() -> build.QueryVariable:
+    """One candidate. The default is the one whose pairs were counted last."""
+    return _of("candidate", "Candidate", "A version with pairs, the last one first", shadow.CANDIDATES)
+
+
+def criterion() -> build.QueryVariable:
+    """The criteria of the candidate, all of them, to repeat a panel by. It is not shown."""
+    return _of_all("criterion", "Criteria", "The criteria of the contract", shadow.CRITERION_NAMES)
+
+
+def _of_all(name: str, label: str, description: str, query: PanelQuery) -> build.QueryVariable:
     everything = VariableOption(selected=True, text="All", value="$__all")
+    variable = _of(name, label, description, query)
     return variable.multi(True).include_all(True).current(everything).hide(VariableHide.HIDE_VARIABLE)
 
 

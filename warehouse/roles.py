@@ -57,8 +57,8 @@ _NAMED_BY_GRAFANA = (
     *("calibration_curve", "contracts", "dead_letters", "distances", "drift", "drift_levels", "duplicates"),
     *("errors_by_kind", "hours", "label_counts", "label_maturity", "label_times", "latest_arm_ratios"),
     *("latest_distances", "latest_drift", "latest_performance", "latest_rates", "lost_ranges", "maturity"),
-    *("performance", "processor_metrics", "processors", "producer_totals", "progress", "rates", "unmatched_labels"),
-    *("unseen_categories", "version_comparison", "volume"),
+    *("performance", "processor_metrics", "processors", "producer_totals", "progress", "rates", "shadow_pairs"),
+    *("shadow_verdicts", "unmatched_labels", "unseen_categories", "version_comparison", "volume"),
 )
 """Tables and views that a dashboard or an alert rule names."""
 _BELOW_VIEWS = (

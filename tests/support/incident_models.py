@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-from barograph.contract import Contract, Field, LabelSpec, Slice, Slo, Window
+from barograph.contract import Contract, Field, LabelSpec, ShadowTest, Slice, Slo, Window
 from barograph.contract.file import dump_contract
 from numpy.typing import NDArray
 
@@ -23,6 +23,10 @@ from tests.support.outputs import class_field, numeric_field
 from tests.support.two_day_model import fill_pipeline
 from tests.support.warehouse import row
 from warehouse.client import Client
+from warehouse.scoring.rules import ShadowVersions
+from warehouse.shadow.days import shadow_days
+from warehouse.shadow.looks import decide_at, look_days
+from warehouse.shadow.verdicts import look_rows, write_looks
 from warehouse.tables import SCHEMAS, ragged, table_of
 
 HOUR_S, DAY_S = 3600, 86_400
@@ -104,6 +108,14 @@ def contract_of(model: str) -> Contract:
     )
 
 
+def shadow_of(model: str) -> ShadowTest | None:
+    """The candidate of the first model."""
+    if model != ONE_MODEL[0]:
+        return None
+    margins = {"accuracy": 0.01, "brier": 0.005, "latency": 0.1, "missing": 0.02}
+    return ShadowTest(candidate="2", of=VERSION, margins=margins, worst_day=0.2)
+
+
 def baseline_of(model: str, rng: np.random.Generator) -> Baseline:
     """The training data of each model."""
     rows = 40_000
@@ -176,6 +188,7 @@ def fill(client: Client, models: Sequence[str]) -> None:
         _fields(tables, model, known, baseline, n, rng)
         _labels(tables, model, n, rng)
     tables.insert(client)
+    _shadow(client, models[0])
     fill_pipeline(client, models[0], END_S, DAY_S, 60)
 
 
@@ -197,6 +210,64 @@ def _catalogue(tables: _Tables, model: str, baseline: Baseline) -> None:
     # The annotation of a new baseline, with the same content.
     tables.add(
         "baselines", 1, **catalogue["baselines"] | {"effective_from": END_S - 20 * DAY_S, "reason": "autumn"},
+    )  # fmt: skip
+
+
+def _shadow(client: Client, model: str) -> None:
+    """A candidate beside the primary on all days: slightly better, slower, and worse in one country since day 90."""
+    rng = np.random.default_rng(21)
+    tables = _Tables()
+    hours = np.arange(HOURS)
+    day, daily = hours // 24, 1 + 0.5 * np.sin(2 * np.pi * (hours % 24 - 9) / 24)
+    of_day = rng.normal(0, 0.01, (len(COUNTRIES), DAYS))
+    total: dict[str, Array] = {}
+    for number, country in enumerate(COUNTRIES):
+        pairs = rng.poisson(150 * daily)
+        loss = np.where((day >= 90) & (country == "US"), 0.05, -0.01) + of_day[number][day]
+        candidate_right, primary_right = rng.binomial(pairs, 0.06 - loss / 2), rng.binomial(pairs, 0.06 + loss / 2)
+        lost = {
+            "timeout": rng.poisson(np.where(day == 70, 20.0, 1.0)),
+            "error": rng.binomial(2, 0.2, HOURS),
+            "skipped-queue": np.where((day == 70) & (hours % 24 > 8), rng.poisson(15, HOURS), 0),
+        }
+        own = {
+            "pairs": pairs, "requests": pairs + sum(lost.values()), "compared": pairs, "labelled": pairs,
+            "timed": pairs,
+            "agreed": pairs - candidate_right - primary_right, "both_right": pairs * 7 // 10,
+            "candidate_right": candidate_right, "primary_right": primary_right, "score_pairs": pairs, "scored": pairs,
+            "score_difference": rng.normal(0.01, 0.01, HOURS) * pairs, "brier_primary": 0.11 * pairs,
+            "brier_candidate": (0.108 + loss / 5) * pairs, "log_latency": rng.normal(0.06, 0.05, HOURS) * pairs,
+            **lost,
+        }  # fmt: skip
+        _pairs(tables, model, f"country={country}", own)
+        total = {name: total.get(name, 0) + values for name, values in own.items()}
+    _pairs(tables, model, "all", total)
+    tables.insert(client)
+    contract = contract_of(model)
+    shadow, versions = shadow_of(model), ShadowVersions("2", VERSION)
+    assert shadow is not None
+    slices = shadow_days(client, model, "2", VERSION, "basis", contract.timezone)
+    rows = [
+        each
+        for look in look_days(shadow, "basis", slices)
+        for each in look_rows(
+            *(model, versions, "basis", contract.timezone),
+            *(look, decide_at(shadow, slices, look.day), END_S * 1000),
+        )
+    ]
+    write_looks(client, rows)
+
+
+def _pairs(tables: _Tables, model: str, name: str, counts: dict[str, Array]) -> None:
+    reasons = ("timeout", "error", "skipped-queue")
+    missing = [
+        dict(zip(reasons, values, strict=True))
+        for values in zip(*(counts[reason].tolist() for reason in reasons), strict=True)
+    ]
+    tables.add(
+        "shadow_pairs", HOURS, model=model, candidate="2", of=VERSION, basis="basis", slice=name, missing=missing,
+        window_start=START_S + np.arange(HOURS) * HOUR_S, window_s=HOUR_S, records=1, counted_at=END_S * 1000,
+        **{name: values for name, values in counts.items() if name not in reasons},
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ is 0.05 before and 0.35 then; all others stay at 0.02. The slice `arm=b` never h
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -107,6 +108,7 @@ def fill(client: Client, model: Watched) -> None:
         _performance(client, model, version)
     _labels(client, model)
     _comparisons(client, model)
+    _shadow(client, model)
 
 
 def _catalogue(client: Client, model: Watched) -> None:
@@ -329,6 +331,49 @@ def _comparisons(client: Client, model: Watched) -> None:
             for arm in ("a", "b")
         ],
     )
+
+
+def _shadow(client: Client, model: Watched) -> None:
+    """A candidate with pairs in every hour, and looks at two days whose intervals are known."""
+    versions = {"model": model.name, "candidate": "3", "of": "2", "basis": "basis"}
+    counts: dict[str, Any] = {
+        "requests": 110,
+        "pairs": 100,
+        "compared": 100,
+        "agreed": 90,
+        "labelled": 80,
+        "both_right": 60,
+    }
+    counts |= {"primary_right": 5, "candidate_right": 8, "score_pairs": 100, "score_difference": 1.5, "timed": 100}
+    counts |= {"log_latency": 10.0, "missing": {"timeout": 7, "skipped-queue": 3}, "records": 300}
+    hours = [
+        row("shadow_pairs", **versions, **counts, slice=name, window_start=START_S + hour * HOUR_S, window_s=HOUR_S)
+        for hour in range(HOURS)
+        for name in ("all", "arm=a")
+    ]
+    insert_rows(client, "shadow_pairs", hours)
+    looks = []
+    for day_end_s in (END_S - DAY_S, END_S - HOUR_S):
+        day = datetime.fromtimestamp(day_end_s - 1, UTC).date()
+        shared: dict[str, Any] = {
+            **versions,
+            "day": day,
+            "day_end": day_end_s,
+            "outcome": "hold",
+            "inputs": str(day),
+            "days": 40,
+        }
+        shared |= {"least_days": 59, "days_left": 19.0, "judged_at": END_S * 1000}
+        numbers: dict[str, Any] = {"value": -0.01, "low": -0.03, "high": 0.01, "least_low": -0.03, "margin": 0.02}
+        for name, criterion, state, evidence in (
+            ("all", "decision", "worse", 1.5),
+            ("all", "accuracy", "open", math.nan),
+            ("all", "missing", "met", math.nan),
+            ("arm=a", "accuracy", "worse", 4.0),
+        ):
+            own = {"slice": name, "criterion": criterion, "state": state, "evidence": evidence}
+            looks.append(row("shadow_verdicts", **shared, **numbers, **own))
+    insert_rows(client, "shadow_verdicts", looks)
 
 
 def _details(kind: str, age_s: int) -> dict[str, float]:

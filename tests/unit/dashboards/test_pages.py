@@ -170,6 +170,10 @@ def test_an_slo_is_red(key: str) -> None:
     assert colours == [{"mode": "fixed", "fixedColor": style.MAJOR}]
 
 
+STATS = ("unseen_now", "decision", "days_left")
+"""Panels with a single number that say why it is missing."""
+
+
 def test_every_chart_and_table_says_why_it_is_empty() -> None:
     for page, dashboard in PAGES.items():
         texts = {
@@ -177,7 +181,7 @@ def test_every_chart_and_table_says_why_it_is_empty() -> None:
             for panel in panels_of(dashboard)
             if panel["type"] not in ("stat", "text")
         }
-        expected = {PANELS[page][key]: text for key, text in EMPTY[page].items() if key != "unseen_now"}
+        expected = {PANELS[page][key]: text for key, text in EMPTY[page].items() if key not in STATS}
         assert texts == expected
         assert all(text.endswith(".") and len(text) <= 80 for text in expected.values())
 
@@ -212,7 +216,13 @@ def test_panels_that_depend_on_a_type_or_task_are_folded(page: str, keys: set[st
 
 def test_a_page_reaches_far_enough_back_to_show_since_when() -> None:
     ranges = {page: dashboard["time"]["from"] for page, dashboard in PAGES.items()}
-    assert ranges == {"fleet": "now-7d", "model": "now-7d", "field": "now-7d", "pipeline": "now-6h"}
+    assert ranges == {
+        "fleet": "now-7d",
+        "model": "now-7d",
+        "field": "now-7d",
+        "shadow": "now-90d",
+        "pipeline": "now-6h",
+    }
 
 
 def properties(page: str, key: str, property_id: str) -> dict[str, Any]:
@@ -261,6 +271,10 @@ GAP_AFTER_S = {
     "field": {
         **dict.fromkeys(("quantiles", "distances"), 172_800),
         **dict.fromkeys(("psi", "nulls", "range"), 86_400),
+    },
+    "shadow": {
+        **dict.fromkeys(("intervals", "outcomes"), 86_400),
+        **dict.fromkeys(("missing", "traffic", "latency", "agreement", "scores"), 3600),
     },
     "pipeline": {
         "completeness": 86_400,
