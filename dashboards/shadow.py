@@ -29,8 +29,9 @@ def _decision() -> AnyPanel:
     info = _info(
         "decision",
         "Decision",
-        "The decision at the end of the last day of the range, as `barograph promote` gives it. Insufficient: some "
-        "criterion is not met yet, and none is worse.",
+        "The decision at the end of the last day of the range, as `barograph promote` gives it, with "
+        "up to three of the criteria or slices that decide. Insufficient: some criterion is not met yet, and none is "
+        "worse.",
     )
     return stat_panel(info, shadow.DECISION, outcome=True)
 
@@ -39,8 +40,8 @@ def _days_left() -> AnyPanel:
     info = _info(
         "days_left",
         "Days left",
-        "Forecast of the days until every criterion is met, if the differences stay as they are. No forecast: a "
-        "difference is beyond its margin, or no interval can be computed.",
+        "Forecast of the days until every criterion is met, if the differences stay as they are. No forecast: the "
+        "candidate is worse, a difference is beyond its margin, or no interval can be computed.",
     )
     return stat_panel(info, shadow.DAYS_LEFT)
 
@@ -62,7 +63,7 @@ def _criteria_met() -> AnyPanel:
 def _paired() -> AnyPanel:
     info = _info(
         "paired",
-        "Requests with a pair",
+        "Paired requests",
         "Share of the requests in the range that both versions answered. The table below says why others have no pair.",
         UNITS.share,
     )
@@ -75,6 +76,7 @@ def _slice_evidence() -> AnyPanel:
         "Harm in slices",
         f"Mean e-value of all slices that the candidate is worse. From {HARMED_FROM:g} on some slice is harmed, even "
         "if the evidence names none.",
+        UNITS.count,
     )
     return stat_panel(info, shadow.SLICE_EVIDENCE, bad_from=HARMED_FROM, decimals=1)
 
@@ -193,12 +195,12 @@ def rows() -> list[Row]:
         Row(
             "May the candidate replace the primary?",
             (
-                PlacedPanel(_decision(), 4, 4),
-                PlacedPanel(_days_left(), 4, 4),
-                PlacedPanel(_days(), 4, 4),
+                PlacedPanel(_decision(), 6, 4),
+                PlacedPanel(_days_left(), 3, 4),
+                PlacedPanel(_days(), 5, 4),
                 PlacedPanel(_criteria_met(), 4, 4),
-                PlacedPanel(_paired(), 4, 4),
-                PlacedPanel(_slice_evidence(), 4, 4),
+                PlacedPanel(_paired(), 3, 4),
+                PlacedPanel(_slice_evidence(), 3, 4),
                 PlacedPanel(_criteria(), 24, 7),
             ),
         ),

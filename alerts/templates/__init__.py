@@ -11,6 +11,7 @@ from alerts.settings import AlertSettings
 from alerts.templates.factory import RuleFactory
 from alerts.templates.fields import drift_rules, output_rules, rate_rules
 from alerts.templates.labels import label_rules
+from alerts.templates.shadow import shadow_rules
 from alerts.templates.traffic import pipeline_rules, processor_rule, traffic_rules
 
 __all__ = ["contract_rules", "processor_rule"]
@@ -19,5 +20,5 @@ __all__ = ["contract_rules", "processor_rule"]
 def contract_rules(contract: Contract, settings: AlertSettings) -> Iterator[Rule]:
     """Generate every rule of a contract."""
     factory = RuleFactory(contract, settings)
-    for rules in (drift_rules, rate_rules, output_rules, label_rules, traffic_rules, pipeline_rules):
+    for rules in (drift_rules, rate_rules, output_rules, label_rules, traffic_rules, pipeline_rules, shadow_rules):
         yield from rules(factory)

@@ -39,6 +39,7 @@ fields:
   sure: {type: float, from: confidence, critical: true}
 label: {type: category, classes: [a, b, c]}
 slo: {performance: {f1_macro: 0.5}}
+shadow: {candidate: "it's $2", of: "1", margins: {accuracy: 0.01, missing: 0.02}}
 """
 NUMBER = """
 contract: 1

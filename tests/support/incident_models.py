@@ -249,10 +249,10 @@ def _shadow(client: Client, model: str) -> None:
     slices = shadow_days(client, model, "2", VERSION, "basis", contract.timezone)
     rows = [
         each
-        for look in look_days(shadow, "basis", slices)
+        for each_day in look_days(shadow, "basis", slices)
         for each in look_rows(
             *(model, versions, "basis", contract.timezone),
-            *(look, decide_at(shadow, slices, look.day), END_S * 1000),
+            *(each_day, decide_at(shadow, slices, each_day.day), END_S * 1000),
         )
     ]
     write_looks(client, rows)
@@ -267,6 +267,7 @@ def _pairs(tables: _Tables, model: str, name: str, counts: dict[str, Array]) -> 
     tables.add(
         "shadow_pairs", HOURS, model=model, candidate="2", of=VERSION, basis="basis", slice=name, missing=missing,
         window_start=START_S + np.arange(HOURS) * HOUR_S, window_s=HOUR_S, records=1, counted_at=END_S * 1000,
+        **dict.fromkeys(("loss_primary", "loss_candidate", "error_primary", "error_candidate"), 0.0),
         **{name: values for name, values in counts.items() if name not in reasons},
     )  # fmt: skip
 

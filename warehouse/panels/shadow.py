@@ -11,6 +11,8 @@ OUTCOME_NUMBERS = {outcome: number for number, outcome in enumerate(OUTCOMES, 1)
 """The number of each decision in panels."""
 SHOWN_SLICES = 50
 """Most rows of the table of slices."""
+SHOWN_REASONS = 3
+"""Most criteria or slices that the decision names."""
 SHOWN_HOURS = 20
 """Most rows of the table of disagreements."""
 
@@ -58,14 +60,34 @@ def _of_decision(name: str, selected: str, *columns: str) -> PanelQuery:
     return table(f"shadow.{name}", f"SELECT {selected} {_DECISION} LIMIT 1", *columns, grain_s=DAY_S)
 
 
-DECISION = _of_decision(
+# The rows that decide, in words: those that are worse, else those that are not met.
+DECISION = table(
+    "shadow.decision",
+    f"""
+    SELECT
+        transform(decided, {list(OUTCOMES)}, {list(OUTCOME_NUMBERS.values())}, 0) AS decision,
+        multiIf(decided = 'promote', 'all criteria are met',
+            decided = 'hold', concat('worse: ', arrayStringConcat(arraySlice(worse, 1, {SHOWN_REASONS}), ', ')),
+            concat('not met: ', arrayStringConcat(arraySlice(not_met, 1, {SHOWN_REASONS}), ', '))) AS why
+    FROM
+    (
+        SELECT
+            any(verdict.outcome) AS decided,
+            arraySort(groupArrayIf(if(slice = 'all', criterion, slice), state = 'worse')) AS worse,
+            arraySort(groupArrayIf(criterion, slice = 'all' AND state != 'met')) AS not_met
+        FROM shadow_verdicts AS verdict FINAL
+        WHERE {_LAST_LOOK} AND criterion != 'decision'
+    )
+    WHERE decided != ''
+    LIMIT 1
+    """,
     "decision",
-    f"transform(outcome, {list(OUTCOMES)}, {list(OUTCOME_NUMBERS.values())}, 0) AS decision, "
-    "concat('version ', candidate, ' for ', of) AS versions",
-    "decision",
-    "versions:text",
+    "why:text",
+    grain_s=DAY_S,
 )
-DAYS_LEFT = _of_decision("days_left", f"{finite('ceil(days_left)')} AS days_left", "days_left")
+DAYS_LEFT = _of_decision(
+    "days_left", f"if(outcome = 'hold', NULL, {finite('ceil(days_left)')}) AS days_left", "days_left"
+)
 DAYS = _of_decision("days", 'days AS "days so far", least_days AS needed', "days so far", "needed")
 SLICE_EVIDENCE = _of_decision("slice_evidence", f"{finite('exp(least(evidence, 700))')} AS e_value", "e_value")
 
@@ -165,7 +187,7 @@ SLICES = table(
     "shadow.slices",
     f"""
     SELECT
-        slice, criterion, state, {finite("exp(least(evidence, 700))")} AS e_value, {finite("value")} AS difference,
+        slice, criterion, state, {finite("exp(least(evidence, 700))")} AS "e-value", {finite("value")} AS difference,
         {interval("low", "high")} AS "95 % CI", days
     FROM shadow_verdicts FINAL
     WHERE {_LAST_LOOK} AND slice != 'all'
@@ -175,7 +197,7 @@ SLICES = table(
     "slice:text",
     "criterion:text",
     "state:text",
-    "e_value",
+    "e-value",
     "difference",
     "95 % CI:text",
     "days",

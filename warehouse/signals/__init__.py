@@ -1,7 +1,7 @@
 """Signals: the SQL that alert rules, panels, the simulator and the backtest share.
 
-`signal` defines signals and builds their SQL for one time and over a history; `verdicts`, `volume`, `labels` and
-`pipeline` have the signals.
+`signal` defines signals and builds their SQL for one time and over a history; `verdicts`, `volume`, `labels`,
+`pipeline` and `shadow` have the signals.
 """
 
 from warehouse.signals.literals import literal, literals

@@ -293,7 +293,7 @@ function drawStat(body, panel, frames, state) {
     if (tint && panel.options.colorMode === "background") Object.assign(holder.style, { background: tint, color: inkOn(tint) });
     else if (tint) text.style.color = readable(tint);
     made.append(linked(text, config, state, row, value));
-    if (panel.options.textMode === "value_and_name") made.append(element("span", title));
+    if (panel.options.textMode === "value_and_name") made.append(element("span", title, { class: "name" }));
     holder.append(made);
   }
   body.append(holder);

@@ -52,6 +52,28 @@ def test_a_contract_has_the_rules_that_apply_to_it() -> None:
     }
 
 
+def test_a_candidate_has_rules_of_its_own_and_only_harm_pages() -> None:
+    rules = {name: rule for (name, *_), rule in rules_by_name(MANY).items() if name.startswith("shadow-")}
+    assert {name: rule.severity for name, rule in rules.items()} == {
+        "shadow-lag": "ticket",
+        "shadow-missing": "ticket",
+        "shadow-harm": "page",
+        "shadow-decided": "ticket",
+    }
+    assert rules["shadow-missing"].threshold == 0.02, "the margin of `missing`"
+    without = rules_by_name(MANY.replace(", missing: 0.02", ""))
+    assert without["shadow-missing", "ticket", ""].threshold == 0.05
+    assert rules["shadow-lag"].threshold == 3 * 3600
+    assert rules["shadow-decided"].signal.keys == ("hold", "promote")
+    for rule in rules.values():
+        assert rule.page_path == (
+            "/d/barograph-shadow?var-model=species&var-candidate=it%27s%20%242&from=now-90d&to=now",
+        )
+    softer = MANY + "alerts: {rules: {shadow-harm: {severity: ticket}, shadow-lag: {at_least: 6h}}}"
+    assert ("shadow-harm", "ticket", "") in rules_by_name(softer)
+    assert rules_by_name(softer)["shadow-lag", "ticket", ""].threshold == 6 * 3600
+
+
 def test_fields_page_where_they_are_critical() -> None:
     rules = rules_by_name(BINARY)
     assert rules["psi-major", "page", ""].signal.keys == ("amount", "it's $odd")

@@ -29,6 +29,10 @@ RULES: dict[str, str] = {
     "completeness": "Events were lost before they were counted.",
     "label-stop": "No labels for longer than usual.",
     "pipeline-lag": "The newest verdict is older than expected.",
+    "shadow-lag": "No event of the candidate is paired while the primary has traffic.",
+    "shadow-missing": "More requests have no pair than the margin of `missing` in `shadow`, or 5 %, significantly.",
+    "shadow-harm": "Evidence that the candidate is worse than the primary in some slice.",
+    "shadow-decided": "The decision about the candidate is promote or hold.",
 }
 """Every alert rule with the condition that fires it."""
 
@@ -36,15 +40,24 @@ FIELD_RULES = frozenset(
     {"psi-major", "psi-minor", "null-rate", "invalid-rate", "unseen-rate", "range-rate", "output-shift"}
 )
 """Rules with an instance per field."""
-THRESHOLD_RULES = FIELD_RULES | {"performance-drop", "cbpe-drop", "latency", "errors", "completeness"}
+THRESHOLD_RULES = (
+    FIELD_RULES
+    | {"performance-drop", "cbpe-drop", "latency", "errors", "completeness"}
+    | {
+        "shadow-missing",
+        "shadow-harm",
+    }
+)
 """Rules with a threshold that a contract may override."""
 FAST_RULES = frozenset({"psi-major", "output-shift"})
 """Rules that one window shorter than the long one can fire alone, above a higher threshold."""
 FAST_RATIO = 2.5
 """Default of this threshold over that of the rule. docs/alerts.md has the false alarm rate."""
-WINDOW_RULES = THRESHOLD_RULES | {"performance"}
+SHADOW_RULES = tuple(name for name in RULES if name.startswith("shadow-"))
+"""Rules on the candidate of the section `shadow`."""
+WINDOW_RULES = (THRESHOLD_RULES - {"shadow-missing", "shadow-harm"}) | {"performance"}
 """Rules that evaluate windows of the contract."""
-AGE_RULES = frozenset({"silence", "label-stop", "pipeline-lag"})
+AGE_RULES = frozenset({"silence", "label-stop", "pipeline-lag", "shadow-lag"})
 """Rules on the time since data last arrived."""
 
 

@@ -12,6 +12,7 @@ from barograph.contract.alerts import (
     FAST_RULES,
     FIELD_RULES,
     RULES,
+    SHADOW_RULES,
     THRESHOLD_RULES,
     WINDOW_RULES,
     AlertRule,
@@ -90,7 +91,8 @@ ALERT_RULE = RecordKind(
         Key(
             "at_least",
             DurationKind(),
-            "For silence, label-stop and pipeline-lag: how long data must be missing before the rule can fire.",
+            "For silence, label-stop, pipeline-lag and shadow-lag: how long data must be missing before the rule can "
+            "fire.",
             "that of the rule",
         ),
         Key("route", NameKind("a route"), "The route of the rule's alerts.", "`route` of the contract"),
@@ -277,9 +279,14 @@ def _missing_thresholds(contract: Contract, name: str, rule: AlertRule, path: Pa
         "performance-drop": contract.label is None and "label",
         "cbpe-drop": contract.label is None and "label",
         "label-stop": contract.label is None and "label",
+        **dict.fromkeys(SHADOW_RULES, contract.shadow is None and "shadow"),
     }.get(name)
     if missing:
-        yield path, f"the rule has no threshold; write {missing}, or remove the rule", (("slo",), ("label",))
+        yield (
+            path,
+            f"the rule has no threshold; write {missing}, or remove the rule",
+            (("slo",), ("label",), ("shadow",)),
+        )
 
 
 def is_output(field: Field) -> bool:
