@@ -149,10 +149,20 @@ def _traffic() -> AnyPanel:
 def _latency() -> AnyPanel:
     info = _info(
         "latency",
-        "Latency of the candidate / primary",
+        "Ratio of latencies",
         "Ratio of the typical (geometric mean) latencies over pairs with both. Above 1 the candidate is slower.",
     )
     return time_series(info, shadow.LATENCY)
+
+
+def _latencies() -> AnyPanel:
+    info = _info(
+        "latencies",
+        "Latency side by side",
+        "Median and 99th percentile of both versions over pairs with both latencies, from counts in buckets of 9 %.",
+        UNITS.milliseconds,
+    )
+    return time_series(info, shadow.LATENCIES, at_least=0)
 
 
 def _agreement() -> AnyPanel:
@@ -177,6 +187,19 @@ def _right() -> AnyPanel:
     names = ("labelled", "both right", "only candidate right", "only primary right", "both wrong")
     units = {**dict.fromkeys(names, UNITS.count), "difference": UNITS.share}
     return table_panel(info, shadow.RIGHT, units=units)
+
+
+def _class_pairs() -> AnyPanel:
+    info = _info(
+        "class_pairs",
+        "Classes of both versions",
+        "Pairs in the range by the class of the primary and that of the candidate, the most frequent first.",
+    )
+    return table_panel(info, shadow.CLASS_PAIRS, units={"pairs": UNITS.count, "share": UNITS.share})
+
+
+def _note() -> AnyPanel:
+    return text_panel(_info("note", "How to read them", "How to read single pairs."), SHADOW_NOTE)
 
 
 def _disagreements() -> AnyPanel:
@@ -212,15 +235,19 @@ def rows() -> list[Row]:
         ),
         Row(
             "Latency, agreement, scores",
-            (PlacedPanel(_latency(), 8, 8), PlacedPanel(_agreement(), 8, 8), PlacedPanel(_scores(), 8, 8)),
+            (
+                PlacedPanel(_latencies(), 6, 8),
+                PlacedPanel(_latency(), 6, 8),
+                PlacedPanel(_agreement(), 6, 8),
+                PlacedPanel(_scores(), 6, 8),
+            ),
         ),
         Row(
             "Disagreements",
             (
-                PlacedPanel(_disagreements(), 16, 10),
-                PlacedPanel(
-                    text_panel(_info("note", "How to read them", "How to read single pairs."), SHADOW_NOTE), 8, 10
-                ),
+                PlacedPanel(_disagreements(), 12, 10),
+                PlacedPanel(_class_pairs(), 6, 10),
+                PlacedPanel(_note(), 6, 10),
             ),
         ),
     ]

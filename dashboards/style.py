@@ -91,6 +91,10 @@ class Style(NamedTuple):
             "no difference": GOOD,
             "requests": TRAINING,
             "pairs": NOW,
+            "primary p50": TRAINING,
+            "candidate p50": NOW,
+            "primary p99": MIDDLE,
+            "candidate p99": MAJOR,
         }
     )
     """Colours of series that have the same meaning on every panel."""

@@ -103,9 +103,11 @@ PANELS: dict[str, dict[str, int]] = {
         "missing": 32,
         "traffic": 33,
         "latency": 41,
+        "latencies": 44,
         "agreement": 42,
         "scores": 43,
         "disagreements": 51,
+        "class_pairs": 53,
         "note": 52,
     },
     "pipeline": {

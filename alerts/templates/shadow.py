@@ -17,7 +17,8 @@ MISSING_SHARE = 0.05
 """Default threshold of the rule shadow-missing without a margin for `missing`."""
 HARM_E_VALUE = 10.0
 """Mean e-value of the slices from which some slice is harmed. Without harm at most one in ten candidates reaches it."""
-SHOWN = "from=now-90d&to=now"
+SHOWN = "from=now-7776000s&to=now"
+"""The last 90 days, as the page shows them."""
 SHADOW_EVERY_S = 600
 """Shortest evaluation interval: pairs change by the hour, looks by the day."""
 

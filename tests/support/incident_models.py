@@ -264,9 +264,20 @@ def _pairs(tables: _Tables, model: str, name: str, counts: dict[str, Array]) -> 
         dict(zip(reasons, values, strict=True))
         for values in zip(*(counts[reason].tolist() for reason in reasons), strict=True)
     ]
+    latencies = {
+        f"latencies_{side}": [
+            dict(zip(range(first, first + 8), (n // 8 + 1,) * 8, strict=True)) for n in counts["timed"]
+        ]
+        for side, first in (("primary", 40), ("candidate", 41))
+    }
+    classes = [
+        {"yes → yes": agreed // 5, "no → no": agreed - agreed // 5, "yes → no": n - agreed}
+        for n, agreed in zip(counts["compared"].tolist(), counts["agreed"].tolist(), strict=True)
+    ]
     tables.add(
-        "shadow_pairs", HOURS, model=model, candidate="2", of=VERSION, basis="basis", slice=name, missing=missing,
-        window_start=START_S + np.arange(HOURS) * HOUR_S, window_s=HOUR_S, records=1, counted_at=END_S * 1000,
+        "shadow_pairs", HOURS, **latencies, class_pairs=classes, model=model, candidate="2", of=VERSION, basis="basis",
+        slice=name, missing=missing, window_start=START_S + np.arange(HOURS) * HOUR_S, window_s=HOUR_S, records=1,
+        counted_at=END_S * 1000,
         **dict.fromkeys(("loss_primary", "loss_candidate", "error_primary", "error_candidate"), 0.0),
         **{name: values for name, values in counts.items() if name not in reasons},
     )  # fmt: skip

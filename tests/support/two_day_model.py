@@ -345,7 +345,14 @@ def _shadow(client: Client, model: Watched) -> None:
         "both_right": 60,
     }
     counts |= {"primary_right": 5, "candidate_right": 8, "score_pairs": 100, "score_difference": 1.5, "timed": 100}
-    counts |= {"log_latency": 10.0, "missing": {"timeout": 7, "skipped-queue": 3}, "records": 300}
+    counts |= {
+        "log_latency": 10.0,
+        "missing": {"timeout": 7, "skipped-queue": 3},
+        "latencies_primary": {32: 60, 40: 40},
+        "latencies_candidate": {33: 100},
+        "class_pairs": {"no → yes": 10, "yes → yes": 90},
+        "records": 300,
+    }
     hours = [
         row("shadow_pairs", **versions, **counts, slice=name, window_start=START_S + hour * HOUR_S, window_s=HOUR_S)
         for hour in range(HOURS)
@@ -359,7 +366,7 @@ def _shadow(client: Client, model: Watched) -> None:
             **versions,
             "day": day,
             "day_end": day_end_s,
-            "outcome": "hold",
+            "outcome": "hold" if model.kind == "classes" else "insufficient",
             "inputs": str(day),
             "days": 40,
         }

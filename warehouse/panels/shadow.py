@@ -264,6 +264,34 @@ NONE_MISSING = series(
 )
 TRAFFIC = _over_time("traffic", ("requests", "sum(pair.requests)"), ("pairs", "sum(pair.pairs)"))
 LATENCY = _over_time("latency", ("candidate / primary", "exp(sum(pair.log_latency) / sum(pair.timed))"))
+
+
+def _quantile(side: str, percent: int) -> str:
+    """Return the expression for a quantile in milliseconds: the geometric middle of its bucket of latencies."""
+    buckets = f"sumMap(pair.latencies_{side})"
+    n = f"arraySum(mapValues({buckets}))"
+    at = f"arrayFirstIndex(n -> n >= {percent / 100} * {n}, arrayCumSum(mapValues({buckets})))"
+    return f"if({n} = 0, NULL, exp2((mapKeys({buckets})[{at}] + 0.5) / 8))"
+
+
+LATENCIES = series(
+    "shadow.latencies",
+    f"""
+    SELECT
+        $__timeInterval(window_start) AS time,
+        {_quantile("primary", 50)} AS "primary p50", {_quantile("candidate", 50)} AS "candidate p50",
+        {_quantile("primary", 99)} AS "primary p99", {_quantile("candidate", 99)} AS "candidate p99"
+    {_OF_ALL}
+    GROUP BY time
+    ORDER BY time
+    """,
+    "primary p50",
+    "candidate p50",
+    "primary p99",
+    "candidate p99",
+    grain_s=HOUR_S,
+    period_s=HOUR_S,
+)
 AGREEMENT = _over_time("agreement", ("same class", "sum(pair.agreed) / sum(pair.compared)"))
 SCORES = _over_time("scores", ("mean difference", "sum(pair.score_difference) / sum(pair.score_pairs)"))
 
@@ -289,6 +317,26 @@ RIGHT = table(
     "only primary right",
     "both wrong",
     "difference",
+    grain_s=HOUR_S,
+)
+
+CLASS_PAIRS = table(
+    "shadow.class_pairs",
+    f"""
+    SELECT decided.1 AS "primary → candidate", decided.2 AS pairs, {finite("decided.2 / total")} AS share
+    FROM
+    (
+        SELECT
+            sum(pair.compared) AS total, sumMap(pair.class_pairs) AS counts,
+            arrayJoin(arrayZip(mapKeys(counts), mapValues(counts))) AS decided
+        {_OF_ALL}
+    )
+    ORDER BY pairs DESC, decided.1
+    LIMIT 40
+    """,
+    "primary → candidate:text",
+    "pairs",
+    "share",
     grain_s=HOUR_S,
 )
 

@@ -67,7 +67,7 @@ def test_a_candidate_has_rules_of_its_own_and_only_harm_pages() -> None:
     assert rules["shadow-decided"].signal.keys == ("hold", "promote")
     for rule in rules.values():
         assert rule.page_path == (
-            "/d/barograph-shadow?var-model=species&var-candidate=it%27s%20%242&from=now-90d&to=now",
+            "/d/barograph-shadow?var-model=species&var-candidate=it%27s%20%242&from=now-7776000s&to=now",
         )
     softer = MANY + "alerts: {rules: {shadow-harm: {severity: ticket}, shadow-lag: {at_least: 6h}}}"
     assert ("shadow-harm", "ticket", "") in rules_by_name(softer)

@@ -274,7 +274,7 @@ GAP_AFTER_S = {
     },
     "shadow": {
         **dict.fromkeys(("intervals", "outcomes"), 86_400),
-        **dict.fromkeys(("missing", "traffic", "latency", "agreement", "scores"), 3600),
+        **dict.fromkeys(("missing", "traffic", "latency", "latencies", "agreement", "scores"), 3600),
     },
     "pipeline": {
         "completeness": 86_400,
