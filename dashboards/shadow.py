@@ -245,9 +245,9 @@ def rows() -> list[Row]:
         Row(
             "Disagreements",
             (
-                PlacedPanel(_disagreements(), 12, 10),
-                PlacedPanel(_class_pairs(), 6, 10),
-                PlacedPanel(_note(), 6, 10),
+                PlacedPanel(_disagreements(), 14, 10),
+                PlacedPanel(_class_pairs(), 5, 10),
+                PlacedPanel(_note(), 5, 10),
             ),
         ),
     ]
