@@ -39,6 +39,20 @@ class ContractRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PromotionRow:
+    """A change of the serving version of a contract with `promotion: required`, or the removal of that key."""
+
+    model: str
+    contract_id: str
+    replaced: str
+    serving: str
+    evidence: str
+    override_reason: str
+    override_by: str
+    applied_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class BaselineRow:
     """An applied baseline; `effective_from` is event time."""
 
@@ -119,6 +133,11 @@ def contract_history(client: Client, model: str) -> list[ContractRow]:
         "FROM contracts FINAL WHERE model = {model:String} ORDER BY applied_at, contract_id",
         {"model": model},
     )
+
+
+def latest_promotions(client: Client) -> list[PromotionRow]:
+    """Read the latest promotion of each model, by model name."""
+    return rows_of(client, PromotionRow, "FROM promotions FINAL ORDER BY model, applied_at DESC LIMIT 1 BY model")
 
 
 def baselines(client: Client, model: str | None = None) -> list[BaselineRow]:

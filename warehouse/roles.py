@@ -163,7 +163,7 @@ ROLES: tuple[Role, ...] = (
         "barograph_apply",
         "`barograph apply`: creates tables and views, and stores contracts, baselines and reference periods",
         _ALL,
-        ("baselines", "contracts", "migrations", "reference_choices", "topics"),
+        ("baselines", "contracts", "migrations", "promotions", "reference_choices", "topics"),
         (
             *("CREATE DATABASE", "CREATE TABLE", "CREATE VIEW", "DROP VIEW"),
             *("ALTER ADD COLUMN", "ALTER COMMENT COLUMN", "ALTER MODIFY COMMENT", "ALTER SETTINGS", "ALTER TTL"),

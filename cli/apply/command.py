@@ -158,6 +158,18 @@ def apply_command(
     reason: Annotated[
         str, typer.Option(metavar="TEXT", help="Why the baselines change; stored in the table of baselines.")
     ] = "",
+    evidence: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="BUNDLE",
+            help="Evidence for a new serving version, from `barograph shadow export`; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    override: Annotated[
+        str, typer.Option(metavar="REASON", help="Apply a new serving version without evidence; stored.")
+    ] = "",
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who overrides; stored.")] = "",
     overwrite_grafana: Annotated[bool, _OVERWRITE] = False,
     config: ConfigOption = None,
 ) -> None:
@@ -169,10 +181,12 @@ def apply_command(
         barograph apply
         barograph apply contracts/flight-delay.yaml
         barograph apply contracts/churn.yaml --baseline churn.4.baseline.json --reason "retrained on spring"
+        barograph apply contracts/churn.yaml --evidence evidence.zip
     """
     from cli.apply.files import read_inputs
     from cli.apply.grafana.show import skipped_message
     from cli.apply.plan import apply_all
+    from cli.apply.promotions import PromotionGrounds
     from cli.apply.show import plan_lines
     from cli.settings import load_settings
     from streams.unencrypted import unencrypted_connections
@@ -187,6 +201,7 @@ def apply_command(
         baselines,
         effective_s=parse_effective(effective),
         reason=reason,
+        grounds=PromotionGrounds(evidence or (), override, by),
         overwrite_grafana=overwrite_grafana,
     )
     terminal = Terminal()

@@ -18,6 +18,7 @@ from cli.apply import catalogue
 from cli.apply.catalogue import BaselineChange, Catalogue, ContractChange
 from cli.apply.grafana import GrafanaError, GrafanaPlan, apply_grafana, build_bundle, check_grafana, plan_grafana
 from cli.apply.grafana import connect as connect_grafana
+from cli.apply.promotions import Promotion, PromotionGrounds, find_promotions, justify_promotions, store_promotions
 from cli.apply.topics import TopicAdmin, TopicChange, TopicSpec, TopicState, compare, topic_specs
 from cli.errors import ApplyError
 from cli.settings import Settings
@@ -48,6 +49,8 @@ class Plan:
     """Existing topics whose recorded id or partition count is missing or outdated."""
     baselines: tuple[BaselineChange, ...] = ()
     contracts: tuple[ContractChange, ...] = ()
+    promotions: tuple[Promotion, ...] = ()
+    """Changes of contracts that need evidence; they are among `contracts`."""
     grafana: GrafanaPlan | None = None
     """None if no Grafana is configured."""
     notes: tuple[str, ...] = ()
@@ -113,23 +116,28 @@ def apply_all(
     *,
     effective_s: int | None = None,
     reason: str = "",
+    grounds: PromotionGrounds | None = None,
     overwrite_grafana: bool = False,
     clock: Clock = time.time,
 ) -> Plan:
     """Make the planned changes and return them.
 
     Arguments and errors are those of `plan_all`; all inputs are checked before the first change. `reason` is stored
-    with each baseline.
+    with each baseline, `grounds` with each promotion.
     """
     admin = TopicAdmin(settings)
     with _open_client(settings) as existing:
         plan, in_force = _plan_pipeline(settings, existing, admin, contracts, baselines, effective_s, clock())
+        if existing is not None and _has_catalogue(existing):
+            stored, own_grounds = catalogue.read_catalogue(existing), grounds or PromotionGrounds()
+            plan = replace(plan, promotions=tuple(justify_promotions(existing, plan.promotions, stored, own_grounds)))
     _call_grafana(check_grafana, settings, in_force, overwrite=overwrite_grafana)
     with connect(settings.warehouse, create=True) as client:
         migrate.apply(client)
         retention.apply_ttls(client, settings.retention_days)
         _apply_topics(client, admin, plan, topic_specs(settings), clock)
         catalogue.store_baselines(client, plan.baselines, reason, _milliseconds(clock))
+        store_promotions(client, plan.promotions, _milliseconds(clock))
         _store_contracts(client, plan.contracts, clock)
     try:
         deployed = _call_grafana(apply_grafana, settings, in_force, overwrite=overwrite_grafana)
@@ -195,6 +203,7 @@ def _plan_pipeline(
         topic_records=tuple(name for name, state in states.items() if not _is_recorded(recorded.get(name), state)),
         baselines=tuple(baseline_changes),
         contracts=tuple(contract_changes),
+        promotions=tuple(find_promotions(contract_changes, stored)),
         notes=tuple(notes),
     )
     return plan, in_force

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from cli.apply.catalogue import ALWAYS_S, BaselineChange, ContractChange
 from cli.apply.grafana.show import grafana_lines
 from cli.apply.plan import Plan
+from cli.apply.promotions import Promotion
 from cli.apply.topics import TopicChange
 from cli.terminal import plural, utc_second
 
@@ -25,6 +26,7 @@ def plan_lines(plan: Plan) -> list[str]:
     lines += [_baseline_line(change) for change in plan.baselines]
     for contract in plan.contracts:
         lines += _contract_lines(contract)
+    lines += [_promotion_line(promotion) for promotion in plan.promotions]
     if plan.grafana is not None:
         lines += grafana_lines(plan.grafana)
     return lines + [f"! {note}" for note in plan.notes]
@@ -60,6 +62,14 @@ def _baseline_line(change: BaselineChange) -> str:
         return f"+ {what}: {rows}; the version's first, applies to all event times"
     when = utc_second(change.effective_from_s)
     return f"~ {what}: {rows}; replaces {change.replaces} from event time {when}"
+
+
+def _promotion_line(promotion: Promotion) -> str:
+    if promotion.evidence:
+        return f"~ {promotion.text}, by the evidence {promotion.evidence}"
+    if promotion.override_reason:
+        return f"! {promotion.text} without evidence, by {promotion.override_by}: {promotion.override_reason}"
+    return f"! {promotion.text}: `barograph apply` needs --evidence BUNDLE, or --override REASON --by NAME"
 
 
 def _contract_lines(change: ContractChange) -> Iterator[str]:

@@ -10,6 +10,7 @@ from sketches.baseline.levels import LEVEL_NAMES
 from warehouse import event_counts, queries, status
 from warehouse.client import Client
 from warehouse.event_counts import ProblemRow
+from warehouse.queries import PromotionRow
 from warehouse.status import DriftRow, FreshnessRow, LostRange, ProcessorRow, RateRow
 
 SILENT_S = 30
@@ -48,6 +49,8 @@ class PipelineStatus:
     losses: tuple[LostRange, ...]
     problems: tuple[ProblemRow, ...] = ()
     """Dead letters, invalid values, unknown classes, and labels that are not measured."""
+    promotions: tuple[PromotionRow, ...] = ()
+    """The latest promotion of each model that requires evidence."""
 
 
 def read_status(client: Client) -> PipelineStatus:
@@ -74,6 +77,7 @@ def read_status(client: Client) -> PipelineStatus:
         tuple(status.processors(client)),
         tuple(status.lost_ranges(client)),
         tuple(event_counts.problems(client)),
+        tuple(queries.latest_promotions(client)),
     )
 
 

@@ -12,6 +12,7 @@ from cli.status.read import FORGOTTEN_S, ModelStatus, PipelineStatus, is_never, 
 from cli.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, age, percentage, plural, utc_minute
 from sketches.baseline.levels import LEVEL_NAMES
 from warehouse.event_counts import ProblemRow
+from warehouse.queries import PromotionRow
 from warehouse.status import DriftRow, LostRange, ProcessorRow, RateRow
 
 MAX_MAJOR = 20
@@ -33,6 +34,7 @@ def status_json(status: PipelineStatus, open_incidents: OpenIncidents) -> dict[s
         ],
         "losses": [dataclasses.asdict(loss) for loss in status.losses],
         "problems": [dataclasses.asdict(problem) for problem in status.problems],
+        "promotions": [dataclasses.asdict(promotion) for promotion in status.promotions],
     }
 
 
@@ -52,6 +54,9 @@ def print_status(terminal: Terminal, status: PipelineStatus, open_incidents: Ope
             terminal.line(line)
     else:
         terminal.line("No contract is applied: write one with `barograph infer`, then run `barograph apply`.")
+    for promotion in status.promotions:
+        if promotion.override_reason:
+            terminal.line(_override_text(promotion), "yellow")
     if status.problems:
         terminal.line()
         terminal.line("Events that are not counted or not measured:", "yellow")
@@ -74,6 +79,18 @@ def print_status(terminal: Terminal, status: PipelineStatus, open_incidents: Ope
         offsets = sum(loss.offsets for loss in status.losses)
         terminal.line(f"{plural(offsets, 'offset')} of the source topic lost. The latest ranges:", "red")
         terminal.table(_loss_table(status.losses[:MAX_LOSSES]))
+
+
+def _override_text(promotion: PromotionRow) -> str:
+    change = (
+        f"version {promotion.serving} replaced version {promotion.replaced}"
+        if promotion.serving != promotion.replaced
+        else "promotion: required was removed"
+    )
+    return (
+        f"{promotion.model}: {change} without evidence at {utc_minute(promotion.applied_at)} UTC, by "
+        f"{promotion.override_by}: {promotion.override_reason}"
+    )
 
 
 def _model_table(models: Sequence[ModelStatus]) -> AlignedTable:

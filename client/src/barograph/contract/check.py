@@ -131,6 +131,7 @@ def check_failures(contract: Contract) -> list[CheckFailure]:
         *_label(contract),
         *_arms(contract),
         *_shadow(contract),
+        *_serving(contract),
         *_performance(contract),
         *_thresholds(contract),
         *(CheckFailure(*arguments) for arguments in alert_check_failures(contract)),
@@ -422,6 +423,15 @@ def _shadow(contract: Contract) -> Iterator[CheckFailure]:
         unlabelled = tuple(name for name in unlabelled if name != "agreement")
     yield from _criteria(contract, "shadow", shadow.margins, SHADOW_CRITERIA, unlabelled)
     yield from _shadow_settings(contract, shadow)
+
+
+def _serving(contract: Contract) -> Iterator[CheckFailure]:
+    if contract.promotion == "required" and not contract.serving:
+        message = "is required with promotion: required; write the version whose answers are used"
+        yield CheckFailure(("serving",), message, (("promotion",),))
+    if contract.shadow is not None and contract.serving not in ("", contract.shadow.of):
+        message = f"{quoted(contract.shadow.of)} is not the version of serving, {quoted(contract.serving)}; write that"
+        yield CheckFailure(("shadow", "of"), message, (("serving",),))
 
 
 def _criteria(

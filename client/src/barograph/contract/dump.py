@@ -70,6 +70,10 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         lines.append(f"arms: {flow_map(_arm_settings(contract.arms))}")
     if contract.shadow is not None:
         lines.append(f"shadow: {flow_map(_shadow_settings(contract.shadow))}")
+    if contract.serving:
+        lines.append(f"serving: {text_scalar(contract.serving)}")
+    if contract.promotion != "open":
+        lines.append(f"promotion: {contract.promotion}")
     psi, rates = contract.thresholds, contract.rate_thresholds
     lines.append("thresholds:")
     lines.append(f"  psi: {flow_map({key: number_scalar(getattr(psi, key)) for key in psi.__struct_fields__})}")

@@ -114,7 +114,18 @@ def _build(values: Mapping[str, Any]) -> Contract:
     """Build a contract from the values that were read; unreadable values get their defaults."""
     settings: dict[str, Any] = {
         key: values[key]
-        for key in ("description", "team", "owners", "route", "timezone", "slice_min_n", "season", "ignored")
+        for key in (
+            "description",
+            "team",
+            "owners",
+            "route",
+            "timezone",
+            "slice_min_n",
+            "season",
+            "serving",
+            "promotion",
+            "ignored",
+        )
         if key in values
     }
     for key in ("pane", "lateness", "out_of_order"):

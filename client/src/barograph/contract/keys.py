@@ -530,6 +530,13 @@ CONTRACT = RecordKind(
             "A candidate version that answers the same requests as the primary.",
             default="no candidate",
         ),
+        Key("serving", EventValueKind(), "The version whose answers are used.", default="not stated"),
+        Key(
+            "promotion",
+            ChoiceKind(("open", "required")),
+            "`required`: `barograph apply` changes `serving` only with evidence for the new version.",
+            default=_CONTRACT.promotion,
+        ),
         Key(
             "thresholds",
             THRESHOLDS,

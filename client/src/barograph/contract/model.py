@@ -241,7 +241,7 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True):
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """Everything Barograph needs to know about one model."""
 
-    LATER: ClassVar = ("season", "arms", "shadow", "alerts", "columns")
+    LATER: ClassVar = ("season", "arms", "shadow", "serving", "promotion", "alerts", "columns")
 
     model: str
     """The model's name, as in events."""
@@ -283,6 +283,10 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """How requests are assigned to the arms of an A/B test; None: no test."""
     shadow: ShadowTest | None = None
     """The candidate that answers beside the primary; None: no candidate."""
+    serving: str = ""
+    """The version whose answers are used; empty if the contract does not state it."""
+    promotion: Literal["open", "required"] = "open"
+    """`required`: `barograph apply` changes `serving` only with evidence for the new version."""
     thresholds: Thresholds = Thresholds()
     """The thresholds of PSI."""
     rate_thresholds: RateThresholds = RateThresholds()

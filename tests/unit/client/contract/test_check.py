@@ -24,6 +24,8 @@ season: hour_of_week
 label: {{type: category, classes: [late, early, 3], horizon: 7d, mature: 0.9}}
 arms: {{shares: {{a: 0.25, b: 0.75}}, unit: context.user, control: b, margins: {{errors: 0.01}}, days: 56}}
 shadow: {{candidate: 4, of: "3", margins: {{accuracy: 0.01, missing: 0.1}}, days: 56, copy: 3b, prices: {{t: 2e-6}}}}
+serving: 3
+promotion: required
 slo: {{performance: {{accuracy: 0.8, log_loss: 1}}}}
 """
 
@@ -51,6 +53,7 @@ def test_every_key_is_read_and_written() -> None:
     assert contract.shadow == ShadowTest(candidate="4", of="3", margins=margins, days=56, copy="3b", prices={"t": 2e-6})
     assert contract.slo == Slo(performance={"accuracy": 0.8, "log_loss": 1.0})
     assert contract.season == "hour_of_week"
+    assert (contract.serving, contract.promotion) == ("3", "required")
     assert parse_contract(dump_contract(contract)) == contract
 
 
@@ -92,6 +95,11 @@ def test_a_later_member_changes_the_id_only_if_it_is_set() -> None:
             "'3' is the primary too; write the version of the candidate",
         ),
         ("label: {type: bool}\nshadow: {candidate: 4, of: 3, margins: {}}", "has no criterion; write at least one"),
+        ("promotion: required", "serving: is required with promotion: required"),
+        (
+            "serving: 2\nshadow: {candidate: 4, of: 3, margins: {latency: 0.1}}",
+            "'3' is not the version of serving, '2'",
+        ),
         *(
             (f"{label}\nshadow: {{candidate: 4, of: 3, {settings}}}", expected)
             for label, settings, expected in (

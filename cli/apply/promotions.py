@@ -1,0 +1,134 @@
+"""Promotions: with `promotion: required`, a contract changes its serving version only with evidence or a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from barograph.contract import Contract
+
+from cli.apply.catalogue import Catalogue, ContractChange
+from cli.errors import ApplyError
+from cli.shadow.verify import Verification, verify_bundle
+from sketches.shadow.decision import Outcome
+from warehouse.client import Client
+from warehouse.tables import insert_rows
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionGrounds:
+    """What `apply` was given to justify promotions."""
+
+    bundles: Sequence[Path] = ()
+    override_reason: str = ""
+    override_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """A change of the serving version that needs evidence, or the removal of `promotion: required`."""
+
+    contract: Contract
+    replaced: str
+    """The version before."""
+    evidence: str = ""
+    """Digest of the bundle that justifies it."""
+    override_reason: str = ""
+    override_by: str = ""
+
+    @property
+    def is_removal(self) -> bool:
+        """Whether the contract no longer requires evidence."""
+        return self.contract.promotion != "required"
+
+    @property
+    def text(self) -> str:
+        """The change in words."""
+        if self.is_removal:
+            return f"{self.contract.model} no longer has promotion: required"
+        return f"version {self.contract.serving} replaces version {self.replaced} of {self.contract.model}"
+
+
+def find_promotions(changes: Iterable[ContractChange], stored: Catalogue) -> list[Promotion]:
+    """Return the changes that need evidence."""
+    result = []
+    for change in changes:
+        _, old = stored.contracts.get(change.contract.model, ("", None))
+        if old is None or old.promotion != "required":
+            continue
+        if change.contract.promotion != "required" or change.contract.serving != old.serving:
+            result.append(Promotion(change.contract, old.serving))
+    return result
+
+
+def justify_promotions(
+    client: Client, promotions: Sequence[Promotion], stored: Catalogue, grounds: PromotionGrounds
+) -> list[Promotion]:
+    """Verify the evidence for promotions, and return them with it.
+
+    Raises:
+        ApplyError: a promotion has neither evidence nor a reason, or a bundle does not justify it.
+        BundleError: a bundle was changed.
+    """
+    if bool(grounds.override_reason.strip()) != bool(grounds.override_by.strip()):
+        raise ApplyError("--override needs a reason and --by a name: give both.")
+    if grounds.override_reason:
+        reason, name = " ".join(grounds.override_reason.split()), " ".join(grounds.override_by.split())
+        return [Promotion(each.contract, each.replaced, "", reason, name) for each in promotions]
+    verified = [(path, verify_bundle(client, path)) for path in grounds.bundles] if promotions else []
+    return [_justified(each, verified, stored) for each in promotions]
+
+
+def store_promotions(client: Client, promotions: Iterable[Promotion], applied_ms: int) -> None:
+    """Store promotions; `applied_ms` is the current time in Unix milliseconds."""
+    rows = [
+        {
+            "model": each.contract.model,
+            "contract_id": each.contract.id,
+            "replaced": each.replaced,
+            "serving": each.contract.serving,
+            "evidence": each.evidence,
+            "override_reason": each.override_reason,
+            "override_by": each.override_by,
+            "applied_at": applied_ms,
+        }
+        for each in promotions
+    ]
+    insert_rows(client, "promotions", rows)
+
+
+def _justified(promotion: Promotion, verified: Sequence[tuple[Path, Verification]], stored: Catalogue) -> Promotion:
+    if promotion.is_removal:
+        raise ApplyError(
+            f"Refused: {promotion.text}. Keep the key, or give --override REASON and --by NAME, which are stored."
+        )
+    model = promotion.contract.model
+    problems = []
+    for path, verification in verified:
+        problem = _problem(promotion, verification, stored.contracts[model][0])
+        if not problem:
+            return Promotion(promotion.contract, promotion.replaced, verification.bundle.digest)
+        problems.append(f" {path}: {problem}.")
+    raise ApplyError(
+        f"Refused: {promotion.text}, and its contract has promotion: required.{''.join(problems)} Once "
+        f"`barograph promote --model {model}` exits with 0, give the bundle of `barograph shadow export "
+        f"--model {model}` with --evidence. "
+        "To apply without evidence, give --override REASON and --by NAME, which are stored."
+    )
+
+
+def _problem(promotion: Promotion, verification: Verification, contract_id: str) -> str:
+    """Return why a verified bundle does not justify a promotion; empty if it does."""
+    if not verification.is_equal:
+        return (*verification.differences, *verification.obstacles)[0]
+    assert verification.evaluation is not None
+    test, decided = verification.evaluation.test, verification.evaluation.decision
+    versions = (test.model, test.shadow.candidate, test.shadow.of)
+    if versions != (promotion.contract.model, promotion.contract.serving, promotion.replaced):
+        return f"it is about version {test.shadow.candidate} beside version {test.shadow.of} of {test.model}"
+    if test.row.contract_id != contract_id:
+        return f"it was judged by the contract {test.row.contract_id}, but {contract_id} is in force"
+    if test.is_canary or decided.outcome is not Outcome.promote:
+        return f"its decision is {decided.outcome.value}{' about a canary' if test.is_canary else ''}, not promote"
+    return ""

@@ -1,0 +1,147 @@
+"""`apply` of a new serving version with `promotion: required`: refused without evidence, stored with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from barograph.contract import Contract, ShadowTest
+from barograph.contract.file import dump_contract
+
+from cli.main import main
+from local.clickhouse import LocalClickHouse
+from local.kafka import LocalKafka
+from tests.integration.test_promote import CONTRACT, write_days
+from warehouse.client import Client, connect
+
+pytestmark = pytest.mark.engine
+
+FIRST = msgspec.structs.replace(CONTRACT, serving="3", promotion="required")
+MARGINS = {"accuracy": 0.02}
+Call = Callable[..., tuple[int, str, str]]
+
+
+def serving(version: str) -> Contract:
+    shadow = ShadowTest(candidate="3" if version != "3" else "4", of=version, margins=MARGINS)
+    return msgspec.structs.replace(FIRST, serving=version, shadow=shadow)
+
+
+@pytest.fixture
+def call(
+    broker: LocalKafka,
+    engine: LocalClickHouse,
+    topic_prefix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Call]:
+    """Run a command on an installation that does not exist yet, with a contract if one is given."""
+    where = engine.address(topic_prefix.rstrip("-"))
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
+    config = tmp_path / "barograph.toml"
+    config.write_text(
+        f'bootstrap_servers = "{broker.bootstrap_servers}"\ntopic_prefix = "{topic_prefix}"\n'
+        f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n'
+    )
+
+    def run(*words: str, contract: Contract | None = None) -> tuple[int, str, str]:
+        path = tmp_path / "m.yaml"
+        if contract is not None:
+            path.write_text(dump_contract(contract))
+        with pytest.raises(SystemExit) as end:
+            main([*words, *([str(path)] if contract is not None else []), "--config", str(config)])
+        printed = capsys.readouterr()
+        return int(end.value.code or 0), printed.out, " ".join(printed.err.split())
+
+    yield run
+    with connect(dataclasses.replace(where, database="default")) as client:
+        client.command(f"DROP DATABASE IF EXISTS {where.database}")
+
+
+@pytest.fixture
+def installed(call: Call, engine: LocalClickHouse, topic_prefix: str) -> Iterator[Client]:
+    code, out, err = call("apply", contract=FIRST)
+    assert (code, err) == (0, ""), out
+    with connect(engine.address(topic_prefix.rstrip("-"))) as client:
+        yield client
+
+
+def in_force(client: Client) -> int:
+    ((n,),) = client.rows("SELECT count() FROM contracts")
+    return int(n)
+
+
+def test_evidence_justifies_a_new_version(call: Call, installed: Client, tmp_path: Path) -> None:
+    write_days(installed, 60, better=0.04)
+    bundle = str(tmp_path / "evidence.zip")
+    code, out, _ = call("shadow", "export", "--model", "m", "--out", bundle)
+    assert code == 0
+    digest = out.split()[-1]
+
+    code, out, _ = call("plan", contract=serving("4"))
+    assert code == 3
+    assert "! version 4 replaces version 3 of m: `barograph apply` needs --evidence BUNDLE" in out
+    code, _, err = call("apply", contract=serving("4"))
+    assert code == 1
+    assert "Refused: version 4 replaces version 3 of m, and its contract has promotion: required." in err
+    assert "barograph shadow export --model m" in err
+    code, _, err = call("apply", "--evidence", bundle, contract=serving("5"))
+    assert code == 1
+    assert "it is about version 4 beside version 3 of m" in err
+    assert in_force(installed) == 1
+
+    code, out, err = call("apply", "--evidence", bundle, contract=serving("4"))
+    assert (code, err) == (0, ""), out
+    assert f"~ version 4 replaces version 3 of m, by the evidence {digest}" in out
+    assert in_force(installed) == 2
+    rows = installed.rows("SELECT replaced, serving, evidence, override_reason FROM promotions")
+    assert rows == [("3", "4", digest, "")]
+    assert call("apply", contract=serving("4"))[1] == "Nothing to do: everything is up to date.\n"
+    assert "without evidence" not in call("status")[1]
+
+
+def test_evidence_that_does_not_decide_or_no_longer_holds_is_refused(
+    call: Call, installed: Client, tmp_path: Path
+) -> None:
+    write_days(installed, 20, better=0.04)
+    bundle = str(tmp_path / "evidence")
+    assert call("shadow", "export", "--model", "m", "--out", bundle)[0] == 0
+    code, _, err = call("apply", "--evidence", bundle, contract=serving("4"))
+    assert code == 1
+    assert "its decision is insufficient, not promote" in err
+    installed.command(
+        "INSERT INTO shadow_pairs SELECT * REPLACE (primary_right + 9 AS primary_right, records + 1 AS records) "
+        "FROM shadow_pairs FINAL"
+    )
+    code, _, err = call("apply", "--evidence", bundle, contract=serving("4"))
+    assert code == 1
+    assert "days.json: slice all, 2026-05-01, sums.primary_right: bundle" in err
+    (Path(bundle) / "days.json").write_text("[]")
+    code, _, err = call("apply", "--evidence", bundle, contract=serving("4"))
+    assert code == 1
+    assert "days.json differs from its digest" in err
+
+
+def test_an_override_is_stored_and_shown(call: Call, installed: Client) -> None:
+    code, _, err = call("apply", "--override", "hotfix of an outage", contract=serving("4"))
+    assert code == 1
+    assert "--override needs a reason and --by a name" in err
+    code, out, err = call("apply", "--override", "hotfix of an outage", "--by", "ana", contract=serving("4"))
+    assert (code, err) == (0, ""), out
+    assert "! version 4 replaces version 3 of m without evidence, by ana: hotfix of an outage" in out
+    out = call("status")[1]
+    assert "m: version 4 replaced version 3 without evidence at " in out
+    assert "by ana: hotfix of an outage" in out
+    promotion = json.loads(call("status", "--format", "json")[1])["promotions"][0]
+    assert (promotion["serving"], promotion["override_by"], promotion["evidence"]) == ("4", "ana", "")
+
+    open_again = msgspec.structs.replace(serving("4"), promotion="open")
+    code, _, err = call("apply", contract=open_again)
+    assert code == 1
+    assert "Refused: m no longer has promotion: required." in err
+    assert call("apply", "--override", "we stop using it", "--by", "ben", contract=open_again)[0] == 0
+    assert "m: promotion: required was removed without evidence" in call("status")[1]
