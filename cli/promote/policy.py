@@ -25,7 +25,7 @@ from barograph.contract.yaml_tree import read_tree
 from cli.errors import CommandError
 from cli.terminal import percentage, plural
 from sketches.shadow.decision import ShadowDecision
-from warehouse.shadow.criteria import differences
+from warehouse.shadow.criteria import missing_answers
 from warehouse.shadow.days import ShadowDays
 
 CRITERIA = tuple(dict.fromkeys([*(name for names in SHADOW_CRITERIA.values() for name in names), *UNLABELLED_CRITERIA]))
@@ -145,7 +145,7 @@ def unmet_requirements(
         if verdict.days < policy.days:
             text = f"The policy requires {plural(policy.days, 'day')}; {verdict.criterion.name} has {verdict.days}."
             unmet.append(UnmetRequirement(text, may_pass_later=True))
-    failures, requests = differences("missing", whole)
+    failures, requests = missing_answers(whole)
     share = float(-failures.sum() / requests.sum()) if requests.sum() else 0.0
     if share > policy.missing_share:
         text = (

@@ -18,7 +18,7 @@ from warehouse.client import Client
 from warehouse.queries import ContractRow
 from warehouse.shadow.criteria import decision
 from warehouse.shadow.days import PairTotals, ShadowDays, days_of, matured_until, read_totals
-from warehouse.shadow.mirror import mirrored
+from warehouse.shadow.mirror import mirrored, mirrored_prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +142,10 @@ def evaluation_of(test: CandidateTest, totals: PairTotals, matured_s: int) -> Ca
             f"No request of {test.model} version {test.shadow.of} has been counted: the scorer pairs them once an "
             "hour of events has ended. See `barograph status`."
         )
-    judged = [mirrored(each) for each in slices] if test.is_canary else slices
-    return CandidateEvaluation(test, slices, totals.newest_end_s, matured_s, decision(test.shadow, judged))
+    judged, shadow = slices, test.shadow
+    if test.is_canary:
+        judged, shadow = [mirrored(each) for each in slices], mirrored_prices(shadow)
+    return CandidateEvaluation(test, slices, totals.newest_end_s, matured_s, decision(shadow, judged))
 
 
 def _versions(rows: Iterable[ContractRow]) -> Iterable[tuple[str, str]]:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cli.compare.charts import ChartLine, ChartPoint, metric_chart
 from cli.compare.page import html_fragment, html_page, html_table, html_text
@@ -16,10 +17,11 @@ from cli.promote.show import REASON_TEXTS, decision_line, state_text, title
 from cli.shadow.evaluation import CandidateEvaluation
 from cli.terminal import percentage, ratio
 from sketches.shadow.day_interval import BURN_IN_DAYS, day_interval
-from sketches.shadow.decision import CriterionVerdict, Outcome
+from sketches.shadow.decision import AucDays, CriterionVerdict, Outcome
+from sketches.shadow.planned_auc import planned_auc, planned_days
 from warehouse.shadow.criteria import criterion_days
 from warehouse.shadow.days import FloatArray, ShadowDays
-from warehouse.shadow.mirror import mirrored
+from warehouse.shadow.mirror import mirrored, mirrored_prices
 
 MAX_SLICES = 60
 """Slices that are listed, the strongest evidence of harm first."""
@@ -120,8 +122,11 @@ def _criteria(evaluation: CandidateEvaluation) -> str:
 def _looks(evaluation: CandidateEvaluation, verdict: CriterionVerdict, whole: ShadowDays) -> Iterator[ChartPoint]:
     """Yield the interval as of each day from the end of the burn-in."""
     criterion = verdict.criterion
-    margin = evaluation.test.shadow.margins[criterion.name]
-    data = criterion_days(criterion.name, margin, evaluation.test.shadow, whole)
+    shadow = mirrored_prices(evaluation.test.shadow) if evaluation.test.is_canary else evaluation.test.shadow
+    data = criterion_days(criterion.name, shadow.margins[criterion.name], shadow, whole)
+    if isinstance(data, AucDays):
+        yield from _planned_looks(data, np.array(whole.days)[whole.ended & whole.mature])
+        return
     used = whole.ended & whole.mature if len(data.pairs) < int(whole.ended.sum()) else whole.ended
     days = np.array(whole.days)[used][data.pairs > 0.0]
     sums, pairs = data.differences[data.pairs > 0.0], data.pairs[data.pairs > 0.0]
@@ -132,6 +137,20 @@ def _looks(evaluation: CandidateEvaluation, verdict: CriterionVerdict, whole: Sh
         known = math.isfinite(low)
         yield ChartPoint(
             str(days[n - 1]), float(interval.value), low if known else math.nan, high if known else math.nan, level
+        )
+
+
+def _planned_looks(data: AucDays, days: NDArray[np.str_]) -> Iterator[ChartPoint]:
+    """Yield the interval of each planned look that has been reached."""
+    has_rows = data.primary[..., 0].sum(axis=-1) > 0.0
+    primary, candidate, days = data.primary[has_rows], data.candidate[has_rows], days[has_rows]
+    for n in (each for each in planned_days(data.planned_days) if each <= len(days)):
+        reached = planned_auc(primary[:n], candidate[:n], data.planned_days, worst_day=data.criterion.worst_day)
+        low, high = reached.value - reached.half, reached.value + reached.half
+        level = "stable" if low > -data.criterion.margin else "major" if high < 0.0 else "minor"
+        known = math.isfinite(low)
+        yield ChartPoint(
+            str(days[n - 1]), reached.value, low if known else math.nan, high if known else math.nan, level
         )
 
 

@@ -6,7 +6,10 @@ missing answers are counted at their worst. Since all criteria must be met, no c
 
 `hold` if, after the burn-in, one of K criteria is harmed: the confidence sequence at α/K is below 0, or the e-process
 against a loss of at most m reaches K/α; or if e-BH names a slice. A criterion whose loss is known to be smaller than
-its margin is not harmed.
+its margin is not harmed. For a defect that the primary never has, such as a missing answer, the limit is −m instead
+of 0.
+
+The criterion `auc` has planned looks instead (`sketches.shadow.planned_auc`) and keeps its state between them.
 
 `insufficient` otherwise, with a forecast of the days left.
 
@@ -30,6 +33,7 @@ from sketches.shadow.day_interval import BURN_IN_DAYS, LEAST_PAIRS, day_interval
 from sketches.shadow.e_bh import e_bh, log_mean_e
 from sketches.shadow.least_days import WORST_DAY, days_left, least_days, unseen_loss
 from sketches.shadow.missing_pairs import MissingPairs, bounded_sums
+from sketches.shadow.planned_auc import planned_auc, planned_days
 
 FloatArray = NDArray[np.float64]
 
@@ -56,6 +60,11 @@ class Criterion:
     """Acceptable loss per pair, above 0, in the unit of the differences."""
     worst_day: float = WORST_DAY
     """Assumed loss per pair on a bad day, in the same unit."""
+    days: int = BURN_IN_DAYS
+    """Least number of days with pairs before the candidate is judged."""
+    harmless: float = 0.0
+    """Difference from which on the candidate is not worse: 0, or −margin for the share of a defect that the primary
+    never has, such as missing answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,21 @@ class CriterionDays:
     unit_variance: float = 0.0
     """Variance of the mean difference by the assignment of units to two arms, which more days do not reduce
     (`sketches.shadow.split_traffic`); 0 for pairs, ∞ if unknown."""
+    unit: float = 1.0
+    """Size of one typical event, in the unit of the differences: e-processes assume a scale of half of it at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class AucDays:
+    """The days of the criterion `auc`, which is judged at planned looks."""
+
+    criterion: Criterion
+    primary: FloatArray
+    """Labelled rows of each mature day, (t, bins, 3), bins by ascending score: n, Σ score, positives."""
+    candidate: FloatArray
+    """The same rows with the candidate's scores."""
+    planned_days: int
+    """Planned number of days; at least 28."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +107,8 @@ class SliceDays:
     criterion: str
     differences: FloatArray
     pairs: FloatArray
+    unit: float = 1.0
+    """As in `CriterionDays`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +139,10 @@ class CriterionVerdict:
     `least_days`."""
     is_met: bool
     is_harmed: bool
+    look_days: int = 0
+    """Days of the newest planned look, which the interval uses; 0 before it, and for criteria that use all days."""
+    next_look: int | None = None
+    """Days of the next planned look; None if all days are used, or after the last look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +195,7 @@ class ShadowDecision:
     """Most days left of all criteria; NaN if one has no forecast."""
 
 
-def decide(criteria: Sequence[CriterionDays], slices: Sequence[SliceDays] = ()) -> ShadowDecision:
+def decide(criteria: Sequence[CriterionDays | AucDays], slices: Sequence[SliceDays] = ()) -> ShadowDecision:
     """Decide about a candidate.
 
     Args:
@@ -177,7 +207,10 @@ def decide(criteria: Sequence[CriterionDays], slices: Sequence[SliceDays] = ()) 
     """
     if not criteria:
         raise ValueError("a decision needs at least one criterion with a margin")
-    verdicts = tuple(_judge(each, len(criteria)) for each in criteria)
+    verdicts = tuple(
+        _judge_auc(each, len(criteria)) if isinstance(each, AucDays) else _judge(each, len(criteria))
+        for each in criteria
+    )
     by_slice, log_mean = _slice_verdicts(slices)
     harmed = _harmed_slices(by_slice)
     if all(verdict.is_met for verdict in verdicts) and not harmed:
@@ -207,7 +240,7 @@ def _judge(data: CriterionDays, criteria: int) -> CriterionVerdict:
     observed = _Series.of(sums, pairs, criterion, data.unit_variance)
     least = _Series.of(bounds.low[any_pairs], bounds.pairs[any_pairs], criterion, data.unit_variance)
     total = float(bounds.pairs.sum())
-    needed = least_days(criterion.margin, criterion.worst_day, ALPHA)
+    needed = _needed_days(criterion)
     days = len(sums)
     ready = days >= needed
     waiting = float(max(needed - days, 0))
@@ -226,9 +259,48 @@ def _judge(data: CriterionDays, criteria: int) -> CriterionVerdict:
         least_days=needed,
         days_left=float(np.fmax.reduce([waiting, *forecasts])) if waiting else float(np.max(forecasts)),
         is_met=is_met,
-        is_harmed=observed.low <= -criterion.margin
-        and _is_harmed(sums, pairs, criterion.margin, criteria, data.unit_variance),
+        is_harmed=observed.low <= -criterion.margin and _is_harmed(data, sums, pairs, criteria),
     )
+
+
+def _judge_auc(data: AucDays, criteria: int) -> CriterionVerdict:
+    criterion, margin = data.criterion, data.criterion.margin
+    has_rows = data.primary[..., 0].sum(axis=-1) > 0.0
+    primary, candidate = data.primary[has_rows], data.candidate[has_rows]
+    newest, strict = (
+        planned_auc(primary, candidate, data.planned_days, alpha, criterion.worst_day)
+        for alpha in (ALPHA, ALPHA / criteria)
+    )
+    is_known = math.isfinite(newest.half)
+    low, high = (newest.value - newest.half, newest.value + newest.half) if is_known else (-math.inf, math.inf)
+    looks = planned_days(data.planned_days)
+    enough = [days for days in looks if days >= _needed_days(criterion)]
+    least = enough[0] if enough else _needed_days(criterion)
+    days = len(primary)
+    is_met = newest.days >= least and low > -margin
+    remaining = days_left(newest.days, newest.value, newest.half, margin) if is_known else 0.0
+    following = [each for each in enough if each > newest.days and each >= newest.days + remaining]
+    return CriterionVerdict(
+        criterion=criterion,
+        days=days,
+        value=newest.value,
+        low=low,
+        high=high,
+        kappa=newest.kappa,
+        least_value=newest.value,
+        most_value=newest.value,
+        least_low=low,
+        least_days=least,
+        days_left=0.0 if is_met else float(max(following[0] - days, 0)) if following else math.inf,
+        is_met=is_met,
+        is_harmed=low <= -margin and strict.value + strict.half < criterion.harmless,
+        look_days=newest.days,
+        next_look=newest.next_days,
+    )
+
+
+def _needed_days(criterion: Criterion) -> int:
+    return max(criterion.days, least_days(criterion.margin, criterion.worst_day, ALPHA))
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,16 +360,16 @@ def _unit_half(variance: float, alpha: float) -> float:
     return float(ndtri(1.0 - alpha / 4.0)) * math.sqrt(variance)
 
 
-def _is_harmed(sums: FloatArray, pairs: FloatArray, margin: float, criteria: int, unit_variance: float) -> bool:
+def _is_harmed(data: CriterionDays, sums: FloatArray, pairs: FloatArray, criteria: int) -> bool:
     if len(sums) < BURN_IN_DAYS:
         return False
     interval = day_interval(sums, pairs, ALPHA / criteria)
-    half = math.hypot(float(interval.half), _unit_half(unit_variance, ALPHA / criteria))
-    if interval.enough and float(interval.value) + half < 0.0:
+    half = math.hypot(float(interval.half), _unit_half(data.unit_variance, ALPHA / criteria))
+    if interval.enough and float(interval.value) + half < data.criterion.harmless:
         return True
-    if unit_variance > 0.0:
+    if data.unit_variance > 0.0:
         return False  # The e-process would take the luck of one assignment for a difference.
-    evidence = _evidence(sums, pairs, -margin)
+    evidence = _evidence(sums / data.unit, pairs, -data.criterion.margin / data.unit)
     return evidence is not None and float(evidence.worse[-1]) >= math.log(criteria / ALPHA)
 
 
@@ -327,7 +399,8 @@ def _slice_verdicts(slices: Sequence[SliceDays]) -> tuple[tuple[SliceVerdict, ..
             interval = day_interval(all_sums, all_pairs, ALPHA)
             value[numbers], low[numbers], high[numbers] = interval.value, interval.low, interval.high
         if count > BURN_IN_DAYS:
-            evidence = day_evidence(all_sums, all_pairs, np.zeros(len(group))).worse[:, -1]
+            units = np.array([slices[i].unit for i in numbers])
+            evidence = day_evidence(all_sums / units[:, None], all_pairs, np.zeros(len(group))).worse[:, -1]
             log_e[numbers] = np.where(np.median(all_pairs, axis=-1) >= LEAST_PAIRS, evidence, math.nan)
     is_judged = ~np.isnan(log_e)
     is_harmed = np.zeros(n, np.bool_)

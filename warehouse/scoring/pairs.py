@@ -205,6 +205,7 @@ _NUMBER_SUMS = _ALWAYS | {f"error_{side}": (f"size_{i}", _SCORED) for i, side in
 _CONSTANTS = {
     "cost_metrics": "{cost_metrics:Array(String)}",
     "settings": "{settings:String}",
+    "slow_ms": "{slow_ms:Float64}",
     "counted_at": "fromUnixTimestamp64Milli({now_ms:Int64}, 'UTC')",
 }
 _VALUES = tuple(name for name in COLUMNS if name not in (*_KEYS, "records", *_CONSTANTS))

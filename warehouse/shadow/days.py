@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sketches.baseline.baseline import ALL
+from sketches.shadow.exceedances import bucket_histogram
 from warehouse.client import Client
 from warehouse.tables import SCHEMAS
 
@@ -20,8 +21,16 @@ COUNTED = (
     *("requests", "pairs", "compared", "agreed", "labelled", "both_right", "primary_right", "candidate_right"),
     *("missing_labelled", "missing_right", "scored", "loss_primary", "loss_candidate", "brier_primary"),
     *("brier_candidate", "error_primary", "error_candidate", "timed", "log_latency"),
+    *("copy_compared", "copy_agreed", "copy_candidate_agreed", "slow_primary", "slow_candidate", "costed"),
 )
 """Columns of `shadow_pairs` that add up over windows."""
+OF_COPY = ("copy_compared", "copy_agreed", "copy_candidate_agreed")
+OF_SETTINGS = (*OF_COPY, "slow_primary", "slow_candidate", "costed")
+"""Those that add up only over windows that were counted with the same settings: the newest ones."""
+SLO_TIMED = "slo_timed"
+"""Key of the timed pairs that were compared with the newest latency target."""
+HISTOGRAMS = ("scores_primary", "scores_candidate", "latencies_primary", "latencies_candidate")
+SPENT = ("spent_primary", "spent_candidate")
 SCALE = 2**50
 """Factor of sums with decimals, as in `warehouse.scoring.pairs`: they are whole numbers while they are added up."""
 _DECIMAL = frozenset(name for name in COUNTED if pa.types.is_floating(SCHEMAS["shadow_pairs"].field(name).type))
@@ -41,9 +50,16 @@ class ShadowDays:
     mature: NDArray[np.bool_]
     """Shape (t,): whether the labels of the whole day are mature."""
     sums: dict[str, FloatArray]
-    """By column of `COUNTED`, each of shape (t,)."""
+    """By column of `COUNTED`, and of `SLO_TIMED`, each of shape (t,)."""
     missing: dict[str, FloatArray]
     """Requests without a pair by reason, each of shape (t,)."""
+    histograms: dict[str, FloatArray] = field(default_factory=dict)
+    """By column of `HISTOGRAMS`: labelled rows of (t, bins, 3), as in `sketches.shadow.clustered_auc`, with 0 for the
+    sum of scores; latencies of (t, 481), as in `sketches.shadow.exceedances`. Empty without any, and for slices."""
+    spent_primary: dict[str, FloatArray] = field(default_factory=dict)
+    """Sums of the primary's metrics that have a price, over costed pairs, each of shape (t,)."""
+    spent_candidate: dict[str, FloatArray] = field(default_factory=dict)
+    """The same of the candidate."""
 
 
 def shadow_days(client: Client, model: str, candidate: str, of: str, basis: str, timezone: str) -> list[ShadowDays]:
@@ -91,18 +107,22 @@ class PairTotals:
     """Sums of pairs by slice and local day, in whole numbers, so that any order of addition gives the same sums."""
 
     rows: dict[tuple[str, str], tuple[Any, ...]] = field(default_factory=dict)
-    """(slice, day) → end of the day (Unix seconds), missing by reason, then the columns of `COUNTED`; those with
-    decimals are multiplied by `SCALE`."""
+    """(slice, day) → end of the day (Unix seconds), the maps of `SPENT`, missing by reason, the maps of
+    `HISTOGRAMS`, `SLO_TIMED`, then the columns of `COUNTED`;
+    those with decimals are multiplied by `SCALE`."""
     newest_end_s: int = 0
     """End of the newest score window."""
+    cost_metrics: frozenset[str] = frozenset()
+    """Metrics that have a price by the newest settings."""
 
     def add(self, other: PairTotals, sign: int = 1) -> None:
         """Add the totals of other windows, or subtract them with the sign −1. Days without requests are left out."""
         self.newest_end_s = max(self.newest_end_s, other.newest_end_s)
+        self.cost_metrics |= other.cost_metrics
         for key, row in other.rows.items():
-            own = self.rows.get(key, (row[0], {}, *(0 for _ in COUNTED)))
+            own = self.rows.get(key, tuple({} if isinstance(value, dict) else 0 for value in row))
             result = (row[0], *(_added(one, more, sign) for one, more in zip(own[1:], row[1:], strict=True)))
-            if result[2 + COUNTED.index("requests")]:
+            if result[COUNTED.index("requests") - len(COUNTED)]:
                 self.rows[key] = result
             else:
                 self.rows.pop(key, None)
@@ -119,17 +139,29 @@ def read_totals(
         source: SQL with the columns of `shadow_pairs`.
         settings: a SETTINGS clause of the query.
     """
-    sums = ", ".join(f"sum({_whole(name)})" for name in COUNTED)
+    sums = ", ".join(
+        f"sumIf({name}, settings = newest)" if name in OF_SETTINGS else f"sum({_whole(name)})" for name in COUNTED
+    )
+    of_pairs = (
+        "model = {model:String} AND candidate = {candidate:String} AND of = {of:String} AND basis = {basis:String}"
+    )
+    spent = [f"sumForEachIf(arrayMap(v -> toInt128(round(v * {SCALE})), {name}), settings = newest)" for name in SPENT]
     rows = client.rows(
-        "SELECT slice, toString(toDate(window_start, {zone:String})) AS day, "  # noqa: S608 - our names
+        f"WITH (SELECT argMax(settings, counted_at) FROM shadow_pairs WHERE {of_pairs}) AS newest "  # noqa: S608 - our names
+        "SELECT slice, toString(toDate(window_start, {zone:String})) AS day, "
         "toUnixTimestamp(toDateTime(toDate(window_start, {zone:String}) + 1, {zone:String})) AS day_end, "
-        f"toUnixTimestamp(max(window_start) + max(window_s)), sumMap(missing), {sums} FROM {source} "
-        "WHERE model = {model:String} AND candidate = {candidate:String} AND of = {of:String} "
-        f"AND basis = {{basis:String}} AND requests > 0 GROUP BY slice, day, day_end {settings}",
+        "toUnixTimestamp(max(window_start) + max(window_s)), anyIf(cost_metrics, settings = newest), "
+        f"{', '.join(spent)}, sumMap(missing), {', '.join(f'sumMap({name})' for name in HISTOGRAMS)}, "
+        f"sumIf(timed, settings = newest AND slow_ms > 0), {sums} FROM {source} "
+        f"WHERE {of_pairs} AND requests > 0 GROUP BY slice, day, day_end {settings}",
         parameters,
     )
-    newest_end_s = max((row[3] for row in rows), default=0)
-    return PairTotals({(row[0], row[1]): (row[2], *row[4:]) for row in rows}, newest_end_s)
+    cost_metrics = frozenset(metric for row in rows for metric in row[4])
+    totals = PairTotals(newest_end_s=max((row[3] for row in rows), default=0), cost_metrics=cost_metrics)
+    for name, day, day_end, _, metrics, spent_primary, spent_candidate, *values in rows:
+        maps = (dict(zip(metrics, each, strict=False)) for each in (spent_primary, spent_candidate))
+        totals.rows[name, day] = (day_end, *maps, *values)
+    return totals
 
 
 def days_of(totals: PairTotals, matured_s: int) -> list[ShadowDays]:
@@ -142,24 +174,53 @@ def days_of(totals: PairTotals, matured_s: int) -> list[ShadowDays]:
     by_slice: dict[str, list[tuple[Any, ...]]] = {}
     for (name, day), row in sorted(totals.rows.items(), key=lambda item: (item[0][0] != ALL, item[0])):
         by_slice.setdefault(name, []).append((day, *row))
-    return [_days(name, rows, totals.newest_end_s, matured_s) for name, rows in by_slice.items()]
+    return [_days(name, rows, totals, matured_s) for name, rows in by_slice.items()]
 
 
-def _days(name: str, rows: list[tuple[Any, ...]], newest_end_s: int, matured_s: int) -> ShadowDays:
-    days, day_ends, missing, *sums = zip(*rows, strict=True)
+def _days(name: str, rows: list[tuple[Any, ...]], totals: PairTotals, matured_s: int) -> ShadowDays:
+    days, day_ends, spent_primary, spent_candidate, missing, *further = zip(*rows, strict=True)
+    counts, (slo_timed, *sums) = further[: len(HISTOGRAMS)], further[len(HISTOGRAMS) :]
     ends = np.array(day_ends, dtype=np.int64)
-    reasons = sorted({reason for each in missing for reason in each})
+    values = {
+        column: np.array([float(value) for value in column_values]) / (SCALE if column in _DECIMAL else 1)
+        for column, column_values in zip(COUNTED, sums, strict=True)
+    }
     return ShadowDays(
         name,
         tuple(days),
-        ends <= newest_end_s,
+        ends <= totals.newest_end_s,
         ends <= matured_s,
-        {
-            column: np.array([float(value) for value in values]) / (SCALE if column in _DECIMAL else 1)
-            for column, values in zip(COUNTED, sums, strict=True)
-        },
-        {reason: np.array([float(each.get(reason, 0)) for each in missing]) for reason in reasons},
+        values | {SLO_TIMED: np.array(slo_timed, np.float64)},
+        _by_key(missing, {reason for each in missing for reason in each}),
+        {column: _HISTOGRAM_OF[column](each) for column, each in zip(HISTOGRAMS, counts, strict=True) if any(each)},
+        _by_key(spent_primary, totals.cost_metrics, SCALE),
+        _by_key(spent_candidate, totals.cost_metrics, SCALE),
     )
+
+
+def _by_key(maps: Sequence[Mapping[str, Any]], keys: Iterable[str], scale: int = 1) -> dict[str, FloatArray]:
+    return {key: np.array([float(each.get(key, 0)) for each in maps]) / scale for key in sorted(keys)}
+
+
+def _score_histograms(days: Sequence[Mapping[int, int]]) -> FloatArray:
+    """Return labelled rows of shape (t, bins, 3) from counts by 2 × bin, + 1 for positive labels."""
+    bins = max(number for each in days for number in each) // 2 + 1
+    histograms = np.zeros((len(days), bins, 3))
+    for histogram, counts in zip(histograms, days, strict=True):
+        for number, count in counts.items():
+            histogram[number // 2, 0] += count
+            histogram[number // 2, 2] += count * (number % 2)
+    return histograms
+
+
+def _latency_histograms(days: Sequence[Mapping[int, int]]) -> FloatArray:
+    return np.stack([bucket_histogram(list(each), list(each.values())) for each in days])
+
+
+_HISTOGRAM_OF: dict[str, Callable[[Sequence[Mapping[int, int]]], FloatArray]] = {
+    **dict.fromkeys(HISTOGRAMS[:2], _score_histograms),
+    **dict.fromkeys(HISTOGRAMS[2:], _latency_histograms),
+}
 
 
 def _whole(column: str) -> str:

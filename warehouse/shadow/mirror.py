@@ -5,9 +5,13 @@ The criteria judge the candidate. A canary asks the same of the new primary, com
 
 from __future__ import annotations
 
-import numpy as np
+import dataclasses
 
-from warehouse.shadow.days import ShadowDays
+import msgspec
+import numpy as np
+from barograph.contract import ShadowTest
+
+from warehouse.shadow.days import OF_COPY, ShadowDays
 
 _FAILED = "primary-failed"
 _CANDIDATE_FAILED = "error"
@@ -20,16 +24,30 @@ def mirrored(days: ShadowDays) -> ShadowDays:
 
     Requests in which the primary failed are then failures of the candidate; requests without an answer of the shadow
     are then requests in which the primary failed. A failed primary has no answer that could be right, so no missing
-    answer is labelled.
+    answer is labelled. Agreement has no side: its counts stay.
     """
-    names = {name: _other_side(name) for name in days.sums}
+    names = {name: name if name in OF_COPY else _other_side(name) for name in days.sums}
     sums = {name: days.sums[other] for name, other in names.items()}
     sums |= {name: -days.sums[name] for name in _NEGATED}
     sums |= {name: np.zeros_like(days.sums[name]) for name in _LOST}
     failed = days.missing.get(_FAILED, np.zeros(len(days.days)))
     others = [counts for reason, counts in days.missing.items() if reason != _FAILED]
     missing = {_CANDIDATE_FAILED: failed, _FAILED: np.sum(others, axis=0) if others else np.zeros(len(days.days))}
-    return ShadowDays(days.slice, days.days, days.ended, days.mature, sums, missing)
+    return dataclasses.replace(
+        days,
+        sums=sums,
+        missing=missing,
+        histograms={_other_side(name): counts for name, counts in days.histograms.items()},
+        spent_primary=days.spent_candidate,
+        spent_candidate=days.spent_primary,
+    )
+
+
+def mirrored_prices(shadow: ShadowTest) -> ShadowTest:
+    """Exchange the prices of the primary and the candidate."""
+    if not shadow.candidate_prices:
+        return shadow
+    return msgspec.structs.replace(shadow, prices=shadow.candidate_prices, candidate_prices=shadow.prices)
 
 
 def _other_side(name: str) -> str:

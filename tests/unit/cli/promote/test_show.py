@@ -6,7 +6,7 @@ import numpy as np
 from barograph.events import ShadowReason
 
 from cli.promote.show import REASON_TEXTS
-from warehouse.shadow.criteria import differences
+from warehouse.shadow.criteria import missing_answers
 from warehouse.shadow.days import COUNTED, PLANNED, ShadowDays
 
 
@@ -25,6 +25,6 @@ def test_requests_outside_the_sample_and_failures_of_the_primary_are_no_failures
         sums={name: 0 * one for name in COUNTED} | {"requests": 100 * one},
         missing={reason: 3 * one for reason in REASON_TEXTS},
     )
-    failures, requests = differences("missing", days)
+    failures, requests = missing_answers(days)
     assert requests == 100 - 3 * len(PLANNED)
     assert failures == -3 * (len(REASON_TEXTS) - len(PLANNED))

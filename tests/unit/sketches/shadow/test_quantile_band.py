@@ -1,4 +1,4 @@
-"""Exceedances over frozen limits, and bands of quantiles."""
+"""Bands of quantiles."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from sketches.shadow.day_interval import day_interval
-from sketches.shadow.exceedances import exceedances, frozen_limits
 from sketches.shadow.quantile_band import curve_radius, quantile_band, rank_radius
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
 
@@ -49,31 +47,3 @@ def test_the_band_contains_the_quantile_and_widens_with_overdispersion() -> None
     for rank, phi in ((1.0, 1.0), (0.5, 0.9)):
         with pytest.raises(ValueError):
             quantile_band(sketch, rank, phi=phi)
-
-
-def test_a_slower_candidate_exceeds_the_frozen_limits_more_often() -> None:
-    rng = np.random.default_rng(11)
-    burn_in = latency_sketch(rng.lognormal(0.0, 0.5, 28 * 500))
-    limits = frozen_limits(burn_in)
-    days = []
-    for _ in range(60):
-        primary = rng.lognormal(0.0, 0.5, 500)
-        candidate = 1.1 * rng.lognormal(0.0, 0.5, 500)
-        days.append(exceedances(primary, limits) - exceedances(candidate, limits))
-    result = day_interval(np.array(days).T, 500)
-    assert result.value.shape == (3,)
-    assert (result.high[:2] < 0.0).all()
-
-
-def test_exceedances_add_up() -> None:
-    values = np.array([1.0, 2.0, 3.0, np.nan])
-    limits = np.array([1.0, 2.5])
-    np.testing.assert_array_equal(exceedances(values, limits), [2, 1])
-    np.testing.assert_array_equal(exceedances(values[:2], limits) + exceedances(values[2:], limits), [2, 1])
-
-
-def test_limits_need_values_and_ranks_inside() -> None:
-    with pytest.raises(ValueError, match="no values"):
-        frozen_limits(numeric_sketch(False, "req"))
-    with pytest.raises(ValueError, match="ranks"):
-        frozen_limits(latency_sketch(np.arange(10.0)), [1.0])

@@ -1,0 +1,92 @@
+"""Looks at the difference of AUC."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from sketches.shadow.clustered_auc import auc_difference
+from sketches.shadow.decision import AucDays, Criterion, Outcome, decide
+from sketches.shadow.least_days import unseen_loss
+from sketches.shadow.planned_auc import planned_auc, planned_days
+
+BOUNDS = [4.87688494879, 3.35701192157, 2.68028006454, 2.28981676771, 2.03103204331]
+
+
+def days(t: int, shift: float = 0.0, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Return histograms of both sides; the candidate's scores of positives are moved by `shift` bins more."""
+    rng = np.random.default_rng(seed)
+    sides = np.zeros((2, t, 60, 3))
+    for day in range(t):
+        for positive in (0, 1):
+            primary = rng.normal(25.0 + 6.0 * positive, 5.0, 300)
+            candidate = primary + rng.normal(shift * positive, 2.0, 300)
+            for side, values in enumerate((primary, candidate)):
+                np.add.at(sides[side, day], np.clip(values, 0, 59).astype(int), [1.0, 0.0, float(positive)])
+    return sides[0], sides[1]
+
+
+def test_looks_are_planned_and_not_before_the_burn_in() -> None:
+    assert planned_days(140) == [28, 56, 84, 112, 140]
+    assert planned_days(60) == [36, 48, 60]
+    assert planned_days(28) == [28]
+    assert planned_days(151) == [31, 61, 91, 121, 151]
+
+
+def test_a_look_has_the_golden_bound_and_stays_until_the_next_one() -> None:
+    primary, candidate = days(140)
+    for number, t in enumerate((28, 56, 84, 112, 140)):
+        result = auc_difference(primary[:t], candidate[:t])
+        error = math.sqrt(float(result.variance * result.kappa))
+        for now in (t, min(t + 27, 140)):
+            newest = planned_auc(primary[:now], candidate[:now], 140)
+            assert (newest.days, newest.next_days) == (t, None if t == 140 else t + 28)
+            assert newest.value == float(result.difference)
+            assert newest.half / error == pytest.approx(BOUNDS[number], abs=1e-9)
+
+
+def test_before_the_first_look_nothing_is_known() -> None:
+    newest = planned_auc(*days(27), 140)
+    assert (newest.days, newest.next_days, newest.half) == (0, 28, math.inf)
+    assert math.isnan(newest.value)
+
+
+def test_equal_ranks_leave_the_loss_of_days_that_have_not_occurred() -> None:
+    primary, _ = days(60)
+    newest = planned_auc(primary, primary, 140, worst_day=0.05)
+    assert newest.days == 56
+    assert newest.half == unseen_loss(56, 0.05)
+    primary[..., 2] = 0.0
+    assert planned_auc(primary, primary, 140).half == math.inf
+
+
+def decided(t: int, shift: float, margin: float = 0.02, least: int = 28) -> tuple[Outcome, AucDays]:
+    data = AucDays(Criterion("auc", margin, 0.1, least), *days(t, shift), 140)
+    return decide([data]).outcome, data
+
+
+def test_decisions_change_only_at_looks() -> None:
+    assert [decided(t, 1.0)[0] for t in (27, 28, 55, 56)] == [Outcome.insufficient, *3 * [Outcome.promote]]
+    assert [decided(t, 1.0, least=40)[0] for t in (28, 55, 56)] == [*2 * [Outcome.insufficient], Outcome.promote]
+    assert decided(112, -3.0)[0] == Outcome.hold
+
+
+def test_the_verdict_names_the_next_look() -> None:
+    (verdict,) = decide([decided(60, 0.0, margin=0.0005)[1]]).criteria
+    assert (verdict.days, verdict.look_days, verdict.next_look) == (60, 56, 84)
+    assert not verdict.is_met
+    # 0.0005 of 0.1 needs more than 140 days.
+    assert verdict.least_days == 598
+    assert verdict.days_left == math.inf
+    (verdict,) = decide([decided(20, 0.0, margin=0.02, least=30)[1]]).criteria
+    assert (verdict.least_days, verdict.days_left) == (56, 36)
+    assert (verdict.low, verdict.high) == (-math.inf, math.inf)
+
+
+def test_days_without_labelled_rows_are_no_days() -> None:
+    primary, candidate = days(30)
+    primary[[3, 5]] = candidate[[3, 5]] = 0.0
+    (verdict,) = decide([AucDays(Criterion("auc", 0.05), primary, candidate, 140)]).criteria
+    assert (verdict.days, verdict.look_days) == (28, 28)
