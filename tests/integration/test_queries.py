@@ -278,3 +278,9 @@ def _(rows: list[Row], shop: Shop) -> None:
     # The scores of arm b from the first window that holds enough of them, then the new device.
     assert shop.start < moment(since) <= shop.at(6)
     assert worst > 1
+
+
+@answers(26)
+def _(rows: list[Row], shop: Shop) -> None:
+    # The shop has no candidate: tests/integration/test_shadow_disagreements.py has one.
+    assert rows == []
