@@ -182,8 +182,12 @@ def test_arrow_schemas_match_the_tables(client: Client) -> None:
         "Map(LowCardinality(String), String)": pa.map_(pa.string(), pa.string()),
         "Map(LowCardinality(String), Nullable(Float64))": pa.map_(pa.string(), pa.float64()),
         "Map(LowCardinality(String), UInt64)": pa.map_(pa.string(), pa.uint64()),
+        "Map(LowCardinality(String), Float64)": pa.map_(pa.string(), pa.float64()),
         "Map(String, Float64)": pa.map_(pa.string(), pa.float64()),
+        "Map(String, UInt64)": pa.map_(pa.string(), pa.uint64()),
         "Map(UInt16, UInt64)": pa.map_(pa.uint16(), pa.uint64()),
+        "Map(Int32, UInt64)": pa.map_(pa.int32(), pa.uint64()),
+        "Map(UInt32, UInt64)": pa.map_(pa.uint32(), pa.uint64()),
         "Map(String, Int64)": pa.map_(pa.string(), pa.int64()),
     }
     for table, schema in SCHEMAS.items():
