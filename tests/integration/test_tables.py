@@ -10,12 +10,16 @@ import subprocess
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
+from barograph import Publisher
 from barograph.contract import LabelSpec
 
+from cli.demo.shadow.evidence import wait_until_processed
 from cli.dev.command import CONTRACTS_FOLDER
 from cli.dev.processors import KINDS
 from cli.main import main
@@ -45,6 +49,8 @@ class Shell:
     capsys: pytest.CaptureFixture[str]
     monkeypatch: pytest.MonkeyPatch
     load_report: str = ""
+    output: str = ""
+    """Of the last command."""
 
     def run(self, line: str) -> None:
         """Execute one line; it must succeed."""
@@ -67,10 +73,19 @@ class Shell:
             main(arguments)
         output, errors = self.capsys.readouterr()
         assert end.value.code in (0, None), f"{arguments}\n{output}\n{errors}"
+        self.output = output
         if arguments[0] == "load":
             self.load_report = errors
         if arguments[0] == "query" and "latest_performance" in arguments[1]:
             assert len(output.splitlines()) > 1, "`load` waits until performance is judged"
+
+    def serve(self, script: str) -> str:
+        """Run the script of a service with the topics of the shared servers; return what it prints."""
+        from_contract = partial(Publisher.from_contract, topic_prefix=self.pipeline.prefix)
+        with self.monkeypatch.context() as patch:
+            patch.setattr(Publisher, "from_contract", from_contract)
+            exec(compile(script, "serve.py", "exec"), {"__name__": "__main__"})
+        return self.capsys.readouterr().out
 
     def _start_processors(self) -> None:
         """Do what `dev` does, on the shared servers: apply the contracts and start each processor.
@@ -211,6 +226,37 @@ def test_a_tutorial_finds_the_drift_of_its_table(shell: Shell, page: str, metric
     for command in ("infer", "dev", "load", "status", "query", "compare"):
         assert ["barograph", command] in programs
     monitor(shell, GENERATED[page](), lines, metric)
+
+
+@pytest.mark.long
+def test_the_tutorial_of_a_candidate_ends_with_verified_evidence(shell: Shell) -> None:
+    page = (TUTORIALS / "shadow.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    table = GENERATED["shadow"]()
+    unknown = pc.sum(pc.equal(table.production["plan"], "legacy")).as_py()
+    n = table.production.num_rows
+    for line in page_commands(page):
+        if line == "python serve.py":
+            served = shell.serve(script)
+            assert f"submitted={n}" in served
+            assert f"'answered': {n - unknown}" in served
+            assert f"'error': {unknown}" in served
+            continue
+        if line.startswith("barograph shadow status"):
+            shell.pipeline.wait_rows(
+                f"SELECT sum(labelled + missing_labelled) = {n} FROM shadow_pairs FINAL WHERE slice = 'all'",
+                "all labelled requests in pairs",
+            )
+        if line.startswith("barograph shadow export"):
+            wait_until_processed(shell.pipeline.client)
+        shell.run(line)
+        if line.startswith("barograph promote"):
+            assert f"{n:,} requests = {n - unknown:,} pairs" in shell.output
+            assert f"+ {unknown:,} candidate errors" in shell.output
+            assert "decision: promote" in shell.output
+        if line.startswith("barograph shadow verify"):
+            assert "equal to the bit" in shell.output
+    assert {"report.html", "evidence.zip"} <= {path.name for path in Path().iterdir()}
 
 
 @pytest.mark.slow

@@ -140,6 +140,42 @@ def binary() -> MonitoredTable:
     )
 
 
+def shadow() -> MonitoredTable:
+    """Six weeks of a churn model that ignores the plan; customers of the plan legacy are unknown to its candidate."""
+    rng = np.random.default_rng(23)
+    start_s = monday_s(63)
+
+    def rows(prefix: str, first_s: int, days: int, n: int) -> pa.Table:
+        balance = rng.lognormal(7.0, 0.8, n)
+        plan = chosen(rng, ["basic", "plus", "legacy"], np.tile([0.49, 0.5, 0.01], (n, 1)))
+        odds = np.log(balance) - 7
+        churn = 1 / (1 + np.exp(-(odds + np.where(plan == "basic", 0.7, -0.7))))
+        return pa.table(
+            {
+                "request_id": [f"{prefix}{i}" for i in range(n)],
+                "scored_at": timestamps(times_ms(rng, first_s, days, n)),
+                "balance": np.round(balance, 2),
+                "plan": plan,
+                "p": 1 / (1 + np.exp(-odds)),
+                "churned": np.where(rng.random(n) < churn, "yes", "no"),
+            }
+        )
+
+    production = rows("r", start_s, 42, 6_300)
+    return MonitoredTable(
+        name="churn",
+        train=rows("t", start_s - 28 * DAY_S, 28, 14_000),
+        production=production,
+        labels=delayed(rng, production, "request_id", "scored_at", "churned", (1, 3)),
+        options="--id request_id --time scored_at --score p --label churned",
+        by="day",
+        window="1d",
+        drift_s=start_s,
+        drifted=frozenset(),
+        outputs=frozenset({"score"}),
+    )
+
+
 def regression() -> MonitoredTable:
     """A forecast of 606 days that ended two years ago; from day 399 on prices are higher."""
     rng = np.random.default_rng(21)
@@ -340,7 +376,12 @@ def wine() -> MonitoredTable:
     return bundled("wine", 25, (columns, cultivars[target]), score, {"alcohol": 1.5}, options, outputs)
 
 
-GENERATED: dict[str, Callable[[], MonitoredTable]] = {"binary": binary, "regression": regression, "classes": classes}
+GENERATED: dict[str, Callable[[], MonitoredTable]] = {
+    "binary": binary,
+    "regression": regression,
+    "classes": classes,
+    "shadow": shadow,
+}
 BUNDLED: dict[str, Callable[[], MonitoredTable]] = {"breast_cancer": breast_cancer, "diabetes": diabetes, "wine": wine}
 
 
