@@ -38,6 +38,7 @@ SLO = Slo(latency_ms=250.0, latency_share=0.99)
 SHADOW = ShadowTest(
     candidate=CANDIDATE,
     of=VERSION,
+    copy="1-copy",
     margins={"accuracy": 0.02, "brier": 0.008, "missing": 0.02},
 )
 """The candidate of the demo with a shadow, and how much worse it may be."""

@@ -1,8 +1,9 @@
 """The flights with a candidate as shadow: the primary answers every flight, and the candidate answers them, too.
 
-The primary (version 1) has all features, the candidate (version 2) none of the weather. The candidate has faults at
-known places, so that the account of its requests can be checked: some answers time out, some calls raise, and for three
-hours its process publishes nothing. A hash of the flight's id selects the faults.
+The primary (version 1) has all features, the candidate (version 2) none of the weather. A second copy of the primary
+(version 1-copy) shows how often the primary disagrees with itself. The candidate has faults at known places, so that
+the account of its requests can be checked: some answers time out, some calls raise, and for three hours its process
+publishes nothing. A hash of the flight's id selects the faults.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from examples.flights.replay import (
     whole_weeks_before,
 )
 
+COPY = "1-copy"
 TIMEOUT, ERROR = "shadow-timeout", "ValueError"
 """`error` of the predictions that have no answer."""
 FAULTS = ((TIMEOUT, 0.004), (ERROR, 0.002))
@@ -52,8 +54,8 @@ class ShadowFlights:
     """Answers of the primary: `id`, `at`, `version`, `context.original_date`, `features.NAME`, `score`, `class`,
     `latency_ms`; in order of `at`."""
     shadows: pa.Table
-    """Predictions of the candidate: `id`, `at`, `version`, `role`, `score`, `class`, `latency_ms`, `error`; in order
-    of `at`. Without an answer, `error` says why and the others are null."""
+    """Predictions of the candidate and of the copy: `id`, `at`, `version`, `role`, `score`, `class`, `latency_ms`,
+    `error`; in order of `at`. Without an answer, `error` says why and the others are null."""
     labels: pa.Table
     """`id`, `label`, `at` (the landing); in order of `at`."""
     shift_weeks: int
@@ -93,7 +95,9 @@ def build_shadow(now: datetime) -> ShadowFlights:
             | {f"features.{name}": served[name] for name in FEATURES}
             | {"score": scores, "class": classes(scores), "latency_ms": latency_ms}
         ),
-        shadows=_candidate_table(candidate, served, weeks),
+        shadows=pa.concat_tables(
+            [_candidate_table(candidate, served, weeks), _copy_table(primary, served, weeks)]
+        ).sort_by([("at", "ascending"), ("id", "ascending"), ("version", "ascending")]),
         labels=label_table(served, weeks),
         shift_weeks=weeks,
         out_of_fold=quality(training, baseline_scores),
@@ -102,14 +106,22 @@ def build_shadow(now: datetime) -> ShadowFlights:
 
 
 def _candidate_table(candidate: DelayModel, served: pa.Table, weeks: int) -> pa.Table:
-    scores, latency_ms = answers(candidate, served)
-    error = faults(served["id"])
+    table = _shadow_table(candidate, CANDIDATE, served, weeks, faults(served["id"]))
+    return table.filter(pc.invert(pc.is_in(pc.strftime(served["at"], "%Y-%m-%dT%H"), pa.array(OUTAGE))))
+
+
+def _copy_table(primary: DelayModel, served: pa.Table, weeks: int) -> pa.Table:
+    return _shadow_table(primary, COPY, served, weeks, pa.nulls(served.num_rows, pa.string()))
+
+
+def _shadow_table(model: DelayModel, version: str, served: pa.Table, weeks: int, error: pa.Array) -> pa.Table:
+    scores, latency_ms = answers(model, served)
     failed = error.is_valid()
-    table = pa.table(
+    return pa.table(
         {
             "id": served["id"],
             "at": shifted(served["at"], weeks),
-            "version": pa.repeat(CANDIDATE, served.num_rows),
+            "version": pa.repeat(version, served.num_rows),
             "role": pa.repeat("shadow", served.num_rows),
             "score": pc.if_else(failed, None, scores),
             "class": pc.if_else(failed, None, classes(scores)),
@@ -117,7 +129,6 @@ def _candidate_table(candidate: DelayModel, served: pa.Table, weeks: int) -> pa.
             "error": error,
         }
     )
-    return table.filter(pc.invert(pc.is_in(pc.strftime(served["at"], "%Y-%m-%dT%H"), pa.array(OUTAGE))))
 
 
 def faults(ids: pa.ChunkedArray) -> pa.Array:

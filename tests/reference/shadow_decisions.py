@@ -73,8 +73,8 @@ class DecisionPaths:
     @property
     def ever(self) -> tuple[BoolArray, BoolArray]:
         """Whether each run is ever promoted, and ever held, each (runs,)."""
-        promoted, held = (np.asarray(each.any(axis=1), np.bool_) for each in (self.promotes, self.holds))
-        return promoted, held
+        ever_promotes, ever_holds = (np.asarray(each.any(axis=1), np.bool_) for each in (self.promotes, self.holds))
+        return ever_promotes, ever_holds
 
     def first_day(self, decisions: BoolArray) -> FloatArray:
         """Return the first day with a decision, ∞ if there is none, (runs,)."""
@@ -236,8 +236,8 @@ def rows() -> Iterator[str]:
     for name in NO_DIFFERENCE:
         cells = []
         for move in MOVES:
-            promoted, held = paths_of(name, move).ever
-            cells.append(f"{percent(promoted)} / {percent(held)}")
+            promotes, holds = paths_of(name, move).ever
+            cells.append(f"{percent(promotes)} / {percent(holds)}")
         yield f"| {name} | {percent(hourly_mcnemar(name))} | " + " | ".join(cells) + " |"
     yield ""
     yield "| candidate | decision | day by which 10 / 50 / 80 / 90% are decided | in 2013 |"

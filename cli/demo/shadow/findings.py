@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from itertools import groupby
 
 from cli.demo.expectation import DemoExpectation
-from cli.demo.flights import MODEL, Calendar
+from cli.demo.flights import CANDIDATE, MODEL, Calendar
 from cli.demo.query_result import OF_MODEL, DemoQuery, query_rows
 from cli.demo.report import DemoReport, day_of, joined, percent
 from cli.demo.shadow.source_pairs import SourcePairs
@@ -34,7 +34,8 @@ class CandidateFindings:
     """What the pipeline found about the candidate."""
 
     requests: DemoQuery
-    """One row: requests, pairs, agreed, labelled, only the primary right, only the candidate right, missing."""
+    """One row: requests, pairs, agreed, labelled, only the primary right, only the candidate right, pairs that the copy
+    answered too, those in which it agrees with the primary, missing."""
     volume: DemoQuery
     """One row: predictions that count for the model, recorded predictions of the candidate."""
     evaluation: CandidateEvaluation
@@ -56,13 +57,13 @@ def read_candidate(client: Client, calendar: Calendar) -> CandidateFindings:
         client,
         "SELECT sum(requests) AS requests, sum(pairs) AS pairs, sum(agreed) AS agreed, sum(labelled) AS labelled,",
         "  sum(primary_right) AS only_primary_right, sum(candidate_right) AS only_candidate_right,",
-        "  sumMap(missing) AS missing",
-        f"FROM shadow_pairs FINAL WHERE {OF_MODEL} AND slice = 'all'",
+        "  sum(copy_compared) AS compared_with_copy, sum(copy_agreed) AS copy_agreed, sumMap(missing) AS missing",
+        f"FROM shadow_pairs FINAL WHERE {OF_MODEL} AND candidate = '{CANDIDATE}' AND slice = 'all'",
     )
     volume = query_rows(
         client,
         f"SELECT (SELECT sum(requests) FROM volume_by_hour WHERE {OF_MODEL} AND slice = 'all') AS counted,",
-        f"  (SELECT count() FROM shadow_predictions FINAL WHERE {OF_MODEL}) AS shadows",
+        f"  (SELECT count() FROM shadow_predictions FINAL WHERE {OF_MODEL} AND version = '{CANDIDATE}') AS shadows",
     )
     evaluation = evaluate(client, MODEL)
     shadow, slices = evaluation.test.shadow, evaluation.slices
@@ -82,12 +83,13 @@ def _original(calendar: Calendar, day: str) -> date:
 def report_candidate(report: DemoReport, terminal: Terminal, findings: CandidateFindings) -> None:
     """Print the account of requests, the decision, and when it was reached."""
     report.signal("Requests", "each flight has a pair or a reason")
-    requests, pairs, agreed, *_, missing = findings.requests.rows[0]
+    requests, pairs, agreed, *_, with_copy, copy_agreed, missing = findings.requests.rows[0]
     reasons = [f"{int(n):,} {REASON_TEXTS.get(reason, reason)}" for reason, n in sorted(missing.items())]
     counted, shadows = findings.volume.rows[0]
     report.paragraph(
         f"{requests:,} flights = {pairs:,} pairs + {joined(reasons)}. Both versions predict the same class in "
-        f"{percent(agreed / pairs if pairs else None)} of the pairs. The {shadows:,} predictions of the candidate do "
+        f"{percent(agreed / pairs if pairs else None)} of the pairs, and the copy agrees with the primary in "
+        f"{percent(copy_agreed / with_copy if with_copy else None)}. The {shadows:,} predictions of the candidate do "
         f"not count for the model: its volume is {counted:,}."
     )
     report.query(findings.requests.sql)
@@ -115,7 +117,7 @@ def _sentence(periods: Sequence[tuple[Outcome, date]]) -> str:
 
 def expect_candidate(findings: CandidateFindings, source: SourcePairs) -> Iterator[DemoExpectation]:
     """Compare the findings with counts of the source tables, and with what these two models must show."""
-    requests, pairs, agreed, labelled, primary_right, candidate_right, missing = findings.requests.rows[0]
+    requests, pairs, agreed, labelled, primary_right, candidate_right, *copy, missing = findings.requests.rows[0]
     counted, shadows = findings.volume.rows[0]
     yield DemoExpectation(
         "requests = pairs + reasons, and each number equals that of the source",
@@ -134,6 +136,11 @@ def expect_candidate(findings: CandidateFindings, source: SourcePairs) -> Iterat
         counts == (source.agreed, source.labelled, source.primary_right, source.candidate_right),
         f"{agreed:,} agree; {labelled:,} with a label, {primary_right:,} of them only the primary predicted right, "
         f"{candidate_right:,} only the candidate",
+    )
+    yield DemoExpectation(
+        "the second copy of the primary agrees with it in every pair",
+        copy == [source.pairs, source.pairs],
+        f"{copy[1]:,} of {copy[0]:,}",
     )
     sums, decision = findings.evaluation.whole.sums, findings.evaluation.decision
     brier = float(sums["brier_primary"].sum() - sums["brier_candidate"].sum())

@@ -10,24 +10,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from barograph.contract import Window
 
 from cli.demo.demo_run import DemoRun
-from cli.demo.flights import DAY_S, SHADOW, WEEK, Calendar, edit_contract, infer_options, last_pane_end
+from cli.demo.flights import DAY_S, MODEL, SHADOW, WEEK, Calendar, edit_contract, infer_options, last_pane_end
 from cli.demo.fresh_start import SHADOW_DEMO
 from cli.demo.phases import PhasedReplay
+from cli.demo.shadow.evidence import expect_evidence, report_evidence, wait_until_processed
 from cli.demo.shadow.findings import expect_candidate, read_candidate, report_candidate
 from cli.demo.shadow.source_pairs import count_source_pairs
 from cli.demo.stage_counts import PAIRED, STAGES
 from cli.infer import infer, write_result
+from cli.shadow.bundle import write_bundle
+from cli.shadow.evidence import collect_evidence
+from cli.shadow.verify import verify_bundle
 from cli.terminal import Terminal
 from warehouse.client import connect
 
 if TYPE_CHECKING:
     from examples.flights.shadow import ShadowFlights
 
-STEPS = ("stack", "data and models", "infer", "apply", *STAGES, PAIRED, "decision")
+STEPS = ("stack", "data and models", "infer", "apply", *STAGES, PAIRED, "decision", "checkpoint", "evidence")
 """Timed steps, in pipeline order. The first two run in parallel, and so do the stages."""
 WINDOWS = (Window(DAY_S, DAY_S), WEEK)
 """One window of drift per day instead of one per hour: this demo is about the candidate."""
@@ -64,23 +69,33 @@ class ShadowDemo(DemoRun):
         self._apply(settings, written, contract)
         n, n_shadows, n_labels = (t.num_rows for t in (flights.predictions, flights.shadows, flights.labels))
         self._report.heading(
-            f"Replay: {n:,} predictions of version {SHADOW.of}, {n_shadows:,} of version {SHADOW.candidate} with the "
-            f"role shadow, and {n_labels:,} labels of August to December 2013"
+            f"Replay: {n:,} predictions of version {SHADOW.of}, {n_shadows:,} with the role shadow, and {n_labels:,} "
+            "labels of August to December 2013"
         )
         self._report.paragraph(
-            "The candidate has no weather features. The demo adds faults: 1 in 250 of its answers times out, 1 in 500 "
-            "calls raises an exception, and on 24 October it publishes nothing for three hours."
+            f"Version {SHADOW.candidate}, the candidate, has no weather features. The demo adds faults: 1 in 250 of "
+            "its answers times out, 1 in 500 calls raises an exception, and on 24 October it publishes nothing for "
+            f"three hours. Version {SHADOW.copy} is a second copy of the primary."
         )
         self._start_processors(settings)
-        stages = (n + n_shadows + n_labels, n, n + n_shadows + n_labels, n, n_labels, n + n_labels)
+        stages = (n + n_shadows + n_labels, n, n + n_shadows + n_labels, n, n_labels, 2 * (n + n_labels))
         totals = dict(zip((*STAGES, PAIRED), stages, strict=True))
         stage = PhasedReplay([], flights.predictions, flights.labels, rest_s=0.0)
         self._replay(settings, written.contract, flights.predictions, flights.labels, stage, totals, flights.shadows)
-        with self._timed("decision"), connect(settings.warehouse) as client:
-            findings = read_candidate(client, calendar)
-        source = count_source_pairs(flights.predictions, flights.shadows, flights.labels, REASONS)
+        bundle = self._folder / "evidence.zip"
+        with connect(settings.warehouse) as client:
+            with self._timed("decision"):
+                findings = read_candidate(client, calendar)
+            with self._timed("checkpoint"):
+                wait_until_processed(client)
+            with self._timed("evidence"):
+                write_bundle(bundle, collect_evidence(client, MODEL))
+                verification = verify_bundle(client, bundle)
+        candidate = flights.shadows.filter(pc.equal(flights.shadows["version"], SHADOW.candidate))
+        source = count_source_pairs(flights.predictions, candidate, flights.labels, REASONS)
         report_candidate(self._report, self._terminal, findings)
-        current = list(expect_candidate(findings, source))
+        report_evidence(self._report, self._terminal, bundle, verification)
+        current = [*expect_candidate(findings, source), *expect_evidence(findings, verification)]
         self._report.expectations(current)
         self._report.times({step: self._times_s[step] for step in STEPS} | {"in all": time.monotonic() - began_s})
         return all(each.is_met for each in current)

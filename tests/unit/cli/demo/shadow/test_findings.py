@@ -53,7 +53,7 @@ def findings() -> CandidateFindings:
         CriterionDays(Criterion(name, 0.02), rng.normal(-60.0, 20.0, N_DAYS), pairs) for name in ("accuracy", "brier")
     ]
     equal = CriterionDays(Criterion("missing", 0.02), rng.normal(-2.0, 1.0, N_DAYS), pairs)
-    counts = (60_100, 60_000, 50_000, 59_000, 5_000, 2_000, {"timeout": 60, "no-event": 40})
+    counts = (60_100, 60_000, 50_000, 59_000, 5_000, 2_000, 60_000, 60_000, {"timeout": 60, "no-event": 40})
     return CandidateFindings(
         requests=DemoQuery("", (counts,)),
         volume=DemoQuery("", ((60_100, 60_060),)),
