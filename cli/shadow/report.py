@@ -18,6 +18,7 @@ from cli.shadow.evaluation import CandidateEvaluation
 from cli.terminal import percentage, ratio
 from sketches.shadow.day_interval import BURN_IN_DAYS, day_interval
 from sketches.shadow.decision import AucDays, CriterionVerdict, Outcome
+from sketches.shadow.exceedances import bucket_quantiles
 from sketches.shadow.planned_auc import planned_auc, planned_days
 from warehouse.shadow.criteria import criterion_days
 from warehouse.shadow.days import FloatArray, ShadowDays
@@ -27,6 +28,10 @@ MAX_SLICES = 60
 """Slices that are listed, the strongest evidence of harm first."""
 MAX_REASONS = 6
 """Reasons of missing pairs with a chart, the most frequent first."""
+QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.999)
+"""Ranks of the quantiles of latency."""
+_ALONE = 'style="max-width: 600px"'
+"""Attributes of a chart without a neighbor, which would otherwise fill the page."""
 _LEVELS = {Outcome.promote: "stable", Outcome.hold: "major", Outcome.insufficient: "insufficient"}
 
 
@@ -52,14 +57,14 @@ def _header(evaluation: CandidateEvaluation) -> str:
     whole, decided = evaluation.whole, evaluation.decision
     requests, pairs = int(whole.sums["requests"].sum()), int(whole.sums["pairs"].sum())
     left = decided.days_left
-    forecast = "no forecast" if not math.isfinite(left) else f"about {math.ceil(left)}" if left > 0 else "0"
     tiles = [
         (str(len(whole.days)), "days with requests"),
-        (forecast, "days left"),
         (f"{requests:,}", "requests"),
         (ratio(pairs, requests), "of them are pairs"),
         (f"{len(decided.harmed_slices)} of {decided.judged_slices}", "judged slices are worse"),
     ]
+    if decided.outcome is Outcome.insufficient:
+        tiles.insert(1, (f"about {math.ceil(left)}" if math.isfinite(left) else "unknown", "days left"))
     items = "".join(f'<li class="tile"><b>{html_text(value)}</b><span>{text}</span></li>' for value, text in tiles)
     test, contract = evaluation.test, evaluation.test.contract
     line = decision_line(test.shadow, decided, is_canary=test.is_canary)
@@ -133,7 +138,7 @@ def _looks(evaluation: CandidateEvaluation, verdict: CriterionVerdict, whole: Sh
     for n in range(BURN_IN_DAYS, len(sums) + 1):
         interval = day_interval(sums[:n], pairs[:n])
         low, high = float(interval.low), float(interval.high)
-        level = "stable" if low > -criterion.margin else "major" if high < 0.0 else "minor"
+        level = "stable" if low > -criterion.margin else "major" if high < criterion.harmless else "minor"
         known = math.isfinite(low)
         yield ChartPoint(
             str(days[n - 1]), float(interval.value), low if known else math.nan, high if known else math.nan, level
@@ -147,7 +152,7 @@ def _planned_looks(data: AucDays, days: NDArray[np.str_]) -> Iterator[ChartPoint
     for n in (each for each in planned_days(data.planned_days) if each <= len(days)):
         reached = planned_auc(primary[:n], candidate[:n], data.planned_days, worst_day=data.criterion.worst_day)
         low, high = reached.value - reached.half, reached.value + reached.half
-        level = "stable" if low > -data.criterion.margin else "major" if high < 0.0 else "minor"
+        level = "stable" if low > -data.criterion.margin else "major" if high < data.criterion.harmless else "minor"
         known = math.isfinite(low)
         yield ChartPoint(
             str(days[n - 1]), reached.value, low if known else math.nan, high if known else math.nan, level
@@ -235,11 +240,21 @@ def _latency(evaluation: CandidateEvaluation) -> str:
         for day, value in zip(evaluation.whole.days, ratios, strict=True)
     ]
     chart = metric_chart(points, [ChartLine("equal", 1.0, "training-line")], "Ratio of latencies by day")
+    table = ""
+    histograms = [evaluation.whole.histograms.get(f"latencies_{side}") for side in ("primary", "candidate")]
+    if all(each is not None for each in histograms):
+        values = [bucket_quantiles(each.sum(axis=0), QUANTILES) for each in histograms if each is not None]
+        rows = [
+            (f"p{100 * rank:g}", f"{of:.4g}", f"{candidate:.4g}")
+            for rank, of, candidate in zip(QUANTILES, *values, strict=True)
+        ]
+        columns = ("latency, ms", f"version {shadow.of}", f"version {shadow.candidate}")
+        table = html_table(columns, rows, numbers=(1, 2))
     return (
         f'<section><h2>Latency</h2><p class="faint">Geometric mean of the latency of version '
         f"{html_text(shadow.candidate)} divided by that of version {html_text(shadow.of)}, of {int(timed.sum()):,} "
-        f'pairs: <b>{overall:.3f}</b>.</p><div class="charts"><figure><figcaption>ratio by day</figcaption>{chart}'
-        "</figure></div></section>"
+        f'pairs: <b>{overall:.3f}</b>.</p>{table}<div class="charts"><figure {_ALONE}><figcaption>ratio by day'
+        f"</figcaption>{chart}</figure></div></section>"
     )
 
 
@@ -260,20 +275,21 @@ def _agreement(evaluation: CandidateEvaluation) -> str:
     cells = [(text, f"{n:,}", ratio(n, labelled)) for text, n in rows] if labelled else []
     table = html_table(("labelled pairs", "count", "share"), cells, numbers=(1, 2)) if cells else ""
     agreed = int(sums["agreed"].sum())
-    chart = _share_chart(evaluation.whole.days, sums["agreed"], sums["compared"], "pairs with the same class")
+    chart = _share_chart(evaluation.whole.days, sums["agreed"], sums["compared"], "pairs with the same class", _ALONE)
     return (
         f'<section><h2>Agreement</h2><p class="faint">{ratio(agreed, compared)} of {compared:,} pairs have the same '
         f'class.</p>{table}<div class="charts">{chart}</div></section>'
     )
 
 
-def _share_chart(days: Sequence[str], counts: FloatArray, totals: FloatArray, name: str) -> str:
+def _share_chart(days: Sequence[str], counts: FloatArray, totals: FloatArray, name: str, attributes: str = "") -> str:
     points = [
         ChartPoint(day, float(n / total) if total else math.nan, math.nan, math.nan, "stable")
         for day, n, total in zip(days, counts, totals, strict=True)
     ]
     text = f"{name} ({percentage(float(counts.sum() / totals.sum()), 2)})"
-    return f"<figure><figcaption>{html_text(text)}</figcaption>{metric_chart(points, [], name)}</figure>"
+    chart = metric_chart(points, [], name)
+    return f"<figure {attributes}><figcaption>{html_text(text)}</figcaption>{chart}</figure>"
 
 
 def _explanation(evaluation: CandidateEvaluation) -> str:
