@@ -35,6 +35,8 @@ UNLABELLED = msgspec.structs.replace(
 NUMBER = msgspec.structs.replace(
     BINARY, label=LabelSpec(type="float"), arms=msgspec.structs.replace(ARMS, margins={"mae": 1.0})
 )
+CLASSES = ("x", "y", "z")
+MANY = msgspec.structs.replace(BINARY, label=LabelSpec(type="category", classes=CLASSES, horizon_s=3 * 86400))
 COUNTS = ("predictions", "failed", "timed", "labelled", "right", "scored")
 SUMS = ("log_latency", "loss", "brier", "error")
 Rows = dict[str, list[dict[str, Any]]]
@@ -49,7 +51,7 @@ def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
     return lambda contract, **changes: scoring.scorer(client, address, contract, **{**usual, **changes})
 
 
-def raw_rows(rng: random.Random, n: int, *, is_number: bool = False) -> Rows:
+def raw_rows(rng: random.Random, n: int, contract: Contract = BINARY) -> Rows:
     """A day of predictions in two arms, in none, or without a unit, and labels, with every anomaly."""
     rows: Rows = {"predictions": [], "labels": []}
 
@@ -68,18 +70,23 @@ def raw_rows(rng: random.Random, n: int, *, is_number: bool = False) -> Rows:
             "latency_ms": rng.choice([math.nan, 0.0, 3.0, 20.0, math.inf]),
             "context": context,
         }
+        if contract is MANY:
+            shares = {"x": truth * 0.6, "y": truth * 0.4, "z": 1 - truth}
+            values["scores"] = rng.choice([shares, shares, {"x": 0.5}, {"x": 1.5, "y": -0.5}, {}])
         odd = rng.random()
         if odd < 0.05:
             values |= {"score": math.nan, "error": "TimeoutError"}
         elif odd < 0.1:
-            values["class"] = rng.choice(["true", "false", "maybe"])
+            values["class"] = rng.choice([*CLASSES, "bird"] if contract is MANY else ["true", "false", "maybe"])
         add(i, at_ms, **values)
         if rng.random() < 0.05:  # the same prediction, repeated at another time in another arm
             add(i, at_ms + rng.randrange(-5 * HOUR_MS, 5 * HOUR_MS), **{**values, "arm": "a", "score": rng.random()})
         if rng.random() < 0.8:
             value, kind = ("true" if rng.random() < truth else "false", "bool")
-            if is_number:
+            if contract is NUMBER:
                 value, kind = repr(truth), "number"
+            elif contract is MANY:
+                value, kind = rng.choice(CLASSES), "string"
             delay_ms = int(rng.expovariate(1 / (5 * HOUR_MS)))
             rows["labels"].append(label(i, at_ms + delay_ms, len(rows["labels"]), value, kind))
     return rows
@@ -120,6 +127,9 @@ def counted(contract: Contract, own: Expected) -> dict[str, Any]:
                 values["scored"] += 1
                 values["error"] += abs(output - float(truth))
             continue
+        if contract.label is not None and contract.label.classes:
+            add_class(values, of_class, output, truth)
+            continue
         usable = 0 <= output <= 1
         predicted = output >= THRESHOLD if usable else None
         if of_class:
@@ -133,6 +143,20 @@ def counted(contract: Contract, own: Expected) -> dict[str, Any]:
             values["loss"] -= math.log(max(p, 2.0**-52))
             values["brier"] += (1 - p) ** 2
     return values
+
+
+def add_class(values: dict[str, Any], of_class: str, scores: Mapping[str, float], truth: str) -> None:
+    usable = bool(scores) and all(0 <= p <= 1 for p in scores.values()) and abs(sum(scores.values()) - 1) <= 1e-3
+    predicted = max(CLASSES, key=lambda name: scores.get(name, 0.0)) if usable else None
+    if of_class:
+        predicted = of_class if of_class in CLASSES else None
+    if predicted is not None:
+        values["labelled"] += 1
+        values["right"] += predicted == truth
+    if usable:
+        values["scored"] += 1
+        values["loss"] -= math.log(max(scores.get(truth, 0.0), 2.0**-52))
+        values["brier"] += sum((scores.get(name, 0.0) - (name == truth)) ** 2 for name in CLASSES)
 
 
 def compare(client: Client, contract: Contract, rows: Rows) -> None:
@@ -157,9 +181,11 @@ def insert(client: Client, rows: Rows) -> None:
         scoring.insert(client, table, own)
 
 
-@pytest.mark.parametrize("contract", [BINARY, UNLABELLED, NUMBER], ids=["two classes", "without labels", "numbers"])
+@pytest.mark.parametrize(
+    "contract", [BINARY, MANY, UNLABELLED, NUMBER], ids=["two classes", "three classes", "without labels", "numbers"]
+)
 def test_counts_of_arms(client: Client, score: Callable[..., Scorer], contract: Contract) -> None:
-    rows = raw_rows(random.Random(1), 1000, is_number=contract is NUMBER)
+    rows = raw_rows(random.Random(1), 1000, contract)
     insert(client, rows)
     score(contract).score_once()
     compare(client, contract, rows)
