@@ -18,7 +18,14 @@ from cli.apply import catalogue
 from cli.apply.catalogue import BaselineChange, Catalogue, ContractChange
 from cli.apply.grafana import GrafanaError, GrafanaPlan, apply_grafana, build_bundle, check_grafana, plan_grafana
 from cli.apply.grafana import connect as connect_grafana
-from cli.apply.promotions import Promotion, PromotionGrounds, find_promotions, justify_promotions, store_promotions
+from cli.apply.promotions import (
+    UNUSED_GROUNDS,
+    Promotion,
+    PromotionGrounds,
+    find_promotions,
+    justify_promotions,
+    store_promotions,
+)
 from cli.apply.topics import TopicAdmin, TopicChange, TopicSpec, TopicState, compare, topic_specs
 from cli.errors import ApplyError
 from cli.settings import Settings
@@ -128,9 +135,12 @@ def apply_all(
     admin = TopicAdmin(settings)
     with _open_client(settings) as existing:
         plan, in_force = _plan_pipeline(settings, existing, admin, contracts, baselines, effective_s, clock())
-        if existing is not None and _has_catalogue(existing):
+        if plan.promotions:
+            assert existing is not None
             stored, own_grounds = catalogue.read_catalogue(existing), grounds or PromotionGrounds()
             plan = replace(plan, promotions=tuple(justify_promotions(existing, plan.promotions, stored, own_grounds)))
+        elif grounds:
+            plan = replace(plan, notes=(*plan.notes, UNUSED_GROUNDS))
     _call_grafana(check_grafana, settings, in_force, overwrite=overwrite_grafana)
     with connect(settings.warehouse, create=True) as client:
         migrate.apply(client)

@@ -15,6 +15,10 @@ from sketches.shadow.decision import Outcome
 from warehouse.client import Client
 from warehouse.tables import insert_rows
 
+UNUSED_GROUNDS = (
+    "--evidence, --override and --by are not needed: no contract with promotion: required changes its serving version."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class PromotionGrounds:
@@ -23,6 +27,9 @@ class PromotionGrounds:
     bundles: Sequence[Path] = ()
     override_reason: str = ""
     override_by: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.bundles or self.override_reason or self.override_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,7 @@ def justify_promotions(
     if grounds.override_reason:
         reason, name = " ".join(grounds.override_reason.split()), " ".join(grounds.override_by.split())
         return [Promotion(each.contract, each.replaced, "", reason, name) for each in promotions]
-    verified = [(path, verify_bundle(client, path)) for path in grounds.bundles] if promotions else []
+    verified = [(path, verify_bundle(client, path)) for path in grounds.bundles]
     return [_justified(each, verified, stored) for each in promotions]
 
 

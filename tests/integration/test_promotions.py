@@ -101,6 +101,7 @@ def test_evidence_justifies_a_new_version(call: Call, installed: Client, tmp_pat
     rows = installed.rows("SELECT replaced, serving, evidence, override_reason FROM promotions")
     assert rows == [("3", "4", digest, "")]
     assert call("apply", contract=serving("4"))[1] == "Nothing to do: everything is up to date.\n"
+    assert "! --evidence, --override and --by are not needed" in call("apply", "--evidence", bundle)[1]
     assert "without evidence" not in call("status")[1]
 
 
