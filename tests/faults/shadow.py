@@ -24,7 +24,7 @@ SERVING = "serving-0"
 COUNTS = {"recorder": 1, "scorer": 1, "serving": 1}
 SHORT_KILLS, LONG_KILLS = 2, 20
 """Kills of each kind of process."""
-REASONS = frozenset({"error", "timeout", "wrong-output", "skipped-sample", "skipped-queue", "skipped-breaker"})
+REASONS = frozenset({"error", "timeout", "wrong-output", "skipped-sample", "skipped-queue"})
 """Reasons that every run of the serving process makes; a run without one of them has not tested it."""
 
 
