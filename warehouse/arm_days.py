@@ -111,7 +111,7 @@ def _total(name: str) -> str:
     """Return a sum; one with decimals in whole numbers, so that any order of addition gives the same bits."""
     if not pa.types.is_floating(SCHEMAS["arm_counts"].field(name).type):
         return f"sum(counts.{name}) AS {name}"
-    return f"toFloat64(sum(toInt128(round(counts.{name} * {_SCALE})))) / {_SCALE} AS {name}"
+    return f"toFloat64(sum(toInt256(round(counts.{name} * {_SCALE})))) / {_SCALE} AS {name}"
 
 
 def _numbers(rows: pa.Table, column: str) -> FloatArray:

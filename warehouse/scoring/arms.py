@@ -2,7 +2,7 @@
 
 Units are hashed into buckets, whose sums show how much the assignment of units varies the difference of two arms
 (`sketches.shadow.split_traffic`). Sums use whole numbers (values times 2^50), so the same rows give bit-identical
-counts.
+counts. With 256 bits, errors of numbers below 10^60 fit; larger ones are not scored.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ _OF_CLASSES = {
     "scored": "countIf(labelled AND usable)",
 }
 _SUMS_OF_CLASSES = {"loss": ("loss", "labelled AND usable"), "brier": ("brier", "labelled AND usable")}
-_OF_NUMBERS = {"scored": "countIf(measured)"}
-_SUMS_OF_NUMBERS = {"error": ("size", "measured")}
+_IS_COUNTED_ERROR = "measured AND size < 1e60"
+_OF_NUMBERS = {"scored": f"countIf({_IS_COUNTED_ERROR})"}
+_SUMS_OF_NUMBERS = {"error": ("size", _IS_COUNTED_ERROR)}
 _FLOATS = frozenset({*_SUMS, *_SUMS_OF_CLASSES, *_SUMS_OF_NUMBERS})
 
 
@@ -163,7 +164,7 @@ def _key_columns(slice_name: str, window_start: str, arm: str, version: str, buc
 
 
 def _scaled_sum(value: str, condition: str) -> str:
-    return f"toFloat64(sum(toInt128(round(if({condition}, {value}, 0.) * {_SCALE})))) / {_SCALE}"
+    return f"toFloat64(sum(toInt256(round(if({condition}, {value}, 0.) * {_SCALE})))) / {_SCALE}"
 
 
 def _zero(name: str) -> str:

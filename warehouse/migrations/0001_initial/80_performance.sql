@@ -229,7 +229,7 @@ CREATE TABLE IF NOT EXISTS arm_counts
     log_latency Float64 COMMENT 'Sum of ln(latency in milliseconds) over timed predictions' CODEC(ZSTD(1)),
     labelled UInt64 COMMENT 'Predictions with a class and an accepted label' CODEC(T64, ZSTD(1)),
     right UInt64 COMMENT 'Labelled predictions of the true class' CODEC(T64, ZSTD(1)),
-    scored UInt64 COMMENT 'Predictions with a usable score and an accepted label' CODEC(T64, ZSTD(1)),
+    scored UInt64 COMMENT 'Predictions with a usable score and an accepted label; numbers: with an error below 1e60' CODEC(T64, ZSTD(1)),
     loss Float64 COMMENT 'Sum of the log loss over scored predictions' CODEC(ZSTD(1)),
     brier Float64 COMMENT 'Sum of the Brier score over scored predictions' CODEC(ZSTD(1)),
     error Float64 COMMENT 'Numbers: sum of the absolute error over scored predictions' CODEC(ZSTD(1)),
