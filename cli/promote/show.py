@@ -152,6 +152,8 @@ def state_text(verdict: CriterionVerdict) -> str:
         return "met"
     if verdict.days < verdict.least_days:
         return f"too few days: {verdict.days} of {verdict.least_days}"
+    if verdict.next_look is not None:
+        return f"not yet known: next look on day {verdict.next_look}"
     if verdict.low > -verdict.criterion.margin:
         return "met, unless missing answers were wrong"
     return "not yet known"

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
-from barograph.contract import Contract
+from barograph.contract import Contract, LabelSpec, Slo
+from scipy.stats import spearmanr
 
 from local.clickhouse import LocalClickHouse
 from streams.registry.registry import build_registry
 from streams.scorer import statement_chunks
 from streams.scorer.rules import make_rules
 from streams.scorer.worker import Scorer
-from tests.reference.shadow_pairs import BINARY, UNLABELLED, Rows, differences, joined, stored
+from tests.reference.shadow_pairs import (
+    BINARY,
+    METRICS,
+    SHADOW,
+    UNLABELLED,
+    Rows,
+    answers_of,
+    differences,
+    joined,
+    order,
+    stored,
+)
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, label, prediction
 from tests.support.warehouse import emptied, snapshot
 from warehouse.client import Client
+from warehouse.shadow.days import SLO_TIMED, days_of, read_totals
+from warehouse.shadow.pair_histograms import latency_by_hour, rank_correlation
 
 pytestmark = pytest.mark.engine
 
@@ -154,6 +170,77 @@ def test_a_candidate_named_later_is_paired_from_the_first_row_on(client: Client,
     assert stored(client) == {}
     score(BINARY).score_once()
     compare(client, rows)
+
+
+def test_settings_of_the_contract_that_change_later_hold_for_the_past(
+    client: Client, score: Callable[..., Scorer]
+) -> None:
+    rows = raw_rows(random.Random(2), 300)
+    for table, own in rows.items():
+        scoring.insert(client, table, own)
+    plain = msgspec.structs.replace(SHADOW, copy="", prices={}, candidate_prices={})
+    scorer = score(msgspec.structs.replace(BINARY, shadow=plain, slo=Slo(latency_ms=2.0)))
+    scorer.score_once()
+    ((slow, limit),) = client.rows("SELECT sum(slow_primary), any(slow_ms) FROM shadow_pairs FINAL")
+    assert (slow > 0, limit) == (True, 2.0)
+    # Days of two settings do not add up: only the newest one counts.
+    versions = {"model": "m", "candidate": "4", "of": "3", "zone": "UTC"}
+    versions["basis"] = make_rules(BINARY, build_registry([(BINARY, 1)], [])).basis
+    before = read_totals(client, versions)
+    assert before.cost_metrics == frozenset()
+    score(BINARY).score_once()
+    compare(client, rows)
+    after = read_totals(client, versions)
+    assert after.cost_metrics == set(METRICS)
+    (whole, *_) = days_of(after, 0)
+    expected_slow = sum(each["slow_primary"] for (name, _), each in joined(rows).items() if name == "all")
+    assert whole.sums["slow_primary"].sum() == expected_slow
+    assert whole.sums[SLO_TIMED].sum() == whole.sums["timed"].sum() > 0
+    assert whole.sums["costed"].sum() > 0
+    correlation = rank_correlation(client, versions)
+    scores = [(event["score"], answer["score"]) for event, answer in paired(rows) if math.isfinite(event["score"])]
+    assert correlation == pytest.approx(spearmanr(np.array(scores)).statistic, abs=0.03)
+    hours = latency_by_hour(client, versions)
+    assert sum(each.pairs for each in hours) == whole.sums["timed"].sum()
+    assert all(list(side) == sorted(side) for each in hours for side in (each.primary, each.candidate))
+
+
+def paired(rows: Rows) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    answers = answers_of(rows, "4")
+    requests: dict[str, Mapping[str, Any]] = {}
+    for event in sorted(rows["predictions"], key=order):
+        if event["version"] == "3":
+            requests.setdefault(event["id"], event)
+    pairs = []
+    for event_id, event in requests.items():
+        near = [each for each in answers[event_id] if abs(each["at"] - event["at"]) <= HOUR_MS]
+        if near and not near[0]["error"] and not event["error"]:
+            pairs.append((event, near[0]))
+    return pairs
+
+
+@pytest.mark.parametrize(
+    "label_spec",
+    [LabelSpec(type="category", classes=("true", "false", "maybe")), LabelSpec(type="float")],
+    ids=["classes", "number"],
+)
+def test_models_of_every_kind_are_paired(client: Client, score: Callable[..., Scorer], label_spec: LabelSpec) -> None:
+    rows = raw_rows(random.Random(2), 300)
+    for event in rows["shadow_predictions"]:
+        event["class"] = "" if event["error"] else "maybe"
+    for table, own in rows.items():
+        scoring.insert(client, table, own)
+    score(msgspec.structs.replace(BINARY, label=label_spec)).score_once()
+    requests, pairs, timed, score_pairs, bins, classes, latencies = client.rows(
+        "SELECT sum(requests), sum(pairs), sum(timed), sum(score_pairs), sumMap(score_bins), sumMap(class_pairs), "
+        "sumMap(latencies_candidate) FROM shadow_pairs FINAL WHERE candidate = '4' AND slice = 'all'"
+    )[0]
+    assert 0 < pairs < requests
+    assert sum(bins.values()) == score_pairs > 0
+    assert sum(latencies.values()) == timed > 0
+    by_class = Counter(f"{event['class']} → maybe" for event, _ in paired(rows) if event["class"])
+    assert by_class
+    assert classes == ({} if label_spec.type == "float" else by_class)
 
 
 @pytest.mark.parametrize("kills", [1, 3])

@@ -1,0 +1,64 @@
+"""Latencies by hour of the day and rank correlation of scores, from the histograms of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sketches.shadow.exceedances import bucket_histogram, bucket_quantiles
+from sketches.shadow.rank_correlation import binned_rank_correlation
+from warehouse.client import Client
+
+LATENCY_RANKS = (0.5, 0.9, 0.95, 0.99, 0.999)
+"""Ranks of the quantiles of latency."""
+
+_OF_PAIRS = (
+    "FROM shadow_pairs FINAL WHERE model = {model:String} AND candidate = {candidate:String} AND of = {of:String} "
+    "AND basis = {basis:String} AND slice = 'all'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HourLatency:
+    """Quantiles of latency in one hour of the day, of the same requests."""
+
+    hour: int
+    """Local hour, 0 to 23."""
+    pairs: int
+    primary: tuple[float, ...]
+    """Quantiles at `LATENCY_RANKS` in milliseconds, within 4.4 %."""
+    candidate: tuple[float, ...]
+
+
+def latency_by_hour(client: Client, parameters: Mapping[str, Any]) -> list[HourLatency]:
+    """Return the latency of both versions by local hour of the day, for the hours with pairs that have one.
+
+    Args:
+        client: the connection to read from.
+        parameters: `model`, `candidate`, `of`, `basis` and `zone`, whose hours are used.
+    """
+    rows = client.rows(
+        "SELECT toHour(window_start, {zone:String}) AS hour, sum(timed), sumMap(latencies_primary), "
+        f"sumMap(latencies_candidate) {_OF_PAIRS} GROUP BY hour HAVING sum(timed) > 0 ORDER BY hour",
+        parameters,
+    )
+    return [HourLatency(int(hour), int(pairs), *map(_quantiles, sides)) for hour, pairs, *sides in rows]
+
+
+def rank_correlation(client: Client, parameters: Mapping[str, Any]) -> float:
+    """Return the rank correlation of both versions' scores over all pairs; NaN without any.
+
+    Args:
+        client: the connection to read from.
+        parameters: `model`, `candidate`, `of` and `basis`.
+    """
+    ((cells,),) = client.rows(f"SELECT sumMap(score_bins) {_OF_PAIRS}", parameters)
+    numbers = list(cells)
+    return binned_rank_correlation(
+        [number // 1024 for number in numbers], [number % 1024 for number in numbers], list(cells.values())
+    )
+
+
+def _quantiles(counts: Mapping[int, int]) -> tuple[float, ...]:
+    return tuple(bucket_quantiles(bucket_histogram(list(counts), list(counts.values())), LATENCY_RANKS).tolist())
