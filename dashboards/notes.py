@@ -8,8 +8,8 @@ LEVELS_NOTE = """
 
 SHADOW_NOTE = """
 Dashboards show no single prediction. People who may read raw rows use query 26 of docs/queries.md, "Disagreements of a
-candidate": a bounded sample of one hour, with ids, features and labels. Fields that the contract marks as personal data are
-hashed or dropped there, too: that happens before an event leaves the serving process.
+candidate": a bounded sample of one hour, with ids, features and labels. Fields that the contract marks as personal data
+are hashed or dropped there, too: that happens before an event leaves the serving process.
 """
 
 FIELD_NOTE = """
