@@ -18,6 +18,7 @@ from cli.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_OK
 from cli.main import main
 from cli.settings import Settings
 from cli.terminal import utc_second
+from dashboards.uids import DASHBOARDS
 from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
@@ -315,7 +316,7 @@ def test_the_commands_deploy_to_grafana_and_report_edits(
     source = grafana.state.sources["barograph"]["jsonData"]
     assert (source["host"], source["port"]) == (settings.warehouse.host, settings.warehouse.port)
     assert (source["defaultDatabase"], source["username"]) == (settings.warehouse.database, "grafana")
-    assert len(grafana.state.dashboards) == 4
+    assert len(grafana.state.dashboards) == len(DASHBOARDS)
     assert {title.split(" (")[0] for _, title in grafana.state.groups} == {CONTRACT.model, "Pipeline"}
     written = len(grafana.writes)
     for words in (["plan"], ["apply"], ["plan", "toy.yaml"], ["apply", "toy.yaml"]):

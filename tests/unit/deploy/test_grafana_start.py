@@ -14,6 +14,7 @@ from alerts.schema import faults
 from alerts.settings import DEFAULT_VARIABLE
 from cli.apply.grafana import build_bundle
 from cli.settings import GrafanaSettings, Settings
+from dashboards.uids import DASHBOARDS
 from tests.support.grafana_provisioning import (
     DATA_SOURCE,
     PROVISIONING,
@@ -45,7 +46,7 @@ def test_a_new_grafana_starts_and_knows_every_receiver(files: Mounted) -> None:
     state = GrafanaState()
     start(state, files, ENVIRON)
     assert state.sources["barograph"]["readOnly"]
-    assert len(state.dashboards) == 4
+    assert len(state.dashboards) == len(DASHBOARDS)
     assert state.groups
     # The files alone are complete: they need no receiver that a new Grafana happens to have.
     assert set(receivers(state.tree)) == {point["name"] for point in state.points}
