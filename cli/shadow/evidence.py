@@ -25,7 +25,7 @@ from sketches.baseline.baseline import ALL
 from warehouse import queries
 from warehouse.client import Client
 from warehouse.scoring.new_rows import EpochPartition
-from warehouse.shadow.as_of import OffsetRanges, TopicOffsets, offset_ranges, processed_until_ms
+from warehouse.shadow.as_of import OffsetRanges, TopicOffsets, has_raw_rows, offset_ranges, processed_until_ms
 from warehouse.shadow.days import ShadowDays, matured_until, read_totals
 
 LIBRARIES = ("clickhouse-connect", "msgspec", "numpy", "pyarrow", "pyyaml", "scipy")
@@ -53,11 +53,17 @@ def collect_evidence(client: Client, model: str, candidate: str | None = None) -
         candidate: the candidate that the caller expects; None: that of the contract.
 
     Raises:
-        CommandError: the contract names no candidate or another one, or no day with pairs is over.
+        CommandError: the contract names no candidate or another one, no day with pairs is over, or the scorer has not
+            stored a checkpoint for the rows yet.
     """
     test = read_test(client, model, candidate)
     stored = read_totals(client, test.parameters)
     processed_s = processed_until_ms(client, test.parameters) // 1000
+    if not processed_s and has_raw_rows(client, test.parameters):
+        raise CommandError(
+            f"The scorer's checkpoint has not passed the first rows of {model} version {test.shadow.of}: it follows "
+            "them by one to two minutes. Export the evidence then."
+        )
     # A day is over in the rows that the scorer has processed, unless only the pairs are left.
     newest_s = min(stored.newest_end_s, processed_s) if processed_s else stored.newest_end_s
     ends = sorted({row[0] for (name, _), row in stored.rows.items() if name == ALL and row[0] <= newest_s})

@@ -282,3 +282,15 @@ def test_status_and_report(
     text = page.read_text()
     assert "version 4 beside version 3" in text
     assert "http" not in text
+
+
+def test_an_export_before_the_first_checkpoint_says_when_to_try_again(
+    client: Client, score: Callable[..., None], call: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    fill(client)
+    score()
+    client.command("TRUNCATE TABLE scorer_checkpoints")
+    code, _, errors = call("export", "--model", BINARY.model, "--out", str(tmp_path / "evidence.zip"))
+    assert code == 1
+    assert "checkpoint has not passed the first rows" in errors
+    assert not (tmp_path / "evidence.zip").exists()

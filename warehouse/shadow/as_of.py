@@ -57,6 +57,15 @@ def processed_until_ms(client: Client, parameters: Mapping[str, object]) -> int:
     return int(latest_ms)
 
 
+def has_raw_rows(client: Client, parameters: Mapping[str, object]) -> bool:
+    """Return whether there are raw predictions of the primary, processed or not."""
+    return bool(
+        client.rows(
+            "SELECT 1 FROM predictions WHERE model = {model:String} AND version = {of:String} LIMIT 1", parameters
+        )
+    )
+
+
 def up_to(offsets: TopicOffsets) -> str:
     """Return the SETTINGS clause that hides the raw rows after the offsets, which are whole numbers."""
     filters = ", ".join(f"'{table}': 'NOT ({is_after(offsets[topic])})'" for topic, (table, *_) in _ROWS.items())
