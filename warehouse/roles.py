@@ -202,7 +202,8 @@ ROLES: tuple[Role, ...] = (
     ),
     Role(
         "barograph_analyst",
-        "people, and commands that read: `status`, `doctor`, `query`, `distribution`, `simulate`, `backtest`, `skew`",
+        "people, and commands that read: `status`, `doctor`, `query`, `distribution`, `simulate`, `backtest`, `skew`, "
+        "`promote`, `shadow`",
         _ALL,
         readonly=2,
         limits=(
