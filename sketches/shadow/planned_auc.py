@@ -10,6 +10,7 @@ have not occurred (`sketches.shadow.least_days`).
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -66,9 +67,15 @@ def planned_auc(
         return PlannedAuc(0, next_days, math.nan, math.inf, math.nan)
     days = reached[-1]
     result = auc_difference(primary[:days], candidate[:days])
-    bound = float(look_bounds(np.array(looks[: len(reached)]) / total, alpha)[-1])
+    bound = _bound(tuple(looks[: len(reached)]), total, alpha)
     error = math.sqrt(float(result.variance * result.kappa))
     half = bound * error if error > 0.0 else math.inf
     if error == 0.0 and float(result.difference) == 0.0:
         half = unseen_loss(days, worst_day, alpha)
     return PlannedAuc(days, next_days, float(result.difference), half, float(result.kappa))
+
+
+@functools.lru_cache(maxsize=64)
+def _bound(looks: tuple[int, ...], total: int, alpha: float) -> float:
+    """Return the bound of |z| at the last of the looks; a history of looks needs few of them again and again."""
+    return float(look_bounds(np.array(looks) / total, alpha)[-1])
