@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 from barograph.contract import Contract, LabelSpec, ShadowTest, Slice, Slo
 
-from sketches.performance.bins import score_edges
 from tests.support.pipeline import Pipeline
 from tests.support.scoring import HOUR_MS, expected
 from tests.support.warehouse import row
@@ -181,8 +179,12 @@ def joined(rows: Rows, contract: Contract = BINARY, candidate: str = "4", copy: 
 def score_bin(score: float, contract: Contract) -> int:
     if contract.label is None:
         return 0 if score == 0 else int(math.copysign(math.floor(8 * math.log2(abs(score))) + 256, score))
+    return log_odds_bin(score, 2)
+
+
+def log_odds_bin(score: float, steps: int) -> int:
     p = min(max(score, 1e-9), 1 - 1e-9)
-    return math.floor(min(max(2 * math.log(p / (1 - p)), -24), 24))
+    return math.floor(min(max(steps * math.log(p / (1 - p)), -12 * steps), 12 * steps))
 
 
 def add_to_bins(
@@ -202,8 +204,7 @@ def add_to_bins(
         counts["score_bins"].update([1024 * bins[0] + bins[1]])
     if truth is not None and all(0 <= score <= 1 for score in scores):
         for side, each in sides:
-            number = np.searchsorted(score_edges(THRESHOLD), each["score"], "right")
-            counts[f"scores_{side}"].update([2 * int(number) + truth])
+            counts[f"scores_{side}"].update([2 * (log_odds_bin(each["score"], 8) + 96) + truth])
     if event["latency_ms"] > 0 and answer["latency_ms"] > 0:
         for side, each in sides:
             counts[f"latencies_{side}"].update([math.floor(8 * math.log2(each["latency_ms"]))])

@@ -170,6 +170,8 @@ _MOST_KEYS = {"errors_primary": 20, "errors_candidate": 20, "class_pairs": _MOST
 _MOST_SPENT = 1e15
 """Values of metrics from this on are left out: their sums do not fit whole numbers."""
 _BIN_OFFSET = 512
+_SCORE_STEPS = 8
+"""Bins of scores per unit of log-odds, for AUC: as fine as those of `sketches.performance.bins`."""
 _COUNTS = {
     "requests": "count()",
     "pairs": f"countIf({_PAIRED})",
@@ -232,8 +234,7 @@ def _further_counts(rules: Rules) -> dict[str, str]:
         counts[f"latencies_{side}"] = _count_by(bucket, _TIMED)
         counts[f"errors_{side}"] = _count_by(f"error_{i}", f"error_{i} != ''")
         if rules.kind == "binary":
-            edge = f"roundDown(score_{i}, {{edges:Array(Float64)}})"
-            number = f"toUInt32(2 * (indexOf({{edges:Array(Float64)}}, {edge}) - 1) + truth)"
+            number = f"toUInt32(2 * ({_log_odds_bin(f'score_{i}', _SCORE_STEPS)} + {12 * _SCORE_STEPS}) + truth)"
             counts[f"scores_{side}"] = _count_by(number, _SCORED)
         if rules.pair_settings.slow_ms:
             counts[f"slow_{side}"] = f"countIf({_TIMED} AND latency_{i} > {{slow_ms:Float64}})"
@@ -270,8 +271,18 @@ def _score_bin(score: str, rules: Rules) -> str:
     if rules.kind in ("number", "unlabelled"):
         steps = f"least(greatest(floor(8 * log2(abs({score}))), -254), 255) + 256"
         return f"toInt32(if({score} = 0, 0, sign({score}) * ({steps})))"
+    return _log_odds_bin(score, 2)
+
+
+def _log_odds_bin(score: str, steps: int) -> str:
+    """Return the expression for the bin of a probability: whole steps of 1/`steps` in log-odds, cut at ±12.
+
+    It is arithmetic because a search among 194 edges would take most of the time of a pairing.
+    """
     inner = f"least(greatest({score}, 1e-9), 1 - 1e-9)"
-    return f"toInt32(floor(least(greatest(2 * (log({inner}) - log(1 - {inner})), -24), 24)))"
+    bound = 12 * steps
+    scaled = f"{steps} * (log({inner}) - log(1 - {inner}))"
+    return f"toInt32(floor(least(greatest({scaled}, -{bound}), {bound})))"
 
 
 _COSTED = " AND ".join(

@@ -147,7 +147,7 @@ CREATE TABLE IF NOT EXISTS shadow_pairs
     loss_candidate Float64 COMMENT 'Sum of the log loss of the candidate over scored pairs' CODEC(ZSTD(1)),
     brier_primary Float64 COMMENT 'Sum of the Brier score of the primary over scored pairs' CODEC(ZSTD(1)),
     brier_candidate Float64 COMMENT 'Sum of the Brier score of the candidate over scored pairs' CODEC(ZSTD(1)),
-    scores_primary Map(UInt32, UInt64) COMMENT 'Two classes: scored pairs by 2 × bin of the primary''s score, + 1 if the label is positive; the bins are those of performance_state; slice all only' CODEC(ZSTD(1)),
+    scores_primary Map(UInt32, UInt64) COMMENT 'Two classes: scored pairs by 2 × bin of the primary''s score, + 1 if the label is positive; bins of 1/8 in log-odds from -12 on; slice all only' CODEC(ZSTD(1)),
     scores_candidate Map(UInt32, UInt64) COMMENT 'The same by the candidate''s score' CODEC(ZSTD(1)),
     error_primary Float64 COMMENT 'Numbers: sum of the absolute error of the primary over scored pairs' CODEC(ZSTD(1)),
     error_candidate Float64 COMMENT 'Numbers: sum of the absolute error of the candidate over scored pairs' CODEC(ZSTD(1)),
