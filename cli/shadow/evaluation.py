@@ -16,6 +16,7 @@ from streams.scorer.rules import make_rules, uncountable_reason
 from warehouse import queries
 from warehouse.client import Client
 from warehouse.queries import ContractRow
+from warehouse.shadow.canary import is_canary
 from warehouse.shadow.criteria import decision
 from warehouse.shadow.days import PairTotals, ShadowDays, days_of, matured_until, read_totals
 from warehouse.shadow.mirror import mirrored, mirrored_prices
@@ -95,7 +96,7 @@ def make_test(row: ContractRow, earlier: Iterable[ContractRow], candidate: str |
 
     Args:
         row: the applied contract.
-        earlier: the contracts of the model that were applied before.
+        earlier: the contracts of the model that were applied before, in this order.
         candidate: the candidate that the caller expects; None: that of the contract.
     """
     contract = parse_contract(row.yaml, f"contract of {row.model}")
@@ -114,8 +115,7 @@ def make_test(row: ContractRow, earlier: Iterable[ContractRow], candidate: str |
     if reason:
         raise CommandError(reason)
     basis = make_rules(contract, build_registry([(contract, 1)], [])).basis
-    swapped = (shadow.of, shadow.candidate)
-    return CandidateTest(contract, row, shadow, basis, any(versions == swapped for versions in _versions(earlier)))
+    return CandidateTest(contract, row, shadow, basis, is_canary(shadow, earlier))
 
 
 def evaluate(client: Client, model: str, candidate: str | None = None) -> CandidateEvaluation:
@@ -146,14 +146,3 @@ def evaluation_of(test: CandidateTest, totals: PairTotals, matured_s: int) -> Ca
     if test.is_canary:
         judged, shadow = [mirrored(each) for each in slices], mirrored_prices(shadow)
     return CandidateEvaluation(test, slices, totals.newest_end_s, matured_s, decision(shadow, judged))
-
-
-def _versions(rows: Iterable[ContractRow]) -> Iterable[tuple[str, str]]:
-    """Yield (candidate, of) of the contracts that name a candidate; earlier ones may be unreadable by this release."""
-    for row in rows:
-        try:
-            shadow = parse_contract(row.yaml, f"contract of {row.model}").shadow
-        except ValueError:
-            continue
-        if shadow is not None:
-            yield shadow.candidate, shadow.of

@@ -1,0 +1,43 @@
+"""A candidate is a canary if the contracts exchanged it with the primary, and a roll back ends that."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from barograph.contract import Contract, ShadowTest
+from barograph.contract.file import dump_contract
+
+from warehouse.queries import ContractRow
+from warehouse.shadow.canary import is_canary
+
+
+def applied(versions: str) -> ContractRow:
+    """Make an applied contract from its versions: `43` names candidate 4 beside 3; empty names no candidate."""
+    if versions == "unreadable":
+        return ContractRow("m", "", "not: [a contract", datetime(2026, 5, 1, tzinfo=UTC))
+    contract = Contract(model="m", shadow=made_shadow(versions) if versions else None)
+    return ContractRow("m", contract.id, dump_contract(contract), datetime(2026, 5, 1, tzinfo=UTC))
+
+
+def made_shadow(versions: str) -> ShadowTest:
+    return ShadowTest(candidate=versions[0], of=versions[1], margins={"missing": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        pytest.param(["43"], False, id="first"),
+        pytest.param(["43", "34"], True, id="promoted"),
+        pytest.param(["43", "34", "34"], True, id="applied-again"),
+        pytest.param(["43", "", "unreadable", "34"], True, id="contracts-without-candidate-between"),
+        pytest.param(["43", "34", "43"], False, id="rolled-back"),
+        pytest.param(["43", "34", "43", "43"], False, id="rolled-back-applied-again"),
+        pytest.param(["43", "34", "43", "34"], True, id="promoted-again"),
+        pytest.param(["43", "54", "34"], False, id="other-pair-between"),
+        pytest.param(["43", "53"], False, id="other-candidate"),
+    ],
+)
+def test_history_of_contracts_decides(history: list[str], expected: bool) -> None:
+    *earlier, current = history
+    assert is_canary(made_shadow(current), map(applied, earlier)) is expected
