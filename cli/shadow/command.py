@@ -31,12 +31,14 @@ def status_command(
     from cli.shadow.show import print_status, status_json
     from cli.terminal import Terminal
     from warehouse.client import connect
+    from warehouse.shadow.pair_histograms import read_histograms
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
         evaluation = evaluate(client, model, candidate)
-    if as_json:
-        Terminal().json(status_json(evaluation))
+        histograms = read_histograms(client, evaluation.test.parameters) if as_json else None
+    if histograms is not None:
+        Terminal().json(status_json(evaluation, histograms))
     else:
         print_status(Terminal(), evaluation)
 
@@ -60,14 +62,16 @@ def report_command(
     from cli.shadow.report import render_report
     from cli.terminal import Terminal
     from warehouse.client import connect
+    from warehouse.shadow.pair_histograms import read_histograms
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
         evaluation = evaluate(client, model, candidate)
+        histograms = read_histograms(client, evaluation.test.parameters)
     versions = f"{model}.{evaluation.test.shadow.candidate}".replace("/", "-")
     path = Path(f"{versions}.shadow.html") if out is None else out
     try:
-        path.write_text(render_report(evaluation), encoding="utf-8")
+        path.write_text(render_report(evaluation, histograms), encoding="utf-8")
     except OSError as error:
         raise CommandError(f"{path} cannot be written ({error.strerror}): name a path that you may write to.") from None
     Terminal().line(f"Wrote {path}.")

@@ -15,6 +15,7 @@ from cli.compare.charts import ChartLine, ChartPoint, metric_chart
 from cli.compare.page import html_fragment, html_page, html_table, html_text
 from cli.promote.show import REASON_TEXTS, decision_line, state_text, title
 from cli.shadow.evaluation import CandidateEvaluation
+from cli.shadow.histogram_sections import correlation_text, errors_section, hours_section
 from cli.terminal import percentage, ratio
 from sketches.shadow.day_interval import BURN_IN_DAYS, day_interval
 from sketches.shadow.decision import AucDays, CriterionVerdict, Outcome
@@ -23,6 +24,9 @@ from sketches.shadow.planned_auc import planned_auc, planned_days
 from warehouse.shadow.criteria import criterion_days
 from warehouse.shadow.days import FloatArray, ShadowDays
 from warehouse.shadow.mirror import mirrored, mirrored_prices
+from warehouse.shadow.noise_floor import noise_floor
+from warehouse.shadow.pair_histograms import PairHistograms
+from warehouse.shadow.projected_cost import projected_cost
 
 MAX_SLICES = 60
 """Slices that are listed, the strongest evidence of harm first."""
@@ -35,15 +39,23 @@ _ALONE = 'style="max-width: 600px"'
 _LEVELS = {Outcome.promote: "stable", Outcome.hold: "major", Outcome.insufficient: "insufficient"}
 
 
-def render_report(evaluation: CandidateEvaluation) -> str:
-    """Render the whole page."""
+def render_report(evaluation: CandidateEvaluation, histograms: PairHistograms | None = None) -> str:
+    """Render the whole page.
+
+    Args:
+        evaluation: the decision and its daily sums.
+        histograms: those of all pairs. The page of a bundle has none: it shows what the bundle's daily sums give.
+    """
     sections = [
         _header(evaluation),
         _criteria(evaluation),
         _slices(evaluation),
         _missing(evaluation.whole),
+        errors_section(evaluation, histograms) if histograms is not None else "",
         _latency(evaluation),
-        _agreement(evaluation),
+        hours_section(evaluation, histograms) if histograms is not None else "",
+        _cost(evaluation),
+        _agreement(evaluation, correlation_text(histograms) if histograms is not None else ""),
         _explanation(evaluation),
     ]
     return html_page(_title(evaluation), html_fragment("".join(sections)))
@@ -258,11 +270,47 @@ def _latency(evaluation: CandidateEvaluation) -> str:
     )
 
 
-def _agreement(evaluation: CandidateEvaluation) -> str:
+def _cost(evaluation: CandidateEvaluation) -> str:
+    test = evaluation.test
+    cost = projected_cost(test.shadow, evaluation.whole, test.contract.raw_share)
+    if cost is None:
+        return ""
+    versions = ((f"version {test.shadow.of}", cost.primary), (f"version {test.shadow.candidate}", cost.candidate))
+    ends = ("difference", cost.difference), ("95% interval, from", cost.low), ("95% interval, to", cost.high)
+    rows = [(name, _number(value / cost.requests * 1000), _number(value)) for name, value in (*versions, *ends)]
+    table = html_table(("cost", "per 1,000 predictions", "per day at full traffic"), rows, numbers=(1, 2))
+    return (
+        f'<section><h2>Cost</h2><p class="faint">In the unit of the prices. Full traffic: version '
+        f"{html_text(test.shadow.candidate)} or {html_text(test.shadow.of)} answers all {cost.requests:,.0f} requests "
+        f"of a day, the mean of the last {BURN_IN_DAYS} days that are over. The difference is that of version "
+        f"{html_text(test.shadow.candidate)} minus that of version {html_text(test.shadow.of)}: below 0 is cheaper."
+        f"</p>{table}</section>"
+    )
+
+
+def _noise_floor(evaluation: CandidateEvaluation) -> str:
+    floor, shadow = noise_floor(evaluation.whole), evaluation.test.shadow
+    if floor is None:
+        return ""
+    names = [html_text(each) for each in (shadow.candidate, shadow.copy, shadow.of)]
+    shares = (
+        f"Of {floor.compared:,} requests that three versions answered, version {names[0]} gives another class than "
+        f"version {names[2]} in {percentage(floor.candidate, 2)}, and its copy {names[1]} in "
+        f"{percentage(floor.copy, 2)}."
+    )
+    if floor.copy == 0.0:
+        return f'<p class="faint">{shares} The copy never disagrees, so there is no noise to subtract.</p>'
+    return (
+        f'<p class="faint">{shares} Beyond the noise of the copy: <b>{_number(floor.candidate - floor.copy)}</b> '
+        f"(95% interval {_number(floor.low)} to {_number(floor.high)}).</p>"
+    )
+
+
+def _agreement(evaluation: CandidateEvaluation, correlation: str) -> str:
     sums, shadow = evaluation.whole.sums, evaluation.test.shadow
     compared = int(sums["compared"].sum())
     if not compared:
-        return ""
+        return f"<section><h2>Agreement</h2>{correlation}</section>" if correlation else ""
     labelled = int(sums["labelled"].sum())
     only_candidate, only_primary = int(sums["candidate_right"].sum()), int(sums["primary_right"].sum())
     both = int(sums["both_right"].sum())
@@ -278,7 +326,7 @@ def _agreement(evaluation: CandidateEvaluation) -> str:
     chart = _share_chart(evaluation.whole.days, sums["agreed"], sums["compared"], "pairs with the same class", _ALONE)
     return (
         f'<section><h2>Agreement</h2><p class="faint">{ratio(agreed, compared)} of {compared:,} pairs have the same '
-        f'class.</p>{table}<div class="charts">{chart}</div></section>'
+        f'class.</p>{_noise_floor(evaluation)}{correlation}{table}<div class="charts">{chart}</div></section>'
     )
 
 

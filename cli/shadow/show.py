@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,27 @@ from cli.shadow.bundle import EvidenceBundle
 from cli.shadow.evaluation import CandidateEvaluation
 from cli.shadow.verify import MAX_LISTED, Verification
 from cli.terminal import Terminal, iso_utc, plural, utc_minute
+from warehouse.shadow.noise_floor import noise_floor
+from warehouse.shadow.pair_histograms import LATENCY_RANKS, PairHistograms
+from warehouse.shadow.projected_cost import projected_cost
 
 
-def status_json(evaluation: CandidateEvaluation) -> dict[str, Any]:
+def status_json(evaluation: CandidateEvaluation, histograms: PairHistograms) -> dict[str, Any]:
     """Make the values of the JSON output of `status`."""
+    test, whole = evaluation.test, evaluation.whole
+    cost = projected_cost(test.shadow, whole, test.contract.raw_share)
+    floor = noise_floor(whole)
     return decision_json(evaluation) | {
         "days": len(evaluation.whole.days),
         "days_over": int(evaluation.whole.ended.sum()),
         "days_mature": int((evaluation.whole.ended & evaluation.whole.mature).sum()),
         "paired_until": iso_utc(evaluation.newest_end_s),
+        "cost_per_day": asdict(cost) if cost is not None else None,
+        "disagreement": asdict(floor) if floor is not None else None,
+        "rank_correlation": histograms.correlation,
+        "latency_ranks": LATENCY_RANKS,
+        "latency_by_hour": [asdict(each) for each in histograms.hours],
+        "errors": {"primary": histograms.errors_primary, "candidate": histograms.errors_candidate},
     }
 
 
@@ -36,11 +49,26 @@ def print_status(terminal: Terminal, evaluation: CandidateEvaluation) -> None:
             "days": f"{over} over, {mature} of them with mature labels",
             "days left": f"about {math.ceil(left)}" if math.isfinite(left) else "unknown",
             "slices": f"{plural(len(decided.harmed_slices), 'slice')} worse, of {decided.judged_slices} judged",
+            **_cost_line(evaluation),
         }
     )
     terminal.lines(pair_lines(whole))
     terminal.table(criteria_table(decided))
     terminal.line(decision_line(test.shadow, decided, is_canary=test.is_canary), "bold")
+
+
+def _cost_line(evaluation: CandidateEvaluation) -> dict[str, str]:
+    """Return the line about costs; nothing if no pair of an ended day has one."""
+    test = evaluation.test
+    cost = projected_cost(test.shadow, evaluation.whole, test.contract.raw_share)
+    if cost is None:
+        return {}
+    per_1000 = 1000 / cost.requests
+    interval = f" ({cost.low:+.4g} to {cost.high:+.4g})" if math.isfinite(cost.low) else ""
+    return {
+        "cost": f"{cost.candidate * per_1000:.4g} per 1,000 predictions, of version {test.shadow.of} "
+        f"{cost.primary * per_1000:.4g}; {cost.difference:+.4g}{interval} per day at full traffic"
+    }
 
 
 def print_export(terminal: Terminal, path: Path, bundle: EvidenceBundle) -> None:

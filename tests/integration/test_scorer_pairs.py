@@ -243,6 +243,43 @@ def test_models_of_every_kind_are_paired(client: Client, score: Callable[..., Sc
     assert classes == ({} if label_spec.type == "float" else by_class)
 
 
+def test_errors_of_numbers_add_up_in_any_unit_and_larger_ones_do_not_count(
+    client: Client, score: Callable[..., Scorer]
+) -> None:
+    contract = msgspec.structs.replace(BINARY, label=LabelSpec(type="float", horizon_s=3 * 86400))
+    sizes = [(1e30, 3e30), (2e59, 1e25), (1e61, 1.0), (1.0, 1e200)]
+    for i, outputs in enumerate(sizes):
+        for side, (table, version) in enumerate((("predictions", "3"), ("shadow_predictions", "4"))):
+            event = prediction(i, START_MS, 2 * i + side, version=version, score=outputs[side])
+            scoring.insert(client, table, [event | {"context": {"country": "de"}}])
+        scoring.insert(client, "labels", [label(i, START_MS + HOUR_MS, i, "0", "number")])
+    score(contract).score_once()
+    ((scored, score_pairs, *errors),) = client.rows(
+        "SELECT scored, score_pairs, error_primary, error_candidate FROM shadow_pairs FINAL "
+        "WHERE candidate = '4' AND slice = 'all' AND requests > 0"
+    )
+    assert (scored, score_pairs) == (2, 0)
+    assert errors == pytest.approx([2e59, 3e30], rel=1e-4)
+    versions = {"model": "m", "candidate": "4", "of": "3", "zone": "UTC"}
+    versions["basis"] = make_rules(contract, build_registry([(contract, 1)], [])).basis
+    (whole, *_) = days_of(read_totals(client, versions), 0)
+    assert [whole.sums[f"error_{side}"].sum() for side in ("primary", "candidate")] == errors
+
+
+def test_infinite_latencies_and_large_squares_of_score_differences_are_paired(
+    client: Client, score: Callable[..., Scorer]
+) -> None:
+    for table, version, value in (("predictions", "3", 0.0), ("shadow_predictions", "4", 1e20)):
+        event = prediction(0, START_MS, 0, version=version, score=value, latency_ms=math.inf if value else 3.0)
+        scoring.insert(client, table, [event | {"context": {"country": "de"}}])
+    score(UNLABELLED).score_once()
+    rows = client.rows(
+        "SELECT pairs, timed, score_pairs, score_difference, score_difference_2 FROM shadow_pairs FINAL "
+        "WHERE candidate = '4' AND slice = 'all' AND requests > 0"
+    )
+    assert rows == [(1, 0, 1, 1e20, pytest.approx(1e40))]
+
+
 @pytest.mark.parametrize("kills", [1, 3])
 def test_a_pass_killed_while_it_pairs_the_past_is_continued(
     client: Client, score: Callable[..., Scorer], monkeypatch: pytest.MonkeyPatch, kills: int

@@ -3,7 +3,8 @@
 A pair is a prediction of the primary and a prediction with the role `shadow` of the candidate, with one id and
 event times at most an hour apart. Of several such candidate predictions the earliest counts. A request of the primary
 that has no pair is counted by the reason. Sums use whole numbers (values times 2^50), so the same rows give
-bit-identical counts. A pair belongs to the score window and to the slices of the primary.
+bit-identical counts. With 256 bits, errors of numbers below 10^60 fit; larger ones are not scored. A pair belongs to
+the score window and to the slices of the primary.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def _counts_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_rep
     values = {
         **_COUNTS,
         **_further_counts(rules),
-        **{name: _scaled_sum(value, condition) for name, (value, condition) in sums.items()},
+        **{name: _scaled_sum(name, *each) for name, each in sums.items()},
     }
     counted = {name: f"{values.get(name, _ZERO.get(name, '0'))} AS {name}" for name in _VALUES}
     of_requests = (
@@ -167,16 +168,25 @@ _MOST_CLASSES = 32
 """Classes that are counted by pair of classes; those after the 31st count as one."""
 _MOST_KEYS = {"errors_primary": 20, "errors_candidate": 20, "class_pairs": _MOST_CLASSES**2}
 """Keys of a window's row, the most frequent ones; all others count as `other`."""
+_MOST_ERROR = 1e60
+"""Errors of numbers from this on are not scored: their sums do not fit whole numbers of 256 bits."""
+_MOST_SCORE = 1e29
+"""Scores from this size on belong to no score pair: the squares of their differences do not fit either."""
 _MOST_SPENT = 1e15
 """Values of metrics from this on are left out: their sums do not fit whole numbers."""
 _BIN_OFFSET = 512
 _SCORE_STEPS = 8
 """Bins of scores per unit of log-odds, for AUC: as fine as those of `sketches.performance.bins`."""
+_COMPARED = f"{_PAIRED} AND predicted_0 >= 0 AND predicted_1 >= 0"
+_SCORED = f"{_PAIRED} AND is_labelled AND usable_0 AND usable_1"
+_FINITE = f"{_PAIRED} AND abs(score_0) < {_MOST_SCORE!r} AND abs(score_1) < {_MOST_SCORE!r}"
+_TIMED = f"{_PAIRED} AND latency_0 > 0 AND latency_1 > 0 AND isFinite(latency_0) AND isFinite(latency_1)"
+_SCORED_NUMBERS = f"{_SCORED} AND size_0 < {_MOST_ERROR!r} AND size_1 < {_MOST_ERROR!r}"
 _COUNTS = {
     "requests": "count()",
     "pairs": f"countIf({_PAIRED})",
     "missing": "sumMapIf(map(reason, toUInt64(1)), reason != '')",
-    "compared": f"countIf({_PAIRED} AND predicted_0 >= 0 AND predicted_1 >= 0)",
+    "compared": f"countIf({_COMPARED})",
     "agreed": f"countIf({_PAIRED} AND predicted_0 >= 0 AND predicted_0 = predicted_1)",
     "labelled": f"countIf({_MEASURED})",
     "both_right": f"countIf({_MEASURED} AND predicted_0 = truth AND predicted_1 = truth)",
@@ -184,15 +194,11 @@ _COUNTS = {
     "candidate_right": f"countIf({_MEASURED} AND predicted_0 != truth AND predicted_1 = truth)",
     "missing_labelled": f"countIf({_LOST})",
     "missing_right": f"countIf({_LOST} AND predicted_0 = truth)",
-    "scored": f"countIf({_PAIRED} AND is_labelled AND usable_0 AND usable_1)",
-    "score_pairs": f"countIf({_PAIRED} AND isFinite(score_0) AND isFinite(score_1))",
-    "timed": f"countIf({_PAIRED} AND latency_0 > 0 AND latency_1 > 0)",
+    "scored": f"countIf({_SCORED})",
+    "score_pairs": f"countIf({_FINITE})",
+    "timed": f"countIf({_TIMED})",
     "answered_alone": "countIf(reason = 'primary-failed' AND is_answered)",
 }
-_COMPARED = f"{_PAIRED} AND predicted_0 >= 0 AND predicted_1 >= 0"
-_SCORED = f"{_PAIRED} AND is_labelled AND usable_0 AND usable_1"
-_FINITE = f"{_PAIRED} AND isFinite(score_0) AND isFinite(score_1)"
-_TIMED = f"{_PAIRED} AND latency_0 > 0 AND latency_1 > 0"
 _ALWAYS = {
     "score_difference": ("score_1 - score_0", _FINITE),
     "score_difference_2": ("(score_1 - score_0) * (score_1 - score_0)", _FINITE),
@@ -203,7 +209,9 @@ _SUMS = _ALWAYS | {
     for name in ("loss", "brier")
     for i, side in enumerate(("primary", "candidate"))
 }
-_NUMBER_SUMS = _ALWAYS | {f"error_{side}": (f"size_{i}", _SCORED) for i, side in enumerate(("primary", "candidate"))}
+_NUMBER_SUMS = _ALWAYS | {
+    f"error_{side}": (f"size_{i}", _SCORED_NUMBERS) for i, side in enumerate(("primary", "candidate"))
+}
 _CONSTANTS = {
     "cost_metrics": "{cost_metrics:Array(String)}",
     "settings": "{settings:String}",
@@ -212,16 +220,25 @@ _CONSTANTS = {
 }
 _VALUES = tuple(name for name in COLUMNS if name not in (*_KEYS, "records", *_CONSTANTS))
 _FLOATS = frozenset(_SUMS) | frozenset(_NUMBER_SUMS)
+_WIDE = frozenset({"score_difference", "score_difference_2", "error_primary", "error_candidate"})
+"""Sums of values of any size, in 256 bits; the others have 128."""
 _SPENT = frozenset({"spent_primary", "spent_candidate"})
 _MAPS = {
     **dict.fromkeys(("missing", *_MOST_KEYS), "Map(String, UInt64)"),
     **dict.fromkeys(("scores_primary", "scores_candidate", "score_bins"), "Map(UInt32, UInt64)"),
     **dict.fromkeys(("latencies_primary", "latencies_candidate"), "Map(Int32, UInt64)"),
 }
+
+
+def _integer(name: str) -> str:
+    """Return the SQL function that converts the values of a sum to whole numbers."""
+    return "toInt256" if name in _WIDE else "toInt128"
+
+
 _ZERO = {
     **{name: f"map()::{kind}" for name, kind in _MAPS.items()},
     **dict.fromkeys(_SPENT, "[]::Array(Int128)"),
-    **dict.fromkeys(_FLOATS, "toInt128(0)"),
+    **{name: f"{_integer(name)}(0)" for name in _FLOATS},
 }
 
 
@@ -253,7 +270,9 @@ def _further_counts(rules: Rules) -> dict[str, str]:
         name = "{{class_names:Array(String)}}[{} + 1]"
         names = [name.format(f"intDiv(k, {_MOST_CLASSES})"), name.format(f"k % {_MOST_CLASSES}")]
         counts["class_pairs"] = f"mapApply((k, v) -> (concat({names[0]}, ' → ', {names[1]}), v), {by_number})"
-    if rules.kind != "number" and rules.pair_settings.copy:
+    if rules.kind == "number":
+        counts["scored"] = f"countIf({_SCORED_NUMBERS})"
+    elif rules.pair_settings.copy:
         compared = f"{_COMPARED} AND predicted_2 >= 0"
         counts["copy_compared"] = f"countIf({compared})"
         counts["copy_agreed"] = f"countIf({compared} AND predicted_0 = predicted_2)"
@@ -296,8 +315,8 @@ _COSTED = " AND ".join(
 )
 
 
-def _scaled_sum(value: str, condition: str) -> str:
-    return f"sum(toInt128(round(if({condition}, {value}, 0.) * {_SCALE})))"
+def _scaled_sum(name: str, value: str, condition: str) -> str:
+    return f"sum({_integer(name)}(round(if({condition}, {value}, 0.) * {_SCALE})))"
 
 
 def _stored(name: str) -> str:

@@ -224,7 +224,9 @@ _HISTOGRAM_OF: dict[str, Callable[[Sequence[Mapping[int, int]]], FloatArray]] = 
 
 
 def _whole(column: str) -> str:
-    return f"toInt128(round({column} * {SCALE}))" if column in _DECIMAL else column
+    """Return a column as whole numbers; absolute errors, which can have any unit, have 256 bits."""
+    integer = "toInt256" if column.startswith("error_") else "toInt128"
+    return f"{integer}(round({column} * {SCALE}))" if column in _DECIMAL else column
 
 
 def _added(one: Any, other: Any, sign: int) -> Any:

@@ -1,4 +1,4 @@
-"""Latencies by hour of the day and rank correlation of scores, from the histograms of pairs."""
+"""Latencies by hour of the day, rank correlation of scores, and errors by kind, from the histograms of pairs."""
 
 from __future__ import annotations
 
@@ -29,6 +29,33 @@ class HourLatency:
     primary: tuple[float, ...]
     """Quantiles at `LATENCY_RANKS` in milliseconds, within 4.4 %."""
     candidate: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PairHistograms:
+    """What the histograms of all pairs show."""
+
+    hours: list[HourLatency]
+    correlation: float
+    """Rank correlation of both versions' scores; NaN without pairs that have them."""
+    errors_primary: dict[str, int]
+    """Requests by kind of the primary's error."""
+    errors_candidate: dict[str, int]
+    """Requests by kind of the candidate's error, whether or not the primary answered."""
+
+
+def read_histograms(client: Client, parameters: Mapping[str, Any]) -> PairHistograms:
+    """Read the histograms of all pairs.
+
+    Args:
+        client: the connection to read from.
+        parameters: `model`, `candidate`, `of`, `basis` and `zone`, whose hours are used.
+    """
+    ((of_primary, of_candidate),) = client.rows(
+        f"SELECT sumMap(errors_primary), sumMap(errors_candidate) {_OF_PAIRS}", parameters
+    )
+    correlation = rank_correlation(client, parameters)
+    return PairHistograms(latency_by_hour(client, parameters), correlation, dict(of_primary), dict(of_candidate))
 
 
 def latency_by_hour(client: Client, parameters: Mapping[str, Any]) -> list[HourLatency]:

@@ -3,53 +3,15 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 import numpy as np
 import pytest
-from barograph.contract import Contract, LabelSpec, ShadowTest
 
 from cli.shadow.evaluation import CandidateEvaluation, CandidateTest
 from cli.shadow.report import render_report
-from sketches.shadow.exceedances import bucket_histogram
-from warehouse.queries import ContractRow
+from tests.support.candidate_evaluation import CONTRACT, HISTOGRAMS, SHADOW, made_evaluation
 from warehouse.shadow.criteria import decision
-from warehouse.shadow.days import COUNTED, ShadowDays
-
-SHADOW = ShadowTest(candidate="<4>", of="3", margins={"accuracy": 0.02, "latency": 0.1, "missing": 0.05})
-CONTRACT = Contract(model="a & b", label=LabelSpec(type="bool", positive=True), shadow=SHADOW)
-
-
-def made_days(name: str, n_days: int, better: float) -> ShadowDays:
-    rng = np.random.default_rng(4)
-    n = np.full(n_days, 400.0)
-    sums = {column: np.zeros(n_days) for column in COUNTED}
-    won, lost = (rng.poisson(20 * (1 + sign * better), n_days).astype(float) for sign in (1, -1))
-    sums |= {"requests": n, "pairs": n - 9, "compared": n - 9, "agreed": n - 50, "labelled": n - 9, "timed": n - 9}
-    sums |= {
-        "candidate_right": won,
-        "primary_right": lost,
-        "both_right": n - 99,
-        "log_latency": rng.normal(4, 1, n_days),
-    }
-    latencies = np.tile(bucket_histogram([0, 24], [300, 91]), (n_days, 1))
-    return ShadowDays(
-        name,
-        tuple(str(date(2026, 5, 1) + timedelta(day)) for day in range(n_days)),
-        np.ones(n_days, bool),
-        np.ones(n_days, bool),
-        sums,
-        {"timeout": np.full(n_days, 8.0), "<reason>": np.ones(n_days)},
-        {"latencies_primary": latencies, "latencies_candidate": latencies} if name == "all" else {},
-    )
-
-
-def made_evaluation(n_days: int, *, is_canary: bool = False) -> CandidateEvaluation:
-    slices = [made_days("all", n_days, 0.2), made_days("country=<b>DE</b>", n_days, -0.8)]
-    row = ContractRow(CONTRACT.model, CONTRACT.id, "", datetime.now(UTC))
-    test = CandidateTest(CONTRACT, row, SHADOW, "basis", is_canary)
-    return CandidateEvaluation(test, slices, 0, 0, decision(SHADOW, slices))
 
 
 def test_a_page_has_all_sections_and_no_references() -> None:
@@ -91,3 +53,46 @@ def test_a_model_without_labels_and_latencies_has_a_page() -> None:
     page = render_report(CandidateEvaluation(test, [whole], 0, 0, decision(shadow, [whole])))
     assert "No pair has a latency on both sides" in page
     assert "version 3 replaced version &lt;4&gt;, which is now its shadow" in page
+
+
+def test_histograms_of_pairs_add_sections() -> None:
+    evaluation = made_evaluation(40)
+    page = render_report(evaluation, HISTOGRAMS)
+    for text in ("<h2>Latency by hour of the day</h2>", "<h2>Errors</h2>", "Rank correlation"):
+        assert text in page
+        assert text not in render_report(evaluation)
+    assert "<Error>" not in page
+    evaluation.whole.sums["compared"] = np.zeros(40)
+    assert "Rank correlation" in render_report(evaluation, HISTOGRAMS)
+
+
+def test_costs_are_shown_per_1000_predictions_and_for_full_traffic() -> None:
+    evaluation = made_evaluation(40)
+    assert "<h2>Cost</h2>" not in render_report(evaluation)
+    shadow = msgspec.structs.replace(SHADOW, prices={"in": 0.001})
+    whole = evaluation.whole
+    whole.sums["costed"] = np.full(40, 100.0)
+    whole.spent_primary["in"] = np.full(40, 1_000.0)
+    whole.spent_candidate["in"] = np.full(40, 900.0) + np.tile([-10.0, 10.0], 20)
+    contract = msgspec.structs.replace(CONTRACT, raw_share=0.5)
+    test = CandidateTest(contract, evaluation.test.row, shadow, "basis", False)
+    page = render_report(CandidateEvaluation(test, evaluation.slices, 0, 0, evaluation.decision))
+    for row in (
+        '<td>version 3</td><td class="n">10</td><td class="n">8</td>',
+        '<td>version &lt;4&gt;</td><td class="n">9</td><td class="n">7.2</td>',
+        '<td>difference</td><td class="n">-1</td><td class="n">-0.8</td>',
+    ):
+        assert row in page
+    assert "answers all 800 requests" in page
+
+
+def test_the_noise_of_a_copy_is_shown_beside_the_disagreement() -> None:
+    evaluation = made_evaluation(40)
+    sums = evaluation.whole.sums
+    sums |= {"copy_compared": np.full(40, 200.0), "copy_agreed": np.full(40, 190.0)}
+    sums["copy_candidate_agreed"] = 170.0 + np.tile([-5.0, 5.0], 20)
+    page = render_report(evaluation)
+    assert "in 15.00%, and its copy" in page
+    assert "Beyond the noise of the copy: <b>0.1</b> (95% interval 0.0" in page
+    sums["copy_agreed"] = sums["copy_compared"]
+    assert "The copy never disagrees" in render_report(evaluation)
