@@ -66,8 +66,9 @@ def _cost_line(evaluation: CandidateEvaluation) -> dict[str, str]:
     per_1000 = 1000 / cost.requests
     interval = f" ({cost.low:+.4g} to {cost.high:+.4g})" if math.isfinite(cost.low) else ""
     return {
-        "cost": f"{cost.candidate * per_1000:.4g} per 1,000 predictions, of version {test.shadow.of} "
-        f"{cost.primary * per_1000:.4g}; {cost.difference:+.4g}{interval} per day at full traffic"
+        "cost": f"per 1,000 predictions {cost.candidate * per_1000:.4g} of version {test.shadow.candidate}, "
+        f"{cost.primary * per_1000:.4g} of version {test.shadow.of}; {cost.difference:+.4g}{interval} per day at full "
+        "traffic"
     }
 
 

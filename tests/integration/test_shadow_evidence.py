@@ -276,12 +276,18 @@ def test_status_and_report(
     assert "3 over, 3 of them with mature labels" in out, out
     assert "too few days: 2 of 29" in out
     code, out, _ = call("status", "--model", "m", "--json")
-    assert json.loads(out)["days"] == 4
+    status = json.loads(out)
+    assert status["days"] == 4
+    assert status["latency_by_hour"]
+    assert status["cost_per_day"]["requests"] > 0
+    assert set(status["errors"]) == {"primary", "candidate"}
     page = tmp_path / "page.html"
     assert call("report", "--model", "m", "--out", str(page))[0] == 0
     text = page.read_text()
     assert "version 4 beside version 3" in text
     assert "http" not in text
+    for title in ("Errors", "Latency by hour of the day", "Cost", "Agreement"):
+        assert f"<h2>{title}</h2>" in text
 
 
 def test_an_export_before_the_first_checkpoint_says_when_to_try_again(

@@ -32,7 +32,7 @@ def test_status_has_one_line_about_costs(capsys: pytest.CaptureFixture[str]) -> 
     for n_days, has_interval in ((10, False), (40, True)):
         print_status(Terminal(), priced(n_days))
         (line,) = (each for each in capsys.readouterr().out.splitlines() if "1,000 predictions" in each)
-        assert "9.005 per 1,000 predictions, of version 3 10; -0.398 " in line, line
+        assert "per 1,000 predictions 9.005 of version <4>, 10 of version 3; -0.398 " in line, line
         assert ("-0.398 (-0." in line) == has_interval, line
     print_status(Terminal(), made_evaluation(40))
     assert "predictions" not in capsys.readouterr().out
