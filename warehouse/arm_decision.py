@@ -11,6 +11,7 @@ from barograph.contract import Arms
 
 from sketches.baseline.baseline import ALL
 from sketches.baseline.levels import Level
+from sketches.shadow.day_interval import BURN_IN_DAYS
 from sketches.shadow.decision import Criterion, CriterionDays, Outcome, ShadowDecision, SliceDays, decide
 from sketches.shadow.split_traffic import arm_differences, unit_variance
 from warehouse.arm_days import ArmDays, FloatArray
@@ -66,7 +67,7 @@ def decide_about_arm(arms: Arms, slices: Sequence[ArmDays], arm: str, ratio: Arm
             if each.slice != ALL:
                 sums, counts = _totals(name, each)
                 differences, weights = arm_differences(sums.sum(axis=-1), counts.sum(axis=-1))
-                parts.append(SliceDays(each.slice, name, differences, weights))
+                parts.append(SliceDays(each.slice, name, differences, weights, _unit(name, each)))
     comparison = decide(criteria, parts)
     days = min(verdict.days for verdict in comparison.criteria)
     return ArmDecision(comparison, tuple(_obstacles(arms, arm, days, ratio)))
@@ -82,7 +83,21 @@ def _criterion_days(name: str, margin: float, arms: Arms, whole: ArmDays) -> Cri
         differences,
         weights,
         unit_variance=math.inf if math.isnan(variance) else variance,
+        unit=_unit(name, whole),
     )
+
+
+def _unit(name: str, days: ArmDays) -> float:
+    """Return the size of one typical event: of absolute errors, which can have any unit, the control's mean error.
+
+    It is that of the first 28 days with errors, so that later days do not change it.
+    """
+    if name != "mae":
+        return 1.0
+    sums, counts = (each[:, 0].sum(axis=-1) for each in _totals(name, days))
+    first = np.flatnonzero(counts > 0.0)[:BURN_IN_DAYS]
+    mean = float(-sums[first].sum() / max(counts[first].sum(), 1.0))
+    return mean if mean > 0.0 else 1.0
 
 
 def _totals(name: str, days: ArmDays) -> tuple[FloatArray, FloatArray]:

@@ -65,6 +65,25 @@ def test_labelled_criteria_use_days_with_mature_labels() -> None:
     assert used == {"accuracy": 40, "brier": 40, "latency": 59, "errors": 59}
 
 
+@pytest.mark.parametrize("better", [0.0, 0.05, -0.05])
+def test_the_unit_of_errors_does_not_change_the_decision(better: float) -> None:
+    decided = []
+    for scale in (0.001, 1.0, 1000.0):
+        arms = msgspec.structs.replace(ARMS, margins={"mae": 0.03 * scale}, worst_day=0.5 * scale)
+        slices = [days_of(name) for name in ("all", "country=de", "country=fr")]
+        for each in slices:
+            rng = np.random.default_rng(len(each.slice))
+            mean = 1.0 - np.array([0.0, better])[:, None]
+            each.sums["error"] = scale * N * (mean + rng.normal(0.0, 0.02, (60, 2, 1)))
+        decided.append(decide_about_arm(arms, slices, "b", ratio()).comparison)
+    for other in (decided[0], decided[2]):
+        assert other.outcome is decided[1].outcome
+        assert [each.log_evidence for each in other.slices] == pytest.approx(
+            [each.log_evidence for each in decided[1].slices]
+        )
+    assert decided[1].outcome is (Outcome.hold if better < 0.0 else Outcome.promote)
+
+
 @pytest.mark.parametrize(
     ("check", "text"),
     [
