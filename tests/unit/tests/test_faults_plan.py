@@ -15,7 +15,7 @@ from tests.faults.plan import LONG, SHORT, STORMS, make_plan
 from tests.faults.report import Result
 from tests.faults.sabotage import SABOTAGES
 from tests.faults.serving import Request
-from tests.faults.shadow import LONG_KILLS, SHORT_KILLS, check_submitted, shadow_plan
+from tests.faults.shadow import LONG_KILLS, SHORT_KILLS, check_submitted, has_killed_all, shadow_plan
 from tests.faults.source import Event, Label, Sent
 from tests.reference.shadow_pairs import differences, joined
 from tests.support.pipeline import simple_baseline, simple_contract
@@ -49,6 +49,14 @@ def test_the_run_with_a_shadow_kills_each_process_twenty_times() -> None:
     points = {(fault.kind, fault.point) for fault in plan if isinstance(fault, Kill) and fault.point}
     assert points == {(kind, point) for kind, names in PAIRING_POINTS.items() for point in names}
     assert shadow_plan(7, SHORT_KILLS) == shadow_plan(7, SHORT_KILLS)
+
+
+def test_a_run_without_time_still_kills_each_kind_of_process() -> None:
+    plan = shadow_plan(7, SHORT_KILLS)
+    last = next(i for i in range(len(plan) + 1) if has_killed_all(plan[:i]))
+    kinds = [fault.kind for _, fault in plan[:last] if isinstance(fault, Kill)]
+    assert set(kinds) == {"serving", "recorder", "scorer"}
+    assert kinds.count(kinds[-1]) == 1, "the last fault is the first of its kind"
 
 
 def test_a_request_depends_on_the_seed_and_its_number_only() -> None:
