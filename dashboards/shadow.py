@@ -17,11 +17,10 @@ from dashboards.panels import (
     time_series,
 )
 from dashboards.style import STYLE
+from sketches.shadow.decision import HARM_E_VALUE
 from warehouse.panels import shadow
 
 UNITS = STYLE.units
-HARMED_FROM = 10.0
-"""Mean e-value of the slices from which some slice is harmed, as in `sketches.shadow.decision`."""
 _info = partial(PanelInfo, "shadow")
 
 
@@ -74,11 +73,11 @@ def _slice_evidence() -> AnyPanel:
     info = _info(
         "slice_evidence",
         "Harm in slices",
-        f"Mean e-value of all slices that the candidate is worse. From {HARMED_FROM:g} on some slice is harmed, even "
+        f"Mean e-value of all slices that the candidate is worse. From {HARM_E_VALUE:g} on some slice is harmed, even "
         "if the evidence names none.",
         UNITS.count,
     )
-    return stat_panel(info, shadow.SLICE_EVIDENCE, bad_from=HARMED_FROM, decimals=1)
+    return stat_panel(info, shadow.SLICE_EVIDENCE, bad_from=HARM_E_VALUE, decimals=1)
 
 
 def _criteria() -> AnyPanel:

@@ -9,14 +9,13 @@ from alerts.rule import Rule
 from alerts.templates.factory import INTERVAL, RuleFactory
 from alerts.text import LabelRef, NumberRef, duration, in_url
 from dashboards.uids import DASHBOARDS, panel_link
+from sketches.shadow.decision import HARM_E_VALUE
 from warehouse.signals.shadow import decided, missing_share, shadow_lag, slice_harm
 
 LAG_S = 3 * 3600
 """Default of `at_least` of the rule shadow-lag: pairs of an hour are counted when the hour has ended."""
 MISSING_SHARE = 0.05
 """Default threshold of the rule shadow-missing without a margin for `missing`."""
-HARM_E_VALUE = 10.0
-"""Mean e-value of the slices from which some slice is harmed. Without harm at most one in ten candidates reaches it."""
 SHOWN = "from=now-7776000s&to=now"
 """The last 90 days, as the page shows them."""
 SHADOW_EVERY_S = 600

@@ -30,6 +30,8 @@ from warehouse.shadow.days import ShadowDays, matured_until, read_totals
 
 LIBRARIES = ("clickhouse-connect", "msgspec", "numpy", "pyarrow", "pyyaml", "scipy")
 """Libraries that take part in the computation."""
+_LONGEST_DAY_S = 25 * 3600
+"""Length of the longest local day, in seconds: the one on which summer time ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,6 @@ def collect_evidence(client: Client, model: str, candidate: str | None = None) -
     )
     evaluation, _ = evaluate_as_of(client, test, scope)
     return make_parts(client, evaluation, ranges)
-
-
-_LONGEST_DAY_S = 25 * 3600
 
 
 def evaluate_as_of(client: Client, test: CandidateTest, scope: Scope) -> tuple[CandidateEvaluation, RecountedPairs]:

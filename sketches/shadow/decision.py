@@ -1,6 +1,6 @@
 """Decision about a candidate from the daily sums of its shadow: promote, hold or insufficient.
 
-`promote` if every criterion is met and no slice is harmed. A criterion with margin m is met from day
+`promote` if every criterion is met and e-BH names no slice. A criterion with margin m is met from day
 max(28, T) on (`sketches.shadow.least_days`) while the 95 % confidence sequence of its difference is above −m, also if
 missing answers are counted at their worst. Since all criteria must be met, no correction for their number is needed.
 
@@ -41,6 +41,8 @@ ALPHA = 0.05
 """Error rate of each criterion."""
 SLICE_ALPHA = 0.1
 """False discovery rate of harmed slices, and error rate of the evidence that some slice is harmed."""
+HARM_E_VALUE = 1 / SLICE_ALPHA
+"""Mean e-value of the slices from which some slice is harmed. Without harm at most one in ten candidates reaches it."""
 
 
 class Outcome(Enum):
@@ -223,7 +225,7 @@ def decide(criteria: Sequence[CriterionDays | AucDays], slices: Sequence[SliceDa
         outcome=outcome,
         criteria=verdicts,
         harmed_slices=harmed,
-        some_slice_harmed=log_mean >= -math.log(SLICE_ALPHA),
+        some_slice_harmed=log_mean >= math.log(HARM_E_VALUE),
         log_mean_evidence=log_mean,
         slices=by_slice,
         judged_slices=sum(math.isfinite(each.log_evidence) for each in by_slice),

@@ -107,6 +107,18 @@ def test_the_share_of_missing_pairs_leaves_out_what_is_planned(client: Client) -
     assert low < 0.1 < high
 
 
+def test_pairs_that_were_counted_by_earlier_rules_do_not_count(client: Client) -> None:
+    insert_rows(client, "volume", [traffic(hour) for hour in range(20)])
+    earlier = [pairs(hour, 1000, basis="a", missing={"timeout": 500}, counted_at=1000) for hour in range(20)]
+    insert_rows(client, "shadow_pairs", earlier)
+    assert number(client, MISSING, T0 + 20 * HOUR_S) == pytest.approx(0.5)
+    assert number(client, LAG, T0 + 20 * HOUR_S) == 0
+    later = [pairs(hour, 1000, missing={"timeout": 20}, counted_at=2000) for hour in range(10)]
+    insert_rows(client, "shadow_pairs", later)
+    assert number(client, MISSING, T0 + 20 * HOUR_S) == pytest.approx(0.02)
+    assert number(client, LAG, T0 + 20 * HOUR_S) == 10 * HOUR_S
+
+
 def test_few_missing_pairs_do_not_fire(client: Client) -> None:
     insert_rows(client, "shadow_pairs", [pairs(0, 20, pairs=18, missing={"error": 2})])
     assert number(client, MISSING, T0 + HOUR_S) == MISSING.threshold, "capped: too few requests"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from warehouse.shadow.days import PLANNED
 from warehouse.signals.literals import literal, literals
 from warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
 from warehouse.signals.verdicts import PaneTiming
@@ -19,8 +20,6 @@ DECISIONS = ("hold", "promote")
 
 _NOT_ANSWERED = ("no-event", "primary-failed")
 """Reasons of missing pairs that are no event of the candidate."""
-_PLANNED = ("primary-failed", "skipped-sample")
-"""Reasons of missing pairs that are no failure of the candidate, as in `warehouse.shadow.days`."""
 
 
 def shadow_lag(model: str, candidate: str, of: str, pane: PaneTiming, threshold_s: float) -> Signal:
@@ -67,7 +66,7 @@ def missing_share(model: str, candidate: str, of: str, threshold: float) -> Sign
     def select(period: EventTimeRange, fact_time: FactTime) -> str:
         hours = (
             "SELECT toUInt32(toUnixTimestamp(window_start) + window_s) AS end, "
-            f"sum({_missing(_PLANNED)}) AS missed, sum(requests) - sum(arraySum(mapValues(missing))) + missed AS due "
+            f"sum({_missing(PLANNED)}) AS missed, sum(requests) - sum(arraySum(mapValues(missing))) + missed AS due "
             f"FROM shadow_pairs FINAL WHERE {_pairs(model, candidate, of)} "
             f"AND window_start > toDateTime({period.start} - {DAY_S}) AND window_start <= toDateTime({period.end}) "
             "GROUP BY end"
@@ -118,10 +117,10 @@ def decided(model: str, candidate: str, of: str, horizon_s: int) -> Signal:
 
 
 def _pairs(model: str, candidate: str, of: str) -> str:
-    return (
-        f"model = {literal(model)} AND candidate = {literal(candidate)} AND of = {literal(of)} AND slice = 'all' "
-        "AND requests > 0"
-    )
+    """Return the condition for the windows with requests of the newest scoring rules: other rows count them again."""
+    versions = f"model = {literal(model)} AND candidate = {literal(candidate)} AND of = {literal(of)}"
+    newest = f"SELECT argMax(basis, counted_at) FROM shadow_pairs WHERE {versions}"
+    return f"{versions} AND basis = ({newest}) AND slice = 'all' AND requests > 0"
 
 
 def _missing(except_for: tuple[str, ...]) -> str:
