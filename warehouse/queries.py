@@ -136,8 +136,16 @@ def contract_history(client: Client, model: str) -> list[ContractRow]:
 
 
 def latest_promotions(client: Client) -> list[PromotionRow]:
-    """Read the latest promotion of each model, by model name."""
-    return rows_of(client, PromotionRow, "FROM promotions FINAL ORDER BY model, applied_at DESC LIMIT 1 BY model")
+    """Read the latest promotion of each model, by model name.
+
+    Promotions whose contract was not stored, because `apply` broke off, do not count.
+    """
+    return rows_of(
+        client,
+        PromotionRow,
+        "FROM promotions FINAL WHERE (model, contract_id, applied_at) IN "
+        "(SELECT model, contract_id, applied_at FROM contracts) ORDER BY model, applied_at DESC LIMIT 1 BY model",
+    )
 
 
 def baselines(client: Client, model: str | None = None) -> list[BaselineRow]:

@@ -147,8 +147,11 @@ def apply_all(
         retention.apply_ttls(client, settings.retention_days)
         _apply_topics(client, admin, plan, topic_specs(settings), clock)
         catalogue.store_baselines(client, plan.baselines, reason, _milliseconds(clock))
-        store_promotions(client, plan.promotions, _milliseconds(clock))
-        _store_contracts(client, plan.contracts, clock)
+        applied_ms = _milliseconds(clock)
+        # Promotions come first, so that no version changes without a record. If their contracts are not stored,
+        # `latest_promotions` skips them.
+        store_promotions(client, plan.promotions, applied_ms)
+        _store_contracts(client, plan.contracts, applied_ms)
     try:
         deployed = _call_grafana(apply_grafana, settings, in_force, overwrite=overwrite_grafana)
     except GrafanaError as error:
@@ -292,13 +295,13 @@ def _apply_topics(client: Client, admin: TopicAdmin, plan: Plan, specs: Sequence
     insert_rows(client, "topics", rows)
 
 
-def _store_contracts(client: Client, changes: Sequence[ContractChange], clock: Clock) -> None:
+def _store_contracts(client: Client, changes: Sequence[ContractChange], applied_ms: int) -> None:
     rows = [
         {
             "model": change.contract.model,
             "contract_id": change.contract.id,
             "yaml": change.yaml,
-            "applied_at": _milliseconds(clock),
+            "applied_at": applied_ms,
         }
         for change in changes
     ]

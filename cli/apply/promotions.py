@@ -10,6 +10,8 @@ from barograph.contract import Contract
 
 from cli.apply.catalogue import Catalogue, ContractChange
 from cli.errors import ApplyError
+from cli.promote.show import outcome_text
+from cli.shadow.evaluation import evaluate
 from cli.shadow.verify import Verification, verify_bundle
 from sketches.shadow.decision import Outcome
 from warehouse.client import Client
@@ -75,16 +77,18 @@ def justify_promotions(
     """Verify the evidence for promotions, and return them with it.
 
     Raises:
-        ApplyError: a promotion has neither evidence nor a reason, or a bundle does not justify it.
+        ApplyError: a promotion has neither evidence nor a reason, both are given, or a bundle does not justify it.
         BundleError: a bundle was changed.
     """
-    if bool(grounds.override_reason.strip()) != bool(grounds.override_by.strip()):
-        raise ApplyError("--override needs a reason and --by a name: give both.")
-    if grounds.override_reason:
+    if grounds.override_reason or grounds.override_by:
         reason, name = " ".join(grounds.override_reason.split()), " ".join(grounds.override_by.split())
+        if not reason or not name:
+            raise ApplyError("--override needs a reason and --by a name: give both.")
+        if grounds.bundles:
+            raise ApplyError("--override applies without evidence: leave it out, or leave out --evidence.")
         return [Promotion(each.contract, each.replaced, "", reason, name) for each in promotions]
     verified = [(path, verify_bundle(client, path)) for path in grounds.bundles]
-    return [_justified(each, verified, stored) for each in promotions]
+    return [_justified(client, each, verified, stored) for each in promotions]
 
 
 def store_promotions(client: Client, promotions: Iterable[Promotion], applied_ms: int) -> None:
@@ -105,7 +109,9 @@ def store_promotions(client: Client, promotions: Iterable[Promotion], applied_ms
     insert_rows(client, "promotions", rows)
 
 
-def _justified(promotion: Promotion, verified: Sequence[tuple[Path, Verification]], stored: Catalogue) -> Promotion:
+def _justified(
+    client: Client, promotion: Promotion, verified: Sequence[tuple[Path, Verification]], stored: Catalogue
+) -> Promotion:
     if promotion.is_removal:
         raise ApplyError(
             f"Refused: {promotion.text}. Keep the key, or give --override REASON and --by NAME, which are stored."
@@ -113,20 +119,24 @@ def _justified(promotion: Promotion, verified: Sequence[tuple[Path, Verification
     model = promotion.contract.model
     problems = []
     for path, verification in verified:
-        problem = _problem(promotion, verification, stored.contracts[model][0])
+        problem = _problem(client, promotion, verification, stored.contracts[model][0])
         if not problem:
             return Promotion(promotion.contract, promotion.replaced, verification.bundle.digest)
         problems.append(f" {path}: {problem}.")
     raise ApplyError(
         f"Refused: {promotion.text}, and its contract has promotion: required.{''.join(problems)} Once "
-        f"`barograph promote --model {model}` exits with 0, give the bundle of `barograph shadow export "
-        f"--model {model}` with --evidence. "
+        f"`barograph promote --model {model}` decides for version {promotion.contract.serving}, give the bundle of "
+        f"`barograph shadow export --model {model}` with --evidence. "
         "To apply without evidence, give --override REASON and --by NAME, which are stored."
     )
 
 
-def _problem(promotion: Promotion, verification: Verification, contract_id: str) -> str:
-    """Return why a verified bundle does not justify a promotion; empty if it does."""
+def _problem(client: Client, promotion: Promotion, verification: Verification, contract_id: str) -> str:
+    """Return why a verified bundle does not justify a promotion; empty if it does.
+
+    The evidence about a canary justifies a roll back. Evidence stays valid while more days arrive, until they decide
+    for the other version.
+    """
     if not verification.is_equal:
         return (*verification.differences, *verification.obstacles)[0]
     assert verification.evaluation is not None
@@ -136,6 +146,12 @@ def _problem(promotion: Promotion, verification: Verification, contract_id: str)
         return f"it is about version {test.shadow.candidate} beside version {test.shadow.of} of {test.model}"
     if test.row.contract_id != contract_id:
         return f"it was judged by the contract {test.row.contract_id}, but {contract_id} is in force"
-    if test.is_canary or decided.outcome is not Outcome.promote:
-        return f"its decision is {decided.outcome.value}{' about a canary' if test.is_canary else ''}, not promote"
+    needed, opposite = Outcome.promote, Outcome.hold
+    if test.is_canary:
+        needed, opposite = opposite, needed
+    texts = {each: outcome_text(test.shadow, each, is_canary=test.is_canary) for each in Outcome}
+    if decided.outcome is not needed:
+        return f"its decision is {texts[decided.outcome]}, not {texts[needed]}"
+    if evaluate(client, test.model).decision.outcome is opposite:
+        return f"with the days since the export, the decision is {texts[opposite]}"
     return ""

@@ -103,11 +103,15 @@ def title(model: str, shadow: ShadowTest, *, is_canary: bool) -> str:
 
 def decision_line(shadow: ShadowTest, decision: ShadowDecision, *, is_canary: bool) -> str:
     """State the decision and, if it is open, about how many days are left."""
-    verb = decision.outcome.value
-    if is_canary:
-        verbs = {Outcome.promote: "keep", Outcome.hold: f"roll back to version {shadow.candidate}"}
-        verb = verbs.get(decision.outcome, verb)
-    return f"decision: {verb}{forecast_text(decision)}"
+    return f"decision: {outcome_text(shadow, decision.outcome, is_canary=is_canary)}{forecast_text(decision)}"
+
+
+def outcome_text(shadow: ShadowTest, outcome: Outcome, *, is_canary: bool) -> str:
+    """Name an outcome; for a canary, the decision is about the new primary."""
+    if not is_canary:
+        return outcome.value
+    texts = {Outcome.promote: "keep", Outcome.hold: f"roll back to version {shadow.candidate}"}
+    return texts.get(outcome, outcome.value)
 
 
 def forecast_text(decision: ShadowDecision) -> str:

@@ -54,12 +54,13 @@ def write_days(
     lost_right: int = 0,
     candidate: str = "4",
     of: str = "3",
+    first_day: int = 0,
 ) -> None:
     """Write whole local days with two windows each, of which some have mature labels."""
     rng = np.random.default_rng(7)
     pairs: list[dict[str, Any]] = []
     performance: list[dict[str, Any]] = []
-    for day in range(n_days):
+    for day in range(first_day, first_day + n_days):
         start_s = int(FIRST.timestamp()) + day * 86_400
         for hour in (0, 23):
             won, lost = rng.poisson(PER_DAY * (0.05 + better / 2) / 2), rng.poisson(PER_DAY * (0.05 - better / 2) / 2)

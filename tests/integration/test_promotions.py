@@ -127,10 +127,65 @@ def test_evidence_that_does_not_decide_or_no_longer_holds_is_refused(
     assert "days.json differs from its digest" in err
 
 
-def test_an_override_is_stored_and_shown(call: Call, installed: Client) -> None:
-    code, _, err = call("apply", "--override", "hotfix of an outage", contract=serving("4"))
+def test_evidence_against_which_later_days_decide_is_refused(call: Call, installed: Client, tmp_path: Path) -> None:
+    write_days(installed, 60, better=0.04)
+    bundle = str(tmp_path / "evidence.zip")
+    assert call("shadow", "export", "--model", "m", "--out", bundle)[0] == 0
+    write_days(installed, 150, better=-0.09, first_day=60)
+    assert call("promote", "--model", "m")[0] == 1
+    assert call("shadow", "verify", bundle)[0] == 0
+    code, _, err = call("apply", "--evidence", bundle, contract=serving("4"))
     assert code == 1
-    assert "--override needs a reason and --by a name" in err
+    assert "evidence.zip: with the days since the export, the decision is hold." in err
+    assert in_force(installed) == 1
+
+
+def test_evidence_about_a_canary_justifies_the_roll_back(call: Call, installed: Client, tmp_path: Path) -> None:
+    assert call("apply", "--override", "test", "--by", "ana", contract=serving("4"))[0] == 0
+    write_days(installed, 20, better=0.06, candidate="3", of="4")
+    early, bundle = str(tmp_path / "early"), str(tmp_path / "evidence.zip")
+    assert call("shadow", "export", "--model", "m", "--out", early)[0] == 0
+    code, _, err = call("apply", "--evidence", early, contract=serving("3"))
+    assert code == 1
+    assert "its decision is insufficient, not roll back to version 3." in err
+    assert "decides for version 3, give the bundle" in err
+    write_days(installed, 40, better=0.06, candidate="3", of="4", first_day=20)
+    assert call("promote", "--model", "m")[0] == 1
+    assert call("shadow", "export", "--model", "m", "--out", bundle)[0] == 0
+    code, out, err = call("apply", "--evidence", bundle, contract=serving("3"))
+    assert (code, err) == (0, ""), out
+    assert "~ version 3 replaces version 4 of m, by the evidence " in out
+
+    # After the roll back, version 4 is a candidate again, not the version to return to.
+    write_days(installed, 60, better=-0.06)
+    code, out, _ = call("promote", "--model", "m", "--candidate", "4")
+    assert code == 1
+    assert "decision: hold" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(("--override", "hotfix of an outage"), "--override needs a reason and --by a name", id="no-name"),
+        pytest.param(("--override", " ", "--by", " "), "--override needs a reason and --by a name", id="blank"),
+        pytest.param(("--override", " "), "--override needs a reason and --by a name", id="blank-reason"),
+        pytest.param(
+            ("--override", "hotfix", "--by", "ana", "--evidence", "e.zip"),
+            "--override applies without evidence: leave it out, or leave out --evidence",
+            id="both",
+        ),
+    ],
+)
+def test_an_override_that_is_not_complete_is_refused(
+    call: Call, installed: Client, words: tuple[str, ...], message: str
+) -> None:
+    code, _, err = call("apply", *words, contract=serving("4"))
+    assert code == 1
+    assert message in err
+    assert in_force(installed) == 1
+
+
+def test_an_override_is_stored_and_shown(call: Call, installed: Client) -> None:
     code, out, err = call("apply", "--override", "hotfix of an outage", "--by", "ana", contract=serving("4"))
     assert (code, err) == (0, ""), out
     assert "! version 4 replaces version 3 of m without evidence, by ana: hotfix of an outage" in out
@@ -139,6 +194,11 @@ def test_an_override_is_stored_and_shown(call: Call, installed: Client) -> None:
     assert "by ana: hotfix of an outage" in out
     promotion = json.loads(call("status", "--format", "json")[1])["promotions"][0]
     assert (promotion["serving"], promotion["override_by"], promotion["evidence"]) == ("4", "ana", "")
+    # Of an apply that broke off before it stored the contract.
+    installed.command(
+        "INSERT INTO promotions SELECT * REPLACE ('other' AS contract_id, applied_at + 1 AS applied_at) FROM promotions"
+    )
+    assert json.loads(call("status", "--format", "json")[1])["promotions"] == [promotion]
 
     open_again = msgspec.structs.replace(serving("4"), promotion="open")
     code, _, err = call("apply", contract=open_again)
