@@ -16,6 +16,8 @@ EXIT_HOLD = 1
 """`promote`: the candidate is worse than the primary."""
 EXIT_INSUFFICIENT = 2
 """`promote`: there is not enough evidence yet."""
+EXIT_UNDECIDED = 3
+"""`promote`: it failed, or its command line is wrong."""
 EXIT_DIFFERS = 1
 """`shadow verify`: the bundle differs from the warehouse, or was changed."""
 EXIT_UNVERIFIABLE = 2

@@ -9,8 +9,9 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 
-from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED
+from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNDECIDED
 from cli.options import help_text
 from cli.terminal import visible
 
@@ -23,6 +24,8 @@ class _Command(NamedTuple):
     module: str
     function: str
     summary: str
+    exit_failed: int | None = None
+    """The exit code of errors, a wrong command line included; None: 1, and 2 for a wrong command line."""
 
 
 COMMANDS: dict[str, _Command] = {
@@ -66,6 +69,7 @@ COMMANDS: dict[str, _Command] = {
         "cli.promote.command",
         "promote_command",
         "Decide whether a candidate may replace the primary, from all pairs so far.",
+        exit_failed=EXIT_UNDECIDED,
     ),
     "run": _Command("cli.run", "run_command", "Run one processor until SIGTERM or Ctrl-C."),
     "dev": _Command(
@@ -138,6 +142,16 @@ class LazyGroup(TyperGroup):
             self.add_command(typer.main.get_command(single), args[0])
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that is called; a wrong command line ends with its exit code."""
+        try:
+            return super().invoke(ctx)
+        except TyperException as error:
+            entry = COMMANDS.get(ctx.invoked_subcommand)
+            if entry is not None and entry.exit_failed is not None:
+                error.exit_code = entry.exit_failed
+            raise
+
 
 app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -152,7 +166,8 @@ def barograph(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; always raises SystemExit.
 
-    Exit codes: 0 done, 1 failed with a message, 2 a wrong command line, 3 `plan` found changes, 130 Ctrl-C.
+    Exit codes: 0 done, 1 failed with a message, 2 a wrong command line, 3 `plan` found changes or `promote` failed,
+    130 Ctrl-C.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG in arguments
@@ -166,7 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if debug:
             raise
         print(visible(describe_error(error)), file=sys.stderr)
-        sys.exit(EXIT_FAILED)
+        entry = next((COMMANDS[each] for each in arguments if each in COMMANDS), None)
+        sys.exit(EXIT_FAILED if entry is None or entry.exit_failed is None else entry.exit_failed)
 
 
 def describe_error(error: Exception) -> str:

@@ -31,7 +31,7 @@ def promote_command(
     candidate before and the version that it replaced is now its shadow, the decision is about the primary: keep it or
     roll back. With --arm, an arm of an A/B test is compared with the control, by the margins of the section `arms`.
 
-    Exits with 0 (promote, keep), 1 (hold, roll back), or 2 (insufficient: too few days, or not yet decided).
+    Exits with 0 (promote, keep), 1 (hold, roll back), 2 (insufficient: too few days, or not yet decided) or 3 (error).
 
     Examples:
         barograph promote --model flight-delay
@@ -41,7 +41,7 @@ def promote_command(
     from cli.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK, CommandError
     from cli.promote.arms import arm_decision_json, evaluate_arm, print_arm_decision
     from cli.promote.policy import PromotionPolicy, load_policy, unmet_requirements
-    from cli.promote.show import decision_json, print_decision
+    from cli.promote.show import decision_json, outcome_text, print_decision
     from cli.settings import load_settings
     from cli.shadow.evaluation import evaluate
     from cli.terminal import Terminal
@@ -64,18 +64,23 @@ def promote_command(
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
         evaluation = evaluate(client, model, candidate)
-    decided = evaluation.decision
-    unmet = unmet_requirements(rules, evaluation.test.shadow.margins, evaluation.whole, decided)
+    test, decided = evaluation.test, evaluation.decision
+    unmet = unmet_requirements(rules, test.shadow.margins, evaluation.judged, decided, test.judged_version)
     outcome = decided.outcome
     if outcome is Outcome.promote and unmet:
         outcome = Outcome.insufficient if all(each.may_pass_later for each in unmet) else Outcome.hold
     if as_json:
-        policy_json = {"outcome": outcome.value, "unmet": [each.text for each in unmet]}
-        Terminal().json(decision_json(evaluation) | ({} if policy is None else {"policy": policy_json}))
+        of_policy = {
+            "outcome": outcome.value,
+            "decision": {"outcome": decided.outcome.value},
+            "policy": {"unmet": [each.text for each in unmet]},
+        }
+        Terminal().json(decision_json(evaluation) | ({} if policy is None else of_policy))
     else:
         terminal = Terminal()
         print_decision(terminal, evaluation)
         terminal.lines(each.text for each in unmet)
         if outcome is not decided.outcome:
-            terminal.line(f"with the policy: {outcome.value}", "bold")
+            text = outcome_text(test.shadow, outcome, is_canary=test.is_canary)
+            terminal.line(f"with the policy: {text}", "bold")
     raise typer.Exit(codes[outcome])

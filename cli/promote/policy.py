@@ -123,15 +123,20 @@ def parse_policy(text: str | bytes, name: str = "policy.yaml") -> PromotionPolic
 
 
 def unmet_requirements(
-    policy: PromotionPolicy, margins: dict[str, float], whole: ShadowDays, decision: ShadowDecision
+    policy: PromotionPolicy,
+    margins: dict[str, float],
+    whole: ShadowDays,
+    decision: ShadowDecision,
+    version: str = "the candidate",
 ) -> list[UnmetRequirement]:
     """Return the requirements of a policy that a candidate does not meet.
 
     Args:
         policy: the policy.
         margins: the margins of the contract, by criterion.
-        whole: the daily sums of the slice `all`.
+        whole: the daily sums of the slice `all`; for a canary, with the sides exchanged.
         decision: the decision.
+        version: the name of the version that it is about.
     """
     unmet = []
     for name, largest in policy.margins.items():
@@ -150,10 +155,10 @@ def unmet_requirements(
     if share > policy.missing_share:
         text = (
             f"The policy allows at most {percentage(policy.missing_share, 2)} of the requests without an answer of "
-            f"the candidate; {percentage(share, 2)} have none."
+            f"{version}; {percentage(share, 2)} have none."
         )
-        unmet.append(UnmetRequirement(text, may_pass_later=False))
+        unmet.append(UnmetRequirement(text, may_pass_later=policy.missing_share > 0))
     if policy.forbids_harmed_slices and (decision.harmed_slices or decision.some_slice_harmed):
-        text = "The policy forbids harm in slices; there is evidence that the candidate is worse in some slice."
+        text = f"The policy forbids harm in slices; there is evidence that {version} is worse in some slice."
         unmet.append(UnmetRequirement(text, may_pass_later=False))
     return unmet

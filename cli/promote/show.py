@@ -79,9 +79,8 @@ def print_decision(terminal: Terminal, evaluation: CandidateEvaluation) -> None:
     terminal.line(title(test.model, shadow, is_canary=is_canary), "bold")
     terminal.lines(pair_lines(evaluation.whole))
     terminal.table(criteria_table(decision))
-    judged = f"version {shadow.of}" if is_canary else "the candidate"
     other = f"version {shadow.candidate}" if is_canary else "the primary"
-    terminal.line(f"Differences are the quality of {judged} minus that of {other}: above 0 is better.")
+    terminal.line(f"Differences are the quality of {test.judged_version} minus that of {other}: above 0 is better.")
     print_harmed_slices(terminal, decision)
     terminal.line(decision_line(shadow, decision, is_canary=is_canary), "bold")
 

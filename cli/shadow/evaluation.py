@@ -40,6 +40,11 @@ class CandidateTest:
         return self.contract.model
 
     @property
+    def judged_version(self) -> str:
+        """The name of the version that the decision is about."""
+        return f"version {self.shadow.of}" if self.is_canary else "the candidate"
+
+    @property
     def parameters(self) -> dict[str, str]:
         """The parameters of `warehouse.shadow.days.read_totals`."""
         return {
@@ -69,6 +74,11 @@ class CandidateEvaluation:
     def whole(self) -> ShadowDays:
         """The daily sums of the slice `all`."""
         return self.slices[0]
+
+    @property
+    def judged(self) -> ShadowDays:
+        """The daily sums of the slice `all` that the decision rests on: for a canary, with the sides exchanged."""
+        return mirrored(self.whole) if self.test.is_canary else self.whole
 
 
 def read_test(client: Client, model: str, candidate: str | None = None) -> CandidateTest:

@@ -23,7 +23,7 @@ from sketches.shadow.exceedances import bucket_quantiles
 from sketches.shadow.planned_auc import planned_auc, planned_days
 from warehouse.shadow.criteria import criterion_days
 from warehouse.shadow.days import FloatArray, ShadowDays
-from warehouse.shadow.mirror import mirrored, mirrored_prices
+from warehouse.shadow.mirror import mirrored_prices
 from warehouse.shadow.noise_floor import noise_floor
 from warehouse.shadow.pair_histograms import PairHistograms
 from warehouse.shadow.projected_cost import projected_cost
@@ -98,7 +98,7 @@ def _badge(level: str, text: str) -> str:
 
 def _criteria(evaluation: CandidateEvaluation) -> str:
     rows, charts = [], []
-    judged = mirrored(evaluation.whole) if evaluation.test.is_canary else evaluation.whole
+    judged = evaluation.judged
     for verdict in evaluation.decision.criteria:
         name = verdict.criterion.name
         level = "major" if verdict.is_harmed else "stable" if verdict.is_met else "insufficient"

@@ -195,7 +195,7 @@ def test_a_model_without_a_candidate_or_pairs_says_what_to_do(
 ) -> None:
     scoring.register(client, CONTRACT)
     code, _, err = promote(capsys, config)
-    assert code == 1
+    assert code == 3
     assert "No request of m version 3 has been counted" in err
     scoring.register(client, Contract(model="n"))
     with pytest.raises(SystemExit):
@@ -218,10 +218,18 @@ def test_a_policy_can_ask_for_more(
     assert "with the policy: insufficient" in out
     policy.write_text("days: 90\nmissing_share: 0.01\n")
     code, out, _ = promote(capsys, config, "--policy", str(policy), "--json")
-    assert (code, json.loads(out)["policy"]["outcome"]) == (1, "hold")
+    report = json.loads(out)
+    assert (code, report["outcome"], report["decision"]) == (2, "insufficient", {"outcome": "promote"})
+    assert [text.split(";")[0] for text in report["policy"]["unmet"]] == [
+        *["The policy requires 90 days"] * 3,
+        "The policy allows at most 1.00% of the requests without an answer of the candidate",
+    ]
+    policy.write_text("days: 90\ncriteria: {accuracy: 0.01}\n")
+    code, out, _ = promote(capsys, config, "--policy", str(policy), "--json")
+    assert (code, json.loads(out)["outcome"]) == (1, "hold")
     policy.write_text("days: 28\n\ncriteria: {acuracy: 0.1}\n")
     code, _, err = promote(capsys, config, "--policy", str(policy))
-    assert code == 1
+    assert code == 3
     assert "policy.yaml:3: criteria.acuracy: is not a criterion; did you mean accuracy?" in err
 
 
@@ -232,7 +240,7 @@ def test_an_expected_candidate_that_is_not_the_contracts_is_an_error(
     write_days(client, 60, better=0.04)
     assert promote(capsys, config, "--candidate", "4")[0] == 0
     code, _, err = promote(capsys, config, "--candidate", "5")
-    assert code == 1
+    assert code == 3
     assert "The candidate of m is version 4, not 5" in err
 
 
@@ -254,3 +262,21 @@ def test_after_a_promotion_the_old_version_is_the_canary(
     code, out, _ = promote(capsys, config)
     assert (code, text in out) == (expected, True), out
     assert "m: version 4 replaced version 3, which is now its shadow" in out
+
+
+def test_a_policy_for_a_canary_is_about_the_new_primary(
+    client: Client, config: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    scoring.register(client, CONTRACT)
+    assert CONTRACT.shadow is not None
+    swapped = msgspec.structs.replace(CONTRACT.shadow, candidate="3", of="4")
+    scoring.register(client, msgspec.structs.replace(CONTRACT, shadow=swapped), applied_at=2)
+    write_days(client, 60, better=-0.04, candidate="3", of="4")
+    policy = tmp_path / "policy.yaml"
+    # Only the shadow has missing answers.
+    policy.write_text("missing_share: 0.001\n")
+    assert promote(capsys, config, "--policy", str(policy))[0] == 0
+    policy.write_text("criteria: {accuracy: 0.01}\n")
+    code, out, _ = promote(capsys, config, "--policy", str(policy))
+    assert code == 1
+    assert "with the policy: roll back to version 3" in out

@@ -129,3 +129,18 @@ def test_the_page_of_commands_names_every_option() -> None:
             if set(options) & {"--config", "--install-completion", "--show-completion"}:
                 continue
             assert all(f"`{option}" in text or f" {option}" in text for option in options), (name, options)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        pytest.param(("promote",), 3, id="no-model"),
+        pytest.param(("promote", "--model", "m", "--days", "3"), 3, id="unknown-option"),
+        pytest.param(("promote", "--model", "m", "--config", "missing.toml"), 3, id="failed"),
+        pytest.param(("shadow", "status"), 2, id="other-command"),
+        pytest.param(("shadow", "status", "--model", "m", "--config", "missing.toml"), 1, id="other-failed"),
+        pytest.param(("promte",), 2, id="unknown-command"),
+    ],
+)
+def test_an_error_of_promote_is_no_decision(words: tuple[str, ...], expected: int) -> None:
+    assert run(*words) == expected

@@ -56,9 +56,10 @@ def test_each_requirement_can_fail() -> None:
     assert unmet("missing_share: 0.03") == [
         (
             "The policy allows at most 3.00% of the requests without an answer of the candidate; 3.06% have none.",
-            False,
+            True,
         )
     ]
+    assert [may_pass_later for _, may_pass_later in unmet("missing_share: 0")] == [False]
     harmed = dataclasses.replace(DECISION, some_slice_harmed=True)
     ((text, may_pass_later),) = unmet("forbid_harmed_slices: true", harmed)
     assert "worse in some slice" in text
