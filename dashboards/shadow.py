@@ -30,7 +30,8 @@ def _decision() -> AnyPanel:
         "Decision",
         "The decision at the end of the last day of the range, as `barograph promote` gives it, with "
         "up to three of the criteria or slices that decide. Insufficient: some criterion is not met yet, and none is "
-        "worse.",
+        "worse. After a promotion the decision is about the new primary, compared with the version that it replaced: "
+        "keep or roll back.",
     )
     return stat_panel(info, shadow.DECISION, outcome=True)
 
@@ -86,7 +87,8 @@ def _criteria() -> AnyPanel:
         "Criteria at the last look",
         "Differences are the candidate's quality minus that of the primary: above 0 is better. A criterion is met when "
         "the whole interval is above `at least`, the negative margin, after the days it needs. Differences of latency "
-        "are logarithms of ratios: -0.05 is about 5 % slower.",
+        "are logarithms of ratios: -0.05 is about 5 % slower. After a promotion it is the quality of the new primary "
+        "minus that of the version that it replaced.",
     )
     return table_panel(info, shadow.CRITERIA)
 
@@ -105,7 +107,8 @@ def _outcomes() -> AnyPanel:
     info = _info(
         "outcomes",
         "Decision and criteria at each look",
-        "Green: promote, or the criterion is met. Grey: not yet known. Red: hold, or the candidate is worse.",
+        "Green: promote or keep, or the criterion is met. Grey: not yet known. Red: hold or roll back, or the judged "
+        "version is worse.",
     )
     return outcome_timeline(info, shadow.OUTCOMES_OVER_TIME)
 
@@ -116,7 +119,8 @@ def _slices() -> AnyPanel:
         "Slices by harm",
         f"The {shadow.SHOWN_SLICES} slices with the most evidence that the candidate is worse. `worse` slices are "
         "named with a false discovery rate of 10 % (e-BH); the interval is that of the slice alone. Insufficient: less "
-        "than 28 days, or less than 50 pairs a day. Click to open the slice of the primary.",
+        "than 28 days, or less than 50 pairs a day. After a promotion the new primary is judged. Click to "
+        "open the slice of the primary.",
     )
     return table_panel(info, shadow.SLICES, link=TO_SLICE_OF_MODEL)
 

@@ -111,7 +111,7 @@ class Style(NamedTuple):
 
     def numbered_outcomes(self) -> dict[str, tuple[str, str]]:
         """Number as text of a decision about a candidate → the word and colour to show."""
-        colours = {"promote": GOOD, "insufficient": INSUFFICIENT, "hold": MAJOR}
+        colours = {"promote": GOOD, "insufficient": INSUFFICIENT, "hold": MAJOR, "keep": GOOD, "roll back": MAJOR}
         return {str(number): (word, colours[word]) for word, number in OUTCOME_NUMBERS.items()}
 
     def words(self) -> dict[str, str]:

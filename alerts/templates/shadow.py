@@ -76,14 +76,15 @@ def shadow_rules(factory: RuleFactory) -> Iterator[Rule]:
     yield from factory.rule(
         "shadow-harm",
         "page",
-        headline="the candidate harms a slice",
+        headline="a slice is harmed",
         summary=(
-            f"Some slice is worse with {candidate}: the mean e-value of the slices is ",
+            f"Some slice is worse in the test of {candidate}: the mean e-value of the slices is ",
             NumberRef("A", "number"),
             f"; the threshold is {e_value:g}. The page lists the slices.",
         ),
         description=(
-            "There is evidence over all slices that the candidate is worse than the primary in at least one of them. "
+            "There is evidence over all slices that the candidate is worse than the primary in at least one of them; "
+            "after a promotion, that the new primary is worse than the version that it replaced. "
             f"Clears when the mean e-value falls below {clear_e_value:g}."
         ),
         signal=slice_harm(**versions, horizon_s=horizon_s, threshold=e_value),
@@ -97,11 +98,12 @@ def shadow_rules(factory: RuleFactory) -> Iterator[Rule]:
     yield from factory.rule(
         "shadow-decided",
         "ticket",
-        headline="the candidate is decided",
+        headline="the test of the candidate is decided",
         summary=(f"The decision about {candidate} is ", LabelRef("decision"), "."),
         description=(
-            "The evidence is complete: promote the candidate, or correct it. Clears when the contract names another "
-            "candidate, or when the decision is open again."
+            "The evidence is complete: promote the candidate, or correct it; after a promotion, keep the new "
+            "primary, or roll back. Clears when the contract names another candidate, or when the decision is open "
+            "again."
         ),
         signal=decided(**versions, horizon_s=horizon_s),
         about="performance",

@@ -11,8 +11,10 @@ from barograph.contract import Contract, ShadowTest
 
 from warehouse.client import Client
 from warehouse.scoring.rules import Rules
+from warehouse.shadow.canary import read_is_canary
 from warehouse.shadow.days import shadow_days
 from warehouse.shadow.looks import decide_at, look_days
+from warehouse.shadow.mirror import judged
 from warehouse.shadow.verdicts import look_rows, remove_others, stored_looks, write_looks
 
 MAX_TIME_SHARE = 0.02
@@ -79,7 +81,10 @@ class ShadowLooks:
     ) -> int:
         assert rules.shadow is not None
         slices = shadow_days(client, rules.model, shadow.candidate, shadow.of, rules.basis, contract.timezone)
-        looks = look_days(shadow, rules.basis, slices) if slices else []
+        # After a promotion, the looks are those at the new primary.
+        is_canary = read_is_canary(client, contract)
+        shadow, slices = judged(shadow, slices, is_canary=is_canary)
+        looks = look_days(shadow, rules.basis, slices, is_canary=is_canary) if slices else []
         stored = stored_looks(client, rules.model, rules.shadow)
         # The newer row counts, whatever the clock says.
         judged_ms = max(now_ms, stored.newest_ms + 1)
@@ -88,7 +93,10 @@ class ShadowLooks:
         for due_day in due:
             check_stop()
             decision = decide_at(shadow, slices, due_day.day)
-            rows += look_rows(rules.model, rules.shadow, rules.basis, contract.timezone, due_day, decision, judged_ms)
+            rows += look_rows(
+                *(rules.model, rules.shadow, rules.basis, contract.timezone, due_day, decision, judged_ms),
+                is_canary=is_canary,
+            )
             if len(rows) >= MAX_ROWS:
                 write_looks(client, rows)
                 rows = []

@@ -134,6 +134,9 @@ def test_the_newest_look_decides_and_expires(client: Client) -> None:
     assert number(client, DECIDED, T0 + 3 * DAY_S, "hold") == 1.0
     assert number(client, DECIDED, T0 + 3 * DAY_S, "promote") == 0.0
     assert number(client, HARM, T0 + 10 * DAY_S) == HARM.threshold
+    insert_rows(client, "shadow_verdicts", [look_row(4, "roll back", 1.0)])
+    assert number(client, DECIDED, T0 + 4 * DAY_S, "roll back") == 1.0
+    assert number(client, DECIDED, T0 + 4 * DAY_S, "hold") == 0.0
 
 
 @pytest.mark.parametrize("name", ["lag", "missing", "harm", "decided"])

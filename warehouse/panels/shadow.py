@@ -5,8 +5,8 @@ from __future__ import annotations
 from warehouse.panels.fragments import MODEL, finite, interval, is_selected
 from warehouse.panels.query import DAY_S, HOUR_S, PanelQuery, series, table
 
-OUTCOMES = ("promote", "insufficient", "hold")
-"""Decisions, from best to worst."""
+OUTCOMES = ("promote", "insufficient", "hold", "keep", "roll back")
+"""Decisions about a candidate, from best to worst, then those about a new primary."""
 OUTCOME_NUMBERS = {outcome: number for number, outcome in enumerate(OUTCOMES, 1)}
 """The number of each decision in panels."""
 SHOWN_SLICES = 50
@@ -66,8 +66,9 @@ DECISION = table(
     f"""
     SELECT
         transform(decided, {list(OUTCOMES)}, {list(OUTCOME_NUMBERS.values())}, 0) AS decision,
-        multiIf(decided = 'promote', 'all criteria are met',
-            decided = 'hold', concat('worse: ', arrayStringConcat(arraySlice(worse, 1, {SHOWN_REASONS}), ', ')),
+        multiIf(decided IN ('promote', 'keep'), 'all criteria are met',
+            decided IN ('hold', 'roll back'),
+            concat('worse: ', arrayStringConcat(arraySlice(worse, 1, {SHOWN_REASONS}), ', ')),
             concat('not met: ', arrayStringConcat(arraySlice(not_met, 1, {SHOWN_REASONS}), ', '))) AS why
     FROM
     (
@@ -86,7 +87,7 @@ DECISION = table(
     grain_s=DAY_S,
 )
 DAYS_LEFT = _of_decision(
-    "days_left", f"if(outcome = 'hold', NULL, {finite('ceil(days_left)')}) AS days_left", "days_left"
+    "days_left", f"if(outcome IN ('hold', 'roll back'), NULL, {finite('ceil(days_left)')}) AS days_left", "days_left"
 )
 DAYS = _of_decision("days", 'days AS "days so far", least_days AS needed', "days so far", "needed")
 SLICE_EVIDENCE = _of_decision("slice_evidence", f"{finite('exp(least(evidence, 700))')} AS e_value", "e_value")
@@ -113,7 +114,7 @@ PAIRED_SHARE = table(
 
 _WHY = """multiIf(
             state = 'met', '',
-            state = 'worse', 'worse than the primary',
+            state = 'worse', if(is_canary, 'worse than the version that it replaced', 'worse than the primary'),
             days < least_days, concat('too few days: ', toString(days), ' of ', toString(least_days)),
             isInfinite(low), 'too few pairs, or no differences to measure',
             low > -margin AND least_low <= -margin, 'met, unless missing answers were wrong',

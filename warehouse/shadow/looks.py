@@ -30,20 +30,23 @@ class LookDay:
     """Hash of the section of the contract and of all days up to this one; 16 hexadecimal digits."""
 
 
-def look_days(shadow: ShadowTest, basis: str, slices: Sequence[ShadowDays]) -> list[LookDay]:
+def look_days(
+    shadow: ShadowTest, basis: str, slices: Sequence[ShadowDays], *, is_canary: bool = False
+) -> list[LookDay]:
     """Return the days with a look, in order: the days of the slice `all` that have ended.
 
     Args:
         shadow: the contract's section.
         basis: the hash of the scoring rules.
         slices: the daily sums of the slices, `all` among them.
+        is_canary: whether their candidate is the new primary.
     """
     (whole,) = (each for each in slices if each.slice == ALL)
     content: dict[str, list[bytes]] = {day: [] for day in whole.days}
     for each in sorted(slices, key=lambda own: own.slice):
         for day, values in zip(each.days, _content(each), strict=True):
             content.setdefault(day, []).append(each.slice.encode() + b"\0" + values)
-    total = hashlib.blake2b(basis.encode() + msgspec.json.encode(shadow), digest_size=8)
+    total = hashlib.blake2b(basis.encode() + b"canary" * is_canary + msgspec.json.encode(shadow), digest_size=8)
     ended = dict(zip(whole.days, whole.ended.tolist(), strict=True))
     looks = []
     for day in sorted(content):

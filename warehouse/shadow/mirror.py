@@ -6,6 +6,7 @@ The criteria judge the candidate. A canary asks the same of the new primary, com
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -17,6 +18,13 @@ _FAILED = "primary-failed"
 _CANDIDATE_FAILED = "error"
 _NEGATED = ("log_latency",)
 _LOST = ("missing_labelled", "missing_right")
+
+
+def judged(shadow: ShadowTest, slices: Sequence[ShadowDays], *, is_canary: bool) -> tuple[ShadowTest, list[ShadowDays]]:
+    """Return the section of the contract and the daily sums whose candidate is the version to judge."""
+    if not is_canary:
+        return shadow, list(slices)
+    return mirrored_prices(shadow), [mirrored(each) for each in slices]
 
 
 def mirrored(days: ShadowDays) -> ShadowDays:

@@ -21,6 +21,9 @@ DECISION = "decision"
 """The criterion of the row that describes the whole look."""
 COLUMNS = tuple(SCHEMAS["shadow_verdicts"].names)
 
+CANARY_OUTCOMES = {Outcome.promote: "keep", Outcome.hold: "roll back"}
+"""The decisions about a new primary, in words."""
+
 _WHERE = "model = {model:String} AND candidate = {candidate:String} AND of = {of:String}"
 
 
@@ -72,6 +75,8 @@ def look_rows(
     look_day: LookDay,
     decision: ShadowDecision,
     judged_ms: int,
+    *,
+    is_canary: bool = False,
 ) -> list[dict[str, Any]]:
     """Return the rows of one look: the decision, the criteria, and the slices with pairs.
 
@@ -83,7 +88,9 @@ def look_rows(
         look_day: the day.
         decision: the decision of the look.
         judged_ms: the scorer's clock, in Unix milliseconds.
+        is_canary: whether the decision is about the new primary.
     """
+    outcome = decision.outcome
     own_day = date.fromisoformat(look_day.day)
     midnight = datetime.combine(own_day + timedelta(days=1), datetime.min.time(), ZoneInfo(timezone))
     shared = {
@@ -92,7 +99,8 @@ def look_rows(
         "basis": basis,
         "day": own_day,
         "day_end": round(midnight.timestamp()),
-        "outcome": decision.outcome.value,
+        "outcome": CANARY_OUTCOMES.get(outcome, outcome.value) if is_canary else outcome.value,
+        "is_canary": int(is_canary),
         "inputs": look_day.inputs,
         "is_removed": 0,
         "judged_at": judged_ms,

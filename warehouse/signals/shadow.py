@@ -15,8 +15,8 @@ LOOKS_REACH_S = 3 * DAY_S
 """Age at which a look expires, in seconds: there is one at the end of each day with pairs."""
 PAIRED_AFTER_S = 3600
 """Time after the end of a score window in which its pairs are counted on replayed history, in seconds."""
-DECISIONS = ("hold", "promote")
-"""Decisions that end the wait for evidence."""
+DECISIONS = ("hold", "keep", "promote", "roll back")
+"""Decisions that end the wait for evidence; after a promotion those about the new primary."""
 
 _NOT_ANSWERED = ("no-event", "primary-failed")
 """Reasons of missing pairs that are no event of the candidate."""
@@ -104,7 +104,7 @@ def slice_harm(model: str, candidate: str, of: str, horizon_s: int, threshold: f
 
 
 def decided(model: str, candidate: str, of: str, horizon_s: int) -> Signal:
-    """Return the signal of the decision at the last look: 1 for `promote` or `hold` if it is the decision, else 0."""
+    """Return the signal of the decision at the last look: 1 for the one of `DECISIONS` that it is, else 0."""
 
     def select(period: EventTimeRange, fact_time: FactTime) -> str:
         return (

@@ -64,7 +64,7 @@ def test_a_candidate_has_rules_of_its_own_and_only_harm_pages() -> None:
     without = rules_by_name(MANY.replace(", missing: 0.02", ""))
     assert without["shadow-missing", "ticket", ""].threshold == 0.05
     assert rules["shadow-lag"].threshold == 3 * 3600
-    assert rules["shadow-decided"].signal.keys == ("hold", "promote")
+    assert rules["shadow-decided"].signal.keys == ("hold", "keep", "promote", "roll back")
     for rule in rules.values():
         assert rule.page_path == (
             "/d/barograph-shadow?var-model=species&var-candidate=it%27s%20%242&from=now-7776000s&to=now",

@@ -200,7 +200,8 @@ CREATE TABLE IF NOT EXISTS shadow_verdicts
     days_left Float64 COMMENT 'Forecast of the days until the margin is shown; inf if the difference is beyond it, NaN if there is no forecast' CODEC(ZSTD(1)),
     evidence Float64 COMMENT 'Slices: natural logarithm of the e-value that the candidate is worse. Decision: of the mean e-value of the slices; some slice is harmed from ln 10 on. NaN otherwise, and if there is not enough data' CODEC(ZSTD(1)),
     state LowCardinality(String) COMMENT 'met, worse, open (not yet known) or insufficient (not enough data)',
-    outcome LowCardinality(String) COMMENT 'Decision of the look: promote, hold or insufficient',
+    outcome LowCardinality(String) COMMENT 'Decision of the look: promote, hold or insufficient; of a canary: keep, roll back or insufficient',
+    is_canary UInt8 COMMENT '1: of was promoted and candidate is the version that it replaced. The row then judges the new primary: wherever a column names the candidate, it means of',
     inputs String COMMENT 'Hash of the daily sums and settings that the look was computed from',
     is_removed UInt8 COMMENT '1: a later computation of the look has no such row; FINAL leaves the row out',
     judged_at DateTime64(3, 'UTC') COMMENT 'Time at which the row was computed, by the scorer''s clock' CODEC(Delta, ZSTD(1))

@@ -31,8 +31,8 @@ RULES: dict[str, str] = {
     "pipeline-lag": "The newest verdict is older than expected.",
     "shadow-lag": "No event of the candidate is paired while the primary has traffic.",
     "shadow-missing": "More requests have no pair than the margin of `missing` in `shadow`, or 5 %, significantly.",
-    "shadow-harm": "Evidence that the candidate is worse than the primary in some slice.",
-    "shadow-decided": "The decision about the candidate is promote or hold.",
+    "shadow-harm": "Evidence that the candidate, or after a promotion the new primary, is worse in some slice.",
+    "shadow-decided": "The decision is promote or hold, or after a promotion keep or roll back.",
 }
 """Every alert rule with the condition that fires it."""
 
