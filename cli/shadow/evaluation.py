@@ -19,7 +19,7 @@ from warehouse.queries import ContractRow
 from warehouse.shadow.canary import is_canary
 from warehouse.shadow.criteria import decision
 from warehouse.shadow.days import PairTotals, ShadowDays, days_of, matured_until, read_totals
-from warehouse.shadow.mirror import mirrored, mirrored_prices
+from warehouse.shadow.mirror import judged, mirrored
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,5 @@ def evaluation_of(test: CandidateTest, totals: PairTotals, matured_s: int) -> Ca
             f"No request of {test.model} version {test.shadow.of} has been counted: the scorer pairs them once an "
             "hour of events has ended. See `barograph status`."
         )
-    judged, shadow = slices, test.shadow
-    if test.is_canary:
-        judged, shadow = [mirrored(each) for each in slices], mirrored_prices(shadow)
-    return CandidateEvaluation(test, slices, totals.newest_end_s, matured_s, decision(shadow, judged))
+    decided = decision(*judged(test.shadow, slices, is_canary=test.is_canary))
+    return CandidateEvaluation(test, slices, totals.newest_end_s, matured_s, decided)
