@@ -19,8 +19,8 @@ _ROWS: Mapping[Topic, tuple[str, str, str]] = {
     "shadow_predictions": ("shadow_predictions", "1", "at"),
     "labels": ("hour_labels", "1", "hour"),
 }
-"""Topic → table, condition for the rows behind pairs, and column of the event time. Shadows are those of the candidate
-and of the copy of the primary."""
+"""Topic → table, condition for the rows behind pairs, and column of the event time. All shadows of
+the model count: those of the candidate, of the copy of the primary, and of other versions."""
 
 
 def offset_ranges(client: Client, parameters: Mapping[str, object], since_s: int, until_s: int) -> OffsetRanges:
