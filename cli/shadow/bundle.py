@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +56,7 @@ class EvidenceBundle:
         """
         try:
             return json.loads(self.parts[name])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BundleError(f"The part {name} is not JSON ({error}): export the bundle again.") from None
 
 
@@ -105,6 +107,11 @@ def write_bundle(path: Path, parts: Mapping[str, bytes]) -> EvidenceBundle:
         partial.rename(path)
     except OSError as error:
         raise CommandError(f"{path} cannot be written ({error.strerror}): name a path that you may write to.") from None
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
     return bundle
 
 
@@ -171,7 +178,7 @@ def _read_archive(path: Path) -> dict[str, bytes]:
                 with archive.open(info) as part:
                     contents[info.filename] = part.read(MAX_PART_BYTES + 1)
                 _check_size(path, info.filename, len(contents[info.filename]))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise BundleError(f"{path}: the archive is damaged ({error}): export the bundle again.") from None
     except OSError as error:
         raise CommandError(f"{path} cannot be read ({error.strerror}): name an evidence bundle.") from None

@@ -53,6 +53,8 @@ def report_command(
 ) -> None:
     """Write a report about a candidate as one HTML file without scripts and references to other files.
 
+    An existing file is replaced.
+
     Examples:
         barograph shadow report --model flight-delay --out shadow.html
     """

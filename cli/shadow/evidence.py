@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from cli.shadow.report import render_report
 from sketches.baseline.baseline import ALL
 from warehouse import queries
 from warehouse.client import Client
-from warehouse.scoring.new_rows import EpochPartition
+from warehouse.queries import BaselineRow
+from warehouse.scoring.new_rows import EpochPartition, Topic
 from warehouse.shadow.as_of import OffsetRanges, TopicOffsets, has_raw_rows, offset_ranges, processed_until_ms
 from warehouse.shadow.days import ShadowDays, matured_until, read_totals
 
@@ -94,17 +95,13 @@ def evaluate_as_of(client: Client, test: CandidateTest, scope: Scope) -> tuple[C
 def make_parts(client: Client, evaluation: CandidateEvaluation, ranges: OffsetRanges) -> dict[str, bytes]:
     """Return the parts of a bundle."""
     test = evaluation.test
-    baselines = [
-        {"version": row.version, "baseline_id": row.baseline_id, "effective_from": row.effective_from.isoformat()}
-        for row in queries.baselines(client, test.model)
-    ]
     ((clickhouse,),) = client.rows("SELECT version()")
     provenance = {
         "model": test.model,
         "candidate": test.shadow.candidate,
         "of": test.shadow.of,
         "contract_id": test.row.contract_id,
-        "baselines": baselines,
+        "baselines": baselines_json(queries.baselines(client, test.model)),
         "basis": test.basis,
         "offsets": {topic: _ranges_json(own) for topic, own in ranges.items()},
         "until": evaluation.newest_end_s,
@@ -126,21 +123,26 @@ def days_json(days: ShadowDays) -> dict[str, Any]:
     return {each.name: _plain(getattr(days, each.name)) for each in fields(days)}
 
 
+def baselines_json(rows: Sequence[BaselineRow]) -> list[dict[str, str]]:
+    """Convert baselines to JSON values."""
+    return [
+        {"version": row.version, "baseline_id": row.baseline_id, "effective_from": row.effective_from.isoformat()}
+        for row in rows
+    ]
+
+
 def scope_of(provenance: Mapping[str, Any]) -> Scope:
     """Read the scope from the part `provenance.json`.
 
-    Raises:
-        KeyError, TypeError, ValueError: it has other content than `make_parts` writes.
+    Args:
+        provenance: the content of the part, of the shape that `make_parts` writes.
     """
-    offsets: dict[Any, dict[EpochPartition, int]] = {
-        topic: {EpochPartition(int(each["epoch"]), int(each["partition"])): int(each["last"]) for each in own}
-        for topic, own in provenance["offsets"].items()
+    topics: tuple[Topic, ...] = ("predictions", "labels", "shadow_predictions")
+    offsets = {
+        topic: {EpochPartition(each["epoch"], each["partition"]): each["last"] for each in provenance["offsets"][topic]}
+        for topic in topics
     }
-    return Scope(
-        {topic: offsets[topic] for topic in ("predictions", "labels", "shadow_predictions")},
-        int(provenance["until"]),
-        int(provenance["matured_until"]),
-    )
+    return Scope(offsets, provenance["until"], provenance["matured_until"])
 
 
 def code_version() -> dict[str, str]:

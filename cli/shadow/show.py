@@ -87,7 +87,7 @@ def verification_json(verification: Verification) -> dict[str, Any]:
         "differences": verification.differences,
         "obstacles": verification.obstacles,
         "recounted_windows": verification.recounted_windows,
-        "notes": verification.notes,
+        "exceptions": verification.exceptions,
     }
 
 
@@ -97,7 +97,6 @@ def print_verification(terminal: Terminal, verification: Verification) -> None:
     if verification.recounted_windows:
         windows = plural(verification.recounted_windows, "score window")
         terminal.line(f"{windows} changed since the export and were counted again up to the bundle's offsets.")
-    terminal.lines(verification.notes)
     for text in verification.differences[:MAX_LISTED]:
         terminal.line(f"differs: {text}", "red")
     if len(verification.differences) > MAX_LISTED:
@@ -105,4 +104,5 @@ def print_verification(terminal: Terminal, verification: Verification) -> None:
     for text in verification.obstacles:
         terminal.line(f"cannot be verified: {text}", "yellow")
     if verification.is_equal:
-        terminal.line("equal to the bit", "green")
+        exceptions = f", except {' and '.join(verification.exceptions)}" if verification.exceptions else ""
+        terminal.line(f"equal to the bit{exceptions}", "green")

@@ -6,19 +6,67 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from cli.errors import CommandError
 from cli.promote.show import decision_json
 from cli.shadow.bundle import CONTRACT, DAYS, DECISION, PROVENANCE, REPORT, BundleError, EvidenceBundle, read_bundle
 from cli.shadow.evaluation import CandidateEvaluation, CandidateTest, make_test
-from cli.shadow.evidence import code_version, days_json, evaluate_as_of, library_versions, scope_of
+from cli.shadow.evidence import baselines_json, code_version, days_json, evaluate_as_of, library_versions, scope_of
 from cli.shadow.report import render_report
 from warehouse import queries
 from warehouse.client import Client
 
 MAX_LISTED = 20
 """Differences that the text output lists."""
+_Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+
+
+class _OffsetRange(msgspec.Struct):
+    """The range of offsets of a partition in `provenance.json`."""
+
+    epoch: _Number
+    partition: _Number
+    first: _Number
+    last: _Number
+
+
+class _Offsets(msgspec.Struct):
+    """The ranges of offsets by topic in `provenance.json`."""
+
+    predictions: list[_OffsetRange]
+    labels: list[_OffsetRange]
+    shadow_predictions: list[_OffsetRange]
+
+
+class _Baseline(msgspec.Struct):
+    """A baseline in `provenance.json`."""
+
+    version: str
+    baseline_id: str
+    effective_from: str
+
+
+class _Provenance(msgspec.Struct):
+    """The keys of `provenance.json` that a verification needs."""
+
+    model: str
+    contract_id: str
+    baselines: list[_Baseline]
+    offsets: _Offsets
+    until: _Seconds
+    matured_until: _Seconds
+    libraries: dict[str, str]
+
+
+class _Slice(msgspec.Struct):
+    """The keys of a slice in `days.json` that a verification needs."""
+
+    slice: str
+    days: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +82,12 @@ class Verification:
     """Why parts of the bundle cannot be computed again."""
     recounted_windows: int = 0
     """Score windows that changed since and were counted again from raw rows."""
-    notes: tuple[str, ...] = ()
+    exceptions: tuple[str, ...] = ()
+    """What was not compared, and why."""
 
     @property
     def is_equal(self) -> bool:
-        """Whether everything was computed again and is equal to the bit."""
+        """Whether everything but the exceptions was computed again and is equal to the bit."""
         return not self.differences and not self.obstacles
 
 
@@ -62,12 +111,17 @@ def verify_bundle(client: Client, path: Path, digest: str | None = None) -> Veri
 
 def verify(client: Client, bundle: EvidenceBundle) -> Verification:
     """Compute the content of a bundle again from the warehouse, up to its offsets and its last day."""
-    provenance = bundle.json(PROVENANCE)
-    try:
-        scope = scope_of(provenance)
-        model, contract_id = str(provenance["model"]), str(provenance["contract_id"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"The part {PROVENANCE} is not complete ({error}): export the bundle again.") from None
+    provenance, stored_days = bundle.json(PROVENANCE), bundle.json(DAYS)
+    shapes: tuple[tuple[str, Any, Any], ...] = (
+        (PROVENANCE, provenance, _Provenance),
+        (DAYS, stored_days, list[_Slice]),
+    )
+    for name, content, shape in shapes:
+        try:
+            msgspec.convert(content, shape)
+        except msgspec.ValidationError as error:
+            raise BundleError(f"The part {name} is not complete ({error}): export the bundle again.") from None
+    scope, model, contract_id = scope_of(provenance), provenance["model"], provenance["contract_id"]
     history = queries.contract_history(client, model)
     positions = [i for i, row in enumerate(history) if row.contract_id == contract_id]
     if not positions:
@@ -81,7 +135,7 @@ def verify(client: Client, bundle: EvidenceBundle) -> Verification:
     except CommandError as error:
         return Verification(bundle, None, tuple(differences), (str(error),))
     differences += _provenance_differences(client, provenance, test)
-    stored_days, current_days = bundle.json(DAYS), [days_json(each) for each in evaluation.slices]
+    current_days = [days_json(each) for each in evaluation.slices]
     day_differences = list(_day_differences(stored_days, current_days))
     obstacles = []
     if day_differences and _only_in(day_differences, recounted.expired_days):
@@ -89,36 +143,41 @@ def verify(client: Client, bundle: EvidenceBundle) -> Verification:
         obstacles.append(f"{DAYS}: rows of {days} arrived after the export, and the raw rows of these days are deleted")
         day_differences = []
     differences += [text for _, text in day_differences]
-    notes = []
+    exceptions = []
     if not obstacles:
         differences += _value_differences(DECISION, bundle.json(DECISION), decision_json(evaluation))
         if (
             provenance.get("code") != code_version()
             or not library_versions().items() <= provenance["libraries"].items()
         ):
-            notes.append(f"{REPORT} was not compared: other code or libraries wrote it.")
+            exceptions.append(f"{REPORT}, which other code or libraries wrote")
         elif not differences and render_report(evaluation).encode() != bundle.parts[REPORT]:
             differences.append(f"{REPORT}: the page differs")
-    return Verification(bundle, evaluation, tuple(differences), tuple(obstacles), recounted.windows, tuple(notes))
+    return Verification(bundle, evaluation, tuple(differences), tuple(obstacles), recounted.windows, tuple(exceptions))
 
 
 def _provenance_differences(client: Client, provenance: Mapping[str, Any], test: CandidateTest) -> Iterator[str]:
     for key, value in (("candidate", test.shadow.candidate), ("of", test.shadow.of), ("basis", test.basis)):
         if provenance.get(key) != value:
             yield f"{PROVENANCE}: {key}: bundle {provenance.get(key)!r}, warehouse {value!r}"
-    known = {(row.version, row.baseline_id) for row in queries.baselines(client, test.model)}
-    for each in provenance.get("baselines", ()):
-        if (each.get("version"), each.get("baseline_id")) not in known:
-            yield f"{PROVENANCE}: the baseline {each.get('baseline_id')} is not in the warehouse"
+    rows = queries.baselines(client, test.model)
+    current, stored = baselines_json(rows), provenance["baselines"]
+    for each in stored:
+        if each not in current:
+            text = f"{each['baseline_id']} of version {each['version']} from {each['effective_from']}"
+            yield f"{PROVENANCE}: the baseline {text} is not in the warehouse"
+    # Baselines that were accepted after the export are not listed.
+    newest = max((row.accepted_at for row, each in zip(rows, current, strict=True) if each in stored), default=None)
+    for row, each in zip(rows, current, strict=True):
+        if each not in stored and newest is not None and row.accepted_at < newest:
+            yield f"{PROVENANCE}: the baseline {row.baseline_id} of version {row.version} is missing"
 
 
-def _day_differences(stored: Any, current: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+def _day_differences(
+    stored: Sequence[Mapping[str, Any]], current: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, str]]:
     """Yield (day, text) of each value that differs; the day is empty if a difference concerns no single day."""
-    try:
-        bundle = {str(each["slice"]): each for each in stored}
-    except (KeyError, TypeError):
-        yield "", f"{DAYS}: it is not a list of slices"
-        return
+    bundle = {str(each["slice"]): each for each in stored}
     warehouse = {str(each["slice"]): each for each in current}
     for name in sorted(bundle.keys() | warehouse.keys()):
         if name not in bundle or name not in warehouse:
@@ -127,13 +186,16 @@ def _day_differences(stored: Any, current: Sequence[Mapping[str, Any]]) -> Itera
             yield (days[0] if len(days) == 1 else ""), f"{DAYS}: slice {name}: only in the {where}"
             continue
         own, other = bundle[name], warehouse[name]
-        if own.get("days") != other["days"]:
-            for day in sorted(set(own.get("days", ())) ^ set(other["days"])):
-                where = "bundle" if day in own.get("days", ()) else "warehouse"
+        if own["days"] != other["days"]:
+            for day in sorted(set(own["days"]) ^ set(other["days"])):
+                where = "bundle" if day in own["days"] else "warehouse"
                 yield day, f"{DAYS}: slice {name}, {day}: only in the {where}"
+            if sorted(own["days"]) != own["days"] or len(set(own["days"])) < len(own["days"]):
+                yield "", f"{DAYS}: slice {name}: its days are not in order"
             continue
         for path, one, two in _leaves(own, other, ()):
-            day = next((own["days"][step] for step in path if isinstance(step, int)), "")
+            # A list that is longer than the days has values of no day.
+            day = next((own["days"][step] for step in path if isinstance(step, int) and step < len(own["days"])), "")
             column = ".".join(str(step) for step in path if not isinstance(step, int))
             yield day, f"{DAYS}: slice {name}, {day}, {column}: bundle {one!r}, warehouse {two!r}"
 

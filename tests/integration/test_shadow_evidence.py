@@ -266,6 +266,29 @@ def test_a_bundle_edited_by_hand_with_new_digests_is_found(
     assert code == 1
     assert "it is another bundle, or was changed" in err
 
+    days = json.loads(bundle.parts["days.json"])
+    days[0]["sums"]["agreed"].append(1.0)
+    longer = tmp_path / "longer.zip"
+    write_bundle(longer, {**bundle.parts, "days.json": msgspec.json.encode(days)})
+    code, out, _ = call("verify", str(longer))
+    assert code == 1
+    assert "differs: days.json: slice all, , sums.agreed: bundle 1.0, warehouse None" in out
+
+    provenance = json.loads(bundle.parts["provenance.json"])
+    other = {"version": "3", "baseline_id": "b9", "effective_from": "2026-01-01T00:00:00+00:00"}
+    changed = msgspec.json.encode({**provenance, "baselines": [*provenance["baselines"], other]})
+    write_bundle(tmp_path / "baselines.zip", {**bundle.parts, "provenance.json": changed})
+    code, out, _ = call("verify", str(tmp_path / "baselines.zip"))
+    assert code == 1
+    assert "the baseline b9 of version 3 from 2026-01-01T00:00:00+00:00 is not in the warehouse" in out
+
+    other_code = msgspec.json.encode({**provenance, "code": {"release": "0.0.1"}})
+    parts = {**bundle.parts, "provenance.json": other_code, "report.html": b"edited"}
+    write_bundle(tmp_path / "report.zip", parts)
+    code, out, _ = call("verify", str(tmp_path / "report.zip"))
+    assert code == 0
+    assert out.splitlines()[-1] == "equal to the bit, except report.html, which other code or libraries wrote"
+
 
 def test_status_and_report(
     call: Callable[..., tuple[int, str, str]], exported: tuple[Path, dict[str, Rows]], tmp_path: Path

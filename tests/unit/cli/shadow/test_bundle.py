@@ -115,6 +115,37 @@ def test_every_altered_byte_of_a_part_is_found(tmp_path: Path) -> None:
     read_bundle(path)
 
 
+def test_a_damaged_compressed_archive_is_an_error(tmp_path: Path) -> None:
+    written, path = tmp_path / "evidence.zip", tmp_path / "packed.zip"
+    write_bundle(written, CONTENT)
+    with zipfile.ZipFile(written) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in source.namelist():
+            archive.writestr(name, source.read(name) * 50)
+    content = bytearray(path.read_bytes())
+    start = 30 + len(MANIFEST)
+    content[start : start + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="the archive is damaged"):
+        read_bundle(path)
+
+
+def test_deeply_nested_json_is_an_error(tmp_path: Path) -> None:
+    nested = write_bundle(tmp_path / "nested", CONTENT | {"days.json": b"[" * 200_000})
+    with pytest.raises(BundleError, match=r"days\.json is not JSON"):
+        nested.json("days.json")
+
+
+@pytest.mark.parametrize("name", ["evidence.zip", "evidence"])
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(CommandError, match="No space left on device"):
+        write_bundle(tmp_path / name, CONTENT)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_large_parts_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "evidence.zip"
     write_bundle(path, CONTENT | {"days.json": bytes(3 << 20)})
