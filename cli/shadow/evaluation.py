@@ -31,6 +31,8 @@ class CandidateTest:
     shadow: ShadowTest
     basis: str
     """The hash of the scoring rules."""
+    settings: str
+    """The hash of the settings of pairs."""
     is_canary: bool
     """Whether the primary was the candidate before, and the version that it replaced is now its shadow."""
 
@@ -52,6 +54,7 @@ class CandidateTest:
             "candidate": self.shadow.candidate,
             "of": self.shadow.of,
             "basis": self.basis,
+            "settings": self.settings,
             "zone": self.contract.timezone,
         }
 
@@ -124,8 +127,8 @@ def make_test(row: ContractRow, earlier: Iterable[ContractRow], candidate: str |
     reason = uncountable_reason(contract)
     if reason:
         raise CommandError(reason)
-    basis = make_rules(contract, build_registry([(contract, 1)], [])).basis
-    return CandidateTest(contract, row, shadow, basis, is_canary(shadow, earlier))
+    rules = make_rules(contract, build_registry([(contract, 1)], []))
+    return CandidateTest(contract, row, shadow, rules.basis, rules.pair_settings.hash, is_canary(shadow, earlier))
 
 
 def evaluate(client: Client, model: str, candidate: str | None = None) -> CandidateEvaluation:
@@ -149,8 +152,8 @@ def evaluation_of(test: CandidateTest, totals: PairTotals, matured_s: int) -> Ca
     slices = days_of(totals, matured_s)
     if not slices:
         raise CommandError(
-            f"No request of {test.model} version {test.shadow.of} has been counted: the scorer pairs them once an "
-            "hour of events has ended. See `barograph status`."
+            f"No request of {test.model} version {test.shadow.of} has been counted: the scorer pairs them "
+            "from the candidate's first event on, once an hour of events has ended. See `barograph status`."
         )
     decided = decision(*judged(test.shadow, slices, is_canary=test.is_canary))
     return CandidateEvaluation(test, slices, totals.newest_end_s, matured_s, decided)

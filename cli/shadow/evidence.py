@@ -26,7 +26,14 @@ from warehouse import queries
 from warehouse.client import Client
 from warehouse.queries import BaselineRow
 from warehouse.scoring.new_rows import EpochPartition, Topic
-from warehouse.shadow.as_of import OffsetRanges, TopicOffsets, has_raw_rows, offset_ranges, processed_until_ms
+from warehouse.shadow.as_of import (
+    OffsetRanges,
+    TopicOffsets,
+    first_window,
+    has_raw_rows,
+    offset_ranges,
+    processed_until_ms,
+)
 from warehouse.shadow.days import ShadowDays, matured_until, read_totals
 
 LIBRARIES = ("clickhouse-connect", "msgspec", "numpy", "pyarrow", "pyyaml", "scipy")
@@ -41,6 +48,8 @@ class Scope:
 
     offsets: TopicOffsets
     """Per topic and partition, the last offset that counts."""
+    since_s: int
+    """Start of the first score window, Unix seconds."""
     until_s: int
     """End of the last day, Unix seconds."""
     matured_s: int
@@ -60,6 +69,7 @@ def collect_evidence(client: Client, model: str, candidate: str | None = None) -
             stored a checkpoint for the rows yet.
     """
     test = read_test(client, model, candidate)
+    since_s = first_window(client, test.parameters)
     stored = read_totals(client, test.parameters)
     processed_s = processed_until_ms(client, test.parameters) // 1000
     if not processed_s and has_raw_rows(client, test.parameters):
@@ -80,20 +90,23 @@ def collect_evidence(client: Client, model: str, candidate: str | None = None) -
     matured_s = matured_until(client, model, test.shadow.of)
     mature = max((end for end in ends if end <= matured_s), default=0)
     scope = Scope(
-        {topic: {key: last for key, (_, last) in own.items()} for topic, own in ranges.items()}, ends[-1], mature
+        {topic: {key: last for key, (_, last) in own.items()} for topic, own in ranges.items()},
+        since_s,
+        ends[-1],
+        mature,
     )
     evaluation, _ = evaluate_as_of(client, test, scope)
-    return make_parts(client, evaluation, ranges)
+    return make_parts(client, evaluation, ranges, since_s)
 
 
 def evaluate_as_of(client: Client, test: CandidateTest, scope: Scope) -> tuple[CandidateEvaluation, RecountedPairs]:
     """Decide about a candidate from the rows of a scope."""
-    recounted = pairs_as_of(client, test, scope.offsets, scope.until_s)
+    recounted = pairs_as_of(client, test, scope.offsets, scope.since_s, scope.until_s)
     return evaluation_of(test, recounted.totals, scope.matured_s), recounted
 
 
-def make_parts(client: Client, evaluation: CandidateEvaluation, ranges: OffsetRanges) -> dict[str, bytes]:
-    """Return the parts of a bundle."""
+def make_parts(client: Client, evaluation: CandidateEvaluation, ranges: OffsetRanges, since_s: int) -> dict[str, bytes]:
+    """Return the parts of a bundle; its first score window starts at `since_s`, Unix seconds."""
     test = evaluation.test
     ((clickhouse,),) = client.rows("SELECT version()")
     provenance = {
@@ -104,6 +117,7 @@ def make_parts(client: Client, evaluation: CandidateEvaluation, ranges: OffsetRa
         "baselines": baselines_json(queries.baselines(client, test.model)),
         "basis": test.basis,
         "offsets": {topic: _ranges_json(own) for topic, own in ranges.items()},
+        "since": since_s,
         "until": evaluation.newest_end_s,
         "matured_until": evaluation.matured_s,
         "code": code_version(),
@@ -142,7 +156,7 @@ def scope_of(provenance: Mapping[str, Any]) -> Scope:
         topic: {EpochPartition(each["epoch"], each["partition"]): each["last"] for each in provenance["offsets"][topic]}
         for topic in topics
     }
-    return Scope(offsets, provenance["until"], provenance["matured_until"])
+    return Scope(offsets, provenance["since"], provenance["until"], provenance["matured_until"])
 
 
 def code_version() -> dict[str, str]:

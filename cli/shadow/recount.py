@@ -7,10 +7,13 @@ sums, as long as the raw rows of changed windows exist.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+from cli.errors import CommandError
 from cli.shadow.evaluation import CandidateTest
 from sketches.baseline.baseline import load_baseline
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
@@ -25,6 +28,8 @@ from warehouse.shadow.days import PairTotals, read_totals
 
 _AT_ONCE = 500
 """Windows that one statement names."""
+_MOST_READS = 5
+"""Reads of the stored pairs, of which one must end before the scorer changes further windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +57,39 @@ def read_registry(client: Client, test: CandidateTest) -> Registry:
     return build_registry([(test.contract, 1)], baselines)
 
 
-def pairs_as_of(client: Client, test: CandidateTest, offsets: TopicOffsets, until_s: int) -> RecountedPairs:
-    """Return the sums of the pairs of windows before a time, as of offsets.
+def pairs_as_of(
+    client: Client, test: CandidateTest, offsets: TopicOffsets, since_s: int, until_s: int
+) -> RecountedPairs:
+    """Return the sums of the pairs of windows in a range of time, as of offsets.
 
     Args:
         client: the connection to read from.
         test: the contract and its candidate.
         offsets: the last offsets that count.
+        since_s: the start of the first window, Unix seconds.
         until_s: the end of the last window, Unix seconds.
+
+    Raises:
+        CommandError: the scorer changes windows faster than they are read.
     """
     registry = read_registry(client, test)
     rules = make_rules(test.contract, registry)
-    before = "(SELECT * FROM shadow_pairs FINAL WHERE window_start < toDateTime({until:UInt32}, 'UTC'))"
-    totals = read_totals(client, {**test.parameters, "until": until_s}, before)
-    changed = as_of.changed_windows(client, rules, test.parameters, offsets, until_s)
-    expired: set[int] = set()
-    for batch in batched(changed, _AT_ONCE):
-        expired |= as_of.expired_windows(client, rules, test.parameters, batch)
-    recounted = [window for window in changed if window not in expired]
-    for batch in batched(recounted, _AT_ONCE):
-        named = "(SELECT * FROM shadow_pairs FINAL WHERE window_start IN {windows:Array(DateTime('UTC'))})"
-        totals.add(read_totals(client, {**test.parameters, "windows": batch}, named), sign=-1)
+    changed = as_of.changed_windows(client, rules, test.parameters, offsets, since_s, until_s)
+    for _ in range(_MOST_READS):
+        expired: set[int] = set()
+        for batch in batched(changed, _AT_ONCE):
+            expired |= as_of.expired_windows(client, rules, test.parameters, batch)
+        recounted = [window for window in changed if window not in expired]
+        totals = _stored_totals(client, test, recounted, since_s, until_s)
+        # The scorer may have counted rows after the offsets since `changed` was read.
+        before, changed = changed, as_of.changed_windows(client, rules, test.parameters, offsets, since_s, until_s)
+        if set(changed) <= set(before):
+            break
+    else:
+        raise CommandError(
+            f"The scorer changed pairs of {test.model} during each of {_MOST_READS} reads: try again once it has "
+            "caught up. See `barograph status`."
+        )
     changes = baseline_changes(registry, test.model)
     for windows in statement_chunks(client, rules, recounted, changes, pairs.rows_by_hour):
         has_repeats = state.has_repeated_ids(client, rules, windows)
@@ -81,4 +98,24 @@ def pairs_as_of(client: Client, test: CandidateTest, offsets: TopicOffsets, unti
         totals.add(read_totals(client, {**parameters, **test.parameters}, f"({query})", as_of.up_to(offsets)))
     zone = ZoneInfo(test.contract.timezone)
     days = sorted({f"{datetime.fromtimestamp(window, zone):%Y-%m-%d}" for window in expired})
-    return RecountedPairs(replace(totals, newest_end_s=until_s), len(recounted), tuple(days))
+    cost_metrics = frozenset(name for name, _, _ in rules.pair_settings.prices)
+    totals = replace(totals, newest_end_s=until_s, cost_metrics=cost_metrics)
+    return RecountedPairs(totals, len(recounted), tuple(days))
+
+
+def _stored_totals(
+    client: Client, test: CandidateTest, excluded: Sequence[int], since_s: int, until_s: int
+) -> PairTotals:
+    """Return the sums of the stored pairs of a range of time without some windows (starts, in ascending order)."""
+    source = (
+        "(SELECT * FROM shadow_pairs FINAL WHERE window_start >= toDateTime({since:UInt32}, 'UTC') "
+        "AND window_start < toDateTime({until:UInt32}, 'UTC') "
+        "AND window_start NOT IN {excluded:Array(DateTime('UTC'))})"
+    )
+    batches = list(batched(excluded, _AT_ONCE)) or [[]]
+    bounds = [since_s, *(batch[0] for batch in batches[1:]), until_s]
+    totals = PairTotals()
+    for batch, (start_s, end_s) in zip(batches, pairwise(bounds), strict=True):
+        parameters = {**test.parameters, "since": start_s, "until": end_s, "excluded": batch}
+        totals.add(read_totals(client, parameters, source))
+    return totals

@@ -57,6 +57,7 @@ class _Provenance(msgspec.Struct):
     contract_id: str
     baselines: list[_Baseline]
     offsets: _Offsets
+    since: _Seconds
     until: _Seconds
     matured_until: _Seconds
     libraries: dict[str, str]
@@ -140,7 +141,7 @@ def verify(client: Client, bundle: EvidenceBundle) -> Verification:
     obstacles = []
     if day_differences and _only_in(day_differences, recounted.expired_days):
         days = ", ".join(recounted.expired_days)
-        obstacles.append(f"{DAYS}: rows of {days} arrived after the export, and the raw rows of these days are deleted")
+        obstacles.append(f"{DAYS}: rows of {days} arrived later, or settings changed, and their raw rows are deleted")
         day_differences = []
     differences += [text for _, text in day_differences]
     exceptions = []

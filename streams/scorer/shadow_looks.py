@@ -80,7 +80,8 @@ class ShadowLooks:
         check_stop: Callable[[], None],
     ) -> int:
         assert rules.shadow is not None
-        slices = shadow_days(client, rules.model, shadow.candidate, shadow.of, rules.basis, contract.timezone)
+        settings = rules.pair_settings.hash
+        slices = shadow_days(client, rules.model, shadow.candidate, shadow.of, rules.basis, settings, contract.timezone)
         # After a promotion, the looks are those at the new primary.
         is_canary = read_is_canary(client, contract)
         shadow, slices = judged(shadow, slices, is_canary=is_canary)

@@ -35,6 +35,7 @@ from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, label, prediction
 from tests.support.warehouse import emptied, snapshot
 from warehouse.client import Client
+from warehouse.scoring.pairs import first_window
 from warehouse.shadow.days import SLO_TIMED, days_of, read_totals
 from warehouse.shadow.pair_histograms import latency_by_hour, rank_correlation
 
@@ -172,6 +173,40 @@ def test_a_candidate_named_later_is_paired_from_the_first_row_on(client: Client,
     compare(client, rows)
 
 
+def test_requests_before_the_first_event_of_a_candidate_do_not_count(
+    client: Client, score: Callable[..., Scorer]
+) -> None:
+    rows = raw_rows(random.Random(7), 300)
+    noon_ms = START_MS + 12 * HOUR_MS
+    rows["shadow_predictions"] = [each for each in rows["shadow_predictions"] if each["at"] >= noon_ms]
+    scoring.insert(client, "predictions", rows["predictions"])
+    third = len(rows["labels"]) // 3
+    scoring.insert(client, "labels", rows["labels"][:third])
+    score(msgspec.structs.replace(BINARY, shadow=None)).score_once()
+    scoring.insert(client, "labels", rows["labels"][third : 2 * third])  # of the hours before the candidate, too
+    scorer = score(BINARY)
+    scorer.score_once()
+    assert stored(client) == {}
+    scoring.insert(client, "shadow_predictions", rows["shadow_predictions"])
+    scorer.score_once()
+    scoring.insert(client, "labels", rows["labels"][2 * third :])
+    scorer.score_once()
+    compare(client, rows)
+    assert min(start for _, start in stored(client)) == noon_ms // 1000
+
+    # An earlier event arrives late: the hours from it on count, those without an event of the candidate too.
+    rules = make_rules(BINARY, build_registry([(BINARY, 1)], []))
+    earlier = {**rows["shadow_predictions"][0], "id": "earlier", "at": START_MS + 8 * HOUR_MS, "version": "4"}
+    earlier["offset"] = 10**7
+    rows["shadow_predictions"].append(earlier)
+    scoring.insert(client, "shadow_predictions", [earlier])
+    scorer.score_once()
+    compare(client, rows)
+    assert min(start for _, start in stored(client)) == first_window(client, rules) == earlier["at"] // 1000
+    client.command("TRUNCATE TABLE shadow_predictions")  # as if they had expired
+    assert first_window(client, rules) == earlier["at"] // 1000
+
+
 def test_settings_of_the_contract_that_change_later_hold_for_the_past(
     client: Client, score: Callable[..., Scorer]
 ) -> None:
@@ -179,18 +214,20 @@ def test_settings_of_the_contract_that_change_later_hold_for_the_past(
     for table, own in rows.items():
         scoring.insert(client, table, own)
     plain = msgspec.structs.replace(SHADOW, copy="", prices={}, candidate_prices={})
-    scorer = score(msgspec.structs.replace(BINARY, shadow=plain, slo=Slo(latency_ms=2.0)))
+    earlier = msgspec.structs.replace(BINARY, shadow=plain, slo=Slo(latency_ms=2.0))
+    scorer = score(earlier)
     scorer.score_once()
     ((slow, limit),) = client.rows("SELECT sum(slow_primary), any(slow_ms) FROM shadow_pairs FINAL")
     assert (slow > 0, limit) == (True, 2.0)
-    # Days of two settings do not add up: only the newest one counts.
-    versions = {"model": "m", "candidate": "4", "of": "3", "zone": "UTC"}
-    versions["basis"] = make_rules(BINARY, build_registry([(BINARY, 1)], [])).basis
-    before = read_totals(client, versions)
+    # Days of two settings do not add up.
+    rules = [make_rules(each, build_registry([(each, 1)], [])) for each in (earlier, BINARY)]
+    versions = {"model": "m", "candidate": "4", "of": "3", "zone": "UTC", "basis": rules[1].basis}
+    before = read_totals(client, versions | {"settings": rules[0].pair_settings.hash})
     assert before.cost_metrics == frozenset()
     score(BINARY).score_once()
     compare(client, rows)
-    after = read_totals(client, versions)
+    assert not any(row[-1] for row in read_totals(client, versions | {"settings": "other"}).rows.values())
+    after = read_totals(client, versions | {"settings": rules[1].pair_settings.hash})
     assert after.cost_metrics == set(METRICS)
     (whole, *_) = days_of(after, 0)
     expected_slow = sum(each["slow_primary"] for (name, _), each in joined(rows).items() if name == "all")

@@ -7,14 +7,16 @@ import random
 import shutil
 import zipfile
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from barograph.contract import Contract
+from barograph.contract import Contract, Slo
 
 from cli.main import main
+from cli.shadow import recount
 from local.clickhouse import LocalClickHouse
 from streams.scorer.worker import Scorer
 from tests.integration.test_scorer_pairs import raw_rows
@@ -23,6 +25,8 @@ from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
 from tests.support.warehouse import snapshot
 from warehouse.client import Client
+from warehouse.shadow import as_of
+from warehouse.shadow.days import read_totals
 
 pytestmark = pytest.mark.engine
 
@@ -208,27 +212,101 @@ def test_a_change_in_the_warehouse_is_named(
     assert out.count("differs:") == 1
 
 
+@pytest.mark.parametrize("table", ["predictions", "shadow_predictions"])
 def test_a_bundle_whose_rows_are_deleted_cannot_be_verified(
     client: Client,
     score: Callable[..., None],
     call: Callable[..., tuple[int, str, str]],
     exported: tuple[Path, dict[str, Rows]],
+    table: str,
 ) -> None:
     path, rows = exported
     with snapshot(client) as restore:
-        client.command("TRUNCATE TABLE predictions")
+        client.command(f"TRUNCATE TABLE {table}")
         assert call("verify", str(path))[0] == 0
         restore()
     scoring.insert(client, "labels", later_rows(rows)["labels"])
     score()
-    client.command("TRUNCATE TABLE predictions")
+    client.command(f"TRUNCATE TABLE {table}")
     code, out, _ = call("verify", str(path))
     assert code == 2, out
     assert "cannot be verified: days.json: rows of " in out
-    scoring.emptied_pairs(client) if hasattr(scoring, "emptied_pairs") else client.command(
-        "TRUNCATE TABLE shadow_pairs"
-    )
+    for each in ("predictions", "shadow_pairs"):
+        client.command(f"TRUNCATE TABLE {each}")
     assert call("verify", str(path))[0] == 2
+
+
+def test_a_bundle_is_equal_after_the_settings_of_pairs_changed(
+    client: Client,
+    score: Callable[..., None],
+    call: Callable[..., tuple[int, str, str]],
+    exported: tuple[Path, dict[str, Rows]],
+) -> None:
+    path, _ = exported
+    changed = msgspec.structs.replace(BINARY, slo=Slo(latency_ms=2.0))
+    scoring.register(client, changed, applied_at=2)
+    score(changed)
+    ((limits,),) = client.rows("SELECT groupUniqArray(slow_ms) FROM shadow_pairs FINAL WHERE candidate = '4'")
+    assert limits == [2.0]
+    code, out, _ = call("verify", str(path), "--json")
+    report = json.loads(out)
+    assert (code, report["is_equal"]) == (0, True), report
+    assert report["recounted_windows"] > 0
+    client.command("TRUNCATE TABLE predictions")
+    code, out, _ = call("verify", str(path))
+    assert code == 2, out
+    assert "cannot be verified: days.json: " in out
+
+
+def test_a_bundle_is_equal_while_the_scorer_counts_later_rows(
+    client: Client,
+    score: Callable[..., None],
+    call: Callable[..., tuple[int, str, str]],
+    exported: tuple[Path, dict[str, Rows]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, rows = exported
+    later = later_rows(rows)
+
+    def count_then_read(*arguments: Any) -> Any:
+        for table in list(later):
+            scoring.insert(client, table, later.pop(table))
+            score()
+        return read_totals(*arguments)
+
+    monkeypatch.setattr(recount, "read_totals", count_then_read)
+    code, out, _ = call("verify", str(path), "--json")
+    report = json.loads(out)
+    assert (code, report["is_equal"], later) == (0, True, {}), report
+    assert report["recounted_windows"] > 0
+
+    numbers = count(1)
+    monkeypatch.setattr(as_of, "changed_windows", lambda *_: [3600 * i for i in range(next(numbers))])
+    code, out, _ = call("verify", str(path))
+    assert code == 2, out
+    assert "The scorer changed pairs of m during each of 5 reads: try again" in " ".join(out.split())
+
+
+def test_an_earlier_event_of_the_candidate_changes_no_bundle(
+    client: Client,
+    score: Callable[..., None],
+    call: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+) -> None:
+    rows = fill(client)
+    morning_ms = START_MS + 6 * HOUR_MS
+    client.command(f"DELETE FROM shadow_predictions WHERE at < fromUnixTimestamp64Milli({morning_ms})")
+    score()
+    path, other = tmp_path / "evidence.zip", tmp_path / "other.zip"
+    assert call("export", "--model", "m", "--out", str(path))[0] == 0
+    event = next(each for each in rows["shadow_predictions"] if each["at"] < morning_ms and each["version"] == "4")
+    scoring.insert(client, "shadow_predictions", [{**event, "offset": LATER}])
+    score()
+    assert call("verify", str(path))[0] == 0
+    assert call("export", "--model", "m", "--out", str(other))[0] == 0
+    first, second = (json.loads(zipfile.ZipFile(each).read("provenance.json"))["since"] for each in (path, other))
+    assert (first, second) == (morning_ms // 1000, event["at"] // HOUR_MS * 3600)
+    assert call("verify", str(other))[0] == 0
 
 
 def test_one_altered_byte_in_any_part_is_found(

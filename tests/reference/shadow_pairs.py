@@ -113,7 +113,7 @@ def answers_of(rows: Rows, version: str) -> dict[str, list[Mapping[str, Any]]]:
 
 
 def joined(rows: Rows, contract: Contract = BINARY, candidate: str = "4", copy: str = "3b") -> Pairs:
-    """Pair raw rows in plain Python."""
+    """Pair raw rows in plain Python, from the hour of the candidate's earliest event on."""
     labels: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for each in rows["labels"] if contract.label is not None else ():
         labels[each["id"]].append(each)
@@ -173,7 +173,8 @@ def joined(rows: Rows, contract: Contract = BINARY, candidate: str = "4", copy: 
             if not any(abs(each["at"] - request["at"]) <= HOUR_MS for request in primaries)
         }:
             result["all", hour]["unpaired"] += 1
-    return dict(result)
+    first_ms = min((each["at"] for answers in shadows.values() for each in answers), default=math.inf)
+    return {(name, start): counts for (name, start), counts in result.items() if (start + 3600) * 1000 > first_ms}
 
 
 def score_bin(score: float, contract: Contract) -> int:

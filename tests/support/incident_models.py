@@ -246,7 +246,7 @@ def _shadow(client: Client, model: str) -> None:
     contract = contract_of(model)
     shadow, versions = shadow_of(model), ShadowVersions("2", VERSION)
     assert shadow is not None
-    slices = shadow_days(client, model, "2", VERSION, "basis", contract.timezone)
+    slices = shadow_days(client, model, "2", VERSION, "basis", "", contract.timezone)
     rows = [
         each
         for each_day in look_days(shadow, "basis", slices)

@@ -1,14 +1,15 @@
 """Counts of pairs: a candidate's predictions beside those of the version that answers the same requests, as SQL.
 
 A pair is a prediction of the primary and a prediction with the role `shadow` of the candidate, with one id and
-event times at most an hour apart. Of several such candidate predictions the earliest counts. A request of the primary
-that has no pair is counted by the reason. Sums use whole numbers (values times 2^50), so the same rows give
-bit-identical counts. With 256 bits, errors of numbers below 10^60 fit; larger ones are not scored. A pair belongs to
-the score window and to the slices of the primary.
+event times at most an hour apart. Of several such candidate predictions the earliest counts. From the candidate's first
+window on, a request of the primary that has no pair is counted by the reason. Sums use whole numbers (values times
+2^50), so the same rows give bit-identical counts. With 256 bits, errors of numbers below 10^60 fit; larger ones are not
+scored. A pair belongs to the score window and to the slices of the primary.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,21 +76,49 @@ def pairs_query(
     return _counts_query(rules, dimensions, has_repeats=has_repeats), parameters
 
 
-def uncounted_hours(client: Client, rules: Rules) -> set[int]:
-    """Return the hours (starts, Unix seconds) of the candidate's predictions whose window no row counts.
+def first_window(client: Client, rules: Rules) -> int | None:
+    """Return the first window to pair (start, Unix seconds): that of the candidate's earliest event; None without any.
 
-    They are all hours when the contract names the candidate for the first time or changes what is counted, and the
-    rest of them after a pass that broke off. A window without requests whose pairs all belong to a neighbor has no row
-    either: counting it again changes nothing.
+    Earlier requests are not part of the test, whenever their labels arrive. A stored row counts as an event, because
+    raw rows expire: no row is stored for an earlier window, so the result never increases.
     """
-    parameters = {"model": rules.model, "basis": rules.basis, **_shadow_parameters(rules)}
+    ((start_s,),) = client.rows(
+        "SELECT min(first) FROM (SELECT toUnixTimestamp(minOrNull(at)) AS first FROM shadow_predictions "
+        "WHERE model = {model:String} AND version = {candidate:String} UNION ALL "
+        "SELECT toUnixTimestamp(minOrNull(window_start)) AS first FROM shadow_pairs "
+        "WHERE model = {model:String} AND candidate = {candidate:String} AND of = {of:String})",
+        {"model": rules.model, **_shadow_parameters(rules)},
+    )
+    return None if start_s is None else int(start_s) - int(start_s) % rules.window_s
+
+
+def uncounted_hours(client: Client, rules: Rules, first_s: float) -> set[int]:
+    """Return the hours (starts, Unix seconds) of requests and of the candidate's events whose window no row counts.
+
+    They are all hours when the contract names the candidate for the first time or changes what is counted, those that
+    an earlier first window adds, and the rest of them after a pass that broke off. A window whose requests and pairs
+    all belong to others has no row either: counting it again changes nothing.
+
+    Args:
+        client: the warehouse.
+        rules: the model's scoring rules.
+        first_s: the candidate's first window (start, Unix seconds); infinite for none.
+    """
+    if math.isinf(first_s):
+        return set()
+    parameters = {"model": rules.model, "basis": rules.basis, "first": int(first_s), **_shadow_parameters(rules)}
     counted = (
         "SELECT window_start FROM shadow_pairs FINAL WHERE model = {model:String} AND candidate = {candidate:String} "
         "AND of = {of:String} AND basis = {basis:String} AND settings = {settings:String}"
     )
+    events = (
+        f"SELECT at FROM {table} WHERE model = {{model:String}} AND version = {{{version}:String}} "
+        "AND at >= toDateTime({first:UInt32}, 'UTC')"
+        for table, version in (("shadow_predictions", "candidate"), ("predictions", "of"))
+    )
     rows = client.rows(
-        "SELECT DISTINCT toUnixTimestamp(toStartOfHour(at)) FROM shadow_predictions WHERE model = {model:String} "
-        f"AND version = {{candidate:String}} AND {_window(rules, 'at')} NOT IN ({counted})",
+        f"SELECT DISTINCT toUnixTimestamp(toStartOfHour(at)) FROM ({' UNION ALL '.join(events)}) "
+        f"WHERE {_window(rules, 'at')} NOT IN ({counted})",
         parameters,
     )
     return {int(hour) for (hour,) in rows}

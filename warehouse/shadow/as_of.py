@@ -57,6 +57,21 @@ def processed_until_ms(client: Client, parameters: Mapping[str, object]) -> int:
     return int(latest_ms)
 
 
+def first_window(client: Client, parameters: Mapping[str, object]) -> int:
+    """Return the first stored window (start, Unix seconds) of a candidate, or 0.
+
+    Args:
+        client: the connection to read from.
+        parameters: `model`, `candidate`, `of` and `basis`.
+    """
+    ((start_s,),) = client.rows(
+        "SELECT toUnixTimestamp(min(window_start)) FROM shadow_pairs WHERE model = {model:String} "
+        "AND candidate = {candidate:String} AND of = {of:String} AND basis = {basis:String}",
+        parameters,
+    )
+    return int(start_s)
+
+
 def has_raw_rows(client: Client, parameters: Mapping[str, object]) -> bool:
     """Return whether there are raw predictions of the primary, processed or not."""
     return bool(
@@ -73,15 +88,16 @@ def up_to(offsets: TopicOffsets) -> str:
 
 
 def changed_windows(
-    client: Client, rules: Rules, parameters: Mapping[str, object], offsets: TopicOffsets, until_s: int
+    client: Client, rules: Rules, parameters: Mapping[str, object], offsets: TopicOffsets, since_s: int, until_s: int
 ) -> list[int]:
-    """Return the windows (starts) before a time whose pairs may have been changed by rows after the offsets.
+    """Return the windows (starts) whose pairs may have been changed by rows after the offsets, or by other settings.
 
     Args:
         client: the connection to read from.
         rules: the model's scoring rules.
-        parameters: `model` and `of`.
+        parameters: `model`, `candidate`, `of`, `basis` and `settings`.
         offsets: the last offsets that count.
+        since_s: the start of the first window, Unix seconds.
         until_s: the end of the last window, Unix seconds.
     """
     new = {
@@ -99,11 +115,20 @@ def changed_windows(
     # A row within an hour of a window decides whether another one has a pair.
     steps = (-pairs.NEAR_S, 0, max(pairs.NEAR_S, rules.window_s))
     windows = rules.windows_of({int(hour) + step for (hour,) in rows for step in steps})
-    return sorted(window for window in windows if window < until_s)
+    other_settings = client.rows(
+        "SELECT DISTINCT toUnixTimestamp(window_start) FROM shadow_pairs FINAL WHERE model = {model:String} "
+        "AND candidate = {candidate:String} AND of = {of:String} AND basis = {basis:String} "
+        "AND settings != {settings:String}",
+        parameters,
+    )
+    windows |= {int(window) for (window,) in other_settings}
+    return sorted(window for window in windows if since_s <= window < until_s)
 
 
 def expired_windows(client: Client, rules: Rules, parameters: Mapping[str, object], windows: Sequence[int]) -> set[int]:
-    """Return the windows with more requests in `shadow_pairs` than there are raw predictions.
+    """Return the windows with more requests, or requests with an event, in `shadow_pairs` than in the raw rows.
+
+    Requests and events of the candidate expire independently.
 
     Args:
         client: the connection to read from.
@@ -112,17 +137,27 @@ def expired_windows(client: Client, rules: Rules, parameters: Mapping[str, objec
         windows: the windows (starts).
     """
     window = f"intDiv(toUnixTimestamp(at), {rules.window_s}) * {rules.window_s}"
-    values = {**parameters, "windows": list(windows), "hours": rules.hours_of(list(windows))}
+    hours = rules.hours_of(list(windows))
+    near = sorted({hour + step for hour in hours for step in (-pairs.NEAR_S, 0, pairs.NEAR_S)})
+    values = {**parameters, "windows": list(windows), "hours": hours, "near": near}
     stored = client.rows(
-        "SELECT toUnixTimestamp(window_start), requests FROM shadow_pairs FINAL WHERE model = {model:String} "
-        "AND candidate = {candidate:String} AND of = {of:String} AND basis = {basis:String} AND slice = 'all' "
+        "SELECT toUnixTimestamp(window_start), requests, "
+        "requests - missing['no-event'] - missing['primary-failed'] FROM shadow_pairs FINAL "
+        "WHERE model = {model:String} AND candidate = {candidate:String} AND of = {of:String} "
+        "AND basis = {basis:String} AND slice = 'all' "
         "AND window_start IN {windows:Array(DateTime('UTC'))}",
         values,
     )
     raw = client.rows(
-        f"SELECT {window} AS window, uniqExact(id) FROM predictions WHERE model = {{model:String}} "  # noqa: S608 - our names
+        f"SELECT {window} AS window, uniqExact(id), uniqExactIf(id, id IN (SELECT id FROM shadow_predictions "  # noqa: S608 - our names
+        "WHERE model = {model:String} AND version = {candidate:String} "
+        "AND toStartOfHour(at) IN {near:Array(DateTime('UTC'))})) FROM predictions WHERE model = {model:String} "
         "AND version = {of:String} AND toStartOfHour(at) IN {hours:Array(DateTime('UTC'))} GROUP BY window",
         values,
     )
-    ids = {int(start): int(n) for start, n in raw}
-    return {int(start) for start, requests in stored if requests > ids.get(int(start), 0)}
+    in_raw = {int(start): (requests, answered) for start, requests, answered in raw}
+    return {
+        int(start)
+        for start, *counts in stored
+        if any(count > n for count, n in zip(counts, in_raw.get(int(start), (0, 0)), strict=True))
+    }

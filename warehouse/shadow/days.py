@@ -26,14 +26,15 @@ COUNTED = (
 """Columns of `shadow_pairs` that add up over windows."""
 OF_COPY = ("copy_compared", "copy_agreed", "copy_candidate_agreed")
 OF_SETTINGS = (*OF_COPY, "slow_primary", "slow_candidate", "costed")
-"""Those that add up only over windows that were counted with the same settings: the newest ones."""
+"""Those that add up only over windows that were counted with the same settings."""
 SLO_TIMED = "slo_timed"
-"""Key of the timed pairs that were compared with the newest latency target."""
+"""Key of the timed pairs that were compared with the latency target."""
 HISTOGRAMS = ("scores_primary", "scores_candidate", "latencies_primary", "latencies_candidate")
 SPENT = ("spent_primary", "spent_candidate")
 SCALE = 2**50
 """Factor of sums with decimals, as in `warehouse.scoring.pairs`: they are whole numbers while they are added up."""
 _DECIMAL = frozenset(name for name in COUNTED if pa.types.is_floating(SCHEMAS["shadow_pairs"].field(name).type))
+_SAME_SETTINGS = "settings = {settings:String}"
 PLANNED = ("primary-failed", "skipped-sample")
 """Reasons of missing pairs that are no failure of the candidate."""
 
@@ -62,7 +63,9 @@ class ShadowDays:
     """The same of the candidate."""
 
 
-def shadow_days(client: Client, model: str, candidate: str, of: str, basis: str, timezone: str) -> list[ShadowDays]:
+def shadow_days(
+    client: Client, model: str, candidate: str, of: str, basis: str, settings: str, timezone: str
+) -> list[ShadowDays]:
     """Read the daily sums of every slice, `all` first.
 
     Args:
@@ -71,9 +74,11 @@ def shadow_days(client: Client, model: str, candidate: str, of: str, basis: str,
         candidate: the candidate's version.
         of: the version whose answers are used.
         basis: the hash of the scoring rules.
+        settings: the hash of the settings of pairs.
         timezone: whose midnights divide days.
     """
-    parameters = {"model": model, "candidate": candidate, "of": of, "basis": basis, "zone": timezone}
+    parameters = {"model": model, "candidate": candidate, "of": of, "basis": basis, "settings": settings}
+    parameters["zone"] = timezone
     return days_of(read_totals(client, parameters), matured_until(client, model, of))
 
 
@@ -113,47 +118,44 @@ class PairTotals:
     newest_end_s: int = 0
     """End of the newest score window."""
     cost_metrics: frozenset[str] = frozenset()
-    """Metrics that have a price by the newest settings."""
+    """Metrics that have a price."""
 
-    def add(self, other: PairTotals, sign: int = 1) -> None:
-        """Add the totals of other windows, or subtract them with the sign −1. Days without requests are left out."""
+    def add(self, other: PairTotals) -> None:
+        """Add the totals of other windows."""
         self.newest_end_s = max(self.newest_end_s, other.newest_end_s)
         self.cost_metrics |= other.cost_metrics
         for key, row in other.rows.items():
             own = self.rows.get(key, tuple({} if isinstance(value, dict) else 0 for value in row))
-            result = (row[0], *(_added(one, more, sign) for one, more in zip(own[1:], row[1:], strict=True)))
-            if result[COUNTED.index("requests") - len(COUNTED)]:
-                self.rows[key] = result
-            else:
-                self.rows.pop(key, None)
+            self.rows[key] = (row[0], *(_added(one, more) for one, more in zip(own[1:], row[1:], strict=True)))
 
 
 def read_totals(
-    client: Client, parameters: Mapping[str, Any], source: str = "shadow_pairs FINAL", settings: str = ""
+    client: Client, parameters: Mapping[str, Any], source: str = "shadow_pairs FINAL", query_settings: str = ""
 ) -> PairTotals:
     """Read the totals of all windows with requests.
 
     Args:
         client: the connection to read from.
-        parameters: `model`, `candidate`, `of`, `basis`, `zone`, and those of the source.
+        parameters: `model`, `candidate`, `of`, `basis`, `settings`, `zone`, and those of the source. Columns that
+            depend on the settings of pairs count windows with these settings only.
         source: SQL with the columns of `shadow_pairs`.
-        settings: a SETTINGS clause of the query.
+        query_settings: a SETTINGS clause of the query.
     """
     sums = ", ".join(
-        f"sumIf({name}, settings = newest)" if name in OF_SETTINGS else f"sum({_whole(name)})" for name in COUNTED
+        f"sumIf({name}, {_SAME_SETTINGS})" if name in OF_SETTINGS else f"sum({_whole(name)})" for name in COUNTED
     )
     of_pairs = (
         "model = {model:String} AND candidate = {candidate:String} AND of = {of:String} AND basis = {basis:String}"
     )
-    spent = [f"sumForEachIf(arrayMap(v -> toInt128(round(v * {SCALE})), {name}), settings = newest)" for name in SPENT]
+    spent = [f"sumForEachIf(arrayMap(v -> toInt128(round(v * {SCALE})), {name}), {_SAME_SETTINGS})" for name in SPENT]
     rows = client.rows(
-        f"WITH (SELECT argMax(settings, counted_at) FROM shadow_pairs WHERE {of_pairs}) AS newest "  # noqa: S608 - our names
-        "SELECT slice, toString(toDate(window_start, {zone:String})) AS day, "
+        "SELECT slice, toString(toDate(window_start, {zone:String})) AS day, "  # noqa: S608 - our names
         "toUnixTimestamp(toDateTime(toDate(window_start, {zone:String}) + 1, {zone:String})) AS day_end, "
-        "toUnixTimestamp(max(window_start) + max(window_s)), anyIf(cost_metrics, settings = newest), "
+        "toUnixTimestamp(max(window_start) + max(window_s)), "
+        f"anyIf(cost_metrics, {_SAME_SETTINGS}), "
         f"{', '.join(spent)}, sumMap(missing), {', '.join(f'sumMap({name})' for name in HISTOGRAMS)}, "
-        f"sumIf(timed, settings = newest AND slow_ms > 0), {sums} FROM {source} "
-        f"WHERE {of_pairs} AND requests > 0 GROUP BY slice, day, day_end {settings}",
+        f"sumIf(timed, {_SAME_SETTINGS} AND slow_ms > 0), {sums} FROM {source} "
+        f"WHERE {of_pairs} AND requests > 0 GROUP BY slice, day, day_end {query_settings}",
         parameters,
     )
     cost_metrics = frozenset(metric for row in rows for metric in row[4])
@@ -229,8 +231,7 @@ def _whole(column: str) -> str:
     return f"{integer}(round({column} * {SCALE}))" if column in _DECIMAL else column
 
 
-def _added(one: Any, other: Any, sign: int) -> Any:
+def _added(one: Any, other: Any) -> Any:
     if isinstance(one, dict):
-        sums = {key: one.get(key, 0) + sign * other.get(key, 0) for key in one | other}
-        return {key: value for key, value in sums.items() if value}
-    return one + sign * other
+        return {key: one.get(key, 0) + other.get(key, 0) for key in one | other}
+    return one + other

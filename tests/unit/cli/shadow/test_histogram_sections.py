@@ -20,7 +20,7 @@ def with_slo(latency_ms: float | None) -> CandidateEvaluation:
     contract = msgspec.structs.replace(evaluation.test.contract, slo=Slo(latency_ms=latency_ms))
     test = evaluation.test
     return CandidateEvaluation(
-        type(test)(contract, test.row, test.shadow, test.basis, test.is_canary),
+        type(test)(contract, test.row, test.shadow, test.basis, test.settings, test.is_canary),
         evaluation.slices,
         evaluation.newest_end_s,
         evaluation.matured_s,

@@ -49,7 +49,7 @@ def test_a_model_without_labels_and_latencies_has_a_page() -> None:
     for name in ("labelled", "timed", "compared"):
         whole.sums[name] = np.zeros(30)
     shadow = msgspec.structs.replace(SHADOW, margins={"missing": 0.05})
-    test = CandidateTest(CONTRACT, evaluation.test.row, shadow, "basis", True)
+    test = CandidateTest(CONTRACT, evaluation.test.row, shadow, "basis", "", True)
     page = render_report(CandidateEvaluation(test, [whole], 0, 0, decision(shadow, [whole])))
     assert "No pair has a latency on both sides" in page
     assert "version 3 replaced version &lt;4&gt;, which is now its shadow" in page
@@ -75,7 +75,7 @@ def test_costs_are_shown_per_1000_predictions_and_for_full_traffic() -> None:
     whole.spent_primary["in"] = np.full(40, 1_000.0)
     whole.spent_candidate["in"] = np.full(40, 900.0) + np.tile([-10.0, 10.0], 20)
     contract = msgspec.structs.replace(CONTRACT, raw_share=0.5)
-    test = CandidateTest(contract, evaluation.test.row, shadow, "basis", False)
+    test = CandidateTest(contract, evaluation.test.row, shadow, "basis", "", False)
     page = render_report(CandidateEvaluation(test, evaluation.slices, 0, 0, evaluation.decision))
     for row in (
         '<td>version 3</td><td class="n">10</td><td class="n">8</td>',

@@ -21,6 +21,7 @@ PROVENANCE_CONTENT: dict[str, Any] = {
         topic: [{"epoch": 0, "partition": 0, "first": 0, "last": 9}]
         for topic in ("predictions", "labels", "shadow_predictions")
     },
+    "since": 10,
     "until": 100,
     "matured_until": 50,
     "libraries": {"numpy": "2.0"},

@@ -32,7 +32,7 @@ SOURCE = SourcePairs(
 )
 CONTRACT = Contract(model=MODEL, shadow=SHADOW)
 ROW = ContractRow(MODEL, "0123456789abcdef", "", datetime(2026, 11, 1, tzinfo=UTC))
-TEST = CandidateTest(CONTRACT, ROW, SHADOW, "basis", is_canary=False)
+TEST = CandidateTest(CONTRACT, ROW, SHADOW, "basis", "", is_canary=False)
 
 
 def days(n: int = N_DAYS) -> ShadowDays:
