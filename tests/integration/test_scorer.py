@@ -152,8 +152,6 @@ def compare_counts(client: Client, targets: dict[tuple[str, str, int], Expected]
     assert result.keys() == targets.keys()
     for key, own in targets.items():
         assert {name: result[key][name] for name in COUNTS} == {name: own.counts[name] for name in COUNTS}, key
-        assert result[key]["timed"] == len(own.latencies_ms)
-        assert result[key]["log_latency"] == pytest.approx(sum(map(math.log, own.latencies_ms)), abs=1e-9)
     return result
 
 
