@@ -33,7 +33,8 @@ CONTRACT = Contract(
     label=LabelSpec(type="bool", positive=True),
     shadow=ShadowTest(candidate="4", of="3", margins={"accuracy": 0.02, "latency": 0.2, "missing": 0.1}),
 )
-BASIS = make_rules(CONTRACT, build_registry([(CONTRACT, 1)], [])).basis
+RULES = make_rules(CONTRACT, build_registry([(CONTRACT, 1)], []))
+BASIS = RULES.basis
 
 
 @pytest.fixture
@@ -67,6 +68,7 @@ def write_days(
             timeouts = 2 + int(rng.integers(5))
             window = {"window_start": start_s + hour * 3600}
             versions = {"model": "m", "candidate": candidate, "of": of, "basis": BASIS, "window_s": 3600, "records": 1}
+            versions["settings"] = RULES.pair_settings.hash
             counts: dict[str, Any] = {"requests": PER_DAY // 2 + timeouts, "pairs": PER_DAY // 2, "timed": PER_DAY // 2}
             counts |= {"labelled": PER_DAY // 2, "candidate_right": int(won), "primary_right": int(lost)}
             counts |= {"log_latency": float(PER_DAY // 2 * 0.01 + rng.normal()), "missing": {"timeout": timeouts}}
