@@ -35,7 +35,7 @@ from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, label, prediction
 from tests.support.warehouse import emptied, snapshot
 from warehouse.client import Client
-from warehouse.scoring.pairs import first_window
+from warehouse.scoring.pairs import first_window, pairs_query
 from warehouse.shadow.days import SLO_TIMED, days_of, read_totals
 from warehouse.shadow.pair_histograms import latency_by_hour, rank_correlation
 
@@ -298,9 +298,30 @@ def test_errors_of_numbers_add_up_in_any_unit_and_larger_ones_do_not_count(
     assert (scored, score_pairs) == (2, 0)
     assert errors == pytest.approx([2e59, 3e30], rel=1e-4)
     versions = {"model": "m", "candidate": "4", "of": "3", "zone": "UTC"}
-    versions["basis"] = make_rules(contract, build_registry([(contract, 1)], [])).basis
+    rules = make_rules(contract, build_registry([(contract, 1)], []))
+    versions |= {"basis": rules.basis, "settings": rules.pair_settings.hash}
     (whole, *_) = days_of(read_totals(client, versions), 0)
     assert [whole.sums[f"error_{side}"].sum() for side in ("primary", "candidate")] == errors
+
+
+@pytest.mark.parametrize(
+    "label_spec",
+    [BINARY.label, LabelSpec(type="category", classes=("true", "false", "maybe")), LabelSpec(type="float"), None],
+    ids=["binary", "classes", "number", "unlabelled"],
+)
+def test_the_query_works_after_clickhouse_compiles_its_expressions(
+    client: Client, label_spec: LabelSpec | None
+) -> None:
+    for table, own in raw_rows(random.Random(2), 300).items():
+        scoring.insert(client, table, own)
+    contract = msgspec.structs.replace(UNLABELLED if label_spec is None else BINARY, label=label_spec)
+    rules = make_rules(contract, build_registry([(contract, 1)], []))
+    windows = [START_MS // 1000 + hour * 3600 for hour in range(24)]
+    query, parameters = pairs_query(rules, (), windows, START_MS, has_repeats=True)
+    # ClickHouse compiles an expression once it has executed it a few times.
+    (first, *later) = [sorted(map(repr, client.rows(query, parameters))) for _ in range(8)]
+    assert first
+    assert all(rows == first for rows in later)
 
 
 def test_infinite_latencies_and_large_squares_of_score_differences_are_paired(

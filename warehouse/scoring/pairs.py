@@ -432,7 +432,8 @@ def _pairs(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: b
     if rules.kind == "unlabelled":
         by_side += [f"anyIf(class, side_number = {i}) AS class_{i}" for i in (0, 1)]
     if rules.kind == "number":
-        by_side += ["-1 AS predicted_0", "-1 AS predicted_1"]
+        # ClickHouse rejects conditions on constants once it has compiled them.
+        by_side += ["materialize(-1) AS predicted_0", "materialize(-1) AS predicted_1"]
     elif rules.pair_settings.copy:
         by_side.append("anyIf(predicted, side_number = 2) AS predicted_2")
     of_request = [f"any({name}) AS {name}" for name in (*by_request, "error_0", "error_1") if name != "labelled"]
