@@ -206,7 +206,9 @@ function noteTrace(notes) {
 }
 
 function timeAxis(state) {
-  return { type: "date", range: [state.fromMs, state.toMs], showgrid: true };
+  // Months on one line are so wide that narrow panels turn them, and then they do not fit under the axis.
+  const months = { dtickrange: ["M1", "M12"], value: "%b\n%Y" };
+  return { type: "date", range: [state.fromMs, state.toMs], showgrid: true, tickformatstops: [months] };
 }
 
 function drawTimeseries(body, panel, frames, state, notes) {
