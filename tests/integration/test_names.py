@@ -165,7 +165,7 @@ def panels_show_them(run: Pipeline) -> None:
     with run.client as client:
         for field, part in ((FIELD, "all"), (NUMBER, f"{SLICE}={REGIONS[1]}")):
             chosen: dict[str, Any] = {"model": MODEL, "version": "1", "slice": part, "window": "3h"}
-            chosen |= {"field": field, "worst_field": field, "candidate": "2"}
+            chosen |= {"field": field, "worst_field": field, "candidate": "2", "criterion": "accuracy"}
             for query in every_query().values():
                 rows = client.rows(expand(query.sql, between, chosen, interval_ms=HOUR_S * 1000))
                 result |= {value for row in rows for value in row if isinstance(value, str)}
