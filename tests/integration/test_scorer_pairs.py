@@ -304,6 +304,7 @@ def test_errors_of_numbers_add_up_in_any_unit_and_larger_ones_do_not_count(
     assert [whole.sums[f"error_{side}"].sum() for side in ("primary", "candidate")] == errors
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "label_spec",
     [BINARY.label, LabelSpec(type="category", classes=("true", "false", "maybe")), LabelSpec(type="float"), None],
@@ -338,6 +339,7 @@ def test_infinite_latencies_and_large_squares_of_score_differences_are_paired(
     assert rows == [(1, 0, 1, 1e20, pytest.approx(1e40))]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kills", [1, 3])
 def test_a_pass_killed_while_it_pairs_the_past_is_continued(
     client: Client, score: Callable[..., Scorer], monkeypatch: pytest.MonkeyPatch, kills: int

@@ -236,6 +236,7 @@ def test_a_bundle_whose_rows_are_deleted_cannot_be_verified(
     assert call("verify", str(path))[0] == 2
 
 
+@pytest.mark.long
 def test_a_bundle_is_equal_after_the_settings_of_pairs_changed(
     client: Client,
     score: Callable[..., None],
@@ -258,6 +259,7 @@ def test_a_bundle_is_equal_after_the_settings_of_pairs_changed(
     assert "cannot be verified: days.json: " in out
 
 
+@pytest.mark.long
 def test_a_bundle_is_equal_while_the_scorer_counts_later_rows(
     client: Client,
     score: Callable[..., None],
@@ -287,6 +289,7 @@ def test_a_bundle_is_equal_while_the_scorer_counts_later_rows(
     assert "The scorer changed pairs of m during each of 5 reads: try again" in " ".join(out.split())
 
 
+@pytest.mark.long
 def test_an_earlier_event_of_the_candidate_changes_no_bundle(
     client: Client,
     score: Callable[..., None],
