@@ -34,7 +34,7 @@ _LABELLED = frozenset({"accuracy", "brier", "log_loss", "mae"})
 
 @dataclass(frozen=True, slots=True)
 class ArmDecision:
-    """The decision about an arm, and what stands against any conclusion."""
+    """The decision about an arm, and the obstacles to it."""
 
     comparison: ShadowDecision
     """What the days show."""
@@ -50,7 +50,7 @@ class ArmDecision:
 def decide_about_arm(arms: Arms, slices: Sequence[ArmDays], arm: str, ratio: ArmRatio | None) -> ArmDecision:
     """Decide about an arm.
 
-    Slices are judged if each prediction is assigned by itself. With another unit, the luck of one assignment would
+    Slices are judged if each prediction is assigned by itself. With another unit, the chance assignment of units would
     look like a difference in some of them.
 
     Args:

@@ -92,7 +92,7 @@ def arm_decision_json(evaluation: ArmEvaluation) -> dict[str, Any]:
 
 
 def print_arm_decision(terminal: Terminal, evaluation: ArmEvaluation) -> None:
-    """Print the decision about an arm, its criteria, and what stands against a conclusion."""
+    """Print the decision about an arm, its criteria, and the obstacles to a decision."""
     control, arms, comparison = evaluation.arms.names[0], evaluation.arms, evaluation.decision.comparison
     terminal.line(f"{evaluation.model}: arm {evaluation.arm} compared with arm {control}", "bold")
     predictions = evaluation.whole.sums["predictions"].sum(axis=(0, 2))

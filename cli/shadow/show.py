@@ -23,9 +23,9 @@ def status_json(evaluation: CandidateEvaluation, histograms: PairHistograms) -> 
     cost = projected_cost(test.shadow, whole, test.contract.raw_share)
     floor = noise_floor(whole)
     return decision_json(evaluation) | {
-        "days": len(evaluation.whole.days),
-        "days_over": int(evaluation.whole.ended.sum()),
-        "days_mature": int((evaluation.whole.ended & evaluation.whole.mature).sum()),
+        "days": len(whole.days),
+        "days_over": int(whole.ended.sum()),
+        "days_mature": int((whole.ended & whole.mature).sum()),
         "paired_until": iso_utc(evaluation.newest_end_s),
         "cost_per_day": asdict(cost) if cost is not None else None,
         "disagreement": asdict(floor) if floor is not None else None,

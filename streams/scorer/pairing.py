@@ -84,7 +84,7 @@ class Pairing:
         """Return the hours to pair because the contract changed, or an earlier event of a candidate arrived."""
         current = (rules.shadow, rules.pair_settings)
         earliest = min(self.hours, default=math.inf)
-        if current == self.paired and all(earliest > self._first_window(each) for each in rules.of_shadows):
+        if current == self.paired and all(earliest >= self._first_window(each) for each in rules.of_shadows):
             return set()
         firsts = {
             each.shadow.candidate: first

@@ -15,6 +15,7 @@ from tests.support.browser import chromium
 from tests.support.page_scenes import ServedModels, served_models
 from tests.support.pipeline import Pipeline
 from tests.support.shop_model import Shop, make_shop, run_shop
+from warehouse.client import Client
 
 
 @pytest.fixture
@@ -25,6 +26,16 @@ def pipeline(
     result = Pipeline(broker.bootstrap_servers, engine.address(database), topic_prefix, tmp_path)
     yield result
     result.stop()
+
+
+@pytest.fixture
+def config(client: Client, engine: LocalClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The path of a settings file that names the test's own database."""
+    where = engine.address(client.database)
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
+    path = tmp_path / "barograph.toml"
+    path.write_text(f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n')
+    return str(path)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ import pytest
 from barograph.contract import Contract, LabelSpec, ShadowTest
 
 from cli.main import main
-from local.clickhouse import LocalClickHouse
 from streams.registry.registry import build_registry
 from streams.scorer.rules import make_rules
 from tests.support import scoring
@@ -35,15 +34,6 @@ CONTRACT = Contract(
 )
 RULES = make_rules(CONTRACT, build_registry([(CONTRACT, 1)], []))
 BASIS = RULES.basis
-
-
-@pytest.fixture
-def config(client: Client, engine: LocalClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    where = engine.address(client.database)
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    path = tmp_path / "barograph.toml"
-    path.write_text(f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n')
-    return str(path)
 
 
 def write_days(

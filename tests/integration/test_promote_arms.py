@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,7 +13,6 @@ import pytest
 from barograph.contract import Arms, Contract, LabelSpec
 
 from cli.main import main
-from local.clickhouse import LocalClickHouse
 from sketches.baseline.levels import InsufficientReason, Level
 from sketches.shadow.split_traffic import arm_differences, unit_variance
 from streams.registry.registry import build_registry
@@ -44,15 +42,6 @@ CONTRACT = Contract(
     ),
 )
 RULES = make_rules(CONTRACT, build_registry([(CONTRACT, 1)], []))
-
-
-@pytest.fixture
-def config(client: Client, engine: LocalClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    where = engine.address(client.database)
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    path = tmp_path / "barograph.toml"
-    path.write_text(f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n')
-    return str(path)
 
 
 def write_days(client: Client, n_days: int, *, better: float, matured: int = 10**6, first: int = 0) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,16 +29,13 @@ def day(number: int) -> str:
 
 
 @pytest.fixture
-def config(client: Client, engine: LocalClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    where = engine.address(client.database)
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    path = tmp_path / "barograph.toml"
-    path.write_text(f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n')
+def config(config: str, client: Client) -> str:
+    """Settings of a database with the traffic of one model."""
     predictions, labels = traffic(CONTRACT, 1, collapse=True)
     scoring.insert(client, "predictions", predictions)
     scoring.insert(client, "labels", labels)
     scoring.register(client, CONTRACT)
-    return str(path)
+    return config
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

@@ -38,15 +38,6 @@ LATER = 10**7
 
 
 @pytest.fixture
-def config(client: Client, engine: LocalClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    where = engine.address(client.database)
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    path = tmp_path / "barograph.toml"
-    path.write_text(f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n')
-    return str(path)
-
-
-@pytest.fixture
 def score(client: Client, engine: LocalClickHouse) -> Callable[..., None]:
     """Run a scorer that has just started until it has counted everything and stored its checkpoint."""
     address = engine.address(client.database)

@@ -159,7 +159,7 @@ def _exceedances(rank: float, days: ShadowDays) -> tuple[FloatArray, FloatArray]
 
 
 def _first_days(pairs: FloatArray) -> NDArray[np.intp]:
-    """Return the places of the burn-in: the first 28 days with pairs."""
+    """Return the indices of the burn-in: the first 28 days with pairs."""
     return np.flatnonzero(pairs > 0.0)[:BURN_IN_DAYS]
 
 

@@ -112,9 +112,8 @@ class PairTotals:
     """Sums of pairs by slice and local day, in whole numbers, so that any order of addition gives the same sums."""
 
     rows: dict[tuple[str, str], tuple[Any, ...]] = field(default_factory=dict)
-    """(slice, day) → end of the day (Unix seconds), the maps of `SPENT`, missing by reason, the maps of
-    `HISTOGRAMS`, `SLO_TIMED`, then the columns of `COUNTED`;
-    those with decimals are multiplied by `SCALE`."""
+    """(slice, day) → end of the day (Unix seconds), the maps of `SPENT`, missing by reason, the maps of `HISTOGRAMS`,
+    `SLO_TIMED`, then the columns of `COUNTED`; those with decimals are multiplied by `SCALE`."""
     newest_end_s: int = 0
     """End of the newest score window."""
     cost_metrics: frozenset[str] = frozenset()

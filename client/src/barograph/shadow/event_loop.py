@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from barograph.shadow.answer import CandidateResult, await_candidate, failed_call
 from barograph.shadow.request import SETTLED, ShadowRequest
 from barograph.shadow.request_tracker import RequestTracker
+
+_LOG = logging.getLogger("barograph")
 
 
 class EventLoopWorkers:
@@ -77,7 +80,10 @@ class EventLoopWorkers:
     async def _close_candidate(self) -> None:
         # Such as the HTTP session of a candidate, which belongs to this loop.
         if hasattr(self._candidate, "aclose"):
-            await self._candidate.aclose()
+            try:
+                await self._candidate.aclose()
+            except Exception:
+                _LOG.exception("the candidate of a shadow could not be closed")
 
     async def _work(self) -> None:
         while True:
