@@ -13,6 +13,7 @@ from warehouse.client import Client
 from warehouse.scoring.arms import PREDICTION
 from warehouse.scoring.label_join import UNIT_BUCKETS
 from warehouse.scoring.rules import ArmTest
+from warehouse.scoring.whole_sums import unscaled, whole
 from warehouse.shadow.days import matured_until
 from warehouse.tables import SCHEMAS
 
@@ -20,7 +21,6 @@ FloatArray = NDArray[np.float64]
 
 COUNTED = ("predictions", "failed", "timed", "log_latency", "labelled", "right", "scored", "loss", "brier", "error")
 """Columns of `arm_counts` that add up over windows."""
-_SCALE = 2**50
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,8 @@ def _total(name: str) -> str:
     """Return a sum; one with decimals in whole numbers, so that any order of addition gives the same bits."""
     if not pa.types.is_floating(SCHEMAS["arm_counts"].field(name).type):
         return f"sum(counts.{name}) AS {name}"
-    return f"toFloat64(sum(toInt256(round(counts.{name} * {_SCALE})))) / {_SCALE} AS {name}"
+    total = f"sum({whole(f'counts.{name}', 'toInt256')})"
+    return f"{unscaled(total)} AS {name}"
 
 
 def _numbers(rows: pa.Table, column: str) -> FloatArray:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from warehouse.client import Client
 from warehouse.scoring import cell_counts, label_join
 from warehouse.scoring.rules import Rules, ScoreDimension
+from warehouse.scoring.whole_sums import sum_if, unscaled
 from warehouse.tables import SCHEMAS
 
 COLUMNS = tuple(SCHEMAS["arm_counts"].names)
@@ -19,7 +20,6 @@ COLUMNS = tuple(SCHEMAS["arm_counts"].names)
 PREDICTION = "prediction"
 """The unit if each prediction is assigned by itself."""
 
-_SCALE = 2**50
 _NOW = "fromUnixTimestamp64Milli({now_ms:Int64}, 'UTC')"
 _KEYS = ("model", "basis", "unit", "slice", "window_start", "window_s", "arm", "version", "bucket")
 _VALUES = tuple(name for name in COLUMNS if name not in (*_KEYS, "records", "counted_at"))
@@ -94,10 +94,9 @@ def uncounted_hours(client: Client, rules: Rules) -> set[int]:
         "SELECT window_start FROM arm_counts WHERE model = {model:String} AND basis = {basis:String} "
         "AND unit = {unit_name:String}"
     )
-    window = f"toDateTime(intDiv(toUnixTimestamp(at), {rules.window_s}) * {rules.window_s}, 'UTC')"
     rows = client.rows(
         "SELECT DISTINCT toUnixTimestamp(toStartOfHour(at)) FROM predictions WHERE model = {model:String} "
-        f"AND arm IN {{arms:Array(String)}}{has_unit} AND {window} NOT IN ({counted})",
+        f"AND arm IN {{arms:Array(String)}}{has_unit} AND {rules.window_start_sql('at')} NOT IN ({counted})",
         parameters,
     )
     return {int(hour) for (hour,) in rows}
@@ -108,7 +107,11 @@ def _counts_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_rep
     extra = ("latency_ms", "arm_name", "arm_unit", "unit_bucket")
     joined = label_join.join_query(rules, dimensions, has_repeats=has_repeats, extra=extra)
     counts, sums = (_OF_NUMBERS, _SUMS_OF_NUMBERS) if rules.kind == "number" else (_OF_CLASSES, _SUMS_OF_CLASSES)
-    values = {**_COUNTS, **counts, **{name: _scaled_sum(*each) for name, each in (_SUMS | sums).items()}}
+    values = {
+        **_COUNTS,
+        **counts,
+        **{name: unscaled(sum_if(*each, "toInt256")) for name, each in (_SUMS | sums).items()},
+    }
     rows = (
         f"SELECT *, arrayJoin(slices) AS slice, if(slice = 'all', unit_bucket, 0) AS bucket "
         f"FROM ({cell_counts.outcomes(rules, joined)}) "
@@ -161,10 +164,6 @@ def _key_columns(slice_name: str, window_start: str, arm: str, version: str, buc
         "version": version,
         "bucket": bucket,
     }
-
-
-def _scaled_sum(value: str, condition: str) -> str:
-    return f"toFloat64(sum(toInt256(round(if({condition}, {value}, 0.) * {_SCALE})))) / {_SCALE}"
 
 
 def _zero(name: str) -> str:

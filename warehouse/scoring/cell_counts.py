@@ -12,6 +12,7 @@ from typing import Any
 
 from warehouse.scoring import label_join
 from warehouse.scoring.rules import Rules, ScoreDimension
+from warehouse.scoring.whole_sums import SCALE, sum_if, unscaled
 from warehouse.tables import SCHEMAS
 
 SCORE_FLOOR = 2.0**-52
@@ -53,7 +54,6 @@ REFERENCE_COLUMNS = (
 )
 """The columns of a reference."""
 
-_SCALE = str(2**50)
 _NOW = "fromUnixTimestamp64Milli({now_ms:Int64}, 'UTC')"
 _COUNTS = (
     "predictions",
@@ -134,15 +134,6 @@ def parameters(rules: Rules, dimensions: Sequence[ScoreDimension], hours: Sequen
     }
 
 
-def _sum(value: str, condition: str = "1") -> str:
-    """Return a sum in whole numbers; the value is finite under the condition."""
-    return f"sum(toInt128(round(if({condition}, {value}, 0.) * {_SCALE})))"
-
-
-def _unscaled(total: str) -> str:
-    return f"toFloat64(sum({total})) / {_SCALE}"
-
-
 _EDGE = "roundDown({value}, {{edges:Array(Float64)}})"
 _BIN = "toInt32(indexOf({{edges:Array(Float64)}}, {edge})) - 1"
 _AGES = (
@@ -172,17 +163,17 @@ def _row(arrays: str) -> str:
 
 
 _LOSS_SUMS = (
-    f"[toFloat64(sum(sum_n)), {_unscaled('sum_loss')}, {_unscaled('sum_loss_2')}, "
-    f"toFloat64(sum(sum_n)), {_unscaled('sum_brier')}, {_unscaled('sum_brier_2')}] AS sums"
+    f"[toFloat64(sum(sum_n)), {unscaled('sum(sum_loss)')}, {unscaled('sum(sum_loss_2)')}, "
+    f"toFloat64(sum(sum_n)), {unscaled('sum(sum_brier)')}, {unscaled('sum(sum_brier_2)')}] AS sums"
 )
 
 
 def _losses(condition: str) -> str:
     """Return n, Σ and Σ² of the losses of the rows that meet a condition."""
     return (
-        f"countIf({condition}) AS sum_n, {_sum('loss', condition)} AS sum_loss, "
-        f"{_sum('loss * loss', condition)} AS sum_loss_2, {_sum('brier', condition)} AS sum_brier, "
-        f"{_sum('brier * brier', condition)} AS sum_brier_2"
+        f"countIf({condition}) AS sum_n, {sum_if('loss', condition)} AS sum_loss, "
+        f"{sum_if('loss * loss', condition)} AS sum_loss_2, {sum_if('brier', condition)} AS sum_brier, "
+        f"{sum_if('brier * brier', condition)} AS sum_brier_2"
     )
 
 
@@ -229,13 +220,13 @@ def _binary(rules: Rules, source: str) -> str:
     cells = (
         f"SELECT {_KEY}, edge, {_counts(conditions)}, "
         f"{', '.join(f'countIf(labelled AND {outcome}) AS {name}' for name, outcome in cells_of.items())}, "
-        f"{_sum('score', 'usable')} AS sum_score, {_sum('score', 'usable AND labelled')} AS sum_labelled_score, "
+        f"{sum_if('score', 'usable')} AS sum_score, {sum_if('score', 'usable AND labelled')} AS sum_labelled_score, "
         f"countIf(labelled AND truth = 1) AS positives, {_losses('usable AND labelled')}, {_AGES.format(once='')} "
         f"FROM ({prepared}) GROUP BY {_KEY}, edge"
     )
     arrays = (
-        f"arraySort(groupArrayIf(({_BIN.format(edge='edge')}, n_predictions, toFloat64(sum_score) / {_SCALE}, "
-        f"n_labelled, toFloat64(sum_labelled_score) / {_SCALE}, toUInt64(positives)), edge >= 0)) AS cells"
+        f"arraySort(groupArrayIf(({_BIN.format(edge='edge')}, n_predictions, toFloat64(sum_score) / {SCALE}, "
+        f"n_labelled, toFloat64(sum_labelled_score) / {SCALE}, toUInt64(positives)), edge >= 0)) AS cells"
     )
     confusion = f"[{', '.join(f'toUInt64(sum({name}))' for name in cells_of)}] AS confusion"
     return f"{_row(f'{confusion}, {arrays}, {_LOSS_SUMS}')} FROM ({cells}) GROUP BY {_KEY}"
@@ -278,7 +269,7 @@ def _classes(rules: Rules, source: str) -> str:
         f"SELECT {_KEY}, cell.1 AS class_number, if(class_number = 0, -1., {_EDGE.format(value='cell.2')}) AS edge, "
         f"if({once} AND labelled AND predicted >= 0, toInt32(truth) * {{k:Int32}} + predicted, -1) AS confusion_index, "
         f"{_counts(conditions, once)}, count() AS n_cell, countIf(labelled) AS n_cell_labelled, "
-        f"{_sum('cell.2')} AS sum_score, {_sum('cell.2', 'labelled')} AS sum_labelled_score, "
+        f"{sum_if('cell.2')} AS sum_score, {sum_if('cell.2', 'labelled')} AS sum_labelled_score, "
         "countIf(labelled AND toInt32(truth) = toInt32(cell.1 - 1) % {k:Int32}) AS positives, "
         f"{_losses(f'{once} AND usable AND labelled')}, {_AGES.format(once=f' AND {once}')} "
         f"FROM ({prepared}) GROUP BY {_KEY}, class_number, edge, confusion_index"
@@ -289,8 +280,8 @@ def _classes(rules: Rules, source: str) -> str:
         f"-1 - toInt32(class_number - {{k:Int32}} - 1) * {bins} - ({_BIN.format(edge='edge')}))"
     )
     arrays = (
-        f"arraySort(groupArrayIf(({number}, toUInt64(n_cell), toFloat64(sum_score) / {_SCALE}, "
-        f"toUInt64(n_cell_labelled), toFloat64(sum_labelled_score) / {_SCALE}, toUInt64(positives)), "
+        f"arraySort(groupArrayIf(({number}, toUInt64(n_cell), toFloat64(sum_score) / {SCALE}, "
+        f"toUInt64(n_cell_labelled), toFloat64(sum_labelled_score) / {SCALE}, toUInt64(positives)), "
         "class_number > 0)) AS cells"
     )
     confusion = (
@@ -337,12 +328,12 @@ def _number(rules: Rules, source: str) -> str:
     cells = (
         f"SELECT {_KEY}, cell.1 AS number, cell.2 AS magnitude, {_counts(conditions, 'is_error')}, "
         "count() AS n_cell, countIf(measured) AS n_measured, "
-        f"{_sum('share')} AS share_1, {_sum('share * share')} AS share_2, {_sum('pow(share, 4)')} AS share_4, "
+        f"{sum_if('share')} AS share_1, {sum_if('share * share')} AS share_2, {sum_if('pow(share, 4)')} AS share_4, "
         f"{_AGES.format(once=' AND is_error')} FROM ({prepared}) GROUP BY {_KEY}, number, magnitude"
     )
     arrays = (
         "arraySort(groupArrayIf((number, magnitude, toUInt64(n_cell), toUInt64(n_measured), "
-        f"toFloat64(share_1) / {_SCALE}, toFloat64(share_2) / {_SCALE}, toFloat64(share_4) / {_SCALE}), "
+        f"toFloat64(share_1) / {SCALE}, toFloat64(share_2) / {SCALE}, toFloat64(share_4) / {SCALE}), "
         f"number >= {MIN_VALUE_BIN} OR n_measured > 0)) AS counted, "
         f"arrayFilter(c -> c.1 < {MIN_VALUE_BIN}, counted) AS occupied, "
         f"arrayFilter(c -> c.1 >= {MIN_VALUE_BIN}, counted) AS predicted, "

@@ -99,7 +99,7 @@ def records(rules: Rules) -> str:
     Every change of a window increases the count: a new row, a new label, or another hour of one of its ids. So of two
     states of a window the one with more records is the later one, and the count does not depend on its time.
     """
-    hour = f"toDateTime(intDiv(toUnixTimestamp(hour), {rules.window_s}) * {rules.window_s}, 'UTC') AS window_start"
+    hour = f"{rules.window_start_sql('hour')} AS window_start"
     of_model = "model = {model:String}"
     hours = "hour IN {hours:Array(DateTime('UTC'))}"
     duplicates = (
@@ -201,8 +201,7 @@ def _outcome(rules: Rules, dimensions: Sequence[ScoreDimension]) -> str:
         bucket = f"toUInt8(sipHash64({unit}) % {UNIT_BUCKETS})" if rules.arms.unit else "toUInt8(0)"
         arms = f", toString(arm) AS arm_name, {unit} AS arm_unit, {bucket} AS unit_bucket"
     return (
-        f"version, id, toDateTime(intDiv(toUnixTimestamp(at), {rules.window_s}) * {rules.window_s}, 'UTC') "
-        "AS window_start, "
+        f"version, id, {rules.window_start_sql('at')} AS window_start, "
         "toUnixTimestamp64Milli(at) AS at_ms, toUnixTimestamp64Milli(received_at) AS received_ms, "
         f"{_slices(dimensions)} AS slices, error != '' AS failed, toString(error) AS error_kind, score, class, "
         f"latency_ms, metrics, "

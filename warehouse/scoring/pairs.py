@@ -16,15 +16,18 @@ from typing import Any
 from warehouse.client import Client
 from warehouse.scoring import cell_counts, label_join
 from warehouse.scoring.rules import Rules, ScoreDimension
+from warehouse.scoring.whole_sums import sum_if, unscaled, whole
 from warehouse.tables import SCHEMAS
 
 COLUMNS = tuple(SCHEMAS["shadow_pairs"].names)
 """The columns of `shadow_pairs`, in the order of the queries."""
+OF_VERSIONS = "model = {model:String} AND candidate = {candidate:String} AND of = {of:String}"
+OF_PAIRS = f"{OF_VERSIONS} AND basis = {{basis:String}}"
+"""Conditions for the rows of a candidate: under any scoring rules, and under those of `basis`."""
 NEAR_S = 3600
 """Largest difference between the event times of a pair. Mirrors outside the serving process have their own clocks."""
 
 _NEAR_MS = NEAR_S * 1000
-_SCALE = 2**50
 _KEYS = ("model", "candidate", "of", "basis", "slice", "window_start", "window_s")
 _PAIRED, _MEASURED = "reason = ''", "reason = '' AND is_labelled AND predicted_0 >= 0 AND predicted_1 >= 0"
 _LOST = "reason != '' AND is_labelled AND predicted_0 >= 0"
@@ -85,8 +88,7 @@ def first_window(client: Client, rules: Rules) -> int | None:
     ((start_s,),) = client.rows(
         "SELECT min(first) FROM (SELECT toUnixTimestamp(minOrNull(at)) AS first FROM shadow_predictions "
         "WHERE model = {model:String} AND version = {candidate:String} UNION ALL "
-        "SELECT toUnixTimestamp(minOrNull(window_start)) AS first FROM shadow_pairs "
-        "WHERE model = {model:String} AND candidate = {candidate:String} AND of = {of:String})",
+        f"SELECT toUnixTimestamp(minOrNull(window_start)) AS first FROM shadow_pairs WHERE {OF_VERSIONS})",
         {"model": rules.model, **_shadow_parameters(rules)},
     )
     return None if start_s is None else int(start_s) - int(start_s) % rules.window_s
@@ -107,10 +109,7 @@ def uncounted_hours(client: Client, rules: Rules, first_s: float) -> set[int]:
     if math.isinf(first_s):
         return set()
     parameters = {"model": rules.model, "basis": rules.basis, "first": int(first_s), **_shadow_parameters(rules)}
-    counted = (
-        "SELECT window_start FROM shadow_pairs FINAL WHERE model = {model:String} AND candidate = {candidate:String} "
-        "AND of = {of:String} AND basis = {basis:String} AND settings = {settings:String}"
-    )
+    counted = f"SELECT window_start FROM shadow_pairs FINAL WHERE {OF_PAIRS} AND settings = {{settings:String}}"
     events = (
         f"SELECT at FROM {table} WHERE model = {{model:String}} AND version = {{{version}:String}} "
         "AND at >= toDateTime({first:UInt32}, 'UTC')"
@@ -118,7 +117,7 @@ def uncounted_hours(client: Client, rules: Rules, first_s: float) -> set[int]:
     )
     rows = client.rows(
         f"SELECT DISTINCT toUnixTimestamp(toStartOfHour(at)) FROM ({' UNION ALL '.join(events)}) "
-        f"WHERE {_window(rules, 'at')} NOT IN ({counted})",
+        f"WHERE {rules.window_start_sql('at')} NOT IN ({counted})",
         parameters,
     )
     return {int(hour) for (hour,) in rows}
@@ -148,7 +147,7 @@ def _counts_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_rep
     values = {
         **_COUNTS,
         **_further_counts(rules),
-        **{name: _scaled_sum(name, *each) for name, each in sums.items()},
+        **{name: sum_if(*each, _integer(name)) for name, each in sums.items()},
     }
     counted = {name: f"{values.get(name, _ZERO.get(name, '0'))} AS {name}" for name in _VALUES}
     of_requests = (
@@ -159,7 +158,7 @@ def _counts_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_rep
         "unpaired": "uniqExact(id) AS unpaired"
     }
     of_candidates = (
-        f"SELECT {_window(rules, 'at')} AS window_start, 'all' AS slice, {', '.join(unpaired.values())} "
+        f"SELECT {rules.window_start_sql('at')} AS window_start, 'all' AS slice, {', '.join(unpaired.values())} "
         f"FROM ({_unpaired()}) GROUP BY window_start"
     )
     columns = {
@@ -285,7 +284,7 @@ def _further_counts(rules: Rules) -> dict[str, str]:
         if rules.pair_settings.slow_ms:
             counts[f"slow_{side}"] = f"countIf({_TIMED} AND latency_{i} > {{slow_ms:Float64}})"
         if rules.pair_settings.prices:
-            scaled = f"arrayMap(v -> toInt128(round(if(isFinite(v), v, 0.) * {_SCALE})), spent_{i})"
+            scaled = f"arrayMap(v -> {whole('if(isFinite(v), v, 0.)')}, spent_{i})"
             counts[f"spent_{side}"] = f"sumForEachIf({scaled}, {_COSTED})"
             counts["costed"] = f"countIf({_COSTED})"
     bins = [_score_bin(f"score_{i}", rules) for i, _ in by_side]
@@ -344,17 +343,13 @@ _COSTED = " AND ".join(
 )
 
 
-def _scaled_sum(name: str, value: str, condition: str) -> str:
-    return f"sum({_integer(name)}(round(if({condition}, {value}, 0.) * {_SCALE})))"
-
-
 def _stored(name: str) -> str:
     """Return the value of a column from the sums of requests and of unpaired predictions."""
     column = f"t.{name}"
     if name in _FLOATS:
-        return f"toFloat64(sum({column})) / {_SCALE}"
+        return unscaled(f"sum({column})")
     if name in _SPENT:
-        return f"arrayMap(v -> toFloat64(v) / {_SCALE}, sumForEach({column}))"
+        return f"arrayMap(v -> {unscaled('v')}, sumForEach({column}))"
     if name in _MOST_KEYS:
         by_count = f"arraySort(e -> (-toInt64(e.2), e.1), sumMap({column})::Array(Tuple(String, UInt64)))"
         rest = f"arraySum(e -> e.2, arraySlice({by_count}, {_MOST_KEYS[name] + 1}))"
@@ -374,10 +369,6 @@ def _key_columns(slice_name: str, window_start: str) -> dict[str, str]:
         "window_s": "{window_s:UInt32}",
         **_CONSTANTS,
     }
-
-
-def _window(rules: Rules, time: str) -> str:
-    return f"toDateTime(intDiv(toUnixTimestamp({time}), {rules.window_s}) * {rules.window_s}, 'UTC')"
 
 
 _NEAR = "toStartOfHour(at) IN {near:Array(DateTime('UTC'))}"
@@ -476,7 +467,7 @@ def _records(rules: Rules) -> str:
 
     Rows within `NEAR_S` of a window decide which of its rows have a pair.
     """
-    near = ", ".join(_window(rules, f"addSeconds(at, {step})") for step in (-NEAR_S, 0, NEAR_S))
+    near = ", ".join(rules.window_start_sql(f"addSeconds(at, {step})") for step in (-NEAR_S, 0, NEAR_S))
     position = "cityHash64(epoch, partition, offset, message_index) AS position"
     return (
         f"SELECT window_start, toUInt64(sum(records)) AS records FROM ({label_join.records(rules)} UNION ALL "

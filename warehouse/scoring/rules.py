@@ -118,6 +118,10 @@ class Rules:
         """Return the parameters of statements about the model."""
         return {"model": self.model}
 
+    def window_start_sql(self, time: str) -> str:
+        """Return the SQL expression for the start of the score window of a time."""
+        return f"toDateTime(intDiv(toUnixTimestamp({time}), {self.window_s}) * {self.window_s}, 'UTC')"
+
     @property
     def is_measured(self) -> bool:
         """Whether the model has labels, and so performance."""

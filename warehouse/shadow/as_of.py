@@ -65,8 +65,7 @@ def first_window(client: Client, parameters: Mapping[str, object]) -> int:
         parameters: `model`, `candidate`, `of` and `basis`.
     """
     ((start_s,),) = client.rows(
-        "SELECT toUnixTimestamp(min(window_start)) FROM shadow_pairs WHERE model = {model:String} "
-        "AND candidate = {candidate:String} AND of = {of:String} AND basis = {basis:String}",
+        f"SELECT toUnixTimestamp(min(window_start)) FROM shadow_pairs WHERE {pairs.OF_PAIRS}",  # noqa: S608 - our names
         parameters,
     )
     return int(start_s)
@@ -116,9 +115,8 @@ def changed_windows(
     steps = (-pairs.NEAR_S, 0, max(pairs.NEAR_S, rules.window_s))
     windows = rules.windows_of({int(hour) + step for (hour,) in rows for step in steps})
     other_settings = client.rows(
-        "SELECT DISTINCT toUnixTimestamp(window_start) FROM shadow_pairs FINAL WHERE model = {model:String} "
-        "AND candidate = {candidate:String} AND of = {of:String} AND basis = {basis:String} "
-        "AND settings != {settings:String}",
+        "SELECT DISTINCT toUnixTimestamp(window_start) FROM shadow_pairs FINAL "  # noqa: S608 - our names
+        f"WHERE {pairs.OF_PAIRS} AND settings != {{settings:String}}",
         parameters,
     )
     windows |= {int(window) for (window,) in other_settings}
@@ -141,11 +139,9 @@ def expired_windows(client: Client, rules: Rules, parameters: Mapping[str, objec
     near = sorted({hour + step for hour in hours for step in (-pairs.NEAR_S, 0, pairs.NEAR_S)})
     values = {**parameters, "windows": list(windows), "hours": hours, "near": near}
     stored = client.rows(
-        "SELECT toUnixTimestamp(window_start), requests, "
+        "SELECT toUnixTimestamp(window_start), requests, "  # noqa: S608 - our names
         "requests - missing['no-event'] - missing['primary-failed'] FROM shadow_pairs FINAL "
-        "WHERE model = {model:String} AND candidate = {candidate:String} AND of = {of:String} "
-        "AND basis = {basis:String} AND slice = 'all' "
-        "AND window_start IN {windows:Array(DateTime('UTC'))}",
+        f"WHERE {pairs.OF_PAIRS} AND slice = 'all' AND window_start IN {{windows:Array(DateTime('UTC'))}}",
         values,
     )
     raw = client.rows(

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from sketches.baseline.baseline import ALL
 from sketches.shadow.exceedances import bucket_histogram
 from warehouse.client import Client
+from warehouse.scoring.pairs import OF_PAIRS
+from warehouse.scoring.whole_sums import SCALE, whole
 from warehouse.tables import SCHEMAS
 
 FloatArray = NDArray[np.float64]
@@ -31,8 +33,6 @@ SLO_TIMED = "slo_timed"
 """Key of the timed pairs that were compared with the latency target."""
 HISTOGRAMS = ("scores_primary", "scores_candidate", "latencies_primary", "latencies_candidate")
 SPENT = ("spent_primary", "spent_candidate")
-SCALE = 2**50
-"""Factor of sums with decimals, as in `warehouse.scoring.pairs`: they are whole numbers while they are added up."""
 _DECIMAL = frozenset(name for name in COUNTED if pa.types.is_floating(SCHEMAS["shadow_pairs"].field(name).type))
 _SAME_SETTINGS = "settings = {settings:String}"
 PLANNED = ("primary-failed", "skipped-sample")
@@ -143,10 +143,7 @@ def read_totals(
     sums = ", ".join(
         f"sumIf({name}, {_SAME_SETTINGS})" if name in OF_SETTINGS else f"sum({_whole(name)})" for name in COUNTED
     )
-    of_pairs = (
-        "model = {model:String} AND candidate = {candidate:String} AND of = {of:String} AND basis = {basis:String}"
-    )
-    spent = [f"sumForEachIf(arrayMap(v -> toInt128(round(v * {SCALE})), {name}), {_SAME_SETTINGS})" for name in SPENT]
+    spent = [f"sumForEachIf(arrayMap(v -> {whole('v')}, {name}), {_SAME_SETTINGS})" for name in SPENT]
     rows = client.rows(
         "SELECT slice, toString(toDate(window_start, {zone:String})) AS day, "  # noqa: S608 - our names
         "toUnixTimestamp(toDateTime(toDate(window_start, {zone:String}) + 1, {zone:String})) AS day_end, "
@@ -154,7 +151,7 @@ def read_totals(
         f"anyIf(cost_metrics, {_SAME_SETTINGS}), "
         f"{', '.join(spent)}, sumMap(missing), {', '.join(f'sumMap({name})' for name in HISTOGRAMS)}, "
         f"sumIf(timed, {_SAME_SETTINGS} AND slow_ms > 0), {sums} FROM {source} "
-        f"WHERE {of_pairs} AND requests > 0 GROUP BY slice, day, day_end {query_settings}",
+        f"WHERE {OF_PAIRS} AND requests > 0 GROUP BY slice, day, day_end {query_settings}",
         parameters,
     )
     cost_metrics = frozenset(metric for row in rows for metric in row[4])
@@ -227,7 +224,7 @@ _HISTOGRAM_OF: dict[str, Callable[[Sequence[Mapping[int, int]]], FloatArray]] = 
 def _whole(column: str) -> str:
     """Return a column as whole numbers; absolute errors, which can have any unit, have 256 bits."""
     integer = "toInt256" if column.startswith("error_") else "toInt128"
-    return f"{integer}(round({column} * {SCALE}))" if column in _DECIMAL else column
+    return whole(column, integer) if column in _DECIMAL else column
 
 
 def _added(one: Any, other: Any) -> Any:

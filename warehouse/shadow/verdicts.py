@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from sketches.baseline.baseline import ALL
 from sketches.shadow.decision import CriterionVerdict, Outcome, ShadowDecision, SliceVerdict
 from warehouse.client import Client
+from warehouse.scoring.pairs import OF_VERSIONS
 from warehouse.scoring.rules import ShadowVersions
 from warehouse.shadow.looks import LookDay
 from warehouse.tables import SCHEMAS, insert_columns
@@ -23,8 +24,6 @@ COLUMNS = tuple(SCHEMAS["shadow_verdicts"].names)
 
 CANARY_OUTCOMES = {Outcome.promote: "keep", Outcome.hold: "roll back"}
 """The decisions about a new primary, in words."""
-
-_WHERE = "model = {model:String} AND candidate = {candidate:String} AND of = {of:String}"
 
 
 class VerdictState(Enum):
@@ -55,12 +54,12 @@ def stored_looks(client: Client, model: str, versions: ShadowVersions) -> Stored
     parameters = {"model": model, "decision": DECISION, **versions._asdict()}
     rows = client.rows(
         "SELECT toString(day), inputs, countIf(criterion = {decision:String}) FROM shadow_verdicts FINAL "  # noqa: S608 - our names
-        f"WHERE {_WHERE} GROUP BY day, inputs",
+        f"WHERE {OF_VERSIONS} GROUP BY day, inputs",
         parameters,
     )
     # Rows that were removed count too: without FINAL.
     ((newest_ms,),) = client.rows(
-        f"SELECT toUnixTimestamp64Milli(max(judged_at)) FROM shadow_verdicts WHERE {_WHERE}",  # noqa: S608 - our names
+        f"SELECT toUnixTimestamp64Milli(max(judged_at)) FROM shadow_verdicts WHERE {OF_VERSIONS}",  # noqa: S608 - our names
         parameters,
     )
     looks = frozenset(LookDay(day, inputs) for day, inputs, decisions in rows if decisions)
@@ -135,7 +134,7 @@ def remove_others(
         "shadow_verdicts",
         COLUMNS,
         f"SELECT {', '.join(columns.values())} FROM shadow_verdicts FINAL "  # noqa: S608 - our names
-        f"WHERE {_WHERE} AND concat(toString(day), inputs) NOT IN {{looks:Array(String)}}",
+        f"WHERE {OF_VERSIONS} AND concat(toString(day), inputs) NOT IN {{looks:Array(String)}}",
         {
             "model": model,
             **versions._asdict(),
