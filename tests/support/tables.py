@@ -125,19 +125,8 @@ def binary() -> MonitoredTable:
             }
         )
 
-    production = rows("r", start_s, 8, 6_400)
-    return MonitoredTable(
-        name="churn",
-        train=rows("t", start_s - 28 * DAY_S, 28, 14_000),
-        production=production,
-        labels=delayed(rng, production, "request_id", "scored_at", "churned", (1, 3)),
-        options="--id request_id --time scored_at --score p --label churned",
-        by="day",
-        window="1d",
-        drift_s=drift_s,
-        drifted=frozenset({"balance", "plan"}),
-        outputs=frozenset({"score"}),
-    )
+    drifted = frozenset({"balance", "plan"})
+    return churn_table(rng, rows, start_s, days=8, n=6_400, drift_s=drift_s, drifted=drifted)
 
 
 def shadow() -> MonitoredTable:
@@ -161,7 +150,31 @@ def shadow() -> MonitoredTable:
             }
         )
 
-    production = rows("r", start_s, 42, 6_300)
+    return churn_table(rng, rows, start_s, days=42, n=6_300, drift_s=start_s, drifted=frozenset())
+
+
+def churn_table(
+    rng: np.random.Generator,
+    rows: Callable[[str, int, int, int], pa.Table],
+    start_s: int,
+    *,
+    days: int,
+    n: int,
+    drift_s: int,
+    drifted: frozenset[str],
+) -> MonitoredTable:
+    """The tables of a churn model, whose labels arrive one to three days after the requests.
+
+    Args:
+        rng: draws the delays of labels.
+        rows: makes a table from a prefix of ids, its first second, its days and its number of rows.
+        start_s: where production starts, Unix seconds; four weeks of training data end there.
+        days: the days of production.
+        n: its rows.
+        drift_s: where the drift starts, Unix seconds.
+        drifted: the fields that drift.
+    """
+    production = rows("r", start_s, days, n)
     return MonitoredTable(
         name="churn",
         train=rows("t", start_s - 28 * DAY_S, 28, 14_000),
@@ -170,8 +183,8 @@ def shadow() -> MonitoredTable:
         options="--id request_id --time scored_at --score p --label churned",
         by="day",
         window="1d",
-        drift_s=start_s,
-        drifted=frozenset(),
+        drift_s=drift_s,
+        drifted=drifted,
         outputs=frozenset({"score"}),
     )
 

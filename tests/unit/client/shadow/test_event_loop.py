@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.unit.client.shadow.conftest import TIMEOUT_S, ScriptedShadow, wait_until
 
 MakeShadow = Callable[..., ScriptedShadow]
@@ -69,6 +71,18 @@ def test_what_a_candidate_holds_is_closed_on_its_loop(make_shadow: MakeShadow) -
     scripted.shadow.close(60)
     wait_until(lambda: closed)
     assert closed == [True]
+
+
+def test_a_candidate_that_cannot_be_closed_is_logged(make_shadow: MakeShadow, caplog: pytest.LogCaptureFixture) -> None:
+    class Client(AsyncModel):
+        async def aclose(self) -> None:
+            raise OSError("still open")
+
+    scripted = make_shadow(Client())
+    scripted.submit("a")
+    scripted.shadow.close(60)
+    wait_until(lambda: "the candidate of a shadow could not be closed" in caplog.text)
+    assert scripted.errors() == {"a": None}
 
 
 def test_a_call_that_exceeds_its_time_is_cancelled(make_shadow: MakeShadow) -> None:
