@@ -16,6 +16,7 @@ from tests.faults import serving
 from tests.faults.faults import BrokerRestart, Fault, Kill, Warehouse
 from tests.faults.kill_points import PAIRING_POINTS
 from tests.faults.oracle import SHOWN, Verdict
+from tests.faults.sequence import Plan, announce, apply_plan
 from tests.faults.trial_run import Say, World
 from tests.reference.shadow_pairs import BINARY, Pairs, Rows, differences, joined, read_topics, stored
 from tests.support.scoring import DAY_MS
@@ -28,7 +29,7 @@ REASONS = frozenset({"error", "timeout", "wrong-output", "skipped-sample", "skip
 """Reasons that every run of the serving process makes; a run without one of them has not tested it."""
 
 
-def shadow_plan(seed: int, kills: int) -> list[tuple[float, Fault]]:
+def shadow_plan(seed: int, kills: int) -> Plan:
     """Draw the faults in order, each with the pause before it in seconds.
 
     Args:
@@ -48,7 +49,7 @@ def shadow_plan(seed: int, kills: int) -> list[tuple[float, Fault]]:
     return [(rng.uniform(0.1, 1.0), fault) for fault in faults]
 
 
-def run_shadow(world: World, plan: list[tuple[float, Fault]], budget_s: float = math.inf) -> Verdict:
+def run_shadow(world: World, plan: Plan, budget_s: float = math.inf) -> Verdict:
     """Serve requests, run all faults of a plan, and compare the pairs with the raw events.
 
     Args:
@@ -58,19 +59,11 @@ def run_shadow(world: World, plan: list[tuple[float, Fault]], budget_s: float = 
             once each kind of process has been killed; the number of omitted faults is logged.
     """
     began = time.monotonic()
-    for i, (pause_s, fault) in enumerate(plan):
-        world.say(f"planned {i + 1:3d}: after {pause_s:.1f} s {fault}")
+    announce(world, plan)
     _begin(world)
     world.say(f"{time.monotonic() - began:5.0f} s: all processes have started")
     end_s = time.monotonic() + budget_s
-    for i, (pause_s, fault) in enumerate(plan):
-        if time.monotonic() > end_s and has_killed_all(plan[:i]):
-            world.say(f"!!! {len(plan) - i} faults were omitted: this machine took {budget_s:.0f} s for the others")
-            break
-        time.sleep(pause_s)
-        description = fault.apply(world)
-        world.done[fault.name] += 1
-        world.say(f"{time.monotonic() - began:5.0f} s: {i + 1}/{len(plan)} {fault.name}: {description}")
+    apply_plan(world, plan, began, budget_s, lambda n: time.monotonic() > end_s and has_killed_all(plan[:n]))
     world.stops_s.append(_stop_serving(world))
     journal = serving.read_journal(world.fleet.folder)
     world.source.n = len(journal)
@@ -82,7 +75,7 @@ def run_shadow(world: World, plan: list[tuple[float, Fault]], budget_s: float = 
     return verdict
 
 
-def has_killed_all(faults: list[tuple[float, Fault]]) -> bool:
+def has_killed_all(faults: Plan) -> bool:
     """Tell whether the faults kill each kind of process: a run with fewer has not tested what it reports."""
     return COUNTS.keys() <= {fault.kind for _, fault in faults if isinstance(fault, Kill)}
 
