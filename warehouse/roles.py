@@ -199,6 +199,13 @@ ROLES: tuple[Role, ...] = (
         _SYNC,
     ),
     Role(
+        "barograph_guard",
+        "the guard, which evaluates the alert rules",
+        tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *_REGISTRY})),
+        _REPORTED,
+        _SYNC,
+    ),
+    Role(
         "barograph_analyst",
         "people, and commands that read: `status`, `doctor`, `query`, `distribution`, `simulate`, `backtest`, `skew`",
         _ALL,
