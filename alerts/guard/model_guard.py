@@ -66,8 +66,7 @@ class ModelGuard:
             self._state = last.known_state if was_blind else last.state
             self._since_s = (last.known_since_ms if was_blind else last.since_ms) // 1000
             self._quiet_since_s = last.quiet_since_s
-            if was_blind:
-                self._blind_since_s = last.since_ms // 1000 - BLIND_AFTER_S
+            self._blind_since_s = last.blind_since_s
 
     def evaluate(self, now_s: int, active: Sequence[ActiveInstance], blind: str) -> ModelHealth:
         """Return the record of one evaluation.
@@ -113,6 +112,7 @@ class ModelGuard:
             known_state=self._state,
             known_since_ms=self._since_s * 1000,
             quiet_since_s=self._quiet_since_s,
+            blind_since_s=self._blind_since_s,
         )
         return self.last
 

@@ -71,6 +71,8 @@ class ModelHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     known_since_ms: int = 0
     quiet_since_s: int | None = None
     """Since when no rule fires, Unix seconds; None while one does."""
+    blind_since_s: int | None = None
+    """Since when monitoring is blind, Unix seconds; None while it sees. The state becomes unknown later."""
 
 
 _DECODER = msgspec.json.Decoder(ModelHealth)
