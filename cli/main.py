@@ -166,7 +166,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def describe_error(error: Exception) -> str:
     """Describe an error: Barograph's own errors are messages already, errors of libraries become one."""
-    own_packages = ("barograph", "alerts", "cli", "dashboards", "local", "sketches", "streams", "warehouse", "examples")
+    own_packages = (
+        *(
+            "barograph",
+            "alerts",
+            "cli",
+            "dashboards",
+            "drills",
+            "examples",
+            "local",
+            "sketches",
+            "streams",
+            "warehouse",
+        ),
+    )
     if type(error).__module__.partition(".")[0] in own_packages:
         return str(error)
     if isinstance(error, OSError):

@@ -22,6 +22,7 @@ for level in (
     ("alerts",),
     ("local",),
     ("examples",),
+    ("drills",),
     ("cli",),
     ("barograph_app",),
 ):
