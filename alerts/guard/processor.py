@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import structlog
 from barograph.contract import Contract
 from barograph.guard.health import HealthReason, ModelHealth, RuleProgress
 from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
@@ -56,6 +55,7 @@ class GuardProcessor:
         alerts: AlertSettings,
         registry: Callable[[], Registry],
         report: Report,
+        on_change: Callable[[str], None],
         deliver: Deliver | None = None,
         *,
         health_log: HealthLog | None = None,
@@ -70,6 +70,7 @@ class GuardProcessor:
             alerts: contact points and routes, which the rules name.
             registry: returns the contracts in force.
             report: its metrics.
+            on_change: receives a sentence for each change of a rule, an incident or a state.
             deliver: sends a notification; None sends none, because Grafana does.
             health_log: the topic; None opens it.
             consumer: the confluent-kafka consumer; None creates one.
@@ -77,12 +78,11 @@ class GuardProcessor:
             clock: Unix seconds.
         """
         self._settings, self._alerts, self._registry, self._report = settings, alerts, registry, report
-        self._deliver, self._connect, self._clock = deliver, connect_to, clock
+        self._on_change, self._deliver, self._connect, self._clock = on_change, deliver, connect_to, clock
         self._topic = settings.topics.model_health
         short = replace(settings, session_timeout_s=min(settings.session_timeout_s, SESSION_TIMEOUT_S))
         self._consumer = consumer or make_consumer(short, GROUP)
         self._health_log = health_log or HealthLog(settings)
-        self._log = structlog.get_logger().bind(processor="guard", instance=settings.instance)
         self._client: Client | None = None
         self._owns_partition = False
         self._leads = False
@@ -137,7 +137,7 @@ class GuardProcessor:
         self._guards = {}
         self._live = None
         self._leads = True
-        self._log.info("leads", models=len(records))
+        self._on_change(f"This guard leads; it continues with {len(records)} models.")
 
     def step(self) -> None:
         """Evaluate the rules that are due, and publish what changed or is due."""
@@ -161,8 +161,8 @@ class GuardProcessor:
             for record in due:
                 before = self._sent.get(record.model)
                 if before is None or before.state != record.state:
-                    reasons = [f"{each.rule} {each.field}".strip() for each in record.reasons]
-                    self._log.info("state", model=record.model, state=record.state, reasons=reasons)
+                    reasons = ", ".join(f"{each.rule} {each.field}".strip() for each in record.reasons)
+                    self._on_change(f"{record.model} is {record.state}{f': {reasons}' if reasons else ''}.")
                 self._sent[record.model] = record
 
     def _is_due(self, record: ModelHealth) -> bool:
@@ -200,18 +200,15 @@ class GuardProcessor:
             try:
                 rules = rules_for(contracts.values(), self._alerts)
             except AlertsError as error:
-                self._log.warning("the rules stay unchanged", reason=str(error))
+                self._on_change(f"{error} The rules stay unchanged.")
                 rules = list(self._rules)
             if self._live is None or definitions(rules) != definitions(self._rules):
-                self._live = LiveAlerts(rules, self._alerts, self._log_change)
+                self._live = LiveAlerts(rules, self._alerts, self._on_change)
                 for record in self._sent.values():
                     for each in record.progress:
                         self._live.restore(each.uid, each.key, each.state, each.since_s, now)
             self._contracts, self._rules = contracts, rules
         return self._live
-
-    def _log_change(self, text: str) -> None:
-        self._log.info("alert", change=text)
 
     def _open(self) -> Client | None:
         if self._client is None:

@@ -27,11 +27,14 @@ def run_guard(settings: ProcessorSettings, alerts: AlertSettings, *, sends: bool
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
         require_acls(settings, "guard")
         log = structlog.get_logger().bind(processor="guard", instance=settings.instance)
-        sender = Sender(alerts, os.environ, lambda text: log.info("alert", change=text)) if sends else None
+
+        def log_change(text: str) -> None:
+            log.info("change", text=text)
+
+        sender = Sender(alerts, os.environ, log_change) if sends else None
         try:
-            guard = GuardProcessor(
-                settings, alerts, services.registry, services.report, None if sender is None else sender.send
-            )
+            deliver = None if sender is None else sender.send
+            guard = GuardProcessor(settings, alerts, services.registry, services.report, log_change, deliver)
             guard.run(shutdown.requested)
         finally:
             if sender is not None:

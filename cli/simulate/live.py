@@ -87,17 +87,5 @@ def run_live(
         sender.close()
 
 
-def run_beside(settings: Settings, stop: threading.Event) -> None:
-    """Evaluate all rules in a thread beside other work: an error is printed and ends only this thread.
-
-    After `stop` an error is not printed, because the caller stops ClickHouse then.
-    """
-    try:
-        run_live(settings, None, (), stop)
-    except Exception as error:
-        if not stop.is_set():
-            _log(f"The alert rules are no longer evaluated: {error}")
-
-
 def _log(text: str) -> None:
     Terminal().line(f"{utc_second(time.time())}  {text}")

@@ -76,7 +76,7 @@ def running(pipeline: Pipeline, instance: str, clock: Any, registry: Registry = 
     stop = threading.Event()
     errors: list[BaseException] = []
     settings = settings_of(pipeline, instance)
-    guard = GuardProcessor(settings, AlertSettings(), lambda: registry, Report("guard", instance), clock=clock)
+    guard = GuardProcessor(settings, AlertSettings(), lambda: registry, Report("guard", instance), print, clock=clock)
 
     def run() -> None:
         try:

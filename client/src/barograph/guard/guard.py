@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -50,7 +49,6 @@ class Guard:
         kafka: Mapping[str, Any] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
-        environ: Mapping[str, str] = os.environ,
         reader: Callable[..., HealthReader] = HealthReader,
     ) -> None:
         """Start to follow the state of a model. The state is `unknown` until Kafka has answered.
@@ -63,7 +61,6 @@ class Guard:
             kafka: Further librdkafka settings, such as `security.protocol`.
             monotonic: Returns seconds that never go back.
             wall_clock: Returns Unix seconds.
-            environ: The environment.
             reader: Creates the reader.
 
         Raises:
@@ -80,7 +77,7 @@ class Guard:
         self._stale_s = stale_s
         self._monotonic, self._wall_clock = monotonic, wall_clock
         self._callbacks: list[Callable[[Guard], object]] = []
-        servers = bootstrap_servers or find_bootstrap_servers(environ)
+        servers = bootstrap_servers or find_bootstrap_servers()
         self._reader = reader(
             {"bootstrap.servers": servers, **(kafka or {})},
             f"{topic_prefix}{HEALTH_TOPIC}",
