@@ -12,7 +12,19 @@ from functools import partial
 from pathlib import Path
 
 from barograph.contract.alerts_section import ALERT_RULE, ALERT_RULES, ALERT_WINDOWS, ALERTS
-from barograph.contract.keys import ARMS, COLUMNS, CONTRACT, FIELD, LABEL, SHADOW, SLICE, SLO, THRESHOLDS, WINDOW
+from barograph.contract.keys import (
+    ARMS,
+    COLUMNS,
+    CONTRACT,
+    FALLBACK,
+    FIELD,
+    LABEL,
+    SHADOW,
+    SLICE,
+    SLO,
+    THRESHOLDS,
+    WINDOW,
+)
 from barograph.contract.kinds import RecordKind
 
 from cli.settings import KEYS, SettingKey

@@ -41,7 +41,7 @@ STEP_S = 1.0
 REPORT_S = 10.0
 """How often the record of each model is written, changed or not."""
 QUERY_TIMEOUT_S = 30
-PIPELINE_RULES = frozenset({"processor-gone", "pipeline-lag"})
+PIPELINE_RULES = frozenset({"processor-missing_processors", "pipeline-lag"})
 
 Deliver = Callable[[Notification, list[AlertMessage]], None]
 
@@ -88,6 +88,7 @@ class GuardProcessor:
         self._leads = False
         self._contracts: Mapping[str, Contract] = {}
         self._rules: Sequence[Rule] = ()
+        self._fallback_rules: dict[str, list[Rule]] = {}
         self._live: LiveAlerts | None = None
         self._guards: dict[str, ModelGuard] = {}
         self._sent: dict[str, ModelHealth] = {}
@@ -151,9 +152,9 @@ class GuardProcessor:
         active: dict[str, list[LiveInstance]] = defaultdict(list)
         for instance in live.instances():
             active[instance.rule.model].append(instance)
-        gone = active.pop("", [])
+        missing_processors = active.pop("", [])
         records = [
-            self._evaluate(contract, now, active[model], gone, live.errors())
+            self._evaluate(contract, now, active[model], missing_processors, live.errors())
             for model, contract in self._contracts.items()
         ]
         due = [record for record in records if self._is_due(record)]
@@ -174,7 +175,7 @@ class GuardProcessor:
         contract: Contract,
         now: int,
         instances: Sequence[LiveInstance],
-        gone: Sequence[LiveInstance],
+        missing_processors: Sequence[LiveInstance],
         errors: Mapping[str, str],
     ) -> ModelHealth:
         model, fallback = contract.model, contract.fallback
@@ -184,14 +185,14 @@ class GuardProcessor:
             self._guards[model] = guard
         guard.fallback = fallback
         critical = {field.name for field in contract.fields if field.critical}
-        rules = [rule for rule in self._rules if rule.model == model and rule.name in fallback.rules]
+        rules = self._fallback_rules.get(model, ())
         active = [
             _active(each)
             for each in instances
             if each.rule.name in fallback.rules and (each.rule.signal.label != "field" or each.key in critical)
         ]
         lag = [each for each in instances if each.rule.name in PIPELINE_RULES]
-        blind = self._problem or blind_reason(rules, errors, [*gone, *lag])
+        blind = self._problem or blind_reason(rules, errors, [*missing_processors, *lag])
         return guard.evaluate(now, active, blind)
 
     def _follow_contracts(self, now: int) -> LiveAlerts:
@@ -208,6 +209,10 @@ class GuardProcessor:
                     for each in record.progress:
                         self._live.restore(each.uid, each.key, each.state, each.since_s, now)
             self._contracts, self._rules = contracts, rules
+            self._fallback_rules = defaultdict(list)
+            for rule in rules:
+                if rule.model in contracts and rule.name in contracts[rule.model].fallback.rules:
+                    self._fallback_rules[rule.model].append(rule)
         return self._live
 
     def _open(self) -> Client | None:

@@ -55,11 +55,11 @@ def test_a_model_recovers_after_an_uninterrupted_quiet_time() -> None:
 def test_blindness_becomes_unknown_and_the_state_before_returns() -> None:
     model = guard(fallback=Fallback(recover_s=100))
     model.evaluate(1000, [drift()], "")
-    seen = model.evaluate(1010, [], "")
+    latest = model.evaluate(1010, [], "")
     assert states(model, range(1020, 1020 + BLIND_AFTER_S, 20), [], BLIND_TEXT) == ["degraded"] * 3
     record = model.evaluate(1020 + BLIND_AFTER_S, [], BLIND_TEXT)
     assert (record.state, record.known_state, record.since_ms) == ("unknown", "degraded", 1_080_000)
-    assert record.evaluated_at_ms == seen.evaluated_at_ms, "nothing was evaluated since"
+    assert record.evaluated_at_ms == latest.evaluated_at_ms, "nothing was evaluated since"
     assert [each.text for each in record.reasons] == [BLIND_TEXT]
     assert states(model, range(1100, 1200, 50), []) == ["degraded"] * 2, "the quiet time starts over"
     assert model.evaluate(1200, [], "").state == "healthy"
