@@ -4,74 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from barograph import Guard
-from barograph.guard.health import HealthReason, HealthState, ModelHealth
+from barograph.guard.health import HealthState
 from barograph.publisher.observation import Observation
 
-REASON = HealthReason(rule="psi-major", field="temp", value=0.5)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-class ManualReader:
-    """Takes the place of the thread: a test passes records on."""
-
-    def __init__(self, settings: Any, topic: str, model: str, on_record: Any, on_tick: Any) -> None:
-        self.settings, self.topic, self.model = settings, topic, model
-        self.receive: Callable[[ModelHealth, bool], None] = on_record
-        self.tick: Callable[[], None] = on_tick
-        self.started = self.stopped = 0
-
-    def start(self) -> None:
-        self.started += 1
-
-    def stop(self, timeout_s: float) -> None:
-        self.stopped += 1
-
-    def restart_after_fork(self) -> None:
-        self.started += 1
-
-
-def open_guard(clock: Clock | None = None, **options: Any) -> tuple[Guard, ManualReader]:
-    readers: list[ManualReader] = []
-
-    def make(*arguments: Any) -> Any:
-        readers.append(ManualReader(*arguments))
-        return readers[0]
-
-    guard = Guard(
-        "m",
-        bootstrap_servers="kafka:9092",
-        monotonic=clock or Clock(),
-        wall_clock=clock or Clock(),
-        reader=make,
-        **options,
-    )
-    return guard, readers[0]
-
-
-def record(state: HealthState, sequence: int = 1, at_s: float = 1_000.0, **changes: Any) -> ModelHealth:
-    at_ms = int(at_s * 1000)
-    return ModelHealth(
-        model="m", state=state, since_ms=0, at_ms=at_ms, evaluated_at_ms=at_ms, sequence=sequence, **changes
-    )
+from tests.unit.client.guard.guards import REASON, Clock, health_record, open_guard
 
 
 def test_the_state_is_unknown_until_a_record_arrives() -> None:
     guard, reader = open_guard(topic_prefix="eu-")
     assert (guard.state, guard.uses_fallback, guard.reasons) == ("unknown", False, ())
     assert (reader.topic, reader.settings["bootstrap.servers"]) == ("eu-model-health", "kafka:9092")
-    reader.receive(record("degraded", reasons=(REASON,)), True)
+    reader.receive(health_record("degraded", reasons=(REASON,)), True)
     assert (guard.state, guard.uses_fallback, guard.reasons) == ("degraded", True, (REASON,))
 
 
@@ -80,7 +27,7 @@ def test_a_state_becomes_unknown_when_records_stop_and_returns_with_them() -> No
     guard, reader = open_guard(clock, stale_s=60.0)
     changes: list[str] = []
     guard.on_change(lambda changed: changes.append(changed.state))
-    reader.receive(record("healthy"), True)
+    reader.receive(health_record("healthy"), True)
     clock.now_s += 59
     reader.tick()
     assert changes == ["healthy"]
@@ -88,7 +35,7 @@ def test_a_state_becomes_unknown_when_records_stop_and_returns_with_them() -> No
     reader.tick()
     assert changes == ["healthy", "unknown"]
     assert guard.reasons[0].rule == "blind"
-    reader.receive(record("healthy", 2, clock.now_s), True)
+    reader.receive(health_record("healthy", 2, clock.now_s), True)
     assert changes == ["healthy", "unknown", "healthy"]
 
 
@@ -98,9 +45,9 @@ def test_the_contract_decides_what_happens_while_monitoring_is_blind(state: Heal
     clock = Clock()
     guard, reader = open_guard(clock)
     expected = when_unknown == "degrade" or state == "degraded"
-    reader.receive(record("unknown", known_state=state, when_unknown=when_unknown), True)
+    reader.receive(health_record("unknown", known_state=state, when_unknown=when_unknown), True)
     assert (guard.state, guard.uses_fallback) == ("unknown", expected)
-    reader.receive(record(state, 2, when_unknown=when_unknown), True)
+    reader.receive(health_record(state, 2, when_unknown=when_unknown), True)
     assert (guard.state, guard.uses_fallback) == (state, state == "degraded")
     clock.now_s += 3_600
     reader.tick()
@@ -109,16 +56,16 @@ def test_the_contract_decides_what_happens_while_monitoring_is_blind(state: Heal
 
 def test_an_old_record_of_the_topic_is_stale_and_a_new_one_is_fresh_whatever_the_clocks_say() -> None:
     guard, reader = open_guard()
-    reader.receive(record("degraded", at_s=0.0), False)
+    reader.receive(health_record("degraded", at_s=0.0), False)
     assert (guard.state, guard.uses_fallback) == ("unknown", True)
-    reader.receive(record("healthy", 2, at_s=0.0), True)
+    reader.receive(health_record("healthy", 2, at_s=0.0), True)
     assert guard.state == "healthy"
 
 
 def test_a_record_of_a_former_leader_is_ignored() -> None:
     guard, reader = open_guard()
-    reader.receive(record("degraded", 7), True)
-    reader.receive(record("healthy", 6), True)
+    reader.receive(health_record("degraded", 7), True)
+    reader.receive(health_record("healthy", 6), True)
     assert guard.state == "degraded"
 
 
@@ -131,7 +78,7 @@ def test_a_callback_that_raises_stops_neither_the_guard_nor_other_callbacks() ->
 
     guard.on_change(fail)
     guard.on_change(lambda changed: states.append(changed.state))
-    reader.receive(record("healthy"), True)
+    reader.receive(health_record("healthy"), True)
     assert states == ["healthy"]
 
 
@@ -147,7 +94,7 @@ def test_the_prediction_says_which_one_answered() -> None:
 
     with observe() as p:
         p.score = answer(1)
-    reader.receive(record("degraded"), True)
+    reader.receive(health_record("degraded"), True)
     with observe() as p:
         p.score = answer(1)
     with observe() as p:
@@ -185,7 +132,7 @@ def test_threads_do_not_see_the_observation_of_another() -> None:
 
 def test_a_forked_child_reads_with_a_thread_of_its_own() -> None:
     guard, reader = open_guard()
-    reader.receive(record("degraded"), True)
+    reader.receive(health_record("degraded"), True)
     pid = os.fork()
     if pid == 0:
         os._exit(0 if reader.started == 2 and guard.state == "degraded" else 1)
