@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from barograph.contract import Contract
 
 from alerts.prediction.traffic import Traffic
-from alerts.prediction.window_power import FieldPower
+from alerts.prediction.window_power import FieldPower, WindowTraffic
 from alerts.rule import Rule, Severity
 from alerts.rules import rules_of
 from alerts.settings import AlertSettings
@@ -94,61 +94,78 @@ def predict_pages(
     Returns:
         One entry for each rule of the contract that reads the field, in the order of the rules.
     """
+    settings = settings or AlertSettings()
+    windows = traffic.windows(contract, field)
     predictions = []
-    for detection in rule_detections(contract, field, after, traffic, settings):
+    for rule in rules_reading(contract, field.name, settings):
+        detection = detect(rule, contract, field, after, windows, settings)
         low, median, high = (detection.paged_s(quantile) for quantile in QUANTILES)
-        rule = detection.rule
         predictions.append(
             PageTime(rule.name, rule.severity, field.name, low, median, high, bool(detection.alternatives))
         )
     return predictions
 
 
-def rule_detections(
+def rules_reading(contract: Contract, field: str, settings: AlertSettings) -> list[Rule]:
+    """Return the rules on drift and rates that read a field."""
+    rules = rules_of(contract, settings)
+    return [rule for rule in rules if rule.name in {*PSI_RULES, *RATE_RULES} and field in rule.signal.keys]
+
+
+def detect(
+    rule: Rule,
     contract: Contract,
     field: FieldBaseline,
     after: FieldShares,
-    traffic: Traffic,
-    settings: AlertSettings | None = None,
-) -> Iterator[RuleDetection]:
-    """Yield the detection of a change by each rule that reads the field; arguments as for `predict_pages`."""
-    settings = settings or AlertSettings()
+    windows: Mapping[str, WindowTraffic],
+    settings: AlertSettings,
+) -> RuleDetection:
+    """Return the detection of a change by one rule.
+
+    Args:
+        rule: one of `rules_reading`.
+        contract: of the rule.
+        field: baseline of the field.
+        after: the field's shares after the change.
+        windows: the traffic of the contract's windows by name; a window that is missing has no data.
+        settings: of the installation.
+    """
     factory = RuleFactory(contract, settings)
-    for rule in rules_of(contract, settings):
-        if field.name not in rule.signal.keys or rule.name not in {*PSI_RULES, *RATE_RULES}:
-            continue
-        psi = rule.name in PSI_RULES
-        curves = (_psi_curves if psi else _rate_curves)(factory, rule, field, after, traffic)
-        yield RuleDetection(rule, tuple(curves), factory.pane.sealed_after_s)
+    curves = _psi_curves if rule.name in PSI_RULES else _rate_curves
+    return RuleDetection(rule, tuple(curves(factory, rule, field, after, windows)), factory.pane.sealed_after_s)
 
 
 def _psi_curves(
-    factory: RuleFactory, rule: Rule, field: FieldBaseline, after: FieldShares, traffic: Traffic
+    factory: RuleFactory, rule: Rule, field: FieldBaseline, after: FieldShares, windows: Mapping[str, WindowTraffic]
 ) -> Iterator[tuple[DetectionCurve, ...]]:
     power = FieldPower(factory.contract, field)
-    long, short = (traffic.of_window(factory.contract, window, field) for window in factory.windows(rule.name))
-    decisive = power.agreeing(long, after, rule.threshold)
+    long, short = (windows.get(window.name) for window in factory.windows(rule.name))
+    decisive = power.agreeing(long, after, rule.threshold) if long else None
     if decisive is not None:
-        needs_both = short != long and power.may_object(short)
-        agreed = power.agreeing(short, after, rule.threshold) if needs_both else None
+        needs_both = short is not None and short != long and power.may_object(short)
+        agreed = power.agreeing(short, after, rule.threshold) if short and needs_both else None
         yield (decisive,) if agreed is None else (decisive, agreed)
     fast, fast_threshold = factory.fast(rule.name, rule.threshold)
     if fast_threshold is None:
         return
     for window in fast:
-        curve = power.alone(traffic.of_window(factory.contract, window, field), after, fast_threshold)
+        traffic = windows.get(window.name)
+        curve = power.alone(traffic, after, fast_threshold) if traffic else None
         if curve is not None:
             yield (curve,)
 
 
 def _rate_curves(
-    factory: RuleFactory, rule: Rule, field: FieldBaseline, after: FieldShares, traffic: Traffic
+    factory: RuleFactory,
+    rule: Rule,
+    field: FieldBaseline,
+    after: FieldShares,
+    windows: Mapping[str, WindowTraffic],
 ) -> Iterator[tuple[DetectionCurve, ...]]:
     power = FieldPower(factory.contract, field)
     _, short = factory.windows(rule.name)
-    window = traffic.of_window(factory.contract, short, field)
     kinds, _ = RATE_RULES[rule.name]
-    for kind in kinds:
-        curve = power.rate(window, after, kind, rule.threshold)
+    for kind in kinds if short.name in windows else ():
+        curve = power.rate(windows[short.name], after, kind, rule.threshold)
         if curve is not None:
             yield (curve,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from barograph.contract import Contract, Window
+from barograph.contract import Contract
 
 from alerts.prediction.window_power import WindowTraffic
 from sketches.baseline.baseline import ALL, FieldBaseline
@@ -25,18 +25,17 @@ class Traffic:
         if not self.events_per_s > 0.0:
             raise ValueError(f"a rate of events must be above 0, not {self.events_per_s}")
 
-    def of_window(
-        self, contract: Contract, window: Window, baseline: FieldBaseline, slice_name: str = ALL
-    ) -> WindowTraffic:
-        """Return one window of the contract at this rate.
+    def windows(self, contract: Contract, baseline: FieldBaseline) -> dict[str, WindowTraffic]:
+        """Return the windows of a contract at this rate, by name.
 
         Args:
-            contract: length of panes.
-            window: one of the contract's.
-            baseline: of the field.
-            slice_name: a slice with training rows.
+            contract: windows, and the length of panes.
+            baseline: of the field, with its overdispersion.
         """
-        length_s = typical_length_s(window, contract.pane_s, self.events_per_s)
-        learned = baseline.slices[slice_name].phi.get(window.name)
-        phi = self.phi.get(window.name, learned.value if learned else 1.0)
-        return WindowTraffic(window, length_s, self.events_per_s * length_s, phi)
+        learned = {name: phi.value for name, phi in baseline.slices[ALL].phi.items()} | dict(self.phi)
+        result = {}
+        for window in contract.windows:
+            length_s = typical_length_s(window, contract.pane_s, self.events_per_s)
+            phi = learned.get(window.name, 1.0)
+            result[window.name] = WindowTraffic(window, length_s, self.events_per_s * length_s, phi)
+        return result

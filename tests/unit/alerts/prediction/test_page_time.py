@@ -9,8 +9,9 @@ import pytest
 from barograph.contract import Contract, Field, Window
 from barograph.contract.alerts import AlertRule
 
-from alerts.prediction.page_time import PageTime, predict_pages, rule_detections
+from alerts.prediction.page_time import PageTime, RuleDetection, detect, predict_pages, rules_reading
 from alerts.prediction.traffic import Traffic
+from alerts.settings import AlertSettings
 from sketches.baseline.baseline import ALL, Phi
 from sketches.detection.effects import FieldShares, shifted, trained_shares, with_rate
 from tests.unit.sketches.detection.test_effects import category_field, normal_field
@@ -25,9 +26,9 @@ def contract(*windows: tuple[int, int], **rules: AlertRule) -> Contract:
         Field(name="x", type="float", source="features.x", critical=True),
         Field(name="c", type="category", source="features.c"),
     )
-    made = Contract(model="m", fields=fields, windows=tuple(Window(*each) for each in windows))
+    plain = Contract(model="m", fields=fields, windows=tuple(Window(*each) for each in windows))
     named = {name.replace("_", "-"): rule for name, rule in rules.items()}
-    return msgspec.structs.replace(made, alerts=msgspec.structs.replace(made.alerts, rules=named))
+    return msgspec.structs.replace(plain, alerts=msgspec.structs.replace(plain.alerts, rules=named))
 
 
 ONE_DAY = contract((DAY_S, HOUR_S))
@@ -39,9 +40,15 @@ def of_rule(pages: list[PageTime], name: str) -> PageTime:
     return page
 
 
+def drift_detection(agreement: Contract, after: FieldShares, traffic: Traffic) -> RuleDetection:
+    settings = AlertSettings()
+    [rule] = [rule for rule in rules_reading(agreement, "x", settings) if rule.name == "psi-major"]
+    return detect(rule, agreement, FIELD, after, traffic.windows(agreement, FIELD), settings)
+
+
 def test_the_time_is_that_of_the_window_and_the_delays_of_the_rule() -> None:
     after = shifted(FIELD, 1.5)
-    [detection] = [each for each in rule_detections(ONE_DAY, FIELD, after, QUICK) if each.rule.name == "psi-major"]
+    detection = drift_detection(ONE_DAY, after, QUICK)
     [(curve,)] = detection.alternatives
     page = of_rule(predict_pages(ONE_DAY, FIELD, after, QUICK), "psi-major")
     rule = detection.rule
@@ -65,8 +72,7 @@ def test_a_large_shift_pages_on_the_short_window_alone() -> None:
 
 def test_a_window_with_few_events_does_not_page_alone() -> None:
     after = shifted(FIELD, 2.0)
-    below = Traffic(499 / HOUR_S)
-    [detection] = [each for each in rule_detections(TWO_WINDOWS, FIELD, after, below) if each.rule.name == "psi-major"]
+    detection = drift_detection(TWO_WINDOWS, after, Traffic(499 / HOUR_S))
     assert len(detection.alternatives) == 1
 
 
