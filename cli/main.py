@@ -93,6 +93,11 @@ COMMANDS: dict[str, _Command] = {
         "backtest_command",
         "Compare an alert rule with a changed version over history.",
     ),
+    "detectability": _Command(
+        "cli.detectability.command",
+        "detectability_command",
+        "Show the smallest changes of each field that page within an hour, a day and a week, blind spots first.",
+    ),
     "distribution": _Command(
         "cli.distribution.command",
         "distribution_command",

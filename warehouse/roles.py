@@ -207,7 +207,8 @@ ROLES: tuple[Role, ...] = (
     ),
     Role(
         "barograph_analyst",
-        "people, and commands that read: `status`, `doctor`, `query`, `distribution`, `simulate`, `backtest`, `skew`",
+        "people, and commands that read: `status`, `doctor`, `query`, `detectability`, `distribution`, "
+        "`simulate`, `backtest`, `skew`",
         _ALL,
         readonly=2,
         limits=(

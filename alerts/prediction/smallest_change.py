@@ -15,6 +15,7 @@ from alerts.prediction.page_time import detect, rules_reading
 from alerts.prediction.window_power import FieldPower, WindowTraffic
 from alerts.rule import Rule
 from alerts.settings import AlertSettings
+from alerts.templates.factory import RuleFactory
 from sketches.baseline.baseline import ALL, FieldBaseline
 from sketches.detection.effects import FieldShares, moved_share, shifted, trained_shares, with_rate
 
@@ -48,7 +49,8 @@ class Detectability:
     """Name of the window; empty for a rule, which reads several."""
     slice_name: str
     traffic: WindowTraffic | None
-    """Of the window; for a rule that of its longest window with data. None without data."""
+    """Of the window; for a rule, that of the long window on which PSI depends, or of the short one that rates use. None
+    without data."""
     smallest: tuple[float, ...]
     """Of each horizon: standard deviations of training for `shift`, else a share of the events. Infinite if no change
     is detected."""
@@ -106,12 +108,13 @@ def rule_detectability(
         horizons_s: the times, in seconds.
         settings: of the installation.
     """
-    longest = max(windows.values(), key=lambda traffic: traffic.length_s, default=None)
     by_name = {rule.name: rule for rule in rules_reading(contract, field.name, settings)}
     for change, table in change_tables(field).items():
         rule = next((by_name[name] for name in _RULES[change] if name in by_name), None)
         if rule is None:
             continue
+        long, short = RuleFactory(contract, settings).windows(rule.name)
+        decisive = windows.get((short if change == "nulls" else long).name)
         smallest = []
         for horizon_s in horizons_s:
 
@@ -119,7 +122,7 @@ def rule_detectability(
                 return detect(rule, contract, field, after, windows, settings).is_paged(POWER, horizon_s)
 
             smallest.append(table.smallest(is_detected))
-        yield Detectability(field.name, change, rule.name, "", ALL, longest, tuple(smallest))
+        yield Detectability(field.name, change, rule.name, "", ALL, decisive, tuple(smallest))
 
 
 def window_detectability(

@@ -34,7 +34,7 @@ ALL_VALID = msgspec.structs.replace(normal_field(), slices={ALL: SliceCounts(cel
 
 def of_window(n: float, phi: float = 1.0) -> dict[str, Detectability]:
     traffic = WindowTraffic(Window(DAY_S, HOUR_S), DAY_S, n, phi)
-    rows = []
+    rows: list[Detectability] = []
     for field in (ALL_VALID, FIELD):
         rows += window_detectability(ONE_DAY, field, ALL, ALL, traffic, HORIZONS_S, change_tables(field))
     return {"shift": rows[0], "nulls": rows[3]}
