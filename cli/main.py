@@ -98,6 +98,11 @@ COMMANDS: dict[str, _Command] = {
         "detectability_command",
         "Show the smallest changes of each field that page within an hour, a day and a week, blind spots first.",
     ),
+    "drill": _Command(
+        "cli.drill.command",
+        "drill_app",
+        "Inject faults into recorded events, and check that alerts fire and serving falls back.",
+    ),
     "distribution": _Command(
         "cli.distribution.command",
         "distribution_command",

@@ -159,9 +159,9 @@ rest is for dashboards."""
 ROLES: tuple[Role, ...] = (
     Role(
         "barograph_apply",
-        "`barograph apply`: creates tables and views, and stores contracts, baselines and reference periods",
+        "`barograph apply` and `barograph drill`: create tables and views, and store contracts, baselines and results",
         _ALL,
-        ("baselines", "contracts", "migrations", "reference_choices", "topics"),
+        ("baselines", "contracts", "drills", "migrations", "reference_choices", "topics"),
         (
             *("CREATE DATABASE", "CREATE TABLE", "CREATE VIEW", "DROP VIEW"),
             *("ALTER ADD COLUMN", "ALTER COMMENT COLUMN", "ALTER MODIFY COMMENT", "ALTER SETTINGS", "ALTER TTL"),

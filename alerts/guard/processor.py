@@ -14,12 +14,13 @@ from dataclasses import replace
 from typing import Any
 
 from barograph.contract import Contract
-from barograph.guard.health import HealthReason, ModelHealth, RuleProgress
+from barograph.guard.health import ModelHealth
 from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
 from alerts.guard.blindness import blind_reason
+from alerts.guard.degrading import degrading_instances
 from alerts.guard.health_log import HealthLog
-from alerts.guard.model_guard import ActiveInstance, ModelGuard, is_news
+from alerts.guard.model_guard import ModelGuard, is_news
 from alerts.rule import Rule, definitions
 from alerts.rules import rules_for
 from alerts.settings import AlertsError, AlertSettings
@@ -184,13 +185,8 @@ class GuardProcessor:
             guard = ModelGuard(model, fallback, self._settings.instance, self._sent.get(model))
             self._guards[model] = guard
         guard.fallback = fallback
-        critical = {field.name for field in contract.fields if field.critical}
         rules = self._fallback_rules.get(model, ())
-        active = [
-            _active(each)
-            for each in instances
-            if each.rule.name in fallback.rules and (each.rule.signal.label != "field" or each.key in critical)
-        ]
+        active = degrading_instances(contract, instances)
         lag = [each for each in instances if each.rule.name in PIPELINE_RULES]
         blind = self._problem or blind_reason(rules, errors, [*missing_processors, *lag])
         return guard.evaluate(now, active, blind)
@@ -229,18 +225,3 @@ class GuardProcessor:
         if self._client is not None:
             self._client.close()
             self._client = None
-
-
-def _active(instance: LiveInstance) -> ActiveInstance:
-    numbers = instance.numbers
-    return ActiveInstance(
-        RuleProgress(uid=instance.rule.uid, key=instance.key, state=instance.state, since_s=instance.since),
-        HealthReason(
-            rule=instance.rule.name,
-            field=instance.key,
-            value=numbers.get("E", numbers.get("A")),
-            low=numbers.get("B"),
-            high=numbers.get("C"),
-            text=instance.summary,
-        ),
-    )
