@@ -27,6 +27,8 @@ from barograph.contract.keys import (
 )
 from barograph.contract.kinds import RecordKind
 
+from cli.drill.fault_list import fault_table
+from cli.drill.suite import DRILL, SUITE
 from cli.settings import KEYS, SettingKey
 from streams.broker.acl import PROCESSORS, Acl, KafkaRole, required_acls
 from streams.topics import Topics
@@ -141,6 +143,11 @@ CONTRACT_RECORDS = {
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "security.md": {"ACLs in Kafka": acl_table, "roles in ClickHouse": role_table},
     "commands.md": {"settings": settings_table},
+    "drills.md": {
+        "faults": fault_table,
+        "keys of a suite": partial(key_table, SUITE),
+        "keys of a drill": partial(key_table, DRILL),
+    },
     "contract.md": {f"keys of {name}": partial(key_table, record) for name, record in CONTRACT_RECORDS.items()},
 }
 """The generated tables of each page, by the names in their markers."""

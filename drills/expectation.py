@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from barograph.contract import Contract
+from barograph.contract.alerts import FIELD_RULES
 from barograph.guard.health import HealthState
 
 from alerts.rule import Rule, Severity
@@ -68,11 +69,9 @@ def expect(
     alerts = tuple(_alert(each, rules, settings) for each in injection.fires)
 
     def degrades(expected: ExpectedRule) -> bool:
-        if expected.rule not in contract.fallback.rules:
-            return False
-        rule = _rule_of(expected, rules)
         # Of rules with an instance per field, critical fields count.
-        return rule is None or rule.signal.label != "field" or expected.key in critical or expected.key is None
+        is_critical = expected.rule not in FIELD_RULES or expected.key in (None, *critical)
+        return expected.rule in contract.fallback.rules and is_critical
 
     critical = {field.name for field in contract.fields if field.critical}
     if any(map(degrades, injection.fires)):

@@ -52,7 +52,7 @@ class WebhookReceiver:
     def __enter__(self) -> WebhookReceiver:
         receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class _WebhookHandler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length", 0))
                 if length > MAX_BODY_BYTES:
@@ -72,7 +72,7 @@ class WebhookReceiver:
             def log_message(self, format: str, *args: Any) -> None:
                 """Write no log."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _WebhookHandler)
         threading.Thread(target=self._server.serve_forever, name="drill-webhook", daemon=True).start()
         return self
 

@@ -14,6 +14,7 @@ from drills.errors import DrillError
 from drills.expectation import DrillExpectation, expect
 from drills.faults import EventTables, FaultPeriod, Injection, InjectionRequest, plan_injection
 from drills.faults.fault import epoch_ms
+from drills.prediction import predict_page_s
 from sketches.baseline.baseline import Baseline
 
 
@@ -53,6 +54,8 @@ class DrillPlan:
     expectation: DrillExpectation
     events: EventTables
     """With the fault."""
+    predicted_s: tuple[float, float] | None
+    """Predicted event time from the start of the fault to the page: 10 and 90 % quantiles; None if unknown."""
 
 
 def derive_model(
@@ -88,7 +91,8 @@ def plan_drill(
     except AlertsError as error:
         raise DrillError(f"No notification would arrive: {error}") from error
     expectation = expect(injection, model.contract, model.rules, settings)
-    return DrillPlan(drill_id, request, model, injection, expectation, injection.apply(events))
+    predicted_s = predict_page_s(injection, model.contract, events, settings)
+    return DrillPlan(drill_id, request, model, injection, expectation, injection.apply(events), predicted_s)
 
 
 def control_model(contract: Contract, baseline: Baseline, run_id: str, settings: AlertSettings) -> DrillModel:

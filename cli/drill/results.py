@@ -19,6 +19,7 @@ def store_results(client: Client, model: str, version: str, results: Sequence[tu
 
 def _row(model: str, version: str, plan: DrillPlan, report: DrillReport) -> dict[str, object]:
     injection = plan.injection
+    low, high = plan.predicted_s or (math.nan, math.nan)
     return {
         "drill_id": plan.drill_id,
         "at": int(time.time() * 1000),
@@ -36,8 +37,8 @@ def _row(model: str, version: str, plan: DrillPlan, report: DrillReport) -> dict
         "observed": [check.observed for check in report.checks],
         "met": [check.is_met for check in report.checks],
         "page_after_s": _seconds(report.page_after_s),
-        "predicted_low_s": math.nan,
-        "predicted_high_s": math.nan,
+        "predicted_low_s": low,
+        "predicted_high_s": high,
         "degraded_after_s": _seconds(report.degraded_after_s),
         "recovered_after_s": _seconds(report.recovered_after_s),
     }

@@ -28,6 +28,9 @@ def print_plan(terminal: Terminal, plan: DrillPlan) -> None:
     period = injection.period
     terminal.line(f"Drill {title_of(plan)}: {injection.fault.incident}", "bold")
     alerts = "; ".join(map(str, expectation.alerts)) or "no alert: no rule sees this fault"
+    if plan.predicted_s is not None:
+        low, high = map(duration, plan.predicted_s)
+        alerts += f" after {low} to {high} (predicted 10–90 % interval)"
     guard = {"degraded": "degrades, then recovers", "healthy": "stays healthy", None: "may degrade"}[expectation.guard]
     start, end = utc_minute(period.start_ms / 1000), utc_minute(period.end_ms / 1000)
     terminal.pairs(
@@ -85,6 +88,7 @@ def _drill_json(title: str, plan: DrillPlan | None, report: DrillReport) -> dict
             "rate": injection.rate,
             "start_ms": injection.period.start_ms,
             "end_ms": injection.period.end_ms,
+            "predicted_s": None if plan.predicted_s is None else list(plan.predicted_s),
         }
     return values | {
         "checks": [

@@ -15,7 +15,7 @@ from drills.faults import InjectionRequest, find_fault
 from warehouse.configuration import read_value
 
 FORMAT = 1
-_DRILL = RecordKind(
+DRILL = RecordKind(
     (
         Key("fault", NameKind("the name of a fault"), "the fault", required=True),
         Key("field", NameKind("the name of a field"), "the affected field"),
@@ -26,13 +26,13 @@ _DRILL = RecordKind(
         Key("route", NameKind("the name of a route"), "replaces the routes of the contract"),
     )
 )
-_SUITE = RecordKind(
+SUITE = RecordKind(
     (
         Key("suite", IntegerKind(FORMAT, FORMAT), "the version of the format", required=True),
         Key("model", NameKind("the name of a model"), "the model", required=True),
         Key("version", NameKind("a version of the model"), "the version whose events are used"),
         Key("history", DurationKind(), "the range of events that is replayed"),
-        Key("drills", ListKind(_DRILL, 1), "the drills", required=True),
+        Key("drills", ListKind(DRILL, 1), "the drills", required=True),
     )
 )
 
@@ -59,7 +59,7 @@ def read_suite(path: Path) -> DrillSuite:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise DrillError(f"The suite {path} cannot be read: {(reason or str(error)).lower()}.") from error
-    values: dict[str, Any] = read_value(_SUITE, read_tree(text, str(path)), (), str(path))
+    values: dict[str, Any] = read_value(SUITE, read_tree(text, str(path)), (), str(path))
     return DrillSuite(
         values["model"], values.get("version"), values.get("history"), tuple(map(_request, values["drills"]))
     )
