@@ -12,6 +12,7 @@ from barograph.contract.model import FieldType
 
 from drills.errors import DrillError
 from drills.faults import EventTables
+from drills.faults.fault import with_plain_columns
 from warehouse.client import Client
 
 MAX_EVENTS = 5_000_000
@@ -85,9 +86,8 @@ def _read_predictions(client: Client, contract: Contract, version: str, since: d
     )
     columns = {name: rows[name] for name in rows.column_names[:8]}
     columns |= {source: _typed(rows[f"c{i}"], types[source]) for i, source in enumerate(members)}
-    columns["at"] = rows["at"].cast(_TIME)
     columns = {name: column for name, column in columns.items() if column.null_count < len(column) or name in types}
-    return pa.table(columns).append_column("version", pa.array([version] * rows.num_rows))
+    return with_plain_columns(pa.table(columns)).append_column("version", pa.array([version] * rows.num_rows))
 
 
 def _expression(map_name: str, kind: FieldType | None, name: str) -> str:

@@ -15,7 +15,7 @@ from cli.load.check import inspect_files, read_blocks
 from cli.load.files import EventFile, csv_types
 from drills.errors import DrillError
 from drills.faults import EventTables
-from drills.faults.fault import epoch_ms
+from drills.faults.fault import with_plain_columns
 from drills.recorded_events import no_labels
 
 
@@ -54,17 +54,8 @@ def read_event_files(paths: Sequence[Path], contract: Contract, version: str | N
     labels = no_labels()
     if batches["labels"]:
         labels = pa.Table.from_batches(batches["labels"]).select(["id", "label", "at"])
-    return version, EventTables(_in_order(_decoded(predictions.select(own))), _in_order(_decoded(labels)))
-
-
-def _decoded(table: pa.Table) -> pa.Table:
-    """Replace dictionaries by their values, which faults change, and give times their zone."""
-    for i, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            table = table.set_column(i, field.name, table[field.name].cast(field.type.value_type))
-    times = pa.array(epoch_ms(table)).cast(pa.timestamp("ms", "UTC"))
-    return table.set_column(table.column_names.index("at"), "at", times)
+    return version, EventTables(_in_order(predictions.select(own)), _in_order(labels))
 
 
 def _in_order(table: pa.Table) -> pa.Table:
-    return table.sort_by([("at", "ascending"), ("id", "ascending")])
+    return with_plain_columns(table).sort_by([("at", "ascending"), ("id", "ascending")])

@@ -28,7 +28,7 @@ from streams.monitor.state.store import WarehouseStore
 from warehouse.client import Client, connect
 from warehouse.signals.recorded_history import read_recorded_history
 
-POLL_S = 0.5
+POLL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)

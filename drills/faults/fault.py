@@ -184,3 +184,11 @@ def epoch_ms(table: pa.Table) -> NDArray[np.int64]:
 def replace_column(table: pa.Table, name: str, column: pa.Array | pa.ChunkedArray) -> pa.Table:
     """Return a table with another column of a name, at the same position."""
     return table.set_column(table.column_names.index(name), name, column)
+
+
+def with_plain_columns(table: pa.Table) -> pa.Table:
+    """Replace dictionaries by their values, which faults change, and give times their zone."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(i, field.name, table[field.name].cast(field.type.value_type))
+    return replace_column(table, "at", pa.array(epoch_ms(table)).cast(pa.timestamp("ms", "UTC")))
