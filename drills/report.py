@@ -121,14 +121,16 @@ def _check_alert(
         always = [
             each
             for each in _episodes(observations.simulation)
-            if each.rule.name == expected.rule and expected.key in (None, each.key)
+            if each.rule.name == expected.rule
+            and expected.key in (None, each.key)
+            and (each.end is None or each.end >= start_s)
         ]
         why = "it fires without the fault too; choose another field or range" if always else "it did not fire"
         return DrillCheck(text, why, False)
     delivered = [
         each
         for each in observations.deliveries.alerts
-        if each.at_s >= start_s and expected.matches(dict(each.labels), _key(each, matching))
+        if each.since_s >= start_s and expected.matches(dict(each.labels), _key(each, matching))
     ]
     if not delivered:
         fired = matching[0].start - start_s

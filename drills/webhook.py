@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -30,6 +31,8 @@ class DeliveredAlert:
 
     at_s: int
     """Event time of the notification, Unix seconds."""
+    since_s: int
+    """Event time since which the alert fires, Unix seconds."""
     point: str
     labels: Mapping[str, str]
 
@@ -126,7 +129,7 @@ def deliver(simulation: Simulation, settings: AlertSettings, url: str, receiver:
             break
         if problems:
             continue
-        firing = [alert.label_map for alert in notification.firing]
+        firing = [(alert.start, alert.label_map) for alert in notification.firing]
         point = notification.point
         if receiver is not None:
             bodies = receiver.bodies[n_received:]
@@ -134,8 +137,12 @@ def deliver(simulation: Simulation, settings: AlertSettings, url: str, receiver:
                 result.problems.append(f"{point}: the message of {len(firing)} alerts did not arrive.")
                 continue
             point = str(bodies[0]["receiver"])
-            firing = [each["labels"] for each in bodies[0]["alerts"] if each["status"] == "firing"]
-        result.alerts += [DeliveredAlert(notification.at, point, labels) for labels in firing]
+            firing = [
+                (int(datetime.fromisoformat(each["startsAt"]).timestamp()), each["labels"])
+                for each in bodies[0]["alerts"]
+                if each["status"] == "firing"
+            ]
+        result.alerts += [DeliveredAlert(notification.at, since_s, point, labels) for since_s, labels in firing]
     return result
 
 

@@ -48,7 +48,7 @@ def run(
 
     happened, base = simulated(fires), simulated(control)
     delivered = [
-        DeliveredAlert(sent.at, point or sent.point, alert.label_map)
+        DeliveredAlert(sent.at, alert.start, point or sent.point, alert.label_map)
         for sent in happened.notifications
         for alert in sent.firing
     ]
@@ -100,6 +100,11 @@ def test_a_rule_that_fires_without_the_fault_proves_nothing() -> None:
     result = run(control=(("psi-major", "x", 90, 230),))
     assert failures(result)[0][1] == "it fires without the fault too; choose another field or range"
     assert result.notes == ("The guard is not checked: without the fault the model is degraded in this range as well.",)
+
+
+def test_a_rule_that_fired_only_before_the_fault_did_not_fire() -> None:
+    earlier = (("psi-major", "x", 10, 20),)
+    assert failures(run(fires=earlier, control=earlier))[0][1] == "it did not fire"
 
 
 def test_a_page_of_the_control_that_is_over_does_not_hide_the_fault() -> None:
