@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -183,3 +184,15 @@ class Rule:
         if self.mute and self.about in MUTED:
             labels["mute"] = ", ".join(self.mute)
         return {name: value for name, value in labels.items() if value}
+
+
+def definitions(rules: Iterable[Rule]) -> list[tuple[object, ...]]:
+    """Return what decides the states of rules: if it changes, states start over, as in Grafana."""
+    return [
+        (
+            *(rule.uid, point_sql(rule.signal), rule.threshold, rule.clear),
+            *(rule.for_s, rule.keep_firing_for_s, rule.every_s),
+            sorted(rule.labels.items()),
+        )
+        for rule in rules
+    ]

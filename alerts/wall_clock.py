@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from barograph.guard.health import FiringState
 
 from alerts.incidents import FiringChange, Incident, IncidentLog
 from alerts.routing import INCIDENT_GROUP_BY, branch
 from alerts.rule import Rule
 from alerts.settings import AlertSettings
-from alerts.simulator import Alert, Instance, Notification, Transition, Zone, zone_of
+from alerts.simulator import Alert, Instance, Notification, State, Transition, Zone, zone_of
 from alerts.simulator.notify import Dispatcher
 from alerts.simulator.simulate import alert_of
 from alerts.text import Text, words
@@ -36,6 +38,19 @@ class RuleState:
     broken: Alert | None = None
     """The alert that the rule cannot be evaluated."""
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveInstance:
+    """An instance of a rule that is not quiet."""
+
+    rule: Rule
+    key: str
+    state: FiringState
+    since: int
+    """When it became Pending or Recovering, Unix seconds."""
+    numbers: Mapping[str, float]
+    summary: str
 
 
 @dataclass(slots=True)
@@ -69,10 +84,11 @@ class LiveAlerts:
 
         A rule is evaluated once, at the latest multiple of its interval, however long ago the last step was.
         """
+        unavailable: WarehouseBusy | None = None
         for rule_state in self._rule_states:
             due = now // rule_state.rule.every_s * rule_state.rule.every_s
             if self._last is None or due > self._last:
-                self._evaluate(client, rule_state, due)
+                unavailable = self._evaluate(client, rule_state, due, unavailable)
         self._last = now
         self._update_incidents(now)
         return [
@@ -86,11 +102,57 @@ class LiveAlerts:
             for notification in self._dispatcher.due_notifications(now)
         ]
 
-    def _evaluate(self, client: Client, rule_state: RuleState, at: int) -> None:
+    def instances(self) -> Iterator[LiveInstance]:
+        """Yield the instances that are pending, firing or recovering."""
+        for rule_state in self._rule_states:
+            for key, instance in rule_state.instances.items():
+                if instance.state in ("Pending", "Alerting", "Recovering"):
+                    numbers, summary = rule_state.numbers.get(key, {}), self._summary(rule_state, key)
+                    yield LiveInstance(rule_state.rule, key, instance.state, instance.since, numbers, summary)
+
+    def errors(self) -> dict[str, str]:
+        """Return why rules cannot be evaluated, by the rules' UIDs."""
+        return {each.rule.uid: each.error for each in self._rule_states if each.error}
+
+    def restore(self, uid: str, key: str, state: State, since: int, now: int) -> None:
+        """Continue with the state of an instance that an earlier process followed; unknown rules are ignored.
+
+        Args:
+            uid: the rule's UID.
+            key: the instance's key.
+            state: its state.
+            since: when it entered that state, Unix seconds.
+            now: Unix seconds.
+        """
+        for rule_state in self._rule_states:
+            if rule_state.rule.uid == uid:
+                rule_state.instances[key] = Instance(rule_state.rule, key, state, since=since, last_evaluation=now)
+                if state != "Pending":
+                    self._changes.append(FiringChange(since, rule_state.rule, key, True))
+
+    def _evaluate(
+        self, client: Client, rule_state: RuleState, at: int, unavailable: WarehouseBusy | None
+    ) -> WarehouseBusy | None:
+        """Evaluate one rule.
+
+        Args:
+            client: the warehouse.
+            rule_state: the rule.
+            at: the time of the evaluation.
+            unavailable: the error of an earlier query of this step: while ClickHouse does not answer, one query waits
+                for its time limit, not each.
+
+        Returns:
+            The error if ClickHouse does not answer.
+        """
         rule = rule_state.rule
         try:
+            if unavailable is not None:
+                raise unavailable
             results = _query(client, rule, at)
         except (WarehouseBusy, WarehouseError) as error:
+            if isinstance(error, WarehouseBusy):
+                unavailable = error
             self._break(rule_state, at, str(error))
             results, default_zone = {}, Zone.ERROR
         else:
@@ -104,6 +166,7 @@ class LiveAlerts:
             zone = zone_of(rule, values[key]) if key in values else default_zone
             for change in instance.advance(at, at, zone):
                 self._note(rule_state, change)
+        return unavailable
 
     def _note(self, rule_state: RuleState, change: Transition) -> None:
         rule, key = rule_state.rule, change.key

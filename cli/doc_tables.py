@@ -12,9 +12,23 @@ from functools import partial
 from pathlib import Path
 
 from barograph.contract.alerts_section import ALERT_RULE, ALERT_RULES, ALERT_WINDOWS, ALERTS
-from barograph.contract.keys import ARMS, COLUMNS, CONTRACT, FIELD, LABEL, SHADOW, SLICE, SLO, THRESHOLDS, WINDOW
+from barograph.contract.keys import (
+    ARMS,
+    COLUMNS,
+    CONTRACT,
+    FALLBACK,
+    FIELD,
+    LABEL,
+    SHADOW,
+    SLICE,
+    SLO,
+    THRESHOLDS,
+    WINDOW,
+)
 from barograph.contract.kinds import RecordKind
 
+from cli.drill.fault_list import fault_table
+from cli.drill.suite import DRILL, SUITE
 from cli.settings import KEYS, SettingKey
 from streams.broker.acl import PROCESSORS, Acl, KafkaRole, required_acls
 from streams.topics import Topics
@@ -122,13 +136,18 @@ def key_table(record: RecordKind) -> str:
 
 CONTRACT_RECORDS = {
     "contract": CONTRACT, "field": FIELD, "slice": SLICE, "window": WINDOW, "label": LABEL, "arms": ARMS,
-    "shadow": SHADOW, "columns": COLUMNS, "thresholds": THRESHOLDS, "slo": SLO, "alerts": ALERTS,
+    "shadow": SHADOW, "fallback": FALLBACK, "columns": COLUMNS, "thresholds": THRESHOLDS, "slo": SLO, "alerts": ALERTS,
     "alert windows": ALERT_WINDOWS, "alert rules": ALERT_RULES, "alert rule": ALERT_RULE,
 }  # fmt: skip
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "security.md": {"ACLs in Kafka": acl_table, "roles in ClickHouse": role_table},
     "commands.md": {"settings": settings_table},
+    "drills.md": {
+        "faults": fault_table,
+        "keys of a suite": partial(key_table, SUITE),
+        "keys of a drill": partial(key_table, DRILL),
+    },
     "contract.md": {f"keys of {name}": partial(key_table, record) for name, record in CONTRACT_RECORDS.items()},
 }
 """The generated tables of each page, by the names in their markers."""

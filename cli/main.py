@@ -102,6 +102,16 @@ COMMANDS: dict[str, _Command] = {
         "backtest_command",
         "Compare an alert rule with a changed version over history.",
     ),
+    "detectability": _Command(
+        "cli.detectability.command",
+        "detectability_command",
+        "Show the smallest changes of each field that page within an hour, a day and a week, blind spots first.",
+    ),
+    "drill": _Command(
+        "cli.drill.command",
+        "drill_app",
+        "Inject faults into recorded events, and check that alerts fire and serving falls back.",
+    ),
     "distribution": _Command(
         "cli.distribution.command",
         "distribution_command",
@@ -187,7 +197,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def describe_error(error: Exception) -> str:
     """Describe an error: Barograph's own errors are messages already, errors of libraries become one."""
-    own_packages = ("barograph", "alerts", "cli", "dashboards", "local", "sketches", "streams", "warehouse", "examples")
+    own_packages = (
+        *(
+            "barograph",
+            "alerts",
+            "cli",
+            "dashboards",
+            "drills",
+            "examples",
+            "local",
+            "sketches",
+            "streams",
+            "warehouse",
+        ),
+    )
     if type(error).__module__.partition(".")[0] in own_packages:
         return str(error)
     if isinstance(error, OSError):

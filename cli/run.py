@@ -8,7 +8,7 @@ import typer
 
 from cli.options import ConfigOption
 
-ProcessorKind = Literal["sketcher", "recorder", "monitor", "scorer"]
+ProcessorKind = Literal["sketcher", "recorder", "monitor", "scorer", "guard"]
 ClockName = Literal["live", "replay"]
 
 
@@ -31,22 +31,37 @@ def run_command(
             show_default=False,
         ),
     ] = None,
+    send: Annotated[
+        bool,
+        typer.Option(
+            "--send", help="Guard: send notifications to the contact points of the settings, without Grafana."
+        ),
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Run one processor until SIGTERM or Ctrl-C.
 
     Sketcher: events to partials. Recorder: events to raw tables. Monitor: partials to panes and verdicts. Scorer:
-    labels and predictions to performance; it needs only ClickHouse. Exits with 0 when stopped by a signal and with 1
+    labels and predictions to performance; it needs only ClickHouse. Guard: verdicts to the state of each model, which
+    serving systems follow. Exits with 0 when stopped by a signal and with 1
     after an unrecoverable error; let your supervisor restart it.
 
     Examples:
         barograph run sketcher --instance sketcher-1
         barograph run monitor --clock replay
     """
+    from cli.errors import CommandError
     from cli.settings import BOTH, Server, load_settings
     from streams import run
 
     needs: tuple[Server, ...] = ("clickhouse",) if kind == "scorer" else BOTH
-    settings = load_settings(config, needs=needs).processor(instance=instance, clock=clock)
+    loaded = load_settings(config, needs=needs)
+    settings = loaded.processor(instance=instance, clock=clock)
+    if kind == "guard":
+        from alerts.guard.run import run_guard
+
+        raise typer.Exit(run_guard(settings, loaded.alerts, sends=send))
+    if send:
+        raise CommandError("--send is an option of the guard; remove it.")
     code: int = getattr(run, f"run_{kind}")(settings)
     raise typer.Exit(code)

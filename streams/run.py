@@ -50,7 +50,7 @@ def run_sketcher(settings: ProcessorSettings) -> int:
             Sketcher(settings, services.registry, services.report), GROUP, [_source(settings, "predictions")], shutdown
         )
 
-    return _run("sketcher", settings, work)
+    return run_processor("sketcher", settings, work)
 
 
 def run_recorder(settings: ProcessorSettings) -> int:
@@ -64,7 +64,7 @@ def run_recorder(settings: ProcessorSettings) -> int:
         sources = [_source(settings, "predictions"), _source(settings, "labels")]
         services.run(Recorder(settings, services.registry, services.report), GROUP, sources, shutdown)
 
-    return _run("recorder", settings, work)
+    return run_processor("recorder", settings, work)
 
 
 def run_monitor(settings: ProcessorSettings) -> int:
@@ -97,7 +97,7 @@ def run_monitor(settings: ProcessorSettings) -> int:
         return run_app(settings, worker, security, shutdown)
 
     use_single_malloc_arena()
-    return _run("monitor", settings, work)
+    return run_processor("monitor", settings, work)
 
 
 def run_scorer(settings: ProcessorSettings) -> int:
@@ -108,7 +108,7 @@ def run_scorer(settings: ProcessorSettings) -> int:
 
         Scorer(settings, services.registry, services.report).run(shutdown.requested)
 
-    return _run("scorer", settings, work)
+    return run_processor("scorer", settings, work)
 
 
 class ProcessorServices:
@@ -168,9 +168,16 @@ class ProcessorServices:
             self._endpoint.stop()
 
 
-def _run(
+def run_processor(
     kind: str, settings: ProcessorSettings, work: Callable[[ProcessorServices, ShutdownSignal], int | None]
 ) -> int:
+    """Run a processor with its services until SIGTERM or SIGINT; return the exit code.
+
+    Args:
+        kind: the kind of processor.
+        settings: its settings.
+        work: does the work until a stop is requested.
+    """
     configure_logging()
     log = structlog.get_logger().bind(processor=kind, instance=settings.instance)
     for connection in unencrypted_connections(settings.bootstrap_servers, settings.kafka, settings.warehouse):

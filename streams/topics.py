@@ -11,6 +11,8 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
+from barograph.guard.health import HEALTH_TOPIC
+
 
 @dataclass(frozen=True, slots=True)
 class Topics:
@@ -49,6 +51,11 @@ class Topics:
         return f"{self.prefix}dead-letters"
 
     @property
+    def model_health(self) -> str:
+        """The state of each model, compacted: written by the guard, read by serving systems."""
+        return f"{self.prefix}{HEALTH_TOPIC}"
+
+    @property
     def all(self) -> tuple[str, ...]:
         return (
             self.predictions,
@@ -58,6 +65,7 @@ class Topics:
             self.labels_dead,
             self.partials_dead,
             self.dead_letters,
+            self.model_health,
         )
 
 

@@ -14,11 +14,11 @@ from barograph.events import Reason
 
 from warehouse.tables import SCHEMAS
 
-Processor = Literal["sketcher", "recorder", "monitor", "scorer"]
+Processor = Literal["sketcher", "recorder", "monitor", "scorer", "guard"]
 Unit = Literal["seconds", "bytes", "events", "messages", "rows", "windows", "writes", ""]
 MetricKind = Literal["counter", "gauge", "histogram"]
 
-ALL: tuple[Processor, ...] = ("sketcher", "recorder", "monitor", "scorer")
+ALL: tuple[Processor, ...] = ("sketcher", "recorder", "monitor", "scorer", "guard")
 CONSUMERS: tuple[Processor, ...] = ("sketcher", "recorder", "monitor")
 """Processors that read Kafka in a consumer group."""
 

@@ -161,9 +161,9 @@ rest is for dashboards."""
 ROLES: tuple[Role, ...] = (
     Role(
         "barograph_apply",
-        "`barograph apply`: creates tables and views, and stores contracts, baselines and reference periods",
+        "`barograph apply` and `barograph drill`: create tables and views, and store contracts, baselines and results",
         _ALL,
-        ("baselines", "contracts", "migrations", "promotions", "reference_choices", "topics"),
+        ("baselines", "contracts", "drills", "migrations", "promotions", "reference_choices", "topics"),
         (
             *("CREATE DATABASE", "CREATE TABLE", "CREATE VIEW", "DROP VIEW"),
             *("ALTER ADD COLUMN", "ALTER COMMENT COLUMN", "ALTER MODIFY COMMENT", "ALTER SETTINGS", "ALTER TTL"),
@@ -201,9 +201,16 @@ ROLES: tuple[Role, ...] = (
         _SYNC,
     ),
     Role(
+        "barograph_guard",
+        "the guard, which evaluates the alert rules",
+        tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *_REGISTRY})),
+        _REPORTED,
+        _SYNC,
+    ),
+    Role(
         "barograph_analyst",
-        "people, and commands that read: `status`, `doctor`, `query`, `distribution`, `simulate`, `backtest`, `skew`, "
-        "`promote`, `shadow`",
+        "people, and commands that read: `status`, `doctor`, `query`, `detectability`, `distribution`, `simulate`, "
+        "`backtest`, `skew`, `promote`, `shadow`",
         _ALL,
         readonly=2,
         limits=(

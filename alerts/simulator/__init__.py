@@ -3,7 +3,7 @@
 from alerts.simulator.history import Changes, Episode, Replay, read_changes, replay
 from alerts.simulator.notify import Alert, Notification, dispatch
 from alerts.simulator.simulate import Simulation, simulate
-from alerts.simulator.states import Instance, Transition, Zone, zone_of
+from alerts.simulator.states import Instance, State, Transition, Zone, zone_of
 
 __all__ = [
     "Alert",
@@ -13,6 +13,7 @@ __all__ = [
     "Notification",
     "Replay",
     "Simulation",
+    "State",
     "Transition",
     "Zone",
     "dispatch",

@@ -21,6 +21,14 @@ FALSE_SHARE = 3e-4
 In simulations with 2, 5, 10 and 20 equal bins, at most 23 of 100,000 windows were; with 100 events 6, with 200 events
 none. tests/alerts/test_false_alarms.py checks the bound."""
 
+RATE_RULES = {
+    "null-rate": (("null",), "nulls"),
+    "invalid-rate": (("invalid",), "invalid values"),
+    "unseen-rate": (("unseen",), "unseen categories"),
+    "range-rate": (("below", "above"), "values out of range"),
+}
+"""Rules on rates: the kinds of rates that each reads, and what they count."""
+
 
 def drift_rules(factory: RuleFactory) -> Iterator[Rule]:
     """Rules on drift of features."""
@@ -38,12 +46,7 @@ def output_rules(factory: RuleFactory) -> Iterator[Rule]:
 
 def rate_rules(factory: RuleFactory) -> Iterator[Rule]:
     """Rules on rates of null, invalid, unseen and out-of-range values."""
-    for name, kinds, what in (
-        ("null-rate", ("null",), "nulls"),
-        ("invalid-rate", ("invalid",), "invalid values"),
-        ("unseen-rate", ("unseen",), "unseen categories"),
-        ("range-rate", ("below", "above"), "values out of range"),
-    ):
+    for name, (kinds, what) in RATE_RULES.items():
         threshold, clear = factory.threshold(name, factory.contract.rate_thresholds.major)
         _, short = factory.windows(name)
         for severity, fields in factory.by_field(name):

@@ -16,7 +16,7 @@ from warehouse.signals.pipeline import processor_age
 from warehouse.signals.verdicts import loss, verdict_age
 from warehouse.signals.volume import broken_share, silence
 
-PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
+PROCESSORS = ("sketcher", "recorder", "monitor", "scorer", "guard")
 PROCESSOR_GONE_S = 120.0
 """A processor reports every ten seconds; after two minutes its supervisor has not restarted it."""
 LOSS_THRESHOLD = 0.01

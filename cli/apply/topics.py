@@ -25,7 +25,7 @@ TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 5.0
 """Time limit of the broker's first answer, in seconds."""
 
-_DAY_MS = 86_400_000
+_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 # A dead letter has the whole message and the reason; a partial has its own framing.
 _INTERNAL_MAX_BYTES = 2 * MAX_MESSAGE_BYTES
 
@@ -87,6 +87,9 @@ def topic_specs(settings: Settings) -> tuple[TopicSpec, ...]:
         # A resolution must outlive its dead letter, which a topic may keep for longer than a month: so this topic is
         # compacted, and its records do not expire.
         TopicSpec(topics.dead_letters, 1, {"cleanup.policy": "compact"}, {}),
+        # The partition's owner is the guard that leads: one partition, one leader. Only the newest record of a model
+        # counts, and the topic holds one for every ten seconds, so compaction runs hourly.
+        TopicSpec(topics.model_health, 1, {"cleanup.policy": "compact"}, {"segment.ms": str(_HOUR_MS)}),
     )
 
 

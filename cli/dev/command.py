@@ -155,12 +155,12 @@ def _make_processors(settings: Settings, stack: LocalStack) -> list[Processor]:
 
 
 def _start_alerts(settings: Settings, stop: threading.Event) -> threading.Thread | None:
-    """Evaluate the alert rules in a thread, except for replayed history, which needs no notifications."""
+    """Run the guard in a thread, except for replayed history, which needs no notifications."""
     if settings.clock == "replay":
         return None
-    from cli.simulate.live import run_beside
+    from cli.dev.guard import run_beside
 
-    thread = threading.Thread(target=run_beside, args=(settings, stop), name="alerts", daemon=True)
+    thread = threading.Thread(target=run_beside, args=(settings, stop), name="guard", daemon=True)
     thread.start()
     return thread
 
@@ -183,7 +183,7 @@ def _print_overview(
             "Kafka": settings.bootstrap_servers,
             "ClickHouse": f"{stack.addresses.clickhouse_url}  database {settings.warehouse.database}",
             "Processors": f"{', '.join(processor.name for processor in processors)}, clock {settings.clock}",
-            "Alerts": "evaluated here, changes below" if is_live else "not evaluated on the replay clock",
+            "Guard": "evaluates alerts here, changes below" if is_live else "not evaluated on the replay clock",
             "Logs": str(stack.log_dir),
             "Dashboards": page_url,
         }

@@ -22,7 +22,16 @@ TERMINATE_S = 20
 class Processor:
     """One processor, configured by a settings file; of the environment it uses only the password of ClickHouse."""
 
-    def __init__(self, kind: str, settings_path: Path, password: str, *, run_dir: Path, log_dir: Path) -> None:
+    def __init__(
+        self,
+        kind: str,
+        settings_path: Path,
+        password: str,
+        *,
+        run_dir: Path,
+        log_dir: Path,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         """Describe the process without starting it.
 
         Args:
@@ -31,10 +40,11 @@ class Processor:
             password: the password of ClickHouse, which the file must not hold.
             run_dir: the folder of its PID file.
             log_dir: the folder of its log.
+            variables: further variables of its environment.
         """
         self.name = kind
         self._settings_path = settings_path
-        self._password = password
+        self._variables = {variable_of("clickhouse.password"): password, **(variables or {})}
         self._child = ChildProcess(kind, run_dir=run_dir, log_path=log_dir / f"{kind}.log")
 
     @property
@@ -52,7 +62,7 @@ class Processor:
         if self._child.find():
             self._child.terminate(TERMINATE_S)
         command = [sys.executable, "-m", "cli.main", "run", self.name, "--instance", INSTANCE]
-        environ = {**_without_settings(os.environ), variable_of("clickhouse.password"): self._password}
+        environ = {**_without_settings(os.environ), **self._variables}
         self._child.spawn([*command, "--config", self._settings_path], environ=environ)
 
     def describe_end(self) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 
 from alerts import AlertsError, Rule
+from alerts.rule import definitions
 from alerts.wall_clock import LiveAlerts
 from alerts.webhooks import Sender
 from cli.contracts import contracts_in_force
@@ -17,7 +18,6 @@ from cli.simulate.read import select_rules
 from cli.terminal import Terminal, plural, utc_second
 from warehouse.client import connect
 from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.signals import point_sql
 
 STEP_S = 1.0
 """Pause between evaluations, in seconds."""
@@ -72,7 +72,7 @@ def run_live(
                             raise
                         log(f"{error} The rules stay unchanged.")
                         current = rules
-                    if live is None or _have_changed(current, rules):
+                    if live is None or definitions(current) != definitions(rules):
                         # States start over, as in Grafana when a rule changes.
                         rules, live = current, LiveAlerts(current, settings.alerts, log)
                         models = {rule.model for rule in rules if rule.model}
@@ -85,26 +85,6 @@ def run_live(
                 stop.wait(STEP_S)
     finally:
         sender.close()
-
-
-def run_beside(settings: Settings, stop: threading.Event) -> None:
-    """Evaluate all rules in a thread beside other work: an error is printed and ends only this thread.
-
-    After `stop` an error is not printed, because the caller stops ClickHouse then.
-    """
-    try:
-        run_live(settings, None, (), stop)
-    except Exception as error:
-        if not stop.is_set():
-            _log(f"The alert rules are no longer evaluated: {error}")
-
-
-def _have_changed(current: list[Rule], rules: list[Rule]) -> bool:
-    def definition(rule: Rule) -> tuple[object, ...]:
-        times = (rule.for_s, rule.keep_firing_for_s, rule.every_s)
-        return rule.uid, point_sql(rule.signal), rule.threshold, rule.clear, times, sorted(rule.labels.items())
-
-    return [definition(rule) for rule in current] != [definition(rule) for rule in rules]
 
 
 def _log(text: str) -> None:

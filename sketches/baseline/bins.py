@@ -44,7 +44,7 @@ class PsiBins(VerdictGroups):
             cells = np.array(counts.cells, dtype=np.int64)
             if not cells.any():
                 continue
-            order, sizes = _bins_of(field, cells)
+            order, sizes = bins_of(field, cells)
             bounds = np.cumsum(sizes) - sizes
             slice_index.append(row)
             field_index.append(column)
@@ -171,8 +171,8 @@ def _span(first: int, last: int) -> str:
     return f"{first}–{last}" if first >= 0 else f"{first} to {last}"
 
 
-def _bins_of(field: FieldBaseline, cells: IntArray) -> tuple[IntArray, IntArray]:
-    """Order a field's cells by PSI bin, with the number of cells of each bin."""
+def bins_of(field: FieldBaseline, cells: IntArray) -> tuple[IntArray, IntArray]:
+    """Order a field's cells in a slice by PSI bin, with the number of cells of each bin; `null` is the last bin."""
     indices = np.arange(len(cells), dtype=np.int64)
     if field.kind == "numeric":
         return indices, np.ones(len(cells), dtype=np.int64)

@@ -18,11 +18,13 @@ from streams.errors import ProcessorError
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
 
-KafkaRole = Literal["publisher", "sketcher", "recorder", "monitor", "dead-letters", "rebuild", "apply"]
+KafkaRole = Literal[
+    "publisher", "sketcher", "recorder", "monitor", "guard", "serving", "dead-letters", "rebuild", "apply"
+]
 Resource = Literal["topic", "group", "transactional-id"]
 Operation = Literal["Read", "Write", "Create", "Alter", "AlterConfigs"]
 
-PROCESSORS: tuple[KafkaRole, ...] = ("sketcher", "recorder", "monitor")
+PROCESSORS: tuple[KafkaRole, ...] = ("sketcher", "recorder", "monitor", "guard")
 """The processors that use Kafka; the scorer does not."""
 
 _OPERATIONS: dict[Operation, AclOperation] = {
@@ -75,6 +77,11 @@ def required_acls(user: KafkaRole, topics: Topics) -> tuple[Acl, ...]:
                 _write(topics.partials_dead),
                 *_member("monitor", topics, transactions=False),
             )
+        case "guard":
+            health = topics.model_health
+            return (_read(health), _write(health), *_member("guard", topics, transactions=True))
+        case "serving":
+            return (_read(topics.model_health),)
         case "dead-letters":
             dead = (topics.predictions_dead, topics.labels_dead, topics.partials_dead)
             replayed = (topics.dead_letters, topics.predictions, topics.labels)

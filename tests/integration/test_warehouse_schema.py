@@ -179,6 +179,8 @@ def test_arrow_schemas_match_the_tables(client: Client) -> None:
         "Array(Int32)": pa.list_(pa.int32()),
         "Array(Float64)": pa.list_(pa.float64()),
         "Array(LowCardinality(String))": pa.list_(pa.string()),
+        "Array(String)": pa.list_(pa.string()),
+        "Array(Bool)": pa.list_(pa.bool_()),
         "Map(LowCardinality(String), String)": pa.map_(pa.string(), pa.string()),
         "Map(LowCardinality(String), Nullable(Float64))": pa.map_(pa.string(), pa.float64()),
         "Map(LowCardinality(String), UInt64)": pa.map_(pa.string(), pa.uint64()),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
+from alerts.guard.run import run_guard
+from alerts.settings import AlertSettings
 from streams import run
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
@@ -17,6 +19,8 @@ def main(arguments: list[str]) -> int:
     address = Address(options.pop("host"), options.pop("port"), options.pop("database"), *who)
     topics = Topics(options.pop("prefix"))
     settings = ProcessorSettings(warehouse=address, topics=topics, **options)
+    if kind == "guard":
+        return run_guard(settings, AlertSettings(), sends=False)
     return int(getattr(run, f"run_{kind}")(settings))
 
 

@@ -1,4 +1,4 @@
-"""The client of Barograph: contracts, events, the publisher and shadows.
+"""The client of Barograph: contracts, events, the publisher, shadows and guards.
 
 Public names are imported at their first use, so that `import barograph` in a serving process loads neither the YAML
 parser nor Arrow nor the Kafka client.
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from barograph.contract.file import load_contract, parse_contract
     from barograph.contract.problems import ContractError
     from barograph.events import Label, Prediction, Reason, ShadowReason
+    from barograph.guard.guard import Guard
     from barograph.publisher.observation import Observation
     from barograph.publisher.outbox import PublishError, Stats
     from barograph.publisher.publisher import Publisher
@@ -24,6 +25,7 @@ else:
         "Contract": "contract",
         "ContractError": "contract.problems",
         "ContractViolation": "validation.rows",
+        "Guard": "guard.guard",
         "Label": "events",
         "Observation": "publisher.observation",
         "Prediction": "events",
@@ -62,6 +64,7 @@ __all__ = [
     "Contract",
     "ContractError",
     "ContractViolation",
+    "Guard",
     "Label",
     "Observation",
     "Prediction",

@@ -13,7 +13,7 @@ from tests.support.first_start import FirstStart
 from tests.support.grafana_provisioning import ROOT
 
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
-PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
+PROCESSORS = ("sketcher", "recorder", "monitor", "scorer", "guard")
 
 
 def test_everything_starts_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

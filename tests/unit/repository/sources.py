@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 PACKAGES = {
     "barograph": "client/src/barograph",
-    **{name: name for name in ("sketches", "warehouse", "streams", "dashboards", "alerts", "local", "examples")},
-    **{name: name for name in ("cli", "barograph_app")},
+    **{name: name for name in ("sketches", "warehouse", "streams", "dashboards", "alerts", "local")},
+    **{name: name for name in ("examples", "drills", "cli", "barograph_app")},
 }
 """Product package → its folder below the root."""
 

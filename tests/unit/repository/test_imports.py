@@ -22,6 +22,7 @@ for level in (
     ("alerts",),
     ("local",),
     ("examples",),
+    ("drills",),
     ("cli",),
     ("barograph_app",),
 ):
@@ -158,9 +159,11 @@ def test_the_client_needs_only_its_own_dependencies() -> None:
         {"pyyaml": "yaml", "confluent-kafka": "confluent_kafka"}.get(name, name)
         for name in (dependency.partition(">")[0] for dependency in project["project"]["dependencies"])
     }
+    optional = {"openfeature"}
+    assert project["project"]["optional-dependencies"].keys() == optional
     foreign = {each.package for each in imports("barograph")} - {"barograph", *sys.stdlib_module_names}
     # A caller who passes a pandas or polars table has that library, so neither is a dependency.
-    assert foreign - {"pandas", "polars"} == declared
+    assert foreign - {"pandas", "polars"} - optional == declared
 
 
 def files_that_import(libraries: set[str], *packages: str) -> set[str]:
@@ -168,8 +171,11 @@ def files_that_import(libraries: set[str], *packages: str) -> set[str]:
     return {each.path for package in packages for each in imports(package) if each.package in libraries}
 
 
-def test_only_the_publisher_uses_kafka_in_the_client() -> None:
-    assert files_that_import({"confluent_kafka"}, "barograph") == {"client/src/barograph/publisher/outbox.py"}
+def test_only_publisher_and_guard_use_kafka_in_the_client() -> None:
+    assert files_that_import({"confluent_kafka"}, "barograph") == {
+        "client/src/barograph/guard/health_reader.py",
+        "client/src/barograph/publisher/outbox.py",
+    }
     assert not files_that_import({"confluent_kafka"}, "sketches", "warehouse")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from barograph.contract import Arms, Columns, Contract, Field, LabelSpec, ShadowTest, Slice, Slo
+from barograph.contract import Arms, Columns, Contract, Fallback, Field, LabelSpec, ShadowTest, Slice, Slo
 from barograph.contract.alerts_section import alert_settings
 from barograph.contract.check import check_contract, default_slice_source, default_source
 from barograph.contract.keys import FORMAT_VERSION
@@ -74,6 +74,8 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         lines.append(f"serving: {text_scalar(contract.serving)}")
     if contract.promotion != "open":
         lines.append(f"promotion: {contract.promotion}")
+    if contract.fallback != Fallback():
+        lines.append(f"fallback: {flow_map(_fallback_settings(contract.fallback))}")
     psi, rates = contract.thresholds, contract.rate_thresholds
     lines.append("thresholds:")
     lines.append(f"  psi: {flow_map({key: number_scalar(getattr(psi, key)) for key in psi.__struct_fields__})}")
@@ -121,6 +123,20 @@ def _shadow_settings(shadow: ShadowTest) -> dict[str, str]:
 
 def _numbers(values: Mapping[str, float]) -> str:
     return flow_map({text_scalar(name): number_scalar(value) for name, value in values.items()})
+
+
+def _fallback_settings(fallback: Fallback) -> dict[str, str]:
+    default = Fallback()
+    settings = {} if fallback.rules == default.rules else {"rules": flow_list(map(text_scalar, fallback.rules))}
+    for key, value, usual in (
+        ("hold", fallback.hold_s, default.hold_s),
+        ("recover", fallback.recover_s, default.recover_s),
+    ):
+        if value != usual:
+            settings[key] = duration_scalar(value)
+    if fallback.when_unknown != default.when_unknown:
+        settings["when_unknown"] = fallback.when_unknown
+    return settings
 
 
 def _changed_scalars(struct: msgspec.Struct, default: msgspec.Struct) -> dict[str, str]:

@@ -14,6 +14,7 @@ from barograph.contract import (
     Arms,
     Columns,
     Contract,
+    Fallback,
     Field,
     LabelSpec,
     RateThresholds,
@@ -148,6 +149,10 @@ def _build(values: Mapping[str, Any]) -> Contract:
         settings["arms"] = Arms(**{"shares": {}} | values["arms"])
     if "shadow" in values:
         settings["shadow"] = ShadowTest(**{"candidate": "", "of": "", "margins": {}} | values["shadow"])
+    if "fallback" in values:
+        settings["fallback"] = Fallback(
+            **{f"{key}_s" if key in ("hold", "recover") else key: value for key, value in values["fallback"].items()}
+        )
     thresholds = values.get("thresholds", {})
     return Contract(
         model=values.get("model", "model"),

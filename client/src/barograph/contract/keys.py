@@ -11,6 +11,7 @@ from typing import Any, get_args
 import msgspec
 
 from barograph.contract import Arms, Contract, Field, FieldType, LabelSpec, ShadowTest, SketchKind, Slice
+from barograph.contract.alerts import RULES
 from barograph.contract.alerts_section import ALERTS
 from barograph.contract.kinds import (
     ChoiceKind,
@@ -395,6 +396,37 @@ SHADOW = RecordKind(
     )
 )
 
+_FALLBACK = _CONTRACT.fallback
+
+FALLBACK = RecordKind(
+    (
+        Key(
+            "rules",
+            ListKind(ChoiceKind(tuple(RULES)), is_distinct=True),
+            "Alert rules that make the model degraded. Of rules with one instance per field, critical fields count.",
+            default=flow_list(_FALLBACK.rules),
+        ),
+        Key(
+            "hold",
+            DurationKind(zero=True),
+            "How long a rule must fire before the model is degraded, beyond the rule's own `for`.",
+            default=duration_scalar(_FALLBACK.hold_s),
+        ),
+        Key(
+            "recover",
+            DurationKind(),
+            "How long all rules must be quiet before the model is healthy again.",
+            default=duration_scalar(_FALLBACK.recover_s),
+        ),
+        Key(
+            "when_unknown",
+            ChoiceKind(("keep", "degrade")),
+            "What serving does while monitoring is blind: `keep` the last known decision, or use the fallback.",
+            default=_FALLBACK.when_unknown,
+        ),
+    )
+)
+
 _PSI_THRESHOLD = NumberKind(0.0, 100.0, above=True)
 _RATE_THRESHOLD = NumberKind(0.0, 1.0, above=True)
 
@@ -536,6 +568,12 @@ CONTRACT = RecordKind(
             ChoiceKind(("open", "required")),
             "`required`: `barograph apply` changes `serving` only with evidence for the new version.",
             default=_CONTRACT.promotion,
+        ),
+        Key(
+            "fallback",
+            FALLBACK,
+            "When serving uses the fallback of the model, and when the model again.",
+            default="the rules on drift of critical fields, errors and performance",
         ),
         Key(
             "thresholds",

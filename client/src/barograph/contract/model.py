@@ -207,6 +207,22 @@ class ShadowTest(msgspec.Struct, frozen=True, kw_only=True):
         _to_float(self, "worst_day")
 
 
+class Fallback(msgspec.Struct, frozen=True, kw_only=True):
+    """When serving should use the fallback of a model, and when the model again."""
+
+    rules: tuple[str, ...] = (
+        *("psi-major", "null-rate", "invalid-rate", "unseen-rate", "range-rate"),
+        *("errors", "performance"),
+    )
+    """Alert rules that make the model degraded. Of rules with an instance for each field, critical fields count."""
+    hold_s: int = 0
+    """How long a rule must fire before the model is degraded, beyond the rule's own `for_s`."""
+    recover_s: int = 900
+    """How long all rules must be quiet before the model is healthy again."""
+    when_unknown: Literal["keep", "degrade"] = "keep"
+    """What serving does while monitoring is blind: keep the last known decision, or use the fallback."""
+
+
 class Slo(msgspec.Struct, frozen=True, kw_only=True):
     """The model's service level objectives."""
 
@@ -241,7 +257,7 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True):
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """Everything Barograph needs to know about one model."""
 
-    LATER: ClassVar = ("season", "arms", "shadow", "serving", "promotion", "alerts", "columns")
+    LATER: ClassVar = ("season", "arms", "shadow", "serving", "promotion", "fallback", "alerts", "columns")
 
     model: str
     """The model's name, as in events."""
@@ -283,6 +299,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """How requests are assigned to the arms of an A/B test; None: no test."""
     shadow: ShadowTest | None = None
     """The candidate that answers beside the primary; None: no candidate."""
+    fallback: Fallback = msgspec.field(default_factory=Fallback)
+    """When serving uses the fallback of the model, and when the model again."""
     serving: str = ""
     """The version whose answers are used; empty if the contract does not state it."""
     promotion: Literal["open", "required"] = "open"

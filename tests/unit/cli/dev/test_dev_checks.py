@@ -9,10 +9,11 @@ import pytest
 from barograph.contract import Contract
 from barograph.contract.file import dump_contract
 
+from cli.dev import guard
 from cli.main import main
 from cli.settings import Settings
-from cli.simulate import live
 from local import stack
+from streams.registry.poller import RegistryPoller
 from warehouse.errors import WarehouseBusy
 
 
@@ -71,9 +72,9 @@ def test_an_error_of_a_query_after_the_end_is_not_printed(
     def fail(*_: object, **__: object) -> None:
         raise WarehouseBusy("ClickHouse does not answer.")
 
-    monkeypatch.setattr(live, "connect", fail)
-    live.run_beside(Settings(), stop)
+    monkeypatch.setattr(RegistryPoller, "start", fail)
+    guard.run_beside(Settings(), stop)
     assert "The alert rules are no longer evaluated: ClickHouse does not answer." in capsys.readouterr().out
     stop.set()
-    live.run_beside(Settings(), stop)
+    guard.run_beside(Settings(), stop)
     assert capsys.readouterr().out == ""

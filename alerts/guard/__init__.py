@@ -1,0 +1,1 @@
+"""The guard: publishes for each model whether serving should rely on it."""

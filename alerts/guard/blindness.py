@@ -1,0 +1,36 @@
+"""Why monitoring is blind for a model: rules that cannot be evaluated, or numbers that are old."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from alerts.rule import Rule
+from alerts.wall_clock import LiveInstance
+
+COUNTING = ("sketcher", "monitor")
+"""Processors whose absence makes all numbers old."""
+SCORING = "scorer"
+LABELLED_RULES = frozenset({"performance", "performance-drop"})
+"""Rules whose numbers come from the scorer."""
+
+
+def blind_reason(rules: Iterable[Rule], errors: Mapping[str, str], pipeline: Iterable[LiveInstance]) -> str:
+    """Return why the rules of a model say nothing about it now; empty if they do.
+
+    Args:
+        rules: the rules that make the model degraded.
+        errors: why rules cannot be evaluated, by UID.
+        pipeline: the firing instances of the rules `processor-gone` and, of this model, `pipeline-lag`.
+    """
+    needed = {*COUNTING}
+    for rule in rules:
+        if rule.uid in errors:
+            return f"Rule {rule.title!r} cannot be evaluated: {errors[rule.uid]}"
+        if rule.name in LABELLED_RULES:
+            needed.add(SCORING)
+    for instance in pipeline:
+        if instance.state == "Pending":
+            continue
+        if instance.rule.name == "pipeline-lag" or instance.key in needed:
+            return instance.summary
+    return ""

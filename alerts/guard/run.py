@@ -1,0 +1,43 @@
+"""Entry point of the guard's process."""
+
+from __future__ import annotations
+
+import os
+
+import structlog
+
+from alerts.guard.processor import GuardProcessor
+from alerts.settings import AlertSettings
+from alerts.webhooks import Sender
+from streams.broker.acl import require_acls
+from streams.run import ProcessorServices, run_processor
+from streams.runtime.lifecycle import ShutdownSignal
+from streams.settings import ProcessorSettings
+
+
+def run_guard(settings: ProcessorSettings, alerts: AlertSettings, *, sends: bool) -> int:
+    """Run a guard until SIGTERM or SIGINT; return the exit code.
+
+    Args:
+        settings: the processor's settings.
+        alerts: contact points and routes, which the rules name.
+        sends: whether the guard sends notifications to the contact points; in production Grafana does.
+    """
+
+    def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
+        require_acls(settings, "guard")
+        log = structlog.get_logger().bind(processor="guard", instance=settings.instance)
+
+        def log_change(text: str) -> None:
+            log.info("change", text=text)
+
+        sender = Sender(alerts, os.environ, log_change) if sends else None
+        try:
+            deliver = None if sender is None else sender.send
+            guard = GuardProcessor(settings, alerts, services.registry, services.report, log_change, deliver)
+            guard.run(shutdown.requested)
+        finally:
+            if sender is not None:
+                sender.close()
+
+    return run_processor("guard", settings, work)

@@ -1,0 +1,132 @@
+"""Detection curves of one window of a contract, at a field's traffic and overdispersion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from barograph.contract import Contract, Window
+
+from sketches.baseline.baseline import ALL, FieldBaseline
+from sketches.detection.delay import DetectionCurve
+from sketches.detection.effects import FieldShares, trained_shares
+from sketches.detection.psi_power import exceedance, interval_threshold, level_threshold, mixed_psi
+from sketches.detection.rate_power import count_exceedance, least_major_count, least_paging_count
+from sketches.drift.power import n_star
+from sketches.drift.psi import SHARE_FLOOR
+from warehouse.signals.verdicts import ALONE_EVENTS
+
+LEAST_INDEPENDENT = 10.0
+"""Fewest independent events (n/φ) of a window for which a prediction is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowTraffic:
+    """One window at a constant rate of events."""
+
+    window: Window
+    length_s: float
+    """Length; of a window of the last events, the time in which they arrive."""
+    events: float
+    """Events in a full window."""
+    phi: float
+    """Overdispersion of the field in windows of this length, at least 1."""
+
+    @property
+    def is_sufficient(self) -> bool:
+        """Whether a full window has enough independent events for a prediction."""
+        return self.events / self.phi >= LEAST_INDEPENDENT
+
+
+class FieldPower:
+    """What one window detects of a change of one field in one slice.
+
+    Args:
+        contract: thresholds.
+        field: baseline of the field.
+        slice_name: a slice with training rows.
+    """
+
+    def __init__(self, contract: Contract, field: FieldBaseline, slice_name: str = ALL) -> None:
+        self._contract, self._field = contract, field
+        counts = field.slices[slice_name]
+        self.before = trained_shares(field, slice_name)
+        self._noise = counts.noise
+        self._rows = float(sum(counts.cells))
+        self._all_rows = self._rows + counts.invalid
+
+    def level(self, traffic: WindowTraffic, after: FieldShares) -> DetectionCurve | None:
+        """Return the detection by the level `major` of PSI; None with too little data."""
+        return self._psi(traffic, after, lambda n_eff, df: level_threshold(n_eff, df, *self._thresholds))
+
+    def agreeing(self, traffic: WindowTraffic, after: FieldShares, threshold: float) -> DetectionCurve | None:
+        """Return the detection by a window whose PSI exceeds the threshold of a rule with enough data."""
+        minor, major = self._thresholds
+
+        def least(n_eff: float, df: int) -> float:
+            # With less data, the level is `insufficient` unless it is `major`.
+            sure = float(n_star(df, minor, major)) <= n_eff
+            return threshold if sure else max(threshold, level_threshold(n_eff, df, minor, major))
+
+        return self._psi(traffic, after, least)
+
+    def may_object(self, traffic: WindowTraffic) -> bool:
+        """Whether the short window of a rule has enough data to keep it from firing."""
+        n_eff, df = self._sample(traffic)
+        return n_eff >= float(n_star(df, *self._thresholds))
+
+    def alone(self, traffic: WindowTraffic, after: FieldShares, threshold: float) -> DetectionCurve | None:
+        """Return the detection by a window that fires a rule alone: its whole interval exceeds a threshold."""
+        if traffic.events < ALONE_EVENTS:
+            return None
+        return self._psi(traffic, after, lambda n_eff, df: interval_threshold(n_eff, df, threshold))
+
+    def rate(
+        self, traffic: WindowTraffic, after: FieldShares, kind: str, threshold: float | None
+    ) -> DetectionCurve | None:
+        """Return the detection of an increased rate; None with too little data.
+
+        Args:
+            traffic: of the window.
+            after: shares after the change.
+            kind: one of `sketches.drift.rates.RATE_KINDS`.
+            threshold: of a rule; None: the level `major`.
+        """
+        if not traffic.is_sufficient:
+            return None
+        n_eff, r0, r1 = round(traffic.events / traffic.phi), self.before.rates[kind], after.rates[kind]
+        base_k = r0 * self._all_rows
+        limits = self._contract.rate_thresholds
+        if threshold is None:
+            least = least_major_count(n_eff, base_k, self._all_rows, limits.minor, limits.major)
+        else:
+            least = least_paging_count(n_eff, base_k, self._all_rows, threshold)
+
+        def probability(share: float) -> float:
+            return count_exceedance(least, n_eff, r0 + share * (r1 - r0))
+
+        return DetectionCurve(traffic.length_s, traffic.window.hop_s, probability)
+
+    @property
+    def _thresholds(self) -> tuple[float, float]:
+        return self._contract.thresholds.minor, self._contract.thresholds.major
+
+    def _sample(self, traffic: WindowTraffic) -> tuple[float, int]:
+        """Return n′ and the degrees of freedom of a full window without change."""
+        n, phi, p = traffic.events, traffic.phi, self.before.bins
+        n_eff = 1.0 / (phi / n + phi / self._rows + self._noise)
+        return n_eff, max(1, int(np.count_nonzero((p >= SHARE_FLOOR) & (n * p >= 0.5))) - 1)
+
+    def _psi(
+        self, traffic: WindowTraffic, after: FieldShares, least: Callable[[float, int], float]
+    ) -> DetectionCurve | None:
+        if not traffic.is_sufficient:
+            return None
+        n_eff, df = self._sample(traffic)
+        threshold, before = least(n_eff, df), self.before.bins
+
+        def probability(share: float) -> float:
+            return float(exceedance(mixed_psi(before, after.bins, share), n_eff, df, threshold))
+
+        return DetectionCurve(traffic.length_s, traffic.window.hop_s, probability)

@@ -1,0 +1,1 @@
+"""`barograph detectability`: the smallest changes that page."""

@@ -1,0 +1,44 @@
+"""The command line of `barograph detectability`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.options import ConfigOption, JsonOption
+
+
+def detectability_command(
+    model: Annotated[str, typer.Option("--model", help="Name of the model.", show_default=False)],
+    field: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Only this field; by default the critical ones.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show the smallest changes of each field that page within an hour, a day and a week, blind spots first.
+
+    A change that is shown is detected with a probability of 80 %, at the traffic and the overdispersion φ of the last
+    week. Rules read the slice `all`; changes of single slices are shown as the level `major` of their windows.
+
+    Examples:
+        barograph detectability --model flight-delay
+        barograph detectability --model flight-delay --field temp --json
+    """
+    from cli.contracts import read_contract
+    from cli.detectability.compute import compute_detectability
+    from cli.detectability.show import detectability_json, print_detectability
+    from cli.settings import load_settings
+    from cli.terminal import Terminal
+    from warehouse.client import connect
+
+    settings = load_settings(config, needs=("clickhouse",))
+    with connect(settings.warehouse) as client:
+        contract = read_contract(client, model)
+        result = compute_detectability(client, contract, settings.alerts, field)
+    if as_json:
+        Terminal().json(detectability_json(result))
+    else:
+        print_detectability(Terminal(), result)

@@ -1,0 +1,62 @@
+"""`barograph drill clean`: removes what interrupted drills left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cli.drill.scratch import TIMEOUT_S, database_prefix, remove_namespace, topics_prefix
+from cli.settings import Settings
+from streams.broker.client import Admin
+from warehouse.client import Client, connect
+
+IN_USE_S = 60
+"""A namespace whose processors reported so recently belongs to a drill that runs; they report every second."""
+
+
+def clean(settings: Settings) -> Iterator[str]:
+    """Remove scratch namespaces that no drill uses, and yield a sentence for each.
+
+    Raises:
+        WarehouseBusy, WarehouseError: ClickHouse cannot drop a database.
+        ProcessorError: Kafka does not answer or rejects a request.
+    """
+    admin = Admin(settings.bootstrap_servers, settings.kafka)
+    databases, topics = database_prefix(settings), topics_prefix(settings)
+    with connect(settings.warehouse) as client:
+        names = client.rows(
+            "SELECT name FROM system.databases WHERE startsWith(name, {prefix:String}) ORDER BY name",
+            {"prefix": databases},
+        )
+        run_ids = {name.removeprefix(databases) for (name,) in names}
+        in_use = {run_id for run_id in run_ids if _is_in_use(client, f"{databases}{run_id}")}
+    for name in admin.client.list_topics(timeout=TIMEOUT_S).topics:
+        if name.startswith(topics):
+            run_ids.add(name.removeprefix(topics).partition("-")[0])
+    if not run_ids:
+        yield "There is nothing to remove."
+    for run_id in sorted(run_ids):
+        if run_id in in_use:
+            yield f"{run_id}: a drill is running."
+            continue
+        scratch = replace(
+            settings,
+            warehouse=replace(settings.warehouse, database=f"{databases}{run_id}"),
+            topic_prefix=f"{topics}{run_id}-",
+        )
+        remove_namespace(scratch)
+        yield f"{run_id}: removed."
+
+
+def _is_in_use(client: Client, database: str) -> bool:
+    """Whether the processors of a namespace have reported recently; false without their table."""
+    ((exists,),) = client.rows(
+        "SELECT count() FROM system.tables WHERE database = {database:String} AND name = 'processors'",
+        {"database": database},
+    )
+    if not exists:
+        return False
+    ((age_s,),) = client.rows(
+        "SELECT dateDiff('second', max(at), now64(3)) FROM {database:Identifier}.processors", {"database": database}
+    )
+    return bool(age_s < IN_USE_S)

@@ -1,0 +1,121 @@
+"""What a drill will do: its fault, its period, the derived model, and what must happen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from barograph.contract import Contract
+
+from alerts.rule import Rule
+from alerts.rules import rules_for
+from alerts.settings import AlertsError, AlertSettings
+from drills.derived_model import derive_baseline, derive_contract, drill_name
+from drills.errors import DrillError
+from drills.expectation import DrillExpectation, expect
+from drills.faults import EventTables, FaultPeriod, Injection, InjectionRequest, plan_injection
+from drills.faults.fault import epoch_ms
+from drills.prediction import predict_page_s
+from sketches.baseline.baseline import Baseline
+
+
+@dataclass(frozen=True, slots=True)
+class DrillRequest:
+    """One drill, as the command line or a suite requests it."""
+
+    injection: InjectionRequest
+    duration_s: int | None = None
+    """Length of the fault; None for half of the events after its start."""
+    route: str | None = None
+    """Replaces the routes of the contract."""
+
+    @property
+    def title(self) -> str:
+        """Fault and field."""
+        return f"{self.injection.fault.name} {self.injection.field or ''}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class DrillModel:
+    """A model of a drill: a contract, its baseline and its rules."""
+
+    contract: Contract
+    baseline: Baseline
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DrillPlan:
+    """One drill, ready to run."""
+
+    drill_id: str
+    request: DrillRequest
+    model: DrillModel
+    injection: Injection
+    expectation: DrillExpectation
+    events: EventTables
+    """With the fault."""
+    predicted_s: tuple[float, float] | None
+    """Predicted event time from the start of the fault to the page: 10 and 90 % quantiles; None if unknown."""
+
+
+def derive_model(
+    contract: Contract, baseline: Baseline, name: str, settings: AlertSettings, route: str | None = None
+) -> DrillModel:
+    """Derive the model of a drill.
+
+    Raises:
+        AlertsError: a route or mute timing is not defined.
+    """
+    derived = derive_contract(contract, name, route)
+    rules = tuple(rule for rule in rules_for([derived], settings) if rule.model)
+    return DrillModel(derived, derive_baseline(baseline, name), rules)
+
+
+def plan_drill(
+    drill_id: str,
+    request: DrillRequest,
+    contract: Contract,
+    baseline: Baseline,
+    events: EventTables,
+    settings: AlertSettings,
+) -> DrillPlan:
+    """Plan one drill.
+
+    Raises:
+        DrillError: the fault does not fit the model, or its route is broken.
+    """
+    injection = plan_injection(request.injection, contract, baseline, fault_period(events, request.duration_s))
+    name = drill_name(contract.model, drill_id)
+    try:
+        model = derive_model(contract, baseline, name, settings, request.route)
+    except AlertsError as error:
+        raise DrillError(f"No notification would arrive: {error}") from error
+    expectation = expect(injection, model.contract, model.rules, settings)
+    predicted_s = predict_page_s(injection, model.contract, events, settings)
+    return DrillPlan(drill_id, request, model, injection, expectation, injection.apply(events), predicted_s)
+
+
+def control_model(contract: Contract, baseline: Baseline, run_id: str, settings: AlertSettings) -> DrillModel:
+    """Derive the model that gets the same events without a fault."""
+    plain = replace(settings, configured=False)
+    return derive_model(contract, baseline, drill_name(contract.model, f"{run_id}-control"), plain, "")
+
+
+def fault_period(events: EventTables, duration_s: int | None) -> FaultPeriod:
+    """Return the period of the fault: from the middle of the events, by default for half of the rest.
+
+    Raises:
+        DrillError: the events span no time, or the fault would last longer than the rest of them.
+    """
+    at = epoch_ms(events.predictions)
+    first, last = int(at.min()), int(at.max()) + 1
+    start = first + (last - first) // 2
+    rest_s = (last - start) // 1000
+    if rest_s < 2:
+        raise DrillError("All events are at the same time; a drill needs events over a longer range.")
+    if duration_s is not None and duration_s > rest_s:
+        raise DrillError(
+            f"The fault would last {duration_s:,} s, and only {rest_s:,} s of events follow its start in the middle of "
+            "the range; use a shorter --duration or a longer --history."
+        )
+    return FaultPeriod(start, start + 1000 * (duration_s or rest_s // 2))

@@ -1,0 +1,150 @@
+"""One call of `drill run` or `drill suite`: reads the model and its events, plans, runs and stores the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from barograph.contract import Contract
+
+from cli.baseline.lookup import list_baselines
+from cli.contracts import read_contract
+from cli.drill.event_files import read_event_files
+from cli.drill.plan import DrillPlan, DrillRequest, plan_drill
+from cli.drill.results import store_results
+from cli.drill.run import DrillInput, DrillOptions, run_drills
+from cli.drill.scratch import new_run_id
+from cli.drill.show import Result, print_plan, print_report, title_of
+from cli.settings import load_settings
+from cli.terminal import Terminal
+from drills.derived_model import drill_name
+from drills.errors import DrillError
+from drills.faults import EventTables
+from drills.faults.fault import epoch_ms
+from drills.recorded_events import read_events
+from drills.report import failed_report
+from sketches.baseline.baseline import Baseline
+from warehouse.client import Client, connect
+
+HISTORY_WINDOWS = 6
+"""Range of events in lengths of the longest window: half before the fault, a quarter with it, a quarter after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """The options that all drills of a call share."""
+
+    files: tuple[Path, ...] = ()
+    """Files of events; empty: raw rows in ClickHouse."""
+    version: str | None = None
+    history_s: int | None = None
+    webhook: str | None = None
+    timeout_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class DrillOutput:
+    """The results of a call."""
+
+    model: str
+    version: str
+    results: tuple[Result, ...]
+
+
+class DrillSession:
+    """One call."""
+
+    def __init__(self, config: Path | None, model: str, options: SessionOptions, *, quiet: bool = False) -> None:
+        """Load the settings.
+
+        Args:
+            config: the settings file.
+            model: the model whose events are used.
+            options: the options.
+            quiet: whether to print nothing but errors, because the caller prints JSON.
+        """
+        drill_name(model, "check")
+        self._settings = load_settings(config)
+        self._model, self._options, self._quiet = model, options, quiet
+        self._terminal = Terminal()
+
+    def run(self, requests: Sequence[DrillRequest], *, is_suite: bool) -> DrillOutput:
+        """Run drills and store their results.
+
+        Args:
+            requests: the drills.
+            is_suite: whether a drill that cannot be planned is a failed one; otherwise it is an error.
+
+        Raises:
+            CommandError: the model is unknown.
+            DrillError: there are no events, or the drills cannot run.
+        """
+        run_id = new_run_id()
+        with connect(self._settings.warehouse) as client:
+            contract = read_contract(client, self._model)
+            version, events = self._read_events(client, contract)
+            baseline = _baseline_in_force(client, contract, version, events)
+        results: dict[int, Result] = {}
+        plans: dict[int, DrillPlan] = {}
+        for i, request in enumerate(requests):
+            drill_id = run_id if len(requests) == 1 else f"{run_id}-{i + 1}"
+            try:
+                plans[i] = plan_drill(drill_id, request, contract, baseline, events, self._settings.alerts)
+            except DrillError as error:
+                if not is_suite:
+                    raise
+                results[i] = (request.title, None, failed_report("the drill can run", str(error)))
+        if not self._quiet:
+            for plan in plans.values():
+                print_plan(self._terminal, plan)
+        if plans:
+            source = DrillInput(contract, baseline, events)
+            options = DrillOptions(self._options.webhook, self._options.timeout_s)
+            with Terminal(stderr=True).status("Drill") as status:
+                reports = run_drills(
+                    self._settings, run_id, source, list(plans.values()), options, lambda step: status.update(step)
+                )
+            finished = list(zip(plans.values(), reports, strict=True))
+            with connect(self._settings.warehouse) as client:
+                store_results(client, self._model, version, finished)
+            for i, (plan, report) in zip(plans, finished, strict=True):
+                results[i] = (title_of(plan), plan, report)
+        ordered = tuple(results[i] for i in sorted(results))
+        if not self._quiet:
+            for title, _, report in ordered:
+                print_report(self._terminal, title, report)
+        return DrillOutput(self._model, version, ordered)
+
+    def _read_events(self, client: Client, contract: Contract) -> tuple[str, EventTables]:
+        longest_s = max(window.length_s for window in contract.windows)
+        history_s = self._options.history_s or HISTORY_WINDOWS * longest_s
+        if not self._options.files:
+            return read_events(client, contract, self._options.version, history_s)
+        version, events = read_event_files(self._options.files, contract, self._options.version)
+        return version, _newest(events, history_s)
+
+
+def _newest(events: EventTables, history_s: int) -> EventTables:
+    """Return the events of the last part of the range."""
+    since_ms = int(epoch_ms(events.predictions).max()) - 1000 * history_s
+    predictions, labels = (table.filter(epoch_ms(table) >= since_ms) for table in (events.predictions, events.labels))
+    return EventTables(predictions, labels)
+
+
+def _baseline_in_force(client: Client, contract: Contract, version: str, events: EventTables) -> Baseline:
+    """Return the baseline of a version that is in force at the end of the events.
+
+    Raises:
+        CommandError: the model has no baseline.
+        DrillError: the version has none, or it cannot be read.
+    """
+    last_s = int(epoch_ms(events.predictions).max()) // 1000
+    entries = [each for each in list_baselines(client, contract.model) if each.row.version == version]
+    in_force = [each for each in entries if each.row.effective_from.timestamp() <= last_s]
+    if not in_force:
+        raise DrillError(f"{contract.model} version {version} has no baseline, so no rule on drift can fire.")
+    baseline = in_force[-1].baseline
+    if baseline is None:
+        raise DrillError(f"The baseline of {contract.model} version {version} cannot be read by this release.")
+    return baseline

@@ -1,0 +1,182 @@
+"""The state of a model in the serving process: a plain attribute, kept current by a thread."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Generic, ParamSpec, Self, TypeVar
+
+from barograph.guard.health import HEALTH_TOPIC, HealthReason, HealthState, ModelHealth
+from barograph.guard.health_reader import HealthReader
+from barograph.publisher import lifetime
+from barograph.publisher.observation import current_observation
+from barograph.publisher.servers import find_bootstrap_servers
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+STALE_S = 60.0
+"""Default age of the newest record at which the state becomes unknown. A guard writes one every ten seconds."""
+PRIMARY, FALLBACK = "primary", "fallback"
+
+_LOG = logging.getLogger("barograph.guard")
+
+
+class Guard:
+    """The state of one model.
+
+    Reading an attribute is all that serving does: no call blocks, and no error of Kafka reaches the caller. A guard may
+    be shared between threads. After a fork, the child reads with a thread of its own.
+    """
+
+    state: HealthState
+    """`healthy`, `degraded`, or `unknown`: no record yet, monitoring is blind, or its records have stopped."""
+    uses_fallback: bool
+    """Whether the fallback answers: the model is degraded, or unknown and the contract says `degrade`, or unknown,
+    the contract says `keep`, and the model was degraded before."""
+    reasons: tuple[HealthReason, ...]
+    """The rules that fire, or why monitoring is blind."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        bootstrap_servers: str | None = None,
+        topic_prefix: str = "",
+        stale_s: float = STALE_S,
+        kafka: Mapping[str, Any] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        reader: Callable[..., HealthReader] = HealthReader,
+    ) -> None:
+        """Start to follow the state of a model. The state is `unknown` until Kafka has answered.
+
+        Args:
+            model: The model's name.
+            bootstrap_servers: Kafka's addresses, found like those of a publisher by default.
+            topic_prefix: Precedes the topic's name.
+            stale_s: Age of the newest record at which the state becomes `unknown` (s).
+            kafka: Further librdkafka settings, such as `security.protocol`.
+            monotonic: Returns seconds that never go back.
+            wall_clock: Returns Unix seconds.
+            reader: Creates the reader.
+
+        Raises:
+            ValueError: No Kafka is found, or `stale_s` is not above 0.
+        """
+        if not stale_s > 0:
+            raise ValueError(f"stale_s is {stale_s}; it must be above 0")
+        self.model = model
+        self.state = "unknown"
+        self.uses_fallback = False
+        self.reasons = ()
+        self._record: ModelHealth | None = None
+        self._fresh_until_s = float("-inf")
+        self._stale_s = stale_s
+        self._monotonic, self._wall_clock = monotonic, wall_clock
+        self._callbacks: list[Callable[[Guard], object]] = []
+        servers = bootstrap_servers or find_bootstrap_servers()
+        self._reader = reader(
+            {"bootstrap.servers": servers, **(kafka or {})},
+            f"{topic_prefix}{HEALTH_TOPIC}",
+            model,
+            self._receive,
+            self._tick,
+        )
+        self._reader.start()
+        lifetime.register(self)
+
+    def on_change(self, callback: Callable[[Guard], object]) -> None:
+        """Call a function with this guard after each change of `state`, on the guard's thread.
+
+        An exception of the function is logged. A function that blocks delays later changes.
+        """
+        self._callbacks.append(callback)
+
+    def use(self, primary: Callable[P, R], fallback: Callable[P, R]) -> GuardedCall[P, R]:
+        """Return a function that calls the primary, or the fallback while `uses_fallback` is true.
+
+        Inside `Publisher.observe` the prediction's context says which one answered: `answered_by` is `primary` or
+        `fallback`.
+        """
+        return GuardedCall(self, primary, fallback)
+
+    def close(self, timeout_s: float = 1.0) -> int:
+        """Stop following; the attributes keep their last values. Idempotent.
+
+        Args:
+            timeout_s: The longest wait for the thread (s).
+        """
+        self._reader.stop(timeout_s)
+        lifetime.unregister(self)
+        return 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def after_fork(self) -> None:
+        """In a forked child: read with a thread of its own. Until it has read, the state of the parent holds."""
+        self._reader.restart_after_fork()
+
+    def _receive(self, record: ModelHealth, is_new: bool) -> None:
+        """Follow a record.
+
+        A record that arrives while the reader follows the topic is fresh, whatever the clocks say. The age of one that
+        the topic held before is known from the clocks only.
+        """
+        if self._record is not None and record.sequence < self._record.sequence:
+            return
+        self._record = record
+        age_s = 0.0 if is_new else max(0.0, self._wall_clock() - record.at_ms / 1000)
+        self._fresh_until_s = self._monotonic() + self._stale_s - age_s
+        self._tick()
+
+    def _tick(self) -> None:
+        record = self._record
+        if record is None:
+            return
+        is_fresh = self._monotonic() < self._fresh_until_s
+        state: HealthState = record.state if is_fresh else "unknown"
+        if state == "unknown":
+            known = record.known_state if record.state == "unknown" else record.state
+            uses_fallback = record.when_unknown == "degrade" or known == "degraded"
+        else:
+            uses_fallback = state == "degraded"
+        self.reasons = record.reasons if is_fresh else _stale_reason(record)
+        self.uses_fallback = uses_fallback
+        if state != self.state:
+            self.state = state
+            for callback in self._callbacks:
+                try:
+                    callback(self)
+                except Exception:
+                    _LOG.exception("a callback on the state of model %s failed", self.model)
+
+
+class GuardedCall(Generic[P, R]):
+    """A primary with its fallback."""
+
+    __slots__ = ("_fallback", "_guard", "_primary")
+
+    def __init__(self, guard: Guard, primary: Callable[P, R], fallback: Callable[P, R]) -> None:
+        self._guard, self._primary, self._fallback = guard, primary, fallback
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the one that answers now."""
+        uses_fallback = self._guard.uses_fallback
+        observation = current_observation()
+        if observation is not None:
+            observation.answered_by = FALLBACK if uses_fallback else PRIMARY
+        return (self._fallback if uses_fallback else self._primary)(*args, **kwargs)
+
+
+def _stale_reason(record: ModelHealth) -> tuple[HealthReason, ...]:
+    text = "No record of the guard has arrived in time: it has stopped, or Kafka is unreachable."
+    return (HealthReason(rule="blind", text=text, since_ms=record.at_ms),)

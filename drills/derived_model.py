@@ -1,0 +1,49 @@
+"""The model of a drill: the fields, baseline, rules and fallback of the model, under another name."""
+
+from __future__ import annotations
+
+import msgspec
+from barograph.contract import Contract
+
+from drills.errors import DrillError
+from sketches.baseline.baseline import Baseline
+
+PREFIX = "drill."
+"""Begins the names of models of drills."""
+
+
+def drill_name(model: str, drill_id: str) -> str:
+    """Return the name of the model of a drill.
+
+    Raises:
+        DrillError: the model is itself one of a drill.
+    """
+    if model.startswith(PREFIX):
+        raise DrillError(f"{model} is the model of a drill; run the drill on the model itself.")
+    return f"{PREFIX}{model}.{drill_id}"
+
+
+def derive_contract(contract: Contract, name: str, route: str | None = None) -> Contract:
+    """Return the contract of a drill.
+
+    Recorded values are already protected as `pii` says, so they are published as they are. All raw events are stored,
+    because labels are joined to them. A candidate has no predictions in a drill.
+
+    Args:
+        contract: the contract of the model.
+        name: the name of the drill's model.
+        route: replaces all routes; None keeps them.
+    """
+    fields = tuple(
+        field if field.pii == "drop" else msgspec.structs.replace(field, pii="keep") for field in contract.fields
+    )
+    derived = msgspec.structs.replace(contract, model=name, fields=fields, raw_share=1.0, shadow=None)
+    if route is None:
+        return derived
+    rules = {rule: msgspec.structs.replace(each, route=None) for rule, each in contract.alerts.rules.items()}
+    return msgspec.structs.replace(derived, route=route, alerts=msgspec.structs.replace(contract.alerts, rules=rules))
+
+
+def derive_baseline(baseline: Baseline, name: str) -> Baseline:
+    """Return the baseline under the name of the drill's model."""
+    return msgspec.structs.replace(baseline, model=name)

@@ -1,0 +1,28 @@
+"""All faults, by name."""
+
+from __future__ import annotations
+
+import difflib
+
+from drills.errors import DrillError
+from drills.faults import categories, delivery, labels, missing, numbers, serving, times
+from drills.faults.fault import Fault
+
+FAULTS: dict[str, Fault] = {
+    fault.name: fault
+    for family in (numbers, missing, categories, times, delivery, labels, serving)
+    for fault in family.FAULTS
+}
+
+
+def find_fault(name: str) -> Fault:
+    """Find a fault by its name.
+
+    Raises:
+        DrillError: there is none of this name.
+    """
+    if name in FAULTS:
+        return FAULTS[name]
+    close = difflib.get_close_matches(name, FAULTS, 1)
+    hint = f"did you mean {close[0]}?" if close else f"write one of {', '.join(FAULTS)}."
+    raise DrillError(f"There is no fault {name!r}; {hint}")

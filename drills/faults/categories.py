@@ -1,0 +1,81 @@
+"""Faults of categories."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from barograph.contract.model import FieldType
+
+from drills.faults.expected import drift_of, field_rates
+from drills.faults.fault import EventTables, ExpectedRule, Fault, FaultParameter, Injection, replace_column
+
+NEW_CATEGORY = "drill: new category"
+
+
+def rename_category(events: EventTables, injection: Injection) -> EventTables:
+    """A team renames a category, or its spelling changes: the most frequent value gets another name."""
+    table, rows = events.predictions, injection.rows(events.predictions)
+    column = table[injection.column]
+    frequent = most_frequent(injection)
+    renamed = pc.and_(pa.array(rows), pc.fill_null(pc.equal(column, frequent), False))
+    new = pc.if_else(renamed, pa.scalar(f"{frequent} (renamed)", column.type), column)
+    return EventTables(replace_column(table, injection.column, new), events.labels)
+
+
+def add_category(events: EventTables, injection: Injection) -> EventTables:
+    """A market, a product or a partner is added that training does not know."""
+    table, rows = events.predictions, injection.rows(events.predictions)
+    column = table[injection.column]
+    new = pc.if_else(pa.array(rows), pa.scalar(NEW_CATEGORY, column.type), column)
+    return EventTables(replace_column(table, injection.column, new), events.labels)
+
+
+def lose_slice(events: EventTables, injection: Injection) -> EventTables:
+    """A region or a client stops sending: all events with the most frequent value of the field are lost."""
+    table, rows = events.predictions, injection.rows(events.predictions)
+    lost = pc.fill_null(pc.equal(table[injection.column], most_frequent(injection)), False)
+    return EventTables(table.filter(pc.invert(pc.and_(pa.array(rows), lost))), events.labels)
+
+
+def most_frequent(injection: Injection) -> str:
+    """Return the most frequent category of training."""
+    trained = injection.baseline
+    cells = trained.slices["all"].cells[: len(trained.categories)]
+    return trained.categories[int(np.argmax(cells))]
+
+
+def _unseen(injection: Injection) -> tuple[ExpectedRule, ...]:
+    return (ExpectedRule("unseen-rate", injection.field.name),)
+
+
+def _lost(injection: Injection) -> tuple[ExpectedRule, ...]:
+    return (drift_of(injection.field),)
+
+
+def _other_fields(injection: Injection) -> tuple[ExpectedRule, ...]:
+    """Without the slice the distribution of every field that depends on it changes."""
+    return ExpectedRule("psi-major"), ExpectedRule("output-shift"), *field_rates(injection)
+
+
+def _category_problem(injection: Injection) -> str:
+    if injection.baseline.categories:
+        return ""
+    return f"The baseline of {injection.field.name} has no categories; choose another field."
+
+
+_CATEGORY: frozenset[FieldType] = frozenset(("category",))
+
+FAULTS = (
+    Fault("category-renamed", rename_category, _unseen, field_rates, _CATEGORY, problem=_category_problem),
+    Fault(
+        "category-new",
+        add_category,
+        _unseen,
+        field_rates,
+        _CATEGORY,
+        rate=FaultParameter(0.2, "of the values", 0.0, 1.0),
+        problem=_category_problem,
+    ),
+    Fault("slice-lost", lose_slice, _lost, _other_fields, _CATEGORY, problem=_category_problem),
+)

@@ -1,0 +1,54 @@
+"""The rules that see a fault, by field."""
+
+from __future__ import annotations
+
+from barograph.contract import Contract, Field
+from barograph.contract.alerts_section import is_output
+
+from drills.faults.fault import ExpectedRule, Injection
+
+NONE: tuple[ExpectedRule, ...] = ()
+
+
+def drift_of(field: Field) -> ExpectedRule:
+    """Return the rule on the distribution of a field."""
+    return ExpectedRule("output-shift" if is_output(field) else "psi-major", field.name)
+
+
+def drift(injection: Injection) -> tuple[ExpectedRule, ...]:
+    """The distribution of the field changes."""
+    return (drift_of(injection.field),)
+
+
+def nothing(_: Injection) -> tuple[ExpectedRule, ...]:
+    """No rule sees the fault."""
+    return NONE
+
+
+def field_rates(injection: Injection) -> tuple[ExpectedRule, ...]:
+    """Rates of the field may rise beside a change of its distribution."""
+    field = injection.field
+    rates = ("null-rate", "invalid-rate", "unseen-rate", "range-rate")
+    return (drift_of(field), *(ExpectedRule(name, field.name) for name in rates), *estimates(injection))
+
+
+def estimates(injection: Injection) -> tuple[ExpectedRule, ...]:
+    """Rules on performance may fire if the field is an output."""
+    if injection.affected is None or not is_output(injection.affected):
+        return NONE
+    return tuple(ExpectedRule(name) for name in ("cbpe-drop", "performance", "performance-drop"))
+
+
+def performance(injection: Injection) -> tuple[ExpectedRule, ...]:
+    """Performance falls: the targets of the contract decide, else the comparison with the reference."""
+    return (ExpectedRule("performance" if has_targets(injection.contract) else "performance-drop"),)
+
+
+def other_performance(_: Injection) -> tuple[ExpectedRule, ...]:
+    """Both rules on performance may fire, whichever is expected."""
+    return tuple(ExpectedRule(name) for name in ("performance", "performance-drop"))
+
+
+def has_targets(contract: Contract) -> bool:
+    """Whether the contract has targets of performance."""
+    return bool(contract.slo.performance)

@@ -1,0 +1,74 @@
+"""Faults of missing values."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from drills.faults.expected import drift_of, field_rates
+from drills.faults.fault import ANY_TYPE, EventTables, ExpectedRule, Fault, FaultParameter, Injection, replace_column
+
+SENTINEL = -999.0
+"""The number that stands for a missing value; categories get the text of it."""
+RENAMED = "_v2"
+"""Ending of the member that a changed schema writes instead."""
+
+
+def raise_nulls(events: EventTables, injection: Injection) -> EventTables:
+    """A join upstream loses its keys, or a provider fails: more values of the field are null."""
+    return _replaced(events, injection, pa.scalar(None))
+
+
+def write_sentinels(events: EventTables, injection: Injection) -> EventTables:
+    """A source starts to write −999 for a missing value instead of null."""
+    value = pa.scalar(f"{SENTINEL:g}") if injection.field.type == "category" else pa.scalar(SENTINEL)
+    return _replaced(events, injection, value)
+
+
+def change_schema(events: EventTables, injection: Injection) -> EventTables:
+    """A deployment renames a member of events without a new version: the field is missing, and a new one appears."""
+    table, rows = events.predictions, pa.array(injection.rows(events.predictions))
+    column = table[injection.column]
+    missing = pa.scalar(None, column.type)
+    renamed = replace_column(table, injection.column, pc.if_else(rows, missing, column))
+    return EventTables(
+        renamed.append_column(injection.column + RENAMED, pc.if_else(rows, column, missing)), events.labels
+    )
+
+
+def _replaced(events: EventTables, injection: Injection, value: pa.Scalar) -> EventTables:
+    table, rows = events.predictions, injection.rows(events.predictions)
+    column = table[injection.column]
+    new = pc.if_else(pa.array(rows), value.cast(column.type), column)
+    return EventTables(replace_column(table, injection.column, new), events.labels)
+
+
+def _nulls(injection: Injection) -> tuple[ExpectedRule, ...]:
+    return (ExpectedRule("null-rate", injection.field.name),)
+
+
+def _sentinels(injection: Injection) -> tuple[ExpectedRule, ...]:
+    field = injection.field
+    if field.type == "category":
+        return (ExpectedRule("unseen-rate", field.name),)
+    low = injection.baseline.low
+    if low is not None and low > SENTINEL:
+        return (ExpectedRule("range-rate", field.name),)
+    return (drift_of(field),)
+
+
+def _member_problem(injection: Injection) -> str:
+    if "." in injection.column:
+        return ""
+    return f"{injection.field.name} is a fixed member of events, which a change of schema cannot rename."
+
+
+_RATE = FaultParameter(0.3, "of the values", 0.0, 1.0)
+
+FAULTS = (
+    Fault("null-rise", raise_nulls, _nulls, field_rates, ANY_TYPE, rate=_RATE),
+    Fault(
+        "null-sentinel", write_sentinels, _sentinels, field_rates, frozenset(("float", "int", "category")), rate=_RATE
+    ),
+    Fault("schema-change", change_schema, _nulls, field_rates, ANY_TYPE, problem=_member_problem),
+)

@@ -1,0 +1,90 @@
+"""Faults of times: clocks, time zones, and features that are hours old."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from drills.faults.expected import drift, field_rates
+from drills.faults.fault import (
+    ANY_TYPE,
+    EventTables,
+    ExpectedRule,
+    Fault,
+    FaultParameter,
+    Injection,
+    epoch_ms,
+    replace_column,
+)
+
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
+
+
+def slip_time_zone(events: EventTables, injection: Injection) -> EventTables:
+    """A source writes local time as UTC: a timestamp is hours off."""
+    return _moved(events, injection, round(injection.magnitude * HOUR_MS))
+
+
+def delay_upstream(events: EventTables, injection: Injection) -> EventTables:
+    """A feature job stops, and serving reads values that are hours old.
+
+    A timestamp becomes older. Any other value is that of the prediction so many hours before: its distribution stays,
+    and only `barograph skew` sees the difference.
+    """
+    delay_ms = round(injection.magnitude * HOUR_MS)
+    if injection.field.type == "timestamp":
+        return _moved(events, injection, -delay_ms)
+    table, rows = events.predictions, injection.rows(events.predictions)
+    at = np.maximum.accumulate(epoch_ms(table))
+    earlier = np.maximum(np.searchsorted(at, at - delay_ms, "right") - 1, 0)
+    column = table[injection.column]
+    new = pc.if_else(pa.array(rows), column.take(pa.array(earlier)), column)
+    return EventTables(replace_column(table, injection.column, new), events.labels)
+
+
+def speed_clock(events: EventTables, injection: Injection) -> EventTables:
+    """The clock of one producer is fast: the times of its events are ahead."""
+    table, rows = events.predictions, injection.rows(events.predictions)
+    at = epoch_ms(table) + np.where(rows, round(injection.magnitude * MINUTE_MS), 0)
+    return EventTables(replace_column(table, "at", pa.array(at).cast(pa.timestamp("ms", "UTC"))), events.labels)
+
+
+def _moved(events: EventTables, injection: Injection, delta_ms: int) -> EventTables:
+    """Move the affected timestamps, which are epoch milliseconds or Arrow timestamps."""
+    table, rows = events.predictions, pa.array(injection.rows(events.predictions))
+    column = table[injection.column]
+    if pa.types.is_timestamp(column.type):
+        milliseconds = column.cast(pa.timestamp("ms", column.type.tz)).cast(pa.int64())
+        moved = pc.add(milliseconds, delta_ms).cast(pa.timestamp("ms", column.type.tz)).cast(column.type)
+    else:
+        moved = pc.add(column, pa.scalar(delta_ms).cast(column.type))
+    return EventTables(replace_column(table, injection.column, pc.if_else(rows, moved, column)), events.labels)
+
+
+def _older(injection: Injection) -> tuple[ExpectedRule, ...]:
+    return drift(injection) if injection.field.type == "timestamp" else ()
+
+
+def _no_rule(_: Injection) -> tuple[ExpectedRule, ...]:
+    return ()
+
+
+FAULTS = (
+    Fault(
+        "timezone-slip",
+        slip_time_zone,
+        drift,
+        field_rates,
+        frozenset(("timestamp",)),
+        FaultParameter(-5.0, "hours", -24.0, 24.0),
+    ),
+    Fault("stale-upstream", delay_upstream, _older, field_rates, ANY_TYPE, FaultParameter(6.0, "hours", 0.0, 720.0)),
+    Fault(
+        "clock-fast",
+        speed_clock,
+        _no_rule,
+        magnitude=FaultParameter(60.0, "minutes", 0.0, 1440.0),
+        rate=FaultParameter(0.1, "of the events", 0.0, 1.0),
+    ),
+)

@@ -1,0 +1,230 @@
+"""Compares what happened in a drill with what must happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from barograph.contract import Contract
+from barograph.guard.health import ModelHealth
+
+from alerts.simulator import Episode, Simulation
+from drills.expectation import DrillExpectation, ExpectedAlert
+from drills.faults import FaultPeriod, Injection
+from drills.webhook import DeliveredAlert, Deliveries
+
+HOUR_S = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class DrillCheck:
+    """One expectation and what happened instead."""
+
+    expected: str
+    observed: str
+    is_met: bool
+    after_s: int | None = None
+    """Event time from the start of the fault to the observation, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardObservation:
+    """A state that a client `Guard` reported."""
+
+    at_s: int
+    """Event time of the record, Unix seconds."""
+    state: str
+    answered_by: str
+    """`primary` or `fallback`: which one answered a call through `Guard.use`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrillObservations:
+    """What happened in a drill, and in its control: the same events without the fault."""
+
+    simulation: Simulation
+    control: Simulation
+    deliveries: Deliveries
+    guard: Sequence[GuardObservation]
+    """States that the client reported, in order."""
+    control_guard: Sequence[ModelHealth]
+    """States of the control."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrillReport:
+    """The result of a drill."""
+
+    checks: tuple[DrillCheck, ...]
+    notes: tuple[str, ...] = ()
+    page_after_s: int | None = None
+    """Event time from the start of the fault to the first expected notification, in seconds."""
+    degraded_after_s: int | None = None
+    recovered_after_s: int | None = None
+    """Event time from the end of the fault to the guard's recovery, in seconds."""
+    observed: tuple[str, ...] = field(default=())
+    """Alerts that the fault caused."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether all expectations are met."""
+        return all(check.is_met for check in self.checks)
+
+
+def failed_report(expected: str, observed: str) -> DrillReport:
+    """Return the report of a drill that could not run."""
+    return DrillReport((DrillCheck(expected, observed, False),))
+
+
+def report(
+    injection: Injection, contract: Contract, expectation: DrillExpectation, observations: DrillObservations
+) -> DrillReport:
+    """Compare observations with the expectation."""
+    period, control = injection.period, observations.control
+    start_s = period.start_ms // 1000
+    caused = [each for each in _episodes(observations.simulation) if _is_caused(each, control, start_s)]
+    checks: list[DrillCheck] = []
+    first: list[int] = []
+    for alert in expectation.alerts:
+        check = _check_alert(alert, caused, observations, start_s)
+        checks.append(check)
+        if check.is_met and check.after_s is not None:
+            first.append(check.after_s)
+    others = sorted(
+        {
+            _name(each)
+            for each in caused
+            if each.rule.severity == "page" and not expectation.permits(each.rule.name, each.key)
+        }
+    )
+    checks.append(DrillCheck("no other page", ", ".join(others) or "none", not others))
+    checks += [DrillCheck("every notification is delivered", each, False) for each in observations.deliveries.problems]
+    guard_checks, notes, degraded_s, recovered_s = _check_guard(injection, contract, expectation, observations)
+    return DrillReport(
+        (*checks, *guard_checks),
+        tuple(notes),
+        min(first, default=None),
+        degraded_s,
+        recovered_s,
+        tuple(dict.fromkeys(_name(each) for each in caused)),
+    )
+
+
+def _check_alert(
+    expected: ExpectedAlert, caused: Iterable[Episode], observations: DrillObservations, start_s: int
+) -> DrillCheck:
+    text = str(expected)
+    if expected.severity is None:
+        return DrillCheck(text, "the contract has no such rule", False)
+    matching = [each for each in caused if each.rule.name == expected.rule and expected.key in (None, each.key)]
+    if not matching:
+        always = [
+            each
+            for each in _episodes(observations.simulation)
+            if each.rule.name == expected.rule
+            and expected.key in (None, each.key)
+            and (each.end is None or each.end >= start_s)
+        ]
+        why = "it fires without the fault too; choose another field or range" if always else "it did not fire"
+        return DrillCheck(text, why, False)
+    delivered = [
+        each
+        for each in observations.deliveries.alerts
+        if each.since_s >= start_s and expected.matches(dict(each.labels), _key(each, matching))
+    ]
+    if not delivered:
+        fired = matching[0].start - start_s
+        return DrillCheck(text, "it fired, and no notification arrived", False, fired)
+    arrival = min(delivered, key=lambda each: each.at_s)
+    if arrival.point != expected.point:
+        return DrillCheck(text, f"the notification arrived at {arrival.point}", False, arrival.at_s - start_s)
+    key = _key(arrival, matching)
+    observed = f"{arrival.labels['severity']} {arrival.labels['rule']}{f' {key}' if key else ''} at {arrival.point}"
+    return DrillCheck(text, observed, True, arrival.at_s - start_s)
+
+
+def _key(delivered: DeliveredAlert, matching: Sequence[Episode]) -> str:
+    label = matching[0].rule.signal.label
+    return delivered.labels.get(label, "") if label else ""
+
+
+def _episodes(simulation: Simulation) -> list[Episode]:
+    return sorted(
+        (episode for replay in simulation.replays for episode in replay.episodes), key=lambda each: each.start
+    )
+
+
+def _is_caused(episode: Episode, control: Simulation, start_s: int) -> bool:
+    """Whether the fault caused an episode: it began after the fault, and the control has none at that time.
+
+    The control may fire a little earlier or later, because a fault moves windows across a threshold, so an episode of
+    the control counts if it begins within the rule's long window.
+    """
+    if episode.start < start_s:
+        return False
+    reach_s = max(episode.rule.long_s, HOUR_S)
+    return not any(
+        (each.rule.name, each.rule.part, each.key) == (episode.rule.name, episode.rule.part, episode.key)
+        and each.start <= episode.start + reach_s
+        and (each.end is None or each.end >= episode.start - reach_s)
+        for each in _episodes(control)
+    )
+
+
+def _name(episode: Episode) -> str:
+    return f"{episode.rule.severity} {episode.rule.name}{f' {episode.key}' if episode.key else ''}"
+
+
+def _check_guard(
+    injection: Injection, contract: Contract, expectation: DrillExpectation, observations: DrillObservations
+) -> tuple[list[DrillCheck], list[str], int | None, int | None]:
+    """Check the states of the guard: degraded by the fault and healthy again, or unchanged."""
+    start_s, end_s = _bounds_s(injection.period)
+    by_fault = [each for each in observations.guard if each.at_s >= start_s]
+    degraded = next((each for each in by_fault if each.state == "degraded"), None)
+    control = [each for each in observations.control_guard if each.state == "degraded"]
+    is_degraded_anyway = any(each.since_ms // 1000 >= start_s for each in control) or (
+        bool(observations.control_guard) and _state_at(observations.control_guard, start_s) == "degraded"
+    )
+    if is_degraded_anyway:
+        note = "The guard is not checked: without the fault the model is degraded in this range as well."
+        return [], [note], None, None
+    if expectation.guard is None:
+        return [], [], None if degraded is None else degraded.at_s - start_s, None
+    if expectation.guard == "healthy":
+        observed = "degraded" if degraded else "healthy"
+        after_s = degraded.at_s - start_s if degraded else None
+        return [DrillCheck("the guard stays healthy", observed, degraded is None, after_s)], [], after_s, None
+    expected = "the guard degrades and serving uses the fallback"
+    if degraded is None:
+        return [DrillCheck(expected, "it stayed healthy", False)], [], None, None
+    degraded_s = degraded.at_s - start_s
+    answered = f"degraded, the {degraded.answered_by} answered"
+    checks = [DrillCheck(expected, answered, degraded.answered_by == "fallback", degraded_s)]
+    recovered = next((each for each in by_fault if each.at_s > degraded.at_s and each.state == "healthy"), None)
+    expected = "the guard recovers and serving uses the primary"
+    if recovered is not None:
+        observed, recovered_s = f"healthy, the {recovered.answered_by} answered", recovered.at_s - end_s
+        checks.append(DrillCheck(expected, observed, recovered.answered_by == "primary", recovered.at_s - start_s))
+        return checks, [], degraded_s, recovered_s
+    if observations.simulation.until - end_s >= recovery_s(contract, observations.simulation):
+        return [*checks, DrillCheck(expected, "it stayed degraded", False)], [], degraded_s, None
+    note = "The events end before the guard can recover; use a shorter --duration or a longer --history."
+    return checks, [note], degraded_s, None
+
+
+def recovery_s(contract: Contract, simulation: Simulation) -> int:
+    """Return the longest time from the end of a fault to the guard's recovery: every window is free of the fault."""
+    rules = [replay.rule for replay in simulation.replays if replay.rule.name in contract.fallback.rules]
+    hops = [window.hop_s for window in contract.windows]
+    waits = [rule.long_s + rule.keep_firing_for_s + 2 * rule.every_s for rule in rules]
+    return max(waits, default=0) + max(hops, default=0) + contract.fallback.recover_s + 2 * contract.pane_s
+
+
+def _state_at(records: Sequence[ModelHealth], at_s: int) -> str:
+    states = [each.state for each in records if each.at_ms // 1000 <= at_s]
+    return states[-1] if states else "healthy"
+
+
+def _bounds_s(period: FaultPeriod) -> tuple[int, int]:
+    return period.start_ms // 1000, period.end_ms // 1000

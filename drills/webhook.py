@@ -1,0 +1,173 @@
+"""Delivers the notifications of a drill to a real HTTP webhook, and receives them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from alerts.settings import AlertSettings, Integration
+from alerts.simulator import Alert, Notification, Simulation
+from alerts.text import words
+from alerts.webhooks import AlertMessage, Sender
+from drills.errors import DrillError
+
+VARIABLE = "BAROGRAPH_DRILL_WEBHOOK"
+"""Variable with the address of the webhook, in the environment that only the sender of the drill sees."""
+PAUSE_S = 0.2
+"""Nominal pause before the second attempt; each attempt takes at most five seconds, so a delivery ends in 16 s."""
+MAX_FAILURES = 2
+"""Failed deliveries after which no more are attempted."""
+MAX_BODY_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveredAlert:
+    """A firing alert in a notification that the webhook accepted."""
+
+    at_s: int
+    """Event time of the notification, Unix seconds."""
+    since_s: int
+    """Event time since which the alert fires, Unix seconds."""
+    point: str
+    labels: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class WebhookReceiver:
+    """A webhook on loopback that records the bodies that it gets. Use it as a context manager."""
+
+    status: int = 200
+    """The status of its answers."""
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    _server: ThreadingHTTPServer | None = None
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.server_address[1]}/drill"
+
+    def __enter__(self) -> WebhookReceiver:
+        receiver = self
+
+        class _WebhookHandler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                length = int(self.headers.get("Content-Length", 0))
+                if length > MAX_BODY_BYTES:
+                    self.send_error(413)
+                    return
+                try:
+                    body = json.loads(self.rfile.read(length))
+                except ValueError:
+                    self.send_error(400)
+                    return
+                if receiver.status < 400:
+                    receiver.bodies.append(body)
+                self.send_response(receiver.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Write no log."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _WebhookHandler)
+        threading.Thread(target=self._server.serve_forever, name="drill-webhook", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def to_webhook(settings: AlertSettings) -> AlertSettings:
+    """Replace every integration by the drill's webhook: routes and contact points stay, and nobody is paged."""
+    webhook = (Integration("webhook", VARIABLE),)
+    return replace(settings, contact_points=dict.fromkeys(settings.contact_points, webhook))
+
+
+@dataclass(slots=True)
+class Deliveries:
+    """The outcome of the deliveries of one drill."""
+
+    alerts: list[DeliveredAlert] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """Why notifications were not delivered."""
+
+
+def deliver(simulation: Simulation, settings: AlertSettings, url: str, receiver: WebhookReceiver | None) -> Deliveries:
+    """Send the notifications of a simulation to a webhook, in order and without repeats.
+
+    Args:
+        simulation: the rules of one model.
+        settings: contact points and routes of the installation.
+        url: the webhook.
+        receiver: the webhook's recorder; None if the webhook is another server, whose answers then decide.
+
+    Raises:
+        DrillError: the address is not one of HTTP.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise DrillError("The address of --webhook does not start with http:// or https://.")
+    result = Deliveries()
+    for notification in simulation.notifications:
+        if notification.is_repeat:
+            continue
+        n_received = len(receiver.bodies) if receiver is not None else 0
+        problems: list[str] = []
+        sender = Sender(to_webhook(settings), {VARIABLE: url}, problems.append, pause_s=PAUSE_S)
+        sender.send(notification, messages(simulation, notification, settings))
+        sender.close()
+        result.problems += problems
+        if len(result.problems) >= MAX_FAILURES:
+            result.problems.append("The remaining notifications were not sent.")
+            break
+        if problems:
+            continue
+        firing = [(alert.start, alert.label_map) for alert in notification.firing]
+        point = notification.point
+        if receiver is not None:
+            bodies = receiver.bodies[n_received:]
+            if not bodies:
+                result.problems.append(f"{point}: the message of {len(firing)} alerts did not arrive.")
+                continue
+            point = str(bodies[0]["receiver"])
+            firing = [
+                (int(datetime.fromisoformat(each["startsAt"]).timestamp()), each["labels"])
+                for each in bodies[0]["alerts"]
+                if each["status"] == "firing"
+            ]
+        result.alerts += [DeliveredAlert(notification.at, since_s, point, labels) for since_s, labels in firing]
+    return result
+
+
+def messages(simulation: Simulation, notification: Notification, settings: AlertSettings) -> list[AlertMessage]:
+    """Write the messages of a notification as the guard would."""
+    return [
+        *(_message(simulation, alert, notification.at, settings) for alert in notification.firing),
+        *(_message(simulation, alert, alert.end or notification.at, settings) for alert in notification.resolved),
+    ]
+
+
+def _message(simulation: Simulation, alert: Alert, at: int, settings: AlertSettings) -> AlertMessage:
+    labels = alert.label_map
+    replay = next(each for each in simulation.replays if each.rule.title == labels["alertname"])
+    rule = replay.rule
+    key = labels.get(rule.signal.label, "") if rule.signal.label else ""
+    changes = replay.changes[key]
+    numbers = changes.numbers(at)
+    details = changes.details(at) | ({rule.signal.label: key} if rule.signal.label else {})
+    return AlertMessage(
+        alert,
+        rule.title,
+        words(rule.summary, details, numbers),
+        rule.description,
+        settings.grafana_url + words(rule.page_path, details, numbers),
+        settings.runbook(rule.runbook),
+        numbers,
+    )

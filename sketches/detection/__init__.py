@@ -1,0 +1,1 @@
+"""Prediction of when a change of a field is detected, from the amount of traffic and its overdispersion."""

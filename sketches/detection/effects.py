@@ -1,0 +1,178 @@
+"""Shares of a field's bins, and its rates, after a change of its values.
+
+The values of training are known from 1,001 quantiles and the counts of bins. A change is applied to points between the
+quantiles, each weighted so that the unchanged points have exactly the shares of the bins. So a change of any form (a
+shift, a factor, a constant) has shares on the bins of any field, at a resolution of about 10⁻³ of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sketches.baseline.baseline import ALL, FieldBaseline
+from sketches.baseline.bins import bins_of
+from sketches.baseline.columns import FieldColumn
+
+FloatArray = NDArray[np.float64]
+Transform = Callable[[FloatArray], FloatArray]
+
+_POINTS_PER_STEP = 8
+"""Points between two quantiles of a continuous field."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldShares:
+    """A field's shares at some time; before a change, those of training."""
+
+    bins: FloatArray
+    """Share of each PSI bin, `null` included, (B,); the sum is 1."""
+    rates: dict[str, float]
+    """Rate of each kind of `sketches.drift.rates.RATE_KINDS`, a share of all events."""
+
+    @property
+    def valid(self) -> float:
+        """Share of the events with a valid value."""
+        return 1.0 - self.rates["null"] - self.rates["invalid"]
+
+
+def trained_shares(field: FieldBaseline, slice_name: str = ALL) -> FieldShares:
+    """Return a field's shares in training.
+
+    Args:
+        field: the field's baseline.
+        slice_name: a slice that training has.
+
+    Raises:
+        ValueError: if training has no row of the slice with a value or a null.
+    """
+    counts = field.slices[slice_name]
+    order, sizes = bins_of(field, np.array(counts.cells, np.int64))
+    bins = np.add.reduceat(np.array(counts.cells, np.float64)[order], np.cumsum(sizes) - sizes)
+    rows = bins.sum() + counts.invalid
+    if not bins.any():
+        raise ValueError(f"training has no row of field {field.name!r} in slice {slice_name!r}")
+    unseen = counts.count(FieldColumn.UNSEEN) + counts.singletons if field.kind == "category" else 0
+    rates = {
+        "null": float(bins[-1] / rows),
+        "invalid": counts.invalid / rows,
+        "below": counts.below / rows,
+        "above": counts.above / rows,
+        "unseen": min(1.0, unseen / rows),
+    }
+    return FieldShares(bins / bins.sum(), rates)
+
+
+def changed_values(field: FieldBaseline, change: Transform, slice_name: str = ALL) -> FieldShares:
+    """Return the shares after a change of all values of a numeric field; nulls and invalid values stay.
+
+    Args:
+        field: the field's baseline.
+        change: maps values to values, elementwise.
+        slice_name: a slice that training has.
+
+    Raises:
+        ValueError: if the field is not numeric, or its baseline has no values.
+    """
+    if field.kind != "numeric" or not field.quantiles:
+        raise ValueError(f"field {field.name!r} has no numbers in training, so they cannot change")
+    before = trained_shares(field, slice_name)
+    edges = np.array(field.edges, np.float64)
+    points = _points(field)
+    bin_of = np.searchsorted(edges, points, "right")
+    own = before.bins[:-1]
+    points_per_bin = np.bincount(bin_of, minlength=len(own))
+    # A bin that training filled between two quantiles has no point; its rows count as unchanged.
+    weight = np.where(points_per_bin > 0, own / np.maximum(points_per_bin, 1), 0.0)[bin_of]
+    changed = np.asarray(change(points), np.float64)
+    after = np.bincount(np.searchsorted(edges, changed, "right"), weight, minlength=len(own))
+    after = after + np.where(points_per_bin > 0, 0.0, own)
+    rates, total = dict(before.rates), max(weight.sum(), 1e-300)
+    beyond = {
+        "below": None if field.low is None else changed < field.low,
+        "above": None if field.high is None else changed > field.high,
+    }
+    for kind, is_beyond in beyond.items():
+        if is_beyond is not None:
+            rates[kind] = max(before.rates[kind], float(weight[is_beyond].sum() / total) * before.valid)
+    return FieldShares(np.append(after, before.bins[-1]), rates)
+
+
+def shifted(field: FieldBaseline, sd: float, slice_name: str = ALL) -> FieldShares:
+    """Return the shares after all values moved by a number of standard deviations of training."""
+    return changed_values(field, lambda values: values + sd * field.std, slice_name)
+
+
+def scaled(field: FieldBaseline, factor: float, slice_name: str = ALL) -> FieldShares:
+    """Return the shares after all values were multiplied, as if their unit had changed."""
+    return changed_values(field, lambda values: values * factor, slice_name)
+
+
+def stuck(field: FieldBaseline, value: float, slice_name: str = ALL) -> FieldShares:
+    """Return the shares after all values became one value, as of a sensor that hangs."""
+    return changed_values(field, lambda values: np.full_like(values, value), slice_name)
+
+
+def with_rate(field: FieldBaseline, kind: str, rate: float, slice_name: str = ALL) -> FieldShares:
+    """Return the shares after the rate of nulls, invalid values or unseen categories became another one.
+
+    The other values stay, in proportion. The rate is at least that of training.
+
+    Args:
+        field: the field's baseline.
+        kind: `null`, `invalid` or `unseen`.
+        rate: the new rate, a share of all events.
+        slice_name: a slice that training has.
+
+    Raises:
+        ValueError: if the kind is another one, or the rate does not lie in [0, 1].
+    """
+    if kind not in ("null", "invalid", "unseen"):
+        raise ValueError(f"the rate of {kind!r} does not change alone; use null, invalid or unseen")
+    if not 0.0 <= rate <= 1.0:
+        raise ValueError(f"a rate lies in [0, 1], not at {rate}")
+    before = trained_shares(field, slice_name)
+    added = max(0.0, rate - before.rates[kind]) / max(1e-12, 1.0 - before.rates[kind])
+    bins = before.bins.copy()
+    if kind != "invalid":
+        # `null` is the last bin; unseen categories are counted in `other`, the bin before it.
+        bins *= 1.0 - added
+        bins[-1 if kind == "null" else -2] += added
+    rates = {name: share * (1.0 - added) for name, share in before.rates.items()}
+    return FieldShares(bins, rates | {kind: max(rate, before.rates[kind])})
+
+
+def moved_share(field: FieldBaseline, share: float, slice_name: str = ALL) -> FieldShares:
+    """Return the shares after events moved from the most frequent category to the second: PSI changes least so.
+
+    Args:
+        field: the baseline of a category field.
+        share: of all events that move, at most the share of the most frequent category.
+        slice_name: a slice that training has.
+
+    Raises:
+        ValueError: if the field has fewer than two bins with events.
+    """
+    before = trained_shares(field, slice_name)
+    first, second = np.argsort(-before.bins, kind="stable")[:2]
+    if before.bins[second] == 0.0:
+        raise ValueError(f"field {field.name!r} has a single category in slice {slice_name!r}")
+    bins = before.bins.copy()
+    moved = min(share, float(bins[first]))
+    bins[first] -= moved
+    bins[second] += moved
+    return FieldShares(bins, dict(before.rates))
+
+
+def _points(field: FieldBaseline) -> FloatArray:
+    """Return values of training at equal steps of rank; whole numbers are not interpolated."""
+    quantiles = np.array(field.quantiles, np.float64)
+    if field.integer:
+        return quantiles
+    ranks = np.arange(len(quantiles))
+    steps = (np.arange((len(quantiles) - 1) * _POINTS_PER_STEP) + 0.5) / _POINTS_PER_STEP
+    interpolated: FloatArray = np.interp(steps, ranks, quantiles)
+    return interpolated

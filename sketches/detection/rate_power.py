@@ -1,0 +1,73 @@
+"""Probability that the rate of a window exceeds its thresholds, by the share of the window that a change fills.
+
+If a rate rises from r₀ to r₁, and the events after the change are the share f of a window of n events, then
+
+    P(f) = P[Bin(n′, r₀ + f(r₁ − r₀)) ≥ k*],  n′ = n/φ,
+
+where k* is the least count that the rule calls too large. φ divides the events, as in `sketches.drift.rates`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from scipy.special import bdtrc
+
+from sketches.baseline.levels import Level
+from sketches.drift.rates import newcombe, rate_verdicts
+
+
+def least_major_count(n_eff: int, base_k: float, base_n: float, minor: float, major: float) -> int | None:
+    """Return the least count of n′ events that `rate_verdicts` calls `major`; None if no count is.
+
+    Args:
+        n_eff: n′, the window's events divided by φ.
+        base_k: training rows that count.
+        base_n: all training rows.
+        minor: threshold of `minor`, a change as a share.
+        major: threshold of `major`.
+    """
+    return _least(
+        n_eff,
+        lambda k: bool(rate_verdicts(k, n_eff, base_k, base_n, minor=minor, major=major).level == Level.major),
+    )
+
+
+def least_paging_count(n_eff: int, base_k: float, base_n: float, threshold: float, base_phi: float = 1.0) -> int | None:
+    """Return the least count of n′ events with which a rule on the rate pages; None if no count pages.
+
+    A rule pages if the whole 95 % interval of the increase lies above its threshold.
+
+    Args:
+        n_eff: n′, the window's events divided by φ.
+        base_k: training rows that count.
+        base_n: all training rows.
+        threshold: of the rule, a change as a share.
+        base_phi: overdispersion of the training rows that count.
+    """
+    base = base_k / base_phi, base_n / base_phi
+    return _least(n_eff, lambda k: bool(newcombe(k, n_eff, *base)[1] > threshold))
+
+
+def count_exceedance(least: int | None, n_eff: int, rate: float) -> float:
+    """Return the probability that at least `least` of n′ events count; 0 for None.
+
+    Args:
+        least: k*.
+        n_eff: n′.
+        rate: share of the events that count.
+    """
+    if least is None:
+        return 0.0
+    return 1.0 if least <= 0 else float(bdtrc(least - 1, n_eff, min(1.0, max(0.0, rate))))
+
+
+def _least(n: int, exceeds: Callable[[int], bool]) -> int | None:
+    """Return the least k of 0 … n for which a condition holds that holds for all larger ones."""
+    if not exceeds(n):
+        return None
+    low, high = -1, n
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if exceeds(middle) else (middle, high)
+    return high

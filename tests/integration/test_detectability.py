@@ -1,0 +1,145 @@
+"""`barograph detectability` on real ClickHouse: traffic and φ of the last week, blind spots, slices."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from barograph.contract import Contract, Field, Slice, Window
+from barograph.contract.file import dump_contract
+
+from cli.main import main
+from local.clickhouse import LocalClickHouse
+from sketches.baseline.baseline import ALL, Baseline, SliceCounts, SliceValues, dump_baseline
+from tests.support.warehouse import row
+from tests.unit.sketches.detection.test_effects import category_field, normal_field
+from warehouse.client import Client
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.engine
+
+HOUR_S, DAY_S = 3_600, 86_400
+END_S = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp())
+CELLS = (*[100_000] * 10, 0)
+SLICES = (ALL, "site=a", "site=other")
+
+
+def make_model() -> tuple[Contract, Baseline]:
+    fields = []
+    for name in ("x", "quiet"):
+        cells = {each: SliceCounts(cells=CELLS) for each in SLICES}
+        fields.append(msgspec.structs.replace(normal_field(), name=name, slices=cells))
+    counts = SliceCounts(cells=(600_000, 300_000, 50_000, 30_000, 20_000))
+    fields.append(msgspec.structs.replace(category_field(), slices=dict.fromkeys(SLICES, counts)))
+    contract = Contract(
+        model="m",
+        fields=(
+            Field(name="x", type="float", source="features.x", critical=True),
+            Field(name="quiet", type="float", source="features.quiet", critical=True),
+            Field(name="c", type="category", source="features.c"),
+        ),
+        slices=(Slice(name="site", source="context.site", values=("a",)),),
+        windows=(Window(HOUR_S, 300), Window(DAY_S, HOUR_S)),
+    )
+    baseline = Baseline(
+        model="m",
+        version="1",
+        rows=10**6,
+        slice_rows=dict.fromkeys(SLICES, 10**6),
+        dimensions=(SliceValues(name="site", source="context.site", values=("a",), trained=True),),
+        fields=tuple(fields),
+    )
+    return contract, baseline
+
+
+@pytest.fixture
+def config(client: Client, engine: LocalClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    where = engine.address(client.database)
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
+    path = tmp_path / "barograph.toml"
+    path.write_text(f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n')
+    return str(path)
+
+
+def write_model(client: Client, *, verdicts: bool = True) -> None:
+    """Write a contract, a baseline and a week of verdicts: `x` with φ 213 in a day, `quiet` with φ 1."""
+    contract, baseline = make_model()
+    yaml = dump_contract(contract)
+    insert_rows(client, "contracts", [row("contracts", model="m", contract_id=contract.id, yaml=yaml, applied_at=1)])
+    body = dump_baseline(baseline).decode()
+    applied = {"model": "m", "version": "1", "baseline_id": baseline.id, "effective_from": 0, "accepted_at": 1}
+    insert_rows(client, "baselines", [row("baselines", **applied, body=body)])
+    sealed = {"model": "m", "watermark": END_S * 1000, "sealed_until": END_S * 1000, "updated_at": END_S * 1000}
+    insert_rows(client, "progress", [row("progress", **sealed, record_seq=1)])
+    if not verdicts:
+        return
+    rows: list[dict[str, Any]] = []
+    common = {"model": "m", "baseline_id": baseline.id, "judged_at": END_S * 1000, "record_seq": 1, "level": "stable"}
+    for hour in range(9 * 24):
+        end_s = END_S - hour * HOUR_S
+        for field, phi in (("x", 213.0), ("quiet", 1.0), ("c", 1.0)):
+            for name, length_s, n in (("1h", HOUR_S, 2_500), ("1d", DAY_S, 60_000)):
+                for slice_name, share in ((ALL, 1.0), ("site=a", 0.01)):
+                    # Older traffic and windows at the start of the history would mislead.
+                    n_then = n * 50 if hour > 7 * 24 else 1 if hour == 6 * 24 else n
+                    window = {"window": name, "window_start": end_s - length_s, "window_end": end_s}
+                    reason = "partly recorded" if hour == 6 * 24 else ""
+                    values = {"n": int(n_then * share), "phi": phi if name == "1d" else 1.0, "reason": reason}
+                    rows.append(row("drift", **common, version="1", slice=slice_name, field=field, **window, **values))
+    old = rows[0] | {"version": "0", "window_end": END_S - 6 * DAY_S, "n": 10**6}
+    insert_rows(client, "drift", [*rows, old])
+
+
+def run(config: str, *arguments: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(["detectability", "--model", "m", "--config", config, *arguments])
+    return int(end.value.code or 0)
+
+
+def test_json(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_model(client)
+    assert run(config, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["version"] == "1"
+    rules = {(each["field"], each["change"]): each for each in result["rules"]}
+    assert set(rules) == {(field, change) for field in ("x", "quiet") for change in ("shift", "nulls")}
+    x, quiet = rules["x", "shift"], rules["quiet", "shift"]
+    assert (x["n"], x["phi"], x["rule"], x["unit"]) == (60_000, 213.0, "psi-major", "sd")
+    assert x["smallest"]["7d"] > quiet["smallest"]["7d"]
+    # With n/φ = 282 in the day window, statistics.md has 0.5; the week is long enough to fill it.
+    assert 0.48 < x["smallest"]["7d"] < 0.54
+    assert 0.46 < quiet["smallest"]["7d"] < 0.49
+    windows = {(e["field"], e["slice"], e["window"], e["change"]): e["smallest"] for e in result["windows"]}
+    assert windows["quiet", "site=a", "1d", "shift"]["7d"] > windows["quiet", ALL, "1d", "shift"]["7d"]
+    # 600 events with φ 213 count as three.
+    assert windows["x", "site=a", "1d", "shift"] == {"1h": None, "1d": None, "7d": None}
+
+
+def test_text_begins_with_the_blind_spots(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_model(client)
+    assert run(config) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "m: version 1, traffic of the last week"
+    assert lines[1].startswith("x: a shift of less than ")
+    reason = "φ is 213, so 60,000 events in 1d count as 282 independent ones"
+    assert lines[1].endswith(f"sd) is invisible in a day: {reason}")
+    assert any(line.split()[:2] == ["quiet", "all"] for line in lines)
+
+
+def test_one_field(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_model(client)
+    assert run(config, "--field", "c", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert {each["change"] for each in result["rules"]} == {"moved", "nulls"}
+
+
+def test_errors_say_what_to_do(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_model(client, verdicts=False)
+    assert run(config) == 1
+    assert "has no verdict on a whole window of the last 7 days" in capsys.readouterr().err
+    assert run(config, "--field", "y") == 1
+    assert "has no field 'y'" in capsys.readouterr().err

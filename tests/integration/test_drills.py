@@ -1,0 +1,229 @@
+"""Drills through the real path: publisher, Kafka, processors, rules, webhook, `model-health` and a client's guard."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pytest
+from confluent_kafka.admin import NewTopic
+
+from cli.apply import apply_all
+from cli.drill.scratch import database_prefix, topics_prefix
+from cli.main import main
+from cli.settings import Settings, load_settings
+from drills.errors import DrillError
+from drills.recorded_events import read_events
+from local.clickhouse import LocalClickHouse
+from local.kafka import LocalKafka
+from streams.broker.client import Admin
+from tests.support.drill_model import DrilledModel, make_model
+from tests.support.pipeline import wait_for
+from tests.support.warehouse import row
+from warehouse.client import connect
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.slow
+
+HOUR_S = 3600
+FEATURES = ("x", "y", "k", "flag", "colour")
+COMPARED = ("id", "at", "score", "latency_ms", *(f"features.{name}" for name in FEATURES))
+
+
+@dataclass
+class Installation:
+    """An installation with a model and the file of its settings."""
+
+    settings: Settings
+    config: Path
+    model: DrilledModel
+    folder: Path
+
+    def leftovers(self) -> list[str]:
+        """Databases and topics of drills."""
+        with connect(self.settings.warehouse) as client:
+            databases = [name for (name,) in client.rows("SELECT name FROM system.databases")]
+        topics = Admin(self.settings.bootstrap_servers, {}).client.list_topics(timeout=10).topics
+        prefixes = database_prefix(self.settings), topics_prefix(self.settings)
+        return [name for name in [*databases, *topics] if name.startswith(prefixes)]
+
+
+@pytest.fixture
+def installation(
+    broker: LocalKafka,
+    engine: LocalClickHouse,
+    database: str,
+    topic_prefix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Installation:
+    where = engine.address(database)
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
+    config = tmp_path / "barograph.toml"
+    config.write_text(
+        f'bootstrap_servers = "{broker.bootstrap_servers}"\ntopic_prefix = "{topic_prefix}"\n'
+        f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n'
+        f'username = "{where.username}"\n'
+        '[alerts.contact_points.on-call.webhook]\nurl_variable = "ON_CALL"\n'
+        '[alerts.contact_points.tickets.webhook]\nurl_variable = "TICKETS"\n'
+        '[alerts.routes.shop]\npage = "on-call"\nticket = "tickets"\n'
+    )
+    settings = load_settings(config)
+    model = make_model(tmp_path, int(time.time() * 1000))
+    text = model.contract_file.read_text()
+    apply_all(settings, [(model.contract, text)], [model.baseline])
+    return Installation(settings, config, model, tmp_path)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
+    with pytest.raises(SystemExit) as exit_:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert captured.out, captured.err
+    result: dict[str, Any] = json.loads(captured.out)
+    return int(exit_.value.code or 0), result
+
+
+@pytest.mark.long
+def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = installation.folder / "drills.yaml"
+    suite.write_text(
+        "suite: 1\nmodel: shop\nhistory: 8d\ndrills:\n"
+        "  - {fault: mean-shift, field: x, magnitude: 2, route: shop}\n"
+        "  - {fault: error-burst, route: shop}\n"
+        "  - {fault: duplicates, route: shop}\n"
+        "  - {fault: silence, duration: 1d, route: shop}\n"
+        "  - {fault: silence, route: nowhere}\n"
+    )
+    junit = installation.folder / "junit.xml"
+    arguments = ("--from", installation.model.predictions_file, "--json", "--junit", junit)
+    code, result = run(capsys, "drill", "suite", suite, *arguments, "--config", installation.config)
+    *passed, broken = result["drills"]
+    assert code == 1, "the last route is broken"
+    assert not broken["passed"]
+    assert "the route 'nowhere' is not known here" in broken["checks"][0]["observed"]
+    assert [each["passed"] for each in passed] == [True] * 4, result
+    shift, errors, duplicates, silence = passed
+    pages = {each["title"]: each["checks"][0]["observed"] for each in (shift, errors, silence)}
+    assert pages == {
+        "mean-shift x": "page psi-major x at on-call",
+        "error-burst": "page errors at on-call",
+        "silence": "page silence at on-call",
+    }
+    for each in (shift, errors):
+        assert [check["observed"] for check in each["checks"][2:]] == [
+            "degraded, the fallback answered",
+            "healthy, the primary answered",
+        ]
+    assert duplicates["alerts"] == []
+    low_s, high_s = shift["predicted_s"]
+    # Rules are evaluated at whole hops, so a page may be later than predicted by one of them.
+    assert low_s - HOUR_S <= shift["page_after_s"] <= high_s + HOUR_S
+    assert junit.read_text().count("<testcase") == 5
+    with connect(installation.settings.warehouse) as client:
+        stored = client.rows("SELECT fault, field, passed, length(met), model FROM drills ORDER BY drill_id")
+        assert stored == [
+            ("mean-shift", "x", True, 4, "shop"),
+            ("error-burst", "", True, 4, "shop"),
+            ("duplicates", "", True, 2, "shop"),
+            ("silence", "", True, 3, "shop"),
+        ]
+        for table in ("predictions", "panes", "drift", "volume", "progress", "processors"):
+            assert client.rows(f"SELECT count() FROM {table}") == [(0,)], table
+        assert {model for (model,) in client.rows("SELECT model FROM contracts")} == {"shop"}
+    assert installation.leftovers() == []
+
+
+def test_events_come_from_the_raw_rows(installation: Installation) -> None:
+    rows = installation.model.events.predictions.slice(0, 200)
+    record(installation, rows)
+    with connect(installation.settings.warehouse) as client:
+        version, events = read_events(client, installation.model.contract, None, 8 * 86_400)
+        assert version == "1"
+        for name in COMPARED:
+            assert events.predictions[name].to_pylist() == rows[name].to_pylist(), name
+        with pytest.raises(DrillError, match="no raw predictions of shop version 2; there are 1"):
+            read_events(client, installation.model.contract, "2", 8 * 86_400)
+        other = msgspec.structs.replace(installation.model.contract, model="other")
+        with pytest.raises(DrillError, match="no raw predictions of other: set raw_share"):
+            read_events(client, other, None, 8 * 86_400)
+
+
+def record(installation: Installation, rows: pa.Table) -> None:
+    """Write raw predictions as the recorder does."""
+    records = []
+    for i, event in enumerate(rows.to_pylist()):
+        features = {name: event[f"features.{name}"] for name in FEATURES}
+        records.append(
+            row(
+                "predictions",
+                offset=i,
+                model="shop",
+                version="1",
+                id=event["id"],
+                at=int(event["at"].timestamp() * 1000 + 0.5),
+                received_at=int(time.time() * 1000),
+                numbers={name: float(v) for name, v in features.items() if v is not None and not isinstance(v, str)},
+                strings={name: v for name, v in features.items() if isinstance(v, str)},
+                nulls=[name for name, v in features.items() if v is None],
+                score=event["score"],
+                latency_ms=event["latency_ms"],
+            )
+        )
+    with connect(installation.settings.warehouse) as client:
+        insert_rows(client, "predictions", records)
+
+
+def test_clean_removes_what_an_interrupted_drill_left(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = installation.settings
+    with connect(settings.warehouse) as client:
+        client.command(f"CREATE DATABASE {database_prefix(settings)}1")
+    admin = Admin(settings.bootstrap_servers, {})
+    name = f"{topics_prefix(settings)}2-predictions"
+    for done in admin.client.create_topics([NewTopic(name, 1, 1)]).values():
+        admin.result(done, "create a topic")
+    wait_for(lambda: len(installation.leftovers()) == 2, "the topic", 30)
+    with pytest.raises(SystemExit):
+        main(["drill", "clean", "--config", str(installation.config)])
+    assert capsys.readouterr().out == "1: removed.\n2: removed.\n"
+    wait_for(lambda: installation.leftovers() == [], "the removal", 30)
+    with pytest.raises(SystemExit):
+        main(["drill", "clean", "--config", str(installation.config)])
+    assert capsys.readouterr().out == "There is nothing to remove.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mean-shift", "--model", "nobody"], "has no contract of 'nobody'; there are shop."),
+        (["mean-shift", "--model", "drill.shop.1"], "drill.shop.1 is the model of a drill; run the drill on the model"),
+        (["mean-shift", "--model", "shop"], "has no raw predictions of shop: set raw_share in its contract, or give"),
+        (["mean-shift", "--model", "shop", "--from", "FILE", "--field", "z"], "has no field 'z'; the fields are"),
+        (["mean-shift", "--model", "shop", "--from", "FILE", "--magnitude", "0"], "A magnitude of 0 changes nothing"),
+        (["mean-shift", "--model", "shop", "--from", "FILE", "--duration", "1y"], "--duration: '1y' is not a duration"),
+        (["mean-shift", "--model", "shop", "--from", "FILE", "--duration", "90d"], "use a shorter --duration"),
+        (["mean-sift", "--model", "shop"], "did you mean mean-shift?"),
+        (["silence", "--model", "shop", "--from", "FILE", "--route", "x"], "the route 'x' is not known here"),
+    ],
+    ids=lambda value: "-".join(value[:1] + value[-1:]) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_sentence(
+    installation: Installation, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    names = [str(installation.model.predictions_file) if word == "FILE" else word for word in arguments]
+    with pytest.raises(SystemExit) as exit_:
+        main(["drill", "run", *names, "--config", str(installation.config)])
+    assert exit_.value.code == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "bug" not in error
+    assert installation.leftovers() == []

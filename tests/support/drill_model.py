@@ -1,0 +1,79 @@
+"""A small model with a stable history, for drills through the real path: contract and baseline from `infer`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from barograph.contract import Contract, Fallback, Window
+from barograph.contract.file import dump_contract
+from barograph.contract.model import Slo
+
+from cli.infer.infer import InferOptions, infer
+from cli.infer.profile import Roles
+from drills.faults import EventTables
+from sketches.baseline.baseline import Baseline
+from tests.support.drill_events import DAY_MS, START_MS, make_events
+
+HOUR_S = 3600
+WINDOWS = (Window(3 * HOUR_S, HOUR_S), Window(24 * HOUR_S, 3 * HOUR_S))
+DAYS, PER_DAY = 8, 1000
+
+
+@dataclass(frozen=True)
+class DrilledModel:
+    """A model, its events, and the files that hold both."""
+
+    contract: Contract
+    baseline: Baseline
+    events: EventTables
+    contract_file: Path
+    predictions_file: Path
+    labels_file: Path
+
+
+def make_model(folder: Path, now_ms: int) -> DrilledModel:
+    """Make the model; its last event is an hour old."""
+    training = make_events(20_000, 20, seed=1).predictions
+    names = {name: name.removeprefix("features.") for name in training.column_names}
+    table = training.drop_columns(["id", "version", "features.updated"])
+    table = table.rename_columns([names[name] for name in table.column_names])
+    pq.write_table(table, folder / "train.parquet")
+    roles = Roles(time="at", score="score", class_=None, label=None, latency="latency_ms", critical=frozenset({"x"}))
+    result = infer(
+        InferOptions(
+            table=folder / "train.parquet",
+            model="shop",
+            version="1",
+            roles=roles,
+            pane_s=HOUR_S,
+            windows=WINDOWS,
+            season="none",
+        )
+    )
+    contract = msgspec.structs.replace(
+        result.contract,
+        slo=Slo(latency_ms=100.0, latency_share=0.99),
+        fallback=Fallback(recover_s=1800),
+        lateness_s=600,
+        out_of_order_s=600,
+    )
+    events = make_events(DAYS * PER_DAY, DAYS, seed=2)
+    shift_ms = (now_ms - HOUR_S * 1000 - START_MS - DAYS * DAY_MS) // (HOUR_S * 1000) * HOUR_S * 1000
+    predictions = _shifted(events.predictions, shift_ms).drop_columns(["features.updated"])
+    events = EventTables(predictions, _shifted(events.labels, shift_ms).slice(0, 0))
+    path = folder / "shop.yaml"
+    path.write_text(dump_contract(contract), encoding="utf-8")
+    pq.write_table(events.predictions, folder / "predictions.parquet")
+    return DrilledModel(
+        contract, result.baseline, events, path, folder / "predictions.parquet", folder / "labels.parquet"
+    )
+
+
+def _shifted(table: pa.Table, shift_ms: int) -> pa.Table:
+    at = table["at"].cast(pa.int64()).to_numpy() + np.int64(shift_ms)
+    return table.set_column(table.column_names.index("at"), "at", pa.array(at).cast(pa.timestamp("ms", "UTC")))

@@ -1,0 +1,106 @@
+"""The states of a model: degraded, healthy again, unknown, and across restarts of the guard."""
+
+from __future__ import annotations
+
+import msgspec
+from barograph.contract import Fallback
+from barograph.guard.health import FiringState, HealthReason, ModelHealth, RuleProgress, decode_health, encode_health
+
+from alerts.guard.model_guard import BLIND_AFTER_S, ActiveInstance, ModelGuard, is_news
+
+FALLBACK = Fallback(hold_s=30, recover_s=100)
+BLIND_TEXT = "ClickHouse does not answer."
+
+
+def drift(state: FiringState = "Alerting") -> ActiveInstance:
+    return ActiveInstance(
+        RuleProgress(uid="u", key="temp", state=state, since_s=0),
+        HealthReason(rule="psi-major", field="temp", value=0.5, text="PSI of temp is 0.5."),
+    )
+
+
+def guard(last: ModelHealth | None = None, fallback: Fallback = FALLBACK) -> ModelGuard:
+    return ModelGuard("m", fallback, "g1", last)
+
+
+def states(model: ModelGuard, times: range, active: list[ActiveInstance], blind: str = "") -> list[str]:
+    return [model.evaluate(now, active, blind).state for now in times]
+
+
+def test_a_rule_must_fire_for_the_hold() -> None:
+    model = guard()
+    assert states(model, range(1000, 1030, 10), [drift()]) == ["healthy"] * 3
+    record = model.evaluate(1030, [drift()], "")
+    assert (record.state, record.since_ms) == ("degraded", 1_030_000)
+    assert [(each.rule, each.field, each.since_ms) for each in record.reasons] == [("psi-major", "temp", 1_000_000)]
+
+
+def test_a_pending_rule_neither_degrades_nor_lets_recover() -> None:
+    model = guard(fallback=Fallback(recover_s=100))
+    assert states(model, range(1000, 1500, 100), [drift("Pending")]) == ["healthy"] * 5
+    assert model.evaluate(1500, [drift()], "").state == "degraded"
+    assert states(model, range(1600, 2000, 100), [drift("Pending")]) == ["degraded"] * 4
+
+
+def test_a_model_recovers_after_an_uninterrupted_quiet_time() -> None:
+    model = guard(fallback=Fallback(recover_s=100))
+    model.evaluate(1000, [drift()], "")
+    assert states(model, range(1010, 1100, 30), []) == ["degraded"] * 3
+    model.evaluate(1100, [drift("Recovering")], "")
+    assert states(model, range(1110, 1210, 50), []) == ["degraded"] * 2
+    record = model.evaluate(1210, [], "")
+    assert (record.state, record.since_ms) == ("healthy", 1_210_000)
+
+
+def test_blindness_becomes_unknown_and_the_state_before_returns() -> None:
+    model = guard(fallback=Fallback(recover_s=100))
+    model.evaluate(1000, [drift()], "")
+    latest = model.evaluate(1010, [], "")
+    assert states(model, range(1020, 1020 + BLIND_AFTER_S, 20), [], BLIND_TEXT) == ["degraded"] * 3
+    record = model.evaluate(1020 + BLIND_AFTER_S, [], BLIND_TEXT)
+    assert (record.state, record.known_state, record.since_ms) == ("unknown", "degraded", 1_080_000)
+    assert record.evaluated_at_ms == latest.evaluated_at_ms, "nothing was evaluated since"
+    assert [each.text for each in record.reasons] == [BLIND_TEXT]
+    assert states(model, range(1100, 1200, 50), []) == ["degraded"] * 2, "the quiet time starts over"
+    assert model.evaluate(1200, [], "").state == "healthy"
+
+
+def test_a_short_blindness_changes_nothing() -> None:
+    model = guard()
+    model.evaluate(1000, [], "")
+    assert states(model, range(1010, 1060, 10), [], BLIND_TEXT) == ["healthy"] * 5
+    assert states(model, range(1060, 1070, 10), []) == ["healthy"]
+    assert states(model, range(1070, 1130, 10), [], BLIND_TEXT) == ["healthy"] * 6
+
+
+def test_a_restarted_guard_gives_the_same_states() -> None:
+    """Every record, decoded, is a point at which another guard may continue."""
+    script: list[tuple[list[ActiveInstance], str]] = [
+        *[([], "")] * 2,
+        *[([drift("Pending")], "")] * 2,
+        *[([drift()], "")] * 6,
+        *[([], BLIND_TEXT)] * 9,
+        *[([], "")] * 6,
+        *[([drift("Recovering")], "")] * 2,
+        *[([], "")] * 12,
+    ]
+    steady = guard()
+    restarted = guard()
+    for i, (active, blind) in enumerate(script):
+        now = 1000 + 10 * i
+        expected = steady.evaluate(now, active, blind)
+        record = restarted.evaluate(now, active, blind)
+        assert record == expected
+        restarted = guard(decode_health(encode_health(record)))
+    assert expected.state == "healthy"
+    assert expected.sequence == len(script)
+
+
+def test_records_are_news_only_if_their_content_changed() -> None:
+    model = guard(fallback=Fallback(recover_s=100))
+    first = model.evaluate(1000, [drift()], "")
+    later = model.evaluate(1010, [drift()], "")
+    assert is_news(first, None)
+    assert not is_news(later, first)
+    assert is_news(msgspec.structs.replace(later, when_unknown="degrade"), first)
+    assert is_news(model.evaluate(1020, [], ""), later)

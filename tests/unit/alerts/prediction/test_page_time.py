@@ -1,0 +1,125 @@
+"""Predicted times to the pages of a contract's rules."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import pytest
+from barograph.contract import Contract, Field, Window
+from barograph.contract.alerts import AlertRule
+
+from alerts.prediction.page_time import PageTime, RuleDetection, detect, predict_pages, rules_reading
+from alerts.prediction.traffic import Traffic
+from alerts.settings import AlertSettings
+from sketches.baseline.baseline import ALL, Phi
+from sketches.detection.effects import FieldShares, shifted, trained_shares, with_rate
+from tests.unit.sketches.detection.test_effects import category_field, normal_field
+
+HOUR_S, DAY_S = 3_600, 86_400
+FIELD = normal_field()
+QUICK = Traffic(10_000 / DAY_S)
+
+
+def contract(*windows: tuple[int, int], **rules: AlertRule) -> Contract:
+    fields = (
+        Field(name="x", type="float", source="features.x", critical=True),
+        Field(name="c", type="category", source="features.c"),
+    )
+    plain = Contract(model="m", fields=fields, windows=tuple(Window(*each) for each in windows))
+    named = {name.replace("_", "-"): rule for name, rule in rules.items()}
+    return msgspec.structs.replace(plain, alerts=msgspec.structs.replace(plain.alerts, rules=named))
+
+
+ONE_DAY = contract((DAY_S, HOUR_S))
+TWO_WINDOWS = contract((HOUR_S, 300), (DAY_S, HOUR_S))
+
+
+def of_rule(pages: list[PageTime], name: str) -> PageTime:
+    [page] = [page for page in pages if page.rule == name]
+    return page
+
+
+def drift_detection(agreement: Contract, after: FieldShares, traffic: Traffic) -> RuleDetection:
+    settings = AlertSettings()
+    [rule] = [rule for rule in rules_reading(agreement, "x", settings) if rule.name == "psi-major"]
+    return detect(rule, agreement, FIELD, after, traffic.windows(agreement, FIELD), settings)
+
+
+def test_the_time_is_that_of_the_window_and_the_delays_of_the_rule() -> None:
+    after = shifted(FIELD, 1.5)
+    detection = drift_detection(ONE_DAY, after, QUICK)
+    [(curve,)] = detection.alternatives
+    page = of_rule(predict_pages(ONE_DAY, FIELD, after, QUICK), "psi-major")
+    rule = detection.rule
+    delays = ONE_DAY.lateness_s + ONE_DAY.out_of_order_s + 0.5 * rule.every_s
+    pending = math.ceil(rule.for_s / rule.every_s) * rule.every_s
+    assert page.median_s == pytest.approx(curve.reached_s(0.5) + delays + pending)
+    assert page.low_s < page.median_s < page.high_s
+    assert page.severity == "page"
+    assert page.is_expected
+    assert detection.is_paged(0.5, page.median_s + 1)
+    assert not detection.is_paged(0.5, page.median_s - 1)
+
+
+def test_a_large_shift_pages_on_the_short_window_alone() -> None:
+    slow = contract((HOUR_S, 300), (DAY_S, HOUR_S), psi_major=AlertRule(fast_threshold=20.0))
+    after = shifted(FIELD, 2.0)
+    quick = of_rule(predict_pages(TWO_WINDOWS, FIELD, after, Traffic(0.5)), "psi-major")
+    late = of_rule(predict_pages(slow, FIELD, after, Traffic(0.5)), "psi-major")
+    assert quick.high_s < 2 * HOUR_S < 5 * HOUR_S < late.low_s
+
+
+def test_a_window_with_few_events_does_not_page_alone() -> None:
+    after = shifted(FIELD, 2.0)
+    detection = drift_detection(TWO_WINDOWS, after, Traffic(499 / HOUR_S))
+    assert len(detection.alternatives) == 1
+
+
+def test_overdispersion_delays_and_hides() -> None:
+    after = shifted(FIELD, 0.55)
+    plain = of_rule(predict_pages(ONE_DAY, FIELD, after, QUICK), "psi-major")
+    assert plain.is_expected
+    counts = msgspec.structs.replace(FIELD.slices[ALL], phi={"1d": Phi(value=200.0, windows=30, flag="ok")})
+    correlated = msgspec.structs.replace(FIELD, slices={ALL: counts})
+    hidden = of_rule(predict_pages(ONE_DAY, correlated, after, QUICK), "psi-major")
+    assert not hidden.is_expected
+    assert hidden.is_predictable
+    overridden = Traffic(QUICK.events_per_s, {"1d": 1.0})
+    assert of_rule(predict_pages(ONE_DAY, correlated, after, overridden), "psi-major") == plain
+
+
+def test_too_few_independent_events_predict_nothing() -> None:
+    page = of_rule(predict_pages(ONE_DAY, FIELD, shifted(FIELD, 3.0), Traffic(9 / DAY_S)), "psi-major")
+    assert not page.is_predictable
+    assert page.is_possible
+    assert page.median_s == math.inf
+
+
+def test_no_change_pages_nothing() -> None:
+    pages = predict_pages(TWO_WINDOWS, FIELD, trained_shares(FIELD), QUICK)
+    assert {page.rule for page in pages} == {"psi-major", "psi-minor", "null-rate", "invalid-rate", "range-rate"}
+    assert not any(page.is_possible for page in pages)
+
+
+@pytest.mark.parametrize(("kind", "rule"), [("null", "null-rate"), ("invalid", "invalid-rate")])
+def test_a_rate_pages_by_its_rule(kind: str, rule: str) -> None:
+    pages = predict_pages(TWO_WINDOWS, FIELD, with_rate(FIELD, kind, 0.5), QUICK)
+    assert of_rule(pages, rule).high_s < 3 * HOUR_S
+
+
+def test_unseen_categories_are_a_ticket_of_a_field_that_is_not_critical() -> None:
+    field = category_field()
+    page = of_rule(predict_pages(TWO_WINDOWS, field, with_rate(field, "unseen", 0.4), QUICK), "unseen-rate")
+    assert page.severity == "ticket"
+    assert page.is_expected
+
+
+def test_values_out_of_range_page_with_the_shift_that_causes_them() -> None:
+    after: FieldShares = shifted(FIELD, 4.0)
+    assert of_rule(predict_pages(TWO_WINDOWS, FIELD, after, QUICK), "range-rate").is_expected
+
+
+def test_traffic_is_above_zero() -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        Traffic(0.0)

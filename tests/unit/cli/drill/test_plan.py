@@ -1,0 +1,64 @@
+"""Drills are planned before anything runs: their period, their model, and what must happen."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from cli.drill.plan import DrillPlan, DrillRequest, control_model, fault_period, plan_drill
+from drills.errors import DrillError
+from drills.faults import EventTables, InjectionRequest, find_fault
+from drills.faults.fault import epoch_ms
+from tests.support.drill_events import CONTRACT, HOUR_MS, baseline, make_events, without
+from tests.support.drill_simulation import ON_CALL
+
+EVENTS = make_events()
+ROUTED = without(CONTRACT, route="shop")
+
+
+def plan(fault: str = "mean-shift", contract: Any = ROUTED, **options: Any) -> DrillPlan:
+    request = DrillRequest(InjectionRequest(find_fault(fault)), **options)
+    return plan_drill("7", request, contract, baseline(), EVENTS, ON_CALL)
+
+
+def test_the_fault_starts_in_the_middle() -> None:
+    at = epoch_ms(EVENTS.predictions)
+    period = fault_period(EVENTS, None)
+    middle = (at.min() + at.max() + 1) // 2
+    assert abs(period.start_ms - middle) <= 1
+    assert abs((at.max() - period.end_ms) - (period.end_ms - middle)) <= 2000
+    assert fault_period(EVENTS, 3600).end_ms == period.start_ms + HOUR_MS
+
+
+def test_periods_that_do_not_fit_are_rejected() -> None:
+    with pytest.raises(DrillError, match="use a shorter --duration or a longer --history"):
+        fault_period(EVENTS, 30 * 86_400)
+    one = EventTables(EVENTS.predictions.slice(0, 1), EVENTS.labels)
+    with pytest.raises(DrillError, match="All events are at the same time"):
+        fault_period(one, None)
+
+
+def test_a_plan_states_what_must_happen() -> None:
+    result = plan()
+    assert result.model.contract.model == "drill.shop.7"
+    assert list(map(str, result.expectation.alerts)) == ["page psi-major x to on-call"]
+    assert result.expectation.guard == "degraded"
+    assert {rule.model for rule in result.model.rules} == {"drill.shop.7"}
+    assert result.events.predictions != EVENTS.predictions
+
+
+def test_a_broken_route_is_rejected() -> None:
+    with pytest.raises(DrillError, match=r"No notification would arrive: .*the route 'nowhere' is not known here"):
+        plan(route="nowhere")
+    with pytest.raises(DrillError, match="the route 'old' is not known"):
+        plan(contract=without(CONTRACT, route="old"))
+    assert str(plan(route="tickets").expectation.alerts[0]) == "page psi-major x to tickets"
+
+
+def test_the_control_needs_no_route() -> None:
+    contract = without(CONTRACT, route="nowhere")
+    control = control_model(contract, baseline(), "r", dataclasses.replace(ON_CALL))
+    assert control.contract.model == "drill.shop.r-control"
+    assert control.rules

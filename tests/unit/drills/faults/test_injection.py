@@ -1,0 +1,116 @@
+"""A fault that does not fit is rejected with one clear sentence; the expected rules follow from the field."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+import pytest
+from barograph.contract.alerts import RULES
+from barograph.contract.model import Slo
+
+from drills.errors import DrillError
+from drills.faults import FAULTS, ExpectedRule, Injection, InjectionRequest, find_fault, plan_injection
+from tests.support.drill_events import CONTRACT, PERIOD, baseline, make_events, without
+
+BASELINE = baseline()
+
+
+def plan(name: str, contract: Any = CONTRACT, **options: Any) -> Injection:
+    return plan_injection(InjectionRequest(find_fault(name), **options), contract, BASELINE, PERIOD)
+
+
+@pytest.mark.parametrize("name", sorted(FAULTS))
+def test_every_fault_states_its_incident_and_known_rules(name: str) -> None:
+    fault = FAULTS[name]
+    assert fault.incident.endswith(".")
+    injection = plan(name)
+    assert {each.rule for each in (*injection.fires, *injection.may_fire)} <= set(RULES)
+    for parameter in (fault.magnitude, fault.rate):
+        if parameter is not None:
+            assert parameter.unit
+            assert parameter.at_least <= parameter.default <= parameter.at_most
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mean-shift", {"field": "z"}, "has no field 'z'; the fields are x, y,"),
+        ("mean-shift", {"field": "colou"}, "did you mean colour?"),
+        ("mean-shift", {"field": "colour"}, "affects fields of type float or int, and colour of shop is of type"),
+        ("category-new", {"field": "x"}, "affects fields of type category, and x of shop is of type float"),
+        ("mean-shift", {"magnitude": 0.0}, "A magnitude of 0 changes nothing; the default of mean-shift is 2"),
+        ("scale", {"magnitude": 1.0}, "A magnitude of 1 changes nothing"),
+        ("null-rise", {"rate": 0.0}, "The rate 0 of null-rise is out of range: it is above 0 to 1"),
+        ("null-rise", {"rate": 1.5}, "The rate 1.5 of null-rise is out of range"),
+        ("null-rise", {"magnitude": 1.0}, "The fault null-rise has no magnitude"),
+        ("mean-shift", {"magnitude": float("nan")}, "The magnitude nan of mean-shift is out of range"),
+        ("silence", {"field": "x"}, "affects whole events; leave out the field"),
+        ("swapped-columns", {"field": "x", "other": "x"}, "needs two fields, and both are x"),
+        ("swapped-columns", {"field": "x", "other": "colour"}, "colour is of type category"),
+        ("swapped-columns", {"field": "k"}, "has no second field of type int"),
+        ("score-collapse", {"field": "x"}, "x is not an output of the model"),
+        ("schema-change", {"field": "score"}, "score is a fixed member of events"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, str) else None,
+)
+def test_what_does_not_fit_is_rejected(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DrillError, match=re.escape(message)):
+        plan(name, **options)
+
+
+def test_an_unknown_fault_is_rejected() -> None:
+    with pytest.raises(DrillError, match="did you mean null-rise"):
+        find_fault("null-rices")
+    with pytest.raises(DrillError, match="write one of mean-shift"):
+        find_fault("zzz")
+
+
+def test_faults_need_what_they_affect() -> None:
+    with pytest.raises(DrillError, match="promises no latency"):
+        plan("latency-creep", without(CONTRACT, slo=Slo()))
+    with pytest.raises(DrillError, match="affects labels, and the contract of shop has none"):
+        plan("label-flip", without(CONTRACT, label=None))
+    with pytest.raises(DrillError, match="No field of shop fits the fault timezone-slip"):
+        plan("timezone-slip", without(CONTRACT, fields=CONTRACT.fields[:2]))
+    events = make_events()
+    with pytest.raises(DrillError, match=r"no column features\.x"):
+        plan("mean-shift").apply(without_column(events, "features.x"))
+    with pytest.raises(DrillError, match="no labels in the period"):
+        plan("label-stop").apply(type(events)(events.predictions, events.labels.slice(0, 0)))
+    with pytest.raises(DrillError, match="no predictions in the period"):
+        plan("silence").apply(type(events)(events.predictions.slice(0, 0), events.labels))
+
+
+def without_column(events: Any, column: str) -> Any:
+    return type(events)(events.predictions.drop_columns([column]), events.labels)
+
+
+def test_a_critical_field_is_affected_by_default() -> None:
+    fields = tuple(msgspec.structs.replace(field, critical=field.name == "y") for field in CONTRACT.fields)
+    assert plan("mean-shift", without(CONTRACT, fields=fields)).field.name == "y"
+    assert plan("category-new").field.name == "colour"
+    assert plan("score-collapse").field.name == "score"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "rules"),
+    [
+        ("mean-shift", {"field": "x"}, [("psi-major", "x")]),
+        ("mean-shift", {"field": "score"}, [("output-shift", "score")]),
+        ("swapped-columns", {"field": "x"}, [("psi-major", "x"), ("psi-major", "y")]),
+        ("null-sentinel", {"field": "x"}, [("range-rate", "x")]),
+        ("null-sentinel", {"field": "colour"}, [("unseen-rate", "colour")]),
+        ("stale-upstream", {"field": "x"}, []),
+        ("stale-upstream", {"field": "updated"}, [("psi-major", "updated")]),
+        ("label-flip", {}, [("performance-drop", None)]),
+        ("label-delay", {"magnitude": 12.0}, []),
+        ("error-burst", {}, [("errors", None)]),
+        ("duplicates", {}, []),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_expected_rules(name: str, options: dict[str, Any], rules: list[tuple[str, str | None]]) -> None:
+    expected = [ExpectedRule(rule, key) for rule, key in rules]
+    assert [ExpectedRule(each.rule, each.key) for each in plan(name, **options).fires] == expected

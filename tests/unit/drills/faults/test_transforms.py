@@ -1,0 +1,185 @@
+"""Each fault changes what it states, in its period and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from numpy.typing import NDArray
+
+from drills.faults import FAULTS, EventTables, InjectionRequest, find_fault, plan_injection
+from drills.faults.fault import epoch_ms
+from tests.support.drill_events import CONTRACT, DAY_MS, HOUR_MS, PERIOD, baseline, make_events
+
+BASELINE = baseline()
+LABEL_FAULTS = {"label-stop", "label-delay", "label-flip", "concept-drift"}
+SAME_ROWS = sorted(
+    name for name in FAULTS if name not in LABEL_FAULTS | {"slice-lost", "duplicates", "traffic-halved", "silence"}
+)
+
+
+def inject(name: str, events: EventTables, **options: object) -> EventTables:
+    request = InjectionRequest(find_fault(name), **options)  # type: ignore[arg-type]
+    return plan_injection(request, CONTRACT, BASELINE, PERIOD).apply(events)
+
+
+def by_id(table: pa.Table) -> pa.Table:
+    return table.sort_by("id")
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", sorted(FAULTS))
+def test_nothing_changes_outside_the_period(name: str, seed: int) -> None:
+    events = make_events(seed=seed)
+    after = inject(name, events)
+    for before, changed, kind in (
+        (events.predictions, after.predictions, "predictions"),
+        (events.labels, after.labels, "labels"),
+    ):
+        outside = before["id"].filter(pa.array(~PERIOD.mask(before)))
+        rows = changed.filter(pc.is_in(changed["id"], value_set=outside.combine_chunks()))
+        same = before.filter(pa.array(~PERIOD.mask(before)))
+        assert by_id(rows).select(before.column_names) == by_id(same), kind
+
+
+@pytest.mark.parametrize("name", sorted(FAULTS))
+def test_a_fault_changes_something_and_repeats_exactly(name: str) -> None:
+    events = make_events()
+    first, second = inject(name, events), inject(name, events)
+    assert first.predictions == second.predictions
+    assert first.labels == second.labels
+    assert first.predictions != events.predictions or first.labels != events.labels
+
+
+@pytest.mark.parametrize("name", SAME_ROWS)
+def test_other_columns_stay(name: str) -> None:
+    events = make_events()
+    request = InjectionRequest(find_fault(name))
+    injection = plan_injection(request, CONTRACT, BASELINE, PERIOD)
+    after = injection.apply(events)
+    if injection.affected is not None:
+        touched = {injection.column, *([injection.second.source] if injection.second else [])}
+    else:
+        touched = {"latency-creep": {"latency_ms"}, "clock-fast": {"at"}, "late-events": set(), "error-burst": set()}[
+            name
+        ]
+    for column in set(events.predictions.column_names) - touched:
+        assert by_id(after.predictions)[column].equals(by_id(events.predictions)[column]), column
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"), [("null-rise", 0.3), ("null-sentinel", 0.25), ("category-new", 0.1), ("error-burst", 0.5)]
+)
+def test_the_rate_is_the_share_of_the_rows_in_the_period(name: str, rate: float) -> None:
+    events = make_events()
+    injection = plan_injection(InjectionRequest(find_fault(name), rate=rate), CONTRACT, BASELINE, PERIOD)
+    inside = int(PERIOD.mask(events.predictions).sum())
+    assert injection.rows(events.predictions).sum() == round(rate * inside)
+    after = injection.apply(events).predictions
+    column = "error" if name == "error-burst" else injection.column
+    values = after[column].filter(pa.array(injection.rows(events.predictions))).to_pylist()
+    expected = {
+        "null-rise": None,
+        "null-sentinel": -999.0,
+        "category-new": "drill: new category",
+        "error-burst": "drill",
+    }
+    assert set(values) == {expected[name]}
+
+
+def numbers(events: EventTables, column: str) -> NDArray[np.float64]:
+    table = events.predictions.filter(pa.array(PERIOD.mask(events.predictions)))
+    values: NDArray[np.float64] = table[column].drop_null().cast(pa.float64()).to_numpy()
+    return values
+
+
+def test_numbers_change_as_stated() -> None:
+    events = make_events()
+    x = numbers(events, "features.x")
+    assert np.allclose(numbers(inject("mean-shift", events, magnitude=0.5), "features.x"), x + 0.5)
+    assert np.allclose(numbers(inject("scale", events, magnitude=1.8), "features.x"), x * 1.8)
+    limit = BASELINE.fields[0].quantiles[500]
+    assert np.allclose(numbers(inject("clipped-range", events), "features.x"), np.minimum(x, limit))
+    assert len(set(numbers(inject("stuck-value", events), "features.x").tolist())) == 1
+    swapped = inject("swapped-columns", events)
+    assert np.array_equal(numbers(swapped, "features.x"), numbers(events, "features.y"))
+    assert np.array_equal(numbers(swapped, "features.y"), x)
+
+
+def test_whole_numbers_stay_whole() -> None:
+    after = inject("mean-shift", make_events(), field="k", magnitude=0.7).predictions["features.k"]
+    assert after.type == pa.int64()
+    assert after.null_count == make_events().predictions["features.k"].null_count
+
+
+def test_events_are_lost_repeated_and_delayed_as_stated() -> None:
+    events = make_events()
+    n, inside = events.predictions.num_rows, int(PERIOD.mask(events.predictions).sum())
+    assert inject("silence", events).predictions.num_rows == n - inside
+    assert inject("traffic-halved", events).predictions.num_rows == n - round(inside / 2)
+    assert inject("duplicates", events, rate=1.0).predictions.num_rows == n + inside
+    colours = inject("slice-lost", events).predictions
+    lost = colours.filter(pa.array(PERIOD.mask(colours)))["features.colour"].to_pylist()
+    assert "red" not in lost
+    assert {"green", "blue", None} <= set(lost)
+    late = inject("late-events", events, rate=0.5, magnitude=3.0).predictions
+    behind = np.maximum.accumulate(epoch_ms(late)) - epoch_ms(late)
+    assert np.count_nonzero(behind > 2 * HOUR_MS) > inside // 4
+    assert behind.max() <= 3 * HOUR_MS
+
+
+def test_times_move_as_stated() -> None:
+    events = make_events()
+    mask = PERIOD.mask(events.predictions)
+    before = events.predictions["features.updated"].to_numpy()
+    slipped = inject("timezone-slip", events).predictions["features.updated"].to_numpy()
+    assert np.array_equal(slipped - before, np.where(mask, -5 * HOUR_MS, 0))
+    stale = inject("stale-upstream", events, field="updated").predictions["features.updated"].to_numpy()
+    assert np.array_equal(stale - before, np.where(mask, -6 * HOUR_MS, 0))
+    fast = epoch_ms(inject("clock-fast", events, rate=1.0).predictions)
+    assert np.array_equal(fast - epoch_ms(events.predictions), np.where(mask, HOUR_MS, 0))
+
+
+def test_a_stale_value_is_that_of_an_earlier_prediction() -> None:
+    events = make_events()
+    after = inject("stale-upstream", events, field="score", magnitude=6.0).predictions
+    at, before = epoch_ms(events.predictions), events.predictions["score"].to_numpy()
+    for i in np.flatnonzero(PERIOD.mask(events.predictions))[::40]:
+        earlier = np.flatnonzero(at <= at[i] - 6 * HOUR_MS)[-1]
+        assert after["score"][int(i)].as_py() == before[earlier]
+
+
+def test_labels_change_as_stated() -> None:
+    events = make_events()
+    labels, inside = events.labels, int(PERIOD.mask(events.labels).sum())
+    assert inject("label-stop", events).labels.num_rows == labels.num_rows - inside
+    late = by_id(inject("label-delay", events, magnitude=72.0).labels)
+    assert int((epoch_ms(late) - epoch_ms(by_id(labels)) == 3 * DAY_MS).sum()) == inside
+    flipped = inject("label-flip", events, rate=0.5).labels
+    assert pc.sum(pc.not_equal(flipped["label"], labels["label"])).as_py() == round(0.5 * inside)
+    changed = inject("concept-drift", events, field="x").labels
+    rows = pc.not_equal(changed["label"], labels["label"])
+    x = dict(zip(events.predictions["id"].to_pylist(), events.predictions["features.x"].to_pylist(), strict=True))
+    median = pc.quantile(events.predictions["features.x"], 0.5)[0].as_py()
+    assert all(x[name] > median for name in labels["id"].filter(rows).to_pylist())
+    assert pc.sum(rows).as_py() > inside // 3
+
+
+def test_scores_and_latency_change_as_stated() -> None:
+    events = make_events()
+    assert set(numbers(inject("score-collapse", events, magnitude=0.25), "score").tolist()) == {0.25}
+    score = numbers(events, "score")
+    moved = numbers(inject("calibration-drift", events, magnitude=1.0), "score")
+    assert np.allclose(np.log(moved / (1 - moved)) - np.log(score / (1 - score)), 1.0)
+    assert np.allclose(
+        numbers(inject("latency-creep", events, magnitude=3.0), "latency_ms"), 3 * numbers(events, "latency_ms")
+    )
+
+
+def test_a_changed_schema_moves_the_values_to_another_member() -> None:
+    events = make_events()
+    after = inject("schema-change", events, field="x").predictions
+    mask = pa.array(PERIOD.mask(events.predictions))
+    assert after["features.x"].filter(mask).null_count == int(PERIOD.mask(events.predictions).sum())
+    assert after["features.x_v2"].filter(mask).equals(events.predictions["features.x"].filter(mask))

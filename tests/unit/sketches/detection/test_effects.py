@@ -1,0 +1,119 @@
+"""Shares of a field's bins after a change of its values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import ndtr, ndtri
+
+from sketches.baseline.baseline import ALL, QUANTILE_RANKS, FieldBaseline, SliceCounts
+from sketches.detection import effects
+from sketches.detection.psi_power import mixed_psi
+
+EDGES = tuple(ndtri(np.arange(1, 10) / 10).tolist())
+
+
+def normal_field() -> FieldBaseline:
+    """A standard normal field of 10,000 rows, a tenth of them null, without values above 4."""
+    quantiles = ndtri(np.linspace(0.0005, 0.9995, QUANTILE_RANKS))
+    cells = (*[900] * 10, 1_000)
+    return FieldBaseline(
+        name="x",
+        kind="numeric",
+        edges=EDGES,
+        low=-4.0,
+        high=4.0,
+        mean=0.0,
+        std=1.0,
+        quantiles=tuple(quantiles.tolist()),
+        slices={ALL: SliceCounts(cells=cells)},
+    )
+
+
+def category_field() -> FieldBaseline:
+    cells = (600, 300, 50, 30, 20)
+    return FieldBaseline(
+        name="c", kind="category", categories=("a", "b", "c"), slices={ALL: SliceCounts(cells=cells, singletons=10)}
+    )
+
+
+def test_no_change_keeps_the_shares() -> None:
+    field = normal_field()
+    same = effects.shifted(field, 0.0)
+    assert same.bins == pytest.approx(effects.trained_shares(field).bins, abs=1e-12)
+    assert same.rates == pytest.approx(effects.trained_shares(field).rates)
+
+
+def test_a_shift_is_that_of_the_distribution() -> None:
+    field = normal_field()
+    after = effects.shifted(field, 1.0)
+    valid = np.diff(ndtr(np.array(EDGES) - 1.0), prepend=0.0, append=1.0)
+    assert after.bins[:-1] == pytest.approx(0.9 * valid, abs=2e-3)
+    assert after.bins[-1] == pytest.approx(0.1)
+    assert after.bins.sum() == pytest.approx(1.0)
+    assert after.rates["above"] == pytest.approx(0.9 * (1.0 - ndtr(3.0)), abs=5e-4)
+    assert after.rates["below"] == 0.0
+
+
+def test_a_factor_and_a_constant() -> None:
+    field = normal_field()
+    wide = effects.scaled(field, 1.8)
+    valid = np.diff(ndtr(np.array(EDGES) / 1.8), prepend=0.0, append=1.0)
+    assert wide.bins[:-1] == pytest.approx(0.9 * valid, abs=2e-3)
+    hangs = effects.stuck(field, 0.05)
+    assert hangs.bins[5] == pytest.approx(0.9)
+    assert mixed_psi(effects.trained_shares(field).bins, hangs.bins, 1.0) > 5.0
+
+
+def test_whole_numbers_stay_whole() -> None:
+    values = np.repeat(np.arange(11), 91)[:QUANTILE_RANKS]
+    cells = (91, 91 * 5, QUANTILE_RANKS - 91 * 6, 0)
+    field = FieldBaseline(
+        name="i",
+        kind="numeric",
+        integer=True,
+        edges=(1.0, 6.0),
+        std=3.0,
+        quantiles=tuple(values.astype(float).tolist()),
+        slices={ALL: SliceCounts(cells=cells)},
+    )
+    after = effects.changed_values(field, lambda x: x + 1)
+    assert after.bins[0] == 0.0
+    assert after.bins[1] == pytest.approx(5 * 91 / QUANTILE_RANKS, abs=2e-3)
+
+
+@pytest.mark.parametrize(("kind", "column"), [("null", -1), ("unseen", -2)])
+def test_a_rate_grows_at_the_cost_of_all_others(kind: str, column: int) -> None:
+    field = category_field()
+    before, after = effects.trained_shares(field), effects.with_rate(field, kind, 0.5)
+    assert after.rates[kind] == pytest.approx(0.5)
+    assert after.bins.sum() == pytest.approx(1.0)
+    assert after.bins[column] > before.bins[column]
+    assert after.bins[0] / after.bins[1] == pytest.approx(2.0)
+
+
+def test_invalid_values_are_in_no_bin() -> None:
+    field = normal_field()
+    after = effects.with_rate(field, "invalid", 0.3)
+    assert after.bins == pytest.approx(effects.trained_shares(field).bins)
+    assert after.rates["invalid"] == pytest.approx(0.3)
+    assert after.rates["null"] == pytest.approx(0.07)
+    assert after.valid == pytest.approx(0.63)
+
+
+def test_events_move_between_the_frequent_categories() -> None:
+    after = effects.moved_share(category_field(), 0.1)
+    assert after.bins[:2] == pytest.approx([0.5, 0.4])
+    assert effects.moved_share(category_field(), 0.9).bins[0] == 0.0
+
+
+def test_unfit_changes_are_rejected() -> None:
+    with pytest.raises(ValueError, match="no numbers in training"):
+        effects.shifted(category_field(), 1.0)
+    with pytest.raises(ValueError, match="does not change alone"):
+        effects.with_rate(category_field(), "below", 0.1)
+    with pytest.raises(ValueError, match="lies in"):
+        effects.with_rate(category_field(), "null", 1.5)
+    empty = FieldBaseline(name="e", kind="category", categories=("a",), slices={ALL: SliceCounts(cells=(0, 0, 0))})
+    with pytest.raises(ValueError, match="no row"):
+        effects.trained_shares(empty)
