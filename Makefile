@@ -72,6 +72,10 @@ types: sync ## Check the types of source and tests
 bench: sync ## Measure speed and memory and update docs/performance.md; PROFILE=short: three minutes, prints only
 	$(RUN) python -m benchmarks --profile $(or $(PROFILE),full) $(ARGS)
 
+.PHONY: scoreboard
+scoreboard: sync ## Plant faults in streams of four data sets, and write recall and time to page to docs/scoreboard.md; ARGS="--data-set flights"
+	$(RUN) python -m benchmarks.scoreboard $(ARGS)
+
 .PHONY: generate
 generate: sync ## Regenerate files: JSON Schemas, tables in docs, Grafana's dashboards and alerting files
 	$(RUN) python -m barograph.schemas --write

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import ALL, FieldBaseline
+from sketches.baseline.baseline import ALL, FieldBaseline, SliceCounts
 from sketches.baseline.bins import bins_of
 from sketches.baseline.columns import FieldColumn
 
@@ -49,12 +49,25 @@ def trained_shares(field: FieldBaseline, slice_name: str = ALL) -> FieldShares:
     Raises:
         ValueError: if training has no row of the slice with a value or a null.
     """
-    counts = field.slices[slice_name]
-    order, sizes = bins_of(field, np.array(counts.cells, np.int64))
+    return observed_shares(field, field.slices[slice_name], slice_name)
+
+
+def observed_shares(field: FieldBaseline, counts: SliceCounts, slice_name: str = ALL) -> FieldShares:
+    """Return a field's shares in events that were counted on the baseline's cells.
+
+    Args:
+        field: the field's baseline.
+        counts: counts of the events; `singletons` count as unseen, as in training.
+        slice_name: the slice of training that decides which categories have a bin of their own.
+
+    Raises:
+        ValueError: if there is no event with a value or a null.
+    """
+    order, sizes = bins_of(field, np.array(field.slices[slice_name].cells, np.int64))
     bins = np.add.reduceat(np.array(counts.cells, np.float64)[order], np.cumsum(sizes) - sizes)
     rows = bins.sum() + counts.invalid
     if not bins.any():
-        raise ValueError(f"training has no row of field {field.name!r} in slice {slice_name!r}")
+        raise ValueError(f"there is no row of field {field.name!r} with a value or a null in slice {slice_name!r}")
     unseen = counts.count(FieldColumn.UNSEEN) + counts.singletons if field.kind == "category" else 0
     rates = {
         "null": float(bins[-1] / rows),

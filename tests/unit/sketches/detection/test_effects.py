@@ -92,6 +92,15 @@ def test_a_rate_grows_at_the_cost_of_all_others(kind: str, column: int) -> None:
     assert after.bins[0] / after.bins[1] == pytest.approx(2.0)
 
 
+def test_counted_events_have_the_bins_of_training() -> None:
+    field = category_field()
+    after = effects.observed_shares(field, SliceCounts(cells=(10, 20, 30, 20, 20), invalid=25))
+    assert after.bins == pytest.approx([0.1, 0.2, 0.3, 0.2, 0.2])
+    assert after.rates["invalid"] == pytest.approx(0.2)
+    assert after.rates["unseen"] == pytest.approx(0.16)
+    assert effects.observed_shares(field, field.slices[ALL]).rates == effects.trained_shares(field).rates
+
+
 def test_invalid_values_are_in_no_bin() -> None:
     field = normal_field()
     after = effects.with_rate(field, "invalid", 0.3)

@@ -1,0 +1,113 @@
+"""Counts a stream into panes, judges its windows with the monitor's code, and replays the rules over the verdicts."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from barograph.contract import Contract
+from barograph.contract.alerts import FIELD_RULES
+from numpy.typing import NDArray
+
+from alerts import AlertSettings, rules_of
+from alerts.simulator import Episode, simulate
+from benchmarks.scoreboard.data_sets import FEATURES
+from sketches.baseline.baseline import Baseline
+from sketches.baseline.cells import FieldCells, category_cells, numeric_cells
+from sketches.baseline.columns import TAIL, FieldColumn
+from sketches.baseline.layout import EVENTS, IntArray, Layout
+from streams.monitor.state.commit_rows import Columns
+from streams.monitor.state.compiled_baseline import CompiledBaseline
+from streams.monitor.state.series import Series
+from streams.monitor.verdicts.judge import judge
+from streams.monitor.windows import ends_between
+from warehouse.client import Client
+from warehouse.tables import insert_columns
+
+HOUR_S = 3_600
+
+
+class StreamJudge:
+    """Judges streams of one contract and baseline.
+
+    Args:
+        client: a warehouse with the tables.
+        contract: windows and rules.
+        baseline: of the contract's fields.
+    """
+
+    def __init__(self, client: Client, contract: Contract, baseline: Baseline) -> None:
+        self._client, self._contract = client, contract
+        self._layout = Layout(baseline)
+        self._compiled = CompiledBaseline.of(self._layout)
+        self._cells = [FieldCells(field) for field in self._layout.fields]
+        self._baseline_id = baseline.id
+
+    def count(self, table: pa.Table) -> tuple[int, IntArray]:
+        """Count events by pane.
+
+        Returns:
+            Start of the first pane, Unix seconds, and the counts, shape (n_panes, width).
+        """
+        pane = table["at"].cast(pa.int64()).to_numpy() // (self._contract.pane_s * 1000)
+        first, n_panes = int(pane.min()), int(pane.max() - pane.min()) + 1
+        index = pane - first
+        counts = np.zeros((n_panes, self._layout.width), np.int64)
+        counts[:, EVENTS] = np.bincount(index, minlength=n_panes)
+        for field, start in zip(self._cells, self._layout.starts.tolist(), strict=True):
+            width = field.n_cells + TAIL
+            cells, flags = _assign(field, table[f"{FEATURES}{field.field.name}"].combine_chunks())
+            flat = np.bincount(index * width + cells, minlength=n_panes * width)
+            counts[:, start : start + width] = flat.reshape(n_panes, width)
+            for column, mask in flags:
+                counts[:, start + field.n_cells + column] = np.bincount(index[mask], minlength=n_panes)
+        return first * self._contract.pane_s, counts
+
+    def pages(self, name: str, start_s: int, counts: IntArray) -> list[Episode]:
+        """Judge a stream under the name of a model, replay the rules, and return the episodes of rules that page."""
+        contract = msgspec.structs.replace(self._contract, model=name)
+        series = self._series(contract, start_s, counts)
+        end_s = start_s + len(counts) * contract.pane_s
+        sealed_s = contract.lateness_s + contract.out_of_order_s
+        shortest = min(contract.windows)
+        for window in contract.windows:
+            ends_s = list(ends_between(window, start_s + window.length_s - 1, end_s))
+            is_whole = np.ones(len(ends_s), np.bool_)
+            for drift, rates in judge(series, window, ends_s, np.zeros(len(ends_s)), is_whole, 1, 0, always=~is_whole):
+                self._insert("drift", drift, sealed_s)
+                # Rules read rates of the short window only.
+                self._insert("rates", rates if window == shortest else None, sealed_s)
+        settings = AlertSettings()
+        rules = [rule for rule in rules_of(contract, settings) if rule.name in FIELD_RULES and rule.severity == "page"]
+        replays = simulate(self._client, rules, settings, start_s, end_s, "judged").replays
+        return [episode for each in replays for episode in each.episodes]
+
+    def _series(self, contract: Contract, start_s: int, counts: IntArray) -> Series:
+        series = Series("1", self._baseline_id, self._compiled, contract, first_s=start_s)
+        hours: dict[int, IntArray] = {}
+        for i, of_pane in enumerate(counts):
+            at = start_s + i * contract.pane_s
+            pane = series.panes[at] = series.empty_pane(at)
+            pane.counts = of_pane[None]
+            hour = at // HOUR_S * HOUR_S
+            hours[hour] = hours.get(hour, 0) + of_pane[None]
+        series.hours.update(hours)
+        return series
+
+    def _insert(self, table: str, columns: Columns | None, sealed_s: int) -> None:
+        if columns is not None and len(columns["record_seq"]):
+            judged = (np.asarray(columns["window_end"], np.int64) + sealed_s) * 1000
+            insert_columns(self._client, table, columns | {"judged_at": judged})
+
+
+def _assign(
+    field: FieldCells, column: pa.Array
+) -> tuple[NDArray[np.int64], tuple[tuple[FieldColumn, NDArray[np.bool_]], ...]]:
+    """Return the cell of each value, and the counts beside it with the values that each holds."""
+    if field.field.kind == "category":
+        return category_cells(field, column).astype(np.int64), ()
+    null = pc.is_null(column).to_numpy(zero_copy_only=False)
+    values = pc.fill_null(column.cast(pa.float64()), 0.0).to_numpy(zero_copy_only=False)
+    cells = numeric_cells(field, values, null)
+    return cells.cell.astype(np.int64), cells.flags
