@@ -33,13 +33,18 @@ def install(name: str) -> None:
         raise PeerError(f"does not install: {error}") from None
 
 
-def run(name: str, parameters: JsonObject) -> JsonObject:
-    """Run the program of a peer and return its result.
+def run(name: str, parameters: JsonObject, program: str = "program") -> JsonObject:
+    """Run a program of a peer and return its result.
+
+    Args:
+        name: the peer.
+        parameters: of the program.
+        program: name of its module.
 
     Raises:
         PeerError: the program failed or printed no result.
     """
-    module = f"benchmarks.peers.{name}.program"
+    module = f"benchmarks.peers.{name}.{program}"
     process = _uv(name, "run", "--locked", "--quiet", "python", "-m", module, json.dumps(parameters))
     try:
         lines = _finish(process, RUN_TIMEOUT_S).splitlines()

@@ -58,6 +58,7 @@ def main() -> int:
             print(f"{time.monotonic() - began:,.0f} s: {name}, {rate:g} events per hour", flush=True)
     record["seconds"] = round(time.monotonic() - began)
     record["machine"] = describe_machine()
+    record["peers"] = {"per_hour": 0, "cells": [], "quiet": [], "failures": {}}
     if not is_whole:
         print(render_page(record))
         return 0

@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.page import DOCS, replace_blocks
 from benchmarks.scoreboard.data_sets import DATA_SETS
 from benchmarks.scoreboard.incidents import FAULT_CLASSES, LASTS_DAYS
+from benchmarks.scoreboard.peer_scores import PeerCell
 from benchmarks.scoreboard.scores import Cell, QuietStream
 
 RECORD, PAGE = DOCS / "scoreboard.json", DOCS / "scoreboard.md"
@@ -32,6 +33,7 @@ def blocks(record: Record) -> dict[str, str]:
         "cells": "\n\n".join("\n".join(_table(name, cells)) for name in DATA_SETS if _of(cells, name)),
         "quiet": "\n".join(_quiet(quiet)),
         "misses": "\n".join(_misses(cells)),
+        "peers": "\n".join(_peers(record["peers"], cells)),
         "machine": "\n".join(f"- {name}: {text}" for name, text in record["machine"].items()),
     }
 
@@ -96,6 +98,38 @@ def _interval(cell: Cell) -> str:
     if low is None:
         return "never"
     return f"{low:.1f}–{high:.1f}" if high is not None else f"{low:.1f}–?"
+
+
+def _peers(peers: Record, cells: list[Cell]) -> Iterator[str]:
+    """Compare what peers detect with what pages, over all data sets."""
+    results = [msgspec.convert(each, PeerCell) for each in peers["cells"]]
+    names = sorted({each.peer for each in results})
+    for name, reason in peers["failures"].items():
+        yield f"{name} {reason}.\n"
+    yield f"| fault | magnitude | pages, median hours | {' | '.join(f'{name}, median hours' for name in names)} |"
+    yield f"|---|--:|--:|{'--:|' * len(names)}"
+    for fault, magnitude in dict.fromkeys((each.fault, each.magnitude) for each in results):
+        own = [
+            hours
+            for cell in cells
+            if (cell.fault, cell.magnitude, cell.per_hour) == (fault, magnitude, peers["per_hour"])
+            for hours in cell.hours
+        ]
+        texts = [_detections(own)]
+        for name in names:
+            chosen = [each for each in results if (each.peer, each.fault, each.magnitude) == (name, fault, magnitude)]
+            texts.append(_detections([hours for each in chosen for hours in each.hours]))
+        yield f"| {fault} | {magnitude:g} | {' | '.join(texts)} |"
+    yield ""
+    yield "| peer | data set | days without faults | days with a drifted column |"
+    yield "|---|---|--:|--:|"
+    for each in peers["quiet"]:
+        yield f"| {each['peer']} | {each['data_set']} | {each['days']} | {each['drifted_days']} |"
+
+
+def _detections(hours: list[float | None]) -> str:
+    times = [each for each in hours if each is not None]
+    return f"{len(times)}/{len(hours)}" + (f", {np.median(times):.1f}" if times else "")
 
 
 def _quiet(quiet: list[QuietStream]) -> Iterator[str]:

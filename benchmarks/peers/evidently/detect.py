@@ -1,0 +1,54 @@
+"""Evidently's drift detection with its default settings: one report per day against the training rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd  # type: ignore[import-untyped]  # it has no stubs here
+from evidently import DataDefinition, Dataset, Report
+from evidently.presets import DataDriftPreset
+
+from benchmarks.peers.child import print_result, read_parameters
+from benchmarks.peers.frames import read_frame
+
+CHUNK = "chunk"
+
+
+def main() -> None:
+    """Print the columns that are called drifted in each chunk."""
+    parameters = read_parameters()
+    numbers, texts = parameters["numbers"], parameters["texts"]
+    definition = DataDefinition(numerical_columns=numbers, categorical_columns=texts)
+    reference = Dataset.from_pandas(_frame(parameters["reference"], texts), data_definition=definition)
+    report = Report([DataDriftPreset(columns=[*numbers, *texts])])
+    stream = _frame(parameters["stream"], texts)
+    drifted = {
+        str(chunk): _drifted(report.run(Dataset.from_pandas(rows, data_definition=definition), reference).dict())
+        for chunk, rows in stream.groupby(CHUNK)
+    }
+    print_result({"drifted": drifted}, "evidently")
+
+
+def _frame(path: str, texts: list[str]) -> pd.DataFrame:
+    frame = read_frame(Path(path))
+    for name in texts:
+        # The harness writes an empty text for null.
+        frame[name] = frame[name].where(frame[name] != "", None)
+    return frame
+
+
+def _drifted(result: dict[str, Any]) -> list[str]:
+    """Return the columns whose test rejects: a distance above its threshold, or a p-value below it."""
+    columns = []
+    for metric in result["metrics"]:
+        config = metric["config"]
+        if config["type"].endswith(":ValueDrift"):
+            value, threshold = float(metric["value"]), float(config["threshold"])
+            if value < threshold if "p_value" in config["method"] else value > threshold:
+                columns.append(config["column"])
+    return columns
+
+
+if __name__ == "__main__":
+    main()
