@@ -11,7 +11,7 @@ from barograph.contract import Contract, Window
 from sketches.baseline.baseline import ALL, FieldBaseline
 from sketches.detection.delay import DetectionCurve
 from sketches.detection.effects import FieldShares, trained_shares
-from sketches.detection.psi_power import exceedance, interval_threshold, level_threshold, mixed_psi
+from sketches.detection.psi_power import exceedance, interval_exceedance, level_threshold, mixed_psi
 from sketches.detection.rate_power import count_exceedance, least_major_count, least_paging_count
 from sketches.drift.power import n_star
 from sketches.drift.psi import SHARE_FLOOR
@@ -80,7 +80,25 @@ class FieldPower:
         """Return the detection by a window that fires a rule alone: its whole interval exceeds a threshold."""
         if traffic.events < ALONE_EVENTS:
             return None
-        return self._psi(traffic, after, lambda n_eff, df: interval_threshold(n_eff, df, threshold))
+        if not traffic.is_sufficient:
+            return None
+        _, df = self._sample(traffic)
+        # The error of sketched training shares acts as fewer rows.
+        rows = 1.0 / (1.0 / self._rows + self._noise / traffic.phi)
+
+        def probability(share: float) -> float:
+            return interval_exceedance(
+                self.before.bins,
+                after.bins,
+                share,
+                events=traffic.events,
+                rows=rows,
+                phi=traffic.phi,
+                df=df,
+                threshold=threshold,
+            )
+
+        return DetectionCurve(traffic.length_s, traffic.window.hop_s, probability)
 
     def rate(
         self, traffic: WindowTraffic, after: FieldShares, kind: str, threshold: float | None

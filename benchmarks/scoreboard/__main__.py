@@ -58,13 +58,22 @@ def main() -> int:
             print(f"{time.monotonic() - began:,.0f} s: {name}, {rate:g} events per hour", flush=True)
     record["seconds"] = round(time.monotonic() - began)
     record["machine"] = describe_machine()
-    record["peers"] = {"per_hour": 0, "cells": [], "quiet": [], "failures": {}}
+    record["peers"] = _peers_of_same_streams(record)
     if not is_whole:
         print(render_page(record))
         return 0
     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(render_page(record), encoding="utf-8")
     return 0
+
+
+def _peers_of_same_streams(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the results of peers from the page so far, if they had the same streams."""
+    if RECORD.exists():
+        published: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
+        if all(published[name] == record[name] for name in ("seed", "repeats")):
+            return dict(published["peers"])
+    return {"per_hour": 0, "cells": [], "quiet": [], "failures": {}}
 
 
 if __name__ == "__main__":

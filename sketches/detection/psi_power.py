@@ -11,15 +11,19 @@ follows χ²_df(λ = n′·PSI(f)) (`sketches.drift.psi`), so that a verdict exc
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import chndtr, chndtrix
 
+from sketches.drift.noncentral import lambda_low
 from sketches.drift.power import n_star
-from sketches.drift.psi import SHARE_FLOOR
+from sketches.drift.psi import SHARE_FLOOR, psi_variance_ratio
 
 FloatArray = NDArray[np.float64]
 
+_BISECTIONS = 40
 _HIGH_POINT = 0.975
 """The lower end of an interval is the λ whose 97.5 % point is the observed T."""
 
@@ -35,14 +39,9 @@ def mixed_psi(before: ArrayLike, after: ArrayLike, share: float) -> float:
     Raises:
         ValueError: if shapes differ, or the share does not lie in [0, 1].
     """
-    p, q = np.asarray(before, np.float64), np.asarray(after, np.float64)
-    if p.shape != q.shape or p.ndim != 1:
-        raise ValueError(f"shares before and after must have one shape (B,), not {p.shape} and {q.shape}")
-    if not 0.0 <= share <= 1.0:
-        raise ValueError(f"the share of events after a change lies in [0, 1], not at {share}")
-    floored = np.maximum(SHARE_FLOOR, p)
-    mixed = np.maximum(SHARE_FLOOR, (1.0 - share) * p + share * q)
-    return float(((mixed - floored) * np.log(mixed / floored)).sum())
+    p, plain = _mixture(before, after, share)
+    q = np.maximum(SHARE_FLOOR, plain)
+    return float(((q - p) * np.log(q / p)).sum())
 
 
 def level_threshold(n_eff: float, df: int, minor: float, major: float) -> float:
@@ -79,3 +78,73 @@ def exceedance(psi: ArrayLike, n_eff: float, df: int, threshold: float) -> Float
     true = np.asarray(psi, np.float64)
     below = chndtr(n_eff * threshold, df, n_eff * true)
     return np.clip(1.0 - np.asarray(below, np.float64), 0.0, 1.0)
+
+
+def interval_exceedance(
+    before: ArrayLike,
+    after: ArrayLike,
+    share: float,
+    *,
+    events: float,
+    rows: float,
+    phi: float,
+    df: int,
+    threshold: float,
+) -> float:
+    """Return the probability that the whole 95 % interval of a window's PSI lies above a threshold.
+
+    As in `sketches.drift.psi`, the interval is wider by √r if the change is in rare bins or empties a bin. The shares
+    are smoothed with the events of the window, because an emptied bin adds less to PSI in a small window.
+
+    Args:
+        before: shares of the bins before the change, (B,).
+        after: shares after it, (B,).
+        share: share f of the events that come after the change.
+        events: events of the window.
+        rows: rows of training.
+        phi: overdispersion.
+        df: degrees of freedom.
+        threshold: PSI.
+    """
+    p, mixed = _mixture(before, after, share)
+    added = np.minimum(0.5, events * p)
+    plain = (events * mixed + added) / (events + added.sum())
+    q = np.maximum(SHARE_FLOOR, plain)
+    psi = float(((q - p) * np.log(q / p)).sum())
+    n_h = events * rows / (events + rows)
+    n_eff = n_h / phi
+    ratio = q / p
+    # The derivatives of PSI by the shares of the window and of training.
+    g = np.where(plain < SHARE_FLOOR, 0.0, np.log(ratio) + 1.0 - 1.0 / ratio)
+    h = 1.0 - ratio - np.log(ratio)
+    of_window, of_training = (q * g * g).sum() - (q * g).sum() ** 2, (p * h * h).sum() - (p * h).sum() ** 2
+    variance = np.array(of_window / events + of_training / rows)
+    widen = math.sqrt(float(psi_variance_ratio(np.array(psi), np.array(n_h), variance)))
+
+    def low(observed: float) -> float:
+        centre = observed - df / n_eff
+        return centre - widen * (centre - float(lambda_low(n_eff * observed, df)) / n_eff)
+
+    # `low` rises with the observed PSI.
+    least, most = threshold, 2.0 * threshold + 1.0
+    while low(most) <= threshold:
+        most *= 2.0
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (least + most)
+        least, most = (least, middle) if low(middle) > threshold else (middle, most)
+    # An emptied bin does not vary; the spread of the others is that of their true shares.
+    true = (mixed * g * g).sum() - (mixed * g).sum() ** 2
+    drift = (true / events + of_training / rows) * n_h * n_eff
+    spread = math.sqrt((2.0 * df + drift) / (2.0 * df + 4.0 * n_eff * psi))
+    mean = df / n_eff + psi
+    return float(exceedance(psi, n_eff, df, max(0.0, mean + (most - mean) / spread)))
+
+
+def _mixture(before: ArrayLike, after: ArrayLike, share: float) -> tuple[FloatArray, FloatArray]:
+    """Return the shares before the change, floored, and those of the mixture, not floored."""
+    p, q = np.asarray(before, np.float64), np.asarray(after, np.float64)
+    if p.shape != q.shape or p.ndim != 1:
+        raise ValueError(f"shares before and after must have one shape (B,), not {p.shape} and {q.shape}")
+    if not 0.0 <= share <= 1.0:
+        raise ValueError(f"the share of events after a change lies in [0, 1], not at {share}")
+    return np.maximum(SHARE_FLOOR, p), (1.0 - share) * p + share * q

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
-from sketches.detection.psi_power import exceedance, interval_threshold, level_threshold, mixed_psi
+from sketches.detection.psi_power import exceedance, interval_exceedance, interval_threshold, level_threshold, mixed_psi
 from sketches.drift.noncentral import lambda_low
 from sketches.drift.power import n_star
 from sketches.drift.psi import psi_verdicts
@@ -77,6 +77,28 @@ def test_the_threshold_is_that_of_the_verdict(n: int) -> None:
 def test_the_interval_threshold_is_the_inverse_of_the_lower_end() -> None:
     observed = interval_threshold(800.0, 9, 0.5)
     assert float(lambda_low(800.0 * observed, 9)) / 800.0 == pytest.approx(0.5, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("after", "share"),
+    [
+        pytest.param(deciles(1.0), 1.0, id="shift"),
+        pytest.param(deciles(1.4), 0.7, id="part-of-a-shift"),
+        pytest.param(np.array([*[0.1] * 8, 0.2, 0.0]), 1.0, id="empty-bin"),
+        pytest.param(np.array([0.0, 0.0, *[0.125] * 8]), 0.97, id="nearly-empty-bins"),
+    ],
+)
+@pytest.mark.parametrize("n", [600, 1_000, 9_000])
+def test_the_probability_to_page_alone_is_that_of_verdicts(after: FloatArray, share: float, n: int) -> None:
+    mixed = (1.0 - share) * deciles() + share * after
+    windows = np.random.default_rng(n).multinomial(n, mixed, 4_000)
+    sample = {"events": n, "rows": 2_000_000, "phi": 1.0}
+    base = np.full(10, 200_000)
+    low = np.sort(psi_verdicts(base, windows, [0]).low[:, 0])
+    for quantile in (0.1, 0.5, 0.9):
+        threshold = float(np.quantile(low, 1.0 - quantile))
+        predicted = interval_exceedance(deciles(), after, share, **sample, df=9, threshold=threshold)
+        assert predicted == pytest.approx(quantile, abs=0.12)
 
 
 def test_probabilities_rise_with_the_change() -> None:
