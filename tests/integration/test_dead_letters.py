@@ -125,6 +125,7 @@ def counted(pipeline: Pipeline, model: str) -> tuple[int, int]:
     return events, numbers
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

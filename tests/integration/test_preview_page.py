@@ -229,6 +229,7 @@ def test_an_estimate_is_dashed(preview: PreviewPage, shop: Shop) -> None:
     assert dashes["auc: measured"] is None
 
 
+@pytest.mark.long
 def test_incidents_lead_to_the_panel_with_their_number(preview: PreviewPage, shop: Shop) -> None:
     """From Tuesday noon on a tenth of the ages are null, which opens an incident; none is about ages before."""
     preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop, 0, 30)}")

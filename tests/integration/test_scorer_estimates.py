@@ -155,6 +155,7 @@ def class_worlds(engine: LocalClickHouse) -> Worlds:
     return scored(engine, label, generated(three_classes, 5_000, 20_000, 5_000))
 
 
+@pytest.mark.long
 def test_estimates_of_days_without_labels_match_the_later_labels(worlds: Worlds) -> None:
     before, matured, _ = worlds
     for i, shift in enumerate(SHIFTS):

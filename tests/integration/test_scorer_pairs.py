@@ -173,6 +173,7 @@ def test_a_candidate_named_later_is_paired_from_the_first_row_on(client: Client,
     compare(client, rows)
 
 
+@pytest.mark.long
 def test_requests_before_the_first_event_of_a_candidate_do_not_count(
     client: Client, score: Callable[..., Scorer]
 ) -> None:

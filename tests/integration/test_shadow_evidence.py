@@ -119,6 +119,7 @@ def exported(
     return path, rows
 
 
+@pytest.mark.long
 def test_a_bundle_is_equal_after_restarts_later_rows_and_a_recount(
     client: Client,
     score: Callable[..., None],

@@ -89,6 +89,7 @@ class ShadowDemo(DemoRun):
             with self._timed("checkpoint"):
                 wait_until_processed(client)
             with self._timed("evidence"):
+                bundle.unlink(missing_ok=True)  # of the run before
                 write_bundle(bundle, collect_evidence(client, MODEL))
                 verification = verify_bundle(client, bundle)
         candidate = flights.shadows.filter(pc.equal(flights.shadows["version"], SHADOW.candidate))
