@@ -13,6 +13,7 @@ EMPTY = {
         "latency": "No predictions in this range, or no contract with a latency SLO.",
         "levels": "No model has a contract or events.",
         "performance": "No model has labels in this range.",
+        "drills": "No drill has been run: `barograph drill run` proves that a fault pages.",
         "worst_psi_over_time": _NO_WINDOW,
         "levels_over_time": _NO_WINDOW,
     },

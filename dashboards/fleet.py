@@ -9,7 +9,7 @@ from dashboards.links import TO_MODEL, TO_MODEL_OF_LABEL, TO_VERSION
 from dashboards.notes import LEVELS_NOTE
 from dashboards.panels import AnyPanel, PanelInfo, level_timeline, stat_panel, table_panel, text_panel, time_series
 from dashboards.style import LEAST_PSI, STYLE
-from warehouse.panels import fleet
+from warehouse.panels import drills, fleet
 
 UNITS = STYLE.units
 _info = partial(PanelInfo, "fleet")
@@ -136,6 +136,18 @@ def _performance() -> AnyPanel:
     return table_panel(info, fleet.PERFORMANCE, link=TO_VERSION)
 
 
+def _drills() -> AnyPanel:
+    info = _info(
+        "drills",
+        "Last drills",
+        "The last drill of each model, fault and field, failed ones first, whatever the range of the page. `page "
+        "after` is the time from the start of the fault to the page, beside the predicted 10 and 90 % quantiles. "
+        "`expected and observed` is the first expectation that was not met. `never run`: only others have drills.",
+    )
+    seconds = ("page after", "predicted from", "predicted to", "degraded after")
+    return table_panel(info, drills.LAST_DRILLS, link=TO_MODEL, units=dict.fromkeys(seconds, UNITS.seconds))
+
+
 def _note() -> AnyPanel:
     return text_panel(_info("note", "How to read this", "Meaning of the levels, and where to go next."), LEVELS_NOTE)
 
@@ -156,6 +168,7 @@ def rows() -> list[Row]:
             ),
         ),
         Row("History", (PlacedPanel(_levels_over_time(), 24, 8), PlacedPanel(_psi_over_time(), 24, 8))),
+        Row("Drills", (PlacedPanel(_drills(), 24, 7),)),
         Row(
             "Traffic, errors, latency",
             (PlacedPanel(_requests(), 8, 8), PlacedPanel(_errors(), 8, 8), PlacedPanel(_slow(), 8, 8)),

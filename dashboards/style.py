@@ -61,6 +61,9 @@ class Style(NamedTuple):
             "met": GOOD,
             "open": TEXT,
             "worse": MAJOR,
+            "passed": GOOD,
+            "failed": MAJOR,
+            "never run": TEXT,
         }
     )
     series_colours: Mapping[str, str] = MappingProxyType(

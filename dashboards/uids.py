@@ -32,6 +32,7 @@ PANELS: dict[str, dict[str, int]] = {
         "performance": 12,
         "levels_over_time": 13,
         "note": 14,
+        "drills": 15,
     },
     "model": {
         "level": 1,

@@ -54,8 +54,8 @@ _ALL = ("*",)
 
 _NAMED_BY_GRAFANA = (
     *("all_panes", "all_violations", "all_volume", "arm_comparison", "arm_performance", "baselines"),
-    *("calibration_curve", "contracts", "dead_letters", "distances", "drift", "drift_levels", "duplicates"),
-    *("errors_by_kind", "hours", "label_counts", "label_maturity", "label_times", "latest_arm_ratios"),
+    *("calibration_curve", "contracts", "dead_letters", "distances", "drift", "drift_levels", "drills"),
+    *("duplicates", "errors_by_kind", "hours", "label_counts", "label_maturity", "label_times", "latest_arm_ratios"),
     *("latest_distances", "latest_drift", "latest_performance", "latest_rates", "lost_ranges", "maturity"),
     *("performance", "processor_metrics", "processors", "producer_totals", "progress", "rates", "shadow_pairs"),
     *("shadow_verdicts", "unmatched_labels", "unseen_categories", "version_comparison", "volume"),

@@ -652,6 +652,31 @@ def test_metrics_equal_the_reports_of_processors(client: Client, step_s: int) ->
     }
 
 
+# ----------------------------------------------------------------------------------------------------------- drills
+
+
+def test_the_last_drill_of_each_model_fault_and_field(engine: LocalClickHouse) -> None:
+    with migrated(engine) as client:
+        insert_rows(client, "contracts", [table_row("contracts", model=model) for model in ("fraud", "triage")])
+        assert ask(client, QUERIES["drills.last"], {}) == [], "without any drill the panel says how to run one"
+        shared = {"model": "fraud", "fault": "null-rise", "mode": "fast"}
+        at_ms = int(datetime(2026, 3, 1, 12, 30, tzinfo=UTC).timestamp()) * 1000
+        timed = {"page_after_s": 600.0, "predicted_low_s": 300.0, "predicted_high_s": 900.0, "degraded_after_s": 660.0}
+        texts = {"expected": ["page null-rate x", "no other page"], "observed": ["it paged", "latency"]}
+        rows = [
+            {"field": "x", "at": at_ms - 1000, "passed": False, "drill_id": "c", **texts, "met": [True, False]},
+            {"field": "x", "at": at_ms, "passed": True, "drill_id": "a", **timed, **texts, "met": [True, True]},
+            {"field": "score", "at": at_ms - 2000, "passed": False, "drill_id": "b", **texts, "met": [True, False]},
+        ]
+        insert_rows(client, "drills", [table_row("drills", **shared, **own) for own in rows])
+        nothing = (None, None, None, None)
+        assert ask(client, QUERIES["drills.last"], {}) == [
+            ("fraud", "null-rise", "score", "failed", "2026-03-01 12:29", *nothing, "fast", "no other page: latency"),
+            ("triage", "", "", "never run", "", *nothing, "", ""),
+            ("fraud", "null-rise", "x", "passed", "2026-03-01 12:30", 600, 300, 900, 660, "fast", ""),
+        ]
+
+
 # ------------------------------------------------------------------------------------------------------ annotations
 
 

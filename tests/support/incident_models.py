@@ -27,7 +27,7 @@ from warehouse.scoring.rules import ShadowVersions
 from warehouse.shadow.days import shadow_days
 from warehouse.shadow.looks import decide_at, look_days
 from warehouse.shadow.verdicts import look_rows, write_looks
-from warehouse.tables import SCHEMAS, ragged, table_of
+from warehouse.tables import SCHEMAS, insert_rows, ragged, table_of
 
 HOUR_S, DAY_S = 3600, 86_400
 DAYS, SILENT_DAYS = 150, 2
@@ -189,6 +189,7 @@ def fill(client: Client, models: Sequence[str]) -> None:
         _labels(tables, model, n, rng)
     tables.insert(client)
     _shadow(client, models[0])
+    _drills(client, models[0])
     fill_pipeline(client, models[0], END_S, DAY_S, 60)
 
 
@@ -256,6 +257,27 @@ def _shadow(client: Client, model: str) -> None:
         )
     ]
     write_looks(client, rows)
+
+
+def _drills(client: Client, model: str) -> None:
+    """Two drills that passed and one that failed; the other models have none."""
+    passed = {"passed": True, "expected": ["no other page"], "observed": ["none"], "met": [True]}
+    drills: tuple[dict[str, Any], ...] = (
+        {
+            "fault": "mean-shift", "field": "amount", "page_after_s": 40_000.0, "predicted_low_s": 33_000.0,
+            "predicted_high_s": 45_000.0, "degraded_after_s": 40_060.0, **passed,
+        },
+        {
+            "fault": "null-rise", "field": "device", "passed": False, "met": [True, False],
+            "expected": ["no other page", "page null-rate device to risk-oncall"], "observed": ["none", "no alert"],
+        },
+        {"fault": "silence", "page_after_s": 7200.0, "degraded_after_s": 7260.0, **passed},
+    )  # fmt: skip
+    for number, drill in enumerate(drills):
+        start_s = END_S - (6 - number) * DAY_S
+        period = {"fault_start": start_s * 1000, "fault_end": (start_s + DAY_S) * 1000, "at": (NOW_S - number) * 1000}
+        ran = {"drill_id": f"drill-{number}", "model": model, "version": VERSION, "mode": "fast"}
+        insert_rows(client, "drills", [row("drills", **ran, **period, **drill)])
 
 
 def _pairs(tables: _Tables, model: str, name: str, counts: dict[str, Array]) -> None:

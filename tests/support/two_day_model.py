@@ -107,6 +107,7 @@ def fill(client: Client, model: Watched) -> None:
         _verdicts(client, model, known, hours)
         _performance(client, model, version)
     _labels(client, model)
+    _drill(client, model)
     _comparisons(client, model)
     _shadow(client, model)
 
@@ -330,6 +331,14 @@ def _comparisons(client: Client, model: Watched) -> None:
             row("arm_ratios", model=model.name, arm=arm, units=500, share=0.5, p_value=1.0, **check)
             for arm in ("a", "b")
         ],
+    )
+
+
+def _drill(client: Client, model: Watched) -> None:
+    at_ms = (END_S - HOUR_S) * 1000
+    fault = {"fault": "silence", "mode": "fast", "fault_start": at_ms - 7200_000, "fault_end": at_ms - 3600_000}
+    insert_rows(
+        client, "drills", [row("drills", drill_id=model.name, at=at_ms, model=model.name, passed=True, **fault)]
     )
 
 

@@ -58,7 +58,7 @@ def _by_model(psi: str = "nan") -> str:
     """
 
 
-_KNOWN_MODELS = "SELECT DISTINCT model FROM contracts UNION DISTINCT SELECT DISTINCT model FROM progress"
+KNOWN_MODELS = "SELECT DISTINCT model FROM contracts UNION DISTINCT SELECT DISTINCT model FROM progress"
 
 # A model is silent without requests for an hour, and for longer than its longest gap in the range.
 _TRAFFIC_OF = f"""
@@ -80,7 +80,7 @@ def _count_of(name: str, number: int) -> str:
 
 MODELS = table(
     "fleet.models",
-    f"SELECT count() AS models FROM ({_KNOWN_MODELS}) /* no range: a model is known as soon as it has a contract */",
+    f"SELECT count() AS models FROM ({KNOWN_MODELS}) /* no range: a model is known as soon as it has a contract */",
     "models",
 )
 IN_BREACH = table("fleet.in_breach", _count_of("breach", 4), "breach")
@@ -88,7 +88,7 @@ INSUFFICIENT = table(
     "fleet.insufficient",
     f"""
     SELECT countIf(drift.number IN (0, {LEVEL_NUMBERS["insufficient"]})) AS insufficient
-    FROM ({_KNOWN_MODELS}) AS known
+    FROM ({KNOWN_MODELS}) AS known
     LEFT JOIN ({_by_model()}) AS drift ON known.model = drift.model
     """,
     "insufficient",
@@ -98,7 +98,7 @@ SILENT = table(
     "fleet.silent",
     f"""
     SELECT countIf(traffic.state != 'active') AS silent
-    FROM ({_KNOWN_MODELS}) AS known
+    FROM ({KNOWN_MODELS}) AS known
     LEFT JOIN ({_TRAFFIC_OF}) AS traffic ON known.model = traffic.model
     """,
     "silent",
@@ -165,7 +165,7 @@ LEVELS_NOW = table(
         {finite("traffic.slow / traffic.timed")} AS slow,
         if(completeness.model = '', NULL, completeness.completeness) AS completeness,
         if(empty(traffic.busy), NULL, greatest(0, traffic.silent_s)) AS "last request"
-    FROM ({_KNOWN_MODELS}) AS known
+    FROM ({KNOWN_MODELS}) AS known
     LEFT JOIN ({_by_model("drift.psi")}) AS drift ON known.model = drift.model
     LEFT JOIN ({_ONSET}) AS onset ON known.model = onset.model
     LEFT JOIN
