@@ -8,6 +8,7 @@ from barograph.contract import Contract
 
 from alerts.rule import Rule
 from alerts.settings import AlertSettings
+from alerts.templates.drills import drill_rules
 from alerts.templates.factory import RuleFactory
 from alerts.templates.fields import drift_rules, output_rules, rate_rules
 from alerts.templates.labels import label_rules
@@ -20,5 +21,9 @@ __all__ = ["contract_rules", "processor_rule"]
 def contract_rules(contract: Contract, settings: AlertSettings) -> Iterator[Rule]:
     """Generate every rule of a contract."""
     factory = RuleFactory(contract, settings)
-    for rules in (drift_rules, rate_rules, output_rules, label_rules, traffic_rules, pipeline_rules, shadow_rules):
+    templates = (
+        *(drift_rules, rate_rules, output_rules, label_rules),
+        *(traffic_rules, pipeline_rules, shadow_rules, drill_rules),
+    )
+    for rules in templates:
         yield from rules(factory)

@@ -50,6 +50,7 @@ fields:
   rooms: {type: int, critical: true}
 label: {type: float}
 slo: {performance: {mae: 10, bias: 2}}
+alerts: {rules: {drills-overdue: {at_least: 20d}}}
 """
 SETTINGS: dict[str, Any] = {
     "default": "tickets",

@@ -74,6 +74,15 @@ def test_a_candidate_has_rules_of_its_own_and_only_harm_pages() -> None:
     assert rules_by_name(softer)["shadow-lag", "ticket", ""].threshold == 6 * 3600
 
 
+def test_only_a_contract_that_asks_for_drills_has_the_rule_on_them() -> None:
+    assert "drills-overdue" not in {name for name, *_ in rules_by_name(BINARY)}
+    plain = "contract: 1\nmodel: m\nalerts: {rules: {drills-overdue: {}}}"
+    rule = rules_by_name(plain)["drills-overdue", "ticket", ""]
+    assert (rule.threshold, rule.clear, rule.every_s) == (30 * 86_400, 30 * 86_400, 1800)
+    assert rules_by_name(NUMBER)["drills-overdue", "ticket", ""].threshold == 20 * 86_400
+    assert "drills-overdue" not in {name for name, *_ in rules_by_name(plain.replace("{}", "{severity: none}"))}
+
+
 def test_fields_page_where_they_are_critical() -> None:
     rules = rules_by_name(BINARY)
     assert rules["psi-major", "page", ""].signal.keys == ("amount", "it's $odd")

@@ -29,6 +29,7 @@ RULES: dict[str, str] = {
     "completeness": "Events were lost before they were counted.",
     "label-stop": "No labels for longer than usual.",
     "pipeline-lag": "The newest verdict is older than expected.",
+    "drills-overdue": "The model's drills have not passed for 30 days. Only contracts with this key have the rule.",
     "shadow-lag": "No event of the candidate is paired while the primary has traffic.",
     "shadow-missing": "More requests have no pair than the margin of `missing` in `shadow`, or 5 %, significantly.",
     "shadow-harm": "Evidence that the candidate, or after a promotion the new primary, is worse in some slice.",
@@ -57,8 +58,8 @@ SHADOW_RULES = tuple(name for name in RULES if name.startswith("shadow-"))
 """Rules on the candidate of the section `shadow`."""
 WINDOW_RULES = (THRESHOLD_RULES - {"shadow-missing", "shadow-harm"}) | {"performance"}
 """Rules that evaluate windows of the contract."""
-AGE_RULES = frozenset({"silence", "label-stop", "pipeline-lag", "shadow-lag"})
-"""Rules on the time since data last arrived."""
+AGE_RULES = frozenset({"silence", "label-stop", "pipeline-lag", "shadow-lag", "drills-overdue"})
+"""Rules on the time since data last arrived, or since drills last passed."""
 
 
 class AlertRule(msgspec.Struct, frozen=True, kw_only=True):

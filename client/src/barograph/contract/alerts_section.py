@@ -92,7 +92,7 @@ ALERT_RULE = RecordKind(
             "at_least",
             DurationKind(),
             "For silence, label-stop, pipeline-lag and shadow-lag: how long data must be missing before the rule can "
-            "fire.",
+            "fire. For drills-overdue: the time since drills last passed.",
             "that of the rule",
         ),
         Key("route", NameKind("a route"), "The route of the rule's alerts.", "`route` of the contract"),

@@ -1,0 +1,126 @@
+"""The signal of overdue drills on the real engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from local.clickhouse import LocalClickHouse
+from tests.support.warehouse import emptied, migrated, row
+from warehouse.client import Client
+from warehouse.signals import EventTimeRange, point_sql, series_sql
+from warehouse.signals.drills import drills_overdue
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.engine
+
+HOUR_S, DAY_S = 3600, 86_400
+T0 = (int(time.time()) // DAY_S - 400) * DAY_S
+ODD = 'it\'s "50 %" {{ $__interval }} -- /* \\ 名前'
+OVERDUE = drills_overdue(ODD, "drills-overdue", 30.0 * DAY_S)
+
+
+@pytest.fixture(scope="module")
+def database(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
+        yield client
+
+
+@pytest.fixture
+def client(database: Client) -> Client:
+    emptied(database)
+    return database
+
+
+def apply_contract(client: Client, day: int, yaml: str = "drills-overdue: {}", model: str = ODD) -> None:
+    values = {"model": model, "contract_id": f"{day}", "yaml": yaml, "applied_at": (T0 + day * DAY_S) * 1000}
+    insert_rows(client, "contracts", [row("contracts", **values)])
+
+
+def drill(client: Client, day: float, passed: bool, fault: str = "silence", **changes: Any) -> None:
+    at_s = T0 + round(day * DAY_S)
+    values = {
+        "drill_id": f"{day} {fault} {changes.get('field')}",
+        "model": ODD,
+        "fault": fault,
+        "at": at_s * 1000,
+        "passed": passed,
+    }
+    insert_rows(client, "drills", [row("drills", **values | changes)])
+
+
+def days(client: Client, day: float) -> float:
+    """The number at a time, in days."""
+    ((value,),) = client.rows(point_sql(OVERDUE, at=str(T0 + round(day * DAY_S))))
+    return float(value) / DAY_S
+
+
+def test_time_without_any_drill_counts_from_the_first_contract_with_the_rule(client: Client) -> None:
+    assert days(client, 40) == 30, "no contract: neither fires nor clears"
+    apply_contract(client, -300, "contract: 1")
+    apply_contract(client, -300, model="another")
+    apply_contract(client, 10)
+    apply_contract(client, 20)
+    assert days(client, 10.5) == 0.5, "an old model that asks for drills today has 30 days, too"
+    assert days(client, 45) == 35
+    assert days(client, 390) == 380, "however long ago"
+
+
+def test_a_drill_that_passed_counts_until_the_next(client: Client) -> None:
+    apply_contract(client, 0)
+    drill(client, 50, passed=True)
+    drill(client, 60, passed=True, model="another")
+    assert days(client, 49) == 49
+    assert days(client, 51) == 1
+    assert days(client, 85) == 35
+    drill(client, 85.25, passed=True, fault="null-rise", field="x")
+    assert days(client, 86.25) == 1
+    assert days(client, 380) == 380, "after half a year without drills, time counts from the contract again"
+
+
+def test_a_failed_drill_must_be_repeated_with_success(client: Client) -> None:
+    apply_contract(client, 0)
+    drill(client, 10, passed=True, fault="null-rise", field="x")
+    for day in range(20, 80, 7):
+        drill(client, day, passed=True)
+        drill(client, day, passed=False, fault="null-rise", field="x")
+        drill(client, day, passed=True, fault="null-rise", field="y")
+    assert days(client, 21) == 11, "since the last time that it passed"
+    assert days(client, 77) == 67
+    drill(client, 78, passed=True, fault="null-rise", field="x")
+    assert days(client, 79) == 1
+
+
+def test_a_drill_that_never_passed_counts_from_its_first_time(client: Client) -> None:
+    apply_contract(client, 0)
+    for day in range(20, 60, 7):
+        drill(client, day, passed=True)
+        drill(client, day, passed=False, fault="error-burst")
+    assert days(client, 55) == 35
+    # Ninety days before the newest drill it was last drilled.
+    for day in range(60, 160, 7):
+        drill(client, day, passed=True)
+    assert days(client, 144) == 89, "it counts for ninety days"
+    assert days(client, 152) == 1
+
+
+def test_all_drills_of_a_model_that_fail_make_the_alert(client: Client) -> None:
+    apply_contract(client, 0)
+    for day in range(1, 50, 7):
+        drill(client, day, passed=False)
+    assert days(client, 44) == 44
+
+
+def test_the_history_equals_the_rule_and_replays_have_none(client: Client) -> None:
+    apply_contract(client, 0)
+    for day, passed in ((10, True), (20, False), (30, True), (31, False)):
+        drill(client, day, passed)
+    period = EventTimeRange(f"{T0 + 5 * DAY_S}", f"{T0 + 100 * DAY_S}")
+    rows = client.rows(series_sql(OVERDUE, period, "judged", str(HOUR_S)))
+    assert len(rows) >= 5
+    for at, _, value, *_ in rows:
+        assert days(client, (at - T0) / DAY_S) * DAY_S == value, (at - T0) / DAY_S
+    assert {each[2] for each in client.rows(series_sql(OVERDUE, period, "ended", str(HOUR_S)))} == {30.0 * DAY_S}
