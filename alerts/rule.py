@@ -49,7 +49,7 @@ class Rule:
     """One rule: a signal, a threshold with hysteresis, durations, and routing."""
 
     name: str
-    """Name of the template: one of `barograph.contract.alerts.RULES`, or `processor-gone`."""
+    """Name of the template: one of `barograph.contract.alerts.RULES`, `processor-gone` or `guard-silent`."""
     part: str = ""
     """Distinguishes rules of one template and severity: the metric of an SLO."""
     model: str

@@ -8,13 +8,13 @@ from barograph.contract import Contract
 
 from alerts.rule import Rule
 from alerts.settings import AlertsError, AlertSettings
-from alerts.templates import contract_rules, processor_rule
+from alerts.templates import contract_rules, guard_rule, processor_rule
 
 __all__ = ["rules_for", "rules_of"]
 
 
 def rules_for(contracts: Iterable[Contract], settings: AlertSettings) -> list[Rule]:
-    """Generate the rules of all models, ordered by model, and the rule of the pipeline.
+    """Generate the rules of all models, ordered by model, and those of the pipeline.
 
     Raises:
         AlertsError: contracts name routes or mute timings that the installation does not define; the message lists all.
@@ -23,7 +23,10 @@ def rules_for(contracts: Iterable[Contract], settings: AlertSettings) -> list[Ru
     problems = [problem for contract in by_model for problem in _problems(contract, settings)]
     if problems:
         raise AlertsError("\n".join(problems))
-    return [rule for contract in by_model for rule in rules_of(contract, settings)] + [processor_rule(settings)]
+    return [rule for contract in by_model for rule in rules_of(contract, settings)] + [
+        processor_rule(settings),
+        guard_rule(settings),
+    ]
 
 
 def rules_of(contract: Contract, settings: AlertSettings) -> list[Rule]:

@@ -33,6 +33,8 @@ EMPTY = {
         "versions": "No window in this range holds this version and the previous one.",
         "arms": "No window in this range holds two arms, or the contract has no arms.",
         "arm_ratio": "Shares were not checked in this range, or the contract has no arms.",
+        "health": "No record of the guard in this range, in wall-clock time: it does not run.",
+        "health_reasons": "No rule of `fallback` fired in this range, and monitoring was not blind.",
         "arm_performance": "No labels of two arms in this range, or the contract has no arms.",
         "score": "No window was judged in this range, or predictions have neither score nor class.",
         "class_shares": "No predictions in this range, or the model has no classes.",

@@ -7,9 +7,18 @@ from functools import partial
 from dashboards import model_outputs
 from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_FIELD, TO_FIELD_OF_LABEL, TO_PIPELINE, TO_SLICE, TO_WORST_FIELD
-from dashboards.panels import AnyPanel, PanelInfo, bar_chart, level_timeline, stat_panel, table_panel, time_series
+from dashboards.panels import (
+    AnyPanel,
+    PanelInfo,
+    bar_chart,
+    level_timeline,
+    stat_panel,
+    state_timeline,
+    table_panel,
+    time_series,
+)
 from dashboards.style import LEAST_PSI, STYLE
-from warehouse.panels import distribution, drift, freshness, rates, traffic
+from warehouse.panels import distribution, drift, freshness, health, rates, traffic
 
 UNITS = STYLE.units
 _info = partial(PanelInfo, "model")
@@ -192,6 +201,27 @@ def _latency() -> AnyPanel:
     return time_series(info, traffic.LATENCY, traffic.LATENCY_SLO, at_least=0)
 
 
+def _health() -> AnyPanel:
+    info = _info(
+        "health",
+        "State for serving",
+        "The state that the guard published: degraded while a rule of the contract's `fallback` fires and until all "
+        "have been quiet, unknown while monitoring is blind. `no record`: the guard wrote nothing for three minutes. "
+        "Wall-clock time. A step shows its worst state.",
+    )
+    return state_timeline(info, health.STATES_OVER_TIME)
+
+
+def _health_reasons() -> AnyPanel:
+    info = _info(
+        "health_reasons",
+        "Reasons of the states",
+        "The rules that fired in this range, the last one first, with the last state and sentence that the guard "
+        "published. `blind` says why monitoring was blind.",
+    )
+    return table_panel(info, health.REASONS)
+
+
 def rows() -> list[Row]:
     """The rows of the page, from top to bottom."""
     return [
@@ -231,6 +261,11 @@ def rows() -> list[Row]:
         Row(
             "Errors by kind, quantiles of the latency",
             (PlacedPanel(_error_kinds(), 12, 8), PlacedPanel(_latency(), 12, 8)),
+            folded=True,
+        ),
+        Row(
+            "State for serving, from the guard",
+            (PlacedPanel(_health(), 12, 8), PlacedPanel(_health_reasons(), 12, 8)),
             folded=True,
         ),
         *model_outputs.rows(),

@@ -198,6 +198,11 @@ def outcome_timeline(info: PanelInfo, query: PanelQuery) -> statetimeline.Panel:
     return _timeline(info, query, STYLE.numbered_outcomes())
 
 
+def state_timeline(info: PanelInfo, query: PanelQuery) -> statetimeline.Panel:
+    """A state timeline of a model's states for serving."""
+    return _timeline(info, query, STYLE.numbered_states())
+
+
 def _timeline(info: PanelInfo, query: PanelQuery, words: Mapping[str, tuple[str, str]]) -> statetimeline.Panel:
     """Each bar shows the word, so that colour is never the only cue."""
     panel = (

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from warehouse.panels.fragments import LEVEL_NUMBERS
+from warehouse.panels.health import STATE_NUMBERS
 from warehouse.panels.shadow import OUTCOME_NUMBERS
 
 GRAFANA_VERSION = "13.2.3"
@@ -64,6 +65,8 @@ class Style(NamedTuple):
             "passed": GOOD,
             "failed": MAJOR,
             "never run": TEXT,
+            "healthy": GOOD,
+            "degraded": MAJOR,
         }
     )
     series_colours: Mapping[str, str] = MappingProxyType(
@@ -116,6 +119,11 @@ class Style(NamedTuple):
         """Number as text of a decision about a candidate → the word and colour to show."""
         colours = {"promote": GOOD, "insufficient": INSUFFICIENT, "hold": MAJOR, "keep": GOOD, "roll back": MAJOR}
         return {str(number): (word, colours[word]) for word, number in OUTCOME_NUMBERS.items()}
+
+    def numbered_states(self) -> dict[str, tuple[str, str]]:
+        """Number as text of a model's state for serving → the word and colour to show."""
+        colours = {"healthy": GOOD, "no record": NOTHING, "unknown": MINOR, "degraded": MAJOR}
+        return {str(number): (word, colours[word]) for word, number in STATE_NUMBERS.items()}
 
     def words(self) -> dict[str, str]:
         """Word in a table cell → its colour. A light grey would be hard to read, so `insufficient` is plain text."""

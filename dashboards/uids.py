@@ -69,6 +69,8 @@ PANELS: dict[str, dict[str, int]] = {
         "arms": 51,
         "arm_ratio": 52,
         "arm_performance": 53,
+        "health": 61,
+        "health_reasons": 62,
     },
     "field": {
         "level": 1,

@@ -57,7 +57,16 @@ _NAMED_BY_GRAFANA = (
     *("calibration_curve", "contracts", "dead_letters", "distances", "drift", "drift_levels", "drills"),
     *("duplicates", "errors_by_kind", "hours", "label_counts", "label_maturity", "label_times", "latest_arm_ratios"),
     *("latest_distances", "latest_drift", "latest_performance", "latest_rates", "lost_ranges", "maturity"),
-    *("performance", "processor_metrics", "processors", "producer_totals", "progress", "rates", "shadow_pairs"),
+    *(
+        "model_health",
+        "performance",
+        "processor_metrics",
+        "processors",
+        "producer_totals",
+        "progress",
+        "rates",
+        "shadow_pairs",
+    ),
     *("shadow_verdicts", "unmatched_labels", "unseen_categories", "version_comparison", "volume"),
 )
 """Tables and views that a dashboard or an alert rule names."""
@@ -202,9 +211,9 @@ ROLES: tuple[Role, ...] = (
     ),
     Role(
         "barograph_guard",
-        "the guard, which evaluates the alert rules",
+        "the guard, which evaluates the alert rules and stores the states of models",
         tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *_REGISTRY})),
-        _REPORTED,
+        ("model_health", *_REPORTED),
         _SYNC,
     ),
     Role(

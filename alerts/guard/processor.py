@@ -19,6 +19,7 @@ from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
 from alerts.guard.blindness import blind_reason
 from alerts.guard.degrading import degrading_instances
+from alerts.guard.health_history import HealthHistory
 from alerts.guard.health_log import HealthLog
 from alerts.guard.model_guard import ModelGuard, is_news
 from alerts.rule import Rule, definitions
@@ -84,6 +85,7 @@ class GuardProcessor:
         short = replace(settings, session_timeout_s=min(settings.session_timeout_s, SESSION_TIMEOUT_S))
         self._consumer = consumer or make_consumer(short, GROUP)
         self._health_log = health_log or HealthLog(settings)
+        self._history = HealthHistory()
         self._client: Client | None = None
         self._owns_partition = False
         self._leads = False
@@ -166,6 +168,8 @@ class GuardProcessor:
                     reasons = ", ".join(f"{each.rule} {each.field}".strip() for each in record.reasons)
                     self._on_change(f"{record.model} is {record.state}{f': {reasons}' if reasons else ''}.")
                 self._sent[record.model] = record
+        if client is not None:
+            self._history.write(client, self._sent.values())
 
     def _is_due(self, record: ModelHealth) -> bool:
         before = self._sent.get(record.model)

@@ -13,9 +13,9 @@ from alerts.templates.factory import RuleFactory
 from alerts.templates.fields import drift_rules, output_rules, rate_rules
 from alerts.templates.labels import label_rules
 from alerts.templates.shadow import shadow_rules
-from alerts.templates.traffic import pipeline_rules, processor_rule, traffic_rules
+from alerts.templates.traffic import guard_rule, pipeline_rules, processor_rule, traffic_rules
 
-__all__ = ["contract_rules", "processor_rule"]
+__all__ = ["contract_rules", "guard_rule", "processor_rule"]
 
 
 def contract_rules(contract: Contract, settings: AlertSettings) -> Iterator[Rule]:

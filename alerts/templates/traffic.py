@@ -12,13 +12,15 @@ from alerts.settings import AlertSettings
 from alerts.templates.factory import IN_WINDOW, INTERVAL, RuleFactory, last_part
 from alerts.text import LabelRef, NumberRef, duration
 from dashboards.uids import DASHBOARDS, panel_link
-from warehouse.signals.pipeline import processor_age
+from warehouse.signals.pipeline import processor_age, record_age
 from warehouse.signals.verdicts import loss, verdict_age
 from warehouse.signals.volume import broken_share, silence
 
-PROCESSORS = ("sketcher", "recorder", "monitor", "scorer", "guard")
+PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
 PROCESSOR_GONE_S = 120.0
 """A processor reports every ten seconds; after two minutes its supervisor has not restarted it."""
+GUARD_SILENT_S = 180.0
+"""The guard stores the state of each model every minute."""
 LOSS_THRESHOLD = 0.01
 
 
@@ -149,6 +151,33 @@ def processor_rule(settings: AlertSettings) -> Rule:
         form="duration",
         has_bounds=False,
         clear=PROCESSOR_GONE_S,
+        for_s=60,
+        keep_firing_for_s=300,
+        every_s=60,
+        panel=panel_link("pipeline", "silent"),
+        page_path=(f"/d/{DASHBOARDS['pipeline']}?from=now-3h&to=now",),
+    )
+
+
+def guard_rule(settings: AlertSettings) -> Rule:
+    """The rule on a silent guard, for the whole installation. It watches what the guard publishes, not its process."""
+    return Rule(
+        name="guard-silent",
+        model="",
+        severity="page",
+        team=settings.platform_team,
+        route=settings.platform,
+        headline="the guard is silent",
+        summary=("The guard has published no state of a model for ", NumberRef("A", "duration"), "."),
+        description=(
+            "The guard publishes the state of each model every ten seconds and stores it every minute. Serving "
+            "processes now see the state unknown. Clears with the next record."
+        ),
+        signal=record_age(GUARD_SILENT_S),
+        about="pipeline",
+        form="duration",
+        has_bounds=False,
+        clear=GUARD_SILENT_S,
         for_s=60,
         keep_firing_for_s=300,
         every_s=60,

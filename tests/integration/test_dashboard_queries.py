@@ -42,6 +42,7 @@ from tests.support.warehouse import row as table_row
 from warehouse.client import Client
 from warehouse.panels import PanelQuery
 from warehouse.panels.fragments import LEVEL_NUMBERS, interval, window_seconds
+from warehouse.panels.health import STATE_NUMBERS
 from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
@@ -650,6 +651,30 @@ def test_metrics_equal_the_reports_of_processors(client: Client, step_s: int) ->
     assert {row[1] for row in ask(client, QUERIES["pipeline.scored"], {}, interval_s=step_s)} == {
         "scorer scorer-1: windows new"
     }
+
+
+# ------------------------------------------------------------------------------------------------ state for serving
+
+
+def test_the_states_for_serving_and_their_reasons(client: Client) -> None:
+    rows = ask(client, QUERIES["health.states"], {"model": AWKWARD})
+    assert [(row[0].timestamp() - END_S, row[1]) for row in rows] == [
+        (-2 * HOUR_S, STATE_NUMBERS["degraded"]),
+        (-HOUR_S, STATE_NUMBERS["healthy"]),
+    ]
+    ((*reason, first, last, text),) = ask(client, QUERIES["health.reasons"], {"model": AWKWARD})
+    assert (reason, text) == (["errors", "", "degraded"], "errors 59")
+    assert (first.timestamp(), last.timestamp()) == (END_S - 7200, END_S - 7200 + 59 * 60)
+
+
+def test_a_guard_that_stopped_has_no_record(client: Client) -> None:
+    after = TimeRange.between(END - timedelta(minutes=10), END + timedelta(minutes=30))
+    rows = ask(client, QUERIES["health.states"], {"model": "fraud"}, time_range=after, interval_s=60)
+    names = {number: state for state, number in STATE_NUMBERS.items()}
+    states = [(row[0].timestamp() - END_S, names[row[1]]) for row in rows]
+    # The last record is a minute before the end; `no record` begins three minutes after it.
+    assert states[-2:] == [(-60, "healthy"), (120, "no record")]
+    assert {state for _, state in states[:-1]} == {"healthy"}
 
 
 # ----------------------------------------------------------------------------------------------------------- drills

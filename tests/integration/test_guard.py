@@ -137,6 +137,9 @@ def test_a_serving_process_follows_the_verdicts(pipeline: Pipeline) -> None:
             insert_verdict(client, int(clock()) // 60 * 60, 0.01, 2)
             wait_for(lambda: guard.state == "healthy", "the recovery", WAIT_S)
             assert answer(3) == ("primary", 3)
+            history = "SELECT DISTINCT state, toString(rules), toString(fields) FROM model_health"
+            stored = {("healthy", "[]", "[]"), ("degraded", "['psi-major']", "['temp']")}
+            wait_for(lambda: stored <= set(client.rows(history)), "the rows of the table model_health", WAIT_S)
         assert states == ["healthy", "degraded", "healthy"]
 
 

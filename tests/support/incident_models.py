@@ -190,6 +190,7 @@ def fill(client: Client, models: Sequence[str]) -> None:
     tables.insert(client)
     _shadow(client, models[0])
     _drills(client, models[0])
+    _health(client, models[0])
     fill_pipeline(client, models[0], END_S, DAY_S, 60)
 
 
@@ -278,6 +279,24 @@ def _drills(client: Client, model: str) -> None:
         period = {"fault_start": start_s * 1000, "fault_end": (start_s + DAY_S) * 1000, "at": (NOW_S - number) * 1000}
         ran = {"drill_id": f"drill-{number}", "model": model, "version": VERSION, "mode": "fast"}
         insert_rows(client, "drills", [row("drills", **ran, **period, **drill)])
+
+
+def _health(client: Client, model: str) -> None:
+    """The states of two days: degraded for three hours, unknown for one, and no guard for two."""
+    states = {15: "degraded", 16: "degraded", 17: "degraded", 30: "unknown"}
+    reasons = {
+        "healthy": ([], [], []),
+        "degraded": (["psi-major"], ["amount"], ["PSI of amount is 0.31 [0.29, 0.33]; the threshold is 0.2."]),
+        "unknown": (["blind"], [""], ["No monitor has reported for 5 minutes."]),
+    }
+    rows = []
+    for minute in (each for each in range(48 * 60) if each // 60 not in (40, 41)):
+        at_ms = (END_S - 2 * DAY_S + 60 * minute) * 1000
+        state = states.get(minute // 60, "healthy")
+        rules, fields, texts = reasons[state]
+        times = {"at": at_ms, "since": at_ms, "evaluated_at": at_ms, "sequence": minute, "guard": "guard-1"}
+        rows.append(row("model_health", model=model, state=state, rules=rules, fields=fields, texts=texts, **times))
+    insert_rows(client, "model_health", rows)
 
 
 def _pairs(tables: _Tables, model: str, name: str, counts: dict[str, Array]) -> None:

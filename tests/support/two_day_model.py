@@ -108,6 +108,7 @@ def fill(client: Client, model: Watched) -> None:
         _performance(client, model, version)
     _labels(client, model)
     _drill(client, model)
+    _health(client, model)
     _comparisons(client, model)
     _shadow(client, model)
 
@@ -340,6 +341,18 @@ def _drill(client: Client, model: Watched) -> None:
     insert_rows(
         client, "drills", [row("drills", drill_id=model.name, at=at_ms, model=model.name, passed=True, **fault)]
     )
+
+
+def _health(client: Client, model: Watched) -> None:
+    """A record a minute in the last two hours; the model is degraded in the last but one."""
+    rows = []
+    for minute in range(120):
+        at_ms = (END_S - 7200 + 60 * minute) * 1000
+        reasons = {"rules": ["errors"], "fields": [""], "texts": [f"errors {minute}"]} if minute < 60 else {}
+        state = "degraded" if minute < 60 else "healthy"
+        times = {"at": at_ms, "since": at_ms, "evaluated_at": at_ms, "sequence": minute}
+        rows.append(row("model_health", model=model.name, state=state, **reasons, **times))
+    insert_rows(client, "model_health", rows)
 
 
 def _shadow(client: Client, model: Watched) -> None:

@@ -1,4 +1,4 @@
-"""Signals from the processors' reports."""
+"""Signals from the reports of processors, and from the records of the guard."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from warehouse.signals.literals import literals
 from warehouse.signals.signal import SURE, EventTimeRange, Facts, FactTime, Signal
 
 REACH_S = 86_400
-"""Age of the latest report, in seconds, after which a processor kind counts as removed."""
+"""Age of the latest report or record, in seconds, after which a processor kind, or the guard, counts as removed."""
 
 
 def processor_age(kinds: Sequence[str], threshold: float) -> Signal:
@@ -30,3 +30,22 @@ def processor_age(kinds: Sequence[str], threshold: float) -> Signal:
         )
 
     return Signal("kind", tuple(kinds), threshold, Facts(select, REACH_S), has_versions=False)
+
+
+def record_age(threshold: float) -> Signal:
+    """Return the signal of the seconds since the guard wrote the state of any model.
+
+    Args:
+        threshold: the threshold in seconds.
+    """
+
+    def select(period: EventTimeRange, fact_time: FactTime) -> str:
+        condition = "0" if fact_time == "ended" else "1"
+        return (
+            "SELECT '' AS key, '' AS version, toUInt32(toUnixTimestamp(toDateTime(max(at)))) AS until, "
+            f"until AS ended_at, until AS judged_at, tuple(until) AS rank, tuple(toUInt8({SURE}), 0., nan, nan, 1.) "
+            f"AS verdict FROM model_health WHERE {condition} AND at > toDateTime64({period.start}, 3) "
+            f"AND at <= toDateTime64({period.end}, 3) GROUP BY toStartOfMinute(at)"
+        )
+
+    return Signal("", ("",), threshold, Facts(select, REACH_S), has_versions=False)

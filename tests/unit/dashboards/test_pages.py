@@ -21,6 +21,7 @@ from tests.support.dashboard_lint import lint
 from tests.support.json_schema import faults
 from tests.support.panel_queries import every_query
 from warehouse.panels.fragments import LEVELS
+from warehouse.panels.health import STATES
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = dashboards()
@@ -264,7 +265,8 @@ GAP_AFTER_S = {
     "model": {
         **dict.fromkeys(("latency_quantiles", "score_quantiles"), 172_800),
         **dict.fromkeys(
-            ("psi", "rates", "levels", "score", "performance", "performance_errors", "cbpe", "main_metric"), 86_400
+            ("psi", "rates", "levels", "score", "performance", "performance_errors", "cbpe", "main_metric", "health"),
+            86_400,
         ),
         **dict.fromkeys(("requests", "errors", "latency", "error_kinds", "class_shares", "label_coverage"), 3600),
     },
@@ -317,6 +319,10 @@ def test_levels_are_words_and_too_little_data_has_a_colour_of_its_own() -> None:
         if panel["type"] == "state-timeline"
         for mapping in panel["fieldConfig"]["defaults"]["mappings"]
     ]
+    states = [options for options in mapped if options["1"]["text"] == "healthy"]
+    assert [[each["text"] for each in options.values()] for options in states] == [list(STATES)]
+    assert [len({each["color"] for each in options.values()}) for options in states] == [len(STATES)]
+    mapped = [options for options in mapped if options not in states]
     assert mapped
     assert all(options["2"] == {"text": "insufficient", "color": style.INSUFFICIENT} for options in mapped)
 

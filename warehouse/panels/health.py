@@ -1,0 +1,63 @@
+"""The state of a model for serving, as the guard published it."""
+
+from __future__ import annotations
+
+from warehouse.panels.fragments import MODEL
+from warehouse.panels.query import MINUTE_S, series, table
+
+STATES = ("healthy", "no record", "unknown", "degraded")
+"""States from best to worst. `no record`: the guard did not write; serving then sees `unknown`."""
+
+STATE_NUMBERS = {state: number for number, state in enumerate(STATES, 1)}
+"""The number of each state in panels."""
+
+SILENT_AFTER_S = 180
+"""Time after the last record from which there is none, in seconds: three times its period."""
+
+# A step shows the worst state in it. Without a record for three minutes, `no record` follows the last one.
+STATES_OVER_TIME = series(
+    "health.states",
+    f"""
+    SELECT $__timeInterval(moment) AS time, max(number) AS state
+    FROM
+    (
+        SELECT
+            at, transform(state, {list(STATE_NUMBERS)}, {list(STATE_NUMBERS.values())}, 0) AS own,
+            leadInFrame(at, 1, least($__toTime, now64(3, 'UTC'))) OVER
+            (
+                ORDER BY at ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+            ) AS following,
+            if(dateDiff('second', at, following) > {SILENT_AFTER_S},
+                [(at, own), (at + INTERVAL {SILENT_AFTER_S} SECOND, {STATE_NUMBERS["no record"]})],
+                [(at, own)]) AS states
+        FROM model_health
+        WHERE {MODEL} AND $__timeFilter(at)
+    )
+    ARRAY JOIN states.1 AS moment, states.2 AS number
+    GROUP BY time
+    ORDER BY time
+    """,
+    "state",
+    grain_s=MINUTE_S,
+)
+
+REASONS = table(
+    "health.reasons",
+    f"""
+    SELECT
+        reason.1 AS rule, reason.2 AS field, argMax(state, at) AS state, min(at) AS "first record",
+        max(at) AS "last record", argMax(reason.3, at) AS text
+    FROM model_health
+    ARRAY JOIN arrayZip(rules, fields, texts) AS reason
+    WHERE {MODEL} AND $__timeFilter(at)
+    GROUP BY rule, field
+    ORDER BY "last record" DESC, rule, field
+    LIMIT 200
+    """,
+    "rule:text",
+    "field:text",
+    "state:text",
+    "first record:time",
+    "last record:time",
+    "text:text",
+)
