@@ -91,7 +91,7 @@ class KafkaEvents:
     def events(
         self, ranges: list[OffsetRange], registry: Registry, model: str, from_s: int, to_s: int
     ) -> Iterator[EventColumns]:
-        """Yield the events of a model in [from, to), each once, without those that were dead-lettered on first receipt.
+        """Yield the events of a model in [from, to), each once, without shadows and those that were dead-lettered then.
 
         A dead letter that would be accepted today was not counted then, or was counted as the replayed message.
 
@@ -106,7 +106,8 @@ class KafkaEvents:
             for decoder, encoded in ((json_decoder, batch.json), (arrow_decoder, batch.arrow)):
                 if not len(encoded):
                     continue
-                for events in decoder.decode(encoded).events:
+                for decoded_events in decoder.decode(encoded).events:
+                    events = decoded_events.without_shadows()
                     if events.model != model:
                         continue
                     mask = (events.at_ms >= from_s * 1000) & (events.at_ms < to_s * 1000)

@@ -255,7 +255,8 @@ def test_live_minute_panes_with_replayed_dead_letters(pipeline: Pipeline) -> Non
     assert (
         DeadLetterReplayer(settings(pipeline)).replay(DeadLetterFilter(reason="unknown-model")).resolved.total() == 50
     )
-    pipeline.produce((0, json.dumps(event).encode(), None) for event in events[50:])
+    shadows = [{**event, "version": "2", "role": "shadow"} for event in events[50::10]]
+    pipeline.produce((0, json.dumps(event).encode(), None) for event in [*events[50:], *shadows])
     pipeline.start("monitor")
     from_s, to_s = start_s + HOUR_S // 2, start_s + 2 * HOUR_S
     pipeline.wait_rows(
