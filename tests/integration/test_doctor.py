@@ -40,7 +40,7 @@ from warehouse.client import Address, connect
 from warehouse.tables import insert_rows
 
 CONTRACT = simple_contract()
-KINDS = ("sketcher", "recorder", "monitor", "scorer")
+KINDS = ("sketcher", "recorder", "monitor", "scorer", "guard")
 
 
 @pytest.fixture
@@ -310,6 +310,7 @@ def test_silent_and_missing_processors(settings: Settings) -> None:
     findings = [finding for finding in run_doctor(settings) if finding.component == "Processors"]
     assert [finding.status for finding in findings] == [
         CheckStatus.OK,
+        CheckStatus.WARNING,
         CheckStatus.WARNING,
         CheckStatus.WARNING,
         CheckStatus.WARNING,
