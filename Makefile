@@ -27,7 +27,7 @@ demo: sync ## Replay real flights and show what changed in them, until Ctrl-C; E
 .PHONY: test
 test: sync ## Run the tests on the real Kafka and the real ClickHouse engine; ARGS="tests/unit -k psi" selects
 	$(PYTEST) -m "not long" $(ARGS)
-	@echo 'Left out: tests marked long, which repeat a scenario at every point of failure, simulate error rates, or wait.'
+	@echo 'Left out: tests marked long, which repeat a scenario at every point of failure, simulate error rates, read pages in a browser, or wait.'
 	@echo 'Run them with `make test-long`; CI runs both.'
 
 .PHONY: test-long

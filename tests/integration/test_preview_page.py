@@ -27,6 +27,8 @@ from tests.support.page_layout import layout_faults, open_rows
 from tests.support.pipeline import Pipeline
 from tests.support.shop_model import HOURS, Shop
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def server(shop_pipeline: Pipeline, engine: LocalClickHouse) -> Iterator[PreviewServer]:
@@ -121,7 +123,6 @@ def test_from_fleet_to_model_to_field(preview: PreviewPage, shop: Shop, shop_pip
     assert chosen(preview)["from"] == str(ms(shop, 0))
 
 
-@pytest.mark.long
 def test_a_slice_and_a_range_are_chosen(preview: PreviewPage, shop: Shop, shop_pipeline: Pipeline) -> None:
     preview.open(f"/d/{DASHBOARDS['model']}?{span(shop)}")
     with preview.page.expect_navigation():
@@ -229,7 +230,6 @@ def test_an_estimate_is_dashed(preview: PreviewPage, shop: Shop) -> None:
     assert dashes["auc: measured"] is None
 
 
-@pytest.mark.long
 def test_incidents_lead_to_the_panel_with_their_number(preview: PreviewPage, shop: Shop) -> None:
     """From Tuesday noon on a tenth of the ages are null, which opens an incident; none is about ages before."""
     preview.open(f"/d/{DASHBOARDS['fleet']}?{span(shop, 0, 30)}")

@@ -20,7 +20,7 @@ from tests.support.warehouse import columns, migrated, row
 from warehouse.client import Client
 from warehouse.tables import insert_columns, insert_rows
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.long]
 
 MEAN, SPREAD = -1.0, 1.5
 THRESHOLD = 0.4
@@ -155,7 +155,6 @@ def class_worlds(engine: LocalClickHouse) -> Worlds:
     return scored(engine, label, generated(three_classes, 5_000, 20_000, 5_000))
 
 
-@pytest.mark.long
 def test_estimates_of_days_without_labels_match_the_later_labels(worlds: Worlds) -> None:
     before, matured, _ = worlds
     for i, shift in enumerate(SHIFTS):
@@ -185,7 +184,6 @@ def test_under_concept_drift_estimates_are_wrong_and_no_longer_trusted(worlds: W
     assert not any(drifted["trusted", 0].values())
 
 
-@pytest.mark.long
 def test_estimates_of_several_classes_match_later_labels_until_the_concept_drifts(class_worlds: Worlds) -> None:
     before, matured, drifted = class_worlds
     estimated = ("accuracy", "precision_macro", "recall_macro", "f1_macro")
@@ -209,7 +207,6 @@ def number_worlds(engine: LocalClickHouse) -> Worlds:
     return scored(engine, LabelSpec(type="float", horizon_s=HORIZON_S), generated(numbers, 5_000, 5_000, 5_000))
 
 
-@pytest.mark.long
 def test_estimates_of_errors_match_later_labels_until_the_concept_drifts(number_worlds: Worlds) -> None:
     before, matured, drifted = number_worlds
     for metric in ("mae", "rmse"):
