@@ -143,6 +143,7 @@ def test_a_serving_process_follows_the_verdicts(pipeline: Pipeline) -> None:
         assert states == ["healthy", "degraded", "healthy"]
 
 
+@pytest.mark.long
 def test_a_new_leader_continues_where_the_one_before_ended(pipeline: Pipeline) -> None:
     pipeline.create(1)
     clock = FastClock()
