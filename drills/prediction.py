@@ -1,13 +1,15 @@
-"""Predicts when the expected rule pages, for faults whose effect on a field's distribution is known before."""
+"""Predicts when the expected rules page, from the values of the events with the fault."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import msgspec
-import numpy as np
-from barograph.contract import Contract
+import pyarrow as pa
+import pyarrow.compute as pc
+from barograph.contract import Contract, Field
 
 from alerts.prediction.page_time import PageTime, predict_pages
 from alerts.prediction.traffic import Traffic
@@ -15,69 +17,97 @@ from alerts.routing import GROUP_WAIT_S
 from alerts.settings import AlertSettings
 from drills.faults import EventTables, Injection
 from drills.faults.fault import epoch_ms
-from sketches.detection.effects import FieldShares, changed_values, scaled, shifted, trained_shares, with_rate
+from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
+from sketches.baseline.cells import FieldCells, category_cells, count_categories, count_numeric, numeric_cells
+from sketches.detection.effects import observed_shares
 
 
-def predict_page_s(
-    injection: Injection, contract: Contract, events: EventTables, settings: AlertSettings
-) -> tuple[float, float] | None:
-    """Predict the event time from the start of the fault to the notification: its 10 and 90 % quantiles, in seconds.
+@dataclass(frozen=True, slots=True)
+class PagePrediction:
+    """The predicted event time from the start of a fault to the first expected notification."""
 
-    The fault is taken as lasting, and the traffic as constant.
+    interval_s: tuple[float, float] | None
+    """Its 10 and 90 % quantiles, in seconds; None if no interval can be given."""
+    reason: str = ""
+    """Why there is no interval; empty with an interval, and for a fault that no rule sees."""
+
+
+def predict_page(
+    injection: Injection, contract: Contract, baseline: Baseline, events: EventTables, settings: AlertSettings
+) -> PagePrediction:
+    """Predict the first expected notification, whichever fault changed the values of a field.
+
+    The fault is taken as lasting, and the traffic as that of its period.
 
     Args:
         injection: the fault.
-        contract: the contract of the drill's model.
-        events: without the fault; their rate is the traffic.
+        contract: of the drill's model.
+        baseline: of the drill's model.
+        events: with the fault.
         settings: of the installation.
-
-    Returns:
-        None if nothing can be predicted: for a fault of whole events, one whose effect depends on the values of the
-        events, or one that may never page.
     """
-    effect = _EFFECTS.get(injection.fault.name)
-    if effect is None or injection.affected is None or not injection.fires:
-        return None
-    at = epoch_ms(events.predictions)
-    duration_s = (int(at.max()) - int(at.min())) / 1000
-    if duration_s <= 0:
-        return None
+    if not injection.fires:
+        return PagePrediction(None)
+    period = injection.period
+    inside = events.predictions.filter(pa.array(period.mask(events.predictions)))
+    names = {field.name for field in baseline.fields}
+    if not any(expected.key in names for expected in injection.fires):
+        rules = ", ".join(dict.fromkeys(expected.rule for expected in injection.fires))
+        return PagePrediction(None, f"{rules} does not depend on the values of a field")
+    if not inside.num_rows:
+        return PagePrediction(None, "no events arrive during the fault")
+    traffic = Traffic(inside.num_rows / ((period.end_ms - period.start_ms) / 1000))
+    pages = list(_expected_pages(injection, contract, baseline, inside, traffic, settings))
+    low_s, high_s = (min((getattr(page, name) for page in pages), default=math.inf) for name in ("low_s", "high_s"))
+    if math.isfinite(high_s):
+        return PagePrediction((low_s + GROUP_WAIT_S, high_s + GROUP_WAIT_S))
+    if not pages:
+        return PagePrediction(None, "the contract has no such rule, or no event has a value")
+    if not any(page.is_predictable for page in pages):
+        return PagePrediction(None, "the windows have too few independent events")
+    if math.isfinite(low_s):
+        return PagePrediction(None, "the probability of a page is below 90 %; use a larger fault")
+    return PagePrediction(None, "the fault is too small to page; use a larger one")
+
+
+def _expected_pages(
+    injection: Injection,
+    contract: Contract,
+    baseline: Baseline,
+    predictions: pa.Table,
+    traffic: Traffic,
+    settings: AlertSettings,
+) -> Iterator[PageTime]:
+    """Predict each expected rule that reads a field."""
     # On the replay clock a verdict takes effect when its window ends.
     replayed = msgspec.structs.replace(contract, lateness_s=0, out_of_order_s=0)
-    traffic = Traffic(len(at) / duration_s)
-    pages = predict_pages(replayed, injection.baseline, effect(injection), traffic, settings)
-    expected = next((page for page in pages if page.rule == injection.fires[0].rule), None)
-    return None if expected is None else _interval(expected)
+    fields = {field.name: field for field in contract.fields}
+    for trained in baseline.fields:
+        rules = {expected.rule for expected in injection.fires if expected.key == trained.name}
+        counts = count_values(fields[trained.name], trained, predictions) if rules else None
+        if counts is not None and any(counts.cells):
+            pages = predict_pages(replayed, trained, observed_shares(trained, counts), traffic, settings)
+            yield from (page for page in pages if page.rule in rules)
 
 
-def _interval(page: PageTime) -> tuple[float, float] | None:
-    low, high = page.low_s + GROUP_WAIT_S, page.high_s + GROUP_WAIT_S
-    return (low, high) if page.is_predictable and math.isfinite(high) else None
+def count_values(field: Field, trained: FieldBaseline, predictions: pa.Table) -> SliceCounts:
+    """Count the values of a field on the cells of its baseline, as the sketcher does.
 
-
-def _clipped(injection: Injection) -> FieldShares:
-    quantiles = injection.baseline.quantiles
-    limit = quantiles[round((1 - injection.magnitude) * (len(quantiles) - 1))]
-    return changed_values(injection.baseline, lambda values: np.minimum(values, limit))
-
-
-def _with_more(kind: str) -> Callable[[Injection], FieldShares]:
-    """Return the effect of a share of the events whose value is replaced."""
-
-    def effect(injection: Injection) -> FieldShares:
-        field = injection.baseline
-        before = trained_shares(field).rates[kind]
-        return with_rate(field, kind, before + injection.rate * (1.0 - before))
-
-    return effect
-
-
-_EFFECTS: dict[str, Callable[[Injection], FieldShares]] = {
-    "mean-shift": lambda injection: shifted(injection.baseline, injection.magnitude),
-    "scale": lambda injection: scaled(injection.baseline, injection.magnitude),
-    "clipped-range": _clipped,
-    "null-rise": _with_more("null"),
-    "schema-change": _with_more("null"),
-    "category-new": _with_more("unseen"),
-}
-"""Faults and the shares of the field after them."""
+    Args:
+        field: the field; a timestamp counts by its age in seconds at the event.
+        trained: its baseline.
+        predictions: events with the field's column.
+    """
+    column = predictions[field.source].combine_chunks()
+    cells = FieldCells(trained)
+    if trained.kind == "category":
+        return SliceCounts.from_columns(count_categories(cells, category_cells(cells, column))[0].tolist())
+    null = pc.is_null(column).to_numpy(zero_copy_only=False)
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("ms", column.type.tz)).cast(pa.int64())
+    values = pc.fill_null(column.cast(pa.float64()), 0.0).to_numpy(zero_copy_only=False)
+    if field.type == "timestamp":
+        values = (epoch_ms(predictions) - values) / 1000
+    return SliceCounts.from_columns(count_numeric(cells, numeric_cells(cells, values, null))[0].tolist())

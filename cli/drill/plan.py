@@ -14,7 +14,7 @@ from drills.errors import DrillError
 from drills.expectation import DrillExpectation, expect
 from drills.faults import EventTables, FaultPeriod, Injection, InjectionRequest, plan_injection
 from drills.faults.fault import epoch_ms
-from drills.prediction import predict_page_s
+from drills.prediction import predict_page
 from sketches.baseline.baseline import Baseline
 
 
@@ -56,6 +56,8 @@ class DrillPlan:
     """With the fault."""
     predicted_s: tuple[float, float] | None
     """Predicted event time from the start of the fault to the page: 10 and 90 % quantiles; None if unknown."""
+    unpredicted: str = ""
+    """Why there is no prediction; empty with one, and for a fault that no rule sees."""
 
 
 def derive_model(
@@ -91,8 +93,9 @@ def plan_drill(
     except AlertsError as error:
         raise DrillError(f"No notification would arrive: {error}") from error
     expectation = expect(injection, model.contract, model.rules, settings)
-    predicted_s = predict_page_s(injection, model.contract, events, settings)
-    return DrillPlan(drill_id, request, model, injection, expectation, injection.apply(events), predicted_s)
+    faulty = injection.apply(events)
+    prediction = predict_page(injection, model.contract, model.baseline, faulty, settings)
+    return DrillPlan(drill_id, request, model, injection, expectation, faulty, prediction.interval_s, prediction.reason)
 
 
 def control_model(contract: Contract, baseline: Baseline, run_id: str, settings: AlertSettings) -> DrillModel:

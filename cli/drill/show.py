@@ -31,6 +31,8 @@ def print_plan(terminal: Terminal, plan: DrillPlan) -> None:
     if plan.predicted_s is not None:
         low, high = map(duration, plan.predicted_s)
         alerts += f" after {low} to {high} (predicted 10–90 % interval)"
+    elif plan.unpredicted:
+        alerts += f"; no time is predicted: {plan.unpredicted}"
     guard = {"degraded": "degrades, then recovers", "healthy": "stays healthy", None: "may degrade"}[expectation.guard]
     start, end = utc_minute(period.start_ms / 1000), utc_minute(period.end_ms / 1000)
     terminal.pairs(
@@ -89,6 +91,7 @@ def _drill_json(title: str, plan: DrillPlan | None, report: DrillReport) -> dict
             "start_ms": injection.period.start_ms,
             "end_ms": injection.period.end_ms,
             "predicted_s": None if plan.predicted_s is None else list(plan.predicted_s),
+            "unpredicted": plan.unpredicted or None,
         }
     return values | {
         "checks": [
