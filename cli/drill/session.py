@@ -15,7 +15,7 @@ from cli.drill.plan import DrillPlan, DrillRequest, plan_drill
 from cli.drill.results import store_results
 from cli.drill.run import DrillInput, DrillOptions, run_drills
 from cli.drill.scratch import new_run_id
-from cli.drill.show import Result, print_plan, print_report, title_of
+from cli.drill.show import Result, print_plan, print_report, print_summary, title_of
 from cli.settings import load_settings
 from cli.terminal import Terminal
 from drills.derived_model import drill_name
@@ -114,6 +114,8 @@ class DrillSession:
         if not self._quiet:
             for title, _, report in ordered:
                 print_report(self._terminal, title, report)
+            if is_suite:
+                print_summary(self._terminal, ordered)
         return DrillOutput(self._model, version, ordered)
 
     def _read_events(self, client: Client, contract: Contract) -> tuple[str, EventTables]:

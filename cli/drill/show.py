@@ -10,7 +10,7 @@ from typing import Any
 from alerts.text import duration
 from cli.drill.plan import DrillPlan
 from cli.terminal import AlignedTable, Terminal, utc_minute
-from drills.report import DrillReport
+from drills.report import DrillCheck, DrillReport
 
 Result = tuple[str, DrillPlan | None, DrillReport]
 """Title, plan and report of a drill; no plan if it could not be planned."""
@@ -68,6 +68,13 @@ def print_report(terminal: Terminal, title: str, report: DrillReport) -> None:
     terminal.lines(report.notes)
 
 
+def print_summary(terminal: Terminal, results: Sequence[Result]) -> None:
+    """Print how many drills of a suite passed, and which failed."""
+    failed = [title for title, _, report in results if not report.passed]
+    text = f"{len(results) - len(failed)} of {len(results)} drills passed"
+    terminal.line(f"{text}; failed: {', '.join(failed)}." if failed else f"{text}.", "bold red" if failed else "green")
+
+
 def results_json(model: str, version: str, results: Sequence[Result]) -> dict[str, Any]:
     """Return the results as JSON values; times are in seconds of event time."""
     return {
@@ -120,8 +127,14 @@ def write_junit(path: Path, model: str, results: Sequence[Result]) -> None:
         if not report.passed:
             problems = list(_problems(report))
             ET.SubElement(case, "failure", message=problems[0]).text = "\n".join(problems)
+        ET.SubElement(case, "system-out").text = "\n".join((*map(_check_line, report.checks), *report.notes))
     path.parent.mkdir(parents=True, exist_ok=True)
     ET.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _check_line(check: DrillCheck) -> str:
+    after = "" if check.after_s is None else f" after {duration(check.after_s)}"
+    return f"{'ok' if check.is_met else 'failed'}: expected {check.expected}; observed {check.observed}{after}"
 
 
 def _problems(report: DrillReport) -> Iterator[str]:

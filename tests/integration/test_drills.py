@@ -211,6 +211,14 @@ def test_clean_removes_what_an_interrupted_drill_left(
         (["mean-shift", "--model", "shop", "--from", "FILE", "--magnitude", "0"], "A magnitude of 0 changes nothing"),
         (["mean-shift", "--model", "shop", "--from", "FILE", "--duration", "1y"], "--duration: '1y' is not a duration"),
         (["mean-shift", "--model", "shop", "--from", "FILE", "--duration", "90d"], "use a shorter --duration"),
+        (
+            ["null-rise", "--model", "shop", "--from", "FILE", "--rate", "1.5"],
+            "The rate 1.5 of null-rise is out of range",
+        ),
+        (
+            ["mean-shift", "--model", "shop", "--from", "FILE", "--field", "colour"],
+            "colour of shop is of type category",
+        ),
         (["mean-sift", "--model", "shop"], "did you mean mean-shift?"),
         (["silence", "--model", "shop", "--from", "FILE", "--route", "x"], "the route 'x' is not known here"),
     ],

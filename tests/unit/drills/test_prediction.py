@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
+from barograph.contract import Contract
 from barograph.contract.alerts import AlertRule, Alerts
 
 from alerts.settings import AlertSettings
-from drills.faults import FAULTS, FaultPeriod, InjectionRequest, find_fault, plan_injection
+from drills.faults import FAULTS, EventTables, FaultPeriod, InjectionRequest, find_fault, plan_injection
 from drills.prediction import PagePrediction, count_values, predict_page
 from sketches.baseline.columns import FieldColumn
 from tests.support.drill_events import CONTRACT, DAY_MS, START_MS, baseline, make_events, without
@@ -18,10 +20,10 @@ PERIOD = FaultPeriod(START_MS + 5 * DAY_MS, START_MS + 8 * DAY_MS)
 WHOLE_EVENTS = ("silence", "label-stop", "label-delay", "label-flip", "latency-creep", "error-burst", "concept-drift")
 
 
-def predict(name: str, contract: Any = CONTRACT, **options: Any) -> PagePrediction:
+def predict(name: str, contract: Contract = CONTRACT, events: EventTables = EVENTS, **options: Any) -> PagePrediction:
     request = InjectionRequest(find_fault(name), **options)
     injection = plan_injection(request, contract, baseline(), PERIOD)
-    return predict_page(injection, contract, baseline(), injection.apply(EVENTS), AlertSettings())
+    return predict_page(injection, contract, baseline(), injection.apply(events), AlertSettings())
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,9 @@ def test_a_larger_fault_pages_earlier() -> None:
 
 
 def test_a_small_fault_is_predicted_not_to_page() -> None:
-    assert predict("mean-shift", magnitude=0.1) == PagePrediction(
+    # Training has no nulls, so the nulls of `EVENTS` alone exceed the threshold.
+    events = EventTables(EVENTS.predictions.filter(pc.is_valid(EVENTS.predictions["features.x"])), EVENTS.labels)
+    assert predict("mean-shift", events=events, magnitude=0.1) == PagePrediction(
         None, "the fault is too small to page; use a larger one"
     )
 

@@ -56,6 +56,18 @@ def test_a_webhook_that_fails_is_reported_and_does_not_hang() -> None:
     assert deliveries.problems[-1] == "The remaining notifications were not sent."
 
 
+def test_a_webhook_that_never_answers_is_reported_and_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alerts.webhooks.TIMEOUT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        start_s = time.monotonic()
+        deliveries = deliver(happened(20), ON_CALL, url, None)
+        assert time.monotonic() - start_s < 20
+    assert not deliveries.alerts
+    text = "on-call: notification by webhook failed: timed out."
+    assert deliveries.problems == [text, text, "The remaining notifications were not sent."]
+
+
 def test_another_webhook_decides_by_its_answers() -> None:
     with WebhookReceiver() as receiver:
         assert len(deliver(happened(), ON_CALL, receiver.url, None).alerts) == 2

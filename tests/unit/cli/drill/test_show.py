@@ -9,7 +9,7 @@ import pytest
 
 from cli.drill.plan import DrillRequest, plan_drill
 from cli.drill.schedule import schedule_text
-from cli.drill.show import print_plan, print_report, results_json, write_junit
+from cli.drill.show import print_plan, print_report, print_summary, results_json, write_junit
 from cli.errors import CommandError
 from cli.terminal import Terminal
 from drills.faults import InjectionRequest, find_fault
@@ -47,8 +47,15 @@ def test_junit_has_a_test_case_per_drill(tmp_path: Path) -> None:
     suite = ET.parse(path).getroot()
     assert (suite.attrib["tests"], suite.attrib["failures"]) == ("2", "1")
     passed, failed = suite
-    assert not len(passed)
+    assert [each.tag for each in passed] == ["system-out"]
+    assert passed[0].text == "\n".join(
+        (
+            "ok: expected page psi-major x to on-call; observed page psi-major x at on-call after 1h",
+            "A note.",
+        )
+    )
     assert failed[0].attrib["message"] == "expected: the drill can run; observed: There is no field z."
+    assert failed[1].text == "failed: expected the drill can run; observed There is no field z."
 
 
 def test_people_see_the_expectation_before_and_each_check_after(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,6 +66,21 @@ def test_people_see_the_expectation_before_and_each_check_after(capsys: pytest.C
     assert "degrades, then recovers" in output
     assert "mean-shift x: passed" in output
     assert "1h" in output
+
+
+def test_people_see_why_no_time_is_predicted(capsys: pytest.CaptureFixture[str]) -> None:
+    request = DrillRequest(InjectionRequest(find_fault("silence")))
+    print_plan(
+        Terminal(), plan_drill("7", request, without(CONTRACT, route="shop"), baseline(), make_events(), ON_CALL)
+    )
+    text = "page silence to on-call; no time is predicted: silence does not depend on the values of a field"
+    assert text in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_suite_ends_with_the_drills_that_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(Terminal(), [("mean-shift x", PLAN, PASSED)])
+    print_summary(Terminal(), [("mean-shift x", PLAN, PASSED), ("mean-shift z", None, FAILED)])
+    assert capsys.readouterr().out == "1 of 1 drills passed.\n1 of 2 drills passed; failed: mean-shift z.\n"
 
 
 @pytest.mark.parametrize("kind", ["cron", "systemd", "kubernetes"])
