@@ -97,7 +97,7 @@ def test_dev_starts_everything_restarts_a_processor_and_stops_on_ctrl_c(dev: Dev
 
     def reporting() -> bool:
         with connect(dev.address()) as client:
-            return {kind for (kind,) in client.rows("SELECT kind FROM pipeline")} == set(KINDS)
+            return {kind for (kind,) in client.rows("SELECT kind FROM pipeline")} == {*KINDS, "guard"}
 
     wait_for(reporting, "every processor to report")
     (page,) = [line.split()[1] for line in dev.output.splitlines() if line.startswith("Dashboards")]
