@@ -80,8 +80,8 @@ def report(
     injection: Injection, contract: Contract, expectation: DrillExpectation, observations: DrillObservations
 ) -> DrillReport:
     """Compare observations with the expectation."""
-    period, control = injection.period, observations.control
-    start_s = period.start_ms // 1000
+    start_s = injection.period.start_ms // 1000
+    control = _episodes(observations.control)
     caused = [each for each in _episodes(observations.simulation) if _is_caused(each, control, start_s)]
     checks: list[DrillCheck] = []
     first: list[int] = []
@@ -154,7 +154,7 @@ def _episodes(simulation: Simulation) -> list[Episode]:
     )
 
 
-def _is_caused(episode: Episode, control: Simulation, start_s: int) -> bool:
+def _is_caused(episode: Episode, control: Sequence[Episode], start_s: int) -> bool:
     """Whether the fault caused an episode: it began after the fault, and the control has none at that time.
 
     The control may fire a little earlier or later, because a fault moves windows across a threshold, so an episode of
@@ -167,7 +167,7 @@ def _is_caused(episode: Episode, control: Simulation, start_s: int) -> bool:
         (each.rule.name, each.rule.part, each.key) == (episode.rule.name, episode.rule.part, episode.key)
         and each.start <= episode.start + reach_s
         and (each.end is None or each.end >= episode.start - reach_s)
-        for each in _episodes(control)
+        for each in control
     )
 
 

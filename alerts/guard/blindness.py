@@ -9,6 +9,8 @@ from alerts.wall_clock import LiveInstance
 
 COUNTING = ("sketcher", "monitor")
 """Processors whose absence makes all numbers old."""
+LAG_RULE = "pipeline-lag"
+"""The rule whose alerts say that the verdicts of a model are old."""
 SCORING = "scorer"
 LABELLED_RULES = frozenset({"performance", "performance-drop"})
 """Rules whose numbers come from the scorer."""
@@ -31,6 +33,6 @@ def blind_reason(rules: Iterable[Rule], errors: Mapping[str, str], pipeline: Ite
     for instance in pipeline:
         if instance.state == "Pending":
             continue
-        if instance.rule.name == "pipeline-lag" or instance.key in needed:
+        if instance.rule.name == LAG_RULE or instance.key in needed:
             return instance.summary
     return ""

@@ -17,7 +17,7 @@ from barograph.contract import Contract
 from barograph.guard.health import ModelHealth
 from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
-from alerts.guard.blindness import blind_reason
+from alerts.guard.blindness import LAG_RULE, blind_reason
 from alerts.guard.degrading import degrading_instances
 from alerts.guard.health_history import HealthHistory
 from alerts.guard.health_log import HealthLog
@@ -43,7 +43,6 @@ STEP_S = 1.0
 REPORT_S = 10.0
 """How often the record of each model is written, changed or not."""
 QUERY_TIMEOUT_S = 30
-PIPELINE_RULES = frozenset({"processor-missing_processors", "pipeline-lag"})
 
 Deliver = Callable[[Notification, list[AlertMessage]], None]
 
@@ -191,7 +190,7 @@ class GuardProcessor:
         guard.fallback = fallback
         rules = self._fallback_rules.get(model, ())
         active = degrading_instances(contract, instances)
-        lag = [each for each in instances if each.rule.name in PIPELINE_RULES]
+        lag = [each for each in instances if each.rule.name == LAG_RULE]
         blind = self._problem or blind_reason(rules, errors, [*missing_processors, *lag])
         return guard.evaluate(now, active, blind)
 

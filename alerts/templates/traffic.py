@@ -10,9 +10,10 @@ from barograph.contract import format_duration
 from alerts.rule import Rule
 from alerts.settings import AlertSettings
 from alerts.templates.factory import IN_WINDOW, INTERVAL, RuleFactory, last_part
-from alerts.text import LabelRef, NumberRef, duration
+from alerts.text import LabelRef, NumberRef, Text, duration
 from dashboards.uids import DASHBOARDS, panel_link
 from warehouse.signals.pipeline import processor_age, record_age
+from warehouse.signals.signal import Signal
 from warehouse.signals.verdicts import loss, verdict_age
 from warehouse.signals.volume import broken_share, silence
 
@@ -137,36 +138,23 @@ def pipeline_rules(factory: RuleFactory) -> Iterator[Rule]:
 
 def processor_rule(settings: AlertSettings) -> Rule:
     """The rule on missing processors; one per installation."""
-    return Rule(
-        name="processor-gone",
-        model="",
-        severity="page",
-        team=settings.platform_team,
-        route=settings.platform,
+    return _installation_rule(
+        settings,
+        "processor-gone",
+        PROCESSOR_GONE_S,
         headline="a processor is gone",
         summary=("No ", LabelRef("kind"), " has reported for ", NumberRef("A", "duration"), "."),
         description="At least one processor of each kind should report every ten seconds.",
         signal=processor_age(PROCESSORS, PROCESSOR_GONE_S),
-        about="pipeline",
-        form="duration",
-        has_bounds=False,
-        clear=PROCESSOR_GONE_S,
-        for_s=60,
-        keep_firing_for_s=300,
-        every_s=60,
-        panel=panel_link("pipeline", "silent"),
-        page_path=(f"/d/{DASHBOARDS['pipeline']}?from=now-3h&to=now",),
     )
 
 
 def guard_rule(settings: AlertSettings) -> Rule:
-    """The rule on a silent guard, for the whole installation. It watches what the guard publishes, not its process."""
-    return Rule(
-        name="guard-silent",
-        model="",
-        severity="page",
-        team=settings.platform_team,
-        route=settings.platform,
+    """The rule on a silent guard; one per installation. It watches what the guard publishes, not its process."""
+    return _installation_rule(
+        settings,
+        "guard-silent",
+        GUARD_SILENT_S,
         headline="the guard is silent",
         summary=("The guard has published no state of a model for ", NumberRef("A", "duration"), "."),
         description=(
@@ -174,10 +162,34 @@ def guard_rule(settings: AlertSettings) -> Rule:
             "processes now see the state unknown. Clears with the next record."
         ),
         signal=record_age(GUARD_SILENT_S),
+    )
+
+
+def _installation_rule(
+    settings: AlertSettings,
+    name: str,
+    silent_s: float,
+    *,
+    headline: str,
+    summary: Text,
+    description: str,
+    signal: Signal,
+) -> Rule:
+    """Return the rule that pages the platform team if a part of the installation is silent for `silent_s` seconds."""
+    return Rule(
+        name=name,
+        model="",
+        severity="page",
+        team=settings.platform_team,
+        route=settings.platform,
+        headline=headline,
+        summary=summary,
+        description=description,
+        signal=signal,
         about="pipeline",
         form="duration",
         has_bounds=False,
-        clear=GUARD_SILENT_S,
+        clear=silent_s,
         for_s=60,
         keep_firing_for_s=300,
         every_s=60,

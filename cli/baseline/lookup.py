@@ -47,6 +47,18 @@ def list_baselines(client: Client, model: str | None = None) -> list[BaselineEnt
     return result
 
 
+def load_applied(client: Client, model: str, baseline_id: str) -> Baseline | None:
+    """Load an applied baseline of a model by its whole id; None if it is not applied.
+
+    Raises:
+        BaselineError: this release cannot read it.
+    """
+    for row in queries.baselines(client, model):
+        if row.baseline_id == baseline_id:
+            return load_baseline(row.body.encode(), f"baseline {baseline_id} of {model}")
+    return None
+
+
 def find_baseline(client: Client, baseline_id: str) -> BaselineEntry:
     """Find a baseline by its id or the start of it; of several rows of one baseline the last that takes effect.
 

@@ -9,14 +9,14 @@ from barograph.contract import Contract
 from alerts.prediction.smallest_change import Detectability, change_tables, rule_detectability, window_detectability
 from alerts.prediction.window_power import WindowTraffic
 from alerts.settings import AlertSettings
+from cli.baseline.lookup import load_applied
 from cli.contracts import hint
 from cli.errors import CommandError
-from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, load_baseline
+from sketches.baseline.baseline import ALL, Baseline, FieldBaseline
 from sketches.baseline.groups import reference_slices
 from sketches.baseline.layout import Layout
 from warehouse.client import Client
 from warehouse.field_traffic import TRAFFIC_DAYS, FieldTraffic, field_traffic
-from warehouse.queries import baselines
 
 HORIZONS = {"1h": 3_600.0, "1d": 86_400.0, "7d": 604_800.0}
 """The times within which a change is detected, in seconds."""
@@ -119,9 +119,9 @@ def _visibility(row: Detectability) -> tuple[bool, list[float]]:
 
 
 def _find_baseline(client: Client, model: str, baseline_id: str) -> Baseline:
-    for row in baselines(client, model):
-        if row.baseline_id == baseline_id:
-            return load_baseline(row.body.encode(), f"baseline {baseline_id} of {model}")
+    baseline = load_applied(client, model, baseline_id)
+    if baseline is not None:
+        return baseline
     raise CommandError(
         f"The baseline {baseline_id} of the newest verdicts of {model} is not applied. Apply it again with "
         "`barograph apply --baseline FILE`."

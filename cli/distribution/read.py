@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 from barograph.contract import Contract
 
+from cli.baseline.lookup import load_applied
 from cli.contracts import hint, read_contract
 from cli.errors import CommandError
 from cli.terminal import iso_utc
-from sketches.baseline.baseline import ALL, Baseline, load_baseline
+from sketches.baseline.baseline import ALL, Baseline
 from sketches.baseline.layout import Layout
 from warehouse.client import Client
 from warehouse.distribution import CountedRange, counted_ranges, pane_rows
-from warehouse.queries import baselines
 
 
 class DistributionError(CommandError):
@@ -137,9 +137,9 @@ def _select_range(spans: Sequence[CountedRange], selection: PaneSelection) -> Co
 
 
 def _read_baseline(client: Client, model: str, baseline_id: str) -> Baseline:
-    for row in baselines(client, model):
-        if row.baseline_id == baseline_id:
-            return load_baseline(row.body.encode(), f"baseline {baseline_id} of {model}")
+    baseline = load_applied(client, model, baseline_id)
+    if baseline is not None:
+        return baseline
     raise DistributionError(
         f"The baseline {baseline_id} of the panes of {model} is not applied, so its bins are unknown. Apply it again "
         "with `barograph apply --baseline FILE`."
