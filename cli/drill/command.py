@@ -36,7 +36,16 @@ _History = Annotated[
     str | None,
     typer.Option(
         metavar="DURATION",
-        help="Range of event time that is replayed, up to the newest event; by default six times the longest window.",
+        help="Length of the range of event time that is replayed; by default six times the longest window.",
+        show_default=False,
+    ),
+]
+_Until = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="End of the range: a time such as 2026-03-01, or an age at the newest event such as 30d; by default the "
+        "newest event.",
         show_default=False,
     ),
 ]
@@ -84,6 +93,7 @@ def run_command(
     version: _Version = None,
     source: _From = None,
     history: _History = None,
+    until: _Until = None,
     webhook: _Webhook = None,
     timeout_s: _Timeout = 600.0,
     fast: Annotated[
@@ -123,7 +133,7 @@ def run_command(
     request = DrillRequest(
         InjectionRequest(find_fault(fault), field, other, magnitude, rate), seconds("--duration", duration), route
     )
-    options = SessionOptions(tuple(source or ()), version, seconds("--history", history), webhook, timeout_s)
+    options = SessionOptions(tuple(source or ()), version, seconds("--history", history), until, webhook, timeout_s)
     _interrupt_on_signals()
     output = DrillSession(config, model, options, quiet=as_json).run([request], is_suite=False)
     _finish(output, as_json, junit)
@@ -151,7 +161,7 @@ def suite_command(
     from cli.drill.suite import read_suite
 
     drills = read_suite(suite)
-    options = SessionOptions(tuple(source or ()), drills.version, drills.history_s, webhook, timeout_s)
+    options = SessionOptions(tuple(source or ()), drills.version, drills.history_s, drills.until, webhook, timeout_s)
     _interrupt_on_signals()
     output = DrillSession(config, drills.model, options, quiet=as_json).run(drills.requests, is_suite=True)
     _finish(output, as_json, junit)

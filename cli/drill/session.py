@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from barograph.contract import Contract
 
 from cli.baseline.lookup import list_baselines
@@ -18,11 +21,12 @@ from cli.drill.scratch import new_run_id
 from cli.drill.show import Result, print_plan, print_report, print_summary, title_of
 from cli.settings import load_settings
 from cli.terminal import Terminal
+from cli.times import parse_since
 from drills.derived_model import drill_name
 from drills.errors import DrillError
 from drills.faults import EventTables
 from drills.faults.fault import epoch_ms
-from drills.recorded_events import read_events
+from drills.recorded_events import newest_event, read_events
 from drills.report import failed_report
 from sketches.baseline.baseline import Baseline
 from warehouse.client import Client, connect
@@ -39,6 +43,8 @@ class SessionOptions:
     """Files of events; empty: raw rows in ClickHouse."""
     version: str | None = None
     history_s: int | None = None
+    until: str | None = None
+    """End of the range of event time: a time, or an age at the newest event; None for the newest event."""
     webhook: str | None = None
     timeout_s: float = 600.0
 
@@ -120,18 +126,37 @@ class DrillSession:
 
     def _read_events(self, client: Client, contract: Contract) -> tuple[str, EventTables]:
         longest_s = max(window.length_s for window in contract.windows)
-        history_s = self._options.history_s or HISTORY_WINDOWS * longest_s
+        history = timedelta(seconds=self._options.history_s or HISTORY_WINDOWS * longest_s)
         if not self._options.files:
-            return read_events(client, contract, self._options.version, history_s)
+            until = self._until(newest_event(client, contract.model))
+            return read_events(client, contract, self._options.version, until - history, until)
         version, events = read_event_files(self._options.files, contract, self._options.version)
-        return version, _newest(events, history_s)
+        until = self._until(datetime.fromtimestamp(int(epoch_ms(events.predictions).max()) / 1000, UTC))
+        return version, _between(events, until - history, until)
+
+    def _until(self, newest: datetime) -> datetime:
+        """Return the end of the range, which is not part of it."""
+        if self._options.until is None:
+            return newest + timedelta(milliseconds=1)
+        return parse_since("until", self._options.until, newest)
 
 
-def _newest(events: EventTables, history_s: int) -> EventTables:
-    """Return the events of the last part of the range."""
-    since_ms = int(epoch_ms(events.predictions).max()) - 1000 * history_s
-    predictions, labels = (table.filter(epoch_ms(table) >= since_ms) for table in (events.predictions, events.labels))
-    return EventTables(predictions, labels)
+def _between(events: EventTables, since: datetime, until: datetime) -> EventTables:
+    """Return the predictions of a range, and their labels.
+
+    Raises:
+        DrillError: the range has no predictions.
+    """
+    since_ms, until_ms = round(since.timestamp() * 1000), round(until.timestamp() * 1000)
+    at = epoch_ms(events.predictions)
+    predictions = events.predictions.filter(pa.array((at >= since_ms) & (at < until_ms)))
+    if not predictions.num_rows:
+        raise DrillError(
+            f"The files have no predictions from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC; choose another "
+            "--until or --history."
+        )
+    labels = events.labels.filter(pa.array(epoch_ms(events.labels) >= since_ms))
+    return EventTables(predictions, labels.filter(pc.is_in(labels["id"], predictions["id"].combine_chunks())))
 
 
 def _baseline_in_force(client: Client, contract: Contract, version: str, events: EventTables) -> Baseline:

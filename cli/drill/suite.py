@@ -31,7 +31,12 @@ SUITE = RecordKind(
         Key("suite", IntegerKind(FORMAT, FORMAT), "the version of the format", required=True),
         Key("model", NameKind("the name of a model"), "the model", required=True),
         Key("version", NameKind("a version of the model"), "the version whose events are used"),
-        Key("history", DurationKind(), "the range of events that is replayed"),
+        Key("history", DurationKind(), "the length of the range of events that is replayed"),
+        Key(
+            "until",
+            NameKind("a time such as 2026-03-01, or an age such as 30d"),
+            "the end of the range: a time, or an age at the newest event",
+        ),
         Key("drills", ListKind(DRILL, 1), "the drills", required=True),
     )
 )
@@ -44,6 +49,7 @@ class DrillSuite:
     model: str
     version: str | None
     history_s: int | None
+    until: str | None
     requests: tuple[DrillRequest, ...]
 
 
@@ -61,7 +67,11 @@ def read_suite(path: Path) -> DrillSuite:
         raise DrillError(f"The suite {path} cannot be read: {(reason or str(error)).lower()}.") from error
     values: dict[str, Any] = read_value(SUITE, read_tree(text, str(path)), (), str(path))
     return DrillSuite(
-        values["model"], values.get("version"), values.get("history"), tuple(map(_request, values["drills"]))
+        values["model"],
+        values.get("version"),
+        values.get("history"),
+        values.get("until"),
+        tuple(map(_request, values["drills"])),
     )
 
 
