@@ -82,6 +82,14 @@ def run_command(
         float | None, typer.Option(help="Size of the fault, in the unit of its kind.", show_default=False)
     ] = None,
     rate: Annotated[float | None, typer.Option(help="Share of affected rows.", show_default=False)] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Time from the first event to the fault; by default half of the range.",
+            show_default=False,
+        ),
+    ] = None,
     duration: Annotated[
         str | None,
         typer.Option(metavar="DURATION", help="Length of the fault; by default half of the rest.", show_default=False),
@@ -131,7 +139,10 @@ def run_command(
             raise CommandError(f"{option}: {error}.") from None
 
     request = DrillRequest(
-        InjectionRequest(find_fault(fault), field, other, magnitude, rate), seconds("--duration", duration), route
+        InjectionRequest(find_fault(fault), field, other, magnitude, rate),
+        seconds("--duration", duration),
+        seconds("--start", start),
+        route,
     )
     options = SessionOptions(tuple(source or ()), version, seconds("--history", history), until, webhook, timeout_s)
     _interrupt_on_signals()

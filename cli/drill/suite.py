@@ -22,6 +22,7 @@ DRILL = RecordKind(
         Key("other", NameKind("the name of a field"), "the second field of swapped-columns"),
         Key("magnitude", NumberKind(), "the size of the fault"),
         Key("rate", NumberKind(0.0, 1.0, above=True), "the share of affected rows"),
+        Key("start", DurationKind(), "the time from the first event to the fault"),
         Key("duration", DurationKind(), "the length of the fault"),
         Key("route", NameKind("the name of a route"), "replaces the routes of the contract"),
     )
@@ -83,4 +84,4 @@ def _request(values: dict[str, Any]) -> DrillRequest:
         values.get("magnitude"),
         values.get("rate"),
     )
-    return DrillRequest(injection, values.get("duration"), values.get("route"))
+    return DrillRequest(injection, values.get("duration"), values.get("start"), values.get("route"))
