@@ -18,6 +18,9 @@ from barograph.contract import Contract, Field, LabelSpec, ShadowTest, Slice, Sl
 from barograph.contract.file import dump_contract
 from numpy.typing import NDArray
 
+from alerts.guard.detectability_history import store_detectability
+from alerts.prediction.model_detectability import compute_detectability
+from alerts.settings import AlertSettings
 from sketches.baseline.baseline import Baseline, SliceValues, dump_baseline
 from tests.support.outputs import class_field, numeric_field
 from tests.support.two_day_model import fill_pipeline
@@ -191,6 +194,8 @@ def fill(client: Client, models: Sequence[str]) -> None:
     _shadow(client, models[0])
     _drills(client, models[0])
     _health(client, models[0])
+    contract = contract_of(models[0])
+    store_detectability(client, contract, compute_detectability(client, contract, AlertSettings()), NOW_S)
     fill_pipeline(client, models[0], END_S, DAY_S, 60)
 
 
