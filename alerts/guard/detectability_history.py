@@ -39,7 +39,7 @@ CLOSE_S = 10.0
 """Longest wait for the end of a step, in seconds."""
 
 
-class _Stopped(Exception):
+class _GuardStopped(Exception):
     """The guard ends."""
 
 
@@ -88,7 +88,7 @@ class DetectabilityHistory:
             with self._connect(self._address) as client:
                 for model in due_models(client, contracts, self._clock()):
                     self._update(client, contracts[model])
-        except _Stopped:
+        except _GuardStopped:
             pass
         except (WarehouseBusy, WarehouseError) as error:
             self._log.warning("detectability not computed, next try in five minutes", error=str(error))
@@ -105,7 +105,7 @@ class DetectabilityHistory:
 
     def _pause(self) -> None:
         if self._stop.wait(PAUSE_S):
-            raise _Stopped
+            raise _GuardStopped
 
 
 def due_models(client: Client, contracts: Mapping[str, Contract], now_s: float) -> list[str]:
