@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,10 +135,44 @@ def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
             ("error-burst", "", True, 4, "shop"),
             ("duplicates", "", True, 2, "shop"),
             ("silence", "", True, 3, "shop"),
+            ("silence", "", False, 1, "shop"),
         ]
         for table in ("predictions", "panes", "drift", "volume", "progress", "processors"):
             assert client.rows(f"SELECT count() FROM {table}") == [(0,)], table
         assert {model for (model,) in client.rows("SELECT model FROM contracts")} == {"shop"}
+    assert installation.leftovers() == []
+
+
+def test_drills_of_a_suite_that_cannot_be_planned_are_stored_as_failed(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = installation.folder / "drills.yaml"
+    suite.write_text(
+        "suite: 1\nmodel: shop\nhistory: 8d\ndrills:\n"
+        "  - {fault: silence, route: nowhere}\n"
+        "  - {fault: mean-shift, duration: 90d}\n"
+        "  - {fault: null-rise, field: z, rate: 0.5}\n"
+    )
+    arguments = ("--from", installation.model.predictions_file, "--json", "--config", installation.config)
+    code, result = run(capsys, "drill", "suite", suite, *arguments)
+    assert code == 1
+    with connect(installation.settings.warehouse) as client:
+        query = "SELECT fault, field, passed, expected, met, observed[1], magnitude, rate FROM drills ORDER BY drill_id"
+        rows = client.rows(query)
+        times = client.rows("SELECT countIf(fault_start = at AND fault_end = at), uniqExact(drill_id) FROM drills")
+    routed, long, unknown = rows
+    for each in rows:
+        assert each[2:5] == (False, ["the drill can run"], [False])
+    assert routed[:2] == ("silence", "")
+    assert "the route 'nowhere' is not known here" in routed[5]
+    assert long[:2] == ("mean-shift", "x"), "the field that a shorter drill would have"
+    assert "use a shorter --duration" in long[5]
+    assert (long[6], long[7]) == (2.0, 1.0)
+    assert unknown[:2] == ("null-rise", "z")
+    assert "has no field 'z'" in unknown[5]
+    assert (math.isnan(unknown[6]), unknown[7]) == (True, 0.5)
+    assert times == [(3, 3)]
+    assert [each["passed"] for each in result["drills"]] == [False] * 3
     assert installation.leftovers() == []
 
 
