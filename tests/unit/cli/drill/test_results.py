@@ -22,7 +22,7 @@ EVENTS = make_events()
 @pytest.mark.parametrize(
     ("fault", "field", "rate", "stored"),
     [
-        ("null-rise", None, None, ("x", 0.1)),
+        ("null-rise", None, None, ("x", 0.3)),
         ("null-rise", "z", None, ("z", math.nan)),
         ("silence", None, None, ("", 1.0)),
     ],
