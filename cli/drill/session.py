@@ -24,6 +24,7 @@ from drills.faults import EventTables
 from drills.faults.fault import epoch_ms
 from drills.recorded_events import read_events
 from drills.report import failed_report
+from drills.webhook import check_address
 from sketches.baseline.baseline import Baseline
 from warehouse.client import Client, connect
 
@@ -63,8 +64,13 @@ class DrillSession:
             model: the model whose events are used.
             options: the options.
             quiet: whether to print nothing but errors, because the caller prints JSON.
+
+        Raises:
+            DrillError: the model is one of a drill, or the webhook is not one of HTTP.
         """
         drill_name(model, "check")
+        if options.webhook is not None:
+            check_address(options.webhook)
         self._settings = load_settings(config)
         self._model, self._options, self._quiet = model, options, quiet
         self._terminal = Terminal()
