@@ -15,7 +15,7 @@ from datetime import datetime
 import structlog
 from barograph.contract import Contract
 
-from alerts.prediction.detectability_text import blind_spot
+from alerts.prediction.detectability_text import invisible_change, invisible_reason
 from alerts.prediction.model_detectability import (
     DetectabilityError,
     ModelDetectability,
@@ -158,5 +158,5 @@ def _row(row: Detectability, std: Mapping[str, float]) -> dict[str, object]:
         "in_hour": in_hour,
         "in_day": in_day,
         "in_week": in_week,
-        "text": blind_spot(row, std) if row.rule else "",
+        "text": f"{invisible_change(row, std)}: {invisible_reason(row)}" if row.rule else "",
     }

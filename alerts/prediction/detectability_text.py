@@ -16,16 +16,15 @@ _NOUNS = {"shift": "shift", "moved": "move between categories", "nulls": "rise o
 _DAY = tuple(HORIZONS).index("1d")
 
 
-def blind_spot(row: Detectability, std: Mapping[str, float]) -> str:
-    """Describe what a rule does not detect in a day, and why.
+def invisible_change(row: Detectability, std: Mapping[str, float]) -> str:
+    """Describe the change that a rule does not detect in a day.
 
     Args:
         row: the smallest changes that the rule detects.
         std: standard deviation of each numeric field in training.
     """
     size, what = row.smallest[_DAY], _NOUNS[row.change]
-    limit = f" of less than {size_text(row, size, std)}" if math.isfinite(size) else ""
-    return f"{row.field}: {'a' if limit else 'no'} {what}{limit} is invisible in a day: {_reason(row)}"
+    return f"a {what} of less than {size_text(row, size, std)}" if math.isfinite(size) else f"any {what}"
 
 
 def size_text(row: Detectability, size: float, std: Mapping[str, float]) -> str:
@@ -37,7 +36,8 @@ def size_text(row: Detectability, size: float, std: Mapping[str, float]) -> str:
     return f"{100.0 * size:.2g} points"
 
 
-def _reason(row: Detectability) -> str:
+def invisible_reason(row: Detectability) -> str:
+    """Describe why a rule does not detect smaller changes."""
     traffic = row.traffic
     if traffic is None:
         return "the rule has no window with data"

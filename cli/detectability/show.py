@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from alerts.prediction.detectability_text import blind_spot, size_text
+from alerts.prediction.detectability_text import invisible_change, invisible_reason, size_text
 from alerts.prediction.model_detectability import HORIZONS, ModelDetectability
 from alerts.prediction.smallest_change import Detectability
 from cli.terminal import AlignedTable, Terminal
@@ -33,7 +33,10 @@ def detectability_json(result: ModelDetectability) -> dict[str, Any]:
 def print_detectability(terminal: Terminal, result: ModelDetectability) -> None:
     """Print blind spots, then the smallest change of each field, then that of each window and slice."""
     terminal.line(f"{result.model}: version {result.version}, traffic of the last week", "bold")
-    terminal.lines(blind_spot(row, result.std) for row in result.rules[:BLIND_SPOTS])
+    terminal.lines(
+        f"{row.field}: {invisible_change(row, result.std)} is invisible in a day: {invisible_reason(row)}"
+        for row in result.rules[:BLIND_SPOTS]
+    )
     terminal.line()
     terminal.line("Smallest change that fires a rule, with a probability of 80 %:")
     table = AlignedTable("field", "change", "rule", *HORIZONS, numbers=tuple(HORIZONS))

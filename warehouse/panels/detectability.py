@@ -30,12 +30,11 @@ BLIND_SPOTS = table(
     f"""
     SELECT
         field,
-        {_CHANGE} AS kind,
+        text AS "invisible in a day",
         rule,
         {_size("in_hour")} AS "in 1 hour",
         {_size("in_day")} AS "in 1 day",
         {_size("in_week")} AS "in 7 days",
-        text AS "blind spot",
         at AS computed
     FROM detectability
     WHERE {_LAST} AND rule != ''
@@ -43,12 +42,11 @@ BLIND_SPOTS = table(
     LIMIT 500
     """,
     "field:text",
-    "kind:text",
+    "invisible in a day:text",
     "rule:text",
     "in 1 hour:text",
     "in 1 day:text",
     "in 7 days:text",
-    "blind spot:text",
     "computed:time",
 )
 

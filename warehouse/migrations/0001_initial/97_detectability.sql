@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS detectability
     in_hour Float64 COMMENT 'Smallest change that is detected within an hour with 80 % probability: standard deviations of training for shift, else a share of the events; infinite if none is',
     in_day Float64 COMMENT 'The same within a day',
     in_week Float64 COMMENT 'The same within a week',
-    text String COMMENT 'For a rule, a sentence for people on what is invisible in a day and why'
+    text String COMMENT 'For a rule, the change that is invisible in a day and why, for people; else empty'
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toMonday(at)
