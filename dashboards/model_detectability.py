@@ -20,7 +20,7 @@ def _blind_spots() -> AnyPanel:
         "Smallest change that fires a rule, blind spots first",
         "The smallest lasting change of a field that fires the rule within the time, with a probability of 80 %, at "
         "the traffic and the overdispersion φ of the last week. sd: standard deviations of training; points: "
-        "percentage points. No size: no change is detected in the time. The guard computes it once a day, "
+        "percentage points; `–`: no change is detected in the time. The guard computes it once a day, "
         "whatever the range of the page. Click to open the field.",
     )
     return table_panel(info, detectability.BLIND_SPOTS, link=TO_FIELD)
