@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 import pytest
+from barograph.contract import Contract
 from barograph.guard.health import ModelHealth
 from confluent_kafka import TopicPartition
 
@@ -27,7 +28,7 @@ from warehouse.client import Client, connect
 
 pytestmark = pytest.mark.engine
 
-WAIT_S = 60.0
+WAIT_S = 300.0
 CONTRACT, _ = make_model()
 
 
@@ -108,8 +109,28 @@ class StubHealthLog(HealthLog):
         return True
 
 
-def test_the_leading_guard_computes_it(client: Client, engine: LocalClickHouse) -> None:
-    write_model(client)
+class RecordedHistory:
+    """Takes the place of `DetectabilityHistory` in a guard: records the models."""
+
+    def __init__(self, *_: Any) -> None:
+        self.models: list[list[str]] = []
+        self.is_closed = False
+        HISTORIES.append(self)
+
+    def follow(self, contracts: Mapping[str, Contract]) -> None:
+        self.models.append(list(contracts))
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+HISTORIES: list[RecordedHistory] = []
+
+
+def test_the_leading_guard_follows_its_contracts(
+    client: Client, engine: LocalClickHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alerts.guard.processor.DetectabilityHistory", RecordedHistory)
     settings = ProcessorSettings(
         instance="g", bootstrap_servers="127.0.0.1:1", warehouse=engine.address(client.database)
     )
@@ -117,16 +138,17 @@ def test_the_leading_guard_computes_it(client: Client, engine: LocalClickHouse) 
     report = Report("guard", "g")
     stubs: dict[str, Any] = {"consumer": StubConsumer(), "health_log": StubHealthLog(settings)}
     guard = GuardProcessor(settings, AlertSettings(), lambda: registry, report, print, clock=SteppedClock(), **stubs)
+    history = HISTORIES[-1]
     stop = threading.Event()
     thread = threading.Thread(target=guard.run, args=(stop,))
     thread.start()
     try:
-        wait_for(lambda: len(computations(client)) == 1, "the computation", WAIT_S)
+        wait_for(lambda: bool(history.models), "the first evaluation", WAIT_S)
     finally:
         stop.set()
         thread.join(WAIT_S)
-    assert not thread.is_alive()
-    assert not [each for each in threading.enumerate() if each.name == "detectability"], "it ends with the guard"
+    assert history.models[0] == ["m"]
+    assert history.is_closed
 
 
 def test_close_ends_a_computation(client: Client, engine: LocalClickHouse) -> None:
