@@ -117,7 +117,9 @@ def _check_alert(
 ) -> DrillCheck:
     text = str(expected)
     if expected.severity is None:
-        return DrillCheck(text, "the contract has no such rule", False)
+        covered = f" for {expected.key}" if expected.key else ""
+        why = f"the contract has no rule {expected.rule}{covered}; see alerts.rules.{expected.rule} in it"
+        return DrillCheck(text, why, False)
     matching = [each for each in caused if each.rule.name == expected.rule and expected.key in (None, each.key)]
     if not matching:
         always = [

@@ -100,6 +100,16 @@ class Deliveries:
     """Why notifications were not delivered."""
 
 
+def check_address(url: str) -> None:
+    """Check the address of a webhook.
+
+    Raises:
+        DrillError: the address is not one of HTTP.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise DrillError("The address of --webhook does not start with http:// or https://.")
+
+
 def deliver(simulation: Simulation, settings: AlertSettings, url: str, receiver: WebhookReceiver | None) -> Deliveries:
     """Send the notifications of a simulation to a webhook, in order and without repeats.
 
@@ -112,8 +122,7 @@ def deliver(simulation: Simulation, settings: AlertSettings, url: str, receiver:
     Raises:
         DrillError: the address is not one of HTTP.
     """
-    if not url.startswith(("http://", "https://")):
-        raise DrillError("The address of --webhook does not start with http:// or https://.")
+    check_address(url)
     result = Deliveries()
     for notification in simulation.notifications:
         if notification.is_repeat:

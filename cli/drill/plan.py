@@ -108,6 +108,17 @@ def control_model(contract: Contract, baseline: Baseline, run_id: str, settings:
     return derive_model(contract, baseline, drill_name(contract.model, f"{run_id}-control"), plain, "")
 
 
+def complete_injection(
+    request: DrillRequest, contract: Contract, baseline: Baseline, events: EventTables
+) -> Injection | None:
+    """Return the fault of a drill with its defaults, over all events; None if it does not fit the model."""
+    at = epoch_ms(events.predictions)
+    try:
+        return plan_injection(request.injection, contract, baseline, FaultPeriod(int(at.min()), int(at.max()) + 1))
+    except DrillError:
+        return None
+
+
 def fault_period(events: EventTables, start_s: int | None, duration_s: int | None) -> FaultPeriod:
     """Return the period of the fault: by default from the middle of the events, for half of the rest.
 

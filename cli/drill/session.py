@@ -14,8 +14,8 @@ from barograph.contract import Contract
 from cli.baseline.lookup import list_baselines
 from cli.contracts import read_contract
 from cli.drill.event_files import read_event_files
-from cli.drill.plan import DrillPlan, DrillRequest, plan_drill
-from cli.drill.results import store_results
+from cli.drill.plan import DrillPlan, DrillRequest, complete_injection, plan_drill
+from cli.drill.results import UnplannedDrill, store_results, store_unplanned
 from cli.drill.run import DrillInput, DrillOptions, run_drills
 from cli.drill.scratch import new_run_id
 from cli.drill.show import Result, print_plan, print_report, print_summary, title_of
@@ -28,6 +28,7 @@ from drills.faults import EventTables
 from drills.faults.fault import epoch_ms
 from drills.recorded_events import newest_event, read_events
 from drills.report import failed_report
+from drills.webhook import check_address
 from sketches.baseline.baseline import Baseline
 from warehouse.client import Client, connect
 
@@ -69,8 +70,13 @@ class DrillSession:
             model: the model whose events are used.
             options: the options.
             quiet: whether to print nothing but errors, because the caller prints JSON.
+
+        Raises:
+            DrillError: the model is one of a drill, or the webhook is not one of HTTP.
         """
         drill_name(model, "check")
+        if options.webhook is not None:
+            check_address(options.webhook)
         self._settings = load_settings(config)
         self._model, self._options, self._quiet = model, options, quiet
         self._terminal = Terminal()
@@ -93,6 +99,7 @@ class DrillSession:
             baseline = _baseline_in_force(client, contract, version, events)
         results: dict[int, Result] = {}
         plans: dict[int, DrillPlan] = {}
+        unplanned: list[UnplannedDrill] = []
         for i, request in enumerate(requests):
             drill_id = run_id if len(requests) == 1 else f"{run_id}-{i + 1}"
             try:
@@ -100,7 +107,12 @@ class DrillSession:
             except DrillError as error:
                 if not is_suite:
                     raise
-                results[i] = (request.title, None, failed_report("the drill can run", str(error)))
+                failure = failed_report("the drill can run", str(error))
+                results[i] = (request.title, None, failure)
+                injection = complete_injection(request, contract, baseline, events)
+                unplanned.append(UnplannedDrill(drill_id, request, injection, failure))
+        with connect(self._settings.warehouse) as client:
+            store_unplanned(client, self._model, version, unplanned)
         if not self._quiet:
             for plan in plans.values():
                 print_plan(self._terminal, plan)

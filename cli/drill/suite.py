@@ -64,8 +64,10 @@ def read_suite(path: Path) -> DrillSuite:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise DrillError(f"The suite {path} cannot be read: {(reason or str(error)).lower()}.") from error
+        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "the text is not UTF-8"
+        raise DrillError(f"The suite {path} cannot be read: {reason}.") from error
+    if not text.strip():
+        raise DrillError(f"The suite {path} is empty; write the keys suite, model and drills, as docs/drills.md shows.")
     values: dict[str, Any] = read_value(SUITE, read_tree(text, str(path)), (), str(path))
     return DrillSuite(
         values["model"],

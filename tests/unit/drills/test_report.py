@@ -91,7 +91,10 @@ def test_a_rule_that_does_not_fire_fails() -> None:
 def test_a_disabled_rule_fails() -> None:
     contract = without(ROUTED, alerts=Alerts(rules={"psi-major": AlertRule(severity="none")}))
     assert failures(run(contract, fires=())) == [
-        ("psi-major x, which the contract disables", "the contract has no such rule"),
+        (
+            "psi-major x, which the contract disables",
+            "the contract has no rule psi-major for x; see alerts.rules.psi-major in it",
+        ),
         ("the guard degrades and serving uses the fallback", "it stayed healthy"),
     ]
 
