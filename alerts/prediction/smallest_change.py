@@ -77,11 +77,14 @@ class ChangeTable:
         return max(self._smallest(direction, is_detected) for direction in self.directions())
 
     def _smallest(self, direction: int, is_detected: Callable[[FieldShares], bool]) -> float:
-        low, high = -1, len(self.sizes)
+        low, high = -1, len(self.sizes) - 1
+        # Most windows detect nothing within an hour.
+        if not is_detected(self.after(high, direction)):
+            return math.inf
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if is_detected(self.after(middle, direction)) else (middle, high)
-        return self.sizes[high] if high < len(self.sizes) else math.inf
+        return self.sizes[high]
 
     def _after(self, index: int, direction: int) -> FieldShares:
         size = direction * self.sizes[index]

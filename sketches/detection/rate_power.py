@@ -4,12 +4,14 @@ If a rate rises from r₀ to r₁, and the events after the change are the share
 
     P(f) = P[Bin(n′, r₀ + f(r₁ − r₀)) ≥ k*],  n′ = n/φ,
 
-where k* is the least count that the rule calls too large. φ divides the events, as in `sketches.drift.rates`.
+where k* is the least count that the rule calls too large. φ divides the events, as in `sketches.drift.rates`. A search
+for k* takes milliseconds, and a map of what is detected asks for the same one many times, so results are kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from scipy.special import bdtrc
 
@@ -17,6 +19,7 @@ from sketches.baseline.levels import Level
 from sketches.drift.rates import newcombe, rate_verdicts
 
 
+@lru_cache(maxsize=4096)
 def least_major_count(n_eff: int, base_k: float, base_n: float, minor: float, major: float) -> int | None:
     """Return the least count of n′ events that `rate_verdicts` calls `major`; None if no count is.
 
@@ -33,6 +36,7 @@ def least_major_count(n_eff: int, base_k: float, base_n: float, minor: float, ma
     )
 
 
+@lru_cache(maxsize=4096)
 def least_paging_count(n_eff: int, base_k: float, base_n: float, threshold: float, base_phi: float = 1.0) -> int | None:
     """Return the least count of n′ events with which a rule on the rate pages; None if no count pages.
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import pytest
-from barograph.contract import Contract
 from barograph.guard.health import ModelHealth
 from confluent_kafka import TopicPartition
 
@@ -22,7 +21,7 @@ from local.clickhouse import LocalClickHouse
 from streams.registry.registry import build_registry
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
-from tests.integration.test_detectability import END_S, make_model, write_model
+from tests.integration.test_detectability import make_model, write_model
 from tests.support.pipeline import wait_for
 from warehouse.client import Client, connect
 
@@ -33,10 +32,10 @@ CONTRACT, _ = make_model()
 
 
 class SteppedClock:
-    """Unix seconds that a test moves."""
+    """Unix seconds that a test moves. They begin now: rows of long ago would be deleted at once."""
 
     def __init__(self) -> None:
-        self.now_s = float(END_S)
+        self.now_s = float(int(time.time()))
 
     def __call__(self) -> float:
         return self.now_s
@@ -109,28 +108,8 @@ class StubHealthLog(HealthLog):
         return True
 
 
-class RecordedHistory:
-    """Takes the place of `DetectabilityHistory` in a guard: records the models."""
-
-    def __init__(self, *_: Any) -> None:
-        self.models: list[list[str]] = []
-        self.is_closed = False
-        HISTORIES.append(self)
-
-    def follow(self, contracts: Mapping[str, Contract]) -> None:
-        self.models.append(list(contracts))
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
-HISTORIES: list[RecordedHistory] = []
-
-
-def test_the_leading_guard_follows_its_contracts(
-    client: Client, engine: LocalClickHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("alerts.guard.processor.DetectabilityHistory", RecordedHistory)
+def test_the_leading_guard_computes_it(client: Client, engine: LocalClickHouse) -> None:
+    write_model(client)
     settings = ProcessorSettings(
         instance="g", bootstrap_servers="127.0.0.1:1", warehouse=engine.address(client.database)
     )
@@ -138,17 +117,16 @@ def test_the_leading_guard_follows_its_contracts(
     report = Report("guard", "g")
     stubs: dict[str, Any] = {"consumer": StubConsumer(), "health_log": StubHealthLog(settings)}
     guard = GuardProcessor(settings, AlertSettings(), lambda: registry, report, print, clock=SteppedClock(), **stubs)
-    history = HISTORIES[-1]
     stop = threading.Event()
     thread = threading.Thread(target=guard.run, args=(stop,))
     thread.start()
     try:
-        wait_for(lambda: bool(history.models), "the first evaluation", WAIT_S)
+        wait_for(lambda: len(computations(client)) == 1, "the computation", WAIT_S)
     finally:
         stop.set()
         thread.join(WAIT_S)
-    assert history.models[0] == ["m"]
-    assert history.is_closed
+    assert not thread.is_alive()
+    assert not [each for each in threading.enumerate() if each.name == "detectability"], "it ends with the guard"
 
 
 def test_close_ends_a_computation(client: Client, engine: LocalClickHouse) -> None:
