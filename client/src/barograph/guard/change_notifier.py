@@ -26,7 +26,7 @@ class HealthChange:
 class ChangeNotifier:
     """Passes changes to one function, in order and one at a time.
 
-    A function that blocks delays its own changes only: whoever calls `notify` never waits.
+    A function that blocks delays its own changes only: `notify` never waits.
     """
 
     def __init__(self, callback: Callable[[HealthChange], object]) -> None:
