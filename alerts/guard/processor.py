@@ -43,8 +43,8 @@ STEP_S = 1.0
 REPORT_S = 10.0
 """How often the record of each model is written, changed or not."""
 QUERY_TIMEOUT_S = 20
-"""How long a query may take. While ClickHouse hangs, one query of the rules and one insert wait for it between two records;
-both together are shorter than the age at which clients become blind."""
+"""How long a query may take. While ClickHouse hangs, one query of the rules and one insert wait for it between two
+records; both together are shorter than the age at which clients become blind."""
 
 Deliver = Callable[[Notification, list[AlertMessage]], None]
 
