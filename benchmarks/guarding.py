@@ -133,10 +133,8 @@ def _measure_reaction(figures: Figures, child: Child, writer: Writer) -> None:
     state_of = {"primary": "healthy", "fallback": "degraded"}
     appended, committed = [], []
     for answer, at_s in switches[1:]:
-        _, began_s, ended_s = max(
-            (each for each in writer.written if each[0] == state_of[answer] and each[1] < at_s),
-            key=lambda each: each[1],
-        )
+        causes = [each for each in writer.written if each[0] == state_of[answer] and each[1] < at_s]
+        _, began_s, ended_s = causes[-1]
         appended.append((at_s - began_s) * 1000)
         committed.append((at_s - ended_s) * 1000)
     for name, values in (("the record is produced", appended), ("its transaction is committed", committed)):

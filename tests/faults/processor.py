@@ -1,5 +1,5 @@
-"""Runs one processor with kill points: `python -m tests.faults.processor KIND SETTINGS`. Two kinds are no processors but
-serving processes: `serving` with a shadow, `guarded` with a guard.
+"""Runs one processor with kill points: `python -m tests.faults.processor KIND SETTINGS`. Two kinds are no processors
+but serving processes: `serving` with a shadow, `guarded` with a guard.
 
 Further settings of a `guard`: `twin_of`, the instance whose name it takes, and `blind_after_s` and `guard_report_s`,
 which replace constants of the product.
