@@ -1,4 +1,4 @@
-"""Two guards are killed, paused and started twice, Kafka and ClickHouse are away: no state may flap.
+"""Two guards are killed, paused and started twice, Kafka and ClickHouse are unavailable: no state may flap.
 
 A verdict planted in ClickHouse makes the model degraded, and another one ends that. Everything that `model-health`
 holds is compared with what was planted, and a serving process must see what the topic says.
@@ -40,9 +40,9 @@ class Scale:
     report_s: float
     stale_s: float
     kafka_s: float
-    """How long Kafka is away, at least; it stays away until the serving process is unknown."""
+    """How long Kafka is unavailable, at least; it stays so until the serving process is unknown."""
     warehouse_s: float
-    """How long ClickHouse is away, at least; it stays away until the guard says unknown."""
+    """How long ClickHouse is unavailable, at least; it stays so until the guard says unknown."""
 
 
 LONG = Scale(BLIND_AFTER_S, REPORT_S, 60.0, 60.0, 600.0)
@@ -106,7 +106,7 @@ class GuardRun:
             self.world.fleet.add("guard", name, **self.guard)
         self.world.fleet.add("guarded", SERVING, model="m", stale_s=self.scale.stale_s)
         self.world.fleet.begin()
-        self.wait(lambda: "degraded" in self.seen(), "the serving process to be degraded")
+        self.wait(lambda: "degraded" in self.client_states(), "the serving process to be degraded")
         return drift_s
 
     def plant(self, psi: float) -> float:
@@ -146,22 +146,22 @@ class GuardRun:
         self.world.fleet.stop_member("twin", signal.SIGTERM)
         self.after("guard started twice", leader, 2)
 
-    def kafka_away(self) -> None:
+    def kafka_unavailable(self) -> None:
         """Suspend the broker until the serving process is unknown."""
         pid = self.world.servers.broker.pid
         assert pid is not None
-        began_s, seen = time.time(), len(self.seen())
+        began_s, before = time.time(), len(self.client_states())
         os.kill(pid, signal.SIGSTOP)
         try:
-            self.wait(lambda: "unknown" in self.seen()[seen:], "the serving process to be unknown")
+            self.wait(lambda: "unknown" in self.client_states()[before:], "the serving process to be unknown")
             time.sleep(max(0.0, began_s + self.scale.kafka_s - time.time()))
         finally:
             os.kill(pid, signal.SIGCONT)
-        away_s = time.time() - began_s
-        self.wait(lambda: self.seen()[-1] == "degraded", "the serving process to be degraded again")
-        self.after("broker unreachable", f"for {away_s:.0f} s", 2)
+        unavailable_s = time.time() - began_s
+        self.wait(lambda: self.client_states()[-1] == "degraded", "the serving process to be degraded again")
+        self.after("broker unreachable", f"for {unavailable_s:.0f} s", 2)
 
-    def warehouse_away(self) -> tuple[tuple[float, float], float]:
+    def warehouse_unavailable(self) -> tuple[tuple[float, float], float]:
         """Cut the guards off from ClickHouse until they say so, and end the drift meanwhile; return when."""
         began_s = time.time()
         self.world.proxy.mode = "down"
@@ -174,7 +174,7 @@ class GuardRun:
         finally:
             ended_s = time.time()
             self.world.proxy.mode = "open"
-        self.wait(lambda: self.seen()[-1] == "healthy", "the serving process to be healthy")
+        self.wait(lambda: self.client_states()[-1] == "healthy", "the serving process to be healthy")
         self.after("warehouse down", f"for {ended_s - began_s:.0f} s", 2)
         return (began_s, ended_s), calm_s
 
@@ -194,7 +194,7 @@ class GuardRun:
             EVERY_S, self.scale.blind_after_s, RECOVER_S, self.scale.stale_s, STEP_S + QUERY_TIMEOUT_S + session_s
         )
 
-    def seen(self) -> list[str]:
+    def client_states(self) -> list[str]:
         """Return the states that the serving process saw."""
         journal = guarded_serving.read_journal(self.world.fleet.folder)
         return ["", *(line.value for line in journal if line.what == "state")]
@@ -231,8 +231,8 @@ def run_guard(world: World, *, short: bool) -> Verdict:
         run.kill()
         run.pause()
         run.start_twice()
-    run.kafka_away()
-    blind_s, calm_s = run.warehouse_away()
+    run.kafka_unavailable()
+    blind_s, calm_s = run.warehouse_unavailable()
     records = run.finish()
     verdict = Verdict()
     check_topic(verdict, records, Planted(drift_s, blind_s, calm_s), run.limits())

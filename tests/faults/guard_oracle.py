@@ -31,9 +31,9 @@ class Planted:
     drift_s: float
     """When the verdict was planted that makes the model degraded."""
     blind_s: tuple[float, float]
-    """When ClickHouse was away."""
+    """When ClickHouse was unavailable."""
     calm_s: float
-    """When the verdict was planted that ends the drift, while ClickHouse was away for the guards."""
+    """When the verdict was planted that ends the drift, while ClickHouse was unavailable to the guards."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def check_topic(verdict: Verdict, records: Sequence[Record], planted: Planted, l
             )
     leaders = {each.health.guard for each in records if began_s < each.appended_s < ended_s}
     if len(leaders) > 1:
-        verdict.say(f"the leader changed while only ClickHouse was away: {sorted(leaders)}")
+        verdict.say(f"the leader changed while only ClickHouse was unavailable: {sorted(leaders)}")
 
 
 def check_order(verdict: Verdict, records: Sequence[Record]) -> None:

@@ -62,7 +62,14 @@ def test_what_was_planted_has_no_difference() -> None:
         topic((5, "degraded"), (140, "unknown"), (205, "degraded"), (210, "healthy")),
         topic((5, "degraded"), (125, "unknown"), (190, "degraded"), (210, "healthy")),
     ],
-    ids=["flaps", "never unknown", "never recovers", "unknown too soon", "unknown too late", "sees without ClickHouse"],
+    ids=[
+        "flaps",
+        "never unknown",
+        "never recovers",
+        "unknown too soon",
+        "unknown too late",
+        "knows without ClickHouse",
+    ],
 )
 def test_states_that_nothing_explains_are_noticed(records: list[Record]) -> None:
     assert topic_differences(records)
@@ -94,8 +101,8 @@ def client_differences(states: list[str], answers: list[str]) -> list[str]:
 
 
 def test_a_serving_process_must_see_what_the_topic_says() -> None:
-    seen, answers = ["degraded", "unknown", "degraded", "healthy"], ["primary", "fallback", "primary"]
-    assert client_differences(seen, answers) == []
+    followed, answers = ["degraded", "unknown", "degraded", "healthy"], ["primary", "fallback", "primary"]
+    assert client_differences(followed, answers) == []
     assert client_differences(["degraded", "healthy"], answers)
-    assert client_differences([*seen, "unknown", "healthy"], answers)
-    assert client_differences(seen, ["primary", "fallback", "primary", "fallback", "primary"])
+    assert client_differences([*followed, "unknown", "healthy"], answers)
+    assert client_differences(followed, ["primary", "fallback", "primary", "fallback", "primary"])
