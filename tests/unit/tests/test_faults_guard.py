@@ -68,7 +68,7 @@ def test_what_was_planted_has_no_difference() -> None:
         "never recovers",
         "unknown too soon",
         "unknown too late",
-        "knows without ClickHouse",
+        "known too soon",
     ],
 )
 def test_states_that_nothing_explains_are_noticed(records: list[Record]) -> None:
