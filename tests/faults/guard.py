@@ -47,7 +47,7 @@ class Scale:
 
 LONG = Scale(BLIND_AFTER_S, REPORT_S, 60.0, 60.0, 600.0)
 """The times of the product."""
-SHORT = Scale(4, 1.0, 8.0, 0.0, 0.0)
+SHORT = Scale(4, 1.0, 10.0, 0.0, 0.0)
 """The guards and the client of the short form have shorter times, so that it takes about a minute."""
 
 
@@ -126,7 +126,7 @@ class GuardRun:
     def pause(self) -> None:
         """Suspend the leader with evaluated records in its hands until another leads, and resume it."""
         fleet = self.world.fleet
-        leader = self.leader()
+        leader, ends = self.leader(), fleet.ends.total()
         fleet.arm(leader, POINT)
         if not fleet.wait_reached(leader, POINT, PATIENCE_S):
             raise AssertionError(f"{leader} did not reach {POINT}")
@@ -136,6 +136,8 @@ class GuardRun:
         self.wait(lambda: len(self.topic.read()) >= written + 2, "its records")
         fleet.release(leader, POINT)
         fleet.send(leader, signal.SIGCONT)
+        if not self.world.sabotage:
+            self.wait(lambda: fleet.ends.total() > ends, "the end of the fenced guard")
         self.after("guard paused", f"{leader} {POINT}", 3)
 
     def start_twice(self) -> None:
