@@ -104,9 +104,9 @@ class GuardProcessor:
         Raises:
             ProcessorError: Kafka refuses, the topic has several partitions, or another leader fenced this one.
         """
-        self._health_log.require_one_partition()
-        self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
         try:
+            self._health_log.require_one_partition()
+            self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
             while not stop.is_set():
                 self._report.heartbeat.beat()
                 self._poll()
