@@ -109,4 +109,5 @@ def running(pipeline: Pipeline, instance: str, clock: Any, registry: Registry = 
         stop.set()
         thread.join(WAIT_S)
         assert not thread.is_alive()
-        assert not errors, errors
+        if errors:
+            raise errors[0]
