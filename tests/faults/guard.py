@@ -96,9 +96,8 @@ class GuardRun:
                 ConfigEntry("message.timestamp.type", "LogAppendTime", incremental_operation=AlterConfigOpType.SET)
             ],
         )
-        AdminClient({"bootstrap.servers": pipeline.bootstrap}).incremental_alter_configs([resource])[resource].result(
-            30
-        )
+        admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
+        admin.incremental_alter_configs([resource])[resource].result(30)
         pipeline.register(contract_every(EVERY_S, RECOVER_S), [])
         drift_s = self.plant(0.5)
         self.topic = Topic(self.world)
