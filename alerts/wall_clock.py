@@ -87,7 +87,8 @@ class LiveAlerts:
         unavailable: WarehouseBusy | None = None
         for rule_state in self._rule_states:
             due = now // rule_state.rule.every_s * rule_state.rule.every_s
-            if self._last is None or due > self._last:
+            # A clock that stepped back must not suspend the rules until it has caught up.
+            if self._last is None or due > self._last or now < self._last:
                 unavailable = self._evaluate(client, rule_state, due, unavailable)
         self._last = now
         self._update_incidents(now)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import processors, publishing, shadowing
+from benchmarks import guarding, processors, publishing, shadowing
 from benchmarks.measured_process import Clock, JsonObject, write_result
 
 
@@ -80,6 +80,7 @@ CHILDREN: dict[str, Callable[[JsonObject], JsonObject]] = {
     **processors.CHILDREN,
     **publishing.CHILDREN,
     **shadowing.CHILDREN,
+    **guarding.CHILDREN,
 }
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks import page, scale
 from benchmarks.figures import Figures
+from benchmarks.guarding import measure_guard
 from benchmarks.latency import measure_latency
 from benchmarks.machine import describe_machine
 from benchmarks.monitor import measure_monitor
@@ -47,6 +48,7 @@ SECTIONS: dict[str, Callable[..., None]] = {
     "processes": measure_processes,
     "publisher": measure_publisher,
     "shadow": measure_shadow,
+    "guard": measure_guard,
     "storage": measure_storage,
     "recorder": measure_recorder,
     "latency": measure_latency,

@@ -60,14 +60,14 @@ def measure_shadow(testbed: Testbed, figures: Figures, *, rounds: int, calls: in
             note = ""
             if mode != "off":
                 ratios = [value / run[key] for value, run in zip(values, runs["off"], strict=True)]
-                figures.add_runs(SHADOW, f"{name}, shadow {mode} to off", ratios, "×", _describe_median(ratios))
+                figures.add_runs(SHADOW, f"{name}, shadow {mode} to off", ratios, "×", describe_median(ratios))
         if mode != "off":
             outcomes = {name: median(run["outcomes"].get(name, 0) for run in runs[mode]) for name in _names(runs[mode])}
             text = ", ".join(f"{n:,.0f} {name}" for name, n in outcomes.items())
             figures.add(SHADOW, f"dropped events, shadow {mode}", sum(run["dropped"] for run in runs[mode]), "", text)
 
 
-def _describe_median(values: list[float]) -> str:
+def describe_median(values: list[float]) -> str:
     """Describe an interval of at least 95% for the median, by the sign test; it needs six values."""
     n = len(values)
     # The median lies outside the interval between the k-th values from both ends with probability 2 P(Binomial < k).

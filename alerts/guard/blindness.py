@@ -11,6 +11,8 @@ COUNTING = ("sketcher", "monitor")
 """Processors whose absence makes all numbers old."""
 LAG_RULE = "pipeline-lag"
 """The rule whose alerts say that the verdicts of a model are old."""
+PIPELINE_RULES = (LAG_RULE, "processor-gone")
+"""The rules that tell whether numbers are old."""
 SCORING = "scorer"
 LABELLED_RULES = frozenset({"performance", "performance-drop"})
 """Rules whose numbers come from the scorer."""

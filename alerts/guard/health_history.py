@@ -44,7 +44,7 @@ class HealthHistory:
 
     def _is_due(self, record: ModelHealth) -> bool:
         before = self._written.get(record.model)
-        if before is None or record.at_ms - before.at_ms >= ROW_MS:
+        if before is None or abs(record.at_ms - before.at_ms) >= ROW_MS:
             return True
         return record.at_ms != before.at_ms and _content(record) != _content(before)
 

@@ -78,16 +78,22 @@ class ModelGuard:
         """
         if self._since_s == 0:
             self._since_s = now_s
+        # The clock of the guard before may have been ahead.
+        if self._quiet_since_s is not None:
+            self._quiet_since_s = min(self._quiet_since_s, now_s)
+        if self._blind_since_s is not None:
+            self._blind_since_s = min(self._blind_since_s, now_s)
         if blind:
             self._quiet_since_s = None
             if self._blind_since_s is None:
                 self._blind_since_s = now_s
         firing = {(each.reason.rule, each.reason.field): each.reason for each in active if each.is_firing}
-        self._firing_since_s = {key: self._firing_since_s.get(key, now_s) for key in firing}
+        self._firing_since_s = {key: min(self._firing_since_s.get(key, now_s), now_s) for key in firing}
         if not blind:
             self._blind_since_s = None
             self._follow(now_s, bool(active))
-        self._sequence += 1
+        # Clients ignore a sequence below the newest one that they know, also of a topic that was deleted since.
+        self._sequence = self._sequence + 1 if self._sequence else now_s * 1000
         is_unknown = self._blind_since_s is not None and now_s - self._blind_since_s >= BLIND_AFTER_S
         unknown_since_s = (self._blind_since_s or 0) + BLIND_AFTER_S
         reasons = tuple(

@@ -17,7 +17,7 @@ from barograph.contract import Contract
 from barograph.guard.health import ModelHealth
 from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
-from alerts.guard.blindness import LAG_RULE, blind_reason
+from alerts.guard.blindness import LAG_RULE, PIPELINE_RULES, blind_reason
 from alerts.guard.degrading import degrading_instances
 from alerts.guard.detectability_history import DetectabilityHistory
 from alerts.guard.health_history import HealthHistory
@@ -43,7 +43,9 @@ STEP_S = 1.0
 """Pause between evaluations."""
 REPORT_S = 10.0
 """How often the record of each model is written, changed or not."""
-QUERY_TIMEOUT_S = 30
+QUERY_TIMEOUT_S = 20
+"""How long a query may take. While ClickHouse hangs, one query of the rules and one insert wait for it between two
+records; both together are shorter than the age at which clients become blind."""
 
 Deliver = Callable[[Notification, list[AlertMessage]], None]
 
@@ -102,10 +104,11 @@ class GuardProcessor:
         """Evaluate while this instance leads, until `stop` is set.
 
         Raises:
-            ProcessorError: Kafka refuses, or another leader fenced this one.
+            ProcessorError: Kafka refuses, the topic has several partitions, or another leader fenced this one.
         """
-        self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
         try:
+            self._health_log.require_one_partition()
+            self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
             while not stop.is_set():
                 self._report.heartbeat.beat()
                 self._poll()
@@ -163,20 +166,23 @@ class GuardProcessor:
             for model, contract in self._contracts.items()
         ]
         due = [record for record in records if self._is_due(record)]
-        if due and self._health_log.publish(due):
-            for record in due:
-                before = self._sent.get(record.model)
-                if before is None or before.state != record.state:
-                    reasons = ", ".join(f"{each.rule} {each.field}".strip() for each in record.reasons)
-                    self._on_change(f"{record.model} is {record.state}{f': {reasons}' if reasons else ''}.")
-                self._sent[record.model] = record
+        if due and not self._health_log.publish(due):
+            self._leads = False
+            return
+        for record in due:
+            before = self._sent.get(record.model)
+            if before is None or before.state != record.state:
+                reasons = ", ".join(f"{each.rule} {each.field}".strip() for each in record.reasons)
+                self._on_change(f"{record.model} is {record.state}{f': {reasons}' if reasons else ''}.")
+            self._sent[record.model] = record
         if client is not None:
-            self._history.write(client, self._sent.values())
+            self._history.write(client, [self._sent[record.model] for record in records])
             self._detectability.follow(self._contracts)
 
     def _is_due(self, record: ModelHealth) -> bool:
         before = self._sent.get(record.model)
-        return before is None or is_news(record, before) or record.at_ms - before.at_ms >= REPORT_S * 1000
+        # The clock of the leader before may have been ahead.
+        return before is None or is_news(record, before) or abs(record.at_ms - before.at_ms) >= REPORT_S * 1000
 
     def _evaluate(
         self,
@@ -202,7 +208,7 @@ class GuardProcessor:
         contracts = self._registry().contracts
         if self._live is None or contracts != self._contracts:
             try:
-                rules = rules_for(contracts.values(), self._alerts)
+                rules = self._evaluated(contracts, rules_for(contracts.values(), self._alerts))
             except AlertsError as error:
                 self._on_change(f"{error} The rules stay unchanged.")
                 rules = list(self._rules)
@@ -210,13 +216,19 @@ class GuardProcessor:
                 self._live = LiveAlerts(rules, self._alerts, self._on_change)
                 for record in self._sent.values():
                     for each in record.progress:
-                        self._live.restore(each.uid, each.key, each.state, each.since_s, now)
+                        self._live.restore(each.uid, each.key, each.state, min(each.since_s, now), now)
             self._contracts, self._rules = contracts, rules
             self._fallback_rules = defaultdict(list)
             for rule in rules:
-                if rule.model in contracts and rule.name in contracts[rule.model].fallback.rules:
+                if _degrades(contracts, rule):
                     self._fallback_rules[rule.model].append(rule)
         return self._live
+
+    def _evaluated(self, contracts: Mapping[str, Contract], rules: Sequence[Rule]) -> list[Rule]:
+        """Select the rules to evaluate: all if notifications are sent, else those that decide a state."""
+        if self._deliver is not None:
+            return list(rules)
+        return [rule for rule in rules if rule.name in PIPELINE_RULES or _degrades(contracts, rule)]
 
     def _open(self) -> Client | None:
         if self._client is None:
@@ -232,3 +244,8 @@ class GuardProcessor:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+
+def _degrades(contracts: Mapping[str, Contract], rule: Rule) -> bool:
+    contract = contracts.get(rule.model)
+    return contract is not None and rule.name in contract.fallback.rules

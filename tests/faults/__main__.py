@@ -24,12 +24,13 @@ from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from tests.faults.disk import DiskFull, NoSmallDisk, small_disk
 from tests.faults.faults import Fault, Kill
+from tests.faults.guard import run_guard, run_paused_guard
 from tests.faults.live import COUNTS, live_contract, live_plan
 from tests.faults.oracle import Verdict
 from tests.faults.plan import LONG, SHORT, STORMS, make_plan
 from tests.faults.report import Result, remember, table, write_page
 from tests.faults.retention import run_retention
-from tests.faults.sabotage import SABOTAGES
+from tests.faults.sabotage import NO_FENCE, SABOTAGES
 from tests.faults.shadow import LONG_KILLS, SHORT_KILLS, run_shadow, shadow_plan
 from tests.faults.storm import run_storm
 from tests.faults.trial import run_trial
@@ -39,7 +40,7 @@ SHORT_S = 90.0
 """Time for the storm of the short form, in seconds. The whole short form then takes less than five minutes."""
 SHADOW_SHORT_S = 30.0
 """Time for the faults of the run with a shadow in the short form, in seconds."""
-SCENARIOS = ("storm", "live", "shadow", "retention", "disk", "trials")
+SCENARIOS = ("storm", "live", "shadow", "guard", "retention", "disk", "trials")
 
 
 class Harness:
@@ -72,6 +73,10 @@ class Harness:
         plan = shadow_plan(self.seed, SHORT_KILLS if self.short else LONG_KILLS)
         budget_s = SHADOW_SHORT_S if self.short else float("inf")
         self.run("shadow", lambda world: run_shadow(world, plan, budget_s), quiet_s=30.0)
+
+    def guard(self) -> None:
+        self.run("guard", lambda world: run_guard(world, short=self.short), clock="live")
+        self.run(NO_FENCE.name, run_paused_guard, sabotage=NO_FENCE.name, clock="live")
 
     def retention(self) -> None:
         self.run("retention", run_retention, rate=100.0)
@@ -168,7 +173,7 @@ def main() -> int:
     seed = arguments.seed if arguments.seed is not None else int.from_bytes(os.urandom(3))
     chosen = [name for name in SCENARIOS if name in arguments.only.split(",")]
     if arguments.short and arguments.only == ",".join(SCENARIOS):
-        chosen = ["storm", "shadow", "trials"]
+        chosen = ["storm", "shadow", "guard", "trials"]
     say(f"Seed {seed}: `make faults SEED={seed}{' SHORT=1' if arguments.short else ''}` draws the same plan.")
     with tempfile.TemporaryDirectory(prefix="barograph-faults-") as scratch:
         first, _, last = arguments.storms.partition("-")

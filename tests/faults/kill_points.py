@@ -106,7 +106,21 @@ class KillPointProducer:
 
 def install(kind: str, points: KillPoints) -> None:
     """Add the kill points of a kind of processor to its functions."""
-    {"sketcher": _sketcher, "recorder": _recorder, "monitor": _monitor, "scorer": _scorer}[kind](points)
+    {"sketcher": _sketcher, "recorder": _recorder, "monitor": _monitor, "scorer": _scorer, "guard": _guard}[kind](
+        points
+    )
+
+
+def _guard(points: KillPoints) -> None:
+    from alerts.guard.health_log import HealthLog
+
+    publish = HealthLog.publish
+
+    def publish_with_points(self: Any, records: Any) -> bool:
+        points.stop_at("before-publish")
+        return publish(self, records)
+
+    HealthLog.publish = publish_with_points  # type: ignore[method-assign]
 
 
 def _sketcher(points: KillPoints) -> None:

@@ -1,5 +1,8 @@
-"""Runs one processor with kill points: `python -m tests.faults.processor KIND SETTINGS`. The kind `serving` is no
-processor but a serving process with a shadow.
+"""Runs one processor with kill points: `python -m tests.faults.processor KIND SETTINGS`. Two kinds are no processors
+but serving processes: `serving` with a shadow, `guarded` with a guard.
+
+Further settings of a `guard`: `twin_of`, the instance whose name it takes, and `blind_after_s` and `guard_report_s`,
+which replace constants of the product.
 
 The environment variable BAROGRAPH_FAULTS is a JSON object: `folder` is the folder of the files that arm kill points and
 shift clocks, `sabotage` the name of a sabotage, or empty.
@@ -46,6 +49,11 @@ def main() -> int:
         from tests.faults import serving
 
         return serving.serve(settings, Path(options["folder"]))
+    if kind == "guarded":
+        from tests.faults import guarded_serving
+
+        return guarded_serving.serve(settings, Path(options["folder"]))
+    settings["instance"] = settings.pop("twin_of", settings["instance"])
     # Shift the clock before importing modules that keep a reference to `time.time`.
     shift_clock(Path(options["folder"]) / f"{settings['instance']}.clock")
 
@@ -53,12 +61,18 @@ def main() -> int:
     from tests.faults.kill_points import KillPoints, install
     from tests.support import processor
 
+    if kind == "guard":
+        from alerts.guard import model_guard
+        from alerts.guard import processor as guard_processor
+
+        model_guard.BLIND_AFTER_S = settings.pop("blind_after_s")
+        guard_processor.REPORT_S = settings.pop("guard_report_s")
     points = KillPoints(Path(options["folder"]), settings["instance"])
     install(kind, points)
-    chosen = sabotage.SABOTAGES.get(options.get("sabotage", ""))
+    chosen = (sabotage.SABOTAGES | {sabotage.NO_FENCE.name: sabotage.NO_FENCE}).get(options.get("sabotage", ""))
     if chosen is not None and chosen.kind == kind:
         chosen.install(points)
-    return processor.main(sys.argv[1:])
+    return processor.main([kind, json.dumps(settings)])
 
 
 if __name__ == "__main__":

@@ -123,6 +123,22 @@ def _recorder_acknowledges_first(points: KillPoints) -> None:
     Recorder._commit = lambda self, batch: None  # type: ignore[method-assign]
 
 
+class _UnfencedProducer(_NonTransactionalProducer):
+    """A producer that no other fences."""
+
+    def commit_transaction(self, *_: Any) -> None:
+        assert self._producer.flush(30) == 0
+
+
+def _no_fence(points: KillPoints) -> None:
+    from alerts.guard import health_log
+
+    health_log.transactional_producer = lambda settings, _name: _UnfencedProducer(settings, points)  # type: ignore[assignment,misc]
+
+
+NO_FENCE = Sabotage("fence between guards removed", "guard", _no_fence, ("guard", "before-publish"))
+"""The sabotage of the scenario `guard`; the others are those of the trials."""
+
 SABOTAGES = {
     each.name: each
     for each in (

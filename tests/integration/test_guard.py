@@ -4,118 +4,21 @@ from __future__ import annotations
 
 import itertools
 import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from barograph.contract.file import parse_contract
 from barograph.guard.guard import Guard
 from barograph.guard.health import ModelHealth, decode_health
+from confluent_kafka.admin import AdminClient, NewPartitions
 
-from alerts import AlertSettings
-from alerts.guard.health_log import HealthLog
-from alerts.guard.processor import GuardProcessor
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
-from streams.registry.registry import Registry, build_registry
-from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
+from streams.errors import ProcessorError
+from tests.support.guards import CONTRACT, WAIT_S, FastClock, insert_verdict, running
 from tests.support.operation import held_up
 from tests.support.pipeline import Pipeline, wait_for
-from tests.support.warehouse import row
-from warehouse.client import Address, Client, connect
-from warehouse.tables import insert_rows
-
-HOUR_S = 3600
-CONTRACT = parse_contract(
-    "contract: 1\nmodel: m\nwindows: [{length: 1h, hop: 1m}]\n"
-    "fields: {temp: {type: float, critical: true}}\n"
-    "fallback: {rules: [psi-major], recover: 2s}\n"
-    "alerts: {every: 60s, for: 0s, keep_firing_for: 0s}"
-)
-REGISTRY = build_registry([(CONTRACT, 1)], [])
-WAIT_S = 60.0
-
-
-class FastClock:
-    """Unix seconds that pass a hundred times faster, so that rules that are due every minute are evaluated at once."""
-
-    def __init__(self) -> None:
-        self._start_s, self._began_s = time.time(), time.monotonic()
-
-    def __call__(self) -> float:
-        return self._start_s + 100 * (time.monotonic() - self._began_s)
-
-
-def settings_of(pipeline: Pipeline, instance: str) -> ProcessorSettings:
-    return ProcessorSettings(
-        instance=instance,
-        bootstrap_servers=pipeline.bootstrap,
-        warehouse=pipeline.address,
-        topics=pipeline.topics,
-        session_timeout_s=6.0,
-    )
-
-
-def insert_verdict(client: Client, at: int, psi: float, record_seq: int) -> None:
-    insert_rows(
-        client,
-        "drift",
-        [
-            row(
-                "drift",
-                **{"model": "m", "version": "1", "slice": "all", "field": "temp", "window": "1h", "n": 5000},
-                **{"record_seq": record_seq, "window_start": at - HOUR_S, "window_end": at},
-                **{"psi": psi, "psi_low": psi, "psi_high": psi, "level": "major" if psi > 0.2 else "stable"},
-                judged_at=at * 1000,
-            )
-        ],
-    )
-
-
-def connect_soon(address: Address) -> Client:
-    return connect(address, timeout_s=2)
-
-
-@contextmanager
-def running(pipeline: Pipeline, instance: str, clock: Any, registry: Registry = REGISTRY) -> Iterator[threading.Event]:
-    """A guard on a thread of its own; its errors fail the test."""
-    stop = threading.Event()
-    errors: list[BaseException] = []
-    settings = settings_of(pipeline, instance)
-    guard = GuardProcessor(
-        settings,
-        AlertSettings(),
-        lambda: registry,
-        Report("guard", instance),
-        print,
-        clock=clock,
-        connect_to=connect_soon,
-    )
-
-    def run() -> None:
-        try:
-            guard.run(stop)
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield stop
-    finally:
-        stop.set()
-        thread.join(WAIT_S)
-        assert not thread.is_alive()
-        assert not errors, errors
-
-
-def records(pipeline: Pipeline) -> dict[str, ModelHealth]:
-    return HealthLog(settings_of(pipeline, "reader")).lead()
+from warehouse.client import connect
 
 
 def test_a_serving_process_follows_the_verdicts(pipeline: Pipeline) -> None:
@@ -229,3 +132,15 @@ def test_without_clickhouse_the_state_is_unknown_and_returns_by_itself(
                 assert reason.rule == "blind"
             wait_for(lambda: guard.state == "healthy", "sight", WAIT_S)
         assert states == ["unknown", "healthy"]
+
+
+def test_several_partitions_are_rejected(pipeline: Pipeline) -> None:
+    pipeline.create(1)
+    topic = pipeline.topics.model_health
+    admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
+    admin.create_partitions([NewPartitions(topic, 2)])[topic].result(30)
+    with (
+        pytest.raises(ProcessorError, match=f"Topic {topic} has 2 partitions, .* run `barograph apply`"),
+        running(pipeline, "g1", time.time),
+    ):
+        pass

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
+from barograph.guard.change_notifier import ChangeNotifier, HealthChange
 from barograph.guard.health import HEALTH_TOPIC, HealthReason, HealthState, ModelHealth
 from barograph.guard.health_reader import HealthReader
 from barograph.publisher import lifetime
@@ -20,8 +20,6 @@ R = TypeVar("R")
 STALE_S = 60.0
 """Default age of the newest record at which the state becomes unknown. A guard writes one every ten seconds."""
 PRIMARY, FALLBACK = "primary", "fallback"
-
-_LOG = logging.getLogger("barograph.guard")
 
 
 class Guard:
@@ -76,7 +74,7 @@ class Guard:
         self._fresh_until_s = float("-inf")
         self._stale_s = stale_s
         self._monotonic, self._wall_clock = monotonic, wall_clock
-        self._callbacks: list[Callable[[Guard], object]] = []
+        self._notifiers: list[ChangeNotifier] = []
         servers = bootstrap_servers or find_bootstrap_servers()
         self._reader = reader(
             {"bootstrap.servers": servers, **(kafka or {})},
@@ -88,12 +86,15 @@ class Guard:
         self._reader.start()
         lifetime.register(self)
 
-    def on_change(self, callback: Callable[[Guard], object]) -> None:
-        """Call a function with this guard after each change of `state`, on the guard's thread.
+    def on_change(self, callback: Callable[[HealthChange], object]) -> None:
+        """Call a function after each change of `state` or `uses_fallback`, on a thread of its own.
 
-        An exception of the function is logged. A function that blocks delays later changes.
+        It receives each change once, in order, one at a time, with the state and reasons of that change; the guard
+        may be further by then. A function that blocks delays neither the guard nor other functions, and its changes
+        wait in memory. Its exceptions are logged and stop nothing. A forked child calls it for its own changes, from
+        the fork on.
         """
-        self._callbacks.append(callback)
+        self._notifiers.append(ChangeNotifier(callback))
 
     def use(self, primary: Callable[P, R], fallback: Callable[P, R]) -> GuardedCall[P, R]:
         """Return a function that calls the primary, or the fallback while `uses_fallback` is true.
@@ -106,10 +107,17 @@ class Guard:
     def close(self, timeout_s: float = 1.0) -> int:
         """Stop following; the attributes keep their last values. Idempotent.
 
+        Functions of `on_change` receive the changes until then, within the same time; one that blocks is abandoned.
+
         Args:
-            timeout_s: The longest wait for the thread (s).
+            timeout_s: The longest wait for all threads (s).
         """
+        end_s = time.monotonic() + timeout_s
         self._reader.stop(timeout_s)
+        for notifier in self._notifiers:
+            notifier.request_stop()
+        for notifier in self._notifiers:
+            notifier.join(max(0.0, end_s - time.monotonic()))
         lifetime.unregister(self)
         return 0
 
@@ -123,6 +131,8 @@ class Guard:
 
     def after_fork(self) -> None:
         """In a forked child: read with a thread of its own. Until it has read, the state of the parent holds."""
+        for notifier in self._notifiers:
+            notifier.restart_after_fork()
         self._reader.restart_after_fork()
 
     def _receive(self, record: ModelHealth, is_new: bool) -> None:
@@ -149,15 +159,13 @@ class Guard:
             uses_fallback = record.when_unknown == "degrade" or known == "degraded"
         else:
             uses_fallback = state == "degraded"
-        self.reasons = record.reasons if is_fresh else _stale_reason(record)
-        self.uses_fallback = uses_fallback
-        if state != self.state:
-            self.state = state
-            for callback in self._callbacks:
-                try:
-                    callback(self)
-                except Exception:
-                    _LOG.exception("a callback on the state of model %s failed", self.model)
+        self.reasons = reasons = record.reasons if is_fresh else _stale_reason(record)
+        if (state, uses_fallback) == (self.state, self.uses_fallback):
+            return
+        self.state, self.uses_fallback = state, uses_fallback
+        change = HealthChange(self.model, state, uses_fallback, reasons)
+        for notifier in self._notifiers:
+            notifier.notify(change)
 
 
 class GuardedCall(Generic[P, R]):

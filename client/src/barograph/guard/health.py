@@ -6,7 +6,7 @@ are those of events (`barograph.events`).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -16,6 +16,8 @@ HealthState = Literal["healthy", "degraded", "unknown"]
 """`unknown`: monitoring is blind, or its records have stopped."""
 BlindAction = Literal["keep", "degrade"]
 """What serving does while the state is unknown: keep the last known decision, or use the fallback."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""An integer that JSON readers of all languages keep exactly."""
 FiringState = Literal["Pending", "Alerting", "Recovering"]
 
 
@@ -33,7 +35,7 @@ class HealthReason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     high: float | None = None
     text: str = ""
     """A sentence for people."""
-    since_ms: int = 0
+    since_ms: Count = 0
     """When it began to fire, Unix ms."""
 
 
@@ -44,7 +46,7 @@ class RuleProgress(msgspec.Struct, frozen=True, kw_only=True):
     """The rule's identifier."""
     key: str
     state: FiringState
-    since_s: int
+    since_s: Count
     """When the instance entered the state, Unix seconds."""
 
 
@@ -53,14 +55,15 @@ class ModelHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     model: str
     state: HealthState
-    since_ms: int
+    since_ms: Count
     """When the model entered the state, Unix ms."""
-    at_ms: int
+    at_ms: Count
     """When the record was written, Unix ms."""
-    evaluated_at_ms: int
+    evaluated_at_ms: Count
     """When the rules were last evaluated completely, Unix ms."""
-    sequence: int
-    """Number of the record: each record of a model has a higher one than the record before."""
+    sequence: Count
+    """Number of the record: each record of a model has a higher one than the record before. The first of a model is its
+    time, Unix ms, so that the numbers still grow after the topic was deleted and created again."""
     reasons: tuple[HealthReason, ...] = ()
     when_unknown: BlindAction = "keep"
     guard: str = ""
@@ -68,10 +71,10 @@ class ModelHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     progress: tuple[RuleProgress, ...] = ()
     known_state: HealthState = "healthy"
     """The state before monitoring became blind; it holds again when monitoring sees again."""
-    known_since_ms: int = 0
-    quiet_since_s: int | None = None
+    known_since_ms: Count = 0
+    quiet_since_s: Count | None = None
     """Since when no rule fires, Unix seconds; None while one does."""
-    blind_since_s: int | None = None
+    blind_since_s: Count | None = None
     """Since when monitoring is blind, Unix seconds; None while it sees. The state becomes unknown later."""
 
 
@@ -90,4 +93,7 @@ def decode_health(value: bytes) -> ModelHealth:
     Raises:
         ValueError: The bytes are not a record; `msgspec.DecodeError` is one.
     """
-    return _DECODER.decode(value)
+    try:
+        return _DECODER.decode(value)
+    except RecursionError:
+        raise ValueError("the record is nested too deeply") from None

@@ -58,7 +58,8 @@ class HealthReader:
             "enable.auto.commit": False,
             "log_level": 0,
             **settings,
-            "auto.offset.reset": "earliest",
+            # The offset is gone if the topic was deleted and created again: start over, and with its new ends.
+            "auto.offset.reset": "error",
         }
         self._topic, self._model = topic, model
         self._on_record, self._on_tick, self._factory = on_record, on_tick, factory
@@ -66,6 +67,7 @@ class HealthReader:
         self._thread: threading.Thread | None = None
         self._consumer: Any = None
         self._problem = ""
+        self._has_unreadable_record = False
 
     def start(self) -> None:
         """Start the thread."""
@@ -107,7 +109,14 @@ class HealthReader:
         Raises:
             Exception: Kafka does not answer, has no such topic, or reports a fatal error.
         """
-        from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
+        from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+
+        topic_gone = (
+            KafkaError._AUTO_OFFSET_RESET,
+            KafkaError._UNKNOWN_TOPIC,
+            KafkaError._UNKNOWN_PARTITION,
+            KafkaError.UNKNOWN_TOPIC_OR_PART,
+        )
 
         self._consumer = consumer = self._factory(dict(self._settings))
         metadata = consumer.list_topics(self._topic, timeout=CONNECT_S).topics[self._topic]
@@ -124,7 +133,7 @@ class HealthReader:
                 error = message.error()
                 if error is None:
                     self._receive(message, message.offset() >= ends.get(message.partition(), 0))
-                elif error.fatal():
+                elif error.fatal() or error.code() in topic_gone:
                     raise KafkaException(error)
             self._on_tick()
 
@@ -134,8 +143,15 @@ class HealthReader:
             return
         try:
             record = decode_health(value)
+            if record.model != self._model:
+                raise ValueError(f"the record is about model {record.model!r}")
         except ValueError as error:
-            self._report(error)
+            if not self._has_unreadable_record:
+                self._has_unreadable_record = True
+                _LOG.warning(
+                    "an unreadable record of model %s in topic %s is ignored, as are further ones: offset %s: %s",
+                    *(self._model, self._topic, message.offset(), error),
+                )
             return
         self._on_record(record, is_new)
 

@@ -21,6 +21,7 @@ from openfeature.exception import FlagNotFoundError, TypeMismatchError
 from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
 from openfeature.provider import AbstractProvider, Metadata
 
+from barograph.guard.change_notifier import HealthChange
 from barograph.guard.guard import Guard
 
 T = TypeVar("T")
@@ -96,9 +97,9 @@ class GuardProvider(AbstractProvider):
         self._find(flag_key)
         return TypeMismatchError(f"{flag_key} is neither a number nor an object")
 
-    def _announce(self, guard: Guard) -> None:
+    def _announce(self, change: HealthChange) -> None:
         if hasattr(self, "_on_emit"):
-            flags = [f"{guard.model}.{flag}" for flag in (USES_PRIMARY, STATE)]
+            flags = [f"{change.model}.{flag}" for flag in (USES_PRIMARY, STATE)]
             self.emit_provider_configuration_changed(ProviderEventDetails(flags_changed=flags))
 
 

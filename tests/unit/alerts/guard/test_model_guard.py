@@ -93,7 +93,27 @@ def test_a_restarted_guard_gives_the_same_states() -> None:
         assert record == expected
         restarted = guard(decode_health(encode_health(record)))
     assert expected.state == "healthy"
-    assert expected.sequence == len(script)
+    assert expected.sequence == 1_000_000 + len(script) - 1
+
+
+def test_the_numbers_of_records_grow_even_if_the_topic_is_created_again() -> None:
+    before = guard()
+    before.evaluate(1000, [], "")
+    newest = before.evaluate(1010, [], "")
+    assert guard().evaluate(1011, [], "").sequence > newest.sequence
+
+
+def test_a_guard_after_one_whose_clock_was_ahead_waits_no_longer_than_the_contract_says() -> None:
+    fallback = Fallback(hold_s=30, recover_s=100)
+    ahead = guard(fallback=fallback)
+    assert ahead.evaluate(9000, [drift()], "").state == "healthy"
+    assert states(guard(ahead.last, fallback), range(1000, 1031, 10), [drift()])[-2:] == ["healthy", "degraded"]
+    ahead.evaluate(9030, [drift()], "")
+    quiet = ahead.evaluate(9040, [], "")
+    assert states(guard(quiet, fallback), range(1000, 1101, 50), []) == ["degraded", "degraded", "healthy"]
+    blind = ahead.evaluate(9050, [], BLIND_TEXT)
+    behind = guard(blind, fallback)
+    assert states(behind, range(1000, 1001 + BLIND_AFTER_S, 30), [], BLIND_TEXT) == ["degraded", "degraded", "unknown"]
 
 
 def test_records_are_news_only_if_their_content_changed() -> None:

@@ -1,0 +1,64 @@
+"""A serving process with a guard, as the fault harness runs it: its journal says what it saw and who answered."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from barograph.guard.guard import Guard
+
+REQUEST_S = 0.01
+"""Pause between two requests."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the journal: a change of the state, or of the one that answers."""
+
+    at_s: float
+    what: str
+    """`state` or `answer`."""
+    value: str
+
+
+def read_journal(folder: Path) -> list[Line]:
+    """Return the lines of the journal in order."""
+    file = folder / "guarded.journal"
+    return [Line(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def serve(options: dict[str, Any], folder: Path) -> int:
+    """Answer requests until SIGTERM.
+
+    Args:
+        options: `bootstrap_servers`, `prefix`, `model`, and `stale_s`, the age at which the state becomes unknown.
+        folder: where the journal is.
+    """
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    with (
+        (folder / "guarded.journal").open("a", buffering=1) as journal,
+        Guard(
+            options["model"],
+            bootstrap_servers=options["bootstrap_servers"],
+            topic_prefix=options["prefix"],
+            stale_s=options["stale_s"],
+        ) as guard,
+    ):
+
+        def write(what: str, value: str) -> None:
+            journal.write(json.dumps({"at_s": time.time(), "what": what, "value": value}) + "\n")
+
+        guard.on_change(lambda change: write("state", change.state))
+        answer = guard.use(lambda: "primary", lambda: "fallback")
+        answered_by = ""
+        while not stop.wait(REQUEST_S):
+            if (latest := answer()) != answered_by:
+                answered_by = latest
+                write("answer", answered_by)
+    return 0

@@ -1,0 +1,159 @@
+"""A serving process whose `model-health` has unreadable records, is deleted and created again, or that forks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from barograph.guard.guard import Guard
+from barograph.guard.health import HealthState, ModelHealth, encode_health
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from alerts.guard.health_log import HealthLog
+from tests.support.guards import WAIT_S, running, settings_of
+from tests.support.pipeline import Pipeline, wait_for
+
+THREADS = 8
+HOSTILE = (
+    b"no JSON",
+    b"\xff\xfe",
+    b'{"model": "m"}',
+    b"[" * 100_000,
+    b'{"model": "m", "x": ' + b"[" * 100_000,
+    *(
+        b'{"model": "%s", "state": "%s", "since_ms": 1, "at_ms": %s, "evaluated_at_ms": 1, "sequence": %s}' % values
+        for values in (
+            (b"m", b"fine", b"1", b"1"),
+            (b"m", b"healthy", b"1e400", b"1"),
+            (b"m", b"healthy", b"1", b"9" * 20),
+            (b"other", b"healthy", b"1", b"%d" % 2**53),
+        )
+    ),
+)
+"""Values of records with the key `m`."""
+
+
+def health(state: HealthState, sequence: int) -> ModelHealth:
+    now_ms = int(time.time() * 1000)
+    return ModelHealth(model="m", state=state, since_ms=now_ms, at_ms=now_ms, evaluated_at_ms=now_ms, sequence=sequence)
+
+
+@pytest.fixture
+def log(pipeline: Pipeline) -> Iterator[HealthLog]:
+    """The topic, written by a test."""
+    pipeline.create(1)
+    result = HealthLog(settings_of(pipeline, "writer"))
+    result.lead()
+    yield result
+    result.close()
+
+
+def follow(pipeline: Pipeline, **options: Any) -> Guard:
+    return Guard("m", bootstrap_servers=pipeline.bootstrap, topic_prefix=pipeline.topics.prefix, **options)
+
+
+def test_unreadable_records_are_ignored_and_reported_once(
+    pipeline: Pipeline, log: HealthLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "barograph.guard"), follow(pipeline) as guard:
+        log.publish([health("degraded", 1)])
+        wait_for(lambda: guard.state == "degraded", "the first record", WAIT_S)
+        producer = Producer({"bootstrap.servers": pipeline.bootstrap})
+        topic = pipeline.topics.model_health
+        for value in HOSTILE:
+            producer.produce(topic, value, b"m")
+        producer.produce(topic, b"\x00", b"\xff\xfe")
+        producer.produce(topic, encode_health(health("healthy", 9)), b"another model")
+        assert producer.flush(30) == 0
+        changes: list[str] = []
+        guard.on_change(lambda change: changes.append(change.state))
+        assert log.publish([health("healthy", 2)])
+        wait_for(lambda: changes, "the record after them", WAIT_S)
+        assert changes == ["healthy"], "the state was kept"
+    [warning] = [each.message for each in caplog.records]
+    assert warning.startswith(f"an unreadable record of model m in topic {topic} is ignored, as are further ones: ")
+    restored = log.lead()
+    assert {model: record.sequence for model, record in restored.items()} == {"m": 2}, "a new leader ignores them too"
+
+
+@pytest.mark.long
+def test_a_topic_that_was_created_again_is_followed_without_a_restart(pipeline: Pipeline) -> None:
+    pipeline.create(1)
+    topic = pipeline.topics.model_health
+    with follow(pipeline) as guard:
+        with running(pipeline, "g1", time.time):
+            wait_for(lambda: guard.state == "healthy", "the first record", WAIT_S)
+        before = guard._record
+        assert before is not None
+        admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
+        admin.delete_topics([topic])[topic].result(30)
+        wait_for(lambda: topic not in admin.list_topics(timeout=10).topics, "the deletion", WAIT_S)
+        created = NewTopic(topic, 1, 1, config={"cleanup.policy": "compact"})
+        admin.create_topics([created])[topic].result(30)
+        wait_for(lambda: topic in admin.list_topics(timeout=10).topics, "the new topic", WAIT_S)
+        with running(pipeline, "g2", time.time):
+            wait_for(lambda: guard._record is not before, "a record of the new topic", WAIT_S)
+        after = guard._record
+        assert after is not None
+        assert (after.guard, guard.state) == ("g2", "healthy")
+        assert after.sequence > before.sequence
+
+
+def test_a_forked_serving_process_follows_with_a_reader_of_its_own(pipeline: Pipeline, log: HealthLog) -> None:
+    with follow(pipeline) as guard:
+        log.publish([health("healthy", 1)])
+        wait_for(lambda: guard.state == "healthy", "the first record", WAIT_S)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                assert guard.state == "healthy", "until it has read, the state of the parent holds"
+                end_s = time.monotonic() + WAIT_S
+                while guard.state != "degraded" and time.monotonic() < end_s:
+                    time.sleep(0.01)
+                answer = guard.use(lambda: "primary", lambda: "fallback")
+                code = 0 if answer() == "fallback" else 2
+                guard.close()
+            finally:
+                os._exit(code)
+        log.publish([health("degraded", 2)])
+        assert os.waitpid(pid, 0)[1] == 0
+        wait_for(lambda: guard.state == "degraded", "the parent follows too", WAIT_S)
+
+
+def test_a_serving_process_under_load_switches_in_all_threads(pipeline: Pipeline, log: HealthLog) -> None:
+    stop = threading.Event()
+    errors: list[BaseException] = []
+    answers = [""] * THREADS
+
+    def serve(number: int, answer: Callable[[int], str], guard: Guard) -> None:
+        try:
+            while not stop.is_set():
+                answers[number] = answer(number)
+                assert guard.state in ("healthy", "degraded", "unknown")
+                assert all(reason.rule for reason in guard.reasons)
+        except BaseException as error:
+            errors.append(error)
+
+    with follow(pipeline) as guard:
+        answer = guard.use(lambda _: "primary", lambda _: "fallback")
+        threads = [threading.Thread(target=serve, args=(number, answer, guard)) for number in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        try:
+            for sequence in range(1, 21):
+                state: HealthState = "healthy" if sequence % 2 else "degraded"
+                expected = "primary" if sequence % 2 else "fallback"
+                assert log.publish([health(state, sequence)])
+                wait_for(lambda expected=expected: set(answers) == {expected}, f"{expected} in all threads", WAIT_S)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(WAIT_S)
+    assert not errors

@@ -1,0 +1,172 @@
+"""The guard's loop: which rules it evaluates, when it writes, and when it leads again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+import pytest
+from barograph.contract.file import parse_contract
+from barograph.guard.health import ModelHealth
+
+from alerts import AlertSettings
+from alerts.guard.processor import GuardProcessor
+from alerts.rules import rules_for
+from streams.registry.registry import build_registry
+from streams.runtime.metrics_report import Report
+from streams.settings import ProcessorSettings
+from warehouse.client import Address
+from warehouse.errors import WarehouseError
+
+CONTRACT = parse_contract(
+    "contract: 1\nmodel: m\nwindows: [{length: 1h, hop: 1m}]\n"
+    "fields: {temp: {type: float, critical: true}}\nfallback: {rules: [psi-major]}"
+)
+REGISTRY = build_registry([(CONTRACT, 1)], [])
+SETTINGS = ProcessorSettings(instance="g1", bootstrap_servers="127.0.0.1:1", warehouse=Address("clickhouse", 8123, "b"))
+T0 = 1_800_000_000
+LAST = ModelHealth(
+    model="m",
+    state="healthy",
+    since_ms=T0 * 1000,
+    at_ms=T0 * 1000,
+    evaluated_at_ms=T0 * 1000,
+    sequence=T0 * 1000,
+    known_since_ms=T0 * 1000,
+)
+
+
+class Log:
+    """Takes the place of the topic: keeps what is written, and rejects it on request."""
+
+    def __init__(self, last: ModelHealth | None = None) -> None:
+        self.calls: list[str] = []
+        self.records = {} if last is None else {"m": last}
+        self.rejects = 0
+        self.on_call: Callable[[], object] = lambda: None
+
+    def require_one_partition(self) -> None: ...
+
+    def lead(self) -> dict[str, ModelHealth]:
+        self.calls.append("lead")
+        return dict(self.records)
+
+    def publish(self, records: Iterable[ModelHealth]) -> bool:
+        self.rejects -= 1
+        self.calls.append("rejected" if self.rejects >= 0 else "written")
+        if self.rejects < 0:
+            self.records |= {record.model: record for record in records}
+        self.on_call()
+        return self.rejects < 0
+
+    def close(self) -> None: ...
+
+
+class OnlyMember:
+    """Takes the place of the consumer: the one partition is assigned at the first poll."""
+
+    def __init__(self) -> None:
+        self._on_assign: Any = None
+
+    def subscribe(self, _topics: Any, on_assign: Any, on_revoke: Any) -> None:
+        self._on_assign = on_assign
+
+    def poll(self, _timeout_s: float) -> None:
+        if self._on_assign is not None:
+            from confluent_kafka import TopicPartition
+
+            self._on_assign(self, [TopicPartition("model-health", 0)])
+            self._on_assign = None
+
+    def assign(self, _partitions: Any) -> None: ...
+
+    def pause(self, _partitions: Any) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Engine:
+    """Takes the place of ClickHouse: counts queries and rejects each."""
+
+    def __init__(self) -> None:
+        self.queries = 0
+
+    def rows(self, _sql: str) -> Any:
+        self.queries += 1
+        raise WarehouseError("no")
+
+    def close(self) -> None: ...
+
+
+class Guard:
+    """A guard between replaced servers, and its clock."""
+
+    def __init__(self, log: Log, *, sends: bool = False) -> None:
+        self.log, self.engine, self.now_s = log, Engine(), float(T0)
+        self.changes: list[str] = []
+        self.processor = GuardProcessor(
+            SETTINGS,
+            AlertSettings(),
+            lambda: REGISTRY,
+            Report("guard", "g1"),
+            self.changes.append,
+            (lambda _notification, _messages: None) if sends else None,
+            health_log=log,  # type: ignore[arg-type]
+            consumer=OnlyMember(),
+            connect_to=lambda _: self.engine,  # type: ignore[arg-type, return-value]
+            clock=lambda: self.now_s,
+        )
+
+    @property
+    def evaluated(self) -> set[str]:
+        """Titles of the rules that were evaluated: each failed, and the guard said so."""
+        return {text.partition(": cannot be evaluated")[0] for text in self.changes if "cannot be evaluated" in text}
+
+
+@pytest.fixture(autouse=True)
+def no_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alerts.guard.health_history.insert_rows", lambda *_: None)
+
+
+def test_a_guard_that_sends_nothing_evaluates_only_the_rules_that_decide_a_state() -> None:
+    rules = rules_for([CONTRACT], AlertSettings())
+    needed = {rule.title for rule in rules if rule.name in ("psi-major", "pipeline-lag", "processor-gone")}
+    silent, sending = Guard(Log()), Guard(Log(), sends=True)
+    silent.processor.step()
+    sending.processor.step()
+    assert len(needed) == 3
+    assert silent.evaluated == needed
+    assert sending.evaluated == {rule.title for rule in rules}
+
+
+def test_a_guard_whose_records_were_not_committed_reads_the_topic_before_it_writes_again() -> None:
+    log, stop = Log(), threading.Event()
+    log.rejects = 1
+    log.on_call = lambda: stop.set() if log.rejects < 0 else None
+    Guard(log).processor.run(stop)
+    assert log.calls == ["lead", "rejected", "lead", "written"]
+
+
+@pytest.mark.parametrize("ahead_s", [0, 86_400])
+def test_records_continue_after_a_leader_whose_clock_was_ahead(ahead_s: int) -> None:
+    last = msgspec.structs.replace(LAST, at_ms=LAST.at_ms + ahead_s * 1000)
+    guard, stop = Guard(Log(last)), threading.Event()
+    guard.now_s += 15
+    guard.log.on_call = stop.set
+    guard.processor.run(stop)
+    written = guard.log.records["m"]
+    assert (written.at_ms, written.sequence) == ((T0 + 15) * 1000, last.sequence + 1)
+
+
+def test_a_clock_that_steps_back_does_not_suspend_the_rules() -> None:
+    guard = Guard(Log())
+    guard.processor.step()
+    before = guard.engine.queries
+    guard.now_s += 1
+    guard.processor.step()
+    assert guard.engine.queries == before, "no rule is due"
+    guard.now_s -= 3600
+    guard.processor.step()
+    assert guard.engine.queries == 2 * before
