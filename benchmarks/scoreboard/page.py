@@ -38,12 +38,12 @@ def blocks(record: Record) -> dict[str, str]:
             "\n".join(cells_table(name, cells)) for name in DATA_SETS if any(cell.data_set == name for cell in cells)
         ),
         "misses": "\n".join(misses_table(cells)),
-        "off-time": "\n".join(off_time_table(cells)),
+        "off_time": "\n".join(off_time_table(cells)),
         "quiet": "\n".join(streams_table(quiet)),
-        "quiet-pages": "\n".join(pages_table(quiet)),
+        "quiet_pages": "\n".join(pages_table(quiet)),
         "peers": "\n".join(peer_table(peers, cells)),
-        "peers-quiet": "\n".join(quiet_peer_table(peers, quiet)),
-        "peer-runs": "\n".join(runs_table(peers)),
+        "peers_quiet": "\n".join(quiet_peer_table(peers, quiet)),
+        "peer_runs": "\n".join(runs_table(peers)),
         "machine": "\n".join(f"- {name}: {text}" for name, text in record["machine"].items()),
     }
 

@@ -59,7 +59,7 @@ class SourceTest:
     """
 
     def __init__(self, judge: StreamJudge, rows: pa.Table, training_days: int) -> None:
-        self._layout, self._pane_s, self._sealed_after_s = judge.layout, judge.contract.pane_s, judge.sealed_after_s
+        self._layout, self._pane_s, self.sealed_after_s = judge.layout, judge.contract.pane_s, judge.sealed_after_s
         self._window_of = judge.window_of
         self._start_s, counts = judge.count(rows)
         self._sums: IntArray = np.vstack([np.zeros_like(counts[:1]), np.cumsum(counts, axis=0)])
@@ -68,7 +68,7 @@ class SourceTest:
     def evidence(self, rule: str, field: str, page_s: int) -> SourceEvidence:
         """Test the window that a page is about."""
         length = self._window_of(rule).length_s // self._pane_s
-        end = (page_s - self._sealed_after_s - self._start_s) // self._pane_s
+        end = (page_s - self.sealed_after_s - self._start_s) // self._pane_s
         windows = self._windows(field, np.arange(length, self._n_training + 1), length)
         training = self._windows(field, np.array([self._n_training]), self._n_training)[0]
         own = self._windows(field, np.array([end]), length)
