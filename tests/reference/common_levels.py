@@ -1,7 +1,8 @@
 """How often days with a common level exceed the threshold of `major`: `python -m tests.reference.common_levels`.
 
-The field is that of the scoreboard's generated data: a level with autocorrelation 0.9 from hour to hour, and independent
-values around it, in ten equal bins. φ is the mean of T over its degrees of freedom, as it is learned, here from all days.
+The field is that of the scoreboard's generated data: a level with autocorrelation 0.9 from hour to hour, and
+independent values around it, in ten equal bins. φ is the mean of T over its degrees of freedom, as it is learned, here
+from all days.
 """
 
 from __future__ import annotations
