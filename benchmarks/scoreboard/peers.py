@@ -12,8 +12,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,65 +62,74 @@ PEERS = {
 }
 
 
+@dataclass(slots=True)
+class PeerResult:
+    """The results of a peer so far."""
+
+    cells: list[PeerCell] = field(default_factory=list)
+    quiet: list[PeerQuiet] = field(default_factory=list)
+    version: str = ""
+    seconds: float = 0.0
+    failure: str = ""
+
+
 def main() -> int:
     """Run peers on all data sets, and add their results to docs/scoreboard.json and the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scoreboard.peers", description=__doc__)
     parser.add_argument("--peer", action="append", choices=list(PEERS), help="only this peer; repeatable")
     arguments = parser.parse_args()
-    has_failed = False
-    for name in arguments.peer or PEERS:
-        result = _run_peer(PEERS[name])
-        has_failed |= any(each["failure"] for each in result["runs"])
-        _store(name, result)
-        print(f"{name}: {result['runs'][0]}", flush=True)
-    return 1 if has_failed else 0
-
-
-def _run_peer(peer: Peer) -> dict[str, list[dict[str, Any]]]:
+    results = {name: PeerResult() for name in arguments.peer or PEERS}
+    for name, result in results.items():
+        try:
+            install(PEERS[name].folder)
+        except PeerError as error:
+            result.failure = str(error)
+            _store(name, result)
     record: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
-    cells: list[PeerCell] = []
-    quiet: list[PeerQuiet] = []
-    version, failure, seconds = "", "", 0.0
+    for data_set in DATA_SETS:
+        streams = make_streams(data_set, PER_HOUR, record["repeats"], list(FAULT_CLASSES), record["seed"])
+        faulty = {fault: streams.faulty(fault) for fault in FAULT_CLASSES}
+        for name, result in results.items():
+            if not result.failure:
+                _score(PEERS[name], streams, faulty, result)
+                _store(name, result)
+                print(f"{data_set}, {name}: {result.failure or f'{result.seconds:,.0f} s'}", flush=True)
+    return 1 if any(result.failure for result in results.values()) else 0
+
+
+def _score(peer: Peer, streams: Streams, faulty: Mapping[str, pa.Table], result: PeerResult) -> None:
+    """Add the results for one data set, or why there are none."""
+    began = time.monotonic()
     try:
-        install(peer.folder)
-        for name in DATA_SETS:
-            streams = make_streams(name, PER_HOUR, record["repeats"], list(FAULT_CLASSES), record["seed"])
-            began = time.monotonic()
-            score = score_events if peer.detector else score_days
-            own_quiet, own_cells, version = score(peer, streams)
-            seconds += time.monotonic() - began
-            quiet.append(own_quiet)
-            cells += own_cells
+        score = score_events if peer.detector else score_days
+        quiet, cells, result.version = score(peer, streams, faulty)
+        result.quiet.append(quiet)
+        result.cells += cells
     except PeerError as error:
-        failure = str(error)
-    return {
-        "cells": [asdict(each) for each in cells],
-        "quiet": [asdict(each) for each in quiet],
-        "runs": [asdict(PeerRun(peer.name, version, round(seconds), failure))],
-    }
+        result.failure = str(error)
+    result.seconds += time.monotonic() - began
 
 
-def _store(name: str, result: dict[str, list[dict[str, Any]]]) -> None:
+def _store(name: str, result: PeerResult) -> None:
     """Replace the results of one peer in the record, and write the page again."""
+    run_of_peer = PeerRun(name, result.version, round(result.seconds), result.failure)
     record: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
     peers = record["peers"]
     order = list(PEERS)
-    for kind, rows in result.items():
+    for kind, rows in (("cells", result.cells), ("quiet", result.quiet), ("runs", [run_of_peer])):
         others = [each for each in peers.get(kind, []) if each["peer"] != name]
-        peers[kind] = sorted(others + rows, key=lambda each: order.index(each["peer"]))
+        peers[kind] = sorted([*others, *map(asdict, rows)], key=lambda each: order.index(each["peer"]))
     peers["per_hour"] = PER_HOUR
     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(render_page(record), encoding="utf-8")
 
 
-def score_days(peer: Peer, streams: Streams) -> tuple[PeerQuiet, list[PeerCell], str]:
+def score_days(peer: Peer, streams: Streams, faulty: Mapping[str, pa.Table]) -> tuple[PeerQuiet, list[PeerCell], str]:
     """Score a peer that compares days with training: it detects at the end of a day."""
     quiet_days = range(TRAINING_DAYS, TRAINING_DAYS + peer.quiet_days)
     incidents = {fault: _first(peer, streams, fault) for fault in peer.faults}
     days = {fault: [day for each in chosen for day in overlapped_days(each)] for fault, chosen in incidents.items()}
-    table, n_chunks = chunked(
-        [(streams.quiet, quiet_days), *((streams.faulty(fault), days[fault]) for fault in peer.faults)]
-    )
+    table, n_chunks = chunked([(streams.quiet, quiet_days), *((faulty[fault], days[fault]) for fault in peer.faults)])
     result = _detect(peer, streams, table)
     drifted = [result["drifted"].get(str(i), []) for i in range(sum(n_chunks))]
     quiet = drifted[: n_chunks[0]]
@@ -137,7 +146,7 @@ def score_days(peer: Peer, streams: Streams) -> tuple[PeerQuiet, list[PeerCell],
     return PeerQuiet(peer.name, streams.data_set.name, len(quiet), sum(map(bool, quiet))), cells, _version(result)
 
 
-def score_events(peer: Peer, streams: Streams) -> tuple[PeerQuiet, list[PeerCell], str]:
+def score_events(peer: Peer, streams: Streams, faulty: Mapping[str, pa.Table]) -> tuple[PeerQuiet, list[PeerCell], str]:
     """Score a peer that reads event by event; it does not follow columns of texts."""
     result = _detect(peer, streams, streams.quiet)
     number = day_numbers(streams.quiet)
@@ -148,9 +157,8 @@ def score_events(peer: Peer, streams: Streams) -> tuple[PeerQuiet, list[PeerCell
         name = affected_field(streams.data_set, fault)
         if name == streams.data_set.category:
             continue
-        faulty = streams.faulty(fault)
-        result = _detect(peer, streams, faulty)
-        at_s = faulty["at"].cast(pa.int64()).to_numpy() / 1000
+        result = _detect(peer, streams, faulty[fault])
+        at_s = faulty[fault]["at"].cast(pa.int64()).to_numpy() / 1000
         times_s = [float(at_s[i]) for i in result["changes"][name]]
         incidents = _first(peer, streams, fault)
         hours = [_first_hours(each, (at for at in times_s if each.start_s <= at < each.end_s)) for each in incidents]

@@ -54,7 +54,7 @@ def test_a_peer_of_days_detects_at_the_end_of_a_day(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(peers, "run", run)
     planned = streams()
     peer = peers.Peer("someone", "someone", 1, 10, (FAULT,))
-    quiet, cells, version = peers.score_days(peer, planned)
+    quiet, cells, version = peers.score_days(peer, planned, {FAULT: planned.faulty(FAULT)})
     assert (quiet.days, quiet.drifted_days, version) == (10, 10, "1.2")
     assert [cell.magnitude for cell in cells] == list(FAULT_CLASSES[FAULT])
     for incident, cell in zip(planned.incidents[FAULT], cells, strict=True):
@@ -77,7 +77,8 @@ def test_a_detector_of_events_detects_while_the_incident_lasts(monkeypatch: pyte
         return {"changes": {"bmi": indices, "bp": [0]}, "versions": {"someone": "1.2"}}
 
     monkeypatch.setattr(peers, "run", run)
-    quiet, cells, _ = peers.score_events(peers.Peer("someone", "someone", 1, 30, (FAULT, "category-new")), planned)
+    peer = peers.Peer("someone", "someone", 1, 30, (FAULT, "category-new"))
+    quiet, cells, _ = peers.score_events(peer, planned, {FAULT: planned.faulty(FAULT)})
     assert quiet.drifted_days == len({int(day) for day in (np.array(moments) - at_s[0]) // DAY_S} | {0})
     assert [cell.fault for cell in cells] == [FAULT] * 4
     none, late, *others = (cell.hours[0] for cell in cells)
