@@ -63,7 +63,7 @@ def misses_table(cells: list[Cell]) -> Iterator[str]:
 def miss_reason(cell: Cell) -> str:
     """Say why incidents of a cell did not page."""
     if not cell.is_large_enough:
-        return "the change is below what pages, at any traffic"
+        return "too small: no traffic gives a page with 90%"
     if cell.predicted[0] is None:
         return f"too few independent events: {cell.independent:,.0f} in a day, φ {cell.phi:.3g}"
     if not cell.is_detectable:

@@ -77,6 +77,8 @@ def _summary(record: Record, cells: list[Cell], quiet: list[QuietStream]) -> Ite
         f"| false pages per model and 30 days without faults | {rate:.2f} ({n_false} in {days} days) | ≤ 1 "
         f"| {_met(rate <= FALSE_PAGES_GOAL)} |"
     )
+    n_early = sum(page.is_false and page.day <= 30 for each in quiet for page in each.pages)
+    yield f"| the same in the first 30 days | {n_early / max(1, len(quiet)):.2f} ({n_early}) | | |"
     yield (
         f"| pages of a real change in the data, per model and 30 days without faults "
         f"| {30 * n_real / max(1, days):.2f} ({n_real}) | | |"

@@ -99,9 +99,10 @@ class SourceTest:
     def _statistic(self, rule: str, field: str, windows: IntArray, training: IntArray) -> NDArray[np.float64]:
         """Return the rate of each window, or the mean square of its differences from training, per event."""
         n = np.maximum(windows[:, : self._n_cells(field)].sum(axis=1), 1)
-        if rule in RATE_RULES:
-            return self._affected(rule, field, windows) / n
-        return self._chi_square(field, windows, training)[0] / n
+        is_rate = rule in RATE_RULES
+        of_window = self._affected(rule, field, windows) if is_rate else self._chi_square(field, windows, training)[0]
+        result: NDArray[np.float64] = of_window / n
+        return result
 
     def _chi_square(self, field: str, windows: IntArray, training: IntArray) -> tuple[NDArray[np.float64], int]:
         """Return the statistic of each window over the cells that training has, and its degrees of freedom."""
@@ -127,4 +128,4 @@ class SourceTest:
             affected = int(self._affected(rule, field, counts))
             rest = int(counts[:n_cells].sum()) - affected
             table.append([round(affected / phi), round(rest / phi)])
-        return float(fisher_exact(table, alternative="greater").pvalue)
+        return float(fisher_exact(np.array(table), alternative="greater").pvalue)

@@ -56,7 +56,7 @@ def test_a_cell_counts_what_paged_and_what_was_foreseen() -> None:
         ),
         ({"predicted": (1.0, None, None)}, "predicted with less than 90%: 480 independent events in a day"),
         ({"predicted": (None, None, None)}, "too few independent events: 480 in a day, φ 1"),
-        ({"predicted": (None, None, None), "is_large_enough": False}, "the change is below what pages, at any traffic"),
+        ({"predicted": (None, None, None), "is_large_enough": False}, "too small: no traffic gives a page with 90%"),
     ],
 )
 def test_a_miss_has_a_reason(changes: dict[str, object], reason: str) -> None:
