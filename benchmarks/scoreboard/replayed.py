@@ -29,6 +29,7 @@ from streams.monitor.state.series import Series
 from streams.monitor.verdicts.judge import judge
 from streams.monitor.windows import ends_between
 from warehouse.client import Client
+from warehouse.signals import FactTime
 from warehouse.tables import insert_columns
 
 HOUR_S = 3_600
@@ -98,8 +99,15 @@ class StreamJudge:
                 counts[:, start + field.n_cells + column] = np.bincount(index[mask], minlength=n_panes)
         return first * self.contract.pane_s, counts
 
-    def replay(self, name: str, start_s: int, counts: IntArray) -> StreamReplay:
-        """Judge a stream under the name of a model, and replay the field rules that page."""
+    def replay(self, name: str, start_s: int, counts: IntArray, known: FactTime = "judged") -> StreamReplay:
+        """Judge a stream under the name of a model, and replay the field rules that page.
+
+        Args:
+            name: of the model.
+            start_s: start of the first pane, Unix seconds.
+            counts: of the stream, by pane.
+            known: when a rule knows a verdict: as soon as its window is sealed, or as soon as it ends, as in drills.
+        """
         contract = msgspec.structs.replace(self.contract, model=name)
         series = self._series(contract, start_s, counts)
         end_s = start_s + len(counts) * contract.pane_s
@@ -112,7 +120,7 @@ class StreamJudge:
                 self._insert("rates", rates if window == self._short else None)
         settings = AlertSettings()
         rules = [rule for rule in rules_of(contract, settings) if rule.name in FIELD_RULES and rule.severity == "page"]
-        simulation = simulate(self._client, rules, settings, start_s, end_s, "judged")
+        simulation = simulate(self._client, rules, settings, start_s, end_s, known)
         episodes = tuple(episode for each in simulation.replays for episode in each.episodes)
         return StreamReplay(episodes, tuple(guard_states(contract, simulation)))
 

@@ -26,13 +26,13 @@ DAY_S = 86_400
 GROUP_WAIT_S = 30
 """A drill's page is a notification, which waits for others of its group."""
 CELLS = (
-    ("mean-shift", "bmi", 1.0, None),
-    ("scale", "bmi", 1.5, None),
-    ("null-rise", "bmi", None, 0.15),
-    ("category-new", "sex", None, 0.15),
-    ("clipped-range", "bmi", 0.05, None),
+    ("mean-shift", "bmi", 1.0, None, "psi-major"),
+    ("scale", "bmi", 1.5, None, "psi-major"),
+    ("null-rise", "bmi", None, 0.15, "null-rate"),
+    ("category-new", "sex", None, 0.15, "unseen-rate"),
+    ("clipped-range", "bmi", 0.05, None, "psi-major"),
 )
-"""Fault, field, magnitude and rate; the last one never pages."""
+"""Fault, field, magnitude, rate, and the rule that a drill expects; the last one never pages."""
 
 
 @pytest.mark.engine
@@ -88,16 +88,17 @@ def test_kafka_gives_the_pages_of_the_replay(
             DrillRequest(InjectionRequest(find_fault(fault), field, magnitude=magnitude, rate=rate), 2 * DAY_S),
             *(contract, baseline, events, settings.alerts),
         )
-        for i, (fault, field, magnitude, rate) in enumerate(CELLS)
+        for i, (fault, field, magnitude, rate, _) in enumerate(CELLS)
     ]
     reports = run_drills(settings, "cells", DrillInput(contract, baseline, events), plans, DrillOptions())
     judge = StreamJudge(client, contract, baseline)
     through_kafka, replayed = [], []
-    for plan, report in zip(plans, reports, strict=True):
+    for plan, report, (*_, rule) in zip(plans, reports, CELLS, strict=True):
         period = plan.injection.period
         start_s, end_s = period.start_ms // 1000, period.end_ms // 1000
-        replay = judge.replay(plan.drill_id, *judge.count(plan.events.predictions))
-        pages = [each.start - start_s for each in replay.episodes if start_s <= each.start < end_s]
+        replay = judge.replay(plan.drill_id, *judge.count(plan.events.predictions), "ended")
+        own = [each for each in replay.episodes if each.rule.name == rule]
+        pages = [each.start - start_s for each in own if start_s <= each.start < end_s]
         replayed.append(min(pages, default=None))
         after_s = report.page_after_s
         through_kafka.append(None if after_s is None else after_s - GROUP_WAIT_S)
