@@ -65,6 +65,18 @@ def test_a_peer_of_days_detects_at_the_end_of_a_day(monkeypatch: pytest.MonkeyPa
         assert incident.start_s < end_s < incident.end_s + DAY_S
 
 
+def test_a_drift_of_another_column_is_no_detection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(folder: str, parameters: dict[str, Any], program: str, timeout_s: float) -> dict[str, Any]:
+        return {"drifted": {str(i): ["bp"] for i in range(100)}, "versions": {"someone": "1.2"}}
+
+    monkeypatch.setattr(peers, "run", run)
+    planned = streams()
+    peer = peers.Peer("someone", "someone", 1, 10, (FAULT,))
+    quiet, cells, _ = peers.score_days(peer, planned, {FAULT: planned.faulty(FAULT)})
+    assert quiet.drifted_days == 10
+    assert [cell.hours for cell in cells] == [(None,)] * 4
+
+
 def test_a_detector_of_events_detects_while_the_incident_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     planned = streams()
     first, second, *_ = planned.incidents[FAULT]
