@@ -107,11 +107,11 @@ class SourceTest:
     def _chi_square(self, field: str, windows: IntArray, training: IntArray) -> tuple[NDArray[np.float64], int]:
         """Return the statistic of each window over the cells that training has, and its degrees of freedom."""
         values = slice(0, self._n_cells(field) - 1)
-        kept = training[values] > 0
-        counts = windows[:, values][:, kept]
-        shares = training[values][kept] / training[values].sum()
+        is_trained = training[values] > 0
+        counts = windows[:, values][:, is_trained]
+        shares = training[values][is_trained] / training[values].sum()
         expected = np.maximum(counts.sum(axis=1, keepdims=True), 1) * shares
-        return ((counts - expected) ** 2 / expected).sum(axis=1), int(kept.sum()) - 1
+        return ((counts - expected) ** 2 / expected).sum(axis=1), int(is_trained.sum()) - 1
 
     def _phi(self, field: str, windows: IntArray, training: IntArray) -> float:
         statistic, freedom = self._chi_square(field, windows, training)
