@@ -14,6 +14,8 @@ from benchmarks.measured_process import JsonObject
 RANKS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 """Ranks at which quantiles are compared."""
 MINUTE_MS = 60_000
+CHUNK = "chunk"
+"""Name of the column with the day of each row, which `benchmarks.scoreboard.peers` writes."""
 
 
 def read_parameters() -> JsonObject:

@@ -15,6 +15,8 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 INSTALL_TIMEOUT_S = 600.0
 RUN_TIMEOUT_S = 300.0
+NO_TELEMETRY = {"DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1", "WHYLOGS_NO_ANALYTICS": "True"}
+"""Environment variables by which peers send no usage statistics: they would wait for servers out of reach."""
 
 
 class PeerError(Exception):
@@ -33,13 +35,14 @@ def install(name: str) -> None:
         raise PeerError(f"does not install: {error}") from None
 
 
-def run(name: str, parameters: JsonObject, program: str = "program") -> JsonObject:
+def run(name: str, parameters: JsonObject, program: str = "program", timeout_s: float = RUN_TIMEOUT_S) -> JsonObject:
     """Run a program of a peer and return its result.
 
     Args:
         name: the peer.
         parameters: of the program.
         program: name of its module.
+        timeout_s: longest time of the program.
 
     Raises:
         PeerError: the program failed or printed no result.
@@ -47,7 +50,7 @@ def run(name: str, parameters: JsonObject, program: str = "program") -> JsonObje
     module = f"benchmarks.peers.{name}.{program}"
     process = _uv(name, "run", "--locked", "--quiet", "python", "-m", module, json.dumps(parameters))
     try:
-        lines = _finish(process, RUN_TIMEOUT_S).splitlines()
+        lines = _finish(process, timeout_s).splitlines()
         result: Any = json.loads(lines[-1]) if lines else None
     except (PeerError, ValueError) as error:
         raise PeerError(f"failed: {error}") from None
@@ -61,6 +64,7 @@ def _uv(name: str, command: str, *arguments: str) -> subprocess.Popen[str]:
     # uv must not use this repository's environment for the peer.
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     environment["UV_PROJECT_ENVIRONMENT"] = str(project / ".venv")
+    environment.update(NO_TELEMETRY)
     return subprocess.Popen(
         [str(ROOT / "tools" / "uv"), command, "--project", str(project), *arguments],
         cwd=ROOT,

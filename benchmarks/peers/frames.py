@@ -24,3 +24,11 @@ def by_minute(frame: pd.DataFrame, n_minutes: int) -> dict[int, pd.DataFrame]:
     start = frame[AT] - frame[AT] % MINUTE_MS
     result = {int(at): group.drop(columns=AT).reset_index(drop=True) for at, group in frame.groupby(start)}
     return {at: result[at] for at in sorted(result)[:n_minutes]}
+
+
+def read_features(path: Path, texts: list[str]) -> pd.DataFrame:
+    """Read rows of the scoreboard, which writes an empty text for null."""
+    frame = read_frame(path)
+    for name in texts:
+        frame[name] = frame[name].where(frame[name] != "", None)
+    return frame

@@ -16,7 +16,8 @@ from benchmarks.machine import describe_machine
 from benchmarks.scoreboard.data_sets import DATA_SETS
 from benchmarks.scoreboard.incidents import FAULT_CLASSES
 from benchmarks.scoreboard.page import PAGE, RECORD, render_page
-from benchmarks.scoreboard.scores import TRAFFIC, Cell, cell_json, score_in_database
+from benchmarks.scoreboard.results import Cell
+from benchmarks.scoreboard.scores import TRAFFIC, cell_json, score_in_database
 from local.clickhouse import LocalClickHouse
 
 REPEATS = 4
@@ -73,7 +74,7 @@ def _peers_of_same_streams(record: dict[str, Any]) -> dict[str, Any]:
         published: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
         if all(published[name] == record[name] for name in ("seed", "repeats")):
             return dict(published["peers"])
-    return {"per_hour": 0, "cells": [], "quiet": [], "failures": {}}
+    return {"per_hour": 0, "cells": [], "quiet": [], "runs": []}
 
 
 if __name__ == "__main__":

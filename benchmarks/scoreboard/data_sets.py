@@ -39,6 +39,9 @@ class DataSet:
     """Returns the columns of events at some times, in days since the start, ascending, (n,)."""
     rhythm: Callable[[int, int], FloatArray] | None = None
     """Returns the times, in days, of the source's rows in a range of days; the traffic follows them. None: constant."""
+    source: Callable[[], pa.Table] | None = None
+    """Returns the source's own rows, each once, at their times. None if events are drawn from one distribution, which
+    never changes."""
 
     def stream(self, first_day: int, days: int, per_hour: float, rng: Rng) -> pa.Table:
         """Draw the events of a range of days, in the order of their times.
@@ -56,9 +59,14 @@ class DataSet:
             source = self.rhythm(first_day, days)
             jitter = rng.uniform(-1 / 48, 1 / 48, n)
             at = np.sort(np.clip(rng.choice(source, n) + jitter, first_day, first_day + days - 1e-6))
-        at_ms = START_MS + np.floor(at * DAY_MS).astype(np.int64)
-        columns = {f"{FEATURES}{name}": column for name, column in self.draw(at, rng).items()}
-        return pa.table({"at": pa.array(at_ms).cast(pa.timestamp("ms", "UTC")), **columns})
+        return _events(at, self.draw(at, rng))
+
+
+def _events(at: FloatArray, columns: dict[str, pa.Array]) -> pa.Table:
+    """Return events at times in days since the start."""
+    at_ms = START_MS + np.floor(at * DAY_MS).astype(np.int64)
+    features = {f"{FEATURES}{name}": column for name, column in columns.items()}
+    return pa.table({"at": pa.array(at_ms).cast(pa.timestamp("ms", "UTC")), **features})
 
 
 @cache
@@ -152,6 +160,7 @@ _ALL = (
         category="carrier",
         draw=_draw_flights,
         rhythm=_flight_times,
+        source=lambda: _events(*_flights()),
     ),
     DataSet(
         name="diabetes",

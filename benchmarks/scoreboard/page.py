@@ -9,12 +9,15 @@ import msgspec
 import numpy as np
 
 from benchmarks.page import DOCS, replace_blocks
+from benchmarks.scoreboard.cell_tables import cells_table, incident_count, misses_table, off_time_table, paged_count
 from benchmarks.scoreboard.data_sets import DATA_SETS
-from benchmarks.scoreboard.incidents import FAULT_CLASSES, LASTS_DAYS
-from benchmarks.scoreboard.peer_scores import PeerCell
-from benchmarks.scoreboard.scores import Cell, QuietStream
+from benchmarks.scoreboard.incidents import LASTS_DAYS
+from benchmarks.scoreboard.peer_tables import peer_table, quiet_peer_table, runs_table
+from benchmarks.scoreboard.quiet_tables import pages_table, streams_table
+from benchmarks.scoreboard.results import Cell, QuietStream
 
 RECORD, PAGE = DOCS / "scoreboard.json", DOCS / "scoreboard.md"
+WITHIN_GOAL, RECALL_GOAL, FALSE_PAGES_GOAL = 0.8, 0.95, 1.0
 
 Record = dict[str, Any]
 
@@ -28,41 +31,73 @@ def blocks(record: Record) -> dict[str, str]:
     """Return the generated blocks of the page by name."""
     cells = [msgspec.convert(each, Cell) for each in record["cells"]]
     quiet = [msgspec.convert(each, QuietStream) for each in record["quiet"]]
+    peers = record["peers"]
     return {
         "summary": "\n".join(_summary(record, cells, quiet)),
-        "cells": "\n\n".join("\n".join(_table(name, cells)) for name in DATA_SETS if _of(cells, name)),
-        "quiet": "\n".join(_quiet(quiet)),
-        "misses": "\n".join(_misses(cells)),
-        "peers": "\n".join(_peers(record["peers"], cells)),
+        "cells": "\n\n".join(
+            "\n".join(cells_table(name, cells)) for name in DATA_SETS if any(cell.data_set == name for cell in cells)
+        ),
+        "misses": "\n".join(misses_table(cells)),
+        "off_time": "\n".join(off_time_table(cells)),
+        "quiet": "\n".join(streams_table(quiet)),
+        "quiet_pages": "\n".join(pages_table(quiet)),
+        "peers": "\n".join(peer_table(peers, cells)),
+        "peers_quiet": "\n".join(quiet_peer_table(peers, quiet)),
+        "peer_runs": "\n".join(runs_table(peers)),
         "machine": "\n".join(f"- {name}: {text}" for name, text in record["machine"].items()),
     }
-
-
-def _of(cells: list[Cell], name: str) -> list[Cell]:
-    return [cell for cell in cells if cell.data_set == name]
 
 
 def _summary(record: Record, cells: list[Cell], quiet: list[QuietStream]) -> Iterator[str]:
     detectable = [cell for cell in cells if cell.is_detectable]
     others = [cell for cell in cells if not cell.is_detectable]
-    times = [(cell, each) for cell in detectable for each in cell.hours if each is not None]
+    paged, incidents = paged_count(detectable), incident_count(detectable)
     within = sum(cell.within for cell in detectable)
+    mostly = [cell for cell in detectable if 2 * cell.within >= cell.incidents]
     central = [cell for cell in detectable if _has_median_within(cell)]
-    days, pages = sum(each.days for each in quiet), sum(sum(each.pages.values()) for each in quiet)
-    yield "| figure | value |"
-    yield "|---|--:|"
-    yield f"| cells; incidents in each | {len(cells)}; {record['repeats']} |"
-    yield f"| cells in which a page is predicted with 90% within {LASTS_DAYS} days | {len(detectable)} |"
-    yield f"| recall in these cells | {_share(_paged(detectable), _incidents(detectable))} |"
-    yield f"| recall in the other cells | {_share(_paged(others), _incidents(others))} |"
-    yield f"| pages within the predicted 10–90% interval | {_share(within, len(times))} |"
-    yield f"| cells whose median page is within it | {_share(len(central), len(detectable))} |"
-    yield f"| pages for another field in an incident | {sum(cell.wrong_pages for cell in cells)} |"
+    yield "| figure | value | goal | met |"
+    yield "|---|--:|--:|---|"
+    yield f"| cells; incidents in each | {len(cells)}; {record['repeats']} | | |"
+    yield f"| cells in which a page is predicted with 90% within {LASTS_DAYS} days | {len(detectable)} | | |"
+    yield f"| recall in these cells | {_share(paged, incidents)} | ≥ 95% | {_met(paged >= RECALL_GOAL * incidents)} |"
+    yield f"| recall in the other cells | {_share(paged_count(others), incident_count(others))} | | |"
     yield (
-        f"| pages per model and 30 days without faults | {30 * pages / max(1, days):.2g} "
-        f"({len(quiet)} streams of {quiet[0].days} days) |"
+        f"| cells whose median page is within the predicted 10–90% interval | {_share(len(central), len(detectable))} "
+        f"| ≥ 80% | {_met(len(central) >= WITHIN_GOAL * len(detectable))} |"
     )
-    yield f"| time of the whole run | {record['seconds'] / 60:.0f} min |"
+    yield f"| pages within the predicted 10–90% interval | {_share(within, paged)} | | |"
+    yield f"| cells with at least half of their pages within it | {_share(len(mostly), len(detectable))} | | |"
+    yield f"| pages for another field in an incident | {sum(sum(cell.wrong_pages.values()) for cell in cells)} | | |"
+    yield f"| guard: from page to degraded | {_reactions(cells)} | | |"
+    days = sum(each.days for each in quiet)
+    n_false = sum(page.is_false for each in quiet for page in each.pages)
+    n_real = sum(not page.is_false for each in quiet for page in each.pages)
+    rate = 30 * n_false / max(1, days)
+    yield (
+        f"| false pages per model and 30 days without faults | {rate:.2f} ({n_false} in {days} days) | ≤ 1 "
+        f"| {_met(rate <= FALSE_PAGES_GOAL)} |"
+    )
+    n_early = sum(page.is_false and page.day <= 30 for each in quiet for page in each.pages)
+    yield f"| the same in the first 30 days | {n_early / max(1, len(quiet)):.2f} ({n_early}) | | |"
+    yield (
+        f"| pages of a real change in the data, per model and 30 days without faults "
+        f"| {30 * n_real / max(1, days):.2f} ({n_real}) | | |"
+    )
+    yield f"| all pages per model and 30 days without faults | {30 * (n_false + n_real) / max(1, days):.2f} | | |"
+    yield f"| time of the whole run | {record['seconds']:,} s | ≤ 3,600 s | {_met(record['seconds'] <= 3_600)} |"
+
+
+def _met(is_met: bool) -> str:
+    return "yes" if is_met else "**no**"
+
+
+def _reactions(cells: list[Cell]) -> str:
+    """Return the longest reaction, and how often the model was degraded before the page."""
+    pages = [each for cell in cells for each in cell.results if each.hours is not None]
+    times = [each.guard_s for each in pages if each.guard_s is not None]
+    if not times:
+        return "–"
+    return f"at most {max(times):.0f} s in {len(times)} pages; degraded before in {len(pages) - len(times)}"
 
 
 def _has_median_within(cell: Cell) -> bool:
@@ -70,95 +105,6 @@ def _has_median_within(cell: Cell) -> bool:
     low, _, high = cell.predicted
     median = np.median([np.inf if hours is None else hours for hours in cell.hours])
     return low is not None and high is not None and bool(low <= median <= high)
-
-
-def _table(name: str, cells: list[Cell]) -> Iterator[str]:
-    own = _of(cells, name)
-    rates = sorted({cell.per_hour for cell in own})
-    yield f"**{name}**: {DATA_SETS[name].description}.\n"
-    yield f"| fault | field | magnitude | {' | '.join(f'{rate:,.0f} an hour' for rate in rates)} |"
-    yield f"|---|---|--:|{'---|' * len(rates)}"
-    for fault in FAULT_CLASSES:
-        for magnitude in FAULT_CLASSES[fault]:
-            row = {cell.per_hour: cell for cell in own if (cell.fault, cell.magnitude) == (fault, magnitude)}
-            if row:
-                texts = [_cell(row[rate]) if rate in row else "" for rate in rates]
-                yield f"| {fault} | {next(iter(row.values())).field} | {magnitude:g} | {' | '.join(texts)} |"
-
-
-def _cell(cell: Cell) -> str:
-    """Return recall, median and p90 of the hours, and the predicted interval."""
-    paged = [each for each in cell.hours if each is not None]
-    times = " ".join(f"{np.quantile(paged, u, method='higher'):.1f}" for u in (0.5, 0.9)) if paged else "– –"
-    return f"{len(paged)}/{cell.incidents} · {times} · {_interval(cell)}"
-
-
-def _interval(cell: Cell) -> str:
-    low, _, high = cell.predicted
-    if low is None:
-        return "never"
-    return f"{low:.1f}–{high:.1f}" if high is not None else f"{low:.1f}–?"
-
-
-def _peers(peers: Record, cells: list[Cell]) -> Iterator[str]:
-    """Compare what peers detect with what pages, over all data sets."""
-    results = [msgspec.convert(each, PeerCell) for each in peers["cells"]]
-    names = sorted({each.peer for each in results})
-    for name, reason in peers["failures"].items():
-        yield f"{name} {reason}.\n"
-    yield f"| fault | magnitude | pages, median hours | {' | '.join(f'{name}, median hours' for name in names)} |"
-    yield f"|---|--:|--:|{'--:|' * len(names)}"
-    for fault, magnitude in dict.fromkeys((each.fault, each.magnitude) for each in results):
-        own = [
-            hours
-            for cell in cells
-            if (cell.fault, cell.magnitude, cell.per_hour) == (fault, magnitude, peers["per_hour"])
-            for hours in cell.hours
-        ]
-        texts = [_detections(own)]
-        for name in names:
-            chosen = [each for each in results if (each.peer, each.fault, each.magnitude) == (name, fault, magnitude)]
-            texts.append(_detections([hours for each in chosen for hours in each.hours]))
-        yield f"| {fault} | {magnitude:g} | {' | '.join(texts)} |"
-    yield ""
-    yield "| peer | data set | days without faults | days with a drifted column |"
-    yield "|---|---|--:|--:|"
-    for each in peers["quiet"]:
-        yield f"| {each['peer']} | {each['data_set']} | {each['days']} | {each['drifted_days']} |"
-
-
-def _detections(hours: list[float | None]) -> str:
-    times = [each for each in hours if each is not None]
-    return f"{len(times)}/{len(hours)}" + (f", {np.median(times):.1f}" if times else "")
-
-
-def _quiet(quiet: list[QuietStream]) -> Iterator[str]:
-    yield "| data set | events an hour | φ of the field of faults in a day | pages |"
-    yield "|---|--:|--:|---|"
-    for each in quiet:
-        pages = ", ".join(f"{n} × {name}" for name, n in each.pages.items()) or "none"
-        yield f"| {each.data_set} | {each.per_hour:,.0f} | {each.phi:.3g} | {pages} |"
-
-
-def _misses(cells: list[Cell]) -> Iterator[str]:
-    """List the detectable cells in which an incident did not page, or fewer than half paged in time."""
-    yield "| data set | events an hour | fault | magnitude | hours | predicted |"
-    yield "|---|--:|---|--:|---|---|"
-    for cell in cells:
-        if cell.is_detectable and (cell.recall < 1.0 or cell.within < 0.5 * cell.incidents):
-            hours = ", ".join("–" if each is None else f"{each:.1f}" for each in cell.hours)
-            yield (
-                f"| {cell.data_set} | {cell.per_hour:,.0f} | {cell.fault} | {cell.magnitude:g} | {hours} "
-                f"| {_interval(cell)} |"
-            )
-
-
-def _paged(cells: list[Cell]) -> int:
-    return sum(each is not None for cell in cells for each in cell.hours)
-
-
-def _incidents(cells: list[Cell]) -> int:
-    return sum(cell.incidents for cell in cells)
 
 
 def _share(part: int, whole: int) -> str:

@@ -14,15 +14,28 @@ class PeerCell:
     fault: str
     magnitude: float
     hours: tuple[float | None, ...]
-    """Hours from the start of each incident to the end of the first day that overlaps it and is called drifted."""
+    """Hours from the start of each incident to the detection while it lasts: to the end of the first day that overlaps
+    it and is called drifted, or to the event at which a detector of streams reports a change."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerQuiet:
-    """Days and columns of a stream without faults that a peer calls drifted."""
+    """Days of a stream without faults on which a peer calls a column drifted."""
 
     peer: str
     data_set: str
     days: int
     drifted_days: int
     """Days on which at least one column is called drifted."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRun:
+    """How a peer was run."""
+
+    peer: str
+    version: str
+    seconds: float
+    """For all data sets, without the installation."""
+    failure: str = ""
+    """Why it has no or not all results; empty if it has."""

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from barograph.contract import Contract
+from barograph.contract import Contract, Window
 from barograph.contract.alerts import FIELD_RULES
+from barograph.guard.health import ModelHealth
 from numpy.typing import NDArray
 
 from alerts import AlertSettings, rules_of
 from alerts.simulator import Episode, simulate
+from alerts.templates.fields import RATE_RULES
 from benchmarks.scoreboard.data_sets import FEATURES
+from drills.guard_states import guard_states
 from sketches.baseline.baseline import Baseline
 from sketches.baseline.cells import FieldCells, category_cells, numeric_cells
 from sketches.baseline.columns import TAIL, FieldColumn
@@ -23,9 +29,32 @@ from streams.monitor.state.series import Series
 from streams.monitor.verdicts.judge import judge
 from streams.monitor.windows import ends_between
 from warehouse.client import Client
+from warehouse.signals import FactTime
 from warehouse.tables import insert_columns
 
 HOUR_S = 3_600
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReplay:
+    """What the rules that page did on a stream, and what the guard made of it."""
+
+    episodes: tuple[Episode, ...]
+    """Periods in which an instance fired."""
+    guard: tuple[ModelHealth, ...]
+    """The first record of each state."""
+
+    def reaction_s(self, page_s: int) -> float | None:
+        """Return the time from a page to the model's degraded state; None if it was degraded before.
+
+        Args:
+            page_s: when an instance began to fire, Unix seconds.
+        """
+        before = [each.state for each in self.guard if each.at_ms < page_s * 1000]
+        if before and before[-1] == "degraded":
+            return None
+        degraded_ms = [each.at_ms for each in self.guard if each.at_ms >= page_s * 1000 and each.state == "degraded"]
+        return min(degraded_ms) / 1000 - page_s if degraded_ms else math.inf
 
 
 class StreamJudge:
@@ -38,11 +67,17 @@ class StreamJudge:
     """
 
     def __init__(self, client: Client, contract: Contract, baseline: Baseline) -> None:
-        self._client, self._contract = client, contract
-        self._layout = Layout(baseline)
-        self._compiled = CompiledBaseline.of(self._layout)
-        self._cells = [FieldCells(field) for field in self._layout.fields]
+        self._client, self.contract = client, contract
+        self.layout = Layout(baseline)
+        self._compiled = CompiledBaseline.of(self.layout)
+        self._cells = [FieldCells(field) for field in self.layout.fields]
         self._baseline_id = baseline.id
+        self._short, self._long = min(contract.windows), max(contract.windows)
+        self.sealed_after_s = contract.lateness_s + contract.out_of_order_s
+
+    def window_of(self, rule: str) -> Window:
+        """Return the window that a page of a rule is about: the short one for rates, the long one for PSI."""
+        return self._short if rule in RATE_RULES else self._long
 
     def count(self, table: pa.Table) -> tuple[int, IntArray]:
         """Count events by pane.
@@ -50,38 +85,44 @@ class StreamJudge:
         Returns:
             Start of the first pane, Unix seconds, and the counts, shape (n_panes, width).
         """
-        pane = table["at"].cast(pa.int64()).to_numpy() // (self._contract.pane_s * 1000)
+        pane = table["at"].cast(pa.int64()).to_numpy() // (self.contract.pane_s * 1000)
         first, n_panes = int(pane.min()), int(pane.max() - pane.min()) + 1
         index = pane - first
-        counts = np.zeros((n_panes, self._layout.width), np.int64)
+        counts = np.zeros((n_panes, self.layout.width), np.int64)
         counts[:, EVENTS] = np.bincount(index, minlength=n_panes)
-        for field, start in zip(self._cells, self._layout.starts.tolist(), strict=True):
+        for field, start in zip(self._cells, self.layout.starts.tolist(), strict=True):
             width = field.n_cells + TAIL
             cells, flags = _assign(field, table[f"{FEATURES}{field.field.name}"].combine_chunks())
             flat = np.bincount(index * width + cells, minlength=n_panes * width)
             counts[:, start : start + width] = flat.reshape(n_panes, width)
             for column, mask in flags:
                 counts[:, start + field.n_cells + column] = np.bincount(index[mask], minlength=n_panes)
-        return first * self._contract.pane_s, counts
+        return first * self.contract.pane_s, counts
 
-    def pages(self, name: str, start_s: int, counts: IntArray) -> list[Episode]:
-        """Judge a stream under the name of a model, replay the rules, and return the episodes of rules that page."""
-        contract = msgspec.structs.replace(self._contract, model=name)
+    def replay(self, name: str, start_s: int, counts: IntArray, known: FactTime = "judged") -> StreamReplay:
+        """Judge a stream under the name of a model, and replay the field rules that page.
+
+        Args:
+            name: of the model.
+            start_s: start of the first pane, Unix seconds.
+            counts: of the stream, by pane.
+            known: when a rule knows a verdict: as soon as its window is sealed, or as soon as it ends, as in drills.
+        """
+        contract = msgspec.structs.replace(self.contract, model=name)
         series = self._series(contract, start_s, counts)
         end_s = start_s + len(counts) * contract.pane_s
-        sealed_s = contract.lateness_s + contract.out_of_order_s
-        shortest = min(contract.windows)
         for window in contract.windows:
             ends_s = list(ends_between(window, start_s + window.length_s - 1, end_s))
             is_whole = np.ones(len(ends_s), np.bool_)
             for drift, rates in judge(series, window, ends_s, np.zeros(len(ends_s)), is_whole, 1, 0, always=~is_whole):
-                self._insert("drift", drift, sealed_s)
+                self._insert("drift", drift)
                 # Rules read rates of the short window only.
-                self._insert("rates", rates if window == shortest else None, sealed_s)
+                self._insert("rates", rates if window == self._short else None)
         settings = AlertSettings()
         rules = [rule for rule in rules_of(contract, settings) if rule.name in FIELD_RULES and rule.severity == "page"]
-        replays = simulate(self._client, rules, settings, start_s, end_s, "judged").replays
-        return [episode for each in replays for episode in each.episodes]
+        simulation = simulate(self._client, rules, settings, start_s, end_s, known)
+        episodes = tuple(episode for each in simulation.replays for episode in each.episodes)
+        return StreamReplay(episodes, tuple(guard_states(contract, simulation)))
 
     def _series(self, contract: Contract, start_s: int, counts: IntArray) -> Series:
         series = Series("1", self._baseline_id, self._compiled, contract, first_s=start_s)
@@ -95,9 +136,9 @@ class StreamJudge:
         series.hours.update(hours)
         return series
 
-    def _insert(self, table: str, columns: Columns | None, sealed_s: int) -> None:
+    def _insert(self, table: str, columns: Columns | None) -> None:
         if columns is not None and len(columns["record_seq"]):
-            judged = (np.asarray(columns["window_end"], np.int64) + sealed_s) * 1000
+            judged = (np.asarray(columns["window_end"], np.int64) + self.sealed_after_s) * 1000
             insert_columns(self._client, table, columns | {"judged_at": judged})
 
 

@@ -6,13 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from barograph.contract import Contract, Window
+from barograph.contract import Contract
 
 from alerts.prediction.page_time import predict_pages
 from alerts.prediction.traffic import Traffic
@@ -29,70 +27,22 @@ from benchmarks.scoreboard.incidents import (
     plant,
     stream_cycles,
 )
-from benchmarks.scoreboard.replayed import StreamJudge
-from cli.infer.infer import InferOptions, infer_table
-from cli.infer.profile import Roles
-from cli.infer.tables import memory_table
+from benchmarks.scoreboard.inference import PANE_S, WINDOWS, infer_model
+from benchmarks.scoreboard.replayed import StreamJudge, StreamReplay
+from benchmarks.scoreboard.results import Cell, IncidentResult, QuietPage, QuietStream
+from benchmarks.scoreboard.source_rows import SourceTest
 from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts
-from sketches.baseline.layout import IntArray, Layout
-from sketches.detection.effects import observed_shares
+from sketches.baseline.layout import EVENTS, IntArray, Layout
+from sketches.detection.effects import FieldShares, observed_shares
 from warehouse import migrate
 from warehouse.client import Address, Client, connect
 
-WINDOWS = (Window(3_600, 900), Window(86_400, 3_600))
-PANE_S = 900
 TRAFFIC = (20.0, 200.0, 1_000.0)
 """Events per hour."""
 TRAINING_DAYS = 60
-QUIET_DAYS = 30
+LEAST_DAYS = 30
+"""Least length of production."""
 DAY_S = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One fault at one magnitude, traffic and data set. Times are hours from the start of the incident."""
-
-    data_set: str
-    per_hour: float
-    fault: str
-    magnitude: float
-    field: str
-    incidents: int
-    hours: tuple[float | None, ...]
-    """Hours to the first page of the affected field in each incident; None if it did not page while it lasted."""
-    wrong_pages: int
-    """Pages for other fields that began in an incident."""
-    predicted: tuple[float | None, float | None, float | None]
-    """Hours at the 10, 50 and 90 % quantiles; None if the page may not come while the incident lasts."""
-
-    @property
-    def recall(self) -> float:
-        """Share of the incidents that paged."""
-        return sum(each is not None for each in self.hours) / self.incidents
-
-    @property
-    def is_detectable(self) -> bool:
-        """Whether a page is predicted with 90 % while the incident lasts."""
-        return self.predicted[2] is not None
-
-    @property
-    def within(self) -> int:
-        """Number of pages within the predicted interval."""
-        low, _, high = (math.inf if each is None else each for each in self.predicted)
-        return sum(each is not None and low <= each <= high for each in self.hours)
-
-
-@dataclass(frozen=True, slots=True)
-class QuietStream:
-    """Pages of a stream without faults."""
-
-    data_set: str
-    per_hour: float
-    days: int
-    pages: dict[str, int]
-    """Number of pages by rule and field."""
-    phi: float
-    """Overdispersion of the field of faults in the long window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +51,18 @@ class Streams:
 
     data_set: DataSet
     training: pa.Table
-    stream: pa.Table
-    """Without faults."""
+    quiet: pa.Table
+    """Production without faults."""
     contract: Contract
     baseline: Baseline
     incidents: dict[str, list[Incident]]
     """By class of fault."""
-
-    @property
-    def quiet(self) -> pa.Table:
-        """The first days of the stream without faults."""
-        end = self.stream["at"][0].as_py() + timedelta(days=QUIET_DAYS)
-        return self.stream.filter(pc.less(self.stream["at"], end))
+    days: int
+    """Length of production."""
 
     def faulty(self, fault: str) -> pa.Table:
         """The stream with all incidents of a class of faults."""
-        return plant(self.stream, self.data_set, fault, self.incidents[fault], self.contract, self.baseline)
+        return plant(self.quiet, self.data_set, fault, self.incidents[fault], self.contract, self.baseline)
 
 
 def make_streams(name: str, per_hour: float, repeats: int, faults: Sequence[str], seed: int) -> Streams:
@@ -124,10 +70,11 @@ def make_streams(name: str, per_hour: float, repeats: int, faults: Sequence[str]
     data_set = DATA_SETS[name]
     rng = np.random.default_rng([seed, list(DATA_SETS).index(name), int(per_hour)])
     training = data_set.stream(0, TRAINING_DAYS, per_hour, rng)
-    longest_days = LEAD_DAYS + CYCLE_DAYS * max(stream_cycles(fault, repeats) for fault in faults)
-    stream = data_set.stream(TRAINING_DAYS, max(longest_days, QUIET_DAYS), per_hour, rng)
+    days = LEAD_DAYS + CYCLE_DAYS * max(stream_cycles(fault, repeats) for fault in faults)
+    days = max(days, LEAST_DAYS)
+    quiet = data_set.stream(TRAINING_DAYS, days, per_hour, rng)
     incidents = {fault: plan_incidents(fault, TRAINING_DAYS, repeats, rng) for fault in faults}
-    return Streams(data_set, training, stream, *_infer(data_set, training), incidents)
+    return Streams(data_set, training, quiet, *infer_model(data_set, training), incidents, days)
 
 
 def score_data_set(
@@ -135,95 +82,129 @@ def score_data_set(
 ) -> Iterator[Cell | QuietStream]:
     """Infer a contract and a baseline, and score a quiet stream and one stream per class of fault."""
     streams = make_streams(name, per_hour, repeats, faults, seed)
-    data_set, contract, baseline = streams.data_set, streams.contract, streams.baseline
-    judge = StreamJudge(client, contract, baseline)
+    judge = StreamJudge(client, streams.contract, streams.baseline)
     key = f"{name} {per_hour:g}"
-    episodes = judge.pages(f"{key} quiet", *judge.count(streams.quiet))
-    [field] = [each for each in baseline.fields if each.name == data_set.number]
-    phi = field.slices[ALL].phi[WINDOWS[-1].name].value
-    pages = Counter(f"{each.rule.name} of {each.key}" for each in episodes)
-    yield QuietStream(name, per_hour, QUIET_DAYS, dict(sorted(pages.items())), phi)
-    for fault, incidents in streams.incidents.items():
+    quiet = judge.replay(f"{key} quiet", *judge.count(streams.quiet))
+    yield _quiet_stream(streams, per_hour, judge, quiet)
+    without = {_identity(each) for each in quiet.episodes}
+    for fault in faults:
         start_s, counts = judge.count(streams.faulty(fault))
-        episodes = judge.pages(f"{key} {fault}", start_s, counts)
-        yield from _cells(data_set, per_hour, fault, incidents, episodes, contract, baseline, start_s, counts)
+        replay = judge.replay(f"{key} {fault}", start_s, counts)
+        scorer = FaultScorer(streams, per_hour, fault, judge.layout, start_s, counts)
+        yield from scorer.cells(replay, [each for each in replay.episodes if _identity(each) not in without])
 
 
-def _infer(data_set: DataSet, training: pa.Table) -> tuple[Contract, Baseline]:
-    table = training.rename_columns([name.removeprefix("features.") for name in training.column_names])
-    fields = [name for name in table.column_names if name != "at"]
-    options = InferOptions(
-        table=None,  # type: ignore[arg-type]  # `infer_table` does not use it
-        model=data_set.name,
-        version="1",
-        roles=Roles(time="at", critical=frozenset(fields)),
-        pane_s=PANE_S,
-        windows=WINDOWS,
-    )
-    result = infer_table(memory_table(data_set.name, table), options)
-    return result.contract, result.baseline
+def _identity(episode: Episode) -> tuple[str, str, int]:
+    return episode.rule.name, episode.key, episode.start
 
 
-def _cells(
-    data_set: DataSet,
-    per_hour: float,
-    fault: str,
-    incidents: list[Incident],
-    episodes: list[Episode],
-    contract: Contract,
-    baseline: Baseline,
-    start_s: int,
-    counts: IntArray,
-) -> Iterator[Cell]:
-    name = affected_field(data_set, fault)
-    for magnitude in FAULT_CLASSES[fault]:
-        chosen = [each for each in incidents if each.magnitude == magnitude]
-        hours: list[float | None] = []
-        wrong = 0
-        for incident in chosen:
-            begun = [each for each in episodes if incident.start_s <= each.start < incident.end_s]
-            own = [each.start for each in begun if each.key == name]
-            hours.append((min(own) - incident.start_s) / 3_600 if own else None)
-            wrong += sum(each.key != name for each in begun)
-        predicted = _predict(contract, baseline, name, per_hour, chosen, start_s, counts)
-        yield Cell(
-            *(data_set.name, per_hour, fault, magnitude, name, len(chosen)),
-            *(tuple(hours), wrong, predicted),
-        )
-
-
-def _predict(
-    contract: Contract,
-    baseline: Baseline,
-    name: str,
-    per_hour: float,
-    incidents: list[Incident],
-    start_s: int,
-    counts: IntArray,
-) -> tuple[float | None, float | None, float | None]:
-    """Predict the first page from the shares of the affected events; the first rule to page counts."""
-    [field] = [each for each in baseline.fields if each.name == name]
-    pane_s = contract.pane_s
-    affected = np.zeros(counts.shape[1], np.int64)
-    for incident in incidents:
-        first, last = -(-(incident.start_s - start_s) // pane_s), (incident.end_s - start_s) // pane_s
-        affected += counts[first:last].sum(axis=0)
-    after = observed_shares(field, _slice_counts(Layout(baseline), field, affected))
+def _quiet_stream(streams: Streams, per_hour: float, judge: StreamJudge, replay: StreamReplay) -> QuietStream:
+    data_set = streams.data_set
+    test = SourceTest(judge, data_set.source(), TRAINING_DAYS) if data_set.source is not None else None
+    begin_s = streams.quiet["at"][0].as_py().timestamp()
     pages = [
-        each for each in predict_pages(contract, field, after, Traffic(per_hour / 3_600)) if each.severity == "page"
+        QuietPage(
+            *(each.rule.name, each.key),
+            judge.window_of(each.rule.name).name,
+            round((each.start - begin_s) / DAY_S, 1),
+            test.evidence(each.rule.name, each.key, each.start) if test is not None else None,
+        )
+        for each in sorted(replay.episodes, key=lambda episode: episode.start)
     ]
-
-    def hours(quantile: str) -> float | None:
-        first = min((getattr(each, quantile) for each in pages), default=math.inf) / 3_600
-        return first if first <= LASTS_DAYS * 24 else None
-
-    return hours("low_s"), hours("median_s"), hours("high_s")
+    return QuietStream(data_set.name, per_hour, streams.days, tuple(pages), _phi(_field(streams, data_set.number)))
 
 
-def _slice_counts(layout: Layout, field: FieldBaseline, counts: IntArray) -> SliceCounts:
-    index = layout.field_index[field.name]
-    start = int(layout.starts[index])
-    return SliceCounts.from_columns(counts[start : start + int(layout.widths[index])].tolist())
+def _field(streams: Streams, name: str) -> FieldBaseline:
+    [field] = [each for each in streams.baseline.fields if each.name == name]
+    return field
+
+
+def _phi(field: FieldBaseline) -> float:
+    return float(field.slices[ALL].phi[WINDOWS[-1].name].value)
+
+
+class FaultScorer:
+    """Scores the incidents of one class of faults in one stream.
+
+    Args:
+        streams: the data set.
+        per_hour: its events per hour.
+        fault: the class of faults.
+        layout: of the counts.
+        start_s: start of the first pane, Unix seconds.
+        counts: the stream with the faults, by pane.
+    """
+
+    def __init__(
+        self, streams: Streams, per_hour: float, fault: str, layout: Layout, start_s: int, counts: IntArray
+    ) -> None:
+        self._streams, self._per_hour, self._fault, self._layout = streams, per_hour, fault, layout
+        self._start_s, self._counts = start_s, counts
+        self._field = _field(streams, affected_field(streams.data_set, fault))
+
+    def cells(self, replay: StreamReplay, episodes: list[Episode]) -> Iterator[Cell]:
+        """Return one cell for each magnitude.
+
+        Args:
+            replay: of the stream with the faults.
+            episodes: without those that also come without the faults.
+        """
+        name, phi = self._field.name, _phi(self._field)
+        for magnitude in FAULT_CLASSES[self._fault]:
+            incidents = [each for each in self._streams.incidents[self._fault] if each.magnitude == magnitude]
+            wrong = Counter(
+                f"{each.rule.name} of {each.key}"
+                for incident in incidents
+                for each in episodes
+                if each.key != name and incident.start_s <= each.start < incident.end_s
+            )
+            shares = self._affected_shares(incidents)
+            predicted = self._predict(shares, self._per_hour)
+            yield Cell(
+                *(self._streams.data_set.name, self._per_hour, self._fault, magnitude, name),
+                tuple(self._result(incident, replay, episodes) for incident in incidents),
+                dict(sorted(wrong.items())),
+                *(predicted, phi, self._per_hour * 24 / phi),
+                self._predict(shares, 1_000 * self._per_hour)[2] is not None,
+            )
+
+    def _result(self, incident: Incident, replay: StreamReplay, episodes: list[Episode]) -> IncidentResult:
+        own = [each for each in episodes if each.key == self._field.name]
+        begun = [each.start for each in own if incident.start_s <= each.start < incident.end_s]
+        traffic = self._traffic(incident)
+        if begun:
+            page_s = min(begun)
+            return IncidentResult((page_s - incident.start_s) / 3_600, replay.reaction_s(page_s), "none", traffic)
+        before = [each for each in own if each.start < incident.start_s < (each.end or math.inf)]
+        after = [each for each in own if incident.end_s <= each.start < incident.end_s + DAY_S]
+        return IncidentResult(None, None, "still firing" if before else "too late" if after else "no page", traffic)
+
+    def _traffic(self, incident: Incident) -> float:
+        first = (incident.start_s - self._start_s) // PANE_S
+        events = self._counts[first : first + DAY_S // 4 // PANE_S, EVENTS]
+        return round(float(events.mean()) / (self._per_hour * PANE_S / 3_600), 2)
+
+    def _affected_shares(self, incidents: list[Incident]) -> FieldShares:
+        """Return the shares of the events in the incidents."""
+        affected = np.zeros(self._counts.shape[1], np.int64)
+        for incident in incidents:
+            first, last = -(-(incident.start_s - self._start_s) // PANE_S), (incident.end_s - self._start_s) // PANE_S
+            affected += self._counts[first:last].sum(axis=0)
+        index = self._layout.field_index[self._field.name]
+        start = int(self._layout.starts[index])
+        own = affected[start : start + int(self._layout.widths[index])]
+        return observed_shares(self._field, SliceCounts.from_columns(own.tolist()))
+
+    def _predict(self, after: FieldShares, per_hour: float) -> tuple[float | None, float | None, float | None]:
+        """Predict the hours to the first page; the first rule to page counts."""
+        pages = predict_pages(self._streams.contract, self._field, after, Traffic(per_hour / 3_600))
+
+        def hours(quantile: str) -> float | None:
+            times = [getattr(each, quantile) for each in pages if each.severity == "page"]
+            first = min(times, default=math.inf) / 3_600
+            return first if first <= LASTS_DAYS * 24 else None
+
+        return hours("low_s"), hours("median_s"), hours("high_s")
 
 
 def score_in_database(

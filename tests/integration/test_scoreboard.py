@@ -1,29 +1,111 @@
-"""The scoreboard on real ClickHouse: what is predicted pages in time, and quiet streams do not."""
+"""The scoreboard on real ClickHouse: predicted pages come, quiet streams stay quiet, and Kafka gives the same pages."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from benchmarks.scoreboard.scores import Cell, QuietStream, score_data_set
+from benchmarks.scoreboard.replayed import StreamJudge
+from benchmarks.scoreboard.results import Cell, QuietStream
+from benchmarks.scoreboard.scores import make_streams, score_data_set
+from cli.drill.plan import DrillRequest, plan_drill
+from cli.drill.run import DrillInput, DrillOptions, run_drills
+from cli.settings import load_settings
+from drills.faults import EventTables, InjectionRequest
+from drills.faults.catalogue import find_fault
+from local.clickhouse import LocalClickHouse
+from local.kafka import LocalKafka
 from warehouse.client import Client
 
-pytestmark = [pytest.mark.engine, pytest.mark.long]
+DAY_S = 86_400
+GROUP_WAIT_S = 30
+"""A drill's page is a notification, which waits for others of its group."""
+CELLS = (
+    ("mean-shift", "bmi", 1.0, None, "psi-major"),
+    ("scale", "bmi", 1.5, None, "psi-major"),
+    ("null-rise", "bmi", None, 0.15, "null-rate"),
+    ("category-new", "sex", None, 0.15, "unseen-rate"),
+    ("clipped-range", "bmi", 0.05, None, "psi-major"),
+)
+"""Fault, field, magnitude, rate, and the rule that a drill expects; the last one never pages."""
 
 
+@pytest.mark.engine
+@pytest.mark.long
 def test_independent_traffic(client: Client) -> None:
     quiet, *cells = score_data_set(client, "diabetes", 100.0, 1, ["mean-shift", "null-rise"], 7)
     assert isinstance(quiet, QuietStream)
-    assert quiet.pages == {}
+    assert quiet.pages == ()
     assert len(cells) == 8
     for cell in cells:
         assert isinstance(cell, Cell)
-        assert cell.wrong_pages == 0
+        assert cell.wrong_pages == {}
         low, _, high = cell.predicted
-        [hours] = cell.hours
+        [result] = cell.results
         if high is not None:
             # One incident of a cell leaves the interval of 10 to 90 % now and then.
-            assert hours is not None
-            assert 0.5 * (low or 0.0) <= hours <= 1.5 * high
+            assert result.hours is not None
+            assert 0.5 * (low or 0.0) <= result.hours <= 1.5 * high
+            assert result.guard_s == 0.0, "the contract has no hold"
     paged = {(cell.fault, cell.magnitude) for cell in cells if isinstance(cell, Cell) and cell.hours[0] is not None}
     assert {("mean-shift", 1.0), ("mean-shift", 4.0), ("null-rise", 0.3)} <= paged
     assert ("null-rise", 0.03) not in paged
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_kafka_gives_the_pages_of_the_replay(
+    broker: LocalKafka,
+    engine: LocalClickHouse,
+    client: Client,
+    database: str,
+    topic_prefix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    where = engine.address(database)
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
+    config = tmp_path / "barograph.toml"
+    config.write_text(
+        f'bootstrap_servers = "{broker.bootstrap_servers}"\ntopic_prefix = "{topic_prefix}"\n'
+        f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n'
+        f'username = "{where.username}"\n'
+    )
+    settings = load_settings(config)
+    streams = make_streams("diabetes", 60.0, 1, ["mean-shift"], 7)
+    contract, baseline = streams.contract, streams.baseline
+    first_days = streams.quiet["at"][0].as_py() + timedelta(days=12)
+    table = streams.quiet.filter(pc.less(streams.quiet["at"], first_days))
+    events = EventTables(table.append_column("id", pa.array(np.arange(table.num_rows).astype(str))), _no_labels())
+    plans = [
+        plan_drill(
+            f"cell-{i}",
+            DrillRequest(InjectionRequest(find_fault(fault), field, magnitude=magnitude, rate=rate), 2 * DAY_S),
+            *(contract, baseline, events, settings.alerts),
+        )
+        for i, (fault, field, magnitude, rate, _) in enumerate(CELLS)
+    ]
+    reports = run_drills(settings, "cells", DrillInput(contract, baseline, events), plans, DrillOptions())
+    judge = StreamJudge(client, contract, baseline)
+    through_kafka, replayed = [], []
+    for plan, report, (*_, rule) in zip(plans, reports, CELLS, strict=True):
+        period = plan.injection.period
+        start_s, end_s = period.start_ms // 1000, period.end_ms // 1000
+        replay = judge.replay(plan.drill_id, *judge.count(plan.events.predictions), "ended")
+        own = [each for each in replay.episodes if each.rule.name == rule]
+        pages = [each.start - start_s for each in own if start_s <= each.start < end_s]
+        replayed.append(min(pages, default=None))
+        after_s = report.page_after_s
+        through_kafka.append(None if after_s is None else after_s - GROUP_WAIT_S)
+    assert through_kafka == replayed
+    assert through_kafka[-1] is None
+    assert all(each is not None for each in through_kafka[:-1])
+
+
+def _no_labels() -> pa.Table:
+    return pa.table({"id": pa.array([], pa.string()), "at": pa.array([], pa.timestamp("ms", "UTC"))})

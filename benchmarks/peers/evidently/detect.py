@@ -5,37 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd  # type: ignore[import-untyped]  # it has no stubs here
 from evidently import DataDefinition, Dataset, Report
 from evidently.presets import DataDriftPreset
 
-from benchmarks.peers.child import print_result, read_parameters
-from benchmarks.peers.frames import read_frame
-
-CHUNK = "chunk"
+from benchmarks.peers.child import CHUNK, print_result, read_parameters
+from benchmarks.peers.frames import read_features
 
 
 def main() -> None:
     """Print the columns that are called drifted in each chunk."""
     parameters = read_parameters()
     numbers, texts = parameters["numbers"], parameters["texts"]
+    columns = [*numbers, *texts]
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=texts)
-    reference = Dataset.from_pandas(_frame(parameters["reference"], texts), data_definition=definition)
-    report = Report([DataDriftPreset(columns=[*numbers, *texts])])
-    stream = _frame(parameters["stream"], texts)
+    training = read_features(Path(parameters["reference"]), texts)[columns]
+    reference = Dataset.from_pandas(training, data_definition=definition)
+    report = Report([DataDriftPreset(columns=columns)])
+    stream = read_features(Path(parameters["stream"]), texts)
     drifted = {
-        str(chunk): _drifted(report.run(Dataset.from_pandas(rows, data_definition=definition), reference).dict())
+        str(chunk): _drifted(
+            report.run(Dataset.from_pandas(rows[columns], data_definition=definition), reference).dict()
+        )
         for chunk, rows in stream.groupby(CHUNK)
     }
     print_result({"drifted": drifted}, "evidently")
-
-
-def _frame(path: str, texts: list[str]) -> pd.DataFrame:
-    frame = read_frame(Path(path))
-    for name in texts:
-        # The harness writes an empty text for null.
-        frame[name] = frame[name].where(frame[name] != "", None)
-    return frame
 
 
 def _drifted(result: dict[str, Any]) -> list[str]:

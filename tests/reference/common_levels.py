@@ -1,0 +1,52 @@
+"""How often days with a common level exceed the threshold of `major`: `python -m tests.reference.common_levels`.
+
+The field is that of the scoreboard's generated data: a level with autocorrelation 0.9 from hour to hour, and
+independent values around it, in ten equal bins. φ is the mean of T over its degrees of freedom, as it is learned, here
+from all days.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2, norm
+
+from benchmarks.scoreboard.data_sets import AUTOCORRELATION, LEVEL_SD
+from sketches.detection.psi_power import level_threshold
+
+DAYS, BINS = 20_000, 10
+EVENTS = (480, 4_800, 24_000)
+"""Events in a day, as at the three volumes of the scoreboard."""
+MINOR, MAJOR = 0.1, 0.2
+
+
+def main() -> None:
+    """Print the share of days beyond the threshold, and that of χ² times φ."""
+    rng = np.random.default_rng(1)
+    shares = day_shares(rng)
+    print("events  phi    threshold  days beyond it  by phi x chi2  degrees of freedom of the tail")
+    for n in EVENTS:
+        counts = rng.multinomial(n, shares)
+        q = (counts + 0.5 / BINS) / (n + 0.5)
+        t = n * ((q - 1 / BINS) * np.log(q * BINS)).sum(axis=1)
+        phi = t.mean() / (BINS - 1)
+        threshold = level_threshold(n / phi, BINS - 1, MINOR, MAJOR)
+        beyond = (t / n > threshold).mean()
+        nominal = chi2.sf(n / phi * threshold, BINS - 1)
+        print(f"{n:6,} {phi:6.1f} {threshold:9.3f} {beyond:13.2%} {nominal:16.0e} {2 * t.mean() ** 2 / t.var():14.1f}")
+
+
+def day_shares(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the expected shares of the bins in each day, (DAYS, BINS)."""
+    steps = rng.normal(size=24 * DAYS) * LEVEL_SD * np.sqrt(1 - AUTOCORRELATION**2)
+    levels = np.zeros(len(steps))
+    for i in range(1, len(steps)):
+        levels[i] = AUTOCORRELATION * levels[i - 1] + steps[i]
+    edges = norm.ppf(np.arange(BINS + 1) / BINS) * np.sqrt(1 + LEVEL_SD**2)
+    of_hour = np.diff(norm.cdf(edges - levels[:, None]), axis=1)
+    result: NDArray[np.float64] = of_hour.reshape(DAYS, 24, BINS).mean(axis=1)
+    return result
+
+
+if __name__ == "__main__":
+    main()
