@@ -7,9 +7,7 @@ from barograph.contract import Contract
 
 from drills.errors import DrillError
 from sketches.baseline.baseline import Baseline
-
-PREFIX = "drill."
-"""Begins the names of models of drills."""
+from warehouse.drill_models import PREFIX, is_drill
 
 
 def drill_name(model: str, drill_id: str) -> str:
@@ -18,7 +16,7 @@ def drill_name(model: str, drill_id: str) -> str:
     Raises:
         DrillError: the model is itself one of a drill.
     """
-    if model.startswith(PREFIX):
+    if is_drill(model):
         raise DrillError(f"{model} is the model of a drill; run the drill on the model itself.")
     return f"{PREFIX}{model}.{drill_id}"
 
