@@ -10,6 +10,7 @@ from dashboards import style
 from dashboards.query import DATASOURCE, Query
 from warehouse.panels import PanelQuery, annotation_queries
 
+
 def page_annotations(*, one_model: bool) -> list[Builder[Built]]:
     """The annotations of a page, for the selected model or for all models."""
     deployments = annotation_queries.DEPLOYMENTS if one_model else annotation_queries.ALL_DEPLOYMENTS

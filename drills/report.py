@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from barograph.contract import Contract
 from barograph.guard.health import ModelHealth
 
+from alerts.rule import Rule
 from alerts.simulator import Episode, Simulation
 from drills.expectation import DrillExpectation, ExpectedAlert
 from drills.faults import FaultPeriod, Injection
@@ -207,17 +208,21 @@ def _check_guard(
         observed, recovered_s = f"healthy, the {recovered.answered_by} answered", recovered.at_s - end_s
         checks.append(DrillCheck(expected, observed, recovered.answered_by == "primary", recovered.at_s - start_s))
         return checks, [], degraded_s, recovered_s
-    if observations.simulation.until - end_s >= recovery_s(contract, observations.simulation):
+    rules = [replay.rule for replay in observations.simulation.replays]
+    if observations.simulation.until - end_s >= recovery_s(contract, rules):
         return [*checks, DrillCheck(expected, "it stayed degraded", False)], [], degraded_s, None
     note = "The events end before the guard can recover; use a shorter --duration or a longer --history."
     return checks, [note], degraded_s, None
 
 
-def recovery_s(contract: Contract, simulation: Simulation) -> int:
+def recovery_s(contract: Contract, rules: Iterable[Rule]) -> int:
     """Return the longest time from the end of a fault to the guard's recovery: every window is free of the fault."""
-    rules = [replay.rule for replay in simulation.replays if replay.rule.name in contract.fallback.rules]
     hops = [window.hop_s for window in contract.windows]
-    waits = [rule.long_s + rule.keep_firing_for_s + 2 * rule.every_s for rule in rules]
+    waits = [
+        rule.long_s + rule.keep_firing_for_s + 2 * rule.every_s
+        for rule in rules
+        if rule.name in contract.fallback.rules
+    ]
     return max(waits, default=0) + max(hops, default=0) + contract.fallback.recover_s + 2 * contract.pane_s
 
 

@@ -6,18 +6,20 @@ import math
 import time
 from collections.abc import Sequence
 
-from cli.drill.plan import DrillPlan
+from cli.drill.plan import DrillMode, DrillPlan
 from drills.report import DrillReport
 from warehouse.client import Client
 from warehouse.tables import insert_rows
 
 
-def store_results(client: Client, model: str, version: str, results: Sequence[tuple[DrillPlan, DrillReport]]) -> None:
+def store_results(
+    client: Client, model: str, version: str, mode: DrillMode, results: Sequence[tuple[DrillPlan, DrillReport]]
+) -> None:
     """Write one row per drill."""
-    insert_rows(client, "drills", [_row(model, version, plan, report) for plan, report in results])
+    insert_rows(client, "drills", [_row(model, version, mode, plan, report) for plan, report in results])
 
 
-def _row(model: str, version: str, plan: DrillPlan, report: DrillReport) -> dict[str, object]:
+def _row(model: str, version: str, mode: DrillMode, plan: DrillPlan, report: DrillReport) -> dict[str, object]:
     injection = plan.injection
     low, high = plan.predicted_s or (math.nan, math.nan)
     return {
@@ -29,7 +31,7 @@ def _row(model: str, version: str, plan: DrillPlan, report: DrillReport) -> dict
         "field": injection.affected.name if injection.affected is not None else "",
         "magnitude": injection.magnitude if injection.fault.magnitude is not None else math.nan,
         "rate": injection.rate,
-        "mode": "fast",
+        "mode": mode,
         "fault_start": injection.period.start_ms,
         "fault_end": injection.period.end_ms,
         "passed": report.passed,

@@ -43,7 +43,10 @@ def _baselines(name: str, model: str) -> PanelQuery:
     )
 
 
-DEPLOYMENTS, ALL_DEPLOYMENTS = _deployments("deployments", f"{MODEL} AND"), _deployments("all_deployments", f"{NO_DRILLS} AND")
+DEPLOYMENTS, ALL_DEPLOYMENTS = (
+    _deployments("deployments", f"{MODEL} AND"),
+    _deployments("all_deployments", f"{NO_DRILLS} AND"),
+)
 BASELINES, ALL_BASELINES = _baselines("baselines", f"{MODEL} AND"), _baselines("all_baselines", f"{NO_DRILLS} AND")
 
 

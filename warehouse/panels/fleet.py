@@ -60,7 +60,7 @@ def _by_model(psi: str = "nan") -> str:
 
 
 KNOWN_MODELS = (
-    f"SELECT DISTINCT model FROM contracts WHERE {NO_DRILLS} "  # noqa: S608 - words of this file
+    f"SELECT DISTINCT model FROM contracts WHERE {NO_DRILLS} "
     f"UNION DISTINCT SELECT DISTINCT model FROM progress WHERE {NO_DRILLS}"
 )
 
