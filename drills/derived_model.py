@@ -21,6 +21,11 @@ def drill_name(model: str, drill_id: str) -> str:
     return f"{PREFIX}{model}.{drill_id}"
 
 
+def run_of(model: str) -> str:
+    """Return the identifier of the run of a drill's model; the drills of a suite and their control share it."""
+    return model.rpartition(".")[2].partition("-")[0]
+
+
 def derive_contract(contract: Contract, name: str, route: str | None = None) -> Contract:
     """Return the contract of a drill.
 

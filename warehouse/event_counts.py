@@ -195,7 +195,7 @@ def problems(client: Client) -> list[ProblemRow]:
     return rows_of(
         client,
         ProblemRow,
-        "FROM ("
+        "FROM ("  # noqa: S608 - words of this package
         "SELECT model, {dead:String} AS kind, concat(topic, ' ', reason) AS name, sum(counted.n) AS n, "
         "min(hour) AS first_at, max(hour) AS last_at FROM dead_letters AS counted GROUP BY model, topic, reason "
         "UNION ALL SELECT model, kind, field AS name, sum(broken.n) AS n, min(pane_start) AS first_at, "
@@ -203,7 +203,7 @@ def problems(client: Client) -> list[ProblemRow]:
         "GROUP BY model, kind, field "
         "UNION ALL SELECT model, kind, '' AS name, sum(counts.n) AS n, min(hour) AS first_at, max(hour) AS last_at "
         "FROM label_counts AS counts WHERE kind IN {labels:Array(String)} AND counts.n > 0 GROUP BY model, kind"
-        f") WHERE {NO_DRILLS} ORDER BY model, kind, name",  # noqa: S608 - words of this package
+        f") WHERE {NO_DRILLS} ORDER BY model, kind, name",
         {"dead": DEAD_LETTER, "values": list(VALUE_PROBLEMS), "labels": list(LABEL_PROBLEMS)},
     )
 

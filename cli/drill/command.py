@@ -193,8 +193,13 @@ def list_command(as_json: JsonOption = False) -> None:
         print_faults(terminal)
 
 
-def clean_command(config: ConfigOption = None) -> None:
-    """Remove topics and databases that interrupted drills left. Drills that are running keep theirs.
+def clean_command(
+    running: Annotated[bool, typer.Option("--running", help="Also remove those of running drills, which end.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Remove the topics, databases and models that interrupted drills left. Drills that are running keep theirs.
+
+    Of a live drill, the contracts, baselines, rows and states of its models are removed; its result stays.
 
     Examples:
         barograph drill clean
@@ -203,7 +208,7 @@ def clean_command(config: ConfigOption = None) -> None:
     from cli.settings import load_settings
     from cli.terminal import Terminal
 
-    Terminal().lines(clean(load_settings(config)))
+    Terminal().lines(clean(load_settings(config), running=running))
 
 
 def schedule_command(
@@ -244,7 +249,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _interrupt_on_signals() -> None:
-    """Remove topics and the database before the command ends by a signal."""
+    """Remove topics, databases and models before the command ends by a signal."""
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
 
