@@ -181,7 +181,7 @@ ROLES: tuple[Role, ...] = (
     ),
     Role(
         "barograph_drill",
-        "`barograph drill run --live` and `drill clean`: store contracts, baselines and states of the models of drills, "
+        "`barograph drill run --live` and `drill clean`: store contracts, baselines and states of models of drills, "
         "and delete their rows",
         _ALL,
         ("baselines", "contracts", "drills", "model_health"),

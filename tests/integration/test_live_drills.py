@@ -120,7 +120,7 @@ def test_a_live_drill_pages_and_the_guard_degrades_and_recovers(
         production.start(kind)
     config = write_config(production, tmp_path / "barograph.toml")
     production.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "the processors")
-    arguments = ("--model", "shop", "--field", "x", "--route", "shop", "--live", "--history", "180s", "--json")
+    arguments = ("--model", "shop", "--field", "x", "--magnitude", 3, "--route", "shop", "--live", "--history", "180s", "--json")
     code, result = run(
         capsys, "drill", "run", "mean-shift", *arguments, "--duration", "30s", "--timeout", 400, "--config", config
     )
@@ -143,8 +143,9 @@ STREAM_S, DRILL_S = 100, 60
 STREAM_CONTRACT = msgspec.structs.replace(LIVE_CONTRACT, lateness_s=8)
 RULES = rules_of(STREAM_CONTRACT, AlertSettings())
 COMPARED = {
-    "panes": "SELECT version, slice, field, pane_start, n, nulls, invalid, below, above, unseen, counts, minimum, maximum "
-    "FROM panes FINAL WHERE model = 'shop' AND pane_start >= {since:DateTime} AND pane_start < {until:DateTime}",
+    "panes": "SELECT version, slice, field, pane_start, n, nulls, invalid, below, above, unseen, counts, "
+    "minimum, maximum FROM panes FINAL "
+    "WHERE model = 'shop' AND pane_start >= {since:DateTime} AND pane_start < {until:DateTime}",
     "volume": "SELECT version, slice, pane_start, n, errors, timed, slow "
     "FROM volume FINAL WHERE model = 'shop' AND pane_start >= {since:DateTime} AND pane_start < {until:DateTime}",
     "predictions": "SELECT id, at, version, numbers, strings "
@@ -209,7 +210,7 @@ def test_production_is_the_same_with_and_without_a_live_drill(
     outputs: list[DrillOutput] = []
 
     def drill() -> None:
-        request = DrillRequest(InjectionRequest(find_fault("mean-shift"), "x"), route="")
+        request = DrillRequest(InjectionRequest(find_fault("mean-shift"), "x"))
         options = SessionOptions((recorded,), history_s=DRILL_S, timeout_s=600, mode="live")
         outputs.append(DrillSession(config, "shop", options, quiet=True).run([request], is_suite=False))
 

@@ -6,12 +6,18 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract, Fallback, Window
-from barograph.contract.alerts import Alerts
+from barograph.contract.alerts import AlertRule, Alerts
 
 from drills.faults import EventTables
 from tests.support.drill_events import COLOURS, CONTRACT
 
-PER_S = 30
+PER_S = 12
+"""Predictions per second."""
+_WITHOUT = (
+    *("psi-minor", "null-rate", "invalid-rate", "unseen-rate", "range-rate", "latency", "completeness"),
+    "pipeline-lag",
+)
+"""Rules that are off: each rule of each model is a query every ten seconds."""
 LIVE_CONTRACT: Contract = msgspec.structs.replace(
     CONTRACT,
     pane_s=2,
@@ -20,7 +26,12 @@ LIVE_CONTRACT: Contract = msgspec.structs.replace(
     windows=(Window(10, 2), Window(20, 2)),
     fields=tuple(field for field in CONTRACT.fields if field.name in ("x", "y", "colour")),
     label=None,
-    alerts=Alerts(every_s=10, for_s=0, keep_firing_for_s=0),
+    alerts=Alerts(
+        every_s=10,
+        for_s=0,
+        keep_firing_for_s=0,
+        rules={name: AlertRule(severity="none") for name in _WITHOUT},
+    ),
     fallback=Fallback(recover_s=10),
 )
 """Rules can be evaluated every ten seconds at most."""
