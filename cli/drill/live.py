@@ -154,7 +154,7 @@ def _clean_up(
     on_step: Callable[[str], None],
     problems: list[str],
 ) -> None:
-    """Wait until the events are counted, because processors dead-letter those of unknown models; remove the models."""
+    """Wait until the events are counted, and remove the models."""
     names = [each.contract.model for each in models]
     try:
         on_step("waiting for the processors")
@@ -165,6 +165,4 @@ def _clean_up(
         with connect(settings.warehouse) as client:
             live_models.remove(settings, client, names)
     except (WarehouseBusy, WarehouseError, DrillError) as error:
-        problems.append(
-            f"The models {', '.join(names)} are not removed: {error} Run `barograph drill clean --running`."
-        )
+        problems.append(f"The models {', '.join(names)} are not removed: {error} Run `barograph drill clean` later.")

@@ -7,6 +7,7 @@ from barograph import Publisher
 from cli.drill.plan import DrillModel
 from cli.load.account import Accountant, SentEvents
 from cli.settings import Settings
+from drills.errors import DrillError
 from drills.faults import EventTables
 from drills.faults.fault import epoch_ms
 from drills.live_times import label_arrivals, prediction_arrivals
@@ -52,6 +53,13 @@ class LiveStream:
         self._publisher.close()
 
     def settle(self, timeout_s: float) -> None:
-        """Wait until the processors have read the events."""
+        """Wait until the processors have read the events: they would dead-letter those of a model that is removed.
+
+        Raises:
+            DrillError: they have not read all of them in time.
+        """
         n_predictions, n_labels = self._n_accepted
-        self._accountant.wait(SentEvents(n_predictions, n_labels, self._publisher.offset_ranges), timeout_s)
+        sent = SentEvents(n_predictions, n_labels, self._publisher.offset_ranges)
+        account = self._accountant.wait(sent, timeout_s)
+        if account.unknown:
+            raise DrillError(f"{'; '.join(account.unknown)}.")

@@ -120,7 +120,20 @@ def test_a_live_drill_pages_and_the_guard_degrades_and_recovers(
         production.start(kind)
     config = write_config(production, tmp_path / "barograph.toml")
     production.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "the processors")
-    arguments = ("--model", "shop", "--field", "x", "--magnitude", 3, "--route", "shop", "--live", "--history", "180s", "--json")
+    arguments = (
+        "--model",
+        "shop",
+        "--field",
+        "x",
+        "--magnitude",
+        3,
+        "--route",
+        "shop",
+        "--live",
+        "--history",
+        "180s",
+        "--json",
+    )
     code, result = run(
         capsys, "drill", "run", "mean-shift", *arguments, "--duration", "30s", "--timeout", 400, "--config", config
     )
