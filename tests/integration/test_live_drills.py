@@ -41,6 +41,7 @@ pytestmark = pytest.mark.slow
 PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
 FEATURES = ("x", "y")
 WAIT_S = 240.0
+TIMES = ("--live", "--history", "180s", "--duration", "30s", "--timeout", "400")
 
 
 def write_config(pipeline: Pipeline, path: Path) -> Path:
@@ -120,23 +121,8 @@ def test_a_live_drill_pages_and_the_guard_degrades_and_recovers(
         production.start(kind)
     config = write_config(production, tmp_path / "barograph.toml")
     production.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "the processors")
-    arguments = (
-        "--model",
-        "shop",
-        "--field",
-        "x",
-        "--magnitude",
-        3,
-        "--route",
-        "shop",
-        "--live",
-        "--history",
-        "180s",
-        "--json",
-    )
-    code, result = run(
-        capsys, "drill", "run", "mean-shift", *arguments, "--duration", "30s", "--timeout", 400, "--config", config
-    )
+    arguments = ("--model", "shop", "--field", "x", "--magnitude", 3, "--route", "shop", *TIMES, "--json")
+    code, result = run(capsys, "drill", "run", "mean-shift", *arguments, "--config", config)
     production.alive()
     (drill,) = result["drills"]
     assert result["mode"] == "live"
