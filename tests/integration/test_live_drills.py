@@ -41,7 +41,7 @@ pytestmark = pytest.mark.slow
 PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
 FEATURES = ("x", "y")
 WAIT_S = 240.0
-TIMES = ("--live", "--history", "180s", "--duration", "30s", "--timeout", "400")
+TIMES = ("--live", "--history", "200s", "--duration", "20s", "--timeout", "400")
 
 
 def write_config(pipeline: Pipeline, path: Path) -> Path:
@@ -63,8 +63,8 @@ def write_config(pipeline: Pipeline, path: Path) -> Path:
 def production(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """A pipeline on the wall clock with the model."""
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
-    pipeline.clock = "live"
-    pipeline.create(2)
+    pipeline.clock, pipeline.partials_partitions = "live", 1
+    pipeline.create(1)
     pipeline.register(LIVE_CONTRACT, [baseline(LIVE_CONTRACT)])
     return pipeline
 
@@ -116,7 +116,7 @@ def models_in_tables(pipeline: Pipeline) -> dict[str, set[str]]:
 def test_a_live_drill_pages_and_the_guard_degrades_and_recovers(
     production: Pipeline, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    record(production, 180)
+    record(production, 200)
     for kind in PROCESSORS:
         production.start(kind)
     config = write_config(production, tmp_path / "barograph.toml")
@@ -166,8 +166,8 @@ class Installation:
 
     def start(self) -> None:
         """Create it and start its processors."""
-        self.pipeline.clock = "live"
-        self.pipeline.create(2)
+        self.pipeline.clock, self.pipeline.partials_partitions = "live", 1
+        self.pipeline.create(1)
         self.pipeline.register(STREAM_CONTRACT, [baseline(STREAM_CONTRACT)])
         for kind in (*PROCESSORS, "guard"):
             self.pipeline.start(kind)

@@ -20,10 +20,10 @@ _WITHOUT = (
 """Rules that are off: each rule of each model is a query every ten seconds."""
 LIVE_CONTRACT: Contract = msgspec.structs.replace(
     CONTRACT,
-    pane_s=2,
+    pane_s=10,
     lateness_s=4,
     out_of_order_s=2,
-    windows=(Window(10, 2), Window(20, 2)),
+    windows=(Window(20, 10),),
     fields=tuple(field for field in CONTRACT.fields if field.name in ("x", "y", "colour")),
     label=None,
     alerts=Alerts(
