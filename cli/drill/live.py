@@ -133,8 +133,13 @@ def _follow(
                 if i:
                     deliveries[i - 1].send(notification, messages)
         due = [follower for follower in followers[1:] if follower.is_due()]
-        if due:
-            live_models.publish_states(settings, {each.model: encode_health(each.sent()) for each in due})
+        # While Kafka is away, serving processes see `unknown` after a while; the next step tries again.
+        with suppress(DrillError):
+            live_models.publish_states(
+                settings, {each.model: encode_health(each.last) for each in due if each.last is not None}
+            )
+            for follower in due:
+                follower.mark_published()
         history.write(client, [each.last for each in followers if each.last is not None])
         if left_s < 0:
             return

@@ -95,6 +95,8 @@ def publish_states(settings: Settings, states: dict[str, bytes | None]) -> None:
     Raises:
         DrillError: Kafka does not accept them.
     """
+    if not states:
+        return
     topic = settings.topics.model_health
     failures: list[KafkaException] = []
     producer = Producer({"bootstrap.servers": settings.bootstrap_servers, "log_level": 3, **settings.kafka})

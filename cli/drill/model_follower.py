@@ -31,7 +31,7 @@ class ModelFollower:
         self._transitions: dict[str, list[Transition]] = {rule.uid: [] for rule in model.rules}
         self._alerts = LiveAlerts(model.rules, settings, lambda text: None, self._note)
         self._guard = ModelGuard(self.model, model.contract.fallback, INSTANCE)
-        self._sent: ModelHealth | None = None
+        self._published: ModelHealth | None = None
         self._since_s = self._until_s = int(time.time())
         self.states: list[ModelHealth] = []
         """The first record of each state."""
@@ -56,16 +56,14 @@ class ModelFollower:
 
     def is_due(self) -> bool:
         """Whether the newest record must be published: it has news, or the last one is old."""
-        record, before = self.last, self._sent
+        record, before = self.last, self._published
         if record is None:
             return False
         return before is None or is_news(record, before) or record.at_ms - before.at_ms >= REPORT_S * 1000
 
-    def sent(self) -> ModelHealth:
-        """Return the newest record, which is published now."""
-        assert self.last is not None
-        self._sent = self.last
-        return self.last
+    def mark_published(self) -> None:
+        """Record that the newest record was published."""
+        self._published = self.last
 
     def simulation(self, verdict_delay_s: float) -> Simulation:
         """Return what the rules did, in the form of a simulation. It ends where verdicts end."""
