@@ -22,6 +22,8 @@ from warehouse.tables import insert_rows
 IN_USE_S = 150
 """Age of the newest state or contract from which a drill no longer runs: it writes a state every minute."""
 FLUSH_S = 30.0
+ROUNDS = 10
+"""How often rows are deleted until no processor has written any for some seconds."""
 REASON = "drill"
 
 
@@ -70,21 +72,24 @@ def remove(settings: Settings, client: Client, models: Iterable[str]) -> None:
 
     Raises:
         WarehouseBusy, WarehouseError: ClickHouse cannot delete.
-        DrillError: Kafka does not accept the removal of the states.
+        DrillError: Kafka does not accept the removal of the states, or processors still write rows.
     """
     names = sorted(models)
     assert all(name.startswith(PREFIX) for name in names)
-    withdrawn = bool(registered(client) & set(names))
+    is_known = bool(registered(client) & set(names))
     for table in ("contracts", "baselines"):
         _delete(client, table, names)
-    if withdrawn:
-        # Until processors have read the registry again, they write rows of the models.
-        processor = settings.processor()
+    publish_states(settings, dict.fromkeys(names))
+    if not is_known:
+        _delete_rows(client, names)
+        return
+    # Until processors have read the registry again, they write rows of the models.
+    processor = settings.processor()
+    for _ in range(ROUNDS):
         time.sleep(processor.registry_poll_s + max(processor.write_s, processor.flush_s))
-    for table in _tables(client):
-        if set(_models_in(client, table)) & set(names):
-            _delete(client, table, names)
-    publish_states(settings, {name: None for name in names})
+        if not _delete_rows(client, names):
+            return
+    raise DrillError("Processors still write their rows.")
 
 
 def publish_states(settings: Settings, states: dict[str, bytes | None]) -> None:
@@ -131,6 +136,14 @@ def _models_in(client: Client, table: str) -> Iterator[str]:
         _PREFIX,
     ):
         yield model
+
+
+def _delete_rows(client: Client, names: Sequence[str]) -> bool:
+    """Delete the rows of models from all tables; return whether there were any."""
+    tables = [table for table in _tables(client) if set(_models_in(client, table)) & set(names)]
+    for table in tables:
+        _delete(client, table, names)
+    return bool(tables)
 
 
 def _delete(client: Client, table: str, names: Sequence[str]) -> None:

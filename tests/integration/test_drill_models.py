@@ -77,5 +77,5 @@ def test_clean_removes_models_of_drills_that_do_not_run(drilled: Client, monkeyp
     assert waits == [], "no processor knows them"
     live_models.remove(settings, drilled, RUNNING)
     assert rows_of(drilled) == {"shop"}
-    assert len(waits) == 1
+    assert len(waits) == 2, "once until processors know, and once to see that they write no more"
     assert live_models.leftovers(drilled) == set()

@@ -28,7 +28,7 @@ from cli.main import main
 from cli.status.read import read_status
 from drills.faults import InjectionRequest, find_fault
 from local.clickhouse import LocalClickHouse
-from tests.support.drill_events import baseline
+from tests.support.drill_events import START_MS, baseline
 from tests.support.live_model import LIVE_CONTRACT, PER_S, live_events
 from tests.support.pipeline import Pipeline
 from tests.support.warehouse import row
@@ -205,11 +205,11 @@ def test_production_is_the_same_with_and_without_a_live_drill(
     drilled, plain = Installation(pipeline), Installation(other)
     config = write_config(pipeline, tmp_path / "barograph.toml")
     recorded = tmp_path / "recorded.parquet"
-    pq.write_table(live_events(0, DRILL_S, seed=4).predictions, recorded)
+    pq.write_table(live_events(START_MS, DRILL_S, seed=4).predictions, recorded)
     outputs: list[DrillOutput] = []
 
     def drill() -> None:
-        request = DrillRequest(InjectionRequest(find_fault("mean-shift"), "x"))
+        request = DrillRequest(InjectionRequest(find_fault("mean-shift"), "x"), route="shop")
         options = SessionOptions((recorded,), history_s=DRILL_S, timeout_s=600, mode="live")
         outputs.append(DrillSession(config, "shop", options, quiet=True).run([request], is_suite=False))
 
