@@ -133,7 +133,7 @@ def _follow(
                 if i:
                     deliveries[i - 1].send(notification, messages)
         due = [follower for follower in followers[1:] if follower.is_due()]
-        # While Kafka is away, serving processes see `unknown` after a while; the next step tries again.
+        # While Kafka is down, serving processes see `unknown` after a while; the next step tries again.
         with suppress(DrillError):
             live_models.publish_states(
                 settings, {each.model: encode_health(each.last) for each in due if each.last is not None}
@@ -145,7 +145,7 @@ def _follow(
             return
         if time.monotonic() - checked_s >= CHECK_S:
             checked_s = time.monotonic()
-            # While ClickHouse is away, the rules cannot be evaluated, which the drill reports.
+            # While ClickHouse is down, the rules cannot be evaluated, which the drill reports.
             with suppress(WarehouseBusy):
                 if not names <= live_models.registered(client):
                     raise DrillError("The models of this drill were removed by `barograph drill clean --running`.")

@@ -51,7 +51,7 @@ def rows_of(client: Client) -> set[str]:
     return {model for table in tables for (model,) in client.rows(f"SELECT model FROM {table}")}
 
 
-def test_lists_leave_models_of_drills_out_unless_asked(drilled: Client) -> None:
+def test_lists_leave_models_of_drills_out(drilled: Client) -> None:
     drills = {*OLD, *RUNNING}
     assert {model for (model,) in drilled.rows(KNOWN_MODELS)} == {"shop"}
     for view in ("model_freshness", "silence"):
