@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _NO_WINDOW = "No window was judged in this range: too few events, or Pipeline is behind."
 _NO_REPORT = "No processor reported in this range."
+_NOT_COMPUTED = "Not computed yet: the guard does it once a day, for models with verdicts."
 _NO_PREDICTION = "No predictions in this range: callers are down, or Pipeline is behind."
 
 EMPTY = {
@@ -35,6 +36,8 @@ EMPTY = {
         "arm_ratio": "Shares were not checked in this range, or the contract has no arms.",
         "health": "No record of the guard in this range, in wall-clock time: it does not run.",
         "health_reasons": "No rule of `fallback` fired in this range, and monitoring was not blind.",
+        "blind_spots": _NOT_COMPUTED,
+        "detectable": _NOT_COMPUTED,
         "arm_performance": "No labels of two arms in this range, or the contract has no arms.",
         "score": "No window was judged in this range, or predictions have neither score nor class.",
         "class_shares": "No predictions in this range, or the model has no classes.",

@@ -71,6 +71,8 @@ PANELS: dict[str, dict[str, int]] = {
         "arm_performance": 53,
         "health": 61,
         "health_reasons": 62,
+        "blind_spots": 71,
+        "detectable": 72,
     },
     "field": {
         "level": 1,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,25 +20,42 @@ MAX_EVENTS = 5_000_000
 _TIME = pa.timestamp("ms", "UTC")
 
 
-def read_events(client: Client, contract: Contract, version: str | None, history_s: int) -> tuple[str, EventTables]:
-    """Read the newest predictions of one version, and their labels.
+def newest_event(client: Client, model: str) -> datetime:
+    """Return the event time of the newest prediction of a model.
+
+    Raises:
+        DrillError: there are no raw rows.
+    """
+    ((newest, n),) = client.rows(
+        "SELECT max(at), count() FROM predictions WHERE model = {model:String}", {"model": model}
+    )
+    if not n:
+        raise DrillError(
+            f"ClickHouse at {client.where} has no raw predictions of {model}: set raw_share in its contract, or give "
+            "recorded events with --from."
+        )
+    return cast(datetime, newest)
+
+
+def read_events(
+    client: Client, contract: Contract, version: str | None, since: datetime, until: datetime
+) -> tuple[str, EventTables]:
+    """Read the predictions of one version in a range of event time, and their labels.
 
     Args:
         client: the warehouse of the model.
         contract: its contract.
         version: the version; None for the one with the most predictions in the range.
-        history_s: length of the range of event time, up to the newest prediction.
+        since: first event time of the range.
+        until: its end, which is not part of it.
 
     Returns:
         The version, and its events in order of time.
 
     Raises:
-        DrillError: there are no raw rows, or too many.
+        DrillError: there are no raw rows in the range, or too many.
     """
     model = contract.model
-    ((newest,),) = client.rows("SELECT max(at) FROM predictions WHERE model = {model:String}", {"model": model})
-    until = newest + timedelta(milliseconds=1)
-    since = until - timedelta(seconds=history_s)
     counts = client.rows(
         "SELECT version, count() AS n FROM all_predictions WHERE model = {model:String} "
         "AND at >= {since:DateTime64(3)} AND at < {until:DateTime64(3)} GROUP BY version ORDER BY n DESC, version",
@@ -47,8 +64,8 @@ def read_events(client: Client, contract: Contract, version: str | None, history
     by_version = {name: n for name, n in counts}
     if not by_version:
         raise DrillError(
-            f"ClickHouse at {client.where} has no raw predictions of {model}: set raw_share in its contract, or give "
-            "recorded events with --from."
+            f"ClickHouse at {client.where} has no raw predictions of {model} from {since:%Y-%m-%d %H:%M} to "
+            f"{until:%Y-%m-%d %H:%M} UTC; choose another --until or --history, or give recorded events with --from."
         )
     if version is not None and version not in by_version:
         raise DrillError(

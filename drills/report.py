@@ -36,7 +36,9 @@ class GuardObservation:
     """Event time of the record, Unix seconds."""
     state: str
     answered_by: str
-    """`primary` or `fallback`: which one answered a call through `Guard.use`."""
+    """`primary` or `fallback`: which one answered the calls through `Guard.use`."""
+    reaction_s: float | None = 0.0
+    """Seconds from the record in Kafka to the first answer by it; None in a live drill, which does not measure it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,9 @@ def _check_alert(
 ) -> DrillCheck:
     text = str(expected)
     if expected.severity is None:
-        return DrillCheck(text, "the contract has no such rule", False)
+        covered = f" for {expected.key}" if expected.key else ""
+        why = f"the contract has no rule {expected.rule}{covered}; see alerts.rules.{expected.rule} in it"
+        return DrillCheck(text, why, False)
     matching = [each for each in caused if each.rule.name == expected.rule and expected.key in (None, each.key)]
     if not matching:
         always = [
@@ -200,12 +204,12 @@ def _check_guard(
     if degraded is None:
         return [DrillCheck(expected, "it stayed healthy", False)], [], None, None
     degraded_s = degraded.at_s - start_s
-    answered = f"degraded, the {degraded.answered_by} answered"
+    answered = f"degraded, {_answer(degraded)}"
     checks = [DrillCheck(expected, answered, degraded.answered_by == "fallback", degraded_s)]
     recovered = next((each for each in by_fault if each.at_s > degraded.at_s and each.state == "healthy"), None)
     expected = "the guard recovers and serving uses the primary"
     if recovered is not None:
-        observed, recovered_s = f"healthy, the {recovered.answered_by} answered", recovered.at_s - end_s
+        observed, recovered_s = f"healthy, {_answer(recovered)}", recovered.at_s - end_s
         checks.append(DrillCheck(expected, observed, recovered.answered_by == "primary", recovered.at_s - start_s))
         return checks, [], degraded_s, recovered_s
     rules = [replay.rule for replay in observations.simulation.replays]
@@ -213,6 +217,13 @@ def _check_guard(
         return [*checks, DrillCheck(expected, "it stayed degraded", False)], [], degraded_s, None
     note = "The events end before the guard can recover; use a shorter --duration or a longer --history."
     return checks, [note], degraded_s, None
+
+
+def _answer(observation: GuardObservation) -> str:
+    text = f"the {observation.answered_by} answered"
+    if observation.reaction_s is None:
+        return text
+    return f"{text} {1000 * observation.reaction_s:,.0f} ms after the record"
 
 
 def recovery_s(contract: Contract, rules: Iterable[Rule]) -> int:

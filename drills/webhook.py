@@ -100,6 +100,16 @@ class Deliveries:
     """Why notifications were not delivered."""
 
 
+def check_address(url: str) -> None:
+    """Check the address of a webhook.
+
+    Raises:
+        DrillError: the address is not one of HTTP.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise DrillError("The address of --webhook does not start with http:// or https://.")
+
+
 class WebhookDelivery:
     """Sends the notifications of one drill to a webhook, one after the other."""
 
@@ -114,8 +124,7 @@ class WebhookDelivery:
         Raises:
             DrillError: the address is not one of HTTP.
         """
-        if not url.startswith(("http://", "https://")):
-            raise DrillError("The address of --webhook does not start with http:// or https://.")
+        check_address(url)
         self.result = Deliveries()
         self._settings, self._url, self._receiver = to_webhook(settings), url, receiver
 

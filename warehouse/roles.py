@@ -54,7 +54,16 @@ _ALL = ("*",)
 
 _NAMED_BY_GRAFANA = (
     *("all_panes", "all_violations", "all_volume", "arm_comparison", "arm_performance", "baselines"),
-    *("calibration_curve", "contracts", "dead_letters", "distances", "drift", "drift_levels", "drills"),
+    *(
+        "calibration_curve",
+        "contracts",
+        "dead_letters",
+        "detectability",
+        "distances",
+        "drift",
+        "drift_levels",
+        "drills",
+    ),
     *("duplicates", "errors_by_kind", "hours", "label_counts", "label_maturity", "label_times", "latest_arm_ratios"),
     *("latest_distances", "latest_drift", "latest_performance", "latest_rates", "lost_ranges", "maturity"),
     *(
@@ -219,9 +228,9 @@ ROLES: tuple[Role, ...] = (
     ),
     Role(
         "barograph_guard",
-        "the guard, which evaluates the alert rules and stores the states of models",
+        "the guard, which evaluates the alert rules and stores the states of models and what their rules detect",
         tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *_REGISTRY})),
-        ("model_health", *_REPORTED),
+        ("detectability", "model_health", *_REPORTED),
         _SYNC,
     ),
     Role(

@@ -19,6 +19,7 @@ from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
 from alerts.guard.blindness import LAG_RULE, blind_reason
 from alerts.guard.degrading import degrading_instances
+from alerts.guard.detectability_history import DetectabilityHistory
 from alerts.guard.health_history import HealthHistory
 from alerts.guard.health_log import HealthLog
 from alerts.guard.model_guard import ModelGuard, is_news
@@ -86,6 +87,7 @@ class GuardProcessor:
         self._consumer = consumer or make_consumer(short, GROUP)
         self._health_log = health_log or HealthLog(settings)
         self._history = HealthHistory()
+        self._detectability = DetectabilityHistory(settings.warehouse, alerts, connect_to, clock)
         self._client: Client | None = None
         self._owns_partition = False
         self._leads = False
@@ -115,6 +117,7 @@ class GuardProcessor:
         finally:
             self._consumer.close()
             self._health_log.close()
+            self._detectability.close()
             self._disconnect()
 
     def _poll(self) -> None:
@@ -171,6 +174,7 @@ class GuardProcessor:
                 self._sent[record.model] = record
         if client is not None:
             self._history.write(client, self._sent.values())
+            self._detectability.follow(self._contracts)
 
     def _is_due(self, record: ModelHealth) -> bool:
         before = self._sent.get(record.model)

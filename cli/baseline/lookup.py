@@ -1,4 +1,4 @@
-"""Lookup of stored baselines: all of them, or one by its id."""
+"""Lookup of stored baselines: all of them, or one by the start of its id."""
 
 from __future__ import annotations
 
@@ -45,18 +45,6 @@ def list_baselines(client: Client, model: str | None = None) -> list[BaselineEnt
             baseline = None
         result.append(BaselineEntry(row, baseline, until_s))
     return result
-
-
-def load_applied(client: Client, model: str, baseline_id: str) -> Baseline | None:
-    """Load an applied baseline of a model by its whole id; None if it is not applied.
-
-    Raises:
-        BaselineError: this release cannot read it.
-    """
-    for row in queries.baselines(client, model):
-        if row.baseline_id == baseline_id:
-            return load_baseline(row.body.encode(), f"baseline {baseline_id} of {model}")
-    return None
 
 
 def find_baseline(client: Client, baseline_id: str) -> BaselineEntry:

@@ -27,7 +27,10 @@ WEEK = Window(7 * DAY_S, DAY_S)
 ZONE = "America/New_York"
 
 WEATHER = ("temp", "dewp", "humid", "visib", "wind_speed", "wind_gust", "pressure", "wind_dir", "precip")
-SCHEDULE = ("time_of_day", "block_min")
+TIME_OF_DAY = "time_of_day"
+MINUTE_OF_DAY = "minute of the day"
+"""Its unit, by which a drill knows a time of day."""
+SCHEDULE = (TIME_OF_DAY, "block_min")
 PLANE = ("age", "seats", "engines", "engine", "manufacturer")
 ROUTE = ("distance", "origin", "dest", "carrier")
 CRITICAL = frozenset({"temp", "dewp", *SCHEDULE, *PLANE, *ROUTE})
@@ -107,7 +110,7 @@ def infer_options(table: Path, version: str = VERSION) -> InferOptions:
 
 
 def edit_contract(inferred: Contract, *, arms: bool, shadow: ShadowTest | None = None) -> Contract:
-    """Edit the inferred contract as its owner would: confirm the positive class, and set the SLO.
+    """Edit the inferred contract as its owner would: confirm the positive class, and set the SLO and a unit.
 
     Args:
         inferred: the contract from `infer`.
@@ -117,6 +120,10 @@ def edit_contract(inferred: Contract, *, arms: bool, shadow: ShadowTest | None =
     assert inferred.label is not None
     return msgspec.structs.replace(
         inferred,
+        fields=tuple(
+            msgspec.structs.replace(field, unit=MINUTE_OF_DAY) if field.name == TIME_OF_DAY else field
+            for field in inferred.fields
+        ),
         label=msgspec.structs.replace(inferred.label, positive=LATE),
         slo=SLO,
         arms=inferred.arms if arms else None,

@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 from barograph.contract import Contract
 from barograph.contract.file import dump_contract
 
+from alerts.guard.detectability_history import store_detectability
+from alerts.prediction.model_detectability import compute_detectability
 from cli.apply import apply_all
 from cli.apply.catalogue import MIN_LEAD_S
 from cli.apply.files import read_baselines
@@ -103,7 +105,11 @@ class DriftDemo(DemoRun):
         stage = PhasedReplay(phases, source.predictions, source.labels, rest_s=APPLY_DELAY_S)
         published = self._replay(settings, written.contract, source.predictions, source.labels, stage, totals)
         with self._timed("queries"), connect(settings.warehouse) as client:
-            self._count_arms(client, edit_contract(inferred, arms=True))
+            tested = edit_contract(inferred, arms=True)
+            self._count_arms(client, tested)
+            # A guard does this once a day, but none runs on the clock of the replay.
+            detectability = compute_detectability(client, tested, settings.alerts)
+            store_detectability(client, tested, detectability, time.time())
             findings = read_findings(client, calendar, source, published)
             if self._picture is not None:
                 self._picture.parent.mkdir(parents=True, exist_ok=True)

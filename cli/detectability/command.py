@@ -27,9 +27,10 @@ def detectability_command(
         barograph detectability --model flight-delay
         barograph detectability --model flight-delay --field temp --json
     """
-    from cli.contracts import read_contract
-    from cli.detectability.compute import compute_detectability
+    from alerts.prediction.model_detectability import compute_detectability
+    from cli.contracts import hint, read_contract
     from cli.detectability.show import detectability_json, print_detectability
+    from cli.errors import CommandError
     from cli.settings import load_settings
     from cli.terminal import Terminal
     from warehouse.client import connect
@@ -37,7 +38,10 @@ def detectability_command(
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
         contract = read_contract(client, model)
-        result = compute_detectability(client, contract, settings.alerts, field)
+        names = [each.name for each in contract.fields]
+        if field is not None and field not in names:
+            raise CommandError(f"The contract of {model} has no field {field!r}{hint(field, names)}")
+        result = compute_detectability(client, contract, settings.alerts, [field] if field is not None else ())
     if as_json:
         Terminal().json(detectability_json(result))
     else:

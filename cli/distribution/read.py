@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 from barograph.contract import Contract
 
-from cli.baseline.lookup import load_applied
 from cli.contracts import hint, read_contract
 from cli.errors import CommandError
 from cli.terminal import iso_utc
 from sketches.baseline.baseline import ALL, Baseline
 from sketches.baseline.layout import Layout
+from warehouse.applied_baselines import load_applied
 from warehouse.client import Client
 from warehouse.distribution import CountedRange, counted_ranges, pane_rows
 

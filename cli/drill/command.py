@@ -37,7 +37,16 @@ _History = Annotated[
     str | None,
     typer.Option(
         metavar="DURATION",
-        help="Range of event time that is replayed, up to the newest event; by default six times the longest window.",
+        help="Length of the range of event time that is replayed; by default six times the longest window.",
+        show_default=False,
+    ),
+]
+_Until = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="End of the range: a time such as 2026-03-01, or an age at the newest event such as 30d; by default the "
+        "newest event.",
         show_default=False,
     ),
 ]
@@ -88,6 +97,14 @@ def run_command(
         float | None, typer.Option(help="Size of the fault, in the unit of its kind.", show_default=False)
     ] = None,
     rate: Annotated[float | None, typer.Option(help="Share of affected rows.", show_default=False)] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Time from the first event to the fault; by default half of the range.",
+            show_default=False,
+        ),
+    ] = None,
     duration: Annotated[
         str | None,
         typer.Option(metavar="DURATION", help="Length of the fault; by default half of the rest.", show_default=False),
@@ -99,6 +116,7 @@ def run_command(
     version: _Version = None,
     source: _From = None,
     history: _History = None,
+    until: _Until = None,
     webhook: _Webhook = None,
     timeout_s: _Timeout = 600.0,
     live: _Live = False,
@@ -138,11 +156,13 @@ def run_command(
             raise CommandError(f"{option}: {error}.") from None
 
     request = DrillRequest(
-        InjectionRequest(find_fault(fault), field, other, magnitude, rate), seconds("--duration", duration), route
+        InjectionRequest(find_fault(fault), field, other, magnitude, rate),
+        seconds("--duration", duration),
+        seconds("--start", start),
+        route,
     )
-    options = SessionOptions(
-        tuple(source or ()), version, seconds("--history", history), webhook, timeout_s, _mode(live)
-    )
+    history_s = seconds("--history", history)
+    options = SessionOptions(tuple(source or ()), version, history_s, until, webhook, timeout_s, _mode(live))
     _interrupt_on_signals()
     output = DrillSession(config, model, options, quiet=as_json).run([request], is_suite=False)
     _finish(output, as_json, junit)
@@ -171,7 +191,8 @@ def suite_command(
     from cli.drill.suite import read_suite
 
     drills = read_suite(suite)
-    options = SessionOptions(tuple(source or ()), drills.version, drills.history_s, webhook, timeout_s, _mode(live))
+    files = tuple(source or ())
+    options = SessionOptions(files, drills.version, drills.history_s, drills.until, webhook, timeout_s, _mode(live))
     _interrupt_on_signals()
     output = DrillSession(config, drills.model, options, quiet=as_json).run(drills.requests, is_suite=True)
     _finish(output, as_json, junit)

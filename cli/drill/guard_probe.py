@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from barograph.guard.guard import Guard
+from barograph.guard.guard import FALLBACK, PRIMARY, Guard
 from barograph.guard.health import ModelHealth
 
 from alerts.guard.health_log import HealthLog
+from cli.drill.serving_load import ServingLoad
 from cli.settings import Settings
 from drills.errors import DrillError
 from drills.report import GuardObservation
@@ -19,7 +20,7 @@ POLL_S = 0.002
 
 
 def observe_guard(settings: Settings, model: str, records: Sequence[ModelHealth]) -> list[GuardObservation]:
-    """Publish the records one after the other, and return what a serving process sees.
+    """Publish the records one after the other, and return what a serving process under load sees.
 
     Args:
         settings: of the scratch namespace.
@@ -34,22 +35,27 @@ def observe_guard(settings: Settings, model: str, records: Sequence[ModelHealth]
     observed = []
     clock_s = records[0].at_ms / 1000 if records else 0.0
     try:
-        with Guard(
-            model,
-            bootstrap_servers=settings.bootstrap_servers,
-            topic_prefix=settings.topic_prefix,
-            stale_s=10 * WAIT_S,
-            kafka=settings.kafka,
-            # The age of a record is that of event time.
-            wall_clock=lambda: clock_s,
-        ) as guard:
-            answer = guard.use(lambda: "primary", lambda: "fallback")
+        with (
+            Guard(
+                model,
+                bootstrap_servers=settings.bootstrap_servers,
+                topic_prefix=settings.topic_prefix,
+                stale_s=10 * WAIT_S,
+                kafka=settings.kafka,
+                # The age of a record is that of event time.
+                wall_clock=lambda: clock_s,
+            ) as guard,
+            ServingLoad(guard.use(lambda: PRIMARY, lambda: FALLBACK)) as load,
+        ):
             for record in records:
                 clock_s = record.at_ms / 1000
                 if not log.publish([record]):
                     raise DrillError(f"Kafka did not accept a record of {settings.topics.model_health}.")
+                published_s = time.monotonic()
                 _wait(guard, record)
-                observed.append(GuardObservation(record.at_ms // 1000, guard.state, answer()))
+                answered_by, since_s = load.answers_of(FALLBACK if record.state == "degraded" else PRIMARY, WAIT_S)
+                reaction_s = max(0.0, since_s - published_s)
+                observed.append(GuardObservation(record.at_ms // 1000, guard.state, answered_by, reaction_s))
     finally:
         log.close()
     return observed

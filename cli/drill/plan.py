@@ -29,6 +29,8 @@ class DrillRequest:
     injection: InjectionRequest
     duration_s: int | None = None
     """Length of the fault; None for half of the events after its start."""
+    start_s: int | None = None
+    """Time from the first event to the fault; None for half of the range."""
     route: str | None = None
     """Replaces the routes of the contract."""
 
@@ -91,7 +93,9 @@ def plan_drill(
     Raises:
         DrillError: the fault does not fit the model, or its route is broken.
     """
-    injection = plan_injection(request.injection, contract, baseline, fault_period(events, request.duration_s))
+    injection = plan_injection(
+        request.injection, contract, baseline, fault_period(events, request.start_s, request.duration_s)
+    )
     name = drill_name(contract.model, drill_id)
     try:
         model = derive_model(contract, baseline, name, settings, request.route)
@@ -109,21 +113,42 @@ def control_model(contract: Contract, baseline: Baseline, run_id: str, settings:
     return derive_model(contract, baseline, drill_name(contract.model, f"{run_id}-control"), plain, "")
 
 
-def fault_period(events: EventTables, duration_s: int | None) -> FaultPeriod:
-    """Return the period of the fault: from the middle of the events, by default for half of the rest.
+def complete_injection(
+    request: DrillRequest, contract: Contract, baseline: Baseline, events: EventTables
+) -> Injection | None:
+    """Return the fault of a drill with its defaults, over all events; None if it does not fit the model."""
+    at = epoch_ms(events.predictions)
+    try:
+        return plan_injection(request.injection, contract, baseline, FaultPeriod(int(at.min()), int(at.max()) + 1))
+    except DrillError:
+        return None
+
+
+def fault_period(events: EventTables, start_s: int | None, duration_s: int | None) -> FaultPeriod:
+    """Return the period of the fault: by default from the middle of the events, for half of the rest.
+
+    Args:
+        events: the events.
+        start_s: time from the first event to the fault, in seconds.
+        duration_s: length of the fault, in seconds.
 
     Raises:
         DrillError: the events span no time, or the fault would last longer than the rest of them.
     """
     at = epoch_ms(events.predictions)
     first, last = int(at.min()), int(at.max()) + 1
-    start = first + (last - first) // 2
+    start = first + ((last - first) // 2 if start_s is None else 1000 * start_s)
     rest_s = (last - start) // 1000
+    if start_s is not None and rest_s < 2:
+        raise DrillError(
+            f"The fault would start {start_s:,} s after the first event, and the events span "
+            f"{(last - first) // 1000:,} s; use a shorter --start or a longer --history."
+        )
     if rest_s < 2:
         raise DrillError("All events are at the same time; a drill needs events over a longer range.")
     if duration_s is not None and duration_s > rest_s:
         raise DrillError(
-            f"The fault would last {duration_s:,} s, and only {rest_s:,} s of events follow its start in the middle of "
-            "the range; use a shorter --duration or a longer --history."
+            f"The fault would last {duration_s:,} s, and only {rest_s:,} s of events follow its start; use a shorter "
+            "--duration, an earlier --start or a longer --history."
         )
     return FaultPeriod(start, start + 1000 * (duration_s or rest_s // 2))

@@ -5,11 +5,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from cli.drill.plan import DrillMode, DrillPlan
+from cli.drill.plan import DrillMode, DrillPlan, DrillRequest
+from drills.faults import Injection
 from drills.report import DrillReport
 from warehouse.client import Client
 from warehouse.tables import insert_rows
+
+
+@dataclass(frozen=True, slots=True)
+class UnplannedDrill:
+    """A drill of a suite that could not be planned, which is a failed one."""
+
+    drill_id: str
+    request: DrillRequest
+    injection: Injection | None
+    """With the defaults of the fault; None if the fault does not fit the model."""
+    report: DrillReport
 
 
 def store_results(
@@ -43,6 +56,44 @@ def _row(model: str, version: str, mode: DrillMode, plan: DrillPlan, report: Dri
         "predicted_high_s": high,
         "degraded_after_s": _seconds(report.degraded_after_s),
         "recovered_after_s": _seconds(report.recovered_after_s),
+    }
+
+
+def store_unplanned(
+    client: Client, model: str, version: str, mode: DrillMode, drills: Sequence[UnplannedDrill]
+) -> None:
+    """Write one failed row per drill; nothing was injected, so its fault begins and ends with the drill."""
+    insert_rows(client, "drills", [_unplanned_row(model, version, mode, drill) for drill in drills])
+
+
+def _unplanned_row(model: str, version: str, mode: DrillMode, drill: UnplannedDrill) -> dict[str, object]:
+    options, injection, at_ms = drill.request.injection, drill.injection, int(time.time() * 1000)
+    if injection is not None:
+        # The same field as that of the drill when it can be planned: the last drill of a fault and field counts.
+        field = injection.affected.name if injection.affected is not None else ""
+        magnitude = injection.magnitude if options.fault.magnitude is not None else None
+        rate: float | None = injection.rate
+    else:
+        field, magnitude, rate = options.field or "", options.magnitude, options.rate
+    return {
+        "drill_id": drill.drill_id,
+        "at": at_ms,
+        "model": model,
+        "version": version,
+        "fault": options.fault.name,
+        "field": field,
+        "magnitude": math.nan if magnitude is None else magnitude,
+        "rate": math.nan if rate is None else rate,
+        "mode": mode,
+        "fault_start": at_ms,
+        "fault_end": at_ms,
+        "passed": False,
+        "expected": [check.expected for check in drill.report.checks],
+        "observed": [check.observed for check in drill.report.checks],
+        "met": [check.is_met for check in drill.report.checks],
+        **dict.fromkeys(
+            ("page_after_s", "predicted_low_s", "predicted_high_s", "degraded_after_s", "recovered_after_s"), math.nan
+        ),
     }
 
 

@@ -33,7 +33,7 @@ class ServingProcess:
         )
         answer = guard.use(lambda: "primary", lambda: "fallback")
         guard.on_change(
-            lambda changed: self.observed.append(GuardObservation(int(time.time()), changed.state, answer()))
+            lambda changed: self.observed.append(GuardObservation(int(time.time()), changed.state, answer(), None))
         )
         return self
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from barograph.contract import Contract
 
 from cli.baseline.lookup import list_baselines
@@ -14,20 +17,22 @@ from cli.contracts import read_contract
 from cli.drill.event_files import read_event_files
 from cli.drill.live import run_live_drills
 from cli.drill.live_checks import check_live, check_windows, lead_s, live_range_s
-from cli.drill.plan import DrillMode, DrillPlan, DrillRequest, plan_drill
-from cli.drill.results import store_results
+from cli.drill.plan import DrillMode, DrillPlan, DrillRequest, complete_injection, plan_drill
+from cli.drill.results import UnplannedDrill, store_results, store_unplanned
 from cli.drill.run import DrillInput, DrillOptions, run_drills
 from cli.drill.scratch import new_run_id
 from cli.drill.show import Result, print_plan, print_report, print_summary, title_of
 from cli.settings import load_settings
 from cli.terminal import Terminal
+from cli.times import parse_since
 from drills.derived_model import drill_name
 from drills.errors import DrillError
 from drills.faults import EventTables
 from drills.faults.fault import epoch_ms
 from drills.live_times import move_to
-from drills.recorded_events import read_events
+from drills.recorded_events import newest_event, read_events
 from drills.report import failed_report
+from drills.webhook import check_address
 from sketches.baseline.baseline import Baseline
 from warehouse.client import Client, connect
 
@@ -43,6 +48,8 @@ class SessionOptions:
     """Files of events; empty: raw rows in ClickHouse."""
     version: str | None = None
     history_s: int | None = None
+    until: str | None = None
+    """End of the range of event time: a time, or an age at the newest event; None for the newest event."""
     webhook: str | None = None
     timeout_s: float = 600.0
     mode: DrillMode = "fast"
@@ -69,8 +76,13 @@ class DrillSession:
             model: the model whose events are used.
             options: the options.
             quiet: whether to print nothing but errors, because the caller prints JSON.
+
+        Raises:
+            DrillError: the model is one of a drill, or the webhook is not one of HTTP.
         """
         drill_name(model, "check")
+        if options.webhook is not None:
+            check_address(options.webhook)
         self._settings = load_settings(config)
         self._model, self._options, self._quiet = model, options, quiet
         self._terminal = Terminal()
@@ -93,6 +105,7 @@ class DrillSession:
             baseline = _baseline_in_force(client, contract, version, events)
         results: dict[int, Result] = {}
         plans: dict[int, DrillPlan] = {}
+        unplanned: list[UnplannedDrill] = []
         for i, request in enumerate(requests):
             drill_id = run_id if len(requests) == 1 else f"{run_id}-{i + 1}"
             try:
@@ -103,7 +116,12 @@ class DrillSession:
                 if not is_suite:
                     raise
                 plans.pop(i, None)
-                results[i] = (request.title, None, failed_report("the drill can run", str(error)))
+                failure = failed_report("the drill can run", str(error))
+                results[i] = (request.title, None, failure)
+                injection = complete_injection(request, contract, baseline, events)
+                unplanned.append(UnplannedDrill(drill_id, request, injection, failure))
+        with connect(self._settings.warehouse) as client:
+            store_unplanned(client, self._model, version, mode, unplanned)
         if not self._quiet:
             for plan in plans.values():
                 print_plan(self._terminal, plan)
@@ -130,26 +148,46 @@ class DrillSession:
 
     def _read_events(self, client: Client, contract: Contract) -> tuple[str, EventTables]:
         longest_s = max(window.length_s for window in contract.windows)
-        history_s = self._options.history_s or HISTORY_WINDOWS * longest_s
+        history_s = self._options.history_s
         is_live = self._options.mode == "live"
-        if is_live and self._options.history_s is None:
-            history_s = live_range_s(contract, self._settings)
+        if history_s is None:
+            history_s = live_range_s(contract, self._settings) if is_live else HISTORY_WINDOWS * longest_s
+        history = timedelta(seconds=history_s)
         if self._options.files:
             version, events = read_event_files(self._options.files, contract, self._options.version)
-            events = _newest(events, history_s)
+            until = self._until(datetime.fromtimestamp(int(epoch_ms(events.predictions).max()) / 1000, UTC))
+            events = _between(events, until - history, until)
         else:
-            version, events = read_events(client, contract, self._options.version, history_s)
+            until = self._until(newest_event(client, contract.model))
+            version, events = read_events(client, contract, self._options.version, until - history, until)
         if is_live:
             check_live(client, self._settings, contract, events, self._options.timeout_s)
             events = move_to(events, contract, round(1000 * (time.time() + lead_s(self._settings))))
         return version, events
 
+    def _until(self, newest: datetime) -> datetime:
+        """Return the end of the range, which is not part of it."""
+        if self._options.until is None:
+            return newest + timedelta(milliseconds=1)
+        return parse_since("until", self._options.until, newest)
 
-def _newest(events: EventTables, history_s: int) -> EventTables:
-    """Return the events of the last part of the range."""
-    since_ms = int(epoch_ms(events.predictions).max()) - 1000 * history_s
-    predictions, labels = (table.filter(epoch_ms(table) >= since_ms) for table in (events.predictions, events.labels))
-    return EventTables(predictions, labels)
+
+def _between(events: EventTables, since: datetime, until: datetime) -> EventTables:
+    """Return the predictions of a range, and their labels.
+
+    Raises:
+        DrillError: the range has no predictions.
+    """
+    since_ms, until_ms = round(since.timestamp() * 1000), round(until.timestamp() * 1000)
+    at = epoch_ms(events.predictions)
+    predictions = events.predictions.filter(pa.array((at >= since_ms) & (at < until_ms)))
+    if not predictions.num_rows:
+        raise DrillError(
+            f"The files have no predictions from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC; choose another "
+            "--until or --history."
+        )
+    labels = events.labels.filter(pa.array(epoch_ms(events.labels) >= since_ms))
+    return EventTables(predictions, labels.filter(pc.is_in(labels["id"], predictions["id"].combine_chunks())))
 
 
 def _baseline_in_force(client: Client, contract: Contract, version: str, events: EventTables) -> Baseline:

@@ -22,6 +22,7 @@ DRILL = RecordKind(
         Key("other", NameKind("the name of a field"), "the second field of swapped-columns"),
         Key("magnitude", NumberKind(), "the size of the fault"),
         Key("rate", NumberKind(0.0, 1.0, above=True), "the share of affected rows"),
+        Key("start", DurationKind(), "the time from the first event to the fault"),
         Key("duration", DurationKind(), "the length of the fault"),
         Key("route", NameKind("the name of a route"), "replaces the routes of the contract"),
     )
@@ -31,7 +32,12 @@ SUITE = RecordKind(
         Key("suite", IntegerKind(FORMAT, FORMAT), "the version of the format", required=True),
         Key("model", NameKind("the name of a model"), "the model", required=True),
         Key("version", NameKind("a version of the model"), "the version whose events are used"),
-        Key("history", DurationKind(), "the range of events that is replayed"),
+        Key("history", DurationKind(), "the length of the range of events that is replayed"),
+        Key(
+            "until",
+            NameKind("a time such as 2026-03-01, or an age such as 30d"),
+            "the end of the range: a time, or an age at the newest event",
+        ),
         Key("drills", ListKind(DRILL, 1), "the drills", required=True),
     )
 )
@@ -44,6 +50,7 @@ class DrillSuite:
     model: str
     version: str | None
     history_s: int | None
+    until: str | None
     requests: tuple[DrillRequest, ...]
 
 
@@ -57,11 +64,17 @@ def read_suite(path: Path) -> DrillSuite:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise DrillError(f"The suite {path} cannot be read: {(reason or str(error)).lower()}.") from error
+        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "the text is not UTF-8"
+        raise DrillError(f"The suite {path} cannot be read: {reason}.") from error
+    if not text.strip():
+        raise DrillError(f"The suite {path} is empty; write the keys suite, model and drills, as docs/drills.md shows.")
     values: dict[str, Any] = read_value(SUITE, read_tree(text, str(path)), (), str(path))
     return DrillSuite(
-        values["model"], values.get("version"), values.get("history"), tuple(map(_request, values["drills"]))
+        values["model"],
+        values.get("version"),
+        values.get("history"),
+        values.get("until"),
+        tuple(map(_request, values["drills"])),
     )
 
 
@@ -73,4 +86,4 @@ def _request(values: dict[str, Any]) -> DrillRequest:
         values.get("magnitude"),
         values.get("rate"),
     )
-    return DrillRequest(injection, values.get("duration"), values.get("route"))
+    return DrillRequest(injection, values.get("duration"), values.get("start"), values.get("route"))

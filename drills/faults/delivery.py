@@ -40,6 +40,11 @@ def _silent(_: Injection) -> tuple[ExpectedRule, ...]:
     return (ExpectedRule("silence"),)
 
 
+def _partial_windows(_: Injection) -> tuple[ExpectedRule, ...]:
+    """After the silence a window covers a part of the day or week, in which values differ from those of the whole."""
+    return ExpectedRule("psi-major"), ExpectedRule("output-shift")
+
+
 FAULTS = (
     Fault("duplicates", repeat_events, nothing, rate=FaultParameter(0.5, "of the events", 0.0, 1.0)),
     Fault(
@@ -50,5 +55,5 @@ FAULTS = (
         rate=FaultParameter(0.2, "of the events", 0.0, 1.0),
     ),
     Fault("traffic-halved", halve_traffic, nothing, rate=FaultParameter(0.5, "of the events", 0.0, 1.0)),
-    Fault("silence", stop_traffic, _silent),
+    Fault("silence", stop_traffic, _silent, _partial_windows),
 )

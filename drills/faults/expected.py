@@ -7,6 +7,7 @@ from barograph.contract.alerts_section import is_output
 
 from drills.faults.fault import ExpectedRule, Injection
 
+RATES = ("null-rate", "invalid-rate", "unseen-rate", "range-rate")
 NONE: tuple[ExpectedRule, ...] = ()
 
 
@@ -28,8 +29,7 @@ def nothing(_: Injection) -> tuple[ExpectedRule, ...]:
 def field_rates(injection: Injection) -> tuple[ExpectedRule, ...]:
     """Rates of the field may rise beside a change of its distribution."""
     field = injection.field
-    rates = ("null-rate", "invalid-rate", "unseen-rate", "range-rate")
-    return (drift_of(field), *(ExpectedRule(name, field.name) for name in rates), *estimates(injection))
+    return (drift_of(field), *(ExpectedRule(name, field.name) for name in RATES), *estimates(injection))
 
 
 def estimates(injection: Injection) -> tuple[ExpectedRule, ...]:

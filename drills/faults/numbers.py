@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from drills.faults.expected import drift, drift_of, field_rates
 from drills.faults.fault import EventTables, ExpectedRule, Fault, FaultParameter, Injection, Mask, replace_column
 
+Values = NDArray[np.float64]
 NUMBERS: frozenset[FieldType] = frozenset(("float", "int"))
 VALUES: frozenset[FieldType] = frozenset((*NUMERIC_TYPES, "category"))
 
@@ -18,19 +21,19 @@ VALUES: frozenset[FieldType] = frozenset((*NUMERIC_TYPES, "category"))
 def shift_mean(events: EventTables, injection: Injection) -> EventTables:
     """A sensor is miscalibrated, or an upstream job adds a constant: all values move by the same amount."""
     delta = injection.magnitude * injection.baseline.std
-    return _changed(events, injection, lambda values: values + delta)
+    return changed_numbers(events, injection, lambda values: values + delta)
 
 
 def scale_values(events: EventTables, injection: Injection) -> EventTables:
     """A source changes its unit without notice: kilograms become pounds, or milliseconds become seconds."""
-    return _changed(events, injection, lambda values: values * injection.magnitude)
+    return changed_numbers(events, injection, lambda values: values * injection.magnitude)
 
 
 def clip_range(events: EventTables, injection: Injection) -> EventTables:
     """A sensor saturates, or a column is narrowed to a smaller type: values above a limit become the limit."""
     quantiles = injection.baseline.quantiles
     limit = quantiles[round((1 - injection.magnitude) * (len(quantiles) - 1))]
-    return _changed(events, injection, lambda values: np.minimum(values, limit))
+    return changed_numbers(events, injection, lambda values: np.minimum(values, limit))
 
 
 def stick_value(events: EventTables, injection: Injection) -> EventTables:
@@ -53,13 +56,12 @@ def swap_columns(events: EventTables, injection: Injection) -> EventTables:
     return EventTables(replace_column(swapped, injection.second.source, other), events.labels)
 
 
-def _changed(events: EventTables, injection: Injection, change: object) -> EventTables:
+def changed_numbers(events: EventTables, injection: Injection, change: Callable[[Values], Values]) -> EventTables:
     """Change the affected numbers; nulls stay, and whole numbers stay whole."""
-    assert callable(change)
     table, rows = events.predictions, injection.rows(events.predictions)
     column = table[injection.column].combine_chunks()
     valid = np.asarray(column.is_valid()) & rows
-    values: NDArray[np.float64] = column.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
+    values: Values = column.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
     changed = np.where(valid, change(values), values)
     if injection.field.type == "int":
         changed = np.where(valid, np.rint(changed), values)

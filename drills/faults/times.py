@@ -17,13 +17,19 @@ from drills.faults.fault import (
     epoch_ms,
     replace_column,
 )
+from drills.faults.numbers import changed_numbers
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
+DAY_UNITS = {"hour of the day": 24, "minute of the day": 1_440, "second of the day": 86_400}
+"""The unit in a contract of a number that is a time of day → how many of them a day has."""
 
 
 def slip_time_zone(events: EventTables, injection: Injection) -> EventTables:
-    """A source writes local time as UTC: a timestamp is hours off."""
-    return _moved(events, injection, round(injection.magnitude * HOUR_MS))
+    """A source writes local time as UTC: a timestamp, or a time of day, is hours off."""
+    if injection.field.type == "timestamp":
+        return _moved(events, injection, round(injection.magnitude * HOUR_MS))
+    day = DAY_UNITS[injection.field.unit]
+    return changed_numbers(events, injection, lambda values: (values + injection.magnitude * day / 24) % day)
 
 
 def delay_upstream(events: EventTables, injection: Injection) -> EventTables:
@@ -62,6 +68,18 @@ def _moved(events: EventTables, injection: Injection, delta_ms: int) -> EventTab
     return EventTables(replace_column(table, injection.column, pc.if_else(rows, moved, column)), events.labels)
 
 
+def _slip_problem(injection: Injection) -> str:
+    field = injection.field
+    if field.type == "timestamp":
+        return ""
+    if field.unit in DAY_UNITS:
+        return "" if injection.magnitude % 24 else "A slip by a whole day does not change a time of day."
+    return (
+        f"The fault timezone-slip affects times, and {field.name} is a number; if it is a time of day, set its unit in "
+        f"the contract: {', '.join(DAY_UNITS)}."
+    )
+
+
 def _older(injection: Injection) -> tuple[ExpectedRule, ...]:
     return drift(injection) if injection.field.type == "timestamp" else ()
 
@@ -76,8 +94,9 @@ FAULTS = (
         slip_time_zone,
         drift,
         field_rates,
-        frozenset(("timestamp",)),
+        frozenset(("timestamp", "float", "int")),
         FaultParameter(-5.0, "hours", -24.0, 24.0),
+        problem=_slip_problem,
     ),
     Fault("stale-upstream", delay_upstream, _older, field_rates, ANY_TYPE, FaultParameter(6.0, "hours", 0.0, 720.0)),
     Fault(

@@ -677,6 +677,20 @@ def test_a_guard_that_stopped_has_no_record(client: Client) -> None:
     assert {state for _, state in states[:-1]} == {"healthy"}
 
 
+# ---------------------------------------------------------------------------------------------------- detectability
+
+
+def test_the_last_computation_of_what_is_detected(client: Client) -> None:
+    chosen: dict[str, Value] = {"model": AWKWARD, "version": "2"}
+    sizes = ("", "1 (0.5 sd)", "0.5 (0.25 sd)")
+    ((field, *row, at),) = ask(client, QUERIES["detectability.blind_spots"], chosen)
+    assert row == ["a sentence", "psi-major", *sizes]
+    assert at.timestamp() == END_S
+    ((*row,),) = ask(client, QUERIES["detectability.windows"], chosen)
+    assert row == [field, "all", "shift of the mean", "1h", 500.0, 3.0, *sizes]
+    assert ask(client, QUERIES["detectability.windows"], {"model": AWKWARD, "version": "1"}) == []
+
+
 # ----------------------------------------------------------------------------------------------------------- drills
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+import socket
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pytest
+from barograph.contract.alerts import AlertRule, Alerts
+from barograph.contract.file import dump_contract
 from confluent_kafka.admin import NewTopic
 
 from cli.apply import apply_all
@@ -18,7 +23,8 @@ from cli.drill.scratch import database_prefix, topics_prefix
 from cli.main import main
 from cli.settings import Settings, load_settings
 from drills.errors import DrillError
-from drills.recorded_events import read_events
+from drills.recorded_events import newest_event, read_events
+from drills.webhook import WebhookReceiver
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from streams.broker.client import Admin
@@ -118,10 +124,9 @@ def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
         "silence": "page silence at on-call",
     }
     for each in (shift, errors):
-        assert [check["observed"] for check in each["checks"][2:]] == [
-            "degraded, the fallback answered",
-            "healthy, the primary answered",
-        ]
+        degraded, recovered = (check["observed"] for check in each["checks"][2:])
+        assert degraded.startswith("degraded, the fallback answered ")
+        assert recovered.startswith("healthy, the primary answered ")
     assert duplicates["alerts"] == []
     low_s, high_s = shift["predicted_s"]
     # Rules are evaluated at whole hops, so a page may be later than predicted by one of them.
@@ -134,6 +139,7 @@ def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
             ("error-burst", "", True, 4, "shop"),
             ("duplicates", "", True, 2, "shop"),
             ("silence", "", True, 3, "shop"),
+            ("silence", "", False, 1, "shop"),
         ]
         for table in ("predictions", "panes", "drift", "volume", "progress", "processors"):
             assert client.rows(f"SELECT count() FROM {table}") == [(0,)], table
@@ -141,19 +147,109 @@ def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
     assert installation.leftovers() == []
 
 
+@pytest.mark.long
+def test_a_disabled_rule_and_webhooks_that_fail_are_failed_drills(
+    installation: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disabled = Alerts(rules={"psi-major": AlertRule(severity="none")})
+    contract = msgspec.structs.replace(installation.model.contract, alerts=disabled, route="shop")
+    apply_all(installation.settings, [(contract, dump_contract(contract))], [])
+    suite = installation.folder / "drills.yaml"
+    suite.write_text(
+        "suite: 1\nmodel: shop\nhistory: 8d\ndrills:\n"
+        "  - {fault: mean-shift, field: x, magnitude: 2}\n"
+        "  - {fault: error-burst}\n"
+    )
+    arguments = ("--from", installation.model.predictions_file, "--config", installation.config, "--json")
+    with WebhookReceiver(status=500) as webhook:
+        code, result = run(capsys, "drill", "suite", suite, *arguments, "--webhook", webhook.url)
+    assert code == 1
+    shift, errors = result["drills"]
+    assert not shift["passed"]
+    assert shift["checks"][0] == {
+        "expected": "psi-major x, which the contract disables",
+        "observed": "the contract has no rule psi-major for x; see alerts.rules.psi-major in it",
+        "met": False,
+        "after_s": None,
+    }
+    failures = [each["observed"] for each in errors["checks"] if not each["met"]]
+    assert failures[0] == "it fired, and no notification arrived"
+    assert failures[1].startswith("on-call: notification by webhook failed: the server returned 500")
+
+    # The socket accepts connections, and nothing answers.
+    monkeypatch.setattr("alerts.webhooks.TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        code, result = run(capsys, "drill", "run", "error-burst", "--model", "shop", *arguments, "--webhook", url)
+    assert code == 1
+    failures = [each["observed"] for each in result["drills"][0]["checks"] if not each["met"]]
+    assert failures[:2] == [
+        "it fired, and no notification arrived",
+        "on-call: notification by webhook failed: timed out.",
+    ]
+    with connect(installation.settings.warehouse) as client:
+        stored = client.rows("SELECT DISTINCT fault, passed FROM drills ORDER BY fault")
+        assert stored == [("error-burst", False), ("mean-shift", False)]
+    assert installation.leftovers() == []
+
+
+def test_drills_of_a_suite_that_cannot_be_planned_are_stored_as_failed(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = installation.folder / "drills.yaml"
+    suite.write_text(
+        "suite: 1\nmodel: shop\nhistory: 8d\ndrills:\n"
+        "  - {fault: silence, route: nowhere}\n"
+        "  - {fault: mean-shift, duration: 90d}\n"
+        "  - {fault: null-rise, field: z, rate: 0.5}\n"
+    )
+    arguments = ("--from", installation.model.predictions_file, "--json", "--config", installation.config)
+    code, result = run(capsys, "drill", "suite", suite, *arguments)
+    assert code == 1
+    with connect(installation.settings.warehouse) as client:
+        query = "SELECT fault, field, passed, expected, met, observed[1], magnitude, rate FROM drills ORDER BY drill_id"
+        rows = client.rows(query)
+        times = client.rows("SELECT countIf(fault_start = at AND fault_end = at), uniqExact(drill_id) FROM drills")
+    routed, long, unknown = rows
+    for each in rows:
+        assert each[2:5] == (False, ["the drill can run"], [False])
+    assert routed[:2] == ("silence", "")
+    assert "the route 'nowhere' is not known here" in routed[5]
+    assert long[:2] == ("mean-shift", "x"), "the field that a shorter drill would have"
+    assert "use a shorter --duration" in long[5]
+    assert (long[6], long[7]) == (2.0, 1.0)
+    assert unknown[:2] == ("null-rise", "z")
+    assert "has no field 'z'" in unknown[5]
+    assert (math.isnan(unknown[6]), unknown[7]) == (True, 0.5)
+    assert times == [(3, 3)]
+    assert [each["passed"] for each in result["drills"]] == [False] * 3
+    assert installation.leftovers() == []
+
+
 def test_events_come_from_the_raw_rows(installation: Installation) -> None:
     rows = installation.model.events.predictions.slice(0, 200)
+    contract = installation.model.contract
     record(installation, rows)
     with connect(installation.settings.warehouse) as client:
-        version, events = read_events(client, installation.model.contract, None, 8 * 86_400)
+        newest = newest_event(client, "shop")
+        assert newest == rows["at"][-1].as_py()
+        since, until = newest - timedelta(days=8), newest + timedelta(milliseconds=1)
+        version, events = read_events(client, contract, None, since, until)
         assert version == "1"
         for name in COMPARED:
             assert events.predictions[name].to_pylist() == rows[name].to_pylist(), name
+        earlier = rows["at"][120].as_py()
+        _, part = read_events(client, contract, None, since, earlier)
+        assert part.predictions["id"].to_pylist() == [
+            each["id"] for each in rows.select(["id", "at"]).to_pylist() if each["at"] < earlier
+        ]
         with pytest.raises(DrillError, match="no raw predictions of shop version 2; there are 1"):
-            read_events(client, installation.model.contract, "2", 8 * 86_400)
-        other = msgspec.structs.replace(installation.model.contract, model="other")
+            read_events(client, contract, "2", since, until)
+        with pytest.raises(DrillError, match=r"no raw predictions of shop from .*; choose another --until"):
+            read_events(client, contract, None, until, until + timedelta(days=1))
+        other = msgspec.structs.replace(contract, model="other")
         with pytest.raises(DrillError, match="no raw predictions of other: set raw_share"):
-            read_events(client, other, None, 8 * 86_400)
+            newest_event(client, other.model)
 
 
 def record(installation: Installation, rows: pa.Table) -> None:
@@ -214,6 +310,10 @@ def test_clean_removes_what_an_interrupted_drill_left(
         (
             ["null-rise", "--model", "shop", "--from", "FILE", "--rate", "1.5"],
             "The rate 1.5 of null-rise is out of range",
+        ),
+        (
+            ["null-rise", "--model", "shop", "--from", "FILE", "--rate", "-0.1"],
+            "The rate -0.1 of null-rise is out of range: it is above 0 to 1",
         ),
         (
             ["mean-shift", "--model", "shop", "--from", "FILE", "--field", "colour"],

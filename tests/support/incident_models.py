@@ -6,6 +6,7 @@ changes begin two days before `END_S`. Then all models are silent for two days, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,10 @@ from barograph.contract import Contract, Field, LabelSpec, ShadowTest, Slice, Sl
 from barograph.contract.file import dump_contract
 from numpy.typing import NDArray
 
+from alerts.guard.detectability_history import store_detectability
+from alerts.prediction.model_detectability import ModelDetectability
+from alerts.prediction.smallest_change import Detectability
+from alerts.prediction.window_power import WindowTraffic
 from sketches.baseline.baseline import Baseline, SliceValues, dump_baseline
 from tests.support.outputs import class_field, numeric_field
 from tests.support.two_day_model import fill_pipeline
@@ -191,6 +196,7 @@ def fill(client: Client, models: Sequence[str]) -> None:
     _shadow(client, models[0])
     _drills(client, models[0])
     _health(client, models[0])
+    _detectability(client, models[0])
     fill_pipeline(client, models[0], END_S, DAY_S, 60)
 
 
@@ -213,6 +219,27 @@ def _catalogue(tables: _Tables, model: str, baseline: Baseline) -> None:
     tables.add(
         "baselines", 1, **catalogue["baselines"] | {"effective_from": END_S - 20 * DAY_S, "reason": "autumn"},
     )  # fmt: skip
+
+
+def _detectability(client: Client, model: str) -> None:
+    """A blind spot by correlated traffic, one by the rule's windows, and the windows of each country."""
+    contract = contract_of(model)
+    short, long = contract.windows
+    day, week = WindowTraffic(short, DAY_S, 60_000.0, 213.0), WindowTraffic(long, 7 * DAY_S, 420_000.0, 1.0)
+    never = math.inf
+    rules = (
+        Detectability("amount", "shift", "psi-major", "", "all", day, (never, 0.54, 0.4)),
+        Detectability("device", "moved", "psi-major", "", "all", week, (never, 0.4, 0.24)),
+        Detectability("amount", "nulls", "null-rate", "", "all", None, (never, never, never)),
+        Detectability("device", "nulls", "null-rate", "", "all", week, (0.067, 0.058, 0.05)),
+    )
+    windows = tuple(
+        Detectability("amount", "shift", "", traffic.window.name, f"country={country}", traffic, (never, size, 0.3))
+        for country in COUNTRIES
+        for traffic, size in ((day, 0.6), (week, never))
+    )
+    result = ModelDetectability(model, VERSION, "baseline", rules, windows, {"amount": 17.0})
+    store_detectability(client, contract, result, NOW_S)
 
 
 def _shadow(client: Client, model: str) -> None:

@@ -109,6 +109,7 @@ def fill(client: Client, model: Watched) -> None:
     _labels(client, model)
     _drill(client, model)
     _health(client, model)
+    _detectability(client, model)
     _comparisons(client, model)
     _shadow(client, model)
 
@@ -353,6 +354,18 @@ def _health(client: Client, model: Watched) -> None:
         times = {"at": at_ms, "since": at_ms, "evaluated_at": at_ms, "sequence": minute}
         rows.append(row("model_health", model=model.name, state=state, **reasons, **times))
     insert_rows(client, "model_health", rows)
+
+
+def _detectability(client: Client, model: Watched) -> None:
+    """The last of two computations has a row for a rule and one for a window."""
+    for at_s in (END_S - 86_400, END_S):
+        common = {"model": model.name, "at": at_s * 1000, "version": "2", "slice": "all", "change": "shift", "rank": 1}
+        sizes = {"std": 2.0, "events": 500.0, "phi": 3.0, "in_hour": math.inf, "in_day": 0.5, "in_week": 0.25}
+        rows = [
+            row("detectability", **common, **sizes, rule=rule, window=window, field=model.fields[0].name, text=text)
+            for rule, window, text in (("psi-major", "", "a sentence"), ("", "1h", ""))
+        ]
+        insert_rows(client, "detectability", rows)
 
 
 def _shadow(client: Client, model: Watched) -> None:

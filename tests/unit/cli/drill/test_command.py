@@ -12,6 +12,10 @@ SUITES = {
     "key.yaml": "suite: 1\nmodel: shop\ndrills:\n  - {fault: silence, feild: x}\n",
     "fault.yaml": "suite: 1\nmodel: shop\ndrills: [{fault: silense}]\n",
     "rate.yaml": "suite: 1\nmodel: shop\ndrills: [{fault: null-rise, rate: 0}]\n",
+    "negative.yaml": "suite: 1\nmodel: shop\ndrills: [{fault: null-rise, rate: -0.1}]\n",
+    "no-drills.yaml": "suite: 1\nmodel: shop\ndrills: []\n",
+    "empty.yaml": "\n",
+    "list.yaml": "- silence\n",
     "drill.yaml": "suite: 1\nmodel: drill.shop.1\ndrills: [{fault: silence}]\n",
 }
 
@@ -28,8 +32,15 @@ SUITES = {
         (["suite", "rate.yaml"], "rate.yaml:3"),
         (["suite", "drill.yaml"], "drill.shop.1 is the model of a drill"),
         (["suite", "none.yaml"], "none.yaml cannot be read: no such file"),
+        (["suite", "."], "The suite . cannot be read: is a directory."),
+        (["suite", "latin-1.yaml"], "latin-1.yaml cannot be read: the text is not UTF-8."),
+        (["suite", "empty.yaml"], "empty.yaml is empty; write the keys suite, model and drills"),
+        (["suite", "list.yaml"], "list.yaml:1: write a map"),
+        (["suite", "no-drills.yaml"], "no-drills.yaml:3: drills: the list is empty"),
+        (["suite", "negative.yaml"], "-0.1 is out of range; write a number above 0, up to 1"),
+        (["run", "silence", "--model", "shop", "--webhook", "ftp://x"], "--webhook does not start with http://"),
     ],
-    ids=["fault", "drill", "duration", "history", "key", "fault-of-suite", "rate-of-suite", "drill-of-suite", "file"],
+    ids=lambda value: "-".join(value[1:]) if isinstance(value, list) else "",
 )
 def test_bad_input_is_one_sentence(
     tmp_path: Path,
@@ -41,6 +52,7 @@ def test_bad_input_is_one_sentence(
     monkeypatch.chdir(tmp_path)
     for name, text in SUITES.items():
         Path(name).write_text(text)
+    Path("latin-1.yaml").write_bytes("suite: 1 # für\n".encode("latin-1"))
     with pytest.raises(SystemExit) as exit_:
         main(["drill", *arguments])
     assert exit_.value.code == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli.drill.plan import DrillPlan, DrillRequest, control_model, fault_period, plan_drill
+from cli.drill.plan import DrillPlan, DrillRequest, complete_injection, control_model, fault_period, plan_drill
 from drills.errors import DrillError
 from drills.faults import EventTables, InjectionRequest, find_fault
 from drills.faults.fault import epoch_ms
@@ -25,19 +25,40 @@ def plan(fault: str = "mean-shift", contract: Any = ROUTED, **options: Any) -> D
 
 def test_the_fault_starts_in_the_middle() -> None:
     at = epoch_ms(EVENTS.predictions)
-    period = fault_period(EVENTS, None)
+    period = fault_period(EVENTS, None, None)
     middle = (at.min() + at.max() + 1) // 2
     assert abs(period.start_ms - middle) <= 1
     assert abs((at.max() - period.end_ms) - (period.end_ms - middle)) <= 2000
-    assert fault_period(EVENTS, 3600).end_ms == period.start_ms + HOUR_MS
+    assert fault_period(EVENTS, None, 3600).end_ms == period.start_ms + HOUR_MS
+
+
+def test_the_start_is_counted_from_the_first_event() -> None:
+    first = int(epoch_ms(EVENTS.predictions).min())
+    period = fault_period(EVENTS, 7200, 3600)
+    assert (period.start_ms - first, period.end_ms - first) == (2 * HOUR_MS, 3 * HOUR_MS)
 
 
 def test_periods_that_do_not_fit_are_rejected() -> None:
-    with pytest.raises(DrillError, match="use a shorter --duration or a longer --history"):
-        fault_period(EVENTS, 30 * 86_400)
+    with pytest.raises(DrillError, match="use a shorter --duration, an earlier --start or a longer --history"):
+        fault_period(EVENTS, None, 30 * 86_400)
+    with pytest.raises(DrillError, match="use a shorter --start or a longer --history"):
+        fault_period(EVENTS, 30 * 86_400, None)
     one = EventTables(EVENTS.predictions.slice(0, 1), EVENTS.labels)
     with pytest.raises(DrillError, match="All events are at the same time"):
-        fault_period(one, None)
+        fault_period(one, None, None)
+
+
+def test_a_drill_without_a_plan_keeps_the_field_that_it_would_have() -> None:
+    def affected(fault: str, field: str | None = None) -> str | None:
+        injection = complete_injection(
+            DrillRequest(InjectionRequest(find_fault(fault), field), 30 * 86_400), ROUTED, baseline(), EVENTS
+        )
+        return None if injection is None or injection.affected is None else injection.affected.name
+
+    assert affected("mean-shift") == "x"
+    assert affected("mean-shift", "y") == "y"
+    assert affected("mean-shift", "colour") is None
+    assert affected("silence") is None
 
 
 def test_a_plan_states_what_must_happen() -> None:

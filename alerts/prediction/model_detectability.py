@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from barograph.contract import Contract
@@ -9,17 +10,22 @@ from barograph.contract import Contract
 from alerts.prediction.smallest_change import Detectability, change_tables, rule_detectability, window_detectability
 from alerts.prediction.window_power import WindowTraffic
 from alerts.settings import AlertSettings
-from cli.baseline.lookup import load_applied
-from cli.contracts import hint
-from cli.errors import CommandError
 from sketches.baseline.baseline import ALL, Baseline, FieldBaseline
 from sketches.baseline.groups import reference_slices
 from sketches.baseline.layout import Layout
+from warehouse.applied_baselines import load_applied
 from warehouse.client import Client
-from warehouse.field_traffic import TRAFFIC_DAYS, FieldTraffic, field_traffic
+from warehouse.field_traffic import TRAFFIC_DAYS, field_traffic
 
 HORIZONS = {"1h": 3_600.0, "1d": 86_400.0, "7d": 604_800.0}
 """The times within which a change is detected, in seconds."""
+
+TrafficByField = dict[tuple[str, str], dict[str, WindowTraffic]]
+"""Field and slice → name of the window → its traffic."""
+
+
+class DetectabilityError(RuntimeError):
+    """What a model detects cannot be computed; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,57 +44,76 @@ class ModelDetectability:
 
 
 def compute_detectability(
-    client: Client, contract: Contract, settings: AlertSettings, field: str | None
+    client: Client,
+    contract: Contract,
+    settings: AlertSettings,
+    fields: Sequence[str] = (),
+    on_step: Callable[[], None] = lambda: None,
 ) -> ModelDetectability:
-    """Compute the smallest changes of the critical fields, or of one field.
+    """Compute the smallest changes of some fields that are detected.
 
-    If no field is critical, all fields are included: their rules create tickets.
+    Args:
+        client: the warehouse.
+        contract: the contract of the model.
+        settings: of the installation.
+        fields: names of fields of the contract; by default the critical ones. If no field is critical, all fields are
+            included: their rules create tickets.
+        on_step: called after each field of the rules, and each slice of a field; an exception ends the computation.
 
     Raises:
-        CommandError: the field is unknown, or the model has no verdict of the last week.
+        DetectabilityError: the model has no verdict of the last week, or its baseline is not applied.
+        BaselineError: this release cannot read the baseline.
     """
-    names = [each.name for each in contract.fields]
-    if field is not None and field not in names:
-        raise CommandError(f"The contract of {contract.model} has no field {field!r}{hint(field, names)}")
-    critical = [each.name for each in contract.fields if each.critical]
-    chosen = [field] if field is not None else critical or names
     traffic = field_traffic(client, contract.model)
     if not traffic:
-        raise CommandError(
+        raise DetectabilityError(
             f"{contract.model} has no verdict on a whole window of the last {TRAFFIC_DAYS} days, so its traffic is "
             "unknown. `barograph status` shows its state."
         )
-    baseline = _find_baseline(client, contract.model, traffic[0].baseline_id)
-    fields = {each.name: each for each in baseline.fields}
+    version, baseline_id = traffic[0].version, traffic[0].baseline_id
+    baseline = load_applied(client, contract.model, baseline_id)
+    if baseline is None:
+        raise DetectabilityError(
+            f"The baseline {baseline_id} of the newest verdicts of {contract.model} is not applied. Apply it again "
+            "with `barograph apply --baseline FILE`."
+        )
     windows = {window.name: window for window in contract.windows}
-    rows: dict[tuple[str, str], dict[str, WindowTraffic]] = {}
+    rows: TrafficByField = {}
     for each in traffic:
         if each.window in windows and each.n > 0:
             of_window = WindowTraffic(windows[each.window], each.length_s, each.n, max(1.0, each.phi))
             rows.setdefault((each.field, each.slice), {})[each.window] = of_window
-    horizons_s = tuple(HORIZONS.values())
+    by_name = {each.name: each for each in baseline.fields}
+    critical = [each.name for each in contract.fields if each.critical]
+    chosen = fields or critical or [each.name for each in contract.fields]
+    trained = [by_name[name] for name in chosen if name in by_name]
     by_rule: list[Detectability] = []
-    for name in (name for name in chosen if name in fields and any(fields[name].slices[ALL].cells)):
-        whole = rows.get((name, ALL), {})
-        by_rule += rule_detectability(contract, fields[name], whole, horizons_s, settings)
-    by_window = _of_windows(contract, baseline, [fields[name] for name in chosen if name in fields], rows)
+    for field in trained:
+        if any(field.slices[ALL].cells):
+            whole = rows.get((field.name, ALL), {})
+            by_rule += rule_detectability(contract, field, whole, tuple(HORIZONS.values()), settings)
+            on_step()
+    by_window = _of_windows(contract, baseline, trained, rows, on_step)
     std = {each.name: each.std for each in baseline.fields if each.kind == "numeric"}
-    first: FieldTraffic = traffic[0]
     return ModelDetectability(
-        contract.model,
-        first.version,
-        first.baseline_id,
-        tuple(sorted(by_rule, key=_visibility)),
-        tuple(by_window),
-        std,
+        contract.model, version, baseline_id, tuple(sorted(by_rule, key=visibility)), tuple(by_window), std
     )
+
+
+def visibility(row: Detectability) -> tuple[bool, list[float]]:
+    """Sort the least visible first, by a day, a week and an hour; rates after distributions, whose sizes differ."""
+    hour, day, week = row.smallest
+    # A shift by a standard deviation ranks as a move of a tenth of the events.
+    unit = 10.0 if row.change == "shift" else 1.0
+    return row.change == "nulls", [-size / unit for size in (day, week, hour)]
 
 
 def _of_windows(
     contract: Contract,
     baseline: Baseline,
     fields: list[FieldBaseline],
-    rows: dict[tuple[str, str], dict[str, WindowTraffic]],
+    rows: TrafficByField,
+    on_step: Callable[[], None],
 ) -> list[Detectability]:
     layout = Layout(baseline)
     references = dict(zip(layout.slices, reference_slices(layout), strict=True))
@@ -107,22 +132,5 @@ def _of_windows(
                 result += window_detectability(
                     contract, field, reference, slice_name, window, tuple(HORIZONS.values()), tables[reference]
                 )
+                on_step()
     return result
-
-
-def _visibility(row: Detectability) -> tuple[bool, list[float]]:
-    """Sort the least visible first, by a day, a week and an hour; rates after distributions, whose sizes differ."""
-    hour, day, week = row.smallest
-    # A shift by a standard deviation ranks as a move of a tenth of the events.
-    unit = 10.0 if row.change == "shift" else 1.0
-    return row.change == "nulls", [-size / unit for size in (day, week, hour)]
-
-
-def _find_baseline(client: Client, model: str, baseline_id: str) -> Baseline:
-    baseline = load_applied(client, model, baseline_id)
-    if baseline is not None:
-        return baseline
-    raise CommandError(
-        f"The baseline {baseline_id} of the newest verdicts of {model} is not applied. Apply it again with "
-        "`barograph apply --baseline FILE`."
-    )

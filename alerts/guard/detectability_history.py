@@ -1,0 +1,162 @@
+"""Writes what each model's rules and windows detect to the table `detectability`, which the page Model shows.
+
+A computation takes tenths of a second for each field, slice and window, so a thread does it, model by model. It is due
+a day after the last one in the table, so a restart neither repeats nor omits it, and again after a change of the
+contract.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import structlog
+from barograph.contract import Contract
+
+from alerts.prediction.detectability_text import invisible_change, invisible_reason
+from alerts.prediction.model_detectability import (
+    DetectabilityError,
+    ModelDetectability,
+    compute_detectability,
+    visibility,
+)
+from alerts.prediction.smallest_change import Detectability
+from alerts.settings import AlertSettings
+from sketches.baseline.baseline import BaselineError
+from warehouse.client import Address, Client
+from warehouse.errors import WarehouseBusy, WarehouseError
+from warehouse.tables import insert_rows
+
+PERIOD_S = 86_400
+"""Age at which a computation is repeated."""
+CHECK_S = 300
+"""Pause between checks for models that are due, in seconds."""
+PAUSE_S = 0.1
+"""Pause after each step of a computation, which leaves the processor to the evaluation of the rules."""
+CLOSE_S = 10.0
+"""Longest wait for the end of a step, in seconds."""
+
+
+class _GuardStopped(Exception):
+    """The guard ends."""
+
+
+class DetectabilityHistory:
+    """The table, as the leading guard writes it."""
+
+    def __init__(
+        self,
+        address: Address,
+        alerts: AlertSettings,
+        connect_to: Callable[[Address], Client],
+        clock: Callable[[], float],
+    ) -> None:
+        """Start nothing.
+
+        Args:
+            address: of the warehouse.
+            alerts: settings of the installation.
+            connect_to: opens the warehouse.
+            clock: Unix seconds.
+        """
+        self._address, self._alerts, self._connect, self._clock = address, alerts, connect_to, clock
+        self._thread: threading.Thread | None = None
+        self._checked_s = -math.inf
+        self._stop = threading.Event()
+        self._log = structlog.get_logger().bind(processor="guard")
+
+    def follow(self, contracts: Mapping[str, Contract]) -> None:
+        """Compute what is due on a thread, unless that was checked in the last five minutes."""
+        now_s = self._clock()
+        is_running = self._thread is not None and self._thread.is_alive()
+        if is_running or now_s - self._checked_s < CHECK_S:
+            return
+        self._checked_s = now_s
+        self._thread = threading.Thread(target=self._run, args=(contracts,), name="detectability", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(CLOSE_S)
+
+    def _run(self, contracts: Mapping[str, Contract]) -> None:
+        try:
+            with self._connect(self._address) as client:
+                for model in due_models(client, contracts, self._clock()):
+                    self._update(client, contracts[model])
+        except _GuardStopped:
+            pass
+        except (WarehouseBusy, WarehouseError) as error:
+            self._log.warning("detectability not computed, next try in five minutes", error=str(error))
+        except Exception:
+            self._log.exception("detectability not computed, next try in five minutes")
+
+    def _update(self, client: Client, contract: Contract) -> None:
+        try:
+            result = compute_detectability(client, contract, self._alerts, on_step=self._pause)
+        except (DetectabilityError, BaselineError) as error:
+            self._log.info("detectability not computed", model=contract.model, reason=str(error))
+        else:
+            store_detectability(client, contract, result, self._clock())
+
+    def _pause(self) -> None:
+        if self._stop.wait(PAUSE_S):
+            raise _GuardStopped
+
+
+def due_models(client: Client, contracts: Mapping[str, Contract], now_s: float) -> list[str]:
+    """Return the models whose last computation is a day old or used another contract; those without one first."""
+    last: dict[str, tuple[datetime, str]] = {
+        model: (at, contract_id)
+        for model, at, contract_id in client.rows(
+            "SELECT model, max(at), argMax(contract_id, at) FROM detectability GROUP BY model"
+        )
+    }
+    known = {model: (last[model][0].timestamp(), last[model][1]) for model in contracts if model in last}
+    due = [
+        model
+        for model, contract in contracts.items()
+        if model not in known or now_s - known[model][0] >= PERIOD_S or known[model][1] != contract.id
+    ]
+    return sorted(due, key=lambda model: known[model][0] if model in known else -math.inf)
+
+
+def store_detectability(client: Client, contract: Contract, result: ModelDetectability, at_s: float) -> None:
+    """Write the rows of one computation."""
+    common = {
+        "model": result.model,
+        "at": int(at_s * 1000),
+        "contract_id": contract.id,
+        "version": result.version,
+        "baseline_id": result.baseline_id,
+    }
+    groups = result.rules, sorted(result.windows, key=visibility)
+    rows = [
+        {**common, "rank": rank, **_row(each, result.std)}
+        for group in groups
+        for rank, each in enumerate(group, start=1)
+    ]
+    insert_rows(client, "detectability", rows)
+
+
+def _row(row: Detectability, std: Mapping[str, float]) -> dict[str, object]:
+    traffic = row.traffic
+    in_hour, in_day, in_week = row.smallest
+    return {
+        "rule": row.rule,
+        "field": row.field,
+        "slice": row.slice_name,
+        "window": row.window,
+        "change": row.change,
+        "std": std.get(row.field, math.nan),
+        "events": math.nan if traffic is None else traffic.events,
+        "phi": math.nan if traffic is None else traffic.phi,
+        "in_hour": in_hour,
+        "in_day": in_day,
+        "in_week": in_week,
+        "text": f"{invisible_change(row, std)}: {invisible_reason(row)}" if row.rule else "",
+    }

@@ -1,0 +1,161 @@
+"""The guard writes what each model detects to the table `detectability`: on a thread, once a day."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+from barograph.contract import Contract
+from barograph.guard.health import ModelHealth
+from confluent_kafka import TopicPartition
+
+from alerts.guard.detectability_history import PERIOD_S, DetectabilityHistory, due_models
+from alerts.guard.health_log import HealthLog
+from alerts.guard.processor import GuardProcessor
+from alerts.settings import AlertSettings
+from local.clickhouse import LocalClickHouse
+from streams.registry.registry import build_registry
+from streams.runtime.metrics_report import Report
+from streams.settings import ProcessorSettings
+from tests.integration.test_detectability import END_S, make_model, write_model
+from tests.support.pipeline import wait_for
+from warehouse.client import Client, connect
+
+pytestmark = pytest.mark.engine
+
+WAIT_S = 300.0
+CONTRACT, _ = make_model()
+
+
+class SteppedClock:
+    """Unix seconds that a test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = float(END_S)
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def computations(client: Client) -> list[float]:
+    rows = client.rows("SELECT DISTINCT at FROM detectability ORDER BY at")
+    return [at.timestamp() for (at,) in rows]
+
+
+def test_a_computation_a_day_and_one_after_a_change(client: Client, engine: LocalClickHouse) -> None:
+    write_model(client)
+    clock = SteppedClock()
+    address = engine.address(client.database)
+    silent = msgspec.structs.replace(CONTRACT, model="silent")
+    contracts = {"silent": silent, "m": CONTRACT}
+    history = DetectabilityHistory(address, AlertSettings(), connect, clock)
+    history.follow(contracts)
+    wait_for(lambda: len(computations(client)) == 1, "the first computation", WAIT_S)
+    history.close()
+
+    rows = client.rows(
+        "SELECT field, slice, window, in_week, text FROM detectability WHERE change = 'shift' ORDER BY rule = '', rank"
+    )
+    assert rows[0][:3] == ("x", "all", "")
+    assert 0.48 < rows[0][3] < 0.54
+    assert rows[0][4].endswith("φ is 213, so 60,000 events in 1d count as 282 independent ones")
+    hidden = ("x", "site=a", "1d", math.inf, "")
+    assert hidden in rows
+    assert rows.index(hidden) < [each[:3] for each in rows].index(("quiet", "all", "1d")), "blind spots first"
+    assert all(each[2] for each in rows[2:]), "windows after the two rules"
+
+    # A guard that starts again continues with the rows of the table.
+    assert due_models(client, contracts, clock.now_s + PERIOD_S - 1) == ["silent"]
+    changed = msgspec.structs.replace(CONTRACT, lateness_s=CONTRACT.lateness_s + 60)
+    assert due_models(client, {"m": changed}, clock.now_s + 1) == ["m"]
+    clock.now_s += PERIOD_S
+    assert due_models(client, contracts, clock.now_s) == ["silent", "m"]
+    again = DetectabilityHistory(address, AlertSettings(), connect, clock)
+    again.follow(contracts)
+    wait_for(lambda: len(computations(client)) == 2, "the computation of the next day", WAIT_S)
+    again.close()
+
+
+class StubConsumer:
+    """A consumer that owns the partition at once and gets no messages."""
+
+    def subscribe(self, topics: list[str], on_assign: Any, on_revoke: Any) -> None:
+        on_assign(self, [TopicPartition(topics[0], 0)])
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        """Do nothing."""
+
+    pause = assign
+
+    def poll(self, timeout_s: float) -> None:
+        time.sleep(0.05)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class StubHealthLog(HealthLog):
+    """A topic without records, which accepts all."""
+
+    def lead(self) -> dict[str, ModelHealth]:
+        return {}
+
+    def publish(self, records: Iterable[ModelHealth]) -> bool:
+        return True
+
+
+class RecordedHistory:
+    """Takes the place of `DetectabilityHistory` in a guard: records the models."""
+
+    def __init__(self, *_: Any) -> None:
+        self.models: list[list[str]] = []
+        self.is_closed = False
+        HISTORIES.append(self)
+
+    def follow(self, contracts: Mapping[str, Contract]) -> None:
+        self.models.append(list(contracts))
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+HISTORIES: list[RecordedHistory] = []
+
+
+def test_the_leading_guard_follows_its_contracts(
+    client: Client, engine: LocalClickHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alerts.guard.processor.DetectabilityHistory", RecordedHistory)
+    settings = ProcessorSettings(
+        instance="g", bootstrap_servers="127.0.0.1:1", warehouse=engine.address(client.database)
+    )
+    registry = build_registry([(CONTRACT, 1)], [])
+    report = Report("guard", "g")
+    stubs: dict[str, Any] = {"consumer": StubConsumer(), "health_log": StubHealthLog(settings)}
+    guard = GuardProcessor(settings, AlertSettings(), lambda: registry, report, print, clock=SteppedClock(), **stubs)
+    history = HISTORIES[-1]
+    stop = threading.Event()
+    thread = threading.Thread(target=guard.run, args=(stop,))
+    thread.start()
+    try:
+        wait_for(lambda: bool(history.models), "the first evaluation", WAIT_S)
+    finally:
+        stop.set()
+        thread.join(WAIT_S)
+    assert history.models[0] == ["m"]
+    assert history.is_closed
+
+
+def test_close_ends_a_computation(client: Client, engine: LocalClickHouse) -> None:
+    write_model(client)
+    history = DetectabilityHistory(engine.address(client.database), AlertSettings(), connect, SteppedClock())
+    history.follow({"m": CONTRACT})
+    history.close()
+    assert history._thread is not None
+    assert not history._thread.is_alive()
+    assert computations(client) == []
