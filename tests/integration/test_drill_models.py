@@ -67,7 +67,7 @@ def test_clean_removes_models_of_drills_that_do_not_run(drilled: Client, monkeyp
     published: dict[str, bytes | None] = {}
     waits: list[float] = []
     monkeypatch.setattr(live_models, "publish_states", lambda settings, states: published.update(states))
-    monkeypatch.setattr(live_models.time, "sleep", waits.append)
+    monkeypatch.setattr("cli.drill.live_models.time.sleep", waits.append)
     settings = Settings()
     assert live_models.leftovers(drilled) == {*OLD, *RUNNING}
     assert live_models.in_use(drilled) == set(RUNNING)

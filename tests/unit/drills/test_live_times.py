@@ -24,11 +24,11 @@ def test_all_times_move_by_the_same_amount() -> None:
     delta_ms = NOW_MS - int(epoch_ms(events.predictions)[0])
     for before, after in ((events.predictions, moved.predictions), (events.labels, moved.labels)):
         assert (epoch_ms(after) - epoch_ms(before) == delta_ms).all()
-    ages = [
+    before_age, after_age = (
         epoch_ms(each.predictions) - each.predictions["features.updated"].to_numpy(zero_copy_only=False)
         for each in (events, moved)
-    ]
-    assert np.array_equal(*ages, equal_nan=True), "the age of a timestamp stays"
+    )
+    assert np.array_equal(before_age, after_age, equal_nan=True), "the age of a timestamp stays"
 
 
 def test_a_fast_clock_changes_times_and_not_arrivals() -> None:
