@@ -238,7 +238,6 @@ def test_production_is_the_same_with_and_without_a_live_drill(
     (tmp_path / "other").mkdir()
     other = Pipeline(pipeline.bootstrap, engine.address(name), f"{name}-", tmp_path / "other")
     drilled, plain = Installation(pipeline), Installation(other)
-    config = write_config(pipeline, tmp_path / "barograph.toml")
     recorded = tmp_path / "recorded.parquet"
     pq.write_table(live_events(START_MS, DRILL_S, seed=4).predictions, recorded)
     outputs: list[DrillOutput] = []
@@ -251,6 +250,7 @@ def test_production_is_the_same_with_and_without_a_live_drill(
     try:
         for each in (drilled, plain):
             each.start()
+        config = write_config(pipeline, tmp_path / "barograph.toml")
         for each in (drilled, plain):
             each.wait_ready()
         thread = threading.Thread(target=drill)
