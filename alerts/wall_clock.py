@@ -65,6 +65,8 @@ class LiveAlerts:
     settings: AlertSettings
     report: Callable[[str], None]
     """Receives a sentence for each change of state."""
+    on_transition: Callable[[Rule, Transition], object] = lambda rule, change: None
+    """Receives each change of state."""
     _rule_states: list[RuleState] = field(init=False)
     _dispatcher: Dispatcher = field(init=False)
     _last: int | None = None
@@ -171,6 +173,7 @@ class LiveAlerts:
 
     def _note(self, rule_state: RuleState, change: Transition) -> None:
         rule, key = rule_state.rule, change.key
+        self.on_transition(rule, change)
         if change.after in ("Alerting", "Normal"):
             self._changes.append(FiringChange(change.at, rule, key, change.after == "Alerting"))
         why = f" ({change.reason})" if change.reason else ""

@@ -10,11 +10,12 @@ from barograph.contract.file import parse_contract
 
 from cli.errors import CommandError
 from warehouse.client import Client
+from warehouse.drill_models import is_drill
 from warehouse.queries import contracts
 
 
 def read_contracts(client: Client) -> dict[str, Contract]:
-    """Read the contracts in force by model; there may be none.
+    """Read the contracts in force by model, without those of drills; there may be none.
 
     Raises:
         ContractError: a contract cannot be read.
@@ -29,7 +30,7 @@ def read_contract(client: Client, model: str) -> Contract:
         CommandError: the model has none.
         ContractError: the contract cannot be read.
     """
-    rows = {row.model: row for row in contracts(client)}
+    rows = {row.model: row for row in contracts(client, drills=is_drill(model))}
     if model not in rows:
         raise CommandError(f"ClickHouse at {client.where} has no contract of {model!r}{hint(model, rows)}")
     return parse_contract(rows[model].yaml, f"contract of {model}")

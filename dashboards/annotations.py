@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import AnnotationQuery
 from grafana_foundation_sdk.cog.builder import Builder
-from grafana_foundation_sdk.models.common import DataSourceRef
 from grafana_foundation_sdk.models.dashboard import AnnotationQuery as Built
 
 from dashboards import style
-from dashboards.query import DATASOURCE, Drills, Query
+from dashboards.query import DATASOURCE, Query
 from warehouse.panels import PanelQuery, annotation_queries
-
-GRAFANA = DataSourceRef(type_val="grafana", uid="-- Grafana --")
-"""Grafana's built-in annotation store."""
 
 
 def page_annotations(*, one_model: bool) -> list[Builder[Built]]:
     """The annotations of a page, for the selected model or for all models."""
     deployments = annotation_queries.DEPLOYMENTS if one_model else annotation_queries.ALL_DEPLOYMENTS
     baselines = annotation_queries.BASELINES if one_model else annotation_queries.ALL_BASELINES
+    drills = annotation_queries.DRILLS if one_model else annotation_queries.ALL_DRILLS
     return [
         _annotation("Deployments", style.DEPLOYMENT, deployments),
         _annotation("New baselines", style.NEW_BASELINE, baselines),
-        # A drill posts an annotation with this tag; no table holds drills.
-        AnnotationQuery().name("Drills").datasource(GRAFANA).enable(True).icon_color(style.DRILL).target(Drills()),
+        _annotation("Drills", style.DRILL, drills),
     ]
 
 

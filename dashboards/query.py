@@ -57,22 +57,6 @@ class Query(cog_builder.Builder[ClickHouseQuery]):
         return self._query
 
 
-class DrillsQuery(variants.Dataquery):
-    """Queries Grafana's built-in annotation store for the tag `drill`."""
-
-    def to_json(self) -> dict[str, object]:
-        """The query as an annotation stores it."""
-        return {"type": "tags", "tags": ["drill"], "matchAny": False, "limit": 100}
-
-
-class Drills(cog_builder.Builder[DrillsQuery]):
-    """Builds the query for drills."""
-
-    def build(self) -> DrillsQuery:
-        """Return the query."""
-        return DrillsQuery()
-
-
 def dedent_sql(sql: str) -> str:
     """Remove the indentation that a query has in Python source."""
     return textwrap.dedent(sql).strip()

@@ -7,9 +7,7 @@ from barograph.contract import Contract
 
 from drills.errors import DrillError
 from sketches.baseline.baseline import Baseline
-
-PREFIX = "drill."
-"""Begins the names of models of drills."""
+from warehouse.drill_models import PREFIX, is_drill
 
 
 def drill_name(model: str, drill_id: str) -> str:
@@ -18,9 +16,14 @@ def drill_name(model: str, drill_id: str) -> str:
     Raises:
         DrillError: the model is itself one of a drill.
     """
-    if model.startswith(PREFIX):
+    if is_drill(model):
         raise DrillError(f"{model} is the model of a drill; run the drill on the model itself.")
     return f"{PREFIX}{model}.{drill_id}"
+
+
+def run_of(model: str) -> str:
+    """Return the identifier of the run of a drill's model; the drills of a suite and their control share it."""
+    return model.rpartition(".")[2].partition("-")[0]
 
 
 def derive_contract(contract: Contract, name: str, route: str | None = None) -> Contract:

@@ -33,7 +33,13 @@ class PagePrediction:
 
 
 def predict_page(
-    injection: Injection, contract: Contract, baseline: Baseline, events: EventTables, settings: AlertSettings
+    injection: Injection,
+    contract: Contract,
+    baseline: Baseline,
+    events: EventTables,
+    settings: AlertSettings,
+    *,
+    live: bool = False,
 ) -> PagePrediction:
     """Predict the first expected notification, whichever fault changed the values of a field.
 
@@ -45,6 +51,7 @@ def predict_page(
         baseline: of the drill's model.
         events: with the fault.
         settings: of the installation.
+        live: whether the drill runs on the wall clock.
     """
     if not injection.fires:
         return PagePrediction(None)
@@ -57,6 +64,9 @@ def predict_page(
     if not inside.num_rows:
         return PagePrediction(None, "no events arrive during the fault")
     traffic = Traffic(inside.num_rows / ((period.end_ms - period.start_ms) / 1000))
+    if not live:
+        # On the replay clock a verdict takes effect when its window ends.
+        contract = msgspec.structs.replace(contract, lateness_s=0, out_of_order_s=0)
     pages = list(_expected_pages(injection, contract, baseline, inside, traffic, settings))
     low_s, high_s = (min((getattr(page, name) for page in pages), default=math.inf) for name in ("low_s", "high_s"))
     if math.isfinite(high_s):
@@ -79,14 +89,12 @@ def _expected_pages(
     settings: AlertSettings,
 ) -> Iterator[PageTime]:
     """Predict each expected rule that reads a field."""
-    # On the replay clock a verdict takes effect when its window ends.
-    replayed = msgspec.structs.replace(contract, lateness_s=0, out_of_order_s=0)
     fields = {field.name: field for field in contract.fields}
     for trained in baseline.fields:
         rules = {expected.rule for expected in injection.fires if expected.key == trained.name}
         counts = count_values(fields[trained.name], trained, predictions) if rules else None
         if counts is not None and any(counts.cells):
-            pages = predict_pages(replayed, trained, observed_shares(trained, counts), traffic, settings)
+            pages = predict_pages(contract, trained, observed_shares(trained, counts), traffic, settings)
             yield from (page for page in pages if page.rule in rules)
 
 

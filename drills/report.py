@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from barograph.contract import Contract
 from barograph.guard.health import ModelHealth
 
+from alerts.rule import Rule
 from alerts.simulator import Episode, Simulation
 from drills.expectation import DrillExpectation, ExpectedAlert
 from drills.faults import FaultPeriod, Injection
@@ -36,8 +37,8 @@ class GuardObservation:
     state: str
     answered_by: str
     """`primary` or `fallback`: which one answered the calls through `Guard.use`."""
-    reaction_s: float = 0.0
-    """Seconds from the record in Kafka to the first answer by it."""
+    reaction_s: float | None = 0.0
+    """Seconds from the record in Kafka to the first answer by it; None in a live drill, which does not measure it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,21 +212,28 @@ def _check_guard(
         observed, recovered_s = f"healthy, {_answer(recovered)}", recovered.at_s - end_s
         checks.append(DrillCheck(expected, observed, recovered.answered_by == "primary", recovered.at_s - start_s))
         return checks, [], degraded_s, recovered_s
-    if observations.simulation.until - end_s >= recovery_s(contract, observations.simulation):
+    rules = [replay.rule for replay in observations.simulation.replays]
+    if observations.simulation.until - end_s >= recovery_s(contract, rules):
         return [*checks, DrillCheck(expected, "it stayed degraded", False)], [], degraded_s, None
     note = "The events end before the guard can recover; use a shorter --duration or a longer --history."
     return checks, [note], degraded_s, None
 
 
 def _answer(observation: GuardObservation) -> str:
-    return f"the {observation.answered_by} answered {1000 * observation.reaction_s:,.0f} ms after the record"
+    text = f"the {observation.answered_by} answered"
+    if observation.reaction_s is None:
+        return text
+    return f"{text} {1000 * observation.reaction_s:,.0f} ms after the record"
 
 
-def recovery_s(contract: Contract, simulation: Simulation) -> int:
+def recovery_s(contract: Contract, rules: Iterable[Rule]) -> int:
     """Return the longest time from the end of a fault to the guard's recovery: every window is free of the fault."""
-    rules = [replay.rule for replay in simulation.replays if replay.rule.name in contract.fallback.rules]
     hops = [window.hop_s for window in contract.windows]
-    waits = [rule.long_s + rule.keep_firing_for_s + 2 * rule.every_s for rule in rules]
+    waits = [
+        rule.long_s + rule.keep_firing_for_s + 2 * rule.every_s
+        for rule in rules
+        if rule.name in contract.fallback.rules
+    ]
     return max(waits, default=0) + max(hops, default=0) + contract.fallback.recover_s + 2 * contract.pane_s
 
 

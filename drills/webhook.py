@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -110,41 +110,46 @@ def check_address(url: str) -> None:
         raise DrillError("The address of --webhook does not start with http:// or https://.")
 
 
-def deliver(simulation: Simulation, settings: AlertSettings, url: str, receiver: WebhookReceiver | None) -> Deliveries:
-    """Send the notifications of a simulation to a webhook, in order and without repeats.
+class WebhookDelivery:
+    """Sends the notifications of one drill to a webhook, one after the other."""
 
-    Args:
-        simulation: the rules of one model.
-        settings: contact points and routes of the installation.
-        url: the webhook.
-        receiver: the webhook's recorder; None if the webhook is another server, whose answers then decide.
+    def __init__(self, settings: AlertSettings, url: str, receiver: WebhookReceiver | None) -> None:
+        """Check the address; nothing is sent yet.
 
-    Raises:
-        DrillError: the address is not one of HTTP.
-    """
-    check_address(url)
-    result = Deliveries()
-    for notification in simulation.notifications:
-        if notification.is_repeat:
-            continue
+        Args:
+            settings: contact points and routes of the installation.
+            url: the webhook.
+            receiver: the webhook's recorder; None if the webhook is another server, whose answers then decide.
+
+        Raises:
+            DrillError: the address is not one of HTTP.
+        """
+        check_address(url)
+        self.result = Deliveries()
+        self._settings, self._url, self._receiver = to_webhook(settings), url, receiver
+
+    def send(self, notification: Notification, alerts: Sequence[AlertMessage]) -> None:
+        """Send a notification and record what arrived; repeats, and all after `MAX_FAILURES`, are not sent."""
+        result, receiver = self.result, self._receiver
+        if notification.is_repeat or len(result.problems) >= MAX_FAILURES:
+            return
         n_received = len(receiver.bodies) if receiver is not None else 0
         problems: list[str] = []
-        sender = Sender(to_webhook(settings), {VARIABLE: url}, problems.append, pause_s=PAUSE_S)
-        sender.send(notification, messages(simulation, notification, settings))
+        sender = Sender(self._settings, {VARIABLE: self._url}, problems.append, pause_s=PAUSE_S)
+        sender.send(notification, alerts)
         sender.close()
         result.problems += problems
         if len(result.problems) >= MAX_FAILURES:
             result.problems.append("The remaining notifications were not sent.")
-            break
         if problems:
-            continue
+            return
         firing = [(alert.start, alert.label_map) for alert in notification.firing]
         point = notification.point
         if receiver is not None:
             bodies = receiver.bodies[n_received:]
             if not bodies:
                 result.problems.append(f"{point}: the message of {len(firing)} alerts did not arrive.")
-                continue
+                return
             point = str(bodies[0]["receiver"])
             firing = [
                 (int(datetime.fromisoformat(each["startsAt"]).timestamp()), each["labels"])
@@ -152,7 +157,14 @@ def deliver(simulation: Simulation, settings: AlertSettings, url: str, receiver:
                 if each["status"] == "firing"
             ]
         result.alerts += [DeliveredAlert(notification.at, since_s, point, labels) for since_s, labels in firing]
-    return result
+
+
+def deliver(simulation: Simulation, settings: AlertSettings, url: str, receiver: WebhookReceiver | None) -> Deliveries:
+    """Send the notifications of a simulation to a webhook; arguments and errors are those of `WebhookDelivery`."""
+    delivery = WebhookDelivery(settings, url, receiver)
+    for notification in simulation.notifications:
+        delivery.send(notification, messages(simulation, notification, settings))
+    return delivery.result
 
 
 def messages(simulation: Simulation, notification: Notification, settings: AlertSettings) -> list[AlertMessage]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from warehouse.drill_models import NO_DRILLS
 from warehouse.queries import rows_of
 
 if TYPE_CHECKING:
@@ -190,11 +191,11 @@ def is_performance_judged(client: Client, model: str) -> bool:
 
 
 def problems(client: Client) -> list[ProblemRow]:
-    """Read the problems of the events of all models, by model, kind and name."""
+    """Read the problems of the events of all models but those of drills, by model, kind and name."""
     return rows_of(
         client,
         ProblemRow,
-        "FROM ("
+        "FROM ("  # noqa: S608 - words of this package
         "SELECT model, {dead:String} AS kind, concat(topic, ' ', reason) AS name, sum(counted.n) AS n, "
         "min(hour) AS first_at, max(hour) AS last_at FROM dead_letters AS counted GROUP BY model, topic, reason "
         "UNION ALL SELECT model, kind, field AS name, sum(broken.n) AS n, min(pane_start) AS first_at, "
@@ -202,7 +203,7 @@ def problems(client: Client) -> list[ProblemRow]:
         "GROUP BY model, kind, field "
         "UNION ALL SELECT model, kind, '' AS name, sum(counts.n) AS n, min(hour) AS first_at, max(hour) AS last_at "
         "FROM label_counts AS counts WHERE kind IN {labels:Array(String)} AND counts.n > 0 GROUP BY model, kind"
-        ") ORDER BY model, kind, name",
+        f") WHERE {NO_DRILLS} ORDER BY model, kind, name",
         {"dead": DEAD_LETTER, "values": list(VALUE_PROBLEMS), "labels": list(LABEL_PROBLEMS)},
     )
 

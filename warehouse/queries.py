@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pyarrow as pa
 
 from warehouse.client import identifier
+from warehouse.drill_models import NO_DRILLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -120,9 +121,17 @@ class LossRow:
     record_seq: int
 
 
-def contracts(client: Client) -> list[ContractRow]:
-    """Read the contract in effect of each model, by model name."""
-    return rows_of(client, ContractRow, "FROM contracts FINAL ORDER BY model, applied_at DESC LIMIT 1 BY model")
+def contracts(client: Client, *, drills: bool = False) -> list[ContractRow]:
+    """Read the contract in effect of each model, by model name.
+
+    Args:
+        client: the connection to read from.
+        drills: whether models of drills are included.
+    """
+    condition = "" if drills else f"WHERE {NO_DRILLS} "
+    return rows_of(
+        client, ContractRow, f"FROM contracts FINAL {condition}ORDER BY model, applied_at DESC LIMIT 1 BY model"
+    )
 
 
 def contract_history(client: Client, model: str) -> list[ContractRow]:

@@ -188,6 +188,14 @@ ROLES: tuple[Role, ...] = (
             *("ALTER ADD INDEX", "ALTER MATERIALIZE INDEX", "ALTER ADD PROJECTION", "ALTER MATERIALIZE PROJECTION"),
         ),
     ),
+    Role(
+        "barograph_drill",
+        "`barograph drill run --live` and `drill clean`: store contracts, baselines and states of models of drills, "
+        "and delete their rows",
+        _ALL,
+        ("baselines", "contracts", "drills", "model_health"),
+        ("ALTER DELETE",),
+    ),
     Role("barograph_sketcher", "the sketcher", _REGISTRY, _REPORTED),
     Role(
         "barograph_recorder",

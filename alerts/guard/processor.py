@@ -34,6 +34,7 @@ from streams.registry.registry import Registry
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from warehouse.client import Address, Client, connect
+from warehouse.drill_models import is_drill
 from warehouse.errors import WarehouseBusy, WarehouseError
 
 GROUP = "guard"
@@ -141,7 +142,8 @@ class GuardProcessor:
         self._live = None
 
     def _lead(self) -> None:
-        records = self._health_log.lead()
+        # A drill evaluates its own models.
+        records = {model: each for model, each in self._health_log.lead().items() if not is_drill(model)}
         self._sent = dict(records)
         self._guards = {}
         self._live = None
@@ -205,7 +207,7 @@ class GuardProcessor:
         return guard.evaluate(now, active, blind)
 
     def _follow_contracts(self, now: int) -> LiveAlerts:
-        contracts = self._registry().contracts
+        contracts = {model: each for model, each in self._registry().contracts.items() if not is_drill(model)}
         if self._live is None or contracts != self._contracts:
             try:
                 rules = self._evaluated(contracts, rules_for(contracts.values(), self._alerts))

@@ -10,6 +10,7 @@ from barograph.contract.file import load_contract
 
 from cli.errors import ApplyError
 from sketches.baseline.baseline import Baseline, load_baseline
+from warehouse.drill_models import PREFIX, is_drill
 
 BASELINE_ENDING = ".baseline.json"
 
@@ -34,9 +35,17 @@ def read_contracts(paths: Sequence[Path]) -> list[tuple[Contract, str]]:
     """Read contract files, each with its text.
 
     Raises:
+        ApplyError: a model has a name of the models of drills.
         ContractError: a file cannot be read or is not a contract.
     """
-    return [(load_contract(path), path.read_text(encoding="utf-8")) for path in paths]
+    pairs = [(load_contract(path), path.read_text(encoding="utf-8")) for path in paths]
+    for path, (contract, _) in zip(paths, pairs, strict=True):
+        if is_drill(contract.model):
+            raise ApplyError(
+                f"{path}: the model is called {contract.model}, and names that begin with {PREFIX} belong to drills; "
+                "rename the model."
+            )
+    return pairs
 
 
 def read_baselines(paths: Sequence[Path]) -> list[Baseline]:

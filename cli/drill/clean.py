@@ -1,12 +1,15 @@
-"""`barograph drill clean`: removes what interrupted drills left."""
+"""`barograph drill clean`: removes what interrupted drills left: their namespaces, or models in production's tables."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
+from cli.drill import live_models
 from cli.drill.scratch import TIMEOUT_S, database_prefix, remove_namespace, topics_prefix
 from cli.settings import Settings
+from drills.derived_model import run_of
 from streams.broker.client import Admin
 from warehouse.client import Client, connect
 
@@ -14,11 +17,15 @@ IN_USE_S = 60
 """A namespace whose processors reported so recently belongs to a drill that runs; they report every second."""
 
 
-def clean(settings: Settings) -> Iterator[str]:
-    """Remove scratch namespaces that no drill uses, and yield a sentence for each.
+def clean(settings: Settings, *, running: bool = False) -> Iterator[str]:
+    """Remove scratch namespaces and models that no drill uses, and yield a sentence for each.
+
+    Args:
+        settings: the installation.
+        running: whether those of running drills are removed too; these drills end.
 
     Raises:
-        WarehouseBusy, WarehouseError: ClickHouse cannot drop a database.
+        WarehouseBusy, WarehouseError: ClickHouse cannot drop a database or delete rows.
         ProcessorError: Kafka does not answer or rejects a request.
     """
     admin = Admin(settings.bootstrap_servers, settings.kafka)
@@ -30,14 +37,24 @@ def clean(settings: Settings) -> Iterator[str]:
         )
         run_ids = {name.removeprefix(databases) for (name,) in names}
         in_use = {run_id for run_id in run_ids if _is_in_use(client, f"{databases}{run_id}")}
+        models: defaultdict[str, set[str]] = defaultdict(set)
+        for model in live_models.leftovers(client):
+            models[run_of(model)].add(model)
+        in_use |= {run_of(model) for model in live_models.in_use(client)}
     for name in admin.client.list_topics(timeout=TIMEOUT_S).topics:
         if name.startswith(topics):
             run_ids.add(name.removeprefix(topics).partition("-")[0])
-    if not run_ids:
+    if not run_ids and not models:
         yield "There is nothing to remove."
-    for run_id in sorted(run_ids):
-        if run_id in in_use:
-            yield f"{run_id}: a drill is running."
+    for run_id in sorted(run_ids | models.keys()):
+        if run_id in in_use and not running:
+            yield f"{run_id}: a drill is running; --running stops it."
+            continue
+        if run_id in models:
+            with connect(settings.warehouse) as client:
+                live_models.remove(settings, client, models[run_id])
+        if run_id not in run_ids:
+            yield f"{run_id}: removed."
             continue
         scratch = replace(
             settings,

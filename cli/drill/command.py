@@ -13,6 +13,7 @@ from cli.errors import EXIT_FAILED
 from cli.options import ConfigOption, JsonOption, help_text
 
 if TYPE_CHECKING:
+    from cli.drill.plan import DrillMode
     from cli.drill.session import DrillOutput
 
 drill_app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -58,7 +59,21 @@ _Webhook = Annotated[
     ),
 ]
 _Timeout = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", min=1.0, help="Longest wait for the processors.")
+    float,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        min=1.0,
+        help="Longest wait for the processors; of a live drill, its longest duration.",
+    ),
+]
+_Live = Annotated[
+    bool,
+    typer.Option(
+        "--live/--fast",
+        help="Run on the wall clock in the processors of production, or replay event time in topics and a database of "
+        "its own.",
+    ),
 ]
 _Junit = Annotated[
     Path | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit's XML.", show_default=False)
@@ -104,9 +119,7 @@ def run_command(
     until: _Until = None,
     webhook: _Webhook = None,
     timeout_s: _Timeout = 600.0,
-    fast: Annotated[
-        bool, typer.Option("--fast", help="Replay event time, in topics and a database of its own; always so.")
-    ] = True,
+    live: _Live = False,
     as_json: JsonOption = False,
     junit: _Junit = None,
     config: ConfigOption = None,
@@ -118,12 +131,16 @@ def run_command(
     without the fault are the control: alerts that fire there too are not attributed to the fault. Notifications go to
     a webhook of the drill, with the routes of the settings, and nobody is paged.
 
+    With --live the events are published at their own pace, moved to now, and counted by the processors of production.
+    The drill takes as long as its events, and the models of the drill are removed at the end.
+
     Prints what must happen before it runs. Exits with 1 if anything differs.
 
     Examples:
         barograph drill run mean-shift --model flight-delay --field temp
         barograph drill run null-rise --model flight-delay --field dewp --rate 0.5 --duration 5d
         barograph drill run silence --model flight-delay --from predictions.parquet --from labels.parquet
+        barograph drill run mean-shift --model flight-delay --live --history 6h --timeout 25000
     """
     from barograph.contract import parse_duration
 
@@ -144,7 +161,8 @@ def run_command(
         seconds("--start", start),
         route,
     )
-    options = SessionOptions(tuple(source or ()), version, seconds("--history", history), until, webhook, timeout_s)
+    history_s = seconds("--history", history)
+    options = SessionOptions(tuple(source or ()), version, history_s, until, webhook, timeout_s, _mode(live))
     _interrupt_on_signals()
     output = DrillSession(config, model, options, quiet=as_json).run([request], is_suite=False)
     _finish(output, as_json, junit)
@@ -155,6 +173,7 @@ def suite_command(
     source: _From = None,
     webhook: _Webhook = None,
     timeout_s: _Timeout = 1800.0,
+    live: _Live = False,
     as_json: JsonOption = False,
     junit: _Junit = None,
     config: ConfigOption = None,
@@ -172,7 +191,8 @@ def suite_command(
     from cli.drill.suite import read_suite
 
     drills = read_suite(suite)
-    options = SessionOptions(tuple(source or ()), drills.version, drills.history_s, drills.until, webhook, timeout_s)
+    files = tuple(source or ())
+    options = SessionOptions(files, drills.version, drills.history_s, drills.until, webhook, timeout_s, _mode(live))
     _interrupt_on_signals()
     output = DrillSession(config, drills.model, options, quiet=as_json).run(drills.requests, is_suite=True)
     _finish(output, as_json, junit)
@@ -194,8 +214,13 @@ def list_command(as_json: JsonOption = False) -> None:
         print_faults(terminal)
 
 
-def clean_command(config: ConfigOption = None) -> None:
-    """Remove topics and databases that interrupted drills left. Drills that are running keep theirs.
+def clean_command(
+    running: Annotated[bool, typer.Option("--running", help="Also remove those of running drills, which end.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Remove the topics, databases and models that interrupted drills left. Drills that are running keep theirs.
+
+    Of a live drill, the contracts, baselines, rows and states of its models are removed; its result stays.
 
     Examples:
         barograph drill clean
@@ -204,7 +229,7 @@ def clean_command(config: ConfigOption = None) -> None:
     from cli.settings import load_settings
     from cli.terminal import Terminal
 
-    Terminal().lines(clean(load_settings(config)))
+    Terminal().lines(clean(load_settings(config), running=running))
 
 
 def schedule_command(
@@ -230,18 +255,22 @@ def _finish(output: DrillOutput, as_json: bool, junit: Path | None) -> None:
     from cli.terminal import Terminal
 
     if as_json:
-        Terminal().json(results_json(output.model, output.version, output.results))
+        Terminal().json(results_json(output.model, output.version, output.mode, output.results))
     if junit is not None:
         write_junit(junit, output.model, output.results)
     if not all(report.passed for _, _, report in output.results):
         raise typer.Exit(EXIT_FAILED)
 
 
+def _mode(live: bool) -> DrillMode:
+    return "live" if live else "fast"
+
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _interrupt_on_signals() -> None:
-    """Remove topics and the database before the command ends by a signal."""
+    """Remove topics, databases and models before the command ends by a signal."""
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from barograph.contract import Contract
 
@@ -16,6 +17,9 @@ from drills.faults import EventTables, FaultPeriod, Injection, InjectionRequest,
 from drills.faults.fault import epoch_ms
 from drills.prediction import predict_page
 from sketches.baseline.baseline import Baseline
+
+DrillMode = Literal["fast", "live"]
+"""`fast`: on the replay clock in a namespace of its own; `live`: on the wall clock in production's processors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class DrillPlan:
     events: EventTables
     """With the fault."""
     predicted_s: tuple[float, float] | None
-    """Predicted event time from the start of the fault to the page: 10 and 90 % quantiles; None if unknown."""
+    """Predicted time from the start of the fault to the page: 10 and 90 % quantiles; None if unknown."""
     unpredicted: str = ""
     """Why there is no prediction; empty with one, and for a fault that no rule sees."""
 
@@ -82,6 +86,7 @@ def plan_drill(
     baseline: Baseline,
     events: EventTables,
     settings: AlertSettings,
+    mode: DrillMode = "fast",
 ) -> DrillPlan:
     """Plan one drill.
 
@@ -98,7 +103,7 @@ def plan_drill(
         raise DrillError(f"No notification would arrive: {error}") from error
     expectation = expect(injection, model.contract, model.rules, settings)
     faulty = injection.apply(events)
-    prediction = predict_page(injection, model.contract, model.baseline, faulty, settings)
+    prediction = predict_page(injection, model.contract, model.baseline, faulty, settings, live=mode == "live")
     return DrillPlan(drill_id, request, model, injection, expectation, faulty, prediction.interval_s, prediction.reason)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cli.drill.plan import DrillPlan, DrillRequest
+from cli.drill.plan import DrillMode, DrillPlan, DrillRequest
 from drills.faults import Injection
 from drills.report import DrillReport
 from warehouse.client import Client
@@ -25,12 +25,14 @@ class UnplannedDrill:
     report: DrillReport
 
 
-def store_results(client: Client, model: str, version: str, results: Sequence[tuple[DrillPlan, DrillReport]]) -> None:
+def store_results(
+    client: Client, model: str, version: str, mode: DrillMode, results: Sequence[tuple[DrillPlan, DrillReport]]
+) -> None:
     """Write one row per drill."""
-    insert_rows(client, "drills", [_row(model, version, plan, report) for plan, report in results])
+    insert_rows(client, "drills", [_row(model, version, mode, plan, report) for plan, report in results])
 
 
-def _row(model: str, version: str, plan: DrillPlan, report: DrillReport) -> dict[str, object]:
+def _row(model: str, version: str, mode: DrillMode, plan: DrillPlan, report: DrillReport) -> dict[str, object]:
     injection = plan.injection
     low, high = plan.predicted_s or (math.nan, math.nan)
     return {
@@ -42,7 +44,7 @@ def _row(model: str, version: str, plan: DrillPlan, report: DrillReport) -> dict
         "field": injection.affected.name if injection.affected is not None else "",
         "magnitude": injection.magnitude if injection.fault.magnitude is not None else math.nan,
         "rate": injection.rate,
-        "mode": "fast",
+        "mode": mode,
         "fault_start": injection.period.start_ms,
         "fault_end": injection.period.end_ms,
         "passed": report.passed,
@@ -57,12 +59,14 @@ def _row(model: str, version: str, plan: DrillPlan, report: DrillReport) -> dict
     }
 
 
-def store_unplanned(client: Client, model: str, version: str, drills: Sequence[UnplannedDrill]) -> None:
+def store_unplanned(
+    client: Client, model: str, version: str, mode: DrillMode, drills: Sequence[UnplannedDrill]
+) -> None:
     """Write one failed row per drill; nothing was injected, so its fault begins and ends with the drill."""
-    insert_rows(client, "drills", [_unplanned_row(model, version, drill) for drill in drills])
+    insert_rows(client, "drills", [_unplanned_row(model, version, mode, drill) for drill in drills])
 
 
-def _unplanned_row(model: str, version: str, drill: UnplannedDrill) -> dict[str, object]:
+def _unplanned_row(model: str, version: str, mode: DrillMode, drill: UnplannedDrill) -> dict[str, object]:
     options, injection, at_ms = drill.request.injection, drill.injection, int(time.time() * 1000)
     if injection is not None:
         # The same field as that of the drill when it can be planned: the last drill of a fault and field counts.
@@ -80,7 +84,7 @@ def _unplanned_row(model: str, version: str, drill: UnplannedDrill) -> dict[str,
         "field": field,
         "magnitude": math.nan if magnitude is None else magnitude,
         "rate": math.nan if rate is None else rate,
-        "mode": "fast",
+        "mode": mode,
         "fault_start": at_ms,
         "fault_end": at_ms,
         "passed": False,

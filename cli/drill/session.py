@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,9 @@ from barograph.contract import Contract
 from cli.baseline.lookup import list_baselines
 from cli.contracts import read_contract
 from cli.drill.event_files import read_event_files
-from cli.drill.plan import DrillPlan, DrillRequest, complete_injection, plan_drill
+from cli.drill.live import run_live_drills
+from cli.drill.live_checks import check_live, check_windows, lead_s, live_range_s
+from cli.drill.plan import DrillMode, DrillPlan, DrillRequest, complete_injection, plan_drill
 from cli.drill.results import UnplannedDrill, store_results, store_unplanned
 from cli.drill.run import DrillInput, DrillOptions, run_drills
 from cli.drill.scratch import new_run_id
@@ -26,6 +29,7 @@ from drills.derived_model import drill_name
 from drills.errors import DrillError
 from drills.faults import EventTables
 from drills.faults.fault import epoch_ms
+from drills.live_times import move_to
 from drills.recorded_events import newest_event, read_events
 from drills.report import failed_report
 from drills.webhook import check_address
@@ -48,6 +52,7 @@ class SessionOptions:
     """End of the range of event time: a time, or an age at the newest event; None for the newest event."""
     webhook: str | None = None
     timeout_s: float = 600.0
+    mode: DrillMode = "fast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class DrillOutput:
 
     model: str
     version: str
+    mode: DrillMode
     results: tuple[Result, ...]
 
 
@@ -92,7 +98,7 @@ class DrillSession:
             CommandError: the model is unknown.
             DrillError: there are no events, or the drills cannot run.
         """
-        run_id = new_run_id()
+        run_id, mode = new_run_id(), self._options.mode
         with connect(self._settings.warehouse) as client:
             contract = read_contract(client, self._model)
             version, events = self._read_events(client, contract)
@@ -103,16 +109,19 @@ class DrillSession:
         for i, request in enumerate(requests):
             drill_id = run_id if len(requests) == 1 else f"{run_id}-{i + 1}"
             try:
-                plans[i] = plan_drill(drill_id, request, contract, baseline, events, self._settings.alerts)
+                plans[i] = plan_drill(drill_id, request, contract, baseline, events, self._settings.alerts, mode)
+                if mode == "live":
+                    check_windows(plans[i])
             except DrillError as error:
                 if not is_suite:
                     raise
+                plans.pop(i, None)
                 failure = failed_report("the drill can run", str(error))
                 results[i] = (request.title, None, failure)
                 injection = complete_injection(request, contract, baseline, events)
                 unplanned.append(UnplannedDrill(drill_id, request, injection, failure))
         with connect(self._settings.warehouse) as client:
-            store_unplanned(client, self._model, version, unplanned)
+            store_unplanned(client, self._model, version, mode, unplanned)
         if not self._quiet:
             for plan in plans.values():
                 print_plan(self._terminal, plan)
@@ -120,12 +129,13 @@ class DrillSession:
             source = DrillInput(contract, baseline, events)
             options = DrillOptions(self._options.webhook, self._options.timeout_s)
             with Terminal(stderr=True).status("Drill") as status:
-                reports = run_drills(
+                run = run_live_drills if mode == "live" else run_drills
+                reports = run(
                     self._settings, run_id, source, list(plans.values()), options, lambda step: status.update(step)
                 )
             finished = list(zip(plans.values(), reports, strict=True))
             with connect(self._settings.warehouse) as client:
-                store_results(client, self._model, version, finished)
+                store_results(client, self._model, version, mode, finished)
             for i, (plan, report) in zip(plans, finished, strict=True):
                 results[i] = (title_of(plan), plan, report)
         ordered = tuple(results[i] for i in sorted(results))
@@ -134,17 +144,26 @@ class DrillSession:
                 print_report(self._terminal, title, report)
             if is_suite:
                 print_summary(self._terminal, ordered)
-        return DrillOutput(self._model, version, ordered)
+        return DrillOutput(self._model, version, mode, ordered)
 
     def _read_events(self, client: Client, contract: Contract) -> tuple[str, EventTables]:
         longest_s = max(window.length_s for window in contract.windows)
-        history = timedelta(seconds=self._options.history_s or HISTORY_WINDOWS * longest_s)
-        if not self._options.files:
+        history_s = self._options.history_s
+        is_live = self._options.mode == "live"
+        if history_s is None:
+            history_s = live_range_s(contract, self._settings) if is_live else HISTORY_WINDOWS * longest_s
+        history = timedelta(seconds=history_s)
+        if self._options.files:
+            version, events = read_event_files(self._options.files, contract, self._options.version)
+            until = self._until(datetime.fromtimestamp(int(epoch_ms(events.predictions).max()) / 1000, UTC))
+            events = _between(events, until - history, until)
+        else:
             until = self._until(newest_event(client, contract.model))
-            return read_events(client, contract, self._options.version, until - history, until)
-        version, events = read_event_files(self._options.files, contract, self._options.version)
-        until = self._until(datetime.fromtimestamp(int(epoch_ms(events.predictions).max()) / 1000, UTC))
-        return version, _between(events, until - history, until)
+            version, events = read_events(client, contract, self._options.version, until - history, until)
+        if is_live:
+            check_live(client, self._settings, contract, events, self._options.timeout_s)
+            events = move_to(events, contract, round(1000 * (time.time() + lead_s(self._settings))))
+        return version, events
 
     def _until(self, newest: datetime) -> datetime:
         """Return the end of the range, which is not part of it."""

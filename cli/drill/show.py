@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alerts.text import duration
-from cli.drill.plan import DrillPlan
+from cli.drill.plan import DrillMode, DrillPlan
 from cli.terminal import AlignedTable, Terminal, utc_minute
 from drills.report import DrillCheck, DrillReport
 
@@ -75,11 +75,12 @@ def print_summary(terminal: Terminal, results: Sequence[Result]) -> None:
     terminal.line(f"{text}; failed: {', '.join(failed)}." if failed else f"{text}.", "bold red" if failed else "green")
 
 
-def results_json(model: str, version: str, results: Sequence[Result]) -> dict[str, Any]:
+def results_json(model: str, version: str, mode: DrillMode, results: Sequence[Result]) -> dict[str, Any]:
     """Return the results as JSON values; times are in seconds of event time."""
     return {
         "model": model,
         "version": version,
+        "mode": mode,
         "passed": all(report.passed for _, _, report in results),
         "drills": [_drill_json(title, plan, report) for title, plan, report in results],
     }

@@ -184,7 +184,7 @@ class Accountant:
         """
         model = self.contract.model
         parameters = {"model": model}
-        in_force = {row.model: row.contract_id for row in queries.contracts(self.client)}
+        in_force = {row.model: row.contract_id for row in queries.contracts(self.client, drills=True)}
         if model not in in_force:
             raise RefusedLoad(
                 f"The contract of {model} is not applied: processors would dead-letter every event, so nothing was "

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from cli.options import ConfigOption, FormatOption
 
 
-def status_command(form: FormatOption = "table", config: ConfigOption = None) -> None:
+def status_command(
+    drills: Annotated[bool, typer.Option("--drills", help="Include the models of live drills.")] = False,
+    form: FormatOption = "table",
+    config: ConfigOption = None,
+) -> None:
     """Show the state of models and processors, and open incidents.
 
     Incidents: what the alert rules fire now, one per model and cause. Models: last traffic, the time up to which
@@ -27,7 +35,7 @@ def status_command(form: FormatOption = "table", config: ConfigOption = None) ->
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
-        status = read_status(client)
+        status = read_status(client, drills=drills)
         incidents = read_open_incidents(client, settings.alerts)
     if form == "json":
         Terminal().json(status_json(status, incidents))

@@ -53,16 +53,20 @@ class PipelineStatus:
     """The latest promotion of each model that requires evidence."""
 
 
-def read_status(client: Client) -> PipelineStatus:
+def read_status(client: Client, *, drills: bool = False) -> PipelineStatus:
     """Query the state of all models and processors.
+
+    Args:
+        client: the connection to read from.
+        drills: whether models of live drills are included.
 
     Raises:
         WarehouseBusy: ClickHouse cannot answer now.
         WarehouseError: ClickHouse rejects a query.
     """
-    freshness = {(row.model, row.version): row for row in status.freshness(client)}
+    freshness = {(row.model, row.version): row for row in status.freshness(client, drills=drills)}
     versions = set(freshness)
-    for contract in queries.contracts(client):
+    for contract in queries.contracts(client, drills=drills):
         if not any(model == contract.model for model, _ in versions):
             versions.add((contract.model, ""))
     models = []

@@ -187,6 +187,7 @@ class PartitionState:
         else:
             self._ledger.advance(progress, record_seq, live=self._live, received_ms=received_ms)
         commit = CommitRows()
+        self._forget_withdrawn()
         states = [state for model in self._assigned_models() if (state := self._get_model(model)) is not None]
         judged = self._judge_piece(states, record_seq, commit)
         # On the live clock the next progress record continues; on the replay clock this one may be the last.
@@ -231,6 +232,13 @@ class PartitionState:
             if partials_partition(model, self._n_partitions) == self._partition
         ]
         return sorted({*registered, *self.models})
+
+    def _forget_withdrawn(self) -> None:
+        """Forget the models whose contract was withdrawn, as those of drills are: nothing more is written of them."""
+        registry = self._registry()
+        for model in self.models.keys() - registry.contracts.keys() - registry.unreadable.keys():
+            self._cache.forget(self.models.pop(model))
+            self._ledger.forget(model)
 
     def _get_model(self, model: str) -> ModelState | None:
         """Return the state of a model under its newest contract, loaded if it is new; None without a contract."""

@@ -140,7 +140,7 @@ class RegistryPoller:
         contracts: dict[str, Contract] = {}
         baselines: defaultdict[str, list[RegisteredBaseline]] = defaultdict(list)
         unreadable: dict[str, str] = {}
-        for contract_row in queries.contracts(client):
+        for contract_row in queries.contracts(client, drills=True):
             model = contract_row.model
             try:
                 contracts[model] = parse_contract(contract_row.yaml, f"contract of {model}")

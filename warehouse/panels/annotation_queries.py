@@ -1,7 +1,8 @@
-"""Annotations: the first traffic of a version, and new baselines."""
+"""Annotations: the first traffic of a version, new baselines, and drills."""
 
 from __future__ import annotations
 
+from warehouse.drill_models import NO_DRILLS
 from warehouse.panels.fragments import MODEL
 from warehouse.panels.query import PanelQuery, table
 
@@ -42,5 +43,33 @@ def _baselines(name: str, model: str) -> PanelQuery:
     )
 
 
-DEPLOYMENTS, ALL_DEPLOYMENTS = _deployments("deployments", f"{MODEL} AND"), _deployments("all_deployments", "")
-BASELINES, ALL_BASELINES = _baselines("baselines", f"{MODEL} AND"), _baselines("all_baselines", "")
+DEPLOYMENTS, ALL_DEPLOYMENTS = (
+    _deployments("deployments", f"{MODEL} AND"),
+    _deployments("all_deployments", f"{NO_DRILLS} AND"),
+)
+BASELINES, ALL_BASELINES = _baselines("baselines", f"{MODEL} AND"), _baselines("all_baselines", f"{NO_DRILLS} AND")
+
+
+def _drills(name: str, model: str) -> PanelQuery:
+    return table(
+        f"events.{name}",
+        f"""
+        SELECT
+            fault_start AS time, fault_end AS "timeEnd",
+            concat(
+                model, ': drill ', fault, if(field = '', '', concat(' ', field)),
+                if(mode = 'live', '', ' on replayed events'), if(passed, ' passed', ' failed')
+            ) AS text,
+            'drill' AS tags
+        FROM drills FINAL
+        WHERE {model} fault_start <= $__toTime AND fault_end >= $__fromTime
+        ORDER BY time
+        LIMIT 200
+        """,
+        "time:time",
+        "timeEnd:time",
+        *_COLUMNS[1:],
+    )
+
+
+DRILLS, ALL_DRILLS = _drills("drills", f"{MODEL} AND"), _drills("all_drills", "")

@@ -1,10 +1,11 @@
-"""Overview of all models: the slice `all`, over every version that has verdicts.
+"""Overview of all models but those of drills: the slice `all`, over every version that has verdicts.
 
 The state at the end of the range comes from its last day; older verdicts are outdated.
 """
 
 from __future__ import annotations
 
+from warehouse.drill_models import NO_DRILLS
 from warehouse.panels.drift import psi_thresholds
 from warehouse.panels.fragments import (
     LEVEL_NUMBERS,
@@ -17,8 +18,8 @@ from warehouse.panels.fragments import (
 )
 from warehouse.panels.query import HOUR_S, PanelQuery, series, table
 
-_LAST_DAY = "window_end > $__toTime - INTERVAL 1 DAY AND window_end <= $__toTime"
-_TRAFFIC = "slice = 'all' AND $__timeFilter(pane_start)"
+_LAST_DAY = f"{NO_DRILLS} AND window_end > $__toTime - INTERVAL 1 DAY AND window_end <= $__toTime"
+_TRAFFIC = f"{NO_DRILLS} AND slice = 'all' AND $__timeFilter(pane_start)"
 
 # The last window end of each length, from the one rate that every window has exactly once.
 _ENDS = f"""
@@ -58,7 +59,10 @@ def _by_model(psi: str = "nan") -> str:
     """
 
 
-KNOWN_MODELS = "SELECT DISTINCT model FROM contracts UNION DISTINCT SELECT DISTINCT model FROM progress"
+KNOWN_MODELS = (
+    f"SELECT DISTINCT model FROM contracts WHERE {NO_DRILLS} "
+    f"UNION DISTINCT SELECT DISTINCT model FROM progress WHERE {NO_DRILLS}"
+)
 
 # A model is silent without requests for an hour, and for longer than its longest gap in the range.
 _TRAFFIC_OF = f"""
@@ -117,7 +121,7 @@ WORST_PSI = table(
 )
 
 # Only the longest window: mixing windows would make levels jump between steps.
-_OF_LONGEST = f"""slice = 'all' AND $__timeFilter(window_end) AND (model, window) IN
+_OF_LONGEST = f"""{NO_DRILLS} AND slice = 'all' AND $__timeFilter(window_end) AND (model, window) IN
     (
         SELECT model, argMax(window, {window_seconds()})
         FROM drift_levels
@@ -199,7 +203,7 @@ LEVELS_NOW = table(
         (
             SELECT model, version, metric, argMax({level_number()}, (window_end, revision)) AS number
             FROM performance
-            WHERE slice = 'all' AND class = '' AND window = '1d' AND $__timeFilter(window_end)
+            WHERE {NO_DRILLS} AND slice = 'all' AND class = '' AND window = '1d' AND $__timeFilter(window_end)
             GROUP BY model, version, metric
         )
         GROUP BY model
@@ -287,7 +291,7 @@ PERFORMANCE = table(
     (
         SELECT model, version, metric, level, reason, value, low, high, promise, n, mature, window_end
         FROM latest_performance
-        WHERE slice = 'all' AND class = '' AND window = '1d' AND $__timeFilter(window_end)
+        WHERE {NO_DRILLS} AND slice = 'all' AND class = '' AND window = '1d' AND $__timeFilter(window_end)
         ORDER BY window_end DESC
         LIMIT 1 BY model, version, metric
     )

@@ -5,6 +5,7 @@ Reports of processors use wall-clock time, not event time.
 
 from __future__ import annotations
 
+from warehouse.drill_models import NO_DRILLS
 from warehouse.metrics import metrics_of_panel
 from warehouse.panels.fragments import finite, is_selected_or_all
 from warehouse.panels.query import HOUR_S, MINUTE_S, PanelQuery, series, table
@@ -17,7 +18,7 @@ GONE_S = 30
 
 _REPORTS = "$__timeFilter(report.at)"
 _PROCESSOR = "concat(kind, ' ', instance)"
-_MODEL = is_selected_or_all("model")
+_MODEL = f"{is_selected_or_all('model')} AND {NO_DRILLS}"
 # The end of the range, but not in the future.
 _END = "least($__toTime, now('UTC'))"
 

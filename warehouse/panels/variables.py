@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from warehouse.drill_models import NO_DRILLS
 from warehouse.panels.fragments import MODEL, SLICE, VERSION, in_range_or_last, level_number, window_seconds
 from warehouse.panels.query import table
 
 MODELS = table(
     "variables.models",
-    """
+    f"""
     SELECT DISTINCT model FROM (SELECT model FROM contracts UNION ALL SELECT model FROM progress)
+    WHERE {NO_DRILLS}
     ORDER BY model
     LIMIT 1000
     /* no range: a model is known as soon as it has a contract */

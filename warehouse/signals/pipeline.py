@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from warehouse.drill_models import NO_DRILLS
 from warehouse.signals.literals import literals
 from warehouse.signals.signal import SURE, EventTimeRange, Facts, FactTime, Signal
 
@@ -44,7 +45,7 @@ def record_age(threshold: float) -> Signal:
         return (
             "SELECT '' AS key, '' AS version, toUInt32(toUnixTimestamp(toDateTime(max(at)))) AS until, "
             f"until AS ended_at, until AS judged_at, tuple(until) AS rank, tuple(toUInt8({SURE}), 0., nan, nan, 1.) "
-            f"AS verdict FROM model_health WHERE {condition} AND at > toDateTime64({period.start}, 3) "
+            f"AS verdict FROM model_health WHERE {condition} AND {NO_DRILLS} AND at > toDateTime64({period.start}, 3) "
             f"AND at <= toDateTime64({period.end}, 3) GROUP BY toStartOfMinute(at)"
         )
 

@@ -152,6 +152,12 @@ class OffsetLedger:
                 row.dirty = True
         self.counted_ms = max(self.counted_ms, progress.counted_at_ms)
 
+    def forget(self, model: str) -> None:
+        """Remove the watermarks of a model."""
+        for row in self.rows.values():
+            if row.watermarks.pop(model, None) is not None:
+                row.dirty = True
+
     def mark_written(self) -> None:
         """Record that all entries and losses are in ClickHouse, or in the commit that is about to be written."""
         self.new_losses = []

@@ -244,6 +244,14 @@ class PaneCache:
 
     # ------------------------------------------------------------------------------------------ dropping
 
+    def forget(self, state: ModelState) -> None:
+        """Drop everything of a model."""
+        self._states = [each for each in self._states if each is not state]
+        self._read_ahead = None
+        for version, baseline_id in state.series:
+            del self._ranges[state.contract.model, version, baseline_id]
+            self._compiled.pop(baseline_id, None)
+
     def drop_expired(self, state: ModelState) -> None:
         """Drop the written panes, hours and ranges that no window ahead needs."""
         if state.sealed_until_s is None:

@@ -143,8 +143,7 @@ def test_the_guard_must_recover_if_the_range_is_long_enough() -> None:
     short = run(fires=(("psi-major", "x", 110, 230),), until_s=END_S + 10 * HOUR_S)
     assert short.passed
     assert "The events end before the guard can recover" in short.notes[0]
-    rules = simulation(rules_of(ROUTED, ON_CALL), [], UNTIL_S)
-    assert 24 * HOUR_S < recovery_s(ROUTED, rules) < 40 * HOUR_S
+    assert 24 * HOUR_S < recovery_s(ROUTED, rules_of(ROUTED, ON_CALL)) < 40 * HOUR_S
 
 
 def test_serving_must_use_the_fallback() -> None:

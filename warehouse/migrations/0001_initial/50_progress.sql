@@ -76,9 +76,9 @@ SELECT
     position.updated_at AS updated_at
 FROM
 (
-    SELECT model FROM contracts
+    SELECT model FROM contracts WHERE NOT startsWith(model, 'drill.')
     UNION DISTINCT
-    SELECT model FROM progress
+    SELECT model FROM progress WHERE NOT startsWith(model, 'drill.')
 ) AS known
 LEFT JOIN
 (
@@ -97,7 +97,7 @@ LEFT JOIN
     WHERE slice = 'all'
     GROUP BY model, version
 ) AS counted USING (model)
-COMMENT 'Freshness of each model that has a contract or has been read. Times are 1970 until data arrives.';
+COMMENT 'Freshness of each model that has a contract or has been read, without models of drills. Times are 1970 until data arrives.';
 
 CREATE VIEW IF NOT EXISTS lost_ranges
 (
@@ -156,9 +156,9 @@ SELECT
     dateDiff('second', position.sealed_until, now('UTC')) AS sealed_age_s
 FROM
 (
-    SELECT model FROM contracts
+    SELECT model FROM contracts WHERE NOT startsWith(model, 'drill.')
     UNION DISTINCT
-    SELECT model FROM progress
+    SELECT model FROM progress WHERE NOT startsWith(model, 'drill.')
 ) AS known
 LEFT JOIN
 (
@@ -195,4 +195,4 @@ LEFT JOIN
     FROM progress AS state FINAL
     GROUP BY model
 ) AS position ON known.model = position.model
-COMMENT 'Whether each model receives its usual traffic. Uses wall-clock time, so replayed history counts as silent.';
+COMMENT 'Whether each model receives its usual traffic, without models of drills. Uses wall-clock time, so replayed history counts as silent.';

@@ -42,7 +42,7 @@ def test_a_drill_that_cannot_be_planned_is_a_failed_row(
     request = DrillRequest(InjectionRequest(find_fault(fault), field, rate=rate))
     injection = complete_injection(request, CONTRACT, baseline(), EVENTS)
     drill = UnplannedDrill("7", request, injection, failed_report("the drill can run", "No notification would arrive."))
-    store_unplanned(Any, "shop", "1", [drill])  # type: ignore[arg-type]
+    store_unplanned(Any, "shop", "1", "fast", [drill])  # type: ignore[arg-type]
     (row,) = rows
     assert (row["fault"], row["field"], row["passed"]) == (fault, stored[0], False)
     assert row["rate"] == pytest.approx(stored[1], nan_ok=True)

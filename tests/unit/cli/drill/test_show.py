@@ -32,7 +32,7 @@ PLAN = plan_drill(
 
 
 def test_json_has_every_check() -> None:
-    values = results_json("shop", "1", [("mean-shift x", PLAN, PASSED), ("mean-shift z", None, FAILED)])
+    values = results_json("shop", "1", "fast", [("mean-shift x", PLAN, PASSED), ("mean-shift z", None, FAILED)])
     assert not values["passed"]
     first, second = values["drills"]
     assert (first["id"], first["field"], first["checks"][0]["after_s"], first["notes"]) == ("7", "x", 3600, ["A note."])

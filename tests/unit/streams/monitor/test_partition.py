@@ -273,6 +273,22 @@ def test_model_that_becomes_unreadable_continues_on_its_last_copy(loses: str) ->
     assert monitor.volume() == {0: 2}
 
 
+def test_model_whose_contract_is_withdrawn_is_forgotten() -> None:
+    monitor = MonitorHarness(make_registry(), live=True)
+    monitor.flush(T0_S + 10, caught_up_s=T0_S + 3 * HOUR_S)
+    written = {name: dict(rows) for name, rows in monitor.warehouse.tables.items()}
+    monitor.registry = build_registry([], [])
+    monitor.flush(caught_up_s=T0_S + 9 * HOUR_S)
+    for name in ("panes", "volume", "drift", "rates", "progress"):
+        assert monitor.warehouse.tables[name] == written[name], name
+    (ledger,) = monitor.warehouse.last("offset_ledger").values()
+    assert "m" not in dict(ledger["watermarks"])
+    # It may come back, and continues from what the warehouse has.
+    monitor.registry = make_registry()
+    monitor.flush(caught_up_s=T0_S + 10 * HOUR_S)
+    assert monitor.volume() == {0: 1, **dict.fromkeys(range(1, 9), 0)}
+
+
 def test_partial_with_a_damaged_sketch_is_rejected_whole() -> None:
     monitor = MonitorHarness(make_registry(), live=True)
     partial = first_partial(monitor)

@@ -1,0 +1,321 @@
+"""Live drills: beside production's stream, in its topics, processors and tables."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from barograph import Publisher
+
+from alerts.rules import rules_of
+from alerts.settings import AlertSettings
+from alerts.simulator import simulate
+from cli.drill.plan import DrillRequest
+from cli.drill.session import DrillOutput, DrillSession, SessionOptions
+from cli.main import main
+from cli.status.read import read_status
+from drills.faults import InjectionRequest, find_fault
+from local.clickhouse import LocalClickHouse
+from tests.support.drill_events import START_MS, baseline
+from tests.support.live_model import LIVE_CONTRACT, PER_S, live_events
+from tests.support.pipeline import ROOT, Pipeline
+from tests.support.warehouse import row
+from warehouse.client import connect
+from warehouse.panels.fleet import KNOWN_MODELS
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.slow
+
+PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
+FEATURES = ("x", "y")
+WAIT_S = 240.0
+TIMES = ("--live", "--history", "200s", "--duration", "20s", "--timeout", "400")
+
+
+def write_config(pipeline: Pipeline, path: Path) -> Path:
+    where = pipeline.address
+    path.write_text(
+        f'bootstrap_servers = "{pipeline.bootstrap}"\ntopic_prefix = "{pipeline.prefix}"\n'
+        f"partials_partitions = {pipeline.partials_partitions}\n"
+        f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n'
+        f'username = "{where.username}"\n'
+        "[processors]\nregistry_poll_s = 1\nflush_s = 0.5\nwrite_s = 1\n"
+        '[alerts.contact_points.on-call.webhook]\nurl_variable = "ON_CALL"\n'
+        '[alerts.contact_points.tickets.webhook]\nurl_variable = "TICKETS"\n'
+        '[alerts.routes.shop]\npage = "on-call"\nticket = "tickets"\n'
+    )
+    return path
+
+
+@pytest.fixture
+def production(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """A pipeline on the wall clock with the model."""
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
+    pipeline.clock, pipeline.partials_partitions = "live", 1
+    pipeline.create(1)
+    pipeline.register(LIVE_CONTRACT, [baseline(LIVE_CONTRACT)])
+    return pipeline
+
+
+def record(pipeline: Pipeline, length_s: int) -> None:
+    """Write recent raw predictions as the recorder does."""
+    events = live_events(int(time.time() * 1000) - 1000 * length_s, length_s).predictions.to_pylist()
+    with connect(pipeline.address) as client:
+        insert_rows(
+            client,
+            "predictions",
+            [
+                row(
+                    "predictions",
+                    offset=i,
+                    model="shop",
+                    version="1",
+                    id=event["id"],
+                    at=int(event["at"].timestamp() * 1000 + 0.5),
+                    received_at=int(time.time() * 1000),
+                    numbers={name: event[f"features.{name}"] for name in FEATURES},
+                    strings={"colour": event["features.colour"]},
+                    latency_ms=event["latency_ms"],
+                )
+                for i, event in enumerate(events)
+            ],
+        )
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
+    with pytest.raises(SystemExit) as exit_:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert captured.out, captured.err
+    result: dict[str, Any] = json.loads(captured.out)
+    return int(exit_.value.code or 0), result
+
+
+def models_in_tables(pipeline: Pipeline) -> dict[str, set[str]]:
+    """The models of each table with rows."""
+    tables = pipeline.rows(
+        "SELECT DISTINCT table FROM system.columns WHERE database = currentDatabase() AND name = 'model' AND table IN "
+        "(SELECT name FROM system.tables WHERE database = currentDatabase() AND endsWith(engine, 'MergeTree'))"
+    )
+    return {table: {model for (model,) in pipeline.rows(f"SELECT DISTINCT model FROM {table}")} for (table,) in tables}
+
+
+@pytest.mark.long
+def test_a_live_drill_pages_and_the_guard_degrades_and_recovers(
+    production: Pipeline, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    record(production, 200)
+    for kind in PROCESSORS:
+        production.start(kind)
+    config = write_config(production, tmp_path / "barograph.toml")
+    production.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "the processors")
+    arguments = ("--model", "shop", "--field", "x", "--magnitude", 3, "--route", "shop", *TIMES, "--json")
+    code, result = run(capsys, "drill", "run", "mean-shift", *arguments, "--config", config)
+    production.alive()
+    (drill,) = result["drills"]
+    assert result["mode"] == "live"
+    assert [check["observed"] for check in drill["checks"]] == [
+        "page psi-major x at on-call",
+        "none",
+        "degraded, the fallback answered",
+        "healthy, the primary answered",
+    ], result
+    assert code == 0, result
+    assert production.rows("SELECT model, mode, passed FROM drills") == [("shop", "live", True)]
+    left = {table: models for table, models in models_in_tables(production).items() if models - {"", "shop"}}
+    assert not left
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["signal", "clean"])
+def test_a_live_drill_that_is_stopped_leaves_nothing(production: Pipeline, tmp_path: Path, how: str) -> None:
+    record(production, 200)
+    for kind in PROCESSORS:
+        production.start(kind)
+    config = write_config(production, tmp_path / "barograph.toml")
+    production.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "the processors")
+    arguments = ("drill", "run", "mean-shift", "--model", "shop", "--field", "x", "--route", "shop", *TIMES)
+    command = [sys.executable, "-m", "cli.main", *arguments, "--config", str(config)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as drill:
+        try:
+            counted = "SELECT sum(n) > 0 FROM volume WHERE startsWith(model, 'drill.')"
+            production.wait_rows(counted, "events of the drill", WAIT_S)
+            if how == "signal":
+                drill.send_signal(signal.SIGTERM)
+            else:
+                with pytest.raises(SystemExit):
+                    main(["drill", "clean", "--running", "--config", str(config)])
+            _, errors = drill.communicate(timeout=WAIT_S)
+        finally:
+            drill.kill()
+    if how == "signal":
+        assert (drill.returncode, errors.strip().splitlines()[-1]) == (130, "The models of the drill are removed.")
+    else:
+        assert drill.returncode == 1
+        assert "were removed by `barograph drill clean --running`." in errors
+    left = {table: models for table, models in models_in_tables(production).items() if models - {"", "shop"}}
+    assert not left
+    production.alive()
+
+
+STREAM_S, DRILL_S = 100, 60
+STREAM_CONTRACT = msgspec.structs.replace(LIVE_CONTRACT, lateness_s=8)
+RULES = rules_of(STREAM_CONTRACT, AlertSettings())
+COMPARED = {
+    "panes": "SELECT version, slice, field, pane_start, n, nulls, invalid, below, above, unseen, counts, "
+    "minimum, maximum FROM panes FINAL "
+    "WHERE model = 'shop' AND pane_start >= {since:DateTime} AND pane_start < {until:DateTime}",
+    "volume": "SELECT version, slice, pane_start, n, errors, timed, slow "
+    "FROM volume FINAL WHERE model = 'shop' AND pane_start >= {since:DateTime} AND pane_start < {until:DateTime}",
+    "predictions": "SELECT id, at, version, numbers, strings "
+    "FROM all_predictions WHERE model = 'shop' AND at >= {since:DateTime} AND at < {until:DateTime}",
+    "drift": "SELECT version, slice, field, window, window_end, n, psi, psi_low, psi_high, p_value, level, reason "
+    "FROM latest_drift WHERE model = 'shop' AND window_start >= {since:DateTime} AND window_end <= {until:DateTime}",
+    "rates": "SELECT version, slice, field, kind, window, window_end, n, k, rate, delta, delta_low, delta_high, level "
+    "FROM latest_rates WHERE model = 'shop' AND window_start >= {since:DateTime} AND window_end <= {until:DateTime}",
+    "dead letters": "SELECT topic, reason, sum(n) FROM dead_letters GROUP BY topic, reason",
+}
+"""What depends on the events of production alone: not on offsets, and not on when processors wrote it."""
+
+
+@dataclass
+class Installation:
+    """One of two installations that get the same events at the same times."""
+
+    pipeline: Pipeline
+
+    def start(self) -> None:
+        """Create it and start its processors."""
+        self.pipeline.clock, self.pipeline.partials_partitions = "live", 1
+        self.pipeline.create(1)
+        self.pipeline.register(STREAM_CONTRACT, [baseline(STREAM_CONTRACT)])
+        for kind in (*PROCESSORS, "guard"):
+            self.pipeline.start(kind)
+
+    def wait_ready(self) -> None:
+        """Wait until all processors report and the monitor seals panes."""
+        self.pipeline.wait_rows("SELECT uniqExact(kind) = 5 FROM processors", "the processors")
+        self.pipeline.wait_rows("SELECT count() > 0 FROM progress WHERE model = 'shop'", "the monitor")
+
+    def rows(self, since_s: int, until_s: int) -> dict[str, list[str]]:
+        """The compared rows, sorted."""
+        period = {"since": datetime.fromtimestamp(since_s, UTC), "until": datetime.fromtimestamp(until_s, UTC)}
+        return {name: sorted(map(repr, self.pipeline.rows(sql, period))) for name, sql in COMPARED.items()}
+
+    def pages(self, since_s: int, until_s: int) -> tuple[list[Any], list[Any]]:
+        """What the rules of production fire, and the notifications."""
+        with connect(self.pipeline.address) as client:
+            simulation = simulate(client, RULES, AlertSettings(), since_s, until_s, "ended")
+        episodes = [
+            (each.rule.name, each.key, each.start, each.end)
+            for replay in simulation.replays
+            for each in replay.episodes
+        ]
+        return episodes, [(each.at, each.point, each.firing, each.resolved) for each in simulation.notifications]
+
+
+@pytest.mark.long
+def test_production_is_the_same_with_and_without_a_live_drill(
+    pipeline: Pipeline, engine: LocalClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
+    name = f"t{uuid.uuid4().hex[:10]}"
+    (tmp_path / "other").mkdir()
+    other = Pipeline(pipeline.bootstrap, engine.address(name), f"{name}-", tmp_path / "other")
+    drilled, plain = Installation(pipeline), Installation(other)
+    recorded = tmp_path / "recorded.parquet"
+    pq.write_table(live_events(START_MS, DRILL_S, seed=4).predictions, recorded)
+    outputs: list[DrillOutput] = []
+
+    def drill() -> None:
+        request = DrillRequest(InjectionRequest(find_fault("mean-shift"), "x"), route="shop")
+        options = SessionOptions((recorded,), history_s=DRILL_S, timeout_s=600, mode="live")
+        outputs.append(DrillSession(config, "shop", options, quiet=True).run([request], is_suite=False))
+
+    try:
+        for each in (drilled, plain):
+            each.start()
+        config = write_config(pipeline, tmp_path / "barograph.toml")
+        for each in (drilled, plain):
+            each.wait_ready()
+        thread = threading.Thread(target=drill)
+        thread.start()
+        since_s = (int(time.time()) + 5) // 10 * 10
+        listed = publish_both(since_s, (pipeline, other))
+        until_s = since_s + STREAM_S
+        for each in (drilled, plain):
+            each.pipeline.wait_rows(
+                f"SELECT max(sealed_until) >= fromUnixTimestamp({until_s}) FROM progress FINAL WHERE model = 'shop'",
+                "the end of the stream",
+            )
+            each.pipeline.wait_rows(
+                f"SELECT count() >= {PER_S * STREAM_S} FROM all_predictions WHERE model = 'shop'", "the raw rows"
+            )
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+        assert len(outputs) == 1, "the drill failed"
+        assert listed == {True: {"shop"}}, "production's list of models while the drill's events are counted"
+        with_drill, without = drilled.rows(since_s, until_s), plain.rows(since_s, until_s)
+        for table, rows in without.items():
+            assert rows or table == "dead letters", table
+            assert with_drill[table] == rows, table
+        pages = plain.pages(since_s, until_s)
+        assert ("psi-major", "x") in {episode[:2] for episode in pages[0]}
+        assert drilled.pages(since_s, until_s) == pages
+        left = {table: models for table, models in models_in_tables(pipeline).items() if models - {"", "shop"}}
+        assert not left
+    finally:
+        other.stop()
+        with connect(pipeline.address) as client:
+            client.command(f"DROP DATABASE IF EXISTS {name}")
+
+
+def publish_both(since_s: int, pipelines: tuple[Pipeline, Pipeline]) -> dict[bool, set[str]]:
+    """Publish the stream to both installations as its time comes; x moves in its middle.
+
+    Returns:
+        True → the models that the pages list while events of the drill are counted.
+    """
+    events = live_events(1000 * since_s, STREAM_S).predictions
+    at = events["at"].cast(pa.int64()).to_numpy()
+    moved = events["features.x"].to_numpy() + 2.0 * (at >= 1000 * (since_s + STREAM_S // 2))
+    events = events.set_column(events.column_names.index("features.x"), "features.x", pa.array(moved))
+    listed: dict[bool, set[str]] = {}
+    with ExitStack() as stack:
+        publishers = [
+            stack.enter_context(
+                Publisher.from_contract(
+                    STREAM_CONTRACT, version="1", bootstrap_servers=each.bootstrap, topic_prefix=each.prefix
+                )
+            )
+            for each in pipelines
+        ]
+        sent = 0
+        while sent < len(at):
+            end = int(np.searchsorted(at, 1000 * time.time(), "right"))
+            for publisher in publishers:
+                if end > sent:
+                    publisher.predictions(events.slice(sent, end - sent))
+            sent = end
+            counted = "SELECT count() > 0 FROM volume WHERE startsWith(model, 'drill.') AND n > 0"
+            if not listed and pipelines[0].rows(counted) == [(True,)]:
+                with connect(pipelines[0].address) as client:
+                    models = {each.model for each in read_status(client).models}
+                listed[True] = models | {model for (model,) in pipelines[0].rows(KNOWN_MODELS)}
+            time.sleep(0.2)
+    return listed

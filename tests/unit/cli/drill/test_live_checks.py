@@ -1,0 +1,77 @@
+"""A live drill that cannot run says why, and how long it would take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from barograph.contract.file import dump_contract
+
+from alerts.settings import AlertSettings
+from cli.apply.files import read_contracts
+from cli.drill import live_checks
+from cli.drill.plan import DrillRequest, plan_drill
+from cli.errors import ApplyError
+from cli.settings import Settings
+from drills.errors import DrillError
+from drills.faults import InjectionRequest, find_fault
+from tests.support.drill_events import CONTRACT, START_MS, baseline
+from tests.support.live_model import LIVE_CONTRACT, live_events
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+KINDS = ("sketcher", "recorder", "monitor", "scorer")
+CLIENT: Any = SimpleNamespace(where="clickhouse.example.com:8123")
+
+
+def check(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, silent: tuple[str, ...] = (), timeout_s: float = 600
+) -> None:
+    rows = [SimpleNamespace(kind=kind, silent_s=60 if kind in silent else 1) for kind in KINDS]
+    monkeypatch.setattr(live_checks, "processors", lambda client: rows)
+    live_checks.check_live(CLIENT, settings, LIVE_CONTRACT, live_events(START_MS, 300), timeout_s)
+
+
+def test_processors_that_run_and_enough_time_are_all_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    check(monkeypatch, Settings())
+
+
+def test_without_processors_nobody_would_count_the_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DrillError, match=r"^No sketcher and no scorer reports to ClickHouse at clickhouse.example.com"):
+        check(monkeypatch, Settings(), silent=("sketcher", "scorer"))
+
+
+def test_processors_on_the_replay_clock_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DrillError, match="run on the replay clock"):
+        check(monkeypatch, replace(Settings(), clock="replay"))
+
+
+def test_a_drill_that_takes_longer_than_allowed_says_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DrillError, match=r"takes as long as its events: 5m 20s.* with --timeout 320,"):
+        check(monkeypatch, Settings(), timeout_s=200)
+
+
+def test_the_windows_of_the_expected_rules_must_fit_into_the_events() -> None:
+    request = DrillRequest(InjectionRequest(find_fault("mean-shift"), "x"))
+    events = live_events(START_MS, 300)
+    fitting = plan_drill("1", request, LIVE_CONTRACT, baseline(LIVE_CONTRACT), events, AlertSettings(), "live")
+    live_checks.check_windows(fitting)
+    long = plan_drill("1", request, CONTRACT, baseline(), events, AlertSettings(), "live")
+    with pytest.raises(DrillError, match=r"windows of 1d, and only 3m 44s of events precede the end of the fault"):
+        live_checks.check_windows(long)
+
+
+def test_the_default_range_is_long_enough_for_the_recovery() -> None:
+    assert live_checks.live_range_s(CONTRACT, Settings()) >= 6 * 86_400
+    assert live_checks.live_range_s(LIVE_CONTRACT, Settings()) > 4 * 80
+
+
+def test_apply_rejects_the_names_of_drills(tmp_path: Path) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_text(dump_contract(msgspec.structs.replace(LIVE_CONTRACT, model="drill.shop.1")), encoding="utf-8")
+    with pytest.raises(ApplyError, match=r"the model is called drill.shop.1, and names that begin with drill. belong"):
+        read_contracts([path])

@@ -1,0 +1,13 @@
+"""The names of models of drills. Queries and lists of the models of an installation leave these out."""
+
+from __future__ import annotations
+
+PREFIX = "drill."
+"""Begins the name of each model of a drill; no other model may have such a name."""
+NO_DRILLS = f"NOT startsWith(model, '{PREFIX}')"
+"""SQL condition on the column `model`."""
+
+
+def is_drill(model: str) -> bool:
+    """Whether a model is one of a drill."""
+    return model.startswith(PREFIX)
