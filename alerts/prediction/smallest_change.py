@@ -61,7 +61,7 @@ class ChangeTable:
 
     def __init__(self, field: FieldBaseline, change: ChangeKind, slice_name: str = ALL) -> None:
         self._field, self._change, self._slice = field, change, slice_name
-        self.sizes = _SHIFTS if change == "shift" else _SHARES
+        self.sizes: tuple[float, ...] = _SHIFTS if change == "shift" else _SHARES
         self._nulls = trained_shares(field, slice_name).rates["null"]
         self.after = lru_cache(maxsize=None)(self._after)
 

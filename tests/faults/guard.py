@@ -64,7 +64,7 @@ class Topic:
         """Return all records so far."""
         while (message := self._consumer.poll(timeout_s)) is not None:
             if message.error() is None:
-                self.records.append(Record(message.timestamp()[1] / 1000, decode_health(message.value())))
+                self.records.append(Record(message.timestamp()[1] / 1000, decode_health(message.value() or b"")))
         return self.records
 
     def newest(self) -> Record:

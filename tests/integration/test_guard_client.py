@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -113,7 +114,7 @@ def test_a_forked_serving_process_follows_with_a_reader_of_its_own(pipeline: Pip
         if pid == 0:
             code = 1
             try:
-                assert guard.state == "healthy", "until it has read, the state of the parent holds"
+                assert str(guard.state) == "healthy", "until it has read, the state of the parent holds"
                 end_s = time.monotonic() + WAIT_S
                 while guard.state != "degraded" and time.monotonic() < end_s:
                     time.sleep(0.01)
@@ -125,6 +126,10 @@ def test_a_forked_serving_process_follows_with_a_reader_of_its_own(pipeline: Pip
         log.publish([health("degraded", 2)])
         assert os.waitpid(pid, 0)[1] == 0
         wait_for(lambda: guard.state == "degraded", "the parent follows too", WAIT_S)
+
+
+def have_all(answers: list[str], expected: str) -> bool:
+    return set(answers) == {expected}
 
 
 def test_a_serving_process_under_load_switches_in_all_threads(pipeline: Pipeline, log: HealthLog) -> None:
@@ -151,7 +156,7 @@ def test_a_serving_process_under_load_switches_in_all_threads(pipeline: Pipeline
                 state: HealthState = "healthy" if sequence % 2 else "degraded"
                 expected = "primary" if sequence % 2 else "fallback"
                 assert log.publish([health(state, sequence)])
-                wait_for(lambda expected=expected: set(answers) == {expected}, f"{expected} in all threads", WAIT_S)
+                wait_for(partial(have_all, answers, expected), f"{expected} in all threads", WAIT_S)
         finally:
             stop.set()
             for thread in threads:
