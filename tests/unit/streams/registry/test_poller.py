@@ -40,7 +40,7 @@ class Warehouse:
             "queries",
             SimpleNamespace(
                 registry_stamp=lambda client: self.stamp(),
-                contracts=lambda client: self.contract_rows(),
+                contracts=lambda client, drills: self.contract_rows(),
                 baselines=lambda client: self.baseline_rows(),
             ),
         )
