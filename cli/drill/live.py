@@ -24,6 +24,7 @@ from cli.drill.plan import DrillModel, DrillPlan, control_model
 from cli.drill.run import DrillInput, DrillOptions
 from cli.drill.serving_process import ServingProcess
 from cli.settings import Settings
+from cli.terminal import Terminal
 from drills.errors import DrillError
 from drills.report import DrillObservations, DrillReport, report
 from drills.webhook import WebhookDelivery, WebhookReceiver
@@ -65,8 +66,8 @@ def run_live_drills(
     try:
         with ExitStack() as stack:
             reports = _run(stack, settings, run_id, source, plans, options, on_step, problems)
-    except KeyboardInterrupt as interrupt:
-        interrupt.add_note(" ".join(problems) or "The models of the drill are removed.")
+    except KeyboardInterrupt:
+        Terminal(stderr=True).line(" ".join(problems) or "The models of the drill are removed.")
         raise
     return [replace(each, notes=(*each.notes, *problems)) for each in reports]
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -30,7 +33,7 @@ from drills.faults import InjectionRequest, find_fault
 from local.clickhouse import LocalClickHouse
 from tests.support.drill_events import START_MS, baseline
 from tests.support.live_model import LIVE_CONTRACT, PER_S, live_events
-from tests.support.pipeline import Pipeline
+from tests.support.pipeline import ROOT, Pipeline
 from tests.support.warehouse import row
 from warehouse.client import connect
 from warehouse.panels.fleet import KNOWN_MODELS
@@ -136,6 +139,38 @@ def test_a_live_drill_pages_and_the_guard_degrades_and_recovers(
     assert production.rows("SELECT model, mode, passed FROM drills") == [("shop", "live", True)]
     left = {table: models for table, models in models_in_tables(production).items() if models - {"", "shop"}}
     assert not left
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["signal", "clean"])
+def test_a_live_drill_that_is_stopped_leaves_nothing(production: Pipeline, tmp_path: Path, how: str) -> None:
+    record(production, 200)
+    for kind in PROCESSORS:
+        production.start(kind)
+    config = write_config(production, tmp_path / "barograph.toml")
+    production.wait_rows("SELECT uniqExact(kind) = 4 FROM processors", "the processors")
+    arguments = ("drill", "run", "mean-shift", "--model", "shop", "--field", "x", "--route", "shop", *TIMES)
+    command = [sys.executable, "-m", "cli.main", *arguments, "--config", str(config)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as drill:
+        try:
+            counted = "SELECT sum(n) > 0 FROM volume WHERE startsWith(model, 'drill.')"
+            production.wait_rows(counted, "events of the drill", WAIT_S)
+            if how == "signal":
+                drill.send_signal(signal.SIGTERM)
+            else:
+                with pytest.raises(SystemExit):
+                    main(["drill", "clean", "--running", "--config", str(config)])
+            _, errors = drill.communicate(timeout=WAIT_S)
+        finally:
+            drill.kill()
+    if how == "signal":
+        assert (drill.returncode, errors.strip().splitlines()[-1]) == (130, "The models of the drill are removed.")
+    else:
+        assert drill.returncode == 1
+        assert "were removed by `barograph drill clean --running`." in errors
+    left = {table: models for table, models in models_in_tables(production).items() if models - {"", "shop"}}
+    assert not left
+    production.alive()
 
 
 STREAM_S, DRILL_S = 100, 60
