@@ -183,7 +183,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = DEBUG in arguments
     try:
         app(args=[argument for argument in arguments if argument != DEBUG], prog_name="barograph")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        for note in getattr(error, "__notes__", ()):
+            print(note, file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
         if debug:

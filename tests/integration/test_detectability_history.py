@@ -101,6 +101,9 @@ class StubConsumer:
 class StubHealthLog(HealthLog):
     """A topic without records, which accepts all."""
 
+    def require_one_partition(self) -> None:
+        """Do nothing."""
+
     def lead(self) -> dict[str, ModelHealth]:
         return {}
 
