@@ -138,7 +138,7 @@ def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
             ("mean-shift", "x", True, 4, "shop"),
             ("error-burst", "", True, 4, "shop"),
             ("duplicates", "", True, 2, "shop"),
-            ("silence", "", True, 3, "shop"),
+            ("silence", "", True, 2, "shop"),
             ("silence", "", False, 1, "shop"),
         ]
         for table in ("predictions", "panes", "drift", "volume", "progress", "processors"):
