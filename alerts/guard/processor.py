@@ -167,7 +167,7 @@ class GuardProcessor:
             self._evaluate(contract, now, active[model], missing_processors, live.errors())
             for model, contract in self._contracts.items()
         ]
-        due = [record for record in records if self._is_due(record)]
+        due = [record for record in records if is_due(record, self._sent.get(record.model))]
         if due and not self._health_log.publish(due):
             self._leads = False
             return
@@ -180,11 +180,6 @@ class GuardProcessor:
         if client is not None:
             self._history.write(client, [self._sent[record.model] for record in records])
             self._detectability.follow(self._contracts)
-
-    def _is_due(self, record: ModelHealth) -> bool:
-        before = self._sent.get(record.model)
-        # The clock of the leader before may have been ahead.
-        return before is None or is_news(record, before) or abs(record.at_ms - before.at_ms) >= REPORT_S * 1000
 
     def _evaluate(
         self,
@@ -246,6 +241,17 @@ class GuardProcessor:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+
+def is_due(record: ModelHealth, before: ModelHealth | None) -> bool:
+    """Return whether a record must be published: it has news, or the last published one is old.
+
+    Args:
+        record: the newest record of a model.
+        before: the last published one; None if there is none.
+    """
+    # The clock of the leader before may have been ahead.
+    return before is None or is_news(record, before) or abs(record.at_ms - before.at_ms) >= REPORT_S * 1000
 
 
 def _degrades(contracts: Mapping[str, Contract], rule: Rule) -> bool:

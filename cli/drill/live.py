@@ -31,8 +31,6 @@ from drills.webhook import WebhookDelivery, WebhookReceiver
 from warehouse.client import Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 
-INSTANCE = "drill"
-"""The name of the guard in its records."""
 CHECK_S = 10.0
 """How often the drill checks that nobody has removed its models."""
 QUERY_TIMEOUT_S = 30

@@ -9,18 +9,16 @@ from barograph.guard.health import ModelHealth
 
 from alerts.guard.blindness import LAG_RULE, blind_reason
 from alerts.guard.degrading import degrading_instances
-from alerts.guard.model_guard import ModelGuard, is_news
-from alerts.guard.processor import REPORT_S
+from alerts.guard.model_guard import ModelGuard
+from alerts.guard.processor import is_due
 from alerts.rule import Rule
 from alerts.settings import AlertSettings
 from alerts.simulator import Notification, Replay, Simulation, Transition
 from alerts.wall_clock import LiveAlerts
 from alerts.webhooks import AlertMessage
 from cli.drill.plan import DrillModel
+from drills.guard_states import INSTANCE
 from warehouse.client import Client
-
-INSTANCE = "drill"
-"""The name of the guard in its records."""
 
 
 class ModelFollower:
@@ -56,10 +54,7 @@ class ModelFollower:
 
     def is_due(self) -> bool:
         """Whether the newest record must be published: it has news, or the last one is old."""
-        record, before = self.last, self._published
-        if record is None:
-            return False
-        return before is None or is_news(record, before) or record.at_ms - before.at_ms >= REPORT_S * 1000
+        return self.last is not None and is_due(self.last, self._published)
 
     def mark_published(self) -> None:
         """Record that the newest record was published."""

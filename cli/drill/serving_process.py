@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from barograph.guard.guard import Guard
+from barograph.guard.guard import FALLBACK, PRIMARY, Guard
 
 from cli.settings import Settings
 from drills.report import GuardObservation
@@ -31,7 +31,7 @@ class ServingProcess:
                 kafka=settings.kafka,
             )
         )
-        answer = guard.use(lambda: "primary", lambda: "fallback")
+        answer = guard.use(lambda: PRIMARY, lambda: FALLBACK)
         guard.on_change(
             lambda changed: self.observed.append(GuardObservation(int(time.time()), changed.state, answer(), None))
         )
