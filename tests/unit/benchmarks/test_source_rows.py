@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks.scoreboard.data_sets import DATA_SETS, DAY_MS, START_MS
+from benchmarks.scoreboard.data_sets import DATA_SETS, DAY_MS, SOURCE_ROW, START_MS
 from benchmarks.scoreboard.inference import infer_model
 from benchmarks.scoreboard.replayed import StreamJudge
 from benchmarks.scoreboard.source_rows import SourceTest
@@ -31,17 +31,18 @@ def source(level_sd: float, shift: float, null_share: float) -> pa.Table:
     return pa.table(
         {
             "at": pa.array(at).cast(pa.timestamp("ms", "UTC")),
+            SOURCE_ROW: np.arange(n),
             "features.x": pa.array(values, mask=is_null),
             "features.k": pa.array(np.array(["a", "b"])[rng.integers(0, 2, n)].tolist()),
         }
     )
 
 
-def source_test(rows: pa.Table) -> SourceTest:
+def source_test(rows: pa.Table, stream: pa.Table | None = None) -> SourceTest:
     training = rows.slice(0, TRAINING_DAYS * 24 * PER_HOUR)
     # The test counts rows, and reads no table.
     judge = StreamJudge(cast(Client, None), *infer_model(DATA_SETS["diabetes"], training))
-    return SourceTest(judge, rows, TRAINING_DAYS)
+    return SourceTest(judge, training, rows if stream is None else stream)
 
 
 def page_s(test: SourceTest) -> int:
@@ -72,3 +73,12 @@ def test_a_rate_is_tested_in_the_short_window(null_share: float, is_change: bool
     evidence = test.evidence("null-rate", "x", page_s(test))
     assert evidence.n == PER_HOUR
     assert evidence.is_change == is_change
+
+
+def test_a_row_that_the_stream_repeats_counts_once() -> None:
+    rows = source(0.0, 0.0, 0.7)
+    last_hour = rows.slice(rows.num_rows - 5)
+    repeated = pa.concat_tables([last_hour] * 20).sort_by("at")
+    test = source_test(rows, pa.concat_tables([rows.slice(0, rows.num_rows - PER_HOUR), repeated]))
+    evidence = test.evidence("null-rate", "x", page_s(test))
+    assert evidence.n == 5
