@@ -15,7 +15,7 @@ from sketches.detection.psi_power import exceedance, interval_exceedance, level_
 from sketches.detection.rate_power import count_exceedance, least_major_count, least_paging_count
 from sketches.drift.power import n_star
 from sketches.drift.psi import SHARE_FLOOR
-from warehouse.signals.verdicts import ALONE_EVENTS
+from warehouse.signals.verdicts import ALONE_EVENTS, RATE_P
 
 LEAST_INDEPENDENT = 10.0
 """Fewest independent events (n/φ) of a window for which a prediction is made."""
@@ -119,7 +119,7 @@ class FieldPower:
         if threshold is None:
             least = least_major_count(n_eff, base_k, self._all_rows, limits.minor, limits.major)
         else:
-            least = least_paging_count(n_eff, base_k, self._all_rows, threshold)
+            least = least_paging_count(n_eff, base_k, self._all_rows, threshold, RATE_P)
 
         def probability(share: float) -> float:
             return count_exceedance(least, n_eff, r0 + share * (r1 - r0))

@@ -11,7 +11,7 @@ from alerts.rule import Rule
 from alerts.templates.factory import DAY_S, IN_WINDOW_OF_VERSION, INTERVAL, REASON, RuleFactory, last_part
 from alerts.text import LabelRef, NumberRef, Text
 from dashboards.uids import panel_link
-from warehouse.signals.verdicts import ALONE_EVENTS, psi, rate
+from warehouse.signals.verdicts import ALONE_EVENTS, RATE_P, psi, rate
 
 WEEK_S = 7 * DAY_S
 FIELD: Text = (LabelRef("field"),)
@@ -61,7 +61,7 @@ def rate_rules(factory: RuleFactory) -> Iterator[Rule]:
                 ),
                 description=(
                     f"In the {last_part(short)} the rate of {what} exceeds the rate in training by more than "
-                    f"{threshold:.3%}, with its whole 95 % interval. Clears below {clear:.3%}."
+                    f"{threshold:.3%}, with its whole 95 % interval and p < {RATE_P:g}. Clears below {clear:.3%}."
                 ),
                 signal=rate(factory.contract.model, fields, kinds, factory.of(short), factory.pane, threshold),
                 about="inputs",

@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+import numpy as np
 from scipy.special import bdtrc
 
 from sketches.baseline.levels import Level
+from sketches.drift.fisher import fisher_p
 from sketches.drift.rates import newcombe, rate_verdicts
 
 
@@ -37,20 +39,29 @@ def least_major_count(n_eff: int, base_k: float, base_n: float, minor: float, ma
 
 
 @lru_cache(maxsize=4096)
-def least_paging_count(n_eff: int, base_k: float, base_n: float, threshold: float, base_phi: float = 1.0) -> int | None:
+def least_paging_count(
+    n_eff: int, base_k: float, base_n: float, threshold: float, most_p: float, base_phi: float = 1.0
+) -> int | None:
     """Return the least count of n′ events with which a rule on the rate pages; None if no count pages.
 
-    A rule pages if the whole 95 % interval of the increase lies above its threshold.
+    A rule pages if the whole 95 % interval of the increase lies above its threshold, and p is small enough.
 
     Args:
         n_eff: n′, the window's events divided by φ.
         base_k: training rows that count.
         base_n: all training rows.
         threshold: of the rule, a change as a share.
+        most_p: p that the verdict's is below.
         base_phi: overdispersion of the training rows that count.
     """
     base = base_k / base_phi, base_n / base_phi
-    return _least(n_eff, lambda k: bool(newcombe(k, n_eff, *base)[1] > threshold))
+    rounded = np.rint(base)
+
+    def pages(k: int) -> bool:
+        low = newcombe(k, n_eff, *base)[1]
+        return bool(low > threshold and fisher_p(k, n_eff, *rounded) < most_p)
+
+    return _least(n_eff, pages)
 
 
 def count_exceedance(least: int | None, n_eff: int, rate: float) -> float:

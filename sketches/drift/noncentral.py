@@ -57,9 +57,9 @@ def lambda_high(t: ArrayLike, df: ArrayLike) -> FloatArray:
     return _HIGH(t, df)
 
 
-def chi2_median(df: IntArray) -> FloatArray:
-    """Return the medians of the central χ²_df, in the shape of `df`; every df at least 1."""
-    return by_df(df, lambda distinct: np.asarray(chdtri(distinct, 0.5), dtype=np.float64))
+def chi2_quantile(df: IntArray, q: float) -> FloatArray:
+    """Return a quantile of the central χ²_df, in the shape of `df`; every df at least 1."""
+    return by_df(df, lambda distinct: np.asarray(chdtri(distinct, 1.0 - q), dtype=np.float64))
 
 
 def by_df(df: IntArray, function: Callable[[IntArray], FloatArray]) -> FloatArray:

@@ -189,14 +189,18 @@ def tumbling_windows(at_s: IntArray, length_s: int) -> Iterator[BoolArray]:
 def reference_phi(cells: IntArray, n_cells: int, at_s: IntArray, length_s: int) -> tuple[float, int]:
     """Return φ of one window length, not limited by that of shorter windows, and the number of windows used.
 
-    φ is the median over windows of T divided by the median of χ², because df may differ between windows.
+    φ fits χ² to T at two quantiles. Each T is divided by its own quantile of χ², because df may differ between windows.
     """
     base = np.bincount(cells, minlength=n_cells)
     ratios = []
     for rows in tumbling_windows(at_s, length_s):
         judged = reference_psi(base, np.bincount(cells[rows], minlength=n_cells))
-        ratios.append(judged.n_effective * judged.psi / chdtri(judged.df, 0.5))
-    return (max(1.0, float(np.median(ratios))) if ratios else 1.0), len(ratios)
+        t = judged.n_effective * judged.psi
+        ratios.append([t / chdtri(judged.df, 1 - q) for q in (0.5, 0.85)])
+    if not ratios:
+        return 1.0, 0
+    at_median, above = np.transpose(ratios)
+    return max(1.0, float(np.quantile(at_median, 0.5)), float(np.quantile(above, 0.85))), len(ratios)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,12 @@ With fewer, a rare category in traffic that repeats itself is in too few windows
 equal events looks like a large shift. `tests/property/test_fast_pages.py` counts such windows: 62 of 10,000 with 300
 events in runs of 50, 1 with 500."""
 
+RATE_P = 1e-4
+"""A rate fires only if it differs from training with a smaller p.
+
+A rule reads a window per field and hop, 96 a day and field by default, so that the 95 % interval alone lies above the
+threshold by chance every few days if a window has few events."""
+
 
 @dataclass(frozen=True, slots=True)
 class PaneTiming:
@@ -107,7 +113,7 @@ def rate(
 ) -> Signal:
     """Return the signal of the increase of a rate over training, the maximum over versions and kinds.
 
-    It exceeds the threshold only if its whole interval does.
+    It exceeds the threshold only if its whole interval does, and p is below `RATE_P`.
 
     Args:
         model: the model.
@@ -119,7 +125,8 @@ def rate(
     """
 
     def select(period: EventTimeRange, fact_time: FactTime) -> str:
-        state = f"multiIf(n = 0, {EMPTY}, delta_low > {float(threshold)!r}, {SURE}, {UNSURE})"
+        is_sure = f"delta_low > {float(threshold)!r} AND p_value < {RATE_P!r}"
+        state = f"multiIf(n = 0, {EMPTY}, {is_sure}, {SURE}, {UNSURE})"
         # The maximum over kinds counts, as over versions, so each kind is treated as a version.
         return (
             "SELECT field AS key, concat(version, '\\n', kind) AS version, toUnixTimestamp(window_end) AS until, "

@@ -24,11 +24,13 @@ def test_the_least_count_is_that_of_verdicts(n: int) -> None:
     k = np.arange(n + 1)
     verdicts = rate_verdicts(k, n, 30, 3_000)
     assert least_major_count(n, 30, 3_000, 0.01, 0.05) == int(k[verdicts.level == Level.major].min())
-    assert least_paging_count(n, 30, 3_000, 0.05) == int(k[verdicts.low > 0.05].min())
+    for p in (1e-4, 1e-7):
+        pages = (verdicts.low > 0.05) & (verdicts.p_value < p)
+        assert least_paging_count(n, 30, 3_000, 0.05, p) == int(k[pages].min())
 
 
 def test_a_rate_of_training_that_cannot_grow_never_pages() -> None:
-    assert least_paging_count(500, 970, 1_000, 0.05) is None
+    assert least_paging_count(500, 970, 1_000, 0.05, 1e-4) is None
     assert count_exceedance(None, 500, 1.0) == 0.0
 
 
