@@ -95,7 +95,7 @@ TABLE_FILLS: tuple[TableFill, ...] = (
             "delta": "share - 0.001",
             "delta_low": "share - 0.001 - 1 / sqrt(events)",
             "delta_high": "share - 0.001 + 1 / sqrt(events)",
-            "p_value": uniform(16),
+            "p_value": "if(share > 0.05, 1e-9, 0.5)",
             "phi": "1.5",
             "level": "multiIf(share > 0.05, 'major', share > 0.01, 'minor', 'stable')",
             "reason": "''",

@@ -115,6 +115,7 @@ def _rates(field: ReferenceField, train: Any, column: Any, at_s: Any) -> Iterato
             known = {"model": "flight-delay", "version": "1", "slice": "all", "field": field.name, "kind": kind}
             when = {"window": "1d", "window_start": end - DAY_S + SHIFT_S, "window_end": end + SHIFT_S}
             observed = {"n": n, "k": k, "delta": result.delta, "delta_low": result.low, "delta_high": result.high}
+            observed["p_value"] = result.p_value
             yield row("rates", **known, **when, **observed, level=result.level, judged_at=2_000_000_000_000)
 
 

@@ -87,6 +87,7 @@ def write_history(client: Client, seed: int, days: int = 12) -> None:
                     for field, kind in (("temp", "above"), ("temp", "below"), ("dewp", "above"), ("events", "error")):
                         delta = rng.random() / 5
                         observed = {"n": n, "delta": delta, "delta_low": delta - 0.05, "delta_high": delta + 0.05}
+                        observed["p_value"] = rng.choice([0.01, 1e-9])
                         judged = {"kind": kind, "level": level, "completeness": rng.choice([1, 1, rng.random()])}
                         rates.append(row("rates", field=field, **at, **who, **position, **observed, **judged))
         if end % DAY_S == 0:
@@ -480,16 +481,19 @@ def test_verdicts_are_expected_from_the_first_contract_and_baseline_on(client: C
     assert lag(client, T0 + DAY_S) == 2 * HOUR_S
 
 
-def rate_at(client: Client, delta: float, low: float, level: str = "major", n: int = 1000) -> float:
+def rate_at(
+    client: Client, delta: float, low: float, level: str = "major", n: int = 1000, p_value: float = 1e-9
+) -> float:
     emptied(client)
     known = {"model": ODD, "version": "1", "slice": "all", "field": "temp", "kind": "above", "window": "1d"}
     observed = {"delta": delta, "delta_low": low, "delta_high": 1, "level": level, "n": n, "window_end": T0}
-    insert_rows(client, "rates", [row("rates", **known, **observed)])
+    insert_rows(client, "rates", [row("rates", **known, **observed, p_value=p_value)])
     return point_values(client, SIGNALS["rate"], T0, {})["temp"][0]
 
 
-def test_a_rate_exceeds_its_threshold_only_with_its_whole_interval(client: Client) -> None:
+def test_a_rate_exceeds_its_threshold_only_with_its_whole_interval_and_a_small_p(client: Client) -> None:
     assert rate_at(client, 0.06, 0.051) == 0.06
     assert rate_at(client, 0.06, 0.04) == 0.05, "it may be chance"
+    assert rate_at(client, 0.06, 0.051, p_value=2e-4) == 0.05, "it may be chance"
     assert rate_at(client, 0.03, 0.01) == 0.03
     assert rate_at(client, 0.0, -1.0, "insufficient", 0) == 0.05, "no events, so the rate is unknown"

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import chdtr, chdtrc, chdtri, chndtr
-from scipy.stats import ncx2, norm
+from scipy.stats import fisher_exact, ncx2, norm
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -212,6 +212,7 @@ class ReferenceRate:
     low: float
     high: float
     level: Level
+    p_value: float
 
 
 def wilson(k: float, n: float) -> tuple[float, float]:
@@ -236,7 +237,9 @@ def reference_rate(
         level = "major" if delta > major and low > minor else "minor" if delta > minor and low > 0 else "stable"
     else:
         level = "major" if low > major else "insufficient"
-    return ReferenceRate(rate, delta, low, high, level)
+    table = [[round(of / size), round(all_rows / size)] for of, all_rows, size in ((k, n, phi), (base_k, base_n, 1.0))]
+    p_value = float(fisher_exact(np.array([[of, rows - of] for of, rows in table])).pvalue)
+    return ReferenceRate(rate, delta, low, high, level, p_value)
 
 
 @dataclass(frozen=True)

