@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from warehouse.drill_models import PREFIX
 from warehouse.queries import rows_of
 
 if TYPE_CHECKING:
@@ -13,23 +12,6 @@ if TYPE_CHECKING:
 
     from warehouse.client import Client
 
-_DRILL_FRESHNESS = f"""
-SELECT
-    counted.model AS model, counted.version AS version, counted.last_traffic_at AS last_traffic_at,
-    counted.last_counted_at AS last_counted_at, position.watermark AS watermark, position.sealed_until AS sealed_until,
-    dateDiff('second', counted.last_traffic_at, now('UTC')) AS traffic_age_s,
-    dateDiff('second', position.sealed_until, now('UTC')) AS sealed_age_s, position.updated_at AS updated_at
-FROM
-(
-    SELECT
-        model, version, maxIf(pane_start + pane_s, n > 0) AS last_traffic_at,
-        max(pane_start + pane_s) AS last_counted_at
-    FROM volume
-    WHERE startsWith(model, '{PREFIX}') AND slice = 'all'
-    GROUP BY model, version
-) AS counted
-INNER JOIN (SELECT * FROM progress FINAL) AS position ON counted.model = position.model
-"""  # noqa: S608 - words of this package
 RECENT_DAYS = 8
 """Range before a model's sealed time in which its latest verdicts are read: a week and a hop of a day."""
 
@@ -157,10 +139,8 @@ def freshness(client: Client, *, drills: bool = False) -> list[FreshnessRow]:
         client: the connection to read from.
         drills: whether models of drills are included, which the view leaves out.
     """
-    rows = rows_of(client, FreshnessRow, "FROM model_freshness ORDER BY model, version")
-    if drills:
-        rows += rows_of(client, FreshnessRow, f"FROM ({_DRILL_FRESHNESS}) ORDER BY model, version")
-    return rows
+    view = "all_model_freshness" if drills else "model_freshness"
+    return rows_of(client, FreshnessRow, f"FROM {view} ORDER BY model, version")
 
 
 def processors(client: Client) -> list[ProcessorRow]:

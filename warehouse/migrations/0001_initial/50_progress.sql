@@ -51,7 +51,7 @@ ORDER BY (partials_partition, source_partition, epoch, start_offset, end_offset)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Ranges of source offsets whose events are in no pane; kept forever. Each partials partition has its own row of a loss.';
 
-CREATE VIEW IF NOT EXISTS model_freshness
+CREATE VIEW IF NOT EXISTS all_model_freshness
 (
     model LowCardinality(String) COMMENT 'Model',
     version LowCardinality(String) COMMENT 'Version of the model; empty if no prediction has been counted',
@@ -76,9 +76,9 @@ SELECT
     position.updated_at AS updated_at
 FROM
 (
-    SELECT model FROM contracts WHERE NOT startsWith(model, 'drill.')
+    SELECT model FROM contracts
     UNION DISTINCT
-    SELECT model FROM progress WHERE NOT startsWith(model, 'drill.')
+    SELECT model FROM progress
 ) AS known
 LEFT JOIN
 (
@@ -97,6 +97,22 @@ LEFT JOIN
     WHERE slice = 'all'
     GROUP BY model, version
 ) AS counted USING (model)
+COMMENT 'Freshness of each model that has a contract or has been read, models of drills included. Times are 1970 until data arrives.';
+
+CREATE VIEW IF NOT EXISTS model_freshness
+(
+    model LowCardinality(String) COMMENT 'Model',
+    version LowCardinality(String) COMMENT 'Version of the model; empty if no prediction has been counted',
+    last_traffic_at DateTime('UTC') COMMENT 'End of the last pane in which the version made predictions; 1970 if there is none',
+    last_counted_at DateTime('UTC') COMMENT 'End of the last counted pane, including panes without traffic',
+    watermark DateTime64(3, 'UTC') COMMENT 'Event time up to which everything has been read; 1970 until every source partition has a watermark',
+    sealed_until DateTime64(3, 'UTC') COMMENT 'Event time up to which verdicts are final, apart from late events',
+    traffic_age_s Int64 COMMENT 'Seconds from last_traffic_at to now',
+    sealed_age_s Int64 COMMENT 'Seconds from sealed_until to now: the minimum age of the newest final verdict',
+    updated_at DateTime64(3, 'UTC') COMMENT 'Time of the monitor''s last update'
+)
+
+AS SELECT * FROM all_model_freshness WHERE NOT startsWith(model, 'drill.')
 COMMENT 'Freshness of each model that has a contract or has been read, without models of drills. Times are 1970 until data arrives.';
 
 CREATE VIEW IF NOT EXISTS lost_ranges
