@@ -24,14 +24,34 @@ def credentials(address: Address) -> dict[str, str]:
     return {"X-ClickHouse-User": address.username, "X-ClickHouse-Key": address.password}
 
 
+_free: dict[Address, list[Address]] = {}
+"""Databases with all tables and no rows, by the default address of their engine."""
+
+
 @contextmanager
 def migrated(engine: LocalClickHouse) -> Iterator[Client]:
-    """Connect to a new database with all tables and views, and drop it afterwards."""
-    address = engine.address(f"t{uuid.uuid4().hex[:10]}")
+    """Connect to a database with all tables and views, and no rows.
+
+    Migrating takes seconds, so a database is used again unless its schema was changed or its test failed.
+    """
+    free = _free.setdefault(engine.address(), [])
+    address = free.pop() if free else engine.address(f"t{uuid.uuid4().hex[:10]}")
     with connect(address, create=True) as client:
         migrate.apply(client)
+        schema = _schema(client)
         yield client
-        client.command(f"DROP DATABASE {address.database}")
+        if _schema(client) == schema:
+            emptied(client)
+            free.append(address)
+        else:
+            client.command(f"DROP DATABASE {address.database}")
+
+
+def _schema(client: Client) -> list[tuple[Any, ...]]:
+    return client.rows(
+        "SELECT name, create_table_query FROM system.tables WHERE database = {database:String} ORDER BY name",
+        {"database": client.database},
+    )
 
 
 def emptied(client: Client) -> Client:
