@@ -42,6 +42,7 @@ _PRINCIPALS: tuple[tuple[KafkaRole, str], ...] = (
     *((processor, processor) for processor in PROCESSORS),
     ("dead-letters", "`dead-letters`; only `replay` writes to the source topics"),
     ("rebuild", "`rebuild`; the groups, `labels` and `partials` only for `--after-restore`"),
+    ("prompts", "`prompts`"),
     ("apply", "`plan`, `apply`"),
 )
 _KAFKA_PROPERTIES = (

@@ -35,6 +35,7 @@ def user_acls(topics: Topics, contracts: Iterable[Contract] = ()) -> tuple[UserA
     acls += [_user_acl(processor, f"the {processor}", topics) for processor in PROCESSORS]
     acls.append(_user_acl("dead-letters", "`barograph dead-letters`; `replay` writes to the source topics", topics))
     acls.append(_user_acl("rebuild", "`barograph rebuild`", topics))
+    acls.append(_user_acl("prompts", "`barograph prompts`", topics))
     models = sorted(contracts, key=lambda contract: contract.model)
     if not models:
         return (*acls, _user_acl("publisher", "publishers, including `barograph load`", topics))

@@ -196,9 +196,9 @@ class Prompts:
 
     def _unknown(self, key: _Key) -> str:
         """Say what is not known, and what to do."""
-        name, wanted = key
+        name, requested = key
         known = sorted(str(each) for other, each in self._prompts if other == name)
-        what = f"version {wanted}" if isinstance(wanted, int) else f"label {wanted}"
+        what = f"version {requested}" if isinstance(requested, int) else f"label {requested}"
         if not self._current.is_set():
             return (
                 f"{what} of prompt {name} is not known: topic {self._topic} has not been read yet, and there is "
@@ -213,8 +213,8 @@ class Prompts:
             )
         remedy = (
             "Register it first"
-            if isinstance(wanted, int)
-            else f"Set it with `barograph prompts label {name} VERSION {wanted}`"
+            if isinstance(requested, int)
+            else f"Set it with `barograph prompts label {name} VERSION {requested}`"
         )
         return f"prompt {name} has no {what}; it has {', '.join(known)}. {remedy}."
 
