@@ -67,7 +67,8 @@ def parse_content(text: str | bytes, name: str = "prompt.yaml") -> PromptContent
         raise PromptFileError([Problem(name, 1, message)])
     diagnostics = Diagnostics(name)
     values = PROMPT.read(tree, (), diagnostics)
-    if "name" in values and "template" in values:
+    is_template_read = "template" in values and not any(path[:1] == ("template",) for path in diagnostics.failed)
+    if "name" in values and is_template_read:
         content = _build(values)
         _check(content, diagnostics)
     if diagnostics.problems:
@@ -78,7 +79,7 @@ def parse_content(text: str | bytes, name: str = "prompt.yaml") -> PromptContent
 def _check(content: PromptContent, diagnostics: Diagnostics) -> None:
     """Check what several keys say together."""
     lines = diagnostics.lines
-    if not any(path[0] in ("template", "variables") for path in diagnostics.failed):
+    if not any(path[0] == "variables" for path in diagnostics.failed):
         for variable, fault in variable_faults(content):
             path = ("variables", variable)
             diagnostics.fail(path, lines.get(path, lines.get(("variables",), lines[("template",)])), fault)
