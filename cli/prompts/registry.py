@@ -78,9 +78,12 @@ def change_registry(
     """
     author = Author(author_name(by), int(clock() * 1000))
     log = PromptLog(settings.processor())
-    catalogue = log.lead()
-    records = tuple(plan(catalogue, author))
-    log.publish(records)
+    try:
+        catalogue = log.lead()
+        records = tuple(plan(catalogue, author))
+        log.publish(records)
+    finally:
+        log.close()
     for record in records:
         catalogue.add(record)
     stored, failure = StoredPrompts(0, 0), ""

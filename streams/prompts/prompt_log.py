@@ -66,6 +66,10 @@ class PromptLog:
             )
         self.records += records
 
+    def close(self) -> None:
+        """Stop writing."""
+        self._compacted.close()
+
     def _catalogue(self, messages: Iterable[Any]) -> PromptCatalogue:
         for message in messages:
             if message.value() is None:
