@@ -24,7 +24,10 @@ class PromptCatalogue:
         """
         if isinstance(record, PromptVersion):
             versions = self._versions.setdefault(record.name, {})
-            return versions.setdefault(record.version, record) is record
+            if record.version in versions:
+                return False
+            versions[record.version] = record
+            return True
         labels = self._labels.setdefault(record.name, {})
         known = labels.get(record.label)
         if known is not None and known.sequence >= record.sequence:

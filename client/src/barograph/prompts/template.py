@@ -31,17 +31,13 @@ def template_faults(text: str) -> list[tuple[int, str]]:
     for match in _BRACES.finditer(text):
         if _PLACEHOLDER.fullmatch(match[0]) is None:
             remedy = "write {{name}} with letters, digits and underscores"
-            faults.append((_line(text, match), f"{quoted(match[0])} is not a placeholder; {remedy}"))
+            faults.append((match.start(), f"{quoted(match[0])} is not a placeholder; {remedy}"))
     for match in _STATEMENT.finditer(text):
         remedy = "templates have placeholders only: compute the value, and pass it as a variable"
-        faults.append((_line(text, match), f"{quoted(match[0])} is a statement of Jinja; {remedy}"))
-    return sorted(faults)
+        faults.append((match.start(), f"{quoted(match[0])} is a statement of Jinja; {remedy}"))
+    return [(text.count("\n", 0, start) + 1, fault) for start, fault in sorted(faults)]
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
     """Replace the placeholders of a text in one pass."""
     return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
-
-
-def _line(text: str, match: re.Match[str]) -> int:
-    return text.count("\n", 0, match.start()) + 1
