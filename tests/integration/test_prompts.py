@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from confluent_kafka import Producer
 
 from cli.apply.topics import TopicAdmin, topic_specs
 from cli.main import main
+from cli.prompts.registry import author_name
 from cli.settings import Settings, load_settings
 from local.child_process import PartMissingError
 from local.kafka import LocalKafka
@@ -286,7 +288,7 @@ def test_with_clickhouse_away_clients_follow_and_a_repeated_command_adds_the_row
         for words in (
             ("register", path),
             ("label", "answer", "1", "production", "--reason", "start"),
-            ("register", registry.write(SECOND)),
+            ("register", registry.write(SECOND, "second.yaml")),
             ("label", "answer", "2", "production", "--reason", "German"),
             ("rollback", "answer"),
         ):
@@ -447,3 +449,31 @@ def test_a_client_with_unreadable_records_in_the_topic(registry: Registry) -> No
     with registry.follow() as prompts:
         assert prompts.wait(WAIT_S)
         assert prompts.get("answer").id == "answer@1"
+
+
+def test_the_guide_works_as_written(registry: Registry) -> None:
+    guide = (ROOT / "docs" / "prompts.md").read_text(encoding="utf-8")
+    [file] = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    client_code, assign_code = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    [sql] = re.findall(r"```sql\n(.*?)```", guide, re.DOTALL)
+    registry.run("register", registry.write(file), "--by", "ana")
+    registry.run("register", registry.write(file.replace("three", "two")))
+    registry.run("label", "answer", "1", "production", "--reason", "first version")
+    settings = registry.settings
+    arguments = f'"{settings.bootstrap_servers}", topic_prefix="{settings.topic_prefix}"'
+    names: dict[str, Any] = {}
+    code = client_code.replace('"kafka:9092"', arguments).replace("prompts.cache.json", f"{registry.folder}/cache.json")
+    exec(code.replace("wait(5.0)", f"wait({WAIT_S})"), names)
+    with names["prompts"]:
+        assert names["prompt"].id == "answer@1"
+        assert names["settings"] == {"model": "smollm2-135m", "temperature": 0.2}
+        assert names["messages"][0]["content"] == "You answer in English, in at most three sentences."
+        exec(assign_code, names)
+        assert names["prompt"].id in ("answer@1", "answer@2")
+    registry.run("rollback", "answer", "--to", "2", "--by", "bo", "--reason", "wrong language")
+    assert [row[1:] for row in registry.client.rows(sql)] == [
+        ("answer:production", "1", "2", "wrong language", "bo"),
+        ("answer:production", "", "1", "first version", author_name(None)),
+        ("answer", "", "2", "Answers questions of customers.", author_name(None)),
+        ("answer", "", "1", "Answers questions of customers.", "ana"),
+    ]
