@@ -19,7 +19,6 @@ from barograph.prompts.content import (
     derived_variables,
 )
 from barograph.prompts.errors import PromptError
-from barograph.prompts.file import load_content
 from barograph.prompts.template import fill, template_faults
 
 PromptSource = Literal["registry", "stale", "cache", "fallback", "file"]
@@ -128,6 +127,9 @@ def load_prompt(path: str | os.PathLike[str]) -> Prompt:
     Raises:
         PromptError: The file cannot be read or is not a prompt; the message lists every problem.
     """
+    # A serving process that reads no file does not load the YAML parser.
+    from barograph.prompts.file import load_content
+
     return Prompt(content=load_content(path))
 
 
