@@ -38,8 +38,10 @@ class PromptLog:
         """Read the topic.
 
         Raises:
-            ProcessorError: Kafka refuses or does not answer.
+            ProcessorError: Kafka refuses or does not answer, or the topic has several partitions.
         """
+        # Reading alone would wait for a broker that is down.
+        self._compacted.require_one_partition()
         return self._catalogue(self._compacted.read())
 
     def lead(self) -> PromptCatalogue:

@@ -274,17 +274,22 @@ def test_two_commands_at_the_same_time_do_not_count_one_version_twice(registry: 
     assert registry.json("list")[0]["versions"] == [1]
 
 
-def test_with_clickhouse_away_clients_follow_and_a_repeated_command_adds_the_rows(
-    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reached = registry.config
-    broken = tmp_path / "broken.toml"
-    lines = Path(reached).read_text().splitlines()
+def without_clickhouse(registry: Registry, folder: Path) -> str:
+    """The settings with a port of ClickHouse that does not answer."""
+    broken = folder / "broken.toml"
+    lines = Path(registry.config).read_text().splitlines()
     broken.write_text("\n".join("port = 1" if line.startswith("port") else line for line in lines))
+    return str(broken)
+
+
+def test_with_clickhouse_away_clients_follow_and_a_repeated_command_adds_the_rows(
+    registry: Registry, tmp_path: Path
+) -> None:
+    reached, broken = registry.config, without_clickhouse(registry, tmp_path)
     path = registry.write(FIRST)
     with registry.follow() as prompts:
         assert prompts.wait(WAIT_S)
-        registry.config = str(broken)
+        registry.config = broken
         for words in (
             ("register", path),
             ("label", "answer", "1", "production", "--reason", "start"),
@@ -348,12 +353,13 @@ def serving(registry: Registry, cache: Path | None, n: int = CLIENTS) -> Iterato
         clients = []
         for _ in range(n):
             process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ)
-            stack.callback(process.wait, 30)
-            stack.callback(process.kill)
             clients.append(ServingProcess(process))
             thread = threading.Thread(target=clients[-1].read, daemon=True)
             thread.start()
+            # In reverse: the process is killed, which ends the thread.
             stack.callback(thread.join, 30)
+            stack.callback(process.wait, 30)
+            stack.callback(process.kill)
         yield clients
 
 
@@ -361,13 +367,15 @@ def all_have(clients: Sequence[ServingProcess], **expected: str) -> Callable[[],
     return lambda: all(client.last[key] == value for client in clients for key, value in expected.items())
 
 
-def change_seen(registry: Registry, clients: Sequence[ServingProcess], what: str, id_: str, *words: str) -> None:
-    """Run a command, and check and print how long after Kafka's time of the record each client used it."""
+def change_seen(
+    registry: Registry, clients: Sequence[ServingProcess], what: str, id_: str, *words: str, code: int = 0
+) -> None:
+    """Run a command, and check and print how long after its start each client used the change."""
     began_s = time.time()
-    registry.run(*words)
+    registry.run(*words, code=code)
     ended_s = time.time()
     wait_for(all_have(clients, id=id_), f"{what} in all clients", WAIT_S)
-    # The record was written within the command; its earliest time is the strictest measure.
+    # A change has the time at which its command connected to Kafka.
     label = PromptLog(registry.settings.processor()).read().label("answer", "production")
     assert label is not None
     after_s = sorted(client.last["at_s"] - label.changed_at_ms / 1000 for client in clients)
@@ -413,6 +421,11 @@ def test_ten_processes_follow_labels_and_keep_the_last_known_good_without_kafka(
                 "German",
             )
             change_seen(registry, clients, "rollback", "answer@1", "rollback", "answer")
+            reached, registry.config = registry.config, without_clickhouse(registry, tmp_path)
+            words = ("label", "answer", "2", "production", "--reason", "German again")
+            change_seen(registry, clients, "label change without ClickHouse", "answer@2", *words, code=1)
+            registry.config = reached
+            change_seen(registry, clients, "second rollback", "answer@1", "rollback", "answer")
             kafka.stop()
             wait_for(all_have(clients, id="answer@1", source="stale"), "the outage in all clients", WAIT_S)
             _, error = registry.run("list", code=1)
