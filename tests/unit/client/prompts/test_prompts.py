@@ -220,7 +220,7 @@ def test_what_exists_nowhere_is_a_clear_error() -> None:
     prompts, reader = open_prompts()
     reader.receive(version_record(1), label_record(1, 1))
     reader.confirm()
-    for call, message in (
+    calls: tuple[tuple[Callable[[], Prompt], str], ...] = (
         (lambda: prompts.get("anser"), "no prompt anser is registered in topic prompts; did you mean answer?"),
         (
             lambda: prompts.get("answer", label="candidate"),
@@ -228,7 +228,8 @@ def test_what_exists_nowhere_is_a_clear_error() -> None:
         ),
         (lambda: prompts.get("answer", version=2), "prompt answer has no version 2; it has 1, production. Register it"),
         (lambda: prompts.assign("answer", unit="u", shares={"3": 1.0}), "prompt answer has no version 3"),
-    ):
+    )
+    for call, message in calls:
         with pytest.raises(PromptError) as caught:
             call()
         assert str(caught.value).startswith(message)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from barograph import Prompt, PromptError
 from barograph.prompts.content import PromptMessage
@@ -13,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 
-def prompt(text: str, **changes: Any) -> Prompt:
-    return Prompt(content=parse_content(text), **({"version": 7, "source": "registry"} | changes))
+def prompt(text: str) -> Prompt:
+    return Prompt(content=parse_content(text), version=7, source="registry")
 
 
 TYPED = prompt(
