@@ -7,6 +7,7 @@ import sys
 import time
 
 from barograph import Prompts
+from barograph.prompts.prompts import MIN_STALE_S
 
 POLL_S = 0.005
 
@@ -22,7 +23,7 @@ def main() -> None:
         topic_prefix=options["prefix"],
         cache=options["cache"],
         fallback=options["fallback"],
-        stale_s=3.0,
+        stale_s=MIN_STALE_S,
     )
     name = options["name"]
     last: tuple[str, str] = ("", "")

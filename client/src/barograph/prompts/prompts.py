@@ -21,10 +21,12 @@ from barograph.prompts.prompt import Prompt, PromptSource, fallback_prompt
 from barograph.prompts.records import PROMPTS_TOPIC, decode_prompt_record
 from barograph.publisher import lifetime
 from barograph.publisher.servers import find_bootstrap_servers
-from barograph.topic_reader import TopicReader
+from barograph.topic_reader import PROBE_EVERY_S, TopicReader
 
 STALE_S = 60.0
 """Default time after Kafka's last answer at which prompts become `stale`. The reader requests one every 5 s."""
+MIN_STALE_S = 2 * PROBE_EVERY_S
+"""Smallest such time: with less, prompts would become stale between two answers."""
 
 _LOG = logging.getLogger("barograph.prompts")
 
@@ -61,16 +63,16 @@ class Prompts:
                 machine may share it. Default: no file.
             fallback: Name → what serves if nothing else is known: text, a list of messages with `role` and `content`,
                 or a `Prompt` from `load_prompt`.
-            stale_s: Time since Kafka's last answer after which the source of prompts is `stale` (s).
+            stale_s: Time since Kafka's last answer after which the source of prompts is `stale`; at least 10 (s).
             kafka: Further librdkafka settings, such as `security.protocol`.
             monotonic: Returns seconds that never go back.
             reader: Creates the reader.
 
         Raises:
-            ValueError: No Kafka is found, `stale_s` is not above 0, or a fallback is malformed (`PromptError`).
+            ValueError: No Kafka is found, `stale_s` is too small, or a fallback is malformed (`PromptError`).
         """
-        if not stale_s > 0:
-            raise ValueError(f"stale_s is {stale_s}; it must be above 0")
+        if not stale_s >= MIN_STALE_S:
+            raise ValueError(f"stale_s is {stale_s}; it must be at least {MIN_STALE_S:g}")
         self._topic = f"{topic_prefix}{PROMPTS_TOPIC}"
         self._fallbacks = {name: fallback_prompt(name, each) for name, each in (fallback or {}).items()}
         self._stale_s, self._monotonic = stale_s, monotonic

@@ -238,8 +238,8 @@ def test_what_exists_nowhere_is_a_clear_error() -> None:
     for unit in ("", None):
         with pytest.raises(ValueError, match="the unit is empty"):
             prompts.assign("answer", unit=unit, shares={"1": 1.0})  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="stale_s is 0"):
-        open_prompts(stale_s=0)
+    with pytest.raises(ValueError, match="stale_s is 9; it must be at least 10"):
+        open_prompts(stale_s=9)
 
 
 def test_units_keep_their_version_or_label() -> None:
