@@ -76,6 +76,7 @@ class Testbed:
             NewTopic(name, 1, 1) for name in (topics.predictions_dead, topics.labels_dead, topics.partials_dead)
         ]
         expected.append(NewTopic(topics.model_health, 1, 1, config={"cleanup.policy": "compact"}))
+        expected.append(NewTopic(topics.prompts, 1, 1, config={"cleanup.policy": "compact"}))
         for future in self._admin.create_topics(expected).values():
             future.result(60)
         return topics

@@ -98,7 +98,8 @@ def signature(function: Callable[..., Any], title: str) -> str:
             parameters.append("*")
             is_keyword_only = True
         default = "" if parameter.default is inspect.Parameter.empty else f" = {_code(parameter.default)}"
-        parameters.append(f"{parameter.name}: {parameter.annotation}{default}")
+        stars = "*" * ((parameter.kind is parameter.VAR_POSITIONAL) + 2 * (parameter.kind is parameter.VAR_KEYWORD))
+        parameters.append(f"{stars}{parameter.name}: {parameter.annotation}{default}")
     returns = "" if shape.return_annotation in (inspect.Signature.empty, "None") else f" -> {shape.return_annotation}"
     line = f"{title}({', '.join(parameters)}){returns}"
     if len(line) <= LINE_CHARS:

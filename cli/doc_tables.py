@@ -1,7 +1,7 @@
 """Write or check the generated tables of docs/: `python -m cli.doc_tables --check | --write`.
 
-docs/security.md has the ACLs of Kafka and the roles of ClickHouse, docs/commands.md the settings, docs/contract.md the
-keys of the contract file.
+docs/security.md has the ACLs of Kafka and the roles of ClickHouse, docs/commands.md the settings, docs/contract.md and
+docs/prompts.md the keys of the contract file and of the prompt file.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from barograph.contract.keys import (
     WINDOW,
 )
 from barograph.contract.kinds import RecordKind
+from barograph.prompts.keys import PROMPT, VARIABLE
 
 from cli.drill.fault_list import fault_table
 from cli.drill.suite import DRILL, SUITE
@@ -40,8 +41,10 @@ _END = "<!-- end of {name} -->"
 _PRINCIPALS: tuple[tuple[KafkaRole, str], ...] = (
     ("publisher", "publishers, `load`"),
     *((processor, processor) for processor in PROCESSORS),
+    ("serving", "serving systems with `Guard` or `Prompts`"),
     ("dead-letters", "`dead-letters`; only `replay` writes to the source topics"),
     ("rebuild", "`rebuild`; the groups, `labels` and `partials` only for `--after-restore`"),
+    ("prompts", "`prompts`"),
     ("apply", "`plan`, `apply`"),
 )
 _KAFKA_PROPERTIES = (
@@ -143,6 +146,10 @@ CONTRACT_RECORDS = {
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "security.md": {"ACLs in Kafka": acl_table, "roles in ClickHouse": role_table},
     "commands.md": {"settings": settings_table},
+    "prompts.md": {
+        "keys of a prompt file": partial(key_table, PROMPT),
+        "keys of a variable": partial(key_table, VARIABLE),
+    },
     "drills.md": {
         "faults": fault_table,
         "keys of a suite": partial(key_table, SUITE),

@@ -71,6 +71,11 @@ COMMANDS: dict[str, _Command] = {
         "Decide whether a candidate may replace the primary, from all pairs so far.",
         exit_failed=EXIT_UNDECIDED,
     ),
+    "prompts": _Command(
+        "cli.prompts.command",
+        "prompts_app",
+        "Register prompts of language models, and decide which version serves.",
+    ),
     "run": _Command("cli.run", "run_command", "Run one processor until SIGTERM or Ctrl-C."),
     "dev": _Command(
         "cli.dev.command",

@@ -12,6 +12,7 @@ import zlib
 from dataclasses import dataclass
 
 from barograph.guard.health import HEALTH_TOPIC
+from barograph.prompts.records import PROMPTS_TOPIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,11 @@ class Topics:
         return f"{self.prefix}{HEALTH_TOPIC}"
 
     @property
+    def prompts(self) -> str:
+        """Versions of prompts and their labels, compacted: written by `barograph prompts`, read by serving systems."""
+        return f"{self.prefix}{PROMPTS_TOPIC}"
+
+    @property
     def all(self) -> tuple[str, ...]:
         return (
             self.predictions,
@@ -66,6 +72,7 @@ class Topics:
             self.partials_dead,
             self.dead_letters,
             self.model_health,
+            self.prompts,
         )
 
 

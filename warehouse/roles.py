@@ -196,6 +196,12 @@ ROLES: tuple[Role, ...] = (
         ("baselines", "contracts", "drills", "model_health"),
         ("ALTER DELETE",),
     ),
+    Role(
+        "barograph_prompts",
+        "`barograph prompts`: store versions and labels of prompts",
+        ("changes", "prompt_labels", "prompts"),
+        ("changes", "prompt_labels", "prompts"),
+    ),
     Role("barograph_sketcher", "the sketcher", _REGISTRY, _REPORTED),
     Role(
         "barograph_recorder",

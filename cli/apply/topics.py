@@ -90,6 +90,8 @@ def topic_specs(settings: Settings) -> tuple[TopicSpec, ...]:
         # The partition's owner is the guard that leads: one partition, one leader. Only the newest record of a model
         # counts, and the topic holds one for every ten seconds, so compaction runs hourly.
         TopicSpec(topics.model_health, 1, {"cleanup.policy": "compact"}, {"segment.ms": str(_HOUR_MS)}),
+        # A change of a label whose row ClickHouse did not receive stays for a week, until a command adds the row.
+        TopicSpec(topics.prompts, 1, {"cleanup.policy": "compact"}, {"min.compaction.lag.ms": str(7 * _DAY_MS)}),
     )
 
 

@@ -19,10 +19,13 @@ from streams.settings import ProcessorSettings
 from streams.topics import Topics
 
 KafkaRole = Literal[
-    "publisher", "sketcher", "recorder", "monitor", "guard", "serving", "dead-letters", "rebuild", "apply"
+    "publisher", "sketcher", "recorder", "monitor", "guard", "serving", "dead-letters", "rebuild", "prompts", "apply"
 ]
 Resource = Literal["topic", "group", "transactional-id"]
 Operation = Literal["Read", "Write", "Create", "Alter", "AlterConfigs"]
+
+LEADER = "leader"
+"""Last part of the transactional id of all writers of a topic that has one writer at any time."""
 
 PROCESSORS: tuple[KafkaRole, ...] = ("sketcher", "recorder", "monitor", "guard")
 """The processors that use Kafka; the scorer does not."""
@@ -81,7 +84,7 @@ def required_acls(user: KafkaRole, topics: Topics) -> tuple[Acl, ...]:
             health = topics.model_health
             return (_read(health), _write(health), *_member("guard", topics, transactions=True))
         case "serving":
-            return (_read(topics.model_health),)
+            return (_read(topics.model_health), _read(topics.prompts))
         case "dead-letters":
             dead = (topics.predictions_dead, topics.labels_dead, topics.partials_dead)
             replayed = (topics.dead_letters, topics.predictions, topics.labels)
@@ -93,6 +96,10 @@ def required_acls(user: KafkaRole, topics: Topics) -> tuple[Acl, ...]:
             # Read on a group includes resetting its offsets.
             groups = tuple(Acl("Read", "group", f"{topics.prefix}{group}") for group in ("monitor", "recorder"))
             return (*map(_read, counted), *groups)
+        case "prompts":
+            # One command writes at any time, under one transactional id.
+            transactional = Acl("Write", "transactional-id", f"{topics.prompts}-{LEADER}")
+            return (_read(topics.prompts), _write(topics.prompts), transactional)
         case "apply":
             return tuple(Acl(operation, "topic", name) for name in topics.all for operation in _APPLY)
 

@@ -131,9 +131,9 @@ class _UnfencedProducer(_NonTransactionalProducer):
 
 
 def _no_fence(points: KillPoints) -> None:
-    from alerts.guard import health_log
+    from streams.broker import compacted_log
 
-    vars(health_log)["transactional_producer"] = lambda settings, _name: _UnfencedProducer(settings, points)
+    vars(compacted_log)["transactional_producer"] = lambda settings, _name: _UnfencedProducer(settings, points)
 
 
 NO_FENCE = Sabotage("fence between guards removed", "guard", _no_fence, ("guard", "before-publish"))

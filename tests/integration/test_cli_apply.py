@@ -70,7 +70,7 @@ def other_baseline(source: str = "retrained") -> Baseline:
 def test_the_first_apply_creates_everything_and_the_second_changes_nothing(settings: Settings) -> None:
     plan = apply(settings, CONTRACT, BASELINE)
     assert plan.database == settings.warehouse.database
-    assert len(plan.topics) == 8
+    assert len(plan.topics) == 9
     assert apply(settings, CONTRACT, BASELINE).is_empty
     states = TopicAdmin(settings).read(
         [f"{settings.topic_prefix}{name}" for name in ("predictions", "labels", "partials")]
@@ -90,7 +90,7 @@ def test_the_first_apply_creates_everything_and_the_second_changes_nothing(setti
         assert baseline.effective_from.timestamp() == 0
         assert baseline.reason == "a test"
         recorded = {topic.name: (topic.topic_id, topic.partitions) for topic in queries.topics(client)}
-        assert len(recorded) == 8
+        assert len(recorded) == 9
         assert recorded[settings.topics.partials] == (partials.topic_id, 2)
 
 
@@ -118,7 +118,7 @@ def test_the_next_apply_completes_an_interrupted_one(settings: Settings) -> None
     admin.delete_topics([settings.topics.labels_dead])[settings.topics.labels_dead].result()
     plan = apply(settings, CONTRACT, BASELINE)
     assert [change.spec.name for change in plan.topics] == [settings.topics.labels_dead]
-    assert len(plan.topic_records) == 7
+    assert len(plan.topic_records) == 8
     assert not plan.baselines
     assert apply(settings, CONTRACT, BASELINE).is_empty
 

@@ -288,9 +288,7 @@ def test_offsets_deleted_by_retention_are_reported_and_reading_continues(pipelin
 
 def test_a_recreated_topic_has_another_epoch(pipeline: Pipeline) -> None:
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
-    names = [pipeline.topics.predictions, pipeline.topics.labels, pipeline.topics.partials]
-    names += [pipeline.topics.predictions_dead, pipeline.topics.labels_dead, pipeline.topics.partials_dead]
-    names += [pipeline.topics.dead_letters, pipeline.topics.model_health]
+    names = list(pipeline.topics.all)
     for done in (10, 20):
         pipeline.create()
         pipeline.register(simple_contract(), [simple_baseline()])

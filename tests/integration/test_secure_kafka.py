@@ -22,9 +22,10 @@ import msgspec
 import pandas as pd  # type: ignore[import-untyped]
 import pyarrow as pa
 import pytest
-from barograph import Publisher, PublishError
+from barograph import Prompts, Publisher, PublishError
 from barograph.contract import Contract, Field, LabelSpec
 from barograph.contract.file import dump_contract
+from barograph.prompts.file import parse_content
 from barograph.publisher.pii import FieldHash
 from confluent_kafka import TopicPartition
 
@@ -41,6 +42,8 @@ from streams.broker.transactions import Transactions
 from streams.errors import ProcessorError
 from streams.monitor.state.store import WarehouseStore
 from streams.monitor.worker import NOTHING, IncomingRecord, Worker
+from streams.prompts.changes import Author, Draft, register_version
+from streams.prompts.prompt_log import PromptLog
 from streams.records import Progress, encode
 from streams.registry.registry import Registry
 from streams.runtime.lifecycle import EXIT_STOPPED
@@ -338,7 +341,7 @@ def without(kafka: SecureKafka, deployment: Deployment, who: KafkaRole, lacked: 
     return kafka.add_user(user)
 
 
-@pytest.mark.parametrize("who", [*PROCESSORS, "publisher", "dead-letters", "apply"])
+@pytest.mark.parametrize("who", [*PROCESSORS, "publisher", "serving", "dead-letters", "prompts", "apply"])
 def test_each_missing_acl_is_reported(kafka: SecureKafka, deployment: Deployment, who: KafkaRole) -> None:
     for i, lacked in enumerate(required_acls(who, deployment.topics)):
         if lacked.resource == "transactional-id":
@@ -351,6 +354,24 @@ def test_each_missing_acl_is_reported(kafka: SecureKafka, deployment: Deployment
             assert {right.name for right in result} == {lacked.name}
         else:
             assert result == [lacked]
+
+
+def test_prompts_are_written_and_followed_with_the_required_acls(kafka: SecureKafka, deployment: Deployment) -> None:
+    users: dict[KafkaRole, dict[str, str]] = {}
+    both: tuple[KafkaRole, ...] = ("prompts", "serving")
+    for who in both:
+        kafka.grant_acls(deployment.user(who), required_acls(who, deployment.topics))
+        users[who] = kafka.add_user(deployment.user(who))
+    log = PromptLog(deployment.settings("prompts", users["prompts"]))
+    draft = Draft(parse_content("name: answer\ntemplate: '{{question}}'\n"), "answer.yaml")
+    record, _ = register_version(log.lead(), draft, Author("ana", 1))
+    log.publish([record])
+    servers, prefix = kafka.sasl_servers, deployment.topics.prefix
+    with Prompts(bootstrap_servers=servers, topic_prefix=prefix, kafka=users["serving"]) as prompts:
+        assert prompts.wait(60)
+        assert prompts.get("answer", version=1).render(question="why?") == "why?"
+    with pytest.raises(ProcessorError, match=f"lacks Write on transactional id {prefix}prompts-leader"):
+        PromptLog(deployment.settings("prompts", users["serving"])).lead()
 
 
 def test_kafkas_own_tool_understands_the_commands(kafka: SecureKafka, tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ class Pipeline:
             NewTopic(self.topics.partials_dead, 1, 1),
             NewTopic(self.topics.dead_letters, 1, 1, config={"cleanup.policy": "compact"}),
             NewTopic(self.topics.model_health, 1, 1, config={"cleanup.policy": "compact"}),
+            NewTopic(self.topics.prompts, 1, 1, config={"cleanup.policy": "compact"}),
         ]
         for future in admin.create_topics(expected).values():
             future.result(30)

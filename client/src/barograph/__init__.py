@@ -1,4 +1,4 @@
-"""The client of Barograph: contracts, events, the publisher, shadows and guards.
+"""The client of Barograph: contracts, events, the publisher, shadows, guards and prompts.
 
 Public names are imported at their first use, so that `import barograph` in a serving process loads neither the YAML
 parser nor Arrow nor the Kafka client.
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from barograph.contract.problems import ContractError
     from barograph.events import Label, Prediction, Reason, ShadowReason
     from barograph.guard.guard import Guard
+    from barograph.prompts.errors import PromptError
+    from barograph.prompts.prompt import Prompt, load_prompt
+    from barograph.prompts.prompts import Prompts
     from barograph.publisher.observation import Observation
     from barograph.publisher.outbox import PublishError, Stats
     from barograph.publisher.publisher import Publisher
@@ -29,6 +32,9 @@ else:
         "Label": "events",
         "Observation": "publisher.observation",
         "Prediction": "events",
+        "Prompt": "prompts.prompt",
+        "PromptError": "prompts.errors",
+        "Prompts": "prompts.prompts",
         "PublishError": "publisher.outbox",
         "Publisher": "publisher.publisher",
         "Reason": "events",
@@ -41,6 +47,7 @@ else:
         "Violation": "validation.rows",
         "dump_contract": "contract.dump",
         "load_contract": "contract.file",
+        "load_prompt": "prompts.prompt",
         "parse_contract": "contract.file",
         "validate_table": "validation.tables",
     }
@@ -68,6 +75,9 @@ __all__ = [
     "Label",
     "Observation",
     "Prediction",
+    "Prompt",
+    "PromptError",
+    "Prompts",
     "PublishError",
     "Publisher",
     "Reason",
@@ -80,6 +90,7 @@ __all__ = [
     "Violation",
     "dump_contract",
     "load_contract",
+    "load_prompt",
     "parse_contract",
     "validate_table",
 ]

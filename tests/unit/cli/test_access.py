@@ -13,7 +13,7 @@ from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceTyp
 
 from cli.access.acls import acl_lines, user_acls
 from cli.main import main
-from streams.broker.acl import required_acls
+from streams.broker.acl import Acl, required_acls
 from streams.topics import Topics
 from tests.support.secure_kafka import bindings_of
 
@@ -55,6 +55,15 @@ def test_processors_do_not_write_to_source_topics_and_publishers_do_not_read() -
         written = {right.name for right in required_acls(who, topics) if right.operation == "Write"}
         assert not written & {topics.predictions, topics.labels}
     assert {right.operation for right in required_acls("publisher", topics)} == {"Write"}
+
+
+def test_only_the_command_writes_prompts_and_serving_systems_only_read() -> None:
+    topics = Topics()
+    writers = {
+        acl.user for acl in user_acls(topics) for right in acl.rights if right == Acl("Write", "topic", "prompts")
+    }
+    assert writers == {"barograph-prompts"}
+    assert {right.operation for right in required_acls("serving", topics)} == {"Read"}
 
 
 def test_each_model_has_a_publisher_that_may_write_labels_only_if_it_has_labels() -> None:

@@ -38,6 +38,7 @@ def heavy_modules(script: str, tmp_path: Path) -> set[str]:
     [
         ("", set()),
         ("barograph.Contract, barograph.Label, barograph.Prediction, barograph.Reason, barograph.Validator", set()),
+        ("barograph.Prompt, barograph.PromptError, barograph.Prompts, barograph.load_prompt", set()),
         ("barograph.load_contract({contract!r})", {"yaml"}),
         ("barograph.Publisher", {"confluent_kafka"}),
         ("{publisher}.close(0)", {"confluent_kafka", "yaml"}),
@@ -68,7 +69,7 @@ def heavy_modules(script: str, tmp_path: Path) -> set[str]:
         ),
     ],
     ids=[
-        *("import", "contracts and events", "contract file", "publisher", "publisher of a file"),
+        *("import", "contracts and events", "prompts", "contract file", "publisher", "publisher of a file"),
         *("single events", "tables", "validation of tables", "outcomes of shadows", "shadow in threads"),
     ],
 )

@@ -115,7 +115,7 @@ class _Builder:
         elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
             self._close()
         elif isinstance(event, yaml.DocumentStartEvent) and self._root is not None:
-            self._reject(line, "a second document begins; write one contract per file")
+            self._reject(line, "a second document begins; write one document per file")
 
     def _close(self) -> None:
         opened = self._stack.pop()

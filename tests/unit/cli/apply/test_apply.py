@@ -107,6 +107,7 @@ def test_sources_and_partials_have_broker_timestamps_and_all_topics_the_prefix()
         "eu-partials.dead": 1,
         "eu-dead-letters": 1,
         "eu-model-health": 1,
+        "eu-prompts": 1,
     }
     timed = {name for name, spec in by_name.items() if spec.enforced.get("message.timestamp.type") == "LogAppendTime"}
     assert timed == {"eu-predictions", "eu-labels", "eu-partials"}

@@ -276,7 +276,7 @@ def test_messages_name_the_line_the_problem_and_the_remedy(line: str, message: s
         (f"{HEAD}team: &a x\n", "c.yaml:3: &a is an anchor; write the value where it is needed"),
         (f"{HEAD}team: *a\n", "c.yaml:3: *a is an alias; write the value itself"),
         (f"{HEAD}team: !!python/object:os.system x\n", "c.yaml:3: the tag"),
-        (f"{HEAD}---\n{HEAD}", "a second document begins; write one contract per file"),
+        (f"{HEAD}---\n{HEAD}", "a second document begins; write one document per file"),
         (f"{HEAD}? [a]\n: b\n", "c.yaml:3: a key is a list or a map; write a name"),
         (f"{HEAD}team: {'[' * 50}\n", "c.yaml:3: lists and maps are nested more than 12 deep"),
         (HEAD.encode() + b"team: \xff\n", "c.yaml:3: byte 27 is not UTF-8"),

@@ -1,0 +1,1 @@
+"""`barograph prompts`: register, list, show, compare, label and roll back prompts."""

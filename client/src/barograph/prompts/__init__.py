@@ -1,0 +1,1 @@
+"""Prompts of language models: files, versions and labels, and their copy in serving processes."""

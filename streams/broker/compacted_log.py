@@ -1,0 +1,128 @@
+"""A compacted topic of one partition that has one writer at any time.
+
+All writers share one transactional id: a new one fences the one before, even if that was paused and does not know it.
+A writer reads the topic to its end after it has fenced the others, so that it decides from all that they wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Producer
+
+from streams.broker.acl import LEADER, KafkaRole, denied
+from streams.broker.client import TIMEOUT_S, TopicMetadata, explain, transactional_producer
+from streams.broker.reread import reread
+from streams.broker.transactions import end_transaction, send
+from streams.errors import ProcessorError
+from streams.settings import ProcessorSettings
+
+FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
+MAX_OFFSET = 2**62
+READ_MESSAGES, READ_S = 1_000, 0.2
+
+
+class CompactedLog:
+    """The topic, as its only writer sees it."""
+
+    def __init__(
+        self, settings: ProcessorSettings, role: KafkaRole, topic: str, *, partitions_error: str, fenced_error: str
+    ) -> None:
+        """Name the topic; `lead` connects.
+
+        Args:
+            settings: where Kafka is.
+            role: the writer's role; the transactional id begins with it.
+            topic: the topic.
+            partitions_error: what is wrong with several partitions, and what to do; it follows their number.
+            fenced_error: what to say if another writer fenced this one.
+        """
+        self._settings = replace(settings, instance=LEADER)
+        self._role, self._topic = role, topic
+        self._partitions_error, self._fenced_error = partitions_error, fenced_error
+        self._producer: Producer | None = None
+        self._log = structlog.get_logger().bind(processor=role, instance=settings.instance)
+
+    def require_one_partition(self) -> None:
+        """Check that the topic has one partition.
+
+        Raises:
+            ProcessorError: it has several, does not exist, or Kafka does not answer.
+        """
+        _, partitions = TopicMetadata(self._settings).describe(self._topic)
+        if partitions != 1:
+            raise ProcessorError(f"Topic {self._topic} has {partitions} partitions, {self._partitions_error}")
+
+    def lead(self) -> Iterator[Any]:
+        """Fence the writer before, check the topic, and yield all messages.
+
+        Raises:
+            ProcessorError: Kafka refuses or does not answer, or the topic has several partitions.
+        """
+        self._open()
+        self.require_one_partition()
+        yield from self.read()
+
+    def read(self) -> Iterator[Any]:
+        """Yield all messages up to the end of the topic, without fencing anyone.
+
+        Raises:
+            ProcessorError: Kafka refuses or does not answer.
+        """
+        # Reading ends at the end of the partition.
+        ranges = {0: (OFFSET_BEGINNING, MAX_OFFSET)}
+        name = f"{self._role}-restore"
+        for messages in reread(self._settings, name, self._topic, ranges, poll_messages=READ_MESSAGES, poll_s=READ_S):
+            yield from messages
+
+    def publish(self, messages: Sequence[dict[str, Any]]) -> bool:
+        """Write messages in one transaction, and return whether they were committed.
+
+        After false they may be committed or not, and another writer may have fenced this one: only `lead` makes this
+        one write again.
+
+        Args:
+            messages: keyword arguments of `Producer.produce`, with `key` and `value`.
+
+        Raises:
+            ProcessorError: another writer fenced this one, or the ACLs are missing.
+        """
+        producer = self._producer
+        if producer is None:
+            return False
+        try:
+            producer.begin_transaction()
+            for message in messages:
+                send(producer, self._topic, message)
+            end_transaction(producer)
+        except KafkaException as error:
+            self._drop(producer, error)
+            return False
+        return True
+
+    def close(self) -> None:
+        """Stop writing."""
+        self._producer = None
+
+    def _open(self) -> None:
+        producer = transactional_producer(self._settings, self._role)
+        try:
+            producer.init_transactions(TIMEOUT_S)
+        except KafkaException as error:
+            raise denied(self._settings, self._role, error, "start transactions") from error
+        self._producer = producer
+
+    def _drop(self, producer: Producer, error: KafkaException) -> None:
+        cause = error.args[0]
+        if cause.code() in FENCED:
+            raise ProcessorError(self._fenced_error) from error
+        if cause.fatal():
+            raise explain(error, f"write to {self._topic}") from error
+        self._log.warning("records were not written", topic=self._topic, error=cause.str())
+        self._producer = None
+        with suppress(KafkaException):
+            producer.abort_transaction(1.0)

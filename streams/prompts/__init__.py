@@ -1,0 +1,1 @@
+"""The registry of prompts: versions and labels in the topic `prompts`, as commands write them."""

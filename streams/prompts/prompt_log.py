@@ -1,0 +1,84 @@
+"""The topic `prompts`: read by anyone, written by one command at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from barograph.prompts.catalogue import PromptCatalogue
+from barograph.prompts.records import PromptRecord, decode_prompt_record, encode_prompt_record
+
+from streams.broker.compacted_log import CompactedLog
+from streams.errors import ProcessorError
+from streams.settings import ProcessorSettings
+
+
+class PromptLog:
+    """The topic, as a command reads and writes it."""
+
+    def __init__(self, settings: ProcessorSettings) -> None:
+        self._topic = settings.topics.prompts
+        self._compacted = CompactedLog(
+            settings,
+            "prompts",
+            self._topic,
+            partitions_error="and the order of changes needs one: delete the topic, run `barograph apply`, which "
+            "creates it again, and register the prompts again.",
+            fenced_error=f"Another command wrote to {self._topic} at the same time, and this one wrote nothing: run it "
+            "again.",
+        )
+        self.records: list[PromptRecord] = []
+        """All records that were read and written, in order. Several may be of one label, until Kafka compacts them."""
+        self.unreadable = 0
+        """How many records could not be read. They are ignored."""
+        self.problem = ""
+        """What is wrong with the last of them."""
+
+    def read(self) -> PromptCatalogue:
+        """Read the topic.
+
+        Raises:
+            ProcessorError: Kafka refuses or does not answer, or the topic has several partitions.
+        """
+        # Reading alone would wait for a broker that is down.
+        self._compacted.require_one_partition()
+        return self._catalogue(self._compacted.read())
+
+    def lead(self) -> PromptCatalogue:
+        """Read the topic as its only writer: a command that decided from an older state can write no more.
+
+        Raises:
+            ProcessorError: Kafka refuses or does not answer, or the topic has several partitions.
+        """
+        return self._catalogue(self._compacted.lead())
+
+    def publish(self, records: Sequence[PromptRecord]) -> None:
+        """Write records: all of them or none.
+
+        Raises:
+            ProcessorError: another command writes, the ACLs are missing, or Kafka does not answer.
+        """
+        if not records:
+            return
+        messages = [{"key": record.key, "value": encode_prompt_record(record)} for record in records]
+        if not self._compacted.publish(messages):
+            raise ProcessorError(
+                f"Kafka did not confirm that it has the change of {self._topic}: run the command again. It then "
+                "continues from what Kafka has."
+            )
+        self.records += records
+
+    def close(self) -> None:
+        """Stop writing."""
+        self._compacted.close()
+
+    def _catalogue(self, messages: Iterable[Any]) -> PromptCatalogue:
+        for message in messages:
+            if message.value() is None:
+                continue
+            try:
+                self.records.append(decode_prompt_record(message.key(), message.value()))
+            except ValueError as error:
+                self.unreadable += 1
+                self.problem = f"offset {message.offset()}: {error}"
+        return PromptCatalogue(self.records)

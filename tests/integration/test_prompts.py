@@ -1,0 +1,493 @@
+"""`barograph prompts` on real Kafka and ClickHouse, and ten serving processes that follow it through outages."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from barograph import Prompts
+from confluent_kafka import Producer
+
+from cli.apply.topics import TopicAdmin, topic_specs
+from cli.main import main
+from cli.prompts.registry import author_name
+from cli.settings import Settings, load_settings
+from local.child_process import PartMissingError
+from local.kafka import LocalKafka
+from streams.prompts.prompt_log import PromptLog
+from streams.topics import Topics
+from tests.support.missing_dependencies import skip_without
+from tests.support.pipeline import ROOT, wait_for
+from warehouse.client import Client
+
+CLIENTS = 10
+IN_FORCE_S = 5.0
+"""A label change is in force in every client within this time."""
+WAIT_S = 90.0
+FIRST = "name: answer\nowner: support\ntemplate: 'Answer: {{question}}'\nconfig: {temperature: 0.2}\n"
+SECOND = (
+    "name: answer\nowner: support\nparent: 1\ntemplate: 'Answer in German: {{question}}'\nconfig: {temperature: 0.9}\n"
+)
+CHAT = "name: chat\ntemplate:\n- {role: system, content: Be short.}\n- {role: user, content: '{{q}} {{more}}'}\n"
+
+
+@dataclass
+class Registry:
+    """The command line with its own topics and database, and prompt files."""
+
+    config: str
+    folder: Path
+    capture: pytest.CaptureFixture[str]
+    client: Client
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings(Path(self.config))
+
+    def write(self, text: str, name: str = "answer.yaml") -> str:
+        path = self.folder / name
+        path.write_text(text)
+        return str(path)
+
+    def run(self, *words: str, code: int = 0) -> tuple[list[str], str]:
+        """Return the lines of the output, and the error on one line."""
+        with pytest.raises(SystemExit) as end:
+            main(["prompts", *words, "--config", self.config])
+        printed = self.capture.readouterr()
+        assert int(end.value.code or 0) == code, printed
+        return printed.out.splitlines(), " ".join(printed.err.split())
+
+    def json(self, *words: str) -> Any:
+        return json.loads("\n".join(self.run(*words, "--json")[0]))
+
+    def follow(self, **options: Any) -> Prompts:
+        settings = self.settings
+        return Prompts(bootstrap_servers=settings.bootstrap_servers, topic_prefix=settings.topic_prefix, **options)
+
+
+def make_registry(
+    bootstrap: str, prefix: str, config: str, tmp_path: Path, capture: pytest.CaptureFixture[str], client: Client
+) -> Registry:
+    path = Path(config)
+    path.write_text(f'bootstrap_servers = "{bootstrap}"\ntopic_prefix = "{prefix}"\n{path.read_text()}')
+    folder = tmp_path / "prompts"
+    folder.mkdir()
+    registry = Registry(config, folder, capture, client)
+    topic = Topics(prefix).prompts
+    [spec] = [each for each in topic_specs(registry.settings) if each.name == topic]
+    TopicAdmin(registry.settings).create(spec)
+    return registry
+
+
+@pytest.fixture
+def registry(
+    broker: LocalKafka,
+    client: Client,
+    config: str,
+    topic_prefix: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> Registry:
+    return make_registry(broker.bootstrap_servers, topic_prefix, config, tmp_path, capsys, client)
+
+
+def test_prompts_are_registered_labelled_rolled_back_and_logged(registry: Registry) -> None:
+    path = registry.write(FIRST)
+    registry.write(CHAT, "chat.yml")
+    assert registry.run("list")[0][0].startswith("No prompt is registered")
+    assert registry.run("register", str(registry.folder), "--by", "ana")[0] == ["+ answer@1", "+ chat@1"]
+    registry.write(f"# only a comment\n{FIRST}")
+    unchanged = ["  answer@1 is unchanged", "  chat@1 is unchanged"]
+    assert registry.run("register", str(registry.folder))[0] == unchanged
+    registry.write(SECOND)
+    assert registry.run("register", path, "--by", "bo")[0] == ["+ answer@2"]
+    registry.write(FIRST)
+    assert registry.run("register", path)[0] == ["  answer@1 is unchanged"], "an earlier content has its version"
+
+    label = ("label", "answer")
+    assert registry.run(*label, "1", "production", "--reason", "start", "--by", "ana")[0] == ["~ answer:production 1"]
+    assert registry.run(*label, "2", "production", "--reason", "more  German", "--by", "bo")[0] == [
+        "~ answer:production 1 → 2"
+    ]
+    assert registry.run(*label, "2", "production", "--reason", "x")[0] == ["  answer:production points to 2 already"]
+    with registry.follow() as prompts:
+        assert prompts.wait(WAIT_S)
+        assert (prompts.get("answer").id, prompts.get("answer").config) == ("answer@2", {"temperature": 0.9})
+        assert registry.run("rollback", "answer", "--reason", "wrong language", "--by", "ana")[0] == [
+            "~ answer:production 2 → 1"
+        ]
+        wait_for(lambda: prompts.get("answer").id == "answer@1", "the rollback", IN_FORCE_S)
+        assert prompts.get("chat", version=1).render(q="a", more="b") == [
+            {"role": "system", "content": "Be short."},
+            {"role": "user", "content": "a b"},
+        ]
+    [again] = registry.run("rollback", "answer")[0]
+    assert again.startswith("  answer:production was rolled back from 2 to 1 at ")
+    assert registry.run("rollback", "answer", "--to", "1")[0] == ["  answer:production points to 1 already"]
+
+    [answer, chat] = registry.json("list")
+    assert (answer["versions"], answer["labels"], answer["owner"]) == ([1, 2], {"production": 1}, "support")
+    assert (chat["latest"], chat["labels"]) == (1, {})
+    assert registry.json("show", "answer")["id"] == "answer@1", "the one in production"
+    assert registry.json("show", "answer@2")["labels"] == []
+    text = "\n".join(registry.run("show", "answer")[0])
+    assert "by ana: wrong language" in text
+    assert text.endswith("Answer: {{question}}")
+    assert registry.run("diff", "answer", "production", "2")[0] == [
+        "--- answer@1",
+        "+++ answer@2",
+        "@@ -1,11 +1,11 @@",
+        " template:",
+        "-  Answer: {{question}}",
+        "+  Answer in German: {{question}}",
+        " variables:",
+        "   question (text)",
+        " config:",
+        "   {",
+        '-    "temperature": 0.2',
+        '+    "temperature": 0.9',
+        "   }",
+        " owner: support",
+        "-parent: ",
+        "+parent: 1",
+        " description:",
+    ]
+
+    rows = registry.client.rows
+    assert rows(
+        "SELECT name, version, is_chat, variables, registered_by FROM prompts FINAL ORDER BY name, version"
+    ) == [
+        ("answer", 1, False, ["question"], "ana"),
+        ("answer", 2, False, ["question"], "bo"),
+        ("chat", 1, True, ["q", "more"], "ana"),
+    ]
+    assert rows(
+        "SELECT version, previous, is_rollback, reason, changed_by FROM prompt_labels FINAL ORDER BY sequence"
+    ) == [
+        (1, 0, False, "start", "ana"),
+        (2, 1, False, "more German", "bo"),
+        (1, 2, True, "wrong language", "ana"),
+    ]
+    assert rows(
+        "SELECT kind, subject, before, after, reason, changed_by FROM changes FINAL WHERE kind LIKE 'prompt-%l%' "
+        "ORDER BY changed_at"
+    ) == [
+        ("prompt-label", "answer:production", "", "1", "start", "ana"),
+        ("prompt-label", "answer:production", "1", "2", "more German", "bo"),
+        ("prompt-rollback", "answer:production", "2", "1", "wrong language", "ana"),
+    ]
+    assert rows("SELECT count() FROM changes FINAL WHERE kind = 'prompt-version'") == [(3,)]
+
+
+def test_what_cannot_be_is_refused_and_changes_nothing(registry: Registry) -> None:
+    path = registry.write(FIRST)
+    registry.run("register", path)
+    registry.run("label", "answer", "1", "production", "--reason", "start")
+    for words, message in (
+        (("label", "answer", "2", "production", "--reason", "x"), "answer has no version 2; it has 1."),
+        (
+            ("label", "other", "1", "production", "--reason", "x"),
+            "No prompt is called other; registered prompts: answer.",
+        ),
+        (("label", "answer", "1", "7", "--reason", "x"), "The label '7' looks like a version; write a word such as"),
+        (("label", "answer", "1", "a", "--reason", " "), "--reason is empty: state the reason"),
+        (
+            ("rollback", "answer"),
+            "production of answer has pointed to version 1 only: name the version with --to, of 1.",
+        ),
+        (("rollback", "answer", "--label", "candidate"), "answer has no label candidate, so there is nothing to roll"),
+        (("show", "answer@3"), "answer has no version 3; it has 1."),
+        (("diff", "answer", "1", "candidate"), "answer has no label candidate; its labels: production."),
+        (
+            ("register", registry.write(SECOND.replace("parent: 1", "parent: 9"))),
+            "parent 9 is no version of answer; it",
+        ),
+        (("register", registry.write("name: b\ntemplate: '{{a b}}'\n", "b.yaml")), "b.yaml:2: template: line 1 of the"),
+        (("register", str(registry.folder / "none.yaml")), "none.yaml: cannot be read: no such file or directory"),
+    ):
+        out, error = registry.run(*words, code=1)
+        assert (out, message in error) == ([], True), error
+    assert [each.version for each in PromptLog(registry.settings.processor()).read().labels("answer").values()] == [1]
+    assert registry.json("list")[0]["versions"] == [1]
+
+
+def test_a_version_with_other_variables_is_reported(registry: Registry) -> None:
+    registry.run("register", registry.write(FIRST))
+    registry.run("register", registry.write("name: answer\ntemplate: '{{question}} {{context}}'\n"))
+    registry.run("label", "answer", "1", "production", "--reason", "start")
+    assert registry.run("label", "answer", "2", "production", "--reason", "context")[0] == [
+        "~ answer:production 1 → 2",
+        "! version 2 requires context: code that does not pass it fails",
+    ]
+    assert registry.run("rollback", "answer")[0] == [
+        "~ answer:production 2 → 1",
+        "! version 1 has no variable context: code that passes it fails",
+    ]
+
+
+def test_exports_keep_names_and_versions(registry: Registry) -> None:
+    tags = [{"key": "mlflow.prompt.is_prompt", "value": "true"}, {"key": "mlflow.prompt.text", "value": "Say {{x}}"}]
+    versions = [{"name": "answer", "version": str(version), "tags": tags, "aliases": ["best"]} for version in (3, 7)]
+    versions[1]["tags"] = [*tags[:1], {"key": "mlflow.prompt.text", "value": "Shout {{x}}"}]
+    path = registry.write(json.dumps({"model_versions": versions}), "mlflow.json")
+    out = registry.run("register", "--from", "mlflow", path)[0]
+    assert out[:2] == ["+ answer@3", "+ answer@7"]
+    assert out[2].startswith("  the export has the label best: `barograph prompts label answer 3 best` sets it")
+    langfuse = {"name": "movie", "version": 2, "type": "text", "prompt": "Rate {{movie}}", "config": {"model": "m"}}
+    registry.run("register", "--from", "langfuse", registry.write(json.dumps(langfuse), "langfuse.json"))
+    assert registry.run("register", "--from", "mlflow", path)[0][:2] == [
+        "  answer@3 is unchanged",
+        "  answer@7 is unchanged",
+    ]
+    assert registry.run("register", registry.write(FIRST))[0] == ["+ answer@8"], "files continue after them"
+    with registry.follow() as prompts:
+        assert prompts.wait(WAIT_S)
+        assert prompts.get("answer", version=3).render(x="a") == "Say a"
+        assert prompts.get("movie", version=2).render(movie="a") == "Rate a"
+        assert prompts.get("movie", version=2).config == {"model": "m"}
+    versions[0]["tags"] = [*tags[:1], {"key": "mlflow.prompt.text", "value": "Other {{x}}"}]
+    registry.write(json.dumps({"model_versions": versions}), "mlflow.json")
+    _, error = registry.run("register", "--from", "mlflow", path, code=1)
+    assert "answer@3 has another content in the registry, and versions never change" in error
+
+
+def test_two_commands_at_the_same_time_do_not_count_one_version_twice(registry: Registry) -> None:
+    """Each decides from what it reads; the one that read first is fenced."""
+    settings = registry.settings.processor()
+    first = PromptLog(settings)
+    first.lead()
+    registry.run("register", registry.write(FIRST))
+    records = PromptLog(settings).read().records
+    with pytest.raises(Exception, match=r"Another command wrote to .*prompts at the same time, and this one wrote"):
+        first.publish(records)
+    assert registry.json("list")[0]["versions"] == [1]
+
+
+def without_clickhouse(registry: Registry, folder: Path) -> str:
+    """The settings with a port of ClickHouse that does not answer."""
+    broken = folder / "broken.toml"
+    lines = Path(registry.config).read_text().splitlines()
+    broken.write_text("\n".join("port = 1" if line.startswith("port") else line for line in lines))
+    return str(broken)
+
+
+def test_with_clickhouse_away_clients_follow_and_a_repeated_command_adds_the_rows(
+    registry: Registry, tmp_path: Path
+) -> None:
+    reached, broken = registry.config, without_clickhouse(registry, tmp_path)
+    path = registry.write(FIRST)
+    with registry.follow() as prompts:
+        assert prompts.wait(WAIT_S)
+        registry.config = broken
+        for words in (
+            ("register", path),
+            ("label", "answer", "1", "production", "--reason", "start"),
+            ("register", registry.write(SECOND, "second.yaml")),
+            ("label", "answer", "2", "production", "--reason", "German"),
+            ("rollback", "answer"),
+        ):
+            out, error = registry.run(*words, code=1)
+            assert out, "what changed is printed"
+            assert error.startswith(
+                "Kafka has the change, and clients follow it, but ClickHouse does not have all rows: "
+            )
+            assert "Run the same command again later" in error
+        wait_for(lambda: prompts.get("answer").id == "answer@1", "the rollback", IN_FORCE_S)
+        out, error = registry.run("rollback", "answer", code=1)
+        assert error.startswith("Nothing had to change in Kafka, but ClickHouse does not have all rows: ")
+    assert registry.client.rows("SELECT count() FROM prompt_labels") == [(0,)]
+    registry.config = reached
+    out, _ = registry.run("rollback", "answer")
+    assert out[-1] == "  ClickHouse received 5 rows of earlier commands, which it lacked"
+    labels = registry.client.rows("SELECT version, is_rollback FROM prompt_labels FINAL ORDER BY sequence")
+    assert labels == [(1, False), (2, False), (1, True)]
+    assert registry.client.rows("SELECT count() FROM changes FINAL") == [(5,)]
+    assert len(registry.run("rollback", "answer")[0]) == 1, "no row is missing any more"
+    assert registry.client.rows("SELECT count() FROM changes") == [(5,)]
+
+
+# --- ten serving processes --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class ServingProcess:
+    """A process of `tests.support.prompt_client`, and what it printed."""
+
+    process: subprocess.Popen[str]
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(json.loads(line))
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return self.lines[-1] if self.lines else {"id": "", "source": "", "at_s": 0.0}
+
+
+@contextmanager
+def serving(registry: Registry, cache: Path | None, n: int = CLIENTS) -> Iterator[list[ServingProcess]]:
+    """Start processes that follow the prompt `answer`."""
+    settings = registry.settings
+    options = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "prefix": settings.topic_prefix,
+        "cache": None if cache is None else str(cache),
+        "fallback": {"answer": "Answer: {{question}}"},
+        "name": "answer",
+    }
+    command = [sys.executable, "-m", "tests.support.prompt_client", json.dumps(options)]
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(n):
+            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ)
+            assert process.stdout is not None
+            stack.callback(process.stdout.close)
+            clients.append(ServingProcess(process))
+            thread = threading.Thread(target=clients[-1].read, daemon=True)
+            thread.start()
+            # In reverse: the process is killed, which ends the thread.
+            stack.callback(thread.join, 30)
+            stack.callback(process.wait, 30)
+            stack.callback(process.kill)
+        yield clients
+
+
+def all_have(clients: Sequence[ServingProcess], **expected: str) -> Callable[[], bool]:
+    return lambda: all(client.last[key] == value for client in clients for key, value in expected.items())
+
+
+def change_seen(
+    registry: Registry, clients: Sequence[ServingProcess], what: str, id_: str, *words: str, code: int = 0
+) -> None:
+    """Run a command, and check and print how long after its start each client used the change."""
+    began_s = time.time()
+    registry.run(*words, code=code)
+    ended_s = time.time()
+    wait_for(all_have(clients, id=id_), f"{what} in all clients", WAIT_S)
+    # A change has the time at which its command connected to Kafka.
+    label = PromptLog(registry.settings.processor()).read().label("answer", "production")
+    assert label is not None
+    after_s = sorted(client.last["at_s"] - label.changed_at_ms / 1000 for client in clients)
+    with registry.capture.disabled():
+        print(
+            f"\n{what}: used by {len(clients)} processes after {after_s[0]:.3f} to {after_s[-1]:.3f} s "
+            f"(the command took {ended_s - began_s:.1f} s)"
+        )
+    assert after_s[-1] < IN_FORCE_S
+
+
+def test_ten_processes_follow_labels_and_keep_the_last_known_good_without_kafka(
+    client: Client,
+    config: str,
+    topic_prefix: str,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    try:
+        kafka = LocalKafka(tmp_path_factory.mktemp("kafka"), port=0)
+        kafka.start()
+    except PartMissingError as error:
+        skip_without(error)
+    try:
+        registry = make_registry(kafka.bootstrap_servers, topic_prefix, config, tmp_path, capsys, client)
+        registry.run("register", registry.write(FIRST))
+        registry.run("register", registry.write(SECOND))
+        registry.run("label", "answer", "1", "production", "--reason", "start")
+        cache = tmp_path / "prompts.json"
+        with serving(registry, cache) as clients:
+            wait_for(all_have(clients, id="answer@1", source="registry"), "all clients", WAIT_S)
+            change_seen(
+                registry,
+                clients,
+                "label change",
+                "answer@2",
+                "label",
+                "answer",
+                "2",
+                "production",
+                "--reason",
+                "German",
+            )
+            change_seen(registry, clients, "rollback", "answer@1", "rollback", "answer")
+            reached, registry.config = registry.config, without_clickhouse(registry, tmp_path)
+            words = ("label", "answer", "2", "production", "--reason", "German again")
+            change_seen(registry, clients, "label change without ClickHouse", "answer@2", *words, code=1)
+            registry.config = reached
+            change_seen(registry, clients, "second rollback", "answer@1", "rollback", "answer")
+            kafka.stop()
+            wait_for(all_have(clients, id="answer@1", source="stale"), "the outage in all clients", WAIT_S)
+            assert "Check bootstrap_servers and that the broker runs" in registry.run("list", code=1)[1]
+            with serving(registry, cache, 1) as [cached], serving(registry, None, 1) as [uncached]:
+                wait_for(all_have([cached], id="answer@1", source="cache"), "the cache file", WAIT_S)
+                wait_for(all_have([uncached], id="answer@fallback", source="fallback"), "the fallback", WAIT_S)
+                kafka.start()
+                started = [*clients, cached, uncached]
+                wait_for(all_have(started, id="answer@1", source="registry"), "the end of the outage", WAIT_S)
+                change_seen(registry, started, "after the outage", "answer@2", "rollback", "answer", "--to", "2")
+                ids = [line["id"] for each in clients for line in each.lines]
+                assert set(ids) == {"answer@fallback", "answer@1", "answer@2"}
+                longest_s = max(line["longest_s"] for each in started for line in each.lines)
+                with capsys.disabled():
+                    print(f"longest call of get: {longest_s * 1000:.2f} ms")
+    finally:
+        kafka.stop()
+
+
+def test_a_client_with_unreadable_records_in_the_topic(registry: Registry) -> None:
+    registry.run("register", registry.write(FIRST))
+    producer = Producer({"bootstrap.servers": registry.settings.bootstrap_servers})
+    for key, value in ((b"x", b"no JSON"), (b"y", b"{}"), (b"z", None)):
+        producer.produce(registry.settings.topics.prompts, value, key)
+    assert producer.flush(30) == 0
+    out, error = registry.run("list")
+    assert out[1].startswith("answer ")
+    assert error.startswith("2 unreadable records of the topic are ignored; the last: offset ")
+    assert registry.run("label", "answer", "1", "production", "--reason", "start")[0] == [
+        "! " + error,
+        "~ answer:production 1",
+    ]
+    with registry.follow() as prompts:
+        assert prompts.wait(WAIT_S)
+        assert prompts.get("answer").id == "answer@1"
+
+
+def test_the_guide_works_as_written(registry: Registry) -> None:
+    guide = (ROOT / "docs" / "prompts.md").read_text(encoding="utf-8")
+    [file] = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    client_code, assign_code = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    [sql] = re.findall(r"```sql\n(.*?)```", guide, re.DOTALL)
+    registry.run("register", registry.write(file), "--by", "ana")
+    registry.run("register", registry.write(file.replace("three", "two")))
+    registry.run("label", "answer", "1", "production", "--reason", "first version")
+    settings = registry.settings
+    arguments = f'"{settings.bootstrap_servers}", topic_prefix="{settings.topic_prefix}"'
+    names: dict[str, Any] = {}
+    code = client_code.replace('"kafka:9092"', arguments).replace("prompts.cache.json", f"{registry.folder}/cache.json")
+    exec(code.replace("wait(5.0)", f"wait({WAIT_S})"), names)
+    with names["prompts"]:
+        assert names["prompt"].id == "answer@1"
+        assert names["settings"] == {"model": "smollm2-135m", "temperature": 0.2}
+        assert names["messages"][0]["content"] == "You answer in English, in at most three sentences."
+        exec(assign_code, names)
+        assert names["prompt"].id in ("answer@1", "answer@2")
+    registry.run("rollback", "answer", "--to", "2", "--by", "bo", "--reason", "wrong language")
+    assert [row[1:] for row in registry.client.rows(sql)] == [
+        ("answer:production", "1", "2", "wrong language", "bo"),
+        ("answer:production", "", "1", "first version", author_name(None)),
+        ("answer", "", "2", "Answers questions of customers.", author_name(None)),
+        ("answer", "", "1", "Answers questions of customers.", "ana"),
+    ]

@@ -1,0 +1,149 @@
+"""The reader of a compacted topic: when it is current, and that no error of Kafka ends it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from barograph import topic_reader
+from barograph.topic_reader import TopicReader
+from confluent_kafka import KafkaError, KafkaException
+
+from tests.support.pipeline import wait_for
+
+WAIT_S = 30.0
+
+
+class ScriptedMessage:
+    def __init__(self, offset: int, code: int | None = None) -> None:
+        self._offset, self._error = offset, None if code is None else KafkaError(code)
+
+    def error(self) -> KafkaError | None:
+        return self._error
+
+    def offset(self) -> int:
+        return self._offset
+
+    def partition(self) -> int:
+        return 0
+
+
+class ScriptedConsumer:
+    """Returns what a test appends; `end` is the end of the partition, None while Kafka does not answer."""
+
+    def __init__(self) -> None:
+        self.script: list[ScriptedMessage] = []
+        self.end: int | None = 0
+        self.settings: dict[str, Any] = {}
+        self.opened = 0
+
+    def open(self, settings: dict[str, Any]) -> ScriptedConsumer:
+        self.settings = settings
+        self.opened += 1
+        return self
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        if self.end is None:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        metadata = type("Metadata", (), {"error": None, "partitions": {0: None}})
+        return type("Topics", (), {"topics": {topic: metadata}})
+
+    def get_watermark_offsets(self, _partition: Any, timeout: float) -> tuple[int, int]:
+        if self.end is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return 0, self.end
+
+    def assign(self, partitions: list[Any]) -> None:
+        assert [each.partition for each in partitions] == [0]
+
+    def poll(self, _timeout_s: float) -> ScriptedMessage | None:
+        return self.script.pop(0) if self.script else None
+
+    def close(self) -> None:
+        pass
+
+
+class Following:
+    """A reader on its thread, and what it reported."""
+
+    def __init__(self) -> None:
+        self.consumer = ScriptedConsumer()
+        self.received: list[tuple[int, bool]] = []
+        self.current = threading.Event()
+        self.ticked = threading.Event()
+        self.reader = TopicReader(
+            {"bootstrap.servers": "kafka:9092"},
+            "t",
+            "barograph-test",
+            lambda message, is_new: self.received.append((message.offset(), is_new)),
+            self.ticked.set,
+            purpose="records",
+            log=logging.getLogger("barograph.test"),
+            on_current=self.current.set,
+            factory=self.consumer.open,
+        )
+
+    def is_current(self) -> bool:
+        """Whether the reader reports from now on that it is current: it has had three probes."""
+        self.current.clear()
+        for _ in range(3):
+            self.ticked.clear()
+            assert self.ticked.wait(WAIT_S)
+        return self.current.is_set()
+
+
+@pytest.fixture
+def following(monkeypatch: pytest.MonkeyPatch) -> Iterator[Following]:
+    monkeypatch.setattr(topic_reader, "PROBE_EVERY_S", 0.0)
+    monkeypatch.setattr(topic_reader, "POLL_S", 0.001)
+    monkeypatch.setattr(topic_reader, "FIRST_RETRY_S", 0.001)
+    result = Following()
+    yield result
+    result.reader.stop(WAIT_S)
+
+
+def test_it_is_current_while_kafka_answers_and_holds_nothing_else(following: Following) -> None:
+    consumer = following.consumer
+    consumer.end = 3
+    consumer.script += [ScriptedMessage(0), ScriptedMessage(1)]
+    following.reader.start()
+    assert not following.is_current(), "the end has not been reached"
+    # Offset 2 is the marker of a transaction, which is never returned.
+    consumer.script.append(ScriptedMessage(3, KafkaError._PARTITION_EOF))
+    assert following.current.wait(WAIT_S)
+    assert following.is_current()
+    consumer.end = None
+    following.is_current()
+    assert not following.is_current(), "Kafka does not answer"
+    consumer.end = 5
+    following.is_current()
+    assert not following.is_current(), "there is something new"
+    consumer.script += [ScriptedMessage(3), ScriptedMessage(5, KafkaError._PARTITION_EOF)]
+    assert following.current.wait(WAIT_S)
+    assert following.received == [(0, False), (1, False), (3, True)]
+    assert consumer.opened == 1
+
+
+def test_it_starts_over_after_errors_and_other_errors_change_nothing(
+    following: Following, caplog: pytest.LogCaptureFixture
+) -> None:
+    consumer = following.consumer
+    consumer.end = None
+    with caplog.at_level(logging.WARNING, "barograph.test"):
+        following.reader.start()
+        assert not following.is_current()
+        consumer.end = 0
+        consumer.script += [ScriptedMessage(-1, KafkaError._ALL_BROKERS_DOWN), ScriptedMessage(0)]
+        consumer.script.append(ScriptedMessage(1, KafkaError._PARTITION_EOF))
+        assert following.current.wait(WAIT_S)
+        opened = consumer.opened
+        consumer.script.append(ScriptedMessage(-1, KafkaError.UNKNOWN_TOPIC_OR_PART))
+        consumer.script += [ScriptedMessage(0), ScriptedMessage(1, KafkaError._PARTITION_EOF)]
+        wait_for(lambda: len(following.received) == 2, "the second reading", WAIT_S)
+    assert consumer.opened == opened + 1
+    assert following.received == [(0, True), (0, True)]
+    assert [text.startswith("records cannot be read from topic t: ") for text in caplog.messages] == [True, True]
+    assert consumer.settings["auto.offset.reset"] == "error"

@@ -1,0 +1,156 @@
+"""Changes of the registry: versions that never change, labels in order, and rollbacks that can be repeated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from barograph.prompts.catalogue import PromptCatalogue
+from barograph.prompts.file import parse_content
+from barograph.prompts.records import (
+    PromptLabel,
+    PromptRecord,
+    PromptVersion,
+    decode_prompt_record,
+    encode_prompt_record,
+)
+
+from streams.prompts.changes import (
+    Author,
+    Draft,
+    PromptChangeError,
+    find_version,
+    move_label,
+    register_version,
+    roll_back,
+    variable_warnings,
+)
+
+ANA = Author("ana", 1_000)
+
+
+def draft(text: str, **changes: Any) -> Draft:
+    return Draft(parse_content(f"name: answer\n{text}\n"), "answer.yaml", **changes)
+
+
+def registered(*drafts: Draft) -> PromptCatalogue:
+    catalogue = PromptCatalogue()
+    for each in drafts:
+        catalogue.add(register_version(catalogue, each, ANA)[0])
+    return catalogue
+
+
+def moved(catalogue: PromptCatalogue, version: int, at_ms: int = 1_000) -> PromptLabel:
+    change = move_label(catalogue, "answer", "production", version, Author("ana", at_ms), "why")
+    assert change is not None
+    catalogue.add(change)
+    return change
+
+
+THREE = (draft("template: one"), draft("template: two"), draft("template: three"))
+
+
+def test_versions_are_counted_and_a_content_has_one_version() -> None:
+    catalogue = registered(*THREE)
+    assert catalogue.versions("answer") == (1, 2, 3)
+    record, is_new = register_version(catalogue, draft("template: 'one'"), Author("bo", 9))
+    assert (record.version, record.registered_by, is_new) == (1, "ana", False)
+    imported, is_new = register_version(catalogue, draft("template: ten", version=10, origin="mlflow"), ANA)
+    assert (imported.version, imported.origin, is_new) == (10, "mlflow", True)
+    catalogue.add(imported)
+    assert register_version(catalogue, draft("template: next"), ANA)[0].version == 11
+    with pytest.raises(PromptChangeError, match="answer@10 has another content in the registry"):
+        register_version(catalogue, draft("template: other", version=10), ANA)
+
+
+def test_a_parent_must_be_registered() -> None:
+    assert register_version(registered(*THREE), draft("template: x\nparent: 3"), ANA)[0].content.parent == 3
+    with pytest.raises(PromptChangeError, match="parent 4 is no version of answer; it has 1, 2, 3"):
+        register_version(registered(*THREE), draft("template: x\nparent: 4"), ANA)
+    with pytest.raises(PromptChangeError, match="parent 1 is no version of answer; it has no version yet"):
+        register_version(PromptCatalogue(), draft("template: x\nparent: 1"), ANA)
+
+
+def test_numbers_of_changes_grow_whatever_the_clocks_say() -> None:
+    catalogue = registered(*THREE)
+    sequences = [moved(catalogue, version, at_ms).sequence for version, at_ms in ((1, 1_000), (2, 500), (3, 5_000))]
+    assert sequences == [1_000, 1_001, 5_000]
+    assert move_label(catalogue, "answer", "production", 3, ANA, "why") is None
+
+
+def test_a_rollback_returns_to_the_version_before_once() -> None:
+    catalogue = registered(*THREE)
+    for version in (1, 2, 3):
+        moved(catalogue, version)
+    change = roll_back(catalogue, "answer", "production", None, ANA, "")
+    assert change is not None
+    assert (change.version, change.previous, change.is_rollback) == (2, 3, True)
+    catalogue.add(change)
+    assert roll_back(catalogue, "answer", "production", None, ANA, "") is None, "a repeated command changes nothing"
+    further = roll_back(catalogue, "answer", "production", 1, ANA, "")
+    assert further is not None
+    assert (further.version, further.previous) == (1, 2)
+    assert roll_back(catalogue, "answer", "production", 2, ANA, "") is None
+    moved(catalogue, 3)
+    again = roll_back(catalogue, "answer", "production", None, ANA, "")
+    assert again is not None
+    assert again.version == 2, "after a change by hand, a rollback is possible again"
+
+
+def test_what_cannot_be_rolled_back_is_refused() -> None:
+    catalogue = registered(*THREE)
+    with pytest.raises(PromptChangeError, match="answer has no label production, so there is nothing to roll back"):
+        roll_back(catalogue, "answer", "production", None, ANA, "")
+    moved(catalogue, 1)
+    with pytest.raises(
+        PromptChangeError, match="has pointed to version 1 only: name the version with --to, of 1, 2, 3"
+    ):
+        roll_back(catalogue, "answer", "production", None, ANA, "")
+    with pytest.raises(PromptChangeError, match="answer has no version 9"):
+        roll_back(catalogue, "answer", "production", 9, ANA, "")
+    with pytest.raises(PromptChangeError, match="No prompt is called other; registered prompts: answer"):
+        roll_back(catalogue, "other", "production", None, ANA, "")
+
+
+def test_versions_are_named_by_numbers_and_labels() -> None:
+    catalogue = registered(*THREE)
+    moved(catalogue, 2)
+    assert [find_version(catalogue, "answer", each).version for each in ("3", "production")] == [3, 2]
+    with pytest.raises(PromptChangeError, match="answer has no label candidate; its labels: production"):
+        find_version(catalogue, "answer", "candidate")
+
+
+def test_variables_that_code_may_not_fit_are_named() -> None:
+    catalogue = registered(
+        draft("template: '{{q}} {{old}}'"),
+        draft("template: '{{q}} {{new}} {{free}}'\nvariables: {q: {}, new: {}, free: {required: false}}"),
+    )
+    moved(catalogue, 1)
+    assert variable_warnings(catalogue, moved(catalogue, 2)) == [
+        "version 2 has no variable old: code that passes it fails",
+        "version 2 requires new: code that does not pass it fails",
+    ]
+    assert variable_warnings(catalogue, moved(catalogue, 1)) == [
+        "version 1 has no variable new, free: code that passes it fails",
+        "version 1 requires old: code that does not pass it fails",
+    ]
+
+
+def test_records_travel_unchanged_and_in_any_order() -> None:
+    catalogue = registered(draft("template:\n- {role: user, content: '{{x}}'}\nconfig: {a: [1, null, 0.5]}"), *THREE)
+    moved(catalogue, 1)
+    moved(catalogue, 2)
+    records = [decode_prompt_record(each.key, encode_prompt_record(each)) for each in catalogue.records]
+    assert records == catalogue.records
+    assert {type(each) for each in records} == {PromptVersion, PromptLabel}
+    assert PromptCatalogue(reversed(records)).records == records
+    assert not PromptCatalogue(records).add(records[0])
+
+
+@pytest.mark.parametrize("change", [{"sequence": 1}, {"version": 3, "sequence": 2}])
+def test_an_older_change_of_a_label_does_not_count(change: dict[str, int]) -> None:
+    first = {"name": "a", "label": "production", "version": 1, "sequence": 2, "changed_at_ms": 2}
+    records: list[PromptRecord] = [PromptLabel(**first), PromptLabel(**(first | change))]  # type: ignore[arg-type]
+    label = PromptCatalogue(records).label("a", "production")
+    assert label is not None
+    assert label.version == 1
