@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from enum import Enum
 from functools import cache
 from importlib import resources
@@ -126,6 +126,22 @@ class Attribute(msgspec.Struct, frozen=True):
     content_form: ContentForm = "dropped"
 
 
+class _AttributeCache(dict[str, Attribute | None]):
+    """What names mean, as far as they were looked up."""
+
+    def __init__(self, search: Callable[[str], Attribute | None]) -> None:
+        super().__init__()
+        self._search_name = search
+
+    def __missing__(self, name: str) -> Attribute | None:
+        attribute = self._search_name(name)
+        if len(self) >= MAX_CACHED_NAMES:
+            self.clear()
+        if len(name) <= MAX_NAME_CHARS:
+            self[name] = attribute
+        return attribute
+
+
 class Conventions:
     """The table, with a bounded cache of the names that were looked up."""
 
@@ -155,23 +171,11 @@ class Conventions:
         for kind, names in table.content.items():
             for each in names:
                 self._known[each.name] = Attribute(Use.LENGTH, (), kind, each.form)
-        self._cache = dict(self._known)
-
-    def attribute(self, name: str) -> Attribute | None:
-        """Return what an attribute name means; None for an ordinary attribute of another convention."""
-        try:
-            return self._cache[name]
-        except KeyError:
-            pass
-        attribute = self._search(name)
-        if len(self._cache) >= MAX_CACHED_NAMES:
-            self._cache = dict(self._known)
-        if attribute is not None and len(name) <= MAX_NAME_CHARS:
-            self._cache[name] = attribute
-        return attribute
+        self.attribute: Callable[[str], Attribute | None] = _AttributeCache(self._search).__getitem__
+        """Returns what an attribute name means; None for an ordinary attribute of another convention."""
 
     def _search(self, name: str) -> Attribute | None:
-        known = self._known.get(numberless(name))
+        known = self._known.get(name) or self._known.get(numberless(name))
         if known is not None:
             return known
         if name in self._ignored or name.startswith(self._ignored_prefixes):
@@ -197,11 +201,6 @@ def numberless(name: str) -> str:
 def matches(pattern: str, name: str) -> bool:
     """Return whether a name is a pattern's; a `*` at the end of the pattern matches any rest."""
     return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
-
-
-def metric_names(conventions: Conventions) -> Sequence[str]:
-    """Return the meanings that are counts and numbers, which become metrics of a prediction."""
-    return [name for name, entry in conventions.meanings.items() if entry.form in ("count", "number")]
 
 
 @cache

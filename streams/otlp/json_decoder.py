@@ -29,6 +29,8 @@ from streams.otlp.span import (
     is_trace_id,
 )
 
+_VALUE, _LENGTH, _UNKNOWN = Use.VALUE, Use.LENGTH, Use.UNKNOWN
+
 
 class _Value(msgspec.Struct, gc=False):
     stringValue: str | None = None
@@ -172,13 +174,13 @@ class JsonExportDecoder:
             if known is None:
                 continue
             use = known.use
-            if use is Use.VALUE:
+            if use is _VALUE:
                 attributes[name] = _value(pair.value)
-            elif use is Use.LENGTH:
+            elif use is _LENGTH:
                 n_chars = count_chars(known.content_form, _tree(pair.value))
                 if n_chars is not None:
                     chars[known.content] = chars.get(known.content, 0) + n_chars
-            elif use is Use.UNKNOWN:
+            elif use is _UNKNOWN:
                 request.count_unknown(name)
         first_token_ns, exception = 0, ""
         for event in span.events:

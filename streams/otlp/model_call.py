@@ -15,7 +15,7 @@ import msgspec
 from streams.otlp.conventions import Conventions, ScopeTrust
 from streams.otlp.rejection import SpanReason, ValueReason
 from streams.otlp.span import OTHER, InstrumentationScope, Span
-from streams.otlp.values import MAX_DURATION_MS, UnreadableValue, is_name, member_of, read_model, read_value
+from streams.otlp.values import MAX_DURATION_MS, MAX_TOKENS, UnreadableValue, is_name, member_of, read_model, read_value
 
 MAX_UNLISTED_SCOPES = 200
 """Scopes without an entry in the table of trust that are counted by name; further ones count as `other`."""
@@ -120,6 +120,9 @@ class CallReader:
             for reading in attribute.readings:
                 meaning, rank = reading.meaning, reading.rank
                 if ranks.get(meaning, rank) < rank:
+                    continue
+                if reading.form == "count" and type(raw) is int and 0 <= raw <= MAX_TOKENS:
+                    values[meaning], ranks[meaning] = raw, rank
                     continue
                 try:
                     value = raw if reading.member is None else member_of(raw, reading.member)

@@ -28,6 +28,8 @@ from streams.otlp.span import (
     is_trace_id,
 )
 
+_VALUE, _LENGTH, _UNKNOWN = Use.VALUE, Use.LENGTH, Use.UNKNOWN
+
 
 class ProtobufExportDecoder:
     """Decodes export requests in protobuf."""
@@ -94,13 +96,15 @@ class ProtobufExportDecoder:
             if known is None:
                 continue
             use = known.use
-            if use is Use.VALUE:
-                attributes[name] = _value(pair.value)
-            elif use is Use.LENGTH:
+            if use is _VALUE:
+                value = pair.value
+                kind = value.WhichOneof("value")
+                attributes[name] = getattr(value, kind) if kind in _SCALARS else _list(value, kind)
+            elif use is _LENGTH:
                 n_chars = count_chars(known.content_form, _tree(pair.value))
                 if n_chars is not None:
                     chars[known.content] = chars.get(known.content, 0) + n_chars
-            elif use is Use.UNKNOWN:
+            elif use is _UNKNOWN:
                 request.count_unknown(name)
         first_token_ns, exception = 0, ""
         for event in span.events:
@@ -137,12 +141,12 @@ def too_many_spans(n_spans: int) -> ExportError:
     )
 
 
-def _value(value: Any) -> Any:
-    """Return a flag, number or text, a list of these, or None for anything else."""
-    kind = value.WhichOneof("value")
-    if kind == "array_value":
-        return [_value(each) for each in value.array_value.values if each.WhichOneof("value") in _SCALARS]
-    return getattr(value, kind) if kind in _SCALARS else None
+def _list(value: Any, kind: str | None) -> list[Any] | None:
+    """Return the flags, numbers and texts of a list; None for anything else."""
+    if kind != "array_value":
+        return None
+    values = value.array_value.values
+    return [getattr(each, scalar) for each in values if (scalar := each.WhichOneof("value")) in _SCALARS]
 
 
 def _tree(value: Any) -> Any:

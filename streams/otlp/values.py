@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import ntpath
 import re
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ MAX_TEXT_CHARS = 200
 """Longest name; panes count longer versions as `other`."""
 MAX_FINISH_REASONS = 8
 """Most different finish reasons of one call; it has one per choice."""
+_MAX_PATH_CHARS = 1_000
 _NAME = re.compile(r"[\w.:/@+=#~-]{1,200}")
 _TITLE = re.compile(r"[\w.:/@+=#~-]+(?: [\w.:/@+=#~-]+)*")
 _ABSOLUTE_PATH = re.compile(r"/|[A-Za-z]:[\\/]|\\\\|file:")
@@ -132,7 +134,17 @@ def read_number(value: Any, unit: Unit) -> float:
 
 def is_name(text: str) -> bool:
     """Return whether a text looks like a name: at most 200 characters, and no spaces."""
-    return _NAME.fullmatch(text) is not None
+    return len(text) <= MAX_TEXT_CHARS and _matches(_NAME, text)
+
+
+@lru_cache(maxsize=4096)
+def _matches(pattern: re.Pattern[str], text: str) -> bool:
+    return pattern.fullmatch(text) is not None
+
+
+@lru_cache(maxsize=4096)
+def _without_folders(text: str) -> str:
+    return ntpath.basename(text.rstrip("/\\")) if _ABSOLUTE_PATH.match(text) else text
 
 
 def read_model(value: Any) -> str:
@@ -141,8 +153,8 @@ def read_model(value: Any) -> str:
     Raises:
         UnreadableValue: it is not text, or does not look like a name.
     """
-    if isinstance(value, str) and _ABSOLUTE_PATH.match(value):
-        value = ntpath.basename(value.rstrip("/\\"))
+    if isinstance(value, str) and len(value) <= _MAX_PATH_CHARS:
+        value = _without_folders(value)
     return _read_text(value, _NAME)
 
 
@@ -151,7 +163,7 @@ def _read_text(value: Any, pattern: re.Pattern[str]) -> str:
         value = str(value)
     if not isinstance(value, str):
         raise UnreadableValue(ValueReason.WRONG_TYPE)
-    if len(value) > MAX_TEXT_CHARS or not pattern.fullmatch(value):
+    if len(value) > MAX_TEXT_CHARS or not _matches(pattern, value):
         raise UnreadableValue(ValueReason.NOT_A_NAME)
     return value
 
