@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from barograph.values import encode_event
@@ -14,26 +13,15 @@ from streams.otlp.conventions import Conventions
 from streams.otlp.json_decoder import JsonExportDecoder
 from streams.otlp.model_call import CallReader, ModelCall
 from streams.otlp.nesting import Candidate, NestedCalls
-from streams.otlp.prediction import SERVICE_NAME, PredictionMapper
+from streams.otlp.prediction import PredictionMapper
 from streams.otlp.protobuf_decoder import ProtobufExportDecoder
 from streams.otlp.rejection import SpanReason
+from streams.otlp.settings import SERVICE_NAME, MappingOptions
 from streams.otlp.span import MAX_UNKNOWN_NAMES, OTHER, DecodedRequest
 
 RESOURCE_NAMES = frozenset((SERVICE_NAME, "barograph.arm", "barograph.prompt.name", "barograph.prompt.version"))
 """Attributes of a resource that are read."""
 _NS_PER_MS = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class MappingOptions:
-    """How names of telemetry become names of Barograph."""
-
-    models: Mapping[str, str] = field(default_factory=dict)
-    """Name of an application in its telemetry → name of the model, where they differ."""
-    model_attribute: str = SERVICE_NAME
-    """The attribute of the resource that names the application."""
-    prefers_request_model: bool = False
-    """Whether the version is the requested model, rather than the one that answered."""
 
 
 class Ingest:

@@ -24,9 +24,8 @@ from typing import NamedTuple
 import msgspec
 
 from streams.otlp.model_call import ModelCall
+from streams.otlp.settings import WAIT_S
 
-WAIT_S = 10.0
-"""Longest wait for parents: exporters send every five seconds, and nested calls end at nearly the same time."""
 MAX_REMEMBERED_SPANS = 100_000
 """Spans that are remembered: at most 120 MB."""
 MAX_WAITING = 20_000

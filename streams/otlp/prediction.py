@@ -9,9 +9,9 @@ from barograph.values import QuickPrediction
 
 from streams.otlp.conventions import Conventions
 from streams.otlp.model_call import ModelCall
+from streams.otlp.settings import SERVICE_NAME
 from streams.otlp.values import is_name
 
-SERVICE_NAME = "service.name"
 ESTIMATED = "_estimated"
 """Suffix of metrics that the instrumentation computed from tokens it counted by itself: contracts do not name them
 unless the user wants them."""

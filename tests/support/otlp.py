@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import http.client
 import itertools
 import json
 from collections.abc import Callable, Iterable
@@ -14,7 +15,8 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from streams.otlp.conventions import load_conventions
-from streams.otlp.ingest import Ingest, MappingOptions
+from streams.otlp.ingest import Ingest
+from streams.otlp.settings import MappingOptions
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "otlp"
 INSTRUMENTATIONS = (
@@ -59,6 +61,22 @@ def as_protobuf(export: dict[str, Any]) -> bytes:
                 link[name] = base64.b64encode(bytes.fromhex(link[name])).decode()
     data: bytes = json_format.ParseDict(export, ExportTraceServiceRequest()).SerializeToString()
     return data
+
+
+def post(
+    port: int, body: bytes, content_type: str | None = "application/json", path: str = "/v1/traces", **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    """Send a request to a receiver, and return status, headers in lower case, and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        if content_type is not None:
+            names["Content-Type"] = content_type
+        connection.request(names.pop("method", "POST"), path, body, names)
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
 
 
 def spans_of(export: dict[str, Any]) -> Iterable[dict[str, Any]]:

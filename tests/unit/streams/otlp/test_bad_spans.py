@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from streams.events.event_time import FUTURE_MS, RETENTION_MS
-from streams.otlp.ingest import MappingOptions
 from streams.otlp.rejection import SpanReason, ValueReason
+from streams.otlp.settings import MappingOptions
 from tests.support.otlp import CALL, RECEIVED_MS, as_json, export_of, make_ingest, predictions, span
 
 HOUR_MS = 3_600_000
