@@ -11,8 +11,8 @@ import msgspec
 from streams.otlp.conventions import MAX_NAME_CHARS, numberless
 from streams.otlp.rejection import ExportError, RequestReason, SpanReason
 
-MAX_REQUEST_BYTES = 8 << 20
-"""Largest export request, packed and unpacked. An exporter sends some hundred spans of a few kilobytes at once."""
+MAX_REQUEST_BYTES = 5 << 20
+"""Largest export request, packed and unpacked: a hostile one of this size takes 440 MB while it is decoded."""
 MAX_SPANS = 10_000
 """Most spans of one export request; the Collector's batches have 8,192 by default."""
 MAX_ATTRIBUTES = 10_000

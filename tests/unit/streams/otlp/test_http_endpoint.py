@@ -99,7 +99,7 @@ def test_rejected_spans_are_a_partial_success(served: Served) -> None:
         (b"{}", "application/json", {"Content_Encoding": "zstd"}, 415, "gzip"),
         (b"{}", "application/json", {"Content_Encoding": "gzip"}, 400, "gzip"),
         (gzip.compress(b"{}" * 99)[:-5], "application/json", {"Content_Encoding": "gzip"}, 400, "cut off"),
-        (gzip.compress(bytes(MAX_REQUEST_BYTES + 1)), PROTOBUF, {"Content_Encoding": "gzip"}, 413, "8,388,608 bytes"),
+        (gzip.compress(bytes(MAX_REQUEST_BYTES + 1)), PROTOBUF, {"Content_Encoding": "gzip"}, 413, "5,242,880 bytes"),
         (bytes(MAX_REQUEST_BYTES + 1), PROTOBUF, {}, 413, "batch size"),
         (b"{}", "application/json", {"path": "/v1/logs"}, 404, "OTEL_LOGS_EXPORTER=none"),
         (b"{}", "application/json", {"method": "GET"}, 405, "POST to /v1/traces"),
