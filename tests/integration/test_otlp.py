@@ -132,10 +132,39 @@ def test_a_planted_secret_is_neither_in_kafka_nor_in_logs(pipeline: Pipeline, na
     rejected = export_of(span(name=SECRET, attributes={"gen_ai.operation.name": "chat", "llm.model_name": SECRET}))
     _, _, answer = post(port, as_json(rejected))
     assert b"missing-version" in answer
-    assert b"4556" not in answer
+    assert b"4556 7375" not in answer
     published(pipeline, len(predictions(exports(name))))
     wait_for(lambda: "gen_ai.new" in pipeline.log("otlp-0"), "the log of unknown names")
     pipeline.stop()
-    assert "4556" not in (pipeline.log_dir / "otlp-0.log").read_text()
+    assert "4556 7375" not in (pipeline.log_dir / "otlp-0.log").read_text()
     for topic in (pipeline.topics.predictions, pipeline.topics.predictions_dead):
-        assert not [message for message in pipeline.read_all(topic) if b"4556" in message.value()]
+        assert not [message for message in pipeline.read_all(topic) if b"4556 7375" in message.value()]
+
+
+def test_predictions_of_a_contract_are_recorded_and_what_is_not_observed_is_null(pipeline: Pipeline) -> None:
+    pipeline.create()
+    fields = (
+        Field(name="input_tokens", type="float", source="metrics.input_tokens"),
+        Field(name="ttft", type="float", source="metrics.ttft_ms"),
+        Field(name="prompt", type="category", source="context.prompt"),
+    )
+    pipeline.register(simple_contract(model="probe-oinf", fields=fields, slices=()), [])
+    port = start(pipeline)
+    pipeline.start("recorder")
+    for export in exports("openinference"):
+        assert post(port, as_json(export))[0] == 200
+    pipeline.wait_rows("SELECT count() = 8 FROM predictions FINAL", "eight generations")
+    rows = pipeline.rows(
+        "SELECT metrics['input_tokens'], metrics['ttft_ms'] > 0, context['prompt'], status, error "
+        "FROM predictions FINAL ORDER BY at"
+    )
+    assert rows == [
+        (25, None, "v7", "length", ""),
+        (25, 1, "v7", "length", ""),
+        (None, 1, "v7", "length", ""),
+        (39, None, "v7", "length", ""),
+        (None, None, "v7", "", "BadRequestError"),
+        (None, None, "v7", "", "APIConnectionError"),
+        (None, 1, "v7", "", ""),
+        (33, None, "v7", "", ""),
+    ]

@@ -118,6 +118,13 @@ def test_requests_that_are_rejected(
     assert served.outbox.stats.queued == 0
 
 
+def test_a_preflight_of_a_browser_allows_nothing(served: Served) -> None:
+    headers = {"Origin": "https://evil.example", "Access_Control_Request_Method": "POST"}
+    status, answer, _ = served.post(b"", None, method="OPTIONS", **headers)
+    assert status == 405
+    assert not [name for name in answer if name.startswith("access-control")]
+
+
 def test_a_status_in_protobuf_can_be_read(served: Served) -> None:
     _, answer, data = served.post(b"\xff\xff", PROTOBUF)
     assert answer["content-type"] == PROTOBUF
