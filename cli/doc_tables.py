@@ -40,6 +40,7 @@ _END = "<!-- end of {name} -->"
 _PRINCIPALS: tuple[tuple[KafkaRole, str], ...] = (
     ("publisher", "publishers, `load`"),
     *((processor, processor) for processor in PROCESSORS),
+    ("otlp", "`run otlp` with `otlp.topics`; and Read on these topics"),
     ("dead-letters", "`dead-letters`; only `replay` writes to the source topics"),
     ("rebuild", "`rebuild`; the groups, `labels` and `partials` only for `--after-restore`"),
     ("apply", "`plan`, `apply`"),

@@ -22,8 +22,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from streams.errors import ProcessorError
-from streams.otlp.receiver import Encoding, ExportResult, QueueFull, Receiver
+from streams.otlp.receiver import ExportResult, QueueFull, Receiver
 from streams.otlp.rejection import ExportError, RequestReason
+from streams.otlp.settings import Encoding
 from streams.otlp.span import MAX_REQUEST_BYTES, checked_size
 
 PATH = "/v1/traces"

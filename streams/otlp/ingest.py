@@ -32,8 +32,8 @@ class Ingest:
         conventions: Conventions,
         options: MappingOptions,
         *,
-        producer: str,
-        seq: Iterator[int],
+        producer: str | None,
+        seq: Iterator[int | None],
         nested: NestedCalls | None = None,
         retention_ms: int = RETENTION_MS,
         protect: Callable[[Any], None] = lambda prediction: None,
@@ -43,8 +43,8 @@ class Ingest:
         Args:
             conventions: the table of names.
             options: how names are mapped.
-            producer: the id of the publishing process.
-            seq: numbers the events of this process from 0.
+            producer: the id of the publishing process; None if events have none.
+            seq: numbers the events of this process from 0, or repeats None.
             nested: decides which of nested calls count; by default with the default limits.
             retention_ms: age at receipt from which a model call is rejected.
             protect: removes personal data from a prediction (`QuickPrediction`) as the model's contract says.

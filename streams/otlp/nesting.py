@@ -164,6 +164,12 @@ class NestedCalls:
             self._end_wait(counting)
         return counting
 
+    def forget(self) -> None:
+        """Forget all spans, also the calls that wait; only what was counted stays counted."""
+        self._traces.clear()
+        self._deadlines.clear()
+        self.remembered = self.waiting = 0
+
     def _trace(self, trace_id: bytes) -> _Trace:
         trace = self._traces.get(trace_id)
         if trace is None:

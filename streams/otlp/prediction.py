@@ -45,7 +45,7 @@ class PredictionMapper:
             return None
         return self._models.get(name, name)
 
-    def prediction(self, model: str, call: ModelCall, producer: str, seq: int) -> Any:
+    def prediction(self, model: str, call: ModelCall, producer: str | None, seq: int | None) -> Any:
         """Return the event (`QuickPrediction`) of a model call.
 
         Args:

@@ -10,24 +10,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import structlog
 from barograph.publisher.outbox import Outbox
 
 from streams.otlp.ingest import Ingest
-from streams.otlp.rejection import ExportError, RequestReason, SpanReason
+from streams.otlp.ingest_report import IngestReport
+from streams.otlp.rejection import ExportError, SpanReason
+from streams.otlp.settings import Encoding
 from streams.runtime.metrics_report import Report
-from warehouse import metrics
-
-Encoding = Literal["protobuf", "json"]
 
 MAX_PENDING = 20_000
 """Predictions that wait, for their parents or for Kafka, beyond which requests are refused."""
 QUEUE_MESSAGES, QUEUE_BYTES = 60_000, 192 << 20
 """Size of the queue to Kafka: what may wait, what waits for parents, and two of the largest requests."""
-LOG_INTERVAL_S = 60.0
-"""Shortest time between two log messages about the same kind of loss."""
 
 
 class ExportResult(NamedTuple):
@@ -68,11 +64,7 @@ class Receiver:
         self._ingest, self._outbox, self._topic = ingest, outbox, topic
         self._report, self._max_pending, self._clock = report, max_pending, clock
         self._lock = threading.Lock()
-        self._requests: Counter[RequestReason] = Counter()
-        self._reported: Counter[str] = Counter()
-        self._logged: dict[str, tuple[float, int]] = {}
-        self._known_names: set[str] = set()
-        self._log = structlog.get_logger().bind(processor="otlp", instance=report.instance)
+        self._findings = IngestReport(ingest, report, clock=clock)
 
     @property
     def is_full(self) -> bool:
@@ -97,21 +89,20 @@ class Receiver:
     def count_rejected_request(self, error: ExportError) -> None:
         """Count a request that could not be read."""
         with self._lock:
-            self._requests[error.reason] += 1
+            self._findings.count_request(error.reason)
 
     def tick(self) -> None:
         """Publish calls that have waited long enough, and report; call it about every second."""
         with self._lock:
             self._publish(self._ingest.expire())
-            self._count()
-            self._log_findings()
+            self._findings.update()
 
     def stop(self, timeout_s: float) -> int:
         """Publish all calls that wait and close the queue; return how many messages were lost."""
         with self._lock:
             self._publish(self._ingest.release())
             lost = self._outbox.close(timeout_s)
-            self._count()
+            self._findings.update()
         return lost
 
     def _publish(self, events: Sequence[bytes]) -> None:
@@ -119,47 +110,6 @@ class Receiver:
         self._report.count_committed(n_sent, "published")
         if events:
             self._report.heartbeat.record_work()
-
-    def _count(self) -> None:
-        """Add what changed since the last call to the metrics."""
-        ingest = self._ingest
-        totals: Counter[str] = Counter({outcome.value: n for outcome, n in ingest.nested.outcomes.items()})
-        totals.update({reason.value: n for reason, n in ingest.rejected.items()})
-        for outcome, n in totals.items():
-            if n > self._reported[outcome]:
-                self._report.add(metrics.SPANS, n - self._reported[outcome], outcome)
-                self._reported[outcome] = n
-        for reason, total in self._by_reason().items():
-            key = f"value {reason}"
-            if total > self._reported[key]:
-                self._report.add(metrics.NOT_OBSERVED, total - self._reported[key], reason)
-                self._reported[key] = total
-
-    def _by_reason(self) -> Counter[str]:
-        by_reason: Counter[str] = Counter()
-        for (_, reason), n in self._ingest.not_observed.items():
-            by_reason[reason.value] += n
-        return by_reason
-
-    def _log_findings(self) -> None:
-        ingest = self._ingest
-        for title, names in (
-            ("unknown attribute names", ingest.unknown),
-            ("scopes without an entry in the table of trust", ingest.unlisted),
-        ):
-            new = sorted(name for name in names if f"{title} {name}" not in self._known_names)
-            if new:
-                self._known_names.update(f"{title} {name}" for name in new)
-                self._log.info(title, names=new)
-        losses = {f"requests rejected: {reason}": n for reason, n in self._requests.items()}
-        losses |= {f"spans rejected: {reason}": n for reason, n in ingest.rejected.items()}
-        losses |= {f"{meaning} not observed: {reason}": n for (meaning, reason), n in ingest.not_observed.items()}
-        now_s = self._clock()
-        for text, n in losses.items():
-            last_s, logged = self._logged.get(text, (float("-inf"), 0))
-            if n > logged and now_s - last_s >= LOG_INTERVAL_S:
-                self._logged[text] = now_s, n
-                self._log.warning(text, so_far=n)
 
 
 def rejection_text(rejected: Counter[SpanReason]) -> str:

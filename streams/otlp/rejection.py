@@ -8,6 +8,8 @@ from enum import StrEnum
 class RequestReason(StrEnum):
     """Why a whole export request is rejected."""
 
+    EMPTY = "empty"
+    """A message of Kafka without value."""
     NOT_PROTOBUF = "not-protobuf"
     """The bytes are not an `ExportTraceServiceRequest`."""
     NOT_JSON = "not-json"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from itertools import repeat
 
 import structlog
 from barograph.publisher.outbox import Outbox, kafka_settings
 
 from streams.broker.acl import require_acls
+from streams.broker.consumer_lag import SourceTopic
 from streams.errors import ProcessorError
 from streams.events.event_time import DAY_MS
 from streams.otlp.contract_privacy import ContractPrivacy
@@ -17,6 +19,7 @@ from streams.otlp.ingest import Ingest
 from streams.otlp.nesting import NestedCalls
 from streams.otlp.receiver import QUEUE_BYTES, QUEUE_MESSAGES, Receiver
 from streams.otlp.settings import OtlpSettings
+from streams.otlp.topic_reader import GROUP, OtlpTopicReader
 from streams.run import ProcessorServices, run_processor
 from streams.runtime.lifecycle import ShutdownSignal
 from streams.runtime.metrics_report import Report
@@ -36,8 +39,22 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
     """
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
-        require_acls(settings, "publisher")
         privacy = ContractPrivacy(services.registry)
+        topics = otlp.encodings()
+        if topics:
+            require_acls(settings, "otlp")
+            ingest = Ingest(
+                load_conventions(),
+                otlp.mapping(),
+                producer=None,
+                seq=repeat(None),
+                retention_ms=settings.retention_days * DAY_MS,
+                protect=privacy.protect,
+            )
+            reader = OtlpTopicReader(settings, topics, ingest, services.report, wait_s=otlp.wait_s)
+            services.run(reader, GROUP, [SourceTopic(name, "spans") for name in topics], shutdown)
+            return
+        require_acls(settings, "publisher")
         receive(settings, otlp, privacy, services.report, shutdown.requested)
 
     return run_processor("otlp", settings, work)

@@ -14,6 +14,7 @@ from warehouse.configuration import Setting
 SERVICE_NAME = "service.name"
 WAIT_S = 10.0
 """Longest wait for parents: exporters send every five seconds, and nested calls end at nearly the same time."""
+Encoding = Literal["protobuf", "json"]
 DEFAULT_PORT = 4318
 """The port of OTLP over HTTP."""
 
@@ -58,18 +59,44 @@ class OtlpSettings:
         float, Setting(NumberKind(0.0, 300.0), "longest wait of a model call for the spans around it, in seconds")
     ] = WAIT_S
 
+    topics: Annotated[
+        str,
+        Setting(
+            TextKind(),
+            "topics that the OpenTelemetry Collector's Kafka exporter writes, with their encodings: "
+            "`otlp.traces=protobuf, other=json`; with it, nothing is received over HTTP",
+            default="empty",
+        ),
+    ] = ""
+
+    def encodings(self) -> dict[str, Encoding]:
+        """Return the encoding of each topic.
+
+        Raises:
+            ProcessorError: `topics` cannot be read.
+        """
+        encodings: dict[str, Encoding] = {}
+        for topic, encoding in _pairs("otlp.topics", "TOPIC=ENCODING", self.topics).items():
+            if encoding not in ("protobuf", "json"):
+                raise ProcessorError(f"otlp.topics: the encoding of {topic} is {encoding!r}; write protobuf or json.")
+            encodings[topic] = "json" if encoding == "json" else "protobuf"
+        return encodings
+
     def mapping(self) -> MappingOptions:
         """Return how names are mapped.
 
         Raises:
             ProcessorError: `models` cannot be read.
         """
-        models: dict[str, str] = {}
-        for entry in filter(None, map(str.strip, self.models.split(","))):
-            application, equals, model = map(str.strip, entry.partition("="))
-            if not (application and equals and model):
-                raise ProcessorError(
-                    f"otlp.models: {entry!r} is no entry; write APPLICATION=MODEL, separated by commas."
-                )
-            models[application] = model
+        models = _pairs("otlp.models", "APPLICATION=MODEL", self.models)
         return MappingOptions(models, self.model_attribute, self.version == "request")
+
+
+def _pairs(key: str, form: str, text: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for entry in filter(None, map(str.strip, text.split(","))):
+        name, equals, value = map(str.strip, entry.partition("="))
+        if not (name and equals and value):
+            raise ProcessorError(f"{key}: {entry!r} is no entry; write {form}, and commas between entries.")
+        pairs[name] = value
+    return pairs

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from barograph import Contract
 from barograph.contract import Field
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.support.otlp import (
+    FOLDER,
     INSTRUMENTATIONS,
     as_json,
     as_protobuf,
@@ -168,3 +170,38 @@ def test_predictions_of_a_contract_are_recorded_and_what_is_not_observed_is_null
         (None, 1, "v7", "", ""),
         (33, None, "v7", "", ""),
     ]
+
+
+def test_topics_of_the_collector_give_the_same_predictions_once(pipeline: Pipeline) -> None:
+    """Messages in both encodings, damaged ones among them, and the golden messages of a real Collector."""
+    pipeline.create()
+    names = {f"{pipeline.prefix}otlp.{encoding}": encoding for encoding in ("protobuf", "json")}
+    admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
+    for future in admin.create_topics([NewTopic(name, 1, 1) for name in names]).values():
+        future.result(30)
+    expected: list[dict[str, Any]] = []
+    messages: dict[str, list[bytes]] = {"protobuf": [b"damaged"], "json": [b"{", b""]}
+    for i, name in enumerate(INSTRUMENTATIONS):
+        expected += predictions(exports(name))
+        for export in exports(name):
+            # The Collector's exporter repeats what it believes was lost.
+            messages["json" if i % 2 else "protobuf"] += [as_json(export) if i % 2 else as_protobuf(export)] * 2
+    collector = json.loads((FOLDER / "collector.otlp_json.json").read_bytes())
+    expected += predictions([collector])
+    messages["json"].append((FOLDER / "collector.otlp_json.json").read_bytes())
+    messages["protobuf"].append((FOLDER / "collector.otlp_proto.bin").read_bytes())
+    for topic, encoding in names.items():
+        pipeline.produce([(0, value, None) for value in messages[encoding]], topic)
+    pipeline.clock = "live"
+    topics = ", ".join(f"{topic}={encoding}" for topic, encoding in names.items())
+    pipeline.start("otlp", otlp={"topics": topics, "wait_s": 0.5})
+    # The two messages of the Collector have the same span.
+    events = published(pipeline, len(expected))
+    assert sorted(map(str, without_numbers(events))) == sorted(map(str, without_numbers(expected)))
+    pipeline.kill("otlp-0")
+    pipeline.start("otlp", otlp={"topics": topics, "wait_s": 0.5})
+    pipeline.produce([(0, as_json(export_of(span())), None)], next(iter(reversed(names))))
+    published(pipeline, len(expected) + 1)
+    log = (pipeline.log_dir / "otlp-0.log").read_text()
+    assert log.count("message skipped") == 3
+    assert "damaged" not in log
