@@ -8,7 +8,7 @@ import typer
 
 from cli.options import ConfigOption
 
-ProcessorKind = Literal["sketcher", "recorder", "monitor", "scorer", "guard"]
+ProcessorKind = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp"]
 ClockName = Literal["live", "replay"]
 
 
@@ -43,8 +43,8 @@ def run_command(
 
     Sketcher: events to partials. Recorder: events to raw tables. Monitor: partials to panes and verdicts. Scorer:
     labels and predictions to performance; it needs only ClickHouse. Guard: verdicts to the state of each model, which
-    serving systems follow. Exits with 0 when stopped by a signal and with 1
-    after an unrecoverable error; let your supervisor restart it.
+    serving systems follow. Otlp: spans of language models, which applications send over HTTP, to events. Exits with 0
+    when stopped by a signal and with 1 after an unrecoverable error; let your supervisor restart it.
 
     Examples:
         barograph run sketcher --instance sketcher-1
@@ -61,6 +61,10 @@ def run_command(
         from alerts.guard.run import run_guard
 
         raise typer.Exit(run_guard(settings, loaded.alerts, sends=send))
+    if kind == "otlp":
+        from streams.otlp.run import run_otlp
+
+        raise typer.Exit(run_otlp(settings, loaded.otlp))
     if send:
         raise CommandError("--send is an option of the guard; remove it.")
     code: int = getattr(run, f"run_{kind}")(settings)

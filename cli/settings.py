@@ -41,6 +41,7 @@ from alerts.settings import AlertSectionKind, AlertSettings
 from cli.errors import SettingsError
 from local.stack import StackAddresses, find_stack
 from streams.broker.properties import may_hold_secret
+from streams.otlp.settings import OtlpSettings
 from streams.settings import Clock, ProcessorSettings
 from streams.topics import Topics
 from warehouse.client import Address
@@ -166,6 +167,8 @@ class Settings:
     """Fields of `ProcessorSettings` that the sections `processors` and `metrics` set."""
     alerts: AlertSettings = field(default_factory=AlertSettings)
     """Contact points, routes and mute timings."""
+    otlp: OtlpSettings = field(default_factory=OtlpSettings)
+    """The receiver of OTLP exports."""
     grafana: GrafanaSettings | None = None
     """None: `apply` deploys to no Grafana."""
 
@@ -223,6 +226,7 @@ KEYS: dict[str, SettingKey] = {
         *_keys_of(Settings, ""),
         *_keys_of(Address, "clickhouse."),
         *_keys_of(GrafanaSettings, "grafana."),
+        *_keys_of(OtlpSettings, "otlp."),
         *_keys_of(ProcessorSettings, "metrics.", prefix=_METRICS),
         *_keys_of(ProcessorSettings, "processors.", without=_METRICS),
     )
@@ -283,6 +287,7 @@ def load_settings(
     metrics = {f"{_METRICS}{name}": value for name, value in sections.pop("metrics", {}).items()}
     return Settings(
         warehouse=Address(**sections.pop("clickhouse")),
+        otlp=OtlpSettings(**sections.pop("otlp", {})),
         grafana=GrafanaSettings(**grafana) if grafana.get("url") else None,
         processor_overrides={**sections.pop("processors", {}), **metrics},
         **sections,

@@ -14,11 +14,11 @@ from barograph.events import Reason
 
 from warehouse.tables import SCHEMAS
 
-Processor = Literal["sketcher", "recorder", "monitor", "scorer", "guard"]
+Processor = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp"]
 Unit = Literal["seconds", "bytes", "events", "messages", "rows", "windows", "writes", ""]
 MetricKind = Literal["counter", "gauge", "histogram"]
 
-ALL: tuple[Processor, ...] = ("sketcher", "recorder", "monitor", "scorer", "guard")
+ALL: tuple[Processor, ...] = ("sketcher", "recorder", "monitor", "scorer", "guard", "otlp")
 CONSUMERS: tuple[Processor, ...] = ("sketcher", "recorder", "monitor")
 """Processors that read Kafka in a consumer group."""
 
@@ -46,11 +46,25 @@ class MetricLabel:
 
 TOPIC = MetricLabel("topic", ("predictions", "labels", "partials"))
 PARTITION = MetricLabel("partition", ())
-OUTCOME = MetricLabel("outcome", ("counted", "recorded", "merged", "late", "scored", "dead"))
+OUTCOME = MetricLabel("outcome", ("counted", "recorded", "merged", "late", "scored", "published", "dead"))
 REASON = MetricLabel("reason", (*(reason.value for reason in Reason), "damaged", "re-sketch", "unregistered", "misfit"))
 SINK = MetricLabel("sink", ("kafka", "warehouse"))
 TABLE = MetricLabel("table", tuple(SCHEMAS))
 CHANGE = MetricLabel("change", ("new", "revised"))
+SPAN_OUTCOME = MetricLabel(
+    "outcome",
+    (
+        *("counted", "nested", "duplicate", "no-call", "bad-id", "too-many-attributes", "bad-time", "future-time"),
+        *("too-old", "missing-model", "missing-version"),
+    ),
+)
+VALUE_REASON = MetricLabel(
+    "reason",
+    (
+        *("wrong-type", "negative", "too-large", "not-finite", "not-a-name", "after-end", "no-end"),
+        "instrumentation-error",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +171,8 @@ EVENTS = MetricFamily(
     "counter",
     "events",
     "Events by outcome: counted (sketcher), recorded (recorder), merged and, of these, late (monitor), scored "
-    "(scorer), dead (dead-lettered). After a restart the monitor rereads uncommitted records and counts them again.",
+    "(scorer), published (otlp), dead (dead-lettered). After a restart the monitor rereads uncommitted records and "
+    "counts them again.",
     ALL,
     "events",
     (OUTCOME,),
@@ -190,6 +205,25 @@ RETRIES = MetricFamily(
     "retries",
     (SINK,),
     column="retries",
+)
+SPANS = MetricFamily(
+    "spans_total",
+    "counter",
+    "",
+    "Spans of OTLP exports: model calls that counted, nested ones that did not, duplicates, spans that are no model "
+    "calls, and rejected spans by reason.",
+    ("otlp",),
+    "events",
+    (SPAN_OUTCOME,),
+)
+NOT_OBSERVED = MetricFamily(
+    "not_observed_total",
+    "counter",
+    "",
+    "Values of model calls that count as not observed, by reason.",
+    ("otlp",),
+    "rejected",
+    (VALUE_REASON,),
 )
 FLUSH = MetricFamily(
     "flush_seconds",
@@ -263,7 +297,7 @@ HEALTHY = MetricFamily("healthy", "gauge", "", "1 while /healthz returns 200, el
 
 METRICS: tuple[MetricFamily, ...] = (
     *(LAG, COMMITTED_AGE, LAST_COMMIT, LOOP_AGE, WAITING, HEALTHY),
-    *(EVENTS, DEAD_LETTERS, OFFSETS_LOST, RETRIES),
+    *(EVENTS, DEAD_LETTERS, OFFSETS_LOST, RETRIES, SPANS, NOT_OBSERVED),
     *(FLUSH, TRANSACTION, INSERT, INSERTED, PARTIAL, WRITE, PASS, WINDOWS),
     *(REGISTRY_AGE, REGISTRY_READABLE, MEMORY, CPU, STARTED),
 )

@@ -19,7 +19,17 @@ from streams.settings import ProcessorSettings
 from streams.topics import Topics
 
 KafkaRole = Literal[
-    "publisher", "sketcher", "recorder", "monitor", "guard", "serving", "dead-letters", "rebuild", "prompts", "apply"
+    "publisher",
+    "sketcher",
+    "recorder",
+    "monitor",
+    "guard",
+    "otlp",
+    "serving",
+    "dead-letters",
+    "rebuild",
+    "prompts",
+    "apply",
 ]
 Resource = Literal["topic", "group", "transactional-id"]
 Operation = Literal["Read", "Write", "Create", "Alter", "AlterConfigs"]
@@ -83,6 +93,9 @@ def required_acls(user: KafkaRole, topics: Topics) -> tuple[Acl, ...]:
         case "guard":
             health = topics.model_health
             return (_read(health), _write(health), *_member("guard", topics, transactions=True))
+        case "otlp":
+            # Read on the topics of the Collector, whose names only the settings have, is granted beside these.
+            return (_write(topics.predictions), *_member("otlp", topics, transactions=True))
         case "serving":
             return (_read(topics.model_health), _read(topics.prompts))
         case "dead-letters":

@@ -8,6 +8,8 @@ import sys
 from alerts.guard.run import run_guard
 from alerts.settings import AlertSettings
 from streams import run
+from streams.otlp.run import run_otlp
+from streams.otlp.settings import OtlpSettings
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
 from warehouse.client import Address
@@ -18,9 +20,12 @@ def main(arguments: list[str]) -> int:
     who = options.pop("username"), options.pop("password")
     address = Address(options.pop("host"), options.pop("port"), options.pop("database"), *who)
     topics = Topics(options.pop("prefix"))
+    otlp = OtlpSettings(**options.pop("otlp", {}))
     settings = ProcessorSettings(warehouse=address, topics=topics, **options)
     if kind == "guard":
         return run_guard(settings, AlertSettings(), sends=False)
+    if kind == "otlp":
+        return run_otlp(settings, otlp)
     return int(getattr(run, f"run_{kind}")(settings))
 
 

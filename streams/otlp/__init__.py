@@ -1,0 +1,1 @@
+"""Telemetry of language models in the OpenTelemetry protocol (OTLP) → predictions."""

@@ -1,0 +1,118 @@
+"""Export requests → predictions: decoding, reading, nesting, mapping, and a count of everything that is left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from barograph.values import encode_event
+
+from streams.events.event_time import FUTURE_MS, RETENTION_MS
+from streams.otlp.conventions import Conventions
+from streams.otlp.json_decoder import JsonExportDecoder
+from streams.otlp.model_call import CallReader, ModelCall
+from streams.otlp.nesting import Candidate, NestedCalls
+from streams.otlp.prediction import PredictionMapper
+from streams.otlp.protobuf_decoder import ProtobufExportDecoder
+from streams.otlp.rejection import SpanReason
+from streams.otlp.settings import SERVICE_NAME, MappingOptions
+from streams.otlp.span import MAX_UNKNOWN_NAMES, OTHER, DecodedRequest
+
+RESOURCE_NAMES = frozenset((SERVICE_NAME, "barograph.arm", "barograph.prompt.name", "barograph.prompt.version"))
+"""Attributes of a resource that are read."""
+_NS_PER_MS = 1_000_000
+
+
+class Ingest:
+    """Turns export requests into encoded predictions. Not safe to share between threads."""
+
+    def __init__(
+        self,
+        conventions: Conventions,
+        options: MappingOptions,
+        *,
+        producer: str | None,
+        seq: Iterator[int | None],
+        nested: NestedCalls | None = None,
+        retention_ms: int = RETENTION_MS,
+        protect: Callable[[Any], None] = lambda prediction: None,
+    ) -> None:
+        """Assemble the steps.
+
+        Args:
+            conventions: the table of names.
+            options: how names are mapped.
+            producer: the id of the publishing process; None if events have none.
+            seq: numbers the events of this process from 0, or repeats None.
+            nested: decides which of nested calls count; by default with the default limits.
+            retention_ms: age at receipt from which a model call is rejected.
+            protect: removes personal data from a prediction (`QuickPrediction`) as the model's contract says.
+        """
+        names = RESOURCE_NAMES | {options.model_attribute}
+        self.json, self.protobuf = JsonExportDecoder(conventions, names), ProtobufExportDecoder(conventions, names)
+        self._reader = CallReader(conventions, prefers_request_model=options.prefers_request_model)
+        self._mapper = PredictionMapper(conventions, options.models, options.model_attribute)
+        self._producer, self._seq = producer, seq
+        self.nested = nested or NestedCalls()
+        self._retention_ms, self._protect = retention_ms, protect
+        self.rejected: Counter[SpanReason] = Counter()
+        """Rejected spans."""
+        self.unknown: Counter[str] = Counter()
+        """Unknown attribute names of known conventions."""
+        self.not_observed = self._reader.counts.values
+        """Meaning and reason of values that count as not observed."""
+        self.unlisted = self._reader.counts.unlisted
+        """Instrumentation scopes without an entry in the table of trust."""
+
+    def add(self, request: DecodedRequest, received_ms: int) -> tuple[list[bytes], Counter[SpanReason]]:
+        """Add a request, and return the predictions that are ready and the rejected spans by reason.
+
+        Args:
+            request: the decoded request.
+            received_ms: when it was received, Unix milliseconds.
+        """
+        rejected = Counter(request.rejected)
+        candidates: list[Candidate] = []
+        for span in request.spans:
+            call = self._reader.read(span)
+            if isinstance(call, ModelCall):
+                call = self._check(call, received_ms)
+            if isinstance(call, SpanReason):
+                rejected[call] += 1
+            else:
+                candidates.append(Candidate(span.trace_id, span.span_id, span.parent_id, call))
+        self.rejected.update(rejected)
+        self._count_unknown(request.unknown)
+        return self._encode(self.nested.add(candidates)), rejected
+
+    def expire(self) -> list[bytes]:
+        """Return the predictions of calls that have waited long enough for their parents."""
+        return self._encode(self.nested.expire())
+
+    def release(self) -> list[bytes]:
+        """Return the predictions of all calls that wait."""
+        return self._encode(self.nested.release())
+
+    def _check(self, call: ModelCall, received_ms: int) -> ModelCall | SpanReason:
+        start_ms = call.start_ns // _NS_PER_MS
+        if start_ms - received_ms > FUTURE_MS:
+            return SpanReason.FUTURE_TIME
+        if received_ms - start_ms > self._retention_ms:
+            return SpanReason.TOO_OLD
+        return SpanReason.MISSING_MODEL if self._mapper.model(call) is None else call
+
+    def _encode(self, calls: Iterable[ModelCall]) -> list[bytes]:
+        events = []
+        for call in calls:
+            model = self._mapper.model(call)
+            assert model is not None
+            prediction = self._mapper.prediction(model, call, self._producer, next(self._seq))
+            self._protect(prediction)
+            events.append(encode_event(prediction))
+        return events
+
+    def _count_unknown(self, unknown: Mapping[str, int]) -> None:
+        for name, n in unknown.items():
+            known = name if name in self.unknown or len(self.unknown) < MAX_UNKNOWN_NAMES else OTHER
+            self.unknown[known] += n

@@ -1,0 +1,229 @@
+"""Spans → model calls: which span is a call of a language model, and what it measured.
+
+A value has three states: a number, zero, or not observed, which is the absence of its name. A value that cannot be
+read counts as not observed, with a reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from streams.otlp.conventions import Conventions, ScopeTrust
+from streams.otlp.rejection import SpanReason, ValueReason
+from streams.otlp.span import OTHER, InstrumentationScope, Span
+from streams.otlp.values import MAX_DURATION_MS, MAX_TOKENS, UnreadableValue, is_name, member_of, read_model, read_value
+
+MAX_UNLISTED_SCOPES = 200
+"""Scopes without an entry in the table of trust that are counted by name; further ones count as `other`."""
+_NS_PER_MS = 1_000_000
+UNKNOWN_ERROR = "unknown"
+"""The kind of error of a call that failed and does not name one."""
+
+
+class ModelCall(msgspec.Struct, gc=False):
+    """One call of a language model."""
+
+    scope: InstrumentationScope
+    trace_id: bytes
+    span_id: bytes
+    parent_id: bytes
+    start_ns: int
+    end_ns: int
+    values: dict[str, Any]
+    """Meaning → value, in milliseconds, tokens and US dollars; a missing name was not observed."""
+    chars: dict[str, int]
+    tokens_estimated: bool
+    """Whether the instrumentation counted tokens by itself instead of the server."""
+    latency_ms: float | None
+    error: str | None
+    version: str
+
+
+@dataclass(slots=True)
+class ReadCounts:
+    """What the reader could not use."""
+
+    values: Counter[tuple[str, ValueReason]] = field(default_factory=Counter)
+    """Meaning and reason of values that count as not observed."""
+    unlisted: Counter[str] = field(default_factory=Counter)
+    """Scopes of model calls that the table of trust does not list."""
+
+
+class CallReader:
+    """Reads model calls from spans."""
+
+    def __init__(self, conventions: Conventions, *, prefers_request_model: bool = False) -> None:
+        """Prepare the reader.
+
+        Args:
+            conventions: the table of names, of model calls and of trust.
+            prefers_request_model: whether the version of a call is the requested model, rather than the one that
+                answered.
+        """
+        self._conventions = conventions
+        self._lookup = conventions.attribute
+        first, second = "response_model", "request_model"
+        self._version_order = (second, first) if prefers_request_model else (first, second)
+        self._trust: dict[str, ScopeTrust | None] = {}
+        self.counts = ReadCounts()
+
+    def read(self, span: Span) -> ModelCall | SpanReason | None:
+        """Return the model call of a span, the reason why it is rejected, or None if it is no model call."""
+        if not span.attributes:
+            return None
+        faults: list[tuple[str, ValueReason]] = []
+        values = self._values(span.attributes, faults)
+        if not self._is_model_call(values):
+            return None
+        if span.start_ns <= 0:
+            return SpanReason.BAD_TIME
+        version = self._version(span, values)
+        if version is None:
+            return SpanReason.MISSING_VERSION
+        trust = self._trust_of(span.scope.name)
+        latency_ms = self._latency(span, faults)
+        self._set_first_token(span, values, latency_ms, faults)
+        error = self._error(span, values, trust, faults)
+        estimated = False
+        if trust is not None:
+            estimated = _is_estimated(trust, values)
+            if trust.cost_zero == "unknown" and values.get("cost_usd") == 0:
+                del values["cost_usd"]
+        if faults:
+            self.counts.values.update(faults)
+        return ModelCall(
+            span.scope,
+            span.trace_id,
+            span.span_id,
+            span.parent_id,
+            span.start_ns,
+            span.end_ns,
+            values,
+            span.chars,
+            estimated,
+            latency_ms,
+            error,
+            version,
+        )
+
+    def _values(self, attributes: dict[str, Any], faults: list[tuple[str, ValueReason]]) -> dict[str, Any]:
+        """Return the best readable value of each meaning."""
+        values: dict[str, Any] = {}
+        ranks: dict[str, int] = {}
+        for name, raw in attributes.items():
+            attribute = self._lookup(name)
+            assert attribute is not None
+            for reading in attribute.readings:
+                meaning, rank = reading.meaning, reading.rank
+                if ranks.get(meaning, rank) < rank:
+                    continue
+                if reading.form == "count" and type(raw) is int and 0 <= raw <= MAX_TOKENS:
+                    values[meaning], ranks[meaning] = raw, rank
+                    continue
+                try:
+                    value = raw if reading.member is None else member_of(raw, reading.member)
+                    if value is None and reading.member is not None:
+                        continue
+                    values[meaning] = read_value(reading.form, reading.unit, value)
+                    ranks[meaning] = rank
+                except UnreadableValue as error:
+                    faults.append((meaning, error.reason))
+        return values
+
+    def _is_model_call(self, values: dict[str, Any]) -> bool:
+        for rule in self._conventions.model_calls:
+            value = values.get(rule.meaning)
+            if value is not None:
+                return value in rule.calls
+        return any(meaning in values for meaning in self._conventions.model_calls_by_presence)
+
+    def _version(self, span: Span, values: dict[str, Any]) -> str | None:
+        for meaning in self._version_order:
+            version = values.get(meaning)
+            if version is not None:
+                return str(version)
+        # The GenAI conventions name a span `{operation} {requested model}`.
+        operation, _, rest = span.name.partition(" ")
+        if rest and operation == values.get("operation"):
+            try:
+                return read_model(rest)
+            except UnreadableValue:
+                return None
+        return None
+
+    def _trust_of(self, scope: str) -> ScopeTrust | None:
+        if scope not in self._trust and len(self._trust) < MAX_UNLISTED_SCOPES:
+            self._trust[scope] = self._conventions.trust_of(scope)
+        trust = self._trust[scope] if scope in self._trust else self._conventions.trust_of(scope)
+        if trust is None:
+            unlisted = self.counts.unlisted
+            name = scope if scope in unlisted or (len(unlisted) < MAX_UNLISTED_SCOPES and is_name(scope)) else OTHER
+            unlisted[name] += 1
+        return trust
+
+    def _latency(self, span: Span, faults: list[tuple[str, ValueReason]]) -> float | None:
+        if span.end_ns <= 0:
+            faults.append(("latency_ms", ValueReason.NO_END))
+            return None
+        latency_ms = (span.end_ns - span.start_ns) / _NS_PER_MS
+        if 0 <= latency_ms <= MAX_DURATION_MS:
+            return latency_ms
+        faults.append(("latency_ms", ValueReason.NEGATIVE if latency_ms < 0 else ValueReason.TOO_LARGE))
+        return None
+
+    def _set_first_token(
+        self, span: Span, values: dict[str, Any], latency_ms: float | None, faults: list[tuple[str, ValueReason]]
+    ) -> None:
+        """Set `ttft_ms`, or remove it: without streaming nobody observes a first token.
+
+        Some instrumentations write the whole duration in its place.
+        """
+        at_ms = values.pop("first_token_at", None)
+        if values.get("is_stream") is False:
+            values.pop("ttft_ms", None)
+            return
+        if "ttft_ms" not in values:
+            if at_ms is not None:
+                values["ttft_ms"] = at_ms - span.start_ns / _NS_PER_MS
+            elif span.first_token_ns:
+                values["ttft_ms"] = (span.first_token_ns - span.start_ns) / _NS_PER_MS
+        ttft_ms = values.get("ttft_ms")
+        # A millisecond for rounding: some write times of day in milliseconds.
+        if ttft_ms is not None and (ttft_ms < -1 or (latency_ms is not None and ttft_ms > latency_ms + 1)):
+            del values["ttft_ms"]
+            faults.append(("ttft_ms", ValueReason.AFTER_END))
+        elif ttft_ms is not None:
+            values["ttft_ms"] = max(0.0, ttft_ms)
+
+    def _error(
+        self, span: Span, values: dict[str, Any], trust: ScopeTrust | None, faults: list[tuple[str, ValueReason]]
+    ) -> str | None:
+        """Return the kind of error, without the module of an exception's class; None if the call did not fail."""
+        kind = values.get("error_type")
+        if kind is None and (("error_type", ValueReason.NOT_A_NAME) in faults):
+            kind = OTHER
+        if kind is None and span.failed:
+            kind = span.exception or UNKNOWN_ERROR
+            if not is_name(kind):
+                faults.append(("error_type", ValueReason.NOT_A_NAME))
+                kind = OTHER
+        if kind is None:
+            return None
+        name = str(kind).rpartition(".")[2] or OTHER
+        if trust is not None and name in trust.own_errors:
+            faults.append(("error_type", ValueReason.INSTRUMENTATION_ERROR))
+            return None
+        return name
+
+
+def _is_estimated(trust: ScopeTrust, values: dict[str, Any]) -> bool:
+    if trust.tokens == "reported" or values.get("is_stream") is False:
+        return False
+    evidence = trust.evidence
+    if evidence is None or evidence.meaning not in values:
+        return True
+    return bool(evidence.contains) and evidence.contains not in str(values[evidence.meaning])

@@ -1,0 +1,301 @@
+"""Of nested model calls one counts: two instrumentations, or client and server, describe the same call twice.
+
+A model call counts unless one of its ancestors in the trace is a model call, so of nested calls the outermost counts:
+it has the application's name and its prompt. Where the outermost did not observe a value, or only estimated it, the
+value of the call inside is taken, if there is exactly one and both wait.
+
+Spans arrive in any order, and children usually before their parents. A call therefore waits until the chain of its
+parents ends in a known model call or a root, at most `wait_s`. After that it counts, except if a call of another scope
+in the same trace has counted whose time contains it: the chain between them is missing, and counting both could count
+tokens twice. A call that arrives when a call inside of it has counted does not count.
+
+Memory is bounded by the number of spans: the oldest traces are forgotten first. A span that arrives again while its
+trace is remembered does not count again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+from streams.otlp.model_call import ModelCall
+from streams.otlp.settings import WAIT_S
+
+MAX_REMEMBERED_SPANS = 100_000
+"""Spans that are remembered: at most 120 MB."""
+MAX_WAITING = 20_000
+"""Model calls that wait for parents: at most 60 MB. Beyond it, the oldest no longer waits."""
+MAX_WAITING_IN_TRACE = 1_000
+"""Model calls of one trace that wait for parents."""
+MAX_INTERVALS = 256
+"""Calls of one trace whose times are remembered."""
+_TOLERANCE_NS = 100_000_000
+"""Clocks of client and server differ."""
+_MAX_DEPTH = 1_000
+"""Longest chain of parents that is followed; a circle ends there."""
+
+
+class SpanOutcome(StrEnum):
+    """What happened to a span."""
+
+    COUNTED = "counted"
+    NESTED = "nested"
+    """A model call inside of another, or around one that has counted."""
+    DUPLICATE = "duplicate"
+    """The span was received before."""
+    NO_CALL = "no-call"
+    """Not a model call: an agent, a chain, retrieval, a tool, an HTTP request."""
+
+
+class Candidate(NamedTuple):
+    """A span, and the model call that it describes, if it does."""
+
+    trace_id: bytes
+    span_id: bytes
+    parent_id: bytes
+    """Empty for a root."""
+    call: ModelCall | None
+
+
+class _Node(msgspec.Struct, gc=False):
+    parent_id: bytes
+    is_call: bool = False
+    """Whether a model call waits or has counted here."""
+    covers: bool = False
+    """Whether a call inside has counted."""
+
+
+class _Interval(msgspec.Struct, gc=False):
+    scope: str
+    start_ns: int
+    end_ns: int
+
+
+class _Trace:
+    __slots__ = ("covered", "inner", "intervals", "nodes", "waiting")
+
+    def __init__(self) -> None:
+        self.nodes: dict[bytes, _Node] = {}
+        self.waiting: dict[bytes, ModelCall] = {}
+        self.inner: dict[bytes, list[ModelCall]] = {}
+        """Waiting call → the calls inside of it."""
+        self.intervals: list[_Interval] = []
+        """Times of calls that counted."""
+        self.covered: dict[bytes, None] = {}
+        """Parents that have not arrived and have an inner call that counted."""
+
+
+class NestedCalls:
+    """Decides which model calls count."""
+
+    def __init__(
+        self,
+        *,
+        wait_s: float = WAIT_S,
+        max_spans: int = MAX_REMEMBERED_SPANS,
+        max_waiting: int = MAX_WAITING,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start without any span.
+
+        Args:
+            wait_s: how long a call waits for its parents.
+            max_spans: spans that are remembered.
+            max_waiting: calls that wait.
+            clock: seconds that never go back.
+        """
+        self._wait_s, self._max_spans, self._max_waiting = wait_s, max_spans, max_waiting
+        self._clock = clock
+        self._traces: OrderedDict[bytes, _Trace] = OrderedDict()
+        self._deadlines: deque[tuple[float, bytes, bytes]] = deque()
+        self.outcomes: Counter[SpanOutcome] = Counter()
+        self.remembered = 0
+        """Spans that are remembered."""
+        self.waiting = 0
+        """Calls that wait."""
+
+    def add(self, candidates: Iterable[Candidate]) -> list[ModelCall]:
+        """Add the spans of one export request, and return the calls that count now."""
+        touched: dict[bytes, _Trace] = {}
+        deadline_s = self._clock() + self._wait_s
+        for trace_id, span_id, parent_id, call in candidates:
+            trace = touched.get(trace_id)
+            if trace is None:
+                trace = touched[trace_id] = self._trace(trace_id)
+            if span_id in trace.nodes:
+                self.outcomes[SpanOutcome.DUPLICATE] += 1
+                continue
+            trace.nodes[span_id] = _Node(parent_id, is_call=call is not None)
+            self.remembered += 1
+            if span_id in trace.covered:
+                del trace.covered[span_id]
+                self._cover(trace, span_id)
+            if call is None:
+                self.outcomes[SpanOutcome.NO_CALL] += 1
+                continue
+            trace.waiting[span_id] = call
+            self.waiting += 1
+            if parent_id:
+                self._deadlines.append((deadline_s, trace_id, span_id))
+        counting: list[ModelCall] = []
+        for trace in touched.values():
+            if trace.waiting:
+                self._resolve(trace, counting)
+        self._enforce_limits(touched.values(), counting)
+        return counting
+
+    def expire(self) -> list[ModelCall]:
+        """Return the calls that count because they have waited long enough."""
+        counting: list[ModelCall] = []
+        now_s = self._clock()
+        while self._deadlines and self._deadlines[0][0] <= now_s:
+            self._end_wait(counting)
+        return counting
+
+    def release(self) -> list[ModelCall]:
+        """Return the calls that count if nothing more arrives: all waits end."""
+        counting: list[ModelCall] = []
+        while self._deadlines:
+            self._end_wait(counting)
+        return counting
+
+    def forget(self) -> None:
+        """Forget all spans, also the calls that wait; only what was counted stays counted."""
+        self._traces.clear()
+        self._deadlines.clear()
+        self.remembered = self.waiting = 0
+
+    def _trace(self, trace_id: bytes) -> _Trace:
+        trace = self._traces.get(trace_id)
+        if trace is None:
+            trace = self._traces[trace_id] = _Trace()
+        else:
+            self._traces.move_to_end(trace_id)
+        return trace
+
+    def _end_wait(self, counting: list[ModelCall]) -> None:
+        _, trace_id, span_id = self._deadlines.popleft()
+        trace = self._traces.get(trace_id)
+        if trace is not None and span_id in trace.waiting:
+            self._decide(trace, trace.waiting[span_id], counting)
+
+    def _decide(self, trace: _Trace, call: ModelCall, counting: list[ModelCall]) -> None:
+        """Decide a call whose chain of parents stays unknown."""
+        if any(_contains(outer, call) for outer in trace.intervals):
+            self._nest(trace, call)
+        else:
+            self._count(trace, call, counting)
+
+    def _resolve(self, trace: _Trace, counting: list[ModelCall]) -> None:
+        """Decide the waiting calls of a trace whose chain of parents is known."""
+        for call in [each for each in trace.waiting.values() if trace.nodes[each.span_id].covers]:
+            self._nest(trace, call)
+        outermost: list[ModelCall] = []
+        for call in list(trace.waiting.values()):
+            outer_id, is_known = self._outer_call(trace, call)
+            if outer_id is not None:
+                if outer_id in trace.waiting:
+                    trace.inner.setdefault(outer_id, []).append(call)
+                self._nest(trace, call)
+            elif is_known:
+                outermost.append(call)
+        for call in outermost:
+            self._count(trace, call, counting)
+
+    def _outer_call(self, trace: _Trace, call: ModelCall) -> tuple[bytes | None, bool]:
+        """Return the outermost known model call around a call, and whether all its ancestors are known."""
+        outer_id, parent_id = None, call.parent_id
+        for _ in range(_MAX_DEPTH):
+            if not parent_id:
+                return outer_id, True
+            node = trace.nodes.get(parent_id)
+            if node is None:
+                return outer_id, False
+            if node.is_call and parent_id != call.span_id:
+                outer_id = parent_id
+            parent_id = node.parent_id
+        return None, True
+
+    def _nest(self, trace: _Trace, call: ModelCall) -> None:
+        """Do not count a call. Calls inside of it are judged by what is around it."""
+        self.outcomes[SpanOutcome.NESTED] += 1
+        self._end(trace, call)
+        trace.nodes[call.span_id].is_call = False
+        trace.inner.pop(call.span_id, None)
+
+    def _count(self, trace: _Trace, call: ModelCall, counting: list[ModelCall]) -> None:
+        self.outcomes[SpanOutcome.COUNTED] += 1
+        self._end(trace, call)
+        if len(trace.intervals) < MAX_INTERVALS:
+            trace.intervals.append(_Interval(call.scope.name, call.start_ns, call.end_ns))
+        self._cover(trace, call.parent_id)
+        inner = trace.inner.pop(call.span_id, [])
+        if len(inner) == 1:
+            complete(call, inner[0])
+        counting.append(call)
+
+    def _end(self, trace: _Trace, call: ModelCall) -> None:
+        del trace.waiting[call.span_id]
+        self.waiting -= 1
+
+    def _cover(self, trace: _Trace, parent_id: bytes) -> None:
+        """Mark the ancestors of a call that counts, so that none of them counts later."""
+        for _ in range(_MAX_DEPTH):
+            if not parent_id:
+                return
+            node = trace.nodes.get(parent_id)
+            if node is None:
+                trace.covered[parent_id] = None
+                return
+            if node.covers:
+                return
+            node.covers = True
+            parent_id = node.parent_id
+
+    def _enforce_limits(self, touched: Iterable[_Trace], counting: list[ModelCall]) -> None:
+        for trace in touched:
+            while len(trace.waiting) > MAX_WAITING_IN_TRACE:
+                self._decide(trace, next(iter(trace.waiting.values())), counting)
+        while self.waiting > self._max_waiting and self._deadlines:
+            self._end_wait(counting)
+        while self.remembered > self._max_spans and self._traces:
+            _, trace = self._traces.popitem(last=False)
+            self.remembered -= len(trace.nodes)
+            for call in list(trace.waiting.values()):
+                self._decide(trace, call, counting)
+
+
+def complete(outer: ModelCall, inner: ModelCall) -> None:
+    """Fill in what a call did not observe with what the only call inside of it observed.
+
+    Args:
+        outer: changed in place.
+        inner: another description of the same call.
+    """
+    if outer.tokens_estimated and not inner.tokens_estimated and "output_tokens" in inner.values:
+        for name in [each for each in outer.values if _is_usage(each)]:
+            del outer.values[name]
+        outer.tokens_estimated = False
+    for name, value in inner.values.items():
+        if _is_usage(name) and inner.tokens_estimated and not outer.tokens_estimated:
+            continue
+        outer.values.setdefault(name, value)
+    for name, n_chars in inner.chars.items():
+        outer.chars.setdefault(name, n_chars)
+
+
+def _is_usage(meaning: str) -> bool:
+    return meaning.endswith("_tokens") or meaning == "cost_usd"
+
+
+def _contains(outer: _Interval, call: ModelCall) -> bool:
+    return (
+        outer.scope != call.scope.name
+        and outer.start_ns - _TOLERANCE_NS <= call.start_ns
+        and call.end_ns <= outer.end_ns + _TOLERANCE_NS
+    )

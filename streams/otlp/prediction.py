@@ -1,0 +1,105 @@
+"""Model calls → predictions of the topic `predictions`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from barograph.values import QuickPrediction
+
+from streams.otlp.conventions import Conventions
+from streams.otlp.model_call import ModelCall
+from streams.otlp.settings import SERVICE_NAME
+from streams.otlp.values import is_name
+
+ESTIMATED = "_estimated"
+"""Suffix of metrics that the instrumentation computed from tokens it counted by itself: contracts do not name them
+unless the user wants them."""
+CONTEXT_NAMES = ("provider", "operation", "request_model", "prompt_name", "prompt_version")
+"""Meanings that become members of `context` under the same name."""
+_NS_PER_MS = 1_000_000
+
+
+class PredictionMapper:
+    """Makes predictions of model calls."""
+
+    def __init__(
+        self, conventions: Conventions, models: Mapping[str, str], model_attribute: str = SERVICE_NAME
+    ) -> None:
+        """Prepare the mapper.
+
+        Args:
+            conventions: the table of names.
+            models: name of an application in its telemetry → name of the model in Barograph, where they differ.
+            model_attribute: the attribute of the resource that names the application.
+        """
+        meanings = conventions.meanings.items()
+        self._token_names = {name: name + ESTIMATED for name, each in meanings if each.unit in ("token", "USD")}
+        self._time_names = tuple(name for name, each in meanings if each.unit == "s")
+        self._models, self._model_attribute = models, model_attribute
+
+    def model(self, call: ModelCall) -> str | None:
+        """Return the model's name in Barograph; None if the resource does not name the application."""
+        name = call.scope.resource.get(self._model_attribute)
+        if not name or not is_name(name):
+            return None
+        return self._models.get(name, name)
+
+    def prediction(self, model: str, call: ModelCall, producer: str | None, seq: int | None) -> Any:
+        """Return the event (`QuickPrediction`) of a model call.
+
+        Args:
+            model: its name in Barograph.
+            call: the call.
+            producer: the id of the publishing process.
+            seq: the number of the event in this process.
+        """
+        values = call.values
+        return QuickPrediction(
+            model,
+            call.version,
+            f"{call.trace_id.hex()}-{call.span_id.hex()}",
+            call.start_ns // _NS_PER_MS,
+            values.get("arm", call.scope.resource.get("barograph.arm")),
+            self._context(call),
+            None,
+            None,
+            None,
+            None,
+            self._metrics(call) or None,
+            call.latency_ms,
+            values.get("finish_reasons"),
+            call.error,
+            None,
+            producer,
+            seq,
+        )
+
+    def _context(self, call: ModelCall) -> dict[str, str]:
+        values = call.values
+        context = {name: values[name] for name in CONTEXT_NAMES if name in values}
+        prompt = [context[name] for name in ("prompt_name", "prompt_version") if name in context]
+        if prompt:
+            context["prompt"] = "@".join(prompt)
+        if "is_stream" in values:
+            context["stream"] = "true" if values["is_stream"] else "false"
+        if is_name(call.scope.name):
+            context["instrumentation"] = call.scope.name
+        return context
+
+    def _metrics(self, call: ModelCall) -> dict[str, float]:
+        values = call.values
+        metrics: dict[str, float] = {}
+        for name, estimated in self._token_names.items():
+            if name in values:
+                metrics[estimated if call.tokens_estimated else name] = values[name]
+        for name in self._time_names:
+            if name in values:
+                metrics[name] = values[name]
+        metrics.update(call.chars)
+        ttft_ms, tokens = values.get("ttft_ms"), values.get("output_tokens")
+        if ttft_ms is not None and call.latency_ms is not None and tokens is not None and tokens > 1:
+            name = "time_per_output_token_ms"
+            per_token_ms = max(0.0, call.latency_ms - ttft_ms) / (tokens - 1)
+            metrics[name + ESTIMATED if call.tokens_estimated else name] = per_token_ms
+        return metrics

@@ -1,0 +1,109 @@
+"""Entry point of the OTLP receiver's process."""
+
+from __future__ import annotations
+
+import threading
+from itertools import repeat
+
+import structlog
+from barograph.publisher.outbox import Outbox, kafka_settings
+
+from streams.broker.acl import require_acls
+from streams.broker.consumer_lag import SourceTopic
+from streams.errors import ProcessorError
+from streams.events.event_time import DAY_MS
+from streams.otlp.contract_privacy import ContractPrivacy
+from streams.otlp.conventions import load_conventions
+from streams.otlp.http_endpoint import OtlpEndpoint
+from streams.otlp.ingest import Ingest
+from streams.otlp.nesting import NestedCalls
+from streams.otlp.receiver import QUEUE_BYTES, QUEUE_MESSAGES, Receiver
+from streams.otlp.settings import OtlpSettings
+from streams.otlp.topic_reader import GROUP, OtlpTopicReader
+from streams.run import ProcessorServices, run_processor
+from streams.runtime.lifecycle import ShutdownSignal
+from streams.runtime.metrics_report import Report
+from streams.settings import ProcessorSettings
+
+TICK_S = 0.5
+FLUSH_S = 4.0
+"""How long a stop waits until Kafka has acknowledged the queue."""
+
+
+def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
+    """Run an OTLP receiver until SIGTERM or SIGINT; return the exit code.
+
+    Args:
+        settings: the processor's settings.
+        otlp: address of the endpoint, and how names are mapped.
+    """
+
+    def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
+        privacy = ContractPrivacy(services.registry)
+        topics = otlp.encodings()
+        if topics:
+            require_acls(settings, "otlp")
+            ingest = Ingest(
+                load_conventions(),
+                otlp.mapping(),
+                producer=None,
+                seq=repeat(None),
+                retention_ms=settings.retention_days * DAY_MS,
+                protect=privacy.protect,
+            )
+            reader = OtlpTopicReader(settings, topics, ingest, services.report, wait_s=otlp.wait_s)
+            services.run(reader, GROUP, [SourceTopic(name, "spans") for name in topics], shutdown)
+            return
+        require_acls(settings, "publisher")
+        receive(settings, otlp, privacy, services.report, shutdown.requested)
+
+    return run_processor("otlp", settings, work)
+
+
+def receive(
+    settings: ProcessorSettings, otlp: OtlpSettings, privacy: ContractPrivacy, report: Report, stop: threading.Event
+) -> None:
+    """Receive exports until `stop` is set, and publish predictions.
+
+    Raises:
+        ProcessorError: the address cannot be bound, or the server ended.
+    """
+    log = structlog.get_logger().bind(processor="otlp", instance=settings.instance)
+    outbox = Outbox(
+        {
+            **kafka_settings(settings.bootstrap_servers, "drop", QUEUE_MESSAGES, QUEUE_BYTES),
+            "client.id": f"barograph-otlp-{settings.instance}",
+            # Never give up: the queue is bounded, and exporters keep what does not fit.
+            "message.timeout.ms": 0,
+            **settings.kafka,
+        },
+        wait=False,
+    )
+    ingest = Ingest(
+        load_conventions(),
+        otlp.mapping(),
+        producer=outbox.producer_id,
+        seq=outbox.seq,
+        nested=NestedCalls(wait_s=otlp.wait_s),
+        retention_ms=settings.retention_days * DAY_MS,
+        protect=privacy.protect,
+    )
+    receiver = Receiver(ingest, outbox, settings.topics.predictions, report)
+    endpoint = OtlpEndpoint(receiver, otlp.host, otlp.port)
+    endpoint.start()
+    log.info("receiving", address=f"{otlp.host}:{endpoint.port}")
+    try:
+        while not stop.wait(TICK_S):
+            if not endpoint.is_alive:
+                raise ProcessorError("The HTTP server ended. Restart the processor.")
+            receiver.tick()
+            if receiver.is_full:
+                report.heartbeat.blocked("The queue to Kafka is full; exporters keep what they send.")
+            else:
+                report.heartbeat.unblocked()
+            report.heartbeat.beat()
+    finally:
+        endpoint.stop()
+        lost = receiver.stop(FLUSH_S)
+        if lost:
+            log.warning("predictions lost", messages=lost, reason="Kafka did not acknowledge them before the stop")

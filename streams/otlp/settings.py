@@ -1,0 +1,102 @@
+"""Settings of the OTLP receiver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from barograph.contract.kinds import ChoiceKind, IntegerKind, NumberKind, TextKind
+
+from streams.errors import ProcessorError
+from warehouse.configuration import Setting
+
+SERVICE_NAME = "service.name"
+WAIT_S = 10.0
+"""Longest wait for parents: exporters send every five seconds, and nested calls end at nearly the same time."""
+Encoding = Literal["protobuf", "json"]
+DEFAULT_PORT = 4318
+"""The port of OTLP over HTTP."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappingOptions:
+    """How names of telemetry become names of Barograph."""
+
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Name of an application in its telemetry → name of the model, where they differ."""
+    model_attribute: str = SERVICE_NAME
+    """The attribute of the resource that names the application."""
+    prefers_request_model: bool = False
+    """Whether the version is the requested model, rather than the one that answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtlpSettings:
+    """The section `otlp`."""
+
+    host: Annotated[
+        str, Setting(TextKind(), "host that `barograph run otlp` listens on for exports; it has no authentication")
+    ] = "127.0.0.1"
+    port: Annotated[int, Setting(IntegerKind(0, 65_535), "its port; 0 for any free port")] = DEFAULT_PORT
+    model_attribute: Annotated[
+        str, Setting(TextKind(), "attribute of the resource that names the application, which becomes the model")
+    ] = SERVICE_NAME
+    models: Annotated[
+        str,
+        Setting(
+            TextKind(), "names of applications whose model has another name: `APPLICATION=MODEL, …`", default="empty"
+        ),
+    ] = ""
+    version: Annotated[
+        Literal["response", "request"],
+        Setting(
+            ChoiceKind(("response", "request")),
+            "which model is a prediction's version: that of the response, or that of the request",
+        ),
+    ] = "response"
+    wait_s: Annotated[
+        float, Setting(NumberKind(0.0, 300.0), "longest wait of a model call for the spans around it, in seconds")
+    ] = WAIT_S
+
+    topics: Annotated[
+        str,
+        Setting(
+            TextKind(),
+            "topics that the OpenTelemetry Collector's Kafka exporter writes, with their encodings: "
+            "`otlp.traces=protobuf, other=json`; with it, nothing is received over HTTP",
+            default="empty",
+        ),
+    ] = ""
+
+    def encodings(self) -> dict[str, Encoding]:
+        """Return the encoding of each topic.
+
+        Raises:
+            ProcessorError: `topics` cannot be read.
+        """
+        encodings: dict[str, Encoding] = {}
+        for topic, encoding in _pairs("otlp.topics", "TOPIC=ENCODING", self.topics).items():
+            if encoding not in ("protobuf", "json"):
+                raise ProcessorError(f"otlp.topics: the encoding of {topic} is {encoding!r}; write protobuf or json.")
+            encodings[topic] = "json" if encoding == "json" else "protobuf"
+        return encodings
+
+    def mapping(self) -> MappingOptions:
+        """Return how names are mapped.
+
+        Raises:
+            ProcessorError: `models` cannot be read.
+        """
+        models = _pairs("otlp.models", "APPLICATION=MODEL", self.models)
+        return MappingOptions(models, self.model_attribute, self.version == "request")
+
+
+def _pairs(key: str, form: str, text: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for entry in filter(None, map(str.strip, text.split(","))):
+        name, equals, value = map(str.strip, entry.partition("="))
+        if not (name and equals and value):
+            raise ProcessorError(f"{key}: {entry!r} is no entry; write {form}, and commas between entries.")
+        pairs[name] = value
+    return pairs

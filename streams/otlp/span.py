@@ -1,0 +1,113 @@
+"""A decoded span: what Barograph may know of it. Both encodings of OTLP decode to it, and text of prompts is gone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from streams.otlp.conventions import MAX_NAME_CHARS, numberless
+from streams.otlp.rejection import ExportError, RequestReason, SpanReason
+
+MAX_REQUEST_BYTES = 5 << 20
+"""Largest export request, packed and unpacked: a hostile one of this size takes 440 MB while it is decoded."""
+MAX_SPANS = 10_000
+"""Most spans of one export request; the Collector's batches have 8,192 by default."""
+MAX_ATTRIBUTES = 10_000
+"""Most attributes and most events of a span; OpenInference writes several attributes per message of a conversation."""
+MAX_JSON_TEXT = 64 << 10
+"""Longest JSON text, in characters, whose members are read."""
+MAX_UNKNOWN_NAMES = 200
+"""Unknown attribute names that are counted by name; further ones count as `other`."""
+OTHER = "other"
+STATUS_ERROR = 2
+EXCEPTION_EVENT, EXCEPTION_TYPE = "exception", "exception.type"
+"""An event that records an exception, and its only attribute that is read: message and stack trace may hold text."""
+_TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
+_NO_TRACE, _NO_SPAN = bytes(_TRACE_ID_BYTES), bytes(_SPAN_ID_BYTES)
+
+
+class InstrumentationScope(msgspec.Struct, frozen=True):
+    """The instrumentation that emitted a span, and the resource that it belongs to."""
+
+    name: str
+    version: str
+    resource: dict[str, str]
+    """Attributes of the resource that are text and that Barograph reads, such as `service.name`."""
+
+
+class Span(msgspec.Struct, gc=False):
+    """One span. Attributes are only those of the table of conventions; text of prompts has become lengths."""
+
+    scope: InstrumentationScope
+    trace_id: bytes
+    span_id: bytes
+    parent_id: bytes
+    """Empty for a root."""
+    name: str
+    """May contain anything; never published."""
+    start_ns: int
+    """Unix nanoseconds; 0 if it is missing."""
+    end_ns: int
+    failed: bool
+    """Whether the status is `ERROR`."""
+    attributes: dict[str, Any]
+    """Name → flag, number, text or list of these."""
+    chars: dict[str, int]
+    """`input_chars`, `output_chars`: lengths in characters of text that was dropped."""
+    first_token_ns: int = 0
+    """Time of the first event that marks the first token; 0 if there is none."""
+    exception: str = ""
+    """The type of the last recorded exception."""
+
+
+@dataclass(slots=True)
+class DecodedRequest:
+    """The spans of one export request, and what was left out."""
+
+    spans: list[Span] = field(default_factory=list)
+    rejected: Counter[SpanReason] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+    """Names of attributes of known conventions that no table lists."""
+
+    def count_unknown(self, name: str) -> None:
+        """Count an unknown attribute name, with numbers replaced by `N`."""
+        known = numberless(name[:MAX_NAME_CHARS])
+        if known not in self.unknown and (len(self.unknown) >= MAX_UNKNOWN_NAMES or not _looks_like_a_name(known)):
+            known = OTHER
+        self.unknown[known] += 1
+
+
+def _looks_like_a_name(name: str) -> bool:
+    return name.isascii() and name.replace(".", "").replace("_", "").replace("-", "").isalnum()
+
+
+def is_trace_id(value: bytes) -> bool:
+    """Return whether bytes are a trace id."""
+    return len(value) == _TRACE_ID_BYTES and value != _NO_TRACE
+
+
+def is_span_id(value: bytes) -> bool:
+    """Return whether bytes are the id of a span."""
+    return len(value) == _SPAN_ID_BYTES and value != _NO_SPAN
+
+
+def is_parent_id(value: bytes) -> bool:
+    """Return whether bytes are the id of a parent, or empty for a root."""
+    return not value or is_span_id(value)
+
+
+def checked_size(n_bytes: int) -> None:
+    """Check the size of an export request.
+
+    Raises:
+        ExportError: it is too large.
+    """
+    if n_bytes > MAX_REQUEST_BYTES:
+        raise ExportError(
+            RequestReason.TOO_LARGE,
+            f"The request has more than {MAX_REQUEST_BYTES:,} bytes. Reduce the exporter's batch size "
+            "(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, or the Collector's batch processor), or export no content of messages.",
+        )

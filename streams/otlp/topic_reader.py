@@ -1,0 +1,122 @@
+"""Reads topics that the OpenTelemetry Collector's Kafka exporter writes, and publishes predictions.
+
+Predictions and the offsets of their input are committed in one Kafka transaction. A transaction ends the wait of all
+model calls in it, since memory does not survive a restart: nested calls whose spans are in different transactions are
+recognized only while this process remembers the first.
+
+The exporter writes one export request per message, without key and headers, so a topic has one encoding.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
+
+import structlog
+
+from streams.broker.assigned_consumer import AssignedConsumer, Rebalanced
+from streams.broker.client import PartitionId
+from streams.broker.transactions import Transactions
+from streams.otlp.ingest import Ingest
+from streams.otlp.ingest_report import IngestReport
+from streams.otlp.rejection import ExportError, RequestReason
+from streams.otlp.settings import Encoding
+from streams.runtime.metrics_report import Report
+from streams.settings import ProcessorSettings
+
+GROUP: Final = "otlp"
+POLL_MESSAGES = 50
+"""Messages fetched at once; one holds hundreds of spans."""
+MAX_EVENTS = 10_000
+"""Predictions after which a transaction is committed."""
+
+
+class OtlpTopicReader:
+    """One member of the consumer group `otlp`."""
+
+    def __init__(
+        self,
+        settings: ProcessorSettings,
+        topics: Mapping[str, Encoding],
+        ingest: Ingest,
+        report: Report,
+        *,
+        wait_s: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Create the consumer and the producer; nothing is read before `run`.
+
+        Args:
+            settings: of the processor.
+            topics: topic → its encoding.
+            ingest: turns export requests into predictions.
+            report: counts events and retries.
+            wait_s: longest time between two transactions, and so the longest wait of a call for its parents.
+            monotonic: seconds that never go back.
+        """
+        self._topics, self._ingest, self._report = topics, ingest, report
+        self._predictions = settings.topics.predictions
+        self._wait_s, self._monotonic = wait_s, monotonic
+        self._consumer = AssignedConsumer(
+            settings, GROUP, dict.fromkeys(topics, "spans"), report, poll_messages=POLL_MESSAGES
+        )
+        self._transactions = Transactions(settings, GROUP, report)
+        self._findings = IngestReport(ingest, report)
+        self._log = structlog.get_logger().bind(processor="otlp", instance=settings.instance)
+
+    def run(self, stop: threading.Event) -> None:
+        """Transaction after transaction until `stop` is set.
+
+        Raises:
+            ProcessorError: an error that no retry resolves.
+        """
+        self._transactions.start()
+        self._consumer.run(self._step, stop)
+
+    def assigned_partitions(self) -> Collection[PartitionId]:
+        """Return the partitions that this process must move; callable from any thread."""
+        return self._consumer.assigned_partitions()
+
+    def _step(self, stop: threading.Event) -> None:
+        try:
+            self._read_and_commit(stop)
+        except Rebalanced:
+            # What was read is read again, here or elsewhere, and must not count as a duplicate.
+            self._ingest.nested.forget()
+            raise
+
+    def _read_and_commit(self, stop: threading.Event) -> None:
+        consumer = self._consumer
+        membership = consumer.membership()
+        events: list[bytes] = []
+        began_s = self._monotonic()
+        while not stop.is_set() and len(events) < MAX_EVENTS and self._monotonic() - began_s < self._wait_s:
+            portion = consumer.read(membership)
+            for topic, messages, _ in portion.messages:
+                for message in messages:
+                    events += self._decode(topic, message)
+            for error, partition in portion.errors:
+                consumer.handle_error(error, partition)
+        events += self._ingest.release()
+        if not consumer.positions or not (events or consumer.has_uncommitted):
+            return
+        consumer.commit(self._transactions, [(self._predictions, {"value": event}) for event in events], membership)
+        self._report.count_committed(len(events), "published")
+        self._report.heartbeat.record_work()
+        self._findings.update()
+
+    def _decode(self, topic: str, message: Any) -> list[bytes]:
+        decoder = self._ingest.json if self._topics[topic] == "json" else self._ingest.protobuf
+        try:
+            value = message.value()
+            if not value:
+                raise ExportError(RequestReason.EMPTY, "The message has no value.")
+            events, _ = self._ingest.add(decoder.decode(value), message.timestamp()[1])
+        except ExportError as error:
+            self._findings.count_request(error.reason)
+            position = f"{topic}/{message.partition()}/{message.offset()}"
+            self._log.warning("message skipped", position=position, reason=str(error))
+            return []
+        return events

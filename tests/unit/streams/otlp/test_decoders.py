@@ -1,0 +1,190 @@
+"""Both encodings of OTLP decode to the same spans, and requests that are not OTLP are rejected with a reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from streams.otlp.conventions import load_conventions
+from streams.otlp.json_decoder import JsonExportDecoder
+from streams.otlp.protobuf_decoder import ProtobufExportDecoder
+from streams.otlp.rejection import ExportError, RequestReason, SpanReason
+from streams.otlp.span import MAX_ATTRIBUTES, MAX_REQUEST_BYTES, MAX_SPANS, DecodedRequest
+from tests.support.otlp import FOLDER, INSTRUMENTATIONS, as_json, as_protobuf, export_of, exports, span
+
+RESOURCE = frozenset(("service.name",))
+JSON, PROTOBUF = JsonExportDecoder(load_conventions(), RESOURCE), ProtobufExportDecoder(load_conventions(), RESOURCE)
+
+
+def plain(request: DecodedRequest) -> list[dict[str, Any]]:
+    return [msgspec.structs.asdict(each) for each in request.spans]
+
+
+@pytest.mark.parametrize("name", INSTRUMENTATIONS)
+def test_both_encodings_give_the_same_spans(name: str) -> None:
+    for export in exports(name):
+        from_json, from_protobuf = JSON.decode(as_json(export)), PROTOBUF.decode(as_protobuf(export))
+        assert len(from_json.spans) > 0
+        assert plain(from_json) == plain(from_protobuf)
+        assert from_json.rejected == from_protobuf.rejected == {}
+
+
+def test_messages_of_the_collector_decode_to_one_span_each() -> None:
+    by_json = plain(JSON.decode((FOLDER / "collector.otlp_json.json").read_bytes()))
+    by_protobuf = plain(PROTOBUF.decode((FOLDER / "collector.otlp_proto.bin").read_bytes()))
+    assert [each["attributes"] for each in by_json] == [each["attributes"] for each in by_protobuf]
+    assert by_json[0]["attributes"]["gen_ai.usage.input_tokens"] == 25
+    assert by_json[0]["attributes"]["gen_ai.response.finish_reasons"] == ["stop"]
+    assert by_json[0]["scope"].resource == {"service.name": "via-collector"}
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", RequestReason.NOT_JSON),
+        (b"[]", RequestReason.NOT_JSON),
+        (b'{"resourceSpans": [', RequestReason.NOT_JSON),
+        (b'{"resourceSpans": {}}', RequestReason.NOT_JSON),
+        (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"attributes": 7}]}]}]}', RequestReason.NOT_JSON),
+        (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "\xff"}]}]}]}', RequestReason.NOT_JSON),
+        (b"\x0a\x03abc", RequestReason.NOT_JSON),
+        (b" " * (MAX_REQUEST_BYTES + 1), RequestReason.TOO_LARGE),
+    ],
+)
+def test_bytes_that_are_not_json_exports(data: bytes, reason: RequestReason) -> None:
+    with pytest.raises(ExportError) as caught:
+        JSON.decode(data)
+    assert caught.value.reason == reason
+
+
+def test_the_place_of_an_error_is_named_and_no_value() -> None:
+    with pytest.raises(ExportError, match=r"resourceSpans.*attributes") as caught:
+        JSON.decode(b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"attributes": "SECRET"}]}]}]}')
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("depth", [1_000, 100_000])
+def test_json_that_is_nested_too_deep(depth: int) -> None:
+    value = '{"arrayValue": {"values": [' * depth + "]}}" * depth
+    text = json.dumps(export_of(span(attributes={"gen_ai.input.messages": {"stringValue": "HERE"}})))
+    with pytest.raises(ExportError) as caught:
+        JSON.decode(text.replace('{"stringValue": "HERE"}', value).encode())
+    assert caught.value.reason == RequestReason.TOO_DEEP
+
+
+def test_json_at_any_depth_is_decoded_or_rejected() -> None:
+    text = json.dumps(export_of(span(attributes={"gen_ai.input.messages": {"stringValue": "HERE"}})))
+    outcomes = set()
+    for depth in range(10, 1_000, 30):
+        value = '{"arrayValue": {"values": [' * depth + "]}}" * depth
+        try:
+            JSON.decode(text.replace('{"stringValue": "HERE"}', value).encode())
+            outcomes.add("decoded")
+        except ExportError as error:
+            outcomes.add(error.reason)
+    assert outcomes == {"decoded", RequestReason.TOO_DEEP}
+
+
+@pytest.mark.parametrize("data", [b"\x0a\x03abc", b"{}", b"\xff" * 20, as_json(export_of(span())), b"\x0a\xff\xff\xff"])
+def test_bytes_that_are_not_protobuf_exports(data: bytes) -> None:
+    with pytest.raises(ExportError) as caught:
+        PROTOBUF.decode(data)
+    assert caught.value.reason == RequestReason.NOT_PROTOBUF
+
+
+def test_empty_requests_have_no_spans() -> None:
+    assert PROTOBUF.decode(b"").spans == []
+    assert JSON.decode(b"{}").spans == []
+
+
+BOTH = pytest.mark.parametrize(
+    "decode", [lambda export: JSON.decode(as_json(export)), lambda export: PROTOBUF.decode(as_protobuf(export))]
+)
+Decode = Callable[[dict[str, Any]], DecodedRequest]
+
+
+@BOTH
+def test_too_many_spans(decode: Decode) -> None:
+    with pytest.raises(ExportError, match="10,001 spans") as caught:
+        decode(export_of(*[span(f"{i + 1:x}", attributes={}) for i in range(MAX_SPANS + 1)]))
+    assert caught.value.reason == RequestReason.TOO_MANY_SPANS
+
+
+@BOTH
+def test_too_many_attributes_reject_one_span(decode: Decode) -> None:
+    crowded = span("02", attributes={f"a{i}": 1 for i in range(MAX_ATTRIBUTES + 1)})
+    request = decode(export_of(span("01"), crowded))
+    assert len(request.spans) == 1
+    assert request.rejected == {SpanReason.TOO_MANY_ATTRIBUTES: 1}
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        {"traceId": ""},
+        {"traceId": "0" * 32},
+        {"spanId": "0" * 16},
+        {"spanId": "abc"},
+        {"parentSpanId": "12"},
+        {"traceId": "57i3RNZkMrazB/lAsxHBxA=="},
+        {"traceId": "x" * 32},
+    ],
+)
+def test_ids_that_are_none(ids: dict[str, str]) -> None:
+    request = JSON.decode(as_json(export_of(span() | ids)))
+    assert request.spans == []
+    assert request.rejected == {SpanReason.BAD_ID: 1}
+
+
+def test_ids_that_are_none_in_protobuf() -> None:
+    export = export_of(span() | {"spanId": "0" * 16}, span("02"))
+    request = PROTOBUF.decode(as_protobuf(export))
+    assert len(request.spans) == 1
+    assert request.rejected == {SpanReason.BAD_ID: 1}
+
+
+def test_integers_are_numbers_or_text_and_doubles_too() -> None:
+    values: dict[str, Any] = {
+        "gen_ai.usage.input_tokens": {"intValue": 5},
+        "gen_ai.usage.output_tokens": {"intValue": "6"},
+        "gen_ai.usage.cost": {"doubleValue": "NaN"},
+        "gen_ai.response.time_to_first_chunk": {"doubleValue": 1},
+        "llm.token_count.prompt": {"intValue": "six"},
+    }
+    built = JSON.decode(as_json(export_of(span(attributes=values) | {"startTimeUnixNano": 5, "endTimeUnixNano": "x"})))
+    attributes = built.spans[0].attributes
+    assert attributes["gen_ai.usage.input_tokens"] == 5
+    assert attributes["gen_ai.usage.output_tokens"] == 6
+    assert attributes["gen_ai.usage.cost"] != attributes["gen_ai.usage.cost"]
+    assert attributes["gen_ai.response.time_to_first_chunk"] == 1.0
+    assert attributes["llm.token_count.prompt"] is None
+    assert (built.spans[0].start_ns, built.spans[0].end_ns) == (5, 0)
+
+
+@BOTH
+def test_unknown_members_and_attributes_are_left_out(decode: Decode) -> None:
+    request = decode(export_of(span(attributes={"http.url": "x", "gen_ai.response.model": "m"})))
+    assert request.spans[0].attributes == {"gen_ai.response.model": "m"}
+
+
+@BOTH
+def test_text_becomes_its_length(decode: Decode) -> None:
+    parts = [{"role": "user", "parts": [{"type": "text", "content": "abc"}, {"type": "text", "content": "de"}]}]
+    structured = [{"kvlistValue": {"values": [{"key": "content", "value": {"stringValue": "abcd"}}]}}]
+    for attributes, chars in (
+        ({"gen_ai.input.messages": json.dumps(parts)}, {"input_chars": 5}),
+        ({"gen_ai.output.messages": "not JSON"}, {"output_chars": 8}),
+        ({"gen_ai.output.messages": {"arrayValue": {"values": structured}}}, {"output_chars": 4}),
+        (
+            {"llm.input_messages.0.message.content": "ab", "llm.input_messages.1.message.content": "é"},
+            {"input_chars": 3},
+        ),
+        ({"gen_ai.system_instructions": "abc", "gen_ai.input.messages": ""}, {"input_chars": 0}),
+        ({"gen_ai.input.messages": 7}, {}),
+    ):
+        request = decode(export_of(span(attributes=attributes)))
+        assert (request.spans[0].attributes, request.spans[0].chars) == ({}, chars)

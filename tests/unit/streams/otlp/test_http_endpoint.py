@@ -1,0 +1,196 @@
+"""OTLP over HTTP: what is accepted, refused and rejected, and how much memory that takes while Kafka is unavailable."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from barograph.publisher.outbox import Outbox, kafka_settings
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from streams.errors import ProcessorError
+from streams.otlp.http_endpoint import OtlpEndpoint, unpack
+from streams.otlp.receiver import Receiver
+from streams.otlp.rejection import ExportError, RequestReason
+from streams.otlp.settings import OtlpSettings
+from streams.otlp.span import MAX_REQUEST_BYTES
+from streams.runtime.metrics_report import Report
+from tests.support.otlp import RECEIVED_MS, as_json, as_protobuf, export_of, make_ingest, post, span
+from warehouse import metrics
+
+MAX_PENDING = 50
+PROTOBUF = "application/x-protobuf"
+
+
+class Served:
+    """An endpoint whose Kafka is unavailable."""
+
+    def __init__(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            unreachable = f"127.0.0.1:{free.getsockname()[1]}"
+        self.outbox = Outbox(kafka_settings(unreachable, "drop", 1_000, 8 << 20), wait=False)
+        self.report = Report("otlp", "o-1")
+        self.ingest = make_ingest()
+        self.receiver = Receiver(
+            self.ingest,
+            self.outbox,
+            "predictions",
+            self.report,
+            max_pending=MAX_PENDING,
+            clock=lambda: RECEIVED_MS / 1e3,
+        )
+        self.endpoint = OtlpEndpoint(self.receiver, "127.0.0.1", 0)
+        self.endpoint.start()
+
+    def post(self, *arguments: Any, **options: Any) -> tuple[int, dict[str, str], bytes]:
+        return post(self.endpoint.port, *arguments, **options)
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    running = Served()
+    yield running
+    running.endpoint.stop()
+    running.receiver.stop(0.0)
+
+
+def request(n: int, first: int = 1) -> dict[str, Any]:
+    return export_of(*[span("01", trace_id=f"{first + i:x}") for i in range(n)])
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_both_encodings_are_accepted_packed_or_not(served: Served, packed: bool) -> None:
+    headers = {"Content_Encoding": "gzip"} if packed else {}
+    for first, (body, kind) in enumerate(
+        ((as_json(request(1, 1)), "application/json; charset=utf-8"), (as_protobuf(request(1, 2)), PROTOBUF)), 1
+    ):
+        status, answer, data = served.post(gzip.compress(body) if packed else body, kind, **headers)
+        assert status == 200
+        assert answer["content-type"] == kind.partition(";")[0]
+        assert data == (b"{}" if "json" in kind else b"")
+        assert served.outbox.stats.queued == first
+
+
+def test_rejected_spans_are_a_partial_success(served: Served) -> None:
+    bad = export_of(span("01"), span("02", startTimeUnixNano="0"), span("03", startTimeUnixNano="0"))
+    status, _, data = served.post(as_json(bad))
+    partial = json.loads(data)["partialSuccess"]
+    assert (status, partial["rejectedSpans"]) == (200, "2")
+    assert "2 × bad-time: a model call needs a start time" in partial["errorMessage"]
+    _, _, data = served.post(as_protobuf(export_of(span("04"), span("05"), service=None)), PROTOBUF)
+    answer = ExportTraceServiceResponse.FromString(data)
+    assert answer.partial_success.rejected_spans == 2
+    assert "OTEL_SERVICE_NAME" in answer.partial_success.error_message
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "headers", "status", "text"),
+    [
+        (b"{", "application/json", {}, 400, "not OTLP/JSON"),
+        (b"\xff\xff", PROTOBUF, {}, 400, "not an ExportTraceServiceRequest"),
+        (b"{}", PROTOBUF, {}, 400, "not an ExportTraceServiceRequest"),
+        (b"{}", "text/plain", {}, 415, "application/x-protobuf or application/json"),
+        (b"{}", None, {}, 415, "application/x-protobuf or application/json"),
+        (b"{}", "application/json", {"Content_Encoding": "zstd"}, 415, "gzip"),
+        (b"{}", "application/json", {"Content_Encoding": "gzip"}, 400, "gzip"),
+        (gzip.compress(b"{}" * 99)[:-5], "application/json", {"Content_Encoding": "gzip"}, 400, "cut off"),
+        (gzip.compress(bytes(MAX_REQUEST_BYTES + 1)), PROTOBUF, {"Content_Encoding": "gzip"}, 413, "5,242,880 bytes"),
+        (bytes(MAX_REQUEST_BYTES + 1), PROTOBUF, {}, 413, "batch size"),
+        (b"{}", "application/json", {"path": "/v1/logs"}, 404, "OTEL_LOGS_EXPORTER=none"),
+        (b"{}", "application/json", {"method": "GET"}, 405, "POST to /v1/traces"),
+    ],
+)
+def test_requests_that_are_rejected(
+    served: Served, body: bytes, content_type: str | None, headers: dict[str, str], status: int, text: str
+) -> None:
+    code, _, data = served.post(body, content_type, **headers)
+    assert code == status
+    assert text in data.decode("utf-8", "replace")
+    if content_type == PROTOBUF:
+        assert data[0] == 0x08
+    else:
+        assert json.loads(data)["code"] > 0
+    assert served.outbox.stats.queued == 0
+
+
+def test_a_preflight_of_a_browser_allows_nothing(served: Served) -> None:
+    headers = {"Origin": "https://evil.example", "Access_Control_Request_Method": "POST"}
+    status, answer, _ = served.post(b"", None, method="OPTIONS", **headers)
+    assert status == 405
+    assert not [name for name in answer if name.startswith("access-control")]
+
+
+def test_a_status_in_protobuf_can_be_read(served: Served) -> None:
+    _, answer, data = served.post(b"\xff\xff", PROTOBUF)
+    assert answer["content-type"] == PROTOBUF
+    # google.rpc.Status: field 1 is the code, field 2 the message, whose length takes two bytes.
+    assert data[:3] == b"\x08\x03\x12"
+    length = (data[3] & 0x7F) | data[4] << 7
+    assert len(data) == 5 + length
+    assert data[5:].decode().startswith("The body is not an ExportTraceServiceRequest")
+
+
+def test_requests_are_refused_while_kafka_is_unavailable_and_memory_stays_bounded(served: Served) -> None:
+    codes = [served.post(as_json(request(10, 1 + 10 * i)))[0] for i in range(8)]
+    assert codes == [200] * 5 + [429] * 3
+    status, headers, data = served.post(as_json(request(10, 1_000)))
+    assert (status, headers["retry-after"], json.loads(data)["code"]) == (429, "5", 14)
+    assert served.outbox.stats.queued == 50
+    assert served.outbox.stats.dropped == {}
+    assert served.ingest.nested.remembered == 50, "a refused request is not read"
+
+
+def test_calls_that_wait_for_parents_count_among_what_is_pending(served: Served) -> None:
+    waiting = export_of(*[span("02", "01", trace_id=f"{i + 1:x}") for i in range(50)])
+    assert served.post(as_json(waiting))[0] == 200
+    assert served.outbox.stats.queued == 0
+    assert served.post(as_json(request(1, 1_000)))[0] == 429
+
+
+def test_a_repeated_request_is_accepted_and_counts_once(served: Served) -> None:
+    assert [served.post(as_json(request(3)))[0] for _ in range(2)] == [200, 200]
+    assert served.outbox.stats.queued == 3
+    served.receiver.tick()
+    assert served.report.values(metrics.SPANS) == {("counted",): 3, ("duplicate",): 3}
+    assert served.report.values(metrics.EVENTS) == {("published",): 3}
+
+
+def test_what_was_left_out_is_in_the_metrics(served: Served) -> None:
+    spans = [
+        span("01", attributes={"gen_ai.usage.input_tokens": -1, "gen_ai.response.model": "m"}),
+        span("02") | {"spanId": ""},
+    ]
+    served.post(as_json(export_of(*spans, span("03", attributes={}))))
+    for _ in range(2):
+        served.receiver.tick()
+    assert served.report.values(metrics.SPANS) == {("counted",): 1, ("no-call",): 1, ("bad-id",): 1}
+    assert served.report.values(metrics.NOT_OBSERVED) == {("negative",): 1}
+
+
+def test_an_address_in_use() -> None:
+    running = Served()
+    try:
+        with pytest.raises(ProcessorError, match=r"otlp\.host and otlp\.port"):
+            OtlpEndpoint(running.receiver, "127.0.0.1", running.endpoint.port)
+    finally:
+        running.endpoint.stop()
+        running.receiver.stop(0.0)
+
+
+def test_a_gzip_bomb_is_not_unpacked() -> None:
+    with pytest.raises(ExportError) as caught:
+        unpack(gzip.compress(bytes(100 << 20)))
+    assert caught.value.reason == RequestReason.TOO_LARGE
+
+
+def test_models_of_applications() -> None:
+    options = OtlpSettings(models=" web = support-bot,shop=shop-bot, ", version="request").mapping()
+    assert options.models == {"web": "support-bot", "shop": "shop-bot"}
+    assert options.prefers_request_model
+    with pytest.raises(ProcessorError, match="'web' is no entry"):
+        OtlpSettings(models="web").mapping()
