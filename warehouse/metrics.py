@@ -19,6 +19,8 @@ Unit = Literal["seconds", "bytes", "events", "messages", "rows", "windows", "wri
 MetricKind = Literal["counter", "gauge", "histogram"]
 
 ALL: tuple[Processor, ...] = ("sketcher", "recorder", "monitor", "scorer", "guard", "otlp")
+OPTIONAL: frozenset[Processor] = frozenset({"otlp"})
+"""Processors that not every installation runs."""
 CONSUMERS: tuple[Processor, ...] = ("sketcher", "recorder", "monitor")
 """Processors that read Kafka in a consumer group."""
 

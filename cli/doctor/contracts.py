@@ -14,7 +14,7 @@ from sketches.baseline.baseline import Baseline, BaselineError, load_baseline
 from sketches.baseline.fit import fit_problems
 from warehouse import queries
 from warehouse.client import Client
-from warehouse.metrics import ALL
+from warehouse.metrics import ALL, OPTIONAL
 from warehouse.status import processors
 
 COMPONENT, PROCESSORS = "Contracts", "Processors"
@@ -79,7 +79,7 @@ def _check_baselines(contract: Contract, baselines: Mapping[str, Baseline]) -> I
 
 
 def check_processors(client: Client) -> Iterator[Finding]:
-    """Check whether at least one processor of each kind reports."""
+    """Check whether at least one processor of each kind reports; of optional kinds, if one ever has."""
     reports = processors(client)
     for kind in ALL:
         rows = [row for row in reports if row.kind == kind]
@@ -93,5 +93,5 @@ def check_processors(client: Client) -> Iterator[Finding]:
                 f"No {kind} reports; {last.instance} on {last.host} did {last.silent_s} s ago.",
                 f"Check its log, and start it: `barograph run {kind} --instance {last.instance}`.",
             )
-        else:
+        elif kind not in OPTIONAL:
             yield warning(PROCESSORS, f"No {kind} has reported.", f"Start one: `barograph run {kind}`.")
