@@ -25,7 +25,7 @@ class UserAcl:
 
 
 def user_acls(topics: Topics, contracts: Iterable[Contract] = ()) -> tuple[UserAcl, ...]:
-    """List the permissions of every user: `apply`, the processors, serving systems, commands, and the publishers.
+    """List the permissions of every user: `apply`, processors, serving systems, commands, and the publishers.
 
     With contracts each model's publisher is a user of its own, which may write labels only if the model has labels.
     Without contracts one publisher may write both topics. The topic prefix is part of every user's name, so that the
@@ -33,6 +33,7 @@ def user_acls(topics: Topics, contracts: Iterable[Contract] = ()) -> tuple[UserA
     """
     acls = [_user_acl("apply", "`barograph apply` and `plan`", topics)]
     acls += [_user_acl(processor, f"the {processor}", topics) for processor in PROCESSORS]
+    acls.append(_user_acl("otlp", "`barograph run otlp`; with `otlp.topics` also grant Read on these topics", topics))
     acls.append(_user_acl("serving", "serving systems that use `Guard` or `Prompts`", topics))
     acls.append(_user_acl("dead-letters", "`barograph dead-letters`; `replay` writes to the source topics", topics))
     acls.append(_user_acl("rebuild", "`barograph rebuild`", topics))

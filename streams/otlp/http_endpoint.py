@@ -25,7 +25,7 @@ from streams.errors import ProcessorError
 from streams.otlp.receiver import ExportResult, QueueFull, Receiver
 from streams.otlp.rejection import ExportError, RequestReason
 from streams.otlp.settings import Encoding
-from streams.otlp.span import MAX_REQUEST_BYTES, checked_size
+from streams.otlp.span import MAX_REQUEST_BYTES, check_size
 
 PATH = "/v1/traces"
 RETRY_AFTER_S = 5
@@ -138,9 +138,9 @@ class _Body:
     async def read(self, request: Request) -> None:
         declared = request.headers.get("content-length", "")
         if declared.isdecimal():
-            checked_size(int(declared[:20]))
+            check_size(int(declared[:20]))
         async for chunk in request.stream():
-            checked_size(len(self.data) + len(chunk))
+            check_size(len(self.data) + len(chunk))
             self._endpoint.buffered_bytes += len(chunk)
             self.data += chunk
 
@@ -160,7 +160,7 @@ def unpack(data: bytes | bytearray) -> bytes:
         unpacked = unpacker.decompress(data, MAX_REQUEST_BYTES + 1)
     except zlib.error:
         raise ExportError(RequestReason.NOT_GZIP, "The content encoding is gzip, and the body is not.") from None
-    checked_size(len(unpacked))
+    check_size(len(unpacked))
     if not unpacker.eof:
         raise ExportError(RequestReason.NOT_GZIP, "The gzip of the body is cut off.")
     return unpacked

@@ -10,26 +10,10 @@ from typing import Any
 
 import msgspec
 
-from streams.otlp.content import count_chars
-from streams.otlp.conventions import Conventions, Use
-from streams.otlp.protobuf_decoder import too_many_spans
-from streams.otlp.rejection import ExportError, RequestReason, SpanReason
-from streams.otlp.span import (
-    EXCEPTION_EVENT,
-    EXCEPTION_TYPE,
-    MAX_ATTRIBUTES,
-    MAX_SPANS,
-    STATUS_ERROR,
-    DecodedRequest,
-    InstrumentationScope,
-    Span,
-    checked_size,
-    is_parent_id,
-    is_span_id,
-    is_trace_id,
-)
-
-_VALUE, _LENGTH, _UNKNOWN = Use.VALUE, Use.LENGTH, Use.UNKNOWN
+from streams.otlp.conventions import Conventions
+from streams.otlp.export_decoder import ExportDecoder
+from streams.otlp.rejection import ExportError, RequestReason
+from streams.otlp.span import STATUS_ERROR, DecodedRequest, InstrumentationScope, check_size, check_span_count
 
 
 class _Value(msgspec.Struct, gc=False):
@@ -102,7 +86,7 @@ class _Request(msgspec.Struct, gc=False):
 _MAX_UINT64 = 2**64 - 1
 
 
-class JsonExportDecoder:
+class JsonExportDecoder(ExportDecoder):
     """Decodes export requests in JSON."""
 
     def __init__(self, conventions: Conventions, resource_names: frozenset[str]) -> None:
@@ -112,9 +96,7 @@ class JsonExportDecoder:
             conventions: which attributes are kept.
             resource_names: attributes of resources that are kept.
         """
-        self._lookup = conventions.attribute
-        self._first_token_events = conventions.first_token_events
-        self._resource_names = resource_names
+        super().__init__(conventions, resource_names)
         self._decoder = msgspec.json.Decoder(_Request)
 
     def decode(self, data: bytes) -> DecodedRequest:
@@ -123,7 +105,7 @@ class JsonExportDecoder:
         Raises:
             ExportError: the request is too large, or not OTLP/JSON.
         """
-        checked_size(len(data))
+        check_size(len(data))
         try:
             message = self._decoder.decode(data)
         except RecursionError:
@@ -133,81 +115,38 @@ class JsonExportDecoder:
         except msgspec.DecodeError as error:
             # The message names the place and the types, never a value.
             raise ExportError(RequestReason.NOT_JSON, f"The body is not OTLP/JSON: {error}.") from None
-        n_spans = sum(len(group.spans) for each in message.resourceSpans for group in each.scopeSpans)
-        if n_spans > MAX_SPANS:
-            raise too_many_spans(n_spans)
+        check_span_count(sum(len(group.spans) for each in message.resourceSpans for group in each.scopeSpans))
         request = DecodedRequest()
         try:
             for each in message.resourceSpans:
-                resource = self._resource(each.resource)
+                resource = self._resource(() if each.resource is None else each.resource.attributes)
                 for group in each.scopeSpans:
                     name = group.scope or _NO_SCOPE
                     scope = InstrumentationScope(name.name, name.version, resource)
                     for span in group.spans:
-                        self._add(request, scope, span)
+                        ids = _id_bytes(span.traceId), _id_bytes(span.spanId), _id_bytes(span.parentSpanId)
+                        times = _nanoseconds(span.startTimeUnixNano), _nanoseconds(span.endTimeUnixNano)
+                        failed = span.status is not None and span.status.code in (STATUS_ERROR, "STATUS_CODE_ERROR")
+                        self._add(request, scope, ids, span, *times, failed)
         except RecursionError:
             raise _too_deep() from None
         return request
 
-    def _resource(self, resource: _Resource | None) -> dict[str, str]:
-        pairs = () if resource is None else resource.attributes
-        return {
-            pair.key: pair.value.stringValue
-            for pair in pairs
-            if pair.key in self._resource_names and pair.value is not None and pair.value.stringValue is not None
-        }
+    @staticmethod
+    def _value(value: _Value | None) -> Any:
+        return _value(value)
 
-    def _add(self, request: DecodedRequest, scope: InstrumentationScope, span: _Span) -> None:
-        trace_id, span_id, parent_id = map(_id_bytes, (span.traceId, span.spanId, span.parentSpanId))
-        if not (is_trace_id(trace_id) and is_span_id(span_id) and is_parent_id(parent_id)):
-            request.rejected[SpanReason.BAD_ID] += 1
-            return
-        if len(span.attributes) > MAX_ATTRIBUTES or len(span.events) > MAX_ATTRIBUTES:
-            request.rejected[SpanReason.TOO_MANY_ATTRIBUTES] += 1
-            return
-        attributes: dict[str, Any] = {}
-        chars: dict[str, int] = {}
-        lookup = self._lookup
-        for pair in span.attributes:
-            name = pair.key
-            known = lookup(name)
-            if known is None:
-                continue
-            use = known.use
-            if use is _VALUE:
-                attributes[name] = _value(pair.value)
-            elif use is _LENGTH:
-                n_chars = count_chars(known.content_form, _tree(pair.value))
-                if n_chars is not None:
-                    chars[known.content] = chars.get(known.content, 0) + n_chars
-            elif use is _UNKNOWN:
-                request.count_unknown(name)
-        first_token_ns, exception = 0, ""
-        for event in span.events:
-            if event.name in self._first_token_events:
-                at_ns = _nanoseconds(event.timeUnixNano)
-                first_token_ns = min(first_token_ns or at_ns, at_ns)
-            elif event.name == EXCEPTION_EVENT:
-                for pair in event.attributes:
-                    if pair.key == EXCEPTION_TYPE and pair.value is not None:
-                        exception = pair.value.stringValue or ""
-        failed = span.status is not None and span.status.code in (STATUS_ERROR, "STATUS_CODE_ERROR")
-        request.spans.append(
-            Span(
-                scope,
-                trace_id,
-                span_id,
-                parent_id,
-                span.name,
-                _nanoseconds(span.startTimeUnixNano),
-                _nanoseconds(span.endTimeUnixNano),
-                failed,
-                attributes,
-                chars,
-                first_token_ns,
-                exception,
-            )
-        )
+    @staticmethod
+    def _text(value: _Value | None) -> str | None:
+        return None if value is None else value.stringValue
+
+    @staticmethod
+    def _tree(value: _Value | None) -> Any:
+        return _tree(value)
+
+    @staticmethod
+    def _event_ns(event: _Event) -> int:
+        return _nanoseconds(event.timeUnixNano)
 
 
 def _too_deep() -> ExportError:

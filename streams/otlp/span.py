@@ -99,7 +99,21 @@ def is_parent_id(value: bytes) -> bool:
     return not value or is_span_id(value)
 
 
-def checked_size(n_bytes: int) -> None:
+def check_span_count(n_spans: int) -> None:
+    """Check the number of spans of an export request.
+
+    Raises:
+        ExportError: there are too many.
+    """
+    if n_spans > MAX_SPANS:
+        raise ExportError(
+            RequestReason.TOO_MANY_SPANS,
+            f"The request has {n_spans:,} spans; at most {MAX_SPANS:,} are read. Reduce the exporter's batch size "
+            "(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, or the Collector's batch processor).",
+        )
+
+
+def check_size(n_bytes: int) -> None:
     """Check the size of an export request.
 
     Raises:

@@ -32,7 +32,7 @@ _free: dict[Address, list[Address]] = {}
 def migrated(engine: LocalClickHouse) -> Iterator[Client]:
     """Connect to a database with all tables and views, and no rows.
 
-    Migrating takes seconds, so a database is used again unless its schema was changed or its test failed.
+    Migrating takes seconds, so a database is used again unless its schema was changed.
     """
     free = _free.setdefault(engine.address(), [])
     address = free.pop() if free else engine.address(f"t{uuid.uuid4().hex[:10]}")

@@ -1,0 +1,141 @@
+"""What both encodings of an export request share: which attributes of a span are kept, counted or dropped."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from streams.otlp.content import count_chars
+from streams.otlp.conventions import Conventions, Use
+from streams.otlp.rejection import SpanReason
+from streams.otlp.span import (
+    EXCEPTION_EVENT,
+    EXCEPTION_TYPE,
+    MAX_ATTRIBUTES,
+    DecodedRequest,
+    InstrumentationScope,
+    Span,
+    is_parent_id,
+    is_span_id,
+    is_trace_id,
+)
+
+_VALUE, _LENGTH, _UNKNOWN = Use.VALUE, Use.LENGTH, Use.UNKNOWN
+
+
+class ExportDecoder(ABC):
+    """Decodes export requests. A subclass parses an encoding, and reads values of its messages."""
+
+    def __init__(self, conventions: Conventions, resource_names: frozenset[str]) -> None:
+        """Prepare the decoder.
+
+        Args:
+            conventions: which attributes are kept.
+            resource_names: attributes of resources that are kept.
+        """
+        self._lookup = conventions.attribute
+        self._first_token_events = conventions.first_token_events
+        self._resource_names = resource_names
+
+    @abstractmethod
+    def decode(self, data: bytes) -> DecodedRequest:
+        """Decode a request.
+
+        Raises:
+            ExportError: the request is too large, or has another encoding.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def _value(value: Any) -> Any:
+        """Return a flag, number or text, a list of these, or None for anything else."""
+
+    @staticmethod
+    @abstractmethod
+    def _text(value: Any) -> str | None:
+        """Return a text; None for anything else."""
+
+    @staticmethod
+    @abstractmethod
+    def _tree(value: Any) -> Any:
+        """Return a value with all its members; the parser bounds the depth."""
+
+    @staticmethod
+    @abstractmethod
+    def _event_ns(event: Any) -> int:
+        """Return the time of an event, Unix nanoseconds; 0 if it is missing."""
+
+    def _resource(self, pairs: Any) -> dict[str, str]:
+        """Return the attributes of a resource that are kept."""
+        names = self._resource_names
+        texts = ((pair.key, self._text(pair.value)) for pair in pairs if pair.key in names)
+        return {name: text for name, text in texts if text is not None}
+
+    def _add(
+        self,
+        request: DecodedRequest,
+        scope: InstrumentationScope,
+        ids: tuple[bytes, bytes, bytes],
+        span: Any,
+        start_ns: int,
+        end_ns: int,
+        failed: bool,
+    ) -> None:
+        """Add a span to a request, or count why it is rejected.
+
+        Args:
+            request: what was decoded so far.
+            scope: of the span.
+            ids: of the trace, the span and its parent.
+            span: with `name`, `attributes` and `events`.
+            start_ns: Unix nanoseconds; 0 if it is missing.
+            end_ns: Unix nanoseconds; 0 if it is missing.
+            failed: whether the status is `ERROR`.
+        """
+        trace_id, span_id, parent_id = ids
+        if not (is_trace_id(trace_id) and is_span_id(span_id) and is_parent_id(parent_id)):
+            request.rejected[SpanReason.BAD_ID] += 1
+            return
+        if len(span.attributes) > MAX_ATTRIBUTES or len(span.events) > MAX_ATTRIBUTES:
+            request.rejected[SpanReason.TOO_MANY_ATTRIBUTES] += 1
+            return
+        attributes: dict[str, Any] = {}
+        chars: dict[str, int] = {}
+        lookup, value_of = self._lookup, self._value
+        for pair in span.attributes:
+            name = pair.key
+            known = lookup(name)
+            if known is None:
+                continue
+            use = known.use
+            if use is _VALUE:
+                attributes[name] = value_of(pair.value)
+            elif use is _LENGTH:
+                n_chars = count_chars(known.content_form, self._tree(pair.value))
+                if n_chars is not None:
+                    chars[known.content] = chars.get(known.content, 0) + n_chars
+            elif use is _UNKNOWN:
+                request.count_unknown(name)
+        first_token_ns, exception = 0, ""
+        for event in span.events:
+            if event.name in self._first_token_events:
+                at_ns = self._event_ns(event)
+                first_token_ns = min(first_token_ns or at_ns, at_ns)
+            elif event.name == EXCEPTION_EVENT:
+                for pair in event.attributes:
+                    if pair.key == EXCEPTION_TYPE:
+                        exception = self._text(pair.value) or ""
+        request.spans.append(
+            Span(
+                scope,
+                *ids,
+                span.name,
+                start_ns,
+                end_ns,
+                failed,
+                attributes,
+                chars,
+                first_token_ns,
+                exception,
+            )
+        )
