@@ -86,79 +86,7 @@ class _Request(msgspec.Struct, gc=False):
 _MAX_UINT64 = 2**64 - 1
 
 
-class JsonExportDecoder(ExportDecoder):
-    """Decodes export requests in JSON."""
-
-    def __init__(self, conventions: Conventions, resource_names: frozenset[str]) -> None:
-        """Prepare the decoder.
-
-        Args:
-            conventions: which attributes are kept.
-            resource_names: attributes of resources that are kept.
-        """
-        super().__init__(conventions, resource_names)
-        self._decoder = msgspec.json.Decoder(_Request)
-
-    def decode(self, data: bytes) -> DecodedRequest:
-        """Decode a request.
-
-        Raises:
-            ExportError: the request is too large, or not OTLP/JSON.
-        """
-        check_size(len(data))
-        try:
-            message = self._decoder.decode(data)
-        except RecursionError:
-            raise _too_deep() from None
-        except UnicodeDecodeError:
-            raise ExportError(RequestReason.NOT_JSON, "The body is not UTF-8.") from None
-        except msgspec.DecodeError as error:
-            # The message names the place and the types, never a value.
-            raise ExportError(RequestReason.NOT_JSON, f"The body is not OTLP/JSON: {error}.") from None
-        check_span_count(sum(len(group.spans) for each in message.resourceSpans for group in each.scopeSpans))
-        request = DecodedRequest()
-        try:
-            for each in message.resourceSpans:
-                resource = self._resource(() if each.resource is None else each.resource.attributes)
-                for group in each.scopeSpans:
-                    name = group.scope or _NO_SCOPE
-                    scope = InstrumentationScope(name.name, name.version, resource)
-                    for span in group.spans:
-                        ids = _id_bytes(span.traceId), _id_bytes(span.spanId), _id_bytes(span.parentSpanId)
-                        times = _nanoseconds(span.startTimeUnixNano), _nanoseconds(span.endTimeUnixNano)
-                        failed = span.status is not None and span.status.code in (STATUS_ERROR, "STATUS_CODE_ERROR")
-                        self._add(request, scope, ids, span, *times, failed)
-        except RecursionError:
-            raise _too_deep() from None
-        return request
-
-    @staticmethod
-    def _value(value: _Value | None) -> Any:
-        return _value(value)
-
-    @staticmethod
-    def _text(value: _Value | None) -> str | None:
-        return None if value is None else value.stringValue
-
-    @staticmethod
-    def _tree(value: _Value | None) -> Any:
-        return _tree(value)
-
-    @staticmethod
-    def _event_ns(event: _Event) -> int:
-        return _nanoseconds(event.timeUnixNano)
-
-
-def _too_deep() -> ExportError:
-    return ExportError(RequestReason.TOO_DEEP, "The JSON is nested too deep.")
-
-
-def _id_bytes(text: str) -> bytes:
-    """Decode a hexadecimal id; an id that cannot be decoded has a wrong length afterwards."""
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        return _BAD_ID
+_NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 def _nanoseconds(value: int | str) -> int:
@@ -212,6 +140,75 @@ def _tree(value: _Value | None) -> Any:
     return value.stringValue
 
 
+class JsonExportDecoder(ExportDecoder):
+    """Decodes export requests in JSON."""
+
+    _value = staticmethod(_value)
+    _tree = staticmethod(_tree)
+
+    def __init__(self, conventions: Conventions, resource_names: frozenset[str]) -> None:
+        """Prepare the decoder.
+
+        Args:
+            conventions: which attributes are kept.
+            resource_names: attributes of resources that are kept.
+        """
+        super().__init__(conventions, resource_names)
+        self._decoder = msgspec.json.Decoder(_Request)
+
+    def decode(self, data: bytes) -> DecodedRequest:
+        """Decode a request.
+
+        Raises:
+            ExportError: the request is too large, or not OTLP/JSON.
+        """
+        check_size(len(data))
+        try:
+            message = self._decoder.decode(data)
+        except RecursionError:
+            raise _too_deep() from None
+        except UnicodeDecodeError:
+            raise ExportError(RequestReason.NOT_JSON, "The body is not UTF-8.") from None
+        except msgspec.DecodeError as error:
+            # The message names the place and the types, never a value.
+            raise ExportError(RequestReason.NOT_JSON, f"The body is not OTLP/JSON: {error}.") from None
+        check_span_count(sum(len(group.spans) for each in message.resourceSpans for group in each.scopeSpans))
+        request = DecodedRequest()
+        try:
+            for each in message.resourceSpans:
+                resource = self._resource(() if each.resource is None else each.resource.attributes)
+                for group in each.scopeSpans:
+                    name = group.scope or _NO_SCOPE
+                    scope = InstrumentationScope(name.name, name.version, resource)
+                    for span in group.spans:
+                        ids = _id_bytes(span.traceId), _id_bytes(span.spanId), _id_bytes(span.parentSpanId)
+                        times = _nanoseconds(span.startTimeUnixNano), _nanoseconds(span.endTimeUnixNano)
+                        failed = span.status is not None and span.status.code in (STATUS_ERROR, "STATUS_CODE_ERROR")
+                        self._add(request, scope, ids, span, *times, failed)
+        except RecursionError:
+            raise _too_deep() from None
+        return request
+
+    @staticmethod
+    def _text(value: _Value | None) -> str | None:
+        return None if value is None else value.stringValue
+
+    @staticmethod
+    def _event_ns(event: _Event) -> int:
+        return _nanoseconds(event.timeUnixNano)
+
+
+def _too_deep() -> ExportError:
+    return ExportError(RequestReason.TOO_DEEP, "The JSON is nested too deep.")
+
+
+def _id_bytes(text: str) -> bytes:
+    """Decode a hexadecimal id; an id that cannot be decoded has a wrong length afterwards."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return _BAD_ID
+
+
 _NO_SCOPE = _ScopeName()
 _BAD_ID = b"\0"
-_NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
