@@ -10,8 +10,10 @@ import typer
 from cli.options import ConfigOption, JsonOption, help_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from barograph.prompts.catalogue import PromptCatalogue
-    from barograph.prompts.records import PromptVersion
+    from barograph.prompts.records import PromptLabel, PromptVersion
 
     from streams.prompts.changes import Author, Draft
 
@@ -205,30 +207,16 @@ def label_command(
         barograph prompts label answer 8 production --reason "candidate was better" --by ana
     """
     from cli.errors import CommandError
-    from cli.prompts.registry import change_registry, raise_failure
-    from cli.prompts.show import print_label_changes, print_stored, warning_lines
-    from cli.settings import load_settings
-    from cli.terminal import Terminal
     from streams.prompts.changes import move_label
 
     if not reason.strip():
         raise CommandError("--reason is empty: state the reason for later readers of the log.")
-    outcome = change_registry(
-        load_settings(config),
-        lambda catalogue, author: [
-            change
-            for change in [move_label(catalogue, name, label, version, author, " ".join(reason.split()))]
-            if change is not None
-        ],
+    _change_label(
+        lambda catalogue, author: move_label(catalogue, name, label, version, author, " ".join(reason.split())),
+        lambda catalogue: f"{name}:{label} points to {version} already",
         by,
+        config,
     )
-    terminal = Terminal()
-    terminal.changes(warning_lines(outcome))
-    if not outcome.records:
-        terminal.line(f"  {name}:{label} points to {version} already")
-    print_label_changes(terminal, outcome)
-    print_stored(terminal, outcome)
-    raise_failure(outcome)
 
 
 def rollback_command(
@@ -256,33 +244,54 @@ def rollback_command(
         barograph prompts rollback answer --reason "wrong language"
         barograph prompts rollback answer --to 5
     """
+    from cli.terminal import utc_second
+    from streams.prompts.changes import roll_back
+
+    def unchanged(catalogue: PromptCatalogue) -> str:
+        current = catalogue.label(name, label)
+        if to is not None or current is None:
+            return f"{name}:{label} points to {to} already"
+        return (
+            f"{name}:{label} was rolled back from {current.previous} to {current.version} at "
+            f"{utc_second(current.changed_at_ms / 1000)} already; to return further, name the version with --to"
+        )
+
+    _change_label(
+        lambda catalogue, author: roll_back(catalogue, name, label, to, author, " ".join(reason.split())),
+        unchanged,
+        by,
+        config,
+    )
+
+
+def _change_label(
+    plan: Callable[[PromptCatalogue, Author], PromptLabel | None],
+    unchanged: Callable[[PromptCatalogue], str],
+    by: str | None,
+    config: Path | None,
+) -> None:
+    """Change a label, and print what changed.
+
+    Args:
+        plan: returns the change; None if there is none.
+        unchanged: says why there is none.
+        by: who makes the change; None for the user of the operating system.
+        config: the settings file.
+    """
     from cli.prompts.registry import change_registry, raise_failure
     from cli.prompts.show import print_label_changes, print_stored, warning_lines
     from cli.settings import load_settings
-    from cli.terminal import Terminal, utc_second
-    from streams.prompts.changes import roll_back
+    from cli.terminal import Terminal
 
-    outcome = change_registry(
-        load_settings(config),
-        lambda catalogue, author: [
-            change
-            for change in [roll_back(catalogue, name, label, to, author, " ".join(reason.split()))]
-            if change is not None
-        ],
-        by,
-    )
+    def records(catalogue: PromptCatalogue, author: Author) -> list[PromptLabel]:
+        change = plan(catalogue, author)
+        return [] if change is None else [change]
+
+    outcome = change_registry(load_settings(config), records, by)
     terminal = Terminal()
     terminal.changes(warning_lines(outcome))
-    current = outcome.catalogue.label(name, label)
-    if not outcome.records and current is not None:
-        if to is None:
-            when = utc_second(current.changed_at_ms / 1000)
-            terminal.line(
-                f"  {name}:{label} was rolled back from {current.previous} to {current.version} at {when} already; to "
-                "return further, name the version with --to"
-            )
-        else:
-            terminal.line(f"  {name}:{label} points to {to} already")
+    if not outcome.records:
+        terminal.line(f"  {unchanged(outcome.catalogue)}")
     print_label_changes(terminal, outcome)
     print_stored(terminal, outcome)
     raise_failure(outcome)

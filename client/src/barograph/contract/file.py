@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path as FilePath
 from typing import Any
 
 from barograph.contract import (
@@ -31,7 +30,7 @@ from barograph.contract.keys import CONTRACT, FORMAT_VERSION
 from barograph.contract.kinds import Diagnostics, IntegerKind, Path, Unreadable
 from barograph.contract.problems import ContractError, Problem
 from barograph.contract.yaml_nodes import MappingNode, ScalarNode
-from barograph.contract.yaml_tree import MAX_TEXT_BYTES, read_tree
+from barograph.contract.yaml_tree import read_file, read_tree
 
 __all__ = ["ContractError", "dump_contract", "load_contract", "parse_contract"]
 
@@ -45,14 +44,7 @@ def load_contract(path: str | os.PathLike[str]) -> Contract:
     Raises:
         ContractError: The file cannot be read or is not a valid contract; `problems` lists every problem.
     """
-    name = os.fspath(path)
-    try:
-        with FilePath(path).open("rb") as file:
-            data = file.read(MAX_TEXT_BYTES + 1)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ContractError([Problem(name, 0, f"cannot be read: {reason}; give the path of a contract")]) from error
-    return parse_contract(data, name)
+    return parse_contract(read_file(path, "a contract"), os.fspath(path))
 
 
 def parse_contract(text: str | bytes, name: str = "contract.yaml") -> Contract:

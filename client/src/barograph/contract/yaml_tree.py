@@ -7,7 +7,9 @@ bound), tags (they can name Python objects) and further documents.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
@@ -31,6 +33,25 @@ class _OpenCollection:
         self.is_map = is_map
         self.line = line
         self.nodes: list[Node] = []
+
+
+def read_file(path: str | os.PathLike[str], kind: str) -> bytes:
+    """Read a file of YAML, one byte beyond the limit at most.
+
+    Args:
+        path: The file.
+        kind: What the file is, for the message: "a contract".
+
+    Raises:
+        ContractError: The file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        problem = Problem(os.fspath(path), 0, f"cannot be read: {reason}; give the path of {kind}")
+        raise ContractError([problem]) from error
 
 
 def read_tree(text: str | bytes, name: str) -> Node:

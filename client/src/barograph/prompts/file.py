@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path as FilePath
 from typing import Any
 
 from barograph.contract.kinds import Diagnostics
 from barograph.contract.problems import ContractError, Problem
 from barograph.contract.yaml_nodes import MappingNode
-from barograph.contract.yaml_tree import MAX_TEXT_BYTES, read_tree
+from barograph.contract.yaml_tree import read_file, read_tree
 from barograph.prompts.content import (
     MAX_CONTENT_BYTES,
     MAX_TEMPLATE_CHARS,
@@ -37,15 +36,11 @@ def load_content(path: str | os.PathLike[str]) -> PromptContent:
     Raises:
         PromptFileError: The file cannot be read or is not a prompt; `problems` lists every problem.
     """
-    name = os.fspath(path)
     try:
-        with FilePath(path).open("rb") as file:
-            data = file.read(MAX_TEXT_BYTES + 1)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        problem = Problem(name, 0, f"cannot be read: {reason}; give the path of a prompt file")
-        raise PromptFileError([problem]) from error
-    return parse_content(data, name)
+        data = read_file(path, "a prompt file")
+    except ContractError as error:
+        raise PromptFileError(error.problems) from error
+    return parse_content(data, os.fspath(path))
 
 
 def parse_content(text: str | bytes, name: str = "prompt.yaml") -> PromptContent:
