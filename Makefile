@@ -26,13 +26,21 @@ demo: sync ## Replay real flights and show what changed in them, until Ctrl-C; E
 
 .PHONY: test
 test: sync ## Run the tests on the real Kafka and the real ClickHouse engine; ARGS="tests/unit -k psi" selects
-	$(PYTEST) -m "not long" $(ARGS)
-	@echo 'Left out: tests marked long, which repeat a scenario at every point of failure, simulate error rates, read pages in a browser, or wait.'
-	@echo 'Run them with `make test-long`; CI runs both.'
+	$(PYTEST) -m "not long and not llm" $(ARGS)
+	@echo 'Left out: tests marked llm, which call a real language model, and tests marked long, which repeat a scenario at every point of failure, simulate error rates, read pages in a browser, or wait.'
+	@echo 'Run them with `make test-llm` and `make test-long`; CI runs all.'
 
 .PHONY: test-long
 test-long: sync ## Run the tests that `make test` leaves out: every point of failure, simulations, real time limits; ARGS as for test
-	$(PYTEST) -m long $(ARGS)
+	$(PYTEST) -m "long and not llm" $(ARGS)
+
+.PHONY: sync-llm
+sync-llm: ## As sync, with a small language model and its client (150 MB)
+	@./tools/uv sync --locked --quiet --group llm
+
+.PHONY: test-llm
+test-llm: sync-llm ## Run the tests that call a real language model on this machine; ARGS as for test
+	$(RUN) pytest -m llm $(ARGS)
 
 .PHONY: test-fast
 test-fast: sync ## Run the tests that need neither Kafka nor ClickHouse, in less than 90 seconds; ARGS as for test

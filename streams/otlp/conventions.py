@@ -78,6 +78,7 @@ class ScopeTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     versions: tuple[str, ...]
     tokens: Reliability
     evidence: Evidence | None = None
+    ttft: Literal["reported", "estimated"] = "reported"
     cost_zero: Literal["known", "unknown"] = "known"
     own_errors: frozenset[str] = frozenset()
 

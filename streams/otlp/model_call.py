@@ -20,6 +20,8 @@ from streams.otlp.values import MAX_DURATION_MS, MAX_TOKENS, UnreadableValue, is
 MAX_UNLISTED_SCOPES = 200
 """Scopes without an entry in the table of trust that are counted by name; further ones count as `other`."""
 _NS_PER_MS = 1_000_000
+ESTIMATED = "_estimated"
+"""Suffix of a number that the instrumentation computed by itself. Contracts do not name it unless the user wants it."""
 UNKNOWN_ERROR = "unknown"
 """The kind of error of a call that failed and does not name one."""
 
@@ -91,6 +93,8 @@ class CallReader:
         estimated = False
         if trust is not None:
             estimated = _is_estimated(trust, values)
+            if trust.ttft == "estimated" and "ttft_ms" in values:
+                values["ttft_ms" + ESTIMATED] = values.pop("ttft_ms")
             if trust.cost_zero == "unknown" and values.get("cost_usd") == 0:
                 del values["cost_usd"]
         if faults:

@@ -8,13 +8,10 @@ from typing import Any
 from barograph.values import QuickPrediction
 
 from streams.otlp.conventions import Conventions
-from streams.otlp.model_call import ModelCall
+from streams.otlp.model_call import ESTIMATED, ModelCall
 from streams.otlp.settings import SERVICE_NAME
 from streams.otlp.values import is_name
 
-ESTIMATED = "_estimated"
-"""Suffix of metrics that the instrumentation computed from tokens it counted by itself: contracts do not name them
-unless the user wants them."""
 CONTEXT_NAMES = ("provider", "operation", "request_model", "prompt_name", "prompt_version")
 """Meanings that become members of `context` under the same name."""
 _NS_PER_MS = 1_000_000
@@ -35,7 +32,7 @@ class PredictionMapper:
         """
         meanings = conventions.meanings.items()
         self._token_names = {name: name + ESTIMATED for name, each in meanings if each.unit in ("token", "USD")}
-        self._time_names = tuple(name for name, each in meanings if each.unit == "s")
+        self._time_names = (*(name for name, each in meanings if each.unit == "s"), "ttft_ms" + ESTIMATED)
         self._models, self._model_attribute = models, model_attribute
 
     def model(self, call: ModelCall) -> str | None:
@@ -97,9 +94,10 @@ class PredictionMapper:
             if name in values:
                 metrics[name] = values[name]
         metrics.update(call.chars)
-        ttft_ms, tokens = values.get("ttft_ms"), values.get("output_tokens")
+        is_estimated = call.tokens_estimated or "ttft_ms" not in values
+        ttft_ms, tokens = values.get("ttft_ms", values.get("ttft_ms" + ESTIMATED)), values.get("output_tokens")
         if ttft_ms is not None and call.latency_ms is not None and tokens is not None and tokens > 1:
             name = "time_per_output_token_ms"
             per_token_ms = max(0.0, call.latency_ms - ttft_ms) / (tokens - 1)
-            metrics[name + ESTIMATED if call.tokens_estimated else name] = per_token_ms
+            metrics[name + ESTIMATED if is_estimated else name] = per_token_ms
         return metrics

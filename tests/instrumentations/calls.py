@@ -1,0 +1,77 @@
+"""Calls of a real server by the `openai` client, and what the client and the server measured.
+
+The program of each instrumentation (`NAME/main.py`) instruments the client, runs `main`, and sends its spans to the
+endpoint in OTEL_EXPORTER_OTLP_ENDPOINT. Each program has its own environment, because only one instrumentation can
+instrument a client, and because they need different versions of it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import openai
+
+QUESTION = "How do I send back a parcel that arrived broken?"
+SYSTEM = "You answer customers in one short sentence."
+MAX_TOKENS = 24
+
+
+def main(base_url: str, model: str, flush: Callable[[], object]) -> None:
+    """Make the calls, print what was measured as a JSON list, and flush the spans.
+
+    Args:
+        base_url: the server.
+        model: its model.
+        flush: sends all spans.
+    """
+    client = openai.OpenAI(base_url=base_url, api_key="none", max_retries=0)
+    refused = openai.OpenAI(base_url="http://127.0.0.1:9/v1", api_key="none", max_retries=0)
+    results = [
+        _answer(client, model),
+        _stream(client, model, usage=True),
+        _stream(client, model, usage=False),
+        _failure("too long", lambda: _create(client, model, messages=_messages("word " * 9000))),
+        _failure("refused", lambda: _create(refused, model)),
+    ]
+    flush()
+    print(json.dumps(results))
+
+
+def _answer(client: Any, model: str) -> dict[str, Any]:
+    began_s = time.perf_counter()
+    answer = _create(client, model)
+    seconds = time.perf_counter() - began_s
+    return {"call": "answer", "seconds": seconds, "timings": answer.timings, "usage": answer.usage.model_dump()}
+
+
+def _stream(client: Any, model: str, *, usage: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {"stream_options": {"include_usage": True}} if usage else {}
+    began_s = time.perf_counter()
+    first_s = timings = None
+    for chunk in _create(client, model, stream=True, **options):
+        if first_s is None and chunk.choices and chunk.choices[0].delta.content:
+            first_s = time.perf_counter() - began_s
+        timings = getattr(chunk, "timings", None) or timings
+    seconds = time.perf_counter() - began_s
+    name = "stream with usage" if usage else "stream"
+    return {"call": name, "seconds": seconds, "first_token_s": first_s, "timings": timings}
+
+
+def _failure(name: str, call: Callable[[], object]) -> dict[str, Any]:
+    try:
+        call()
+    except openai.OpenAIError as error:
+        return {"call": name, "error": type(error).__name__}
+    raise AssertionError(f"{name}: the call did not fail")
+
+
+def _create(client: Any, model: str, **options: Any) -> Any:
+    options = {"messages": _messages(QUESTION), "max_tokens": MAX_TOKENS, "seed": 1, "temperature": 0.0} | options
+    return client.chat.completions.create(model=model, **options)
+
+
+def _messages(question: str) -> list[dict[str, str]]:
+    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]

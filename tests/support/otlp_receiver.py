@@ -1,0 +1,32 @@
+"""`barograph run otlp` as a process of a test's pipeline."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.support.pipeline import Pipeline, wait_for
+
+
+def start(pipeline: Pipeline, **otlp: Any) -> int:
+    """Start a receiver and return its port."""
+    pipeline.clock = "live"
+    pipeline.start("otlp", otlp={"port": 0, "wait_s": 0.5, **otlp})
+
+    def port() -> int:
+        pipeline.alive()
+        lines = [json.loads(line) for line in pipeline.log("otlp-0").splitlines() if line.startswith("{")]
+        addresses = [line["address"] for line in lines if line.get("event") == "receiving"]
+        return int(addresses[0].rpartition(":")[2]) if addresses else 0
+
+    return int(wait_for(port, "the receiver"))
+
+
+def published(pipeline: Pipeline, n: int) -> list[dict[str, Any]]:
+    """Wait until the topic has as many predictions, and return them in the order of their times."""
+    messages = wait_for(
+        lambda: len(each := pipeline.read_all(pipeline.topics.predictions)) >= n and each, f"{n} predictions"
+    )
+    events = [json.loads(message.value()) for message in messages]
+    assert len(events) == n
+    return sorted(events, key=lambda event: event["at"])
