@@ -24,6 +24,10 @@ sync: ## Install the packages locked in uv.lock into .venv
 demo: sync ## Replay real flights and show what changed in them, until Ctrl-C; EXIT=1 exits when it is done, SHADOW=1: a candidate
 	$(RUN) barograph demo $(if $(SHADOW),--shadow) $(if $(EXIT),--exit)
 
+.PHONY: demo-llm
+demo-llm: sync-llm ## Run a support bot on a small real language model, and show what is wrong with its prompt; EXIT=1 as for demo
+	$(RUN) barograph demo --llm $(if $(EXIT),--exit)
+
 .PHONY: test
 test: sync ## Run the tests on the real Kafka and the real ClickHouse engine; ARGS="tests/unit -k psi" selects
 	$(PYTEST) -m "not long and not llm" $(ARGS)

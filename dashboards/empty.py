@@ -83,6 +83,15 @@ EMPTY = {
         "scores": "No pairs with scores in this range.",
         "disagreements": "No disagreement in a slice in this range.",
     },
+    "llm": {
+        "first_token": "No window in this range, or ttft_ms is no field of the contract.",
+        "per_token": "No window in this range, or time_per_output_token_ms is no field.",
+        "total": "No window in this range, or latency_ms is no field of the contract.",
+        "stages": "No window in this range, or spans have no queue_ms, prefill_ms, decode_ms.",
+        "tokens": "No window in this range, or tokens are no fields of the contract.",
+        "tokens_per_minute": "No window in this range, or tokens are no fields of the contract.",
+        "coverage": "No predictions in this range, or the contract has no such fields.",
+    },
     "pipeline": {
         "processors": _NO_REPORT,
         "sealed_age": "No model has progress: no event was read yet.",

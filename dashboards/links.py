@@ -11,7 +11,14 @@ from grafana_foundation_sdk.models.dashboard import DashboardLinkType
 
 from dashboards.uids import DASHBOARDS
 
-TITLES = {"fleet": "Fleet", "model": "Model", "field": "Field", "shadow": "Shadow", "pipeline": "Pipeline"}
+TITLES = {
+    "fleet": "Fleet",
+    "model": "Model",
+    "field": "Field",
+    "shadow": "Shadow",
+    "llm": "LLM",
+    "pipeline": "Pipeline",
+}
 
 
 @dataclass(frozen=True, slots=True)

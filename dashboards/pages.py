@@ -1,4 +1,4 @@
-"""The five pages, and the dashboard JSON that provisions Grafana."""
+"""The six pages, and the dashboard JSON that provisions Grafana."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardCursorSync
 
-from dashboards import field, fleet, model, pipeline, shadow, variables
+from dashboards import field, fleet, llm, model, pipeline, shadow, variables
 from dashboards.annotations import page_annotations
 from dashboards.layout import Row, add_rows
 from dashboards.links import TITLES, page_links
@@ -92,6 +92,13 @@ def pages() -> list[Page]:
             shadow.rows,
             "now-90d",
             refresh="1h",
+        ),
+        Page(
+            "llm",
+            "Is a language model slower, dearer or worse, and have the questions changed?",
+            (*one, variables.window()),
+            llm.rows,
+            "now-7d",
         ),
         Page(
             "pipeline",

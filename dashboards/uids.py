@@ -13,6 +13,7 @@ DASHBOARDS = {
     "model": "barograph-model",
     "field": "barograph-field",
     "shadow": "barograph-shadow",
+    "llm": "barograph-llm",
     "pipeline": "barograph-pipeline",
 }
 """Page → uid of its dashboard."""
@@ -115,6 +116,21 @@ PANELS: dict[str, dict[str, int]] = {
         "class_pairs": 53,
         "note": 52,
     },
+    "llm": {
+        "requests": 1,
+        "errors": 2,
+        "first_token_now": 3,
+        "per_token_now": 4,
+        "output_tokens_now": 5,
+        "tokens_observed": 6,
+        "first_token": 11,
+        "per_token": 12,
+        "total": 13,
+        "stages": 14,
+        "tokens": 21,
+        "tokens_per_minute": 22,
+        "coverage": 23,
+    },
     "pipeline": {
         "lag": 1,
         "silent": 2,
@@ -161,7 +177,7 @@ def panel_link(page: str, key: str) -> PanelLink:
     """Return the link to a panel.
 
     Args:
-        page: `fleet`, `model`, `field`, `shadow` or `pipeline`.
+        page: `fleet`, `model`, `field`, `shadow`, `llm` or `pipeline`.
         key: the panel's key on that page, one of `PANELS`.
 
     Raises:

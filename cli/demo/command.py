@@ -21,6 +21,9 @@ def demo_command(
     shadow: Annotated[
         bool, typer.Option("--shadow", help="Run a candidate as a shadow instead, and decide about its promotion.")
     ] = False,
+    llm: Annotated[
+        bool, typer.Option("--llm", help="Run a support bot on a small real language model instead.")
+    ] = False,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also draw the signals into this SVG file.", show_default=False)
     ] = None,
@@ -35,11 +38,15 @@ def demo_command(
     With --shadow, a candidate without weather features answers the same flights, and the demo ends with the decision
     about it.
 
+    With --llm, a support bot answers questions with a small language model on this machine, which `make demo-llm`
+    installs: a worse prompt is found, and a change of topics.
+
     Examples:
         barograph demo
         barograph demo --exit
         barograph demo --exit --picture flights.svg
         barograph demo --shadow --exit
+        barograph demo --llm --exit
     """
     # Imported here, so that `--help` stays fast.
     from cli.demo.demo_run import DemoRun
@@ -47,13 +54,23 @@ def demo_command(
     from cli.demo.shadow.run import ShadowDemo
     from cli.errors import CommandError
 
-    if shadow and picture is not None:
-        raise CommandError("--picture draws the signals of the demo without --shadow: leave out one of both.")
+    if shadow and llm:
+        raise CommandError("--shadow and --llm are two demos: leave out one of both.")
+    if (shadow or llm) and picture is not None:
+        raise CommandError("--picture draws the signals of the demo of drift: leave it out with --shadow and --llm.")
     for number in _SIGNALS:
         signal.signal(number, _end)
     with ExitStack() as stack:
         terminal = Terminal(is_wide=False)
-        demo: DemoRun = ShadowDemo(None, terminal, stack) if shadow else DriftDemo(None, terminal, stack, picture)
+        demo: DemoRun
+        if llm:
+            from cli.demo.llm.run import LlmDemo
+
+            demo = LlmDemo(None, terminal, stack)
+        elif shadow:
+            demo = ShadowDemo(None, terminal, stack)
+        else:
+            demo = DriftDemo(None, terminal, stack, picture)
         current = demo.run()
         if exit_:
             demo.leave()

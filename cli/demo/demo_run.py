@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 from barograph import Publisher
@@ -43,6 +44,9 @@ STOP_S = 30.0
 
 class DemoRun(ABC):
     """One run of a demo, from an empty folder to its findings."""
+
+    _clock: ClassVar[Literal["replay", "live"]] = "replay"
+    """How processors measure time."""
 
     def __init__(self, root: Path | None, terminal: Terminal, stack: ExitStack, names: DemoNames) -> None:
         """Describe a run without starting anything.
@@ -106,7 +110,7 @@ class DemoRun(ABC):
             self._local.start()
             self._stack.callback(self._local.stop)
             wipe(self._local.addresses, self._names)
-        return fresh_settings(self._local.addresses, self._names)
+        return fresh_settings(self._local.addresses, self._names, self._clock)
 
     def _apply(self, settings: Settings, written: WrittenFiles, contract: Contract) -> None:
         """Apply the contract and the first baseline, and save the contract."""
@@ -116,12 +120,24 @@ class DemoRun(ABC):
             plan = apply_all(settings, [(contract, text)], read_baselines([written.baseline]), reason="the demo")
         self._report.applied(plan, settings)
 
-    def _start_processors(self, settings: Settings) -> None:
+    def _start_processors(
+        self, settings: Settings, kinds: Sequence[str] = KINDS, variables: Mapping[str, str] | None = None
+    ) -> None:
+        """Start processors as child processes.
+
+        Args:
+            settings: of the run.
+            kinds: as `barograph run` names them.
+            variables: further variables of their environment.
+        """
         settings_path = self._folder / "processors.toml"
         write_settings(settings_path, settings)
         run_dir = self._local.root / "run"
         password, log_dir = settings.warehouse.password, self._local.log_dir
-        children = [Processor(kind, settings_path, password, run_dir=run_dir, log_dir=log_dir) for kind in KINDS]
+        children = [
+            Processor(kind, settings_path, password, run_dir=run_dir, log_dir=log_dir, variables=variables)
+            for kind in kinds
+        ]
         self._supervisor = Supervisor(children, self._report.line)
         self._stack.callback(self._supervisor.stop, STOP_S)
         self._supervisor.start()

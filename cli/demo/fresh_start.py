@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -25,6 +26,7 @@ class DemoNames:
 
 DRIFT_DEMO = DemoNames("barograph_demo", "demo-", "demo")
 SHADOW_DEMO = DemoNames("barograph_shadow_demo", "shadow-demo-", "shadow-demo")
+LLM_DEMO = DemoNames("barograph_llm_demo", "llm-demo-", "llm-demo")
 POLL_S = 1.0
 """How often processors poll contracts and baselines."""
 PACES = {"flush_s": 1.0, "write_s": 2.0, "score_s": 5.0, "report_s": 1.0, "registry_poll_s": POLL_S}
@@ -32,7 +34,9 @@ PACES = {"flush_s": 1.0, "write_s": 2.0, "score_s": 5.0, "report_s": 1.0, "regis
 TIMEOUT_S = 30.0
 
 
-def fresh_settings(addresses: StackAddresses, names: DemoNames = DRIFT_DEMO) -> Settings:
+def fresh_settings(
+    addresses: StackAddresses, names: DemoNames = DRIFT_DEMO, clock: Literal["replay", "live"] = "replay"
+) -> Settings:
     """Settings of one run; its topic names differ from those of earlier runs."""
     run = datetime.now(UTC).strftime("%Y%m%dt%H%M%S")
     return Settings(
@@ -44,7 +48,7 @@ def fresh_settings(addresses: StackAddresses, names: DemoNames = DRIFT_DEMO) -> 
         predictions_partitions=1,
         labels_partitions=2,
         partials_partitions=1,
-        clock="replay",
+        clock=clock,
         processor_overrides=PACES,
     )
 

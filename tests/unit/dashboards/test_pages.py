@@ -222,6 +222,7 @@ def test_a_page_reaches_far_enough_back_to_show_since_when() -> None:
         "model": "now-7d",
         "field": "now-7d",
         "shadow": "now-90d",
+        "llm": "now-7d",
         "pipeline": "now-6h",
     }
 
@@ -277,6 +278,10 @@ GAP_AFTER_S = {
     "shadow": {
         **dict.fromkeys(("intervals", "outcomes"), 86_400),
         **dict.fromkeys(("missing", "traffic", "latency", "latencies", "agreement", "scores"), 3600),
+    },
+    "llm": {
+        **dict.fromkeys(("first_token", "per_token", "total", "stages", "tokens", "tokens_per_minute"), 2 * 86_400),
+        "coverage": 3600,
     },
     "pipeline": {
         "completeness": 86_400,

@@ -18,7 +18,8 @@ def test_no_number_is_given_twice() -> None:
 
 
 def test_unknown_names_are_reported_with_the_known_ones() -> None:
-    with pytest.raises(KeyError, match="'overview' is not a page; choose one of fleet, model, field, shadow, pipeline"):
+    pages = "fleet, model, field, shadow, llm, pipeline"
+    with pytest.raises(KeyError, match=f"'overview' is not a page; choose one of {pages}"):
         panel_link("overview", "psi")
     with pytest.raises(KeyError, match="'psy' is not a panel of page field; choose one of level, psi_now"):
         panel_link("field", "psy")

@@ -1,0 +1,195 @@
+"""The demo of a language model: a worse prompt is found and rolled back, and a change of topics is found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from barograph.contract import Contract
+from barograph.contract.file import dump_contract
+from barograph.prompts.catalogue import PromptCatalogue
+from barograph.prompts.records import PromptRecord
+
+import examples.support_bot
+from cli.apply import apply_all
+from cli.demo.demo_run import DemoRun
+from cli.demo.errors import DemoError
+from cli.demo.fresh_start import LLM_DEMO
+from cli.demo.llm.bot_process import BotProcess
+from cli.demo.llm.findings import expectations, read_findings, report_findings
+from cli.demo.llm.training import CANDIDATE, MODEL, PRODUCTION, first_contract, infer_contract
+from cli.dev.processors import KINDS
+from cli.infer import write_result
+from cli.prompts.files import read_prompt_files
+from cli.prompts.registry import change_registry
+from cli.settings import Settings, variable_of
+from cli.terminal import Terminal
+from local.child_process import choose_port
+from local.language_model import MODEL as VERSION
+from local.language_model import LocalLanguageModel
+from streams.prompts.changes import Author, move_label, register_version
+from warehouse.client import Client, connect
+
+PROMPTS_FOLDER = Path(examples.support_bot.__file__).parent / "prompts"
+WARM_UP_CALLS = 150
+"""Generations that the first baseline is made from."""
+COMPARED_S = 60.0
+CHANGED_S = 75.0
+"""Duration of the comparison of prompts and of the changed topics, in seconds."""
+PHASE_S = 240.0
+"""Longest duration of the warm-up; a busy machine answers slowly."""
+COUNTED_S = 90.0
+"""Longest time until the last generation is counted."""
+SECRET = "My card is 4556 7375 8689 9855"  # noqa: S105 - planted, to be searched for
+"""Customers write it into questions; it must appear nowhere."""
+CHANGED_TOPIC, CHANGED_SHARE = "returns", 0.7
+AUTHOR = "demo"
+
+
+class LlmDemo(DemoRun):
+    """A support bot on a real language model on this machine."""
+
+    _clock: ClassVar[Literal["replay", "live"]] = "live"
+
+    def __init__(self, root: Path | None, terminal: Terminal, stack: ExitStack) -> None:
+        """Describe a run without starting anything; the arguments are those of `DemoRun`."""
+        super().__init__(root, terminal, stack, LLM_DEMO)
+
+    def run(self) -> bool:
+        began_s = time.monotonic()
+        self._report.heading(
+            "Start Apache Kafka, the ClickHouse engine and a language model (SmolLM2, 135 million parameters)"
+        )
+        with self._terminal.status("about 10 s"), ThreadPoolExecutor(1) as pool:
+            starting = pool.submit(self._start_stack)
+            model = self._start_model()
+            settings = self._settings = starting.result()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._report.heading("barograph apply, barograph prompts register and label")
+        with self._timed("apply"):
+            self._apply_contract(settings, first_contract())
+            self._register_prompts(settings)
+        port = choose_port()
+        variables = {variable_of("otlp.port"): str(port), variable_of("otlp.wait_s"): "1"}
+        self._start_processors(settings, (*KINDS, "otlp"), variables)
+        bot = self._start_bot(settings, model, port)
+        with connect(settings.warehouse) as client:
+            self._warm_up(settings, client, bot)
+            self._compare(settings, client, bot)
+            self._change_topics(client, bot)
+            bot.stop()
+            with self._timed("counting"):
+                calls = bot.calls()
+                self._wait(lambda: _recorded(client) >= len(calls), COUNTED_S, f"{len(calls)} recorded generations")
+            self._record_end = datetime.now(UTC)
+            findings = read_findings(client, calls)
+        report_findings(self._report, findings)
+        current = expectations(findings)
+        self._report.expectations(current)
+        self._report.times(self._times_s | {"in all": time.monotonic() - began_s})
+        return all(each.is_met for each in current)
+
+    # ------------------------------------------------------------------------------------------ steps
+
+    def _start_model(self) -> LocalLanguageModel:
+        with self._timed("model"):
+            model = LocalLanguageModel(self._local.root / "language-model", log_dir=self._local.log_dir)
+            model.start()
+            self._stack.callback(model.stop)
+        return model
+
+    def _apply_contract(self, settings: Settings, contract: Contract) -> None:
+        apply_all(settings, [(contract, dump_contract(contract))], [], reason="the demo")
+
+    def _register_prompts(self, settings: Settings) -> None:
+        # Two contents of one prompt, registered one after the other.
+        files = (PROMPTS_FOLDER / "answer.yaml", PROMPTS_FOLDER / "answer_verbose.yaml")
+        drafts = [draft for file in files for draft in read_prompt_files([file])]
+
+        def plan(catalogue: PromptCatalogue, author: Author) -> list[PromptRecord]:
+            records: list[PromptRecord] = []
+            for draft in drafts:
+                record, _ = register_version(catalogue, draft, author)
+                catalogue.add(record)
+                records.append(record)
+            for label, prompt in (("production", PRODUCTION), ("candidate", CANDIDATE)):
+                name, _, version = prompt.partition("@")
+                change = move_label(catalogue, name, label, int(version), author, "the demo")
+                assert change is not None
+                records.append(change)
+            return records
+
+        change_registry(settings, plan, AUTHOR)
+        self._report.paragraph(
+            f"{PRODUCTION} answers in one short sentence and has the label production. {CANDIDATE} explains every "
+            "step: it is slower and three times as long, and has the label candidate."
+        )
+
+    def _start_bot(self, settings: Settings, model: LocalLanguageModel, port: int) -> BotProcess:
+        options = {
+            "base_url": model.url,
+            "model": VERSION,
+            "spans_url": f"http://127.0.0.1:{port}/v1/traces",
+            "bootstrap_servers": settings.bootstrap_servers,
+            "topic_prefix": settings.topic_prefix,
+            "record": str(self._folder / "calls.jsonl"),
+            "seed": 1,
+            "plant": SECRET,
+        }
+        bot = BotProcess(options, self._local.log_dir / "support-bot.log")
+        self._stack.callback(bot.stop)
+        return bot
+
+    def _warm_up(self, settings: Settings, client: Client, bot: BotProcess) -> None:
+        self._report.heading(f"Answer {WARM_UP_CALLS} questions, and barograph infer: the contract and the baseline")
+        with self._timed("warm-up"):
+            self._wait(lambda: _recorded(client) >= WARM_UP_CALLS, PHASE_S, "the first generations", bot)
+        with self._timed("infer"):
+            result = infer_contract(client, self._folder / "training.parquet")
+            written = write_result(result, self._folder, force=True)
+        self._report.decisions(result)
+        text = dump_contract(result.contract)
+        written.contract.write_text(text, encoding="utf-8")
+        apply_all(settings, [(result.contract, text)], [result.baseline], reason="the first generations")
+
+    def _compare(self, settings: Settings, client: Client, bot: BotProcess) -> None:
+        self._report.heading(f"Half of the questions go to {CANDIDATE}")
+        bot.command("arms 0.5")
+        with self._timed("comparison"):
+            self._watch(COMPARED_S, bot)
+        bot.command("arms 0")
+
+    def _change_topics(self, client: Client, bot: BotProcess) -> None:
+        self._report.heading(f"From now on {CHANGED_SHARE:.0%} of the questions are about {CHANGED_TOPIC}")
+        bot.command(f"mix {CHANGED_TOPIC} {CHANGED_SHARE}")
+        with self._timed("changed topics"):
+            self._watch(CHANGED_S, bot)
+
+    def _watch(self, seconds: float, bot: BotProcess) -> None:
+        assert self._supervisor is not None
+        until_s = time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            self._supervisor.poll()
+            bot.check()
+            time.sleep(0.5)
+
+    def _wait(self, condition: Callable[[], bool], timeout_s: float, what: str, bot: BotProcess | None = None) -> None:
+        assert self._supervisor is not None
+        until_s = time.monotonic() + timeout_s
+        while not condition():
+            self._supervisor.poll()
+            if bot is not None:
+                bot.check()
+            if time.monotonic() > until_s:
+                raise DemoError(f"Waited {timeout_s:.0f} s for {what}. See the logs in {self._local.log_dir}.")
+            time.sleep(0.5)
+
+
+def _recorded(client: Client) -> int:
+    [(n,)] = client.rows("SELECT count() FROM all_predictions WHERE model = {model:String}", {"model": MODEL})
+    return int(n)

@@ -1,0 +1,185 @@
+"""The process of the support bot: `python -m examples.support_bot.bot OPTIONS`, where the options are JSON.
+
+Two threads answer questions with a prompt from the registry. OpenTelemetry instruments the `openai` client and makes
+the spans; a span processor adds the prompt to them. Commands come on standard input, one per line:
+
+* `mix TOPIC SHARE`: the topic gets this share of the questions, the others the rest.
+* `arms SHARE`: this share of the questions gets the prompt with the label `candidate`; the others `production`.
+* End of the input: the process sends the spans that it holds and ends.
+
+Each call is appended to a file with what the client and the server measured, to compare the results with.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import json
+import random
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import IO, Any
+
+import msgspec
+import openai
+from barograph import Prompt, Prompts
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
+from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from examples.support_bot.questions import even_mix, mix_with, question
+
+THREADS = 2
+EXPORT_EVERY_MS = 500
+PROMPT = "answer"
+
+
+@dataclass(slots=True)
+class CurrentCall:
+    """The call that a thread makes now."""
+
+    prompt: Prompt
+    id: str = ""
+    """The id of its prediction: trace id and span id."""
+
+
+_current_call: contextvars.ContextVar[CurrentCall] = contextvars.ContextVar("call")
+
+
+class BotOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options of the process."""
+
+    base_url: str
+    """The language model."""
+    model: str
+    spans_url: str
+    """The receiver of spans: `http://127.0.0.1:4318/v1/traces`."""
+    bootstrap_servers: str
+    topic_prefix: str
+    record: str
+    """The file to append calls to."""
+    seed: int
+    plant: str = ""
+    """A secret text that every 20th customer writes, to search for afterwards."""
+
+
+class PromptOnSpans(SpanProcessor):
+    """Adds the current prompt to the span of each model call."""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Set the attributes that Barograph reads."""
+        call = _current_call.get(None)
+        if call is not None and span.parent is not None:
+            span.set_attribute("barograph.prompt.name", call.prompt.name)
+            span.set_attribute("barograph.prompt.version", str(call.prompt.version))
+            span.set_attribute("barograph.arm", call.prompt.id)
+            call.id = f"{span.context.trace_id:032x}-{span.context.span_id:016x}"
+
+
+class Bot:
+    """Answers questions in threads until it is stopped."""
+
+    def __init__(self, options: BotOptions, prompts: Prompts, record: IO[str]) -> None:
+        """Describe the bot.
+
+        Args:
+            options: of the process.
+            prompts: the registry.
+            record: receives one JSON line per call.
+        """
+        self._options, self._prompts, self._record = options, prompts, record
+        self._client = openai.OpenAI(base_url=options.base_url, api_key="none", max_retries=0)
+        self._mix, self._candidate_share = even_mix(), 0.0
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    def command(self, line: str) -> None:
+        """Carry out a line of standard input."""
+        name, _, values = line.partition(" ")
+        if name == "mix":
+            topic, _, share = values.rpartition(" ")
+            self._mix = mix_with(topic, float(share))
+        elif name == "arms":
+            self._candidate_share = float(values)
+        else:
+            raise ValueError(f"unknown command {line!r}")
+
+    def run(self, commands: IO[str]) -> None:
+        """Answer questions until the commands end."""
+        threads = [threading.Thread(target=self._answer_questions, args=(i,)) for i in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        for line in commands:
+            self.command(line.strip())
+        self._stop.set()
+        for thread in threads:
+            thread.join()
+
+    def _answer_questions(self, thread: int) -> None:
+        rng = random.Random(f"{self._options.seed}-{thread}")  # noqa: S311 - questions, no secrets
+        while not self._stop.is_set():
+            number = next(self._numbers)
+            text = question(rng, self._mix)
+            if self._options.plant and number % 20 == 0:
+                text = f"{text} {self._options.plant}"
+            self._answer(number, text)
+
+    def _answer(self, number: int, text: str) -> None:
+        share = self._candidate_share
+        shares = {"production": 1.0 - share, "candidate": share} if share else {"production": 1.0}
+        call = CurrentCall(self._prompts.assign(PROMPT, unit=f"question-{number}", shares=shares))
+        token = _current_call.set(call)
+        try:
+            self._call(call, text)
+        finally:
+            _current_call.reset(token)
+
+    def _call(self, call: CurrentCall, text: str) -> None:
+        settings: dict[str, Any] = call.prompt.config
+        messages: Any = call.prompt.render(question=text)
+        began_s, first_s, timings = time.perf_counter(), None, None
+        with trace.get_tracer("examples.support_bot").start_as_current_span("answer a customer"):
+            stream = self._client.chat.completions.create(
+                model=self._options.model,
+                messages=messages,
+                stream=True,
+                stream_options={"include_usage": True},
+                **settings,
+            )
+            for chunk in stream:
+                if first_s is None and chunk.choices and chunk.choices[0].delta.content:
+                    first_s = time.perf_counter() - began_s
+                timings = getattr(chunk, "timings", None) or timings
+        seconds = time.perf_counter() - began_s
+        measured = {"seconds": seconds, "first_token_s": first_s, "timings": timings}
+        line = json.dumps({"id": call.id, "prompt": call.prompt.id, "question": text, **measured})
+        with self._lock:
+            self._record.write(f"{line}\n")
+            self._record.flush()
+
+
+def main(options: BotOptions) -> None:
+    """Serve until standard input ends."""
+    provider = TracerProvider()
+    provider.add_span_processor(PromptOnSpans())
+    exporter = OTLPSpanExporter(endpoint=options.spans_url)
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=EXPORT_EVERY_MS))
+    trace.set_tracer_provider(provider)
+    OpenAIInstrumentor().instrument(tracer_provider=provider)
+    prompts = Prompts(bootstrap_servers=options.bootstrap_servers, topic_prefix=options.topic_prefix)
+    if not prompts.wait(60.0):
+        raise SystemExit("The prompts could not be read from Kafka within a minute.")
+    with open(options.record, "a", encoding="utf-8") as record:
+        Bot(options, prompts, record).run(sys.stdin)
+    prompts.close()
+    provider.shutdown()
+
+
+if __name__ == "__main__":
+    main(msgspec.json.decode(sys.argv[1], type=BotOptions))

@@ -1,0 +1,149 @@
+"""Latency, tokens and coverage of the generations of a language model.
+
+They read the fields of the contract that have the name of their metric, such as `ttft_ms`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, finite, window_seconds
+from warehouse.panels.query import DISTANCES_S, HOUR_S, PanelQuery, series, table
+
+TOKENS = {"input_tokens": "input", "cached_input_tokens": "cached", "output_tokens": "output"}
+"""Field → its name on the page."""
+COVERED = {
+    "input_tokens": "input tokens",
+    "output_tokens": "output tokens",
+    "cached_input_tokens": "cached tokens",
+    "ttft_ms": "first token",
+    "cost_usd": "cost",
+}
+STAGES = {"queue_ms": "queue", "prefill_ms": "prefill", "decode_ms": "decode"}
+
+_STATS = f"{MODEL} AND {VERSION} AND slice = 'all' AND {WINDOW} AND $__timeFilter(window_end)"
+
+
+def _names(fields: dict[str, str]) -> str:
+    return ", ".join(f"'{field}'" for field in fields)
+
+
+def _named(fields: dict[str, str]) -> str:
+    """Return the expression for the name of a field on the page."""
+    return f"transform(field, [{_names(fields)}], [{', '.join(repr(name) for name in fields.values())}], field)"
+
+
+def _quantiles(name: str, field: str) -> PanelQuery:
+    return series(
+        f"generations.{name}",
+        f"""
+        SELECT
+            $__timeInterval(window_end) AS time,
+            max({finite("stats.p50")}) AS p50, max({finite("stats.p95")}) AS p95, max({finite("stats.p99")}) AS p99
+        FROM latest_distances AS stats
+        WHERE {_STATS} AND field = '{field}'
+        GROUP BY time
+        ORDER BY time
+        """,
+        "p50",
+        "p95",
+        "p99",
+        period_s=DISTANCES_S,
+    )
+
+
+def _last(name: str, field: str, expression: str) -> PanelQuery:
+    return table(
+        f"generations.{name}",
+        f"""
+        SELECT argMax({finite(expression)}, window_end) AS {name}
+        FROM latest_distances AS stats
+        WHERE {_STATS} AND field = '{field}'
+        """,
+        name,
+    )
+
+
+def _coverage(fields: Iterable[str]) -> str:
+    names = ", ".join(f"'{field}'" for field in fields)
+    return f"{MODEL} AND {VERSION} AND {SLICE} AND field IN ({names}) AND $__timeFilter(pane_start)"
+
+
+FIRST_TOKEN = _quantiles("first_token", "ttft_ms")
+PER_TOKEN = _quantiles("per_token", "time_per_output_token_ms")
+TOTAL = _quantiles("total", "latency_ms")
+FIRST_TOKEN_NOW = _last("first_token_now", "ttft_ms", "stats.p95")
+PER_TOKEN_NOW = _last("per_token_now", "time_per_output_token_ms", "stats.p95")
+OUTPUT_TOKENS_NOW = _last("output_tokens_now", "output_tokens", "stats.mean")
+
+STAGE_TIMES = series(
+    "generations.stage_times",
+    f"""
+    SELECT $__timeInterval(window_end) AS time, {_named(STAGES)} AS stage, max({finite("stats.mean")}) AS mean
+    FROM latest_distances AS stats
+    WHERE {_STATS} AND field IN ({_names(STAGES)})
+    GROUP BY time, stage
+    ORDER BY time, stage
+    """,
+    "stage:text",
+    "mean",
+    period_s=DISTANCES_S,
+)
+
+TOKENS_PER_GENERATION = series(
+    "generations.tokens_per_generation",
+    f"""
+    SELECT $__timeInterval(window_end) AS time, {_named(TOKENS)} AS tokens, max({finite("stats.mean")}) AS mean
+    FROM latest_distances AS stats
+    WHERE {_STATS} AND field IN ({_names(TOKENS)})
+    GROUP BY time, tokens
+    ORDER BY time, tokens
+    """,
+    "tokens:text",
+    "mean",
+    period_s=DISTANCES_S,
+)
+
+TOKENS_PER_MINUTE = series(
+    "generations.tokens_per_minute",
+    f"""
+    SELECT
+        $__timeInterval(window_end) AS time,
+        {_named(TOKENS)} AS tokens,
+        max({finite(f"stats.mean * stats.n / {window_seconds('stats.window')} * 60")}) AS per_minute
+    FROM latest_distances AS stats
+    WHERE {_STATS} AND field IN ({_names(TOKENS)})
+    GROUP BY time, tokens
+    ORDER BY time, tokens
+    """,
+    "tokens:text",
+    "per_minute",
+    period_s=DISTANCES_S,
+)
+
+COVERAGE = series(
+    "generations.coverage",
+    f"""
+    SELECT
+        $__timeInterval(pane_start) AS time,
+        {_named(COVERED)} AS value,
+        {finite("1 - sum(pane.nulls) / sum(pane.n)")} AS observed
+    FROM all_panes AS pane
+    WHERE {_coverage(COVERED)}
+    GROUP BY time, value
+    ORDER BY time, value
+    """,
+    "value:text",
+    "observed",
+    period_s=HOUR_S,
+)
+
+TOKENS_OBSERVED = table(
+    "generations.tokens_observed",
+    f"""
+    SELECT {finite("1 - sum(pane.nulls) / sum(pane.n)")} AS tokens_observed
+    FROM all_panes AS pane
+    WHERE {_coverage(["output_tokens"])}
+    """,
+    "tokens_observed",
+)
