@@ -327,7 +327,11 @@ def test_a_wrong_clock_is_reported_for_both_servers(settings: Settings) -> None:
     findings = run_doctor(settings, clock=lambda: time.time() + 3600)
     wrong = with_status(findings, CheckStatus.ERROR)
     assert {finding.component for finding in wrong} == {"Clocks"}
-    assert [finding.message.split(" is ")[1].split(" this")[0] for finding in wrong] == ["3,600.0 s behind"] * 2
+    assert len(wrong) == 2
+    for finding in wrong:
+        seconds = finding.message.split(" is ")[1].split(" s behind this")[0]
+        # A slow answer is not exactly an hour behind.
+        assert float(seconds.replace(",", "")) == pytest.approx(3600, abs=10)
     assert all("NTP" in finding.action for finding in wrong)
 
 

@@ -418,10 +418,13 @@ def test_a_monitor_that_cannot_dead_letter_acknowledges_nothing(kafka: SecureKaf
     report = Report("monitor", "muzzled")
     with connect(deployment.address) as client:
         worker = Worker(settings, WarehouseStore(client), Registry, lambda: None, ("id", 2), report)
-        assert worker.handle(IncomingRecord(0, 0, b"no record", 0)) == NOTHING
         progress = encode(Progress(source_topic_id="t", source_partitions=1, counted_at_ms=0, ranges=[]))
+        # The broker's answer may come before the first dead letter.
+        records = (IncomingRecord(0, 0, b"no record", 0), IncomingRecord(0, 1, progress, 0))
+        acknowledged: list[object] = []
         with pytest.raises(ProcessorError, match=f"lacks {lacked}"):
-            worker.handle(IncomingRecord(0, 1, progress, 0))
+            acknowledged.extend(worker.handle(record) for record in records)
+        assert acknowledged in ([], [NOTHING])
 
 
 def changed(user: dict[str, str], **values: Any) -> dict[str, str]:

@@ -146,7 +146,7 @@ def test_events_of_a_mirror_are_paired(pipeline: Pipeline) -> None:
     rows = read_topics(pipeline)
     expected = joined(rows)
     with pipeline.client as client:
-        wait_for(lambda: not differences(stored(client), expected), "the pairs", 60)
+        wait_for(lambda: not differences(stored(client), expected), "the pairs")
         result = stored(client)
     hour = start_ms // HOUR_MS * 3600
     counts = result["all", hour]
