@@ -22,6 +22,7 @@ import random
 import socket
 import threading
 import time
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -99,7 +100,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
 class FailureOnlyProducer:
     """A Kafka producer that reports only failed messages, with counts of accepted and failed events."""
 
-    __slots__ = ("accepted", "failed", "is_settled", "kafka")
+    __slots__ = ("__weakref__", "accepted", "failed", "is_settled", "kafka")
 
     def __init__(self) -> None:
         self.kafka: Any = ()
@@ -200,7 +201,10 @@ class Outbox:
 
     def _build_failure_only(self, generation: int) -> FailureOnlyProducer:
         producer = FailureOnlyProducer()
-        callbacks = {"on_delivery": partial(self._on_failed_delivery, producer), "delivery.report.only.error": True}
+        # A strong reference would be a cycle. The garbage collector would free it, maybe in a forked child, where
+        # librdkafka can wait forever for a lock that one of its threads held at the fork.
+        on_delivery = partial(self._on_failed_delivery, weakref.ref(producer))
+        callbacks = {"on_delivery": on_delivery, "delivery.report.only.error": True}
         producer.kafka = self._build_producer(generation, callbacks)
         return producer
 
@@ -372,8 +376,11 @@ class Outbox:
             self._failed += n_events
             self._first_failure = self._first_failure or error.str()
 
-    def _on_failed_delivery(self, producer: FailureOnlyProducer, error: KafkaError | None, _message: Any) -> None:
-        if error is not None:
+    def _on_failed_delivery(
+        self, reference: weakref.ref[FailureOnlyProducer], error: KafkaError | None, _message: Any
+    ) -> None:
+        producer = reference()
+        if error is not None and producer is not None:
             with self._lock:
                 producer.failed += 1
                 self._first_failure = self._first_failure or error.str()

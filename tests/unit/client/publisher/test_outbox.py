@@ -11,8 +11,14 @@ import weakref
 import pyarrow as pa
 import pytest
 from barograph import Contract, PublishError
-from barograph.publisher.outbox import METADATA_MAX_AGE_S, REPLACEMENT_FIRST_RETRY_S, REPLACEMENT_MAX_RETRY_S, Outbox
-from confluent_kafka import KafkaError
+from barograph.publisher.outbox import (
+    METADATA_MAX_AGE_S,
+    REPLACEMENT_FIRST_RETRY_S,
+    REPLACEMENT_MAX_RETRY_S,
+    Outbox,
+    kafka_settings,
+)
+from confluent_kafka import KafkaError, Producer
 
 from tests.support.scripted_kafka import RecordingProducer, ScriptedPublisher
 
@@ -295,3 +301,20 @@ def test_partition_counts_are_fetched_in_the_background_and_refreshed_when_old(s
     serving.script.topic_answers = [6]
     serving.outbox.maintain()
     assert serving.outbox.cached_partition_count("t") == 6
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_close_frees_the_producer_without_the_garbage_collector(wait: bool) -> None:
+    def producers() -> int:
+        return sum(isinstance(each, Producer) for each in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = producers()
+        outbox = Outbox(kafka_settings("127.0.0.1:1", "drop", 1000, 1 << 20), wait=wait)
+        assert producers() == before + 1
+        outbox.close(0.1)
+        assert producers() == before
+    finally:
+        gc.enable()
