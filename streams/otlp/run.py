@@ -13,6 +13,7 @@ from streams.broker.consumer_lag import SourceTopic
 from streams.errors import ProcessorError
 from streams.events.event_time import DAY_MS
 from streams.otlp.contract_privacy import ContractPrivacy
+from streams.otlp.contract_text import ContractText
 from streams.otlp.conventions import load_conventions
 from streams.otlp.http_endpoint import OtlpEndpoint
 from streams.otlp.ingest import Ingest
@@ -39,7 +40,7 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
     """
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
-        privacy = ContractPrivacy(services.registry)
+        privacy, text = ContractPrivacy(services.registry), ContractText(services.registry)
         topics = otlp.encodings()
         if topics:
             require_acls(settings, "otlp")
@@ -50,18 +51,24 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
                 seq=repeat(None),
                 retention_ms=settings.retention_days * DAY_MS,
                 protect=privacy.protect,
+                text=text,
             )
             reader = OtlpTopicReader(settings, topics, ingest, services.report, wait_s=otlp.wait_s)
             services.run(reader, GROUP, [SourceTopic(name, "spans") for name in topics], shutdown)
             return
         require_acls(settings, "publisher")
-        receive(settings, otlp, privacy, services.report, shutdown.requested)
+        receive(settings, otlp, privacy, text, services.report, shutdown.requested)
 
     return run_processor("otlp", settings, work)
 
 
 def receive(
-    settings: ProcessorSettings, otlp: OtlpSettings, privacy: ContractPrivacy, report: Report, stop: threading.Event
+    settings: ProcessorSettings,
+    otlp: OtlpSettings,
+    privacy: ContractPrivacy,
+    text: ContractText,
+    report: Report,
+    stop: threading.Event,
 ) -> None:
     """Receive exports until `stop` is set, and publish predictions.
 
@@ -87,6 +94,7 @@ def receive(
         nested=NestedCalls(wait_s=otlp.wait_s),
         retention_ms=settings.retention_days * DAY_MS,
         protect=privacy.protect,
+        text=text,
     )
     receiver = Receiver(ingest, outbox, settings.topics.predictions, report)
     endpoint = OtlpEndpoint(receiver, otlp.host, otlp.port)
