@@ -10,7 +10,7 @@ _FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
 _CODE_LINE = re.compile(
     r"[ \t]*(?:"
     r"(?:def|class|import|from|return|elif|else:|try:|except|for|while|with|async|await|lambda|raise)\b.*[:(=]\s*\S*\s*$"
-    r"|(?:import|from)\s+[\w.]+(?:\s+import\b.*)?$"
+    r"|(?:import\s+[\w.]+(?:\s+as\s+\w+)?|from\s+[\w.]+\s+import\s+[\w., *()]+)$"
     r"|(?:const|let|var|function|public|private|static|void|int|fn|func|struct|package|#include|#define|using)\b.*[;{}()<>\"]\s*$"
     r"|(?:SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|FROM|WHERE|JOIN)\b.*[*=,;()]"
     r"|</?[A-Za-z][\w:-]*(?:\s[^<>]*)?>"

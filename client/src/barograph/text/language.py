@@ -16,10 +16,12 @@ times."""
 MAX_CHARS = 1_000
 """Characters that are read of a text."""
 MIN_CONFIDENCE = 0.5
-"""Smallest probability of the best language; below it the text is `unknown`."""
+"""Smallest probability of the best language among those with a code of ISO 639-1; below it the text is `unknown`."""
 MAX_OUTSIDE = 0.9
 """Probability of all languages that the contract does not name from which a text is `other`."""
 _NO_LANGUAGE = "zxx"
+_CODE_CHARS = 2
+"""Length of a code of ISO 639-1."""
 _LOGOGRAMS_FROM = "\u2e80"
 """First code point of the scripts of Chinese, Japanese and Korean, whose letters tell more each."""
 
@@ -42,6 +44,7 @@ class LanguageDetector:
         if unknown:
             raise TextError(f"the languages {', '.join(unknown)} are unknown; write codes of ISO 639-1 such as en, de")
         self._languages = frozenset(languages)
+        self._known = frozenset(label for label in self._model.labels if len(label) == _CODE_CHARS)
 
     def detect(self, text: str) -> str:
         """Return the language of a text: a code, `other` or `unknown`."""
@@ -50,14 +53,15 @@ class LanguageDetector:
         if len(letters) + 3 * sum(char >= _LOGOGRAMS_FROM for char in letters) < MIN_LETTERS:
             return UNKNOWN
         ranked = self._model.rank(text.encode("utf-8", "replace").decode())
-        if self._languages:
-            inside = [(language, p) for language, p in ranked if language in self._languages]
-            mass = sum(p for _, p in inside)
-            if 1 - mass >= MAX_OUTSIDE:
-                return OTHER
-            ranked = [(language, p / mass) for language, p in inside]
-        language, p = ranked[0]
-        return str(language) if p >= MIN_CONFIDENCE and language != _NO_LANGUAGE else UNKNOWN
+        if ranked[0][0] == _NO_LANGUAGE:
+            return UNKNOWN
+        inside = [(language, p) for language, p in ranked if language in (self._languages or self._known)]
+        mass = sum(p for _, p in inside)
+        if self._languages and 1 - mass >= MAX_OUTSIDE:
+            return OTHER
+        # A short text of a common language resembles its creoles and dialects, which have longer codes.
+        language, p = inside[0]
+        return str(language) if p >= MIN_CONFIDENCE * mass else UNKNOWN
 
     def detect_all(self, texts: Iterable[str]) -> list[str]:
         """Return the language of each text."""
