@@ -15,10 +15,12 @@ from barograph.text.codebook import Codebook
 from barograph.text.content import ContentPolicy
 from barograph.text.embedding import Encoder, SentenceEncoder
 from barograph.text.errors import TextError
-from barograph.text.language import LanguageDetector
+from barograph.text.language import UNKNOWN, LanguageDetector
 
 LANGUAGE, CODE_SHARE, TOPIC, TOPIC_DISTANCE = "language", "code_share", "topic", "topic_distance"
 """Members of `features`."""
+MAX_CODE_SHARE = 0.5
+"""Share of code in a prompt from which its language is `unknown`: program code resembles arbitrary languages."""
 INPUT_CHARS, OUTPUT_CHARS = "input_chars", "output_chars"
 """Members of `metrics`: lengths of prompt and answer in characters."""
 
@@ -105,7 +107,8 @@ class TextObserver:
         _, prompt, answer = generation
         features: dict[str, Any] = {}
         if prompt:
-            features[LANGUAGE] = self._languages.detect(prompt)
+            is_code = (code_share(prompt) or 0.0) >= MAX_CODE_SHARE
+            features[LANGUAGE] = UNKNOWN if is_code else self._languages.detect(prompt)
         share = code_share("\n".join(filter(None, (prompt, answer))))
         if share is not None:
             features[CODE_SHARE] = round(share, 4)

@@ -17,8 +17,10 @@ MAX_CHARS = 1_000
 """Characters that are read of a text."""
 MIN_CONFIDENCE = 0.5
 """Smallest probability of the best language among those with a code of ISO 639-1; below it the text is `unknown`."""
+MIN_OTHER_CONFIDENCE = 0.3
+"""Smallest probability of a language that the contract does not name for `other`; below it the text is `unknown`."""
 MAX_OUTSIDE = 0.9
-"""Probability of all languages that the contract does not name from which a text is `other`."""
+"""Probability of all languages that the contract does not name from which a text is none of those that it names."""
 _NO_LANGUAGE = "zxx"
 _CODE_CHARS = 2
 """Length of a code of ISO 639-1."""
@@ -58,7 +60,7 @@ class LanguageDetector:
         inside = [(language, p) for language, p in ranked if language in (self._languages or self._known)]
         mass = sum(p for _, p in inside)
         if self._languages and 1 - mass >= MAX_OUTSIDE:
-            return OTHER
+            return OTHER if ranked[0][1] >= MIN_OTHER_CONFIDENCE else UNKNOWN
         # A short text of a common language resembles its creoles and dialects, which have longer codes.
         language, p = inside[0]
         return str(language) if p >= MIN_CONFIDENCE * mass else UNKNOWN
