@@ -76,7 +76,7 @@ _NAMED_BY_GRAFANA = (
         "rates",
         "shadow_pairs",
     ),
-    *("shadow_verdicts", "unmatched_labels", "unseen_categories", "version_comparison", "volume"),
+    *("shadow_verdicts", "text_features", "unmatched_labels", "unseen_categories", "version_comparison", "volume"),
 )
 """Tables and views that a dashboard or an alert rule names."""
 _BELOW_VIEWS = (

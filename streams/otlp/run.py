@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from itertools import repeat
+from typing import Any
 
 import structlog
 from barograph.publisher.outbox import Outbox, kafka_settings
@@ -15,6 +17,7 @@ from streams.events.event_time import DAY_MS
 from streams.otlp.contract_privacy import ContractPrivacy
 from streams.otlp.contract_text import ContractText
 from streams.otlp.conventions import load_conventions
+from streams.otlp.feedback_class import FeedbackClass
 from streams.otlp.http_endpoint import OtlpEndpoint
 from streams.otlp.ingest import Ingest
 from streams.otlp.nesting import NestedCalls
@@ -40,7 +43,13 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
     """
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
-        privacy, text = ContractPrivacy(services.registry), ContractText(services.registry)
+        text, feedback = ContractText(services.registry), FeedbackClass(services.registry)
+        privacy = ContractPrivacy(services.registry)
+
+        def protect(prediction: Any) -> None:
+            feedback.set_class(prediction)
+            privacy.protect(prediction)
+
         topics = otlp.encodings()
         if topics:
             require_acls(settings, "otlp")
@@ -50,14 +59,14 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
                 producer=None,
                 seq=repeat(None),
                 retention_ms=settings.retention_days * DAY_MS,
-                protect=privacy.protect,
+                protect=protect,
                 text=text,
             )
             reader = OtlpTopicReader(settings, topics, ingest, services.report, wait_s=otlp.wait_s)
             services.run(reader, GROUP, [SourceTopic(name, "spans") for name in topics], shutdown)
             return
         require_acls(settings, "publisher")
-        receive(settings, otlp, privacy, text, services.report, shutdown.requested)
+        receive(settings, otlp, protect, text, services.report, shutdown.requested)
 
     return run_processor("otlp", settings, work)
 
@@ -65,7 +74,7 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
 def receive(
     settings: ProcessorSettings,
     otlp: OtlpSettings,
-    privacy: ContractPrivacy,
+    protect: Callable[[Any], None],
     text: ContractText,
     report: Report,
     stop: threading.Event,
@@ -93,7 +102,7 @@ def receive(
         seq=outbox.seq,
         nested=NestedCalls(wait_s=otlp.wait_s),
         retention_ms=settings.retention_days * DAY_MS,
-        protect=privacy.protect,
+        protect=protect,
         text=text,
     )
     receiver = Receiver(ingest, outbox, settings.topics.predictions, report)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from barograph.contract import Contract, Field, Text
+from barograph.contract import Contract, Field, LabelSpec, Text
 
 from streams.otlp.contract_privacy import ContractPrivacy
 from streams.otlp.contract_text import ContractText
+from streams.otlp.feedback_class import FeedbackClass
 from streams.otlp.model_call import ModelCall
 from streams.otlp.nesting import NestedCalls
 from streams.registry.registry import Registry, build_registry
@@ -172,3 +173,14 @@ def test_text_that_waits_is_counted_and_released() -> None:
     assert waiting.waiting_chars == len("How do I reset my password?") + len("1")
     assert len(ingest.release()) == 1
     assert waiting.waiting_chars == 0
+
+
+@pytest.mark.parametrize(("label", "expected"), [("bool", "true"), ("float", None), (None, None)])
+def test_a_generation_claims_that_the_user_is_content(label: Any, expected: str | None) -> None:
+    contract = Contract(model="support-bot", label=None if label is None else LabelSpec(type=label))
+    feedback = FeedbackClass(lambda: build_registry([(contract, 0)], []))
+    failed = span("02", status={"code": 2})
+    first, second = predictions([export_of(span(), failed)], ingest=make_ingest(protect=feedback.set_class))
+    assert first.get("class") == expected
+    assert second["error"] == "unknown"
+    assert "class" not in second
