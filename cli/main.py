@@ -76,6 +76,9 @@ COMMANDS: dict[str, _Command] = {
         "prompts_app",
         "Register prompts of language models, and decide which version serves.",
     ),
+    "codebook": _Command(
+        "cli.codebook.command", "codebook_app", "Train, show and name codebooks, which assign topics to prompts."
+    ),
     "run": _Command("cli.run", "run_command", "Run one processor until SIGTERM or Ctrl-C."),
     "dev": _Command(
         "cli.dev.command",

@@ -40,7 +40,7 @@ def derive_contract(contract: Contract, name: str, route: str | None = None) -> 
     fields = tuple(
         field if field.pii == "drop" else msgspec.structs.replace(field, pii="keep") for field in contract.fields
     )
-    derived = msgspec.structs.replace(contract, model=name, fields=fields, raw_share=1.0, shadow=None)
+    derived = msgspec.structs.replace(contract, model=name, fields=fields, raw_share=1.0, shadow=None, text=None)
     if route is None:
         return derived
     rules = {rule: msgspec.structs.replace(each, route=None) for rule, each in contract.alerts.rules.items()}

@@ -123,6 +123,7 @@ class ProcessorServices:
             settings.registry_poll_s,
             counting_only=counting_only,
             retention_ms=settings.retention_days * DAY_MS,
+            with_codebooks=kind == "otlp",
         )
         self.registry = self.source.current
         self.report.set_function(metrics.REGISTRY_AGE, self.source.age_s)

@@ -5,6 +5,7 @@ The server binds all values (`{name:Type}`); only names from this file are forma
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -15,7 +16,7 @@ from warehouse.client import identifier
 from warehouse.drill_models import NO_DRILLS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from warehouse.client import Client
@@ -169,6 +170,25 @@ def baselines(client: Client, model: str | None = None) -> list[BaselineRow]:
         "ORDER BY model, version, effective_from, accepted_at",
         {} if model is None else {"model": model},
     )
+
+
+def codebooks(client: Client, codebook_ids: Sequence[str]) -> dict[str, bytes]:
+    """Read the files of codebooks by id; an id that is not stored, or whose row is no base64, is left out."""
+    found: dict[str, bytes] = {}
+    for codebook_id, body in client.rows(
+        "SELECT codebook_id, body FROM codebooks FINAL WHERE codebook_id IN {ids:Array(String)}",
+        {"ids": list(codebook_ids)},
+    ):
+        try:
+            found[str(codebook_id)] = base64.b64decode(body, validate=True)
+        except ValueError:
+            continue
+    return found
+
+
+def codebook_ids(client: Client) -> set[str]:
+    """Read the ids of all stored codebooks."""
+    return {str(codebook_id) for (codebook_id,) in client.rows("SELECT codebook_id FROM codebooks")}
 
 
 def registry_stamp(client: Client) -> tuple[object, ...]:

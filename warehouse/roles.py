@@ -76,7 +76,7 @@ _NAMED_BY_GRAFANA = (
         "rates",
         "shadow_pairs",
     ),
-    *("shadow_verdicts", "unmatched_labels", "unseen_categories", "version_comparison", "volume"),
+    *("shadow_verdicts", "text_features", "unmatched_labels", "unseen_categories", "version_comparison", "volume"),
 )
 """Tables and views that a dashboard or an alert rule names."""
 _BELOW_VIEWS = (
@@ -181,7 +181,7 @@ ROLES: tuple[Role, ...] = (
         "barograph_apply",
         "`barograph apply` and `barograph drill`: create tables and views, and store contracts, baselines and results",
         _ALL,
-        ("baselines", "contracts", "drills", "migrations", "promotions", "reference_choices", "topics"),
+        ("baselines", "codebooks", "contracts", "drills", "migrations", "promotions", "reference_choices", "topics"),
         (
             *("CREATE DATABASE", "CREATE TABLE", "CREATE VIEW", "DROP VIEW"),
             *("ALTER ADD COLUMN", "ALTER COMMENT COLUMN", "ALTER MODIFY COMMENT", "ALTER SETTINGS", "ALTER TTL"),
@@ -202,7 +202,7 @@ ROLES: tuple[Role, ...] = (
         ("changes", "prompt_labels", "prompts"),
         ("changes", "prompt_labels", "prompts"),
     ),
-    Role("barograph_sketcher", "the sketcher", _REGISTRY, _REPORTED),
+    Role("barograph_sketcher", "the sketcher, and the receiver of spans", (*_REGISTRY, "codebooks"), _REPORTED),
     Role(
         "barograph_recorder",
         "the recorder",

@@ -21,6 +21,12 @@ _BASELINE = typer.Option(
     help="A baseline file; repeatable. Default: each MODEL.VERSION.baseline.json next to the contracts.",
     show_default=False,
 )
+_CODEBOOK = typer.Option(
+    "--codebook",
+    metavar="FILE",
+    help="A codebook that a contract names; repeatable. Default: the *.codebook.npz next to the contracts.",
+    show_default=False,
+)
 _EFFECTIVE = typer.Option(
     "--effective",
     metavar="TIME",
@@ -40,6 +46,7 @@ _UP_TO_DATE = "Nothing to do: everything is up to date."
 def plan_command(
     contracts: Annotated[list[Path] | None, _CONTRACTS] = None,
     baseline: Annotated[list[Path] | None, _BASELINE] = None,
+    codebook: Annotated[list[Path] | None, _CODEBOOK] = None,
     effective: Annotated[str | None, _EFFECTIVE] = None,
     overwrite_grafana: Annotated[bool, _OVERWRITE] = False,
     acls: Annotated[
@@ -85,10 +92,15 @@ def plan_command(
     if acls or roles:
         _print_access(contracts or [], config, acls=acls, roles=roles)
         return
-    pairs, baselines = read_inputs(contracts or [], baseline)
+    pairs, baselines, codebooks = read_inputs(contracts or [], baseline, codebook)
     settings = load_settings(config)
     plan = plan_all(
-        settings, pairs, baselines, effective_s=parse_effective(effective), overwrite_grafana=overwrite_grafana
+        settings,
+        pairs,
+        baselines,
+        codebooks,
+        effective_s=parse_effective(effective),
+        overwrite_grafana=overwrite_grafana,
     )
     terminal = Terminal()
     terminal.changes(plan_lines(plan))
@@ -154,6 +166,7 @@ def _print_access(contracts: list[Path], config: Path | None, *, acls: bool, rol
 def apply_command(
     contracts: Annotated[list[Path] | None, _CONTRACTS] = None,
     baseline: Annotated[list[Path] | None, _BASELINE] = None,
+    codebook: Annotated[list[Path] | None, _CODEBOOK] = None,
     effective: Annotated[str | None, _EFFECTIVE] = None,
     reason: Annotated[
         str, typer.Option(metavar="TEXT", help="Why the baselines change; stored in the table of baselines.")
@@ -191,7 +204,7 @@ def apply_command(
     from cli.settings import load_settings
     from streams.unencrypted import unencrypted_connections
 
-    pairs, baselines = read_inputs(contracts or [], baseline)
+    pairs, baselines, codebooks = read_inputs(contracts or [], baseline, codebook)
     settings = load_settings(config)
     for connection in unencrypted_connections(settings.bootstrap_servers, settings.kafka, settings.warehouse):
         Terminal(stderr=True).line(f"Warning: {connection.message} {connection.action}")
@@ -199,6 +212,7 @@ def apply_command(
         settings,
         pairs,
         baselines,
+        codebooks,
         effective_s=parse_effective(effective),
         reason=reason,
         grounds=PromotionGrounds(evidence or (), override, by),
@@ -208,7 +222,7 @@ def apply_command(
     terminal.changes(plan_lines(plan))
     if plan.is_empty:
         terminal.line(_UP_TO_DATE)
-    elif plan.contracts or plan.baselines:
+    elif plan.contracts or plan.baselines or plan.codebooks:
         terminal.line("Applied. Running processors load the changes within 10 seconds.")
     elif not plan.changes_nothing:
         terminal.line("Applied.")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from barograph.contract import Contract
 from barograph.contract.file import load_contract
+from barograph.text.codebook import Codebook
 
+from cli.apply.codebooks import read_codebooks
 from cli.errors import ApplyError
 from sketches.baseline.baseline import Baseline, load_baseline
 from warehouse.drill_models import PREFIX, is_drill
@@ -16,19 +18,21 @@ BASELINE_ENDING = ".baseline.json"
 
 
 def read_inputs(
-    contracts: Sequence[Path], baselines: Sequence[Path] | None = None
-) -> tuple[list[tuple[Contract, str]], list[Baseline]]:
-    """Read contract files, each with its text, and baseline files; without any, those that `find_baselines` finds.
+    contracts: Sequence[Path], baselines: Sequence[Path] | None = None, codebooks: Sequence[Path] | None = None
+) -> tuple[list[tuple[Contract, str]], list[Baseline], list[Codebook]]:
+    """Read contract files, each with its text, and files of baselines and codebooks.
+
+    Without files of a kind, those next to the contracts are read, as `find_baselines` and `read_codebooks` find them.
 
     Raises:
         ApplyError: a baseline file cannot be read.
         BaselineError: a file is not a baseline.
         ContractError: a file cannot be read or is not a contract.
+        TextError: a file is not a codebook.
     """
     pairs = read_contracts(contracts)
-    if not baselines:
-        baselines = find_baselines([(path, pair[0]) for path, pair in zip(contracts, pairs, strict=True)])
-    return pairs, read_baselines(baselines)
+    located = [(path, pair[0]) for path, pair in zip(contracts, pairs, strict=True)]
+    return pairs, read_baselines(baselines or find_baselines(located)), read_codebooks(located, codebooks)
 
 
 def read_contracts(paths: Sequence[Path]) -> list[tuple[Contract, str]]:

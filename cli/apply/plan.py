@@ -1,4 +1,4 @@
-"""Plan and execution of an apply: tables, topics, baselines, contracts, Grafana, in this order.
+"""Plan and execution of an apply: tables, topics, baselines, codebooks, contracts, Grafana, in this order.
 
 Each step compares the desired with the current state, so a second run changes nothing and the next run completes an
 interrupted one. Baselines come before contracts: a contract registers its model, and from then on processors count its
@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from barograph.contract import Contract
+from barograph.text.codebook import Codebook
 
 from cli.apply import catalogue
 from cli.apply.catalogue import BaselineChange, Catalogue, ContractChange
+from cli.apply.codebooks import plan_codebooks, store_codebooks
 from cli.apply.grafana import GrafanaError, GrafanaPlan, apply_grafana, build_bundle, check_grafana, plan_grafana
 from cli.apply.grafana import connect as connect_grafana
 from cli.apply.promotions import (
@@ -55,6 +57,8 @@ class Plan:
     topic_records: tuple[str, ...] = ()
     """Existing topics whose recorded id or partition count is missing or outdated."""
     baselines: tuple[BaselineChange, ...] = ()
+    codebooks: tuple[Codebook, ...] = ()
+    """Codebooks that are not stored yet."""
     contracts: tuple[ContractChange, ...] = ()
     promotions: tuple[Promotion, ...] = ()
     """Changes of contracts that need evidence; they are among `contracts`."""
@@ -75,6 +79,7 @@ class Plan:
             or self.topics
             or self.topic_records
             or self.baselines
+            or self.codebooks
             or self.contracts
         )
 
@@ -88,6 +93,7 @@ def plan_all(
     settings: Settings,
     contracts: Sequence[tuple[Contract, str]],
     baselines: Sequence[Baseline] = (),
+    codebooks: Sequence[Codebook] = (),
     *,
     effective_s: int | None = None,
     overwrite_grafana: bool = False,
@@ -99,6 +105,7 @@ def plan_all(
         settings: connections to Kafka, ClickHouse and optionally Grafana, and the partition counts of the topics.
         contracts: the contracts, each with the text of its file.
         baselines: the baselines to apply.
+        codebooks: the codebooks to apply.
         effective_s: event time (Unix seconds) from which a replacement baseline applies; by default the start of the
             next pane that is at least `MIN_LEAD_S` ahead.
         overwrite_grafana: whether to overwrite Grafana objects that were edited by hand or not applied from here.
@@ -112,7 +119,7 @@ def plan_all(
     """
     admin = TopicAdmin(settings)
     with _open_client(settings) as client:
-        plan, in_force = _plan_pipeline(settings, client, admin, contracts, baselines, effective_s, clock())
+        plan, in_force = _plan_pipeline(settings, client, admin, contracts, baselines, codebooks, effective_s, clock())
     return replace(plan, grafana=_call_grafana(plan_grafana, settings, in_force, overwrite=overwrite_grafana))
 
 
@@ -120,6 +127,7 @@ def apply_all(
     settings: Settings,
     contracts: Sequence[tuple[Contract, str]],
     baselines: Sequence[Baseline] = (),
+    codebooks: Sequence[Codebook] = (),
     *,
     effective_s: int | None = None,
     reason: str = "",
@@ -134,7 +142,9 @@ def apply_all(
     """
     admin = TopicAdmin(settings)
     with _open_client(settings) as existing:
-        plan, in_force = _plan_pipeline(settings, existing, admin, contracts, baselines, effective_s, clock())
+        plan, in_force = _plan_pipeline(
+            settings, existing, admin, contracts, baselines, codebooks, effective_s, clock()
+        )
         if plan.promotions:
             assert existing is not None
             stored, own_grounds = catalogue.read_catalogue(existing), grounds or PromotionGrounds()
@@ -147,6 +157,7 @@ def apply_all(
         retention.apply_ttls(client, settings.retention_days)
         _apply_topics(client, admin, plan, topic_specs(settings), clock)
         catalogue.store_baselines(client, plan.baselines, reason, _milliseconds(clock))
+        store_codebooks(client, plan.codebooks, _milliseconds(clock))
         applied_ms = _milliseconds(clock)
         # Promotions come first, so that no version changes without a record. If their contracts are not stored,
         # `latest_promotions` skips them.
@@ -189,15 +200,17 @@ def _plan_pipeline(
     admin: TopicAdmin,
     contracts: Sequence[tuple[Contract, str]],
     baselines: Sequence[Baseline],
+    codebooks: Sequence[Codebook],
     effective_s: int | None,
     now_s: float,
 ) -> tuple[Plan, Mapping[str, Contract]]:
     """Plan everything except Grafana; also return the contracts in force after the apply, by model."""
     migrations = migrate.load() if client is None else tuple(migrate.pending(client))
-    stored, recorded = Catalogue(), dict[str, TopicRow]()
+    stored, recorded, stored_codebooks = Catalogue(), dict[str, TopicRow](), set[str]()
     if client is not None and _has_catalogue(client):
         stored = catalogue.read_catalogue(client)
         recorded = {row.name: row for row in queries.topics(client)}
+        stored_codebooks = queries.codebook_ids(client)
     contract_changes = catalogue.plan_contracts(contracts, stored)
     in_force = {model: contract for model, (_, contract) in stored.contracts.items() if contract is not None}
     in_force |= {contract.model: contract for contract, _ in contracts}
@@ -215,6 +228,7 @@ def _plan_pipeline(
         topics=tuple(changes),
         topic_records=tuple(name for name, state in states.items() if not _is_recorded(recorded.get(name), state)),
         baselines=tuple(baseline_changes),
+        codebooks=tuple(plan_codebooks((contract for contract, _ in contracts), codebooks, stored_codebooks)),
         contracts=tuple(contract_changes),
         promotions=tuple(find_promotions(contract_changes, stored)),
         notes=tuple(notes),
@@ -225,10 +239,10 @@ def _plan_pipeline(
 def _has_catalogue(client: Client) -> bool:
     result = client.rows(
         "SELECT count() FROM system.tables WHERE database = {database:String} "
-        "AND name IN ('contracts', 'baselines', 'topics')",
+        "AND name IN ('contracts', 'baselines', 'codebooks', 'topics')",
         {"database": client.database},
     )
-    return bool(result[0][0] == 3)
+    return bool(result[0][0] == 4)
 
 
 def _is_recorded(row: TopicRow | None, state: TopicState) -> bool:

@@ -24,6 +24,7 @@ def plan_lines(plan: Plan) -> list[str]:
     changed = {change.spec.name for change in plan.topics}
     lines += [f"~ topic {name}: record id and partitions" for name in plan.topic_records if name not in changed]
     lines += [_baseline_line(change) for change in plan.baselines]
+    lines += [f"+ codebook {each.id}: {plural(len(each.header.names), 'topic')}" for each in plan.codebooks]
     for contract in plan.contracts:
         lines += _contract_lines(contract)
     lines += [_promotion_line(promotion) for promotion in plan.promotions]

@@ -20,6 +20,7 @@ from cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from barograph.contract import Contract
+    from barograph.text.codebook import Codebook
 
     from cli.apply import Plan
     from cli.dev.processors import Processor
@@ -122,13 +123,14 @@ def _contract_paths(arguments: list[Path] | None) -> list[Path]:
 
 def _read_checked_inputs(
     config: Path | None, contracts: list[Path] | None, page_port: int | None
-) -> tuple[list[tuple[Contract, str]], list[Baseline]]:
-    """Read the settings, contracts and baselines, and check that the page's port is free.
+) -> tuple[list[tuple[Contract, str]], list[Baseline], list[Codebook]]:
+    """Read the settings, contracts, baselines and codebooks, and check that the page's port is free.
 
     Raises:
         CommandError: a setting is invalid, or the port is taken.
         ContractError: a contract is invalid.
         BaselineError: a baseline is invalid.
+        TextError: a codebook is invalid.
     """
     from cli.apply.files import read_inputs
     from cli.settings import load_settings

@@ -1,9 +1,10 @@
-"""Rejected events as Kafka messages: reason and position in the headers, the original bytes as value."""
+"""Rejected events as Kafka messages: reason and position in the headers, the original bytes without text as value."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from streams.dead_letters.text_removal import without_text
 from streams.events.batch import RejectedEvent
 
 MAX_DETAIL_CHARS = 300
@@ -19,7 +20,7 @@ def dead_message(event: RejectedEvent, source_topic: str, replay_of: str = "") -
             rejected again to its predecessor.
     """
     return {
-        "value": event.value,
+        "value": without_text(event.value),
         "headers": [
             ("reason", event.reason.encode()),
             ("source-topic", source_topic.encode()),

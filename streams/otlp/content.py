@@ -1,4 +1,4 @@
-"""Lengths of prompts and answers: what remains of their text when a span is decoded."""
+"""Lengths of prompts and answers: what remains of their text if no contract reads it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import msgspec
 
 from streams.otlp.conventions import ContentForm
 
+MAX_JSON_CONTENT = 5 << 20
+"""Longest JSON text of messages, in characters, that is parsed: that of a request."""
 _TEXT_MEMBERS = ("content", "text")
 
 
@@ -18,7 +20,7 @@ def count_chars(form: ContentForm, value: Any) -> int | None:
         form: of the attribute. Of `messages` only the texts count, not roles, types and JSON's own characters.
         value: text, or lists and maps of texts.
     """
-    if form == "dropped":
+    if form in ("dropped", "role"):
         return None
     if form == "text":
         return len(value) if isinstance(value, str) else None

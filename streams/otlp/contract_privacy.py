@@ -7,14 +7,14 @@ from typing import Any
 
 import structlog
 from barograph.contract import Contract
-from barograph.events import CONTEXT, METRICS
+from barograph.events import CONTEXT, FEATURES, METRICS
 from barograph.publisher.pii import Pii, PiiKeyError, read_key
 
 from streams.registry.registry import Registry
 
 
 class ContractPrivacy:
-    """Hashes, truncates or drops members of `context` and `metrics`, like the publisher of a serving system."""
+    """Hashes, truncates or drops members of maps, like the publisher of a serving system."""
 
     def __init__(self, registry: Callable[[], Registry]) -> None:
         """Start without contracts.
@@ -32,7 +32,7 @@ class ContractPrivacy:
         if contract is None:
             return
         pii, has_key = self._rules_of(contract)
-        for map_name in (CONTEXT, METRICS):
+        for map_name in (FEATURES, CONTEXT, METRICS):
             members = getattr(prediction, map_name)
             names = pii.actions(map_name)
             if not members or not names:

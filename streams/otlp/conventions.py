@@ -15,7 +15,8 @@ import yaml
 Form = Literal["name", "title", "model", "names", "flag", "count", "number", "time", "evidence"]
 """How a value is read: a short text without spaces, a short text, a model's name, several short texts, true or false, a
 whole number of things, a number, a time, or a text that only `trust` reads."""
-ContentForm = Literal["messages", "text", "dropped"]
+ContentForm = Literal["messages", "text", "role", "dropped"]
+"""Of content: messages with roles, a text, the role of the text with the same number, or what nothing is read of."""
 Unit = Literal["", "token", "USD", "s"]
 Reliability = Literal["reported", "estimated on streams"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from streams.otlp.content import count_chars
@@ -19,6 +20,7 @@ from streams.otlp.span import (
     is_span_id,
     is_trace_id,
 )
+from streams.otlp.text_reader import TextReader
 
 _VALUE, _LENGTH, _UNKNOWN = Use.VALUE, Use.LENGTH, Use.UNKNOWN
 
@@ -26,16 +28,22 @@ _VALUE, _LENGTH, _UNKNOWN = Use.VALUE, Use.LENGTH, Use.UNKNOWN
 class ExportDecoder(ABC):
     """Decodes export requests. A subclass parses an encoding, and reads values of its messages."""
 
-    def __init__(self, conventions: Conventions, resource_names: frozenset[str]) -> None:
+    def __init__(
+        self,
+        conventions: Conventions,
+        resource_names: frozenset[str],
+        reads_text: Callable[[Mapping[str, str]], bool] = lambda resource: False,
+    ) -> None:
         """Prepare the decoder.
 
         Args:
             conventions: which attributes are kept.
             resource_names: attributes of resources that are kept.
+            reads_text: returns whether text of a resource's spans is read, by the attributes of the resource.
         """
         self._lookup = conventions.attribute
         self._first_token_events = conventions.first_token_events
-        self._resource_names = resource_names
+        self._resource_names, self._reads_text = resource_names, reads_text
 
     @abstractmethod
     def decode(self, data: bytes) -> DecodedRequest:
@@ -71,6 +79,9 @@ class ExportDecoder(ABC):
         texts = ((pair.key, self._text(pair.value)) for pair in pairs if pair.key in names)
         return {name: text for name, text in texts if text is not None}
 
+    def _scope(self, name: str, version: str, resource: dict[str, str]) -> InstrumentationScope:
+        return InstrumentationScope(name, version, resource, self._reads_text(resource))
+
     def _add(
         self,
         request: DecodedRequest,
@@ -101,6 +112,7 @@ class ExportDecoder(ABC):
             return
         attributes: dict[str, Any] = {}
         chars: dict[str, int] = {}
+        reader = TextReader() if scope.reads_text else None
         lookup, value_of = self._lookup, self._value
         for pair in span.attributes:
             name = pair.key
@@ -111,7 +123,10 @@ class ExportDecoder(ABC):
             if use is _VALUE:
                 attributes[name] = value_of(pair.value)
             elif use is _LENGTH:
-                n_chars = count_chars(known.content_form, self._tree(pair.value))
+                tree = self._tree(pair.value)
+                n_chars = count_chars(known.content_form, tree)
+                if reader is not None:
+                    reader.add(name, known, tree)
                 if n_chars is not None:
                     chars[known.content] = chars.get(known.content, 0) + n_chars
             elif use is _UNKNOWN:
@@ -137,5 +152,6 @@ class ExportDecoder(ABC):
                 chars,
                 first_token_ns,
                 exception,
+                None if reader is None else reader.text(),
             )
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from barograph.values import encode_event
 
@@ -18,6 +18,17 @@ from streams.otlp.protobuf_decoder import ProtobufExportDecoder
 from streams.otlp.rejection import SpanReason
 from streams.otlp.settings import SERVICE_NAME, MappingOptions
 from streams.otlp.span import MAX_UNKNOWN_NAMES, OTHER, DecodedRequest
+
+
+class CallText(Protocol):
+    """Computes what predictions contain of texts."""
+
+    def reads(self, model: str) -> bool:
+        """Return whether text of a model's calls is read."""
+
+    def observe(self, model: str, calls: Sequence[ModelCall]) -> None:
+        """Set `observed` of calls that have text."""
+
 
 RESOURCE_NAMES = frozenset((SERVICE_NAME, "barograph.arm", "barograph.prompt.name", "barograph.prompt.version"))
 """Attributes of a resource that are read."""
@@ -37,6 +48,7 @@ class Ingest:
         nested: NestedCalls | None = None,
         retention_ms: int = RETENTION_MS,
         protect: Callable[[Any], None] = lambda prediction: None,
+        text: CallText | None = None,
     ) -> None:
         """Assemble the steps.
 
@@ -48,14 +60,16 @@ class Ingest:
             nested: decides which of nested calls count; by default with the default limits.
             retention_ms: age at receipt from which a model call is rejected.
             protect: removes personal data from a prediction (`QuickPrediction`) as the model's contract says.
+            text: computes features of text; None if all text is dropped.
         """
         names = RESOURCE_NAMES | {options.model_attribute}
-        self.json, self.protobuf = JsonExportDecoder(conventions, names), ProtobufExportDecoder(conventions, names)
+        self.json = JsonExportDecoder(conventions, names, self._reads_text)
+        self.protobuf = ProtobufExportDecoder(conventions, names, self._reads_text)
         self._reader = CallReader(conventions, prefers_request_model=options.prefers_request_model)
         self._mapper = PredictionMapper(conventions, options.models, options.model_attribute)
         self._producer, self._seq = producer, seq
         self.nested = nested or NestedCalls()
-        self._retention_ms, self._protect = retention_ms, protect
+        self._retention_ms, self._protect, self._text = retention_ms, protect, text
         self.rejected: Counter[SpanReason] = Counter()
         """Rejected spans."""
         self.unknown: Counter[str] = Counter()
@@ -84,6 +98,7 @@ class Ingest:
                 candidates.append(Candidate(span.trace_id, span.span_id, span.parent_id, call))
         self.rejected.update(rejected)
         self._count_unknown(request.unknown)
+        self._observe_text([each.call for each in candidates if each.call is not None and each.call.text is not None])
         return self._encode(self.nested.add(candidates)), rejected
 
     def expire(self) -> list[bytes]:
@@ -93,6 +108,22 @@ class Ingest:
     def release(self) -> list[bytes]:
         """Return the predictions of all calls that wait."""
         return self._encode(self.nested.release())
+
+    def _reads_text(self, resource: Mapping[str, str]) -> bool:
+        if self._text is None:
+            return False
+        model = self._mapper.model_of(resource)
+        return model is not None and self._text.reads(model)
+
+    def _observe_text(self, calls: Sequence[ModelCall]) -> None:
+        by_model: dict[str, list[ModelCall]] = {}
+        for call in calls:
+            by_model.setdefault(self._mapper.model(call) or "", []).append(call)
+        for model, group in by_model.items():
+            if self._text is not None:
+                self._text.observe(model, group)
+            for call in group:
+                call.text = None
 
     def _check(self, call: ModelCall, received_ms: int) -> ModelCall | SpanReason:
         start_ms = call.start_ns // _NS_PER_MS

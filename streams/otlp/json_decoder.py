@@ -6,6 +6,7 @@ numbers or text. Unknown members are ignored.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from streams.otlp.conventions import Conventions
 from streams.otlp.export_decoder import ExportDecoder
 from streams.otlp.rejection import ExportError, RequestReason
-from streams.otlp.span import STATUS_ERROR, DecodedRequest, InstrumentationScope, check_size, check_span_count
+from streams.otlp.span import STATUS_ERROR, DecodedRequest, check_size, check_span_count
 
 
 class _Value(msgspec.Struct, gc=False):
@@ -146,14 +147,20 @@ class JsonExportDecoder(ExportDecoder):
     _value = staticmethod(_value)
     _tree = staticmethod(_tree)
 
-    def __init__(self, conventions: Conventions, resource_names: frozenset[str]) -> None:
+    def __init__(
+        self,
+        conventions: Conventions,
+        resource_names: frozenset[str],
+        reads_text: Callable[[Mapping[str, str]], bool] = lambda resource: False,
+    ) -> None:
         """Prepare the decoder.
 
         Args:
             conventions: which attributes are kept.
             resource_names: attributes of resources that are kept.
+            reads_text: returns whether text of a resource's spans is read, by the attributes of the resource.
         """
-        super().__init__(conventions, resource_names)
+        super().__init__(conventions, resource_names, reads_text)
         self._decoder = msgspec.json.Decoder(_Request)
 
     def decode(self, data: bytes) -> DecodedRequest:
@@ -179,7 +186,7 @@ class JsonExportDecoder(ExportDecoder):
                 resource = self._resource(() if each.resource is None else each.resource.attributes)
                 for group in each.scopeSpans:
                     name = group.scope or _NO_SCOPE
-                    scope = InstrumentationScope(name.name, name.version, resource)
+                    scope = self._scope(name.name, name.version, resource)
                     for span in group.spans:
                         ids = _id_bytes(span.traceId), _id_bytes(span.spanId), _id_bytes(span.parentSpanId)
                         times = _nanoseconds(span.startTimeUnixNano), _nanoseconds(span.endTimeUnixNano)

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from barograph.text.features import ObservedText
 
 from streams.otlp.conventions import Conventions, ScopeTrust
 from streams.otlp.rejection import SpanReason, ValueReason
-from streams.otlp.span import OTHER, InstrumentationScope, Span
+from streams.otlp.span import OTHER, InstrumentationScope, Span, SpanText
 from streams.otlp.values import MAX_DURATION_MS, MAX_TOKENS, UnreadableValue, is_name, member_of, read_model, read_value
 
 MAX_UNLISTED_SCOPES = 200
@@ -43,6 +44,20 @@ class ModelCall(msgspec.Struct, gc=False):
     latency_ms: float | None
     error: str | None
     version: str
+    text: SpanText | None = None
+    """Text that no feature was computed of yet; None before the call waits or is published."""
+    observed: ObservedText | None = None
+    """What the prediction contains of the text."""
+
+    @property
+    def event_id(self) -> str:
+        """The id of its prediction."""
+        return f"{self.trace_id.hex()}-{self.span_id.hex()}"
+
+    @property
+    def content_chars(self) -> int:
+        """The length of the text that its prediction contains, in characters."""
+        return 0 if self.observed is None else sum(map(len, self.observed.context.values()))
 
 
 @dataclass(slots=True)
@@ -112,6 +127,7 @@ class CallReader:
             latency_ms,
             error,
             version,
+            span.text,
         )
 
     def _values(self, attributes: dict[str, Any], faults: list[tuple[str, ValueReason]]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
+from barograph.text.content import ANSWER_HASH, PROMPT_HASH
 
 from streams.otlp.model_call import ModelCall
 from streams.otlp.settings import WAIT_S
@@ -118,6 +119,8 @@ class NestedCalls:
         """Spans that are remembered."""
         self.waiting = 0
         """Calls that wait."""
+        self.waiting_chars = 0
+        """Characters of text that the predictions of waiting calls contain."""
 
     def add(self, candidates: Iterable[Candidate]) -> list[ModelCall]:
         """Add the spans of one export request, and return the calls that count now."""
@@ -140,6 +143,7 @@ class NestedCalls:
                 continue
             trace.waiting[span_id] = call
             self.waiting += 1
+            self.waiting_chars += call.content_chars
             if parent_id:
                 self._deadlines.append((deadline_s, trace_id, span_id))
         counting: list[ModelCall] = []
@@ -168,7 +172,7 @@ class NestedCalls:
         """Forget all spans, also the calls that wait; only what was counted stays counted."""
         self._traces.clear()
         self._deadlines.clear()
-        self.remembered = self.waiting = 0
+        self.remembered = self.waiting = self.waiting_chars = 0
 
     def _trace(self, trace_id: bytes) -> _Trace:
         trace = self._traces.get(trace_id)
@@ -242,6 +246,7 @@ class NestedCalls:
     def _end(self, trace: _Trace, call: ModelCall) -> None:
         del trace.waiting[call.span_id]
         self.waiting -= 1
+        self.waiting_chars -= call.content_chars
 
     def _cover(self, trace: _Trace, parent_id: bytes) -> None:
         """Mark the ancestors of a call that counts, so that none of them counts later."""
@@ -287,6 +292,10 @@ def complete(outer: ModelCall, inner: ModelCall) -> None:
         outer.values.setdefault(name, value)
     for name, n_chars in inner.chars.items():
         outer.chars.setdefault(name, n_chars)
+    if outer.observed is None and inner.observed is not None:
+        # Whether a text is in the sample depends on the id of its own call.
+        hashes = {name: each for name, each in inner.observed.context.items() if name in (PROMPT_HASH, ANSWER_HASH)}
+        outer.observed = inner.observed._replace(context=hashes)
 
 
 def _is_usage(meaning: str) -> bool:

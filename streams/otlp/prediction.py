@@ -37,7 +37,11 @@ class PredictionMapper:
 
     def model(self, call: ModelCall) -> str | None:
         """Return the model's name in Barograph; None if the resource does not name the application."""
-        name = call.scope.resource.get(self._model_attribute)
+        return self.model_of(call.scope.resource)
+
+    def model_of(self, resource: Mapping[str, str]) -> str | None:
+        """Return the name of a resource's model in Barograph; None if the resource does not name the application."""
+        name = resource.get(self._model_attribute)
         if not name or not is_name(name):
             return None
         return self._models.get(name, name)
@@ -55,11 +59,11 @@ class PredictionMapper:
         return QuickPrediction(
             model,
             call.version,
-            f"{call.trace_id.hex()}-{call.span_id.hex()}",
+            call.event_id,
             call.start_ns // _NS_PER_MS,
             values.get("arm", call.scope.resource.get("barograph.arm")),
             self._context(call),
-            None,
+            (call.observed.features or None) if call.observed is not None else None,
             None,
             None,
             None,
@@ -82,6 +86,8 @@ class PredictionMapper:
             context["stream"] = "true" if values["is_stream"] else "false"
         if is_name(call.scope.name):
             context["instrumentation"] = call.scope.name
+        if call.observed is not None:
+            context.update(call.observed.context)
         return context
 
     def _metrics(self, call: ModelCall) -> dict[str, float]:

@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from streams.otlp.export_decoder import ExportDecoder
 from streams.otlp.rejection import ExportError, RequestReason
-from streams.otlp.span import STATUS_ERROR, DecodedRequest, InstrumentationScope, check_size, check_span_count
+from streams.otlp.span import STATUS_ERROR, DecodedRequest, check_size, check_span_count
 
 
 class ProtobufExportDecoder(ExportDecoder):
@@ -37,7 +37,7 @@ class ProtobufExportDecoder(ExportDecoder):
         check_span_count(sum(len(group.spans) for _, group in groups))
         request = DecodedRequest()
         for resource, group in groups:
-            scope = InstrumentationScope(group.scope.name, group.scope.version, self._resource(resource.attributes))
+            scope = self._scope(group.scope.name, group.scope.version, self._resource(resource.attributes))
             for span in group.spans:
                 ids = span.trace_id, span.span_id, span.parent_span_id
                 times = span.start_time_unix_nano, span.end_time_unix_nano

@@ -22,6 +22,9 @@ from streams.runtime.metrics_report import Report
 
 MAX_PENDING = 20_000
 """Predictions that wait, for their parents or for Kafka, beyond which requests are refused."""
+MAX_PENDING_BYTES = 64 << 20
+"""Bytes of predictions that wait for Kafka, and characters of text that wait for parents, beyond which requests are
+refused."""
 QUEUE_MESSAGES, QUEUE_BYTES = 60_000, 192 << 20
 """Size of the queue to Kafka: what may wait, what waits for parents, and two of the largest requests."""
 
@@ -64,12 +67,17 @@ class Receiver:
         self._ingest, self._outbox, self._topic = ingest, outbox, topic
         self._report, self._max_pending, self._clock = report, max_pending, clock
         self._lock = threading.Lock()
+        self._event_bytes = 0.0
+        """Mean size of recent predictions in bytes, with which the size of the queue is estimated."""
         self._findings = IngestReport(ingest, report, clock=clock)
 
     @property
     def is_full(self) -> bool:
         """Whether requests are refused."""
-        return self._outbox.stats.queued + self._ingest.nested.waiting >= self._max_pending
+        nested, queued = self._ingest.nested, self._outbox.stats.queued
+        if queued + nested.waiting >= self._max_pending:
+            return True
+        return queued * self._event_bytes + nested.waiting_chars >= MAX_PENDING_BYTES
 
     def receive(self, data: bytes, encoding: Encoding) -> ExportResult:
         """Accept one request.
@@ -107,6 +115,8 @@ class Receiver:
 
     def _publish(self, events: Sequence[bytes]) -> None:
         n_sent = sum(self._outbox.send_event(self._topic, event) for event in events)
+        if events:
+            self._event_bytes = max(sum(map(len, events)) / len(events), 0.9 * self._event_bytes)
         self._report.count_committed(n_sent, "published")
         if events:
             self._report.heartbeat.record_work()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from itertools import repeat
+from typing import Any
 
 import structlog
 from barograph.publisher.outbox import Outbox, kafka_settings
@@ -13,7 +15,9 @@ from streams.broker.consumer_lag import SourceTopic
 from streams.errors import ProcessorError
 from streams.events.event_time import DAY_MS
 from streams.otlp.contract_privacy import ContractPrivacy
+from streams.otlp.contract_text import ContractText
 from streams.otlp.conventions import load_conventions
+from streams.otlp.feedback_class import FeedbackClass
 from streams.otlp.http_endpoint import OtlpEndpoint
 from streams.otlp.ingest import Ingest
 from streams.otlp.nesting import NestedCalls
@@ -39,7 +43,13 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
     """
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
+        text, feedback = ContractText(services.registry), FeedbackClass(services.registry)
         privacy = ContractPrivacy(services.registry)
+
+        def protect(prediction: Any) -> None:
+            feedback.set_class(prediction)
+            privacy.protect(prediction)
+
         topics = otlp.encodings()
         if topics:
             require_acls(settings, "otlp")
@@ -49,19 +59,25 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
                 producer=None,
                 seq=repeat(None),
                 retention_ms=settings.retention_days * DAY_MS,
-                protect=privacy.protect,
+                protect=protect,
+                text=text,
             )
             reader = OtlpTopicReader(settings, topics, ingest, services.report, wait_s=otlp.wait_s)
             services.run(reader, GROUP, [SourceTopic(name, "spans") for name in topics], shutdown)
             return
         require_acls(settings, "publisher")
-        receive(settings, otlp, privacy, services.report, shutdown.requested)
+        receive(settings, otlp, protect, text, services.report, shutdown.requested)
 
     return run_processor("otlp", settings, work)
 
 
 def receive(
-    settings: ProcessorSettings, otlp: OtlpSettings, privacy: ContractPrivacy, report: Report, stop: threading.Event
+    settings: ProcessorSettings,
+    otlp: OtlpSettings,
+    protect: Callable[[Any], None],
+    text: ContractText,
+    report: Report,
+    stop: threading.Event,
 ) -> None:
     """Receive exports until `stop` is set, and publish predictions.
 
@@ -86,7 +102,8 @@ def receive(
         seq=outbox.seq,
         nested=NestedCalls(wait_s=otlp.wait_s),
         retention_ms=settings.retention_days * DAY_MS,
-        protect=privacy.protect,
+        protect=protect,
+        text=text,
     )
     receiver = Receiver(ingest, outbox, settings.topics.predictions, report)
     endpoint = OtlpEndpoint(receiver, otlp.host, otlp.port)

@@ -1,10 +1,13 @@
-"""A decoded span: what Barograph may know of it. Both encodings of OTLP decode to it, and text of prompts is gone."""
+"""A decoded span: what Barograph may know of it. Both encodings of OTLP decode to it.
+
+Text of prompts and answers is gone, unless the contract of the span's model has a section `text`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -36,10 +39,20 @@ class InstrumentationScope(msgspec.Struct, frozen=True):
     version: str
     resource: dict[str, str]
     """Attributes of the resource that are text and that Barograph reads, such as `service.name`."""
+    reads_text: bool = False
+    """Whether the model's contract has a section `text`."""
+
+
+class SpanText(NamedTuple):
+    """Text of a span, for as long as a request is handled."""
+
+    prompt: str | None
+    """The last message of the user."""
+    answer: str | None
 
 
 class Span(msgspec.Struct, gc=False):
-    """One span. Attributes are only those of the table of conventions; text of prompts has become lengths."""
+    """One span. Attributes are only those of the table of conventions."""
 
     scope: InstrumentationScope
     trace_id: bytes
@@ -56,11 +69,13 @@ class Span(msgspec.Struct, gc=False):
     attributes: dict[str, Any]
     """Name → flag, number, text or list of these."""
     chars: dict[str, int]
-    """`input_chars`, `output_chars`: lengths in characters of text that was dropped."""
+    """`input_chars`, `output_chars`: lengths in characters of all texts."""
     first_token_ns: int = 0
     """Time of the first event that marks the first token; 0 if there is none."""
     exception: str = ""
     """The type of the last recorded exception."""
+    text: SpanText | None = None
+    """None if the contract reads no text, or the span has none."""
 
 
 @dataclass(slots=True)

@@ -29,8 +29,8 @@ from streams.settings import ProcessorSettings
 GROUP: Final = "otlp"
 POLL_MESSAGES = 50
 """Messages fetched at once; one holds hundreds of spans."""
-MAX_EVENTS = 10_000
-"""Predictions after which a transaction is committed."""
+MAX_EVENTS, MAX_EVENT_BYTES = 10_000, 64 << 20
+"""Predictions, and their bytes, after which a transaction is committed."""
 
 
 class OtlpTopicReader:
@@ -92,11 +92,16 @@ class OtlpTopicReader:
         membership = consumer.membership()
         events: list[bytes] = []
         began_s = self._monotonic()
+        n_bytes = 0
         while not stop.is_set() and len(events) < MAX_EVENTS and self._monotonic() - began_s < self._wait_s:
+            if n_bytes + self._ingest.nested.waiting_chars >= MAX_EVENT_BYTES:
+                break
             portion = consumer.read(membership)
             for topic, messages, _ in portion.messages:
                 for message in messages:
-                    events += self._decode(topic, message)
+                    decoded = self._decode(topic, message)
+                    events += decoded
+                    n_bytes += sum(map(len, decoded))
             for error, partition in portion.errors:
                 consumer.handle_error(error, partition)
         events += self._ingest.release()

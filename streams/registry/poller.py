@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 from barograph.contract import Contract
@@ -42,6 +42,7 @@ class RegistryPoller:
         *,
         counting_only: bool = False,
         retention_ms: int = RETENTION_MS,
+        with_codebooks: bool = False,
         connect_to: Callable[[Address], Client] = lambda address: connect(address, timeout_s=20),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -53,11 +54,13 @@ class RegistryPoller:
             counting_only: whether baselines keep only what counting needs. The rest takes some 50 kB for a field of
                 1,000 quantiles.
             retention_ms: age at receipt from which events are rejected.
+            with_codebooks: whether the codebooks that contracts name are read too.
             connect_to: connects to the warehouse.
             monotonic: seconds that never go back.
         """
         self._address, self._interval_s, self._counting_only = address, interval_s, counting_only
         self._connect, self._monotonic = connect_to, monotonic
+        self._with_codebooks = with_codebooks
         self._registry = Registry(retention_ms=retention_ms)
         self._stamp: object = None
         self._client: Client | None = None
@@ -169,8 +172,15 @@ class RegistryPoller:
             previous,
             unreadable,
             previous.retention_ms,
+            self._read_codebooks(client, contracts.values()) if self._with_codebooks else {},
         )
         log.info("registry", models=len(contracts), baselines=sum(map(len, baselines.values())))
+
+    def _read_codebooks(self, client: Client, contracts: Iterable[Contract]) -> dict[str, bytes]:
+        named = {each.text.codebook for each in contracts if each.text is not None and each.text.codebook}
+        known = {key: data for key, data in self._registry.codebooks.items() if key in named}
+        missing = named - set(known)
+        return known | (queries.codebooks(client, sorted(missing)) if missing else {})
 
     def _load(self, row: queries.BaselineRow) -> RegisteredBaseline:
         effective_s, accepted_ms = int(row.effective_from.timestamp()), round(row.accepted_at.timestamp() * 1000)

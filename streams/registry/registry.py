@@ -54,6 +54,8 @@ class Registry:
     readable copy of such a model, if there is one."""
     retention_ms: int = RETENTION_MS
     """Age at receipt from which events are rejected."""
+    codebooks: dict[str, bytes] = field(default_factory=dict)
+    """Codebook id → its file, of those that contracts name."""
 
     def effective(self, model: str, version: str) -> tuple[tuple[RegisteredBaseline, ...], bool]:
         """Return the baselines of a version, ascending by effective time, and whether the version is unregistered.
@@ -103,6 +105,7 @@ def build_registry(
     previous: Registry | None = None,
     unreadable: dict[str, str] | None = None,
     retention_ms: int = RETENTION_MS,
+    codebooks: dict[str, bytes] | None = None,
 ) -> Registry:
     """Assemble a registry.
 
@@ -112,6 +115,7 @@ def build_registry(
         previous: the snapshot before; its layouts are reused.
         unreadable: model → why its newest contract or one of its baselines cannot be read.
         retention_ms: age at receipt from which events are rejected.
+        codebooks: codebook id → its file.
     """
     known = previous.layouts if previous else {}
     layouts: dict[str, Layout] = {}
@@ -134,4 +138,5 @@ def build_registry(
         applied_at_ms={contract.model: applied_at_ms for contract, applied_at_ms in pairs},
         unreadable=unreadable or {},
         retention_ms=retention_ms,
+        codebooks=codebooks or {},
     )

@@ -1,4 +1,4 @@
--- Registry: what `barograph apply` writes (contracts, baselines, topics).
+-- Registry: what `barograph apply` writes (contracts, baselines, codebooks, topics).
 
 CREATE TABLE IF NOT EXISTS contracts
 (
@@ -30,6 +30,20 @@ ENGINE = ReplacingMergeTree(accepted_at)
 ORDER BY (model, version, effective_from, baseline_id)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Every applied baseline; kept forever, because panes refer to it.';
+
+CREATE TABLE IF NOT EXISTS codebooks
+(
+    codebook_id String COMMENT 'Hash of the content of the codebook, by which contracts name it',
+    embedding LowCardinality(String) COMMENT 'Name and version of the embedding that it was trained with',
+    topics Array(LowCardinality(String)) COMMENT 'Names of its topics',
+    threshold Float64 COMMENT 'Largest distance of a known topic: one minus the cosine to the nearest centroid',
+    body String COMMENT 'The file of the codebook in base64: centroids, no text' CODEC(ZSTD(3)),
+    applied_at DateTime64(3, 'UTC') COMMENT 'Time at which it was applied'
+)
+ENGINE = ReplacingMergeTree(applied_at)
+ORDER BY codebook_id
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Every applied codebook of topics of texts; kept forever.';
 
 CREATE TABLE IF NOT EXISTS promotions
 (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zoneinfo
 from collections.abc import Iterator, Mapping
 
@@ -25,6 +26,9 @@ from barograph.contract.label_values import flag_value, positive_value
 from barograph.contract.problems import ContractError, Problem, quoted
 from barograph.events import CONTEXT, FEATURES, MAPS, METRICS, SCORES
 
+TEXT_SOURCES = (f"{CONTEXT}.prompt_text", f"{CONTEXT}.answer_text")
+"""Members of events that hold text of people: no field or slice may read them."""
+_CODEBOOK_ID = re.compile(r"[0-9a-f]{16}")
 _CONTEXT_PREFIX = f"{CONTEXT}."
 
 OUTPUT_TYPES = {"score": ("float", "int"), "class": ("category",), "latency_ms": ("float", "int")}
@@ -131,6 +135,7 @@ def check_failures(contract: Contract) -> list[CheckFailure]:
         *_label(contract),
         *_arms(contract),
         *_shadow(contract),
+        *_text(contract),
         *_serving(contract),
         *_performance(contract),
         *_thresholds(contract),
@@ -497,6 +502,35 @@ def _performance(contract: Contract) -> Iterator[CheckFailure]:
         if metric not in known:
             message = f"{quoted(metric)} is not a metric of this kind of model; write one of {', '.join(known)}"
             yield CheckFailure(("slo", "performance", metric), message, (("label",),))
+
+
+def _text(contract: Contract) -> Iterator[CheckFailure]:
+    sources = [(("fields", field.name, "from"), field.source) for field in contract.fields]
+    sources += [
+        (("slices", dimension.name, "from"), source) for dimension in contract.slices for source in dimension.sources
+    ]
+    for path, source in sources:
+        if source in TEXT_SOURCES:
+            message = f"{source} is text of people and is only recorded; monitor features such as {FEATURES}.topic"
+            yield CheckFailure(path, message)
+    text = contract.text
+    if text is None:
+        return
+    if text.codebook and not _CODEBOOK_ID.fullmatch(text.codebook):
+        message = (
+            f"{quoted(text.codebook)} is not the id of a codebook; write the 16 digits that `codebook show` prints"
+        )
+        yield CheckFailure(("text", "codebook"), message)
+    if not 0 <= text.sample <= 1:
+        yield CheckFailure(("text", "sample"), f"the share {text.sample:g} is outside [0, 1]; write 0.01")
+    publishes = text.content in ("redact", "keep")
+    needs: tuple[Path, ...] = (("text", "content"),)
+    if publishes and text.sample == 0:
+        message = f"is zero, so content: {text.content} publishes nothing; write a share such as 0.01"
+        yield CheckFailure(("text", "sample"), message, needs)
+    if text.sample and not publishes:
+        message = f"has no effect with content: {text.content}; remove it, or write content: redact"
+        yield CheckFailure(("text", "sample"), message, needs)
 
 
 def _thresholds(contract: Contract) -> Iterator[CheckFailure]:

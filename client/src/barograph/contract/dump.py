@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from barograph.contract import Arms, Columns, Contract, Fallback, Field, LabelSpec, ShadowTest, Slice, Slo
+from barograph.contract import Arms, Columns, Contract, Fallback, Field, LabelSpec, ShadowTest, Slice, Slo, Text
 from barograph.contract.alerts_section import alert_settings
 from barograph.contract.check import check_contract, default_slice_source, default_source
 from barograph.contract.keys import FORMAT_VERSION
@@ -70,6 +70,8 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         lines.append(f"arms: {flow_map(_arm_settings(contract.arms))}")
     if contract.shadow is not None:
         lines.append(f"shadow: {flow_map(_shadow_settings(contract.shadow))}")
+    if contract.text is not None:
+        lines.append(f"text: {flow_map(_text_settings(contract.text))}")
     if contract.serving:
         lines.append(f"serving: {text_scalar(contract.serving)}")
     if contract.promotion != "open":
@@ -119,6 +121,12 @@ def _shadow_settings(shadow: ShadowTest) -> dict[str, str]:
     )
     versions = {"candidate": text_scalar(shadow.candidate), "of": text_scalar(shadow.of)}
     return versions | written | _changed_scalars(shadow, default)
+
+
+def _text_settings(text: Text) -> dict[str, str]:
+    changed = _changed_scalars(text, Text(languages=text.languages))
+    languages = {"languages": flow_list(map(text_scalar, text.languages))} if text.languages else {}
+    return {**changed, **languages}
 
 
 def _numbers(values: Mapping[str, float]) -> str:

@@ -20,6 +20,7 @@ from barograph.contract import (
     ShadowTest,
     Slice,
     Slo,
+    Text,
     Thresholds,
     Window,
 )
@@ -141,6 +142,8 @@ def _build(values: Mapping[str, Any]) -> Contract:
         settings["arms"] = Arms(**{"shares": {}} | values["arms"])
     if "shadow" in values:
         settings["shadow"] = ShadowTest(**{"candidate": "", "of": "", "margins": {}} | values["shadow"])
+    if "text" in values:
+        settings["text"] = Text(**values["text"])
     if "fallback" in values:
         settings["fallback"] = Fallback(
             **{f"{key}_s" if key in ("hold", "recover") else key: value for key, value in values["fallback"].items()}

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from barograph.contract import Arms, Contract, Field, FieldType, LabelSpec, ShadowTest, SketchKind, Slice
+from barograph.contract import Arms, Contract, Field, FieldType, LabelSpec, ShadowTest, SketchKind, Slice, Text
 from barograph.contract.alerts import RULES
 from barograph.contract.alerts_section import ALERTS
 from barograph.contract.kinds import (
@@ -42,6 +42,7 @@ _SLICE = Slice(name="", source="")
 _LABEL = LabelSpec(type="bool")
 _ARMS = Arms(shares={})
 _SHADOW = ShadowTest(candidate="", of="", margins={})
+_TEXT = Text()
 _PSI, _RATES = _CONTRACT.thresholds, _CONTRACT.rate_thresholds
 """Objects with every default."""
 
@@ -396,6 +397,38 @@ SHADOW = RecordKind(
     )
 )
 
+TEXT = RecordKind(
+    (
+        Key(
+            "codebook",
+            EventValueKind(),
+            "The id of the codebook that assigns a topic to each prompt, from `barograph codebook train`. Its file is "
+            "next to the contract, or is applied with `--codebook`.",
+            default="no topics",
+        ),
+        Key(
+            "languages",
+            ListKind(NameKind("a code of ISO 639-1 such as en"), is_distinct=True),
+            "The languages to expect, which decide doubtful texts; a text that is clearly in another one is `other`.",
+            default="any language",
+        ),
+        Key(
+            "content",
+            ChoiceKind(("drop", "hash", "redact", "keep")),
+            "What is published of the texts: nothing, keyed hashes (key in BAROGRAPH_PII_KEY), the texts with "
+            "placeholders for personal data and secrets that have a form, or the texts as they are "
+            "([content](llm.md#content)).",
+            default=_TEXT.content,
+        ),
+        Key(
+            "sample",
+            NumberKind(0.0, 1.0),
+            "With `redact` and `keep`: the share of generations whose text is published, selected by hash of the id.",
+            default=number_scalar(_TEXT.sample),
+        ),
+    )
+)
+
 _FALLBACK = _CONTRACT.fallback
 
 FALLBACK = RecordKind(
@@ -561,6 +594,12 @@ CONTRACT = RecordKind(
             SHADOW,
             "A candidate version that answers the same requests as the primary.",
             default="no candidate",
+        ),
+        Key(
+            "text",
+            TEXT,
+            "What events contain of the prompts and answers of a language model ([text](llm.md#text)).",
+            default="only lengths",
         ),
         Key("serving", EventValueKind(), "The version whose answers are used.", default="not stated"),
         Key(

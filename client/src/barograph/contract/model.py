@@ -223,6 +223,22 @@ class Fallback(msgspec.Struct, frozen=True, kw_only=True):
     """What serving does while monitoring is blind: keep the last known decision, or use the fallback."""
 
 
+class Text(msgspec.Struct, frozen=True, kw_only=True):
+    """What events contain of the prompts and answers of a language model."""
+
+    codebook: str = ""
+    """The id of the codebook that assigns topics: 16 hexadecimal digits; empty: no topics."""
+    languages: tuple[str, ...] = ()
+    """The languages to expect, as codes of ISO 639-1; another one is `other`. Empty: any."""
+    content: Literal["drop", "hash", "redact", "keep"] = "drop"
+    """What is published of the texts themselves."""
+    sample: float = 0.0
+    """The share of generations whose text is published, with `redact` and `keep`."""
+
+    def __post_init__(self) -> None:
+        _to_float(self, "sample")
+
+
 class Slo(msgspec.Struct, frozen=True, kw_only=True):
     """The model's service level objectives."""
 
@@ -257,7 +273,7 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True):
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """Everything Barograph needs to know about one model."""
 
-    LATER: ClassVar = ("season", "arms", "shadow", "serving", "promotion", "fallback", "alerts", "columns")
+    LATER: ClassVar = ("season", "arms", "shadow", "text", "serving", "promotion", "fallback", "alerts", "columns")
 
     model: str
     """The model's name, as in events."""
@@ -299,6 +315,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """How requests are assigned to the arms of an A/B test; None: no test."""
     shadow: ShadowTest | None = None
     """The candidate that answers beside the primary; None: no candidate."""
+    text: Text | None = None
+    """What events contain of prompts and answers; None: only their lengths."""
     fallback: Fallback = msgspec.field(default_factory=Fallback)
     """When serving uses the fallback of the model, and when the model again."""
     serving: str = ""

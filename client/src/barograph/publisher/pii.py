@@ -93,6 +93,8 @@ def read_key(contract: Contract, key: str | bytes | None = None, variable: str =
         PiiKeyError: A field is hashed, and the key is missing or shorter than 16 bytes.
     """
     hashed = [field.name for field in contract.fields if field.pii == "hash"]
+    if contract.text is not None and contract.text.content == "hash":
+        hashed.append("text")
     if not hashed:
         return b""
     value = os.environ.get(variable, "") if key is None else key

@@ -78,7 +78,7 @@ def test_numbers_in_names_and_the_rest_of_a_prefix() -> None:
         return None if attribute is None else attribute.use
 
     assert use("llm.input_messages.12.message.content") is Use.LENGTH
-    assert use("llm.input_messages.12.message.role") is Use.IGNORED
+    assert use("llm.input_messages.12.message.tool_call_id") is Use.IGNORED
     assert use("gen_ai.usage.output_tokens") is Use.VALUE
     assert use("gen_ai.usage.blue_tokens") is Use.UNKNOWN
     assert use("http.url") is None

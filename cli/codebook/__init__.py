@@ -1,0 +1,1 @@
+"""`barograph codebook`: train, show and name codebooks of topics."""

@@ -1,0 +1,65 @@
+"""Removes text of prompts and answers from the bytes of a rejected event, before they become a dead letter.
+
+Contracts allow such text in raw predictions only. Bytes that cannot be read, and may contain it, are not kept.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pyarrow as pa
+from barograph.events import CONTEXT
+from barograph.text.content import TEXT_MEMBERS
+
+from streams.events.arrow_message import open_table
+
+_ARROW_START = b"\xff\xff\xff\xff"
+_NAMES = tuple(name.encode() for name in TEXT_MEMBERS)
+_ESCAPE = b"\\u"
+"""JSON may write any letter of a name as an escape."""
+_COLUMNS = frozenset((CONTEXT, *(f"{CONTEXT}.{name}" for name in TEXT_MEMBERS)))
+
+
+def without_text(value: bytes) -> bytes:
+    """Return the bytes of an event without `context.prompt_text` and `context.answer_text`.
+
+    Bytes without these names are returned as they are. Bytes that contain a name and cannot be read are replaced by
+    none.
+
+    Args:
+        value: a JSON message, or an Arrow stream.
+    """
+    is_arrow = value.startswith(_ARROW_START)
+    if not any(name in value for name in _NAMES) and (is_arrow or _ESCAPE not in value):
+        return value
+    return _arrow_without_text(value) if is_arrow else _json_without_text(value)
+
+
+def _json_without_text(value: bytes) -> bytes:
+    may_contain_text = any(name in value for name in _NAMES)
+    try:
+        event = json.loads(value)
+    except (ValueError, RecursionError):
+        return b"" if may_contain_text else value
+    context = (event.get(CONTEXT) or {}) if isinstance(event, dict) else None
+    if not isinstance(context, dict):
+        return b"" if may_contain_text else value
+    if not may_contain_text and not any(name in context for name in TEXT_MEMBERS):
+        return value
+    # Written again even if nothing is removed here: a repeated member hides the first one.
+    event[CONTEXT] = {name: each for name, each in context.items() if name not in TEXT_MEMBERS}
+    return json.dumps(event, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _arrow_without_text(value: bytes) -> bytes:
+    try:
+        table = open_table(value)
+        table = table.select([name for name in table.column_names if name not in _COLUMNS])
+        table = table.replace_schema_metadata(None)
+        sink = io.BytesIO()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        return sink.getvalue()
+    except (ValueError, pa.ArrowException, MemoryError):
+        return b""

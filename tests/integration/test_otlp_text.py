@@ -1,0 +1,209 @@
+"""Text of prompts and answers, for each setting of `content`: it reaches raw predictions as that says, nothing else."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+
+import numpy as np
+import pytest
+from barograph.contract import Field, Slice, Text
+from barograph.publisher.pii import KEY_VARIABLE
+from barograph.text.codebook import Codebook, CodebookHeader
+from barograph.text.embedding import SentenceEncoder
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from cli.apply.codebooks import store_codebooks
+from local.child_process import choose_port
+from tests.support.otlp import as_json, as_protobuf, export_of, post, span
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+
+PROTOBUF = "application/x-protobuf"
+SECRETS = (
+    "AKIAPLANTEDSECRET123",
+    "planted.person@secret.example",
+    "4556 7375 8689 9855",
+    "DE89 3704 0044 0532 0130 00",
+)
+PLANTED = " and ".join(SECRETS)
+QUESTION = "How do I reset my password?"
+ELSEWHERE = "sk-elsewhere-0123456789abcdef"
+"""A secret where no text is read: in system instructions, arguments of tools, names, messages of errors."""
+MODES = ("drop", "hash", "redact", "keep")
+
+
+def generation(number: int) -> dict[str, Any]:
+    """A model call with secrets in every place that may hold text."""
+    messages = [
+        {"role": "system", "parts": [{"type": "text", "content": ELSEWHERE}]},
+        {"role": "user", "parts": [{"type": "text", "content": f"An earlier question {ELSEWHERE}"}]},
+        {"role": "user", "parts": [{"type": "text", "content": f"{QUESTION} {PLANTED}"}]},
+        {"role": "tool", "parts": [{"type": "tool_call_response", "response": ELSEWHERE}]},
+    ]
+    answer = [
+        {
+            "role": "assistant",
+            "parts": [
+                {"type": "reasoning", "content": ELSEWHERE},
+                {"type": "text", "content": f"Click on the link. {PLANTED}"},
+                {"type": "tool_call", "name": "mail", "arguments": {"to": ELSEWHERE}},
+            ],
+            "finish_reason": "stop",
+        }
+    ]
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "m",
+        "gen_ai.usage.input_tokens": 7,
+        "gen_ai.input.messages": json.dumps(messages),
+        "gen_ai.output.messages": json.dumps(answer),
+        "gen_ai.system_instructions": ELSEWHERE,
+        "gen_ai.tool.call.arguments": ELSEWHERE,
+        "gen_ai.tool.definitions": ELSEWHERE,
+        "gen_ai.novel": ELSEWHERE,
+        "note": ELSEWHERE,
+        "barograph.prompt.name": f"answer {ELSEWHERE} with  spaces",
+    }
+    exception = {
+        "exception.type": f"an error {ELSEWHERE}",
+        "exception.message": ELSEWHERE,
+        "exception.stacktrace": ELSEWHERE,
+    }
+    pairs = [{"key": name, "value": {"stringValue": text}} for name, text in exception.items()]
+    events = [
+        {"name": "exception", "attributes": pairs},
+        {"name": ELSEWHERE, "attributes": [{"key": "body", "value": {"stringValue": PLANTED}}]},
+    ]
+    members = {"name": f"chat {ELSEWHERE} x", "status": {"code": 2, "message": ELSEWHERE}, "events": events}
+    return span(f"{number:02x}", trace_id=f"{number:02x}", attributes=attributes, **members)
+
+
+def codebook() -> Codebook:
+    """Two topics: passwords and food."""
+    encoder = SentenceEncoder()
+    centroids = encoder.encode([QUESTION, "A recipe for soup with potatoes"])
+    header = CodebookHeader(
+        format=1,
+        embedding=encoder.name(),
+        names=("passwords", "food"),
+        threshold=0.9,
+        quantile=0.99,
+        n_training=2,
+        n_held_out=0,
+        seed=0,
+    )
+    return Codebook(header, centroids / np.linalg.norm(centroids, axis=1, keepdims=True))
+
+
+def prepare(pipeline: Pipeline, mode: str) -> None:
+    pipeline.create()
+    pipeline.environ[KEY_VARIABLE] = "a key of sixteen bytes"
+    book = codebook()
+    with pipeline.client as client:
+        store_codebooks(client, [book], 1)
+    fields = (
+        Field(name="topic", type="category", source="features.topic"),
+        Field(name="language", type="category", source="features.language"),
+        Field(name="code_share", type="float", source="features.code_share"),
+        Field(name="distance", type="float", source="features.topic_distance"),
+    )
+    sample = 1.0 if mode in ("redact", "keep") else 0.0
+    text = Text(codebook=book.id, languages=("en", "de"), content=mode, sample=sample)  # type: ignore[arg-type]
+    contract = simple_contract(
+        model="support-bot", fields=fields, slices=(Slice(name="topic", source="features.topic"),), text=text
+    )
+    pipeline.register(contract, [])
+    pipeline.register(simple_contract(), [simple_baseline(rows=1_000)])
+    pipeline.clock = "live"
+
+
+def dead_letters_of(mode: str) -> list[bytes]:
+    """Predictions that become dead letters, with the content of the mode."""
+    text = {"prompt_text": PLANTED, "answer_text": PLANTED} if mode == "keep" else {}
+    event = {"model": "support-bot", "version": "1", "id": "dead", "context": {"provider": "p", **text}}
+    no_time = json.dumps(event).encode()
+    return [no_time, no_time.replace(b"_text", b"\\u005ftext"), no_time[:-10], json.dumps({"context": text}).encode()]
+
+
+def everything(pipeline: Pipeline, instances: list[str]) -> dict[str, str]:
+    """All bytes of topics, rows of tables, and logs, by place."""
+    places: dict[str, str] = {}
+    topics = pipeline.topics
+    for topic in (
+        topics.predictions,
+        topics.predictions_dead,
+        topics.partials,
+        topics.partials_dead,
+        topics.labels_dead,
+    ):
+        places[topic] = repr([(m.key(), m.value(), m.headers()) for m in pipeline.read_all(topic)])
+    tables = pipeline.rows(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
+    )
+    for (table,) in tables:
+        places[f"table {table}"] = repr(pipeline.rows(f"SELECT * FROM {table}"))
+    for instance in instances:
+        places[f"log of {instance}"] = (pipeline.log_dir / f"{instance}.log").read_text()
+    return places
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_secrets_in_text_are_only_where_the_contract_allows_them(pipeline: Pipeline, mode: str) -> None:
+    prepare(pipeline, mode)
+    topic = f"{pipeline.prefix}otlp.traces"
+    admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+    metrics_port = choose_port()
+    pipeline.start("otlp", otlp={"port": 0, "wait_s": 0.5}, metrics_port=metrics_port)
+    pipeline.start("otlp", "otlp-topics", otlp={"topics": f"{topic}=json", "wait_s": 0.5})
+    for kind in ("sketcher", "recorder", "monitor"):
+        pipeline.start(kind)
+    port = wait_for(lambda: _port(pipeline), "the receiver")
+    answers: list[bytes] = []
+    for body, kind in (
+        (as_json(export_of(generation(1))), "application/json"),
+        (as_protobuf(export_of(generation(2))), PROTOBUF),
+        (as_json(export_of(generation(3)))[:-30], "application/json"),
+        (as_json(export_of(generation(3) | {"startTimeUnixNano": "1"})), "application/json"),
+    ):
+        answers.append(post(port, body, kind)[2])
+    pipeline.produce([(0, as_json(export_of(generation(4))), None)], topic)
+    pipeline.produce([(0, value, None) for value in dead_letters_of(mode)])
+    pipeline.wait_rows("SELECT count() = 3 FROM predictions FINAL", "three generations")
+    wait_for(lambda: len(pipeline.read_all(pipeline.topics.predictions_dead)) == 4, "four dead letters")
+    pipeline.wait_rows("SELECT count() > 0 FROM processor_metrics WHERE kind = 'otlp'", "a report of the receiver")
+    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics") as answer:
+        metrics = answer.read().decode()
+    rows = pipeline.rows("SELECT strings, numbers, context FROM predictions FINAL")
+    places = everything(pipeline, list(pipeline.processes)) | {"answers": repr(answers), "metrics": metrics}
+    pipeline.stop()
+    allowed = {pipeline.topics.predictions, "table predictions"} if mode == "keep" else set[str]()
+    found = {(place, secret) for place, text in places.items() for secret in (*SECRETS, ELSEWHERE) if secret in text}
+    assert found == {(place, secret) for place in allowed for secret in SECRETS}
+    for strings, numbers, context in rows:
+        assert strings["topic"] == "passwords"
+        assert strings["language"] == "en"
+        assert numbers["code_share"] == 0
+        assert 0 <= numbers["topic_distance"] < 0.9
+        assert (
+            set(context) & {"prompt_text", "answer_text", "prompt_hash", "answer_hash", "text_sample"}
+            == {
+                "drop": set(),
+                "hash": {"prompt_hash", "answer_hash"},
+                "redact": {"prompt_text", "answer_text", "text_sample"},
+                "keep": {"prompt_text", "answer_text", "text_sample"},
+            }[mode]
+        )
+        if mode == "redact":
+            assert context["prompt_text"] == f"{QUESTION} <secret> and <email> and <card> and <iban>"
+            assert context["answer_text"] == "Click on the link. <secret> and <email> and <card> and <iban>"
+        if mode == "hash":
+            assert len(context["prompt_hash"]) == 39
+
+
+def _port(pipeline: Pipeline) -> int:
+    pipeline.alive()
+    lines = [json.loads(line) for line in pipeline.log("otlp-0").splitlines() if line.startswith("{")]
+    addresses = [line["address"] for line in lines if line.get("event") == "receiving"]
+    return int(addresses[0].rpartition(":")[2]) if addresses else 0

@@ -1,0 +1,73 @@
+import time
+
+import pytest
+from barograph.text.redaction import redact
+
+FOUND = {
+    "mail jane.doe+x@example.co.uk now": "mail <email> now",
+    "call +49 170 1234567 or (030) 123-4567": "call <phone> or <phone>",
+    "IBAN DE89 3704 0044 0532 0130 00 and GB82WEST12345698765432": "IBAN <iban> and <iban>",
+    "card 4111 1111 1111 1111": "card <card>",
+    "from 192.168.0.17 and 2001:db8::ff00:42:8329": "from <ip> and <ip>",
+    "https://ana:hunter2@x.org/a?token=abc&x=1#f end": "https://<secret>@x.org/a?<query> end",
+    "sk-proj-abcdefghij1234567890 AKIAIOSFODNN7EXAMPLE": "<secret> <secret>",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc-_def": "<secret>",
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- end": "<secret> end",
+    "-----BEGIN PRIVATE KEY-----\nMIIE cut off": "<secret>",
+    "my password is hunter2secret": "my password is <secret>",
+    "d41d8cd98f00b204e9800998ecf8427e": "<secret>",
+    "QWxhZGRpbjpvcGVuIHNlc2FtZQ1234567890abcdef==": "<secret>",
+    "account 0301234567": "account <number>",
+}
+UNCHANGED = (
+    "card 4111 1111 1111 1112 fails its check digit",
+    "version 1.2.3.4.5 at 10:30:45",
+    "order 2024-01-15 costs 1,000.50",
+    "the password reset page",
+    "a token limit of 4096",
+    "https://example.org/a/b",
+)
+
+
+@pytest.mark.parametrize(("text", "expected"), FOUND.items())
+def test_what_has_a_form_is_replaced(text: str, expected: str) -> None:
+    assert redact(text) == expected
+
+
+@pytest.mark.parametrize("text", UNCHANGED)
+def test_other_text_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "a",
+        "1 ",
+        "(1",
+        "a.a@",
+        "http://",
+        "-----BEGIN A-----",
+        "password ",
+        ":1",
+        "1:",
+        "eyJ",
+        "DE12 ",
+        "x@a.",
+        "sk-",
+        "+1",
+    ],
+)
+def test_hostile_texts_take_time_in_proportion(part: str) -> None:
+    def seconds(n_chars: int) -> float:
+        text = part * (n_chars // len(part))
+        best = min(_timed(text) for _ in range(3))
+        return best
+
+    assert seconds(32_000) < 20 * max(seconds(4_000), 1e-3)
+
+
+def _timed(text: str) -> float:
+    began = time.process_time()
+    redact(text)
+    return time.process_time() - began

@@ -1,0 +1,186 @@
+"""The user's last message and the answer are read from spans of all instrumentations, if the contract says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from barograph.contract import Contract, Field, LabelSpec, Text
+
+from streams.otlp.contract_privacy import ContractPrivacy
+from streams.otlp.contract_text import ContractText
+from streams.otlp.feedback_class import FeedbackClass
+from streams.otlp.model_call import ModelCall
+from streams.otlp.nesting import NestedCalls
+from streams.registry.registry import Registry, build_registry
+from tests.support.otlp import (
+    CALL,
+    RECEIVED_MS,
+    as_json,
+    as_protobuf,
+    export_of,
+    exports,
+    make_ingest,
+    predictions,
+    span,
+)
+
+WITH_CONTENT = ("genai-openai-content", "v2-latest", "openllmetry", "openinference", "openlit", "litellm")
+
+
+class RecordedTexts:
+    """Reads text of every model, and remembers it."""
+
+    def __init__(self) -> None:
+        self.texts: list[tuple[str | None, str | None]] = []
+
+    def reads(self, model: str) -> bool:
+        return True
+
+    def observe(self, model: str, calls: Sequence[ModelCall]) -> None:
+        self.texts += [(call.text.prompt, call.text.answer) for call in calls if call.text is not None]
+
+
+def texts_of(bodies: list[dict[str, Any]], encode: Any = as_json) -> list[tuple[str | None, str | None]]:
+    recorded = RecordedTexts()
+    predictions(bodies, encode, make_ingest(text=recorded))
+    return recorded.texts
+
+
+@pytest.mark.parametrize("encode", [as_json, as_protobuf])
+@pytest.mark.parametrize("name", WITH_CONTENT)
+def test_texts_of_all_instrumentations(name: str, encode: Any) -> None:
+    found = texts_of(exports(name), encode)
+    prompts = {prompt for prompt, _ in found}
+    assert any(prompt is not None and "France" in prompt for prompt in prompts)
+    assert not any(prompt is not None and prompt.startswith(("[", "{")) for prompt in prompts)
+    assert any(answer for _, answer in found)
+
+
+def of_attributes(**attributes: Any) -> tuple[str | None, str | None] | None:
+    named = {name.replace("__", "."): value for name, value in attributes.items()}
+    found = texts_of([export_of(span(attributes=CALL | named))])
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize(
+    ("messages", "prompt"),
+    [
+        ("a plain question", "a plain question"),
+        ([{"role": "user", "content": "one"}, {"role": "assistant", "content": "x"}], "one"),
+        ([{"role": "user", "content": "one"}, {"role": "USER", "content": "two"}], "two"),
+        ([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "text": "no"}]}], "a"),
+        ([{"role": "user", "parts": [{"type": "text", "content": "a"}, {"type": "text", "content": "b"}]}], "a\nb"),
+        ([{"role": "system", "content": "no"}], None),
+        ([{"content": "no role"}], "no role"),
+        ({"messages": [{"role": "user", "content": "nested"}]}, "nested"),
+        ([{"role": "user", "parts": [{"type": "tool_call", "arguments": {"text": "no"}}]}], None),
+        ([1, None, []], None),
+        ("[broken", "[broken"),
+    ],
+)
+def test_the_last_message_of_the_user(messages: Any, prompt: str | None) -> None:
+    value = messages if isinstance(messages, str) else json.dumps(messages)
+    found = of_attributes(gen_ai__input__messages=value)
+    assert (None if found is None else found[0]) == prompt
+
+
+def test_numbered_messages_and_their_roles() -> None:
+    found = of_attributes(
+        gen_ai__prompt__0__role="user",
+        gen_ai__prompt__0__content="first",
+        gen_ai__prompt__10__content="last",
+        gen_ai__prompt__10__role="user",
+        gen_ai__prompt__11__content="no",
+        gen_ai__prompt__11__role="assistant",
+        gen_ai__completion__0__content="answer",
+    )
+    assert found == ("last", "answer")
+
+
+def test_other_content_is_not_read() -> None:
+    assert of_attributes(gen_ai__system_instructions="no", gen_ai__tool__call__arguments="no", note="no") is None
+
+
+def registry(**text: Any) -> Registry:
+    fields = (Field(name="language", type="category", source="features.language", pii=text.pop("pii", "keep")),)
+    return build_registry([(Contract(model="support-bot", fields=fields, text=Text(**text)), 0)], [])
+
+
+def ingest_of(current: Registry) -> Any:
+    return make_ingest(text=ContractText(lambda: current), protect=ContractPrivacy(lambda: current).protect)
+
+
+QUESTION = {"gen_ai.input.messages": json.dumps([{"role": "user", "content": "How do I reset my password?"}])}
+
+
+def test_features_of_a_contract() -> None:
+    (event,) = predictions([export_of(span(attributes=CALL | QUESTION))], ingest=ingest_of(registry()))
+    assert event["features"] == {"language": "en", "code_share": 0.0}
+    assert event["metrics"]["input_chars"] == 27
+    assert "prompt_text" not in event["context"]
+    assert b"password" not in json.dumps(event).encode()
+
+
+def test_features_are_protected_as_the_contract_says() -> None:
+    (event,) = predictions([export_of(span(attributes=CALL | QUESTION))], ingest=ingest_of(registry(pii="drop")))
+    assert event["features"] == {"code_share": 0.0}
+
+
+def test_a_model_without_section_text_has_no_features() -> None:
+    current = build_registry([(Contract(model="support-bot"), 0)], [])
+    (event,) = predictions([export_of(span(attributes=CALL | QUESTION))], ingest=ingest_of(current))
+    assert "features" not in event
+    (decoded,) = ingest_of(current).json.decode(as_json(export_of(span(attributes=CALL | QUESTION)))).spans
+    assert decoded.text is None
+
+
+def test_a_missing_codebook_costs_topics_only() -> None:
+    (event,) = predictions(
+        [export_of(span(attributes=CALL | QUESTION))], ingest=ingest_of(registry(codebook="0123456789abcdef"))
+    )
+    assert event["features"] == {"language": "en", "code_share": 0.0}
+
+
+def test_hashes_without_a_key_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BAROGRAPH_PII_KEY", raising=False)
+    (event,) = predictions([export_of(span(attributes=CALL | QUESTION))], ingest=ingest_of(registry(content="hash")))
+    assert event["features"]["language"] == "en"
+    assert "prompt_hash" not in event["context"]
+
+
+def nested(outer: dict[str, Any], inner: dict[str, Any], **text: Any) -> dict[str, Any]:
+    spans = span("02", "01", attributes=CALL | inner), span("01", attributes=CALL | outer)
+    (event,) = predictions([export_of(*spans)], ingest=ingest_of(registry(**text)))
+    return event
+
+
+def test_features_of_an_inner_call_are_taken_over_and_its_sampled_text_is_not() -> None:
+    event = nested({}, QUESTION, content="keep", sample=1.0)
+    assert event["features"]["language"] == "en"
+    assert "prompt_text" not in event["context"]
+    assert nested(QUESTION, {}, content="keep", sample=1.0)["context"]["prompt_text"] == "How do I reset my password?"
+
+
+def test_text_that_waits_is_counted_and_released() -> None:
+    current = registry(content="keep", sample=1.0)
+    waiting = NestedCalls()
+    ingest = make_ingest(text=ContractText(lambda: current), nested=waiting)
+    body = as_json(export_of(span("02", "01", attributes=CALL | QUESTION)))
+    assert ingest.add(ingest.json.decode(body), RECEIVED_MS)[0] == []
+    assert waiting.waiting_chars == len("How do I reset my password?") + len("1")
+    assert len(ingest.release()) == 1
+    assert waiting.waiting_chars == 0
+
+
+@pytest.mark.parametrize(("label", "expected"), [("bool", "true"), ("float", None), (None, None)])
+def test_a_generation_claims_that_the_user_is_content(label: Any, expected: str | None) -> None:
+    contract = Contract(model="support-bot", label=None if label is None else LabelSpec(type=label))
+    feedback = FeedbackClass(lambda: build_registry([(contract, 0)], []))
+    failed = span("02", status={"code": 2})
+    first, second = predictions([export_of(span(), failed)], ingest=make_ingest(protect=feedback.set_class))
+    assert first.get("class") == expected
+    assert second["error"] == "unknown"
+    assert "class" not in second

@@ -1,0 +1,138 @@
+"""Text of language models: shares of topics and languages, distances, and ids of generations to look at. Never text.
+
+Panels read the fields that a contract calls `topic`, `language`, `code_share` and `topic_distance`.
+"""
+
+from __future__ import annotations
+
+from warehouse.panels.cells import cells_of
+from warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, finite, selected
+from warehouse.panels.query import DISTANCES_S, HOUR_S, PanelQuery, series, table
+
+SHOWN_TOPICS = 12
+"""Topics with an area of their own: the most frequent in the range."""
+SHOWN_IDS = 3
+"""Recent generations of each topic."""
+_RAW = f"FROM text_features WHERE {MODEL} AND {VERSION} AND $__timeFilter(at)"
+
+
+def _shares(name: str, field: str, column: str, shown: int) -> PanelQuery:
+    """Return the query for the hourly shares of a category field's cells; rare ones are one series."""
+    counts = f"""
+        SELECT $__timeInterval(pane_start) AS time, name, sum(count) AS n
+        FROM hours AS hour
+        INNER JOIN ({cells_of(f"'{field}'", selected("slice"))}) AS cells ON hour.baseline_id = cells.baseline_id
+        ARRAY JOIN names AS name, counts AS count
+        WHERE {MODEL} AND {VERSION} AND {SLICE} AND field = '{field}' AND $__timeFilter(pane_start)
+            AND length(names) = length(counts) AND count > 0
+        GROUP BY time, name
+    """
+    return series(
+        f"llm_text.{name}",
+        f"""
+        WITH (SELECT groupArray(name) FROM (
+            SELECT name FROM ({counts}) GROUP BY name ORDER BY sum(n) DESC, name LIMIT {shown}
+        )) AS frequent
+        SELECT time, {column}, {finite("n / sum(n) OVER (PARTITION BY time)")} AS share
+        FROM
+        (
+            SELECT time, if(has(frequent, name), name, 'further') AS {column}, sum(n) AS n
+            FROM ({counts}) GROUP BY time, {column}
+        )
+        ORDER BY time, {column}
+        """,
+        f"{column}:text",
+        "share",
+        grain_s=HOUR_S,
+        period_s=HOUR_S,
+    )
+
+
+TOPICS = _shares("topics", "topic", "topic", SHOWN_TOPICS)
+LANGUAGES = _shares("languages", "language", "language", SHOWN_TOPICS)
+
+NEW = series(
+    "llm_text.new",
+    f"""
+    SELECT $__timeInterval(at) AS time, countIf(topic = 'new') / count() AS "new"
+    {_RAW} AND topic != ''
+    GROUP BY time
+    ORDER BY time
+    """,
+    "new",
+)
+NEW_THRESHOLDS = series(
+    "llm_text.new_thresholds",
+    f"""
+    SELECT
+        $__timeInterval(window_end) AS time,
+        max({finite("verdict.rate")}) AS unseen,
+        max({finite("verdict.baseline_rate + verdict.threshold_minor")}) AS "minor threshold",
+        max({finite("verdict.baseline_rate + verdict.threshold_major")}) AS "major threshold"
+    FROM latest_rates AS verdict
+    WHERE {MODEL} AND {VERSION} AND {SLICE} AND field = 'topic' AND {WINDOW} AND kind = 'unseen'
+        AND $__timeFilter(window_end)
+    GROUP BY time
+    ORDER BY time
+    """,
+    "unseen",
+    "minor threshold",
+    "major threshold",
+)
+
+
+def _quantiles(name: str, field: str) -> PanelQuery:
+    return series(
+        f"llm_text.{name}",
+        f"""
+        SELECT
+            $__timeInterval(window_end) AS time,
+            max({finite("stats.p50")}) AS p50, max({finite("stats.p95")}) AS p95, max({finite("stats.mean")}) AS mean
+        FROM latest_distances AS stats
+        WHERE {MODEL} AND {VERSION} AND slice = 'all' AND field = '{field}' AND {WINDOW} AND $__timeFilter(window_end)
+        GROUP BY time
+        ORDER BY time
+        """,
+        "p50",
+        "p95",
+        "mean",
+        period_s=DISTANCES_S,
+    )
+
+
+CODE_SHARE = _quantiles("code_share", "code_share")
+DISTANCE = _quantiles("distance", "topic_distance")
+
+RECENT = table(
+    "llm_text.recent",
+    f"""
+    SELECT topic, id, at, topic_distance AS distance, language, prompt
+    {_RAW} AND topic != ''
+    ORDER BY topic, at DESC, id
+    LIMIT 1 BY topic, id
+    LIMIT {SHOWN_IDS} BY topic
+    LIMIT 300
+    """,
+    "topic:text",
+    "id:text",
+    "at:time",
+    "distance",
+    "language:text",
+    "prompt:text",
+)
+DISTANT = table(
+    "llm_text.distant",
+    f"""
+    SELECT topic, id, at, topic_distance AS distance, language, prompt
+    {_RAW} AND topic_distance IS NOT NULL
+    ORDER BY topic_distance DESC, id
+    LIMIT 1 BY id
+    LIMIT 30
+    """,
+    "topic:text",
+    "id:text",
+    "at:time",
+    "distance",
+    "language:text",
+    "prompt:text",
+)
