@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from barograph.contract import Arms, Columns, Contract, Fallback, Field, LabelSpec, ShadowTest, Slice, Slo
+from barograph.contract import Arms, Columns, Contract, Fallback, Field, LabelSpec, Rollback, ShadowTest, Slice, Slo
 from barograph.contract.alerts_section import alert_settings
 from barograph.contract.check import check_contract, default_slice_source, default_source
 from barograph.contract.keys import FORMAT_VERSION
@@ -70,6 +70,8 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         lines.append(f"arms: {flow_map(_arm_settings(contract.arms))}")
     if contract.shadow is not None:
         lines.append(f"shadow: {flow_map(_shadow_settings(contract.shadow))}")
+    if contract.rollback is not None:
+        lines.append(f"rollback: {flow_map(_rollback_settings(contract.rollback))}")
     if contract.serving:
         lines.append(f"serving: {text_scalar(contract.serving)}")
     if contract.promotion != "open":
@@ -119,6 +121,11 @@ def _shadow_settings(shadow: ShadowTest) -> dict[str, str]:
     )
     versions = {"candidate": text_scalar(shadow.candidate), "of": text_scalar(shadow.of)}
     return versions | written | _changed_scalars(shadow, default)
+
+
+def _rollback_settings(rollback: Rollback) -> dict[str, str]:
+    changed = _changed_scalars(rollback, Rollback(prompt=rollback.prompt, margins=rollback.margins))
+    return {"prompt": text_scalar(rollback.prompt), "margins": _numbers(rollback.margins), **changed}
 
 
 def _numbers(values: Mapping[str, float]) -> str:
