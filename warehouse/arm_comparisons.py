@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from barograph.contract import Arms, Rollback
@@ -120,9 +120,7 @@ def compare_hours(
             _in_margin_unit(each, columns, looks.control_mean) for each in (looks.difference, low, high)
         )
         enough &= np.isfinite(value)
-        outcomes = np.select(
-            [~enough, low > margin, high <= margin], [INSUFFICIENT, HARM, NO_HARM], UNDECIDED
-        )
+        outcomes = np.select([~enough, low > margin, high <= margin], [INSUFFICIENT, HARM, NO_HARM], UNDECIDED)
         means = np.exp(looks.control_mean) if columns.scale == "log" else looks.control_mean * columns.factor
         rows += [
             ArmComparison(
@@ -172,7 +170,7 @@ def last_comparisons(client: Client, model: str) -> list[ArmComparison]:
     """Read the newest look by arm and criterion, the newest arms first."""
     names = [each for each in SCHEMAS["arm_comparisons"].names if each != "compared_at"]
     rows = client.rows(
-        f"SELECT {', '.join(names)} FROM arm_comparisons FINAL WHERE model = {{model:String}} "
+        f"SELECT {', '.join(names)} FROM arm_comparisons FINAL WHERE model = {{model:String}} "  # noqa: S608 - our names
         "ORDER BY at DESC LIMIT 1 BY control, arm, criterion",
         {"model": model},
     )

@@ -108,7 +108,7 @@ def _slice_days(name: str, rows: pa.Table, newest_end_s: int, matured_s: int) ->
 
 
 def total_sql(name: str) -> str:
-    """Return the sum of a column of `counts`; one with decimals in whole numbers, so that any order gives the same bits."""
+    """Return the sum of a column of `counts`; one with decimals in whole numbers, in any order the same bits."""
     if not pa.types.is_floating(SCHEMAS["arm_counts"].field(name).type):
         return f"sum(counts.{name}) AS {name}"
     total = f"sum({whole(f'counts.{name}', 'toInt256')})"

@@ -28,8 +28,8 @@ class ArmHours:
     ends: IntArray
     """Ends of the windows, Unix seconds, (H,)."""
     sums: dict[str, FloatArray]
-    """By column of `arm_counts`, each of shape (H, 2, buckets): the control first. There is one bucket if each prediction
-    is assigned by itself."""
+    """By column of `arm_counts`, each of shape (H, 2, buckets): the control first. There is one bucket if each
+    prediction is assigned by itself."""
     units: IntArray
     """Distinct units of each arm up to the end of each window, (H, 2)."""
 
@@ -62,9 +62,9 @@ def arm_hours(
         "AND unit = {unit:String} AND slice = 'all' AND arm IN {arms:Array(String)} AND counts.predictions > 0"
     )
     both = f"SELECT window_start {counted} GROUP BY window_start HAVING uniqExact(arm) = 2"
-    first = f"SELECT min(window_start) FROM ({both})"
+    first = f"SELECT min(window_start) FROM ({both})"  # noqa: S608 - names of this file
     rows = client.arrow(
-        "SELECT toUnixTimestamp(window_start) + max(window_s) AS end, arm = {arm:String} AS side, bucket, "  # noqa: S608 - names of this file
+        "SELECT toUnixTimestamp(window_start) + max(window_s) AS end, arm = {arm:String} AS side, bucket, "
         f"{', '.join(map(total_sql, names))} {counted} AND window_start IN ({both}) "
         f"AND window_start < ({first}) + toIntervalDay({{days:UInt16}}) "
         "GROUP BY window_start, side, bucket ORDER BY window_start",

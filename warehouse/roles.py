@@ -56,9 +56,10 @@ _PROMPTS = ("changes", "prompt_labels", "prompts")
 _ALL = ("*",)
 
 _NAMED_BY_GRAFANA = (
-    *("all_panes", "all_violations", "all_volume", "arm_comparison", "arm_performance", "baselines"),
+    *("all_panes", "all_violations", "all_volume", "arm_comparison", "arm_comparisons", "arm_performance", "baselines"),
     *(
         "calibration_curve",
+        "changes",
         "contracts",
         "dead_letters",
         "detectability",
@@ -237,8 +238,8 @@ ROLES: tuple[Role, ...] = (
     ),
     Role(
         "barograph_guard",
-        "the guard, which evaluates the alert rules, stores the states of models and what their rules detect, and rolls "
-        "prompts back",
+        "the guard, which evaluates the alert rules, stores the states of models and what their rules detect, and "
+        "rolls prompts back",
         tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *_REGISTRY, *_PROMPTS, "rollback_proposals"})),
         ("detectability", "model_health", *_PROMPTS, *_REPORTED),
         _SYNC,

@@ -5,9 +5,9 @@ Hour h has n events and the sum S of a number in each arm, N events in both, and
 
     r = Σ_h (S_u − n_u m)      of each unit u,      D = Σ r over the units of the arm,      W = Σ_h n_a n_b/N,
 
-D/W is the difference of means, weighted over hours. Without any effect, r does not depend on the assignment: D = Σ Z_u r_u
-has the mean 0 and the variance q(1 − q) Σ r², whatever happens within an hour, over a day or between a user's requests.
-So neither a rhythm of the day nor returning users count as evidence.
+D/W is the difference of means, weighted over hours. Without any effect, r does not depend on the assignment: then
+D = Σ Z_u r_u has the mean 0 and the variance q(1 − q) Σ r², whatever happens within an hour, over a day or between a
+user's requests. So neither a rhythm of the day nor returning users count as evidence.
 
 The variance V of D is the largest of the following; each uses residuals around the difference found so far:
 
@@ -20,9 +20,9 @@ if the same units return. The confidence sequence of `sketches.shadow.day_interv
 
     t = W V_events/V,
 
-the number of independent differences of the same information. It is narrowest at t = 1000. A variance from 64 buckets is
-itself uncertain, and more so if few units make most requests. So the number of standard errors is that of Student's t
-distribution with the same tail, whose degrees of freedom follow from the fourth powers of R.
+the number of independent differences of the same information. It is narrowest at t = 1000. A variance from 64 buckets
+is itself uncertain, and more so if few units make most requests. So the number of standard errors is that of Student's
+t distribution with the same tail, whose degrees of freedom follow from the fourth powers of R.
 
 The sequence is asymptotic: the first look needs `LEAST_EVENTS` events in each arm (`tests/reference/prompt_arms`).
 """
@@ -30,7 +30,6 @@ The sequence is asymptotic: the first look needs `LEAST_EVENTS` events in each a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -197,7 +196,10 @@ def _unit_variance(
         weighted = np.cumsum(x * r, axis=-2) + sign * d * np.cumsum(x * x * n, axis=-2)
         plain = np.cumsum(r, axis=-2) + sign * d * np.cumsum(x * n, axis=-2)
         factor = scale**2 if arm == 0 else np.ones_like(scale)
-        for values, into, fourth_into, by in ((weighted, own, own_fourth, factor), (plain, pooled, pooled_fourth, None)):
+        for values, into, fourth_into, by in (
+            (weighted, own, own_fourth, factor),
+            (plain, pooled, pooled_fourth, None),
+        ):
             square = np.einsum("...k,...k->...", values, values)
             squared = values * values
             fourth = np.einsum("...k,...k->...", squared, squared)

@@ -152,9 +152,7 @@ class ModelScorer:
         self.open_windows = still_open
         has_changed = bool(arrived or ended or revised)
         self.shadow_looks.run(client, contract, self.rules, now_ms, self.check_stop, has_changed=has_changed)
-        self.hourly_arm_looks.run(
-            client, contract, self.rules, now_ms, self.check_stop, has_changed=has_counted_arms
-        )
+        self.hourly_arm_looks.run(client, contract, self.rules, now_ms, self.check_stop, has_changed=has_counted_arms)
         return PassResult(arrived, len(ended), revised)
 
     # ------------------------------------------------------------------------------------------ new rows

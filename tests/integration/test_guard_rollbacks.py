@@ -104,8 +104,9 @@ def test_a_proposal_reaches_serving_processes_and_is_never_repeated(
         insert_records(client, "rollback_proposals", [proposal()])
         wait_for(lambda: client.rows(LABELS)[-1] == (1, "guard", "harm"), "the guard's change", WAIT_S)
         wait_for(lambda: prompts.get("answer").id == "answer@1", "the rollback", IN_FORCE_S)
-        log = "SELECT kind, subject, before, after, reason, changed_by FROM changes FINAL ORDER BY changed_at DESC LIMIT 1"
-        assert client.rows(log) == [("prompt-rollback", "answer:production", "2", "1", "harm", "guard")]
+        columns = "kind, subject, before, after, reason, changed_by"
+        last = client.rows(f"SELECT {columns} FROM changes FINAL ORDER BY changed_at DESC LIMIT 1")
+        assert last == [("prompt-rollback", "answer:production", "2", "1", "harm", "guard")]
     # A person decides otherwise; a guard that starts then has the old proposal only.
     move(settings, 2)
     texts: list[str] = []
@@ -157,9 +158,10 @@ def test_a_killed_guard_is_continued(
 
     with connect(pipeline.address) as client:
         insert_records(client, "rollback_proposals", [proposal()])
-        with monkeypatch.context() as patched, pytest.raises(Killed):
+        with monkeypatch.context() as patched:
             patched.setattr(PromptLog, "publish", mortal)
-            rollbacks(settings, []).check({"m": CONTRACT})
+            with pytest.raises(Killed):
+                rollbacks(settings, []).check({"m": CONTRACT})
         assert client.rows(LABELS)[-1][1] == "ana"
         rollbacks(settings, []).check({"m": CONTRACT})
         assert client.rows(LABELS)[-1] == (1, "guard", "harm")

@@ -67,7 +67,9 @@ def test_numbers_are_counted_if_they_are_observed(client: Client, score: Callabl
     statuses = ["", "stop", "Content_Filter", "stop, refusal", "length", "unsafety"]
     rows, own = [], defaultdict[str, float](float)
     for i in range(800):
-        metrics = {name: rng.choice(choices) for name in (*METRICS.values(), "input_tokens", "output_tokens", "cost_usd")}
+        metrics = {
+            name: rng.choice(choices) for name in (*METRICS.values(), "input_tokens", "output_tokens", "cost_usd")
+        }
         status = rng.choice(statuses)
         present = {name: value for name, value in metrics.items() if value is not None}
         at_ms = START_MS + rng.randrange(HOUR_MS)
@@ -104,9 +106,15 @@ def test_a_worse_prompt_is_proposed_once(client: Client, score: Callable[..., Sc
     scoring.insert(client, "predictions", rows)
     score().score_once()
     (proposal,) = read_proposals(client)
-    assert (proposal.prompt, proposal.label, proposal.version, proposal.target) == ("answer", "production", 8, "previous")
+    assert (proposal.prompt, proposal.label, proposal.version, proposal.target) == (
+        "answer",
+        "production",
+        8,
+        "previous",
+    )
     assert "answer@8 is worse than answer@7 in m" in proposal.reason
-    assert "ttft +" in proposal.reason and "margin 10.00" in proposal.reason
+    assert "ttft +" in proposal.reason
+    assert "margin 10.00" in proposal.reason
     looks = {each.criterion: each for each in last_comparisons(client, "m")}
     assert looks.keys() == MARGINS.keys()
     assert [looks[name].outcome for name in ("ttft", "output_tokens")] == ["harm", "harm"]

@@ -163,14 +163,14 @@ def fixed_hours(scenario: Scenario, alpha: float = ALPHA, power: float = 0.8) ->
 
 
 def print_false_proposals(runs: int = RUNS) -> None:
-    print(f"False proposals in {runs} runs, α = {ALPHA}, looked at every hour")  # noqa: T201
+    print(f"False proposals in {runs} runs, α = {ALPHA}, looked at every hour")
     for scenario in A_A:
         hours = harm_hours(scenario, runs)
-        print(f"{scenario.name:45} {scenario.hours // 24:3} days {np.mean(hours > 0):7.3f}", flush=True)  # noqa: T201
+        print(f"{scenario.name:45} {scenario.hours // 24:3} days {np.mean(hours > 0):7.3f}", flush=True)
 
 
 def print_power(runs: int = RUNS) -> None:
-    print("Hours until a proposal: median, 90 % of runs; one look with power 80 %")  # noqa: T201
+    print("Hours until a proposal: median, 90 % of runs; one look with power 80 %")
     for scenario in HARMFUL:
         for alpha in (ALPHA, ALPHA / 6):
             for users in (0, 2000):
@@ -181,7 +181,7 @@ def print_power(runs: int = RUNS) -> None:
                 fixed = f"{fixed_hours(scenario, alpha):.0f}" if not users else ""
                 found = np.mean(hours > 0)
                 label = f"{scenario.name}, α {alpha:.4f}, {'users' if users else 'predictions'}"
-                print(f"{label:60} {middle:6} {most:6} {found:6.2f} {fixed:>5}", flush=True)  # noqa: T201
+                print(f"{label:60} {middle:6} {most:6} {found:6.2f} {fixed:>5}", flush=True)
 
 
 if __name__ == "__main__":

@@ -48,8 +48,8 @@ def join_query(
         rules: the model's scoring rules.
         dimensions: the slice dimensions.
         has_repeats: whether any id has several rows or labels; otherwise the query is simpler.
-        extra: further columns of the result: `id`, `at_ms`, `latency_ms`, `error_kind`, `metrics`, `status_text`; with `rules.arms`
-            also `arm_name`, `arm_unit`, `unit_bucket`.
+        extra: further columns of the result: `id`, `at_ms`, `latency_ms`, `error_kind`, `metrics`, `status_text`; with
+            `rules.arms` also `arm_name`, `arm_unit`, `unit_bucket`.
     """
     columns = ", ".join((_COLUMNS, *extra))
     simple = f"SELECT {columns} FROM ({_simple_join(rules, dimensions, has_repeats=has_repeats)})"

@@ -441,7 +441,9 @@ def _rollback(contract: Contract) -> Iterator[CheckFailure]:
     for arm in () if arms is None else arms.shares:
         name, _, version = arm.partition("@")
         if rollback.prompt and (name != rollback.prompt or not _is_version(version)):
-            message = f"the arm {quoted(arm)} is no version of {rollback.prompt}; write arms such as {rollback.prompt}@7"
+            message = (
+                f"the arm {quoted(arm)} is no version of {rollback.prompt}; write arms such as {rollback.prompt}@7"
+            )
             yield CheckFailure(("arms", "shares", arm), message, (("rollback", "prompt"),))
     if not rollback.margins:
         yield CheckFailure((*section, "margins"), "has no criterion; write at least one, such as errors: 0.005")

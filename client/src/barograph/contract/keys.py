@@ -424,7 +424,7 @@ ROLLBACK = RecordKind(
         Key(
             "mode",
             ChoiceKind(("propose", "act")),
-            "`propose` raises the alert `prompt-harm` with the command to run; `act` also lets the guard move the label.",
+            "`propose` raises the alert `prompt-harm` with the command to run; `act` also lets the guard act.",
             default=_ROLLBACK.mode,
         ),
         Key(
