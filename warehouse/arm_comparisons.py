@@ -174,8 +174,8 @@ def last_comparisons(client: Client, model: str) -> list[ArmComparison]:
         "ORDER BY at DESC LIMIT 1 BY control, arm, criterion",
         {"model": model},
     )
-    found = [ArmComparison(**dict(zip(names, row, strict=True))) for row in rows]
-    return sorted(found, key=lambda each: (-each.at.timestamp(), each.arm, list(CRITERIA).index(each.criterion)))
+    comparisons = [ArmComparison(**dict(zip(names, row, strict=True))) for row in rows]
+    return sorted(comparisons, key=lambda each: (-each.at.timestamp(), each.arm, list(CRITERIA).index(each.criterion)))
 
 
 def write_comparisons(client: Client, rows: Sequence[ArmComparison], now_ms: int) -> None:

@@ -58,16 +58,16 @@ def propose_rollbacks(
     rollback = contract.rollback
     assert rollback is not None
     harmful: dict[str, list[ArmComparison]] = {}
-    for look in looks:
-        if look.outcome == HARM:
-            harmful.setdefault(look.arm, []).append(look)
+    for row in looks:
+        if row.outcome == HARM:
+            harmful.setdefault(row.arm, []).append(row)
     if not harmful:
         return []
     known = {each.key for each in read_proposals(client)}
     proposals = []
     for arm, of_arm in sorted(harmful.items()):
-        at = max(look.at for look in of_arm)
-        newest = [look for look in of_arm if look.at == at]
+        at = max(row.at for row in of_arm)
+        newest = [row for row in of_arm if row.at == at]
         proposal = RollbackProposal(
             model=contract.model,
             prompt=rollback.prompt,
@@ -79,7 +79,7 @@ def propose_rollbacks(
             mode=rollback.mode,
             at=at,
             reason=f"{arm} is worse than {newest[0].control} in {contract.model}, as of {at:%Y-%m-%d %H:%M} UTC: "
-            + "; ".join(look.text for look in newest),
+            + "; ".join(row.text for row in newest),
             proposed_at=now,
         )
         if proposal.key not in known:

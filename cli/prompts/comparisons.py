@@ -45,9 +45,9 @@ def read_comparisons(client: Client, model: str) -> PromptComparisons:
         )
     control, *others = contract.arms.names
     looks = tuple(
-        look
-        for look in last_comparisons(client, model)
-        if look.control == control and look.arm in others and look.criterion in contract.rollback.margins
+        row
+        for row in last_comparisons(client, model)
+        if row.control == control and row.arm in others and row.criterion in contract.rollback.margins
     )
     if not looks:
         raise CommandError(
@@ -68,9 +68,9 @@ def comparisons_json(comparisons: PromptComparisons) -> dict[str, Any]:
         "comparisons": [
             {
                 name: None if isinstance(value, float) and not math.isfinite(value) else value
-                for name, value in (asdict(look) | {"at": iso_utc(look.at)}).items()
+                for name, value in (asdict(row) | {"at": iso_utc(row.at)}).items()
             }
-            for look in comparisons.looks
+            for row in comparisons.looks
         ],
         "proposals": [
             asdict(each) | {"at": iso_utc(each.at), "proposed_at": iso_utc(each.proposed_at)}
@@ -87,20 +87,20 @@ def print_comparisons(terminal: Terminal, comparisons: PromptComparisons) -> Non
         *("arm", "criterion", "difference", "interval", "margin", "predictions", "units", "last look", "outcome"),
         numbers=("difference", "margin", "predictions", "units"),
     )
-    for look in comparisons.looks:
-        unit = " points" if look.unit == "share" else " %"
-        interval = f"{_number(look.low)} to {_number(look.high)}" if math.isfinite(look.low) else "–"
+    for row in comparisons.looks:
+        unit = " points" if row.unit == "share" else " %"
+        interval = f"{_number(row.low)} to {_number(row.high)}" if math.isfinite(row.low) else "–"
         table.row(
-            look.arm,
-            look.criterion,
-            f"{_number(look.value)}{unit}" if math.isfinite(look.value) else "–",
+            row.arm,
+            row.criterion,
+            f"{_number(row.value)}{unit}" if math.isfinite(row.value) else "–",
             interval,
-            f"{100 * look.margin:.4g}",
-            f"{look.control_events:,} and {look.arm_events:,}",
-            f"{look.control_units:,} and {look.arm_units:,}",
-            utc_minute(look.at),
-            OUTCOMES.get(look.outcome, look.outcome),
-            style=STYLES.get(look.outcome, ""),
+            f"{100 * row.margin:.4g}",
+            f"{row.control_events:,} and {row.arm_events:,}",
+            f"{row.control_units:,} and {row.arm_units:,}",
+            utc_minute(row.at),
+            OUTCOMES.get(row.outcome, row.outcome),
+            style=STYLES.get(row.outcome, ""),
         )
     terminal.table(table)
     terminal.line(

@@ -62,7 +62,7 @@ class HourlyArmLooks:
             last = {name: newest.get((control, arm, name), 0) for name in contract.rollback.margins}
             due = [name for name, at_s in last.items() if at_s < hours.ends[-1]]
             compared = compare_hours(contract.model, contract.arms, contract.rollback, arm, hours, due) if due else []
-            looks += [look for look in compared if look.at.timestamp() > last[look.criterion]]
+            looks += [each for each in compared if each.at.timestamp() > last[each.criterion]]
         for proposal in propose_rollbacks(client, contract, looks, datetime.fromtimestamp(now_ms / 1000, UTC)):
             structlog.get_logger().warning("rollback proposed", model=contract.model, reason=proposal.reason)
         write_comparisons(client, looks, now_ms)

@@ -81,11 +81,11 @@ def draw_looks(scenario: Scenario, rng: Rng, alpha: float = ALPHA) -> ArmLooks:
         spread, own = SPREAD[scenario.number], USER_SPREAD[scenario.number]
         values = 5.0 + shift[hour] + own * of_user + spread * rng.standard_normal(n) + scenario.harm * arm
         values = values if scenario.number == "log-time" else np.exp(values)
-    place = (hour * 2 + arm) * buckets + bucket
+    position = (hour * 2 + arm) * buckets + bucket
     shape = (scenario.hours, 2, buckets)
 
     def total(weights: FloatArray | None) -> FloatArray:
-        return np.bincount(place, weights, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
+        return np.bincount(position, weights, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
 
     return arm_looks(
         total(None),
@@ -179,9 +179,9 @@ def print_power(runs: int = RUNS) -> None:
                 ordered = np.sort(np.where(hours > 0, hours, 10_000))
                 middle, most = ordered[len(ordered) // 2], ordered[int(0.9 * len(ordered))]
                 fixed = f"{fixed_hours(scenario, alpha):.0f}" if not users else ""
-                found = np.mean(hours > 0)
+                share = np.mean(hours > 0)
                 label = f"{scenario.name}, α {alpha:.4f}, {'users' if users else 'predictions'}"
-                print(f"{label:60} {middle:6} {most:6} {found:6.2f} {fixed:>5}", flush=True)
+                print(f"{label:60} {middle:6} {most:6} {share:6.2f} {fixed:>5}", flush=True)
 
 
 if __name__ == "__main__":

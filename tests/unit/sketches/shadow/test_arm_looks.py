@@ -19,9 +19,9 @@ GOLDEN_UNITS = [0.2973526765065608, -0.01519244287973992, 0.6098977958928615, 15
 
 def sums_of(hour: Array, arm: Array, bucket: Array, values: Array, hours: int, buckets: int) -> Sums:
     shape = (hours, 2, buckets)
-    place = (hour * 2 + arm) * buckets + bucket
+    position = (hour * 2 + arm) * buckets + bucket
     n, s, q = (
-        np.bincount(place, each, minlength=int(np.prod(shape))).reshape(shape)
+        np.bincount(position, each, minlength=int(np.prod(shape))).reshape(shape)
         for each in (np.ones(len(values)), values, values**2)
     )
     return n, s, q.sum(axis=-1)
@@ -59,19 +59,19 @@ def test_the_variance_is_that_of_all_assignments() -> None:
     rng = np.random.default_rng(1)
     hour = np.array([0, 0, 0, 0, 1, 1, 1, 1])
     values = rng.standard_normal(8) + hour
-    found, estimates = [], []
+    numerators, estimates = [], []
     for assignment in itertools.product((0, 1), repeat=8):
         arm = np.array(assignment)
         n, s, _ = sums_of(hour, arm, np.zeros(8, np.int64), values, 2, 1)
         both = n.sum(axis=(1, 2))
         mean = s.sum(axis=(1, 2)) / both
-        found.append(float(np.sum(s[:, 1, 0] - n[:, 1, 0] * mean)))
+        numerators.append(float(np.sum(s[:, 1, 0] - n[:, 1, 0] * mean)))
         # Residuals around the mean of both arms: the case without any effect, which the estimate includes at δ = 0.
         weight = n[:, 0, 0] * n[:, 1, 0] / both
         square = np.bincount(hour, (values - mean[hour]) ** 2)
         estimates.append(float(np.sum(weight / (both - 1.0) * square)))
-    assert np.mean(found) == pytest.approx(0.0, abs=1e-12)
-    assert np.mean(estimates) == pytest.approx(np.var(found), rel=1e-12)
+    assert np.mean(numerators) == pytest.approx(0.0, abs=1e-12)
+    assert np.mean(estimates) == pytest.approx(np.var(numerators), rel=1e-12)
 
 
 def test_a_rhythm_of_the_day_does_not_count() -> None:
