@@ -19,6 +19,7 @@ from barograph.contract.keys import (
     FALLBACK,
     FIELD,
     LABEL,
+    ROLLBACK,
     SHADOW,
     SLICE,
     SLO,
@@ -141,8 +142,9 @@ def key_table(record: RecordKind) -> str:
 
 CONTRACT_RECORDS = {
     "contract": CONTRACT, "field": FIELD, "slice": SLICE, "window": WINDOW, "label": LABEL, "arms": ARMS,
-    "shadow": SHADOW, "text": TEXT, "fallback": FALLBACK, "columns": COLUMNS, "thresholds": THRESHOLDS, "slo": SLO, "alerts": ALERTS,
-    "alert windows": ALERT_WINDOWS, "alert rules": ALERT_RULES, "alert rule": ALERT_RULE,
+    "shadow": SHADOW, "text": TEXT, "rollback": ROLLBACK, "fallback": FALLBACK, "columns": COLUMNS,
+    "thresholds": THRESHOLDS, "slo": SLO, "alerts": ALERTS, "alert windows": ALERT_WINDOWS, "alert rules": ALERT_RULES,
+    "alert rule": ALERT_RULE,
 }  # fmt: skip
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {

@@ -1,4 +1,4 @@
-"""Annotations of the pages: deployments, new baselines, drills. Grafana annotates alerts by itself."""
+"""Annotations of the pages: deployments, new baselines, drills, prompts. Grafana annotates alerts by itself."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ def page_annotations(*, one_model: bool) -> list[Builder[Built]]:
     deployments = annotation_queries.DEPLOYMENTS if one_model else annotation_queries.ALL_DEPLOYMENTS
     baselines = annotation_queries.BASELINES if one_model else annotation_queries.ALL_BASELINES
     drills = annotation_queries.DRILLS if one_model else annotation_queries.ALL_DRILLS
+    prompts = annotation_queries.PROMPTS if one_model else annotation_queries.ALL_PROMPTS
     return [
         _annotation("Deployments", style.DEPLOYMENT, deployments),
         _annotation("New baselines", style.NEW_BASELINE, baselines),
         _annotation("Drills", style.DRILL, drills),
+        _annotation("Prompts", style.PROMPT_CHANGE, prompts),
     ]
 
 

@@ -35,7 +35,7 @@ class Units:
 
 TEXT, GOOD, MINOR, MAJOR, INSUFFICIENT, NOTHING = "text", "green", "yellow", "red", "#c7d0d9", "#808080"
 TRAINING, NOW, BOUND, MIDDLE = "blue", "orange", "light-blue", "dark-blue"
-DEPLOYMENT, NEW_BASELINE, DRILL = "blue", "purple", "orange"
+DEPLOYMENT, NEW_BASELINE, DRILL, PROMPT_CHANGE = "blue", "purple", "orange", "dark-blue"
 """Names in Grafana's palette, which has light and dark variants."""
 
 

@@ -61,7 +61,7 @@ def arm_days(client: Client, model: str, test: ArmTest, control: str, arm: str, 
         "arm": arm,
         "zone": zone,
     }
-    sums = ", ".join(_total(name) for name in COUNTED)
+    sums = ", ".join(total_sql(name) for name in COUNTED)
     sql = (
         "SELECT slice, arm = {arm:String} AS side, bucket, "  # noqa: S608 - names of this file
         "toString(toDate(window_start, {zone:String})) AS day, "
@@ -107,8 +107,8 @@ def _slice_days(name: str, rows: pa.Table, newest_end_s: int, matured_s: int) ->
     )
 
 
-def _total(name: str) -> str:
-    """Return a sum; one with decimals in whole numbers, so that any order of addition gives the same bits."""
+def total_sql(name: str) -> str:
+    """Return the sum of a column of `counts`; one with decimals in whole numbers, in any order the same bits."""
     if not pa.types.is_floating(SCHEMAS["arm_counts"].field(name).type):
         return f"sum(counts.{name}) AS {name}"
     total = f"sum({whole(f'counts.{name}', 'toInt256')})"

@@ -29,6 +29,8 @@ _SCORED = (
     "scorer_models",
     "shadow_pairs",
     "arm_counts",
+    "arm_comparisons",
+    "rollback_proposals",
     "shadow_verdicts",
     "pending_labels",
 )
@@ -50,12 +52,14 @@ _JUDGED = (
     "volume",
 )
 _REPORTED = ("processor_metrics", "processors")
+_PROMPTS = ("changes", "prompt_labels", "prompts")
 _ALL = ("*",)
 
 _NAMED_BY_GRAFANA = (
-    *("all_panes", "all_violations", "all_volume", "arm_comparison", "arm_performance", "baselines"),
+    *("all_panes", "all_violations", "all_volume", "arm_comparison", "arm_comparisons", "arm_performance", "baselines"),
     *(
         "calibration_curve",
+        "changes",
         "contracts",
         "dead_letters",
         "detectability",
@@ -199,8 +203,8 @@ ROLES: tuple[Role, ...] = (
     Role(
         "barograph_prompts",
         "`barograph prompts`: store versions and labels of prompts",
-        ("changes", "prompt_labels", "prompts"),
-        ("changes", "prompt_labels", "prompts"),
+        _PROMPTS,
+        _PROMPTS,
     ),
     Role("barograph_sketcher", "the sketcher, and the receiver of spans", (*_REGISTRY, "codebooks"), _REPORTED),
     Role(
@@ -234,9 +238,10 @@ ROLES: tuple[Role, ...] = (
     ),
     Role(
         "barograph_guard",
-        "the guard, which evaluates the alert rules and stores the states of models and what their rules detect",
-        tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *_REGISTRY})),
-        ("detectability", "model_health", *_REPORTED),
+        "the guard, which evaluates the alert rules, stores the states of models and what their rules detect, and "
+        "rolls prompts back",
+        tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *_REGISTRY, *_PROMPTS, "rollback_proposals"})),
+        ("detectability", "model_health", *_PROMPTS, *_REPORTED),
         _SYNC,
     ),
     Role(

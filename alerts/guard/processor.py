@@ -23,6 +23,7 @@ from alerts.guard.detectability_history import DetectabilityHistory
 from alerts.guard.health_history import HealthHistory
 from alerts.guard.health_log import HealthLog
 from alerts.guard.model_guard import ModelGuard, is_news
+from alerts.guard.prompt_rollbacks import PromptRollbacks
 from alerts.rule import Rule, definitions
 from alerts.rules import rules_for
 from alerts.settings import AlertsError, AlertSettings
@@ -90,6 +91,7 @@ class GuardProcessor:
         self._health_log = health_log or HealthLog(settings)
         self._history = HealthHistory()
         self._detectability = DetectabilityHistory(settings.warehouse, alerts, connect_to, clock)
+        self._rollbacks = PromptRollbacks(settings, on_change, connect_to, clock)
         self._client: Client | None = None
         self._owns_partition = False
         self._leads = False
@@ -121,6 +123,7 @@ class GuardProcessor:
             self._consumer.close()
             self._health_log.close()
             self._detectability.close()
+            self._rollbacks.close()
             self._disconnect()
 
     def _poll(self) -> None:
@@ -180,6 +183,7 @@ class GuardProcessor:
         if client is not None:
             self._history.write(client, [self._sent[record.model] for record in records])
             self._detectability.follow(self._contracts)
+            self._rollbacks.follow(self._contracts)
 
     def _evaluate(
         self,

@@ -12,6 +12,7 @@ from alerts.templates.drills import drill_rules
 from alerts.templates.factory import RuleFactory
 from alerts.templates.fields import drift_rules, output_rules, rate_rules
 from alerts.templates.labels import label_rules
+from alerts.templates.prompts import prompt_rules
 from alerts.templates.shadow import shadow_rules
 from alerts.templates.traffic import guard_rule, pipeline_rules, processor_rule, traffic_rules
 
@@ -23,7 +24,7 @@ def contract_rules(contract: Contract, settings: AlertSettings) -> Iterator[Rule
     factory = RuleFactory(contract, settings)
     templates = (
         *(drift_rules, rate_rules, output_rules, label_rules),
-        *(traffic_rules, pipeline_rules, shadow_rules, drill_rules),
+        *(traffic_rules, pipeline_rules, shadow_rules, prompt_rules, drill_rules),
     )
     for rules in templates:
         yield from rules(factory)

@@ -223,12 +223,11 @@ def rollback_command(
     name: _Name,
     label: Annotated[str, typer.Option("--label", help="The label.")] = "production",
     to: Annotated[
-        int | None,
+        str | None,
         typer.Option(
             "--to",
             metavar="VERSION",
-            min=1,
-            help="The version to return to. Default: the one that had the label before.",
+            help="The version to return to, or a label that points to it. Default: the one that had the label before.",
             show_default=False,
         ),
     ] = None,
@@ -243,25 +242,60 @@ def rollback_command(
     Examples:
         barograph prompts rollback answer --reason "wrong language"
         barograph prompts rollback answer --to 5
+        barograph prompts rollback answer --label candidate --to production --reason "more errors"
     """
     from cli.terminal import utc_second
-    from streams.prompts.changes import roll_back
+    from streams.prompts.changes import find_version, roll_back
+
+    def plan(catalogue: PromptCatalogue, author: Author) -> PromptLabel | None:
+        version = None if to is None else find_version(catalogue, name, to).version
+        return roll_back(catalogue, name, label, version, author, " ".join(reason.split()))
 
     def unchanged(catalogue: PromptCatalogue) -> str:
         current = catalogue.label(name, label)
         if to is not None or current is None:
-            return f"{name}:{label} points to {to} already"
+            version = "" if to is None else find_version(catalogue, name, to).version
+            return f"{name}:{label} points to {version} already"
         return (
             f"{name}:{label} was rolled back from {current.previous} to {current.version} at "
             f"{utc_second(current.changed_at_ms / 1000)} already; to return further, name the version with --to"
         )
 
     _change_label(
-        lambda catalogue, author: roll_back(catalogue, name, label, to, author, " ".join(reason.split())),
+        plan,
         unchanged,
         by,
         config,
     )
+
+
+def compare_command(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Model whose arms serve versions of a prompt.", show_default=False)
+    ],
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show how the arms of a model compare with the control, as of the last hour with both.
+
+    One line for each arm and criterion of the contract's section `rollback`. The intervals hold at every look. Reads
+    ClickHouse only.
+
+    Examples:
+        barograph prompts compare support-bot
+        barograph prompts compare support-bot --json | jq '.comparisons[] | select(.outcome == "harm")'
+    """
+    from cli.prompts.comparisons import comparisons_json, print_comparisons, read_comparisons
+    from cli.settings import load_settings
+    from cli.terminal import Terminal
+    from warehouse.client import connect
+
+    with connect(load_settings(config, needs=("clickhouse",)).warehouse) as client:
+        comparisons = read_comparisons(client, model)
+    if as_json:
+        Terminal().json(comparisons_json(comparisons))
+    else:
+        print_comparisons(Terminal(), comparisons)
 
 
 def _change_label(
@@ -304,5 +338,6 @@ for _command, _function in (
     ("diff", diff_command),
     ("label", label_command),
     ("rollback", rollback_command),
+    ("compare", compare_command),
 ):
     prompts_app.command(_command, help=help_text(_function))(_function)

@@ -12,10 +12,11 @@ from barograph.prompts.records import PromptRecord
 
 from cli.errors import CommandError
 from cli.settings import Settings
+from streams.prompts import registry_change
 from streams.prompts.changes import Author
 from streams.prompts.prompt_log import PromptLog
-from warehouse.client import WarehouseBusy, WarehouseError, connect
-from warehouse.prompts import StoredPrompts, store_missing
+from streams.prompts.registry_change import RegistryOutcome
+from warehouse.client import connect
 
 Clock = Callable[[], float]
 CLICKHOUSE_TIMEOUT_S = 10
@@ -29,21 +30,6 @@ class RegistryState:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RegistryOutcome:
-    """What a command did."""
-
-    catalogue: PromptCatalogue
-    """What is registered now."""
-    records: tuple[PromptRecord, ...]
-    """What Kafka received."""
-    stored: StoredPrompts
-    """The rows that ClickHouse received, those of earlier commands included."""
-    failure: str
-    """Why ClickHouse did not receive them; empty if it did."""
-    warnings: tuple[str, ...]
-
-
 def read_registry(settings: Settings) -> RegistryState:
     """Read what is registered, from Kafka.
 
@@ -52,7 +38,7 @@ def read_registry(settings: Settings) -> RegistryState:
     """
     log = PromptLog(settings.processor())
     catalogue = log.read()
-    return RegistryState(catalogue, _warnings(log))
+    return RegistryState(catalogue, log.warnings)
 
 
 def change_registry(
@@ -62,10 +48,7 @@ def change_registry(
     *,
     clock: Clock = time.time,
 ) -> RegistryOutcome:
-    """Change the registry, as the only command that does at this time.
-
-    Kafka receives all records or none. Clients follow them at once, also if ClickHouse does not answer; then each later
-    command adds the rows that are missing, so the failed one can be repeated.
+    """Change the registry, as `streams.prompts.registry_change.change_registry` does.
 
     Args:
         settings: where Kafka and ClickHouse are.
@@ -77,22 +60,9 @@ def change_registry(
         ProcessorError: the change is not possible, or Kafka refuses or does not answer.
     """
     author = Author(author_name(by), int(clock() * 1000))
-    log = PromptLog(settings.processor())
-    try:
-        catalogue = log.lead()
-        records = tuple(plan(catalogue, author))
-        log.publish(records)
-    finally:
-        log.close()
-    for record in records:
-        catalogue.add(record)
-    stored, failure = StoredPrompts(0, 0), ""
-    try:
-        with connect(settings.warehouse, timeout_s=CLICKHOUSE_TIMEOUT_S) as client:
-            stored = store_missing(client, log.records)
-    except (WarehouseBusy, WarehouseError) as error:
-        failure = str(error)
-    return RegistryOutcome(catalogue, records, stored, failure, _warnings(log))
+    return registry_change.change_registry(
+        settings.processor(), plan, author, lambda: connect(settings.warehouse, timeout_s=CLICKHOUSE_TIMEOUT_S)
+    )
 
 
 def author_name(by: str | None) -> str:
@@ -119,9 +89,3 @@ def raise_failure(outcome: RegistryOutcome) -> None:
             f"{done}, but ClickHouse does not have all rows: {outcome.failure} Run the same command again later: it "
             "adds the rows that are missing and changes nothing else."
         )
-
-
-def _warnings(log: PromptLog) -> tuple[str, ...]:
-    if not log.unreadable:
-        return ()
-    return (f"{log.unreadable} unreadable records of the topic are ignored; the last: {log.problem}.",)

@@ -12,9 +12,9 @@ from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.content import PromptContent
 from barograph.prompts.records import PromptLabel, PromptVersion
 
-from cli.prompts.registry import RegistryOutcome
 from cli.terminal import AlignedTable, Terminal, plural, utc_second
 from streams.prompts.changes import variable_warnings
+from streams.prompts.registry_change import RegistryOutcome
 
 SHOWN_HASH_CHARS = 12
 DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}

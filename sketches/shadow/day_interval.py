@@ -81,8 +81,13 @@ def day_interval(differences: ArrayLike, pairs: ArrayLike, alpha: float = 0.05) 
     return DayInterval(value, half, kappa, np.asarray(enough, np.bool_))
 
 
-def mean_radius(days: ArrayLike, alpha: float = 0.05) -> FloatArray:
+def mean_radius(days: ArrayLike, alpha: float = 0.05, tuned: float = TUNED_DAYS) -> FloatArray:
     """Return M(t), the half-width of the sequence in standard deviations of one block.
+
+    Args:
+        days: t, the number of blocks; above 0.
+        alpha: probability that the true mean is ever outside.
+        tuned: the t at which the sequence is narrowest.
 
     Raises:
         ValueError: if α is not between 0 and 1.
@@ -90,7 +95,7 @@ def mean_radius(days: ArrayLike, alpha: float = 0.05) -> FloatArray:
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"α must lie between 0 and 1, not at {alpha}")
     t = np.asarray(days, np.float64)
-    rho2 = (-2.0 * np.log(alpha) + np.log(-2.0 * np.log(alpha)) + 1.0) / TUNED_DAYS
+    rho2 = (-2.0 * np.log(alpha) + np.log(-2.0 * np.log(alpha)) + 1.0) / tuned
     scale = t * rho2 + 1.0
     return np.asarray(np.sqrt(2.0 * scale * (0.5 * np.log(scale) - np.log(alpha)) / (t * t * rho2)), np.float64)
 

@@ -92,7 +92,10 @@ def required_acls(user: KafkaRole, topics: Topics) -> tuple[Acl, ...]:
             )
         case "guard":
             health = topics.model_health
-            return (_read(health), _write(health), *_member("guard", topics, transactions=True))
+            return (
+                *(_read(health), _write(health), *_member("guard", topics, transactions=True)),
+                *required_acls("prompts", topics),
+            )
         case "otlp":
             # Read on the topics of the Collector, whose names only the settings have, is granted beside these.
             return (_write(topics.predictions), *_member("otlp", topics, transactions=True))
@@ -110,7 +113,7 @@ def required_acls(user: KafkaRole, topics: Topics) -> tuple[Acl, ...]:
             groups = tuple(Acl("Read", "group", f"{topics.prefix}{group}") for group in ("monitor", "recorder"))
             return (*map(_read, counted), *groups)
         case "prompts":
-            # One command writes at any time, under one transactional id.
+            # One command, or the guard, writes at any time, under one transactional id.
             transactional = Acl("Write", "transactional-id", f"{topics.prompts}-{LEADER}")
             return (_read(topics.prompts), _write(topics.prompts), transactional)
         case "apply":

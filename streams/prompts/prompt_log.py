@@ -68,6 +68,13 @@ class PromptLog:
             )
         self.records += records
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to say about records that could not be read."""
+        if not self.unreadable:
+            return ()
+        return (f"{self.unreadable} unreadable records of the topic are ignored; the last: {self.problem}.",)
+
     def close(self) -> None:
         """Stop writing."""
         self._compacted.close()

@@ -21,8 +21,8 @@ class ArmCounting:
     open_windows: set[int] = field(default_factory=set)
     """Score windows that changed and have not ended."""
 
-    def run(self, client: Client, rules: Rules, this: Pass, check_stop: Callable[[], None]) -> None:
-        """Count the arms in the windows that changed.
+    def run(self, client: Client, rules: Rules, this: Pass, check_stop: Callable[[], None]) -> bool:
+        """Count the arms in the windows that changed, and return whether there were any.
 
         Args:
             client: the warehouse.
@@ -35,10 +35,11 @@ class ArmCounting:
             self.test = rules.arms
             changed |= set() if rules.arms is None else rules.windows_of(arms.uncounted_hours(client, rules))
         if rules.arms is None:
-            return
+            return False
         ended, self.open_windows = this.clock.split(changed | self.open_windows, rules.window_s)
         for windows in statement_chunks(client, rules, ended, baseline_changes(this.registry, rules.model)):
             check_stop()
             dimensions = dimensions_at(this.contract, this.registry, windows[0])
             has_repeats = state.has_repeated_ids(client, rules, windows)
             arms.count_arms(client, rules, dimensions, windows, this.now_ms, has_repeats=has_repeats)
+        return bool(ended)

@@ -16,6 +16,7 @@ from streams.registry.registry import Registry
 from streams.scorer.arm_counting import ArmCounting
 from streams.scorer.checkpoint import ReadRange
 from streams.scorer.freeze import Freezer, Pass
+from streams.scorer.hourly_arm_looks import HourlyArmLooks
 from streams.scorer.label_delay import LEARNED_DAYS, LabelDelayCurve, learn_label_delay, maturity_row
 from streams.scorer.pairing import Pairing
 from streams.scorer.reference import References
@@ -66,6 +67,7 @@ class ModelScorer:
     pairing: Pairing = field(default_factory=Pairing)
     arm_counting: ArmCounting = field(default_factory=ArmCounting)
     shadow_looks: ShadowLooks = field(default_factory=ShadowLooks)
+    hourly_arm_looks: HourlyArmLooks = field(default_factory=HourlyArmLooks)
     open_windows: set[int] = field(default_factory=set)
     """Score windows that changed and have not ended."""
     pending_windows: dict[int, set[int]] = field(default_factory=dict)
@@ -139,7 +141,7 @@ class ModelScorer:
         this = Pass(contract, registry, touched, clock, now_ms)
         arrived += self.pairing.run(client, self.rules, this, read_range, self.check_stop)
         ended, still_open = clock.split(touched, self.rules.window_s)
-        self.arm_counting.run(client, self.rules, this, self.check_stop)
+        has_counted_arms = self.arm_counting.run(client, self.rules, this, self.check_stop)
         revised = 0
         if self.rules.is_measured:
             for windows in statement_chunks(client, self.rules, ended, baseline_changes(registry, contract.model)):
@@ -150,6 +152,7 @@ class ModelScorer:
         self.open_windows = still_open
         has_changed = bool(arrived or ended or revised)
         self.shadow_looks.run(client, contract, self.rules, now_ms, self.check_stop, has_changed=has_changed)
+        self.hourly_arm_looks.run(client, contract, self.rules, now_ms, self.check_stop, has_changed=has_counted_arms)
         return PassResult(arrived, len(ended), revised)
 
     # ------------------------------------------------------------------------------------------ new rows

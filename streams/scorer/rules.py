@@ -45,11 +45,16 @@ def uncountable_reason(contract: Contract) -> str:
     )
 
 
+def counts_arms(contract: Contract) -> bool:
+    """Return whether arms are counted, because they are judged by days or by the hour."""
+    return contract.arms is not None and (bool(contract.arms.margins) or contract.rollback is not None)
+
+
 def is_counted(contract: Contract) -> bool:
     """Return whether the scorer counts a model's predictions: it measures them, or it compares a candidate or arms."""
     if not unmeasurable_reason(contract):
         return True
-    is_compared = contract.shadow is not None or (contract.arms is not None and bool(contract.arms.margins))
+    is_compared = contract.shadow is not None or counts_arms(contract)
     return is_compared and not uncountable_reason(contract)
 
 
@@ -58,7 +63,7 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
     window_s = max(SECONDS_PER_HOUR, contract.pane_s)
     registered = tuple(sorted(registry.baselines.get(contract.model, {})))
     arms = None
-    if contract.arms is not None and contract.arms.margins:
+    if contract.arms is not None and counts_arms(contract):
         arms = ArmTest(tuple(contract.arms.shares), contract.arms.unit)
     shadow, settings = None, PairSettings()
     if contract.shadow is not None:

@@ -1,4 +1,4 @@
-"""Annotations: the first traffic of a version, new baselines, and drills."""
+"""Annotations: the first traffic of a version, new baselines, drills, and changes of the labels of prompts."""
 
 from __future__ import annotations
 
@@ -73,3 +73,33 @@ def _drills(name: str, model: str) -> PanelQuery:
 
 
 DRILLS, ALL_DRILLS = _drills("drills", f"{MODEL} AND"), _drills("all_drills", "")
+
+
+def _prompts(name: str, prompts: str) -> PanelQuery:
+    return table(
+        f"events.{name}",
+        f"""
+        SELECT
+            changed_at AS time,
+            concat(
+                if(kind = 'prompt-rollback', 'prompt rolled back: ', 'prompt: '),
+                subject, ' ', if(before = '', '', concat(before, ' → ')), after,
+                if(reason = '', '', concat(' – ', reason))
+            ) AS text,
+            'prompt' AS tags
+        FROM changes FINAL
+        WHERE kind IN ('prompt-label', 'prompt-rollback') {prompts} AND $__timeFilter(changed_at)
+        ORDER BY time
+        LIMIT 200
+        """,
+        *_COLUMNS,
+    )
+
+
+# A model has the prompts whose versions were compared as its arms.
+PROMPTS = _prompts(
+    "prompts",
+    "AND splitByChar(':', subject)[1] IN "
+    f"(SELECT DISTINCT splitByChar('@', toString(arm))[1] FROM arm_comparisons WHERE {MODEL})",
+)
+ALL_PROMPTS = _prompts("all_prompts", "")

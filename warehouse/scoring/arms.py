@@ -24,12 +24,54 @@ _NOW = "fromUnixTimestamp64Milli({now_ms:Int64}, 'UTC')"
 _KEYS = ("model", "basis", "unit", "slice", "window_start", "window_s", "arm", "version", "bucket")
 _VALUES = tuple(name for name in COLUMNS if name not in (*_KEYS, "records", "counted_at"))
 _TIMED = "latency_ms > 0 AND isFinite(latency_ms)"
+_REFUSALS = (
+    *("content_filter", "content_filtered", "refusal", "safety", "guardrail_intervened", "prohibited_content"),
+    *("blocklist", "recitation", "spii"),
+)
+"""Finish reasons with which providers say that the model, or a filter around it, refused to answer."""
+_REFUSED = f"hasAny(arrayMap(each -> trimBoth(each), splitByChar(',', lower(status_text))), {list(_REFUSALS)})"
+_MAX_NUMBER = "1e12"
+_MICRO = "1e6"
+"""Millionths of a dollar in one: costs of a millionth still have exact squares."""
+
+
+def _metric(name: str, condition: str) -> tuple[str, str]:
+    """Return the expressions for a metric's value, and for whether an event has a usable one."""
+    value = f"ifNull(metrics['{name}'], nan)"
+    return value, f"{value} {condition} AND {value} <= {_MAX_NUMBER}"
+
+
+_TTFT, _HAS_TTFT = _metric("ttft_ms", "> 0")
+_TOKEN_TIME, _HAS_TOKEN_TIME = _metric("time_per_output_token_ms", "> 0")
+_INPUT, _HAS_INPUT = _metric("input_tokens", ">= 0")
+_OUTPUT, _HAS_OUTPUT = _metric("output_tokens", ">= 0")
+_COST, _HAS_COST = _metric("cost_usd", ">= 0")
 _COUNTS = {
     "predictions": "count()",
     "failed": "countIf(failed)",
     "timed": f"countIf({_TIMED})",
+    "with_status": "countIf(status_text != '')",
+    "refused": f"countIf({_REFUSED})",
+    "with_ttft": f"countIf({_HAS_TTFT})",
+    "with_token_time": f"countIf({_HAS_TOKEN_TIME})",
+    "with_input_tokens": f"countIf({_HAS_INPUT})",
+    "with_output_tokens": f"countIf({_HAS_OUTPUT})",
+    "with_cost": f"countIf({_HAS_COST})",
 }
-_SUMS = {"log_latency": ("log(latency_ms)", _TIMED)}
+_SUMS = {
+    "log_latency": ("log(latency_ms)", _TIMED),
+    "log_latency_squares": ("pow(log(latency_ms), 2)", _TIMED),
+    "log_ttft": (f"log({_TTFT})", _HAS_TTFT),
+    "log_ttft_squares": (f"pow(log({_TTFT}), 2)", _HAS_TTFT),
+    "log_token_time": (f"log({_TOKEN_TIME})", _HAS_TOKEN_TIME),
+    "log_token_time_squares": (f"pow(log({_TOKEN_TIME}), 2)", _HAS_TOKEN_TIME),
+    "input_tokens": (_INPUT, _HAS_INPUT),
+    "input_token_squares": (f"pow({_INPUT}, 2)", _HAS_INPUT),
+    "output_tokens": (_OUTPUT, _HAS_OUTPUT),
+    "output_token_squares": (f"pow({_OUTPUT}, 2)", _HAS_OUTPUT),
+    "micro_cost": (f"{_COST} * {_MICRO}", _HAS_COST),
+    "micro_cost_squares": (f"pow({_COST} * {_MICRO}, 2)", _HAS_COST),
+}
 _OF_CLASSES = {
     "labelled": "countIf(labelled AND predicted >= 0)",
     "right": "countIf(labelled AND predicted >= 0 AND predicted = truth)",
@@ -104,7 +146,7 @@ def uncounted_hours(client: Client, rules: Rules) -> set[int]:
 
 def _counts_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_repeats: bool) -> str:
     """Return the query for the rows of `arm_counts`."""
-    extra = ("latency_ms", "arm_name", "arm_unit", "unit_bucket")
+    extra = ("latency_ms", "metrics", "status_text", "arm_name", "arm_unit", "unit_bucket")
     joined = label_join.join_query(rules, dimensions, has_repeats=has_repeats, extra=extra)
     counts, sums = (_OF_NUMBERS, _SUMS_OF_NUMBERS) if rules.kind == "number" else (_OF_CLASSES, _SUMS_OF_CLASSES)
     values = {

@@ -48,8 +48,8 @@ def join_query(
         rules: the model's scoring rules.
         dimensions: the slice dimensions.
         has_repeats: whether any id has several rows or labels; otherwise the query is simpler.
-        extra: further columns of the result: `id`, `at_ms`, `latency_ms`, `error_kind`, `metrics`; with `rules.arms`
-            also `arm_name`, `arm_unit`, `unit_bucket`.
+        extra: further columns of the result: `id`, `at_ms`, `latency_ms`, `error_kind`, `metrics`, `status_text`; with
+            `rules.arms` also `arm_name`, `arm_unit`, `unit_bucket`.
     """
     columns = ", ".join((_COLUMNS, *extra))
     simple = f"SELECT {columns} FROM ({_simple_join(rules, dimensions, has_repeats=has_repeats)})"
@@ -204,7 +204,7 @@ def _outcome(rules: Rules, dimensions: Sequence[ScoreDimension]) -> str:
         f"version, id, {rules.window_start_sql('at')} AS window_start, "
         "toUnixTimestamp64Milli(at) AS at_ms, toUnixTimestamp64Milli(received_at) AS received_ms, "
         f"{_slices(dimensions)} AS slices, error != '' AS failed, toString(error) AS error_kind, score, class, "
-        f"latency_ms, metrics, "
+        "latency_ms, metrics, toString(status) AS status_text, "
         f"{probabilities} AS probabilities, {has_scores} AS has_scores{arms}"
     )
 

@@ -461,3 +461,21 @@ def test_texts_are_shortened_and_stay_distinct() -> None:
     assert len(first) == 20
     assert first != second
     assert in_file("$a ${b} $$") == "$$a $${b} $$$$"
+
+
+def test_a_contract_with_rollback_has_a_rule_for_each_arm_and_criterion() -> None:
+    text = (
+        "contract: 1\nmodel: m\narms: {shares: {answer@7: 0.8, answer@8: 0.1, answer@9: 0.1}}\n"
+        "rollback: {prompt: answer, label: candidate, to: production, margins: {errors: 0.01, ttft: 0.1}"
+    )
+    rule = rules_by_name(text + "}")["prompt-harm", "ticket", ""]
+    assert rule.signal.keys == tuple(f"answer@{version}: {name}" for version in (8, 9) for name in ("errors", "ttft"))
+    shown = words(rule.summary, {"comparison": "answer@8: errors"}, {"B": 0.02, "C": 0.04, "E": 0.01})
+    assert shown == (
+        "answer@8: errors is higher than with answer@7, by 2% to 4%: at least 1% beyond the margin. To roll back: "
+        "`barograph prompts rollback answer --label candidate --to production --reason …`."
+    )
+    acting = rules_by_name(text + ", mode: act}")["prompt-harm", "ticket", ""]
+    assert "The guard moves the label" in words(acting.summary, {}, {})
+    critical = "\nfields: {x: {type: float, critical: true}}"
+    assert ("prompt-harm", "page", "") in rules_by_name(text + "}" + critical)

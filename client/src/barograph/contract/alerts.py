@@ -34,6 +34,7 @@ RULES: dict[str, str] = {
     "shadow-missing": "More requests have no pair than the margin of `missing` in `shadow`, or 5 %, significantly.",
     "shadow-harm": "Evidence that the candidate, or after a promotion the new primary, is worse in some slice.",
     "shadow-decided": "The decision is promote or hold, or after a promotion keep or roll back.",
+    "prompt-harm": "A version of a prompt is worse than the control by more than a margin of `rollback`.",
 }
 """Every alert rule with the condition that fires it."""
 

@@ -71,10 +71,15 @@ ARM_CRITERIA = {
 """Criteria of an arm that need labels, per kind of model."""
 UNLABELLED_ARM_CRITERIA = ("latency", "errors")
 """Criteria of an arm that need no labels."""
+ROLLBACK_CRITERIA = (
+    *("errors", "refusals", "ttft", "time_per_token", "latency"),
+    *("input_tokens", "output_tokens", "cost"),
+)
+"""Criteria of a rollback."""
 LATENCY_CRITERIA = ("latency", "latency_p50", "latency_p95", "latency_p99", "latency_slo")
 UNLABELLED_CRITERIA = ("agreement", *LATENCY_CRITERIA, "cost", "missing")
 """Criteria of a candidate that need no labels; `agreement` needs classes."""
-SHARE_CRITERIA = ("accuracy", "auc", "agreement", *LATENCY_CRITERIA[1:], "missing", "errors")
+SHARE_CRITERIA = ("accuracy", "auc", "agreement", *LATENCY_CRITERIA[1:], "missing", "errors", "refusals")
 """Criteria whose difference is one of shares, so a margin of 1 or more allows everything."""
 
 
@@ -136,6 +141,7 @@ def check_failures(contract: Contract) -> list[CheckFailure]:
         *_arms(contract),
         *_shadow(contract),
         *_text(contract),
+        *_rollback(contract),
         *_serving(contract),
         *_performance(contract),
         *_thresholds(contract),
@@ -430,6 +436,36 @@ def _shadow(contract: Contract) -> Iterator[CheckFailure]:
     yield from _shadow_settings(contract, shadow)
 
 
+def _rollback(contract: Contract) -> Iterator[CheckFailure]:
+    rollback, arms = contract.rollback, contract.arms
+    if rollback is None:
+        return
+    section: Path = ("rollback",)
+    if arms is None:
+        yield CheckFailure(section, "compares arms; write arms, with shares and unit", (("arms",),))
+    for arm in () if arms is None else arms.shares:
+        name, _, version = arm.partition("@")
+        if rollback.prompt and (name != rollback.prompt or not _is_version(version)):
+            message = (
+                f"the arm {quoted(arm)} is no version of {rollback.prompt}; write arms such as {rollback.prompt}@7"
+            )
+            yield CheckFailure(("arms", "shares", arm), message, (("rollback", "prompt"),))
+    if not rollback.margins:
+        yield CheckFailure((*section, "margins"), "has no criterion; write at least one, such as errors: 0.005")
+    yield from _criteria(contract, "rollback", rollback.margins, {}, ROLLBACK_CRITERIA)
+    if rollback.to == rollback.label:
+        message = f"{quoted(rollback.to)} is the label that moves; write previous, a version or another label"
+        yield CheckFailure((*section, "to"), message, ((*section, "label"),))
+    for key, value in (("label", rollback.label), ("to", rollback.to)):
+        if value.isdigit() and (key == "label" or not _is_version(value)):
+            remedy = "a label, such as production" if key == "label" else "a version from 1"
+            yield CheckFailure((*section, key), f"{quoted(value)} is a number; write {remedy}")
+
+
+def _is_version(text: str) -> bool:
+    return text.isdecimal() and text.isascii() and len(text) <= 10 and int(text) >= 1
+
+
 def _serving(contract: Contract) -> Iterator[CheckFailure]:
     if contract.promotion == "required" and not contract.serving:
         message = "is required with promotion: required; write the version whose answers are used"
@@ -458,7 +494,7 @@ def _criteria(
     if margins and contract.raw_share == 0:
         message = "are counted from raw events; write raw: all or raw: {share: 0.1}, or remove them"
         yield CheckFailure((section, "margins"), message, (("raw",),))
-    labelled = () if contract.label is None else by_kind[label_kind(contract.label)]
+    labelled = () if contract.label is None else by_kind.get(label_kind(contract.label), ())
     need_labels = {name for names in by_kind.values() for name in names}
     for criterion, margin in margins.items():
         path = (section, "margins", criterion)

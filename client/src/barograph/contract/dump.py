@@ -6,7 +6,19 @@ from collections.abc import Mapping
 
 import msgspec
 
-from barograph.contract import Arms, Columns, Contract, Fallback, Field, LabelSpec, ShadowTest, Slice, Slo, Text
+from barograph.contract import (
+    Arms,
+    Columns,
+    Contract,
+    Fallback,
+    Field,
+    LabelSpec,
+    Rollback,
+    ShadowTest,
+    Slice,
+    Slo,
+    Text,
+)
 from barograph.contract.alerts_section import alert_settings
 from barograph.contract.check import check_contract, default_slice_source, default_source
 from barograph.contract.keys import FORMAT_VERSION
@@ -72,6 +84,8 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         lines.append(f"shadow: {flow_map(_shadow_settings(contract.shadow))}")
     if contract.text is not None:
         lines.append(f"text: {flow_map(_text_settings(contract.text))}")
+    if contract.rollback is not None:
+        lines.append(f"rollback: {flow_map(_rollback_settings(contract.rollback))}")
     if contract.serving:
         lines.append(f"serving: {text_scalar(contract.serving)}")
     if contract.promotion != "open":
@@ -127,6 +141,11 @@ def _text_settings(text: Text) -> dict[str, str]:
     changed = _changed_scalars(text, Text(languages=text.languages))
     languages = {"languages": flow_list(map(text_scalar, text.languages))} if text.languages else {}
     return {**changed, **languages}
+
+
+def _rollback_settings(rollback: Rollback) -> dict[str, str]:
+    changed = _changed_scalars(rollback, Rollback(prompt=rollback.prompt, margins=rollback.margins))
+    return {"prompt": text_scalar(rollback.prompt), "margins": _numbers(rollback.margins), **changed}
 
 
 def _numbers(values: Mapping[str, float]) -> str:

@@ -17,6 +17,7 @@ from barograph.contract import (
     Field,
     LabelSpec,
     RateThresholds,
+    Rollback,
     ShadowTest,
     Slice,
     Slo,
@@ -144,6 +145,8 @@ def _build(values: Mapping[str, Any]) -> Contract:
         settings["shadow"] = ShadowTest(**{"candidate": "", "of": "", "margins": {}} | values["shadow"])
     if "text" in values:
         settings["text"] = Text(**values["text"])
+    if "rollback" in values:
+        settings["rollback"] = Rollback(**{"prompt": "", "margins": {}} | values["rollback"])
     if "fallback" in values:
         settings["fallback"] = Fallback(
             **{f"{key}_s" if key in ("hold", "recover") else key: value for key, value in values["fallback"].items()}

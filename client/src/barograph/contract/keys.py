@@ -10,7 +10,18 @@ from typing import Any, get_args
 
 import msgspec
 
-from barograph.contract import Arms, Contract, Field, FieldType, LabelSpec, ShadowTest, SketchKind, Slice, Text
+from barograph.contract import (
+    Arms,
+    Contract,
+    Field,
+    FieldType,
+    LabelSpec,
+    Rollback,
+    ShadowTest,
+    SketchKind,
+    Slice,
+    Text,
+)
 from barograph.contract.alerts import RULES
 from barograph.contract.alerts_section import ALERTS
 from barograph.contract.kinds import (
@@ -43,6 +54,7 @@ _LABEL = LabelSpec(type="bool")
 _ARMS = Arms(shares={})
 _SHADOW = ShadowTest(candidate="", of="", margins={})
 _TEXT = Text()
+_ROLLBACK = Rollback(prompt="", margins={})
 _PSI, _RATES = _CONTRACT.thresholds, _CONTRACT.rate_thresholds
 """Objects with every default."""
 
@@ -429,6 +441,51 @@ TEXT = RecordKind(
     )
 )
 
+ROLLBACK = RecordKind(
+    (
+        Key(
+            "prompt",
+            NameKind("the name of a prompt"),
+            "The prompt. The arms in `arms` are named `PROMPT@VERSION`.",
+            default="answer",
+            required=True,
+        ),
+        Key(
+            "margins",
+            MapKind(NumberKind(0.0)),
+            "How much worse than the control an arm may be, by criterion ([criteria](#criteria-of-a-rollback)).",
+            default="{errors: 0.005}",
+            required=True,
+        ),
+        Key("label", NameKind("a label"), "The label that moves.", default=_ROLLBACK.label),
+        Key(
+            "to",
+            EventValueKind(),
+            "Where the label points afterwards: `previous` is the version that had the label before; or a version, or "
+            "another label, such as `production`.",
+            default=_ROLLBACK.to,
+        ),
+        Key(
+            "mode",
+            ChoiceKind(("propose", "act")),
+            "`propose` raises the alert `prompt-harm` with the command to run; `act` also lets the guard act.",
+            default=_ROLLBACK.mode,
+        ),
+        Key(
+            "events",
+            IntegerKind(100, 10**9),
+            "The smallest number of predictions of each arm before it is judged.",
+            default=str(_ROLLBACK.events),
+        ),
+        Key(
+            "units",
+            IntegerKind(50, 10**9),
+            "The smallest number of units of each arm, if `arms` has a `unit`.",
+            default=str(_ROLLBACK.units),
+        ),
+    )
+)
+
 _FALLBACK = _CONTRACT.fallback
 
 FALLBACK = RecordKind(
@@ -600,6 +657,12 @@ CONTRACT = RecordKind(
             TEXT,
             "What events contain of the prompts and answers of a language model ([text](llm.md#text)).",
             default="only lengths",
+        ),
+        Key(
+            "rollback",
+            ROLLBACK,
+            "When a version of a prompt is rolled back, if its arm is worse than the control.",
+            default="never",
         ),
         Key("serving", EventValueKind(), "The version whose answers are used.", default="not stated"),
         Key(

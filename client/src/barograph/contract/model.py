@@ -207,6 +207,25 @@ class ShadowTest(msgspec.Struct, frozen=True, kw_only=True):
         _to_float(self, "worst_day")
 
 
+class Rollback(msgspec.Struct, frozen=True, kw_only=True):
+    """When a version of a prompt, served as an arm, is rolled back."""
+
+    prompt: str
+    """The prompt; the arms are named `PROMPT@VERSION`."""
+    margins: dict[str, float]
+    """Criterion (`errors`, `ttft`, …) → how much worse than the control an arm may be, in the criterion's unit."""
+    label: str = "production"
+    """The label that moves."""
+    to: str = "previous"
+    """Where the label points afterwards: `previous`, a version, or where another label points."""
+    mode: Literal["propose", "act"] = "propose"
+    """Whether people roll back, after an alert, or the guard does."""
+    events: int = 200
+    """The least predictions of each arm before it is judged."""
+    units: int = 100
+    """The least units of each arm, if units stay in their arm."""
+
+
 class Fallback(msgspec.Struct, frozen=True, kw_only=True):
     """When serving should use the fallback of a model, and when the model again."""
 
@@ -273,7 +292,18 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True):
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """Everything Barograph needs to know about one model."""
 
-    LATER: ClassVar = ("season", "arms", "shadow", "text", "serving", "promotion", "fallback", "alerts", "columns")
+    LATER: ClassVar = (
+        "season",
+        "arms",
+        "shadow",
+        "text",
+        "rollback",
+        "serving",
+        "promotion",
+        "fallback",
+        "alerts",
+        "columns",
+    )
 
     model: str
     """The model's name, as in events."""
@@ -317,6 +347,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """The candidate that answers beside the primary; None: no candidate."""
     text: Text | None = None
     """What events contain of prompts and answers; None: only their lengths."""
+    rollback: Rollback | None = None
+    """When a version of a prompt is rolled back; None: never."""
     fallback: Fallback = msgspec.field(default_factory=Fallback)
     """When serving uses the fallback of the model, and when the model again."""
     serving: str = ""

@@ -1,0 +1,151 @@
+"""Rolls prompts back for contracts with `rollback: {mode: act}`, as the leading guard does.
+
+The scorer writes proposals; a thread of the guard moves the label with the function that `barograph prompts rollback`
+uses. What is in Kafka decides (`streams.prompts.proposed_rollback`), and a writer of the topic fences the others. So a
+guard that was killed, paused or replaced at any step neither loses a proposal nor acts on it twice.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+from barograph.contract import Contract
+from barograph.prompts.catalogue import PromptCatalogue
+from barograph.prompts.records import PromptLabel
+
+from streams.errors import ProcessorError
+from streams.prompts.changes import Author
+from streams.prompts.prompt_log import PromptLog
+from streams.prompts.proposed_rollback import decide_rollback
+from streams.prompts.registry_change import change_registry
+from streams.settings import ProcessorSettings
+from warehouse.client import Address, Client
+from warehouse.errors import WarehouseBusy, WarehouseError
+from warehouse.prompts import store_missing
+from warehouse.rollback_proposals import RollbackProposal, read_proposals
+
+AUTHOR = "guard"
+"""Who makes the change, in the log of changes."""
+CHECK_S = 5.0
+"""Pause between checks for proposals, in seconds."""
+CLOSE_S = 10.0
+"""Longest wait for the end of a check, in seconds."""
+
+
+class PromptRollbacks:
+    """Acts on proposals while its guard leads."""
+
+    def __init__(
+        self,
+        settings: ProcessorSettings,
+        on_change: Callable[[str], None],
+        connect_to: Callable[[Address], Client],
+        clock: Callable[[], float],
+    ) -> None:
+        """Start nothing.
+
+        Args:
+            settings: where Kafka and ClickHouse are.
+            on_change: receives a sentence for each proposal that was acted on or needs no action.
+            connect_to: opens the warehouse.
+            clock: Unix seconds.
+        """
+        self._settings, self._on_change, self._connect, self._clock = settings, on_change, connect_to, clock
+        self._thread: threading.Thread | None = None
+        self._checked_s = -math.inf
+        self._settled: set[tuple[object, ...]] = set()
+        """Proposals that were decided under the present contracts."""
+        self._contracts: dict[str, str] = {}
+        self._problem = ""
+        self._log = structlog.get_logger().bind(processor="guard", instance=settings.instance)
+
+    def follow(self, contracts: Mapping[str, Contract]) -> None:
+        """Act on new proposals on a thread, unless that was checked in the last seconds."""
+        now_s = self._clock()
+        is_running = self._thread is not None and self._thread.is_alive()
+        if is_running or abs(now_s - self._checked_s) < CHECK_S:
+            return
+        acting = {name: each for name, each in contracts.items() if each.rollback and each.rollback.mode == "act"}
+        self._checked_s = now_s
+        if acting:
+            self._thread = threading.Thread(target=self._run, args=(acting,), name="rollbacks", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Wait for the end of a check that runs."""
+        if self._thread is not None:
+            self._thread.join(CLOSE_S)
+
+    def _run(self, contracts: Mapping[str, Contract]) -> None:
+        try:
+            self.check(contracts)
+        except (ProcessorError, WarehouseBusy, WarehouseError) as error:
+            if str(error) != self._problem:
+                self._problem = str(error)
+                self._log.warning("proposed rollbacks not checked, next try in seconds", error=self._problem)
+        except Exception:
+            self._log.exception("proposed rollbacks not checked, next try in seconds")
+        else:
+            self._problem = ""
+
+    def check(self, contracts: Mapping[str, Contract]) -> None:
+        """Act on the proposals that are not settled.
+
+        Args:
+            contracts: those with the mode `act`, by model.
+
+        Raises:
+            ProcessorError: Kafka refuses or does not answer, or another writer came first: check again.
+            WarehouseBusy: ClickHouse does not answer: check again.
+            WarehouseError: ClickHouse refuses.
+        """
+        ids = {model: each.id for model, each in contracts.items()}
+        if ids != self._contracts:
+            self._settled, self._contracts = set(), ids
+        with self._connect(self._settings.warehouse) as client:
+            due = [
+                each
+                for each in read_proposals(client, "act")
+                if each.key not in self._settled and _asks(contracts.get(each.model), each)
+            ]
+            if not due:
+                return
+            log = PromptLog(self._settings)
+            catalogue = log.read()
+            # A guard that was killed after it wrote to Kafka has left rows for this one.
+            store_missing(client, log.records)
+        for proposal in due:
+            self._settle(catalogue, proposal)
+
+    def _settle(self, catalogue: PromptCatalogue, proposal: RollbackProposal) -> None:
+        author = Author(AUTHOR, int(self._clock() * 1000))
+        decision = decide_rollback(catalogue, proposal, author)
+        if decision.change is not None:
+
+            def plan(present: PromptCatalogue, author: Author) -> Sequence[PromptLabel]:
+                nonlocal decision
+                decision = decide_rollback(present, proposal, author)
+                return () if decision.change is None else (decision.change,)
+
+            outcome = change_registry(self._settings, plan, author, lambda: self._connect(self._settings.warehouse))
+            if outcome.failure:
+                # The change holds; the next check adds the rows.
+                self._on_change(decision.text)
+                raise WarehouseError(outcome.failure)
+        self._on_change(decision.text)
+        self._settled.add(proposal.key)
+
+
+def _asks(contract: Contract | None, proposal: RollbackProposal) -> bool:
+    """Return whether the contract still asks for this rollback."""
+    if contract is None or contract.rollback is None or contract.arms is None:
+        return False
+    rollback = contract.rollback
+    return (
+        (rollback.prompt, rollback.label) == (proposal.prompt, proposal.label)
+        and proposal.arm in contract.arms.names[1:]
+        and proposal.control == contract.arms.names[0]
+    )

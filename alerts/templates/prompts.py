@@ -1,0 +1,55 @@
+"""The rule on arms that serve versions of a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from alerts.rule import Rule
+from alerts.templates.factory import RuleFactory
+from alerts.text import LabelRef, NumberRef
+from dashboards.uids import panel_link
+from warehouse.signals.prompts import prompt_harm
+
+EVERY_S = 600
+"""Shortest evaluation interval: looks change by the hour."""
+
+
+def prompt_rules(factory: RuleFactory) -> Iterator[Rule]:
+    """Rule on the looks at the arms of the section `rollback`."""
+    contract = factory.contract
+    rollback, arms = contract.rollback, contract.arms
+    if rollback is None or arms is None:
+        return
+    control, *others = arms.names
+    target = "" if rollback.to == "previous" else f" --to {rollback.to}"
+    command = f"barograph prompts rollback {rollback.prompt} --label {rollback.label}{target} --reason …"
+    act = (
+        "The guard moves the label, unless someone has changed it since; the table `changes` has what it did."
+        if rollback.mode == "act"
+        else f"To roll back: `{command}`."
+    )
+    yield from factory.rule(
+        "prompt-harm",
+        factory.model_severity,
+        headline="a version of a prompt is worse",
+        summary=(
+            LabelRef("comparison"),
+            f" is higher than with {control}, by ",
+            *(NumberRef("B", "percent"), " to ", NumberRef("C", "percent")),
+            ": at least ",
+            *(NumberRef("E", "percent"), f" beyond the margin. {act}"),
+        ),
+        description=(
+            "The interval of the difference holds at every look, and its lower end is beyond the margin of the "
+            "contract. Shares differ in percentage points, other numbers in percent of the control. The table "
+            "`arm_comparisons` has all looks. Clears at a look whose interval includes the margin, or six hours after "
+            "the last hour with both arms."
+        ),
+        signal=prompt_harm(contract.model, control, others, tuple(rollback.margins)),
+        about="performance",
+        form="percent",
+        has_bounds=True,
+        clear=0.0,
+        panel=panel_link("model", "arms"),
+        every_s=EVERY_S,
+    )

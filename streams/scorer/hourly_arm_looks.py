@@ -1,0 +1,70 @@
+"""Looks at the arms of a prompt after every hour, and the proposals that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+from barograph.contract import Arms, Contract, Rollback
+
+from warehouse.arm_comparisons import COLUMNS, ArmComparison, compare_hours, newest_looks, write_comparisons
+from warehouse.arm_hours import arm_hours
+from warehouse.client import Client
+from warehouse.rollback_proposals import propose_rollbacks
+from warehouse.scoring.rules import Rules
+
+
+@dataclass
+class HourlyArmLooks:
+    """One model's looks between passes. A look is computed once, from what had been counted then."""
+
+    sections: tuple[Arms | None, Rollback | None] = (None, None)
+    """The sections of the contract at the last pass."""
+
+    def run(
+        self,
+        client: Client,
+        contract: Contract,
+        rules: Rules,
+        now_ms: int,
+        check_stop: Callable[[], None],
+        *,
+        has_changed: bool,
+    ) -> list[ArmComparison]:
+        """Compute the looks that are new, and write them; return them.
+
+        Proposals are written first: after a pass that broke off, the next one computes the same looks and finds them.
+
+        Args:
+            client: the warehouse.
+            contract: the model's contract.
+            rules: its scoring rules.
+            now_ms: the scorer's clock, Unix milliseconds.
+            check_stop: called between arms; it raises to break off.
+            has_changed: whether the pass counted arms.
+        """
+        sections = contract.arms, contract.rollback
+        if rules.arms is None or contract.arms is None or contract.rollback is None:
+            self.sections = sections
+            return []
+        if not has_changed and sections == self.sections:
+            return []
+        newest = newest_looks(client, contract.model)
+        control, *others = contract.arms.names
+        looks: list[ArmComparison] = []
+        for arm in others:
+            check_stop()
+            hours = arm_hours(client, contract.model, rules.arms, control, arm, rules.basis, COLUMNS)
+            if hours is None:
+                continue
+            last = {name: newest.get((control, arm, name), 0) for name in contract.rollback.margins}
+            due = [name for name, at_s in last.items() if at_s < hours.ends[-1]]
+            compared = compare_hours(contract.model, contract.arms, contract.rollback, arm, hours, due) if due else []
+            looks += [each for each in compared if each.at.timestamp() > last[each.criterion]]
+        for proposal in propose_rollbacks(client, contract, looks, datetime.fromtimestamp(now_ms / 1000, UTC)):
+            structlog.get_logger().warning("rollback proposed", model=contract.model, reason=proposal.reason)
+        write_comparisons(client, looks, now_ms)
+        self.sections = sections
+        return looks

@@ -1,0 +1,150 @@
+"""What people see of compared prompts: panels, the alert's signal and the command, on the real engine."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from barograph.contract.file import dump_contract, parse_contract
+
+from cli.main import main
+from dashboards import llm_prompts
+from dashboards.macros import TimeRange, expand
+from dashboards.uids import PANELS
+from tests.support.warehouse import row
+from warehouse.client import Client
+from warehouse.panels import PanelQuery, annotation_queries, arm_comparisons
+from warehouse.signals import point_sql
+from warehouse.signals.prompts import prompt_harm
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.engine
+
+HOUR_S = 3600
+NOW_S = int(time.time()) // HOUR_S * HOUR_S
+CONTRACT = parse_contract(
+    "contract: 1\nmodel: m\narms: {shares: {answer@7: 0.5, answer@8: 0.5}}\n"
+    "rollback: {prompt: answer, margins: {errors: 0.01, ttft: 0.1, cost: 0.2}}\n"
+)
+
+
+def look_row(hours_ago: int, criterion: str, value: float, half: float, margin: float, outcome: str) -> dict[str, Any]:
+    return row(
+        "arm_comparisons",
+        **{"model": "m", "control": "answer@7", "arm": "answer@8", "criterion": criterion, "margin": margin},
+        **{"at": NOW_S - hours_ago * HOUR_S, "value": value, "low": value - half, "high": value + half},
+        **{"unit": "share" if criterion == "errors" else "ratio", "control_value": 0.01, "outcome": outcome},
+        **{"control_events": 1000, "arm_events": 990, "control_units": 1000, "arm_units": 990},
+        compared_at=NOW_S * 1000,
+    )
+
+
+@pytest.fixture
+def filled(client: Client) -> Client:
+    looks = [
+        look_row(2, "errors", 0.0, math.inf, 0.01, "insufficient"),
+        look_row(1, "errors", 0.03, 0.01, 0.01, "harm"),
+        look_row(1, "ttft", 0.0, 0.05, 0.1, "no-harm"),
+        look_row(1, "cost", 0.15, 0.1, 0.2, "undecided"),
+    ]
+    insert_rows(client, "arm_comparisons", looks)
+    own = {"kind": "prompt-rollback", "subject": "answer:production", "before": "8", "after": "7"}
+    by_guard = row("changes", changed_at=NOW_S * 1000 - 1, reason="errors", changed_by="guard", **own)
+    other = row("changes", changed_at=NOW_S * 1000 - 1, kind="prompt-label", subject="other:production", after="1")
+    insert_rows(client, "changes", [by_guard, other])
+    return client
+
+
+@pytest.fixture
+def ask(filled: Client) -> Callable[[PanelQuery], list[tuple[Any, ...]]]:
+    start, end = (datetime.fromtimestamp(NOW_S - hours * HOUR_S, UTC) for hours in (24, 0))
+
+    def run(query: PanelQuery) -> list[tuple[Any, ...]]:
+        sql = expand(query.sql, TimeRange.between(start, end), {"model": "m"}, interval_ms=HOUR_S * 1000)
+        rows = filled.rows(sql)
+        assert all(len(each) == len(query.columns) for each in rows)
+        return rows
+
+    return run
+
+
+def test_panels(ask: Callable[[PanelQuery], list[tuple[Any, ...]]]) -> None:
+    at = datetime.fromtimestamp(NOW_S - HOUR_S, UTC)
+    last = [(*each[2:8], each[11]) for each in ask(arm_comparisons.COMPARISONS)]
+    assert last == [
+        ("errors", "harm", 3.0, "2.0 – 4.0", 1.0, "points", at),
+        ("cost", "undecided", 15.0, "5.0 – 25.0", 20.0, "%", at),
+        ("ttft", "no-harm", 0.0, "-5.0 – 5.0", 10.0, "%", at),
+    ]
+    (worst,) = ask(arm_comparisons.INTERVALS)
+    assert worst[1:] == ("answer@8 and answer@7: errors", 0.03, pytest.approx(0.02), pytest.approx(0.04), 0.01)
+    states = {(judged, state) for _, judged, state in ask(arm_comparisons.OUTCOMES)}
+    assert states == {
+        ("answer@8: errors", 2),
+        ("answer@8: errors", 4),
+        ("answer@8: ttft", 1),
+        ("answer@8: cost", 2),
+    }
+    assert {(each[2], each[6]) for each in ask(arm_comparisons.CHANGES)} == {
+        ("answer:production", "guard"),
+        ("other:production", ""),
+    }
+    (annotation,) = ask(annotation_queries.PROMPTS)
+    assert annotation[1] == "prompt rolled back: answer:production 8 → 7 – errors"
+    assert len(ask(annotation_queries.ALL_PROMPTS)) == 2
+
+
+def test_the_row_has_every_panel(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ("prompt_comparisons", "prompt_intervals", "prompt_outcomes", "prompt_changes")
+    monkeypatch.setitem(PANELS, "llm", {key: number for number, key in enumerate(keys, 101)})
+    own = llm_prompts.row()
+    assert own.title == "Prompts side by side"
+    assert len(own.panels) == len(keys)
+
+
+def test_the_signal_is_above_0_at_harm_alone(filled: Client) -> None:
+    signal = prompt_harm("m", "answer@7", ["answer@8"], ["errors", "ttft", "cost"])
+
+    def values(at_s: int, column: str = "value") -> dict[str, float]:
+        return dict(filled.rows(point_sql(signal, column, at=str(at_s))))
+
+    assert values(NOW_S) == {
+        "answer@8: errors": pytest.approx(0.01),
+        "answer@8: ttft": pytest.approx(-0.15),
+        "answer@8: cost": pytest.approx(-0.15),
+    }
+    assert values(NOW_S - 2 * HOUR_S) == dict.fromkeys(signal.keys, 0.0), "not enough data"
+    assert values(NOW_S + 6 * HOUR_S) == dict.fromkeys(signal.keys, 0.0), "the looks have expired"
+
+
+def test_the_command_prints_one_table(filled: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*words: str, code: int = 0) -> tuple[str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["prompts", "compare", *words, "--config", config])
+        printed = capsys.readouterr()
+        assert int(end.value.code or 0) == code, printed
+        return printed.out, " ".join(printed.err.split())
+
+    applied = row("contracts", model="m", contract_id=CONTRACT.id, yaml=dump_contract(CONTRACT), applied_at=1000)
+    insert_rows(filled, "contracts", [applied])
+    own = {"model": "m", "prompt": "answer", "label": "production", "version": 8, "control": "answer@7"}
+    what = {"arm": "answer@8", "target": "previous", "mode": "propose", "at": NOW_S, "reason": "worse"}
+    insert_rows(filled, "rollback_proposals", [row("rollback_proposals", **own, **what, proposed_at=NOW_S * 1000)])
+    out, _ = run("m")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert lines[0] == "m: prompt answer, compared with answer@7"
+    at = datetime.fromtimestamp(NOW_S - HOUR_S, UTC).strftime("%Y-%m-%d %H:%M")
+    assert f"answer@8 errors +3.00 points +2.00 to +4.00 1 1,000 and 990 1,000 and 990 {at} harm" in lines
+    assert f"answer@8 ttft +0.00 % -5.00 to +5.00 10 1,000 and 990 1,000 and 990 {at} no harm" in lines
+    assert lines[-1].endswith("roll answer:production back from 8 to the version before (propose): worse")
+    shown = json.loads(run("m", "--json")[0])
+    assert [each["outcome"] for each in shown["comparisons"]] == ["harm", "no-harm", "undecided"]
+    assert shown["proposals"][0]["version"] == 8
+    assert "has no contract of 'x'" in run("x", code=1)[1]
+    filled.command("TRUNCATE TABLE arm_comparisons")
+    assert "No hour of m has predictions of answer@7 and another arm yet" in run("m", code=1)[1]

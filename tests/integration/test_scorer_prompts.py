@@ -1,0 +1,167 @@
+"""The scorer compares arms that serve prompts: counts, looks and proposals, through real tables."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from barograph.contract import Arms, Contract, Rollback
+
+from local.clickhouse import LocalClickHouse
+from streams.scorer.worker import Scorer
+from tests.support import scoring
+from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, prediction
+from warehouse.arm_comparisons import last_comparisons
+from warehouse.client import Client
+from warehouse.rollback_proposals import read_proposals
+
+pytestmark = pytest.mark.engine
+
+MARGINS = {"errors": 0.01, "ttft": 0.1, "output_tokens": 0.1, "cost": 0.2, "refusals": 0.01}
+CONTRACT = Contract(
+    model="m",
+    arms=Arms(shares={"answer@7": 0.5, "answer@8": 0.5}, unit="context.user"),
+    rollback=Rollback(prompt="answer", margins=MARGINS, events=200, units=50),
+)
+PER_HOUR, USERS, HOURS = 150, 500, 12
+COUNTS = ("with_status", "refused", "with_ttft", "with_token_time", "with_input_tokens", "with_output_tokens")
+METRICS = {"ttft": "ttft_ms", "token_time": "time_per_output_token_ms"}
+
+
+@pytest.fixture
+def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
+    address = engine.address(client.database)
+    usual: dict[str, Any] = {"clock": lambda: (START_MS + DAY_MS) / 1000}
+    return lambda contract=CONTRACT, **changes: scoring.scorer(client, address, contract, **{**usual, **changes})
+
+
+def planted(seed: int, harm: float, hours: int = HOURS, start_ms: int = START_MS) -> list[dict[str, Any]]:
+    """Predictions of two arms whose users stay; the second one is slower and longer by a factor."""
+    rng = random.Random(seed)
+    arm_of = {user: rng.choice(list(CONTRACT.arms.shares)) for user in range(USERS)} if CONTRACT.arms else {}
+    rows = []
+    for hour in range(hours):
+        for _ in range(PER_HOUR):
+            user = rng.randrange(USERS)
+            factor = harm if arm_of[user] == "answer@8" else 1.0
+            metrics = {
+                "ttft_ms": rng.lognormvariate(5, 0.5) * factor,
+                "output_tokens": float(int(rng.lognormvariate(4, 0.6) * factor)),
+                "cost_usd": rng.lognormvariate(-9, 0.6) * factor,
+            }
+            at_ms = start_ms + hour * HOUR_MS + rng.randrange(HOUR_MS)
+            values: dict[str, Any] = {"arm": arm_of[user], "metrics": metrics, "context": {"user": f"u{user}"}}
+            values |= {"status": "stop", "error": "Timeout" if rng.random() < 0.01 else ""}
+            rows.append(prediction(len(rows), at_ms, len(rows), **values))
+    return rows
+
+
+def test_numbers_are_counted_if_they_are_observed(client: Client, score: Callable[..., Scorer]) -> None:
+    rng = random.Random(3)
+    choices = [None, 0.0, -1.0, 1e13, math.inf, 7.0, 123.5]
+    statuses = ["", "stop", "Content_Filter", "stop, refusal", "length", "unsafety"]
+    rows, own = [], defaultdict[str, float](float)
+    for i in range(800):
+        metrics = {
+            name: rng.choice(choices) for name in (*METRICS.values(), "input_tokens", "output_tokens", "cost_usd")
+        }
+        status = rng.choice(statuses)
+        present = {name: value for name, value in metrics.items() if value is not None}
+        at_ms = START_MS + rng.randrange(HOUR_MS)
+        values = {"arm": "answer@7", "metrics": present, "status": status, "context": {"user": f"u{i % 9}"}}
+        rows.append(prediction(i, at_ms, i, **values))
+        own["with_status"] += status != ""
+        own["refused"] += status in ("Content_Filter", "stop, refusal")
+        for column, name in METRICS.items():
+            value = metrics[name]
+            if value is not None and 0 < value <= 1e12:
+                own[f"with_{column}"] += 1
+                own[f"log_{column}"] += math.log(value)
+                own[f"log_{column}_squares"] += math.log(value) ** 2
+        for column, squares, name, factor in (
+            ("input_tokens", "input_token_squares", "input_tokens", 1.0),
+            ("output_tokens", "output_token_squares", "output_tokens", 1.0),
+            ("micro_cost", "micro_cost_squares", "cost_usd", 1e6),
+        ):
+            value = metrics[name]
+            if value is not None and 0 <= value <= 1e12:
+                own["with_cost" if column == "micro_cost" else f"with_{column}"] += 1
+                own[column] += value * factor
+                own[squares] += (value * factor) ** 2
+    scoring.insert(client, "predictions", rows)
+    score().score_once()
+    names = sorted(own)
+    totals = ", ".join(f"sum(counts.{name})" for name in names)
+    (stored,) = client.rows(f"SELECT {totals} FROM arm_counts AS counts FINAL WHERE slice = 'all'")
+    assert dict(zip(names, stored, strict=True)) == {name: pytest.approx(own[name], rel=1e-9) for name in names}
+
+
+def test_a_worse_prompt_is_proposed_once(client: Client, score: Callable[..., Scorer]) -> None:
+    rows = planted(1, 1.5)
+    scoring.insert(client, "predictions", rows)
+    score().score_once()
+    (proposal,) = read_proposals(client)
+    assert (proposal.prompt, proposal.label, proposal.version, proposal.target) == (
+        "answer",
+        "production",
+        8,
+        "previous",
+    )
+    assert "answer@8 is worse than answer@7 in m" in proposal.reason
+    assert "ttft +" in proposal.reason
+    assert "margin 10.00" in proposal.reason
+    looks = {each.criterion: each for each in last_comparisons(client, "m")}
+    assert looks.keys() == MARGINS.keys()
+    assert [looks[name].outcome for name in ("ttft", "output_tokens")] == ["harm", "harm"]
+    assert looks["errors"].outcome in ("undecided", "no-harm")
+    assert looks["refusals"].outcome == "insufficient"  # nothing varies
+    assert looks["ttft"].low < 0.5 < looks["ttft"].high
+    assert looks["ttft"].control_units + looks["ttft"].arm_units == len({row["context"]["user"] for row in rows})
+    # More hours, and a scorer that starts again, add looks and no proposal.
+    before = client.rows("SELECT * FROM arm_comparisons FINAL ORDER BY ALL")
+    later = planted(2, 1.5, start_ms=START_MS + HOURS * HOUR_MS)
+    shifted = [row | {"id": f"later{i}", "offset": row["offset"] + 10_000} for i, row in enumerate(later)]
+    scoring.insert(client, "predictions", shifted)
+    score().score_once()
+    after = client.rows("SELECT * FROM arm_comparisons FINAL ORDER BY ALL")
+    assert set(before) < set(after)
+    assert len(after) == 2 * len(before)
+    assert read_proposals(client) == [proposal]
+
+
+def test_equal_prompts_are_not_proposed(client: Client, score: Callable[..., Scorer]) -> None:
+    scoring.insert(client, "predictions", planted(1, 1.0))
+    score().score_once()
+    assert read_proposals(client) == []
+    outcomes = client.rows("SELECT DISTINCT outcome FROM arm_comparisons FINAL ORDER BY outcome")
+    assert outcomes == [("insufficient",), ("no-harm",), ("undecided",)]
+
+
+def test_without_a_unit_each_prediction_is_one(client: Client, score: Callable[..., Scorer]) -> None:
+    assert CONTRACT.arms is not None
+    contract = msgspec.structs.replace(CONTRACT, arms=msgspec.structs.replace(CONTRACT.arms, unit=""))
+    scoring.insert(client, "predictions", planted(1, 1.5))
+    score(contract).score_once()
+    looks = {each.criterion: each for each in last_comparisons(client, "m")}
+    assert looks["ttft"].outcome == "harm"
+    assert looks["ttft"].control_units + looks["ttft"].arm_units == HOURS * PER_HOUR
+    assert len(read_proposals(client)) == 1
+
+
+@pytest.mark.parametrize("table", ["arm_comparisons", "rollback_proposals"])
+def test_a_killed_scorer_loses_no_look_and_no_proposal(
+    client: Client, score: Callable[..., Scorer], table: str
+) -> None:
+    scoring.insert(client, "predictions", planted(1, 1.5))
+    mortal: Any = MortalClient(client, 1, (table,))
+    with pytest.raises(Killed):
+        score(connect_to=lambda _address: mortal).score_once()
+    score().score_once()
+    assert len(read_proposals(client)) == 1
+    counts = client.rows("SELECT criterion, count() FROM arm_comparisons FINAL GROUP BY criterion ORDER BY criterion")
+    assert counts == [(name, HOURS) for name in sorted(MARGINS)]

@@ -1,0 +1,109 @@
+"""The section `rollback`: when a version of a prompt is rolled back."""
+
+from __future__ import annotations
+
+import pytest
+from barograph import ContractError, dump_contract, parse_contract
+from barograph.contract import Contract, Rollback
+
+ARMS = "arms: {shares: {answer@7: 0.9, answer@8: 0.1}}\n"
+HEAD = "contract: 1\nmodel: m\n"
+
+
+def problems_of(text: str) -> list[str]:
+    with pytest.raises(ContractError) as caught:
+        parse_contract(HEAD + text, "c.yaml")
+    return [str(each) for each in caught.value.problems]
+
+
+def test_every_key_is_read_and_written() -> None:
+    text = (
+        "rollback: {prompt: answer, margins: {errors: 0.005, ttft: 0.1}, label: candidate, to: production, mode: act, "
+        "events: 400, units: 150}"
+    )
+    contract = parse_contract(HEAD + ARMS + text)
+    margins = {"errors": 0.005, "ttft": 0.1}
+    assert contract.rollback == Rollback(
+        prompt="answer",
+        margins=margins,
+        label="candidate",
+        to="production",
+        mode="act",
+        events=400,
+        units=150,
+    )
+    assert parse_contract(dump_contract(contract)) == contract
+    short = parse_contract(f"{HEAD}{ARMS}rollback: {{prompt: answer, margins: {{cost: 0}}, to: 7}}")
+    assert short.rollback == Rollback(prompt="answer", margins={"cost": 0.0}, to="7")
+    assert parse_contract(dump_contract(short)) == short
+
+
+def test_a_contract_without_the_section_keeps_its_id() -> None:
+    assert Contract(model="m").id == Contract(model="m", rollback=None).id
+    assert Contract(model="m").id != Contract(model="m", rollback=Rollback(prompt="a", margins={"errors": 0.1})).id
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "rollback: {prompt: answer, margins: {errors: 0.1}}",
+            "c.yaml:3: rollback: compares arms; write arms, with shares and unit",
+        ),
+        (
+            f"{ARMS}rollback: {{margins: {{errors: 0.1}}}}",
+            "c.yaml:4: rollback.prompt: is missing; write prompt:",
+        ),
+        (
+            f"{ARMS}rollback: {{prompt: answer}}",
+            "c.yaml:4: rollback.margins: is missing; write margins:",
+        ),
+        (
+            f"{ARMS}rollback: {{prompt: answer, margins: {{}}}}",
+            "c.yaml:4: rollback.margins: has no criterion; write at least one, such as errors: 0.005",
+        ),
+        (
+            f"{ARMS}rollback: {{prompt: other, margins: {{errors: 0.1}}}}",
+            "the arm 'answer@7' is no version of other; write arms such as other@7",
+        ),
+        (
+            "arms: {shares: {answer@7: 0.9, answer@candidate: 0.1}}\n"
+            "rollback: {prompt: answer, margins: {errors: 0.1}}",
+            "the arm 'answer@candidate' is no version of answer; write arms such as answer@7",
+        ),
+        (
+            f"{ARMS}rollback: {{prompt: answer, margins: {{speed: 0.1}}}}",
+            "'speed' is not a criterion of this kind of model; write one of errors, refusals, ttft, time_per_token",
+        ),
+        (
+            f"{ARMS}rollback: {{prompt: answer, margins: {{refusals: 1}}}}",
+            "1 allows every loss, as it is a share; write a number below 1",
+        ),
+        (
+            f"raw: none\n{ARMS}rollback: {{prompt: answer, margins: {{errors: 0.1}}}}",
+            "rollback.margins: are counted from raw events; write raw: all or raw: {share: 0.1}, or remove them",
+        ),
+        (
+            f"{ARMS}rollback: {{prompt: answer, margins: {{errors: 0.1}}, to: production}}",
+            "rollback.to: 'production' is the label that moves; write previous, a version or another label",
+        ),
+        (
+            f"{ARMS}rollback: {{prompt: answer, margins: {{errors: 0.1}}, to: 0}}",
+            "rollback.to: '0' is a number; write a version from 1",
+        ),
+        (
+            f"{ARMS}rollback: {{prompt: answer, margins: {{errors: 0.1}}, label: 7}}",
+            "rollback.label: '7' is a number; write a label, such as production",
+        ),
+        (
+            f"{ARMS}rollback: {{prompt: answer, margins: {{errors: 0.1}}, events: 10}}",
+            "rollback.events: '10' is out of range or not a whole number; write a whole number from 100",
+        ),
+        (
+            f"{ARMS}rollback: {{prompt: answer, margins: {{errors: 0.1}}, mode: now}}",
+            "rollback.mode: 'now' is unknown; write one of propose, act",
+        ),
+    ],
+)
+def test_faults_are_named_with_their_line(text: str, problem: str) -> None:
+    assert any(problem in each for each in problems_of(text)), problems_of(text)

@@ -1,0 +1,88 @@
+"""Proposals to roll a prompt back: one for each model, label, version and control, at the first harm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from barograph.contract import Contract
+
+from warehouse.arm_comparisons import HARM, ArmComparison
+from warehouse.client import Client
+from warehouse.queries import rows_of
+from warehouse.tables import insert_records
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackProposal:
+    """A row of `rollback_proposals`."""
+
+    model: str
+    prompt: str
+    label: str
+    version: int
+    control: str
+    arm: str
+    target: str
+    mode: str
+    at: datetime
+    """End of the newest hour of the evidence."""
+    reason: str
+    proposed_at: datetime
+
+    @property
+    def key(self) -> tuple[str, str, str, int, str]:
+        """What has one proposal only."""
+        return self.model, self.prompt, self.label, self.version, self.control
+
+
+def read_proposals(client: Client, mode: str | None = None) -> list[RollbackProposal]:
+    """Read all proposals, or those of one mode, in order of their evidence."""
+    where = "" if mode is None else "WHERE mode = {mode:String} "
+    sql = f"FROM rollback_proposals FINAL {where}ORDER BY at, model, prompt, label, version, control"
+    return rows_of(client, RollbackProposal, sql, {} if mode is None else {"mode": mode})
+
+
+def propose_rollbacks(
+    client: Client, contract: Contract, looks: Sequence[ArmComparison], now: datetime
+) -> list[RollbackProposal]:
+    """Write a proposal for each arm that does harm at one of the looks and has none yet; return the new ones.
+
+    Args:
+        client: the warehouse.
+        contract: the contract, with `rollback`.
+        looks: new looks at its arms.
+        now: the scorer's clock.
+    """
+    rollback = contract.rollback
+    assert rollback is not None
+    harmful: dict[str, list[ArmComparison]] = {}
+    for row in looks:
+        if row.outcome == HARM:
+            harmful.setdefault(row.arm, []).append(row)
+    if not harmful:
+        return []
+    known = {each.key for each in read_proposals(client)}
+    proposals = []
+    for arm, of_arm in sorted(harmful.items()):
+        at = max(row.at for row in of_arm)
+        newest = [row for row in of_arm if row.at == at]
+        proposal = RollbackProposal(
+            model=contract.model,
+            prompt=rollback.prompt,
+            label=rollback.label,
+            version=int(arm.rpartition("@")[2]),
+            control=newest[0].control,
+            arm=arm,
+            target=rollback.to,
+            mode=rollback.mode,
+            at=at,
+            reason=f"{arm} is worse than {newest[0].control} in {contract.model}, as of {at:%Y-%m-%d %H:%M} UTC: "
+            + "; ".join(row.text for row in newest),
+            proposed_at=now,
+        )
+        if proposal.key not in known:
+            proposals.append(proposal)
+    insert_records(client, "rollback_proposals", proposals)
+    return proposals
