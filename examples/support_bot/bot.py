@@ -25,12 +25,12 @@ from typing import IO, Any
 import msgspec
 import openai
 from barograph import Prompt, Prompts
-from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
 from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import get_tracer, set_tracer_provider
 
 from examples.support_bot.questions import even_mix, mix_with, question
 
@@ -144,7 +144,7 @@ class Bot:
         settings: dict[str, Any] = call.prompt.config
         messages: Any = call.prompt.render(question=text)
         began_s, first_s, timings = time.perf_counter(), None, None
-        with trace.get_tracer("examples.support_bot").start_as_current_span("answer a customer"):
+        with get_tracer("examples.support_bot").start_as_current_span("answer a customer"):
             stream = self._client.chat.completions.create(
                 model=self._options.model,
                 messages=messages,
@@ -170,7 +170,7 @@ def main(options: BotOptions) -> None:
     provider.add_span_processor(PromptOnSpans())
     exporter = OTLPSpanExporter(endpoint=options.spans_url)
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=EXPORT_EVERY_MS))
-    trace.set_tracer_provider(provider)
+    set_tracer_provider(provider)
     OpenAIInstrumentor().instrument(tracer_provider=provider)
     prompts = Prompts(bootstrap_servers=options.bootstrap_servers, topic_prefix=options.topic_prefix)
     if not prompts.wait(60.0):
