@@ -228,6 +228,7 @@ ROLES: tuple[Role, ...] = (
             *_REGISTRY,
             *_SCORED,
             "labels",
+            "latest_arm_ratios",
             "latest_performance",
             "predictions",
             "reference_choices",

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from barograph.contract import Contract
 
-from warehouse.arm_comparisons import HARM, ArmComparison
+from warehouse.arm_comparisons import ArmComparison
 from warehouse.client import Client
 from warehouse.queries import rows_of
 from warehouse.tables import insert_records
@@ -47,20 +47,19 @@ def read_proposals(client: Client, mode: str | None = None) -> list[RollbackProp
 def propose_rollbacks(
     client: Client, contract: Contract, looks: Sequence[ArmComparison], now: datetime
 ) -> list[RollbackProposal]:
-    """Write a proposal for each arm that does harm at one of the looks and has none yet; return the new ones.
+    """Write a proposal for each arm with a look and none yet; return the new ones.
 
     Args:
         client: the warehouse.
         contract: the contract, with `rollback`.
-        looks: new looks at its arms.
+        looks: new looks at its arms whose outcome is harm.
         now: the scorer's clock.
     """
     rollback = contract.rollback
     assert rollback is not None
     harmful: dict[str, list[ArmComparison]] = {}
     for row in looks:
-        if row.outcome == HARM:
-            harmful.setdefault(row.arm, []).append(row)
+        harmful.setdefault(row.arm, []).append(row)
     if not harmful:
         return []
     known = {each.key for each in read_proposals(client)}

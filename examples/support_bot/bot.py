@@ -7,7 +7,8 @@ the spans; a span processor adds the prompt to them. Commands come on standard i
 * `arms SHARE`: this share of the questions gets the prompt with the label `candidate`; the others `production`.
 * End of the input: the process sends the spans that it holds and ends.
 
-Each call is appended to a file with what the client and the server measured, to compare the results with.
+On the clock of its spans an hour passes with every 20 questions, so that a demo of minutes has a day of data. Durations
+are real. Each call is appended to a file with what the client and the server measured, to compare the results with.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -28,14 +30,16 @@ from barograph import Prompt, Prompts
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
-from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import get_tracer, set_tracer_provider
 
 from examples.support_bot.questions import even_mix, mix_with, question
 
 THREADS = 2
 EXPORT_EVERY_MS = 500
+CALLS_PER_HOUR = 20
+_HOUR_NS = 3600 * 10**9
 PROMPT = "answer"
 
 
@@ -43,11 +47,13 @@ PROMPT = "answer"
 class CurrentCall:
     """The call that a thread makes now."""
 
+    number: int
     prompt: Prompt
     id: str = ""
     """The id of its prediction: trace id and span id."""
 
 
+_NUMBER = "demo.number"
 _current_call: contextvars.ContextVar[CurrentCall] = contextvars.ContextVar("call")
 
 
@@ -64,21 +70,56 @@ class BotOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     record: str
     """The file to append calls to."""
     seed: int
+    origin_s: int
+    """The time of the first question on the clock of the spans, Unix seconds."""
     plant: str = ""
     """A secret text that every 20th customer writes, to search for afterwards."""
 
 
 class PromptOnSpans(SpanProcessor):
-    """Adds the current prompt to the span of each model call."""
+    """Adds the current prompt to the span of each model call, and the number of the call to all spans."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Set the attributes that Barograph reads."""
         call = _current_call.get(None)
-        if call is not None and span.parent is not None:
+        if call is None:
+            return
+        span.set_attribute(_NUMBER, call.number)
+        if span.parent is not None:
             span.set_attribute("barograph.prompt.name", call.prompt.name)
             span.set_attribute("barograph.prompt.version", str(call.prompt.version))
             span.set_attribute("barograph.arm", call.prompt.id)
             call.id = f"{span.context.trace_id:032x}-{span.context.span_id:016x}"
+
+
+class ShiftedTimes(SpanExporter):
+    """Moves spans to the times of the demo's clock, and passes them on."""
+
+    def __init__(self, exporter: SpanExporter, origin_s: int) -> None:
+        self._exporter, self._origin_ns = exporter, origin_s * 10**9
+
+    def export(self, spans: Sequence[ReadableSpan]) -> Any:
+        """Export the spans at their new times."""
+        return self._exporter.export([self._moved(span) for span in spans])
+
+    def shutdown(self) -> None:
+        """End the exporter."""
+        self._exporter.shutdown()
+
+    def _moved(self, span: ReadableSpan) -> ReadableSpan:
+        start_ns = self._origin_ns + (span.attributes or {}).get(_NUMBER, 0) * _HOUR_NS // CALLS_PER_HOUR
+        return ReadableSpan(
+            name=span.name,
+            context=span.context,
+            parent=span.parent,
+            resource=span.resource,
+            attributes=span.attributes,
+            kind=span.kind,
+            status=span.status,
+            start_time=start_ns,
+            end_time=start_ns + (span.end_time - span.start_time),
+            instrumentation_scope=span.instrumentation_scope,
+        )
 
 
 class Bot:
@@ -133,7 +174,7 @@ class Bot:
     def _answer(self, number: int, text: str) -> None:
         share = self._candidate_share
         shares = {"production": 1.0 - share, "candidate": share} if share else {"production": 1.0}
-        call = CurrentCall(self._prompts.assign(PROMPT, unit=f"question-{number}", shares=shares))
+        call = CurrentCall(number, self._prompts.assign(PROMPT, unit=f"question-{number}", shares=shares))
         token = _current_call.set(call)
         try:
             self._call(call, text)
@@ -168,7 +209,7 @@ def main(options: BotOptions) -> None:
     """Serve until standard input ends."""
     provider = TracerProvider()
     provider.add_span_processor(PromptOnSpans())
-    exporter = OTLPSpanExporter(endpoint=options.spans_url)
+    exporter = ShiftedTimes(OTLPSpanExporter(endpoint=options.spans_url), options.origin_s)
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=EXPORT_EVERY_MS))
     set_tracer_provider(provider)
     OpenAIInstrumentor().instrument(tracer_provider=provider)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
 from barograph.contract import Arms, Contract, Rollback
 
-from warehouse.arm_comparisons import COLUMNS, ArmComparison, compare_hours, newest_looks, write_comparisons
+from sketches.baseline.levels import Level
+from warehouse.arm_comparisons import COLUMNS, HARM, ArmComparison, compare_hours, newest_looks, write_comparisons
 from warehouse.arm_hours import arm_hours
+from warehouse.arm_ratios import last_check
 from warehouse.client import Client
 from warehouse.rollback_proposals import propose_rollbacks
 from warehouse.scoring.rules import Rules
@@ -63,8 +65,18 @@ class HourlyArmLooks:
             due = [name for name, at_s in last.items() if at_s < hours.ends[-1]]
             compared = compare_hours(contract.model, contract.arms, contract.rollback, arm, hours, due) if due else []
             looks += [each for each in compared if each.at.timestamp() > last[each.criterion]]
-        for proposal in propose_rollbacks(client, contract, looks, datetime.fromtimestamp(now_ms / 1000, UTC)):
-            structlog.get_logger().warning("rollback proposed", model=contract.model, reason=proposal.reason)
+        self._propose(client, contract, looks, now_ms)
         write_comparisons(client, looks, now_ms)
         self.sections = sections
         return looks
+
+    def _propose(self, client: Client, contract: Contract, looks: Sequence[ArmComparison], now_ms: int) -> None:
+        """Propose rollbacks, unless the arms have other shares of units than planned: then chance does not assign."""
+        log = structlog.get_logger().bind(model=contract.model)
+        harmful = [each for each in looks if each.outcome == HARM]
+        ratio = last_check(client, contract) if harmful else None
+        if ratio is not None and ratio.level in (Level.minor, Level.major):
+            log.warning("no rollback proposed, since the ratio of the arms differs from the plan", p=ratio.p_value)
+            return
+        for proposal in propose_rollbacks(client, contract, harmful, datetime.fromtimestamp(now_ms / 1000, UTC)):
+            log.warning("rollback proposed", reason=proposal.reason)

@@ -14,6 +14,7 @@ from barograph.contract.file import dump_contract, parse_contract
 
 from cli.main import main
 from dashboards import llm_prompts
+from dashboards.empty import EMPTY
 from dashboards.macros import TimeRange, expand
 from dashboards.uids import PANELS
 from tests.support.warehouse import row
@@ -77,11 +78,11 @@ def test_panels(ask: Callable[[PanelQuery], list[tuple[Any, ...]]]) -> None:
     at = datetime.fromtimestamp(NOW_S - HOUR_S, UTC)
     last = [(*each[2:8], each[11]) for each in ask(arm_comparisons.COMPARISONS)]
     assert last == [
-        ("errors", "harm", 3.0, "2.0 – 4.0", 1.0, "points", at),
-        ("cost", "undecided", 15.0, "5.0 – 25.0", 20.0, "%", at),
-        ("ttft", "no-harm", 0.0, "-5.0 – 5.0", 10.0, "%", at),
+        ("errors", "harm", 3.0, "2 – 4", 1.0, "points", at),
+        ("cost", "undecided", 15.0, "5 – 25", 20.0, "%", at),
+        ("ttft", "no-harm", 0.0, "-5 – 5", 10.0, "%", at),
     ]
-    (worst,) = ask(arm_comparisons.INTERVALS)
+    *_, worst = ask(arm_comparisons.INTERVALS)
     assert worst[1:] == ("answer@8 and answer@7: errors", 0.03, pytest.approx(0.02), pytest.approx(0.04), 0.01)
     states = {(judged, state) for _, judged, state in ask(arm_comparisons.OUTCOMES)}
     assert states == {
@@ -102,6 +103,7 @@ def test_panels(ask: Callable[[PanelQuery], list[tuple[Any, ...]]]) -> None:
 def test_the_row_has_every_panel(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = ("prompt_comparisons", "prompt_intervals", "prompt_outcomes", "prompt_changes")
     monkeypatch.setitem(PANELS, "llm", {key: number for number, key in enumerate(keys, 101)})
+    monkeypatch.setitem(EMPTY, "llm", {})
     own = llm_prompts.row()
     assert own.title == "Prompts side by side"
     assert len(own.panels) == len(keys)

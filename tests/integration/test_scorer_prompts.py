@@ -61,11 +61,18 @@ def planted(seed: int, harm: float, hours: int = HOURS, start_ms: int = START_MS
     return rows
 
 
+def later_hours(harm: float) -> list[dict[str, Any]]:
+    """The hours after those of `planted`."""
+    rows = planted(1, harm, start_ms=START_MS + HOURS * HOUR_MS)
+    return [row | {"id": f"later{i}", "offset": row["offset"] + 10_000} for i, row in enumerate(rows)]
+
+
 def test_numbers_are_counted_if_they_are_observed(client: Client, score: Callable[..., Scorer]) -> None:
     rng = random.Random(3)
     choices = [None, 0.0, -1.0, 1e13, math.inf, 7.0, 123.5]
     statuses = ["", "stop", "Content_Filter", "stop, refusal", "length", "unsafety"]
-    rows, own = [], defaultdict[str, float](float)
+    rows: list[dict[str, Any]] = []
+    own = defaultdict[str, float](float)
     for i in range(800):
         metrics = {
             name: rng.choice(choices) for name in (*METRICS.values(), "input_tokens", "output_tokens", "cost_usd")
@@ -124,9 +131,7 @@ def test_a_worse_prompt_is_proposed_once(client: Client, score: Callable[..., Sc
     assert looks["ttft"].control_units + looks["ttft"].arm_units == len({row["context"]["user"] for row in rows})
     # More hours, and a scorer that starts again, add looks and no proposal.
     before = client.rows("SELECT * FROM arm_comparisons FINAL ORDER BY ALL")
-    later = planted(2, 1.5, start_ms=START_MS + HOURS * HOUR_MS)
-    shifted = [row | {"id": f"later{i}", "offset": row["offset"] + 10_000} for i, row in enumerate(later)]
-    scoring.insert(client, "predictions", shifted)
+    scoring.insert(client, "predictions", later_hours(1.5))
     score().score_once()
     after = client.rows("SELECT * FROM arm_comparisons FINAL ORDER BY ALL")
     assert set(before) < set(after)
@@ -165,3 +170,16 @@ def test_a_killed_scorer_loses_no_look_and_no_proposal(
     assert len(read_proposals(client)) == 1
     counts = client.rows("SELECT criterion, count() FROM arm_comparisons FINAL GROUP BY criterion ORDER BY criterion")
     assert counts == [(name, HOURS) for name in sorted(MARGINS)]
+
+
+def test_arms_in_other_shares_than_planned_are_not_rolled_back(client: Client, score: Callable[..., Scorer]) -> None:
+    assert CONTRACT.arms is not None
+    shares = {"answer@7": 0.9, "answer@8": 0.1}
+    contract = msgspec.structs.replace(CONTRACT, arms=msgspec.structs.replace(CONTRACT.arms, shares=shares))
+    scoring.insert(client, "predictions", planted(1, 1.0))
+    score(contract).score_once()
+    assert client.rows("SELECT DISTINCT level FROM arm_ratios") == [("major",)]
+    scoring.insert(client, "predictions", later_hours(2.0))
+    score(contract).score_once()
+    assert {each.criterion: each.outcome for each in last_comparisons(client, "m")}["ttft"] == "harm"
+    assert read_proposals(client) == []

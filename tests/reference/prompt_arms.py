@@ -73,7 +73,8 @@ def draw_looks(scenario: Scenario, rng: Rng, alpha: float = ALPHA) -> ArmLooks:
         of_user = rng.standard_normal(pool)[user]
         buckets = BUCKETS
     else:
-        arm, bucket, of_user, buckets = (rng.random(n) < scenario.share).astype(np.int64), np.zeros(n, np.int64), 0.0, 1
+        arm, buckets = (rng.random(n) < scenario.share).astype(np.int64), 1
+        bucket, of_user = np.zeros(n, np.int64), np.zeros(n)
     if scenario.number == "errors":
         odds = scenario.rate * np.exp(shift[hour] + 0.8 * of_user - 0.32 * (scenario.users > 0))
         values = (rng.random(n) < odds + scenario.harm * arm).astype(np.float64)

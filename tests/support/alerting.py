@@ -50,6 +50,8 @@ fields:
   rooms: {type: int, critical: true}
 label: {type: float}
 slo: {performance: {mae: 10, bias: 2}}
+arms: {shares: {tip@1: 0.5, tip@2: 0.5}}
+rollback: {prompt: tip, margins: {errors: 0.01}}
 alerts: {rules: {drills-overdue: {at_least: 20d}}}
 """
 SETTINGS: dict[str, Any] = {

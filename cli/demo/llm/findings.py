@@ -43,6 +43,15 @@ def read_findings(client: Client, calls: Sequence[BotCall]) -> LlmFindings:
     return LlmFindings(calls, by_prompt, {str(row[0]): dict(row[1]) for row in rows})
 
 
+def rolled_back(client: Client) -> tuple[str, ...] | None:
+    """Return the guard's change of the label: time, before, after, reason; None if there is none yet."""
+    rows = client.rows(
+        "SELECT toString(changed_at), before, after, reason FROM changes FINAL WHERE changed_by = 'guard' "
+        "ORDER BY changed_at LIMIT 1"
+    )
+    return tuple(map(str, rows[0])) if rows else None
+
+
 def report_findings(report: DemoReport, findings: LlmFindings) -> None:
     """Print what was found."""
     report.signal("Prompts", "what a generation costs")

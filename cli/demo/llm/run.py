@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar, Literal
 
 from barograph.contract import Contract
 from barograph.contract.file import dump_contract
@@ -21,8 +20,16 @@ from cli.demo.demo_run import DemoRun
 from cli.demo.errors import DemoError
 from cli.demo.fresh_start import LLM_DEMO
 from cli.demo.llm.bot_process import BotProcess
-from cli.demo.llm.findings import expectations, read_findings, report_findings
-from cli.demo.llm.training import CANDIDATE, MODEL, PRODUCTION, first_contract, infer_contract
+from cli.demo.llm.findings import expectations, read_findings, report_findings, rolled_back
+from cli.demo.llm.training import (
+    CANDIDATE,
+    HOUR_S,
+    MODEL,
+    PRODUCTION,
+    first_contract,
+    infer_contract,
+    train_topics,
+)
 from cli.dev.processors import KINDS
 from cli.infer import write_result
 from cli.prompts.files import read_prompt_files
@@ -36,15 +43,15 @@ from streams.prompts.changes import Author, move_label, register_version
 from warehouse.client import Client, connect
 
 PROMPTS_FOLDER = Path(examples.support_bot.__file__).parent / "prompts"
-WARM_UP_CALLS = 150
+WARM_UP_CALLS = 120
 """Generations that the first baseline is made from."""
-COMPARED_S = 60.0
-CHANGED_S = 75.0
-"""Duration of the comparison of prompts and of the changed topics, in seconds."""
+COMPARED_CALLS, CHANGED_CALLS = 400, 160
+"""Most generations of the comparison of prompts, and those of the changed topics."""
 PHASE_S = 240.0
-"""Longest duration of the warm-up; a busy machine answers slowly."""
+"""Longest duration of a phase; a busy machine answers slowly."""
 COUNTED_S = 90.0
 """Longest time until the last generation is counted."""
+DAY_S = 86_400
 SECRET = "My card is 4556 7375 8689 9855"  # noqa: S105 - planted, to be searched for
 """Customers write it into questions; it must appear nowhere."""
 CHANGED_TOPIC, CHANGED_SHARE = "returns", 0.7
@@ -53,8 +60,6 @@ AUTHOR = "demo"
 
 class LlmDemo(DemoRun):
     """A support bot on a real language model on this machine."""
-
-    _clock: ClassVar[Literal["replay", "live"]] = "live"
 
     def __init__(self, root: Path | None, terminal: Terminal, stack: ExitStack) -> None:
         """Describe a run without starting anything; the arguments are those of `DemoRun`."""
@@ -65,22 +70,26 @@ class LlmDemo(DemoRun):
         self._report.heading(
             "Start Apache Kafka, the ClickHouse engine and a language model (SmolLM2, 135 million parameters)"
         )
-        with self._terminal.status("about 10 s"), ThreadPoolExecutor(1) as pool:
+        with self._terminal.status("about 15 s"), ThreadPoolExecutor(1) as pool:
             starting = pool.submit(self._start_stack)
             model = self._start_model()
+            with self._timed("codebook"):
+                codebook = train_topics()
             settings = self._settings = starting.result()
         self._folder.mkdir(parents=True, exist_ok=True)
+        origin_s = int(time.time()) // HOUR_S * HOUR_S - 2 * DAY_S
         self._report.heading("barograph apply, barograph prompts register and label")
         with self._timed("apply"):
-            self._apply_contract(settings, first_contract())
-            self._register_prompts(settings)
+            first = first_contract(codebook)
+            apply_all(settings, [(first, dump_contract(first))], [], [codebook], reason="the demo")
+            self._register_prompts(settings, origin_s)
         port = choose_port()
         variables = {variable_of("otlp.port"): str(port), variable_of("otlp.wait_s"): "1"}
-        self._start_processors(settings, (*KINDS, "otlp"), variables)
-        bot = self._start_bot(settings, model, port)
+        self._start_processors(settings, (*KINDS, "otlp", "guard"), variables)
+        bot = self._start_bot(settings, model, port, origin_s)
         with connect(settings.warehouse) as client:
-            self._warm_up(settings, client, bot)
-            self._compare(settings, client, bot)
+            self._warm_up(settings, client, bot, first)
+            self._compare(client, bot)
             self._change_topics(client, bot)
             bot.stop()
             with self._timed("counting"):
@@ -103,10 +112,7 @@ class LlmDemo(DemoRun):
             self._stack.callback(model.stop)
         return model
 
-    def _apply_contract(self, settings: Settings, contract: Contract) -> None:
-        apply_all(settings, [(contract, dump_contract(contract))], [], reason="the demo")
-
-    def _register_prompts(self, settings: Settings) -> None:
+    def _register_prompts(self, settings: Settings, at_s: int) -> None:
         # Two contents of one prompt, registered one after the other.
         files = (PROMPTS_FOLDER / "answer.yaml", PROMPTS_FOLDER / "answer_verbose.yaml")
         drafts = [draft for file in files for draft in read_prompt_files([file])]
@@ -124,13 +130,13 @@ class LlmDemo(DemoRun):
                 records.append(change)
             return records
 
-        change_registry(settings, plan, AUTHOR)
+        change_registry(settings, plan, AUTHOR, clock=lambda: at_s)
         self._report.paragraph(
             f"{PRODUCTION} answers in one short sentence and has the label production. {CANDIDATE} explains every "
             "step: it is slower and three times as long, and has the label candidate."
         )
 
-    def _start_bot(self, settings: Settings, model: LocalLanguageModel, port: int) -> BotProcess:
+    def _start_bot(self, settings: Settings, model: LocalLanguageModel, port: int, origin_s: int) -> BotProcess:
         options = {
             "base_url": model.url,
             "model": VERSION,
@@ -139,44 +145,40 @@ class LlmDemo(DemoRun):
             "topic_prefix": settings.topic_prefix,
             "record": str(self._folder / "calls.jsonl"),
             "seed": 1,
+            "origin_s": origin_s,
             "plant": SECRET,
         }
         bot = BotProcess(options, self._local.log_dir / "support-bot.log")
         self._stack.callback(bot.stop)
         return bot
 
-    def _warm_up(self, settings: Settings, client: Client, bot: BotProcess) -> None:
+    def _warm_up(self, settings: Settings, client: Client, bot: BotProcess, first: Contract) -> None:
         self._report.heading(f"Answer {WARM_UP_CALLS} questions, and barograph infer: the contract and the baseline")
         with self._timed("warm-up"):
             self._wait(lambda: _recorded(client) >= WARM_UP_CALLS, PHASE_S, "the first generations", bot)
         with self._timed("infer"):
-            result = infer_contract(client, self._folder / "training.parquet")
+            result = infer_contract(client, self._folder / "training.parquet", first)
             written = write_result(result, self._folder, force=True)
         self._report.decisions(result)
         text = dump_contract(result.contract)
         written.contract.write_text(text, encoding="utf-8")
         apply_all(settings, [(result.contract, text)], [result.baseline], reason="the first generations")
 
-    def _compare(self, settings: Settings, client: Client, bot: BotProcess) -> None:
-        self._report.heading(f"Half of the questions go to {CANDIDATE}")
+    def _compare(self, client: Client, bot: BotProcess) -> None:
+        self._report.heading(f"Half of the questions go to the label candidate, {CANDIDATE}, until it is rolled back")
         bot.command("arms 0.5")
+        most = len(bot.calls()) + COMPARED_CALLS
         with self._timed("comparison"):
-            self._watch(COMPARED_S, bot)
-        bot.command("arms 0")
+            self._wait(
+                lambda: rolled_back(client) is not None or len(bot.calls()) >= most, PHASE_S, "the comparison", bot
+            )
 
     def _change_topics(self, client: Client, bot: BotProcess) -> None:
         self._report.heading(f"From now on {CHANGED_SHARE:.0%} of the questions are about {CHANGED_TOPIC}")
         bot.command(f"mix {CHANGED_TOPIC} {CHANGED_SHARE}")
+        most = len(bot.calls()) + CHANGED_CALLS
         with self._timed("changed topics"):
-            self._watch(CHANGED_S, bot)
-
-    def _watch(self, seconds: float, bot: BotProcess) -> None:
-        assert self._supervisor is not None
-        until_s = time.monotonic() + seconds
-        while time.monotonic() < until_s:
-            self._supervisor.poll()
-            bot.check()
-            time.sleep(0.5)
+            self._wait(lambda: len(bot.calls()) >= most, PHASE_S, "the changed topics", bot)
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float, what: str, bot: BotProcess | None = None) -> None:
         assert self._supervisor is not None
