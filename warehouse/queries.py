@@ -174,16 +174,16 @@ def baselines(client: Client, model: str | None = None) -> list[BaselineRow]:
 
 def codebooks(client: Client, codebook_ids: Sequence[str]) -> dict[str, bytes]:
     """Read the files of codebooks by id; an id that is not stored, or whose row is no base64, is left out."""
-    found: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     for codebook_id, body in client.rows(
         "SELECT codebook_id, body FROM codebooks FINAL WHERE codebook_id IN {ids:Array(String)}",
         {"ids": list(codebook_ids)},
     ):
         try:
-            found[str(codebook_id)] = base64.b64decode(body, validate=True)
+            files[str(codebook_id)] = base64.b64decode(body, validate=True)
         except ValueError:
             continue
-    return found
+    return files
 
 
 def codebook_ids(client: Client) -> set[str]:

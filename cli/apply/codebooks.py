@@ -24,13 +24,13 @@ def read_codebooks(contracts: Sequence[tuple[Path, Contract]], files: Sequence[P
     """
     if files:
         return [load_codebook(file) for file in files]
-    found: dict[str, Codebook] = {}
+    matches: dict[str, Codebook] = {}
     for path, contract in contracts:
         named = "" if contract.text is None else contract.text.codebook
-        if named and named not in found:
+        if named and named not in matches:
             candidates = map(load_codebook, sorted(path.parent.glob(f"*{CODEBOOK_ENDING}")))
-            found.update({each.id: each for each in candidates if each.id == named})
-    return list(found.values())
+            matches.update({each.id: each for each in candidates if each.id == named})
+    return list(matches.values())
 
 
 def plan_codebooks(

@@ -21,7 +21,7 @@ MAX_TEXTS = 1_000_000
 def read_texts(path: Path) -> list[str]:
     """Read a text per line: a JSON text, or an object with the member `prompt` or `text`.
 
-    Texts that differ only in letter case and white space count once: otherwise held-out texts would also be training
+    Texts that differ only in capitals and white space count once: otherwise held-out texts would also be training
     texts.
 
     Raises:

@@ -17,7 +17,7 @@ from streams.events.arrow_message import open_table
 _ARROW_START = b"\xff\xff\xff\xff"
 _NAMES = tuple(name.encode() for name in TEXT_MEMBERS)
 _ESCAPE = b"\\u"
-"""JSON may write any letter of a name as an escape."""
+"""JSON may write any character of a name as an escape."""
 _COLUMNS = frozenset((CONTEXT, *(f"{CONTEXT}.{name}" for name in TEXT_MEMBERS)))
 
 

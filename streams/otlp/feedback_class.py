@@ -12,7 +12,7 @@ CONTENT = "true"
 
 
 class FeedbackClass:
-    """Sets the class of predictions whose contract has a `bool` label: accuracy is the share of labels that are true."""
+    """Sets the class of predictions whose contract has a `bool` label; accuracy is then the share of true labels."""
 
     def __init__(self, registry: Callable[[], Registry]) -> None:
         """Start without contracts.

@@ -9,7 +9,7 @@ import pytest
 from barograph.contract import LabelSpec, Slice
 
 from streams.otlp.feedback_class import CONTENT
-from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from tests.support.pipeline import Pipeline, simple_contract
 
 N = 2_000
 HOUR_MS = 3_600_000
@@ -21,7 +21,7 @@ def test_the_share_of_thumbs_up_per_version_of_a_prompt(pipeline: Pipeline) -> N
     prompt = Slice(name="prompt", source="context.prompt", values=PROMPTS)
     contract = simple_contract(label=LabelSpec(type="bool", horizon_s=86_400), slices=(prompt,))
     pipeline.create()
-    pipeline.register(contract, [simple_baseline()])
+    pipeline.register(contract, [])
     start_ms = (int(time.time() * 1000) // HOUR_MS - 72) * HOUR_MS
     predictions, labels = [], []
     for i in range(N):

@@ -34,7 +34,7 @@ MODES = ("drop", "hash", "redact", "keep")
 
 
 def generation(number: int) -> dict[str, Any]:
-    """A model call with secrets in every place that may hold text."""
+    """A model call with secrets in every position that may hold text."""
     messages = [
         {"role": "system", "parts": [{"type": "text", "content": ELSEWHERE}]},
         {"role": "user", "parts": [{"type": "text", "content": f"An earlier question {ELSEWHERE}"}]},
@@ -127,8 +127,8 @@ def dead_letters_of(mode: str) -> list[bytes]:
 
 
 def everything(pipeline: Pipeline, instances: list[str]) -> dict[str, str]:
-    """All bytes of topics, rows of tables, and logs, by place."""
-    places: dict[str, str] = {}
+    """All bytes of topics, rows of tables, and logs, by position."""
+    contents: dict[str, str] = {}
     topics = pipeline.topics
     for topic in (
         topics.predictions,
@@ -137,15 +137,15 @@ def everything(pipeline: Pipeline, instances: list[str]) -> dict[str, str]:
         topics.partials_dead,
         topics.labels_dead,
     ):
-        places[topic] = repr([(m.key(), m.value(), m.headers()) for m in pipeline.read_all(topic)])
+        contents[topic] = repr([(m.key(), m.value(), m.headers()) for m in pipeline.read_all(topic)])
     tables = pipeline.rows(
         "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
     )
     for (table,) in tables:
-        places[f"table {table}"] = repr(pipeline.rows(f"SELECT * FROM {table}"))
+        contents[f"table {table}"] = repr(pipeline.rows(f"SELECT * FROM {table}"))
     for instance in instances:
-        places[f"log of {instance}"] = (pipeline.log_dir / f"{instance}.log").read_text()
-    return places
+        contents[f"log of {instance}"] = (pipeline.log_dir / f"{instance}.log").read_text()
+    return contents
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -176,11 +176,13 @@ def test_secrets_in_text_are_only_where_the_contract_allows_them(pipeline: Pipel
     with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics") as answer:
         metrics = answer.read().decode()
     rows = pipeline.rows("SELECT strings, numbers, context FROM predictions FINAL")
-    places = everything(pipeline, list(pipeline.processes)) | {"answers": repr(answers), "metrics": metrics}
+    contents = everything(pipeline, list(pipeline.processes)) | {"answers": repr(answers), "metrics": metrics}
     pipeline.stop()
     allowed = {pipeline.topics.predictions, "table predictions"} if mode == "keep" else set[str]()
-    found = {(place, secret) for place, text in places.items() for secret in (*SECRETS, ELSEWHERE) if secret in text}
-    assert found == {(place, secret) for place in allowed for secret in SECRETS}
+    leaks = {
+        (position, secret) for position, text in contents.items() for secret in (*SECRETS, ELSEWHERE) if secret in text
+    }
+    assert leaks == {(position, secret) for position in allowed for secret in SECRETS}
     for strings, numbers, context in rows:
         assert strings["topic"] == "passwords"
         assert strings["language"] == "en"

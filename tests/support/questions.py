@@ -7,7 +7,7 @@ import itertools
 from numpy.random import Generator
 
 ITEMS = ("laptop", "headphones", "coffee machine", "winter jacket", "running shoes", "desk lamp", "camera", "tent")
-PLACES = ("Lisbon", "Toronto", "Hamburg", "Osaka", "Nairobi", "Lyon", "Denver", "Oslo")
+CITIES = ("Lisbon", "Toronto", "Hamburg", "Osaka", "Nairobi", "Lyon", "Denver", "Oslo")
 DAYS = ("Monday", "Tuesday", "Friday", "last week", "two days ago", "this morning", "in March", "yesterday")
 
 TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -26,12 +26,12 @@ TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "delivery": (
         (
             "Where is my parcel with the {item}?",
-            "My delivery to {place} has not arrived since {day}",
+            "My delivery to {city} has not arrived since {day}",
             "When will the package with my {item} be delivered?",
         ),
         (
             "The parcel with my {item} is late, where is it?",
-            "I still wait for the delivery to {place} from {day}",
+            "I still wait for the delivery to {city} from {day}",
             "What is the delivery date of the package with the {item}?",
         ),
     ),
@@ -61,14 +61,14 @@ TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "weather": (
         (
-            "What is the weather in {place}?",
-            "Will it rain in {place} on {day}?",
-            "How cold is it in {place} in winter?",
+            "What is the weather in {city}?",
+            "Will it rain in {city} on {day}?",
+            "How cold is it in {city} in winter?",
         ),
         (
-            "How is the weather in {place} today?",
-            "Is rain expected in {place} on {day}?",
-            "What are winter temperatures in {place}?",
+            "How is the weather in {city} today?",
+            "Is rain expected in {city} on {day}?",
+            "What are winter temperatures in {city}?",
         ),
     ),
     "recipe": (
@@ -85,14 +85,14 @@ TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "flight": (
         (
-            "Book me a flight to {place} on {day}",
-            "How much is a plane ticket to {place}?",
-            "My flight to {place} was cancelled",
+            "Book me a flight to {city} on {day}",
+            "How much is a plane ticket to {city}?",
+            "My flight to {city} was cancelled",
         ),
         (
-            "I want to book a flight to {place}, leaving {day}",
-            "What does a ticket for the plane to {place} cost?",
-            "The airline cancelled my flight to {place}",
+            "I want to book a flight to {city}, leaving {day}",
+            "What does a ticket for the plane to {city} cost?",
+            "The airline cancelled my flight to {city}",
         ),
     ),
     "health": (
@@ -123,12 +123,12 @@ TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             "Who won the football match on {day}?",
             "How many goals did the striker score this season?",
-            "When does the next football game of {place} start?",
+            "When does the next football game of {city} start?",
         ),
         (
             "Which team won the football game on {day}?",
             "What number of goals has the striker scored this season?",
-            "What time is the next football match of {place}?",
+            "What time is the next football match of {city}?",
         ),
     ),
     "warranty": (
@@ -146,13 +146,13 @@ TOPICS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "job": (
         (
             "How do I write an application for a job as a nurse?",
-            "Which questions are asked in a job interview?",
-            "Please improve my resume for a job in {place}",
+            "Which questions come up in a job interview?",
+            "Please improve my resume for a job in {city}",
         ),
         (
             "Help me write a job application as a nurse",
             "What are usual questions of a job interview?",
-            "Can you make my resume better for a job in {place}?",
+            "Can you make my resume better for a job in {city}?",
         ),
     ),
 }
@@ -174,18 +174,18 @@ def questions(shares: dict[str, float], n: int, rng: Generator, wording: int = U
     drawn = []
     for topic in topics.tolist():
         template = str(rng.choice(TOPICS[NAMES[topic]][wording]))
-        words = {"item": rng.choice(ITEMS), "place": rng.choice(PLACES), "day": rng.choice(DAYS)}
+        words = {"item": rng.choice(ITEMS), "city": rng.choice(CITIES), "day": rng.choice(DAYS)}
         drawn.append(template.format(**words))
     return drawn
 
 
 def all_questions(wording: int = USUAL) -> list[str]:
     """Every question of a wording, in a fixed order."""
-    found: dict[str, None] = {}
+    result: dict[str, None] = {}
     for wordings in TOPICS.values():
-        for template, item, place, day in itertools.product(wordings[wording], ITEMS, PLACES, DAYS):
-            found[template.format(item=item, place=place, day=day)] = None
-    return list(found)
+        for template, item, city, day in itertools.product(wordings[wording], ITEMS, CITIES, DAYS):
+            result[template.format(item=item, city=city, day=day)] = None
+    return list(result)
 
 
 def topic_of(question: str) -> str:
@@ -194,8 +194,8 @@ def topic_of(question: str) -> str:
 
 
 _TOPIC_OF = {
-    template.format(item=item, place=place, day=day): name
+    template.format(item=item, city=city, day=day): name
     for name, wordings in TOPICS.items()
     for templates in wordings
-    for template, item, place, day in itertools.product(templates, ITEMS, PLACES, DAYS)
+    for template, item, city, day in itertools.product(templates, ITEMS, CITIES, DAYS)
 }

@@ -106,10 +106,15 @@ DISTANCE = _quantiles("distance", "topic_distance")
 RECENT = table(
     "llm_text.recent",
     f"""
-    SELECT topic, id, at, topic_distance AS distance, language, prompt
-    {_RAW} AND topic != ''
+    SELECT topic, id, at, distance, language, prompt
+    FROM
+    (
+        SELECT topic, id, at, topic_distance AS distance, language, prompt
+        {_RAW} AND topic != ''
+        ORDER BY at DESC, id
+        LIMIT 1 BY id
+    )
     ORDER BY topic, at DESC, id
-    LIMIT 1 BY topic, id
     LIMIT {SHOWN_IDS} BY topic
     LIMIT 300
     """,

@@ -48,7 +48,7 @@ class CodebookHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     seed: int
 
 
-class Topics(NamedTuple):
+class AssignedTopics(NamedTuple):
     """The topics of texts."""
 
     names: list[str]
@@ -74,7 +74,7 @@ class Codebook:
         self.header, self.centroids = header, np.ascontiguousarray(centroids, np.float32)
         self.id = _content_id(header, self.centroids)
 
-    def assign(self, vectors: Vectors) -> Topics:
+    def assign(self, vectors: Vectors) -> AssignedTopics:
         """Return the topics of embeddings.
 
         Args:
@@ -90,7 +90,7 @@ class Codebook:
             self.header.names[cluster] if distance <= self.header.threshold else NEW
             for cluster, distance in zip(nearest.tolist(), distances.tolist(), strict=True)
         ]
-        return Topics(names, distances)
+        return AssignedTopics(names, distances)
 
     def similarities(self, vectors: Vectors) -> Vectors:
         """Return the cosine of each vector to each centroid: a row per vector, a column per topic."""

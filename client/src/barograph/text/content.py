@@ -77,7 +77,7 @@ def is_sampled(event_id: str, share: float) -> bool:
 
 
 def normalize(text: str) -> str:
-    """Return a text in which letter case, white space and compatible forms of characters make no difference."""
+    """Return a text in which capitals, white space and compatible forms of characters make no difference."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 

@@ -10,9 +10,9 @@ from barograph.text.errors import TextError, missing_package
 
 UNKNOWN, OTHER = "unknown", "other"
 """Of a text that is too short or too ambiguous, and of a language that the contract does not name."""
-MIN_LETTERS = 12
-"""A text of fewer letters is `unknown`: the detector guesses there. Letters of Chinese, Japanese and Korean count four
-times."""
+MIN_CHARS = 12
+"""A text with fewer alphabetic characters is `unknown`: the detector guesses there. Those of Chinese, Japanese and
+Korean count four times."""
 MAX_CHARS = 1_000
 """Characters that are read of a text."""
 MIN_CONFIDENCE = 0.5
@@ -25,7 +25,7 @@ _NO_LANGUAGE = "zxx"
 _CODE_CHARS = 2
 """Length of a code of ISO 639-1."""
 _LOGOGRAMS_FROM = "\u2e80"
-"""First code point of the scripts of Chinese, Japanese and Korean, whose letters tell more each."""
+"""First code point of the scripts of Chinese, Japanese and Korean, whose characters tell more each."""
 
 
 class LanguageDetector:
@@ -51,8 +51,8 @@ class LanguageDetector:
     def detect(self, text: str) -> str:
         """Return the language of a text: a code, `other` or `unknown`."""
         text = text[:MAX_CHARS]
-        letters = [char for char in text if char.isalpha()]
-        if len(letters) + 3 * sum(char >= _LOGOGRAMS_FROM for char in letters) < MIN_LETTERS:
+        alphabetic = [char for char in text if char.isalpha()]
+        if len(alphabetic) + 3 * sum(char >= _LOGOGRAMS_FROM for char in alphabetic) < MIN_CHARS:
             return UNKNOWN
         ranked = self._model.rank(text.encode("utf-8", "replace").decode())
         if ranked[0][0] == _NO_LANGUAGE:

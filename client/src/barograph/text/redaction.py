@@ -14,7 +14,7 @@ Replacement = str | Callable[[re.Match[str]], str]
 _IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}")
 _MIN_IBAN_CHARS, _MAX_IBAN_CHARS = 15, 34
 _LONG_TOKEN_CHARS = 24
-"""Shortest run of characters of base64 or of a URL that is a secret, if it has letters of both cases and digits."""
+"""Shortest run of characters of base64 or of a URL that is a secret, if it has characters of both cases and digits."""
 
 
 def redact(text: str) -> str:
@@ -45,17 +45,17 @@ def _without_ibans(text: str) -> str:
 
 def _iban_end(text: str, start: int) -> int:
     """Return the end of the longest IBAN that starts at a position, written with or without separators; 0 if none."""
-    compact, found = "", 0
+    compact, end = "", 0
     for position in range(start, min(len(text), start + 2 * _MAX_IBAN_CHARS)):
         char = text[position]
         if char.isascii() and char.isalnum():
             compact += char.upper()
             at_boundary = not text[position + 1 : position + 2].isalnum()
             if at_boundary and _MIN_IBAN_CHARS <= len(compact) <= _MAX_IBAN_CHARS and _is_iban(compact):
-                found = position + 1
+                end = position + 1
         elif char not in " -":
             break
-    return found
+    return end
 
 
 def _is_iban(compact: str) -> bool:

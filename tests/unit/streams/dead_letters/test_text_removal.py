@@ -63,6 +63,6 @@ def test_bytes_that_cannot_be_read_are_not_kept(value: bytes) -> None:
 
 def test_arrow() -> None:
     columns = {"model": ["m"], "context.prompt_text": ["my secret"], "context.provider": ["p"]}
-    kept = without_text(encode_arrow(pa.table(columns)))
-    assert b"secret" not in kept
-    assert open_table(kept).to_pylist() == [{"model": "m", "context.provider": "p"}]
+    stripped = without_text(encode_arrow(pa.table(columns)))
+    assert b"secret" not in stripped
+    assert open_table(stripped).to_pylist() == [{"model": "m", "context.provider": "p"}]

@@ -52,17 +52,17 @@ def texts_of(bodies: list[dict[str, Any]], encode: Any = as_json) -> list[tuple[
 @pytest.mark.parametrize("encode", [as_json, as_protobuf])
 @pytest.mark.parametrize("name", WITH_CONTENT)
 def test_texts_of_all_instrumentations(name: str, encode: Any) -> None:
-    found = texts_of(exports(name), encode)
-    prompts = {prompt for prompt, _ in found}
+    texts = texts_of(exports(name), encode)
+    prompts = {prompt for prompt, _ in texts}
     assert any(prompt is not None and "France" in prompt for prompt in prompts)
     assert not any(prompt is not None and prompt.startswith(("[", "{")) for prompt in prompts)
-    assert any(answer for _, answer in found)
+    assert any(answer for _, answer in texts)
 
 
 def of_attributes(**attributes: Any) -> tuple[str | None, str | None] | None:
     named = {name.replace("__", "."): value for name, value in attributes.items()}
-    found = texts_of([export_of(span(attributes=CALL | named))])
-    return found[0] if found else None
+    texts = texts_of([export_of(span(attributes=CALL | named))])
+    return texts[0] if texts else None
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def of_attributes(**attributes: Any) -> tuple[str | None, str | None] | None:
 )
 def test_the_last_message_of_the_user(messages: Any, prompt: str | None) -> None:
     value = messages if isinstance(messages, str) else json.dumps(messages)
-    found = of_attributes(gen_ai__input__messages=value)
-    assert (None if found is None else found[0]) == prompt
+    texts = of_attributes(gen_ai__input__messages=value)
+    assert (None if texts is None else texts[0]) == prompt
 
 
 def test_numbered_messages_and_their_roles() -> None:
-    found = of_attributes(
+    texts = of_attributes(
         gen_ai__prompt__0__role="user",
         gen_ai__prompt__0__content="first",
         gen_ai__prompt__10__content="last",
@@ -97,7 +97,7 @@ def test_numbered_messages_and_their_roles() -> None:
         gen_ai__prompt__11__role="assistant",
         gen_ai__completion__0__content="answer",
     )
-    assert found == ("last", "answer")
+    assert texts == ("last", "answer")
 
 
 def test_other_content_is_not_read() -> None:
