@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from dashboards import llm_prompts, llm_text
 from dashboards.layout import PlacedPanel, Row
 from dashboards.panels import AnyPanel, PanelInfo, stat_panel, time_series
 from dashboards.style import STYLE
@@ -156,4 +157,6 @@ def rows() -> list[Row]:
             "Tokens",
             (PlacedPanel(_tokens(), 8, 8), PlacedPanel(_tokens_per_minute(), 8, 8), PlacedPanel(_coverage(), 8, 8)),
         ),
+        llm_prompts.row(),
+        llm_text.row(),
     ]

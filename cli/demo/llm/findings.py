@@ -8,13 +8,17 @@ from typing import Any
 
 from cli.demo.expectation import DemoExpectation
 from cli.demo.llm.bot_process import BotCall
-from cli.demo.llm.training import MODEL, PRODUCTION
+from cli.demo.llm.search import tables_with, topics_with
+from cli.demo.llm.training import CANDIDATE, MODEL, PRODUCTION
 from cli.demo.query_result import DemoQuery, query_rows
 from cli.demo.report import DemoReport, joined
+from cli.settings import Settings
 from warehouse.client import Client
 
 FIRST_TOKEN_MS = 10.0
 """Largest difference between the first token of a span and that of the client, in milliseconds."""
+LAST_CALLS = 50
+"""The last calls, which are all after the rollback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +29,22 @@ class LlmFindings:
     by_prompt: DemoQuery
     """Per prompt: its name, generations, failed ones, mean input and output tokens, median of the time to first token
     and of the latency in ms."""
+    looks: DemoQuery
+    """The last look per criterion: criterion, difference, low, high, margin, generations of both, outcome."""
+    rollback: tuple[str, ...] | None
+    """The guard's change of the label; see `rolled_back`."""
+    topics: DemoQuery
+    """The last window of each text feature: field, end, PSI, its interval, events, level."""
     recorded: dict[str, dict[str, Any]]
     """Id of a generation → its metrics."""
+    searched: tuple[int, int]
+    """Messages and rows that were searched for the planted text."""
+    leaks: Sequence[str]
+    """Topics and tables that have it."""
 
 
-def read_findings(client: Client, calls: Sequence[BotCall]) -> LlmFindings:
-    """Read the findings from the demo's database."""
+def read_findings(settings: Settings, client: Client, calls: Sequence[BotCall], planted: str) -> LlmFindings:
+    """Read the findings from the demo's database and topics."""
     by_prompt = query_rows(
         client,
         "SELECT context['prompt'] AS prompt, count() AS generations, countIf(error != '') AS failed,",
@@ -39,8 +53,33 @@ def read_findings(client: Client, calls: Sequence[BotCall]) -> LlmFindings:
         "  round(quantile(0.5)(metrics['ttft_ms'])) AS ttft_ms, round(quantile(0.5)(latency_ms)) AS latency_ms",
         f"FROM all_predictions WHERE model = '{MODEL}' GROUP BY prompt ORDER BY prompt",
     )
+    looks = query_rows(
+        client,
+        "SELECT criterion, round(value, 3) AS difference, round(low, 3) AS low, round(high, 3) AS high, margin,",
+        "  concat(toString(control_events), ' and ', toString(arm_events)) AS generations, outcome",
+        f"FROM arm_comparisons FINAL WHERE model = '{MODEL}' AND arm = '{CANDIDATE}'",
+        "ORDER BY at DESC LIMIT 1 BY criterion",
+    )
+    topics = query_rows(
+        client,
+        "SELECT field, toString(window_end) AS window_end, round(psi, 2) AS psi, round(psi_low, 2) AS psi_low,",
+        "  round(psi_high, 2) AS psi_high, n, level",
+        f"FROM latest_drift WHERE model = '{MODEL}' AND slice = 'all' AND field IN ('topic', 'language')",
+        "ORDER BY window_end DESC LIMIT 1 BY field",
+    )
     rows = client.rows("SELECT id, metrics FROM all_predictions WHERE model = {model:String}", {"model": MODEL})
-    return LlmFindings(calls, by_prompt, {str(row[0]): dict(row[1]) for row in rows})
+    messages, in_topics = topics_with(settings, planted)
+    searched, in_tables = tables_with(client, planted)
+    return LlmFindings(
+        calls,
+        by_prompt,
+        looks,
+        rolled_back(client),
+        topics,
+        {str(row[0]): dict(row[1]) for row in rows},
+        (messages, searched),
+        (*in_topics, *in_tables),
+    )
 
 
 def rolled_back(client: Client) -> tuple[str, ...] | None:
@@ -58,6 +97,17 @@ def report_findings(report: DemoReport, findings: LlmFindings) -> None:
     names = ("prompt", "generations", "failed", "input tokens", "output tokens", "first token ms", "latency ms")
     report.table(names, [[str(value) for value in row] for row in findings.by_prompt])
     report.query(findings.by_prompt.sql)
+    report.signal("Comparison", f"is {CANDIDATE} worse than {PRODUCTION}?")
+    names = ("criterion", "difference", "low", "high", "margin", "generations", "outcome")
+    report.table(names, [[str(value) for value in row] for row in findings.looks], numbers=range(1, 5))
+    if findings.rollback is not None:
+        at, before, after, reason = findings.rollback
+        report.finding(f"{at}: the guard moved the label candidate from {before} to {after}", reason)
+    report.query(findings.looks.sql)
+    report.signal("Topics", "have the questions changed?")
+    names = ("field", "window end", "PSI", "low", "high", "generations", "level")
+    report.table(names, [[str(value) for value in row] for row in findings.topics], numbers=range(2, 6))
+    report.query(findings.topics.sql)
 
 
 def expectations(findings: LlmFindings) -> list[DemoExpectation]:
@@ -79,6 +129,8 @@ def expectations(findings: LlmFindings) -> list[DemoExpectation]:
     ]
     near = sum(each <= FIRST_TOKEN_MS for each in late)
     prompts = [str(row[0]) for row in findings.by_prompt]
+    last = [call.prompt for call in calls[-LAST_CALLS:]]
+    levels = {str(row[0]): str(row[-1]) for row in findings.topics}
     return [
         DemoExpectation(
             "each call of the bot is one generation, with the tokens that the server counted",
@@ -90,5 +142,21 @@ def expectations(findings: LlmFindings) -> list[DemoExpectation]:
             bool(late) and near >= 0.99 * len(late),
             f"{near} of {len(late)}, at most {max(late, default=0.0):.1f} ms",
         ),
-        DemoExpectation("generations name their prompt", PRODUCTION in prompts, joined(prompts)),
+        DemoExpectation("generations name their prompt", prompts == [PRODUCTION, CANDIDATE], joined(prompts)),
+        DemoExpectation(
+            "the worse prompt was rolled back by the guard, and served nobody afterwards",
+            findings.rollback is not None and findings.rollback[1:3] == ("2", "1") and {*last} == {PRODUCTION},
+            "no rollback" if findings.rollback is None else " → ".join(findings.rollback[1:3]),
+        ),
+        DemoExpectation(
+            "the change of topics is major, and the language did not change",
+            levels.get("topic") == "major" and levels.get("language") not in ("minor", "major"),
+            ", ".join(f"{field} {level}" for field, level in sorted(levels.items())),
+        ),
+        DemoExpectation(
+            "a secret that customers wrote is in no message and in no row",
+            not findings.leaks and min(findings.searched) > 0,
+            f"{findings.searched[0]:,} messages and {findings.searched[1]:,} rows searched, in: "
+            f"{joined(findings.leaks) or 'none'}",
+        ),
     ]

@@ -96,7 +96,7 @@ class LlmDemo(DemoRun):
                 calls = bot.calls()
                 self._wait(lambda: _recorded(client) >= len(calls), COUNTED_S, f"{len(calls)} recorded generations")
             self._record_end = datetime.now(UTC)
-            findings = read_findings(client, calls)
+            findings = read_findings(settings, client, calls, SECRET)
         report_findings(self._report, findings)
         current = expectations(findings)
         self._report.expectations(current)

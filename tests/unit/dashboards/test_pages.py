@@ -281,7 +281,9 @@ GAP_AFTER_S = {
     },
     "llm": {
         **dict.fromkeys(("first_token", "per_token", "total", "stages", "tokens", "tokens_per_minute"), 2 * 86_400),
-        "coverage": 3600,
+        **dict.fromkeys(("code_share", "topic_distance"), 2 * 86_400),
+        **dict.fromkeys(("prompt_intervals", "prompt_outcomes", "new_topics"), 86_400),
+        **dict.fromkeys(("coverage", "topics", "languages"), 3600),
     },
     "pipeline": {
         "completeness": 86_400,

@@ -1,0 +1,57 @@
+"""Searches a text in everything that the pipeline has stored: all topics of a run, and all tables of a database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from cli.settings import Settings
+from streams.broker.reread import reread
+from warehouse.client import Client
+
+TIMEOUT_S = 30.0
+_MESSAGES, _POLL_S = 1000, 1.0
+
+
+def topics_with(settings: Settings, text: str) -> tuple[int, list[str]]:
+    """Return how many messages were searched, and the topics of the run that have the text in a key or value."""
+    needle, searched, found = text.encode(), 0, []
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 2})
+    topics = admin.list_topics(timeout=TIMEOUT_S).topics
+    processor = settings.processor()
+    for topic in sorted(name for name in topics if name.startswith(settings.topic_prefix)):
+        ranges = _ranges(settings, topic, list(topics[topic].partitions))
+        for messages in reread(processor, "search", topic, ranges, poll_messages=_MESSAGES, poll_s=_POLL_S):
+            searched += len(messages)
+            if any(needle in (message.value() or b"") or needle in (message.key() or b"") for message in messages):
+                found.append(topic)
+    return searched, sorted(set(found))
+
+
+def tables_with(client: Client, text: str) -> tuple[int, list[str]]:
+    """Return how many rows were searched, and the tables that have the text in a column."""
+    searched, found = 0, []
+    for table in _tables(client):
+        [(rows, hits)] = client.rows(
+            f"SELECT count(), countIf(position(formatRow('JSONEachRow', *), {{text:String}}) > 0) FROM {table}",  # noqa: S608 - names of tables
+            {"text": text},
+        )
+        searched += int(rows)
+        if hits:
+            found.append(table)
+    return searched, found
+
+
+def _tables(client: Client) -> Iterator[str]:
+    rows = client.rows("SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'")
+    return (str(name) for (name,) in rows)
+
+
+def _ranges(settings: Settings, topic: str, partitions: list[int]) -> dict[int, tuple[int, int]]:
+    consumer = Consumer({"bootstrap.servers": settings.bootstrap_servers, "group.id": "search", "log_level": 2})
+    try:
+        return {each: consumer.get_watermark_offsets(TopicPartition(topic, each), TIMEOUT_S) for each in partitions}
+    finally:
+        consumer.close()
