@@ -21,6 +21,8 @@ from streams.otlp.values import MAX_DURATION_MS, MAX_TOKENS, UnreadableValue, is
 MAX_UNLISTED_SCOPES = 200
 """Scopes without an entry in the table of trust that are counted by name; further ones count as `other`."""
 _NS_PER_MS = 1_000_000
+_TEXTS = ("name", "title", "model")
+"""Forms of which an empty text means that there is none: OpenLIT writes one for each unset option."""
 ESTIMATED = "_estimated"
 """Suffix of a number that the instrumentation computed by itself. Contracts do not name it unless the user wants it."""
 UNKNOWN_ERROR = "unknown"
@@ -146,7 +148,7 @@ class CallReader:
                     continue
                 try:
                     value = raw if reading.member is None else member_of(raw, reading.member)
-                    if value is None and reading.member is not None:
+                    if (value is None and reading.member is not None) or (value == "" and reading.form in _TEXTS):
                         continue
                     values[meaning] = read_value(reading.form, reading.unit, value)
                     ranks[meaning] = rank

@@ -7,12 +7,13 @@ from typing import Any
 
 from barograph.values import QuickPrediction
 
+from streams.otlp.contract_privacy import IDENTITIES
 from streams.otlp.conventions import Conventions
 from streams.otlp.model_call import ESTIMATED, ModelCall
 from streams.otlp.settings import SERVICE_NAME
 from streams.otlp.values import is_name
 
-CONTEXT_NAMES = ("provider", "operation", "request_model", "prompt_name", "prompt_version")
+CONTEXT_NAMES = ("provider", "operation", "request_model", "prompt_name", "prompt_version", *IDENTITIES)
 """Meanings that become members of `context` under the same name."""
 _NS_PER_MS = 1_000_000
 

@@ -166,6 +166,9 @@ def test_prompt_and_instrumentation_are_context() -> None:
         "prompt": "v7",
         "stream": "true",
         "instrumentation": "openinference.instrumentation.openai",
+        # Contracts decide whether these two are published.
+        "user": "u-1",
+        "session": "s-1",
     }
 
 
