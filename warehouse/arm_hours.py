@@ -81,6 +81,19 @@ def arm_hours(
     return ArmHours(ends, sums, _units(client, model, test, control, arm, ends, sums["predictions"]))
 
 
+def newest_end(client: Client, model: str, test: ArmTest, basis: str) -> int:
+    """Return the end (Unix seconds) of the newest counted window of any arm; 0 if there is none.
+
+    It is cheap to read, so late data, which changes earlier windows, costs no more than this.
+    """
+    ((end,),) = client.rows(
+        "SELECT toUnixTimestamp(max(window_start) + max(window_s)) FROM arm_counts WHERE model = {model:String} "
+        "AND basis = {basis:String} AND unit = {unit:String} AND slice = 'all' AND arm IN {arms:Array(String)}",
+        {"model": model, "basis": basis, "unit": test.unit or PREDICTION, "arms": list(test.arms)},
+    )
+    return int(end)
+
+
 def _units(
     client: Client, model: str, test: ArmTest, control: str, arm: str, ends: IntArray, predictions: FloatArray
 ) -> IntArray:

@@ -11,7 +11,7 @@ from barograph.contract import Arms, Contract, Rollback
 
 from sketches.baseline.levels import Level
 from warehouse.arm_comparisons import COLUMNS, HARM, ArmComparison, compare_hours, newest_looks, write_comparisons
-from warehouse.arm_hours import arm_hours
+from warehouse.arm_hours import arm_hours, newest_end
 from warehouse.arm_ratios import last_check
 from warehouse.client import Client
 from warehouse.rollback_proposals import propose_rollbacks
@@ -55,13 +55,16 @@ class HourlyArmLooks:
             return []
         newest = newest_looks(client, contract.model)
         control, *others = contract.arms.names
+        newest_end_s = newest_end(client, contract.model, rules.arms, rules.basis)
         looks: list[ArmComparison] = []
         for arm in others:
             check_stop()
+            last = {name: newest.get((control, arm, name), 0) for name in contract.rollback.margins}
+            if min(last.values()) >= newest_end_s:
+                continue
             hours = arm_hours(client, contract.model, rules.arms, control, arm, rules.basis, COLUMNS)
             if hours is None:
                 continue
-            last = {name: newest.get((control, arm, name), 0) for name in contract.rollback.margins}
             due = [name for name, at_s in last.items() if at_s < hours.ends[-1]]
             compared = compare_hours(contract.model, contract.arms, contract.rollback, arm, hours, due) if due else []
             looks += [each for each in compared if each.at.timestamp() > last[each.criterion]]

@@ -44,7 +44,7 @@ def planted(seed: int, harm: float, hours: int = HOURS, start_ms: int = START_MS
     """Predictions of two arms whose users stay; the second one is slower and longer by a factor."""
     rng = random.Random(seed)
     arm_of = {user: rng.choice(list(CONTRACT.arms.shares)) for user in range(USERS)} if CONTRACT.arms else {}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for hour in range(hours):
         for _ in range(PER_HOUR):
             user = rng.randrange(USERS)
