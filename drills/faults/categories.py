@@ -7,10 +7,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from barograph.contract.model import FieldType
 
-from drills.faults.expected import RATES, drift_of, field_rates
+from drills.faults.expected import RATES, drift, drift_of, estimates, field_rates
 from drills.faults.fault import EventTables, ExpectedRule, Fault, FaultParameter, Injection, replace_column
 
 NEW_CATEGORY = "drill: new category"
+_COMMON = 0.05
+"""Smallest share of training of a category whose share rises."""
 
 
 def rename_category(events: EventTables, injection: Injection) -> EventTables:
@@ -31,6 +33,14 @@ def add_category(events: EventTables, injection: Injection) -> EventTables:
     return EventTables(replace_column(table, injection.column, new), events.labels)
 
 
+def shift_category(events: EventTables, injection: Injection) -> EventTables:
+    """People ask more about one topic, or in one language: a category that training knows takes over other events."""
+    table, rows = events.predictions, injection.rows(events.predictions)
+    column = table[injection.column]
+    new = pc.if_else(pa.array(rows), pa.scalar(rising_category(injection), column.type), column)
+    return EventTables(replace_column(table, injection.column, new), events.labels)
+
+
 def lose_slice(events: EventTables, injection: Injection) -> EventTables:
     """A region or a client stops sending: all events with the most frequent value of the field are lost."""
     table, rows = events.predictions, injection.rows(events.predictions)
@@ -43,6 +53,14 @@ def most_frequent(injection: Injection) -> str:
     trained = injection.baseline
     cells = trained.slices["all"].cells[: len(trained.categories)]
     return trained.categories[int(np.argmax(cells))]
+
+
+def rising_category(injection: Injection) -> str:
+    """Return the least frequent category of training that has at least 5 % of its rows, if any has."""
+    trained = injection.baseline
+    cells = np.array(trained.slices["all"].cells[: len(trained.categories)])
+    is_common = cells >= _COMMON * cells.sum()
+    return trained.categories[int(np.argmin(np.where(is_common, cells, cells.max() + 1)))]
 
 
 def _unseen(injection: Injection) -> tuple[ExpectedRule, ...]:
@@ -64,6 +82,12 @@ def _category_problem(injection: Injection) -> str:
     return f"The baseline of {injection.field.name} has no categories; choose another field."
 
 
+def _shift_problem(injection: Injection) -> str:
+    if len(injection.baseline.categories) > 1:
+        return ""
+    return f"The baseline of {injection.field.name} has fewer than two categories; choose another field."
+
+
 _CATEGORY: frozenset[FieldType] = frozenset(("category",))
 
 FAULTS = (
@@ -76,6 +100,15 @@ FAULTS = (
         _CATEGORY,
         rate=FaultParameter(0.2, "of the values", 0.0, 1.0),
         problem=_category_problem,
+    ),
+    Fault(
+        "category-shift",
+        shift_category,
+        drift,
+        estimates,
+        _CATEGORY,
+        rate=FaultParameter(0.3, "of the values", 0.0, 1.0),
+        problem=_shift_problem,
     ),
     Fault("slice-lost", lose_slice, _lost, _other_fields, _CATEGORY, problem=_category_problem),
 )

@@ -5,13 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
-from barograph.contract import Contract
+from barograph.contract import Contract, Text
 from barograph.contract.file import dump_contract
+from barograph.text.codebook import Codebook, CodebookHeader, parse_codebook
+from barograph.text.embedding import EmbeddingName
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from cli.apply import ApplyError, Plan, apply_all, plan_all
 from cli.apply.catalogue import MIN_LEAD_S
+from cli.apply.files import read_inputs
 from cli.apply.show import plan_lines
 from cli.apply.topics import TopicAdmin
 from cli.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_OK
@@ -387,3 +391,38 @@ def test_a_grafana_that_fails_half_way_is_reported_with_the_completed_changes(
     assert "+ Grafana: folder Barograph" in capsys.readouterr().out
     assert run("apply") == EXIT_OK
     assert run("plan") == EXIT_OK
+
+
+def _codebook(topic: str = "t0") -> Codebook:
+    header = CodebookHeader(
+        format=1,
+        embedding=EmbeddingName("mine", "1", 2),
+        names=(topic, "t1"),
+        threshold=0.5,
+        quantile=0.99,
+        n_training=8,
+        n_held_out=2,
+        seed=0,
+    )
+    return Codebook(header, np.eye(2, dtype=np.float32))
+
+
+def test_a_codebook_is_stored_with_the_contract_that_names_it(settings: Settings, tmp_path: Path) -> None:
+    codebook, other = _codebook(), _codebook("other")
+    contract = simple_contract(text=Text(codebook=codebook.id))
+    path = tmp_path / "toy.yaml"
+    path.write_text(dump_contract(contract), encoding="utf-8")
+    pairs, baselines, codebooks = read_inputs([path])
+    with pytest.raises(ApplyError, match=f"names the codebook {codebook.id}, which is not stored"):
+        apply_all(settings, pairs, baselines, codebooks)
+    for each in (codebook, other):
+        (tmp_path / f"{each.id}.codebook.npz").write_bytes(each.dump())
+    inputs = read_inputs([path])
+    assert [each.id for each in inputs[2]] == [codebook.id], "others next to the contract are left alone"
+    assert f"+ codebook {codebook.id}: 2 topics" in plan_lines(apply_all(settings, *inputs))
+    assert plan_all(settings, *inputs).is_empty
+    with connect(settings.warehouse) as client:
+        stored = queries.codebooks(client, [codebook.id, other.id])
+    assert parse_codebook(stored.pop(codebook.id), "stored").id == codebook.id
+    assert not stored
+    assert plan_all(settings, pairs).is_empty, "a stored codebook is not needed again"

@@ -124,6 +124,7 @@ class EndpointEncoder:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310
                 answer = msgspec.json.decode(response.read(_MAX_ANSWER_BYTES), type=_Answer)
         except urllib.error.HTTPError as error:
+            error.close()
             raise TextError(
                 f"{self._url} answers with the status {error.code}; check the URL, model and key"
             ) from error

@@ -1,0 +1,144 @@
+"""`barograph codebook` on files, with the real encoder."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from barograph.text.codebook import load_codebook
+from barograph.text.embedding import ENDPOINT_TEXTS
+
+from cli.main import main
+from tests.support.questions import all_questions
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["codebook", *map(str, arguments)])
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    path = tmp_path / "prompts.jsonl"
+    lines = [json.dumps({"prompt": text}) for text in all_questions()[:120]]
+    path.write_text("\n".join([*lines, lines[0].upper().replace("PROMPT", "prompt", 1), ""]), encoding="utf-8")
+    return path
+
+
+def test_train_show_and_name(tmp_path: Path, prompts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, named = (tmp_path / f"{name}.codebook.npz" for name in ("a", "b", "c"))
+    assert run("train", prompts, "--clusters", 4, "--out", first) == 0
+    output = capsys.readouterr().out
+    assert load_codebook(first).id in output
+    assert "password" not in output, "texts are printed on request only"
+    assert run("train", prompts, "--clusters", 4, "--out", second, "--show", 2) == 0
+    assert first.read_bytes() == second.read_bytes()
+    assert "password" in capsys.readouterr().out
+    assert b"password" not in first.read_bytes()
+    assert load_codebook(first).header.n_training == 96, "120 different texts, a fifth of them held out"
+    names = tmp_path / "names.yaml"
+    names.write_text("names: {t0: first topic}")
+    assert run("name", first, names, "--out", named) == 0
+    capsys.readouterr()
+    assert run("show", named, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["names"] == ["first topic", "t1", "t2", "t3"]
+    assert run("show", named, prompts, "--show", 1) == 0
+    assert "first topic" in capsys.readouterr().out
+
+
+def test_own_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vectors, out = tmp_path / "vectors.npy", tmp_path / "a.codebook.npz"
+    np.save(vectors, np.random.default_rng(1).normal(size=(100, 6)))
+    assert run("train", "--vectors", vectors, "--embedding", "mine@2", "--clusters", 3, "--out", out) == 0
+    embedding = load_codebook(out).header.embedding
+    assert (embedding.name, embedding.version, embedding.dimensions) == ("mine", "2", 6)
+    assert run("train", "--vectors", vectors, "--clusters", 3, "--out", out) == 1
+    assert "--embedding" in capsys.readouterr().err
+
+
+class Endpoint(http.server.BaseHTTPRequestHandler):
+    """OpenAI's API of embeddings, with vectors of the texts' lengths."""
+
+    requests: list[dict[str, Any]]
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.requests.append(request | {"authorization": self.headers["Authorization"], "path": self.path})
+        rows = [{"index": i, "embedding": [len(text), 1.0 + i % 5]} for i, text in enumerate(request["input"])]
+        is_odd = request["model"] == "odd"
+        body = json.dumps({"data": rows[:1] if is_odd else rows[::-1]}).encode()
+        self.send_response(503 if request["model"] == "away" else 200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    Endpoint.requests = []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+        thread.join()
+
+
+def test_an_endpoint_embeds(
+    tmp_path: Path, prompts: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BAROGRAPH_EMBEDDINGS_KEY", "a key")
+    out = tmp_path / "a.codebook.npz"
+    options = ("--endpoint", endpoint, "--clusters", 3, "--out", out)
+    assert run("train", prompts, "--embedding", "small@1", *options) == 0
+    assert load_codebook(out).header.embedding.name == "small"
+    sizes = [len(request["input"]) for request in Endpoint.requests]
+    assert sizes == [ENDPOINT_TEXTS, 120 - ENDPOINT_TEXTS]
+    assert {request["authorization"] for request in Endpoint.requests} == {"Bearer a key"}
+    assert {request["path"] for request in Endpoint.requests} == {"/v1/embeddings"}
+    for model, reason in (("odd", "one embedding per text"), ("away", "status 503")):
+        assert run("train", prompts, "--embedding", model, *options) == 1
+        assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "has no texts"),
+        ("{", "line 1 is not JSON"),
+        ('"a"\n{"other": 1}', "line 2 has no text"),
+        ("7", "line 1 has no text"),
+        ('"a"', "too few"),
+    ],
+)
+def test_bad_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, reason: str) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(content)
+    assert run("train", path, "--out", tmp_path / "a.npz") == 1
+    assert reason in capsys.readouterr().err
+
+
+def test_other_bad_input(tmp_path: Path, prompts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text("x")
+    out = tmp_path / "a.npz"
+    for arguments, reason in (
+        (("train", "--out", out), "Name a file of texts"),
+        (("train", tmp_path / "missing", "--out", out), "cannot be read"),
+        (("train", "--vectors", broken, "--embedding", "m", "--out", out), "not a npy file"),
+        (("train", prompts, "--endpoint", "ftp://x", "--embedding", "m", "--out", out), "not a URL of HTTP"),
+        (("train", prompts, "--endpoint", "http://127.0.0.1:1", "--embedding", "m", "--out", out), "does not answer"),
+        (("train", prompts, "--clusters", 4, "--out", tmp_path / "missing" / "a"), "cannot be written"),
+        (("show", broken), "is not a codebook"),
+    ):
+        assert run(*arguments) == 1
+        assert reason in capsys.readouterr().err
