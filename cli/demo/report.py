@@ -151,12 +151,17 @@ class DemoReport:
             f"{tables.shift_weeks} weeks; the last flight departs on {day_of(record_end)} {record_end.year}."
         )
 
-    def decisions(self, result: InferResult) -> None:
-        """Summarize the decisions of `infer`."""
+    def decisions(self, result: InferResult, rows: str = "flights of June and July") -> None:
+        """Summarize the decisions of `infer`.
+
+        Args:
+            result: what it inferred.
+            rows: what the rows of the training table are.
+        """
         baseline = result.baseline
         slices = sum(len(dimension.values) for dimension in baseline.dimensions)
         self.paragraph(
-            f"{baseline.rows:,} flights of June and July → {len(baseline.fields)} fields, {slices} slices by "
+            f"{baseline.rows:,} {rows} → {len(baseline.fields)} fields, {slices} slices by "
             f"{joined(dimension.name for dimension in baseline.dimensions)}, "
             f"{sum(field.critical for field in result.contract.fields)} critical fields (*)."
         )

@@ -45,9 +45,9 @@ from warehouse.client import Client, connect
 PROMPTS_FOLDER = Path(examples.support_bot.__file__).parent / "prompts"
 WARM_UP_CALLS = 120
 """Generations that the first baseline is made from."""
-COMPARED_CALLS, CHANGED_CALLS = 400, 160
+COMPARED_CALLS, CHANGED_CALLS = 400, 150
 """Most generations of the comparison of prompts, and those of the changed topics."""
-PHASE_S = 240.0
+PHASE_S = 400.0
 """Longest duration of a phase; a busy machine answers slowly."""
 COUNTED_S = 90.0
 """Longest time until the last generation is counted."""
@@ -159,7 +159,7 @@ class LlmDemo(DemoRun):
         with self._timed("infer"):
             result = infer_contract(client, self._folder / "training.parquet", first)
             written = write_result(result, self._folder, force=True)
-        self._report.decisions(result)
+        self._report.decisions(result, "generations of the first hours")
         text = dump_contract(result.contract)
         written.contract.write_text(text, encoding="utf-8")
         apply_all(settings, [(result.contract, text)], [result.baseline], reason="the first generations")
