@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from barograph import Prompts
+from barograph.contract.file import parse_contract
 from confluent_kafka import Producer
 
 from cli.apply.topics import TopicAdmin, topic_specs
@@ -467,8 +468,8 @@ def test_a_client_with_unreadable_records_in_the_topic(registry: Registry) -> No
 
 def test_the_guide_works_as_written(registry: Registry) -> None:
     guide = (ROOT / "docs" / "prompts.md").read_text(encoding="utf-8")
-    [file] = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
-    client_code, assign_code = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    file, contract = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    client_code, assign_code, labels_code = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     [sql] = re.findall(r"```sql\n(.*?)```", guide, re.DOTALL)
     registry.run("register", registry.write(file), "--by", "ana")
     registry.run("register", registry.write(file.replace("three", "two")))
@@ -484,9 +485,29 @@ def test_the_guide_works_as_written(registry: Registry) -> None:
         assert names["messages"][0]["content"] == "You answer in English, in at most three sentences."
         exec(assign_code, names)
         assert names["prompt"].id in ("answer@1", "answer@2")
+        registry.run("label", "answer", "2", "candidate", "--reason", "shorter", "--by", "bo")
+        wait_for(lambda: names["prompts"].get("answer", label="candidate").id == "answer@2", "the label", WAIT_S)
+        exec(labels_code, names | {"user": "user-17"})
+        rollback = parse_contract(contract).rollback
+        assert rollback is not None
+        back = (
+            "rollback",
+            "answer",
+            "--label",
+            rollback.label,
+            "--to",
+            rollback.to,
+            "--by",
+            "bo",
+            "--reason",
+            "errors",
+        )
+        assert registry.run(*back)[0] == ["~ answer:candidate 2 → 1"]
     registry.run("rollback", "answer", "--to", "2", "--by", "bo", "--reason", "wrong language")
     assert [row[1:] for row in registry.client.rows(sql)] == [
         ("answer:production", "1", "2", "wrong language", "bo"),
+        ("answer:candidate", "2", "1", "errors", "bo"),
+        ("answer:candidate", "", "2", "shorter", "bo"),
         ("answer:production", "", "1", "first version", author_name(None)),
         ("answer", "", "2", "Answers questions of customers.", author_name(None)),
         ("answer", "", "1", "Answers questions of customers.", "ana"),

@@ -25,7 +25,7 @@ def test_equal_prompts_are_proposed_in_less_than_one_test_of_twenty(scenario: Sc
 
 
 @pytest.mark.parametrize(
-    ("scenario", "most"), zip(HARMFUL, (8, 72, 72), strict=True), ids=[each.name for each in HARMFUL]
+    ("scenario", "most"), tuple(zip(HARMFUL, (8, 72, 72), strict=True)), ids=[each.name for each in HARMFUL]
 )
 def test_harm_is_found_within_hours(scenario: Scenario, most: int) -> None:
     hours = harm_hours(scenario, runs=20)

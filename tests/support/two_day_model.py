@@ -112,6 +112,7 @@ def fill(client: Client, model: Watched) -> None:
     _detectability(client, model)
     _comparisons(client, model)
     _shadow(client, model)
+    _prompts(client, model)
 
 
 def _catalogue(client: Client, model: Watched) -> None:
@@ -366,6 +367,21 @@ def _detectability(client: Client, model: Watched) -> None:
             for rule, window, text in (("psi-major", "", "a sentence"), ("", "1h", ""))
         ]
         insert_rows(client, "detectability", rows)
+
+
+def _prompts(client: Client, model: Watched) -> None:
+    """Two looks at a version of a prompt that is worse, and its rollback."""
+    arms = {"model": model.name, "control": "answer@7", "arm": "answer@8", "criterion": "errors", "unit": "share"}
+    counts = {"control_events": 900, "arm_events": 100, "control_units": 90, "arm_units": 10, "control_value": 0.01}
+    ends = {"value": 0.05, "low": 0.02, "high": 0.08, "margin": 0.01, "outcome": "harm"}
+    rows = [
+        row("arm_comparisons", **arms, **counts, **ends, at=END_S - hours * HOUR_S, compared_at=END_S * 1000)
+        for hours in (2, 1)
+    ]
+    insert_rows(client, "arm_comparisons", rows)
+    change = {"kind": "prompt-rollback", "subject": "answer:production", "before": "8", "after": "7"}
+    at_ms = (END_S - HOUR_S) * 1000
+    insert_rows(client, "changes", [row("changes", **change, changed_at=at_ms, reason="errors", changed_by="guard")])
 
 
 def _shadow(client: Client, model: Watched) -> None:
