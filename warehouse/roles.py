@@ -232,6 +232,7 @@ ROLES: tuple[Role, ...] = (
         (*_SCORED, *_REPORTED),
         _SYNC,
     ),
+    Role("barograph_scrape", "`barograph run scrape`", _REGISTRY, ("serving_facts", *_REPORTED)),
     Role(
         "barograph_guard",
         "the guard, which evaluates the alert rules and stores the states of models and what their rules detect",
