@@ -14,11 +14,14 @@ from pathlib import Path
 from barograph.contract.alerts_section import ALERT_RULE, ALERT_RULES, ALERT_WINDOWS, ALERTS
 from barograph.contract.keys import (
     ARMS,
+    BUDGET,
     COLUMNS,
     CONTRACT,
+    DEPLOYMENT,
     FALLBACK,
     FIELD,
     LABEL,
+    PRICE,
     SHADOW,
     SLICE,
     SLO,
@@ -140,7 +143,8 @@ def key_table(record: RecordKind) -> str:
 
 CONTRACT_RECORDS = {
     "contract": CONTRACT, "field": FIELD, "slice": SLICE, "window": WINDOW, "label": LABEL, "arms": ARMS,
-    "shadow": SHADOW, "fallback": FALLBACK, "columns": COLUMNS, "thresholds": THRESHOLDS, "slo": SLO, "alerts": ALERTS,
+    "shadow": SHADOW, "prices": PRICE, "budget": BUDGET, "deployments": DEPLOYMENT, "fallback": FALLBACK,
+    "columns": COLUMNS, "thresholds": THRESHOLDS, "slo": SLO, "alerts": ALERTS,
     "alert windows": ALERT_WINDOWS, "alert rules": ALERT_RULES, "alert rule": ALERT_RULE,
 }  # fmt: skip
 

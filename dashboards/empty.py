@@ -5,6 +5,8 @@ from __future__ import annotations
 _NO_WINDOW = "No window was judged in this range: too few events, or Pipeline is behind."
 _NO_REPORT = "No processor reported in this range."
 _NOT_COMPUTED = "Not computed yet: the guard does it once a day, for models with verdicts."
+_NO_SCRAPE = "No value in this range: `barograph run scrape` does not run, or the server does not report it."
+_NO_CALL = "No calls of a language model in this range."
 _NO_PREDICTION = "No predictions in this range: callers are down, or Pipeline is behind."
 
 EMPTY = {
@@ -107,6 +109,21 @@ EMPTY = {
         "dead_letters": _NO_REPORT,
         "duplicates": "No predictions of a model with labels in this range, in event time.",
         "unmatched_labels": "No predictions of a model with labels in this range, in event time.",
+    },
+    "llm": {
+        **dict.fromkeys(
+            (
+                *("serving_requests", "kv_cache", "cache_hits", "draft_acceptance", "serving_counts"),
+                *("server_times", "server_tokens", "instances"),
+            ),
+            _NO_SCRAPE,
+        ),
+        "span_times": "No call in this range whose span has these times.",
+        "deployments": "The contract has no deployments.",
+        "cost_day": "No calls on this day.",
+        "cost_month": "No calls in this month.",
+        **dict.fromkeys(("cost_versions", "cost_prompts", "cost_per_call", "cost_coverage"), _NO_CALL),
+        "cost_users": "No calls in this range, or the contract names no user.",
     },
 }
 """Page → key of a chart or table → its text."""

@@ -14,6 +14,7 @@ DASHBOARDS = {
     "field": "barograph-field",
     "shadow": "barograph-shadow",
     "pipeline": "barograph-pipeline",
+    "llm": "barograph-llm",
 }
 """Page → uid of its dashboard."""
 
@@ -145,6 +146,25 @@ PANELS: dict[str, dict[str, int]] = {
         "rejected": 36,
         "inserted": 37,
         "scored": 38,
+    },
+    "llm": {
+        "serving_requests": 61,
+        "kv_cache": 62,
+        "cache_hits": 63,
+        "draft_acceptance": 64,
+        "serving_counts": 65,
+        "server_times": 66,
+        "span_times": 67,
+        "server_tokens": 68,
+        "instances": 69,
+        "deployments": 70,
+        "cost_day": 81,
+        "cost_month": 82,
+        "cost_versions": 83,
+        "cost_prompts": 84,
+        "cost_per_call": 85,
+        "cost_coverage": 86,
+        "cost_users": 87,
     },
 }
 """Page → key of a panel → its id on that page."""

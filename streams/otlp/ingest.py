@@ -36,6 +36,7 @@ class Ingest:
         seq: Iterator[int | None],
         nested: NestedCalls | None = None,
         retention_ms: int = RETENTION_MS,
+        add_cost: Callable[[Any], None] = lambda prediction: None,
         protect: Callable[[Any], None] = lambda prediction: None,
     ) -> None:
         """Assemble the steps.
@@ -47,6 +48,7 @@ class Ingest:
             seq: numbers the events of this process from 0, or repeats None.
             nested: decides which of nested calls count; by default with the default limits.
             retention_ms: age at receipt from which a model call is rejected.
+            add_cost: adds the cost at the prices of the model's contract to a prediction (`QuickPrediction`).
             protect: removes personal data from a prediction (`QuickPrediction`) as the model's contract says.
         """
         names = RESOURCE_NAMES | {options.model_attribute}
@@ -55,7 +57,7 @@ class Ingest:
         self._mapper = PredictionMapper(conventions, options.models, options.model_attribute)
         self._producer, self._seq = producer, seq
         self.nested = nested or NestedCalls()
-        self._retention_ms, self._protect = retention_ms, protect
+        self._retention_ms, self._add_cost, self._protect = retention_ms, add_cost, protect
         self.rejected: Counter[SpanReason] = Counter()
         """Rejected spans."""
         self.unknown: Counter[str] = Counter()
@@ -108,6 +110,7 @@ class Ingest:
             model = self._mapper.model(call)
             assert model is not None
             prediction = self._mapper.prediction(model, call, self._producer, next(self._seq))
+            self._add_cost(prediction)
             self._protect(prediction)
             events.append(encode_event(prediction))
         return events

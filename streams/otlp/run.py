@@ -12,6 +12,7 @@ from streams.broker.acl import require_acls
 from streams.broker.consumer_lag import SourceTopic
 from streams.errors import ProcessorError
 from streams.events.event_time import DAY_MS
+from streams.otlp.contract_costs import ContractCosts
 from streams.otlp.contract_privacy import ContractPrivacy
 from streams.otlp.conventions import load_conventions
 from streams.otlp.http_endpoint import OtlpEndpoint
@@ -39,7 +40,7 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
     """
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
-        privacy = ContractPrivacy(services.registry)
+        privacy, costs = ContractPrivacy(services.registry), ContractCosts(services.registry)
         topics = otlp.encodings()
         if topics:
             require_acls(settings, "otlp")
@@ -49,19 +50,25 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
                 producer=None,
                 seq=repeat(None),
                 retention_ms=settings.retention_days * DAY_MS,
+                add_cost=costs.add_cost,
                 protect=privacy.protect,
             )
             reader = OtlpTopicReader(settings, topics, ingest, services.report, wait_s=otlp.wait_s)
             services.run(reader, GROUP, [SourceTopic(name, "spans") for name in topics], shutdown)
             return
         require_acls(settings, "publisher")
-        receive(settings, otlp, privacy, services.report, shutdown.requested)
+        receive(settings, otlp, privacy, costs, services.report, shutdown.requested)
 
     return run_processor("otlp", settings, work)
 
 
 def receive(
-    settings: ProcessorSettings, otlp: OtlpSettings, privacy: ContractPrivacy, report: Report, stop: threading.Event
+    settings: ProcessorSettings,
+    otlp: OtlpSettings,
+    privacy: ContractPrivacy,
+    costs: ContractCosts,
+    report: Report,
+    stop: threading.Event,
 ) -> None:
     """Receive exports until `stop` is set, and publish predictions.
 
@@ -86,6 +93,7 @@ def receive(
         seq=outbox.seq,
         nested=NestedCalls(wait_s=otlp.wait_s),
         retention_ms=settings.retention_days * DAY_MS,
+        add_cost=costs.add_cost,
         protect=privacy.protect,
     )
     receiver = Receiver(ingest, outbox, settings.topics.predictions, report)

@@ -6,7 +6,19 @@ from collections.abc import Mapping
 
 import msgspec
 
-from barograph.contract import Arms, Columns, Contract, Fallback, Field, LabelSpec, ShadowTest, Slice, Slo
+from barograph.contract import (
+    Arms,
+    Columns,
+    Contract,
+    Deployment,
+    Fallback,
+    Field,
+    LabelSpec,
+    ShadowTest,
+    Slice,
+    Slo,
+    TokenPrice,
+)
 from barograph.contract.alerts_section import alert_settings
 from barograph.contract.check import check_contract, default_slice_source, default_source
 from barograph.contract.keys import FORMAT_VERSION
@@ -76,6 +88,17 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         lines.append(f"promotion: {contract.promotion}")
     if contract.fallback != Fallback():
         lines.append(f"fallback: {flow_map(_fallback_settings(contract.fallback))}")
+    if contract.prices:
+        lines.append("prices:")
+        lines += [f"  - {flow_map(_price_settings(price))}" for price in contract.prices]
+    budget = {name: number_scalar(value) for name, value in msgspec.to_builtins(contract.budget).items() if value}
+    if budget:
+        lines.append(f"budget: {flow_map(budget)}")
+    if contract.user:
+        lines.append(f"user: {text_scalar(contract.user)}")
+    lines += _block(
+        "deployments", {name: _changed_scalars(facts, Deployment()) for name, facts in contract.deployments.items()}
+    )
     psi, rates = contract.thresholds, contract.rate_thresholds
     lines.append("thresholds:")
     lines.append(f"  psi: {flow_map({key: number_scalar(getattr(psi, key)) for key in psi.__struct_fields__})}")
@@ -119,6 +142,11 @@ def _shadow_settings(shadow: ShadowTest) -> dict[str, str]:
     )
     versions = {"candidate": text_scalar(shadow.candidate), "of": text_scalar(shadow.of)}
     return versions | written | _changed_scalars(shadow, default)
+
+
+def _price_settings(price: TokenPrice) -> dict[str, str]:
+    changed = _changed_scalars(price, TokenPrice(version=""))
+    return {"from" if name == "since" else name: value for name, value in changed.items()}
 
 
 def _numbers(values: Mapping[str, float]) -> str:
