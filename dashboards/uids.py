@@ -14,7 +14,6 @@ DASHBOARDS = {
     "field": "barograph-field",
     "shadow": "barograph-shadow",
     "pipeline": "barograph-pipeline",
-    "llm": "barograph-llm",
 }
 """Page → uid of its dashboard."""
 

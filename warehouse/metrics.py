@@ -64,8 +64,11 @@ VALUE_REASON = MetricLabel(
     "reason",
     (
         *("wrong-type", "negative", "too-large", "not-finite", "not-a-name", "after-end", "no-end"),
-        *("instrumentation-error", "inconsistent", "duplicate", "too-many-series"),
+        "instrumentation-error",
     ),
+)
+FACT_REASON = MetricLabel(
+    "reason", ("not-finite", "negative", "wrong-type", "inconsistent", "duplicate", "too-many-series")
 )
 SCRAPE_OUTCOME = MetricLabel(
     "outcome",
@@ -229,8 +232,8 @@ NOT_OBSERVED = MetricFamily(
     "not_observed_total",
     "counter",
     "",
-    "Values of model calls and of scraped metrics that count as not observed, by reason.",
-    ("otlp", "scrape"),
+    "Values of model calls that count as not observed, by reason.",
+    ("otlp",),
     "rejected",
     (VALUE_REASON,),
 )
@@ -242,6 +245,15 @@ SCRAPES = MetricFamily(
     ("scrape",),
     "events",
     (SCRAPE_OUTCOME,),
+)
+FACTS_NOT_OBSERVED = MetricFamily(
+    "facts_not_observed_total",
+    "counter",
+    "",
+    "Values of scraped metrics that count as not observed, by reason.",
+    ("scrape",),
+    "rejected",
+    (FACT_REASON,),
 )
 COUNTER_RESETS = MetricFamily(
     "counter_resets_total",
@@ -340,7 +352,7 @@ HEALTHY = MetricFamily("healthy", "gauge", "", "1 while /healthz returns 200, el
 METRICS: tuple[MetricFamily, ...] = (
     *(LAG, COMMITTED_AGE, LAST_COMMIT, LOOP_AGE, WAITING, HEALTHY),
     *(EVENTS, DEAD_LETTERS, OFFSETS_LOST, RETRIES, SPANS, NOT_OBSERVED),
-    *(SCRAPES, COUNTER_RESETS, UNKNOWN_METRICS, FACTS_DROPPED),
+    *(SCRAPES, FACTS_NOT_OBSERVED, COUNTER_RESETS, UNKNOWN_METRICS, FACTS_DROPPED),
     *(FLUSH, TRANSACTION, INSERT, INSERTED, PARTIAL, WRITE, PASS, WINDOWS),
     *(REGISTRY_AGE, REGISTRY_READABLE, MEMORY, CPU, STARTED),
 )

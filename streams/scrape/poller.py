@@ -94,7 +94,7 @@ class TargetPoller:
 
     def _count(self, facts: ScrapedFacts) -> None:
         for reason, n in facts.rejected.items():
-            self._report.add(metrics.NOT_OBSERVED, n, reason)
+            self._report.add(metrics.FACTS_NOT_OBSERVED, n, reason)
         if facts.resets:
             self._report.add(metrics.COUNTER_RESETS, facts.resets)
             self._log.info("server started again", counters=facts.resets)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 from barograph import parse_contract
@@ -17,9 +19,11 @@ from streams.registry.registry import Registry
 from tests.support.otlp import RECEIVED_MS, as_json, export_of, span
 from tests.support.warehouse import columns
 from warehouse.client import Client
+from warehouse.serving_facts import ServingFact, insert_serving_facts
 from warehouse.serving_sections import store_serving_sections
 from warehouse.tables import insert_columns
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "llm.md"
 HOUR_MS = 3_600_000
 NOW = int(time.time() * 1000) // HOUR_MS * HOUR_MS
 TEXT = """contract: 1
@@ -101,6 +105,22 @@ def test_sections_of_the_contract_in_effect_are_rows(client: Client) -> None:
     assert client.rows(deployments) == []
 
 
+def test_the_queries_of_the_page_run(client: Client) -> None:
+    store_serving_sections(client, [parse_contract(TEXT)], NOW)
+    record(client, [{"metrics": {"cost_usd": 0.5, "input_tokens": 1.0}, "context": {"user": "ann", "prompt": "a@1"}}])
+    at = int(time.time() * 1000) - 60_000
+    fact = ServingFact("answers", "host:1", "queue_ms", "", at, "vllm", "histogram", "ms", 10, 10, 100, 15)
+    insert_serving_facts(client, [fact])
+    queries = re.findall(r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(queries) == 5
+    for query in queries:
+        assert len(client.rows(query)) == 1, query
+    for name in ("cost-budget", "cache-hit-fall", "token-coverage"):
+        runbook = (PAGE.parent / "runbooks" / f"{name}.md").read_text(encoding="utf-8").replace("MODEL", "answers")
+        for query in re.findall(r"```sql\n(.*?)```", runbook, re.DOTALL):
+            assert client.rows(query), query
+
+
 def received(text: str, attributes: dict[str, Any], scope: str = "my.client") -> dict[str, Any]:
     """Publish one span with the prices of a contract, and return the event."""
     registry = Registry(contracts={"answers": parse_contract(text)})
@@ -108,7 +128,7 @@ def received(text: str, attributes: dict[str, Any], scope: str = "my.client") ->
     costs = ContractCosts(lambda: registry)
     ingest = Ingest(load_conventions(), options, producer=None, seq=iter([None] * 9), add_cost=costs.add_cost)
     call = {"gen_ai.operation.name": "chat", "gen_ai.response.model": "gpt-4", **attributes}
-    export = export_of([span(attributes=call)], service="bot", scope=scope)
+    export = export_of(span(attributes=call), service="bot", scope=scope)
     events, rejected = ingest.add(ingest.json.decode(as_json(export)), RECEIVED_MS)
     assert not rejected
     (event,) = [*events, *ingest.release()]

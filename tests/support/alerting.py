@@ -50,6 +50,9 @@ fields:
   rooms: {type: int, critical: true}
 label: {type: float}
 slo: {performance: {mae: 10, bias: 2}}
+prices:
+  - {version: "*", input: 1, output: 2}
+budget: {day: 5, month: 100}
 alerts: {rules: {drills-overdue: {at_least: 20d}}}
 """
 SETTINGS: dict[str, Any] = {
