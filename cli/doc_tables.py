@@ -14,11 +14,14 @@ from pathlib import Path
 from barograph.contract.alerts_section import ALERT_RULE, ALERT_RULES, ALERT_WINDOWS, ALERTS
 from barograph.contract.keys import (
     ARMS,
+    BUDGET,
     COLUMNS,
     CONTRACT,
+    DEPLOYMENT,
     FALLBACK,
     FIELD,
     LABEL,
+    PRICE,
     ROLLBACK,
     SHADOW,
     SLICE,
@@ -142,9 +145,9 @@ def key_table(record: RecordKind) -> str:
 
 CONTRACT_RECORDS = {
     "contract": CONTRACT, "field": FIELD, "slice": SLICE, "window": WINDOW, "label": LABEL, "arms": ARMS,
-    "shadow": SHADOW, "text": TEXT, "rollback": ROLLBACK, "fallback": FALLBACK, "columns": COLUMNS,
-    "thresholds": THRESHOLDS, "slo": SLO, "alerts": ALERTS, "alert windows": ALERT_WINDOWS, "alert rules": ALERT_RULES,
-    "alert rule": ALERT_RULE,
+    "shadow": SHADOW, "text": TEXT, "rollback": ROLLBACK, "prices": PRICE, "budget": BUDGET, "deployments": DEPLOYMENT,
+    "fallback": FALLBACK, "columns": COLUMNS, "thresholds": THRESHOLDS, "slo": SLO, "alerts": ALERTS,
+    "alert windows": ALERT_WINDOWS, "alert rules": ALERT_RULES, "alert rule": ALERT_RULE,
 }  # fmt: skip
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {

@@ -8,7 +8,7 @@ import typer
 
 from cli.options import ConfigOption
 
-ProcessorKind = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp"]
+ProcessorKind = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape"]
 ClockName = Literal["live", "replay"]
 
 
@@ -43,8 +43,9 @@ def run_command(
 
     Sketcher: events to partials. Recorder: events to raw tables. Monitor: partials to panes and verdicts. Scorer:
     labels and predictions to performance; it needs only ClickHouse. Guard: verdicts to the state of each model, which
-    serving systems follow. Otlp: spans of language models, which applications send over HTTP, to events. Exits with 0
-    when stopped by a signal and with 1 after an unrecoverable error; let your supervisor restart it.
+    serving systems follow. Otlp: spans of language models, which applications send over HTTP, to events. Scrape:
+    metrics of inference servers to ClickHouse; it needs no Kafka. Exits with 0 when stopped by a signal and with 1
+    after an unrecoverable error; let your supervisor restart it.
 
     Examples:
         barograph run sketcher --instance sketcher-1
@@ -54,7 +55,7 @@ def run_command(
     from cli.settings import BOTH, Server, load_settings
     from streams import run
 
-    needs: tuple[Server, ...] = ("clickhouse",) if kind == "scorer" else BOTH
+    needs: tuple[Server, ...] = ("clickhouse",) if kind in ("scorer", "scrape") else BOTH
     loaded = load_settings(config, needs=needs)
     settings = loaded.processor(instance=instance, clock=clock)
     if kind == "guard":
@@ -65,6 +66,10 @@ def run_command(
         from streams.otlp.run import run_otlp
 
         raise typer.Exit(run_otlp(settings, loaded.otlp))
+    if kind == "scrape":
+        from streams.scrape.run import run_scrape
+
+        raise typer.Exit(run_scrape(settings, loaded.scrape))
     if send:
         raise CommandError("--send is an option of the guard; remove it.")
     code: int = getattr(run, f"run_{kind}")(settings)

@@ -42,6 +42,7 @@ from cli.errors import SettingsError
 from local.stack import StackAddresses, find_stack
 from streams.broker.properties import may_hold_secret
 from streams.otlp.settings import OtlpSettings
+from streams.scrape.settings import ScrapeSettings
 from streams.settings import Clock, ProcessorSettings
 from streams.topics import Topics
 from warehouse.client import Address
@@ -169,6 +170,8 @@ class Settings:
     """Contact points, routes and mute timings."""
     otlp: OtlpSettings = field(default_factory=OtlpSettings)
     """The receiver of OTLP exports."""
+    scrape: ScrapeSettings = field(default_factory=ScrapeSettings)
+    """The endpoints of inference servers that are polled."""
     grafana: GrafanaSettings | None = None
     """None: `apply` deploys to no Grafana."""
 
@@ -227,6 +230,7 @@ KEYS: dict[str, SettingKey] = {
         *_keys_of(Address, "clickhouse."),
         *_keys_of(GrafanaSettings, "grafana."),
         *_keys_of(OtlpSettings, "otlp."),
+        *_keys_of(ScrapeSettings, "scrape."),
         *_keys_of(ProcessorSettings, "metrics.", prefix=_METRICS),
         *_keys_of(ProcessorSettings, "processors.", without=_METRICS),
     )
@@ -288,6 +292,7 @@ def load_settings(
     return Settings(
         warehouse=Address(**sections.pop("clickhouse")),
         otlp=OtlpSettings(**sections.pop("otlp", {})),
+        scrape=ScrapeSettings(**sections.pop("scrape", {})),
         grafana=GrafanaSettings(**grafana) if grafana.get("url") else None,
         processor_overrides={**sections.pop("processors", {}), **metrics},
         **sections,

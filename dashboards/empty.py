@@ -5,6 +5,8 @@ from __future__ import annotations
 _NO_WINDOW = "No window was judged in this range: too few events, or Pipeline is behind."
 _NO_REPORT = "No processor reported in this range."
 _NOT_COMPUTED = "Not computed yet: the guard does it once a day, for models with verdicts."
+_NO_SCRAPE = "No value in this range: `barograph run scrape` does not run, or the server does not report it."
+_NO_CALL = "No calls of a language model in this range."
 _NO_PREDICTION = "No predictions in this range: callers are down, or Pipeline is behind."
 
 EMPTY = {
@@ -87,10 +89,22 @@ EMPTY = {
         "first_token": "No window in this range, or ttft_ms is no field of the contract.",
         "per_token": "No window in this range, or time_per_output_token_ms is no field.",
         "total": "No window in this range, or latency_ms is no field of the contract.",
-        "stages": "No window in this range, or spans have no queue_ms, prefill_ms, decode_ms.",
         "tokens": "No window in this range, or tokens are no fields of the contract.",
         "tokens_per_minute": "No window in this range, or tokens are no fields of the contract.",
         "coverage": "No predictions in this range, or the contract has no such fields.",
+        **dict.fromkeys(
+            (
+                *("serving_requests", "kv_cache", "cache_hits", "draft_acceptance", "serving_counts"),
+                *("server_times", "server_tokens", "instances"),
+            ),
+            _NO_SCRAPE,
+        ),
+        "span_times": "No call in this range whose span has these times.",
+        "deployments": "The contract has no deployments.",
+        "cost_day": "No calls on this day.",
+        "cost_month": "No calls in this month.",
+        **dict.fromkeys(("cost_versions", "cost_prompts", "cost_per_call", "cost_coverage"), _NO_CALL),
+        "cost_users": "No calls in this range, or the contract names no user.",
         "prompt_comparisons": "No look in this range, or the contract has no section rollback.",
         "prompt_intervals": "No look in this range, or the contract has no section rollback.",
         "prompt_outcomes": "No look in this range, or the contract has no section rollback.",

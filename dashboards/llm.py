@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from dashboards import llm_prompts, llm_text
+from dashboards import llm_cost, llm_prompts, llm_serving, llm_text
 from dashboards.layout import PlacedPanel, Row
 from dashboards.panels import AnyPanel, PanelInfo, stat_panel, time_series
 from dashboards.style import STYLE
@@ -91,16 +91,6 @@ def _total() -> AnyPanel:
     return time_series(info, generations.TOTAL, at_least=0)
 
 
-def _stages() -> AnyPanel:
-    info = _info(
-        "stages",
-        "Queue, prefill, decode",
-        "Mean time of the stages in the selected window, from servers that report them in their spans, such as vLLM.",
-        UNITS.milliseconds,
-    )
-    return time_series(info, generations.STAGE_TIMES, stacked=True, at_least=0)
-
-
 def _tokens() -> AnyPanel:
     info = _info(
         "tokens",
@@ -147,10 +137,9 @@ def rows() -> list[Row]:
         Row(
             "Latency",
             (
-                PlacedPanel(_first_token(), 12, 8),
-                PlacedPanel(_per_token(), 12, 8),
-                PlacedPanel(_total(), 12, 8),
-                PlacedPanel(_stages(), 12, 8),
+                PlacedPanel(_first_token(), 8, 8),
+                PlacedPanel(_per_token(), 8, 8),
+                PlacedPanel(_total(), 8, 8),
             ),
         ),
         Row(
@@ -158,5 +147,7 @@ def rows() -> list[Row]:
             (PlacedPanel(_tokens(), 8, 8), PlacedPanel(_tokens_per_minute(), 8, 8), PlacedPanel(_coverage(), 8, 8)),
         ),
         llm_prompts.row(),
+        llm_cost.row(),
         llm_text.row(),
+        llm_serving.row(),
     ]

@@ -14,12 +14,12 @@ from barograph.events import Reason
 
 from warehouse.tables import SCHEMAS
 
-Processor = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp"]
+Processor = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape"]
 Unit = Literal["seconds", "bytes", "events", "messages", "rows", "windows", "writes", ""]
 MetricKind = Literal["counter", "gauge", "histogram"]
 
-ALL: tuple[Processor, ...] = ("sketcher", "recorder", "monitor", "scorer", "guard", "otlp")
-OPTIONAL: frozenset[Processor] = frozenset({"otlp"})
+ALL: tuple[Processor, ...] = ("sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape")
+OPTIONAL: frozenset[Processor] = frozenset({"otlp", "scrape"})
 """Processors that not every installation runs."""
 CONSUMERS: tuple[Processor, ...] = ("sketcher", "recorder", "monitor")
 """Processors that read Kafka in a consumer group."""
@@ -48,7 +48,7 @@ class MetricLabel:
 
 TOPIC = MetricLabel("topic", ("predictions", "labels", "partials"))
 PARTITION = MetricLabel("partition", ())
-OUTCOME = MetricLabel("outcome", ("counted", "recorded", "merged", "late", "scored", "published", "dead"))
+OUTCOME = MetricLabel("outcome", ("counted", "recorded", "merged", "late", "scored", "published", "stored", "dead"))
 REASON = MetricLabel("reason", (*(reason.value for reason in Reason), "damaged", "re-sketch", "unregistered", "misfit"))
 SINK = MetricLabel("sink", ("kafka", "warehouse"))
 TABLE = MetricLabel("table", tuple(SCHEMAS))
@@ -65,6 +65,16 @@ VALUE_REASON = MetricLabel(
     (
         *("wrong-type", "negative", "too-large", "not-finite", "not-a-name", "after-end", "no-end"),
         "instrumentation-error",
+    ),
+)
+FACT_REASON = MetricLabel(
+    "reason", ("not-finite", "negative", "wrong-type", "inconsistent", "duplicate", "too-many-series")
+)
+SCRAPE_OUTCOME = MetricLabel(
+    "outcome",
+    (
+        *("read", "unreachable", "timeout", "bad-status", "redirected", "too-large", "unreadable"),
+        "unknown-server",
     ),
 )
 
@@ -173,8 +183,8 @@ EVENTS = MetricFamily(
     "counter",
     "events",
     "Events by outcome: counted (sketcher), recorded (recorder), merged and, of these, late (monitor), scored "
-    "(scorer), published (otlp), dead (dead-lettered). After a restart the monitor rereads uncommitted records and "
-    "counts them again.",
+    "(scorer), published (otlp), rows stored (scrape), dead (dead-lettered). After a restart the monitor rereads "
+    "uncommitted records and counts them again.",
     ALL,
     "events",
     (OUTCOME,),
@@ -227,6 +237,48 @@ NOT_OBSERVED = MetricFamily(
     "rejected",
     (VALUE_REASON,),
 )
+SCRAPES = MetricFamily(
+    "scrapes_total",
+    "counter",
+    "",
+    "Scrapes of metrics endpoints of inference servers, by outcome.",
+    ("scrape",),
+    "events",
+    (SCRAPE_OUTCOME,),
+)
+FACTS_NOT_OBSERVED = MetricFamily(
+    "facts_not_observed_total",
+    "counter",
+    "",
+    "Values of scraped metrics that count as not observed, by reason.",
+    ("scrape",),
+    "rejected",
+    (FACT_REASON,),
+)
+COUNTER_RESETS = MetricFamily(
+    "counter_resets_total",
+    "counter",
+    "",
+    "Scraped counters that were smaller than before, because their server started again.",
+    ("scrape",),
+    "rejected",
+)
+UNKNOWN_METRICS = MetricFamily(
+    "unknown_metrics_total",
+    "counter",
+    "",
+    "Metrics of known inference servers that are not read; each counts once per endpoint.",
+    ("scrape",),
+    "rejected",
+)
+FACTS_DROPPED = MetricFamily(
+    "facts_dropped_total",
+    "counter",
+    "rows",
+    "Rows of serving_facts that were dropped because ClickHouse did not accept them in time.",
+    ("scrape",),
+    "rejected",
+)
 FLUSH = MetricFamily(
     "flush_seconds",
     "histogram",
@@ -248,7 +300,7 @@ INSERT = MetricFamily(
     "histogram",
     "seconds",
     "Duration of one successful insert into ClickHouse, by table.",
-    ("recorder", "monitor", "scorer"),
+    ("recorder", "monitor", "scorer", "scrape"),
     "insert_times",
     (TABLE,),
 )
@@ -257,7 +309,7 @@ INSERTED = MetricFamily(
     "counter",
     "rows",
     "Rows inserted into ClickHouse, by table.",
-    ("recorder", "monitor", "scorer"),
+    ("recorder", "monitor", "scorer", "scrape"),
     "inserted",
     (TABLE,),
 )
@@ -300,6 +352,7 @@ HEALTHY = MetricFamily("healthy", "gauge", "", "1 while /healthz returns 200, el
 METRICS: tuple[MetricFamily, ...] = (
     *(LAG, COMMITTED_AGE, LAST_COMMIT, LOOP_AGE, WAITING, HEALTHY),
     *(EVENTS, DEAD_LETTERS, OFFSETS_LOST, RETRIES, SPANS, NOT_OBSERVED),
+    *(SCRAPES, FACTS_NOT_OBSERVED, COUNTER_RESETS, UNKNOWN_METRICS, FACTS_DROPPED),
     *(FLUSH, TRANSACTION, INSERT, INSERTED, PARTIAL, WRITE, PASS, WINDOWS),
     *(REGISTRY_AGE, REGISTRY_READABLE, MEMORY, CPU, STARTED),
 )

@@ -80,12 +80,13 @@ _NAMED_BY_GRAFANA = (
         "rates",
         "shadow_pairs",
     ),
+    *("call_times", "cost_settings", "latest_deployments", "model_costs", "serving_facts", "user_costs"),
     *("shadow_verdicts", "text_features", "unmatched_labels", "unseen_categories", "version_comparison", "volume"),
 )
 """Tables and views that a dashboard or an alert rule names."""
 _BELOW_VIEWS = (
     *("arm_ratios", "comparisons", "dead_letter_counts", "errors", "latest_comparisons", "losses", "new_categories"),
-    *("performance_state", "producers", "scorer_models", "violations"),
+    *("deployments", "performance_state", "producers", "scorer_models", "violations"),
 )
 """Tables and views that these views read with the privileges of their caller. Views over raw rows and sketches read
 with the privileges of their definer instead (decision 36)."""
@@ -185,7 +186,19 @@ ROLES: tuple[Role, ...] = (
         "barograph_apply",
         "`barograph apply` and `barograph drill`: create tables and views, and store contracts, baselines and results",
         _ALL,
-        ("baselines", "codebooks", "contracts", "drills", "migrations", "promotions", "reference_choices", "topics"),
+        (
+            *(
+                "baselines",
+                "codebooks",
+                "contracts",
+                "cost_settings",
+                "deployments",
+                "drills",
+                "migrations",
+                "promotions",
+            ),
+            *("reference_choices", "topics"),
+        ),
         (
             *("CREATE DATABASE", "CREATE TABLE", "CREATE VIEW", "DROP VIEW"),
             *("ALTER ADD COLUMN", "ALTER COMMENT COLUMN", "ALTER MODIFY COMMENT", "ALTER SETTINGS", "ALTER TTL"),
@@ -237,6 +250,7 @@ ROLES: tuple[Role, ...] = (
         (*_SCORED, *_REPORTED),
         _SYNC,
     ),
+    Role("barograph_scrape", "`barograph run scrape`", _REGISTRY, ("serving_facts", *_REPORTED)),
     Role(
         "barograph_guard",
         "the guard, which evaluates the alert rules, stores the states of models and what their rules detect, and "

@@ -37,6 +37,7 @@ from warehouse.client import Client, WarehouseError, connect
 from warehouse.migrate import Migration
 from warehouse.queries import TopicRow
 from warehouse.retention import TtlChange
+from warehouse.serving_sections import store_serving_sections
 from warehouse.tables import insert_rows
 
 _NO_DATABASE = 81
@@ -162,6 +163,8 @@ def apply_all(
         # Promotions come first, so that no version changes without a record. If their contracts are not stored,
         # `latest_promotions` skips them.
         store_promotions(client, plan.promotions, applied_ms)
+        # The same holds for the tables that are made of contracts.
+        store_serving_sections(client, [change.contract for change in plan.contracts], applied_ms)
         _store_contracts(client, plan.contracts, applied_ms)
     try:
         deployed = _call_grafana(apply_grafana, settings, in_force, overwrite=overwrite_grafana)

@@ -47,6 +47,7 @@ class Ingest:
         seq: Iterator[int | None],
         nested: NestedCalls | None = None,
         retention_ms: int = RETENTION_MS,
+        add_cost: Callable[[Any], None] = lambda prediction: None,
         protect: Callable[[Any], None] = lambda prediction: None,
         text: CallText | None = None,
     ) -> None:
@@ -59,6 +60,7 @@ class Ingest:
             seq: numbers the events of this process from 0, or repeats None.
             nested: decides which of nested calls count; by default with the default limits.
             retention_ms: age at receipt from which a model call is rejected.
+            add_cost: adds the cost at the prices of the model's contract to a prediction (`QuickPrediction`).
             protect: removes personal data from a prediction (`QuickPrediction`) as the model's contract says.
             text: computes features of text; None if all text is dropped.
         """
@@ -69,7 +71,8 @@ class Ingest:
         self._mapper = PredictionMapper(conventions, options.models, options.model_attribute)
         self._producer, self._seq = producer, seq
         self.nested = nested or NestedCalls()
-        self._retention_ms, self._protect, self._text = retention_ms, protect, text
+        self._retention_ms, self._add_cost = retention_ms, add_cost
+        self._protect, self._text = protect, text
         self.rejected: Counter[SpanReason] = Counter()
         """Rejected spans."""
         self.unknown: Counter[str] = Counter()
@@ -139,6 +142,7 @@ class Ingest:
             model = self._mapper.model(call)
             assert model is not None
             prediction = self._mapper.prediction(model, call, self._producer, next(self._seq))
+            self._add_cost(prediction)
             self._protect(prediction)
             events.append(encode_event(prediction))
         return events

@@ -14,6 +14,7 @@ from streams.broker.acl import require_acls
 from streams.broker.consumer_lag import SourceTopic
 from streams.errors import ProcessorError
 from streams.events.event_time import DAY_MS
+from streams.otlp.contract_costs import ContractCosts
 from streams.otlp.contract_privacy import ContractPrivacy
 from streams.otlp.contract_text import ContractText
 from streams.otlp.conventions import load_conventions
@@ -44,7 +45,7 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
         text, feedback = ContractText(services.registry), FeedbackClass(services.registry)
-        privacy = ContractPrivacy(services.registry)
+        privacy, costs = ContractPrivacy(services.registry), ContractCosts(services.registry)
 
         def protect(prediction: Any) -> None:
             feedback.set_class(prediction)
@@ -59,6 +60,7 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
                 producer=None,
                 seq=repeat(None),
                 retention_ms=settings.retention_days * DAY_MS,
+                add_cost=costs.add_cost,
                 protect=protect,
                 text=text,
             )
@@ -66,7 +68,7 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
             services.run(reader, GROUP, [SourceTopic(name, "spans") for name in topics], shutdown)
             return
         require_acls(settings, "publisher")
-        receive(settings, otlp, protect, text, services.report, shutdown.requested)
+        receive(settings, otlp, protect, costs, text, services.report, shutdown.requested)
 
     return run_processor("otlp", settings, work)
 
@@ -75,6 +77,7 @@ def receive(
     settings: ProcessorSettings,
     otlp: OtlpSettings,
     protect: Callable[[Any], None],
+    costs: ContractCosts,
     text: ContractText,
     report: Report,
     stop: threading.Event,
@@ -102,6 +105,7 @@ def receive(
         seq=outbox.seq,
         nested=NestedCalls(wait_s=otlp.wait_s),
         retention_ms=settings.retention_days * DAY_MS,
+        add_cost=costs.add_cost,
         protect=protect,
         text=text,
     )

@@ -52,6 +52,9 @@ label: {type: float}
 slo: {performance: {mae: 10, bias: 2}}
 arms: {shares: {tip@1: 0.5, tip@2: 0.5}}
 rollback: {prompt: tip, margins: {errors: 0.01}}
+prices:
+  - {version: "*", input: 1, output: 2}
+budget: {day: 5, month: 100}
 alerts: {rules: {drills-overdue: {at_least: 20d}}}
 """
 SETTINGS: dict[str, Any] = {

@@ -10,6 +10,8 @@ from alerts.settings import AlertSettings
 from streams import run
 from streams.otlp.run import run_otlp
 from streams.otlp.settings import OtlpSettings
+from streams.scrape.run import run_scrape
+from streams.scrape.settings import ScrapeSettings
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
 from warehouse.client import Address
@@ -21,11 +23,14 @@ def main(arguments: list[str]) -> int:
     address = Address(options.pop("host"), options.pop("port"), options.pop("database"), *who)
     topics = Topics(options.pop("prefix"))
     otlp = OtlpSettings(**options.pop("otlp", {}))
+    scrape = ScrapeSettings(**options.pop("scrape", {}))
     settings = ProcessorSettings(warehouse=address, topics=topics, **options)
     if kind == "guard":
         return run_guard(settings, AlertSettings(), sends=False)
     if kind == "otlp":
         return run_otlp(settings, otlp)
+    if kind == "scrape":
+        return run_scrape(settings, scrape)
     return int(getattr(run, f"run_{kind}")(settings))
 
 

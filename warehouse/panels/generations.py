@@ -19,7 +19,6 @@ COVERED = {
     "ttft_ms": "first token",
     "cost_usd": "cost",
 }
-STAGES = {"queue_ms": "queue", "prefill_ms": "prefill", "decode_ms": "decode"}
 
 _STATS = f"{MODEL} AND {VERSION} AND slice = 'all' AND {WINDOW} AND $__timeFilter(window_end)"
 
@@ -75,20 +74,6 @@ TOTAL = _quantiles("total", "latency_ms")
 FIRST_TOKEN_NOW = _last("first_token_now", "ttft_ms", "stats.p95")
 PER_TOKEN_NOW = _last("per_token_now", "time_per_output_token_ms", "stats.p95")
 OUTPUT_TOKENS_NOW = _last("output_tokens_now", "output_tokens", "stats.mean")
-
-STAGE_TIMES = series(
-    "generations.stage_times",
-    f"""
-    SELECT $__timeInterval(window_end) AS time, {_named(STAGES)} AS stage, max({finite("stats.mean")}) AS mean
-    FROM latest_distances AS stats
-    WHERE {_STATS} AND field IN ({_names(STAGES)})
-    GROUP BY time, stage
-    ORDER BY time, stage
-    """,
-    "stage:text",
-    "mean",
-    period_s=DISTANCES_S,
-)
 
 TOKENS_PER_GENERATION = series(
     "generations.tokens_per_generation",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from barograph.contract.problems import ContractError
     from barograph.events import Label, Prediction, Reason, ShadowReason
     from barograph.guard.guard import Guard
+    from barograph.pricing import cost
     from barograph.prompts.errors import PromptError
     from barograph.prompts.prompt import Prompt, load_prompt
     from barograph.prompts.prompts import Prompts
@@ -45,6 +46,7 @@ else:
         "TableViolation": "validation.tables",
         "Validator": "validation.rows",
         "Violation": "validation.rows",
+        "cost": "pricing",
         "dump_contract": "contract.dump",
         "load_contract": "contract.file",
         "load_prompt": "prompts.prompt",
@@ -88,6 +90,7 @@ __all__ = [
     "TableViolation",
     "Validator",
     "Violation",
+    "cost",
     "dump_contract",
     "load_contract",
     "load_prompt",

@@ -35,6 +35,11 @@ RULES: dict[str, str] = {
     "shadow-harm": "Evidence that the candidate, or after a promotion the new primary, is worse in some slice.",
     "shadow-decided": "The decision is promote or hold, or after a promotion keep or roll back.",
     "prompt-harm": "A version of a prompt is worse than the control by more than a margin of `rollback`.",
+    "cost-budget": "The cost of the day or month, spent or forecast, exceeds `budget`.",
+    "cache-hit-fall": "The share of input tokens from a cache falls, significantly by more than 10 points in a week. "
+    "Contracts with `prices` or this key have the rule.",
+    "token-coverage": "The share of calls with observed tokens falls, significantly by more than 5 points in a week. "
+    "Contracts with `prices` or this key have the rule.",
 }
 """Every alert rule with the condition that fires it."""
 
@@ -49,6 +54,7 @@ THRESHOLD_RULES = (
         "shadow-missing",
         "shadow-harm",
     }
+    | {"cost-budget", "cache-hit-fall", "token-coverage"}
 )
 """Rules with a threshold that a contract may override."""
 FAST_RULES = frozenset({"psi-major", "output-shift"})
@@ -57,7 +63,9 @@ FAST_RATIO = 2.5
 """Default of this threshold over that of the rule. docs/alerts.md has the false alarm rate."""
 SHADOW_RULES = tuple(name for name in RULES if name.startswith("shadow-"))
 """Rules on the candidate of the section `shadow`."""
-WINDOW_RULES = (THRESHOLD_RULES - {"shadow-missing", "shadow-harm"}) | {"performance"}
+COST_RULES = ("cost-budget", "cache-hit-fall", "token-coverage")
+"""Rules on the cost of a language model."""
+WINDOW_RULES = (THRESHOLD_RULES - {"shadow-missing", "shadow-harm", *COST_RULES}) | {"performance"}
 """Rules that evaluate windows of the contract."""
 AGE_RULES = frozenset({"silence", "label-stop", "pipeline-lag", "shadow-lag", "drills-overdue"})
 """Rules on the time since data last arrived, or since drills last passed."""

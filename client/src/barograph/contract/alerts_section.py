@@ -279,13 +279,14 @@ def _missing_thresholds(contract: Contract, name: str, rule: AlertRule, path: Pa
         "performance-drop": contract.label is None and "label",
         "cbpe-drop": contract.label is None and "label",
         "label-stop": contract.label is None and "label",
+        "cost-budget": contract.budget.day is None and contract.budget.month is None and "budget",
         **dict.fromkeys(SHADOW_RULES, contract.shadow is None and "shadow"),
     }.get(name)
     if missing:
         yield (
             path,
             f"the rule has no threshold; write {missing}, or remove the rule",
-            (("slo",), ("label",), ("shadow",)),
+            (("slo",), ("label",), ("shadow",), ("budget",)),
         )
 
 

@@ -143,6 +143,7 @@ def check_failures(contract: Contract) -> list[CheckFailure]:
         *_text(contract),
         *_rollback(contract),
         *_serving(contract),
+        *_costs(contract),
         *_performance(contract),
         *_thresholds(contract),
         *(CheckFailure(*arguments) for arguments in alert_check_failures(contract)),
@@ -160,6 +161,8 @@ def _names(contract: Contract) -> Iterator[CheckFailure]:
         for dimension in contract.slices
         for position, value in enumerate(dimension.values)
     ]
+    named += [(("prices", position, "version"), price.version) for position, price in enumerate(contract.prices)]
+    named += [(("deployments", version), version) for version in contract.deployments]
     named += [(("ignored", name), name) for name in contract.ignored]
     for path, name in named:
         fault = name_fault(name)
@@ -473,6 +476,20 @@ def _serving(contract: Contract) -> Iterator[CheckFailure]:
     if contract.shadow is not None and contract.serving not in ("", contract.shadow.of):
         message = f"{quoted(contract.shadow.of)} is not the version of serving, {quoted(contract.serving)}; write that"
         yield CheckFailure(("shadow", "of"), message, (("serving",),))
+
+
+def _costs(contract: Contract) -> Iterator[CheckFailure]:
+    periods = [name for name in ("day", "month") if getattr(contract.budget, name) is not None]
+    if periods and contract.raw_share < 1:
+        message = "needs the cost of every call, which is read from raw events; write raw: all, or remove the budget"
+        yield CheckFailure(("budget", periods[0]), message, (("raw",),))
+    if contract.user and not (contract.user.startswith("context.") and len(contract.user) > len("context.")):
+        yield CheckFailure(("user",), f"{quoted(contract.user)} is not a member of context; write context.NAME")
+    first: dict[tuple[str, str], int] = {}
+    for position, price in enumerate(contract.prices):
+        if first.setdefault((price.version, price.since), position) != position:
+            message = "has the version and the day of an earlier price; remove one of them"
+            yield CheckFailure(("prices", position), message)
 
 
 def _criteria(

@@ -10,6 +10,7 @@ from barograph.contract import (
     Arms,
     Columns,
     Contract,
+    Deployment,
     Fallback,
     Field,
     LabelSpec,
@@ -18,6 +19,7 @@ from barograph.contract import (
     Slice,
     Slo,
     Text,
+    TokenPrice,
 )
 from barograph.contract.alerts_section import alert_settings
 from barograph.contract.check import check_contract, default_slice_source, default_source
@@ -92,6 +94,17 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         lines.append(f"promotion: {contract.promotion}")
     if contract.fallback != Fallback():
         lines.append(f"fallback: {flow_map(_fallback_settings(contract.fallback))}")
+    if contract.prices:
+        lines.append("prices:")
+        lines += [f"  - {flow_map(_price_settings(price))}" for price in contract.prices]
+    budget = {name: number_scalar(value) for name, value in msgspec.to_builtins(contract.budget).items() if value}
+    if budget:
+        lines.append(f"budget: {flow_map(budget)}")
+    if contract.user:
+        lines.append(f"user: {text_scalar(contract.user)}")
+    lines += _block(
+        "deployments", {name: _changed_scalars(facts, Deployment()) for name, facts in contract.deployments.items()}
+    )
     psi, rates = contract.thresholds, contract.rate_thresholds
     lines.append("thresholds:")
     lines.append(f"  psi: {flow_map({key: number_scalar(getattr(psi, key)) for key in psi.__struct_fields__})}")
@@ -146,6 +159,11 @@ def _text_settings(text: Text) -> dict[str, str]:
 def _rollback_settings(rollback: Rollback) -> dict[str, str]:
     changed = _changed_scalars(rollback, Rollback(prompt=rollback.prompt, margins=rollback.margins))
     return {"prompt": text_scalar(rollback.prompt), "margins": _numbers(rollback.margins), **changed}
+
+
+def _price_settings(price: TokenPrice) -> dict[str, str]:
+    changed = _changed_scalars(price, TokenPrice(version=""))
+    return {"from" if name == "since" else name: value for name, value in changed.items()}
 
 
 def _numbers(values: Mapping[str, float]) -> str:

@@ -11,8 +11,10 @@ from typing import Any
 
 from barograph.contract import (
     Arms,
+    Budget,
     Columns,
     Contract,
+    Deployment,
     Fallback,
     Field,
     LabelSpec,
@@ -23,6 +25,7 @@ from barograph.contract import (
     Slo,
     Text,
     Thresholds,
+    TokenPrice,
     Window,
 )
 from barograph.contract.alerts_section import build_alerts
@@ -119,6 +122,7 @@ def _build(values: Mapping[str, Any]) -> Contract:
             "season",
             "serving",
             "promotion",
+            "user",
             "ignored",
         )
         if key in values
@@ -151,6 +155,12 @@ def _build(values: Mapping[str, Any]) -> Contract:
         settings["fallback"] = Fallback(
             **{f"{key}_s" if key in ("hold", "recover") else key: value for key, value in values["fallback"].items()}
         )
+    if "prices" in values:
+        settings["prices"] = tuple(map(_price, values["prices"]))
+    if "budget" in values:
+        settings["budget"] = Budget(**values["budget"])
+    if "deployments" in values:
+        settings["deployments"] = {name: Deployment(**facts) for name, facts in values["deployments"].items()}
     thresholds = values.get("thresholds", {})
     return Contract(
         model=values.get("model", "model"),
@@ -169,6 +179,11 @@ def _field(name: str, values: Mapping[str, Any]) -> Field:
     low, high = values.get("range", (None, None))
     settings.setdefault("type", "float")
     return Field(name=name, source=values.get("from", default_source(name)), low=low, high=high, **settings)
+
+
+def _price(values: Mapping[str, Any]) -> TokenPrice:
+    settings = {"since" if key == "from" else key: value for key, value in values.items()}
+    return TokenPrice(**{"version": ""} | settings)
 
 
 def _label(values: Mapping[str, Any]) -> LabelSpec:

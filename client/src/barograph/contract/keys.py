@@ -6,6 +6,7 @@ the classes of `barograph.contract.model`.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any, get_args
 
 import msgspec
@@ -41,6 +42,7 @@ from barograph.contract.kinds import (
     TextKind,
     Unreadable,
 )
+from barograph.contract.problems import quoted
 from barograph.contract.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode
 from barograph.contract.yaml_text import duration_scalar, flag_scalar, flow_list, flow_map, number_scalar
 
@@ -94,6 +96,23 @@ class RangeKind(msgspec.Struct, frozen=True):
 
     def schema(self) -> dict[str, Any]:
         return {"type": "array", "items": {"type": ["number", "null"]}, "minItems": 2, "maxItems": 2}
+
+
+class DayKind(msgspec.Struct, frozen=True):
+    """A calendar day, `YYYY-MM-DD`."""
+
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
+        text = NameKind("a day such as 2026-11-29").read(node, path, diagnostics)
+        try:
+            day = date.fromisoformat(text)
+        except ValueError:
+            day = None
+        if day is None or day.isoformat() != text:
+            raise Unreadable(f"{quoted(text)} is not a day; write one such as 2026-11-29")
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "format": "date"}
 
 
 class PositiveClassKind(msgspec.Struct, frozen=True):
@@ -517,6 +536,54 @@ FALLBACK = RecordKind(
     )
 )
 
+_PER_MILLION = NumberKind(0.0, 1e6)
+
+PRICE = RecordKind(
+    (
+        Key(
+            "version",
+            EventValueKind(),
+            "The versions that have this price; `*` matches any text, `?` one character.",
+            default='"*"',
+            required=True,
+        ),
+        Key("from", DayKind(), "The first day of the price, in UTC.", default="always"),
+        Key("input", _PER_MILLION, "US dollars per million input tokens.", default=number_scalar(0.0)),
+        Key("output", _PER_MILLION, "US dollars per million output tokens.", default=number_scalar(0.0)),
+        Key("cached_input", _PER_MILLION, "The price of input tokens that were read from a cache.", default="input"),
+        Key("cache_write", _PER_MILLION, "The price of input tokens that were written to a cache.", default="input"),
+        Key("reasoning", _PER_MILLION, "The price of output tokens of reasoning.", default="output"),
+    )
+)
+
+BUDGET = RecordKind(
+    (
+        Key("day", NumberKind(0.0, above=True), "US dollars per day of UTC.", default="no budget"),
+        Key("month", NumberKind(0.0, above=True), "US dollars per month of UTC.", default="no budget"),
+    )
+)
+
+DEPLOYMENT = RecordKind(
+    (
+        Key(
+            "quantisation",
+            ChoiceKind(("none", "AWQ", "GPTQ", "INT4", "INT8", "FP8", "FP16", "BF16")),
+            "The number format of the weights.",
+            default="not stated",
+        ),
+        Key(
+            "speculative_decoding",
+            TextKind(),
+            "What drafts tokens, such as the name of a draft model, or `none`.",
+            default="not stated",
+        ),
+        Key("continuous_batching", FlagKind(), "Whether requests join a running batch.", default="not stated"),
+        Key("gpu", TextKind(), "The accelerators, such as `1 x L4`.", default="not stated"),
+        Key("engine", TextKind(), "The inference server and its version.", default="not stated"),
+        Key("notes", TextKind(), "Anything else that people should know.", default='""'),
+    )
+)
+
 _PSI_THRESHOLD = NumberKind(0.0, 100.0, above=True)
 _RATE_THRESHOLD = NumberKind(0.0, 1.0, above=True)
 
@@ -676,6 +743,25 @@ CONTRACT = RecordKind(
             FALLBACK,
             "When serving uses the fallback of the model, and when the model again.",
             default="the rules on drift of critical fields, errors and performance",
+        ),
+        Key(
+            "prices",
+            ListKind(PRICE),
+            "What tokens of a language model cost, for calls whose cost is not observed ([cost](llm.md#cost)).",
+            default="[]",
+        ),
+        Key("budget", BUDGET, "What the model may cost, in US dollars ([budgets](llm.md#budgets)).", default="none"),
+        Key(
+            "user",
+            _SOURCE,
+            "The member of events that names the user, for costs by user: `context.NAME`.",
+            default="no costs by user",
+        ),
+        Key(
+            "deployments",
+            MapKind(DEPLOYMENT),
+            "How versions are served, for people and SQL, by version ([deployments](llm.md#deployments)).",
+            default="{}",
         ),
         Key(
             "thresholds",

@@ -226,6 +226,49 @@ class Rollback(msgspec.Struct, frozen=True, kw_only=True):
     """The least units of each arm, if units stay in their arm."""
 
 
+class TokenPrice(msgspec.Struct, frozen=True, kw_only=True):
+    """What the tokens of versions of a language model cost, in US dollars per million."""
+
+    version: str
+    """The versions: a pattern in which `*` matches any text and `?` one character."""
+    since: str = ""
+    """The first day of the price, `YYYY-MM-DD` in UTC; empty: always."""
+    input: float = 0.0
+    output: float = 0.0
+    cached_input: float | None = None
+    """Input tokens that were read from a cache; None: as `input`."""
+    cache_write: float | None = None
+    """Input tokens that were written to a cache; None: as `input`."""
+    reasoning: float | None = None
+    """Output tokens of reasoning; None: as `output`."""
+
+    def __post_init__(self) -> None:
+        _to_float(self, "input", "output", "cached_input", "cache_write", "reasoning")
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model may cost, in US dollars; days and months are those of UTC."""
+
+    day: float | None = None
+    month: float | None = None
+
+    def __post_init__(self) -> None:
+        _to_float(self, "day", "month")
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """How a version is served, for people who compare versions."""
+
+    quantisation: Literal["", "none", "AWQ", "GPTQ", "INT4", "INT8", "FP8", "FP16", "BF16"] = ""
+    speculative_decoding: str = ""
+    """What drafts tokens, such as the name of a draft model; empty: not stated."""
+    continuous_batching: bool | None = None
+    gpu: str = ""
+    engine: str = ""
+    """The inference server and its version."""
+    notes: str = ""
+
+
 class Fallback(msgspec.Struct, frozen=True, kw_only=True):
     """When serving should use the fallback of a model, and when the model again."""
 
@@ -293,16 +336,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """Everything Barograph needs to know about one model."""
 
     LATER: ClassVar = (
-        "season",
-        "arms",
-        "shadow",
-        "text",
-        "rollback",
-        "serving",
-        "promotion",
-        "fallback",
-        "alerts",
-        "columns",
+        *("season", "arms", "shadow", "text", "rollback", "serving", "promotion", "fallback", "alerts", "columns"),
+        *("prices", "budget", "user", "deployments"),
     )
 
     model: str
@@ -355,6 +390,14 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """The version whose answers are used; empty if the contract does not state it."""
     promotion: Literal["open", "required"] = "open"
     """`required`: `barograph apply` changes `serving` only with evidence for the new version."""
+    prices: tuple[TokenPrice, ...] = ()
+    """What tokens cost, for calls whose cost is not observed."""
+    budget: Budget = Budget()
+    """What the model may cost."""
+    user: str = ""
+    """The member of events that names the user, `context.NAME`, for costs by user; empty: none."""
+    deployments: dict[str, Deployment] = msgspec.field(default_factory=dict)
+    """Version → how it is served."""
     thresholds: Thresholds = Thresholds()
     """The thresholds of PSI."""
     rate_thresholds: RateThresholds = RateThresholds()

@@ -165,3 +165,21 @@ def test_equal_integers_and_floats_give_the_same_id() -> None:
 def test_an_invalid_contract_is_not_written() -> None:
     with pytest.raises(ContractError, match=r"contract 'm': pane: 7s neither divides an hour"):
         dump_contract(Contract(model="m", pane_s=7))
+
+
+def test_prices_budget_and_deployments_read_back() -> None:
+    text = """contract: 1
+model: answers
+prices:
+  - {version: "*", from: 2026-06-01, input: 2.5, cached_input: 0, output: 10}
+budget: {day: 50, month: 1000.5}
+user: context.user
+deployments:
+  "7": {quantisation: INT4, speculative_decoding: "draft: 1b", continuous_batching: true, gpu: 1 x L4, notes: "a\\nb"}
+  "8": {quantisation: none}
+  "9": {}
+"""
+    contract = parse_contract(text)
+    assert parse_contract(dump_contract(contract)) == contract
+    assert contract.deployments["7"].continuous_batching is True
+    assert contract.prices[0].cached_input == 0

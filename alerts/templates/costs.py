@@ -1,0 +1,115 @@
+"""Rules on the cost of a language model, and on what its numbers depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from alerts.rule import Rule
+from alerts.templates.factory import INTERVAL, REASON, RuleFactory
+from alerts.text import LabelRef, NumberRef
+from dashboards.uids import panel_link
+from warehouse.signals.costs import Period, budget_use, cache_hit_fall, token_coverage_fall
+
+CACHE_FALL = 0.1
+"""Default threshold of the rule cache-hit-fall, in shares: ten percentage points."""
+COVERAGE_FALL = 0.05
+"""Default threshold of the rule token-coverage."""
+COST_EVERY_S = 600
+"""Shortest evaluation interval: the numbers change by the hour."""
+
+
+def cost_rules(factory: RuleFactory) -> Iterator[Rule]:
+    """Rules on the budget, and for contracts with prices or the rule's key, on cached and on observed tokens."""
+    contract = factory.contract
+    budgets: dict[Period, float] = {}
+    if contract.budget.day is not None:
+        budgets["day"] = contract.budget.day
+    if contract.budget.month is not None:
+        budgets["month"] = contract.budget.month
+    if budgets:
+        yield from _budget_rule(factory, budgets)
+    if contract.prices or "cache-hit-fall" in contract.alerts.rules:
+        yield from _cache_rule(factory)
+    if contract.prices or "token-coverage" in contract.alerts.rules:
+        yield from _coverage_rule(factory)
+
+
+def _budget_rule(factory: RuleFactory, budgets: dict[Period, float]) -> Iterator[Rule]:
+    threshold, clear = factory.threshold("cost-budget", 1.0)
+    amounts = " and ".join(f"{value:g} US dollars per {period}" for period, value in budgets.items())
+    yield from factory.rule(
+        "cost-budget",
+        "ticket",
+        headline="the budget is exceeded",
+        summary=(
+            "Cost of the ",
+            LabelRef("period"),
+            ", spent or forecast: ",
+            *(NumberRef("E", "percent"), *INTERVAL["percent"]),
+            f" of the budget; the threshold is {threshold:.0%}.",
+            REASON,
+        ),
+        description=(
+            f"The budget is {amounts}, in UTC. Fires if more than {threshold:.0%} of it is spent, or if the 95 % "
+            f"interval of the forecast is above. Clears below {clear:.0%}, at the latest in the next period."
+        ),
+        signal=budget_use(factory.contract.model, budgets, threshold),
+        about="volume",
+        form="percent",
+        has_bounds=True,
+        clear=clear,
+        every_s=COST_EVERY_S,
+        panel=panel_link("model", "requests"),
+    )
+
+
+def _cache_rule(factory: RuleFactory) -> Iterator[Rule]:
+    threshold, clear = factory.threshold("cache-hit-fall", CACHE_FALL)
+    yield from factory.rule(
+        "cache-hit-fall",
+        "ticket",
+        headline="fewer input tokens come from the cache",
+        summary=(
+            "The share of input tokens that were read from a cache fell by ",
+            *(NumberRef("E", "percent"), *INTERVAL["percent"]),
+            " points according to ",
+            LabelRef("source"),
+            f"; the threshold is {threshold:.1%}.",
+        ),
+        description=(
+            "The share of the last day is compared with that of the week before, in the spans of calls and in the "
+            f"metrics of inference servers. Clears when the fall is below {clear:.1%}."
+        ),
+        signal=cache_hit_fall(factory.contract.model, threshold),
+        about="volume",
+        form="percent",
+        has_bounds=True,
+        clear=clear,
+        every_s=COST_EVERY_S,
+        panel=panel_link("model", "requests"),
+    )
+
+
+def _coverage_rule(factory: RuleFactory) -> Iterator[Rule]:
+    threshold, clear = factory.threshold("token-coverage", COVERAGE_FALL)
+    yield from factory.rule(
+        "token-coverage",
+        "ticket",
+        headline="tokens of fewer calls are observed",
+        summary=(
+            "The share of answered calls with observed tokens fell by ",
+            *(NumberRef("E", "percent"), *INTERVAL["percent"]),
+            f" points; the threshold is {threshold:.1%}.",
+        ),
+        description=(
+            "The share of the last day is compared with that of the week before. Costs and token counts now cover "
+            f"fewer calls. Clears when the fall is below {clear:.1%}."
+        ),
+        signal=token_coverage_fall(factory.contract.model, threshold),
+        about="volume",
+        form="percent",
+        has_bounds=True,
+        clear=clear,
+        every_s=COST_EVERY_S,
+        panel=panel_link("model", "requests"),
+    )

@@ -1,0 +1,1 @@
+"""Metrics of inference servers (Prometheus endpoints) → rows of `serving_facts`."""

@@ -1,0 +1,252 @@
+"""Samples of one scrape → rows of `serving_facts`.
+
+A fact has three states: a value, zero, or not observed, which is the absence of its row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from streams.scrape.differences import CounterHistory
+from streams.scrape.exposition import Exposition, ExpositionSample
+from streams.scrape.failure import ScrapeError, ScrapeOutcome
+from streams.scrape.quantiles import QUANTILES, quantile_bucket
+from streams.scrape.server_table import ServerMetric, ServerTable
+from warehouse.serving_facts import ServingFact
+
+MAX_FACT_LABELS = 20
+"""Values of a label `by` that have rows of their own in one scrape; further ones are added to `other`."""
+MAX_LABEL_CHARS = 60
+OTHER = "other"
+UP, RESTARTS = "up", "restarts"
+"""Facts of every target: whether the scrape succeeded, and that the server started again since the scrape before."""
+_PARTS = ("_bucket", "_sum", "_count")
+
+
+@dataclass(slots=True)
+class ScrapedFacts:
+    """The rows of one scrape, and what it could not use."""
+
+    servers: tuple[str, ...]
+    """Kinds of servers whose metrics are in the text."""
+    rows: list[ServingFact] = field(default_factory=list)
+    rejected: Counter[str] = field(default_factory=Counter)
+    """Reason → values that count as not observed."""
+    unknown: set[str] = field(default_factory=set)
+    """Metrics of these servers that the table does not list."""
+    resets: int = 0
+    """Counters that were reset."""
+
+
+class FactReader:
+    """Reads the facts of one target, and follows its counters."""
+
+    def __init__(self, table: ServerTable, model: str, instance: str, labels: Mapping[str, str] | None = None) -> None:
+        """Prepare the reader.
+
+        Args:
+            table: the names of metrics.
+            model: the model that the target serves.
+            instance: the target's address.
+            labels: only series with these labels count.
+        """
+        self._table, self._model, self._instance = table, model, instance
+        self._labels = labels or {}
+        self._history = CounterHistory()
+        self._last_ms: int | None = None
+        self._listed = {
+            name: {part for metric in server.metrics for part in (*metric.names, *metric.denominators)}
+            for name, server in table.servers.items()
+        }
+
+    def read(self, exposition: Exposition, at_ms: int) -> ScrapedFacts:
+        """Return the rows of a scrape.
+
+        Args:
+            exposition: its samples.
+            at_ms: its time, Unix milliseconds.
+
+        Raises:
+            ScrapeError: the text has no metric of a known server.
+        """
+        facts = ScrapedFacts(tuple(self._servers(exposition)))
+        if not facts.servers:
+            raise ScrapeError(
+                ScrapeOutcome.UNKNOWN_SERVER,
+                f"None of its {len(exposition.names)} metrics is of a known inference server "
+                f"({', '.join(self._table.servers)}). Check the address; SGLang needs --enable-metrics, llama.cpp "
+                "--metrics.",
+            )
+        self._history.begin()
+        interval_s = 0.0 if self._last_ms is None else max(0.0, (at_ms - self._last_ms) / 1000)
+        done: set[str] = set()
+        for server in facts.servers:
+            for metric in self._table.servers[server].metrics:
+                if metric.fact not in done and _is_present(metric, exposition):
+                    done.add(metric.fact)
+                    facts.rows += self._rows(server, metric, exposition, facts.rejected, at_ms, interval_s)
+            facts.unknown |= self._unlisted(server, exposition)
+        facts.rows.append(self.target_fact(UP, 1.0, at_ms, facts.servers[0]))
+        facts.resets = len(self._history.reset_series)
+        if facts.resets:
+            facts.rows.append(self.target_fact(RESTARTS, 1.0, at_ms, facts.servers[0]))
+        for reason, n in (("duplicate", exposition.duplicates), ("too-many-series", self._history.untracked)):
+            if n:
+                facts.rejected[reason] += n
+        self._history.commit()
+        self._last_ms = at_ms
+        return facts
+
+    def target_fact(self, name: str, value: float, at_ms: int, server: str = "") -> ServingFact:
+        """Return a row about the target itself."""
+        return ServingFact(self._model, self._instance, name, "", at_ms, server, "gauge", "", value)
+
+    def _servers(self, exposition: Exposition) -> Iterator[str]:
+        for server, names in self._listed.items():
+            if any(name in exposition.samples or f"{name}_count" in exposition.samples for name in names):
+                yield server
+
+    def _unlisted(self, server: str, exposition: Exposition) -> set[str]:
+        prefix, listed = self._table.servers[server].prefix, self._listed[server]
+        unlisted = set()
+        for name in exposition.names:
+            if name.startswith(prefix) and not name.endswith("_created"):
+                base = next((name.removesuffix(part) for part in _PARTS if name.endswith(part)), name)
+                if not {base, f"{base}_total", f"{base}_sum"} & listed:
+                    unlisted.add(name)
+        return unlisted
+
+    def _rows(
+        self,
+        server: str,
+        metric: ServerMetric,
+        exposition: Exposition,
+        rejected: Counter[str],
+        at_ms: int,
+        interval_s: float,
+    ) -> Iterator[ServingFact]:
+        definition = self._table.facts[metric.fact]
+
+        def row(value: float, label: str = "", **more: float) -> ServingFact:
+            head = (self._model, self._instance, metric.fact, label, at_ms, server, metric.kind, definition.unit)
+            return ServingFact(*head, value, **more)  # type: ignore[arg-type]
+
+        match metric.kind:
+            case "gauge":
+                values = [sample.value for sample in self._samples(metric, metric.names, exposition, rejected)]
+                if values:
+                    yield row(metric.scale * (max(values) if definition.combine == "max" else sum(values)))
+            case "counter":
+                for label, added in self._added(metric, metric.names, exposition, rejected).items():
+                    yield row(added * metric.scale, label, interval_s=interval_s)
+            case "ratio":
+                part = self._added(metric, metric.names, exposition, rejected).get("")
+                n = self._added(metric, metric.denominators, exposition, rejected).get("")
+                if part is None or not n:
+                    return
+                if definition.unit == "share" and part > n:
+                    rejected["inconsistent"] += 1
+                    return
+                total = part * metric.scale
+                yield row(total / n, n=n, total=total, interval_s=interval_s)
+            case "histogram":
+                yield from self._histogram(metric, exposition, rejected, row, interval_s)
+
+    def _histogram(
+        self,
+        metric: ServerMetric,
+        exposition: Exposition,
+        rejected: Counter[str],
+        row: Callable[..., ServingFact],
+        interval_s: float,
+    ) -> Iterator[ServingFact]:
+        """Yield the row of a histogram; without observations in the interval there is none."""
+        (name,) = metric.names
+        series: defaultdict[frozenset[tuple[str, str]], list[tuple[str, ExpositionSample]]] = defaultdict(list)
+        for part in _PARTS:
+            for sample in self._samples(metric, (name + part,), exposition, rejected):
+                labels = frozenset((label, value) for label, value in sample.labels.items() if label != "le")
+                series[labels].append((name + part, sample))
+        sums: defaultdict[str, float] = defaultdict(float)
+        cumulative: defaultdict[float, float] = defaultdict(float)
+        for parts in series.values():
+            added = self._history.added_together([(part, sample.labels, sample.value) for part, sample in parts])
+            for (part, sample), difference in zip(parts, added or [], strict=False):
+                end = _bucket_end(sample)
+                if part != f"{name}_bucket":
+                    sums[part] += difference
+                elif end is None:
+                    rejected["wrong-type"] += 1
+                else:
+                    cumulative[end] += difference
+        n, total = sums[f"{name}_count"], sums[f"{name}_sum"]
+        if not n or f"{name}_sum" not in exposition.samples:
+            return
+        ends = sorted(cumulative)
+        counts = [upper - lower for lower, upper in pairwise([0.0, *(cumulative[end] for end in ends)])]
+        if ends and (min(counts) < 0 or ends[-1] != math.inf or sum(counts) != n):
+            # Series that disagree about their buckets, or a text that was written while it was counted.
+            rejected["inconsistent"] += 1
+            ends, counts = [], []
+        scaled = tuple(end * metric.scale for end in ends)
+        limits: dict[str, float] = {}
+        for share in QUANTILES:
+            bucket = quantile_bucket(scaled, counts, share)
+            limits |= {f"p{round(100 * share)}_low": bucket.low, f"p{round(100 * share)}_high": bucket.high}
+        yield row(
+            total * metric.scale / n,
+            n=n,
+            total=total * metric.scale,
+            interval_s=interval_s,
+            bucket_ends=scaled,
+            bucket_counts=tuple(map(round, counts)),
+            **limits,
+        )
+
+    def _added(
+        self, metric: ServerMetric, names: Iterable[str], exposition: Exposition, rejected: Counter[str]
+    ) -> dict[str, float]:
+        """Return what was added to counters since the scrape before, by the values of the label `by`."""
+        added: dict[str, float] = {}
+        for name in names:
+            for sample in self._samples(metric, (name,), exposition, rejected):
+                difference = self._history.added(name, sample.labels, sample.value)
+                if difference is None:
+                    continue
+                label = sample.labels.get(metric.by, "") if metric.by else ""
+                if label not in added and (len(added) >= MAX_FACT_LABELS or len(label) > MAX_LABEL_CHARS):
+                    label = OTHER
+                added[label] = added.get(label, 0.0) + difference
+        return added
+
+    def _samples(
+        self, metric: ServerMetric, names: Iterable[str], exposition: Exposition, rejected: Counter[str]
+    ) -> Iterator[ExpositionSample]:
+        selected = {**self._labels, **metric.labels}
+        for name in names:
+            for sample in exposition.samples.get(name, ()):
+                if any(sample.labels.get(label) != value for label, value in selected.items()):
+                    continue
+                if not math.isfinite(sample.value):
+                    rejected["not-finite"] += 1
+                elif sample.value < 0:
+                    rejected["negative"] += 1
+                else:
+                    yield sample
+
+
+def _is_present(metric: ServerMetric, exposition: Exposition) -> bool:
+    suffix = "_count" if metric.kind == "histogram" else ""
+    return all(f"{name}{suffix}" in exposition.samples for name in (*metric.names, *metric.denominators))
+
+
+def _bucket_end(sample: ExpositionSample) -> float | None:
+    try:
+        end = float(sample.labels["le"])
+    except (KeyError, ValueError):
+        return None
+    return None if math.isnan(end) else end

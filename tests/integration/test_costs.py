@@ -1,0 +1,154 @@
+"""Costs from contract to SQL: apply, the receiver of spans, and the views, on the real engine."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from barograph import parse_contract
+
+from streams.otlp.contract_costs import ContractCosts
+from streams.otlp.conventions import load_conventions
+from streams.otlp.ingest import Ingest
+from streams.otlp.settings import MappingOptions
+from streams.registry.registry import Registry
+from tests.support.otlp import RECEIVED_MS, as_json, export_of, span
+from tests.support.warehouse import columns
+from warehouse.client import Client
+from warehouse.serving_facts import ServingFact, insert_serving_facts
+from warehouse.serving_sections import store_serving_sections
+from warehouse.tables import insert_columns
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "llm.md"
+HOUR_MS = 3_600_000
+NOW = int(time.time() * 1000) // HOUR_MS * HOUR_MS
+TEXT = """contract: 1
+model: answers
+prices: [{version: "gpt*", input: 2, cached_input: 1, output: 10}]
+budget: {day: 5}
+user: context.user
+deployments:
+  gpt-4: {quantisation: INT4, continuous_batching: true, gpu: 1 x L4, engine: vLLM 0.32}
+  gpt-5: {speculative_decoding: none}
+"""
+
+
+def record(client: Client, rows: list[dict[str, Any]]) -> None:
+    defaults = {"model": "answers", "version": "gpt-4", "at": NOW, "error": "", "metrics": {}, "context": {}}
+    filled = [{**defaults, "id": f"i{i}", "offset": i, **row} for i, row in enumerate(rows)]
+    names = (*defaults, "id", "offset")
+    table = {name: [row[name] for row in filled] for name in names}
+    insert_columns(client, "predictions", columns("predictions", len(rows), **table, received_at=table["at"]))
+
+
+def test_costs_are_summed_by_hour_version_and_prompt(client: Client) -> None:
+    priced = {"input_tokens": 10.0, "output_tokens": 2.0, "cached_input_tokens": 4.0, "cost_usd": 0.5}
+    first = {"metrics": priced, "context": {"prompt": "a@1"}}
+    record(
+        client,
+        [
+            first,
+            # A repeated export has the same id and counts once.
+            {**first, "id": "i0", "offset": 100},
+            {"metrics": {"input_tokens": 7.0, "output_tokens": 0.0, "cost_usd": 0.0}, "context": {"prompt": "a@1"}},
+            {"metrics": {"input_tokens": 5.0}, "context": {"prompt": "a@2"}},
+            {"error": "Timeout", "context": {"prompt": "a@2"}},
+            {"metrics": priced, "at": NOW - HOUR_MS},
+            {"metrics": priced, "version": "gpt-5"},
+        ],
+    )
+    rows = client.rows(
+        "SELECT version, prompt, toUnixTimestamp(hour), calls, answered, with_tokens, with_cost, input_tokens, "
+        "cached_input_tokens, cacheable_tokens, output_tokens, cost FROM model_costs ORDER BY ALL"
+    )
+    hour = NOW // 1000
+    assert rows == [
+        ("gpt-4", "", hour - 3600, 1, 1, 1, 1, 10, 4, 10, 2, 0.5),
+        ("gpt-4", "a@1", hour, 2, 2, 2, 2, 17, 4, 10, 2, 0.5),
+        ("gpt-4", "a@2", hour, 2, 1, 0, 0, 5, 0, 0, 0, 0),
+        ("gpt-5", "", hour, 1, 1, 1, 1, 10, 4, 10, 2, 0.5),
+    ]
+
+
+def test_costs_by_user_need_a_contract_that_names_one(client: Client) -> None:
+    record(
+        client,
+        [
+            {"metrics": {"cost_usd": 0.5}, "context": {"user": "ann"}},
+            {"metrics": {"cost_usd": 0.25}, "context": {"user": "ann"}},
+            {"context": {"user": "bob"}},
+            {"metrics": {"cost_usd": 1.0}},
+            {"model": "other", "metrics": {"cost_usd": 1.0}, "context": {"user": "eve"}},
+        ],
+    )
+    sql = "SELECT user, sum(calls), sum(with_cost), sum(cost) FROM user_costs GROUP BY user ORDER BY user"
+    assert client.rows(sql) == []
+    store_serving_sections(client, [parse_contract(TEXT), parse_contract("contract: 1\nmodel: other")], NOW)
+    assert client.rows(sql) == [("", 1, 1, 1.0), ("ann", 2, 2, 0.75), ("bob", 1, 0, 0)]
+    store_serving_sections(client, [parse_contract("contract: 1\nmodel: answers")], NOW + 1)
+    assert client.rows(sql) == []
+
+
+def test_sections_of_the_contract_in_effect_are_rows(client: Client) -> None:
+    store_serving_sections(client, [parse_contract(TEXT)], NOW)
+    deployments = "SELECT version, quantisation, continuous_batching, gpu, engine FROM latest_deployments ORDER BY 1"
+    assert client.rows(deployments) == [("gpt-4", "INT4", "yes", "1 x L4", "vLLM 0.32"), ("gpt-5", "", "", "", "")]
+    ((day, month, member),) = client.rows("SELECT budget_day, budget_month, user_member FROM cost_settings")
+    assert (day, member) == (5, "user")
+    assert math.isnan(month)
+    # A contract without descriptions ends them.
+    store_serving_sections(client, [parse_contract("contract: 1\nmodel: answers")], NOW + 1)
+    assert client.rows(deployments) == []
+
+
+def test_the_queries_of_the_page_run(client: Client) -> None:
+    store_serving_sections(client, [parse_contract(TEXT)], NOW)
+    record(client, [{"metrics": {"cost_usd": 0.5, "input_tokens": 1.0}, "context": {"user": "ann", "prompt": "a@1"}}])
+    at = int(time.time() * 1000) - 60_000
+    fact = ServingFact("answers", "host:1", "queue_ms", "", at, "vllm", "histogram", "ms", 10, 10, 100, 15)
+    insert_serving_facts(client, [fact])
+    queries = re.findall(r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(queries) == 5
+    for query in queries:
+        assert len(client.rows(query)) == 1, query
+    for name in ("cost-budget", "cache-hit-fall", "token-coverage"):
+        runbook = (PAGE.parent / "runbooks" / f"{name}.md").read_text(encoding="utf-8").replace("MODEL", "answers")
+        for query in re.findall(r"```sql\n(.*?)```", runbook, re.DOTALL):
+            assert client.rows(query), query
+
+
+def received(text: str, attributes: dict[str, Any], scope: str = "my.client") -> dict[str, Any]:
+    """Publish one span with the prices of a contract, and return the event."""
+    registry = Registry(contracts={"answers": parse_contract(text)})
+    options = MappingOptions({"bot": "answers"})
+    costs = ContractCosts(lambda: registry)
+    ingest = Ingest(load_conventions(), options, producer=None, seq=iter([None] * 9), add_cost=costs.add_cost)
+    call = {"gen_ai.operation.name": "chat", "gen_ai.response.model": "gpt-4", **attributes}
+    export = export_of(span(attributes=call), service="bot", scope=scope)
+    events, rejected = ingest.add(ingest.json.decode(as_json(export)), RECEIVED_MS)
+    assert not rejected
+    (event,) = [*events, *ingest.release()]
+    metrics: dict[str, Any] = json.loads(event).get("metrics", {})
+    return metrics
+
+
+def test_the_receiver_computes_a_cost_only_from_observed_tokens() -> None:
+    tokens = {"gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 100}
+    cached = {"gen_ai.usage.cache_read.input_tokens": 400}
+    assert math.isclose(received(TEXT, tokens)["cost_usd"], 0.003)
+    assert math.isclose(received(TEXT, {**tokens, **cached})["cost_usd"], 0.0026)
+    assert received(TEXT, {**tokens, "gen_ai.usage.cost": 0.5})["cost_usd"] == 0.5, "an observed cost stays"
+    assert "cost_usd" not in received(TEXT, {"gen_ai.usage.input_tokens": 1000})
+    assert "cost_usd" not in received(TEXT.replace("gpt*", "claude*"), tokens)
+    assert "cost_usd" not in received("contract: 1\nmodel: answers", tokens)
+    # OpenLIT counts the tokens of streams by itself, and a cost of 0 means that it knows no price.
+    stream = {**tokens, "gen_ai.request.stream": True}
+    invented = received(TEXT, stream, scope="openlit.instrumentation.openai")
+    assert set(invented) >= {"input_tokens_estimated", "output_tokens_estimated"}
+    assert "cost_usd" not in invented
+    plain = {**tokens, "gen_ai.request.stream": False, "gen_ai.usage.cost": 0.0}
+    assert math.isclose(received(TEXT, plain, scope="openlit.instrumentation.openai")["cost_usd"], 0.003)

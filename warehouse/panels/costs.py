@@ -1,0 +1,112 @@
+"""Costs of the selected model: against its budget, and by version, prompt and user."""
+
+from __future__ import annotations
+
+from warehouse.panels.fragments import MODEL
+from warehouse.panels.query import HOUR_S, PanelQuery, series, table
+from warehouse.signals.costs import Period, budget_columns_sql, budget_numbers_sql
+
+_RANGE = "$__timeFilter(call.hour)"
+_END = "toUnixTimestamp($__toTime)"
+
+
+def _budget(period: Period) -> PanelQuery:
+    """Return the query for the newest whole hour of a period: spent, forecast and budget."""
+    numbers = budget_numbers_sql(MODEL, f"({_END} - 86400)", _END)
+    return table(
+        f"costs.{period}",
+        f"""
+        SELECT {budget_columns_sql()}
+        FROM ({numbers}) AS newest
+        CROSS JOIN
+        (
+            SELECT argMax(budget_{period}, applied_at) AS budget FROM cost_settings WHERE {MODEL}
+        ) AS setting
+        WHERE newest.one.1 = '{period}'
+        ORDER BY newest.until DESC
+        LIMIT 1
+        """,
+        "spent",
+        "forecast",
+        "at least",
+        "at most",
+        "budget",
+        "calls with cost",
+        grain_s=HOUR_S,
+    )
+
+
+DAY = _budget("day")
+MONTH = _budget("month")
+
+
+def _over_time(name: str, key: str) -> PanelQuery:
+    return series(
+        f"costs.{name}",
+        f"""
+        SELECT $__timeInterval(call.hour) AS time, {key} AS {name}, sum(call.cost) AS cost
+        FROM model_costs AS call
+        WHERE {MODEL} AND {_RANGE}
+        GROUP BY time, {name}
+        ORDER BY time, {name}
+        """,
+        f"{name}:text",
+        "cost",
+        grain_s=HOUR_S,
+        period_s=HOUR_S,
+    )
+
+
+BY_VERSION = _over_time("version", "call.version")
+BY_PROMPT = _over_time("prompt", "if(call.prompt = '', 'no prompt', call.prompt)")
+
+PER_CALL = series(
+    "costs.per_call",
+    f"""
+    SELECT $__timeInterval(call.hour) AS time, call.version AS version,
+        sum(call.cost) / nullIf(sum(call.with_cost), 0) AS cost
+    FROM model_costs AS call
+    WHERE {MODEL} AND {_RANGE}
+    GROUP BY time, version
+    ORDER BY time, version
+    """,
+    "version:text",
+    "cost",
+    grain_s=HOUR_S,
+    period_s=HOUR_S,
+)
+
+COVERAGE = series(
+    "costs.coverage",
+    f"""
+    SELECT $__timeInterval(call.hour) AS time,
+        sum(call.with_cost) / nullIf(sum(call.answered), 0) AS "with cost",
+        sum(call.with_tokens) / nullIf(sum(call.answered), 0) AS "with tokens"
+    FROM model_costs AS call
+    WHERE {MODEL} AND {_RANGE}
+    GROUP BY time
+    ORDER BY time
+    """,
+    "with cost",
+    "with tokens",
+    grain_s=HOUR_S,
+    period_s=HOUR_S,
+)
+
+USERS = table(
+    "costs.users",
+    f"""
+    SELECT call.user AS user, sum(call.cost) AS cost, sum(call.calls) AS calls,
+        sum(call.with_cost) / nullIf(sum(call.answered), 0) AS "calls with cost"
+    FROM user_costs AS call
+    WHERE {MODEL} AND {_RANGE}
+    GROUP BY user
+    ORDER BY cost DESC, user
+    LIMIT 50
+    """,
+    "user:text",
+    "cost",
+    "calls",
+    "calls with cost",
+    grain_s=HOUR_S,
+)
