@@ -172,7 +172,7 @@ def test_an_slo_is_red(key: str) -> None:
     assert colours == [{"mode": "fixed", "fixedColor": style.MAJOR}]
 
 
-STATS = ("unseen_now", "decision", "days_left")
+STATS = ("unseen_now", "decision", "days_left", "cost_day", "cost_month")
 """Panels with a single number that say why it is missing."""
 
 
@@ -284,7 +284,10 @@ GAP_AFTER_S = {
         **dict.fromkeys(("first_token", "per_token", "total", "tokens", "tokens_per_minute"), 2 * 86_400),
         **dict.fromkeys(("code_share", "topic_distance"), 2 * 86_400),
         **dict.fromkeys(("prompt_intervals", "prompt_outcomes", "new_topics"), 86_400),
-        **dict.fromkeys(("coverage", "topics", "languages"), 3600),
+        **dict.fromkeys(("coverage", "topics", "languages", "span_times"), 3600),
+        **dict.fromkeys(("cost_versions", "cost_prompts", "cost_per_call", "cost_coverage"), 3600),
+        **dict.fromkeys(("serving_requests", "kv_cache", "cache_hits", "server_times", "server_tokens"), 60),
+        **dict.fromkeys(("serving_counts", "draft_acceptance"), 60),
     },
     "pipeline": {
         "completeness": 86_400,
