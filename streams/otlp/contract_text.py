@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import structlog
 from barograph.contract import Contract
-from barograph.publisher.pii import PiiKeyError, read_key
+from barograph.publisher.pii import PiiKeyError, read_text_key
 from barograph.text.codebook import Codebook, parse_codebook
 from barograph.text.errors import TextError
 from barograph.text.features import GenerationText, TextObserver, check_embedding
@@ -64,13 +64,12 @@ class ContractText:
             codebook = None
             log.warning("topics are left out", reason=str(error))
         assert contract.text is not None
-        if contract.text.content == "hash":
-            try:
-                read_key(contract)
-            except PiiKeyError as error:
-                text = msgspec.structs.replace(contract.text, content="drop")
-                contract = msgspec.structs.replace(contract, text=text)
-                log.warning("hashes of text are left out", reason=str(error))
+        try:
+            read_text_key(contract)
+        except PiiKeyError as error:
+            text = msgspec.structs.replace(contract.text, content="drop")
+            contract = msgspec.structs.replace(contract, text=text)
+            log.warning("hashes of text are left out", reason=str(error))
         try:
             return TextObserver(contract, codebook)
         except TextError as error:

@@ -75,7 +75,11 @@ def generation(number: int) -> dict[str, Any]:
         {"name": "exception", "attributes": pairs},
         {"name": ELSEWHERE, "attributes": [{"key": "body", "value": {"stringValue": PLANTED}}]},
     ]
-    members = {"name": f"chat {ELSEWHERE} x", "status": {"code": 2, "message": ELSEWHERE}, "events": events}
+    members: dict[str, Any] = {
+        "name": f"chat {ELSEWHERE} x",
+        "status": {"code": 2, "message": ELSEWHERE},
+        "events": events,
+    }
     return span(f"{number:02x}", trace_id=f"{number:02x}", attributes=attributes, **members)
 
 

@@ -93,16 +93,31 @@ def read_key(contract: Contract, key: str | bytes | None = None, variable: str =
         PiiKeyError: A field is hashed, and the key is missing or shorter than 16 bytes.
     """
     hashed = [field.name for field in contract.fields if field.pii == "hash"]
-    if contract.text is not None and contract.text.content == "hash":
-        hashed.append("text")
-    if not hashed:
+    return _read_secret(contract.model, hashed, key, variable) if hashed else b""
+
+
+def read_text_key(contract: Contract, key: str | bytes | None = None) -> bytes:
+    """Return the key for hashes of text; empty if the contract's section `text` does not hash.
+
+    Args:
+        contract: The contract.
+        key: The key; by default that of the environment variable BAROGRAPH_PII_KEY.
+
+    Raises:
+        PiiKeyError: The key is missing or shorter than 16 bytes.
+    """
+    if contract.text is None or contract.text.content != "hash":
         return b""
+    return _read_secret(contract.model, ["text"], key, KEY_VARIABLE)
+
+
+def _read_secret(model: str, hashed: list[str], key: str | bytes | None, variable: str) -> bytes:
     value = os.environ.get(variable, "") if key is None else key
     secret = value.encode() if isinstance(value, str) else value
     if len(secret) < MIN_KEY_BYTES:
         state = f"has {len(secret)} bytes" if secret else "is missing"
         raise PiiKeyError(
-            f"the contract of {contract.model} hashes {', '.join(hashed)}, and the key {state}; set "
+            f"the contract of {model} hashes {', '.join(hashed)}, and the key {state}; set "
             f"{variable} to a secret of at least {MIN_KEY_BYTES} bytes, the same wherever the model is "
             "trained and served"
         )

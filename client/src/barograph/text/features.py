@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from barograph.contract import Contract
-from barograph.publisher.pii import PiiKeyError, read_key
+from barograph.publisher.pii import PiiKeyError, read_text_key
 from barograph.text.code_share import code_share
 from barograph.text.codebook import Codebook
 from barograph.text.content import ContentPolicy
@@ -72,7 +72,7 @@ class TextObserver:
             named = contract.text.codebook or "none"
             raise TextError(f"the codebook is {codebook.id}, and the contract of {contract.model} names {named}")
         try:
-            secret = read_key(contract, key)
+            secret = read_text_key(contract, key)
         except PiiKeyError as error:
             raise TextError(str(error)) from error
         self._languages = LanguageDetector(contract.text.languages)
