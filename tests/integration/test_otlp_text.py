@@ -43,7 +43,7 @@ def generation(number: int) -> dict[str, Any]:
     ]
     answer = [
         {
-            "role": "assistant",
+            "role": "model",
             "parts": [
                 {"type": "reasoning", "content": ELSEWHERE},
                 {"type": "text", "content": f"Click on the link. {PLANTED}"},

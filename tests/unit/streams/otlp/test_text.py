@@ -69,7 +69,7 @@ def of_attributes(**attributes: Any) -> tuple[str | None, str | None] | None:
     ("messages", "prompt"),
     [
         ("a plain question", "a plain question"),
-        ([{"role": "user", "content": "one"}, {"role": "assistant", "content": "x"}], "one"),
+        ([{"role": "user", "content": "one"}, {"role": "model", "content": "x"}], "one"),
         ([{"role": "user", "content": "one"}, {"role": "USER", "content": "two"}], "two"),
         ([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "text": "no"}]}], "a"),
         ([{"role": "user", "parts": [{"type": "text", "content": "a"}, {"type": "text", "content": "b"}]}], "a\nb"),
@@ -94,7 +94,7 @@ def test_numbered_messages_and_their_roles() -> None:
         gen_ai__prompt__10__content="last",
         gen_ai__prompt__10__role="user",
         gen_ai__prompt__11__content="no",
-        gen_ai__prompt__11__role="assistant",
+        gen_ai__prompt__11__role="model",
         gen_ai__completion__0__content="answer",
     )
     assert texts == ("last", "answer")
