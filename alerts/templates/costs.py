@@ -59,7 +59,7 @@ def _budget_rule(factory: RuleFactory, budgets: dict[Period, float]) -> Iterator
         has_bounds=True,
         clear=clear,
         every_s=COST_EVERY_S,
-        panel=panel_link("model", "requests"),
+        panel=panel_link("llm", "cost_day"),
     )
 
 
@@ -86,7 +86,7 @@ def _cache_rule(factory: RuleFactory) -> Iterator[Rule]:
         has_bounds=True,
         clear=clear,
         every_s=COST_EVERY_S,
-        panel=panel_link("model", "requests"),
+        panel=panel_link("llm", "tokens"),
     )
 
 
@@ -111,5 +111,5 @@ def _coverage_rule(factory: RuleFactory) -> Iterator[Rule]:
         has_bounds=True,
         clear=clear,
         every_s=COST_EVERY_S,
-        panel=panel_link("model", "requests"),
+        panel=panel_link("llm", "cost_coverage"),
     )

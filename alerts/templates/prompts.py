@@ -50,6 +50,6 @@ def prompt_rules(factory: RuleFactory) -> Iterator[Rule]:
         form="percent",
         has_bounds=True,
         clear=0.0,
-        panel=panel_link("model", "arms"),
+        panel=panel_link("llm", "prompt_comparisons"),
         every_s=EVERY_S,
     )

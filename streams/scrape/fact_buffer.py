@@ -53,6 +53,11 @@ class FactBuffer:
         """Rows that wait."""
         return len(self._rows)
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether the thread that writes runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Start writing."""
         self._thread.start()

@@ -63,6 +63,8 @@ def poll_targets(settings: ProcessorSettings, scrape: ScrapeSettings, report: Re
         while not stop.wait(TICK_S):
             if buffer.error is not None:
                 raise ProcessorError(str(buffer.error))
+            if not buffer.is_writing:
+                raise ProcessorError("The thread that writes to ClickHouse ended with an error. Restart the processor.")
             stopped = [
                 target.instance for target, thread in zip(targets, threads, strict=True) if not thread.is_alive()
             ]

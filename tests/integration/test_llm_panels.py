@@ -1,4 +1,4 @@
-"""The queries of the rows Serving and Cost on the real engine, over planted facts and calls."""
+"""The queries of the page LLM on the real engine, over planted facts, calls and windows; `test_text_queries` has Text."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 from barograph import parse_contract
 
-from dashboards import llm_cost, llm_serving
 from dashboards.macros import TimeRange, Value, expand
 from local.clickhouse import LocalClickHouse
 from tests.support.panel_queries import every_query
 from tests.support.warehouse import columns, migrated
 from warehouse.client import Client
-from warehouse.panels import PanelQuery, costs, serving
+from warehouse.panels import PanelQuery, costs, generations, serving
 from warehouse.serving_facts import ServingFact, insert_serving_facts
 from warehouse.serving_sections import store_serving_sections
 from warehouse.tables import insert_columns
@@ -31,7 +30,11 @@ budget: {day: 100}
 user: context.user
 deployments: {v1: {quantisation: INT4, gpu: 1 x L4}}
 """
-QUERIES = {name: query for name, query in every_query().items() if name.partition(".")[0] in ("serving", "costs")}
+QUERIES = {
+    name: query
+    for name, query in every_query().items()
+    if name.partition(".")[0] in ("serving", "costs", "generations")
+}
 
 
 def milliseconds(hours_ago: float) -> int:
@@ -91,11 +94,47 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
                 ],
             ),
         )
+        windows = {"ttft_ms": (40.0, 90.0), "time_per_output_token_ms": (5.0, 9.0), "output_tokens": (30.0, 60.0)}
+        insert_columns(
+            client,
+            "distances",
+            columns(
+                "distances",
+                len(windows),
+                model=["answers"] * len(windows),
+                version=["v1"] * len(windows),
+                slice=["all"] * len(windows),
+                field=list(windows),
+                window=["1h"] * len(windows),
+                window_start=[milliseconds(2) // 1000] * len(windows),
+                window_end=[milliseconds(1) // 1000] * len(windows),
+                n=[120] * len(windows),
+                mean=[mean for mean, _ in windows.values()],
+                p95=[p95 for _, p95 in windows.values()],
+            ),
+        )
+        insert_columns(
+            client,
+            "panes",
+            columns(
+                "panes",
+                2,
+                model=["answers"] * 2,
+                version=["v1"] * 2,
+                slice=["all"] * 2,
+                field=["output_tokens", "cost_usd"],
+                pane_start=[milliseconds(1) // 1000] * 2,
+                pane_s=[60] * 2,
+                n=[10, 10],
+                nulls=[1, 4],
+            ),
+        )
         yield client
 
 
 def rows(client: Client, query: PanelQuery, model: str = "answers", range_: TimeRange = RANGE) -> list[tuple[Any, ...]]:
     variables: dict[str, Value] = {"model": model, "datasource": "barograph"}
+    variables |= {"version": "v1", "slice": "all", "window": "1h"}
     sql = expand(query.sql, range_, variables)
     result = client.query(sql, settings={})
     records = [tuple(row) for row in zip(*result.columns, strict=True)]
@@ -148,7 +187,14 @@ def test_budgets(client: Client) -> None:
     assert (spent, budget) == (4, None)
 
 
-def test_rows_have_all_panels() -> None:
-    serving_titles = [placed.panel.build().title for placed in llm_serving.row().panels]
-    cost_titles = [placed.panel.build().title for placed in llm_cost.row().panels]
-    assert len({*serving_titles, *cost_titles}) == 17
+def test_generations(client: Client) -> None:
+    assert numbers(client, generations.TOKENS_PER_GENERATION) == {"output": 30}
+    assert numbers(client, generations.TOKENS_PER_MINUTE) == {"output": 30 * 120 / 60}
+    assert numbers(client, generations.COVERAGE) == {"output tokens": 0.9, "cost": 0.6}
+    assert rows(client, generations.TOKENS_OBSERVED) == [(0.9,)]
+    assert rows(client, generations.FIRST_TOKEN_NOW) == [(90,)]
+    assert rows(client, generations.PER_TOKEN_NOW) == [(9,)]
+    assert rows(client, generations.OUTPUT_TOKENS_NOW) == [(30,)]
+    assert [row[2] for row in rows(client, generations.FIRST_TOKEN)] == [90]
+    assert [row[2] for row in rows(client, generations.PER_TOKEN)] == [9]
+    assert rows(client, generations.TOTAL) == []

@@ -19,7 +19,6 @@ from dashboards.query import dedent_sql
 from dashboards.uids import DASHBOARDS, PANELS
 from tests.support.dashboard_lint import lint
 from tests.support.json_schema import faults
-from tests.support.llm_rows import llm_queries
 from tests.support.panel_queries import every_query
 from warehouse.panels.fragments import LEVELS
 from warehouse.panels.health import STATES
@@ -90,7 +89,7 @@ def test_every_named_panel_is_on_its_page_and_no_other() -> None:
 def test_all_pages_pass_the_lint_and_use_every_query() -> None:
     queries = every_query()
     assert [str(finding) for finding in lint(PAGES.values(), queries.values())] == []
-    queried = {query.sql for dashboard in PAGES.values() for query in queries_in(dashboard)} | llm_queries()
+    queried = {query.sql for dashboard in PAGES.values() for query in queries_in(dashboard)}
     unasked = [name for name, query in queries.items() if query.sql.split() not in [sql.split() for sql in queried]]
     assert unasked == []
 

@@ -11,7 +11,6 @@ from dashboards.pages import dashboards
 from dashboards.parse import queries_in
 from tests.support.alerting import contracts, installation
 from tests.support.grafana_provisioning import ROOT
-from tests.support.llm_rows import llm_queries
 from warehouse import migrate
 from warehouse.roles import MODELS, ROLES, Limit, Role, statements
 
@@ -58,7 +57,6 @@ def below(names: set[str]) -> set[str]:
 
 def test_grafana_reads_exactly_what_dashboards_and_rules_need() -> None:
     queries = [query.sql for dashboard in dashboards().values() for query in queries_in(dashboard)]
-    queries += llm_queries()
     names = set[str]().union(*(named(sql) for sql in (*queries, *(sql for rule in RULES for sql in rule))))
     assert {"drift", "label_times", "duplicates", "processors"} <= names
     assert set(GRAFANA.reads) == names | below(names)
