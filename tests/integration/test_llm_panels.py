@@ -1,4 +1,7 @@
-"""The queries of the page LLM on the real engine, over planted facts, calls and windows; `test_text_queries` has Text."""
+"""The queries of the page LLM on the real engine, over planted facts, calls and windows.
+
+`test_text_queries` has those of the row Text.
+"""
 
 from __future__ import annotations
 
@@ -108,10 +111,10 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
                 window=["1h"] * len(windows),
                 window_start=[milliseconds(2) // 1000] * len(windows),
                 window_end=[milliseconds(1) // 1000] * len(windows),
-                n=[120] * len(windows),
                 mean=[mean for mean, _ in windows.values()],
                 p95=[p95 for _, p95 in windows.values()],
-            ),
+            )
+            | {"n": [120] * len(windows)},
         )
         insert_columns(
             client,
@@ -125,9 +128,9 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
                 field=["output_tokens", "cost_usd"],
                 pane_start=[milliseconds(1) // 1000] * 2,
                 pane_s=[60] * 2,
-                n=[10, 10],
                 nulls=[1, 4],
-            ),
+            )
+            | {"n": [10, 10]},
         )
         yield client
 
@@ -151,7 +154,7 @@ def numbers(client: Client, query: PanelQuery) -> dict[str, float]:
 @pytest.mark.parametrize("name", QUERIES)
 def test_every_query_runs_for_awkward_names_and_returns_nothing(client: Client, name: str) -> None:
     result = rows(client, QUERIES[name], model=AWKWARD)
-    assert result == []
+    assert result in ([], [(None,)]), "a stat without rows is unknown"
 
 
 def test_servers(client: Client) -> None:
