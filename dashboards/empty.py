@@ -5,7 +5,7 @@ from __future__ import annotations
 _NO_WINDOW = "No window was judged in this range: too few events, or Pipeline is behind."
 _NO_REPORT = "No processor reported in this range."
 _NOT_COMPUTED = "Not computed yet: the guard does it once a day, for models with verdicts."
-_NO_SCRAPE = "No value in this range: `barograph run scrape` does not run, or the server does not report it."
+_NO_SCRAPE = "No value in this range: no scraper runs, or the server does not report it."
 _NO_CALL = "No calls of a language model in this range."
 _NO_PREDICTION = "No predictions in this range: callers are down, or Pipeline is behind."
 

@@ -57,12 +57,12 @@ def test_processors_do_not_write_to_source_topics_and_publishers_do_not_read() -
     assert {right.operation for right in required_acls("publisher", topics)} == {"Write"}
 
 
-def test_only_the_command_writes_prompts_and_serving_systems_only_read() -> None:
+def test_only_the_command_and_the_guard_write_prompts_and_serving_systems_only_read() -> None:
     topics = Topics()
     writers = {
         acl.user for acl in user_acls(topics) for right in acl.rights if right == Acl("Write", "topic", "prompts")
     }
-    assert writers == {"barograph-prompts"}
+    assert writers == {"barograph-prompts", "barograph-guard"}
     assert {right.operation for right in required_acls("serving", topics)} == {"Read"}
 
 

@@ -12,7 +12,11 @@ import yaml
 from tests.support.first_start import FirstStart
 from tests.support.grafana_provisioning import ROOT
 
-SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
+SERVICES: dict[str, Any] = {
+    name: service
+    for name, service in yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"].items()
+    if "profiles" not in service
+}
 PROCESSORS = ("sketcher", "recorder", "monitor", "scorer", "guard")
 
 
