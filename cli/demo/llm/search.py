@@ -17,7 +17,7 @@ _MESSAGES, _POLL_S = 1000, 1.0
 
 def topics_with(settings: Settings, text: str) -> tuple[int, list[str]]:
     """Return how many messages were searched, and the topics of the run that have the text in a key or value."""
-    needle, searched, found = text.encode(), 0, []
+    needle, searched, matches = text.encode(), 0, []
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 2})
     topics = admin.list_topics(timeout=TIMEOUT_S).topics
     processor = settings.processor()
@@ -26,13 +26,13 @@ def topics_with(settings: Settings, text: str) -> tuple[int, list[str]]:
         for messages in reread(processor, "search", topic, ranges, poll_messages=_MESSAGES, poll_s=_POLL_S):
             searched += len(messages)
             if any(needle in (message.value() or b"") or needle in (message.key() or b"") for message in messages):
-                found.append(topic)
-    return searched, sorted(set(found))
+                matches.append(topic)
+    return searched, sorted(set(matches))
 
 
 def tables_with(client: Client, text: str) -> tuple[int, list[str]]:
     """Return how many rows were searched, and the tables that have the text in a column."""
-    searched, found = 0, []
+    searched, matches = 0, []
     for table in _tables(client):
         [(rows, hits)] = client.rows(
             f"SELECT count(), countIf(position(formatRow('JSONEachRow', *), {{text:String}}) > 0) FROM {table}",  # noqa: S608 - names of tables
@@ -40,8 +40,8 @@ def tables_with(client: Client, text: str) -> tuple[int, list[str]]:
         )
         searched += int(rows)
         if hits:
-            found.append(table)
-    return searched, found
+            matches.append(table)
+    return searched, matches
 
 
 def _tables(client: Client) -> Iterator[str]:
