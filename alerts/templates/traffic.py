@@ -15,7 +15,7 @@ from dashboards.uids import DASHBOARDS, panel_link
 from warehouse.signals.pipeline import processor_age, record_age
 from warehouse.signals.signal import Signal
 from warehouse.signals.verdicts import loss, verdict_age
-from warehouse.signals.volume import broken_share, silence
+from warehouse.signals.volume import broken_share, out_of_range, silence
 
 PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
 PROCESSOR_GONE_S = 120.0
@@ -54,14 +54,44 @@ def _broken(
     )
 
 
+def _out_of_range(factory: RuleFactory, name: str, allowed: float) -> Iterator[Rule]:
+    (field,) = (each for each in factory.contract.fields if each.name == name)
+    _, short = factory.windows("field-slo")
+    bounds = " to ".join("any" if each is None else f"{each:g}" for each in (field.low, field.high))
+    yield from factory.rule(
+        "field-slo",
+        factory.severity("field-slo", field),
+        part=name,
+        headline=f"too many values of {name} are out of range",
+        summary=(
+            *(NumberRef("E", "percent"), *INTERVAL["percent"], " of the values of ", LabelRef("field")),
+            *(*IN_WINDOW, f", over all versions, are not in the range {bounds}; the SLO allows {allowed:.3%}."),
+        ),
+        description=(
+            f"In the {last_part(short)} more values of {name} are out of the range {bounds} than the contract allows "
+            f"({allowed:.3%}), by a statistically significant margin. Nulls do not count."
+        ),
+        signal=out_of_range(factory.contract.model, name, short.length_s, factory.pane, allowed),
+        about="outputs",
+        form="percent",
+        has_bounds=True,
+        clear=round(allowed * factory.clear_share, 12),
+        long_s=short.length_s,
+        short_s=short.length_s,
+        panel=panel_link("model", "rates"),
+    )
+
+
 def traffic_rules(factory: RuleFactory) -> Iterator[Rule]:
-    """Rules on the latency and error SLOs, and on silence."""
+    """Rules on the SLOs of latency, errors and fields, and on silence."""
     slo = factory.contract.slo
     slow = None if slo.latency_share is None else round(1 - slo.latency_share, 12)
     if slo.latency_ms is not None and (slow or factory.override("latency").threshold):
         yield from _broken(factory, "latency", slow or 0.0, f"are slower than {slo.latency_ms:g} ms", "latency")
     failed = factory.contract.rate_thresholds.major if not slo.error_rate else slo.error_rate
     yield from _broken(factory, "errors", failed, "fail", "errors")
+    for name, share in slo.in_range.items():
+        yield from _out_of_range(factory, name, round(1 - share, 12))
     at_least_s = factory.override("silence").at_least_s or max(600, 2 * factory.contract.pane_s)
     yield from factory.rule(
         "silence",

@@ -12,6 +12,7 @@ from streams.otlp.conventions import Conventions
 from streams.otlp.model_call import ESTIMATED, ModelCall
 from streams.otlp.settings import SERVICE_NAME
 from streams.otlp.values import is_name
+from warehouse.scoring.arms import REFUSALS
 
 CONTEXT_NAMES = ("provider", "operation", "request_model", "prompt_name", "prompt_version", *IDENTITIES)
 """Meanings that become members of `context` under the same name."""
@@ -100,6 +101,9 @@ class PredictionMapper:
         for name in self._time_names:
             if name in values:
                 metrics[name] = values[name]
+        reasons = values.get("finish_reasons")
+        if reasons is not None:
+            metrics["refused"] = float(any(each.strip().lower() in REFUSALS for each in reasons.split(",")))
         metrics.update(call.chars)
         is_estimated = call.tokens_estimated or "ttft_ms" not in values
         ttft_ms, tokens = values.get("ttft_ms", values.get("ttft_ms" + ESTIMATED)), values.get("output_tokens")

@@ -19,7 +19,7 @@ from warehouse.signals import EventTimeRange, FactTime, Signal, point_sql, serie
 from warehouse.signals.labels import expected_drop, label_age, measured_drop, performance
 from warehouse.signals.pipeline import processor_age
 from warehouse.signals.verdicts import ALONE_EVENTS, HoppingWindow, PaneTiming, loss, psi, rate, verdict_age
-from warehouse.signals.volume import broken_share, silence
+from warehouse.signals.volume import broken_share, out_of_range, silence
 from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
@@ -40,6 +40,7 @@ SIGNALS: dict[str, Signal] = {
     "verdict age": verdict_age(ODD, DAY, 7200),
     "errors": broken_share(ODD, "errors", 6 * HOUR_S, PANE, 0.05),
     "latency": broken_share(ODD, "latency", 6 * HOUR_S, PANE, 0.05),
+    "out of range": out_of_range(ODD, "temp", 6 * HOUR_S, PANE, 0.05),
     "silence": silence(ODD, PANE, 2 * HOUR_S),
     "performance": performance(ODD, "auc", "1d", DAY_S, 3 * DAY_S, 0.7, "least"),
     "bias": performance(ODD, "bias", "1d", DAY_S, 3 * DAY_S, 0.05, "size"),
@@ -59,6 +60,12 @@ def history(engine: LocalClickHouse) -> Iterator[Client]:
     with migrated(engine) as client:
         write_history(client, seed=7)
         yield client
+
+
+def pane_keys(traffic: dict[str, Any]) -> dict[str, Any]:
+    """The members of a row of `volume` that a row of `panes` has too."""
+    names = ("model", "version", "slice", "pane_start", "pane_s", "n", "sealed")
+    return {name: traffic[name] for name in names}
 
 
 def write_history(client: Client, seed: int, days: int = 12) -> None:
@@ -119,6 +126,11 @@ def write_history(client: Client, seed: int, days: int = 12) -> None:
         for version in ("1", "2")
         for n in [0 if hour % 24 < 4 or 60 < hour < 75 or rng.random() < 0.1 else rng.randrange(200)]
     ]
+    panes = [
+        row("panes", field=field, below=pane["n"] // 40, above=pane["slow"], nulls=pane["n"] // 10, **pane_keys(pane))
+        for pane in traffic
+        for field in ("temp", "dewp")
+    ]
     labels = [
         row("labels", model=ODD, id=str(i), received_at=at_ms, at=at_ms, offset=i)
         for i, hour in enumerate(range(0, days * 24))
@@ -138,6 +150,7 @@ def write_history(client: Client, seed: int, days: int = 12) -> None:
     applied = [row("contracts", model=ODD, applied_at=(T0 - 5 * HOUR_S) * 1000)]
     for table, rows in (
         *(("drift", drift), ("rates", rates), ("performance", scored), ("volume", traffic), ("labels", labels)),
+        ("panes", panes),
         *(("processors", reports), ("baselines", baselines), ("contracts", applied)),
     ):
         rng.shuffle(rows)
@@ -181,7 +194,7 @@ def judged_by(at: int) -> dict[str, str]:
     moment = f"fromUnixTimestamp64Milli(toInt64({at * 1000}))"
     sealed = f"pane_start + pane_s + {PANE.sealed_after_s} <= toDateTime({at})"
     return {
-        **{"drift": f"judged_at <= {moment}", "rates": f"judged_at <= {moment}", "volume": sealed},
+        **{"drift": f"judged_at <= {moment}", "rates": f"judged_at <= {moment}", "volume": sealed, "panes": sealed},
         **{"performance": f"revised_at <= {moment}"},
     }
 
@@ -407,6 +420,15 @@ def test_messages_on_traffic_name_the_window(client: Client) -> None:
         _, window, end, start, to, _, value = details(client, name, *panes, table="volume")
         assert (window, end, value) == ("6h", until, observed)
         assert (start, to) == (str((T0 - HOUR_S) * 1000), str(T0 * 1000))
+    # Nulls do not count, and neither do other fields.
+    known = {"model": ODD, "slice": "all", "pane_start": T0 - HOUR_S, "pane_s": HOUR_S, "sealed": True, "n": 100}
+    fields = [
+        row("panes", field="temp", below=5, above=15, nulls=20, version="1", **known),
+        row("panes", field="temp", above=20, nulls=20, version="2", **known),
+        row("panes", field="dewp", above=90, version="1", **known),
+    ]
+    _, window, end, *_, value = details(client, "out of range", *fields, table="panes")
+    assert (window, end, value) == ("6h", until, 40 / 160)
 
 
 def test_a_version_without_traffic_does_not_page(client: Client) -> None:

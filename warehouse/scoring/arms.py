@@ -24,12 +24,12 @@ _NOW = "fromUnixTimestamp64Milli({now_ms:Int64}, 'UTC')"
 _KEYS = ("model", "basis", "unit", "slice", "window_start", "window_s", "arm", "version", "bucket")
 _VALUES = tuple(name for name in COLUMNS if name not in (*_KEYS, "records", "counted_at"))
 _TIMED = "latency_ms > 0 AND isFinite(latency_ms)"
-_REFUSALS = (
+REFUSALS = (
     *("content_filter", "content_filtered", "refusal", "safety", "guardrail_intervened", "prohibited_content"),
     *("blocklist", "recitation", "spii"),
 )
 """Finish reasons with which providers say that the model, or a filter around it, refused to answer."""
-_REFUSED = f"hasAny(arrayMap(each -> trimBoth(each), splitByChar(',', lower(status_text))), {list(_REFUSALS)})"
+_REFUSED = f"hasAny(arrayMap(each -> trimBoth(each), splitByChar(',', lower(status_text))), {list(REFUSALS)})"
 _MAX_NUMBER = "1e12"
 _MICRO = "1e6"
 """Millionths of a dollar in one: costs of a millionth still have exact squares."""

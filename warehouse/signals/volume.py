@@ -31,11 +31,36 @@ def broken_share(
     """
     k, n = _COUNTS[kind]
 
+    return _share(f"sum({k}) AS pane_k, sum({n}) AS pane_n FROM volume FINAL", "", model, window_s, pane, threshold)
+
+
+def out_of_range(model: str, field: str, window_s: int, pane: PaneTiming, threshold: float) -> Signal:
+    """Return the signal of the share of a field's numbers that are out of its range, over all versions.
+
+    It exceeds the threshold only if the lower end of Wilson's 95 % interval does.
+    """
+    counts = "sum(below + above) AS pane_k, sum(n - nulls) AS pane_n FROM panes FINAL"
+    return _share(counts, field, model, window_s, pane, threshold)
+
+
+def _share(counts: str, field: str, model: str, window_s: int, pane: PaneTiming, threshold: float) -> Signal:
+    """Return the signal of a share of sums over panes.
+
+    Args:
+        counts: `pane_k` and `pane_n` as aggregates, with their table.
+        field: the field whose panes count; empty for a table without fields.
+        model: the model.
+        window_s: the length of the window in seconds.
+        pane: the panes of the model.
+        threshold: the share.
+    """
+    of_field = f" AND field = {literal(field)}" if field else ""
+
     def select(period: EventTimeRange, fact_time: FactTime) -> str:
         wide = EventTimeRange(f"({period.start} - {window_s})", period.end)
         panes = (
-            f"SELECT toUnixTimestamp(pane_start) + pane_s AS end, sum({k}) AS pane_k, sum({n}) AS pane_n "
-            f"FROM volume FINAL WHERE {_where(model, wide)} GROUP BY end"
+            f"SELECT toUnixTimestamp(pane_start) + pane_s AS end, {counts} WHERE {_where(model, wide)}{of_field} "
+            "GROUP BY end"
         )
         # Panes that end in (end − window, end].
         frame = f"(ORDER BY end ASC RANGE BETWEEN {window_s - 1} PRECEDING AND CURRENT ROW)"
@@ -48,14 +73,14 @@ def broken_share(
         )
         state = f"multiIf(n = 0, {EMPTY}, low > {float(threshold)!r}, {SURE}, {UNSURE})"
         return (
-            "SELECT '' AS key, '' AS version, end AS until, end AS ended_at, "
+            f"SELECT {literal(field)} AS key, '' AS version, end AS until, end AS ended_at, "
             f"until + {pane.sealed_after_s} AS judged_at, "
             f"tuple(until) AS rank, tuple(toUInt8({state}), share, low, high, 0.) AS verdict "
             f"FROM ({sums}) WHERE end > {period.start}"
         )
 
     facts = Facts(select, pane.stale_s(pane.pane_s), format_duration(window_s))
-    return Signal("", ("",), threshold, facts, has_versions=False)
+    return Signal("field" if field else "", (field,), threshold, facts, has_versions=False)
 
 
 def silence(model: str, pane: PaneTiming, at_least_s: int, threshold: float = 1.0) -> Signal:

@@ -24,6 +24,7 @@ RULES: dict[str, str] = {
     "performance-drop": "Measured performance is below the reference, significantly by more than a margin.",
     "cbpe-drop": "Performance estimated without labels is worse than the reference.",
     "latency": "The share of predictions slower than `slo.latency_ms` is larger than `slo.latency_share` allows.",
+    "field-slo": "More values of a field are out of its range than `slo.in_range` allows.",
     "errors": "The share of failed predictions exceeds `slo.error_rate`, or `thresholds.rates.major` without it.",
     "silence": "No predictions for longer than usual.",
     "completeness": "Events were lost before they were counted.",

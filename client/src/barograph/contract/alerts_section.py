@@ -276,6 +276,7 @@ def _missing_thresholds(contract: Contract, name: str, rule: AlertRule, path: Pa
         "performance": not slo.performance and "slo.performance",
         "latency": (slo.latency_ms is None or (slo.latency_share is None and rule.threshold is None))
         and "slo.latency_ms and slo.latency_share",
+        "field-slo": not slo.in_range and "slo.in_range",
         "performance-drop": contract.label is None and "label",
         "cbpe-drop": contract.label is None and "label",
         "label-stop": contract.label is None and "label",

@@ -607,6 +607,14 @@ def _thresholds(contract: Contract) -> Iterator[CheckFailure]:
     if contract.slo.latency_share is not None and contract.slo.latency_ms is None:
         message = "latency_share has no effect alone; write latency_ms too"
         yield CheckFailure(("slo", "latency_share"), message, (("slo", "latency_ms"),))
+    fields = {field.name: field for field in contract.fields}
+    for name in contract.slo.in_range:
+        path, field = ("slo", "in_range", name), fields.get(name)
+        if field is None:
+            yield CheckFailure(path, f"there is no field {quoted(name)}; name one of `fields`", (("fields",),))
+        elif field.type not in NUMERIC_TYPES or (field.low is None and field.high is None):
+            message = f"the field {quoted(name)} has no range; write range: [null, LARGEST]"
+            yield CheckFailure(path, message, (("fields", name),))
 
 
 def _ignored(contract: Contract) -> Iterator[CheckFailure]:

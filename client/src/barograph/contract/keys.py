@@ -631,6 +631,12 @@ SLO = RecordKind(
             "Targets of metrics with mature labels: the smallest value, for error metrics the largest: `{auc: 0.7}`.",
             "no target",
         ),
+        Key(
+            "in_range",
+            MapKind(NumberKind(0.0, 1.0, above=True)),
+            "Numeric fields with the share of their values that must be within `range`: `{ttft_ms: 0.95}`.",
+            "no target",
+        ),
     )
 )
 

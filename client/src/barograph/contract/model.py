@@ -304,13 +304,15 @@ class Text(msgspec.Struct, frozen=True, kw_only=True):
 class Slo(msgspec.Struct, frozen=True, kw_only=True):
     """The model's service level objectives."""
 
-    LATER: ClassVar = ("performance",)
+    LATER: ClassVar = ("performance", "in_range")
 
     latency_ms: float | None = None
     latency_share: float | None = None
     error_rate: float | None = None
     performance: dict[str, float] = msgspec.field(default_factory=dict)
     """Metric (`auc`, `accuracy`, `mae`, …) → its smallest value, or for an error its largest, with mature labels."""
+    in_range: dict[str, float] = msgspec.field(default_factory=dict)
+    """Numeric field → the smallest share of its values that must be within its range."""
 
     def __post_init__(self) -> None:
         _to_float(self, "latency_ms", "latency_share", "error_rate")
