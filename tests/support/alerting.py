@@ -47,9 +47,9 @@ model: price
 pane: 1h
 windows: [{length: 1d, hop: 1h}]
 fields:
-  rooms: {type: int, critical: true}
+  rooms: {type: int, critical: true, range: [1, 40]}
 label: {type: float}
-slo: {performance: {mae: 10, bias: 2}}
+slo: {performance: {mae: 10, bias: 2}, in_range: {rooms: 0.99}}
 arms: {shares: {tip@1: 0.5, tip@2: 0.5}}
 rollback: {prompt: tip, margins: {errors: 0.01}}
 prices:

@@ -479,3 +479,9 @@ def test_a_contract_with_rollback_has_a_rule_for_each_arm_and_criterion() -> Non
     assert "The guard moves the label" in words(acting.summary, {}, {})
     critical = "\nfields: {x: {type: float, critical: true}}"
     assert ("prompt-harm", "page", "") in rules_by_name(text + "}" + critical)
+
+
+def test_a_target_for_the_range_of_a_field_is_a_rule_of_its_own() -> None:
+    rule = rules_by_name(NUMBER)["field-slo", "page", "rooms"]
+    assert (rule.signal.keys, rule.signal.threshold, rule.clear) == (("rooms",), 0.01, 0.0075)
+    assert "1 to 40" in rule.description

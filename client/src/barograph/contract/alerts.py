@@ -66,7 +66,7 @@ SHADOW_RULES = tuple(name for name in RULES if name.startswith("shadow-"))
 """Rules on the candidate of the section `shadow`."""
 COST_RULES = ("cost-budget", "cache-hit-fall", "token-coverage")
 """Rules on the cost of a language model."""
-WINDOW_RULES = (THRESHOLD_RULES - {"shadow-missing", "shadow-harm", *COST_RULES}) | {"performance"}
+WINDOW_RULES = (THRESHOLD_RULES - {"shadow-missing", "shadow-harm", *COST_RULES}) | {"performance", "field-slo"}
 """Rules that evaluate windows of the contract."""
 AGE_RULES = frozenset({"silence", "label-stop", "pipeline-lag", "shadow-lag", "drills-overdue"})
 """Rules on the time since data last arrived, or since drills last passed."""

@@ -110,9 +110,9 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
     lines.append(f"  psi: {flow_map({key: number_scalar(getattr(psi, key)) for key in psi.__struct_fields__})}")
     lines.append(f"  rates: {flow_map({key: number_scalar(getattr(rates, key)) for key in rates.__struct_fields__})}")
     promises = _changed_scalars(contract.slo, Slo(performance=contract.slo.performance, in_range=contract.slo.in_range))
-    if contract.slo.performance:
-        metrics = contract.slo.performance.items()
-        promises["performance"] = flow_map({text_scalar(metric): number_scalar(value) for metric, value in metrics})
+    for key, targets in (("performance", contract.slo.performance), ("in_range", contract.slo.in_range)):
+        if targets:
+            promises[key] = _numbers(targets)
     if promises:
         lines.append(f"slo: {flow_map(promises)}")
     alerts = alert_settings(contract.alerts)

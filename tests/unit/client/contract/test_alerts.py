@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from barograph import Contract, ContractError, dump_contract, parse_contract
 from barograph.contract import Field
@@ -173,3 +175,21 @@ def test_rules_apply_to_their_kinds_of_fields() -> None:
     assert [applies_to(rule, field("float", "scores.late")) for rule in rules] == [False, True, False, True, True]
     assert not any(applies_to(rule, field("float", "latency_ms")) for rule in rules)
     assert not any(applies_to(rule, field("category", "features.f", "drop")) for rule in rules)
+
+
+@pytest.mark.parametrize(
+    ("slo", "message"),
+    [
+        ("{in_range: {gone: 0.9}}", "there is no field 'gone'"),
+        ("{in_range: {city: 0.9}}", "the field 'city' has no range"),
+        ("{in_range: {open: 0.9}}", "the field 'open' has no range"),
+        ("{in_range: {age: 1.5}}", "1"),
+    ],
+)
+def test_a_target_for_a_range_needs_a_numeric_field_with_a_range(slo: str, message: str) -> None:
+    fields = "{city: {type: category}, open: {type: float}, age: {type: float, range: [0, 120]}}"
+    with pytest.raises(ContractError, match=re.escape(message)):
+        parse_contract(f"contract: 1\nmodel: m\nfields: {fields}\nslo: {slo}\n")
+    good = parse_contract(f"contract: 1\nmodel: m\nfields: {fields}\nslo: {{in_range: {{age: 0.95}}}}\n")
+    assert good.slo.in_range == {"age": 0.95}
+    assert parse_contract(dump_contract(good)) == good

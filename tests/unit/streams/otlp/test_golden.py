@@ -14,7 +14,18 @@ import pytest
 
 from streams.otlp.nesting import SpanOutcome
 from streams.otlp.rejection import ValueReason
-from tests.support.otlp import FOLDER, INSTRUMENTATIONS, as_json, as_protobuf, exports, make_ingest, predictions, truth
+from tests.support.otlp import (
+    FOLDER,
+    INSTRUMENTATIONS,
+    as_json,
+    as_protobuf,
+    export_of,
+    exports,
+    make_ingest,
+    predictions,
+    span,
+    truth,
+)
 
 CALLS = ("plain", "stream+usage", "stream", "tool", "error400", "refused", "stream cut by client", "responses")
 """The calls in their order."""
@@ -196,3 +207,15 @@ def test_messages_of_the_collector_give_the_same_prediction() -> None:
     members = b'"model":"via-collector","version":"m"'
     assert members in by_json[0][0]
     assert members in by_protobuf[0][0]
+
+
+@pytest.mark.parametrize(
+    ("reasons", "refused"),
+    [(["stop"], 0), (["length", "content_filter"], 1), (["Content_Filter"], 1), (["tool_calls"], 0), (None, None)],
+)
+def test_refused_answers_are_counted_and_unknown_ones_are_not(reasons: list[str] | None, refused: int | None) -> None:
+    attributes: dict[str, Any] = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+    if reasons is not None:
+        attributes["gen_ai.response.finish_reasons"] = reasons
+    (event,) = predictions([export_of(span(attributes=attributes))])
+    assert event.get("metrics", {}).get("refused") == refused
