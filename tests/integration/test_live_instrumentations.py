@@ -1,13 +1,18 @@
-"""Live calls of a real language model through five instrumentations, compared with what client and server measured."""
+"""Live calls of a real language model through five instrumentations, and its metrics, compared with measurements."""
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
 from local.child_process import PartMissingError
 from local.language_model import MODEL, LocalLanguageModel
+from streams.scrape.exposition import parse_exposition
+from streams.scrape.facts import FactReader
+from streams.scrape.server_table import load_server_table
 from tests.support.instrumentations import install, make_calls
 from tests.support.missing_dependencies import skip_without
 from tests.support.otlp_receiver import published, start
@@ -74,3 +79,26 @@ def test_predictions_equal_what_client_and_server_measured(
     for event in (too_long, refused):
         assert not {"input_tokens", "output_tokens"} & event["metrics"].keys()
     pipeline.stop()
+
+
+def test_metrics_of_the_server_become_facts(server: LocalLanguageModel) -> None:
+    reader = FactReader(load_server_table(), "answers", "local")
+
+    def scrape(at_ms: int) -> dict[str, float | None]:
+        body = urllib.request.urlopen(f"{server.root_url}/metrics", timeout=30).read()
+        facts = reader.read(parse_exposition(body), at_ms)
+        assert facts.servers == ("llamacpp",)
+        assert not facts.rejected
+        return {row.name: row.value for row in facts.rows}
+
+    scrape(0)
+    question = {"messages": [{"role": "user", "content": "How do I pay?"}], "max_tokens": 8}
+    request = urllib.request.Request(
+        f"{server.url}/chat/completions", json.dumps(question).encode(), {"Content-Type": "application/json"}
+    )
+    usage = json.loads(urllib.request.urlopen(request, timeout=60).read())["usage"]
+    facts = scrape(15_000)
+    assert (facts["running_requests"], facts["waiting_requests"]) == (0, 0)
+    assert facts["output_tokens"] == usage["completion_tokens"]
+    assert facts["input_tokens"] == usage["prompt_tokens"]
+    assert (facts["time_per_output_token_ms"] or 0.0) > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from cli.demo.expectation import DemoExpectation
 from cli.demo.llm.bot_process import BotCall
 from cli.demo.llm.search import tables_with, topics_with
-from cli.demo.llm.training import CANDIDATE, MODEL, PRODUCTION
+from cli.demo.llm.training import CANDIDATE, MODEL, PRICES, PRODUCTION
 from cli.demo.query_result import DemoQuery, query_rows
 from cli.demo.report import DemoReport, joined
 from cli.settings import Settings
@@ -19,6 +20,8 @@ FIRST_TOKEN_MS = 10.0
 """Largest difference between the first token of a span and that of the client, in milliseconds."""
 NEAR_SHARE = 0.95
 """Least share of first tokens within that; on a busy machine some take longer to be noticed."""
+LEAST_FACTS = 5
+"""Running and waiting requests, tokens in and out, and whether the server answers are always there."""
 LAST_CALLS = 50
 """The last calls, which are all after the rollback."""
 
@@ -39,6 +42,8 @@ class LlmFindings:
     """The last window of each text feature: field, end, PSI, its interval, events, level."""
     recorded: dict[str, dict[str, Any]]
     """Id of a generation → its metrics."""
+    facts: int
+    """Different facts that the inference server reported."""
     searched: tuple[int, int]
     """Messages and rows that were searched for the planted text."""
     leaks: Sequence[str]
@@ -70,6 +75,7 @@ def read_findings(settings: Settings, client: Client, calls: Sequence[BotCall], 
         "ORDER BY window_end DESC LIMIT 1 BY field",
     )
     rows = client.rows("SELECT id, metrics FROM all_predictions WHERE model = {model:String}", {"model": MODEL})
+    [(facts,)] = client.rows("SELECT uniqExact(name) FROM serving_facts WHERE model = {model:String}", {"model": MODEL})
     messages, in_topics = topics_with(settings, planted)
     searched, in_tables = tables_with(client, planted)
     return LlmFindings(
@@ -79,6 +85,7 @@ def read_findings(settings: Settings, client: Client, calls: Sequence[BotCall], 
         rolled_back(client),
         topics,
         {str(row[0]): dict(row[1]) for row in rows},
+        int(facts),
         (messages, searched),
         (*in_topics, *in_tables),
     )
@@ -144,6 +151,16 @@ def expectations(findings: LlmFindings) -> list[DemoExpectation]:
             bool(late) and near >= NEAR_SHARE * len(late),
             f"{near} of {len(late)}, at most {max(late, default=0.0):.1f} ms",
         ),
+        DemoExpectation(
+            "each generation has the cost of its tokens",
+            bool(recorded) and all(_has_cost(metrics) for metrics in recorded.values()),
+            f"{sum(metrics.get('cost_usd') or 0.0 for metrics in recorded.values()):.6f} US dollars",
+        ),
+        DemoExpectation(
+            "the metrics of the inference server are stored beside the model",
+            findings.facts >= LEAST_FACTS,
+            f"{findings.facts} facts",
+        ),
         DemoExpectation("generations name their prompt", prompts == [PRODUCTION, CANDIDATE], joined(prompts)),
         DemoExpectation(
             "the worse prompt was rolled back by the guard, and served nobody afterwards",
@@ -162,3 +179,9 @@ def expectations(findings: LlmFindings) -> list[DemoExpectation]:
             f"{joined(findings.leaks) or 'none'}",
         ),
     ]
+
+
+def _has_cost(metrics: dict[str, Any]) -> bool:
+    (price,) = PRICES
+    expected = (metrics["input_tokens"] * price.input + metrics["output_tokens"] * price.output) / 1e6
+    return math.isclose(metrics.get("cost_usd") or 0.0, expected, rel_tol=1e-9)

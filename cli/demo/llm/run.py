@@ -84,8 +84,13 @@ class LlmDemo(DemoRun):
             apply_all(settings, [(first, dump_contract(first))], [], [codebook], reason="the demo")
             self._register_prompts(settings, origin_s)
         port = choose_port()
-        variables = {variable_of("otlp.port"): str(port), variable_of("otlp.wait_s"): "1"}
-        self._start_processors(settings, (*KINDS, "otlp", "guard"), variables)
+        variables = {
+            variable_of("otlp.port"): str(port),
+            variable_of("otlp.wait_s"): "1",
+            variable_of("scrape.targets"): f"{MODEL}={model.root_url}/metrics",
+            variable_of("scrape.interval_s"): "5",
+        }
+        self._start_processors(settings, (*KINDS, "otlp", "guard", "scrape"), variables)
         bot = self._start_bot(settings, model, port, origin_s)
         with connect(settings.warehouse) as client:
             self._warm_up(settings, client, bot, first)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pyarrow.parquet as pq
-from barograph.contract import Arms, Contract, Field, Rollback, Slo, Text, Window
+from barograph.contract import Arms, Contract, Field, Rollback, Slo, Text, TokenPrice, Window
 from barograph.text.codebook import Codebook
 from barograph.text.embedding import SentenceEncoder
 from barograph.text.training import train_codebook
@@ -42,6 +42,10 @@ ROLLBACK = Rollback(
 production."""
 
 
+PRICES = (TokenPrice(version="*", input=0.1, output=0.4),)
+"""An invented price, in US dollars per million tokens."""
+
+
 def train_topics() -> Codebook:
     """Train the codebook with questions of customers; each topic gets a number."""
     rng = random.Random(0)  # noqa: S311 - questions, no secrets
@@ -60,6 +64,7 @@ def first_contract(codebook: Codebook) -> Contract:
         windows=(WINDOW,),
         text=Text(codebook=codebook.id, languages=("en",)),
         slo=SLO,
+        prices=PRICES,
     )
 
 
@@ -95,6 +100,7 @@ def infer_contract(client: Client, table: Path, first: Contract) -> InferResult:
         out_of_order_s=first.out_of_order_s,
         text=first.text,
         slo=SLO,
+        prices=PRICES,
         rollback=ROLLBACK,
     )
     return dataclasses.replace(result, contract=contract)
