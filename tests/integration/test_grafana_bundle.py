@@ -59,7 +59,7 @@ def test_all_contracts_are_deployed_and_a_second_apply_changes_nothing(stub: Stu
     assert titles == {"barograph": "Barograph", "barograph-alerts": "Barograph alerts"}
     assert {folder for folder, _ in stub.state.groups} == {"barograph-alerts"}
     assert sorted(stub.state.dashboards) == [
-        f"barograph-{page}" for page in ("field", "fleet", "model", "pipeline", "shadow")
+        f"barograph-{page}" for page in ("field", "fleet", "llm", "model", "pipeline", "shadow")
     ]
     for model in contracts():
         rules = [rule for group in stub.state.groups.values() for rule in group["rules"] if model in rule["title"]]

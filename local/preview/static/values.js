@@ -64,6 +64,8 @@ const UNITS = {
   none: plain(""),
   percentunit: (value, decimals) => plain("%")(100 * value, decimals),
   short: scaled(1000, ["", " K", " Mil", " Bil", " Tri", " Quadr", " Quint", " Sext", " Sept"]),
+  currencyUSD: (value, decimals) =>
+    `${value < 0 ? "-" : ""}$${scaled(1000, ["", "K", "M", "B", "T"])(Math.abs(value), decimals)}`,
   bytes: scaled(1024, ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"].map((prefix) => ` ${prefix}B`)),
   cps: perTime("c/s"),
   reqpm: perTime("req/m"),
