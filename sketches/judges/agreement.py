@@ -6,9 +6,10 @@ With n_uc labels c of item u, m_u = Σ_c n_uc ≥ 2 and t = Σ m_u,
     alpha = 1 − (t − 1) (t − A)/(t² − Σ_c (Σ_u n_uc)²).
 
 1 is perfect agreement, 0 what labels at random would give, and a negative alpha systematic disagreement. Items with
-less than two labels do not count. The interval is the jackknife's over items, with Student's t and ends of at most 1. In
-simulations with 2 or 3 reviewers, 30 to 300 items and 2 or 3 categories, about 5 % of the samples have an interval that
-misses the true alpha. With less than 20 items of disagreement, and a rare category, it would be up to 16 %.
+less than two labels do not count. The interval is the jackknife's over items, with Student's t and ends of at most
+1. In simulations with 2 or 3 reviewers, 30 to 300 items and 2 or 3 categories, about 5 % of the samples have an
+interval that misses the true alpha. With less than 20 items of disagreement, and a rare category, it would be up to
+16 %.
 
 Source: Krippendorff (2011), Computing Krippendorff's Alpha-Reliability; jackknife: Efron and Stein (1981), Annals of
 Statistics 9, 586–596.

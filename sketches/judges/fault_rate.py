@@ -16,6 +16,8 @@ IntArray = NDArray[np.int64]
 
 Z = float(ndtri(0.5 + CONFIDENCE / 2.0))
 """Half-width of a 95 % interval in standard errors: 1.96."""
+LEAST_SAVING = 0.02
+"""Part of the width of gold alone by which a judge must narrow the interval: the width that 4 % more labels save."""
 LEAST_GOLD = 50
 """Fewest labels of people for a rate; with fewer it is `insufficient`."""
 
@@ -65,9 +67,14 @@ class JudgedRate:
     """Labelled share of the judged answers; NaN without answers."""
 
     @property
+    def width_saved(self) -> FloatArray:
+        """Part of the width of gold alone by which the interval is narrower; negative if wider, NaN without a rate."""
+        return np.asarray(1.0 - (self.rate.high - self.rate.low) / (self.gold_only.high - self.gold_only.low))
+
+    @property
     def judge_adds_nothing(self) -> NDArray[np.bool_]:
-        """Whether the interval is not narrower than that of gold alone, or does not exist."""
-        return np.asarray(~(self.rate.high - self.rate.low < self.gold_only.high - self.gold_only.low))
+        """Whether the interval is narrower than that of gold alone by less than 2 %, or does not exist."""
+        return np.asarray(~(self.width_saved >= LEAST_SAVING))
 
 
 def fault_rate(
