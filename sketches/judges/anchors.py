@@ -1,6 +1,6 @@
 """Drift of a judge on frozen anchors: answers with a known label that never change.
 
-When a judge is released, it judges all anchors some 30 times: the bank. Each later run is paired with one run of the
+When a judge is released, it judges all anchors 30 to 60 times: the bank. Each later run is paired with one run of the
 bank that is **used once**. D = right verdicts of the bank's run − right verdicts now. Without drift D is symmetric
 around 0, which the e-process of `sketches.shadow.day_evidence` tests: E for D above 0, with κ = 1 and the scale
 s₀² = 2 · variance of the bank's runs (s₀ at least ½ anchor). Look after every run: by Ville's inequality E reaches 20
@@ -56,7 +56,7 @@ def anchor_drift(bank: ArrayLike, runs: ArrayLike) -> AnchorDrift:
     frozen, later = np.asarray(bank, np.float64), np.asarray(runs, np.float64)
     size, count = frozen.shape[-1] if frozen.ndim else 0, later.shape[-1] if later.ndim else 0
     if size < LEAST_BANK:
-        raise ValueError(f"the bank has {size} runs; judge the anchors at least {LEAST_BANK} times, better 30 times")
+        raise ValueError(f"the bank has {size} runs; judge the anchors at least {LEAST_BANK} times, better 60 times")
     if count > size:
         raise ValueError(
             f"{count} runs need as many runs of the bank, which has {size}: each is used once. Start a new bank"
