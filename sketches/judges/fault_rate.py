@@ -18,6 +18,8 @@ Z = float(ndtri(0.5 + CONFIDENCE / 2.0))
 """Half-width of a 95 % interval in standard errors: 1.96."""
 LEAST_SAVING = 0.02
 """Part of the width of gold alone by which a judge must narrow the interval: the width that 4 % more labels save."""
+UNEVEN_P = 0.001
+"""p below which gold is no random part of the judged answers; one random sample in a thousand is called uneven."""
 LEAST_GOLD = 50
 """Fewest labels of people for a rate; with fewer it is `insufficient`."""
 
@@ -31,11 +33,13 @@ class RateReason(IntEnum):
     """No answer of a group (flagged or unflagged, faulty or sound) has a label."""
     little_gold = 2
     """Fewer than 50 labels."""
-    rare_class = 3
+    uneven_gold = 3
+    """Gold is no random part of the judged answers: the judge's verdicts or scores differ there (p < 0.001)."""
+    rare_class = 4
     """Graded scores: fewer than 10 faulty, or fewer than 10 sound answers in gold."""
-    weak_judge = 4
+    weak_judge = 5
     """Gold of other traffic: the judge may be hardly better than chance."""
-    wide_interval = 5
+    wide_interval = 6
     """The interval is wider than the margin of the promise on either side."""
 
 
@@ -68,13 +72,16 @@ class JudgedRate:
 
     @property
     def width_saved(self) -> FloatArray:
-        """Part of the width of gold alone by which the interval is narrower; negative if wider, NaN without a rate."""
+        """Part of the width of gold alone by which the interval is narrower; negative if wider, NaN without either."""
         return np.asarray(1.0 - (self.rate.high - self.rate.low) / (self.gold_only.high - self.gold_only.low))
 
     @property
     def judge_adds_nothing(self) -> NDArray[np.bool_]:
-        """Whether the interval is narrower than that of gold alone by less than 2 %, or does not exist."""
-        return np.asarray(~(self.width_saved >= LEAST_SAVING))
+        """Whether there is no rate, or its interval is narrower than that of gold alone by less than 2 %.
+
+        False if there is a rate but none of gold alone, because gold was drawn by verdict.
+        """
+        return np.asarray(np.isnan(self.rate.value) | (self.width_saved < LEAST_SAVING))
 
 
 def fault_rate(
@@ -102,18 +109,27 @@ def fault_rate(
     return FaultRate(np.asarray(np.clip(value, 0.0, 1.0)), clipped_low, clipped_high, reason)
 
 
-def gold_rate(faulty: ArrayLike, gold: ArrayLike, margin: ArrayLike | None = None) -> FaultRate:
+def gold_rate(
+    faulty: ArrayLike, gold: ArrayLike, margin: ArrayLike | None = None, *, is_uneven: ArrayLike = False
+) -> FaultRate:
     """Return the rate of gold alone, with Wilson's interval.
 
     Args:
         faulty: faulty answers of gold.
         gold: labelled answers, a random sample of all, broadcast against `faulty`.
         margin: as for `fault_rate`.
+        is_uneven: whether gold is no random sample; the rate is then NaN.
     """
     faults, rows = np.broadcast_arrays(np.asarray(faulty, np.float64), np.asarray(gold, np.float64))
+    uneven = np.broadcast_to(np.asarray(is_uneven, np.bool_), rows.shape)
     low, high = wilson(faults, rows)
-    reason = first_reason((rows == 0.0, RateReason.no_gold), (rows < LEAST_GOLD, RateReason.little_gold))
-    return fault_rate(np.where(rows > 0.0, rate_of(faults, rows), np.nan), low, high, reason, margin)
+    reason = first_reason(
+        (rows == 0.0, RateReason.no_gold),
+        (uneven, RateReason.uneven_gold),
+        (rows < LEAST_GOLD, RateReason.little_gold),
+    )
+    blank = np.where((rows > 0.0) & ~uneven, 0.0, np.nan)
+    return fault_rate(rate_of(faults, rows) + blank, low + blank, high + blank, reason, margin)
 
 
 def first_reason(*reasons: tuple[NDArray[np.bool_], RateReason]) -> NDArray[np.int8]:

@@ -5,8 +5,9 @@ With labels y (1 faulty, 0 sound) and scores f of n answers of gold, and scores 
     p̂ = ȳ + λ (f̄ of the others − f̄ of gold), λ = Cov(y, f)/Var(f)/(1 + n/N),
 
 with Cov and Var of gold. The interval is normal: ± 1.96 √(Var(y − λf)/n + λ² Var(f of the others)/N). A λ near 0 means
-that the scores add nothing. The normal interval needs ten faulty and ten sound answers in gold. For verdicts of yes or
-no, use `sketches.judges.strata`, which holds with fewer.
+that the scores add nothing. Gold must be a random sample: if its mean score differs from that of the others (p < 0.001
+of a normal test), the rate is `insufficient`. The normal interval needs ten faulty and ten sound answers in gold. For
+verdicts of yes or no, use `sketches.judges.strata`, which holds with fewer.
 
 Everything is computed from sums, which add up over hours, partitions and machines.
 
@@ -19,8 +20,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
 
-from sketches.judges.fault_rate import LEAST_GOLD, JudgedRate, RateReason, Z, fault_rate, first_reason, gold_rate
+from sketches.judges.fault_rate import (
+    LEAST_GOLD,
+    UNEVEN_P,
+    JudgedRate,
+    RateReason,
+    Z,
+    fault_rate,
+    first_reason,
+    gold_rate,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -81,8 +92,9 @@ def graded_rate(gold: ArrayLike, others: ArrayLike, *, margin: ArrayLike | None 
         margin: largest half-width of the interval that the promise allows; None for any.
 
     Returns:
-        Without variance of the scores λ is 0. The rate is NaN without gold or others. It is `insufficient` then, with
-        less than 50 labels, with less than ten faulty or ten sound ones, and if the interval is wider than the margin.
+        Without variance of the scores λ is 0. The rate is NaN without gold or others. It is `insufficient` then, if
+        gold is no random sample, with less than 50 labels, with less than ten faulty or ten sound ones, and if the
+        interval is wider than the margin.
 
     Raises:
         ValueError: sums have another shape or contradict one another, or the margin is not above 0.
@@ -104,15 +116,22 @@ def graded_rate(gold: ArrayLike, others: ArrayLike, *, margin: ArrayLike | None 
     of_residuals = np.maximum(of_y - 2.0 * tuning * covariance + tuning**2 * of_f, 0.0)
     of_others_mean = np.maximum(gg - g * g / width, 0.0) / width**2
     half = Z * np.sqrt(of_residuals / size + tuning**2 * of_others_mean)
+    allowed = -ndtri(UNEVEN_P / 2.0) * np.sqrt(of_f / size + of_others_mean)
+    is_uneven = is_known & (np.abs(g / width - f / size) > allowed + 1e-9 * np.abs(f / size))
     reason = first_reason(
         (~is_known, RateReason.no_gold),
+        (is_uneven, RateReason.uneven_gold),
         (n < LEAST_GOLD, RateReason.little_gold),
         (np.minimum(y, n - y) < LEAST_OF_CLASS, RateReason.rare_class),
     )
     blank = np.where(is_known, 0.0, np.nan)
     rate = fault_rate(value + blank, value - half + blank, value + half + blank, reason, margin)
     return GradedRate(
-        JudgedRate(rate, gold_rate(y, n, margin), np.where(n + rows > 0.0, n / np.maximum(n + rows, 1.0), np.nan)),
+        JudgedRate(
+            rate,
+            gold_rate(y, n, margin, is_uneven=is_uneven),
+            np.where(n + rows > 0.0, n / np.maximum(n + rows, 1.0), np.nan),
+        ),
         np.where(is_known, tuning, np.nan),
     )
 

@@ -10,7 +10,7 @@ with its best λ; a normal interval around it covers as little as 58 % at 2 % fa
 be arbitrarily bad: it then adds nothing, which the result reports.
 
 Gold may have another share of flagged answers than the traffic, if it was drawn at random within each verdict. Only
-the rate of gold alone then has no meaning.
+the rate of gold alone then has no meaning, and is NaN: Fisher's exact test compares both shares.
 
 Source: MOVER, Zou and Donner (2008), Statistics in Medicine 27, 1693–1702; Wilson in `sketches.drift.rates`.
 """
@@ -20,9 +20,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sketches.drift.fisher import fisher_p
 from sketches.drift.rates import rate_of, wilson
 from sketches.judges.fault_rate import (
     LEAST_GOLD,
+    UNEVEN_P,
     JudgedRate,
     RateReason,
     Z,
@@ -88,9 +90,10 @@ def strata_rate(
     down = np.sqrt((q * (p1 - low1)) ** 2 + ((1.0 - q) * (p0 - low0)) ** 2 + of_share)
     up = np.sqrt((q * (high1 - p1)) ** 2 + ((1.0 - q) * (high0 - p0)) ** 2 + of_share)
     reason = first_reason((~is_known, RateReason.no_gold), (g1 + g0 < LEAST_GOLD, RateReason.little_gold))
+    is_uneven = fisher_p(g1, g1 + g0, marked - g1, rows - g1 - g0) < UNEVEN_P
     blank = np.where(is_known, 0.0, np.nan)
     return JudgedRate(
         fault_rate(value + blank, value - down + blank, value + up + blank, reason, margin),
-        gold_rate(f1 + f0, g1 + g0, margin),
+        gold_rate(f1 + f0, g1 + g0, margin, is_uneven=is_uneven),
         np.where(rows > 0, rate_of(g1 + g0, rows), np.nan),
     )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sketches.judges.fault_rate import RATE_REASON_NAMES
+from sketches.judges.fault_rate import RATE_REASON_NAMES, RateReason
 from sketches.judges.graded import GOLD_SUMS, gold_sums, graded_rate, other_sums
 from sketches.judges.strata import strata_rate
 
@@ -94,6 +94,25 @@ def test_a_rate_is_insufficient_for_a_reason(labels: list[int], margin: float | 
     scores = np.linspace(0.0, 1.0, len(labels))
     rate = graded_rate(gold_sums(labels, scores), other_sums(np.linspace(0.0, 1.0, 1000)), margin=margin).judged.rate
     assert RATE_REASON_NAMES[int(rate.reason)] == reason
+
+
+def test_gold_that_is_no_random_sample_is_reported() -> None:
+    """People labelled the answers with the highest scores."""
+    scores = np.linspace(0.0, 1.0, 1000)
+    labels = (np.arange(200) % 3 == 0).astype(np.int64)
+    result = graded_rate(gold_sums(labels, scores[800:]), other_sums(scores[:800]))
+    assert RATE_REASON_NAMES[int(result.judged.rate.reason)] == "uneven gold"
+    assert np.isnan(result.judged.gold_only.value)
+
+
+def test_random_gold_is_seldom_called_uneven() -> None:
+    rng = np.random.default_rng(63)
+    scores = rng.beta(0.5, 2.0, size=(5000, 300))
+    gold, others = scores[:, :60], scores[:, 60:]
+    gold_side = np.stack([np.full(5000, 60), np.full(5000, 20), gold.sum(1), (gold**2).sum(1), gold.sum(1) / 3], axis=1)
+    other_side = np.stack([np.full(5000, 240), others.sum(1), (others**2).sum(1)], axis=1)
+    reasons = graded_rate(gold_side, other_side).judged.rate.reason
+    assert np.mean(reasons == RateReason.uneven_gold) <= 0.004
 
 
 def test_many_windows_are_computed_at_once() -> None:

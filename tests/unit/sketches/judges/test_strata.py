@@ -64,6 +64,24 @@ def test_a_rate_is_insufficient_for_a_reason(values: tuple[int, ...], margin: fl
     assert np.isnan(rate.value) == np.isnan(rate.low) == np.isnan(rate.high) == (reason == "no gold")
 
 
+def test_gold_that_was_drawn_by_verdict_has_no_rate_of_its_own() -> None:
+    """Half of gold is flagged, where 18 % of the answers are: the faulty share of gold is not that of the answers."""
+    result = strata_rate(5000, 900, 100, 75, 100, 2)
+    assert float(result.rate.value) == pytest.approx(0.18 * 0.75 + 0.82 * 0.02)
+    assert int(result.rate.reason) == RateReason.none
+    assert RATE_REASON_NAMES[int(result.gold_only.reason)] == "uneven gold"
+    assert np.isnan(result.gold_only.value)
+    assert np.isnan(result.width_saved)
+    assert not result.judge_adds_nothing
+
+
+def test_random_gold_is_seldom_called_uneven() -> None:
+    rng = np.random.default_rng(63)
+    g1 = rng.hypergeometric(900, 4100, 200, size=20_000)
+    result = strata_rate(5000, 900, g1, 0, 200 - g1, 0)
+    assert np.mean(result.gold_only.reason == RateReason.uneven_gold) <= 0.002
+
+
 def test_a_judge_that_flags_nothing_leaves_the_rate_of_gold() -> None:
     result = strata_rate(5000, 0, 0, 0, 200, 4)
     np.testing.assert_allclose((result.rate.low, result.rate.high), wilson(4, 200))
