@@ -79,6 +79,16 @@ def day_evidence(
     x = _scaled(sums, counts, null, burn_in)
     total = np.cumsum(x, axis=-1)
     variance = np.asarray(kappa, np.float64)[..., None] * np.cumsum(x * x, axis=-1)
+    return log_evidence(total, variance)
+
+
+def log_evidence(total: FloatArray, variance: FloatArray) -> DayEvidence:
+    """Return the evidence of sums of scaled increments.
+
+    Args:
+        total: S, of any shape.
+        variance: V, of the same shape.
+    """
     log_e = _log_terms(total, variance)
     z = total[..., None] / np.sqrt(variance[..., None] + PRECISIONS)
     return DayEvidence(

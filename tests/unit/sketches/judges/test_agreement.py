@@ -1,0 +1,106 @@
+"""Agreement of reviewers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sketches.judges.agreement import MISSING, agreement, category_counts
+
+TEXTBOOK = np.array(
+    [
+        [1, 2, 3, 3, 2, 1, 4, 1, 2, -1, -1, -1],
+        [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, -1, 3],
+        [-1, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, -1],
+        [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, -1],
+    ]
+)
+"""Krippendorff's example: four reviewers, twelve items, five categories."""
+
+
+def random_codes(seed: int, reviewers: int, items: int, accuracy: float, missing: float = 0.1) -> np.ndarray:
+    """Return labels that are the true category with probability `accuracy`, and otherwise one of three at random."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(3, size=items)
+    codes = np.where(rng.random((reviewers, items)) < accuracy, truth, rng.integers(3, size=(reviewers, items)))
+    return np.where(rng.random(codes.shape) < missing, MISSING, codes)
+
+
+def test_the_textbook_example() -> None:
+    result = agreement(TEXTBOOK)
+    assert result.alpha == pytest.approx(113 / 152, abs=1e-12)
+    assert round(result.alpha, 3) == 0.743
+    assert result.items == 11
+    assert np.isnan(result.low)
+    assert np.isnan(result.high)
+
+
+def test_disagreements_are_listed_with_the_least_agreement_first() -> None:
+    assert agreement(TEXTBOOK).disagreements.tolist() == [5, 1, 7]
+    assert category_counts(TEXTBOOK)[5].tolist() == [1, 1, 1, 1, 0]
+
+
+def test_perfect_agreement_is_1() -> None:
+    result = agreement([[0, 1, 1, 2], [0, 1, 1, 2]])
+    assert (result.alpha, result.disagreements.tolist()) == (1.0, [])
+
+
+def test_systematic_disagreement_is_negative() -> None:
+    assert agreement([[0, 1, 0, 1], [1, 0, 1, 0]]).alpha < 0.0
+
+
+@pytest.mark.parametrize("codes", [[[0, 0], [0, 0]], [[0, -1], [-1, 1]], np.full((2, 3), -1), np.zeros((0, 4), int)])
+def test_alpha_is_undefined_without_two_categories_or_pairs(codes: np.ndarray) -> None:
+    assert np.isnan(agreement(codes).alpha)
+
+
+@given(st.integers(0, 10_000), st.floats(0.3, 0.95))
+@settings(max_examples=50)
+def test_alpha_equals_that_of_the_coincidence_matrix(seed: int, accuracy: float) -> None:
+    codes = random_codes(seed, 4, 30, accuracy)
+    matrix = np.zeros((3, 3))
+    for item in codes.T:
+        labels = item[item >= 0]
+        for i, one in enumerate(labels):
+            for j, other in enumerate(labels):
+                if i != j:
+                    matrix[one, other] += 1 / (len(labels) - 1)
+    total, margins = matrix.sum(), matrix.sum(axis=1)
+    expected = (total**2 - (margins**2).sum()) / (total - 1)
+    assert agreement(codes).alpha == pytest.approx(1 - (total - np.trace(matrix)) / expected, abs=1e-9)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=50)
+def test_order_and_numbers_of_categories_do_not_matter(seed: int) -> None:
+    codes = random_codes(seed, 3, 80, 0.6)
+    rng = np.random.default_rng(seed)
+    renamed = np.append(rng.permutation([7, 30, 4]), MISSING)[codes][rng.permutation(3)][:, rng.permutation(80)]
+    one, other = agreement(codes), agreement(renamed)
+    np.testing.assert_allclose((one.alpha, one.low, one.high), (other.alpha, other.low, other.high), atol=1e-9)
+    assert len(one.disagreements) == len(other.disagreements)
+
+
+def test_the_interval_is_that_of_items_left_out_one_by_one() -> None:
+    codes = random_codes(1, 3, 60, 0.6)
+    result = agreement(codes)
+    paired = np.flatnonzero((codes >= 0).sum(axis=0) >= 2)
+    without = np.array([agreement(np.delete(codes, item, axis=1)).alpha for item in paired])
+    error = np.sqrt((len(paired) - 1) * without.var())
+    assert result.high - result.alpha == pytest.approx(2.0 * error, rel=0.02)
+    assert result.alpha - result.low == pytest.approx(result.high - result.alpha, abs=1e-12)
+
+
+def test_the_interval_covers_alpha() -> None:
+    """Three reviewers, 100 items: of 200 intervals at least 180 contain the alpha of 100,000 items."""
+    alpha = agreement(random_codes(0, 3, 100_000, 0.7)).alpha
+    results = [agreement(random_codes(seed, 3, 100, 0.7)) for seed in range(1, 201)]
+    assert sum(each.low <= alpha <= each.high for each in results) >= 180
+
+
+@pytest.mark.parametrize("codes", [[0, 1, 1], [[0.0, 1.0]], [[0, -2]], [["a", "b"]]])
+def test_wrong_codes_are_rejected(codes: object) -> None:
+    with pytest.raises(ValueError, match="codes must"):
+        agreement(codes)  # type: ignore[arg-type]

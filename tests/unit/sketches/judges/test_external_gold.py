@@ -1,0 +1,82 @@
+"""Rates of faults from gold of other traffic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sketches.judges.external_gold import external_gold_rate
+from sketches.judges.fault_rate import RATE_REASON_NAMES
+
+GOLDEN = (5000, 900, 50, 45, 100, 92)
+
+
+def test_golden_rate() -> None:
+    result = external_gold_rate(*GOLDEN)
+    np.testing.assert_allclose(
+        (result.rate.value, result.rate.low, result.rate.high),
+        (0.121951219512, 0.0480850677921, 0.175752004773),
+        rtol=0,
+        atol=1e-9,
+    )
+    assert (float(result.sensitivity), float(result.specificity)) == (0.9, 0.92)
+    assert RATE_REASON_NAMES[int(result.rate.reason)] == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "margin", "reason", "has_value"),
+    [
+        ((5000, 900, 0, 0, 100, 92), None, "no gold", False),
+        ((5000, 900, 50, 45, 0, 0), None, "no gold", False),
+        ((0, 0, 50, 45, 100, 92), None, "no gold", False),
+        ((5000, 900, 20, 18, 29, 27), None, "little gold", True),
+        ((5000, 900, 20, 18, 30, 28), None, "", True),
+        ((5000, 3650, 18, 15, 82, 24), None, "weak judge", True),
+        ((5000, 900, 50, 20, 100, 60), None, "weak judge", False),
+        (GOLDEN, 0.06, "wide interval", True),
+        (GOLDEN, 0.07, "", True),
+    ],
+)
+def test_a_rate_is_insufficient_for_a_reason(
+    values: tuple[int, ...], margin: float | None, reason: str, has_value: bool
+) -> None:
+    rate = external_gold_rate(*values, margin=margin).rate
+    assert RATE_REASON_NAMES[int(rate.reason)] == reason
+    assert np.isfinite(rate.value) == has_value
+
+
+@given(
+    st.integers(1, 5000).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))),
+    st.integers(1, 300).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))),
+    st.integers(1, 300).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))),
+)
+@settings(max_examples=300)
+def test_a_sufficient_rate_has_an_interval_between_0_and_1(
+    traffic: tuple[int, int], faulty: tuple[int, int], sound: tuple[int, int]
+) -> None:
+    rate = external_gold_rate(*traffic, *faulty, *sound).rate
+    if not rate.reason:
+        assert 0.0 <= rate.low <= rate.high <= 1.0
+        assert 0.0 <= rate.value <= 1.0
+
+
+def test_a_perfect_judge_leaves_its_own_rate() -> None:
+    rate = external_gold_rate(10**6, 20_000, 10**5, 10**5, 10**5, 10**5).rate
+    assert float(rate.value) == pytest.approx(0.02)
+    assert 0.019 < rate.low < 0.02 < rate.high < 0.021
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ((100, 101, 5, 5, 5, 5), "flagged answers than judged ones"),
+        ((100, 10, 5, 6, 5, 5), "flagged faulty answers in gold"),
+        ((100, 10, 5, 5, 5, 6), "unflagged sound answers in gold"),
+        ((100, 10, 5, -1, 5, 5), "faulty_flagged must be whole numbers"),
+    ],
+)
+def test_counts_that_contradict_one_another_are_rejected(values: tuple[int, ...], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        external_gold_rate(*values)

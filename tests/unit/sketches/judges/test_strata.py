@@ -1,0 +1,146 @@
+"""Rates of faults from verdicts and random gold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sketches.drift.rates import wilson
+from sketches.judges.fault_rate import RATE_REASON_NAMES, RateReason
+from sketches.judges.strata import strata_rate
+
+GOLDEN = (5000, 900, 40, 30, 160, 4)
+
+
+@st.composite
+def counts(draw: st.DrawFn) -> tuple[int, int, int, int, int, int]:
+    """Counts that fit each other, with gold in both strata."""
+    flagged, unflagged = draw(st.integers(1, 3000)), draw(st.integers(1, 3000))
+    g1, g0 = draw(st.integers(1, min(flagged, 200))), draw(st.integers(1, min(unflagged, 200)))
+    return flagged + unflagged, flagged, g1, draw(st.integers(0, g1)), g0, draw(st.integers(0, g0))
+
+
+def test_golden_rate() -> None:
+    rate = strata_rate(*GOLDEN).rate
+    np.testing.assert_allclose(
+        (rate.value, rate.low, rate.high), (0.1555, 0.124456982417, 0.192708640039), rtol=0, atol=1e-9
+    )
+    assert int(rate.reason) == RateReason.none
+
+
+def test_gold_alone_has_the_interval_of_wilson() -> None:
+    result = strata_rate(*GOLDEN)
+    assert float(result.gold_only.value) == pytest.approx(34 / 200)
+    np.testing.assert_allclose((result.gold_only.low, result.gold_only.high), wilson(34, 200))
+    assert float(result.gold_share) == pytest.approx(0.04)
+    assert float(result.width_saved) == pytest.approx(1 - (0.192708640039 - 0.124456982417) / np.ptp(wilson(34, 200)))
+    assert not result.judge_adds_nothing
+
+
+def test_a_judge_that_guesses_adds_nothing() -> None:
+    """A judge with 83 % sensitivity and 29 % specificity at 18 % faults: it flags 73 %, with an interval as wide."""
+    result = strata_rate(20_000, 14_600, 73, 15, 27, 3)
+    assert float(result.rate.value) == pytest.approx(0.18, abs=1e-3)
+    assert result.judge_adds_nothing
+
+
+@pytest.mark.parametrize(
+    ("values", "margin", "reason"),
+    [
+        ((5000, 900, 0, 0, 160, 4), None, "no gold"),
+        ((5000, 900, 40, 30, 0, 0), None, "no gold"),
+        ((0, 0, 0, 0, 0, 0), None, "no gold"),
+        ((5000, 900, 9, 7, 40, 1), None, "little gold"),
+        ((5000, 900, 10, 7, 40, 1), None, ""),
+        (GOLDEN, 0.03, "wide interval"),
+        (GOLDEN, 0.04, ""),
+    ],
+)
+def test_a_rate_is_insufficient_for_a_reason(values: tuple[int, ...], margin: float | None, reason: str) -> None:
+    rate = strata_rate(*values, margin=margin).rate
+    assert RATE_REASON_NAMES[int(rate.reason)] == reason
+    assert np.isnan(rate.value) == np.isnan(rate.low) == np.isnan(rate.high) == (reason == "no gold")
+
+
+def test_gold_that_was_drawn_by_verdict_has_no_rate_of_its_own() -> None:
+    """Half of gold is flagged, where 18 % of the answers are: the faulty share of gold is not that of the answers."""
+    result = strata_rate(5000, 900, 100, 75, 100, 2)
+    assert float(result.rate.value) == pytest.approx(0.18 * 0.75 + 0.82 * 0.02)
+    assert int(result.rate.reason) == RateReason.none
+    assert RATE_REASON_NAMES[int(result.gold_only.reason)] == "uneven gold"
+    assert np.isnan(result.gold_only.value)
+    assert np.isnan(result.width_saved)
+    assert not result.judge_adds_nothing
+
+
+def test_random_gold_is_seldom_called_uneven() -> None:
+    rng = np.random.default_rng(63)
+    g1 = rng.hypergeometric(900, 4100, 200, size=20_000)
+    result = strata_rate(5000, 900, g1, 0, 200 - g1, 0)
+    assert np.mean(result.gold_only.reason == RateReason.uneven_gold) <= 0.002
+
+
+def test_a_judge_that_flags_nothing_leaves_the_rate_of_gold() -> None:
+    result = strata_rate(5000, 0, 0, 0, 200, 4)
+    np.testing.assert_allclose((result.rate.low, result.rate.high), wilson(4, 200))
+    assert int(result.rate.reason) == RateReason.none
+    assert result.judge_adds_nothing
+
+
+@given(counts())
+@settings(max_examples=200)
+def test_the_interval_contains_the_rate_and_lies_between_0_and_1(values: tuple[int, ...]) -> None:
+    rate = strata_rate(*values).rate
+    assert 0.0 <= rate.low <= rate.value + 1e-12
+    assert rate.value - 1e-12 <= rate.high <= 1.0
+
+
+@given(counts())
+@settings(max_examples=200)
+def test_a_judge_and_its_opposite_are_worth_the_same(values: tuple[int, ...]) -> None:
+    rows, flagged, g1, f1, g0, f0 = values
+    one, other = strata_rate(*values).rate, strata_rate(rows, rows - flagged, g0, f0, g1, f1).rate
+    np.testing.assert_allclose((one.value, one.low, one.high), (other.value, other.low, other.high), atol=1e-12)
+
+
+@given(counts())
+@settings(max_examples=200)
+def test_sound_answers_are_the_complement_of_faulty_ones(values: tuple[int, ...]) -> None:
+    rows, flagged, g1, f1, g0, f0 = values
+    faulty, sound = strata_rate(*values).rate, strata_rate(rows, flagged, g1, g1 - f1, g0, g0 - f0).rate
+    np.testing.assert_allclose(
+        (faulty.value, faulty.low, faulty.high), (1 - sound.value, 1 - sound.high, 1 - sound.low), atol=1e-9
+    )
+
+
+def test_many_windows_are_computed_at_once() -> None:
+    columns = np.array([GOLDEN, (5000, 900, 0, 0, 160, 4)]).T
+    rate = strata_rate(*columns).rate
+    assert rate.value.shape == (2,)
+    assert float(rate.value[0]) == pytest.approx(0.1555)
+    assert [RATE_REASON_NAMES[number] for number in rate.reason] == ["", "no gold"]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ((100, 101, 1, 1, 1, 1), "flagged answers than judged"),
+        ((100, 20, 21, 1, 1, 1), "flagged answers in gold than flagged"),
+        ((100, 20, 1, 1, 81, 1), "unflagged answers in gold than unflagged"),
+        ((100, 20, 5, 6, 1, 1), "faulty answers than answers in flagged gold"),
+        ((100, 20, 5, 5, 1, 2), "faulty answers than answers in unflagged gold"),
+        ((-1, 0, 0, 0, 0, 0), "judged must be whole numbers"),
+        ((100, 20.5, 5, 5, 5, 2), "flagged must be whole numbers"),
+        ((100, float("nan"), 5, 5, 5, 2), "flagged must be whole numbers"),
+    ],
+)
+def test_counts_that_contradict_one_another_are_rejected(values: tuple[float, ...], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        strata_rate(*values)
+
+
+def test_a_margin_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="margin must be above 0"):
+        strata_rate(*GOLDEN, margin=0.0)
