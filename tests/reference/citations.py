@@ -304,12 +304,12 @@ def run(seed: int, faults: int = FAULTS, harmless: int = HARMLESS) -> Study:
     ]
     prepared = DocumentSet(documents)
     started = time.process_time()
-    outcomes = [
+    fault_outcomes, harmless_outcomes = (
         [Outcome(kind, original, changed, _check(changed, prepared)) for kind, original, changed in group]
         for group in (planted, edited)
-    ]
+    )
     elapsed = time.process_time() - started
-    return Study(*outcomes, (len(planted) + len(edited)) / elapsed)
+    return Study(fault_outcomes, harmless_outcomes, (len(planted) + len(edited)) / elapsed)
 
 
 def _draw(sentences: list[Passage], edit: Edit, rng: random.Random) -> tuple[str, Passage]:

@@ -245,17 +245,19 @@ def _align(
         if alignment is None:
             continue
         begin, end = (alignment.dest_start, alignment.dest_end) if len(keys) <= len(window) else (0, len(window))
-        passage = (
-            max(first, document.token_at(window_start + begin) - 2),
-            min(last, document.token_at(window_start + max(begin, end - 1)) + 3),
-        )
-        differences, tokens, equal = comparison.differences(quote_range, passage)
-        is_other = equal < MIN_EQUAL and (length > _SHORT_TOKENS or bool(differences))
-        if is_other or len(differences) > 1 + MAX_DIFFERENT * length:
-            continue
-        rank = (len(differences), -alignment.score)
-        if best is None or rank < best[0]:
-            best = rank, _Passage(tokens if tokens[0] < tokens[1] else passage, tuple(differences))
+        aligned = (
+            document.token_at(window_start + begin), document.token_at(window_start + max(begin, end - 1)) + 1
+        )  # fmt: skip
+        # The alignment may cut words off that differ.
+        for extension in (0, 2):
+            passage = max(first, aligned[0] - extension), min(last, aligned[1] + extension)
+            differences, tokens, equal = comparison.differences(quote_range, passage)
+            is_other = equal < MIN_EQUAL and (length > _SHORT_TOKENS or bool(differences))
+            if is_other or len(differences) > 1 + MAX_DIFFERENT * length:
+                continue
+            rank = (len(differences), -alignment.score)
+            if best is None or rank < best[0]:
+                best = rank, _Passage(tokens if tokens[0] < tokens[1] else passage, tuple(differences))
     return None if best is None else best[1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,6 +16,11 @@ from streams.evaluator.checks.tokens import TextToken, TokenClass
 
 TOKENS_PER_TYPO = 25
 """A quote may have one typo, and another for each further number of tokens."""
+_WORDS_NEAR_NEGATIONS = frozenset(("ever", "noting", "one", "note", "done", "tone", "nope", "nice"))
+"""Words that differ from a negation by one character."""
+_NO_WORD = re.compile(r"[^\w'’]|[\d_]")
+_MIN_GROUPED_DIGITS = 5
+"""A shorter number that is written in groups is several numbers."""
 _MIN_TYPO_CHARS = 4
 """A shorter word with another character is another word."""
 
@@ -87,7 +93,7 @@ class QuoteComparison:
         self._typos = 0
         ours = self._quote.tokens[slice(*quote)]
         theirs = self._document.tokens[slice(*passage)]
-        blocks, first, last, equal = _blocks(ours, theirs)
+        blocks, (first, last), equal = self._blocks(ours, theirs)
         differences: list[QuoteDifference] = []
         for block in blocks:
             differences += self._compare(block)
@@ -98,16 +104,69 @@ class QuoteComparison:
         differences.sort(key=lambda each: order.index(each.kind))
         return differences, (passage[0] + first, passage[0] + last), equal / max(1, len(ours))
 
+    def _blocks(
+        self, ours: Sequence[TextToken], theirs: Sequence[TextToken]
+    ) -> tuple[list[_Block], tuple[int, int], int]:
+        """Return what differs, the range of `theirs` that is quoted, and the number of equal tokens."""
+        edits, equal = _edits(ours, theirs)
+        first, last, blocks = 0, len(theirs), []
+        for start, end, passage_start, passage_end in edits:
+            quote, passage = ours[start:end], theirs[passage_start:passage_end]
+            # The passage may begin before the quote and continue after it.
+            if end == len(ours) and len(passage) > len(quote):
+                last = passage_start + self._length_of_quoted(quote, passage, reverse=False)
+                passage = theirs[passage_start:last]
+            elif start == 0 and len(passage) > len(quote):
+                first = passage_end - self._length_of_quoted(quote, passage, reverse=True)
+                passage = theirs[first:passage_end]
+            if quote or passage:
+                blocks.append(_Block(quote, passage))
+        return blocks, (first, last), equal
+
+    def _length_of_quoted(self, quote: Sequence[TextToken], passage: Sequence[TextToken], *, reverse: bool) -> int:
+        words = [_characters(self._document, [token]) for token in (reversed(passage) if reverse else passage)]
+        return _matching_length(_characters(self._quote, quote), words, len(quote), reverse=reverse)
+
     def _compare(self, block: _Block) -> Iterator[QuoteDifference]:
-        if "".join(token.key for token in block.quote) == "".join(token.key for token in block.passage):
+        if _is_same_compound(block) or self._is_same_word(block):
             return
-        if _is_same_quantity(block):
+        if _is_same_quantity(block) or self._has_one_typo(block):
             return
         ours, theirs = self._without_harmless(block)
         if ours or theirs:
             yield QuoteDifference(
                 self._kind(ours, theirs), self._text(self._quote, ours), self._text(self._document, theirs)
             )
+
+    def _is_same_word(self, block: _Block) -> bool:
+        """Return whether both sides are the same words, written together or apart: `two-factor` and `twofactor`."""
+        if any(token.kind is TokenClass.UNIT or self._has_digit(sequence, token)
+               for sequence, side in ((self._quote, block.quote), (self._document, block.passage))
+               for token in side):  # fmt: skip
+            return False
+        return _characters(self._quote, block.quote) == _characters(self._document, block.passage) != ""
+
+    @staticmethod
+    def _has_digit(sequence: TokenSequence, token: TextToken) -> bool:
+        return any(map(str.isdecimal, sequence.original_of(token)))
+
+    def _has_one_typo(self, block: _Block) -> bool:
+        """Return whether both sides, as they are written, differ in a typo of one word: `27 Decembr 2026`."""
+        ours, theirs = self._written(self._quote, block.quote), self._written(self._document, block.passage)
+        if len(ours) != len(theirs):
+            return False
+        pairs = [(quoted, written) for quoted, written in zip(ours, theirs, strict=True) if quoted != written]
+        if len(pairs) != 1 or not self._is_typo(*pairs[0]):
+            return False
+        self._typos += 1
+        return True
+
+    @staticmethod
+    def _written(sequence: TokenSequence, tokens: Sequence[TextToken]) -> list[str]:
+        if not tokens:
+            return []
+        text = sequence.original[tokens[0].start : tokens[-1].end].casefold()
+        return [word.strip(".,;:!?\"'()") for word in text.split()]
 
     def _without_harmless(self, block: _Block) -> tuple[list[TextToken], list[TextToken]]:
         """Drop pairs that mean the same, then articles, and the word between the numbers of a range."""
@@ -141,11 +200,10 @@ class QuoteComparison:
         return (
             min(len(quoted), len(written)) >= _MIN_TYPO_CHARS - 1
             and len(written) >= _MIN_TYPO_CHARS
-            and quoted.isalpha()
-            and written.isalpha()
+            and not _NO_WORD.search(quoted + written)
             and quoted not in self._words
             and quoted not in vocabulary.NEGATIONS
-            and written not in vocabulary.NEGATIONS
+            and (written not in vocabulary.NEGATIONS or quoted not in _WORDS_NEAR_NEGATIONS)
             and OSA.distance(quoted, written, score_cutoff=1) <= 1
         )
 
@@ -171,50 +229,52 @@ class QuoteComparison:
         return " ".join(sequence.original_of(token) for token in tokens)
 
 
-def _blocks(ours: Sequence[TextToken], theirs: Sequence[TextToken]) -> tuple[list[_Block], int, int, int]:
-    """Align tokens; return what differs, the range of `theirs` that is quoted, and the number of equal tokens."""
-    operations = Levenshtein.opcodes([token.key for token in ours], [token.key for token in theirs])
+def _edits(ours: Sequence[TextToken], theirs: Sequence[TextToken]) -> tuple[list[list[int]], int]:
+    """Align tokens by their keys.
+
+    Returns:
+        Start and end in `ours`, and in `theirs`, of each range that differs; adjacent ranges are one. And the number of
+        equal tokens.
+    """
     edits: list[list[int]] = []
-    first, last, equal = 0, len(theirs), 0
-    for operation in operations:
+    equal = 0
+    for operation in Levenshtein.opcodes([token.key for token in ours], [token.key for token in theirs]):
+        start, end, passage_start, passage_end = (
+            operation.src_start, operation.src_end, operation.dest_start, operation.dest_end
+        )  # fmt: skip
         if operation.tag == "equal":
-            equal += operation.src_end - operation.src_start
-            continue
-        if operation.tag == "insert" and operation.src_start == 0:
-            first = operation.dest_end
-        elif operation.tag == "insert" and operation.src_end == len(ours):
-            last = operation.dest_start
-        elif edits and (edits[-1][1], edits[-1][3]) == (operation.src_start, operation.dest_start):
-            edits[-1][1], edits[-1][3] = operation.src_end, operation.dest_end
+            equal += end - start
+        elif edits and (edits[-1][1], edits[-1][3]) == (start, passage_start):
+            edits[-1][1], edits[-1][3] = end, passage_end
         else:
-            edits.append([operation.src_start, operation.src_end, operation.dest_start, operation.dest_end])
-    blocks = []
-    for start, end, passage_start, passage_end in edits:
-        quote, passage = ours[start:end], theirs[passage_start:passage_end]
-        # At the ends of the quote, the passage may continue.
-        if end == len(ours) and len(passage) > len(quote):
-            passage = passage[: _matching_length(quote, passage)]
-            last = passage_start + len(passage)
-        elif start == 0 and len(passage) > len(quote):
-            passage = passage[len(passage) - _matching_length(quote[::-1], passage[::-1]) :]
-            first = passage_end - len(passage)
-        blocks.append(_Block(quote, passage))
-    return blocks, first, last, equal
+            edits.append([start, end, passage_start, passage_end])
+    return edits, equal
 
 
-def _matching_length(quote: Sequence[TextToken], passage: Sequence[TextToken]) -> int:
-    """Return how many tokens of a passage that continues belong to a quote: as many, or those with its characters."""
-    characters = sum(len(token.key) for token in quote)
-    length = 0
-    for index, token in enumerate(passage):
-        length += len(token.key)
-        if length == characters and index + 1 != len(quote):
-            ours, theirs = ([each.key for each in side] for side in (quote, passage[: index + 1]))
-            if "".join(ours) == "".join(theirs) or "".join(ours[::-1]) == "".join(theirs[::-1]):
-                return index + 1
-        if length > characters:
+def _matching_length(quote: str, passage: Sequence[str], tokens: int, *, reverse: bool) -> int:
+    """Return how many words of a passage that continues belong to a quote.
+
+    Args:
+        quote: The quote without spaces.
+        passage: The words of the passage, from where it meets the rest of the quote.
+        tokens: The number of tokens of the quote, which is the result unless other words have the quote's characters.
+        reverse: Whether the passage is read backwards.
+    """
+    text = ""
+    for index, word in enumerate(passage):
+        text = word + text if reverse else text + word
+        if text == quote:
+            return index + 1
+        if len(text) > len(quote):
             break
-    return len(quote)
+    return tokens
+
+
+def _is_same_compound(block: _Block) -> bool:
+    """Return whether both sides have the same characters: `e mail` and `email`, or a long number in groups."""
+    ours, theirs = ("".join(token.key for token in side) for side in (block.quote, block.passage))
+    is_word = not any(token.kind is TokenClass.NUMBER for token in (*block.quote, *block.passage))
+    return ours == theirs and (is_word or len(ours) >= _MIN_GROUPED_DIGITS)
 
 
 def _is_same_quantity(block: _Block) -> bool:
@@ -230,6 +290,14 @@ def _quantity(tokens: Sequence[TextToken]) -> tuple[str, Decimal] | None:
     if scale is None or not tokens[0].key.removeprefix("-").replace(".", "", 1).isdecimal():
         return None
     return scale[0], scale[1] * Decimal(tokens[0].key)
+
+
+def _characters(sequence: TokenSequence, tokens: Sequence[TextToken]) -> str:
+    """Return the digits and alphabetic characters of tokens as they are written, in lower case."""
+    if not tokens:
+        return ""
+    text = sequence.original[tokens[0].start : tokens[-1].end].casefold()
+    return "".join(filter(str.isalnum, text))
 
 
 def _negations(tokens: Sequence[TextToken]) -> int:

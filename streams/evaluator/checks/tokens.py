@@ -38,7 +38,9 @@ class TextToken(NamedTuple):
     """Other keys that the spelling allows: `1.000` is 1000 or 1, `05/03/2026` is a day of March or May."""
 
     def same_value(self, other: TextToken) -> bool:
-        """Return whether one reading of the token equals one of the other."""
+        """Return whether one reading of the token equals one of the other. A date may leave out its year."""
+        if self.kind is other.kind is TokenClass.DATE and "-" in (self.key[0], other.key[0]):
+            return self.key[-6:] == other.key[-6:]
         return not {self.key, *self.readings}.isdisjoint((other.key, *other.readings))
 
 

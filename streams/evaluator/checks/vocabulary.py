@@ -31,7 +31,7 @@ MONTHS: dict[str, int] = {
     name[:length]: month
     for month, name in enumerate(_MONTHS.split(), start=1)
     for length in (3, 4, len(name))
-    if length != 4 or name.startswith("sept")
+    if length in (3, len(name)) or name == "september"
 }
 """Names of months in English, and their abbreviations, in lower case."""
 
