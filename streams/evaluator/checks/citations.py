@@ -15,7 +15,7 @@ from itertools import pairwise
 from rapidfuzz import fuzz
 
 from streams.evaluator.checks import vocabulary
-from streams.evaluator.checks.claims import ExtractedClaims, SourceClaim, claims_of_answer
+from streams.evaluator.checks.claims import MAX_QUOTE_CHARS, ExtractedClaims, SourceClaim, claims_of_answer
 from streams.evaluator.checks.differences import DifferenceKind, QuoteComparison, QuoteDifference
 from streams.evaluator.checks.documents import DocumentSet, TokenSequence
 from streams.evaluator.checks.tokens import TokenClass
@@ -30,11 +30,15 @@ _SHORT_TOKENS = 3
 """Of so few tokens, half may have a typo."""
 _FRAGMENT_TOKENS = 128
 """Longer quotes are checked in pieces of this many tokens."""
+_MAX_DOCUMENTS = 4
+"""Documents that are compared with a quote that names none."""
+_MAX_ALIGNED_CHARS = 2_000
+"""A longer quote is compared with a whole section, without a search for the most similar part."""
 _MAX_PLACES = 3
 """Passages that are compared with a quote."""
 _MAX_ELISION_TOKENS = 10
 """An ellipsis may not leave out a negation among so few tokens of one sentence."""
-_ELLIPSIS = re.compile(r"\s*(?:\[\s?(?:…|\.\.\.)\s?\]|\(\s?(?:…|\.\.\.)\s?\)|…|\.\.\.+)\s*")
+_ELLIPSIS = re.compile(r"\[\s?(?:…|\.\.\.)\s?\]|\(\s?(?:…|\.\.\.)\s?\)|…|\.\.\.+")
 _SENTENCE_END = re.compile(r"[.!?](?:\s|$)|\n\n")
 
 
@@ -119,7 +123,7 @@ def check_claims(extracted: ExtractedClaims, documents: DocumentSet) -> Citation
 def check_claim(claim: SourceClaim, documents: DocumentSet) -> CitationResult:
     """Check one claim.
 
-    A quote without a document is compared with all documents.
+    A quote without a document is compared with the documents that share most words with it.
     """
     if claim.document_id is None:
         return _check_in_all(claim, documents)
@@ -131,7 +135,7 @@ def check_claim(claim: SourceClaim, documents: DocumentSet) -> CitationResult:
     if claim.quote is None:
         return _check_values(claim, document_id, documents)
     result = _check_quote(claim, claim.quote, document_id, documents)
-    if result.status is CitationStatus.UNSUPPORTED:
+    if result.status is CitationStatus.UNSUPPORTED and len(claim.quote) <= MAX_QUOTE_CHARS:
         keys = TokenSequence(claim.quote).keys
         other = next((each for each in documents.ids if documents.sequence(each).find(keys) is not None), None)
         if other is not None:
@@ -140,7 +144,9 @@ def check_claim(claim: SourceClaim, documents: DocumentSet) -> CitationResult:
 
 
 def _check_in_all(claim: SourceClaim, documents: DocumentSet) -> CitationResult:
-    results = [_check_quote(claim, claim.quote or "", each, documents) for each in documents.ids]
+    quote = (claim.quote or "")[: MAX_QUOTE_CHARS + 1]
+    likely = documents.most_similar(TokenSequence(quote), _MAX_DOCUMENTS)
+    results = [_check_quote(claim, quote, each, documents) for each in likely]
     for status in (CitationStatus.SUPPORTED, CitationStatus.ALTERED):
         matches = [result for result in results if result.status is status]
         if matches:
@@ -176,6 +182,9 @@ def _check_values(claim: SourceClaim, document_id: str, documents: DocumentSet) 
 
 
 def _check_quote(claim: SourceClaim, text: str, document_id: str, documents: DocumentSet) -> CitationResult:
+    if len(text) > MAX_QUOTE_CHARS:
+        reason = f"the quote has {len(text):,} characters; at most {MAX_QUOTE_CHARS:,} are compared"
+        return CitationResult(claim, CitationStatus.UNSUPPORTED, CitationScope.QUOTE, reason, document_id)
     document = documents.sequence(document_id)
     passages: list[_Passage] = []
     start_token = 0
@@ -240,14 +249,9 @@ def _align(
         last = min(len(document.tokens), start + length + margin + 10)
         if last <= first:
             continue
-        window, window_start = document.keys_between(first, last)
-        alignment = fuzz.partial_ratio_alignment(keys, window, score_cutoff=MIN_SCORE)
-        if alignment is None:
+        aligned = _most_similar_range(keys, document, first, last)
+        if aligned is None:
             continue
-        begin, end = (alignment.dest_start, alignment.dest_end) if len(keys) <= len(window) else (0, len(window))
-        aligned = (
-            document.token_at(window_start + begin), document.token_at(window_start + max(begin, end - 1)) + 1
-        )  # fmt: skip
         # The alignment may cut words off that differ.
         for extension in (0, 2):
             passage = max(first, aligned[0] - extension), min(last, aligned[1] + extension)
@@ -255,10 +259,24 @@ def _align(
             is_other = equal < MIN_EQUAL and (length > _SHORT_TOKENS or bool(differences))
             if is_other or len(differences) > 1 + MAX_DIFFERENT * length:
                 continue
-            rank = (len(differences), -alignment.score)
+            rank = (len(differences), -equal)
             if best is None or rank < best[0]:
                 best = rank, _Passage(tokens if tokens[0] < tokens[1] else passage, tuple(differences))
     return None if best is None else best[1]
+
+
+def _most_similar_range(keys: str, document: TokenSequence, first: int, last: int) -> tuple[int, int] | None:
+    """Return the tokens of a section that are most similar to a quote; None if they are not similar enough."""
+    if len(keys) > _MAX_ALIGNED_CHARS:
+        return first, last
+    section, section_start = document.keys_between(first, last)
+    alignment = fuzz.partial_ratio_alignment(keys, section, score_cutoff=MIN_SCORE)
+    if alignment is None:
+        return None
+    if len(keys) > len(section):
+        return first, last
+    end = max(alignment.dest_start, alignment.dest_end - 1)
+    return document.token_at(section_start + alignment.dest_start), document.token_at(section_start + end) + 1
 
 
 def _elided_negations(ranges: Sequence[tuple[int, int]], document: TokenSequence) -> list[QuoteDifference]:

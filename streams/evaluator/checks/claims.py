@@ -15,18 +15,19 @@ MAX_ANSWER_CHARS = 200_000
 """Characters of an answer that are read."""
 MAX_CLAIMS = 200
 """Claims of an answer that are read."""
+MAX_QUOTE_CHARS = 10_000
+"""Characters of a quote that is compared."""
 MIN_UNATTRIBUTED_TOKENS = 5
 """A shorter quote without a document is a name or an emphasis."""
 _MAX_GAP_CHARS = 60
 """Characters between a quote and its reference."""
-_MAX_QUOTE_CHARS = 10_000
 _MAX_STATEMENT_CHARS = 1_000
 _ID_KEYS = ("document", "document_id", "doc_id", "source", "id")
 _QUOTE_KEYS = ("quote", "text", "passage")
 
 _QUOTE = re.compile(
-    rf"“([^“”]{{1,{_MAX_QUOTE_CHARS}}})”|„([^„“”]{{1,{_MAX_QUOTE_CHARS}}})[“”]"
-    rf"|«([^«»]{{1,{_MAX_QUOTE_CHARS}}})»|\"([^\"]{{1,{_MAX_QUOTE_CHARS}}})\""
+    rf"“([^“”]{{1,{MAX_QUOTE_CHARS}}})”|„([^„“”]{{1,{MAX_QUOTE_CHARS}}})[“”]"
+    rf"|«([^«»]{{1,{MAX_QUOTE_CHARS}}})»|\"([^\"]{{1,{MAX_QUOTE_CHARS}}})\""
 )
 _REFERENCE = re.compile(r"\[([^\[\]\n]{1,200})\](?!\()|\(([^()\n]{1,200})\)|【([^【】\n]{1,200})】")
 _ID = re.compile(r"[\w][\w.:/#-]*")
@@ -56,7 +57,7 @@ class ExtractedClaims:
     claims: tuple[SourceClaim, ...]
     """The claims in their order."""
     omitted: int = 0
-    """Claims after the first `MAX_CLAIMS`, which were not read."""
+    """Claims that were not read: after the first `MAX_CLAIMS`, or of a list with more than `MAX_ANSWER_CHARS`."""
     unread_chars: int = 0
     """Characters after the first `MAX_ANSWER_CHARS`, which were not read."""
 
@@ -94,8 +95,15 @@ def claims_of_list(citations: Sequence[object]) -> ExtractedClaims:
     Raises:
         AnswerCheckError: An entry has another form.
     """
-    claims = [_claim_of_entry(entry, f"citations[{index}]") for index, entry in enumerate(citations[:MAX_CLAIMS])]
-    return ExtractedClaims(tuple(claims), max(0, len(citations) - MAX_CLAIMS))
+    claims: list[SourceClaim] = []
+    chars = 0
+    for index, entry in enumerate(citations[:MAX_CLAIMS]):
+        claim = _claim_of_entry(entry, f"citations[{index}]")
+        chars += len(claim.quote or "")
+        if chars > MAX_ANSWER_CHARS:
+            break
+        claims.append(claim)
+    return ExtractedClaims(tuple(claims), len(citations) - len(claims))
 
 
 def _claim_of_entry(entry: object, where: str) -> SourceClaim:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import cached_property
 
 from streams.evaluator.checks.errors import AnswerCheckError
 from streams.evaluator.checks.tokens import TextToken, TokenClass, tokenize
 
-MAX_DOCUMENT_CHARS = 2_000_000
-"""Characters of one document, which take about ten seconds to prepare; a longer one is an error."""
+MAX_DOCUMENT_CHARS = 1_000_000
+"""Characters of one document, which take up to ten seconds to prepare; a longer one is an error."""
 _RAREST = 24
 """Tokens of a quote that vote for its position."""
 _MAX_POSITIONS = 256
@@ -68,6 +68,10 @@ class TokenSequence:
                 # A range that crosses the border of two sections counts in both.
                 votes[section + 1] += 1
         return [section * _SECTION_TOKENS for section, _ in votes.most_common(limit)]
+
+    def count_of(self, keys: Set[str]) -> int:
+        """Return how many of some keys the text contains."""
+        return len(keys & self._positions.keys())
 
     @cached_property
     def values(self) -> frozenset[str]:
@@ -138,6 +142,16 @@ class DocumentSet:
     def id_of(self, name: str) -> str | None:
         """Return the id of the document that an answer names, or None if there is no such document."""
         return self._ids.get(_folded(name))
+
+    def most_similar(self, quote: TokenSequence, limit: int) -> list[str]:
+        """Return the documents that contain a quote, and then those that share most words with it."""
+        keys = {token.key for token in quote.tokens}
+
+        def similarity(document_id: str) -> tuple[bool, int]:
+            sequence = self._sequences[document_id]
+            return quote.keys in sequence.keys, sequence.count_of(keys)
+
+        return sorted(self._sequences, key=similarity, reverse=True)[:limit]
 
     def sequence(self, document_id: str) -> TokenSequence:
         """Return the tokens of a document."""

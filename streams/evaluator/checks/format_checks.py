@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 from streams.evaluator.checks.json_schema import MAX_VIOLATIONS, AnswerSchema
@@ -50,8 +51,8 @@ def check_json(answer: str, schema: AnswerSchema | None = None, *, allow_fence: 
     def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
         result = dict(pairs)
         if len(result) < len(pairs) and len(repeated) < MAX_VIOLATIONS:
-            names = [name for name, _ in pairs]
-            repeated.append(next(name for name in result if names.count(name) > 1))
+            counts = Counter(name for name, _ in pairs)
+            repeated.append(next(name for name, count in counts.items() if count > 1))
         return result
 
     try:

@@ -43,8 +43,8 @@ _LIMITS: dict[str, str] = {
     "exclusiveMaximum": "is not less than",
 }
 _KEYWORDS = frozenset(
-    ("type", "enum", "const", "required", "pattern", "uniqueItems", "$ref")
-    + _SCHEMAS + _SCHEMA_LISTS + _SCHEMA_MAPS + tuple(_LIMITS)
+    ("type", "enum", "const", "required", "pattern", "uniqueItems", "$ref",
+     *_SCHEMAS, *_SCHEMA_LISTS, *_SCHEMA_MAPS, *_LIMITS)
 )  # fmt: skip
 
 
@@ -80,6 +80,8 @@ class AnswerSchema:
             self._compare(value, self._schema, "$", violations, steps, 0)
         except _TooComplexError as error:
             violations.append(str(error))
+        except RecursionError:
+            violations.append("$: the value is nested too deeply")
         return violations[:MAX_VIOLATIONS]
 
     def _check_schema(self, schema: object, where: str, depth: int) -> None:

@@ -65,9 +65,10 @@ def _replaced(text: str, redacted: str) -> Iterable[tuple[str, int, int]]:
             position += len(match[0])
             continue
         end = matches[index + 1].start() if index + 1 < len(matches) else len(redacted)
+        # A fragment of a URL begins with another sign than the query that replaces it.
         following = redacted[at:end]
         is_last = index + 1 == len(matches)
-        stop = len(text) - len(following) if is_last else text.find(following, position + 1)
+        stop = len(text) - len(following) if is_last else text.find(following.removesuffix("?"), position + 1)
         if not following and not is_last:
             continue
         yield match[0][1:-1], position, stop

@@ -22,6 +22,25 @@ _MAX_GROWTH = 4
 """A piece that Unicode's form NFKC makes longer than this factor keeps its form: some characters become 18."""
 
 
+def _mark_ranges() -> str:
+    """Return the ranges of combining marks, which word characters of `re` do not include."""
+    ranges, start = [], -1
+    for code in range(0x300, 0x3100):
+        is_mark = unicodedata.category(chr(code)).startswith("M")
+        if is_mark and start < 0:
+            start = code
+        elif not is_mark and start >= 0:
+            ranges.append(f"{chr(start)}-{chr(code - 1)}")
+            start = -1
+    return "".join(ranges)
+
+
+MARKS = _mark_ranges()
+"""Ranges of combining marks, for a class of a regular expression."""
+_PIECE = re.compile(rf"\S{{1,32}}[{MARKS}]{{0,32}}|\s+")
+"""Characters that are normalized together: they do not end before a combining mark."""
+
+
 class PlainText:
     """A text in Unicode's form NFKC, with plain spaces, quotes and dashes."""
 
@@ -36,7 +55,7 @@ class PlainText:
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Return the positions in the original text of the characters from `start` to before `end`.
 
-        Inside a piece between white space that the form changed, it is the whole piece.
+        Inside a word that the form changed, it is the word, or a part of at most 64 characters.
         """
         if not self._starts:
             return start, end
@@ -49,7 +68,7 @@ class PlainText:
 
     def _normalize(self, text: str) -> str:
         parts, length = [], 0
-        for match in re.finditer(r"\S+|\s+", text):
+        for match in _PIECE.finditer(text):
             piece = unicodedata.normalize("NFKC", match[0])
             if len(piece) > _MAX_GROWTH * len(match[0]):
                 piece = match[0]

@@ -15,7 +15,7 @@ from streams.evaluator.checks.plain_text import PlainText
 
 START_CHARS = 300
 """Characters of an answer in which a refusal is searched; later phrases are limits of a given answer."""
-_CONTRACTIONS = ((re.compile(r"\bcan't\b"), "can not"), (re.compile(r"\bwon't\b"), "will not"),
+_CONTRACTIONS = ((re.compile(r"\bcan(?:'t|not)\b"), "can not"), (re.compile(r"\bwon't\b"), "will not"),
                  (re.compile(r"n't\b"), " not"))  # fmt: skip
 
 

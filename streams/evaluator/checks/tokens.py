@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
-import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import NamedTuple
 
 from streams.evaluator.checks import vocabulary
-from streams.evaluator.checks.plain_text import PlainText
+from streams.evaluator.checks.plain_text import MARKS, PlainText
 
 
 class TokenClass(StrEnum):
@@ -45,7 +44,10 @@ class TextToken(NamedTuple):
 
 
 def tokenize(text: str) -> list[TextToken]:
-    """Return the words and values of a text in their order, in time in proportion to its length."""
+    """Return the words and values of a text in their order, in time in proportion to its length.
+
+    A word of more than 64 characters, and a number of more than 40 digits, are several tokens.
+    """
     plain = PlainText(text)
     tokens: list[TextToken] = []
     for match in _TOKEN.finditer(plain.text):
@@ -54,20 +56,6 @@ def tokenize(text: str) -> list[TextToken]:
     return list(_with_units(tokens))
 
 
-def _mark_ranges() -> str:
-    """Return the ranges of combining marks, which word characters of `re` do not include."""
-    ranges, start = [], -1
-    for code in range(0x300, 0x3100):
-        is_mark = unicodedata.category(chr(code)).startswith("M")
-        if is_mark and start < 0:
-            start = code
-        elif not is_mark and start >= 0:
-            ranges.append(f"{chr(start)}-{chr(code - 1)}")
-            start = -1
-    return "".join(ranges)
-
-
-_MARKS = _mark_ranges()
 _NO_SPACES = "\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 """Scripts without spaces between words; each of their characters is a token."""
 _MONTH = "(?:" + "|".join(sorted(vocabulary.MONTHS, key=len, reverse=True)) + ")"
@@ -82,18 +70,16 @@ _TOKEN = re.compile(
     |(?P<month_day>\b{_NOT_VERB_BEFORE_DAY}{_MONTH}\.?\s\d{{1,2}}(?:st|nd|rd|th)?(?![\d:])(?:,?\s\d{{4}}(?!\d))?)
     |(?P<clock>(?<![\d:])\d{{1,2}}:\d{{2}}(?![\d:])(?:\s?[ap]\.?m\b\.?)?|(?<!\d)\d{{1,2}}\s?[ap]\.?m\b\.?)
     |(?P<number>(?:(?<![\w)])-(?=\d))?(?:
-        \d{{1,3}}(?:([,.' ])\d{{3}}(?:\8\d{{3}})*)(?!\d)(?:[.,]\d+)?
-        |\d+(?:\.\d+){{2,}}
-        |\d+(?:[.,]\d+)?
+        \d{{1,3}}(?:([,.' ])\d{{3}}(?:\8\d{{3}}){{0,9}})(?!\d)(?:[.,]\d{{1,9}})?
+        |\d{{1,40}}(?:\.\d{{1,40}}){{2,9}}
+        |\d{{1,40}}(?:[.,]\d{{1,40}})?
       )(?:(?:st|nd|rd|th)\b)?)
     |(?P<symbol>[€$£¥%]|°c?)
     |(?P<character>[{_NO_SPACES}])
-    |(?P<word>(?:[^\W\d{_NO_SPACES}_]|[{_MARKS}])(?:[^\W{_NO_SPACES}_]|[{_MARKS}]|'(?=[^\W\d_]))*)
+    |(?P<word>(?:[^\W\d{_NO_SPACES}_]|[{MARKS}])(?:[^\W{_NO_SPACES}_]|[{MARKS}]|'(?=[^\W\d_])){{0,63}})
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_MAX_DIGITS = 40
-"""A longer number is compared by its digits, not by its value."""
 Pair = tuple[int, int]
 
 
@@ -166,8 +152,6 @@ def _grouped(written: str, separator: str) -> tuple[str, str]:
 
 def _decimal(written: str) -> str:
     """Return one form of a number: no zeros after its fraction or before its whole part."""
-    if len(written) > _MAX_DIGITS:
-        return written
     try:
         value = Decimal(written)
     except InvalidOperation:
