@@ -19,6 +19,8 @@ TOKENS_PER_TYPO = 25
 _WORDS_NEAR_NEGATIONS = frozenset(("ever", "noting", "one", "note", "done", "tone", "nope", "nice"))
 """Words that differ from a negation by one character."""
 _NO_WORD = re.compile(r"[^\w'’]|[\d_]")
+_MAX_MORE_TOKENS = 4
+"""A word may be written as so many more tokens."""
 _MIN_GROUPED_DIGITS = 5
 """A shorter number that is written in groups is several numbers."""
 _MIN_TYPO_CHARS = 4
@@ -124,8 +126,23 @@ class QuoteComparison:
         return blocks, (first, last), equal
 
     def _length_of_quoted(self, quote: Sequence[TextToken], passage: Sequence[TextToken], *, reverse: bool) -> int:
-        words = [_characters(self._document, [token]) for token in (reversed(passage) if reverse else passage)]
-        return _matching_length(_characters(self._quote, quote), words, len(quote), reverse=reverse)
+        """Return how many tokens of a passage that continues belong to a quote.
+
+        As many as the quote has, or as many characters, if only these mean the same.
+        """
+        if not quote:
+            return 0
+        characters = len(_characters(self._quote, quote))
+        lengths = range(1, min(len(passage), len(quote) + _MAX_MORE_TOKENS) + 1)
+
+        def part(length: int) -> Sequence[TextToken]:
+            return passage[len(passage) - length :] if reverse else passage[:length]
+
+        nearest = min(lengths, key=lambda length: abs(len(_characters(self._document, part(length))) - characters))
+        typos = self._typos
+        is_same = not list(self._compare(_Block(quote, part(nearest))))
+        self._typos = typos
+        return nearest if is_same else len(quote)
 
     def _compare(self, block: _Block) -> Iterator[QuoteDifference]:
         if _is_same_compound(block) or self._is_same_word(block):
@@ -226,7 +243,9 @@ class QuoteComparison:
 
     @staticmethod
     def _text(sequence: TokenSequence, tokens: Sequence[TextToken]) -> str:
-        return " ".join(sequence.original_of(token) for token in tokens)
+        if not tokens:
+            return ""
+        return sequence.original[tokens[0].start : max(token.end for token in tokens)]
 
 
 def _edits(ours: Sequence[TextToken], theirs: Sequence[TextToken]) -> tuple[list[list[int]], int]:
@@ -249,25 +268,6 @@ def _edits(ours: Sequence[TextToken], theirs: Sequence[TextToken]) -> tuple[list
         else:
             edits.append([start, end, passage_start, passage_end])
     return edits, equal
-
-
-def _matching_length(quote: str, passage: Sequence[str], tokens: int, *, reverse: bool) -> int:
-    """Return how many words of a passage that continues belong to a quote.
-
-    Args:
-        quote: The quote without spaces.
-        passage: The words of the passage, from where it meets the rest of the quote.
-        tokens: The number of tokens of the quote, which is the result unless other words have the quote's characters.
-        reverse: Whether the passage is read backwards.
-    """
-    text = ""
-    for index, word in enumerate(passage):
-        text = word + text if reverse else text + word
-        if text == quote:
-            return index + 1
-        if len(text) > len(quote):
-            break
-    return tokens
 
 
 def _is_same_compound(block: _Block) -> bool:

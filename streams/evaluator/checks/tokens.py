@@ -210,8 +210,10 @@ def _with_units(tokens: list[TextToken]) -> Iterator[TextToken]:
         unit = vocabulary.UNITS.get(token.key)
         after_number = previous is not None and previous.kind is TokenClass.NUMBER
         if unit in vocabulary.CURRENCIES and not after_number and following and following.kind is TokenClass.NUMBER:
-            yield following
-            yield token._replace(key=unit, kind=TokenClass.UNIT)
+            # Both have the whole span, so that positions do not decrease.
+            span = min(token.start, following.start), max(token.end, following.end)
+            yield following._replace(start=span[0], end=span[1])
+            yield TextToken(unit, TokenClass.UNIT, *span)
             index += 2
             continue
         if token.key == "per" and following and following.key == "cent":
