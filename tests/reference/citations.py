@@ -1,7 +1,8 @@
 """Recall and false alarms of the check of citations, on planted faults and harmless edits.
 
-`python -m tests.reference.citations [SEED]` prints the tables of docs/evaluation.md. It cuts quotes from the documents
-of the support bot, changes them by rules of its own, and checks an answer with each. `tests/unit/streams/evaluator/
+`python -m tests.reference.citations [SEED [FOLDER]]` prints the tables of docs/evaluation.md. It takes quotes from the
+documents of the support bot, or from the pages in Markdown of another folder, changes them by rules of its own, and
+checks an answer with each. `tests/unit/streams/evaluator/
 checks/test_citation_rates.py` runs a smaller number.
 
 Each quote is verbatim before the change; paraphrases are not covered.
@@ -58,9 +59,13 @@ Edit = Callable[[Passage, random.Random], Passage | None]
 """Changes a passage; None if it contains nothing to change."""
 
 
-def read_documents() -> dict[str, str]:
-    """The documents of the support bot, by the names of their files."""
-    return {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.md"))}
+def read_documents(folder: Path = FOLDER) -> dict[str, str]:
+    """The pages of a folder without blocks of code and tables, by the names of their files."""
+    documents = {}
+    for path in sorted(folder.glob("*.md")):
+        text = re.sub(r"^```.*?^```\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        documents[path.stem] = re.sub(r"^(?:\||<!--).*\n", "", text, flags=re.MULTILINE)
+    return documents
 
 
 def passages(documents: Mapping[str, str]) -> list[Passage]:
@@ -286,20 +291,22 @@ class Study:
     checks_per_cpu_second: float
 
 
-def run(seed: int, faults: int = FAULTS, harmless: int = HARMLESS) -> Study:
-    """Change and check quotes."""
+def run(seed: int, faults: int = FAULTS, harmless: int = HARMLESS, folder: Path = FOLDER) -> Study:
+    """Change and check quotes. A kind of change that fits no sentence of the documents is left out."""
     rng = random.Random(seed)
-    documents = read_documents()
+    documents = read_documents(folder)
     sentences = passages(documents)
     edits = fault_edits(sentences)
     planted = [
         (kind, *_draw(sentences, edits[kind], rng))
         for kind, share in FAULT_SHARES.items()
+        if _fits(sentences, edits[kind], rng)
         for _ in range(round(share * faults))
     ]
     edited = [
         (kind, *_draw(sentences, edit, rng))
         for kind, edit in HARMLESS_EDITS.items()
+        if _fits(sentences, edit, rng)
         for _ in range(harmless // len(HARMLESS_EDITS))
     ]
     prepared = DocumentSet(documents)
@@ -310,6 +317,10 @@ def run(seed: int, faults: int = FAULTS, harmless: int = HARMLESS) -> Study:
     )
     elapsed = time.process_time() - started
     return Study(fault_outcomes, harmless_outcomes, (len(planted) + len(edited)) / elapsed)
+
+
+def _fits(sentences: list[Passage], edit: Edit, rng: random.Random) -> bool:
+    return any(edit(passage, rng) not in (None, passage) for passage in sentences)
 
 
 def _draw(sentences: list[Passage], edit: Edit, rng: random.Random) -> tuple[str, Passage]:
@@ -346,7 +357,8 @@ def table(title: str, outcomes: list[Outcome]) -> str:
 def main() -> None:
     """Print the tables, and the outcomes that are wrong."""
     seed = int(sys.argv[1]) if len(sys.argv) > 1 else 24
-    study = run(seed)
+    folder = Path(sys.argv[2]) if len(sys.argv) > 2 else FOLDER
+    study = run(seed, folder=folder)
     print(table("fault", study.faults), table("harmless edit", study.harmless), sep="\n\n")
     print(f"\n{study.checks_per_cpu_second:,.0f} checks per CPU-second\n")
     for name, wrong in (

@@ -18,6 +18,8 @@ TOKENS_PER_TYPO = 25
 """A quote may have one typo, and another for each further number of tokens."""
 _WORDS_NEAR_NEGATIONS = frozenset(("ever", "noting", "one", "note", "done", "tone", "nope", "nice"))
 """Words that differ from a negation by one character."""
+_MIN_PLURAL_CHARS = 3
+"""Of a word whose plural is the same word."""
 _NO_WORD = re.compile(r"[^\w'’]|[\d_]")
 _MAX_MORE_TOKENS = 4
 """A word may be written as so many more tokens."""
@@ -206,7 +208,8 @@ class QuoteComparison:
             quoted.kind,
             written.kind,
         ):
-            if ours in (theirs + "s", theirs + "es") or theirs in (ours + "s", ours + "es"):
+            short, long = sorted((ours, theirs), key=len)
+            if len(short) >= _MIN_PLURAL_CHARS and long in (short + "s", short + "es"):
                 return True
             if self._is_typo(ours, theirs):
                 self._typos += 1

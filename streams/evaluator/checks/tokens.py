@@ -60,14 +60,14 @@ _NO_SPACES = "\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\
 """Scripts without spaces between words; each of their characters is a token."""
 _MONTH = "(?:" + "|".join(sorted(vocabulary.MONTHS, key=len, reverse=True)) + ")"
 # In lower case `may` is a verb, unless a year follows.
-_NOT_VERB = r"(?!(?-i:may)(?!,?\s\d{4}))"
-_NOT_VERB_BEFORE_DAY = r"(?!(?-i:may)\s\d{1,2}(?:st|nd|rd|th)?(?!,?\s\d{4}))"
+_NOT_VERB = r"(?!(?-i:may)(?!,?\s{1,3}\d{4}))"
+_NOT_VERB_BEFORE_DAY = r"(?!(?-i:may)\s{1,3}\d{1,2}(?:st|nd|rd|th)?(?!,?\s{1,3}\d{4}))"
 _TOKEN = re.compile(
     rf"""
     (?P<iso>(?<![\d-])\d{{4}}-\d{{1,2}}-\d{{1,2}}(?![\d-]))
     |(?P<numeric>(?<![\d./])\d{{1,2}}([./])\d{{1,2}}\3\d{{4}}(?!\d))
-    |(?P<day_month>(?<!\d)\d{{1,2}}(?:st|nd|rd|th|\.)?\s(?:of\s)?{_NOT_VERB}{_MONTH}\b\.?(?:,?\s\d{{4}}(?!\d))?)
-    |(?P<month_day>\b{_NOT_VERB_BEFORE_DAY}{_MONTH}\.?\s\d{{1,2}}(?:st|nd|rd|th)?(?![\d:])(?:,?\s\d{{4}}(?!\d))?)
+    |(?P<day_month>(?<!\d)\d{{1,2}}(?:st|nd|rd|th|\.)?\s{{1,3}}(?:of\s{{1,3}})?{_NOT_VERB}{_MONTH}\b\.?(?:,?\s{{1,3}}\d{{4}}(?!\d))?)
+    |(?P<month_day>\b{_NOT_VERB_BEFORE_DAY}{_MONTH}\.?\s{{1,3}}\d{{1,2}}(?:st|nd|rd|th)?(?![\d:])(?:,?\s{{1,3}}\d{{4}}(?!\d))?)
     |(?P<clock>(?<![\d:])\d{{1,2}}:\d{{2}}(?![\d:])(?:\s?[ap]\.?m\b\.?)?|(?<!\d)\d{{1,2}}\s?[ap]\.?m\b\.?)
     |(?P<number>(?:(?<![\w)])-(?=\d))?(?:
         \d{{1,3}}(?:([,.' ])\d{{3}}(?:\8\d{{3}}){{0,9}})(?!\d)(?:[.,]\d{{1,9}})?

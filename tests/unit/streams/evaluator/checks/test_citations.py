@@ -61,6 +61,7 @@ def check(quote: str, document_id: str | None = "returns") -> CitationResult:
         "is sent on 2026-03-05 at 5 pm",
         "The two-factor e-mail is sent on 5 Marhc 2026",
         "is sent on 5 March",
+        "The two-factor e-mail is sent on 5  March\n2026",
         "It weighs 1.25 kg",
         "Customers may return the goods within 30 days",
         "software",
@@ -93,6 +94,10 @@ def test_harmless_edits_are_supported(quote: str) -> None:
         ("are collected by Harbour Express", DifferenceKind.NAME),
         ("The repair takes 24 hours in Dresden", DifferenceKind.NAME),
         ("Customers may keep goods within 30 days of delivery", DifferenceKind.WORD),
+        ("Customers must return goods within 30 days", DifferenceKind.WORD),
+        ("Customers may return goods within 30 days before delivery", DifferenceKind.WORD),
+        ("Items that are not paid, and that are late", DifferenceKind.WORD),
+        ("Customers may return good within 30 hours of delivery", DifferenceKind.UNIT),
         ("Custmers may retrun goods within 30 days", DifferenceKind.WORD),
     ],
 )

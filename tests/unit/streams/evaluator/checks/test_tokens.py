@@ -49,7 +49,7 @@ def test_a_point_before_three_digits_has_two_readings() -> None:
 @pytest.mark.parametrize(
     "text",
     ["5 March 2026", "5th of March 2026", "March 5, 2026", "March 5th, 2026", "5 Mar 2026", "5. March 2026",
-     "2026-03-05", "05.03.2026", "5 MARCH 2026", "5 march 2026", "05/03/2026"],
+     "2026-03-05", "05.03.2026", "5 MARCH 2026", "5 march 2026", "5  March\n2026", "05/03/2026"],
 )  # fmt: skip
 def test_spellings_of_a_day(text: str) -> None:
     (token,) = tokenize(text)
