@@ -63,7 +63,7 @@ class ExtractedClaims:
 
 
 @dataclass(frozen=True)
-class _Reference:
+class _DocumentReference:
     ids: tuple[str, ...]
     start: int
     end: int
@@ -120,7 +120,7 @@ def _claim_of_entry(entry: object, where: str) -> SourceClaim:
     return SourceClaim(str(document), quote)
 
 
-def _references(text: str, quotes: Sequence[re.Match[str]], documents: DocumentSet) -> list[_Reference]:
+def _references(text: str, quotes: Sequence[re.Match[str]], documents: DocumentSet) -> list[_DocumentReference]:
     shapes = {_shape(document_id) for document_id in documents.ids}
     starts = [quote.start() for quote in quotes]
     references = []
@@ -132,7 +132,7 @@ def _references(text: str, quotes: Sequence[re.Match[str]], documents: DocumentS
         after_quote = index >= 0 and not text[quotes[index].end() : match.start()].strip(" .,")
         ids = _ids(content, documents, shapes, is_certain=match[2] is None or after_quote)
         if ids:
-            references.append(_Reference(ids, match.start(), match.end()))
+            references.append(_DocumentReference(ids, match.start(), match.end()))
     return references
 
 
@@ -159,7 +159,9 @@ def _has_shape(part: str, shapes: set[str]) -> bool:
     return shape in shapes and "0" in shape and shape.strip("0.") != ""
 
 
-def _attribute(text: str, quotes: Sequence[re.Match[str]], references: Sequence[_Reference]) -> Iterator[SourceClaim]:
+def _attribute(
+    text: str, quotes: Sequence[re.Match[str]], references: Sequence[_DocumentReference]
+) -> Iterator[SourceClaim]:
     starts = [reference.start for reference in references]
     used: set[int] = set()
     for index, quote in enumerate(quotes):
