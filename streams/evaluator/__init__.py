@@ -1,0 +1,1 @@
+"""Evaluation of answers of language models."""

@@ -1,0 +1,77 @@
+"""Checks the form of an answer: a pattern, or JSON that satisfies a schema."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from streams.evaluator.checks.json_schema import MAX_VIOLATIONS, AnswerSchema
+from streams.evaluator.checks.patterns import AnswerPattern
+
+MAX_FORMATTED_CHARS = 1_000_000
+"""Characters of an answer that is checked; a longer one is a violation."""
+_FENCE = re.compile(r"\s*```[\w-]*[ \t]*\n(.*)\n[ \t]*```\s*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class FormatResult:
+    """Whether an answer has its form."""
+
+    violations: tuple[str, ...]
+    """What is wrong: the place in the answer, such as `$.items[2].price`, and the reason."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.violations
+
+
+def check_pattern(answer: str, pattern: AnswerPattern) -> FormatResult:
+    """Check that an answer contains a match of a pattern."""
+    if len(answer) > MAX_FORMATTED_CHARS:
+        return _too_long(answer)
+    return FormatResult(() if pattern.matches(answer) else (f"the answer does not match {pattern.pattern!r}",))
+
+
+def check_json(answer: str, schema: AnswerSchema | None = None, *, allow_fence: bool = True) -> FormatResult:
+    """Check that an answer is one value of JSON, and that it satisfies a schema.
+
+    Args:
+        answer: The answer.
+        schema: The schema; None for any JSON.
+        allow_fence: Whether the JSON may be inside one Markdown code block, with nothing before or after it.
+    """
+    if len(answer) > MAX_FORMATTED_CHARS:
+        return _too_long(answer)
+    fence = _FENCE.fullmatch(answer) if allow_fence else None
+    repeated: list[str] = []
+
+    def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        result = dict(pairs)
+        if len(result) < len(pairs) and len(repeated) < MAX_VIOLATIONS:
+            counts = Counter(name for name, _ in pairs)
+            repeated.append(next(name for name, count in counts.items() if count > 1))
+        return result
+
+    try:
+        value = json.loads(
+            answer if fence is None else fence[1], parse_constant=_reject_constant, object_pairs_hook=members
+        )
+    except json.JSONDecodeError as error:
+        reason = f"the answer is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
+        return FormatResult((reason,))
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).partition(";")[0]
+        return FormatResult((f"the answer is not usable JSON: {reason[:200]}",))
+    violations = [f"the answer repeats the member {name[:80]!r} of an object" for name in repeated]
+    return FormatResult(tuple(violations + (schema.violations(value) if schema else [])))
+
+
+def _reject_constant(name: str) -> float:
+    raise ValueError(f"it contains {name}, which is no JSON")
+
+
+def _too_long(answer: str) -> FormatResult:
+    return FormatResult((f"the answer has {len(answer):,} characters, more than {MAX_FORMATTED_CHARS:,}",))

@@ -1,0 +1,89 @@
+"""The share of an answer whose words are in the context, in the same order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from streams.evaluator.checks.errors import AnswerCheckError
+from streams.evaluator.checks.tokens import TextToken, tokenize
+
+NGRAM_TOKENS = 3
+"""Tokens of an n-gram."""
+MAX_GROUNDED_CHARS = 200_000
+"""Characters of an answer that are read."""
+MAX_CONTEXT_CHARS = 2_000_000
+"""Characters of all texts of the context together; more are an error."""
+_SENTENCE_BREAK = re.compile(r"[.!?…][\"”’»)\]]*\s+|\n+|[。！？]")
+
+
+@dataclass(frozen=True)
+class GroundingResult:
+    """How much of an answer is in the context."""
+
+    value: float | None
+    """Share of the n-grams, from 0 to 1; None if the answer contains no word."""
+    least_span: tuple[int, int] | None = None
+    """First character of the least supported sentence in the answer, and the one after its last."""
+    least_value: float | None = None
+    """Share of the n-grams of that sentence."""
+    unread_chars: int = 0
+    """Characters after the first `MAX_GROUNDED_CHARS`, which were not read."""
+
+
+def measure_grounding(answer: str, context: Iterable[str], ngram_tokens: int = NGRAM_TOKENS) -> GroundingResult:
+    """Measure how many n-grams of an answer's sentences are in the context.
+
+    A low value means other words, not wrong ones: a good paraphrase has one too.
+
+    Args:
+        answer: The answer.
+        context: The texts that the model received.
+        ngram_tokens: Tokens of an n-gram, from 1. A shorter sentence is one n-gram of its length.
+
+    Raises:
+        AnswerCheckError: The context is too long, or `ngram_tokens` is less than 1.
+    """
+    if ngram_tokens < 1:
+        raise AnswerCheckError(f"an n-gram has at least 1 token, not {ngram_tokens}")
+    texts = list(context)
+    length = sum(map(len, texts))
+    if length > MAX_CONTEXT_CHARS:
+        raise AnswerCheckError(f"the context has {length:,} characters; pass at most {MAX_CONTEXT_CHARS:,}")
+    sequences = [[token.key for token in tokenize(text)] for text in texts]
+    known: dict[int, set[tuple[str, ...]]] = {}
+    total = matches = 0
+    least: tuple[float, tuple[int, int]] | None = None
+    for sentence in _sentences(answer[:MAX_GROUNDED_CHARS]):
+        size = min(ngram_tokens, len(sentence))
+        if size not in known:
+            known[size] = {ngram for keys in sequences for ngram in _ngrams(keys, size)}
+        ngrams = _ngrams([token.key for token in sentence], size)
+        count = sum(ngram in known[size] for ngram in ngrams)
+        total += len(ngrams)
+        matches += count
+        share = count / len(ngrams)
+        if least is None or share < least[0]:
+            least = share, (sentence[0].start, sentence[-1].end)
+    unread = max(0, len(answer) - MAX_GROUNDED_CHARS)
+    if least is None:
+        return GroundingResult(None, unread_chars=unread)
+    return GroundingResult(matches / total, least[1], least[0], unread)
+
+
+def _sentences(text: str) -> list[list[TextToken]]:
+    """Split the tokens of a text into sentences; those without a token are left out."""
+    ends = iter([*(match.end() for match in _SENTENCE_BREAK.finditer(text)), len(text)])
+    end = next(ends)
+    sentences: list[list[TextToken]] = [[]]
+    for token in tokenize(text):
+        while token.start >= end:
+            end = next(ends, len(text) + 1)
+            sentences.append([])
+        sentences[-1].append(token)
+    return [sentence for sentence in sentences if sentence]
+
+
+def _ngrams(keys: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    return [tuple(keys[start : start + size]) for start in range(len(keys) - size + 1)]

@@ -1,0 +1,374 @@
+"""Recall and false alarms of the check of citations, on planted faults and harmless edits.
+
+`python -m tests.reference.citations [SEED [FOLDER]]` prints the tables of docs/evaluation.md. It takes quotes from the
+documents of the support bot, or from the pages in Markdown of another folder, changes them by rules of its own, and
+checks an answer with each. `tests/unit/streams/evaluator/
+checks/test_citation_rates.py` runs a smaller number.
+
+Each quote is verbatim before the change; paraphrases are not covered.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from streams.evaluator.checks.citations import CitationResult, CitationStatus, check_answer_citations
+from streams.evaluator.checks.documents import DocumentSet
+
+FOLDER = Path(__file__).resolve().parents[2] / "examples/support_bot/documents"
+FAULTS = HARMLESS = 1_000
+MIN_WORDS = 6
+NAMES = ("Dresden", "Crimson", "Larkspur", "Geneva", "Oakfield", "Valencia", "Halcyon", "Bohemia")
+UNITS = {
+    "seconds": "minutes", "minutes": "hours", "hours": "days", "days": "weeks", "weeks": "months", "months": "years",
+    "years": "months", "percent": "euros", "kg": "g", "g": "kg", "cm": "mm", "litres": "millilitres", "€": "$",
+}  # fmt: skip
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+DATE = re.compile(rf"(\d{{1,2}}) ({'|'.join(MONTHS)}) (\d{{4}})")
+INVENTED = (
+    "Every customer receives a free voucher after the first complaint",
+    "The shop lends bicycles to members of the club at weekends",
+    "Parcels to the moon are delivered by a partner company",
+    "Customers who call before noon may choose a second present",
+    "All prices are guaranteed for the whole season without exception",
+    "Our technicians visit you at home and install the appliance",
+    "Food for animals can be ordered together with toys",
+    "A deposit is needed for every order of glass bottles",
+)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A quote before it is changed."""
+
+    document_id: str
+    text: str
+
+
+Edit = Callable[[Passage, random.Random], Passage | None]
+"""Changes a passage; None if it contains nothing to change."""
+
+
+def read_documents(folder: Path = FOLDER) -> dict[str, str]:
+    """The pages of a folder without blocks of code and tables, by the names of their files."""
+    documents = {}
+    for path in sorted(folder.glob("*.md")):
+        text = re.sub(r"^```.*?^```\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        documents[path.stem] = re.sub(r"^(?:\||<!--).*\n", "", text, flags=re.MULTILINE)
+    return documents
+
+
+def passages(documents: Mapping[str, str]) -> list[Passage]:
+    """Every sentence of the documents."""
+    return [
+        Passage(document_id, " ".join(sentence.split()))
+        for document_id, text in documents.items()
+        for sentence in re.split(r"(?<=[.!?])\s+(?=[A-Z])", text.partition("\n\n")[2])
+        if len(sentence.split()) >= MIN_WORDS
+    ]
+
+
+def _replace(passage: Passage, match: re.Match[str], text: str) -> Passage:
+    changed = passage.text[: match.start()] + text + passage.text[match.end() :]
+    return Passage(passage.document_id, changed)
+
+
+def _choose(pattern: str, passage: Passage, rng: random.Random) -> re.Match[str] | None:
+    matches = list(re.finditer(pattern, passage.text))
+    return rng.choice(matches) if matches else None
+
+
+def unknown_id(passage: Passage, rng: random.Random) -> Passage | None:
+    return Passage(passage.document_id + rng.choice(("-2", "-new", "-faq", "-eu")), passage.text)
+
+
+def altered_number(passage: Passage, rng: random.Random) -> Passage | None:
+    match = _choose(r"(?<![\w.,-])€?\d[\d.,]*\d\b|(?<![\w.,:-])€?\d(?![\w.,:])", passage, rng)
+    if match is None or DATE.search(passage.text):
+        return None
+    digits = [index for index, char in enumerate(match[0]) if char.isdigit()]
+    index = rng.choice(digits)
+    digit = rng.choice([each for each in "123456789" if each != match[0][index]])
+    return _replace(passage, match, match[0][:index] + digit + match[0][index + 1 :])
+
+
+def altered_unit(passage: Passage, rng: random.Random) -> Passage | None:
+    match = _choose(rf"(?<=\d )(?:{'|'.join(unit for unit in UNITS if unit != '€')})\b|€", passage, rng)
+    return None if match is None else _replace(passage, match, UNITS[match[0]])
+
+
+def altered_date(passage: Passage, rng: random.Random) -> Passage | None:
+    match = _choose(DATE.pattern, passage, rng)
+    if match is None:
+        return None
+    day, month, year = match[1], match[2], match[3]
+    changed = rng.choice(
+        (
+            (str(int(day) % 28 + 1), month, year),
+            (day, rng.choice([each for each in MONTHS if each != month]), year),
+            (day, month, str(int(year) + rng.choice((-1, 1)))),
+        )
+    )
+    return _replace(passage, match, " ".join(changed))
+
+
+def negation(passage: Passage, rng: random.Random) -> Passage | None:
+    match = _choose(r"\bcannot\b|\b(?:not|never|no) ", passage, rng)
+    if match is not None:
+        return _replace(passage, match, "can" if match[0] == "cannot" else "")
+    match = _choose(r"(?<=[a-z] )(?:is|are|may|can|must|has been|takes|will)\b(?! not)", passage, rng)
+    return None if match is None else _replace(passage, match, match[0] + rng.choice((" not", " never")))
+
+
+def changed_name(passage: Passage, rng: random.Random) -> Passage | None:
+    names = [match for match in re.finditer(r"(?<=[a-z] )[A-Z][a-z]{3,}", passage.text) if match[0] not in MONTHS]
+    return _replace(passage, rng.choice(names), rng.choice(NAMES)) if names else None
+
+
+def changed_word(passage: Passage, rng: random.Random, words: list[str]) -> Passage | None:
+    match = _choose(r"(?<=[a-z] )[a-z]{5,}\b", passage, rng)
+    if match is None:
+        return None
+    other = [word for word in words if word[:4] != match[0][:4]]
+    return _replace(passage, match, rng.choice(other))
+
+
+def invented(passage: Passage, rng: random.Random, sentences: list[Passage]) -> Passage | None:
+    choice = rng.random()
+    other = rng.choice([each for each in sentences if each.document_id != passage.document_id])
+    if choice < 1 / 3:
+        return Passage(passage.document_id, rng.choice(INVENTED))
+    if choice < 2 / 3:
+        return Passage(passage.document_id, other.text)
+    first, second = passage.text.split(), other.text.split()
+    text = " ".join([*first[: len(first) // 2], *second[len(second) // 2 :]])
+    return Passage(passage.document_id, text)
+
+
+def number_format(passage: Passage, rng: random.Random) -> Passage | None:
+    match = _choose(r"\d{1,3}(?:,\d{3})+|(?<=€)\d+\.\d\d|(?<=€)\d+(?![\d.,])", passage, rng)
+    if match is None:
+        return None
+    if "," in match[0]:
+        return _replace(passage, match, match[0].replace(",", rng.choice(("", ".", " ", "\u202f", "'"))))
+    return _replace(passage, match, match[0].replace(".", ",") if "." in match[0] else match[0] + ".00")
+
+
+def typo(passage: Passage, rng: random.Random) -> Passage | None:
+    match = _choose(r"\b[A-Za-z]{5,}\b", passage, rng)
+    if match is None:
+        return None
+    word, index = match[0], rng.randrange(1, len(match[0]) - 1)
+    kind = rng.randrange(4)
+    if kind == 0:
+        changed = word[:index] + word[index + 1] + word[index] + word[index + 2 :]
+    elif kind == 1:
+        changed = word[:index] + word[index + 1 :]
+    elif kind == 2:
+        changed = word[:index] + word[index] + word[index:]
+    else:
+        changed = word[:index] + rng.choice("abcdefghijklmnopqrstuvwxyz") + word[index + 1 :]
+    return _replace(passage, match, changed)
+
+
+def ellipsis(passage: Passage, rng: random.Random) -> Passage | None:
+    words = passage.text.split()
+    if len(words) < 10:
+        return None
+    start = rng.randrange(3, len(words) - 5)
+    end = start + rng.randrange(1, 3)
+    if {"not", "no", "never", "cannot", "without"} & {word.strip(".,;") for word in words[start:end]}:
+        return None
+    mark = rng.choice(("…", "...", "[…]", "[...]"))
+    return Passage(passage.document_id, " ".join([*words[:start], mark, *words[end:]]))
+
+
+def case(passage: Passage, rng: random.Random) -> Passage | None:
+    changed = rng.choice((str.lower, str.upper, str.title))(passage.text)
+    return Passage(passage.document_id, changed)
+
+
+def typography(passage: Passage, rng: random.Random) -> Passage | None:
+    text = passage.text.replace('"', "'").replace(" ", rng.choice(("  ", "\u00a0", "\n")), 3).rstrip(".")
+    return Passage(passage.document_id, text.replace("-", rng.choice("\u2010\u2011\u2013")))
+
+
+def unit_form(passage: Passage, rng: random.Random) -> Passage | None:
+    forms = {
+        "days": ("day",), "hours": ("hour", "h", "hrs"), "minutes": ("minute", "min"), "months": ("month",),
+        "years": ("year",), "weeks": ("week",), "percent": ("%", "per cent"), "kg": ("kilograms", "kilos"),
+        "cm": ("centimetres", "centimeters"), "€": ("EUR ", "€ "), "seconds": ("second", "s"), "points": ("point",),
+        "litres": ("liters", "l"), "g": ("grams",), "items": ("item",),
+    }  # fmt: skip
+    match = _choose(rf"(?<=\d )(?:{'|'.join(form for form in forms if form != '€')})\b|€", passage, rng)
+    return None if match is None else _replace(passage, match, rng.choice(forms[match[0]]))
+
+
+def hyphens(passage: Passage, rng: random.Random) -> Passage | None:
+    match = _choose(r"(?<=[a-z])-(?=[a-z])|(?<=\d) (?=(?:days?|months|hours|weeks|years|cm|kg)\b)|(?<=dishwasher) ",
+                    passage, rng)  # fmt: skip
+    if match is None:
+        return None
+    return _replace(passage, match, rng.choice(("", " ", "\u2011")) if match[0] == "-" else "-")
+
+
+def date_format(passage: Passage, rng: random.Random) -> Passage | None:
+    match = _choose(DATE.pattern, passage, rng)
+    if match is None:
+        return None
+    day, month, year = int(match[1]), match[2], int(match[3])
+    number = MONTHS.index(month) + 1
+    forms = (
+        f"{month} {day}, {year}", f"{day}th of {month} {year}", f"{day} {month[:3]} {year}", f"{day}. {month} {year}",
+        f"{year}-{number:02}-{day:02}", f"{day:02}.{number:02}.{year}", f"{day:02}/{number:02}/{year}",
+        f"{number}/{day}/{year}",
+    )  # fmt: skip
+    return _replace(passage, match, rng.choice(forms))
+
+
+def fault_edits(sentences: list[Passage]) -> dict[str, Edit]:
+    words = sorted({word for each in sentences for word in re.findall(r"\b[a-z]{5,}\b", each.text)})
+    return {
+        "unknown id": unknown_id,
+        "number": altered_number,
+        "unit": altered_unit,
+        "date": altered_date,
+        "negation": negation,
+        "name": changed_name,
+        "word": lambda passage, rng: changed_word(passage, rng, words),
+        "invented quote": lambda passage, rng: invented(passage, rng, sentences),
+    }
+
+
+FAULT_SHARES = {
+    "unknown id": 0.2, "number": 0.08, "unit": 0.06, "date": 0.06, "negation": 0.2, "name": 0.1, "word": 0.1,
+    "invented quote": 0.2,
+}  # fmt: skip
+"""Shares of the faults; five kinds have a fifth each: id, value (number, unit, date), negation, name or word, quote."""
+HARMLESS_EDITS: dict[str, Edit] = {
+    "punctuation of numbers": number_format,
+    "one typo": typo,
+    "ellipsis": ellipsis,
+    "case": case,
+    "quotes, dashes, spaces": typography,
+    "form of units": unit_form,
+    "hyphens": hyphens,
+    "format of dates": date_format,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A changed quote and its result."""
+
+    kind: str
+    original: str
+    changed: Passage
+    result: CitationResult | None
+
+    @property
+    def is_flagged(self) -> bool:
+        """Whether the check reports the quote. An answer whose quote is not recognized is not flagged."""
+        return self.result is not None and self.result.status is not CitationStatus.SUPPORTED
+
+
+@dataclass(frozen=True)
+class Study:
+    """The outcomes of all faults and harmless edits."""
+
+    faults: list[Outcome]
+    harmless: list[Outcome]
+    checks_per_cpu_second: float
+
+
+def run(seed: int, faults: int = FAULTS, harmless: int = HARMLESS, folder: Path = FOLDER) -> Study:
+    """Change and check quotes. A kind of change that fits no sentence of the documents is left out."""
+    rng = random.Random(seed)
+    documents = read_documents(folder)
+    sentences = passages(documents)
+    edits = fault_edits(sentences)
+    planted = [
+        (kind, *_draw(sentences, edits[kind], rng))
+        for kind, share in FAULT_SHARES.items()
+        if _fits(sentences, edits[kind], rng)
+        for _ in range(round(share * faults))
+    ]
+    edited = [
+        (kind, *_draw(sentences, edit, rng))
+        for kind, edit in HARMLESS_EDITS.items()
+        if _fits(sentences, edit, rng)
+        for _ in range(harmless // len(HARMLESS_EDITS))
+    ]
+    prepared = DocumentSet(documents)
+    started = time.process_time()
+    fault_outcomes, harmless_outcomes = (
+        [Outcome(kind, original, changed, _check(changed, prepared)) for kind, original, changed in group]
+        for group in (planted, edited)
+    )
+    elapsed = time.process_time() - started
+    return Study(fault_outcomes, harmless_outcomes, (len(planted) + len(edited)) / elapsed)
+
+
+def _fits(sentences: list[Passage], edit: Edit, rng: random.Random) -> bool:
+    return any(edit(passage, rng) not in (None, passage) for passage in sentences)
+
+
+def _draw(sentences: list[Passage], edit: Edit, rng: random.Random) -> tuple[str, Passage]:
+    while True:
+        passage = rng.choice(sentences)
+        changed = edit(passage, rng)
+        if changed is not None and changed != passage:
+            return passage.text, changed
+
+
+def _check(passage: Passage, documents: DocumentSet) -> CitationResult | None:
+    report = check_answer_citations(f"The documents say: “{passage.text}” [{passage.document_id}].", documents)
+    return report.results[0] if report.results else None
+
+
+def table(title: str, outcomes: list[Outcome]) -> str:
+    """A table in Markdown: for each kind its number, those that were flagged, and as what."""
+    lines = [f"| {title} | number | different | flagged | as |", "|---|---|---|---|---|"]
+    for kind in dict.fromkeys(outcome.kind for outcome in outcomes):
+        group = [outcome for outcome in outcomes if outcome.kind == kind]
+        flagged = [outcome.result for outcome in group if outcome.is_flagged and outcome.result is not None]
+        different = len({outcome.changed for outcome in group})
+        counts = Counter(
+            str(result.kind) if result.status is CitationStatus.ALTERED else str(result.status) for result in flagged
+        )
+        reasons = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+        share = f"{len(flagged) / len(group):.1%}"
+        lines.append(f"| {kind} | {len(group)} | {different} | {share} | {reasons} |")
+    total = sum(outcome.is_flagged for outcome in outcomes) / len(outcomes)
+    lines.append(f"| all | {len(outcomes)} | {len({each.changed for each in outcomes})} | {total:.1%} | |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the tables, and the outcomes that are wrong."""
+    seed = int(sys.argv[1]) if len(sys.argv) > 1 else 24
+    folder = Path(sys.argv[2]) if len(sys.argv) > 2 else FOLDER
+    study = run(seed, folder=folder)
+    print(table("fault", study.faults), table("harmless edit", study.harmless), sep="\n\n")
+    print(f"\n{study.checks_per_cpu_second:,.0f} checks per CPU-second\n")
+    for name, wrong in (
+        ("missed", [outcome for outcome in study.faults if not outcome.is_flagged]),
+        ("false alarm", [outcome for outcome in study.harmless if outcome.is_flagged]),
+    ):
+        for outcome in wrong:
+            reason = outcome.result.reason if outcome.result else "no claim was read"
+            print(f"{name}, {outcome.kind}: {outcome.changed.text!r}: {reason}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""Quotes are supported, altered or unsupported."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from streams.evaluator.checks.citations import (
+    CitationResult,
+    CitationScope,
+    CitationStatus,
+    check_answer_citations,
+    check_claim,
+    check_claims,
+)
+from streams.evaluator.checks.claims import MAX_ANSWER_CHARS, MAX_QUOTE_CHARS, SourceClaim, claims_of_list
+from streams.evaluator.checks.differences import DifferenceKind
+from streams.evaluator.checks.documents import MAX_DOCUMENT_CHARS, DocumentSet
+from streams.evaluator.checks.errors import AnswerCheckError
+
+RETURNS = (
+    "# Returns\n\nCustomers may return goods within 30 days of delivery. Opened software cannot be returned.\n"
+    "We refund the delivery fee of €4.90, but orders above €1,000 are collected by Harbour Freight. The repair\n"
+    "takes 24 hours in Leipzig. The two-factor e-mail is sent on 5 March 2026 at 17:00. It weighs 1.250 kg.\n"
+    "Items that are not paid, or that are late, are cancelled. The temperature is -5 degrees.\n"
+)
+DOCUMENTS = DocumentSet(
+    {"returns": RETURNS, "fees": "Express delivery costs €14.90 and is free for Gold members.", "empty": ""}
+)
+
+
+def check(quote: str, document_id: str | None = "returns") -> CitationResult:
+    return check_claim(SourceClaim(document_id, quote), DOCUMENTS)
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [
+        "Customers may return goods within 30 days of delivery.",
+        "CUSTOMERS MAY RETURN GOODS",
+        "return goods within 30 day of delivery",
+        "return goods within thirty days of delivery",
+        "return goods within 30-days of delivery",
+        "return  goods\nwithin 30 days",
+        "orders above €1000 are collected",
+        "orders above €1.000 are collected",
+        "orders above EUR 1 000 are collected",
+        "delivery fee of 4,90 euros",
+        "repair takes 1 day in Leipzig",
+        "Customers … within 30 days of delivery",
+        "Customers may [...] delivery.",
+        "Custmers may return goods within 30 days",
+        "Opened softwaer cannot be returned",
+        "Opened software can not be returned",
+        "Opened software can't be returned",
+        "Opened software canot be returned",
+        "The twofactor email is sent",
+        "The two factor e mail is sent",
+        "e‑mail is sent on March 5, 2026",
+        "is sent on 2026-03-05 at 5 pm",
+        "The two-factor e-mail is sent on 5 Marhc 2026",
+        "is sent on 5 March",
+        "The two-factor e-mail is sent on 5  March\n2026",
+        "It weighs 1.25 kg",
+        "Customers may return the goods within 30 days",
+        "software",
+    ],
+)
+def test_harmless_edits_are_supported(quote: str) -> None:
+    result = check(quote)
+    assert (result.status, result.differences) == (CitationStatus.SUPPORTED, ())
+    assert result.scope is CitationScope.QUOTE
+
+
+@pytest.mark.parametrize(
+    ("quote", "kind"),
+    [
+        ("Customers may return goods within 31 days of delivery", DifferenceKind.NUMBER),
+        ("Customers may return goods within 3 days of delivery", DifferenceKind.NUMBER),
+        ("the delivery fee of €49.0", DifferenceKind.NUMBER),
+        ("It weighs 1.350 kg", DifferenceKind.NUMBER),
+        ("The temperature is 5 degrees", DifferenceKind.NUMBER),
+        ("Customers may return goods within 30 weeks of delivery", DifferenceKind.UNIT),
+        ("the delivery fee of $4.90, but orders", DifferenceKind.UNIT),
+        ("The repair takes 24 days in Leipzig", DifferenceKind.UNIT),
+        ("e-mail is sent on 6 March 2026", DifferenceKind.DATE),
+        ("e-mail is sent on 5 March 2025", DifferenceKind.DATE),
+        ("e-mail is sent on 5 March 2026 at 18:00", DifferenceKind.DATE),
+        ("Opened software can be returned", DifferenceKind.NEGATION),
+        ("Customers may not return goods within 30 days", DifferenceKind.NEGATION),
+        ("Unopened software cannot be returned", DifferenceKind.NEGATION),
+        ("Items that are … paid, or that are late, are cancelled", DifferenceKind.NEGATION),
+        ("are collected by Harbour Express", DifferenceKind.NAME),
+        ("The repair takes 24 hours in Dresden", DifferenceKind.NAME),
+        ("Customers may keep goods within 30 days of delivery", DifferenceKind.WORD),
+        ("Customers must return goods within 30 days", DifferenceKind.WORD),
+        ("Customers may return goods within 30 days before delivery", DifferenceKind.WORD),
+        ("Items that are not paid, and that are late", DifferenceKind.WORD),
+        ("Customers may return good within 30 hours of delivery", DifferenceKind.UNIT),
+        ("Custmers may retrun goods within 30 days", DifferenceKind.WORD),
+    ],
+)
+def test_kinds_of_differences(quote: str, kind: DifferenceKind) -> None:
+    result = check(quote)
+    assert result.kind is kind
+    assert result.status is CitationStatus.ALTERED
+
+
+def test_the_span_and_the_reason_show_the_passage() -> None:
+    result = check("goods within 31 days of")
+    assert result.span is not None
+    assert RETURNS[slice(*result.span)] == "goods within 30 days of"
+    assert result.reason == "number: the answer says '31', the document '30'"
+    (difference,) = result.differences
+    assert (difference.quoted, difference.written) == ("31", "30")
+
+
+def test_an_invented_quote_is_unsupported() -> None:
+    result = check("Every customer receives a free voucher after the first complaint")
+    assert (result.status, result.span) == (CitationStatus.UNSUPPORTED, None)
+
+
+def test_a_quote_of_another_document_names_it() -> None:
+    result = check("Express delivery costs €14.90")
+    assert result.status is CitationStatus.UNSUPPORTED
+    assert result.reason == "the document 'fees' contains the quote, not 'returns'"
+
+
+def test_an_unknown_document() -> None:
+    assert check("software", "refunds").status is CitationStatus.UNKNOWN_SOURCE
+    assert check("software", " RETURNS ").status is CitationStatus.SUPPORTED
+
+
+def test_a_quote_without_document_is_searched_in_all() -> None:
+    assert check("Express delivery costs €14.90", None).document_id == "fees"
+    assert check("Express delivery costs €15.90 and is free", None).kind is DifferenceKind.NUMBER
+    assert check("Bicycles are lent to members of the club", None).status is CitationStatus.UNSUPPORTED
+
+
+@pytest.mark.parametrize("quote", ["", " … ", "\x00", "()"])
+def test_a_quote_without_a_word_is_unsupported(quote: str) -> None:
+    assert check(quote).reason == "the quote contains no word"
+
+
+def test_an_empty_document_supports_nothing() -> None:
+    assert check("software", "empty").status is CitationStatus.UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("statement", "status", "scope"),
+    [
+        ("You have 30 days", CitationStatus.SUPPORTED, CitationScope.VALUES),
+        ("You have 31 days", CitationStatus.ALTERED, CitationScope.VALUES),
+        ("You have until 5 March 2026", CitationStatus.SUPPORTED, CitationScope.VALUES),
+        ("There are 7 rules", CitationStatus.SUPPORTED, CitationScope.ID),
+        ("You can return it", CitationStatus.SUPPORTED, CitationScope.ID),
+    ],
+)
+def test_a_reference_without_quote_is_checked_by_its_values(
+    statement: str, status: CitationStatus, scope: CitationScope
+) -> None:
+    (result,) = check_answer_citations(f"{statement} [returns].", DOCUMENTS).results
+    assert (result.status, result.scope) == (status, scope)
+
+
+def test_the_report_counts() -> None:
+    answer = "“Opened software can be returned” [returns]. “Gold members” [fees] [nothing]"
+    report = check_answer_citations(answer, DOCUMENTS)
+    counts = {status: report.count(status) for status in CitationStatus}
+    assert counts == {"altered": 1, "supported": 1, "unknown-source": 1, "unsupported": 0}
+    listed = check_claims(claims_of_list([{"source": "fees", "quote": "Gold members"}, "nothing"]), DOCUMENTS)
+    assert [result.status for result in listed.results] == ["supported", "unknown-source"]
+
+
+def test_scripts_without_spaces() -> None:
+    documents = DocumentSet(
+        {"zh": "商品可以在三十天内退货。食品不能退货。", "ar": "يمكن إرجاع البضائع خلال 30 يوما من التسليم"}
+    )
+    chinese = [check_claim(SourceClaim("zh", quote), documents) for quote in ("食品不能退货", "食品能退货")]
+    assert [result.status for result in chinese] == ["supported", "altered"]
+    assert chinese[1].kind is DifferenceKind.NEGATION
+    arabic = [
+        check_claim(SourceClaim("ar", quote), documents) for quote in ("البضائع خلال 30 يوما", "البضائع خلال 40 يوما")
+    ]
+    assert [result.kind for result in arabic] == [None, DifferenceKind.NUMBER]
+
+
+@pytest.mark.parametrize(
+    ("documents", "reason"),
+    [
+        ({"A": "", "a": ""}, "differ in case only"),
+        ({" ": ""}, "empty id"),
+        ({"a": "x" * (MAX_DOCUMENT_CHARS + 1)}, "split it"),
+    ],
+)
+def test_documents_that_cannot_be_used(documents: dict[str, str], reason: str) -> None:
+    with pytest.raises(AnswerCheckError, match=reason):
+        DocumentSet(documents)
+
+
+def test_a_quote_that_is_too_long_is_not_compared() -> None:
+    result = check("software " * MAX_QUOTE_CHARS)
+    assert result.status is CitationStatus.UNSUPPORTED
+    assert "at most 10,000 are compared" in result.reason
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["a", "the parcel is late ", "1,000", "\x00\u202e\x1b", "مرحبا ", "退货期限", "\ufdfa", '"', "“", "[(", "e\u0301",
+     "\u0301", "1 May ", " ", '"a b c d e f" ', "[a-1] ", "...", "'"],
+)  # fmt: skip
+def test_hostile_text_takes_bounded_time(piece: str) -> None:
+    text = piece * (300_000 // len(piece))
+    started = time.process_time()
+    documents = DocumentSet({"a-1": text})
+    report = check_answer_citations(text, documents)
+    check_claim(SourceClaim("a-1", f"{text[: MAX_QUOTE_CHARS // 2]} zz {text[7 : MAX_QUOTE_CHARS // 2]}"), documents)
+    assert time.process_time() - started < 30
+    assert report.unread_chars == len(text) - MAX_ANSWER_CHARS

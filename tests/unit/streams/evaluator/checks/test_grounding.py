@@ -1,0 +1,67 @@
+"""The share of an answer that is in the context."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from streams.evaluator.checks.errors import AnswerCheckError
+from streams.evaluator.checks.grounding import MAX_CONTEXT_CHARS, MAX_GROUNDED_CHARS, measure_grounding
+
+CONTEXT = "Customers may return goods within 30 days of delivery. Opened software cannot be returned."
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        (CONTEXT, 1.0),
+        ("CUSTOMERS may return goods within thirty days.", 1.0),
+        ("Bicycles are lent to members.", 0.0),
+        # five n-grams, three of them in the context
+        ("Customers may return goods within 31 days.", 3 / 5),
+        ("Software.", 1.0),
+        ("Hello.", 0.0),
+        ("", None),
+        (" … \x00", None),
+    ],
+)
+def test_values(answer: str, value: float | None) -> None:
+    assert measure_grounding(answer, [CONTEXT]).value == value
+
+
+def test_the_least_supported_sentence() -> None:
+    answer = "Customers may return goods. It takes 1.5 hours at the counter! Opened software cannot be returned."
+    result = measure_grounding(answer, ["Nothing.", CONTEXT])
+    assert result.least_span is not None
+    assert answer[slice(*result.least_span)] == "It takes 1.5 hours at the counter"
+    assert result.least_value == 0.0
+    # 2, 5 and 4 n-grams; those of the second sentence are not in the context
+    assert result.value == pytest.approx((2 + 4) / (2 + 5 + 4))
+
+
+def test_no_context_supports_nothing() -> None:
+    assert measure_grounding("Customers may return goods.", []).value == 0.0
+
+
+def test_longer_ngrams_are_stricter() -> None:
+    answer = "Goods within 30 days of delivery may be returned."
+    values = [measure_grounding(answer, [CONTEXT], size).value or 0.0 for size in (1, 2, 3, 5)]
+    assert values == sorted(values, reverse=True)
+    assert values[0] > values[-1]
+
+
+def test_arguments_that_cannot_be_used() -> None:
+    with pytest.raises(AnswerCheckError, match="at least 1 token"):
+        measure_grounding("a", ["a"], 0)
+    with pytest.raises(AnswerCheckError, match="at most 2,000,000"):
+        measure_grounding("a", ["a" * MAX_CONTEXT_CHARS, "b"])
+
+
+@pytest.mark.parametrize("piece", ["a", "word ", ".", ". ", ".)", "\n", "مرحبا ", "退货", "\x00", "\u202eé"])
+def test_hostile_text_takes_bounded_time(piece: str) -> None:
+    text = piece * (2 * MAX_GROUNDED_CHARS // len(piece))
+    started = time.process_time()
+    result = measure_grounding(text, [text])
+    assert time.process_time() - started < 20
+    assert result.unread_chars == len(text) - MAX_GROUNDED_CHARS
