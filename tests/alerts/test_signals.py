@@ -194,7 +194,7 @@ def judged_by(at: int) -> dict[str, str]:
     moment = f"fromUnixTimestamp64Milli(toInt64({at * 1000}))"
     sealed = f"pane_start + pane_s + {PANE.sealed_after_s} <= toDateTime({at})"
     return {
-        **{"drift": f"judged_at <= {moment}", "rates": f"judged_at <= {moment}", "volume": sealed, "panes": sealed},
+        **{"drift": f"judged_at <= {moment}", "rates": f"judged_at <= {moment}", "volume": sealed, "all_panes": sealed},
         **{"performance": f"revised_at <= {moment}"},
     }
 

@@ -39,7 +39,7 @@ def out_of_range(model: str, field: str, window_s: int, pane: PaneTiming, thresh
 
     It exceeds the threshold only if the lower end of Wilson's 95 % interval does.
     """
-    counts = "sum(below + above) AS pane_k, sum(n - nulls) AS pane_n FROM panes FINAL"
+    counts = "sum(below + above) AS pane_k, sum(n - nulls) AS pane_n FROM all_panes"
     return _share(counts, field, model, window_s, pane, threshold)
 
 
