@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from dashboards.layout import PlacedPanel, Row
-from dashboards.panels import AnyPanel, PanelInfo, stat_panel, table_panel, time_series
+from dashboards.panels import AnyPanel, PanelInfo, table_panel, time_series
 from dashboards.style import STYLE
 from warehouse.panels import costs
 
@@ -15,19 +15,19 @@ DOLLARS = "currencyUSD"
 _info = partial(PanelInfo, "llm")
 _FORECAST = (
     "Spent up to the last whole hour of the range, the forecast at the end of the {} with its 95 % interval, and the "
-    "budget of the contract; UTC. `–`: no forecast yet, or no budget. If fewer than all calls have a cost, the amounts "
-    "are lower bounds."
+    "budget of the contract; UTC. Empty: no forecast yet, or no budget. If fewer than all calls have a cost, the "
+    "amounts are lower bounds."
 )
+_AMOUNTS = ("spent", "forecast", "at least", "at most", "budget")
+_BUDGET_UNITS = {**dict.fromkeys(_AMOUNTS, DOLLARS), "calls with cost": UNITS.share}
 
 
 def _day() -> AnyPanel:
-    info = _info("cost_day", "Today", _FORECAST.format("day"), DOLLARS)
-    return stat_panel(info, costs.DAY, decimals=2)
+    return table_panel(_info("cost_day", "Today", _FORECAST.format("day")), costs.DAY, units=_BUDGET_UNITS)
 
 
 def _month() -> AnyPanel:
-    info = _info("cost_month", "This month", _FORECAST.format("month"), DOLLARS)
-    return stat_panel(info, costs.MONTH, decimals=2)
+    return table_panel(_info("cost_month", "This month", _FORECAST.format("month")), costs.MONTH, units=_BUDGET_UNITS)
 
 
 def _by_version() -> AnyPanel:

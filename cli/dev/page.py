@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -11,6 +12,7 @@ from dashboards.uids import DASHBOARDS
 if TYPE_CHECKING:
     from alerts import Rule
     from alerts.simulator import Replay
+    from alerts.simulator.history import Changes
     from cli.settings import Settings
     from local.preview import PreviewServer
     from warehouse.client import Address
@@ -124,8 +126,16 @@ def _summary(replay: Replay, key: str, at: int) -> str:
     from alerts.text import words
 
     rule, changes = replay.rule, replay.changes[key]
+    if rule.has_bounds:
+        at = _last_known(changes, at)
     labels = ({rule.signal.label: key} if rule.signal.label else {}) | changes.details(at)
     return f"{rule.title} {key}".strip() + ": " + words(rule.summary, labels, changes.numbers(at))
+
+
+def _last_known(changes: Changes, at: int) -> int:
+    """Return the time itself, or the last one before it whose numbers are known: an alert outlasts its data."""
+    times = [at, *(int(each) for each in reversed(changes.at.tolist()) if each <= at)]
+    return next((each for each in times if all(map(math.isfinite, changes.numbers(each).values()))), at)
 
 
 def _panel_path(rule: Rule, key: str, from_ms: int, to_ms: int) -> str:

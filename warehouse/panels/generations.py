@@ -78,14 +78,15 @@ OUTPUT_TOKENS_NOW = _last("output_tokens_now", "output_tokens", "stats.mean")
 TOKENS_PER_GENERATION = series(
     "generations.tokens_per_generation",
     f"""
-    SELECT $__timeInterval(window_end) AS time, {_named(TOKENS)} AS tokens, max({finite("stats.mean")}) AS mean
+    SELECT
+        $__timeInterval(window_end) AS time, {_named(TOKENS)} AS tokens, max({finite("stats.mean")}) AS per_generation
     FROM latest_distances AS stats
     WHERE {_STATS} AND field IN ({_names(TOKENS)})
     GROUP BY time, tokens
     ORDER BY time, tokens
     """,
     "tokens:text",
-    "mean",
+    "per_generation",
     period_s=DISTANCES_S,
 )
 

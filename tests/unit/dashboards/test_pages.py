@@ -171,7 +171,7 @@ def test_an_slo_is_red(key: str) -> None:
     assert colours == [{"mode": "fixed", "fixedColor": style.MAJOR}]
 
 
-STATS = ("unseen_now", "decision", "days_left", "cost_day", "cost_month")
+STATS = ("unseen_now", "decision", "days_left")
 """Panels with a single number that say why it is missing."""
 
 
