@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from alerts.rule import Rule
 from alerts.templates.factory import INTERVAL, REASON, RuleFactory
@@ -16,6 +17,8 @@ COVERAGE_FALL = 0.05
 """Default threshold of the rule token-coverage."""
 COST_EVERY_S = 600
 """Shortest evaluation interval: the numbers change by the hour."""
+_SHARED: dict[str, Any] = {"about": "volume", "form": "percent", "has_bounds": True, "every_s": COST_EVERY_S}
+"""Arguments that all rules of this module share."""
 
 
 def cost_rules(factory: RuleFactory) -> Iterator[Rule]:
@@ -54,11 +57,8 @@ def _budget_rule(factory: RuleFactory, budgets: dict[Period, float]) -> Iterator
             f"interval of the forecast is above. Clears below {clear:.0%}, at the latest in the next period."
         ),
         signal=budget_use(factory.contract.model, budgets, threshold),
-        about="volume",
-        form="percent",
-        has_bounds=True,
         clear=clear,
-        every_s=COST_EVERY_S,
+        **_SHARED,
         panel=panel_link("llm", "cost_day"),
     )
 
@@ -81,11 +81,8 @@ def _cache_rule(factory: RuleFactory) -> Iterator[Rule]:
             f"metrics of inference servers. Clears when the fall is below {clear:.1%}."
         ),
         signal=cache_hit_fall(factory.contract.model, threshold),
-        about="volume",
-        form="percent",
-        has_bounds=True,
         clear=clear,
-        every_s=COST_EVERY_S,
+        **_SHARED,
         panel=panel_link("llm", "tokens"),
     )
 
@@ -106,10 +103,7 @@ def _coverage_rule(factory: RuleFactory) -> Iterator[Rule]:
             f"fewer calls. Clears when the fall is below {clear:.1%}."
         ),
         signal=token_coverage_fall(factory.contract.model, threshold),
-        about="volume",
-        form="percent",
-        has_bounds=True,
         clear=clear,
-        every_s=COST_EVERY_S,
+        **_SHARED,
         panel=panel_link("llm", "cost_coverage"),
     )
