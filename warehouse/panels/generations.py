@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, finite, window_seconds
 from warehouse.panels.query import DISTANCES_S, HOUR_S, PanelQuery, series, table
+from warehouse.panels.window_statistics import window_statistics
 
 TOKENS = {"input_tokens": "input", "cached_input_tokens": "cached", "output_tokens": "output"}
 """Field → its name on the page."""
@@ -32,25 +33,6 @@ def _named(fields: dict[str, str]) -> str:
     return f"transform(field, [{_names(fields)}], [{', '.join(repr(name) for name in fields.values())}], field)"
 
 
-def _quantiles(name: str, field: str) -> PanelQuery:
-    return series(
-        f"generations.{name}",
-        f"""
-        SELECT
-            $__timeInterval(window_end) AS time,
-            max({finite("stats.p50")}) AS p50, max({finite("stats.p95")}) AS p95, max({finite("stats.p99")}) AS p99
-        FROM latest_distances AS stats
-        WHERE {_STATS} AND field = '{field}'
-        GROUP BY time
-        ORDER BY time
-        """,
-        "p50",
-        "p95",
-        "p99",
-        period_s=DISTANCES_S,
-    )
-
-
 def _last(name: str, field: str, expression: str) -> PanelQuery:
     return table(
         f"generations.{name}",
@@ -63,49 +45,37 @@ def _last(name: str, field: str, expression: str) -> PanelQuery:
     )
 
 
+def _tokens(column: str, expression: str) -> PanelQuery:
+    return series(
+        f"generations.tokens_{column}",
+        f"""
+        SELECT $__timeInterval(window_end) AS time, {_named(TOKENS)} AS tokens, max({finite(expression)}) AS {column}
+        FROM latest_distances AS stats
+        WHERE {_STATS} AND field IN ({_names(TOKENS)})
+        GROUP BY time, tokens
+        ORDER BY time, tokens
+        """,
+        "tokens:text",
+        column,
+        period_s=DISTANCES_S,
+    )
+
+
 def _coverage(fields: Iterable[str]) -> str:
     names = ", ".join(f"'{field}'" for field in fields)
     return f"{MODEL} AND {VERSION} AND {SLICE} AND field IN ({names}) AND $__timeFilter(pane_start)"
 
 
-FIRST_TOKEN = _quantiles("first_token", "ttft_ms")
-PER_TOKEN = _quantiles("per_token", "time_per_output_token_ms")
-TOTAL = _quantiles("total", "latency_ms")
+_QUANTILES = ("p50", "p95", "p99")
+FIRST_TOKEN = window_statistics("generations.first_token", "ttft_ms", *_QUANTILES)
+PER_TOKEN = window_statistics("generations.per_token", "time_per_output_token_ms", *_QUANTILES)
+TOTAL = window_statistics("generations.total", "latency_ms", *_QUANTILES)
 FIRST_TOKEN_NOW = _last("first_token_now", "ttft_ms", "stats.p95")
 PER_TOKEN_NOW = _last("per_token_now", "time_per_output_token_ms", "stats.p95")
 OUTPUT_TOKENS_NOW = _last("output_tokens_now", "output_tokens", "stats.mean")
 
-TOKENS_PER_GENERATION = series(
-    "generations.tokens_per_generation",
-    f"""
-    SELECT
-        $__timeInterval(window_end) AS time, {_named(TOKENS)} AS tokens, max({finite("stats.mean")}) AS per_generation
-    FROM latest_distances AS stats
-    WHERE {_STATS} AND field IN ({_names(TOKENS)})
-    GROUP BY time, tokens
-    ORDER BY time, tokens
-    """,
-    "tokens:text",
-    "per_generation",
-    period_s=DISTANCES_S,
-)
-
-TOKENS_PER_MINUTE = series(
-    "generations.tokens_per_minute",
-    f"""
-    SELECT
-        $__timeInterval(window_end) AS time,
-        {_named(TOKENS)} AS tokens,
-        max({finite(f"stats.mean * stats.n / {window_seconds('stats.window')} * 60")}) AS per_minute
-    FROM latest_distances AS stats
-    WHERE {_STATS} AND field IN ({_names(TOKENS)})
-    GROUP BY time, tokens
-    ORDER BY time, tokens
-    """,
-    "tokens:text",
-    "per_minute",
-    period_s=DISTANCES_S,
-)
+TOKENS_PER_GENERATION = _tokens("per_generation", "stats.mean")
+TOKENS_PER_MINUTE = _tokens("per_minute", f"stats.mean * stats.n / {window_seconds('stats.window')} * 60")
 
 COVERAGE = series(
     "generations.coverage",

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from warehouse.panels.cells import cells_of
 from warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, finite, selected
-from warehouse.panels.query import DISTANCES_S, HOUR_S, PanelQuery, series, table
+from warehouse.panels.query import HOUR_S, PanelQuery, series, table
+from warehouse.panels.window_statistics import window_statistics
 
 SHOWN_TOPICS = 12
 """Topics with an area of their own: the most frequent in the range."""
@@ -80,28 +81,8 @@ NEW_THRESHOLDS = series(
     "major threshold",
 )
 
-
-def _quantiles(name: str, field: str) -> PanelQuery:
-    return series(
-        f"llm_text.{name}",
-        f"""
-        SELECT
-            $__timeInterval(window_end) AS time,
-            max({finite("stats.p50")}) AS p50, max({finite("stats.p95")}) AS p95, max({finite("stats.mean")}) AS mean
-        FROM latest_distances AS stats
-        WHERE {MODEL} AND {VERSION} AND slice = 'all' AND field = '{field}' AND {WINDOW} AND $__timeFilter(window_end)
-        GROUP BY time
-        ORDER BY time
-        """,
-        "p50",
-        "p95",
-        "mean",
-        period_s=DISTANCES_S,
-    )
-
-
-CODE_SHARE = _quantiles("code_share", "code_share")
-DISTANCE = _quantiles("distance", "topic_distance")
+CODE_SHARE = window_statistics("llm_text.code_share", "code_share", "p50", "p95", "mean")
+DISTANCE = window_statistics("llm_text.distance", "topic_distance", "p50", "p95", "mean")
 
 RECENT = table(
     "llm_text.recent",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import MODEL, PER_MINUTE, SLICE, VERSION, WINDOW, finite, window_seconds
+from warehouse.panels.fragments import MODEL, PER_MINUTE, SLICE, VERSION, finite, window_seconds
 from warehouse.panels.query import DISTANCES_S, HOUR_S, PanelQuery, series, table
+from warehouse.panels.window_statistics import window_statistics
 
 _RANGE = "$__timeFilter(pane_start)"
 _MODEL = f"{MODEL} AND {SLICE} AND {_RANGE}"
@@ -126,22 +127,4 @@ LATENCY = series(
 )
 LATENCY_SLO = _objective("latency_slo", "latency_ms")
 
-SCORE = series(
-    "traffic.score",
-    f"""
-    SELECT
-        $__timeInterval(window_end) AS time,
-        max({finite("stats.p05")}) AS p05, max({finite("stats.p25")}) AS p25, max({finite("stats.p50")}) AS p50,
-        max({finite("stats.p75")}) AS p75, max({finite("stats.p95")}) AS p95
-    FROM latest_distances AS stats
-    WHERE {MODEL} AND {VERSION} AND slice = 'all' AND field = 'score' AND {WINDOW} AND $__timeFilter(window_end)
-    GROUP BY time
-    ORDER BY time
-    """,
-    "p05",
-    "p25",
-    "p50",
-    "p75",
-    "p95",
-    period_s=DISTANCES_S,
-)
+SCORE = window_statistics("traffic.score", "score", "p05", "p25", "p50", "p75", "p95")
