@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextvars
 import itertools
 import json
+import os
 import random
 import sys
 import threading
@@ -205,8 +206,15 @@ class Bot:
             self._record.flush()
 
 
+def end_process(failure: threading.ExceptHookArgs) -> None:
+    """Print a thread's error and end the process: without the thread it would answer nobody."""
+    threading.__excepthook__(failure)
+    os._exit(1)
+
+
 def main(options: BotOptions) -> None:
     """Serve until standard input ends."""
+    threading.excepthook = end_process
     provider = TracerProvider()
     provider.add_span_processor(PromptOnSpans())
     exporter = ShiftedTimes(OTLPSpanExporter(endpoint=options.spans_url), options.origin_s)

@@ -6,12 +6,10 @@ numbers or text. Unknown members are ignored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from streams.otlp.conventions import Conventions
 from streams.otlp.export_decoder import ExportDecoder
 from streams.otlp.rejection import ExportError, RequestReason
 from streams.otlp.span import STATUS_ERROR, DecodedRequest, check_size, check_span_count
@@ -141,27 +139,14 @@ def _tree(value: _Value | None) -> Any:
     return value.stringValue
 
 
+_DECODER = msgspec.json.Decoder(_Request)
+
+
 class JsonExportDecoder(ExportDecoder):
     """Decodes export requests in JSON."""
 
     _value = staticmethod(_value)
     _tree = staticmethod(_tree)
-
-    def __init__(
-        self,
-        conventions: Conventions,
-        resource_names: frozenset[str],
-        reads_text: Callable[[Mapping[str, str]], bool] = lambda resource: False,
-    ) -> None:
-        """Prepare the decoder.
-
-        Args:
-            conventions: which attributes are kept.
-            resource_names: attributes of resources that are kept.
-            reads_text: returns whether text of a resource's spans is read, by the attributes of the resource.
-        """
-        super().__init__(conventions, resource_names, reads_text)
-        self._decoder = msgspec.json.Decoder(_Request)
 
     def decode(self, data: bytes) -> DecodedRequest:
         """Decode a request.
@@ -171,7 +156,7 @@ class JsonExportDecoder(ExportDecoder):
         """
         check_size(len(data))
         try:
-            message = self._decoder.decode(data)
+            message = _DECODER.decode(data)
         except RecursionError:
             raise _too_deep() from None
         except UnicodeDecodeError:

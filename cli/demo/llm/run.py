@@ -95,7 +95,7 @@ class LlmDemo(DemoRun):
         with connect(settings.warehouse) as client:
             self._warm_up(settings, client, bot, first)
             self._compare(client, bot)
-            self._change_topics(client, bot)
+            self._change_topics(bot)
             bot.stop()
             with self._timed("counting"):
                 calls = bot.calls()
@@ -178,7 +178,7 @@ class LlmDemo(DemoRun):
                 lambda: rolled_back(client) is not None or len(bot.calls()) >= most, PHASE_S, "the comparison", bot
             )
 
-    def _change_topics(self, client: Client, bot: BotProcess) -> None:
+    def _change_topics(self, bot: BotProcess) -> None:
         self._report.heading(f"From now on {CHANGED_SHARE:.0%} of the questions are about {CHANGED_TOPIC}")
         bot.command(f"mix {CHANGED_TOPIC} {CHANGED_SHARE}")
         most = len(bot.calls()) + CHANGED_CALLS
