@@ -10,7 +10,7 @@ from textwrap import fill, wrap
 from typing import TYPE_CHECKING
 
 from cli.demo.expectation import DemoExpectation
-from cli.demo.flights import ACCEPTED_AT, AUTUMN, CANDIDATE_AT, CRITICAL, MODEL
+from cli.demo.flights import ACCEPTED_AT, AUTUMN, CANDIDATE_AT, MODEL
 from cli.demo.fresh_start import DRIFT_DEMO, DemoNames
 from cli.demo.timeline import SIGNS, Timeline
 from cli.infer import InferResult
@@ -165,11 +165,13 @@ class DemoReport:
             f"{joined(dimension.name for dimension in baseline.dimensions)}, "
             f"{sum(field.critical for field in result.contract.fields)} critical fields (*)."
         )
+        lengths = joined(window.name for window in result.contract.windows)
         self.paragraph(
-            "Bins; share of nulls, if any; overdispersion φ for a day and a week (φ events carry the information of "
-            "one independent event):"
+            f"Bins; share of nulls, if any; overdispersion φ in windows of {lengths} (φ events carry the information "
+            "of one independent event):"
         )
-        cells = [_decided(field) for field in baseline.fields]
+        critical = {field.name for field in result.contract.fields if field.critical}
+        cells = [_decided(field, is_critical=field.name in critical) for field in baseline.fields]
         width = max(map(len, cells)) + 3
         n_columns = max(1, (min(self._terminal.width, 130) - MARGIN + 3) // width)
         n_rows = -(-len(cells) // n_columns)
@@ -279,12 +281,12 @@ def joined(names: Iterable[str]) -> str:
     return f"{', '.join(before)} and {last}" if before else last
 
 
-def _decided(field: FieldBaseline) -> str:
+def _decided(field: FieldBaseline, *, is_critical: bool) -> str:
     counts = field.slices[ALL]
     bins = field.n_cells - (1 if field.kind == "numeric" else 2)
     nulls = counts.cells[-1] / max(sum(counts.cells), 1)
     phi = " / ".join(f"{phi.value:,.0f}" for phi in counts.phi.values())
-    name = field.name + ("*" if field.name in CRITICAL else "")
+    name = field.name + ("*" if is_critical else "")
     return f"{name} {bins}" + (f", {nulls:.0%} null" if nulls >= 0.005 else "") + f", φ {phi}"
 
 
