@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def install(name: str) -> None:
         PeerError: the peer cannot be installed with this Python.
     """
     try:
-        _finish(_uv(name, "sync", "--locked", "--quiet"), INSTALL_TIMEOUT_S)
+        run_uv(FOLDER / name, "sync", "--locked", "--quiet", timeout_s=INSTALL_TIMEOUT_S)
     except PeerError as error:
         raise PeerError(f"does not install: {error}") from None
 
@@ -48,9 +49,9 @@ def run(name: str, parameters: JsonObject, program: str = "program", timeout_s: 
         PeerError: the program failed or printed no result.
     """
     module = f"benchmarks.peers.{name}.{program}"
-    process = _uv(name, "run", "--locked", "--quiet", "python", "-m", module, json.dumps(parameters))
+    command = ("run", "--locked", "--quiet", "python", "-m", module, json.dumps(parameters))
     try:
-        lines = _finish(process, timeout_s).splitlines()
+        lines = run_uv(FOLDER / name, *command, environ=NO_TELEMETRY, timeout_s=timeout_s).splitlines()
         result: Any = json.loads(lines[-1]) if lines else None
     except (PeerError, ValueError) as error:
         raise PeerError(f"failed: {error}") from None
@@ -59,13 +60,25 @@ def run(name: str, parameters: JsonObject, program: str = "program", timeout_s: 
     return result
 
 
-def _uv(name: str, command: str, *arguments: str) -> subprocess.Popen[str]:
-    project = FOLDER / name
-    # uv must not use this repository's environment for the peer.
-    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    environment["UV_PROJECT_ENVIRONMENT"] = str(project / ".venv")
-    environment.update(NO_TELEMETRY)
-    return subprocess.Popen(
+def run_uv(
+    project: Path, command: str, *arguments: str, timeout_s: float, environ: Mapping[str, str] | None = None
+) -> str:
+    """Run a command of uv in a project with an environment of its own, and return its output.
+
+    Args:
+        project: folder of the project, with its lock file.
+        command: `sync` or `run`.
+        arguments: of the command.
+        timeout_s: longest time.
+        environ: further variables.
+
+    Raises:
+        PeerError: the command failed or took too long.
+    """
+    # uv must not use this repository's environment for the project.
+    environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    environment |= {"UV_PROJECT_ENVIRONMENT": str(project / ".venv"), **(environ or {})}
+    process = subprocess.Popen(
         [str(ROOT / "tools" / "uv"), command, "--project", str(project), *arguments],
         cwd=ROOT,
         env=environment,
@@ -75,9 +88,6 @@ def _uv(name: str, command: str, *arguments: str) -> subprocess.Popen[str]:
         # uv runs the program as its child; a new process group allows to kill both.
         start_new_session=True,
     )
-
-
-def _finish(process: subprocess.Popen[str], timeout_s: float) -> str:
     try:
         output, errors = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from typing import Any
 
+from benchmarks.peers.environments import run_uv
 from tests.support.pipeline import ROOT
 
 FOLDER = ROOT / "tests" / "instrumentations"
@@ -15,7 +14,7 @@ TIMEOUT_S = 600.0
 
 def install(name: str) -> None:
     """Install the environment of a program from its lock file, unless it is installed."""
-    _uv(name, "sync", "--locked", "--quiet", environ={})
+    run_uv(FOLDER / name, "sync", "--locked", "--quiet", timeout_s=TIMEOUT_S)
 
 
 def make_calls(name: str, base_url: str, model: str, receiver_port: int) -> dict[str, dict[str, Any]]:
@@ -34,22 +33,6 @@ def make_calls(name: str, base_url: str, model: str, receiver_port: int) -> dict
         "OTEL_METRICS_EXPORTER": "none",
         "OTEL_LOGS_EXPORTER": "none",
     }
-    program = str(FOLDER / name / "main.py")
-    output = _uv(name, "run", "--locked", "--quiet", "python", program, base_url, model, environ=environ)
+    command = ("run", "--locked", "--quiet", "python", str(FOLDER / name / "main.py"), base_url, model)
+    output = run_uv(FOLDER / name, *command, timeout_s=TIMEOUT_S, environ=environ)
     return {call["call"]: call for call in json.loads(output.splitlines()[-1])}
-
-
-def _uv(name: str, command: str, *arguments: str, environ: dict[str, str]) -> str:
-    project = FOLDER / name
-    # uv must not use the environment of this repository for the program.
-    inherited = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
-    done = subprocess.run(
-        [str(ROOT / "tools" / "uv"), command, "--project", str(project), *arguments],
-        env={**inherited, "UV_PROJECT_ENVIRONMENT": str(project / ".venv"), **environ},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
