@@ -48,6 +48,7 @@ _PRINCIPALS: tuple[tuple[KafkaRole, str], ...] = (
     *((processor, processor) for processor in PROCESSORS),
     ("serving", "serving systems with `Guard` or `Prompts`"),
     ("otlp", "`run otlp` with `otlp.topics`; and Read on these topics"),
+    ("evaluator", "`run evaluator`"),
     ("dead-letters", "`dead-letters`; only `replay` writes to the source topics"),
     ("rebuild", "`rebuild`; the groups, `labels` and `partials` only for `--after-restore`"),
     ("prompts", "`prompts`"),

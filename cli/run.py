@@ -8,7 +8,7 @@ import typer
 
 from cli.options import ConfigOption
 
-ProcessorKind = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape"]
+ProcessorKind = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape", "evaluator"]
 ClockName = Literal["live", "replay"]
 
 
@@ -44,7 +44,8 @@ def run_command(
     Sketcher: events to partials. Recorder: events to raw tables. Monitor: partials to panes and verdicts. Scorer:
     labels and predictions to performance; it needs only ClickHouse. Guard: verdicts to the state of each model, which
     serving systems follow. Otlp: spans of language models, which applications send over HTTP, to events. Scrape:
-    metrics of inference servers to ClickHouse; it needs no Kafka. Exits with 0 when stopped by a signal and with 1
+    metrics of inference servers to ClickHouse; it needs no Kafka. Evaluator: answers of language models to evaluations,
+    by the checks and judges of contracts. Exits with 0 when stopped by a signal and with 1
     after an unrecoverable error; let your supervisor restart it.
 
     Examples:
@@ -66,6 +67,10 @@ def run_command(
         from streams.otlp.run import run_otlp
 
         raise typer.Exit(run_otlp(settings, loaded.otlp))
+    if kind == "evaluator":
+        from streams.evaluator.run import run_evaluator
+
+        raise typer.Exit(run_evaluator(settings, loaded.evaluator))
     if kind == "scrape":
         from streams.scrape.run import run_scrape
 

@@ -41,6 +41,7 @@ from alerts.settings import AlertSectionKind, AlertSettings
 from cli.errors import SettingsError
 from local.stack import StackAddresses, find_stack
 from streams.broker.properties import may_hold_secret
+from streams.evaluator.settings import EvaluatorSettings
 from streams.otlp.settings import OtlpSettings
 from streams.scrape.settings import ScrapeSettings
 from streams.settings import Clock, ProcessorSettings
@@ -171,6 +172,7 @@ class Settings:
     otlp: OtlpSettings = field(default_factory=OtlpSettings)
     """The receiver of OTLP exports."""
     scrape: ScrapeSettings = field(default_factory=ScrapeSettings)
+    evaluator: EvaluatorSettings = field(default_factory=EvaluatorSettings)
     """The endpoints of inference servers that are polled."""
     grafana: GrafanaSettings | None = None
     """None: `apply` deploys to no Grafana."""
@@ -231,6 +233,7 @@ KEYS: dict[str, SettingKey] = {
         *_keys_of(GrafanaSettings, "grafana."),
         *_keys_of(OtlpSettings, "otlp."),
         *_keys_of(ScrapeSettings, "scrape."),
+        *_keys_of(EvaluatorSettings, "evaluator."),
         *_keys_of(ProcessorSettings, "metrics.", prefix=_METRICS),
         *_keys_of(ProcessorSettings, "processors.", without=_METRICS),
     )
@@ -293,6 +296,7 @@ def load_settings(
         warehouse=Address(**sections.pop("clickhouse")),
         otlp=OtlpSettings(**sections.pop("otlp", {})),
         scrape=ScrapeSettings(**sections.pop("scrape", {})),
+        evaluator=EvaluatorSettings(**sections.pop("evaluator", {})),
         grafana=GrafanaSettings(**grafana) if grafana.get("url") else None,
         processor_overrides={**sections.pop("processors", {}), **metrics},
         **sections,

@@ -14,14 +14,14 @@ from barograph.events import Reason
 
 from warehouse.tables import SCHEMAS
 
-Processor = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape"]
+Processor = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape", "evaluator"]
 Unit = Literal["seconds", "bytes", "events", "messages", "rows", "windows", "writes", ""]
 MetricKind = Literal["counter", "gauge", "histogram"]
 
-ALL: tuple[Processor, ...] = ("sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape")
-OPTIONAL: frozenset[Processor] = frozenset({"otlp", "scrape"})
+ALL: tuple[Processor, ...] = ("sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape", "evaluator")
+OPTIONAL: frozenset[Processor] = frozenset({"otlp", "scrape", "evaluator"})
 """Processors that not every installation runs."""
-CONSUMERS: tuple[Processor, ...] = ("sketcher", "recorder", "monitor")
+CONSUMERS: tuple[Processor, ...] = ("sketcher", "recorder", "monitor", "evaluator")
 """Processors that read Kafka in a consumer group."""
 
 PREFIX = "barograph_"

@@ -118,6 +118,7 @@ def _write_grafana_files(contracts: list[Path], folder: Path, config: Path | Non
     from alerts import rules_for, to_files
     from alerts.files import write_files
     from cli.apply.catalogue import check_models
+    from cli.apply.evaluators import with_evaluators
     from cli.apply.files import read_contracts
     from cli.settings import GrafanaSettings, load_settings
 
@@ -130,7 +131,7 @@ def _write_grafana_files(contracts: list[Path], folder: Path, config: Path | Non
             f"alerts.folder and the folder of dashboards have the same title, {dashboards!r}, and Grafana would create "
             "two folders: change one."
         )
-    models = [contract for contract, _ in read_contracts(contracts)]
+    models = [contract for contract, _ in with_evaluators(read_contracts(contracts))]
     check_models(models)
     rules = rules_for(models, settings)
     terminal = Terminal()

@@ -18,6 +18,7 @@ from barograph.text.codebook import Codebook
 from cli.apply import catalogue
 from cli.apply.catalogue import BaselineChange, Catalogue, ContractChange
 from cli.apply.codebooks import plan_codebooks, store_codebooks
+from cli.apply.evaluators import first_baselines, with_evaluators
 from cli.apply.grafana import GrafanaError, GrafanaPlan, apply_grafana, build_bundle, check_grafana, plan_grafana
 from cli.apply.grafana import connect as connect_grafana
 from cli.apply.promotions import (
@@ -214,6 +215,8 @@ def _plan_pipeline(
         stored = catalogue.read_catalogue(client)
         recorded = {row.name: row for row in queries.topics(client)}
         stored_codebooks = queries.codebook_ids(client)
+    baselines = [*baselines, *first_baselines(contract for contract, _ in contracts)]
+    contracts = with_evaluators(contracts)
     contract_changes = catalogue.plan_contracts(contracts, stored)
     in_force = {model: contract for model, (_, contract) in stored.contracts.items() if contract is not None}
     in_force |= {contract.model: contract for contract, _ in contracts}

@@ -25,6 +25,7 @@ KafkaRole = Literal[
     "monitor",
     "guard",
     "otlp",
+    "evaluator",
     "serving",
     "dead-letters",
     "rebuild",
@@ -96,6 +97,9 @@ def required_acls(user: KafkaRole, topics: Topics) -> tuple[Acl, ...]:
                 *(_read(health), _write(health), *_member("guard", topics, transactions=True)),
                 *required_acls("prompts", topics),
             )
+        case "evaluator":
+            predictions = topics.predictions
+            return (_read(predictions), _write(predictions), *_member("evaluator", topics, transactions=True))
         case "otlp":
             # Read on the topics of the Collector, whose names only the settings have, is granted beside these.
             return (_write(topics.predictions), *_member("otlp", topics, transactions=True))

@@ -29,7 +29,7 @@ from warehouse.metrics import BUCKETS_S, PREFIX, MetricFamily
 
 DEFAULT_PORTS = {
     **{"sketcher": 9611, "recorder": 9612, "monitor": 9613, "scorer": 9614},
-    **{"guard": 9615, "otlp": 9616, "scrape": 9617},
+    **{"guard": 9615, "otlp": 9616, "scrape": 9617, "evaluator": 9618},
 }
 """Default port of each kind of processor; if it is in use, any free port."""
 OFF = 0

@@ -8,6 +8,8 @@ import sys
 from alerts.guard.run import run_guard
 from alerts.settings import AlertSettings
 from streams import run
+from streams.evaluator.run import run_evaluator
+from streams.evaluator.settings import EvaluatorSettings
 from streams.otlp.run import run_otlp
 from streams.otlp.settings import OtlpSettings
 from streams.scrape.run import run_scrape
@@ -24,11 +26,14 @@ def main(arguments: list[str]) -> int:
     topics = Topics(options.pop("prefix"))
     otlp = OtlpSettings(**options.pop("otlp", {}))
     scrape = ScrapeSettings(**options.pop("scrape", {}))
+    evaluator = EvaluatorSettings(**options.pop("evaluator", {}))
     settings = ProcessorSettings(warehouse=address, topics=topics, **options)
     if kind == "guard":
         return run_guard(settings, AlertSettings(), sends=False)
     if kind == "otlp":
         return run_otlp(settings, otlp)
+    if kind == "evaluator":
+        return run_evaluator(settings, evaluator)
     if kind == "scrape":
         return run_scrape(settings, scrape)
     return int(getattr(run, f"run_{kind}")(settings))

@@ -21,6 +21,7 @@ from barograph.contract import (
     format_duration,
 )
 from barograph.contract.alerts_section import alert_check_failures
+from barograph.contract.evaluators_section import evaluator_failures
 from barograph.contract.kinds import Path, describe_path, name_fault
 from barograph.contract.label_values import flag_value, positive_value
 from barograph.contract.problems import ContractError, Problem, quoted
@@ -144,6 +145,7 @@ def check_failures(contract: Contract) -> list[CheckFailure]:
         *_rollback(contract),
         *_serving(contract),
         *_costs(contract),
+        *(CheckFailure(*arguments) for arguments in evaluator_failures(contract)),
         *_performance(contract),
         *_thresholds(contract),
         *(CheckFailure(*arguments) for arguments in alert_check_failures(contract)),

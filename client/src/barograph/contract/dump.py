@@ -23,6 +23,7 @@ from barograph.contract import (
 )
 from barograph.contract.alerts_section import alert_settings
 from barograph.contract.check import check_contract, default_slice_source, default_source
+from barograph.contract.evaluators_section import evaluator_settings
 from barograph.contract.keys import FORMAT_VERSION
 from barograph.contract.yaml_text import (
     duration_scalar,
@@ -105,6 +106,7 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
     lines += _block(
         "deployments", {name: _changed_scalars(facts, Deployment()) for name, facts in contract.deployments.items()}
     )
+    lines += _block("evaluators", {name: evaluator_settings(each) for name, each in contract.evaluators.items()})
     psi, rates = contract.thresholds, contract.rate_thresholds
     lines.append("thresholds:")
     lines.append(f"  psi: {flow_map({key: number_scalar(getattr(psi, key)) for key in psi.__struct_fields__})}")

@@ -31,6 +31,7 @@ from barograph.contract import (
 from barograph.contract.alerts_section import build_alerts
 from barograph.contract.check import check_failures, default_slice_source, default_source
 from barograph.contract.dump import dump_contract
+from barograph.contract.evaluators_section import build_evaluators
 from barograph.contract.keys import CONTRACT, FORMAT_VERSION
 from barograph.contract.kinds import Diagnostics, IntegerKind, Path, Unreadable
 from barograph.contract.problems import ContractError, Problem
@@ -161,6 +162,8 @@ def _build(values: Mapping[str, Any]) -> Contract:
         settings["budget"] = Budget(**values["budget"])
     if "deployments" in values:
         settings["deployments"] = {name: Deployment(**facts) for name, facts in values["deployments"].items()}
+    if "evaluators" in values:
+        settings["evaluators"] = build_evaluators(values["evaluators"])
     thresholds = values.get("thresholds", {})
     return Contract(
         model=values.get("model", "model"),

@@ -25,6 +25,7 @@ from barograph.contract import (
 )
 from barograph.contract.alerts import RULES
 from barograph.contract.alerts_section import ALERTS
+from barograph.contract.evaluators_section import EVALUATOR
 from barograph.contract.kinds import (
     ChoiceKind,
     Diagnostics,
@@ -767,6 +768,12 @@ CONTRACT = RecordKind(
             "deployments",
             MapKind(DEPLOYMENT),
             "How versions are served, for people and SQL, by version ([deployments](llm.md#deployments)).",
+            default="{}",
+        ),
+        Key(
+            "evaluators",
+            MapKind(EVALUATOR),
+            "The checks and judges of a language model's answers, by name ([evaluation](evaluation.md)).",
             default="{}",
         ),
         Key(

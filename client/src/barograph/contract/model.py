@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from barograph.contract.alerts import Alerts
+from barograph.contract.evaluators import Evaluator
 
 FieldType = Literal["float", "int", "bool", "category", "timestamp"]
 """Types of fields. `timestamp` values are monitored as their age: event time minus value, in seconds."""
@@ -339,7 +340,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 
     LATER: ClassVar = (
         *("season", "arms", "shadow", "text", "rollback", "serving", "promotion", "fallback", "alerts", "columns"),
-        *("prices", "budget", "user", "deployments"),
+        *("prices", "budget", "user", "deployments", "evaluators"),
     )
 
     model: str
@@ -400,6 +401,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """The member of events that names the user, `context.NAME`, for costs by user; empty: none."""
     deployments: dict[str, Deployment] = msgspec.field(default_factory=dict)
     """Version → how it is served."""
+    evaluators: dict[str, Evaluator] = msgspec.field(default_factory=dict)
+    """The checks and judges of answers, by name."""
     thresholds: Thresholds = Thresholds()
     """The thresholds of PSI."""
     rate_thresholds: RateThresholds = RateThresholds()

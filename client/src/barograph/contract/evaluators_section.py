@@ -1,0 +1,153 @@
+"""The section `evaluators` of the contract file: its keys, and how it is read, checked and written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from barograph.contract.evaluators import CHECKS, Evaluator, EvaluatorBudget
+from barograph.contract.kinds import (
+    ChoiceKind,
+    IntegerKind,
+    Key,
+    MapKind,
+    NameKind,
+    NumberKind,
+    Path,
+    RecordKind,
+    TextKind,
+)
+from barograph.contract.problems import quoted
+from barograph.contract.yaml_text import flow_map, number_scalar, text_scalar
+
+if TYPE_CHECKING:
+    from barograph.contract import Contract
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
+_NEEDS = {
+    "citations": ("documents",),
+    "json": ("schema",),
+    "pattern": ("pattern",),
+    "grounding": ("documents", "at_least"),
+}
+"""Check → the settings that it needs."""
+_ALLOWS = {"personal-data": ("documents",)}
+"""Check → the settings that it may have."""
+_OF_CHECKS = ("documents", "schema", "pattern", "at_least")
+_EVALUATOR = Evaluator()
+_SHARE = NumberKind(0.0, 1.0)
+
+BUDGET = RecordKind(
+    (
+        Key("calls", IntegerKind(1, 10**9), "Calls of the endpoint per hour.", default="no limit"),
+        Key("tokens", IntegerKind(1, 10**12), "Input and output tokens per hour.", default="no limit"),
+        Key(
+            "usd",
+            NumberKind(0.0, above=True),
+            "US dollars per hour, at the prices of the endpoint in the settings.",
+            default="no limit",
+        ),
+    )
+)
+
+EVALUATOR = RecordKind(
+    (
+        Key("check", ChoiceKind(tuple(CHECKS)), "A check by rules ([checks](evaluation.md)).", default="none"),
+        Key(
+            "judge",
+            NameKind("the name of a file"),
+            "The file of a rubric, by which a language model judges; instead of `check`.",
+            default="none",
+        ),
+        Key("endpoint", NameKind(), "The endpoint of the judge, by its name in the settings.", default="none"),
+        Key(
+            "documents", NameKind("the name of a folder"), "The folder of documents that answers cite.", default="none"
+        ),
+        Key("schema", NameKind("the name of a file"), "The file of a JSON Schema.", default="none"),
+        Key("pattern", TextKind(), "A regular expression of RE2 that the answer must contain.", default="none"),
+        Key(
+            "at_least",
+            NumberKind(0.0, 1.0, above=True),
+            "The smallest share of word sequences in one of the documents.",
+            default="none",
+        ),
+        Key(
+            "share",
+            _SHARE,
+            "The share of answers with text that are evaluated, selected by hash of the id.",
+            default=number_scalar(_EVALUATOR.share),
+        ),
+        Key("prompts", MapKind(_SHARE), "Other shares by prompt: `{answer@8: 1}`.", default="{}"),
+        Key("budget", BUDGET, "What the judge may use in an hour of the clock.", default="no limit"),
+    )
+)
+
+
+def build_evaluators(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Evaluator]:
+    """Build the evaluators from the values that were read."""
+    return {
+        name: Evaluator(**{**settings, "budget": EvaluatorBudget(**settings.get("budget", {}))})
+        for name, settings in values.items()
+    }
+
+
+def evaluator_settings(evaluator: Evaluator) -> dict[str, str]:
+    """Write the settings of an evaluator that differ from the default, as YAML."""
+    written = {}
+    for name in evaluator.__struct_fields__:
+        value = getattr(evaluator, name)
+        if value == getattr(_EVALUATOR, name):
+            continue
+        if isinstance(value, EvaluatorBudget):
+            limits = {key: limit for key, limit in msgspec.to_builtins(value).items() if limit is not None}
+            written[name] = flow_map({key: number_scalar(limit) for key, limit in limits.items()})
+        elif isinstance(value, dict):
+            written[name] = flow_map({text_scalar(key): number_scalar(share) for key, share in value.items()})
+        else:
+            written[name] = text_scalar(value) if isinstance(value, str) else number_scalar(value)
+    return written
+
+
+def evaluator_failures(contract: Contract) -> Iterator[tuple[Path, str, tuple[Path, ...]]]:
+    """List the failed checks of the section: path, message, and the values that the check depends on."""
+    section = ("evaluators",)
+    if contract.evaluators and (contract.text is None or not contract.text.sample):
+        message = "read the texts of answers, which are not published; write text: {content: redact, sample: 0.1}"
+        yield section, message, (("text",),)
+    for name, evaluator in contract.evaluators.items():
+        path: Path = (*section, name)
+        if not _NAME.fullmatch(name):
+            message = f"{quoted(name)} is not a name of an evaluator; write up to 60 letters, digits, - and _"
+            yield path, message, ()
+        if bool(evaluator.check) == bool(evaluator.judge):
+            message = "has both check and judge" if evaluator.check else "has neither check nor judge"
+            yield path, f"{message}; write one of them", ((*path, "check"), (*path, "judge"))
+            continue
+        yield from _setting_failures(path, evaluator)
+        if evaluator.check == "personal-data" and contract.text is not None and contract.text.content == "redact":
+            message = "finds nothing in text whose personal data is replaced; write text: {content: keep}"
+            yield (*path, "check"), message, (("text", "content"),)
+        for key in ("judge", "documents", "schema"):
+            file = getattr(evaluator, key)
+            if file and (PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts or "\\" in file):
+                message = (
+                    f"{quoted(file)} is outside of the evaluator's folder; write a relative path such as {key}.yaml"
+                )
+                yield (*path, key), message, ()
+
+
+def _setting_failures(path: Path, evaluator: Evaluator) -> Iterator[tuple[Path, str, tuple[Path, ...]]]:
+    what = f"the check {evaluator.check}" if evaluator.check else "a judge"
+    needs = _NEEDS.get(evaluator.check, ()) if evaluator.check else ("endpoint",)
+    for key in (*_OF_CHECKS, "endpoint"):
+        is_set = getattr(evaluator, key) not in ("", None)
+        if key in needs and not is_set:
+            yield (*path, key), f"is missing; {what} needs it", ((*path, "check"), (*path, "judge"))
+        elif is_set and key not in (*needs, *_ALLOWS.get(evaluator.check, ())):
+            yield (*path, key), f"has no effect with {what}; remove it", ((*path, "check"), (*path, "judge"))
+    if evaluator.check and evaluator.budget != EvaluatorBudget():
+        yield (*path, "budget"), "has no effect with a check, which calls nothing; remove it", ()

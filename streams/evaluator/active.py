@@ -1,0 +1,135 @@
+"""The evaluators in force: built from contracts and files, and rebuilt when either changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from barograph.contract import Contract
+from barograph.contract.evaluator_contracts import evaluator_model
+from barograph.contract.evaluators import Evaluator
+
+from streams.evaluator.answer import Answer
+from streams.evaluator.budget import HourlyBudget
+from streams.evaluator.check_evaluators import Check, SetupError, build_check
+from streams.evaluator.evaluation import Evaluation, NoResult, failed
+from streams.registry.registry import Registry
+
+NO_VERSION = "none"
+"""The version of evaluations without a result because the evaluator could not be set up."""
+FILES_S = 5.0
+"""How often the folder is searched for changes, in seconds."""
+BuildJudge = Callable[[Evaluator, Path], tuple[Check, str]]
+"""Builds a judge, and returns it with its version; raises `SetupError`."""
+
+
+@dataclass(slots=True)
+class ActiveEvaluator:
+    """One evaluator, ready to run."""
+
+    contract: Contract
+    """Of the answering model."""
+    name: str
+    version: str
+    check: Check
+    budget: HourlyBudget
+
+    @property
+    def settings(self) -> Evaluator:
+        """The evaluator in the contract."""
+        return self.contract.evaluators[self.name]
+
+    @property
+    def is_judge(self) -> bool:
+        """Whether it calls an endpoint."""
+        return bool(self.settings.judge)
+
+    @property
+    def model(self) -> str:
+        """The model of its evaluations."""
+        return evaluator_model(self.contract.model, self.name)
+
+    def share(self, answer: Answer) -> float:
+        """Return the probability with which an answer is chosen."""
+        return self.settings.prompts.get(answer.context.get("prompt", ""), self.settings.share)
+
+
+class ActiveEvaluators:
+    """The evaluators of all models with a section `evaluators`."""
+
+    def __init__(
+        self,
+        registry: Callable[[], Registry],
+        folder: Path,
+        build_judge: BuildJudge,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Describe the source of evaluators; nothing is read before `refresh`.
+
+        Args:
+            registry: returns the contracts in force.
+            folder: the folder with the files of evaluators.
+            build_judge: builds a judge.
+            monotonic: seconds that never go back.
+        """
+        self._registry, self._folder, self._build_judge, self._monotonic = registry, folder, build_judge, monotonic
+        self._files: list[tuple[str, int, int]] = []
+        self._files_at_s = -FILES_S
+        self._log = structlog.get_logger().bind(processor="evaluator")
+        self.by_model: dict[str, tuple[ActiveEvaluator, ...]] = {}
+        """Model → its evaluators, in the order of the contract."""
+
+    def refresh(self) -> None:
+        """Rebuild what changed."""
+        files_changed = self._find_files()
+        contracts = {model: each for model, each in self._registry().contracts.items() if each.evaluators}
+        self.by_model = {
+            model: self.by_model[model]
+            if not files_changed and model in self.by_model and self.by_model[model][0].contract == contract
+            else self._build_all(contract)
+            for model, contract in contracts.items()
+        }
+
+    def _find_files(self) -> bool:
+        now_s = self._monotonic()
+        if now_s - self._files_at_s < FILES_S:
+            return False
+        self._files_at_s = now_s
+        files = []
+        for path in sorted(self._folder.rglob("*")):
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            files.append((str(path), status.st_mtime_ns, status.st_size))
+        changed, self._files = files != self._files, files
+        return changed
+
+    def _build_all(self, contract: Contract) -> tuple[ActiveEvaluator, ...]:
+        previous = {each.name: each for each in self.by_model.get(contract.model, ())}
+        return tuple(self._build(contract, name, previous.get(name)) for name in contract.evaluators)
+
+    def _build(self, contract: Contract, name: str, previous: ActiveEvaluator | None) -> ActiveEvaluator:
+        evaluator = contract.evaluators[name]
+        languages = () if contract.text is None else contract.text.languages
+        log = self._log.bind(model=contract.model, evaluator=name)
+        try:
+            if evaluator.judge:
+                check, version = self._build_judge(evaluator, self._folder)
+            else:
+                check, version = build_check(evaluator, self._folder, languages)
+        except SetupError as error:
+            log.error("evaluator cannot be used", reason=str(error))
+            check, version = _no_result, NO_VERSION
+        else:
+            log.info("evaluator", version=version)
+        keeps_budget = previous is not None and previous.settings.budget == evaluator.budget
+        budget = previous.budget if previous is not None and keeps_budget else HourlyBudget(evaluator.budget)
+        return ActiveEvaluator(contract, name, version, check, budget)
+
+
+def _no_result(answer: Answer) -> Evaluation:
+    return failed(NoResult.SETUP_FAILED)

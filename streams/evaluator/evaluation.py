@@ -1,0 +1,107 @@
+"""Evaluations of answers, and their events."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from barograph.contract import Contract
+from barograph.contract.evaluator_contracts import evaluator_model
+from barograph.contract.evaluators import FAULTY, SOUND
+from barograph.values import QuickPrediction
+
+from streams.evaluator.answer import Answer
+
+
+class NoResult(StrEnum):
+    """Why an answer has no result; judges have further codes, which begin with `judge-`."""
+
+    ANSWER_CUT = "answer-cut"
+    """The text was cut when it was published."""
+    NO_QUESTION = "no-question"
+    """The check compares with the prompt, whose text was not published."""
+    TOO_LONG = "too-long"
+    """The answer or the documents exceed a limit of the check."""
+    SETUP_FAILED = "setup-failed"
+    """A file of the evaluator is missing or wrong, or its endpoint has no settings; the log says which."""
+    SKIPPED_BUDGET = "skipped-budget"
+    """The hourly budget is used up."""
+    SKIPPED_LAG = "skipped-lag"
+    """The answer was received too long ago: the evaluator skips calls of judges until it has caught up."""
+    INTERNAL = "internal-error"
+    """The evaluator has a bug; the log has the error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What an evaluator says about one answer."""
+
+    is_faulty: bool | None = None
+    """None without a result: then `error` says why, or the check is undecided, as for the language of a short text."""
+    score: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Tokens and cost of a judge."""
+    error: str | None = None
+
+
+def failed(reason: NoResult) -> Evaluation:
+    """Return an evaluation without a result."""
+    return Evaluation(error=reason.value)
+
+
+def evaluation_event(
+    contract: Contract, name: str, version: str, answer: Answer, share: float, evaluation: Evaluation, latency_ms: float
+) -> Any:
+    """Return the event (`QuickPrediction`) of an evaluation.
+
+    Args:
+        contract: of the answering model.
+        name: of the evaluator.
+        version: the hash of what decides the result.
+        answer: the answer.
+        share: the probability with which the answer was chosen.
+        evaluation: the result.
+        latency_ms: how long the evaluation took.
+    """
+    context = {"version": answer.version, "kind": contract.evaluators[name].kind, "sample": f"{share:g}"}
+    unit = "" if contract.arms is None else contract.arms.unit.partition(".")[2]
+    for member in ("prompt", "text_sample", unit):
+        if member in answer.context:
+            context[member] = answer.context[member]
+    class_ = None if evaluation.is_faulty is None else FAULTY if evaluation.is_faulty else SOUND
+    return QuickPrediction(
+        evaluator_model(contract.model, name),
+        version,
+        answer.id,
+        answer.at_ms,
+        answer.arm,
+        context,
+        None,
+        evaluation.score,
+        class_,
+        None,
+        evaluation.metrics or None,
+        latency_ms,
+        None,
+        evaluation.error,
+        None,
+        None,
+        None,
+    )
+
+
+def is_chosen(evaluator: str, event_id: str, share: float) -> bool:
+    """Return whether an answer is in an evaluator's sample.
+
+    The first 8 bytes of SHA-256 of the evaluator's name and the id decide. So the samples of evaluators, and the sample
+    of published texts, are independent of one another.
+
+    Args:
+        evaluator: the name of its model.
+        event_id: the answer's id.
+        share: from 0 to 1.
+    """
+    digest = hashlib.sha256(f"evaluation\0{evaluator}\0{event_id}".encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64

@@ -1,0 +1,40 @@
+"""Entry point of the evaluator's process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from barograph.contract.evaluators import Evaluator
+
+from streams.broker.acl import require_acls
+from streams.broker.consumer_lag import SourceTopic
+from streams.evaluator.active import ActiveEvaluators
+from streams.evaluator.check_evaluators import Check, SetupError
+from streams.evaluator.settings import EvaluatorSettings
+from streams.evaluator.worker import GROUP, EvaluatorProcessor
+from streams.run import ProcessorServices, run_processor
+from streams.runtime.lifecycle import ShutdownSignal
+from streams.settings import ProcessorSettings
+
+
+def run_evaluator(settings: ProcessorSettings, evaluator: EvaluatorSettings) -> int:
+    """Run an evaluator until SIGTERM or SIGINT; return the exit code.
+
+    Args:
+        settings: the processor's settings.
+        evaluator: files and endpoints.
+    """
+
+    def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
+        require_acls(settings, "evaluator")
+        evaluators = ActiveEvaluators(services.registry, Path(evaluator.folder), build_judge)
+        processor = EvaluatorProcessor(
+            settings, evaluators, services.report, parallel=evaluator.parallel, lag_s=evaluator.lag_s
+        )
+        services.run(processor, GROUP, [SourceTopic(settings.topics.predictions, "predictions")], shutdown)
+
+    return run_processor("evaluator", settings, work)
+
+
+def build_judge(evaluator: Evaluator, folder: Path) -> tuple[Check, str]:
+    raise SetupError("judges are not available yet")

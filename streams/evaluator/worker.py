@@ -1,0 +1,221 @@
+"""The evaluator: reads answers from `predictions`, evaluates them, and writes evaluations to `predictions`.
+
+Evaluations and the offsets of their answers are committed in one Kafka transaction, so that each chosen answer has one
+evaluation of each evaluator, whatever is killed. A call of a judge is not part of the transaction: after a crash, the
+calls of the uncommitted transaction are repeated, and only the repeated ones are recorded.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER
+from barograph.values import encode_event
+
+from streams.broker.assigned_consumer import AssignedConsumer, Membership
+from streams.broker.client import PartitionId
+from streams.broker.transactions import Transactions
+from streams.evaluator.active import ActiveEvaluator, ActiveEvaluators
+from streams.evaluator.answer import Answer, read_answers
+from streams.evaluator.evaluation import Evaluation, NoResult, evaluation_event, failed, is_chosen
+from streams.runtime.metrics_report import Report
+from streams.settings import ProcessorSettings
+
+GROUP: Final = "evaluator"
+POLL_MESSAGES = 1_000
+MAX_ANSWERS = 200
+"""Answers after which a transaction is committed."""
+READ_S = 1.0
+"""How long answers are collected for one transaction."""
+KNOWN_EVALUATIONS = 100_000
+"""Committed evaluations that are remembered, so that an answer that was published twice is not judged twice."""
+_IS_ARROW = (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """An evaluation that is due."""
+
+    evaluator: ActiveEvaluator
+    answer: Answer
+    share: float
+    received_ms: int
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What identifies the evaluation: its model and version, and the id and version of the answer."""
+        return self.evaluator.model, self.evaluator.version, self.answer.id, self.answer.version
+
+
+class EvaluatorProcessor:
+    """One member of the consumer group `evaluator`."""
+
+    def __init__(
+        self,
+        settings: ProcessorSettings,
+        evaluators: ActiveEvaluators,
+        report: Report,
+        *,
+        parallel: int,
+        lag_s: float,
+        monotonic: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Create the consumer and the producer; nothing is read before `run`.
+
+        Args:
+            settings: of the processor.
+            evaluators: the evaluators in force.
+            report: counts evaluations and retries.
+            parallel: calls of judges at the same time.
+            lag_s: age since receipt at which judges skip an answer.
+            monotonic: seconds that never go back.
+            clock: the current time, Unix seconds.
+        """
+        self._evaluators, self._report = evaluators, report
+        self._predictions = settings.topics.predictions
+        self._lag_s, self._monotonic, self._clock = lag_s, monotonic, clock
+        self._consumer = AssignedConsumer(
+            settings, GROUP, {self._predictions: "predictions"}, report, poll_messages=POLL_MESSAGES
+        )
+        self._transactions = Transactions(settings, GROUP, report)
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="judge")
+        self._done: OrderedDict[tuple[str, str, str, str], None] = OrderedDict()
+        self._log = structlog.get_logger().bind(processor=GROUP, instance=settings.instance)
+
+    def run(self, stop: threading.Event) -> None:
+        """Transaction after transaction until `stop` is set.
+
+        Raises:
+            ProcessorError: an error that no retry resolves.
+        """
+        self._transactions.start()
+        try:
+            self._consumer.run(self._step, stop)
+        finally:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def assigned_partitions(self) -> Collection[PartitionId]:
+        """Return the partitions that this process must move; callable from any thread."""
+        return self._consumer.assigned_partitions()
+
+    def _step(self, stop: threading.Event) -> None:
+        consumer = self._consumer
+        self._evaluators.refresh()
+        membership = consumer.membership()
+        tasks: dict[tuple[str, str, str, str], _Task] = {}
+        n_answers, began_s = 0, self._monotonic()
+        while not stop.is_set() and n_answers < MAX_ANSWERS and self._monotonic() - began_s < READ_S:
+            portion = consumer.read(membership)
+            for _, messages, _ in portion.messages:
+                for message in messages:
+                    for answer, received_ms in self._read(message):
+                        n_answers += 1
+                        tasks |= {task.key: task for task in self._tasks(answer, received_ms)}
+            for error, partition in portion.errors:
+                consumer.handle_error(error, partition)
+        if not consumer.positions or not (tasks or consumer.has_uncommitted):
+            return
+        events = self._evaluate(list(tasks.values()), membership, stop)
+        if events is None:
+            return
+        consumer.commit(self._transactions, [(self._predictions, {"value": event}) for event in events], membership)
+        self._remember(tasks)
+        self._report.count_committed(len(events), "published")
+        self._report.heartbeat.record_work()
+
+    def _read(self, message: Any) -> Iterator[tuple[Answer, int]]:
+        is_arrow = _IS_ARROW in (message.headers() or ())
+        received_ms = message.timestamp()[1]
+        for answer in read_answers(message.value(), self._evaluators.by_model, is_arrow=is_arrow):
+            yield answer, received_ms
+
+    def _tasks(self, answer: Answer, received_ms: int) -> Iterator[_Task]:
+        for evaluator in self._evaluators.by_model[answer.model]:
+            share = evaluator.share(answer)
+            task = _Task(evaluator, answer, share, received_ms)
+            if is_chosen(evaluator.model, answer.id, share) and task.key not in self._done:
+                yield task
+
+    def _remember(self, keys: Collection[tuple[str, str, str, str]]) -> None:
+        self._done.update(dict.fromkeys(keys))
+        while len(self._done) > KNOWN_EVALUATIONS:
+            self._done.popitem(last=False)
+
+    # ------------------------------------------------------------------------------------------ evaluating
+
+    def _evaluate(self, tasks: list[_Task], membership: Membership, stop: threading.Event) -> list[bytes] | None:
+        """Evaluate all tasks; None if a stop was requested first, so that nothing may be committed."""
+        results: list[bytes | Future[bytes]] = []
+        for task in tasks:
+            reason = self._skip_reason(task)
+            if reason is not None:
+                results.append(_encode(task, failed(reason), 0.0))
+            elif task.evaluator.is_judge:
+                results.append(self._pool.submit(self._run, task))
+            else:
+                results.append(self._run(task))
+        return self._wait(results, membership, stop)
+
+    def _wait(
+        self, results: list[bytes | Future[bytes]], membership: Membership, stop: threading.Event
+    ) -> list[bytes] | None:
+        pending = [each for each in results if isinstance(each, Future)]
+        if pending:
+            # A member that waits must go on polling, and must not fetch what it cannot evaluate yet.
+            self._consumer.pause(self._consumer.positions)
+        while not all(each.done() for each in pending):
+            if stop.is_set():
+                for each in pending:
+                    each.cancel()
+                return None
+            self._consumer.keep_polling(membership, 0.1)
+        if pending:
+            self._consumer.pause(())
+        return [each.result() if isinstance(each, Future) else each for each in results]
+
+    def _skip_reason(self, task: _Task) -> NoResult | None:
+        if not task.evaluator.is_judge:
+            return None
+        if self._clock() - task.received_ms / 1000 > self._lag_s:
+            return NoResult.SKIPPED_LAG
+        return None if task.evaluator.budget.take_call() else NoResult.SKIPPED_BUDGET
+
+    def _run(self, task: _Task) -> bytes:
+        began_s = self._monotonic()
+        try:
+            evaluation = task.evaluator.check(task.answer)
+        except Exception as error:
+            # One answer must not stop all evaluators. The error's text may quote the answer, so it is not logged.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            self._log.error(
+                "evaluation failed",
+                model=task.evaluator.model,
+                id=task.answer.id,
+                error=type(error).__name__,
+                place=f"{Path(place.filename).name}:{place.lineno}",
+            )
+            evaluation = failed(NoResult.INTERNAL)
+        used = evaluation.metrics
+        tokens = used.get("input_tokens", 0.0) + used.get("output_tokens", 0.0)
+        extra_calls = max(0.0, used.get("calls", 1.0) - 1.0)
+        task.evaluator.budget.charge({"tokens": tokens, "usd": used.get("cost_usd", 0.0), "calls": extra_calls})
+        return _encode(task, evaluation, (self._monotonic() - began_s) * 1000)
+
+
+def _encode(task: _Task, evaluation: Evaluation, latency_ms: float) -> bytes:
+    evaluator = task.evaluator
+    return encode_event(
+        evaluation_event(
+            evaluator.contract, evaluator.name, evaluator.version, task.answer, task.share, evaluation, latency_ms
+        )
+    )
