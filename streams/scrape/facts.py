@@ -71,7 +71,7 @@ class FactReader:
             at_ms: its time, Unix milliseconds.
 
         Raises:
-            ScrapeError: the text has no metric of a known server.
+            ScrapeError: the text has no metric of a known server, or none of its series has the labels.
         """
         facts = ScrapedFacts(tuple(self._servers(exposition)))
         if not facts.servers:
@@ -80,6 +80,12 @@ class FactReader:
                 f"None of its {len(exposition.names)} metrics is of a known inference server "
                 f"({', '.join(self._table.servers)}). Check the address; SGLang needs --enable-metrics, llama.cpp "
                 "--metrics.",
+            )
+        if not self._has_labels(exposition, facts.servers):
+            labels = ", ".join(f"{name}={value}" for name, value in self._labels.items())
+            raise ScrapeError(
+                ScrapeOutcome.UNKNOWN_SERVER,
+                f"No series has the label {labels}; check the part after # of this target in scrape.targets.",
             )
         self._history.begin()
         interval_s = 0.0 if self._last_ms is None else max(0.0, (at_ms - self._last_ms) / 1000)
@@ -109,6 +115,17 @@ class FactReader:
         for server, names in self._listed.items():
             if any(name in exposition.samples or f"{name}_count" in exposition.samples for name in names):
                 yield server
+
+    def _has_labels(self, exposition: Exposition, servers: Iterable[str]) -> bool:
+        """Return whether a series of a listed metric has the labels of the target."""
+        if not self._labels:
+            return True
+        names = {f"{name}{part}" for server in servers for name in self._listed[server] for part in ("", *_PARTS)}
+        return any(
+            self._labels.items() <= sample.labels.items()
+            for name in names
+            for sample in exposition.samples.get(name, ())
+        )
 
     def _unlisted(self, server: str, exposition: Exposition) -> set[str]:
         prefix, listed = self._table.servers[server].prefix, self._listed[server]

@@ -104,6 +104,22 @@ def test_labels_select_the_series_of_one_model() -> None:
     assert values(facts)["waiting_requests"] == 7
 
 
+@pytest.mark.parametrize("labels", [{"model": "c"}, {"name": "b"}, {"model": "b", "version": "2"}])
+def test_labels_that_no_series_has_are_an_error(labels: dict[str, str]) -> None:
+    text = 'nv_inference_pending_request_count{model="b",version="1"} 7\nother{model="c",name="b",version="2"} 1\n'
+    with pytest.raises(ScrapeError, match=r"No series has the label .*check the part after #") as error:
+        scrape(text, labels=labels)
+    assert error.value.outcome is ScrapeOutcome.UNKNOWN_SERVER
+
+
+def test_one_series_with_the_labels_is_enough() -> None:
+    text = 'nv_inference_pending_request_count{model="a"} 7\nnv_inference_queue_duration_us{model="b"} 1\n'
+    (facts,) = scrape(text, labels={"model": "b"})
+    assert values(facts) == {"up": 1}
+    (facts,) = scrape(ttft([1, 2, 2], 9.0).replace("{", '{model="b",'), labels={"model": "b"})
+    assert values(facts) == {"up": 1}
+
+
 def test_values_of_a_label_are_bounded() -> None:
     def text(n: int) -> str:
         return "".join(f'tgi_request_failure{{err="e{i}"}} {n}\n' for i in range(MAX_FACT_LABELS + 5))
