@@ -25,6 +25,8 @@ OTHER = "other"
 UP, RESTARTS = "up", "restarts"
 """Facts of every target: whether the scrape succeeded, and that the server started again since the scrape before."""
 _PARTS = ("_bucket", "_sum", "_count")
+_COUNT_LIMIT = 2**64
+"""`serving_facts` stores the counts of buckets as UInt64."""
 
 
 @dataclass(slots=True)
@@ -200,13 +202,18 @@ class FactReader:
                     rejected["wrong-type"] += 1
                 else:
                     cumulative[end] += difference
-        n, total = sums[f"{name}_count"], sums[f"{name}_sum"]
+        n, total = sums[f"{name}_count"], sums[f"{name}_sum"] * metric.scale
         if not n or f"{name}_sum" not in exposition.samples:
+            return
+        if not all(map(math.isfinite, (n, total, total / n))):
+            # Differences are finite, but their sum over series, or its product with the scale, need not be.
+            rejected["inconsistent"] += 1
             return
         ends = sorted(cumulative)
         counts = [upper - lower for lower, upper in pairwise([0.0, *(cumulative[end] for end in ends)])]
-        if ends and (min(counts) < 0 or ends[-1] != math.inf or sum(counts) != n):
-            # Series that disagree about their buckets, or a text that was written while it was counted.
+        is_countable = all(0 <= count < _COUNT_LIMIT for count in counts)
+        if ends and (not is_countable or ends[-1] != math.inf or sum(counts) != n):
+            # Series that disagree about their buckets, a text that was written while it was counted, or absurd counts.
             rejected["inconsistent"] += 1
             ends, counts = [], []
         scaled = tuple(end * metric.scale for end in ends)
@@ -215,9 +222,9 @@ class FactReader:
             bucket = quantile_bucket(scaled, counts, share)
             limits |= {f"p{round(100 * share)}_low": bucket.low, f"p{round(100 * share)}_high": bucket.high}
         yield row(
-            total * metric.scale / n,
+            total / n,
             n=n,
-            total=total * metric.scale,
+            total=total,
             interval_s=interval_s,
             bucket_ends=scaled,
             bucket_counts=tuple(map(round, counts)),
