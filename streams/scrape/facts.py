@@ -255,12 +255,12 @@ class FactReader:
             for sample in exposition.samples.get(name, ()):
                 if any(sample.labels.get(label) != value for label, value in selected.items()):
                     continue
-                if not math.isfinite(sample.value):
-                    rejected["not-finite"] += 1
-                elif sample.value < 0:
-                    rejected["negative"] += 1
-                else:
+                if math.isfinite(sample.value) and sample.value >= 0:
                     yield sample
+                    continue
+                rejected["negative" if math.isfinite(sample.value) else "not-finite"] += 1
+                if metric.kind != "gauge":
+                    self._history.added(name, sample.labels, math.nan)
 
 
 def _is_present(metric: ServerMetric, exposition: Exposition) -> bool:

@@ -47,6 +47,21 @@ def test_a_series_that_appears_grew_from_zero() -> None:
     assert values(facts) == {"finished_requests stop": 1, "finished_requests error": 2, "up": 1}
 
 
+@pytest.mark.parametrize("unreadable", ["NaN", "+Inf", "-1"])
+def test_a_counter_grows_from_its_first_value_after_one_that_was_not_read(unreadable: str) -> None:
+    def text(value: str) -> str:
+        return f"vllm:prompt_tokens_total {value}\nvllm:num_requests_running 1\n"
+
+    facts = scrape(*map(text, (unreadable, "100", "130", unreadable, "150", "151")))
+    assert [values(each).get("input_tokens") for each in facts] == [None, None, 30, None, None, 1]
+    assert not any(each.resets for each in facts)
+
+
+def test_a_histogram_grows_from_its_first_values_after_one_that_was_not_read() -> None:
+    facts = scrape(ttft([1, 2, 2], math.nan), ttft([1, 2, 3], 5.0), ttft([1, 2, 4], 7.0))
+    assert [values(each).get("ttft_ms") for each in facts] == [None, None, 2000]
+
+
 def test_a_failed_scrape_between_two_loses_nothing() -> None:
     reader = FactReader(load_server_table(), "answers", "host:8000")
     reader.read(parse_exposition(tokens(10).encode()), 0)
