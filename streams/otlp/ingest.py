@@ -101,7 +101,7 @@ class Ingest:
                 candidates.append(Candidate(span.trace_id, span.span_id, span.parent_id, call))
         self.rejected.update(rejected)
         self._count_unknown(request.unknown)
-        self._observe_text([each.call for each in candidates if each.call is not None and each.call.text is not None])
+        self._observe_text(candidates)
         return self._encode(self.nested.add(candidates)), rejected
 
     def expire(self) -> list[bytes]:
@@ -118,10 +118,15 @@ class Ingest:
         model = self._mapper.model_of(resource)
         return model is not None and self._text.reads(model)
 
-    def _observe_text(self, calls: Sequence[ModelCall]) -> None:
+    def _observe_text(self, candidates: Iterable[Candidate]) -> None:
         by_model: dict[str, list[ModelCall]] = {}
-        for call in calls:
-            by_model.setdefault(self._mapper.model(call) or "", []).append(call)
+        for trace_id, span_id, _, call in candidates:
+            if call is None or call.text is None:
+                continue
+            if self.nested.is_known(trace_id, span_id):
+                call.text = None
+            else:
+                by_model.setdefault(self._mapper.model(call) or "", []).append(call)
         for model, group in by_model.items():
             if self._text is not None:
                 self._text.observe(model, group)

@@ -31,6 +31,7 @@ def protected(contract: Contract | None, model: str = "bot") -> dict[str, str] |
         (None, set()),
         (Contract(model="bot"), set()),
         (Contract(model="bot", slices=(Slice(name="session", source="context.session"),)), {"session"}),
+        (Contract(model="bot", user="context.user"), {"user"}),
         (Contract(model="bot", arms=Arms(shares={"a": 0.5, "b": 0.5}, unit="context.user")), {"user"}),
     ],
 )
