@@ -96,7 +96,7 @@ CREATE VIEW IF NOT EXISTS model_costs
     cached_input_tokens Float64 COMMENT 'Input tokens that were read from a cache, where observed',
     cacheable_tokens Float64 COMMENT 'Input tokens of the calls whose cached tokens were observed',
     output_tokens Float64 COMMENT 'Output tokens, where observed',
-    cost Float64 COMMENT 'Cost in US dollars, where observed or computed'
+    cost Float64 COMMENT 'Cost in US dollars, where observed or computed; failed calls included'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
@@ -143,7 +143,7 @@ CREATE VIEW IF NOT EXISTS user_costs
     calls UInt64 COMMENT 'Calls, failed ones included',
     answered UInt64 COMMENT 'Calls that did not fail',
     with_cost UInt64 COMMENT 'Answered calls whose cost was observed or computed',
-    cost Float64 COMMENT 'Cost in US dollars, where observed or computed'
+    cost Float64 COMMENT 'Cost in US dollars, where observed or computed; failed calls included'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
