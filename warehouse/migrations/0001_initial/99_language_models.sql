@@ -1,7 +1,9 @@
--- Language models: what inference servers report about themselves.
+-- Language models: facts of inference servers, what contracts state about costs and deployments, and views of calls.
 --
--- serving_facts has values of their metrics endpoints beside the spans of applications: counters there are of the whole
--- server, so that adding them to what spans count would count twice.
+-- serving_facts has values of the metrics endpoints of servers, beside the spans of applications. Its counters are of the
+-- whole server, so that adding them to what spans count would count twice. cost_settings and deployments have what applied
+-- contracts state; latest_deployments has the descriptions in effect. The views model_costs, user_costs and call_times sum
+-- raw predictions.
 
 CREATE TABLE IF NOT EXISTS serving_facts
 (
