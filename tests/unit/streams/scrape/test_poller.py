@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 from structlog.testing import capture_logs
@@ -15,7 +15,7 @@ from warehouse import metrics
 from warehouse.client import Client
 
 
-def scrape(*scrapes: list[str]) -> tuple[list[float], list[dict[str, Any]]]:
+def scrape(*scrapes: list[str]) -> tuple[list[float], list[MutableMapping[str, Any]]]:
     """Return the count after each scrape of a server with these unlisted metrics, and what was logged about them."""
     report = Report("scrape", "test")
     bodies: Iterator[bytes] = iter([_text(names).encode() for names in scrapes])
