@@ -110,7 +110,7 @@ def registry(**text: Any) -> Registry:
 
 
 def ingest_of(current: Registry) -> Any:
-    return make_ingest(text=ContractText(lambda: current), protect=ContractPrivacy(lambda: current).protect)
+    return make_ingest(text=ContractText(lambda: current), steps=[ContractPrivacy(lambda: current).protect])
 
 
 QUESTION = {"gen_ai.input.messages": json.dumps([{"role": "user", "content": "How do I reset my password?"}])}
@@ -202,9 +202,9 @@ def test_calls_inside_of_one_that_waits_hold_no_text() -> None:
     body = as_json(export_of(span("02", "01", attributes=CALL | QUESTION), *inner))
     assert ingest.add(ingest.json.decode(body), RECEIVED_MS)[0] == []
     (trace,) = waiting._traces.values()
-    (held,) = trace.inner.values()
-    assert len(held) == 2
-    assert not [each for each in held if each.content_chars]
+    (inner_calls,) = trace.inner.values()
+    assert len(inner_calls) == 2
+    assert not [each for each in inner_calls if each.content_chars]
     assert waiting.waiting_chars == len("How do I reset my password?") + len("1")
     assert len(ingest.release()) == 1
 
@@ -214,7 +214,7 @@ def test_a_generation_claims_that_the_user_is_content(label: Any, expected: str 
     contract = Contract(model="support-bot", label=None if label is None else LabelSpec(type=label))
     feedback = FeedbackClass(lambda: build_registry([(contract, 0)], []))
     failed = span("02", status={"code": 2})
-    first, second = predictions([export_of(span(), failed)], ingest=make_ingest(protect=feedback.set_class))
+    first, second = predictions([export_of(span(), failed)], ingest=make_ingest(steps=[feedback.set_class]))
     assert first.get("class") == expected
     assert second["error"] == "unknown"
     assert "class" not in second
