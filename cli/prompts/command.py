@@ -62,7 +62,7 @@ def register_command(
     from cli.prompts.show import print_stored, warning_lines
     from cli.settings import load_settings
     from cli.terminal import Terminal, plural
-    from streams.prompts.changes import register_version
+    from streams.prompts.changes import register_versions
 
     terminal = Terminal()
     drafts: list[Draft] = []
@@ -84,12 +84,8 @@ def register_command(
     known: list[PromptVersion] = []
 
     def plan(catalogue: PromptCatalogue, author: Author) -> list[PromptVersion]:
-        added: list[PromptVersion] = []
-        for draft in drafts:
-            record, is_new = register_version(catalogue, draft, author)
-            if is_new:
-                catalogue.add(record)
-            (added if is_new else known).append(record)
+        added, unchanged = register_versions(catalogue, drafts, author)
+        known.extend(unchanged)
         return added
 
     outcome = change_registry(settings, plan, by)

@@ -74,6 +74,24 @@ def register_version(catalogue: PromptCatalogue, draft: Draft, author: Author) -
     return record, True
 
 
+def register_versions(
+    catalogue: PromptCatalogue, drafts: Iterable[Draft], author: Author
+) -> tuple[list[PromptVersion], list[PromptVersion]]:
+    """Add contents to the catalogue, one after the other, and return their versions: the new ones, and the known ones.
+
+    Raises:
+        PromptChangeError: see `register_version`; the contents before it are in the catalogue.
+    """
+    added: list[PromptVersion] = []
+    known: list[PromptVersion] = []
+    for draft in drafts:
+        record, is_new = register_version(catalogue, draft, author)
+        if is_new:
+            catalogue.add(record)
+        (added if is_new else known).append(record)
+    return added, known
+
+
 def move_label(
     catalogue: PromptCatalogue, name: str, label: str, version: int, author: Author, reason: str
 ) -> PromptLabel | None:

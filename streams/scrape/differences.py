@@ -2,11 +2,12 @@
 
 A counter that is smaller than before was reset: the server started again, so that its whole value was added since. The
 same holds for a series that was not there at the scrape before. The first scrape of a target adds nothing, because
-nobody knows over which time its counters grew.
+nobody knows over which time its counters grew; nor does the first value of a series after one that could not be read.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 MAX_SERIES = 10_000
@@ -40,7 +41,7 @@ class CounterHistory:
         Args:
             name: the metric.
             labels: of the series.
-            value: its value now, finite and not negative.
+            value: its value now, finite and not negative; NaN if it could not be read.
         """
         together = self.added_together([(name, labels, value)])
         return None if together is None else together[0]
@@ -61,6 +62,8 @@ class CounterHistory:
         if self._is_first:
             return None
         before = [self._values.get(key, 0.0) for key in keys]
+        if any(map(math.isnan, (*before, *values))):
+            return None
         if any(value < old for value, old in zip(values, before, strict=True)):
             self.reset_series.add(keys[0])
             return values

@@ -25,6 +25,8 @@ OTHER = "other"
 UP, RESTARTS = "up", "restarts"
 """Facts of every target: whether the scrape succeeded, and that the server started again since the scrape before."""
 _PARTS = ("_bucket", "_sum", "_count")
+_COUNT_LIMIT = 2**64
+"""`serving_facts` stores the counts of buckets as UInt64."""
 
 
 @dataclass(slots=True)
@@ -71,7 +73,7 @@ class FactReader:
             at_ms: its time, Unix milliseconds.
 
         Raises:
-            ScrapeError: the text has no metric of a known server.
+            ScrapeError: the text has no metric of a known server, or none of its series has the labels.
         """
         facts = ScrapedFacts(tuple(self._servers(exposition)))
         if not facts.servers:
@@ -80,6 +82,12 @@ class FactReader:
                 f"None of its {len(exposition.names)} metrics is of a known inference server "
                 f"({', '.join(self._table.servers)}). Check the address; SGLang needs --enable-metrics, llama.cpp "
                 "--metrics.",
+            )
+        if not self._has_labels(exposition, facts.servers):
+            labels = ", ".join(f"{name}={value}" for name, value in self._labels.items())
+            raise ScrapeError(
+                ScrapeOutcome.UNKNOWN_SERVER,
+                f"No series has the label {labels}; check the part after # of this target in scrape.targets.",
             )
         self._history.begin()
         interval_s = 0.0 if self._last_ms is None else max(0.0, (at_ms - self._last_ms) / 1000)
@@ -109,6 +117,17 @@ class FactReader:
         for server, names in self._listed.items():
             if any(name in exposition.samples or f"{name}_count" in exposition.samples for name in names):
                 yield server
+
+    def _has_labels(self, exposition: Exposition, servers: Iterable[str]) -> bool:
+        """Return whether a series of a listed metric has the labels of the target."""
+        if not self._labels:
+            return True
+        names = {f"{name}{part}" for server in servers for name in self._listed[server] for part in ("", *_PARTS)}
+        return any(
+            self._labels.items() <= sample.labels.items()
+            for name in names
+            for sample in exposition.samples.get(name, ())
+        )
 
     def _unlisted(self, server: str, exposition: Exposition) -> set[str]:
         prefix, listed = self._table.servers[server].prefix, self._listed[server]
@@ -183,13 +202,18 @@ class FactReader:
                     rejected["wrong-type"] += 1
                 else:
                     cumulative[end] += difference
-        n, total = sums[f"{name}_count"], sums[f"{name}_sum"]
+        n, total = sums[f"{name}_count"], sums[f"{name}_sum"] * metric.scale
         if not n or f"{name}_sum" not in exposition.samples:
+            return
+        if not all(map(math.isfinite, (n, total, total / n))):
+            # Differences are finite, but their sum over series, or its product with the scale, need not be.
+            rejected["inconsistent"] += 1
             return
         ends = sorted(cumulative)
         counts = [upper - lower for lower, upper in pairwise([0.0, *(cumulative[end] for end in ends)])]
-        if ends and (min(counts) < 0 or ends[-1] != math.inf or sum(counts) != n):
-            # Series that disagree about their buckets, or a text that was written while it was counted.
+        is_countable = all(0 <= count < _COUNT_LIMIT for count in counts)
+        if ends and (not is_countable or ends[-1] != math.inf or sum(counts) != n):
+            # Series that disagree about their buckets, a text that was written while it was counted, or absurd counts.
             rejected["inconsistent"] += 1
             ends, counts = [], []
         scaled = tuple(end * metric.scale for end in ends)
@@ -198,9 +222,9 @@ class FactReader:
             bucket = quantile_bucket(scaled, counts, share)
             limits |= {f"p{round(100 * share)}_low": bucket.low, f"p{round(100 * share)}_high": bucket.high}
         yield row(
-            total * metric.scale / n,
+            total / n,
             n=n,
-            total=total * metric.scale,
+            total=total,
             interval_s=interval_s,
             bucket_ends=scaled,
             bucket_counts=tuple(map(round, counts)),
@@ -231,12 +255,12 @@ class FactReader:
             for sample in exposition.samples.get(name, ()):
                 if any(sample.labels.get(label) != value for label, value in selected.items()):
                     continue
-                if not math.isfinite(sample.value):
-                    rejected["not-finite"] += 1
-                elif sample.value < 0:
-                    rejected["negative"] += 1
-                else:
+                if math.isfinite(sample.value) and sample.value >= 0:
                     yield sample
+                    continue
+                rejected["negative" if math.isfinite(sample.value) else "not-finite"] += 1
+                if metric.kind != "gauge":
+                    self._history.added(name, sample.labels, math.nan)
 
 
 def _is_present(metric: ServerMetric, exposition: Exposition) -> bool:

@@ -21,8 +21,9 @@ from warehouse import metrics
 MAX_BACKOFF_S = 300.0
 """Longest time between two attempts at a target that fails."""
 MAX_LOGGED_NAMES = 20
+"""Names in one line of the log."""
 MAX_UNKNOWN_NAMES = 2_000
-"""Metrics that are not read and are remembered, so that each is counted once."""
+"""Metrics that are not read and are remembered, so that each is counted and logged once; further ones are not."""
 
 
 class TargetPoller:
@@ -98,9 +99,8 @@ class TargetPoller:
         if facts.resets:
             self._report.add(metrics.COUNTER_RESETS, facts.resets)
             self._log.info("server started again", counters=facts.resets)
-        new = sorted(facts.unknown - self._names)
+        new = sorted(facts.unknown - self._names)[: MAX_UNKNOWN_NAMES - len(self._names)]
         if new:
+            self._names.update(new)
             self._report.add(metrics.UNKNOWN_METRICS, len(new))
-            if not self._names:
-                self._log.info("metrics that are not read", n=len(new), names=new[:MAX_LOGGED_NAMES])
-            self._names.update(new[: MAX_UNKNOWN_NAMES - len(self._names)])
+            self._log.info("metrics that are not read", n=len(new), names=new[:MAX_LOGGED_NAMES])

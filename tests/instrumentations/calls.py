@@ -1,6 +1,6 @@
 """Calls of a real server by the `openai` client, and what the client and the server measured.
 
-The program of each instrumentation (`NAME/main.py`) instruments the client, runs `main`, and sends its spans to the
+The program of each instrumentation (`NAME/main.py`) instruments the client, makes the calls, and sends its spans to the
 endpoint in OTEL_EXPORTER_OTLP_ENDPOINT. Each program has its own environment, because only one instrumentation can
 instrument a client, and because they need different versions of it.
 """
@@ -8,6 +8,7 @@ instrument a client, and because they need different versions of it.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,23 @@ import openai
 QUESTION = "How do I send back a parcel that arrived broken?"
 SYSTEM = "You answer customers in one short sentence."
 MAX_TOKENS = 24
+
+
+def run(instrumentor: Any) -> None:
+    """Make the calls of `main.py BASE_URL MODEL` with an instrumentation that takes a provider of OpenTelemetry's SDK.
+
+    Args:
+        instrumentor: instruments the client.
+    """
+    # Not at the top: OpenLIT brings a provider of its own.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    instrumentor.instrument(tracer_provider=provider)
+    main(sys.argv[1], sys.argv[2], provider.force_flush)
 
 
 def main(base_url: str, model: str, flush: Callable[[], object]) -> None:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from warehouse.panels.fragments import MODEL
 from warehouse.panels.query import HOUR_S, PanelQuery, series, table
-from warehouse.signals.costs import Period, budget_columns_sql, budget_numbers_sql
+from warehouse.signals.costs import Period, budget_numbers_sql
 
 _RANGE = "$__timeFilter(call.hour)"
 _END = "toUnixTimestamp($__toTime)"
+_TOTAL = "spent + newest.one.3"
+_BUDGET_COLUMNS = (
+    f"newest.one.2 AS spent, if(isNaN({_TOTAL}), NULL, {_TOTAL}) AS forecast, "
+    f'if(isNaN({_TOTAL}), NULL, greatest(spent, {_TOTAL} - newest.one.4)) AS "at least", '
+    f'if(isNaN({_TOTAL}), NULL, {_TOTAL} + newest.one.4) AS "at most", '
+    "if(isNaN(setting.budget), NULL, setting.budget) AS budget, "
+    'newest.one.6 / nullIf(newest.one.5, 0) AS "calls with cost"'
+)
+"""Columns of a row of `budget_numbers_sql`, for people; NULL for what is not known."""
 
 
 def _budget(period: Period) -> PanelQuery:
@@ -16,7 +25,7 @@ def _budget(period: Period) -> PanelQuery:
     return table(
         f"costs.{period}",
         f"""
-        SELECT {budget_columns_sql()}
+        SELECT {_BUDGET_COLUMNS}
         FROM ({numbers}) AS newest
         CROSS JOIN
         (

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, finite, window_seconds
+from warehouse.panels.fragments import MODEL, SLICE, VERSION, finite, window_seconds
 from warehouse.panels.query import DISTANCES_S, HOUR_S, PanelQuery, series, table
-from warehouse.panels.window_statistics import window_statistics
+from warehouse.panels.window_statistics import ALL_EVENTS, window_statistics
 
 TOKENS = {"input_tokens": "input", "cached_input_tokens": "cached", "output_tokens": "output"}
 """Field → its name on the page."""
@@ -21,10 +21,8 @@ COVERED = {
     "cost_usd": "cost",
 }
 
-_STATS = f"{MODEL} AND {VERSION} AND slice = 'all' AND {WINDOW} AND $__timeFilter(window_end)"
 
-
-def _names(fields: dict[str, str]) -> str:
+def _names(fields: Iterable[str]) -> str:
     return ", ".join(f"'{field}'" for field in fields)
 
 
@@ -39,7 +37,7 @@ def _last(name: str, field: str, expression: str) -> PanelQuery:
         f"""
         SELECT argMax({finite(expression)}, window_end) AS {name}
         FROM latest_distances AS stats
-        WHERE {_STATS} AND field = '{field}'
+        WHERE {ALL_EVENTS} AND field = '{field}'
         """,
         name,
     )
@@ -51,7 +49,7 @@ def _tokens(column: str, expression: str) -> PanelQuery:
         f"""
         SELECT $__timeInterval(window_end) AS time, {_named(TOKENS)} AS tokens, max({finite(expression)}) AS {column}
         FROM latest_distances AS stats
-        WHERE {_STATS} AND field IN ({_names(TOKENS)})
+        WHERE {ALL_EVENTS} AND field IN ({_names(TOKENS)})
         GROUP BY time, tokens
         ORDER BY time, tokens
         """,
@@ -62,8 +60,7 @@ def _tokens(column: str, expression: str) -> PanelQuery:
 
 
 def _coverage(fields: Iterable[str]) -> str:
-    names = ", ".join(f"'{field}'" for field in fields)
-    return f"{MODEL} AND {VERSION} AND {SLICE} AND field IN ({names}) AND $__timeFilter(pane_start)"
+    return f"{MODEL} AND {VERSION} AND {SLICE} AND field IN ({_names(fields)}) AND $__timeFilter(pane_start)"
 
 
 _QUANTILES = ("p50", "p95", "p99")

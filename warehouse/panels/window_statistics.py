@@ -5,6 +5,9 @@ from __future__ import annotations
 from warehouse.panels.fragments import MODEL, VERSION, WINDOW, finite
 from warehouse.panels.query import DISTANCES_S, PanelQuery, series
 
+ALL_EVENTS = f"{MODEL} AND {VERSION} AND slice = 'all' AND {WINDOW} AND $__timeFilter(window_end)"
+"""The condition for the rows of `latest_distances` of all events, in the selected window and range."""
+
 
 def window_statistics(name: str, field: str, *columns: str) -> PanelQuery:
     """Return the query for columns of `latest_distances`, such as `p50`, of one field and all events.
@@ -20,7 +23,7 @@ def window_statistics(name: str, field: str, *columns: str) -> PanelQuery:
         f"""
         SELECT $__timeInterval(window_end) AS time, {numbers}
         FROM latest_distances AS stats
-        WHERE {MODEL} AND {VERSION} AND slice = 'all' AND field = '{field}' AND {WINDOW} AND $__timeFilter(window_end)
+        WHERE {ALL_EVENTS} AND field = '{field}'
         GROUP BY time
         ORDER BY time
         """,

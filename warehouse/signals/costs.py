@@ -89,18 +89,6 @@ def budget_numbers_sql(model: str, start_s: str, end_s: str) -> str:
     )
 
 
-def budget_columns_sql() -> str:
-    """Return the columns of a row of `budget_numbers_sql` for people; NULL for what is not known."""
-    total = "spent + newest.one.3"
-    return (
-        f"newest.one.2 AS spent, if(isNaN({total}), NULL, {total}) AS forecast, "
-        f'if(isNaN({total}), NULL, greatest(spent, {total} - newest.one.4)) AS "at least", '
-        f'if(isNaN({total}), NULL, {total} + newest.one.4) AS "at most", '
-        "if(isNaN(setting.budget), NULL, setting.budget) AS budget, "
-        'newest.one.6 / nullIf(newest.one.5, 0) AS "calls with cost"'
-    )
-
-
 def budget_use(model: str, budgets: dict[Period, float], threshold: float = 1.0) -> Signal:
     """Return the signal of the spent or forecast cost of a day or month of UTC, as a share of the budget.
 

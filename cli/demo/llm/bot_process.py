@@ -31,11 +31,10 @@ class BotCall:
     output_tokens: int
     cached_input_tokens: int
     first_token_ms: float | None
-    latency_ms: float
 
 
 class BotProcess:
-    """The bot as a child process; also a context manager that stops it."""
+    """The bot as a child process."""
 
     def __init__(self, options: Mapping[str, Any], log: Path) -> None:
         """Start the process.
@@ -102,5 +101,4 @@ def _call(line: dict[str, Any]) -> BotCall:
         output_tokens=timings["predicted_n"],
         cached_input_tokens=timings["cache_n"],
         first_token_ms=None if first_s is None else first_s * 1000,
-        latency_ms=line["seconds"] * 1000,
     )

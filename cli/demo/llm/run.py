@@ -39,7 +39,7 @@ from cli.terminal import Terminal
 from local.child_process import choose_port
 from local.language_model import MODEL as VERSION
 from local.language_model import LocalLanguageModel
-from streams.prompts.changes import Author, move_label, register_version
+from streams.prompts.changes import Author, move_label, register_versions
 from warehouse.client import Client, connect
 
 PROMPTS_FOLDER = Path(examples.support_bot.__file__).parent / "prompts"
@@ -123,11 +123,8 @@ class LlmDemo(DemoRun):
         drafts = [draft for file in files for draft in read_prompt_files([file])]
 
         def plan(catalogue: PromptCatalogue, author: Author) -> list[PromptRecord]:
-            records: list[PromptRecord] = []
-            for draft in drafts:
-                record, _ = register_version(catalogue, draft, author)
-                catalogue.add(record)
-                records.append(record)
+            added, _ = register_versions(catalogue, drafts, author)
+            records: list[PromptRecord] = [*added]
             for label, prompt in (("production", PRODUCTION), ("candidate", CANDIDATE)):
                 name, _, version = prompt.partition("@")
                 change = move_label(catalogue, name, label, int(version), author, "the demo")

@@ -8,7 +8,9 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from cli.settings import Settings
+from streams.broker.client import consumer_config
 from streams.broker.reread import reread
+from streams.settings import ProcessorSettings
 from warehouse.client import Client
 
 TIMEOUT_S = 30.0
@@ -22,7 +24,7 @@ def topics_with(settings: Settings, text: str) -> tuple[int, list[str]]:
     topics = admin.list_topics(timeout=TIMEOUT_S).topics
     processor = settings.processor()
     for topic in sorted(name for name in topics if name.startswith(settings.topic_prefix)):
-        ranges = _ranges(settings, topic, list(topics[topic].partitions))
+        ranges = _ranges(processor, topic, list(topics[topic].partitions))
         for messages in reread(processor, "search", topic, ranges, poll_messages=_MESSAGES, poll_s=_POLL_S):
             searched += len(messages)
             if any(needle in (message.value() or b"") or needle in (message.key() or b"") for message in messages):
@@ -49,8 +51,8 @@ def _tables(client: Client) -> Iterator[str]:
     return (str(name) for (name,) in rows)
 
 
-def _ranges(settings: Settings, topic: str, partitions: list[int]) -> dict[int, tuple[int, int]]:
-    consumer = Consumer({"bootstrap.servers": settings.bootstrap_servers, "group.id": "search", "log_level": 2})
+def _ranges(processor: ProcessorSettings, topic: str, partitions: list[int]) -> dict[int, tuple[int, int]]:
+    consumer = Consumer(consumer_config(processor, "search"))
     try:
         return {each: consumer.get_watermark_offsets(TopicPartition(topic, each), TIMEOUT_S) for each in partitions}
     finally:

@@ -1,7 +1,9 @@
--- Language models: what inference servers report about themselves.
+-- Language models: facts of inference servers, what contracts state about costs and deployments, and views of calls.
 --
--- serving_facts has values of their metrics endpoints beside the spans of applications: counters there are of the whole
--- server, so that adding them to what spans count would count twice.
+-- serving_facts has values of the metrics endpoints of servers, beside the spans of applications. Its counters are of the
+-- whole server, so that adding them to what spans count would count twice. cost_settings and deployments have what applied
+-- contracts state; latest_deployments has the descriptions in effect. The views model_costs, user_costs and call_times sum
+-- raw predictions.
 
 CREATE TABLE IF NOT EXISTS serving_facts
 (
@@ -96,7 +98,7 @@ CREATE VIEW IF NOT EXISTS model_costs
     cached_input_tokens Float64 COMMENT 'Input tokens that were read from a cache, where observed',
     cacheable_tokens Float64 COMMENT 'Input tokens of the calls whose cached tokens were observed',
     output_tokens Float64 COMMENT 'Output tokens, where observed',
-    cost Float64 COMMENT 'Cost in US dollars, where observed or computed'
+    cost Float64 COMMENT 'Cost in US dollars, where observed or computed; failed calls included'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS
@@ -143,7 +145,7 @@ CREATE VIEW IF NOT EXISTS user_costs
     calls UInt64 COMMENT 'Calls, failed ones included',
     answered UInt64 COMMENT 'Calls that did not fail',
     with_cost UInt64 COMMENT 'Answered calls whose cost was observed or computed',
-    cost Float64 COMMENT 'Cost in US dollars, where observed or computed'
+    cost Float64 COMMENT 'Cost in US dollars, where observed or computed; failed calls included'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS

@@ -22,6 +22,7 @@ from streams.prompts.changes import (
     find_version,
     move_label,
     register_version,
+    register_versions,
     roll_back,
     variable_warnings,
 )
@@ -35,8 +36,7 @@ def draft(text: str, **changes: Any) -> Draft:
 
 def registered(*drafts: Draft) -> PromptCatalogue:
     catalogue = PromptCatalogue()
-    for each in drafts:
-        catalogue.add(register_version(catalogue, each, ANA)[0])
+    register_versions(catalogue, drafts, ANA)
     return catalogue
 
 
@@ -61,6 +61,15 @@ def test_versions_are_counted_and_a_content_has_one_version() -> None:
     assert register_version(catalogue, draft("template: next"), ANA)[0].version == 11
     with pytest.raises(PromptChangeError, match="answer@10 has another content in the registry"):
         register_version(catalogue, draft("template: other", version=10), ANA)
+
+
+def test_contents_of_one_command_are_versions_of_each_other() -> None:
+    catalogue = registered(draft("template: one"))
+    drafts = (draft("template: two"), draft("template: 'one'"), draft("template: three\nparent: 2"))
+    added, known = register_versions(catalogue, drafts, Author("bo", 9))
+    assert [(each.version, each.registered_by) for each in added] == [(2, "bo"), (3, "bo")]
+    assert [(each.version, each.registered_by) for each in known] == [(1, "ana")]
+    assert catalogue.versions("answer") == (1, 2, 3)
 
 
 def test_a_parent_must_be_registered() -> None:

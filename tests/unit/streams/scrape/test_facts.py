@@ -47,6 +47,21 @@ def test_a_series_that_appears_grew_from_zero() -> None:
     assert values(facts) == {"finished_requests stop": 1, "finished_requests error": 2, "up": 1}
 
 
+@pytest.mark.parametrize("unreadable", ["NaN", "+Inf", "-1"])
+def test_a_counter_grows_from_its_first_value_after_one_that_was_not_read(unreadable: str) -> None:
+    def text(value: str) -> str:
+        return f"vllm:prompt_tokens_total {value}\nvllm:num_requests_running 1\n"
+
+    facts = scrape(*map(text, (unreadable, "100", "130", unreadable, "150", "151")))
+    assert [values(each).get("input_tokens") for each in facts] == [None, None, 30, None, None, 1]
+    assert not any(each.resets for each in facts)
+
+
+def test_a_histogram_grows_from_its_first_values_after_one_that_was_not_read() -> None:
+    facts = scrape(ttft([1, 2, 2], math.nan), ttft([1, 2, 3], 5.0), ttft([1, 2, 4], 7.0))
+    assert [values(each).get("ttft_ms") for each in facts] == [None, None, 2000]
+
+
 def test_a_failed_scrape_between_two_loses_nothing() -> None:
     reader = FactReader(load_server_table(), "answers", "host:8000")
     reader.read(parse_exposition(tokens(10).encode()), 0)
@@ -102,6 +117,22 @@ def test_labels_select_the_series_of_one_model() -> None:
     text = 'nv_inference_pending_request_count{model="a"} 1\nnv_inference_pending_request_count{model="b"} 7\n'
     (facts,) = scrape(text, labels={"model": "b"})
     assert values(facts)["waiting_requests"] == 7
+
+
+@pytest.mark.parametrize("labels", [{"model": "c"}, {"name": "b"}, {"model": "b", "version": "2"}])
+def test_labels_that_no_series_has_are_an_error(labels: dict[str, str]) -> None:
+    text = 'nv_inference_pending_request_count{model="b",version="1"} 7\nother{model="c",name="b",version="2"} 1\n'
+    with pytest.raises(ScrapeError, match=r"No series has the label .*check the part after #") as error:
+        scrape(text, labels=labels)
+    assert error.value.outcome is ScrapeOutcome.UNKNOWN_SERVER
+
+
+def test_one_series_with_the_labels_is_enough() -> None:
+    text = 'nv_inference_pending_request_count{model="a"} 7\nnv_inference_queue_duration_us{model="b"} 1\n'
+    (facts,) = scrape(text, labels={"model": "b"})
+    assert values(facts) == {"up": 1}
+    (facts,) = scrape(ttft([1, 2, 2], 9.0).replace("{", '{model="b",'), labels={"model": "b"})
+    assert values(facts) == {"up": 1}
 
 
 def test_values_of_a_label_are_bounded() -> None:

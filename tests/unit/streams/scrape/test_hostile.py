@@ -10,8 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from streams.scrape.exposition import MAX_LINE_CHARS, MAX_SAMPLES, parse_exposition
+from streams.scrape.facts import FactReader
 from streams.scrape.failure import ScrapeError, ScrapeOutcome
 from streams.scrape.http_fetch import fetch
+from streams.scrape.server_table import load_server_table
 from streams.scrape.settings import ScrapeTarget
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -156,6 +158,38 @@ def test_a_body_that_is_not_a_text_of_metrics_is_unreadable(body: bytes) -> None
         parse_exposition(body)
     assert error.value.outcome is ScrapeOutcome.UNREADABLE
     assert "secret" not in str(error.value)
+
+
+def histogram(count: float, total: float, *, n_series: int) -> bytes:
+    name = "vllm:time_to_first_token_seconds"
+    lines = [f"# TYPE {name} histogram"]
+    for part, value in (("bucket", count), ("sum", total), ("count", count)):
+        end = ',le="+Inf"' if part == "bucket" else ""
+        lines += [f'{name}_{part}{{engine="{i}"{end}}} {value!r}' for i in range(n_series)]
+    return "\n".join([*lines, ""]).encode()
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "n_series", "n_rows"),
+    [(1e300, 1.0, 1, 1), (2.0**64, 1.0, 1, 1), (1.7e308, 1.0, 2, 0), (3.0, 1.7e308, 2, 0), (3.0, 1.7e308, 1, 0)],
+)
+def test_absurd_numbers_of_a_histogram_are_inconsistent(count: float, total: float, n_series: int, n_rows: int) -> None:
+    reader = FactReader(load_server_table(), "answers", "host:8000")
+    reader.read(parse_exposition(histogram(0.0, 0.0, n_series=n_series)), 0)
+    facts = reader.read(parse_exposition(histogram(count, total, n_series=n_series)), 15_000)
+    rows = [row for row in facts.rows if row.name == "ttft_ms"]
+    assert [(row.n, row.bucket_counts) for row in rows] == [(count, ())] * n_rows
+    assert facts.rejected == {"inconsistent": 1}
+    facts = reader.read(parse_exposition(histogram(count, total, n_series=n_series)), 30_000)
+    assert [row.name for row in facts.rows] == ["up"]
+
+
+def test_the_largest_count_of_a_bucket_is_stored() -> None:
+    reader = FactReader(load_server_table(), "answers", "host:8000")
+    reader.read(parse_exposition(histogram(0.0, 0.0, n_series=1)), 0)
+    facts = reader.read(parse_exposition(histogram(2.0**64 - 2048, 1.0, n_series=1)), 15_000)
+    assert [row.bucket_counts for row in facts.rows if row.name == "ttft_ms"] == [(2**64 - 2048,)]
+    assert not facts.rejected
 
 
 def test_an_empty_body_has_no_metrics() -> None:
