@@ -25,10 +25,9 @@ _MAX_STATEMENT_CHARS = 1_000
 _ID_KEYS = ("document", "document_id", "doc_id", "source", "id")
 _QUOTE_KEYS = ("quote", "text", "passage")
 
-_QUOTE = re.compile(
-    rf"“([^“”]{{1,{MAX_QUOTE_CHARS}}})”|„([^„“”]{{1,{MAX_QUOTE_CHARS}}})[“”]"
-    rf"|«([^«»]{{1,{MAX_QUOTE_CHARS}}})»|\"([^\"]{{1,{MAX_QUOTE_CHARS}}})\""
-)
+# Of any length: a quote that is too long to compare is a claim all the same. No form contains its own delimiters, so
+# the search takes time in proportion to the text.
+_QUOTE = re.compile(r"“([^“”]+)”|„([^„“”]+)[“”]|«([^«»]+)»|\"([^\"]+)\"")
 _REFERENCE = re.compile(r"\[([^\[\]\n]{1,200})\](?!\()|\(([^()\n]{1,200})\)|【([^【】\n]{1,200})】")
 _ID = re.compile(r"[\w][\w.:/#-]*")
 _SENTENCE_END = re.compile(r"[.!?。！？][\"”»)\]]*\s+|\n")
