@@ -24,7 +24,8 @@ def prompt_rules(factory: RuleFactory) -> Iterator[Rule]:
     target = "" if rollback.to == "previous" else f" --to {rollback.to}"
     command = f"barograph prompts rollback {rollback.prompt} --label {rollback.label}{target} --reason …"
     act = (
-        "The guard moves the label, unless someone has changed it since; the table `changes` has what it did."
+        "The guard moves the label if `rollback_proposals` has a proposal with mode act, and if the label still points "
+        "to this version and nobody has changed it since; the table `changes` has what it did."
         if rollback.mode == "act"
         else f"To roll back: `{command}`."
     )
