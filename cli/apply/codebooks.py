@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 from barograph.contract import Contract
@@ -24,11 +25,12 @@ def read_codebooks(contracts: Sequence[tuple[Path, Contract]], files: Sequence[P
     """
     if files:
         return [load_codebook(file) for file in files]
+    load = cache(load_codebook)
     matches: dict[str, Codebook] = {}
     for path, contract in contracts:
         named = "" if contract.text is None else contract.text.codebook
         if named and named not in matches:
-            candidates = map(load_codebook, sorted(path.parent.glob(f"*{CODEBOOK_ENDING}")))
+            candidates = map(load, sorted(path.parent.glob(f"*{CODEBOOK_ENDING}")))
             matches.update({each.id: each for each in candidates if each.id == named})
     return list(matches.values())
 

@@ -87,13 +87,14 @@ def train_command(
     from cli.codebook.show import print_codebook, print_nearest
     from cli.terminal import Terminal
 
+    if show:
+        _need_texts(texts)
     read, rows, name = _embed(texts, vectors, endpoint, embedding)
     codebook = train_codebook(rows, name, n_clusters=clusters, seed=seed, quantile=quantile)
     _write(codebook, out)
     terminal = Terminal()
     print_codebook(terminal, codebook)
     if show:
-        _need_texts(read)
         print_nearest(terminal, codebook, read, rows, show)
     terminal.line(f"Wrote {out}. Contracts name it by its id: text: {{codebook: {codebook.id}}}")
 
@@ -117,6 +118,8 @@ def show_command(
     from cli.codebook.show import codebook_json, print_codebook, print_nearest
     from cli.terminal import Terminal
 
+    if vectors is not None or endpoint is not None:
+        _need_texts(texts)
     loaded = load_codebook(codebook)
     terminal = Terminal()
     if as_json:
@@ -199,8 +202,10 @@ def _need_texts(texts: object) -> None:
 
 
 def _write(codebook: Codebook, path: Path) -> None:
+    from cli.file_writes import replace_file
+
     try:
-        path.write_bytes(codebook.dump())
+        replace_file(path, codebook.dump())
     except OSError as error:
         raise CommandError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}.") from error
 

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import yaml
+from barograph.contract.kinds import Key, MapKind, RecordKind, TextKind
+from barograph.contract.yaml_tree import read_file, read_tree
 from barograph.text.content import normalize
 from barograph.text.embedding import Vectors
 
 from cli.errors import CommandError
+from warehouse.configuration import read_value
 
 MEMBERS = ("prompt", "text")
 """Members of a line that hold its text, in order of preference."""
 MAX_LINE_BYTES = 1 << 20
 MAX_TEXTS = 1_000_000
+_NAMES = RecordKind((Key("names", MapKind(TextKind()), "the topic's present name and its new one", required=True),))
 
 
 def read_texts(path: Path) -> list[str]:
@@ -79,16 +82,8 @@ def read_names(path: Path) -> dict[str, str]:
     """Read new names of topics from YAML: `names: {t0: billing, t7: refunds}`.
 
     Raises:
-        CommandError: the file cannot be read, or holds something else.
+        ContractError: the file cannot be read, or holds something else; the text has a line per problem.
     """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return msgspec.convert(tree, _Names).names
-    except OSError as error:
-        raise CommandError(f"The names {path} cannot be read: {(error.strerror or str(error)).lower()}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise CommandError(f"{path} is not a map of names; write names: {{t0: billing}}. {error}") from error
-
-
-class _Names(msgspec.Struct, forbid_unknown_fields=True):
-    names: dict[str, str]
+    values = read_value(_NAMES, read_tree(read_file(path, "a file of names"), str(path)), (), str(path))
+    names: dict[str, str] = values["names"]
+    return names

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from barograph.contract import Contract
 from barograph.contract.file import ContractError, dump_contract, load_contract
 
+from cli.file_writes import replace_file
 from cli.infer.errors import ExistsError
 from cli.infer.infer import InferResult
 from sketches.baseline.baseline import dump_baseline
@@ -64,7 +64,7 @@ def write_result(result: InferResult, folder: Path, *, force: bool = False) -> W
             )
     for path, data in expected.items():
         if path not in unchanged:
-            _replace(path, data)
+            replace_file(path, data)
     return WrittenFiles(contract_path, baseline_path, frozenset(unchanged))
 
 
@@ -93,13 +93,3 @@ def _matches_contract(path: Path, contract: Contract) -> bool:
         return load_contract(path) == contract
     except ContractError:
         return False
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file atomically: after a crash it has either the old or the new content."""
-    temporary = path.with_name(f".{hashlib.sha256(path.name.encode()).hexdigest()[:16]}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """Replays and drops dead letters, each exactly once.
 
-Replaying a dead letter sends two messages in one Kafka transaction: its original bytes to the source topic, and its
+Replaying a dead letter sends two messages in one Kafka transaction: its bytes to the source topic, and its
 resolution to `dead-letters`. Consumers see both or neither, since all readers here read committed messages only. Both
 carry one random token, by which processors distinguish a replay from a message that only claims to be one. Every
 run uses the same transactional id: `init_transactions` completes or aborts the open transaction of a killed predecessor
@@ -67,7 +67,7 @@ class DeadLetterReplayer:
         self._reader = DeadLetterReader(settings)
 
     def replay(self, criteria: DeadLetterFilter, *, again: bool = False, limit: int | None = None) -> ReplaySummary:
-        """Send the original bytes of dead letters to their source topics and mark them as replayed.
+        """Send the stored bytes of dead letters to their source topics and mark them as replayed.
 
         Args:
             criteria: which dead letters.

@@ -15,8 +15,10 @@ from barograph.text.content import TEXT_MEMBERS
 from streams.events.arrow_message import open_table
 
 _ARROW_START = b"\xff\xff\xff\xff"
-_NAMES = tuple(name.encode() for name in TEXT_MEMBERS)
-_ESCAPE = b"\\u"
+_ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+"""Encodings of JSON, by its first standard. Events must be UTF-8, but what is rejected may be in any of them."""
+_NAMES = tuple(name.encode(encoding) for name in TEXT_MEMBERS for encoding in _ENCODINGS)
+_ESCAPES = tuple("\\u".encode(encoding) for encoding in _ENCODINGS)
 """JSON may write any character of a name as an escape."""
 _COLUMNS = frozenset((CONTEXT, *(f"{CONTEXT}.{name}" for name in TEXT_MEMBERS)))
 
@@ -31,7 +33,7 @@ def without_text(value: bytes) -> bytes:
         value: a JSON message, or an Arrow stream.
     """
     is_arrow = value.startswith(_ARROW_START)
-    if not any(name in value for name in _NAMES) and (is_arrow or _ESCAPE not in value):
+    if not any(name in value for name in _NAMES) and (is_arrow or not any(escape in value for escape in _ESCAPES)):
         return value
     return _arrow_without_text(value) if is_arrow else _json_without_text(value)
 

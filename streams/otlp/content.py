@@ -8,9 +8,17 @@ import msgspec
 
 from streams.otlp.conventions import ContentForm
 
-MAX_JSON_CONTENT = 5 << 20
-"""Longest JSON text of messages, in characters, that is parsed: that of a request."""
 _TEXT_MEMBERS = ("content", "text")
+
+
+def parse_messages(value: Any) -> Any:
+    """Return the lists and maps of a JSON text of messages; anything else as it is."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return value
 
 
 def count_chars(form: ContentForm, value: Any) -> int | None:
@@ -18,18 +26,14 @@ def count_chars(form: ContentForm, value: Any) -> int | None:
 
     Args:
         form: of the attribute. Of `messages` only the texts count, not roles, types and JSON's own characters.
-        value: text, or lists and maps of texts.
+        value: text, or lists and maps of texts; of `messages` what `parse_messages` returns.
     """
     if form in ("dropped", "role"):
         return None
     if form == "text":
         return len(value) if isinstance(value, str) else None
     if isinstance(value, str):
-        try:
-            parsed = msgspec.json.decode(value)
-        except (msgspec.DecodeError, ValueError, RecursionError):
-            return len(value)
-        return _count_texts(parsed) if isinstance(parsed, list | dict) else len(value)
+        return len(value)
     return _count_texts(value) if isinstance(value, list | dict) else None
 
 

@@ -64,7 +64,8 @@ class ContractPrivacy:
 
     def _rules_of(self, contract: Contract) -> _Rules:
         known = self._rules.get(contract.model)
-        if known is None or known.contract is not contract:
+        # Another contract's change makes new objects of all contracts.
+        if known is None or (known.contract is not contract and known.contract != contract):
             try:
                 key, has_key = read_key(contract), True
             except PiiKeyError as error:
@@ -90,9 +91,8 @@ def _remove(prediction: Any, names: frozenset[str] | tuple[str, ...]) -> None:
 
 
 def _unnamed(contract: Contract) -> frozenset[str]:
-    """Return the identities that neither a field, a slice nor the arms of the contract read."""
-    sources = {field.source for field in contract.fields}
-    sources.update(source for each in contract.slices for source in each.sources)
+    """Return the identities that neither a field, a slice, the arms nor `user` of the contract read."""
+    sources = {*contract.sources, contract.user}
     if contract.arms is not None:
         sources.add(contract.arms.unit)
     return frozenset(name for name in IDENTITIES if f"{CONTEXT}.{name}" not in sources)

@@ -26,7 +26,8 @@ class ContractText:
             registry: returns the contracts in force, and their codebooks.
         """
         self._registry = registry
-        self._observers: dict[str, tuple[Contract, TextObserver | None]] = {}
+        self._observers: dict[str, tuple[Contract, bytes | None, TextObserver | None]] = {}
+        """Model → its contract, the codebook that it names, and what observes its texts."""
         self._log = structlog.get_logger().bind(processor="otlp")
 
     def reads(self, model: str) -> bool:
@@ -51,10 +52,12 @@ class ContractText:
             call.observed = each
 
     def _observer(self, contract: Contract) -> TextObserver | None:
-        known = self._observers.get(contract.model)
-        if known is None or known[0] is not contract:
-            known = self._observers[contract.model] = contract, self._build(contract)
-        return known[1]
+        assert contract.text is not None
+        known, codebook = self._observers.get(contract.model), self._registry().codebooks.get(contract.text.codebook)
+        # Another contract's change makes new objects of all contracts.
+        if known is None or known[1] != codebook or (known[0] is not contract and known[0] != contract):
+            known = self._observers[contract.model] = contract, codebook, self._build(contract)
+        return known[2]
 
     def _build(self, contract: Contract) -> TextObserver | None:
         log = self._log.bind(model=contract.model)

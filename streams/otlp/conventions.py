@@ -160,7 +160,7 @@ class Conventions:
         self.model_calls = table.model_calls
         self.model_calls_by_presence = table.model_calls_by_presence
         self.trust = table.trust
-        self.first_token_events = {event.name: event.convention for event in table.first_token_events}
+        self.first_token_events = frozenset(event.name for event in table.first_token_events)
         self._watched = table.watched_prefixes
         self._ignored_prefixes = tuple(name[:-1] for name in table.ignored if name.endswith("*"))
         self._ignored = frozenset(name for name in table.ignored if not name.endswith("*"))

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from streams.otlp.content import count_chars
+from streams.otlp.content import count_chars, parse_messages
 from streams.otlp.conventions import Conventions, Use
 from streams.otlp.rejection import SpanReason
 from streams.otlp.span import (
@@ -124,6 +124,8 @@ class ExportDecoder(ABC):
                 attributes[name] = value_of(pair.value)
             elif use is _LENGTH:
                 tree = self._tree(pair.value)
+                if known.content_form == "messages":
+                    tree = parse_messages(tree)
                 n_chars = count_chars(known.content_form, tree)
                 if reader is not None:
                     reader.add(name, known, tree)

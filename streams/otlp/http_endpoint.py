@@ -114,9 +114,10 @@ class OtlpEndpoint:
             async with asyncio.timeout(BODY_S):
                 await body.read(request)
             data = unpack(body.data) if compression == "gzip" else bytes(body.data)
-            return _accepted(encoding, self._receiver.receive(data, encoding))
+            # Embedding texts can take seconds, in which the bodies of others must arrive.
+            return _accepted(encoding, await asyncio.to_thread(self._receiver.receive, data, encoding))
         except ExportError as error:
-            self._receiver.count_rejected_request(error)
+            await asyncio.to_thread(self._receiver.count_rejected_request, error)
             return _error(request, 413 if error.reason is RequestReason.TOO_LARGE else 400, str(error))
         except QueueFull:
             return _refused(request)

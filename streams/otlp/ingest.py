@@ -17,7 +17,7 @@ from streams.otlp.prediction import PredictionMapper
 from streams.otlp.protobuf_decoder import ProtobufExportDecoder
 from streams.otlp.rejection import SpanReason
 from streams.otlp.settings import SERVICE_NAME, MappingOptions
-from streams.otlp.span import MAX_UNKNOWN_NAMES, OTHER, DecodedRequest
+from streams.otlp.span import MAX_UNKNOWN_NAMES, NS_PER_MS, OTHER, DecodedRequest
 
 
 class CallText(Protocol):
@@ -32,7 +32,6 @@ class CallText(Protocol):
 
 RESOURCE_NAMES = frozenset((SERVICE_NAME, "barograph.arm", "barograph.prompt.name", "barograph.prompt.version"))
 """Attributes of a resource that are read."""
-_NS_PER_MS = 1_000_000
 
 
 class Ingest:
@@ -47,8 +46,7 @@ class Ingest:
         seq: Iterator[int | None],
         nested: NestedCalls | None = None,
         retention_ms: int = RETENTION_MS,
-        add_cost: Callable[[Any], None] = lambda prediction: None,
-        protect: Callable[[Any], None] = lambda prediction: None,
+        steps: Sequence[Callable[[Any], None]] = (),
         text: CallText | None = None,
     ) -> None:
         """Assemble the steps.
@@ -60,8 +58,8 @@ class Ingest:
             seq: numbers the events of this process from 0, or repeats None.
             nested: decides which of nested calls count; by default with the default limits.
             retention_ms: age at receipt from which a model call is rejected.
-            add_cost: adds the cost at the prices of the model's contract to a prediction (`QuickPrediction`).
-            protect: removes personal data from a prediction (`QuickPrediction`) as the model's contract says.
+            steps: change each prediction (`QuickPrediction`) as the model's contract says, in this order; the last
+                one removes personal data.
             text: computes features of text; None if all text is dropped.
         """
         names = RESOURCE_NAMES | {options.model_attribute}
@@ -71,8 +69,7 @@ class Ingest:
         self._mapper = PredictionMapper(conventions, options.models, options.model_attribute)
         self._producer, self._seq = producer, seq
         self.nested = nested or NestedCalls()
-        self._retention_ms, self._add_cost = retention_ms, add_cost
-        self._protect, self._text = protect, text
+        self._retention_ms, self._steps, self._text = retention_ms, steps, text
         self.rejected: Counter[SpanReason] = Counter()
         """Rejected spans."""
         self.unknown: Counter[str] = Counter()
@@ -101,7 +98,7 @@ class Ingest:
                 candidates.append(Candidate(span.trace_id, span.span_id, span.parent_id, call))
         self.rejected.update(rejected)
         self._count_unknown(request.unknown)
-        self._observe_text([each.call for each in candidates if each.call is not None and each.call.text is not None])
+        self._observe_text(candidates)
         return self._encode(self.nested.add(candidates)), rejected
 
     def expire(self) -> list[bytes]:
@@ -118,10 +115,15 @@ class Ingest:
         model = self._mapper.model_of(resource)
         return model is not None and self._text.reads(model)
 
-    def _observe_text(self, calls: Sequence[ModelCall]) -> None:
+    def _observe_text(self, candidates: Iterable[Candidate]) -> None:
         by_model: dict[str, list[ModelCall]] = {}
-        for call in calls:
-            by_model.setdefault(self._mapper.model(call) or "", []).append(call)
+        for trace_id, span_id, _, call in candidates:
+            if call is None or call.text is None:
+                continue
+            if self.nested.is_known(trace_id, span_id):
+                call.text = None
+            else:
+                by_model.setdefault(self._mapper.model(call) or "", []).append(call)
         for model, group in by_model.items():
             if self._text is not None:
                 self._text.observe(model, group)
@@ -129,7 +131,7 @@ class Ingest:
                 call.text = None
 
     def _check(self, call: ModelCall, received_ms: int) -> ModelCall | SpanReason:
-        start_ms = call.start_ns // _NS_PER_MS
+        start_ms = call.start_ns // NS_PER_MS
         if start_ms - received_ms > FUTURE_MS:
             return SpanReason.FUTURE_TIME
         if received_ms - start_ms > self._retention_ms:
@@ -142,8 +144,8 @@ class Ingest:
             model = self._mapper.model(call)
             assert model is not None
             prediction = self._mapper.prediction(model, call, self._producer, next(self._seq))
-            self._add_cost(prediction)
-            self._protect(prediction)
+            for step in self._steps:
+                step(prediction)
             events.append(encode_event(prediction))
         return events
 

@@ -15,12 +15,11 @@ from barograph.text.features import ObservedText
 
 from streams.otlp.conventions import Conventions, ScopeTrust
 from streams.otlp.rejection import SpanReason, ValueReason
-from streams.otlp.span import OTHER, InstrumentationScope, Span, SpanText
+from streams.otlp.span import NS_PER_MS, OTHER, InstrumentationScope, Span, SpanText
 from streams.otlp.values import MAX_DURATION_MS, MAX_TOKENS, UnreadableValue, is_name, member_of, read_model, read_value
 
 MAX_UNLISTED_SCOPES = 200
 """Scopes without an entry in the table of trust that are counted by name; further ones count as `other`."""
-_NS_PER_MS = 1_000_000
 _TEXTS = ("name", "title", "model")
 """Forms of which an empty text means that there is none: OpenLIT writes one for each unset option."""
 ESTIMATED = "_estimated"
@@ -191,7 +190,7 @@ class CallReader:
         if span.end_ns <= 0:
             faults.append(("latency_ms", ValueReason.NO_END))
             return None
-        latency_ms = (span.end_ns - span.start_ns) / _NS_PER_MS
+        latency_ms = (span.end_ns - span.start_ns) / NS_PER_MS
         if 0 <= latency_ms <= MAX_DURATION_MS:
             return latency_ms
         faults.append(("latency_ms", ValueReason.NEGATIVE if latency_ms < 0 else ValueReason.TOO_LARGE))
@@ -210,9 +209,9 @@ class CallReader:
             return
         if "ttft_ms" not in values:
             if at_ms is not None:
-                values["ttft_ms"] = at_ms - span.start_ns / _NS_PER_MS
+                values["ttft_ms"] = at_ms - span.start_ns / NS_PER_MS
             elif span.first_token_ns:
-                values["ttft_ms"] = (span.first_token_ns - span.start_ns) / _NS_PER_MS
+                values["ttft_ms"] = (span.first_token_ns - span.start_ns) / NS_PER_MS
         ttft_ms = values.get("ttft_ms")
         # A millisecond for rounding: some write times of day in milliseconds.
         if ttft_ms is not None and (ttft_ms < -1 or (latency_ms is not None and ttft_ms > latency_ms + 1)):

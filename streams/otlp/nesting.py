@@ -153,6 +153,11 @@ class NestedCalls:
         self._enforce_limits(touched.values(), counting)
         return counting
 
+    def is_known(self, trace_id: bytes, span_id: bytes) -> bool:
+        """Return whether a span has arrived before."""
+        trace = self._traces.get(trace_id)
+        return trace is not None and span_id in trace.nodes
+
     def expire(self) -> list[ModelCall]:
         """Return the calls that count because they have waited long enough."""
         counting: list[ModelCall] = []
@@ -203,9 +208,12 @@ class NestedCalls:
         for call in list(trace.waiting.values()):
             outer_id, is_known = self._outer_call(trace, call)
             if outer_id is not None:
-                if outer_id in trace.waiting:
-                    trace.inner.setdefault(outer_id, []).append(call)
                 self._nest(trace, call)
+                if outer_id in trace.waiting:
+                    inner = trace.inner.setdefault(outer_id, [])
+                    # Only the single call inside of another supplies values: two are enough to know that it has more.
+                    if len(inner) < 2:
+                        inner.append(without_texts(call))
             elif is_known:
                 outermost.append(call)
         for call in outermost:
@@ -292,10 +300,19 @@ def complete(outer: ModelCall, inner: ModelCall) -> None:
         outer.values.setdefault(name, value)
     for name, n_chars in inner.chars.items():
         outer.chars.setdefault(name, n_chars)
-    if outer.observed is None and inner.observed is not None:
-        # Whether a text is in the sample depends on the id of its own call.
-        hashes = {name: each for name, each in inner.observed.context.items() if name in (PROMPT_HASH, ANSWER_HASH)}
-        outer.observed = inner.observed._replace(context=hashes)
+    if outer.observed is None:
+        outer.observed = inner.observed
+
+
+def without_texts(call: ModelCall) -> ModelCall:
+    """Remove published texts from a call inside of another, and return it.
+
+    Whether a text is in the sample depends on the id of its own call. Hashes and features stay.
+    """
+    if call.observed is not None:
+        hashes = {name: each for name, each in call.observed.context.items() if name in (PROMPT_HASH, ANSWER_HASH)}
+        call.observed = call.observed._replace(context=hashes)
+    return call
 
 
 def _is_usage(meaning: str) -> bool:

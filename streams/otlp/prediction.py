@@ -11,12 +11,12 @@ from streams.otlp.contract_privacy import IDENTITIES
 from streams.otlp.conventions import Conventions
 from streams.otlp.model_call import ESTIMATED, ModelCall
 from streams.otlp.settings import SERVICE_NAME
+from streams.otlp.span import NS_PER_MS
 from streams.otlp.values import is_name
 from warehouse.scoring.arms import REFUSALS
 
 CONTEXT_NAMES = ("provider", "operation", "request_model", "prompt_name", "prompt_version", *IDENTITIES)
 """Meanings that become members of `context` under the same name."""
-_NS_PER_MS = 1_000_000
 
 
 class PredictionMapper:
@@ -62,7 +62,7 @@ class PredictionMapper:
             model,
             call.version,
             call.event_id,
-            call.start_ns // _NS_PER_MS,
+            call.start_ns // NS_PER_MS,
             values.get("arm", call.scope.resource.get("barograph.arm")),
             self._context(call),
             (call.observed.features or None) if call.observed is not None else None,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from itertools import repeat
-from typing import Any
 
 import structlog
 from barograph.publisher.outbox import Outbox, kafka_settings
@@ -44,31 +44,28 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
     """
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
-        text, feedback = ContractText(services.registry), FeedbackClass(services.registry)
-        privacy, costs = ContractPrivacy(services.registry), ContractCosts(services.registry)
-
-        def protect(prediction: Any) -> None:
-            feedback.set_class(prediction)
-            privacy.protect(prediction)
-
+        registry = services.registry
+        make_ingest = partial(
+            Ingest,
+            load_conventions(),
+            otlp.mapping(),
+            retention_ms=settings.retention_days * DAY_MS,
+            steps=(
+                ContractCosts(registry).add_cost,
+                FeedbackClass(registry).set_class,
+                ContractPrivacy(registry).protect,
+            ),
+            text=ContractText(registry),
+        )
         topics = otlp.encodings()
         if topics:
             require_acls(settings, "otlp")
-            ingest = Ingest(
-                load_conventions(),
-                otlp.mapping(),
-                producer=None,
-                seq=repeat(None),
-                retention_ms=settings.retention_days * DAY_MS,
-                add_cost=costs.add_cost,
-                protect=protect,
-                text=text,
-            )
+            ingest = make_ingest(producer=None, seq=repeat(None))
             reader = OtlpTopicReader(settings, topics, ingest, services.report, wait_s=otlp.wait_s)
             services.run(reader, GROUP, [SourceTopic(name, "spans") for name in topics], shutdown)
             return
         require_acls(settings, "publisher")
-        receive(settings, otlp, protect, costs, text, services.report, shutdown.requested)
+        receive(settings, otlp, make_ingest, services.report, shutdown.requested)
 
     return run_processor("otlp", settings, work)
 
@@ -76,9 +73,7 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
 def receive(
     settings: ProcessorSettings,
     otlp: OtlpSettings,
-    protect: Callable[[Any], None],
-    costs: ContractCosts,
-    text: ContractText,
+    make_ingest: Callable[..., Ingest],
     report: Report,
     stop: threading.Event,
 ) -> None:
@@ -98,17 +93,7 @@ def receive(
         },
         wait=False,
     )
-    ingest = Ingest(
-        load_conventions(),
-        otlp.mapping(),
-        producer=outbox.producer_id,
-        seq=outbox.seq,
-        nested=NestedCalls(wait_s=otlp.wait_s),
-        retention_ms=settings.retention_days * DAY_MS,
-        add_cost=costs.add_cost,
-        protect=protect,
-        text=text,
-    )
+    ingest = make_ingest(producer=outbox.producer_id, seq=outbox.seq, nested=NestedCalls(wait_s=otlp.wait_s))
     receiver = Receiver(ingest, outbox, settings.topics.predictions, report)
     endpoint = OtlpEndpoint(receiver, otlp.host, otlp.port)
     endpoint.start()

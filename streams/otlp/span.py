@@ -24,6 +24,7 @@ MAX_JSON_TEXT = 64 << 10
 """Longest JSON text, in characters, whose members are read."""
 MAX_UNKNOWN_NAMES = 200
 """Unknown attribute names that are counted by name; further ones count as `other`."""
+NS_PER_MS = 1_000_000
 OTHER = "other"
 STATUS_ERROR = 2
 EXCEPTION_EVENT, EXCEPTION_TYPE = "exception", "exception.type"

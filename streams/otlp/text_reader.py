@@ -6,9 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
-from streams.otlp.content import MAX_JSON_CONTENT
 from streams.otlp.conventions import Attribute
 from streams.otlp.span import SpanText
 
@@ -39,14 +36,13 @@ class TextReader:
         Args:
             name: of the attribute.
             attribute: what the name means.
-            tree: text, or lists and maps of texts.
+            tree: text, or lists and maps of texts; of messages what `parse_messages` returns.
         """
         form, is_input = attribute.content_form, attribute.content == _INPUT
         if form == "dropped":
             return
         number = _NUMBER.search(name)
         if form == "messages":
-            tree = _parsed(tree)
             texts = [_last_user_text(tree)] if is_input else [*_texts(tree)]
             (self._inputs if is_input else self._answers).extend(text for text in texts if text)
         elif not isinstance(tree, str) or not tree:
@@ -70,15 +66,6 @@ class TextReader:
         candidates = users if self._roles else list(self._numbered)
         last = max((number for number in candidates if number in self._numbered), default=None)
         return None if last is None else "\n".join(self._numbered[last])
-
-
-def _parsed(tree: Any) -> Any:
-    if not isinstance(tree, str) or tree.lstrip()[:1] not in ("[", "{") or len(tree) > MAX_JSON_CONTENT:
-        return tree
-    try:
-        return msgspec.json.decode(tree)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return tree
 
 
 def _last_user_text(tree: Any) -> str | None:

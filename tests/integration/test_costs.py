@@ -128,7 +128,7 @@ def received(text: str, attributes: dict[str, Any], scope: str = "my.client") ->
     registry = Registry(contracts={"answers": parse_contract(text)})
     options = MappingOptions({"bot": "answers"})
     costs = ContractCosts(lambda: registry)
-    ingest = Ingest(load_conventions(), options, producer=None, seq=iter([None] * 9), add_cost=costs.add_cost)
+    ingest = Ingest(load_conventions(), options, producer=None, seq=iter([None] * 9), steps=[costs.add_cost])
     call = {"gen_ai.operation.name": "chat", "gen_ai.response.model": "gpt-4", **attributes}
     export = export_of(span(attributes=call), service="bot", scope=scope)
     events, rejected = ingest.add(ingest.json.decode(as_json(export)), RECEIVED_MS)

@@ -36,7 +36,7 @@ PROTOBUF = "application/x-protobuf"
 
 def without_contract(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The predictions of requests for a model without a contract: ids of users and sessions are left out."""
-    return predictions(bodies, ingest=make_ingest(protect=ContractPrivacy(Registry).protect))
+    return predictions(bodies, ingest=make_ingest(steps=[ContractPrivacy(Registry).protect]))
 
 
 def without_numbers(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

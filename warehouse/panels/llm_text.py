@@ -10,14 +10,14 @@ from warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, finite, se
 from warehouse.panels.query import HOUR_S, PanelQuery, series, table
 from warehouse.panels.window_statistics import window_statistics
 
-SHOWN_TOPICS = 12
-"""Topics with an area of their own: the most frequent in the range."""
+SHOWN_VALUES = 12
+"""Topics and languages with an area of their own: the most frequent in the range."""
 SHOWN_IDS = 3
 """Recent generations of each topic."""
 _RAW = f"FROM text_features WHERE {MODEL} AND {VERSION} AND $__timeFilter(at)"
 
 
-def _shares(name: str, field: str, column: str, shown: int) -> PanelQuery:
+def _shares(name: str, field: str) -> PanelQuery:
     """Return the query for the hourly shares of a category field's cells; rare ones are one series."""
     counts = f"""
         SELECT $__timeInterval(pane_start) AS time, name, sum(count) AS n
@@ -32,25 +32,25 @@ def _shares(name: str, field: str, column: str, shown: int) -> PanelQuery:
         f"llm_text.{name}",
         f"""
         WITH (SELECT groupArray(name) FROM (
-            SELECT name FROM ({counts}) GROUP BY name ORDER BY sum(n) DESC, name LIMIT {shown}
+            SELECT name FROM ({counts}) GROUP BY name ORDER BY sum(n) DESC, name LIMIT {SHOWN_VALUES}
         )) AS frequent
-        SELECT time, {column}, {finite("n / sum(n) OVER (PARTITION BY time)")} AS share
+        SELECT time, {field}, {finite("n / sum(n) OVER (PARTITION BY time)")} AS share
         FROM
         (
-            SELECT time, if(has(frequent, name), name, 'further') AS {column}, sum(n) AS n
-            FROM ({counts}) GROUP BY time, {column}
+            SELECT time, if(has(frequent, name), name, 'further') AS {field}, sum(n) AS n
+            FROM ({counts}) GROUP BY time, {field}
         )
-        ORDER BY time, {column}
+        ORDER BY time, {field}
         """,
-        f"{column}:text",
+        f"{field}:text",
         "share",
         grain_s=HOUR_S,
         period_s=HOUR_S,
     )
 
 
-TOPICS = _shares("topics", "topic", "topic", SHOWN_TOPICS)
-LANGUAGES = _shares("languages", "language", "language", SHOWN_TOPICS)
+TOPICS = _shares("topics", "topic")
+LANGUAGES = _shares("languages", "language")
 
 NEW = series(
     "llm_text.new",

@@ -404,6 +404,10 @@ def _negative(label: LabelSpec, needs: tuple[Path, ...]) -> Iterator[CheckFailur
         yield CheckFailure(path, message, (("label", "positive"), *needs))
 
 
+def _is_context_member(source: str) -> bool:
+    return source.startswith(_CONTEXT_PREFIX) and len(source) > len(_CONTEXT_PREFIX)
+
+
 def _arms(contract: Contract) -> Iterator[CheckFailure]:
     arms = contract.arms
     if arms is None:
@@ -413,7 +417,7 @@ def _arms(contract: Contract) -> Iterator[CheckFailure]:
         yield CheckFailure(("arms", "shares"), f"the shares sum to {total:g}; write shares that sum to 1")
     if len(arms.shares) < 2:
         yield CheckFailure(("arms", "shares"), "a test has two arms or more; write each with its share")
-    if arms.unit and not (arms.unit.startswith(_CONTEXT_PREFIX) and len(arms.unit) > len(_CONTEXT_PREFIX)):
+    if arms.unit and not _is_context_member(arms.unit):
         yield CheckFailure(
             ("arms", "unit"), f"{quoted(arms.unit)} is not a unit; write context.NAME, such as context.user"
         )
@@ -483,7 +487,7 @@ def _costs(contract: Contract) -> Iterator[CheckFailure]:
     if periods and contract.raw_share < 1:
         message = "needs the cost of every call, which is read from raw events; write raw: all, or remove the budget"
         yield CheckFailure(("budget", periods[0]), message, (("raw",),))
-    if contract.user and not (contract.user.startswith("context.") and len(contract.user) > len("context.")):
+    if contract.user and not _is_context_member(contract.user):
         yield CheckFailure(("user",), f"{quoted(contract.user)} is not a member of context; write context.NAME")
     first: dict[tuple[str, str], int] = {}
     for position, price in enumerate(contract.prices):
@@ -558,10 +562,13 @@ def _performance(contract: Contract) -> Iterator[CheckFailure]:
 
 
 def _text(contract: Contract) -> Iterator[CheckFailure]:
-    sources = [(("fields", field.name, "from"), field.source) for field in contract.fields]
+    sources: list[tuple[Path, str]] = [(("fields", field.name, "from"), field.source) for field in contract.fields]
     sources += [
         (("slices", dimension.name, "from"), source) for dimension in contract.slices for source in dimension.sources
     ]
+    sources.append((("user",), contract.user))
+    if contract.arms is not None:
+        sources.append((("arms", "unit"), contract.arms.unit))
     for path, source in sources:
         if source in TEXT_SOURCES:
             message = f"{source} is text of people and is only recorded; monitor features such as {FEATURES}.topic"

@@ -26,7 +26,6 @@ NEW = "new"
 MAX_CLUSTERS, MAX_DIMENSIONS = 1_000, 8_192
 MAX_FILE_BYTES = 8 << 20
 MAX_NAME_CHARS = 60
-ID_PATTERN: Final = re.compile(r"[0-9a-f]{16}")
 _NAME: Final = re.compile(r"[\w.:/@+=#~-]+(?: [\w.:/@+=#~-]+)*")
 _MEMBERS = ("centroids.npy", "header.npy")
 _LENGTH_TOLERANCE = 1e-3

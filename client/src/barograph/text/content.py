@@ -15,7 +15,6 @@ PROMPT_HASH, ANSWER_HASH = "prompt_hash", "answer_hash"
 SAMPLE = "text_sample"
 """Member of `context`: the probability with which the text of this generation was published."""
 TEXT_MEMBERS = (PROMPT_TEXT, ANSWER_TEXT)
-CONTENT_MEMBERS = (*TEXT_MEMBERS, PROMPT_HASH, ANSWER_HASH, SAMPLE)
 MAX_CHARS = 8_000
 """Characters of one text that are published."""
 CUT = " <cut>"

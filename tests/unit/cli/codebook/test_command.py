@@ -63,6 +63,32 @@ def test_own_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "--embedding" in capsys.readouterr().err
 
 
+def test_texts_that_an_option_needs_are_required_before_anything_is_written(
+    tmp_path: Path, prompts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vectors, out = tmp_path / "vectors.npy", tmp_path / "a.codebook.npz"
+    np.save(vectors, np.random.default_rng(1).normal(size=(100, 6)))
+    train = ("train", "--vectors", vectors, "--embedding", "mine@2", "--clusters", 3, "--out", out)
+    assert run(*train, "--show", 2) == 1
+    assert "file of texts" in capsys.readouterr().err
+    assert not out.exists()
+    assert run(*train) == 0
+    assert run("show", out, "--vectors", vectors) == 1
+    assert "file of texts" in capsys.readouterr().err
+
+
+def test_a_file_of_names_with_a_key_twice_is_rejected(
+    tmp_path: Path, prompts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, names = tmp_path / "a.codebook.npz", tmp_path / "names.yaml"
+    assert run("train", prompts, "--clusters", 4, "--out", out) == 0
+    names.write_text("names:\n  t0: billing\n  t0: refunds\n")
+    assert run("name", out, names, "--out", tmp_path / "b.npz") == 1
+    assert f"{names}:3" in capsys.readouterr().err
+    assert run("name", out, tmp_path / "none.yaml", "--out", tmp_path / "b.npz") == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
 class Endpoint(http.server.BaseHTTPRequestHandler):
     """OpenAI's API of embeddings, with vectors of the texts' lengths."""
 

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from barograph.contract import Contract, Field, Slice, Text
+from barograph.contract import Arms, Contract, Field, Slice, Text
 from barograph.contract.check import check_failures
 from barograph.contract.file import dump_contract, parse_contract
 
@@ -52,3 +52,9 @@ def test_text_is_never_counted(source: str) -> None:
         ("slices", "b"),
         ("slices", "c"),
     ]
+
+
+def test_neither_costs_by_user_nor_arms_may_read_text() -> None:
+    arms = Arms(shares={"a": 0.5, "b": 0.5}, unit="context.answer_text")
+    failures = check_failures(Contract(model="m", user="context.prompt_text", arms=arms))
+    assert [each.path for each in failures if "only recorded" in each.message] == [("user",), ("arms", "unit")]

@@ -38,6 +38,15 @@ def test_other_bytes_stay(value: bytes) -> None:
     assert without_text(value) == value
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("escape", [False, True])
+def test_json_in_other_encodings(encoding: str, escape: bool) -> None:
+    text = json.dumps(EVENT).replace("prompt_text", "\\u0070rompt_text" if escape else "prompt_text")
+    value = text.encode(encoding)
+    assert json.loads(without_text(value)) == {"model": "m", "id": "1", "context": {"provider": "p"}}
+    assert without_text(value[: -len(value) // 8]) == b"" or escape
+
+
 def test_a_feature_of_that_name_stays() -> None:
     value = json.dumps({"features": {"prompt_text": "x"}, "context": {"provider": "p"}}).encode()
     assert json.loads(without_text(value)) == json.loads(value)

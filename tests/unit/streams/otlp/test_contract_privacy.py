@@ -31,6 +31,7 @@ def protected(contract: Contract | None, model: str = "bot") -> dict[str, str] |
         (None, set()),
         (Contract(model="bot"), set()),
         (Contract(model="bot", slices=(Slice(name="session", source="context.session"),)), {"session"}),
+        (Contract(model="bot", user="context.user"), {"user"}),
         (Contract(model="bot", arms=Arms(shares={"a": 0.5, "b": 0.5}, unit="context.user")), {"user"}),
     ],
 )
@@ -60,7 +61,7 @@ def test_a_prediction_without_other_context_has_none() -> None:
 
 
 def test_ids_of_people_in_golden_files_do_not_pass_without_a_contract() -> None:
-    ingest = make_ingest(protect=ContractPrivacy(Registry).protect)
+    ingest = make_ingest(steps=[ContractPrivacy(Registry).protect])
     text = str(predictions(exports("openinference"), ingest=ingest))
     assert "u-1" not in text
     assert "s-1" not in text

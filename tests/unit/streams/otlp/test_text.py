@@ -110,7 +110,7 @@ def registry(**text: Any) -> Registry:
 
 
 def ingest_of(current: Registry) -> Any:
-    return make_ingest(text=ContractText(lambda: current), protect=ContractPrivacy(lambda: current).protect)
+    return make_ingest(text=ContractText(lambda: current), steps=[ContractPrivacy(lambda: current).protect])
 
 
 QUESTION = {"gen_ai.input.messages": json.dumps([{"role": "user", "content": "How do I reset my password?"}])}
@@ -175,12 +175,46 @@ def test_text_that_waits_is_counted_and_released() -> None:
     assert waiting.waiting_chars == 0
 
 
+class CountedText(ContractText):
+    """Counts the calls whose text is read."""
+
+    n_observed = 0
+
+    def observe(self, model: str, calls: Sequence[ModelCall]) -> None:
+        self.n_observed += len(calls)
+        super().observe(model, calls)
+
+
+def test_text_of_spans_that_arrive_again_is_not_read_again() -> None:
+    current = registry(content="keep", sample=1.0)
+    text = CountedText(lambda: current)
+    ingest = make_ingest(text=text)
+    body = as_json(export_of(*[span(f"{i:02x}", trace_id=f"{i:x}", attributes=CALL | QUESTION) for i in (1, 2, 3)]))
+    counted = [len(ingest.add(ingest.json.decode(body), RECEIVED_MS)[0]) for _ in range(3)]
+    assert (counted, text.n_observed) == ([3, 0, 0], 3)
+
+
+def test_calls_inside_of_one_that_waits_hold_no_text() -> None:
+    current = registry(content="keep", sample=1.0)
+    waiting = NestedCalls()
+    ingest = make_ingest(text=ContractText(lambda: current), nested=waiting)
+    inner = [span(f"{i:02x}", "02", attributes=CALL | QUESTION) for i in range(3, 9)]
+    body = as_json(export_of(span("02", "01", attributes=CALL | QUESTION), *inner))
+    assert ingest.add(ingest.json.decode(body), RECEIVED_MS)[0] == []
+    (trace,) = waiting._traces.values()
+    (inner_calls,) = trace.inner.values()
+    assert len(inner_calls) == 2
+    assert not [each for each in inner_calls if each.content_chars]
+    assert waiting.waiting_chars == len("How do I reset my password?") + len("1")
+    assert len(ingest.release()) == 1
+
+
 @pytest.mark.parametrize(("label", "expected"), [("bool", "true"), ("float", None), (None, None)])
 def test_a_generation_claims_that_the_user_is_content(label: Any, expected: str | None) -> None:
     contract = Contract(model="support-bot", label=None if label is None else LabelSpec(type=label))
     feedback = FeedbackClass(lambda: build_registry([(contract, 0)], []))
     failed = span("02", status={"code": 2})
-    first, second = predictions([export_of(span(), failed)], ingest=make_ingest(protect=feedback.set_class))
+    first, second = predictions([export_of(span(), failed)], ingest=make_ingest(steps=[feedback.set_class]))
     assert first.get("class") == expected
     assert second["error"] == "unknown"
     assert "class" not in second
