@@ -55,12 +55,11 @@ class HourlyArmLooks:
             return []
         newest = newest_looks(client, contract.model)
         control, *others = contract.arms.names
-        newest_end_s = newest_end(client, contract.model, rules.arms, rules.basis)
         looks: list[ArmComparison] = []
         for arm in others:
             check_stop()
             last = {name: newest.get((control, arm, name), 0) for name in contract.rollback.margins}
-            if min(last.values()) >= newest_end_s:
+            if min(last.values()) >= newest_end(client, contract.model, rules.arms, control, arm, rules.basis):
                 continue
             hours = arm_hours(client, contract.model, rules.arms, control, arm, rules.basis, COLUMNS)
             if hours is None:
