@@ -62,11 +62,8 @@ class HourlyArmLooks:
             if min(last.values()) >= newest_end(client, contract.model, rules.arms, control, arm, rules.basis):
                 continue
             hours = arm_hours(client, contract.model, rules.arms, control, arm, rules.basis, COLUMNS)
-            if hours is None:
-                continue
-            due = [name for name, at_s in last.items() if at_s < hours.ends[-1]]
-            compared = compare_hours(contract.model, contract.arms, contract.rollback, arm, hours, due) if due else []
-            looks += [each for each in compared if each.at.timestamp() > last[each.criterion]]
+            if hours is not None:
+                looks += compare_hours(contract.model, contract.arms, contract.rollback, arm, hours, last)
         self._propose(client, contract, looks, now_ms)
         write_comparisons(client, looks, now_ms)
         self.sections = sections
