@@ -20,7 +20,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.judges.fault_rate import LEAST_GOLD, FaultRate, RateReason, Z, fault_rate, first_reason
+from sketches.drift.rates import Z
+from sketches.judges.fault_rate import LEAST_GOLD, FaultRate, RateReason, fault_rate, first_reason
 
 FloatArray = NDArray[np.float64]
 

@@ -22,12 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.drift.rates import rate_of, wilson
+from sketches.drift.rates import Z, rate_of, wilson
 from sketches.judges.fault_rate import (
     LEAST_GOLD,
     FaultRate,
     RateReason,
-    Z,
     checked_counts,
     fault_rate,
     first_reason,

@@ -7,15 +7,12 @@ from enum import IntEnum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
 
-from sketches.drift.rates import CONFIDENCE, rate_of, wilson
+from sketches.drift.rates import rate_of, wilson
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-Z = float(ndtri(0.5 + CONFIDENCE / 2.0))
-"""Half-width of a 95 % interval in standard errors: 1.96."""
 LEAST_SAVING = 0.02
 """Part of the width of gold alone by which a judge must narrow the interval: the width that 4 % more labels save."""
 UNEVEN_P = 0.001

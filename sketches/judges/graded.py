@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
+from sketches.drift.rates import Z
 from sketches.judges.fault_rate import (
     LEAST_GOLD,
     UNEVEN_P,
     JudgedRate,
     RateReason,
-    Z,
     fault_rate,
     first_reason,
     gold_rate,

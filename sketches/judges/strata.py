@@ -21,13 +21,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sketches.drift.fisher import fisher_p
-from sketches.drift.rates import rate_of, wilson
+from sketches.drift.rates import Z, rate_of, wilson
 from sketches.judges.fault_rate import (
     LEAST_GOLD,
     UNEVEN_P,
     JudgedRate,
     RateReason,
-    Z,
     checked_counts,
     fault_rate,
     first_reason,
