@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from barograph.contract import Contract
+from barograph.prompts.prompt import parse_prompt_id
 
 from warehouse.arm_comparisons import ArmComparison
 from warehouse.client import Client
@@ -65,13 +66,15 @@ def propose_rollbacks(
     known = {each.key for each in read_proposals(client)}
     proposals = []
     for arm, of_arm in sorted(harmful.items()):
+        _, version = parse_prompt_id(arm)
+        assert version is not None
         at = max(row.at for row in of_arm)
         newest = [row for row in of_arm if row.at == at]
         proposal = RollbackProposal(
             model=contract.model,
             prompt=rollback.prompt,
             label=rollback.label,
-            version=int(arm.rpartition("@")[2]),
+            version=version,
             control=newest[0].control,
             arm=arm,
             target=rollback.to,
