@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from barograph.text.redaction import redact
+from barograph.text.redaction import KINDS, redact
 
 MAX_CHECKED_CHARS = 200_000
 """Characters of an answer that are checked."""
-_PLACEHOLDER = re.compile(r"<(?:email|phone|iban|card|ip|query|secret|number)>")
+_PLACEHOLDER = re.compile(f"<(?:{'|'.join(KINDS)})>")
 
 
 @dataclass(frozen=True)
