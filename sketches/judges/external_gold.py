@@ -30,6 +30,7 @@ from sketches.judges.fault_rate import (
     checked_counts,
     fault_rate,
     first_reason,
+    require_parts,
 )
 
 FloatArray = NDArray[np.float64]
@@ -89,13 +90,11 @@ def external_gold_rate(
         sound_gold=sound_gold,
         sound_unflagged=sound_unflagged,
     )
-    for smaller, larger, text in (
+    require_parts(
         (marked, rows, "flagged answers than judged ones"),
         (k1, n1, "flagged faulty answers in gold than faulty ones"),
         (k0, n0, "unflagged sound answers in gold than sound ones"),
-    ):
-        if np.any(smaller > larger):
-            raise ValueError(f"more {text}")
+    )
     has_gold = (n1 > 0) & (n0 > 0) & (rows > 0)
     sensitivity, specificity = rate_of(k1, n1), rate_of(k0, n0)
     youden = sensitivity + specificity - 1.0

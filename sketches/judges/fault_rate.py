@@ -135,6 +135,33 @@ def first_reason(*reasons: tuple[NDArray[np.bool_], RateReason]) -> NDArray[np.i
     return np.asarray(numbers, np.int8)
 
 
+def require_parts(*parts: tuple[IntArray, IntArray, str], reason: str = "") -> None:
+    """Check that parts are not larger than their wholes.
+
+    Args:
+        parts: (part, whole, text), where the text says what there would be more of.
+        reason: what the message adds.
+
+    Raises:
+        ValueError: a part is larger.
+    """
+    for part, whole, text in parts:
+        if np.any(part > whole):
+            raise ValueError(f"more {text}{reason}")
+
+
+def checked_labels(labels: ArrayLike) -> FloatArray:
+    """Return labels of people as numbers.
+
+    Raises:
+        ValueError: a label is neither 0 nor 1.
+    """
+    y = np.asarray(labels, np.float64)
+    if not np.all((y == 0.0) | (y == 1.0)):
+        raise ValueError("labels must be 1 (faulty) or 0 (sound)")
+    return y
+
+
 def checked_counts(**counts: ArrayLike) -> tuple[IntArray, ...]:
     """Return counts, broadcast to one shape.
 
