@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from streams.evaluator.checks.documents import DocumentSet
 from streams.evaluator.checks.errors import AnswerCheckError
+from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
 from streams.evaluator.checks.tokens import tokenize
 
-MAX_ANSWER_CHARS = 200_000
-"""Characters of an answer that are read."""
 MAX_CLAIMS = 200
 """Claims of an answer that are read."""
 MAX_QUOTE_CHARS = 10_000

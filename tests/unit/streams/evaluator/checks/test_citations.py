@@ -14,10 +14,11 @@ from streams.evaluator.checks.citations import (
     check_claim,
     check_claims,
 )
-from streams.evaluator.checks.claims import MAX_ANSWER_CHARS, MAX_QUOTE_CHARS, SourceClaim, claims_of_list
+from streams.evaluator.checks.claims import MAX_QUOTE_CHARS, SourceClaim, claims_of_list
 from streams.evaluator.checks.differences import DifferenceKind
 from streams.evaluator.checks.documents import MAX_DOCUMENT_CHARS, DocumentSet
 from streams.evaluator.checks.errors import AnswerCheckError
+from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
 
 RETURNS = (
     "# Returns\n\nCustomers may return goods within 30 days of delivery. Opened software cannot be returned.\n"
