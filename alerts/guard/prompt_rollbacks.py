@@ -106,7 +106,7 @@ class PromptRollbacks:
         if ids != self._contracts:
             self._settled, self._contracts = set(), ids
         with self._connect(self._settings.warehouse) as client:
-            unsettled = [each for each in read_proposals(client, "act") if each.key not in self._settled]
+            unsettled = [each for each in read_proposals(client, mode="act") if each.key not in self._settled]
             due = [each for each in unsettled if self._is_asked_for(contracts.get(each.model), each)]
             if not due:
                 return

@@ -54,7 +54,7 @@ def read_comparisons(client: Client, model: str) -> PromptComparisons:
             f"No hour of {model} has predictions of {control} and another arm yet: the scorer compares them once an "
             "hour of events has ended. See `barograph status`."
         )
-    proposals = tuple(each for each in read_proposals(client) if each.model == model and each.arm in others)
+    proposals = tuple(each for each in read_proposals(client, model=model) if each.arm in others)
     return PromptComparisons(model, contract.rollback, looks, proposals)
 
 
