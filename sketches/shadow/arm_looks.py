@@ -24,7 +24,8 @@ the number of independent differences of the same information. It is narrowest a
 is itself uncertain, and more so if few units make most requests. So the number of standard errors is that of Student's
 t distribution with the same tail, whose degrees of freedom follow from the fourth powers of R.
 
-The sequence is asymptotic: the first look needs `LEAST_EVENTS` events in each arm (`tests/reference/prompt_arms`).
+The sequence is asymptotic: the first look needs a number of events in each arm, which `events` of the contract decides,
+with the default `LEAST_EVENTS` (`tests/reference/prompt_arms`).
 """
 
 from __future__ import annotations
