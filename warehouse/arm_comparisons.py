@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sketches.shadow.arm_looks import arm_looks
 from warehouse.arm_hours import ArmHours
 from warehouse.client import Client
+from warehouse.queries import rows_of
 from warehouse.tables import SCHEMAS, insert_rows
 
 FloatArray = NDArray[np.float64]
@@ -85,9 +86,9 @@ class ArmComparison:
 
 
 def compare_hours(
-    model: str, arms: Arms, rollback: Rollback, arm: str, hours: ArmHours, names: Sequence[str] = ()
+    model: str, arms: Arms, rollback: Rollback, arm: str, hours: ArmHours, after: Mapping[str, int]
 ) -> list[ArmComparison]:
-    """Compare an arm with the control at the end of every hour, by every criterion with a margin.
+    """Compare an arm with the control at the ends of hours, by every criterion with a margin.
 
     Args:
         model: the model.
@@ -95,7 +96,7 @@ def compare_hours(
         rollback: the margins.
         arm: the arm to judge.
         hours: its sums and those of the control.
-        names: the criteria; empty for all with a margin.
+        after: time (Unix seconds) by criterion: only later ends are returned; without one, all.
     """
     control, others = arms.names[0], arms.names[1:]
     alpha = ALPHA / (len(rollback.margins) * len(others))
@@ -103,8 +104,11 @@ def compare_hours(
     if arms.unit:
         has_units = hours.units.min(axis=-1) >= rollback.units
     rows = []
-    for name in names or rollback.margins:
-        columns, margin = CRITERIA[name], rollback.margins[name]
+    for name, margin in rollback.margins.items():
+        is_new = hours.ends > after.get(name, 0)
+        if not is_new.any():
+            continue
+        columns = CRITERIA[name]
         looks = arm_looks(
             hours.sums[columns.events],
             hours.sums[columns.total],
@@ -128,7 +132,7 @@ def compare_hours(
                 control=control,
                 arm=arm,
                 criterion=name,
-                at=datetime.fromtimestamp(int(end), UTC),
+                at=datetime.fromtimestamp(int(hours.ends[i]), UTC),
                 value=float(value[i]),
                 low=float(low[i]) if enough[i] else -math.inf,
                 high=float(high[i]) if enough[i] else math.inf,
@@ -141,7 +145,7 @@ def compare_hours(
                 arm_units=int(hours.units[i, 1]),
                 outcome=str(outcomes[i]),
             )
-            for i, end in enumerate(hours.ends.tolist())
+            for i in np.flatnonzero(is_new)
         ]
     return rows
 
@@ -168,13 +172,12 @@ def newest_looks(client: Client, model: str) -> Mapping[tuple[str, str, str], in
 
 def last_comparisons(client: Client, model: str) -> list[ArmComparison]:
     """Read the newest look by arm and criterion, the newest arms first."""
-    names = [each for each in SCHEMAS["arm_comparisons"].names if each != "compared_at"]
-    rows = client.rows(
-        f"SELECT {', '.join(names)} FROM arm_comparisons FINAL WHERE model = {{model:String}} "  # noqa: S608 - our names
-        "ORDER BY at DESC LIMIT 1 BY control, arm, criterion",
+    comparisons = rows_of(
+        client,
+        ArmComparison,
+        "FROM arm_comparisons FINAL WHERE model = {model:String} ORDER BY at DESC LIMIT 1 BY control, arm, criterion",
         {"model": model},
     )
-    comparisons = [ArmComparison(**dict(zip(names, row, strict=True))) for row in rows]
     return sorted(comparisons, key=lambda each: (-each.at.timestamp(), each.arm, list(CRITERIA).index(each.criterion)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,15 @@ IntArray = NDArray[np.int64]
 MAX_DAYS = 60
 """Days that a comparison by the hour covers, from the first hour with both arms. A longer test is one for `promote`."""
 
+_COUNTED = (
+    "FROM arm_counts AS counts FINAL WHERE model = {model:String} AND basis = {basis:String} "
+    "AND unit = {unit:String} AND slice = 'all' AND arm IN {arms:Array(String)} AND counts.predictions > 0"
+)
+_BOTH = f"SELECT window_start {_COUNTED} GROUP BY window_start HAVING uniqExact(arm) = 2"
+_FIRST = f"SELECT min(window_start) FROM ({_BOTH})"  # noqa: S608 - names of this file
+_COMPARED = f"{_COUNTED} AND window_start IN ({_BOTH}) AND window_start < ({_FIRST}) + toIntervalDay({{days:UInt16}})"
+"""The windows that are compared: those with both arms, for `MAX_DAYS` from the first."""
+
 
 @dataclass(frozen=True, slots=True)
 class ArmHours:
@@ -31,7 +41,8 @@ class ArmHours:
     """By column of `arm_counts`, each of shape (H, 2, buckets): the control first. There is one bucket if each
     prediction is assigned by itself."""
     units: IntArray
-    """Distinct units of each arm up to the end of each window, (H, 2)."""
+    """Distinct units of each arm up to the end of each window, (H, 2). Predictions are those of the windows with both
+    arms; units are those of every hour from the arm's first raw row on."""
 
 
 def arm_hours(
@@ -49,26 +60,10 @@ def arm_hours(
         columns: columns of `arm_counts` to read; `predictions` is always there.
     """
     names = sorted({"predictions", *columns})
-    parameters = {
-        "model": model,
-        "basis": basis,
-        "unit": test.unit or PREDICTION,
-        "arms": [control, arm],
-        "arm": arm,
-        "days": MAX_DAYS,
-    }
-    counted = (
-        "FROM arm_counts AS counts FINAL WHERE model = {model:String} AND basis = {basis:String} "
-        "AND unit = {unit:String} AND slice = 'all' AND arm IN {arms:Array(String)} AND counts.predictions > 0"
-    )
-    both = f"SELECT window_start {counted} GROUP BY window_start HAVING uniqExact(arm) = 2"
-    first = f"SELECT min(window_start) FROM ({both})"  # noqa: S608 - names of this file
     rows = client.arrow(
         "SELECT toUnixTimestamp(window_start) + max(window_s) AS end, arm = {arm:String} AS side, bucket, "
-        f"{', '.join(map(total_sql, names))} {counted} AND window_start IN ({both}) "
-        f"AND window_start < ({first}) + toIntervalDay({{days:UInt16}}) "
-        "GROUP BY window_start, side, bucket ORDER BY window_start",
-        parameters,
+        f"{', '.join(map(total_sql, names))} {_COMPARED} GROUP BY window_start, side, bucket ORDER BY window_start",
+        _parameters(model, test, control, arm, basis),
     )
     if not rows.num_rows:
         return None
@@ -81,23 +76,36 @@ def arm_hours(
     return ArmHours(ends, sums, _units(client, model, test, control, arm, ends, sums["predictions"]))
 
 
-def newest_end(client: Client, model: str, test: ArmTest, basis: str) -> int:
-    """Return the end (Unix seconds) of the newest counted window of any arm; 0 if there is none.
+def newest_end(client: Client, model: str, test: ArmTest, control: str, arm: str, basis: str) -> int:
+    """Return the last of the ends of `arm_hours`, Unix seconds; 0 if there is none.
 
-    It is cheap to read, so late data, which changes earlier windows, costs no more than this.
+    It reads few columns and no raw rows, so late data, which changes earlier windows, costs no more than this.
     """
     ((end,),) = client.rows(
-        "SELECT toUnixTimestamp(max(window_start) + max(window_s)) FROM arm_counts WHERE model = {model:String} "
-        "AND basis = {basis:String} AND unit = {unit:String} AND slice = 'all' AND arm IN {arms:Array(String)}",
-        {"model": model, "basis": basis, "unit": test.unit or PREDICTION, "arms": list(test.arms)},
+        f"SELECT toUnixTimestamp(max(window_start + window_s)) {_COMPARED}",
+        _parameters(model, test, control, arm, basis),
     )
     return int(end)
+
+
+def _parameters(model: str, test: ArmTest, control: str, arm: str, basis: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "basis": basis,
+        "unit": test.unit or PREDICTION,
+        "arms": [control, arm],
+        "arm": arm,
+        "days": MAX_DAYS,
+    }
 
 
 def _units(
     client: Client, model: str, test: ArmTest, control: str, arm: str, ends: IntArray, predictions: FloatArray
 ) -> IntArray:
-    """Count distinct units up to each end: of raw rows, since units of several hours do not add up."""
+    """Count distinct units up to each end: of raw rows, since units of several hours do not add up.
+
+    They include units of hours without the other arm.
+    """
     if not test.unit:
         return np.cumsum(predictions.sum(axis=-1), axis=0).astype(np.int64)
     rows = client.rows(

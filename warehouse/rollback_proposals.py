@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from barograph.contract import Contract
+from barograph.prompts.prompt import parse_prompt_id
 
 from warehouse.arm_comparisons import ArmComparison
 from warehouse.client import Client
@@ -37,11 +38,12 @@ class RollbackProposal:
         return self.model, self.prompt, self.label, self.version, self.control
 
 
-def read_proposals(client: Client, mode: str | None = None) -> list[RollbackProposal]:
-    """Read all proposals, or those of one mode, in order of their evidence."""
-    where = "" if mode is None else "WHERE mode = {mode:String} "
-    sql = f"FROM rollback_proposals FINAL {where}ORDER BY at, model, prompt, label, version, control"
-    return rows_of(client, RollbackProposal, sql, {} if mode is None else {"mode": mode})
+def read_proposals(client: Client, *, model: str | None = None, mode: str | None = None) -> list[RollbackProposal]:
+    """Read proposals in order of their evidence: all, or those of a model, of a mode, or of both."""
+    expected = {name: value for name, value in (("model", model), ("mode", mode)) if value is not None}
+    where = " AND ".join(["true", *(f"{name} = {{{name}:String}}" for name in expected)])
+    sql = f"FROM rollback_proposals FINAL WHERE {where} ORDER BY at, model, prompt, label, version, control"
+    return rows_of(client, RollbackProposal, sql, expected)
 
 
 def propose_rollbacks(
@@ -62,16 +64,18 @@ def propose_rollbacks(
         harmful.setdefault(row.arm, []).append(row)
     if not harmful:
         return []
-    known = {each.key for each in read_proposals(client)}
+    known = {each.key for each in read_proposals(client, model=contract.model)}
     proposals = []
     for arm, of_arm in sorted(harmful.items()):
+        _, version = parse_prompt_id(arm)
+        assert version is not None
         at = max(row.at for row in of_arm)
         newest = [row for row in of_arm if row.at == at]
         proposal = RollbackProposal(
             model=contract.model,
             prompt=rollback.prompt,
             label=rollback.label,
-            version=int(arm.rpartition("@")[2]),
+            version=version,
             control=newest[0].control,
             arm=arm,
             target=rollback.to,

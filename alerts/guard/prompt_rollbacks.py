@@ -106,11 +106,8 @@ class PromptRollbacks:
         if ids != self._contracts:
             self._settled, self._contracts = set(), ids
         with self._connect(self._settings.warehouse) as client:
-            due = [
-                each
-                for each in read_proposals(client, "act")
-                if each.key not in self._settled and _asks(contracts.get(each.model), each)
-            ]
+            unsettled = [each for each in read_proposals(client, mode="act") if each.key not in self._settled]
+            due = [each for each in unsettled if self._is_asked_for(contracts.get(each.model), each)]
             if not due:
                 return
             log = PromptLog(self._settings)
@@ -119,6 +116,14 @@ class PromptRollbacks:
             store_missing(client, log.records)
         for proposal in due:
             self._settle(catalogue, proposal)
+
+    def _is_asked_for(self, contract: Contract | None, proposal: RollbackProposal) -> bool:
+        """Return whether a contract still asks for a rollback; if not, log it and settle the proposal."""
+        problem = _contract_problem(contract, proposal)
+        if problem:
+            self._log.warning("proposed rollback skipped", model=proposal.model, arm=proposal.arm, reason=problem)
+            self._settled.add(proposal.key)
+        return not problem
 
     def _settle(self, catalogue: PromptCatalogue, proposal: RollbackProposal) -> None:
         author = Author(AUTHOR, int(self._clock() * 1000))
@@ -139,13 +144,13 @@ class PromptRollbacks:
         self._settled.add(proposal.key)
 
 
-def _asks(contract: Contract | None, proposal: RollbackProposal) -> bool:
-    """Return whether the contract still asks for this rollback."""
+def _contract_problem(contract: Contract | None, proposal: RollbackProposal) -> str:
+    """Return why the contract no longer asks for this rollback; empty if it does."""
     if contract is None or contract.rollback is None or contract.arms is None:
-        return False
-    rollback = contract.rollback
-    return (
-        (rollback.prompt, rollback.label) == (proposal.prompt, proposal.label)
-        and proposal.arm in contract.arms.names[1:]
-        and proposal.control == contract.arms.names[0]
-    )
+        return "no contract of the model has a rollback with mode act"
+    rollback, (control, *others) = contract.rollback, contract.arms.names
+    if (rollback.prompt, rollback.label) != (proposal.prompt, proposal.label):
+        return f"the contract moves {rollback.prompt}:{rollback.label}, not {proposal.prompt}:{proposal.label}"
+    if proposal.control != control:
+        return f"the contract compares with {control}, not with {proposal.control}"
+    return "" if proposal.arm in others else f"the contract has no arm {proposal.arm}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from barograph.contract import PREVIOUS
+
 from alerts.rule import Rule
 from alerts.templates.factory import RuleFactory
 from alerts.text import LabelRef, NumberRef
@@ -21,10 +23,11 @@ def prompt_rules(factory: RuleFactory) -> Iterator[Rule]:
     if rollback is None or arms is None:
         return
     control, *others = arms.names
-    target = "" if rollback.to == "previous" else f" --to {rollback.to}"
+    target = "" if rollback.to == PREVIOUS else f" --to {rollback.to}"
     command = f"barograph prompts rollback {rollback.prompt} --label {rollback.label}{target} --reason …"
     act = (
-        "The guard moves the label, unless someone has changed it since; the table `changes` has what it did."
+        "The guard moves the label if `rollback_proposals` has a proposal with mode act, and if the label still points "
+        "to this version and nobody has changed it since; the table `changes` has what it did."
         if rollback.mode == "act"
         else f"To roll back: `{command}`."
     )

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from barograph.contract import Rollback
+from barograph.contract import PREVIOUS, Rollback
 
 from cli.contracts import read_contract
 from cli.errors import CommandError
@@ -54,24 +54,18 @@ def read_comparisons(client: Client, model: str) -> PromptComparisons:
             f"No hour of {model} has predictions of {control} and another arm yet: the scorer compares them once an "
             "hour of events has ended. See `barograph status`."
         )
-    proposals = tuple(each for each in read_proposals(client) if each.model == model and each.arm in others)
+    proposals = tuple(each for each in read_proposals(client, model=model) if each.arm in others)
     return PromptComparisons(model, contract.rollback, looks, proposals)
 
 
 def comparisons_json(comparisons: PromptComparisons) -> dict[str, Any]:
-    """Convert comparisons to JSON values; numbers that are not finite become null."""
+    """Convert comparisons for `Terminal.json`."""
     return {
         "model": comparisons.model,
         "prompt": comparisons.rollback.prompt,
         "label": comparisons.rollback.label,
         "mode": comparisons.rollback.mode,
-        "comparisons": [
-            {
-                name: None if isinstance(value, float) and not math.isfinite(value) else value
-                for name, value in (asdict(row) | {"at": iso_utc(row.at)}).items()
-            }
-            for row in comparisons.looks
-        ],
+        "comparisons": [asdict(row) | {"at": iso_utc(row.at)} for row in comparisons.looks],
         "proposals": [
             asdict(each) | {"at": iso_utc(each.at), "proposed_at": iso_utc(each.proposed_at)}
             for each in comparisons.proposals
@@ -107,7 +101,7 @@ def print_comparisons(terminal: Terminal, comparisons: PromptComparisons) -> Non
         f"Differences are arm minus {control}: above 0 is worse. Predictions and units: of {control} and of the arm."
     )
     for each in comparisons.proposals:
-        target = "the version before" if each.target == "previous" else each.target
+        target = "the version before" if each.target == PREVIOUS else each.target
         terminal.line(
             f"proposed at {utc_minute(each.proposed_at)}: roll {each.prompt}:{each.label} back from {each.version} to "
             f"{target} ({each.mode}): {each.reason}",

@@ -13,18 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri, stdtr, stdtrit
+from scipy.special import stdtr, stdtrit
 
 from sketches.baseline.levels import InsufficientReason, Level
 from sketches.comparison.two_sample import check_phi
 from sketches.drift.fisher import fisher_p
-from sketches.drift.rates import newcombe, rate_of, wilson
+from sketches.drift.rates import Z, newcombe, rate_of, wilson
 from sketches.sketch.numeric import NumericSketch
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-
-_Z95 = float(ndtri(0.975))
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +236,7 @@ def _quantile_bounds(sketch: NumericSketch, ranks: FloatArray, phi: float) -> tu
     if sketch.is_empty:
         return value, np.full(ranks.shape, -np.inf), np.full(ranks.shape, np.inf)
     error = np.array([sketch.rank_error_at(rank) for rank in ranks.tolist()])
-    reach = _Z95 * np.sqrt(ranks * (1.0 - ranks) * phi / sketch.n) + error
+    reach = Z * np.sqrt(ranks * (1.0 - ranks) * phi / sketch.n) + error
     low, high = ranks - reach, ranks + reach
     below = np.where(low > 0.0, sketch.quantiles(np.clip(low, 0.0, 1.0)), -np.inf)
     above = np.where(high < 1.0, sketch.quantiles(np.clip(high, 0.0, 1.0)), np.inf)

@@ -26,6 +26,8 @@ from sketches.drift.fisher import fisher_p
 FloatArray = NDArray[np.float64]
 
 CONFIDENCE = 0.95
+Z = float(ndtri(0.5 + CONFIDENCE / 2.0))
+"""Half-width of such an interval in standard errors: 1.96."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ def rate_verdicts(
     base_k_phi, base_n_phi = base_hits / base_phis, base_rows / base_phis
     _, low, high = newcombe(k_phi, n_phi, base_k_phi, base_n_phi)
     rate, baseline_rate = rate_of(hits, rows), rate_of(base_hits, base_rows)
-    z2 = _z(CONFIDENCE) ** 2
+    z2 = Z**2
     known = (rows > 0.0) & (base_rows > 0.0)
     delta = np.where(known, rate - baseline_rate, 0.0)
     needed = z2 * (1.0 - minors) / minors

@@ -20,7 +20,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.judges.fault_rate import LEAST_GOLD, FaultRate, RateReason, Z, fault_rate, first_reason
+from sketches.drift.rates import Z
+from sketches.judges.fault_rate import LEAST_GOLD, FaultRate, RateReason, checked_labels, fault_rate, first_reason
 
 FloatArray = NDArray[np.float64]
 
@@ -81,8 +82,7 @@ def active_rate(
         raise ValueError(f"indices of labelled answers must lie between 0 and {len(f) - 1}")
     if len(np.unique(indices)) != len(indices):
         raise ValueError("an answer is labelled twice; settle disagreements before, so that each has one label")
-    if not np.all((y == 0.0) | (y == 1.0)):
-        raise ValueError("labels must be 1 (faulty) or 0 (sound)")
+    y = checked_labels(y)
     if not np.all((pi > 0.0) & (pi <= 1.0)):
         raise ValueError("π must be above 0 and at most 1: use the probabilities that were stored with the labels")
     g = f.copy()

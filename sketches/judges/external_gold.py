@@ -22,15 +22,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.drift.rates import rate_of, wilson
+from sketches.drift.rates import Z, rate_of, wilson
 from sketches.judges.fault_rate import (
     LEAST_GOLD,
     FaultRate,
     RateReason,
-    Z,
     checked_counts,
     fault_rate,
     first_reason,
+    require_parts,
 )
 
 FloatArray = NDArray[np.float64]
@@ -90,13 +90,11 @@ def external_gold_rate(
         sound_gold=sound_gold,
         sound_unflagged=sound_unflagged,
     )
-    for smaller, larger, text in (
+    require_parts(
         (marked, rows, "flagged answers than judged ones"),
         (k1, n1, "flagged faulty answers in gold than faulty ones"),
         (k0, n0, "unflagged sound answers in gold than sound ones"),
-    ):
-        if np.any(smaller > larger):
-            raise ValueError(f"more {text}")
+    )
     has_gold = (n1 > 0) & (n0 > 0) & (rows > 0)
     sensitivity, specificity = rate_of(k1, n1), rate_of(k0, n0)
     youden = sensitivity + specificity - 1.0

@@ -7,15 +7,12 @@ from enum import IntEnum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
 
-from sketches.drift.rates import CONFIDENCE, rate_of, wilson
+from sketches.drift.rates import rate_of, wilson
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-Z = float(ndtri(0.5 + CONFIDENCE / 2.0))
-"""Half-width of a 95 % interval in standard errors: 1.96."""
 LEAST_SAVING = 0.02
 """Part of the width of gold alone by which a judge must narrow the interval: the width that 4 % more labels save."""
 UNEVEN_P = 0.001
@@ -136,6 +133,33 @@ def first_reason(*reasons: tuple[NDArray[np.bool_], RateReason]) -> NDArray[np.i
     """Return the number of the first reason that applies; the arguments are (applies, reason), of one shape."""
     numbers = np.select([applies for applies, _ in reasons], [int(reason) for _, reason in reasons], 0)
     return np.asarray(numbers, np.int8)
+
+
+def require_parts(*parts: tuple[IntArray, IntArray, str], reason: str = "") -> None:
+    """Check that parts are not larger than their wholes.
+
+    Args:
+        parts: (part, whole, text), where the text says what there would be more of.
+        reason: what the message adds.
+
+    Raises:
+        ValueError: a part is larger.
+    """
+    for part, whole, text in parts:
+        if np.any(part > whole):
+            raise ValueError(f"more {text}{reason}")
+
+
+def checked_labels(labels: ArrayLike) -> FloatArray:
+    """Return labels of people as numbers.
+
+    Raises:
+        ValueError: a label is neither 0 nor 1.
+    """
+    y = np.asarray(labels, np.float64)
+    if not np.all((y == 0.0) | (y == 1.0)):
+        raise ValueError("labels must be 1 (faulty) or 0 (sound)")
+    return y
 
 
 def checked_counts(**counts: ArrayLike) -> tuple[IntArray, ...]:

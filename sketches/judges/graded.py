@@ -22,12 +22,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
+from sketches.drift.rates import Z
 from sketches.judges.fault_rate import (
     LEAST_GOLD,
     UNEVEN_P,
     JudgedRate,
     RateReason,
-    Z,
+    checked_labels,
     fault_rate,
     first_reason,
     gold_rate,
@@ -65,8 +66,7 @@ def gold_sums(labels: ArrayLike, scores: ArrayLike) -> FloatArray:
     y, f = np.asarray(labels, np.float64), _checked_scores(scores)
     if y.shape != f.shape:
         raise ValueError(f"labels {y.shape} and scores {f.shape} must have one shape: one score per label")
-    if not np.all((y == 0.0) | (y == 1.0)):
-        raise ValueError("labels must be 1 (faulty) or 0 (sound)")
+    y = checked_labels(y)
     return np.array([len(y), y.sum(), f.sum(), (f * f).sum(), (y * f).sum()])
 
 

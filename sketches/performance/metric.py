@@ -11,15 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, ndtri, stdtrit
+from scipy.special import expit, stdtrit
 
-from sketches.drift.rates import CONFIDENCE, wilson
+from sketches.drift.rates import CONFIDENCE, Z, wilson
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
-Z = float(ndtri(0.5 + CONFIDENCE / 2.0))
-"""Half-width of an interval in standard errors: 1.96."""
 ENOUGH = 20.0
 """Fewest independent rows of a class (n/φ) for a verdict; with fewer the level is `insufficient`."""
 

@@ -24,12 +24,14 @@ the number of independent differences of the same information. It is narrowest a
 is itself uncertain, and more so if few units make most requests. So the number of standard errors is that of Student's
 t distribution with the same tail, whose degrees of freedom follow from the fourth powers of R.
 
-The sequence is asymptotic: the first look needs `LEAST_EVENTS` events in each arm (`tests/reference/prompt_arms`).
+The sequence is asymptotic: the first look needs a number of events in each arm, which `events` of the contract decides,
+with the default `LEAST_EVENTS` (`tests/reference/prompt_arms`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -111,11 +113,11 @@ def arm_looks(
     of_events, of_arms = _event_variances(n, s, squares_, both, mean, other, weight, score, difference, scale)
     variance = np.maximum(of_events, of_arms)
     freedom = np.full_like(variance, np.inf)
+    cumulated = np.cumsum(n, axis=-2)
     if by_unit:
-        of_units, freedom = _unit_variance(n_k, s_k, mean, other, np.cumsum(n, axis=-2), difference, scale)
+        of_units, freedom = _unit_variance(n_k, s_k, mean, other, cumulated, difference, scale)
         variance = np.fmax(variance, of_units)
     t = total * of_events / np.where(variance > 0.0, variance, np.inf)
-    cumulated = np.cumsum(n, axis=-2)
     enough = (
         (cumulated.min(axis=-1) >= least_events)
         & (np.cumsum(weight > 0.0, axis=-1) >= LEAST_HOURS)
@@ -151,8 +153,8 @@ def _event_variances(
     scale: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
     """Return the variance of D by events with one variance for both arms, and with one for each, at every look."""
+    # Share of the difference by which the mean of an arm differs from that of both.
     toward = other * np.array([-1.0, 1.0])
-    """Share of the difference by which the mean of an arm differs from that of both."""
     # Σ(y − m − δ·toward)² of each arm is a polynomial of δ.
     around_mean = np.maximum(squares - 2.0 * mean[..., None] * s + n * (mean**2)[..., None], 0.0)
     terms = (around_mean, -2.0 * toward * score, n * toward**2)
@@ -182,41 +184,57 @@ def _unit_variance(
 
     NaN and 0 while an arm has less than two buckets with events.
     """
-    d = difference[..., None]
-    own: list[FloatArray] = []
-    pooled: list[FloatArray] = []
-    own_fourth: list[FloatArray] = []
-    pooled_fourth: list[FloatArray] = []
-    occupied: list[FloatArray] = []
-    for arm, sign in ((0, 1.0), (1, -1.0)):
-        n, x = n_k[..., arm, :], other[..., arm, None]
-        r = s_k[..., arm, :] - n * mean[..., None]
-        buckets = np.count_nonzero(np.cumsum(n, axis=-2), axis=-1).astype(np.float64)
-        spare = buckets / np.maximum(buckets - 1.0, 1.0)
-        weighted = np.cumsum(x * r, axis=-2) + sign * d * np.cumsum(x * x * n, axis=-2)
-        plain = np.cumsum(r, axis=-2) + sign * d * np.cumsum(x * n, axis=-2)
-        factor = scale**2 if arm == 0 else np.ones_like(scale)
-        for values, into, fourth_into, by in (
-            (weighted, own, own_fourth, factor),
-            (plain, pooled, pooled_fourth, None),
-        ):
-            square = np.einsum("...k,...k->...", values, values)
-            squared = values * values
-            fourth = np.einsum("...k,...k->...", squared, squared)
-            spread = fourth - square**2 / np.maximum(buckets, 1.0)
-            into.append(square * spare * (1.0 if by is None else by))
-            fourth_into.append(spread * (1.0 if by is None else by * by))
-        occupied.append(buckets)
+    own, pooled, buckets = _of_arm(n_k[..., 0, :], s_k[..., 0, :], mean, other[..., 0], difference)
+    arm_own, arm_pooled, arm_buckets = _of_arm(n_k[..., 1, :], s_k[..., 1, :], mean, other[..., 1], -difference)
+    by = scale**2
     all_events = events.sum(axis=-1)
     both_shares = events[..., 0] * events[..., 1] / np.maximum(all_events, 1.0) ** 2
-    of_arms, of_both = own[0] + own[1], pooled[0] + pooled[1]
+    of_arms, of_both = own.square * by + arm_own.square, pooled.square + arm_pooled.square
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = np.minimum(
-            2.0 * of_arms**2 / (own_fourth[0] + own_fourth[1]), 2.0 * of_both**2 / (pooled_fourth[0] + pooled_fourth[1])
+            2.0 * of_arms**2 / (own.spread * (by * by) + arm_own.spread),
+            2.0 * of_both**2 / (pooled.spread + arm_pooled.spread),
         )
-    is_known = np.minimum(*occupied) >= 2.0
+    is_known = np.minimum(buckets, arm_buckets) >= 2.0
     variance = np.where(is_known, np.maximum(of_arms, both_shares * of_both), np.nan)
     return variance, np.where(is_known & np.isfinite(freedom), freedom, 0.0)
+
+
+class _Residuals(NamedTuple):
+    """Sums over the buckets of an arm, at every look."""
+
+    square: FloatArray
+    """Σ R² K/(K − 1)."""
+    spread: FloatArray
+    """Σ R⁴ − (Σ R²)²/K."""
+
+
+def _of_arm(
+    n: FloatArray, s: FloatArray, mean: FloatArray, other: FloatArray, difference: FloatArray
+) -> tuple[_Residuals, _Residuals, FloatArray]:
+    """Return the residuals of an arm, weighted by the other arm's share and plain, and its buckets with events.
+
+    Args:
+        n: events by hour and bucket.
+        s: sums by hour and bucket.
+        mean: of both arms, by hour.
+        other: the other arm's share of the events, by hour.
+        difference: that of the looks for the control, and its negative for the arm.
+    """
+    x, d = other[..., None], difference[..., None]
+    r = s - n * mean[..., None]
+    buckets = np.count_nonzero(np.cumsum(n, axis=-2), axis=-1).astype(np.float64)
+    weighted = np.cumsum(x * r, axis=-2) + d * np.cumsum(x * x * n, axis=-2)
+    plain = np.cumsum(r, axis=-2) + d * np.cumsum(x * n, axis=-2)
+    return _residuals(weighted, buckets), _residuals(plain, buckets), buckets
+
+
+def _residuals(values: FloatArray, buckets: FloatArray) -> _Residuals:
+    square = np.einsum("...k,...k->...", values, values)
+    squared = values * values
+    fourth = np.einsum("...k,...k->...", squared, squared)
+    spare = buckets / np.maximum(buckets - 1.0, 1.0)
+    return _Residuals(square * spare, fourth - square**2 / np.maximum(buckets, 1.0))
 
 
 def _checked(

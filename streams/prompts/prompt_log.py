@@ -24,8 +24,8 @@ class PromptLog:
             self._topic,
             partitions_error="and the order of changes needs one: delete the topic, run `barograph apply`, which "
             "creates it again, and register the prompts again.",
-            fenced_error=f"Another command wrote to {self._topic} at the same time, and this one wrote nothing: run it "
-            "again.",
+            fenced_error=f"Another process wrote to {self._topic} at the same time, and this change was not "
+            "written: repeat it.",
         )
         self.records: list[PromptRecord] = []
         """All records that were read and written, in order. Several may be of one label, until Kafka compacts them."""
@@ -63,8 +63,8 @@ class PromptLog:
         messages = [{"key": record.key, "value": encode_prompt_record(record)} for record in records]
         if not self._compacted.publish(messages):
             raise ProcessorError(
-                f"Kafka did not confirm that it has the change of {self._topic}: run the command again. It then "
-                "continues from what Kafka has."
+                f"Kafka did not confirm that it has the change of {self._topic}: repeat the change, which "
+                "then continues from what Kafka has."
             )
         self.records += records
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from barograph.contract import PREVIOUS
 from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.records import PromptLabel
 
 from streams.prompts.changes import Author, PromptChangeError, find_version, require_name, roll_back
 from warehouse.rollback_proposals import RollbackProposal
-
-PREVIOUS = "previous"
-"""The target that is the version before."""
 
 
 @dataclass(frozen=True, slots=True)

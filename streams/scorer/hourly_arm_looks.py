@@ -55,19 +55,15 @@ class HourlyArmLooks:
             return []
         newest = newest_looks(client, contract.model)
         control, *others = contract.arms.names
-        newest_end_s = newest_end(client, contract.model, rules.arms, rules.basis)
         looks: list[ArmComparison] = []
         for arm in others:
             check_stop()
             last = {name: newest.get((control, arm, name), 0) for name in contract.rollback.margins}
-            if min(last.values()) >= newest_end_s:
+            if min(last.values()) >= newest_end(client, contract.model, rules.arms, control, arm, rules.basis):
                 continue
             hours = arm_hours(client, contract.model, rules.arms, control, arm, rules.basis, COLUMNS)
-            if hours is None:
-                continue
-            due = [name for name, at_s in last.items() if at_s < hours.ends[-1]]
-            compared = compare_hours(contract.model, contract.arms, contract.rollback, arm, hours, due) if due else []
-            looks += [each for each in compared if each.at.timestamp() > last[each.criterion]]
+            if hours is not None:
+                looks += compare_hours(contract.model, contract.arms, contract.rollback, arm, hours, last)
         self._propose(client, contract, looks, now_ms)
         write_comparisons(client, looks, now_ms)
         self.sections = sections

@@ -16,6 +16,7 @@ from barograph.contract.file import parse_contract
 from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.file import parse_content
 from barograph.prompts.records import PromptLabel, PromptRecord
+from structlog.testing import capture_logs
 
 from alerts.guard.prompt_rollbacks import PromptRollbacks
 from local.clickhouse import LocalClickHouse
@@ -209,21 +210,34 @@ def test_with_kafka_away_nothing_changes_until_it_returns(
 
 
 @pytest.mark.parametrize(
-    ("contracts", "changes"),
+    ("contracts", "changes", "reasons"),
     [
-        ({}, {}),
-        ({"m": CONTRACT}, {"mode": "propose"}),
-        ({"m": CONTRACT}, {"arm": "answer@3", "version": 3}),
-        ({"m": CONTRACT}, {"label": "candidate"}),
+        ({}, {}, ["no contract of the model has a rollback with mode act"]),
+        ({"m": CONTRACT}, {"mode": "propose"}, []),
+        ({"m": CONTRACT}, {"arm": "answer@3", "version": 3}, ["the contract has no arm answer@3"]),
+        ({"m": CONTRACT}, {"control": "answer@0"}, ["the contract compares with answer@1, not with answer@0"]),
+        (
+            {"m": CONTRACT},
+            {"label": "candidate"},
+            ["the contract moves answer:production, not answer:candidate"],
+        ),
     ],
-    ids=["no contract", "only proposed", "another arm", "another label"],
+    ids=["no contract", "only proposed", "another arm", "another control", "another label"],
 )
 def test_nothing_is_done_that_the_contract_does_not_ask_for(
-    pipeline: Pipeline, settings: ProcessorSettings, contracts: Mapping[str, Any], changes: Mapping[str, Any]
+    pipeline: Pipeline,
+    settings: ProcessorSettings,
+    contracts: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    reasons: list[str],
 ) -> None:
     with connect(pipeline.address) as client:
         insert_records(client, "rollback_proposals", [proposal(**changes)])
     texts: list[str] = []
-    rollbacks(settings, texts).check(contracts)
+    with capture_logs() as lines:
+        own = rollbacks(settings, texts)
+        own.check(contracts)
+        own.check(contracts)
     assert changes_of(settings)[-1] == (2, "ana")
     assert texts == []
+    assert [line["reason"] for line in lines if line["event"] == "proposed rollback skipped"] == reasons

@@ -270,7 +270,9 @@ def test_two_commands_at_the_same_time_do_not_count_one_version_twice(registry: 
     first.lead()
     registry.run("register", registry.write(FIRST))
     records = PromptLog(settings).read().records
-    with pytest.raises(Exception, match=r"Another command wrote to .*prompts at the same time, and this one wrote"):
+    with pytest.raises(
+        Exception, match=r"Another process wrote to .*prompts at the same time, and this change was not"
+    ):
         first.publish(records)
     assert registry.json("list")[0]["versions"] == [1]
 

@@ -16,11 +16,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.drift.rates import wilson
+from sketches.drift.rates import Z, wilson
 from sketches.judges.active_labels import active_rate, sampling_probabilities
 from sketches.judges.anchors import anchor_drift
 from sketches.judges.external_gold import external_gold_rate
-from sketches.judges.fault_rate import FaultRate, Z
+from sketches.judges.fault_rate import FaultRate
 from sketches.judges.graded import graded_rate
 from sketches.judges.strata import strata_rate
 from sketches.shadow.day_evidence import log_evidence

@@ -133,7 +133,7 @@ A_A = (
     Scenario("returning users, rare errors", "errors", users=2000),
     Scenario("returning users, rare errors, 10 %", "errors", users=2000, share=0.1, per_hour=300.0),
     Scenario("returning users, few requests", "log-time", users=500, per_hour=10.0, hours=336),
-    Scenario("new users each day", "tokens", users=300),
+    Scenario("new users each day", "tokens", users=300, new_each_day=True),
 )
 """Tests in which both arms have the same prompt."""
 

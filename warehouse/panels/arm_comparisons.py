@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from warehouse.arm_comparisons import HARM, INSUFFICIENT, NO_HARM, UNDECIDED
 from warehouse.panels.fragments import LEVEL_NUMBERS, MODEL, finite, interval
 from warehouse.panels.query import HOUR_S, series, table
 
@@ -10,29 +11,28 @@ SHOWN_CHANGES = 100
 
 _LOOKS = f"{MODEL} AND look.at > $__fromTime AND look.at <= $__toTime"
 _LAST = (
-    "SELECT arm, control, criterion, argMax(tuple(value, low, high, margin, unit, control_value, control_events, "
-    "arm_events, control_units, arm_units, outcome), look.at) AS last, max(look.at) AS looked_at "
-    f"FROM arm_comparisons AS look FINAL WHERE {_LOOKS} GROUP BY arm, control, criterion"
+    f"SELECT * FROM arm_comparisons AS look FINAL WHERE {_LOOKS} "
+    "ORDER BY look.at DESC LIMIT 1 BY arm, control, criterion"
 )
 
 COMPARISONS = table(
     "arm_comparisons.last",
     f"""
     SELECT
-        arm,
-        control,
-        criterion,
-        last.11 AS outcome,
-        {finite("last.1 * 100")} AS difference,
-        {interval("last.2 * 100", "last.3 * 100")} AS interval,
-        last.4 * 100 AS margin,
-        if(last.5 = 'share', 'points', '%') AS unit,
-        {finite("last.6")} AS "control's value",
-        last.8 AS predictions,
-        last.10 AS units,
-        looked_at AS "last look"
-    FROM ({_LAST})
-    ORDER BY outcome != 'harm', looked_at DESC, arm, criterion
+        last.arm AS arm,
+        last.control AS control,
+        last.criterion AS criterion,
+        last.outcome AS outcome,
+        {finite("last.value * 100")} AS difference,
+        {interval("last.low * 100", "last.high * 100")} AS interval,
+        last.margin * 100 AS margin,
+        if(last.unit = 'share', 'points', '%') AS unit,
+        {finite("last.control_value")} AS "control's value",
+        last.arm_events AS predictions,
+        last.arm_units AS units,
+        last.at AS "last look"
+    FROM ({_LAST}) AS last
+    ORDER BY outcome != '{HARM}', "last look" DESC, arm, criterion
     LIMIT 100
     """,
     "arm:text",
@@ -79,10 +79,10 @@ INTERVALS = series(
 )
 
 _OUTCOMES = {
-    "no-harm": LEVEL_NUMBERS["stable"],
-    "undecided": LEVEL_NUMBERS["insufficient"],
-    "insufficient": LEVEL_NUMBERS["insufficient"],
-    "harm": LEVEL_NUMBERS["major"],
+    NO_HARM: LEVEL_NUMBERS["stable"],
+    UNDECIDED: LEVEL_NUMBERS["insufficient"],
+    INSUFFICIENT: LEVEL_NUMBERS["insufficient"],
+    HARM: LEVEL_NUMBERS["major"],
 }
 OUTCOMES = series(
     "arm_comparisons.outcomes",

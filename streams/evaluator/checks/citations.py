@@ -144,7 +144,9 @@ def check_claim(claim: SourceClaim, documents: DocumentSet) -> CitationResult:
 
 
 def _check_in_all(claim: SourceClaim, documents: DocumentSet) -> CitationResult:
-    quote = (claim.quote or "")[: MAX_QUOTE_CHARS + 1]
+    quote = claim.quote or ""
+    if len(quote) > MAX_QUOTE_CHARS:
+        return _too_long(claim, quote)
     likely = documents.most_similar(TokenSequence(quote), _MAX_DOCUMENTS)
     results = [_check_quote(claim, quote, each, documents) for each in likely]
     for status in (CitationStatus.SUPPORTED, CitationStatus.ALTERED):
@@ -183,8 +185,7 @@ def _check_values(claim: SourceClaim, document_id: str, documents: DocumentSet) 
 
 def _check_quote(claim: SourceClaim, text: str, document_id: str, documents: DocumentSet) -> CitationResult:
     if len(text) > MAX_QUOTE_CHARS:
-        reason = f"the quote has {len(text):,} characters; at most {MAX_QUOTE_CHARS:,} are compared"
-        return CitationResult(claim, CitationStatus.UNSUPPORTED, CitationScope.QUOTE, reason, document_id)
+        return _too_long(claim, text, document_id)
     document = documents.sequence(document_id)
     passages: list[_Passage] = []
     start_token = 0
@@ -213,6 +214,11 @@ def _check_quote(claim: SourceClaim, text: str, document_id: str, documents: Doc
     return CitationResult(
         claim, status, CitationScope.QUOTE, reason, document_id, document.span(first, last), tuple(differences)
     )
+
+
+def _too_long(claim: SourceClaim, text: str, document_id: str | None = None) -> CitationResult:
+    reason = f"the quote has {len(text):,} characters; at most {MAX_QUOTE_CHARS:,} are compared"
+    return CitationResult(claim, CitationStatus.UNSUPPORTED, CitationScope.QUOTE, reason, document_id)
 
 
 def _fragments(text: str) -> list[tuple[TokenSequence, tuple[int, int]]]:

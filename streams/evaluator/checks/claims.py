@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from streams.evaluator.checks.documents import DocumentSet
 from streams.evaluator.checks.errors import AnswerCheckError
+from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
 from streams.evaluator.checks.tokens import tokenize
 
-MAX_ANSWER_CHARS = 200_000
-"""Characters of an answer that are read."""
 MAX_CLAIMS = 200
 """Claims of an answer that are read."""
 MAX_QUOTE_CHARS = 10_000
@@ -25,10 +24,9 @@ _MAX_STATEMENT_CHARS = 1_000
 _ID_KEYS = ("document", "document_id", "doc_id", "source", "id")
 _QUOTE_KEYS = ("quote", "text", "passage")
 
-_QUOTE = re.compile(
-    rf"“([^“”]{{1,{MAX_QUOTE_CHARS}}})”|„([^„“”]{{1,{MAX_QUOTE_CHARS}}})[“”]"
-    rf"|«([^«»]{{1,{MAX_QUOTE_CHARS}}})»|\"([^\"]{{1,{MAX_QUOTE_CHARS}}})\""
-)
+# Of any length: a quote that is too long to compare is a claim all the same. No form contains its own delimiters, so
+# the search takes time in proportion to the text.
+_QUOTE = re.compile(r"“([^“”]+)”|„([^„“”]+)[“”]|«([^«»]+)»|\"([^\"]+)\"")
 _REFERENCE = re.compile(r"\[([^\[\]\n]{1,200})\](?!\()|\(([^()\n]{1,200})\)|【([^【】\n]{1,200})】")
 _ID = re.compile(r"[\w][\w.:/#-]*")
 _SENTENCE_END = re.compile(r"[.!?。！？][\"”»)\]]*\s+|\n")

@@ -104,8 +104,6 @@ class QuoteComparison:
         allowed = 1 + len(ours) // TOKENS_PER_TYPO
         if self._typos > allowed:
             differences.append(QuoteDifference(DifferenceKind.WORD, f"{self._typos} words with typos", ""))
-        order = list(DifferenceKind)
-        differences.sort(key=lambda each: order.index(each.kind))
         return differences, (passage[0] + first, passage[0] + last), equal / max(1, len(ours))
 
     def _blocks(

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from streams.evaluator.checks.errors import AnswerCheckError
+from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
 from streams.evaluator.checks.tokens import TextToken, tokenize
 
 NGRAM_TOKENS = 3
 """Tokens of an n-gram."""
-MAX_GROUNDED_CHARS = 200_000
-"""Characters of an answer that are read."""
 MAX_CONTEXT_CHARS = 2_000_000
 """Characters of all texts of the context together; more are an error."""
 _SENTENCE_BREAK = re.compile(r"[.!?…][\"”’»)\]]*\s+|\n+|[。！？]")
@@ -29,7 +28,7 @@ class GroundingResult:
     least_value: float | None = None
     """Share of the n-grams of that sentence."""
     unread_chars: int = 0
-    """Characters after the first `MAX_GROUNDED_CHARS`, which were not read."""
+    """Characters after the first `MAX_ANSWER_CHARS`, which were not read."""
 
 
 def measure_grounding(answer: str, context: Iterable[str], ngram_tokens: int = NGRAM_TOKENS) -> GroundingResult:
@@ -55,7 +54,7 @@ def measure_grounding(answer: str, context: Iterable[str], ngram_tokens: int = N
     known: dict[int, set[tuple[str, ...]]] = {}
     total = matches = 0
     least: tuple[float, tuple[int, int]] | None = None
-    for sentence in _sentences(answer[:MAX_GROUNDED_CHARS]):
+    for sentence in _sentences(answer[:MAX_ANSWER_CHARS]):
         size = min(ngram_tokens, len(sentence))
         if size not in known:
             known[size] = {ngram for keys in sequences for ngram in _ngrams(keys, size)}
@@ -66,7 +65,7 @@ def measure_grounding(answer: str, context: Iterable[str], ngram_tokens: int = N
         share = count / len(ngrams)
         if least is None or share < least[0]:
             least = share, (sentence[0].start, sentence[-1].end)
-    unread = max(0, len(answer) - MAX_GROUNDED_CHARS)
+    unread = max(0, len(answer) - MAX_ANSWER_CHARS)
     if least is None:
         return GroundingResult(None, unread_chars=unread)
     return GroundingResult(matches / total, least[1], least[0], unread)

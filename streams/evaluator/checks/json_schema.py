@@ -109,16 +109,16 @@ class AnswerSchema:
             for name, each in _mapping(value, where).items():
                 self._check_schema(each, f"{where}/{name}", depth + 1)
         elif key == "type":
-            unknown = set(_list([value] if isinstance(value, str) else value, where)) - set(_TYPES)
-            if unknown:
-                raise AnswerCheckError(f"{where}: unknown type {unknown.pop()!r}; write {', '.join(_TYPES)}")
+            for name in _list([value] if isinstance(value, str) else value, where):
+                if not isinstance(name, str) or name not in _TYPES:
+                    raise AnswerCheckError(f"{where}: unknown type {name!r}; write {', '.join(_TYPES)}")
         elif key in ("enum", "required"):
             _list(value, where)
         elif key == "pattern":
             if not isinstance(value, str):
                 raise AnswerCheckError(f"{where}: write a text")
             self._patterns[value] = AnswerPattern(value)
-        elif key == "$ref" and value not in self._references:
+        elif key == "$ref" and (not isinstance(value, str) or value not in self._references):
             raise AnswerCheckError(f"{where}: {value!r} is not in the schema; write #/$defs/ and a name")
         elif key in _LIMITS and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise AnswerCheckError(f"{where}: write a number")
@@ -152,7 +152,7 @@ class AnswerSchema:
         if isinstance(value, str) and "pattern" in schema and not self._patterns[schema["pattern"]].matches(value):
             violations.append(f"{where}: does not match {schema['pattern']!r}")
         if isinstance(value, list):
-            if schema.get("uniqueItems") and len({json.dumps(item, sort_keys=True) for item in value}) < len(value):
+            if schema.get("uniqueItems") and len(set(map(_canonical, value))) < len(value):
                 violations.append(f"{where}: has equal items")
             for index, item in enumerate(value if "items" in schema else ()):
                 self._compare(item, schema["items"], f"{where}[{index}]", violations, steps, depth + 1)
@@ -227,10 +227,22 @@ def _type_of(value: object) -> str:
 
 
 def _is_equal(one: object, other: object) -> bool:
-    """Return whether two values of JSON are equal; true is not 1."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True) or (
-        _type_of(one) in ("number", "integer") and _type_of(other) in ("number", "integer") and one == other
-    )
+    return _canonical(one) == _canonical(other)
+
+
+def _canonical(value: object) -> str:
+    """Return a text that equal values of JSON share: 1 is 1.0, true is not 1, and members have no order."""
+    return json.dumps(_with_whole_numbers(value), sort_keys=True)
+
+
+def _with_whole_numbers(value: object) -> object:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_with_whole_numbers(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _with_whole_numbers(each) for name, each in value.items()}
+    return value
 
 
 def _mapping(value: object, where: str) -> Mapping[str, Any]:

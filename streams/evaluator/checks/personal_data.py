@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from barograph.text.redaction import redact
+from barograph.text.redaction import KINDS, redact
 
-MAX_CHECKED_CHARS = 200_000
-"""Characters of an answer that are checked."""
-_PLACEHOLDER = re.compile(r"<(?:email|phone|iban|card|ip|query|secret|number)>")
+from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
+
+_PLACEHOLDER = re.compile(f"<(?:{'|'.join(KINDS)})>")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class PersonalDataResult:
     repeated: int
     """Values that the question or the context contains, such as the telephone number of the shop."""
     unread_chars: int = 0
-    """Characters after the first `MAX_CHECKED_CHARS`, which were not read."""
+    """Characters after the first `MAX_ANSWER_CHARS`, which were not read."""
 
 
 def check_personal_data(answer: str, allowed: Iterable[str] = ()) -> PersonalDataResult:
@@ -35,7 +35,7 @@ def check_personal_data(answer: str, allowed: Iterable[str] = ()) -> PersonalDat
         answer: The answer.
         allowed: Texts whose personal data may be repeated: the question and the documents.
     """
-    text = answer[:MAX_CHECKED_CHARS]
+    text = answer[:MAX_ANSWER_CHARS]
     known = [_characters(each) for each in allowed]
     leaked: Counter[str] = Counter()
     spans, repeated = [], 0
@@ -46,7 +46,7 @@ def check_personal_data(answer: str, allowed: Iterable[str] = ()) -> PersonalDat
         else:
             leaked[kind] += 1
             spans.append((start, end))
-    return PersonalDataResult(dict(leaked), tuple(spans), repeated, max(0, len(answer) - MAX_CHECKED_CHARS))
+    return PersonalDataResult(dict(leaked), tuple(spans), repeated, max(0, len(answer) - MAX_ANSWER_CHARS))
 
 
 def _replaced(text: str, redacted: str) -> Iterable[tuple[str, int, int]]:

@@ -15,8 +15,8 @@ CREATE TABLE IF NOT EXISTS arm_comparisons
     control_value Float64 COMMENT 'Mean of the control: a share, tokens, dollars, or of times the typical value in milliseconds. NaN if unknown' CODEC(ZSTD(1)),
     control_events UInt64 COMMENT 'Predictions of the control so far with the number' CODEC(T64, ZSTD(1)),
     arm_events UInt64 COMMENT 'Predictions of the arm so far with the number' CODEC(T64, ZSTD(1)),
-    control_units UInt64 COMMENT 'Units of the control so far; predictions, if each is assigned by itself' CODEC(T64, ZSTD(1)),
-    arm_units UInt64 COMMENT 'Units of the arm so far' CODEC(T64, ZSTD(1)),
+    control_units UInt64 COMMENT 'Units of the control so far, also of hours without the other arm; predictions, if each is assigned by itself' CODEC(T64, ZSTD(1)),
+    arm_units UInt64 COMMENT 'Units of the arm so far, counted in the same way' CODEC(T64, ZSTD(1)),
     outcome LowCardinality(String) COMMENT 'harm: worse by more than the margin; no-harm: not worse by more than it; undecided; insufficient: not enough data',
     compared_at DateTime64(3, 'UTC') COMMENT 'Time at which the row was computed, by the scorer''s clock' CODEC(Delta, ZSTD(1))
 )

@@ -29,6 +29,9 @@ SECONDS_PER_DAY = 24 * SECONDS_PER_HOUR
 CONFIDENCE = "confidence"
 """The source that is not a member of an event: the largest of `scores`."""
 
+PREVIOUS = "previous"
+"""Target of a rollback: the version that had the label before."""
+
 CROSS = " * "
 """Joins the sources and the values of a crossed slice: `origin * carrier=JFK * AA`."""
 
@@ -217,7 +220,7 @@ class Rollback(msgspec.Struct, frozen=True, kw_only=True):
     """Criterion (`errors`, `ttft`, …) → how much worse than the control an arm may be, in the criterion's unit."""
     label: str = "production"
     """The label that moves."""
-    to: str = "previous"
+    to: str = PREVIOUS
     """Where the label points afterwards: `previous`, a version, or where another label points."""
     mode: Literal["propose", "act"] = "propose"
     """Whether people roll back, after an alert, or the guard does."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+KINDS = ("email", "phone", "iban", "card", "ip", "query", "secret", "number")
+"""What is replaced; the placeholder of a kind is `<KIND>`."""
+
 Replacement = str | Callable[[re.Match[str]], str]
 
 _IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}")
@@ -20,8 +23,8 @@ _LONG_TOKEN_CHARS = 24
 def redact(text: str) -> str:
     """Return a text with placeholders.
 
-    They are `<email>`, `<phone>`, `<iban>`, `<card>`, `<ip>`, `<query>`, `<secret>`, and `<number>` for nine digits
-    and more. A URL keeps its host and path; its query, fragment and password are replaced.
+    They are those of `KINDS`; a number has nine digits or more. A URL keeps its host and path; its query, fragment and
+    password are replaced.
     """
     for pattern, replacement in _BEFORE_IBAN:
         text = pattern.sub(replacement, text)

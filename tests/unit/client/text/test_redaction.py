@@ -1,7 +1,10 @@
+import inspect
+import re
 import time
 
 import pytest
-from barograph.text.redaction import redact
+from barograph.text import redaction
+from barograph.text.redaction import KINDS, redact
 
 FOUND = {
     "mail jane.doe+x@example.co.uk now": "mail <email> now",
@@ -32,6 +35,13 @@ UNCHANGED = (
 @pytest.mark.parametrize(("text", "expected"), FOUND.items())
 def test_what_has_a_form_is_replaced(text: str, expected: str) -> None:
     assert redact(text) == expected
+
+
+def test_every_placeholder_has_a_kind() -> None:
+    """The evaluator finds what was replaced by the kinds."""
+    placeholders = re.compile(r"<([a-z]+)>")
+    assert set(placeholders.findall(inspect.getsource(redaction))) == set(KINDS)
+    assert set(placeholders.findall(" ".join(FOUND.values()))) == set(KINDS)
 
 
 @pytest.mark.parametrize("text", UNCHANGED)

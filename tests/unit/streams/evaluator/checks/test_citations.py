@@ -14,10 +14,11 @@ from streams.evaluator.checks.citations import (
     check_claim,
     check_claims,
 )
-from streams.evaluator.checks.claims import MAX_ANSWER_CHARS, MAX_QUOTE_CHARS, SourceClaim, claims_of_list
+from streams.evaluator.checks.claims import MAX_QUOTE_CHARS, SourceClaim, claims_of_list
 from streams.evaluator.checks.differences import DifferenceKind
 from streams.evaluator.checks.documents import MAX_DOCUMENT_CHARS, DocumentSet
 from streams.evaluator.checks.errors import AnswerCheckError
+from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
 
 RETURNS = (
     "# Returns\n\nCustomers may return goods within 30 days of delivery. Opened software cannot be returned.\n"
@@ -205,10 +206,19 @@ def test_a_quote_that_is_too_long_is_not_compared() -> None:
     assert "at most 10,000 are compared" in result.reason
 
 
+@pytest.mark.parametrize("reference", ["", " [a-1]"])
+@pytest.mark.parametrize("form", ["“{}”", "„{}“", "«{}»", '"{}"'])
+def test_a_quote_of_an_answer_that_is_too_long_is_a_claim(form: str, reference: str) -> None:
+    answer = f"{form.format('invented ' * 1_300)}{reference} and {form.format('software written by others')} [a-1]"
+    report = check_answer_citations(answer, DocumentSet({"a-1": "It is software written by others."}))
+    assert [result.status for result in report.results] == [CitationStatus.UNSUPPORTED, CitationStatus.SUPPORTED]
+    assert report.results[0].reason == "the quote has 11,700 characters; at most 10,000 are compared"
+
+
 @pytest.mark.parametrize(
     "piece",
     ["a", "the parcel is late ", "1,000", "\x00\u202e\x1b", "مرحبا ", "退货期限", "\ufdfa", '"', "“", "[(", "e\u0301",
-     "\u0301", "1 May ", " ", '"a b c d e f" ', "[a-1] ", "...", "'"],
+     "\u0301", "1 May ", " ", '"a b c d e f" ', "[a-1] ", "...", "'", "“„«", "„«\"“", "«a"],
 )  # fmt: skip
 def test_hostile_text_takes_bounded_time(piece: str) -> None:
     text = piece * (300_000 // len(piece))

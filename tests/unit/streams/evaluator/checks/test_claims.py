@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from streams.evaluator.checks.claims import MAX_ANSWER_CHARS, MAX_CLAIMS, claims_of_answer, claims_of_list
+from streams.evaluator.checks.claims import MAX_CLAIMS, claims_of_answer, claims_of_list
 from streams.evaluator.checks.documents import DocumentSet
 from streams.evaluator.checks.errors import AnswerCheckError
+from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
 
 DOCUMENTS = DocumentSet({"doc-3": "Text.", "Returns": "Text."})
 

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from streams.evaluator.checks.errors import AnswerCheckError
-from streams.evaluator.checks.grounding import MAX_CONTEXT_CHARS, MAX_GROUNDED_CHARS, measure_grounding
+from streams.evaluator.checks.grounding import MAX_CONTEXT_CHARS, measure_grounding
+from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
 
 CONTEXT = "Customers may return goods within 30 days of delivery. Opened software cannot be returned."
 
@@ -60,8 +61,8 @@ def test_arguments_that_cannot_be_used() -> None:
 
 @pytest.mark.parametrize("piece", ["a", "word ", ".", ". ", ".)", "\n", "مرحبا ", "退货", "\x00", "\u202eé"])
 def test_hostile_text_takes_bounded_time(piece: str) -> None:
-    text = piece * (2 * MAX_GROUNDED_CHARS // len(piece))
+    text = piece * (2 * MAX_ANSWER_CHARS // len(piece))
     started = time.process_time()
     result = measure_grounding(text, [text])
     assert time.process_time() - started < 20
-    assert result.unread_chars == len(text) - MAX_GROUNDED_CHARS
+    assert result.unread_chars == len(text) - MAX_ANSWER_CHARS

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from streams.evaluator.checks.personal_data import MAX_CHECKED_CHARS, check_personal_data
+from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
+from streams.evaluator.checks.personal_data import check_personal_data
 
 
 @pytest.mark.parametrize(
@@ -52,8 +53,8 @@ def test_answers_without_personal_data(answer: str) -> None:
 
 @pytest.mark.parametrize("piece", ["a", "@", "a@b.c ", "1 ", "<email>", "://", "é\u202e", "期"])
 def test_hostile_text_takes_bounded_time(piece: str) -> None:
-    text = piece * (2 * MAX_CHECKED_CHARS // len(piece))
+    text = piece * (2 * MAX_ANSWER_CHARS // len(piece))
     started = time.process_time()
     result = check_personal_data(text, [text])
     assert time.process_time() - started < 20
-    assert result.unread_chars == len(text) - MAX_CHECKED_CHARS
+    assert result.unread_chars == len(text) - MAX_ANSWER_CHARS
