@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +15,14 @@ from barograph.contract.evaluators import Evaluator
 
 from streams.evaluator.answer import Answer
 from streams.evaluator.budget import HourlyBudget
-from streams.evaluator.check_evaluators import Check, SetupError, build_check
+from streams.evaluator.check_evaluators import Check, SetupError, build_check, document_files
 from streams.evaluator.evaluation import Evaluation, NoResult, failed
 from streams.registry.registry import Registry
 
 NO_VERSION = "none"
 """The version of evaluations without a result because the evaluator could not be set up."""
 FILES_S = 5.0
-"""How often the folder is searched for changes, in seconds."""
+"""How often files are looked at for changes, in seconds."""
 BuildJudge = Callable[[Evaluator, Path], tuple[Check, str]]
 """Builds a judge, and returns it with its version; raises `SetupError`."""
 
@@ -99,7 +100,8 @@ class ActiveEvaluators:
             return False
         self._files_at_s = now_s
         files = []
-        for path in sorted(self._folder.rglob("*")):
+        evaluators = [each for contract in self._registry().contracts.values() for each in contract.evaluators.values()]
+        for path in sorted({path for evaluator in evaluators for path in _files_of(evaluator, self._folder)}):
             try:
                 status = path.stat()
             except OSError:
@@ -129,6 +131,14 @@ class ActiveEvaluators:
         keeps_budget = previous is not None and previous.settings.budget == evaluator.budget
         budget = previous.budget if previous is not None and keeps_budget else HourlyBudget(evaluator.budget)
         return ActiveEvaluator(contract, name, version, check, budget)
+
+
+def _files_of(evaluator: Evaluator, folder: Path) -> list[Path]:
+    files = [folder / name for name in (evaluator.judge, evaluator.schema) if name]
+    if evaluator.documents:
+        with contextlib.suppress(SetupError):
+            files += document_files(folder / evaluator.documents)
+    return files
 
 
 def _no_result(answer: Answer) -> Evaluation:

@@ -38,7 +38,7 @@ class Answer:
         return self.text.endswith(CUT)
 
 
-class _Event(msgspec.Struct):
+class _AnswerEvent(msgspec.Struct):
     model: str
     version: str
     id: str
@@ -49,7 +49,7 @@ class _Event(msgspec.Struct):
     error: str | None = None
 
 
-_decode = msgspec.json.Decoder(_Event).decode
+_decode = msgspec.json.Decoder(_AnswerEvent).decode
 
 
 def read_answers(value: bytes | None, models: Collection[str], *, is_arrow: bool = False) -> list[Answer]:
@@ -68,14 +68,14 @@ def read_answers(value: bytes | None, models: Collection[str], *, is_arrow: bool
     return [answer for event in events if event.model in models and (answer := _answer(event)) is not None]
 
 
-def _json_events(value: bytes) -> list[_Event]:
+def _json_events(value: bytes) -> list[_AnswerEvent]:
     try:
         return [_decode(value)]
     except (msgspec.DecodeError, ValueError, RecursionError):
         return []
 
 
-def _arrow_events(value: bytes) -> list[_Event]:
+def _arrow_events(value: bytes) -> list[_AnswerEvent]:
     try:
         table = open_table(value)
         names = [name for name in table.column_names if name in _COLUMNS or name.startswith(_CONTEXT)]
@@ -89,13 +89,13 @@ def _arrow_events(value: bytes) -> list[_Event]:
         at = row.get("at")
         at_ms = round(at.timestamp() * 1000) if hasattr(at, "timestamp") else at
         try:
-            events.append(msgspec.convert({**plain, "at": at_ms, "context": context}, _Event))
+            events.append(msgspec.convert({**plain, "at": at_ms, "context": context}, _AnswerEvent))
         except msgspec.ValidationError:
             continue
     return events
 
 
-def _answer(event: _Event) -> Answer | None:
+def _answer(event: _AnswerEvent) -> Answer | None:
     text, at_ms = event.context.get(ANSWER_TEXT), parse_time_ms(event.at)
     if not isinstance(text, str) or not text or at_ms is None or event.role == "shadow" or event.error is not None:
         return None

@@ -196,13 +196,13 @@ class EvaluatorProcessor:
             evaluation = task.evaluator.check(task.answer)
         except Exception as error:
             # One answer must not stop all evaluators. The error's text may quote the answer, so it is not logged.
-            place = traceback.extract_tb(error.__traceback__)[-1]
+            position = traceback.extract_tb(error.__traceback__)[-1]
             self._log.error(
                 "evaluation failed",
                 model=task.evaluator.model,
                 id=task.answer.id,
                 error=type(error).__name__,
-                place=f"{Path(place.filename).name}:{place.lineno}",
+                position=f"{Path(position.filename).name}:{position.lineno}",
             )
             evaluation = failed(NoResult.INTERNAL)
         used = evaluation.metrics

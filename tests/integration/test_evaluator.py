@@ -14,7 +14,7 @@ from barograph.contract.evaluators import Evaluator
 from cli.apply.evaluators import first_baselines
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
-START_MS = 1_700_000_000_000
+START_MS = 1_790_000_000_000
 RETURNS = "Customers may return goods within 30 days of delivery."
 TRUE = f"“{RETURNS[:-1]}” [returns]."
 FALSE = TRUE.replace("30 days", "60 days")
@@ -60,8 +60,8 @@ def evaluations(pipeline: Pipeline) -> list[dict[str, Any]]:
 def wait_evaluations(pipeline: Pipeline, n: int) -> list[dict[str, Any]]:
     def enough() -> list[dict[str, Any]]:
         pipeline.alive()
-        found = evaluations(pipeline)
-        return found if len(found) >= n else []
+        events_read = evaluations(pipeline)
+        return events_read if len(events_read) >= n else []
 
     result: list[dict[str, Any]] = wait_for(enough, f"{n} evaluations")
     return result
@@ -81,11 +81,13 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
     events += [answer_event(n + 3, model="unknown"), b'{"answer_text": ', b"answer_text"]
     pipeline.produce((0, event, None) for event in events)
     pipeline.start("evaluator", evaluator={"folder": str(folder)})
-    found = wait_evaluations(pipeline, 2 * n + 10)
-    by_model = {model: {each["id"]: each for each in found if each["model"] == f"toy.{model}"} for model in EVALUATORS}
+    events_read = wait_evaluations(pipeline, 2 * n + 10)
+    by_model: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in EVALUATORS}
+    for event in events_read:
+        by_model[event["model"].removeprefix("toy.")][event["id"]] = event
     assert sorted(by_model["cited"]) == sorted(by_model["refuses"]) == sorted(f"a{i}" for i in range(n))
     assert 10 < len(by_model["half"]) < 50
-    assert len(found) == 2 * n + len(by_model["half"])
+    assert len(events_read) == 2 * n + len(by_model["half"])
     for i in range(n):
         cited = by_model["cited"][f"a{i}"]
         assert cited["class"] == ("faulty" if i % 3 == 0 else "sound")
@@ -95,8 +97,8 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
             **{"prompt": "answer@7", "text_sample": "1"},
         }
         assert by_model["refuses"][f"a{i}"]["class"] == ("faulty" if i % 3 == 1 else "sound")
-    assert not any("text" in name for each in found for name in each["context"] if name != "text_sample")
-    assert len({each["version"] for each in found}) == len(EVALUATORS)
+    assert not any("text" in name for each in events_read for name in each["context"] if name != "text_sample")
+    assert len({each["version"] for each in events_read}) == len(EVALUATORS)
 
     labels = [
         json.dumps(
@@ -111,7 +113,7 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
     counted = pipeline.wait_rows(
         "SELECT * FROM (SELECT model, sum(all_volume.n) AS total, sum(total) OVER () AS of_all "
         "FROM all_volume WHERE model LIKE 'toy.%' AND slice = 'all' "
-        f"GROUP BY model) WHERE of_all >= {len(found)}",
+        f"GROUP BY model) WHERE of_all >= {len(events_read)}",
         "panes of evaluations",
     )
     assert {model: total for model, total, _ in counted} == {
@@ -139,11 +141,11 @@ def test_a_killed_evaluator_loses_and_repeats_nothing(pipeline: Pipeline, folder
         wait_evaluations(pipeline, part * n // 5)
         pipeline.kill("evaluator-0")
         pipeline.start("evaluator", evaluator={"folder": str(folder)})
-    found = wait_evaluations(pipeline, n)
+    events_read = wait_evaluations(pipeline, n)
     pipeline.stop()
     assert len(evaluations(pipeline)) == n
-    assert {event["id"] for event in found} == {f"a{i}" for i in range(n)}
-    assert {event["class"] for event in found} == {"sound"}
+    assert {event["id"] for event in events_read} == {f"a{i}" for i in range(n)}
+    assert {event["class"] for event in events_read} == {"sound"}
 
 
 def test_files_that_are_missing_or_change(pipeline: Pipeline, folder: Path) -> None:

@@ -11,7 +11,8 @@ SHOWN_CHANGES = 100
 
 _LOOKS = f"{MODEL} AND look.at > $__fromTime AND look.at <= $__toTime"
 _LAST = (
-    f"SELECT * FROM arm_comparisons AS look FINAL WHERE {_LOOKS} "
+    "SELECT arm, control, criterion, outcome, value, low, high, margin, unit, control_value, arm_events, arm_units, at "
+    f"FROM arm_comparisons AS look FINAL WHERE {_LOOKS} "
     "ORDER BY look.at DESC LIMIT 1 BY arm, control, criterion"
 )
 
