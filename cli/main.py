@@ -76,6 +76,11 @@ COMMANDS: dict[str, _Command] = {
         "prompts_app",
         "Register prompts of language models, and decide which version serves.",
     ),
+    "evaluations": _Command(
+        "cli.evaluations.command",
+        "evaluations_command",
+        "Show how many answers of a language model are faulty, by checks and judges and the labels of people.",
+    ),
     "codebook": _Command(
         "cli.codebook.command", "codebook_app", "Train, show and name codebooks, which assign topics to prompts."
     ),

@@ -81,6 +81,7 @@ _NAMED_BY_GRAFANA = (
         "shadow_pairs",
     ),
     *("call_times", "cost_settings", "latest_deployments", "model_costs", "serving_facts", "user_costs"),
+    "evaluations",
     *("shadow_verdicts", "text_features", "unmatched_labels", "unseen_categories", "version_comparison", "volume"),
 )
 """Tables and views that a dashboard or an alert rule names."""
@@ -219,7 +220,12 @@ ROLES: tuple[Role, ...] = (
         _PROMPTS,
         _PROMPTS,
     ),
-    Role("barograph_sketcher", "the sketcher, and the receiver of spans", (*_REGISTRY, "codebooks"), _REPORTED),
+    Role(
+        "barograph_sketcher",
+        "the sketcher, the receiver of spans, and the evaluator",
+        (*_REGISTRY, "codebooks"),
+        _REPORTED,
+    ),
     Role(
         "barograph_recorder",
         "the recorder",
@@ -261,8 +267,8 @@ ROLES: tuple[Role, ...] = (
     ),
     Role(
         "barograph_analyst",
-        "people, and commands that read: `status`, `doctor`, `query`, `detectability`, `distribution`, `simulate`, "
-        "`backtest`, `skew`, `promote`, `shadow`",
+        "people, and commands that read: `status`, `doctor`, `query`, `detectability`, `distribution`, `evaluations`, "
+        "`simulate`, `backtest`, `skew`, `promote`, `shadow`",
         _ALL,
         readonly=2,
         limits=(

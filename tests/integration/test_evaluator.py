@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from barograph.contract import Contract, Text
 from barograph.contract.evaluator_contracts import evaluator_contracts
@@ -13,6 +15,7 @@ from barograph.contract.evaluators import Evaluator
 
 from cli.apply.evaluators import first_baselines
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+from warehouse.evaluation_rates import read_evaluation_rates
 
 START_MS = 1_790_000_000_000
 RETURNS = "Customers may return goods within 30 days of delivery."
@@ -129,6 +132,18 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
     assert sorted(row[:3] for row in table) == sorted(
         [("faulty", "faulty", 10), ("faulty", "sound", 10), ("sound", "faulty", 20), ("sound", "sound", 20)]
     )
+
+    began = datetime.fromtimestamp(START_MS / 1000, UTC)
+    with pipeline.client as client:
+        rates = read_evaluation_rates(client, ["toy.cited", "toy.refuses"], began, began + timedelta(hours=1))
+        nothing = read_evaluation_rates(client, ["toy.cited"], began + timedelta(hours=1), began + timedelta(hours=2))
+    assert nothing.groups == ()
+    cited, refuses = rates.groups
+    assert (cited.evaluator, cited.kind, cited.name) == ("cited", "check", "answer@7")
+    assert (cited.judged, cited.flagged, cited.labels, cited.agreeing, cited.without_result) == (n, 20, n, 30, 0)
+    assert (refuses.flagged, refuses.labels) == (20, 0)
+    assert rates.rate.rate.value[0] == pytest.approx(0.5)
+    assert np.isnan(rates.rate.rate.value[1])
 
 
 def test_a_killed_evaluator_loses_and_repeats_nothing(pipeline: Pipeline, folder: Path) -> None:

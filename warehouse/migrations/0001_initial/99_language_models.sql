@@ -201,3 +201,59 @@ WHERE isNotNull(time.2)
 GROUP BY model, version, hour, part
 SETTINGS do_not_merge_across_partitions_select_final = 1
 COMMENT 'Times of the parts of calls of language models per hour, where spans have them, from raw predictions, which are kept for 90 days. Filter by model and a range of hour.';
+
+CREATE VIEW IF NOT EXISTS evaluations
+(
+    evaluator_model LowCardinality(String) COMMENT 'Model of the evaluations: MODEL.EVALUATOR',
+    model LowCardinality(String) COMMENT 'Model that answered',
+    evaluator LowCardinality(String) COMMENT 'Evaluator, as the contract names it',
+    evaluator_version LowCardinality(String) COMMENT 'Hash of what decides the result: rules, rubric, judge, files; none if the evaluator could not be set up',
+    kind LowCardinality(String) COMMENT 'check or judge',
+    id String COMMENT 'Identifier of the answer: the prediction with this id',
+    at DateTime64(3, 'UTC') COMMENT 'Event time of the answer',
+    version LowCardinality(String) COMMENT 'Version of the model that answered',
+    prompt LowCardinality(String) COMMENT 'Name and version of the prompt, such as answer@7; empty if there is none',
+    arm LowCardinality(String) COMMENT 'Arm of the answer; empty if there is none',
+    class LowCardinality(String) COMMENT 'faulty or sound; empty without a result',
+    score Float64 COMMENT 'Score of the evaluator; NaN if it has none',
+    error LowCardinality(String) COMMENT 'Why there is no result; empty if there is one, or if the check is undecided',
+    share Float64 COMMENT 'Probability with which the answer was chosen, among those with text',
+    latency_ms Float64 COMMENT 'Duration of the evaluation in milliseconds',
+    tokens Float64 COMMENT 'Input and output tokens of the judge',
+    cost_usd Float64 COMMENT 'Cost of the judge in US dollars',
+    label LowCardinality(String) COMMENT 'What people say: faulty or sound; empty without a label'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
+SELECT
+    event.model AS evaluator_model,
+    left(event.model, length(event.model) - length(evaluator) - 1) AS model,
+    arrayElement(splitByChar('.', event.model), -1) AS evaluator,
+    event.version AS evaluator_version,
+    event.context['kind'] AS kind,
+    event.id,
+    event.at,
+    event.context['version'] AS version,
+    event.context['prompt'] AS prompt,
+    event.arm,
+    event.class,
+    event.score,
+    event.error,
+    toFloat64OrZero(event.context['sample']) AS share,
+    event.latency_ms,
+    ifNull(event.metrics['input_tokens'], 0) + ifNull(event.metrics['output_tokens'], 0) AS tokens,
+    ifNull(event.metrics['cost_usd'], 0) AS cost_usd,
+    truth.label
+FROM
+(
+    SELECT model, version, id, at, arm, context, class, score, metrics, latency_ms, error
+    FROM predictions FINAL
+    WHERE context['kind'] IN ('check', 'judge')
+) AS event
+LEFT JOIN
+(
+    SELECT model, id, argMax(revision.label, (revision.at, epoch, offset, message_index)) AS label
+    FROM labels AS revision FINAL
+    GROUP BY model, id
+) AS truth ON event.model = truth.model AND event.id = truth.id
+COMMENT 'Evaluations of answers by checks and judges, with the labels of people, and without text. An answer that was published twice can have two rows. Filter by evaluator_model and a range of at.';
