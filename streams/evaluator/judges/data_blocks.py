@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Sequence
 
-TOKEN_BYTES = 8
+TOKEN_BYTES = 4
 _CONTROL_TOKENS = (
     r"(?<=<)(?=[|｜])",
     r"(?<=[|｜])(?=>)",
@@ -26,7 +26,7 @@ def neutralize(text: str) -> str:
 
 
 def draw_token(texts: Sequence[str]) -> str:
-    """Draw a random token of 16 hexadecimal digits that no text contains."""
+    """Draw a random token of 8 hexadecimal digits that no text contains. Longer ones cost tokens of the judge."""
     while True:
         token = secrets.token_hex(TOKEN_BYTES)
         if not any(token in text.lower() for text in texts):

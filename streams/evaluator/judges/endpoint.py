@@ -33,7 +33,7 @@ class ChatEndpointSettings:
 
 
 class ChatEndpoint:
-    """Sends requests. Several threads may share it; each has its own connection."""
+    """Sends requests. Several threads may share it."""
 
     def __init__(self, settings: ChatEndpointSettings, environ: Mapping[str, str] = os.environ) -> None:
         """Read the key; nothing is sent.
@@ -75,6 +75,10 @@ class ChatEndpoint:
         began_s = time.monotonic()
         content = self._poster.post(body, limit_s)
         return self._completion(content, 1000.0 * (time.monotonic() - began_s))
+
+    def close(self) -> None:
+        """Close the connections that are kept for later requests."""
+        self._poster.close()
 
     def _body(self, request: ChatRequest) -> dict[str, Any]:
         body: dict[str, Any] = {

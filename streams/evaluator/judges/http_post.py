@@ -1,4 +1,4 @@
-"""POST requests to one HTTP endpoint, with a connection per thread, and limits of time and size.
+"""POST requests to one HTTP endpoint over kept connections, with limits of time and size.
 
 No redirect is followed, no proxy is used, and no compression is accepted: an endpoint can neither send the key
 elsewhere nor answer with more than the limit. No error quotes the server's text, which may hold the key or the texts.
@@ -61,11 +61,12 @@ class HttpAddress:
 
 
 class HttpPoster:
-    """Sends requests to one address. Several threads may share it; each has its own connection."""
+    """Sends requests to one address. Several threads may share it; a connection serves one request at a time."""
 
     def __init__(self, address: HttpAddress, headers: Mapping[str, str], max_answer_bytes: int) -> None:
         self._address, self._headers, self._max_bytes = address, dict(headers), max_answer_bytes
-        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._idle: list[http.client.HTTPConnection] = []
 
     def post(self, body: bytes, timeout_s: float) -> bytes:
         """Return the body of the answer with status 200.
@@ -78,48 +79,66 @@ class HttpPoster:
             JudgeError: there is no such answer.
         """
         with ExchangeDeadline(timeout_s) as deadline:
+            connection, is_reused = self._take_connection()
             try:
-                response = self._send(body, timeout_s, deadline)
-                self._check_head(response)
-                content = response.read(self._max_bytes + 1)
+                try:
+                    response = self._request(connection, body, timeout_s, deadline)
+                except ConnectionError:
+                    deadline.check()
+                    if not is_reused:
+                        raise
+                    # The server closed the idle connection.
+                    connection.close()
+                    response = self._request(connection, body, timeout_s, deadline)
+                content = self._read(response)
                 deadline.check()
-                if len(content) > self._max_bytes:
-                    raise self._too_large()
-                if response.length:
-                    raise http.client.IncompleteRead(b"", response.length)
-            except JudgeError:
-                self._close()
-                raise
             except (OSError, http.client.HTTPException, ValueError) as error:
-                self._close()
-                raise _translated(error, timeout_s, deadline.is_expired) from None
-            return content
-
-    def _send(self, body: bytes, timeout_s: float, deadline: ExchangeDeadline) -> http.client.HTTPResponse:
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is not None and connection.sock is not None:
-            try:
-                return self._request(connection, body, timeout_s, deadline)
-            except ConnectionError:
-                # The server closed the idle connection.
-                deadline.check()
                 connection.close()
+                raise _translated(error, timeout_s, deadline.is_expired) from None
+            except BaseException:
+                connection.close()
+                raise
+        if connection.sock is not None:
+            with self._lock:
+                self._idle.append(connection)
+        return content
+
+    def close(self) -> None:
+        """Close the idle connections; later requests open new ones."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _take_connection(self) -> tuple[http.client.HTTPConnection, bool]:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop(), True
         at = self._address
         if at.secure:
-            connection = http.client.HTTPSConnection(at.host, at.port, timeout=timeout_s, context=tls_context())
-        else:
-            connection = http.client.HTTPConnection(at.host, at.port, timeout=timeout_s)
-        self._local.connection = connection
-        connection.connect()
-        return self._request(connection, body, timeout_s, deadline)
+            return http.client.HTTPSConnection(at.host, at.port, context=tls_context()), False
+        return http.client.HTTPConnection(at.host, at.port), False
 
     def _request(
         self, connection: http.client.HTTPConnection, body: bytes, timeout_s: float, deadline: ExchangeDeadline
     ) -> http.client.HTTPResponse:
+        connection.timeout = timeout_s
+        if connection.sock is None:
+            connection.connect()
         connection.sock.settimeout(timeout_s)
         deadline.watch(connection)
         connection.request("POST", self._address.path, body, self._headers)
         return connection.getresponse()
+
+    def _read(self, response: http.client.HTTPResponse) -> bytes:
+        with response:
+            self._check_head(response)
+            content = response.read(self._max_bytes + 1)
+        if len(content) > self._max_bytes:
+            raise self._too_large()
+        if response.length:
+            raise http.client.IncompleteRead(b"", response.length)
+        return content
 
     def _check_head(self, response: http.client.HTTPResponse) -> None:
         status = response.status
@@ -141,11 +160,6 @@ class HttpPoster:
 
     def _too_large(self) -> JudgeError:
         return JudgeError(JudgeErrorCode.ERROR, f"The answer is longer than {self._max_bytes:,} bytes.")
-
-    def _close(self) -> None:
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
 
 
 def _retry_after_s(text: str) -> float:
