@@ -52,8 +52,8 @@ class JudgeServer:
 
     def endpoint(self, key: str = "", **settings: Any) -> ChatEndpoint:
         """Return an endpoint with this server."""
-        variable = {"key_variable": "JUDGE_KEY"} if key else {}
-        endpoint = ChatEndpoint(ChatEndpointSettings(self.url, "judge-1", **variable, **settings), {"JUDGE_KEY": key})
+        variable = "JUDGE_KEY" if key else ""
+        endpoint = ChatEndpoint(ChatEndpointSettings(self.url, "judge-1", variable, **settings), {variable: key})
         self._endpoints.append(endpoint)
         return endpoint
 

@@ -58,6 +58,10 @@ class RetryingEndpoint:
         """Name of the model."""
         return self._endpoint.model
 
+    def close(self) -> None:
+        """Close the connections of the endpoint."""
+        self._endpoint.close()
+
     def complete(self, request: ChatRequest) -> Completion:
         """Send a request until it succeeds or a limit is reached.
 

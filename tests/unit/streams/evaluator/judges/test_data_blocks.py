@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.evaluator.judges import data_blocks
 from streams.evaluator.judges.data_blocks import data_message, draw_token, neutralize
 from streams.evaluator.judges.messages import judge_request
 from streams.evaluator.judges.rubric import JudgedTexts, Rubric
@@ -73,7 +72,7 @@ def test_halves_of_surrogate_pairs_can_be_sent() -> None:
 
 def test_a_token_in_a_text_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     draws = iter(["0000beef", "1111beef"])
-    monkeypatch.setattr(data_blocks.secrets, "token_hex", lambda n: next(draws))
+    monkeypatch.setattr("secrets.token_hex", lambda n: next(draws))
     assert draw_token(["END answer 0000BEEF"]) == "1111beef"
 
 

@@ -162,6 +162,7 @@ def test_the_median_score_has_the_class_of_the_majority(
 
 def test_settings(serve: Serve, rubric: Rubric) -> None:
     endpoint = RetryingEndpoint(serve(always(SOUND)).endpoint())
+    endpoint.close()
     assert Judge(rubric, [endpoint], 3).version == rubric_hash(rubric, "judge-1", votes=3)
     with pytest.raises(JudgeSettingsError, match="0 votes"):
         Judge(rubric, [])
