@@ -6,13 +6,10 @@ elsewhere nor answer with more than the limit.
 
 from __future__ import annotations
 
-import functools
 import http.client
-import socket
 import ssl
-import threading
-from contextlib import suppress
 
+from streams.runtime.http_deadline import ExchangeDeadline, tls_context
 from streams.scrape.failure import ScrapeError, ScrapeOutcome
 from streams.scrape.settings import ScrapeTarget
 
@@ -35,49 +32,28 @@ def fetch(target: ScrapeTarget, timeout_s: float, token: str = "", *, max_bytes:
     """
     connection: http.client.HTTPConnection
     if target.secure:
-        connection = http.client.HTTPSConnection(target.host, target.port, timeout=timeout_s, context=_tls_context())
+        connection = http.client.HTTPSConnection(target.host, target.port, timeout=timeout_s, context=tls_context())
     else:
         connection = http.client.HTTPConnection(target.host, target.port, timeout=timeout_s)
-    expired = threading.Event()
-    sockets: list[socket.socket] = []
-
-    def expire() -> None:
-        expired.set()
-        for sock in sockets:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-
-    # A socket's timeout limits each read, and an endpoint may send a byte at a time.
-    timer = threading.Timer(timeout_s, expire)
-    timer.daemon = True
-    timer.start()
-    try:
-        connection.connect()
-        # The connection gives up its socket once the answer's head is read.
-        sockets.append(connection.sock)
-        headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity", "User-Agent": "barograph"}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        connection.request("GET", target.path, headers=headers)
-        with connection.getresponse() as response:
-            _check_head(response, max_bytes)
-            body = response.read(max_bytes + 1)
-        if expired.is_set():
-            raise TimeoutError
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _translated(error, timeout_s, expired.is_set()) from error
-    finally:
-        timer.cancel()
-        connection.close()
+    with ExchangeDeadline(timeout_s) as deadline:
+        try:
+            connection.connect()
+            deadline.watch(connection)
+            headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity", "User-Agent": "barograph"}
+            if token:
+                headers["Authorization"] = f"Bearer {token}"
+            connection.request("GET", target.path, headers=headers)
+            with connection.getresponse() as response:
+                _check_head(response, max_bytes)
+                body = response.read(max_bytes + 1)
+            deadline.check()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise _translated(error, timeout_s, deadline.is_expired) from error
+        finally:
+            connection.close()
     if len(body) > max_bytes:
         raise ScrapeError(ScrapeOutcome.TOO_LARGE, f"The answer is longer than {max_bytes:,} bytes.")
     return body
-
-
-@functools.cache
-def _tls_context() -> ssl.SSLContext:
-    """Return the context of all requests: to load the CAs takes some 90 ms."""
-    return ssl.create_default_context()
 
 
 def _check_head(response: http.client.HTTPResponse, max_bytes: int) -> None:

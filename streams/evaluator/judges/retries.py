@@ -1,0 +1,108 @@
+"""Retries of requests to an endpoint, within a time limit for each call."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from streams.evaluator.judges.breaker import EndpointBreaker
+from streams.evaluator.judges.chat import ChatRequest, Completion
+from streams.evaluator.judges.endpoint import ChatEndpoint
+from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
+from streams.runtime.backoff import Backoff, RetryInterrupted
+
+
+@dataclass(frozen=True, slots=True)
+class CallRetries:
+    """How often a call is repeated."""
+
+    max_attempts: int = 4
+    limit_s: float = 120.0
+    """Seconds for all attempts and pauses of a call together."""
+    first_pause_s: float = 0.5
+    """Nominal first pause; each is twice the one before."""
+    max_pause_s: float = 20.0
+    """Largest nominal pause. An endpoint may ask for a longer one with `Retry-After`."""
+
+
+class RetryingEndpoint:
+    """An endpoint with retries and a circuit breaker. Several threads and judges may share it."""
+
+    def __init__(
+        self,
+        endpoint: ChatEndpoint,
+        retries: CallRetries = CallRetries(),
+        breaker: EndpointBreaker | None = None,
+        *,
+        sleep: Callable[[float], bool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Configure the calls.
+
+        Args:
+            endpoint: the endpoint.
+            retries: how often a call is repeated.
+            breaker: the breaker of the endpoint; None for one with default settings.
+            sleep: waits for a number of seconds and returns whether it was interrupted: pass `stop.wait` to end calls
+                when `stop` is set. By default nothing interrupts it.
+            clock: seconds that never go back.
+        """
+        self._endpoint, self._retries = endpoint, retries
+        self.breaker = breaker or EndpointBreaker()
+        self._sleep, self._clock = sleep or threading.Event().wait, clock
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self._endpoint.model
+
+    def close(self) -> None:
+        """Close the connections of the endpoint."""
+        self._endpoint.close()
+
+    def complete(self, request: ChatRequest) -> Completion:
+        """Send a request until it succeeds or a limit is reached.
+
+        Raises:
+            JudgeError: the last failure; `judge-breaker` if no request was sent.
+            RetryInterrupted: `sleep` was interrupted.
+        """
+        end_s = self._clock() + self._retries.limit_s
+        failures: list[JudgeError] = []
+        is_over_limit = False
+
+        def attempt() -> Completion:
+            try:
+                return self.breaker.call(lambda: self._endpoint.complete(request, max(end_s - self._clock(), 0.001)))
+            except JudgeError as error:
+                if error.code is not JudgeErrorCode.BREAKER:
+                    failures.append(error)
+                raise
+
+        def sleep(delay_s: float) -> bool:
+            nonlocal is_over_limit
+            pause_s = max(delay_s, failures[-1].retry_after_s)
+            is_over_limit = self._clock() + pause_s >= end_s
+            return is_over_limit or self._sleep(pause_s)
+
+        backoff = Backoff(
+            self._retries.first_pause_s, self._retries.max_pause_s, max_attempts=self._retries.max_attempts, sleep=sleep
+        )
+        try:
+            completion = backoff.retry(attempt, _is_transient)
+        except JudgeError as error:
+            last = failures[-1] if failures else error
+            last.attempts = len(failures)
+            raise last from None
+        except RetryInterrupted:
+            if not is_over_limit:
+                raise
+            failures[-1].attempts = len(failures)
+            raise failures[-1] from None
+        return replace(completion, attempts=len(failures) + 1)
+
+
+def _is_transient(error: Exception) -> bool:
+    return isinstance(error, JudgeError) and error.is_transient

@@ -1,0 +1,52 @@
+"""A judge with a real language model: structured output, votes and log-probabilities of llama.cpp."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from barograph.prompts.content import PromptMessage
+
+from local.child_process import PartMissingError
+from local.language_model import MODEL, LocalLanguageModel
+from streams.evaluator.judges.chat import ChatParameters
+from streams.evaluator.judges.consistency import sample_consistency
+from streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
+from streams.evaluator.judges.judge import Judge
+from streams.evaluator.judges.rubric import JudgedTexts, parse_rubric
+from tests.reference.judge_attacks import RUBRIC
+from tests.support.missing_dependencies import skip_without
+
+pytestmark = [pytest.mark.llm, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatEndpoint]:
+    server = LocalLanguageModel(tmp_path_factory.mktemp("judge"), port=0, slots=1)
+    try:
+        server.start()
+    except PartMissingError as error:
+        skip_without(error)
+    endpoint = ChatEndpoint(ChatEndpointSettings(server.url, MODEL, timeout_s=300.0))
+    yield endpoint
+    endpoint.close()
+    server.stop()
+
+
+def test_a_verdict(endpoint: ChatEndpoint) -> None:
+    judge = Judge(parse_rubric(RUBRIC, "correct.yaml"), [endpoint], votes=3)
+    verdict = judge.evaluate(JudgedTexts("What colour is snow?", "Black"))
+    assert verdict.answer_class in ("faulty", "sound"), verdict.message
+    assert [vote.error for vote in verdict.votes] == [None] * 3
+    assert verdict.input_tokens is not None
+    assert verdict.input_tokens > 600
+    assert verdict.output_tokens is not None
+    assert 3 * 3 < verdict.output_tokens <= 3 * 24
+
+
+def test_self_consistency(endpoint: ChatEndpoint) -> None:
+    messages = (PromptMessage("user", "What is the capital of France? Answer in one word."),)
+    result = sample_consistency(endpoint, messages, "Paris", 2, ChatParameters(0.8, 8))
+    assert result.n_samples == 2
+    assert result.mean_logprob is not None
+    assert -20.0 < result.mean_logprob < 0.0

@@ -1,0 +1,44 @@
+"""Servers of one test, and a rubric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from streams.evaluator.judges.rubric import Rubric, parse_rubric
+from tests.support.judge_server import Answer, JudgeServer
+
+TEXT = """
+rubric: 1
+name: faithful
+question: Does the answer state only what the context supports?
+scale:
+  faulty: It states something else.
+  sound: It does.
+inputs: [answer, context, prompt]
+"""
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Answer], JudgeServer]]:
+    """Start servers that answer as a function says."""
+    servers: list[JudgeServer] = []
+
+    def start(answer: Answer) -> JudgeServer:
+        servers.append(JudgeServer(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def rubric() -> Rubric:
+    return parse_rubric(TEXT, "faithful.yaml")
+
+
+@pytest.fixture
+def rubric_text() -> str:
+    return TEXT
