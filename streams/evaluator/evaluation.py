@@ -10,6 +10,7 @@ from typing import Any
 from barograph.contract import Contract
 from barograph.contract.evaluator_contracts import evaluator_model
 from barograph.contract.evaluators import FAULTY, SOUND
+from barograph.text.content import SAMPLE, ContentPolicy
 from barograph.values import QuickPrediction
 
 from streams.evaluator.answer import Answer
@@ -42,8 +43,10 @@ class Evaluation:
     """None without a result: then `error` says why, or the check is undecided, as for the language of a short text."""
     score: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    """Tokens and cost of a judge."""
+    """Tokens, cost and calls of a judge."""
     error: str | None = None
+    reason: str = ""
+    """What the judge says. It may quote the answer, and is published as the answer's text would be."""
 
 
 def failed(reason: NoResult) -> Evaluation:
@@ -67,9 +70,11 @@ def evaluation_event(
     """
     context = {"version": answer.version, "kind": contract.evaluators[name].kind, "sample": f"{share:g}"}
     unit = "" if contract.arms is None else contract.arms.unit.partition(".")[2]
-    for member in ("prompt", "text_sample", unit):
+    for member in ("prompt", SAMPLE, unit):
         if member in answer.context:
             context[member] = answer.context[member]
+    if evaluation.reason:
+        context |= ContentPolicy(contract, b"").members(answer.id, None, evaluation.reason)
     class_ = None if evaluation.is_faulty is None else FAULTY if evaluation.is_faulty else SOUND
     return QuickPrediction(
         evaluator_model(contract.model, name),

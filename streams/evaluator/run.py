@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from barograph.contract.evaluators import Evaluator
-
 from streams.broker.acl import require_acls
 from streams.broker.consumer_lag import SourceTopic
 from streams.evaluator.active import ActiveEvaluators
-from streams.evaluator.check_evaluators import Check, SetupError
+from streams.evaluator.judge_evaluators import JudgeEvaluators
 from streams.evaluator.settings import EvaluatorSettings
 from streams.evaluator.worker import GROUP, EvaluatorProcessor
 from streams.run import ProcessorServices, run_processor
@@ -27,14 +25,11 @@ def run_evaluator(settings: ProcessorSettings, evaluator: EvaluatorSettings) -> 
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
         require_acls(settings, "evaluator")
-        evaluators = ActiveEvaluators(services.registry, Path(evaluator.folder), build_judge)
+        judges = JudgeEvaluators(evaluator, shutdown.requested.wait)
+        evaluators = ActiveEvaluators(services.registry, Path(evaluator.folder), judges.build)
         processor = EvaluatorProcessor(
             settings, evaluators, services.report, parallel=evaluator.parallel, lag_s=evaluator.lag_s
         )
         services.run(processor, GROUP, [SourceTopic(settings.topics.predictions, "predictions")], shutdown)
 
     return run_processor("evaluator", settings, work)
-
-
-def build_judge(evaluator: Evaluator, folder: Path) -> tuple[Check, str]:
-    raise SetupError("judges are not available yet")

@@ -27,6 +27,7 @@ from streams.broker.transactions import Transactions
 from streams.evaluator.active import ActiveEvaluator, ActiveEvaluators
 from streams.evaluator.answer import Answer, read_answers
 from streams.evaluator.evaluation import Evaluation, NoResult, evaluation_event, failed, is_chosen
+from streams.runtime.backoff import RetryInterrupted
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 
@@ -194,6 +195,9 @@ class EvaluatorProcessor:
         began_s = self._monotonic()
         try:
             evaluation = task.evaluator.check(task.answer)
+        except RetryInterrupted:
+            # A stop was requested: nothing of this transaction is committed.
+            raise
         except Exception as error:
             # One answer must not stop all evaluators. The error's text may quote the answer, so it is not logged.
             position = traceback.extract_tb(error.__traceback__)[-1]
