@@ -52,6 +52,7 @@ _JUDGED = (
     "volume",
 )
 _REPORTED = ("processor_metrics", "processors")
+_EVALUATIONS = ("eval_acceptances", "eval_items", "eval_runs")
 _PROMPTS = ("changes", "prompt_labels", "prompts")
 _ALL = ("*",)
 
@@ -218,6 +219,12 @@ ROLES: tuple[Role, ...] = (
         "`barograph prompts`: store versions and labels of prompts",
         _PROMPTS,
         _PROMPTS,
+    ),
+    Role(
+        "barograph_eval",
+        "`barograph eval`: store runs of evaluation suites, and which of them were accepted",
+        (*_EVALUATIONS, "prompts"),
+        _EVALUATIONS,
     ),
     Role("barograph_sketcher", "the sketcher, and the receiver of spans", (*_REGISTRY, "codebooks"), _REPORTED),
     Role(
