@@ -24,6 +24,8 @@ SHOWN_LINES = 6
 """Last lines of a failed program in the message."""
 INSTALL_TIMEOUT_S = 900.0
 ENDPOINT_TIMEOUT_S = 10.0
+_OWN_VARIABLES = "BAROGRAPH_"
+"""Prefix of the variables that hold our settings, passwords included."""
 _KEYLESS = "openai-api"
 """Provider of inspect-ai for servers with the API of OpenAI; it needs a key, also if the server needs none."""
 
@@ -36,8 +38,8 @@ def install_inspect() -> Path:
     """
     lock = hashlib.sha256((PROJECT / "uv.lock").read_bytes()).hexdigest()[:12]
     environment = cache_dir() / f"inspect-{lock}"
-    program = environment / "bin" / "inspect"
-    if not program.exists():
+    complete = environment / "complete"
+    if not complete.exists():
         run_program(
             [_uv(), "sync", "--locked", "--quiet", "--project", str(PROJECT)],
             {"UV_PROJECT_ENVIRONMENT": str(environment)},
@@ -45,7 +47,8 @@ def install_inspect() -> Path:
             timeout_s=INSTALL_TIMEOUT_S,
             what="The installation of inspect-ai",
         )
-    return program
+        complete.touch()
+    return environment / "bin" / "inspect"
 
 
 def run_inspect(program: Path, suite: EvalSuite, prompt: Mapping[str, Any], model: str, log_dir: Path) -> Path:
@@ -119,8 +122,12 @@ def run_program(
     Raises:
         CommandError: it fails or takes too long; the text has its last lines.
     """
-    # uv must not use this process's environment for the project.
-    inherited = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    # uv must not use this process's environment for the project, and a task does not need our passwords.
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("VIRTUAL_ENV", "PYTHONPATH") and not name.startswith(_OWN_VARIABLES)
+    }
     process = subprocess.Popen(  # noqa: S603 - our own arguments
         command,
         cwd=cwd,

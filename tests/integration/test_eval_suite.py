@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from barograph.prompts.content import content_hash
 from barograph.prompts.file import load_content
 from barograph.prompts.records import PromptVersion
 
@@ -51,7 +52,9 @@ def test_the_gate_holds_the_worse_prompt_back(
 
     for version, name in PROMPTS.items():
         content = load_content(BOT / "prompts" / name)
-        record = PromptVersion(content, version, content.content_hash, "file", "test", 1_000)
+        record = PromptVersion(
+            version=version, content=content, content_hash=content_hash(content), registered_at_ms=version * 1000
+        )
         store_missing(client, [record])
     options = ("--model", "support-bot", "--endpoint", server.url, "--log-dir", tmp_path)
     for version in PROMPTS:
@@ -62,9 +65,13 @@ def test_the_gate_holds_the_worse_prompt_back(
         ("answer@1", ITEMS, MODEL),
         ("answer@2", ITEMS, MODEL),
     ]
-    gate = ("gate", "support-bot", "--policy", POLICY, "--json")
+    gate = ("gate", "support-bot", "--policy", POLICY)
     run(*gate, "--candidate", "answer@1", "--accept")
-    decision = json.loads(run(*gate, "--candidate", "answer@2", code=1))
+    table = run(*gate, "--candidate", "answer@2", code=1)
+    with capsys.disabled():
+        # The figures of docs/suites.md.
+        print(f"\n{run('show', 'support-bot')}\n{table}")
+    decision = json.loads(run(*gate, "--candidate", "answer@2", "--json", code=1))
     (suite,) = decision["suites"]
     assert (decision["outcome"], suite["items"]) == ("hold", ITEMS)
     assert suite["accepted_mean"] > 0.3

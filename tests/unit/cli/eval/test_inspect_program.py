@@ -46,9 +46,11 @@ def test_a_program_that_writes_no_log(tmp_path: Path) -> None:
 
 def test_the_program_receives_suite_prompt_and_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOCAL_API_KEY", raising=False)
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", "secret")
     body = (
         "folder = pathlib.Path(sys.argv[sys.argv.index('--log-dir') + 1])\n"
-        "(folder / 'x.eval').write_text(repr([sys.argv[1:], os.environ['LOCAL_API_KEY'], os.getcwd()]))"
+        "ours = [name for name in os.environ if name.startswith('BAROGRAPH_')]\n"
+        "(folder / 'x.eval').write_text(repr([sys.argv[1:], os.environ['LOCAL_API_KEY'], os.getcwd(), ours]))"
     )
     log = run_inspect(fake_program(tmp_path, body), suite_of(tmp_path), PROMPT, "support-bot", tmp_path / "logs")
     text = log.read_text(encoding="utf-8")
@@ -56,7 +58,7 @@ def test_the_program_receives_suite_prompt_and_metadata(tmp_path: Path, monkeypa
         "'eval', 'answers.py', '--model', 'openai-api/local/m', '--epochs', '2'",
         "'--metadata', 'application=support-bot', '--metadata', 'prompt=answer@8'",
         "'--model-base-url', 'http://127.0.0.1:1/v1', '--limit', '5'",
-        f"'none', {str(tmp_path)!r}]",
+        f"'none', {str(tmp_path)!r}, []]",
     ):
         assert words in text
     assert '"name": "answer"' in (log.parent / "prompt.json").read_text(encoding="utf-8")

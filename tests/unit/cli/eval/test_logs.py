@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cli.eval.logs import zip_members
 from cli.eval.logs.errors import EvalLogError
 from cli.eval.logs.read import read_log
 from cli.eval.logs.zip_members import ZipMembers
@@ -211,6 +212,13 @@ def test_damaged_members(tmp_path: Path) -> None:
     copy = tmp_path / "damaged.eval"
     copy.write_bytes(data)
     assert "the member header.json" in message(copy)
+
+
+def test_a_zip_file_that_unpacks_to_more_than_the_limit_is_rejected_before_it_is_unpacked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(zip_members, "MAX_LOG_BYTES", 100_000)
+    assert "contains 114,507 bytes; logs of up to 100,000 can be imported" in message(EVAL)
 
 
 def test_members_are_what_the_list_says() -> None:

@@ -61,15 +61,15 @@ def test_wrong_arguments_are_errors() -> None:
 
 
 @pytest.mark.parametrize("epochs", [1, 4])
-def test_a_candidate_at_the_margin_is_rarely_accepted_and_an_equal_one_rarely_held(epochs: int) -> None:
+def test_a_candidate_at_the_margin_is_rarely_accepted_and_an_equal_one_rarely_on_hold(epochs: int) -> None:
     rng = np.random.default_rng(3)
-    accepted = held = 0
+    accepted = on_hold = 0
     for _ in range(1000):
         p = rng.beta(1.2, 0.8, 60)
         old = rng.binomial(epochs, p) / epochs
         worse = paired_difference(old, rng.binomial(epochs, p * (1 - 0.1 / 0.6)) / epochs)
         equal = paired_difference(old, rng.binomial(epochs, p) / epochs)
         accepted += judge_difference(worse, 0.1, 50) is SuiteOutcome.ACCEPT
-        held += judge_difference(equal, 0.1, 50) is SuiteOutcome.HOLD
+        on_hold += judge_difference(equal, 0.1, 50) is SuiteOutcome.HOLD
     assert accepted <= 45
-    assert held <= 45
+    assert on_hold <= 45
