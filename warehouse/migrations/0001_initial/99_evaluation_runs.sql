@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS eval_items
     epoch UInt32 COMMENT 'Repetition of the item, counted from 1',
     score Float64 COMMENT 'Score from 0 to 1',
     class LowCardinality(String) COMMENT 'pass or fail, as the log says; without a statement, pass is a score of 0.5 and more',
-    metadata Map(String, String) COMMENT 'Metadata of the item: numbers, flags and short texts'
+    metadata Map(LowCardinality(String), String) COMMENT 'Metadata of the item: numbers, flags and short texts'
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (run_id, item, epoch)
