@@ -81,6 +81,12 @@ COMMANDS: dict[str, _Command] = {
         "evaluations_command",
         "Show how many answers of a language model are faulty, by checks and judges and the labels of people.",
     ),
+    "eval": _Command(
+        "cli.eval.command",
+        "eval_app",
+        "Run evaluation suites on versions of models and prompts, and hold back those that are worse.",
+        exit_failed=EXIT_UNDECIDED,
+    ),
     "codebook": _Command(
         "cli.codebook.command", "codebook_app", "Train, show and name codebooks, which assign topics to prompts."
     ),
@@ -189,8 +195,8 @@ def barograph(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; always raises SystemExit.
 
-    Exit codes: 0 done, 1 failed with a message, 2 a wrong command line, 3 `plan` found changes or `promote` failed,
-    130 Ctrl-C.
+    Exit codes: 0 done, 1 failed with a message, 2 a wrong command line, 3 `plan` found changes, or `promote` or `eval`
+    failed, 130 Ctrl-C.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG in arguments
