@@ -214,10 +214,10 @@ def test_prompts_are_compared_by_evaluations(
         rows.append(event | {"model": derived.model, "metrics": metrics, "class": class_, "error": ""})
     scoring.insert(client, "predictions", rows)
     score(derived).score_once()
-    (look,) = last_comparisons(client, "m.faithful")
-    assert (look.criterion, look.outcome) == ("faulty", outcome)
-    assert look.control_events + look.arm_events == sum("faulty" in row["metrics"] for row in rows)
-    assert abs(look.value - (rates[1] - rates[0])) < 0.05
+    (comparison,) = last_comparisons(client, "m.faithful")
+    assert (comparison.criterion, comparison.outcome) == ("faulty", outcome)
+    assert comparison.control_events + comparison.arm_events == sum("faulty" in row["metrics"] for row in rows)
+    assert abs(comparison.value - (rates[1] - rates[0])) < 0.05
     assert [each.model for each in read_proposals(client)] == (["m.faithful"] if outcome == "harm" else [])
     # The model itself has no predictions here, and looks at its own criteria only.
     assert own_margins(parent.rollback or derived.rollback) == {"errors": 0.01}
