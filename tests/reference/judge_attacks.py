@@ -95,7 +95,7 @@ def run(file: str) -> None:
     rubric, attacks = parse_rubric(RUBRIC, "rubric"), read_attacks(file)
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalLanguageModel(Path(folder), port=0, slots=1, context=4096) as server,
+        LocalLanguageModel(Path(folder), port=0) as server,
     ):
         model = ChatEndpoint(ChatEndpointSettings(server.url, MODEL, timeout_s=300.0))
         print("| judge | right answers judged sound | wrong answers judged faulty | flips | no verdict |")
