@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from barograph.contract import Contract
+from barograph.contract import Contract, Rollback
 
 from drills.errors import DrillError
 from sketches.baseline.baseline import Baseline
@@ -30,7 +30,7 @@ def derive_contract(contract: Contract, name: str, route: str | None = None) -> 
     """Return the contract of a drill.
 
     Recorded values are already protected as `pii` says, so they are published as they are. All raw events are stored,
-    because labels are joined to them. A candidate has no predictions in a drill.
+    because labels are joined to them. A candidate has no predictions in a drill, and text is not evaluated.
 
     Args:
         contract: the contract of the model.
@@ -40,11 +40,28 @@ def derive_contract(contract: Contract, name: str, route: str | None = None) -> 
     fields = tuple(
         field if field.pii == "drop" else msgspec.structs.replace(field, pii="keep") for field in contract.fields
     )
-    derived = msgspec.structs.replace(contract, model=name, fields=fields, raw_share=1.0, shadow=None, text=None)
+    derived = msgspec.structs.replace(
+        contract,
+        model=name,
+        fields=fields,
+        raw_share=1.0,
+        shadow=None,
+        text=None,
+        evaluators={},
+        rollback=_own_rollback(contract),
+    )
     if route is None:
         return derived
     rules = {rule: msgspec.structs.replace(each, route=None) for rule, each in contract.alerts.rules.items()}
     return msgspec.structs.replace(derived, route=route, alerts=msgspec.structs.replace(contract.alerts, rules=rules))
+
+
+def _own_rollback(contract: Contract) -> Rollback | None:
+    """Return the section without the criteria of evaluators, which a drill does not run; None if no other is left."""
+    if contract.rollback is None:
+        return None
+    margins = {name: margin for name, margin in contract.rollback.margins.items() if name not in contract.evaluators}
+    return msgspec.structs.replace(contract.rollback, margins=margins) if margins else None
 
 
 def derive_baseline(baseline: Baseline, name: str) -> Baseline:

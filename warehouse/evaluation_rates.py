@@ -36,6 +36,9 @@ class EvaluatedGroup:
     """Of these, answers about which evaluator and people agree."""
     without_result: int
     """Answers that failed, were skipped, or could not be decided."""
+    shares: int
+    """Different probabilities with which the answers were chosen; with more than one the rates are not those of the
+    traffic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +71,17 @@ def read_evaluation_rates(
         "countIf(class = 'faulty' AND label = 'faulty') AS flagged_faulty, "
         "countIf(class = 'sound' AND label != '') AS unflagged_gold, "
         "countIf(class = 'sound' AND label = 'faulty') AS unflagged_faulty, "
-        "countIf(class = '') AS without_result "
-        "FROM (SELECT evaluator, evaluator_version, kind, at, version, prompt, arm, class, label FROM evaluations "
+        "countIf(class = '') AS without_result, uniqExact(share) AS shares "
+        "FROM (SELECT evaluator, evaluator_version, kind, at, version, prompt, arm, class, label, share "
+        "FROM evaluations "
         "WHERE evaluator_model IN {models:Array(String)} AND at >= {since:DateTime64(3, 'UTC')} "
-        "AND at < {until:DateTime64(3, 'UTC')} LIMIT 1 BY evaluator, evaluator_version, id, version) "
+        "AND at < {until:DateTime64(3, 'UTC')} ORDER BY class = '' "
+        "LIMIT 1 BY evaluator, evaluator_version, id, version) "
         "GROUP BY evaluator, evaluator_version, part ORDER BY evaluator, max(at) DESC, evaluator_version, part",
         {"models": list(evaluator_models), "since": since, "until": until},
     )
-    counts = np.array([row[4:] for row in rows], np.int64).reshape(len(rows), 7).T
-    judged, flagged, flagged_gold, flagged_faulty, unflagged_gold, unflagged_faulty, without_result = counts
+    counts = np.array([row[4:] for row in rows], np.int64).reshape(len(rows), 8).T
+    judged, flagged, flagged_gold, flagged_faulty, unflagged_gold, unflagged_faulty, without_result, shares = counts
     groups = tuple(
         EvaluatedGroup(
             evaluator,
@@ -88,6 +93,7 @@ def read_evaluation_rates(
             int(flagged_gold[i] + unflagged_gold[i]),
             int(flagged_faulty[i] + unflagged_gold[i] - unflagged_faulty[i]),
             int(without_result[i]),
+            int(shares[i]),
         )
         for i, (evaluator, version, kind, name) in enumerate(row[:4] for row in rows)
     )

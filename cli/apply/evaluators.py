@@ -20,13 +20,25 @@ NO_VERSION = "none"
 """The version of a baseline without rows. Every version without a baseline of its own is counted on it."""
 
 
-def with_evaluators(contracts: Sequence[tuple[Contract, str]]) -> list[tuple[Contract, str]]:
+def with_evaluators(
+    contracts: Sequence[tuple[Contract, str]], stored: Iterable[Contract] = ()
+) -> list[tuple[Contract, str]]:
     """Add the contracts of the evaluators, each with its text.
+
+    Args:
+        contracts: the contracts to apply.
+        stored: the contracts in force.
 
     Raises:
         ApplyError: the model of an evaluator has a contract of its own.
     """
-    models = {contract.model for contract, _ in contracts}
+    in_force = list(stored)
+    derived_before = {each.model for contract in in_force for each in evaluator_contracts(contract)}
+    own_models = {contract.model for contract, _ in contracts}
+    models = {*own_models, *({contract.model for contract in in_force} - derived_before)}
+    taken = sorted(own_models & derived_before - {each.model for each in in_force if each.evaluators})
+    if taken:
+        raise ApplyError(f"{taken[0]} is the model of an evaluator, whose contract is derived: rename the model.")
     derived = [each for contract, _ in contracts for each in evaluator_contracts(contract)]
     for contract in derived:
         if contract.model in models:

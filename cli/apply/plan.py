@@ -216,7 +216,7 @@ def _plan_pipeline(
         recorded = {row.name: row for row in queries.topics(client)}
         stored_codebooks = queries.codebook_ids(client)
     baselines = [*baselines, *first_baselines(contract for contract, _ in contracts)]
-    contracts = with_evaluators(contracts)
+    contracts = with_evaluators(contracts, [each for _, each in stored.contracts.values() if each is not None])
     contract_changes = catalogue.plan_contracts(contracts, stored)
     in_force = {model: contract for model, (_, contract) in stored.contracts.items() if contract is not None}
     in_force |= {contract.model: contract for contract, _ in contracts}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 from barograph.text.content import ANSWER_TEXT, CUT, PROMPT_TEXT
+from barograph.values import text_of
 
-from streams.events.arrow_message import open_table
-from streams.events.event_time import parse_time_ms
+from streams.events.arrow_message import COLUMN_ERRORS, open_table
+from streams.events.event_time import arrow_to_ms, parse_time_ms
+from streams.recorder.arrow_values import plain_column, to_text
 
 _ANSWER_BYTES = ANSWER_TEXT.encode()
-_COLUMNS = ("model", "version", "id", "at", "role", "arm")
+_COLUMNS = ("model", "version", "id", "role", "arm", "error")
 _CONTEXT = "context."
 
 
@@ -44,12 +48,14 @@ class _AnswerEvent(msgspec.Struct):
     id: str
     at: Any
     context: dict[str, Any]
-    arm: str | None = None
-    role: str | None = None
-    error: str | None = None
+    arm: Any = None
+    role: Any = None
+    error: Any = None
 
 
 _decode = msgspec.json.Decoder(_AnswerEvent).decode
+MAX_ID_CHARS = 10_000
+"""A longer id would make an evaluation too large for Kafka; the answer is left out, and the log says so."""
 
 
 def read_answers(value: bytes | None, models: Collection[str], *, is_arrow: bool = False) -> list[Answer]:
@@ -72,27 +78,39 @@ def _json_events(value: bytes) -> list[_AnswerEvent]:
     try:
         return [_decode(value)]
     except (msgspec.DecodeError, ValueError, RecursionError):
+        pass
+    # Lone surrogates and numbers that are not finite, which other processors read.
+    try:
+        return [msgspec.convert(json.loads(value), _AnswerEvent)]
+    except (ValueError, RecursionError):
         return []
 
 
 def _arrow_events(value: bytes) -> list[_AnswerEvent]:
     try:
         table = open_table(value)
-        names = [name for name in table.column_names if name in _COLUMNS or name.startswith(_CONTEXT)]
-        rows = table.select(names).to_pylist()
-    except (ValueError, TypeError, ArithmeticError, LookupError):
+        at_ms = arrow_to_ms(table.column("at"))
+        plain = {name: _texts(table, name) for name in _COLUMNS}
+        names = [name for name in table.column_names if name.startswith(_CONTEXT)]
+        context = {name.removeprefix(_CONTEXT): _texts(table, name) for name in names}
+    except COLUMN_ERRORS:
+        return []
+    if at_ms is None:
         return []
     events = []
-    for row in rows:
-        context = {name.removeprefix(_CONTEXT): row[name] for name in names if name.startswith(_CONTEXT)}
-        plain = {name: row.get(name) for name in _COLUMNS if name != "at"}
-        at = row.get("at")
-        at_ms = round(at.timestamp() * 1000) if hasattr(at, "timestamp") else at
-        try:
-            events.append(msgspec.convert({**plain, "at": at_ms, "context": context}, _AnswerEvent))
-        except msgspec.ValidationError:
-            continue
+    for row, at in enumerate(at_ms.to_pylist()):
+        members = {name: texts[row] for name, texts in plain.items()}
+        own = {name: texts[row] for name, texts in context.items()}
+        model, version, own_id = members["model"], members["version"], members["id"]
+        if model is not None and version is not None and own_id is not None:
+            rest = {name: members[name] for name in ("arm", "role", "error")}
+            events.append(_AnswerEvent(model=model, version=version, id=own_id, at=at, context=own, **rest))
     return events
+
+
+def _texts(table: pa.Table, name: str) -> list[str | None]:
+    texts: list[str | None] = to_text(plain_column(table, name)).to_pylist()
+    return texts
 
 
 def _answer(event: _AnswerEvent) -> Answer | None:
@@ -100,18 +118,19 @@ def _answer(event: _AnswerEvent) -> Answer | None:
     if not isinstance(text, str) or not text or at_ms is None or event.role == "shadow" or event.error is not None:
         return None
     question = event.context.get(PROMPT_TEXT)
-    context = {
-        name: each
-        for name, each in event.context.items()
-        if isinstance(each, str) and name not in (PROMPT_TEXT, ANSWER_TEXT)
-    }
+    context = {name: text_of(each) for name, each in event.context.items() if name not in (PROMPT_TEXT, ANSWER_TEXT)}
     return Answer(
         event.model,
         event.version,
-        event.id,
+        _valid(event.id),
         at_ms,
-        text,
-        question if isinstance(question, str) else None,
-        event.arm,
-        context,
+        _valid(text),
+        _valid(question) if isinstance(question, str) else None,
+        None if event.arm is None else _valid(text_of(event.arm) or ""),
+        {name: _valid(each) for name, each in context.items() if each is not None},
     )
+
+
+def _valid(text: str) -> str:
+    """Return a text in which lone surrogates, which UTF-8 cannot hold, are replaced."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from streams.evaluator.checks.citations import CitationStatus, check_answer_cita
 from streams.evaluator.checks.documents import DocumentSet
 from streams.evaluator.checks.errors import AnswerCheckError
 from streams.evaluator.checks.format_checks import check_json, check_pattern
-from streams.evaluator.checks.grounding import measure_grounding
+from streams.evaluator.checks.grounding import GroundingContext, measure_grounding
 from streams.evaluator.checks.json_schema import AnswerSchema
 from streams.evaluator.checks.language_match import check_language
 from streams.evaluator.checks.patterns import AnswerPattern
@@ -74,9 +75,9 @@ def _check(
         case "citations":
             return _citations(DocumentSet(read_documents(folder / evaluator.documents, hash_bytes)))
         case "grounding":
-            documents = list(read_documents(folder / evaluator.documents, hash_bytes).values())
+            context = GroundingContext(read_documents(folder / evaluator.documents, hash_bytes).values())
             at_least = evaluator.at_least or 0.0
-            return lambda answer: _grounding(answer, documents, at_least)
+            return lambda answer: _grounding(answer, context, at_least)
         case "json":
             schema = _schema(folder / evaluator.schema, hash_bytes)
             return lambda answer: Evaluation(not check_json(answer.text, schema).is_valid)
@@ -106,8 +107,8 @@ def _citations(documents: DocumentSet) -> Check:
     return evaluate
 
 
-def _grounding(answer: Answer, documents: list[str], at_least: float) -> Evaluation:
-    result = measure_grounding(answer.text, documents)
+def _grounding(answer: Answer, context: GroundingContext, at_least: float) -> Evaluation:
+    result = measure_grounding(answer.text, context)
     if result.unread_chars:
         return failed(NoResult.TOO_LONG)
     return Evaluation(None if result.value is None else result.value < at_least, result.value)
@@ -161,7 +162,7 @@ def read_documents(folder: Path, hash_bytes: Callable[[bytes], object]) -> dict[
     documents: dict[str, str] = {}
     for path in document_files(folder):
         data = read_file(path)
-        hash_bytes(f"{path.stem}\0{len(data)}\0".encode())
+        hash_bytes(os.fsencode(path.stem) + f"\0{len(data)}\0".encode())
         hash_bytes(data)
         if path.stem in documents:
             raise SetupError(f"{folder} has two documents {path.stem}; rename one")

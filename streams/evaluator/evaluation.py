@@ -15,6 +15,9 @@ from barograph.values import QuickPrediction
 
 from streams.evaluator.answer import Answer
 
+MAX_MEMBER_CHARS = 1_000
+"""Characters of a version, an arm and a member of `context` that are copied."""
+
 
 class NoResult(StrEnum):
     """Why an answer has no result; judges have further codes, which begin with `judge-`."""
@@ -35,6 +38,9 @@ class NoResult(StrEnum):
     """The evaluator has a bug; the log has the error."""
 
 
+_SKIPS = (NoResult.SKIPPED_BUDGET, NoResult.SKIPPED_LAG)
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """What an evaluator says about one answer."""
@@ -45,13 +51,15 @@ class Evaluation:
     metrics: dict[str, float] = field(default_factory=dict)
     """Tokens, cost and calls of a judge."""
     error: str | None = None
+    skipped: str | None = None
+    """Why the answer was not evaluated, on purpose."""
     reason: str = ""
     """What the judge says. It may quote the answer, and is published as the answer's text would be."""
 
 
 def failed(reason: NoResult) -> Evaluation:
-    """Return an evaluation without a result."""
-    return Evaluation(error=reason.value)
+    """Return an evaluation without a result. An answer that was skipped on purpose has no error."""
+    return Evaluation(skipped=reason.value) if reason in _SKIPS else Evaluation(error=reason.value)
 
 
 def evaluation_event(
@@ -68,11 +76,15 @@ def evaluation_event(
         evaluation: the result.
         latency_ms: how long the evaluation took.
     """
-    context = {"version": answer.version, "kind": contract.evaluators[name].kind, "sample": f"{share:g}"}
+    context = {
+        "version": answer.version[:MAX_MEMBER_CHARS],
+        "kind": contract.evaluators[name].kind,
+        "sample": f"{share:g}",
+    }
     unit = "" if contract.arms is None else contract.arms.unit.partition(".")[2]
     for member in ("prompt", SAMPLE, unit):
         if member in answer.context:
-            context[member] = answer.context[member]
+            context[member] = answer.context[member][:MAX_MEMBER_CHARS]
     if evaluation.reason:
         context |= ContentPolicy(contract, b"").members(answer.id, None, evaluation.reason)
     class_ = None if evaluation.is_faulty is None else FAULTY if evaluation.is_faulty else SOUND
@@ -81,7 +93,7 @@ def evaluation_event(
         version,
         answer.id,
         answer.at_ms,
-        answer.arm,
+        None if answer.arm is None else answer.arm[:MAX_MEMBER_CHARS],
         context,
         None,
         evaluation.score,
@@ -89,7 +101,7 @@ def evaluation_event(
         None,
         _metrics(evaluation) or None,
         latency_ms,
-        None,
+        evaluation.skipped,
         evaluation.error,
         None,
         None,

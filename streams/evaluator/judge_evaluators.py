@@ -101,4 +101,4 @@ def _evaluation(verdict: JudgeVerdict, endpoint: JudgeEndpoint) -> Evaluation:
     metrics["calls"] = float(verdict.attempts)
     is_faulty = None if verdict.answer_class is None else verdict.answer_class == FAULTY
     error = None if verdict.error is None else verdict.error.value
-    return Evaluation(is_faulty, verdict.score, metrics, error, verdict.reason)
+    return Evaluation(is_faulty, verdict.score, metrics, error=error, reason=verdict.reason)

@@ -47,10 +47,10 @@ class EvaluatorSettings:
         ),
     ] = ""
     key: Annotated[
-        str, Setting(TextKind(), "API key, sent to all endpoints as `Authorization: Bearer`", "", is_secret=True)
+        str, Setting(TextKind(), "API key, sent to every endpoint as `Authorization: Bearer`", "", is_secret=True)
     ] = field(default="", repr=False)
     timeout_s: Annotated[
-        float, Setting(NumberKind(0.1, 600.0), "longest call of a judge, in seconds, with its retries")
+        float, Setting(NumberKind(0.1, 120.0), "longest call of a judge, in seconds, with its retries; at most 120")
     ] = 30.0
     parallel: Annotated[int, Setting(IntegerKind(1, 64), "calls of judges at the same time")] = 4
     lag_s: Annotated[
@@ -85,7 +85,11 @@ def _endpoint(entry: str) -> JudgeEndpoint:
     if not (name and equals and model and at):
         raise ProcessorError("evaluator.endpoints: an entry is not NAME=MODEL@URL; write commas between entries.")
     what = f"evaluator.endpoints: the entry of {name!r}"
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises for a port that is none
+    except ValueError as error:
+        raise ProcessorError(f"{what} has no valid address: {error}. Write http://HOST:PORT/v1.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         raise ProcessorError(f"{what} has no address of http or https without user and password.")
     input_price, output_price = _prices(what, prices)

@@ -7,12 +7,13 @@ calls of the uncommitted transaction are repeated, and only the repeated ones ar
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,18 +26,22 @@ from streams.broker.assigned_consumer import AssignedConsumer, Membership
 from streams.broker.client import PartitionId
 from streams.broker.transactions import Transactions
 from streams.evaluator.active import ActiveEvaluator, ActiveEvaluators
-from streams.evaluator.answer import Answer, read_answers
+from streams.evaluator.answer import MAX_ID_CHARS, Answer, read_answers
 from streams.evaluator.evaluation import Evaluation, NoResult, evaluation_event, failed, is_chosen
 from streams.runtime.backoff import RetryInterrupted
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 
 GROUP: Final = "evaluator"
-POLL_MESSAGES = 1_000
-MAX_ANSWERS = 200
+POLL_MESSAGES = 100
+MAX_ANSWERS = 50
 """Answers after which a transaction is committed."""
 READ_S = 1.0
 """How long answers are collected for one transaction."""
+JUDGE_S = 40.0
+"""How long after it judges may begin a call of the transaction; answers that are left then are skipped."""
+POLL_S = 1.0
+"""How often the group is polled during evaluations."""
 KNOWN_EVALUATIONS = 100_000
 """Committed evaluations that are remembered, so that an answer that was published twice is not judged twice."""
 _IS_ARROW = (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)
@@ -52,9 +57,10 @@ class _Task:
     received_ms: int
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
-        """What identifies the evaluation: its model and version, and the id and version of the answer."""
-        return self.evaluator.model, self.evaluator.version, self.answer.id, self.answer.version
+    def key(self) -> bytes:
+        """A digest of what identifies the evaluation: its model and version, and the id and version of the answer."""
+        parts = self.evaluator.model, self.evaluator.version, self.answer.id, self.answer.version
+        return hashlib.blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=16).digest()
 
 
 class EvaluatorProcessor:
@@ -90,7 +96,8 @@ class EvaluatorProcessor:
         )
         self._transactions = Transactions(settings, GROUP, report)
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="judge")
-        self._done: OrderedDict[tuple[str, str, str, str], None] = OrderedDict()
+        self._done: OrderedDict[bytes, None] = OrderedDict()
+        self._polled_s = monotonic()
         self._log = structlog.get_logger().bind(processor=GROUP, instance=settings.instance)
 
     def run(self, stop: threading.Event) -> None:
@@ -113,7 +120,7 @@ class EvaluatorProcessor:
         consumer = self._consumer
         self._evaluators.refresh()
         membership = consumer.membership()
-        tasks: dict[tuple[str, str, str, str], _Task] = {}
+        tasks: dict[bytes, _Task] = {}
         n_answers, began_s = 0, self._monotonic()
         while not stop.is_set() and n_answers < MAX_ANSWERS and self._monotonic() - began_s < READ_S:
             portion = consumer.read(membership)
@@ -138,6 +145,10 @@ class EvaluatorProcessor:
         is_arrow = _IS_ARROW in (message.headers() or ())
         received_ms = message.timestamp()[1]
         for answer in read_answers(message.value(), self._evaluators.by_model, is_arrow=is_arrow):
+            if len(answer.id) > MAX_ID_CHARS:
+                position = f"{message.topic()}/{message.partition()}/{message.offset()}"
+                self._log.warning("answer left out", model=answer.model, position=position, reason="its id is too long")
+                continue
             yield answer, received_ms
 
     def _tasks(self, answer: Answer, received_ms: int) -> Iterator[_Task]:
@@ -147,7 +158,7 @@ class EvaluatorProcessor:
             if is_chosen(evaluator.model, answer.id, share) and task.key not in self._done:
                 yield task
 
-    def _remember(self, keys: Collection[tuple[str, str, str, str]]) -> None:
+    def _remember(self, keys: Collection[bytes]) -> None:
         self._done.update(dict.fromkeys(keys))
         while len(self._done) > KNOWN_EVALUATIONS:
             self._done.popitem(last=False)
@@ -155,41 +166,45 @@ class EvaluatorProcessor:
     # ------------------------------------------------------------------------------------------ evaluating
 
     def _evaluate(self, tasks: list[_Task], membership: Membership, stop: threading.Event) -> list[bytes] | None:
-        """Evaluate all tasks; None if a stop was requested first, so that nothing may be committed."""
-        results: list[bytes | Future[bytes]] = []
-        for task in tasks:
-            reason = self._skip_reason(task)
-            if reason is not None:
-                results.append(_encode(task, failed(reason), 0.0))
-            elif task.evaluator.is_judge:
-                results.append(self._pool.submit(self._run, task))
-            else:
-                results.append(self._run(task))
-        return self._wait(results, membership, stop)
+        """Evaluate all tasks; None if a stop was requested first, so that nothing may be committed.
 
-    def _wait(
-        self, results: list[bytes | Future[bytes]], membership: Membership, stop: threading.Event
-    ) -> list[bytes] | None:
-        pending = [each for each in results if isinstance(each, Future)]
-        if pending:
-            # A member that waits must go on polling, and must not fetch what it cannot evaluate yet.
-            self._consumer.pause(self._consumer.positions)
-        while not all(each.done() for each in pending):
-            if stop.is_set():
-                for each in pending:
-                    each.cancel()
-                return None
-            self._consumer.keep_polling(membership, 0.1)
-        if pending:
-            self._consumer.pause(())
-        return [each.result() if isinstance(each, Future) else each for each in results]
-
-    def _skip_reason(self, task: _Task) -> NoResult | None:
-        if not task.evaluator.is_judge:
+        Raises:
+            Rebalanced: the membership has ended.
+            ProcessorError: the consumer cannot continue.
+        """
+        until_s = self._monotonic() + JUDGE_S
+        judges = [task for task in tasks if task.evaluator.is_judge]
+        calls = [self._pool.submit(self._judge, task, until_s) for task in judges]
+        # A member that evaluates must go on polling, and must not fetch what it cannot evaluate yet.
+        self._consumer.pause(self._consumer.positions)
+        try:
+            events = [self._check(task, membership) for task in tasks if not task.evaluator.is_judge]
+            while not stop.is_set() and not all(each.done() for each in calls):
+                self._consumer.keep_polling(membership, 0.1)
+                self._report.heartbeat.record_work()
+        finally:
+            # After a rebalance or a stop, other calls would be made for nothing.
+            for each in calls:
+                each.cancel()
+        if stop.is_set():
             return None
-        if self._clock() - task.received_ms / 1000 > self._lag_s:
-            return NoResult.SKIPPED_LAG
-        return None if task.evaluator.budget.take_call() else NoResult.SKIPPED_BUDGET
+        self._consumer.pause(())
+        return [*events, *(each.result() for each in calls)]
+
+    def _check(self, task: _Task, membership: Membership) -> bytes:
+        if self._monotonic() - self._polled_s > POLL_S:
+            self._consumer.keep_polling(membership, 0.0)
+            self._report.heartbeat.record_work()
+            self._polled_s = self._monotonic()
+        return self._run(task)
+
+    def _judge(self, task: _Task, until_s: float) -> bytes:
+        """Call the judge, unless the answer waits for too long or the budget is used up."""
+        if self._monotonic() > until_s or self._clock() - task.received_ms / 1000 > self._lag_s:
+            return _encode(task, failed(NoResult.SKIPPED_LAG), 0.0)
+        if not task.evaluator.budget.take_call():
+            return _encode(task, failed(NoResult.SKIPPED_BUDGET), 0.0)
+        return self._run(task)
 
     def _run(self, task: _Task) -> bytes:
         began_s = self._monotonic()
@@ -211,8 +226,9 @@ class EvaluatorProcessor:
             evaluation = failed(NoResult.INTERNAL)
         used = evaluation.metrics
         tokens = used.get("input_tokens", 0.0) + used.get("output_tokens", 0.0)
-        extra_calls = max(0.0, used.get("calls", 1.0) - 1.0)
-        task.evaluator.budget.charge({"tokens": tokens, "usd": used.get("cost_usd", 0.0), "calls": extra_calls})
+        # One call was taken before; an answer that needed none gives it back.
+        calls = used.get("calls", 0.0) - 1.0
+        task.evaluator.budget.charge({"tokens": tokens, "usd": used.get("cost_usd", 0.0), "calls": calls})
         return _encode(task, evaluation, (self._monotonic() - began_s) * 1000)
 
 

@@ -14,7 +14,7 @@ from barograph.contract.evaluator_contracts import evaluator_contracts
 from barograph.contract.evaluators import Evaluator
 
 from cli.apply.evaluators import first_baselines
-from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+from tests.support.pipeline import PATIENCE_S, Pipeline, simple_baseline, simple_contract, wait_for
 from warehouse.evaluation_rates import read_evaluation_rates
 
 START_MS = 1_790_000_000_000
@@ -60,13 +60,13 @@ def evaluations(pipeline: Pipeline) -> list[dict[str, Any]]:
     return [json.loads(value) for value in values if value and b'"model":"toy.' in value]
 
 
-def wait_evaluations(pipeline: Pipeline, n: int) -> list[dict[str, Any]]:
+def wait_evaluations(pipeline: Pipeline, n: int, patience_s: float = PATIENCE_S) -> list[dict[str, Any]]:
     def enough() -> list[dict[str, Any]]:
         pipeline.alive()
         events_read = evaluations(pipeline)
         return events_read if len(events_read) >= n else []
 
-    result: list[dict[str, Any]] = wait_for(enough, f"{n} evaluations")
+    result: list[dict[str, Any]] = wait_for(enough, f"{n} evaluations", patience_s)
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from barograph.contract import Contract, Text
 from barograph.contract.evaluators import Evaluator, EvaluatorBudget
@@ -32,8 +34,11 @@ class FlappingEndpoint:
 
     def __init__(self) -> None:
         self.is_down = False
+        self.hangs_until: threading.Event | None = None
 
     def __call__(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], number: int) -> None:
+        if self.hangs_until is not None:
+            self.hangs_until.wait(60)
         if self.is_down or number % 3 == 1:
             send(handler, b"{}", 503)
             return
@@ -68,6 +73,11 @@ def contract(**settings: Any) -> Contract:
     return simple_contract(text=Text(content="redact", sample=1.0), evaluators={"faithful": judge})
 
 
+def outcome_of(event: dict[str, Any]) -> str:
+    """Return why an evaluation has no result; `class` if it has one."""
+    return str(event.get("error") or event.get("status") or "class")
+
+
 def start(pipeline: Pipeline, server: JudgeServer, folder: Path, **settings: Any) -> None:
     endpoints = f"small=judge-1@{server.url}#0.5/2"
     pipeline.start("evaluator", evaluator={"folder": str(folder), "endpoints": endpoints, "key": "sk-1", **settings})
@@ -96,15 +106,15 @@ def test_an_endpoint_that_flaps_and_an_evaluator_that_is_killed(
     for i in range(n):
         event = by_id[f"a{i}"]
         assert event["context"]["kind"] == "judge"
-        if "error" in event:
-            assert event["error"] in ("judge-prose", "judge-overloaded", "judge-breaker")
+        if outcome_of(event) != "class":
+            assert outcome_of(event) in ("judge-prose", "judge-overloaded", "judge-breaker", "skipped-lag")
             assert "class" not in event
             continue
         assert event["class"] == ("faulty" if i % 2 else "sound")
         assert event["context"]["answer_text"] == "Ask <email>."
         assert event["metrics"]["input_tokens"] == 11
         assert event["metrics"]["cost_usd"] == pytest.approx((11 * 0.5 + 7 * 2) / 1e6)
-    outcomes = Counter(event.get("error", "class") for event in events)
+    outcomes = Counter(outcome_of(event) for event in events)
     assert outcomes["class"] > n // 2
     assert outcomes["judge-prose"] > 0
     everything = json.dumps(events) + pipeline.log("evaluator-0")
@@ -119,11 +129,11 @@ def test_a_budget_skips_what_it_does_not_cover(pipeline: Pipeline, server: Judge
     register(pipeline, contract(budget=EvaluatorBudget(calls=240)))
     produce(pipeline, range(n))
     start(pipeline, server, folder)
-    outcomes = Counter(event.get("error", "class") for event in wait_evaluations(pipeline, n))
+    outcomes = Counter(outcome_of(event) for event in wait_evaluations(pipeline, n))
     pipeline.alive()
     # Five minutes' worth at once, and a little for the time that passed; attempts beyond the first count too.
     assert 90 <= outcomes["skipped-budget"] < n
-    assert outcomes["class"] >= 5
+    assert outcomes["class"] >= 5, outcomes
     assert len(evaluations(pipeline)) == n
 
 
@@ -135,7 +145,7 @@ def test_an_endpoint_that_fails_delays_nobody(
     register(pipeline, contract())
     produce(pipeline, range(200))
     start(pipeline, server, folder, timeout_s=1.0)
-    outcomes = Counter(event.get("error", "class") for event in wait_evaluations(pipeline, 200))
+    outcomes = Counter(outcome_of(event) for event in wait_evaluations(pipeline, 200))
     assert set(outcomes) <= {"judge-overloaded", "judge-breaker"}
     assert outcomes["judge-breaker"] > 100
     endpoint.is_down = False
@@ -154,7 +164,8 @@ def test_answers_of_long_ago_are_skipped(pipeline: Pipeline, server: JudgeServer
     time.sleep(1.5)  # the age since receipt is what is tested
     start(pipeline, server, folder, lag_s=1.0)
     first = wait_evaluations(pipeline, 10)
-    assert {event.get("error") for event in first} == {"skipped-lag"}
+    assert {outcome_of(event) for event in first} == {"skipped-lag"}
+    assert not any("error" in event for event in first), "what is skipped on purpose is no failure"
     pipeline.stop()
     assert not server.bodies
 
@@ -174,3 +185,27 @@ def test_another_rubric_is_another_version(pipeline: Pipeline, server: JudgeServ
     wait_for(changed, "a second version")
     (folder / "faithful.yaml").write_text(RUBRIC.replace("scale", "scales"), encoding="utf-8")
     wait_for(lambda: "scales" in pipeline.log("evaluator-0"), "the message about the rubric")
+
+
+def test_an_endpoint_that_hangs_delays_checks_by_a_limited_time(
+    pipeline: Pipeline, endpoint: FlappingEndpoint, server: JudgeServer, folder: Path
+) -> None:
+    endpoint.hangs_until = server.stopping
+    pipeline.create(2)
+    own = contract()
+    own = msgspec.structs.replace(own, evaluators={**own.evaluators, "refuses": Evaluator(check="refusal")})
+    register(pipeline, own)
+    produce(pipeline, range(60))
+    start(pipeline, server, folder, timeout_s=2.0)
+    events = wait_evaluations(pipeline, 120, patience_s=100.0)
+    outcomes = Counter((event["model"], outcome_of(event)) for event in events)
+    assert outcomes["toy.refuses", "class"] == 60
+    judged = {outcome for model, outcome in outcomes if model == "toy.faithful"}
+    assert judged <= {"judge-timeout", "judge-breaker", "skipped-lag"}
+    assert "judge-timeout" in judged
+    # A stop does not wait for calls.
+    produce(pipeline, range(100, 140))
+    wait_for(lambda: len(server.bodies) > 0, "a call")
+    pipeline.stop()
+    stopped = [json.loads(line) for line in pipeline.log("evaluator-0").splitlines() if '"stopped"' in line]
+    assert [line["reason"] for line in stopped] == ["requested"]

@@ -11,9 +11,9 @@ _RANGE = "$__timeFilter(at)"
 # Names of evaluator models begin with the model's name, so that the primary key finds them.
 _OWN = f"startsWith(evaluator_model, concat({_MODEL}, '.')) AND model = {_MODEL}"
 _ONCE = f"""
-    SELECT evaluator, evaluator_version, kind, at, prompt, class, label, error, latency_ms, cost_usd
+    SELECT evaluator, evaluator_version, kind, at, prompt, class, label, error, latency_ms, cost_usd, share
     FROM evaluations WHERE {_OWN} AND {_RANGE}
-    LIMIT 1 BY evaluator_model, evaluator_version, id, version
+    ORDER BY class = '' LIMIT 1 BY evaluator_model, evaluator_version, id, version
 """
 
 
@@ -54,11 +54,12 @@ RATES = table(
         {finite("faulty")} AS faulty,
         {interval(f"({_end('-')}) * 100", f"({_end('+')}) * 100")} AS interval,
         multiIf(judged = 0, 'no result', labels = 0, 'no labels', isNaN(faulty), 'no labels of one verdict',
-            labels < 50, 'few labels', '') AS insufficient
+            labels < 50, 'few labels', shares > 1, 'several shares', '') AS insufficient
     FROM
     (
         SELECT
             evaluator, evaluator_version, prompt, max(at) AS newest,
+            uniqExact(share) AS shares,
             countIf(class != '') AS judged,
             countIf(class = '') AS without_result,
             countIf(class = 'faulty' AND label != '') AS flagged_gold,

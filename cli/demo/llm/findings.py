@@ -9,6 +9,7 @@ from typing import Any
 
 from cli.demo.expectation import DemoExpectation
 from cli.demo.llm.bot_process import BotCall
+from cli.demo.llm.evaluated import evaluation_expectation, read_evaluations, unevaluated
 from cli.demo.llm.search import tables_with, topics_with
 from cli.demo.llm.training import CANDIDATE, MODEL, PRICES, PRODUCTION
 from cli.demo.query_result import DemoQuery, query_rows
@@ -40,6 +41,10 @@ class LlmFindings:
     """The guard's change of the label; see `rolled_back`."""
     topics: DemoQuery
     """The last window of each text feature: field, end, PSI, its interval, events, level."""
+    evaluations: DemoQuery
+    """Per evaluator; see `read_evaluations`."""
+    remaining: int
+    """Answers without an evaluation."""
     recorded: dict[str, dict[str, Any]]
     """Id of a generation → its metrics."""
     facts: int
@@ -84,6 +89,8 @@ def read_findings(settings: Settings, client: Client, calls: Sequence[BotCall], 
         looks,
         rolled_back(client),
         topics,
+        read_evaluations(client),
+        unevaluated(client),
         {str(row[0]): dict(row[1]) for row in rows},
         int(facts),
         (messages, searched),
@@ -117,6 +124,10 @@ def report_findings(report: DemoReport, findings: LlmFindings) -> None:
     names = ("field", "window end", "PSI", "low", "high", "generations", "level")
     report.table(names, [[str(value) for value in row] for row in findings.topics], numbers=range(2, 6))
     report.query(findings.topics.sql)
+    report.signal("Quality", "how many answers are faulty? A judge errs, too: labels of people say how often")
+    columns = ("evaluator", "version", "evaluations", "no result", "flagged %")
+    report.table(columns, [[str(value) for value in row] for row in findings.evaluations], numbers=range(2, 5))
+    report.query(findings.evaluations.sql)
 
 
 def expectations(findings: LlmFindings) -> list[DemoExpectation]:
@@ -172,6 +183,7 @@ def expectations(findings: LlmFindings) -> list[DemoExpectation]:
             levels.get("topic") == "major" and levels.get("language") not in ("minor", "major"),
             ", ".join(f"{field} {level}" for field, level in sorted(levels.items())),
         ),
+        evaluation_expectation(findings.evaluations, findings.remaining),
         DemoExpectation(
             "a secret that customers wrote is in no message and in no row",
             not findings.leaks and min(findings.searched) > 0,

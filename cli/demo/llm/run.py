@@ -20,6 +20,7 @@ from cli.demo.demo_run import DemoRun
 from cli.demo.errors import DemoError
 from cli.demo.fresh_start import LLM_DEMO
 from cli.demo.llm.bot_process import BotProcess
+from cli.demo.llm.evaluated import unevaluated
 from cli.demo.llm.findings import expectations, read_findings, report_findings, rolled_back
 from cli.demo.llm.training import (
     CANDIDATE,
@@ -43,6 +44,7 @@ from streams.prompts.changes import Author, move_label, register_versions
 from warehouse.client import Client, connect
 
 PROMPTS_FOLDER = Path(examples.support_bot.__file__).parent / "prompts"
+EVALUATORS_FOLDER = PROMPTS_FOLDER.with_name("evaluators")
 WARM_UP_CALLS = 120
 """Generations that the first baseline is made from."""
 COMPARED_CALLS, CHANGED_CALLS = 400, 150
@@ -52,7 +54,7 @@ PHASE_S = 400.0
 COUNTED_S = 90.0
 """Longest time until the last generation is counted."""
 DAY_S = 86_400
-SECRET = "My card is 4556 7375 8689 9855"  # noqa: S105 - planted, to be searched for
+CARD = "4556 7375 8689 9855"
 """Customers write it into questions; it must appear nowhere."""
 CHANGED_TOPIC, CHANGED_SHARE = "returns", 0.7
 AUTHOR = "demo"
@@ -89,8 +91,10 @@ class LlmDemo(DemoRun):
             variable_of("otlp.wait_s"): "1",
             variable_of("scrape.targets"): f"{MODEL}={model.root_url}/metrics",
             variable_of("scrape.interval_s"): "5",
+            variable_of("evaluator.folder"): str(EVALUATORS_FOLDER),
+            variable_of("evaluator.endpoints"): f"small={VERSION}@{model.url}",
         }
-        self._start_processors(settings, (*KINDS, "otlp", "guard", "scrape"), variables)
+        self._start_processors(settings, (*KINDS, "otlp", "guard", "scrape", "evaluator"), variables)
         bot = self._start_bot(settings, model, port, origin_s)
         with connect(settings.warehouse) as client:
             self._warm_up(settings, client, bot, first)
@@ -100,8 +104,9 @@ class LlmDemo(DemoRun):
             with self._timed("counting"):
                 calls = bot.calls()
                 self._wait(lambda: _recorded(client) >= len(calls), COUNTED_S, f"{len(calls)} recorded generations")
+                self._wait(lambda: unevaluated(client) == 0, COUNTED_S, "the evaluations of all answers")
             self._record_end = datetime.now(UTC)
-            findings = read_findings(settings, client, calls, SECRET)
+            findings = read_findings(settings, client, calls, CARD)
         report_findings(self._report, findings)
         current = expectations(findings)
         self._report.expectations(current)
@@ -148,7 +153,7 @@ class LlmDemo(DemoRun):
             "record": str(self._folder / "calls.jsonl"),
             "seed": 1,
             "origin_s": origin_s,
-            "plant": SECRET,
+            "plant": f"My card is {CARD}",
         }
         bot = BotProcess(options, self._local.log_dir / "support-bot.log")
         self._stack.callback(bot.stop)

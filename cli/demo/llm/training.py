@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pyarrow.parquet as pq
 from barograph.contract import Arms, Contract, Field, Rollback, Slo, Text, TokenPrice, Window
+from barograph.contract.evaluators import Evaluator, EvaluatorBudget
 from barograph.text.codebook import Codebook
 from barograph.text.embedding import SentenceEncoder
 from barograph.text.training import train_codebook
@@ -42,6 +43,11 @@ ROLLBACK = Rollback(
 production."""
 
 
+EVALUATORS = {
+    "refuses": Evaluator(check="refusal"),
+    "helpful": Evaluator(judge="helpful.yaml", endpoint="small", share=0.05, budget=EvaluatorBudget(calls=2_000)),
+}
+"""A check of all answers, and the bot's own model as a judge of a few: it is too small to be a good one."""
 PRICES = (TokenPrice(version="*", input=0.1, output=0.4),)
 """An invented price, in US dollars per million tokens."""
 
@@ -62,7 +68,8 @@ def first_contract(codebook: Codebook) -> Contract:
         lateness_s=HOUR_S // 4,
         out_of_order_s=HOUR_S // 4,
         windows=(WINDOW,),
-        text=Text(codebook=codebook.id, languages=("en",)),
+        text=Text(codebook=codebook.id, languages=("en",), content="redact", sample=1.0),
+        evaluators=EVALUATORS,
         slo=SLO,
         prices=PRICES,
     )
@@ -99,6 +106,7 @@ def infer_contract(client: Client, table: Path, first: Contract) -> InferResult:
         lateness_s=first.lateness_s,
         out_of_order_s=first.out_of_order_s,
         text=first.text,
+        evaluators=first.evaluators,
         slo=SLO,
         prices=PRICES,
         rollback=ROLLBACK,

@@ -31,7 +31,30 @@ class GroundingResult:
     """Characters after the first `MAX_ANSWER_CHARS`, which were not read."""
 
 
-def measure_grounding(answer: str, context: Iterable[str], ngram_tokens: int = NGRAM_TOKENS) -> GroundingResult:
+class GroundingContext:
+    """The n-grams of the texts that a model received, for many answers."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        """Split the texts into tokens.
+
+        Raises:
+            AnswerCheckError: The texts are too long.
+        """
+        context = list(texts)
+        length = sum(map(len, context))
+        if length > MAX_CONTEXT_CHARS:
+            raise AnswerCheckError(f"the context has {length:,} characters; pass at most {MAX_CONTEXT_CHARS:,}")
+        self._sequences = [[token.key for token in tokenize(text)] for text in context]
+        self._ngrams: dict[int, set[tuple[str, ...]]] = {}
+
+    def ngrams(self, size: int) -> set[tuple[str, ...]]:
+        """Return all n-grams of a size; they are computed once."""
+        if size not in self._ngrams:
+            self._ngrams[size] = {ngram for keys in self._sequences for ngram in _ngrams(keys, size)}
+        return self._ngrams[size]
+
+
+def measure_grounding(answer: str, context: GroundingContext, ngram_tokens: int = NGRAM_TOKENS) -> GroundingResult:
     """Measure how many n-grams of an answer's sentences are in the context.
 
     A low value means other words, not wrong ones: a good paraphrase has one too.
@@ -42,24 +65,17 @@ def measure_grounding(answer: str, context: Iterable[str], ngram_tokens: int = N
         ngram_tokens: Tokens of an n-gram, from 1. A shorter sentence is one n-gram of its length.
 
     Raises:
-        AnswerCheckError: The context is too long, or `ngram_tokens` is less than 1.
+        AnswerCheckError: `ngram_tokens` is less than 1.
     """
     if ngram_tokens < 1:
         raise AnswerCheckError(f"an n-gram has at least 1 token, not {ngram_tokens}")
-    texts = list(context)
-    length = sum(map(len, texts))
-    if length > MAX_CONTEXT_CHARS:
-        raise AnswerCheckError(f"the context has {length:,} characters; pass at most {MAX_CONTEXT_CHARS:,}")
-    sequences = [[token.key for token in tokenize(text)] for text in texts]
-    known: dict[int, set[tuple[str, ...]]] = {}
     total = matches = 0
     least: tuple[float, tuple[int, int]] | None = None
     for sentence in _sentences(answer[:MAX_ANSWER_CHARS]):
         size = min(ngram_tokens, len(sentence))
-        if size not in known:
-            known[size] = {ngram for keys in sequences for ngram in _ngrams(keys, size)}
         ngrams = _ngrams([token.key for token in sentence], size)
-        count = sum(ngram in known[size] for ngram in ngrams)
+        known = context.ngrams(size)
+        count = sum(ngram in known for ngram in ngrams)
         total += len(ngrams)
         matches += count
         share = count / len(ngrams)

@@ -216,7 +216,7 @@ CREATE VIEW IF NOT EXISTS evaluations
     arm LowCardinality(String) COMMENT 'Arm of the answer; empty if there is none',
     class LowCardinality(String) COMMENT 'faulty or sound; empty without a result',
     score Float64 COMMENT 'Score of the evaluator; NaN if it has none',
-    error LowCardinality(String) COMMENT 'Why there is no result; empty if there is one, or if the check is undecided',
+    error LowCardinality(String) COMMENT 'Why there is no result, or why the answer was skipped; empty if there is one, or if the check is undecided',
     share Float64 COMMENT 'Probability with which the answer was chosen, among those with text',
     latency_ms Float64 COMMENT 'Duration of the evaluation in milliseconds',
     tokens Float64 COMMENT 'Input and output tokens of the judge',
@@ -238,21 +238,25 @@ SELECT
     event.arm,
     event.class,
     event.score,
-    event.error,
+    if(event.error = '', event.status, event.error) AS error,
     toFloat64OrZero(event.context['sample']) AS share,
     event.latency_ms,
     ifNull(event.metrics['input_tokens'], 0) + ifNull(event.metrics['output_tokens'], 0) AS tokens,
     ifNull(event.metrics['cost_usd'], 0) AS cost_usd,
-    truth.label
+    multiIf(
+        truth.form IN ('faulty', 'true', '1', '1.0', 'yes', 'y', 't'), 'faulty',
+        truth.form IN ('sound', 'false', '0', '0.0', 'no', 'n', 'f'), 'sound',
+        ''
+    ) AS label
 FROM
 (
-    SELECT model, version, id, at, arm, context, class, score, metrics, latency_ms, error
+    SELECT model, version, id, at, arm, context, class, score, metrics, latency_ms, status, error
     FROM predictions FINAL
     WHERE context['kind'] IN ('check', 'judge')
 ) AS event
 LEFT JOIN
 (
-    SELECT model, id, argMax(revision.label, (revision.at, epoch, offset, message_index)) AS label
+    SELECT model, id, lower(trimBoth(argMax(revision.label, (revision.at, epoch, offset, message_index)))) AS form
     FROM labels AS revision FINAL
     GROUP BY model, id
 ) AS truth ON event.model = truth.model AND event.id = truth.id

@@ -11,6 +11,7 @@ import msgspec
 
 from barograph.contract.evaluators import CHECKS, Evaluator, EvaluatorBudget
 from barograph.contract.kinds import (
+    MAX_NAME_CHARS,
     ChoiceKind,
     IntegerKind,
     Key,
@@ -123,6 +124,14 @@ def evaluator_failures(contract: Contract) -> Iterator[tuple[Path, str, tuple[Pa
         if not _NAME.fullmatch(name):
             message = f"{quoted(name)} is not a name of an evaluator; write up to 60 letters, digits, - and _"
             yield path, message, ()
+        if len(contract.model) + 1 + len(name) > MAX_NAME_CHARS:
+            message = f"makes a name of more than {MAX_NAME_CHARS} characters with the model's; shorten one"
+            yield path, message, (("model",),)
+        if contract.rollback is not None and contract.arms is not None and name in contract.rollback.margins:
+            shares = {evaluator.prompts.get(arm, evaluator.share) for arm in contract.arms.shares}
+            if len(shares) > 1:
+                message = "differ between the arms that rollback compares; write one share for all of them"
+                yield (*path, "prompts"), message, (("rollback", "margins", name),)
         if bool(evaluator.check) == bool(evaluator.judge):
             message = "has both check and judge" if evaluator.check else "has neither check nor judge"
             yield path, f"{message}; write one of them", ((*path, "check"), (*path, "judge"))

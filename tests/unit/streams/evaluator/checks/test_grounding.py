@@ -7,7 +7,7 @@ import time
 import pytest
 
 from streams.evaluator.checks.errors import AnswerCheckError
-from streams.evaluator.checks.grounding import MAX_CONTEXT_CHARS, measure_grounding
+from streams.evaluator.checks.grounding import MAX_CONTEXT_CHARS, GroundingContext, measure_grounding
 from streams.evaluator.checks.limits import MAX_ANSWER_CHARS
 
 CONTEXT = "Customers may return goods within 30 days of delivery. Opened software cannot be returned."
@@ -28,12 +28,12 @@ CONTEXT = "Customers may return goods within 30 days of delivery. Opened softwar
     ],
 )
 def test_values(answer: str, value: float | None) -> None:
-    assert measure_grounding(answer, [CONTEXT]).value == value
+    assert measure_grounding(answer, GroundingContext([CONTEXT])).value == value
 
 
 def test_the_least_supported_sentence() -> None:
     answer = "Customers may return goods. It takes 1.5 hours at the counter! Opened software cannot be returned."
-    result = measure_grounding(answer, ["Nothing.", CONTEXT])
+    result = measure_grounding(answer, GroundingContext(["Nothing.", CONTEXT]))
     assert result.least_span is not None
     assert answer[slice(*result.least_span)] == "It takes 1.5 hours at the counter"
     assert result.least_value == 0.0
@@ -42,27 +42,27 @@ def test_the_least_supported_sentence() -> None:
 
 
 def test_no_context_supports_nothing() -> None:
-    assert measure_grounding("Customers may return goods.", []).value == 0.0
+    assert measure_grounding("Customers may return goods.", GroundingContext([])).value == 0.0
 
 
 def test_longer_ngrams_are_stricter() -> None:
     answer = "Goods within 30 days of delivery may be returned."
-    values = [measure_grounding(answer, [CONTEXT], size).value or 0.0 for size in (1, 2, 3, 5)]
+    values = [measure_grounding(answer, GroundingContext([CONTEXT]), size).value or 0.0 for size in (1, 2, 3, 5)]
     assert values == sorted(values, reverse=True)
     assert values[0] > values[-1]
 
 
 def test_arguments_that_cannot_be_used() -> None:
     with pytest.raises(AnswerCheckError, match="at least 1 token"):
-        measure_grounding("a", ["a"], 0)
+        measure_grounding("a", GroundingContext(["a"]), 0)
     with pytest.raises(AnswerCheckError, match="at most 2,000,000"):
-        measure_grounding("a", ["a" * MAX_CONTEXT_CHARS, "b"])
+        measure_grounding("a", GroundingContext(["a" * MAX_CONTEXT_CHARS, "b"]))
 
 
 @pytest.mark.parametrize("piece", ["a", "word ", ".", ". ", ".)", "\n", "مرحبا ", "退货", "\x00", "\u202eé"])
 def test_hostile_text_takes_bounded_time(piece: str) -> None:
     text = piece * (2 * MAX_ANSWER_CHARS // len(piece))
     started = time.process_time()
-    result = measure_grounding(text, [text])
+    result = measure_grounding(text, GroundingContext([text]))
     assert time.process_time() - started < 20
     assert result.unread_chars == len(text) - MAX_ANSWER_CHARS
