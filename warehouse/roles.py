@@ -221,6 +221,12 @@ ROLES: tuple[Role, ...] = (
         _PROMPTS,
     ),
     Role(
+        "barograph_review",
+        "`barograph review`: reads answers with their texts, and stores labels of people",
+        ("contracts", "evaluations", "labels", "predictions", "reviews"),
+        ("reviews",),
+    ),
+    Role(
         "barograph_sketcher",
         "the sketcher, the receiver of spans, and the evaluator",
         (*_REGISTRY, "codebooks"),

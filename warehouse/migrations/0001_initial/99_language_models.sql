@@ -243,7 +243,12 @@ SELECT
     event.latency_ms,
     ifNull(event.metrics['input_tokens'], 0) + ifNull(event.metrics['output_tokens'], 0) AS tokens,
     ifNull(event.metrics['cost_usd'], 0) AS cost_usd,
-    truth.label
+    -- All forms of a flag: publishers send `true` for faulty.
+    multiIf(
+        lower(trimBoth(truth.label)) IN ('faulty', 'true', '1', '1.0', 'yes', 'y', 't'), 'faulty',
+        lower(trimBoth(truth.label)) IN ('sound', 'false', '0', '0.0', 'no', 'n', 'f'), 'sound',
+        ''
+    ) AS label
 FROM
 (
     SELECT model, version, id, at, arm, context, class, score, metrics, latency_ms, error
