@@ -81,6 +81,11 @@ COMMANDS: dict[str, _Command] = {
         "evaluations_command",
         "Show how many answers of a language model are faulty, by checks and judges and the labels of people.",
     ),
+    "review": _Command(
+        "cli.review.command",
+        "review_app",
+        "Label answers of a language model on a local page or in files, and see how far reviewers agree.",
+    ),
     "codebook": _Command(
         "cli.codebook.command", "codebook_app", "Train, show and name codebooks, which assign topics to prompts."
     ),

@@ -199,8 +199,9 @@ class ReviewServer(LoopbackServer):
             client.close()
 
     def _item(self, values: dict[str, Any]) -> ReviewItem:
-        key = (values.get("id"), values.get("version"))
-        item = self._items.get(key) if all(isinstance(each, str) for each in key) else None
+        event_id, version = values.get("id"), values.get("version")
+        is_key = isinstance(event_id, str) and isinstance(version, str)
+        item = self._items.get((str(event_id), str(version))) if is_key else None
         if item is None:
             raise InvalidRequest("This answer is not in the queue of this reviewer. Reload the page.", 404)
         return item
@@ -236,7 +237,11 @@ def _citation(result: CitationResult, documents: DocumentSet) -> dict[str, str]:
     before = passage = after = ""
     if result.document_id is not None and result.span is not None:
         text, (start, end) = documents.sequence(result.document_id).original, result.span
-        before, passage, after = text[max(0, start - PASSAGE_CHARS) : start], text[start:end], text[end:][:PASSAGE_CHARS]
+        before, passage, after = (
+            text[max(0, start - PASSAGE_CHARS) : start],
+            text[start:end],
+            text[end:][:PASSAGE_CHARS],
+        )
     claim = result.claim
     return {
         "claim": visible(claim.quote or claim.statement),
