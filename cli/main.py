@@ -79,7 +79,7 @@ COMMANDS: dict[str, _Command] = {
     "evaluations": _Command(
         "cli.evaluations.command",
         "evaluations_command",
-        "Show how many answers of a language model are faulty, by checks and judges and the labels of people.",
+        "Show how many answers are faulty, by checks and judges, corrected by the labels of people.",
     ),
     "review": _Command(
         "cli.review.command",

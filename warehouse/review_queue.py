@@ -222,6 +222,17 @@ def read_review_text(client: Client, source: ReviewSource, item: ReviewItem) -> 
     return ReviewText(prompt, answer, *(evaluations[0] if evaluations else ("", float("nan"), "", "", "")))
 
 
+def read_answer_texts(client: Client, model: str, ids: Sequence[str]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Return prompts and answers of a model by (id, version), where the text is stored."""
+    rows = client.rows(
+        "SELECT id, version, any(context['prompt_text']), any(context['answer_text']) AS answer FROM predictions FINAL "
+        "WHERE model = {model:String} AND id IN {ids:Array(String)} AND context['answer_text'] != '' "
+        "GROUP BY id, version",
+        {"model": model, "ids": list(ids)},
+    )
+    return {(event_id, version): (prompt, answer) for event_id, version, prompt, answer in rows}
+
+
 def known_answers(client: Client, evaluator_model: str, ids: Sequence[str]) -> dict[tuple[str, str], bool]:
     """Return the evaluated answers among some ids, as (id, version), with whether the evaluator has a result."""
     rows = client.rows(

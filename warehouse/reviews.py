@@ -153,6 +153,6 @@ def _weeks(reviews: Sequence[Review]) -> tuple[ReviewerWeek, ...]:
         day = each.at.astimezone(UTC).date()
         labels[each.reviewer, day - timedelta(days=day.weekday())].append(each.label)
     return tuple(
-        ReviewerWeek(reviewer, week, len(given), given.count(FAULTY), given.count(UNSURE))
-        for (reviewer, week), given in sorted(labels.items())
+        ReviewerWeek(reviewer, week, len(values), values.count(FAULTY), values.count(UNSURE))
+        for (reviewer, week), values in sorted(labels.items())
     )

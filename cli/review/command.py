@@ -109,6 +109,95 @@ def serve_command(
         print_sending(terminal, server.labelled, gold)
 
 
+_Format = Annotated[
+    Literal["csv", "label-studio"],
+    typer.Option("--format", help="csv, or label-studio: the JSON of Label Studio.", show_default=False),
+]
+
+
+def export_command(
+    model: _Model,
+    evaluator: _Evaluator,
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.", show_default=False)],
+    file_format: _Format,
+    share: _Share = None,
+    purpose: _For = "gold",
+    since: _Since = "30d",
+    config: ConfigOption = None,
+) -> None:
+    """Write all labels of an evaluator, and the chosen answers that need more, with their texts.
+
+    The file has prompts and answers as they are stored: treat it as personal data.
+
+    Examples:
+        barograph review export support-bot cited gold.csv --format csv --share 0.05
+        barograph review export support-bot cited tasks.json --format label-studio
+    """
+    from datetime import UTC, datetime
+
+    from cli.file_writes import replace_file
+    from cli.review.evaluator import check_share, find_evaluator
+    from cli.review.exchange import collect_entries
+    from cli.review.label_files import write_csv, write_label_studio
+    from cli.settings import load_settings
+    from cli.terminal import Terminal, plural
+    from cli.times import parse_since
+    from warehouse.client import connect
+    from warehouse.review_queue import GOLD_SHARE, LEARNING_SHARE
+
+    now = datetime.now(UTC)
+    start = parse_since("--since", since, now)
+    default = GOLD_SHARE if purpose == "gold" else LEARNING_SHARE
+    share = check_share("--share", default if share is None else share)
+    settings = load_settings(config, needs=("clickhouse",))
+    with connect(settings.warehouse) as client:
+        source, _ = find_evaluator(client, model, evaluator, start, now)
+        entries = collect_entries(client, source, purpose, share)
+    text = write_csv(entries) if file_format == "csv" else write_label_studio(entries)
+    replace_file(path, text.encode("utf-8", "replace"))
+    labels = sum(bool(entry.label) for entry in entries)
+    Terminal().line(f"{path}: {plural(labels, 'label')}, {plural(len(entries) - labels, 'answer')} to label.")
+
+
+def import_command(
+    model: _Model,
+    evaluator: _Evaluator,
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The file to read.", show_default=False)],
+    file_format: _Format,
+    reviewer: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="The reviewer of labels without one.", show_default=False),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Store the labels of a file. What is stored already does not change, so a file can be imported again.
+
+    Labels that cannot be stored are listed with their place, the others are stored, and the exit code is 1.
+
+    Examples:
+        barograph review import support-bot cited gold.csv --format csv
+        barograph review import support-bot cited project-7.json --format label-studio --as ana
+    """
+    from datetime import UTC, datetime
+
+    from cli.review.evaluator import check_reviewer, find_evaluator
+    from cli.review.exchange import import_entries, print_import, read_entries
+    from cli.review.gold_labels import GoldLabels
+    from cli.settings import load_settings
+    from cli.terminal import Terminal
+    from warehouse.client import connect
+
+    now = datetime.now(UTC)
+    entries, cancelled = read_entries(path, file_format, None if reviewer is None else check_reviewer(reviewer))
+    settings = load_settings(config)
+    with connect(settings.warehouse) as client:
+        source, contract = find_evaluator(client, model, evaluator, now, now)
+        gold = GoldLabels(contract, settings)
+        plan = import_entries(client, source.evaluator_model, entries, gold, now)
+    plan.cancelled = cancelled
+    print_import(Terminal(), path, plan, gold)
+
+
 def agreement_command(
     model: _Model, evaluator: _Evaluator, as_json: JsonOption = False, config: ConfigOption = None
 ) -> None:
@@ -142,4 +231,6 @@ def agreement_command(
 
 
 review_app.command("serve", help=help_text(serve_command))(serve_command)
+review_app.command("export", help=help_text(export_command))(export_command)
+review_app.command("import", help=help_text(import_command))(import_command)
 review_app.command("agreement", help=help_text(agreement_command))(agreement_command)

@@ -1,4 +1,4 @@
-"""The page of `barograph review` in Chromium: keys, hostile texts, and servers that are away."""
+"""The page of `barograph review` in Chromium: keys, hostile texts, and servers that do not answer."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ReviewPage:
     def gold(self, **changes: Any) -> GoldLabels:
         derived = next(each for each in evaluator_contracts(contract()) if each.model == EVALUATOR)
         settings = self.settings
-        # The clock stands still: labels can be taken back until they are sent on request, or at the end.
+        # The clock does not advance: labels can be taken back until they are sent on request, or at the end.
         return GoldLabels(derived, Settings(**{**_fields(settings), **changes}), clock=lambda: 0.0)
 
     def server(self, reviewer: str = "ana", gold: GoldLabels | None = None, **options: Any) -> ReviewServer:
@@ -144,7 +144,7 @@ def test_ten_answers_are_labelled_by_keyboard(review: ReviewPage) -> None:
             press(page, key)
         page.wait_for_selector("#done:visible")
         saved(page)
-        # The last label is taken back and given anew: it was not sent yet.
+        # The last label is taken back before it is sent, and replaced.
         press(page, "Backspace")
         saved(page)
         assert page.is_hidden("#message")
@@ -182,7 +182,7 @@ def test_ten_answers_are_labelled_by_keyboard(review: ReviewPage) -> None:
     assert (group.judged, group.labels, group.agreeing) == (N, len(decided), agreeing)
 
 
-def test_labels_survive_servers_that_are_away(review: ReviewPage) -> None:
+def test_labels_survive_outages(review: ReviewPage) -> None:
     """Without Kafka labels wait in ClickHouse; without ClickHouse they wait in the page."""
     gold = review.gold(bootstrap_servers="127.0.0.1:1")
     server = review.server(gold=gold)

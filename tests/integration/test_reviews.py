@@ -71,9 +71,9 @@ def test_labels_for_learning_do_not_thin_out_gold(answers: Client) -> None:
     """A random part without the uncertain answers would be biased."""
     everything = read_queue(answers, SOURCE, [], "ana", "gold", 1.0, 0.0)
     learned = [review(f"a{i}", "ana", reason="uncertain", probability=1.0) for i in range(10)]
-    mine = read_queue(answers, SOURCE, learned, "ana", "gold", 1.0, 0.0)
-    assert ids(everything) - ids(mine) == {f"a{i}" for i in range(10)}
-    assert sorted(mine.adopted, key=lambda each: each.id) == [
+    left = read_queue(answers, SOURCE, learned, "ana", "gold", 1.0, 0.0)
+    assert ids(everything) - ids(left) == {f"a{i}" for i in range(10)}
+    assert sorted(left.adopted, key=lambda each: each.id) == [
         replace(each, reason="random", probability=1.0) for each in sorted(learned, key=lambda each: each.id)
     ]
     assert ids(read_queue(answers, SOURCE, learned, "ben", "gold", 1.0, 0.0)) == ids(everything)
@@ -138,12 +138,12 @@ def test_gold_that_is_not_recorded_yet(client: Client) -> None:
 def test_agreement_of_reviewers_and_their_weeks(client: Client) -> None:
     monday = datetime(2026, 11, 2, tzinfo=UTC)
     labels = {"a": ("faulty", "faulty"), "b": ("sound", "faulty"), "c": ("sound", "sound"), "d": ("unsure", "sound")}
-    for event_id, given in labels.items():
+    for event_id, pair in labels.items():
         store_reviews(
             client,
             [
                 review(event_id, name, label, at=monday + timedelta(days=7 if event_id == "d" else 0))
-                for name, label in zip(("ana", "ben"), given, strict=True)
+                for name, label in zip(("ana", "ben"), pair, strict=True)
             ],
         )
     result = review_agreement(read_reviews(client, EVALUATOR))
