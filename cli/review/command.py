@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from cli.errors import CommandError
 from cli.options import ConfigOption, JsonOption, help_text
 
 review_app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -89,6 +90,8 @@ def serve_command(
     default = GOLD_SHARE if purpose == "gold" else LEARNING_SHARE
     share = check_share("--share", default if share is None else share)
     check_share("--second-share", second_share, least_is_zero=True)
+    if documents is not None and not documents.is_dir():
+        raise CommandError(f"--documents {documents} is not a folder: name one with the files .md and .txt.")
     cited = None if documents is None else DocumentSet(read_documents(documents, lambda _: None))
     settings = load_settings(config, needs=("kafka", "clickhouse") if purpose == "gold" else ("clickhouse",))
     with connect(settings.warehouse) as client:
