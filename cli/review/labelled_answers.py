@@ -87,9 +87,9 @@ def plan_import(
     for key, group in groups.items():
         labels = sorted({entry.label for entry in group})
         if len(labels) > 1:
-            places = " and ".join(entry.where for entry in group)
+            positions = " and ".join(entry.where for entry in group)
             plan.problems.append(
-                f"{places}: {key[2]} calls the answer {key[0]!r} both {' and '.join(labels)}; keep one of them"
+                f"{positions}: {key[2]} calls the answer {key[0]!r} both {' and '.join(labels)}; keep one of them"
             )
             continue
         # Of equal labels the latest one counts.
