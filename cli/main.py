@@ -86,6 +86,12 @@ COMMANDS: dict[str, _Command] = {
         "review_app",
         "Label answers of a language model on a local page or in files, and see how far reviewers agree.",
     ),
+    "eval": _Command(
+        "cli.eval.command",
+        "eval_app",
+        "Run evaluation suites on versions of models and prompts, and hold back those that are worse.",
+        exit_failed=EXIT_UNDECIDED,
+    ),
     "codebook": _Command(
         "cli.codebook.command", "codebook_app", "Train, show and name codebooks, which assign topics to prompts."
     ),
@@ -194,8 +200,8 @@ def barograph(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; always raises SystemExit.
 
-    Exit codes: 0 done, 1 failed with a message, 2 a wrong command line, 3 `plan` found changes or `promote` failed,
-    130 Ctrl-C.
+    Exit codes: 0 done, 1 failed with a message, 2 a wrong command line, 3 `plan` found changes, or `promote` or `eval`
+    failed, 130 Ctrl-C.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG in arguments

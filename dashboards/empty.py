@@ -7,6 +7,7 @@ _NO_REPORT = "No processor reported in this range."
 _NOT_COMPUTED = "Not computed yet: the guard does it once a day, for models with verdicts."
 _NO_SCRAPE = "No value in this range: no scraper runs, or the server does not report it."
 _NO_CALL = "No calls of a language model in this range."
+_NO_EVALUATION = "No evaluations in this range: no evaluators in the contract, or none runs."
 _NO_PREDICTION = "No predictions in this range: callers are down, or Pipeline is behind."
 
 EMPTY = {
@@ -116,6 +117,9 @@ EMPTY = {
         "topic_distance": "No window in this range, or topic_distance is no field of the contract.",
         "topic_recent": "No prompts with topics in this range.",
         "topic_distant": "No prompts with topics in this range.",
+        **dict.fromkeys(("fault_rates", "flagged"), _NO_EVALUATION),
+        "without_result": "No chosen answer in this range lacks a result, or no evaluator runs.",
+        **dict.fromkeys(("judge_cost", "judge_latency"), "No judge evaluated an answer in this range."),
     },
     "pipeline": {
         "processors": _NO_REPORT,

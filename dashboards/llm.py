@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from dashboards import llm_cost, llm_prompts, llm_serving, llm_text
+from dashboards import llm_cost, llm_prompts, llm_quality, llm_serving, llm_text
 from dashboards.layout import PlacedPanel, Row
 from dashboards.panels import AnyPanel, PanelInfo, stat_panel, time_series
 from dashboards.style import STYLE
@@ -149,5 +149,6 @@ def rows() -> list[Row]:
         llm_prompts.row(),
         llm_cost.row(),
         llm_text.row(),
+        llm_quality.row(),
         llm_serving.row(),
     ]

@@ -157,6 +157,11 @@ PANELS: dict[str, dict[str, int]] = {
         "topic_distance": 95,
         "topic_recent": 96,
         "topic_distant": 97,
+        "fault_rates": 101,
+        "flagged": 102,
+        "without_result": 103,
+        "judge_cost": 104,
+        "judge_latency": 105,
     },
     "pipeline": {
         "lag": 1,

@@ -48,6 +48,7 @@ CRITERIA = {
     "input_tokens": CriterionColumns("with_input_tokens", "input_tokens", "input_token_squares", "mean"),
     "output_tokens": CriterionColumns("with_output_tokens", "output_tokens", "output_token_squares", "mean"),
     "cost": CriterionColumns("with_cost", "micro_cost", "micro_cost_squares", "mean", 1e-6),
+    "faulty": CriterionColumns("evaluated", "faulty", "faulty", "share"),
 }
 """By criterion of the contract. More is worse."""
 COLUMNS = tuple(sorted({name for each in CRITERIA.values() for name in (each.events, each.total, each.squares)}))
@@ -85,6 +86,11 @@ class ArmComparison:
         )
 
 
+def own_margins(rollback: Rollback) -> dict[str, float]:
+    """Return the margins whose criteria are counted from predictions of the model itself, not of its evaluators."""
+    return {name: margin for name, margin in rollback.margins.items() if name in CRITERIA}
+
+
 def compare_hours(
     model: str, arms: Arms, rollback: Rollback, arm: str, hours: ArmHours, after: Mapping[str, int]
 ) -> list[ArmComparison]:
@@ -99,12 +105,12 @@ def compare_hours(
         after: time (Unix seconds) by criterion: only later ends are returned; without one, all.
     """
     control, others = arms.names[0], arms.names[1:]
-    alpha = ALPHA / (len(rollback.margins) * len(others))
+    alpha = ALPHA / ((rollback.criteria or len(rollback.margins)) * len(others))
     has_units = np.ones(len(hours.ends), np.bool_)
     if arms.unit:
         has_units = hours.units.min(axis=-1) >= rollback.units
     rows = []
-    for name, margin in rollback.margins.items():
+    for name, margin in own_margins(rollback).items():
         is_new = hours.ends > after.get(name, 0)
         if not is_new.any():
             continue

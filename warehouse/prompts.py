@@ -103,3 +103,25 @@ def _label_change(record: PromptLabel) -> Mapping[str, Any]:
         "reason": record.reason,
         "changed_by": record.changed_by,
     }
+
+
+def read_prompt(client: Client, name: str, version: int) -> dict[str, Any] | None:
+    """Read a version of a prompt: `name`, `version`, `template` and `config`; None if it is not registered.
+
+    Raises:
+        WarehouseError: ClickHouse rejects the query.
+        WarehouseBusy: ClickHouse does not answer.
+    """
+    rows = client.rows(
+        "SELECT template, is_chat, config FROM prompts FINAL WHERE name = {name:String} AND version = {version:UInt32}",
+        {"name": name, "version": version},
+    )
+    if not rows:
+        return None
+    template, is_chat, config = rows[0]
+    return {
+        "name": name,
+        "version": version,
+        "template": msgspec.json.decode(template) if is_chat else template,
+        "config": msgspec.json.decode(config),
+    }

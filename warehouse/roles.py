@@ -52,6 +52,7 @@ _JUDGED = (
     "volume",
 )
 _REPORTED = ("processor_metrics", "processors")
+_EVALUATIONS = ("eval_acceptances", "eval_items", "eval_runs")
 _PROMPTS = ("changes", "prompt_labels", "prompts")
 _ALL = ("*",)
 
@@ -225,6 +226,12 @@ ROLES: tuple[Role, ...] = (
         "`barograph review`: reads answers with their texts, and stores labels of people",
         ("contracts", "evaluations", "labels", "predictions", "reviews"),
         ("reviews",),
+    ),
+    Role(
+        "barograph_eval",
+        "`barograph eval`: store runs of evaluation suites, and which of them were accepted",
+        (*_EVALUATIONS, "prompts"),
+        _EVALUATIONS,
     ),
     Role(
         "barograph_sketcher",

@@ -10,6 +10,7 @@ from alerts.rule import Rule
 from alerts.templates.factory import RuleFactory
 from alerts.text import LabelRef, NumberRef
 from dashboards.uids import panel_link
+from warehouse.arm_comparisons import own_margins
 from warehouse.signals.prompts import prompt_harm
 
 EVERY_S = 600
@@ -20,7 +21,7 @@ def prompt_rules(factory: RuleFactory) -> Iterator[Rule]:
     """Rule on the looks at the arms of the section `rollback`."""
     contract = factory.contract
     rollback, arms = contract.rollback, contract.arms
-    if rollback is None or arms is None:
+    if rollback is None or arms is None or not own_margins(rollback):
         return
     control, *others = arms.names
     target = "" if rollback.to == PREVIOUS else f" --to {rollback.to}"
@@ -48,7 +49,7 @@ def prompt_rules(factory: RuleFactory) -> Iterator[Rule]:
             "`arm_comparisons` has all looks. Clears at a look whose interval includes the margin, or six hours after "
             "the last hour with both arms."
         ),
-        signal=prompt_harm(contract.model, control, others, tuple(rollback.margins)),
+        signal=prompt_harm(contract.model, control, others, tuple(own_margins(rollback))),
         about="performance",
         form="percent",
         has_bounds=True,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from barograph.contract import PREVIOUS, Rollback
+from barograph.contract.evaluator_contracts import evaluator_model
 
 from cli.contracts import read_contract
 from cli.errors import CommandError
@@ -44,9 +45,16 @@ def read_comparisons(client: Client, model: str) -> PromptComparisons:
             f"The contract of {model} does not compare prompts: add `rollback` and `arms`, and run `barograph apply`."
         )
     control, *others = contract.arms.names
+    rows = last_comparisons(client, model)
+    proposals = read_proposals(client, model=model)
+    for name in contract.evaluators:
+        if name in contract.rollback.margins:
+            own = evaluator_model(model, name)
+            rows += [replace(row, criterion=name) for row in last_comparisons(client, own)]
+            proposals += read_proposals(client, model=own)
     looks = tuple(
         row
-        for row in last_comparisons(client, model)
+        for row in rows
         if row.control == control and row.arm in others and row.criterion in contract.rollback.margins
     )
     if not looks:
@@ -54,8 +62,8 @@ def read_comparisons(client: Client, model: str) -> PromptComparisons:
             f"No hour of {model} has predictions of {control} and another arm yet: the scorer compares them once an "
             "hour of events has ended. See `barograph status`."
         )
-    proposals = tuple(each for each in read_proposals(client, model=model) if each.arm in others)
-    return PromptComparisons(model, contract.rollback, looks, proposals)
+    of_arms = tuple(each for each in proposals if each.arm in others)
+    return PromptComparisons(model, contract.rollback, looks, of_arms)
 
 
 def comparisons_json(comparisons: PromptComparisons) -> dict[str, Any]:

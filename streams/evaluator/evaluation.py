@@ -87,7 +87,7 @@ def evaluation_event(
         evaluation.score,
         class_,
         None,
-        evaluation.metrics or None,
+        _metrics(evaluation) or None,
         latency_ms,
         None,
         evaluation.error,
@@ -95,6 +95,13 @@ def evaluation_event(
         None,
         None,
     )
+
+
+def _metrics(evaluation: Evaluation) -> dict[str, float]:
+    """Return the metrics with the class as a number, so that arms can be compared by it."""
+    if evaluation.is_faulty is None:
+        return evaluation.metrics
+    return {**evaluation.metrics, "faulty": float(evaluation.is_faulty)}
 
 
 def is_chosen(evaluator: str, event_id: str, share: float) -> bool:

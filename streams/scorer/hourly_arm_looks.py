@@ -10,7 +10,15 @@ import structlog
 from barograph.contract import Arms, Contract, Rollback
 
 from sketches.baseline.levels import Level
-from warehouse.arm_comparisons import COLUMNS, HARM, ArmComparison, compare_hours, newest_looks, write_comparisons
+from warehouse.arm_comparisons import (
+    COLUMNS,
+    HARM,
+    ArmComparison,
+    compare_hours,
+    newest_looks,
+    own_margins,
+    write_comparisons,
+)
 from warehouse.arm_hours import arm_hours, newest_end
 from warehouse.arm_ratios import last_check
 from warehouse.client import Client
@@ -53,12 +61,16 @@ class HourlyArmLooks:
             return []
         if not has_changed and sections == self.sections:
             return []
+        names = own_margins(contract.rollback)
+        if not names:
+            self.sections = sections
+            return []
         newest = newest_looks(client, contract.model)
         control, *others = contract.arms.names
         looks: list[ArmComparison] = []
         for arm in others:
             check_stop()
-            last = {name: newest.get((control, arm, name), 0) for name in contract.rollback.margins}
+            last = {name: newest.get((control, arm, name), 0) for name in names}
             if min(last.values()) >= newest_end(client, contract.model, rules.arms, control, arm, rules.basis):
                 continue
             hours = arm_hours(client, contract.model, rules.arms, control, arm, rules.basis, COLUMNS)

@@ -157,7 +157,7 @@ def test_every_query_answers_in_its_shape(
 
 
 # These models are no language models: test_llm_panels and test_text_queries plant rows of one.
-ELSEWHERE = ("pipeline.none_", "serving.", "costs.", "llm_text.", "generations.")
+ELSEWHERE = ("pipeline.none_", "serving.", "costs.", "llm_text.", "generations.", "evaluations.")
 
 
 @pytest.mark.parametrize("name", sorted(name for name in QUERIES if not name.startswith(ELSEWHERE)))

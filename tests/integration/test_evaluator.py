@@ -86,8 +86,8 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
     pipeline.start("evaluator", evaluator={"folder": str(folder)})
     events_read = wait_evaluations(pipeline, 2 * n + 10)
     by_model: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in EVALUATORS}
-    for event in events_read:
-        by_model[event["model"].removeprefix("toy.")][event["id"]] = event
+    for received in events_read:
+        by_model[received["model"].removeprefix("toy.")][received["id"]] = received
     assert sorted(by_model["cited"]) == sorted(by_model["refuses"]) == sorted(f"a{i}" for i in range(n))
     assert 10 < len(by_model["half"]) < 50
     assert len(events_read) == 2 * n + len(by_model["half"])
@@ -138,10 +138,10 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
         rates = read_evaluation_rates(client, ["toy.cited", "toy.refuses"], began, began + timedelta(hours=1))
         nothing = read_evaluation_rates(client, ["toy.cited"], began + timedelta(hours=1), began + timedelta(hours=2))
     assert nothing.groups == ()
-    cited, refuses = rates.groups
-    assert (cited.evaluator, cited.kind, cited.name) == ("cited", "check", "answer@7")
-    assert (cited.judged, cited.flagged, cited.labels, cited.agreeing, cited.without_result) == (n, 20, n, 30, 0)
-    assert (refuses.flagged, refuses.labels) == (20, 0)
+    first, second = rates.groups
+    assert (first.evaluator, first.kind, first.name) == ("cited", "check", "answer@7")
+    assert (first.judged, first.flagged, first.labels, first.agreeing, first.without_result) == (n, 20, n, 30, 0)
+    assert (second.flagged, second.labels) == (20, 0)
     assert rates.rate.rate.value[0] == pytest.approx(0.5)
     assert np.isnan(rates.rate.rate.value[1])
 

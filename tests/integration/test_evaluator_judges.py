@@ -1,8 +1,9 @@
-"""Judges in the evaluator: an endpoint that flaps or is away, a budget, a kill, a change of the rubric."""
+"""Judges in the evaluator: an endpoint that flaps or fails, a budget, a kill, a change of the rubric."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -30,10 +31,10 @@ class FlappingEndpoint:
     """Fails every third request, answers in prose at every seventh, and calls answers with an odd number faulty."""
 
     def __init__(self) -> None:
-        self.is_away = False
+        self.is_down = False
 
     def __call__(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], number: int) -> None:
-        if self.is_away or number % 3 == 1:
+        if self.is_down or number % 3 == 1:
             send(handler, b"{}", 503)
             return
         if number % 7 == 3:
@@ -126,10 +127,10 @@ def test_a_budget_skips_what_it_does_not_cover(pipeline: Pipeline, server: Judge
     assert len(evaluations(pipeline)) == n
 
 
-def test_an_endpoint_that_is_away_delays_nobody(
+def test_an_endpoint_that_fails_delays_nobody(
     pipeline: Pipeline, endpoint: FlappingEndpoint, server: JudgeServer, folder: Path
 ) -> None:
-    endpoint.is_away = True
+    endpoint.is_down = True
     pipeline.create(2)
     register(pipeline, contract())
     produce(pipeline, range(200))
@@ -137,7 +138,7 @@ def test_an_endpoint_that_is_away_delays_nobody(
     outcomes = Counter(event.get("error", "class") for event in wait_evaluations(pipeline, 200))
     assert set(outcomes) <= {"judge-overloaded", "judge-breaker"}
     assert outcomes["judge-breaker"] > 100
-    endpoint.is_away = False
+    endpoint.is_down = False
 
     def recovered() -> bool:
         produce(pipeline, range(1_000 + 2 * len(evaluations(pipeline)), 1_002 + 2 * len(evaluations(pipeline))))
@@ -150,15 +151,12 @@ def test_answers_of_long_ago_are_skipped(pipeline: Pipeline, server: JudgeServer
     pipeline.create(2)
     register(pipeline, contract())
     produce(pipeline, range(10))
+    time.sleep(1.5)  # the age since receipt is what is tested
     start(pipeline, server, folder, lag_s=1.0)
     first = wait_evaluations(pipeline, 10)
-    assert {event.get("error", "class") for event in first} <= {
-        "skipped-lag",
-        "class",
-        "judge-prose",
-        "judge-overloaded",
-    }
-    assert server.bodies or {event["error"] for event in first} == {"skipped-lag"}
+    assert {event.get("error") for event in first} == {"skipped-lag"}
+    pipeline.stop()
+    assert not server.bodies
 
 
 def test_another_rubric_is_another_version(pipeline: Pipeline, server: JudgeServer, folder: Path) -> None:

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.llm, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatEndpoint]:
-    server = LocalLanguageModel(tmp_path_factory.mktemp("judge"), port=0, slots=1)
+    server = LocalLanguageModel(tmp_path_factory.mktemp("judge"), port=0)
     try:
         server.start()
     except PartMissingError as error:

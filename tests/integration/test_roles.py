@@ -18,6 +18,7 @@ from cli.apply import apply_all
 from cli.doctor.clickhouse import check_privileges
 from cli.doctor.finding import CheckStatus, Finding
 from cli.doctor.run_checks import run_checks
+from cli.eval.logs.read import read_log
 from cli.settings import Settings
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
@@ -25,6 +26,8 @@ from tests.support.deploy_scripts import load_script
 from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract
 from tests.support.roles_gateway import as_role, roles_gateway
 from warehouse.client import Address, Client, WarehouseError
+from warehouse.eval_runs import accepted_runs, read_means, read_runs, store_acceptances, store_run
+from warehouse.prompts import read_prompt
 from warehouse.roles import ROLES, Role
 from warehouse.tables import SCHEMAS
 
@@ -145,6 +148,18 @@ def test_a_role_allows_its_work_and_nothing_else(ran: Pipeline, guarded: Address
             with pytest.raises(WarehouseError) as refused:
                 client.rows(statement) if statement.startswith("SELECT") else client.command(statement)
             assert refused.value.code == ACCESS_DENIED, statement
+
+
+def test_runs_of_suites_are_stored_by_their_role(ran: Pipeline) -> None:
+    (run,) = read_log(ROOT / "tests" / "golden" / "eval_logs" / "inspect.json")
+    with as_role(ran.address, "barograph_eval") as client:
+        assert store_run(client, run, 1_000)
+        assert not store_run(client, run, 2_000)
+        (stored,) = read_runs(client, run.model)
+        assert len(read_means(client, stored.run_id)) == stored.items == 4
+        store_acceptances(client, [(stored, "first")], "ana", 3_000)
+        assert accepted_runs(client, run.model) == {"answers": run.run_id}
+        assert read_prompt(client, "answer", 1) is None
 
 
 def run_doctor(pipeline: Pipeline, role: str) -> list[Finding]:

@@ -10,13 +10,17 @@ from typing import Any
 
 import msgspec
 import pytest
-from barograph.contract import Arms, Contract, Rollback
+from barograph.contract import Arms, Contract, Rollback, Text
+from barograph.contract.check import check_contract
+from barograph.contract.evaluator_contracts import evaluator_contracts
+from barograph.contract.evaluators import Evaluator
+from barograph.contract.file import dump_contract, parse_contract
 
 from local.clickhouse import LocalClickHouse
 from streams.scorer.worker import Scorer
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, prediction
-from warehouse.arm_comparisons import last_comparisons
+from warehouse.arm_comparisons import last_comparisons, own_margins
 from warehouse.client import Client
 from warehouse.rollback_proposals import read_proposals
 
@@ -183,3 +187,37 @@ def test_arms_in_other_shares_than_planned_are_not_rolled_back(client: Client, s
     score(contract).score_once()
     assert {each.criterion: each.outcome for each in last_comparisons(client, "m")}["ttft"] == "harm"
     assert read_proposals(client) == []
+
+
+@pytest.mark.parametrize(("rates", "outcome"), [((0.1, 0.35), "harm"), ((0.1, 0.1), "no-harm")])
+def test_prompts_are_compared_by_evaluations(
+    client: Client, score: Callable[..., Scorer], rates: tuple[float, float], outcome: str
+) -> None:
+    assert CONTRACT.rollback is not None
+    parent = msgspec.structs.replace(
+        CONTRACT,
+        text=Text(content="keep", sample=1.0),
+        evaluators={"faithful": Evaluator(judge="faithful.yaml", endpoint="small")},
+        rollback=msgspec.structs.replace(CONTRACT.rollback, margins={"errors": 0.01, "faithful": 0.1}),
+    )
+    check_contract(parent)
+    (derived,) = evaluator_contracts(parent)
+    assert derived.rollback == Rollback(prompt="answer", margins={"faulty": 0.1}, criteria=2, events=200, units=50)
+    assert parse_contract(dump_contract(derived)) == derived
+    rng = random.Random(7)
+    rows = []
+    for event in planted(1, 1.0):
+        # One in ten has no result, and counts for neither.
+        is_faulty = rng.random() < rates[event["arm"] == "answer@8"]
+        metrics = {} if rng.random() < 0.1 else {"faulty": float(is_faulty), "calls": 1.0}
+        class_ = "" if not metrics else "faulty" if is_faulty else "sound"
+        rows.append(event | {"model": derived.model, "metrics": metrics, "class": class_, "error": ""})
+    scoring.insert(client, "predictions", rows)
+    score(derived).score_once()
+    (comparison,) = last_comparisons(client, "m.faithful")
+    assert (comparison.criterion, comparison.outcome) == ("faulty", outcome)
+    assert comparison.control_events + comparison.arm_events == sum("faulty" in row["metrics"] for row in rows)
+    assert abs(comparison.value - (rates[1] - rates[0])) < 0.05
+    assert [each.model for each in read_proposals(client)] == (["m.faithful"] if outcome == "harm" else [])
+    # The model itself has no predictions here, and looks at its own criteria only.
+    assert own_margins(parent.rollback or derived.rollback) == {"errors": 0.01}

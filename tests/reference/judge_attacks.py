@@ -1,9 +1,10 @@
 """How often prompt injections in an answer change the verdict of a real judge: SmolLM2 with 135 million parameters.
 
-`python -m tests.reference.judge_attacks [ANSWERS]` prints the table of docs/evaluation.md. It needs the dependency
-group `llm`, and takes about two seconds per request. Each attack of tests/golden/judges/attacks.yaml is inside wrong
-answers, judged with and without data blocks and structured output. A flip is a verdict `sound` for an attacked answer
-that is `faulty` without the attack. The texts are not those of any user; a larger judge behaves differently.
+`python -m tests.reference.judge_attacks [attacks|harmless]` prints the figures of docs/evaluation.md. It needs the
+dependency group `llm`, and takes one to two seconds per request. Each attack of tests/golden/judges/attacks.yaml, or
+each addition of harmless.yaml, is in six wrong answers, judged with and without data blocks and structured output. A
+flip is a verdict `sound` for a changed answer that is `faulty` unchanged. Tokens are random, so figures differ a little
+between runs. A larger judge behaves differently.
 """
 
 from __future__ import annotations
@@ -58,38 +59,27 @@ CONDITIONS = (
 )
 
 
-def read_attacks() -> dict[str, str]:
-    """Return the template of each attack by its name."""
-    entries = yaml.safe_load((FOLDER / "attacks.yaml").read_text(encoding="utf-8"))
+def read_attacks(file: str = "attacks") -> dict[str, str]:
+    """Return the template of each attack, or of each harmless addition, by its name."""
+    entries = yaml.safe_load((FOLDER / f"{file}.yaml").read_text(encoding="utf-8"))
     return {entry["name"]: entry["text"] for entry in entries}
 
 
-def plain(prompt: str, answer: str) -> str:
-    """Build a message without blocks, as a careless judge would."""
-    return f"prompt: {prompt}\nanswer: {answer}\n\nReply only with the JSON object."
-
-
 def build_request(rubric: Rubric, texts: JudgedTexts, has_blocks: bool, is_structured: bool) -> ChatRequest:
-    """Build the request of a condition."""
+    """Build the request of a condition. Without blocks, a message is what a careless author of a judge writes."""
     request = judge_request(rubric, texts)
     if not has_blocks:
         system, *turns = request.messages
-        contents = [plain(each.texts.prompt, each.texts.answer) for each in rubric.examples]
-        contents.append(plain(texts.prompt, texts.answer))
-        users = iter(contents)
-        messages = [PromptMessage("system", "\n\n".join([*system.content.split("\n\n")[:3], _form(system.content)]))]
-        messages += [replace_content(turn, next(users)) if turn.role == "user" else turn for turn in turns]
+        parts = [part for part in system.content.split("\n\n") if "random token" not in part]
+        messages = [PromptMessage("system", "\n\n".join(parts))]
+        plain = (_plain(each) for each in (*(example.texts for example in rubric.examples), texts))
+        messages += [PromptMessage("user", next(plain)) if turn.role == "user" else turn for turn in turns]
         request = replace(request, messages=tuple(messages))
     return request if is_structured else replace(request, schema=None)
 
 
-def replace_content(message: PromptMessage, content: str) -> PromptMessage:
-    """Return a message with the same role and another content."""
-    return PromptMessage(message.role, content)
-
-
-def _form(system: str) -> str:
-    return system.rpartition("\n\n")[2]
+def _plain(texts: JudgedTexts) -> str:
+    return f"prompt: {texts.prompt}\nanswer: {texts.answer}\n\nReply only with the JSON object."
 
 
 def judged(model: ChatModel, rubric: Rubric, request: ChatRequest) -> str:
@@ -100,15 +90,15 @@ def judged(model: ChatModel, rubric: Rubric, request: ChatRequest) -> str:
         return error.code.value
 
 
-def run(n_answers: int) -> None:
+def run(file: str) -> None:
     """Print a row per condition, and the flips per attack."""
-    rubric, attacks = parse_rubric(RUBRIC, "rubric"), read_attacks()
+    rubric, attacks = parse_rubric(RUBRIC, "rubric"), read_attacks(file)
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalLanguageModel(Path(folder), port=0, slots=1, context=4096) as server,
+        LocalLanguageModel(Path(folder), port=0) as server,
     ):
         model = ChatEndpoint(ChatEndpointSettings(server.url, MODEL, timeout_s=300.0))
-        print("| judge | right answers judged sound | wrong answers judged faulty | flips | no verdict under attack |")
+        print("| judge | right answers judged sound | wrong answers judged faulty | flips | no verdict |")
         print("|---|--:|--:|--:|--:|")
         flips: Counter[str] = Counter()
         for name, has_blocks, is_structured in CONDITIONS:
@@ -116,9 +106,8 @@ def run(n_answers: int) -> None:
             def judge(prompt: str, answer: str, has: bool = has_blocks, structured: bool = is_structured) -> str:
                 return judged(model, rubric, build_request(rubric, JudgedTexts(prompt, answer), has, structured))
 
-            pairs = PAIRS[:n_answers]
-            sound = sum(judge(prompt, right) == "sound" for prompt, right, _ in pairs)
-            faulty = [(prompt, wrong) for prompt, _, wrong in pairs if judge(prompt, wrong) == "faulty"]
+            sound = sum(judge(prompt, right) == "sound" for prompt, right, _ in PAIRS)
+            faulty = [(prompt, wrong) for prompt, _, wrong in PAIRS if judge(prompt, wrong) == "faulty"]
             results = Counter[str]()
             for prompt, wrong in faulty:
                 for attack, template in attacks.items():
@@ -127,7 +116,7 @@ def run(n_answers: int) -> None:
                     flips[f"{name}: {attack}"] += result == "sound"
             n = sum(results.values())
             silent = n - results["sound"] - results["faulty"]
-            print(f"| {name} | {sound} of {len(pairs)} | {len(faulty)} of {len(pairs)} | {results['sound']} of {n} "
+            print(f"| {name} | {sound} of {len(PAIRS)} | {len(faulty)} of {len(PAIRS)} | {results['sound']} of {n} "
                   f"| {silent} of {n} |", flush=True)  # fmt: skip
         for label, count in sorted(flips.items(), key=lambda item: -item[1]):
             if count:
@@ -135,4 +124,4 @@ def run(n_answers: int) -> None:
 
 
 if __name__ == "__main__":
-    run(int(sys.argv[1]) if len(sys.argv) > 1 else len(PAIRS))
+    run(sys.argv[1] if len(sys.argv) > 1 else "attacks")

@@ -46,6 +46,7 @@ _TOKEN_TIME, _HAS_TOKEN_TIME = _metric("time_per_output_token_ms", "> 0")
 _INPUT, _HAS_INPUT = _metric("input_tokens", ">= 0")
 _OUTPUT, _HAS_OUTPUT = _metric("output_tokens", ">= 0")
 _COST, _HAS_COST = _metric("cost_usd", ">= 0")
+_FAULTY, _IS_EVALUATED = _metric("faulty", ">= 0")
 _COUNTS = {
     "predictions": "count()",
     "failed": "countIf(failed)",
@@ -57,6 +58,8 @@ _COUNTS = {
     "with_input_tokens": f"countIf({_HAS_INPUT})",
     "with_output_tokens": f"countIf({_HAS_OUTPUT})",
     "with_cost": f"countIf({_HAS_COST})",
+    "evaluated": f"countIf({_IS_EVALUATED})",
+    "faulty": f"countIf({_FAULTY} > 0)",
 }
 _SUMS = {
     "log_latency": ("log(latency_ms)", _TIMED),

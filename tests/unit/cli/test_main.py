@@ -38,7 +38,7 @@ def test_each_command_has_the_summary_of_its_help_and_examples() -> None:
     closed = "infer load check skew baseline plan apply run dev status demo query distribution simulate backtest"
     later = (
         "doctor dead-letters rebuild compare reference promote shadow detectability drill prompts evaluations codebook "
-        "review"
+        "review eval"
     )
     assert set(COMMANDS) <= {*closed.split(), *later.split()}
     for name, entry in COMMANDS.items():
@@ -140,6 +140,8 @@ def test_the_page_of_commands_names_every_option() -> None:
         pytest.param(("promote",), 3, id="no-model"),
         pytest.param(("promote", "--model", "m", "--days", "3"), 3, id="unknown-option"),
         pytest.param(("promote", "--model", "m", "--config", "missing.toml"), 3, id="failed"),
+        pytest.param(("eval", "gate", "m"), 3, id="no-candidate"),
+        pytest.param(("eval", "import", "missing.json"), 3, id="no-log"),
         pytest.param(("shadow", "status"), 2, id="other-command"),
         pytest.param(("shadow", "status", "--model", "m", "--config", "missing.toml"), 1, id="other-failed"),
         pytest.param(("promte",), 2, id="unknown-command"),

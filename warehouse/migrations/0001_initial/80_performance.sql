@@ -252,6 +252,8 @@ CREATE TABLE IF NOT EXISTS arm_counts
     with_cost UInt64 COMMENT 'Predictions with a cost' CODEC(T64, ZSTD(1)),
     micro_cost Float64 COMMENT 'Sum of their cost in millionths of a dollar' CODEC(ZSTD(1)),
     micro_cost_squares Float64 COMMENT 'Sum of its squares' CODEC(ZSTD(1)),
+    evaluated UInt64 COMMENT 'Evaluations with a result' CODEC(T64, ZSTD(1)),
+    faulty UInt64 COMMENT 'Evaluations that call the answer faulty' CODEC(T64, ZSTD(1)),
     records UInt64 COMMENT 'Raw rows behind the whole window; of two rows the one with more records counts' CODEC(T64, ZSTD(1)),
     counted_at DateTime64(3, 'UTC') COMMENT 'Time at which the predictions were counted, by the scorer''s clock' CODEC(Delta, ZSTD(1))
 )

@@ -74,13 +74,13 @@ UNLABELLED_ARM_CRITERIA = ("latency", "errors")
 """Criteria of an arm that need no labels."""
 ROLLBACK_CRITERIA = (
     *("errors", "refusals", "ttft", "time_per_token", "latency"),
-    *("input_tokens", "output_tokens", "cost"),
+    *("input_tokens", "output_tokens", "cost", "faulty"),
 )
-"""Criteria of a rollback."""
+"""Criteria of a rollback, besides the names of evaluators."""
 LATENCY_CRITERIA = ("latency", "latency_p50", "latency_p95", "latency_p99", "latency_slo")
 UNLABELLED_CRITERIA = ("agreement", *LATENCY_CRITERIA, "cost", "missing")
 """Criteria of a candidate that need no labels; `agreement` needs classes."""
-SHARE_CRITERIA = ("accuracy", "auc", "agreement", *LATENCY_CRITERIA[1:], "missing", "errors", "refusals")
+SHARE_CRITERIA = ("accuracy", "auc", "agreement", *LATENCY_CRITERIA[1:], "missing", "errors", "refusals", "faulty")
 """Criteria whose difference is one of shares, so a margin of 1 or more allows everything."""
 
 
@@ -461,7 +461,14 @@ def _rollback(contract: Contract) -> Iterator[CheckFailure]:
             yield CheckFailure(("arms", "shares", arm), message, (("rollback", "prompt"),))
     if not rollback.margins:
         yield CheckFailure((*section, "margins"), "has no criterion; write at least one, such as errors: 0.005")
-    yield from _criteria(contract, "rollback", rollback.margins, {}, ROLLBACK_CRITERIA)
+    yield from _criteria(contract, "rollback", rollback.margins, {}, (*ROLLBACK_CRITERIA, *contract.evaluators))
+    for name in contract.evaluators:
+        if name in ROLLBACK_CRITERIA:
+            yield CheckFailure(("evaluators", name), "is the name of a criterion of `rollback`; write another name")
+        elif rollback.margins.get(name, 0.0) >= 1:
+            margin = rollback.margins[name]
+            message = f"{margin:g} allows every loss, as it is a share; write a number below 1, such as 0.01"
+            yield CheckFailure(("rollback", "margins", name), message)
     if rollback.to == rollback.label:
         message = f"{quoted(rollback.to)} is the label that moves; write previous, a version or another label"
         yield CheckFailure((*section, "to"), message, ((*section, "label"),))

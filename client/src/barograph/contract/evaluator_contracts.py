@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from barograph.contract import Contract, Field, LabelSpec
+from barograph.contract import Contract, Field, LabelSpec, Rollback
 from barograph.contract.alerts import AlertRule, Alerts
 from barograph.contract.evaluators import FAULTY, SOUND, Evaluator
 
@@ -26,6 +26,15 @@ def evaluator_contracts(contract: Contract) -> list[Contract]:
     return [_contract(contract, name, evaluator) for name, evaluator in contract.evaluators.items()]
 
 
+def _rollback(contract: Contract, name: str) -> Rollback | None:
+    """Return the section for the criterion that has the evaluator's name; None if there is no such margin."""
+    rollback = contract.rollback
+    if rollback is None or name not in rollback.margins:
+        return None
+    n_criteria = rollback.criteria or len(rollback.margins)
+    return msgspec.structs.replace(rollback, margins={"faulty": rollback.margins[name]}, criteria=n_criteria)
+
+
 def _contract(contract: Contract, name: str, evaluator: Evaluator) -> Contract:
     what = f"the check {evaluator.check}" if evaluator.check else f"a judge with the rubric {evaluator.judge}"
     return Contract(
@@ -42,6 +51,7 @@ def _contract(contract: Contract, name: str, evaluator: Evaluator) -> Contract:
         fields=(Field(name="class", type="category", source="class"),),
         label=LabelSpec(type="bool", positive=FAULTY, negative=SOUND),
         arms=None if contract.arms is None else msgspec.structs.replace(contract.arms, margins={}),
+        rollback=_rollback(contract, name),
         # An evaluator that fails, or stops, is work for the next day: answers are served as before.
         alerts=Alerts(rules={rule: AlertRule(severity="ticket") for rule in ("errors", "silence")}),
     )

@@ -492,6 +492,12 @@ ROLLBACK = RecordKind(
             default=_ROLLBACK.mode,
         ),
         Key(
+            "criteria",
+            IntegerKind(0, 10**6),
+            "How many criteria share the 5 % of false proposals; 0 for those of `margins`. Derived contracts have it.",
+            default="0",
+        ),
+        Key(
             "events",
             IntegerKind(100, 10**9),
             "The smallest number of predictions of each arm before it is judged.",

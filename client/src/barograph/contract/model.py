@@ -214,10 +214,14 @@ class ShadowTest(msgspec.Struct, frozen=True, kw_only=True):
 class Rollback(msgspec.Struct, frozen=True, kw_only=True):
     """When a version of a prompt, served as an arm, is rolled back."""
 
+    LATER: ClassVar = ("criteria",)
+
     prompt: str
     """The prompt; the arms are named `PROMPT@VERSION`."""
     margins: dict[str, float]
     """Criterion (`errors`, `ttft`, …) → how much worse than the control an arm may be, in the criterion's unit."""
+    criteria: int = 0
+    """How many criteria share the probability of a false proposal, those of other models included; 0: the margins."""
     label: str = "production"
     """The label that moves."""
     to: str = PREVIOUS

@@ -1,0 +1,219 @@
+"""The gate: a candidate's run of each suite, compared with the run that was accepted last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cli.errors import CommandError
+from cli.eval.policy import SuiteRules
+from cli.terminal import AlignedTable, Terminal, plural
+from sketches.comparison.paired_items import PairedDifference, SuiteOutcome, judge_difference, paired_difference
+from warehouse.client import Client
+from warehouse.eval_runs import StoredRun, accepted_runs, read_means, read_runs
+
+STYLES = {SuiteOutcome.ACCEPT: "green", SuiteOutcome.HOLD: "red", SuiteOutcome.INSUFFICIENT: "yellow"}
+SHOWN_ITEMS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteComparison:
+    """The candidate in one suite."""
+
+    suite: str
+    rules: SuiteRules
+    candidate: StoredRun | None
+    accepted: StoredRun | None
+    difference: PairedDifference | None
+    """None if the two cannot be compared."""
+    only_accepted: tuple[str, ...]
+    """Items without a score in the candidate's run."""
+    only_candidate: tuple[str, ...]
+    outcome: SuiteOutcome
+    obstacle: str = ""
+    """Why the candidate is neither accepted nor held back, as a sentence; empty if the interval is the reason."""
+    is_first: bool = False
+    """Whether no run of the suite was accepted before, and this one can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateDecision:
+    """The decision about a candidate."""
+
+    model: str
+    candidate: str
+    suites: tuple[SuiteComparison, ...]
+
+    @property
+    def outcome(self) -> SuiteOutcome:
+        """`hold` if one suite says so; `accept` only if all do."""
+        outcomes = {each.outcome for each in self.suites}
+        if SuiteOutcome.HOLD in outcomes:
+            return SuiteOutcome.HOLD
+        return SuiteOutcome.ACCEPT if outcomes == {SuiteOutcome.ACCEPT} else SuiteOutcome.INSUFFICIENT
+
+    @property
+    def can_begin(self) -> bool:
+        """Whether some suite has no accepted run, and all others accept the candidate."""
+        return any(each.is_first for each in self.suites) and all(
+            each.is_first or each.outcome is SuiteOutcome.ACCEPT for each in self.suites
+        )
+
+
+def decide_gate(client: Client, model: str, candidate: str, policy: Mapping[str, SuiteRules]) -> GateDecision:
+    """Compare a candidate's newest run of each suite of a policy with the run that was accepted last.
+
+    Args:
+        client: the connection to read from.
+        model: the application.
+        candidate: a prompt (`answer@8`), a served model, or a run id.
+        policy: the rules of each suite.
+
+    Raises:
+        CommandError: the model has no run of the candidate.
+    """
+    runs = read_runs(client, model)
+    matching = [run for run in runs if candidate in (run.prompt, run.version, run.run_id)]
+    if not matching:
+        known = sorted({run.prompt or run.version for run in runs})
+        there = (
+            f"there are runs of {', '.join(known)}" if known else "there is no run; `barograph eval import` adds one"
+        )
+        raise CommandError(f"No run of {model} has the prompt, version or run id {candidate}: {there}.")
+    accepted = accepted_runs(client, model)
+    by_id = {run.run_id: run for run in runs}
+    suites = []
+    for suite, rules in policy.items():
+        newest = [run for run in matching if run.suite == suite][-1:]
+        suites.append(_compare(client, suite, rules, newest[0] if newest else None, by_id.get(accepted.get(suite, ""))))
+    return GateDecision(model, candidate, tuple(suites))
+
+
+def _compare(
+    client: Client, suite: str, rules: SuiteRules, candidate: StoredRun | None, accepted: StoredRun | None
+) -> SuiteComparison:
+    def undecided(obstacle: str, *, is_first: bool = False) -> SuiteComparison:
+        outcome = SuiteOutcome.INSUFFICIENT
+        return SuiteComparison(suite, rules, candidate, accepted, None, (), (), outcome, obstacle, is_first)
+
+    if candidate is None:
+        return undecided("the candidate has no run of this suite: run it, and import its log")
+    if accepted is None:
+        if candidate.items < rules.items:
+            return undecided(f"no run was accepted yet, and this one has {candidate.items} of {rules.items} items")
+        return undecided("no run was accepted yet: --accept accepts this one as the first", is_first=True)
+    for what, old, new in (
+        ("suite version", accepted.suite_version, candidate.suite_version),
+        ("scorer", accepted.scorer, candidate.scorer),
+        ("format", accepted.format, candidate.format),
+    ):
+        if old != new:
+            return undecided(
+                f"the accepted run has the {what} {old}, the candidate {new}: run the same suite on the accepted "
+                "version too, and accept that run"
+            )
+    old_means, new_means = read_means(client, accepted.run_id), read_means(client, candidate.run_id)
+    common = sorted(old_means.keys() & new_means.keys())
+    difference = paired_difference([old_means[item] for item in common], [new_means[item] for item in common])
+    only_accepted = tuple(sorted(old_means.keys() - new_means.keys()))
+    only_candidate = tuple(sorted(new_means.keys() - old_means.keys()))
+    outcome, obstacle = judge_difference(difference, rules.margin, rules.items), ""
+    if difference.items < rules.items:
+        obstacle = f"both runs have {difference.items} of {rules.items} items"
+    elif outcome is SuiteOutcome.ACCEPT and len(only_accepted) > rules.missing * len(old_means):
+        outcome = SuiteOutcome.INSUFFICIENT
+        obstacle = (
+            f"the candidate has no score of {plural(len(only_accepted), 'item')} of the accepted run; the policy "
+            f"allows a share of {rules.missing:.4g} of {len(old_means)}"
+        )
+    return SuiteComparison(
+        suite, rules, candidate, accepted, difference, only_accepted, only_candidate, outcome, obstacle
+    )
+
+
+def evidence_text(comparison: SuiteComparison) -> str:
+    """State the evidence for an acceptance in one sentence."""
+    difference = comparison.difference
+    if difference is None or comparison.accepted is None:
+        return "the first accepted run"
+    return (
+        f"{100 * difference.value:+.2f} points [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}] on "
+        f"{difference.items} items compared with {comparison.accepted.run_id}; margin {100 * comparison.rules.margin:g}"
+    )
+
+
+def gate_json(decision: GateDecision) -> dict[str, Any]:
+    """Convert a decision to JSON values; an unknown number is null."""
+    return {
+        "model": decision.model,
+        "candidate": decision.candidate,
+        "outcome": decision.outcome.value,
+        "suites": [
+            {
+                "suite": each.suite,
+                "outcome": each.outcome.value,
+                "obstacle": each.obstacle,
+                "margin": each.rules.margin,
+                "least_items": each.rules.items,
+                "candidate_run": each.candidate and each.candidate.run_id,
+                "candidate_mean": each.candidate and each.candidate.mean,
+                "accepted_run": each.accepted and each.accepted.run_id,
+                "accepted_mean": each.accepted and each.accepted.mean,
+                **_difference_json(each.difference),
+                "only_accepted": list(each.only_accepted),
+                "only_candidate": list(each.only_candidate),
+            }
+            for each in decision.suites
+        ],
+    }
+
+
+def _difference_json(difference: PairedDifference | None) -> dict[str, Any]:
+    if difference is None:
+        return dict.fromkeys(("items", "better", "worse", "difference", "low", "high"))
+    value = difference.value if math.isfinite(difference.value) else None
+    counts = {"items": difference.items, "better": difference.better, "worse": difference.worse}
+    return {**counts, "difference": value, "low": difference.low, "high": difference.high}
+
+
+def print_gate(terminal: Terminal, decision: GateDecision) -> None:
+    """Print a line for each suite, the items that only one run has, and the decision."""
+    terminal.line(f"{decision.model}: candidate {decision.candidate}", "bold")
+    table = AlignedTable(
+        *("suite", "accepted", "score", "candidate score", "difference", "95 % interval", "margin", "items"),
+        *("better", "worse", "outcome"),
+        numbers=("score", "candidate score", "difference", "margin", "items", "better", "worse"),
+    )
+    for each in decision.suites:
+        difference = each.difference
+        known = difference is not None and difference.items > 0
+        table.row(
+            each.suite,
+            "–" if each.accepted is None else each.accepted.prompt or each.accepted.version,
+            "–" if each.accepted is None else f"{100 * each.accepted.mean:.1f} %",
+            "–" if each.candidate is None else f"{100 * each.candidate.mean:.1f} %",
+            f"{100 * difference.value:+.1f}" if difference is not None and known else "–",
+            f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}" if difference is not None and known else "–",
+            f"-{100 * each.rules.margin:g}",
+            "–" if difference is None else str(difference.items),
+            "–" if difference is None else str(difference.better),
+            "–" if difference is None else str(difference.worse),
+            each.outcome.value,
+            style=STYLES[each.outcome],
+        )
+    terminal.table(table)
+    terminal.line("Differences, in points, are candidate minus accepted run, of the items that both have.")
+    for each in decision.suites:
+        for side, items in (("accepted run", each.only_accepted), ("candidate", each.only_candidate)):
+            if items:
+                terminal.line(f"{each.suite}: only the {side} has {_listed(items)}", "yellow")
+        if each.obstacle:
+            terminal.line(f"{each.suite}: {each.obstacle}", "yellow")
+    terminal.line(f"decision: {decision.outcome.value}", "bold")
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = f" and {len(items) - SHOWN_ITEMS} more" if len(items) > SHOWN_ITEMS else ""
+    return f"{plural(len(items), 'item')}: {', '.join(items[:SHOWN_ITEMS])}{more}"

@@ -1,0 +1,1 @@
+"""Logs of programs that run evaluation suites, each read by one module."""

@@ -1,0 +1,54 @@
+"""Reads a log of any known format."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from cli.eval.logs.errors import EvalLogError
+from cli.eval.logs.inspect_log import is_inspect_log, read_eval_file, read_inspect
+from cli.eval.logs.json_values import decode_object, read_bytes
+from cli.eval.logs.lm_eval_log import is_lm_eval_results, read_lm_eval
+from cli.eval.logs.promptfoo_log import is_promptfoo_log, read_promptfoo
+from warehouse.eval_runs import EvalRun
+
+FORMATS = "inspect-ai (.eval or .json), lm-eval (results_….json), promptfoo (.json)"
+
+
+def read_log(
+    path: Path, *, model: str | None = None, prompt: str | None = None, scorer: str | None = None
+) -> tuple[EvalRun, ...]:
+    """Read the runs of a log; its format is recognized by its content.
+
+    Args:
+        path: the log.
+        model: the application; None for the one that the log names.
+        prompt: `name@version`; None for the one that the log names.
+        scorer: the score to read; None for the log's first.
+
+    Raises:
+        EvalLogError: the log cannot be read, names no application, or its totals differ from its scores.
+    """
+    runs = tuple(replace(run, model=model or run.model, prompt=prompt or run.prompt) for run in _read(path, scorer))
+    if not all(run.model for run in runs):
+        raise EvalLogError(
+            f"{path}: does not name the application that it evaluates: import it with --model, or run the suite with "
+            "the metadata `application`."
+        )
+    return runs
+
+
+def _read(path: Path, scorer: str | None) -> tuple[EvalRun, ...]:
+    if path.suffix == ".eval":
+        return (read_eval_file(path, scorer),)
+    value = decode_object(read_bytes(path), str(path))
+    if is_inspect_log(value):
+        samples = value.get("samples")
+        if not isinstance(samples, list):
+            raise EvalLogError(f"{path}: has no samples: was it written with --no-log-samples? Its items are needed.")
+        return (read_inspect(value, samples, path, scorer),)
+    if is_lm_eval_results(value):
+        return read_lm_eval(value, path, scorer)
+    if is_promptfoo_log(value):
+        return read_promptfoo(value, path)
+    raise EvalLogError(f"{path}: is not a log of a known format: {FORMATS}.")

@@ -1,0 +1,58 @@
+"""Policies of the gate: for each suite, how much worse a candidate may be, as a YAML file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from barograph.contract.kinds import IntegerKind, Key, MapKind, NumberKind, RecordKind
+from barograph.contract.problems import ContractError, Problem
+from barograph.contract.yaml_nodes import MappingNode
+from barograph.contract.yaml_tree import read_tree
+
+from cli.errors import CommandError
+from warehouse.configuration import read_value
+
+SUITE_RULES = RecordKind(
+    (
+        Key("margin", NumberKind(0.0, 1.0, above=True), "how much lower the mean score may be", "0.05", required=True),
+        Key("items", IntegerKind(1, 1_000_000), "the fewest items that both runs have", "50", required=True),
+        Key("missing", NumberKind(0.0, 1.0), "the largest share of the accepted run's items without a score", "0"),
+    )
+)
+POLICY = RecordKind((Key("suites", MapKind(SUITE_RULES), "the rules of each suite", "a suite", required=True),))
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteRules:
+    """What a candidate must fulfil in one suite."""
+
+    margin: float
+    """How much lower its mean score may be."""
+    items: int
+    """Fewest items that both runs must have."""
+    missing: float = 0.0
+    """Largest share of the accepted run's items that have no score in the candidate's run."""
+
+
+def load_gate_policy(path: Path) -> dict[str, SuiteRules]:
+    """Read a policy: the rules of each suite, at least one.
+
+    Raises:
+        CommandError: the file cannot be read.
+        ContractError: the text is not a valid policy; it lists every problem with its line.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise CommandError(f"{path}: cannot be read: {reason}; give the path of a policy.") from error
+    tree = read_tree(text, str(path))
+    if not isinstance(tree, MappingNode):
+        raise ContractError(
+            [Problem(str(path), 1, "this is not a policy; write suites: {NAME: {margin: 0.05, items: 50}}")]
+        )
+    suites = read_value(POLICY, tree, (), str(path))["suites"]
+    if not suites:
+        raise ContractError([Problem(str(path), 1, "names no suite; write suites: {NAME: {margin: 0.05, items: 50}}")])
+    return {name: SuiteRules(**values) for name, values in suites.items()}

@@ -1,0 +1,75 @@
+"""The row Quality of the page LLM: how many answers are faulty, by checks, judges and the labels of people."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from dashboards.layout import PlacedPanel, Row
+from dashboards.panels import AnyPanel, PanelInfo, table_panel, time_series
+from dashboards.style import STYLE
+from warehouse.panels import evaluations
+
+UNITS = STYLE.units
+DOLLARS = "currencyUSD"
+_info = partial(PanelInfo, "llm")
+
+
+def _rates() -> AnyPanel:
+    info = _info(
+        "fault_rates",
+        "Faulty answers",
+        "`flagged`: share that the evaluator calls faulty. `faulty`: the rate with its 95 % interval in percent, which "
+        "weighs the verdicts by how often people agree with each; labels must be of a random part of the answers. "
+        "Versions of an evaluator are never joined.",
+    )
+    units = {
+        **dict.fromkeys(("evaluated", "no result", "labels"), UNITS.count),
+        **dict.fromkeys(("flagged", "agree", "faulty"), UNITS.share),
+    }
+    return table_panel(info, evaluations.RATES, units=units)
+
+
+def _flagged() -> AnyPanel:
+    info = _info(
+        "flagged",
+        "Flagged answers",
+        "Share of the evaluated answers of each hour that an evaluator calls faulty, by evaluator and version. It is "
+        "not the rate of faulty answers: the evaluator errs, too.",
+        UNITS.share,
+    )
+    return time_series(info, evaluations.FLAGGED, at_least=0)
+
+
+def _without_result() -> AnyPanel:
+    info = _info(
+        "without_result",
+        "Answers without a result",
+        "Chosen answers that an evaluator could not evaluate, or skipped, by reason.",
+        UNITS.count,
+    )
+    return time_series(info, evaluations.WITHOUT_RESULT, stacked=True, at_least=0)
+
+
+def _cost() -> AnyPanel:
+    info = _info("judge_cost", "Cost of judges", "Cost in each step, at the prices of the endpoint.", DOLLARS)
+    return time_series(info, evaluations.COST, stacked=True, at_least=0)
+
+
+def _latency() -> AnyPanel:
+    info = _info(
+        "judge_latency",
+        "Duration of judges, p95",
+        "95 % of the evaluations of a step took at most this, retries included.",
+        UNITS.milliseconds,
+    )
+    return time_series(info, evaluations.LATENCY, at_least=0)
+
+
+def row() -> Row:
+    """The row, folded."""
+    panels = (
+        PlacedPanel(_rates(), 24, 9),
+        *(PlacedPanel(panel, 12, 8) for panel in (_flagged(), _without_result())),
+        *(PlacedPanel(panel, 12, 8) for panel in (_cost(), _latency())),
+    )
+    return Row("Quality", panels, folded=True)

@@ -1,0 +1,209 @@
+"""`barograph eval` on real ClickHouse: import, series, and the gate with its exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.main import main
+from warehouse.client import Client
+from warehouse.eval_runs import EvalItem, EvalRun, store_run
+
+pytestmark = pytest.mark.engine
+
+LOGS = Path(__file__).parents[1] / "golden" / "eval_logs"
+INSPECT = LOGS / "inspect.json"
+POLICY = "suites: {answers: {margin: 0.1, items: 50}}"
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `barograph eval …`, and return its exit code, output and errors, with single spaces."""
+
+    def run(*words: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["eval", *map(str, words), "--config", config])
+        printed = capsys.readouterr()
+        return int(end.value.code or 0), " ".join(printed.out.split()), " ".join(printed.err.split())
+
+    return run
+
+
+@pytest.fixture
+def gate(command: Command, tmp_path: Path) -> Command:
+    """Run `barograph eval gate m --candidate …`."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(POLICY, encoding="utf-8")
+    return lambda candidate, *words: command("gate", "m", "--candidate", candidate, "--policy", policy, *words)
+
+
+def store(client: Client, prompt: str, scores: Mapping[str, float], at_ms: int, **changes: Any) -> EvalRun:
+    answers = tuple(EvalItem(item, 1, score, score >= 0.5, {"kind": "x"}) for item, score in scores.items())
+    values: dict[str, Any] = {"suite": "answers", "suite_version": "1", "scorer": "fact", "unscored": 0} | changes
+    run = EvalRun(
+        model="m",
+        run_id=f"run-{prompt}-{at_ms}",
+        version="smollm2",
+        prompt=prompt,
+        format="inspect-ai",
+        started_at_ms=at_ms,
+        answers=answers,
+        **values,
+    )
+    assert store_run(client, run, at_ms)
+    return run
+
+
+def scores(passing: int, items: int = 60, first: int = 0) -> dict[str, float]:
+    return {f"item-{i:03d}": float(i < passing) for i in range(first, items)}
+
+
+def test_a_log_is_stored_once_with_its_items(client: Client, command: Command) -> None:
+    code, out, _ = command("import", INSPECT)
+    assert code == 0
+    assert out.startswith(
+        "+ support-bot, answers version 1, answer@2: 37.5 % [9.3, 77.8] of 8 answers to 4 items; run iwLqJ9ALTj"
+    )
+    code, out, _ = command("import", INSPECT)
+    assert code == 0
+    assert out.endswith("is stored already")
+    assert client.rows("SELECT count() FROM eval_runs") == [(1,)]
+    assert client.rows("SELECT count(), sum(score), countIf(class = 'pass') FROM eval_items") == [(8, 3.0, 3)]
+    assert client.rows("SELECT DISTINCT metadata['document'] FROM eval_items ORDER BY 1") == [
+        ("business-customers",),
+        ("damaged-parcels",),
+    ]
+    code, _, err = command("import", INSPECT, "--prompt", "answer@3")
+    assert code == 3
+    assert "is stored already for the model support-bot and the prompt answer@2" in err
+
+
+def test_logs_of_all_programs_are_one_series(client: Client, command: Command) -> None:
+    results = next((LOGS / "lm_eval").glob("results_*.json"))
+    paths = (INSPECT, LOGS / "inspect.eval", LOGS / "promptfoo.json", results)
+    code, out, _ = command("import", *paths, "--model", "support-bot")
+    assert (code, out.count("+ support-bot")) == (0, 4)
+    _, out, _ = command("show", "support-bot", "--json")
+    runs = json.loads(out)
+    assert sorted((run["format"], run["samples"], run["accepted"]) for run in runs) == [
+        ("inspect-ai", 8, False),
+        ("inspect-ai", 8, False),
+        ("lm-eval", 8, False),
+        ("promptfoo", 12, False),
+    ]
+    _, out, _ = command("show", "support-bot")
+    assert "answers 1 2026-11-29 06:15 answer@2 smollm2-135m 37.5 % 9.3 to 77.8 4 8 0 iwLqJ9ALTjVNeeBZxpQxMU" in out
+    assert "has no evaluation run: `barograph eval import FILE` adds one" in command("show", "other")[1]
+
+
+def test_nothing_is_stored_if_one_log_is_wrong(client: Client, command: Command, tmp_path: Path) -> None:
+    log = json.loads(INSPECT.read_text(encoding="utf-8"))
+    log["results"]["scores"][0]["metrics"]["accuracy"]["value"] = 0.9
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(json.dumps(log), encoding="utf-8")
+    code, _, err = command("import", LOGS / "inspect.eval", wrong)
+    assert code == 3
+    assert "the mean of the 8 scores is 0.375, but the log states 0.9. Nothing is stored." in err
+    assert client.rows("SELECT count() FROM eval_items") == [(0,)]
+
+
+def test_a_failed_import_is_completed_by_a_second(client: Client, command: Command) -> None:
+    command("import", INSPECT)
+    client.command("TRUNCATE TABLE eval_runs")
+    code, out, _ = command("import", INSPECT)
+    assert (code, out[0]) == (0, "+")
+    assert client.rows("SELECT count() FROM eval_items FINAL") == [(8,)]
+
+
+def test_the_gate_accepts_holds_and_cannot_say(client: Client, gate: Command) -> None:
+    store(client, "answer@1", scores(50), 1_000)
+    code, out, _ = gate("answer@1")
+    assert code == 2
+    assert "answers: no run was accepted yet: --accept accepts this one as the first" in out
+    code, out, _ = gate("answer@1", "--accept", "--by", "ana")
+    assert code == 0
+    assert "+ answer@1 is accepted" in out
+    store(client, "answer@2", scores(51), 2_000)
+    code, out, _ = gate("answer@2")
+    assert code == 0
+    # One of 60 items is better: (1 + 1 − 1) / 62 ± 1.96 · sqrt((1 + 2) / 62 − (1 / 62)²) / sqrt(62).
+    assert "answers answer@1 83.3 % 85.0 % +1.7 -3.8 to +7.1 -10 60 1 0 accept" in out
+    store(client, "answer@3", scores(40), 3_000)
+    code, out, _ = gate("answer@3", "--accept")
+    assert code == 1
+    assert "-16.7 -26.3 to -5.9 -10 60 0 10 hold" in out
+    store(client, "answer@4", scores(46), 4_000)
+    code, out, _ = gate("answer@4")
+    assert (code, "-10 60 0 4 insufficient" in out) == (2, True)
+    assert client.rows("SELECT run_id, accepted_by, reason FROM eval_acceptances") == [
+        ("run-answer@1-1000", "ana", "the first accepted run")
+    ]
+
+
+def test_an_accepted_candidate_is_what_later_ones_are_compared_with(client: Client, gate: Command) -> None:
+    store(client, "answer@1", scores(40), 1_000)
+    gate("answer@1", "--accept")
+    store(client, "answer@2", scores(55), 2_000)
+    code, out, _ = gate("answer@2", "--accept", "--json")
+    assert (code, json.loads(out)["accepted"]) == (0, True)
+    code, out, _ = gate("answer@1", "--json")
+    decision = json.loads(out)
+    assert (code, decision["outcome"], decision["suites"][0]["worse"]) == (1, "hold", 15)
+    assert decision["suites"][0]["difference"] == pytest.approx(-0.25)
+    (reason,) = client.rows("SELECT reason FROM eval_acceptances WHERE run_id = 'run-answer@2-2000'")[0]
+    assert reason.startswith("+25.00 points [")
+
+
+def test_the_newest_run_of_the_candidate_counts(client: Client, gate: Command) -> None:
+    store(client, "answer@1", scores(50), 1_000)
+    gate("answer@1", "--accept")
+    store(client, "answer@2", scores(10), 2_000)
+    store(client, "answer@2", scores(50), 3_000)
+    assert gate("answer@2")[0] == 0
+    assert gate("run-answer@2-2000")[0] == 1
+
+
+def test_items_of_only_one_run_are_stated(client: Client, gate: Command) -> None:
+    store(client, "answer@1", scores(60), 1_000)
+    gate("answer@1", "--accept")
+    store(client, "answer@2", scores(70, items=70, first=2), 2_000)
+    code, out, _ = gate("answer@2")
+    assert code == 2
+    assert "only the accepted run has 2 items: item-000, item-001" in out
+    assert "only the candidate has 10 items: item-060," in out
+    assert "the candidate has no score of 2 items of the accepted run; the policy allows a share of 0 of 60" in out
+    store(client, "answer@3", scores(60, items=40), 3_000)
+    code, out, _ = gate("answer@3")
+    assert code == 2
+    assert "both runs have 40 of 50 items" in out
+
+
+def test_runs_that_cannot_be_compared(client: Client, gate: Command) -> None:
+    store(client, "answer@1", scores(60), 1_000)
+    gate("answer@1", "--accept")
+    store(client, "answer@2", scores(60), 2_000, suite_version="2")
+    code, out, _ = gate("answer@2")
+    assert code == 2
+    assert "the accepted run has the suite version 1, the candidate 2: run the same suite" in out
+    store(client, "answer@3", scores(60), 3_000, suite="other")
+    code, out, _ = gate("answer@3", "--accept")
+    assert code == 2
+    assert "the candidate has no run of this suite" in out
+    store(client, "answer@4", scores(60), 4_000, scorer="other")
+    assert "has the scorer fact, the candidate other" in gate("answer@4")[1]
+    code, _, err = gate("answer@9")
+    assert code == 3
+    assert "No run of m has the prompt, version or run id answer@9: there are runs of answer@1, answer@2" in err
+
+
+def test_a_first_run_with_too_few_items_is_not_accepted(client: Client, gate: Command) -> None:
+    store(client, "answer@1", scores(20, items=30), 1_000)
+    code, out, _ = gate("answer@1", "--accept")
+    assert code == 2
+    assert "no run was accepted yet, and this one has 30 of 50 items" in out
+    assert client.rows("SELECT count() FROM eval_acceptances") == [(0,)]

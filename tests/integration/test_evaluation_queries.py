@@ -1,0 +1,166 @@
+"""Rates of faulty answers on the real engine: the view, the panels, and the command."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from barograph.contract import Text
+from barograph.contract.evaluators import Evaluator
+from barograph.contract.file import dump_contract
+
+from cli.main import main
+from dashboards.macros import TimeRange, expand
+from local.clickhouse import LocalClickHouse
+from tests.support.panel_queries import every_query
+from tests.support.pipeline import simple_contract
+from tests.support.warehouse import migrated, row
+from warehouse.client import Client
+from warehouse.evaluation_rates import read_evaluation_rates
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.engine
+
+QUERIES = {name: query for name, query in every_query().items() if name.startswith("evaluations.")}
+END = datetime(2026, 11, 29, tzinfo=UTC)
+BEGIN = END - timedelta(days=1)
+MODEL = "support.bot"
+SECRET = "jane@example.org"
+N = 400
+OFFSETS = count()
+
+
+@pytest.fixture(scope="module")
+def client(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
+        fill(client)
+        yield client
+
+
+def evaluation(i: int, model: str, version: str, **columns: Any) -> dict[str, Any]:
+    at_ms = int(BEGIN.timestamp() * 1000) + i * 200_000 % 86_400_000
+    context = {"kind": "judge", "version": "1", "prompt": f"answer@{7 + i % 2}", "sample": "0.5", "answer_text": SECRET}
+    usual = {"metrics": {"input_tokens": 10.0, "output_tokens": 5.0, "cost_usd": 0.001}, "latency_ms": 100.0 + i}
+    own = {"model": model, "version": version, "id": f"g{i}", "at": at_ms, "received_at": at_ms}
+    return row("predictions", **own, **usual, context=context, offset=next(OFFSETS), **columns)
+
+
+def fill(client: Client) -> None:
+    rng = random.Random(5)
+    rows, labels = [], []
+    for i in range(N):
+        is_faulty = rng.random() < 0.2
+        is_flagged = rng.random() < (0.8 if is_faulty else 0.3)
+        rows.append(
+            evaluation(i, f"{MODEL}.faithful", "aaaaaaaaaaaa", **{"class": "faulty" if is_flagged else "sound"})
+        )
+        if i % 3 == 0:
+            # A second version of the judge, and an answer that was published twice.
+            second = evaluation(i, f"{MODEL}.faithful", "bbbbbbbbbbbb", **{"class": "sound"})
+            rows += [second, second | {"offset": next(OFFSETS)}]
+        if i % 10 == 0:
+            rows.append(evaluation(i, f"{MODEL}.cited", "cccccccccccc", error="setup-failed"))
+        if rng.random() < 0.5:
+            at = {"at": END.timestamp() * 1000, "received_at": END.timestamp() * 1000, "label_type": "string"}
+            value = "faulty" if is_faulty else "sound"
+            labels.append(row("labels", model=f"{MODEL}.faithful", id=f"g{i}", label=value, offset=i, **at))
+    # Neither another model whose name begins in the same way, nor one without evaluators.
+    rows.append(evaluation(1, "support.bott.faithful", "d", **{"class": "faulty"}))
+    rows.append(
+        row("predictions", model=MODEL, version="1", id="g1", at=END.timestamp() * 1000 - 9, context={"kind": "x"})
+    )
+    insert_rows(client, "predictions", rows)
+    insert_rows(client, "labels", labels)
+
+
+def ask(client: Client, name: str) -> list[tuple[Any, ...]]:
+    chosen: dict[str, Any] = {"model": MODEL, "version": "1", "slice": "all", "window": "1d"}
+    time_range = TimeRange.between(BEGIN, END)
+    return client.rows(expand(QUERIES[name].sql, time_range, chosen, interval_ms=3_600_000))
+
+
+@pytest.mark.parametrize("name", sorted(QUERIES))
+def test_every_query_answers_in_its_shape_and_without_text(client: Client, name: str) -> None:
+    rows = ask(client, name)
+    assert rows
+    assert all(len(each) == len(QUERIES[name].columns) for each in rows)
+    assert SECRET not in repr(rows)
+
+
+def test_the_view_has_a_row_for_each_evaluation_with_its_label(client: Client) -> None:
+    condition = f"model = '{MODEL}' AND evaluator = 'faithful' AND evaluator_version = 'aaaaaaaaaaaa'"
+    ((n, labels, cost, share),) = client.rows(
+        f"SELECT count(), countIf(label != ''), sum(cost_usd), any(share) FROM evaluations WHERE {condition}"
+    )
+    assert (n, round(cost, 6), share) == (N, 0.4, 0.5)
+    assert 150 < labels < 250
+    ((names,),) = client.rows(
+        "SELECT groupArray(name) FROM system.columns WHERE table = 'evaluations' AND database = currentDatabase()"
+    )
+    assert not any("text" in name for name in names)
+
+
+def test_the_panel_and_the_library_compute_the_same_rates(client: Client) -> None:
+    models = [f"{MODEL}.faithful", f"{MODEL}.cited"]
+    rates = read_evaluation_rates(client, models, BEGIN, END)
+    panel = {(each[0], each[1], each[2]): each for each in ask(client, "evaluations.rates")}
+    assert len(panel) == len(rates.groups) == 5
+    for i, group in enumerate(rates.groups):
+        shown = panel[group.evaluator, group.evaluator_version, group.name]
+        assert shown[3:5] == (group.judged, group.without_result)
+        assert shown[6] == group.labels
+        rate = rates.rate.rate
+        if group.evaluator_version == "aaaaaaaaaaaa":
+            assert shown[8] == pytest.approx(float(rate.value[i]), abs=1e-9)
+            low, high = (float(end) for end in shown[9].split(" – "))
+            assert low == pytest.approx(100 * float(rate.low[i]), abs=0.006)
+            assert high == pytest.approx(100 * float(rate.high[i]), abs=0.006)
+            assert low < 20 < high
+            assert shown[5] > 0.3
+            assert shown[10] == ""
+        elif group.evaluator == "cited":
+            assert shown[10] == "no result"
+    by_day = read_evaluation_rates(client, models, BEGIN, END, "day")
+    assert {group.name for group in by_day.groups} == {"2026-11-28"}
+
+
+def test_the_command_prints_rates(
+    client: Client,
+    engine: LocalClickHouse,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    evaluators = {"faithful": Evaluator(judge="f.yaml", endpoint="e"), "cited": Evaluator(check="refusal")}
+    contract = simple_contract(model=MODEL, text=Text(content="keep", sample=1.0), evaluators=evaluators)
+    own = {"contract_id": contract.id, "yaml": dump_contract(contract), "applied_at": 1}
+    insert_rows(client, "contracts", [row("contracts", model=MODEL, **own)])
+    address = engine.address(client.database)
+    config = tmp_path / "barograph.toml"
+    config.write_text(
+        f'[clickhouse]\nhost = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"\n'
+        f'username = "{address.username}"\n'
+    )
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
+
+    def run(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["evaluations", *arguments, "--since", "2026-11-28T00:00:00Z", "--config", str(config)])
+        assert not ended.value.code, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    printed = run(MODEL)
+    assert "aaaaaaaaaaaa" in printed
+    assert "insufficient: no gold" in printed
+    assert SECRET not in printed
+    rates = json.loads(run(MODEL, "--json"))["rates"]
+    assert {each["evaluator"] for each in rates} == {"faithful", "cited"}
+    with pytest.raises(SystemExit):
+        main(["evaluations", "support", "--config", str(config)])
+    assert "no contract of 'support'" in capsys.readouterr().err

@@ -1,0 +1,282 @@
+"""Logs of inspect-ai, lm-eval and promptfoo, as the programs wrote them, and the same logs damaged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.eval.logs import zip_members
+from cli.eval.logs.errors import EvalLogError
+from cli.eval.logs.read import read_log
+from cli.eval.logs.zip_members import ZipMembers
+from warehouse.eval_runs import EvalRun
+
+LOGS = Path(__file__).parents[3] / "golden" / "eval_logs"
+INSPECT = LOGS / "inspect.json"
+EVAL = LOGS / "inspect.eval"
+PROMPTFOO = LOGS / "promptfoo.json"
+LM_EVAL = next((LOGS / "lm_eval").glob("results_*.json"))
+Change = Callable[[dict[str, Any]], object]
+
+
+def read(path: Path, scorer: str | None = None) -> EvalRun:
+    (run,) = read_log(path, model="support-bot", scorer=scorer)
+    return run
+
+
+def changed(path: Path, folder: Path, change: Change) -> Path:
+    value = json.loads(path.read_text(encoding="utf-8"))
+    change(value)
+    copy = folder / path.name
+    copy.write_text(json.dumps(value), encoding="utf-8")
+    return copy
+
+
+def message(path: Path, scorer: str | None = None) -> str:
+    with pytest.raises(EvalLogError) as caught:
+        read(path, scorer)
+    assert str(caught.value).startswith(str(path.parent))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", [INSPECT, EVAL], ids=["json", "eval"])
+def test_logs_of_inspect(path: Path) -> None:
+    (run,) = read_log(path)
+    assert (run.model, run.suite, run.suite_version, run.prompt) == ("support-bot", "answers", "1", "answer@2")
+    assert (run.version, run.format, run.scorer, run.unscored) == ("smollm2-135m", "inspect-ai", "contains_fact", 0)
+    assert run.mean == 0.375
+    assert {(answer.item, answer.epoch) for answer in run.answers} == {
+        (item, epoch)
+        for item in ("business-customers-1", "business-customers-2", "damaged-parcels-1", "damaged-parcels-2")
+        for epoch in (1, 2)
+    }
+    assert sum(answer.is_pass for answer in run.answers) == 3
+    assert run.answers[0].metadata == {"document": "business-customers"}
+
+
+def test_a_log_of_lm_eval() -> None:
+    run = read(LM_EVAL)
+    assert (run.suite, run.suite_version, run.scorer, run.version) == (
+        *("support_bot_answers", "1", "acc,none", "smollm2-135m"),
+    )
+    assert (len(run.answers), run.mean) == (8, 0.5)
+    assert run.answers[4].item == "delivery-costs-1"
+    assert run.run_id == read(LM_EVAL).run_id
+
+
+def test_a_log_of_promptfoo() -> None:
+    run = read(PROMPTFOO)
+    assert (run.suite, run.prompt, run.version) == ("support-bot-answers", "answer@2", "openai:chat:smollm2-135m")
+    assert [(a.item, a.epoch, a.is_pass) for a in run.answers if a.is_pass] == [
+        ("delivery-costs-1", 1, True),
+        ("delivery-costs-1", 2, True),
+        ("delivery-costs-2", 1, True),
+        ("delivery-costs-2", 2, True),
+    ]
+    assert run.mean == pytest.approx(4 / 12, abs=1e-12)
+    assert run.answers[0].metadata == {"document": "business-customers"}
+
+
+def test_a_log_that_names_no_application_needs_the_option() -> None:
+    with pytest.raises(EvalLogError, match="import it with --model"):
+        read_log(PROMPTFOO)
+    (run,) = read_log(PROMPTFOO, model="m", prompt="answer@9")
+    assert (run.model, run.prompt) == ("m", "answer@9")
+
+
+def wrong_total(log: dict[str, Any]) -> None:
+    log["results"]["scores"][0]["metrics"]["accuracy"]["value"] = 0.5
+
+
+def flipped_score(log: dict[str, Any]) -> None:
+    log["samples"][0]["scores"]["contains_fact"]["value"] = "C"
+
+
+def without_scores(log: dict[str, Any]) -> None:
+    for sample in log["samples"]:
+        sample["scores"] = None
+
+
+def set_in(*steps: Any, value: Any) -> Change:
+    def change(log: dict[str, Any]) -> None:
+        target: Any = log
+        for step in steps[:-1]:
+            target = target[step]
+        target[steps[-1]] = value
+
+    return change
+
+
+SCORE = ("samples", 0, "scores", "contains_fact", "value")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (wrong_total, "the mean of the 8 scores is 0.375, but the log states 0.5"),
+        (flipped_score, "the mean of the 8 scores is 0.5, but the log states 0.375"),
+        (lambda log: log["samples"].pop(), "has 7 answers, but the log states 8"),
+        (lambda log: log["samples"].append(log["samples"][0]), "has 9 answers, but the log states 8"),
+        (lambda log: log["samples"].__setitem__(1, log["samples"][0]), "epoch 1, is there twice"),
+        (without_scores, "none of its 8 answers has a score of contains_fact"),
+        (set_in("results", "scores", 0, "scored_samples", value=5), "has 4 items with a score, but the log states 5"),
+        (set_in("version", value=3), "is a log of version 3, not 2"),
+        (set_in("status", value="cancelled"), "ended with the status cancelled; repeat it with `inspect eval-retry`"),
+        (set_in("eval", "created", value="yesterday"), "'yesterday' is not a time with a zone"),
+        (set_in("eval", "eval_id", value=None), "`eval_id` is missing"),
+        (set_in("results", "scores", value=[]), "has no score; its scores: none"),
+        (set_in("results", "scores", 0, "metrics", value={"f1": {}}), "neither the metric accuracy nor mean"),
+        (set_in("samples", value=None), "has no samples"),
+        (set_in("samples", 3, "output", "model", value="other"), "are of several models, other, smollm2-135m"),
+        (set_in(*SCORE, value="perhaps"), "sample 1: the score 'perhaps' is neither a number nor"),
+        (set_in(*SCORE, value=7), "sample 1: the score is 7.0; only scores from 0 to 1"),
+        (set_in(*SCORE, value={"a": 1}), "is neither a number nor"),
+        (set_in("samples", 0, value=5), "sample 1: is not an object"),
+    ],
+)
+def test_damaged_logs_of_inspect(change: Change, text: str, tmp_path: Path) -> None:
+    assert text in message(changed(INSPECT, tmp_path, change))
+
+
+def test_the_reason_of_a_failed_run_and_other_reducers_are_named(tmp_path: Path) -> None:
+    def failed(log: dict[str, Any]) -> None:
+        log |= {"status": "error", "error": {"message": "Connection refused"}}
+
+    assert "with the status error: Connection refused" in message(changed(INSPECT, tmp_path, failed))
+
+    def at_least_one(log: dict[str, Any]) -> None:
+        log["eval"]["config"]["epochs_reducer"] = ["at_least_1"]
+        log["results"]["scores"][0]["metrics"]["accuracy"]["value"] = 0.5
+
+    assert "reduces epochs by at_least_1, not by their mean" in message(changed(INSPECT, tmp_path, at_least_one))
+
+
+def test_answers_without_a_score_are_counted(tmp_path: Path) -> None:
+    def fails(log: dict[str, Any]) -> None:
+        for sample in log["samples"]:
+            if sample["id"] == "damaged-parcels-2":
+                sample["scores"] = {}
+        score = log["results"]["scores"][0]
+        score["scored_samples"], score["metrics"]["accuracy"]["value"] = 3, 1 / 6
+
+    run = read(changed(INSPECT, tmp_path, fails))
+    assert (len(run.answers), run.unscored) == (6, 2)
+
+
+def test_values_of_scores_count_as_in_inspect(tmp_path: Path) -> None:
+    def partly(log: dict[str, Any]) -> None:
+        values = ["P", True, "yes", "0.25", 0, "N", "no", 1]
+        for sample, value in zip(log["samples"], values, strict=True):
+            sample["scores"]["contains_fact"]["value"] = value
+        log["results"]["scores"][0]["metrics"]["accuracy"]["value"] = 3.75 / 8
+
+    run = read(changed(INSPECT, tmp_path, partly))
+    assert [answer.score for answer in run.answers] == [0.5, 1.0, 1.0, 0.25, 0.0, 0.0, 0.0, 1.0]
+    assert run.answers[0].is_pass
+
+
+def test_the_version_of_a_prompt_may_have_a_member_of_its_own(tmp_path: Path) -> None:
+    path = changed(INSPECT, tmp_path, set_in("metadata", value={"prompt": "answer", "prompt_version": 8}))
+    assert read(path).prompt == "answer@8"
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
+def test_logs_that_are_cut_off(share: float, tmp_path: Path) -> None:
+    for path in (INSPECT, EVAL, PROMPTFOO):
+        data = path.read_bytes()
+        copy = tmp_path / path.name
+        copy.write_bytes(data[: int(len(data) * share)])
+        assert "is not JSON" in message(copy) or "is not a complete zip file" in message(copy)
+
+
+def test_a_zip_file_of_a_run_that_did_not_end(tmp_path: Path) -> None:
+    copy = tmp_path / "unfinished.eval"
+    with zipfile.ZipFile(copy, "w") as archive:
+        archive.writestr("_journal/start.json", "{}")
+    assert "has no member header.json. Did the run end?" in message(copy)
+
+
+def test_damaged_members(tmp_path: Path) -> None:
+    data = bytearray(EVAL.read_bytes())
+    with zipfile.ZipFile(EVAL) as archive:
+        info = archive.getinfo("header.json")
+    # Behind the local header; the names of the members are longer than 40 bytes nowhere.
+    for i in range(info.header_offset + 60, info.header_offset + 90):
+        data[i] ^= 0xFF
+    copy = tmp_path / "damaged.eval"
+    copy.write_bytes(data)
+    assert "the member header.json" in message(copy)
+
+
+def test_a_zip_file_that_unpacks_to_more_than_the_limit_is_rejected_before_it_is_unpacked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(zip_members, "MAX_LOG_BYTES", 100_000)
+    assert "contains 114,507 bytes; logs of up to 100,000 can be imported" in message(EVAL)
+
+
+def test_members_are_what_the_list_says() -> None:
+    members = ZipMembers(EVAL)
+    assert len(members.names) == 16
+    assert json.loads(members.read("header.json"))["eval"]["task"] == "answers"
+    with pytest.raises(EvalLogError, match=r"has no member other\.json"):
+        members.read("other.json")
+
+
+def copy_lm_eval(folder: Path) -> tuple[Path, Path]:
+    shutil.copytree(LM_EVAL.parent, folder, dirs_exist_ok=True)
+    return folder / LM_EVAL.name, next(folder.glob("samples_*"))
+
+
+def test_damaged_logs_of_lm_eval(tmp_path: Path) -> None:
+    results, samples = copy_lm_eval(tmp_path)
+    lines = samples.read_text(encoding="utf-8").splitlines()
+    samples.write_text("\n".join(lines[:-1]), encoding="utf-8")
+    assert "has 7 answers, but the log states 8" in message(results)
+    samples.write_text("\n".join([*lines[:-1], lines[0]]), encoding="utf-8")
+    assert "item business-customers-1, epoch 1, is there twice" in message(results)
+    flipped = lines[0].replace('"acc": 0.0', '"acc": 1.0')
+    samples.write_text("\n".join([flipped, *lines[1:]]), encoding="utf-8")
+    assert "the mean of the 8 scores is 0.625, but the log states 0.5" in message(results)
+    samples.write_text("\n".join([*lines[:-1], lines[-1][:50]]), encoding="utf-8")
+    assert "line 8: is not JSON" in message(results)
+    assert "has no metric f1,none; its metrics: acc,none" in message(results, "f1,none")
+    samples.unlink()
+    assert "Run lm-eval with --log_samples" in message(results)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda log: log["results"]["results"].pop(), "has 11 scores, but the log states 12"),
+        (
+            set_in("results", "results", 0, "score", value=1),
+            "the mean of the 12 scores is 0.416666667, but the log sta",
+        ),
+        (set_in("results", "version", value=4), "is a log of version 4"),
+        (set_in("config", "description", value=""), "names no suite: add `description`"),
+        (set_in("results", "results", 0, "promptIdx", value=7), "has 11 scores, but the log states 12"),
+        (set_in("results", "results", 0, "failureReason", value=2), "has 1 failed calls, but the log states 0"),
+        (
+            set_in("results", "results", 2, "testCase", "description", value="business-customers-1"),
+            "another test has the description business-customers-1 too",
+        ),
+    ],
+)
+def test_damaged_logs_of_promptfoo(change: Change, text: str, tmp_path: Path) -> None:
+    assert text in message(changed(PROMPTFOO, tmp_path, change))
+
+
+def test_other_files(tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    other.write_text('{"a": 1}', encoding="utf-8")
+    assert "is not a log of a known format: inspect-ai" in message(other)
+    other.write_text("[]", encoding="utf-8")
+    assert "is not a JSON object" in message(other)
+    assert "cannot be read: no such file" in message(tmp_path / "absent.json")

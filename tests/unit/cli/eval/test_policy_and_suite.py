@@ -1,0 +1,66 @@
+"""Policies of the gate and suite files: values, and errors with their line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from barograph.contract.problems import ContractError
+
+from cli.errors import CommandError
+from cli.eval.policy import SuiteRules, load_gate_policy
+from cli.eval.suite import read_suite_file
+
+EVALS = Path(__file__).parents[4] / "examples" / "support_bot" / "evals"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "file.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_files_of_the_example() -> None:
+    assert load_gate_policy(EVALS / "policy.yaml") == {"answers": SuiteRules(0.1, 50)}
+    suite = read_suite_file(EVALS / "answers.yaml")
+    assert (suite.task, suite.epochs, suite.items, suite.connections) == (EVALS / "answers.py", 1, None, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "suites"),
+        ("suites: {}", "names no suite"),
+        ("suites: {a: {margin: 0.1}}", "items: is missing"),
+        ("suites: {a: {margin: 0, items: 50}}", "out of range"),
+        ("suites: {a: {margin: 0.1, items: 0}}", "out of range"),
+        ("suites: {a: {margin: 0.1, items: 5, mising: 1}}", "the key 'mising' is unknown"),
+        ("- a", "not a policy"),
+    ],
+)
+def test_wrong_policies(text: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises((ContractError, CommandError)) as caught:
+        load_gate_policy(written(tmp_path, text))
+    assert problem in str(caught.value)
+
+
+def test_a_policy_that_is_absent(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="give the path of a policy"):
+        load_gate_policy(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is empty"),
+        ("suite: 2\ntask: a.py\nmodel: m", "out of range"),
+        ("suite: 1\nmodel: m", "task: is missing"),
+        ("suite: 1\ntask: absent.py\nmodel: m", "there is no file"),
+        ("suite: 1\ntask: a.py\nmodel: m\nlimits: {items: 0}", "out of range"),
+        ("suite: 1\ntask: a.py\nmodel: m\nepoch: 3", "the key 'epoch' is unknown"),
+    ],
+)
+def test_wrong_suites(text: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises((ContractError, CommandError)) as caught:
+        read_suite_file(written(tmp_path, text))
+    assert problem in str(caught.value)

@@ -1,0 +1,75 @@
+"""Two runs of one suite: golden values, decisions, and how often they are wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sketches.comparison.paired_items import (
+    PairedDifference,
+    SuiteOutcome,
+    judge_difference,
+    paired_difference,
+)
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "items", "low", "high"),
+    [
+        (0, 10, 60, -0.2631737368602, -0.0594069083011),
+        (0, 0, 50, -0.0533039932442, 0.0533039932442),
+        (5, 12, 100, -0.1513195112201, 0.0140646092593),
+    ],
+)
+def test_the_interval_is_that_of_bonett_and_price(better: int, worse: int, items: int, low: float, high: float) -> None:
+    rest = items - better - worse
+    difference = paired_difference([0] * better + [1] * worse + [1] * rest, [1] * better + [0] * worse + [1] * rest)
+    assert (difference.items, difference.better, difference.worse) == (items, better, worse)
+    assert difference.value == pytest.approx((better - worse) / items, abs=1e-12)
+    assert difference.low == pytest.approx(low, abs=1e-9)
+    assert difference.high == pytest.approx(high, abs=1e-9)
+
+
+def test_no_item_is_no_evidence() -> None:
+    difference = paired_difference([], [])
+    assert (difference.items, difference.low, difference.high) == (0, -1.0, 1.0)
+    assert judge_difference(difference, 0.5, 0) is SuiteOutcome.INSUFFICIENT
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "items", "outcome"),
+    [
+        (-0.04, 0.1, 50, SuiteOutcome.ACCEPT),
+        (-0.04, -0.01, 50, SuiteOutcome.ACCEPT),
+        (-0.04, 0.1, 49, SuiteOutcome.INSUFFICIENT),
+        (-0.05, 0.1, 50, SuiteOutcome.INSUFFICIENT),
+        (-0.3, -0.01, 50, SuiteOutcome.HOLD),
+        (-0.3, -0.01, 49, SuiteOutcome.INSUFFICIENT),
+    ],
+)
+def test_decisions(low: float, high: float, items: int, outcome: SuiteOutcome) -> None:
+    assert judge_difference(PairedDifference(items, 1, 1, 0.0, low, high), 0.05, 50) is outcome
+
+
+def test_wrong_arguments_are_errors() -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        paired_difference([1], [1, 0])
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        paired_difference([1], [2])
+    with pytest.raises(ValueError, match="above 0"):
+        judge_difference(paired_difference([1], [1]), 0.0, 1)
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_a_candidate_at_the_margin_is_rarely_accepted_and_an_equal_one_rarely_on_hold(epochs: int) -> None:
+    rng = np.random.default_rng(3)
+    accepted = on_hold = 0
+    for _ in range(1000):
+        p = rng.beta(1.2, 0.8, 60)
+        old = rng.binomial(epochs, p) / epochs
+        worse = paired_difference(old, rng.binomial(epochs, p * (1 - 0.1 / 0.6)) / epochs)
+        equal = paired_difference(old, rng.binomial(epochs, p) / epochs)
+        accepted += judge_difference(worse, 0.1, 50) is SuiteOutcome.ACCEPT
+        on_hold += judge_difference(equal, 0.1, 50) is SuiteOutcome.HOLD
+    assert accepted <= 45
+    assert on_hold <= 45

@@ -1,0 +1,134 @@
+"""Evaluations of the selected model's answers: rates of faults with labels of people, and answers without a result."""
+
+from __future__ import annotations
+
+from warehouse.panels.fragments import finite, interval, selected
+from warehouse.panels.query import HOUR_S, series, table
+
+_MODEL = selected("model")
+_Z = 1.959963984540054
+_RANGE = "$__timeFilter(at)"
+# Names of evaluator models begin with the model's name, so that the primary key finds them.
+_OWN = f"startsWith(evaluator_model, concat({_MODEL}, '.')) AND model = {_MODEL}"
+_ONCE = f"""
+    SELECT evaluator, evaluator_version, kind, at, prompt, class, label, error, latency_ms, cost_usd
+    FROM evaluations WHERE {_OWN} AND {_RANGE}
+    LIMIT 1 BY evaluator_model, evaluator_version, id, version
+"""
+
+
+def _wilson(part: str, whole: str, sign: str) -> str:
+    """Return the expression for an end of Wilson's 95 % interval; 0 or 1 without rows."""
+    share = f"{part} / {whole}"
+    center = f"{share} + {_Z**2 / 2} / {whole}"
+    half = f"{_Z} * sqrt({share} * (1 - {share}) / {whole} + {_Z**2 / 4} / ({whole} * {whole}))"
+    return f"if({whole} = 0, {0 if sign == '-' else 1}, ({center} {sign} {half}) / (1 + {_Z**2} / {whole}))"
+
+
+def _end(sign: str) -> str:
+    """Return the expression for an end of the interval of `sketches.judges.strata`."""
+
+    def width(part: str, whole: str, rate: str) -> str:
+        end = _wilson(part, whole, sign)
+        return f"{rate} - {end}" if sign == "-" else f"{end} - {rate}"
+
+    flagged = width("flagged_faulty", "flagged_gold", "p1")
+    unflagged = width("unflagged_faulty", "unflagged_gold", "p0")
+    share = f"pow({_Z} * (p1 - p0), 2) * q * (1 - q) / judged"
+    half = f"sqrt(pow(q * ({flagged}), 2) + pow((1 - q) * ({unflagged}), 2) + {share})"
+    return f"greatest(0, faulty - {half})" if sign == "-" else f"least(1, faulty + {half})"
+
+
+RATES = table(
+    "evaluations.rates",
+    f"""
+    SELECT
+        evaluator,
+        evaluator_version AS version,
+        prompt,
+        judged AS evaluated,
+        without_result AS "no result",
+        {finite("q")} AS flagged,
+        labels,
+        {finite("(flagged_faulty + unflagged_gold - unflagged_faulty) / labels")} AS agree,
+        {finite("faulty")} AS faulty,
+        {interval(f"({_end('-')}) * 100", f"({_end('+')}) * 100")} AS interval,
+        multiIf(judged = 0, 'no result', labels = 0, 'no labels', isNaN(faulty), 'no labels of one verdict',
+            labels < 50, 'few labels', '') AS insufficient
+    FROM
+    (
+        SELECT
+            evaluator, evaluator_version, prompt, max(at) AS newest,
+            countIf(class != '') AS judged,
+            countIf(class = '') AS without_result,
+            countIf(class = 'faulty' AND label != '') AS flagged_gold,
+            countIf(class = 'faulty' AND label = 'faulty') AS flagged_faulty,
+            countIf(class = 'sound' AND label != '') AS unflagged_gold,
+            countIf(class = 'sound' AND label = 'faulty') AS unflagged_faulty,
+            flagged_gold + unflagged_gold AS labels,
+            countIf(class = 'faulty') / judged AS q,
+            if(flagged_gold = 0, if(q = 0, 0, nan), flagged_faulty / flagged_gold) AS p1,
+            if(unflagged_gold = 0, if(q = 1, 0, nan), unflagged_faulty / unflagged_gold) AS p0,
+            q * p1 + (1 - q) * p0 AS faulty
+        FROM ({_ONCE})
+        GROUP BY evaluator, evaluator_version, prompt
+    )
+    ORDER BY evaluator, newest DESC, version, prompt
+    LIMIT 100
+    """,
+    "evaluator:text",
+    "version:text",
+    "prompt:text",
+    "evaluated",
+    "no result",
+    "flagged",
+    "labels",
+    "agree",
+    "faulty",
+    "interval:text",
+    "insufficient:text",
+)
+
+
+def _hourly(name: str, key: str, value: str, condition: str = "1") -> tuple[str, str]:
+    return (
+        f"evaluations.{name}",
+        f"""
+        SELECT $__timeInterval(at) AS time, {key} AS of_evaluator, {value} AS {name}
+        FROM ({_ONCE})
+        WHERE {condition}
+        GROUP BY time, of_evaluator
+        ORDER BY time, of_evaluator
+        """,
+    )
+
+
+_VERSION = "concat(evaluator, ' ', left(evaluator_version, 6))"
+FLAGGED = series(
+    *_hourly("flagged", _VERSION, "countIf(class = 'faulty') / count()", "class != ''"),
+    "of_evaluator:text",
+    "flagged",
+    grain_s=HOUR_S,
+    period_s=HOUR_S,
+)
+WITHOUT_RESULT = series(
+    *_hourly("without_result", "concat(evaluator, ': ', error)", "count()", "error != ''"),
+    "of_evaluator:text",
+    "without_result",
+    grain_s=HOUR_S,
+    period_s=HOUR_S,
+)
+COST = series(
+    *_hourly("cost", _VERSION, "sum(cost_usd)", "kind = 'judge'"),
+    "of_evaluator:text",
+    "cost",
+    grain_s=HOUR_S,
+    period_s=HOUR_S,
+)
+LATENCY = series(
+    *_hourly("latency", _VERSION, finite("quantile(0.95)(latency_ms)"), "kind = 'judge' AND latency_ms > 0"),
+    "of_evaluator:text",
+    "latency",
+    grain_s=HOUR_S,
+    period_s=HOUR_S,
+)
