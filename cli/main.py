@@ -81,6 +81,11 @@ COMMANDS: dict[str, _Command] = {
         "evaluations_command",
         "Show how many answers are faulty, by checks and judges, corrected by the labels of people.",
     ),
+    "review": _Command(
+        "cli.review.command",
+        "review_app",
+        "Label answers of a language model on a local page or in files, and see how far reviewers agree.",
+    ),
     "eval": _Command(
         "cli.eval.command",
         "eval_app",

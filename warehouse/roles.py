@@ -222,6 +222,12 @@ ROLES: tuple[Role, ...] = (
         _PROMPTS,
     ),
     Role(
+        "barograph_review",
+        "`barograph review`: reads answers with their texts, and stores labels of people",
+        ("contracts", "evaluations", "labels", "predictions", "reviews"),
+        ("reviews",),
+    ),
+    Role(
         "barograph_eval",
         "`barograph eval`: store runs of evaluation suites, and which of them were accepted",
         (*_EVALUATIONS, "prompts"),

@@ -6,30 +6,31 @@ rejected.
 
 from __future__ import annotations
 
-import asyncio
 import importlib.resources
-import json
 import queue
-import socket
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from dashboards.macros import MacroError, TimeRange, Value
-from local.child_process import LOOPBACK, LocalStackError
+from local.loopback_page import (
+    HEADERS,
+    TRUSTED_HOSTS,
+    InvalidRequest,
+    LoopbackServer,
+    check_same_origin,
+    json_response,
+    read_json_object,
+)
 from local.preview.frames import frame_of
 from local.preview.pages import PageError, annotations_of, panel_answers, panel_of, resolve
 from local.preview.ranges import RangeError, read_range
@@ -41,23 +42,14 @@ if TYPE_CHECKING:
 
 CLIENTS = 4
 """Maximum number of concurrent panel queries; further queries wait."""
-BODY_BYTES = 64 * 1024
-"""Maximum size of a request."""
 READ_ONLY: dict[str, str | int] = {"readonly": 2, "max_execution_time": 30, "max_result_rows": 200_000}
-HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 _STATIC = importlib.resources.files("local.preview") / "static"
 
 Incidents = Callable[[int, int], Sequence[Mapping[str, Any]]]
 """Returns the incidents at the end of a range (Unix milliseconds), as `cli.dev.page.open_incidents` describes them."""
 
 
-class PreviewServer:
+class PreviewServer(LoopbackServer):
     """Serves dashboards on loopback from its own thread; also a context manager.
 
     Attributes:
@@ -87,15 +79,7 @@ class PreviewServer:
         self.address = address
         self._clients = _Clients(address)
         self._incidents, self._clock = incidents, clock
-        self._requested_port = port
-        self.port = port
-        self._server: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
-
-    @property
-    def url(self) -> str:
-        """URL of the start page."""
-        return f"http://{LOOPBACK}:{self.port}/"
+        super().__init__("preview page", port)
 
     def app(self) -> Starlette:
         """The ASGI application, for use with another server."""
@@ -114,53 +98,10 @@ class PreviewServer:
                 Route("/static/plotly.min.js", self._plotly),
                 Mount("/static", StaticFiles(directory=str(_STATIC))),
             ],
-            # Prevents DNS rebinding: a foreign page cannot reach this server under its own host name.
-            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"])],
+            middleware=[TRUSTED_HOSTS],
             exception_handlers={kind: _refuse for kind in (*_STATUS, InvalidRequest)},
             lifespan=self._lifespan,
         )
-
-    def start(self) -> None:
-        """Start the server.
-
-        Raises:
-            LocalStackError: the port is taken.
-        """
-        listening = socket.socket()
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((LOOPBACK, self._requested_port))
-            # From here on clients wait for the server instead of getting a refused connection.
-            listening.listen()
-        except OSError as error:
-            listening.close()
-            raise LocalStackError(
-                f"The preview page cannot listen on port {self._requested_port}: {error.strerror}. Name another one."
-            ) from error
-        self.port = listening.getsockname()[1]
-        config = uvicorn.Config(self.app(), log_level="warning", access_log=False, ws="none", server_header=False)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._serve, args=(listening,), name="preview", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Finish running requests, then stop."""
-        if self._server and self._thread:
-            self._server.should_exit = True
-            self._thread.join(10)
-            self._server = self._thread = None
-
-    def __enter__(self) -> PreviewServer:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def _serve(self, listening: socket.socket) -> None:
-        assert self._server is not None
-        with listening:
-            asyncio.run(self._server.serve([listening]))
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -179,12 +120,12 @@ class PreviewServer:
         return FileResponse(str(script), headers={"Cache-Control": "max-age=86400"})
 
     async def _list(self, request: Request) -> Response:
-        _check_same_origin(request)
-        return _json([{"uid": uid, "title": page["title"]} for uid, page in self._pages.items()])
+        check_same_origin(request)
+        return json_response([{"uid": uid, "title": page["title"]} for uid, page in self._pages.items()])
 
     async def _page(self, request: Request) -> Response:
-        _check_same_origin(request)
-        return _json(self._requested_page(request))
+        check_same_origin(request)
+        return json_response(self._requested_page(request))
 
     async def _variables(self, request: Request) -> Response:
         page, arguments = self._requested_page(request), await _arguments(request)
@@ -195,7 +136,7 @@ class PreviewServer:
                 shown, values = resolve(page, time_range, arguments.variables, run_query)
             return {"variables": shown, "values": values, "from": time_range.from_ms, "to": time_range.to_ms}
 
-        return _json(await run_in_threadpool(work))
+        return json_response(await run_in_threadpool(work))
 
     async def _annotations(self, request: Request) -> Response:
         page, arguments = self._requested_page(request), await _arguments(request)
@@ -205,7 +146,7 @@ class PreviewServer:
             with self._clients.one() as run_query:
                 return annotations_of(page, time_range, arguments.variables, run_query)
 
-        return _json(await run_in_threadpool(work))
+        return json_response(await run_in_threadpool(work))
 
     async def _panel(self, request: Request) -> Response:
         page, arguments = self._requested_page(request), await _arguments(request)
@@ -215,11 +156,11 @@ class PreviewServer:
             with self._clients.one() as run_query:
                 return {"frames": [*map(frame_of, panel_answers(panel, time_range, arguments.variables, run_query))]}
 
-        return _json(await run_in_threadpool(work))
+        return json_response(await run_in_threadpool(work))
 
     async def _open_incidents(self, request: Request) -> Response:
         time_range = self._time_range(await _arguments(request))
-        return _json(list(await run_in_threadpool(self._incidents, time_range.from_ms, time_range.to_ms)))
+        return json_response(list(await run_in_threadpool(self._incidents, time_range.from_ms, time_range.to_ms)))
 
     def _requested_page(self, request: Request) -> Mapping[str, Any]:
         uid = request.path_params["uid"]
@@ -257,14 +198,6 @@ class _Clients:
                 client.close()
 
 
-class InvalidRequest(Exception):
-    """A request is not one of the page's own; the text says why."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 @dataclass(frozen=True)
 class Arguments:
     """The body of a request for data."""
@@ -281,19 +214,7 @@ async def _arguments(request: Request) -> Arguments:
     Raises:
         InvalidRequest: It comes from another site, is too large, or is not JSON of the expected shape.
     """
-    _check_same_origin(request)
-    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
-        raise InvalidRequest("Send the request as application/json.", 415)
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > BODY_BYTES:
-            raise InvalidRequest(f"The request is larger than {BODY_BYTES // 1024} KiB.", 413)
-    try:
-        values = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest("The request is not valid JSON.") from error
-    values = values if isinstance(values, dict) else {}
+    values = await read_json_object(request)
     start: Any = values.get("from")
     end: Any = values.get("to")
     variables = values.get("variables", {})
@@ -314,18 +235,6 @@ def _is_value(value: object) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
 
 
-def _check_same_origin(request: Request) -> None:
-    """Reject a request that a page of another site sends.
-
-    Raises:
-        InvalidRequest: It does.
-    """
-    origin = request.headers.get("Origin")
-    site = request.headers.get("Sec-Fetch-Site", "none")
-    if origin not in (None, f"http://{request.headers.get('Host')}") or site not in ("same-origin", "none"):
-        raise InvalidRequest("These data are only for the pages of this server.", 403)
-
-
 _STATUS: dict[type[Exception], int] = {
     PageError: 404,
     RangeError: 400,
@@ -337,17 +246,6 @@ _STATUS: dict[type[Exception], int] = {
 
 async def _refuse(_: Request, error: Exception) -> Response:
     if isinstance(error, InvalidRequest):
-        return _json({"error": str(error)}, error.status)
+        return json_response({"error": str(error)}, error.status)
     status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
-    return _json({"error": str(error)}, status)
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    body = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_as_json)
-    return Response(body, status, {**HEADERS, "Content-Type": "application/json"})
-
-
-def _as_json(value: Any) -> Any:
-    if hasattr(value, "timestamp"):
-        return round(value.timestamp() * 1000)
-    return str(value)
+    return json_response({"error": str(error)}, status)

@@ -243,6 +243,7 @@ SELECT
     event.latency_ms,
     ifNull(event.metrics['input_tokens'], 0) + ifNull(event.metrics['output_tokens'], 0) AS tokens,
     ifNull(event.metrics['cost_usd'], 0) AS cost_usd,
+    -- All forms of a flag: publishers send `true` for faulty.
     multiIf(
         truth.form IN ('faulty', 'true', '1', '1.0', 'yes', 'y', 't'), 'faulty',
         truth.form IN ('sound', 'false', '0', '0.0', 'no', 'n', 'f'), 'sound',

@@ -1,0 +1,1 @@
+"""`barograph review`: people label answers, and how far they agree."""

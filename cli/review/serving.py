@@ -1,0 +1,64 @@
+"""The run of `barograph review serve`: its messages, and waiting for Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cli.errors import CommandError
+from cli.review.gold_labels import GoldLabels
+from cli.terminal import Terminal, plural
+from warehouse.review_queue import MAX_ITEMS, ReviewQueue
+
+
+@contextmanager
+def wait_for_signal() -> Iterator[Callable[[], None]]:
+    """Yield a function that waits for Ctrl-C or SIGTERM; both then stop the page in order instead of interrupting."""
+    stopping = threading.Event()
+    before = {each: signal.signal(each, lambda *_: stopping.set()) for each in (signal.SIGINT, signal.SIGTERM)}
+
+    def wait() -> None:
+        # With a timeout, so that Python runs the handlers of signals.
+        while not stopping.wait(0.5):
+            pass
+
+    try:
+        yield wait
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def print_start(terminal: Terminal, url: str, queue: ReviewQueue, unsent: int) -> None:
+    """Say where the page is, and what it contains."""
+    n = len(queue.items)
+    terminal.line(f"Review {plural(n, 'answer')} at {url} (Ctrl-C stops)")
+    if not queue.chosen:
+        terminal.line(
+            "No answer was chosen: raise --share or extend --since. Only answers whose text is published and that the "
+            "evaluator judged can be reviewed."
+        )
+    elif n < queue.chosen:
+        terminal.line(f"  {plural(queue.chosen - n, 'chosen answer')} have enough labels, or one of yours.")
+    if queue.chosen >= MAX_ITEMS:
+        terminal.line(f"  These are the first {MAX_ITEMS:,}; start again for more.")
+    if queue.adopted:
+        terminal.line(f"  {plural(len(queue.adopted), 'label')} that you gave for learning now count as gold.")
+    if unsent:
+        terminal.line(f"  {plural(unsent, 'earlier label')} may not be in Kafka and will be sent.")
+
+
+def print_sending(terminal: Terminal, labelled: int, gold: GoldLabels) -> None:
+    """Say what was labelled and sent.
+
+    Raises:
+        CommandError: labels could not be sent.
+    """
+    terminal.line(f"{plural(labelled, 'answer')} labelled, {plural(gold.sent, 'gold label')} sent to Kafka.")
+    if gold.waiting:
+        raise CommandError(
+            f"{plural(gold.waiting, 'gold label')} could not be sent to Kafka: {gold.problem.rstrip('.')}. They are "
+            "stored in ClickHouse: run `barograph review serve` again under the same name, which sends them."
+        )

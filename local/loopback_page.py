@@ -1,0 +1,160 @@
+"""What web pages on loopback share: the thread that serves them, and which requests they answer.
+
+Other programs of the machine can reach loopback, and so can a browser on behalf of any page or link. A server of a page
+answers only under a loopback name, and gives data only to requests of the page itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from local.child_process import LOOPBACK, LocalStackError
+
+BODY_BYTES = 64 * 1024
+"""Maximum size of a request."""
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+TRUSTED_HOSTS = Middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"])
+"""Prevents DNS rebinding: a foreign page cannot reach the server under its own host name."""
+
+
+class LoopbackServer(ABC):
+    """Serves an application on loopback from its own thread; also a context manager.
+
+    Attributes:
+        port: The port, once started.
+    """
+
+    def __init__(self, name: str, port: int) -> None:
+        """Describe it; nothing is started.
+
+        Args:
+            name: what it serves, for messages: `preview page`.
+            port: port to listen on; 0 means any free port.
+        """
+        self._name = name
+        self._requested_port = port
+        self.port = port
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """URL of the start page."""
+        return f"http://{LOOPBACK}:{self.port}/"
+
+    @abstractmethod
+    def app(self) -> Starlette:
+        """The ASGI application, for use with another server."""
+
+    def start(self) -> None:
+        """Start the server.
+
+        Raises:
+            LocalStackError: the port is taken.
+        """
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((LOOPBACK, self._requested_port))
+            # From here on clients wait for the server instead of getting a refused connection.
+            listening.listen()
+        except OSError as error:
+            listening.close()
+            raise LocalStackError(
+                f"The {self._name} cannot listen on port {self._requested_port}: {error.strerror}. Name another one."
+            ) from error
+        self.port = listening.getsockname()[1]
+        config = uvicorn.Config(self.app(), log_level="warning", access_log=False, ws="none", server_header=False)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, args=(listening,), name=self._name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish running requests, then stop."""
+        if self._server and self._thread:
+            self._server.should_exit = True
+            self._thread.join(10)
+            self._server = self._thread = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _serve(self, listening: socket.socket) -> None:
+        assert self._server is not None
+        with listening:
+            asyncio.run(self._server.serve([listening]))
+
+
+class InvalidRequest(Exception):
+    """A request is not one of the page's own; the text says why."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def read_json_object(request: Request) -> dict[str, Any]:
+    """Read the body of a request of the page: a JSON object; another JSON value counts as an empty one.
+
+    Raises:
+        InvalidRequest: it comes from another site, is too large, or is not JSON.
+    """
+    check_same_origin(request)
+    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+        raise InvalidRequest("Send the request as application/json.", 415)
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > BODY_BYTES:
+            raise InvalidRequest(f"The request is larger than {BODY_BYTES // 1024} KiB.", 413)
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("The request is not valid JSON.") from error
+    return values if isinstance(values, dict) else {}
+
+
+def check_same_origin(request: Request) -> None:
+    """Reject a request that a page of another site sends.
+
+    Raises:
+        InvalidRequest: it does.
+    """
+    origin = request.headers.get("Origin")
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if origin not in (None, f"http://{request.headers.get('Host')}") or site not in ("same-origin", "none"):
+        raise InvalidRequest("These data are only for the pages of this server.", 403)
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """Return a value as JSON; times become Unix milliseconds, and other objects text."""
+    body = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_as_json)
+    return Response(body, status, {**HEADERS, "Content-Type": "application/json"})
+
+
+def _as_json(value: Any) -> Any:
+    if hasattr(value, "timestamp"):
+        return round(value.timestamp() * 1000)
+    return str(value)

@@ -1,0 +1,229 @@
+"""`barograph review` from the command line: files, agreement, the page's process, and the role that it needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from barograph.contract import Contract, Text
+from barograph.contract.evaluators import Evaluator
+from barograph.contract.file import dump_contract
+
+from cli.contracts import read_contract
+from cli.main import main
+from cli.review.exchange import collect_entries
+from local.clickhouse import LocalClickHouse
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from tests.support.reviewed_answers import AT, EVALUATOR, MODEL, SOURCE, answer_row, evaluation_row, store
+from tests.support.roles_gateway import as_role, roles_gateway
+from warehouse import migrate
+from warehouse.client import WarehouseError
+from warehouse.review_queue import read_queue, read_review_text
+from warehouse.reviews import Review, read_reviews, store_reviews, unsent_gold
+from warehouse.tables import insert_rows
+
+N = 6
+
+
+def contract() -> Contract:
+    return simple_contract(
+        model=MODEL, text=Text(content="keep", sample=1.0), evaluators={"cited": Evaluator(check="refusal")}
+    )
+
+
+def rows() -> list[dict[str, Any]]:
+    return [
+        *(answer_row(f"a{i}", f"=SUM({i})") for i in range(N)),
+        *(evaluation_row(f"a{i}", "faulty" if i % 2 else "sound") for i in range(N)),
+    ]
+
+
+def reviews() -> list[Review]:
+    """Two reviewers who differ about a1; a5 has no label."""
+    labels = [("a0", "ana", "sound"), ("a0", "ben", "sound"), ("a1", "ana", "faulty"), ("a1", "ben", "sound")]
+    labels += [("a2", "ana", "unsure"), ("a3", "ben", "faulty"), ("a4", "ana", "sound")]
+    return [
+        Review(EVALUATOR, id_, "1", name, AT + timedelta(milliseconds=i), label, "random", 1.0, "-1" * (i % 2))
+        for i, (id_, name, label) in enumerate(labels)
+    ]
+
+
+@pytest.fixture
+def installed(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pipeline:
+    pipeline.create()
+    pipeline.register(contract(), [simple_baseline()])
+    with pipeline.client as client:
+        store(client, rows())
+    address = pipeline.address
+    (tmp_path / "barograph.toml").write_text(
+        f'bootstrap_servers = "{pipeline.bootstrap}"\ntopic_prefix = "{pipeline.topics.prefix}"\n[clickhouse]\n'
+        f'host = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"\n'
+        f'username = "{address.username}"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
+    return pipeline
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(["review", *words])
+    return int(end.value.code or 0)
+
+
+def published(pipeline: Pipeline) -> set[tuple[str, bool, int]]:
+    values = [message.value() for message in pipeline.read_all(pipeline.topics.labels)]
+    events = [json.loads(value) for value in values if value]
+    return {(each["id"], each["label"], each["at"]) for each in events}
+
+
+@pytest.mark.parametrize("file_format", ["csv", "label-studio"])
+def test_export_and_import_are_a_round_trip(
+    installed: Pipeline, capsys: pytest.CaptureFixture[str], file_format: str
+) -> None:
+    with installed.client as client:
+        store_reviews(client, reviews())
+    words = (MODEL, "cited", "labels", "--format", file_format)
+    assert run("export", *words, "--share", "1") == 0
+    assert "labels: 7 labels" in capsys.readouterr().out
+    exported = Path("labels").read_bytes()
+    with installed.client as client:
+        before = read_reviews(client, EVALUATOR)
+        client.command("TRUNCATE TABLE reviews")
+        assert run("import", *words) == 0
+        assert read_reviews(client, EVALUATOR) == before == reviews()
+    assert "labels: 7 labels stored, 6 gold labels sent to Kafka." in capsys.readouterr().out
+    gold = {(each.id, each.label == "faulty", round(each.at.timestamp() * 1000)) for each in reviews() if each.is_gold}
+    assert published(installed) == gold
+    assert run("import", *words) == 0
+    output = capsys.readouterr().out
+    assert "labels: 0 labels stored" in output
+    assert "7 stored already" in output
+    assert published(installed) == gold
+    with installed.client as client:
+        assert read_reviews(client, EVALUATOR) == before
+        # a5 has no label, and further answers need a second one.
+        entries = collect_entries(client, SOURCE, "gold", 1.0)
+        assert ("a5", "=SUM(5)") in [(each.id, each.answer) for each in entries if not each.label]
+    assert run("export", *words, "--share", "1") == 0
+    assert Path("labels").read_bytes() == exported
+
+
+def test_an_import_stores_what_is_right_and_lists_the_rest(
+    installed: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("labels.csv").write_text(
+        "id,version,reason,probability,reviewer,label,at\n"
+        "a0,1,random,1,,faulty,\n"
+        "a9,1,random,1,ana,faulty,\n"
+        "a1,1,random,1,ana,wrong,\n"
+        "a2,1,random,1,ana,faulty,\n"
+        "a2,1,random,1,ana,sound,\n"
+        "a3,1,random,1,ana,,\n"
+    )
+    assert run("import", MODEL, "cited", "labels.csv", "--format", "csv", "--as", "eva") == 1
+    captured = capsys.readouterr()
+    assert "1 label stored, 1 gold label sent" in captured.out
+    assert "1 without a label" in captured.out
+    assert "3 entries not imported:" in captured.err
+    assert "line 3: bot.cited has not evaluated an answer 'a9' of version '1'" in captured.err
+    assert "line 4: the label 'wrong'" in captured.err
+    assert "line 5 and line 6: ana calls the answer 'a2' both faulty and sound" in captured.err
+    with installed.client as client:
+        assert [(each.id, each.reviewer) for each in read_reviews(client, EVALUATOR)] == [("a0", "eva")]
+    assert run("import", MODEL, "site", "labels.csv", "--format", "csv") == 1
+    assert "The contract of bot has no evaluator 'site'; did you mean 'cited'?" in capsys.readouterr().err
+    assert run("import", MODEL, "cited", "missing.csv", "--format", "csv") == 1
+    assert "missing.csv: no such file" in capsys.readouterr().err
+
+
+def test_agreement_lists_answers_and_weeks(installed: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("agreement", MODEL, "cited") == 0
+    assert "No answer has two labels yet" in capsys.readouterr().out
+    with installed.client as client:
+        store_reviews(client, reviews())
+    assert run("agreement", MODEL, "cited", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["labels"], result["answers_with_two_labels"]) == (7, 2)
+    # Two pairs, one of which differs: 1 − 3·2/(16 − 10).
+    assert result["alpha"] == pytest.approx(0.0)
+    assert result["disagreements"] == [{"id": "a1", "version": "1", "labels": {"ana": "faulty", "ben": "sound"}}]
+    assert run("agreement", MODEL, "cited") == 0
+    output = capsys.readouterr().out
+    assert "alpha 0.00 (no interval" in output
+    assert re.search(r"a1 +1 +ana: faulty, ben: sound", output)
+    # ana: 1 of 3 decided is faulty, 1 of 4 is unsure.
+    assert re.search(r"ana +\S+ +4 +33\.3% +25\.0%", output), output
+
+
+def test_the_page_is_served_until_the_signal(installed: Pipeline) -> None:
+    words = [sys.executable, "-m", "cli.main", "review", "serve", MODEL, "cited", "--as", "ana", "--share", "1"]
+    root = str(Path(__file__).parents[2])
+    process = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        match = re.match(r"Review 6 answers at (http://127\.0\.0\.1:\d+/) ", line)
+        assert match, line
+        body = json.dumps({"id": "a1", "version": "1", "label": "faulty"}).encode()
+        request = urllib.request.Request(f"{match[1]}api/labels", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert json.loads(answer.read())["waiting"] == 1
+    finally:
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert "1 answer labelled, 1 gold label sent to Kafka." in output
+    assert {(event_id, label) for event_id, label, _ in published(installed)} == {("a1", True)}
+
+
+def test_wrong_arguments_of_the_page(installed: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, message in (
+        (("--as", " "), "--as '' is not a name"),
+        (("--as", "ana", "--share", "0"), "--share 0 is not a share"),
+        (("--as", "ana", "--second-share", "2"), "--second-share 2 is not a share"),
+        (("--as", "ana", "--documents", "missing"), "--documents missing is not a folder"),
+    ):
+        assert run("serve", MODEL, "cited", *words) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_the_role_allows_review_and_nothing_else(engine: LocalClickHouse, tmp_path: Path) -> None:
+    with roles_gateway(tmp_path / "guarded", engine.host, "reviewed") as address:
+        with as_role(address, "default", create=True) as client:
+            migrate.apply(client)
+            store(client, rows())
+            row = {"model": MODEL, "contract_id": "c", "yaml": dump_contract(contract()), "applied_at": 1}
+            insert_rows(client, "contracts", [row])
+        with as_role(address, "barograph_review") as client:
+            assert read_contract(client, MODEL).model == MODEL
+            queue = read_queue(client, SOURCE, read_reviews(client, EVALUATOR), "ana", "gold", 1.0)
+            assert len(queue.items) == N
+            assert read_queue(client, SOURCE, [], "ana", "learning", 1.0).items == ()
+            assert read_review_text(client, SOURCE, queue.items[0]) is not None
+            store_reviews(client, reviews())
+            assert len(unsent_gold(client, EVALUATOR)) == 6
+            for statement in ("INSERT INTO labels (id) VALUES ('x')", "SELECT * FROM panes"):
+                with pytest.raises(WarehouseError, match="Grant the user this right"):
+                    client.command(statement)
+        with (
+            as_role(address, "barograph_analyst") as client,
+            pytest.raises(WarehouseError, match=r"readonly|Grant the user this right"),
+        ):
+            store_reviews(client, [replace(reviews()[0], at=datetime.now(UTC))])
