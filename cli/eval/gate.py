@@ -35,7 +35,7 @@ class SuiteComparison:
     obstacle: str = ""
     """Why the candidate is neither accepted nor held back, as a sentence; empty if the interval is the reason."""
     is_first: bool = False
-    """Whether no run of the suite was accepted before, and this one can be."""
+    """Whether this run can be accepted without a comparison: none was accepted before, or the suite has changed since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class GateDecision:
 
     @property
     def can_begin(self) -> bool:
-        """Whether some suite has no accepted run, and all others accept the candidate."""
+        """Whether the candidate starts the series of some suite, and all others accept it."""
         return any(each.is_first for each in self.suites) and all(
             each.is_first or each.outcome is SuiteOutcome.ACCEPT for each in self.suites
         )
@@ -104,16 +104,30 @@ def _compare(
         if candidate.items < rules.items:
             return undecided(f"no run was accepted yet, and this one has {candidate.items} of {rules.items} items")
         return undecided("no run was accepted yet: --accept accepts this one as the first", is_first=True)
-    for what, old, new in (
-        ("suite version", accepted.suite_version, candidate.suite_version),
-        ("scorer", accepted.scorer, candidate.scorer),
-        ("format", accepted.format, candidate.format),
-    ):
-        if old != new:
+    changes = [
+        (what, old, new)
+        for what, old, new in (
+            ("suite version", accepted.suite_version, candidate.suite_version),
+            ("scorer", accepted.scorer, candidate.scorer),
+            ("format", accepted.format, candidate.format),
+        )
+        if old != new
+    ]
+    if changes:
+        difference_text = " and ".join(f"the {what} {old}, the candidate {new}" for what, old, new in changes)
+        text = f"the accepted run has {difference_text}"
+        if (accepted.prompt, accepted.version) != (candidate.prompt, candidate.version):
             return undecided(
-                f"the accepted run has the {what} {old}, the candidate {new}: run the same suite on the accepted "
-                "version too, and accept that run"
+                f"{text}: run the same suite on the accepted {accepted.prompt or accepted.version} "
+                f"({accepted.version}) too, and accept that run"
             )
+        if candidate.items < rules.items:
+            return undecided(f"{text}, which has {candidate.items} of {rules.items} items")
+        return undecided(
+            f"{text}; both are of {accepted.prompt or accepted.version}: --accept accepts this run as the first "
+            "since the change",
+            is_first=True,
+        )
     old_means, new_means = read_means(client, accepted.run_id), read_means(client, candidate.run_id)
     common = sorted(old_means.keys() & new_means.keys())
     difference = paired_difference([old_means[item] for item in common], [new_means[item] for item in common])
@@ -136,8 +150,10 @@ def _compare(
 def evidence_text(comparison: SuiteComparison) -> str:
     """State the evidence for an acceptance in one sentence."""
     difference = comparison.difference
-    if difference is None or comparison.accepted is None:
+    if comparison.accepted is None:
         return "the first accepted run"
+    if difference is None:
+        return f"the first accepted run since the suite changed; follows {comparison.accepted.run_id}"
     return (
         f"{100 * difference.value:+.2f} points [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}] on "
         f"{difference.items} items compared with {comparison.accepted.run_id}; margin {100 * comparison.rules.margin:g}"

@@ -201,6 +201,30 @@ def test_runs_that_cannot_be_compared(client: Client, gate: Command) -> None:
     assert "No run of m has the prompt, version or run id answer@9: there are runs of answer@1, answer@2" in err
 
 
+@pytest.mark.parametrize("change", [{"suite_version": "2"}, {"scorer": "other"}], ids=["version", "scorer"])
+def test_a_changed_suite_starts_with_a_run_of_the_accepted_version(
+    change: dict[str, str], client: Client, gate: Command
+) -> None:
+    store(client, "answer@1", scores(60), 1_000)
+    gate("answer@1", "--accept")
+    store(client, "answer@2", scores(60), 2_000, **change)
+    code, out, _ = gate("answer@2", "--accept")
+    assert code == 2
+    assert "run the same suite on the accepted answer@1 (smollm2) too, and accept that run" in out
+    store(client, "answer@1", scores(30, items=40), 3_000, **change)
+    code, out, _ = gate("answer@1", "--accept")
+    assert (code, "which has 40 of 50 items" in out) == (2, True)
+    store(client, "answer@1", scores(58), 4_000, **change)
+    code, out, _ = gate("answer@1", "--accept")
+    assert code == 0
+    assert "both are of answer@1: --accept accepts this run as the first since the change" in out
+    assert client.rows("SELECT reason FROM eval_acceptances WHERE run_id = 'run-answer@1-4000'") == [
+        ("the first accepted run since the suite changed; follows run-answer@1-1000",)
+    ]
+    code, out, _ = gate("answer@2", "--accept")
+    assert (code, "60 2 0 accept" in out) == (0, True)
+
+
 def test_a_first_run_with_too_few_items_is_not_accepted(client: Client, gate: Command) -> None:
     store(client, "answer@1", scores(20, items=30), 1_000)
     code, out, _ = gate("answer@1", "--accept")
