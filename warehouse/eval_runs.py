@@ -69,6 +69,14 @@ class EvalRun:
         """Mean score of all answers."""
         return float(np.mean([answer.score for answer in self.answers]))
 
+    @property
+    def mean_of_items(self) -> float:
+        """Mean of the items' mean scores; it differs from `mean` if items have different numbers of answers."""
+        scores: dict[str, list[float]] = {}
+        for answer in self.answers:
+            scores.setdefault(answer.item, []).append(answer.score)
+        return float(np.mean([np.mean(each) for each in scores.values()]))
+
     def estimate(self) -> MetricEstimate:
         """Return the mean score with its interval, clustered by item."""
         sums: dict[str, float] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,11 @@ def read_inspect(header: dict[str, Any], samples: Iterable[Any], path: Path, sco
             raise EvalLogError(f"{at}: is not an object.")
         scores = sample.get("scores")
         score = scores.get(name) if isinstance(scores, dict) else None
-        if not isinstance(score, dict):
+        value = _value(score.get("value"), at) if isinstance(score, dict) else math.nan
+        if math.isnan(value):
             unscored += 1
             continue
-        answers.append(_item(sample, score, at))
+        answers.append(_item(sample, value, at))
         output = sample.get("output")
         if isinstance(output, dict) and isinstance(output.get("model"), str) and output["model"]:
             versions.add(output["model"])
@@ -99,7 +101,7 @@ def read_inspect(header: dict[str, Any], samples: Iterable[Any], path: Path, sco
     hint = (
         "" if reducers == ["mean"] else f"The log reduces epochs by {', '.join(map(str, reducers))}, not by their mean."
     )
-    run = check_run(run, total, where, hint)
+    run = check_run(run, total, where, hint, averages_items=True)
     check_count(len({answer.item for answer in answers}), scored_items, "items with a score", where)
     return run
 
@@ -126,15 +128,15 @@ def _chosen_score(results: dict[str, Any], scorer: str | None, where: str) -> tu
     )
 
 
-def _item(sample: dict[str, Any], score: dict[str, Any], where: str) -> EvalItem:
+def _item(sample: dict[str, Any], value: float, where: str) -> EvalItem:
     item = member(sample, "id", (str, int), where)
-    value = checked_score(_value(score.get("value"), where), where)
+    value = checked_score(value, where)
     epoch = member(sample, "epoch", int, where)
     return EvalItem(str(item), epoch, value, value >= PASS_SCORE, slice_values(sample.get("metadata")))
 
 
 def _value(value: object, where: str) -> float:
-    """Convert the value of a score as inspect-ai does."""
+    """Convert the value of a score as inspect-ai does, which leaves NaN out of its totals."""
     if isinstance(value, bool | int | float):
         return float(value)
     if isinstance(value, str):

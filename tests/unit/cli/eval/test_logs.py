@@ -169,6 +169,34 @@ def test_answers_without_a_score_are_counted(tmp_path: Path) -> None:
     assert (len(run.answers), run.unscored) == (6, 2)
 
 
+def test_items_count_alike_if_one_answer_failed(tmp_path: Path) -> None:
+    def fails(log: dict[str, Any]) -> None:
+        log["eval"]["config"]["fail_on_error"] = False
+        log["samples"][0] |= {"scores": None, "error": {"message": "Connection reset"}}
+        log["results"]["completed_samples"] = 7
+
+    run = read(changed(INSPECT, tmp_path, fails))
+    assert (len(run.answers), run.unscored) == (7, 1)
+    # Means of the items: 0 of 1, 0 of 2, 1 of 2 and 2 of 2 answers.
+    assert (run.mean_of_items, run.mean) == (0.375, 3 / 7)
+
+
+@pytest.mark.parametrize("value", [float("nan"), "nan"], ids=["bare", "text"])
+def test_a_score_that_is_not_a_number_counts_as_none(value: object, tmp_path: Path) -> None:
+    def fails(log: dict[str, Any]) -> None:
+        log["samples"][0]["scores"]["contains_fact"]["value"] = value
+
+    path = changed(INSPECT, tmp_path, fails)
+    assert (": NaN" in path.read_text(encoding="utf-8")) is isinstance(value, float)
+    run = read(path)
+    assert (len(run.answers), run.unscored, run.mean_of_items) == (7, 1, 0.375)
+
+
+def test_a_total_that_is_not_a_number_differs_from_the_scores(tmp_path: Path) -> None:
+    path = changed(INSPECT, tmp_path, set_in("results", "scores", 0, "metrics", "accuracy", "value", value=float("nan")))
+    assert "the mean of the 8 scores is 0.375, but the log states nan" in message(path)
+
+
 def test_values_of_scores_count_as_in_inspect(tmp_path: Path) -> None:
     def partly(log: dict[str, Any]) -> None:
         values = ["P", True, "yes", "0.25", 0, "N", "no", 1]
