@@ -153,11 +153,11 @@ def show_command(model: _Model, as_json: JsonOption = False, config: ConfigOptio
 def gate_command(
     model: _Model,
     candidate: Annotated[
-        str,
+        list[str],
         typer.Option(
             "--candidate",
             metavar="VERSION",
-            help="A prompt such as answer@8, a served model, or a run id.",
+            help="A prompt such as answer@8, a served model, or a run id. Repeat it to name a run of each suite.",
             show_default=False,
         ),
     ],
@@ -186,7 +186,7 @@ def gate_command(
     import time
 
     from cli.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK
-    from cli.eval.gate import decide_gate, evidence_text, gate_json, print_gate
+    from cli.eval.gate import decide_gate, gate_json, print_gate
     from cli.eval.policy import load_gate_policy
     from cli.prompts.registry import author_name
     from cli.settings import load_settings
@@ -198,16 +198,16 @@ def gate_command(
     rules, author = load_gate_policy(policy), author_name(by)
     with connect(load_settings(config, needs=("clickhouse",)).warehouse) as client:
         decision = decide_gate(client, model, candidate, rules)
-        accepts = accept and (decision.outcome is SuiteOutcome.ACCEPT or decision.can_begin)
+        is_decided = decision.outcome is SuiteOutcome.ACCEPT or decision.can_begin
+        accepts = accept and is_decided and bool(decision.new_runs)
         if accepts:
-            runs = [(each.candidate, evidence_text(each)) for each in decision.suites if each.candidate is not None]
-            store_acceptances(client, runs, author, int(time.time() * 1000))
+            store_acceptances(client, decision.new_runs, author, int(time.time() * 1000))
     if as_json:
         Terminal().json(gate_json(decision) | {"accepted": accepts})
     else:
         print_gate(Terminal(), decision)
         if accepts:
-            Terminal().changes([f"+ {candidate} is accepted: later candidates are compared with it"])
+            Terminal().changes([f"+ {decision.candidate} is accepted: later candidates are compared with it"])
     codes = {SuiteOutcome.ACCEPT: EXIT_OK, SuiteOutcome.HOLD: EXIT_HOLD, SuiteOutcome.INSUFFICIENT: EXIT_INSUFFICIENT}
     raise typer.Exit(EXIT_OK if accepts else codes[decision.outcome])
 
