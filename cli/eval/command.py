@@ -50,14 +50,14 @@ def import_command(
     """
     import time
 
-    from cli.eval.logs.read import read_log
+    from cli.eval.logs.read import read_logs
     from cli.eval.show import import_line
     from cli.settings import load_settings
     from cli.terminal import Terminal
     from warehouse.client import connect
     from warehouse.eval_runs import store_run
 
-    runs = [run for path in paths for run in read_log(path, model=model, prompt=prompt, scorer=scorer)]
+    runs = read_logs(paths, model=model, prompt=prompt, scorer=scorer)
     terminal = Terminal()
     with connect(load_settings(config, needs=("clickhouse",)).warehouse) as client:
         for run in runs:
@@ -96,7 +96,7 @@ def run_command(
 
     from cli.errors import CommandError
     from cli.eval.inspect_program import install_inspect, require_endpoint, run_inspect
-    from cli.eval.logs.read import read_log
+    from cli.eval.logs.read import read_logs
     from cli.eval.show import import_line
     from cli.eval.suite import read_suite_file
     from cli.settings import load_settings
@@ -120,7 +120,7 @@ def run_command(
         raise CommandError(f"The prompt {prompt} is not registered: `barograph prompts list` shows what is.")
     with Terminal(stderr=True).status("Installing and running inspect-ai"):
         log = run_inspect(install_inspect(), suite, content, model, log_dir)
-    runs = read_log(log, model=model, prompt=prompt)
+    runs = read_logs([log], model=model, prompt=prompt)
     # The run may take hours: connections do not.
     with connect(warehouse) as client:
         for run in runs:

@@ -13,7 +13,7 @@ import pytest
 
 from cli.eval.logs import zip_members
 from cli.eval.logs.errors import EvalLogError
-from cli.eval.logs.read import read_log
+from cli.eval.logs.read import read_logs
 from cli.eval.logs.zip_members import ZipMembers
 from warehouse.eval_runs import EvalRun
 
@@ -26,7 +26,7 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def read(path: Path, scorer: str | None = None) -> EvalRun:
-    (run,) = read_log(path, model="support-bot", scorer=scorer)
+    (run,) = read_logs([path], model="support-bot", scorer=scorer)
     return run
 
 
@@ -47,7 +47,7 @@ def message(path: Path, scorer: str | None = None) -> str:
 
 @pytest.mark.parametrize("path", [INSPECT, EVAL], ids=["json", "eval"])
 def test_logs_of_inspect(path: Path) -> None:
-    (run,) = read_log(path)
+    (run,) = read_logs([path])
     assert (run.model, run.suite, run.suite_version, run.prompt) == ("support-bot", "answers", "1", "answer@2")
     assert (run.version, run.format, run.scorer, run.unscored) == ("smollm2-135m", "inspect-ai", "contains_fact", 0)
     assert run.mean == 0.375
@@ -85,9 +85,37 @@ def test_a_log_of_promptfoo() -> None:
 
 def test_a_log_that_names_no_application_needs_the_option() -> None:
     with pytest.raises(EvalLogError, match="import it with --model"):
-        read_log(PROMPTFOO)
-    (run,) = read_log(PROMPTFOO, model="m", prompt="answer@9")
+        read_logs([PROMPTFOO])
+    (run,) = read_logs([PROMPTFOO], model="m", prompt="answer@9")
     assert (run.model, run.prompt) == ("m", "answer@9")
+
+
+def test_one_prompt_or_application_is_not_given_to_runs_of_several(tmp_path: Path) -> None:
+    other = changed(INSPECT, tmp_path, set_in("metadata", value={"application": "shop", "prompt": "answer@3"}))
+    with pytest.raises(EvalLogError, match=r"the runs are of answer@2, answer@3, so that --prompt answer@8 would"):
+        read_logs([INSPECT, other], model=None, prompt="answer@8")
+    with pytest.raises(EvalLogError, match=r"the runs are of shop, support-bot, so that --model m would make them one"):
+        read_logs([INSPECT, other], model="m")
+    assert [run.prompt for run in read_logs([INSPECT, other])] == ["answer@2", "answer@3"]
+    assert [run.prompt for run in read_logs([other], prompt="answer@8")] == ["answer@8"]
+
+
+def test_one_prompt_is_not_given_to_a_log_of_promptfoo_with_two(tmp_path: Path) -> None:
+    def another(log: dict[str, Any]) -> None:
+        prompts = log["results"]["prompts"]
+        prompts[0]["label"] = "short"
+        prompts.append(prompts[0] | {"label": "long"})
+        log["results"]["results"] += [row | {"promptIdx": 1} for row in log["results"]["results"]]
+
+    path = changed(PROMPTFOO, tmp_path, another)
+    assert [run.prompt for run in read_logs([path], model="m")] == ["", ""]
+    with pytest.raises(EvalLogError, match="has 2 prompts, so that --prompt would make them one"):
+        read_logs([path], model="m", prompt="answer@8")
+
+
+def test_a_log_of_promptfoo_has_one_score() -> None:
+    assert read(PROMPTFOO, "score") == read(PROMPTFOO)
+    assert "have one score, score, not accuracy: omit --scorer" in message(PROMPTFOO, "accuracy")
 
 
 def wrong_total(log: dict[str, Any]) -> None:
