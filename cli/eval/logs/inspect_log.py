@@ -32,10 +32,11 @@ def read_eval_file(path: Path, scorer: str | None) -> EvalRun:
     Raises:
         EvalLogError: the log is incomplete or invalid, or its totals differ from its scores.
     """
-    members = ZipMembers(path)
-    header = decode_object(members.read("header.json"), f"{path}, header.json")
-    names = [name for name in members.names if name.startswith("samples/")]
-    return read_inspect(header, [decode_object(members.read(name), f"{path}, {name}") for name in names], path, scorer)
+    with ZipMembers(path) as members:
+        header = decode_object(members.read("header.json"), f"{path}, header.json")
+        names = [name for name in members.names if name.startswith("samples/")]
+        samples = [decode_object(members.read(name), f"{path}, {name}") for name in names]
+    return read_inspect(header, samples, path, scorer)
 
 
 def read_inspect(header: dict[str, Any], samples: Iterable[Any], path: Path, scorer: str | None) -> EvalRun:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -221,7 +222,9 @@ def test_a_score_that_is_not_a_number_counts_as_none(value: object, tmp_path: Pa
 
 
 def test_a_total_that_is_not_a_number_differs_from_the_scores(tmp_path: Path) -> None:
-    path = changed(INSPECT, tmp_path, set_in("results", "scores", 0, "metrics", "accuracy", "value", value=float("nan")))
+    path = changed(
+        INSPECT, tmp_path, set_in("results", "scores", 0, "metrics", "accuracy", "value", value=float("nan"))
+    )
     assert "the mean of the 8 scores is 0.375, but the log states nan" in message(path)
 
 
@@ -278,11 +281,61 @@ def test_a_zip_file_that_unpacks_to_more_than_the_limit_is_rejected_before_it_is
 
 
 def test_members_are_what_the_list_says() -> None:
-    members = ZipMembers(EVAL)
-    assert len(members.names) == 16
-    assert json.loads(members.read("header.json"))["eval"]["task"] == "answers"
-    with pytest.raises(EvalLogError, match=r"has no member other\.json"):
-        members.read("other.json")
+    with ZipMembers(EVAL) as members:
+        assert len(members.names) == 16
+        assert json.loads(members.read("header.json"))["eval"]["task"] == "answers"
+        with pytest.raises(EvalLogError, match=r"has no member other\.json"):
+            members.read("other.json")
+
+
+def written_zip(path: Path, content: bytes, method: int) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("header.json", content)
+    return path
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_members_that_python_can_unpack(method: int, tmp_path: Path) -> None:
+    content = b"{}" * 50_000
+    with ZipMembers(written_zip(tmp_path / "log.eval", content, method)) as members:
+        assert members.read("header.json") == content
+
+
+def test_a_member_is_unpacked_up_to_its_stated_size(tmp_path: Path) -> None:
+    stated, content = 1000, b" " * (64 << 20)
+    path = written_zip(tmp_path / "log.eval", content, zipfile.ZIP_DEFLATED)
+    data = bytearray(path.read_bytes())
+    # The uncompressed size is at byte 24 of an entry of the list of members.
+    at = data.rindex(b"PK\x01\x02") + 24
+    assert data[at : at + 4] == len(content).to_bytes(4, "little")
+    data[at : at + 4] = stated.to_bytes(4, "little")
+    path.write_bytes(data)
+    with ZipMembers(path) as members:
+        tracemalloc.start()
+        try:
+            with pytest.raises(EvalLogError, match=r"the member header\.json"):
+                members.read("header.json")
+            assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_member_of_zstd_is_unpacked_up_to_its_stated_size(tmp_path: Path) -> None:
+    data = bytearray(EVAL.read_bytes())
+    with zipfile.ZipFile(EVAL) as archive:
+        info = archive.getinfo("header.json")
+        assert info.compress_type == zip_members.ZSTD
+    at = data.rindex(b"header.json") - 46 + 24
+    assert data[at : at + 4] == info.file_size.to_bytes(4, "little")
+    data[at : at + 4] = (10).to_bytes(4, "little")
+    copy = tmp_path / "forged.eval"
+    copy.write_bytes(data)
+    assert "the member header.json" in message(copy)
+
+
+def test_members_compressed_by_other_methods_are_rejected(tmp_path: Path) -> None:
+    path = written_zip(tmp_path / "log.eval", b"{}", zipfile.ZIP_BZIP2)
+    assert "the member header.json is compressed by method 12; stored members, deflate and zstd" in message(path)
 
 
 def copy_lm_eval(folder: Path) -> tuple[Path, Path]:
