@@ -163,7 +163,12 @@ def gate_command(
     ],
     policy: Annotated[
         Path,
-        typer.Option("--policy", metavar="FILE", help="Margin and items of each suite (YAML).", show_default=False),
+        typer.Option(
+            "--policy",
+            metavar="FILE",
+            help="Margin and items of each suite (YAML); a margin of 0.1 needs 26 items or more, 0.05 needs 54.",
+            show_default=False,
+        ),
     ],
     accept: Annotated[
         bool, typer.Option("--accept", help="If the decision is accept, compare later candidates with this one.")

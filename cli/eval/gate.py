@@ -35,7 +35,7 @@ class SuiteComparison:
     obstacle: str = ""
     """Why no interval decides, as a clause; empty if it does."""
     is_first: bool = False
-    """Whether this run can be accepted without a comparison: none was accepted before, or the suite has changed since."""
+    """Whether this run can be accepted without a comparison: none was accepted before, or the suite changed since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,8 @@ def _newest_run(runs: Sequence[StoredRun], candidates: Sequence[str]) -> StoredR
     names = ", ".join(f"{run.run_id} ({run.prompt or 'no prompt'}, {run.version})" for run in listed)
     reason = "are of several versions" if len(versions) > 1 else "started at the same time"
     raise CommandError(
-        f"Runs of {runs[0].suite} that match {', '.join(candidates)} {reason}: name one of each suite by its id, with --candidate ID: {names}."
+        f"Runs of {runs[0].suite} that match {', '.join(candidates)} {reason}: name one of each suite by its id, with "
+        f"--candidate ID: {names}."
     )
 
 

@@ -117,6 +117,19 @@ def test_nothing_is_stored_if_one_log_is_wrong(client: Client, command: Command,
     assert client.rows("SELECT count() FROM eval_items") == [(0,)]
 
 
+def test_a_second_score_of_a_run_is_rejected(client: Client, command: Command, tmp_path: Path) -> None:
+    log = json.loads(INSPECT.read_text(encoding="utf-8"))
+    log["results"]["scores"].append(log["results"]["scores"][0] | {"name": "other"})
+    for sample in log["samples"]:
+        sample["scores"]["other"] = sample["scores"]["contains_fact"]
+    path = tmp_path / "two.json"
+    path.write_text(json.dumps(log), encoding="utf-8")
+    assert command("import", path)[0] == 0
+    code, _, err = command("import", path, "--scorer", "other")
+    assert code == 3
+    assert "is stored already with the score contains_fact; a run is stored with one score. To import other, run" in err
+
+
 def test_a_failed_import_is_completed_by_a_second(client: Client, command: Command) -> None:
     command("import", INSPECT)
     client.command("TRUNCATE TABLE eval_runs")

@@ -74,6 +74,15 @@ def member(value: dict[str, Any], name: str, kind: type | tuple[type, ...], wher
     return content
 
 
+def optional_object(value: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+    """Return a member that is an object; empty if it is missing or null.
+
+    Raises:
+        EvalLogError: the member is of another type.
+    """
+    return {} if value.get(name) is None else dict(member(value, name, dict, where))
+
+
 def timestamp_ms(text: str, where: str) -> int:
     """Convert an ISO 8601 time with its zone to Unix ms.
 

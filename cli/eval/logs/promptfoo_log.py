@@ -17,7 +17,7 @@ import msgspec
 
 from cli.eval.logs.check import check_count, check_run
 from cli.eval.logs.errors import EvalLogError
-from cli.eval.logs.json_values import checked_score, member, slice_values, timestamp_ms
+from cli.eval.logs.json_values import checked_score, member, optional_object, slice_values, timestamp_ms
 from warehouse.eval_runs import EvalItem, EvalRun
 
 FORMAT = "promptfoo"
@@ -53,8 +53,7 @@ def read_promptfoo(
     results = member(log, "results", dict, where)
     if results.get("version") != LOG_VERSION:
         raise EvalLogError(f"{where}: is a log of version {results.get('version')}; version {LOG_VERSION} can be read.")
-    config = log.get("config")
-    suite = config.get("description") if isinstance(config, dict) else None
+    suite = optional_object(log, "config", where).get("description")
     if not isinstance(suite, str) or not suite:
         raise EvalLogError(f"{where}: names no suite: add `description` to the configuration of promptfoo.")
     prompts = member(results, "prompts", list, where)

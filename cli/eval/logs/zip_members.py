@@ -15,6 +15,7 @@ from cli.eval.logs.json_values import MAX_LOG_BYTES
 
 ZSTD = 93
 _OF_PYTHON = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_DAMAGES = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, pa.ArrowException, zlib.error)
 _LOCAL_HEADER_BYTES = 30
 _NAME_BYTES, _EXTRA_BYTES = slice(26, 28), slice(28, 30)
 
@@ -71,15 +72,7 @@ class ZipMembers:
             )
         try:
             content = self._read_zstd(info) if info.compress_type == ZSTD else self._unpack(info)
-        except (
-            zipfile.BadZipFile,
-            EOFError,
-            OSError,
-            ValueError,
-            RuntimeError,
-            pa.ArrowException,
-            zlib.error,
-        ) as error:
+        except _DAMAGES as error:
             raise EvalLogError(f"{self._path}: the member {name} cannot be read: {error}.") from error
         if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
             raise EvalLogError(f"{self._path}: the member {name} is damaged: its size or checksum differs.")

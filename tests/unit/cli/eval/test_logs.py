@@ -167,6 +167,11 @@ SCORE = ("samples", 0, "scores", "contains_fact", "value")
         (set_in(*SCORE, value=7), "sample 1: the score is 7.0; only scores from 0 to 1"),
         (set_in(*SCORE, value={"a": 1}), "is neither a number nor"),
         (set_in("samples", 0, value=5), "sample 1: is not an object"),
+        (set_in("samples", 0, "epoch", value=-1), "sample 1: the epoch is -1; epochs from 0 to 2,147,483,648"),
+        (set_in("samples", 0, "epoch", value=2**31 + 1), "sample 1: the epoch is 2147483649; epochs from 0"),
+        (set_in("metadata", value="support-bot"), "`metadata` is str"),
+        (lambda log: log.update(metadata=None) or log["eval"].update(metadata="x"), "`metadata` is str"),
+        (set_in("eval", "config", value="none"), "`config` is str"),
     ],
 )
 def test_damaged_logs_of_inspect(change: Change, text: str, tmp_path: Path) -> None:
@@ -363,12 +368,31 @@ def test_damaged_logs_of_lm_eval(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
+        (set_in("configs", value="text"), "`configs` is str"),
+        (set_in("versions", value="text"), "`versions` is str"),
+        (
+            lambda log: [
+                log[each].update({"a/b": log[each]["support_bot_answers"]}) for each in ("results", "configs")
+            ],
+            "task a/b: no file of samples can have this name: rename the task without slashes",
+        ),
+    ],
+)
+def test_wrong_results_of_lm_eval(change: Change, text: str, tmp_path: Path) -> None:
+    results, _ = copy_lm_eval(tmp_path)
+    assert text in message(changed(results, tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
         (lambda log: log["results"]["results"].pop(), "has 11 scores, but the log states 12"),
         (
             set_in("results", "results", 0, "score", value=1),
             "the mean of the 12 scores is 0.416666667, but the log sta",
         ),
         (set_in("results", "version", value=4), "is a log of version 4"),
+        (set_in("config", value="text"), "`config` is str"),
         (set_in("config", "description", value=""), "names no suite: add `description`"),
         (set_in("results", "results", 0, "promptIdx", value=7), "has 11 scores, but the log states 12"),
         (set_in("results", "results", 0, "failureReason", value=2), "has 1 failed calls, but the log states 0"),
