@@ -179,8 +179,8 @@ def gate_command(
 ) -> None:
     """Decide whether a candidate is at most a margin worse than the accepted run of each suite, item by item.
 
-    --accept records the runs of an accepted candidate. If a suite has no accepted run, it accepts the candidate's as
-    the first.
+    --accept records the runs of an accepted candidate. If a suite has no accepted run, or changed since, it
+    accepts the candidate's as the first; after a change only that of the accepted prompt and model.
 
     Exits with 0 (accept), 1 (hold), 2 (insufficient: not known, or too few items) or 3 (error).
 
