@@ -167,7 +167,7 @@ def _compare(
     if changes:
         difference_text = " and ".join(f"the {what} {old}, the candidate {new}" for what, old, new in changes)
         text = f"the accepted run has {difference_text}"
-        if (accepted.prompt, accepted.version) != (candidate.prompt, candidate.version):
+        if accepted.prompt != candidate.prompt or not _is_same_model(accepted, candidate):
             return undecided(
                 f"{text}: run the same suite on the accepted {accepted.prompt or accepted.version} "
                 f"({accepted.version}) too, and accept that run"
@@ -200,6 +200,12 @@ def _compare(
     return SuiteComparison(
         suite, rules, candidate, accepted, difference, only_accepted, only_candidate, outcome, obstacle
     )
+
+
+def _is_same_model(a: StoredRun, b: StoredRun) -> bool:
+    """Whether two runs are of one served model; programs may put the provider before it, as in `openai:chat:NAME`."""
+    short, long = sorted((a.version, b.version), key=len)
+    return short == long or (a.format != b.format and bool(short) and long.endswith((f":{short}", f"/{short}")))
 
 
 def _unscored_excess(run: StoredRun, rules: SuiteRules) -> str:

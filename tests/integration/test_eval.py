@@ -50,12 +50,12 @@ def store(client: Client, prompt: str, scores: Mapping[str, float], at_ms: int, 
         "run_id": f"run-{prompt}-{at_ms}",
         "scorer": "fact",
         "unscored": 0,
+        "format": "inspect-ai",
+        "version": "smollm2",
     } | changes
     run = EvalRun(
         model="m",
-        version="smollm2",
         prompt=prompt,
-        format="inspect-ai",
         started_at_ms=at_ms,
         answers=answers,
         **values,
@@ -219,7 +219,11 @@ def test_runs_that_cannot_be_compared(client: Client, gate: Command) -> None:
     assert "No run of m has the prompt, version or run id answer@9: there are runs of answer@1, answer@2" in err
 
 
-@pytest.mark.parametrize("change", [{"suite_version": "2"}, {"scorer": "other"}], ids=["version", "scorer"])
+@pytest.mark.parametrize(
+    "change",
+    [{"suite_version": "2"}, {"scorer": "other"}, {"format": "promptfoo", "version": "openai:chat:smollm2"}],
+    ids=["version", "scorer", "format"],
+)
 def test_a_changed_suite_starts_with_a_run_of_the_accepted_version(
     change: dict[str, str], client: Client, gate: Command
 ) -> None:
@@ -230,10 +234,10 @@ def test_a_changed_suite_starts_with_a_run_of_the_accepted_version(
     assert code == 2
     assert "run the same suite on the accepted answer@1 (smollm2) too, and accept that run" in out
     store(client, "answer@1", scores(30, items=40), 3_000, **change)
-    code, out, _ = gate("answer@1", "--accept")
+    code, out, _ = gate("run-answer@1-3000", "--accept")
     assert (code, "which has 40 of 50 items" in out) == (2, True)
     store(client, "answer@1", scores(58), 4_000, **change)
-    code, out, _ = gate("answer@1", "--accept")
+    code, out, _ = gate("run-answer@1-4000", "--accept")
     assert code == 0
     assert "both are of answer@1: --accept accepts this run as the first since the change" in out
     assert client.rows("SELECT reason FROM eval_acceptances WHERE run_id = 'run-answer@1-4000'") == [
@@ -321,6 +325,17 @@ def test_an_accepted_run_that_is_not_stored_is_an_error(client: Client, gate: Co
     assert (code, out) == (3, "")
     assert "The accepted run run-answer@1-1000 of answers is not in the table eval_runs: import its log again" in err
     assert client.rows("SELECT count() FROM eval_acceptances") == [(1,)]
+
+
+def test_another_model_does_not_start_a_changed_suite(client: Client, gate: Command) -> None:
+    store(client, "answer@1", scores(60), 1_000)
+    gate("answer@1", "--accept")
+    store(client, "answer@1", scores(60), 2_000, suite_version="2", version="openai:chat:smollm2")
+    code, out, _ = gate("run-answer@1-2000", "--accept")
+    assert code == 2
+    assert "run the same suite on the accepted answer@1 (smollm2) too" in out
+    store(client, "answer@1", scores(60), 3_000, format="promptfoo", version="openai:chat:qwen")
+    assert gate("run-answer@1-3000", "--accept")[0] == 2
 
 
 def test_a_first_run_with_too_few_items_is_not_accepted(client: Client, gate: Command) -> None:
