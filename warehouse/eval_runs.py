@@ -69,6 +69,14 @@ class EvalRun:
         """Mean score of all answers."""
         return float(np.mean([answer.score for answer in self.answers]))
 
+    @property
+    def mean_of_items(self) -> float:
+        """Mean of the items' mean scores; it differs from `mean` if items have different numbers of answers."""
+        scores: dict[str, list[float]] = {}
+        for answer in self.answers:
+            scores.setdefault(answer.item, []).append(answer.score)
+        return float(np.mean([np.mean(each) for each in scores.values()]))
+
     def estimate(self) -> MetricEstimate:
         """Return the mean score with its interval, clustered by item."""
         sums: dict[str, float] = {}
@@ -123,10 +131,16 @@ def store_run(client: Client, run: EvalRun, at_ms: int) -> bool:
         WarehouseBusy: ClickHouse does not answer.
     """
     stored = client.rows(
-        "SELECT model, prompt, content_hash FROM eval_runs FINAL WHERE run_id = {run:String}", {"run": run.run_id}
+        "SELECT model, prompt, content_hash, scorer FROM eval_runs FINAL WHERE run_id = {run:String}",
+        {"run": run.run_id},
     )
     if stored:
-        if stored[0] != (run.model, run.prompt, run.content_hash):
+        if stored[0][3] != run.scorer:
+            raise WarehouseError(
+                f"Run {run.run_id} of {run.suite} is stored already with the score {stored[0][3]}; a run is stored "
+                f"with one score. To import {run.scorer}, run the suite again, and import the new log with --scorer."
+            )
+        if stored[0][:3] != (run.model, run.prompt, run.content_hash):
             raise WarehouseError(
                 f"Run {run.run_id} of {run.suite} is stored already for the model {stored[0][0]} and the prompt "
                 f"{stored[0][1] or '(none)'}, and this log differs in one of them or in its scores. "

@@ -50,14 +50,14 @@ def import_command(
     """
     import time
 
-    from cli.eval.logs.read import read_log
+    from cli.eval.logs.read import read_logs
     from cli.eval.show import import_line
     from cli.settings import load_settings
     from cli.terminal import Terminal
     from warehouse.client import connect
     from warehouse.eval_runs import store_run
 
-    runs = [run for path in paths for run in read_log(path, model=model, prompt=prompt, scorer=scorer)]
+    runs = read_logs(paths, model=model, prompt=prompt, scorer=scorer)
     terminal = Terminal()
     with connect(load_settings(config, needs=("clickhouse",)).warehouse) as client:
         for run in runs:
@@ -96,7 +96,7 @@ def run_command(
 
     from cli.errors import CommandError
     from cli.eval.inspect_program import install_inspect, require_endpoint, run_inspect
-    from cli.eval.logs.read import read_log
+    from cli.eval.logs.read import read_logs
     from cli.eval.show import import_line
     from cli.eval.suite import read_suite_file
     from cli.settings import load_settings
@@ -120,7 +120,7 @@ def run_command(
         raise CommandError(f"The prompt {prompt} is not registered: `barograph prompts list` shows what is.")
     with Terminal(stderr=True).status("Installing and running inspect-ai"):
         log = run_inspect(install_inspect(), suite, content, model, log_dir)
-    runs = read_log(log, model=model, prompt=prompt)
+    runs = read_logs([log], model=model, prompt=prompt)
     # The run may take hours: connections do not.
     with connect(warehouse) as client:
         for run in runs:
@@ -153,17 +153,22 @@ def show_command(model: _Model, as_json: JsonOption = False, config: ConfigOptio
 def gate_command(
     model: _Model,
     candidate: Annotated[
-        str,
+        list[str],
         typer.Option(
             "--candidate",
             metavar="VERSION",
-            help="A prompt such as answer@8, a served model, or a run id.",
+            help="A prompt such as answer@8, a served model, or a run id. Repeat it to name a run of each suite.",
             show_default=False,
         ),
     ],
     policy: Annotated[
         Path,
-        typer.Option("--policy", metavar="FILE", help="Margin and items of each suite (YAML).", show_default=False),
+        typer.Option(
+            "--policy",
+            metavar="FILE",
+            help="Margin and items of each suite (YAML); a margin of 0.1 needs 26 items or more, 0.05 needs 54.",
+            show_default=False,
+        ),
     ],
     accept: Annotated[
         bool, typer.Option("--accept", help="If the decision is accept, compare later candidates with this one.")
@@ -174,8 +179,8 @@ def gate_command(
 ) -> None:
     """Decide whether a candidate is at most a margin worse than the accepted run of each suite, item by item.
 
-    --accept records the runs of an accepted candidate. If a suite has no accepted run, it accepts the candidate's as
-    the first.
+    --accept records the runs of an accepted candidate. If a suite has no accepted run, or changed since, it
+    accepts the candidate's as the first; after a change only that of the accepted prompt and model.
 
     Exits with 0 (accept), 1 (hold), 2 (insufficient: not known, or too few items) or 3 (error).
 
@@ -186,7 +191,7 @@ def gate_command(
     import time
 
     from cli.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK
-    from cli.eval.gate import decide_gate, evidence_text, gate_json, print_gate
+    from cli.eval.gate import decide_gate, gate_json, print_gate
     from cli.eval.policy import load_gate_policy
     from cli.prompts.registry import author_name
     from cli.settings import load_settings
@@ -198,16 +203,16 @@ def gate_command(
     rules, author = load_gate_policy(policy), author_name(by)
     with connect(load_settings(config, needs=("clickhouse",)).warehouse) as client:
         decision = decide_gate(client, model, candidate, rules)
-        accepts = accept and (decision.outcome is SuiteOutcome.ACCEPT or decision.can_begin)
+        is_decided = decision.outcome is SuiteOutcome.ACCEPT or decision.can_begin
+        accepts = accept and is_decided and bool(decision.new_runs)
         if accepts:
-            runs = [(each.candidate, evidence_text(each)) for each in decision.suites if each.candidate is not None]
-            store_acceptances(client, runs, author, int(time.time() * 1000))
+            store_acceptances(client, decision.new_runs, author, int(time.time() * 1000))
     if as_json:
         Terminal().json(gate_json(decision) | {"accepted": accepts})
     else:
         print_gate(Terminal(), decision)
         if accepts:
-            Terminal().changes([f"+ {candidate} is accepted: later candidates are compared with it"])
+            Terminal().changes([f"+ {decision.candidate} is accepted: later candidates are compared with it"])
     codes = {SuiteOutcome.ACCEPT: EXIT_OK, SuiteOutcome.HOLD: EXIT_HOLD, SuiteOutcome.INSUFFICIENT: EXIT_INSUFFICIENT}
     raise typer.Exit(EXIT_OK if accepts else codes[decision.outcome])
 

@@ -11,13 +11,15 @@ from barograph.contract.yaml_nodes import MappingNode
 from barograph.contract.yaml_tree import read_tree
 
 from cli.errors import CommandError
+from sketches.comparison.paired_items import least_items_to_accept
 from warehouse.configuration import read_value
 
+MAX_ITEMS = 1_000_000
 SUITE_RULES = RecordKind(
     (
-        Key("margin", NumberKind(0.0, 1.0, above=True), "how much lower the mean score may be", "0.05", required=True),
-        Key("items", IntegerKind(1, 1_000_000), "the fewest items that both runs have", "50", required=True),
-        Key("missing", NumberKind(0.0, 1.0), "the largest share of the accepted run's items without a score", "0"),
+        Key("margin", NumberKind(0.0, 1.0, above=True), "how much lower the mean score may be", "0.1", required=True),
+        Key("items", IntegerKind(1, MAX_ITEMS), "the fewest items that both runs have", "50", required=True),
+        Key("missing", NumberKind(0.0, 1.0), "the largest share of items or answers without a score", "0"),
     )
 )
 POLICY = RecordKind((Key("suites", MapKind(SUITE_RULES), "the rules of each suite", "a suite", required=True),))
@@ -32,7 +34,7 @@ class SuiteRules:
     items: int
     """Fewest items that both runs must have."""
     missing: float = 0.0
-    """Largest share of the accepted run's items that have no score in the candidate's run."""
+    """Largest share of the accepted run's items, and of the candidate's answers, without a score of the candidate."""
 
 
 def load_gate_policy(path: Path) -> dict[str, SuiteRules]:
@@ -50,9 +52,36 @@ def load_gate_policy(path: Path) -> dict[str, SuiteRules]:
     tree = read_tree(text, str(path))
     if not isinstance(tree, MappingNode):
         raise ContractError(
-            [Problem(str(path), 1, "this is not a policy; write suites: {NAME: {margin: 0.05, items: 50}}")]
+            [Problem(str(path), 1, "this is not a policy; write suites: {NAME: {margin: 0.1, items: 50}}")]
         )
     suites = read_value(POLICY, tree, (), str(path))["suites"]
     if not suites:
-        raise ContractError([Problem(str(path), 1, "names no suite; write suites: {NAME: {margin: 0.05, items: 50}}")])
-    return {name: SuiteRules(**values) for name, values in suites.items()}
+        raise ContractError([Problem(str(path), 1, "names no suite; write suites: {NAME: {margin: 0.1, items: 50}}")])
+    policy = {name: SuiteRules(**values) for name, values in suites.items()}
+    problems = [
+        Problem(str(path), line, f"suites.{name}.items: {problem}")
+        for name, line in _lines(tree).items()
+        if (problem := _too_few_items(policy[name]))
+    ]
+    if problems:
+        raise ContractError(problems)
+    return policy
+
+
+def _lines(tree: MappingNode) -> dict[str, int]:
+    """Return the line of each suite of a policy whose keys and values are valid."""
+    suites = next(node for key, node in tree.pairs if key.text == "suites")
+    return {key.text: key.line for key, _ in suites.pairs} if isinstance(suites, MappingNode) else {}
+
+
+def _too_few_items(rules: SuiteRules) -> str:
+    """Name what is wrong if not even a candidate that equals the accepted run could be accepted; empty if it could."""
+    least = least_items_to_accept(rules.margin, MAX_ITEMS)
+    if least is None:
+        return f"no number of items up to {MAX_ITEMS:,} is enough for the margin {rules.margin:g}; raise the margin"
+    if rules.items >= least:
+        return ""
+    return (
+        f"{rules.items} is too few for the margin {rules.margin:g}: a candidate that equals the accepted run in all "
+        f"items would not be accepted; write {least} or more, or raise the margin"
+    )

@@ -10,6 +10,8 @@ Source: Bonett and Price (2012), Journal of Educational and Behavioral Statistic
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from enum import Enum
 
@@ -65,10 +67,36 @@ def paired_difference(accepted: ArrayLike, candidate: ArrayLike) -> PairedDiffer
     d, n = new - old, len(old)
     if n == 0:
         return PairedDifference(0, 0, 0, float("nan"), -1.0, 1.0)
-    middle = float(d.sum()) / (n + 2)
-    half = _Z * float(np.sqrt(((d**2).sum() + 2.0) / (n + 2) - middle**2)) / float(np.sqrt(n + 2))
+    low, high = _interval(n, float(d.sum()), float((d**2).sum()))
     better, worse = int(np.count_nonzero(d > 0.0)), int(np.count_nonzero(d < 0.0))
-    return PairedDifference(n, better, worse, float(d.mean()), max(-1.0, middle - half), min(1.0, middle + half))
+    return PairedDifference(n, better, worse, float(d.mean()), low, high)
+
+
+def _interval(items: int, total: float, squares: float) -> tuple[float, float]:
+    """Return the 95 % interval of differences with this sum and sum of squares."""
+    middle = total / (items + 2)
+    half = _Z * math.sqrt((squares + 2.0) / (items + 2) - middle**2) / math.sqrt(items + 2)
+    return max(-1.0, middle - half), min(1.0, middle + half)
+
+
+def least_items_to_accept(margin: float, most: int = 1_000_000) -> int | None:
+    """Return the fewest items at which a candidate can be accepted that equals the accepted run in all of them.
+
+    Args:
+        margin: how much worse the candidate may be, above 0.
+        most: items to try.
+
+    Returns:
+        The number of items; None if it is above `most`.
+
+    Raises:
+        ValueError: the margin is not above 0.
+    """
+    if not margin > 0.0:
+        raise ValueError(f"a margin is above 0, not {margin}")
+    # The lower end rises with the items.
+    least = bisect_left(range(1, most + 1), True, key=lambda items: _interval(items, 0.0, 0.0)[0] > -margin) + 1
+    return least if least <= most else None
 
 
 def judge_difference(difference: PairedDifference, margin: float, least_items: int) -> SuiteOutcome:

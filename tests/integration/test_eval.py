@@ -44,13 +44,18 @@ def gate(command: Command, tmp_path: Path) -> Command:
 
 def store(client: Client, prompt: str, scores: Mapping[str, float], at_ms: int, **changes: Any) -> EvalRun:
     answers = tuple(EvalItem(item, 1, score, score >= 0.5, {"kind": "x"}) for item, score in scores.items())
-    values: dict[str, Any] = {"suite": "answers", "suite_version": "1", "scorer": "fact", "unscored": 0} | changes
+    values: dict[str, Any] = {
+        "suite": "answers",
+        "suite_version": "1",
+        "run_id": f"run-{prompt}-{at_ms}",
+        "scorer": "fact",
+        "unscored": 0,
+        "format": "inspect-ai",
+        "version": "smollm2",
+    } | changes
     run = EvalRun(
         model="m",
-        run_id=f"run-{prompt}-{at_ms}",
-        version="smollm2",
         prompt=prompt,
-        format="inspect-ai",
         started_at_ms=at_ms,
         answers=answers,
         **values,
@@ -110,6 +115,19 @@ def test_nothing_is_stored_if_one_log_is_wrong(client: Client, command: Command,
     assert code == 3
     assert "the mean of the 8 scores is 0.375, but the log states 0.9. Nothing is stored." in err
     assert client.rows("SELECT count() FROM eval_items") == [(0,)]
+
+
+def test_a_second_score_of_a_run_is_rejected(client: Client, command: Command, tmp_path: Path) -> None:
+    log = json.loads(INSPECT.read_text(encoding="utf-8"))
+    log["results"]["scores"].append(log["results"]["scores"][0] | {"name": "other"})
+    for sample in log["samples"]:
+        sample["scores"]["other"] = sample["scores"]["contains_fact"]
+    path = tmp_path / "two.json"
+    path.write_text(json.dumps(log), encoding="utf-8")
+    assert command("import", path)[0] == 0
+    code, _, err = command("import", path, "--scorer", "other")
+    assert code == 3
+    assert "is stored already with the score contains_fact; a run is stored with one score. To import other, run" in err
 
 
 def test_a_failed_import_is_completed_by_a_second(client: Client, command: Command) -> None:
@@ -199,6 +217,125 @@ def test_runs_that_cannot_be_compared(client: Client, gate: Command) -> None:
     code, _, err = gate("answer@9")
     assert code == 3
     assert "No run of m has the prompt, version or run id answer@9: there are runs of answer@1, answer@2" in err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"suite_version": "2"}, {"scorer": "other"}, {"format": "promptfoo", "version": "openai:chat:smollm2"}],
+    ids=["version", "scorer", "format"],
+)
+def test_a_changed_suite_starts_with_a_run_of_the_accepted_version(
+    change: dict[str, str], client: Client, gate: Command
+) -> None:
+    store(client, "answer@1", scores(60), 1_000)
+    gate("answer@1", "--accept")
+    store(client, "answer@2", scores(60), 2_000, **change)
+    code, out, _ = gate("answer@2", "--accept")
+    assert code == 2
+    assert "run the same suite on the accepted answer@1 (smollm2) too, and accept that run" in out
+    store(client, "answer@1", scores(30, items=40), 3_000, **change)
+    code, out, _ = gate("run-answer@1-3000", "--accept")
+    assert (code, "which has 40 of 50 items" in out) == (2, True)
+    store(client, "answer@1", scores(58), 4_000, **change)
+    code, out, _ = gate("run-answer@1-4000", "--accept")
+    assert code == 0
+    assert "both are of answer@1: --accept accepts this run as the first since the change" in out
+    assert client.rows("SELECT reason FROM eval_acceptances WHERE run_id = 'run-answer@1-4000'") == [
+        ("the first accepted run since the suite changed; follows run-answer@1-1000",)
+    ]
+    code, out, _ = gate("answer@2", "--accept")
+    assert (code, "60 2 0 accept" in out) == (0, True)
+
+
+def test_answers_without_a_score_are_limited(client: Client, gate: Command) -> None:
+    store(client, "answer@1", scores(60), 1_000, unscored=2)
+    code, out, _ = gate("answer@1", "--accept")
+    assert code == 2
+    assert "no score for 2 of 62 answers; the policy allows a share of 0 (`missing`)" in out
+    store(client, "answer@1", scores(60), 2_000)
+    assert gate("answer@1", "--accept")[0] == 0
+    store(client, "answer@2", scores(60), 3_000, unscored=60)
+    code, out, _ = gate("answer@2", "--accept")
+    assert code == 2
+    assert "candidate run run-answer@2-3000 (120 answers, 60 without a score); accepted run run-answer@1-2000" in out
+    assert "the candidate has no score for 60 of 120 answers" in out
+    code, out, _ = gate("answer@2", "--json")
+    assert json.loads(out)["suites"][0]["candidate_unscored"] == 60
+    store(client, "answer@3", scores(20), 4_000, unscored=60)
+    assert gate("answer@3")[0] == 1
+
+
+def test_a_share_of_answers_without_a_score_can_be_allowed(client: Client, command: Command, tmp_path: Path) -> None:
+    policy = tmp_path / "lenient.yaml"
+    policy.write_text("suites: {answers: {margin: 0.1, items: 50, missing: 0.05}}", encoding="utf-8")
+    store(client, "answer@1", scores(60), 1_000, unscored=3)
+    assert command("gate", "m", "--candidate", "answer@1", "--policy", policy, "--accept")[0] == 0
+    store(client, "answer@2", scores(60), 2_000, unscored=4)
+    code, out, _ = command("gate", "m", "--candidate", "answer@2", "--policy", policy)
+    assert (code, "no score for 4 of 64 answers; the policy allows a share of 0.05" in out) == (2, True)
+
+
+def test_an_unclear_candidate_must_be_named_by_its_run_id(client: Client, gate: Command) -> None:
+    store(client, "answer@1", scores(60), 1_000)
+    store(client, "answer@2", scores(60), 2_000)
+    code, _, err = gate("smollm2", "--accept")
+    assert code == 3
+    assert "Runs of answers that match smollm2 are of several versions: name one of each suite by its id" in err
+    assert "run-answer@1-1000 (answer@1, smollm2), run-answer@2-2000 (answer@2, smollm2)" in err
+    store(client, "answer@2", scores(10), 2_000, run_id="other")
+    code, _, err = gate("answer@2")
+    assert (code, "that match answer@2 started at the same time" in err) == (3, True)
+    assert gate("other", "--accept", "--json")[0] == 0
+    code, out, _ = gate("run-answer@2-2000")
+    assert code == 0
+    assert "answers: candidate run run-answer@2-2000 (60 answers); accepted run other (60 answers)" in out
+
+
+def test_runs_of_several_suites_are_named_by_their_ids(client: Client, command: Command, tmp_path: Path) -> None:
+    policy = tmp_path / "two.yaml"
+    policy.write_text("suites: {a: {margin: 0.1, items: 50}, b: {margin: 0.1, items: 50}}", encoding="utf-8")
+    store(client, "answer@1", scores(60), 1_000, suite="a", run_id="a-1")
+    store(client, "answer@1", scores(60), 1_000, suite="a", run_id="a-2")
+    store(client, "answer@1", scores(60), 1_000, suite="b", run_id="b-1")
+    words = ("gate", "m", "--policy", policy, "--accept", "--candidate", "a-2")
+    assert "b: the candidate has no run of this suite" in command(*words)[1]
+    code, out, _ = command(*words, "--candidate", "b-1")
+    assert (code, "+ a-2, b-1 is accepted" in out) == (0, True)
+    assert client.rows("SELECT run_id FROM eval_acceptances ORDER BY 1") == [("a-2",), ("b-1",)]
+    code, _, err = command(*words, "--candidate", "a-1")
+    assert (code, "Runs of a that match a-2, a-1 started at the same time" in err) == (3, True)
+
+
+def test_the_accepted_run_is_no_candidate(client: Client, gate: Command) -> None:
+    store(client, "answer@1", scores(60), 1_000)
+    gate("answer@1", "--accept")
+    code, out, _ = gate("answer@1", "--accept")
+    assert code == 0
+    assert "answers: the run run-answer@1-1000 is the accepted run already" in out
+    assert "later candidates" not in out
+    assert client.rows("SELECT count() FROM eval_acceptances") == [(1,)]
+
+
+def test_an_accepted_run_that_is_not_stored_is_an_error(client: Client, gate: Command) -> None:
+    store(client, "answer@1", scores(60), 1_000)
+    gate("answer@1", "--accept")
+    client.command("TRUNCATE TABLE eval_runs")
+    store(client, "answer@2", scores(60), 2_000)
+    code, out, err = gate("answer@2", "--accept")
+    assert (code, out) == (3, "")
+    assert "The accepted run run-answer@1-1000 of answers is not in the table eval_runs: import its log again" in err
+    assert client.rows("SELECT count() FROM eval_acceptances") == [(1,)]
+
+
+def test_another_model_does_not_start_a_changed_suite(client: Client, gate: Command) -> None:
+    store(client, "answer@1", scores(60), 1_000)
+    gate("answer@1", "--accept")
+    store(client, "answer@1", scores(60), 2_000, suite_version="2", version="openai:chat:smollm2")
+    code, out, _ = gate("run-answer@1-2000", "--accept")
+    assert code == 2
+    assert "run the same suite on the accepted answer@1 (smollm2) too" in out
+    store(client, "answer@1", scores(60), 3_000, format="promptfoo", version="openai:chat:qwen")
+    assert gate("run-answer@1-3000", "--accept")[0] == 2
 
 
 def test_a_first_run_with_too_few_items_is_not_accepted(client: Client, gate: Command) -> None:

@@ -18,7 +18,7 @@ from cli.apply import apply_all
 from cli.doctor.clickhouse import check_privileges
 from cli.doctor.finding import CheckStatus, Finding
 from cli.doctor.run_checks import run_checks
-from cli.eval.logs.read import read_log
+from cli.eval.logs.read import read_logs
 from cli.settings import Settings
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
@@ -151,7 +151,7 @@ def test_a_role_allows_its_work_and_nothing_else(ran: Pipeline, guarded: Address
 
 
 def test_runs_of_suites_are_stored_by_their_role(ran: Pipeline) -> None:
-    (run,) = read_log(ROOT / "tests" / "golden" / "eval_logs" / "inspect.json")
+    (run,) = read_logs([ROOT / "tests" / "golden" / "eval_logs" / "inspect.json"])
     with as_role(ran.address, "barograph_eval") as client:
         assert store_run(client, run, 1_000)
         assert not store_run(client, run, 2_000)

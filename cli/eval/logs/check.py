@@ -11,7 +11,7 @@ TOLERANCE = 1e-9
 """Largest difference of two means of the same scores."""
 
 
-def check_run(run: EvalRun, total: float, where: str, hint: str = "") -> EvalRun:
+def check_run(run: EvalRun, total: float, where: str, hint: str = "", *, averages_items: bool = False) -> EvalRun:
     """Return a run whose answers are distinct and whose mean is the log's.
 
     Args:
@@ -19,6 +19,7 @@ def check_run(run: EvalRun, total: float, where: str, hint: str = "") -> EvalRun
         total: the mean score that the log states.
         where: the file, for messages.
         hint: a possible reason for a difference, as a sentence.
+        averages_items: whether the log states the mean of the items' means, not that of all answers.
 
     Raises:
         EvalLogError: there is no score, an answer is there twice, or the means differ.
@@ -36,9 +37,10 @@ def check_run(run: EvalRun, total: float, where: str, hint: str = "") -> EvalRun
                 "its own id."
             )
         keys.add((answer.item, answer.epoch))
-    if not math.isclose(run.mean, total, rel_tol=0.0, abs_tol=TOLERANCE):
+    mean = run.mean_of_items if averages_items else run.mean
+    if not math.isclose(mean, total, rel_tol=0.0, abs_tol=TOLERANCE):
         raise EvalLogError(
-            f"{where}: the mean of the {len(run.answers):,} scores is {run.mean:.9g}, but the log states {total:.9g}. "
+            f"{where}: the mean of the {len(run.answers):,} scores is {mean:.9g}, but the log states {total:.9g}. "
             f"Nothing is stored. {hint or 'Was the log changed or cut off?'}"
         )
     return run

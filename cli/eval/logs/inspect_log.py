@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from cli.eval.logs.check import check_count, check_run
 from cli.eval.logs.errors import EvalLogError
-from cli.eval.logs.json_values import checked_score, decode_object, member, slice_values, timestamp_ms
+from cli.eval.logs.json_values import checked_score, decode_object, member, optional_object, slice_values, timestamp_ms
 from cli.eval.logs.zip_members import ZipMembers
 from warehouse.eval_runs import PASS_SCORE, EvalItem, EvalRun
 
 FORMAT = "inspect-ai"
 LOG_VERSION = 2
+MAX_EPOCH = 2**31
 TOTALS = ("accuracy", "mean")
 """Metrics that are the mean of the scores."""
 _SCORES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
@@ -31,10 +33,11 @@ def read_eval_file(path: Path, scorer: str | None) -> EvalRun:
     Raises:
         EvalLogError: the log is incomplete or invalid, or its totals differ from its scores.
     """
-    members = ZipMembers(path)
-    header = decode_object(members.read("header.json"), f"{path}, header.json")
-    names = [name for name in members.names if name.startswith("samples/")]
-    return read_inspect(header, [decode_object(members.read(name), f"{path}, {name}") for name in names], path, scorer)
+    with ZipMembers(path) as members:
+        header = decode_object(members.read("header.json"), f"{path}, header.json")
+        names = [name for name in members.names if name.startswith("samples/")]
+        samples = [decode_object(members.read(name), f"{path}, {name}") for name in names]
+    return read_inspect(header, samples, path, scorer)
 
 
 def read_inspect(header: dict[str, Any], samples: Iterable[Any], path: Path, scorer: str | None) -> EvalRun:
@@ -71,17 +74,18 @@ def read_inspect(header: dict[str, Any], samples: Iterable[Any], path: Path, sco
             raise EvalLogError(f"{at}: is not an object.")
         scores = sample.get("scores")
         score = scores.get(name) if isinstance(scores, dict) else None
-        if not isinstance(score, dict):
+        value = _value(score.get("value"), at) if isinstance(score, dict) else math.nan
+        if math.isnan(value):
             unscored += 1
             continue
-        answers.append(_item(sample, score, at))
+        answers.append(_item(sample, value, at))
         output = sample.get("output")
         if isinstance(output, dict) and isinstance(output.get("model"), str) and output["model"]:
             versions.add(output["model"])
     check_count(len(answers) + unscored, results.get("total_samples"), "answers", where)
     if len(versions) > 1:
         raise EvalLogError(f"{where}: its answers are of several models, {', '.join(sorted(versions))}: evaluate one.")
-    metadata = header.get("metadata") or head.get("metadata") or {}
+    metadata = optional_object(header, "metadata", where) or optional_object(head, "metadata", where)
     run = EvalRun(
         model=str(metadata.get("application", "")),
         suite=member(head, "task", str, where).rpartition("/")[2],
@@ -95,11 +99,10 @@ def read_inspect(header: dict[str, Any], samples: Iterable[Any], path: Path, sco
         answers=tuple(answers),
         unscored=unscored,
     )
-    reducers = (head.get("config") or {}).get("epochs_reducer") or ["mean"]
-    hint = (
-        "" if reducers == ["mean"] else f"The log reduces epochs by {', '.join(map(str, reducers))}, not by their mean."
-    )
-    run = check_run(run, total, where, hint)
+    reducers = optional_object(head, "config", where).get("epochs_reducer") or ["mean"]
+    names = ", ".join(map(str, reducers)) if isinstance(reducers, list) else str(reducers)
+    hint = "" if names == "mean" else f"The log reduces epochs by {names}, not by their mean."
+    run = check_run(run, total, where, hint, averages_items=True)
     check_count(len({answer.item for answer in answers}), scored_items, "items with a score", where)
     return run
 
@@ -126,15 +129,17 @@ def _chosen_score(results: dict[str, Any], scorer: str | None, where: str) -> tu
     )
 
 
-def _item(sample: dict[str, Any], score: dict[str, Any], where: str) -> EvalItem:
+def _item(sample: dict[str, Any], value: float, where: str) -> EvalItem:
     item = member(sample, "id", (str, int), where)
-    value = checked_score(_value(score.get("value"), where), where)
+    value = checked_score(value, where)
     epoch = member(sample, "epoch", int, where)
+    if not 0 <= epoch <= MAX_EPOCH:
+        raise EvalLogError(f"{where}: the epoch is {epoch}; epochs from 0 to {MAX_EPOCH:,} can be imported.")
     return EvalItem(str(item), epoch, value, value >= PASS_SCORE, slice_values(sample.get("metadata")))
 
 
 def _value(value: object, where: str) -> float:
-    """Convert the value of a score as inspect-ai does."""
+    """Convert the value of a score as inspect-ai does, which leaves NaN out of its totals."""
     if isinstance(value, bool | int | float):
         return float(value)
     if isinstance(value, str):

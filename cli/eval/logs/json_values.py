@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import datetime
 from pathlib import Path
@@ -34,18 +35,30 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode_object(data: bytes, where: str) -> dict[str, Any]:
-    """Decode a JSON object.
+    """Decode a JSON object; as programs in Python write them, numbers may be NaN or infinite.
 
     Raises:
         EvalLogError: the text is not JSON, or not an object.
     """
     try:
-        value = msgspec.json.decode(data)
+        value = _decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise EvalLogError(f"{where}: is not JSON: {error}. {_REPEAT}") from None
     if not isinstance(value, dict):
         raise EvalLogError(f"{where}: is not a JSON object. {_REPEAT}")
     return value
+
+
+def _decode(data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        # msgspec rejects the numbers NaN and Infinity, which Python's `json` reads and writes.
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            pass
+        raise
 
 
 def member(value: dict[str, Any], name: str, kind: type | tuple[type, ...], where: str) -> Any:
@@ -59,6 +72,15 @@ def member(value: dict[str, Any], name: str, kind: type | tuple[type, ...], wher
         reason = "is missing" if content is None else f"is {type(content).__name__}"
         raise EvalLogError(f"{where}: `{name}` {reason}. {_REPEAT}")
     return content
+
+
+def optional_object(value: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+    """Return a member that is an object; empty if it is missing or null.
+
+    Raises:
+        EvalLogError: the member is of another type.
+    """
+    return {} if value.get(name) is None else dict(member(value, name, dict, where))
 
 
 def timestamp_ms(text: str, where: str) -> int:

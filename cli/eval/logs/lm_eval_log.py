@@ -11,7 +11,7 @@ from typing import Any
 
 from cli.eval.logs.check import check_count, check_run
 from cli.eval.logs.errors import EvalLogError
-from cli.eval.logs.json_values import checked_score, decode_object, member, read_bytes
+from cli.eval.logs.json_values import checked_score, decode_object, member, optional_object, read_bytes
 from warehouse.eval_runs import PASS_SCORE, EvalItem, EvalRun
 
 FORMAT = "lm-eval"
@@ -36,7 +36,7 @@ def read_lm_eval(results: dict[str, Any], path: Path, scorer: str | None) -> tup
     """
     tasks = member(results, "results", dict, str(path))
     # Groups of tasks have results, but no samples of their own.
-    names = [name for name in tasks if name in (results.get("configs") or {})]
+    names = [name for name in tasks if name in optional_object(results, "configs", str(path))]
     if not names:
         raise EvalLogError(f"{path}: has no task.")
     return tuple(_read_task(results, name, path, scorer) for name in names)
@@ -50,6 +50,8 @@ def _read_task(results: dict[str, Any], task: str, path: Path, scorer: str | Non
     if chosen not in metrics:
         raise EvalLogError(f"{where}: has no metric {chosen or 'at all'}; its metrics: {', '.join(metrics) or 'none'}.")
     metric, _, filter_ = chosen.partition(",")
+    if "/" in task or "\0" in task:
+        raise EvalLogError(f"{where}: no file of samples can have this name: rename the task without slashes.")
     samples_path = path.with_name(f"samples_{task}_{path.stem.removeprefix(_PREFIX)}.jsonl")
     if not samples_path.exists():
         raise EvalLogError(
@@ -68,7 +70,7 @@ def _read_task(results: dict[str, Any], task: str, path: Path, scorer: str | Non
             continue
         score = checked_score(float(value), at)
         answers.append(EvalItem(_item_id(sample, at), 1, score, score >= PASS_SCORE, {}))
-    version = str((results.get("versions") or {}).get(task, ""))
+    version = str(optional_object(results, "versions", str(path)).get(task, ""))
     run = EvalRun(
         model="",
         suite=task,

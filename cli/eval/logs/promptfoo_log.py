@@ -17,7 +17,7 @@ import msgspec
 
 from cli.eval.logs.check import check_count, check_run
 from cli.eval.logs.errors import EvalLogError
-from cli.eval.logs.json_values import checked_score, member, slice_values, timestamp_ms
+from cli.eval.logs.json_values import checked_score, member, optional_object, slice_values, timestamp_ms
 from warehouse.eval_runs import EvalItem, EvalRun
 
 FORMAT = "promptfoo"
@@ -33,25 +33,37 @@ def is_promptfoo_log(value: dict[str, Any]) -> bool:
     return isinstance(value.get("results"), dict) and "evalId" in value
 
 
-def read_promptfoo(log: dict[str, Any], path: Path) -> tuple[EvalRun, ...]:
+def read_promptfoo(
+    log: dict[str, Any], path: Path, scorer: str | None, *, is_prompt_given: bool
+) -> tuple[EvalRun, ...]:
     """Read the run of each prompt and provider.
 
     Args:
         log: content of the file.
         path: of the file, for messages.
+        scorer: None, or `score`, the only one.
+        is_prompt_given: whether the prompt is named by the user, so that the log must have one only.
 
     Raises:
         EvalLogError: the log is invalid, names no suite, or its totals differ from its scores.
     """
     where = str(path)
+    if scorer not in (None, SCORER):
+        raise EvalLogError(f"{where}: logs of promptfoo have one score, {SCORER}, not {scorer}: omit --scorer.")
     results = member(log, "results", dict, where)
     if results.get("version") != LOG_VERSION:
         raise EvalLogError(f"{where}: is a log of version {results.get('version')}; version {LOG_VERSION} can be read.")
-    suite = (log.get("config") or {}).get("description")
+    suite = optional_object(log, "config", where).get("description")
     if not isinstance(suite, str) or not suite:
         raise EvalLogError(f"{where}: names no suite: add `description` to the configuration of promptfoo.")
     prompts = member(results, "prompts", list, where)
     rows = member(results, "results", list, where)
+    labels = {str(prompt.get("label")) for prompt in prompts if isinstance(prompt, dict)}
+    if is_prompt_given and len(labels) > 1:
+        raise EvalLogError(
+            f"{where}: has {len(labels)} prompts, so that --prompt would make them one. Give each the label "
+            "NAME@VERSION and omit --prompt, or run promptfoo for each."
+        )
     runs = []
     for index, prompt in enumerate(prompts):
         own = [row for row in rows if isinstance(row, dict) and row.get("promptIdx") == index]

@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS eval_runs
     items UInt32 COMMENT 'Different items with a score',
     samples UInt32 COMMENT 'Answers with a score: items times epochs',
     unscored UInt32 COMMENT 'Answers without a score, such as those of failed calls',
-    mean Float64 COMMENT 'Mean score, from 0 to 1; equal to that of the log',
+    mean Float64 COMMENT 'Mean score of all answers, from 0 to 1',
     low Float64 COMMENT 'Lower end of its 95 % interval, clustered by item',
     high Float64 COMMENT 'Upper end of the interval',
     content_hash String COMMENT 'SHA-256 of what was read of the log, in hexadecimal',

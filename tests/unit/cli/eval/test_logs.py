@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from cli.eval.logs import zip_members
 from cli.eval.logs.errors import EvalLogError
-from cli.eval.logs.read import read_log
+from cli.eval.logs.read import read_logs
 from cli.eval.logs.zip_members import ZipMembers
 from warehouse.eval_runs import EvalRun
 
@@ -26,7 +27,7 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def read(path: Path, scorer: str | None = None) -> EvalRun:
-    (run,) = read_log(path, model="support-bot", scorer=scorer)
+    (run,) = read_logs([path], model="support-bot", scorer=scorer)
     return run
 
 
@@ -47,7 +48,7 @@ def message(path: Path, scorer: str | None = None) -> str:
 
 @pytest.mark.parametrize("path", [INSPECT, EVAL], ids=["json", "eval"])
 def test_logs_of_inspect(path: Path) -> None:
-    (run,) = read_log(path)
+    (run,) = read_logs([path])
     assert (run.model, run.suite, run.suite_version, run.prompt) == ("support-bot", "answers", "1", "answer@2")
     assert (run.version, run.format, run.scorer, run.unscored) == ("smollm2-135m", "inspect-ai", "contains_fact", 0)
     assert run.mean == 0.375
@@ -85,9 +86,37 @@ def test_a_log_of_promptfoo() -> None:
 
 def test_a_log_that_names_no_application_needs_the_option() -> None:
     with pytest.raises(EvalLogError, match="import it with --model"):
-        read_log(PROMPTFOO)
-    (run,) = read_log(PROMPTFOO, model="m", prompt="answer@9")
+        read_logs([PROMPTFOO])
+    (run,) = read_logs([PROMPTFOO], model="m", prompt="answer@9")
     assert (run.model, run.prompt) == ("m", "answer@9")
+
+
+def test_one_prompt_or_application_is_not_given_to_runs_of_several(tmp_path: Path) -> None:
+    other = changed(INSPECT, tmp_path, set_in("metadata", value={"application": "shop", "prompt": "answer@3"}))
+    with pytest.raises(EvalLogError, match=r"the runs are of answer@2, answer@3, so that --prompt answer@8 would"):
+        read_logs([INSPECT, other], model=None, prompt="answer@8")
+    with pytest.raises(EvalLogError, match=r"the runs are of shop, support-bot, so that --model m would make them one"):
+        read_logs([INSPECT, other], model="m")
+    assert [run.prompt for run in read_logs([INSPECT, other])] == ["answer@2", "answer@3"]
+    assert [run.prompt for run in read_logs([other], prompt="answer@8")] == ["answer@8"]
+
+
+def test_one_prompt_is_not_given_to_a_log_of_promptfoo_with_two(tmp_path: Path) -> None:
+    def another(log: dict[str, Any]) -> None:
+        prompts = log["results"]["prompts"]
+        prompts[0]["label"] = "short"
+        prompts.append(prompts[0] | {"label": "long"})
+        log["results"]["results"] += [row | {"promptIdx": 1} for row in log["results"]["results"]]
+
+    path = changed(PROMPTFOO, tmp_path, another)
+    assert [run.prompt for run in read_logs([path], model="m")] == ["", ""]
+    with pytest.raises(EvalLogError, match="has 2 prompts, so that --prompt would make them one"):
+        read_logs([path], model="m", prompt="answer@8")
+
+
+def test_a_log_of_promptfoo_has_one_score() -> None:
+    assert read(PROMPTFOO, "score") == read(PROMPTFOO)
+    assert "have one score, score, not accuracy: omit --scorer" in message(PROMPTFOO, "accuracy")
 
 
 def wrong_total(log: dict[str, Any]) -> None:
@@ -138,6 +167,11 @@ SCORE = ("samples", 0, "scores", "contains_fact", "value")
         (set_in(*SCORE, value=7), "sample 1: the score is 7.0; only scores from 0 to 1"),
         (set_in(*SCORE, value={"a": 1}), "is neither a number nor"),
         (set_in("samples", 0, value=5), "sample 1: is not an object"),
+        (set_in("samples", 0, "epoch", value=-1), "sample 1: the epoch is -1; epochs from 0 to 2,147,483,648"),
+        (set_in("samples", 0, "epoch", value=2**31 + 1), "sample 1: the epoch is 2147483649; epochs from 0"),
+        (set_in("metadata", value="support-bot"), "`metadata` is str"),
+        (lambda log: log.update(metadata=None) or log["eval"].update(metadata="x"), "`metadata` is str"),
+        (set_in("eval", "config", value="none"), "`config` is str"),
     ],
 )
 def test_damaged_logs_of_inspect(change: Change, text: str, tmp_path: Path) -> None:
@@ -167,6 +201,36 @@ def test_answers_without_a_score_are_counted(tmp_path: Path) -> None:
 
     run = read(changed(INSPECT, tmp_path, fails))
     assert (len(run.answers), run.unscored) == (6, 2)
+
+
+def test_items_count_alike_if_one_answer_failed(tmp_path: Path) -> None:
+    def fails(log: dict[str, Any]) -> None:
+        log["eval"]["config"]["fail_on_error"] = False
+        log["samples"][0] |= {"scores": None, "error": {"message": "Connection reset"}}
+        log["results"]["completed_samples"] = 7
+
+    run = read(changed(INSPECT, tmp_path, fails))
+    assert (len(run.answers), run.unscored) == (7, 1)
+    # Means of the items: 0 of 1, 0 of 2, 1 of 2 and 2 of 2 answers.
+    assert (run.mean_of_items, run.mean) == (0.375, 3 / 7)
+
+
+@pytest.mark.parametrize("value", [float("nan"), "nan"], ids=["bare", "text"])
+def test_a_score_that_is_not_a_number_counts_as_none(value: object, tmp_path: Path) -> None:
+    def fails(log: dict[str, Any]) -> None:
+        log["samples"][0]["scores"]["contains_fact"]["value"] = value
+
+    path = changed(INSPECT, tmp_path, fails)
+    assert (": NaN" in path.read_text(encoding="utf-8")) is isinstance(value, float)
+    run = read(path)
+    assert (len(run.answers), run.unscored, run.mean_of_items) == (7, 1, 0.375)
+
+
+def test_a_total_that_is_not_a_number_differs_from_the_scores(tmp_path: Path) -> None:
+    path = changed(
+        INSPECT, tmp_path, set_in("results", "scores", 0, "metrics", "accuracy", "value", value=float("nan"))
+    )
+    assert "the mean of the 8 scores is 0.375, but the log states nan" in message(path)
 
 
 def test_values_of_scores_count_as_in_inspect(tmp_path: Path) -> None:
@@ -222,11 +286,61 @@ def test_a_zip_file_that_unpacks_to_more_than_the_limit_is_rejected_before_it_is
 
 
 def test_members_are_what_the_list_says() -> None:
-    members = ZipMembers(EVAL)
-    assert len(members.names) == 16
-    assert json.loads(members.read("header.json"))["eval"]["task"] == "answers"
-    with pytest.raises(EvalLogError, match=r"has no member other\.json"):
-        members.read("other.json")
+    with ZipMembers(EVAL) as members:
+        assert len(members.names) == 16
+        assert json.loads(members.read("header.json"))["eval"]["task"] == "answers"
+        with pytest.raises(EvalLogError, match=r"has no member other\.json"):
+            members.read("other.json")
+
+
+def written_zip(path: Path, content: bytes, method: int) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("header.json", content)
+    return path
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_members_that_python_can_unpack(method: int, tmp_path: Path) -> None:
+    content = b"{}" * 50_000
+    with ZipMembers(written_zip(tmp_path / "log.eval", content, method)) as members:
+        assert members.read("header.json") == content
+
+
+def test_a_member_is_unpacked_up_to_its_stated_size(tmp_path: Path) -> None:
+    stated, content = 1000, b" " * (64 << 20)
+    path = written_zip(tmp_path / "log.eval", content, zipfile.ZIP_DEFLATED)
+    data = bytearray(path.read_bytes())
+    # The uncompressed size is at byte 24 of an entry of the list of members.
+    at = data.rindex(b"PK\x01\x02") + 24
+    assert data[at : at + 4] == len(content).to_bytes(4, "little")
+    data[at : at + 4] = stated.to_bytes(4, "little")
+    path.write_bytes(data)
+    with ZipMembers(path) as members:
+        tracemalloc.start()
+        try:
+            with pytest.raises(EvalLogError, match=r"the member header\.json"):
+                members.read("header.json")
+            assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_member_of_zstd_is_unpacked_up_to_its_stated_size(tmp_path: Path) -> None:
+    data = bytearray(EVAL.read_bytes())
+    with zipfile.ZipFile(EVAL) as archive:
+        info = archive.getinfo("header.json")
+        assert info.compress_type == zip_members.ZSTD
+    at = data.rindex(b"header.json") - 46 + 24
+    assert data[at : at + 4] == info.file_size.to_bytes(4, "little")
+    data[at : at + 4] = (10).to_bytes(4, "little")
+    copy = tmp_path / "forged.eval"
+    copy.write_bytes(data)
+    assert "the member header.json" in message(copy)
+
+
+def test_members_compressed_by_other_methods_are_rejected(tmp_path: Path) -> None:
+    path = written_zip(tmp_path / "log.eval", b"{}", zipfile.ZIP_BZIP2)
+    assert "the member header.json is compressed by method 12; stored members, deflate and zstd" in message(path)
 
 
 def copy_lm_eval(folder: Path) -> tuple[Path, Path]:
@@ -254,12 +368,31 @@ def test_damaged_logs_of_lm_eval(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
+        (set_in("configs", value="text"), "`configs` is str"),
+        (set_in("versions", value="text"), "`versions` is str"),
+        (
+            lambda log: [
+                log[each].update({"a/b": log[each]["support_bot_answers"]}) for each in ("results", "configs")
+            ],
+            "task a/b: no file of samples can have this name: rename the task without slashes",
+        ),
+    ],
+)
+def test_wrong_results_of_lm_eval(change: Change, text: str, tmp_path: Path) -> None:
+    results, _ = copy_lm_eval(tmp_path)
+    assert text in message(changed(results, tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
         (lambda log: log["results"]["results"].pop(), "has 11 scores, but the log states 12"),
         (
             set_in("results", "results", 0, "score", value=1),
             "the mean of the 12 scores is 0.416666667, but the log sta",
         ),
         (set_in("results", "version", value=4), "is a log of version 4"),
+        (set_in("config", value="text"), "`config` is str"),
         (set_in("config", "description", value=""), "names no suite: add `description`"),
         (set_in("results", "results", 0, "promptIdx", value=7), "has 11 scores, but the log states 12"),
         (set_in("results", "results", 0, "failureReason", value=2), "has 1 failed calls, but the log states 0"),

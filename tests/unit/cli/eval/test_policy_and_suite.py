@@ -36,6 +36,12 @@ def test_the_files_of_the_example() -> None:
         ("suites: {a: {margin: 0.1, items: 0}}", "out of range"),
         ("suites: {a: {margin: 0.1, items: 5, mising: 1}}", "the key 'mising' is unknown"),
         ("- a", "not a policy"),
+        (
+            "suites:\n  b: {margin: 0.1, items: 26}\n  a: {margin: 0.05, items: 50}",
+            "file.yaml:3: suites.a.items: 50 is too",
+        ),
+        ("suites: {a: {margin: 0.1, items: 25}}", "write 26 or more, or raise the margin"),
+        ("suites: {a: {margin: 0.000001, items: 999999}}", "no number of items up to 1,000,000 is enough"),
     ],
 )
 def test_wrong_policies(text: str, problem: str, tmp_path: Path) -> None:

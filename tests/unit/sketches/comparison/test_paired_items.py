@@ -9,6 +9,7 @@ from sketches.comparison.paired_items import (
     PairedDifference,
     SuiteOutcome,
     judge_difference,
+    least_items_to_accept,
     paired_difference,
 )
 
@@ -28,6 +29,23 @@ def test_the_interval_is_that_of_bonett_and_price(better: int, worse: int, items
     assert difference.value == pytest.approx((better - worse) / items, abs=1e-12)
     assert difference.low == pytest.approx(low, abs=1e-9)
     assert difference.high == pytest.approx(high, abs=1e-9)
+
+
+@pytest.mark.parametrize(("margin", "least"), [(0.1, 26), (0.05, 54), (0.02, 137), (0.01, 276), (1.0, 1)])
+def test_the_fewest_items_at_which_an_equal_candidate_is_accepted(margin: float, least: int) -> None:
+    assert least_items_to_accept(margin) == least
+    equal = paired_difference([1.0] * least, [1.0] * least)
+    assert judge_difference(equal, margin, 1) is SuiteOutcome.ACCEPT
+    if least > 1:
+        fewer = paired_difference([1.0] * (least - 1), [1.0] * (least - 1))
+        assert judge_difference(fewer, margin, 1) is SuiteOutcome.INSUFFICIENT
+
+
+def test_a_tiny_margin_needs_more_items_than_are_tried() -> None:
+    assert least_items_to_accept(1e-9) is None
+    assert least_items_to_accept(0.1, most=25) is None
+    with pytest.raises(ValueError, match="a margin is above 0"):
+        least_items_to_accept(0.0)
 
 
 def test_no_item_is_no_evidence() -> None:
