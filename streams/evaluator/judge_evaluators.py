@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 from barograph.contract.evaluators import FAULTY, Evaluator
@@ -18,6 +19,7 @@ from streams.evaluator.judges.judge import Judge, JudgeVerdict
 from streams.evaluator.judges.retries import CallRetries, RetryingEndpoint
 from streams.evaluator.judges.rubric import JudgedTexts, parse_rubric
 from streams.evaluator.settings import EvaluatorSettings, JudgeEndpoint, cost_usd
+from streams.unencrypted import is_loopback
 
 _KEY = "evaluator.key"
 _OF_EVENTS = frozenset(("prompt", "answer"))
@@ -41,6 +43,11 @@ class JudgeEvaluators:
         self._described = settings.parsed_endpoints()
         self._endpoints: dict[str, RetryingEndpoint] = {}
         self._log = structlog.get_logger().bind(processor="evaluator")
+        for endpoint in self._described.values():
+            parts = urlsplit(endpoint.url)
+            if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+                action = "Use https: the endpoint receives texts of answers, and the key."
+                self._log.warning("judge is not encrypted", endpoint=endpoint.name, action=action)
 
     def build(self, evaluator: Evaluator, folder: Path) -> tuple[Check, str]:
         """Build a judge, and return it with its version.
