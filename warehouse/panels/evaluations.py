@@ -52,7 +52,7 @@ RATES = table(
         labels,
         {finite("(flagged_faulty + unflagged_gold - unflagged_faulty) / labels")} AS agree,
         {finite("faulty")} AS faulty,
-        {interval(f"({_end('-')}) * 100", f"({_end('+')}) * 100")} AS interval,
+        if(isNaN(faulty), '', {interval(f"({_end('-')}) * 100", f"({_end('+')}) * 100")}) AS interval,
         multiIf(judged = 0, 'no result', labels = 0, 'no labels', isNaN(faulty), 'no labels of one verdict',
             labels < 50, 'few labels', shares > 1, 'several shares', '') AS insufficient
     FROM
