@@ -36,7 +36,7 @@ def _end(sign: str) -> str:
     unflagged = width("unflagged_faulty", "unflagged_gold", "p0")
     share = f"pow({_Z} * (p1 - p0), 2) * q * (1 - q) / judged"
     half = f"sqrt(pow(q * ({flagged}), 2) + pow((1 - q) * ({unflagged}), 2) + {share})"
-    return f"greatest(0, faulty - {half})" if sign == "-" else f"least(1, faulty + {half})"
+    return f"greatest(0, rate - {half})" if sign == "-" else f"least(1, rate + {half})"
 
 
 RATES = table(
@@ -51,9 +51,9 @@ RATES = table(
         {finite("q")} AS flagged,
         labels,
         {finite("(flagged_faulty + unflagged_gold - unflagged_faulty) / labels")} AS agree,
-        {finite("faulty")} AS faulty,
-        if(isNaN(faulty), '', {interval(f"({_end('-')}) * 100", f"({_end('+')}) * 100")}) AS interval,
-        multiIf(judged = 0, 'no result', labels = 0, 'no labels', isNaN(faulty), 'no labels of one verdict',
+        {finite("rate")} AS faulty,
+        if(isNaN(rate), '', {interval(f"({_end('-')}) * 100", f"({_end('+')}) * 100")}) AS interval,
+        multiIf(judged = 0, 'no result', labels = 0, 'no labels', isNaN(rate), 'no labels of one verdict',
             labels < 50, 'few labels', shares > 1, 'several shares', '') AS insufficient
     FROM
     (
@@ -70,7 +70,7 @@ RATES = table(
             countIf(class = 'faulty') / judged AS q,
             if(flagged_gold = 0, if(q = 0, 0, nan), flagged_faulty / flagged_gold) AS p1,
             if(unflagged_gold = 0, if(q = 1, 0, nan), unflagged_faulty / unflagged_gold) AS p0,
-            q * p1 + (1 - q) * p0 AS faulty
+            q * p1 + (1 - q) * p0 AS rate
         FROM ({_ONCE})
         GROUP BY evaluator, evaluator_version, prompt
     )
