@@ -245,20 +245,10 @@ SELECT
     ifNull(event.metrics['cost_usd'], 0) AS cost_usd,
     -- All forms of a flag: publishers send `true` for faulty.
     multiIf(
-        truth.form IN ('faulty', 'true', '1', '1.0', 'yes', 'y', 't'), 'faulty',
-        truth.form IN ('sound', 'false', '0', '0.0', 'no', 'n', 'f'), 'sound',
+        lower(trimBoth(event.label)) IN ('faulty', 'true', '1', '1.0', 'yes', 'y', 't'), 'faulty',
+        lower(trimBoth(event.label)) IN ('sound', 'false', '0', '0.0', 'no', 'n', 'f'), 'sound',
         ''
     ) AS label
-FROM
-(
-    SELECT model, version, id, at, arm, context, class, score, metrics, latency_ms, status, error
-    FROM predictions FINAL
-    WHERE context['kind'] IN ('check', 'judge')
-) AS event
-LEFT JOIN
-(
-    SELECT model, id, lower(trimBoth(argMax(revision.label, (revision.at, epoch, offset, message_index)))) AS form
-    FROM labels AS revision FINAL
-    GROUP BY model, id
-) AS truth ON event.model = truth.model AND event.id = truth.id
+FROM labelled_predictions AS event
+WHERE event.context['kind'] IN ('check', 'judge')
 COMMENT 'Evaluations of answers by checks and judges, with the labels of people, and without text. An answer that was published twice can have two rows. Filter by evaluator_model and a range of at.';
