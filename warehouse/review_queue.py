@@ -6,12 +6,13 @@ id selects them: the sample is the same for each reviewer and each start, and a 
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
+
+from barograph.sampling import sample_hash
 
 from warehouse.client import Client
 from warehouse.reviews import RANDOM, Review
@@ -244,5 +245,4 @@ def known_answers(client: Client, evaluator_model: str, ids: Sequence[str]) -> d
 
 
 def _hash(purpose: str, evaluator_model: str, event_id: str) -> int:
-    digest = hashlib.sha256(f"review\0{purpose}\0{evaluator_model}\0{event_id}".encode("utf-8", "replace")).digest()
-    return int.from_bytes(digest[:8], "big")
+    return sample_hash("review", purpose, evaluator_model, event_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from barograph.contract import Contract
 from barograph.contract.evaluator_contracts import evaluator_model
 from barograph.contract.evaluators import FAULTY, SOUND
+from barograph.sampling import is_in_share
 from barograph.text.content import SAMPLE, ContentPolicy
 from barograph.values import QuickPrediction
 
@@ -127,5 +127,4 @@ def is_chosen(evaluator: str, event_id: str, share: float) -> bool:
         event_id: the answer's id.
         share: from 0 to 1.
     """
-    digest = hashlib.sha256(f"evaluation\0{evaluator}\0{event_id}".encode("utf-8", "replace")).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
+    return is_in_share(share, "evaluation", evaluator, event_id)

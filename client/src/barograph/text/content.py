@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import unicodedata
 
 from barograph.contract import Contract
 from barograph.publisher.pii import FieldHash
+from barograph.sampling import is_in_share
 from barograph.text.redaction import redact
 
 PROMPT_TEXT, ANSWER_TEXT = "prompt_text", "answer_text"
@@ -71,8 +71,7 @@ def is_sampled(event_id: str, share: float) -> bool:
         event_id: The prediction's id.
         share: From 0 to 1.
     """
-    digest = hashlib.sha256(b"text\0" + event_id.encode("utf-8", "replace")).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
+    return is_in_share(share, "text", event_id)
 
 
 def normalize(text: str) -> str:
