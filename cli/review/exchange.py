@@ -24,10 +24,11 @@ def collect_entries(client: Client, source: ReviewSource, purpose: ReviewPurpose
     """Read all labels, and the chosen answers that need more; by id, version and reviewer."""
     reviews = read_reviews(client, source.evaluator_model)
     entries = [
-        LabelledAnswer("", each.id, each.version, each.reason, each.probability, each.reviewer, each.label, each.at)
+        LabelledAnswer(
+            "", each.id, each.version, each.reason, each.probability, each.reviewer, each.label, each.at, each.note
+        )
         for each in reviews
     ]
-    entries = [replace(entry, note=each.note) for entry, each in zip(entries, reviews, strict=True)]
     # A name that no reviewer has: the queue contains what needs labels of anybody.
     queue = read_queue(client, source, reviews, "", purpose, share)
     entries += [LabelledAnswer("", each.id, each.version, each.reason, each.probability) for each in queue.items]

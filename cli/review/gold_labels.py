@@ -88,9 +88,10 @@ class GoldLabels:
                 self._in_flight = set(due)
             try:
                 self._send([review for _, review in due.values()])
-            except (PublishError, ValueError) as error:
+            except Exception as error:
+                # Whatever it is, the labels are stored and stay here, and the page and the command say why.
                 self._disconnect()
-                self.problem = " ".join(str(error).split())
+                self.problem = " ".join(str(error).split()) or type(error).__name__
                 self._retry_at = self._clock() + RETRY_S
             else:
                 with self._lock:

@@ -75,7 +75,7 @@ class ReviewServer(LoopbackServer):
         super().__init__("review page", port)
         self._address, self._source, self._items = address, source, {(each.id, each.version): each for each in items}
         self._reviewer, self._gold, self._documents, self._now = reviewer, gold, documents, now
-        self._labels: dict[tuple[str, str], str] = {}
+        self._labels: dict[tuple[str, str], Review] = {}
         self._latest = datetime.fromtimestamp(0, UTC)
         self._client: Client | None = None
         self._using_client = threading.Lock()
@@ -130,7 +130,10 @@ class ReviewServer(LoopbackServer):
     async def _queue(self, request: Request) -> Response:
         check_same_origin(request)
         items = [
-            {"id": each.id, "version": each.version, "reason": each.reason, "label": self._labels.get(key, "")}
+            {
+                **{"id": each.id, "version": each.version, "reason": each.reason},
+                "label": self._labels[key].label if key in self._labels else "",
+            }
             for key, each in self._items.items()
         ]
         names = {"model": self._source.model, "evaluator": self._source.evaluator_model, "reviewer": self._reviewer}
@@ -175,12 +178,11 @@ class ReviewServer(LoopbackServer):
                 note,
             )
             store_reviews(client, [review])
-            before = self._labels.pop((item.id, item.version), "")
+            before = self._labels.pop((item.id, item.version), None)
             if label:
-                self._labels[item.id, item.version] = label
+                self._labels[item.id, item.version] = review
             was_dropped = self._gold.add(review, delay_s=UNDO_S)
-            had_gold = item.reason == "random" and before in ("faulty", "sound")
-            return had_gold and not was_dropped and not review.is_gold
+            return before is not None and before.is_gold and not was_dropped and not review.is_gold
 
         return self._use(store)
 
