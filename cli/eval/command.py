@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.options import ConfigOption, JsonOption, help_text
+
+if TYPE_CHECKING:
+    from warehouse.client import Address
+    from warehouse.eval_runs import EvalRun
 
 eval_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -48,21 +53,26 @@ def import_command(
         barograph eval import logs/2026-11-29_answers.eval
         barograph eval import logs/*.json --model support-bot --prompt answer@8
     """
+    from cli.eval.logs.read import read_logs
+    from cli.settings import load_settings
+
+    runs = read_logs(paths, model=model, prompt=prompt, scorer=scorer)
+    _store(load_settings(config, needs=("clickhouse",)).warehouse, runs)
+
+
+def _store(warehouse: Address, runs: Iterable[EvalRun]) -> None:
+    """Store runs, and print a line for each."""
     import time
 
-    from cli.eval.logs.read import read_logs
     from cli.eval.show import import_line
-    from cli.settings import load_settings
     from cli.terminal import Terminal
     from warehouse.client import connect
     from warehouse.eval_runs import store_run
 
-    runs = read_logs(paths, model=model, prompt=prompt, scorer=scorer)
-    terminal = Terminal()
-    with connect(load_settings(config, needs=("clickhouse",)).warehouse) as client:
+    with connect(warehouse) as client:
         for run in runs:
             is_new = store_run(client, run, int(time.time() * 1000))
-            terminal.changes([import_line(run, is_new=is_new)])
+            Terminal().changes([import_line(run, is_new=is_new)])
 
 
 def run_command(
@@ -89,7 +99,6 @@ def run_command(
         barograph eval run evals/answers.yaml --model support-bot --prompt answer@8
         barograph eval run evals/answers.yaml --model support-bot --prompt answer@8 --endpoint http://127.0.0.1:8080/v1
     """
-    import time
     from dataclasses import replace
 
     from barograph.prompts.prompt import parse_prompt_id
@@ -97,12 +106,10 @@ def run_command(
     from cli.errors import CommandError
     from cli.eval.inspect_program import install_inspect, require_endpoint, run_inspect
     from cli.eval.logs.read import read_logs
-    from cli.eval.show import import_line
     from cli.eval.suite import read_suite_file
     from cli.settings import load_settings
     from cli.terminal import Terminal
     from warehouse.client import connect
-    from warehouse.eval_runs import store_run
     from warehouse.prompts import read_prompt
 
     suite = read_suite_file(path)
@@ -121,11 +128,8 @@ def run_command(
     with Terminal(stderr=True).status("Installing and running inspect-ai"):
         log = run_inspect(install_inspect(), suite, content, model, log_dir)
     runs = read_logs([log], model=model, prompt=prompt)
-    # The run may take hours: connections do not.
-    with connect(warehouse) as client:
-        for run in runs:
-            is_new = store_run(client, run, int(time.time() * 1000))
-            Terminal().changes([import_line(run, is_new=is_new)])
+    # With a new connection: the run may have taken hours.
+    _store(warehouse, runs)
     Terminal().line(f"  log: {log}")
 
 
@@ -191,7 +195,8 @@ def gate_command(
     import time
 
     from cli.errors import EXIT_HOLD, EXIT_INSUFFICIENT, EXIT_OK
-    from cli.eval.gate import decide_gate, gate_json, print_gate
+    from cli.eval.gate import decide_gate
+    from cli.eval.gate_show import gate_json, print_gate
     from cli.eval.policy import load_gate_policy
     from cli.prompts.registry import author_name
     from cli.settings import load_settings

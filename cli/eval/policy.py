@@ -10,7 +10,7 @@ from barograph.contract.problems import ContractError, Problem
 from barograph.contract.yaml_nodes import MappingNode
 from barograph.contract.yaml_tree import read_tree
 
-from cli.errors import CommandError
+from cli.policy_file import read_policy_text
 from sketches.comparison.paired_items import least_items_to_accept
 from warehouse.configuration import read_value
 
@@ -44,12 +44,7 @@ def load_gate_policy(path: Path) -> dict[str, SuiteRules]:
         CommandError: the file cannot be read.
         ContractError: the text is not a valid policy; it lists every problem with its line.
     """
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CommandError(f"{path}: cannot be read: {reason}; give the path of a policy.") from error
-    tree = read_tree(text, str(path))
+    tree = read_tree(read_policy_text(path), str(path))
     if not isinstance(tree, MappingNode):
         raise ContractError(
             [Problem(str(path), 1, "this is not a policy; write suites: {NAME: {margin: 0.1, items: 50}}")]

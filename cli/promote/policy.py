@@ -22,7 +22,7 @@ from barograph.contract.problems import ContractError, Problem
 from barograph.contract.yaml_nodes import MappingNode, Node
 from barograph.contract.yaml_tree import read_tree
 
-from cli.errors import CommandError
+from cli.policy_file import read_policy_text
 from cli.terminal import percentage, plural
 from sketches.shadow.decision import ShadowDecision
 from warehouse.shadow.criteria import missing_answers
@@ -93,12 +93,7 @@ def load_policy(path: Path) -> PromotionPolicy:
         CommandError: the file cannot be read.
         ContractError: the text is not a valid policy; it lists every problem with its line.
     """
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CommandError(f"{path}: cannot be read: {reason}; give the path of a policy.") from error
-    return parse_policy(text, str(path))
+    return parse_policy(read_policy_text(path), str(path))
 
 
 def parse_policy(text: str | bytes, name: str = "policy.yaml") -> PromotionPolicy:
