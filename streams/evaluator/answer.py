@@ -16,6 +16,8 @@ from streams.events.arrow_message import COLUMN_ERRORS, open_table
 from streams.events.event_time import arrow_to_ms, parse_time_ms
 from streams.recorder.arrow_values import plain_column, to_text
 
+MAX_ID_CHARS = 10_000
+"""A longer id would make an evaluation too large for Kafka; the answer is left out, and the log says so."""
 _ANSWER_BYTES = ANSWER_TEXT.encode()
 _COLUMNS = ("model", "version", "id", "role", "arm", "error")
 _CONTEXT = "context."
@@ -54,8 +56,6 @@ class _AnswerEvent(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_AnswerEvent).decode
-MAX_ID_CHARS = 10_000
-"""A longer id would make an evaluation too large for Kafka; the answer is left out, and the log says so."""
 
 
 def read_answers(value: bytes | None, models: Collection[str], *, is_arrow: bool = False) -> list[Answer]:

@@ -39,7 +39,7 @@ MAX_ANSWERS = 50
 READ_S = 1.0
 """How long answers are collected for one transaction."""
 JUDGE_S = 40.0
-"""How long after it judges may begin a call of the transaction; answers that are left then are skipped."""
+"""Seconds in which judges may begin the calls of a transaction; answers that still wait then are skipped."""
 POLL_S = 1.0
 """How often the group is polled during evaluations."""
 KNOWN_EVALUATIONS = 100_000
@@ -56,11 +56,11 @@ class _Task:
     share: float
     received_ms: int
 
-    @property
-    def key(self) -> bytes:
-        """A digest of what identifies the evaluation: its model and version, and the id and version of the answer."""
-        parts = self.evaluator.model, self.evaluator.version, self.answer.id, self.answer.version
-        return hashlib.blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=16).digest()
+
+def _key(evaluator: ActiveEvaluator, answer: Answer) -> bytes:
+    """Return a digest of what identifies an evaluation: its model and version, and the id and version of the answer."""
+    parts = evaluator.model, evaluator.version, answer.id, answer.version
+    return hashlib.blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=16).digest()
 
 
 class EvaluatorProcessor:
@@ -128,7 +128,7 @@ class EvaluatorProcessor:
                 for message in messages:
                     for answer, received_ms in self._read(message):
                         n_answers += 1
-                        tasks |= {task.key: task for task in self._tasks(answer, received_ms)}
+                        tasks.update(self._tasks(answer, received_ms))
             for error, partition in portion.errors:
                 consumer.handle_error(error, partition)
         if not consumer.positions or not (tasks or consumer.has_uncommitted):
@@ -151,12 +151,13 @@ class EvaluatorProcessor:
                 continue
             yield answer, received_ms
 
-    def _tasks(self, answer: Answer, received_ms: int) -> Iterator[_Task]:
+    def _tasks(self, answer: Answer, received_ms: int) -> Iterator[tuple[bytes, _Task]]:
         for evaluator in self._evaluators.by_model[answer.model]:
             share = evaluator.share(answer)
-            task = _Task(evaluator, answer, share, received_ms)
-            if is_chosen(evaluator.model, answer.id, share) and task.key not in self._done:
-                yield task
+            if is_chosen(evaluator.model, answer.id, share):
+                key = _key(evaluator, answer)
+                if key not in self._done:
+                    yield key, _Task(evaluator, answer, share, received_ms)
 
     def _remember(self, keys: Collection[bytes]) -> None:
         self._done.update(dict.fromkeys(keys))
