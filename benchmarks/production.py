@@ -46,6 +46,11 @@ def main() -> int:
     )
     if parameters.get("until") is not None:
         _log_when_reached(parameters["until"])
+    if kind == "otlp":
+        from streams.otlp.run import run_otlp
+        from streams.otlp.settings import OtlpSettings
+
+        return run_otlp(settings, OtlpSettings(port=parameters["otlp_port"], wait_s=parameters["wait_s"]))
     work = {"sketcher": run.run_sketcher, "monitor": run.run_monitor, "recorder": run.run_recorder}[kind]
     return int(work(settings))
 

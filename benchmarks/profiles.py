@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.shapes import HEADLINES
 
-BY_THEMSELVES = ("pairing", "queries", "recovery")
+BY_THEMSELVES = ("otlp", "pairing", "queries", "recovery")
 """Sections that are not in the full profile, which takes at most an hour; `--only` runs them."""
 
 Profile = dict[str, dict[str, Any]]
@@ -23,6 +23,7 @@ FULL: Profile = {
     "guard": {"rounds": 10, "calls": 3_000, "batches": 20_000},
     "storage": {"panes": 180},
     "recorder": {"events": 250_000, "arrow_events": 600_000, "runs": 3},
+    "otlp": {"requests": 64, "runs": 7},
     "latency": {"flood_s": 20, "seconds": 60},
     "memory": {"events": 2_000_000, "wide_events": 400_000},
     "monitor": {"panes": 90},
@@ -48,6 +49,7 @@ SHORT: Profile = {
     "guard": {"rounds": 3, "calls": 2_000, "batches": 5_000},
     "storage": {"panes": 60},
     "recorder": {"events": 150_000, "arrow_events": 200_000, "runs": 1},
+    "otlp": {"requests": 32, "runs": 3},
     "latency": {"flood_s": 10, "seconds": 25},
     "memory": {"events": 1_000_000, "wide_events": 50_000},
     "monitor": {"panes": 66},

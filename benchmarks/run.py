@@ -29,6 +29,7 @@ from benchmarks.profiles import FULL, FULL_SECTIONS, SHORT, SHORT_SECTIONS, Prof
 from benchmarks.publishing import measure_publisher
 from benchmarks.queries import measure_queries
 from benchmarks.rates import base_workload, measure_memory, measure_rates, run_sketcher, span
+from benchmarks.receiving import measure_receiver
 from benchmarks.recording import measure_recorder
 from benchmarks.recovery import measure_recovery
 from benchmarks.scoring import measure_scoring
@@ -51,6 +52,7 @@ SECTIONS: dict[str, Callable[..., None]] = {
     "guard": measure_guard,
     "storage": measure_storage,
     "recorder": measure_recorder,
+    "otlp": measure_receiver,
     "latency": measure_latency,
     "memory": measure_memory,
     "monitor": measure_monitor,

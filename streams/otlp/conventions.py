@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 from functools import cache
 from importlib import resources
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 import yaml
@@ -108,7 +108,7 @@ class Use(Enum):
     """It drops the value and counts the name: the prefix is that of a known convention."""
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Reading(NamedTuple):
     """One meaning that an attribute can supply, and its rank among the names of the meaning."""
 
     meaning: str

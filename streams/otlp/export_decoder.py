@@ -86,8 +86,10 @@ class ExportDecoder(ABC):
         self,
         request: DecodedRequest,
         scope: InstrumentationScope,
-        ids: tuple[bytes, bytes, bytes],
         span: Any,
+        trace_id: bytes,
+        span_id: bytes,
+        parent_id: bytes,
         start_ns: int,
         end_ns: int,
         failed: bool,
@@ -97,24 +99,26 @@ class ExportDecoder(ABC):
         Args:
             request: what was decoded so far.
             scope: of the span.
-            ids: of the trace, the span and its parent.
             span: with `name`, `attributes` and `events`.
+            trace_id: of the trace.
+            span_id: of the span.
+            parent_id: of its parent; empty for a root.
             start_ns: Unix nanoseconds; 0 if it is missing.
             end_ns: Unix nanoseconds; 0 if it is missing.
             failed: whether the status is `ERROR`.
         """
-        trace_id, span_id, parent_id = ids
         if not (is_trace_id(trace_id) and is_span_id(span_id) and is_parent_id(parent_id)):
             request.rejected[SpanReason.BAD_ID] += 1
             return
-        if len(span.attributes) > MAX_ATTRIBUTES or len(span.events) > MAX_ATTRIBUTES:
+        pairs, events = span.attributes, span.events
+        if len(pairs) > MAX_ATTRIBUTES or len(events) > MAX_ATTRIBUTES:
             request.rejected[SpanReason.TOO_MANY_ATTRIBUTES] += 1
             return
         attributes: dict[str, Any] = {}
         chars: dict[str, int] = {}
         reader = TextReader() if scope.reads_text else None
         lookup, value_of = self._lookup, self._value
-        for pair in span.attributes:
+        for pair in pairs:
             name = pair.key
             known = lookup(name)
             if known is None:
@@ -134,7 +138,7 @@ class ExportDecoder(ABC):
             elif use is _UNKNOWN:
                 request.count_unknown(name)
         first_token_ns, exception = 0, ""
-        for event in span.events:
+        for event in events:
             if event.name in self._first_token_events:
                 at_ns = self._event_ns(event)
                 first_token_ns = min(first_token_ns or at_ns, at_ns)
@@ -145,7 +149,9 @@ class ExportDecoder(ABC):
         request.spans.append(
             Span(
                 scope,
-                *ids,
+                trace_id,
+                span_id,
+                parent_id,
                 span.name,
                 start_ns,
                 end_ns,

@@ -173,10 +173,17 @@ class JsonExportDecoder(ExportDecoder):
                     name = group.scope or _NO_SCOPE
                     scope = self._scope(name.name, name.version, resource)
                     for span in group.spans:
-                        ids = _id_bytes(span.traceId), _id_bytes(span.spanId), _id_bytes(span.parentSpanId)
-                        times = _nanoseconds(span.startTimeUnixNano), _nanoseconds(span.endTimeUnixNano)
-                        failed = span.status is not None and span.status.code in (STATUS_ERROR, "STATUS_CODE_ERROR")
-                        self._add(request, scope, ids, span, *times, failed)
+                        self._add(
+                            request,
+                            scope,
+                            span,
+                            _id_bytes(span.traceId),
+                            _id_bytes(span.spanId),
+                            _id_bytes(span.parentSpanId),
+                            _nanoseconds(span.startTimeUnixNano),
+                            _nanoseconds(span.endTimeUnixNano),
+                            span.status is not None and span.status.code in (STATUS_ERROR, "STATUS_CODE_ERROR"),
+                        )
         except RecursionError:
             raise _too_deep() from None
         return request

@@ -16,7 +16,17 @@ from barograph.text.features import ObservedText
 from streams.otlp.conventions import Conventions, ScopeTrust
 from streams.otlp.rejection import SpanReason, ValueReason
 from streams.otlp.span import NS_PER_MS, OTHER, InstrumentationScope, Span, SpanText
-from streams.otlp.values import MAX_DURATION_MS, MAX_TOKENS, UnreadableValue, is_name, member_of, read_model, read_value
+from streams.otlp.values import (
+    MAX_DURATION_MS,
+    MAX_TEXT_CHARS,
+    MAX_TOKENS,
+    UnreadableValue,
+    is_name,
+    member_of,
+    read_known_text,
+    read_model,
+    read_value,
+)
 
 MAX_UNLISTED_SCOPES = 200
 """Scopes without an entry in the table of trust that are counted by name; further ones count as `other`."""
@@ -135,21 +145,24 @@ class CallReader:
         """Return the best readable value of each meaning."""
         values: dict[str, Any] = {}
         ranks: dict[str, int] = {}
+        lookup = self._lookup
         for name, raw in attributes.items():
-            attribute = self._lookup(name)
+            attribute = lookup(name)
             assert attribute is not None
-            for reading in attribute.readings:
-                meaning, rank = reading.meaning, reading.rank
-                if ranks.get(meaning, rank) < rank:
+            for meaning, form, unit, member, rank in attribute.readings:
+                if meaning in ranks and ranks[meaning] < rank:
                     continue
-                if reading.form == "count" and type(raw) is int and 0 <= raw <= MAX_TOKENS:
+                if form == "count" and type(raw) is int and 0 <= raw <= MAX_TOKENS:
                     values[meaning], ranks[meaning] = raw, rank
                     continue
                 try:
-                    value = raw if reading.member is None else member_of(raw, reading.member)
-                    if (value is None and reading.member is not None) or (value == "" and reading.form in _TEXTS):
+                    value = raw if member is None else member_of(raw, member)
+                    if (value is None and member is not None) or (value == "" and form in _TEXTS):
                         continue
-                    values[meaning] = read_value(reading.form, reading.unit, value)
+                    if form in _TEXTS and type(value) is str and len(value) <= MAX_TEXT_CHARS:
+                        values[meaning] = read_known_text(form, value)
+                    else:
+                        values[meaning] = read_value(form, unit, value)
                     ranks[meaning] = rank
                 except UnreadableValue as error:
                     faults.append((meaning, error.reason))

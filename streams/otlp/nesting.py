@@ -77,18 +77,16 @@ class _Interval(msgspec.Struct, gc=False):
     end_ns: int
 
 
-class _Trace:
-    __slots__ = ("covered", "inner", "intervals", "nodes", "waiting")
-
-    def __init__(self) -> None:
-        self.nodes: dict[bytes, _Node] = {}
-        self.waiting: dict[bytes, ModelCall] = {}
-        self.inner: dict[bytes, list[ModelCall]] = {}
-        """Waiting call → the calls inside of it."""
-        self.intervals: list[_Interval] = []
-        """Times of calls that counted."""
-        self.covered: dict[bytes, None] = {}
-        """Parents that have not arrived and have an inner call that counted."""
+class _Trace(msgspec.Struct, gc=False):
+    # The garbage collector does not visit the thousands of remembered traces: nothing in them refers to a trace.
+    nodes: dict[bytes, _Node] = {}
+    waiting: dict[bytes, ModelCall] = {}
+    inner: dict[bytes, list[ModelCall]] = {}
+    """Waiting call → the calls inside of it."""
+    intervals: tuple[_Interval, ...] = ()
+    """Times of calls that counted."""
+    covered: dict[bytes, None] = {}
+    """Parents that have not arrived and have an inner call that counted."""
 
 
 class NestedCalls:
@@ -202,6 +200,11 @@ class NestedCalls:
 
     def _resolve(self, trace: _Trace, counting: list[ModelCall]) -> None:
         """Decide the waiting calls of a trace whose chain of parents is known."""
+        if len(trace.waiting) == 1:
+            (call,) = trace.waiting.values()
+            if not call.parent_id and not trace.nodes[call.span_id].covers:
+                self._count(trace, call, counting)
+                return
         for call in [each for each in trace.waiting.values() if trace.nodes[each.span_id].covers]:
             self._nest(trace, call)
         outermost: list[ModelCall] = []
@@ -244,7 +247,7 @@ class NestedCalls:
         self.outcomes[SpanOutcome.COUNTED] += 1
         self._end(trace, call)
         if len(trace.intervals) < MAX_INTERVALS:
-            trace.intervals.append(_Interval(call.scope.name, call.start_ns, call.end_ns))
+            trace.intervals += (_Interval(call.scope.name, call.start_ns, call.end_ns),)
         self._cover(trace, call.parent_id)
         inner = trace.inner.pop(call.span_id, [])
         if len(inner) == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from barograph.values import QuickPrediction
@@ -32,10 +33,15 @@ class PredictionMapper:
             models: name of an application in its telemetry → name of the model in Barograph, where they differ.
             model_attribute: the attribute of the resource that names the application.
         """
-        meanings = conventions.meanings.items()
-        self._token_names = {name: name + ESTIMATED for name, each in meanings if each.unit in ("token", "USD")}
-        self._time_names = (*(name for name, each in meanings if each.unit == "s"), "ttft_ms" + ESTIMATED)
+        units = {name: each.unit for name, each in conventions.meanings.items()} | {"ttft_ms" + ESTIMATED: "s"}
+        estimated = {name: name + ESTIMATED for name, unit in units.items() if unit in ("token", "USD")}
+        self._metric_names = {name: name for name, unit in units.items() if unit}
+        """Meaning → metric."""
+        self._estimated_names = self._metric_names | estimated
+        """The same for a call whose tokens the instrumentation counted."""
         self._models, self._model_attribute = models, model_attribute
+        self._last: tuple[Mapping[str, str], str | None] = ({}, None)
+        """The last resource and its model: calls of one resource arrive together."""
 
     def model(self, call: ModelCall) -> str | None:
         """Return the model's name in Barograph; None if the resource does not name the application."""
@@ -43,10 +49,10 @@ class PredictionMapper:
 
     def model_of(self, resource: Mapping[str, str]) -> str | None:
         """Return the name of a resource's model in Barograph; None if the resource does not name the application."""
-        name = resource.get(self._model_attribute)
-        if not name or not is_name(name):
-            return None
-        return self._models.get(name, name)
+        if self._last[0] is not resource:
+            name = resource.get(self._model_attribute)
+            self._last = resource, self._models.get(name, name) if name and is_name(name) else None
+        return self._last[1]
 
     def prediction(self, model: str, call: ModelCall, producer: str | None, seq: int | None) -> Any:
         """Return the event (`QuickPrediction`) of a model call.
@@ -81,8 +87,8 @@ class PredictionMapper:
     def _context(self, call: ModelCall) -> dict[str, str]:
         values = call.values
         context = {name: values[name] for name in CONTEXT_NAMES if name in values}
-        prompt = [context[name] for name in ("prompt_name", "prompt_version") if name in context]
-        if prompt:
+        if "prompt_name" in context or "prompt_version" in context:
+            prompt = (context[name] for name in ("prompt_name", "prompt_version") if name in context)
             context["prompt"] = "@".join(prompt)
         if "is_stream" in values:
             context["stream"] = "true" if values["is_stream"] else "false"
@@ -94,16 +100,11 @@ class PredictionMapper:
 
     def _metrics(self, call: ModelCall) -> dict[str, float]:
         values = call.values
-        metrics: dict[str, float] = {}
-        for name, estimated in self._token_names.items():
-            if name in values:
-                metrics[estimated if call.tokens_estimated else name] = values[name]
-        for name in self._time_names:
-            if name in values:
-                metrics[name] = values[name]
+        names = self._estimated_names if call.tokens_estimated else self._metric_names
+        metrics: dict[str, float] = {names[name]: value for name, value in values.items() if name in names}
         reasons = values.get("finish_reasons")
         if reasons is not None:
-            metrics["refused"] = float(any(each.strip().lower() in REFUSALS for each in reasons.split(",")))
+            metrics["refused"] = _is_refused(reasons)
         metrics.update(call.chars)
         is_estimated = call.tokens_estimated or "ttft_ms" not in values
         ttft_ms, tokens = values.get("ttft_ms", values.get("ttft_ms" + ESTIMATED)), values.get("output_tokens")
@@ -112,3 +113,8 @@ class PredictionMapper:
             per_token_ms = max(0.0, call.latency_ms - ttft_ms) / (tokens - 1)
             metrics[name + ESTIMATED if is_estimated else name] = per_token_ms
         return metrics
+
+
+@lru_cache(maxsize=1024)
+def _is_refused(finish_reasons: str) -> float:
+    return float(any(each.strip().lower() in REFUSALS for each in finish_reasons.split(",")))

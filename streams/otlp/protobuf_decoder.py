@@ -39,13 +39,25 @@ class ProtobufExportDecoder(ExportDecoder):
         for resource, group in groups:
             scope = self._scope(group.scope.name, group.scope.version, self._resource(resource.attributes))
             for span in group.spans:
-                ids = span.trace_id, span.span_id, span.parent_span_id
-                times = span.start_time_unix_nano, span.end_time_unix_nano
-                self._add(request, scope, ids, span, *times, span.status.code == STATUS_ERROR)
+                self._add(
+                    request,
+                    scope,
+                    span,
+                    span.trace_id,
+                    span.span_id,
+                    span.parent_span_id,
+                    span.start_time_unix_nano,
+                    span.end_time_unix_nano,
+                    span.status.code == STATUS_ERROR,
+                )
         return request
 
     @staticmethod
     def _value(value: Any) -> Any:
+        # Most values are texts and counts, and these two are read in half the time of `WhichOneof`.
+        known = value.string_value or value.int_value
+        if known:
+            return known
         kind = value.WhichOneof("value")
         return getattr(value, kind) if kind in _SCALARS else _list(value, kind)
 

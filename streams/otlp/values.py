@@ -90,6 +90,16 @@ def read_value(form: Form, unit: Unit, value: Any) -> Any:
             return value
 
 
+@lru_cache(maxsize=4096)
+def read_known_text(form: Form, text: str) -> Any:
+    """Read a text as `read_value` does, and remember the result: names of models and operations repeat.
+
+    Raises:
+        UnreadableValue: it does not fit.
+    """
+    return read_value(form, "", text)
+
+
 def read_count(value: Any) -> int:
     """Return a count of tokens.
 
@@ -142,19 +152,14 @@ def _matches(pattern: re.Pattern[str], text: str) -> bool:
     return pattern.fullmatch(text) is not None
 
 
-@lru_cache(maxsize=4096)
-def _without_folders(text: str) -> str:
-    return ntpath.basename(text.rstrip("/\\")) if _ABSOLUTE_PATH.match(text) else text
-
-
 def read_model(value: Any) -> str:
     """Return a model's name. Of a path, which servers without an alias report, the file's name.
 
     Raises:
         UnreadableValue: it is not text, or does not look like a name.
     """
-    if isinstance(value, str) and len(value) <= _MAX_PATH_CHARS:
-        value = _without_folders(value)
+    if isinstance(value, str) and len(value) <= _MAX_PATH_CHARS and _ABSOLUTE_PATH.match(value):
+        value = ntpath.basename(value.rstrip("/\\"))
     return _read_text(value, _NAME)
 
 
@@ -174,11 +179,15 @@ def _read_names(value: Any) -> str:
         value = member_of(value, "") if value.startswith("[") else [value]
     if not isinstance(value, list):
         raise UnreadableValue(ValueReason.WRONG_TYPE)
-    texts = list(dict.fromkeys(each for each in value if isinstance(each, str) and each))
+    texts = tuple(dict.fromkeys([each for each in value if isinstance(each, str) and each]))
     if not texts:
         raise UnreadableValue(ValueReason.WRONG_TYPE)
-    names = [text if is_name(text) and len(text) <= 64 else OTHER for text in texts[:MAX_FINISH_REASONS]]
-    return ",".join(dict.fromkeys(names))
+    return _joined_names(texts[:MAX_FINISH_REASONS])
+
+
+@lru_cache(maxsize=1024)
+def _joined_names(texts: tuple[str, ...]) -> str:
+    return ",".join(dict.fromkeys(text if is_name(text) and len(text) <= 64 else OTHER for text in texts))
 
 
 def _read_flag(value: Any) -> bool:
