@@ -483,9 +483,11 @@ def _is_version(text: str) -> bool:
 
 
 def _serving(contract: Contract) -> Iterator[CheckFailure]:
-    if contract.promotion == "required" and not contract.serving:
-        message = "is required with promotion: required; write the version whose answers are used"
-        yield CheckFailure(("serving",), message, (("promotion",),))
+    for key, is_set in (("promotion", contract.promotion == "required"), ("suites", bool(contract.suites))):
+        if is_set and not contract.serving:
+            cause = "promotion: required" if key == "promotion" else key
+            message = f"is required with {cause}; write the version whose answers are used"
+            yield CheckFailure(("serving",), message, ((key,),))
     if contract.shadow is not None and contract.serving not in ("", contract.shadow.of):
         message = f"{quoted(contract.shadow.of)} is not the version of serving, {quoted(contract.serving)}; write that"
         yield CheckFailure(("shadow", "of"), message, (("serving",),))

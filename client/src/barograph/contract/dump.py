@@ -93,6 +93,8 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         lines.append(f"serving: {text_scalar(contract.serving)}")
     if contract.promotion != "open":
         lines.append(f"promotion: {contract.promotion}")
+    if contract.suites:
+        lines.append(f"suites: {flow_list(map(text_scalar, contract.suites))}")
     if contract.fallback != Fallback():
         lines.append(f"fallback: {flow_map(_fallback_settings(contract.fallback))}")
     if contract.prices:

@@ -123,6 +123,7 @@ def _build(values: Mapping[str, Any]) -> Contract:
             "season",
             "serving",
             "promotion",
+            "suites",
             "user",
             "ignored",
         )

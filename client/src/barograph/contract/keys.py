@@ -752,6 +752,12 @@ CONTRACT = RecordKind(
             default=_CONTRACT.promotion,
         ),
         Key(
+            "suites",
+            ListKind(NameKind(), is_distinct=True),
+            "Evaluation suites in which a version must be accepted before `barograph apply` sets `serving` to it.",
+            default="[]",
+        ),
+        Key(
             "fallback",
             FALLBACK,
             "When serving uses the fallback of the model, and when the model again.",

@@ -347,7 +347,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 
     LATER: ClassVar = (
         *("season", "arms", "shadow", "text", "rollback", "serving", "promotion", "fallback", "alerts", "columns"),
-        *("prices", "budget", "user", "deployments", "evaluators"),
+        *("prices", "budget", "user", "deployments", "evaluators", "suites"),
     )
 
     model: str
@@ -400,6 +400,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """The version whose answers are used; empty if the contract does not state it."""
     promotion: Literal["open", "required"] = "open"
     """`required`: `barograph apply` changes `serving` only with evidence for the new version."""
+    suites: tuple[str, ...] = ()
+    """Evaluation suites in which a version must be accepted before `barograph apply` sets `serving` to it."""
     prices: tuple[TokenPrice, ...] = ()
     """What tokens cost, for calls whose cost is not observed."""
     budget: Budget = Budget()
