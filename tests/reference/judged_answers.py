@@ -151,9 +151,9 @@ def main(arguments: list[str]) -> None:
     print("| evaluator | answers | faulty | evaluator says | interval contains the rate | width | labels alone |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     for evaluator, pairs in verdicts().items():
-        each = coverage(pairs)
+        each, name = coverage(pairs), f"judge {evaluator}" if evaluator in JUDGES else evaluator
         print(
-            f"| {'judge ' if evaluator in JUDGES else ''}{evaluator} | {each.answers} | {each.truth:.1%} | {each.raw:.1%} | {each.covered:.1%} of {RESAMPLES:,} "
+            f"| {name} | {each.answers} | {each.truth:.1%} | {each.raw:.1%} | {each.covered:.1%} of {RESAMPLES:,} "
             f"| {each.width:.3f} | {each.gold_width:.3f} |"
         )
 
