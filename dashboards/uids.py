@@ -162,6 +162,9 @@ PANELS: dict[str, dict[str, int]] = {
         "without_result": 103,
         "judge_cost": 104,
         "judge_latency": 105,
+        "agreement": 106,
+        "suites": 107,
+        "reviews": 108,
     },
     "pipeline": {
         "lag": 1,
