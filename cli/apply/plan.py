@@ -21,6 +21,7 @@ from cli.apply.codebooks import plan_codebooks, store_codebooks
 from cli.apply.evaluators import first_baselines, with_evaluators
 from cli.apply.grafana import GrafanaError, GrafanaPlan, apply_grafana, build_bundle, check_grafana, plan_grafana
 from cli.apply.grafana import connect as connect_grafana
+from cli.apply.impact import impact_notes, removed_fields
 from cli.apply.promotions import (
     UNUSED_GROUNDS,
     Promotion,
@@ -30,7 +31,6 @@ from cli.apply.promotions import (
     store_promotions,
 )
 from cli.apply.topics import TopicAdmin, TopicChange, TopicSpec, TopicState, compare, topic_specs
-from cli.consumers.impact import impact_notes, removed_fields
 from cli.errors import ApplyError
 from cli.settings import Settings
 from sketches.baseline.baseline import Baseline

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cli.apply.grafana.client import Grafana
 from cli.consumers.readers import Reader
+from dashboards.uids import DASHBOARDS
+
+if TYPE_CHECKING:
+    # `cli.apply` imports this module.
+    from cli.apply.grafana.client import Grafana
 
 MAX_DASHBOARDS = 5_000
+OWN_PAGES = frozenset(DASHBOARDS.values())
+"""Uids of Barograph's pages."""
 
 
 def read_dashboards(grafana: Grafana, tables: Iterable[str], own_uids: frozenset[str]) -> Iterator[Reader]:

@@ -84,6 +84,11 @@ def users_of_field(client: Client, field: str, since: datetime, log: str = QUERY
     return dict(_ask(client, _OF_FIELD, log, since, field=field))
 
 
+def table_names(client: Client) -> list[str]:
+    """Return the names of Barograph's tables and views."""
+    return [str(name) for (name,) in client.rows("SELECT name FROM system.tables WHERE database = currentDatabase()")]
+
+
 def _ask(client: Client, sql: str, log: str, since: datetime, **parameters: str) -> list[tuple[Any, ...]]:
     values = {"since": since, "prefix": f"{client.database}.", "own_users": _own_users(client)}
     try:

@@ -8,15 +8,12 @@ from datetime import datetime
 from barograph.contract import Contract
 
 from cli.apply.grafana import connect as connect_grafana
-from cli.consumers.grafana_readers import read_dashboards
+from cli.consumers.grafana_readers import OWN_PAGES, read_dashboards
 from cli.consumers.kafka_groups import read_groups
-from cli.consumers.query_log import QueryLogMissing, read_users
+from cli.consumers.query_log import QueryLogMissing, read_users, table_names
 from cli.consumers.readers import ConsumerReport, Reader, compare_readers
 from cli.settings import Settings
-from dashboards.uids import DASHBOARDS
 from warehouse.client import Client
-
-OWN_PAGES = frozenset(DASHBOARDS.values())
 
 
 def read_consumers(
@@ -42,8 +39,3 @@ def read_consumers(
         with connect_grafana(settings.grafana) as grafana:
             observed += read_dashboards(grafana, table_names(client), OWN_PAGES)
     return compare_readers(contracts, observed, notes)
-
-
-def table_names(client: Client) -> list[str]:
-    """Return the names of Barograph's tables and views."""
-    return [str(name) for (name,) in client.rows("SELECT name FROM system.tables WHERE database = currentDatabase()")]

@@ -6,11 +6,15 @@ The local engine keeps no query log. Rows with its columns, in a table of the te
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,9 +24,9 @@ from barograph.contract.consumers import DeclaredConsumer
 from barograph.contract.file import dump_contract
 from confluent_kafka import Consumer, Producer
 
-from cli.apply import apply_all, plan_all
+from cli.apply import apply_all, impact, plan_all
 from cli.apply.show import plan_lines
-from cli.consumers import impact, read
+from cli.consumers import read
 from cli.consumers.query_log import QueryLogMissing, read_users, users_of_field
 from cli.consumers.readers import ConsumerReport
 from cli.settings import Settings
@@ -203,6 +207,30 @@ def test_a_plan_names_the_readers_of_a_removed_field(observed: Settings) -> None
         (note,) = impact.impact_notes(observed, client, removed)
     assert "dashboard marketing, which is not declared" in note
     assert "revenue" not in note
+
+
+def test_the_command_prints_readers_and_exits_with_1_for_a_stranger(
+    observed: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "barograph.toml"
+    where = observed.warehouse
+    config.write_text(
+        f'bootstrap_servers = "{observed.bootstrap_servers}"\ntopic_prefix = "{observed.topic_prefix}"\n'
+        f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n'
+        f'username = "{where.username}"\n',
+        encoding="utf-8",
+    )
+    environment = {**os.environ, "BAROGRAPH_CLICKHOUSE_PASSWORD": where.password}
+    # In a process of its own, as a user runs it.
+    command = [sys.executable, "-m", "cli.main", "consumers", "--config", str(config)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    declared, _, strangers = done.stdout.partition("Readers that no contract declares")
+    assert "pricing" in declared
+    assert "group copier" in strangers
+    assert "group snoop" in strangers
+    assert "archive" not in strangers
+    assert "ClickHouse keeps no query log" in " ".join(strangers.split())
 
 
 def test_the_local_engine_keeps_no_query_log_and_the_report_says_so(settings: Settings) -> None:

@@ -10,9 +10,8 @@ from datetime import UTC, datetime, timedelta
 from barograph.contract import Contract
 
 from cli.apply.grafana import connect as connect_grafana
-from cli.consumers.grafana_readers import dashboards_with, read_dashboards
-from cli.consumers.query_log import QueryLogMissing, users_of_field
-from cli.consumers.read import OWN_PAGES, table_names
+from cli.consumers.grafana_readers import OWN_PAGES, dashboards_with, read_dashboards
+from cli.consumers.query_log import QueryLogMissing, table_names, users_of_field
 from cli.settings import Settings
 from cli.terminal import plural
 from warehouse.client import Client
