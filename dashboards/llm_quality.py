@@ -84,6 +84,17 @@ def _without_result() -> AnyPanel:
     return time_series(info, evaluations.WITHOUT_RESULT, stacked=True, at_least=0)
 
 
+def _citation_faults() -> AnyPanel:
+    info = _info(
+        "citation_faults",
+        "Citations by fault",
+        "Claims of answers whose source says something else (altered), does not say it (unsupported), or does not "
+        "exist (unknown source).",
+        UNITS.count,
+    )
+    return time_series(info, evaluations.CITATION_FAULTS, stacked=True, at_least=0)
+
+
 def _cost() -> AnyPanel:
     info = _info("judge_cost", "Cost of judges", "Cost in each step, at the prices of the endpoint.", DOLLARS)
     return time_series(info, evaluations.COST, stacked=True, at_least=0)
@@ -105,7 +116,7 @@ def row() -> Row:
         PlacedPanel(_rates(), 24, 9),
         PlacedPanel(_agreement(), 24, 7),
         *(PlacedPanel(panel, 12, 8) for panel in (_suites(), _reviews())),
-        *(PlacedPanel(panel, 12, 8) for panel in (_flagged(), _without_result())),
+        *(PlacedPanel(panel, 8, 8) for panel in (_flagged(), _citation_faults(), _without_result())),
         *(PlacedPanel(panel, 12, 8) for panel in (_cost(), _latency())),
     )
     return Row("Quality", panels, folded=True)

@@ -165,6 +165,7 @@ PANELS: dict[str, dict[str, int]] = {
         "agreement": 106,
         "suites": 107,
         "reviews": 108,
+        "citation_faults": 109,
     },
     "pipeline": {
         "lag": 1,

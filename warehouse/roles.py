@@ -82,7 +82,7 @@ _NAMED_BY_GRAFANA = (
         "shadow_pairs",
     ),
     *("call_times", "cost_settings", "latest_deployments", "model_costs", "serving_facts", "user_costs"),
-    "evaluations",
+    *("eval_acceptances", "eval_runs", "evaluations", "review_labels"),
     *("shadow_verdicts", "text_features", "unmatched_labels", "unseen_categories", "version_comparison", "volume"),
 )
 """Tables and views that a dashboard or an alert rule names."""

@@ -102,7 +102,8 @@ def _citations(documents: DocumentSet) -> Check:
             return failed(NoResult.TOO_LONG)
         supported = report.count(CitationStatus.SUPPORTED)
         score = supported / len(report.results) if report.results else None
-        return Evaluation(supported < len(report.results), score)
+        counts = {f"claims_{status.replace('-', '_')}": float(report.count(status)) for status in CitationStatus}
+        return Evaluation(supported < len(report.results), score, counts)
 
     return evaluate
 

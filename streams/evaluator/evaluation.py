@@ -49,7 +49,7 @@ class Evaluation:
     """None without a result: then `error` says why, or the check is undecided, as for the language of a short text."""
     score: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    """Tokens, cost and calls of a judge."""
+    """Tokens, cost and calls of a judge; claims of an answer by the result of their citation."""
     error: str | None = None
     skipped: str | None = None
     """Why the answer was not evaluated, on purpose."""

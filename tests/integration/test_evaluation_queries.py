@@ -70,6 +70,10 @@ def fill(client: Client) -> None:
             rows += [second, second | {"offset": next(OFFSETS)}]
         if i % 10 == 0:
             rows.append(evaluation(i, f"{MODEL}.cited", "cccccccccccc", error="setup-failed"))
+        if i % 10 == 1:
+            claims = {"claims_supported": 2.0, "claims_altered": 1.0, "claims_unsupported": 0.0}
+            checked = evaluation(i, f"{MODEL}.quoted", "dddddddddddd", **{"class": "faulty"})
+            rows.append(checked | {"metrics": claims, "context": checked["context"] | {"kind": "check"}})
         if rng.random() < 0.5:
             at = {"at": END.timestamp() * 1000, "received_at": END.timestamp() * 1000, "label_type": "string"}
             value = "faulty" if is_faulty else "sound"
@@ -129,7 +133,8 @@ def test_the_panel_and_the_library_compute_the_same_rates(client: Client) -> Non
     models = [f"{MODEL}.faithful", f"{MODEL}.cited"]
     rates = read_evaluation_rates(client, models, BEGIN, END)
     panel = {(each[0], each[1], each[2]): each for each in ask(client, "evaluations.rates")}
-    assert len(panel) == len(rates.groups) == 5
+    assert len(panel) == 6
+    assert len(rates.groups) == 5
     for i, group in enumerate(rates.groups):
         shown = panel[group.evaluator, group.evaluator_version, group.name]
         assert shown[3:5] == (group.judged, group.without_result)
@@ -171,6 +176,13 @@ def test_the_panel_of_agreement_counts_each_answer_with_a_label_once(client: Cli
 
 def test_the_panel_of_reviews_counts_people_answers_and_agreement(client: Client) -> None:
     assert [each[:7] for each in ask(client, "reviews.agreement")] == [("faithful", 2, 3, 3, 1, 2, 0.5)]
+
+
+def test_the_panel_of_citations_counts_claims_by_fault(client: Client) -> None:
+    totals: dict[str, float] = {}
+    for _, fault, claims in ask(client, "evaluations.citation_faults"):
+        totals[fault] = totals.get(fault, 0.0) + claims
+    assert totals == {"quoted: altered": N / 10, "quoted: unsupported": 0}
 
 
 def test_the_panel_of_suites_shows_runs_and_which_is_accepted(client: Client) -> None:

@@ -11,7 +11,7 @@ _RANGE = "$__timeFilter(at)"
 # Names of evaluator models begin with the model's name, so that the primary key finds them.
 _OWN = f"startsWith(evaluator_model, concat({_MODEL}, '.')) AND model = {_MODEL}"
 _ONCE = f"""
-    SELECT evaluator, evaluator_version, kind, at, prompt, class, label, error, latency_ms, cost_usd, share
+    SELECT evaluator, evaluator_version, kind, at, prompt, class, label, error, latency_ms, cost_usd, share, claims
     FROM evaluations WHERE {_OWN} AND {_RANGE}
     ORDER BY class = '' LIMIT 1 BY evaluator_model, evaluator_version, id, version
 """
@@ -166,6 +166,22 @@ LATENCY = series(
     *_hourly("latency", _VERSION, finite("quantile(0.95)(latency_ms)"), "kind = 'judge' AND latency_ms > 0"),
     "of_evaluator:text",
     "latency",
+    grain_s=HOUR_S,
+    period_s=HOUR_S,
+)
+
+CITATION_FAULTS = series(
+    "evaluations.citation_faults",
+    f"""
+    SELECT $__timeInterval(at) AS time, concat(evaluator, ': ', replaceAll(status, '_', ' ')) AS fault, sum(n) AS total
+    FROM ({_ONCE})
+    ARRAY JOIN mapKeys(claims) AS status, mapValues(claims) AS n
+    WHERE status != 'supported'
+    GROUP BY time, fault
+    ORDER BY time, fault
+    """,
+    "fault:text",
+    "total",
     grain_s=HOUR_S,
     period_s=HOUR_S,
 )

@@ -56,10 +56,10 @@ REVIEWS = table(
             countIf(label = 'unsure') AS unsure,
             countIf(label IN ('faulty', 'sound') AND reason = 'random') > 0 AS is_gold,
             max(at) AS newest
-        FROM reviews FINAL
+        FROM review_labels
         WHERE startsWith(evaluator_model, concat({_MODEL}, '.'))
             AND position(substring(evaluator_model, length({_MODEL}) + 2), '.') = 0
-            AND label != '' AND $__timeFilter(at)
+            AND $__timeFilter(at)
         GROUP BY evaluator_model, id, version
     )
     GROUP BY evaluator_model

@@ -221,6 +221,7 @@ CREATE VIEW IF NOT EXISTS evaluations
     latency_ms Float64 COMMENT 'Duration of the evaluation in milliseconds',
     tokens Float64 COMMENT 'Input and output tokens of the judge',
     cost_usd Float64 COMMENT 'Cost of the judge in US dollars',
+    claims Map(LowCardinality(String), Float64) COMMENT 'Claims of the answer by the result of their citation: supported, altered, unsupported, unknown_source; empty for other evaluators',
     label LowCardinality(String) COMMENT 'What people say: faulty or sound; empty without a label'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
@@ -243,6 +244,10 @@ SELECT
     event.latency_ms,
     ifNull(event.metrics['input_tokens'], 0) + ifNull(event.metrics['output_tokens'], 0) AS tokens,
     ifNull(event.metrics['cost_usd'], 0) AS cost_usd,
+    mapApply(
+        (name, value) -> (replaceOne(name, 'claims_', ''), ifNull(value, 0)),
+        mapFilter((name, value) -> startsWith(name, 'claims_'), event.metrics)
+    ) AS claims,
     -- All forms of a flag: publishers send `true` for faulty.
     multiIf(
         lower(trimBoth(event.label)) IN ('faulty', 'true', '1', '1.0', 'yes', 'y', 't'), 'faulty',

@@ -16,3 +16,20 @@ ENGINE = ReplacingMergeTree(at)
 ORDER BY (evaluator_model, id, version, reviewer)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Labels of reviewers for evaluated answers, the latest of each reviewer and answer; kept forever.';
+
+CREATE VIEW IF NOT EXISTS review_labels
+(
+    evaluator_model LowCardinality(String) COMMENT 'Model of the evaluations: MODEL.EVALUATOR',
+    id String COMMENT 'Identifier of the answer',
+    version LowCardinality(String) COMMENT 'Version of the model that answered',
+    reviewer LowCardinality(String) COMMENT 'Person that gave the label',
+    at DateTime64(3, 'UTC') COMMENT 'Time of the label',
+    label LowCardinality(String) COMMENT 'faulty, sound or unsure',
+    reason LowCardinality(String) COMMENT 'Why the answer was chosen: random, uncertain, disagreement or reported'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS
+SELECT evaluator_model, id, version, reviewer, at, label, reason
+FROM reviews FINAL
+WHERE label != ''
+COMMENT 'Labels of reviewers in effect, without their remarks, which may quote answers.';
