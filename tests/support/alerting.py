@@ -55,6 +55,8 @@ rollback: {prompt: tip, margins: {errors: 0.01}}
 prices:
   - {version: "*", input: 1, output: 2}
 budget: {day: 5, month: 100}
+text: {content: redact, sample: 0.1}
+evaluators: {refuses: {check: refusal, promise: 0.05}, form: {check: pattern, pattern: x}}
 alerts: {rules: {drills-overdue: {at_least: 20d}}}
 """
 SETTINGS: dict[str, Any] = {
