@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from barograph.contract import Contract
@@ -64,35 +64,39 @@ def compute_rates(client: Client, contract: Contract, at: datetime) -> list[Stor
     rate, agreements = rates.rate.rate, dict[str, Agreement]()
     rows = []
     for i, group in enumerate(rates.groups):
-        is_total = group.name == ALL_PROMPTS
-        own = {}
-        if is_total:
+        reason = RATE_REASON_NAMES[int(rate.reason[i])]
+        if group.name == ALL_PROMPTS:
             if group.evaluator not in agreements:
                 agreements[group.evaluator] = _agreement(client, models[group.evaluator], at)
-            found = agreements[group.evaluator]
-            own = {"alpha": found.alpha, "alpha_low": found.low, "alpha_high": found.high}
-        reason = RATE_REASON_NAMES[int(rate.reason[i])]
-        rows.append(
-            StoredRate(
-                model=contract.model,
-                evaluator=group.evaluator,
-                evaluator_version=group.evaluator_version,
-                prompt=group.name,
-                at=at,
-                newest_at=group.newest_at,
-                judged=group.judged,
-                flagged=group.flagged,
-                labels=group.labels,
-                rate=float(rate.value[i]),
-                low=float(rate.low[i]),
-                high=float(rate.high[i]),
-                reason=reason or (SEVERAL_SHARES if is_total and group.shares > 1 else ""),
-                reviewed_twice=found.items if is_total else 0,
-                disagreements=len(found.disagreements) if is_total else 0,
-                **own,
-            )
+            reason = reason or (SEVERAL_SHARES if group.shares > 1 else "")
+        row = StoredRate(
+            model=contract.model,
+            evaluator=group.evaluator,
+            evaluator_version=group.evaluator_version,
+            prompt=group.name,
+            at=at,
+            newest_at=group.newest_at,
+            judged=group.judged,
+            flagged=group.flagged,
+            labels=group.labels,
+            rate=float(rate.value[i]),
+            low=float(rate.low[i]),
+            high=float(rate.high[i]),
+            reason=reason,
         )
+        rows.append(_with_agreement(row, agreements[group.evaluator]) if group.name == ALL_PROMPTS else row)
     return rows
+
+
+def _with_agreement(row: StoredRate, of_reviewers: Agreement) -> StoredRate:
+    return replace(
+        row,
+        alpha=of_reviewers.alpha,
+        alpha_low=of_reviewers.low,
+        alpha_high=of_reviewers.high,
+        reviewed_twice=of_reviewers.items,
+        disagreements=len(of_reviewers.disagreements),
+    )
 
 
 def _agreement(client: Client, model: str, at: datetime) -> Agreement:

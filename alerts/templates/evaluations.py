@@ -8,7 +8,7 @@ from typing import Any
 
 from alerts.rule import Rule
 from alerts.templates.factory import DAY_S, INTERVAL, REASON, RuleFactory
-from alerts.text import LabelRef, NumberRef, duration, in_url
+from alerts.text import FORMS, LabelRef, NumberRef, duration, in_url
 from dashboards.uids import DASHBOARDS, panel_link
 from warehouse.signals.evaluations import (
     LEAST_CALLS,
@@ -19,6 +19,8 @@ from warehouse.signals.evaluations import (
     unevaluated_calls,
 )
 
+WEEK_S = 7 * DAY_S
+"""Range of the linked page: the answers of a rate."""
 ALPHA = 0.667
 """Default threshold of the rule reviewer-agreement: below it, labels are no basis even for tentative conclusions
 (Krippendorff, Content Analysis)."""
@@ -33,7 +35,7 @@ def evaluation_rules(factory: RuleFactory) -> Iterator[Rule]:
     """Rules on evaluators and, for contracts with text, prices or the rule's key, on suites."""
     contract = factory.contract
     keys, promises = contract.alerts.rules, {name: each.promise for name, each in contract.evaluators.items()}
-    path = f"/d/{DASHBOARDS['llm']}?var-model={in_url(contract.model)}&from=now-7d&to=now"
+    path = f"/d/{DASHBOARDS['llm']}?var-model={in_url(contract.model)}&from=now-{WEEK_S}s&to=now"
     shared: dict[str, Any] = {"about": "performance", "page_path": (path,)}
     of_rates = shared | {"every_s": RATES_EVERY_S, "panel": panel_link("llm", "fault_rates")}
     for name, promise in promises.items():
@@ -60,7 +62,7 @@ def _promise_rule(factory: RuleFactory, name: str, promise: float, shared: dict[
         headline=f"more faulty answers than promised by {name}",
         summary=(
             *(NumberRef("E", "percent"), *INTERVAL["percent"], " of the answers of seven days are faulty"),
-            *(*_BY, f", corrected by labels of people; the promise is {promise:.4g}."),
+            *(*_BY, f", corrected by labels of people; the promise is {FORMS['percent'](promise)}."),
         ),
         description=(
             "The whole 95 % interval of the rate of some prompt, or of all together, is above the promise of the "

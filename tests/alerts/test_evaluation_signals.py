@@ -11,13 +11,14 @@ import pytest
 from barograph.contract.file import parse_contract
 
 from alerts import AlertSettings, rules_of
+from alerts.simulator import simulate
 from alerts.templates.evaluations import SUITES_EVERY_S
 from alerts.wall_clock import LiveAlerts
 from sketches.comparison.paired_items import paired_difference
 from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.eval_runs import EvalItem, EvalRun, accepted_runs, read_means, read_runs, store_acceptances, store_run
-from warehouse.signals import EventTimeRange, Signal, point_sql, series_sql
+from warehouse.signals import EventTimeRange, FactTime, Signal, point_sql, series_sql
 from warehouse.signals.evaluations import (
     missing_labels,
     rate_above_promise,
@@ -198,6 +199,22 @@ def test_each_version_without_a_run_fires_and_clears_by_itself(client: Client) -
     assert firing() == {}
 
 
+@pytest.mark.parametrize("fact_time", ["ended", "judged"])
+def test_a_simulation_has_an_episode_for_each_version(client: Client, fact_time: FactTime) -> None:
+    contract = parse_contract("contract: 1\nmodel: bot\nalerts: {for: 0s, rules: {unevaluated-version: {}}}")
+    rules = [rule for rule in rules_of(contract, AlertSettings()) if rule.name == "unevaluated-version"]
+    plant_run(client, "r7", "answer@7", [1.0], model="bot", hours_ago=9)
+    for prompt, hours_ago in (("answer@7", 6), ("answer@8", 6), ("answer@9", 4)):
+        plant_answers(client, prompt, 150, model="bot", hours_ago=hours_ago)
+    result = simulate(client, rules, AlertSettings(), NOW_S - 8 * HOUR_S, NOW_S, fact_time)
+    late_s = SUITES_EVERY_S if fact_time == "judged" else 0
+    episodes = {(each.key, each.start) for each in result.replays[0].episodes}
+    assert episodes == {
+        ("answer@8", NOW_S - 5 * HOUR_S + late_s),
+        ("answer@9", NOW_S - 3 * HOUR_S + late_s),
+    }
+
+
 def test_served_models_are_versions_if_no_run_names_a_prompt(client: Client) -> None:
     signal = unevaluated_calls(ODD, 100.0)
     plant_answers(client, "answer@7", 150, version="gpt-4")
@@ -222,17 +239,21 @@ def test_a_version_in_traffic_is_compared_as_the_gate_does(client: Client) -> No
     accept(client, "r7")
     before, after = read_means(client, accepted_runs(client, ODD)["answers"]), read_means(client, "r8")
     expected = paired_difference(list(before.values()), [after[item] for item in before])
-    found = numbers(client, signal, "tuple(value, low, high)")
-    assert found == {"": (0.0, pytest.approx(math.nan, nan_ok=True), pytest.approx(math.nan, nan_ok=True))} | {
+    result = numbers(client, signal, "tuple(value, low, high)")
+    assert result == {"": (0.0, pytest.approx(math.nan, nan_ok=True), pytest.approx(math.nan, nan_ok=True))} | {
         "answers: answer@8": tuple(map(pytest.approx, (-expected.high, -expected.high, -expected.low)))
     }
     assert -expected.high > 0
+    period = EventTimeRange(str(NOW_S - 4 * HOUR_S), str(NOW_S))
+    live = {key for _, key, *_ in client.rows(series_sql(signal, period, "judged"))}
+    replayed = {key for _, key, *_ in client.rows(series_sql(signal, period, "ended"))}
+    assert (live, replayed) == ({"", "answers: answer@8"}, {""})
     plant_run(client, "r8-again", "answer@8", old, hours_ago=1)
     assert numbers(client, signal)["answers: answer@8"] < 0
 
 
 @pytest.mark.parametrize("change", [{"suite_version": "2"}, {"scorer": "other"}, {"format": "promptfoo"}])
-def test_runs_of_another_kind_are_not_compared(client: Client, change: dict[str, str]) -> None:
+def test_runs_of_another_kind_are_not_compared(client: Client, change: dict[str, Any]) -> None:
     plant_answers(client, "answer@8", 120)
     plant_run(client, "r7", "answer@7", [1.0] * 30, hours_ago=12)
     plant_run(client, "r8", "answer@8", [0.0] * 30, **change)

@@ -61,12 +61,12 @@ def plant(
     for i in range(n):
         is_faulty = rng.random() < faulty
         is_flagged = is_faulty != (rng.random() < 0.1)
-        found = {"id": f"{prompt}-{days_ago}-{i}", "class": "faulty" if is_flagged else "sound"}
-        rows.append(row("predictions", **own, **found, offset=next(OFFSETS)))
+        answer = {"id": f"{prompt}-{days_ago}-{i}", "class": "faulty" if is_flagged else "sound"}
+        rows.append(row("predictions", **own, **answer, offset=next(OFFSETS)))
         if i % 8 == 0:
-            said = {"label": "faulty" if is_faulty else "sound", "label_type": "string", "offset": next(OFFSETS)}
+            value = {"label": "faulty" if is_faulty else "sound", "label_type": "string", "offset": next(OFFSETS)}
             at = {"at": NOW.timestamp() * 1000, "received_at": NOW.timestamp() * 1000}
-            labels.append(row("labels", model=EVALUATOR, id=found["id"], **said, **at))
+            labels.append(row("labels", model=EVALUATOR, id=answer["id"], **value, **at))
     insert_rows(client, "predictions", rows)
     insert_rows(client, "labels", labels)
 
@@ -111,7 +111,7 @@ def test_prompts_with_different_shares_have_no_common_rate(client: Client) -> No
 def test_the_agreement_is_that_of_labels_of_four_weeks_for_random_answers(client: Client) -> None:
     plant(client, 80, "answer@7", faulty=0.2)
     rng = random.Random(2)
-    given: dict[str, list[int]] = {"ana": [], "ben": []}
+    codes_of: dict[str, list[int]] = {"ana": [], "ben": []}
 
     def review(id_: str, reviewer: str, code: int, reason: str = RANDOM, days_ago: float = 3) -> Review:
         label = "faulty" if code else "sound"
@@ -120,7 +120,7 @@ def test_the_agreement_is_that_of_labels_of_four_weeks_for_random_answers(client
     reviews = []
     for i in range(60):
         truth = rng.random() < 0.4
-        for reviewer, codes in given.items():
+        for reviewer, codes in codes_of.items():
             codes.append(int(truth != (rng.random() < 0.2)))
             reviews.append(review(f"r{i}", reviewer, codes[-1]))
     # Neither difficult answers nor old labels count.
@@ -132,7 +132,7 @@ def test_the_agreement_is_that_of_labels_of_four_weeks_for_random_answers(client
             ]
     store_reviews(client, reviews)
     rows = by_name(compute_rates(client, contract(), NOW))
-    expected = agreement(list(given.values()), (10, 0))
+    expected = agreement(list(codes_of.values()), (10, 0))
     total = rows[ALL_PROMPTS]
     assert (total.alpha, total.alpha_low, total.alpha_high) == (expected.alpha, expected.low, expected.high)
     assert math.isfinite(total.alpha_high)

@@ -81,7 +81,7 @@ ALERT_RULE = RecordKind(
             "for",
             DurationKind(zero=True),
             "How long the condition must hold before the rule fires.",
-            "that of all rules",
+            "that of all rules; 1d for gold-labels",
         ),
         Key(
             "keep_firing_for",
