@@ -21,7 +21,7 @@ MUTED: tuple[GoldenSignal, ...] = ("inputs", "outputs", "performance")
 """Signals that mute timings of a contract silence: during retraining data move, but the model should still answer."""
 
 _COLUMNS: dict[Ref, str] = {"A": "value", "B": "low", "C": "high", "E": "observed"}
-_NUMBER_DIGITS, _SHARE_DIGITS = 3, 8
+_BOUND_DIGITS: dict[Form, int] = {"number": 3, "count": 0, "percent": 8, "duration": 8}
 """Digits of the ends of an interval in labels: as in messages, or enough for Grafana to format shares and seconds."""
 SHOWN_LENGTHS = 3
 """Range of the page that a message links to, in lengths of the rule's longest window."""
@@ -148,7 +148,7 @@ class Rule:
         """The queries of Grafana's rule, which reads one number from each; the interval is in the labels of E."""
         queries: dict[Ref, str] = {"A": point_sql(self.signal)}
         if self.has_bounds:
-            digits = _NUMBER_DIGITS if self.form == "number" else _SHARE_DIGITS
+            digits = _BOUND_DIGITS[self.form]
             queries["E"] = point_sql(self.signal, _COLUMNS["E"], shown_s=self._details_s, bound_digits=digits)
         return queries
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote, quote_plus
 
-Form = Literal["number", "percent", "duration"]
+Form = Literal["number", "count", "percent", "duration"]
 Ref = Literal["A", "B", "C", "E"]
 """Number of a rule: A decides, B and C are the ends of its interval, E is the number that was observed.
 
@@ -43,6 +43,7 @@ Text = tuple[str | LabelRef | NumberRef, ...]
 
 _FUNCTIONS: dict[Form, str] = {
     "number": 'printf "%.3f" ',
+    "count": 'printf "%.0f" ',
     "percent": "humanizePercentage ",
     "duration": "humanizeDuration ",
 }
@@ -61,7 +62,7 @@ def _template(part: str | LabelRef | NumberRef) -> str:
         return f"{{{{ {'urlquery ' if part.in_url else ''}{labels}.{part.name} }}}}"
     if isinstance(part, NumberRef):
         if bound := _BOUNDS.get(part.ref):
-            function = "" if part.form == "number" else _FUNCTIONS[part.form]
+            function = "" if part.form in ("number", "count") else _FUNCTIONS[part.form]
             return f"{{{{ {function}$values.E.Labels.{bound} }}}}"
         return f"{{{{ {_FUNCTIONS[part.form]}$values.{part.ref}.Value }}}}"
     # Two braces start an action, so literal braces are printed by an action.
@@ -102,6 +103,7 @@ def duration(seconds: float) -> str:
 
 FORMS: dict[Form, Callable[[float], str]] = {
     "number": lambda value: f"{value:.3f}",
+    "count": lambda value: f"{value:.0f}",
     "percent": lambda value: f"{100 * value:.4g}%",
     "duration": duration,
 }

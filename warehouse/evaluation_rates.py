@@ -13,8 +13,16 @@ from sketches.judges.fault_rate import JudgedRate
 from sketches.judges.strata import strata_rate
 from warehouse.client import Client
 
-By = Literal["prompt", "version", "arm", "day"]
-_GROUPS: dict[By, str] = {"prompt": "prompt", "version": "version", "arm": "arm", "day": "toString(toDate(at))"}
+ALL_PROMPTS = "*"
+"""Name of the group of all answers, beside those of prompts."""
+By = Literal["prompt", "version", "arm", "day", "prompt and all"]
+_GROUPS: dict[By, str] = {
+    "prompt": "prompt",
+    "version": "version",
+    "arm": "arm",
+    "day": "toString(toDate(at))",
+    "prompt and all": f"arrayJoin([toString(prompt), '{ALL_PROMPTS}'])",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,8 @@ class EvaluatedGroup:
     kind: str
     name: str
     """The prompt, version, arm or day."""
+    newest_at: datetime
+    """Event time of the newest answer."""
     judged: int
     """Answers with a result."""
     flagged: int
@@ -62,10 +72,11 @@ def read_evaluation_rates(
         evaluator_models: the models of the evaluators.
         since: the start of the range, inclusive.
         until: its end, exclusive.
-        by: what divides answers into groups, besides the evaluator and its version.
+        by: what divides answers into groups, besides the evaluator and its version; `prompt and all` adds a group of
+            all answers, `ALL_PROMPTS`.
     """
     rows = client.rows(
-        f"SELECT evaluator, evaluator_version, any(kind), {_GROUPS[by]} AS part, "  # noqa: S608 - names of this file
+        f"SELECT evaluator, evaluator_version, any(kind), {_GROUPS[by]} AS part, max(at) AS newest_at, "  # noqa: S608 - names of this file
         "countIf(class != '') AS judged, countIf(class = 'faulty') AS flagged, "
         "countIf(class = 'faulty' AND label != '') AS flagged_gold, "
         "countIf(class = 'faulty' AND label = 'faulty') AS flagged_faulty, "
@@ -77,10 +88,10 @@ def read_evaluation_rates(
         "WHERE evaluator_model IN {models:Array(String)} AND at >= {since:DateTime64(3, 'UTC')} "
         "AND at < {until:DateTime64(3, 'UTC')} ORDER BY class = '' "
         "LIMIT 1 BY evaluator, evaluator_version, id, version) "
-        "GROUP BY evaluator, evaluator_version, part ORDER BY evaluator, max(at) DESC, evaluator_version, part",
+        "GROUP BY evaluator, evaluator_version, part ORDER BY evaluator, newest_at DESC, evaluator_version, part",
         {"models": list(evaluator_models), "since": since, "until": until},
     )
-    counts = np.array([row[4:] for row in rows], np.int64).reshape(len(rows), 8).T
+    counts = np.array([row[5:] for row in rows], np.int64).reshape(len(rows), 8).T
     judged, flagged, flagged_gold, flagged_faulty, unflagged_gold, unflagged_faulty, without_result, shares = counts
     groups = tuple(
         EvaluatedGroup(
@@ -88,6 +99,7 @@ def read_evaluation_rates(
             version,
             kind,
             name,
+            newest_at,
             int(judged[i]),
             int(flagged[i]),
             int(flagged_gold[i] + unflagged_gold[i]),
@@ -95,7 +107,7 @@ def read_evaluation_rates(
             int(without_result[i]),
             int(shares[i]),
         )
-        for i, (evaluator, version, kind, name) in enumerate(row[:4] for row in rows)
+        for i, (evaluator, version, kind, name, newest_at) in enumerate(row[:5] for row in rows)
     )
     rate = strata_rate(judged, flagged, flagged_gold, flagged_faulty, unflagged_gold, unflagged_faulty)
     return EvaluationRates(groups, rate)

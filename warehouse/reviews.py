@@ -11,7 +11,7 @@ import numpy as np
 from barograph.contract.evaluators import FAULTY, SOUND
 from numpy.typing import NDArray
 
-from sketches.judges.agreement import MISSING, Agreement, agreement
+from sketches.judges.agreement import LEAST_ITEMS, MISSING, Agreement, agreement
 from warehouse.client import Client
 from warehouse.tables import insert_records
 
@@ -19,6 +19,7 @@ UNSURE = "unsure"
 REVIEW_LABELS = (FAULTY, SOUND, UNSURE)
 RANDOM, UNCERTAIN, DISAGREEMENT, REPORTED = "random", "uncertain", "disagreement", "reported"
 REVIEW_REASONS = (RANDOM, UNCERTAIN, DISAGREEMENT, REPORTED)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_NOTE_CHARS = 2_000
 MAX_REVIEWER_CHARS = 100
 
@@ -52,19 +53,22 @@ def store_reviews(client: Client, reviews: Sequence[Review]) -> None:
     insert_records(client, "reviews", reviews)
 
 
-def read_reviews(client: Client, evaluator_model: str, *, reviewer: str | None = None) -> list[Review]:
+def read_reviews(
+    client: Client, evaluator_model: str, *, reviewer: str | None = None, since: datetime = EPOCH
+) -> list[Review]:
     """Read the latest label of each reviewer and answer, without those that were taken back, in order of their time.
 
     Args:
         client: the connection to read from.
         evaluator_model: the evaluator's model.
         reviewer: only the labels of this reviewer.
+        since: only labels from this time on.
     """
     rows = client.rows(
         "SELECT evaluator_model, id, version, reviewer, at, label, reason, probability, note FROM reviews FINAL "
         "WHERE evaluator_model = {model:String} AND label != '' AND ({any_reviewer:Bool} OR reviewer = {name:String}) "
-        "ORDER BY at, id, version, reviewer",
-        {"model": evaluator_model, "any_reviewer": reviewer is None, "name": reviewer or ""},
+        "AND at >= {since:DateTime64(3, 'UTC')} ORDER BY at, id, version, reviewer",
+        {"model": evaluator_model, "any_reviewer": reviewer is None, "name": reviewer or "", "since": since},
     )
     return [Review(*row) for row in rows]
 
@@ -121,12 +125,19 @@ class ReviewAgreement:
     """By reviewer and week."""
 
 
-def review_agreement(reviews: Sequence[Review]) -> ReviewAgreement:
-    """Compare the labels of reviewers. Answers that people did not decide do not count in the agreement."""
+def review_agreement(
+    reviews: Sequence[Review], least_items: tuple[int, int] = (LEAST_ITEMS, LEAST_ITEMS)
+) -> ReviewAgreement:
+    """Compare the labels of reviewers. Answers that people did not decide do not count in the agreement.
+
+    Args:
+        reviews: the labels.
+        least_items: as for `agreement`.
+    """
     reviewers = tuple(sorted({each.reviewer for each in reviews}))
     answers = sorted({(each.id, each.version) for each in reviews})
     codes = _codes(reviews, reviewers, answers)
-    result = agreement(codes)
+    result = agreement(codes, least_items)
     labels: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for each in sorted(reviews, key=lambda each: each.reviewer):
         labels[each.id, each.version][each.reviewer] = each.label

@@ -33,6 +33,7 @@ _SCORED = (
     "rollback_proposals",
     "shadow_verdicts",
     "pending_labels",
+    "evaluation_rates",
 )
 _JUDGED = (
     "offset_ledger",
@@ -82,7 +83,7 @@ _NAMED_BY_GRAFANA = (
         "shadow_pairs",
     ),
     *("call_times", "cost_settings", "latest_deployments", "model_costs", "serving_facts", "user_costs"),
-    *("eval_acceptances", "eval_runs", "evaluations", "review_labels"),
+    *("evaluations", "evaluation_rates", "review_labels", *_EVALUATIONS),
     *("shadow_verdicts", "text_features", "unmatched_labels", "unseen_categories", "version_comparison", "volume"),
 )
 """Tables and views that a dashboard or an alert rule names."""
@@ -259,11 +260,13 @@ ROLES: tuple[Role, ...] = (
         (
             *_REGISTRY,
             *_SCORED,
+            "evaluations",
             "labels",
             "latest_arm_ratios",
             "latest_performance",
             "predictions",
             "reference_choices",
+            "reviews",
             "shadow_predictions",
         ),
         (*_SCORED, *_REPORTED),

@@ -49,12 +49,13 @@ class Agreement:
     """Indices of the items whose labels differ, shape (d,); the least agreement first, then by index."""
 
 
-def agreement(codes: ArrayLike) -> Agreement:
+def agreement(codes: ArrayLike, least_items: tuple[int, int] = (LEAST_ITEMS, LEAST_ITEMS)) -> Agreement:
     """Return the agreement of reviewers.
 
     Args:
         codes: category of each label, whole numbers from 0 on, or −1 if the reviewer gave none; shape
             (reviewers, items). The numbers have no order.
+        least_items: fewest items with a disagreement, and fewest without one, for an interval.
 
     Raises:
         ValueError: the shape is another, or a code is neither −1 nor a whole number from 0 on.
@@ -67,7 +68,7 @@ def agreement(codes: ArrayLike) -> Agreement:
     alpha = float(_alpha(m.sum(), agreeing.sum(), (n.sum(axis=0) ** 2).sum()))
     is_split = agreeing < m - 1e-9
     low = high = np.nan
-    if min(np.count_nonzero(is_split), np.count_nonzero(~is_split)) >= LEAST_ITEMS:
+    if np.count_nonzero(is_split) >= least_items[0] and np.count_nonzero(~is_split) >= least_items[1]:
         without = _alpha(m.sum() - m, agreeing.sum() - agreeing, ((n.sum(axis=0) - n) ** 2).sum(axis=1))
         items = len(m)
         half = stdtrit(items - 1, 0.5 + CONFIDENCE / 2) * np.sqrt(

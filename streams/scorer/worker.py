@@ -17,6 +17,7 @@ from streams.runtime.backoff import Backoff, RetryInterrupted
 from streams.runtime.metrics_report import Report
 from streams.scorer.arm_ratios import ArmRatioSchedule
 from streams.scorer.checkpoint import NOTHING, Checkpoint, PassPlan, TopicOffsets
+from streams.scorer.evaluation_rates import EvaluationRateSchedule
 from streams.scorer.model import ModelScorer, PassResult
 from streams.scorer.rules import is_counted, make_rules, unmeasurable_reason
 from streams.scorer.windows import EventClock
@@ -74,6 +75,7 @@ class Scorer:
         self._connect, self._clock, self._monotonic, self._grace_s = connect_to, clock, monotonic, grace_s
         self._client: Client | None = None
         self._arm_ratios = ArmRatioSchedule(monotonic)
+        self._evaluation_rates = EvaluationRateSchedule(monotonic)
         self._is_stopping: Callable[[], bool] = lambda: False
         self._is_busy = False
         self._log = structlog.get_logger().bind(processor="scorer", instance=settings.instance)
@@ -178,6 +180,7 @@ class Scorer:
             for scorer in self._models.values():
                 scorer.advance()
         self._arm_ratios.check_due(client, registry, int(now_s * 1000))
+        self._evaluation_rates.compute_due(client, registry, int(now_s * 1000), newest_ms)
         return total
 
     def _newest_times(self, client: Client, start: TopicOffsets) -> dict[str, int]:

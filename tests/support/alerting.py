@@ -57,6 +57,12 @@ prices:
 budget: {day: 5, month: 100}
 alerts: {rules: {drills-overdue: {at_least: 20d}}}
 """
+BOT = """
+contract: 1
+model: support bot
+text: {content: redact, sample: 0.1}
+evaluators: {refuses: {check: refusal, promise: 0.05}, form: {check: pattern, pattern: x}}
+"""
 SETTINGS: dict[str, Any] = {
     "default": "tickets",
     "platform": "platform",
@@ -77,8 +83,8 @@ SECRETS = {
 
 
 def contracts() -> list[Contract]:
-    """Contracts of a binary model, a multi-class model and a regression."""
-    return [parse_contract(text) for text in (BINARY, MANY, NUMBER)]
+    """Contracts of a binary model, a multi-class model, a regression and a language model."""
+    return [parse_contract(text) for text in (BINARY, MANY, NUMBER, BOT)]
 
 
 def installation() -> AlertSettings:

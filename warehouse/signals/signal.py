@@ -98,6 +98,9 @@ class Signal:
     """Whether values below the threshold breach it. Such signals have no `fast_threshold`."""
     has_versions: bool = True
     """Whether facts have versions; otherwise `version` is empty, and the query is cheaper."""
+    has_further_keys: bool = False
+    """Whether facts have keys besides `keys`, which have a row for as long as they have a fact within `reach_s`. Such
+    signals have `has_versions`."""
 
     @property
     def reach_s(self) -> int:
@@ -204,12 +207,13 @@ def _state_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime, tick
             "if(empty(busy), facts_of_versions, busy) AS selected FROM facts GROUP BY at, key"
         ),
     }
+    where = "" if signal.has_further_keys else f" WHERE key IN {keys}"
     ctes = ",\n".join(f"{name} AS (\n{sql}\n)" for name, sql in tables.items())
     return (
         f"WITH {ctes}\nSELECT at, key, {best}(arrayMap(one -> {_number(signal)}, selected)) AS number, "
         f"number.1 AS value, number.2 AS low, number.3 AS high, number.4 AS growth, "
         "number.5 AS observed, if(number.6 = '', 'unknown', splitByChar('\\n', number.6)[1]) AS version, "
-        f"number.7 AS window, number.8 AS end, number.9 AS reason\nFROM versions WHERE key IN {keys}"
+        f"number.7 AS window, number.8 AS end, number.9 AS reason\nFROM versions{where}"
     )
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from barograph.contract import Contract, format_duration
-from barograph.contract.alerts import RULES
+from barograph.contract.alerts import QUALITY_RULES, RULES
 from barograph.contract.file import parse_contract
 
 from alerts import AlertsError, AlertSettings, Rule, read_alert_settings, rules_for, rules_of
@@ -479,6 +479,60 @@ def test_a_contract_with_rollback_has_a_rule_for_each_arm_and_criterion() -> Non
     assert "The guard moves the label" in words(acting.summary, {}, {})
     critical = "\nfields: {x: {type: float, critical: true}}"
     assert ("prompt-harm", "page", "") in rules_by_name(text + "}" + critical)
+
+
+def test_rules_on_the_quality_of_answers_exist_where_they_can_apply() -> None:
+    def quality(text: str) -> set[str]:
+        return {name for name, *_ in rules_by_name(text)} & set(QUALITY_RULES)
+
+    text = "contract: 1\nmodel: m\ntext: {content: redact, sample: 0.1}\n"
+    suites = {"unevaluated-version", "suite-regression"}
+    assert quality("contract: 1\nmodel: m") == set()
+    assert quality(text) == suites
+    assert quality("contract: 1\nmodel: m\nalerts: {rules: {suite-regression: {}}}") == {"suite-regression"}
+    evaluators = "evaluators: {cited: {check: refusal}, form: {check: pattern, pattern: x}}\n"
+    assert quality(text + evaluators) == suites | {"reviewer-agreement"}
+    promised = text + evaluators.replace("refusal}", "refusal, promise: 0.05}")
+    rules = {key: rule for key, rule in rules_by_name(promised).items() if rule.name in QUALITY_RULES}
+    assert {name for name, *_ in rules} == set(QUALITY_RULES)
+    assert {rule.severity for rule in rules.values()} == {"ticket"}
+    promise = rules["rate-above-promise", "ticket", "cited"]
+    assert (promise.signal.keys, promise.threshold, promise.clear) == (("cited",), 0.05, 0.05)
+    assert rules["gold-labels", "ticket", ""].signal.keys == ("cited",)
+    assert rules["reviewer-agreement", "ticket", ""].signal.keys == ("cited", "form")
+    all_labels = rules_by_name(promised + "alerts: {for: 1h, rules: {gold-labels: {}}}")["gold-labels", "ticket", ""]
+    assert (all_labels.signal.keys, all_labels.for_s) == (("cited", "form"), 86_400)
+    changed = "gold-labels: {for: 2h}, reviewer-agreement: {threshold: 0.5}, unevaluated-version: {threshold: 9}"
+    own = rules_by_name(f"{promised}alerts: {{rules: {{{changed}}}}}")
+    assert own["gold-labels", "ticket", ""].for_s == 7200
+    agreement = own["reviewer-agreement", "ticket", ""]
+    assert (agreement.threshold, agreement.clear, agreement.below) == (0.5, 0.5, True)
+    assert own["unevaluated-version", "ticket", ""].threshold == 9
+
+
+def test_messages_on_the_quality_of_answers_say_what_is_wrong_and_what_to_do() -> None:
+    text = (
+        "contract: 1\nmodel: bot x\ntext: {content: redact, sample: 0.1}\n"
+        "evaluators: {cited: {check: refusal, promise: 0.05}}\n"
+    )
+    rules = {name: rule for (name, *_), rule in rules_by_name(text).items()}
+    one = {"evaluator": "cited", "version": "3f2a, answer@8"}
+    assert words(rules["rate-above-promise"].summary, one, {"E": 0.12, "B": 0.08, "C": 0.16}) == (
+        "12% [8%, 16%] of the answers of seven days are faulty according to cited 3f2a, answer@8, corrected by labels "
+        "of people; the promise is 5%."
+    )
+    reason = {"reason": " Insufficient data: too few labels."}
+    assert words(rules["gold-labels"].summary, one | reason, {"B": 12, "C": 50}) == (
+        "The rate of faulty answers according to cited is unknown: its answers of seven days have 12 labels of people, "
+        "and it needs 50. Insufficient data: too few labels. To label: "
+        "`barograph review serve 'bot x' cited --as NAME`."
+    )
+    assert "have {{ $values.E.Labels.low }} labels" in template(rules["gold-labels"].summary)
+    assert 'gave {{ printf "%.0f" $values.A.Value }} answers' in template(rules["unevaluated-version"].summary)
+    shown = words(rules["suite-regression"].summary, {"comparison": "facts: answer@8"}, {"B": 0.02, "C": 0.4})
+    assert (
+        shown == "facts: answer@8 has a lower mean score than the accepted run, by 2% to 40% (95 % interval, by item)."
+    )
 
 
 def test_a_target_for_the_range_of_a_field_is_a_rule_of_its_own() -> None:

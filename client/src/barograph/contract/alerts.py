@@ -36,6 +36,14 @@ RULES: dict[str, str] = {
     "shadow-harm": "Evidence that the candidate, or after a promotion the new primary, is worse in some slice.",
     "shadow-decided": "The decision is promote or hold, or after a promotion keep or roll back.",
     "prompt-harm": "A version of a prompt is worse than the control by more than a margin of `rollback`.",
+    "rate-above-promise": "More answers are faulty than the `promise` of an evaluator, with the whole interval.",
+    "gold-labels": "An evaluator has too few labels of people for a rate, for a day. Evaluators with a `promise` have "
+    "the rule; all have it if the contract has this key.",
+    "reviewer-agreement": "Labels of reviewers agree less than an alpha of 0.667, with the whole interval.",
+    "unevaluated-version": "A version of a prompt or model has more than 100 answers in a day, and no run of a suite. "
+    "Contracts with `text`, `prices` or this key have the rule.",
+    "suite-regression": "A version that answers is worse in a suite than the accepted run, with the whole interval. "
+    "Contracts with `text`, `prices` or this key have the rule.",
     "cost-budget": "The cost of the day or month, spent or forecast, exceeds `budget`.",
     "cache-hit-fall": "The share of input tokens from a cache falls, significantly by more than 10 points in a week. "
     "Contracts with `prices` or this key have the rule.",
@@ -56,8 +64,11 @@ THRESHOLD_RULES = (
         "shadow-harm",
     }
     | {"cost-budget", "cache-hit-fall", "token-coverage"}
+    | {"reviewer-agreement", "unevaluated-version"}
 )
 """Rules with a threshold that a contract may override."""
+BELOW_RULES = frozenset({"reviewer-agreement"})
+"""Of these, the rules that fire below it and clear above it."""
 FAST_RULES = frozenset({"psi-major", "output-shift"})
 """Rules that one window shorter than the long one can fire alone, above a higher threshold."""
 FAST_RATIO = 2.5
@@ -66,7 +77,12 @@ SHADOW_RULES = tuple(name for name in RULES if name.startswith("shadow-"))
 """Rules on the candidate of the section `shadow`."""
 COST_RULES = ("cost-budget", "cache-hit-fall", "token-coverage")
 """Rules on the cost of a language model."""
-WINDOW_RULES = (THRESHOLD_RULES - {"shadow-missing", "shadow-harm", *COST_RULES}) | {"performance", "field-slo"}
+QUALITY_RULES = ("rate-above-promise", "gold-labels", "reviewer-agreement", "unevaluated-version", "suite-regression")
+"""Rules on the quality of a language model's answers."""
+WINDOW_RULES = (THRESHOLD_RULES - {"shadow-missing", "shadow-harm", *COST_RULES, *QUALITY_RULES}) | {
+    "performance",
+    "field-slo",
+}
 """Rules that evaluate windows of the contract."""
 AGE_RULES = frozenset({"silence", "label-stop", "pipeline-lag", "shadow-lag", "drills-overdue"})
 """Rules on the time since data last arrived, or since drills last passed."""

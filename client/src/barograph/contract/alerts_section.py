@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from barograph.contract import CONFIDENCE, NUMERIC_TYPES, SECONDS_PER_DAY, SECONDS_PER_HOUR, format_duration
 from barograph.contract.alerts import (
     AGE_RULES,
+    BELOW_RULES,
     FAST_RATIO,
     FAST_RULES,
     FIELD_RULES,
@@ -59,7 +60,7 @@ ALERT_RULE = RecordKind(
         Key(
             "threshold",
             NumberKind(0.0, above=True),
-            "The value above which the rule fires.",
+            "The value above which the rule fires; below which, for reviewer-agreement.",
             "from `thresholds` or `slo`",
         ),
         Key(
@@ -80,7 +81,7 @@ ALERT_RULE = RecordKind(
             "for",
             DurationKind(zero=True),
             "How long the condition must hold before the rule fires.",
-            "that of all rules",
+            "that of all rules; 1d for gold-labels",
         ),
         Key(
             "keep_firing_for",
@@ -212,7 +213,7 @@ def alert_check_failures(contract: Contract) -> Iterator[tuple[Path, str, tuple[
         for key, value, rules in (
             ("fields", rule.fields, FIELD_RULES),
             ("threshold", rule.threshold, THRESHOLD_RULES),
-            ("clear", rule.clear, THRESHOLD_RULES),
+            ("clear", rule.clear, THRESHOLD_RULES - BELOW_RULES),
             ("fast_threshold", rule.fast_threshold, FAST_RULES),
             ("windows", rule.long_s or rule.short_s, WINDOW_RULES),
             ("at_least", rule.at_least_s, AGE_RULES),
@@ -280,6 +281,9 @@ def _missing_thresholds(contract: Contract, name: str, rule: AlertRule, path: Pa
         "performance-drop": contract.label is None and "label",
         "cbpe-drop": contract.label is None and "label",
         "label-stop": contract.label is None and "label",
+        "rate-above-promise": all(each.promise is None for each in contract.evaluators.values())
+        and "promise of an evaluator",
+        **dict.fromkeys(("gold-labels", "reviewer-agreement"), not contract.evaluators and "evaluators"),
         "cost-budget": contract.budget.day is None and contract.budget.month is None and "budget",
         **dict.fromkeys(SHADOW_RULES, contract.shadow is None and "shadow"),
     }.get(name)
@@ -287,7 +291,7 @@ def _missing_thresholds(contract: Contract, name: str, rule: AlertRule, path: Pa
         yield (
             path,
             f"the rule has no threshold; write {missing}, or remove the rule",
-            (("slo",), ("label",), ("shadow",), ("budget",)),
+            (("slo",), ("label",), ("shadow",), ("budget",), ("evaluators",)),
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 FAULTY, SOUND = "faulty", "sound"
@@ -35,6 +37,8 @@ class EvaluatorBudget(msgspec.Struct, frozen=True, kw_only=True):
 class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
     """A check or a judge of answers. Names of files are those in the evaluator's folder of files."""
 
+    LATER: ClassVar = ("promise",)
+
     check: str = ""
     """One of `CHECKS`; empty for a judge."""
     judge: str = ""
@@ -54,9 +58,11 @@ class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
     prompts: dict[str, float] = msgspec.field(default_factory=dict)
     """Prompt (`answer@8`) → its share, if it differs."""
     budget: EvaluatorBudget = EvaluatorBudget()
+    promise: float | None = None
+    """The largest share of faulty answers that is promised."""
 
     def __post_init__(self) -> None:
-        for name in ("at_least", "share"):
+        for name in ("at_least", "share", "promise"):
             value = getattr(self, name)
             if value is not None:
                 msgspec.structs.force_setattr(self, name, value + 0.0)

@@ -84,6 +84,13 @@ EVALUATOR = RecordKind(
         ),
         Key("prompts", MapKind(_SHARE), "Other shares by prompt: `{answer@8: 1}`.", default="{}"),
         Key("budget", BUDGET, "What the judge may use in an hour of the clock.", default="no limit"),
+        Key(
+            "promise",
+            NumberKind(0.0, 1.0, above=True),
+            "The largest share of faulty answers that is promised. The rule `rate-above-promise` compares it with "
+            "the rate that labels of people correct.",
+            default="none",
+        ),
     )
 )
 

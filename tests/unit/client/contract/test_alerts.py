@@ -127,6 +127,11 @@ def test_a_rule_without_a_fast_threshold_keeps_its_id() -> None:
         ("{rules: {performance: {}}}", "the rule has no threshold; write slo.performance"),
         ("{rules: {latency: {}}}", "write slo.latency_ms and slo.latency_share"),
         ("{rules: {label-stop: {}}}", "write label, or remove"),
+        ("{rules: {rate-above-promise: {}}}", "write promise of an evaluator, or remove"),
+        ("{rules: {gold-labels: {}}}", "write evaluators, or remove"),
+        ("{rules: {gold-labels: {threshold: 9}}}", "the rule gold-labels has no threshold; remove it"),
+        ("{rules: {reviewer-agreement: {clear: 0.5}}}", "the rule reviewer-agreement has no clear; remove it"),
+        ("{rules: {suite-regression: {windows: {long: 1h}}}}", "the rule suite-regression has no windows; remove it"),
         ("{rules: {cbpe-drop: {}}}", "write label, or remove"),
     ],
 )

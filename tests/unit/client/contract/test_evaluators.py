@@ -24,7 +24,7 @@ def test_every_key_is_read_and_written() -> None:
 evaluators:
   cited: {check: citations, documents: documents, share: 0.5, prompts: {answer@8: 1}}
   grounded: {check: grounding, documents: documents, at_least: 0.25}
-  form: {check: json, schema: forms/answer.json}
+  form: {check: json, schema: forms/answer.json, promise: 1}
   polite: {check: pattern, pattern: "(?i)thank"}
   faithful: {judge: faithful.yaml, endpoint: small, budget: {calls: 600, tokens: 1000000, usd: 1}}
 """
@@ -32,7 +32,7 @@ evaluators:
     assert contract.evaluators == {
         "cited": Evaluator(check="citations", documents="documents", share=0.5, prompts={"answer@8": 1.0}),
         "grounded": Evaluator(check="grounding", documents="documents", at_least=0.25),
-        "form": Evaluator(check="json", schema="forms/answer.json"),
+        "form": Evaluator(check="json", schema="forms/answer.json", promise=1.0),
         "polite": Evaluator(check="pattern", pattern="(?i)thank"),
         "faithful": Evaluator(
             judge="faithful.yaml",
@@ -46,6 +46,14 @@ evaluators:
 def test_a_contract_without_the_section_keeps_its_id() -> None:
     assert Contract(model="m").id == Contract(model="m", evaluators={}).id
     assert Contract(model="m").id != Contract(model="m", evaluators={"a": Evaluator(check="refusal")}).id
+
+
+def test_a_contract_without_a_promise_keeps_its_id() -> None:
+    def contract_with(promise: float | None) -> Contract:
+        return Contract(model="m", evaluators={"a": Evaluator(check="refusal", promise=promise)})
+
+    assert contract_with(None).id == "b3cd8a037c9f39fc"
+    assert contract_with(1).id == contract_with(1.0).id != contract_with(None).id
 
 
 @pytest.mark.parametrize(
@@ -68,6 +76,8 @@ def test_a_contract_without_the_section_keeps_its_id() -> None:
             "4: evaluators.a.schema: '/etc/passwd' is outside of",
         ),
         ("a: {check: refusal, share: 1.5}", "4: evaluators.a.share:"),
+        ("a: {check: refusal, promise: 0}", "4: evaluators.a.promise:"),
+        ("a: {check: refusal, promise: 5}", "4: evaluators.a.promise:"),
         ("a: {check: refusals}", "4: evaluators.a.check:"),
     ],
 )

@@ -1,0 +1,203 @@
+"""The table `evaluation_rates` on the real engine: rates, agreement of reviewers, and when the scorer computes them."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+from barograph.contract import Contract, Text
+from barograph.contract.evaluators import Evaluator
+
+from local.clickhouse import LocalClickHouse
+from sketches.judges.agreement import agreement
+from streams.registry.registry import Registry
+from streams.scorer.evaluation_rates import MIN_INTERVAL_S, EvaluationRateSchedule
+from tests.support import scoring
+from tests.support.pipeline import simple_contract
+from tests.support.warehouse import emptied, migrated, row
+from warehouse.client import Client
+from warehouse.evaluation_rates import ALL_PROMPTS, read_evaluation_rates
+from warehouse.reviews import RANDOM, UNCERTAIN, Review, store_reviews
+from warehouse.stored_rates import StoredRate, compute_rates
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.engine
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+EVALUATOR = "toy.faithful"
+OFFSETS = count()
+
+
+@pytest.fixture(scope="module")
+def migrated_client(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
+        yield client
+
+
+@pytest.fixture
+def client(migrated_client: Client) -> Client:
+    return emptied(migrated_client)
+
+
+def contract(**evaluators: Evaluator) -> Contract:
+    own = evaluators or {"faithful": Evaluator(check="refusal", promise=0.05)}
+    return simple_contract(text=Text(sample=1.0), evaluators=own)
+
+
+def plant(
+    client: Client, n: int, prompt: str, *, faulty: float, days_ago: float = 1, version: str = "aaa", share: str = "1"
+) -> None:
+    """Insert evaluations, one in eight with a label of people; the evaluator is right in nine of ten cases."""
+    rng = random.Random(f"{prompt}{days_ago}{version}")
+    at_ms = round((NOW - timedelta(days=days_ago)).timestamp() * 1000)
+    context = {"kind": "judge", "version": "1", "prompt": prompt, "sample": share}
+    own = {"model": EVALUATOR, "version": version, "at": at_ms, "received_at": at_ms, "context": context}
+    rows, labels = [], []
+    for i in range(n):
+        is_faulty = rng.random() < faulty
+        is_flagged = is_faulty != (rng.random() < 0.1)
+        answer = {"id": f"{prompt}-{days_ago}-{i}", "class": "faulty" if is_flagged else "sound"}
+        rows.append(row("predictions", **own, **answer, offset=next(OFFSETS)))
+        if i % 8 == 0:
+            value = {"label": "faulty" if is_faulty else "sound", "label_type": "string", "offset": next(OFFSETS)}
+            at = {"at": NOW.timestamp() * 1000, "received_at": NOW.timestamp() * 1000}
+            labels.append(row("labels", model=EVALUATOR, id=answer["id"], **value, **at))
+    insert_rows(client, "predictions", rows)
+    insert_rows(client, "labels", labels)
+
+
+def by_name(rows: list[StoredRate]) -> dict[str, StoredRate]:
+    return {each.prompt: each for each in rows}
+
+
+def test_rates_are_those_of_the_command_by_prompt_and_of_all(client: Client) -> None:
+    plant(client, 800, "answer@7", faulty=0.1)
+    plant(client, 480, "answer@8", faulty=0.4)
+    plant(client, 80, "answer@9", faulty=0.4)
+    plant(client, 80, "answer@6", faulty=0.4, days_ago=8)
+    rows = by_name(compute_rates(client, contract(), NOW))
+    assert set(rows) == {ALL_PROMPTS, "answer@7", "answer@8", "answer@9"}, "answers of seven days"
+    expected = read_evaluation_rates(client, [EVALUATOR], NOW - timedelta(days=7), NOW)
+    for i, group in enumerate(expected.groups):
+        stored, rate = rows[group.name], expected.rate.rate
+        assert (stored.judged, stored.flagged, stored.labels) == (group.judged, group.flagged, group.labels)
+        assert (stored.rate, stored.low, stored.high) == (rate.value[i], rate.low[i], rate.high[i])
+    total = rows[ALL_PROMPTS]
+    assert (total.judged, total.labels) == (1360, 170)
+    assert rows["answer@7"].high < total.rate < rows["answer@8"].low
+    assert {name: each.reason for name, each in rows.items()} == {
+        **{ALL_PROMPTS: "", "answer@7": "", "answer@8": ""},
+        "answer@9": "little gold",
+    }
+    assert total.newest_at == NOW - timedelta(days=1)
+
+
+def test_prompts_with_different_shares_have_no_common_rate(client: Client) -> None:
+    plant(client, 800, "answer@7", faulty=0.1)
+    plant(client, 800, "answer@8", faulty=0.1, share="0.5")
+    rows = by_name(compute_rates(client, contract(), NOW))
+    assert {name: each.reason for name, each in rows.items()} == {
+        ALL_PROMPTS: "several shares",
+        "answer@7": "",
+        "answer@8": "",
+    }
+
+
+def test_the_agreement_is_that_of_labels_of_four_weeks_for_random_answers(client: Client) -> None:
+    plant(client, 80, "answer@7", faulty=0.2)
+    rng = random.Random(2)
+    codes_of: dict[str, list[int]] = {"ana": [], "ben": []}
+
+    def review(id_: str, reviewer: str, code: int, reason: str = RANDOM, days_ago: float = 3) -> Review:
+        label = "faulty" if code else "sound"
+        return Review(EVALUATOR, id_, "1", reviewer, NOW - timedelta(days=days_ago), label, reason, 1.0)
+
+    reviews = []
+    for i in range(60):
+        truth = rng.random() < 0.4
+        for reviewer, codes in codes_of.items():
+            codes.append(int(truth != (rng.random() < 0.2)))
+            reviews.append(review(f"r{i}", reviewer, codes[-1]))
+    # Neither difficult answers nor old labels count.
+    for i in range(40):
+        for reviewer, code in (("ana", 0), ("ben", 1)):
+            reviews += [
+                review(f"u{i}", reviewer, code, UNCERTAIN),
+                review(f"o{i}", reviewer, code, days_ago=29),
+            ]
+    store_reviews(client, reviews)
+    rows = by_name(compute_rates(client, contract(), NOW))
+    expected = agreement(list(codes_of.values()), (10, 0))
+    total = rows[ALL_PROMPTS]
+    assert (total.alpha, total.alpha_low, total.alpha_high) == (expected.alpha, expected.low, expected.high)
+    assert math.isfinite(total.alpha_high)
+    assert (total.reviewed_twice, total.disagreements) == (60, len(expected.disagreements))
+    assert math.isnan(rows["answer@7"].alpha)
+
+
+def test_reviewers_who_swap_the_classes_have_an_interval() -> None:
+    codes = [[i % 2 for i in range(30)], [1 - i % 2 for i in range(30)]]
+    assert math.isnan(agreement(codes).high)
+    assert agreement(codes, (10, 0)).high < 0
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_rates_are_written_about_hourly_and_only_after_changes(client: Client) -> None:
+    clock = Clock()
+    schedule = EvaluationRateSchedule(clock)
+    registry = Registry(contracts={"toy": contract(), "other": simple_contract(model="other")})
+
+    def times(changed: set[str], after_s: float) -> int:
+        clock.now_s += after_s
+        at_ms = round((NOW.timestamp() + clock.now_s) * 1000)
+        schedule.compute_due(client, registry, at_ms, changed)
+        ((n,),) = client.rows("SELECT uniqExact(at) FROM evaluation_rates")
+        return int(n)
+
+    plant(client, 80, "answer@7", faulty=0.2)
+    assert times(set(), 0) == 1, "the state before the start is unknown"
+    assert times({EVALUATOR}, 60) == 1, "not before an hour is over"
+    assert times(set(), MIN_INTERVAL_S) == 2, "a change of the last hour"
+    assert times({"toy"}, 2 * MIN_INTERVAL_S) == 2, "nothing changed in the evaluator's model"
+    registry.contracts["toy"] = contract(faithful=Evaluator(check="refusal"), cited=Evaluator(check="refusal"))
+    assert times(set(), MIN_INTERVAL_S) == 3, "another evaluator"
+    sql = "SELECT model, evaluator, prompt, judged FROM evaluation_rates FINAL ORDER BY at, prompt LIMIT 2"
+    assert client.rows(sql) == [("toy", "faithful", ALL_PROMPTS, 80), ("toy", "faithful", "answer@7", 80)]
+
+
+def test_a_pass_of_the_scorer_writes_the_rates(client: Client, engine: LocalClickHouse) -> None:
+    plant(client, 80, "answer@7", faulty=0.2)
+    scorer = scoring.scorer(client, engine.address(client.database), contract())
+    scorer.score_once()
+    rows = client.rows("SELECT prompt, judged, labels FROM evaluation_rates FINAL ORDER BY prompt")
+    assert rows == [(ALL_PROMPTS, 80, 10), ("answer@7", 80, 10)]
+
+
+def test_slow_computations_are_made_less_often(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    schedule = EvaluationRateSchedule(clock)
+    computed: list[Any] = []
+
+    def slow(*arguments: Any) -> list[StoredRate]:
+        computed.append(arguments)
+        clock.now_s += 100.0
+        return []
+
+    monkeypatch.setattr("streams.scorer.evaluation_rates.compute_rates", slow)
+    for _ in range(10):
+        schedule.compute_due(client, Registry(contracts={"toy": contract()}), 0, {EVALUATOR})
+        clock.now_s += 1000.0
+    assert len(computed) == 2, "2 % of the time: every 5,000 s"
