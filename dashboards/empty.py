@@ -119,6 +119,7 @@ EMPTY = {
         "topic_distant": "No prompts with topics in this range.",
         **dict.fromkeys(("fault_rates", "flagged"), _NO_EVALUATION),
         "agreement": "No labels of evaluated answers in this range.",
+        "stored_rates": "No rate was computed in this range: no labels, or the scorer does not run.",
         "citation_faults": "No claim of an answer was checked in this range.",
         "suites": "No run of an evaluation suite in this range.",
         "reviews": "No labels of reviewers in this range.",

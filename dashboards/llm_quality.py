@@ -29,6 +29,17 @@ def _rates() -> AnyPanel:
     return table_panel(info, evaluations.RATES, units=units)
 
 
+def _stored_rates() -> AnyPanel:
+    info = _info(
+        "stored_rates",
+        "Faulty answers of seven days",
+        "The corrected rate of the seven days before, with the ends of its 95 % interval, by evaluator and version. "
+        "The scorer computes it about hourly; the rule on promised rates reads it.",
+        UNITS.share,
+    )
+    return time_series(info, evaluations.STORED_RATES, at_least=0)
+
+
 def _agreement() -> AnyPanel:
     info = _info(
         "agreement",
@@ -114,6 +125,7 @@ def row() -> Row:
     """The row, folded."""
     panels = (
         PlacedPanel(_rates(), 24, 9),
+        PlacedPanel(_stored_rates(), 24, 8),
         PlacedPanel(_agreement(), 24, 7),
         *(PlacedPanel(panel, 12, 8) for panel in (_suites(), _reviews())),
         *(PlacedPanel(panel, 8, 8) for panel in (_flagged(), _citation_faults(), _without_result())),

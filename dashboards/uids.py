@@ -166,6 +166,7 @@ PANELS: dict[str, dict[str, int]] = {
         "suites": 107,
         "reviews": 108,
         "citation_faults": 109,
+        "stored_rates": 110,
     },
     "pipeline": {
         "lag": 1,

@@ -98,6 +98,10 @@ def fill(client: Client) -> None:
     for number, (model, prompt) in enumerate(((MODEL, "answer@7"), (MODEL, "answer@8"), ("other", "answer@9"))):
         own = {"run_id": f"r{number}", "suite": "answers", "prompt": prompt, "version": "1", "items": 60}
         insert_rows(client, "eval_runs", [row("eval_runs", model=model, **own, mean=0.5, low=0.4, high=0.6, **STARTED)])
+    rate = {"evaluator": "faithful", "evaluator_version": "aaaaaaaaaaaa", "rate": 0.2, "low": 0.1, "high": 0.3}
+    for prompt in ("*", "answer@7"):
+        stored = row("evaluation_rates", model=MODEL, prompt=prompt, at=at_ms // 1000 + 60, newest_at=at_ms, **rate)
+        insert_rows(client, "evaluation_rates", [stored])
     accepted = {"run_id": "r0", "suite": "answers", "accepted_at": at_ms + 2}
     insert_rows(client, "eval_acceptances", [row("eval_acceptances", model=MODEL, **accepted)])
 
@@ -183,6 +187,15 @@ def test_the_panel_of_citations_counts_claims_by_fault(client: Client) -> None:
     for _, fault, claims in ask(client, "evaluations.citation_faults"):
         totals[fault] = totals.get(fault, 0.0) + claims
     assert totals == {"quoted: altered": N / 10, "quoted: unsupported": 0}
+
+
+def test_the_panel_of_stored_rates_shows_the_interval_of_all_prompts(client: Client) -> None:
+    rates = {name: value for _, name, value in ask(client, "evaluations.stored_rates")}
+    assert rates == {
+        "faithful aaaaaa, at least": 0.1,
+        "faithful aaaaaa, rate": 0.2,
+        "faithful aaaaaa, at most": 0.3,
+    }
 
 
 def test_the_panel_of_suites_shows_runs_and_which_is_accepted(client: Client) -> None:

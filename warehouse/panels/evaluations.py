@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from warehouse.panels.fragments import finite, interval, selected
+from warehouse.panels.fragments import finite, interval, is_selected, selected
 from warehouse.panels.query import HOUR_S, series, table
 
 _MODEL = selected("model")
@@ -182,6 +182,25 @@ CITATION_FAULTS = series(
     """,
     "fault:text",
     "total",
+    grain_s=HOUR_S,
+    period_s=HOUR_S,
+)
+
+STORED_RATES = series(
+    "evaluations.stored_rates",
+    f"""
+    SELECT
+        $__timeInterval(at) AS time,
+        concat(evaluator, ' ', left(evaluator_version, 6), ', ', end.1) AS of_rate,
+        {finite("argMax(end.2, at)")} AS faulty
+    FROM evaluation_rates FINAL
+    ARRAY JOIN [('at least', low), ('rate', rate), ('at most', high)] AS end
+    WHERE {is_selected("model")} AND prompt = '*' AND {_RANGE}
+    GROUP BY time, evaluator, evaluator_version, of_rate
+    ORDER BY time, of_rate
+    """,
+    "of_rate:text",
+    "faulty",
     grain_s=HOUR_S,
     period_s=HOUR_S,
 )

@@ -287,7 +287,9 @@ GAP_AFTER_S = {
         **dict.fromkeys(("cost_versions", "cost_prompts", "cost_per_call", "cost_coverage"), 3600),
         **dict.fromkeys(("serving_requests", "kv_cache", "cache_hits", "server_times", "server_tokens"), 60),
         **dict.fromkeys(("serving_counts", "draft_acceptance"), 60),
-        **dict.fromkeys(("flagged", "citation_faults", "without_result", "judge_cost", "judge_latency"), 3600),
+        **dict.fromkeys(
+            ("flagged", "citation_faults", "stored_rates", "without_result", "judge_cost", "judge_latency"), 3600
+        ),
     },
     "pipeline": {
         "completeness": 86_400,
