@@ -27,7 +27,7 @@ class NoResult(StrEnum):
     NO_QUESTION = "no-question"
     """The check compares with the prompt, whose text was not published."""
     TOO_LONG = "too-long"
-    """The answer or the documents exceed a limit of the check."""
+    """The answer, or the documents that it needs, exceed a limit."""
     SETUP_FAILED = "setup-failed"
     """A file of the evaluator is missing or wrong, or its endpoint has no settings; the log says which."""
     SKIPPED_BUDGET = "skipped-budget"

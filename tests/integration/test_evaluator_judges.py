@@ -34,11 +34,17 @@ class FlappingEndpoint:
 
     def __init__(self) -> None:
         self.is_down = False
+        self.supported = ""
+        """If this is set, nothing fails, and answers are sound whose messages contain it."""
         self.hangs_until: threading.Event | None = None
 
     def __call__(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], number: int) -> None:
         if self.hangs_until is not None:
             self.hangs_until.wait(60)
+        if self.supported:
+            is_sound = self.supported in json.dumps(body["messages"])
+            send(handler, chat(json.dumps({"reason": "", "class": "sound" if is_sound else "faulty"})))
+            return
         if self.is_down or number % 3 == 1:
             send(handler, b"{}", 503)
             return
@@ -185,6 +191,36 @@ def test_another_rubric_is_another_version(pipeline: Pipeline, server: JudgeServ
     wait_for(changed, "a second version")
     (folder / "faithful.yaml").write_text(RUBRIC.replace("scale", "scales"), encoding="utf-8")
     wait_for(lambda: "scales" in pipeline.log("evaluator-0"), "the message about the rubric")
+
+
+def test_a_judge_reads_the_documents_that_answers_cite(
+    pipeline: Pipeline, server: JudgeServer, endpoint: FlappingEndpoint, folder: Path
+) -> None:
+    endpoint.supported = "Customers may return goods within 30 days."
+    (folder / "documents").mkdir()
+    (folder / "documents" / "returns.md").write_text(endpoint.supported, encoding="utf-8")
+    (folder / "documents" / "shipping.md").write_text("Parcels arrive within three days.", encoding="utf-8")
+    (folder / "faithful.yaml").write_text(RUBRIC + "inputs: [context, answer]\n", encoding="utf-8")
+    pipeline.create(2)
+    register(pipeline, contract(documents="documents"))
+    start(pipeline, server, folder)
+    sources = ("returns", "shipping", "tariffs")
+    events = (answer_event(i, f"30 days [{sources[i % 3]}].") for i in range(30))
+    pipeline.produce((i % 2, event, None) for i, event in enumerate(events))
+    events_read = {event["id"]: event for event in wait_evaluations(pipeline, 30)}
+    assert len({event["version"] for event in events_read.values()}) == 1
+    for i in range(30):
+        event = events_read[f"a{i}"]
+        # An unknown source is none, and then the document with the same words is the context.
+        assert event.get("class", outcome_of(event)) == ("faulty" if sources[i % 3] == "shipping" else "sound")
+    (folder / "documents" / "returns.md").write_text(endpoint.supported + " Not software.", encoding="utf-8")
+
+    def changed() -> bool:
+        n = 100 + len(evaluations(pipeline))
+        pipeline.produce([(0, answer_event(n, "30 days [returns]."), None)])
+        return len({event["version"] for event in evaluations(pipeline)}) == 2
+
+    wait_for(changed, "a second version")
 
 
 def test_an_endpoint_that_hangs_delays_checks_by_a_limited_time(

@@ -42,7 +42,7 @@ class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str = ""
     """The endpoint of the judge, by its name in the settings of the evaluator."""
     documents: str = ""
-    """The folder of documents that answers cite."""
+    """The folder of documents that answers cite; the `context` of a judge's rubric is selected from them."""
     schema: str = ""
     """The file of a JSON Schema."""
     pattern: str = ""

@@ -36,8 +36,8 @@ _NEEDS = {
     "grounding": ("documents", "at_least"),
 }
 """Check → the settings that it needs."""
-_ALLOWS = {"personal-data": ("documents",)}
-"""Check → the settings that it may have."""
+_ALLOWS = {"personal-data": ("documents",), "": ("documents",)}
+"""Check → the settings that it may have; the check of a judge is empty."""
 _OF_CHECKS = ("documents", "schema", "pattern", "at_least")
 _EVALUATOR = Evaluator()
 _SHARE = NumberKind(0.0, 1.0)
@@ -66,7 +66,10 @@ EVALUATOR = RecordKind(
         ),
         Key("endpoint", NameKind(), "The endpoint of the judge, by its name in the settings.", default="none"),
         Key(
-            "documents", NameKind("the name of a folder"), "The folder of documents that answers cite.", default="none"
+            "documents",
+            NameKind("the name of a folder"),
+            "The folder of documents that answers cite; of a judge: the `context` of its rubric is selected from them.",
+            default="none",
         ),
         Key("schema", NameKind("the name of a file"), "The file of a JSON Schema.", default="none"),
         Key("pattern", TextKind(), "A regular expression of RE2 that the answer must contain.", default="none"),

@@ -27,6 +27,7 @@ evaluators:
   form: {check: json, schema: forms/answer.json}
   polite: {check: pattern, pattern: "(?i)thank"}
   faithful: {judge: faithful.yaml, endpoint: small, budget: {calls: 600, tokens: 1000000, usd: 1}}
+  grounds: {judge: grounds.yaml, endpoint: small, documents: documents}
 """
     )
     assert contract.evaluators == {
@@ -39,6 +40,7 @@ evaluators:
             endpoint="small",
             budget=EvaluatorBudget(calls=600, tokens=1_000_000, usd=1.0),
         ),
+        "grounds": Evaluator(judge="grounds.yaml", endpoint="small", documents="documents"),
     }
     assert parse_contract(dump_contract(contract)) == contract
 
