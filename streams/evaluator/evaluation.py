@@ -25,7 +25,7 @@ class NoResult(StrEnum):
     ANSWER_CUT = "answer-cut"
     """The text was cut when it was published."""
     NO_QUESTION = "no-question"
-    """The check compares with the prompt, whose text was not published."""
+    """The evaluator needs the prompt, whose text was not published."""
     TOO_LONG = "too-long"
     """The answer, or the documents that it needs, exceed a limit."""
     SETUP_FAILED = "setup-failed"

@@ -15,6 +15,7 @@ from barograph.contract.problems import ContractError
 from streams.evaluator.answer import Answer
 from streams.evaluator.check_evaluators import Check, SetupError, read_documents, read_file
 from streams.evaluator.checks.errors import AnswerCheckError
+from streams.evaluator.consistency_evaluators import build_consistency
 from streams.evaluator.evaluation import Evaluation, NoResult, failed
 from streams.evaluator.judges.context import CONTEXT_RULES, DocumentContext
 from streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
@@ -22,7 +23,7 @@ from streams.evaluator.judges.errors import JudgeSettingsError
 from streams.evaluator.judges.judge import Judge, JudgeVerdict
 from streams.evaluator.judges.retries import CallRetries, RetryingEndpoint
 from streams.evaluator.judges.rubric import JudgedTexts, Rubric, parse_rubric
-from streams.evaluator.settings import EvaluatorSettings, JudgeEndpoint, cost_usd
+from streams.evaluator.settings import EvaluatorSettings, JudgeEndpoint, call_metrics
 from streams.unencrypted import is_loopback
 
 _KEY = "evaluator.key"
@@ -57,7 +58,7 @@ class JudgeEvaluators:
         """Build a judge, and return it with its version.
 
         Args:
-            evaluator: the judge in the contract.
+            evaluator: the judge in the contract, or self-consistency.
             folder: the folder with the files of evaluators.
 
         Raises:
@@ -65,6 +66,10 @@ class JudgeEvaluators:
         """
         path = folder / evaluator.judge
         try:
+            if evaluator.consistency:
+                model = self._endpoint(evaluator.endpoint)
+                described = self._described[evaluator.endpoint]
+                return build_consistency(evaluator, model, described, self._settings.timeout_s)
             rubric = parse_rubric(read_file(path), str(path))
             judge = Judge(rubric, [self._endpoint(evaluator.endpoint)])
         except (ContractError, JudgeSettingsError) as error:
@@ -142,11 +147,7 @@ def _context(evaluator: Evaluator, folder: Path, judge_version: str) -> tuple[Do
 
 
 def _evaluation(verdict: JudgeVerdict, endpoint: JudgeEndpoint) -> Evaluation:
-    counts = {"input_tokens": verdict.input_tokens, "output_tokens": verdict.output_tokens}
-    metrics = {name: float(count) for name, count in counts.items() if count is not None}
-    if metrics and (endpoint.input_price or endpoint.output_price):
-        metrics["cost_usd"] = cost_usd(endpoint, metrics)
-    metrics["calls"] = float(verdict.attempts)
+    metrics = call_metrics(endpoint, verdict.input_tokens, verdict.output_tokens, verdict.attempts)
     is_faulty = None if verdict.answer_class is None else verdict.answer_class == FAULTY
     error = None if verdict.error is None else verdict.error.value
     return Evaluation(is_faulty, verdict.score, metrics, error=error, reason=verdict.reason)

@@ -36,11 +36,17 @@ class FlappingEndpoint:
         self.is_down = False
         self.supported = ""
         """If this is set, nothing fails, and answers are sound whose messages contain it."""
+        self.further: tuple[str, ...] = ()
+        """If this is set, nothing fails, and samples are these texts in turn."""
         self.hangs_until: threading.Event | None = None
 
     def __call__(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], number: int) -> None:
         if self.hangs_until is not None:
             self.hangs_until.wait(60)
+        if self.further:
+            logprobs = [-0.25] if body.get("logprobs") else None
+            send(handler, chat(self.further[body["seed"] - 1] if body["temperature"] else "30 days", logprobs))
+            return
         if self.supported:
             is_sound = self.supported in json.dumps(body["messages"])
             send(handler, chat(json.dumps({"reason": "", "class": "sound" if is_sound else "faulty"})))
@@ -221,6 +227,33 @@ def test_a_judge_reads_the_documents_that_answers_cite(
         return len({event["version"] for event in evaluations(pipeline)}) == 2
 
     wait_for(changed, "a second version")
+
+
+def test_self_consistency_is_a_judge_with_several_calls(
+    pipeline: Pipeline, server: JudgeServer, endpoint: FlappingEndpoint, folder: Path
+) -> None:
+    endpoint.further = ("30 days.", "30 Days", "60 days")
+    pipeline.create(2)
+    agrees = Evaluator(consistency=3, endpoint="small", at_least=0.5, compare="normalized")
+    own = contract()
+    register(pipeline, msgspec.structs.replace(own, evaluators={"agrees": agrees}))
+    start(pipeline, server, folder, parallel=1)
+    texts = ("30 days", "60 days", "Never")
+    pipeline.produce((i % 2, answer_event(i, texts[i % 3]), None) for i in range(30))
+    cut = {"prompt": "answer@7", "answer_text": "30 days", "prompt_text": "How long <cut>"}
+    pipeline.produce([(0, answer_event(30, context=cut), None)])
+    events = {event["id"]: event for event in wait_evaluations(pipeline, 31)}
+    for i in range(30):
+        event = events[f"a{i}"]
+        assert event["model"] == "toy.agrees"
+        assert event["context"]["kind"] == "judge"
+        assert (event["class"], event["score"]) == [("sound", 2 / 3), ("faulty", 1 / 3), ("faulty", 0.0)][i % 3]
+        assert event["metrics"]["calls"] == 4
+        assert event["metrics"]["mean_logprob"] == -0.25
+        assert event["metrics"]["cost_usd"] == pytest.approx(4 * (11 * 0.5 + 7 * 2) / 1e6)
+    assert outcome_of(events["a30"]) == "no-question"
+    assert len(server.bodies) == 120
+    assert all(body["messages"] == [{"role": "user", "content": "May I return it?"}] for body in server.bodies)
 
 
 def test_an_endpoint_that_hangs_delays_checks_by_a_limited_time(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 FAULTY, SOUND = "faulty", "sound"
@@ -18,6 +20,9 @@ CHECKS: dict[str, str] = {
 }
 """Every check with the condition under which an answer is `faulty`."""
 
+COMPARISONS = ("exact", "normalized", "tokens")
+"""How self-consistency compares two answers."""
+
 
 class EvaluatorBudget(msgspec.Struct, frozen=True, kw_only=True):
     """What a judge may use in an hour of the clock; None: no limit."""
@@ -33,12 +38,25 @@ class EvaluatorBudget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
-    """A check or a judge of answers. Names of files are those in the evaluator's folder of files."""
+    """A check or a judge of answers. Names of files are those in the evaluator's folder of files.
+
+    Self-consistency is a judge without rubric: the endpoint serves the answering model, which answers again.
+    """
+
+    LATER: ClassVar = ("consistency", "compare", "temperature", "max_tokens")
 
     check: str = ""
     """One of `CHECKS`; empty for a judge."""
     judge: str = ""
-    """The file of the rubric by which a language model judges; empty for a check."""
+    """The file of the rubric by which a language model judges; empty for a check and for self-consistency."""
+    consistency: int | None = None
+    """How many further answers of the model are compared with the answer; None if it is not self-consistency."""
+    compare: str = ""
+    """One of `COMPARISONS`, with `consistency`; empty for `tokens`."""
+    temperature: float | None = None
+    """The temperature of further answers; None for 0.8."""
+    max_tokens: int | None = None
+    """Most tokens of a further answer; None for 1,000."""
     endpoint: str = ""
     """The endpoint of the judge, by its name in the settings of the evaluator."""
     documents: str = ""
@@ -48,7 +66,7 @@ class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
     pattern: str = ""
     """A regular expression of RE2, which must match somewhere in the answer."""
     at_least: float | None = None
-    """The smallest share of word sequences in the documents for `sound`."""
+    """The smallest share of word sequences in the documents for `sound`, or the smallest agreement of answers."""
     share: float = 1.0
     """The share of answers with text that are evaluated, selected by hash of the id."""
     prompts: dict[str, float] = msgspec.field(default_factory=dict)
@@ -56,7 +74,7 @@ class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
     budget: EvaluatorBudget = EvaluatorBudget()
 
     def __post_init__(self) -> None:
-        for name in ("at_least", "share"):
+        for name in ("at_least", "share", "temperature"):
             value = getattr(self, name)
             if value is not None:
                 msgspec.structs.force_setattr(self, name, value + 0.0)
@@ -64,4 +82,4 @@ class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def kind(self) -> str:
         """`judge` or `check`."""
-        return "judge" if self.judge else "check"
+        return "check" if self.check else "judge"
