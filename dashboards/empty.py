@@ -117,7 +117,7 @@ EMPTY = {
         "topic_distance": "No window in this range, or topic_distance is no field of the contract.",
         "topic_recent": "No prompts with topics in this range.",
         "topic_distant": "No prompts with topics in this range.",
-        **dict.fromkeys(("fault_rates", "flagged"), _NO_EVALUATION),
+        **dict.fromkeys(("fault_rates", "evaluator_trust", "flagged"), _NO_EVALUATION),
         "without_result": "No chosen answer in this range lacks a result, or no evaluator runs.",
         **dict.fromkeys(("judge_cost", "judge_latency"), "No judge evaluated an answer in this range."),
     },

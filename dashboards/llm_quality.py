@@ -29,6 +29,16 @@ def _rates() -> AnyPanel:
     return table_panel(info, evaluations.RATES, units=units)
 
 
+def _trust() -> AnyPanel:
+    info = _info(
+        "evaluator_trust",
+        "Evaluators against the labels of people",
+        "AUROC: the share of pairs of a sound and a faulty answer, by the labels, in which the evaluator gives the "
+        "sound one the higher score; 0.5 is chance. An evaluator is trusted if the 95 % interval is above 0.5.",
+    )
+    return table_panel(info, evaluations.TRUST, units=dict.fromkeys(("faulty", "sound"), UNITS.count))
+
+
 def _flagged() -> AnyPanel:
     info = _info(
         "flagged",
@@ -69,6 +79,7 @@ def row() -> Row:
     """The row, folded."""
     panels = (
         PlacedPanel(_rates(), 24, 9),
+        PlacedPanel(_trust(), 24, 6),
         *(PlacedPanel(panel, 12, 8) for panel in (_flagged(), _without_result())),
         *(PlacedPanel(panel, 12, 8) for panel in (_cost(), _latency())),
     )

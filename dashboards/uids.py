@@ -162,6 +162,7 @@ PANELS: dict[str, dict[str, int]] = {
         "without_result": 103,
         "judge_cost": 104,
         "judge_latency": 105,
+        "evaluator_trust": 106,
     },
     "pipeline": {
         "lag": 1,
