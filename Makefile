@@ -25,8 +25,8 @@ demo: sync ## Replay real flights and show what changed in them, until Ctrl-C; E
 	$(RUN) barograph demo $(if $(SHADOW),--shadow) $(if $(EXIT),--exit)
 
 .PHONY: demo-llm
-demo-llm: sync-llm ## Run a support bot on a small real language model, and show what is wrong with its prompt; EXIT=1 as for demo
-	$(RUN) barograph demo --llm $(if $(EXIT),--exit)
+demo-llm: sync-llm ## Run a support bot on a small real language model, and show what is wrong with its prompt; EXIT=1 as for demo, QUALITY=1: a bot that answers from documents, and how often it is wrong
+	$(RUN) barograph demo --llm $(if $(QUALITY),--quality) $(if $(EXIT),--exit)
 
 .PHONY: test
 test: sync ## Run the tests on the real Kafka and the real ClickHouse engine; ARGS="tests/unit -k psi" selects

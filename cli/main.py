@@ -92,6 +92,11 @@ COMMANDS: dict[str, _Command] = {
         "Run evaluation suites on versions of models and prompts, and hold back those that are worse.",
         exit_failed=EXIT_UNDECIDED,
     ),
+    "consumers": _Command(
+        "cli.consumers.command",
+        "consumers_command",
+        "Show who reads topics, tables and dashboards, and who of them no contract declares.",
+    ),
     "codebook": _Command(
         "cli.codebook.command", "codebook_app", "Train, show and name codebooks, which assign topics to prompts."
     ),

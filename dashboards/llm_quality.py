@@ -7,7 +7,7 @@ from functools import partial
 from dashboards.layout import PlacedPanel, Row
 from dashboards.panels import AnyPanel, PanelInfo, table_panel, time_series
 from dashboards.style import STYLE
-from warehouse.panels import evaluations
+from warehouse.panels import evaluations, suites_and_reviews
 
 UNITS = STYLE.units
 DOLLARS = "currencyUSD"
@@ -29,10 +29,44 @@ def _rates() -> AnyPanel:
     return table_panel(info, evaluations.RATES, units=units)
 
 
+def _agreement() -> AnyPanel:
+    info = _info(
+        "agreement",
+        "Evaluators against labels",
+        "Answers with a label by what people say (faulty, sound) and what the evaluator says (flagged, missed or "
+        "accepted). Sensitivity: share of faulty answers that it flags. Specificity: share of sound answers that it "
+        "accepts. Both with 95 % intervals in percent.",
+    )
+    counts = ("faulty, flagged", "faulty, missed", "sound, accepted", "sound, flagged")
+    return table_panel(info, evaluations.AGREEMENT, units=dict.fromkeys(counts, UNITS.count))
+
+
+def _suites() -> AnyPanel:
+    info = _info(
+        "suites",
+        "Evaluation suites",
+        "Runs of suites by version, with the mean score and its 95 % interval in percent, clustered by item. The gate "
+        "compares with the run that was accepted last.",
+    )
+    return table_panel(info, suites_and_reviews.SUITES, units={"items": UNITS.count, "score": UNITS.share})
+
+
+def _reviews() -> AnyPanel:
+    info = _info(
+        "reviews",
+        "Human review",
+        "Labels of people: answers, gold labels (of answers chosen at random), answers that two people labelled, and "
+        "the share of these on which they agree.",
+    )
+    counts = ("people", "answers", "gold", "not sure", "labelled twice")
+    units = {**dict.fromkeys(counts, UNITS.count), "agree": UNITS.share}
+    return table_panel(info, suites_and_reviews.REVIEWS, units=units)
+
+
 def _trust() -> AnyPanel:
     info = _info(
         "evaluator_trust",
-        "Evaluators against the labels of people",
+        "AUROC of evaluators",
         "AUROC: the share of pairs of a sound and a faulty answer, by the labels, in which the evaluator gives the "
         "sound one the higher score; 0.5 is chance. An evaluator is trusted if the 95 % interval is above 0.5.",
     )
@@ -79,7 +113,9 @@ def row() -> Row:
     """The row, folded."""
     panels = (
         PlacedPanel(_rates(), 24, 9),
+        PlacedPanel(_agreement(), 24, 7),
         PlacedPanel(_trust(), 24, 6),
+        *(PlacedPanel(panel, 12, 8) for panel in (_suites(), _reviews())),
         *(PlacedPanel(panel, 12, 8) for panel in (_flagged(), _without_result())),
         *(PlacedPanel(panel, 12, 8) for panel in (_cost(), _latency())),
     )

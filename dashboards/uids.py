@@ -162,7 +162,10 @@ PANELS: dict[str, dict[str, int]] = {
         "without_result": 103,
         "judge_cost": 104,
         "judge_latency": 105,
-        "evaluator_trust": 106,
+        "agreement": 106,
+        "suites": 107,
+        "reviews": 108,
+        "evaluator_trust": 109,
     },
     "pipeline": {
         "lag": 1,

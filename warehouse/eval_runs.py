@@ -198,12 +198,15 @@ def read_means(client: Client, run_id: str) -> dict[str, float]:
     return dict(rows)
 
 
-def accepted_runs(client: Client, model: str) -> dict[str, str]:
-    """Read the id of the last accepted run of each suite of a model."""
+def accepted_runs(client: Client, model: str, version: str | None = None) -> dict[str, str]:
+    """Read the id of the last accepted run of each suite of a model, of one served version if it is given."""
+    of_version = (
+        "" if version is None else "AND run_id IN (SELECT run_id FROM eval_runs WHERE version = {version:String}) "
+    )
     rows = client.rows(
-        "SELECT suite, argMax(run_id, accepted_at) FROM eval_acceptances FINAL WHERE model = {model:String} "
-        "GROUP BY suite",
-        {"model": model},
+        "SELECT suite, argMax(run_id, accepted_at) FROM eval_acceptances FINAL "  # noqa: S608 - text of this file
+        f"WHERE model = {{model:String}} {of_version}GROUP BY suite",
+        {"model": model, "version": version or ""},
     )
     return dict(rows)
 

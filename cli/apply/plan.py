@@ -21,6 +21,7 @@ from cli.apply.codebooks import plan_codebooks, store_codebooks
 from cli.apply.evaluators import first_baselines, with_evaluators
 from cli.apply.grafana import GrafanaError, GrafanaPlan, apply_grafana, build_bundle, check_grafana, plan_grafana
 from cli.apply.grafana import connect as connect_grafana
+from cli.apply.impact import impact_notes, removed_fields
 from cli.apply.promotions import (
     UNUSED_GROUNDS,
     Promotion,
@@ -219,9 +220,12 @@ def _plan_pipeline(
     contracts = with_evaluators(contracts, [each for _, each in stored.contracts.values() if each is not None])
     contract_changes = catalogue.plan_contracts(contracts, stored)
     in_force = {model: contract for model, (_, contract) in stored.contracts.items() if contract is not None}
+    removed = removed_fields(in_force, {contract.model: contract for contract, _ in contracts})
     in_force |= {contract.model: contract for contract, _ in contracts}
     baseline_changes = catalogue.plan_baselines(baselines, in_force, stored, effective_s=effective_s, now_s=now_s)
     notes = catalogue.describe_misfits(contract_changes, baselines, stored)
+    if client is not None:
+        notes += impact_notes(settings, client, removed)
     specs = topic_specs(settings)
     states = admin.read([spec.name for spec in specs])
     _check_partials(settings, recorded, states)

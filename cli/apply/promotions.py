@@ -1,9 +1,13 @@
-"""Promotions: with `promotion: required`, a contract changes its serving version only with evidence or a reason."""
+"""Promotions: what a contract requires before it changes its serving version.
+
+With `promotion: required` this is evidence about the new version beside the old one, with `suites` an accepted run of
+the new version in each of these evaluation suites. A reason and a name override both.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from barograph.contract import Contract
@@ -15,10 +19,12 @@ from cli.shadow.evaluation import evaluate
 from cli.shadow.verify import Verification, verify_bundle
 from sketches.shadow.decision import Outcome
 from warehouse.client import Client
+from warehouse.eval_runs import accepted_runs
 from warehouse.tables import insert_rows
 
 UNUSED_GROUNDS = (
-    "--evidence, --override and --by are not needed: no contract with promotion: required changes its serving version."
+    "--evidence, --override and --by are not needed: no contract with promotion: required or suites changes its "
+    "serving version."
 )
 
 
@@ -36,48 +42,58 @@ class PromotionGrounds:
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """A change of the serving version that needs evidence, or the removal of `promotion: required`."""
+    """A change of the serving version that needs evidence or accepted runs, or the removal of such a requirement."""
 
     contract: Contract
-    replaced: str
-    """The version before."""
+    old: Contract
+    """The contract in force, whose requirements apply."""
     evidence: str = ""
     """Digest of the bundle that justifies it."""
+    eval_runs: tuple[str, ...] = ()
+    """Accepted runs of suites that justify it."""
     override_reason: str = ""
     override_by: str = ""
 
     @property
-    def is_removal(self) -> bool:
-        """Whether the contract no longer requires evidence."""
-        return self.contract.promotion != "required"
+    def needs_evidence(self) -> bool:
+        """Whether an evidence bundle is needed."""
+        return self.old.promotion == "required"
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """The requirements of the contract in force that the new contract no longer has."""
+        evidence = ("promotion: required",) if self.needs_evidence and self.contract.promotion != "required" else ()
+        suites = (f"suites: {each}" for each in self.old.suites if each not in self.contract.suites)
+        return (*evidence, *suites)
 
     @property
     def text(self) -> str:
         """The change in words."""
-        if self.is_removal:
-            return f"{self.contract.model} no longer has promotion: required"
-        return f"version {self.contract.serving} replaces version {self.replaced} of {self.contract.model}"
+        if self.removed:
+            return f"{self.contract.model} no longer has {', '.join(self.removed)}"
+        return f"version {self.contract.serving} replaces version {self.old.serving} of {self.contract.model}"
 
 
 def find_promotions(changes: Iterable[ContractChange], stored: Catalogue) -> list[Promotion]:
-    """Return the changes that need evidence."""
+    """Return the changes that need evidence or accepted runs."""
     result = []
     for change in changes:
         _, old = stored.contracts.get(change.contract.model, ("", None))
-        if old is None or old.promotion != "required":
+        if old is None or not (old.promotion == "required" or old.suites):
             continue
-        if change.contract.promotion != "required" or change.contract.serving != old.serving:
-            result.append(Promotion(change.contract, old.serving))
+        promotion = Promotion(change.contract, old)
+        if promotion.removed or change.contract.serving != old.serving:
+            result.append(promotion)
     return result
 
 
 def justify_promotions(
     client: Client, promotions: Sequence[Promotion], stored: Catalogue, grounds: PromotionGrounds
 ) -> list[Promotion]:
-    """Verify the evidence for promotions, and return them with it.
+    """Verify the evidence for promotions and look up the accepted runs, and return them with both.
 
     Raises:
-        ApplyError: a promotion has neither evidence nor a reason, both are given, or a bundle does not justify it.
+        ApplyError: a promotion has neither what it needs nor a reason, both are given, or a bundle does not justify it.
         BundleError: a bundle was changed.
     """
     if grounds.override_reason or grounds.override_by:
@@ -86,7 +102,7 @@ def justify_promotions(
             raise ApplyError("--override needs a reason and --by a name: give both.")
         if grounds.bundles:
             raise ApplyError("--override applies without evidence: leave it out, or leave out --evidence.")
-        return [Promotion(each.contract, each.replaced, "", reason, name) for each in promotions]
+        return [replace(each, override_reason=reason, override_by=name) for each in promotions]
     verified = [(path, verify_bundle(client, path)) for path in grounds.bundles]
     return [_justified(client, each, verified, stored) for each in promotions]
 
@@ -97,9 +113,10 @@ def store_promotions(client: Client, promotions: Iterable[Promotion], applied_ms
         {
             "model": each.contract.model,
             "contract_id": each.contract.id,
-            "replaced": each.replaced,
+            "replaced": each.old.serving,
             "serving": each.contract.serving,
             "evidence": each.evidence,
+            "eval_runs": list(each.eval_runs),
             "override_reason": each.override_reason,
             "override_by": each.override_by,
             "applied_at": applied_ms,
@@ -112,16 +129,39 @@ def store_promotions(client: Client, promotions: Iterable[Promotion], applied_ms
 def _justified(
     client: Client, promotion: Promotion, verified: Sequence[tuple[Path, Verification]], stored: Catalogue
 ) -> Promotion:
-    if promotion.is_removal:
+    if promotion.removed:
         raise ApplyError(
             f"Refused: {promotion.text}. Keep the key, or give --override REASON and --by NAME, which are stored."
         )
+    evidence = _evidence(client, promotion, verified, stored) if promotion.needs_evidence else ""
+    return replace(promotion, evidence=evidence, eval_runs=_accepted_runs(client, promotion))
+
+
+def _accepted_runs(client: Client, promotion: Promotion) -> tuple[str, ...]:
+    """Return the accepted run of the new version in each suite that the contract in force names."""
+    model, version, suites = promotion.contract.model, promotion.contract.serving, promotion.old.suites
+    runs = accepted_runs(client, model, version) if suites else {}
+    missing = ", ".join(suite for suite in suites if suite not in runs)
+    if missing:
+        raise ApplyError(
+            f"Refused: {promotion.text}, and no accepted run of version {version} is stored for the suites that its "
+            f"contract names: {missing}. Run and import them (`barograph eval import`), and accept them with "
+            f"`barograph eval gate {model} --candidate {version} --policy FILE --accept`. To apply without, give "
+            "--override REASON and --by NAME, which are stored."
+        )
+    return tuple(runs[suite] for suite in suites)
+
+
+def _evidence(
+    client: Client, promotion: Promotion, verified: Sequence[tuple[Path, Verification]], stored: Catalogue
+) -> str:
+    """Return the digest of the bundle that justifies a promotion."""
     model = promotion.contract.model
     problems = []
     for path, verification in verified:
         problem = _problem(client, promotion, verification, stored.contracts[model][0])
         if not problem:
-            return Promotion(promotion.contract, promotion.replaced, verification.bundle.digest)
+            return verification.bundle.digest
         problems.append(f" {path}: {problem}.")
     raise ApplyError(
         f"Refused: {promotion.text}, and its contract has promotion: required.{''.join(problems)} Once "
@@ -142,7 +182,7 @@ def _problem(client: Client, promotion: Promotion, verification: Verification, c
     assert verification.evaluation is not None
     test, decided = verification.evaluation.test, verification.evaluation.decision
     versions = (test.model, test.shadow.candidate, test.shadow.of)
-    if versions != (promotion.contract.model, promotion.contract.serving, promotion.replaced):
+    if versions != (promotion.contract.model, promotion.contract.serving, promotion.old.serving):
         return f"it is about version {test.shadow.candidate} beside version {test.shadow.of} of {test.model}"
     if test.row.contract_id != contract_id:
         return f"it was judged by the contract {test.row.contract_id}, but {contract_id} is in force"

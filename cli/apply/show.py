@@ -66,11 +66,17 @@ def _baseline_line(change: BaselineChange) -> str:
 
 
 def _promotion_line(promotion: Promotion) -> str:
-    if promotion.evidence:
-        return f"~ {promotion.text}, by the evidence {promotion.evidence}"
     if promotion.override_reason:
         return f"! {promotion.text} without evidence, by {promotion.override_by}: {promotion.override_reason}"
-    return f"! {promotion.text}: `barograph apply` needs --evidence BUNDLE, or --override REASON --by NAME"
+    grounds = [f"the evidence {promotion.evidence}"] if promotion.evidence else []
+    if promotion.eval_runs:
+        grounds.append(f"the accepted runs {', '.join(promotion.eval_runs)}")
+    if grounds:
+        return f"~ {promotion.text}, by {' and '.join(grounds)}"
+    needs = ["--evidence BUNDLE"] if promotion.needs_evidence else []
+    if promotion.old.suites:
+        needs.append(f"an accepted run in {', '.join(promotion.old.suites)}")
+    return f"! {promotion.text}: `barograph apply` needs {' and '.join(needs)}, or --override REASON --by NAME"
 
 
 def _contract_lines(change: ContractChange) -> Iterator[str]:

@@ -24,6 +24,12 @@ def demo_command(
     llm: Annotated[
         bool, typer.Option("--llm", help="Run a support bot on a small real language model instead.")
     ] = False,
+    quality: Annotated[
+        bool,
+        typer.Option(
+            "--quality", help="With --llm: a bot that answers from documents, and how often it is wrong, instead."
+        ),
+    ] = False,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also draw the signals into this SVG file.", show_default=False)
     ] = None,
@@ -39,7 +45,8 @@ def demo_command(
     about it.
 
     With --llm, a support bot answers questions with a small language model on this machine, which `make demo-llm`
-    installs: a worse prompt is found, and a change of topics.
+    installs: a worse prompt is found, and a change of topics. With --llm --quality, a bot answers from documents: a
+    check finds planted faults of its citations, and labels correct the rate of a poor judge.
 
     Examples:
         barograph demo
@@ -47,6 +54,7 @@ def demo_command(
         barograph demo --exit --picture flights.svg
         barograph demo --shadow --exit
         barograph demo --llm --exit
+        barograph demo --llm --quality --exit
     """
     # Imported here, so that `--help` stays fast.
     from cli.demo.demo_run import DemoRun
@@ -56,6 +64,8 @@ def demo_command(
 
     if shadow and llm:
         raise CommandError("--shadow and --llm are two demos: leave out one of both.")
+    if quality and not llm:
+        raise CommandError("--quality is a demo with a language model: add --llm.")
     if (shadow or llm) and picture is not None:
         raise CommandError("--picture draws the signals of the demo of drift: leave it out with --shadow and --llm.")
     for number in _SIGNALS:
@@ -63,7 +73,11 @@ def demo_command(
     with ExitStack() as stack:
         terminal = Terminal(is_wide=False)
         demo: DemoRun
-        if llm:
+        if quality:
+            from cli.demo.llm.quality_run import QualityDemo
+
+            demo = QualityDemo(None, terminal, stack)
+        elif llm:
             from cli.demo.llm.run import LlmDemo
 
             demo = LlmDemo(None, terminal, stack)

@@ -27,6 +27,7 @@ class DemoNames:
 DRIFT_DEMO = DemoNames("barograph_demo", "demo-", "demo")
 SHADOW_DEMO = DemoNames("barograph_shadow_demo", "shadow-demo-", "shadow-demo")
 LLM_DEMO = DemoNames("barograph_llm_demo", "llm-demo-", "llm-demo")
+QUALITY_DEMO = DemoNames("barograph_quality_demo", "quality-demo-", "quality-demo")
 POLL_S = 1.0
 """How often processors poll contracts and baselines."""
 PACES = {"flush_s": 1.0, "write_s": 2.0, "score_s": 5.0, "report_s": 1.0, "registry_poll_s": POLL_S}

@@ -29,13 +29,17 @@ from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 
-QUERIES = {name: query for name, query in every_query().items() if name.startswith("evaluations.")}
+QUERIES = {
+    name: query for name, query in every_query().items() if name.startswith(("evaluations.", "suites.", "reviews."))
+}
 END = datetime(2026, 11, 29, tzinfo=UTC)
 BEGIN = END - timedelta(days=1)
 MODEL = "support.bot"
 SECRET = "jane@example.org"
 N = 400
 OFFSETS = count()
+REVIEWED = {"version": "1", "at": int(BEGIN.timestamp() * 1000) + 1, "reason": "random", "probability": 1.0}
+STARTED = {"started_at": int(BEGIN.timestamp() * 1000) + 1}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +58,7 @@ def evaluation(i: int, model: str, version: str, **columns: Any) -> dict[str, An
 
 
 def fill(client: Client) -> None:
-    rng = random.Random(5)
+    rng, score_rng = random.Random(5), random.Random(6)
     rows, labels = [], []
     for i in range(N):
         is_faulty = rng.random() < 0.2
@@ -69,7 +73,7 @@ def fill(client: Client) -> None:
         if i % 10 == 0:
             rows.append(evaluation(i, f"{MODEL}.cited", "cccccccccccc", error="setup-failed"))
         # Scores with ties, a few of them missing: the right ones, the wrong ones, one for all, and without labels.
-        score = round(rng.gauss(0.0 if is_faulty else 1.0, 1.0), 1)
+        score = round(score_rng.gauss(0.0 if is_faulty else 1.0, 1.0), 1)
         for name, version, own_score in (
             ("agrees", "dddddddddddd", score),
             ("agrees", "eeeeeeeeeeee", -score),
@@ -90,6 +94,21 @@ def fill(client: Client) -> None:
     )
     insert_rows(client, "predictions", rows)
     insert_rows(client, "labels", labels)
+    reviews = [
+        row("reviews", evaluator_model=f"{MODEL}.faithful", id=f"g{i}", reviewer=reviewer, label=label, **REVIEWED)
+        for i, reviewer, label in (
+            *((0, "r1", "faulty"), (0, "r2", "faulty"), (1, "r1", "sound"), (1, "r2", "faulty")),
+            *((2, "r1", "unsure"), (3, "r1", "sound"), (4, "r2", "")),
+        )
+    ]
+    reviews.append(row("reviews", evaluator_model="support.bott.faithful", id="g1", label="faulty", **REVIEWED))
+    insert_rows(client, "reviews", reviews)
+    at_ms = int(BEGIN.timestamp() * 1000)
+    for number, (model, prompt) in enumerate(((MODEL, "answer@7"), (MODEL, "answer@8"), ("other", "answer@9"))):
+        own = {"run_id": f"r{number}", "suite": "answers", "prompt": prompt, "version": "1", "items": 60}
+        insert_rows(client, "eval_runs", [row("eval_runs", model=model, **own, mean=0.5, low=0.4, high=0.6, **STARTED)])
+    accepted = {"run_id": "r0", "suite": "answers", "accepted_at": at_ms + 2}
+    insert_rows(client, "eval_acceptances", [row("eval_acceptances", model=MODEL, **accepted)])
 
 
 def ask(client: Client, name: str) -> list[tuple[Any, ...]]:
@@ -142,6 +161,37 @@ def test_the_panel_and_the_library_compute_the_same_rates(client: Client) -> Non
             assert shown[9:] == ("", "no result")
     by_day = read_evaluation_rates(client, models, BEGIN, END, "day")
     assert {group.name for group in by_day.groups} == {"2026-11-28"}
+
+
+def test_the_panel_of_agreement_counts_each_answer_with_a_label_once(client: Client) -> None:
+    condition = f"model = '{MODEL}' AND label != '' AND class != ''"
+    expected = {
+        (each[0], each[1]): list(each[2:])
+        for each in client.rows(
+            "SELECT evaluator, evaluator_version, uniqExactIf(id, label = 'faulty' AND class = 'faulty'), "
+            "uniqExactIf(id, label = 'faulty' AND class = 'sound'), "
+            "uniqExactIf(id, label = 'sound' AND class = 'sound'), "
+            f"uniqExactIf(id, label = 'sound' AND class = 'faulty') FROM evaluations WHERE {condition} GROUP BY ALL"
+        )
+    }
+    shown = {(each[0], each[1]): each for each in ask(client, "evaluations.agreement")}
+    assert {key: list(each[2:6]) for key, each in shown.items()} == expected
+    first = shown["faithful", "aaaaaaaaaaaa"]
+    low, high = (float(end) for end in first[6].split(" – "))
+    assert low < 80 < high
+    low, high = (float(end) for end in first[7].split(" – "))
+    assert low < 70 < high
+
+
+def test_the_panel_of_reviews_counts_people_answers_and_agreement(client: Client) -> None:
+    assert [each[:7] for each in ask(client, "reviews.agreement")] == [("faithful", 2, 3, 3, 1, 2, 0.5)]
+
+
+def test_the_panel_of_suites_shows_runs_and_which_is_accepted(client: Client) -> None:
+    rows = {each[1]: each for each in ask(client, "suites.runs")}
+    assert sorted(rows) == ["answer@7", "answer@8"]
+    assert rows["answer@7"][4:] == (60, 0.5, "40 – 60", "accepted")
+    assert rows["answer@8"][7] == ""
 
 
 def test_the_panel_and_the_library_compute_the_same_trust(client: Client) -> None:

@@ -17,6 +17,7 @@ from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from tests.integration.test_promote import CONTRACT, write_days
 from warehouse.client import Client, connect
+from warehouse.eval_runs import EvalItem, EvalRun, read_runs, store_acceptances, store_run
 
 pytestmark = pytest.mark.engine
 
@@ -206,3 +207,56 @@ def test_an_override_is_stored_and_shown(call: Call, installed: Client) -> None:
     assert "Refused: m no longer has promotion: required." in err
     assert call("apply", "--override", "we stop using it", "--by", "ben", contract=open_again)[0] == 0
     assert "m: promotion: required was removed without evidence" in call("status")[1]
+
+
+def with_suites(version: str, *suites: str) -> Contract:
+    return msgspec.structs.replace(serving(version), promotion="open", suites=suites)
+
+
+def accept_run(client: Client, suite: str, version: str, run_id: str) -> None:
+    answers = tuple(EvalItem(f"i{number}", 1, 1.0, True, {}) for number in range(5))
+    run = EvalRun(
+        model="m",
+        suite=suite,
+        suite_version="1",
+        run_id=run_id,
+        version=version,
+        prompt="",
+        format="inspect-ai",
+        scorer="fact",
+        started_at_ms=1_790_000_000_000,
+        answers=answers,
+        unscored=0,
+    )
+    store_run(client, run, 1_790_000_000_000)
+    stored = next(each for each in read_runs(client, "m") if each.run_id == run_id)
+    store_acceptances(client, [(stored, "first")], "ana", 1_790_000_000_001)
+
+
+def test_a_version_needs_an_accepted_run_in_each_suite_of_the_contract(call: Call, installed: Client) -> None:
+    assert call("apply", "--override", "test", "--by", "ana", contract=with_suites("3", "answers", "tools"))[0] == 0
+    accept_run(installed, "answers", "4", "run-a")
+    accept_run(installed, "tools", "3", "run-of-another-version")
+    code, out, _ = call("plan", contract=with_suites("4", "answers", "tools"))
+    assert code == 3
+    assert "version 4 replaces version 3 of m: `barograph apply` needs an accepted run in answers, tools" in out
+    code, _, err = call("apply", contract=with_suites("4", "answers", "tools"))
+    assert code == 1
+    assert "no accepted run of version 4 is stored for the suites that its contract names: tools." in err
+    code, _, err = call("apply", contract=with_suites("4", "answers"))
+    assert code == 1
+    assert "Refused: m no longer has suites: tools" in err
+
+    accept_run(installed, "tools", "4", "run-b")
+    code, out, err = call("apply", contract=with_suites("4", "answers", "tools"))
+    assert (code, err) == (0, ""), out
+    assert "~ version 4 replaces version 3 of m, by the accepted runs run-a, run-b" in out
+    rows = installed.rows("SELECT replaced, serving, evidence, eval_runs FROM promotions WHERE serving = '4'")
+    assert rows == [("3", "4", "", ["run-a", "run-b"])]
+
+
+def test_suites_are_overridden_with_a_reason_and_a_name(call: Call, installed: Client) -> None:
+    assert call("apply", "--override", "test", "--by", "ana", contract=with_suites("3", "answers"))[0] == 0
+    code, out, err = call("apply", "--override", "hotfix", "--by", "ana", contract=with_suites("4"))
+    assert (code, err) == (0, ""), out
+    assert "! m no longer has suites: answers without evidence, by ana: hotfix" in out

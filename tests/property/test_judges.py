@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.reference import judged_answers
 from tests.reference.judges import (
     ACTIVE,
     ALL_CELLS,
@@ -88,3 +89,14 @@ def test_active_labels_cover_the_rate_only_with_weights(faults: float, budget: i
     assert unweighted[0].coverage <= 0.3
     for _, labels in (at_random, by_doubt):
         assert labels <= 1.05 * budget
+
+
+@pytest.mark.parametrize("evaluator", [*judged_answers.JUDGES, judged_answers.CHECK])
+def test_the_corrected_rate_covers_on_answers_of_a_real_model(evaluator: str) -> None:
+    pairs = judged_answers.verdicts()[evaluator]
+    result = judged_answers.coverage(pairs)
+    assert result.answers == 186
+    assert abs(result.raw - result.truth) > 0.05
+    assert result.covered >= 0.93
+    # Both outcomes are in the file: the file is not of answers that are all wrong.
+    assert 0.1 < result.truth < 0.9

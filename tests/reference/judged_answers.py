@@ -2,11 +2,12 @@
 
 `python -m tests.reference.judged_answers generate` asks the model the questions of the support bot's suite, each with
 its document and with three seeds, and lets the same model judge each answer, with and without the document. It takes
-about ten minutes, needs the dependency group `llm`, and writes tests/golden/judges/judged_answers.jsonl. The truth is
+about an hour, needs the dependency group `llm`, and writes tests/golden/judges/judged_answers.jsonl. The truth is
 whether the answer contains the fact of the suite.
 
-`python -m tests.reference.judged_answers` draws 100 labels of these answers 1,000 times, and prints how often the
-interval of the corrected rate contains the rate of all answers.
+`python -m tests.reference.judged_answers` draws a traffic of 5,000 of these answers 1,000 times, with replacement, and
+gold labels of 100 of them. It prints how often the interval of the corrected rate contains the rate of all answers, for
+the judges and for the grounding check, whose verdicts are computed.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from barograph.prompts.content import PromptMessage
+from numpy.typing import NDArray
 
 from local.language_model import MODEL, LocalLanguageModel
 from sketches.judges.strata import strata_rate
+from streams.evaluator.checks.grounding import GroundingContext, measure_grounding
 from streams.evaluator.judges.chat import ChatParameters, ChatRequest
 from streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
 from streams.evaluator.judges.judge import Judge
@@ -31,7 +34,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BOT = ROOT / "examples/support_bot"
 FILE = ROOT / "tests/golden/judges/judged_answers.jsonl"
 SEEDS = (1, 2, 3)
-LABELS, RESAMPLES = 100, 1_000
+TRAFFIC, LABELS, RESAMPLES = 5_000, 100, 1_000
+GROUNDED = 0.5
+"""Smallest share of an answer's word sequences in the document for the verdict `sound` of the grounding check."""
 SYSTEM = "You answer customers of a shop in one short sentence."
 RUBRIC = """
 rubric: 1
@@ -46,16 +51,19 @@ model: {max_tokens: 24}
 """
 WITH_DOCUMENT = RUBRIC.replace("[prompt, answer]", "[prompt, context, answer]")
 JUDGES = {"without the document": RUBRIC, "with the document": WITH_DOCUMENT}
+"""Name → rubric; the names are in the file."""
+CHECK = f"grounding check, at least {GROUNDED:g}"
 
 
 class Coverage(NamedTuple):
-    """How the rates of one judge compare with the truth."""
+    """How the rates of one evaluator compare with the truth."""
 
     answers: int
+    """Different answers."""
     truth: float
     """Share of faulty answers."""
     raw: float
-    """Share that the judge calls faulty."""
+    """Share that the evaluator calls faulty."""
     covered: float
     """Share of the resamples whose interval contains the truth."""
     width: float
@@ -66,13 +74,12 @@ class Coverage(NamedTuple):
 
 def generate() -> None:
     """Write the judged answers."""
-    lines = (BOT / "evals/questions.jsonl").read_text(encoding="utf-8").splitlines()
     with tempfile.TemporaryDirectory() as folder, LocalLanguageModel(Path(folder), port=0) as server:
         model = ChatEndpoint(ChatEndpointSettings(server.url, MODEL, timeout_s=300.0))
         judges = {name: Judge(parse_rubric(text, name), [model]) for name, text in JUDGES.items()}
         rows = []
-        for item in map(json.loads, lines):
-            document = (BOT / "documents" / f"{item['document']}.md").read_text(encoding="utf-8")
+        for item in _items():
+            document = _document(item)
             for seed in SEEDS:
                 messages = (PromptMessage("system", SYSTEM), PromptMessage("user", f"{document}\n{item['question']}"))
                 parameters = ChatParameters(temperature=0.8, max_tokens=24, seed=seed)
@@ -85,27 +92,52 @@ def generate() -> None:
     FILE.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
+def _items() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (BOT / "evals/questions.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def _document(item: dict[str, Any]) -> str:
+    return (BOT / "documents" / f"{item['document']}.md").read_text(encoding="utf-8")
+
+
 def _normalized(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def coverage(judge: str, seed: int = 24) -> Coverage:
-    """Resample labels of the answers with a verdict of one judge."""
+def verdicts() -> dict[str, NDArray[np.bool_]]:
+    """Return the verdicts and the truth of the answers by evaluator: two columns, each true for `faulty`."""
     rows = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
-    pairs = [(row["judged"][judge] == "faulty", row["faulty"]) for row in rows if row["judged"][judge] is not None]
-    flagged, faulty = np.array(pairs, np.bool_).T
+    pairs = {
+        judge: [(row["judged"][judge] == "faulty", row["faulty"]) for row in rows if row["judged"][judge] is not None]
+        for judge in JUDGES
+    }
+    contexts = {item["id"]: GroundingContext([_document(item)]) for item in _items()}
+    grounded = [(measure_grounding(row["answer"], contexts[row["id"]]).value, row["faulty"]) for row in rows]
+    pairs[CHECK] = [(value < GROUNDED, is_faulty) for value, is_faulty in grounded if value is not None]
+    return {name: np.array(each, np.bool_) for name, each in pairs.items()}
+
+
+def coverage(pairs: NDArray[np.bool_], seed: int = 24) -> Coverage:
+    """Draw traffic and labels of the answers of one evaluator.
+
+    Args:
+        pairs: whether the evaluator, and whether the truth, says faulty, shape (answers, 2).
+        seed: of the random numbers.
+    """
     rng = np.random.default_rng(seed)
-    gold = np.zeros((RESAMPLES, len(pairs)), np.bool_)
-    for row in gold:
-        row[rng.choice(len(pairs), LABELS, replace=False)] = True
+    flagged, faulty = np.moveaxis(pairs[rng.integers(len(pairs), size=(RESAMPLES, TRAFFIC))], 2, 0)
+    gold = np.zeros((RESAMPLES, TRAFFIC), np.bool_)
+    # The answers are drawn independently, so that the first ones are a random part.
+    gold[:, :LABELS] = True
     counts = (gold & flagged, gold & flagged & faulty, gold & ~flagged, gold & ~flagged & faulty)
-    rates = strata_rate(len(pairs), flagged.sum(), *(each.sum(axis=1) for each in counts))
-    truth = float(faulty.mean())
+    judged = np.full(RESAMPLES, TRAFFIC)
+    rates = strata_rate(judged, flagged.sum(axis=1), *(each.sum(axis=1) for each in counts))
+    truth = float(pairs[:, 1].mean())
     is_covered = (rates.rate.low <= truth) & (truth <= rates.rate.high)
     return Coverage(
         len(pairs),
         truth,
-        float(flagged.mean()),
+        float(pairs[:, 0].mean()),
         float(is_covered.mean()),
         float(np.nanmean(rates.rate.high - rates.rate.low)),
         float(np.mean(rates.gold_only.high - rates.gold_only.low)),
@@ -116,12 +148,12 @@ def main(arguments: list[str]) -> None:
     if arguments == ["generate"]:
         generate()
         return
-    print("| judge | answers | faulty | judge says | interval contains the rate | width | width of labels alone |")
+    print("| evaluator | answers | faulty | evaluator says | interval contains the rate | width | labels alone |")
     print("|---|--:|--:|--:|--:|--:|--:|")
-    for judge in JUDGES:
-        each = coverage(judge)
+    for evaluator, pairs in verdicts().items():
+        each, name = coverage(pairs), f"judge {evaluator}" if evaluator in JUDGES else evaluator
         print(
-            f"| {judge} | {each.answers} | {each.truth:.1%} | {each.raw:.1%} | {each.covered:.1%} of {RESAMPLES:,} "
+            f"| {name} | {each.answers} | {each.truth:.1%} | {each.raw:.1%} | {each.covered:.1%} of {RESAMPLES:,} "
             f"| {each.width:.3f} | {each.gold_width:.3f} |"
         )
 

@@ -116,7 +116,7 @@ class GrafanaState:
         return [
             {"uid": uid, "title": entry["dashboard"]["title"], "folderUid": entry["folder"], "type": "dash-db"}
             for uid, entry in self.dashboards.items()
-            if entry["folder"] in expected
+            if not expected or entry["folder"] in expected
         ]
 
     def _evaluated(self) -> list[Json]:

@@ -92,6 +92,42 @@ RATES = table(
 )
 
 
+def _share(part: str, other: str) -> str:
+    """Return the expression for Wilson's interval of `part` among both, in percent."""
+    whole = f"({part} + {other})"
+    ends = (f"100 * {_wilson(part, whole, sign)}" for sign in "-+")
+    return f"if({whole} = 0, '', {interval(*ends)})"
+
+
+AGREEMENT = table(
+    "evaluations.agreement",
+    f"""
+    SELECT
+        evaluator,
+        evaluator_version AS version,
+        countIf(label = 'faulty' AND class = 'faulty') AS "faulty, flagged",
+        countIf(label = 'faulty' AND class = 'sound') AS "faulty, missed",
+        countIf(label = 'sound' AND class = 'sound') AS "sound, accepted",
+        countIf(label = 'sound' AND class = 'faulty') AS "sound, flagged",
+        {_share('"faulty, flagged"', '"faulty, missed"')} AS "sensitivity, %",
+        {_share('"sound, accepted"', '"sound, flagged"')} AS "specificity, %"
+    FROM ({_ONCE})
+    WHERE label != '' AND class != ''
+    GROUP BY evaluator, evaluator_version
+    ORDER BY evaluator, max(at) DESC, evaluator_version
+    LIMIT 100
+    """,
+    "evaluator:text",
+    "version:text",
+    "faulty, flagged",
+    "faulty, missed",
+    "sound, accepted",
+    "sound, flagged",
+    "sensitivity, %:text",
+    "specificity, %:text",
+)
+
+
 def _auroc_end(sign: str) -> str:
     """Return the expression for an end of the interval of `sketches.judges.trust`."""
     half = f"{_Z} * sqrt(variance) / (auroc * (1 - auroc))"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -16,12 +15,11 @@ from barograph.prompts.records import PromptRecord
 
 import examples.support_bot
 from cli.apply import apply_all
-from cli.demo.demo_run import DemoRun
-from cli.demo.errors import DemoError
 from cli.demo.fresh_start import LLM_DEMO
 from cli.demo.llm.bot_process import BotProcess
 from cli.demo.llm.evaluated import unevaluated
 from cli.demo.llm.findings import expectations, read_findings, report_findings, rolled_back
+from cli.demo.llm.model_demo import ModelDemo
 from cli.demo.llm.training import (
     CANDIDATE,
     HOUR_S,
@@ -60,7 +58,7 @@ CHANGED_TOPIC, CHANGED_SHARE = "returns", 0.7
 AUTHOR = "demo"
 
 
-class LlmDemo(DemoRun):
+class LlmDemo(ModelDemo):
     """A support bot on a real language model on this machine."""
 
     def __init__(self, root: Path | None, terminal: Terminal, stack: ExitStack) -> None:
@@ -115,13 +113,6 @@ class LlmDemo(DemoRun):
 
     # ------------------------------------------------------------------------------------------ steps
 
-    def _start_model(self) -> LocalLanguageModel:
-        with self._timed("model"):
-            model = LocalLanguageModel(self._local.root / "language-model", log_dir=self._local.log_dir)
-            model.start()
-            self._stack.callback(model.stop)
-        return model
-
     def _register_prompts(self, settings: Settings, at_s: int) -> None:
         # Two contents of one prompt, registered one after the other.
         files = (PROMPTS_FOLDER / "answer.yaml", PROMPTS_FOLDER / "answer_verbose.yaml")
@@ -162,7 +153,7 @@ class LlmDemo(DemoRun):
     def _warm_up(self, settings: Settings, client: Client, bot: BotProcess, first: Contract) -> None:
         self._report.heading(f"Answer {WARM_UP_CALLS} questions, and barograph infer: the contract and the baseline")
         with self._timed("warm-up"):
-            self._wait(lambda: _recorded(client) >= WARM_UP_CALLS, PHASE_S, "the first generations", bot)
+            self._wait(lambda: _recorded(client) >= WARM_UP_CALLS, PHASE_S, "the first generations", bot.check)
         with self._timed("infer"):
             result = infer_contract(client, self._folder / "training.parquet", first)
             written = write_result(result, self._folder, force=True)
@@ -177,7 +168,10 @@ class LlmDemo(DemoRun):
         most = len(bot.calls()) + COMPARED_CALLS
         with self._timed("comparison"):
             self._wait(
-                lambda: rolled_back(client) is not None or len(bot.calls()) >= most, PHASE_S, "the comparison", bot
+                lambda: rolled_back(client) is not None or len(bot.calls()) >= most,
+                PHASE_S,
+                "the comparison",
+                bot.check,
             )
 
     def _change_topics(self, bot: BotProcess) -> None:
@@ -185,18 +179,7 @@ class LlmDemo(DemoRun):
         bot.command(f"mix {CHANGED_TOPIC} {CHANGED_SHARE}")
         most = len(bot.calls()) + CHANGED_CALLS
         with self._timed("changed topics"):
-            self._wait(lambda: len(bot.calls()) >= most, PHASE_S, "the changed topics", bot)
-
-    def _wait(self, condition: Callable[[], bool], timeout_s: float, what: str, bot: BotProcess | None = None) -> None:
-        assert self._supervisor is not None
-        until_s = time.monotonic() + timeout_s
-        while not condition():
-            self._supervisor.poll()
-            if bot is not None:
-                bot.check()
-            if time.monotonic() > until_s:
-                raise DemoError(f"Waited {timeout_s:.0f} s for {what}. See the logs in {self._local.log_dir}.")
-            time.sleep(0.5)
+            self._wait(lambda: len(bot.calls()) >= most, PHASE_S, "the changed topics", bot.check)
 
 
 def _recorded(client: Client) -> int:

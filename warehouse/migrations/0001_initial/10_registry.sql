@@ -52,14 +52,15 @@ CREATE TABLE IF NOT EXISTS promotions
     replaced LowCardinality(String) COMMENT 'Version that the contract before it named in serving',
     serving LowCardinality(String) COMMENT 'Version that the contract names in serving; empty if it no longer names one',
     evidence String COMMENT 'Digest of the evidence bundle: SHA-256 of its manifest; empty without a bundle',
-    override_reason String COMMENT 'Reason for applying the contract without a bundle; empty with one',
+    eval_runs Array(String) COMMENT 'Accepted runs of the new version in the suites that the contract before it named',
+    override_reason String COMMENT 'Reason for applying the contract without what it requires; else empty',
     override_by String COMMENT 'Name given with the reason',
     applied_at DateTime64(3, 'UTC') COMMENT 'Time at which the contract was applied'
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (model, applied_at, contract_id)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
-COMMENT 'Every change of the serving version of a contract with promotion: required, and every removal of that key; kept forever.';
+COMMENT 'Every change of the serving version of a contract with promotion: required or suites, and every removal of these; kept forever.';
 
 CREATE TABLE IF NOT EXISTS topics
 (

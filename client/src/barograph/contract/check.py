@@ -21,6 +21,7 @@ from barograph.contract import (
     format_duration,
 )
 from barograph.contract.alerts_section import alert_check_failures
+from barograph.contract.consumers import consumer_faults
 from barograph.contract.evaluators_section import evaluator_failures
 from barograph.contract.kinds import Path, describe_path, name_fault
 from barograph.contract.label_values import flag_value, positive_value
@@ -144,6 +145,7 @@ def check_failures(contract: Contract) -> list[CheckFailure]:
         *_text(contract),
         *_rollback(contract),
         *_serving(contract),
+        *_consumers(contract),
         *_costs(contract),
         *(CheckFailure(*arguments) for arguments in evaluator_failures(contract)),
         *_performance(contract),
@@ -165,6 +167,7 @@ def _names(contract: Contract) -> Iterator[CheckFailure]:
     ]
     named += [(("prices", position, "version"), price.version) for position, price in enumerate(contract.prices)]
     named += [(("deployments", version), version) for version in contract.deployments]
+    named += [(("consumers", name), name) for name in contract.consumers]
     named += [(("ignored", name), name) for name in contract.ignored]
     for path, name in named:
         fault = name_fault(name)
@@ -483,12 +486,21 @@ def _is_version(text: str) -> bool:
 
 
 def _serving(contract: Contract) -> Iterator[CheckFailure]:
-    if contract.promotion == "required" and not contract.serving:
-        message = "is required with promotion: required; write the version whose answers are used"
-        yield CheckFailure(("serving",), message, (("promotion",),))
+    for key, is_set in (("promotion", contract.promotion == "required"), ("suites", bool(contract.suites))):
+        if is_set and not contract.serving:
+            cause = "promotion: required" if key == "promotion" else key
+            message = f"is required with {cause}; write the version whose answers are used"
+            yield CheckFailure(("serving",), message, ((key,),))
     if contract.shadow is not None and contract.serving not in ("", contract.shadow.of):
         message = f"{quoted(contract.shadow.of)} is not the version of serving, {quoted(contract.serving)}; write that"
         yield CheckFailure(("shadow", "of"), message, (("serving",),))
+
+
+def _consumers(contract: Contract) -> Iterator[CheckFailure]:
+    fields = frozenset(field.name for field in contract.fields)
+    for name, consumer in contract.consumers.items():
+        for member, fault in consumer_faults(consumer, fields):
+            yield CheckFailure(("consumers", name, member) if member else ("consumers", name), fault)
 
 
 def _costs(contract: Contract) -> Iterator[CheckFailure]:

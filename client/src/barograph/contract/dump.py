@@ -23,6 +23,7 @@ from barograph.contract import (
 )
 from barograph.contract.alerts_section import alert_settings
 from barograph.contract.check import check_contract, default_slice_source, default_source
+from barograph.contract.consumers import DeclaredConsumer
 from barograph.contract.evaluators_section import evaluator_settings
 from barograph.contract.keys import FORMAT_VERSION
 from barograph.contract.yaml_text import (
@@ -93,6 +94,8 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         lines.append(f"serving: {text_scalar(contract.serving)}")
     if contract.promotion != "open":
         lines.append(f"promotion: {contract.promotion}")
+    if contract.suites:
+        lines.append(f"suites: {flow_list(map(text_scalar, contract.suites))}")
     if contract.fallback != Fallback():
         lines.append(f"fallback: {flow_map(_fallback_settings(contract.fallback))}")
     if contract.prices:
@@ -107,6 +110,10 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         "deployments", {name: _changed_scalars(facts, Deployment()) for name, facts in contract.deployments.items()}
     )
     lines += _block("evaluators", {name: evaluator_settings(each) for name, each in contract.evaluators.items()})
+    lines += _block(
+        "consumers",
+        {name: _changed_scalars(each, DeclaredConsumer(owner="")) for name, each in contract.consumers.items()},
+    )
     psi, rates = contract.thresholds, contract.rate_thresholds
     lines.append("thresholds:")
     lines.append(f"  psi: {flow_map({key: number_scalar(getattr(psi, key)) for key in psi.__struct_fields__})}")
@@ -192,7 +199,9 @@ def _changed_scalars(struct: msgspec.Struct, default: msgspec.Struct) -> dict[st
     return {name: _scalar(value) for name, value in values.items() if value != getattr(default, name)}
 
 
-def _scalar(value: str | float) -> str:
+def _scalar(value: str | float | tuple[str, ...]) -> str:
+    if isinstance(value, tuple):
+        return flow_list(map(text_scalar, value))
     if isinstance(value, bool):
         return flag_scalar(value)
     return text_scalar(value) if isinstance(value, str) else number_scalar(value)

@@ -30,6 +30,7 @@ from barograph.contract import (
 )
 from barograph.contract.alerts_section import build_alerts
 from barograph.contract.check import check_failures, default_slice_source, default_source
+from barograph.contract.consumers import DeclaredConsumer
 from barograph.contract.dump import dump_contract
 from barograph.contract.evaluators_section import build_evaluators
 from barograph.contract.keys import CONTRACT, FORMAT_VERSION
@@ -123,6 +124,7 @@ def _build(values: Mapping[str, Any]) -> Contract:
             "season",
             "serving",
             "promotion",
+            "suites",
             "user",
             "ignored",
         )
@@ -162,6 +164,11 @@ def _build(values: Mapping[str, Any]) -> Contract:
         settings["budget"] = Budget(**values["budget"])
     if "deployments" in values:
         settings["deployments"] = {name: Deployment(**facts) for name, facts in values["deployments"].items()}
+    if "consumers" in values:
+        settings["consumers"] = {
+            name: DeclaredConsumer(**{"owner": "", **each, "fields": tuple(each.get("fields", ()))})
+            for name, each in values["consumers"].items()
+        }
     if "evaluators" in values:
         settings["evaluators"] = build_evaluators(values["evaluators"])
     thresholds = values.get("thresholds", {})

@@ -591,6 +591,18 @@ DEPLOYMENT = RecordKind(
     )
 )
 
+CONSUMER = RecordKind(
+    (
+        Key(
+            "owner", NameKind(), "The people to ask before something changes for it.", default="pricing", required=True
+        ),
+        Key("group", TextKind(), "Its consumer group in Kafka.", default="none"),
+        Key("user", TextKind(), "Its user in ClickHouse.", default="none"),
+        Key("dashboard", TextKind(), "The uid of its dashboard in Grafana.", default="none"),
+        Key("fields", ListKind(NameKind(), is_distinct=True), "The fields that it needs.", default="not stated"),
+    )
+)
+
 _PSI_THRESHOLD = NumberKind(0.0, 100.0, above=True)
 _RATE_THRESHOLD = NumberKind(0.0, 1.0, above=True)
 
@@ -752,6 +764,12 @@ CONTRACT = RecordKind(
             default=_CONTRACT.promotion,
         ),
         Key(
+            "suites",
+            ListKind(NameKind(), is_distinct=True),
+            "Evaluation suites in which a version must be accepted before `barograph apply` sets `serving` to it.",
+            default="[]",
+        ),
+        Key(
             "fallback",
             FALLBACK,
             "When serving uses the fallback of the model, and when the model again.",
@@ -769,6 +787,12 @@ CONTRACT = RecordKind(
             _SOURCE,
             "The member of events that names the user, for costs by user: `context.NAME`.",
             default="no costs by user",
+        ),
+        Key(
+            "consumers",
+            MapKind(CONSUMER),
+            "Who reads the model's topics, tables and dashboards, by name ([consumers](consumers.md)).",
+            default="none declared",
         ),
         Key(
             "deployments",

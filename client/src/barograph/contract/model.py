@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from barograph.contract.alerts import Alerts
+from barograph.contract.consumers import DeclaredConsumer
 from barograph.contract.evaluators import Evaluator
 
 FieldType = Literal["float", "int", "bool", "category", "timestamp"]
@@ -347,7 +348,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 
     LATER: ClassVar = (
         *("season", "arms", "shadow", "text", "rollback", "serving", "promotion", "fallback", "alerts", "columns"),
-        *("prices", "budget", "user", "deployments", "evaluators"),
+        *("prices", "budget", "user", "deployments", "evaluators", "suites", "consumers"),
     )
 
     model: str
@@ -400,6 +401,10 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """The version whose answers are used; empty if the contract does not state it."""
     promotion: Literal["open", "required"] = "open"
     """`required`: `barograph apply` changes `serving` only with evidence for the new version."""
+    consumers: dict[str, DeclaredConsumer] = msgspec.field(default_factory=dict)
+    """Who reads the model's topics, tables and dashboards."""
+    suites: tuple[str, ...] = ()
+    """Evaluation suites in which a version must be accepted before `barograph apply` sets `serving` to it."""
     prices: tuple[TokenPrice, ...] = ()
     """What tokens cost, for calls whose cost is not observed."""
     budget: Budget = Budget()

@@ -1,0 +1,79 @@
+"""Who is affected by a change of a contract: the readers of fields that it removes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from barograph.contract import Contract
+
+from cli.apply.grafana import connect as connect_grafana
+from cli.consumers.grafana_readers import OWN_PAGES, dashboards_with, read_dashboards
+from cli.consumers.query_log import QueryLogMissing, table_names, users_of_field
+from cli.settings import Settings
+from cli.terminal import plural
+from warehouse.client import Client
+
+QUERIES_OF = timedelta(days=90)
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedField:
+    """A field that a new contract no longer has."""
+
+    contract: Contract
+    """The contract in force, which has the field and the consumers."""
+    name: str
+
+
+def removed_fields(in_force: Mapping[str, Contract], new: Mapping[str, Contract]) -> list[RemovedField]:
+    """Return the fields that new contracts no longer have."""
+    return [
+        RemovedField(old, field.name)
+        for model, contract in new.items()
+        if (old := in_force.get(model)) is not None
+        for field in old.fields
+        if field.name not in {each.name for each in contract.fields}
+    ]
+
+
+def impact_notes(settings: Settings, client: Client, removed: list[RemovedField]) -> Iterator[str]:
+    """Say of each removed field who reads it: consumers that declare it, users and dashboards whose SQL names it."""
+    if not removed:
+        return
+    since = datetime.now(UTC) - QUERIES_OF
+    with ExitStack() as stack:
+        dashboards: list[str] = []
+        grafana = None
+        if settings.grafana is not None:
+            grafana = stack.enter_context(connect_grafana(settings.grafana))
+            dashboards = [each.name for each in read_dashboards(grafana, table_names(client), OWN_PAGES)]
+        unknown = ""
+        for each in removed:
+            observed = {}
+            try:
+                observed = {
+                    ("user", user): f" ({plural(n, 'query', 'queries')})"
+                    for user, n in users_of_field(client, each.name, since).items()
+                }
+            except QueryLogMissing as error:
+                unknown = str(error)
+            if grafana is not None:
+                observed |= {("dashboard", uid): "" for uid in dashboards_with(grafana, dashboards, each.name)}
+            readers = list(_describe(each, observed))
+            text = f"is read by {', '.join(readers)}" if readers else "has no reader that is declared or was observed"
+            yield f"field {each.name} of {each.contract.model} is removed: it {text}."
+        if unknown:
+            yield unknown
+
+
+def _describe(removed: RemovedField, observed: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    consumers = {(each.way, each.reader): (name, each) for name, each in removed.contract.consumers.items()}
+    for key, (name, consumer) in consumers.items():
+        if removed.name in consumer.fields or key in observed:
+            yield f"{name} of {consumer.owner} ({key[0]} {key[1]})"
+    for key, evidence in observed.items():
+        if key not in consumers:
+            yield f"{key[0]} {key[1]}, which is not declared{evidence}"

@@ -1,0 +1,1 @@
+"""`barograph consumers`: who reads topics, tables and dashboards, compared with what contracts declare."""

@@ -1,0 +1,119 @@
+"""Users of ClickHouse that read the tables of Barograph, from `system.query_log`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from cli.consumers.readers import Reader, listed
+from warehouse.client import Client
+from warehouse.errors import WarehouseError
+from warehouse.roles import PREFIX
+
+UNKNOWN_TABLE, NO_ACCESS = 60, 497
+QUERY_LOG = "system.query_log"
+# Roles of Barograph's own processors and commands; people and dashboards are readers like any other.
+_OF_PEOPLE = ("barograph_analyst", "barograph_grafana")
+_OF_OTHERS = """
+FROM QUERY_LOG
+WHERE type = 'QueryFinish' AND query_kind = 'Select' AND is_initial_query
+    AND event_date >= toDate({since:DateTime}) AND event_time >= {since:DateTime}
+    AND arrayExists(each -> startsWith(each, {prefix:String}), tables)
+    AND user != currentUser() AND user NOT IN {own_users:Array(String)}
+"""
+_READERS = f"""
+SELECT
+    user,
+    arraySort(groupUniqArrayArray(200)(arrayFilter(each -> startsWith(each, {{prefix:String}}), tables))),
+    arraySort(groupUniqArrayArray(1000)(arrayFilter(each -> startsWith(each, {{prefix:String}}), columns))),
+    min(event_time),
+    max(event_time),
+    count(),
+    arraySort(groupUniqArray(20)(concat(
+        multiIf(http_user_agent != '', http_user_agent, client_name != '', client_name, 'unknown client'),
+        ' at ', toString(address)))) AS origins
+{_OF_OTHERS}
+GROUP BY user
+ORDER BY user
+"""
+_OF_FIELD = f"""
+SELECT user, count()
+{_OF_OTHERS}
+    AND position(query, concat('\'\'', {{field:String}}, '\'\'')) > 0
+GROUP BY user
+ORDER BY user
+"""
+
+
+class QueryLogMissing(Exception):
+    """ClickHouse keeps no query log, or this user may not read it; the message says which."""
+
+
+def read_users(client: Client, since: datetime, log: str = QUERY_LOG) -> Iterator[Reader]:
+    """Read which other users have selected from the tables.
+
+    Args:
+        client: the connection; its user needs SELECT on the query log.
+        since: start of the range.
+        log: the table of the log.
+
+    Raises:
+        QueryLogMissing: there is no log that can be read.
+    """
+    prefix = f"{client.database}."
+    for user, tables, columns, first, last, n, origins in _ask(client, _READERS, log, since):
+        yield Reader(
+            "user",
+            user,
+            tuple(each.removeprefix(prefix) for each in tables),
+            tuple(each.removeprefix(prefix) for each in columns),
+            first,
+            last,
+            n,
+            listed(origins),
+        )
+
+
+def users_of_field(client: Client, field: str, since: datetime, log: str = QUERY_LOG) -> dict[str, int]:
+    """Return the users whose queries name a field as a text, with the number of such queries.
+
+    Raises:
+        QueryLogMissing: there is no log that can be read.
+    """
+    return dict(_ask(client, _OF_FIELD, log, since, field=field))
+
+
+def table_names(client: Client) -> list[str]:
+    """Return the names of Barograph's tables and views."""
+    return [str(name) for (name,) in client.rows("SELECT name FROM system.tables WHERE database = currentDatabase()")]
+
+
+def _ask(client: Client, sql: str, log: str, since: datetime, **parameters: str) -> list[tuple[Any, ...]]:
+    values = {"since": since, "prefix": f"{client.database}.", "own_users": _own_users(client)}
+    try:
+        return client.rows(sql.replace("QUERY_LOG", log), values | parameters)
+    except WarehouseError as error:
+        if error.code == UNKNOWN_TABLE:
+            raise QueryLogMissing(
+                "ClickHouse keeps no query log, so users that read tables are unknown: enable query_log in its "
+                "configuration."
+            ) from error
+        if error.code == NO_ACCESS:
+            raise QueryLogMissing(
+                f"The user may not read {log}, so users that read tables are unknown: GRANT SELECT ON {log}."
+            ) from error
+        raise
+
+
+def _own_users(client: Client) -> list[str]:
+    """Return the users with a role of Barograph's processors or commands."""
+    try:
+        rows = client.rows(
+            "SELECT DISTINCT user_name FROM system.role_grants WHERE user_name IS NOT NULL "
+            "AND startsWith(granted_role_name, {prefix:String}) AND granted_role_name NOT IN {people:Array(String)}",
+            {"prefix": PREFIX, "people": list(_OF_PEOPLE)},
+        )
+    except WarehouseError:
+        return []
+    return [str(name) for (name,) in rows]

@@ -1,0 +1,41 @@
+"""Reads all readers: from Kafka, ClickHouse and Grafana."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from barograph.contract import Contract
+
+from cli.apply.grafana import connect as connect_grafana
+from cli.consumers.grafana_readers import OWN_PAGES, read_dashboards
+from cli.consumers.kafka_groups import read_groups
+from cli.consumers.query_log import QueryLogMissing, read_users, table_names
+from cli.consumers.readers import ConsumerReport, Reader, compare_readers
+from cli.settings import Settings
+from warehouse.client import Client
+
+
+def read_consumers(
+    settings: Settings, client: Client, contracts: Sequence[Contract], since: datetime
+) -> ConsumerReport:
+    """Read who reads, and compare with the contracts.
+
+    Args:
+        settings: where Kafka, ClickHouse and Grafana are.
+        client: the connection to ClickHouse.
+        contracts: the contracts in force.
+        since: start of the range of queries.
+    """
+    observed: list[Reader] = list(read_groups(settings.processor()))
+    notes = []
+    try:
+        observed += read_users(client, since)
+    except QueryLogMissing as error:
+        notes.append(str(error))
+    if settings.grafana is None:
+        notes.append("No Grafana is set, so dashboards that read tables are unknown: set grafana.url.")
+    else:
+        with connect_grafana(settings.grafana) as grafana:
+            observed += read_dashboards(grafana, table_names(client), OWN_PAGES)
+    return compare_readers(contracts, observed, notes)

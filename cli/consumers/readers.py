@@ -1,0 +1,85 @@
+"""A reader that was observed, and how it compares with the contracts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from barograph.contract import Contract
+
+MAX_LISTED = 5
+Way = Literal["group", "user", "dashboard"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A consumer group, a user of ClickHouse, or a dashboard or rule group of Grafana."""
+
+    way: Way
+    name: str
+    reads: tuple[str, ...]
+    """Topics, or tables and views."""
+    columns: tuple[str, ...] = ()
+    """Columns of tables, as `table.column`."""
+    first: datetime | None = None
+    """Its first read in the range; None if the source does not say."""
+    last: datetime | None = None
+    volume: int = 0
+    """Messages that a group has read and that are still stored, or queries of a user; 0 for a dashboard."""
+    origin: str = ""
+    """Client ids and hosts, addresses, or the title and URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredReader:
+    """A consumer of a contract, and what was observed of it."""
+
+    model: str
+    name: str
+    owner: str
+    way: Way
+    reader: str
+    fields: tuple[str, ...]
+    observed: Reader | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerReport:
+    """All readers."""
+
+    declared: tuple[DeclaredReader, ...]
+    strangers: tuple[Reader, ...]
+    """Readers that no contract declares."""
+    notes: tuple[str, ...] = ()
+    """What could not be looked up, and why."""
+
+
+def compare_readers(
+    contracts: Iterable[Contract], observed: Iterable[Reader], notes: Iterable[str] = ()
+) -> ConsumerReport:
+    """Compare the readers with the consumers of all contracts: topics and tables are shared by all models."""
+    by_key: Mapping[tuple[str, str], Reader] = {(each.way, each.name): each for each in observed}
+    declared = tuple(
+        DeclaredReader(
+            contract.model,
+            name,
+            consumer.owner,
+            consumer.way,  # type: ignore[arg-type]
+            consumer.reader,
+            consumer.fields,
+            by_key.get((consumer.way, consumer.reader)),
+        )
+        for contract in contracts
+        for name, consumer in contract.consumers.items()
+    )
+    known = {(each.way, each.reader) for each in declared}
+    strangers = tuple(reader for key, reader in sorted(by_key.items()) if key not in known)
+    return ConsumerReport(declared, strangers, tuple(notes))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Join the first names, and say how many more there are."""
+    more = len(names) - MAX_LISTED
+    return ", ".join(names[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,47 @@
+"""Output of `barograph consumers`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from cli.consumers.readers import ConsumerReport, Reader, listed
+from cli.terminal import AlignedTable, Terminal, utc_minute
+
+
+def consumers_json(report: ConsumerReport) -> dict[str, Any]:
+    """Convert a report for `Terminal.json`."""
+    return asdict(report)
+
+
+def print_consumers(terminal: Terminal, report: ConsumerReport) -> None:
+    """Print declared consumers, then strangers."""
+    terminal.line("Declared consumers", "bold")
+    if report.declared:
+        table = AlignedTable("model", "consumer", "owner", "reads as", "observed", "last")
+        for each in report.declared:
+            reader = each.observed
+            table.row(
+                *(each.model, each.name, each.owner, f"{each.way} {each.reader}"),
+                "not observed" if reader is None else listed(reader.reads),
+                _last(reader),
+            )
+        terminal.table(table)
+    else:
+        terminal.line("No contract declares consumers: write a section `consumers`.")
+    terminal.line()
+    terminal.line("Readers that no contract declares", "bold")
+    if report.strangers:
+        table = AlignedTable("reader", "reads", "volume", "first", "last", "where", numbers=("volume",))
+        for reader in report.strangers:
+            first = "-" if reader.first is None else utc_minute(reader.first)
+            volume = f"{reader.volume:,}" if reader.volume else "-"
+            table.row(f"{reader.way} {reader.name}", listed(reader.reads), volume, first, _last(reader), reader.origin)
+        terminal.table(table)
+    else:
+        terminal.line("None.")
+    terminal.changes(f"! {note}" for note in report.notes)
+
+
+def _last(reader: Reader | None) -> str:
+    return "-" if reader is None or reader.last is None else utc_minute(reader.last)

@@ -1,0 +1,51 @@
+"""Who reads what a model produces, as its contract declares it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+WAYS = ("group", "user", "dashboard")
+"""Members of a consumer that say how it reads; each has exactly one."""
+
+
+class DeclaredConsumer(msgspec.Struct, frozen=True, kw_only=True):
+    """One reader of a model's topics or tables."""
+
+    owner: str
+    """The people to ask before something changes for it."""
+    group: str = ""
+    """Its consumer group in Kafka."""
+    user: str = ""
+    """Its user in ClickHouse."""
+    dashboard: str = ""
+    """The uid of its dashboard in Grafana."""
+    fields: tuple[str, ...] = ()
+    """The fields that it needs; empty: not stated."""
+
+    @property
+    def way(self) -> str:
+        """How it reads: one of `WAYS`."""
+        return next(way for way in WAYS if getattr(self, way))
+
+    @property
+    def reader(self) -> str:
+        """The name of the group, user or dashboard."""
+        return str(getattr(self, self.way))
+
+
+def consumer_faults(consumer: DeclaredConsumer, fields: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Check a consumer, and yield the member and the fault of each problem.
+
+    Args:
+        consumer: what the contract says.
+        fields: names of the contract's fields.
+    """
+    ways = [way for way in WAYS if getattr(consumer, way)]
+    if len(ways) != 1:
+        ways_set = "none is" if not ways else f"{' and '.join(ways)} are"
+        yield "", f"needs exactly one of {', '.join(WAYS)}, and {ways_set} set"
+    for name in consumer.fields:
+        if name not in fields:
+            yield "fields", f"{name!r} is no field of the contract; remove it, or correct its name"

@@ -1,0 +1,243 @@
+"""Undeclared consumers, on real Kafka: groups, users of a query log, dashboards, and who reads a removed field.
+
+The local engine keeps no query log. Rows with its columns, in a table of the test, are used instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from barograph.contract import Contract
+from barograph.contract.consumers import DeclaredConsumer
+from barograph.contract.file import dump_contract
+from confluent_kafka import Consumer, Producer
+
+from cli.apply import apply_all, impact, plan_all
+from cli.apply.show import plan_lines
+from cli.consumers import read
+from cli.consumers.query_log import QueryLogMissing, read_users, users_of_field
+from cli.consumers.readers import ConsumerReport
+from cli.settings import Settings
+from local.clickhouse import LocalClickHouse
+from local.kafka import LocalKafka
+from tests.support.pipeline import PATIENCE_S, simple_baseline, simple_contract, wait_for
+from tests.support.stub_grafana import StubGrafana, serving
+from warehouse.client import Client, connect
+
+pytestmark = [pytest.mark.broker, pytest.mark.engine]
+
+LOG = "recorded_queries"
+NOW = datetime.now(UTC).replace(microsecond=0)
+DECLARED = {
+    "pricing": DeclaredConsumer(owner="pricing", group="pricing", fields=("x",)),
+    "archive": DeclaredConsumer(owner="storage", group="archive"),
+    "reporting": DeclaredConsumer(owner="finance", user="reporting"),
+    "science": DeclaredConsumer(owner="science", user="science", fields=("x", "k")),
+    "revenue": DeclaredConsumer(owner="finance", dashboard="revenue"),
+}
+
+
+def contract(**changes: Any) -> Contract:
+    return simple_contract(consumers=DECLARED, **changes)
+
+
+@pytest.fixture
+def grafana() -> Iterator[StubGrafana]:
+    with serving() as stub:
+        yield stub
+
+
+@pytest.fixture
+def settings(
+    broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str, grafana: StubGrafana
+) -> Iterator[Settings]:
+    warehouse = engine.address(topic_prefix.rstrip("-"))
+    result = Settings(
+        bootstrap_servers=broker.bootstrap_servers,
+        warehouse=warehouse,
+        topic_prefix=topic_prefix,
+        predictions_partitions=2,
+    )
+    apply_all(result, [(contract(), dump_contract(contract()))], [simple_baseline()], reason="a test")
+    yield replace(result, grafana=grafana.settings())
+    with connect(replace(warehouse, database="default")) as client:
+        client.command(f"DROP DATABASE IF EXISTS {warehouse.database}")
+
+
+def read_topic(settings: Settings, group: str, *, commits: bool) -> Consumer:
+    """Join a group, and read until a message arrived; the caller closes the consumer."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.bootstrap_servers,
+            "group.id": group,
+            "client.id": f"{group}-1",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    consumer.subscribe([settings.topics.predictions])
+    message: Any = wait_for(lambda: consumer.poll(1.0), f"a message for {group}", PATIENCE_S)
+    assert message.error() is None
+    if commits:
+        consumer.commit(message=message, asynchronous=False)
+    return consumer
+
+
+def record_queries(client: Client) -> None:
+    """Write rows with the columns of `system.query_log`."""
+    client.command(
+        f"CREATE TABLE {LOG} (type String, query_kind String, event_date Date, event_time DateTime, user String, "
+        "query String, tables Array(String), columns Array(String), http_user_agent String, client_name String, "
+        "address IPv6, is_initial_query UInt8) ENGINE = MergeTree ORDER BY event_time"
+    )
+    for user, query, days in (
+        ("reporting", "SELECT avg(score) FROM predictions", 1),
+        ("science", "SELECT features['k'] FROM predictions", 2),
+        ("scraper", "SELECT features['x'] FROM predictions", 3),
+        ("scraper", "SELECT features['x'], score FROM predictions", 1),
+        ("intern", "SELECT count() FROM labels", 1),
+        ("long-ago", "SELECT 1 FROM labels", 90),
+    ):
+        table = query.rpartition(" ")[2]
+        client.command(
+            f"INSERT INTO {LOG} SELECT 'QueryFinish', 'Select', toDate(time), time, {{user:String}}, {{query:String}}, "
+            f"['{client.database}.{table}'], ['{client.database}.{table}.score', 'other.t.c'], 'python', '', "
+            "toIPv6('::ffff:10.1.2.3'), 1 FROM (SELECT now() - INTERVAL {days:UInt32} DAY AS time)",
+            {"user": user, "query": query, "days": days},
+        )
+    # Neither another database, nor a failed query, nor an insert counts.
+    for kind, query_kind, table in (
+        ("QueryFinish", "Select", "other.predictions"),
+        ("ExceptionWhileProcessing", "Select", f"{client.database}.predictions"),
+        ("QueryFinish", "Insert", f"{client.database}.predictions"),
+    ):
+        client.command(
+            f"INSERT INTO {LOG} SELECT '{kind}', '{query_kind}', today(), now(), 'nobody', 'q', ['{table}'], [], '', "
+            "'', toIPv6('::1'), 1"
+        )
+
+
+def add_dashboard(grafana: StubGrafana, uid: str, sql: str) -> None:
+    panel = {"targets": [{"rawSql": sql, "datasource": {"type": "grafana-clickhouse-datasource"}}]}
+    dashboard = {"uid": uid, "title": uid.title(), "panels": [panel]}
+    grafana.state.dashboards[uid] = {
+        **{"dashboard": dashboard, "folder": "", "version": 1, "by": "ana", "provisioned": False}
+    }
+
+
+@pytest.fixture
+def observed(settings: Settings, grafana: StubGrafana, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """Two groups, two users and one dashboard that are declared, and as many strangers."""
+    monkeypatch.setattr(read, "read_users", partial(read_users, log=LOG))
+    monkeypatch.setattr(impact, "users_of_field", partial(users_of_field, log=LOG))
+    producer = Producer({"bootstrap.servers": settings.bootstrap_servers})
+    for number in range(10):
+        producer.produce(settings.topics.predictions, json.dumps({"n": number}).encode())
+    producer.flush()
+    with connect(settings.warehouse) as client:
+        record_queries(client)
+    add_dashboard(grafana, "revenue", "SELECT score FROM predictions")
+    add_dashboard(grafana, "marketing", "SELECT features['x'] FROM predictions WHERE model = 'toy'")
+    add_dashboard(grafana, "weather", "SELECT temperature FROM stations")
+    add_dashboard(grafana, "barograph-fleet", "SELECT 1 FROM predictions")
+    with (
+        closing(read_topic(settings, "pricing", commits=True)),
+        closing(read_topic(settings, "snoop", commits=False)),
+    ):
+        for group in ("archive", "copier"):
+            # Groups without a member now, which have committed.
+            read_topic(settings, group, commits=True).close()
+        yield settings
+
+
+def report(settings: Settings) -> ConsumerReport:
+    with connect(settings.warehouse) as client:
+        return read.read_consumers(settings, client, [contract()], NOW - timedelta(days=30))
+
+
+def test_strangers_are_listed_and_declared_consumers_are_not(observed: Settings) -> None:
+    result = report(observed)
+    strangers = {(each.way, each.name): each for each in result.strangers}
+    assert sorted(strangers) == [
+        *(("dashboard", "marketing"), ("group", "copier"), ("group", "snoop")),
+        *(("user", "intern"), ("user", "scraper")),
+    ]
+    assert {each.name for each in result.declared if each.observed is not None} == set(DECLARED)
+    assert not result.notes
+    snoop, copier = strangers["group", "snoop"], strangers["group", "copier"]
+    assert snoop.origin.startswith("snoop-1 at ")
+    assert snoop.reads == copier.reads == (observed.topics.predictions,)
+    assert (copier.volume, copier.origin) == (1, "no member now")
+    scraper = strangers["user", "scraper"]
+    assert (scraper.reads, scraper.columns, scraper.volume) == (("predictions",), ("predictions.score",), 2)
+    assert scraper.origin == "python at ::ffff:10.1.2.3"
+    assert scraper.first is not None
+    assert scraper.last is not None
+    assert (scraper.last - scraper.first).days == 2
+
+
+def test_a_plan_names_the_readers_of_a_removed_field(observed: Settings) -> None:
+    smaller = contract()
+    retained = tuple(field for field in smaller.fields if field.name != "x")
+    consumers = {name: msgspec.structs.replace(each, fields=()) for name, each in DECLARED.items()}
+    new = msgspec.structs.replace(smaller, fields=retained, consumers=consumers)
+    settings = replace(observed, grafana=None)
+    baseline = simple_baseline()
+    fitting = msgspec.structs.replace(baseline, fields=tuple(each for each in baseline.fields if each.name != "x"))
+    lines = plan_lines(plan_all(settings, [(new, dump_contract(new))], [fitting]))
+    (line,) = [line for line in lines if "field x of toy is removed" in line]
+    assert "pricing of pricing (group pricing)" in line
+    assert "science of science (user science)" in line
+    assert "user scraper, which is not declared (2 queries)" in line
+    assert "reporting" not in line
+    with connect(observed.warehouse) as client:
+        removed = impact.removed_fields({"toy": contract()}, {"toy": new})
+        (note,) = impact.impact_notes(observed, client, removed)
+    assert "dashboard marketing, which is not declared" in note
+    assert "revenue" not in note
+
+
+def test_the_command_prints_readers_and_exits_with_1_for_a_stranger(
+    observed: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "barograph.toml"
+    where = observed.warehouse
+    config.write_text(
+        f'bootstrap_servers = "{observed.bootstrap_servers}"\ntopic_prefix = "{observed.topic_prefix}"\n'
+        f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n'
+        f'username = "{where.username}"\n',
+        encoding="utf-8",
+    )
+    environment = {**os.environ, "BAROGRAPH_CLICKHOUSE_PASSWORD": where.password}
+    # In a process of its own, as a user runs it.
+    command = [sys.executable, "-m", "cli.main", "consumers", "--config", str(config)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    declared, _, strangers = done.stdout.partition("Readers that no contract declares")
+    assert "pricing" in declared
+    assert "group copier" in strangers
+    assert "group snoop" in strangers
+    assert "archive" not in strangers
+    assert "ClickHouse keeps no query log" in " ".join(strangers.split())
+
+
+def test_the_local_engine_keeps_no_query_log_and_the_report_says_so(settings: Settings) -> None:
+    with connect(settings.warehouse) as client:
+        with pytest.raises(QueryLogMissing, match="keeps no query log"):
+            list(read_users(client, NOW))
+        result = read.read_consumers(replace(settings, grafana=None), client, [contract()], NOW)
+    assert [note.partition(",")[0] for note in result.notes] == ["ClickHouse keeps no query log", "No Grafana is set"]
+    assert not result.strangers
+    assert all(each.observed is None for each in result.declared)
