@@ -117,7 +117,7 @@ EMPTY = {
         "topic_distance": "No window in this range, or topic_distance is no field of the contract.",
         "topic_recent": "No prompts with topics in this range.",
         "topic_distant": "No prompts with topics in this range.",
-        **dict.fromkeys(("fault_rates", "flagged"), _NO_EVALUATION),
+        **dict.fromkeys(("fault_rates", "evaluator_trust", "flagged"), _NO_EVALUATION),
         "agreement": "No labels of evaluated answers in this range.",
         "stored_rates": "No rate was computed in this range: no labels, or the scorer does not run.",
         "citation_faults": "No claim of an answer was checked in this range.",

@@ -74,6 +74,16 @@ def _reviews() -> AnyPanel:
     return table_panel(info, suites_and_reviews.REVIEWS, units=units)
 
 
+def _trust() -> AnyPanel:
+    info = _info(
+        "evaluator_trust",
+        "AUROC of evaluators",
+        "AUROC: the share of pairs of a sound and a faulty answer, by the labels, in which the evaluator gives the "
+        "sound one the higher score; 0.5 is chance. An evaluator is trusted if the 95 % interval is above 0.5.",
+    )
+    return table_panel(info, evaluations.TRUST, units=dict.fromkeys(("faulty", "sound"), UNITS.count))
+
+
 def _flagged() -> AnyPanel:
     info = _info(
         "flagged",
@@ -127,6 +137,7 @@ def row() -> Row:
         PlacedPanel(_rates(), 24, 9),
         PlacedPanel(_stored_rates(), 24, 8),
         PlacedPanel(_agreement(), 24, 7),
+        PlacedPanel(_trust(), 24, 6),
         *(PlacedPanel(panel, 12, 8) for panel in (_suites(), _reviews())),
         *(PlacedPanel(panel, 8, 8) for panel in (_flagged(), _citation_faults(), _without_result())),
         *(PlacedPanel(panel, 12, 8) for panel in (_cost(), _latency())),

@@ -167,6 +167,7 @@ PANELS: dict[str, dict[str, int]] = {
         "reviews": 108,
         "citation_faults": 109,
         "stored_rates": 110,
+        "evaluator_trust": 111,
     },
     "pipeline": {
         "lag": 1,

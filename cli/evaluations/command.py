@@ -27,6 +27,9 @@ def evaluations_command(
     says (`flagged`), and the rate with its 95 % interval, which weighs the evaluator's verdicts by how often people
     agree with them. Versions of an evaluator are never joined.
 
+    A second table shows AUROC of each evaluator against the labels: an evaluator is `not trusted` until its 95 %
+    interval is above 0.5.
+
     Examples:
         barograph evaluations support-bot
         barograph evaluations support-bot --by day --since 7d --json
@@ -40,6 +43,7 @@ def evaluations_command(
     from cli.times import parse_since
     from warehouse.client import connect
     from warehouse.evaluation_rates import read_evaluation_rates
+    from warehouse.evaluator_trust import read_evaluator_trust
 
     now = datetime.now(UTC)
     start = parse_since("--since", since, now)
@@ -47,7 +51,8 @@ def evaluations_command(
     with connect(settings.warehouse) as client:
         models = require_evaluators(read_contract(client, model))
         rates = read_evaluation_rates(client, models, start, now, by)
+        trusts = read_evaluator_trust(client, models, start, now)
     if as_json:
-        Terminal().json(rates_json(model, rates))
+        Terminal().json(rates_json(model, rates, trusts))
     else:
-        print_rates(Terminal(), model, by, start, rates)
+        print_rates(Terminal(), model, by, start, rates, trusts)

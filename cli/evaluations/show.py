@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,7 @@ from cli.errors import CommandError
 from cli.terminal import AlignedTable, Terminal, percentage, utc_minute
 from sketches.judges.fault_rate import RATE_REASON_NAMES, FaultRate
 from warehouse.evaluation_rates import EvaluationRates
+from warehouse.evaluator_trust import EvaluatorTrust
 
 
 def require_evaluators(contract: Contract) -> list[str]:
@@ -29,8 +31,8 @@ def require_evaluators(contract: Contract) -> list[str]:
     return [evaluator_model(contract.model, name) for name in contract.evaluators]
 
 
-def rates_json(model: str, rates: EvaluationRates) -> dict[str, Any]:
-    """Convert rates for `Terminal.json`."""
+def rates_json(model: str, rates: EvaluationRates, trusts: Sequence[EvaluatorTrust]) -> dict[str, Any]:
+    """Convert rates and AUROC for `Terminal.json`."""
     both = (("rate", rates.rate.rate), ("labels_only", rates.rate.gold_only))
     return {
         "model": model,
@@ -41,6 +43,16 @@ def rates_json(model: str, rates: EvaluationRates) -> dict[str, Any]:
                 **{name: _rate_json(rate, i) for name, rate in both},
             }
             for i, group in enumerate(rates.groups)
+        ],
+        "evaluators": [
+            {
+                "evaluator": each.evaluator,
+                "evaluator_version": each.evaluator_version,
+                "measured_by": each.measured_by,
+                **asdict(each.trust),
+                "trusted": not each.trust.reason,
+            }
+            for each in trusts
         ],
     }
 
@@ -54,8 +66,15 @@ def _rate_json(rate: FaultRate, i: int) -> dict[str, Any]:
     }
 
 
-def print_rates(terminal: Terminal, model: str, by: str, since: datetime, rates: EvaluationRates) -> None:
-    """Print a line for each evaluator, version and group."""
+def print_rates(
+    terminal: Terminal,
+    model: str,
+    by: str,
+    since: datetime,
+    rates: EvaluationRates,
+    trusts: Sequence[EvaluatorTrust],
+) -> None:
+    """Print a line for each evaluator, version and group, and then one for each evaluator and version."""
     terminal.line(f"{model}: answers that are faulty, since {utc_minute(since)} UTC", "bold")
     if not rates.groups:
         terminal.line("No evaluations yet. Does `barograph run evaluator` run, and is the text of answers published?")
@@ -80,6 +99,29 @@ def print_rates(terminal: Terminal, model: str, by: str, since: datetime, rates:
             _share(rate.value[i]),
             _interval(rate, i),
             _note(rates, gold, i),
+        )
+    terminal.table(table)
+    if trusts:
+        _print_trust(terminal, trusts)
+
+
+def _print_trust(terminal: Terminal, trusts: Sequence[EvaluatorTrust]) -> None:
+    terminal.line()
+    terminal.line("Evaluators against the labels of people", "bold")
+    columns = ("evaluator", "version", "of", "faulty", "sound", "AUROC", "interval", "note")
+    table = AlignedTable(*columns, numbers=("faulty", "sound", "AUROC"))
+    for each in trusts:
+        trust = each.trust
+        is_known = trust.auroc == trust.auroc
+        table.row(
+            each.evaluator,
+            each.evaluator_version,
+            each.measured_by,
+            f"{trust.faulty:,}",
+            f"{trust.sound:,}",
+            f"{trust.auroc:.3f}" if is_known else "-",
+            f"{trust.low:.3f} to {trust.high:.3f}" if is_known else "-",
+            f"not trusted: {trust.reason}" if trust.reason else "",
         )
     terminal.table(table)
 

@@ -46,7 +46,7 @@ class ActiveEvaluator:
     @property
     def is_judge(self) -> bool:
         """Whether it calls an endpoint."""
-        return bool(self.settings.judge)
+        return self.settings.kind == "judge"
 
     @property
     def model(self) -> str:
@@ -119,7 +119,7 @@ class ActiveEvaluators:
         languages = () if contract.text is None else contract.text.languages
         log = self._log.bind(model=contract.model, evaluator=name)
         try:
-            if evaluator.judge:
+            if evaluator.kind == "judge":
                 check, version = self._build_judge(evaluator, self._folder)
             else:
                 check, version = build_check(evaluator, self._folder, languages)

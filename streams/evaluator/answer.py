@@ -43,6 +43,11 @@ class Answer:
         """Whether the text was cut when it was published."""
         return self.text.endswith(CUT)
 
+    @property
+    def has_whole_question(self) -> bool:
+        """Whether the text of the prompt was published, and not cut."""
+        return self.question is not None and not self.question.endswith(CUT)
+
 
 class _AnswerEvent(msgspec.Struct):
     model: str

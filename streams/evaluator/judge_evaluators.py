@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,19 +13,22 @@ from barograph.contract.evaluators import FAULTY, Evaluator
 from barograph.contract.problems import ContractError
 
 from streams.evaluator.answer import Answer
-from streams.evaluator.check_evaluators import Check, SetupError, read_file
+from streams.evaluator.check_evaluators import Check, SetupError, read_documents, read_file
+from streams.evaluator.checks.errors import AnswerCheckError
+from streams.evaluator.consistency_evaluators import build_consistency
 from streams.evaluator.evaluation import Evaluation, NoResult, failed
+from streams.evaluator.judges.context import CONTEXT_RULES, DocumentContext
 from streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
 from streams.evaluator.judges.errors import JudgeSettingsError
 from streams.evaluator.judges.judge import Judge, JudgeVerdict
 from streams.evaluator.judges.retries import CallRetries, RetryingEndpoint
-from streams.evaluator.judges.rubric import JudgedTexts, parse_rubric
-from streams.evaluator.settings import EvaluatorSettings, JudgeEndpoint, cost_usd
+from streams.evaluator.judges.rubric import JudgedTexts, Rubric, parse_rubric
+from streams.evaluator.settings import EvaluatorSettings, JudgeEndpoint, call_metrics
 from streams.unencrypted import is_loopback
 
 _KEY = "evaluator.key"
 _OF_EVENTS = frozenset(("prompt", "answer"))
-"""Inputs of rubrics that events contain."""
+"""Inputs of rubrics that events contain; `context` is selected from documents."""
 
 
 class JudgeEvaluators:
@@ -53,7 +58,7 @@ class JudgeEvaluators:
         """Build a judge, and return it with its version.
 
         Args:
-            evaluator: the judge in the contract.
+            evaluator: the judge in the contract, or self-consistency.
             folder: the folder with the files of evaluators.
 
         Raises:
@@ -61,16 +66,16 @@ class JudgeEvaluators:
         """
         path = folder / evaluator.judge
         try:
+            if evaluator.consistency:
+                model = self._endpoint(evaluator.endpoint)
+                described = self._described[evaluator.endpoint]
+                return build_consistency(evaluator, model, described, self._settings.timeout_s)
             rubric = parse_rubric(read_file(path), str(path))
             judge = Judge(rubric, [self._endpoint(evaluator.endpoint)])
         except (ContractError, JudgeSettingsError) as error:
             raise SetupError(str(error)) from error
-        lacking = sorted(set(rubric.inputs) - _OF_EVENTS)
-        if lacking:
-            raise SetupError(
-                f"the rubric {path} has the inputs {', '.join(lacking)}, which events do not contain; use prompt and "
-                "answer"
-            )
+        _require_inputs(rubric, evaluator, path)
+        context, version = _context(evaluator, folder, judge.version)
         endpoint = self._described[evaluator.endpoint]
 
         def evaluate(answer: Answer) -> Evaluation:
@@ -78,12 +83,21 @@ class JudgeEvaluators:
                 return failed(NoResult.ANSWER_CUT)
             if "prompt" in rubric.inputs and answer.question is None:
                 return failed(NoResult.NO_QUESTION)
-            verdict = judge.evaluate(JudgedTexts(answer.question or "", answer.text))
+            try:
+                documents = context.select(answer.question or "", answer.text) if context else ""
+            except AnswerCheckError:
+                return failed(NoResult.TOO_LONG)
+            verdict = judge.evaluate(JudgedTexts(answer.question or "", answer.text, documents))
             if verdict.error is not None:
                 self._log.warning("no verdict", endpoint=endpoint.name, error=verdict.error, reason=verdict.message)
             return _evaluation(verdict, endpoint)
 
-        return evaluate, judge.version
+        return evaluate, version
+
+    def close(self) -> None:
+        """Close the connections that are kept for later calls."""
+        for endpoint in self._endpoints.values():
+            endpoint.close()
 
     def _endpoint(self, name: str) -> RetryingEndpoint:
         if name not in self._described:
@@ -100,12 +114,40 @@ class JudgeEvaluators:
         return self._endpoints[name]
 
 
+def _require_inputs(rubric: Rubric, evaluator: Evaluator, path: Path) -> None:
+    """Raise `SetupError` unless events and documents have the inputs of a rubric."""
+    lacking = sorted(set(rubric.inputs) - _OF_EVENTS - {"context"})
+    if lacking:
+        raise SetupError(
+            f"the rubric {path} has the input {', '.join(lacking)}, which events do not contain; use prompt, answer "
+            "and context"
+        )
+    if "context" in rubric.inputs and not evaluator.documents:
+        raise SetupError(
+            f"the rubric {path} has the input context, which events do not contain; add documents: FOLDER to the "
+            "evaluator in the contract"
+        )
+    if evaluator.documents and "context" not in rubric.inputs:
+        raise SetupError(
+            f"the rubric {path} has no input context, so documents have no effect; add context to its inputs, or "
+            "remove documents from the contract"
+        )
+
+
+def _context(evaluator: Evaluator, folder: Path, judge_version: str) -> tuple[DocumentContext | None, str]:
+    """Return the source of contexts, and the version of a judge with its documents."""
+    if not evaluator.documents:
+        return None, judge_version
+    digest = hashlib.sha256(json.dumps([judge_version, CONTEXT_RULES]).encode())
+    try:
+        context = DocumentContext(read_documents(folder / evaluator.documents, digest.update))
+    except AnswerCheckError as error:
+        raise SetupError(f"the documents {folder / evaluator.documents} cannot be used: {error}") from error
+    return context, digest.hexdigest()[:12]
+
+
 def _evaluation(verdict: JudgeVerdict, endpoint: JudgeEndpoint) -> Evaluation:
-    counts = {"input_tokens": verdict.input_tokens, "output_tokens": verdict.output_tokens}
-    metrics = {name: float(count) for name, count in counts.items() if count is not None}
-    if metrics and (endpoint.input_price or endpoint.output_price):
-        metrics["cost_usd"] = cost_usd(endpoint, metrics)
-    metrics["calls"] = float(verdict.attempts)
+    metrics = call_metrics(endpoint, verdict.input_tokens, verdict.output_tokens, verdict.attempts)
     is_faulty = None if verdict.answer_class is None else verdict.answer_class == FAULTY
     error = None if verdict.error is None else verdict.error.value
     return Evaluation(is_faulty, verdict.score, metrics, error=error, reason=verdict.reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from streams.broker.acl import require_acls
@@ -30,6 +31,7 @@ def run_evaluator(settings: ProcessorSettings, evaluator: EvaluatorSettings) -> 
         processor = EvaluatorProcessor(
             settings, evaluators, services.report, parallel=evaluator.parallel, lag_s=evaluator.lag_s
         )
-        services.run(processor, GROUP, [SourceTopic(settings.topics.predictions, "predictions")], shutdown)
+        with closing(judges):
+            services.run(processor, GROUP, [SourceTopic(settings.topics.predictions, "predictions")], shutdown)
 
     return run_processor("evaluator", settings, work)

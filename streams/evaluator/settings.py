@@ -108,6 +108,17 @@ def _prices(what: str, text: str) -> tuple[float, float]:
     return values[0], values[1]
 
 
+def call_metrics(
+    endpoint: JudgeEndpoint, input_tokens: int | None, output_tokens: int | None, calls: int
+) -> dict[str, float]:
+    """Return the members of `metrics` about the calls of one evaluation."""
+    counts = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+    metrics = {name: float(count) for name, count in counts.items() if count is not None}
+    if metrics and (endpoint.input_price or endpoint.output_price):
+        metrics["cost_usd"] = cost_usd(endpoint, metrics)
+    return {**metrics, "calls": float(calls)}
+
+
 def cost_usd(endpoint: JudgeEndpoint, tokens: Mapping[str, float]) -> float:
     """Return what `input_tokens` and `output_tokens` cost, in US dollars."""
     input_usd = tokens.get("input_tokens", 0.0) * endpoint.input_price

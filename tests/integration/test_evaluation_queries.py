@@ -18,11 +18,13 @@ from barograph.contract.file import dump_contract
 from cli.main import main
 from dashboards.macros import TimeRange, expand
 from local.clickhouse import LocalClickHouse
+from sketches.judges.trust import FEW_LABELS, NO_BETTER, WORSE
 from tests.support.panel_queries import every_query
 from tests.support.pipeline import simple_contract
 from tests.support.warehouse import migrated, row
 from warehouse.client import Client
 from warehouse.evaluation_rates import read_evaluation_rates
+from warehouse.evaluator_trust import read_evaluator_trust
 from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
@@ -56,7 +58,7 @@ def evaluation(i: int, model: str, version: str, **columns: Any) -> dict[str, An
 
 
 def fill(client: Client) -> None:
-    rng = random.Random(5)
+    rng, score_rng = random.Random(5), random.Random(6)
     rows, labels = [], []
     for i in range(N):
         is_faulty = rng.random() < 0.2
@@ -65,19 +67,30 @@ def fill(client: Client) -> None:
             evaluation(i, f"{MODEL}.faithful", "aaaaaaaaaaaa", **{"class": "faulty" if is_flagged else "sound"})
         )
         if i % 3 == 0:
-            # A second version of the judge, and an answer that was published twice.
+            # A second version of the judge, which calls every answer sound, and an answer that was published twice.
             second = evaluation(i, f"{MODEL}.faithful", "bbbbbbbbbbbb", **{"class": "sound"})
             rows += [second, second | {"offset": next(OFFSETS)}]
         if i % 10 == 0:
             rows.append(evaluation(i, f"{MODEL}.cited", "cccccccccccc", error="setup-failed"))
         if i % 10 == 1:
             claims = {"claims_supported": 2.0, "claims_altered": 1.0, "claims_unsupported": 0.0}
-            checked = evaluation(i, f"{MODEL}.quoted", "dddddddddddd", **{"class": "faulty"})
+            checked = evaluation(i, f"{MODEL}.quoted", "hhhhhhhhhhhh", **{"class": "faulty"})
             rows.append(checked | {"metrics": claims, "context": checked["context"] | {"kind": "check"}})
+        # Scores with ties, a few of them missing: the right ones, the wrong ones, one for all, and without labels.
+        score = round(score_rng.gauss(0.0 if is_faulty else 1.0, 1.0), 1)
+        for name, version, own_score in (
+            ("agrees", "dddddddddddd", score),
+            ("agrees", "eeeeeeeeeeee", -score),
+            ("agrees", "gggggggggggg", 0.5),
+            ("unlabelled", "ffffffffffff", score),
+        ):
+            known = {} if i % 50 == 7 else {"score": own_score}
+            rows.append(evaluation(i, f"{MODEL}.{name}", version, **{"class": "sound"}, **known))
         if rng.random() < 0.5:
             at = {"at": END.timestamp() * 1000, "received_at": END.timestamp() * 1000, "label_type": "string"}
             value = "faulty" if is_faulty else "sound"
-            labels.append(row("labels", model=f"{MODEL}.faithful", id=f"g{i}", label=value, offset=i, **at))
+            for name in ("faithful", "agrees"):
+                labels.append(row("labels", model=f"{MODEL}.{name}", id=f"g{i}", label=value, offset=i, **at))
     # Neither another model whose name begins in the same way, nor one without evaluators.
     rows.append(evaluation(1, "support.bott.faithful", "d", **{"class": "faulty"}))
     rows.append(
@@ -137,8 +150,8 @@ def test_the_panel_and_the_library_compute_the_same_rates(client: Client) -> Non
     models = [f"{MODEL}.faithful", f"{MODEL}.cited"]
     rates = read_evaluation_rates(client, models, BEGIN, END)
     panel = {(each[0], each[1], each[2]): each for each in ask(client, "evaluations.rates")}
-    assert len(panel) == 6
-    assert len(rates.groups) == 5
+    panel = {key: each for key, each in panel.items() if key[0] in ("faithful", "cited")}
+    assert len(panel) == len(rates.groups) == 5
     for i, group in enumerate(rates.groups):
         shown = panel[group.evaluator, group.evaluator_version, group.name]
         assert shown[3:5] == (group.judged, group.without_result)
@@ -205,6 +218,34 @@ def test_the_panel_of_suites_shows_runs_and_which_is_accepted(client: Client) ->
     assert rows["answer@8"][7] == ""
 
 
+def test_the_panel_and_the_library_compute_the_same_trust(client: Client) -> None:
+    models = [f"{MODEL}.{name}" for name in ("faithful", "cited", "agrees", "unlabelled")]
+    trusts = read_evaluator_trust(client, models, BEGIN, END)
+    panel = {each[1]: each for each in ask(client, "evaluations.trust") if each[0] != "quoted"}
+    assert sorted(panel) == sorted(each.evaluator_version for each in trusts) == [12 * each for each in "abdefg"]
+    assert len(trusts) == len(panel)
+    for each in trusts:
+        trust, shown = each.trust, panel[each.evaluator_version]
+        assert shown[:5] == (each.evaluator, each.evaluator_version, each.measured_by, trust.faulty, trust.sound)
+        assert shown[7] == trust.reason
+        if trust.auroc != trust.auroc:
+            assert shown[5:7] == (None, "")
+            continue
+        assert shown[5] == pytest.approx(trust.auroc, abs=1e-12)
+        low, high = (float(end) for end in shown[6].split(" – "))
+        assert (low, high) == pytest.approx((trust.low, trust.high), abs=6e-5)
+    by_version = {each.evaluator_version[0]: each for each in trusts}
+    reasons = {version: each.trust.reason for version, each in by_version.items()}
+    assert reasons == {"a": "", "b": FEW_LABELS, "d": "", "e": WORSE, "f": FEW_LABELS, "g": NO_BETTER}
+    assert {version: each.measured_by for version, each in by_version.items()} == {
+        **dict.fromkeys("ab", "verdict"),
+        **dict.fromkeys("defg", "score"),
+    }
+    n_labels = {version: each.trust.faulty + each.trust.sound for version, each in by_version.items()}
+    assert n_labels["a"] > n_labels["d"] == n_labels["e"] > n_labels["b"] > n_labels["f"] == 0
+    assert by_version["d"].trust.auroc == pytest.approx(1 - by_version["e"].trust.auroc)
+
+
 def test_the_command_prints_rates(
     client: Client,
     engine: LocalClickHouse,
@@ -233,8 +274,13 @@ def test_the_command_prints_rates(
     printed = run(MODEL)
     assert "aaaaaaaaaaaa" in printed
     assert "insufficient: no gold" in printed
+    assert "not trusted: fewer than 20 labels faulty or sound" in printed
     assert SECRET not in printed
-    rates = json.loads(run(MODEL, "--json"))["rates"]
+    document = json.loads(run(MODEL, "--json"))
+    rates = document["rates"]
+    trusted = {each["evaluator_version"]: each for each in document["evaluators"]}
+    assert {version: each["trusted"] for version, each in trusted.items()} == {"a" * 12: True, "b" * 12: False}
+    assert trusted["a" * 12]["low"] < trusted["a" * 12]["auroc"] < trusted["a" * 12]["high"]
     assert {each["evaluator"] for each in rates} == {"faithful", "cited"}
     with pytest.raises(SystemExit):
         main(["evaluations", "support", "--config", str(config)])

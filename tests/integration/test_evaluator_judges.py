@@ -34,11 +34,23 @@ class FlappingEndpoint:
 
     def __init__(self) -> None:
         self.is_down = False
+        self.supported = ""
+        """If this is set, nothing fails, and answers are sound whose messages contain it."""
+        self.further: tuple[str, ...] = ()
+        """If this is set, nothing fails, and samples are these texts in turn."""
         self.hangs_until: threading.Event | None = None
 
     def __call__(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], number: int) -> None:
         if self.hangs_until is not None:
             self.hangs_until.wait(60)
+        if self.further:
+            logprobs = [-0.25] if body.get("logprobs") else None
+            send(handler, chat(self.further[body["seed"] - 1] if body["temperature"] else "30 days", logprobs))
+            return
+        if self.supported:
+            is_sound = self.supported in json.dumps(body["messages"])
+            send(handler, chat(json.dumps({"reason": "", "class": "sound" if is_sound else "faulty"})))
+            return
         if self.is_down or number % 3 == 1:
             send(handler, b"{}", 503)
             return
@@ -185,6 +197,63 @@ def test_another_rubric_is_another_version(pipeline: Pipeline, server: JudgeServ
     wait_for(changed, "a second version")
     (folder / "faithful.yaml").write_text(RUBRIC.replace("scale", "scales"), encoding="utf-8")
     wait_for(lambda: "scales" in pipeline.log("evaluator-0"), "the message about the rubric")
+
+
+def test_a_judge_reads_the_documents_that_answers_cite(
+    pipeline: Pipeline, server: JudgeServer, endpoint: FlappingEndpoint, folder: Path
+) -> None:
+    endpoint.supported = "Customers may return goods within 30 days."
+    (folder / "documents").mkdir()
+    (folder / "documents" / "returns.md").write_text(endpoint.supported, encoding="utf-8")
+    (folder / "documents" / "shipping.md").write_text("Parcels arrive within three days.", encoding="utf-8")
+    (folder / "faithful.yaml").write_text(RUBRIC + "inputs: [context, answer]\n", encoding="utf-8")
+    pipeline.create(2)
+    register(pipeline, contract(documents="documents"))
+    start(pipeline, server, folder)
+    sources = ("returns", "shipping", "tariffs")
+    events = (answer_event(i, f"30 days [{sources[i % 3]}].") for i in range(30))
+    pipeline.produce((i % 2, event, None) for i, event in enumerate(events))
+    events_read = {event["id"]: event for event in wait_evaluations(pipeline, 30)}
+    assert len({event["version"] for event in events_read.values()}) == 1
+    for i in range(30):
+        event = events_read[f"a{i}"]
+        # An unknown source is none, and then the document with the same words is the context.
+        assert event.get("class", outcome_of(event)) == ("faulty" if sources[i % 3] == "shipping" else "sound")
+    (folder / "documents" / "returns.md").write_text(endpoint.supported + " Not software.", encoding="utf-8")
+
+    def changed() -> bool:
+        n = 100 + len(evaluations(pipeline))
+        pipeline.produce([(0, answer_event(n, "30 days [returns]."), None)])
+        return len({event["version"] for event in evaluations(pipeline)}) == 2
+
+    wait_for(changed, "a second version")
+
+
+def test_self_consistency_is_a_judge_with_several_calls(
+    pipeline: Pipeline, server: JudgeServer, endpoint: FlappingEndpoint, folder: Path
+) -> None:
+    endpoint.further = ("30 days.", "30 Days", "60 days")
+    pipeline.create(2)
+    agrees = Evaluator(consistency=3, endpoint="small", at_least=0.5, compare="normalized")
+    own = contract()
+    register(pipeline, msgspec.structs.replace(own, evaluators={"agrees": agrees}))
+    start(pipeline, server, folder, parallel=1)
+    texts = ("30 days", "60 days", "Never")
+    pipeline.produce((i % 2, answer_event(i, texts[i % 3]), None) for i in range(30))
+    cut = {"prompt": "answer@7", "answer_text": "30 days", "prompt_text": "How long <cut>"}
+    pipeline.produce([(0, answer_event(30, context=cut), None)])
+    events = {event["id"]: event for event in wait_evaluations(pipeline, 31)}
+    for i in range(30):
+        event = events[f"a{i}"]
+        assert event["model"] == "toy.agrees"
+        assert event["context"]["kind"] == "judge"
+        assert (event["class"], event["score"]) == [("sound", 2 / 3), ("faulty", 1 / 3), ("faulty", 0.0)][i % 3]
+        assert event["metrics"]["calls"] == 4
+        assert event["metrics"]["mean_logprob"] == -0.25
+        assert event["metrics"]["cost_usd"] == pytest.approx(4 * (11 * 0.5 + 7 * 2) / 1e6)
+    assert outcome_of(events["a30"]) == "no-question"
+    assert len(server.bodies) == 120
+    assert all(body["messages"] == [{"role": "user", "content": "May I return it?"}] for body in server.bodies)
 
 
 def test_an_endpoint_that_hangs_delays_checks_by_a_limited_time(

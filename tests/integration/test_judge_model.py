@@ -10,7 +10,7 @@ from barograph.prompts.content import PromptMessage
 from local.child_process import PartMissingError
 from local.language_model import MODEL, LocalLanguageModel
 from streams.evaluator.judges.chat import ChatParameters
-from streams.evaluator.judges.consistency import sample_consistency
+from streams.evaluator.judges.consistency import sample_answers
 from streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
 from streams.evaluator.judges.judge import Judge
 from streams.evaluator.judges.rubric import JudgedTexts, parse_rubric
@@ -46,7 +46,8 @@ def test_a_verdict(endpoint: ChatEndpoint) -> None:
 
 def test_self_consistency(endpoint: ChatEndpoint) -> None:
     messages = (PromptMessage("user", "What is the capital of France? Answer in one word."),)
-    result = sample_consistency(endpoint, messages, "Paris", 2, ChatParameters(0.8, 8))
-    assert result.n_samples == 2
+    result = sample_answers(endpoint, messages, 2, ChatParameters(0.8, 200))
+    assert result.error is None
+    assert len(result.texts) == 2
     assert result.mean_logprob is not None
     assert -20.0 < result.mean_logprob < 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sketches.judges.trust import CHANCE, FEW_LABELS, LEAST_LABELS, NO_BETTER, WORSE
 from warehouse.panels.fragments import finite, interval, is_selected, selected
 from warehouse.panels.query import HOUR_S, series, table
 
@@ -11,7 +12,8 @@ _RANGE = "$__timeFilter(at)"
 # Names of evaluator models begin with the model's name, so that the primary key finds them.
 _OWN = f"startsWith(evaluator_model, concat({_MODEL}, '.')) AND model = {_MODEL}"
 _ONCE = f"""
-    SELECT evaluator, evaluator_version, kind, at, prompt, class, label, error, latency_ms, cost_usd, share, claims
+    SELECT
+        evaluator, evaluator_version, kind, at, prompt, class, score, label, error, latency_ms, cost_usd, share, claims
     FROM evaluations WHERE {_OWN} AND {_RANGE}
     ORDER BY class = '' LIMIT 1 BY evaluator_model, evaluator_version, id, version
 """
@@ -124,6 +126,89 @@ AGREEMENT = table(
     "sound, flagged",
     "sensitivity, %:text",
     "specificity, %:text",
+)
+
+
+def _auroc_end(sign: str) -> str:
+    """Return the expression for an end of the interval of `sketches.judges.trust`."""
+    half = f"{_Z} * sqrt(variance) / (auroc * (1 - auroc))"
+    inside = f"1 / (1 + exp(-(log(auroc / (1 - auroc)) {sign} {half})))"
+    beyond = f"{'least' if sign == '-' else 'greatest'}(auroc, {_wilson('(auroc * rows)', 'rows', sign)})"
+    return f"if(auroc > 0 AND auroc < 1 AND variance > 0, {inside}, {beyond})"
+
+
+# The columns `n_sound` and `n_faulty` are of one score, `sound` and `faulty` of one version of an evaluator.
+_BY_SCORE = "PARTITION BY evaluator, evaluator_version ORDER BY value"
+_BY_VERSION = "PARTITION BY evaluator, evaluator_version"
+TRUST = table(
+    "evaluations.trust",
+    f"""
+    SELECT
+        evaluator,
+        evaluator_version AS version,
+        if(by_score, 'score', 'verdict') AS "measured by",
+        faulty,
+        sound,
+        {finite("auroc")} AS AUROC,
+        if(isNaN(auroc), '', {interval("low", "high")}) AS interval,
+        multiIf(rows < {LEAST_LABELS}, '{FEW_LABELS}', low <= {CHANCE} AND high >= {CHANCE}, '{NO_BETTER}',
+            high < {CHANCE}, '{WORSE}', '') AS "not trusted"
+    FROM
+    (
+        SELECT
+            evaluator, evaluator_version, any(has_scores) AS by_score, max(newest) AS newest_of_all,
+            any(all_faulty) AS faulty, any(all_sound) AS sound, least(faulty, sound) AS rows,
+            if(rows = 0, nan, any(mean)) AS auroc,
+            sum(n_sound * pow(faulty_below - mean, 2)) / greatest(sound - 1, 1) / sound
+                + sum(n_faulty * pow(sound_below - (1 - mean), 2)) / greatest(faulty - 1, 1) / faulty AS variance,
+            {_auroc_end("-")} AS low,
+            {_auroc_end("+")} AS high
+        FROM
+        (
+            SELECT
+                evaluator, evaluator_version, has_scores, newest, n_sound, n_faulty, all_sound, all_faulty,
+                sound_below, faulty_below,
+                sum(n_sound * faulty_below) OVER ({_BY_VERSION}) / all_sound AS mean
+            FROM
+            (
+                SELECT
+                    evaluator, evaluator_version, has_scores, newest, n_sound, n_faulty,
+                    sum(n_sound) OVER ({_BY_VERSION}) AS all_sound,
+                    sum(n_faulty) OVER ({_BY_VERSION}) AS all_faulty,
+                    (sum(n_sound) OVER ({_BY_SCORE}) - n_sound / 2) / all_sound AS sound_below,
+                    (sum(n_faulty) OVER ({_BY_SCORE}) - n_faulty / 2) / all_faulty AS faulty_below
+                FROM
+                (
+                    SELECT
+                        evaluator, evaluator_version, has_scores, if(has_scores, score, class = 'sound') AS value,
+                        max(at) AS newest,
+                        countIf(label = 'sound' AND NOT isNaN(value)) AS n_sound,
+                        countIf(label = 'faulty' AND NOT isNaN(value)) AS n_faulty
+                    FROM
+                    (
+                        SELECT
+                            evaluator, evaluator_version, at, class, score, label,
+                            max(NOT isNaN(score)) OVER ({_BY_VERSION}) AS has_scores
+                        FROM ({_ONCE})
+                        WHERE class != ''
+                    )
+                    GROUP BY evaluator, evaluator_version, has_scores, value
+                )
+            )
+        )
+        GROUP BY evaluator, evaluator_version
+    )
+    ORDER BY evaluator, newest_of_all DESC, version
+    LIMIT 100
+    """,
+    "evaluator:text",
+    "version:text",
+    "measured by:text",
+    "faulty",
+    "sound",
+    "AUROC",
+    "interval:text",
+    "not trusted:text",
 )
 
 

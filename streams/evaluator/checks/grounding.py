@@ -14,7 +14,7 @@ NGRAM_TOKENS = 3
 """Tokens of an n-gram."""
 MAX_CONTEXT_CHARS = 2_000_000
 """Characters of all texts of the context together; more are an error."""
-_SENTENCE_BREAK = re.compile(r"[.!?…][\"”’»)\]]*\s+|\n+|[。！？]")
+SENTENCE_BREAK = re.compile(r"[.!?…][\"”’»)\]]*\s+|\n+|[。！？]")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class GroundingContext:
     def ngrams(self, size: int) -> set[tuple[str, ...]]:
         """Return all n-grams of a size; they are computed once."""
         if size not in self._ngrams:
-            self._ngrams[size] = {ngram for keys in self._sequences for ngram in _ngrams(keys, size)}
+            self._ngrams[size] = {ngram for keys in self._sequences for ngram in ngrams_of(keys, size)}
         return self._ngrams[size]
 
 
@@ -73,7 +73,7 @@ def measure_grounding(answer: str, context: GroundingContext, ngram_tokens: int 
     least: tuple[float, tuple[int, int]] | None = None
     for sentence in _sentences(answer[:MAX_ANSWER_CHARS]):
         size = min(ngram_tokens, len(sentence))
-        ngrams = _ngrams([token.key for token in sentence], size)
+        ngrams = ngrams_of([token.key for token in sentence], size)
         known = context.ngrams(size)
         count = sum(ngram in known for ngram in ngrams)
         total += len(ngrams)
@@ -89,7 +89,7 @@ def measure_grounding(answer: str, context: GroundingContext, ngram_tokens: int 
 
 def _sentences(text: str) -> list[list[TextToken]]:
     """Split the tokens of a text into sentences; those without a token are left out."""
-    ends = iter([*(match.end() for match in _SENTENCE_BREAK.finditer(text)), len(text)])
+    ends = iter([*(match.end() for match in SENTENCE_BREAK.finditer(text)), len(text)])
     end = next(ends)
     sentences: list[list[TextToken]] = [[]]
     for token in tokenize(text):
@@ -100,5 +100,6 @@ def _sentences(text: str) -> list[list[TextToken]]:
     return [sentence for sentence in sentences if sentence]
 
 
-def _ngrams(keys: Sequence[str], size: int) -> list[tuple[str, ...]]:
+def ngrams_of(keys: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    """Return the n-grams of a size, in their order; none if there are fewer keys."""
     return [tuple(keys[start : start + size]) for start in range(len(keys) - size + 1)]

@@ -56,8 +56,12 @@ class ChatModel(Protocol):
     def model(self) -> str:
         """Name of the model."""
 
-    def complete(self, request: ChatRequest) -> Completion:
+    def complete(self, request: ChatRequest, limit_s: float | None = None, /) -> Completion:
         """Return the answer.
+
+        Args:
+            request: the request.
+            limit_s: seconds for it, if that is less than the model's own limit.
 
         Raises:
             JudgeError: there is none.

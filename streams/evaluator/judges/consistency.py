@@ -6,31 +6,33 @@ depends on the model; measure it with labels before you alert on it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 from streams.evaluator.checks.tokens import tokenize
-from streams.evaluator.judges.chat import ChatModel, ChatParameters, ChatRequest, Messages
+from streams.evaluator.judges.chat import ChatModel, ChatParameters, ChatRequest, Completion, Messages
+from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
 
 Similarity = Callable[[str, str], float]
 
 
 @dataclass(frozen=True, slots=True)
-class SelfConsistency:
-    """Agreement of samples, each from 0 to 1; the mean over all pairs of samples."""
+class AnswerSamples:
+    """Further answers of a model to a prompt, and what they cost; with an error, not all of them."""
 
-    n_samples: int
-    exact: float | None
-    """Share of pairs with the same text, except for white space at both ends; None with fewer than two samples."""
-    normalized: float | None
-    """Share of pairs with the same words and values in the same order, whatever their spelling."""
-    token_set: float | None
-    """Mean share of the words and values of a pair that are in both (Jaccard)."""
-    answer_token_set: float | None
-    """Mean Jaccard similarity of the evaluated answer and each sample; None without samples."""
+    texts: tuple[str, ...]
     mean_logprob: float | None
-    """Mean log-probability of the tokens of the answer at temperature 0; None if the server does not report it."""
+    """Mean log-probability of the tokens of the answer at temperature 0; None if it is not known."""
+    input_tokens: int | None
+    """Tokens that the endpoint reports for the prompts; None if it reports none."""
+    output_tokens: int | None
+    attempts: int
+    """Requests that were sent."""
+    error: JudgeError | None = None
+    """Why a sample is missing."""
+    lacks_logprobs: bool = False
+    """Whether the server refused to report log-probabilities, or answered without them."""
 
 
 def exact_match(one: str, other: str) -> float:
@@ -49,60 +51,93 @@ def token_jaccard(one: str, other: str) -> float:
     return len(first & second) / len(first | second) if first | second else 1.0
 
 
-def mean_agreement(samples: Sequence[str], similarity: Similarity) -> float | None:
-    """Return the mean similarity over all pairs of samples; None with fewer than two samples."""
-    values = [similarity(one, other) for one, other in combinations(samples, 2)]
-    return sum(values) / len(values) if values else None
+COMPARISONS: dict[str, Similarity] = {"exact": exact_match, "normalized": normalized_match, "tokens": token_jaccard}
+"""Similarities by the names that contracts use."""
 
 
-def measure_consistency(answer: str, samples: Sequence[str], mean_logprob: float | None = None) -> SelfConsistency:
-    """Compare samples with each other and with the evaluated answer.
-
-    Args:
-        answer: the evaluated answer.
-        samples: further answers to the same prompt, at a temperature above 0.
-        mean_logprob: mean log-probability of the answer at temperature 0.
-    """
-    similar = [token_jaccard(answer, sample) for sample in samples]
-    return SelfConsistency(
-        len(samples),
-        mean_agreement(samples, exact_match),
-        mean_agreement(samples, normalized_match),
-        mean_agreement(samples, token_jaccard),
-        sum(similar) / len(similar) if similar else None,
-        mean_logprob,
-    )
+def mean_similarity(answer: str, samples: Sequence[str], similarity: Similarity) -> float:
+    """Return the mean similarity of an answer and each sample, of which there must be at least one."""
+    return sum(similarity(answer, sample) for sample in samples) / len(samples)
 
 
-def sample_consistency(
+def sample_answers(
     model: ChatModel,
     messages: Messages,
-    answer: str,
-    n_samples: int = 5,
-    parameters: ChatParameters = ChatParameters(temperature=0.8),  # noqa: B008 - it is immutable
+    n_samples: int,
+    parameters: ChatParameters,
     *,
     logprob: bool = True,
-) -> SelfConsistency:
-    """Sample further answers of the model that gave an answer, and compare them.
+    limit_s: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> AnswerSamples:
+    """Sample further answers of the model that gave an answer. The first failure ends it, and is in the result.
 
     Args:
         model: the answering model.
         messages: the messages to which it answered.
-        answer: its answer.
         n_samples: number of samples; the seed of each is one higher.
-        parameters: how it samples.
-        logprob: whether one more answer at temperature 0 measures the log-probability.
+        parameters: how it samples; the temperature is above 0.
+        logprob: whether one more answer at temperature 0 measures the log-probability. If it fails, the samples are
+            complete all the same.
+        limit_s: seconds for all requests together; None: no limit beside those of each request.
+        clock: seconds that never go back.
 
     Raises:
-        JudgeError: one of the requests failed.
         RetryInterrupted: the endpoint's `sleep` was interrupted.
     """
-    samples = [
-        model.complete(ChatRequest(messages, replace(parameters, seed=parameters.seed + i))).text
-        for i in range(n_samples)
-    ]
-    mean_logprob = None
-    if logprob:
-        greedy = ChatRequest(messages, replace(parameters, temperature=0.0), logprobs=True)
-        mean_logprob = model.complete(greedy).mean_logprob
-    return measure_consistency(answer, samples, mean_logprob)
+    calls = _Calls(model, None if limit_s is None else clock() + limit_s, clock)
+    texts: list[str] = []
+    mean_logprob: float | None = None
+    failure: JudgeError | None = None
+    lacks_logprobs = False
+    try:
+        for i in range(n_samples):
+            completion = calls.complete(ChatRequest(messages, replace(parameters, seed=parameters.seed + i)))
+            if completion.finish_reason == "length":
+                message = f"A sample ended at {parameters.max_tokens} tokens. Raise max_tokens of the evaluator."
+                raise JudgeError(JudgeErrorCode.CUT, message)
+            texts.append(completion.text)
+    except JudgeError as error:
+        failure = error
+    if logprob and failure is None:
+        try:
+            greedy = calls.complete(ChatRequest(messages, replace(parameters, temperature=0.0), logprobs=True))
+            mean_logprob, lacks_logprobs = greedy.mean_logprob, greedy.mean_logprob is None
+        except JudgeError as error:
+            lacks_logprobs = error.code is JudgeErrorCode.REFUSED and not error.is_of_endpoint
+    return AnswerSamples(
+        tuple(texts),
+        mean_logprob,
+        calls.input_tokens,
+        calls.output_tokens,
+        calls.attempts,
+        failure,
+        lacks_logprobs,
+    )
+
+
+class _Calls:
+    """Requests with one limit of time, and what they cost."""
+
+    def __init__(self, model: ChatModel, end_s: float | None, clock: Callable[[], float]) -> None:
+        self._model, self._end_s, self._clock = model, end_s, clock
+        self.attempts = 0
+        self.input_tokens: int | None = None
+        self.output_tokens: int | None = None
+
+    def complete(self, request: ChatRequest) -> Completion:
+        left_s = None if self._end_s is None else self._end_s - self._clock()
+        if left_s is not None and left_s <= 0:
+            message = "The samples of an answer took too long together. Raise evaluator.timeout_s, or draw fewer."
+            raise JudgeError(JudgeErrorCode.TIMEOUT, message)
+        try:
+            completion = self._model.complete(request, left_s)
+        except JudgeError as error:
+            self.attempts += error.attempts
+            raise
+        self.attempts += completion.attempts
+        if completion.input_tokens is not None:
+            self.input_tokens = (self.input_tokens or 0) + completion.input_tokens
+        if completion.output_tokens is not None:
+            self.output_tokens = (self.output_tokens or 0) + completion.output_tokens
+        return completion

@@ -17,6 +17,7 @@ class JudgeErrorCode(StrEnum):
     PROSE = "judge-prose"
     NO_VERDICT = "judge-no-verdict"
     DISAGREEMENT = "judge-disagreement"
+    CUT = "judge-cut"
     MISSING_INPUT = "judge-missing-input"
     TOO_LONG = "judge-too-long"
 

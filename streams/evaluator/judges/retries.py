@@ -62,14 +62,19 @@ class RetryingEndpoint:
         """Close the connections of the endpoint."""
         self._endpoint.close()
 
-    def complete(self, request: ChatRequest) -> Completion:
+    def complete(self, request: ChatRequest, limit_s: float | None = None) -> Completion:
         """Send a request until it succeeds or a limit is reached.
+
+        Args:
+            request: the request.
+            limit_s: seconds for all attempts and pauses, if that is less than the limit of the settings.
 
         Raises:
             JudgeError: the last failure; `judge-breaker` if no request was sent.
             RetryInterrupted: `sleep` was interrupted.
         """
-        end_s = self._clock() + self._retries.limit_s
+        own_limit_s = self._retries.limit_s
+        end_s = self._clock() + (own_limit_s if limit_s is None else min(limit_s, own_limit_s))
         failures: list[JudgeError] = []
         is_over_limit = False
 

@@ -36,7 +36,12 @@ def _rollback(contract: Contract, name: str) -> Rollback | None:
 
 
 def _contract(contract: Contract, name: str, evaluator: Evaluator) -> Contract:
-    what = f"the check {evaluator.check}" if evaluator.check else f"a judge with the rubric {evaluator.judge}"
+    if evaluator.check:
+        what = f"the check {evaluator.check}"
+    elif evaluator.judge:
+        what = f"a judge with the rubric {evaluator.judge}"
+    else:
+        what = f"self-consistency with {evaluator.consistency} further answers"
     return Contract(
         model=evaluator_model(contract.model, name),
         description=f"Whether answers of {contract.model} are faulty, by {what}. Derived from that contract.",

@@ -20,6 +20,9 @@ CHECKS: dict[str, str] = {
 }
 """Every check with the condition under which an answer is `faulty`."""
 
+COMPARISONS = ("exact", "normalized", "tokens")
+"""How self-consistency compares two answers."""
+
 
 class EvaluatorBudget(msgspec.Struct, frozen=True, kw_only=True):
     """What a judge may use in an hour of the clock; None: no limit."""
@@ -35,24 +38,35 @@ class EvaluatorBudget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
-    """A check or a judge of answers. Names of files are those in the evaluator's folder of files."""
+    """A check or a judge of answers. Names of files are those in the evaluator's folder of files.
 
-    LATER: ClassVar = ("promise",)
+    Self-consistency is a judge without rubric: the endpoint serves the answering model, which answers again.
+    """
+
+    LATER: ClassVar = ("consistency", "compare", "temperature", "max_tokens", "promise")
 
     check: str = ""
     """One of `CHECKS`; empty for a judge."""
     judge: str = ""
-    """The file of the rubric by which a language model judges; empty for a check."""
+    """The file of the rubric by which a language model judges; empty for a check and for self-consistency."""
+    consistency: int | None = None
+    """How many further answers of the model are compared with the answer; None if it is not self-consistency."""
+    compare: str = ""
+    """One of `COMPARISONS`, with `consistency`; empty for `tokens`."""
+    temperature: float | None = None
+    """The temperature of further answers; None for 0.8."""
+    max_tokens: int | None = None
+    """Most tokens of a further answer; None for 1,000."""
     endpoint: str = ""
     """The endpoint of the judge, by its name in the settings of the evaluator."""
     documents: str = ""
-    """The folder of documents that answers cite."""
+    """The folder of documents that answers cite; the `context` of a judge's rubric is selected from them."""
     schema: str = ""
     """The file of a JSON Schema."""
     pattern: str = ""
     """A regular expression of RE2, which must match somewhere in the answer."""
     at_least: float | None = None
-    """The smallest share of word sequences in the documents for `sound`."""
+    """The smallest share of word sequences in the documents for `sound`, or the smallest agreement of answers."""
     share: float = 1.0
     """The share of answers with text that are evaluated, selected by hash of the id."""
     prompts: dict[str, float] = msgspec.field(default_factory=dict)
@@ -62,7 +76,7 @@ class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
     """The largest share of faulty answers that is promised."""
 
     def __post_init__(self) -> None:
-        for name in ("at_least", "share", "promise"):
+        for name in ("at_least", "share", "temperature", "promise"):
             value = getattr(self, name)
             if value is not None:
                 msgspec.structs.force_setattr(self, name, value + 0.0)
@@ -70,4 +84,4 @@ class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def kind(self) -> str:
         """`judge` or `check`."""
-        return "judge" if self.judge else "check"
+        return "check" if self.check else "judge"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from barograph.contract.evaluators import CHECKS, Evaluator, EvaluatorBudget
+from barograph.contract.evaluators import CHECKS, COMPARISONS, Evaluator, EvaluatorBudget
 from barograph.contract.kinds import (
     MAX_NAME_CHARS,
     ChoiceKind,
@@ -34,11 +34,18 @@ _NEEDS = {
     "json": ("schema",),
     "pattern": ("pattern",),
     "grounding": ("documents", "at_least"),
+    "judge": ("endpoint",),
+    "consistency": ("endpoint", "at_least"),
 }
-"""Check → the settings that it needs."""
-_ALLOWS = {"personal-data": ("documents",)}
-"""Check → the settings that it may have."""
-_OF_CHECKS = ("documents", "schema", "pattern", "at_least")
+"""Check, `judge` or `consistency` → the settings that it needs."""
+_ALLOWS = {
+    "personal-data": ("documents",),
+    "judge": ("documents",),
+    "consistency": ("compare", "temperature", "max_tokens"),
+}
+"""The settings that it may have."""
+_OF_KINDS = ("documents", "schema", "pattern", "at_least", "endpoint", "compare", "temperature", "max_tokens")
+_KINDS = ("check", "judge", "consistency")
 _EVALUATOR = Evaluator()
 _SHARE = NumberKind(0.0, 1.0)
 
@@ -64,16 +71,35 @@ EVALUATOR = RecordKind(
             "The file of a rubric, by which a language model judges; instead of `check`.",
             default="none",
         ),
+        Key(
+            "consistency",
+            IntegerKind(1, 20),
+            "How many further answers of the endpoint, which serves the answering model, are compared with the answer; "
+            "instead of `check`.",
+            default="none",
+        ),
+        Key(
+            "compare",
+            ChoiceKind(COMPARISONS),
+            "How answers are compared: as `exact` texts, `normalized` words and values in their order, or the share of "
+            "words and values (`tokens`) in both.",
+            default="tokens",
+        ),
+        Key("temperature", NumberKind(0.0, 2.0, above=True), "The temperature of further answers.", default="0.8"),
+        Key("max_tokens", IntegerKind(1, 100_000), "Most tokens of a further answer.", default="1000"),
         Key("endpoint", NameKind(), "The endpoint of the judge, by its name in the settings.", default="none"),
         Key(
-            "documents", NameKind("the name of a folder"), "The folder of documents that answers cite.", default="none"
+            "documents",
+            NameKind("the name of a folder"),
+            "The folder of documents that answers cite; of a judge: the `context` of its rubric is selected from them.",
+            default="none",
         ),
         Key("schema", NameKind("the name of a file"), "The file of a JSON Schema.", default="none"),
         Key("pattern", TextKind(), "A regular expression of RE2 that the answer must contain.", default="none"),
         Key(
             "at_least",
             NumberKind(0.0, 1.0, above=True),
-            "The smallest share of word sequences in one of the documents.",
+            "The smallest share of word sequences in one of the documents, or the smallest agreement of answers.",
             default="none",
         ),
         Key(
@@ -139,9 +165,10 @@ def evaluator_failures(contract: Contract) -> Iterator[tuple[Path, str, tuple[Pa
             if len(shares) > 1:
                 message = "differ between the arms that rollback compares; write one share for all of them"
                 yield (*path, "prompts"), message, (("rollback", "margins", name),)
-        if bool(evaluator.check) == bool(evaluator.judge):
-            message = "has both check and judge" if evaluator.check else "has neither check nor judge"
-            yield path, f"{message}; write one of them", ((*path, "check"), (*path, "judge"))
+        kinds = [kind for kind in _KINDS if getattr(evaluator, kind)]
+        if len(kinds) != 1:
+            message = f"has both {' and '.join(kinds)}" if kinds else "has neither check, judge nor consistency"
+            yield path, f"{message}; write one of them", tuple((*path, kind) for kind in _KINDS)
             continue
         yield from _setting_failures(path, evaluator)
         if evaluator.check == "personal-data" and contract.text is not None and contract.text.content == "redact":
@@ -157,13 +184,15 @@ def evaluator_failures(contract: Contract) -> Iterator[tuple[Path, str, tuple[Pa
 
 
 def _setting_failures(path: Path, evaluator: Evaluator) -> Iterator[tuple[Path, str, tuple[Path, ...]]]:
-    what = f"the check {evaluator.check}" if evaluator.check else "a judge"
-    needs = _NEEDS.get(evaluator.check, ()) if evaluator.check else ("endpoint",)
-    for key in (*_OF_CHECKS, "endpoint"):
+    kind = evaluator.check or ("judge" if evaluator.judge else "consistency")
+    what = f"the check {kind}" if evaluator.check else "a judge" if evaluator.judge else "self-consistency"
+    needs = _NEEDS.get(kind, ())
+    decided_by = tuple((*path, key) for key in _KINDS)
+    for key in _OF_KINDS:
         is_set = getattr(evaluator, key) not in ("", None)
         if key in needs and not is_set:
-            yield (*path, key), f"is missing; {what} needs it", ((*path, "check"), (*path, "judge"))
-        elif is_set and key not in (*needs, *_ALLOWS.get(evaluator.check, ())):
-            yield (*path, key), f"has no effect with {what}; remove it", ((*path, "check"), (*path, "judge"))
+            yield (*path, key), f"is missing; {what} needs it", decided_by
+        elif is_set and key not in (*needs, *_ALLOWS.get(kind, ())):
+            yield (*path, key), f"has no effect with {what}; remove it", decided_by
     if evaluator.check and evaluator.budget != EvaluatorBudget():
         yield (*path, "budget"), "has no effect with a check, which calls nothing; remove it", ()

@@ -27,6 +27,9 @@ evaluators:
   form: {check: json, schema: forms/answer.json, promise: 1}
   polite: {check: pattern, pattern: "(?i)thank"}
   faithful: {judge: faithful.yaml, endpoint: small, budget: {calls: 600, tokens: 1000000, usd: 1}}
+  agrees: {consistency: 4, endpoint: small, at_least: 0.5}
+  same: {consistency: 2, endpoint: small, at_least: 1, compare: exact, temperature: 1, max_tokens: 20}
+  grounds: {judge: grounds.yaml, endpoint: small, documents: documents}
 """
     )
     assert contract.evaluators == {
@@ -39,12 +42,23 @@ evaluators:
             endpoint="small",
             budget=EvaluatorBudget(calls=600, tokens=1_000_000, usd=1.0),
         ),
+        "agrees": Evaluator(consistency=4, endpoint="small", at_least=0.5),
+        "same": Evaluator(
+            consistency=2,
+            endpoint="small",
+            at_least=1.0,
+            compare="exact",
+            temperature=1.0,
+            max_tokens=20,
+        ),
+        "grounds": Evaluator(judge="grounds.yaml", endpoint="small", documents="documents"),
     }
     assert parse_contract(dump_contract(contract)) == contract
 
 
 def test_a_contract_without_the_section_keeps_its_id() -> None:
     assert Contract(model="m").id == Contract(model="m", evaluators={}).id
+    assert Contract(model="m", evaluators={"a": Evaluator(check="refusal")}).id == "b3cd8a037c9f39fc"
     assert Contract(model="m").id != Contract(model="m", evaluators={"a": Evaluator(check="refusal")}).id
 
 
@@ -59,8 +73,19 @@ def test_a_contract_without_a_promise_keeps_its_id() -> None:
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
-        ("a: {}", "4: evaluators.a: has neither check nor judge; write one of them"),
+        ("a: {}", "4: evaluators.a: has neither check, judge nor consistency; write one of them"),
         ("a: {check: refusal, judge: a.yaml}", "4: evaluators.a: has both check and judge; write one of them"),
+        ("a: {judge: a.yaml, consistency: 2}", "4: evaluators.a: has both judge and consistency; write one of them"),
+        ("a: {consistency: 2, endpoint: e}", "4: evaluators.a.at_least: is missing; self-consistency needs it"),
+        ("a: {consistency: 0}", "4: evaluators.a.consistency:"),
+        (
+            "a: {judge: a.yaml, endpoint: e, compare: exact}",
+            "4: evaluators.a.compare: has no effect with a judge; remove it",
+        ),
+        (
+            "a: {consistency: 2, endpoint: e, at_least: 1, documents: d}",
+            "4: evaluators.a.documents: has no effect with self-consistency; remove it",
+        ),
         ("a: {check: citations}", "4: evaluators.a.documents: is missing; the check citations needs it"),
         ("a: {judge: a.yaml}", "4: evaluators.a.endpoint: is missing; a judge needs it"),
         ("a: {check: refusal, schema: s}", "4: evaluators.a.schema: has no effect with the check refusal; remove it"),
@@ -101,11 +126,12 @@ owners: [a@example.org]
 route: on-call
 pane: 30s
 arms: {shares: {answer@7: 0.5, answer@8: 0.5}, unit: context.user, margins: {errors: 0.1}}
-evaluators: {refuses: {check: refusal}, faithful: {judge: faithful.yaml, endpoint: small}}
+evaluators: {refuses: {check: refusal}, faithful: {judge: faithful.yaml, endpoint: small},
+  agrees: {consistency: 4, endpoint: small, at_least: 0.5}}
 """
     )
     derived = evaluator_contracts(contract)
-    assert [each.model for each in derived] == ["bot.refuses", "bot.faithful"]
+    assert [each.model for each in derived] == ["bot.refuses", "bot.faithful", "bot.agrees"]
     for each in derived:
         assert parse_contract(dump_contract(each)) == each
         assert (each.team, each.owners, each.route, each.pane_s) == ("search", ("a@example.org",), "on-call", 30)

@@ -69,7 +69,8 @@ def test_an_endpoint_without_encryption_is_logged() -> None:
     [
         (RUBRIC, "large", "evaluator.endpoints has no large; it has small"),
         (RUBRIC.replace("question", "questions"), "small", "questions"),
-        (RUBRIC + "inputs: [prompt, context, answer]\n", "small", "inputs context, which events do not contain"),
+        (RUBRIC + "inputs: [prompt, context, answer]\n", "small", "documents: FOLDER"),
+        (RUBRIC + "inputs: [prompt, reference, answer]\n", "small", "the input reference, which events do not contain"),
         ("", "small", "faithful.yaml"),
     ],
 )

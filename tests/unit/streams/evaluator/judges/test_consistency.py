@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 import pytest
+from barograph.contract.evaluators import COMPARISONS as COMPARISON_NAMES
 from barograph.prompts.content import PromptMessage
 
+from streams.evaluator.judges.chat import ChatParameters
 from streams.evaluator.judges.consistency import (
-    SelfConsistency,
+    COMPARISONS,
+    AnswerSamples,
     exact_match,
-    mean_agreement,
-    measure_consistency,
+    mean_similarity,
     normalized_match,
-    sample_consistency,
+    sample_answers,
     token_jaccard,
 )
-from streams.evaluator.judges.errors import JudgeError
+from streams.evaluator.judges.errors import JudgeErrorCode
 from tests.support.judge_server import Answer, JudgeServer, always, chat, send
 
 Serve = Callable[[Answer], JudgeServer]
+MESSAGES = (PromptMessage("user", "Capital?"),)
+PARAMETERS = ChatParameters(0.8, 50)
+
+
+def test_contracts_name_every_comparison() -> None:
+    assert set(COMPARISON_NAMES) == set(COMPARISONS)
 
 
 @pytest.mark.parametrize(
@@ -42,33 +52,57 @@ def test_similarities(one: str, other: str, exact: float, normalized: float, jac
         assert token_jaccard(first, second) == pytest.approx(jaccard)
 
 
-def test_golden_values() -> None:
-    # Ten pairs: 3 of Paris, 1 of "paris." with each of the 3, and 4 with Lyon.
-    samples = ["Paris", "Paris", "Paris", "paris.", "Lyon"]
-    result = measure_consistency("Paris", samples, -0.25)
-    assert result == SelfConsistency(5, 3 / 10, 6 / 10, 6 / 10, 4 / 5, -0.25)
-
-
-def test_too_few_samples() -> None:
-    assert mean_agreement(["a"], exact_match) is None
-    assert measure_consistency("a", []) == SelfConsistency(0, None, None, None, None, None)
+def test_the_mean_similarity_of_an_answer_and_samples() -> None:
+    samples = ["Paris", "Paris", "paris.", "Lyon"]
+    means = {name: mean_similarity("Paris", samples, similarity) for name, similarity in COMPARISONS.items()}
+    assert means == {"exact": 2 / 4, "normalized": 3 / 4, "tokens": 3 / 4}
 
 
 def test_samples_of_an_endpoint(serve: Serve) -> None:
-    def answer(handler: object, body: dict[str, object], n: int) -> None:
+    def answer(handler: BaseHTTPRequestHandler, body: dict[str, Any], n: int) -> None:
         text = ("Paris", "Lyon", "Paris")[n] if body["temperature"] else "greedy"
-        send(handler, chat(text, [-1.0, -2.0] if body.get("logprobs") else None))  # type: ignore[arg-type]
+        send(handler, chat(text, [-1.0, -2.0] if body.get("logprobs") else None))
 
     server = serve(answer)
-    messages = (PromptMessage("user", "Capital?"),)
-    result = sample_consistency(server.endpoint(), messages, "Paris", 3)
-    assert result == SelfConsistency(3, 1 / 3, 1 / 3, 1 / 3, 2 / 3, -1.5)
+    result = sample_answers(server.endpoint(), MESSAGES, 3, PARAMETERS)
+    assert result == AnswerSamples(("Paris", "Lyon", "Paris"), -1.5, 44, 28, 4)
     assert [(body["temperature"], body["seed"]) for body in server.bodies] == [(0.8, 1), (0.8, 2), (0.8, 3), (0.0, 1)]
-    without = sample_consistency(serve(always("x")).endpoint(), messages, "x", 2, logprob=False)
-    assert (without.exact, without.mean_logprob) == (1.0, None)
+    without = sample_answers(serve(always("x")).endpoint(), MESSAGES, 2, PARAMETERS, logprob=False)
+    assert without == AnswerSamples(("x", "x"), None, 22, 14, 2)
 
 
-def test_a_failed_sample_is_an_error(serve: Serve) -> None:
-    server = serve(lambda handler, body, n: send(handler, chat("a") if n else b"", 200 if n else 500))
-    with pytest.raises(JudgeError):
-        sample_consistency(server.endpoint(), (PromptMessage("user", "Capital?"),), "a", 2)
+def test_a_failed_sample_ends_it_and_what_was_used_counts(serve: Serve) -> None:
+    server = serve(lambda handler, body, n: send(handler, chat("a") if n == 0 else b"", 200 if n == 0 else 500))
+    result = sample_answers(server.endpoint(), MESSAGES, 3, PARAMETERS)
+    assert result.error is not None
+    assert (result.error.code, result.texts, result.attempts) == (JudgeErrorCode.ERROR, ("a",), 2)
+    assert (result.input_tokens, result.output_tokens, result.lacks_logprobs) == (11, 7, False)
+
+
+def test_a_sample_that_was_cut_is_an_error(serve: Serve) -> None:
+    server = serve(lambda handler, body, n: send(handler, chat("a", finish_reason="length" if n else "stop")))
+    result = sample_answers(server.endpoint(), MESSAGES, 3, PARAMETERS)
+    assert result.error is not None
+    assert "Raise max_tokens" in str(result.error)
+    assert (result.error.code, result.attempts, result.output_tokens) == (JudgeErrorCode.CUT, 2, 14)
+
+
+@pytest.mark.parametrize(("status", "lacks"), [(200, True), (400, True), (401, False), (500, False)])
+def test_a_server_without_log_probabilities(serve: Serve, status: int, lacks: bool) -> None:
+    def answer(handler: BaseHTTPRequestHandler, body: dict[str, Any], n: int) -> None:
+        send(handler, chat("a"), status if body.get("logprobs") else 200)
+
+    result = sample_answers(serve(answer).endpoint(), MESSAGES, 2, PARAMETERS)
+    assert (result.texts, result.error, result.mean_logprob) == (("a", "a"), None, None)
+    assert (result.attempts, result.lacks_logprobs) == (3, lacks)
+
+
+def test_all_samples_share_one_limit_of_time(serve: Serve) -> None:
+    times = iter([0.0, 1.0, 4.0, 12.0])
+    server = serve(always("a"))
+    result = sample_answers(
+        server.endpoint(), MESSAGES, 3, PARAMETERS, logprob=False, limit_s=10.0, clock=lambda: next(times)
+    )
+    assert result.error is not None
+    assert (result.error.code, result.attempts, len(server.bodies)) == (JudgeErrorCode.TIMEOUT, 2, 2)
+    assert "evaluator.timeout_s" in str(result.error)

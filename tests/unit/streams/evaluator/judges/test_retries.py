@@ -98,6 +98,16 @@ def test_the_limit_of_the_call_bounds_all_pauses(serve: Serve) -> None:
     assert error.attempts == len(clock.pauses_s) + 1
 
 
+def test_a_caller_can_lower_the_limit_of_a_call(serve: Serve) -> None:
+    clock = TestClock()
+    endpoint = caller(serve(statuses(500)), clock, CallRetries(max_attempts=100, limit_s=10.0, max_pause_s=2.0))
+    for limit_s, least_s, most_s in ((4.0, 2.0, 4.0), (1_000.0, 8.0, 10.0)):
+        began_s = clock.now_s
+        with pytest.raises(JudgeError):
+            endpoint.complete(REQUEST, limit_s)
+        assert least_s < clock.now_s - began_s < most_s
+
+
 def test_a_stop_ends_the_retries(serve: Serve) -> None:
     endpoint = RetryingEndpoint(serve(statuses(500)).endpoint(), sleep=lambda seconds: True)
     with pytest.raises(RetryInterrupted):

@@ -1,0 +1,82 @@
+"""AUROC of evaluators against labels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from sketches.judges.trust import FEW_LABELS, LEAST_LABELS, NO_BETTER, WORSE, score_trust
+
+
+def pairs(scores: list[float], is_sound: list[bool]) -> float:
+    """Return AUROC from all pairs."""
+    sound = [score for score, each in zip(scores, is_sound, strict=True) if each]
+    faulty = [score for score, each in zip(scores, is_sound, strict=True) if not each]
+    won = sum(1.0 if one > other else 0.5 if one == other else 0.0 for one in sound for other in faulty)
+    return won / len(sound) / len(faulty)
+
+
+def test_a_hand_computed_interval() -> None:
+    # Sound: 1, 2, 3 beat 2, 2.5 and 3 of the faulty 0, 1, 2 by half counts for ties.
+    trust = score_trust([1, 2, 3, 0, 1, 2], [True, True, True, False, False, False])
+    auroc = (1.5 + 2.5 + 3) / 9
+    assert (trust.faulty, trust.sound) == (3, 3)
+    assert trust.auroc == pytest.approx(auroc)
+    variance = 2 * np.var([1.5 / 3, 2.5 / 3, 3 / 3], ddof=1) / 3
+    half = 1.959963984540054 * math.sqrt(variance) / (auroc * (1 - auroc))
+    odds = math.log(auroc / (1 - auroc))
+    assert trust.low == pytest.approx(1 / (1 + math.exp(half - odds)))
+    assert trust.high == pytest.approx(1 / (1 + math.exp(-half - odds)))
+    assert trust.reason == FEW_LABELS
+
+
+@pytest.mark.parametrize("decimals", [1, 6])
+def test_it_is_the_share_of_pairs(decimals: int) -> None:
+    rng = np.random.default_rng(7)
+    is_sound = rng.random(2_500) < 0.5
+    # Thousands of rows: no correction for ties within a bin applies, because only equal scores are ties.
+    scores = np.round(rng.normal(is_sound * 0.5), decimals)
+    assert score_trust(scores, is_sound).auroc == pytest.approx(pairs(scores.tolist(), is_sound.tolist()), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n", "shift", "reason"),
+    [
+        (200, 1.0, ""),
+        (200, 0.0, NO_BETTER),
+        (200, -1.0, WORSE),
+        (LEAST_LABELS, 50.0, ""),
+        (LEAST_LABELS - 1, 50.0, FEW_LABELS),
+        (0, 0.0, FEW_LABELS),
+    ],
+)
+def test_who_is_trusted(n: int, shift: float, reason: str) -> None:
+    rng = np.random.default_rng(3)
+    scores = np.concatenate([rng.normal(shift, 1.0, 300), rng.normal(0.0, 1.0, n)])
+    trust = score_trust(scores, [True] * 300 + [False] * n)
+    assert (trust.faulty, trust.sound, trust.reason) == (n, 300, reason)
+    assert math.isnan(trust.auroc) == (n == 0)
+
+
+def test_the_same_score_for_all_is_chance() -> None:
+    trust = score_trust([1.0] * 100, [True, False] * 50)
+    assert (trust.auroc, trust.reason) == (0.5, NO_BETTER)
+    assert trust.low < 0.5 < trust.high
+    assert score_trust([], []).reason == FEW_LABELS
+
+
+def test_an_evaluator_without_a_clue_is_seldom_trusted() -> None:
+    rng = np.random.default_rng(11)
+    is_sound = np.arange(120) >= LEAST_LABELS
+    n_trusted = sum(not score_trust(rng.normal(size=120), is_sound).reason for _ in range(2_000))
+    # 2.5 % of a 95 % interval, plus three standard errors and what a small sample adds.
+    assert n_trusted / 2_000 < 0.045
+
+
+def test_wrong_arguments_are_errors() -> None:
+    with pytest.raises(ValueError, match="one label each"):
+        score_trust([1.0, 2.0], [True])
+    with pytest.raises(ValueError, match="must be numbers"):
+        score_trust([1.0, math.nan], [True, False])

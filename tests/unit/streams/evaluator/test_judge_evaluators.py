@@ -1,0 +1,164 @@
+"""Judges as the evaluator runs them, with a real server."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from barograph.contract.evaluators import Evaluator
+from barograph.text.content import CUT
+
+from streams.evaluator.answer import Answer
+from streams.evaluator.check_evaluators import Check, SetupError
+from streams.evaluator.judge_evaluators import JudgeEvaluators
+from streams.evaluator.settings import EvaluatorSettings
+from tests.support.judge_server import Answer as ServerAnswer
+from tests.support.judge_server import JudgeServer, always, chat, send
+
+RUBRIC = """
+rubric: 1
+name: faithful
+question: Does the context support the answer?
+scale: {faulty: It does not., sound: It does.}
+inputs: [prompt, context, answer]
+"""
+SOUND = json.dumps({"reason": "It does.", "class": "sound"})
+AGREES = Evaluator(consistency=4, endpoint="small", at_least=0.5, compare="normalized")
+JUDGE = Evaluator(judge="faithful.yaml", endpoint="small", documents="documents")
+QUESTION = "How long may I return goods?"
+Start = Callable[[ServerAnswer], "Judges"]
+
+
+class Judges:
+    """A server, and judges that call it."""
+
+    def __init__(self, answer: ServerAnswer, folder: Path) -> None:
+        self.server = JudgeServer(answer)
+        self._folder = folder
+        settings = EvaluatorSettings(endpoints=f"small=m@{self.server.url}#1/2", timeout_s=5.0)
+        self._evaluators = JudgeEvaluators(settings, threading.Event().wait)
+
+    def build(self, evaluator: Evaluator) -> tuple[Check, str]:
+        return self._evaluators.build(evaluator, self._folder)
+
+    def stop(self) -> None:
+        self._evaluators.close()
+        self.server.stop()
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Start]:
+    """Start judges whose server answers as a function says."""
+    started: list[Judges] = []
+
+    def start(answer: ServerAnswer) -> Judges:
+        started.append(Judges(answer, folder))
+        return started[-1]
+
+    yield start
+    for judges in started:
+        judges.stop()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "documents" / "returns.md").write_text("Customers may return goods within 30 days.", encoding="utf-8")
+    (tmp_path / "faithful.yaml").write_text(RUBRIC, encoding="utf-8")
+    return tmp_path
+
+
+def answer(text: str, question: str | None = QUESTION) -> Answer:
+    return Answer("bot", "1", "a", 0, text, question)
+
+
+def test_a_judge_with_documents_receives_those_that_the_answer_cites(start: Start) -> None:
+    judges = start(always(SOUND))
+    evaluate, _ = judges.build(JUDGE)
+    result = evaluate(answer("60 days [returns]."))
+    assert (result.is_faulty, result.error) == (False, None)
+    message = judges.server.bodies[0]["messages"][-1]["content"]
+    assert "[returns]\nCustomers may return goods within 30 days.\n" in message
+
+
+def test_an_answer_without_documents_has_no_result_and_costs_no_call(start: Start) -> None:
+    judges = start(always(SOUND))
+    evaluate, _ = judges.build(JUDGE)
+    result = evaluate(answer("Hello!", "Who are you?"))
+    assert (result.is_faulty, result.error, result.metrics) == (None, "judge-missing-input", {"calls": 0.0})
+    assert not judges.server.bodies
+
+
+def test_the_version_depends_on_the_documents(start: Start, folder: Path) -> None:
+    judges = start(always(SOUND))
+    first = judges.build(JUDGE)[1]
+    assert judges.build(JUDGE)[1] == first
+    (folder / "documents" / "returns.md").write_text("Customers may return goods within 60 days.", encoding="utf-8")
+    assert judges.build(JUDGE)[1] != first
+
+
+def test_documents_without_a_use_and_documents_that_cannot_be_used_are_errors(start: Start, folder: Path) -> None:
+    judges = start(always(SOUND))
+    (folder / "plain.yaml").write_text(RUBRIC.replace("context, ", ""), encoding="utf-8")
+    with pytest.raises(SetupError, match="no input context, so documents have no effect"):
+        judges.build(Evaluator(judge="plain.yaml", endpoint="small", documents="documents"))
+    (folder / "documents" / "RETURNS.txt").write_text("Never.", encoding="utf-8")
+    with pytest.raises(SetupError, match="differ in case only"):
+        judges.build(JUDGE)
+
+
+def test_self_consistency_compares_further_answers_with_the_answer(start: Start) -> None:
+    def respond(handler: BaseHTTPRequestHandler, body: dict[str, Any], number: int) -> None:
+        text = ("30 days.", "60 days", "30 Days", "Never.")[number % 5] if body["temperature"] else "30 days"
+        send(handler, chat(text, [-0.5, -1.5] if body.get("logprobs") else None))
+
+    judges = start(respond)
+    evaluate, _ = judges.build(AGREES)
+    result = evaluate(answer("30 days"))
+    assert (result.is_faulty, result.score, result.error) == (False, 0.5, None)
+    assert result.metrics == {
+        **{"input_tokens": 55.0, "output_tokens": 35.0, "cost_usd": pytest.approx((55 + 2 * 35) / 1e6)},
+        **{"calls": 5.0, "mean_logprob": -1.0},
+    }
+    assert all(each["messages"] == [{"role": "user", "content": QUESTION}] for each in judges.server.bodies)
+    assert {(each["temperature"], each["max_tokens"]) for each in judges.server.bodies} == {(0.8, 1_000), (0.0, 1_000)}
+    faulty = evaluate(answer("In an hour"))
+    assert (faulty.is_faulty, faulty.score) == (True, 0.0)
+
+
+def test_log_probabilities_are_requested_once_of_a_server_without_them(start: Start) -> None:
+    judges = start(always("30 days"))
+    evaluate, _ = judges.build(AGREES)
+    first, second = evaluate(answer("30 days")), evaluate(answer("30 days"))
+    assert (first.score, first.metrics["calls"], second.score, second.metrics["calls"]) == (1.0, 5.0, 1.0, 4.0)
+    assert "mean_logprob" not in first.metrics
+    assert sum("logprobs" in body for body in judges.server.bodies) == 1
+
+
+def test_self_consistency_without_a_result(start: Start) -> None:
+    judges = start(lambda handler, body, number: send(handler, chat("30 days", finish_reason="length")))
+    evaluate, _ = judges.build(AGREES)
+    assert evaluate(answer("30 days", None)).error == evaluate(answer("30 days", "How" + CUT)).error == "no-question"
+    assert evaluate(answer("30" + CUT)).error == "answer-cut"
+    assert not judges.server.bodies
+    result = evaluate(answer("30 days"))
+    assert (result.is_faulty, result.score, result.error) == (None, None, "judge-cut")
+    assert (result.metrics["calls"], result.metrics["output_tokens"]) == (1.0, 7.0)
+
+
+def test_the_version_of_self_consistency_depends_on_all_that_decides_it(start: Start) -> None:
+    judges = start(always("x"))
+    changes: list[dict[str, Any]] = [{}, {"consistency": 5}, {"at_least": 0.6}, {"compare": "exact"}]
+    changes += [{"temperature": 1.0}, {"max_tokens": 20}]
+    versions = {judges.build(msgspec.structs.replace(AGREES, **change))[1] for change in changes}
+    assert len(versions) == len(changes)
+    same: list[dict[str, Any]] = [{"share": 0.5}, {"temperature": 0.8}, {"max_tokens": 1_000}]
+    assert all(judges.build(msgspec.structs.replace(AGREES, **each))[1] in versions for each in same)
+    with pytest.raises(SetupError, match="has no large; it has small"):
+        judges.build(msgspec.structs.replace(AGREES, endpoint="large"))
