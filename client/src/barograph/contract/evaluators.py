@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 FAULTY, SOUND = "faulty", "sound"
@@ -35,6 +37,8 @@ class EvaluatorBudget(msgspec.Struct, frozen=True, kw_only=True):
 class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
     """A check or a judge of answers. Names of files are those in the evaluator's folder of files."""
 
+    LATER: ClassVar = ("anchors", "anchors_every_s")
+
     check: str = ""
     """One of `CHECKS`; empty for a judge."""
     judge: str = ""
@@ -54,6 +58,11 @@ class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
     prompts: dict[str, float] = msgspec.field(default_factory=dict)
     """Prompt (`answer@8`) → its share, if it differs."""
     budget: EvaluatorBudget = EvaluatorBudget()
+    anchors: str = ""
+    """The file of answers with known classes that the judge evaluates again and again; empty: its drift is not
+    tested."""
+    anchors_every_s: int = 21_600
+    """How often the judge evaluates its anchors."""
 
     def __post_init__(self) -> None:
         for name in ("at_least", "share"):

@@ -27,6 +27,7 @@ evaluators:
   form: {check: json, schema: forms/answer.json}
   polite: {check: pattern, pattern: "(?i)thank"}
   faithful: {judge: faithful.yaml, endpoint: small, budget: {calls: 600, tokens: 1000000, usd: 1}}
+  helpful: {judge: helpful.yaml, endpoint: small, anchors: helpful.jsonl, anchors_every: 90m}
 """
     )
     assert contract.evaluators == {
@@ -39,6 +40,7 @@ evaluators:
             endpoint="small",
             budget=EvaluatorBudget(calls=600, tokens=1_000_000, usd=1.0),
         ),
+        "helpful": Evaluator(judge="helpful.yaml", endpoint="small", anchors="helpful.jsonl", anchors_every_s=5_400),
     }
     assert parse_contract(dump_contract(contract)) == contract
 
@@ -46,6 +48,13 @@ evaluators:
 def test_a_contract_without_the_section_keeps_its_id() -> None:
     assert Contract(model="m").id == Contract(model="m", evaluators={}).id
     assert Contract(model="m").id != Contract(model="m", evaluators={"a": Evaluator(check="refusal")}).id
+
+
+def test_anchors_change_the_id_only_where_they_are() -> None:
+    plain = Contract(model="m", evaluators={"a": Evaluator(judge="a.yaml", endpoint="e")})
+    assert plain.id == "58f52a7d479dc394", "the id that it had before anchors existed"
+    with_anchors = Evaluator(judge="a.yaml", endpoint="e", anchors="a.jsonl")
+    assert plain.id != Contract(model="m", evaluators={"a": with_anchors}).id
 
 
 @pytest.mark.parametrize(
@@ -61,6 +70,18 @@ def test_a_contract_without_the_section_keeps_its_id() -> None:
             "4: evaluators.a.pattern: has no effect with a judge; remove it",
         ),
         ("a: {check: refusal, budget: {calls: 1}}", "4: evaluators.a.budget: has no effect with a check, which calls"),
+        (
+            "a: {check: refusal, anchors: a.jsonl}",
+            "4: evaluators.a.anchors: has no effect with a check, whose rules do not drift; remove it",
+        ),
+        (
+            "a: {judge: a.yaml, endpoint: e, anchors_every: 1h}",
+            "4: evaluators.a.anchors_every: has no effect without anchors; write anchors: FILE, or remove it",
+        ),
+        (
+            "a: {judge: a.yaml, endpoint: e, anchors: ../a.jsonl}",
+            "4: evaluators.a.anchors: '../a.jsonl' is outside of",
+        ),
         ("a b: {check: refusal}", "4: evaluators['a b']: 'a b' is not a name of an evaluator"),
         ("a: {check: json, schema: ../s.json}", "4: evaluators.a.schema: '../s.json' is outside of"),
         (
