@@ -36,6 +36,7 @@ RULES: dict[str, str] = {
     "shadow-harm": "Evidence that the candidate, or after a promotion the new primary, is worse in some slice.",
     "shadow-decided": "The decision is promote or hold, or after a promotion keep or roll back.",
     "prompt-harm": "A version of a prompt is worse than the control by more than a margin of `rollback`.",
+    "judge-drift": "A judge has become worse on its anchors since its release, or its bank is used up.",
     "cost-budget": "The cost of the day or month, spent or forecast, exceeds `budget`.",
     "cache-hit-fall": "The share of input tokens from a cache falls, significantly by more than 10 points in a week. "
     "Contracts with `prices` or this key have the rule.",

@@ -281,13 +281,14 @@ def _missing_thresholds(contract: Contract, name: str, rule: AlertRule, path: Pa
         "cbpe-drop": contract.label is None and "label",
         "label-stop": contract.label is None and "label",
         "cost-budget": contract.budget.day is None and contract.budget.month is None and "budget",
+        "judge-drift": not any(each.anchors for each in contract.evaluators.values()) and "anchors of a judge",
         **dict.fromkeys(SHADOW_RULES, contract.shadow is None and "shadow"),
     }.get(name)
     if missing:
         yield (
             path,
             f"the rule has no threshold; write {missing}, or remove the rule",
-            (("slo",), ("label",), ("shadow",), ("budget",)),
+            (("slo",), ("label",), ("shadow",), ("budget",), ("evaluators",)),
         )
 
 
