@@ -30,6 +30,8 @@ from warehouse.client import Client
 class BuiltJudge(NamedTuple):
     """A judge with its anchors, ready to run."""
 
+    evaluators: JudgeEvaluators
+    """Owns the connections of the judge; close it after its last call."""
     check: Check
     anchors: AnchorSet
     series: AnchorSeries
@@ -80,9 +82,10 @@ def build_judge(
         SetupError: a file is missing or wrong, or the settings have no such endpoint.
     """
     evaluator, folder = contract.evaluators[name], Path(settings.folder)
-    check, version = JudgeEvaluators(settings, sleep).build(evaluator, folder)
+    evaluators = JudgeEvaluators(settings, sleep)
+    check, version = evaluators.build(evaluator, folder)
     anchors = read_anchors(folder / evaluator.anchors)
-    return BuiltJudge(check, anchors, AnchorSeries(contract.model, name, version, anchors.hash))
+    return BuiltJudge(evaluators, check, anchors, AnchorSeries(contract.model, name, version, anchors.hash))
 
 
 def read_state(client: Client, contract: Contract, name: str, settings: EvaluatorSettings) -> AnchorState:

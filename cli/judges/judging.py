@@ -40,26 +40,36 @@ def make_runs(
     with collect_reasons() as reasons, ThreadPoolExecutor(settings.parallel) as pool:
         try:
             judge = build_judge(contract, name, settings, stop.wait)
-            _check_series(client, judge, kind)
+        except SetupError as error:
+            raise CommandError(f"The judge {name} of {contract.model} cannot be used: {error}.") from error
+        _check_series(client, judge, kind)
+        try:
             for number in range(1, count + 1):
                 with Terminal(stderr=True).status(f"Run {number} of {count}"):
                     classes = _judge_all(pool, judge)
-                run = judge.anchors.run(uuid.uuid4().hex[:16], kind, classes)
-                listed = "; ".join(f"{reason} ({calls})" for reason, calls in reasons.most_common(MAX_REASONS))
-                if not classes:
-                    raise CommandError(f"No anchor has a verdict: {listed}. This run is not stored.")
-                store_anchor_run(client, judge.series, run)
-                if run.no_result:
-                    Terminal(stderr=True).line(
-                        f"Run {number} is left out of the evidence, because {run.no_result} of {run.anchors} anchors "
-                        f"have no verdict: {listed}."
-                    )
+                _store(client, judge, kind, number, classes, reasons)
                 reasons.clear()
-        except SetupError as error:
-            raise CommandError(f"The judge {name} of {contract.model} cannot be used: {error}.") from error
         finally:
             # After Ctrl-C, calls that wait for a retry end at once.
             stop.set()
+            pool.shutdown(cancel_futures=True)
+            judge.evaluators.close()
+
+
+def _store(
+    client: Client, judge: BuiltJudge, kind: str, number: int, classes: dict[str, str], reasons: Counter[str]
+) -> None:
+    listed = "; ".join(f"{reason} ({calls})" for reason, calls in reasons.most_common(MAX_REASONS))
+    if not classes:
+        stored = f"; the {number - 1} before are" if number > 1 else ""
+        raise CommandError(f"No anchor has a verdict: {listed}. This run is not stored{stored}.")
+    run = judge.anchors.run(uuid.uuid4().hex[:16], kind, classes)
+    store_anchor_run(client, judge.series, run)
+    if run.no_result:
+        Terminal(stderr=True).line(
+            f"Run {number} is left out of the evidence, because {run.no_result} of {run.anchors} anchors have no "
+            f"verdict: {listed}."
+        )
 
 
 def _check_series(client: Client, judge: BuiltJudge, kind: str) -> None:

@@ -30,10 +30,10 @@ from warehouse.anchor_runs import (
 from warehouse.client import Client
 from warehouse.errors import WarehouseBusy, WarehouseError
 
-LOOK_S = 1.0
-"""How often due anchors and the budget are looked at."""
+POLL_S = 1.0
+"""How often due anchors and the budget are checked."""
 BANK_S = 10.0
-"""How often a bank that is missing is looked for."""
+"""How often a missing bank is checked."""
 FAILED_S = 60.0
 """Pause after an error of this thread."""
 
@@ -96,11 +96,11 @@ class AnchorSchedule:
         threading.Thread(target=self._run, name="anchors", daemon=True).start()
 
     def _run(self) -> None:
-        pause_s = LOOK_S
+        pause_s = POLL_S
         while not self._stop.wait(pause_s):
-            pause_s = LOOK_S
+            pause_s = POLL_S
             try:
-                self.look()
+                self.advance()
             except RetryInterrupted:
                 break
             except (WarehouseBusy, WarehouseError) as error:
@@ -109,17 +109,17 @@ class AnchorSchedule:
                 pause_s = FAILED_S if isinstance(error, WarehouseError) else BANK_S
             except Exception as error:
                 position = traceback.extract_tb(error.__traceback__)[-1]
-                place = f"{Path(position.filename).name}:{position.lineno}"
-                self._log.error("anchors failed", error=type(error).__name__, position=place)
+                location = f"{Path(position.filename).name}:{position.lineno}"
+                self._log.error("anchors failed", error=type(error).__name__, position=location)
                 pause_s = FAILED_S
         self._disconnect()
 
-    def look(self) -> None:
+    def advance(self) -> None:
         """Continue all runs that are due, as far as the budgets allow.
 
         Raises:
             RetryInterrupted: a stop was requested.
-            WarehouseBusy: ClickHouse does not answer; look again.
+            WarehouseBusy: ClickHouse does not answer; call again.
             WarehouseError: ClickHouse rejects a query.
         """
         if not self._is_responsible():
@@ -170,6 +170,7 @@ class AnchorSchedule:
         runs = read_anchor_runs(self._connected(), series)
         if any(run.run_id == run_id for run in runs):
             self._not_before_s[series] = period_s + every_s
+            self._log.info("anchors of this period are judged already", **_names(series))
             return None
         drift = judge_drift(runs)
         if drift.bank < LEAST_BANK or not drift.runs_left:

@@ -72,7 +72,7 @@ def read_anchors(path: Path) -> AnchorSet:
     except UnicodeDecodeError as error:
         raise SetupError(f"{path} is not UTF-8: {error.reason}; convert it") from error
     decode = msgspec.json.Decoder(Anchor).decode
-    found: dict[str, tuple[int, Anchor]] = {}
+    rows: dict[str, tuple[int, Anchor]] = {}
     problems = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -83,11 +83,11 @@ def read_anchors(path: Path) -> AnchorSet:
             what = 'write {"id": …, "prompt": …, "answer": …, "class": "faulty"} or "sound"'
             problems.append(f"line {number}: {str(error) or 'nested too deeply'}; {what}")
             continue
-        if anchor.id in found:
-            problems.append(f"line {number}: the id {anchor.id!r} is in line {found[anchor.id][0]} too; rename one")
+        if anchor.id in rows:
+            problems.append(f"line {number}: the id {anchor.id!r} is in line {rows[anchor.id][0]} too; rename one")
             continue
-        found[anchor.id] = number, anchor
-    anchors = [anchor for _, anchor in found.values()]
+        rows[anchor.id] = number, anchor
+    anchors = [anchor for _, anchor in rows.values()]
     if not problems:
         problems = list(_failures(anchors))
     if problems:

@@ -85,6 +85,11 @@ class JudgeEvaluators:
 
         return evaluate, judge.version
 
+    def close(self) -> None:
+        """Close the connections of all judges."""
+        for endpoint in self._endpoints.values():
+            endpoint.close()
+
     def _endpoint(self, name: str) -> RetryingEndpoint:
         if name not in self._described:
             known = ", ".join(self._described) or "none"

@@ -103,8 +103,8 @@ def print_pairings(judges: int = JUDGES) -> None:
         texts = []
         for drop in DROPS:
             runs = first_tickets("even", 0.9, drop, judges=judges, pairing=pairing)
-            found = runs[np.isfinite(runs)]
-            texts.append(percent(len(found) / judges) + (f", run {np.median(found):.0f}" if drop else ""))
+            tickets = runs[np.isfinite(runs)]
+            texts.append(percent(len(tickets) / judges) + (f", run {np.median(tickets):.0f}" if drop else ""))
         print(f"| {pairing} | " + " | ".join(texts) + " |")
 
 

@@ -12,9 +12,9 @@ from streams.evaluator.anchors import read_anchors
 from streams.evaluator.check_evaluators import SetupError
 
 
-def lines(n: int = 20, **changes: Any) -> list[dict[str, Any]]:
+def lines(n: int = 20) -> list[dict[str, Any]]:
     return [
-        {"id": f"a{i}", "prompt": "Why?", "answer": f"Because {i}.", "class": "sound" if i % 2 else "faulty"} | changes
+        {"id": f"a{i}", "prompt": "Why?", "answer": f"Because {i}.", "class": "sound" if i % 2 else "faulty"}
         for i in range(n)
     ]
 
@@ -69,11 +69,11 @@ def test_a_run_counts_right_verdicts_and_missing_ones(tmp_path: Path) -> None:
         (lines(), ['{"id": "x", "prompt": "", "answer": "a", "class": "sound", "note": ""}'], "unknown field `note`"),
         (lines(), [json.dumps(lines()[3])], "line 21: the id 'a3' is in line 4 too; rename one"),
         (lines(19), [], "there are 19 anchors; label at least 20, better 100"),
-        (lines(**{"class": "faulty"}), [], "all anchors are faulty; add sound ones"),
+        ([each | {"class": "faulty"} for each in lines()], [], "all anchors are faulty; add sound ones"),
         ([], [], "there are 0 anchors"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, rows: Any, more: list[str], text: str) -> None:
+def test_wrong_lines_are_reported_with_their_numbers(tmp_path: Path, rows: Any, more: list[str], text: str) -> None:
     assert text in problem(written(tmp_path, rows, *more))
 
 
