@@ -81,6 +81,12 @@ COMMANDS: dict[str, _Command] = {
         "evaluations_command",
         "Show how many answers are faulty, by checks and judges, corrected by the labels of people.",
     ),
+    "judges": _Command(
+        "cli.judges.command",
+        "judges_app",
+        "Judge anchors, which are answers with known classes, and see whether a judge has drifted.",
+        exit_failed=EXIT_UNDECIDED,
+    ),
     "review": _Command(
         "cli.review.command",
         "review_app",

@@ -60,6 +60,7 @@ _ALL = ("*",)
 _NAMED_BY_GRAFANA = (
     *("all_panes", "all_violations", "all_volume", "arm_comparison", "arm_comparisons", "arm_performance", "baselines"),
     *(
+        "anchor_runs",
         "calibration_curve",
         "changes",
         "contracts",
@@ -236,9 +237,15 @@ ROLES: tuple[Role, ...] = (
     ),
     Role(
         "barograph_sketcher",
-        "the sketcher, the receiver of spans, and the evaluator",
+        "the sketcher, and the receiver of spans",
         (*_REGISTRY, "codebooks"),
         _REPORTED,
+    ),
+    Role(
+        "barograph_evaluator",
+        "the evaluator, and `barograph judges`: store runs of judges on their anchors",
+        (*_REGISTRY, "anchor_runs", "codebooks"),
+        ("anchor_runs", *_REPORTED),
     ),
     Role(
         "barograph_recorder",

@@ -13,6 +13,7 @@ from alerts.templates.drills import drill_rules
 from alerts.templates.evaluations import evaluation_rules
 from alerts.templates.factory import RuleFactory
 from alerts.templates.fields import drift_rules, output_rules, rate_rules
+from alerts.templates.judges import judge_rules
 from alerts.templates.labels import label_rules
 from alerts.templates.prompts import prompt_rules
 from alerts.templates.shadow import shadow_rules
@@ -28,6 +29,7 @@ def contract_rules(contract: Contract, settings: AlertSettings) -> Iterator[Rule
         *(drift_rules, rate_rules, output_rules, label_rules),
         *(traffic_rules, pipeline_rules, shadow_rules, prompt_rules, drill_rules, cost_rules),
         evaluation_rules,
+        judge_rules,
     )
     for rules in templates:
         yield from rules(factory)

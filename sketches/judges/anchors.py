@@ -1,14 +1,19 @@
-"""Drift of a judge on frozen anchors: answers with a known label that never change.
+"""Drift of a judge on frozen anchors: answers with a known class that never change.
 
-When a judge is released, it judges all anchors 30 to 60 times: the bank. Each later run is paired with one run of the
-bank that is **used once**. D = right verdicts of the bank's run − right verdicts now. Without drift D is symmetric
-around 0, which the e-process of `sketches.shadow.day_evidence` tests: E for D above 0, with κ = 1 and the scale
-s₀² = 2 · variance of the bank's runs (s₀ at least ½ anchor). Look after every run: by Ville's inequality E reaches 20
-for at most 5 % of judges without drift. Runs of the judge must be independent. The only approximation is that s₀ is
-estimated from the bank.
+When a judge is released, it judges all anchors 60 times or more: the bank. Each later run is paired with one run of the
+bank that is **used once**. An anchor is lost in a pair if only the run of the bank judged it right, and gained if only
+the later run did. Without drift an anchor with two different verdicts is lost or gained with the probability ½ each,
+however difficult it is. So after L lost and G gained anchors
 
-If one frozen run, or the mean of the bank, is used again and again, its chance error stays in all differences, and
-alarms are too frequent (docs/statistics.md).
+    E = mean over θ ∈ {0.56, 0.62, 0.8} of (2θ)^L (2(1 − θ))^G
+
+is a test martingale: by Ville's inequality it ever reaches 50 for at most 2 % of judges without drift, and nothing is
+estimated. θ is the share of lost anchors of a judge that became worse: near 0.56 for a judge whose verdicts vary much,
+near 1 for one that hardly varies. Verdicts of an anchor must be independent between runs. Runs whose verdicts change
+together, as after an exchange of the model behind a name, are drift.
+
+If one run of the bank is used again and again, its chance errors stay in all pairs, and alarms are too frequent
+(docs/statistics.md).
 
 A judge that is deterministic needs no test: a verdict that changed is drift.
 """
@@ -20,15 +25,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.shadow.day_evidence import LEAST_SCALE, log_evidence
-
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-TICKET_E_VALUE = 20.0
-"""E-value from which a judge has drifted: at most one in 20 judges without drift ever reaches it."""
+TICKET_E_VALUE = 50.0
+"""E-value from which a judge has drifted: at most one in 50 judges without drift ever reaches it."""
 LEAST_BANK = 5
-"""Fewest runs of a bank: fewer give no scale."""
+"""Fewest runs of a bank: with fewer, a judge that varies looks deterministic."""
+LOST_SHARES = np.array([0.56, 0.62, 0.8])
+"""Shares θ of lost anchors that E averages over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,36 +43,28 @@ class AnchorDrift:
     log_e: FloatArray
     """Logarithm of E after each run."""
     has_drifted: NDArray[np.bool_]
-    """Whether E has reached 20 at this run or at an earlier one."""
-    runs_left: int
-    """Runs of the bank that are not used yet. With 0 left, judge the anchors again and start a new bank."""
+    """Whether E has reached 50 at this run or at an earlier one."""
 
 
-def anchor_drift(bank: ArrayLike, runs: ArrayLike) -> AnchorDrift:
+def anchor_drift(lost: ArrayLike, gained: ArrayLike) -> AnchorDrift:
     """Return the evidence after each run.
 
     Args:
-        bank: right verdicts of each run at the release, in anchors, shape (..., b) with b of at least 5.
-        runs: right verdicts of each later run on the same anchors, in order, shape (..., r) with r of at most b.
+        lost: anchors of each run that only its run of the bank judged right, in order, shape (..., runs).
+        gained: anchors of each run that only the run itself judged right, of the same shape.
 
     Raises:
-        ValueError: the bank has less than five runs or less than the later runs, or a number is negative or not finite.
+        ValueError: shapes differ, or a number is negative or not finite.
     """
-    frozen, later = np.asarray(bank, np.float64), np.asarray(runs, np.float64)
-    size, count = frozen.shape[-1] if frozen.ndim else 0, later.shape[-1] if later.ndim else 0
-    if size < LEAST_BANK:
-        raise ValueError(f"the bank has {size} runs; judge the anchors at least {LEAST_BANK} times, better 60 times")
-    if count > size:
-        raise ValueError(
-            f"{count} runs need as many runs of the bank, which has {size}: each is used once. Start a new bank"
-        )
-    if not (np.all(np.isfinite(frozen) & (frozen >= 0.0)) and np.all(np.isfinite(later) & (later >= 0.0))):
-        raise ValueError("right verdicts must be numbers of anchors from 0 on")
-    scale = np.maximum(np.sqrt(2.0 * frozen.var(axis=-1, ddof=1)), LEAST_SCALE)
-    x = (frozen[..., :count] - later) / scale[..., None]
-    log_e = log_evidence(np.cumsum(x, axis=-1), np.cumsum(x * x, axis=-1)).better
-    has_drifted = np.logical_or.accumulate(log_e >= np.log(TICKET_E_VALUE), axis=-1)
-    return AnchorDrift(log_e, has_drifted, size - count)
+    losses, gains = np.asarray(lost, np.float64), np.asarray(gained, np.float64)
+    if losses.ndim == 0 or losses.shape != gains.shape:
+        raise ValueError(f"lost {losses.shape} and gained {gains.shape} must have the same shape (..., runs)")
+    if not (np.all(np.isfinite(losses) & (losses >= 0.0)) and np.all(np.isfinite(gains) & (gains >= 0.0))):
+        raise ValueError("lost and gained must be numbers of anchors from 0 on")
+    lost_so_far, gained_so_far = np.cumsum(losses, axis=-1)[..., None], np.cumsum(gains, axis=-1)[..., None]
+    terms = lost_so_far * np.log(2.0 * LOST_SHARES) + gained_so_far * np.log(2.0 * (1.0 - LOST_SHARES))
+    log_e = np.logaddexp.reduce(terms, axis=-1) - np.log(len(LOST_SHARES))
+    return AnchorDrift(log_e, np.logical_or.accumulate(log_e >= np.log(TICKET_E_VALUE), axis=-1))
 
 
 def is_deterministic(bank: ArrayLike) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from barograph.contract import Contract
 from barograph.contract.evaluator_contracts import evaluator_model
 from barograph.contract.evaluators import Evaluator
 
+from streams.evaluator.anchors import AnchorSet, read_anchors
 from streams.evaluator.answer import Answer
 from streams.evaluator.budget import HourlyBudget
 from streams.evaluator.check_evaluators import Check, SetupError, build_check, document_files
 from streams.evaluator.evaluation import Evaluation, NoResult, failed
 from streams.registry.registry import Registry
+from streams.runtime.backoff import RetryInterrupted
 
 NO_VERSION = "none"
 """The version of evaluations without a result because the evaluator could not be set up."""
@@ -37,6 +40,8 @@ class ActiveEvaluator:
     version: str
     check: Check
     budget: HourlyBudget
+    anchors: AnchorSet | None = None
+    """None: the contract names none, or they cannot be read, which the log says."""
 
     @property
     def settings(self) -> Evaluator:
@@ -56,6 +61,34 @@ class ActiveEvaluator:
     def share(self, answer: Answer) -> float:
         """Return the probability with which an answer is chosen."""
         return self.settings.prompts.get(answer.context.get("prompt", ""), self.settings.share)
+
+    def evaluate(self, answer: Answer) -> Evaluation:
+        """Evaluate an answer for which a call was taken from the budget, and charge what the evaluation used.
+
+        Raises:
+            RetryInterrupted: a stop was requested.
+        """
+        try:
+            evaluation = self.check(answer)
+        except RetryInterrupted:
+            raise
+        except Exception as error:
+            # One answer must not stop all evaluators. The error's text may quote the answer, so it is not logged.
+            position = traceback.extract_tb(error.__traceback__)[-1]
+            structlog.get_logger().bind(processor="evaluator").error(
+                "evaluation failed",
+                model=self.model,
+                id=answer.id,
+                error=type(error).__name__,
+                position=f"{Path(position.filename).name}:{position.lineno}",
+            )
+            evaluation = failed(NoResult.INTERNAL)
+        used = evaluation.metrics
+        tokens = used.get("input_tokens", 0.0) + used.get("output_tokens", 0.0)
+        # One call was taken before; an answer that needed none gives it back.
+        calls = used.get("calls", 0.0) - 1.0
+        self.budget.charge({"tokens": tokens, "usd": used.get("cost_usd", 0.0), "calls": calls})
+        return evaluation
 
 
 class ActiveEvaluators:
@@ -130,11 +163,17 @@ class ActiveEvaluators:
             log.info("evaluator", version=version)
         keeps_budget = previous is not None and previous.settings.budget == evaluator.budget
         budget = previous.budget if previous is not None and keeps_budget else HourlyBudget(evaluator.budget)
-        return ActiveEvaluator(contract, name, version, check, budget)
+        anchors = None
+        if evaluator.anchors and version != NO_VERSION:
+            try:
+                anchors = read_anchors(self._folder / evaluator.anchors)
+            except SetupError as error:
+                log.error("anchors cannot be used: drift of the judge is not tested", reason=str(error))
+        return ActiveEvaluator(contract, name, version, check, budget, anchors)
 
 
 def _files_of(evaluator: Evaluator, folder: Path) -> list[Path]:
-    files = [folder / name for name in (evaluator.judge, evaluator.schema) if name]
+    files = [folder / name for name in (evaluator.judge, evaluator.schema, evaluator.anchors) if name]
     if evaluator.documents:
         with contextlib.suppress(SetupError):
             files += document_files(folder / evaluator.documents)

@@ -56,6 +56,11 @@ class Evaluation:
     reason: str = ""
     """What the judge says. It may quote the answer, and is published as the answer's text would be."""
 
+    @property
+    def answer_class(self) -> str | None:
+        """`faulty`, `sound`, or None without a result."""
+        return None if self.is_faulty is None else FAULTY if self.is_faulty else SOUND
+
 
 def failed(reason: NoResult) -> Evaluation:
     """Return an evaluation without a result. An answer that was skipped on purpose has no error."""
@@ -87,7 +92,6 @@ def evaluation_event(
             context[member] = answer.context[member][:MAX_MEMBER_CHARS]
     if evaluation.reason:
         context |= ContentPolicy(contract, b"").members(answer.id, None, evaluation.reason)
-    class_ = None if evaluation.is_faulty is None else FAULTY if evaluation.is_faulty else SOUND
     return QuickPrediction(
         evaluator_model(contract.model, name),
         version,
@@ -97,7 +101,7 @@ def evaluation_event(
         context,
         None,
         evaluation.score,
-        class_,
+        evaluation.answer_class,
         None,
         _metrics(evaluation) or None,
         latency_ms,

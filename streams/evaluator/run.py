@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from streams.broker.acl import require_acls
 from streams.broker.consumer_lag import SourceTopic
 from streams.evaluator.active import ActiveEvaluators
+from streams.evaluator.anchor_schedule import AnchorSchedule
 from streams.evaluator.judge_evaluators import JudgeEvaluators
 from streams.evaluator.settings import EvaluatorSettings
 from streams.evaluator.worker import GROUP, EvaluatorProcessor
 from streams.run import ProcessorServices, run_processor
 from streams.runtime.lifecycle import ShutdownSignal
 from streams.settings import ProcessorSettings
+from warehouse.client import connect
 
 
 def run_evaluator(settings: ProcessorSettings, evaluator: EvaluatorSettings) -> int:
@@ -31,6 +34,15 @@ def run_evaluator(settings: ProcessorSettings, evaluator: EvaluatorSettings) -> 
         processor = EvaluatorProcessor(
             settings, evaluators, services.report, parallel=evaluator.parallel, lag_s=evaluator.lag_s
         )
+        first = settings.topics.predictions, 0
+        schedule = AnchorSchedule(
+            evaluators,
+            partial(connect, settings.warehouse),
+            # One process of the group has this partition, so that one process judges the anchors.
+            is_responsible=lambda: first in processor.assigned_partitions(),
+            stop=shutdown.requested,
+        )
+        schedule.start()
         with closing(judges):
             services.run(processor, GROUP, [SourceTopic(settings.topics.predictions, "predictions")], shutdown)
 

@@ -10,12 +10,10 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -28,7 +26,6 @@ from streams.broker.transactions import Transactions
 from streams.evaluator.active import ActiveEvaluator, ActiveEvaluators
 from streams.evaluator.answer import MAX_ID_CHARS, Answer, read_answers
 from streams.evaluator.evaluation import Evaluation, NoResult, evaluation_event, failed, is_chosen
-from streams.runtime.backoff import RetryInterrupted
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 
@@ -209,27 +206,7 @@ class EvaluatorProcessor:
 
     def _run(self, task: _Task) -> bytes:
         began_s = self._monotonic()
-        try:
-            evaluation = task.evaluator.check(task.answer)
-        except RetryInterrupted:
-            # A stop was requested: nothing of this transaction is committed.
-            raise
-        except Exception as error:
-            # One answer must not stop all evaluators. The error's text may quote the answer, so it is not logged.
-            position = traceback.extract_tb(error.__traceback__)[-1]
-            self._log.error(
-                "evaluation failed",
-                model=task.evaluator.model,
-                id=task.answer.id,
-                error=type(error).__name__,
-                position=f"{Path(position.filename).name}:{position.lineno}",
-            )
-            evaluation = failed(NoResult.INTERNAL)
-        used = evaluation.metrics
-        tokens = used.get("input_tokens", 0.0) + used.get("output_tokens", 0.0)
-        # One call was taken before; an answer that needed none gives it back.
-        calls = used.get("calls", 0.0) - 1.0
-        task.evaluator.budget.charge({"tokens": tokens, "usd": used.get("cost_usd", 0.0), "calls": calls})
+        evaluation = task.evaluator.evaluate(task.answer)
         return _encode(task, evaluation, (self._monotonic() - began_s) * 1000)
 
 

@@ -14,10 +14,8 @@ from tests.reference.judges import (
     ALL_CELLS,
     CELLS,
     LABELLINGS,
-    PAIRINGS,
     Cell,
     active_coverage,
-    anchor_tickets,
     coverage,
     product_coverage,
 )
@@ -65,20 +63,6 @@ def test_coverage_equals_that_of_an_independent_simulation(
 def test_the_intervals_of_the_product_cover_the_rate(cell: Cell) -> None:
     """The lowest coverage is near 92 %; with 2,000 runs its standard error is 0.6 points."""
     assert min(product_coverage(cell)) >= 0.91
-
-
-def test_a_frozen_run_must_not_be_used_again() -> None:
-    matched, mean, one = (anchor_tickets(pairing, 0.0)[0] for pairing in PAIRINGS)
-    assert matched <= 0.03
-    assert mean > matched
-    assert one == pytest.approx(0.39, abs=0.05)
-
-
-@pytest.mark.parametrize(("drop", "share", "run"), [(0.03, 0.98, 26), (0.05, 1.0, 15), (0.10, 1.0, 11)])
-def test_a_judge_that_became_worse_gets_a_ticket(drop: float, share: float, run: float) -> None:
-    tickets, median = anchor_tickets(PAIRINGS[0], drop)
-    assert tickets == pytest.approx(share, abs=0.03)
-    assert median == pytest.approx(run, abs=2)
 
 
 @pytest.mark.parametrize(("faults", "budget"), ACTIVE)

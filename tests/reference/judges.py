@@ -11,19 +11,17 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sketches.drift.rates import Z, wilson
 from sketches.judges.active_labels import active_rate, sampling_probabilities
-from sketches.judges.anchors import anchor_drift
 from sketches.judges.external_gold import external_gold_rate
 from sketches.judges.fault_rate import FaultRate
 from sketches.judges.graded import graded_rate
 from sketches.judges.strata import strata_rate
-from sketches.shadow.day_evidence import log_evidence
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -34,9 +32,6 @@ JUDGED = 5000
 """Judged answers of a run."""
 RESAMPLES = 500
 """Resamples of a bootstrap interval."""
-ANCHORS = 100
-LOOKS = 60
-"""Runs of a judge on its anchors."""
 
 
 class Cell(NamedTuple):
@@ -169,34 +164,6 @@ def product_coverage(cell: Cell, runs: int = RUNS, seed: int = 64) -> tuple[floa
     return strata, of_rate(external_gold_rate(JUDGED, flagged, n // 2, k1, n // 2, k0).rate, p).coverage
 
 
-Pairing = Literal["one run of the bank each", "mean of the bank", "one frozen run"]
-PAIRINGS: tuple[Pairing, ...] = ("one run of the bank each", "mean of the bank", "one frozen run")
-DROPS = (0.0, 0.03, 0.05, 0.10)
-"""Parts of the right verdicts that a judge loses."""
-
-
-def anchor_tickets(
-    pairing: Pairing, drop: float, runs: int = RUNS, looks: int = LOOKS, seed: int = 65
-) -> tuple[float, float]:
-    """Return the share of judges with a ticket, and the median run of a ticket; NaN without tickets.
-
-    The bank has as many runs as there are looks.
-    """
-    rng = np.random.default_rng([seed, round(1000 * drop)])
-    bank = rng.binomial(ANCHORS, 0.9, size=(runs, looks)).astype(np.float64)
-    now = rng.binomial(ANCHORS, 0.9 * (1.0 - drop), size=(runs, looks)).astype(np.float64)
-    if pairing == "one run of the bank each":
-        has_drifted = anchor_drift(bank, now).has_drifted
-    else:
-        frozen, factor = (bank[:, :1], 2.0) if pairing == "one frozen run" else (bank.mean(axis=1, keepdims=True), 1.0)
-        x = (frozen - now) / np.sqrt(factor * bank.var(axis=1, ddof=1, keepdims=True))
-        log_e = log_evidence(np.cumsum(x, axis=1), np.cumsum(x * x, axis=1)).better
-        has_drifted = np.logical_or.accumulate(log_e >= np.log(20.0), axis=1)
-    has_ticket = has_drifted[:, -1]
-    first = has_drifted.argmax(axis=1)[has_ticket] + 1
-    return float(has_ticket.mean()), float(np.median(first)) if len(first) else np.nan
-
-
 @dataclass(frozen=True)
 class Labelling:
     """Who is labelled: a rule that turns scores and a budget into probabilities."""
@@ -257,22 +224,6 @@ def print_coverage(runs: int = RUNS) -> None:
         print(f"{name} in {len(ALL_CELLS)} cells: {100 * column.min():.1f} to {100 * column.max():.1f}%")
 
 
-def print_anchors(runs: int = RUNS) -> None:
-    """Print the share of judges with a ticket and its median run."""
-    print(
-        "\n| each run is compared with | " + " | ".join(f"−{100 * d:.0f}%" if d else "no drift" for d in DROPS) + " |"
-    )
-    print("|---|" + "--:|" * len(DROPS))
-    rows: list[tuple[Pairing, int]] = [(pairing, LOOKS) for pairing in PAIRINGS]
-    for pairing, looks in [(PAIRINGS[0], LOOKS // 2), *rows]:
-        figures = [anchor_tickets(pairing, drop, runs, looks) for drop in DROPS]
-        texts = [
-            f"{100 * share:.1f}%" + (f", run {run:.0f}" if drop else "")
-            for (share, run), drop in zip(figures, DROPS, strict=True)
-        ]
-        print(f"| {pairing}, {looks} runs | " + " | ".join(texts) + " |")
-
-
 def print_active(runs: int = 1000) -> None:
     """Print coverage in percent and the median width of active labels."""
     print("\n| labels | " + " | ".join(f"{100 * p:.0f}% faults, {n} labels" for p, n in ACTIVE) + " |\n|---|--:|--:|")
@@ -285,5 +236,4 @@ def print_active(runs: int = 1000) -> None:
 if __name__ == "__main__":
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     print_coverage(runs)
-    print_anchors(runs)
     print_active(min(runs, 1000))

@@ -55,6 +55,9 @@ rollback: {prompt: tip, margins: {errors: 0.01}}
 prices:
   - {version: "*", input: 1, output: 2}
 budget: {day: 5, month: 100}
+text: {content: keep, sample: 0.1}
+evaluators:
+  helpful: {judge: helpful.yaml, endpoint: small, anchors: helpful.jsonl}
 alerts: {rules: {drills-overdue: {at_least: 20d}}}
 """
 BOT = """

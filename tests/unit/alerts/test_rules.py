@@ -83,6 +83,12 @@ def test_only_a_contract_that_asks_for_drills_has_the_rule_on_them() -> None:
     assert "drills-overdue" not in {name for name, *_ in rules_by_name(plain.replace("{}", "{severity: none}"))}
 
 
+def test_only_judges_with_anchors_have_the_rule_on_their_drift() -> None:
+    rule = rules_by_name(NUMBER)["judge-drift", "ticket", ""]
+    assert rule.signal.keys == ("helpful has drifted", "helpful has used up its bank")
+    assert "judge-drift" not in {name for name, *_ in rules_by_name(BINARY)}
+
+
 def test_fields_page_where_they_are_critical() -> None:
     rules = rules_by_name(BINARY)
     assert rules["psi-major", "page", ""].signal.keys == ("amount", "it's $odd")

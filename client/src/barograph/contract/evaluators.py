@@ -43,7 +43,10 @@ class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
     Self-consistency is a judge without rubric: the endpoint serves the answering model, which answers again.
     """
 
-    LATER: ClassVar = ("consistency", "compare", "temperature", "max_tokens", "promise")
+    LATER: ClassVar = (
+        *("consistency", "compare", "temperature", "max_tokens", "promise"),
+        *("anchors", "anchors_every_s"),
+    )
 
     check: str = ""
     """One of `CHECKS`; empty for a judge."""
@@ -74,6 +77,11 @@ class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
     budget: EvaluatorBudget = EvaluatorBudget()
     promise: float | None = None
     """The largest share of faulty answers that is promised."""
+    anchors: str = ""
+    """The file of answers with known classes that the judge evaluates again and again; empty: its drift is not
+    tested."""
+    anchors_every_s: int = 21_600
+    """How often the judge evaluates its anchors."""
 
     def __post_init__(self) -> None:
         for name in ("at_least", "share", "temperature", "promise"):

@@ -13,6 +13,7 @@ from barograph.contract.evaluators import CHECKS, COMPARISONS, Evaluator, Evalua
 from barograph.contract.kinds import (
     MAX_NAME_CHARS,
     ChoiceKind,
+    DurationKind,
     IntegerKind,
     Key,
     MapKind,
@@ -23,7 +24,7 @@ from barograph.contract.kinds import (
     TextKind,
 )
 from barograph.contract.problems import quoted
-from barograph.contract.yaml_text import flow_map, number_scalar, text_scalar
+from barograph.contract.yaml_text import duration_scalar, flow_map, number_scalar, text_scalar
 
 if TYPE_CHECKING:
     from barograph.contract import Contract
@@ -47,6 +48,7 @@ _ALLOWS = {
 _OF_KINDS = ("documents", "schema", "pattern", "at_least", "endpoint", "compare", "temperature", "max_tokens")
 _KINDS = ("check", "judge", "consistency")
 _EVALUATOR = Evaluator()
+_EVERY = "anchors_every_s"
 _SHARE = NumberKind(0.0, 1.0)
 
 BUDGET = RecordKind(
@@ -117,16 +119,30 @@ EVALUATOR = RecordKind(
             "the rate that labels of people correct.",
             default="none",
         ),
+        Key(
+            "anchors",
+            NameKind("the name of a file"),
+            "The file of [anchors](evaluation.md#judge-drift), by which drift of the judge is found.",
+            default="none",
+        ),
+        Key(
+            "anchors_every",
+            DurationKind(),
+            "How often the judge evaluates its anchors, within its budget.",
+            default=duration_scalar(_EVALUATOR.anchors_every_s),
+        ),
     )
 )
 
 
 def build_evaluators(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Evaluator]:
     """Build the evaluators from the values that were read."""
-    return {
-        name: Evaluator(**{**settings, "budget": EvaluatorBudget(**settings.get("budget", {}))})
-        for name, settings in values.items()
-    }
+    return {name: _evaluator(settings) for name, settings in values.items()}
+
+
+def _evaluator(settings: Mapping[str, Any]) -> Evaluator:
+    members = {_EVERY if key == "anchors_every" else key: value for key, value in settings.items()}
+    return Evaluator(**members | {"budget": EvaluatorBudget(**settings.get("budget", {}))})
 
 
 def evaluator_settings(evaluator: Evaluator) -> dict[str, str]:
@@ -136,7 +152,9 @@ def evaluator_settings(evaluator: Evaluator) -> dict[str, str]:
         value = getattr(evaluator, name)
         if value == getattr(_EVALUATOR, name):
             continue
-        if isinstance(value, EvaluatorBudget):
+        if name == _EVERY:
+            written["anchors_every"] = duration_scalar(value)
+        elif isinstance(value, EvaluatorBudget):
             limits = {key: limit for key, limit in msgspec.to_builtins(value).items() if limit is not None}
             written[name] = flow_map({key: number_scalar(limit) for key, limit in limits.items()})
         elif isinstance(value, dict):
@@ -174,11 +192,11 @@ def evaluator_failures(contract: Contract) -> Iterator[tuple[Path, str, tuple[Pa
         if evaluator.check == "personal-data" and contract.text is not None and contract.text.content == "redact":
             message = "finds nothing in text whose personal data is replaced; write text: {content: keep}"
             yield (*path, "check"), message, (("text", "content"),)
-        for key in ("judge", "documents", "schema"):
+        for key, ending in (("judge", ".yaml"), ("documents", ""), ("schema", ".json"), ("anchors", ".jsonl")):
             file = getattr(evaluator, key)
             if file and (PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts or "\\" in file):
                 message = (
-                    f"{quoted(file)} is outside of the evaluator's folder; write a relative path such as {key}.yaml"
+                    f"{quoted(file)} is outside of the evaluator's folder; write a relative path such as {key}{ending}"
                 )
                 yield (*path, key), message, ()
 
@@ -196,3 +214,7 @@ def _setting_failures(path: Path, evaluator: Evaluator) -> Iterator[tuple[Path, 
             yield (*path, key), f"has no effect with {what}; remove it", decided_by
     if evaluator.check and evaluator.budget != EvaluatorBudget():
         yield (*path, "budget"), "has no effect with a check, which calls nothing; remove it", ()
+    if evaluator.check and evaluator.anchors:
+        yield (*path, "anchors"), "has no effect with a check, whose rules do not drift; remove it", ()
+    if evaluator.anchors_every_s != _EVALUATOR.anchors_every_s and not evaluator.anchors:
+        yield (*path, "anchors_every"), "has no effect without anchors; write anchors: FILE, or remove it", ()

@@ -50,7 +50,7 @@ def grafana(folder: Path, state: GrafanaState) -> set[str]:
 
 def test_the_files_have_the_rules_of_the_contracts_and_grafana_starts(folder: Path) -> None:
     assert run("species.yaml", "price.yaml") == EXIT_OK
-    assert grafana(folder, GrafanaState()) == {"species", "price"}
+    assert grafana(folder, GrafanaState()) == {"species", "price", "price.helpful"}
 
 
 def test_a_second_run_changes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +76,7 @@ def test_rules_of_a_contract_that_is_left_out_are_deleted(folder: Path, capsys: 
     assert "+ alerting/deleted-rules.yaml" in output
     assert (folder / "alerting/own.yaml").exists(), "it was not generated"
     run("species.yaml", "price.yaml")
-    assert grafana(folder, state) == {"species", "price"}
+    assert grafana(folder, state) == {"species", "price", "price.helpful"}
     assert not (folder / "alerting/deleted-rules.yaml").exists()
 
 

@@ -30,6 +30,7 @@ evaluators:
   agrees: {consistency: 4, endpoint: small, at_least: 0.5}
   same: {consistency: 2, endpoint: small, at_least: 1, compare: exact, temperature: 1, max_tokens: 20}
   grounds: {judge: grounds.yaml, endpoint: small, documents: documents}
+  helpful: {judge: helpful.yaml, endpoint: small, anchors: helpful.jsonl, anchors_every: 90m}
 """
     )
     assert contract.evaluators == {
@@ -52,6 +53,7 @@ evaluators:
             max_tokens=20,
         ),
         "grounds": Evaluator(judge="grounds.yaml", endpoint="small", documents="documents"),
+        "helpful": Evaluator(judge="helpful.yaml", endpoint="small", anchors="helpful.jsonl", anchors_every_s=5_400),
     }
     assert parse_contract(dump_contract(contract)) == contract
 
@@ -68,6 +70,13 @@ def test_a_contract_without_a_promise_keeps_its_id() -> None:
 
     assert contract_with(None).id == "b3cd8a037c9f39fc"
     assert contract_with(1).id == contract_with(1.0).id != contract_with(None).id
+
+
+def test_anchors_change_the_id_only_where_they_are() -> None:
+    plain = Contract(model="m", evaluators={"a": Evaluator(judge="a.yaml", endpoint="e")})
+    assert plain.id == "58f52a7d479dc394", "the id that it had before anchors existed"
+    with_anchors = Evaluator(judge="a.yaml", endpoint="e", anchors="a.jsonl")
+    assert plain.id != Contract(model="m", evaluators={"a": with_anchors}).id
 
 
 @pytest.mark.parametrize(
@@ -94,6 +103,18 @@ def test_a_contract_without_a_promise_keeps_its_id() -> None:
             "4: evaluators.a.pattern: has no effect with a judge; remove it",
         ),
         ("a: {check: refusal, budget: {calls: 1}}", "4: evaluators.a.budget: has no effect with a check, which calls"),
+        (
+            "a: {check: refusal, anchors: a.jsonl}",
+            "4: evaluators.a.anchors: has no effect with a check, whose rules do not drift; remove it",
+        ),
+        (
+            "a: {judge: a.yaml, endpoint: e, anchors_every: 1h}",
+            "4: evaluators.a.anchors_every: has no effect without anchors; write anchors: FILE, or remove it",
+        ),
+        (
+            "a: {judge: a.yaml, endpoint: e, anchors: ../a.jsonl}",
+            "4: evaluators.a.anchors: '../a.jsonl' is outside of",
+        ),
         ("a b: {check: refusal}", "4: evaluators['a b']: 'a b' is not a name of an evaluator"),
         ("a: {check: json, schema: ../s.json}", "4: evaluators.a.schema: '../s.json' is outside of"),
         (

@@ -2,72 +2,69 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from sketches.judges.anchors import anchor_drift, changed_anchors, is_deterministic
 
-BANK = [92, 91, 93, 90, 94]
-NOW = [88, 89, 87, 90, 86]
 
-
-def test_golden_evidence() -> None:
-    drift = anchor_drift(BANK, NOW)
-    assert drift.log_e[-1] == pytest.approx(0.991650822308, abs=1e-9)
+def test_evidence_of_a_few_anchors_by_hand() -> None:
+    # One lost anchor: the mean of 2 * 0.56, 2 * 0.62 and 2 * 0.8; then one gained: the mean of 4 θ (1 − θ).
+    drift = anchor_drift([1, 0], [0, 1])
+    assert math.exp(drift.log_e[0]) == pytest.approx((1.12 + 1.24 + 1.6) / 3)
+    assert math.exp(drift.log_e[1]) == pytest.approx(4 * (0.56 * 0.44 + 0.62 * 0.38 + 0.8 * 0.2) / 3)
     assert not drift.has_drifted.any()
-    assert drift.runs_left == 0
+
+
+def test_without_drift_the_mean_of_e_is_1() -> None:
+    """E after one run with n different verdicts is a test martingale: its mean over all outcomes is exactly 1."""
+    for n in (0, 1, 5, 30):
+        lost = np.arange(n + 1)
+        weights = np.array([math.comb(n, k) for k in lost]) / 2.0**n
+        log_e = anchor_drift(lost[:, None], (n - lost)[:, None]).log_e[:, 0]
+        assert float(weights @ np.exp(log_e)) == pytest.approx(1.0)
 
 
 def test_each_run_has_the_evidence_so_far() -> None:
-    path = anchor_drift(BANK, NOW).log_e
-    for count in range(1, 6):
-        part = anchor_drift(BANK, NOW[:count])
-        assert part.log_e[-1] == path[count - 1]
-        assert part.runs_left == 5 - count
+    lost, gained = np.array([4, 6, 3, 7]), np.array([3, 2, 3, 1])
+    path = anchor_drift(lost, gained).log_e
+    for count in range(1, 5):
+        assert anchor_drift(lost[:count], gained[:count]).log_e[-1] == pytest.approx(path[count - 1])
 
 
 def test_a_judge_that_became_worse_has_drifted_and_stays_so() -> None:
-    bank = np.tile([90.0, 92.0, 91.0, 89.0, 93.0], 6)
-    runs = np.concatenate((bank[:20] - 9.0, bank[20:] + 40.0))
-    drift = anchor_drift(bank, runs)
+    lost, gained = [9] * 20 + [0] * 20, [2] * 20 + [9] * 20
+    drift = anchor_drift(lost, gained)
     first = int(np.argmax(drift.has_drifted))
-    assert 0 < first < 20
+    assert 0 < first < 10
     assert drift.has_drifted[first:].all()
-    assert drift.log_e[first] >= np.log(20.0)
-    assert drift.log_e[-1] < np.log(20.0)
+    assert drift.log_e[first] >= math.log(50.0) > drift.log_e[-1]
 
 
 def test_a_better_judge_has_not_drifted() -> None:
-    bank = np.tile(BANK, 6)
-    assert not anchor_drift(bank, bank + 8).has_drifted.any()
-
-
-def test_a_constant_bank_is_scaled_by_half_an_anchor() -> None:
-    same, one_less = anchor_drift([90] * 5, [90] * 5), anchor_drift([90] * 5, [89] * 5)
-    assert not same.has_drifted.any()
-    assert one_less.log_e[-1] == pytest.approx(anchor_drift([90] * 5, [89.0] * 5).log_e[-1])
-    assert one_less.log_e[-1] > same.log_e[-1]
+    assert not anchor_drift([2] * 60, [9] * 60).has_drifted.any()
 
 
 def test_many_judges_are_tested_at_once() -> None:
-    drift = anchor_drift([BANK, BANK[::-1]], [NOW, NOW])
-    assert drift.log_e.shape == (2, 5)
-    assert drift.log_e[0, -1] == pytest.approx(0.991650822308, abs=1e-9)
+    drift = anchor_drift([[1, 2], [3, 4]], [[0, 0], [1, 1]])
+    assert drift.log_e.shape == (2, 2)
+    assert drift.log_e[1].tolist() == anchor_drift([3, 4], [1, 1]).log_e.tolist()
 
 
 @pytest.mark.parametrize(
-    ("bank", "runs", "text"),
+    ("lost", "gained", "text"),
     [
-        ([90] * 4, [90], "the bank has 4 runs"),
-        (90, [90], "the bank has 0 runs"),
-        ([90] * 5, [90] * 6, "each is used once"),
-        ([90, 90, 90, 90, -1], [90], "right verdicts must be numbers"),
-        ([90] * 5, [np.nan], "right verdicts must be numbers"),
+        ([1, 2], [1], "the same shape"),
+        (1, 1, "the same shape"),
+        ([-1], [1], "numbers of anchors"),
+        ([1], [np.nan], "numbers of anchors"),
     ],
 )
-def test_wrong_runs_are_rejected(bank: list[float], runs: list[float], text: str) -> None:
+def test_wrong_numbers_are_rejected(lost: list[float], gained: list[float], text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        anchor_drift(bank, runs)
+        anchor_drift(lost, gained)
 
 
 def test_a_deterministic_judge_drifts_with_one_verdict() -> None:

@@ -1,0 +1,1 @@
+"""`barograph judges`: whether judges still judge as they did at their release."""
