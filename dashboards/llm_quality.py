@@ -20,7 +20,8 @@ def _rates() -> AnyPanel:
         "Faulty answers",
         "`flagged`: share that the evaluator calls faulty. `faulty`: the rate with its 95 % interval in percent, which "
         "weighs the verdicts by how often people agree with each; labels must be of a random part of the answers. "
-        "Versions of an evaluator are never joined.",
+        "Versions of an evaluator are never joined. `not weighted`: answers were chosen with different shares; "
+        "`barograph evaluations` and the panel below weigh them.",
     )
     units = {
         **dict.fromkeys(("evaluated", "no result", "labels"), UNITS.count),

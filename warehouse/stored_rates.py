@@ -23,7 +23,6 @@ LEAST_SPLIT = 10
 """Fewest answers about which reviewers differ, for an interval. At a true alpha of 0.667 the whole interval is below
 0.667 in at most 3 % of simulated samples of two reviewers, 30 to 400 answers, and 5 to 50 % faulty ones. There is no
 fewest number of answers about which they agree: reviewers who swap the classes hardly have any."""
-SEVERAL_SHARES = "several shares"
 _UNKNOWN = float("nan")
 
 
@@ -64,11 +63,8 @@ def compute_rates(client: Client, contract: Contract, at: datetime) -> list[Stor
     rate, agreements = rates.rate.rate, dict[str, Agreement]()
     rows = []
     for i, group in enumerate(rates.groups):
-        reason = RATE_REASON_NAMES[int(rate.reason[i])]
-        if group.name == ALL_PROMPTS:
-            if group.evaluator not in agreements:
-                agreements[group.evaluator] = _agreement(client, models[group.evaluator], at)
-            reason = reason or (SEVERAL_SHARES if group.shares > 1 else "")
+        if group.name == ALL_PROMPTS and group.evaluator not in agreements:
+            agreements[group.evaluator] = _agreement(client, models[group.evaluator], at)
         row = StoredRate(
             model=contract.model,
             evaluator=group.evaluator,
@@ -82,7 +78,7 @@ def compute_rates(client: Client, contract: Contract, at: datetime) -> list[Stor
             rate=float(rate.value[i]),
             low=float(rate.low[i]),
             high=float(rate.high[i]),
-            reason=reason,
+            reason=RATE_REASON_NAMES[int(rate.reason[i])],
         )
         rows.append(_with_agreement(row, agreements[group.evaluator]) if group.name == ALL_PROMPTS else row)
     return rows

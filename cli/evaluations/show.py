@@ -140,7 +140,7 @@ def _note(rates: EvaluationRates, gold: FaultRate, i: int) -> str:
     reason = RATE_REASON_NAMES[int(rates.rate.rate.reason[i])]
     notes = [f"insufficient: {reason}"] if reason else []
     if rates.groups[i].shares > 1:
-        notes.append("chosen with different shares: not the rate of the traffic")
+        notes.append("chosen with different shares, and weighted by their inverses")
     if not reason and rates.rate.judge_adds_nothing[i]:
         notes.append(f"the evaluator adds nothing to the labels alone ({_interval(gold, i)})")
     return "; ".join(notes)

@@ -25,6 +25,7 @@ from sketches.drift.rates import Z, rate_of, wilson
 from sketches.judges.fault_rate import (
     LEAST_GOLD,
     UNEVEN_P,
+    FaultRate,
     JudgedRate,
     RateReason,
     checked_counts,
@@ -95,4 +96,40 @@ def strata_rate(
         fault_rate(value + blank, value - down + blank, value + up + blank, reason, margin),
         gold_rate(f1 + f0, g1 + g0, margin, is_uneven=is_uneven),
         np.where(rows > 0, rate_of(g1 + g0, rows), np.nan),
+    )
+
+
+def weighted_rate(parts: FaultRate, weights: ArrayLike, labels: int) -> FaultRate:
+    """Return the rate of all traffic from the rates of parts that were chosen with different probabilities.
+
+    The variances of the parts add up (square-and-add). The weights count as known.
+
+    Args:
+        parts: the rates, shape (S,).
+        weights: estimated answers of the traffic in each part, such as chosen answers ÷ their probability, shape (S,).
+        labels: labels of all parts together.
+
+    Returns:
+        The rate, shape (). It is `insufficient` as the first part with answers that cannot be computed, and with less
+        than 50 labels in all.
+
+    Raises:
+        ValueError: a weight is negative or not finite, or all are 0.
+    """
+    amounts = np.asarray(weights, np.float64)
+    if not (np.all(np.isfinite(amounts) & (amounts >= 0.0)) and amounts.sum() > 0.0):
+        raise ValueError("weights must be numbers of answers from 0 on, and one above 0")
+    shares = amounts / amounts.sum()
+    used = shares > 0.0
+    value, low, high = (each[used] for each in (parts.value, parts.low, parts.high))
+    w = shares[used]
+    total = np.sum(w * value)
+    down, up = np.sqrt(np.sum((w * (value - low)) ** 2)), np.sqrt(np.sum((w * (high - value)) ** 2))
+    reasons = [int(each) for each in parts.reason[used] if each not in (RateReason.none, RateReason.little_gold)]
+    reason = reasons[0] if reasons else int(RateReason.little_gold if labels < LEAST_GOLD else RateReason.none)
+    return FaultRate(
+        np.asarray(total),
+        np.asarray(np.maximum(0.0, total - down)),
+        np.asarray(np.minimum(1.0, total + up)),
+        np.asarray(reason, np.int8),
     )

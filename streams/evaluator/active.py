@@ -60,7 +60,15 @@ class ActiveEvaluator:
 
     def share(self, answer: Answer) -> float:
         """Return the probability with which an answer is chosen."""
-        return self.settings.prompts.get(answer.context.get("prompt", ""), self.settings.share)
+        settings, context = self.settings, answer.context
+        shares = [settings.prompts[prompt]] if (prompt := context.get("prompt", "")) in settings.prompts else []
+        if settings.slices:
+            members = {each.name: each.source.partition(".")[2] for each in self.contract.slices}
+            for key, share in settings.slices.items():
+                name, _, value = key.partition("=")
+                if context.get(members.get(name, "")) == value:
+                    shares.append(share)
+        return max(shares, default=settings.share)
 
     def evaluate(self, answer: Answer) -> Evaluation:
         """Evaluate an answer for which a call was taken from the budget, and charge what the evaluation used.

@@ -97,15 +97,18 @@ def test_rates_are_those_of_the_command_by_prompt_and_of_all(client: Client) -> 
     assert total.newest_at == NOW - timedelta(days=1)
 
 
-def test_prompts_with_different_shares_have_no_common_rate(client: Client) -> None:
-    plant(client, 800, "answer@7", faulty=0.1)
-    plant(client, 800, "answer@8", faulty=0.1, share="0.5")
+def test_answers_that_were_chosen_with_different_shares_are_weighted(client: Client) -> None:
+    plant(client, 800, "answer@7", faulty=0.05)
+    plant(client, 800, "answer@8", faulty=0.5, share="0.1")
     rows = by_name(compute_rates(client, contract(), NOW))
-    assert {name: each.reason for name, each in rows.items()} == {
-        ALL_PROMPTS: "several shares",
-        "answer@7": "",
-        "answer@8": "",
-    }
+    assert {name: each.reason for name, each in rows.items()} == {ALL_PROMPTS: "", "answer@7": "", "answer@8": ""}
+    total, first, second = (rows[name] for name in (ALL_PROMPTS, "answer@7", "answer@8"))
+    # The traffic has ten times as many answers of the second prompt.
+    assert total.rate == pytest.approx((first.rate + 10 * second.rate) / 11)
+    assert total.high - total.rate == pytest.approx(
+        math.hypot(first.high - first.rate, 10 * (second.high - second.rate)) / 11
+    )
+    assert (total.judged, total.labels) == (1600, 200)
 
 
 def test_the_agreement_is_that_of_labels_of_four_weeks_for_random_answers(client: Client) -> None:

@@ -56,7 +56,7 @@ RATES = table(
         {finite("rate")} AS faulty,
         if(isNaN(rate), '', {interval(f"({_end('-')}) * 100", f"({_end('+')}) * 100")}) AS interval,
         multiIf(judged = 0, 'no result', labels = 0, 'no labels', isNaN(rate), 'no labels of one verdict',
-            labels < 50, 'few labels', shares > 1, 'several shares', '') AS insufficient
+            labels < 50, 'few labels', shares > 1, 'not weighted', '') AS insufficient
     FROM
     (
         SELECT

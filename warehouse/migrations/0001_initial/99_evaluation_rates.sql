@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS evaluation_rates
     rate Float64 COMMENT 'Share of faulty answers; NaN if labels of a verdict are missing' CODEC(ZSTD(1)),
     low Float64 COMMENT 'Lower end of its 95 % interval; NaN like the rate' CODEC(ZSTD(1)),
     high Float64 COMMENT 'Upper end of the interval' CODEC(ZSTD(1)),
-    reason LowCardinality(String) COMMENT 'Why the rate is insufficient: no gold (no label of a verdict), little gold (fewer than 50 labels), several shares (prompts were chosen with different shares); empty if it is sufficient',
+    reason LowCardinality(String) COMMENT 'Why the rate is insufficient: no gold (no label of a verdict), little gold (fewer than 50 labels); empty if it is sufficient',
     alpha Float64 COMMENT 'Agreement of the evaluator''s reviewers: Krippendorff''s alpha of labels of the last 28 days for answers that were chosen at random, in rows of all answers. NaN if unknown' CODEC(ZSTD(1)),
     alpha_low Float64 COMMENT 'Lower end of its 95 % interval; NaN with less than 10 answers about which reviewers differ' CODEC(ZSTD(1)),
     alpha_high Float64 COMMENT 'Upper end of the interval' CODEC(ZSTD(1)),

@@ -45,7 +45,7 @@ class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
 
     LATER: ClassVar = (
         *("consistency", "compare", "temperature", "max_tokens", "promise"),
-        *("anchors", "anchors_every_s"),
+        *("anchors", "anchors_every_s", "slices"),
     )
 
     check: str = ""
@@ -74,6 +74,8 @@ class Evaluator(msgspec.Struct, frozen=True, kw_only=True):
     """The share of answers with text that are evaluated, selected by hash of the id."""
     prompts: dict[str, float] = msgspec.field(default_factory=dict)
     """Prompt (`answer@8`) → its share, if it differs."""
+    slices: dict[str, float] = msgspec.field(default_factory=dict)
+    """Value of a slice (`country=de`) → its share, if it differs. Of several shares of an answer the largest counts."""
     budget: EvaluatorBudget = EvaluatorBudget()
     promise: float | None = None
     """The largest share of faulty answers that is promised."""

@@ -111,6 +111,7 @@ EVALUATOR = RecordKind(
             default=number_scalar(_EVALUATOR.share),
         ),
         Key("prompts", MapKind(_SHARE), "Other shares by prompt: `{answer@8: 1}`.", default="{}"),
+        Key("slices", MapKind(_SHARE), "Other shares by value of a slice: `{country=de: 0.5}`.", default="{}"),
         Key("budget", BUDGET, "What the judge may use in an hour of the clock.", default="no limit"),
         Key(
             "promise",
@@ -178,6 +179,12 @@ def evaluator_failures(contract: Contract) -> Iterator[tuple[Path, str, tuple[Pa
         if len(contract.model) + 1 + len(name) > MAX_NAME_CHARS:
             message = f"makes a name of more than {MAX_NAME_CHARS} characters with the model's; shorten one"
             yield path, message, (("model",),)
+        sources = {each.name: each.source for each in contract.slices}
+        for key in evaluator.slices:
+            dimension, equals, _ = key.partition("=")
+            if not equals or not sources.get(dimension, "").startswith("context."):
+                message = f"{quoted(key)} is no value of a slice from context; write SLICE=VALUE, such as country=de"
+                yield (*path, "slices"), message, (("slices",),)
         if contract.rollback is not None and contract.arms is not None and name in contract.rollback.margins:
             shares = {evaluator.prompts.get(arm, evaluator.share) for arm in contract.arms.shares}
             if len(shares) > 1:

@@ -122,6 +122,11 @@ def test_anchors_change_the_id_only_where_they_are() -> None:
             "4: evaluators.a.schema: '/etc/passwd' is outside of",
         ),
         ("a: {check: refusal, share: 1.5}", "4: evaluators.a.share:"),
+        ("a: {check: refusal, slices: {country=de: 2}}", "4: evaluators.a.slices['country=de']: 2 is out of range"),
+        (
+            "a: {check: refusal, slices: {country=de: 0.5}}",
+            "4: evaluators.a.slices: 'country=de' is no value of a slice from context",
+        ),
         ("a: {check: refusal, promise: 0}", "4: evaluators.a.promise:"),
         ("a: {check: refusal, promise: 5}", "4: evaluators.a.promise:"),
         ("a: {check: refusals}", "4: evaluators.a.check:"),

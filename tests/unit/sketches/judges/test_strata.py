@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sketches.drift.rates import wilson
 from sketches.judges.fault_rate import RATE_REASON_NAMES, RateReason
-from sketches.judges.strata import strata_rate
+from sketches.judges.strata import strata_rate, weighted_rate
 
 GOLDEN = (5000, 900, 40, 30, 160, 4)
 
@@ -144,3 +144,45 @@ def test_counts_that_contradict_one_another_are_rejected(values: tuple[float, ..
 def test_a_margin_must_be_positive() -> None:
     with pytest.raises(ValueError, match="margin must be above 0"):
         strata_rate(*GOLDEN, margin=0.0)
+
+
+def test_the_weighted_rate_of_one_part_is_its_rate() -> None:
+    part = strata_rate(*([each] for each in GOLDEN)).rate
+    total = weighted_rate(part, [7.0], 200)
+    assert (total.value, total.low, total.high) == pytest.approx((part.value[0], part.low[0], part.high[0]))
+    assert int(total.reason) == RateReason.none
+
+
+def test_parts_without_labels_make_the_weighted_rate_insufficient_only_if_they_have_answers() -> None:
+    parts = strata_rate([100, 50], [20, 10], [10, 0], [5, 0], [40, 0], [2, 0]).rate
+    assert int(weighted_rate(parts, [1.0, 1.0], 50).reason) == RateReason.no_gold
+    assert np.isnan(weighted_rate(parts, [1.0, 1.0], 50).value)
+    assert int(weighted_rate(parts, [1.0, 0.0], 50).reason) == RateReason.none
+    assert int(weighted_rate(parts, [1.0, 0.0], 49).reason) == RateReason.little_gold
+    for weights in ([0.0, 0.0], [-1.0, 2.0], [np.nan, 1.0]):
+        with pytest.raises(ValueError, match="weights"):
+            weighted_rate(parts, weights, 50)
+
+
+def test_the_weighted_rate_covers_the_rate_of_traffic_that_was_chosen_with_different_probabilities() -> None:
+    rng = np.random.default_rng(7)
+    traffic, faulty, shares = np.array([20_000, 40_000]), np.array([0.3, 0.05]), np.array([0.5, 0.05])
+    truth = float(np.sum(traffic * faulty) / traffic.sum())
+    covered = unweighted = 0
+    runs = 400
+    for _ in range(runs):
+        judged = rng.binomial(traffic, shares)
+        is_faulty = rng.binomial(judged, faulty)
+        flagged = rng.binomial(is_faulty, 0.8) + rng.binomial(judged - is_faulty, 0.1)
+        # Labels of 120 answers in each part, by verdict as a random part has them.
+        right = np.array([0.8, 0.8]) * faulty / (0.8 * faulty + 0.1 * (1 - faulty))
+        missed = 0.2 * faulty / (0.2 * faulty + 0.9 * (1 - faulty))
+        gold1 = np.minimum(rng.binomial(120, flagged / judged), flagged)
+        gold0 = 120 - gold1
+        counts = (judged, flagged, gold1, rng.binomial(gold1, right), gold0, rng.binomial(gold0, missed))
+        rate = weighted_rate(strata_rate(*counts).rate, judged / shares, 240)
+        covered += bool(rate.low <= truth <= rate.high)
+        pooled = strata_rate(*(each.sum() for each in counts)).rate
+        unweighted += bool(pooled.low <= truth <= pooled.high)
+    assert covered / runs >= 0.93
+    assert unweighted / runs < 0.5
