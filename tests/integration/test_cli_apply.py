@@ -202,8 +202,9 @@ def test_a_contract_that_fits_only_the_new_baseline_is_applied_with_a_note(setti
     fitting = msgspec.structs.replace(BASELINE, fields=BASELINE.fields[:-1])
     plan = apply(settings, shorter, fitting)
     assert (len(plan.contracts), len(plan.baselines)) == (1, 1)
-    (note,) = plan.notes
+    note, impact, _ = plan.notes
     assert "until its new baseline takes effect, the previous one does not fit the contract (field colour:" in note
+    assert impact == "field colour of toy is removed: it has no reader that is declared or was observed."
     assert apply(settings, shorter, fitting).is_empty
 
 

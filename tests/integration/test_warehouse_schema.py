@@ -181,6 +181,7 @@ def test_arrow_schemas_match_the_tables(client: Client) -> None:
         "Array(LowCardinality(String))": pa.list_(pa.string()),
         "Array(String)": pa.list_(pa.string()),
         "Array(Bool)": pa.list_(pa.bool_()),
+        "Map(String, LowCardinality(String))": pa.map_(pa.string(), pa.string()),
         "Map(LowCardinality(String), String)": pa.map_(pa.string(), pa.string()),
         "Map(LowCardinality(String), Nullable(Float64))": pa.map_(pa.string(), pa.float64()),
         "Map(LowCardinality(String), UInt64)": pa.map_(pa.string(), pa.uint64()),
