@@ -48,6 +48,15 @@ def results(client: Client, evaluator: str) -> int:
     return int(n)
 
 
+def versions(client: Client, evaluator: str) -> int:
+    """Return how many versions of an evaluator have made evaluations."""
+    [(n,)] = client.rows(
+        "SELECT uniqExact(evaluator_version) FROM evaluations WHERE evaluator_model = {model:String}",
+        {"model": f"{MODEL}.{evaluator}"},
+    )
+    return int(n)
+
+
 def are_evaluated(client: Client, answers: Mapping[str, KnownAnswer]) -> bool:
     """Return whether both evaluators have evaluated all answers."""
     return all(results(client, evaluator) >= len(answers) for evaluator in (CITED, RIGHT))

@@ -33,6 +33,7 @@ from cli.demo.llm.quality_findings import (
     read_quality,
     report_quality,
     results,
+    versions,
 )
 from cli.dev.processors import KINDS
 from cli.review.evaluator import find_evaluator
@@ -108,6 +109,9 @@ class QualityDemo(ModelDemo):
             self._report.heading("The rubric of the judge is changed: a new version, with a series of its own")
             with self._timed("new judge"):
                 self._change_rubric(evaluators)
+                # The evaluator reads changed files every few seconds.
+                more = itertools.islice(planted, QUOTES)
+                self._publish(client, publisher, itertools.takewhile(lambda _: versions(client, RIGHT) < 2, more))
                 n_before = results(client, RIGHT)
                 self._publish(client, publisher, itertools.islice(planted, LATER_QUOTES))
                 self._wait(lambda: results(client, RIGHT) >= n_before + LATER_QUOTES, PHASE_S, "the new judge")
