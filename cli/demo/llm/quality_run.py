@@ -112,9 +112,8 @@ class QualityDemo(ModelDemo):
                 # The evaluator reads changed files every few seconds.
                 more = itertools.islice(planted, QUOTES)
                 self._publish(client, publisher, itertools.takewhile(lambda _: versions(client, RIGHT) < 2, more))
-                n_before = results(client, RIGHT)
                 self._publish(client, publisher, itertools.islice(planted, LATER_QUOTES))
-                self._wait(lambda: results(client, RIGHT) >= n_before + LATER_QUOTES, PHASE_S, "the new judge")
+                self._wait(lambda: are_evaluated(client, self._answers), PHASE_S, "the new judge")
             self._record_end = datetime.now(UTC)
             findings = read_quality(client, self._answers, since, self._record_end + timedelta(minutes=1))
         report_quality(self._report, findings)
