@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from barograph.contract import Contract
 
 from cli.apply.grafana import connect as connect_grafana
-from cli.consumers.grafana_readers import OWN_PAGES, dashboards_with, read_dashboards
+from cli.consumers.grafana_readers import ReadingDashboard, read_dashboards
 from cli.consumers.query_log import QueryLogMissing, table_names, users_of_field
 from cli.settings import Settings
 from cli.terminal import plural
@@ -44,33 +43,28 @@ def impact_notes(settings: Settings, client: Client, removed: list[RemovedField]
     if not removed:
         return
     since = datetime.now(UTC) - QUERIES_OF
-    with ExitStack() as stack:
-        dashboards: list[str] = []
-        grafana = None
-        if settings.grafana is not None:
-            grafana = stack.enter_context(connect_grafana(settings.grafana))
-            dashboards = [each.name for each in read_dashboards(grafana, table_names(client), OWN_PAGES)]
-        unknown = ""
-        for each in removed:
-            observed = {}
-            try:
-                observed = {
-                    ("user", user): f" ({plural(n, 'query', 'queries')})"
-                    for user, n in users_of_field(client, each.name, since).items()
-                }
-            except QueryLogMissing as error:
-                unknown = str(error)
-            if grafana is not None:
-                observed |= {("dashboard", uid): "" for uid in dashboards_with(grafana, dashboards, each.name)}
-            readers = list(_describe(each, observed))
-            text = f"is read by {', '.join(readers)}" if readers else "has no reader that is declared or was observed"
-            yield f"field {each.name} of {each.contract.model} is removed: it {text}."
-        if unknown:
-            yield unknown
+    dashboards: list[ReadingDashboard] = []
+    if settings.grafana is not None:
+        with connect_grafana(settings.grafana) as grafana:
+            dashboards = list(read_dashboards(grafana, table_names(client)))
+    unknown = ""
+    for each in removed:
+        observed = {("dashboard", dashboard.uid): "" for dashboard in dashboards if dashboard.names(each.name)}
+        try:
+            users = users_of_field(client, each.name, since)
+        except QueryLogMissing as error:
+            unknown = str(error)
+        else:
+            observed |= {("user", user): f" ({plural(n, 'query', 'queries')})" for user, n in users.items()}
+        readers = list(_describe(each, observed))
+        text = f"is read by {', '.join(readers)}" if readers else "has no reader that is declared or was observed"
+        yield f"field {each.name} of {each.contract.model} is removed: it {text}."
+    if unknown:
+        yield unknown
 
 
 def _describe(removed: RemovedField, observed: Mapping[tuple[str, str], str]) -> Iterator[str]:
-    consumers = {(each.way, each.reader): (name, each) for name, each in removed.contract.consumers.items()}
+    consumers = {(each.kind, each.reader): (name, each) for name, each in removed.contract.consumers.items()}
     for key, (name, consumer) in consumers.items():
         if removed.name in consumer.fields or key in observed:
             yield f"{name} of {consumer.owner} ({key[0]} {key[1]})"

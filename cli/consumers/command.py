@@ -26,7 +26,7 @@ def consumers_command(
 
     Examples:
         barograph consumers
-        barograph consumers --since 7d --json | jq '.strangers[].name'
+        barograph consumers --since 7d --json | jq '.undeclared[].name'
     """
     from datetime import UTC, datetime
 
@@ -47,5 +47,5 @@ def consumers_command(
         Terminal().json(consumers_json(report))
     else:
         print_consumers(Terminal(), report)
-    if report.strangers:
+    if report.undeclared:
         raise typer.Exit(EXIT_FAILED)

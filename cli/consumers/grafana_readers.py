@@ -1,12 +1,12 @@
-"""Dashboards and alert rules of Grafana, other than Barograph's own, whose SQL reads the tables."""
+"""Dashboards of Grafana, other than Barograph's own, whose SQL reads the tables."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cli.consumers.readers import Reader
 from dashboards.uids import DASHBOARDS
 
 if TYPE_CHECKING:
@@ -18,13 +18,27 @@ OWN_PAGES = frozenset(DASHBOARDS.values())
 """Uids of Barograph's pages."""
 
 
-def read_dashboards(grafana: Grafana, tables: Iterable[str], own_uids: frozenset[str]) -> Iterator[Reader]:
-    """Read which dashboards have SQL that selects from the tables.
+@dataclass(frozen=True, slots=True)
+class ReadingDashboard:
+    """A dashboard whose SQL reads the tables."""
+
+    uid: str
+    title: str
+    tables: tuple[str, ...]
+    texts: tuple[str, ...]
+    """All its texts, SQL among them."""
+
+    def names(self, field: str) -> bool:
+        """Return whether its SQL names a field as a text."""
+        return any(f"'{field}'" in text for text in self.texts)
+
+
+def read_dashboards(grafana: Grafana, tables: Iterable[str]) -> Iterator[ReadingDashboard]:
+    """Read the dashboards, other than Barograph's own pages, whose SQL selects from the tables.
 
     Args:
         grafana: the connection.
         tables: names of tables and views.
-        own_uids: uids of Barograph's pages.
 
     Raises:
         GrafanaBusy: Grafana does not answer.
@@ -34,26 +48,13 @@ def read_dashboards(grafana: Grafana, tables: Iterable[str], own_uids: frozenset
     entries = grafana.read(
         "list its dashboards", grafana.api.search.search_dashboards, type_="dash-db", limit=MAX_DASHBOARDS
     )
-    for entry in sorted(entries, key=lambda each: str(each["uid"])):
-        uid = str(entry["uid"])
-        if uid in own_uids:
+    for uid, title in sorted((str(entry["uid"]), str(entry["title"])) for entry in entries):
+        if uid in OWN_PAGES:
             continue
-        stored = grafana.find("read a dashboard", grafana.api.dashboard.get_dashboard, uid)
-        reads = sorted({name for sql in _texts(stored) for name in pattern.findall(sql)})
-        if reads:
-            yield Reader("dashboard", uid, tuple(reads), origin=str(entry["title"]))
-
-
-def dashboards_with(grafana: Grafana, uids: Iterable[str], field: str) -> list[str]:
-    """Return those of some dashboards whose SQL names a field as a text."""
-    quoted = f"'{field}'"
-    return [
-        uid
-        for uid in uids
-        if any(
-            quoted in sql for sql in _texts(grafana.find("read a dashboard", grafana.api.dashboard.get_dashboard, uid))
-        )
-    ]
+        texts = tuple(_texts(grafana.find("read a dashboard", grafana.api.dashboard.get_dashboard, uid)))
+        names = sorted({name for text in texts for name in pattern.findall(text)})
+        if names:
+            yield ReadingDashboard(uid, title, tuple(names), texts)
 
 
 def _pattern(tables: Iterable[str]) -> re.Pattern[str]:

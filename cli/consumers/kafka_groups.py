@@ -27,7 +27,7 @@ def read_groups(settings: ProcessorSettings) -> Iterator[Reader]:
 
     Raises:
         KafkaException: the broker rejects a request or does not answer.
-        ProcessorError: authentication failed.
+        ProcessorError: authentication failed, or one of several brokers does not list its groups.
     """
     admin = Admin(settings.bootstrap_servers, settings.kafka)
     existing = admin.client.list_topics(timeout=TIMEOUT_S).topics
@@ -36,6 +36,9 @@ def read_groups(settings: ProcessorSettings) -> Iterator[Reader]:
     ]
     begins = _first_offsets(admin, partitions)
     groups = admin.result(admin.client.list_consumer_groups(request_timeout=TIMEOUT_S), "list consumer groups")
+    if groups.errors:
+        # Of a broker that does not answer, all groups would be missing.
+        raise admin.explain(groups.errors[0], "list consumer groups")
     own = own_groups(settings.topics)
     for group in sorted(each.group_id for each in groups.valid if each.group_id not in own):
         described = admin.client.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group]

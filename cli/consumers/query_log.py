@@ -89,8 +89,13 @@ def table_names(client: Client) -> list[str]:
     return [str(name) for (name,) in client.rows("SELECT name FROM system.tables WHERE database = currentDatabase()")]
 
 
+def roles_note(client: Client) -> str:
+    """Return why users of processors cannot be left out; empty if they are."""
+    return "" if _own_users(client) is not None else _NO_ROLES
+
+
 def _ask(client: Client, sql: str, log: str, since: datetime, **parameters: str) -> list[tuple[Any, ...]]:
-    values = {"since": since, "prefix": f"{client.database}.", "own_users": _own_users(client)}
+    values = {"since": since, "prefix": f"{client.database}.", "own_users": _own_users(client) or []}
     try:
         return client.rows(sql.replace("QUERY_LOG", log), values | parameters)
     except WarehouseError as error:
@@ -106,14 +111,21 @@ def _ask(client: Client, sql: str, log: str, since: datetime, **parameters: str)
         raise
 
 
-def _own_users(client: Client) -> list[str]:
-    """Return the users with a role of Barograph's processors or commands."""
+_NO_ROLES = (
+    "The user may not read system.role_grants, so users of processors are listed, too: GRANT SHOW ACCESS ON *.* to it."
+)
+
+
+def _own_users(client: Client) -> list[str] | None:
+    """Return the users with a role of Barograph's processors or commands; None if they cannot be read."""
     try:
         rows = client.rows(
             "SELECT DISTINCT user_name FROM system.role_grants WHERE user_name IS NOT NULL "
             "AND startsWith(granted_role_name, {prefix:String}) AND granted_role_name NOT IN {people:Array(String)}",
             {"prefix": PREFIX, "people": list(_OF_PEOPLE)},
         )
-    except WarehouseError:
-        return []
+    except WarehouseError as error:
+        if error.code != NO_ACCESS:
+            raise
+        return None
     return [str(name) for (name,) in rows]

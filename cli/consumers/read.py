@@ -8,9 +8,9 @@ from datetime import datetime
 from barograph.contract import Contract
 
 from cli.apply.grafana import connect as connect_grafana
-from cli.consumers.grafana_readers import OWN_PAGES, read_dashboards
+from cli.consumers.grafana_readers import read_dashboards
 from cli.consumers.kafka_groups import read_groups
-from cli.consumers.query_log import QueryLogMissing, read_users, table_names
+from cli.consumers.query_log import QueryLogMissing, read_users, roles_note, table_names
 from cli.consumers.readers import ConsumerReport, Reader, compare_readers
 from cli.settings import Settings
 from warehouse.client import Client
@@ -33,9 +33,14 @@ def read_consumers(
         observed += read_users(client, since)
     except QueryLogMissing as error:
         notes.append(str(error))
+    else:
+        notes += filter(None, (roles_note(client),))
     if settings.grafana is None:
         notes.append("No Grafana is set, so dashboards that read tables are unknown: set grafana.url.")
     else:
         with connect_grafana(settings.grafana) as grafana:
-            observed += read_dashboards(grafana, table_names(client), OWN_PAGES)
+            observed += (
+                Reader("dashboard", each.uid, each.tables, origin=each.title)
+                for each in read_dashboards(grafana, table_names(client))
+            )
     return compare_readers(contracts, observed, notes)

@@ -10,14 +10,14 @@ from typing import Literal
 from barograph.contract import Contract
 
 MAX_LISTED = 5
-Way = Literal["group", "user", "dashboard"]
+ReaderKind = Literal["group", "user", "dashboard"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
     """A consumer group, a user of ClickHouse, or a dashboard or rule group of Grafana."""
 
-    way: Way
+    kind: ReaderKind
     name: str
     reads: tuple[str, ...]
     """Topics, or tables and views."""
@@ -39,7 +39,7 @@ class DeclaredReader:
     model: str
     name: str
     owner: str
-    way: Way
+    kind: ReaderKind
     reader: str
     fields: tuple[str, ...]
     observed: Reader | None
@@ -50,7 +50,7 @@ class ConsumerReport:
     """All readers."""
 
     declared: tuple[DeclaredReader, ...]
-    strangers: tuple[Reader, ...]
+    undeclared: tuple[Reader, ...]
     """Readers that no contract declares."""
     notes: tuple[str, ...] = ()
     """What could not be looked up, and why."""
@@ -60,23 +60,23 @@ def compare_readers(
     contracts: Iterable[Contract], observed: Iterable[Reader], notes: Iterable[str] = ()
 ) -> ConsumerReport:
     """Compare the readers with the consumers of all contracts: topics and tables are shared by all models."""
-    by_key: Mapping[tuple[str, str], Reader] = {(each.way, each.name): each for each in observed}
+    by_key: Mapping[tuple[str, str], Reader] = {(each.kind, each.name): each for each in observed}
     declared = tuple(
         DeclaredReader(
             contract.model,
             name,
             consumer.owner,
-            consumer.way,  # type: ignore[arg-type]
+            consumer.kind,  # type: ignore[arg-type]
             consumer.reader,
             consumer.fields,
-            by_key.get((consumer.way, consumer.reader)),
+            by_key.get((consumer.kind, consumer.reader)),
         )
         for contract in contracts
         for name, consumer in contract.consumers.items()
     )
-    known = {(each.way, each.reader) for each in declared}
-    strangers = tuple(reader for key, reader in sorted(by_key.items()) if key not in known)
-    return ConsumerReport(declared, strangers, tuple(notes))
+    known = {(each.kind, each.reader) for each in declared}
+    undeclared = tuple(reader for key, reader in sorted(by_key.items()) if key not in known)
+    return ConsumerReport(declared, undeclared, tuple(notes))
 
 
 def listed(names: Sequence[str]) -> str:

@@ -15,14 +15,14 @@ def consumers_json(report: ConsumerReport) -> dict[str, Any]:
 
 
 def print_consumers(terminal: Terminal, report: ConsumerReport) -> None:
-    """Print declared consumers, then strangers."""
+    """Print declared consumers, then readers that no contract declares."""
     terminal.line("Declared consumers", "bold")
     if report.declared:
         table = AlignedTable("model", "consumer", "owner", "reads as", "observed", "last")
         for each in report.declared:
             reader = each.observed
             table.row(
-                *(each.model, each.name, each.owner, f"{each.way} {each.reader}"),
+                *(each.model, each.name, each.owner, f"{each.kind} {each.reader}"),
                 "not observed" if reader is None else listed(reader.reads),
                 _last(reader),
             )
@@ -31,12 +31,12 @@ def print_consumers(terminal: Terminal, report: ConsumerReport) -> None:
         terminal.line("No contract declares consumers: write a section `consumers`.")
     terminal.line()
     terminal.line("Readers that no contract declares", "bold")
-    if report.strangers:
+    if report.undeclared:
         table = AlignedTable("reader", "reads", "volume", "first", "last", "where", numbers=("volume",))
-        for reader in report.strangers:
+        for reader in report.undeclared:
             first = "-" if reader.first is None else utc_minute(reader.first)
             volume = f"{reader.volume:,}" if reader.volume else "-"
-            table.row(f"{reader.way} {reader.name}", listed(reader.reads), volume, first, _last(reader), reader.origin)
+            table.row(f"{reader.kind} {reader.name}", listed(reader.reads), volume, first, _last(reader), reader.origin)
         terminal.table(table)
     else:
         terminal.line("None.")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-WAYS = ("group", "user", "dashboard")
+KINDS = ("group", "user", "dashboard")
 """Members of a consumer that say how it reads; each has exactly one."""
 
 
@@ -25,14 +25,14 @@ class DeclaredConsumer(msgspec.Struct, frozen=True, kw_only=True):
     """The fields that it needs; empty: not stated."""
 
     @property
-    def way(self) -> str:
-        """How it reads: one of `WAYS`."""
-        return next(way for way in WAYS if getattr(self, way))
+    def kind(self) -> str:
+        """How it reads: one of `KINDS`."""
+        return next(kind for kind in KINDS if getattr(self, kind))
 
     @property
     def reader(self) -> str:
         """The name of the group, user or dashboard."""
-        return str(getattr(self, self.way))
+        return str(getattr(self, self.kind))
 
 
 def consumer_faults(consumer: DeclaredConsumer, fields: frozenset[str]) -> Iterator[tuple[str, str]]:
@@ -42,10 +42,10 @@ def consumer_faults(consumer: DeclaredConsumer, fields: frozenset[str]) -> Itera
         consumer: what the contract says.
         fields: names of the contract's fields.
     """
-    ways = [way for way in WAYS if getattr(consumer, way)]
-    if len(ways) != 1:
-        ways_set = "none is" if not ways else f"{' and '.join(ways)} are"
-        yield "", f"needs exactly one of {', '.join(WAYS)}, and {ways_set} set"
+    kinds = [kind for kind in KINDS if getattr(consumer, kind)]
+    if len(kinds) != 1:
+        text = "none is" if not kinds else f"{' and '.join(kinds)} are"
+        yield "", f"needs exactly one of {', '.join(KINDS)}, and {text} set"
     for name in consumer.fields:
         if name not in fields:
             yield "fields", f"{name!r} is no field of the contract; remove it, or correct its name"

@@ -19,7 +19,7 @@ consumers:
 def test_consumers_read_back() -> None:
     contract = parse_contract(START + "  pricing: {owner: ana, group: pricing, fields: [seats]}\n", "c.yaml")
     assert contract.consumers == {"pricing": DeclaredConsumer(owner="ana", group="pricing", fields=("seats",))}
-    assert contract.consumers["pricing"].way == "group"
+    assert contract.consumers["pricing"].kind == "group"
     assert contract.consumers["pricing"].reader == "pricing"
     assert parse_contract(dump_contract(contract), "c.yaml") == contract
 
