@@ -198,11 +198,21 @@ def read_means(client: Client, run_id: str) -> dict[str, float]:
     return dict(rows)
 
 
+def is_served_version(version: str, served: str) -> str:
+    """Return the condition that a run's version is a served one: programs may put the provider before its name.
+
+    Args:
+        version: the expression for the version of the run, such as `openai-api/local/smollm2`.
+        served: the expression for the served version, such as `smollm2`.
+    """
+    ends = f"endsWith({version}, concat('/', {served})) OR endsWith({version}, concat(':', {served}))"
+    return f"({version} = {served} OR {ends})"
+
+
 def accepted_runs(client: Client, model: str, version: str | None = None) -> dict[str, str]:
     """Read the id of the last accepted run of each suite of a model, of one served version if it is given."""
-    of_version = (
-        "" if version is None else "AND run_id IN (SELECT run_id FROM eval_runs WHERE version = {version:String}) "
-    )
+    condition = is_served_version("version", "{version:String}")
+    of_version = "" if version is None else f"AND run_id IN (SELECT run_id FROM eval_runs WHERE {condition}) "  # noqa: S608 - text of this file
     rows = client.rows(
         "SELECT suite, argMax(run_id, accepted_at) FROM eval_acceptances FINAL "  # noqa: S608 - text of this file
         f"WHERE model = {{model:String}} {of_version}GROUP BY suite",

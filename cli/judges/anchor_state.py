@@ -62,7 +62,7 @@ def find_judge(client: Client, model: str, evaluator: str) -> Contract:
         raise CommandError(f"The contract of {model} has no evaluator {evaluator!r}{hint(evaluator, names)}")
     if not contract.evaluators[evaluator].anchors:
         judge = contract.evaluators[evaluator].judge
-        what = "names no anchors: add `anchors: FILE`" if judge else "is a check, which does not drift: name a judge"
+        what = "names no anchors: add `anchors: FILE`" if judge else "is no judge, so it has no anchors: name a judge"
         raise CommandError(f"The evaluator {evaluator} of {model} {what}.")
     return contract
 

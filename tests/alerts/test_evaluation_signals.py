@@ -93,7 +93,7 @@ def test_a_new_version_of_an_evaluator_replaces_the_old_one(client: Client) -> N
         ({"labels": 60, "reason": "no gold"}, (1, 60, 61), " Insufficient data: no label of one verdict."),
         ({"labels": 0, "reason": "no gold"}, (50, 0, 50), " Insufficient data: too few labels."),
         ({"labels": 60}, (0, 60, 60), ""),
-        ({"labels": 60, "reason": "several shares"}, (0, 60, 60), ""),
+        ({"labels": 60, "reason": "wide interval"}, (0, 60, 60), ""),
         ({"labels": 3, "judged": 49, "reason": "little gold"}, (0, 3, 3), ""),
     ],
 )

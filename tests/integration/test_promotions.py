@@ -247,7 +247,8 @@ def test_a_version_needs_an_accepted_run_in_each_suite_of_the_contract(call: Cal
     assert code == 1
     assert "Refused: m no longer has suites: tools" in err
 
-    accept_run(installed, "tools", "4", "run-b")
+    # Programs put the provider before the served model.
+    accept_run(installed, "tools", "openai-api/local/4", "run-b")
     code, out, err = call("apply", contract=with_suites("4", "answers", "tools"))
     assert (code, err) == (0, ""), out
     assert "~ version 4 replaces version 3 of m, by the accepted runs run-a, run-b" in out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from warehouse.eval_runs import is_served_version
 from warehouse.signals.literals import literal, literals
 from warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
 
@@ -166,8 +167,7 @@ def _evaluated(model: str) -> str:
 
 def _is_version(name: str, model: str) -> str:
     """Return the condition that a run evaluates what is served; programs may put the provider before a served model."""
-    ends = f"endsWith({name}, concat('/', served)) OR endsWith({name}, concat(':', served))"
-    return f"({name} = served OR NOT {_names_prompts(model)} AND ({ends}))"
+    return f"({name} = served OR NOT {_names_prompts(model)} AND {is_served_version(name, 'served')})"
 
 
 def _served(model: str, period: EventTimeRange) -> str:

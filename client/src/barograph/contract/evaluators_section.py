@@ -223,5 +223,7 @@ def _setting_failures(path: Path, evaluator: Evaluator) -> Iterator[tuple[Path, 
         yield (*path, "budget"), "has no effect with a check, which calls nothing; remove it", ()
     if evaluator.check and evaluator.anchors:
         yield (*path, "anchors"), "has no effect with a check, whose rules do not drift; remove it", ()
+    if evaluator.consistency and evaluator.anchors:
+        yield (*path, "anchors"), "has no effect with self-consistency, which has no rubric; remove it", ()
     if evaluator.anchors_every_s != _EVALUATOR.anchors_every_s and not evaluator.anchors:
         yield (*path, "anchors_every"), "has no effect without anchors; write anchors: FILE, or remove it", ()

@@ -104,6 +104,10 @@ def test_anchors_change_the_id_only_where_they_are() -> None:
         ),
         ("a: {check: refusal, budget: {calls: 1}}", "4: evaluators.a.budget: has no effect with a check, which calls"),
         (
+            "a: {consistency: 2, endpoint: e, at_least: 0.5, anchors: a.jsonl}",
+            "4: evaluators.a.anchors: has no effect with self-consistency, which has no rubric; remove it",
+        ),
+        (
             "a: {check: refusal, anchors: a.jsonl}",
             "4: evaluators.a.anchors: has no effect with a check, whose rules do not drift; remove it",
         ),
