@@ -67,7 +67,9 @@ def measure_receiver(testbed: Testbed, figures: Figures, *, requests: int, runs:
                 with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
                     for body in bodies:
                         _post(connection, body, encoding)
-                wait_until(partial(_has, testbed, topics.predictions, n_published), "all predictions are in Kafka")
+                wait_until(
+                    partial(_has_messages, testbed, topics.predictions, n_published), "all predictions are in Kafka"
+                )
                 if run:
                     rates[encoding].append(requests * SPANS / (receiver.sample().cpu_s - began_s))
     testbed.delete_topics(topics)
@@ -113,7 +115,7 @@ def predictions_per_request() -> int:
     return len(events) + len(ingest.release())
 
 
-def _has(testbed: Testbed, topic: str, n: int) -> bool:
+def _has_messages(testbed: Testbed, topic: str, n: int) -> bool:
     return testbed.end_offset(topic) >= n
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -19,7 +18,7 @@ from streams.registry.registry import Registry
 from streams.scorer.evaluation_rates import MIN_INTERVAL_S, EvaluationRateSchedule
 from tests.support import scoring
 from tests.support.pipeline import simple_contract
-from tests.support.warehouse import emptied, migrated, row
+from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.evaluation_rates import ALL_PROMPTS, read_evaluation_rates
 from warehouse.reviews import RANDOM, UNCERTAIN, Review, store_reviews
@@ -31,17 +30,6 @@ pytestmark = pytest.mark.engine
 NOW = datetime.now(UTC).replace(microsecond=0)
 EVALUATOR = "toy.faithful"
 OFFSETS = count()
-
-
-@pytest.fixture(scope="module")
-def migrated_client(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
-
-
-@pytest.fixture
-def client(migrated_client: Client) -> Client:
-    return emptied(migrated_client)
 
 
 def contract(**evaluators: Evaluator) -> Contract:
