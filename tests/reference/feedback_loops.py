@@ -15,7 +15,7 @@ import numpy as np
 
 from examples.flights.data import read_flights
 from sketches.loops.effect import FloatArray, IntArray
-from sketches.loops.measure import LoopMeasurement, LoopRows, measure_loop
+from sketches.loops.measure import WITHIN_LAGS, LoopMeasurement, LoopRows, measure_loop
 
 LOOPED = "humid"
 FIELDS = (LOOPED, "temp", "visib", "wind_speed", "pressure", "distance", "seats")
@@ -30,7 +30,7 @@ CLASSES = np.array([0.0, 1.0])
 
 @cache
 def aircraft_days() -> tuple[IntArray, IntArray, dict[str, FloatArray]]:
-    """Aircraft, day and inputs of each first flight; `LOOPED` has mean 0 and σ 1 over the flights that follow one."""
+    """Aircraft, day and inputs of each first flight; `LOOPED` has mean 0 and σ 1 over the later flights of pairs."""
     flights = read_flights().sort_by([("tailnum", "ascending"), ("scheduled_at", "ascending")])
     flights = flights.filter(np.isin(flights["month"].to_numpy(), (7, 8)))
     flights = flights.filter(flights["tailnum"].is_valid())
@@ -39,7 +39,8 @@ def aircraft_days() -> tuple[IntArray, IntArray, dict[str, FloatArray]]:
     first = np.unique(aircraft * 100 + day, return_index=True)[1]
     inputs = {name: flights[name].to_numpy().astype(np.float64)[first] for name in FIELDS}
     aircraft, day = aircraft[first], day[first].astype(np.int64)
-    follows = np.append(False, (np.diff(aircraft) == 0) & (np.diff(day) < 7))
+    is_over = day[:-1] + WITHIN_LAGS <= day.max() + 1
+    follows = np.append(False, (np.diff(aircraft) == 0) & (np.diff(day) < WITHIN_LAGS) & is_over)
     looped = np.where(np.isnan(inputs[LOOPED]), np.nanmean(inputs[LOOPED]), inputs[LOOPED])
     return aircraft, day, inputs | {LOOPED: (looped - looped[follows].mean()) / looped[follows].std()}
 
