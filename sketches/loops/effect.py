@@ -57,7 +57,7 @@ def follow(entity: IntArray, at_ms: IntArray, lag_ms: int, within_ms: int) -> In
     Returns:
         The index of that prediction, shape (n,); -1 if there is none.
     """
-    since = at_ms - at_ms.min(initial=0)
+    since = at_ms - (at_ms.min() if len(at_ms) else 0)
     key = entity * (int(since.max(initial=0)) + within_ms + 1) + since
     index = np.searchsorted(key, key + lag_ms)
     is_followed = (index < len(key)) & (key[np.minimum(index, len(key) - 1)] < key + within_ms)
