@@ -147,6 +147,12 @@ COMMANDS: dict[str, _Command] = {
         "detectability_command",
         "Show the smallest changes of each field that page within an hour, a day and a week, blind spots first.",
     ),
+    "loops": _Command(
+        "cli.loops.command",
+        "loops_command",
+        "Show whether a model's outputs change its later inputs, from predictions with randomised outputs.",
+        exit_failed=EXIT_UNDECIDED,
+    ),
     "drill": _Command(
         "cli.drill.command",
         "drill_app",
