@@ -103,6 +103,11 @@ COMMANDS: dict[str, _Command] = {
         "consumers_command",
         "Show who reads topics, tables and dashboards, and who of them no contract declares.",
     ),
+    "debt": _Command(
+        "cli.debt.command",
+        "debt_command",
+        "Show versions, arms, slices and fields to delete, and features with unclear origin.",
+    ),
     "codebook": _Command(
         "cli.codebook.command", "codebook_app", "Train, show and name codebooks, which assign topics to prompts."
     ),
