@@ -21,9 +21,10 @@ from cli.debt import name_reads
 from cli.debt.finding import DebtReport
 from cli.debt.run_checks import run_checks
 from cli.main import main
-from cli.settings import Settings
+from cli.settings import GrafanaSettings, Settings
 from sketches.baseline.baseline import dump_baseline
 from tests.support.pipeline import simple_baseline, simple_contract
+from tests.support.stub_grafana import serving
 from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.tables import insert_rows
@@ -92,7 +93,9 @@ def report(client: Client, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
         "user String, query String, tables Array(String), is_initial_query UInt8) ENGINE = MergeTree ORDER BY user"
     )
 
-    def run(contract: Contract, rows: Rows, *clocks: datetime) -> list[DebtReport]:
+    def run(
+        contract: Contract, rows: Rows, *clocks: datetime, grafana: GrafanaSettings | None = None, **options: Any
+    ) -> list[DebtReport]:
         store(client, rows)
         for each in rows["reads"]:
             client.command(
@@ -100,8 +103,8 @@ def report(client: Client, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
                 f"{{text:String}}, ['{client.database}.panes'], 1",
                 each,
             )
-        settings = Settings(bootstrap_servers="unused", grafana=None)
-        return [run_checks(settings, client, [contract], at, samples_raw=True) for at in clocks]
+        settings = Settings(bootstrap_servers="unused", grafana=grafana)
+        return [run_checks(settings, client, [contract], at, samples_raw=True, **options) for at in clocks]
 
     return run
 
@@ -173,6 +176,26 @@ def test_sources_producers_and_duplicates(report: Callable[..., list[DebtReport]
     ]
     assert "x (PSI" in result.findings[3].reason
     assert "flag" not in result.findings[3].reason
+
+
+def test_options_and_dashboards(report: Callable[..., list[DebtReport]]) -> None:
+    contract, rows = healthy()
+    for each in rows["reads"]:
+        each["at"] = min(each["at"], ago(100))
+    with serving() as stub:
+        dashboard = {"uid": "d", "title": "D", "panels": [{"targets": [{"rawSql": "SELECT 'x', 'k' FROM panes"}]}]}
+        stub.state.dashboards["d"] = {
+            "dashboard": dashboard,
+            "folder": "",
+            "version": 1,
+            "by": "a",
+            "provisioned": False,
+        }
+        results = report(contract, rows, AT, grafana=stub.settings(), margin=0.05, days=100)
+        results += report(contract, {"reads": []}, AT, grafana=stub.settings(), days=101)
+    subjects = [[(each.kind, each.subject) for each in result.findings] for result in results]
+    unread = [("field without readers", "flag"), ("field without readers", "colour")]
+    assert subjects == [[("decided arm", "p@2"), *unread], []]
 
 
 def test_the_command_reports_findings_and_what_it_could_not_evaluate(
