@@ -108,6 +108,11 @@ COMMANDS: dict[str, _Command] = {
         "changes_app",
         "Report changes, list them, and rank them as causes of major verdicts.",
     ),
+    "debt": _Command(
+        "cli.debt.command",
+        "debt_command",
+        "Show versions, arms, slices and fields to delete, and features with unclear origin.",
+    ),
     "codebook": _Command(
         "cli.codebook.command", "codebook_app", "Train, show and name codebooks, which assign topics to prompts."
     ),
