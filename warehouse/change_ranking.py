@@ -19,6 +19,8 @@ RELATIONS: tuple[Relation, ...] = ("own source", "model", "unknown", "other sour
 """What a change concerns: a declared source of the field, the model, something that no contract relates to the field,
 or a source that feeds other fields only."""
 LIKELIHOODS: tuple[Likelihood, ...] = ("likely", "possible", "unlikely")
+VERSION = "version"
+"""Kind of the change: a version has its first traffic."""
 LEAD = timedelta(minutes=30)
 """How long before the interval of the onset a change may be recorded and still counts as at the onset: a deployment
 takes time until every instance runs it."""
@@ -61,15 +63,18 @@ class RankedChange:
     likelihood: Likelihood
 
 
-def rank_changes(changes: Iterable[Change], onset: OnsetInterval | None, sources: frozenset[str]) -> list[RankedChange]:
+def rank_changes(
+    changes: Iterable[Change], onset: OnsetInterval | None, sources: frozenset[str], version: str = ""
+) -> list[RankedChange]:
     """Rank changes as causes of one move of a field, the most likely first.
 
     Args:
         changes: the changes of the model, of its sources and of all models, in any order.
         onset: when the field moved; None: unknown, so that no change is likely.
         sources: the declared sources that feed the field; empty if none is declared.
+        version: the version whose field moved; the first traffic of another version is of unknown relation.
     """
-    ranked = [_rank(change, onset, sources) for change in changes]
+    ranked = [_rank(change, onset, sources, version) for change in changes]
 
     def order(each: RankedChange) -> tuple[int, int, float]:
         time = each.change.changed_at
@@ -80,10 +85,12 @@ def rank_changes(changes: Iterable[Change], onset: OnsetInterval | None, sources
     return sorted(ranked, key=order)
 
 
-def _rank(change: Change, onset: OnsetInterval | None, sources: frozenset[str]) -> RankedChange:
+def _rank(change: Change, onset: OnsetInterval | None, sources: frozenset[str], version: str) -> RankedChange:
     relation: Relation = "model" if change.model else "unknown"
     if change.source:
         relation = "own source" if change.source in sources else "other source" if sources else "unknown"
+    elif change.kind == VERSION and change.after != version:
+        relation = "unknown"
     timing: Timing = "at onset"
     if onset is None:
         timing = "unknown"

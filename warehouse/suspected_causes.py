@@ -127,7 +127,7 @@ def explain_verdicts(client: Client, contract: Contract, start: datetime, end: d
         begin = _range_start(verdict) - LOOKBACK
         onset = read_onset(client, contract.model, verdict)
         ranked = rank_changes(
-            (each for each in changes if begin <= each.changed_at < verdict.window_end), onset, sources
+            (each for each in changes if begin <= each.changed_at < verdict.window_end), onset, sources, verdict.version
         )
         explained.append(ExplainedVerdict(contract.model, verdict, onset, tuple(ranked)))
     return explained
@@ -225,5 +225,5 @@ def _cause_text(ranked: Sequence[RankedChange]) -> str:
     change = first.change
     versions = " → ".join(filter(None, (change.before, change.after)))
     owner = f", owner {change.owner}" if change.owner else ""
-    name = f"{change.kind} {change.subject}{f' {versions}' if versions else ''}"
+    name = " ".join(filter(None, (change.kind, change.subject, versions)))
     return f"{first.likelihood.capitalize()} cause: {name} at {change.changed_at:%Y-%m-%d %H:%M} UTC{owner}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,12 +44,15 @@ from cli.settings import Settings
 from cli.terminal import Terminal
 from warehouse.arm_ratios import sample_ratio, write_ratio
 from warehouse.client import Client, connect
+from warehouse.suspected_causes import explain_verdicts, store_causes
 
 if TYPE_CHECKING:
     from examples.flights.replay import FlightsFiles
 
 STEPS = ("stack", "data and model", "infer", "apply", *STAGES, "queries")
 """Timed steps, in pipeline order. The first two run in parallel, and so do the stages."""
+RECORDED = timedelta(days=200)
+"""More than the length of the replay."""
 APPLY_DELAY_S = 3 * POLL_S
 """Time after which every processor has picked up an applied change."""
 
@@ -107,9 +111,7 @@ class DriftDemo(DemoRun):
         with self._timed("queries"), connect(settings.warehouse) as client:
             tested = edit_contract(inferred, arms=True)
             self._count_arms(client, tested)
-            # A guard does this once a day, but none runs on the clock of the replay.
-            detectability = compute_detectability(client, tested, settings.alerts)
-            store_detectability(client, tested, detectability, time.time())
+            self._store_guard_results(client, settings, tested, source.record_end)
             findings = read_findings(client, calendar, source, published)
             if self._picture is not None:
                 self._picture.parent.mkdir(parents=True, exist_ok=True)
@@ -135,6 +137,12 @@ class DriftDemo(DemoRun):
             candidate = write_result(infer(infer_options(files.candidate_train, CANDIDATE)), self._folder, force=True)
         self._report.decisions(result)
         return result.contract, written, candidate
+
+    @staticmethod
+    def _store_guard_results(client: Client, settings: Settings, contract: Contract, end: datetime) -> None:
+        """Store what a guard computes once a day or minute: none runs on the clock of the replay."""
+        store_detectability(client, contract, compute_detectability(client, contract, settings.alerts), time.time())
+        store_causes(client, explain_verdicts(client, contract, end - RECORDED, end), datetime.now(UTC))
 
     def _count_arms(self, client: Client, contract: Contract) -> None:
         """Compute the sample ratio at the end; the scorer does it every few minutes, too late for a replay."""

@@ -692,7 +692,7 @@ def test_the_change_before_a_major_verdict(client: Client) -> None:
     moved = datetime.fromtimestamp(MOVED_S, UTC)
     assert end.timestamp() == MOVED_S + HOUR_S
     around = [f"{moved + timedelta(minutes=minutes):%m-%d %H:%M}" for minutes in (-1, 1)]
-    assert row == ["x", "psi 6h", " to ".join(around), "deploy job abc", moved]
+    assert row == ["x", "psi 6h", " to ".join(around), "deploy job abc", f"{moved:%m-%d %H:%M}"]
     assert (likelihood, evidence, owner) == ("likely", "own source, at onset", "ana")
 
 

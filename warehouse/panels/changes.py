@@ -5,7 +5,7 @@ from __future__ import annotations
 from warehouse.panels.fragments import MODEL
 from warehouse.panels.query import table
 
-_VERSIONS = "concat(before, if(before = '' OR after = '', '', ' → '), after)"
+_CHANGE = "trimBoth(concat(subject, ' ', before, if(before = '' OR after = '', '', ' → '), after))"
 
 CAUSES = table(
     "changes.causes",
@@ -17,10 +17,10 @@ CAUSES = table(
         if(toUnixTimestamp(onset) = 0, 'not in the window', concat(
             formatDateTime(onset_low, '%m-%d %H:%i'), ' to ', formatDateTime(onset_high, '%m-%d %H:%i')
         )) AS "moved (UTC, 95 %)",
-        if(kind = '', 'no change recorded', concat(kind, ' ', subject, ' ', {_VERSIONS})) AS change,
-        if(kind = '', NULL, changed_at) AS "changed at",
+        if(kind = '', 'no change recorded', concat(kind, ' ', {_CHANGE})) AS change,
+        if(kind = '', '', formatDateTime(changed_at, '%m-%d %H:%i')) AS "changed (UTC)",
         likelihood,
-        concat(relation, ', ', timing) AS evidence,
+        if(kind = '', '', concat(relation, ', ', timing)) AS evidence,
         owner
     FROM likely_causes
     WHERE {MODEL} AND rank <= 3 AND $__timeFilter(window_end)
@@ -32,7 +32,7 @@ CAUSES = table(
     "verdict:text",
     "moved (UTC, 95 %):text",
     "change:text",
-    "changed at:time",
+    "changed (UTC):text",
     "likelihood:text",
     "evidence:text",
     "owner:text",
@@ -45,7 +45,7 @@ CHANGES = table(
         changed_at AS time,
         if(model = '', 'any', model) AS model,
         kind,
-        concat(subject, ' ', {_VERSIONS}) AS change,
+        {_CHANGE} AS change,
         source,
         if(owner = '', changed_by, owner) AS owner,
         reason

@@ -63,3 +63,10 @@ def test_without_an_onset_no_change_is_likely_and_the_latest_comes_first() -> No
     assert [each.change.subject for each in ranked] == ["new", "old", "model"]
     assert {each.likelihood for each in ranked} == {"possible"}
     assert {each.timing for each in ranked} == {"unknown"}
+
+
+@pytest.mark.parametrize(("version", "likelihood"), [("2", "likely"), ("1", "possible")])
+def test_the_first_traffic_of_a_version_concerns_its_own_verdicts(version: str, likelihood: str) -> None:
+    first = Change(AT, "version", "m", "", "", "2", "", "", "", "")
+    (ranked,) = rank_changes([first], ONSET, FLEET, version)
+    assert ranked.likelihood == likelihood

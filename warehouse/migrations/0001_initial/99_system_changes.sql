@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS changes
     changed_at DateTime64(3, 'UTC') COMMENT 'Time of the change',
     kind LowCardinality(String) COMMENT 'Kind of the change: prompt-version, prompt-label, prompt-rollback, or that of a reported change, such as deploy',
     model LowCardinality(String) COMMENT 'Model that it concerns; empty if it may concern every model',
-    subject String COMMENT 'What changed, such as the prompt answer, its label answer:production, or the job of an upstream source',
+    subject String COMMENT 'What changed, such as the prompt answer, its label answer:production, or the job of an upstream source; empty if the kind says it',
     before String COMMENT 'Value before the change, such as a version; empty if there was none',
     after String COMMENT 'Value from the change on, such as a version or a Git commit',
     source LowCardinality(String) COMMENT 'Source that changed, by its name in `sources` of contracts; empty if it is none',
@@ -29,7 +29,7 @@ CREATE VIEW IF NOT EXISTS all_changes
     changed_at DateTime64(3, 'UTC') COMMENT 'Time of the change',
     kind LowCardinality(String) COMMENT 'Kind of the change: that of changes, or contract, promotion, baseline, version (its first traffic), arm (its first traffic) or server-restart',
     model LowCardinality(String) COMMENT 'Model that it concerns; empty if it may concern every model',
-    subject String COMMENT 'What changed, such as the prompt answer, its label answer:production, or the job of an upstream source',
+    subject String COMMENT 'What changed, such as the prompt answer, its label answer:production, or the job of an upstream source; empty if the kind says it',
     before String COMMENT 'Value before the change, such as a version; empty if there was none',
     after String COMMENT 'Value from the change on, such as a version or a Git commit',
     source LowCardinality(String) COMMENT 'Source that changed, by its name in `sources` of contracts; empty if it is none',
@@ -45,7 +45,7 @@ SELECT
     applied_at AS changed_at,
     'contract' AS kind,
     model,
-    'contract' AS subject,
+    '' AS subject,
     id_before AS before,
     contract_id AS after,
     '' AS source,
@@ -68,20 +68,20 @@ FROM
     WINDOW previous AS (PARTITION BY model ORDER BY applied_at, contract_id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
 )
 UNION ALL
-SELECT applied_at, 'promotion', model, 'serving', replaced, serving, '', '', override_reason, override_by
+SELECT applied_at, 'promotion', model, '', replaced, serving, '', '', override_reason, override_by
 FROM promotions FINAL
 UNION ALL
 SELECT
     if(toUnixTimestamp(effective_from) = 0, accepted_at, toDateTime64(effective_from, 3, 'UTC')),
-    'baseline', model, version, '', baseline_id, '', '', reason, ''
+    'baseline', model, concat('of version ', version), '', baseline_id, '', '', reason, ''
 FROM baselines FINAL
 UNION ALL
-SELECT toDateTime64(min(pane_start), 3, 'UTC'), 'version', model, 'version', '', version, '', '', '', ''
+SELECT toDateTime64(min(pane_start), 3, 'UTC'), 'version', model, '', '', version, '', '', '', ''
 FROM volume
 WHERE slice = 'all' AND n > 0
 GROUP BY model, version
 UNION ALL
-SELECT toDateTime64(min(window_start), 3, 'UTC'), 'arm', model, 'arm', '', arm, '', '', '', ''
+SELECT toDateTime64(min(window_start), 3, 'UTC'), 'arm', model, '', '', arm, '', '', '', ''
 FROM arm_counts
 WHERE slice = 'all' AND predictions > 0
 GROUP BY model, arm
