@@ -120,7 +120,7 @@ COMMANDS: dict[str, _Command] = {
     "report": _Command(
         "cli.report.command",
         "report_command",
-        "Write one week of a model as one page: its health, the four signals, pages, changes and drills.",
+        "Write one week of a model as one page: its health, the four signals, incidents, changes and drills.",
     ),
     "doctor": _Command(
         "cli.doctor.command",

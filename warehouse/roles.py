@@ -291,7 +291,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         "barograph_analyst",
         "people, and commands that read: `status`, `doctor`, `query`, `detectability`, `distribution`, `evaluations`, "
-        "`simulate`, `backtest`, `skew`, `promote`, `shadow`",
+        "`simulate`, `backtest`, `skew`, `promote`, `report`, `shadow`",
         _ALL,
         readonly=2,
         limits=(

@@ -19,6 +19,7 @@ _IN_WEEK = "model = {model:String} AND pane_start >= {start:DateTime('UTC')} AND
 _WINDOWS = "model = {model:String} AND slice = 'all' AND window_end <= {end:DateTime('UTC')}"
 
 _ENDED = f"{_WINDOWS} AND window_end > {{start:DateTime('UTC')}}"
+_MAJOR_IN_SLICES = _ENDED.replace("slice = 'all'", "slice != 'all' AND level = 'major'")
 _AT = "{start:DateTime('UTC')} AND $at < {end:DateTime('UTC')}"
 
 _VERDICTS = Template(
@@ -87,6 +88,19 @@ HAVING countIf(isFinite(p50)) > 0
         share="rate",
         expected="baseline_rate",
     ),
+    "slices": f"""
+SELECT slice, count() AS major_verdicts, arraySort(groupUniqArray(measure)) AS measures
+FROM
+(
+    SELECT slice, window_end, field AS measure FROM latest_drift WHERE {_MAJOR_IN_SLICES}
+    UNION ALL
+    SELECT slice, window_end, concat(kind, ' of ', field) FROM latest_rates WHERE {_MAJOR_IN_SLICES}
+    UNION ALL
+    SELECT slice, window_end, metric FROM latest_performance
+    WHERE {_MAJOR_IN_SLICES} AND window IN {{windows:Array(String)}}
+)
+GROUP BY slice ORDER BY major_verdicts DESC, slice
+""",
     "performance": f"""
 SELECT
     metric, version, toString(window), window_end, value, low, high, toString(level), toString(reason), n, coverage,

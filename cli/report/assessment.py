@@ -23,10 +23,14 @@ def assess(report: WeeklyReport, slo: Slo) -> tuple[Answer, str, tuple[str, ...]
     if limits:
         return (
             "uncertain",
-            f"It is not certain that this week was healthy: nothing exceeded a threshold, but {'; '.join(limits)}.",
+            f"It is not certain that this week was healthy: nothing major was found, but {'; '.join(limits)}.",
             limits,
         )
-    return "healthy", "This week was healthy: every event is counted, and nothing exceeded a threshold.", limits
+    return (
+        "healthy",
+        "This week was healthy: every event counts, nothing is major, no alert rule fired.",
+        limits,
+    )
 
 
 def listed(names: list[str]) -> str:
@@ -37,14 +41,18 @@ def listed(names: list[str]) -> str:
 
 def _problems(facts: WeekFacts, slo: Slo) -> Iterator[str]:
     n, errors, timed, slow = (facts.total(name) for name in ("predictions", "errors", "timed", "slow"))
-    if facts.pages:
-        yield f"{plural(len(facts.pages), 'incident')} paged"
+    if pages := facts.incidents_of("page"):
+        yield f"{plural(pages, 'incident')} paged"
+    if tickets := facts.incidents_of("ticket"):
+        yield f"{plural(tickets, 'incident')} opened a ticket"
     if slo.error_rate is not None and errors > slo.error_rate * n:
         yield f"{ratio(errors, n)} of the predictions failed, more than the {percentage(slo.error_rate, 2)} of the SLO"
     if slo.latency_share is not None and slow > (1 - slo.latency_share) * timed:
         yield f"{ratio(slow, timed)} of the predictions took longer than {slo.latency_ms:g} ms, against the SLO"
     if facts.major_fields:
         yield f"major change of {listed(facts.major_fields)}"
+    if facts.major_slices:
+        yield f"major change in the slices {listed([each.slice for each in facts.major_slices])}"
     if metrics := sorted({each.metric for each in facts.metrics if each.level == "major"}):
         yield f"performance is worse than its objective or reference in {listed(metrics)}"
     if failed := sum(not drill.passed for drill in facts.drills):
@@ -66,7 +74,7 @@ def _limits(report: WeeklyReport) -> Iterator[str]:
     if losses.before_kafka:
         yield f"{plural(losses.before_kafka, 'event')} were lost before Kafka"
     if losses.dead_lettered:
-        yield f"{plural(losses.dead_lettered, 'event')} were dead-lettered"
+        yield f"{plural(losses.dead_lettered, 'event')} of this or an unknown model were dead-lettered"
     longest = [each for each in facts.verdicts if each.window == report.window]
     windows, insufficient = sum(each.windows for each in longest), sum(each.insufficient for each in longest)
     if not windows:
@@ -77,8 +85,8 @@ def _limits(report: WeeklyReport) -> Iterator[str]:
         yield f"{share} of the verdicts on windows of {report.window} are insufficient (such as: {why or 'unknown'})"
     if report.has_label:
         yield from _label_limits(facts)
-    if facts.pages is None:
-        yield f"pages are unknown: {facts.pages_problem}"
+    if facts.incidents is None:
+        yield f"incidents are unknown: {facts.incidents_problem}"
 
 
 def _label_limits(facts: WeekFacts) -> Iterator[str]:

@@ -93,7 +93,7 @@ def _queries(report: WeeklyReport) -> str:
     )
     return (
         "<section><details><summary>The queries behind the figures</summary><p>Each is one for <code>barograph query"
-        f"</code>. Pages: <code>barograph simulate --model {html_text(report.model)}</code>.</p>{items}"
+        f"</code>. Incidents: <code>barograph simulate --model {html_text(report.model)}</code>.</p>{items}"
         "</details></section>"
     )
 

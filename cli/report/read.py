@@ -22,13 +22,14 @@ from cli.report.weekly_report import (
     DayVolume,
     FieldWeek,
     Losses,
+    MajorSlice,
     MetricWindow,
-    PagingIncident,
     ReportedWeek,
     ServedShare,
     WeekFacts,
     WeeklyChange,
     WeeklyDrill,
+    WeeklyIncident,
     WeeklyReport,
 )
 from warehouse.client import Client
@@ -44,8 +45,8 @@ _WEEK_S = 7 * 86_400
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class PageReplay:
-    """The paging incidents since a time, or why they are unknown."""
+class IncidentReplay:
+    """The incidents since a time, or why they are unknown."""
 
     since: datetime
     incidents: tuple[Incident, ...] = ()
@@ -84,7 +85,7 @@ def read_report(
     _check_recorded(client, contract.model, week)
     history = read_recorded_history(client, [contract.model])
     before = week_of(_local_day(week.start, week.zone) - timedelta(days=7), week.zone)
-    replay = _replay_pages(client, contract, settings, history, week, now)
+    replay = _replay_rules(client, contract, settings, history, week, now)
     report = WeeklyReport(
         model=contract.model,
         team=contract.team,
@@ -136,7 +137,7 @@ def _parameters(contract: Contract, week: ReportedWeek) -> dict[str, str | datet
     }
 
 
-def _read_facts(client: Client, contract: Contract, week: ReportedWeek, replay: PageReplay) -> WeekFacts:
+def _read_facts(client: Client, contract: Contract, week: ReportedWeek, replay: IncidentReplay) -> WeekFacts:
     parameters = _parameters(contract, week)
     hops = {window.name: window.hop_s for window in contract.windows}
     rows = {name: client.rows(sql, parameters) for name, sql in QUERIES.items()}
@@ -147,13 +148,14 @@ def _read_facts(client: Client, contract: Contract, week: ReportedWeek, replay: 
         served=tuple(ServedShare(*row) for row in rows["served"]),
         latency=tuple(rows["latency"][0]) if rows["latency"] else (),
         verdicts=tuple(_field_week(row, hops) for name in ("drift", "rates") for row in rows[name]),
+        major_slices=tuple(MajorSlice(*row) for row in rows["slices"]),
         metrics=tuple(MetricWindow(*row) for row in rows["performance"]),
         labelled=(int(rows["labels"][0][0]), int(rows["labels"][0][1])),
         losses=Losses(*(max(int(each or 0), 0) for each in rows["losses"][0])),
         drills=tuple(WeeklyDrill(*row) for row in rows["drills"]),
         changes=tuple(WeeklyChange(*row) for row in rows["changes"]),
-        pages=None if replay.problem else tuple(_pages_of_week(replay, known, week)),
-        pages_problem=replay.problem,
+        incidents=None if replay.problem else tuple(_incidents_of_week(replay, known, week)),
+        incidents_problem=replay.problem,
     )
 
 
@@ -166,33 +168,37 @@ def _field_week(row: tuple[Any, ...], hops: Mapping[str, int]) -> FieldWeek:
     return FieldWeek(*values)
 
 
-def _pages_of_week(replay: PageReplay, changes: Sequence[WeeklyChange], week: ReportedWeek) -> Iterator[PagingIncident]:
+def _incidents_of_week(
+    replay: IncidentReplay, changes: Sequence[WeeklyChange], week: ReportedWeek
+) -> Iterator[WeeklyIncident]:
     for each in replay.incidents:
         opened = datetime.fromtimestamp(each.opened_at, UTC)
         closed = None if each.end is None else datetime.fromtimestamp(each.end, UTC)
         if opened < week.end and (closed is None or closed > week.start):
             last = (closed or week.end) + ACTION_AFTER
             actions = tuple(change for change in changes if opened <= change.at < last)
-            yield PagingIncident(each.title, opened, opened < replay.since + timedelta(days=1), closed, actions)
+            yield WeeklyIncident(
+                each.title, each.severity, opened, opened < replay.since + timedelta(days=1), closed, actions
+            )
 
 
-def _replay_pages(
+def _replay_rules(
     client: Client,
     contract: Contract,
     settings: AlertSettings,
     history: RecordedHistory | None,
     week: ReportedWeek,
     now: datetime,
-) -> PageReplay:
+) -> IncidentReplay:
     """Replay the alert rules of the contract over the week and the weeks before it."""
     until = week.end if history is None else min(week.end, history.last if history.was_replayed else now)
     since = week.start - WARM_UP if history is None else max(history.first, week.start - WARM_UP)
     if history is None or since >= until:
-        return PageReplay(since, problem="no window of the week has a verdict yet")
+        return IncidentReplay(since, problem="no window of the week has a verdict yet")
     try:
         rules = [rule for rule in rules_for([contract], settings) if rule.model == contract.model]
     except AlertsError as error:
-        return PageReplay(since, problem=str(error))
+        return IncidentReplay(since, problem=str(error))
     known: FactTime = "ended" if history.was_replayed else "judged"
     simulation = simulate(client, rules, settings, int(since.timestamp()), int(until.timestamp()), known)
-    return PageReplay(since, tuple(simulation.incidents_of("page")))
+    return IncidentReplay(since, simulation.incidents)

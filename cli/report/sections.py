@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from alerts.rule import Severity
 from cli.compare.report import SEVERITY
 from cli.compare.show import HEADLINE_METRICS, interval, number
+from cli.report.assessment import listed
 from cli.report.weekly_report import FieldWeek, MetricWindow, WeekFacts, WeeklyReport
 from cli.terminal import percentage, plural, ratio
 
@@ -17,6 +19,7 @@ MAX_FIELDS = 15
 """Verdicts that a table lists, the worst first."""
 MAX_METRICS = 40
 """Windows of metrics that the table lists."""
+SEVERITIES: tuple[Severity, ...] = ("page", "ticket")
 LEVEL = "level"
 """Heading of the columns that hold levels."""
 
@@ -35,10 +38,10 @@ class ReportSection:
 
 def report_sections(report: WeeklyReport) -> list[ReportSection]:
     """Make all sections, in order."""
-    parts: list[Callable[[WeeklyReport], ReportSection]] = [
-        _comparison, _pages, _volume, _served, _inputs, _outputs, _performance, _changes, _drills,
+    sections = [
+        _comparison(report), _incidents(report), _volume(report), _served(report), _fields(report, "Inputs"),
+        _fields(report, "Outputs"), _slices(report), _performance(report), _changes(report), _drills(report),
     ]  # fmt: skip
-    sections = [part(report) for part in parts]
     if report.limits:
         sections.insert(0, ReportSection("What limits the answer", report.limits))
     if report.debts:
@@ -64,12 +67,13 @@ def _comparison(report: WeeklyReport) -> ReportSection:
         yield f"{facts.latency[2]:.4g} ms" if facts.latency else "unknown"
         yield str(len(facts.major_fields)) if facts.verdicts else "unknown"
         yield _rate(facts.labelled[1], facts.labelled[0])
-        yield "unknown" if facts.pages is None else str(len(facts.pages))
+        for severity in SEVERITIES:
+            yield "unknown" if facts.incidents is None else str(facts.incidents_of(severity))
         yield f"{sum(drill.passed for drill in facts.drills)} of {len(facts.drills)}" if facts.drills else "none"
 
     names = (
         "predictions", "failed", "slower than the SLO", "highest p99 of latency", "fields with a major change",
-        "predictions with a label", "paging incidents", "drills passed",
+        "predictions with a label", "incidents that page", "incidents that open tickets", "drills passed",
     )  # fmt: skip
     rows = list(zip(names, cells(report.facts), cells(report.before), strict=True))
     return ReportSection("Compared with the week before", (), ("", "this week", "week before"), rows, (1, 2))
@@ -111,19 +115,10 @@ def _served(report: WeeklyReport) -> ReportSection:
     )
 
 
-def _inputs(report: WeeklyReport) -> ReportSection:
-    verdicts = [each for each in report.facts.verdicts if each.field in report.inputs]
-    return _fields(report, "Inputs", "inputs", verdicts)
-
-
-def _outputs(report: WeeklyReport) -> ReportSection:
-    verdicts = [each for each in report.facts.verdicts if each.field not in report.inputs]
-    return _fields(report, "Outputs", "outputs", verdicts)
-
-
-def _fields(report: WeeklyReport, title: str, noun: str, verdicts: list[FieldWeek]) -> ReportSection:
+def _fields(report: WeeklyReport, title: str) -> ReportSection:
+    verdicts = [each for each in report.facts.verdicts if (each.field in report.inputs) == (title == "Inputs")]
     if not verdicts:
-        return ReportSection(title, (f"There is no verdict on {noun} in the week.",))
+        return ReportSection(title, (f"There is no verdict on {title.lower()} in the week.",))
 
     def severity(each: FieldWeek) -> tuple[int, bool, float]:
         return SEVERITY[each.level], each.what == "psi", -math.inf if math.isnan(each.value) else each.value
@@ -199,28 +194,32 @@ def _maturity(each: MetricWindow) -> str:
     return f"{percentage(each.maturity)} of its labels"
 
 
-def _pages(report: WeeklyReport) -> ReportSection:
-    pages = report.facts.pages
-    title = "Pages"
-    if pages is None:
-        return ReportSection(title, (f"Pages are unknown: {report.facts.pages_problem}.",))
-    if not pages:
-        return ReportSection(title, ("No rule pages in the week.",))
+def _incidents(report: WeeklyReport) -> ReportSection:
+    title, incidents = "Incidents", report.facts.incidents
+    if incidents is None:
+        return ReportSection(title, (f"Incidents are unknown: {report.facts.incidents_problem}.",))
+    if not incidents:
+        return ReportSection(title, ("No alert rule of the contract in force fires in the week.",))
     lines = [
-        "Incidents, open in the week, that the alert rules of the contract in force page. An action is a change during "
-        "the incident or in the 24 hours after it."
+        "What the alert rules of the contract in force fire. An action is a change during the incident or in the "
+        "24 hours after it."
     ]
     if report.was_replayed:
-        lines.append(
-            "This history was replayed: changes have the time at which people made them, incidents have event time."
-        )
+        lines.append("History was replayed: incidents have event time, changes the time at which people made them.")
     rows = [
-        (("before " if each.is_older else "") + local_minute(report, each.opened_at),
+        (each.severity, ("before " if each.is_older else "") + local_minute(report, each.opened_at),
          "open at the end of the week" if each.closed_at is None else local_minute(report, each.closed_at), each.title,
          "; ".join(f"{act.kind} {act.subject or act.after}" for act in each.actions) or "no action recorded")
-        for each in pages
+        for each in sorted(incidents, key=lambda each: SEVERITIES.index(each.severity))
     ]  # fmt: skip
-    return ReportSection(title, lines, ("opened", "closed", "incident", "action"), rows)
+    return ReportSection(title, lines, ("severity", "opened", "closed", "incident", "action"), rows)
+
+
+def _slices(report: WeeklyReport) -> ReportSection:
+    slices = report.facts.major_slices
+    rows = [(each.slice, str(each.verdicts), listed(each.measures)) for each in slices[:MAX_FIELDS]]
+    lines = [f"{plural(len(slices), 'slice')} had a major change of an input, an output or a metric."]
+    return ReportSection("Slices", lines, ("slice", "major verdicts", "of"), rows, (1,))
 
 
 def _changes(report: WeeklyReport) -> ReportSection:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from alerts.rule import Severity
+
 Answer = Literal["healthy", "unhealthy", "uncertain"]
 
 
@@ -80,6 +82,16 @@ class FieldWeek:
 
 
 @dataclass(frozen=True, slots=True)
+class MajorSlice:
+    """A slice with major verdicts."""
+
+    slice: str
+    verdicts: int
+    measures: list[str]
+    """Fields, rates and metrics."""
+
+
+@dataclass(frozen=True, slots=True)
 class MetricWindow:
     """A performance metric in one window."""
 
@@ -128,10 +140,11 @@ class WeeklyChange:
 
 
 @dataclass(frozen=True, slots=True)
-class PagingIncident:
-    """An incident that the alert rules page."""
+class WeeklyIncident:
+    """An incident of the alert rules that was open in the week."""
 
     title: str
+    severity: Severity
     opened_at: datetime
     is_older: bool
     """Whether it may have opened before `opened_at`, where the replay of the rules begins."""
@@ -161,15 +174,20 @@ class WeekFacts:
     latency: tuple[float, ...]
     """Highest p50, p95 and p99 of the windows, in milliseconds; empty without."""
     verdicts: tuple[FieldWeek, ...]
+    major_slices: tuple[MajorSlice, ...]
     metrics: tuple[MetricWindow, ...]
     labelled: tuple[int, int]
     """Predictions that the scorer has read, and those with a label."""
     losses: Losses
     drills: tuple[WeeklyDrill, ...]
     changes: tuple[WeeklyChange, ...]
-    pages: tuple[PagingIncident, ...] | None
+    incidents: tuple[WeeklyIncident, ...] | None
     """None if they are unknown."""
-    pages_problem: str = ""
+    incidents_problem: str = ""
+
+    def incidents_of(self, severity: Severity) -> int:
+        """Count the incidents of a severity; 0 if they are unknown."""
+        return sum(each.severity == severity for each in self.incidents or ())
 
     def total(self, name: Literal["predictions", "errors", "timed", "slow", "late"]) -> int:
         """Sum a column of the days."""

@@ -118,19 +118,19 @@ def test_printed_queries_repeat_the_figures(planted: PlantedWeek) -> None:
     ]
 
 
-def test_pages_are_those_of_simulate(planted: PlantedWeek, capsys: pytest.CaptureFixture[str]) -> None:
+def test_incidents_are_those_of_simulate(planted: PlantedWeek, capsys: pytest.CaptureFixture[str]) -> None:
     since = (WEEK.start - timedelta(days=28)).isoformat()
     period = ("--since", since, "--until", WEEK.end.isoformat(), "--format", "json")
     _, out, _ = call(capsys, "simulate", "--model", MODEL, *period, "--config", planted.config)
     expected = [
-        each["title"]
+        (each["title"], each["severity"])
         for each in json.loads(out)["incidents"]
-        if each["severity"] == "page" and each["model"] == MODEL and (each["to"] or "9") > WEEK.start.isoformat()
+        if each["model"] == MODEL and (each["to"] or "9") > WEEK.start.isoformat()
     ]
-    pages = planted.values["facts"]["pages"]
-    assert [page["title"] for page in pages] == expected
+    incidents = planted.values["facts"]["incidents"]
+    assert [(each["title"], each["severity"]) for each in incidents] == expected
     # The contract was applied again after the drift of the amount had begun to page.
-    [drift] = [page for page in pages if "amount" in page["title"]]
+    [drift] = [each for each in incidents if "amount" in each["title"] and each["severity"] == "page"]
     assert [action["kind"] for action in drift["actions"]] == ["contract"]
     assert planted.values["facts"]["drills"][0]["missed"] == "no page"
     assert planted.values["answer"] == "unhealthy"

@@ -21,10 +21,11 @@ from cli.report.weekly_report import (
     DayVolume,
     FieldWeek,
     Losses,
+    MajorSlice,
     MetricWindow,
-    PagingIncident,
     WeekFacts,
     WeeklyChange,
+    WeeklyIncident,
     WeeklyReport,
 )
 
@@ -48,8 +49,9 @@ def metric(level: str = "stable", *, mature: bool = True) -> MetricWindow:
     return MetricWindow("auc", "1", "7d", WEEK.end, 0.8, 0.7, 0.9, level, "", 90, 0.9, 0.99, mature, 0.7, 0.8)
 
 
-CLEAN = WeekFacts(days(7), (), (1.0, 2.0, 3.0), (verdict("f"),), (metric(),), (700, 630), Losses(0, 0, 0), (), (), ())
-EMPTY = WeekFacts((), (), (), (), (), (0, 0), Losses(0, 0, 0), (), (), None, "no window has a verdict yet")
+NONE_LOST = Losses(0, 0, 0)
+CLEAN = WeekFacts(days(7), (), (1.0, 2.0, 3.0), (verdict("f"),), (), (metric(),), (700, 630), NONE_LOST, (), (), ())
+EMPTY = WeekFacts((), (), (), (), (), (), (0, 0), NONE_LOST, (), (), None, "no window has a verdict yet")
 
 
 def report(facts: WeekFacts, **values: Any) -> WeeklyReport:
@@ -84,9 +86,10 @@ def named(name: str) -> WeeklyReport:
     facts = dataclasses.replace(
         CLEAN,
         verdicts=(verdict(name, "major"),),
+        major_slices=(MajorSlice(name, 1, [name]),),
         metrics=(dataclasses.replace(metric("major"), metric=name, version=name),),
         changes=(change,),
-        pages=(PagingIncident(name, WEEK.start, False, None, (change,)),),
+        incidents=(WeeklyIncident(name, "page", WEEK.start, False, None, (change,)),),
     )
     return report(facts, model=name, owners=(name,), inputs=(name,), queries={"volume": name}, debts=(name,))
 
@@ -117,7 +120,7 @@ def test_empty_parts_are_named() -> None:
             "No pane of the week has been counted",
             "There is no verdict on inputs",
             "No labels have arrived",
-            "Pages are unknown: no window has a verdict yet",
+            "Incidents are unknown: no window has a verdict yet",
             "No change was recorded",
             "No drill ended",
         ):
@@ -140,12 +143,12 @@ def test_a_clean_week_is_healthy() -> None:
         ({"verdicts": (verdict("f", completeness=0.99),)}, "99.00% of its events"),
         ({"losses": Losses(1, 0, 0)}, "1 offset of all models"),
         ({"losses": Losses(0, 2, 0)}, "2 events were lost before Kafka"),
-        ({"losses": Losses(0, 0, 3)}, "3 events were dead-lettered"),
+        ({"losses": Losses(0, 0, 3)}, "3 events of this or an unknown model"),
         ({"labelled": (700, 0)}, "no labels have arrived"),
         ({"metrics": ()}, "performance has not been measured"),
         ({"metrics": (metric(mature=False),)}, "labels are not mature in 1 window"),
         ({"metrics": (metric("insufficient"),)}, "no sufficient verdict for 1 metric"),
-        ({"pages": None, "pages_problem": "no route"}, "pages are unknown: no route"),
+        ({"incidents": None, "incidents_problem": "no route"}, "incidents are unknown: no route"),
     ],
 )
 def test_a_week_with_a_limit_is_not_healthy(change: dict[str, Any], limit: str) -> None:
@@ -161,8 +164,9 @@ def test_a_week_with_a_limit_is_not_healthy(change: dict[str, Any], limit: str) 
         ({"days": (DayVolume("2026-11-16", 100, 2, 100, 0, 0, 168.0, True),)}, "2.00% of the predictions failed"),
         ({"days": (DayVolume("2026-11-16", 100, 0, 100, 2, 0, 168.0, True),)}, "took longer than 9 ms"),
         ({"verdicts": (verdict("f", "major"),)}, "major change of f"),
+        ({"major_slices": (MajorSlice("country=FR", 3, ["amount"]),)}, "in the slices country=FR"),
         ({"metrics": (metric("major"),)}, "worse than its objective or reference in auc"),
-        ({"pages": (PagingIncident("drift of f", WEEK.start, False, None, ()),)}, "1 incident paged"),
+        ({"incidents": (WeeklyIncident("drift of f", "ticket", WEEK.start, False, None, ()),)}, "1 incident opened a"),
     ],
 )
 def test_a_problem_is_in_the_sentence(change: dict[str, Any], problem: str) -> None:
