@@ -103,6 +103,11 @@ COMMANDS: dict[str, _Command] = {
         "consumers_command",
         "Show who reads topics, tables and dashboards, and who of them no contract declares.",
     ),
+    "changes": _Command(
+        "cli.changes.command",
+        "changes_app",
+        "Report changes, list them, and rank them as causes of major verdicts.",
+    ),
     "codebook": _Command(
         "cli.codebook.command", "codebook_app", "Train, show and name codebooks, which assign topics to prompts."
     ),

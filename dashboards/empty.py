@@ -41,6 +41,8 @@ EMPTY = {
         "health_reasons": "No rule of `fallback` fired in this range, and monitoring was not blind.",
         "blind_spots": _NOT_COMPUTED,
         "detectable": _NOT_COMPUTED,
+        "causes": "No verdict became major in this range, or no guard runs.",
+        "changes": "No change is recorded in this range.",
         "arm_performance": "No labels of two arms in this range, or the contract has no arms.",
         "score": "No window was judged in this range, or predictions have neither score nor class.",
         "class_shares": "No predictions in this range, or the model has no classes.",

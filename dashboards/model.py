@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from dashboards import model_detectability, model_outputs
+from dashboards import model_changes, model_detectability, model_outputs
 from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_FIELD, TO_FIELD_OF_LABEL, TO_PIPELINE, TO_SLICE, TO_WORST_FIELD
 from dashboards.panels import (
@@ -268,6 +268,7 @@ def rows() -> list[Row]:
             (PlacedPanel(_health(), 12, 8), PlacedPanel(_health_reasons(), 12, 8)),
             folded=True,
         ),
+        model_changes.row(),
         model_detectability.row(),
         *model_outputs.rows(),
     ]

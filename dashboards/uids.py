@@ -74,6 +74,8 @@ PANELS: dict[str, dict[str, int]] = {
         "health_reasons": 62,
         "blind_spots": 71,
         "detectable": 72,
+        "causes": 73,
+        "changes": 74,
     },
     "field": {
         "level": 1,

@@ -85,6 +85,9 @@ def _version_change(record: PromptVersion) -> Mapping[str, Any]:
     return {
         "changed_at": record.registered_at_ms,
         "kind": "prompt-version",
+        "model": "",
+        "source": "",
+        "owner": record.content.owner,
         "subject": record.name,
         "before": str(record.content.parent or ""),
         "after": str(record.version),
@@ -97,6 +100,9 @@ def _label_change(record: PromptLabel) -> Mapping[str, Any]:
     return {
         "changed_at": record.changed_at_ms,
         "kind": "prompt-rollback" if record.is_rollback else "prompt-label",
+        "model": "",
+        "source": "",
+        "owner": "",
         "subject": f"{record.name}:{record.label}",
         "before": str(record.previous or ""),
         "after": str(record.version),

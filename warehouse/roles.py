@@ -61,6 +61,7 @@ _NAMED_BY_GRAFANA = (
     *("all_panes", "all_violations", "all_volume", "arm_comparison", "arm_comparisons", "arm_performance", "baselines"),
     *(
         "anchor_runs",
+        "all_changes",
         "calibration_curve",
         "changes",
         "contracts",
@@ -72,7 +73,15 @@ _NAMED_BY_GRAFANA = (
         "drills",
     ),
     *("duplicates", "errors_by_kind", "hours", "label_counts", "label_maturity", "label_times", "latest_arm_ratios"),
-    *("latest_distances", "latest_drift", "latest_performance", "latest_rates", "lost_ranges", "maturity"),
+    *(
+        "latest_distances",
+        "latest_drift",
+        "latest_performance",
+        "latest_rates",
+        "likely_causes",
+        "lost_ranges",
+        "maturity",
+    ),
     *(
         "model_health",
         "performance",
@@ -89,8 +98,17 @@ _NAMED_BY_GRAFANA = (
 )
 """Tables and views that a dashboard or an alert rule names."""
 _BELOW_VIEWS = (
-    *("arm_ratios", "comparisons", "dead_letter_counts", "errors", "latest_comparisons", "losses", "new_categories"),
-    *("deployments", "performance_state", "producers", "scorer_models", "violations"),
+    *(
+        "arm_counts",
+        "arm_ratios",
+        "comparisons",
+        "dead_letter_counts",
+        "errors",
+        "latest_comparisons",
+        "losses",
+        "new_categories",
+    ),
+    *("deployments", "performance_state", "producers", "promotions", "scorer_models", "suspected_causes", "violations"),
 )
 """Tables and views that these views read with the privileges of their caller. Views over raw rows and sketches read
 with the privileges of their definer instead (decision 36)."""
@@ -224,6 +242,12 @@ ROLES: tuple[Role, ...] = (
         _PROMPTS,
     ),
     Role(
+        "barograph_changes",
+        "`barograph changes add` and `barograph changes serve`: store reported changes",
+        ("changes",),
+        ("changes",),
+    ),
+    Role(
         "barograph_review",
         "`barograph review`: reads answers with their texts, and stores labels of people",
         ("contracts", "evaluations", "labels", "predictions", "reviews"),
@@ -284,8 +308,8 @@ ROLES: tuple[Role, ...] = (
         "barograph_guard",
         "the guard, which evaluates the alert rules, stores the states of models and what their rules detect, and "
         "rolls prompts back",
-        tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *_REGISTRY, *_PROMPTS, "rollback_proposals"})),
-        ("detectability", "model_health", *_PROMPTS, *_REPORTED),
+        tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *_REGISTRY, *_PROMPTS, "rate_levels", "rollback_proposals"})),
+        ("detectability", "model_health", "suspected_causes", *_PROMPTS, *_REPORTED),
         _SYNC,
     ),
     Role(

@@ -131,22 +131,11 @@ WHERE model = {{model:String}} AND at >= {_AT.replace("$at", "at")}
 ORDER BY at, drill_id
 """,
     "changes": f"""
-SELECT * FROM
-(
-    SELECT applied_at AS moment, 'contract' AS kind, '' AS subject, '' AS before, contract_id AS after,
-        '' AS reason, '' AS changed_by
-    FROM contracts FINAL WHERE model = {{model:String}}
-    UNION ALL
-    SELECT applied_at, 'promotion', '', toString(replaced), toString(serving), override_reason, override_by
-    FROM promotions FINAL WHERE model = {{model:String}}
-    UNION ALL
-    SELECT accepted_at, 'baseline', toString(version), '', toString(baseline_id), reason, ''
-    FROM baselines FINAL WHERE model = {{model:String}}
-    UNION ALL
-    SELECT changed_at, toString(kind), subject, before, after, reason, changed_by FROM changes FINAL
-)
-WHERE moment >= {_AT.replace("$at", "moment")}
-ORDER BY moment, kind, subject, after
+SELECT
+    changed_at, toString(kind), toString(model), subject, before, after, toString(source), owner, reason, changed_by
+FROM all_changes
+WHERE model IN ('', {{model:String}}) AND changed_at >= {_AT.replace("$at", "changed_at")}
+ORDER BY changed_at, kind, model, subject, after
 """,
 }
 """Name of a part of the report → its query; parameters: model, start, end, zone, windows (of the contract),

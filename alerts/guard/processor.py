@@ -18,6 +18,7 @@ from barograph.guard.health import ModelHealth
 from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
 from alerts.guard.blindness import LAG_RULE, PIPELINE_RULES, blind_reason
+from alerts.guard.cause_history import CauseHistory
 from alerts.guard.degrading import degrading_instances
 from alerts.guard.detectability_history import DetectabilityHistory
 from alerts.guard.health_history import HealthHistory
@@ -91,6 +92,7 @@ class GuardProcessor:
         self._health_log = health_log or HealthLog(settings)
         self._history = HealthHistory()
         self._detectability = DetectabilityHistory(settings.warehouse, alerts, connect_to, clock)
+        self._causes = CauseHistory(settings.warehouse, connect_to, clock)
         self._rollbacks = PromptRollbacks(settings, on_change, connect_to, clock)
         self._client: Client | None = None
         self._owns_partition = False
@@ -123,6 +125,7 @@ class GuardProcessor:
             self._consumer.close()
             self._health_log.close()
             self._detectability.close()
+            self._causes.close()
             self._rollbacks.close()
             self._disconnect()
 
@@ -183,6 +186,7 @@ class GuardProcessor:
         if client is not None:
             self._history.write(client, [self._sent[record.model] for record in records])
             self._detectability.follow(self._contracts)
+            self._causes.follow(self._contracts)
             self._rollbacks.follow(self._contracts)
 
     def _evaluate(

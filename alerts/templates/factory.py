@@ -23,6 +23,8 @@ IN_WINDOW_OF_VERSION: Text = (*IN_WINDOW, ", version ", LabelRef("version", is_d
 """The window and the version that decide."""
 REASON = LabelRef("reason", is_detail=True)
 """A sentence with the reason if data are insufficient, with a space before it."""
+CAUSE = LabelRef("cause", is_detail=True)
+"""A sentence with the most likely cause, with a space before it; empty if none is known."""
 INTERVAL = {
     "number": (" [", NumberRef("B", "number"), ", ", NumberRef("C", "number"), "]"),
     "percent": (" [", NumberRef("B", "percent"), ", ", NumberRef("C", "percent"), "]"),

@@ -8,7 +8,7 @@ from typing import Any
 from barograph.contract import Window
 
 from alerts.rule import Rule
-from alerts.templates.factory import DAY_S, IN_WINDOW_OF_VERSION, INTERVAL, REASON, RuleFactory, last_part
+from alerts.templates.factory import CAUSE, DAY_S, IN_WINDOW_OF_VERSION, INTERVAL, REASON, RuleFactory, last_part
 from alerts.text import LabelRef, NumberRef, Text
 from dashboards.uids import panel_link
 from warehouse.signals.verdicts import ALONE_EVENTS, RATE_P, psi, rate
@@ -57,7 +57,7 @@ def rate_rules(factory: RuleFactory) -> Iterator[Rule]:
                 summary=(
                     *(f"More {what} in ", *FIELD, " than in training, by ", NumberRef("E", "percent")),
                     *INTERVAL["percent"],
-                    *(" of all values", *IN_WINDOW_OF_VERSION, f"; the threshold is {threshold:.3%}."),
+                    *(" of all values", *IN_WINDOW_OF_VERSION, f"; the threshold is {threshold:.3%}.", CAUSE),
                 ),
                 description=(
                     f"In the {last_part(short)} the rate of {what} exceeds the rate in training by more than "
@@ -105,7 +105,7 @@ def _psi(
                 " is ",
                 NumberRef("E", "number"),
                 *INTERVAL["number"],
-                *(*IN_WINDOW_OF_VERSION, f"; the threshold is {threshold:g}.", REASON),
+                *(*IN_WINDOW_OF_VERSION, f"; the threshold is {threshold:g}.", REASON, CAUSE),
             ),
             description=(
                 f"The PSI of a field against training exceeds {threshold:g} in the {last_part(long)}{agree}. "

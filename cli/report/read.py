@@ -27,11 +27,11 @@ from cli.report.weekly_report import (
     ReportedWeek,
     ServedShare,
     WeekFacts,
-    WeeklyChange,
     WeeklyDrill,
     WeeklyIncident,
     WeeklyReport,
 )
+from warehouse.change_ranking import Change
 from warehouse.client import Client
 from warehouse.signals import FactTime
 from warehouse.signals.recorded_history import RecordedHistory, read_recorded_history
@@ -39,6 +39,8 @@ from warehouse.weekly_report import QUERIES, RECORDED, printed_query
 
 ACTION_AFTER = timedelta(hours=24)
 """How long after an incident a change counts as an action."""
+NO_ACTIONS = ("arm", "server-restart")
+"""Kinds of changes that nobody makes to end an incident."""
 WARM_UP = timedelta(days=28)
 """How long before the week the replay of alert rules begins: rules look back, and incidents may be older."""
 _WEEK_S = 7 * 86_400
@@ -51,6 +53,11 @@ class IncidentReplay:
     since: datetime
     incidents: tuple[Incident, ...] = ()
     problem: str = ""
+
+
+def is_action(change: Change) -> bool:
+    """Whether people may have made a change to end an incident; changes of upstream sources are none."""
+    return not change.source and change.kind not in NO_ACTIONS
 
 
 def report_window(contract: Contract) -> Window:
@@ -142,7 +149,7 @@ def _read_facts(client: Client, contract: Contract, week: ReportedWeek, replay: 
     hops = {window.name: window.hop_s for window in contract.windows}
     rows = {name: client.rows(sql, parameters) for name, sql in QUERIES.items()}
     longer = {**parameters, "start": week.start - WARM_UP, "end": week.end + ACTION_AFTER}
-    known = [WeeklyChange(*row) for row in client.rows(QUERIES["changes"], longer)]
+    known = [Change(*row) for row in client.rows(QUERIES["changes"], longer)]
     return WeekFacts(
         days=tuple(DayVolume(*row) for row in rows["volume"]),
         served=tuple(ServedShare(*row) for row in rows["served"]),
@@ -153,7 +160,7 @@ def _read_facts(client: Client, contract: Contract, week: ReportedWeek, replay: 
         labelled=(int(rows["labels"][0][0]), int(rows["labels"][0][1])),
         losses=Losses(*(max(int(each or 0), 0) for each in rows["losses"][0])),
         drills=tuple(WeeklyDrill(*row) for row in rows["drills"]),
-        changes=tuple(WeeklyChange(*row) for row in rows["changes"]),
+        changes=tuple(Change(*row) for row in rows["changes"]),
         incidents=None if replay.problem else tuple(_incidents_of_week(replay, known, week)),
         incidents_problem=replay.problem,
     )
@@ -169,14 +176,14 @@ def _field_week(row: tuple[Any, ...], hops: Mapping[str, int]) -> FieldWeek:
 
 
 def _incidents_of_week(
-    replay: IncidentReplay, changes: Sequence[WeeklyChange], week: ReportedWeek
+    replay: IncidentReplay, changes: Sequence[Change], week: ReportedWeek
 ) -> Iterator[WeeklyIncident]:
     for each in replay.incidents:
         opened = datetime.fromtimestamp(each.opened_at, UTC)
         closed = None if each.end is None else datetime.fromtimestamp(each.end, UTC)
         if opened < week.end and (closed is None or closed > week.start):
             last = (closed or week.end) + ACTION_AFTER
-            actions = tuple(change for change in changes if opened <= change.at < last)
+            actions = tuple(change for change in changes if is_action(change) and opened <= change.changed_at < last)
             yield WeeklyIncident(
                 each.title, each.severity, opened, opened < replay.since + timedelta(days=1), closed, actions
             )

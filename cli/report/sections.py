@@ -14,6 +14,7 @@ from cli.compare.show import HEADLINE_METRICS, interval, number
 from cli.report.assessment import listed
 from cli.report.weekly_report import FieldWeek, MetricWindow, WeekFacts, WeeklyReport
 from cli.terminal import percentage, plural, ratio
+from warehouse.change_ranking import Change
 
 MAX_FIELDS = 15
 """Verdicts that a table lists, the worst first."""
@@ -209,10 +210,14 @@ def _incidents(report: WeeklyReport) -> ReportSection:
     rows = [
         (each.severity, ("before " if each.is_older else "") + local_minute(report, each.opened_at),
          "open at the end of the week" if each.closed_at is None else local_minute(report, each.closed_at), each.title,
-         "; ".join(f"{act.kind} {act.subject or act.after}" for act in each.actions) or "no action recorded")
+         "; ".join(map(_action, each.actions)) or "no action recorded")
         for each in sorted(incidents, key=lambda each: SEVERITIES.index(each.severity))
     ]  # fmt: skip
     return ReportSection(title, lines, ("severity", "opened", "closed", "incident", "action"), rows)
+
+
+def _action(change: Change) -> str:
+    return " ".join(dict.fromkeys(filter(None, (change.kind, change.subject, change.after))))
 
 
 def _slices(report: WeeklyReport) -> ReportSection:
@@ -224,11 +229,13 @@ def _slices(report: WeeklyReport) -> ReportSection:
 
 def _changes(report: WeeklyReport) -> ReportSection:
     rows = [
-        (local_minute(report, each.at), each.kind, each.subject, each.before, each.after, each.changed_by, each.reason)
+        (local_minute(report, each.changed_at), each.kind, each.model or "any", each.subject,
+         " → ".join(filter(None, (each.before, each.after))), each.source, each.owner or each.changed_by, each.reason)
         for each in report.facts.changes
-    ]
+    ]  # fmt: skip
     lines = () if rows else ("No change was recorded in the week.",)
-    return ReportSection("Changes", lines, ("time", "kind", "subject", "before", "after", "by", "reason"), rows)
+    columns = ("time", "kind", "model", "subject", "from → to", "source", "owner", "reason")
+    return ReportSection("Changes", lines, columns, rows)
 
 
 def _drills(report: WeeklyReport) -> ReportSection:

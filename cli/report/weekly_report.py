@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from alerts.rule import Severity
+from warehouse.change_ranking import Change
 
 Answer = Literal["healthy", "unhealthy", "uncertain"]
 
@@ -127,19 +128,6 @@ class WeeklyDrill:
 
 
 @dataclass(frozen=True, slots=True)
-class WeeklyChange:
-    """A change that people made."""
-
-    at: datetime
-    kind: str
-    subject: str
-    before: str
-    after: str
-    reason: str
-    changed_by: str
-
-
-@dataclass(frozen=True, slots=True)
 class WeeklyIncident:
     """An incident of the alert rules that was open in the week."""
 
@@ -150,8 +138,8 @@ class WeeklyIncident:
     """Whether it may have opened before `opened_at`, where the replay of the rules begins."""
     closed_at: datetime | None
     """None while it fires."""
-    actions: tuple[WeeklyChange, ...]
-    """Changes during the incident and in the 24 hours after it."""
+    actions: tuple[Change, ...]
+    """What people changed in the model during the incident and in the 24 hours after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +168,7 @@ class WeekFacts:
     """Predictions that the scorer has read, and those with a label."""
     losses: Losses
     drills: tuple[WeeklyDrill, ...]
-    changes: tuple[WeeklyChange, ...]
+    changes: tuple[Change, ...]
     incidents: tuple[WeeklyIncident, ...] | None
     """None if they are unknown."""
     incidents_problem: str = ""

@@ -74,8 +74,9 @@ def serve_command(
     from cli.review.evaluator import check_reviewer, check_share, find_evaluator
     from cli.review.gold_labels import GoldLabels
     from cli.review.server import ReviewServer
-    from cli.review.serving import print_sending, print_start, wait_for_signal
+    from cli.review.serving import print_sending, print_start
     from cli.settings import load_settings
+    from cli.signal_wait import wait_for_signal
     from cli.terminal import Terminal
     from cli.times import parse_since
     from streams.evaluator.check_evaluators import read_documents

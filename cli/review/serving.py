@@ -1,34 +1,11 @@
-"""The run of `barograph review serve`: its messages, and waiting for Ctrl-C."""
+"""Messages of `barograph review serve`."""
 
 from __future__ import annotations
-
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from cli.errors import CommandError
 from cli.review.gold_labels import GoldLabels
 from cli.terminal import Terminal, plural
 from warehouse.review_queue import MAX_ITEMS, ReviewQueue
-
-
-@contextmanager
-def wait_for_signal() -> Iterator[Callable[[], None]]:
-    """Yield a function that waits for Ctrl-C or SIGTERM; both then stop the page in order instead of interrupting."""
-    stopping = threading.Event()
-    before = {each: signal.signal(each, lambda *_: stopping.set()) for each in (signal.SIGINT, signal.SIGTERM)}
-
-    def wait() -> None:
-        # With a timeout, so that Python runs the handlers of signals.
-        while not stopping.wait(0.5):
-            pass
-
-    try:
-        yield wait
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def print_start(terminal: Terminal, url: str, queue: ReviewQueue, unsent: int) -> None:

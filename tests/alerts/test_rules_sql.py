@@ -69,7 +69,7 @@ def test_the_queries_of_a_rule_return_alert_instances(client: Client, rule: Rule
         assert kinds in [["String"] * n + ["Float64"] for n in n_labels]
         rows = client.rows(sql)
         details = [dict(zip(DETAILS, row[n_keys:-3], strict=True)) for row in rows if len(row) > n_keys + 3]
-        optional = {"reason"} if rule.signal.short.window else {"reason", "window"}
+        optional = {"reason", "cause"} | (set() if rule.signal.short.window else {"window"})
         assert all(text or name in optional for row in details for name, text in row.items())
         keys.append([row[:n_keys] for row in rows])
     assert keys[0], "a rule has its rows always"

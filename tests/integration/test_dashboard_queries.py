@@ -687,6 +687,23 @@ def test_a_guard_that_stopped_has_no_record(client: Client) -> None:
 # ---------------------------------------------------------------------------------------------------- detectability
 
 
+def test_the_change_before_a_major_verdict(client: Client) -> None:
+    ((end, *row, likelihood, evidence, owner),) = ask(client, QUERIES["changes.causes"], {"model": AWKWARD})
+    moved = datetime.fromtimestamp(MOVED_S, UTC)
+    assert end.timestamp() == MOVED_S + HOUR_S
+    around = [f"{moved + timedelta(minutes=minutes):%m-%d %H:%M}" for minutes in (-1, 1)]
+    assert row == ["x", "psi 6h", " to ".join(around), "deploy job abc", moved]
+    assert (likelihood, evidence, owner) == ("likely", "own source, at onset", "ana")
+
+
+def test_all_changes_of_a_model(client: Client) -> None:
+    rows = ask(client, QUERIES["changes.all"], {"model": AWKWARD})
+    by_kind = {row[2]: row for row in rows}
+    assert list(by_kind["deploy"][3:]) == ["job abc", "fleet", "ana", "faster"]
+    assert {"deploy", "version"} <= set(by_kind)
+    assert {row[1] for row in rows} <= {AWKWARD, "any"}
+
+
 def test_the_last_computation_of_what_is_detected(client: Client) -> None:
     chosen: dict[str, Value] = {"model": AWKWARD, "version": "2"}
     sizes = ("", "1 (0.5 sd)", "0.5 (0.25 sd)")

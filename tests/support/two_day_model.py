@@ -110,6 +110,7 @@ def fill(client: Client, model: Watched) -> None:
     _drill(client, model)
     _health(client, model)
     _detectability(client, model)
+    _causes(client, model)
     _comparisons(client, model)
     _shadow(client, model)
     _prompts(client, model)
@@ -367,6 +368,20 @@ def _detectability(client: Client, model: Watched) -> None:
             for rule, window, text in (("psi-major", "", "a sentence"), ("", "1h", ""))
         ]
         insert_rows(client, "detectability", rows)
+
+
+def _causes(client: Client, model: Watched) -> None:
+    """A reported change, and the verdict that became major after it."""
+    change = {"kind": "deploy", "subject": "job", "before": "", "after": "abc", "source": "fleet", "owner": "ana"}
+    at_ms = MOVED_S * 1000
+    insert_rows(client, "changes", [row("changes", **change, model=model.name, changed_at=at_ms, reason="faster")])
+    times = {"onset": MOVED_S, "onset_low": MOVED_S - 60, "onset_high": MOVED_S + 60, "changed_at": at_ms}
+    common = {"model": model.name, "field": "x", "signal": "psi", "window": "6h", "window_end": MOVED_S + HOUR_S}
+    evidence = {"relation": "own source", "timing": "at onset", "likelihood": "likely", "text": "Likely cause: job."}
+    rows = [row("suspected_causes", **common, **times, **change, **evidence, version="2", rank=1)]
+    # The row of a rank without a change, which is not shown.
+    rows.append(row("suspected_causes", **common, version="2", rank=2))
+    insert_rows(client, "suspected_causes", rows)
 
 
 def _prompts(client: Client, model: Watched) -> None:

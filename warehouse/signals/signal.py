@@ -26,9 +26,10 @@ from typing import Literal
 from warehouse.signals.literals import literal
 
 EMPTY, RENEWED, UNSURE, SURE, AMPLE = range(5)
-DETAILS = ("version", "window", "until", "from", "to", "reason")
+DETAILS = ("version", "window", "until", "from", "to", "reason", "cause")
 """Labels of the observed value, for messages and links: the version and the window that decide, the end of this window,
-a range in milliseconds for Grafana's URLs, and a sentence with the reason if data are insufficient."""
+a range in milliseconds for Grafana's URLs, a sentence with the reason if data are insufficient, and a sentence with the
+most likely cause (`Signal.causes`)."""
 
 FactTime = Literal["now", "ended", "judged"]
 """The time from which a fact counts. `now`: from the end of its window, with all rows in the table, as for an alert
@@ -98,6 +99,9 @@ class Signal:
     """Whether values below the threshold breach it. Such signals have no `fast_threshold`."""
     has_versions: bool = True
     """Whether facts have versions; otherwise `version` is empty, and the query is cheaper."""
+    causes: str = ""
+    """The query for the columns `key` and `cause`: a sentence on what changed before the key moved, with a space before
+    it. Empty: none is known."""
     has_further_keys: bool = False
     """Whether facts have keys besides `keys`, which have a row for as long as they have a fact within `reach_s`. Such
     signals have `has_versions`."""
@@ -127,10 +131,11 @@ def point_sql(
     period = EventTimeRange(f"({at} - {signal.reach_s})", at)
     label = f"key AS {signal.label}, " if signal.label else ""
     states = _state_sql(signal, period, "now", f"SELECT toUInt32({at}) AS at")
-    details = "" if shown_s is None else f"{_details_sql(shown_s)}, "
+    details = "" if shown_s is None else f"{_details_sql(signal, shown_s)}, "
     if bound_digits is not None:
         details += "".join(f"toDecimalString({bound}, {bound_digits}) AS {bound}, " for bound in ("low", "high"))
-    return f"SELECT {label}{details}{column}\nFROM (\n{states}\n)\nORDER BY key"
+    causes = f"\nLEFT ANY JOIN (\n{signal.causes}\n) AS causes USING (key)" if signal.causes and shown_s else ""
+    return f"SELECT {label}{details}{column}\nFROM (\n{states}\n) AS states{causes}\nORDER BY key"
 
 
 def series_sql(signal: Signal, period: EventTimeRange, fact_time: FactTime = "ended", step_s: str = "1") -> str:
@@ -222,12 +227,13 @@ def _reason_sql(name: str) -> str:
     return f"if({name}.verdict.6 = '', '', concat(' Insufficient data: ', {name}.verdict.6, '.'))"
 
 
-def _details_sql(shown_s: int) -> str:
+def _details_sql(signal: Signal, shown_s: int) -> str:
     """Return the expressions of `DETAILS`; without a fact, the range ends now."""
     texts = {
         "until": "if(end = 0, 'now', concat(toString(toDateTime(end, 'UTC')), ' UTC'))",
         "from": f"if(end = 0, 'now-{shown_s}s', toString((toInt64(end) - {shown_s}) * 1000))",
         "to": "if(end = 0, 'now', toString(toInt64(end) * 1000))",
+        "cause": "cause" if signal.causes else "''",
     }
     return ", ".join(f"{texts.get(name, name)} AS `{name}`" for name in DETAILS)
 

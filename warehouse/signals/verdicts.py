@@ -10,6 +10,8 @@ from warehouse.signals.signal import AMPLE, EMPTY, RENEWED, SURE, UNSURE, EventT
 
 HOUR_S = 3600
 LAG_REACH_S = 7 * 86_400
+CAUSE_REACH_S = 7 * 86_400
+"""Age up to which the cause of a verdict is shown: an alert may fire for days."""
 ALONE_EVENTS = 500
 """Events that a window needs to page alone.
 
@@ -95,11 +97,12 @@ def psi(
         return Facts(select, pane.stale_s(window.hop_s), window.name, has_reason=True)
 
     if long.name == short.name:
-        return Signal("field", tuple(fields), threshold, facts(short))
+        return Signal("field", tuple(fields), threshold, facts(short), causes=_causes(model, ("psi",)))
     return Signal(
         *("field", tuple(fields), threshold, facts(short), facts(long)),
         fast=tuple(map(facts, fast)),
         fast_threshold=fast_threshold,
+        causes=_causes(model, ("psi",)),
     )
 
 
@@ -135,7 +138,20 @@ def rate(
             f"WHERE {_where(model, window, period)} AND field IN {literals(fields)} AND kind IN {literals(kinds)}"
         )
 
-    return Signal("field", tuple(fields), threshold, Facts(select, pane.stale_s(window.hop_s), window.name))
+    facts = Facts(select, pane.stale_s(window.hop_s), window.name)
+    return Signal("field", tuple(fields), threshold, facts, causes=_causes(model, kinds))
+
+
+def _causes(model: str, kinds: Sequence[str]) -> str:
+    """Return the query for the cause of the newest major verdict of each field.
+
+    The guard writes causes up to a minute after the verdict, so the first message may lack them.
+    """
+    return (
+        "SELECT field AS key, concat(' ', argMax(text, window_end)) AS cause FROM likely_causes "
+        f"WHERE model = {literal(model)} AND signal IN {literals(kinds)} AND rank = 1 "
+        f"AND window_end > now() - {CAUSE_REACH_S} GROUP BY field"
+    )
 
 
 def loss(model: str, window: HoppingWindow, pane: PaneTiming, threshold: float) -> Signal:

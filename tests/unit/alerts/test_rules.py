@@ -176,7 +176,7 @@ def test_grafana_renders_the_window_and_version_that_decide_from_labels_of_the_o
     texts = annotation_templates(rule, dataclasses.replace(PLAIN, grafana_url="https://g.example"))
     window, until, version = (f"{{{{ $values.E.Labels.{name} }}}}" for name in ("window", "until", "version"))
     assert f"in the {window} window until {until}, version {version}; the threshold is 0.2." in texts["summary"]
-    assert texts["summary"].endswith("0.2.{{ $values.E.Labels.reason }}")
+    assert texts["summary"].endswith("0.2.{{ $values.E.Labels.reason }}{{ $values.E.Labels.cause }}")
     assert texts["page"].startswith("https://g.example/d/barograph-field?var-model=")
     for key, label in (("from", "from"), ("to", "to"), ("var-window", "window"), ("var-version", "version")):
         assert f"&{key}={{{{ urlquery $values.E.Labels.{label} }}}}" in texts["page"]

@@ -1,4 +1,4 @@
--- Prompts, as `barograph prompts` registered them, and the log of changes.
+-- Prompts, as `barograph prompts` registered them.
 
 CREATE TABLE IF NOT EXISTS prompts
 (
@@ -37,18 +37,3 @@ ENGINE = ReplacingMergeTree
 ORDER BY (name, label, sequence)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Every change of a label of a prompt; the one with the highest sequence is in force. Kept forever.';
-
-CREATE TABLE IF NOT EXISTS changes
-(
-    changed_at DateTime64(3, 'UTC') COMMENT 'Time of the change',
-    kind LowCardinality(String) COMMENT 'Kind of the change: prompt-version, prompt-label or prompt-rollback',
-    subject String COMMENT 'What changed, such as the prompt answer or its label answer:production',
-    before String COMMENT 'Value before the change, such as a version; empty if there was none',
-    after String COMMENT 'Value from the change on',
-    reason String COMMENT 'Reason given for the change; empty if none was given',
-    changed_by String COMMENT 'Who made the change'
-)
-ENGINE = ReplacingMergeTree
-ORDER BY (changed_at, kind, subject, after)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
-COMMENT 'Log of what people changed: new versions of prompts, and changes of their labels. Kept forever.';

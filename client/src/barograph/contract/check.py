@@ -26,6 +26,7 @@ from barograph.contract.evaluators_section import evaluator_failures
 from barograph.contract.kinds import Path, describe_path, name_fault
 from barograph.contract.label_values import flag_value, positive_value
 from barograph.contract.problems import ContractError, Problem, quoted
+from barograph.contract.upstream import source_faults
 from barograph.events import CONTEXT, FEATURES, MAPS, METRICS, SCORES
 
 TEXT_SOURCES = (f"{CONTEXT}.prompt_text", f"{CONTEXT}.answer_text")
@@ -146,6 +147,7 @@ def check_failures(contract: Contract) -> list[CheckFailure]:
         *_rollback(contract),
         *_serving(contract),
         *_consumers(contract),
+        *_declared_sources(contract),
         *_costs(contract),
         *(CheckFailure(*arguments) for arguments in evaluator_failures(contract)),
         *_performance(contract),
@@ -168,6 +170,7 @@ def _names(contract: Contract) -> Iterator[CheckFailure]:
     named += [(("prices", position, "version"), price.version) for position, price in enumerate(contract.prices)]
     named += [(("deployments", version), version) for version in contract.deployments]
     named += [(("consumers", name), name) for name in contract.consumers]
+    named += [(("sources", name), name) for name in contract.declared_sources]
     named += [(("ignored", name), name) for name in contract.ignored]
     for path, name in named:
         fault = name_fault(name)
@@ -498,9 +501,21 @@ def _serving(contract: Contract) -> Iterator[CheckFailure]:
 
 def _consumers(contract: Contract) -> Iterator[CheckFailure]:
     fields = frozenset(field.name for field in contract.fields)
+    if contract.caller and not _is_context_member(contract.caller):
+        yield CheckFailure(("caller",), f"{quoted(contract.caller)} is not a member of context; write context.NAME")
     for name, consumer in contract.consumers.items():
+        if consumer.caller and not contract.caller:
+            message = "needs caller of the contract, the member of events that names callers; write context.NAME"
+            yield CheckFailure(("consumers", name, "caller"), message, (("caller",),))
         for member, fault in consumer_faults(consumer, fields):
             yield CheckFailure(("consumers", name, member) if member else ("consumers", name), fault)
+
+
+def _declared_sources(contract: Contract) -> Iterator[CheckFailure]:
+    fields = frozenset(field.name for field in contract.fields)
+    for name, source in contract.declared_sources.items():
+        for member, fault in source_faults(source, fields):
+            yield CheckFailure(("sources", name, member), fault)
 
 
 def _costs(contract: Contract) -> Iterator[CheckFailure]:
@@ -587,7 +602,7 @@ def _text(contract: Contract) -> Iterator[CheckFailure]:
     sources += [
         (("slices", dimension.name, "from"), source) for dimension in contract.slices for source in dimension.sources
     ]
-    sources.append((("user",), contract.user))
+    sources += [(("user",), contract.user), (("caller",), contract.caller)]
     if contract.arms is not None:
         sources.append((("arms", "unit"), contract.arms.unit))
     for path, source in sources:

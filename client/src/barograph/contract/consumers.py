@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import msgspec
 
-KINDS = ("group", "user", "dashboard")
+KINDS = ("group", "user", "dashboard", "rule", "caller")
 """Members of a consumer that say how it reads; each has exactly one."""
 
 
 class DeclaredConsumer(msgspec.Struct, frozen=True, kw_only=True):
-    """One reader of a model's topics or tables."""
+    """One reader of a model's topics or tables, or caller of the model."""
 
     owner: str
     """The people to ask before something changes for it."""
@@ -21,6 +21,10 @@ class DeclaredConsumer(msgspec.Struct, frozen=True, kw_only=True):
     """Its user in ClickHouse."""
     dashboard: str = ""
     """The uid of its dashboard in Grafana."""
+    rule: str = ""
+    """The uid of its alert rule in Grafana."""
+    caller: str = ""
+    """The value of the contract's `caller`, by which it names itself in its requests."""
     fields: tuple[str, ...] = ()
     """The fields that it needs; empty: not stated."""
 
@@ -31,7 +35,7 @@ class DeclaredConsumer(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reader(self) -> str:
-        """The name of the group, user or dashboard."""
+        """The name of the group, user, dashboard, rule or caller."""
         return str(getattr(self, self.kind))
 
 

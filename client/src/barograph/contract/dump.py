@@ -26,6 +26,7 @@ from barograph.contract.check import check_contract, default_slice_source, defau
 from barograph.contract.consumers import DeclaredConsumer
 from barograph.contract.evaluators_section import evaluator_settings
 from barograph.contract.keys import FORMAT_VERSION
+from barograph.contract.upstream import DeclaredSource
 from barograph.contract.yaml_text import (
     duration_scalar,
     escape,
@@ -106,6 +107,8 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         lines.append(f"budget: {flow_map(budget)}")
     if contract.user:
         lines.append(f"user: {text_scalar(contract.user)}")
+    if contract.caller:
+        lines.append(f"caller: {text_scalar(contract.caller)}")
     lines += _block(
         "deployments", {name: _changed_scalars(facts, Deployment()) for name, facts in contract.deployments.items()}
     )
@@ -113,6 +116,9 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
     lines += _block(
         "consumers",
         {name: _changed_scalars(each, DeclaredConsumer(owner="")) for name, each in contract.consumers.items()},
+    )
+    lines += _block(
+        "sources", {name: _changed_scalars(each, DeclaredSource()) for name, each in contract.declared_sources.items()}
     )
     psi, rates = contract.thresholds, contract.rate_thresholds
     lines.append("thresholds:")

@@ -36,6 +36,7 @@ from barograph.contract.evaluators_section import build_evaluators
 from barograph.contract.keys import CONTRACT, FORMAT_VERSION
 from barograph.contract.kinds import Diagnostics, IntegerKind, Path, Unreadable
 from barograph.contract.problems import ContractError, Problem
+from barograph.contract.upstream import DeclaredSource
 from barograph.contract.yaml_nodes import MappingNode, ScalarNode
 from barograph.contract.yaml_tree import read_file, read_tree
 
@@ -126,6 +127,7 @@ def _build(values: Mapping[str, Any]) -> Contract:
             "promotion",
             "suites",
             "user",
+            "caller",
             "ignored",
         )
         if key in values
@@ -168,6 +170,11 @@ def _build(values: Mapping[str, Any]) -> Contract:
         settings["consumers"] = {
             name: DeclaredConsumer(**{"owner": "", **each, "fields": tuple(each.get("fields", ()))})
             for name, each in values["consumers"].items()
+        }
+    if "sources" in values:
+        settings["declared_sources"] = {
+            name: DeclaredSource(**{**each, "fields": tuple(each.get("fields", ()))})
+            for name, each in values["sources"].items()
         }
     if "evaluators" in values:
         settings["evaluators"] = build_evaluators(values["evaluators"])

@@ -599,7 +599,19 @@ CONSUMER = RecordKind(
         Key("group", TextKind(), "Its consumer group in Kafka.", default="none"),
         Key("user", TextKind(), "Its user in ClickHouse.", default="none"),
         Key("dashboard", TextKind(), "The uid of its dashboard in Grafana.", default="none"),
+        Key("rule", TextKind(), "The uid of its alert rule in Grafana.", default="none"),
+        Key("caller", TextKind(), "Its name in the requests for predictions, in `caller`'s member.", default="none"),
         Key("fields", ListKind(NameKind(), is_distinct=True), "The fields that it needs.", default="not stated"),
+    )
+)
+
+SOURCE_SYSTEM = RecordKind(
+    (
+        Key("owner", NameKind(), "The people to ask if its features move.", default="nobody is known"),
+        Key("system", TextKind(), "The system that runs it, such as a database or a scheduler.", default="not stated"),
+        Key("code", TextKind(), "Where its code is: a repository and path, or a URL.", default="not stated"),
+        Key("window", TextKind(), "The range of time that its features aggregate.", default="not stated"),
+        Key("fields", ListKind(NameKind(), is_distinct=True), "The fields that it computes.", "[seats]", required=True),
     )
 )
 
@@ -789,9 +801,21 @@ CONTRACT = RecordKind(
             default="no costs by user",
         ),
         Key(
+            "caller",
+            _SOURCE,
+            "The member of events that names the program that requests predictions: `context.NAME`.",
+            default="callers are unknown",
+        ),
+        Key(
             "consumers",
             MapKind(CONSUMER),
             "Who reads the model's topics, tables and dashboards, by name ([consumers](consumers.md)).",
+            default="none declared",
+        ),
+        Key(
+            "sources",
+            MapKind(SOURCE_SYSTEM),
+            "The upstream systems and jobs that compute the fields, by name ([sources](changes.md#sources)).",
             default="none declared",
         ),
         Key(

@@ -15,6 +15,7 @@ import msgspec
 from barograph.contract.alerts import Alerts
 from barograph.contract.consumers import DeclaredConsumer
 from barograph.contract.evaluators import Evaluator
+from barograph.contract.upstream import DeclaredSource
 
 FieldType = Literal["float", "int", "bool", "category", "timestamp"]
 """Types of fields. `timestamp` values are monitored as their age: event time minus value, in seconds."""
@@ -348,7 +349,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 
     LATER: ClassVar = (
         *("season", "arms", "shadow", "text", "rollback", "serving", "promotion", "fallback", "alerts", "columns"),
-        *("prices", "budget", "user", "deployments", "evaluators", "suites", "consumers"),
+        *("prices", "budget", "user", "deployments", "evaluators", "suites", "consumers", "declared_sources", "caller"),
     )
 
     model: str
@@ -403,6 +404,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """`required`: `barograph apply` changes `serving` only with evidence for the new version."""
     consumers: dict[str, DeclaredConsumer] = msgspec.field(default_factory=dict)
     """Who reads the model's topics, tables and dashboards."""
+    declared_sources: dict[str, DeclaredSource] = msgspec.field(default_factory=dict)
+    """The upstream systems and jobs that compute the fields, `sources` in the file."""
     suites: tuple[str, ...] = ()
     """Evaluation suites in which a version must be accepted before `barograph apply` sets `serving` to it."""
     prices: tuple[TokenPrice, ...] = ()
@@ -411,6 +414,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """What the model may cost."""
     user: str = ""
     """The member of events that names the user, `context.NAME`, for costs by user; empty: none."""
+    caller: str = ""
+    """The member of events that names the program that requests predictions, `context.NAME`; empty: none."""
     deployments: dict[str, Deployment] = msgspec.field(default_factory=dict)
     """Version → how it is served."""
     evaluators: dict[str, Evaluator] = msgspec.field(default_factory=dict)

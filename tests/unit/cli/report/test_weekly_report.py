@@ -24,10 +24,10 @@ from cli.report.weekly_report import (
     MajorSlice,
     MetricWindow,
     WeekFacts,
-    WeeklyChange,
     WeeklyIncident,
     WeeklyReport,
 )
+from warehouse.change_ranking import Change
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 WEEK = parse_week("2026-W47", "America/New_York", NOW)
@@ -82,7 +82,7 @@ class TagList(HTMLParser):
 
 
 def named(name: str) -> WeeklyReport:
-    change = WeeklyChange(WEEK.start, name, name, name, name, name, name)
+    change = Change(WEEK.start, *[name] * 9)
     facts = dataclasses.replace(
         CLEAN,
         verdicts=(verdict(name, "major"),),

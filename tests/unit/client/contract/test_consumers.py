@@ -27,11 +27,12 @@ def test_consumers_read_back() -> None:
 @pytest.mark.parametrize(
     ("consumer", "message"),
     [
-        ("{owner: ana}", "needs exactly one of group, user, dashboard, and none is set"),
+        ("{owner: ana}", "needs exactly one of group, user, dashboard, rule, caller, and none is set"),
         ("{owner: ana, group: g, user: u}", "and group and user are set"),
         ("{group: g}", "owner"),
         ("{owner: ana, group: g, fields: [rows]}", "'rows' is no field of the contract"),
         ("{owner: ana, topic: t}", "topic"),
+        ("{owner: ana, caller: web}", "needs caller of the contract"),
     ],
 )
 def test_a_wrong_consumer_is_reported_with_its_line(consumer: str, message: str) -> None:

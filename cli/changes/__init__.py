@@ -1,0 +1,1 @@
+"""`barograph changes`: report changes, list them, and rank them as causes of major verdicts."""

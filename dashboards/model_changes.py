@@ -1,0 +1,38 @@
+"""The row Changes of the page Model: what changed, and which change came before a field moved."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from dashboards.layout import PlacedPanel, Row
+from dashboards.links import TO_FIELD
+from dashboards.panels import AnyPanel, PanelInfo, table_panel
+from warehouse.panels import changes
+
+_info = partial(PanelInfo, "model")
+
+
+def _causes() -> AnyPanel:
+    info = _info(
+        "causes",
+        "What changed before a verdict became major",
+        "For each verdict that became major: when the field moved, estimated from panes with a 95 % interval, and the "
+        "three changes that fit best. `likely`: a change of a declared source of the field, or of the model, at the "
+        "onset. The ranking compares times and declarations and proves nothing. Click to open the field.",
+    )
+    return table_panel(info, changes.CAUSES, link=TO_FIELD)
+
+
+def _changes() -> AnyPanel:
+    info = _info(
+        "changes",
+        "Changes",
+        "Reported with `barograph changes`, or recorded by Barograph: contracts, baselines, promotions, prompts, and "
+        "the first traffic of versions and arms. `any`: it may concern every model.",
+    )
+    return table_panel(info, changes.CHANGES)
+
+
+def row() -> Row:
+    """The row, folded."""
+    return Row("Changes", (PlacedPanel(_causes(), 24, 9), PlacedPanel(_changes(), 24, 9)), folded=True)

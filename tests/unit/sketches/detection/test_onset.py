@@ -1,0 +1,74 @@
+"""The onset of a change: golden values, coverage of the interval, and no onset without a change."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import multinomial
+
+from sketches.detection.onset import KAPPA, Onset, estimate_onset
+
+BEFORE, AFTER = np.array([0.5, 0.3, 0.2]), np.array([0.4, 0.3, 0.3])
+
+
+def test_kappa_is_the_published_critical_value() -> None:
+    assert pytest.approx(7.353, abs=0.001) == KAPPA
+
+
+def test_the_estimate_equals_a_search_with_scipy() -> None:
+    counts = np.array([[6, 3, 1], [5, 4, 1], [6, 2, 2], [1, 3, 6], [2, 1, 7], [0, 4, 6]])
+    ratios = []
+    for start in range(1, len(counts)):
+        total = 0.0
+        for part in (counts[:start], counts[start:]):
+            sums = part.sum(axis=0)
+            # The coefficient does not depend on the shares; without it, the likelihood of the sequence remains.
+            log_coefficient = math.lgamma(sums.sum() + 1) - sum(math.lgamma(each + 1) for each in sums)
+            total += float(multinomial.logpmf(sums, sums.sum(), sums / sums.sum())) - log_coefficient
+        ratios.append(2 * total)
+    best = int(np.argmax(ratios))
+    inside = [index + 1 for index, ratio in enumerate(ratios) if ratios[best] - ratio <= KAPPA]
+    assert estimate_onset(counts) == Onset(best + 1, inside[0], inside[-1])
+
+
+def test_the_interval_covers_the_onset() -> None:
+    random = np.random.default_rng(7)
+    covered = 0
+    for _ in range(300):
+        start = int(random.integers(50, 150))
+        counts = np.array(
+            [random.multinomial(random.poisson(30), BEFORE if pane < start else AFTER) for pane in range(200)]
+        )
+        onset = estimate_onset(counts)
+        assert onset is not None
+        covered += onset.low <= start <= onset.high
+    assert covered >= 0.93 * 300
+
+
+def test_empty_panes_belong_to_the_interval() -> None:
+    counts = np.array([[50, 0]] * 10 + [[0, 0]] * 5 + [[0, 50]] * 10)
+    assert estimate_onset(counts) == Onset(10, 10, 15)
+
+
+def test_unchanged_panes_have_no_onset() -> None:
+    random = np.random.default_rng(8)
+    counts = [random.multinomial(30, BEFORE, size=200) for _ in range(300)]
+    assert sum(estimate_onset(each) is not None for each in counts) <= 2
+
+
+def test_overdispersion_widens_the_interval_and_can_hide_the_change() -> None:
+    random = np.random.default_rng(9)
+    counts = np.concatenate([random.multinomial(30, BEFORE, size=60), random.multinomial(30, AFTER, size=60)])
+    narrow, wide = estimate_onset(counts), estimate_onset(counts, phi=2.0)
+    assert narrow is not None
+    assert wide is not None
+    assert wide.low <= narrow.low <= narrow.high <= wide.high
+    assert wide.high - wide.low > narrow.high - narrow.low
+    assert estimate_onset(counts, phi=100.0) is None
+
+
+@pytest.mark.parametrize("counts", [np.zeros((5, 3), dtype=np.int64), np.ones((1, 3), dtype=np.int64)])
+def test_too_few_events_have_no_onset(counts: np.ndarray) -> None:
+    assert estimate_onset(counts) is None
