@@ -61,10 +61,12 @@ def capture_demo(browser: Browser, url: str) -> None:
 
 
 def capture_report(browser: Browser, page: Path) -> None:
-    """Write the picture of a weekly report: what its first screens show."""
+    """Write the pictures of a weekly report: its first screen, and performance."""
     screen = browser.new_page(viewport={"width": REPORT_SIZE[0], "height": REPORT_SIZE[1]}, color_scheme="light")
     screen.goto(page.resolve().as_uri())
     screen.screenshot(path=FOLDER / "report.png")
+    performance = screen.get_by_role("heading", name="Performance").locator("..")
+    performance.screenshot(path=FOLDER / "report-performance.png")
     screen.close()
 
 

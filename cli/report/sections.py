@@ -176,6 +176,8 @@ def _performance(report: WeeklyReport) -> ReportSection:
         for each in facts.metrics
         if each.level == "major" or (each.window == report.window and each.metric in HEADLINE_METRICS)
     ][:MAX_METRICS]
+    if len(shown) < len(facts.metrics):
+        lines.append(f"The table has windows of {report.window}, and major ones of other lengths; JSON has all.")
     rows = [
         (each.metric, each.version, each.window, local_minute(report, each.window_end), each.level, number(each.value),
          interval(each.low, each.high), number(each.promise), number(each.reference), f"{each.n:,}",
@@ -206,7 +208,7 @@ def _incidents(report: WeeklyReport) -> ReportSection:
         "24 hours after it."
     ]
     if report.was_replayed:
-        lines.append("History was replayed: incidents have event time, changes the time at which people made them.")
+        lines.append("History was replayed: incidents have event time, changes of the contract the time of the replay.")
     rows = [
         (each.severity, ("before " if each.is_older else "") + local_minute(report, each.opened_at),
          "open at the end of the week" if each.closed_at is None else local_minute(report, each.closed_at), each.title,
