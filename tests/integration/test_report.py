@@ -120,7 +120,7 @@ def test_printed_queries_repeat_the_figures(planted: PlantedWeek) -> None:
 
 def test_incidents_are_those_of_simulate(planted: PlantedWeek, capsys: pytest.CaptureFixture[str]) -> None:
     since = (WEEK.start - timedelta(days=28)).isoformat()
-    period = ("--since", since, "--until", WEEK.end.isoformat(), "--format", "json")
+    period = ("--since", since, "--until", min(WEEK.end, datetime.now(UTC)).isoformat(), "--format", "json")
     _, out, _ = call(capsys, "simulate", "--model", MODEL, *period, "--config", planted.config)
     expected = [
         (each["title"], each["severity"])
@@ -145,6 +145,22 @@ def test_wrong_models_weeks_and_files_are_errors(planted: PlantedWeek, capsys: p
     ):
         code, _, err = call(capsys, "report", *words, "--config", planted.config)
         assert (code, text in err) == (1, True), err
+
+
+def test_traffic_without_verdicts_and_labels_is_not_healthy(
+    client: Client, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contract = contract_of("churn")
+    applied = {"contract_id": contract.id, "yaml": dump_contract(contract), "applied_at": 0}
+    insert_rows(client, "contracts", [row("contracts", model="churn", **applied)])
+    words = ("report", "--model", "churn", "--week", WEEK.name, "--config", config, "--output", "-")
+    assert "Nothing of 'churn' has been counted yet" in call(capsys, *words)[2]
+    pane = {"pane_start": int(WEEK.start.timestamp()), "pane_s": 3600, "n": 5, "sealed": True, "slice": "all"}
+    insert_rows(client, "volume", [row("volume", model="churn", version="1", **pane)])
+    code, shown, _ = call(capsys, *words)
+    assert (code, "**uncertain**" in shown) == (0, True)
+    for limit in ("only 1 of 168 hours are counted", "no verdicts", "no labels have arrived", "incidents are unknown"):
+        assert limit in shown.split("## Compared")[0]
 
 
 @pytest.mark.long
