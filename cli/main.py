@@ -108,6 +108,11 @@ COMMANDS: dict[str, _Command] = {
         "changes_app",
         "Report changes, list them, and rank them as causes of major verdicts.",
     ),
+    "debt": _Command(
+        "cli.debt.command",
+        "debt_command",
+        "Show versions, arms, slices and fields to delete, and features with unclear origin.",
+    ),
     "codebook": _Command(
         "cli.codebook.command", "codebook_app", "Train, show and name codebooks, which assign topics to prompts."
     ),
@@ -151,6 +156,12 @@ COMMANDS: dict[str, _Command] = {
         "cli.detectability.command",
         "detectability_command",
         "Show the smallest changes of each field that page within an hour, a day and a week, blind spots first.",
+    ),
+    "loops": _Command(
+        "cli.loops.command",
+        "loops_command",
+        "Show whether a model's outputs change its later inputs, from predictions with randomised outputs.",
+        exit_failed=EXIT_UNDECIDED,
     ),
     "drill": _Command(
         "cli.drill.command",

@@ -94,7 +94,7 @@ def sample_ratio(client: Client, contract: Contract, at_ms: int | None = None) -
         return None
     shares = contract.arms.shares
     unit = contract.arms.unit or PREDICTION
-    since_ms = _since_ms(client, contract)
+    since_ms = assignment_since_ms(client, contract)
     units_by_arm = _units(client, contract, since_ms) if contract.raw_share > 0.0 else {}
     [(previous_p, checks)] = client.rows(
         "SELECT min(p_value), count() FROM arm_ratios FINAL WHERE model = {model:String} AND unit = {unit:String} "
@@ -152,7 +152,7 @@ def last_check(client: Client, contract: Contract) -> ArmRatio | None:
         contract: the model's contract in effect, with arms.
     """
     assert contract.arms is not None
-    unit, since_ms = contract.arms.unit or PREDICTION, _since_ms(client, contract)
+    unit, since_ms = contract.arms.unit or PREDICTION, assignment_since_ms(client, contract)
     rows = client.rows(
         "SELECT arm, expected_share, units, crossovers, without_unit, p_value, level, reason, at "
         "FROM latest_arm_ratios WHERE model = {model:String} AND unit = {unit:String} "
@@ -175,7 +175,7 @@ def last_check(client: Client, contract: Contract) -> ArmRatio | None:
     )
 
 
-def _since_ms(client: Client, contract: Contract) -> int:
+def assignment_since_ms(client: Client, contract: Contract) -> int:
     """Return when the current shares took effect (Unix milliseconds); 0 if this contract was never applied."""
     assert contract.arms is not None
     since_ms = 0

@@ -90,6 +90,7 @@ _NAMED_BY_GRAFANA = (
         "producer_totals",
         "progress",
         "rates",
+        "readers",
         "shadow_pairs",
     ),
     *("call_times", "cost_settings", "latest_deployments", "model_costs", "serving_facts", "user_costs"),
@@ -206,7 +207,7 @@ rest is for dashboards."""
 ROLES: tuple[Role, ...] = (
     Role(
         "barograph_apply",
-        "`barograph apply` and `barograph drill`: create tables and views, and store contracts, baselines and results",
+        "`barograph apply`, `drill` and `consumers --store`: create tables and views, and store contracts and results",
         _ALL,
         (
             *(
@@ -219,7 +220,7 @@ ROLES: tuple[Role, ...] = (
                 "migrations",
                 "promotions",
             ),
-            *("reference_choices", "topics"),
+            *("readers", "reference_choices", "topics"),
         ),
         (
             *("CREATE DATABASE", "CREATE TABLE", "CREATE VIEW", "DROP VIEW"),
@@ -315,7 +316,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         "barograph_analyst",
         "people, and commands that read: `status`, `doctor`, `query`, `detectability`, `distribution`, `evaluations`, "
-        "`simulate`, `backtest`, `skew`, `promote`, `report`, `shadow`",
+        "`simulate`, `backtest`, `skew`, `promote`, `report`, `shadow`, `loops`",
         _ALL,
         readonly=2,
         limits=(

@@ -16,6 +16,7 @@ from alerts.templates.fields import drift_rules, output_rules, rate_rules
 from alerts.templates.judges import judge_rules
 from alerts.templates.labels import label_rules
 from alerts.templates.prompts import prompt_rules
+from alerts.templates.readers import reader_rules
 from alerts.templates.shadow import shadow_rules
 from alerts.templates.traffic import guard_rule, pipeline_rules, processor_rule, traffic_rules
 
@@ -30,6 +31,7 @@ def contract_rules(contract: Contract, settings: AlertSettings) -> Iterator[Rule
         *(traffic_rules, pipeline_rules, shadow_rules, prompt_rules, drill_rules, cost_rules),
         evaluation_rules,
         judge_rules,
+        reader_rules,
     )
     for rules in templates:
         yield from rules(factory)

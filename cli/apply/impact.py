@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from barograph.contract import Contract
 
 from cli.apply.grafana import connect as connect_grafana
-from cli.consumers.grafana_readers import ReadingDashboard, read_dashboards
+from cli.consumers.grafana_readers import GrafanaReader, read_dashboards, read_rules
 from cli.consumers.query_log import QueryLogMissing, table_names, users_of_field
 from cli.settings import Settings
 from cli.terminal import plural
@@ -39,17 +39,20 @@ def removed_fields(in_force: Mapping[str, Contract], new: Mapping[str, Contract]
 
 
 def impact_notes(settings: Settings, client: Client, removed: list[RemovedField]) -> Iterator[str]:
-    """Say of each removed field who reads it: consumers that declare it, users and dashboards whose SQL names it."""
+    """Say who reads each removed field: consumers that declare it; users, dashboards and rules whose SQL names it."""
     if not removed:
         return
     since = datetime.now(UTC) - QUERIES_OF
-    dashboards: list[ReadingDashboard] = []
+    in_grafana: list[GrafanaReader] = []
     if settings.grafana is not None:
         with connect_grafana(settings.grafana) as grafana:
-            dashboards = list(read_dashboards(grafana, table_names(client)))
+            tables = table_names(client)
+            in_grafana = [*read_dashboards(grafana, tables), *read_rules(grafana, tables)]
     unknown = ""
     for each in removed:
-        observed = {("dashboard", dashboard.uid): "" for dashboard in dashboards if dashboard.names(each.name)}
+        observed: dict[tuple[str, str], str] = {
+            (reader.kind, reader.uid): "" for reader in in_grafana if reader.names(each.name)
+        }
         try:
             users = users_of_field(client, each.name, since)
         except QueryLogMissing as error:

@@ -13,14 +13,18 @@ def consumers_command(
     since: Annotated[
         str, typer.Option(metavar="TIME", help="Start of the range of queries: a time, or how long ago.")
     ] = "30d",
+    store: Annotated[bool, typer.Option("--store", help="Also store the readers, for the rule on them.")] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Show who reads topics, tables and dashboards, and who of them no contract declares.
 
-    Consumer groups come from Kafka, users from ClickHouse's query log, and dashboards from Grafana. Topics and tables
-    hold all models, so a reader is declared if any contract names it in its section `consumers`. Processors, the
-    commands of Barograph and its own pages do not count.
+    Consumer groups come from Kafka, users from ClickHouse's query log, dashboards and alert rules from Grafana, and
+    callers from the context of predictions. Topics and tables hold all models, so a reader is declared if any contract
+    names it in its section `consumers`. Processors, the commands of Barograph, and its own pages and rules do not
+    count.
+
+    With --store, run it once a day: the alert rule `undeclared-reader` reads what it stored.
 
     Exits with 1 if there is a reader that no contract declares.
 
@@ -32,6 +36,7 @@ def consumers_command(
 
     from cli.consumers.read import read_consumers
     from cli.consumers.show import consumers_json, print_consumers
+    from cli.consumers.store import store_readers
     from cli.contracts import read_contracts
     from cli.errors import EXIT_FAILED
     from cli.settings import load_settings
@@ -43,6 +48,8 @@ def consumers_command(
     settings = load_settings(config)
     with connect(settings.warehouse) as client:
         report = read_consumers(settings, client, list(read_contracts(client).values()), start)
+        if store:
+            store_readers(client, report, datetime.now(UTC))
     if as_json:
         Terminal().json(consumers_json(report))
     else:

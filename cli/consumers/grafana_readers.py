@@ -1,11 +1,11 @@
-"""Dashboards of Grafana, other than Barograph's own, whose SQL reads the tables."""
+"""Dashboards and alert rules of Grafana, other than Barograph's own, whose SQL reads the tables."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dashboards.uids import DASHBOARDS
 
@@ -19,9 +19,10 @@ OWN_PAGES = frozenset(DASHBOARDS.values())
 
 
 @dataclass(frozen=True, slots=True)
-class ReadingDashboard:
-    """A dashboard whose SQL reads the tables."""
+class GrafanaReader:
+    """A dashboard or alert rule whose SQL reads the tables."""
 
+    kind: Literal["dashboard", "rule"]
     uid: str
     title: str
     tables: tuple[str, ...]
@@ -33,7 +34,7 @@ class ReadingDashboard:
         return any(f"'{field}'" in text for text in self.texts)
 
 
-def read_dashboards(grafana: Grafana, tables: Iterable[str]) -> Iterator[ReadingDashboard]:
+def read_dashboards(grafana: Grafana, tables: Iterable[str]) -> Iterator[GrafanaReader]:
     """Read the dashboards, other than Barograph's own pages, whose SQL selects from the tables.
 
     Args:
@@ -54,7 +55,20 @@ def read_dashboards(grafana: Grafana, tables: Iterable[str]) -> Iterator[Reading
         texts = tuple(_texts(grafana.find("read a dashboard", grafana.api.dashboard.get_dashboard, uid)))
         names = sorted({name for text in texts for name in pattern.findall(text)})
         if names:
-            yield ReadingDashboard(uid, title, tuple(names), texts)
+            yield GrafanaReader("dashboard", uid, title, tuple(names), texts)
+
+
+def read_rules(grafana: Grafana, tables: Iterable[str]) -> Iterator[GrafanaReader]:
+    """Read the alert rules, except Barograph's own, whose SQL selects from the tables; raises as `read_dashboards`."""
+    pattern = _pattern(tables)
+    rules = grafana.read("list its alert rules", grafana.api.alertingprovisioning.get_alertrules_all)
+    for rule in sorted(rules, key=lambda each: str(each["uid"])):
+        if (rule.get("labels") or {}).get("source") == "barograph":
+            continue
+        texts = tuple(_texts(rule.get("data")))
+        names = sorted({name for text in texts for name in pattern.findall(text)})
+        if names:
+            yield GrafanaReader("rule", str(rule["uid"]), str(rule.get("title", "")), tuple(names), texts)
 
 
 def _pattern(tables: Iterable[str]) -> re.Pattern[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -44,6 +44,12 @@ SELECT user, count()
 GROUP BY user
 ORDER BY user
 """
+_LAST_READS = f"""
+SELECT arrayJoin(arrayFilter(text -> position(query, text) > 0, {{texts:Array(String)}})) AS text, max(event_time)
+{_OF_OTHERS} AND event_time < {{until:DateTime}}
+GROUP BY text
+"""
+_LOG_START = "SELECT count() > 0, min(event_time) FROM QUERY_LOG"
 
 
 class QueryLogMissing(Exception):
@@ -84,6 +90,21 @@ def users_of_field(client: Client, field: str, since: datetime, log: str = QUERY
     return dict(_ask(client, _OF_FIELD, log, since, field=field))
 
 
+def last_reads(
+    client: Client, texts: Sequence[str], since: datetime, until: datetime, log: str = QUERY_LOG
+) -> tuple[dict[str, datetime], datetime | None]:
+    """Return when a query of another user last contained each text, and when the log begins; None if it is empty.
+
+    Texts, such as `'seats'` with its quotes, that no query from `since` to `until` contained are left out.
+
+    Raises:
+        QueryLogMissing: there is no log that can be read.
+    """
+    [(has_rows, begins)] = _ask(client, _LOG_START, log, since)
+    last = dict(_ask(client, _LAST_READS, log, since, texts=list(texts), until=until))
+    return last, begins if has_rows else None
+
+
 def table_names(client: Client) -> list[str]:
     """Return the names of Barograph's tables and views."""
     return [str(name) for (name,) in client.rows("SELECT name FROM system.tables WHERE database = currentDatabase()")]
@@ -94,7 +115,7 @@ def roles_note(client: Client) -> str:
     return "" if _own_users(client) is not None else _NO_ROLES
 
 
-def _ask(client: Client, sql: str, log: str, since: datetime, **parameters: str) -> list[tuple[Any, ...]]:
+def _ask(client: Client, sql: str, log: str, since: datetime, **parameters: Any) -> list[tuple[Any, ...]]:
     values = {"since": since, "prefix": f"{client.database}.", "own_users": _own_users(client) or []}
     try:
         return client.rows(sql.replace("QUERY_LOG", log), values | parameters)

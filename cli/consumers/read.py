@@ -8,7 +8,8 @@ from datetime import datetime
 from barograph.contract import Contract
 
 from cli.apply.grafana import connect as connect_grafana
-from cli.consumers.grafana_readers import read_dashboards
+from cli.consumers.callers import read_callers
+from cli.consumers.grafana_readers import read_dashboards, read_rules
 from cli.consumers.kafka_groups import read_groups
 from cli.consumers.query_log import QueryLogMissing, read_users, roles_note, table_names
 from cli.consumers.readers import ConsumerReport, Reader, compare_readers
@@ -36,11 +37,16 @@ def read_consumers(
     else:
         notes += filter(None, (roles_note(client),))
     if settings.grafana is None:
-        notes.append("No Grafana is set, so dashboards that read tables are unknown: set grafana.url.")
+        notes.append("No Grafana is set, so dashboards and rules that read tables are unknown: set grafana.url.")
     else:
         with connect_grafana(settings.grafana) as grafana:
+            tables = table_names(client)
             observed += (
-                Reader("dashboard", each.uid, each.tables, origin=each.title)
-                for each in read_dashboards(grafana, table_names(client))
+                Reader(each.kind, each.uid, each.tables, origin=each.title)
+                for read in (read_dashboards, read_rules)
+                for each in read(grafana, tables)
             )
+    callers, unnamed = read_callers(client, contracts, since)
+    observed += callers
+    notes += unnamed
     return compare_readers(contracts, observed, notes)

@@ -10,26 +10,26 @@ from typing import Literal
 from barograph.contract import Contract
 
 MAX_LISTED = 5
-ReaderKind = Literal["group", "user", "dashboard"]
+ReaderKind = Literal["group", "user", "dashboard", "rule", "caller"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A consumer group, a user of ClickHouse, or a dashboard or rule group of Grafana."""
+    """A consumer group, a user of ClickHouse, a dashboard or alert rule of Grafana, or a caller of a model."""
 
     kind: ReaderKind
     name: str
     reads: tuple[str, ...]
-    """Topics, or tables and views."""
+    """Topics, or tables and views; of a caller, models."""
     columns: tuple[str, ...] = ()
     """Columns of tables, as `table.column`."""
     first: datetime | None = None
     """Its first read in the range; None if the source does not say."""
     last: datetime | None = None
     volume: int = 0
-    """Messages that a group has read and that are still stored, or queries of a user; 0 for a dashboard."""
+    """Messages that a group has read and that are still stored, queries of a user, predictions of a caller; else 0."""
     origin: str = ""
-    """Client ids and hosts, addresses, or the title and URL."""
+    """Client ids and hosts, addresses, producers, or the title."""
 
 
 @dataclass(frozen=True, slots=True)

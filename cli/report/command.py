@@ -46,6 +46,7 @@ def report_command(
 
     from cli.contracts import read_contract
     from cli.errors import CommandError
+    from cli.report.debts import debt_lines
     from cli.report.html import render_html
     from cli.report.markdown import render_markdown
     from cli.report.read import read_report
@@ -63,7 +64,10 @@ def report_command(
     now = datetime.now(UTC)
     with connect(settings.warehouse) as client:
         contract = read_contract(client, model)
-        report = read_report(client, contract, settings.alerts, parse_week(week, contract.timezone, now), now)
+        chosen = parse_week(week, contract.timezone, now)
+        report = read_report(client, contract, settings.alerts, chosen, now)
+        debts = debt_lines(settings, client, contract, min(chosen.end, now))
+        report = dataclasses.replace(report, debts=debts)
     if as_json:
         Terminal().json(dataclasses.asdict(report))
     if output == "-":

@@ -72,7 +72,6 @@ def read_report(
     settings: AlertSettings,
     week: ReportedWeek,
     now: datetime,
-    debts: tuple[str, ...] = (),
 ) -> WeeklyReport:
     """Read all figures of a week and of the week before it.
 
@@ -82,7 +81,6 @@ def read_report(
         settings: routes and mute timings of the alert rules.
         week: the week.
         now: the time at which the report is made.
-        debts: debts of monitoring, a line each.
 
     Raises:
         CommandError: nothing was counted in the week.
@@ -109,7 +107,6 @@ def read_report(
         sentence="",
         limits=(),
         queries={name: printed_query(name, _parameters(contract, week)) for name in QUERIES},
-        debts=debts,
     )
     answer, sentence, limits = assess(report, contract.slo)
     return dataclasses.replace(report, answer=answer, sentence=sentence, limits=limits)

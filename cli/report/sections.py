@@ -46,7 +46,7 @@ def report_sections(report: WeeklyReport) -> list[ReportSection]:
     if report.limits:
         sections.insert(0, ReportSection("What limits the answer", report.limits))
     if report.debts:
-        sections.append(ReportSection("Debts of monitoring", report.debts))
+        sections.append(ReportSection("Debts", report.debts))
     return sections
 
 

@@ -217,4 +217,4 @@ class WeeklyReport:
     queries: dict[str, str] = field(default_factory=dict)
     """Name of a part → the SQL that gives its figures."""
     debts: tuple[str, ...] = ()
-    """Debts of monitoring, a line each."""
+    """What nothing uses any more, or whose origin is unclear, a line each."""

@@ -24,20 +24,27 @@ from barograph.contract.consumers import DeclaredConsumer
 from barograph.contract.file import dump_contract
 from confluent_kafka import Consumer, Producer
 
+from alerts.rules import rules_of
+from alerts.settings import AlertSettings
 from cli.apply import apply_all, impact, plan_all
 from cli.apply.show import plan_lines
 from cli.consumers import read
 from cli.consumers.query_log import QueryLogMissing, read_users, users_of_field
 from cli.consumers.readers import ConsumerReport
+from cli.consumers.store import store_readers
 from cli.settings import Settings
+from dashboards.macros import TimeRange, expand_backend
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from tests.support.pipeline import PATIENCE_S, simple_baseline, simple_contract, wait_for
 from tests.support.stub_grafana import StubGrafana, serving
+from tests.support.warehouse import row
 from warehouse.client import Client, connect
+from warehouse.tables import insert_rows
 
 pytestmark = [pytest.mark.broker, pytest.mark.engine]
 
+RULE = "undeclared-reader"
 LOG = "recorded_queries"
 NOW = datetime.now(UTC).replace(microsecond=0)
 DECLARED = {
@@ -46,11 +53,13 @@ DECLARED = {
     "reporting": DeclaredConsumer(owner="finance", user="reporting"),
     "science": DeclaredConsumer(owner="science", user="science", fields=("x", "k")),
     "revenue": DeclaredConsumer(owner="finance", dashboard="revenue"),
+    "low-score": DeclaredConsumer(owner="finance", rule="low-score"),
+    "shop": DeclaredConsumer(owner="shop", caller="shop"),
 }
 
 
 def contract(**changes: Any) -> Contract:
-    return simple_contract(consumers=DECLARED, **changes)
+    return simple_contract(**{"consumers": DECLARED, "caller": "context.client", **changes})
 
 
 @pytest.fixture
@@ -137,6 +146,22 @@ def add_dashboard(grafana: StubGrafana, uid: str, sql: str) -> None:
     }
 
 
+def add_rule(grafana: StubGrafana, uid: str, sql: str, **labels: str) -> None:
+    rule = {"uid": uid, "title": uid.title(), "labels": labels, "data": [{"refId": "A", "model": {"rawSql": sql}}]}
+    grafana.state.groups["folder", uid] = {"rules": [rule]}
+
+
+def record_predictions(client: Client) -> None:
+    """Predictions of two callers, one of them declared, and one without a name."""
+    at = NOW - timedelta(hours=1)
+    common = {"model": "toy", "version": "1", "at": at, "received_at": at, "producer": "web-1"}
+    rows = [
+        row("predictions", **common, id=str(n), offset=n, context=[("client", name)] if name else [])
+        for n, name in enumerate(["shop", "shop", "crawler", ""])
+    ]
+    insert_rows(client, "predictions", rows)
+
+
 @pytest.fixture
 def observed(settings: Settings, grafana: StubGrafana, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """Two groups, two users and one dashboard that are declared, and as many strangers."""
@@ -148,10 +173,15 @@ def observed(settings: Settings, grafana: StubGrafana, monkeypatch: pytest.Monke
     producer.flush()
     with connect(settings.warehouse) as client:
         record_queries(client)
+        record_predictions(client)
     add_dashboard(grafana, "revenue", "SELECT score FROM predictions")
     add_dashboard(grafana, "marketing", "SELECT features['x'] FROM predictions WHERE model = 'toy'")
     add_dashboard(grafana, "weather", "SELECT temperature FROM stations")
     add_dashboard(grafana, "barograph-fleet", "SELECT 1 FROM predictions")
+    add_rule(grafana, "stock", "SELECT count() FROM predictions WHERE numbers['x'] > 1")
+    add_rule(grafana, "low-score", "SELECT score FROM predictions")
+    add_rule(grafana, "storm", "SELECT wind FROM stations")
+    add_rule(grafana, "own", "SELECT psi FROM drift", source="barograph")
     with (
         closing(read_topic(settings, "pricing", commits=True)),
         closing(read_topic(settings, "snoop", commits=False)),
@@ -171,12 +201,18 @@ def test_strangers_are_listed_and_declared_consumers_are_not(observed: Settings)
     result = report(observed)
     strangers = {(each.kind, each.name): each for each in result.undeclared}
     assert sorted(strangers) == [
-        *(("dashboard", "marketing"), ("group", "copier"), ("group", "snoop")),
-        *(("user", "intern"), ("user", "scraper")),
+        *(("caller", "crawler"), ("dashboard", "marketing"), ("group", "copier"), ("group", "snoop")),
+        *(("rule", "stock"), ("user", "intern"), ("user", "scraper")),
     ]
     assert {each.name for each in result.declared if each.observed is not None} == set(DECLARED)
     # The local engine refuses to show roles, and so the users of processors.
-    assert [note.partition(",")[0] for note in result.notes] == ["The user may not read system.role_grants"]
+    assert [note.partition(",")[0] for note in result.notes] == [
+        "The user may not read system.role_grants",
+        "1 prediction of toy names no caller in context.client.",
+    ]
+    crawler = strangers["caller", "crawler"]
+    assert (crawler.reads, crawler.volume, crawler.origin) == (("toy",), 1, "web-1")
+    assert crawler.last == NOW - timedelta(hours=1)
     snoop, copier = strangers["group", "snoop"], strangers["group", "copier"]
     assert snoop.origin.startswith("snoop-1 at ")
     assert snoop.reads == copier.reads == (observed.topics.predictions,)
@@ -187,6 +223,28 @@ def test_strangers_are_listed_and_declared_consumers_are_not(observed: Settings)
     assert scraper.first is not None
     assert scraper.last is not None
     assert (scraper.last - scraper.first).days == 2
+
+
+def test_the_rule_creates_a_ticket_for_each_stranger_until_it_is_declared(observed: Settings) -> None:
+    critical = tuple(msgspec.structs.replace(each, critical=True) for each in contract().fields)
+    (rule,) = (each for each in rules_of(contract(fields=critical), AlertSettings()) if each.name == RULE)
+
+    def firing(client: Client, at: datetime) -> list[str]:
+        sql = expand_backend(rule.queries["A"], TimeRange.between(at - timedelta(hours=1), at))
+        return [reader for reader, number in client.rows(sql) if number > rule.threshold]
+
+    with connect(observed.warehouse) as client:
+        store_readers(client, report(observed), NOW)
+        strangers = ["caller crawler", "dashboard marketing", "group copier", "group snoop"]
+        strangers += ["rule stock", "user intern", "user scraper"]
+        assert firing(client, NOW + timedelta(minutes=1)) == strangers
+        declared = {**DECLARED, "copy": DeclaredConsumer(owner="ana", group="copier")}
+        later = read.read_consumers(observed, client, [contract(consumers=declared)], NOW - timedelta(days=30))
+        store_readers(client, later, NOW + timedelta(hours=1))
+        strangers.remove("group copier")
+        assert firing(client, NOW + timedelta(hours=1, minutes=1)) == strangers
+        assert firing(client, NOW + timedelta(days=5)) == []
+    assert RULE not in {each.name for each in rules_of(contract(), AlertSettings())}
 
 
 def test_a_plan_names_the_readers_of_a_removed_field(observed: Settings) -> None:
@@ -207,6 +265,7 @@ def test_a_plan_names_the_readers_of_a_removed_field(observed: Settings) -> None
         removed = impact.removed_fields({"toy": contract()}, {"toy": new})
         (note,) = impact.impact_notes(observed, client, removed)
     assert "dashboard marketing, which is not declared" in note
+    assert "rule stock, which is not declared" in note
     assert "revenue" not in note
 
 

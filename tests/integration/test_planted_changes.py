@@ -123,8 +123,8 @@ def test_true_causes_rank_first_and_others_are_not_accused(pipeline: Pipeline, f
     } & innocents
     n_altered = sum(bool(verdicts) for verdicts in after.values())
     print(
-        f"{len(explained)} verdicts became major, {len(firsts)} of them after {n_altered} alterations: the cause is first "
-        f"in {right}; {len(accused)} of {len(innocents)} other changes are accused"
+        f"{len(explained)} verdicts became major, {len(firsts)} of them after {n_altered} alterations: the cause is "
+        f"first in {right}; {len(accused)} of {len(innocents)} other changes are accused"
     )
     assert len(firsts) >= 20
     assert right >= 0.9 * len(firsts)

@@ -99,6 +99,15 @@ def test_figures_equal_sql(planted: PlantedWeek) -> None:
     assert facts["labelled"] == [dict(labels)["predictions"], dict(labels)["labelled"]]
 
 
+def test_debts_are_those_of_the_end_of_the_week(planted: PlantedWeek, capsys: pytest.CaptureFixture[str]) -> None:
+    at = min(WEEK.end, datetime.now(UTC)).isoformat()
+    _, out, _ = call(capsys, "debt", "--model", MODEL, "--at", at, "--json", "--config", planted.config)
+    debt = json.loads(out)
+    lines = planted.values["debts"]
+    assert len(lines) == len(debt["findings"]) + bool(debt["notes"]) > 0
+    assert all(f"{each['kind']}: {each['subject']}; {each['reason']}" in "\n".join(lines) for each in debt["findings"])
+
+
 def test_printed_queries_repeat_the_figures(planted: PlantedWeek) -> None:
     facts, queries = planted.values["facts"], planted.values["queries"]
     for name, sql in queries.items():

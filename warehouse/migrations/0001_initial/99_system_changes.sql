@@ -1,4 +1,4 @@
--- Changes, and the changes that may have caused a major verdict.
+-- Changes, readers, and the changes that may have caused a major verdict.
 --
 -- Barograph derives most changes from other tables, so `changes` has only those that no other table records: changes of
 -- prompts, and outside changes that people and deployment jobs report. The view all_changes adds the derived ones.
@@ -90,6 +90,26 @@ SELECT at, 'server-restart', model, instance, '', server, '', '', '', ''
 FROM serving_facts FINAL
 WHERE name = 'restarts' AND value > 0
 COMMENT 'All changes: reported ones and those of prompts, and those that other tables record. Filter by model and a range of changed_at. The first traffic of versions and arms has its event time, the others the time at which they were recorded.';
+
+CREATE TABLE IF NOT EXISTS readers
+(
+    observed_at DateTime64(3, 'UTC') COMMENT 'Time of the observation; rows of one observation have the same',
+    kind LowCardinality(String) COMMENT 'group (of Kafka), user (of ClickHouse), dashboard or rule (of Grafana), or caller (of a model)',
+    name String COMMENT 'Name of the group, user or caller, or uid of the dashboard or rule',
+    reads Array(String) COMMENT 'Topics, tables and views that it reads; of a caller, the models that it calls',
+    columns Array(String) COMMENT 'Columns that a user reads, as table.column',
+    first DateTime64(3, 'UTC') COMMENT 'Its first read in the range of the observation; 1970 if unknown',
+    last DateTime64(3, 'UTC') COMMENT 'Its last read; 1970 if unknown',
+    volume UInt64 COMMENT 'Messages, queries or predictions that it read; 0 if unknown',
+    origin String COMMENT 'Where it reads from: client ids and hosts, addresses, producers, or the title of a dashboard or rule',
+    is_declared Bool COMMENT 'Whether a contract declares it in consumers'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(observed_at)
+ORDER BY (observed_at, kind, name)
+TTL toDateTime(observed_at) + INTERVAL 400 DAY
+SETTINGS ttl_only_drop_parts = 1
+COMMENT 'Readers of topics, tables and dashboards, as `barograph consumers --store` observed them; kept for 400 days.';
 
 CREATE TABLE IF NOT EXISTS suspected_causes
 (

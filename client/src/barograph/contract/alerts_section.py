@@ -286,6 +286,7 @@ def _missing_thresholds(contract: Contract, name: str, rule: AlertRule, path: Pa
         **dict.fromkeys(("gold-labels", "reviewer-agreement"), not contract.evaluators and "evaluators"),
         "cost-budget": contract.budget.day is None and contract.budget.month is None and "budget",
         "judge-drift": not any(each.anchors for each in contract.evaluators.values()) and "anchors of a judge",
+        "undeclared-reader": not contract.consumers and "consumers",
         **dict.fromkeys(SHADOW_RULES, contract.shadow is None and "shadow"),
     }.get(name)
     if missing:

@@ -1,0 +1,42 @@
+"""The rule on readers that no contract declares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from alerts.rule import Rule
+from alerts.templates.factory import RuleFactory
+from alerts.text import LabelRef
+from dashboards.uids import panel_link
+from warehouse.signals.readers import undeclared_readers
+
+READERS_EVERY_S = 3600
+"""Shortest evaluation interval: readers are observed once a day."""
+
+
+def reader_rules(factory: RuleFactory) -> Iterator[Rule]:
+    """Yield the rule on undeclared readers, for a contract with critical fields and declared consumers.
+
+    Topics and tables hold all models, so a reader of them counts for each such contract.
+    """
+    contract = factory.contract
+    if not contract.consumers or not any(field.critical for field in contract.fields):
+        return
+    yield from factory.rule(
+        "undeclared-reader",
+        "ticket",
+        headline="somebody reads who is not declared",
+        summary=("No contract declares ", LabelRef("reader"), ", which reads topics or tables of Barograph."),
+        description=(
+            "At the last run of `barograph consumers --store`, a consumer group, user, dashboard, alert rule or caller "
+            "read that no contract declares. A change of the model can break it. Clears when a contract declares it, "
+            "or three days after it was last observed."
+        ),
+        signal=undeclared_readers(),
+        about="inputs",
+        form="number",
+        has_bounds=False,
+        clear=0.5,
+        every_s=READERS_EVERY_S,
+        panel=panel_link("model", "changes"),
+    )

@@ -1,0 +1,70 @@
+"""Programs that request predictions, as they name themselves in the context of events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from barograph.contract import Contract
+
+from cli.consumers.readers import Reader, listed
+from cli.terminal import plural
+from warehouse.client import Client
+
+MAX_CALLERS = 1_000
+_CALLERS = """
+SELECT
+    context[{member:String}] AS caller,
+    min(at),
+    max(at),
+    count(),
+    arraySort(groupUniqArray(20)(toString(producer))) AS producers
+FROM predictions FINAL
+WHERE model = {model:String} AND at >= {since:DateTime64(3)}
+GROUP BY caller
+ORDER BY count() DESC
+LIMIT {limit:UInt32}
+"""
+
+
+def read_callers(client: Client, contracts: Iterable[Contract], since: datetime) -> tuple[list[Reader], list[str]]:
+    """Read the callers of the models whose contract names the member of events that has them.
+
+    Args:
+        client: the connection; its user needs SELECT on predictions.
+        contracts: the contracts in force.
+        since: start of the range of predictions, in event time.
+
+    Returns:
+        The callers, and a note on each model whose callers are known only in part.
+    """
+    readers: dict[str, Reader] = {}
+    notes = []
+    for contract in contracts:
+        if not contract.caller:
+            continue
+        parameters = {"member": contract.caller.partition(".")[2], "model": contract.model, "since": since}
+        rows = client.rows(_CALLERS, parameters | {"limit": MAX_CALLERS})
+        for caller, first, last, n, producers in rows:
+            if not caller:
+                names = "names" if n == 1 else "name"
+                notes.append(f"{plural(n, 'prediction')} of {contract.model} {names} no caller in {contract.caller}.")
+                continue
+            known = readers.get(caller)
+            reads = (*(() if known is None else known.reads), contract.model)
+            readers[caller] = Reader(
+                "caller",
+                caller,
+                reads,
+                first=first if known is None or known.first is None else min(first, known.first),
+                last=last if known is None or known.last is None else max(last, known.last),
+                volume=n + (0 if known is None else known.volume),
+                origin=listed([each for each in producers if each]) or "unknown producer",
+            )
+        if len(rows) == MAX_CALLERS:
+            notes.append(f"{contract.model} has more than {MAX_CALLERS:,} callers; those with most predictions count.")
+        if contract.raw_share < 1:
+            notes.append(
+                f"Only {contract.raw_share:.0%} of the predictions of {contract.model} are stored with callers."
+            )
+    return list(readers.values()), notes

@@ -1,0 +1,43 @@
+"""Stores readers in the table `readers`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from cli.consumers.readers import ConsumerReport, Reader
+from warehouse.client import Client
+from warehouse.tables import insert_rows
+
+UNKNOWN = datetime.fromtimestamp(0, UTC)
+
+
+def store_readers(client: Client, report: ConsumerReport, now: datetime) -> None:
+    """Write all observed readers as one observation.
+
+    Raises:
+        WarehouseBusy: ClickHouse does not answer.
+        WarehouseError: ClickHouse refuses.
+    """
+    declared: dict[tuple[str, str], Reader] = {
+        (each.observed.kind, each.observed.name): each.observed for each in report.declared if each.observed is not None
+    }
+    observed = [(reader, True) for reader in declared.values()] + [(reader, False) for reader in report.undeclared]
+    insert_rows(
+        client,
+        "readers",
+        [
+            {
+                "observed_at": now,
+                "kind": reader.kind,
+                "name": reader.name,
+                "reads": list(reader.reads),
+                "columns": list(reader.columns),
+                "first": reader.first or UNKNOWN,
+                "last": reader.last or UNKNOWN,
+                "volume": reader.volume,
+                "origin": reader.origin,
+                "is_declared": is_declared,
+            }
+            for reader, is_declared in observed
+        ],
+    )

@@ -1,0 +1,1 @@
+"""`barograph debt`: what a model's contract and events contain that nothing uses, and features with unclear origin."""

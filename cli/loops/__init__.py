@@ -1,0 +1,1 @@
+"""`barograph loops`: whether a model's outputs change its later inputs."""
