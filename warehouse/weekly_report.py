@@ -14,10 +14,11 @@ from warehouse.signals.literals import literal, literals
 
 LOOK_BACK_DAYS = 35
 """How long before the end of the week the first major verdict of a field is looked for, in days."""
+PRODUCER_DAYS = 30
+"""How long the sequence numbers of producers are kept, which reveal losses before Kafka, in days of event time."""
 
 _IN_WEEK = "model = {model:String} AND pane_start >= {start:DateTime('UTC')} AND pane_start < {end:DateTime('UTC')}"
 _WINDOWS = "model = {model:String} AND slice = 'all' AND window_end <= {end:DateTime('UTC')}"
-
 _ENDED = f"{_WINDOWS} AND window_end > {{start:DateTime('UTC')}}"
 _MAJOR_IN_SLICES = _ENDED.replace("slice = 'all'", "slice != 'all' AND level = 'major'")
 _AT = "{start:DateTime('UTC')} AND $at < {end:DateTime('UTC')}"

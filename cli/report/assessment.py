@@ -71,7 +71,9 @@ def _limits(report: WeeklyReport) -> Iterator[str]:
         yield f"the least complete window has {percentage(complete, 2)} of its events"
     if losses.in_kafka:
         yield f"{plural(losses.in_kafka, 'offset')} of all models were lost in Kafka"
-    if losses.before_kafka:
+    if losses.before_kafka is None:
+        yield "losses before Kafka are unknown so long after the week"
+    elif losses.before_kafka:
         yield f"{plural(losses.before_kafka, 'event')} were lost before Kafka"
     if losses.dead_lettered:
         yield f"{plural(losses.dead_lettered, 'event')} of this or an unknown model were dead-lettered"

@@ -35,7 +35,7 @@ from warehouse.change_ranking import Change
 from warehouse.client import Client
 from warehouse.signals import FactTime
 from warehouse.signals.recorded_history import RecordedHistory, read_recorded_history
-from warehouse.weekly_report import QUERIES, RECORDED, printed_query
+from warehouse.weekly_report import PRODUCER_DAYS, QUERIES, RECORDED, printed_query
 
 ACTION_AFTER = timedelta(hours=24)
 """How long after an incident a change counts as an action."""
@@ -100,8 +100,8 @@ def read_report(
         inputs=tuple(each.name for each in contract.fields if each.source.startswith(("features.", "context."))),
         has_label=contract.label is not None,
         week=week,
-        facts=_read_facts(client, contract, week, replay),
-        before=_read_facts(client, contract, before, replay),
+        facts=_read_facts(client, contract, week, replay, now),
+        before=_read_facts(client, contract, before, replay, now),
         was_replayed=history is not None and history.was_replayed,
         answer="uncertain",
         sentence="",
@@ -141,10 +141,14 @@ def _parameters(contract: Contract, week: ReportedWeek) -> dict[str, str | datet
     }
 
 
-def _read_facts(client: Client, contract: Contract, week: ReportedWeek, replay: IncidentReplay) -> WeekFacts:
+def _read_facts(
+    client: Client, contract: Contract, week: ReportedWeek, replay: IncidentReplay, now: datetime
+) -> WeekFacts:
     parameters = _parameters(contract, week)
     hops = {window.name: window.hop_s for window in contract.windows}
     rows = {name: client.rows(sql, parameters) for name, sql in QUERIES.items()}
+    in_kafka, before_kafka, dead_lettered = (int(each or 0) for each in rows["losses"][0])
+    is_recent = week.start >= now - timedelta(days=PRODUCER_DAYS)
     longer = {**parameters, "start": week.start - WARM_UP, "end": week.end + ACTION_AFTER}
     known = [Change(*row) for row in client.rows(QUERIES["changes"], longer)]
     return WeekFacts(
@@ -155,7 +159,7 @@ def _read_facts(client: Client, contract: Contract, week: ReportedWeek, replay: 
         major_slices=tuple(MajorSlice(*row) for row in rows["slices"]),
         metrics=tuple(MetricWindow(*row) for row in rows["performance"]),
         labelled=(int(rows["labels"][0][0]), int(rows["labels"][0][1])),
-        losses=Losses(*(max(int(each or 0), 0) for each in rows["losses"][0])),
+        losses=Losses(in_kafka, max(before_kafka, 0) if is_recent else None, dead_lettered),
         drills=tuple(WeeklyDrill(*row) for row in rows["drills"]),
         changes=tuple(Change(*row) for row in rows["changes"]),
         incidents=None if replay.problem else tuple(_incidents_of_week(replay, known, week)),

@@ -148,7 +148,8 @@ class Losses:
 
     in_kafka: int
     """Of all models: lost offsets do not name one."""
-    before_kafka: int
+    before_kafka: int | None
+    """None if the week is too old to know it."""
     dead_lettered: int
     """Those of an unknown model included."""
 

@@ -143,6 +143,7 @@ def test_a_clean_week_is_healthy() -> None:
         ({"verdicts": (verdict("f", completeness=0.99),)}, "99.00% of its events"),
         ({"losses": Losses(1, 0, 0)}, "1 offset of all models"),
         ({"losses": Losses(0, 2, 0)}, "2 events were lost before Kafka"),
+        ({"losses": Losses(0, None, 0)}, "losses before Kafka are unknown"),
         ({"losses": Losses(0, 0, 3)}, "3 events of this or an unknown model"),
         ({"labelled": (700, 0)}, "no labels have arrived"),
         ({"metrics": ()}, "performance has not been measured"),
