@@ -112,6 +112,10 @@ check-generated: sync ## Fail if a generated file differs from its source
 pictures: sync ## Capture the dashboards of a running demo for the docs (needs Chromium): URL='the address that it printed'
 	$(RUN) python -m tools.pictures '$(URL)'
 
+.PHONY: picture-report
+picture-report: sync ## Capture a page of `barograph report` for the docs (needs Chromium): FILE=week.html
+	$(RUN) python -m tools.pictures --report '$(FILE)'
+
 .PHONY: screenshots
 screenshots: sync ## Capture every page with planted incidents into .cache/screenshots, and the pictures of the runbooks; ONLY=fleet-30d
 	$(RUN) python -m tools.pictures --incidents .cache/screenshots --only='$(ONLY)'

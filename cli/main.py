@@ -127,6 +127,11 @@ COMMANDS: dict[str, _Command] = {
         "status_command",
         "Show the state of models and processors, and open incidents.",
     ),
+    "report": _Command(
+        "cli.report.command",
+        "report_command",
+        "Write one week of a model as one page: its health, the four signals, incidents, changes and drills.",
+    ),
     "doctor": _Command(
         "cli.doctor.command",
         "doctor_command",

@@ -1,5 +1,7 @@
 """Capture pages of the preview: `make pictures` those of a running demo, `make screenshots` those of planted incidents.
 
+With --report, capture a page that `barograph report` wrote.
+
 Screenshots show each page in every scene that the tests look at (`tests/support/page_scenes.py`). With them come the
 pictures of the runbooks: the panel to which the link of each alert leads. Needs Chromium (on Debian: apt-get install
 chromium). The dates in the pictures depend on the day.
@@ -29,6 +31,7 @@ VARIABLES = "var-model=flight-delay&var-window=7d&var-field=temp&var-version=1"
 PAGES = {"fleet": 900, "model": 1150, "field": 1150}
 """Page → height of its picture in pixels, from the top."""
 WIDTH, RUNBOOK_WIDTH = 1400, 900
+REPORT_SIZE = (1080, 1420)
 
 
 @contextmanager
@@ -55,6 +58,16 @@ def capture_demo(browser: Browser, url: str) -> None:
         with open_screen(browser, f"{address.scheme}://{address.netloc}/", WIDTH, height) as screen:
             screen.open(f"/d/{DASHBOARDS[name]}?{span}&{VARIABLES}")
             screen.page.screenshot(path=FOLDER / f"{name}.png")
+
+
+def capture_report(browser: Browser, page: Path) -> None:
+    """Write the pictures of a weekly report: its first screen, and performance."""
+    screen = browser.new_page(viewport={"width": REPORT_SIZE[0], "height": REPORT_SIZE[1]}, color_scheme="light")
+    screen.goto(page.resolve().as_uri())
+    screen.screenshot(path=FOLDER / "report.png")
+    performance = screen.get_by_role("heading", name="Performance").locator("..")
+    performance.screenshot(path=FOLDER / "report-performance.png")
+    screen.close()
 
 
 def capture_incidents(browser: Browser, folder: Path, chosen: str) -> None:
@@ -84,15 +97,18 @@ def main() -> int:
     parser.add_argument("url", nargs="?", help="the URL of the dashboards that the demo printed, including the range")
     parser.add_argument("--incidents", type=Path, metavar="FOLDER", help="capture planted incidents into this folder")
     parser.add_argument("--only", default="", metavar="TEXT", help="only incidents' pictures whose name contains this")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="capture this page of `barograph report`")
     arguments = parser.parse_args()
-    if bool(arguments.url) == bool(arguments.incidents):
-        parser.error("give either the URL of a demo or --incidents FOLDER")
+    if sum(map(bool, (arguments.url, arguments.incidents, arguments.report))) != 1:
+        parser.error("give one of the URL of a demo, --incidents FOLDER and --report FILE")
     if not any(map(shutil.which, COMMANDS)):
         sys.stderr.write("Chromium is not installed: on Debian, run apt-get install chromium.\n")
         return 1
     with chromium() as browser:
         if arguments.url:
             capture_demo(browser, arguments.url)
+        elif arguments.report:
+            capture_report(browser, arguments.report)
         else:
             capture_incidents(browser, arguments.incidents, arguments.only)
     return 0

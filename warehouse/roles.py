@@ -316,7 +316,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         "barograph_analyst",
         "people, and commands that read: `status`, `doctor`, `query`, `detectability`, `distribution`, `evaluations`, "
-        "`simulate`, `backtest`, `skew`, `promote`, `shadow`, `loops`",
+        "`simulate`, `backtest`, `skew`, `promote`, `report`, `shadow`, `loops`",
         _ALL,
         readonly=2,
         limits=(

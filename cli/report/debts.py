@@ -1,0 +1,32 @@
+"""The debts of a model at the end of a week, as lines of text."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from barograph.contract import Contract
+
+from cli.debt.run_checks import run_checks
+from cli.settings import Settings
+from cli.terminal import plural
+from warehouse.client import Client
+from warehouse.errors import WarehouseError
+
+
+def debt_lines(settings: Settings, client: Client, contract: Contract, at: datetime) -> tuple[str, ...]:
+    """Run the checks of `barograph debt` without raw events; a line each, and one for all that is unknown.
+
+    Raises:
+        WarehouseBusy: ClickHouse cannot answer now.
+    """
+    try:
+        report = run_checks(settings, client, [contract], at)
+    except WarehouseError as error:
+        return (f"Debts are unknown: {error}",)
+    lines = [
+        f"{each.kind}: {each.subject}; {each.reason}; {each.action}; ask {each.owner or 'nobody, none is declared'}"
+        for each in report.findings
+    ]
+    if report.notes:
+        lines.append(f"{plural(len(report.notes), 'thing')} could not be evaluated, see `barograph debt`.")
+    return tuple(lines)
