@@ -124,16 +124,25 @@ async def read_json_object(request: Request) -> dict[str, Any]:
     check_same_origin(request)
     if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
         raise InvalidRequest("Send the request as application/json.", 415)
+    values = await read_json(request)
+    return values if isinstance(values, dict) else {}
+
+
+async def read_json(request: Request) -> Any:
+    """Read the body of a request as JSON.
+
+    Raises:
+        InvalidRequest: it is too large, or is not JSON.
+    """
     body = b""
     async for piece in request.stream():
         body += piece
         if len(body) > BODY_BYTES:
             raise InvalidRequest(f"The request is larger than {BODY_BYTES // 1024} KiB.", 413)
     try:
-        values = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest("The request is not valid JSON.") from error
-    return values if isinstance(values, dict) else {}
 
 
 def check_same_origin(request: Request) -> None:

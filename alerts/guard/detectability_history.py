@@ -8,13 +8,12 @@ contract.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-import structlog
 from barograph.contract import Contract
 
+from alerts.guard.background_task import BackgroundTask, TaskStopped
 from alerts.prediction.detectability_text import invisible_change, invisible_reason
 from alerts.prediction.model_detectability import (
     DetectabilityError,
@@ -26,7 +25,6 @@ from alerts.prediction.smallest_change import Detectability
 from alerts.settings import AlertSettings
 from sketches.baseline.baseline import BaselineError
 from warehouse.client import Address, Client
-from warehouse.errors import WarehouseBusy, WarehouseError
 from warehouse.tables import insert_rows
 
 PERIOD_S = 86_400
@@ -35,15 +33,9 @@ CHECK_S = 300
 """Pause between checks for models that are due, in seconds."""
 PAUSE_S = 0.1
 """Pause after each step of a computation, which leaves the processor to the evaluation of the rules."""
-CLOSE_S = 10.0
-"""Longest wait for the end of a step, in seconds."""
 
 
-class _GuardStopped(Exception):
-    """The guard ends."""
-
-
-class DetectabilityHistory:
+class DetectabilityHistory(BackgroundTask):
     """The table, as the leading guard writes it."""
 
     def __init__(
@@ -61,39 +53,14 @@ class DetectabilityHistory:
             connect_to: opens the warehouse.
             clock: Unix seconds.
         """
-        self._address, self._alerts, self._connect, self._clock = address, alerts, connect_to, clock
-        self._thread: threading.Thread | None = None
-        self._checked_s = -math.inf
-        self._stop = threading.Event()
-        self._log = structlog.get_logger().bind(processor="guard")
+        super().__init__("detectability", CHECK_S, clock)
+        self._address, self._alerts, self._connect = address, alerts, connect_to
 
-    def follow(self, contracts: Mapping[str, Contract]) -> None:
-        """Compute what is due on a thread, unless that was checked in the last five minutes."""
-        now_s = self._clock()
-        is_running = self._thread is not None and self._thread.is_alive()
-        if is_running or now_s - self._checked_s < CHECK_S:
-            return
-        self._checked_s = now_s
-        self._thread = threading.Thread(target=self._run, args=(contracts,), name="detectability", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """End the thread."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(CLOSE_S)
-
-    def _run(self, contracts: Mapping[str, Contract]) -> None:
-        try:
-            with self._connect(self._address) as client:
-                for model in due_models(client, contracts, self._clock()):
-                    self._update(client, contracts[model])
-        except _GuardStopped:
-            pass
-        except (WarehouseBusy, WarehouseError) as error:
-            self._log.warning("detectability not computed, next try in five minutes", error=str(error))
-        except Exception:
-            self._log.exception("detectability not computed, next try in five minutes")
+    def work(self, contracts: Mapping[str, Contract]) -> None:
+        """Compute what is due."""
+        with self._connect(self._address) as client:
+            for model in due_models(client, contracts, self._clock()):
+                self._update(client, contracts[model])
 
     def _update(self, client: Client, contract: Contract) -> None:
         try:
@@ -105,7 +72,7 @@ class DetectabilityHistory:
 
     def _pause(self) -> None:
         if self._stop.wait(PAUSE_S):
-            raise _GuardStopped
+            raise TaskStopped
 
 
 def due_models(client: Client, contracts: Mapping[str, Contract], now_s: float) -> list[str]:

@@ -7,23 +7,20 @@ guard that was killed, paused or replaced at any step neither loses a proposal n
 
 from __future__ import annotations
 
-import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
 
-import structlog
 from barograph.contract import Contract
 from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.records import PromptLabel
 
-from streams.errors import ProcessorError
+from alerts.guard.background_task import BackgroundTask
 from streams.prompts.changes import Author
 from streams.prompts.prompt_log import PromptLog
 from streams.prompts.proposed_rollback import decide_rollback
 from streams.prompts.registry_change import change_registry
 from streams.settings import ProcessorSettings
 from warehouse.client import Address, Client
-from warehouse.errors import WarehouseBusy, WarehouseError
+from warehouse.errors import WarehouseError
 from warehouse.prompts import store_missing
 from warehouse.rollback_proposals import RollbackProposal, read_proposals
 
@@ -31,11 +28,9 @@ AUTHOR = "guard"
 """Who makes the change, in the log of changes."""
 CHECK_S = 5.0
 """Pause between checks for proposals, in seconds."""
-CLOSE_S = 10.0
-"""Longest wait for the end of a check, in seconds."""
 
 
-class PromptRollbacks:
+class PromptRollbacks(BackgroundTask):
     """Acts on proposals while its guard leads."""
 
     def __init__(
@@ -53,43 +48,18 @@ class PromptRollbacks:
             connect_to: opens the warehouse.
             clock: Unix seconds.
         """
-        self._settings, self._on_change, self._connect, self._clock = settings, on_change, connect_to, clock
-        self._thread: threading.Thread | None = None
-        self._checked_s = -math.inf
+        super().__init__("rollbacks of prompts", CHECK_S, clock)
+        self._settings, self._on_change, self._connect = settings, on_change, connect_to
         self._settled: set[tuple[object, ...]] = set()
         """Proposals that were decided under the present contracts."""
         self._contracts: dict[str, str] = {}
-        self._problem = ""
-        self._log = structlog.get_logger().bind(processor="guard", instance=settings.instance)
+        self._log = self._log.bind(instance=settings.instance)
 
-    def follow(self, contracts: Mapping[str, Contract]) -> None:
-        """Act on new proposals on a thread, unless that was checked in the last seconds."""
-        now_s = self._clock()
-        is_running = self._thread is not None and self._thread.is_alive()
-        if is_running or abs(now_s - self._checked_s) < CHECK_S:
-            return
+    def work(self, contracts: Mapping[str, Contract]) -> None:
+        """Act on new proposals of the contracts with the mode `act`."""
         acting = {name: each for name, each in contracts.items() if each.rollback and each.rollback.mode == "act"}
-        self._checked_s = now_s
         if acting:
-            self._thread = threading.Thread(target=self._run, args=(acting,), name="rollbacks", daemon=True)
-            self._thread.start()
-
-    def close(self) -> None:
-        """Wait for the end of a check that runs."""
-        if self._thread is not None:
-            self._thread.join(CLOSE_S)
-
-    def _run(self, contracts: Mapping[str, Contract]) -> None:
-        try:
-            self.check(contracts)
-        except (ProcessorError, WarehouseBusy, WarehouseError) as error:
-            if str(error) != self._problem:
-                self._problem = str(error)
-                self._log.warning("proposed rollbacks not checked, next try in seconds", error=self._problem)
-        except Exception:
-            self._log.exception("proposed rollbacks not checked, next try in seconds")
-        else:
-            self._problem = ""
+            self.check(acting)
 
     def check(self, contracts: Mapping[str, Contract]) -> None:
         """Act on the proposals that are not settled.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.loopback_page import BODY_BYTES, InvalidRequest, LoopbackServer
+from local.loopback_page import InvalidRequest, LoopbackServer, read_json
 from warehouse.change_ranking import Change
 from warehouse.changes import ChangeError, add_changes, reported_change
 from warehouse.client import Address, connect
@@ -55,25 +54,13 @@ class ChangesHook(LoopbackServer):
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token.encode()):
             raise InvalidRequest(f"Send the header Authorization: Bearer, with the token of {TOKEN_VARIABLE}.", 401)
-        changes = _read_changes(await _json(request), self._now())
+        changes = _read_changes(await read_json(request), self._now())
         await run_in_threadpool(self._store, changes)
         return JSONResponse({"stored": len(changes)}, 201)
 
     def _store(self, changes: list[Change]) -> None:
         with connect(self._address, timeout_s=_TIMEOUT_S) as client:
             add_changes(client, changes)
-
-
-async def _json(request: Request) -> Any:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > BODY_BYTES:
-            raise InvalidRequest(f"The request is larger than {BODY_BYTES // 1024} KiB.", 413)
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest("The request is not valid JSON.") from error
 
 
 def _read_changes(values: Any, now: datetime) -> list[Change]:

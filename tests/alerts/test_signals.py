@@ -351,13 +351,16 @@ def test_messages_show_the_observed_value_and_not_the_capped_one(client: Client)
 
 
 def details(client: Client, name: str, *rows: dict[str, Any], table: str = "drift") -> tuple[Any, ...]:
-    """The labels of the observed value, and the observed value."""
+    """The labels of the observed value but the cause, and the observed value."""
     emptied(client)
     insert_rows(client, table, rows)
     rows_of_keys = client.rows(point_sql(SIGNALS[name], "observed", f"toUInt32({T0 + 60})", shown_s=HOUR_S))
     if not SIGNALS[name].label:
-        return tuple(rows_of_keys[0])
-    return next(tuple(each[1:]) for each in rows_of_keys if each[0] in ("temp", "auc"))
+        *labels, cause, observed = rows_of_keys[0]
+    else:
+        *labels, cause, observed = next(each[1:] for each in rows_of_keys if each[0] in ("temp", "auc"))
+    assert cause == ""
+    return *labels, observed
 
 
 def test_messages_name_the_window_and_the_version_that_decide(client: Client) -> None:

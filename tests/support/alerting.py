@@ -29,6 +29,7 @@ fields:
 label: {{type: bool, positive: true}}
 slo: {{latency_ms: 50, latency_share: 0.99, error_rate: 0.001, performance: {{auc: 0.7, log_loss: 0.5}}}}
 alerts: {{mute: [retraining], rules: {{null-rate: {{route: nulls}}}}}}
+consumers: {{shop: {{owner: ana, group: shop}}}}
 """
 MANY = """
 contract: 1
