@@ -20,6 +20,7 @@ DERIVED_KINDS = (
 TEXTS = ("kind", "model", "subject", "before", "after", "source", "owner", "reason", "changed_by")
 """Members of a reported change besides `changed_at`."""
 REQUIRED = {"kind": "what kind of change it is, such as deploy", "subject": "what changed"}
+FIRST_YEAR = 1971
 FUTURE = timedelta(minutes=5)
 """How far the clock of a reporting host may be ahead."""
 
@@ -49,6 +50,8 @@ def reported_change(values: Mapping[str, Any], now: datetime) -> Change:
             raise ChangeError(f"{name} is not a text")
         if name in REQUIRED and not value.strip():
             raise ChangeError(f"{name} is missing; write {REQUIRED[name]}")
+        if any("\ud800" <= char <= "\udfff" for char in value):
+            raise ChangeError(f"{name} is not valid Unicode: it has half of a surrogate pair")
         if len(value) > MAX_TEXT_CHARS:
             raise ChangeError(f"{name} has {len(value):,} characters; write at most {MAX_TEXT_CHARS:,}")
     if texts["kind"] in DERIVED_KINDS:
@@ -67,6 +70,8 @@ def _time(value: object, now: datetime) -> datetime:
         raise ChangeError("changed_at is not a time; write it as 2026-05-04T13:20:00Z") from error
     if time.tzinfo is None:
         raise ChangeError("changed_at has no time zone; end it with Z for UTC")
+    if time.year < FIRST_YEAR:
+        raise ChangeError(f"changed_at is before {FIRST_YEAR}; correct it")
     if time > now + FUTURE:
         raise ChangeError("changed_at is in the future; correct the clock of the host, or leave it out")
     return time.astimezone(UTC)

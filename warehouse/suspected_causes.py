@@ -106,10 +106,23 @@ def models_with_major_verdicts(client: Client, start: datetime) -> set[str]:
     return {str(model) for (model,) in rows}
 
 
-def explain_verdicts(client: Client, contract: Contract, start: datetime, end: datetime) -> list[ExplainedVerdict]:
+OnsetCache = dict[tuple[str, MajorVerdict], OnsetInterval | None]
+"""Onsets of verdicts by model, which need not be estimated again."""
+
+
+def explain_verdicts(
+    client: Client, contract: Contract, start: datetime, end: datetime, onsets: OnsetCache | None = None
+) -> list[ExplainedVerdict]:
     """Find the verdicts of a model that became major in (start, end], and rank the changes before each.
 
     A window with too little data neither ends a major level nor begins one.
+
+    Args:
+        client: the connection.
+        contract: the model's contract, which names the sources of its fields.
+        start: end of the windows of the range, exclusive.
+        end: end of the windows, inclusive.
+        onsets: onsets that are known; those of other verdicts are added.
 
     Raises:
         WarehouseBusy: ClickHouse does not answer.
@@ -119,13 +132,16 @@ def explain_verdicts(client: Client, contract: Contract, start: datetime, end: d
     verdicts = rows_of(client, MajorVerdict, _MAJOR, parameters)
     if not verdicts:
         return []
+    onsets = {} if onsets is None else onsets
     first = min(each.window_start - (each.window_end - each.window_start) for each in verdicts) - LOOKBACK
     changes = read_changes(client, contract.model, first, max(each.window_end for each in verdicts))
     explained = []
     for verdict in verdicts:
         sources = frozenset(name for name, each in contract.declared_sources.items() if verdict.field in each.fields)
         begin = _range_start(verdict) - LOOKBACK
-        onset = read_onset(client, contract.model, verdict)
+        if (contract.model, verdict) not in onsets:
+            onsets[contract.model, verdict] = read_onset(client, contract.model, verdict)
+        onset = onsets[contract.model, verdict]
         ranked = rank_changes(
             (each for each in changes if begin <= each.changed_at < verdict.window_end), onset, sources, verdict.version
         )
@@ -162,11 +178,17 @@ def read_onset(client: Client, model: str, verdict: MajorVerdict) -> OnsetInterv
     counts: NDArray[np.int64] = np.array([each[1] for each in rows], dtype=np.int64)
     onset = estimate_onset(counts, verdict.phi)
     if onset is not None:
-        seconds = starts[onset.pane], starts[onset.low] - step_s, starts[onset.high] + step_s
-    elif starts[0] - start.timestamp() > step_s:
-        seconds = starts[0], starts[0] - step_s, starts[0] + step_s
+        # The change lies after the start of the last pane with traffic before it.
+        seconds = starts[onset.pane], starts[onset.low - 1], starts[onset.high] + step_s
     else:
-        return None
+        ((first, n),) = client.rows(
+            "SELECT toUnixTimestamp(min(pane_start)), count() FROM volume "
+            "WHERE model = {model:String} AND version = {version:String} AND slice = 'all' AND n > 0",
+            {"model": model, "version": verdict.version},
+        )
+        if not n or first < start.timestamp():
+            return None
+        seconds = first, first - step_s, first + step_s
     return OnsetInterval(*(datetime.fromtimestamp(each, UTC) for each in seconds))
 
 

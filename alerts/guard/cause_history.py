@@ -1,7 +1,7 @@
 """Writes which changes came before each verdict that became major to the table `suspected_causes`.
 
-A thread looks for such verdicts once a minute. It computes those of the last day again each time, because a change may
-be reported after the verdict, and panes may be revised.
+A thread looks for such verdicts once a minute. It ranks the changes of those of the last day again each time,
+because a change may be reported after the verdict. Onsets are estimated once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from barograph.contract import Contract
 
 from alerts.guard.background_task import BackgroundTask, TaskStopped
 from warehouse.client import Address, Client
-from warehouse.suspected_causes import ExplainedVerdict, explain_verdicts, models_with_major_verdicts, store_causes
+from warehouse.suspected_causes import (
+    ExplainedVerdict,
+    OnsetCache,
+    explain_verdicts,
+    models_with_major_verdicts,
+    store_causes,
+)
 
 CHECK_S = 60.0
 """Pause between checks, in seconds."""
@@ -35,6 +41,7 @@ class CauseHistory(BackgroundTask):
         super().__init__("ranking of changes", CHECK_S, clock)
         self._address, self._connect = address, connect_to
         self._stored: dict[str, list[ExplainedVerdict]] = {}
+        self._onsets: OnsetCache = {}
 
     def work(self, contracts: Mapping[str, Contract]) -> None:
         """Explain the verdicts of the last day that became major, and store what is new."""
@@ -43,7 +50,8 @@ class CauseHistory(BackgroundTask):
             for model in sorted(models_with_major_verdicts(client, now - REACH) & contracts.keys()):
                 if self._stop.is_set():
                     raise TaskStopped
-                explained = explain_verdicts(client, contracts[model], now - REACH, now)
+                explained = explain_verdicts(client, contracts[model], now - REACH, now, self._onsets)
                 if explained != self._stored.get(model):
                     store_causes(client, explained, now)
                     self._stored[model] = explained
+        self._onsets = {key: onset for key, onset in self._onsets.items() if key[1].window_end > now - REACH}

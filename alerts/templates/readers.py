@@ -10,7 +10,7 @@ from alerts.text import LabelRef
 from dashboards.uids import panel_link
 from warehouse.signals.readers import undeclared_readers
 
-READERS_EVERY_S = 3600
+READERS_EVERY_S = 1800
 """Shortest evaluation interval: readers are observed once a day."""
 
 

@@ -47,8 +47,12 @@ def impact_notes(settings: Settings, client: Client, removed: list[RemovedField]
     if settings.grafana is not None:
         with connect_grafana(settings.grafana) as grafana:
             tables = table_names(client)
-            in_grafana = [*read_dashboards(grafana, tables), *read_rules(grafana, tables)]
-    unknown = ""
+            in_grafana = [
+                *read_dashboards(grafana, client.database, tables),
+                *read_rules(grafana, client.database, tables),
+            ]
+    no_grafana = "" if settings.grafana else "No Grafana is set, so dashboards and rules that read fields are unknown."
+    unknown = no_grafana
     for each in removed:
         observed: dict[tuple[str, str], str] = {
             (reader.kind, reader.uid): "" for reader in in_grafana if reader.names(each.name)
@@ -56,11 +60,12 @@ def impact_notes(settings: Settings, client: Client, removed: list[RemovedField]
         try:
             users = users_of_field(client, each.name, since)
         except QueryLogMissing as error:
-            unknown = str(error)
+            unknown = " ".join(filter(None, (no_grafana, str(error))))
         else:
             observed |= {("user", user): f" ({plural(n, 'query', 'queries')})" for user, n in users.items()}
         readers = list(_describe(each, observed))
-        text = f"is read by {', '.join(readers)}" if readers else "has no reader that is declared or was observed"
+        text = "has no reader that is declared or was observed" + (" as far as is known" if unknown else "")
+        text = f"is read by {', '.join(readers)}" if readers else text
         yield f"field {each.name} of {each.contract.model} is removed: it {text}."
     if unknown:
         yield unknown

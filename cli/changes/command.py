@@ -39,7 +39,7 @@ def add_command(
     """Report a change that Barograph cannot see, such as a deployment of an upstream job.
 
     Run it in the deployment itself. Contracts, baselines, promotions, prompts, and the first traffic of versions and
-    arms are recorded without it. A repeated report replaces itself.
+    arms are recorded without it. A repeated report with the same --at replaces itself.
 
     Examples:
         barograph changes add --kind deploy --subject fleet-features --source fleet --after "$(git rev-parse HEAD)"

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from cli.apply.grafana.client import Grafana
 
 MAX_DASHBOARDS = 5_000
+_FOR_PEOPLE = frozenset({"title", "description", "content", "summary", "text"})
+"""Members of dashboards and rules that people read."""
+_ANY_SOURCE = frozenset({"", "datasource", "mixed"})
+"""Types of a data source that do not say which plugin a query is for."""
 OWN_PAGES = frozenset(DASHBOARDS.values())
 """Uids of Barograph's pages."""
 
@@ -34,18 +38,19 @@ class GrafanaReader:
         return any(f"'{field}'" in text for text in self.texts)
 
 
-def read_dashboards(grafana: Grafana, tables: Iterable[str]) -> Iterator[GrafanaReader]:
+def read_dashboards(grafana: Grafana, database: str, tables: Iterable[str]) -> Iterator[GrafanaReader]:
     """Read the dashboards, other than Barograph's own pages, whose SQL selects from the tables.
 
     Args:
         grafana: the connection.
+        database: the database that has the tables.
         tables: names of tables and views.
 
     Raises:
         GrafanaBusy: Grafana does not answer.
         GrafanaError: Grafana rejects a request.
     """
-    pattern = _pattern(tables)
+    pattern = _pattern(database, tables)
     entries = grafana.read(
         "list its dashboards", grafana.api.search.search_dashboards, type_="dash-db", limit=MAX_DASHBOARDS
     )
@@ -58,9 +63,9 @@ def read_dashboards(grafana: Grafana, tables: Iterable[str]) -> Iterator[Grafana
             yield GrafanaReader("dashboard", uid, title, tuple(names), texts)
 
 
-def read_rules(grafana: Grafana, tables: Iterable[str]) -> Iterator[GrafanaReader]:
+def read_rules(grafana: Grafana, database: str, tables: Iterable[str]) -> Iterator[GrafanaReader]:
     """Read the alert rules, except Barograph's own, whose SQL selects from the tables; raises as `read_dashboards`."""
-    pattern = _pattern(tables)
+    pattern = _pattern(database, tables)
     rules = grafana.read("list its alert rules", grafana.api.alertingprovisioning.get_alertrules_all)
     for rule in sorted(rules, key=lambda each: str(each["uid"])):
         if (rule.get("labels") or {}).get("source") == "barograph":
@@ -71,18 +76,27 @@ def read_rules(grafana: Grafana, tables: Iterable[str]) -> Iterator[GrafanaReade
             yield GrafanaReader("rule", str(rule["uid"]), str(rule.get("title", "")), tuple(names), texts)
 
 
-def _pattern(tables: Iterable[str]) -> re.Pattern[str]:
+def _pattern(database: str, tables: Iterable[str]) -> re.Pattern[str]:
     names = "|".join(sorted(map(re.escape, tables), key=len, reverse=True))
-    return re.compile(rf"\b(?:FROM|JOIN)\s+(?:[`\"]?\w+[`\"]?\.)?[`\"]?({names})\b", re.IGNORECASE)
+    return re.compile(
+        rf"\b(?:FROM|JOIN)\s+(?:[`\"]?{re.escape(database)}[`\"]?\.)?[`\"]?({names})\b(?!\.)", re.IGNORECASE
+    )
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Return all texts of a JSON document: each plugin has its own origin for SQL."""
+    """Return the texts of a JSON document that may be SQL: not those for people, and not those of other data sources.
+
+    Each plugin has a member of its own for SQL.
+    """
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for each in value.values():
-            yield from _texts(each)
+        source = value.get("datasource")
+        kind = str(source.get("type", "")) if isinstance(source, dict) else ""
+        if kind in _ANY_SOURCE or "clickhouse" in kind:
+            for key, each in value.items():
+                if key not in _FOR_PEOPLE:
+                    yield from _texts(each)
     elif isinstance(value, list):
         for each in value:
             yield from _texts(each)

@@ -13,8 +13,8 @@ from warehouse.roles import PREFIX
 
 UNKNOWN_TABLE, NO_ACCESS = 60, 497
 QUERY_LOG = "system.query_log"
-# Roles of Barograph's own processors and commands; people and dashboards are readers like any other.
-_OF_PEOPLE = ("barograph_analyst", "barograph_grafana")
+# Users of other roles are Barograph's processors and commands, and Grafana, whose API tells which dashboards read.
+_OF_PEOPLE = ("barograph_analyst",)
 _OF_OTHERS = """
 FROM QUERY_LOG
 WHERE type = 'QueryFinish' AND query_kind = 'Select' AND is_initial_query

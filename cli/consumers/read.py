@@ -44,7 +44,7 @@ def read_consumers(
             observed += (
                 Reader(each.kind, each.uid, each.tables, origin=each.title)
                 for read in (read_dashboards, read_rules)
-                for each in read(grafana, tables)
+                for each in read(grafana, client.database, tables)
             )
     callers, unnamed = read_callers(client, contracts, since)
     observed += callers

@@ -100,7 +100,7 @@ def unlabelled_arms(scope: DebtScope) -> Iterator[Outcome]:
             yield None
         else:
             reason = f"none for {n:,} predictions past the horizon; {others:,} in other arms"
-            yield scope.finding("arm without labels", arm, start, reason, "arm")
+            yield scope.finding("arm without labels", arm, None, reason, "arm")
 
 
 def decided_arms(scope: DebtScope) -> Iterator[Outcome]:
@@ -116,10 +116,12 @@ def decided_arms(scope: DebtScope) -> Iterator[Outcome]:
         "'{} {} to {} (±{})', criterion, toString(round(low, 4)), toString(round(high, 4)), toString(allowed)), at) "
         "AS shown FROM (SELECT *, if({margin:Float64} > 0, {margin:Float64}, margin) AS allowed, "
         "low >= -allowed AND high <= allowed AS within FROM arm_comparisons FINAL WHERE model = {model:String} "
-        "AND control = {control:String} AND at <= {at:DateTime}) GROUP BY arm, criterion ORDER BY criterion) "
+        "AND control = {control:String} AND criterion IN {criteria:Array(String)} AND at <= {at:DateTime}) "
+        "GROUP BY arm, criterion ORDER BY criterion) "
         "GROUP BY arm",
         margin=scope.margin or 0.0,
         control=arms.names[0],
+        criteria=list(rollback.margins),
     )
     by_arm = {arm: comparison for arm, *comparison in rows}
     for arm in arms.names[1:]:

@@ -23,6 +23,8 @@ MOST_PRODUCERS = 20
 """Producers with the most events that are compared."""
 LEAST_ROWS = 100
 """Fewest events for a comparison."""
+RANK_CORRELATION = 0.999
+"""Least rank correlation of two features that are computed twice; ties of rounded values reduce it."""
 CORRELATION = 0.999999
 """Absolute correlation from which two numbers are one feature."""
 
@@ -87,7 +89,13 @@ def number_relation(left: Values, right: Values) -> str:
     correlation = float(np.corrcoef(x, y)[0, 1])
     if np.array_equal(x, y):
         return f"equal in {len(x):,} sampled events"
-    return f"correlation {correlation:+.7f} in {len(x):,} sampled events" if abs(correlation) >= CORRELATION else ""
+    if abs(correlation) < CORRELATION:
+        return ""
+    # A few extreme values that both share, such as -9999 for a missing one, do not correlate the ranks of the others.
+    from scipy.stats import spearmanr
+
+    ranks = float(spearmanr(x, y).statistic)
+    return f"correlation {correlation:+.7f} in {len(x):,} sampled events" if abs(ranks) >= RANK_CORRELATION else ""
 
 
 def text_relation(left: Values, right: Values) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime
 from barograph.contract import Contract
 
 from cli.apply.grafana import connect as connect_grafana
-from cli.consumers.grafana_readers import read_dashboards
+from cli.consumers.grafana_readers import read_dashboards, read_rules
 from cli.consumers.query_log import QueryLogMissing, last_reads, roles_note, table_names
 from cli.settings import Settings
 from warehouse.client import Client
@@ -50,6 +50,10 @@ def read_names(
         notes.append("No Grafana is set, so dashboards count only by their queries in the query log: set grafana.url.")
     else:
         with connect_grafana(settings.grafana) as grafana:
-            for dashboard in read_dashboards(grafana, table_names(client)):
-                last |= {text: at for text in texts if any(text in each for each in dashboard.texts)}
+            tables = table_names(client)
+            for reader in (
+                *read_dashboards(grafana, client.database, tables),
+                *read_rules(grafana, client.database, tables),
+            ):
+                last |= {text: at for text in texts if any(text in each for each in reader.texts)}
     return NameReads(last, begins, tuple(notes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cli.apply.evaluators import NO_VERSION
 from cli.debt.finding import Outcome
 from cli.debt.scope import DebtScope
 from sketches.baseline.baseline import ALL, OTHER
@@ -26,7 +27,8 @@ def silent_versions(scope: DebtScope) -> Iterator[Outcome]:
         "WHERE model = {model:String} AND at < {at:DateTime} GROUP BY version) GROUP BY version ORDER BY version"
     )
     for version, since, is_registered in rows:
-        if version in named or is_registered:
+        # `apply` derives the baseline of an evaluator, whose version is not known yet.
+        if version in named or (is_registered and version != NO_VERSION):
             promises = ["named in the contract"] * (version in named) + ["monitored by its baseline"] * is_registered
             reason = f"no prediction since {since:%Y-%m-%d}; {' and '.join(promises)}"
             finding = scope.finding("version without traffic", version, since, reason, "version")
@@ -57,7 +59,8 @@ def silent_slices(scope: DebtScope) -> Iterator[Outcome]:
             "FROM baselines WHERE model = {model:String}"
         )
     )
-    known |= {name: at for name, at in scope.declared.items() if not name.endswith("=")} | last
+    known |= {name: at for name, at in scope.declared.items() if not name.endswith("=")}
+    known |= {name: last_at for name, last_at in last.items() if name in known}
     for name, last_at in sorted(known.items()):
         if name.startswith(prefixes) and not name.endswith(f"={OTHER}"):
             since = max(last_at, scope.declared.get(name, last_at))

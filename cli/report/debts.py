@@ -6,11 +6,16 @@ from datetime import datetime
 
 from barograph.contract import Contract
 
+from cli.apply.grafana.errors import GrafanaError
+from cli.debt.finding import DebtFinding
 from cli.debt.run_checks import run_checks
 from cli.settings import Settings
 from cli.terminal import plural
 from warehouse.client import Client
 from warehouse.errors import WarehouseError
+
+WITH_VALUES = frozenset({"constant field"})
+"""Kinds of findings whose reason has a value of predictions, which a report must not have."""
 
 
 def debt_lines(settings: Settings, client: Client, contract: Contract, at: datetime) -> tuple[str, ...]:
@@ -21,12 +26,16 @@ def debt_lines(settings: Settings, client: Client, contract: Contract, at: datet
     """
     try:
         report = run_checks(settings, client, [contract], at)
-    except WarehouseError as error:
+    except (GrafanaError, WarehouseError) as error:
         return (f"Debts are unknown: {error}",)
     lines = [
-        f"{each.kind}: {each.subject}; {each.reason}; {each.action}; ask {each.owner or 'nobody, none is declared'}"
+        f"{each.kind}: {each.subject}{_reason(each)}; {each.action}; ask {each.owner or 'nobody, none is declared'}"
         for each in report.findings
     ]
     if report.notes:
         lines.append(f"{plural(len(report.notes), 'thing')} could not be evaluated, see `barograph debt`.")
     return tuple(lines)
+
+
+def _reason(finding: DebtFinding) -> str:
+    return "" if finding.kind in WITH_VALUES else f"; {finding.reason}"

@@ -25,7 +25,7 @@ from tests.support.pipeline import simple_contract, wait_for
 from tests.support.warehouse import row
 from warehouse.changes import read_changes
 from warehouse.client import Client, connect
-from warehouse.suspected_causes import explain_verdicts
+from warehouse.suspected_causes import explain_verdicts, store_causes
 from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
@@ -170,6 +170,8 @@ GOOD = {"kind": "deploy", "subject": "job"}
         ({**GOOD, "kind": "contract"}, 400, "kind contract is one that Barograph records itself"),
         ({**GOOD, "reason": "x" * 2001}, 400, "reason has 2,001 characters"),
         ({**GOOD, "changed_at": "2026-05-04T12:00:00"}, 400, "changed_at has no time zone"),
+        ({**GOOD, "changed_at": "0001-01-01T00:00:00+14:00"}, 400, "changed_at is before 1971"),
+        ({**GOOD, "owner": "\ud800"}, 400, "owner is not valid Unicode"),
         ({**GOOD, "changed_at": 5}, 400, "changed_at is not a time"),
         ({**GOOD, "changed_at": "2999-01-01T00:00:00Z"}, 400, "changed_at is in the future"),
         (b" " * 70_000, 413, "larger than 64 KiB"),
@@ -225,6 +227,33 @@ def test_changes_that_other_tables_record(client: Client) -> None:
         ("server-restart", "", "vllm", ""),
         ("contract", "0", "1", "- slice_min_n: 1; + slice_min_n: 2"),
     ]
+
+
+def test_an_onset_after_hours_without_traffic_begins_with_the_last_pane_before_them(client: Client) -> None:
+    write_move(client)
+    client.command(
+        "ALTER TABLE panes DELETE WHERE pane_start >= {a:DateTime} AND pane_start < {b:DateTime}",
+        {"a": MOVED - 3 * HOUR, "b": MOVED},
+    )
+    (explained,) = explain_verdicts(client, contract(), MOVED - HOUR, END)
+    assert explained.onset is not None
+    assert (explained.onset.low, explained.onset.at) == (MOVED - 4 * HOUR, MOVED)
+
+
+def test_a_cause_ends_with_the_major_level(client: Client) -> None:
+    write_move(client)
+    store_causes(client, explain_verdicts(client, contract(), MOVED - HOUR, END), END)
+    (rule,) = (each for each in rules_for([contract()], AlertSettings()) if each.name == "psi-major")
+
+    def has_cause() -> bool:
+        sql = expand_backend(rule.queries["E"], TimeRange.between(END - HOUR, END))
+        return any("It moved" in str(text) for values in client.rows(sql) for text in values)
+
+    assert has_cause()
+    verdict = {"model": "toy", "version": "1", "baseline_id": "b", "slice": "all", "field": "x", "window": "3h"}
+    times = {"window_start": END - 3 * HOUR, "window_end": END, "judged_at": END, "record_seq": 1000}
+    insert_rows(client, "drift", [row("drift", **verdict, **times, level="stable", psi=0.01, n=300)])
+    assert not has_cause()
 
 
 def test_a_lasting_major_level_is_explained_once(client: Client) -> None:

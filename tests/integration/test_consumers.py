@@ -138,8 +138,9 @@ def record_queries(client: Client) -> None:
         )
 
 
-def add_dashboard(grafana: StubGrafana, uid: str, sql: str) -> None:
-    panel = {"targets": [{"rawSql": sql, "datasource": {"type": "grafana-clickhouse-datasource"}}]}
+def add_dashboard(grafana: StubGrafana, uid: str, sql: str, plugin: str = "grafana-clickhouse-datasource") -> None:
+    about = "Counts come from predictions"
+    panel = {"description": about, "targets": [{"rawSql": sql, "datasource": {"type": plugin}}]}
     dashboard = {"uid": uid, "title": uid.title(), "panels": [panel]}
     grafana.state.dashboards[uid] = {
         **{"dashboard": dashboard, "folder": "", "version": 1, "by": "ana", "provisioned": False}
@@ -176,6 +177,8 @@ def observed(settings: Settings, grafana: StubGrafana, monkeypatch: pytest.Monke
         record_predictions(client)
     add_dashboard(grafana, "revenue", "SELECT score FROM predictions")
     add_dashboard(grafana, "marketing", "SELECT features['x'] FROM predictions WHERE model = 'toy'")
+    add_dashboard(grafana, "labels", "SELECT x FROM labels", "grafana-postgresql-datasource")
+    add_dashboard(grafana, "shop", "SELECT * FROM shop.predictions")
     add_dashboard(grafana, "weather", "SELECT temperature FROM stations")
     add_dashboard(grafana, "barograph-fleet", "SELECT 1 FROM predictions")
     add_rule(grafana, "stock", "SELECT count() FROM predictions WHERE numbers['x'] > 1")

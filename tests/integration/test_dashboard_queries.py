@@ -701,6 +701,8 @@ def test_all_changes_of_a_model(client: Client) -> None:
     by_kind = {row[2]: row for row in rows}
     assert list(by_kind["deploy"][3:]) == ["job abc", "fleet", "ana", "faster"]
     assert {"deploy", "version"} <= set(by_kind)
+    # A change without a model may concern every model.
+    assert by_kind["upgrade"][1] == "any"
     assert {row[1] for row in rows} <= {AWKWARD, "any"}
 
 

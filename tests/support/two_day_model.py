@@ -375,6 +375,7 @@ def _causes(client: Client, model: Watched) -> None:
     change = {"kind": "deploy", "subject": "job", "before": "", "after": "abc", "source": "fleet", "owner": "ana"}
     at_ms = MOVED_S * 1000
     insert_rows(client, "changes", [row("changes", **change, model=model.name, changed_at=at_ms, reason="faster")])
+    insert_rows(client, "changes", [row("changes", **change | {"kind": "upgrade"}, changed_at=at_ms, reason="faster")])
     times = {"onset": MOVED_S, "onset_low": MOVED_S - 60, "onset_high": MOVED_S + 60, "changed_at": at_ms}
     common = {"model": model.name, "field": "x", "signal": "psi", "window": "6h", "window_end": MOVED_S + HOUR_S}
     evidence = {"relation": "own source", "timing": "at onset", "likelihood": "likely", "text": "Likely cause: job."}

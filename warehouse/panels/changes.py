@@ -49,8 +49,7 @@ CHANGES = table(
         source,
         if(owner = '', changed_by, owner) AS owner,
         reason
-    FROM all_changes
-    WHERE ({MODEL} OR model = '') AND $__timeFilter(changed_at)
+    FROM (SELECT * FROM all_changes WHERE ({MODEL} OR model = '') AND $__timeFilter(changed_at))
     ORDER BY time DESC
     LIMIT 300
     """,

@@ -10,6 +10,8 @@ from warehouse.signals.signal import AMPLE, EMPTY, RENEWED, SURE, UNSURE, EventT
 
 HOUR_S = 3600
 LAG_REACH_S = 7 * 86_400
+PSI = "psi"
+"""Signal of the verdicts on distributions in the table of causes."""
 CAUSE_REACH_S = 7 * 86_400
 """Age up to which the cause of a verdict is shown: an alert may fire for days."""
 ALONE_EVENTS = 500
@@ -97,12 +99,12 @@ def psi(
         return Facts(select, pane.stale_s(window.hop_s), window.name, has_reason=True)
 
     if long.name == short.name:
-        return Signal("field", tuple(fields), threshold, facts(short), causes=_causes(model, ("psi",)))
+        return Signal("field", tuple(fields), threshold, facts(short), causes=_causes(model, (PSI,)))
     return Signal(
         *("field", tuple(fields), threshold, facts(short), facts(long)),
         fast=tuple(map(facts, fast)),
         fast_threshold=fast_threshold,
-        causes=_causes(model, ("psi",)),
+        causes=_causes(model, (PSI,)),
     )
 
 
@@ -143,14 +145,22 @@ def rate(
 
 
 def _causes(model: str, kinds: Sequence[str]) -> str:
-    """Return the query for the cause of the newest major verdict of each field.
+    """Return the query for the cause of the newest verdict of each field that became major and still is.
 
     The guard writes causes up to a minute after the verdict, so the first message may lack them.
     """
+    is_psi = tuple(kinds) == (PSI,)
+    recent = f"model = {literal(model)} AND window_end > now() - {CAUSE_REACH_S}"
+    ended = (
+        f"SELECT field, {literal(PSI) if is_psi else 'kind'} AS signal, version, window, max(window_end) AS ended_at "
+        f"FROM {'drift' if is_psi else 'rates'} WHERE {recent} AND slice = 'all' AND level IN ('stable', 'minor') "
+        "GROUP BY field, signal, version, window"
+    )
     return (
-        "SELECT field AS key, concat(' ', argMax(text, window_end)) AS cause FROM likely_causes "
-        f"WHERE model = {literal(model)} AND signal IN {literals(kinds)} AND rank = 1 "
-        f"AND window_end > now() - {CAUSE_REACH_S} GROUP BY field"
+        "SELECT field AS key, concat(' ', argMax(text, window_end)) AS cause FROM "
+        f"(SELECT * FROM likely_causes WHERE {recent} AND signal IN {literals(kinds)} AND rank = 1) AS causes "
+        f"LEFT JOIN ({ended}) AS ended USING (field, signal, version, window) "
+        "WHERE ended_at <= window_end GROUP BY field"
     )
 
 

@@ -34,7 +34,7 @@ def test_a_contract_has_the_rules_that_apply_to_it() -> None:
         *(("unseen-rate", "page"), ("unseen-rate", "ticket"), ("range-rate", "page"), ("range-rate", "ticket")),
         *(("output-shift", "ticket"), ("performance", "ticket"), ("cbpe-drop", "ticket"), ("label-stop", "ticket")),
         *(("latency", "page"), ("errors", "page"), ("silence", "page"), ("performance-drop", "page")),
-        *(("completeness", "ticket"), ("pipeline-lag", "page")),
+        *(("completeness", "ticket"), ("pipeline-lag", "page"), ("undeclared-reader", "ticket")),
     }
     assert {name for name, *_ in rules_by_name(NUMBER)} >= {"performance", "label-stop"}
     assert {name for name, *_ in rules_by_name(NUMBER)}.isdisjoint({"output-shift", "latency", "unseen-rate"})

@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS changes
     changed_by String COMMENT 'Who made the change; empty if unknown'
 )
 ENGINE = ReplacingMergeTree
-ORDER BY (changed_at, kind, model, subject, after)
+ORDER BY (changed_at, kind, model, subject, source, after)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Changes of prompts, and changes that were reported with `barograph changes`. Kept forever. The view all_changes adds those of other tables.';
 
