@@ -38,7 +38,7 @@ def test_each_command_has_the_summary_of_its_help_and_examples() -> None:
     closed = "infer load check skew baseline plan apply run dev status demo query distribution simulate backtest"
     later = (
         "doctor dead-letters rebuild compare reference promote shadow detectability drill prompts evaluations codebook "
-        "review eval consumers judges changes"
+        "review eval consumers judges changes lineage"
     )
     assert set(COMMANDS) <= {*closed.split(), *later.split()}
     for name, entry in COMMANDS.items():
