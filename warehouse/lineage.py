@@ -58,7 +58,7 @@ def build_lineage(contract: Contract) -> LineageGraph:
     for name, source in contract.declared_sources.items():
         for field in source.fields:
             sources.setdefault(field, []).append(f"source:{name}")
-    order = {f"source:{name}": place for place, name in enumerate(contract.declared_sources)}
+    order = {f"source:{name}": index for index, name in enumerate(contract.declared_sources)}
     # Fields of one source are neighbours, so that few edges cross.
     inputs = sorted(
         filter(is_input, contract.fields),

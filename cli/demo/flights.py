@@ -128,7 +128,7 @@ def infer_options(table: Path, version: str = VERSION) -> InferOptions:
 
 
 def edit_contract(inferred: Contract, *, arms: bool, shadow: ShadowTest | None = None) -> Contract:
-    """Edit the inferred contract as its owner would: confirm the positive class, set the SLO and a unit, declare lineage.
+    """Edit the inferred contract as its owner would: confirm the positive class, set SLO and unit, declare lineage.
 
     Args:
         inferred: the contract from `infer`.
