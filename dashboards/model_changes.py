@@ -45,5 +45,5 @@ def _lineage() -> AnyPanel:
 
 def row() -> Row:
     """The row, folded."""
-    panels = (PlacedPanel(_causes(), 24, 9), PlacedPanel(_changes(), 24, 9), PlacedPanel(_lineage(), 24, 18))
+    panels = (PlacedPanel(_causes(), 24, 9), PlacedPanel(_changes(), 24, 9), PlacedPanel(_lineage(), 24, 16))
     return Row("Changes", panels, folded=True)

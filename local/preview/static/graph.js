@@ -4,7 +4,7 @@ import { element, nothing } from "./panels.js";
 import { colour, fieldConfig } from "./values.js";
 
 const ARC = "arc__";
-const [ROW, BOX, GAP, LEAST_WIDTH] = [26, 20, 90, 110];
+const [ROW, BOX, GAP, LEAST_WIDTH, CHAR] = [26, 20, 60, 110, 6.5];
 
 function svg(tag, attributes, ...children) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -12,6 +12,9 @@ function svg(tag, attributes, ...children) {
   made.append(...children);
   return made;
 }
+
+// The tooltip of a node has all of a text that is cut.
+const cut = (text, chars) => (text.length <= chars ? text : chars < 2 ? "" : `${text.slice(0, chars - 1)}…`);
 
 export function drawNodeGraph(body, panel, frames) {
   const rows = frames.map(({ columns }) => (columns[0]?.values ?? []).map((_, index) => Object.fromEntries(columns.map(({ name, values }) => [name, values[index]]))));
@@ -45,7 +48,9 @@ function drawNode(node, panel, { x, y }, width) {
   const ring = arc ? { style: `stroke: ${colour(fieldConfig(panel, "number", arc).color.fixedColor)}; stroke-width: 3` } : {};
   const facts = Object.entries(node).filter(([name, value]) => !name.startsWith(ARC) && name !== "id" && value);
   const tooltip = facts.map(([name, value]) => `${name.replace("detail__", "")}: ${value}`).join("\n");
-  const text = svg("text", { x: 7, y: BOX / 2 + 4 }, node.title, svg("tspan", { dx: 6 }, node.subtitle));
+  const chars = Math.floor((width - 20) / CHAR);
+  const rest = [node.mainstat, node.subtitle].filter(Boolean).join(" · ");
+  const text = svg("text", { x: 7, y: BOX / 2 + 4 }, svg("tspan", {}, cut(node.title, chars)), svg("tspan", { dx: 6 }, cut(rest, chars - node.title.length)));
   return svg("svg", { x, y: y - BOX / 2, width, height: BOX, "data-node": node.id },
     svg("title", {}, tooltip), svg("rect", { x: 1.5, y: 1.5, width: width - 3, height: BOX - 3, rx: 4, ...ring }), text);
 }
