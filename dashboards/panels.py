@@ -289,8 +289,8 @@ def node_graph(info: PanelInfo, nodes: PanelQuery, edges: PanelQuery) -> nodegra
     """
     panel = _with_queries(nodegraph.Panel(), info, (nodes, edges))
     for level, hue in STYLE.level_colours.items():
-        fixed = {"mode": "fixed", "fixedColor": hue}
-        panel.override_by_name(f"{ARC}{level}", [models.DynamicConfigValue("color", fixed)])
+        fixed = models.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": hue})
+        panel.override_by_name(f"{ARC}{level}", [fixed, models.DynamicConfigValue("displayName", level)])
     return _plain_text(panel, nodes)
 
 
