@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from datetime import UTC, datetime
 from typing import Any
 from xml.etree import ElementTree
@@ -77,6 +79,13 @@ def test_each_consumer_is_a_job_that_reads_the_topic() -> None:
     assert gates["job"]["facets"]["documentation"]["description"] == "Reads score, x as group gates"
     (read,) = gates["inputs"]
     assert (read["namespace"], read["name"]) == (model["outputs"][0]["namespace"], model["outputs"][0]["name"])
+
+
+def test_a_missing_package_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openlineage.client", None)
+    monkeypatch.delitem(sys.modules, "cli.lineage.events")
+    with pytest.raises(CommandError, match="install the extra `lineage`"):
+        importlib.import_module("cli.lineage.events")
 
 
 def test_what_is_no_url_is_an_error() -> None:
