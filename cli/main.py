@@ -103,6 +103,11 @@ COMMANDS: dict[str, _Command] = {
         "consumers_command",
         "Show who reads topics, tables and dashboards, and who of them no contract declares.",
     ),
+    "lineage": _Command(
+        "cli.lineage.command",
+        "lineage_command",
+        "Show which sources feed the fields of a model, and who consumes what it produces.",
+    ),
     "changes": _Command(
         "cli.changes.command",
         "changes_app",

@@ -42,6 +42,7 @@ EMPTY = {
         "blind_spots": _NOT_COMPUTED,
         "detectable": _NOT_COMPUTED,
         "causes": "No verdict became major in this range, or no guard runs.",
+        "lineage": "No contract of this model was applied here.",
         "changes": "No change is recorded in this range.",
         "arm_performance": "No labels of two arms in this range, or the contract has no arms.",
         "score": "No window was judged in this range, or predictions have neither score nor class.",

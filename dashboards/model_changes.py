@@ -1,4 +1,4 @@
-"""The row Changes of the page Model: what changed, and which change came before a field moved."""
+"""The row Changes of the page Model: what changed, which change came before a field moved, and lineage."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from functools import partial
 
 from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_FIELD
-from dashboards.panels import AnyPanel, PanelInfo, table_panel
-from warehouse.panels import changes
+from dashboards.panels import AnyPanel, PanelInfo, node_graph, table_panel
+from warehouse.panels import changes, lineage
 
 _info = partial(PanelInfo, "model")
 
@@ -33,6 +33,17 @@ def _changes() -> AnyPanel:
     return table_panel(info, changes.CHANGES)
 
 
+def _lineage() -> AnyPanel:
+    info = _info(
+        "lineage",
+        "Lineage",
+        "From the sources of the fields over the model to its consumers, as the contract declares them. The ring of a "
+        "field has the colour of its last verdict in the range, for the selected version, slice and window.",
+    )
+    return node_graph(info, lineage.NODES, lineage.EDGES)
+
+
 def row() -> Row:
     """The row, folded."""
-    return Row("Changes", (PlacedPanel(_causes(), 24, 9), PlacedPanel(_changes(), 24, 9)), folded=True)
+    panels = (PlacedPanel(_causes(), 24, 9), PlacedPanel(_changes(), 24, 9), PlacedPanel(_lineage(), 24, 16))
+    return Row("Changes", panels, folded=True)

@@ -1,4 +1,4 @@
-"""Constructors for the seven panel types that the pages use, in one style.
+"""Constructors for the eight panel types that the pages use, in one style.
 
 Panels contain no transformations and override only the name, colour, unit and links of single series and columns.
 Everything that a page shows is therefore in its queries, and any reader of the JSON can draw it.
@@ -15,6 +15,7 @@ from grafana_foundation_sdk.builders import (
     barchart,
     common,
     heatmap,
+    nodegraph,
     stat,
     statetimeline,
     table,
@@ -35,12 +36,20 @@ from dashboards.query import DATASOURCE, Query
 from dashboards.style import STYLE
 from dashboards.uids import PANELS
 from warehouse.panels import PanelQuery
+from warehouse.panels.lineage import ARC
 from warehouse.panels.query import DAY_S
 
-PANEL_TYPES = ("timeseries", "stat", "table", "state-timeline", "heatmap", "barchart", "text")
+PANEL_TYPES = ("timeseries", "stat", "table", "state-timeline", "heatmap", "barchart", "nodeGraph", "text")
 
 AnyPanel = (
-    timeseries.Panel | stat.Panel | table.Panel | statetimeline.Panel | heatmap.Panel | barchart.Panel | text.Panel
+    timeseries.Panel
+    | stat.Panel
+    | table.Panel
+    | statetimeline.Panel
+    | heatmap.Panel
+    | barchart.Panel
+    | nodegraph.Panel
+    | text.Panel
 )
 PanelT = TypeVar(
     "PanelT",
@@ -50,6 +59,7 @@ PanelT = TypeVar(
     statetimeline.Panel,
     heatmap.Panel,
     barchart.Panel,
+    nodegraph.Panel,
     text.Panel,
 )
 
@@ -272,6 +282,18 @@ def bar_chart(
     return _plain_text(_repeated(panel, repeat), query)
 
 
+def node_graph(info: PanelInfo, nodes: PanelQuery, edges: PanelQuery) -> nodegraph.Panel:
+    """A graph with a ring around each node in the colour of its level.
+
+    Grafana takes the frame with a column `source` as edges. It draws rings from columns with the prefix `arc__`.
+    """
+    panel = _with_queries(nodegraph.Panel(), info, (nodes, edges))
+    for level, hue in STYLE.level_colours.items():
+        fixed = models.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": hue})
+        panel.override_by_name(f"{ARC}{level}", [fixed, models.DynamicConfigValue("displayName", level)])
+    return _plain_text(panel, nodes)
+
+
 def text_panel(info: PanelInfo, markdown: str) -> text.Panel:
     """A text panel with Markdown."""
     return _with_queries(text.Panel(), info, ()).mode(TextMode.MARKDOWN).content(markdown.strip() + "\n")
@@ -389,7 +411,7 @@ def _units(panel: timeseries.Panel | table.Panel, units: Mapping[str, str]) -> N
         panel.override_by_name(name, [models.DynamicConfigValue("unit", unit)])
 
 
-ColumnsPanel = TypeVar("ColumnsPanel", stat.Panel, table.Panel, barchart.Panel)
+ColumnsPanel = TypeVar("ColumnsPanel", stat.Panel, table.Panel, barchart.Panel, nodegraph.Panel)
 
 
 def _plain_text(panel: ColumnsPanel, query: PanelQuery) -> ColumnsPanel:

@@ -76,6 +76,7 @@ PANELS: dict[str, dict[str, int]] = {
         "detectable": 72,
         "causes": 73,
         "changes": 74,
+        "lineage": 75,
     },
     "field": {
         "level": 1,

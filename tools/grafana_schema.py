@@ -17,8 +17,8 @@ from typing import Any
 VERSION = "13.2.3"
 PACKAGES = (f"@grafana/schema@{VERSION}", "ts-json-schema-generator@2.4.0")
 TYPES = "node_modules/@grafana/schema/dist/types/raw"
-PANELS = ("barchart", "heatmap", "stat", "statetimeline", "table", "text", "timeseries")
-WITHOUT_FIELD_CONFIG = ("stat", "text")
+PANELS = ("barchart", "heatmap", "nodegraph", "stat", "statetimeline", "table", "text", "timeseries")
+WITHOUT_FIELD_CONFIG = ("nodegraph", "stat", "text")
 """Panel types without custom field configuration."""
 
 FILE = Path(__file__).parents[1] / "tests" / "golden" / f"grafana-{VERSION}.schema.json"

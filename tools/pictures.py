@@ -20,10 +20,11 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from playwright.sync_api import Browser
 
-from dashboards.uids import DASHBOARDS
+from dashboards.uids import DASHBOARDS, PANELS
 from local.clickhouse import LocalClickHouse
 from tests.support.browser import COMMANDS, PreviewPage, chromium
 from tests.support.incident_models import INCIDENTS
+from tests.support.page_layout import open_rows
 from tests.support.page_scenes import SCENES, firing_alert, panel_selector, served_models, walk
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
@@ -50,7 +51,7 @@ def open_screen(browser: Browser, root: str, width: int, height: int) -> Iterato
 
 
 def capture_demo(browser: Browser, url: str) -> None:
-    """Write the pictures of the README from the dashboards at a URL that the demo printed."""
+    """Write the pictures of the README and of docs/lineage.md from the dashboards at a URL that the demo printed."""
     address = urlsplit(url)
     query = parse_qs(address.query)
     span = urlencode({end: query[end][0] for end in ("from", "to")})
@@ -58,6 +59,15 @@ def capture_demo(browser: Browser, url: str) -> None:
         with open_screen(browser, f"{address.scheme}://{address.netloc}/", WIDTH, height) as screen:
             screen.open(f"/d/{DASHBOARDS[name]}?{span}&{VARIABLES}")
             screen.page.screenshot(path=FOLDER / f"{name}.png")
+    with open_screen(browser, f"{address.scheme}://{address.netloc}/", WIDTH, 1000) as screen:
+        _capture_lineage(screen, span)
+
+
+def _capture_lineage(screen: PreviewPage, span: str) -> None:
+    """Write the picture of docs/lineage.md."""
+    screen.open(f"/d/{DASHBOARDS['model']}?{span}&{VARIABLES}&open={open_rows('model')}")
+    panel = screen.page.locator(f'[data-panel="{PANELS["model"]["lineage"]}"]')
+    panel.screenshot(path=FOLDER / "lineage.png")
 
 
 def capture_report(browser: Browser, page: Path) -> None:

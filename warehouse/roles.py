@@ -76,6 +76,7 @@ _NAMED_BY_GRAFANA = (
     *(
         "latest_distances",
         "latest_drift",
+        "latest_lineage",
         "latest_performance",
         "latest_rates",
         "likely_causes",
@@ -109,7 +110,8 @@ _BELOW_VIEWS = (
         "losses",
         "new_categories",
     ),
-    *("deployments", "performance_state", "producers", "promotions", "scorer_models", "suspected_causes", "violations"),
+    *("deployments", "lineage", "performance_state", "producers", "promotions", "scorer_models", "suspected_causes"),
+    "violations",
 )
 """Tables and views that these views read with the privileges of their caller. Views over raw rows and sketches read
 with the privileges of their definer instead (decision 36)."""
@@ -217,6 +219,7 @@ ROLES: tuple[Role, ...] = (
                 "cost_settings",
                 "deployments",
                 "drills",
+                "lineage",
                 "migrations",
                 "promotions",
             ),

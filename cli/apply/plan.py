@@ -36,6 +36,7 @@ from cli.settings import Settings
 from sketches.baseline.baseline import Baseline
 from warehouse import migrate, queries, retention
 from warehouse.client import Client, WarehouseError, connect
+from warehouse.lineage import store_lineage
 from warehouse.migrate import Migration
 from warehouse.queries import TopicRow
 from warehouse.retention import TtlChange
@@ -166,7 +167,9 @@ def apply_all(
         # `latest_promotions` skips them.
         store_promotions(client, plan.promotions, applied_ms)
         # The same holds for the tables that are made of contracts.
-        store_serving_sections(client, [change.contract for change in plan.contracts], applied_ms)
+        applied = [change.contract for change in plan.contracts]
+        store_serving_sections(client, applied, applied_ms)
+        store_lineage(client, applied, applied_ms)
         _store_contracts(client, plan.contracts, applied_ms)
     try:
         deployed = _call_grafana(apply_grafana, settings, in_force, overwrite=overwrite_grafana)

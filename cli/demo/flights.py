@@ -11,6 +11,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from barograph.contract import Arms, Contract, ShadowTest, Slo, Window
+from barograph.contract.consumers import DeclaredConsumer
+from barograph.contract.upstream import DeclaredSource
 
 from cli.infer import InferOptions, Roles
 
@@ -34,6 +36,22 @@ SCHEDULE = (TIME_OF_DAY, "block_min")
 PLANE = ("age", "seats", "engines", "engine", "manufacturer")
 ROUTE = ("distance", "origin", "dest", "carrier")
 CRITICAL = frozenset({"temp", "dewp", *SCHEDULE, *PLANE, *ROUTE})
+
+SOURCES = {
+    "weather": DeclaredSource(
+        owner="weather-data", system="noaa-stations", code="examples/flights/features.py", window="1h", fields=WEATHER
+    ),
+    "schedule": DeclaredSource(owner="network-planning", system="schedule-database", fields=SCHEDULE),
+    "fleet": DeclaredSource(owner="fleet-data", system="faa-aircraft-registry", fields=PLANE),
+    "routes": DeclaredSource(owner="network-planning", system="schedule-database", fields=ROUTE),
+}
+"""Who computes the fields, as an airline might declare it."""
+CONSUMERS = {
+    "gate-planning": DeclaredConsumer(owner="airport-operations", group="gate-planning", fields=("score", "class")),
+    "crew-rotation": DeclaredConsumer(owner="crew-planning", group="crew-rotation", fields=("score",)),
+    "punctuality-report": DeclaredConsumer(owner="finance", user="punctuality"),
+}
+"""Who reads what the model produces, as an airline might declare it."""
 
 SLO = Slo(latency_ms=250.0, latency_share=0.99)
 """One call scores about a day of flights and takes 10 to 50 ms on an idle machine."""
@@ -110,7 +128,7 @@ def infer_options(table: Path, version: str = VERSION) -> InferOptions:
 
 
 def edit_contract(inferred: Contract, *, arms: bool, shadow: ShadowTest | None = None) -> Contract:
-    """Edit the inferred contract as its owner would: confirm the positive class, and set the SLO and a unit.
+    """Edit the inferred contract as its owner would: confirm the positive class, set SLO and unit, declare lineage.
 
     Args:
         inferred: the contract from `infer`.
@@ -125,6 +143,8 @@ def edit_contract(inferred: Contract, *, arms: bool, shadow: ShadowTest | None =
             for field in inferred.fields
         ),
         label=msgspec.structs.replace(inferred.label, positive=LATE),
+        declared_sources=SOURCES,
+        consumers=CONSUMERS,
         slo=SLO,
         arms=inferred.arms if arms else None,
         shadow=shadow,

@@ -706,6 +706,24 @@ def test_all_changes_of_a_model(client: Client) -> None:
     assert {row[1] for row in rows} <= {AWKWARD, "any"}
 
 
+def test_the_lineage_with_levels(client: Client) -> None:
+    chosen: dict[str, Value] = {"model": AWKWARD, "version": "2", "window": "1d"}
+    nodes = {row[0]: row[1:] for row in ask(client, QUERIES["lineage.nodes"], chosen)}
+    stable, nothing, major = (1, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 1)
+    assert nodes["field:x"] == ("x", "float", "major", *major, "field", "")
+    assert nodes["output:score"] == ("score", "float", "stable", *stable, "output", "")
+    assert nodes["source:fleet"] == ("fleet", "airflow", "", *nothing, "source", "ana")
+    edges = {row[1:] for row in ask(client, QUERIES["lineage.edges"], chosen)}
+    model = f"model:{AWKWARD}"
+    assert {
+        ("source:fleet", "field:x"),
+        ("field:x", model),
+        (model, "output:score"),
+        (model, "consumer:gates"),
+    } <= edges
+    assert {end for edge in edges for end in edge} == set(nodes)
+
+
 def test_the_last_computation_of_what_is_detected(client: Client) -> None:
     chosen: dict[str, Value] = {"model": AWKWARD, "version": "2"}
     sizes = ("", "1 (0.5 sd)", "0.5 (0.25 sd)")

@@ -16,7 +16,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract, Field, LabelSpec, ShadowTest, Slice, Slo, Window
+from barograph.contract.consumers import DeclaredConsumer
 from barograph.contract.file import dump_contract
+from barograph.contract.upstream import DeclaredSource
 from numpy.typing import NDArray
 
 from alerts.guard.detectability_history import store_detectability
@@ -28,6 +30,7 @@ from tests.support.outputs import class_field, numeric_field
 from tests.support.two_day_model import fill_pipeline
 from tests.support.warehouse import row
 from warehouse.client import Client
+from warehouse.lineage import store_lineage
 from warehouse.scoring.rules import ShadowVersions
 from warehouse.shadow.days import shadow_days
 from warehouse.shadow.looks import decide_at, look_days
@@ -107,6 +110,14 @@ def contract_of(model: str) -> Contract:
             Field(name="class", type="category", source="class"),
             Field(name="latency_ms", type="float", source="latency_ms", sketch="req"),
         ),
+        declared_sources={
+            "customers": DeclaredSource(owner="crm", system="crm-database", fields=("age", "country")),
+            "orders": DeclaredSource(owner="shop", system="order-stream", fields=("amount",)),
+        },
+        consumers={
+            "checkout": DeclaredConsumer(owner="shop", group="checkout", fields=("score", "class")),
+            "reporting": DeclaredConsumer(owner="finance", user="reporting"),
+        },
         slices=(Slice(name="country", source="features.country", values=COUNTRIES),),
         label=LabelSpec(type="bool", positive=True),
         slo=Slo(latency_ms=250.0, latency_share=0.98, error_rate=0.01, performance={"auc": 0.7}),
@@ -193,6 +204,7 @@ def fill(client: Client, models: Sequence[str]) -> None:
         _fields(tables, model, known, baseline, n, rng)
         _labels(tables, model, n, rng)
     tables.insert(client)
+    store_lineage(client, [contract_of(model) for model in models], START_S * 1000)
     _shadow(client, models[0])
     _drills(client, models[0])
     _health(client, models[0])

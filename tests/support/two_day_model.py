@@ -14,12 +14,15 @@ from typing import Any
 
 import msgspec
 from barograph.contract import Arms, Contract, LabelSpec, Slice, Slo
+from barograph.contract.consumers import DeclaredConsumer
 from barograph.contract.file import dump_contract
+from barograph.contract.upstream import DeclaredSource
 
 from sketches.baseline.baseline import Baseline, FieldBaseline, dump_baseline
 from tests.support.outputs import output_baseline, output_contract
 from tests.support.warehouse import row
 from warehouse.client import Client
+from warehouse.lineage import store_lineage
 from warehouse.metrics import METRICS as OF_PROCESSORS
 from warehouse.processor_reports import ProcessorReport, insert_reports
 from warehouse.tables import insert_rows
@@ -78,7 +81,12 @@ def watched(kind: str, name: str) -> Watched:
         arms=Arms(shares={"a": 0.5, "b": 0.5}),
         slo=Slo(latency_ms=100.0, latency_share=0.95, error_rate=0.01),
     )
-    contract = msgspec.structs.replace(contract, fields=tuple(f for f in contract.fields if f.name in fields))
+    contract = msgspec.structs.replace(
+        contract,
+        fields=tuple(f for f in contract.fields if f.name in fields),
+        declared_sources={"fleet": DeclaredSource(owner="ana", system="airflow", fields=("x",))},
+        consumers={"gates": DeclaredConsumer(owner="bo", group="gates")},
+    )
     baseline = output_baseline("1", 1)
     retained = tuple(sorted((f for f in baseline.fields if f.name in fields), key=lambda f: fields.index(f.name)))
     return Watched(name, kind, contract, msgspec.structs.replace(baseline, model=name, fields=retained))
@@ -119,6 +127,7 @@ def fill(client: Client, model: Watched) -> None:
 def _catalogue(client: Client, model: Watched) -> None:
     applied = {"model": model.name, "contract_id": model.contract.id, "yaml": dump_contract(model.contract)}
     insert_rows(client, "contracts", [row("contracts", **applied, applied_at=START_S * 1000)])
+    store_lineage(client, [model.contract], START_S * 1000)
     body = dump_baseline(model.baseline).decode()
     for version, effective_s, reason in (("1", 0, ""), ("2", 0, ""), ("2", END_S - 3 * HOUR_S, "retrained")):
         insert_rows(

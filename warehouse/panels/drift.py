@@ -91,7 +91,7 @@ LEVELS = series(
 )
 
 # The latest verdict of each field in the range, in one pass over the table; record_seq selects the revision.
-_LAST = f"""
+LAST_VERDICTS = f"""
     SELECT field, argMax((window_end, level, psi, psi_low, psi_high, q_value, n, top_bin, expected_share, actual_share,
         completeness, reason), (window_end, record_seq)) AS last
     FROM drift
@@ -101,7 +101,7 @@ _LAST = f"""
 
 WORST_LEVEL = table(
     "drift.worst_level",
-    f"SELECT max({level_number('last.2')}) AS level FROM ({_LAST})",
+    f"SELECT max({level_number('last.2')}) AS level FROM ({LAST_VERDICTS})",
     "level",
 )
 
@@ -110,7 +110,7 @@ _CLEAREST = "ORDER BY last.2 = 'insufficient', isNaN(last.3), last.3 DESC, field
 
 WORST_PSI = table(
     "drift.worst_psi",
-    f"SELECT {finite('last.3')} AS psi, field FROM ({_LAST}) {_CLEAREST} LIMIT 1",
+    f"SELECT {finite('last.3')} AS psi, field FROM ({LAST_VERDICTS}) {_CLEAREST} LIMIT 1",
     "psi",
     "field:text",
 )
@@ -120,7 +120,7 @@ COMPARED_FIELDS = 3
 
 # The values of a variable that a panel is repeated by.
 WORST_FIELDS = table(
-    "drift.worst_fields", f"SELECT field FROM ({_LAST}) {_CLEAREST} LIMIT {COMPARED_FIELDS}", "field:text"
+    "drift.worst_fields", f"SELECT field FROM ({LAST_VERDICTS}) {_CLEAREST} LIMIT {COMPARED_FIELDS}", "field:text"
 )
 
 FIELDS = table(
@@ -139,7 +139,7 @@ FIELDS = table(
         last.7 AS events,
         {finite("last.11")} AS completeness,
         last.1 AS "window end"
-    FROM ({_LAST})
+    FROM ({LAST_VERDICTS})
     ORDER BY {level_number("last.2")} DESC, last.3 DESC, field
     LIMIT 500
     """,

@@ -1,6 +1,7 @@
 // One function per panel type that the dashboards use; each draws `frames` into `body`. A type that is not here is an
 // error on the page, so that a dashboard cannot show less here than in Grafana unnoticed.
 
+import { drawNodeGraph } from "./graph.js";
 import { PALETTE, axisFormat, colour, fieldConfig, filled, inkOn, isMissing, readable, time, substituteVariables, valueColour, written } from "./values.js";
 
 const styled = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -24,6 +25,7 @@ export const RENDERERS = {
   "state-timeline": drawStates,
   heatmap: drawHeatmap,
   barchart: drawBars,
+  nodeGraph: drawNodeGraph,
   text: drawText,
 };
 
@@ -448,6 +450,6 @@ function inline(into, text, state) {
 }
 
 // The `noValue` of a table is the text of an empty cell.
-function nothing(body, panel) {
+export function nothing(body, panel) {
   body.append(element("p", panel.fieldConfig?.defaults?.noValue ?? "No data in this range.", { class: "none" }));
 }

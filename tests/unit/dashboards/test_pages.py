@@ -56,7 +56,7 @@ def test_a_stale_or_unknown_file_is_reported_and_fixed(
 def test_a_page_is_of_grafanas_types(page: str) -> None:
     assert faults(PAGES[page], SCHEMA["dashboard"], page) == []
     for panel in panels_of(PAGES[page]):
-        types = SCHEMA["panels"][panel["type"].replace("-", "")]
+        types = SCHEMA["panels"][panel["type"].replace("-", "").lower()]
         where = f"{page}, {panel['title']}"
         assert faults(panel["options"], types["options"], f"{where}, options") == []
         custom = dict(panel["fieldConfig"]["defaults"].get("custom", {}))

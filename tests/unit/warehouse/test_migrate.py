@@ -61,4 +61,4 @@ def test_a_folder_runs_its_files_in_the_order_of_their_names() -> None:
     assert str(initial) == "0001_initial"
     created = [match[1] for s in initial.statements if (match := re.match(r"CREATE \w+ IF NOT EXISTS (\w+)", s))]
     assert created[0] == "contracts"
-    assert created[-1] == "likely_causes"
+    assert created[-1] == "latest_lineage"
