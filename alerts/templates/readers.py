@@ -38,5 +38,5 @@ def reader_rules(factory: RuleFactory) -> Iterator[Rule]:
         has_bounds=False,
         clear=0.5,
         every_s=READERS_EVERY_S,
-        panel=panel_link("model", "changes"),
+        panel=panel_link("model", "lineage"),
     )

@@ -49,7 +49,12 @@ CHANGES = table(
         source,
         if(owner = '', changed_by, owner) AS owner,
         reason
-    FROM (SELECT * FROM all_changes WHERE ({MODEL} OR model = '') AND $__timeFilter(changed_at))
+    FROM
+    (
+        SELECT changed_at, model, kind, subject, before, after, source, owner, changed_by, reason
+        FROM all_changes
+        WHERE ({MODEL} OR model = '') AND $__timeFilter(changed_at)
+    )
     ORDER BY time DESC
     LIMIT 300
     """,
