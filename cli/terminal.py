@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -154,6 +154,12 @@ class Terminal:
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Join the first names, and say how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:

@@ -43,6 +43,16 @@ class Change:
     reason: str
     changed_by: str
 
+    @property
+    def versions(self) -> str:
+        """The values before and after it, as far as they are known."""
+        return " → ".join(filter(None, (self.before, self.after)))
+
+    @property
+    def title(self) -> str:
+        """What changed, with the values."""
+        return " ".join(filter(None, (self.kind, self.subject, self.versions)))
+
 
 @dataclass(frozen=True, slots=True)
 class OnsetInterval:

@@ -319,7 +319,8 @@ ROLES: tuple[Role, ...] = (
     Role(
         "barograph_analyst",
         "people, and commands that read: `status`, `doctor`, `query`, `detectability`, `distribution`, `evaluations`, "
-        "`simulate`, `backtest`, `skew`, `promote`, `report`, `shadow`, `loops`",
+        "`simulate`, `backtest`, `skew`, `promote`, `report`, `shadow`, `loops`, `debt`, `lineage`, "
+        "`changes list` and `changes explain`",
         _ALL,
         readonly=2,
         limits=(

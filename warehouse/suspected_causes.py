@@ -245,7 +245,5 @@ def _cause_text(ranked: Sequence[RankedChange]) -> str:
     if first.likelihood == "unlikely":
         return "No recorded change explains it."
     change = first.change
-    versions = " → ".join(filter(None, (change.before, change.after)))
     owner = f", owner {change.owner}" if change.owner else ""
-    name = " ".join(filter(None, (change.kind, change.subject, versions)))
-    return f"{first.likelihood.capitalize()} cause: {name} at {change.changed_at:%Y-%m-%d %H:%M} UTC{owner}."
+    return f"{first.likelihood.capitalize()} cause: {change.title} at {change.changed_at:%Y-%m-%d %H:%M} UTC{owner}."

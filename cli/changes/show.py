@@ -28,10 +28,9 @@ def print_changes(terminal: Terminal, changes: Sequence[Change]) -> None:
     table = AlignedTable("time (UTC)", "model", "kind", "subject", "from → to", "source", "owner", "reason")
     for each in reversed(changes):
         reason = each.reason if len(each.reason) <= MAX_REASON_CHARS else f"{each.reason[: MAX_REASON_CHARS - 1]}…"
-        versions = " → ".join(filter(None, (each.before, each.after)))
         owner = each.owner or each.changed_by
         table.row(
-            *(utc_minute(each.changed_at), each.model or "any", each.kind, each.subject, versions),
+            *(utc_minute(each.changed_at), each.model or "any", each.kind, each.subject, each.versions),
             *(each.source or "-", owner or "-", reason),
         )
     terminal.table(table)
@@ -58,8 +57,14 @@ def print_causes(terminal: Terminal, explained: Sequence[ExplainedVerdict]) -> N
         table = AlignedTable("", "change", "time (UTC)", "relation", "timing", "likelihood")
         for rank, ranked in enumerate(each.ranked[:MAX_RANKED], start=1):
             change = ranked.change
-            name = " ".join(filter(None, (change.kind, change.subject, change.after)))
-            table.row(str(rank), name, utc_minute(change.changed_at), ranked.relation, ranked.timing, ranked.likelihood)
+            table.row(
+                str(rank),
+                change.title,
+                utc_minute(change.changed_at),
+                ranked.relation,
+                ranked.timing,
+                ranked.likelihood,
+            )
         if each.ranked:
             terminal.table(table)
         terminal.line()

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from barograph.contract import Contract
 
-from cli.consumers.readers import Reader, listed
-from cli.terminal import plural
+from cli.consumers.readers import Reader
+from cli.terminal import listed, plural
 from warehouse.client import Client
 
 MAX_CALLERS = 1_000

@@ -8,7 +8,8 @@ from typing import Any, get_args
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from cli.consumers.readers import Reader, listed
+from cli.consumers.readers import Reader
+from cli.terminal import listed
 from streams.broker.acl import KafkaRole, required_acls
 from streams.broker.client import TIMEOUT_S, Admin
 from streams.settings import ProcessorSettings

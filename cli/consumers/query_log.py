@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from cli.consumers.readers import Reader, listed
+from cli.consumers.readers import Reader
+from cli.terminal import listed
 from warehouse.client import Client
 from warehouse.errors import WarehouseError
 from warehouse.roles import PREFIX

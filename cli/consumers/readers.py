@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from barograph.contract import Contract
 
-MAX_LISTED = 5
 ReaderKind = Literal["group", "user", "dashboard", "rule", "caller"]
 
 
@@ -77,9 +76,3 @@ def compare_readers(
     known = {(each.kind, each.reader) for each in declared}
     undeclared = tuple(reader for key, reader in sorted(by_key.items()) if key not in known)
     return ConsumerReport(declared, undeclared, tuple(notes))
-
-
-def listed(names: Sequence[str]) -> str:
-    """Join the first names, and say how many more there are."""
-    more = len(names) - MAX_LISTED
-    return ", ".join(names[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")

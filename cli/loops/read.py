@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -120,7 +121,10 @@ def _output(option: str | None, frequent_class: str) -> tuple[str, float | str]:
     if option.startswith("class=") and option != "class=":
         return "class=", option.removeprefix("class=")
     try:
-        return ("score", "") if option == "score" else ("score>=", float(option.removeprefix("score>=")))
+        threshold = 0.0 if option == "score" else float(option.removeprefix("score>="))
+        if not math.isfinite(threshold):
+            raise ValueError
+        return ("score", "") if option == "score" else ("score>=", threshold)
     except ValueError:
         raise CommandError(f"--output {option}: write class=NAME, score>=NUMBER or score.") from None
 

@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from barograph.contract import Slo
 
 from cli.report.weekly_report import Answer, WeekFacts, WeeklyReport
-from cli.terminal import percentage, plural, ratio
-
-MAX_NAMES = 4
-"""Names that a sentence lists; of more it says how many."""
+from cli.terminal import listed, percentage, plural, ratio
 
 
 def assess(report: WeeklyReport, slo: Slo) -> tuple[Answer, str, tuple[str, ...]]:
@@ -31,12 +28,6 @@ def assess(report: WeeklyReport, slo: Slo) -> tuple[Answer, str, tuple[str, ...]
         "This week was healthy: every event counts, nothing is major, no alert rule fired.",
         limits,
     )
-
-
-def listed(names: list[str]) -> str:
-    """List some names, and say how many more there are."""
-    rest = len(names) - MAX_NAMES
-    return ", ".join(names[:MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _problems(facts: WeekFacts, slo: Slo) -> Iterator[str]:

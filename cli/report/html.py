@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from cli.compare.charts import ChartLine, ChartPoint, metric_chart
 from cli.compare.page import html_fragment, html_page, html_table, html_text
-from cli.report.sections import LEVEL, ReportSection, local_minute, report_sections
+from cli.report.sections import LEVEL, ReportSection, local_minute, report_head, report_sections
 from cli.report.weekly_report import DayVolume, MetricWindow, WeeklyReport
 
 CHARTED_METRICS = ("accuracy", "auc", "mae")
@@ -19,12 +19,10 @@ _BAR, _GAP, _HEIGHT = 64, 14, 120
 def render_html(report: WeeklyReport) -> str:
     """Render the whole page."""
     title = f"{report.model}, week {report.week.name}"
-    owners = ", ".join(filter(None, (report.team, *report.owners))) or "no owner in the contract"
-    days = f"{local_minute(report, report.week.start)} to {local_minute(report, report.week.end)} ({report.week.zone})"
     badge = f'<span class="badge b-{_LEVELS[report.answer]}">{report.answer}</span>'
     header = (
-        f'<header><h1>{html_text(title)}</h1><p class="faint">{html_text(owners)}. {html_text(days)}. Contract '
-        f'{html_text(report.contract_id)}.</p><p class="worst">{badge} {html_text(report.sentence)}</p></header>'
+        f'<header><h1>{html_text(title)}</h1><p class="faint">{html_text(report_head(report))}</p>'
+        f'<p class="worst">{badge} {html_text(report.sentence)}</p></header>'
     )
     sections = "".join(_section(report, each) for each in report_sections(report))
     return html_page(title, html_fragment(header + sections + _queries(report)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from cli.report.sections import ReportSection, local_minute, report_sections
+from cli.report.sections import ReportSection, report_head, report_sections
 from cli.report.weekly_report import WeeklyReport
 from cli.terminal import visible
 
@@ -23,11 +23,9 @@ def markdown_text(text: str) -> str:
 
 def render_markdown(report: WeeklyReport) -> str:
     """Render the whole report."""
-    owners = ", ".join(filter(None, (report.team, *report.owners))) or "no owner in the contract"
-    days = f"{local_minute(report, report.week.start)} to {local_minute(report, report.week.end)} ({report.week.zone})"
     head = [
         f"# {markdown_text(f'{report.model}, week {report.week.name}')}",
-        markdown_text(f"{owners}. {days}. Contract {report.contract_id}."),
+        markdown_text(report_head(report)),
         f"**{report.answer}**: {markdown_text(report.sentence)}",
     ]
     return "\n\n".join([*head, *(_section(each) for each in report_sections(report))]) + "\n"

@@ -11,10 +11,8 @@ from zoneinfo import ZoneInfo
 from alerts.rule import Severity
 from cli.compare.report import SEVERITY
 from cli.compare.show import HEADLINE_METRICS, interval, number
-from cli.report.assessment import listed
 from cli.report.weekly_report import FieldWeek, MetricWindow, WeekFacts, WeeklyReport
-from cli.terminal import percentage, plural, ratio
-from warehouse.change_ranking import Change
+from cli.terminal import listed, percentage, plural, ratio
 
 MAX_FIELDS = 15
 """Verdicts that a table lists, the worst first."""
@@ -53,6 +51,13 @@ def report_sections(report: WeeklyReport) -> list[ReportSection]:
 def local_minute(report: WeeklyReport, at: datetime) -> str:
     """Write a time to the minute, in the time zone of the model."""
     return f"{at.astimezone(ZoneInfo(report.week.zone)):%a %Y-%m-%d %H:%M}"
+
+
+def report_head(report: WeeklyReport) -> str:
+    """Say whose model it is, and which days and contract the report is about."""
+    owners = ", ".join(filter(None, (report.team, *report.owners))) or "no owner in the contract"
+    days = f"{local_minute(report, report.week.start)} to {local_minute(report, report.week.end)}"
+    return f"{owners}. {days} ({report.week.zone}). Contract {report.contract_id}."
 
 
 def _rate(part: int, whole: int) -> str:
@@ -212,14 +217,10 @@ def _incidents(report: WeeklyReport) -> ReportSection:
     rows = [
         (each.severity, ("before " if each.is_older else "") + local_minute(report, each.opened_at),
          "open at the end of the week" if each.closed_at is None else local_minute(report, each.closed_at), each.title,
-         "; ".join(map(_action, each.actions)) or "no action recorded")
+         "; ".join(change.title for change in each.actions) or "no action recorded")
         for each in sorted(incidents, key=lambda each: SEVERITIES.index(each.severity))
     ]  # fmt: skip
     return ReportSection(title, lines, ("severity", "opened", "closed", "incident", "action"), rows)
-
-
-def _action(change: Change) -> str:
-    return " ".join(dict.fromkeys(filter(None, (change.kind, change.subject, change.after))))
 
 
 def _slices(report: WeeklyReport) -> ReportSection:
@@ -232,7 +233,7 @@ def _slices(report: WeeklyReport) -> ReportSection:
 def _changes(report: WeeklyReport) -> ReportSection:
     rows = [
         (local_minute(report, each.changed_at), each.kind, each.model or "any", each.subject,
-         " → ".join(filter(None, (each.before, each.after))), each.source, each.owner or each.changed_by, each.reason)
+         each.versions, each.source, each.owner or each.changed_by, each.reason)
         for each in report.facts.changes
     ]  # fmt: skip
     lines = () if rows else ("No change was recorded in the week.",)
