@@ -64,7 +64,7 @@ def impact_notes(settings: Settings, client: Client, removed: list[RemovedField]
         else:
             observed |= {("user", user): f" ({plural(n, 'query', 'queries')})" for user, n in users.items()}
         readers = list(_describe(each, observed))
-        text = "has no reader that is declared or was observed" + (" as far as is known" if unknown else "")
+        text = "has no declared reader, and not all others are known" if unknown else "has no reader"
         text = f"is read by {', '.join(readers)}" if readers else text
         yield f"field {each.name} of {each.contract.model} is removed: it {text}."
     if unknown:

@@ -204,7 +204,7 @@ def test_a_contract_that_fits_only_the_new_baseline_is_applied_with_a_note(setti
     assert (len(plan.contracts), len(plan.baselines)) == (1, 1)
     note, impact, _ = plan.notes
     assert "until its new baseline takes effect, the previous one does not fit the contract (field colour:" in note
-    assert impact == "field colour of toy is removed: it has no reader that is declared or was observed."
+    assert impact == "field colour of toy is removed: it has no declared reader, and not all others are known."
     assert apply(settings, shorter, fitting).is_empty
 
 
