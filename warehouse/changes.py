@@ -87,6 +87,20 @@ def add_changes(client: Client, changes: Iterable[Change]) -> None:
     insert_records(client, "changes", list(changes))
 
 
+def undeclared_sources(client: Client, changes: Iterable[Change]) -> list[str]:
+    """Return the sources of changes that no contract in force declares, so that no field is related to them."""
+    named = {each.source for each in changes if each.source}
+    declared = {
+        title for (title,) in client.rows("SELECT DISTINCT title FROM latest_lineage WHERE startsWith(node, 'source:')")
+    }
+    return sorted(named - declared)
+
+
+def undeclared_note(source: str) -> str:
+    """Say that no contract declares the source of a change that was stored."""
+    return f"No contract declares the source {source}, so the change is related to no field: see `sources`."
+
+
 def read_changes(client: Client, model: str | None, start: datetime, end: datetime) -> list[Change]:
     """Read all changes in [start, end), in order of time.
 

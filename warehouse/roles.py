@@ -248,7 +248,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         "barograph_changes",
         "`barograph changes add` and `barograph changes serve`: store reported changes",
-        (),
+        ("latest_lineage", "lineage"),
         ("changes",),
     ),
     Role(

@@ -50,7 +50,7 @@ def add_command(
     from cli.settings import load_settings
     from cli.terminal import Terminal, utc_minute
     from cli.times import parse_moment
-    from warehouse.changes import ChangeError, add_changes, reported_change
+    from warehouse.changes import ChangeError, add_changes, reported_change, undeclared_note, undeclared_sources
     from warehouse.client import connect
 
     texts = {"kind": kind, "subject": subject, "model": model, "source": source, "before": before, "after": after}
@@ -62,8 +62,10 @@ def add_command(
         raise CommandError(f"The change is not stored: {error}.") from error
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
+        undeclared = undeclared_sources(client, [change])
         add_changes(client, [change])
     Terminal().line(f"Stored: {kind} {subject} at {utc_minute(change.changed_at)}.")
+    Terminal().changes(f"! {undeclared_note(each)}" for each in undeclared)
 
 
 def list_command(

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from local.loopback_page import InvalidRequest, LoopbackServer, read_json
 from warehouse.change_ranking import Change
-from warehouse.changes import ChangeError, add_changes, reported_change
+from warehouse.changes import ChangeError, add_changes, reported_change, undeclared_note, undeclared_sources
 from warehouse.client import Address, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 
@@ -55,12 +55,14 @@ class ChangesHook(LoopbackServer):
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token.encode()):
             raise InvalidRequest(f"Send the header Authorization: Bearer, with the token of {TOKEN_VARIABLE}.", 401)
         changes = _read_changes(await read_json(request), self._now())
-        await run_in_threadpool(self._store, changes)
-        return JSONResponse({"stored": len(changes)}, 201)
+        notes = await run_in_threadpool(self._store, changes)
+        return JSONResponse({"stored": len(changes), "notes": notes}, 201)
 
-    def _store(self, changes: list[Change]) -> None:
+    def _store(self, changes: list[Change]) -> list[str]:
         with connect(self._address, timeout_s=_TIMEOUT_S) as client:
+            notes = [undeclared_note(source) for source in undeclared_sources(client, changes)]
             add_changes(client, changes)
+        return notes
 
 
 def _read_changes(values: Any, now: datetime) -> list[Change]:

@@ -23,7 +23,7 @@ from dashboards.macros import TimeRange, expand_backend
 from local.clickhouse import LocalClickHouse
 from tests.support.pipeline import simple_contract, wait_for
 from tests.support.warehouse import row
-from warehouse.changes import read_changes
+from warehouse.changes import read_changes, undeclared_note
 from warehouse.client import Client, connect
 from warehouse.suspected_causes import explain_verdicts, store_causes
 from warehouse.tables import insert_rows
@@ -126,7 +126,11 @@ def test_a_change_that_is_reported_later_replaces_the_earlier_computation(
     assert text.endswith("No change is recorded before it.")
     with ChangesHook(engine.address(client.database), TOKEN) as hook:
         change = {"kind": "deploy", "subject": "job", "source": "fleet", "changed_at": MOVED.isoformat()}
-        assert post(hook, [change, change])[0] == 201
+        code, answer = post(hook, [change, change])
+        assert (code, answer["stored"]) == (201, 2)
+        assert answer["notes"] == [undeclared_note("fleet")]
+        insert_rows(client, "lineage", [row("lineage", model="toy", node="source:fleet", kind="source", title="fleet")])
+        assert post(hook, change)[1]["notes"] == []
     clock[0] += CHECK_S
 
     def follow() -> bool:
