@@ -133,7 +133,7 @@ def explain_verdicts(
     if not verdicts:
         return []
     onsets = {} if onsets is None else onsets
-    first = min(each.window_start - (each.window_end - each.window_start) for each in verdicts) - LOOKBACK
+    first = min(map(_range_start, verdicts)) - LOOKBACK
     changes = read_changes(client, contract.model, first, max(each.window_end for each in verdicts))
     explained = []
     for verdict in verdicts:
@@ -162,10 +162,10 @@ def read_onset(client: Client, model: str, verdict: MajorVerdict) -> OnsetInterv
     of_field = "" if table == "all_volume" else "AND field = {field:String} "
     rows = client.rows(
         f"SELECT toUnixTimestamp(toStartOfInterval(pane_start, toIntervalSecond({{step:UInt32}}))) AS step_start, "  # noqa: S608 - names of this file
-        f"sumForEach(arrayMap(count -> toInt64(count), {cells})), any(pane_s) FROM {table} "
+        f"sumForEach(arrayMap(count -> toInt64(count), {cells})) AS sums, any(pane_s) FROM {table} "
         "WHERE model = {model:String} AND version = {version:String} AND baseline_id = {baseline:String} "
         f"AND slice = 'all' {of_field}AND pane_start >= {{start:DateTime}} AND pane_start < {{end:DateTime}} "
-        "GROUP BY step_start HAVING sum(n) > 0 ORDER BY step_start",
+        "GROUP BY step_start HAVING arraySum(sums) > 0 ORDER BY step_start",
         {
             **{"model": model, "version": verdict.version, "baseline": verdict.baseline_id, "field": verdict.field},
             **{"start": start, "end": verdict.window_end, "step": step_s},

@@ -244,6 +244,26 @@ def test_an_onset_after_hours_without_traffic_begins_with_the_last_pane_before_t
     assert (explained.onset.low, explained.onset.at) == (MOVED - 4 * HOUR, MOVED)
 
 
+def test_a_field_that_is_wholly_invalid_has_an_onset(client: Client) -> None:
+    # Invalid values are not in n, so these panes have an n of 0.
+    common = {"model": "toy", "version": "1", "baseline_id": "b", "slice": "all", "field": "x"}
+    rates, panes = [], []
+    for hour in range(24):
+        start = END - (24 - hour) * HOUR
+        is_invalid = start >= MOVED
+        values = {"invalid": 100} if is_invalid else {"n": 100, "counts": [80, 20, 0]}
+        panes.append(row("panes", **common, **values, pane_start=start, pane_s=3600, sealed=True))
+        times = {"window_start": start - 2 * HOUR, "window_end": start + HOUR, "record_seq": hour + 1, "phi": 1.0}
+        level = "major" if is_invalid else "stable"
+        rates.append(row("rates", **common, **times, kind="invalid", window="3h", n=300, level=level))
+    insert_rows(client, "panes", panes)
+    insert_rows(client, "rates", rates)
+    (explained,) = explain_verdicts(client, contract(), MOVED - HOUR, END)
+    assert (explained.verdict.signal, explained.verdict.window_end) == ("invalid", MOVED + HOUR)
+    assert explained.onset is not None
+    assert (explained.onset.low, explained.onset.at) == (MOVED - HOUR, MOVED)
+
+
 def test_a_cause_ends_with_the_major_level(client: Client) -> None:
     write_move(client)
     store_causes(client, explain_verdicts(client, contract(), MOVED - HOUR, END), END)
