@@ -8,6 +8,7 @@ from typing import Any
 
 from warehouse.change_ranking import Change
 from warehouse.client import Client
+from warehouse.drill_models import NO_DRILLS
 from warehouse.queries import rows_of
 from warehouse.tables import insert_records
 
@@ -87,18 +88,16 @@ def add_changes(client: Client, changes: Iterable[Change]) -> None:
     insert_records(client, "changes", list(changes))
 
 
-def undeclared_sources(client: Client, changes: Iterable[Change]) -> list[str]:
-    """Return the sources of changes that no contract in force declares, so that no field is related to them."""
+def source_notes(client: Client, changes: Iterable[Change]) -> list[str]:
+    """Say which sources of changes no contract in force declares, so that no field is related to them."""
     named = {each.source for each in changes if each.source}
-    declared = {
-        title for (title,) in client.rows("SELECT DISTINCT title FROM latest_lineage WHERE startsWith(node, 'source:')")
-    }
-    return sorted(named - declared)
-
-
-def undeclared_note(source: str) -> str:
-    """Say that no contract declares the source of a change that was stored."""
-    return f"No contract declares the source {source}, so the change is related to no field: see `sources`."
+    if not named:
+        return []
+    rows = client.rows("SELECT DISTINCT title FROM latest_lineage WHERE startsWith(node, 'source:')")
+    return [
+        f"No contract declares the source {source}, so the change is related to no field: see `sources`."
+        for source in sorted(named - {title for (title,) in rows})
+    ]
 
 
 def read_changes(client: Client, model: str | None, start: datetime, end: datetime) -> list[Change]:
@@ -106,15 +105,15 @@ def read_changes(client: Client, model: str | None, start: datetime, end: dateti
 
     Args:
         client: the connection.
-        model: changes of this model, and those that may concern every model; None: all.
+        model: changes of this model, and those that may concern every model; None: all but those of drills.
         start: start of the range.
         end: its end, exclusive.
     """
-    of_model = "model IN ('', {model:String}) AND " if model is not None else ""
+    of_model = NO_DRILLS if model is None else "model IN ('', {model:String})"
     return rows_of(
         client,
         Change,
-        f"FROM all_changes WHERE {of_model}changed_at >= {{start:DateTime64(3)}} "
+        f"FROM all_changes WHERE {of_model} AND changed_at >= {{start:DateTime64(3)}} "
         "AND changed_at < {end:DateTime64(3)} ORDER BY changed_at, kind, model, subject, after",
         {"model": model or "", "start": start, "end": end},
     )

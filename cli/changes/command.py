@@ -50,7 +50,7 @@ def add_command(
     from cli.settings import load_settings
     from cli.terminal import Terminal, utc_minute
     from cli.times import parse_moment
-    from warehouse.changes import ChangeError, add_changes, reported_change, undeclared_note, undeclared_sources
+    from warehouse.changes import ChangeError, add_changes, reported_change, source_notes
     from warehouse.client import connect
 
     texts = {"kind": kind, "subject": subject, "model": model, "source": source, "before": before, "after": after}
@@ -62,10 +62,10 @@ def add_command(
         raise CommandError(f"The change is not stored: {error}.") from error
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
-        undeclared = undeclared_sources(client, [change])
+        notes = source_notes(client, [change])
         add_changes(client, [change])
     Terminal().line(f"Stored: {kind} {subject} at {utc_minute(change.changed_at)}.")
-    Terminal().changes(f"! {undeclared_note(each)}" for each in undeclared)
+    Terminal().changes(f"! {note}" for note in notes)
 
 
 def list_command(
@@ -154,18 +154,14 @@ def serve_command(
     from cli.settings import load_settings
     from cli.signal_wait import wait_for_signal
     from cli.terminal import Terminal
-    from local.child_process import LocalStackError
 
     token = os.environ.get(TOKEN_VARIABLE, "")
     if not token:
         raise CommandError(f"{TOKEN_VARIABLE} is not set: set it to a secret that deployment jobs send.")
     settings = load_settings(config, needs=("clickhouse",))
-    try:
-        with wait_for_signal() as wait, ChangesHook(settings.warehouse, token, port) as hook:
-            Terminal().line(f"POST {hook.url}changes stores changes (Ctrl-C stops)")
-            wait()
-    except LocalStackError as error:
-        raise CommandError(str(error)) from error
+    with wait_for_signal() as wait, ChangesHook(settings.warehouse, token, port) as hook:
+        Terminal().line(f"POST {hook.url}changes stores changes (Ctrl-C stops)")
+        wait()
 
 
 changes_app.command("add", help=help_text(add_command))(add_command)

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from local.loopback_page import InvalidRequest, LoopbackServer, read_json
 from warehouse.change_ranking import Change
-from warehouse.changes import ChangeError, add_changes, reported_change, undeclared_note, undeclared_sources
+from warehouse.changes import ChangeError, add_changes, reported_change, source_notes
 from warehouse.client import Address, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 
@@ -23,7 +23,7 @@ TOKEN_VARIABLE = "BAROGRAPH_CHANGES_TOKEN"  # noqa: S105 - a name, no secret
 MAX_CHANGES = 100
 """Changes of one request."""
 _TIMEOUT_S = 20
-_STATUS: dict[type[Exception], int] = {ChangeError: 400, WarehouseBusy: 503, WarehouseError: 502}
+_STATUS: dict[type[Exception], int] = {WarehouseBusy: 503, WarehouseError: 502}
 
 
 class ChangesHook(LoopbackServer):
@@ -60,7 +60,7 @@ class ChangesHook(LoopbackServer):
 
     def _store(self, changes: list[Change]) -> list[str]:
         with connect(self._address, timeout_s=_TIMEOUT_S) as client:
-            notes = [undeclared_note(source) for source in undeclared_sources(client, changes)]
+            notes = source_notes(client, changes)
             add_changes(client, changes)
         return notes
 

@@ -23,7 +23,7 @@ from dashboards.macros import TimeRange, expand_backend
 from local.clickhouse import LocalClickHouse
 from tests.support.pipeline import simple_contract, wait_for
 from tests.support.warehouse import row
-from warehouse.changes import read_changes, undeclared_note
+from warehouse.changes import read_changes
 from warehouse.client import Client, connect
 from warehouse.suspected_causes import explain_verdicts, store_causes
 from warehouse.tables import insert_rows
@@ -128,7 +128,8 @@ def test_a_change_that_is_reported_later_replaces_the_earlier_computation(
         change = {"kind": "deploy", "subject": "job", "source": "fleet", "changed_at": MOVED.isoformat()}
         code, answer = post(hook, [change, change])
         assert (code, answer["stored"]) == (201, 2)
-        assert answer["notes"] == [undeclared_note("fleet")]
+        (note,) = answer["notes"]
+        assert note.startswith("No contract declares the source fleet")
         insert_rows(client, "lineage", [row("lineage", model="toy", node="source:fleet", kind="source", title="fleet")])
         assert post(hook, change)[1]["notes"] == []
     clock[0] += CHECK_S
@@ -278,6 +279,14 @@ def test_a_cause_ends_with_the_major_level(client: Client) -> None:
     times = {"window_start": END - 3 * HOUR, "window_end": END, "judged_at": END, "record_seq": 1000}
     insert_rows(client, "drift", [row("drift", **verdict, **times, level="stable", psi=0.01, n=300)])
     assert not has_cause()
+
+
+def test_changes_of_drills_are_left_out(client: Client) -> None:
+    rows = [
+        row("changes", kind="deploy", subject="job", model=model, changed_at=END) for model in ("toy", "drill.toy.1")
+    ]
+    insert_rows(client, "changes", rows)
+    assert [each.model for each in read_changes(client, None, MOVED, END + HOUR)] == ["toy"]
 
 
 def test_a_lasting_major_level_is_explained_once(client: Client) -> None:
