@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from barograph.contract import Contract
 
 from cli.apply.grafana import connect as connect_grafana
-from cli.consumers.grafana_readers import GrafanaReader, read_dashboards, read_rules
-from cli.consumers.query_log import QueryLogMissing, table_names, users_of_field
+from cli.consumers.grafana_readers import GrafanaReader, read_grafana
+from cli.consumers.query_log import QueryLogMissing, users_of_field
 from cli.settings import Settings
 from cli.terminal import plural
 from warehouse.client import Client
@@ -46,13 +46,10 @@ def impact_notes(settings: Settings, client: Client, removed: list[RemovedField]
     in_grafana: list[GrafanaReader] = []
     if settings.grafana is not None:
         with connect_grafana(settings.grafana) as grafana:
-            tables = table_names(client)
-            in_grafana = [
-                *read_dashboards(grafana, client.database, tables),
-                *read_rules(grafana, client.database, tables),
-            ]
-    no_grafana = "" if settings.grafana else "No Grafana is set, so dashboards and rules that read fields are unknown."
-    unknown = no_grafana
+            in_grafana = list(read_grafana(grafana, client))
+    unknown: list[str] = []
+    if settings.grafana is None:
+        unknown.append("No Grafana is set, so dashboards and rules that read fields are unknown.")
     for each in removed:
         observed: dict[tuple[str, str], str] = {
             (reader.kind, reader.uid): "" for reader in in_grafana if reader.names(each.name)
@@ -60,15 +57,18 @@ def impact_notes(settings: Settings, client: Client, removed: list[RemovedField]
         try:
             users = users_of_field(client, each.name, since)
         except QueryLogMissing as error:
-            unknown = " ".join(filter(None, (no_grafana, str(error))))
+            if str(error) not in unknown:
+                unknown.append(str(error))
         else:
             observed |= {("user", user): f" ({plural(n, 'query', 'queries')})" for user, n in users.items()}
         readers = list(_describe(each, observed))
-        text = "has no declared reader, and not all others are known" if unknown else "has no reader"
-        text = f"is read by {', '.join(readers)}" if readers else text
+        if readers:
+            text = f"is read by {', '.join(readers)}"
+        else:
+            text = "has no declared reader, and not all others are known" if unknown else "has no reader"
         yield f"field {each.name} of {each.contract.model} is removed: it {text}."
     if unknown:
-        yield unknown
+        yield " ".join(unknown)
 
 
 def _describe(removed: RemovedField, observed: Mapping[tuple[str, str], str]) -> Iterator[str]:

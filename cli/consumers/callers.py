@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import chain
+from typing import Any
 
 from barograph.contract import Contract
 
@@ -18,7 +20,7 @@ SELECT
     min(at),
     max(at),
     count(),
-    arraySort(groupUniqArray(20)(toString(producer))) AS producers
+    groupUniqArray(20)(toString(producer)) AS producers
 FROM predictions FINAL
 WHERE model = {model:String} AND at >= {since:DateTime64(3)}
 GROUP BY caller
@@ -38,7 +40,7 @@ def read_callers(client: Client, contracts: Iterable[Contract], since: datetime)
     Returns:
         The callers, and a note on each model whose callers are known only in part.
     """
-    readers: dict[str, Reader] = {}
+    rows_of_callers: dict[str, list[tuple[Any, ...]]] = {}
     notes = []
     for contract in contracts:
         if not contract.caller:
@@ -46,25 +48,27 @@ def read_callers(client: Client, contracts: Iterable[Contract], since: datetime)
         parameters = {"member": contract.caller.partition(".")[2], "model": contract.model, "since": since}
         rows = client.rows(_CALLERS, parameters | {"limit": MAX_CALLERS})
         for caller, first, last, n, producers in rows:
-            if not caller:
+            if caller:
+                rows_of_callers.setdefault(caller, []).append((contract.model, first, last, n, producers))
+            else:
                 names = "names" if n == 1 else "name"
                 notes.append(f"{plural(n, 'prediction')} of {contract.model} {names} no caller in {contract.caller}.")
-                continue
-            known = readers.get(caller)
-            reads = (*(() if known is None else known.reads), contract.model)
-            readers[caller] = Reader(
-                "caller",
-                caller,
-                reads,
-                first=first if known is None or known.first is None else min(first, known.first),
-                last=last if known is None or known.last is None else max(last, known.last),
-                volume=n + (0 if known is None else known.volume),
-                origin=listed([each for each in producers if each]) or "unknown producer",
-            )
         if len(rows) == MAX_CALLERS:
             notes.append(f"{contract.model} has more than {MAX_CALLERS:,} callers; those with most predictions count.")
         if contract.raw_share < 1:
             notes.append(
                 f"Only {contract.raw_share:.0%} of the predictions of {contract.model} are stored with callers."
             )
-    return list(readers.values()), notes
+    return [_reader(caller, rows) for caller, rows in rows_of_callers.items()], notes
+
+
+def _reader(caller: str, rows: Iterable[tuple[Any, ...]]) -> Reader:
+    models, first, last, counts, producers = zip(*rows, strict=True)
+    origins = sorted(set(chain.from_iterable(producers)) - {""})
+    return Reader(
+        *("caller", caller, models),
+        first=min(first),
+        last=max(last),
+        volume=sum(counts),
+        origin=listed(origins) or "unknown producer",
+    )

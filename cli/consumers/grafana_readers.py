@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from dashboards.uids import DASHBOARDS
+from warehouse.client import Client
 
 if TYPE_CHECKING:
     # `cli.apply` imports this module.
@@ -22,11 +24,16 @@ OWN_PAGES = frozenset(DASHBOARDS.values())
 """Uids of Barograph's pages."""
 
 
+GrafanaKind = Literal["dashboard", "rule"]
+_GrafanaObject = tuple[GrafanaKind, str, str, Any]
+"""Kind, uid, title and content."""
+
+
 @dataclass(frozen=True, slots=True)
 class GrafanaReader:
     """A dashboard or alert rule whose SQL reads the tables."""
 
-    kind: Literal["dashboard", "rule"]
+    kind: GrafanaKind
     uid: str
     title: str
     tables: tuple[str, ...]
@@ -38,49 +45,48 @@ class GrafanaReader:
         return any(f"'{field}'" in text for text in self.texts)
 
 
-def read_dashboards(grafana: Grafana, database: str, tables: Iterable[str]) -> Iterator[GrafanaReader]:
-    """Read the dashboards, other than Barograph's own pages, whose SQL selects from the tables.
+def read_grafana(grafana: Grafana, client: Client) -> Iterator[GrafanaReader]:
+    """Read the dashboards and alert rules, except Barograph's own, whose SQL selects from its tables and views.
 
     Args:
         grafana: the connection.
-        database: the database that has the tables.
-        tables: names of tables and views.
+        client: the connection to ClickHouse, which names its tables.
 
     Raises:
         GrafanaBusy: Grafana does not answer.
         GrafanaError: Grafana rejects a request.
+        WarehouseBusy: ClickHouse does not answer.
     """
-    pattern = _pattern(database, tables)
+    pattern = _pattern(client)
+    for kind, uid, title, content in chain(_dashboards(grafana), _rules(grafana)):
+        texts = tuple(_texts(content))
+        names = sorted({name for text in texts for name in pattern.findall(text)})
+        if names:
+            yield GrafanaReader(kind, uid, title, tuple(names), texts)
+
+
+def _dashboards(grafana: Grafana) -> Iterator[_GrafanaObject]:
     entries = grafana.read(
         "list its dashboards", grafana.api.search.search_dashboards, type_="dash-db", limit=MAX_DASHBOARDS
     )
     for uid, title in sorted((str(entry["uid"]), str(entry["title"])) for entry in entries):
-        if uid in OWN_PAGES:
-            continue
-        texts = tuple(_texts(grafana.find("read a dashboard", grafana.api.dashboard.get_dashboard, uid)))
-        names = sorted({name for text in texts for name in pattern.findall(text)})
-        if names:
-            yield GrafanaReader("dashboard", uid, title, tuple(names), texts)
+        if uid not in OWN_PAGES:
+            content = grafana.find("read a dashboard", grafana.api.dashboard.get_dashboard, uid)
+            yield "dashboard", uid, title, content
 
 
-def read_rules(grafana: Grafana, database: str, tables: Iterable[str]) -> Iterator[GrafanaReader]:
-    """Read the alert rules, except Barograph's own, whose SQL selects from the tables; raises as `read_dashboards`."""
-    pattern = _pattern(database, tables)
+def _rules(grafana: Grafana) -> Iterator[_GrafanaObject]:
     rules = grafana.read("list its alert rules", grafana.api.alertingprovisioning.get_alertrules_all)
     for rule in sorted(rules, key=lambda each: str(each["uid"])):
-        if (rule.get("labels") or {}).get("source") == "barograph":
-            continue
-        texts = tuple(_texts(rule.get("data")))
-        names = sorted({name for text in texts for name in pattern.findall(text)})
-        if names:
-            yield GrafanaReader("rule", str(rule["uid"]), str(rule.get("title", "")), tuple(names), texts)
+        if (rule.get("labels") or {}).get("source") != "barograph":
+            yield "rule", str(rule["uid"]), str(rule.get("title", "")), rule.get("data")
 
 
-def _pattern(database: str, tables: Iterable[str]) -> re.Pattern[str]:
-    names = "|".join(sorted(map(re.escape, tables), key=len, reverse=True))
-    return re.compile(
-        rf"\b(?:FROM|JOIN)\s+(?:[`\"]?{re.escape(database)}[`\"]?\.)?[`\"]?({names})\b(?!\.)", re.IGNORECASE
-    )
+def _pattern(client: Client) -> re.Pattern[str]:
+    rows = client.rows("SELECT name FROM system.tables WHERE database = currentDatabase()")
+    names = "|".join(sorted((re.escape(str(name)) for (name,) in rows), key=len, reverse=True))
+    database = re.escape(client.database)
+    return re.compile(rf"\b(?:FROM|JOIN)\s+(?:[`\"]?{database}[`\"]?\.)?[`\"]?({names})\b(?!\.)", re.IGNORECASE)
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -106,11 +106,6 @@ def last_reads(
     return last, begins if has_rows else None
 
 
-def table_names(client: Client) -> list[str]:
-    """Return the names of Barograph's tables and views."""
-    return [str(name) for (name,) in client.rows("SELECT name FROM system.tables WHERE database = currentDatabase()")]
-
-
 def roles_note(client: Client) -> str:
     """Return why users of processors cannot be left out; empty if they are."""
     return "" if _own_users(client) is not None else _NO_ROLES

@@ -9,9 +9,9 @@ from barograph.contract import Contract
 
 from cli.apply.grafana import connect as connect_grafana
 from cli.consumers.callers import read_callers
-from cli.consumers.grafana_readers import read_dashboards, read_rules
+from cli.consumers.grafana_readers import read_grafana
 from cli.consumers.kafka_groups import read_groups
-from cli.consumers.query_log import QueryLogMissing, read_users, roles_note, table_names
+from cli.consumers.query_log import QueryLogMissing, read_users, roles_note
 from cli.consumers.readers import ConsumerReport, Reader, compare_readers
 from cli.settings import Settings
 from warehouse.client import Client
@@ -40,11 +40,8 @@ def read_consumers(
         notes.append("No Grafana is set, so dashboards and rules that read tables are unknown: set grafana.url.")
     else:
         with connect_grafana(settings.grafana) as grafana:
-            tables = table_names(client)
             observed += (
-                Reader(each.kind, each.uid, each.tables, origin=each.title)
-                for read in (read_dashboards, read_rules)
-                for each in read(grafana, client.database, tables)
+                Reader(each.kind, each.uid, each.tables, origin=each.title) for each in read_grafana(grafana, client)
             )
     callers, unnamed = read_callers(client, contracts, since)
     observed += callers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from cli.consumers.readers import ConsumerReport, Reader
+from cli.consumers.readers import ConsumerReport
 from warehouse.client import Client
 from warehouse.tables import insert_rows
 
@@ -18,10 +18,9 @@ def store_readers(client: Client, report: ConsumerReport, now: datetime) -> None
         WarehouseBusy: ClickHouse does not answer.
         WarehouseError: ClickHouse refuses.
     """
-    declared: dict[tuple[str, str], Reader] = {
-        (each.observed.kind, each.observed.name): each.observed for each in report.declared if each.observed is not None
-    }
-    observed = [(reader, True) for reader in declared.values()] + [(reader, False) for reader in report.undeclared]
+    # Several contracts may declare one reader: its rows have the same key and replace each other.
+    observed = [(each.observed, True) for each in report.declared if each.observed is not None]
+    observed += [(reader, False) for reader in report.undeclared]
     insert_rows(
         client,
         "readers",

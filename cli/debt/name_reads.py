@@ -1,4 +1,4 @@
-"""When the SQL of a user or dashboard last contained the name of a field or slice."""
+"""When the SQL of a user, dashboard or alert rule last contained the name of a field or slice."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from datetime import datetime
 from barograph.contract import Contract
 
 from cli.apply.grafana import connect as connect_grafana
-from cli.consumers.grafana_readers import read_dashboards, read_rules
-from cli.consumers.query_log import QueryLogMissing, last_reads, roles_note, table_names
+from cli.consumers.grafana_readers import read_grafana
+from cli.consumers.query_log import QueryLogMissing, last_reads, roles_note
 from cli.settings import Settings
 from warehouse.client import Client
 
 
 @dataclass(frozen=True, slots=True)
 class NameReads:
-    """What the query log and the dashboards contain."""
+    """What the query log, the dashboards and the alert rules contain."""
 
     last: Mapping[str, datetime]
-    """Text → when a query last contained it; a text of a dashboard counts as read now."""
+    """Text → when a query last contained it; a text of a dashboard or rule counts as read now."""
     begins: datetime | None
     """Time of the oldest query in the log: nothing is known about earlier ones; None if there is no log."""
     notes: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ def sql_texts(contract: Contract) -> dict[str, str]:
 def read_names(
     settings: Settings, client: Client, contracts: Iterable[Contract], start: datetime, at: datetime
 ) -> NameReads:
-    """Read when queries from `start` to `at`, and dashboards, last named the fields and slices of contracts."""
+    """Read when queries from `start` to `at`, dashboards and rules last named the fields and slices of contracts."""
     texts = {text for contract in contracts for text in sql_texts(contract).values()}
     last: dict[str, datetime] = {}
     begins: datetime | None = None
@@ -50,10 +50,6 @@ def read_names(
         notes.append("No Grafana is set, so dashboards count only by their queries in the query log: set grafana.url.")
     else:
         with connect_grafana(settings.grafana) as grafana:
-            tables = table_names(client)
-            for reader in (
-                *read_dashboards(grafana, client.database, tables),
-                *read_rules(grafana, client.database, tables),
-            ):
+            for reader in read_grafana(grafana, client):
                 last |= {text: at for text in texts if any(text in each for each in reader.texts)}
     return NameReads(last, begins, tuple(notes))
