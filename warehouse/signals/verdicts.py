@@ -151,15 +151,20 @@ def _causes(model: str, kinds: Sequence[str]) -> str:
     """
     is_psi = tuple(kinds) == (PSI,)
     recent = f"model = {literal(model)} AND window_end > now() - {CAUSE_REACH_S}"
+    causes = (
+        "SELECT field, signal, version, window, window_end, text FROM likely_causes "
+        f"WHERE {recent} AND signal IN {literals(kinds)} AND rank = 1"
+    )
+    # Verdicts are read only of what has a cause, which is nothing for most models at most times.
     ended = (
         f"SELECT field, {literal(PSI) if is_psi else 'kind'} AS signal, version, window, max(window_end) AS ended_at "
         f"FROM {'drift' if is_psi else 'rates'} WHERE {recent} AND slice = 'all' AND level IN ('stable', 'minor') "
+        "AND (field, version, window) IN (SELECT field, version, window FROM causes) "
         "GROUP BY field, signal, version, window"
     )
     return (
-        "SELECT field AS key, concat(' ', argMax(text, window_end)) AS cause FROM "
-        f"(SELECT * FROM likely_causes WHERE {recent} AND signal IN {literals(kinds)} AND rank = 1) AS causes "
-        f"LEFT JOIN ({ended}) AS ended USING (field, signal, version, window) "
+        f"WITH causes AS ({causes}) SELECT field AS key, concat(' ', argMax(text, window_end)) AS cause "
+        f"FROM causes LEFT JOIN ({ended}) AS ended USING (field, signal, version, window) "
         "WHERE ended_at <= window_end GROUP BY field"
     )
 
