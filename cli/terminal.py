@@ -156,6 +156,11 @@ class Terminal:
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
+def cut(text: str, most_chars: int) -> str:
+    """Cut a text that is too long, with an ellipsis as its last character."""
+    return text if len(text) <= most_chars else f"{text[: most_chars - 1]}…"
+
+
 def listed(names: Sequence[str], most: int = 5) -> str:
     """Join the first names, and say how many more there are."""
     more = len(names) - most

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from cli.terminal import AlignedTable, Terminal, plural, utc_minute
+from cli.terminal import AlignedTable, Terminal, cut, plural, utc_minute
 from warehouse.change_ranking import Change
 from warehouse.suspected_causes import ExplainedVerdict
 
@@ -27,11 +27,10 @@ def print_changes(terminal: Terminal, changes: Sequence[Change]) -> None:
         return
     table = AlignedTable("time (UTC)", "model", "kind", "subject", "from → to", "source", "owner", "reason")
     for each in reversed(changes):
-        reason = each.reason if len(each.reason) <= MAX_REASON_CHARS else f"{each.reason[: MAX_REASON_CHARS - 1]}…"
         owner = each.owner or each.changed_by
         table.row(
             *(utc_minute(each.changed_at), each.model or "any", each.kind, each.subject, each.versions),
-            *(each.source or "-", owner or "-", reason),
+            *(each.source or "-", owner or "-", cut(each.reason, MAX_REASON_CHARS)),
         )
     terminal.table(table)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cli.infer.files import WrittenFiles
 from cli.infer.infer import Decision, InferResult
 from cli.phi_text import PHI_LEGEND, format_phi
-from cli.terminal import AlignedTable, SafeText, Terminal, escaped, percentage, utc_minute
+from cli.terminal import AlignedTable, SafeText, Terminal, cut, escaped, percentage, utc_minute
 from sketches.baseline.baseline import ALL, Baseline
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import Layout
@@ -131,5 +131,4 @@ def _field(decision: Decision) -> str:
 
 def shorten_name(name: str) -> str:
     """Truncate a name to fit a table column, with control characters escaped."""
-    name = escaped(name)
-    return name if len(name) <= NAME_CHARS else f"{name[: NAME_CHARS - 1]}…"
+    return cut(escaped(name), NAME_CHARS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from cli.terminal import escaped
+from cli.terminal import cut, escaped
 from warehouse.lineage import LINEAGE_KINDS, LineageGraph, LineageNode
 
 COLUMN, BOX, ROW, GAP, MARGIN = 190, 24, 32, 90, 16
@@ -45,10 +45,11 @@ def draw_lineage(graph: LineageGraph) -> str:
 def _draw_node(node: LineageNode, x: float, y: float) -> str:
     facts = (node.title, node.detail, f"owner: {node.owner}" if node.owner else "")
     tooltip = "\n".join(map(_text, filter(None, facts)))
-    title = node.title if len(node.title) <= MAX_CHARS else f"{node.title[: MAX_CHARS - 1]}…"
     fill = "#e8f0fe" if node.kind == "model" else "#f7f8fa"
     box = f'<rect x="{x}" y="{y}" width="{COLUMN}" height="{BOX}" rx="4" fill="{fill}" stroke="#5d6779"/>'
-    return f'<g><title>{tooltip}</title>{box}<text x="{x + 8}" y="{y + 16}">{_text(title)}</text></g>'
+    return (
+        f'<g><title>{tooltip}</title>{box}<text x="{x + 8}" y="{y + 16}">{_text(cut(node.title, MAX_CHARS))}</text></g>'
+    )
 
 
 def _text(text: str) -> str:

@@ -33,6 +33,7 @@ from cli.report.weekly_report import (
 )
 from warehouse.change_ranking import Change
 from warehouse.client import Client
+from warehouse.lineage import is_input
 from warehouse.signals import FactTime
 from warehouse.signals.recorded_history import RecordedHistory, read_recorded_history
 from warehouse.weekly_report import PRODUCER_DAYS, QUERIES, RECORDED, printed_query
@@ -97,7 +98,7 @@ def read_report(
         owners=contract.owners,
         contract_id=contract.id,
         window=report_window(contract).name,
-        inputs=tuple(each.name for each in contract.fields if each.source.startswith(("features.", "context."))),
+        inputs=tuple(each.name for each in contract.fields if is_input(each)),
         has_label=contract.label is not None,
         week=week,
         facts=_read_facts(client, contract, week, replay, now),
