@@ -25,7 +25,7 @@ def reader_rules(factory: RuleFactory) -> Iterator[Rule]:
     yield from factory.rule(
         "undeclared-reader",
         "ticket",
-        headline="somebody reads who is not declared",
+        headline="a reader that no contract declares",
         summary=("No contract declares ", LabelRef("reader"), ", which reads topics or tables of Barograph."),
         description=(
             "At the last run of `barograph consumers --store`, a consumer group, user, dashboard, alert rule or caller "

@@ -45,7 +45,7 @@ RULES: dict[str, str] = {
     "suite-regression": "A version that answers is worse in a suite than the accepted run, with the whole interval. "
     "Contracts with `text`, `prices` or this key have the rule.",
     "judge-drift": "A judge has become worse on its anchors since its release, or its bank is used up.",
-    "undeclared-reader": "Somebody reads topics or tables who is not in `consumers` of any contract. Contracts with "
+    "undeclared-reader": "A reader of topics or tables, or a caller, is in `consumers` of no contract. Contracts with "
     "critical fields and `consumers` have the rule.",
     "cost-budget": "The cost of the day or month, spent or forecast, exceeds `budget`.",
     "cache-hit-fall": "The share of input tokens from a cache falls, significantly by more than 10 points in a week. "
