@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, get_args
 
 from confluent_kafka import TopicPartition
@@ -23,8 +22,11 @@ def own_groups(topics: Topics) -> frozenset[str]:
     )
 
 
-def read_groups(settings: ProcessorSettings) -> Iterator[Reader]:
+def read_groups(settings: ProcessorSettings) -> tuple[list[Reader], list[str]]:
     """Read which other groups have committed offsets of the topics, or have their partitions assigned.
+
+    Returns:
+        The groups, and a note if none of the topics exists.
 
     Raises:
         KafkaException: the broker rejects a request or does not answer.
@@ -35,11 +37,15 @@ def read_groups(settings: ProcessorSettings) -> Iterator[Reader]:
     partitions = [
         (name, number) for name in settings.topics.all if name in existing for number in existing[name].partitions
     ]
+    if not partitions:
+        prefix = f" with the prefix {settings.topics.prefix}" if settings.topics.prefix else ""
+        return [], [f"No topic of Barograph{prefix} exists, so groups are unknown: set topic_prefix, or run apply."]
     begins = _first_offsets(admin, partitions)
     groups = admin.result(admin.client.list_consumer_groups(request_timeout=TIMEOUT_S), "list consumer groups")
     if groups.errors:
         # Of a broker that does not answer, all groups would be missing.
         raise admin.explain(groups.errors[0], "list consumer groups")
+    readers = []
     own = own_groups(settings.topics)
     for group in sorted(each.group_id for each in groups.valid if each.group_id not in own):
         described = admin.client.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group]
@@ -57,12 +63,11 @@ def read_groups(settings: ProcessorSettings) -> Iterator[Reader]:
             continue
         origins = sorted({f"{member.client_id} at {member.host.lstrip('/')}" for member in members})
         volume = sum(max(0, offset - begins.get(partition, 0)) for partition, offset in committed.items())
-        yield Reader("group", group, tuple(reads), volume=volume, origin=listed(origins) or "no member now")
+        readers.append(Reader("group", group, tuple(reads), volume=volume, origin=listed(origins) or "no member now"))
+    return readers, []
 
 
 def _first_offsets(admin: Admin, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    if not partitions:
-        return {}
     earliest: Any = OffsetSpec.earliest  # its stub has no types
     requested = {TopicPartition(*partition): earliest() for partition in partitions}
     futures = admin.client.list_offsets(requested, request_timeout=TIMEOUT_S)

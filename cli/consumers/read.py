@@ -28,8 +28,7 @@ def read_consumers(
         contracts: the contracts in force.
         since: start of the range of queries.
     """
-    observed: list[Reader] = list(read_groups(settings.processor()))
-    notes = []
+    observed, notes = read_groups(settings.processor())
     try:
         observed += read_users(client, since)
     except QueryLogMissing as error:

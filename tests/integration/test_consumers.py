@@ -296,6 +296,13 @@ def test_the_command_prints_readers_and_exits_with_1_for_a_stranger(
     assert "ClickHouse keeps no query log" in " ".join(strangers.split())
 
 
+def test_a_prefix_without_topics_is_reported(settings: Settings) -> None:
+    with connect(settings.warehouse) as client:
+        elsewhere = replace(settings, topic_prefix="elsewhere-", grafana=None)
+        result = read.read_consumers(elsewhere, client, [contract()], NOW)
+    assert result.notes[0].startswith("No topic of Barograph with the prefix elsewhere- exists, so groups are unknown")
+
+
 def test_the_local_engine_keeps_no_query_log_and_the_report_says_so(settings: Settings) -> None:
     with connect(settings.warehouse) as client:
         with pytest.raises(QueryLogMissing, match="keeps no query log"):
