@@ -10,6 +10,7 @@ from barograph.contract import Field
 
 from cli.debt.finding import Outcome
 from cli.debt.scope import DebtScope
+from cli.terminal import listed
 
 FIELD_DAYS = 30
 """Days with one value after which a field is reported."""
@@ -41,10 +42,11 @@ def constant_fields(scope: DebtScope) -> Iterator[Outcome]:
             values = {NULL} if nulls else set()
             values |= values_of_day(fields[name], counts, *limits) if n > nulls else set()
             by_field[name].append((start, n, frozenset(values)))
+    stale: list[str] = []
     for name, days in by_field.items():
         begin = f"Values of field {name} of {scope.contract.model}"
         if not days or days[-1][0] < scope.at - timedelta(days=RECENT_DAYS + 1):
-            yield f"{begin}: no day of the last {RECENT_DAYS} days is stored."
+            stale.append(name)
             continue
         constant = one_value_days(days)
         events = sum(n for _, n, _ in constant)
@@ -56,6 +58,9 @@ def constant_fields(scope: DebtScope) -> Iterator[Outcome]:
             (value,) = constant[-1][2]
             kind = "field without values" if value == NULL else "constant field"
             yield scope.finding(kind, name, constant[0][0], f"{value} in all {events:,} events", "field")
+    if stale:
+        model = scope.contract.model
+        yield f"Values of {listed(stale)} of {model}: no day of the last {RECENT_DAYS} days is stored."
 
 
 def one_value_days(days: Sequence[FieldDay]) -> Sequence[FieldDay]:
