@@ -50,9 +50,7 @@ def test_tallies_are_written_with_the_next_commit_and_count_once() -> None:
         *("p", T0_S, HOUR_S, 0, 1),
     )
     assert row["record_seq"] == make_record_seq(0, 1)
-
-
-def test_tallies_need_no_contract() -> None:
+    # They need no contract.
     monitor = MonitorHarness(make_registry(), live=True)
     dead = [DeadCount("unknown-model", T0_S, 4)]
     assert monitor.state.add_tally(Tally(model="", topic="labels", dead=dead), monitor.offset) is None

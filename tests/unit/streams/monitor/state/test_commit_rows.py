@@ -25,7 +25,7 @@ def test_drained_verdicts_are_drift_and_rates_alone() -> None:
     assert [list(commit.columns(table)) for table in COLUMN_TABLES[:4]] == [[rows(7)], [], [rows(4)], [rows(5)]]
 
 
-def test_lazy_columns_are_made_when_they_are_read() -> None:
+def test_lazy_columns_are_made_when_they_are_read_and_tables_have_their_order() -> None:
     commit = CommitRows()
     calls: list[int] = []
 
@@ -39,12 +39,8 @@ def test_lazy_columns_are_made_when_they_are_read() -> None:
     assert not calls
     assert list(commit.columns("panes")) == [rows(1)]
     assert calls == [1]
-
-
-def test_verdicts_precede_panes_and_progress_is_last() -> None:
     assert COLUMN_TABLES[:4] == ("drift", "rates", "distances", "comparisons")
     assert COLUMN_TABLES.index("volume") < COLUMN_TABLES.index("violations") < COLUMN_TABLES.index("panes")
-    commit = CommitRows()
     commit.add_rows("progress", [{"record_seq": 1}])
     assert commit.rows("progress") == [{"record_seq": 1}]
     assert commit.rows("losses") == []

@@ -1,18 +1,23 @@
-"""Models and fields with any name are decoded, including quotes, backslashes and control characters."""
+"""Fields with any name are decoded, and those of a baseline that the contract no longer names."""
 
 from __future__ import annotations
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from barograph.contract import Contract, Field
 
+from sketches.baseline.columns import TAIL
 from streams.events.batch import MessageBatch
 from streams.events.event_type import is_nameable
 from streams.events.json_decoder import JsonDecoder
 from streams.recorder.json_rows import JsonRows
-from streams.registry.registry import Registry, build_registry
+from streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from streams.sketcher.summarise import FlushSummaries
+from tests.support.messages import NOW_MS, batch_of
+from tests.support.pipeline import simple_baseline, simple_contract
 
 NAMES = ["plain", 'with "quotes"', "back\\slash", "日本", "a.b", "$x{}", "m0"]
 MODELS = ["simple", 'a "quoted" \\ model', "模型"]
@@ -24,14 +29,11 @@ def registry(*models: str, fields: list[str]) -> Registry:
 
 
 def batch(*events: dict[str, object]) -> MessageBatch:
-    n = len(events)
-    values: list[bytes | None] = [json.dumps(event).encode() for event in events]
-    at = np.full(n, 1_790_000_000_000)
-    return MessageBatch(values, np.zeros(n, np.int32), np.arange(n), at)
+    return batch_of(*[json.dumps(event).encode() for event in events])
 
 
 def event(model: str, **features: float | str) -> dict[str, object]:
-    return {"model": model, "version": "1", "id": "a", "at": 1_790_000_000_000, "features": features}
+    return {"model": model, "version": "1", "id": "a", "at": NOW_MS, "features": features}
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -63,3 +65,24 @@ def test_a_model_with_such_a_field_does_not_affect_others() -> None:
 def test_names_that_a_struct_can_have() -> None:
     assert [is_nameable(name) for name in NAMES] == [True, False, False, True, True, True, True]
     assert not is_nameable("a\nb")
+
+
+def test_fields_of_baselines_are_read_even_if_the_contract_lacks_them() -> None:
+    whole, baseline = simple_contract(), simple_baseline()
+    fewer = msgspec.structs.replace(whole, fields=whole.fields[:1])
+    features = {"x": 0.5, "k": 3, "flag": True, "colour": "green"}
+    event = {"model": "toy", "version": "1", "id": "a", "at": NOW_MS, "features": features}
+    batch = batch_of(json.dumps(event).encode())
+    counts = []
+    for contract in (whole, fewer):
+        registry = build_registry([(contract, 0)], [RegisteredBaseline(baseline, baseline.id, 0, 0)])
+        summaries = FlushSummaries(registry)
+        for events in JsonDecoder(registry).decode(batch).events:
+            summaries.add(events)
+        (pane,) = summaries.panes.values()
+        counts.append(pane.counts)
+        layout = pane.layout
+    assert (counts[0] == counts[1]).all()
+    ends = layout.starts + layout.n_cells
+    assert counts[1][0, ends - 1].sum() == 0, "nothing is null"
+    assert sum(counts[1][0, end : end + TAIL].sum() for end in ends.tolist()) == 0, "nothing is invalid"
