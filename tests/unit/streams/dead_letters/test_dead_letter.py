@@ -27,34 +27,15 @@ from streams.dead_letters.replay import original_message
 from streams.dead_letters.text_removal import without_text
 from streams.events.arrow_message import open_table
 from streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER, RejectedEvent, ReplayedDeadLetter, sort_messages
+from tests.support.fake_consumer import FakeMessage
 from tests.support.pipeline import simple_contract
 
 SECRET = "Jane Doe 4711"
 
 
-class Message:
-    """Test double of a consumed Kafka message."""
-
-    def __init__(self, value: bytes | None, headers: list[tuple[str, bytes]] | None, offset: int = 7) -> None:
-        self._value, self._headers, self._offset = value, headers, offset
-
-    def value(self) -> bytes | None:
-        return self._value
-
-    def headers(self) -> list[tuple[str, bytes]] | None:
-        return self._headers
-
-    def topic(self) -> str:
-        return "predictions.dead"
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self._offset
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, 1_700_000_000_000
+def consumed(value: bytes | None, headers: list[tuple[str, bytes]] | None, offset: int = 7) -> FakeMessage:
+    """Return a message of the topic of dead letters."""
+    return FakeMessage(offset, value, topic_="predictions.dead", headers_=headers)
 
 
 # The client writes topic ids in base64, in which a slash is an ordinary character.
@@ -74,7 +55,7 @@ def dead_letter(
     value: bytes, reason: Reason = Reason.WRONG_TYPE, model: str = "toy", replay_of: str = ""
 ) -> DeadLetter:
     message = dead_message(RejectedEvent(reason, 3, 41, 2, value, "a detail", model), "predictions", replay_of)
-    return open_dead_letter(Message(message["value"], message["headers"]), "id", {})
+    return open_dead_letter(consumed(message["value"], message["headers"]), "id", {})
 
 
 def contract() -> Contract:
@@ -130,13 +111,13 @@ def test_a_dead_letter_names_its_source_and_its_predecessor() -> None:
     assert item.replay_of == "predictions.dead/0/3"
     assert item.state == "waiting"
     assert dead_letter(event(), model="").model == "toy"
-    foreign = open_dead_letter(Message(None, None), "id", {})
+    foreign = open_dead_letter(consumed(None, None), "id", {})
     assert (foreign.reason, foreign.model, foreign.source_partition) == ("?", "", -1)
     # A resolution applies to one incarnation of the topic.
     position = DeadLetterPosition("predictions.dead", 0, 7)
     resolutions = {resolution_key("old", position): Resolution(state="replayed", at_ms=1)}
-    assert open_dead_letter(Message(b"", []), "old", resolutions).state == "replayed"
-    assert open_dead_letter(Message(b"", []), "new", resolutions).state == "waiting"
+    assert open_dead_letter(consumed(b"", []), "old", resolutions).state == "replayed"
+    assert open_dead_letter(consumed(b"", []), "new", resolutions).state == "waiting"
 
 
 def test_the_original_message_keeps_its_encoding_and_names_its_dead_letter_and_token() -> None:
@@ -164,14 +145,14 @@ def test_only_verified_replays_are_linked_and_separated() -> None:
 
     arrow = (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)
     messages = [
-        Message(b"a", None, 1),
-        Message(b"b", replayed(b"predictions.dead/0/3", b"three"), 2),
-        Message(b"c", replayed(b"predictions.dead/0/4", b"four"), 3),
-        Message(b"d", [*replayed(b"predictions.dead/0/5", b"five"), arrow], 4),
+        consumed(b"a", None, 1),
+        consumed(b"b", replayed(b"predictions.dead/0/3", b"three"), 2),
+        consumed(b"c", replayed(b"predictions.dead/0/4", b"four"), 3),
+        consumed(b"d", [*replayed(b"predictions.dead/0/5", b"five"), arrow], 4),
         # Neither an unknown token nor another header makes a replay.
-        Message(b"e", replayed(b"predictions.dead/0/4", b"forged"), 5),
-        Message(b"f", [(DEAD_LETTER_HEADER, b"predictions.dead/0/4"), ("barograph-counted", b"1")], 6),
-        Message(b"g", [("barograph-counted", b"1"), arrow], 7),
+        consumed(b"e", replayed(b"predictions.dead/0/4", b"forged"), 5),
+        consumed(b"f", [(DEAD_LETTER_HEADER, b"predictions.dead/0/4"), ("barograph-counted", b"1")], 6),
+        consumed(b"g", [("barograph-counted", b"1"), arrow], 7),
     ]
     known = {
         "three": ReplayedDeadLetter("predictions.dead/0/3", counted=False),
@@ -197,9 +178,9 @@ def test_only_verified_replays_are_linked_and_separated() -> None:
 
 def test_end_markers_are_accepted_on_the_replay_clock_only_and_other_marks_never() -> None:
     messages = [
-        Message(b"a", None, 1),
-        Message(b"", [(MARK_HEADER, END_MARK)], 2),
-        Message(b"b", [(MARK_HEADER, b"start")], 3),
+        consumed(b"a", None, 1),
+        consumed(b"", [(MARK_HEADER, END_MARK)], 2),
+        consumed(b"b", [(MARK_HEADER, b"start")], 3),
     ]
     replay = sort_messages(messages, accept_end_markers=True)
     assert (replay.end_markers, replay.json.values) == ({0}, [b"a"])

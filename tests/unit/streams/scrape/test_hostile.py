@@ -15,6 +15,7 @@ from streams.scrape.failure import ScrapeError, ScrapeOutcome
 from streams.scrape.http_fetch import fetch
 from streams.scrape.server_table import load_server_table
 from streams.scrape.settings import ScrapeTarget
+from tests.support.judge_server import send
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -42,15 +43,6 @@ def serve() -> Iterator[Callable[[Answer], ScrapeTarget]]:
     for server in servers:
         server.shutdown()
         server.server_close()
-
-
-def send(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **headers: str) -> None:
-    handler.send_response(status)
-    for name, value in headers.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
 
 
 def outcome(target: ScrapeTarget, timeout_s: float = 20.0, max_bytes: int = 1000) -> ScrapeOutcome:

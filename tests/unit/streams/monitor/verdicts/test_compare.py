@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 import pytest
 from barograph.contract import Contract, Field, Window
 from numpy.typing import NDArray
@@ -14,8 +13,6 @@ from scipy.stats import chi2, fisher_exact, ttest_ind
 
 from sketches.baseline.baseline import Baseline, FieldBaseline
 from sketches.baseline.levels import InsufficientReason
-from streams.monitor.state.commit_rows import CommitRows, VerdictColumns
-from streams.monitor.state.store import WarehouseStore
 from streams.monitor.verdicts.compare import is_output
 from streams.monitor.verdicts.sides import compared_ends
 from tests.support.comparison_builder import MergedEvents, Row, one
@@ -221,27 +218,6 @@ def test_last_two_versions_with_traffic_are_compared(events: list[Row], end_s: i
     rows = monitor.compare([START_S + 3600, START_S + 2 * 3600, end_s])
     pairs = {(row["end_s"], row["left"], row["right"]) for row in rows if row["kind"] == "version"}
     assert pairs == {(START_S + 2 * 3600, "2", "9"), (end_s, "2", "9")}
-
-
-def test_comparisons_are_written_before_progress() -> None:
-    """After a crash between the two they are made again; in the opposite order they would be lost."""
-    tables: list[str] = []
-
-    class Client:
-        def insert(self, table: str, rows: pa.Table) -> None:
-            tables.append(table)
-
-    monitor = MergedEvents(output_contract(), [output_baseline("1", 1)], output_events(2_000, START_S * 1000, 3))
-    comparisons = monitor.columns([START_S + 3 * 3600])
-    assert comparisons is not None
-    progress = {"partials_partition": 0, "model": "toy", "record_seq": 7}
-    progress |= dict.fromkeys(("watermark", "sealed_until", "updated_at"), 0)
-    store = WarehouseStore(Client())  # type: ignore[arg-type]
-    commit = CommitRows()
-    commit.add_rows("progress", [progress])
-    commit.add_verdicts(VerdictColumns(comparisons=comparisons))
-    store.write(commit)
-    assert tables == ["comparisons", "progress"]
 
 
 def test_arms_unknown_to_the_baseline_are_not_compared(events: list[Row], end_s: int) -> None:
