@@ -51,14 +51,6 @@ def test_stray_old_event_triggers_no_verdict_for_the_time_since() -> None:
     assert len(monitor.volume()) == len(volume) + 2
 
 
-def test_unread_partitions_hold_back_the_watermark_and_idle_ones_do_not() -> None:
-    monitor = MonitorHarness(make_registry(), live=True)
-    monitor.flush(T0_S + 10, T0_S + 5 * HOUR_S, partition=0, partitions=2)
-    assert monitor.volume() == {}
-    monitor.flush(caught_up_s=T0_S + 2 * HOUR_S, partition=1, partitions=2)
-    assert monitor.volume() == {0: 1}
-
-
 def test_late_events_are_counted_and_revise_their_windows() -> None:
     monitor = MonitorHarness(make_registry(), live=True)
     monitor.flush(T0_S + 10, caught_up_s=T0_S + 4 * HOUR_S + 1200)

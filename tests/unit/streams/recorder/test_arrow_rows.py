@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from barograph.contract import Contract, Field
 from barograph.events import encode_arrow
 
@@ -181,11 +180,12 @@ def test_texts_of_other_types() -> None:
     assert (first["context"], second["context"]) == ([("q", "7")], [])
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.headers == ARROW_HEADERS], ids=lambda kind: kind.name)
-def test_events_that_the_sketcher_rejects_are_not_recorded(kind: Any) -> None:
-    value = kind.make({"model": "toy", "version": "1", "id": "a", "at": NOW_MS})
-    counted = ArrowDecoder(REGISTRY).decode(batch(value)).events
-    assert len(rows(value)) == sum(map(len, counted)) == kind.good_rows
+def test_events_that_the_sketcher_rejects_are_not_recorded() -> None:
+    for kind in (kind for kind in KINDS if kind.headers == ARROW_HEADERS):
+        value = kind.make({"model": "toy", "version": "1", "id": "a", "at": NOW_MS})
+        assert value is not None
+        counted = ArrowDecoder(REGISTRY).decode(batch(value)).events
+        assert len(rows(value)) == sum(map(len, counted)) == kind.good_rows, kind.name
 
 
 def test_the_share_is_sampled_by_the_hash_of_the_id() -> None:
