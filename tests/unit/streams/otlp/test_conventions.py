@@ -12,7 +12,7 @@ import pytest
 from streams.otlp.conventions import Conventions, Use, load_conventions
 from streams.otlp.rejection import SpanReason, ValueReason
 from tests.support.otlp import CALL, FOLDER, INSTRUMENTATIONS, export_of, exports, make_ingest, predictions, span
-from tests.unit.repository.sources import ROOT
+from tests.support.pipeline import ROOT
 from warehouse.metrics import SPAN_OUTCOME, VALUE_REASON
 
 TEXT = (ROOT / "streams" / "otlp" / "conventions.yaml").read_text(encoding="utf-8")
