@@ -118,8 +118,9 @@ def test_requests_that_are_rejected(
         # google.rpc.Status: field 1 is the code, field 2 the message, whose length takes two bytes.
         assert answer["content-type"] == PROTOBUF
         assert (data[0], data[2]) == (0x08, 0x12)
-        assert len(data) == 5 + ((data[3] & 0x7F) | data[4] << 7)
-        assert data[5:].decode()[:4] == "The "
+        if status == 400:
+            assert len(data) == 5 + ((data[3] & 0x7F) | data[4] << 7)
+            assert data[5:].decode().startswith("The body is not an ExportTraceServiceRequest")
     else:
         assert json.loads(data)["code"] > 0
     assert served.outbox.stats.queued == 0
