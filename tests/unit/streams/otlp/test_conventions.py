@@ -87,6 +87,7 @@ def test_unknown_names_and_scopes_are_counted_and_bounded() -> None:
     assert "gen_ai.odd name" not in ingest.unknown
     assert len(ingest.unknown) <= 201
     assert ingest.unknown.total() == 1_004
+    ingest = make_ingest()
     for i in range(300):
         predictions([export_of(span(trace_id=f"{i + 1:x}"), scope=f"scope-{i}")], ingest=ingest)
     assert ingest.unlisted["scope-0"] == 1
