@@ -234,8 +234,8 @@ def test_sizes_of_shared_values_are_those_of_the_values() -> None:
 @pytest.mark.parametrize("part", [0, pytest.param(None, marks=pytest.mark.long)], ids=["sample", "all"])
 def test_columns_of_all_types_are_recorded_or_rejected(part: int | None) -> None:
     decoder, rows = ArrowDecoder(REGISTRY), ArrowRows(REGISTRY)
-    names = ("class", "score", "scores.a", "metrics.m", "context.region")
-    names += ("features.k", "features.flag", "features.more")
+    names = ["class", "score", "scores.a", "metrics.m", "context.region"]
+    names += ["features.k", "features.flag", "features.more"]
     plain = [kind for kind in ALL_TYPES if " of " not in kind]
     nested = [kind for kind in ALL_TYPES if " of " in kind]
     for kind in (*plain, *(nested if part is None else nested[part::8])):

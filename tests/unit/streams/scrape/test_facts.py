@@ -41,8 +41,8 @@ def test_a_counter_that_shrank_was_reset_and_counts_from_zero() -> None:
     # A series that appears grew from zero.
     stop = 'vllm:request_success_total{finished_reason="stop"} '
     error = 'vllm:request_success_total{finished_reason="error"} '
-    _, facts = scrape(f"{stop}5\n", f"{stop}6\n{error}2\n")
-    assert values(facts) == {"finished_requests stop": 1, "finished_requests error": 2, "up": 1}
+    _, second = scrape(f"{stop}5\n", f"{stop}6\n{error}2\n")
+    assert values(second) == {"finished_requests stop": 1, "finished_requests error": 2, "up": 1}
 
 
 @pytest.mark.parametrize("unreadable", ["NaN", "+Inf", "-1"])
