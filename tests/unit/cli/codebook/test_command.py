@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +13,7 @@ from barograph.text.embedding import ENDPOINT_TEXTS
 
 from cli.main import main
 from tests.support.questions import all_questions
+from tests.support.scripted_http import Exchange, ScriptedServer
 
 
 def run(*arguments: object) -> int:
@@ -89,48 +87,37 @@ def test_a_file_of_names_with_a_key_twice_is_rejected(
     assert "cannot be read" in capsys.readouterr().err
 
 
-class Endpoint(http.server.BaseHTTPRequestHandler):
+def embed(exchange: Exchange) -> None:
     """OpenAI's API of embeddings, with vectors of the texts' lengths."""
-
-    requests: list[dict[str, Any]]
-
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.requests.append(request | {"authorization": self.headers["Authorization"], "path": self.path})
-        rows = [{"index": i, "embedding": [len(text), 1.0 + i % 5]} for i, text in enumerate(request["input"])]
-        is_odd = request["model"] == "odd"
-        body = json.dumps({"data": rows[:1] if is_odd else rows[::-1]}).encode()
-        self.send_response(503 if request["model"] == "away" else 200)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
+    request = json.loads(exchange.body)
+    rows = [{"index": i, "embedding": [len(text), 1.0 + i % 5]} for i, text in enumerate(request["input"])]
+    is_odd = request["model"] == "odd"
+    body = json.dumps({"data": rows[:1] if is_odd else rows[::-1]}).encode()
+    exchange.send(body, 503 if request["model"] == "away" else 200)
 
 
 @pytest.fixture
-def endpoint() -> Iterator[str]:
-    Endpoint.requests = []
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-        server.shutdown()
-        thread.join()
+def endpoint() -> Iterator[ScriptedServer]:
+    with ScriptedServer(embed) as server:
+        yield server
 
 
 def test_an_endpoint_embeds(
-    tmp_path: Path, prompts: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    prompts: Path,
+    endpoint: ScriptedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("BAROGRAPH_EMBEDDINGS_KEY", "a key")
     out = tmp_path / "a.codebook.npz"
-    options = ("--endpoint", endpoint, "--clusters", 3, "--out", out)
+    options = ("--endpoint", f"{endpoint.url}/v1", "--clusters", 3, "--out", out)
     assert run("train", prompts, "--embedding", "small@1", *options) == 0
     assert load_codebook(out).header.embedding.name == "small"
-    sizes = [len(request["input"]) for request in Endpoint.requests]
+    sizes = [len(request.json()["input"]) for request in endpoint.requests]
     assert sizes == [ENDPOINT_TEXTS, 120 - ENDPOINT_TEXTS]
-    assert {request["authorization"] for request in Endpoint.requests} == {"Bearer a key"}
-    assert {request["path"] for request in Endpoint.requests} == {"/v1/embeddings"}
+    assert {request.headers["Authorization"] for request in endpoint.requests} == {"Bearer a key"}
+    assert {request.path for request in endpoint.requests} == {"/v1/embeddings"}
     for model, reason in (("odd", "one embedding per text"), ("away", "status 503")):
         assert run("train", prompts, "--embedding", model, *options) == 1
         assert reason in capsys.readouterr().err

@@ -8,7 +8,6 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -18,9 +17,9 @@ from streams.evaluator.judges.chat import ChatParameters, ChatRequest
 from streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
 from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode, JudgeSettingsError
 from tests.support.judge_server import Answer, JudgeServer, always, chat, send
+from tests.support.scripted_http import Exchange
 
 Serve = Callable[[Answer], JudgeServer]
-Handler = BaseHTTPRequestHandler
 KEY = "sk-very-secret-key"
 REQUEST = ChatRequest((PromptMessage("user", "Judge the private text."),), ChatParameters(0.0, 50, 3))
 
@@ -80,7 +79,7 @@ def test_connections_are_reused(serve: Serve) -> None:
 def test_concurrent_requests_have_their_own_connections(serve: Serve) -> None:
     barrier = threading.Barrier(3)
 
-    def answer(handler: Handler, body: Any, n: int) -> None:
+    def answer(handler: Exchange, body: Any, n: int) -> None:
         if n < 3:
             barrier.wait(30)
         send(handler, chat("Yes."))
@@ -93,7 +92,7 @@ def test_concurrent_requests_have_their_own_connections(serve: Serve) -> None:
 
 
 def test_a_connection_that_the_server_closed_is_replaced(serve: Serve) -> None:
-    def answer(handler: Handler, body: Any, n: int) -> None:
+    def answer(handler: Exchange, body: Any, n: int) -> None:
         send(handler, chat(str(n)))
         # It announces nothing, so that the client keeps the connection.
         handler.close_connection = True
@@ -115,7 +114,7 @@ def test_nobody_listens() -> None:
 def test_a_slow_answer(serve: Serve) -> None:
     server: list[JudgeServer] = []
 
-    def wait(handler: Handler, body: Any, n: int) -> None:
+    def wait(handler: Exchange, body: Any, n: int) -> None:
         server[0].stopping.wait(60)
 
     server.append(serve(wait))
@@ -126,7 +125,7 @@ def test_a_slow_answer(serve: Serve) -> None:
 def test_an_answer_byte_by_byte(serve: Serve) -> None:
     server: list[JudgeServer] = []
 
-    def drip(handler: Handler, body: Any, n: int) -> None:
+    def drip(handler: Exchange, body: Any, n: int) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", "100000")
         handler.end_headers()
@@ -179,16 +178,16 @@ def test_retry_after(serve: Serve, value: str, low: float, high: float) -> None:
     assert low <= failure(server.endpoint(KEY)).retry_after_s <= high
 
 
-def drop_at_once(handler: Handler, body: Any, n: int) -> None:
+def drop_at_once(handler: Exchange, body: Any, n: int) -> None:
     handler.close_connection = True
 
 
-def drop_in_the_head(handler: Handler, body: Any, n: int) -> None:
+def drop_in_the_head(handler: Exchange, body: Any, n: int) -> None:
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-")
     handler.close_connection = True
 
 
-def drop_in_the_body(handler: Handler, body: Any, n: int) -> None:
+def drop_in_the_body(handler: Exchange, body: Any, n: int) -> None:
     handler.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"choices": []}')
     handler.close_connection = True
 
@@ -220,7 +219,7 @@ def test_answers_that_are_no_chat(serve: Serve, content: bytes) -> None:
 
 
 def test_an_answer_that_is_no_http(serve: Serve) -> None:
-    def answer(handler: Handler, body: Any, n: int) -> None:
+    def answer(handler: Exchange, body: Any, n: int) -> None:
         handler.wfile.write(b"220 server text ready\r\n\r\n")
         handler.close_connection = True
 
@@ -238,7 +237,7 @@ def test_a_compressed_answer(serve: Serve) -> None:
 def test_a_hundred_megabytes(serve: Serve, is_announced: bool) -> None:
     sent = [0]
 
-    def answer(handler: Handler, body: Any, n: int) -> None:
+    def answer(handler: Exchange, body: Any, n: int) -> None:
         handler.send_response(200)
         if is_announced:
             handler.send_header("Content-Length", str(100 << 20))
@@ -256,7 +255,7 @@ def test_a_hundred_megabytes(serve: Serve, is_announced: bool) -> None:
 
 
 def test_a_server_that_echoes_the_key(serve: Serve) -> None:
-    def answer(handler: Handler, body: Any, n: int) -> None:
+    def answer(handler: Exchange, body: Any, n: int) -> None:
         send(handler, chat(f"The key is {handler.headers['Authorization']}."))
 
     assert serve(answer).endpoint(KEY).complete(REQUEST).text == "The key is Bearer [key]."
