@@ -2,62 +2,31 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-from collections.abc import Callable, Iterator
-
 import pytest
 
-from local.child_process import LOOPBACK
 from local.language_model import is_healthy
+from tests.support.scripted_http import Answer, Exchange, ScriptedServer, cut, reply
 
-Serve = Callable[[bytes], int]
 
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Start servers that answer one connection with these bytes, and return their ports."""
-    listeners: list[socket.socket] = []
-
-    def start(answer: bytes) -> int:
-        listener = socket.create_server((LOOPBACK, 0))
-        listeners.append(listener)
-
-        def run() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65_536)
-                connection.sendall(answer)
-
-        threading.Thread(target=run, daemon=True).start()
-        return int(listener.getsockname()[1])
-
-    yield start
-    for listener in listeners:
-        listener.close()
+def mail(exchange: Exchange) -> None:
+    """Answer as a server of another protocol."""
+    exchange.wfile.write(b"220 mail.example ESMTP\r\n")
+    exchange.close_connection = True
 
 
 @pytest.mark.parametrize(
-    ("answer", "is_ready"),
-    [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", True),
-        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", False),
-        (b"220 mail.example ESMTP\r\n", False),
-        (b"", False),
-    ],
+    ("answer", "is_ready"), [(reply(), True), (reply(status=503), False), (mail, False), (cut, False)]
 )
-def test_only_an_answer_of_200_is_healthy(serve: Serve, answer: bytes, is_ready: bool) -> None:
-    assert is_healthy(serve(answer)) is is_ready
+def test_only_an_answer_of_200_is_healthy(answer: Answer, is_ready: bool) -> None:
+    with ScriptedServer(answer) as server:
+        assert is_healthy(server.port) is is_ready
+    assert not is_healthy(server.port), "nobody listens any more"
 
 
-def test_a_port_without_a_server_is_not_healthy() -> None:
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        port = int(listener.getsockname()[1])
-    assert not is_healthy(port)
-
-
-def test_the_proxy_of_the_environment_is_not_used(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", f"http://{LOOPBACK}:{serve(b'')}")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    assert is_healthy(serve(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+def test_the_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedServer(reply()) as server, ScriptedServer(cut) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert is_healthy(server.port)
+        assert not proxy.requests
