@@ -123,5 +123,5 @@ def test_a_loss_of_5_percent_is_found_within_20_runs(rate: float) -> None:
     assert np.mean(first_tickets("usual", rate, 0.05) <= SOON) >= 0.9
     # A judge whose verdicts vary much needs more anchors. The page states this limit: if this fails, the method has
     # become better than the page says.
-    found = np.mean(first_tickets("even", rate, 0.05, anchors=250 if rate == 0.8 else 100) <= SOON)
-    assert found >= 0.9 if rate > 0.7 else found < 0.5
+    detected = np.mean(first_tickets("even", rate, 0.05, anchors=250 if rate == 0.8 else 100) <= SOON)
+    assert detected >= 0.9 if rate > 0.7 else detected < 0.5
