@@ -1,4 +1,7 @@
-"""Typed JSON, tolerant JSON and Arrow decoding: the same events give the same columns and summaries."""
+"""Typed JSON, tolerant JSON and Arrow decoding: the same events give the same columns and summaries.
+
+Numbers read out of structs together equal members read one by one.
+"""
 
 from __future__ import annotations
 

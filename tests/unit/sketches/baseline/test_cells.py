@@ -1,3 +1,5 @@
+"""Cells: by example, and against a plain reference that looks at one value at a time."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,4 @@
-"""PSI of a partly filled window, and the probability that it is detected."""
+"""The probability that a change of PSI or of a rate is detected, and the time until then."""
 
 from __future__ import annotations
 

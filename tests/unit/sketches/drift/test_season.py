@@ -243,6 +243,7 @@ GOLDEN_ALARMS: dict[tuple[int, int], tuple[int, int]] = {
     (600, 51): (11, 0),
     (600, 61): (5, 0),
 }
+"""`alarms` by training rows per hour, and by hour of the week."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Wins and losses: golden values, and what the tests and intervals guarantee at every look."""
+"""Wins and losses, and bounded means: golden values, and what tests and intervals guarantee at every look."""
 
 from __future__ import annotations
 

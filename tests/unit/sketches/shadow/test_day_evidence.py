@@ -1,4 +1,4 @@
-"""E-processes of day blocks."""
+"""E-processes of day blocks, and the confidence sequence of sums of days."""
 
 from __future__ import annotations
 

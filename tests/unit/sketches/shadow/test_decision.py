@@ -1,4 +1,4 @@
-"""Decisions about a candidate: promote, hold, insufficient."""
+"""Decisions about a candidate: promote, hold, insufficient; and days before a margin can be shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exceedances over frozen limits, and quantiles, from histograms of buckets."""
+"""Exceedances over frozen limits and quantiles, from histograms of buckets, and bands of quantiles."""
 
 from __future__ import annotations
 

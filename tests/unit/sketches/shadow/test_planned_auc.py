@@ -1,4 +1,4 @@
-"""Looks at the difference of AUC."""
+"""Looks at the difference of AUC, and the bounds of declared looks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two arms of an A/B test: daily differences, their weights, and the variance by the assignment of units."""
+"""Arms of an A/B test: daily differences and the variance by the assignment of units. Bounds with missing answers."""
 
 from __future__ import annotations
 
