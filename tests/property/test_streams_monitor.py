@@ -1,4 +1,4 @@
-"""The monitor writes the same rows and comparisons under random schedules of crashes, stale processes and delayed inserts."""
+"""The monitor writes the same rows and comparisons under random crashes, stale processes and delayed inserts."""
 
 from __future__ import annotations
 
