@@ -12,11 +12,9 @@ from typing import NamedTuple
 
 from barograph.contract import parse_duration
 
-from dashboards.panels import PANEL_TYPES
 from dashboards.parse import DashboardQuery, Json, panels_of, queries_in, variables_of
 from dashboards.query import dedent_sql
 from dashboards.style import PLUGIN, STYLE
-from dashboards.variables import ORDER
 from tests.support.dashboard_lint_links import link_faults
 from tests.support.dashboard_lint_sql import sql_faults
 from warehouse.panels import PanelQuery
@@ -66,11 +64,6 @@ def _repeated(rule: str, member: str, dashboards: list[Json]) -> Iterator[LintFi
 
 def _of_page(dashboard: Json) -> Iterator[LintFinding]:
     title = dashboard["title"]
-    if dashboard.get("graphTooltip") != 1:
-        yield LintFinding("crosshair", title, "panels do not share the crosshair; set graphTooltip to 1")
-    variables = variables_of(dashboard)
-    if variables != [name for name in ORDER if name in variables]:
-        yield LintFinding("variable-order", title, f"variables are {variables}; their order is {list(ORDER)}")
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query" and variable.get("datasource", {}).get("uid") != STYLE.datasource_uid:
             yield LintFinding("datasource", f"{title}, variable {variable['name']}", _BY_VARIABLE)
@@ -110,56 +103,20 @@ def _overlaps(where: str, panels: list[Json]) -> Iterator[LintFinding]:
 # ---------------------------------------------------------------------------------------------------------- a panel
 
 _BY_VARIABLE = f"names a fixed data source; use the page's variable, {STYLE.datasource_uid}"
-_BAND = {"custom.fillBelowTo", "custom.fillOpacity", "custom.lineWidth"}
-_LINES = {"custom.lineStyle", "custom.drawStyle"}
-_MAY_OVERRIDE = {"color", "displayName", "links", "unit", *_BAND, *_LINES}
 
 
 def _of_panel(panel: Json, where: str) -> Iterator[LintFinding]:
-    if panel["type"] not in PANEL_TYPES:
-        yield LintFinding("panel-type", where, f"is a {panel['type']}, which the preview cannot draw: {PANEL_TYPES}")
-    if not panel.get("title"):
-        yield LintFinding("title", where, "has no title")
-    if not panel.get("description"):
-        yield LintFinding("description", where, "has no description; say what it shows and how to read it")
-    defaults = panel.get("fieldConfig", {}).get("defaults", {})
-    if not defaults.get("unit"):
-        yield LintFinding("unit", where, "has no unit; `none` is valid")
-    if panel.get("transformations"):
-        yield LintFinding("transformations", where, "transforms its data in the browser; do it in the query")
-    for override in panel.get("fieldConfig", {}).get("overrides", []):
-        ids = {each["id"] for each in override["properties"]}
-        allowed = {"byName": _MAY_OVERRIDE, "byType": {"unit"}}.get(override["matcher"]["id"], set())
-        if not ids <= allowed:
-            yield LintFinding(
-                "overrides",
-                where,
-                "overrides more than the unit of a type, or name, colour, links, unit, band and line of a named series",
-            )
-    yield from _check_insufficient(where, defaults)
+    for member in ("title", "description"):
+        if not panel.get(member):
+            yield LintFinding(member, where, f"has no {member}")
     if panel["type"] == "text":
         return
-    if panel.get("datasource", {}).get("uid") != STYLE.datasource_uid:
+    sources = [panel, *panel.get("targets", [])]
+    if any(each.get("datasource", {}).get("uid") != STYLE.datasource_uid for each in sources):
         yield LintFinding("datasource", where, _BY_VARIABLE)
-    targets = panel.get("targets", [])
-    if not targets:
-        yield LintFinding("query", where, "has no query")
-    for target in targets:
-        if target.get("datasource", {}).get("uid") != STYLE.datasource_uid:
-            yield LintFinding("datasource", f"{where}, query {target.get('refId')}", _BY_VARIABLE)
-        if target.get("editorType") != "sql":
-            yield LintFinding("editor", where, "would open in the plugin's query builder; set editorType to sql")
-    for ref_id, times in Counter(target.get("refId") for target in targets).items():
+    for ref_id, times in Counter(target.get("refId") for target in panel.get("targets", [])).items():
         if times > 1 or not ref_id:
             yield LintFinding("ref-id", where, f"{times} queries have the refId {ref_id}")
-
-
-def _check_insufficient(where: str, defaults: Json) -> Iterator[LintFinding]:
-    """Check that the level `insufficient` has a word and a colour of its own."""
-    for mapping in (each for each in defaults.get("mappings", []) if each["type"] == "value"):
-        shown = {result["text"]: result.get("color") for result in mapping["options"].values()}
-        if "stable" in shown and shown.get("insufficient") in (None, shown["stable"]):
-            yield LintFinding("insufficient", where, "shows `insufficient` like `stable`, or not at all")
 
 
 # ---------------------------------------------------------------------------------------------------------- a query

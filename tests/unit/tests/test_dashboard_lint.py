@@ -53,35 +53,21 @@ def url(old: str, new: str) -> Plant:
     return plant
 
 
-def values(rows: dict[str, Any]) -> Any:
-    return rows["fieldConfig"]["defaults"]["mappings"][0]["options"]
-
-
 FIXED = {"type": "grafana-clickhouse-datasource", "uid": "barograph"}
 FAULTS: list[tuple[str, Plant]] = [
     ("dashboard-uid", lambda page, *_: page.update(uid="barograph-field")),
     ("dashboard-title", lambda page, *_: page.update(title=PAGES["field"]["title"])),
-    ("crosshair", lambda page, *_: page.update(graphTooltip=0)),
     ("refresh", lambda page, *_: page.update(refresh="10s")),
-    ("variable-order", lambda page, *_: page["templating"]["list"].reverse()),
     ("datasource", lambda _, graph, __: graph.update(datasource=FIXED)),
     ("datasource", lambda _, graph, __: graph["targets"][0].update(datasource=FIXED)),
     ("datasource", lambda page, *_: page["templating"]["list"][1].update(datasource=FIXED)),
     ("datasource", lambda page, *_: page["annotations"]["list"][-1].update(datasource=FIXED)),
     ("title", lambda _, graph, __: graph.update(title="")),
     ("description", lambda _, graph, __: graph.pop("description")),
-    ("unit", lambda _, graph, __: graph["fieldConfig"]["defaults"].pop("unit")),
     ("panel-id", lambda _, graph, __: graph.update(id=TABLE)),
     ("ref-id", lambda _, graph, __: graph["targets"].append(graph["targets"][0])),
-    ("query", lambda _, graph, __: graph.update(targets=[])),
-    ("editor", lambda _, graph, __: graph["targets"][0].pop("editorType")),
     ("grid", lambda _, __, rows: rows["gridPos"].update(w=13)),
     ("grid", lambda _, __, rows: rows["gridPos"].update(x=11)),
-    ("panel-type", lambda _, graph, __: graph.update(type="gauge")),
-    ("transformations", lambda _, graph, __: graph.update(transformations=[{"id": "merge"}])),
-    ("overrides", lambda _, graph, __: graph["fieldConfig"]["overrides"][0]["matcher"].update(id="byRegexp")),
-    ("insufficient", lambda _, __, rows: values(rows)["insufficient"].update(color="green")),
-    ("insufficient", lambda _, __, rows: values(rows).pop("insufficient")),
     ("interval", lambda _, graph, __: graph.update(interval="10s")),
     ("format", lambda _, __, rows: rows["targets"][0].update(format=0)),
     ("repeat", lambda _, graph, __: graph.update(repeat="model")),
@@ -101,7 +87,6 @@ FAULTS: list[tuple[str, Plant]] = [
     ("link-target", lambda page, *_: page["links"][0].update(url="https://example.com")),
     ("link-carries", url("${__url_time_range}", "")),
     ("link-carries", lambda page, *_: page["links"][0].update(keepTime=False)),
-    ("link-shown", lambda page, *_: page["links"][0].update(placement="inControlsMenu")),
     ("link-variable", url("var-field", "var-colour")),
     ("link-variable", url("${slice:queryparam}", "${field:queryparam}")),
     ("link-column", url("fields.field:", "fields.slice:")),

@@ -14,14 +14,12 @@ import pytest
 from barograph.text.codebook import load_codebook
 from barograph.text.embedding import ENDPOINT_TEXTS
 
-from cli.main import main
+from tests.support import command_line
 from tests.support.questions import all_questions
 
 
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["codebook", *map(str, arguments)])
-    return int(ended.value.code or 0)
+def run(*words: object) -> int:
+    return command_line.run("codebook", *words)
 
 
 @pytest.fixture
