@@ -37,27 +37,17 @@ def serve() -> Iterator[Serve]:
         listener.close()
 
 
-@pytest.mark.parametrize(
-    ("answer", "is_ready"),
-    [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", True),
-        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", False),
-        (b"220 mail.example ESMTP\r\n", False),
-        (b"", False),
-    ],
-)
-def test_only_an_answer_of_200_is_healthy(serve: Serve, answer: bytes, is_ready: bool) -> None:
-    assert is_healthy(serve(answer)) is is_ready
-
-
-def test_a_port_without_a_server_is_not_healthy() -> None:
+def test_only_an_answer_of_200_is_healthy_without_the_proxy_of_the_environment(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    assert is_healthy(serve(good))
+    for answer in (good.replace(b"200 OK", b"503 Service Unavailable"), b"220 mail.example ESMTP\r\n", b""):
+        assert not is_healthy(serve(answer)), answer
     with socket.create_server((LOOPBACK, 0)) as listener:
         port = int(listener.getsockname()[1])
-    assert not is_healthy(port)
-
-
-def test_the_proxy_of_the_environment_is_not_used(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_healthy(port), "nobody listens"
     monkeypatch.setenv("http_proxy", f"http://{LOOPBACK}:{serve(b'')}")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    assert is_healthy(serve(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+    assert is_healthy(serve(good))

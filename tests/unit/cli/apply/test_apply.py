@@ -21,10 +21,6 @@ OLD = Contract(
 )
 
 
-def test_equal_contracts_do_not_differ() -> None:
-    assert contract_difference(OLD, OLD) == []
-
-
 def test_a_difference_names_each_key_with_old_and_new_value() -> None:
     new = msgspec.structs.replace(
         OLD,
@@ -40,6 +36,7 @@ def test_a_difference_names_each_key_with_old_and_new_value() -> None:
         label=LabelSpec(type="bool"),
         ignored={},
     )
+    assert contract_difference(OLD, OLD) == []
     assert set(contract_difference(OLD, new)) == {
         "- field removed",
         "- slice region",
@@ -61,18 +58,12 @@ def test_a_difference_names_each_key_with_old_and_new_value() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("2026-03-01T00:00:00Z", 1772323200), ("2026-03-01T01:00+01:00", 1772323200)]
-)
-def test_a_time_is_parsed_with_its_offset(text: str, seconds: int) -> None:
-    assert parse_effective(text) == seconds
+def test_a_time_has_an_offset_and_whole_seconds() -> None:
+    assert parse_effective("2026-03-01T00:00:00Z") == parse_effective("2026-03-01T01:00+01:00") == 1772323200
     assert parse_effective(None) is None
-
-
-@pytest.mark.parametrize("text", ["2026-03-01", "2026-03-01T00:00:00", "tomorrow", "2026-03-01T00:00:00.5Z", ""])
-def test_a_time_without_offset_or_with_a_fraction_is_rejected(text: str) -> None:
-    with pytest.raises(ApplyError, match="write date, time in whole seconds and offset"):
-        parse_effective(text)
+    for text in ("2026-03-01", "2026-03-01T00:00:00", "tomorrow", "2026-03-01T00:00:00.5Z", ""):
+        with pytest.raises(ApplyError, match="write date, time in whole seconds and offset"):
+            parse_effective(text)
 
 
 SPEC = TopicSpec("t", 4, {"cleanup.policy": "delete"}, {"retention.ms": "1"}, can_grow=True)
