@@ -6,8 +6,6 @@ import json
 import re
 import tomllib
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
 from benchmarks import page, scale
@@ -17,7 +15,6 @@ from benchmarks.peers.environments import FOLDER
 from benchmarks.peers.measure import PEERS
 from benchmarks.pictures import CHARTS
 from benchmarks.scoreboard import page as scoreboard
-from benchmarks.scoreboard.data_sets import SOURCE_ROW, START_MS, SourceTable
 
 
 def test_pages_are_those_of_their_records() -> None:
@@ -53,18 +50,6 @@ def test_a_verdict_states_by_how_much_a_goal_is_met_or_missed(
     goal = Goal("a goal", holds, 250, "events", lambda figures: value)  # type: ignore[arg-type]
     result = GoalResult(goal, goal.measured(Figures({})))
     assert (result.met, result.verdict) == (met, verdict)
-
-
-def test_a_stream_repeats_rows_of_a_table_near_their_time() -> None:
-    source = SourceTable(np.arange(240) / 24, {"x": pa.array(np.arange(240.0))})
-    rng = np.random.default_rng(4)
-    few, many = source.repeat(2, 3, 50, rng), source.repeat(2, 3, 500, rng)
-    assert len(set(few[SOURCE_ROW].to_pylist())) == few.num_rows == 50
-    assert set(many[SOURCE_ROW].to_pylist()) == set(range(48, 120))
-    for table, most_ms in ((few, 1), (many, 1_800_001)):
-        at_ms = table["at"].cast("int64").to_numpy()
-        assert (np.abs(at_ms - START_MS - table[SOURCE_ROW].to_numpy() * 3_600_000) <= most_ms).all()
-        assert (np.diff(at_ms) >= 0).all()
 
 
 @pytest.mark.parametrize("name", sorted({peer.name for peer in PEERS}))

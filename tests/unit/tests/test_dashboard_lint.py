@@ -55,21 +55,10 @@ def url(old: str, new: str) -> Plant:
 
 FIXED = {"type": "grafana-clickhouse-datasource", "uid": "barograph"}
 FAULTS: list[tuple[str, Plant]] = [
-    ("dashboard-uid", lambda page, *_: page.update(uid="barograph-field")),
-    ("dashboard-title", lambda page, *_: page.update(title=PAGES["field"]["title"])),
-    ("refresh", lambda page, *_: page.update(refresh="10s")),
-    ("datasource", lambda _, graph, __: graph.update(datasource=FIXED)),
-    ("datasource", lambda _, graph, __: graph["targets"][0].update(datasource=FIXED)),
     ("datasource", lambda page, *_: page["templating"]["list"][1].update(datasource=FIXED)),
     ("datasource", lambda page, *_: page["annotations"]["list"][-1].update(datasource=FIXED)),
     ("title", lambda _, graph, __: graph.update(title="")),
     ("description", lambda _, graph, __: graph.pop("description")),
-    ("panel-id", lambda _, graph, __: graph.update(id=TABLE)),
-    ("ref-id", lambda _, graph, __: graph["targets"].append(graph["targets"][0])),
-    ("grid", lambda _, __, rows: rows["gridPos"].update(w=13)),
-    ("grid", lambda _, __, rows: rows["gridPos"].update(x=11)),
-    ("interval", lambda _, graph, __: graph.update(interval="10s")),
-    ("format", lambda _, __, rows: rows["targets"][0].update(format=0)),
     ("repeat", lambda _, graph, __: graph.update(repeat="model")),
     ("named", sql("max(", "min(")),
     ("time-filter", sql("$__timeFilter(window_end)", "1 /* $__timeFilter(window_end) */")),

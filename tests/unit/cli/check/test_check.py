@@ -118,18 +118,6 @@ def test_personal_data_is_never_shown(capsys: pytest.CaptureFixture[str]) -> Non
         assert "secret" not in capsys.readouterr().out
 
 
-def test_the_table_names_field_kind_share_and_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    write_table("d.parquet", table(temp=[131.5] + [0.0] * (ROWS - 1), zip=[1] * ROWS))
-    assert run("d.parquet") == 1
-    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert lines == [
-        "field kind n of share first rows",
-        "temp above 130 1 1,000 0.10% 0: 131.5",
-        "zip no category 1,000 1,000 100% 0: 1, 1: 1, 2: 1, 3: 1, 4: 1",
-        "d.parquet: 1,000 rows, 4 columns: 2 kinds of violations.",
-    ]
-
-
 def test_columns_that_are_not_features_can_be_excluded(check: Check, capsys: pytest.CaptureFixture[str]) -> None:
     write_table("d.parquet", table(booking=[1] * ROWS, moment=[1] * ROWS))
     assert check("d.parquet", "--without", "booking", "--time", "moment") == (0, {})

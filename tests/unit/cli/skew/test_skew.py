@@ -154,27 +154,6 @@ def test_fields_can_be_selected_and_missing_ones_are_reported(skew: Compare) -> 
     assert list(report["by"]) == ["temp", "seats"]
 
 
-def test_the_table_shows_kind_share_and_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    temp = TRAIN["temp"].to_pylist()
-    served = changed("temp", [None if i < 30 else value * 1000 for i, value in enumerate(temp)])
-    seats = TRAIN["seats"].to_numpy().copy()
-    seats[:3] += 7
-    write_table("s.parquet", served.set_column(2, "seats", [seats]))
-    assert run("--served", "s.parquet", "--recomputed", "train.parquet") == 1
-    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert lines[0] == "field compared mismatched rate 95% interval kind explanation"
-    assert lines[1] == (
-        "temp 500 500 100% 99.2–100% constant factor, null handling 94.00%: served = recomputed × 1000 "
-        "(thousandths: kilo–, milli–); 6.00%: served is null where recomputed has a value"
-    )
-    assert lines[2] == (
-        "seats 500 3 0.60% 0.204–1.75% unexplained "
-        "best candidate: constant offset, served = recomputed + 7 (100% of 3, at least 44%)"
-    )
-    assert f"p0000 null {temp[0]}" in lines
-    assert lines[-1] == "Compared 500 predictions, 5 fields: 2 with skew."
-
-
 def test_sides_that_cannot_be_compared_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     write_table("s.parquet", changed("temp", np.arange(N) + 0.123))
     for words, message in (
