@@ -90,8 +90,8 @@ def test_the_page_has_no_findings() -> None:
 
 @pytest.mark.parametrize(("rule", "plant"), FAULTS, ids=[f"{i}-{rule}" for i, (rule, _) in enumerate(FAULTS)])
 def test_a_planted_fault_is_found(rule: str, plant: Plant) -> None:
-    found = planted(plant)
-    assert rule in found, found
+    result = planted(plant)
+    assert rule in result, result
 
 
 def test_a_finding_names_the_panel_and_what_to_do() -> None:
