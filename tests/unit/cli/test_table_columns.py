@@ -111,6 +111,8 @@ def test_load_reads_the_contracts_columns(train: Path) -> None:
     labels = load_rows(train, contract)
     assert {type(row["label"]) for row in labels} == {bool}
     assert set(labels[0]) == {"model", "id", "label", "at"}
+    write_table(train, table().rename_columns({"request": "trip"}))
+    assert load_rows(train, contract, id="trip")[5]["id"] == "r5", "an option overrides the contract"
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -111,6 +111,13 @@ def test_other_units_types_spelling_and_missing_columns_are_named() -> None:
     assert "double in training, string in production: numbers written as text" in hints(texts)["speed"][1]
 
 
+def test_flags_may_be_served_as_numbers() -> None:
+    flags = np.random.default_rng(6).random(ROWS) < 0.3
+    result = compare(pa.table({"on": flags}), pa.table({"on": flags[::-1].astype(np.int64)}), multivariate=False)
+    assert {line.level for line in result.fields} == {"stable"}
+    assert result.hints == ()
+
+
 def test_performance_is_measured_and_estimated() -> None:
     rng = np.random.default_rng(3)
     labels = table(2)["bought"].to_pylist()

@@ -101,6 +101,8 @@ def test_one_prompt_or_application_is_not_given_to_runs_of_several(tmp_path: Pat
         read_logs([INSPECT, other], model="m")
     assert [run.prompt for run in read_logs([INSPECT, other])] == ["answer@2", "answer@3"]
     assert [run.prompt for run in read_logs([other], prompt="answer@8")] == ["answer@8"]
+    own_member = changed(INSPECT, tmp_path, set_in("metadata", value={"prompt": "answer", "prompt_version": 8}))
+    assert read(own_member).prompt == "answer@8"
 
 
 def test_one_prompt_is_not_given_to_a_log_of_promptfoo_with_two(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from barograph.contract import Window
+from barograph.contract.file import load_contract
 from numpy.typing import NDArray
 
 from cli.infer import hours
@@ -26,6 +27,7 @@ from sketches.drift.overdispersion import QUANTILES
 from sketches.drift.psi import psi_values
 from sketches.drift.season import Season
 from streams.hour_of_week import compute_hours_of_week
+from tests.support.command_line import run
 
 ZONE = "America/New_York"
 HOUR_S, WEEK_S = 3_600, 7 * 86_400
@@ -181,3 +183,13 @@ def test_few_rows_and_few_weeks_cause_warnings_and_no_times_an_error(tmp_path: P
     assert not [text for text in many if "of the week" in text]
     with pytest.raises(OptionError, match=r"--season hour_of_week requires event times: name their column with --time"):
         infer(InferOptions(table=tmp_path / "train.parquet", model="m", version="1", season="hour_of_week"))
+
+
+def test_the_command_writes_the_season(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    pq.write_table(traffic(weeks=2, per_hour=5), path)
+    words = ("infer", path, "--model", "m", "--version", "1", "--time", "at", "--out", tmp_path, "--timezone", ZONE)
+    assert run(*words, "--season", "hour_of_week") == 0
+    contract = load_contract(tmp_path / "m.yaml")
+    assert (contract.season, contract.timezone) == ("hour_of_week", ZONE)
+    assert run(*words, "--season", "daily") == 2
