@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-import msgspec
 import pytest
 from barograph.contract import Window
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from streams.broker.assigned_consumer import Rebalanced
@@ -261,121 +259,6 @@ def test_a_stale_flush_is_rejected_because_of_its_metadata(
         slow.assigned.restart()
         slow.flush_until(lambda: committed(quick) == {0: 150, 1: 150})
         assert counted_in_parts(pipeline) == 300
-
-
-# --------------------------------------------------------------- withheld acknowledgements during a rebalance
-
-
-def lag(pipeline: Pipeline) -> int:
-    """How far the monitors' committed offsets are behind the ends of `partials`."""
-    consumer = Consumer({"bootstrap.servers": pipeline.bootstrap, "group.id": f"{pipeline.prefix}monitor"})
-    try:
-        total = 0
-        for tp in consumer.committed([TopicPartition(pipeline.topics.partials, p) for p in range(2)], timeout=30):
-            _, high = consumer.get_watermark_offsets(tp, timeout=30, cached=False)
-            total = max(total, high - max(tp.offset, 0))
-        return int(total)
-    finally:
-        consumer.close()
-
-
-def assert_withheld(pipeline: Pipeline) -> None:
-    """Assert that acknowledgements are withheld for longer than their commits take."""
-    began_s = time.monotonic()
-    wait_for(lambda: lag(pipeline) <= 1 or time.monotonic() - began_s > 3, "commits")
-    assert lag(pipeline) > 1
-
-
-def assigned(pipeline: Pipeline, name: str) -> list[int]:
-    """The partitions of a monitor's last assignment, as it logged them."""
-    lines = [line for line in (pipeline.log_dir / f"{name}.log").read_text().splitlines() if '"assigned"' in line]
-    return list(json.loads(lines[-1])["partitions"]) if lines else []
-
-
-MODELS = ("toy", "bat")
-"""One in each of two partitions of `partials`."""
-
-
-@pytest.mark.long
-def test_acknowledgements_withheld_during_a_rebalance_lose_nothing(pipeline: Pipeline) -> None:
-    assert sorted(partials_partition(model, 2) for model in MODELS) == [0, 1]
-    pipeline.settings = {"write_s": 0.5}
-    pipeline.create(1)
-    for model in MODELS:
-        pipeline.register(
-            simple_contract(model=model, windows=(Window(3 * 3600, 3600),)),
-            [msgspec.structs.replace(simple_baseline(), model=model)],
-        )
-    pipeline.start("sketcher")
-    pipeline.start("monitor", "monitor-0", revise_s=120.0)
-    expected: Counter[tuple[str, int]] = Counter()
-    sent = 0
-
-    def send(hours: Iterable[int], each: int = 20) -> None:
-        nonlocal sent
-        values = []
-        for hour in hours:
-            for model in MODELS:
-                for i in range(each):
-                    values.append((0, event(sent, START_MS + hour * HOUR_MS + i, model), None))
-                    expected[model, START_MS // 1000 + hour * 3600] += 1
-                    sent += 1
-        pipeline.produce(values)
-
-    def arrived(what: str) -> None:
-        pipeline.wait_rows(f"SELECT sum(n) = {sent} FROM volume FINAL WHERE slice = 'all'", what)
-
-    send(range(12))
-    arrived("events in order")
-    # Late events revise windows at once the first time; the second time their revision waits, and with it the offsets.
-    for _ in range(2):
-        send([3, 4])
-        arrived("late events")
-    send([12])
-    arrived("what follows them")
-    assert_withheld(pipeline)
-    joined_s = time.monotonic()
-    pipeline.start("monitor", "monitor-1", revise_s=1.0)
-    wait_for(lambda: len(assigned(pipeline, "monitor-1")) == 1, "the second monitor's partition")
-    joined_s = time.monotonic() - joined_s
-    assert wait_for(lambda: len(assigned(pipeline, "monitor-0")) == 1, "the first monitor's partition")
-    send([5, 12])
-    arrived("late events at two monitors")
-    send([5, 12])
-    arrived("more of them")
-    assert_withheld(pipeline)
-    pipeline.kill("monitor-0")
-    send([6, 13])
-    wait_for(lambda: len(assigned(pipeline, "monitor-1")) == 2, "both partitions at the second monitor")
-    arrived("events after the first monitor was killed")
-    send([13])
-    pipeline.end(1)
-    pipeline.wait_rows(
-        f"SELECT sum(n) = {sent} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "all events in sealed panes"
-    )
-    records = pipeline.rows(
-        "SELECT model, toUnixTimestamp(pane_start), n FROM volume FINAL WHERE slice = 'all' AND n > 0"
-    )
-    assert {(model, at): n for model, at, n in records} == dict(expected)
-    verdicts = {
-        (model, at // 1000 + h * 3600): sum(expected[model, at // 1000 + k * 3600] for k in range(h - 3, h))
-        for model in MODELS
-        for at in [START_MS]
-        for h in range(1, 15)
-    }
-
-    def judged() -> bool:
-        rows = pipeline.rows(
-            "SELECT model, toUnixTimestamp(window_end), n FROM latest_drift WHERE field = 'colour' AND slice = 'all' "
-            "AND window = '3h' AND n > 0"
-        )
-        return {(model, end): n for model, end, n in rows} == verdicts
-
-    wait_for(judged, "verdicts over all events")
-    assert pipeline.rows("SELECT count() FROM losses") == [(0,)]
-    assert not pipeline.read_all(pipeline.topics.partials_dead)
-    # Seconds, most of them its start; with stream_wait_empty it would be a minute and more.
-    assert joined_s < 30
 
 
 # ------------------------------------------------------------------------------- a partition is added
