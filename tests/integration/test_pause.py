@@ -113,7 +113,9 @@ def test_long_outage_of_clickhouse_removes_no_processor_from_its_group(
             pipeline.wait_rows(f"SELECT count() = {RECORDS} FROM predictions FINAL", "every row")
             dead = f"SELECT max(dead_letters) = {RECORDS} FROM processors WHERE kind = 'monitor'"
             pipeline.wait_rows(dead, "every record of `partials` to be read")
+            pipeline.wait_rows("SELECT max(retries) > 0 FROM processors WHERE kind = 'recorder'", "retries reported")
             pipeline.stop()
+            assert (tmp_path / "recorder-0.log").read_text().count('"event": "warehouse writes again"') == 1
             for kind in ("recorder", "monitor"):
                 log = (tmp_path / f"{kind}-0.log").read_text()
                 assert log.count('"event": "assigned"') == 1, log

@@ -1,4 +1,4 @@
-"""If retention overtakes a stopped sketcher, the deleted offsets are recorded as a loss and reading continues."""
+"""If retention overtakes stopped processors, they report the deleted offsets as lost and continue reading."""
 
 from __future__ import annotations
 
@@ -29,20 +29,22 @@ def send(pipeline: Pipeline, first: int, n: int) -> None:
     )
 
 
-def test_offsets_deleted_by_retention_are_recorded_as_loss(pipeline: Pipeline) -> None:
+def test_offsets_deleted_by_retention_are_reported_as_lost(pipeline: Pipeline) -> None:
     pipeline.create(1)
     pipeline.register(simple_contract(), [simple_baseline()])
     send(pipeline, 0, 300)
-    pipeline.start("monitor")
-    pipeline.start("sketcher")
+    for kind in ("monitor", "sketcher", "recorder"):
+        pipeline.start(kind)
     pipeline.wait_rows("SELECT sum(n) = 300 FROM volume FINAL WHERE slice = 'all'", "300 events")
-    pipeline.kill("sketcher-0")
+    pipeline.wait_rows("SELECT max(events) = 300 FROM processors WHERE kind = 'recorder'", "300 raw rows")
+    pipeline.stop()
     send(pipeline, 300, 300)
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
     first_kept = TopicPartition(pipeline.topics.predictions, 0, 450)
     for future in admin.delete_records([first_kept]).values():
         future.result(30)
-    pipeline.start("sketcher")
+    for kind in ("monitor", "sketcher", "recorder"):
+        pipeline.start(kind)
     pipeline.end(1)
     pipeline.wait_rows("SELECT sum(n) = 450 AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "the rest")
     pipeline.wait_settled()
@@ -61,3 +63,11 @@ def test_offsets_deleted_by_retention_are_recorded_as_loss(pipeline: Pipeline) -
     assert completeness[6] == pytest.approx(n[6] / (n[6] + 150))
     assert completeness[8] == pytest.approx(n[8] / (n[8] + 150))
     assert min(completeness.values()) < 1.0
+    pipeline.wait_rows(
+        "SELECT argMax(details, at) AS last, last['offsets_lost_total predictions'] = 150 "
+        "AND last['lag_messages predictions'] = 0 AND last['inserted_rows_total predictions'] = 150 AS reported "
+        "FROM processors WHERE kind = 'recorder' HAVING reported",
+        "the recorder's report",
+    )
+    raw = pipeline.rows("SELECT offset FROM predictions FINAL ORDER BY offset")
+    assert [offset for (offset,) in raw] == [*range(300), *range(450, 600)]
