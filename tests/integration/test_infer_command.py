@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
+from barograph.contract import Contract
 from barograph.contract.file import load_contract
 from typer.testing import CliRunner, Result
 
@@ -121,15 +122,18 @@ def test_a_table_that_cannot_be_used_is_explained(tmp_path: Path) -> None:
     assert "not a directory" in error_of("train.parquet", out="twice.parquet/out")
 
 
-def test_a_critical_column_is_monitored_or_an_error(tmp_path: Path) -> None:
+def test_a_critical_column_is_monitored_or_an_error_and_an_ignored_one_defines_slices(tmp_path: Path) -> None:
     pq.write_table(odd_table("ids", rows=500), tmp_path / "ids.parquet")
-    arguments = ("--model", "m", "--version", "1", "--critical", "uuid", "--slice", "snowflake", "--out", tmp_path)
-    assert call(tmp_path / "ids.parquet", *arguments).exit_code == 0
-    contract = load_contract(tmp_path / "m.yaml")
-    assert [field.name for field in contract.fields if field.critical] == ["uuid"]
-    # An ignored column can still define slices.
-    assert [cut.source for cut in contract.slices] == ["features.snowflake"]
-    assert "snowflake" in contract.ignored
+
+    def contract_with(option: str) -> Contract:
+        arguments = ("--model", "m", "--version", "1", option, "uuid", "--force", "--out", tmp_path)
+        assert call(tmp_path / "ids.parquet", *arguments).exit_code == 0
+        return load_contract(tmp_path / "m.yaml")
+
+    assert [field.name for field in contract_with("--critical").fields if field.critical] == ["uuid"]
+    sliced = contract_with("--slice")
+    assert [cut.source for cut in sliced.slices] == ["features.uuid"]
+    assert "uuid" in sliced.ignored
     pq.write_table(odd_table("moments", rows=500), tmp_path / "moments.parquet")
     arguments = ("--model", "m2", "--version", "1", "--critical", "born", "--out", tmp_path)
     result = call(tmp_path / "moments.parquet", *arguments)
