@@ -193,40 +193,10 @@ def test_a_disabled_rule_and_webhooks_that_fail_are_failed_drills(
     assert installation.leftovers() == []
 
 
-def test_drills_of_a_suite_that_cannot_be_planned_are_stored_as_failed(
+def test_events_come_from_the_raw_rows_and_clean_removes_an_interrupted_drill(
     installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    suite = installation.folder / "drills.yaml"
-    suite.write_text(
-        "suite: 1\nmodel: shop\nhistory: 8d\ndrills:\n"
-        "  - {fault: silence, route: nowhere}\n"
-        "  - {fault: mean-shift, duration: 90d}\n"
-        "  - {fault: null-rise, field: z, rate: 0.5}\n"
-    )
-    arguments = ("--from", installation.model.predictions_file, "--json", "--config", installation.config)
-    code, result = run(capsys, "drill", "suite", suite, *arguments)
-    assert code == 1
-    with connect(installation.settings.warehouse) as client:
-        query = "SELECT fault, field, passed, expected, met, observed[1], magnitude, rate FROM drills ORDER BY drill_id"
-        rows = client.rows(query)
-        times = client.rows("SELECT countIf(fault_start = at AND fault_end = at), uniqExact(drill_id) FROM drills")
-    routed, long, unknown = rows
-    for each in rows:
-        assert each[2:5] == (False, ["the drill can run"], [False])
-    assert routed[:2] == ("silence", "")
-    assert "the route 'nowhere' is not known here" in routed[5]
-    assert long[:2] == ("mean-shift", "x"), "the field that a shorter drill would have"
-    assert "use a shorter --duration" in long[5]
-    assert (long[6], long[7]) == (2.0, 1.0)
-    assert unknown[:2] == ("null-rise", "z")
-    assert "has no field 'z'" in unknown[5]
-    assert (math.isnan(unknown[6]), unknown[7]) == (True, 0.5)
-    assert times == [(3, 3)]
-    assert [each["passed"] for each in result["drills"]] == [False] * 3
-    assert installation.leftovers() == []
-
-
-def test_events_come_from_the_raw_rows(installation: Installation) -> None:
+    check_clean(installation, capsys)
     rows = installation.model.events.predictions.slice(0, 200)
     contract = installation.model.contract
     record(installation, rows)
@@ -277,9 +247,8 @@ def record(installation: Installation, rows: pa.Table) -> None:
         insert_rows(client, "predictions", records)
 
 
-def test_clean_removes_what_an_interrupted_drill_left(
-    installation: Installation, capsys: pytest.CaptureFixture[str]
-) -> None:
+def check_clean(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    """Check that `drill clean` removes what an interrupted drill left."""
     settings = installation.settings
     with connect(settings.warehouse) as client:
         client.command(f"CREATE DATABASE {database_prefix(settings)}1")
@@ -297,41 +266,62 @@ def test_clean_removes_what_an_interrupted_drill_left(
     assert capsys.readouterr().out == "There is nothing to remove.\n"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["mean-shift", "--model", "nobody"], "has no contract of 'nobody'; there are shop."),
-        (["mean-shift", "--model", "drill.shop.1"], "drill.shop.1 is the model of a drill; run the drill on the model"),
-        (["mean-shift", "--model", "shop"], "has no raw predictions of shop: set raw_share in its contract, or give"),
-        (["mean-shift", "--model", "shop", "--from", "FILE", "--field", "z"], "has no field 'z'; the fields are"),
-        (["mean-shift", "--model", "shop", "--from", "FILE", "--magnitude", "0"], "A magnitude of 0 changes nothing"),
-        (["mean-shift", "--model", "shop", "--from", "FILE", "--duration", "1y"], "--duration: '1y' is not a duration"),
-        (["mean-shift", "--model", "shop", "--from", "FILE", "--duration", "90d"], "use a shorter --duration"),
-        (
-            ["null-rise", "--model", "shop", "--from", "FILE", "--rate", "1.5"],
-            "The rate 1.5 of null-rise is out of range",
-        ),
-        (
-            ["null-rise", "--model", "shop", "--from", "FILE", "--rate", "-0.1"],
-            "The rate -0.1 of null-rise is out of range: it is above 0 to 1",
-        ),
-        (
-            ["mean-shift", "--model", "shop", "--from", "FILE", "--field", "colour"],
-            "colour of shop is of type category",
-        ),
-        (["mean-sift", "--model", "shop"], "did you mean mean-shift?"),
-        (["silence", "--model", "shop", "--from", "FILE", "--route", "x"], "the route 'x' is not known here"),
-    ],
-    ids=lambda value: "-".join(value[:1] + value[-1:]) if isinstance(value, list) else "",
+BAD_INPUT = (
+    ("mean-shift --model nobody", "has no contract of 'nobody'; there are shop."),
+    ("mean-shift --model drill.shop.1", "drill.shop.1 is the model of a drill; run the drill on the model"),
+    ("mean-shift --model shop", "has no raw predictions of shop: set raw_share in its contract, or give"),
+    ("mean-shift --model shop --from FILE --field z", "has no field 'z'; the fields are"),
+    ("mean-shift --model shop --from FILE --magnitude 0", "A magnitude of 0 changes nothing"),
+    ("mean-shift --model shop --from FILE --duration 1y", "--duration: '1y' is not a duration"),
+    ("mean-shift --model shop --from FILE --duration 90d", "use a shorter --duration"),
+    ("null-rise --model shop --from FILE --rate 1.5", "The rate 1.5 of null-rise is out of range"),
+    (
+        "null-rise --model shop --from FILE --rate -0.1",
+        "The rate -0.1 of null-rise is out of range: it is above 0 to 1",
+    ),
+    ("mean-shift --model shop --from FILE --field colour", "colour of shop is of type category"),
+    ("mean-sift --model shop", "did you mean mean-shift?"),
+    ("silence --model shop --from FILE --route x", "the route 'x' is not known here"),
 )
-def test_bad_input_is_one_sentence(
-    installation: Installation, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+
+
+def test_drills_that_cannot_be_planned_are_one_sentence_and_in_a_suite_stored_as_failed(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = [str(installation.model.predictions_file) if word == "FILE" else word for word in arguments]
-    with pytest.raises(SystemExit) as exit_:
-        main(["drill", "run", *names, "--config", str(installation.config)])
-    assert exit_.value.code == 1
-    error = capsys.readouterr().err
-    assert message in error
-    assert "bug" not in error
+    for words, message in BAD_INPUT:
+        named = [str(installation.model.predictions_file) if word == "FILE" else word for word in words.split()]
+        with pytest.raises(SystemExit) as exit_:
+            main(["drill", "run", *named, "--config", str(installation.config)])
+        error = capsys.readouterr().err
+        assert exit_.value.code == 1, words
+        assert message in error, words
+        assert "bug" not in error, words
+    assert installation.leftovers() == []
+    suite = installation.folder / "drills.yaml"
+    suite.write_text(
+        "suite: 1\nmodel: shop\nhistory: 8d\ndrills:\n"
+        "  - {fault: silence, route: nowhere}\n"
+        "  - {fault: mean-shift, duration: 90d}\n"
+        "  - {fault: null-rise, field: z, rate: 0.5}\n"
+    )
+    arguments = ("--from", installation.model.predictions_file, "--json", "--config", installation.config)
+    code, result = run(capsys, "drill", "suite", suite, *arguments)
+    assert code == 1
+    with connect(installation.settings.warehouse) as client:
+        query = "SELECT fault, field, passed, expected, met, observed[1], magnitude, rate FROM drills ORDER BY drill_id"
+        rows = client.rows(query)
+        times = client.rows("SELECT countIf(fault_start = at AND fault_end = at), uniqExact(drill_id) FROM drills")
+    routed, long, unknown = rows
+    for each in rows:
+        assert each[2:5] == (False, ["the drill can run"], [False])
+    assert routed[:2] == ("silence", "")
+    assert "the route 'nowhere' is not known here" in routed[5]
+    assert long[:2] == ("mean-shift", "x"), "the field that a shorter drill would have"
+    assert "use a shorter --duration" in long[5]
+    assert (long[6], long[7]) == (2.0, 1.0)
+    assert unknown[:2] == ("null-rise", "z")
+    assert "has no field 'z'" in unknown[5]
+    assert (math.isnan(unknown[6]), unknown[7]) == (True, 0.5)
+    assert times == [(3, 3)]
+    assert [each["passed"] for each in result["drills"]] == [False] * 3
     assert installation.leftovers() == []
