@@ -30,7 +30,6 @@ class Run:
     exit_code: int
     verdicts: dict[str, Any]
     page: Path
-    train: Path
 
 
 @pytest.fixture(scope="module")
@@ -47,21 +46,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         pq.write_table(table.select(["id", "at", *FEATURES, "score", "label"]), folder / name)
     files = ["--html", str(folder / "r.html"), "--json", str(folder / "r.json")]
     names = ["--time", "at", "--score", "score", "--label", "label", "--id", "id", "--by", "month"]
+    inputs = [str(folder / name) for name in tables]
     with pytest.raises(SystemExit) as end:
-        main(
-            [
-                "compare",
-                *(str(folder / name) for name in tables),
-                *names,
-                *files,
-                "--slice",
-                "origin",
-                "--fail-at",
-                "major",
-            ]
-        )
+        main(["compare", *inputs, *names, *files, "--slice", "origin", "--fail-at", "major"])
     verdicts = json.loads((folder / "r.json").read_text(encoding="utf-8"))
-    return Run(int(end.value.code or 0), verdicts, folder / "r.html", folder / "train.parquet")
+    return Run(int(end.value.code or 0), verdicts, folder / "r.html")
 
 
 def test_the_weather_of_winter_drifts_and_routes_do_not(run: Run) -> None:
