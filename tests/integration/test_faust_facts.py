@@ -87,7 +87,6 @@ def test_unacknowledged_records_are_redelivered_after_an_orderly_stop(probe: Pro
     assert [offset for offset, _ in redelivered()] == [4, 5, 6]
 
 
-@pytest.mark.long
 def test_only_the_committed_only_transport_skips_aborted_records(probe: Probe) -> None:
     producer = Producer({"bootstrap.servers": probe.bootstrap, "transactional.id": f"{probe.prefix}writer"})
     producer.init_transactions(30)

@@ -9,22 +9,16 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 from barograph.contract import Window
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from streams.broker.assigned_consumer import Rebalanced
-from streams.broker.client import TopicMetadata
-from streams.events.batch import sort_messages
-from streams.events.json_decoder import JsonDecoder
-from streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode, encode
+from streams.records import Partial, decode
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from streams.sketcher.flush import Flush
-from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.sketcher import Sketcher
-from streams.sketcher.summarise import FlushSummaries
-from streams.topics import partials_partition
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
 HOUR_MS = 3_600_000
@@ -54,85 +48,6 @@ def settings_of(pipeline: Pipeline, instance: str) -> ProcessorSettings:
         session_timeout_s=6.0,
         transaction_timeout_s=10.0,
     )
-
-
-# ------------------------------------------------------------------------------------- an aborted transaction
-
-
-class FakeMessage:
-    """An event as a consumer returns it."""
-
-    def __init__(self, offset: int, value: bytes) -> None:
-        self._offset, self._value = offset, value
-
-    def headers(self) -> None:
-        return None
-
-    def value(self) -> bytes:
-        return self._value
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self._offset
-
-    def timestamp(self) -> tuple[int, int]:
-        return 2, START_MS + 100 * HOUR_MS
-
-
-def flush_records(registry: Registry, topic_id: str, start: int, values: list[bytes], *, ended: bool) -> list[bytes]:
-    """The records that a sketcher writes for a flush: partials, then progress."""
-    summaries = FlushSummaries(registry)
-    messages = [FakeMessage(start + i, value) for i, value in enumerate(values)]
-    decoded = JsonDecoder(registry).decode(sort_messages(messages).json)
-    assert not decoded.rejected
-    newest = START_MS
-    for events in decoded.events:
-        summaries.add(events)
-        newest = int(events.at_ms.max())
-    end = start + len(values)
-    progress = Progress(
-        source_topic_id=topic_id,
-        source_partitions=1,
-        counted_at_ms=START_MS,
-        ranges=[PartitionProgress(partition=0, start=start, end=end, newest_ms={"toy": newest}, end_mark=ended)],
-    )
-    records = [
-        partial
-        for key, pane in summaries.panes.items()
-        for partial in encode_partials(key, pane, topic_id, [OffsetRange(0, start, end)])
-    ]
-    return [*records, encode(progress)]
-
-
-@pytest.mark.slow
-def test_partials_of_an_aborted_transaction_never_reach_a_pane(pipeline: Pipeline) -> None:
-    pipeline.create(1)
-    pipeline.register(simple_contract(), [simple_baseline()])
-    registry = toy_registry()
-    topic_id, _ = TopicMetadata(settings_of(pipeline, "facts")).describe(pipeline.topics.predictions)
-    partition = partials_partition("toy", pipeline.partials_partitions)
-    producer = Producer({"bootstrap.servers": pipeline.bootstrap, "transactional.id": f"{pipeline.prefix}by-hand"})
-    producer.init_transactions(30)
-    pipeline.start("monitor")
-    position = 0
-    for i, abort in enumerate([False, True, False, True, False]):
-        values = [event(j, START_MS + i * HOUR_MS + j) for j in range(50)]
-        producer.begin_transaction()
-        for record in flush_records(registry, topic_id, position, values, ended=i == 4):
-            producer.produce(pipeline.topics.partials, record, partition=partition)
-        assert producer.flush(30) == 0
-        if abort:
-            producer.abort_transaction(30)
-        else:
-            producer.commit_transaction(30)
-            position += 50
-    pipeline.wait_rows("SELECT sum(n) >= 150 AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed panes", 60)
-    records = pipeline.rows("SELECT toUnixTimestamp(pane_start), n FROM volume FINAL WHERE slice = 'all' AND n > 0")
-    assert dict(records) == {(START_MS + i * HOUR_MS) // 1000: 50 for i in (0, 2, 4)}
-    assert pipeline.rows("SELECT count() FROM losses") == [(0,)]
-    assert not pipeline.read_all(pipeline.topics.partials_dead)
 
 
 # ------------------------------------------------------------------------------------------- a stale flush

@@ -1,8 +1,7 @@
-"""The flights example on its real data: times, features, model, files, and their drift."""
+"""The flights example on its real data: times, features, model and files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -15,28 +14,15 @@ from numpy.typing import NDArray
 
 from examples.flights import replay
 from examples.flights.data import read_flights
-from examples.flights.features import FEATURES, PLANE, ROUTE, SCHEDULE, WEATHER, flight_rows
+from examples.flights.features import FEATURES, ROUTE, SCHEDULE, flight_rows
 from examples.flights.model import LATE, ON_TIME, train
 from examples.flights.replay import FlightsFiles, between, prepare
-from tests.reference.flights_reference import (
-    DAY_S,
-    WEEK_S,
-    ReferenceField,
-    ReferencePsi,
-    reference_field,
-    reference_psi,
-    reference_rate,
-    window_counts,
-)
 
 pytestmark = pytest.mark.long
 
 IntArray = NDArray[np.int64]
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-REPLAY_START = datetime(2013, 8, 1, tzinfo=UTC)
-REPLAY_END = datetime(2014, 1, 2, tzinfo=UTC)
-"""The first midnight after the last flight; later windows have only an evening of flights."""
 
 
 class Tables(NamedTuple):
@@ -212,106 +198,3 @@ def test_the_model_is_worth_watching(tables: Tables) -> None:
         inside = (score >= tenth / 10) & (score < (tenth + 1) / 10)
         if inside.sum() > 500:
             assert late[inside].mean() == pytest.approx(score[inside].mean(), abs=0.07), tenth
-
-
-# ---- the drift in the data, by the definitions alone ----
-
-
-class Judged(NamedTuple):
-    end: datetime
-    verdict: ReferencePsi
-
-
-class Drift:
-    """Verdicts of the replayed months on original time, for windows that the replay covers."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
-        self._train_at_s = _seconds(tables.train["at"])
-        self.at_s = _seconds(tables.predictions["at"]) - tables.files.tables.shift_weeks * WEEK_S
-        self._fields: dict[str, ReferenceField] = {}
-
-    def field(self, name: str) -> ReferenceField:
-        if name not in self._fields:
-            self._fields[name] = reference_field(name, self._tables.train, self._train_at_s)
-        return self._fields[name]
-
-    def column(self, name: str) -> Any:
-        return self._tables.predictions[f"features.{name}"]
-
-    def verdicts(
-        self, name: str, length_s: int, hop_s: int, since: datetime = REPLAY_START, until: datetime = REPLAY_END
-    ) -> Iterator[Judged]:
-        field = self.field(name)
-        for end_s, counts in window_counts(field, self.column(name), self.at_s, length_s, hop_s):
-            end = datetime.fromtimestamp(end_s, UTC)
-            if end - timedelta(seconds=length_s) >= since and end <= until:
-                yield Judged(end, reference_psi(field.base_counts, counts, field.phi[length_s]))
-
-    def major_weeks(self, name: str) -> list[datetime]:
-        return [end for end, verdict in self.verdicts(name, WEEK_S, DAY_S) if verdict.level == "major"]
-
-
-@pytest.fixture(scope="module")
-def drift(tables: Tables) -> Drift:
-    return Drift(tables)
-
-
-def test_phi_is_learned_from_eight_weeks(drift: Drift) -> None:
-    for name in FEATURES:
-        assert drift.field(name).phi_windows == {DAY_S: 60, WEEK_S: 8}, name
-    assert 150 < drift.field("temp").phi[DAY_S] < 300
-    assert 600 < drift.field("temp").phi[WEEK_S] < 1_000
-    assert 1_000 < drift.field("dewp").phi[WEEK_S] < 1_400
-    for name in ("distance", "time_of_day", "age", "seats", "carrier", "origin", "dest"):
-        assert drift.field(name).phi[WEEK_S] < 1.5, name
-
-
-def test_weather_drifts_when_it_did_and_schedule_planes_and_routes_do_not(drift: Drift) -> None:
-    for name in ("temp", "dewp"):  # autumn comes in the second half of September
-        first = drift.major_weeks(name)[0]
-        assert datetime(2013, 9, 15, tzinfo=UTC) <= first <= datetime(2013, 9, 25, tzinfo=UTC), name
-    others = {"humid": (9, 2), "visib": (9, 11), "wind_speed": (8, 18), "wind_gust": (8, 22), "precip": (10, 27)}
-    for name, (month, day) in others.items():
-        first = drift.major_weeks(name)[0]
-        assert abs(first - datetime(2013, month, day, tzinfo=UTC)) <= timedelta(days=2), name
-    for name in SCHEDULE + PLANE + ROUTE:
-        assert {verdict.level for _, verdict in drift.verdicts(name, WEEK_S, DAY_S)} == {"stable"}, name
-
-
-def test_without_phi_every_weather_field_cries_on_the_first_day(drift: Drift) -> None:
-    for name in WEATHER:
-        field = drift.field(name)
-        end_s, counts = next(
-            (end_s, counts)
-            for end_s, counts in window_counts(field, drift.column(name), drift.at_s, DAY_S, 3_600)
-            if end_s == int(REPLAY_START.timestamp()) + 28 * 3_600  # the first local day, whole
-        )
-        assert reference_psi(field.base_counts, counts).level == "major", (name, end_s)
-
-
-def test_a_day_of_temperature_is_insufficient(drift: Drift) -> None:
-    assert {verdict.level for _, verdict in drift.verdicts("temp", DAY_S, DAY_S // 4)} == {"insufficient"}
-
-
-def test_time_of_day_shows_the_clocks_change(drift: Drift) -> None:
-    days = drift.verdicts(
-        "time_of_day", DAY_S, 3_600, datetime(2013, 10, 25, tzinfo=UTC), datetime(2013, 11, 10, tzinfo=UTC)
-    )
-    majors = [end for end, verdict in days if verdict.level == "major"]
-    assert majors
-    assert {end.date() for end in majors} == {datetime(2013, 11, 3, tzinfo=UTC).date()}
-
-
-def test_missing_weather_of_the_last_day_is_a_null_rate(drift: Drift) -> None:
-    start_s = int(datetime(2013, 12, 31, 5, tzinfo=UTC).timestamp())  # midnight in New York
-    inside = (drift.at_s >= start_s) & (drift.at_s < start_s + DAY_S)
-    assert inside.sum() == 776
-    levels = {}
-    for name in FEATURES:
-        field = drift.field(name)
-        nulls = drift.column(name).filter(pa.array(inside)).null_count
-        base = field.base_counts
-        levels[name] = reference_rate(int(base[-1]), int(base.sum()), nulls, 776, field.phi[DAY_S]).level
-    # Four in five summer flights have no gust either, so its absence is no anomaly.
-    assert {name for name, level in levels.items() if level == "major"} == set(WEATHER) - {"wind_gust"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import Consumer
 
 from streams.broker.assigned_consumer import AssignedConsumer
 from streams.broker.client import make_consumer
@@ -43,22 +43,6 @@ def join(pipeline: Pipeline, instance: str) -> Consumer:
 
 
 @pytest.mark.long
-def test_a_restarted_member_gets_its_partitions_at_once(pipeline: Pipeline) -> None:
-    pipeline.create(1)
-    before = join(pipeline, "one")
-    # As after a kill: the group is not notified.
-    after = join(pipeline, "one")
-    wait_for(lambda: _fatal(before), "the predecessor to be shut out", SESSION_S / 2)
-    after.close()
-
-
-def _fatal(consumer: Consumer) -> bool:
-    message = consumer.poll(0.1)
-    error = None if message is None else message.error()
-    return error is not None and error.code() == KafkaError._FATAL
-
-
-@pytest.mark.long
 def test_a_second_sketcher_under_the_same_name_stops_with_advice(pipeline: Pipeline) -> None:
     pipeline.create(1)
     pipeline.register(simple_contract(), [simple_baseline()])
@@ -69,6 +53,7 @@ def test_a_second_sketcher_under_the_same_name_stops_with_advice(pipeline: Pipel
             return bool(sketcher._consumer.positions)
 
         wait_for(flush, "partitions", SESSION_S / 2)
+        # As after a kill, the group is not notified; a member of the same name gets the partitions at once.
         other = join(pipeline, "s")
         with pytest.raises(ProcessorError, match="Another processor runs under this instance name"):
             wait_for(lambda: flush() and False, "the end of one of them", SESSION_S / 2)
