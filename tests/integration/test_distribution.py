@@ -21,18 +21,16 @@ from cli.main import main
 from local.clickhouse import LocalClickHouse
 from sketches.baseline.baseline import QUANTILE_RANKS, Baseline
 from sketches.sketch.quantiles import exact_quantiles
-from tests.integration.test_pipeline import toy_events
-from tests.support.environment import unset_settings
+from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from tests.support.toy_events import START_S, messages, toy_events
 from tests.support.warehouse import migrated, row
-from warehouse.client import Address
 from warehouse.queries import rollups
 from warehouse.tables import insert_rows
 
 PANE_S = 600
 HOURS = 40
 N = 12_000
-START_S = 1_790_000_000 // 3600 * 3600
 END_S = START_S + HOURS * 3600
 
 
@@ -85,16 +83,6 @@ class Raw:
 Ask = Callable[..., dict[str, Any]]
 
 
-def enter(folder: Path, monkeypatch: pytest.MonkeyPatch, where: Address) -> None:
-    """Change to a folder whose settings name a database."""
-    monkeypatch.chdir(folder)
-    unset_settings(monkeypatch)
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    Path("barograph.toml").write_text(
-        f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n'
-    )
-
-
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     def called(*words: str, field: str = "x", start_s: float = START_S, end_s: float = END_S) -> tuple[int, str, str]:
@@ -117,7 +105,7 @@ def test_any_window_equals_the_events_sent(
     """One pipeline for all: filling it costs more than asking."""
     built = events()
     fill(pipeline, built)
-    enter(tmp_path, monkeypatch, pipeline.address)
+    enter_folder(tmp_path, monkeypatch, pipeline.address)
 
     def ask(*words: str, **where: Any) -> dict[str, Any]:
         code, out, err = run("--json", *words, **where)
@@ -139,7 +127,7 @@ def test_any_window_equals_the_events_sent(
 def fill(pipeline: Pipeline, built: list[dict[str, Any]]) -> None:
     pipeline.create(source_partitions=1)
     pipeline.register(contract(), [baseline()])
-    pipeline.produce((0, json.dumps(event).encode(), None) for event in built)
+    pipeline.produce(messages(built))
     pipeline.end(1)
     pipeline.start("sketcher")
     pipeline.start("monitor")
@@ -291,7 +279,7 @@ def the_table_output_is_readable(run: Run) -> None:
 
 
 def unknown_names_are_rejected(run: Run) -> None:
-    for words, where, messages in (
+    for words, where, message in (
         (("--model", "toyy"), {}, "has no contract of 'toyy'; did you mean 'toy'?"),
         ((), {"field": "colur"}, "toy has no field 'colur'; did you mean 'colour'?"),
         (("--slice", "region=east"), {}, "toy has no slice 'region=east'"),
@@ -307,7 +295,7 @@ def unknown_names_are_rejected(run: Run) -> None:
     ):
         code, out, err = run(*words, **where)
         assert (code, out) == (1, ""), words
-        assert messages in err
+        assert message in err, words
 
 
 def damaged_sketches_are_not_opened(pipeline: Pipeline, ask: Ask, built: list[dict[str, Any]]) -> None:
@@ -342,7 +330,7 @@ def test_several_versions_or_baselines_are_not_mixed(
         return row("volume", model="toy", slice="all", **values)
 
     with migrated(engine) as client:
-        enter(tmp_path, monkeypatch, engine.address(client.database))
+        enter_folder(tmp_path, monkeypatch, engine.address(client.database))
         applied = row("contracts", model="toy", contract_id="c", yaml=dump_contract(contract()))
         insert_rows(client, "contracts", [applied])
         assert "toy has no events yet" in refused()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from barograph.contract import Window
@@ -14,41 +13,12 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 
 from streams.broker.assigned_consumer import Rebalanced
 from streams.records import Partial, decode
-from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
 from streams.sketcher.flush import Flush
 from streams.sketcher.sketcher import Sketcher
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
-
-HOUR_MS = 3_600_000
-START_MS = (int(time.time() * 1000) // HOUR_MS - 72) * HOUR_MS
-"""Three days ago."""
-
-
-def event(i: int, at_ms: int, model: str = "toy") -> bytes:
-    features = {"x": i % 7 / 3, "k": i % 5, "flag": i % 2 == 0, "colour": "red"}
-    values = {"model": model, "version": "1", "id": f"e{i}", "at": at_ms, "features": features}
-    return json.dumps(values).encode()
-
-
-def toy_registry() -> Registry:
-    baseline = simple_baseline()
-    return build_registry([(simple_contract(), 1)], [RegisteredBaseline(baseline, baseline.id, 0, 1)])
-
-
-def settings_of(pipeline: Pipeline, instance: str) -> ProcessorSettings:
-    return ProcessorSettings(
-        instance=instance,
-        bootstrap_servers=pipeline.bootstrap,
-        warehouse=pipeline.address,
-        topics=pipeline.topics,
-        clock="replay",
-        flush_s=0.5,
-        session_timeout_s=6.0,
-        transaction_timeout_s=10.0,
-    )
-
+from tests.support.sketching import settings_of, toy_registry
+from tests.support.toy_events import START_MS, messages, toy_event
 
 # ------------------------------------------------------------------------------------------- a stale flush
 
@@ -59,7 +29,8 @@ class Driven:
     def __init__(self, pipeline: Pipeline, instance: str) -> None:
         self.topic = pipeline.topics.predictions
         registry = toy_registry()
-        self.sketcher = Sketcher(settings_of(pipeline, instance), lambda: registry, Report("sketcher", instance))
+        settings = settings_of(pipeline, instance=instance, flush_s=0.5, transaction_timeout_s=10.0)
+        self.sketcher = Sketcher(settings, lambda: registry, Report("sketcher", instance))
         self.sketcher._transactions.start()
         self.assigned = self.sketcher._consumer
         self.consumer = self.assigned.kafka_consumer
@@ -126,6 +97,11 @@ def drive(pipeline: Pipeline) -> Iterator[Callable[[str], Driven]]:
         driven.close()
 
 
+def send(pipeline: Pipeline, n: int, partitions: int = 2, at_ms: int = START_MS) -> None:
+    """Send n events to each partition."""
+    pipeline.produce(messages((toy_event(i, at_ms) for i in range(n * partitions)), partitions))
+
+
 def committed(driven: Driven) -> dict[int, int]:
     records = driven.consumer.committed([TopicPartition(driven.topic, p) for p in (0, 1)], timeout=30)
     return {tp.partition: tp.offset for tp in records}
@@ -141,14 +117,14 @@ def test_a_stale_flush_is_rejected_because_of_its_metadata(
     pipeline: Pipeline, drive: Callable[[str], Driven], metadata: str
 ) -> None:
     pipeline.create(2)
-    pipeline.produce((p, event(i, START_MS + i), None) for i in range(100) for p in (0, 1))
+    send(pipeline, 100)
     slow = drive("slow")
     wait_for(slow.polled(lambda: slow.partitions == [0, 1]), "both partitions")
     slow.assigned.restart()
     stale = slow.open()
     slow.read(stale, {0: 100, 1: 100})
     # A second sketcher joins, gets a partition, and commits offsets that the slow one has read but not committed.
-    pipeline.produce((p, event(100 + i, START_MS + i), None) for i in range(50) for p in (0, 1))
+    send(pipeline, 50)
     quick = drive("quick")
 
     one_each = slow.polled(lambda: len(slow.partitions) == len(quick.partitions) == 1)
@@ -189,27 +165,19 @@ def test_a_partition_added_while_running_is_counted_from_its_start(pipeline: Pip
     for name in ("sketcher-0", "sketcher-1"):
         pipeline.start("sketcher", name)
     pipeline.start("monitor")
-    sent = 0
-
-    def send(partitions: Iterable[int], n: int = 10) -> None:
-        nonlocal sent
-        values = [(p, event(sent + i, int(time.time() * 1000))) for p in partitions for i in range(n)]
-        pipeline.produce((p, value, None) for p, value in values)
-        sent += len(values)
-
-    send([0])
+    send(pipeline, 10, partitions=1, at_ms=int(time.time() * 1000))
     pipeline.wait_rows("SELECT sum(n) = 10 AND min(sealed) FROM volume FINAL WHERE n > 0 AND slice = 'all'", "panes")
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
     topic = pipeline.topics.predictions
     admin.create_partitions([NewPartitions(topic, 2)])[topic].result(30)
     # No sketcher reads the new partition yet; its events must not be late once one does.
-    send([1, 0])
+    send(pipeline, 10, at_ms=int(time.time() * 1000))
     pipeline.wait_rows(
         "SELECT count() = 2 FROM offset_ledger FINAL WHERE partitions = 2 AND source_partition = 1", "its offset ledger"
     )
-    send([1, 0])
+    send(pipeline, 10, at_ms=int(time.time() * 1000))
     pipeline.wait_rows(
-        f"SELECT sum(n) = {sent} AND min(sealed) FROM volume FINAL WHERE n > 0 AND slice = 'all'", "all in sealed panes"
+        "SELECT sum(n) = 50 AND min(sealed) FROM volume FINAL WHERE n > 0 AND slice = 'all'", "all in sealed panes"
     )
     assert pipeline.rows("SELECT sum(late) FROM volume FINAL") == [(0,)]
     assert pipeline.rows("SELECT count() FROM losses") == [(0,)]

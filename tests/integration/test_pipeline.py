@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import random
 from collections import Counter
 from typing import Any
 
@@ -13,36 +11,11 @@ from numpy.typing import NDArray
 
 from tests.reference.flights_reference import reference_psi
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from tests.support.toy_events import HOUR_MS, HOUR_S, START_MS, START_S, messages, toy_events
 
-HOUR_S, HOUR_MS = 3600, 3_600_000
-START_MS = 1_790_000_000_000 // HOUR_MS * HOUR_MS
-START_S = START_MS // 1000
 HOURS = 30
 REGIONS = {"north": "region=north", "south": "region=south", "west": "region=other"}
 X = simple_baseline().fields[0]
-
-
-def toy_events(n: int, hours: int, seed: int = 3) -> list[dict[str, Any]]:
-    rng = random.Random(seed)
-    events = []
-    for i in range(n):
-        features = {
-            "x": rng.gauss(0.5, 1) if rng.random() > 0.1 else None,
-            "k": rng.randrange(6),
-            "flag": rng.random() < 0.5,
-            "colour": rng.choice(["red", "green", "blue", "pink"]),
-        }
-        events.append(
-            {
-                "model": "toy",
-                "version": "1",
-                "id": f"e{i}",
-                "at": START_MS + i * hours * HOUR_MS // n,
-                "features": features,
-                "context": {"region": rng.choice(["north", "south", "west"])},
-            }
-        )
-    return events
 
 
 def test_every_event_is_counted_once_and_judged_over_a_restart(pipeline: Pipeline) -> None:
@@ -72,7 +45,7 @@ def test_every_event_is_counted_once_and_judged_over_a_restart(pipeline: Pipelin
 def send(pipeline: Pipeline, events: list[dict[str, Any]]) -> None:
     for kind in ("sketcher", "monitor"):
         pipeline.start(kind)
-    pipeline.produce((i % 2, json.dumps(event).encode(), None) for i, event in enumerate(events))
+    pipeline.produce(messages(events, partitions=2))
 
 
 def cells_by_hour(events: list[dict[str, Any]]) -> dict[str, NDArray[np.int64]]:

@@ -16,11 +16,10 @@ from confluent_kafka.admin import AdminClient
 
 from streams.recorder.recorder import Recorder
 from streams.recorder.topic_epoch import epoch_of
-from streams.registry.registry import build_registry
 from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.poison import KINDS
+from tests.support.sketching import settings_of, toy_registry
 from warehouse.client import Client, connect
 
 NOW_MS = int(time.time() * 1000) - 1_000_000
@@ -78,17 +77,11 @@ class CrashingClient:
 
 def crash_between_insert_and_commit(pipeline: Pipeline) -> None:
     """Run a recorder until it has inserted its first batch of labels."""
-    settings = ProcessorSettings(
-        instance="recorder-0",
-        bootstrap_servers=pipeline.bootstrap,
-        warehouse=pipeline.address,
-        topics=pipeline.topics,
-        session_timeout_s=6,
-    )
-    registry = build_registry([(simple_contract(), 1)], [])
+    settings = settings_of(pipeline, instance="recorder-0")
     crashing: Any = lambda address: CrashingClient(connect(address))  # noqa: E731
+    recorder = Recorder(settings, toy_registry, Report("recorder", "recorder-0"), connect_to=crashing)
     with pytest.raises(CrashAfterInsert):
-        Recorder(settings, lambda: registry, Report("recorder", "r"), connect_to=crashing).run(threading.Event())
+        recorder.run(threading.Event())
 
 
 def test_every_event_is_recorded_once_although_a_batch_is_read_again(pipeline: Pipeline) -> None:

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
-
-HOUR_MS = 3_600_000
-START_MS = 1_790_000_000_000 // HOUR_MS * HOUR_MS
+from tests.support.toy_events import START_MS, messages, toy_event
 
 
 def send(pipeline: Pipeline, first: int, n: int) -> None:
     """Send events numbered from `first`, one per minute."""
-    features = {"x": 0.1, "k": 1, "flag": True, "colour": "red"}
-    pipeline.produce(
-        (
-            0,
-            json.dumps(
-                {"model": "toy", "version": "1", "id": f"e{i}", "at": START_MS + i * 60_000, "features": features}
-            ).encode(),
-            None,
-        )
-        for i in range(first, first + n)
-    )
+    pipeline.produce(messages(toy_event(i, START_MS + i * 60_000) for i in range(first, first + n)))
 
 
 def test_offsets_deleted_by_retention_are_reported_as_lost(pipeline: Pipeline) -> None:

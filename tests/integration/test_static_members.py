@@ -11,27 +11,16 @@ from streams.broker.assigned_consumer import AssignedConsumer
 from streams.broker.client import make_consumer
 from streams.errors import ProcessorError
 from streams.runtime.metrics_report import Report
-from streams.settings import ProcessorSettings
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
-from tests.support.sketching import flush_once, open_sketcher
+from tests.support.sketching import flush_once, open_sketcher, settings_of
 
 SESSION_S = 60.0
 """Longer than any wait of this test: a member that joins did not wait for the old session."""
 
 
-def settings_of(pipeline: Pipeline, instance: str) -> ProcessorSettings:
-    return ProcessorSettings(
-        instance=instance,
-        bootstrap_servers=pipeline.bootstrap,
-        warehouse=pipeline.address,
-        topics=pipeline.topics,
-        session_timeout_s=SESSION_S,
-    )
-
-
 def join(pipeline: Pipeline, instance: str) -> Consumer:
     """A member of the group that has partitions."""
-    consumer = make_consumer(settings_of(pipeline, instance), "sketcher")
+    consumer = make_consumer(settings_of(pipeline, instance=instance, session_timeout_s=SESSION_S), "sketcher")
     consumer.subscribe([pipeline.topics.predictions])
 
     def assigned() -> bool:
@@ -66,9 +55,9 @@ def test_a_processor_ends_when_a_callback_fails_after_the_assignment(
     pipeline.create(1)
     # librdkafka loses its references only if messages arrive.
     pipeline.produce([(0, b"{}", None)] * 10)
-    settings = settings_of(pipeline, "one")
+    settings = settings_of(pipeline, session_timeout_s=SESSION_S)
     consumer = AssignedConsumer(
-        settings, "sketcher", {pipeline.topics.predictions: "predictions"}, Report("sketcher", "one"), poll_messages=10
+        settings, "sketcher", {pipeline.topics.predictions: "predictions"}, Report("sketcher", "s"), poll_messages=10
     )
 
     def fail(*_: object) -> None:
