@@ -277,10 +277,7 @@ def move_sketcher(pipeline: Pipeline, offset: int) -> None:
     assert all(position.error is None for position in done.topic_partitions)
 
 
-@pytest.mark.long
-def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_rejected(
-    pipeline: Pipeline,
-) -> None:
+def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_rejected(pipeline: Pipeline) -> None:
     pipeline.create(source_partitions=1)
     pipeline.register(simple_contract(), [simple_baseline()])
     events = toy_events(500, hours=10)
