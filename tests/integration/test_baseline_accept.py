@@ -67,18 +67,9 @@ def make_events(seed: int, first_hour: int, last_hour: int, shift_x: float = 0.8
             at_ms = (T0_S + hour * HOUR_S) * 1000 + int(rng.integers(0, HOUR_S * 1000))
             x = None if rng.random() < 0.07 else float(np.float32(shift_x + shift + rng.normal()))
             colour = str(rng.choice(["red", "green", "blue", "violet"], p=[0.3, 0.3, 0.1, 0.3]))
-            events.append(
-                Event(
-                    "m",
-                    "1",
-                    at_ms,
-                    at_ms,
-                    x,
-                    None if rng.random() < 0.02 else colour,
-                    str(rng.choice(["north", "south"])),
-                    bool(rng.random() < 0.01),
-                )
-            )
+            region, failed = str(rng.choice(["north", "south"])), bool(rng.random() < 0.01)
+            unknown = rng.random() < 0.02
+            events.append(Event("m", "1", at_ms, at_ms, x, None if unknown else colour, region, failed))
     return sorted(events, key=lambda event: event.at_ms)
 
 
@@ -106,23 +97,20 @@ class World:
     def flush_all(self, events: list[Event], *, skip: int = 0) -> None:
         """Process events in flushes of 2,000; optionally skip the first events of the second."""
         for first in range(0, len(events), 2_000):
+            end = self.n_events + len(events[first : first + 2_000])
             lost = skip if first == 2_000 else 0
-            begin = self.n_events + lost
-            self.offset = self.flush(begin, events[first + lost : first + 2_000], self.offset)
-            self.n_events += len(events[first : first + 2_000])
+            self._flush(self.n_events + lost, end, events[first + lost : first + 2_000])
+            self.n_events = end
 
-    def flush(self, first: int, events: list[Event], offset: int, *, start: int | None = None) -> int:
-        """Process events as one flush; return the next offset of `partials`."""
+    def _flush(self, begin: int, end: int, events: list[Event]) -> None:
         summaries = FlushSummaries(self.registry)
-        summaries.add(columns("m", 0, [(first + i, event) for i, event in enumerate(events)]))
-        end = first + len(events)
-        begin = first if start is None else start
+        summaries.add(columns("m", 0, list(enumerate(events, begin))))
         for key, pane in summaries.panes.items():
             for data in encode_partials(key, pane, TOPIC, [OffsetRange(0, begin, end)]):
                 partial = decode(data)
                 assert isinstance(partial, Partial)
-                assert self.state.merge_partial(partial, offset) is None
-                offset += 1
+                assert self.state.merge_partial(partial, self.offset) is None
+                self.offset += 1
         newest = max(event.at_ms for event in events)
         read = PartitionProgress(
             partition=0,
@@ -134,11 +122,11 @@ class World:
             caught_up_at_ms=newest,
         )
         commit, _ = self.state.apply_progress(
-            Progress(source_topic_id=TOPIC, source_partitions=1, counted_at_ms=1, ranges=[read]), offset
+            Progress(source_topic_id=TOPIC, source_partitions=1, counted_at_ms=1, ranges=[read]), self.offset
         )
         if commit is not None:
             self.store.write(commit)
-        return offset + 1
+        self.offset += 1
 
 
 def apply(client: Client, applied: Contract, after_ms: int = 0) -> None:

@@ -18,8 +18,6 @@ from cli.main import main
 from examples.flights.data import read_flights
 from examples.flights.features import FEATURES, flight_rows
 
-pytestmark = pytest.mark.long
-
 CONTRACT = """
 contract: 1
 model: flight-delay
