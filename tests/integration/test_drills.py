@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 import pytest
 from barograph.contract.alerts import AlertRule, Alerts
 from barograph.contract.file import dump_contract
@@ -28,17 +27,16 @@ from drills.webhook import WebhookReceiver
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from streams.broker.client import Admin
+from tests.support.drill_events import raw_rows
 from tests.support.drill_model import DrilledModel, make_model
 from tests.support.pipeline import wait_for
-from tests.support.warehouse import row
 from warehouse.client import connect
 from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.slow
 
 HOUR_S = 3600
-FEATURES = ("x", "y", "k", "flag", "colour")
-COMPARED = ("id", "at", "score", "latency_ms", *(f"features.{name}" for name in FEATURES))
+COMPARED = ("id", "at", "score", "latency_ms", *(f"features.{name}" for name in ("x", "y", "k", "flag", "colour")))
 
 
 @dataclass
@@ -199,8 +197,8 @@ def test_events_come_from_the_raw_rows_and_clean_removes_an_interrupted_drill(
     check_clean(installation, capsys)
     rows = installation.model.events.predictions.slice(0, 200)
     contract = installation.model.contract
-    record(installation, rows)
     with connect(installation.settings.warehouse) as client:
+        insert_rows(client, "predictions", raw_rows(rows))
         newest = newest_event(client, "shop")
         assert newest == rows["at"][-1].as_py()
         since, until = newest - timedelta(days=8), newest + timedelta(milliseconds=1)
@@ -220,31 +218,6 @@ def test_events_come_from_the_raw_rows_and_clean_removes_an_interrupted_drill(
         other = msgspec.structs.replace(contract, model="other")
         with pytest.raises(DrillError, match="no raw predictions of other: set raw_share"):
             newest_event(client, other.model)
-
-
-def record(installation: Installation, rows: pa.Table) -> None:
-    """Write raw predictions as the recorder does."""
-    records = []
-    for i, event in enumerate(rows.to_pylist()):
-        features = {name: event[f"features.{name}"] for name in FEATURES}
-        records.append(
-            row(
-                "predictions",
-                offset=i,
-                model="shop",
-                version="1",
-                id=event["id"],
-                at=int(event["at"].timestamp() * 1000 + 0.5),
-                received_at=int(time.time() * 1000),
-                numbers={name: float(v) for name, v in features.items() if v is not None and not isinstance(v, str)},
-                strings={name: v for name, v in features.items() if isinstance(v, str)},
-                nulls=[name for name, v in features.items() if v is None],
-                score=event["score"],
-                latency_ms=event["latency_ms"],
-            )
-        )
-    with connect(installation.settings.warehouse) as client:
-        insert_rows(client, "predictions", records)
 
 
 def check_clean(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
