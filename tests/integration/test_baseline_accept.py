@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from streams.records import OffsetRange, Partial, PartitionProgress, Progress, d
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
+from tests.support.environment import enter_folder
 from tests.support.monitor_schedule import PARTIALS_TOPIC, TOPIC, Event, baseline, columns, contract
 from tests.support.warehouse import migrated
 from tests.support.warehouse import row as table_row
@@ -67,9 +68,9 @@ def make_events(seed: int, first_hour: int, last_hour: int, shift_x: float = 0.8
             at_ms = (T0_S + hour * HOUR_S) * 1000 + int(rng.integers(0, HOUR_S * 1000))
             x = None if rng.random() < 0.07 else float(np.float32(shift_x + shift + rng.normal()))
             colour = str(rng.choice(["red", "green", "blue", "violet"], p=[0.3, 0.3, 0.1, 0.3]))
+            known = None if rng.random() < 0.02 else colour
             region, failed = str(rng.choice(["north", "south"])), bool(rng.random() < 0.01)
-            unknown = rng.random() < 0.02
-            events.append(Event("m", "1", at_ms, at_ms, x, None if unknown else colour, region, failed))
+            events.append(Event("m", "1", at_ms, at_ms, x, known, region, failed))
     return sorted(events, key=lambda event: event.at_ms)
 
 
@@ -497,85 +498,71 @@ def test_losses_are_rejected_unless_allowed_and_without_all_sketches_bins_stay(e
 # ---------------------------------------------------------------------------------------------------- commands
 
 
+Run = Callable[..., str]
+
+
 @pytest.fixture
-def config(fresh: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    path = tmp_path / "barograph.toml"
-    where = fresh.address
-    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
-    path.write_text(f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n')
-    return str(path)
+def run(fresh: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    enter_folder(tmp_path, monkeypatch, fresh.address)
+
+    def called(*words: str, code: int = EXIT_OK) -> str:
+        with pytest.raises(SystemExit) as end:
+            main(["baseline", *words])
+        printed = capsys.readouterr()
+        assert int(end.value.code or 0) == code, printed
+        return printed.out if code == EXIT_OK else printed.err
+
+    return called
 
 
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as end:
-        main(["baseline", *words])
-    printed = capsys.readouterr()
-    return int(end.value.code or 0), printed.out, printed.err
-
-
-def test_list_and_show(fresh: World, config: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_list_and_show(fresh: World, run: Run) -> None:
     new = accept_range(fresh)
     assert new.change is not None
-    code, out, _ = run(capsys, "list", "--model", "m", "--config", config)
-    assert code == EXIT_OK
-    assert OLD.id in out
-    assert new.change.baseline_id in out
-    assert "always" in out
-    assert "a new  normal" in out
-    code, out, _ = run(capsys, "list", "--json", "--config", config)
-    first, second = json.loads(out)
-    assert (first["id"], first["effective_from"], first["effective_until"]) == (
-        OLD.id,
-        None,
-        utc_second(new.change.effective_from_s),
-    )
+    listed = run("list", "--model", "m")
+    for text in (OLD.id, new.change.baseline_id, "always", "a new  normal"):
+        assert text in listed, text
+    first, second = json.loads(run("list", "--json"))
+    until = utc_second(new.change.effective_from_s)
+    assert (first["id"], first["effective_from"], first["effective_until"]) == (OLD.id, None, until)
     assert (second["rows"], second["source"]) == (len(GOOD), new.learned.baseline.source)
-    code, out, _ = run(capsys, "show", new.change.baseline_id[:6], "--config", config)
-    assert code == EXIT_OK
+    shown = run("show", new.change.baseline_id[:6])
     for text in (f"{len(GOOD):,} rows", "region=north", "x: shares of bins come from sketches", "φ 2h", "other"):
-        assert text in out, text
-    code, out, _ = run(capsys, "show", OLD.id, "--field", "x", "--config", config)
-    assert "colour" not in out
-    code, out, _ = run(capsys, "show", new.change.baseline_id, "--json", "--config", config)
-    assert load_baseline(out.encode(), "shown") == new.learned.baseline
-    code, _, err = run(capsys, "show", "zz", "--config", config)
-    assert code == EXIT_FAILED
-    assert "There is no baseline zz" in err
-    code, _, err = run(capsys, "show", OLD.id, "--field", "y", "--config", config)
-    assert "has no field y; its fields: x, colour" in err
-    code, _, err = run(capsys, "list", "--model", "n", "--config", config)
-    assert "There is no baseline of a model n" in err
+        assert text in shown, text
+    assert "colour" not in run("show", OLD.id, "--field", "x")
+    shown = run("show", new.change.baseline_id, "--json")
+    assert load_baseline(shown.encode(), "shown") == new.learned.baseline
+    assert "There is no baseline zz" in run("show", "zz", code=EXIT_FAILED)
+    assert "has no field y; its fields: x, colour" in run("show", OLD.id, "--field", "y", code=EXIT_FAILED)
+    assert "There is no baseline of a model n" in run("list", "--model", "n", code=EXIT_FAILED)
 
 
-def test_accept_prints_its_decisions(fresh: World, config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    span = ("--from", utc_second(FROM_S), "--to", utc_second(TO_S))
-    words = ("accept", "--model", "m", "--version", "1", *span, "--config", config)
+def test_accept_prints_its_decisions(fresh: World, run: Run) -> None:
     ahead_s = max(sealed_until_s(fresh), (int(time.time()) // HOUR_S + 2) * HOUR_S)
-    code, out, err = run(capsys, *words, "--reason", "why", "--effective", utc_second(ahead_s), "--dry-run")
-    assert (code, err) == (EXIT_OK, "")
+    effective = utc_second(ahead_s)
+
+    def accepted(*words: str, begin: str = utc_second(FROM_S), end_s: int = TO_S, code: int = EXIT_OK) -> str:
+        span = ("--from", begin, "--to", utc_second(end_s))
+        return run("accept", "--model", "m", "--version", "1", *span, *words, code=code)
+
+    printed = accepted("--reason", "why", "--effective", effective, "--dry-run")
     for text in (
         "! PSI above 0.1 against the previous baseline: x, colour.",
         "~ x: new bins, because ≥ 0.5 has",
         "! x: shares of bins come from sketches",
         "the most frequent violet (about ",
-        f"~ baseline of m version 1: {len(GOOD):,} rows; replaces {OLD.id} from event time {utc_second(ahead_s)}",
+        f"~ baseline of m version 1: {len(GOOD):,} rows; replaces {OLD.id} from event time {effective}",
         "Nothing was written.",
     ):
-        assert text in out, text
-    other = ("--from", utc_second(FROM_S - 99 * DAY_S), "--to", utc_second(FROM_S - DAY_S + HOUR_S))
-    hour = (*words[:5], *other, *words[9:])
-    code, out, _ = run(capsys, *hour, "--reason", "why", "--dry-run")
+        assert text in printed, text
+    long_ago = utc_second(FROM_S - 99 * DAY_S)
+    printed = accepted("--reason", "why", "--dry-run", begin=long_ago, end_s=FROM_S - DAY_S + HOUR_S)
     for text in (
         f"! Only {utc_second(T0_S)} to {utc_second(T0_S + HOUR_S)} of the range has predictions.",
         "! x, colour: too few rows for verdicts.",
         "! φ of 2h, 1d, 7d windows is set to 1",
     ):
-        assert text in out, out
-    code, out, _ = run(capsys, *words, "--reason", "why", "--effective", utc_second(ahead_s))
-    assert (code, "Accepted." in out) == (EXIT_OK, True)
-    code, out, _ = run(capsys, *words, "--reason", "why", "--effective", utc_second(ahead_s))
-    assert (code, "Nothing to do" in out) == (EXIT_OK, True)
-    code, _, err = run(capsys, *words, "--reason", " ")
-    assert (code, "--reason is empty" in err) == (EXIT_FAILED, True)
-    code, _, err = run(capsys, *words[:5], "--from", "yesterday", *words[7:], "--reason", "why")
-    assert (code, "--from yesterday is not a time" in err) == (EXIT_FAILED, True)
+        assert text in printed, text
+    for outcome in ("Accepted.", "Nothing to do"):
+        assert outcome in accepted("--reason", "why", "--effective", effective)
+    assert "--reason is empty" in accepted("--reason", " ", code=EXIT_FAILED)
+    assert "--from yesterday is not a time" in accepted("--reason", "why", begin="yesterday", code=EXIT_FAILED)

@@ -70,7 +70,7 @@ def check_verdicts(pipeline: Pipeline, expected: dict[str, NDArray[np.int64]]) -
         first, last = (start_s - START_S) // HOUR_S, (end_s - START_S) // HOUR_S
         if first < 0 or last > HOURS:
             continue
-        reference = reference_psi(X.slices[name].cells, expected[name][first:last].sum(axis=0))
+        reference = reference_psi(np.array(X.slices[name].cells), expected[name][first:last].sum(axis=0))
         where = name, window, end_s
         assert (n, df, level) == (reference.n, reference.df, reference.level), where
         assert (psi, p_value) == pytest.approx((reference.psi, reference.p_value), rel=1e-9), where
