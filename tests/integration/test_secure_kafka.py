@@ -370,6 +370,7 @@ def test_prompts_are_written_and_followed_with_the_required_acls(kafka: SecureKa
         PromptLog(deployment.settings("prompts", users["serving"])).lead()
 
 
+@pytest.mark.long
 def test_kafkas_own_tool_understands_the_commands(kafka: SecureKafka, tmp_path: Path) -> None:
     (tmp_path / "admin.properties").touch()
     topics = Topics("tool's $-")
