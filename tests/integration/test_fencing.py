@@ -112,7 +112,7 @@ def counted_in_parts(pipeline: Pipeline) -> int:
     return sum(int(record.counts[0, 0]) for record in records if isinstance(record, Partial))
 
 
-@pytest.mark.parametrize("metadata", ["of the flush's beginning", "fresh"])
+@pytest.mark.parametrize("metadata", ["of the flush's beginning", pytest.param("fresh", marks=pytest.mark.long)])
 def test_a_stale_flush_is_rejected_because_of_its_metadata(
     pipeline: Pipeline, drive: Callable[[str], Driven], metadata: str
 ) -> None:

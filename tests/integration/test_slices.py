@@ -64,7 +64,7 @@ def learn(folder: Path) -> tuple[Contract, Baseline]:
     roles = Roles(class_="decision", label="truth", latency="ms", slices=("seats", PAIR))
     result = infer(
         InferOptions(
-            table=path, model="birds", version="1", roles=roles, pane_s=900, windows=(Window(6 * HOUR_S, HOUR_S),)
+            table=path, model="birds", version="1", roles=roles, pane_s=1800, windows=(Window(6 * HOUR_S, HOUR_S),)
         )
     )
     written = write_result(result, folder)
@@ -158,7 +158,7 @@ def as_json(row: dict[str, Any]) -> bytes:
 
 def check_counts(pipeline: Pipeline, table: pa.Table, baseline: Baseline) -> None:
     """Events of every slice and pane, and values of a field in them, one by one."""
-    pane = panes_of(table, 900)
+    pane = panes_of(table, 1800)
     expected: Counter[tuple[str, int]] = Counter()
     for name, mask in slices_of(table, baseline).items():
         expected.update((name, at) for at in pane[mask].tolist())
