@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from streams.evaluator.judge_evaluators import JudgeEvaluators
 from streams.evaluator.settings import EvaluatorSettings, JudgeEndpoint, cost_usd
 from tests.support.judge_server import Answer as ServerAnswer
 from tests.support.judge_server import JudgeServer, always, chat, send
+from tests.support.scripted_http import Exchange
 
 RUBRIC = """
 rubric: 1
@@ -109,7 +109,7 @@ def test_documents_without_a_use_and_documents_that_cannot_be_used_are_errors(st
 
 
 def test_self_consistency_compares_further_answers_with_the_answer(start: Start) -> None:
-    def respond(handler: BaseHTTPRequestHandler, body: dict[str, Any], number: int) -> None:
+    def respond(handler: Exchange, body: dict[str, Any], number: int) -> None:
         text = ("30 days.", "60 days", "30 Days", "Never.")[number % 5] if body["temperature"] else "30 days"
         send(handler, chat(text, [-0.5, -1.5] if body.get("logprobs") else None))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from streams.evaluator.judges.consistency import (
 )
 from streams.evaluator.judges.errors import JudgeErrorCode
 from tests.support.judge_server import Answer, JudgeServer, always, chat, send
+from tests.support.scripted_http import Exchange
 
 Serve = Callable[[Answer], JudgeServer]
 MESSAGES = (PromptMessage("user", "Capital?"),)
@@ -56,7 +56,7 @@ def test_similarities(one: str, other: str, exact: float, normalized: float, jac
 
 
 def test_samples_of_an_endpoint(serve: Serve) -> None:
-    def answer(handler: BaseHTTPRequestHandler, body: dict[str, Any], n: int) -> None:
+    def answer(handler: Exchange, body: dict[str, Any], n: int) -> None:
         text = ("Paris", "Lyon", "Paris")[n] if body["temperature"] else "greedy"
         send(handler, chat(text, [-1.0, -2.0] if body.get("logprobs") else None))
 
@@ -91,7 +91,7 @@ def test_a_failed_cut_or_late_sample_ends_it_and_what_was_used_counts(serve: Ser
 
 @pytest.mark.parametrize(("status", "lacks"), [(200, True), (400, True), (401, False), (500, False)])
 def test_a_server_without_log_probabilities(serve: Serve, status: int, lacks: bool) -> None:
-    def answer(handler: BaseHTTPRequestHandler, body: dict[str, Any], n: int) -> None:
+    def answer(handler: Exchange, body: dict[str, Any], n: int) -> None:
         send(handler, chat("a"), status if body.get("logprobs") else 200)
 
     result = sample_answers(serve(answer).endpoint(), MESSAGES, 2, PARAMETERS)

@@ -8,7 +8,6 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -18,9 +17,9 @@ from streams.evaluator.judges.chat import ChatParameters, ChatRequest
 from streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
 from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode, JudgeSettingsError
 from tests.support.judge_server import Answer, JudgeServer, always, chat, send
+from tests.support.scripted_http import Exchange
 
 Serve = Callable[[Answer], JudgeServer]
-Handler = BaseHTTPRequestHandler
 KEY = "sk-very-secret-key"
 REQUEST = ChatRequest((PromptMessage("user", "Judge the private text."),), ChatParameters(0.0, 50, 3))
 
@@ -76,7 +75,7 @@ def test_connections_are_reused_or_replaced(serve: Serve) -> None:
     endpoint.complete(REQUEST)
     assert len(server.peers) == 2
 
-    def answer(handler: Handler, body: Any, n: int) -> None:
+    def answer(handler: Exchange, body: Any, n: int) -> None:
         send(handler, chat(str(n)))
         # It announces nothing, so that the client keeps the connection.
         handler.close_connection = True
@@ -88,7 +87,7 @@ def test_connections_are_reused_or_replaced(serve: Serve) -> None:
 def test_concurrent_requests_have_their_own_connections(serve: Serve) -> None:
     barrier = threading.Barrier(3)
 
-    def answer(handler: Handler, body: Any, n: int) -> None:
+    def answer(handler: Exchange, body: Any, n: int) -> None:
         if n < 3:
             barrier.wait(30)
         send(handler, chat("Yes."))
@@ -112,10 +111,10 @@ def test_nobody_listens() -> None:
 def test_slow_answers(serve: Serve) -> None:
     server: list[JudgeServer] = []
 
-    def wait(handler: Handler, body: Any, n: int) -> None:
+    def wait(handler: Exchange, body: Any, n: int) -> None:
         server[-1].stopping.wait(60)
 
-    def drip(handler: Handler, body: Any, n: int) -> None:
+    def drip(handler: Exchange, body: Any, n: int) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", "100000")
         handler.end_headers()
@@ -164,16 +163,16 @@ def test_retry_after(serve: Serve, value: str, low: float, high: float) -> None:
     assert low <= failure(server.endpoint(KEY)).retry_after_s <= high
 
 
-def drop_at_once(handler: Handler, body: Any, n: int) -> None:
+def drop_at_once(handler: Exchange, body: Any, n: int) -> None:
     handler.close_connection = True
 
 
-def drop_in_the_head(handler: Handler, body: Any, n: int) -> None:
+def drop_in_the_head(handler: Exchange, body: Any, n: int) -> None:
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-")
     handler.close_connection = True
 
 
-def drop_in_the_body(handler: Handler, body: Any, n: int) -> None:
+def drop_in_the_body(handler: Exchange, body: Any, n: int) -> None:
     handler.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"choices": []}')
     handler.close_connection = True
 
@@ -185,7 +184,7 @@ def test_dropped_connections(serve: Serve, answer: Answer) -> None:
     assert len(server.bodies) == 1, "a new connection is not tried twice"
 
 
-def no_http(handler: Handler, body: Any, n: int) -> None:
+def no_http(handler: Exchange, body: Any, n: int) -> None:
     handler.wfile.write(b"220 server text ready\r\n\r\n")
     handler.close_connection = True
 
@@ -216,7 +215,7 @@ def test_answers_that_are_no_chat(serve: Serve) -> None:
 def test_a_hundred_megabytes(serve: Serve, is_announced: bool) -> None:
     sent = [0]
 
-    def answer(handler: Handler, body: Any, n: int) -> None:
+    def answer(handler: Exchange, body: Any, n: int) -> None:
         handler.send_response(200)
         if is_announced:
             handler.send_header("Content-Length", str(100 << 20))

@@ -12,7 +12,8 @@ from streams.evaluator.judges.chat import ChatRequest
 from streams.evaluator.judges.errors import JudgeError, JudgeErrorCode
 from streams.evaluator.judges.retries import CallRetries, RetryingEndpoint
 from streams.runtime.backoff import RetryInterrupted
-from tests.support.judge_server import Answer, JudgeServer, chat, send
+from tests.support.judge_server import Answer, JudgeServer, chat
+from tests.support.scripted_http import in_sequence, reply
 
 Serve = Callable[[Answer], JudgeServer]
 REQUEST = ChatRequest((PromptMessage("user", "Judge."),))
@@ -36,11 +37,8 @@ class TestClock:
 def statuses(*codes: int, **headers: str) -> Answer:
     """Answer with these statuses, then with the last one."""
 
-    def answer(handler: object, body: object, n: int) -> None:
-        status = codes[min(n, len(codes) - 1)]
-        send(handler, chat("Yes.") if status == 200 else b"", status, **headers)  # type: ignore[arg-type]
-
-    return answer
+    answer = in_sequence(*(reply(chat("Yes.") if status == 200 else b"", status, **headers) for status in codes))
+    return lambda handler, body, n: answer(handler)
 
 
 def caller(
