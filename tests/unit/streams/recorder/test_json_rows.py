@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from streams.events.json_decoder import JsonDecoder
 from streams.recorder import json_rows
+from streams.recorder.contract_events import CONTRACT_CHUNK
 from streams.recorder.json_rows import CHUNK, CHUNK_BYTES, JsonRows, _chunks
 from streams.registry.registry import build_registry
 from tests.support.messages import NOW_MS, batch_of
@@ -240,6 +241,19 @@ def test_a_batch_is_split_by_messages_and_bytes() -> None:
     assert cut([1] * (2 * CHUNK + 1)) == [CHUNK, CHUNK, 1]
     assert cut([CHUNK_BYTES + 1, 5, CHUNK_BYTES]) == [1, 1, 1]
     assert cut([CHUNK_BYTES // 2] * 5) == [2, 2, 1]
+
+
+def test_more_events_than_one_chunk_and_features_of_mixed_types() -> None:
+    plain = {"model": "toy", "version": "1", "id": "a", "at": NOW_MS}
+    exact = plain | {"features": {"x": 1.5, "flag": True, "colour": None, "kind": "k"}}
+    late_exact = [plain] * (CONTRACT_CHUNK + 1) + [exact]
+    mixed = [exact, plain] * 1500
+    values = ((1.5, 5), ("NaN", "red"), ("text", [1]), (None, {"a": 1}), (2**70, True))
+    odd = [exact | {"features": {"x": x, "flag": True, "colour": c, "kind": "k"}, "seq": 2**70} for x, c in values]
+    for sent in (late_exact, mixed, odd):
+        result = rows([json.dumps(event).encode() for event in sent])
+        expected = [reference(event, 100 + i) for i, event in enumerate(sent)]
+        assert [comparable(row) for row in result] == [comparable(row) for row in expected]
 
 
 def test_events_that_the_sketcher_rejects_are_not_recorded() -> None:

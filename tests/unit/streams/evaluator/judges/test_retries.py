@@ -89,6 +89,7 @@ def test_the_limit_of_the_call_bounds_all_pauses(serve: Serve) -> None:
     assert 8.0 < clock.now_s < 10.0
     assert error.attempts == len(clock.pauses_s) + 1
     for limit_s, least_s, most_s in ((4.0, 2.0, 4.0), (1_000.0, 8.0, 10.0)):
+        endpoint = caller(serve(statuses(500)), clock, CallRetries(max_attempts=100, limit_s=10.0, max_pause_s=2.0))
         began_s = clock.now_s
         with pytest.raises(JudgeError):
             endpoint.complete(REQUEST, limit_s)
