@@ -65,14 +65,18 @@ class SketchContract(ABC, Generic[Sketch]):
         self.fill(sketch, n, seed)
         return sketch
 
-    @pytest.mark.parametrize("n", SIZES)
-    def test_serialization_preserves_all_answers(self, n: int) -> None:
-        sketch = self.filled(n)
-        twin = self.open(sketch.to_bytes())
-        assert twin.n == sketch.n == n
-        assert self.answers(twin) == self.answers(sketch)
-        twin.merge(sketch)
-        assert twin.n == 2 * n
+    def test_serialization_preserves_all_answers(self) -> None:
+        empty = self.empty()
+        assert empty.is_empty
+        assert (empty.n, empty.to_bytes()) == (0, b"")
+        assert self.open(b"").is_empty
+        for n in SIZES:
+            sketch = self.filled(n)
+            twin = self.open(sketch.to_bytes())
+            assert twin.n == sketch.n == n
+            assert self.answers(twin) == self.answers(sketch)
+            twin.merge(sketch)
+            assert twin.n == 2 * n
 
     def test_merges_and_copies_are_independent(self) -> None:
         sketch, other = self.filled(5_000), self.filled(3_000, seed=2)
