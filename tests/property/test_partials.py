@@ -185,7 +185,9 @@ def messages_of(pane: PaneSummary, ranges: Sequence[OffsetRange] = ()) -> list[b
 
 def partials_of(pane: PaneSummary) -> list[Partial]:
     records = [decode(message) for message in messages_of(pane)]
-    return [record for record in records if isinstance(record, Partial)]
+    result = [record for record in records if isinstance(record, Partial)]
+    assert len(result) == len(records)
+    return result
 
 
 @settings(max_examples=100)

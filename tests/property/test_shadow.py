@@ -137,17 +137,6 @@ def test_swapping_the_sides_mirrors_days(size: int, seed: int) -> None:
 
 
 @UNHURRIED
-@given(SIZES, SEEDS, st.floats(-0.2, 0.2))
-def test_a_constant_gain_moves_the_interval_by_as_much(size: int, seed: int, gain: float) -> None:
-    sums, pairs = days(size, seed)
-    before, after = day_interval(sums, pairs), day_interval(sums + gain * pairs, pairs)
-    assume(bool(before.enough))
-    np.testing.assert_allclose(after.low, before.low + gain, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(after.high, before.high + gain, rtol=0, atol=1e-9)
-    assert float(after.kappa) == pytest.approx(float(before.kappa), abs=1e-6)
-
-
-@UNHURRIED
 @given(SIZES, SEEDS)
 def test_a_day_of_either_sign_leaves_the_evidence_on_average_at_most_as_it_was(size: int, seed: int) -> None:
     """The supermartingale, for the symmetric increments that it assumes."""
@@ -160,17 +149,22 @@ def test_a_day_of_either_sign_leaves_the_evidence_on_average_at_most_as_it_was(s
 
 
 @UNHURRIED
-@given(SIZES, SEEDS)
-def test_the_ends_of_the_evidence_interval_have_the_evidence(size: int, seed: int) -> None:
+@given(SIZES, SEEDS, st.floats(-0.2, 0.2))
+def test_the_ends_of_intervals_have_the_evidence_and_move_with_a_constant_gain(
+    size: int, seed: int, gain: float
+) -> None:
     sums, pairs = days(size, seed)
     low, high = evidence_interval(sums, pairs)
     assert low < high
-    first = day_evidence(sums, pairs)
     for end in (float(low), float(high)):
         if np.isfinite(end):
             assert float(day_evidence(sums, pairs, end).different[-1]) == pytest.approx(np.log(20.0), abs=1e-3)
-    if first.different[-1] >= np.log(20.0):
+    if day_evidence(sums, pairs).different[-1] >= np.log(20.0):
         assert low > 0.0 or high < 0.0
+    before, after = day_interval(sums, pairs), day_interval(sums + gain * pairs, pairs)
+    assume(bool(before.enough))
+    np.testing.assert_allclose((after.low, after.high), (before.low + gain, before.high + gain), rtol=0, atol=1e-9)
+    assert float(after.kappa) == pytest.approx(float(before.kappa), abs=1e-6)
 
 
 # ---------------------------------------------------------------------------------------------------- decisions
@@ -247,8 +241,10 @@ def test_missing_answers_never_help(size: int, seed: int, share: float) -> None:
 
 
 @UNHURRIED
-@given(st.integers(2, 8), SEEDS)
-def test_swapping_the_models_mirrors_auc(size: int, seed: int) -> None:
+@given(st.integers(2, 8), SEEDS, st.integers(1, 5), st.sampled_from([0.01, 0.05, 0.2]))
+def test_swapping_the_models_mirrors_auc_and_bounds_of_looks_fall(
+    size: int, seed: int, looks: int, alpha: float
+) -> None:
     rng = np.random.default_rng(seed)
     positives, negatives = rng.integers(1, 40, (2, size))
     hists = np.zeros((2, size, 12, 3))
@@ -263,11 +259,7 @@ def test_swapping_the_models_mirrors_auc(size: int, seed: int) -> None:
     order = rng.permutation(size)
     shuffled = auc_difference(hists[0, order], hists[1, order])
     assert float(shuffled.variance) == pytest.approx(float(here.variance), rel=1e-9, abs=1e-15)
-
-
-@UNHURRIED
-@given(st.integers(1, 5), st.sampled_from([0.01, 0.05, 0.2]))
-def test_bounds_of_looks_fall_towards_that_of_a_fixed_test(looks: int, alpha: float) -> None:
-    bounds = look_bounds(np.arange(1, looks + 1) / looks, alpha)
+    shares = np.arange(1, looks + 1) / looks
+    bounds = look_bounds(shares, alpha)
     assert (np.diff(bounds) < 0.0).all()
-    assert (look_bounds(np.arange(1, looks + 1) / looks, alpha / 2) > bounds).all()
+    assert (look_bounds(shares, alpha / 2) > bounds).all()

@@ -65,14 +65,18 @@ class SketchContract(ABC, Generic[Sketch]):
         self.fill(sketch, n, seed)
         return sketch
 
-    @pytest.mark.parametrize("n", SIZES)
-    def test_serialization_preserves_all_answers(self, n: int) -> None:
-        sketch = self.filled(n)
-        twin = self.open(sketch.to_bytes())
-        assert twin.n == sketch.n == n
-        assert self.answers(twin) == self.answers(sketch)
-        twin.merge(sketch)
-        assert twin.n == 2 * n
+    def test_serialization_preserves_all_answers(self) -> None:
+        empty = self.empty()
+        assert empty.is_empty
+        assert (empty.n, empty.to_bytes()) == (0, b"")
+        assert self.open(b"").is_empty
+        for n in SIZES:
+            sketch = self.filled(n)
+            twin = self.open(sketch.to_bytes())
+            assert twin.n == sketch.n == n
+            assert self.answers(twin) == self.answers(sketch)
+            twin.merge(sketch)
+            assert twin.n == 2 * n
 
     def test_merges_and_copies_are_independent(self) -> None:
         sketch, other = self.filled(5_000), self.filled(3_000, seed=2)
@@ -176,30 +180,21 @@ class NumericContract(SketchContract[NumericSketch]):
     def test_answers_are_within_the_stated_error(self, name: str) -> None:
         for n in SIZES:
             values = GENERATORS[name](np.random.default_rng(7), n)
-            sketch = self.empty()
-            sketch.update(values)
-            self.check(sketch, values)
+            self.check(sketched(self.sketch_type, values), values)
 
     @pytest.mark.parametrize("name", GENERATORS)
     def test_merges_keep_the_stated_error(self, name: str) -> None:
         rng = np.random.default_rng(8)
         values = GENERATORS[name](rng, 40_000)
-        pieces = np.split(values, np.sort(rng.integers(0, values.size, size=60)))
         sketch = self.empty()
-        for piece in pieces:
-            part = self.empty()
-            part.update(piece)
-            sketch.merge(self.open(part.to_bytes()))
+        for piece in np.split(values, np.sort(rng.integers(0, values.size, size=60))):
+            sketch.merge(self.open(sketched(self.sketch_type, piece).to_bytes()))
         self.check(sketch, values)
 
     @pytest.mark.long
     def test_the_stated_error_holds_in_99_of_100_sketches(self) -> None:
-        values = np.arange(20_000.0)
-        misses = 0
-        for _ in range(200):
-            sketch = self.empty()
-            sketch.update(values)
-            misses += abs(sketch.cdf([9_999.0])[0] - 0.5) > sketch.rank_error_at(0.5)
+        sketches = (sketched(self.sketch_type, np.arange(20_000.0)) for _ in range(200))
+        misses = sum(abs(sketch.cdf([9_999.0])[0] - 0.5) > sketch.rank_error_at(0.5) for sketch in sketches)
         # Binomial(200, 0.01) exceeds 10 with probability 10⁻⁵.
         assert misses <= 10
 
@@ -209,8 +204,7 @@ class NumericContract(SketchContract[NumericSketch]):
         assert empty.quantiles([]).shape == (0,)
         assert empty.rank_error == 0
         values = np.random.default_rng(9).normal(size=60)
-        sketch = self.empty()
-        sketch.update(values)
+        sketch = sketched(self.sketch_type, values)
         assert sketch.rank_error == 0
         exact = np.sort(values.astype(self.dtype)).astype(np.float64)
         assert sketch.quantiles((np.arange(60) + 0.5) / 60).tolist() == exact.tolist()
@@ -291,18 +285,16 @@ NUMERIC_TYPES = (SketchType.KLL_FLOATS, SketchType.KLL_DOUBLES, SketchType.REQ_F
 
 
 @pytest.mark.parametrize("sketch_type", NUMERIC_TYPES)
+@settings(max_examples=30)
 @given(pieces=st.lists(st.lists(st.floats(-1e6, 1e6), max_size=20), min_size=3, max_size=3))
 def test_merging_commutes_and_associates_exactly_where_nothing_is_compacted(
     sketch_type: SketchType, pieces: list[list[float]]
 ) -> None:
-    a, b, c = (NumericSketch(sketch_type) for _ in pieces)
-    for sketch, piece in zip((a, b, c), pieces, strict=True):
-        sketch.update(np.array(piece))
+    a, b, c = (sketched(sketch_type, np.array(piece)) for piece in pieces)
     left, right = a.copy(), c.copy()
-    left.merge(b)
-    left.merge(c)
-    right.merge(b)
-    right.merge(a)
+    for into, others in ((left, (b, c)), (right, (b, a))):
+        for other in others:
+            into.merge(other)
     ranks = np.linspace(0, 1, 21)
     assert left.n == right.n == sum(map(len, pieces))
     assert left.rank_error == 0
@@ -313,11 +305,7 @@ def test_merging_commutes_and_associates_exactly_where_nothing_is_compacted(
 def test_any_order_of_merging_keeps_the_stated_error(sketch_type: SketchType) -> None:
     rng = np.random.default_rng(11)
     values = rng.permutation(30_000).astype(np.float64)
-    parts = []
-    for piece in np.array_split(values, 40):
-        part = NumericSketch(sketch_type)
-        part.update(piece)
-        parts.append(part)
+    parts = [sketched(sketch_type, piece) for piece in np.array_split(values, 40)]
     for _ in range(5):
         rest = [part.copy() for part in parts]
         while len(rest) > 1:
@@ -326,6 +314,12 @@ def test_any_order_of_merging_keeps_the_stated_error(sketch_type: SketchType) ->
         allowed = MARGIN * rest[0].rank_error_at(0.5) + 1 / values.size
         assert rest[0].n == values.size
         assert abs(rest[0].quantiles([0.5])[0] / values.size - 0.5) <= allowed
+
+
+def sketched(sketch_type: SketchType, values: FloatArray) -> NumericSketch:
+    sketch = NumericSketch(sketch_type)
+    sketch.update(values)
+    return sketch
 
 
 def _kll_payloads(make: Any) -> list[bytes]:

@@ -172,6 +172,18 @@ def test_numeric_cells(edges: list[float], rows: list[tuple[float, bool]], one: 
 
 
 @settings(max_examples=50)
+@given(st.lists(st.floats(width=64, allow_nan=False, allow_infinity=False), min_size=1, max_size=60))
+def test_training_is_never_out_of_its_own_range_in_either_precision(values: list[float]) -> None:
+    array = np.sort(np.array(values))
+    field = numeric_field(low=float(array[0]), high=float(array[-1]))
+    with np.errstate(over="ignore"):
+        narrow = array.astype(np.float32)
+    for form in (array, narrow[np.isfinite(narrow)]):
+        result = numeric_cells(field, form)
+        assert not (result.below | result.above).any()
+
+
+@settings(max_examples=50)
 @given(
     st.lists(st.one_of(finite, st.floats(0, 1, width=32), st.sampled_from([0.1, 0.1 + 1e-17, 0.3])), max_size=80),
     st.booleans(),
