@@ -25,6 +25,7 @@ class FakeMessage:
     partition_: int = 0
     topic_: str = TOPIC
     error_: KafkaError | None = None
+    headers_: list[tuple[str, bytes]] | None = None
 
     def error(self) -> KafkaError | None:
         return self.error_
@@ -41,8 +42,8 @@ class FakeMessage:
     def value(self) -> bytes | None:
         return self.value_
 
-    def headers(self) -> None:
-        return None
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return self.headers_
 
     def timestamp(self) -> tuple[int, int]:
         return 1, 1_000_000
