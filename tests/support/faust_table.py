@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,6 @@ WITHIN_S = 3.0
 """Timeout of a batch, in seconds. The first batch must be complete even on a slow machine, because its content
 determines which messages are lost."""
 FAILS_AT = 3
-
-Work = Callable[[int], None]
 
 
 class ProcessedLog:
