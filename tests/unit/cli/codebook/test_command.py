@@ -11,15 +11,13 @@ import pytest
 from barograph.text.codebook import load_codebook
 from barograph.text.embedding import ENDPOINT_TEXTS
 
-from cli.main import main
+from tests.support import command_line
 from tests.support.questions import all_questions
 from tests.support.scripted_http import Exchange, ScriptedServer
 
 
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["codebook", *map(str, arguments)])
-    return int(ended.value.code or 0)
+def run(*words: object) -> int:
+    return command_line.run("codebook", *words)
 
 
 @pytest.fixture
@@ -54,37 +52,16 @@ def test_train_show_and_name(tmp_path: Path, prompts: Path, capsys: pytest.Captu
 def test_own_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     vectors, out = tmp_path / "vectors.npy", tmp_path / "a.codebook.npz"
     np.save(vectors, np.random.default_rng(1).normal(size=(100, 6)))
-    assert run("train", "--vectors", vectors, "--embedding", "mine@2", "--clusters", 3, "--out", out) == 0
+    train = ("train", "--vectors", vectors, "--clusters", 3, "--out", out)
+    for options, reason in (((), "--embedding"), (("--embedding", "mine@2", "--show", 2), "file of texts")):
+        assert run(*train, *options) == 1
+        assert reason in capsys.readouterr().err
+        assert not out.exists(), "nothing is written before everything was checked"
+    assert run(*train, "--embedding", "mine@2") == 0
     embedding = load_codebook(out).header.embedding
     assert (embedding.name, embedding.version, embedding.dimensions) == ("mine", "2", 6)
-    assert run("train", "--vectors", vectors, "--clusters", 3, "--out", out) == 1
-    assert "--embedding" in capsys.readouterr().err
-
-
-def test_texts_that_an_option_needs_are_required_before_anything_is_written(
-    tmp_path: Path, prompts: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    vectors, out = tmp_path / "vectors.npy", tmp_path / "a.codebook.npz"
-    np.save(vectors, np.random.default_rng(1).normal(size=(100, 6)))
-    train = ("train", "--vectors", vectors, "--embedding", "mine@2", "--clusters", 3, "--out", out)
-    assert run(*train, "--show", 2) == 1
-    assert "file of texts" in capsys.readouterr().err
-    assert not out.exists()
-    assert run(*train) == 0
     assert run("show", out, "--vectors", vectors) == 1
     assert "file of texts" in capsys.readouterr().err
-
-
-def test_a_file_of_names_with_a_key_twice_is_rejected(
-    tmp_path: Path, prompts: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out, names = tmp_path / "a.codebook.npz", tmp_path / "names.yaml"
-    assert run("train", prompts, "--clusters", 4, "--out", out) == 0
-    names.write_text("names:\n  t0: billing\n  t0: refunds\n")
-    assert run("name", out, names, "--out", tmp_path / "b.npz") == 1
-    assert f"{names}:3" in capsys.readouterr().err
-    assert run("name", out, tmp_path / "none.yaml", "--out", tmp_path / "b.npz") == 1
-    assert "cannot be read" in capsys.readouterr().err
 
 
 def embed(exchange: Exchange) -> None:
@@ -123,27 +100,11 @@ def test_an_endpoint_embeds(
         assert reason in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ("", "has no texts"),
-        ("{", "line 1 is not JSON"),
-        ('"a"\n{"other": 1}', "line 2 has no text"),
-        ("7", "line 1 has no text"),
-        ('"a"', "too few"),
-    ],
-)
-def test_bad_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, reason: str) -> None:
-    path = tmp_path / "prompts.jsonl"
-    path.write_text(content)
-    assert run("train", path, "--out", tmp_path / "a.npz") == 1
-    assert reason in capsys.readouterr().err
-
-
-def test_other_bad_input(tmp_path: Path, prompts: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    broken = tmp_path / "broken"
+def test_bad_input(tmp_path: Path, prompts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken, names, out, good = (tmp_path / name for name in ("broken", "names.yaml", "a.npz", "good.npz"))
     broken.write_text("x")
-    out = tmp_path / "a.npz"
+    names.write_text("names:\n  t0: billing\n  t0: refunds\n")
+    assert run("train", prompts, "--clusters", 4, "--out", good) == 0
     for arguments, reason in (
         (("train", "--out", out), "Name a file of texts"),
         (("train", tmp_path / "missing", "--out", out), "cannot be read"),
@@ -152,6 +113,18 @@ def test_other_bad_input(tmp_path: Path, prompts: Path, capsys: pytest.CaptureFi
         (("train", prompts, "--endpoint", "http://127.0.0.1:1", "--embedding", "m", "--out", out), "does not answer"),
         (("train", prompts, "--clusters", 4, "--out", tmp_path / "missing" / "a"), "cannot be written"),
         (("show", broken), "is not a codebook"),
+        (("name", good, names, "--out", out), f"{names}:3"),
+        (("name", good, tmp_path / "none.yaml", "--out", out), "cannot be read"),
     ):
         assert run(*arguments) == 1
+        assert reason in capsys.readouterr().err
+    for content, reason in (
+        ("", "has no texts"),
+        ("{", "line 1 is not JSON"),
+        ('"a"\n{"other": 1}', "line 2 has no text"),
+        ("7", "line 1 has no text"),
+        ('"a"', "too few"),
+    ):
+        broken.write_text(content)
+        assert run("train", broken, "--out", out) == 1
         assert reason in capsys.readouterr().err
