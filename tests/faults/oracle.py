@@ -42,6 +42,11 @@ class Verdict:
         (self.lost if actual < expected else self.doubled)[what] += abs(expected - actual)
         self.say(f"{what} of {key}: {actual} found, {expected} expected")
 
+    def numbers(self, what: str, actual: Mapping[Any, int], expected: Mapping[Any, int]) -> None:
+        """Compare counts by key; a missing one is 0."""
+        for key in sorted(actual.keys() | expected.keys()):
+            self.number(what, key, actual.get(key, 0), expected.get(key, 0))
+
     def fail(self, what: str) -> None:
         """Record why there is no comparison; a sabotage is not noticed by it."""
         self.failed = True
@@ -91,8 +96,7 @@ def check_panes(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> Non
         "SELECT model, version, slice, toUnixTimestamp(pane_start), n FROM volume FINAL WHERE n > 0"
     ):
         volume[model, version, slice_, start] += n
-    for key in sorted(volume.keys() | expected.volume.keys()):
-        verdict.number("events in panes", key, volume[key], expected.volume[key])
+    verdict.numbers("events in panes", volume, expected.volume)
     counts: dict[tuple[str, str, str, str, int], list[int]] = defaultdict(lambda: [0, 0, 0])
     cells: dict[tuple[str, str, str, str, int, str], list[int]] = {}
     for model, version, baseline, slice_, field, start, *numbers, row in pipeline.rows(
@@ -170,8 +174,7 @@ def check_dead_counts(verdict: Verdict, pipeline: Pipeline, expected: Expected) 
         for topic, entries in expected.dead.items()
         for *_, reason in entries.elements()
     )
-    for key in sorted(result.keys() | expected_counts.keys()):
-        verdict.number("counts of dead letters", key, result.get(key, 0), expected_counts[key])
+    verdict.numbers("counts of dead letters", result, expected_counts)
 
 
 def check_dead_partials(verdict: Verdict, pipeline: Pipeline, damaged: set[int]) -> None:
@@ -266,14 +269,10 @@ def check_nothing_lost(verdict: Verdict, pipeline: Pipeline) -> None:
 
 def check_scores(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> None:
     """Compare the numbers of predictions and labels that the scorer joined."""
-    result = {
-        (version, slice_, start): (n, labelled)
-        for version, slice_, start, n, labelled in pipeline.rows(
-            "SELECT version, slice, toUnixTimestamp(window_start), sum(predictions), sum(labelled) "
-            f"FROM performance_state FINAL WHERE model = '{STRICT}' GROUP BY 1, 2, 3 HAVING sum(predictions) > 0"
-        )
-    }
-    for key in sorted(result.keys() | expected.labelled.keys()):
-        actual, source = result.get(key, (0, 0)), expected.labelled.get(key, (0, 0))
-        verdict.number("scored predictions", key, actual[0], source[0])
-        verdict.number("joined labels", key, actual[1], source[1])
+    rows = pipeline.rows(
+        "SELECT version, slice, toUnixTimestamp(window_start), sum(predictions), sum(labelled) "
+        f"FROM performance_state FINAL WHERE model = '{STRICT}' GROUP BY 1, 2, 3 HAVING sum(predictions) > 0"
+    )
+    for i, what in enumerate(("scored predictions", "joined labels")):
+        source = {key: counts[i] for key, counts in expected.labelled.items()}
+        verdict.numbers(what, {row[:3]: row[3 + i] for row in rows}, source)

@@ -130,8 +130,8 @@ def check_submitted(
         if process in of_events:
             of_events[process][_outcome(each["error"])] += 1
     for process, counted in outcomes.items():
-        for outcome in sorted(counted.keys() | of_events[process].keys()):
-            verdict.number("outcomes of a shadow", (process, outcome), of_events[process][outcome], counted[outcome])
+        found, submitted = ({(process, name): n for name, n in each.items()} for each in (of_events[process], counted))
+        verdict.numbers("outcomes of a shadow", found, submitted)
 
 
 def _outcome(error: str) -> str:

@@ -95,9 +95,9 @@ Answer = Callable[[Exchange], None]
 """Answers one request."""
 
 
-def reply(body: bytes = b"", status: int = 200, *, reason: str | None = None, **headers: str) -> Answer:
+def reply(body: bytes = b"", status: int = 200, **headers: str) -> Answer:
     """Answer each request in the same way."""
-    return lambda exchange: exchange.send(body, status, reason=reason, **headers)
+    return lambda exchange: exchange.send(body, status, **headers)
 
 
 def in_sequence(*answers: Answer) -> Answer:
