@@ -85,8 +85,8 @@ LEDGER = Ledger(
 
 def test_a_ledger_is_read_as_it_was_written_and_an_unknown_format_is_empty() -> None:
     assert read_ledger(LEDGER.as_json()) == LEDGER
-    unknown = ({"format": 2, "applied": {}}, {"format": 1}, {"format": 1, "applied": {"a": [["s"]]}})
-    for value in (*unknown, None, "x", [], {}, {"format": 1, "applied": {"a": 3}}, {"format": 1, "applied": []}):
+    bodies: list[Any] = [None, 3, [], {"a": [["s"]]}, {"a": 3}]
+    for value in ("x", [], {}, {"format": 2, "applied": {}}, *({"format": 1, "applied": body} for body in bodies)):
         assert read_ledger(value) == Ledger({}), value
 
 

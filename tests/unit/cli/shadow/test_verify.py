@@ -59,6 +59,7 @@ def test_parts_of_another_shape_are_an_error() -> None:
         change(provenance)
         with pytest.raises(BundleError, match=r"The part provenance\.json is not complete"):
             check(provenance, DAYS_CONTENT)
-    for days in ([{"slice": "all"}], [{"days": []}], [{"slice": "all", "days": [1]}], {}):
+    other_days: list[Any] = [[{"slice": "all"}], [{"days": []}], [{"slice": "all", "days": [1]}], {}]
+    for days in other_days:
         with pytest.raises(BundleError, match=r"The part days\.json is not complete"):
             check(PROVENANCE_CONTENT, days)
