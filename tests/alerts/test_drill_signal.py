@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from local.clickhouse import LocalClickHouse
-from tests.support.warehouse import emptied, migrated, row
+from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.signals import EventTimeRange, point_sql, series_sql
 from warehouse.signals.drills import drills_overdue
@@ -21,18 +19,6 @@ HOUR_S, DAY_S = 3600, 86_400
 T0 = (int(time.time()) // DAY_S - 400) * DAY_S
 ODD = 'it\'s "50 %" {{ $__interval }} -- /* \\ 名前'
 OVERDUE = drills_overdue(ODD, "drills-overdue", 30.0 * DAY_S)
-
-
-@pytest.fixture(scope="module")
-def database(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
-
-
-@pytest.fixture
-def client(database: Client) -> Client:
-    emptied(database)
-    return database
 
 
 def apply_contract(client: Client, day: int, yaml: str = "drills-overdue: {}", model: str = ODD) -> None:

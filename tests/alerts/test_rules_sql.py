@@ -100,15 +100,14 @@ def test_literals_mean_the_same_after_grafana_and_clickhouse(client: Client) -> 
         assert client.rows(sql) == [(text,)]
 
 
-@pytest.mark.parametrize("name", sorted({rule.name for rule in RULES}))
-def test_panels_of_the_same_signal_have_a_time_and_a_number(client: Client, name: str) -> None:
-    rule = next(rule for rule in RULES if rule.name == name)
-    sql = expand_backend(panel_sql(rule.signal), TimeRange(RANGE.to_ms - 86_400_000, RANGE.to_ms), 3_600_000)
-    kinds = [kind for _, kind, *_ in client.rows(f"DESCRIBE ({sql})")]
-    assert kinds == ["DateTime", *(["String"] if rule.signal.label else []), "Float64"]
-    times = [at for at, *_ in client.rows(sql)]
-    assert times == sorted(times)
-    assert times
+def test_panels_of_the_same_signal_have_a_time_and_a_number(client: Client) -> None:
+    for name, rule in {rule.name: rule for rule in RULES}.items():
+        sql = expand_backend(panel_sql(rule.signal), TimeRange(RANGE.to_ms - 86_400_000, RANGE.to_ms), 3_600_000)
+        kinds = [kind for _, kind, *_ in client.rows(f"DESCRIBE ({sql})")]
+        assert kinds == ["DateTime", *(["String"] if rule.signal.label else []), "Float64"], name
+        times = [at for at, *_ in client.rows(sql)]
+        assert times == sorted(times), name
+        assert times, name
 
 
 @pytest.mark.parametrize(("page", "sql"), QUESTIONS, ids=[f"{page}-{i}" for i, (page, _) in enumerate(QUESTIONS)])

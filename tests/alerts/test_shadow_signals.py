@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from local.clickhouse import LocalClickHouse
-from tests.support.warehouse import emptied, migrated, row
+from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.signals import EventTimeRange, Signal, point_sql, series_sql
 from warehouse.signals.shadow import decided, missing_share, shadow_lag, slice_harm
@@ -28,18 +26,6 @@ LAG = shadow_lag(**NAMES, pane=PaneTiming(HOUR_S, 600, 600), threshold_s=3.0 * H
 MISSING = missing_share(**NAMES, threshold=0.05)
 HARM = slice_harm(**NAMES, horizon_s=2 * DAY_S, threshold=10.0)
 DECIDED = decided(**NAMES, horizon_s=2 * DAY_S)
-
-
-@pytest.fixture(scope="module")
-def database(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
-
-
-@pytest.fixture
-def client(database: Client) -> Client:
-    emptied(database)
-    return database
 
 
 def pairs(hour: int, requests: int = 100, **changes: Any) -> dict[str, Any]:
