@@ -192,12 +192,12 @@ def test_an_unavailable_warehouse_alerts_the_platform_team_and_clears_nothing(cl
 PAGE = "https://g.example/d/x"
 
 
-def message(point: str, *, firing: bool = True, page: str = PAGE) -> tuple[Notification, list[AlertMessage]]:
+def message(point: str, *, firing: bool = True) -> tuple[Notification, list[AlertMessage]]:
     alert = Alert((("alertname", "a"), ("model", "m")), 1_790_000_000, None if firing else 1_790_000_600)
     first, second = ((alert,), ()) if firing else ((), (alert,))
     messages = Notification(1_790_000_030, point, (("model", "m"),), first, second, False)
     numbers = {"A": 0.5, "B": float("nan")}
-    texts = ("m: inputs <drift>", "PSI is 0.5.", "why", page, "https://runbooks/x.md")
+    texts = ("m: inputs <drift>", "PSI is 0.5.", "why", PAGE, "https://runbooks/x.md")
     return messages, [AlertMessage(alert, *texts, numbers)]
 
 
@@ -220,33 +220,6 @@ def test_a_webhook_receives_the_message_that_grafana_would_send(hook: WebhookSer
     assert alert["annotations"]["page"] == PAGE
     assert (alert["endsAt"], bodies[1]["alerts"][0]["endsAt"]) == (None, "2026-09-21T14:23:20+00:00")
     assert hook.headers[0]["Authorization"] == "Bearer t0k"
-
-
-def test_slack_and_pagerduty_receive_messages_in_their_own_format(
-    hook: WebhookServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(alerts.webhooks, "PAGERDUTY_URL", hook.url)
-    reports: list[str] = []
-    sends = sender(hook.url, reports, SLACK=hook.url, KEY="k3y")
-    sends.send(*message("platform"))
-    sends.send(*message("platform", page="/d/x"))
-    sends.send(*message("oncall"))
-    sends.send(*message("oncall", firing=False))
-    sends.close()
-    assert not reports
-    start = "*[FIRING:1] m*\n• m: inputs &lt;drift&gt;: PSI is 0.5. Since 2026-09-21 14:13 UTC. "
-    assert {body["text"] for body in hook.bodies if "text" in body} == {
-        f"{start}<{PAGE}|page> <https://runbooks/x.md|runbook>",
-        f"{start}<https://runbooks/x.md|runbook>",
-    }
-    events = {body["event_action"]: body for body in hook.bodies if "event_action" in body}
-    assert events["trigger"]["routing_key"] == "k3y"
-    assert events["trigger"]["payload"]["summary"] == "[FIRING:1] m"
-    assert events["trigger"]["payload"]["custom_details"] == {
-        "m: inputs <drift>": "PSI is 0.5. Since 2026-09-21 14:13 UTC."
-    }
-    assert events["trigger"]["links"] == [{"href": PAGE, "text": "m: inputs <drift>"}]
-    assert events["trigger"]["dedup_key"] == events["resolve"]["dedup_key"]
 
 
 def reports_of(url: str, *points: str, **environ: str) -> list[str]:

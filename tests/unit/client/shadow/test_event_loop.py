@@ -48,14 +48,9 @@ def test_coroutines_are_awaited_in_a_thread_of_their_own(make_shadow: MakeShadow
     wait_until(lambda: "barograph-shadow-loop" not in {thread.name for thread in threading.enumerate()})
 
 
-def test_an_object_with_an_async_call_is_awaited(make_shadow: MakeShadow) -> None:
-    scripted = make_shadow(AsyncModel())
-    scripted.submit("a")
-    scripted.shadow.close(60)
-    assert scripted.errors() == {"a": None}
-
-
-def test_what_a_candidate_holds_is_closed_on_its_loop(make_shadow: MakeShadow) -> None:
+def test_an_object_with_an_async_call_is_awaited_and_closed_on_its_loop(
+    make_shadow: MakeShadow, caplog: pytest.LogCaptureFixture
+) -> None:
     closed: list[bool] = []
 
     class Client(AsyncModel):
@@ -65,17 +60,6 @@ def test_what_a_candidate_holds_is_closed_on_its_loop(make_shadow: MakeShadow) -
 
         async def aclose(self) -> None:
             closed.append(asyncio.get_running_loop() is self.loop)
-
-    scripted = make_shadow(Client())
-    scripted.submit("a")
-    scripted.shadow.close(60)
-    wait_until(lambda: closed)
-    assert closed == [True]
-
-
-def test_a_candidate_that_cannot_be_closed_is_logged(make_shadow: MakeShadow, caplog: pytest.LogCaptureFixture) -> None:
-    class Client(AsyncModel):
-        async def aclose(self) -> None:
             raise OSError("still open")
 
     scripted = make_shadow(Client())
@@ -83,6 +67,7 @@ def test_a_candidate_that_cannot_be_closed_is_logged(make_shadow: MakeShadow, ca
     scripted.shadow.close(60)
     wait_until(lambda: "the candidate of a shadow could not be closed" in caplog.text)
     assert scripted.errors() == {"a": None}
+    assert closed == [True]
 
 
 def test_a_call_that_exceeds_its_time_is_cancelled(make_shadow: MakeShadow) -> None:
