@@ -114,13 +114,8 @@ def write_history(client: Client, seed: int, days: int = 12) -> None:
         row(
             "volume",
             **{"model": ODD, "version": version, "slice": "all", "pane_start": T0 + hour * HOUR_S, "pane_s": HOUR_S},
-            **{
-                "n": n,
-                "timed": n,
-                "errors": n // rng.choice([5, 50]),
-                "slow": n // rng.choice([5, 50]),
-                "sealed": True,
-            },
+            **{"n": n, "timed": n, "errors": n // rng.choice([5, 50]), "slow": n // rng.choice([5, 50])},
+            sealed=True,
         )
         for hour in range(days * 24)
         for version in ("1", "2")

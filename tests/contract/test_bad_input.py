@@ -130,19 +130,24 @@ def outcome_of(line: str) -> str:
     return match[1]
 
 
-@pytest.mark.parametrize(("line", "value", "expected"), CASES, ids=lambda value: str(value)[:40])
-def test_the_documented_outcome_happens(line: str, value: bytes | None, expected: str) -> None:
-    documented = outcome_of(line)
-    decoded = JsonDecoder(REGISTRY).decode(batch([event(), value, event()]))
-    assert sum(map(len, decoded.events)) + len(decoded.rejected) == 3, "every message is counted or dead-lettered"
-    if expected in set(Reason):
-        assert documented == f"dead letter `{expected}`"
-        assert [(dead.reason, dead.offset, dead.value) for dead in decoded.rejected] == [(expected, 1, value or b"")]
-    else:
-        assert documented.startswith("counted")
-        assert decoded.rejected == []
-        assert _state(decoded) == expected
-        assert ("invalid" in documented, "is null" in documented) == ("invalid" in expected, expected == NULL)
+def test_the_documented_outcome_happens() -> None:
+    decoder = JsonDecoder(REGISTRY)
+    for line, value, expected in CASES:
+        where = line, (value or b"")[:60]
+        documented = outcome_of(line)
+        decoded = decoder.decode(batch([event(), value, event()]))
+        n = sum(map(len, decoded.events)) + len(decoded.rejected)
+        assert n == 3, (where, "every message is counted or dead-lettered")
+        if expected in set(Reason):
+            assert documented == f"dead letter `{expected}`", where
+            rejected = [(dead.reason, dead.offset, dead.value) for dead in decoded.rejected]
+            assert rejected == [(expected, 1, value or b"")], where
+        else:
+            assert documented.startswith("counted"), where
+            assert decoded.rejected == [], where
+            assert _state(decoded) == expected, where
+            stated = "invalid" in documented, "is null" in documented
+            assert stated == ("invalid" in expected, expected == NULL), where
 
 
 @pytest.mark.parametrize(("age_days", "is_accepted"), [(999, True), (1001, False)])

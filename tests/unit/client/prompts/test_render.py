@@ -7,7 +7,7 @@ from barograph import Prompt, PromptError
 from barograph.prompts.content import PromptMessage
 from barograph.prompts.file import parse_content
 from barograph.prompts.prompt import fallback_prompt, parse_prompt_id
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 
@@ -25,17 +25,14 @@ def test_values_of_every_type_are_written() -> None:
     assert TYPED.render(t="x", i=-3, f=0.5, b=True) == "x|-3|0.5|true"
     assert TYPED.render(t="", i=10**20, f=2) == "|100000000000000000000|2|"
     assert TYPED.render(t="x", i=1, f=1.0, b=None) == "x|1|1.0|"
+    assert prompt("name: a\ntemplate: '{{self}} {{values}}'\n").render(self="x", values="y") == "x y", "any name"
 
 
 @given(st.text(), st.text())
+@example("{{y}}", "{{x}} {0} $y")
 def test_values_are_inserted_literally(first: str, second: str) -> None:
     text = prompt("name: a\ntemplate: '<{{x}}> {{ y }} {{x}} {z} %s \\1'\n")
     assert text.render(x=first, y=second) == f"<{first}> {second} {first} {{z}} %s \\1"
-
-
-def test_braces_inside_a_value_are_no_placeholders() -> None:
-    text = prompt("name: a\ntemplate: '{{x}} {{y}}'\n")
-    assert text.render(x="{{y}}", y="{{x}} {0} $y") == "{{y}} {{x}} {0} $y"
 
 
 def test_a_chat_becomes_messages() -> None:
@@ -58,10 +55,6 @@ def test_all_values_that_do_not_fit_are_one_error() -> None:
             TYPED.render(**({"t": "x", "i": 1, "f": 1.0} | wrong))
 
 
-def test_a_variable_may_have_any_name() -> None:
-    assert prompt("name: a\ntemplate: '{{self}} {{values}}'\n").render(self="x", values="y") == "x y"
-
-
 def test_settings_are_a_copy() -> None:
     text = prompt("name: a\ntemplate: x\nconfig: {stop: [a]}\n")
     text.config["stop"].append("b")
@@ -77,17 +70,14 @@ def test_a_fallback_accepts_the_values_of_other_versions() -> None:
         fallback.render(question="why?")
 
 
-def test_a_fallback_may_be_messages_or_a_prompt() -> None:
+def test_a_fallback_may_be_messages_or_a_prompt_and_is_checked_at_once() -> None:
     messages = fallback_prompt("a", [{"role": "user", "content": "{{x}}"}])
     assert messages.content.template == (PromptMessage("user", "{{x}}"),)
     other = fallback_prompt("b", TYPED)
     assert (other.id, other.source, other.content.variables) == ("b@7", "fallback", TYPED.content.variables)
-
-
-@pytest.mark.parametrize("fallback", [None, 3, [], {}, b"x", [{"role": "nobody", "content": "x"}], "{{a b}}"])
-def test_a_malformed_fallback_is_rejected_at_once(fallback: object) -> None:
-    with pytest.raises(PromptError, match="the fallback of a"):
-        fallback_prompt("a", fallback)
+    for malformed in (None, 3, [], {}, b"x", [{"role": "nobody", "content": "x"}], "{{a b}}"):
+        with pytest.raises(PromptError, match="the fallback of a"):
+            fallback_prompt("a", malformed)
 
 
 def test_an_id_has_a_name_and_perhaps_a_version() -> None:
