@@ -75,19 +75,15 @@ def test_a_candidate_has_rules_of_its_own_and_only_harm_pages() -> None:
     assert rules_by_name(softer)["shadow-lag", "ticket", ""].threshold == 6 * 3600
 
 
-def test_only_a_contract_that_asks_for_drills_has_the_rule_on_them() -> None:
-    assert "drills-overdue" not in {name for name, *_ in rules_by_name(BINARY)}
+def test_only_contracts_that_ask_for_drills_or_anchors_have_the_rules_on_them() -> None:
+    assert {"drills-overdue", "judge-drift"}.isdisjoint(name for name, *_ in rules_by_name(BINARY))
+    drift = rules_by_name(NUMBER)["judge-drift", "ticket", ""]
+    assert drift.signal.keys == ("helpful has drifted", "helpful has used up its bank")
     plain = "contract: 1\nmodel: m\nalerts: {rules: {drills-overdue: {}}}"
     rule = rules_by_name(plain)["drills-overdue", "ticket", ""]
     assert (rule.threshold, rule.clear, rule.every_s) == (30 * 86_400, 30 * 86_400, 1800)
     assert rules_by_name(NUMBER)["drills-overdue", "ticket", ""].threshold == 20 * 86_400
     assert "drills-overdue" not in {name for name, *_ in rules_by_name(plain.replace("{}", "{severity: none}"))}
-
-
-def test_only_judges_with_anchors_have_the_rule_on_their_drift() -> None:
-    rule = rules_by_name(NUMBER)["judge-drift", "ticket", ""]
-    assert rule.signal.keys == ("helpful has drifted", "helpful has used up its bank")
-    assert "judge-drift" not in {name for name, *_ in rules_by_name(BINARY)}
 
 
 def test_fields_page_where_they_are_critical() -> None:
@@ -134,6 +130,12 @@ def test_lines_are_the_contracts_and_clear_at_the_share_of_psi() -> None:
     auc, log_loss = (rules["performance", "ticket", metric] for metric in ("auc", "log_loss"))
     assert (auc.threshold, auc.clear, auc.below) == (0.7, 0.7, True)
     assert (log_loss.threshold, log_loss.clear, log_loss.below) == (0.5, 0.5, False)
+
+
+def test_a_target_for_the_range_of_a_field_is_a_rule_of_its_own() -> None:
+    rule = rules_by_name(NUMBER)["field-slo", "page", "rooms"]
+    assert (rule.signal.keys, rule.signal.threshold, rule.clear) == (("rooms",), 0.01, 0.0075)
+    assert "1 to 40" in rule.description
 
 
 def test_windows_are_the_two_longest_unless_the_contract_sets_them() -> None:
@@ -521,9 +523,3 @@ def test_messages_on_the_quality_of_answers_say_what_is_wrong_and_what_to_do() -
     assert (
         shown == "facts: answer@8 has a lower mean score than the accepted run, by 2% to 40% (95 % interval, by item)."
     )
-
-
-def test_a_target_for_the_range_of_a_field_is_a_rule_of_its_own() -> None:
-    rule = rules_by_name(NUMBER)["field-slo", "page", "rooms"]
-    assert (rule.signal.keys, rule.signal.threshold, rule.clear) == (("rooms",), 0.01, 0.0075)
-    assert "1 to 40" in rule.description

@@ -60,9 +60,9 @@ def test_a_function_that_blocks_delays_neither_the_state_nor_other_functions() -
     assert slow == ["healthy", "degraded", "healthy"]
 
 
-def test_close_abandons_a_function_that_blocks() -> None:
+def test_close_abandons_a_function_that_blocks_and_a_function_may_close() -> None:
     guard, reader = open_guard()
-    is_called, release = threading.Event(), threading.Event()
+    is_called, release, is_closed = threading.Event(), threading.Event(), threading.Event()
 
     def block(_: HealthChange) -> None:
         is_called.set()
@@ -77,16 +77,12 @@ def test_close_abandons_a_function_that_blocks() -> None:
     assert not release.is_set()
     release.set()
 
-
-def test_a_function_may_close_the_guard() -> None:
-    guard, reader = open_guard()
-    is_closed = threading.Event()
-
     def close(_: HealthChange) -> None:
-        guard.close()
+        other.close()
         is_closed.set()
 
-    guard.on_change(close)
+    other, reader = open_guard()
+    other.on_change(close)
     reader.receive(health_record("healthy"), True)
     assert is_closed.wait(WAIT_S)
 

@@ -14,7 +14,7 @@ from barograph.prompts.content import content_hash
 from barograph.prompts.file import parse_content
 from barograph.prompts.records import PromptLabel, PromptRecord, PromptVersion, encode_prompt_record
 
-from tests.unit.client.guard.guards import Clock
+from tests.unit.client.guard.guards import Clock, StartStop
 
 
 class Message:
@@ -31,7 +31,7 @@ class Message:
         return 5
 
 
-class ManualTopicReader:
+class ManualTopicReader(StartStop):
     """Takes the place of the thread: a test passes messages on."""
 
     def __init__(
@@ -40,16 +40,6 @@ class ManualTopicReader:
         self.settings, self.topic = settings, topic
         self.on_message, self.tick = on_message, on_tick
         self.confirm: Callable[[], None] = on_current
-        self.started = self.stopped = 0
-
-    def start(self) -> None:
-        self.started += 1
-
-    def stop(self, timeout_s: float) -> None:
-        self.stopped += 1
-
-    def restart_after_fork(self) -> None:
-        self.started += 1
 
     def receive(self, *records: PromptRecord) -> None:
         for record in records:
