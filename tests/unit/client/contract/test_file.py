@@ -265,8 +265,11 @@ def test_text_that_is_not_a_contract_is_rejected() -> None:
         (b"#" * (4 * 2**20 + 1), "c.yaml:1: the file has 4,194,305 bytes; write at most 4,194,304"),
     ):
         assert any(message in line for line in problems(text)), message
+
+
+def test_aliases_cannot_expand_a_small_file() -> None:
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{f'*a{i - 1}, ' * 9}]\n" for i in range(1, 10))
-    assert any("is an anchor" in line for line in problems(f"{HEAD}{bomb}")), "aliases cannot expand a small file"
+    assert any("is an anchor" in line for line in problems(f"{HEAD}{bomb}"))
 
 
 def test_one_mistake_gives_one_message() -> None:
