@@ -182,7 +182,7 @@ def _state(decoded: Decoded) -> str:
     return NULL if np.isnan(x) else COUNTED
 
 
-def test_an_invalid_arrow_message_is_dead_lettered_as_a_whole() -> None:
+def test_an_arrow_message_that_is_invalid_or_too_large_is_dead_lettered_as_a_whole() -> None:
     good = encode_arrow(pa.table({name: [GOOD[name]] for name in ("model", "version", "id", "at")}))
     decoded = ArrowDecoder(REGISTRY).decode(batch([good, b"no arrow", good[: len(good) // 2], b""]))
     assert outcome_of("Arrow by its header, but not an Arrow stream") == "dead letter `not-arrow`"
@@ -193,9 +193,6 @@ def test_an_invalid_arrow_message_is_dead_lettered_as_a_whole() -> None:
         ("empty", 3),
     ]
     assert sum(map(len, decoded.events)) == 1
-
-
-def test_an_arrow_message_that_is_too_large_is_dead_lettered_as_a_whole() -> None:
     many = encode_arrow(pa.table({name: [GOOD[name]] * (MAX_ROWS + 1) for name in ("model", "version", "id", "at")}))
     [dead] = ArrowDecoder(REGISTRY).decode(batch([many])).rejected
     larger = f"whose columns unpack to more than {MAX_UNPACKED_BYTES >> 20} MiB"
