@@ -76,9 +76,6 @@ def priced(cost: float) -> dict[str, float]:
 def test_what_is_spent_fires_and_an_unknown_cost_does_not_count(client: Client) -> None:
     signal = budget_use(ODD, {"day": 10.0, "month": 100.0})
     assert number(client, signal, 5) == {"day": 1, "month": 1}, "no data: neither fires nor clears"
-    plant(client, -60 * 24, 24, lambda hour: [priced(1.0)])
-    assert number(client, signal, 5) == {"day": 0.0, "month": 0.0}, "no calls in this month"
-    assert not any(math.isnan(value) for value in number(client, signal, 5, "high").values())
     plant(client, 0, 24, lambda hour: [priced(1.0), {"input_tokens": 5.0}])
     assert number(client, signal, 5) == {"day": 0.5, "month": 0.05}
     assert number(client, signal, 10) == {"day": 1.0, "month": 0.1}, "all of the budget is not more than it"
@@ -177,3 +174,10 @@ def test_a_fall_of_observed_tokens_fires(client: Client) -> None:
     plant(client, -24, 24, lambda hour: with_tokens * 8 + without * (2 + hour % 2))
     assert number(client, signal, 0)[""] == pytest.approx(1 - 8 / 10.5, abs=0.001)
     assert number(client, signal, -7 * 24 - 5)[""] == 0.05, "neither fires nor clears without a week before"
+
+
+def test_a_budget_without_calls_in_the_month_has_no_number(client: Client) -> None:
+    signal = budget_use(ODD, {"month": 1.0})
+    plant(client, -60 * 24, 24, lambda hour: [priced(1.0)])
+    assert number(client, signal, 5) == {"month": 0.0}
+    assert not any(math.isnan(value) for value in number(client, signal, 5, "high").values())

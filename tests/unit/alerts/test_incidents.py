@@ -167,7 +167,13 @@ def histories(draw: st.DrawFn) -> list[FiringChange]:
 
 def content(incidents: Sequence[Incident]) -> list[Any]:
     return [
-        (each.model, each.name, each.opened_at, each.paged_at, {key: each.members[key].periods for key in each.members})
+        (
+            each.model,
+            each.name,
+            each.opened_at,
+            each.paged_at,
+            [(key, own.periods) for key, own in each.members.items()],
+        )
         for each in incidents
     ]
 

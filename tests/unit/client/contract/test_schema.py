@@ -45,7 +45,7 @@ def test_the_example_contract_has_every_key_and_matches_its_schema() -> None:
 
 
 def test_the_schema_and_the_reader_reject_the_same_files() -> None:
-    for change in (
+    changes: list[dict[str, Any]] = [
         {"model": ""},
         {"pane": "1 minute"},
         {"pane": "0m"},
@@ -62,8 +62,9 @@ def test_the_schema_and_the_reader_reject_the_same_files() -> None:
         {"slo": {"latency_share": 1.5}},
         {"unknown": 1},
         {"contract": 2},
-    ):
-        written: dict[str, Any] = {"contract": 1, "model": "m", **change}
+    ]
+    for change in changes:
+        written = {"contract": 1, "model": "m", **change}
         assert faults(written, json_schema()), change
         with pytest.raises(ContractError):
             parse_contract(yaml.safe_dump(written))
