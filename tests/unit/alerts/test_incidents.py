@@ -167,14 +167,9 @@ def histories(draw: st.DrawFn) -> list[FiringChange]:
 
 def content(incidents: Sequence[Incident]) -> list[Any]:
     return [
-        (
-            each.model,
-            each.name,
-            each.opened_at,
-            each.paged_at,
-            [(key, own.periods) for key, own in each.members.items()],
-        )
+        (each.model, each.name, each.opened_at, each.paged_at, [(key, own.periods) for key, own in members])
         for each in incidents
+        for members in [each.members.items()]
     ]
 
 

@@ -83,7 +83,7 @@ def test_ragged_columns_share_the_values_buffer() -> None:
 
 
 def test_values_that_do_not_fit_and_missing_columns_are_rejected() -> None:
-    for columns, message in (
+    rejected: list[tuple[dict[str, Any], str]] = [
         ({"partitions": [8, 70_000]}, "partitions of topics does not fit uint16"),
         ({"partitions": [8, -1]}, "partitions of topics does not fit uint16"),
         ({"partitions": np.array([8, 70_000])}, "partitions of topics does not fit uint16"),
@@ -92,7 +92,8 @@ def test_values_that_do_not_fit_and_missing_columns_are_rejected() -> None:
         ({"name": ["partials", "\ud800"]}, "name of topics does not fit string"),
         ({"name": ["partials"]}, "differ in length"),
         ({"extra": [1, 2]}, r"unknown \['extra'\]"),
-    ):
+    ]
+    for columns, message in rejected:
         with pytest.raises(WarehouseError, match=message):
             table_of("topics", topics(**columns))
     incomplete = topics()
