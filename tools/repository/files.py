@@ -110,6 +110,16 @@ def pages_in_text_exist(repository: Repository) -> Iterator[str]:
 
 
 @check
+def tests_in_pages_exist(repository: Repository) -> Iterator[str]:
+    """Each test file or folder that a page names exists; decision records name those of their time."""
+    for name, text in repository.pages().items():
+        if not name.startswith("docs/decisions/"):
+            for path in re.findall(r"`(tests/[\w/.-]+?)(?:::\w+)?`", text):
+                if not any(other == path or other.startswith(f"{path.rstrip('/')}/") for other in repository.names):
+                    yield f"{name}: no {path}"
+
+
+@check
 def decisions_are_numbered_and_have_all_sections(repository: Repository) -> Iterator[str]:
     """Decision records are numbered 1, 2, 3, … and have the sections of `DECISION_PARTS`."""
     records = [name for name in repository.texts if name.startswith("docs/decisions/")]

@@ -51,6 +51,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
     ("links_have_a_target", "README.md", "", "[section](docs/events.md#nowhere)"),
     ("pages_in_text_exist", CLI, "", "# see docs/" + "nowhere.md"),
     ("pages_in_text_exist", CLI, "", "# see docs/decisions/" + "9999"),
+    ("tests_in_pages_exist", "README.md", "", "`tests/" + "nowhere.py`"),
     ("decisions_are_numbered_and_have_all_sections", "docs/decisions/" + "0001-missing.md", "", "## Context"),
     ("shell_scripts_parse_and_fail_on_errors", "tools/uv", "", "if then"),
     ("shell_scripts_parse_and_fail_on_errors", "tools/uv", "set -euo pipefail", ""),

@@ -79,7 +79,8 @@ def test_a_fallback_may_be_messages_or_a_prompt_and_is_checked_at_once() -> None
     assert messages.content.template == (PromptMessage("user", "{{x}}"),)
     other = fallback_prompt("b", TYPED)
     assert (other.id, other.source, other.content.variables) == ("b@7", "fallback", TYPED.content.variables)
-    for malformed in (None, 3, [], {}, b"x", [{"role": "nobody", "content": "x"}], "{{a b}}"):
+    wrong: tuple[object, ...] = (None, 3, [], {}, b"x", [{"role": "nobody", "content": "x"}], "{{a b}}")
+    for malformed in wrong:
         with pytest.raises(PromptError, match="the fallback of a"):
             fallback_prompt("a", malformed)
 
