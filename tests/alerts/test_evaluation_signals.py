@@ -93,7 +93,7 @@ def test_the_labels_that_an_evaluator_lacks(client: Client) -> None:
     signal = missing_labels(ODD, [*cases, "cited"])
     for evaluator, (values, _, _) in cases.items():
         plant_rate(client, evaluator=evaluator, **values)
-        none = {"evaluator": evaluator, "labels": 0, "reason": "no gold"}
+        none: dict[str, Any] = {"evaluator": evaluator, "labels": 0, "reason": "no gold"}
         plant_rate(client, **none, prompt="answer@8")
         plant_rate(client, **none, evaluator_version="old", newest_hours_ago=25)
     lacking = numbers(client, signal, "tuple(value, low, high)")
@@ -253,7 +253,7 @@ def test_runs_of_another_kind_and_versions_with_few_answers_are_not_compared(cli
     accept(client, "r7")
     assert numbers(client, signal) == {"": 0.0}
     plant_answers(client, "answer@9", 120)
-    changes = ({"suite_version": "2"}, {"scorer": "other"}, {"format": "promptfoo"})
+    changes: list[dict[str, Any]] = [{"suite_version": "2"}, {"scorer": "other"}, {"format": "promptfoo"}]
     for i, change in enumerate(changes):
         plant_run(client, f"r9-{i}", "answer@9", [0.0] * 30, **change)
     assert numbers(client, signal) == {"": 0.0}

@@ -269,7 +269,8 @@ def test_verdicts_and_revisions_take_effect_at_their_time_or_at_the_end_of_their
     insert_rows(client, "drift", both("temp", range(150, 200), STABLE))
     # A revision of the last window.
     insert_rows(client, "drift", both("temp", [199], MAJOR, record_seq=10_000, **late))
-    for known, first_hours in (("ended", [100, 199]), ("judged", [104, 203])):
+    begun: dict[FactTime, list[int]] = {"ended": [100, 199], "judged": [104, 203]}
+    for known, first_hours in begun.items():
         replay = of(run(client, "psi-major", known=known), "psi-major", "page")
         assert [start for start, _ in hours_fired(replay, "temp")] == first_hours, known
 

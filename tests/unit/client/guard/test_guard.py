@@ -81,8 +81,12 @@ def test_the_prediction_says_which_one_answered() -> None:
     with observe() as p:
         p.score = 5
     assert answer(1) == 0, "outside of an observation the answer is the same"
-    with pytest.raises(ValueError, match="invalid literal"):
-        guard.use(str, int)("x")
+
+    def fail(x: int) -> int:
+        raise KeyError(x)
+
+    with pytest.raises(KeyError):
+        guard.use(fail, fail)(1)
     assert [(event["score"], event["context"]) for event in published] == [
         (2, {"origin": "JFK", "answered_by": "primary"}),
         (0, {"origin": "JFK", "answered_by": "fallback"}),
