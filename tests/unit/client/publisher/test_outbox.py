@@ -130,6 +130,19 @@ def test_both_producers_are_replaced_or_neither(serving: ScriptedPublisher) -> N
     assert (serving.stats.published, serving.stats.failed, serving.stats.dropped) == (7, 0, {})
 
 
+def test_a_batch_jobs_producer_is_replaced_after_a_failed_attempt(batch_job: ScriptedPublisher) -> None:
+    batch_job.publisher.prediction(id="a")
+    batch_job.publisher.flush()
+    batch_job.kafka.fail_fatally()
+    batch_job.script.factory_errors = [RuntimeError("no memory")]
+    batch_job.outbox.maintain()
+    batch_job.now_s += REPLACEMENT_MAX_RETRY_S
+    batch_job.outbox.maintain()
+    batch_job.publisher.prediction(id="b")
+    batch_job.publisher.flush()
+    assert (batch_job.stats.published, batch_job.stats.failed, batch_job.stats.waiting) == (2, 0, 0)
+
+
 def test_a_flush_during_a_replacement_reports_the_lost_events(batch_job: ScriptedPublisher) -> None:
     batch_job.publisher.prediction(id="a")
     failed = batch_job.kafka

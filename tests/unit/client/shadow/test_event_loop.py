@@ -54,20 +54,25 @@ def test_an_object_with_an_async_call_is_awaited_and_closed_on_its_loop(
     closed: list[bool] = []
 
     class Client(AsyncModel):
+        def __init__(self, *, can_close: bool) -> None:
+            self.can_close = can_close
+
         async def __call__(self, features: dict[str, Any]) -> float:
             self.loop = asyncio.get_running_loop()
             return 0.5
 
         async def aclose(self) -> None:
             closed.append(asyncio.get_running_loop() is self.loop)
-            raise OSError("still open")
+            if not self.can_close:
+                raise OSError("still open")
 
-    scripted = make_shadow(Client())
-    scripted.submit("a")
-    scripted.shadow.close(60)
-    wait_until(lambda: "the candidate of a shadow could not be closed" in caplog.text)
-    assert scripted.errors() == {"a": None}
-    assert closed == [True]
+    for id, can_close in (("a", True), ("b", False)):
+        scripted = make_shadow(Client(can_close=can_close))
+        scripted.submit(id)
+        scripted.shadow.close(60)
+        assert scripted.errors()[id] is None
+    wait_until(lambda: len(closed) == 2 and "the candidate of a shadow could not be closed" in caplog.text)
+    assert closed == [True, True]
 
 
 def test_a_call_that_exceeds_its_time_is_cancelled(make_shadow: MakeShadow) -> None:
