@@ -198,7 +198,7 @@ def judged_by(at: int) -> dict[str, str]:
 def test_the_value_of_a_rule_at_a_time_equals_its_series(history: Client, name: str) -> None:
     signal, end_s = SIGNALS[name], T0 + 13 * DAY_S
     rng = random.Random(name)
-    moments = sorted(rng.randrange(T0, end_s) for _ in range(5))
+    moments = sorted(rng.randrange(T0, end_s) for _ in range(12))
     matured = {"performance": f"window_end + {3 * DAY_S} <= "} if name in OF_MATURE_LABELS else {}
     distinct = set()
     # A replayed history has no reports of processors.
