@@ -69,45 +69,38 @@ def test_a_rate_fires_with_its_whole_interval_above_the_promise(client: Client) 
     assert version_of(client, signal) == "aaa, all prompts"
 
 
-def test_an_insufficient_rate_neither_fires_nor_clears(client: Client) -> None:
-    signal = rate_above_promise(ODD, "faithful", 0.05)
+def test_insufficient_rates_and_versions_that_were_replaced_do_not_count(client: Client) -> None:
     plant_rate(client, reason="little gold", rate=0.9, low=0.8, high=1.0)
     plant_rate(client, prompt="a@1", reason="no gold", rate=math.nan, low=math.nan, high=math.nan)
-    assert numbers(client, signal) == {"faithful": 0.05}
     plant_rate(client, prompt="a@2", reason="little gold", rate=0.0, low=0.0, high=0.1)
-    assert numbers(client, signal) == {"faithful": 0.05}
+    assert numbers(client, rate_above_promise(ODD, "faithful", 0.05)) == {"faithful": 0.05}
+    signal = rate_above_promise(ODD, "other", 0.05)
+    plant_rate(client, evaluator="other", newest_hours_ago=25)
+    plant_rate(client, evaluator="other", evaluator_version="bbb", rate=0.01, low=0.0, high=0.02)
+    assert numbers(client, signal) == {"other": 0.01}
+    assert numbers(client, signal, after_s=DAY_S + 1) == {"other": 0.05}, "the rates have expired"
 
 
-def test_a_new_version_of_an_evaluator_replaces_the_old_one(client: Client) -> None:
-    signal = rate_above_promise(ODD, "faithful", 0.05)
-    plant_rate(client, newest_hours_ago=25)
-    plant_rate(client, evaluator_version="bbb", rate=0.01, low=0.0, high=0.02)
-    assert numbers(client, signal) == {"faithful": 0.01}
-    assert numbers(client, signal, after_s=DAY_S + 1) == {"faithful": 0.05}, "the rates have expired"
-
-
-@pytest.mark.parametrize(
-    ("values", "lacking", "reason"),
-    [
-        ({"labels": 12, "reason": "little gold"}, (38, 12, 50), " Insufficient data: too few labels."),
-        ({"labels": 60, "reason": "no gold"}, (1, 60, 61), " Insufficient data: no label of one verdict."),
-        ({"labels": 0, "reason": "no gold"}, (50, 0, 50), " Insufficient data: too few labels."),
-        ({"labels": 60}, (0, 60, 60), ""),
-        ({"labels": 60, "reason": "wide interval"}, (0, 60, 60), ""),
-        ({"labels": 3, "judged": 49, "reason": "little gold"}, (0, 3, 3), ""),
-    ],
-)
-def test_the_labels_that_an_evaluator_lacks(
-    client: Client, values: dict[str, Any], lacking: tuple[float, ...], reason: str
-) -> None:
-    signal = missing_labels(ODD, ["faithful", "cited"])
-    plant_rate(client, **values)
-    plant_rate(client, prompt="answer@8", labels=0, reason="no gold")
-    plant_rate(client, evaluator_version="old", labels=0, reason="no gold", newest_hours_ago=25)
-    assert numbers(client, signal, "tuple(value, low, high)")["faithful"] == lacking
-    assert numbers(client, signal)["cited"] == 0.5, "without rates it neither fires nor clears"
-    rows = client.rows(point_sql(signal, at=str(NOW_S), shown_s=DAY_S))
-    assert {each[0]: each[6] for each in rows}["faithful"] == reason
+def test_the_labels_that_an_evaluator_lacks(client: Client) -> None:
+    cases: dict[str, tuple[dict[str, Any], tuple[int, int, int], str]] = {
+        "a": ({"labels": 12, "reason": "little gold"}, (38, 12, 50), " Insufficient data: too few labels."),
+        "b": ({"labels": 60, "reason": "no gold"}, (1, 60, 61), " Insufficient data: no label of one verdict."),
+        "c": ({"labels": 0, "reason": "no gold"}, (50, 0, 50), " Insufficient data: too few labels."),
+        "d": ({"labels": 60}, (0, 60, 60), ""),
+        "e": ({"labels": 60, "reason": "wide interval"}, (0, 60, 60), ""),
+        "f": ({"labels": 3, "judged": 49, "reason": "little gold"}, (0, 3, 3), ""),
+    }
+    signal = missing_labels(ODD, [*cases, "cited"])
+    for evaluator, (values, _, _) in cases.items():
+        plant_rate(client, evaluator=evaluator, **values)
+        none: dict[str, Any] = {"evaluator": evaluator, "labels": 0, "reason": "no gold"}
+        plant_rate(client, **none, prompt="answer@8")
+        plant_rate(client, **none, evaluator_version="old", newest_hours_ago=25)
+    lacking = numbers(client, signal, "tuple(value, low, high)")
+    reasons = {each[0]: each[6] for each in client.rows(point_sql(signal, at=str(NOW_S), shown_s=DAY_S))}
+    assert lacking.pop("cited")[0] == 0.5, "without rates it neither fires nor clears"
+    assert lacking == {evaluator: expected for evaluator, (_, expected, _) in cases.items()}
+    assert {evaluator: reasons[evaluator] for evaluator in cases} == {each: case[2] for each, case in cases.items()}
 
 
 def test_reviewers_disagree_if_the_whole_interval_is_below_the_threshold(client: Client) -> None:
@@ -199,20 +192,20 @@ def test_each_version_without_a_run_fires_and_clears_by_itself(client: Client) -
     assert firing() == {}
 
 
-@pytest.mark.parametrize("fact_time", ["ended", "judged"])
-def test_a_simulation_has_an_episode_for_each_version(client: Client, fact_time: FactTime) -> None:
+def test_a_simulation_has_an_episode_for_each_version(client: Client) -> None:
     contract = parse_contract("contract: 1\nmodel: bot\nalerts: {for: 0s, rules: {unevaluated-version: {}}}")
     rules = [rule for rule in rules_of(contract, AlertSettings()) if rule.name == "unevaluated-version"]
     plant_run(client, "r7", "answer@7", [1.0], model="bot", hours_ago=9)
     for prompt, hours_ago in (("answer@7", 6), ("answer@8", 6), ("answer@9", 4)):
         plant_answers(client, prompt, 150, model="bot", hours_ago=hours_ago)
-    result = simulate(client, rules, AlertSettings(), NOW_S - 8 * HOUR_S, NOW_S, fact_time)
-    late_s = SUITES_EVERY_S if fact_time == "judged" else 0
-    episodes = {(each.key, each.start) for each in result.replays[0].episodes}
-    assert episodes == {
-        ("answer@8", NOW_S - 5 * HOUR_S + late_s),
-        ("answer@9", NOW_S - 3 * HOUR_S + late_s),
-    }
+    facts: tuple[tuple[FactTime, int], ...] = (("ended", 0), ("judged", SUITES_EVERY_S))
+    for fact_time, late_s in facts:
+        result = simulate(client, rules, AlertSettings(), NOW_S - 8 * HOUR_S, NOW_S, fact_time)
+        episodes = {(each.key, each.start) for each in result.replays[0].episodes}
+        assert episodes == {
+            ("answer@8", NOW_S - 5 * HOUR_S + late_s),
+            ("answer@9", NOW_S - 3 * HOUR_S + late_s),
+        }, fact_time
 
 
 def test_served_models_are_versions_if_no_run_names_a_prompt(client: Client) -> None:
@@ -252,21 +245,17 @@ def test_a_version_in_traffic_is_compared_as_the_gate_does(client: Client) -> No
     assert numbers(client, signal)["answers: answer@8"] < 0
 
 
-@pytest.mark.parametrize("change", [{"suite_version": "2"}, {"scorer": "other"}, {"format": "promptfoo"}])
-def test_runs_of_another_kind_are_not_compared(client: Client, change: dict[str, Any]) -> None:
-    plant_answers(client, "answer@8", 120)
-    plant_run(client, "r7", "answer@7", [1.0] * 30, hours_ago=12)
-    plant_run(client, "r8", "answer@8", [0.0] * 30, **change)
-    accept(client, "r7")
-    assert numbers(client, suite_regression(ODD)) == {"": 0.0}
-
-
-def test_a_version_with_few_answers_is_not_compared(client: Client) -> None:
+def test_runs_of_another_kind_and_versions_with_few_answers_are_not_compared(client: Client) -> None:
+    signal = suite_regression(ODD)
     plant_answers(client, "answer@8", 99)
     plant_run(client, "r7", "answer@7", [1.0] * 30, hours_ago=12)
     plant_run(client, "r8", "answer@8", [0.0] * 30)
     accept(client, "r7")
-    signal = suite_regression(ODD)
+    assert numbers(client, signal) == {"": 0.0}
+    plant_answers(client, "answer@9", 120)
+    changes: list[dict[str, Any]] = [{"suite_version": "2"}, {"scorer": "other"}, {"format": "promptfoo"}]
+    for i, change in enumerate(changes):
+        plant_run(client, f"r9-{i}", "answer@9", [0.0] * 30, **change)
     assert numbers(client, signal) == {"": 0.0}
     plant_answers(client, "answer@8", 1, hours_ago=1)
     assert numbers(client, signal)["answers: answer@8"] > 0.8

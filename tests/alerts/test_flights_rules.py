@@ -33,7 +33,7 @@ from tests.support.warehouse import migrated, row
 from warehouse.client import Client
 from warehouse.tables import insert_rows
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.engine, pytest.mark.long]
 
 WEATHER = ("temp", "dewp")
 STEADY = ("time_of_day", "distance", "seats", "carrier", "origin")
@@ -133,14 +133,13 @@ def fired(done: Simulation, rule: str, *fields: str) -> list[tuple[int, int | No
     return [(each.start, each.end) for each in replay.episodes if each.key in fields]
 
 
-def test_weather_pages_in_the_second_half_of_september_and_not_in_august(done: Simulation) -> None:
+def test_weather_pages_in_the_second_half_of_september_and_schedule_plane_and_route_never(done: Simulation) -> None:
     begun = [start for start, _ in fired(done, "psi-major", *WEATHER)]
     assert second(2013, 9, 15) <= min(begun) < second(2013, 10, 1)
-
-
-def test_schedule_plane_and_route_never_page(done: Simulation) -> None:
     assert not fired(done, "psi-major", *STEADY)
     assert not fired(done, "null-rate", *STEADY)
+    outage = [start for start, _ in fired(done, "null-rate", *WEATHER)]
+    assert min(outage) >= second(2013, 12, 31), "weather is missing on the last day of the year"
 
 
 def test_accepting_october_resolves_alerts_and_the_next_week_has_none(done: Simulation) -> None:
@@ -166,9 +165,3 @@ def test_five_months_are_at_most_four_incidents_and_each_pages(done: Simulation)
     assert september.title == "drift of temp and dewp"
     assert (outage.paged_at or 0) >= second(2013, 12, 31)
     assert {(each.rule.name, each.key) for each in outage.members.values()} == {("null-rate", name) for name in WEATHER}
-
-
-def test_the_last_day_of_the_year_pages_for_missing_weather(done: Simulation) -> None:
-    begun = [start for start, _ in fired(done, "null-rate", *WEATHER)]
-    assert begun
-    assert min(begun) >= second(2013, 12, 31)

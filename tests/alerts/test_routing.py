@@ -75,9 +75,8 @@ def test_an_invalid_configuration_is_rejected(amtool: str, tmp_path: Path) -> No
     assert run(amtool, "check-config", str(path)).returncode != 0
 
 
-@pytest.mark.parametrize(
-    ("labels", "receiver"),
-    [
+def test_labels_are_routed_to_their_receiver(amtool: str, config: Path) -> None:
+    for labels, receiver in (
         ({"source": "barograph", "route": "#risk", "severity": "page", "model": ODD}, "oncall"),
         ({"source": "barograph", "route": "#risk", "severity": "page", "mute": "retraining"}, "oncall"),
         ({"source": "barograph", "route": "#risk", "severity": "ticket"}, "tickets"),
@@ -87,10 +86,8 @@ def test_an_invalid_configuration_is_rejected(amtool: str, tmp_path: Path) -> No
         ({"source": "barograph", "route": "#risk", "severity": "page", "alertname": "DatasourceError"}, "platform"),
         ({"source": "barograph", "route": "#risk", "severity": "page", "alertname": "DatasourceNoData"}, "platform"),
         ({"source": "else", "severity": "page"}, OTHERS),
-    ],
-)
-def test_labels_are_routed_to_their_receiver(amtool: str, config: Path, labels: dict[str, str], receiver: str) -> None:
-    assert routed(amtool, config, labels) == receiver
+    ):
+        assert routed(amtool, config, labels) == receiver, labels
 
 
 def test_alerts_of_every_rule_have_the_receiver_of_the_simulator(amtool: str, config: Path) -> None:

@@ -23,6 +23,12 @@ pytestmark = pytest.mark.engine
 RULES = rules_for(contracts(), installation())
 NOW = datetime.now(UTC).replace(microsecond=0)
 RANGE = TimeRange(round(NOW.timestamp() - 600) * 1000, round(NOW.timestamp()) * 1000)
+IN_FILES = {
+    rule["uid"]: rule
+    for content in to_files(RULES, installation()).values()
+    for group in content.get("groups", [])
+    for rule in group["rules"]
+}
 QUESTIONS = [
     (path.stem, sql)
     for path in sorted(RUNBOOKS.glob("*.md"))
@@ -35,33 +41,17 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
     with migrated(engine) as built:
         now_s = int(NOW.timestamp())
         end = now_s // 3600 * 3600
-        insert_rows(
-            built,
-            "drift",
-            [
-                row(
-                    "drift",
-                    **{"model": ODD, "version": "1", "slice": "all", "field": "it's $odd", "window": window, "n": 1000},
-                    **{"window_start": end - 3600, "window_end": end, "psi": 0.5, "psi_low": 0.4, "psi_high": 0.6},
-                    **{"level": "major", "judged_at": now_s * 1000},
-                )
-                for window in ("1h", "1d")
-            ],
-        )
+        known = {"model": ODD, "version": "1", "slice": "all", "field": "it's $odd", "n": 1000, "level": "major"}
+        known |= {"window_start": end - 3600, "window_end": end, "judged_at": now_s * 1000}
+        observed = {"psi": 0.5, "psi_low": 0.4, "psi_high": 0.6}
+        insert_rows(built, "drift", [row("drift", **known, **observed, window=window) for window in ("1h", "1d")])
         yield built
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.uid}")
 def test_the_queries_of_a_rule_return_alert_instances(client: Client, rule: Rule) -> None:
-    (result,) = (
-        each
-        for content in to_files(RULES, installation()).values()
-        for group in content.get("groups", [])
-        for each in group["rules"]
-        if each["uid"] == rule.uid
-    )
     keys = []
-    for query in result["data"][:-1]:
+    for query in IN_FILES[rule.uid]["data"][:-1]:
         sql = expand_backend(query["model"]["rawSql"], RANGE, query["model"]["intervalMs"])
         kinds = [kind for _, kind, *_ in client.rows(f"DESCRIBE ({sql})")]
         n_keys = bool(rule.signal.label)
@@ -79,14 +69,7 @@ def test_the_queries_of_a_rule_return_alert_instances(client: Client, rule: Rule
 
 def test_a_rule_of_a_model_with_an_odd_name_reads_its_verdict(client: Client) -> None:
     (rule,) = (each for each in RULES if each.name == "psi-major" and each.model == ODD and each.severity == "page")
-    files = to_files(RULES, installation())
-    (result,) = (
-        each
-        for content in files.values()
-        for group in content.get("groups", [])
-        for each in group["rules"]
-        if each["uid"] == rule.uid
-    )
+    result = IN_FILES[rule.uid]
     number, observed = (client.rows(expand_backend(query["model"]["rawSql"], RANGE)) for query in result["data"][:2])
     assert number == [("amount", 0.2), ("it's $odd", 0.5)]
     # The message prints the interval as it stands in the labels.
@@ -100,15 +83,14 @@ def test_literals_mean_the_same_after_grafana_and_clickhouse(client: Client) -> 
         assert client.rows(sql) == [(text,)]
 
 
-@pytest.mark.parametrize("name", sorted({rule.name for rule in RULES}))
-def test_panels_of_the_same_signal_have_a_time_and_a_number(client: Client, name: str) -> None:
-    rule = next(rule for rule in RULES if rule.name == name)
-    sql = expand_backend(panel_sql(rule.signal), TimeRange(RANGE.to_ms - 86_400_000, RANGE.to_ms), 3_600_000)
-    kinds = [kind for _, kind, *_ in client.rows(f"DESCRIBE ({sql})")]
-    assert kinds == ["DateTime", *(["String"] if rule.signal.label else []), "Float64"]
-    times = [at for at, *_ in client.rows(sql)]
-    assert times == sorted(times)
-    assert times
+def test_panels_of_the_same_signal_have_a_time_and_a_number(client: Client) -> None:
+    for name, rule in {rule.name: rule for rule in RULES}.items():
+        sql = expand_backend(panel_sql(rule.signal), TimeRange(RANGE.to_ms - 86_400_000, RANGE.to_ms), 3_600_000)
+        kinds = [kind for _, kind, *_ in client.rows(f"DESCRIBE ({sql})")]
+        assert kinds == ["DateTime", *(["String"] if rule.signal.label else []), "Float64"], name
+        times = [at for at, *_ in client.rows(sql)]
+        assert times == sorted(times), name
+        assert times, name
 
 
 @pytest.mark.parametrize(("page", "sql"), QUESTIONS, ids=[f"{page}-{i}" for i, (page, _) in enumerate(QUESTIONS)])

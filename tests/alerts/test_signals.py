@@ -114,13 +114,8 @@ def write_history(client: Client, seed: int, days: int = 12) -> None:
         row(
             "volume",
             **{"model": ODD, "version": version, "slice": "all", "pane_start": T0 + hour * HOUR_S, "pane_s": HOUR_S},
-            **{
-                "n": n,
-                "timed": n,
-                "errors": n // rng.choice([5, 50]),
-                "slow": n // rng.choice([5, 50]),
-                "sealed": True,
-            },
+            **{"n": n, "timed": n, "errors": n // rng.choice([5, 50]), "slow": n // rng.choice([5, 50])},
+            sealed=True,
         )
         for hour in range(days * 24)
         for version in ("1", "2")
@@ -225,15 +220,10 @@ def test_the_value_of_a_rule_at_a_time_equals_its_series(history: Client, name: 
     assert len(distinct) > 3, "a constant signal would prove nothing"
 
 
-@pytest.mark.parametrize("name", SIGNALS)
-def test_a_rule_has_a_row_per_key_without_data(client: Client, name: str) -> None:
-    signal = SIGNALS[name]
-    point = point_values(client, signal, T0, {})
-    assert {key: numbers[0] for key, numbers in point.items()} == dict.fromkeys(signal.keys, signal.threshold)
-
-
-def test_columns_have_the_types_of_alert_instances(client: Client) -> None:
+def test_a_rule_has_a_row_per_key_without_data_and_columns_of_alert_instances(client: Client) -> None:
     for name, signal in SIGNALS.items():
+        point = point_values(client, signal, T0, {})
+        assert {key: numbers[0] for key, numbers in point.items()} == dict.fromkeys(signal.keys, signal.threshold), name
         described = client.rows(f"DESCRIBE ({point_sql(signal, at=f'toUInt32({T0})')})")
         kinds = [kind for _, kind, *_ in described]
         assert kinds == (["String"] if signal.label else []) + ["Float64"], name
@@ -244,17 +234,12 @@ def test_columns_have_the_types_of_alert_instances(client: Client) -> None:
 
 def verdict(window: str, end: int, value: float, level: str = "stable", **values: Any) -> dict[str, Any]:
     length_s = {"1h": HOUR_S, "1d": DAY_S, "7d": 7 * DAY_S}[window]
-    known = {
-        "model": ODD,
-        "version": "1",
-        "baseline_id": "b",
-        "slice": "all",
-        "field": "temp",
-        "n": 500,
-        "record_seq": 1,
-    }
+    known = {"model": ODD, "version": "1", "baseline_id": "b", "slice": "all", "field": "temp", "n": 500}
     position = {"window": window, "window_start": end - length_s, "window_end": end, "judged_at": end * 1000}
-    return row("drift", **known | position | {"psi": value, "psi_low": 0, "psi_high": 1, "level": level} | values)
+    return row(
+        "drift",
+        **known | position | {"psi": value, "psi_low": 0, "psi_high": 1, "level": level, "record_seq": 1} | values,
+    )
 
 
 def psi_at(client: Client, *rows: dict[str, Any], at: int = T0) -> float:
@@ -263,23 +248,30 @@ def psi_at(client: Client, *rows: dict[str, Any], at: int = T0) -> float:
     return point_values(client, SIGNALS["psi"], at, {})["temp"][0]
 
 
-def test_the_smaller_value_of_two_windows_counts(client: Client) -> None:
-    assert psi_at(client, verdict("7d", T0, 0.5), verdict("1d", T0, 0.3)) == 0.3
-    assert psi_at(client, verdict("7d", T0, 0.3), verdict("1d", T0, 0.5)) == 0.3
+def test_psi_of_two_windows_and_of_versions(client: Client) -> None:
+    def unsure(value: float, **values: Any) -> list[dict[str, Any]]:
+        return [verdict(window, T0, value, "insufficient", **values) for window in ("7d", "1d")]
 
-
-def test_the_long_window_decides_if_the_short_one_is_insufficient(client: Client) -> None:
-    assert psi_at(client, verdict("7d", T0, 0.5), verdict("1d", T0, 0.01, "insufficient")) == 0.5
-    assert psi_at(client, verdict("7d", T0, 0.5), verdict("1d", T0, 0.0, "insufficient", n=0)) == 0.5
-    assert psi_at(client, verdict("7d", T0, 0.5)) == 0.5
-
-
-def test_insufficient_verdicts_never_fire_and_clear_only_by_their_own_value(client: Client) -> None:
-    unsure = [verdict(window, T0, 0.9, "insufficient") for window in ("7d", "1d")]
-    assert psi_at(client, *unsure) == 0.2
-    low = [verdict(window, T0, 0.05, "insufficient") for window in ("7d", "1d")]
-    assert psi_at(client, *low) == 0.05
-    assert psi_at(client, *(verdict(window, T0, 0.0, "insufficient", n=0) for window in ("7d", "1d"))) == 0.2
+    drifted = [verdict("7d", T0, 0.5), verdict("1d", T0, 0.5)]
+    successor = [verdict("7d", T0, 0.02, version="2"), verdict("1d", T0, 0.02, version="2")]
+    worse = [verdict("7d", T0, 0.4, version="2"), verdict("1d", T0, 0.3, version="2")]
+    for name, rows, value in (
+        ("the smaller value counts", [verdict("7d", T0, 0.5), verdict("1d", T0, 0.3)], 0.3),
+        ("the smaller value counts, that of the long window", [verdict("7d", T0, 0.3), verdict("1d", T0, 0.5)], 0.3),
+        ("short insufficient", [verdict("7d", T0, 0.5), verdict("1d", T0, 0.01, "insufficient")], 0.5),
+        ("short empty", [verdict("7d", T0, 0.5), verdict("1d", T0, 0.0, "insufficient", n=0)], 0.5),
+        ("no short window", [verdict("7d", T0, 0.5)], 0.5),
+        ("insufficient verdicts never fire", unsure(0.9), 0.2),
+        ("insufficient verdicts clear by their own value", unsure(0.05), 0.05),
+        ("empty windows do not clear", unsure(0.0, n=0), 0.2),
+        ("no traffic of a version", [drifted[0], verdict("1d", T0, 0.5, "insufficient", n=0), *successor], 0.02),
+        ("no recent window of a version", [drifted[0], verdict("1d", T0 - HOUR_S, 0.5), *successor], 0.02),
+        ("the worst version with traffic", [verdict("7d", T0, 0.1), verdict("1d", T0, 0.1), *worse], 0.3),
+    ):
+        assert psi_at(client, *rows) == value, name
+    # A verdict keeps its value for some time.
+    assert psi_at(client, *drifted, at=T0 + HOUR_S) == 0.5
+    assert psi_at(client, *drifted, at=T0 + 3 * DAY_S) == 0.2
 
 
 def test_a_new_baseline_clears_alerts_of_the_old_one(client: Client) -> None:
@@ -308,21 +300,18 @@ def fast_psi_at(client: Client, *rows: dict[str, Any]) -> tuple[float, ...]:
     return tuple(dict(client.rows(sql))["temp"])
 
 
-@pytest.mark.parametrize("window", ["1h", "1d"])
-def test_a_large_shift_in_one_shorter_window_exceeds_the_threshold(client: Client, window: str) -> None:
-    calm = [verdict(each, T0, 0.05) for each in ("1h", "1d", "7d") if each != window]
-    value, *shown = fast_psi_at(client, *calm, verdict(window, T0, 0.9, psi_low=0.6, psi_high=1.2))
-    assert value == pytest.approx(0.6 * 0.2 / 0.3)
-    assert shown == [0.6, 1.2, 0.9]
-    # The interval counts, not the value; between the clear threshold and the threshold nothing changes.
-    value, *_ = fast_psi_at(client, *calm, verdict(window, T0, 0.9, psi_low=0.24, psi_high=1.2))
-    assert value == pytest.approx(0.16)
+def test_a_large_shift_in_one_shorter_window_with_ample_data_exceeds_the_threshold(client: Client) -> None:
+    for window in ("1h", "1d"):
+        calm = [verdict(each, T0, 0.05) for each in ("1h", "1d", "7d") if each != window]
+        value, *shown = fast_psi_at(client, *calm, verdict(window, T0, 0.9, psi_low=0.6, psi_high=1.2))
+        assert value == pytest.approx(0.6 * 0.2 / 0.3), window
+        assert shown == [0.6, 1.2, 0.9], window
+        # The interval counts, not the value; between the clear threshold and the threshold nothing changes.
+        value, *_ = fast_psi_at(client, *calm, verdict(window, T0, 0.9, psi_low=0.24, psi_high=1.2))
+        assert value == pytest.approx(0.16), window
     # The long window never suffices alone.
     calm = [verdict(each, T0, 0.05) for each in ("1h", "1d")]
     assert fast_psi_at(client, *calm, verdict("7d", T0, 0.9, psi_low=0.6))[0] == 0.05
-
-
-def test_a_window_with_few_events_or_insufficient_data_does_not_suffice_alone(client: Client) -> None:
     calm = [verdict(each, T0, 0.05) for each in ("1d", "7d")]
     assert fast_psi_at(client, *calm, verdict("1h", T0, 0.9, "insufficient", psi_low=0.6))[0] == 0.05
     assert fast_psi_at(client, *calm, verdict("1h", T0, 0.9, "major", n=ALONE_EVENTS - 1, psi_low=0.6))[0] == 0.05
@@ -363,7 +352,7 @@ def details(client: Client, name: str, *rows: dict[str, Any], table: str = "drif
     return *labels, observed
 
 
-def test_messages_name_the_window_and_the_version_that_decide(client: Client) -> None:
+def test_messages_on_verdicts_name_what_decides_and_the_reason_of_insufficient_data(client: Client) -> None:
     until = f"{datetime.fromtimestamp(T0, UTC):%Y-%m-%d %H:%M:%S} UTC"
     span = (str((T0 - HOUR_S) * 1000), str(T0 * 1000))
     calm = [verdict("7d", T0, 0.05, version="2"), verdict("1d", T0, 0.05, version="2")]
@@ -373,21 +362,12 @@ def test_messages_name_the_window_and_the_version_that_decide(client: Client) ->
     assert details(client, "psi", *calm, *drifted) == ("1", "7d", until, *span, "", 0.3)
     large = verdict("1h", T0, 0.9, psi_low=0.6)
     assert details(client, "fast psi", *calm, *drifted, large) == ("1", "1h", until, *span, "", 0.9)
-
-
-def test_messages_give_the_reason_of_insufficient_data(client: Client) -> None:
-    unsure = {"level": "insufficient", "reason": "correlated events"}
-    *_, reason, observed = details(client, "psi", verdict("7d", T0, 0.9, **unsure), verdict("1d", T0, 0.9, **unsure))
-    assert (reason, observed) == (" Insufficient data: correlated events.", 0.9)
-
-
-def test_messages_without_data_link_to_the_present(client: Client) -> None:
-    version, window, *rest, observed = details(client, "psi")
-    assert (version, window, *rest) == ("unknown", "7d", "now", "now-3600s", "now", "")
+    unsure = [verdict(each, T0, 0.9, "insufficient", reason="correlated events") for each in ("7d", "1d")]
+    assert details(client, "psi", *unsure)[-2:] == (" Insufficient data: correlated events.", 0.9)
+    # Without data, the link leads to the present.
+    *labels, observed = details(client, "psi")
+    assert labels == ["unknown", "7d", "now", "now-3600s", "now", ""]
     assert math.isnan(observed)
-
-
-def test_messages_on_rates_name_the_version(client: Client) -> None:
     known = {"model": ODD, "version": "1", "slice": "all", "field": "temp", "window": "1d", "kind": "above", "n": 900}
     values = {"delta": 0.4, "delta_low": 0.3, "delta_high": 0.5, "window_start": T0 - DAY_S, "window_end": T0}
     version, window, *_, observed = details(client, "rate", row("rates", **known, **values), table="rates")
@@ -434,25 +414,6 @@ def test_messages_on_traffic_name_the_window(client: Client) -> None:
     assert (window, end, value) == ("6h", until, 40 / 160)
 
 
-def test_a_version_without_traffic_does_not_page(client: Client) -> None:
-    drifted = [verdict("7d", T0, 0.5), verdict("1d", T0, 0.5, n=0, level="insufficient")]
-    successor = [verdict("7d", T0, 0.02, version="2"), verdict("1d", T0, 0.02, version="2")]
-    assert psi_at(client, *drifted, *successor) == 0.02
-    assert psi_at(client, verdict("7d", T0, 0.5), verdict("1d", T0 - HOUR_S, 0.5), *successor) == 0.02
-
-
-def test_of_versions_with_traffic_the_worst_counts(client: Client) -> None:
-    first = [verdict("7d", T0, 0.1), verdict("1d", T0, 0.1)]
-    second = [verdict("7d", T0, 0.4, version="2"), verdict("1d", T0, 0.3, version="2")]
-    assert psi_at(client, *first, *second) == 0.3
-
-
-def test_stale_verdicts_keep_their_value_for_some_time(client: Client) -> None:
-    rows = [verdict("7d", T0, 0.5), verdict("1d", T0, 0.5)]
-    assert psi_at(client, *rows, at=T0 + HOUR_S) == 0.5
-    assert psi_at(client, *rows, at=T0 + 3 * DAY_S) == 0.2
-
-
 def silent(client: Client, busy: list[bool], at: int) -> tuple[float, ...]:
     emptied(client)
     known = {"model": ODD, "version": "1", "slice": "all", "pane_s": HOUR_S, "sealed": True}
@@ -482,28 +443,24 @@ def test_a_new_model_may_be_silent_for_a_night(client: Client) -> None:
     assert silent(client, [True] * 80 + [False] * 4, T0 + 84 * HOUR_S)[0] > 1, "three days are over"
 
 
-def test_a_model_without_any_traffic_is_not_silent(client: Client) -> None:
+def test_no_traffic_ever_and_a_stalled_pipeline_are_not_silence(client: Client) -> None:
     assert silent(client, [False] * 50, T0 + 50 * HOUR_S)[0] == 0.0
-
-
-def test_a_stalled_pipeline_is_not_silence(client: Client) -> None:
-    assert silent(client, [True] * 50, T0 + 60 * HOUR_S)[0] == 1.0
-
-
-def lag(client: Client, at: int) -> float:
-    return point_values(client, SIGNALS["verdict age"], at, {})[""][0]
+    assert silent(client, [True] * 50, T0 + 60 * HOUR_S)[0] == 1.0, "the pipeline has not judged these hours"
 
 
 def test_verdicts_are_expected_from_the_first_contract_and_baseline_on(client: Client) -> None:
+    def lag() -> float:
+        return point_values(client, SIGNALS["verdict age"], T0 + DAY_S, {})[""][0]
+
     insert_rows(client, "contracts", [row("contracts", model=ODD, applied_at=T0 * 1000)])
-    assert lag(client, T0 + DAY_S) == 7200, "without a baseline nothing is judged, and nothing is late"
+    assert lag() == 7200, "without a baseline nothing is judged, and nothing is late"
     accepted = [row("baselines", model=ODD, baseline_id="b", accepted_at=(T0 + HOUR_S) * 1000)]
     insert_rows(client, "baselines", accepted)
-    assert lag(client, T0 + DAY_S) == DAY_S - HOUR_S
+    assert lag() == DAY_S - HOUR_S
     end = T0 + DAY_S - 2 * HOUR_S
     judged = {"model": ODD, "slice": "all", "field": "events", "kind": "error", "window": "1d", "window_end": end}
     insert_rows(client, "rates", [row("rates", **judged, judged_at=(end + 60) * 1000)])
-    assert lag(client, T0 + DAY_S) == 2 * HOUR_S
+    assert lag() == 2 * HOUR_S
 
 
 def rate_at(

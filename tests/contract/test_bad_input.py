@@ -130,19 +130,24 @@ def outcome_of(line: str) -> str:
     return match[1]
 
 
-@pytest.mark.parametrize(("line", "value", "expected"), CASES, ids=lambda value: str(value)[:40])
-def test_the_documented_outcome_happens(line: str, value: bytes | None, expected: str) -> None:
-    documented = outcome_of(line)
-    decoded = JsonDecoder(REGISTRY).decode(batch([event(), value, event()]))
-    assert sum(map(len, decoded.events)) + len(decoded.rejected) == 3, "every message is counted or dead-lettered"
-    if expected in set(Reason):
-        assert documented == f"dead letter `{expected}`"
-        assert [(dead.reason, dead.offset, dead.value) for dead in decoded.rejected] == [(expected, 1, value or b"")]
-    else:
-        assert documented.startswith("counted")
-        assert decoded.rejected == []
-        assert _state(decoded) == expected
-        assert ("invalid" in documented, "is null" in documented) == ("invalid" in expected, expected == NULL)
+def test_the_documented_outcome_happens() -> None:
+    decoder = JsonDecoder(REGISTRY)
+    for line, value, expected in CASES:
+        where = line, (value or b"")[:60]
+        documented = outcome_of(line)
+        decoded = decoder.decode(batch([event(), value, event()]))
+        n = sum(map(len, decoded.events)) + len(decoded.rejected)
+        assert n == 3, (where, "every message is counted or dead-lettered")
+        if expected in set(Reason):
+            assert documented == f"dead letter `{expected}`", where
+            rejected = [(dead.reason, dead.offset, dead.value) for dead in decoded.rejected]
+            assert rejected == [(expected, 1, value or b"")], where
+        else:
+            assert documented.startswith("counted"), where
+            assert decoded.rejected == [], where
+            assert _state(decoded) == expected, where
+            stated = "invalid" in documented, "is null" in documented
+            assert stated == ("invalid" in expected, expected == NULL), where
 
 
 @pytest.mark.parametrize(("age_days", "is_accepted"), [(999, True), (1001, False)])
@@ -177,7 +182,7 @@ def _state(decoded: Decoded) -> str:
     return NULL if np.isnan(x) else COUNTED
 
 
-def test_an_invalid_arrow_message_is_dead_lettered_as_a_whole() -> None:
+def test_an_arrow_message_that_is_invalid_or_too_large_is_dead_lettered_as_a_whole() -> None:
     good = encode_arrow(pa.table({name: [GOOD[name]] for name in ("model", "version", "id", "at")}))
     decoded = ArrowDecoder(REGISTRY).decode(batch([good, b"no arrow", good[: len(good) // 2], b""]))
     assert outcome_of("Arrow by its header, but not an Arrow stream") == "dead letter `not-arrow`"
@@ -188,9 +193,6 @@ def test_an_invalid_arrow_message_is_dead_lettered_as_a_whole() -> None:
         ("empty", 3),
     ]
     assert sum(map(len, decoded.events)) == 1
-
-
-def test_an_arrow_message_that_is_too_large_is_dead_lettered_as_a_whole() -> None:
     many = encode_arrow(pa.table({name: [GOOD[name]] * (MAX_ROWS + 1) for name in ("model", "version", "id", "at")}))
     [dead] = ArrowDecoder(REGISTRY).decode(batch([many])).rejected
     larger = f"whose columns unpack to more than {MAX_UNPACKED_BYTES >> 20} MiB"

@@ -50,17 +50,17 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
-def test_psi_verdict(row: Row) -> None:
-    verdict = psi_verdicts(row.base, row.window, [0], phi=row.phi)
-    assert verdict.psi.item() == pytest.approx(row.psi, abs=5e-7)
-    assert verdict.df.item() == row.df
-    assert verdict.low.item() == pytest.approx(row.low, abs=5e-7)
-    assert verdict.high.item() == pytest.approx(row.high, abs=5e-7)
-    assert LEVEL_NAMES[verdict.level.item()] == row.level
-    if row.p_value is not None:
-        rel, absolute = (1e-5, 0.0) if row.p_value < 1e-6 else (0.0, 5e-7)
-        assert verdict.p_value.item() == pytest.approx(row.p_value, rel=rel, abs=absolute)
+def test_psi_verdicts() -> None:
+    for name, row in ROWS.items():
+        verdict = psi_verdicts(row.base, row.window, [0], phi=row.phi)
+        assert verdict.psi.item() == pytest.approx(row.psi, abs=5e-7), name
+        assert verdict.df.item() == row.df, name
+        assert verdict.low.item() == pytest.approx(row.low, abs=5e-7), name
+        assert verdict.high.item() == pytest.approx(row.high, abs=5e-7), name
+        assert LEVEL_NAMES[verdict.level.item()] == row.level, name
+        if row.p_value is not None:
+            rel, absolute = (1e-5, 0.0) if row.p_value < 1e-6 else (0.0, 5e-7)
+            assert verdict.p_value.item() == pytest.approx(row.p_value, rel=rel, abs=absolute), name
 
 
 def test_all_rows_judged_in_one_call() -> None:
@@ -75,27 +75,16 @@ def test_all_rows_judged_in_one_call() -> None:
     assert [LEVEL_NAMES[level] for level in verdict.level[0]] == [row.level for row in rows]
 
 
-@pytest.mark.parametrize(
-    ("df", "expected"), [(1, 223.90), (3, 262.90), (9, 367.99), (12, 416.65), (19, 524.45), (49, 943.00)]
-)
-def test_enough_data(df: int, expected: float) -> None:
-    assert n_star(df).item() == pytest.approx(expected, abs=0.005)
+def test_enough_data_and_the_visible_shift() -> None:
+    for df, expected in ((1, 223.90), (3, 262.90), (9, 367.99), (12, 416.65), (19, 524.45), (49, 943.00)):
+        assert n_star(df).item() == pytest.approx(expected, abs=0.005), df
+    assert n_star(9, 0.1, 0.25).item() == pytest.approx(208.31, abs=0.005), "other thresholds"
+    for n, expected in ((100.0, 0.551), (1_000.0, 0.173), (10_000.0, 0.055)):
+        assert visible_shift(np.array([9]), np.array([n])).item() == pytest.approx(expected, abs=0.0005), n
 
 
-def test_enough_data_for_other_thresholds() -> None:
-    assert n_star(9, 0.1, 0.25).item() == pytest.approx(208.31, abs=0.005)
-
-
-@pytest.mark.parametrize(("n", "expected"), [(100, 0.551), (1_000, 0.173), (10_000, 0.055)])
-def test_visible_shift_of_ten_bins(n: int, expected: float) -> None:
-    assert visible_shift(np.array([9]), np.array([float(n)])).item() == pytest.approx(expected, abs=0.0005)
-
-
-def test_wilson() -> None:
+def test_intervals_of_rates() -> None:
     low, high = wilson(50, 1000)
     assert (low.item(), high.item()) == pytest.approx((0.038130, 0.065314), abs=5e-7)
-
-
-def test_newcombe() -> None:
     delta, low, high = newcombe(20, 1000, 0, 100_000)
     assert (delta.item(), low.item(), high.item()) == pytest.approx((0.020000, 0.012984, 0.030690), abs=5e-7)

@@ -63,18 +63,9 @@ def test_rules_agree_field_by_field() -> None:
             assert renamed == {key: of_api[key] for key in renamed}
             assert of_api.keys() - renamed.keys() == {"orgID", "folderUID", "ruleGroup"}
             assert (of_api["folderUID"], of_api["ruleGroup"]) == (body["folderUid"], body["title"])
+            assert {*SPELLING, "noDataState", "execErrState"} <= of_file.keys()
+            assert {"__dashboardUid__", "__panelId__"} <= of_api["annotations"].keys()
     assert not in_api
-
-
-def test_keys_are_spelt_as_each_side_reads_them() -> None:
-    (of_file, *_) = (rule for group in objects("groups") for rule in group["rules"])
-    (of_api, *_) = (rule for group in api().groups for rule in group.body["rules"])
-    assert {"keepFiringFor", "missing_series_evals_to_resolve", "noDataState", "execErrState"} <= of_file.keys()
-    assert {"keep_firing_for", "missingSeriesEvalsToResolve", "noDataState", "execErrState"} <= of_api.keys()
-    assert not {"keep_firing_for", "missingSeriesEvalsToResolve"} & of_file.keys()
-    assert not {"keepFiringFor", "missing_series_evals_to_resolve"} & of_api.keys()
-    for rule in (of_file, of_api):
-        assert {"__dashboardUid__", "__panelId__"} <= rule["annotations"].keys()
 
 
 def test_contact_points_policies_and_timings_agree() -> None:
@@ -98,11 +89,11 @@ def test_both_are_of_grafanas_shape() -> None:
     assert json.loads(json.dumps(api().policy)) == api().policy
 
 
-@pytest.mark.parametrize("key", ["keep_firing_for", "missingSeriesEvalsToResolve", "KeepFiringFor"])
-def test_a_key_of_the_other_spelling_is_found(key: str) -> None:
-    content = files()["rules-price.yaml"]
-    content["groups"][0]["rules"][0][key] = "5m"
-    assert list(faults(content, FILE)) == [f".groups[0].rules[0].{key}: is no key that Grafana reads here"]
+def test_a_key_of_the_other_spelling_is_found() -> None:
+    for key in ("keep_firing_for", "missingSeriesEvalsToResolve", "KeepFiringFor"):
+        content = files()["rules-price.yaml"]
+        content["groups"][0]["rules"][0][key] = "5m"
+        assert list(faults(content, FILE)) == [f".groups[0].rules[0].{key}: is no key that Grafana reads here"]
 
 
 def test_secrets_stand_in_no_file() -> None:
@@ -110,9 +101,6 @@ def test_secrets_stand_in_no_file() -> None:
     assert not [secret for secret in SECRETS.values() if secret in text]
     assert {"$SLACK_URL", "$PAGER_KEY", "$HOOK_URL", "$HOOK_TOKEN"} <= set(re.findall(r"\$[A-Z_]+", text))
     assert "SLACK_URL" not in repr(api().contact_points)
-
-
-def test_a_secret_that_is_not_there_is_named() -> None:
     with pytest.raises(AlertsError, match="not set: HOOK_TOKEN, HOOK_URL, PAGER_KEY; export them"):
         to_api(RULES, SETTINGS, {"SLACK_URL": "x"})
 
@@ -141,11 +129,6 @@ def test_an_odd_name_survives_yaml_environment_templating_and_macros() -> None:
 def test_the_checked_in_files_are_as_the_code_has_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--check"]) == 0, capsys.readouterr().err
     assert {path.name for path in ALERTING.iterdir()} == set(example_files())
-
-
-def test_an_installation_without_a_section_has_files_too() -> None:
-    plain = AlertSettings()
-    assert not lint(to_files(rules_for(contracts(), plain), plain), BOOKS)
 
 
 # ------------------------------------------------------------------------------------------------ lint
@@ -218,17 +201,16 @@ FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
 }
 
 
-def test_what_is_generated_has_no_fault() -> None:
-    assert not lint(to_files(RULES, SETTINGS), BOOKS)
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_each_planted_fault_is_caught(name: str) -> None:
-    change, expected = FAULTS[name]
-    content = copy.deepcopy(to_files(RULES, SETTINGS))
-    change(content)
-    result = lint(content, BOOKS)
-    assert any(expected in problem for problem in result), result
+def test_what_is_generated_has_no_fault_and_each_planted_one_is_caught() -> None:
+    generated = to_files(RULES, SETTINGS)
+    assert not lint(generated, BOOKS)
+    plain = AlertSettings()
+    assert not lint(to_files(rules_for(contracts(), plain), plain), BOOKS), "an installation without a section"
+    for name, (change, expected) in FAULTS.items():
+        content = copy.deepcopy(generated)
+        change(content)
+        result = lint(content, BOOKS)
+        assert any(expected in problem for problem in result), (name, result)
 
 
 def test_grafanas_generated_types_know_every_key_of_the_api() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-import pytest
 from barograph.contract.alerts import WINDOW_RULES
 from barograph.contract.file import parse_contract
 from hypothesis import given
@@ -112,9 +111,9 @@ def test_an_instance_prefers_an_incident_that_has_paged() -> None:
     assert [each.title for each in incidents] == ["drift of u", "drift of a and u"]
 
 
-@pytest.mark.parametrize("names", [("silence", "errors"), ("errors", "pipeline-lag")])
-def test_rules_without_a_field_are_their_own_cause(names: tuple[str, str]) -> None:
-    assert len(titles(*(fired(name, "", 0) for name in names))) == 2
+def test_rules_without_a_field_are_their_own_cause() -> None:
+    for names in (("silence", "errors"), ("errors", "pipeline-lag")):
+        assert len(titles(*(fired(name, "", 0) for name in names))) == 2, names
 
 
 def test_models_never_share_an_incident() -> None:
@@ -168,60 +167,31 @@ def histories(draw: st.DrawFn) -> list[FiringChange]:
 
 def content(incidents: Sequence[Incident]) -> list[Any]:
     return [
-        (
-            each.model,
-            each.name,
-            each.opened_at,
-            each.paged_at,
-            [(key, member.periods) for key, member in each.members.items()],
-        )
+        (each.model, each.name, each.opened_at, each.paged_at, [(key, own.periods) for key, own in members])
         for each in incidents
+        for members in [each.members.items()]
     ]
-
-
-@given(histories())
-def test_every_firing_period_belongs_to_exactly_one_incident(changes: list[FiringChange]) -> None:
-    expected: list[tuple[Any, ...]] = []
-    for change in sorted(changes, key=lambda each: each.at):
-        if change.is_firing:
-            expected.append((change.member, change.at))
-    actual = [
-        (key, start)
-        for incident in fold(changes)
-        for key, member in incident.members.items()
-        for start, _ in member.periods
-    ]
-    assert sorted(actual) == sorted(expected)
-
-
-@given(histories())
-def test_an_incident_pages_exactly_when_its_first_paging_instance_fires(changes: list[FiringChange]) -> None:
-    for incident in fold(changes):
-        members = incident.members.values()
-        assert incident.opened_at == min(member.since for member in members)
-        pages = [member.since for member in members if member.rule.severity == "page"]
-        assert incident.paged_at == min(pages, default=None)
 
 
 @given(histories(), st.randoms())
-def test_the_order_within_one_evaluation_does_not_matter(changes: list[FiringChange], random: Any) -> None:
+def test_incidents_of_any_history(changes: list[FiringChange], random: Any) -> None:
+    log = IncidentLog()
+    ordered = sorted(changes, key=lambda change: change.at)
+    for at, batch in groupby(ordered, key=lambda change: change.at):
+        log.advance(batch)
+        names = [incident.name for incident in log.incidents if incident.is_open(at)]
+        assert len(names) == len(set(names)), "open incidents of one model have different names"
+    incidents = fold(changes)
+    assert content(log.incidents) == content(incidents), "evaluation by evaluation, and all at once"
     shuffled = list(changes)
     random.shuffle(shuffled)
-    assert content(fold(shuffled)) == content(fold(changes))
-
-
-@given(histories())
-def test_evaluation_by_evaluation_gives_the_same_as_all_at_once(changes: list[FiringChange]) -> None:
-    log = IncidentLog()
-    for _, batch in groupby(sorted(changes, key=lambda each: each.at), key=lambda each: each.at):
-        log.advance(batch)
-    assert content(log.incidents) == content(fold(changes))
-
-
-@given(histories())
-def test_open_incidents_of_one_model_have_different_names(changes: list[FiringChange]) -> None:
-    log = IncidentLog()
-    for at, batch in groupby(sorted(changes, key=lambda each: each.at), key=lambda each: each.at):
-        log.advance(batch)
-        names = [each.name for each in log.incidents if each.is_open(at)]
-        assert len(names) == len(set(names))
+    assert content(fold(shuffled)) == content(incidents), "the order within one evaluation does not matter"
+    periods = []
+    for incident in incidents:
+        members = incident.members.values()
+        assert incident.opened_at == min(member.since for member in members)
+        pages = [member.since for member in members if member.rule.severity == "page"]
+        assert incident.paged_at == min(pages, default=None), "it pages when its first paging instance fires"
+        periods += [(key, start) for key, member in incident.members.items() for start, _ in member.periods]
+    fired_at = [(change.member, change.at) for change in changes if change.is_firing]
+    assert sorted(periods) == sorted(fired_at), "every firing period belongs to exactly one incident"

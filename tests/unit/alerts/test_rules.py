@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from typing import Any
 from urllib.parse import quote
@@ -74,19 +75,15 @@ def test_a_candidate_has_rules_of_its_own_and_only_harm_pages() -> None:
     assert rules_by_name(softer)["shadow-lag", "ticket", ""].threshold == 6 * 3600
 
 
-def test_only_a_contract_that_asks_for_drills_has_the_rule_on_them() -> None:
-    assert "drills-overdue" not in {name for name, *_ in rules_by_name(BINARY)}
+def test_only_contracts_that_ask_for_drills_or_anchors_have_the_rules_on_them() -> None:
+    assert {"drills-overdue", "judge-drift"}.isdisjoint(name for name, *_ in rules_by_name(BINARY))
+    drift = rules_by_name(NUMBER)["judge-drift", "ticket", ""]
+    assert drift.signal.keys == ("helpful has drifted", "helpful has used up its bank")
     plain = "contract: 1\nmodel: m\nalerts: {rules: {drills-overdue: {}}}"
     rule = rules_by_name(plain)["drills-overdue", "ticket", ""]
     assert (rule.threshold, rule.clear, rule.every_s) == (30 * 86_400, 30 * 86_400, 1800)
     assert rules_by_name(NUMBER)["drills-overdue", "ticket", ""].threshold == 20 * 86_400
     assert "drills-overdue" not in {name for name, *_ in rules_by_name(plain.replace("{}", "{severity: none}"))}
-
-
-def test_only_judges_with_anchors_have_the_rule_on_their_drift() -> None:
-    rule = rules_by_name(NUMBER)["judge-drift", "ticket", ""]
-    assert rule.signal.keys == ("helpful has drifted", "helpful has used up its bank")
-    assert "judge-drift" not in {name for name, *_ in rules_by_name(BINARY)}
 
 
 def test_fields_page_where_they_are_critical() -> None:
@@ -133,6 +130,12 @@ def test_lines_are_the_contracts_and_clear_at_the_share_of_psi() -> None:
     auc, log_loss = (rules["performance", "ticket", metric] for metric in ("auc", "log_loss"))
     assert (auc.threshold, auc.clear, auc.below) == (0.7, 0.7, True)
     assert (log_loss.threshold, log_loss.clear, log_loss.below) == (0.5, 0.5, False)
+
+
+def test_a_target_for_the_range_of_a_field_is_a_rule_of_its_own() -> None:
+    rule = rules_by_name(NUMBER)["field-slo", "page", "rooms"]
+    assert (rule.signal.keys, rule.signal.threshold, rule.clear) == (("rooms",), 0.01, 0.0075)
+    assert "1 to 40" in rule.description
 
 
 def test_windows_are_the_two_longest_unless_the_contract_sets_them() -> None:
@@ -327,24 +330,17 @@ def test_every_rule_has_a_runbook_and_every_runbook_a_rule() -> None:
     assert all(f"[{name}]({name}.md)" in index for name in names)
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
+def test_names_unknown_to_the_installation_are_rejected() -> None:
+    for change, expected in (
         ("route: '#nobody'", "contract 'm': route: the route '#nobody' is not known here; write one of #risk"),
         ("route: tickts", "did you mean tickets?"),
         ("alerts: {rules: {silence: {route: x}}}", "alerts.rules.silence.route: the route 'x' is not known here"),
         ("alerts: {mute: [holidays]}", "the mute timing 'holidays' is not defined; defined are retraining"),
-    ],
-)
-def test_names_unknown_to_the_installation_are_rejected(change: str, expected: str) -> None:
-    contract = parse_contract(f"contract: 1\nmodel: m\n{change}")
-    with pytest.raises(AlertsError) as caught:
-        rules_for([contract], installation())
-    assert expected in str(caught.value)
-    assert rules_for([contract], AlertSettings()), "an installation without a section has one contact point for all"
-
-
-def test_all_problems_are_reported_at_once() -> None:
+    ):
+        contract = parse_contract(f"contract: 1\nmodel: m\n{change}")
+        with pytest.raises(AlertsError, match=re.escape(expected)):
+            rules_for([contract], installation())
+        assert rules_for([contract], AlertSettings()), "an installation without a section has one contact point for all"
     wrong = [parse_contract(f"contract: 1\nmodel: {name}\nroute: nowhere") for name in ("a", "b")]
     with pytest.raises(AlertsError, match=r"contract 'a'.*\ncontract 'b'"):
         rules_for(wrong, installation())
@@ -357,9 +353,8 @@ def settings(**changes: Any) -> dict[str, Any]:
     return {**SETTINGS, **changes}
 
 
-@pytest.mark.parametrize(
-    ("tree", "expected"),
-    [
+def test_dangling_references_in_settings_are_rejected() -> None:
+    trees: list[tuple[Any, str]] = [
         (settings(defalt="x"), "s.toml: alerts.defalt: the key 'defalt' is unknown; did you mean default?"),
         (settings(default="x"), "alerts.default: the contact point 'x' is not defined; write one of tickets, oncall"),
         (settings(routes={"r": {"page": "oncal"}}), "alerts.routes.r.page: the contact point 'oncal' is not defined"),
@@ -394,20 +389,17 @@ def settings(**changes: Any) -> dict[str, Any]:
             "'May' does not fit; write a number or a range such as 1:7",
         ),
         ([], "alerts: write a map"),
-    ],
-)
-def test_dangling_references_in_settings_are_rejected(tree: Any, expected: str) -> None:
-    with pytest.raises(AlertsError) as caught:
-        read_alert_settings(tree, "s.toml")
-    assert expected in str(caught.value)
+    ]
+    for tree, expected in trees:
+        with pytest.raises(AlertsError, match=re.escape(expected)):
+            read_alert_settings(tree, "s.toml")
 
 
 ADDRESS = "https://hooks.invalid/services/T0/B0/xyzzy"
 
 
-@pytest.mark.parametrize(
-    "tree",
-    [
+def test_a_secret_in_the_settings_is_rejected_and_not_shown() -> None:
+    for tree in (
         settings(contact_points={"a": {"webhook": {"url": ADDRESS}}}),
         settings(contact_points={"a": {"slack": {"url": ADDRESS}}}),
         settings(contact_points={"a": {"pagerduty": {"key": "xyzzy"}}}),
@@ -420,12 +412,10 @@ ADDRESS = "https://hooks.invalid/services/T0/B0/xyzzy"
         settings(default=ADDRESS),
         settings(platform=ADDRESS),
         settings(routes={"nulls": {"page": ADDRESS}}),
-    ],
-)
-def test_a_secret_in_the_settings_is_rejected_and_not_shown(tree: Any) -> None:
-    with pytest.raises(AlertsError) as caught:
-        read_alert_settings(tree, "s.toml")
-    assert "xyzzy" not in str(caught.value)
+    ):
+        with pytest.raises(AlertsError) as caught:
+            read_alert_settings(tree, "s.toml")
+        assert "xyzzy" not in str(caught.value)
 
 
 def test_settings_are_read() -> None:
@@ -453,15 +443,9 @@ def test_texts_become_templates_and_words() -> None:
     assert words((LabelRef("field", in_url=True),), {"field": "a b&c"}, {}) == "a+b%26c"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "written"),
-    [(0, "0s"), (59.6, "1m"), (61, "1m 1s"), (7200, "2h"), (90_061, "1d 1h"), (-60, "-1m"), (float("nan"), "unknown")],
-)
-def test_durations_are_written_as_people_do(seconds: float, written: str) -> None:
-    assert duration(seconds) == written
-
-
-def test_texts_are_shortened_and_stay_distinct() -> None:
+def test_durations_and_long_texts_are_written_for_people() -> None:
+    written = {0: "0s", 59.6: "1m", 61: "1m 1s", 7200: "2h", 90_061: "1d 1h", -60: "-1m", math.nan: "unknown"}
+    assert {seconds: duration(seconds) for seconds in written} == written
     assert shortened("abc", 3) == "abc"
     first, second = (shortened("x" * 50 + end, 20) for end in "ab")
     assert len(first) == 20
@@ -539,9 +523,3 @@ def test_messages_on_the_quality_of_answers_say_what_is_wrong_and_what_to_do() -
     assert (
         shown == "facts: answer@8 has a lower mean score than the accepted run, by 2% to 40% (95 % interval, by item)."
     )
-
-
-def test_a_target_for_the_range_of_a_field_is_a_rule_of_its_own() -> None:
-    rule = rules_by_name(NUMBER)["field-slo", "page", "rooms"]
-    assert (rule.signal.keys, rule.signal.threshold, rule.clear) == (("rooms",), 0.01, 0.0075)
-    assert "1 to 40" in rule.description

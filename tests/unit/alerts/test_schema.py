@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from alerts.schema import DURATION, Shape, faults
 
 GROUP: Shape = {"name": str, "interval": DURATION, "*limit": int, "*ratio": float, "*rules": [{"labels": {"": str}}]}
@@ -17,9 +15,8 @@ def test_a_valid_value_has_no_fault() -> None:
     assert list(faults({**VALID, "limit": 3, "ratio": 0.5, "rules": rules}, GROUP)) == []
 
 
-@pytest.mark.parametrize(
-    ("value", "fault"),
-    [
+def test_a_fault_says_where_it_is() -> None:
+    values: list[tuple[Any, str]] = [
         ([], "it: is no object"),
         ({"name": "drift"}, ".interval: is missing"),
         ({**VALID, "Name": "drift"}, ".Name: is no key that Grafana reads here"),
@@ -30,13 +27,10 @@ def test_a_valid_value_has_no_fault() -> None:
         ({**VALID, "rules": {}}, ".rules: is no list"),
         ({**VALID, "rules": [{"labels": []}]}, ".rules[0].labels: is no object"),
         ({**VALID, "rules": [{"labels": {"model": 1}}]}, ".rules[0].labels.model: is 1, no str"),
-    ],
-)
-def test_a_fault_says_where_it_is(value: Any, fault: str) -> None:
-    assert list(faults(value, GROUP)) == [fault]
-
-
-def test_a_duration_has_a_form_and_a_choice_its_words() -> None:
+    ]
+    for value, fault in values:
+        assert list(faults(value, GROUP)) == [fault]
+    # A duration has a form, and a choice its words.
     (fault,) = faults({**VALID, "interval": "soon"}, GROUP)
     assert fault.startswith(".interval: is 'soon', not of the form ")
     assert list(faults("fax", ("slack", "webhook"))) == ["it: is 'fax', not one of slack, webhook"]

@@ -34,17 +34,12 @@ def moves(of: Rule, *zones: tuple[Zone, int]) -> list[tuple[int, str, str]]:
     return [(each.at // MINUTE, each.after, each.reason) for each in result]
 
 
-def test_a_wait_of_fifteen_minutes_is_over_at_the_sixteenth_match() -> None:
+def test_an_instance_fires_after_its_wait() -> None:
     assert moves(rule(), (Zone.FIRING, 15)) == [(0, "Pending", "")]
     assert moves(rule(), (Zone.FIRING, 16)) == [(0, "Pending", ""), (15, "Alerting", "")]
-
-
-def test_a_match_that_ends_before_the_wait_is_forgotten() -> None:
+    # A match that ends before is forgotten.
     result = moves(rule(), (Zone.FIRING, 15), (Zone.CLEAR, 1), (Zone.FIRING, 16))
     assert result == [(0, "Pending", ""), (15, "Normal", ""), (16, "Pending", ""), (31, "Alerting", "")]
-
-
-def test_without_a_wait_it_fires_at_once() -> None:
     assert moves(rule(for_s=0), (Zone.FIRING, 3)) == [(0, "Alerting", "")]
 
 
@@ -59,12 +54,9 @@ def test_between_the_thresholds_states_do_not_change() -> None:
     assert moves(rule(), (Zone.BETWEEN, 60)) == []
     assert moves(rule(), (Zone.FIRING, 1), (Zone.BETWEEN, 15))[-1] == (15, "Alerting", "")
     assert moves(rule(), (Zone.FIRING, 16), (Zone.BETWEEN, 99)) == moves(rule(), (Zone.FIRING, 16))
-
-
-def test_a_recovering_alert_between_the_thresholds_becomes_normal() -> None:
     keeps = rule(keep_firing_for_s=10 * MINUTE)
     result = moves(keeps, (Zone.FIRING, 16), (Zone.CLEAR, 1), (Zone.BETWEEN, 20))
-    assert result[2:] == [(16, "Recovering", ""), (26, "Normal", "")]
+    assert result[2:] == [(16, "Recovering", ""), (26, "Normal", "")], "a recovering alert becomes normal"
 
 
 def test_a_row_that_is_missing_keeps_its_state_for_half_an_hour() -> None:

@@ -27,15 +27,8 @@ ENDED = Alert((("field", "y"), ("model", "m")), 1_767_225_600, 1_767_229_200)
 
 
 def message(alert: Alert, page_url: str = "https://grafana.example/d/field?var-model=m") -> AlertMessage:
-    return AlertMessage(
-        alert,
-        "PSI <major>",
-        "PSI of x is 0.3",
-        "text",
-        page_url,
-        "https://runbook.example/psi",
-        {"A": 0.3, "B": float("nan")},
-    )
+    texts = ("PSI <major>", "PSI of x is 0.3", "text", page_url, "https://runbook.example/psi")
+    return AlertMessage(alert, *texts, {"A": 0.3, "B": float("nan")})
 
 
 def request(integration: Integration, *messages: AlertMessage, environ: dict[str, str] = ENVIRON) -> Any:
@@ -71,6 +64,8 @@ def test_pagerduty_closes_the_incident_that_it_opened() -> None:
     assert (opened["event_action"], closed["event_action"]) == ("trigger", "resolve")
     assert opened["dedup_key"] == closed["dedup_key"]
     assert opened["routing_key"] == "k" * 32
+    assert opened["payload"]["summary"] == "[FIRING:1] m"
+    assert opened["payload"]["custom_details"] == {"PSI <major>": "PSI of x is 0.3 Since 2026-01-01 00:00 UTC."}
     assert opened["links"] == [{"href": "https://grafana.example/d/field?var-model=m", "text": "PSI <major>"}]
     assert "payload" not in closed
 
@@ -79,20 +74,17 @@ def test_slack_text_is_escaped_and_links_only_to_absolute_urls() -> None:
     (text,) = body(request(SLACK, message(ALERT), message(ENDED, "/d/field?var-model=m"))).values()
     heading, firing, resolved = text.splitlines()
     assert heading == "*[FIRING:1] m*"
-    assert "PSI &lt;major&gt;" in firing
-    assert "|page>" in firing
+    page = "<https://grafana.example/d/field?var-model=m|page> <https://runbook.example/psi|runbook>"
+    assert firing == f"• PSI &lt;major&gt;: PSI of x is 0.3 Since 2026-01-01 00:00 UTC. {page}"
     assert resolved.startswith("• resolved: ")
     assert "|page>" not in resolved
 
 
-@pytest.mark.parametrize("variable", ["HOOK_URL", "HOOK_TOKEN"])
-def test_a_missing_variable_is_named(variable: str) -> None:
-    problem = request(HOOK, message(ALERT), environ={**ENVIRON, variable: " "})
-    assert problem == f"{variable} is not set, so no webhook notification is sent; export it."
-
-
-@pytest.mark.parametrize("url", ["swordfish", "file:///etc/passwd", "http://[swordfish"])
-def test_what_is_no_url_is_not_sent_and_not_quoted(url: str) -> None:
-    problem = request(HOOK, message(ALERT), environ={**ENVIRON, "HOOK_URL": url})
-    assert problem.startswith("HOOK_URL is not a URL that starts with http:// or https://")
-    assert "swordfish" not in problem
+def test_a_missing_variable_and_what_is_no_url_are_named_and_not_quoted() -> None:
+    for variable in ("HOOK_URL", "HOOK_TOKEN"):
+        problem = request(HOOK, message(ALERT), environ={**ENVIRON, variable: " "})
+        assert problem == f"{variable} is not set, so no webhook notification is sent; export it."
+    for url in ("swordfish", "file:///etc/passwd", "http://[swordfish"):
+        problem = request(HOOK, message(ALERT), environ={**ENVIRON, "HOOK_URL": url})
+        assert problem.startswith("HOOK_URL is not a URL that starts with http:// or https://")
+        assert "swordfish" not in problem

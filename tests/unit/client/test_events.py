@@ -67,9 +67,8 @@ def feature(value: Any) -> Any:
     return written(features={"x": value})["features"]["x"]
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
+def test_values_are_encoded_as_json() -> None:
+    for value, expected in (
         (1.5, 1.5),
         (7, 7),
         (True, True),
@@ -100,50 +99,40 @@ def feature(value: Any) -> Any:
         (TextSubclass("a"), "a"),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (2**63 - 1, 2**63 - 1),
-    ],
-)
-def test_values_are_encoded_as_json(value: Any, expected: Any) -> None:
-    assert feature(value) == expected
-    assert type(feature(value)) is type(expected)
+        ([1], [1]),
+    ):
+        assert (feature(value), type(feature(value))) == (expected, type(expected)), repr(value)
 
 
-@pytest.mark.parametrize("value", [object(), np.array([1, 2]), np.timedelta64(3, "s"), 1 + 2j])
-def test_unsupported_values_are_encoded_as_their_type_only(value: Any) -> None:
-    assert feature(value) == {"invalid": type(value).__name__}
+def test_unsupported_values_are_encoded_as_their_type_only() -> None:
+    for value in (object(), np.array([1, 2]), np.timedelta64(3, "s"), 1 + 2j):
+        assert feature(value) == {"invalid": type(value).__name__}
+    assert clean(["secret"]) == {"invalid": "list"}
+    assert clean(b"secret") == {"invalid": "bytes"}
+    endless: list[Any] = []
+    for _ in range(100_000):
+        endless = [endless]
+    assert feature(endless) == {"invalid": "list"}
+    while endless:  # taken apart by hand: freeing it at once would overflow the stack
+        endless = endless.pop()
 
 
-def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:
-    assert written(features={"x\ud800": "a\udfff"}, class_="\ud800")["features"] == {"x?": "a?"}
-
-
-def test_keys_that_are_not_text_become_text() -> None:
-    assert written(scores={True: 0.5, None: 0.25, np.int64(3): 0.25})["scores"] == {"true": 0.5, "": 0.25, "3": 0.25}
-
-
-def test_numbers_outside_features_are_cleaned_too() -> None:
+def test_all_members_become_strict_json() -> None:
+    assert written() == {"model": "m", "version": "1", "id": "a", "at": 1}, "missing members are left out"
+    assert written(class_="late")["class"] == "late"
+    event = written(features={"x\ud800": "a\udfff"}, class_="\ud800", scores={True: 0.5, None: 0.25, np.int64(3): 0.25})
+    assert (event["features"], event["class"]) == ({"x?": "a?"}, "?"), "half a surrogate pair"
+    assert event["scores"] == {"true": 0.5, "": 0.25, "3": 0.25}, "keys are text"
+    assert written(features={"x": 2**70, "y": math.nan})["features"] == {"x": float(2**70), "y": "NaN"}
     event = written(score=math.nan, latency_ms=-math.inf, scores={"a": math.inf}, metrics={"t": math.nan})
     assert (event["score"], event["latency_ms"]) == ("NaN", "-Infinity")
     assert (event["scores"], event["metrics"]) == ({"a": "Infinity"}, {"t": "NaN"})
-
-
-def test_an_integer_too_large_for_readers_becomes_a_float() -> None:
-    assert written(features={"x": 2**70, "y": math.nan})["features"] == {"x": float(2**70), "y": "NaN"}
 
 
 def test_cleaning_does_not_change_the_callers_map() -> None:
     features: dict[str, FeatureValue] = {"x": math.inf}
     encode_event(Prediction(model="m", version="1", id="a", at=1, features=features))
     assert features == {"x": math.inf}
-
-
-def test_lists_are_encoded_and_recursive_lists_are_rejected() -> None:
-    endless: list[Any] = []
-    for _ in range(100_000):
-        endless = [endless]
-    assert feature([1]) == [1]
-    assert feature(endless) == {"invalid": "list"}
-    while endless:  # taken apart by hand: freeing it at once would overflow the stack
-        endless = endless.pop()
 
 
 def test_an_event_with_failing_attributes_is_rejected() -> None:
@@ -166,11 +155,6 @@ def test_quick_predictions_are_encoded_like_plain_ones() -> None:
     )
 
 
-def test_missing_members_are_not_encoded() -> None:
-    assert written() == {"model": "m", "version": "1", "id": "a", "at": 1}
-    assert written(class_="late")["class"] == "late"
-
-
 @given(
     st.dictionaries(
         st.text(max_size=5), st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), max_size=5
@@ -186,27 +170,14 @@ def test_all_features_give_strict_json(features: dict[str, Any]) -> None:
             assert message[name] == value
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ("a", "a"),
-        (True, "true"),
-        (7, "7"),
-        (0.5, "0.5"),
-        (1.0, "1.0"),
-        (None, None),
-        (np.int64(7), "7"),
-        (Colour.RED, "red"),
-    ],
-)
-def test_text_of_a_value_is_its_json(value: Any, text: str | None) -> None:
-    assert text_of(value) == text
-    assert text_map({"k": value}) == {"k": text}
+def test_text_of_a_value_is_its_json() -> None:
+    texts = [("a", "a"), (True, "true"), (7, "7"), (0.5, "0.5"), (1.0, "1.0"), (None, None)]
+    for value, text in (*texts, (np.int64(7), "7"), (Colour.RED, "red")):
+        assert (text_of(value), text_map({"k": value})) == (text, {"k": text}), repr(value)
 
 
-@pytest.mark.parametrize(
-    "at",
-    [
+def test_a_time_is_epoch_milliseconds() -> None:
+    for at in (
         1704067200123,
         1704067200123.0,
         np.int64(1704067200123),
@@ -214,50 +185,28 @@ def test_text_of_a_value_is_its_json(value: Any, text: str | None) -> None:
         datetime(2024, 1, 1, 2, 0, 0, 123_000, tzinfo=timezone(timedelta(hours=2))),
         pd.Timestamp("2024-01-01T00:00:00.123456789", tz="UTC"),
         np.datetime64("2024-01-01T00:00:00.123456789"),
-    ],
-)
-def test_a_time_is_epoch_milliseconds(at: Any) -> None:
-    assert epoch_ms(at) == 1704067200123
+    ):
+        assert epoch_ms(at) == 1704067200123, repr(at)
+    assert epoch_ms(datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)) == -1, "rounded down"
+    for wrong in (datetime(2024, 1, 1), "2024-01-01", True, 1.5, math.nan, 2**64, pd.NaT, object()):  # noqa: DTZ001
+        with pytest.raises(InvalidEvent, match="pass an aware datetime or epoch milliseconds"):
+            epoch_ms(wrong)
 
 
-@pytest.mark.parametrize("at", [datetime(2024, 1, 1), "2024-01-01", True, 1.5, math.nan, 2**64, pd.NaT, object()])  # noqa: DTZ001
-def test_a_value_that_is_not_a_time_is_rejected(at: Any) -> None:
-    with pytest.raises(InvalidEvent, match="pass an aware datetime or epoch milliseconds"):
-        epoch_ms(at)
+def test_an_id_is_text_and_an_event_needs_one() -> None:
+    for value, text in (("a", "a"), (7, "7"), (uuid.UUID(int=1), str(uuid.UUID(int=1)))):
+        assert event_id(value) == text
+    for wrong in (None, "", pd.NA, object(), ["a"]):
+        with pytest.raises(InvalidEvent, match="id is "):
+            event_id(wrong)
 
 
-def test_times_before_the_epoch_are_rounded_down() -> None:
-    assert epoch_ms(datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)) == -1
-
-
-@pytest.mark.parametrize(("value", "text"), [("a", "a"), (7, "7"), (uuid.UUID(int=1), str(uuid.UUID(int=1)))])
-def test_an_id_is_text(value: Any, text: str) -> None:
-    assert event_id(value) == text
-
-
-@pytest.mark.parametrize("value", [None, "", pd.NA, object(), ["a"]])
-def test_an_event_needs_an_id(value: Any) -> None:
-    with pytest.raises(InvalidEvent, match="id is "):
-        event_id(value)
-
-
-@pytest.mark.parametrize(
-    ("value", "label"), [(True, True), ("late", "late"), (0.5, 0.5), (np.bool_(True), True), (Colour.RED, "red")]
-)
-def test_a_label_is_a_flag_a_number_or_text(value: Any, label: Any) -> None:
-    assert label_value(value) == label
-    assert type(label_value(value)) is type(label)
-
-
-@pytest.mark.parametrize("value", [None, math.nan, math.inf, [1], object(), np.array([1, 2])])
-def test_a_value_that_is_not_a_label_is_rejected(value: Any) -> None:
-    with pytest.raises(InvalidEvent):
-        label_value(value)
-
-
-def test_clean_omits_the_content_of_rejected_values() -> None:
-    assert clean(["secret"]) == {"invalid": "list"}
-    assert clean(b"secret") == {"invalid": "bytes"}
+def test_a_label_is_a_flag_a_number_or_text() -> None:
+    for value, label in ((True, True), ("late", "late"), (0.5, 0.5), (np.bool_(True), True), (Colour.RED, "red")):
+        assert (label_value(value), type(label_value(value))) == (label, type(label)), repr(value)
+    for wrong in (None, math.nan, math.inf, [1], object(), np.array([1, 2])):
+        with pytest.raises(InvalidEvent):
+            label_value(wrong)
 
 
 def test_the_partition_of_an_id_can_be_computed_in_any_language() -> None:
@@ -280,10 +229,10 @@ def test_strict_decoding_rejects_missing_members() -> None:
         msgspec.json.decode(b'{"model": ', type=Label)
 
 
-@pytest.mark.parametrize("rows", [0, 3])
-def test_tables_are_sent_as_arrow_streams(rows: int) -> None:
-    table = pa.table({"id": pa.array([str(i) for i in range(rows)], pa.string()), "features.x": pa.array([1.0] * rows)})
-    assert pa.ipc.open_stream(encode_arrow(table)).read_all() == table
+def test_tables_are_sent_as_arrow_streams() -> None:
+    for n in (0, 3):
+        table = pa.table({"id": pa.array([str(i) for i in range(n)], pa.string()), "features.x": pa.array([1.0] * n)})
+        assert pa.ipc.open_stream(encode_arrow(table)).read_all() == table
     assert ARROW_CONTENT_TYPE == b"application/vnd.apache.arrow.stream"
 
 

@@ -45,10 +45,12 @@ BACKEND = [
 ]
 
 
-@pytest.mark.parametrize(("macro", "written"), BACKEND)
-def test_the_backend_writes_each_macro_out(macro: str, written: str) -> None:
-    sql = f"SELECT 1 WHERE {macro} AND 2"
-    assert expand_backend(sql, RANGE, 300_000) == f"SELECT 1 WHERE {written} AND 2"
+def test_the_backend_writes_each_macro_out() -> None:
+    for macro, written in BACKEND:
+        sql = f"SELECT 1 WHERE {macro} AND 2"
+        assert expand_backend(sql, RANGE, 300_000) == f"SELECT 1 WHERE {written} AND 2", macro
+    assert expand_backend("$__interval_s", RANGE, 20) == "1", "the least interval"
+    assert expand_backend("$__timeInterval(c)", RANGE, 20).endswith("INTERVAL 1 second)")
 
 
 def test_arguments_are_split_outside_parentheses_only() -> None:
@@ -58,17 +60,9 @@ def test_arguments_are_split_outside_parentheses_only() -> None:
     assert expand_backend("$__timeInterval(greatest(a, $__fromTime))", RANGE) == (
         "toStartOfInterval(toDateTime(greatest(a, toDateTime(1762000000))), INTERVAL 60 second)"
     )
-
-
-def test_a_macro_may_be_nested_in_one_of_its_own_name() -> None:
-    sql = expand_backend("$__timeInterval($__timeInterval(a))", RANGE)
-    assert sql.count("toStartOfInterval(toDateTime(") == 2
-    assert "$" not in sql
-
-
-def test_the_least_interval_is_a_second() -> None:
-    assert expand_backend("$__interval_s", RANGE, 20) == "1"
-    assert expand_backend("$__timeInterval(c)", RANGE, 20).endswith("INTERVAL 1 second)")
+    nested = expand_backend("$__timeInterval($__timeInterval(a))", RANGE)
+    assert nested.count("toStartOfInterval(toDateTime(") == 2
+    assert "$" not in nested
 
 
 def test_comments_are_blanked_and_quotes_are_not() -> None:
@@ -76,15 +70,13 @@ def test_comments_are_blanked_and_quotes_are_not() -> None:
     assert expand_backend(sql, RANGE) == (
         "SELECT '-- $__timeFilter(' AS a " + " " * len("-- $__nothing") + "\n, `b /* c` " + " " * 8 + " FROM t"
     )
-
-
-def test_an_escaped_quote_does_not_end_a_text() -> None:
+    # An escaped quote does not end a text.
     assert expand_backend(r"SELECT 'O\'-- B' , 'x''-- y', $__interval_s", RANGE) == r"SELECT 'O\'-- B' , 'x''-- y', 60"
+    assert macros_of("$__timeFilter(a) -- $__b\n'$__c' $__interval") == ["timeFilter", "interval"]
 
 
-@pytest.mark.parametrize(
-    ("sql", "message"),
-    [
+def test_macros_unknown_to_the_plugin_are_rejected() -> None:
+    for sql, message in (
         ("$__columns(a, b)", r"\$__columns is not a macro of ClickHouse plugin 4.20"),
         ("$__timeFilters(c)", r"\$__timeFilters is not a macro"),
         ("$__conditionalAll(a, $b)", r"\$__conditionalAll is not a macro"),
@@ -96,11 +88,9 @@ def test_an_escaped_quote_does_not_end_a_text() -> None:
         ("$__dt(a)", r"\$__dt takes 2 arguments, but got 1"),
         ("$__timeFilter(if(a", r"the parenthesis after \$__timeFilter is not closed"),
         ("$__timeGroup(c, 1d)", r"takes a duration such as 30s, 5m or 24h, but got 1d"),
-    ],
-)
-def test_macros_unknown_to_the_plugin_are_rejected(sql: str, message: str) -> None:
-    with pytest.raises(MacroError, match=message):
-        expand_backend(sql, RANGE)
+    ):
+        with pytest.raises(MacroError, match=message):
+            expand_backend(sql, RANGE)
 
 
 NAMES: dict[str, Value] = {
@@ -111,9 +101,8 @@ NAMES: dict[str, Value] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("sql", "written"),
-    [
+def test_the_frontend_writes_variables() -> None:
+    for sql, written in (
         ("$__from $__to", "1762000000500 1762003600999"),
         ("${__from} [[__to]]", "1762000000500 1762003600999"),
         ("$__interval $__interval_ms", "5m 300000"),
@@ -135,26 +124,21 @@ NAMES: dict[str, Value] = {
         ("$__conditionalAll(s = ${slice:singlequote}, ${slice})", "1=1"),
         ("$__conditionalAll(f IN (${field:singlequote}), $field) AND b", "f IN ('a\\'b','c') AND b"),
         ("$__conditionalAll(a OR $__conditionalAll(b, $field), $field)", "a OR b"),
-    ],
-)
-def test_the_frontend_writes_variables(sql: str, written: str) -> None:
-    assert expand_frontend(sql, RANGE, NAMES, 300_000) == written
+    ):
+        assert expand_frontend(sql, RANGE, NAMES, 300_000) == written, sql
 
 
-@pytest.mark.parametrize(
-    ("sql", "message"),
-    [
+def test_the_frontend_rejects_unknown_macros() -> None:
+    for sql, message in (
         ("$mdoel", r"\$mdoel is not a variable of this dashboard; it has field, model, slice, version"),
         ("${model:sql}", r"\$\{model:sql\} has an unsupported format; use percentencode, queryparam"),
         ("$__conditionalAll(a)", r"\$__conditionalAll takes a condition and a variable, but got 1"),
         ("$__conditionalAll(a, mdoel)", "mdoel is not a variable of this dashboard"),
         ("$__conditionalAll(a, $mdoel)", r"\$mdoel is not a variable of this dashboard"),
         ("$__conditionalAll(a, $model", "the parenthesis after .* is not closed"),
-    ],
-)
-def test_the_frontend_rejects_unknown_macros(sql: str, message: str) -> None:
-    with pytest.raises(MacroError, match=message):
-        expand_frontend(sql, RANGE, NAMES, 60_000)
+    ):
+        with pytest.raises(MacroError, match=message):
+            expand_frontend(sql, RANGE, NAMES, 60_000)
 
 
 def test_both_halves_and_a_name_that_looks_like_a_macro() -> None:
@@ -167,59 +151,19 @@ def test_both_halves_and_a_name_that_looks_like_a_macro() -> None:
     )
 
 
-def test_macros_are_listed_outside_comments_and_quotes() -> None:
-    assert macros_of("$__timeFilter(a) -- $__b\n'$__c' $__interval") == ["timeFilter", "interval"]
-
-
-def test_a_range_is_between_two_instants() -> None:
+def test_times_intervals_and_durations_are_grafanas_and_gos() -> None:
     start, end = datetime(2025, 11, 1, tzinfo=UTC), datetime(2025, 11, 1, 0, 0, 0, 1000, tzinfo=UTC)
     assert TimeRange.between(start, end) == TimeRange(1_761_955_200_000, 1_761_955_200_001)
-
-
-@pytest.mark.parametrize(
-    ("milliseconds", "text"),
-    [
-        (0, "1ms"),
-        (20, "20ms"),
-        (1500, "1s"),
-        (90_000, "1m"),
-        (300_000, "5m"),
-        (90_000_000, "1d"),
-        (31_536_000_000, "1y"),
-    ],
-)
-def test_intervals_are_written_as_grafana_does(milliseconds: int, text: str) -> None:
-    assert format_interval(milliseconds) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("5m", 300),
-        ("1h30m", 5400),
-        ("1.5s", 2),
-        ("500ms", 1),
-        ("499ms", None),
-        ("1d", None),
-        ("", None),
-        ("5", None),
-        ("5 m", None),
-    ],
-)
-def test_durations_are_read_as_go_does(text: str, seconds: int | None) -> None:
-    assert go_duration_s(text) == seconds
-
-
-@pytest.mark.parametrize(
-    ("hours", "points", "least_ms", "step_ms"),
-    [
+    written = {0: "1ms", 20: "20ms", 1500: "1s", 90_000: "1m", 300_000: "5m", 90_000_000: "1d", 31_536_000_000: "1y"}
+    assert {milliseconds: format_interval(milliseconds) for milliseconds in written} == written
+    read = {"5m": 300, "1h30m": 5400, "1.5s": 2, "500ms": 1, **dict.fromkeys(("499ms", "1d", "", "5", "5 m"))}
+    assert {text: go_duration_s(text) for text in read} == read
+    for hours, points, least_ms, step_ms in (
         (1, 1000, 1000, 5_000),  # 3.6 s
         (6, 1000, 1000, 20_000),  # 21.6 s
         (24, 1000, 60_000, 60_000),  # 86.4 s
         (24 * 30, 1000, 60_000, 1_800_000),  # 2,592 s
         (1, 1000, 60_000, 60_000),
         (24 * 365 * 100, 100, 1, 31_536_000_000),
-    ],
-)
-def test_the_step_is_grafanas(hours: int, points: int, least_ms: int, step_ms: int) -> None:
-    assert interval_ms(hours * 3_600_000, points, least_ms) == step_ms
+    ):
+        assert interval_ms(hours * 3_600_000, points, least_ms) == step_ms, hours

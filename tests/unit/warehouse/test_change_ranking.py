@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from warehouse.change_ranking import LEAD, Change, OnsetInterval, rank_changes
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -18,9 +16,8 @@ def change(minutes: float, source: str = "", model: str = "m", subject: str = "j
     return Change(time, "deploy", model, subject, "", "", source, "", "", "")
 
 
-@pytest.mark.parametrize(
-    ("minutes", "source", "model", "expected"),
-    [
+def test_a_change_is_judged_by_source_and_time() -> None:
+    for minutes, source, model, expected in (
         (0, "fleet", "", ("own source", "at onset", "likely")),
         (10, "fleet", "", ("own source", "at onset", "likely")),
         (11, "fleet", "", ("own source", "after", "unlikely")),
@@ -31,18 +28,11 @@ def change(minutes: float, source: str = "", model: str = "m", subject: str = "j
         (0, "", "", ("unknown", "at onset", "possible")),
         (0, "weather", "", ("other source", "at onset", "unlikely")),
         (0, "weather", "m", ("other source", "at onset", "unlikely")),
-    ],
-)
-def test_a_change_is_judged_by_source_and_time(
-    minutes: float, source: str, model: str, expected: tuple[str, str, str]
-) -> None:
-    (ranked,) = rank_changes([change(minutes, source, model)], ONSET, FLEET)
-    assert (ranked.relation, ranked.timing, ranked.likelihood) == expected
-
-
-def test_a_source_is_unknown_if_the_field_declares_none() -> None:
+    ):
+        (ranked,) = rank_changes([change(minutes, source, model)], ONSET, FLEET)
+        assert (ranked.relation, ranked.timing, ranked.likelihood) == expected, (minutes, source, model)
     (ranked,) = rank_changes([change(0, "weather")], ONSET, frozenset())
-    assert (ranked.relation, ranked.likelihood) == ("unknown", "possible")
+    assert (ranked.relation, ranked.likelihood) == ("unknown", "possible"), "the field declares no source"
 
 
 def test_the_nearest_change_of_the_own_source_comes_first() -> None:
@@ -65,8 +55,8 @@ def test_without_an_onset_no_change_is_likely_and_the_latest_comes_first() -> No
     assert {each.timing for each in ranked} == {"unknown"}
 
 
-@pytest.mark.parametrize(("version", "likelihood"), [("2", "likely"), ("1", "possible")])
-def test_the_first_traffic_of_a_version_concerns_its_own_verdicts(version: str, likelihood: str) -> None:
+def test_the_first_traffic_of_a_version_concerns_its_own_verdicts() -> None:
     first = Change(AT, "version", "m", "", "", "2", "", "", "", "")
-    (ranked,) = rank_changes([first], ONSET, FLEET, version)
-    assert ranked.likelihood == likelihood
+    for version, likelihood in (("2", "likely"), ("1", "possible")):
+        (ranked,) = rank_changes([first], ONSET, FLEET, version)
+        assert ranked.likelihood == likelihood

@@ -17,56 +17,43 @@ def driver_error(code: int, text: str) -> exceptions.DatabaseError:
     )
 
 
-@pytest.mark.parametrize("code", sorted(BUSY_CODES))
-def test_temporary_codes_are_busy(code: int) -> None:
-    error = translate(driver_error(code, "No."), "write 20 rows to panes", "127.0.0.1:8123")
-    assert isinstance(error, WarehouseBusy)
-    assert error.code == code
-    assert str(error) == (
-        f"ClickHouse at 127.0.0.1:8123 could not write 20 rows to panes now: {BUSY_CODES[code]} (code {code}: "
-        "No.). Retry it unchanged; if the error persists, check the server's log."
-    )
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
+def test_temporary_codes_and_transport_failures_are_busy() -> None:
+    for code, meaning in BUSY_CODES.items():
+        error = translate(driver_error(code, "No."), "write 20 rows to panes", "127.0.0.1:8123")
+        assert isinstance(error, WarehouseBusy)
+        assert error.code == code
+        assert str(error) == (
+            f"ClickHouse at 127.0.0.1:8123 could not write 20 rows to panes now: {meaning} (code {code}: "
+            "No.). Retry it unchanged; if the error persists, check the server's log."
+        )
+    for failure in (
         exceptions.OperationalError("Error Connection refused executing HTTP request attempt 1"),
         exceptions.StreamFailureError("cut off"),
         exceptions.DatabaseError("HTTP driver received HTTP status 502, server response: Bad Gateway"),
-    ],
-)
-def test_transport_failures_are_busy(error: exceptions.Error) -> None:
-    busy = translate(error, "answer a query", "db:8123")
-    assert isinstance(busy, WarehouseBusy)
-    assert busy.code is None
-    assert "could not be reached to answer a query" in str(busy)
+    ):
+        error = translate(failure, "answer a query", "db:8123")
+        assert isinstance(error, WarehouseBusy)
+        assert error.code is None
+        assert "could not be reached to answer a query" in str(error)
 
 
-@pytest.mark.parametrize(
-    ("code", "advice"),
-    [(60, "barograph apply"), (81, "barograph apply"), (16, "barograph apply"), (516, "password"), (62, "")],
-)
-def test_other_codes_are_errors_with_advice(code: int, advice: str) -> None:
-    error = translate(driver_error(code, "Something is wrong."), "run a statement", "db:8123")
-    assert isinstance(error, WarehouseError)
-    assert error.code == code
-    assert str(error).startswith(f"ClickHouse at db:8123 refused to run a statement: Something is wrong (code {code}).")
-    assert advice in str(error)
-    assert "official build" not in str(error)
-
-
-def test_a_driver_error_has_no_code() -> None:
+def test_other_codes_are_errors_with_advice() -> None:
+    apply = "barograph apply"
+    for code, advice in ((60, apply), (81, apply), (16, apply), (516, "password"), (62, "")):
+        error = translate(driver_error(code, "Something is wrong."), "run a statement", "db:8123")
+        assert isinstance(error, WarehouseError)
+        assert error.code == code
+        refusal = f"ClickHouse at db:8123 refused to run a statement: Something is wrong (code {code})."
+        assert str(error).startswith(refusal)
+        assert advice in str(error), code
+        assert "official build" not in str(error)
     error = translate(exceptions.ProgrammingError("no such setting"), "run a statement", "db:8123")
     assert isinstance(error, WarehouseError)
     assert error.code is None
 
 
-@pytest.mark.parametrize("name", ["", "1a", "a-b", "a.b", "a b", "ä", "a`; DROP DATABASE b"])
-def test_a_name_that_needs_quotes_is_rejected(name: str) -> None:
-    with pytest.raises(WarehouseError, match="use ASCII letters, digits and underscores"):
-        identifier(name)
-
-
-def test_an_address_hides_its_password() -> None:
+def test_a_name_that_needs_quotes_is_rejected_and_an_address_hides_its_password() -> None:
+    for name in ("", "1a", "a-b", "a.b", "a b", "ä", "a`; DROP DATABASE b"):
+        with pytest.raises(WarehouseError, match="use ASCII letters, digits and underscores"):
+            identifier(name)
     assert "secret" not in repr(Address(password="secret"))

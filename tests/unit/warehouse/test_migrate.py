@@ -16,27 +16,18 @@ def test_statements_end_with_a_semicolon_at_the_end_of_a_line() -> None:
     assert migration.statements == ("SELECT 1\n  , ';'", "SELECT 2")
 
 
-@pytest.mark.parametrize("name", ["1_x.sql", "0001_X.sql", "0001.sql", "0001_x.sql.bak"])
-def test_a_migration_with_an_invalid_name_is_rejected(name: str) -> None:
-    with pytest.raises(ValueError, match="NNNN_words"):
-        migrate.parse(name, "SELECT 1;")
-
-
-@pytest.mark.parametrize("text", ["", "-- only a comment\n", "SELECT 1", "SELECT 1;\nSELECT 2\n"])
-def test_a_statement_without_a_semicolon_is_rejected(text: str) -> None:
-    with pytest.raises(ValueError, match="end each statement"):
-        migrate.parse("0001_x.sql", text)
-
-
-def test_any_change_of_the_text_changes_the_checksum() -> None:
+def test_invalid_names_statements_and_numbers_are_rejected() -> None:
+    for name in ("1_x.sql", "0001_X.sql", "0001.sql", "0001_x.sql.bak"):
+        with pytest.raises(ValueError, match="NNNN_words"):
+            migrate.parse(name, "SELECT 1;")
+    for text in ("", "-- only a comment\n", "SELECT 1", "SELECT 1;\nSELECT 2\n"):
+        with pytest.raises(ValueError, match="end each statement"):
+            migrate.parse("0001_x.sql", text)
+    for numbers in ((1, 3), (1, 1, 2), (2,)):
+        with pytest.raises(ValueError, match="without gap or repeat"):
+            migrate.in_order(migrate.parse(f"{number:04d}_x.sql", "SELECT 1;") for number in numbers)
     one, other = (migrate.parse("0001_x.sql", text) for text in ("SELECT 1;", "SELECT 1 ;"))
-    assert one.checksum != other.checksum
-
-
-@pytest.mark.parametrize("numbers", [(1, 3), (1, 1, 2), (2,)])
-def test_a_gap_or_a_repeat_in_the_numbers_is_rejected(numbers: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="without gap or repeat"):
-        migrate.in_order(migrate.parse(f"{number:04d}_x.sql", "SELECT 1;") for number in numbers)
+    assert one.checksum != other.checksum, "any change of the text"
 
 
 def test_every_statement_of_the_schema_is_repeatable() -> None:

@@ -70,17 +70,13 @@ def test_no_role_for_reading_may_write_or_change_readonly() -> None:
 
 
 @pytest.mark.parametrize("role", [GRAFANA, ANALYST], ids=lambda role: role.name)
-def test_zero_lifts_no_limit(role: Role) -> None:
+def test_zero_lifts_no_limit_and_a_query_beyond_one_fails_instead_of_returning_a_part(role: Role) -> None:
     bounded = {limit.setting for limit in role.limits if limit.most is not None}
     assert bounded >= LIFTED_BY_ZERO
     for limit in role.limits:
         assert re.search(r" CONST$| MIN [1-9]\d* MAX [1-9]\d*", str(limit)), limit
     (profile,) = (sql for _, those in statements("db", [role]) for sql in those if "SETTINGS PROFILE" in sql)
     assert profile.count(" MAX ") == profile.count(" MIN 1 MAX ")
-
-
-@pytest.mark.parametrize("role", [GRAFANA, ANALYST], ids=lambda role: role.name)
-def test_a_query_that_exceeds_a_limit_fails_instead_of_returning_a_part(role: Role) -> None:
     for kind in ("timeout", "read", "result"):
         assert Limit(f"{kind}_overflow_mode", "throw") in role.limits
 

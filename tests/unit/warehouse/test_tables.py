@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from warehouse.client import WarehouseError
+from warehouse.dictionary_columns import dictionary_column
 from warehouse.tables import SCHEMAS, ragged, table_of
 
 
@@ -23,9 +24,8 @@ def topics(**changes: Any) -> dict[str, Any]:
     return columns | changes
 
 
-@pytest.mark.parametrize(
-    "times",
-    [
+def test_times_in_any_form() -> None:
+    for times in (
         [1_700_000_000_123, 0],
         [np.int64(1_700_000_000_123), np.int64(0)],
         np.array([1_700_000_000_123, 0]),
@@ -33,13 +33,10 @@ def topics(**changes: Any) -> dict[str, Any]:
         np.array([1_700_000_000_123_000_000, 0], dtype="datetime64[ns]"),
         [datetime(2023, 11, 14, 22, 13, 20, 123_000, UTC), datetime(1970, 1, 1, tzinfo=UTC)],
         pa.array([1_700_000_000_123, 0], pa.timestamp("ms", tz="UTC")),
-    ],
-    ids=lambda times: type(times).__name__,
-)
-def test_times_in_any_form(times: Any) -> None:
-    column = table_of("topics", topics(recorded_at=times))["recorded_at"]
-    assert column.type == pa.timestamp("ms", tz="UTC")
-    assert column.cast(pa.int64()).to_pylist() == [1_700_000_000_123, 0]
+    ):
+        column = table_of("topics", topics(recorded_at=times))["recorded_at"]
+        assert column.type == pa.timestamp("ms", tz="UTC"), times
+        assert column.cast(pa.int64()).to_pylist() == [1_700_000_000_123, 0], times
 
 
 def test_columns_have_the_order_of_the_schema() -> None:
@@ -47,31 +44,35 @@ def test_columns_have_the_order_of_the_schema() -> None:
     assert table.schema == SCHEMAS["topics"]
 
 
-def test_dictionary_encoded_text_is_not_decoded() -> None:
+def test_dictionary_encoded_text_and_map_keys_are_not_decoded() -> None:
     names = pa.array(["partials", "partials"]).dictionary_encode()
     assert table_of("topics", topics(name=names))["name"].type == names.type
-
-
-def test_dictionary_encoded_map_keys_are_not_decoded() -> None:
-    row: dict[str, Any] = {name: [0] for name in SCHEMAS["offset_ledger"].names}
-    row |= {"source_topic_id": ["s"], "partials_topic_id": ["p"]}
     keys = pa.array(["m", "n"]).dictionary_encode()
     watermarks = pa.MapArray.from_arrays(pa.array([0, 2], pa.int32()), keys, pa.array([5, 6]))
-    column = table_of("offset_ledger", row | {"watermarks": watermarks})["watermarks"]
+    column = with_watermarks(watermarks)
     assert column.type == watermarks.type
     assert column.to_pylist() == [[("m", 5), ("n", 6)]]
     wide = pa.MapArray.from_arrays(pa.array([0, 2], pa.int32()), keys, pa.array([5.0, 6.0]))
-    assert (
-        table_of("offset_ledger", row | {"watermarks": wide})["watermarks"].type
-        == SCHEMAS["offset_ledger"].field("watermarks").type
-    )
+    assert with_watermarks(wide).type == SCHEMAS["offset_ledger"].field("watermarks").type
+    for plain in ({"m": 5}, [("m", 5)]):
+        assert with_watermarks([plain]).to_pylist() == [[("m", 5)]]
 
 
-def test_maps_are_mappings_or_pairs() -> None:
+def test_a_dictionary_column_has_each_text_once() -> None:
+    """ClickHouse rejects a dictionary with duplicate texts."""
+    column = dictionary_column(np.array([0, 1, 2, 3, 1]), pa.array(["a", "b", "a", ""]))
+    assert column.to_pylist() == ["a", "b", "a", "", "b"]
+    assert column.dictionary.to_pylist() == ["a", "b", ""]
+    names = pa.array(["b", "a"])
+    column = dictionary_column(np.array([1, 0, 1]), names)
+    assert column.to_pylist() == ["a", "b", "a"]
+    assert column.dictionary.equals(names)
+
+
+def with_watermarks(watermarks: Any) -> pa.ChunkedArray:
     row: dict[str, Any] = {name: [0] for name in SCHEMAS["offset_ledger"].names}
-    row |= {"source_topic_id": ["s"], "partials_topic_id": ["p"]}
-    for watermarks in ({"m": 5}, [("m", 5)]):
-        assert table_of("offset_ledger", row | {"watermarks": [watermarks]})["watermarks"].to_pylist() == [[("m", 5)]]
+    row |= {"source_topic_id": ["s"], "partials_topic_id": ["p"], "watermarks": watermarks}
+    return table_of("offset_ledger", row)["watermarks"]
 
 
 def test_ragged_columns_share_the_values_buffer() -> None:
@@ -81,9 +82,8 @@ def test_ragged_columns_share_the_values_buffer() -> None:
     assert column.values.buffers()[1].address == values.ctypes.data
 
 
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
+def test_values_that_do_not_fit_and_missing_columns_are_rejected() -> None:
+    rejected: list[tuple[dict[str, Any], str]] = [
         ({"partitions": [8, 70_000]}, "partitions of topics does not fit uint16"),
         ({"partitions": [8, -1]}, "partitions of topics does not fit uint16"),
         ({"partitions": np.array([8, 70_000])}, "partitions of topics does not fit uint16"),
@@ -92,15 +92,11 @@ def test_ragged_columns_share_the_values_buffer() -> None:
         ({"name": ["partials", "\ud800"]}, "name of topics does not fit string"),
         ({"name": ["partials"]}, "differ in length"),
         ({"extra": [1, 2]}, r"unknown \['extra'\]"),
-    ],
-)
-def test_values_that_do_not_fit_are_rejected(columns: dict[str, Any], message: str) -> None:
-    with pytest.raises(WarehouseError, match=message):
-        table_of("topics", topics(**columns))
-
-
-def test_a_missing_column_is_rejected() -> None:
-    columns = topics()
-    del columns["topic_id"]
+    ]
+    for columns, message in rejected:
+        with pytest.raises(WarehouseError, match=message):
+            table_of("topics", topics(**columns))
+    incomplete = topics()
+    del incomplete["topic_id"]
     with pytest.raises(WarehouseError, match=r"missing \['topic_id'\]"):
-        table_of("topics", columns)
+        table_of("topics", incomplete)

@@ -69,31 +69,23 @@ def test_every_key_is_read_and_written() -> None:
     assert dump_contract(parse_contract(text)) == text
 
 
-def test_a_contract_without_alerts_keeps_its_id_and_its_text() -> None:
+def test_the_id_depends_on_alerts_only_where_they_are_set() -> None:
     contract = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
     assert contract.id == "bf9686e458008713", "a default section does not change the id"
     assert "alerts" not in dump_contract(contract)
     assert Contract(model="m", alerts=Alerts(every_s=60)).id != Contract(model="m").id
 
+    def id_with(rule: str, **values: float | None) -> str:
+        return Contract(model="m", alerts=Alerts(rules={rule: AlertRule(**values)})).id  # type: ignore[arg-type]
 
-def test_equal_integers_and_floats_give_the_same_id() -> None:
-    def contract_with(threshold: float) -> Contract:
-        return Contract(model="m", alerts=Alerts(rules={"latency": AlertRule(threshold=threshold)}))
-
-    assert contract_with(1).id == contract_with(1.0).id
-
-
-def test_a_rule_without_a_fast_threshold_keeps_its_id() -> None:
-    def contract_with(fast_threshold: float | None) -> Contract:
-        return Contract(model="m", alerts=Alerts(rules={"psi-major": AlertRule(fast_threshold=fast_threshold)}))
-
-    assert contract_with(None).id == "139997f56368fbbc"
-    assert contract_with(1).id == contract_with(1.0).id != contract_with(None).id
+    assert id_with("latency", threshold=1) == id_with("latency", threshold=1.0)
+    assert id_with("psi-major", fast_threshold=None) == "139997f56368fbbc", "as before this key existed"
+    fast = id_with("psi-major", fast_threshold=1)
+    assert fast == id_with("psi-major", fast_threshold=1.0) != "139997f56368fbbc"
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
+def test_messages_name_the_problem_and_the_remedy() -> None:
+    for text, expected in (
         ("{rules: {psi-majr: {}}}", "c.yaml:9: alerts.rules.psi-majr: the key 'psi-majr' is unknown; did you"),
         ("{rules: {psi-major: {fields: [temp]}}}", "'temp' is not a field of this contract; write the name of one"),
         (
@@ -133,29 +125,19 @@ def test_a_rule_without_a_fast_threshold_keeps_its_id() -> None:
         ("{rules: {reviewer-agreement: {clear: 0.5}}}", "the rule reviewer-agreement has no clear; remove it"),
         ("{rules: {suite-regression: {windows: {long: 1h}}}}", "the rule suite-regression has no windows; remove it"),
         ("{rules: {cbpe-drop: {}}}", "write label, or remove"),
-    ],
-)
-def test_messages_name_the_problem_and_the_remedy(text: str, expected: str) -> None:
-    assert expected in error_text(text)
+    ):
+        assert expected in error_text(text), text
 
 
-@pytest.mark.parametrize(("span", "measured"), [("14d", False), ("7d", True), ("1d", True)])
-def test_a_performance_rule_reads_no_window_of_the_last_events(span: str, measured: bool) -> None:
-    windows = f"[{{length: 1h, hop: 5m}}, {{length: {span}, hop: 1h, last: 500}}]"
-    text = f"""
-contract: 1
-model: m
-pane: 5m
-windows: {windows}
-label: {{type: bool, positive: true}}
-alerts: {{rules: {{cbpe-drop: {{windows: {{short: {span}}}}}}}}}
-"""
-    if measured:
-        assert parse_contract(text).alerts.rule("cbpe-drop").short_s is not None
-        return
-    with pytest.raises(ContractError) as caught:
-        parse_contract(text)
-    assert "alerts.rules.cbpe-drop.windows.short: performance is not measured over the last events" in str(caught.value)
+def test_a_performance_rule_reads_no_window_of_the_last_events() -> None:
+    text = (
+        "contract: 1\nmodel: m\npane: 5m\nwindows: [{length: 1h, hop: 5m}, {length: SPAN, hop: 1h, last: 500}]\n"
+        "label: {type: bool, positive: true}\nalerts: {rules: {cbpe-drop: {windows: {short: SPAN}}}}"
+    )
+    for span in ("7d", "1d"):
+        assert parse_contract(text.replace("SPAN", span)).alerts.rule("cbpe-drop").short_s is not None
+    with pytest.raises(ContractError, match=r"windows\.short: performance is not measured over the last events"):
+        parse_contract(text.replace("SPAN", "14d"))
 
 
 def test_an_invalid_rule_created_in_code_is_reported() -> None:
@@ -182,19 +164,17 @@ def test_rules_apply_to_their_kinds_of_fields() -> None:
     assert not any(applies_to(rule, field("category", "features.f", "drop")) for rule in rules)
 
 
-@pytest.mark.parametrize(
-    ("slo", "message"),
-    [
+def test_a_target_for_a_range_needs_a_numeric_field_with_a_range() -> None:
+    fields = "{city: {type: category}, open: {type: float}, age: {type: float, range: [0, 120]}}"
+    text = f"contract: 1\nmodel: m\nfields: {fields}\nslo: "
+    for slo, message in (
         ("{in_range: {gone: 0.9}}", "there is no field 'gone'"),
         ("{in_range: {city: 0.9}}", "the field 'city' has no range"),
         ("{in_range: {open: 0.9}}", "the field 'open' has no range"),
-        ("{in_range: {age: 1.5}}", "1"),
-    ],
-)
-def test_a_target_for_a_range_needs_a_numeric_field_with_a_range(slo: str, message: str) -> None:
-    fields = "{city: {type: category}, open: {type: float}, age: {type: float, range: [0, 120]}}"
-    with pytest.raises(ContractError, match=re.escape(message)):
-        parse_contract(f"contract: 1\nmodel: m\nfields: {fields}\nslo: {slo}\n")
-    good = parse_contract(f"contract: 1\nmodel: m\nfields: {fields}\nslo: {{in_range: {{age: 0.95}}}}\n")
+        ("{in_range: {age: 1.5}}", "1.5 is out of range"),
+    ):
+        with pytest.raises(ContractError, match=re.escape(message)):
+            parse_contract(text + slo)
+    good = parse_contract(text + "{in_range: {age: 0.95}}")
     assert good.slo.in_range == {"age": 0.95}
     assert parse_contract(dump_contract(good)) == good

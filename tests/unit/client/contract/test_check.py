@@ -75,9 +75,9 @@ def test_a_later_member_changes_the_id_only_if_it_is_set() -> None:
     assert len({plain.id, used.id}) == 2
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
+def test_failed_checks_are_reported() -> None:
+    shadow = "shadow: {candidate: 4, of: 3, "
+    for text, expected in (
         ("slices: {s: {from: features.city * features.city}}", "crosses a source with itself; write each once"),
         ("slices: {s: {from: features.city * nothing}}", "'nothing' is not a source of a slice"),
         ("slices: {s: {from: features.city * features.x}}", "the field 'x' is a float; slice by a category"),
@@ -101,48 +101,20 @@ def test_a_later_member_changes_the_id_only_if_it_is_set() -> None:
             "'3' is not the version of serving, '2'",
         ),
         *(
-            (f"{label}\nshadow: {{candidate: 4, of: 3, {settings}}}", expected)
+            (f"label: {{{label}}}\n{shadow}margins: {settings}}}", expected)
             for label, settings, expected in (
-                ("label: {type: bool}", "margins: {recall: 0.1}", "write one of accuracy, brier, log_loss, auc, agree"),
-                ("label: {type: category, classes: [a, b]}", "margins: {auc: 0.1}", "'auc' is not a criterion of this"),
-                (
-                    "label: {type: float}",
-                    "margins: {auc: 0.1}",
-                    "'auc' is not a criterion of this kind of model; write",
-                ),
-                ("label: {type: float}", "margins: {agreement: 0.1}", "'agreement' is not a criterion of this kind of"),
-                (
-                    "label: {type: bool}",
-                    "margins: {auc: 1}",
-                    "1 allows every loss, as it is a share; write a number be",
-                ),
-                ("label: {type: bool}", "margins: {auc: 0.1}, planned_days: 20", "planned_days"),
-                (
-                    "label: {type: bool}",
-                    "margins: {auc: 0.1}, copy: 4",
-                    "'4' is the version in candidate too; give the",
-                ),
-                (
-                    "label: {type: bool}",
-                    "margins: {auc: 0.1}, copy: 3",
-                    "'3' is the version in of too; give the copy a",
-                ),
-                ("label: {type: bool}", "margins: {cost: 0.1}", "cost requires prices; write shadow.prices, such as"),
-                (
-                    "label: {type: bool}",
-                    "margins: {cost: 0.1}, prices: {tokens: 0}",
-                    "cost requires prices; write shad",
-                ),
-                (
-                    "label: {type: bool}",
-                    "margins: {auc: 0.1}, candidate_prices: {t: 1}",
-                    "the primary has no prices; wr",
-                ),
-                (
-                    "label: {type: bool}",
-                    "margins: {latency_slo: 0.1}",
-                    "latency_slo requires a target; write slo.latency",
-                ),
+                ("type: bool", "{recall: 0.1}", "write one of accuracy, brier, log_loss, auc, agree"),
+                ("type: category, classes: [a, b]", "{auc: 0.1}", "'auc' is not a criterion of this"),
+                ("type: float", "{auc: 0.1}", "'auc' is not a criterion of this kind of model; write"),
+                ("type: float", "{agreement: 0.1}", "'agreement' is not a criterion of this kind of"),
+                ("type: bool", "{auc: 1}", "1 allows every loss, as it is a share; write a number be"),
+                ("type: bool", "{auc: 0.1}, planned_days: 20", "planned_days"),
+                ("type: bool", "{auc: 0.1}, copy: 4", "'4' is the version in candidate too; give the"),
+                ("type: bool", "{auc: 0.1}, copy: 3", "'3' is the version in of too; give the copy a"),
+                ("type: bool", "{cost: 0.1}", "cost requires prices; write shadow.prices, such as"),
+                ("type: bool", "{cost: 0.1}, prices: {tokens: 0}", "cost requires prices; write shad"),
+                ("type: bool", "{auc: 0.1}, candidate_prices: {t: 1}", "the primary has no prices; wr"),
+                ("type: bool", "{latency_slo: 0.1}", "latency_slo requires a target; write slo.latency"),
             )
         ),
         (
@@ -173,10 +145,8 @@ def test_a_later_member_changes_the_id_only_if_it_is_set() -> None:
             "'auc' is not a metric of this kind of model; write one of mae",
         ),
         ("season: daily", "season"),
-    ],
-)
-def test_failed_checks_are_reported(text: str, expected: str) -> None:
-    assert expected in error_text(text + "\n")
+    ):
+        assert expected in error_text(text + "\n"), text
 
 
 def test_sources_require_the_types_of_their_values() -> None:

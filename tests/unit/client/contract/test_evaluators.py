@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from barograph import ContractError, dump_contract, parse_contract
 from barograph.contract import Contract
@@ -39,18 +41,11 @@ evaluators:
         "form": Evaluator(check="json", schema="forms/answer.json", promise=1.0),
         "polite": Evaluator(check="pattern", pattern="(?i)thank"),
         "faithful": Evaluator(
-            judge="faithful.yaml",
-            endpoint="small",
-            budget=EvaluatorBudget(calls=600, tokens=1_000_000, usd=1.0),
+            judge="faithful.yaml", endpoint="small", budget=EvaluatorBudget(calls=600, tokens=1_000_000, usd=1.0)
         ),
         "agrees": Evaluator(consistency=4, endpoint="small", at_least=0.5),
         "same": Evaluator(
-            consistency=2,
-            endpoint="small",
-            at_least=1.0,
-            compare="exact",
-            temperature=1.0,
-            max_tokens=20,
+            consistency=2, endpoint="small", at_least=1.0, compare="exact", temperature=1.0, max_tokens=20
         ),
         "grounds": Evaluator(judge="grounds.yaml", endpoint="small", documents="documents"),
         "helpful": Evaluator(judge="helpful.yaml", endpoint="small", anchors="helpful.jsonl", anchors_every_s=5_400),
@@ -58,86 +53,74 @@ evaluators:
     assert parse_contract(dump_contract(contract)) == contract
 
 
-def test_a_contract_without_the_section_keeps_its_id() -> None:
-    assert Contract(model="m").id == Contract(model="m", evaluators={}).id
-    assert Contract(model="m", evaluators={"a": Evaluator(check="refusal")}).id == "b3cd8a037c9f39fc"
-    assert Contract(model="m").id != Contract(model="m", evaluators={"a": Evaluator(check="refusal")}).id
+def test_the_id_depends_on_evaluators_only_where_they_are_set() -> None:
+    def id_with(**values: Any) -> str:
+        return Contract(model="m", evaluators={"a": Evaluator(**values)}).id
+
+    assert Contract(model="m").id == Contract(model="m", evaluators={}).id != id_with(check="refusal")
+    assert id_with(check="refusal") == id_with(check="refusal", promise=None) == "b3cd8a037c9f39fc"
+    assert id_with(check="refusal", promise=1) == id_with(check="refusal", promise=1.0) != "b3cd8a037c9f39fc"
+    judge = {"judge": "a.yaml", "endpoint": "e"}
+    assert id_with(**judge) == "58f52a7d479dc394", "the id that it had before anchors existed"
+    assert id_with(**judge, anchors="a.jsonl") != "58f52a7d479dc394"
 
 
-def test_a_contract_without_a_promise_keeps_its_id() -> None:
-    def contract_with(promise: float | None) -> Contract:
-        return Contract(model="m", evaluators={"a": Evaluator(check="refusal", promise=promise)})
-
-    assert contract_with(None).id == "b3cd8a037c9f39fc"
-    assert contract_with(1).id == contract_with(1.0).id != contract_with(None).id
-
-
-def test_anchors_change_the_id_only_where_they_are() -> None:
-    plain = Contract(model="m", evaluators={"a": Evaluator(judge="a.yaml", endpoint="e")})
-    assert plain.id == "58f52a7d479dc394", "the id that it had before anchors existed"
-    with_anchors = Evaluator(judge="a.yaml", endpoint="e", anchors="a.jsonl")
-    assert plain.id != Contract(model="m", evaluators={"a": with_anchors}).id
-
-
-@pytest.mark.parametrize(
-    ("entry", "problem"),
-    [
-        ("a: {}", "4: evaluators.a: has neither check, judge nor consistency; write one of them"),
-        ("a: {check: refusal, judge: a.yaml}", "4: evaluators.a: has both check and judge; write one of them"),
-        ("a: {judge: a.yaml, consistency: 2}", "4: evaluators.a: has both judge and consistency; write one of them"),
-        ("a: {consistency: 2, endpoint: e}", "4: evaluators.a.at_least: is missing; self-consistency needs it"),
-        ("a: {consistency: 0}", "4: evaluators.a.consistency:"),
+def test_problems_are_named() -> None:
+    for entry, problem in (
+        ("a: {}", ".a: has neither check, judge nor consistency; write one of them"),
+        ("a: {check: refusal, judge: a.yaml}", ".a: has both check and judge; write one of them"),
+        ("a: {judge: a.yaml, consistency: 2}", ".a: has both judge and consistency; write one of them"),
+        ("a: {consistency: 2, endpoint: e}", ".a.at_least: is missing; self-consistency needs it"),
+        ("a: {consistency: 0}", ".a.consistency:"),
         (
             "a: {judge: a.yaml, endpoint: e, compare: exact}",
-            "4: evaluators.a.compare: has no effect with a judge; remove it",
+            ".a.compare: has no effect with a judge; remove it",
         ),
         (
             "a: {consistency: 2, endpoint: e, at_least: 1, documents: d}",
-            "4: evaluators.a.documents: has no effect with self-consistency; remove it",
+            ".a.documents: has no effect with self-consistency; remove it",
         ),
-        ("a: {check: citations}", "4: evaluators.a.documents: is missing; the check citations needs it"),
-        ("a: {judge: a.yaml}", "4: evaluators.a.endpoint: is missing; a judge needs it"),
-        ("a: {check: refusal, schema: s}", "4: evaluators.a.schema: has no effect with the check refusal; remove it"),
+        ("a: {check: citations}", ".a.documents: is missing; the check citations needs it"),
+        ("a: {judge: a.yaml}", ".a.endpoint: is missing; a judge needs it"),
+        ("a: {check: refusal, schema: s}", ".a.schema: has no effect with the check refusal; remove it"),
         (
             "a: {judge: a.yaml, endpoint: e, pattern: x}",
-            "4: evaluators.a.pattern: has no effect with a judge; remove it",
+            ".a.pattern: has no effect with a judge; remove it",
         ),
-        ("a: {check: refusal, budget: {calls: 1}}", "4: evaluators.a.budget: has no effect with a check, which calls"),
+        ("a: {check: refusal, budget: {calls: 1}}", ".a.budget: has no effect with a check, which calls"),
         (
             "a: {consistency: 2, endpoint: e, at_least: 0.5, anchors: a.jsonl}",
-            "4: evaluators.a.anchors: has no effect with self-consistency, which has no rubric; remove it",
+            ".a.anchors: has no effect with self-consistency, which has no rubric; remove it",
         ),
         (
             "a: {check: refusal, anchors: a.jsonl}",
-            "4: evaluators.a.anchors: has no effect with a check, whose rules do not drift; remove it",
+            ".a.anchors: has no effect with a check, whose rules do not drift; remove it",
         ),
         (
             "a: {judge: a.yaml, endpoint: e, anchors_every: 1h}",
-            "4: evaluators.a.anchors_every: has no effect without anchors; write anchors: FILE, or remove it",
+            ".a.anchors_every: has no effect without anchors; write anchors: FILE, or remove it",
         ),
         (
             "a: {judge: a.yaml, endpoint: e, anchors: ../a.jsonl}",
-            "4: evaluators.a.anchors: '../a.jsonl' is outside of",
+            ".a.anchors: '../a.jsonl' is outside of",
         ),
-        ("a b: {check: refusal}", "4: evaluators['a b']: 'a b' is not a name of an evaluator"),
-        ("a: {check: json, schema: ../s.json}", "4: evaluators.a.schema: '../s.json' is outside of"),
+        ("a b: {check: refusal}", "['a b']: 'a b' is not a name of an evaluator"),
+        ("a: {check: json, schema: ../s.json}", ".a.schema: '../s.json' is outside of"),
         (
             "a: {check: json, schema: /etc/passwd}",
-            "4: evaluators.a.schema: '/etc/passwd' is outside of",
+            ".a.schema: '/etc/passwd' is outside of",
         ),
-        ("a: {check: refusal, share: 1.5}", "4: evaluators.a.share:"),
-        ("a: {check: refusal, slices: {country=de: 2}}", "4: evaluators.a.slices['country=de']: 2 is out of range"),
+        ("a: {check: refusal, share: 1.5}", ".a.share:"),
+        ("a: {check: refusal, slices: {country=de: 2}}", ".a.slices['country=de']: 2 is out of range"),
         (
             "a: {check: refusal, slices: {country=de: 0.5}}",
-            "4: evaluators.a.slices: 'country=de' is no value of a slice from context",
+            ".a.slices: 'country=de' is no value of a slice from context",
         ),
-        ("a: {check: refusal, promise: 0}", "4: evaluators.a.promise:"),
-        ("a: {check: refusal, promise: 5}", "4: evaluators.a.promise:"),
-        ("a: {check: refusals}", "4: evaluators.a.check:"),
-    ],
-)
-def test_problems_are_named(entry: str, problem: str) -> None:
-    assert problems_of(f"evaluators: {{{entry}}}")[0].startswith(problem)
+        ("a: {check: refusal, promise: 0}", ".a.promise:"),
+        ("a: {check: refusal, promise: 5}", ".a.promise:"),
+        ("a: {check: refusals}", ".a.check:"),
+    ):
+        assert problems_of(f"evaluators: {{{entry}}}")[0].startswith(f"4: evaluators{problem}"), entry
 
 
 def test_evaluators_need_the_text_of_answers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zoneinfo
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,6 @@ def problems(text: str | bytes) -> list[str]:
     with pytest.raises(ContractError) as caught:
         parse_contract(text, "c.yaml")
     return [str(problem) for problem in caught.value.problems]
-
-
-def field(line: str) -> Field:
-    return parse_contract(f"{HEAD}fields:\n  x: {line}\n").fields[0]
 
 
 def test_the_shortest_contract_has_every_default() -> None:
@@ -92,13 +89,7 @@ ignored:
                 unit="°F",
             ),
             Field(name="tokens", type="int", source="metrics.total.tokens", low=1.0, high=2500.0, sketch="req"),
-            Field(
-                name="city",
-                type="category",
-                source="context.city",
-                pii="truncate",
-                description="where: from",
-            ),
+            Field(name="city", type="category", source="context.city", pii="truncate", description="where: from"),
             Field(name="score", type="float", source="score"),
         ),
         slices=(
@@ -115,27 +106,20 @@ ignored:
     )
 
 
-@pytest.mark.parametrize(("written", "share"), [("all", 1.0), ("none", 0.0), ("{share: 0.25}", 0.25)])
-def test_raw_is_a_word_or_a_share(written: str, share: float) -> None:
-    assert parse_contract(f"{HEAD}raw: {written}\n").raw_share == share
-
-
-def test_slices_in_a_list_get_their_default_sources() -> None:
+def test_short_forms_and_names_are_read_as_they_are_meant(tmp_path: Path) -> None:
+    for written, share in (("all", 1.0), ("none", 0.0), ("{share: 0.25}", 0.25)):
+        assert parse_contract(f"{HEAD}raw: {written}\n").raw_share == share
     text = f"{HEAD}fields:\n  a: {{type: category}}\n  b: {{type: category, from: context.c}}\nslices: [a, b, arm, d]\n"
     sources = {dimension.name: dimension.source for dimension in parse_contract(text).slices}
     assert sources == {"a": "features.a", "b": "context.c", "arm": "arm", "d": "context.d"}
-
-
-@pytest.mark.parametrize("name", ["NO", "yes", "1", "1.0", "null", "~", "2024-01-01", "a b", "$x", "ß'\"\\", "<<x"])
-def test_names_are_read_literally(name: str) -> None:
-    key = "'" + name.replace("'", "''") + "'" if name in ("~", "ß'\"\\") else name
-    assert parse_contract(f"{HEAD}fields:\n  {key}: {{type: int}}\n").fields[0].name == name
-
-
-def test_byte_order_marks_and_windows_line_ends_are_accepted(tmp_path: Path) -> None:
+    for name in ("NO", "yes", "1", "1.0", "null", "~", "2024-01-01", "a b", "$x", "ß'\"\\", "<<x"):
+        key = "'" + name.replace("'", "''") + "'" if name in ("~", "ß'\"\\") else name
+        assert parse_contract(f"{HEAD}fields:\n  {key}: {{type: int}}\n").fields[0].name == name
+    unlimited = parse_contract(f"{HEAD}fields: {{x: {{type: float, range: [null, ~]}}}}")
+    assert unlimited == parse_contract(f"{HEAD}fields: {{x: {{type: float}}}}")
     path = tmp_path / "c.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + (HEAD + "description: größer\n").replace("\n", "\r\n").encode())
-    assert load_contract(path).description == "größer"
+    assert load_contract(path).description == "größer", "a byte order mark and the line ends of Windows"
 
 
 def test_a_missing_file_gives_a_readable_error(tmp_path: Path) -> None:
@@ -172,9 +156,8 @@ fields:
     ]
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
+def test_messages_name_the_line_the_problem_and_the_remedy() -> None:
+    for line, message in (
         ("tint: red", "tint: the key 'tint' is unknown; write one of contract, model"),
         ("pane: 60", "pane: '60' is not a duration; write a whole number and a unit"),
         ("pane: 0m", "pane: '0m' is zero; write a duration"),
@@ -255,19 +238,15 @@ fields:
         ("slo: {latency_share: 0.9}", "slo.latency_share: latency_share has no effect alone; write latency_ms too"),
         ("ignored: {x: ''}", "ignored.x: has no reason; write why it is not monitored"),
         ("fields: {x: {type: int}}\nignored: {x: id}", "ignored.x: the field 'x' monitors features.x"),
-    ],
-)
-def test_messages_name_the_line_the_problem_and_the_remedy(line: str, message: str) -> None:
-    messages = problems(f"{HEAD}{line}\n")
-    assert len(messages) == 1, messages
-    last = 3 + line.count("\n")
-    assert messages[0].startswith(f"c.yaml:{last}: "), messages
-    assert message in messages[0]
+    ):
+        (found,) = problems(f"{HEAD}{line}\n")
+        last = 3 + line.count("\n")
+        assert found.startswith(f"c.yaml:{last}: "), line
+        assert message in found, line
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
+def test_text_that_is_not_a_contract_is_rejected() -> None:
+    for text, message in (
         ("", "c.yaml:1: this is not a contract; begin with contract: 1"),
         ("- a\n", "c.yaml:1: this is not a contract"),
         ("contract: 2\nfuture: x\n", "c.yaml:1: contract: the format 2 is unknown; write 1"),
@@ -284,10 +263,8 @@ def test_messages_name_the_line_the_problem_and_the_remedy(line: str, message: s
         (f"{HEAD}team: \ud800\n", "c.yaml:3: "),
         (f"{HEAD}description: {'x' * 10_001}\n", "the text has 10,001 characters; write at most 10,000"),
         (b"#" * (4 * 2**20 + 1), "c.yaml:1: the file has 4,194,305 bytes; write at most 4,194,304"),
-    ],
-)
-def test_text_that_is_not_a_contract_is_rejected(text: str | bytes, message: str) -> None:
-    assert any(message in line for line in problems(text)), problems(text)
+    ):
+        assert any(message in line for line in problems(text)), message
 
 
 def test_aliases_cannot_expand_a_small_file() -> None:
@@ -301,19 +278,10 @@ def test_one_mistake_gives_one_message() -> None:
     assert len(problems(f"{HEAD}fields: {{x: {{type: txt, range: [0, 1], pii: hash}}}}\n")) == 1
 
 
-def test_a_range_that_is_open_on_both_sides_has_no_effect() -> None:
-    assert field("{type: float, range: [null, ~]}") == field("{type: float}")
-
-
 def test_serving_starts_without_a_time_zone_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    import zoneinfo
+    def no_zones(key: str) -> None:
+        raise zoneinfo.ZoneInfoNotFoundError(key)
 
     zoneinfo.ZoneInfo.clear_cache()
-    monkeypatch.setattr(zoneinfo, "ZoneInfo", _no_zones)
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", no_zones)
     assert parse_contract(f"{HEAD}timezone: Europe/Berlin\n").timezone == "Europe/Berlin"
-
-
-def _no_zones(key: str) -> None:
-    import zoneinfo
-
-    raise zoneinfo.ZoneInfoNotFoundError(key)

@@ -1,4 +1,4 @@
-"""Guards whose records a test passes on by hand."""
+"""Guards whose records a test passes on by hand, and their clock."""
 
 from __future__ import annotations
 
@@ -19,14 +19,10 @@ class Clock:
         return self.now_s
 
 
-class ManualReader:
-    """Takes the place of the thread: a test passes records on."""
+class StartStop:
+    """Counts how often the thread of a reader would start and stop."""
 
-    def __init__(self, settings: Any, topic: str, model: str, on_record: Any, on_tick: Any) -> None:
-        self.settings, self.topic, self.model = settings, topic, model
-        self.receive: Callable[[ModelHealth, bool], None] = on_record
-        self.tick: Callable[[], None] = on_tick
-        self.started = self.stopped = 0
+    started = stopped = 0
 
     def start(self) -> None:
         self.started += 1
@@ -36,6 +32,15 @@ class ManualReader:
 
     def restart_after_fork(self) -> None:
         self.started += 1
+
+
+class ManualReader(StartStop):
+    """Takes the place of the thread: a test passes records on."""
+
+    def __init__(self, settings: Any, topic: str, model: str, on_record: Any, on_tick: Any) -> None:
+        self.settings, self.topic, self.model = settings, topic, model
+        self.receive: Callable[[ModelHealth, bool], None] = on_record
+        self.tick: Callable[[], None] = on_tick
 
 
 def open_guard(clock: Clock | None = None, **options: Any) -> tuple[Guard, ManualReader]:

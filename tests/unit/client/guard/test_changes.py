@@ -24,22 +24,14 @@ def test_a_function_receives_each_change_in_order_with_its_reasons() -> None:
     reader.receive(health_record("healthy", 2), True)
     reader.receive(health_record("degraded", 3, reasons=(REASON,)), True)
     reader.receive(health_record("unknown", 4), True)
-    received = [changes.get(timeout=WAIT_S) for _ in range(3)]
+    reader.receive(health_record("unknown", 5, when_unknown="degrade"), True)
+    received = [changes.get(timeout=WAIT_S) for _ in range(4)]
     assert [(each.state, each.uses_fallback, each.reasons) for each in received] == [
         ("healthy", False, ()),
         ("degraded", True, (REASON,)),
         ("unknown", False, ()),
+        ("unknown", True, ()),  # a change of the decision alone
     ]
-    guard.close()
-
-
-def test_a_change_of_the_decision_alone_is_a_change() -> None:
-    guard, reader = open_guard()
-    changes: queue.SimpleQueue[HealthChange] = queue.SimpleQueue()
-    guard.on_change(changes.put)
-    reader.receive(health_record("unknown", when_unknown="degrade"), True)
-    change = changes.get(timeout=WAIT_S)
-    assert (change.state, change.uses_fallback) == ("unknown", True)
     guard.close()
 
 
@@ -68,9 +60,9 @@ def test_a_function_that_blocks_delays_neither_the_state_nor_other_functions() -
     assert slow == ["healthy", "degraded", "healthy"]
 
 
-def test_close_abandons_a_function_that_blocks() -> None:
+def test_close_abandons_a_function_that_blocks_and_a_function_may_close() -> None:
     guard, reader = open_guard()
-    is_called, release = threading.Event(), threading.Event()
+    is_called, release, is_closed = threading.Event(), threading.Event(), threading.Event()
 
     def block(_: HealthChange) -> None:
         is_called.set()
@@ -85,16 +77,12 @@ def test_close_abandons_a_function_that_blocks() -> None:
     assert not release.is_set()
     release.set()
 
-
-def test_a_function_may_close_the_guard() -> None:
-    guard, reader = open_guard()
-    is_closed = threading.Event()
-
     def close(_: HealthChange) -> None:
-        guard.close()
+        other.close()
         is_closed.set()
 
-    guard.on_change(close)
+    other, reader = open_guard()
+    other.on_change(close)
     reader.receive(health_record("healthy"), True)
     assert is_closed.wait(WAIT_S)
 

@@ -14,13 +14,7 @@ from barograph.prompts.content import content_hash
 from barograph.prompts.file import parse_content
 from barograph.prompts.records import PromptLabel, PromptRecord, PromptVersion, encode_prompt_record
 
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
+from tests.unit.client.guard.guards import Clock, StartStop
 
 
 class Message:
@@ -37,7 +31,7 @@ class Message:
         return 5
 
 
-class ManualTopicReader:
+class ManualTopicReader(StartStop):
     """Takes the place of the thread: a test passes messages on."""
 
     def __init__(
@@ -46,16 +40,6 @@ class ManualTopicReader:
         self.settings, self.topic = settings, topic
         self.on_message, self.tick = on_message, on_tick
         self.confirm: Callable[[], None] = on_current
-        self.started = self.stopped = 0
-
-    def start(self) -> None:
-        self.started += 1
-
-    def stop(self, timeout_s: float) -> None:
-        self.stopped += 1
-
-    def restart_after_fork(self) -> None:
-        self.started += 1
 
     def receive(self, *records: PromptRecord) -> None:
         for record in records:
@@ -162,22 +146,20 @@ def test_the_cache_file_serves_until_kafka_answers(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["prompts.json"]
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[" * 10_000, b'{"format": 2, "topic": "prompts", "records": []}', b"\xff"]
-)
-def test_a_file_that_is_no_cache_is_ignored_and_replaced(
-    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "prompts.json"
-    path.write_bytes(content)
-    with caplog.at_level(logging.WARNING, "barograph.prompts"):
+def test_a_file_that_is_no_cache_is_ignored_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "barograph.prompts")
+    later = b'{"format": 2, "topic": "prompts", "records": []}'
+    for number, content in enumerate((b"", b"{}", b"[" * 10_000, later, b"\xff")):
+        path = tmp_path / f"{number}.json"
+        path.write_bytes(content)
+        caplog.clear()
         prompts, reader = open_prompts(cache=path)
-    [warning] = [each.message for each in caplog.records]
-    assert warning.startswith(f"the cache file {path} is ignored: ")
-    reader.receive(version_record(1), label_record(1, 1))
-    reader.confirm()
-    assert open_prompts(cache=path)[0].get("answer").source == "cache"
-    assert prompts.get("answer").source == "registry"
+        [warning] = caplog.messages
+        assert warning.startswith(f"the cache file {path} is ignored: "), content
+        reader.receive(version_record(1), label_record(1, 1))
+        reader.confirm()
+        assert open_prompts(cache=path)[0].get("answer").source == "cache", content
+        assert prompts.get("answer").source == "registry", content
 
 
 def test_a_cache_of_another_topic_is_ignored_and_one_that_cannot_be_written_is_reported_once(

@@ -25,6 +25,7 @@ def test_values_of_every_type_are_written() -> None:
     assert TYPED.render(t="x", i=-3, f=0.5, b=True) == "x|-3|0.5|true"
     assert TYPED.render(t="", i=10**20, f=2) == "|100000000000000000000|2|"
     assert TYPED.render(t="x", i=1, f=1.0, b=None) == "x|1|1.0|"
+    assert prompt("name: a\ntemplate: '{{self}} {{values}}'\n").render(self="x", values="y") == "x y", "any name"
 
 
 @given(st.text(), st.text())
@@ -58,10 +59,6 @@ def test_all_values_that_do_not_fit_are_one_error() -> None:
             TYPED.render(**({"t": "x", "i": 1, "f": 1.0} | wrong))
 
 
-def test_a_variable_may_have_any_name() -> None:
-    assert prompt("name: a\ntemplate: '{{self}} {{values}}'\n").render(self="x", values="y") == "x y"
-
-
 def test_settings_are_a_copy() -> None:
     text = prompt("name: a\ntemplate: x\nconfig: {stop: [a]}\n")
     text.config["stop"].append("b")
@@ -77,17 +74,15 @@ def test_a_fallback_accepts_the_values_of_other_versions() -> None:
         fallback.render(question="why?")
 
 
-def test_a_fallback_may_be_messages_or_a_prompt() -> None:
+def test_a_fallback_may_be_messages_or_a_prompt_and_is_checked_at_once() -> None:
     messages = fallback_prompt("a", [{"role": "user", "content": "{{x}}"}])
     assert messages.content.template == (PromptMessage("user", "{{x}}"),)
     other = fallback_prompt("b", TYPED)
     assert (other.id, other.source, other.content.variables) == ("b@7", "fallback", TYPED.content.variables)
-
-
-@pytest.mark.parametrize("fallback", [None, 3, [], {}, b"x", [{"role": "nobody", "content": "x"}], "{{a b}}"])
-def test_a_malformed_fallback_is_rejected_at_once(fallback: object) -> None:
-    with pytest.raises(PromptError, match="the fallback of a"):
-        fallback_prompt("a", fallback)
+    wrong: tuple[object, ...] = (None, 3, [], {}, b"x", [{"role": "nobody", "content": "x"}], "{{a b}}")
+    for malformed in wrong:
+        with pytest.raises(PromptError, match="the fallback of a"):
+            fallback_prompt("a", malformed)
 
 
 def test_an_id_has_a_name_and_perhaps_a_version() -> None:

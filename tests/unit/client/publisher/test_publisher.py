@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections import Counter
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -89,15 +90,18 @@ def test_a_label_is_published_under_its_key(serving: ScriptedPublisher) -> None:
     assert serving.script.delivered[0].options["key"] == b"m\x00a"
 
 
-def test_the_default_time_is_the_current_time(serving: ScriptedPublisher) -> None:
+def test_defaults_other_versions_and_other_mappings(serving: ScriptedPublisher) -> None:
+    serving.publisher.prediction(id="a", version="4", features=MappingProxyType({"x": 1}))
     serving.publisher.prediction(id="a")
+    first, second = serving.flush_events()
+    assert (first["version"], first["features"]) == ("4", {"x": 1})
+    assert (second["version"], second["at"]) == ("3", 1700000000123), "the publisher's version, the current time"
     serving.publisher.label(id="a", label="late")
-    assert [event["at"] for event in serving.flush_events()] == [1700000000123, 1700000000123]
+    assert serving.flush_events()[-1]["at"] == 1700000000123
 
 
-@pytest.mark.parametrize(
-    "members",
-    [
+def test_bad_values_are_counted_and_never_raised(serving: ScriptedPublisher) -> None:
+    bad: list[dict[str, Any]] = [
         {"id": None},
         {"id": ""},
         {"id": "a", "at": "yesterday"},
@@ -110,36 +114,19 @@ def test_the_default_time_is_the_current_time(serving: ScriptedPublisher) -> Non
         {"id": "a", "context": "JFK"},
         {"id": "a", "features": {str(i): i for i in range(MAX_MEMBERS + 1)}},
         {"id": "a", "scores": {str(i): i for i in range(MAX_MEMBERS + 1)}},
-    ],
-    ids=lambda members: next(reversed(members)),
-)
-def test_bad_values_are_counted_and_never_raised(serving: ScriptedPublisher, members: dict[str, Any]) -> None:
-    serving.publisher.prediction(**members)
+    ]
+    for n_dropped, members in enumerate(bad, 1):
+        serving.publisher.prediction(**members)
+        assert serving.stats.dropped == {"invalid": n_dropped}, members
     serving.publisher.prediction(id="good")
-    assert [event["seq"] for event in serving.flush_events()] == [1], "the sequence number of the lost event is missing"
-    assert serving.stats.dropped == {"invalid": 1}
+    (event,) = serving.flush_events()
+    assert event["seq"] == len(bad), "the sequence numbers of the lost events are missing"
     assert serving.stats.published == 1
-
-
-@pytest.mark.parametrize("label", [None, math.nan, [1], object()])
-def test_bad_labels_are_counted_and_never_raised(serving: ScriptedPublisher, label: Any) -> None:
-    serving.publisher.label(id="a", label=label)
+    for label in (None, math.nan, [1], object()):
+        serving.publisher.label(id="a", label=label)
     serving.publisher.label(id="", label=True)
-    assert serving.flush_events() == []
-    assert serving.stats.dropped == {"invalid": 2}
-
-
-def test_a_prediction_of_another_version_carries_that_version(serving: ScriptedPublisher) -> None:
-    serving.publisher.prediction(id="a", version="4")
-    serving.publisher.prediction(id="a")
-    assert [event["version"] for event in serving.flush_events()] == ["4", "3"]
-
-
-def test_every_mapping_type_is_accepted(serving: ScriptedPublisher) -> None:
-    from types import MappingProxyType
-
-    serving.publisher.prediction(id="a", features=MappingProxyType({"x": 1}))
-    assert serving.flush_events()[0]["features"] == {"x": 1}
+    assert len(serving.flush_events()) == 1
+    assert serving.stats.dropped == {"invalid": len(bad) + 5}
 
 
 def test_an_event_that_is_too_large_for_kafka_is_dropped(serving: ScriptedPublisher) -> None:
@@ -161,20 +148,17 @@ def test_a_full_queue_drops_events_and_counts_them(serving: ScriptedPublisher) -
     assert [event["seq"] for event in serving.flush_events()] == [0, 1, 5], "the gap reveals the loss"
 
 
-@pytest.mark.parametrize(
-    ("refusal", "cause"),
-    [
-        (KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)), "too-large"),
-        (KafkaException(KafkaError(KafkaError._FATAL)), "error"),
-        (RuntimeError("anything"), "error"),
-    ],
-)
-def test_no_kafka_error_reaches_the_caller(serving: ScriptedPublisher, refusal: Exception, cause: str) -> None:
-    serving.script.produce_error = refusal
-    serving.publisher.prediction(id="a")
-    serving.publisher.label(id="a", label=True)
-    assert serving.stats.dropped == {cause: 2}
-    assert serving.stats.published == serving.stats.waiting == 0
+def test_no_kafka_error_reaches_the_caller(serving: ScriptedPublisher) -> None:
+    for refusal, dropped in (
+        (KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)), {"too-large": 2}),
+        (KafkaException(KafkaError(KafkaError._FATAL)), {"too-large": 2, "error": 2}),
+        (RuntimeError("anything"), {"too-large": 2, "error": 4}),
+    ):
+        serving.script.produce_error = refusal
+        serving.publisher.prediction(id="a")
+        serving.publisher.label(id="a", label=True)
+        assert serving.stats.dropped == dropped
+        assert serving.stats.published == serving.stats.waiting == 0
 
 
 def test_undelivered_events_are_counted_as_failed(serving: ScriptedPublisher) -> None:
@@ -184,38 +168,26 @@ def test_undelivered_events_are_counted_as_failed(serving: ScriptedPublisher) ->
     assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (0, 1, 0)
 
 
-def test_bytes_of_accepted_messages_are_counted(serving: ScriptedPublisher) -> None:
+def test_flush_returns_the_number_of_messages_left_and_accepted_bytes_are_counted(serving: ScriptedPublisher) -> None:
     serving.publisher.prediction(id="a")
     serving.publisher.label(id="a", label=True)
-    serving.publisher.flush()
+    serving.script.can_flush = False
+    assert serving.publisher.flush(0) == 2
+    serving.script.can_flush = True
+    assert serving.publisher.flush(0) == 0
     assert serving.stats.bytes == sum(len(message.value) for message in serving.script.delivered) > 0
 
 
-def test_flush_returns_the_number_of_messages_left(serving: ScriptedPublisher) -> None:
-    serving.publisher.prediction(id="a")
-    serving.script.can_flush = False
-    assert serving.publisher.flush(0) == 1
-    serving.script.can_flush = True
-    assert serving.publisher.flush(0) == 0
-
-
 def test_events_after_close_are_dropped_and_a_second_close_does_nothing(serving: ScriptedPublisher) -> None:
-    serving.publisher.prediction(id="a")
-    assert serving.publisher.close() == 0
+    with serving.publisher as publisher:
+        publisher.prediction(id="a")
+    assert len(serving.script.delivered) == 1
     serving.publisher.prediction(id="b")
     serving.publisher.label(id="b", label=True)
     assert serving.publisher.close() == 0
     assert len(serving.script.delivered) == 1
     assert serving.stats.dropped == {"closed": 2}
     assert len(serving.producers) == 1
-
-
-def test_a_with_block_closes_the_publisher(serving: ScriptedPublisher) -> None:
-    with serving.publisher as publisher:
-        publisher.prediction(id="a")
-    assert len(serving.script.delivered) == 1
-    serving.publisher.prediction(id="b")
-    assert serving.stats.dropped == {"closed": 1}
 
 
 def test_threads_can_share_a_publisher_and_sequence_numbers_are_unique(serving: ScriptedPublisher) -> None:
@@ -233,23 +205,22 @@ def test_threads_can_share_a_publisher_and_sequence_numbers_are_unique(serving: 
     assert serving.stats.published == len(events) == 2000
 
 
-def test_serving_calls_fetch_no_delivery_reports(serving: ScriptedPublisher) -> None:
-    """Several hundred at once take a tenth of a millisecond; only failures are reported, to a background thread."""
+def test_only_batch_jobs_fetch_delivery_reports_in_their_own_thread(
+    serving: ScriptedPublisher, batch_job: ScriptedPublisher
+) -> None:
+    """Several hundred at once take a tenth of a millisecond; beside busy code, a background thread lacks the GIL."""
     assert serving.kafka.settings["delivery.report.only.error"] is True
-    polled: Counter[str] = Counter()
-    serving.script.on_poll = lambda: polled.update([threading.current_thread().name])
-    for i in range(1000):
-        serving.publisher.prediction(id=str(i))
-    assert threading.current_thread().name not in polled
+    for scripted, n_events in ((serving, 1000), (batch_job, 100)):
+        pollers: list[str] = []
+        scripted.script.on_poll = partial(_note_thread, pollers)
+        for i in range(n_events):
+            scripted.publisher.prediction(id=str(i))
+        own_polls = pollers.count(threading.current_thread().name)
+        assert own_polls == 0 if scripted is serving else own_polls >= 3
 
 
-def test_batch_jobs_fetch_delivery_reports_in_their_own_thread(batch_job: ScriptedPublisher) -> None:
-    """Beside busy code, a background thread gets the GIL too rarely."""
-    polled: Counter[str] = Counter()
-    batch_job.script.on_poll = lambda: polled.update([threading.current_thread().name])
-    for i in range(100):
-        batch_job.publisher.prediction(id=str(i))
-    assert polled[threading.current_thread().name] >= 3
+def _note_thread(names: list[str]) -> None:
+    names.append(threading.current_thread().name)
 
 
 def test_single_events_and_tables_are_counted_together(serving: ScriptedPublisher) -> None:
@@ -292,19 +263,15 @@ def test_observe_times_the_block_and_publishes_the_members_it_set(serving: Scrip
     }
 
 
-def test_observe_publishes_the_kind_of_an_error_and_propagates_it(serving: ScriptedPublisher) -> None:
+def test_observe_publishes_the_kind_of_an_error_and_accepts_the_callers_values(serving: ScriptedPublisher) -> None:
     with pytest.raises(KeyError, match="secret"), serving.publisher.observe(id="a"):
         raise KeyError("secret")
-    (event,) = serving.flush_events()
-    assert event["error"] == "KeyError"
-    assert "secret" not in json.dumps(event)
-
-
-def test_observe_accepts_the_callers_latency_and_error(serving: ScriptedPublisher) -> None:
-    with serving.publisher.observe(id="a") as observation:
+    with serving.publisher.observe(id="b") as observation:
         observation.latency_ms, observation.error = 3.5, "fallback"
-    (event,) = serving.flush_events()
-    assert (event["latency_ms"], event["error"]) == (3.5, "fallback")
+    failed, own = serving.flush_events()
+    assert failed["error"] == "KeyError"
+    assert "secret" not in json.dumps(failed)
+    assert (own["latency_ms"], own["error"]) == (3.5, "fallback")
 
 
 def test_a_batch_job_waits_for_space_in_the_queue(batch_job: ScriptedPublisher) -> None:
@@ -323,6 +290,10 @@ def test_a_batch_job_gets_an_error_for_an_invalid_event(batch_job: ScriptedPubli
         batch_job.publisher.label(id="a", label=math.nan)
     with pytest.raises(PublishError, match="too-large"):
         batch_job.publisher.prediction(id="a", features={"x": "y" * MAX_EVENT_BYTES})
+    with pytest.raises(PublishError), batch_job.publisher.observe(id=""):
+        pass
+    with pytest.raises(KeyError), batch_job.publisher.observe(id=""):
+        raise KeyError  # the first error
 
 
 def test_a_batch_job_gets_an_error_for_undelivered_events(batch_job: ScriptedPublisher) -> None:
@@ -336,13 +307,6 @@ def test_a_batch_job_gets_an_error_for_undelivered_events(batch_job: ScriptedPub
         batch_job.publisher.flush()
     with pytest.raises(PublishError, match="were not delivered"):
         batch_job.publisher.prediction(id="b")
-
-
-def test_a_batch_jobs_observation_propagates_the_first_error(batch_job: ScriptedPublisher) -> None:
-    with pytest.raises(KeyError), batch_job.publisher.observe(id=""):
-        raise KeyError
-    with pytest.raises(PublishError), batch_job.publisher.observe(id=""):
-        pass
 
 
 def test_rows_are_sent_in_messages_of_a_thousand(serving: ScriptedPublisher) -> None:
@@ -360,16 +324,16 @@ def test_rows_are_sent_in_messages_of_a_thousand(serving: ScriptedPublisher) -> 
 FLAG = Contract(model="m", label=LabelSpec(type="bool", positive=True))
 
 
-@pytest.mark.parametrize("labels", [(1, 0), (1.0, 0.0), ("1", "0"), ("true", "false"), ("yes", "no"), (True, False)])
-def test_equivalent_labels_are_published_as_the_contracts_type(labels: tuple[Any, Any]) -> None:
-    scripted = ScriptedPublisher(FLAG)
-    for i, label in enumerate(labels):
-        scripted.publisher.label(id=str(i), label=label)
-    assert scripted.publisher.labels(pa.table({"id": ["0", "1"], "label": [*labels]})) == 2
-    sent = [event["label"] for event in scripted.flush_events()]
-    assert sent == [True, False] * 2
-    assert {type(label) for label in sent} == {bool}
-    scripted.publisher.close()
+def test_equivalent_labels_are_published_as_the_contracts_type() -> None:
+    for labels in ((1, 0), (1.0, 0.0), ("1", "0"), ("true", "false"), ("yes", "no"), (True, False)):
+        scripted = ScriptedPublisher(FLAG)
+        for i, label in enumerate(labels):
+            scripted.publisher.label(id=str(i), label=label)
+        assert scripted.publisher.labels(pa.table({"id": ["0", "1"], "label": [*labels]})) == 2
+        sent = [event["label"] for event in scripted.flush_events()]
+        assert sent == [True, False] * 2, labels
+        assert {type(label) for label in sent} == {bool}, labels
+        scripted.publisher.close()
 
 
 def test_a_label_that_is_no_form_of_a_value_is_not_sent() -> None:
@@ -379,9 +343,10 @@ def test_a_label_that_is_no_form_of_a_value_is_not_sent() -> None:
     assert scripted.stats.dropped == {"invalid": 2}
     scripted.publisher.close()
     waiting = ScriptedPublisher(FLAG, wait=True)
-    with pytest.raises(PublishError, match="true or false, 1 or 0, yes or no by the contract's label; convert it, or"):
+    remedy = "true or false, 1 or 0, yes or no by the contract's label; convert it, or"
+    with pytest.raises(PublishError, match=remedy):
         waiting.publisher.label(id="a", label="maybe")
-    with pytest.raises(PublishError, match="true or false, 1 or 0, yes or no by the contract's label; convert it, or"):
+    with pytest.raises(PublishError, match=remedy):
         waiting.publisher.labels(pa.table({"id": ["a"], "label": [7]}))
     waiting.outbox._wait = False
     waiting.publisher.close()

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # it has no stubs here
 import polars as pl
 import pyarrow as pa
@@ -58,14 +59,11 @@ def test_columns_get_the_names_of_the_arrow_format() -> None:
     ]
 
 
-def test_a_role_is_primary_or_shadow() -> None:
+def test_a_role_is_primary_or_shadow_unless_the_contract_has_a_field_role() -> None:
     roles = ["primary", "shadow", None]
     assert column(roles, name="role").to_pylist() == roles
     with pytest.raises(InvalidEvent, match="the column role holds 'canary'; make it one of primary, shadow"):
         column(["shadow", "canary"], name="role")
-
-
-def test_a_bare_name_role_is_the_feature_of_a_contract_that_has_one() -> None:
     contract = Contract(model="m", fields=(Field(name="role", type="category", source="features.role"),))
     table, _ = mapped(pa.table({"id": ["a"], "role": ["manager"]}), contract)
     assert table.column("features.role").to_pylist() == ["manager"]
@@ -79,33 +77,26 @@ def test_columns_that_the_contract_does_not_name_are_ignored() -> None:
     assert ignored == ["email", "labels.x", "features."]
 
 
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
+def test_missing_and_duplicate_columns_and_other_models_are_rejected() -> None:
+    for names, message in (
         (["x"], "the table has no column id"),
         (["id", "x", "features.x"], "the columns 'x' and 'features.x' both mean features.x; drop one"),
         (["id", "class", "class_"], "both mean class"),
-    ],
-)
-def test_missing_and_duplicate_columns_are_rejected(names: list[str], message: str) -> None:
-    with pytest.raises(InvalidEvent, match=message):
-        mapped(pa.table({name: pa.array([1]) for name in names}))
-
-
-def test_the_model_must_be_the_contracts() -> None:
+    ):
+        with pytest.raises(InvalidEvent, match=message):
+            mapped(pa.table({name: pa.array([1]) for name in names}))
     assert mapped(pa.table({"id": ["a", "b"], "model": ["m", None]}))[0].column("model").to_pylist() == ["m", "m"]
     with pytest.raises(InvalidEvent, match="the column model holds 'other'; this publisher is for 'm'"):
         mapped(pa.table({"id": ["a", "b"], "model": ["m", "other"]}))
 
 
-def test_a_column_of_versions_wins_options_it_is_filled() -> None:
+def test_a_column_of_versions_wins_where_it_is_filled() -> None:
     table = pa.table({"id": ["a", "b", "c"], "version": ["7", None, ""]})
     assert mapped(table)[0].column("version").to_pylist() == ["7", "3", "3"]
 
 
-@pytest.mark.parametrize(
-    ("values", "kind", "expected"),
-    [
+def test_features_are_converted_to_few_types() -> None:
+    for values, kind, expected in (
         ([1.5, None, float("nan")], pa.float64(), pa.float64()),
         ([1.5, None], pa.float32(), pa.float32()),
         ([1, None], pa.int8(), pa.int8()),
@@ -119,48 +110,37 @@ def test_a_column_of_versions_wins_options_it_is_filled() -> None:
         ([datetime(2024, 1, 1, tzinfo=UTC), None], pa.timestamp("ns", "Europe/Berlin"), MS),
         ([None, None], pa.null(), pa.null()),
         ([[1], None], pa.list_(pa.int64()), pa.list_(pa.int64())),
-    ],
-    ids=str,
-)
-def test_features_are_converted_to_few_types(values: list[Any], kind: pa.DataType, expected: pa.DataType) -> None:
-    converted = column(values, kind)
-    assert converted.type == expected
-    assert converted.null_count == sum(value is None for value in values)
-
-
-def test_half_floats_become_floats() -> None:
-    import numpy as np
-
+    ):
+        converted = column(values, kind)
+        assert converted.type == expected, kind
+        assert converted.null_count == sum(value is None for value in values), kind
     converted = column(np.array([1.5, 2.5], dtype=np.float16))
     assert (converted.type, converted.to_pylist()) == (pa.float32(), [1.5, 2.5])
 
 
-@pytest.mark.parametrize("name", ["context.seat", "arm", "class", "status", "error"])
-def test_text_members_are_converted_to_text(name: str) -> None:
-    assert column([7, None], pa.int64(), name).to_pylist() == ["7", None]
-    assert column([True, False], pa.bool_(), name).to_pylist() == ["true", "false"]
-    with pytest.raises(InvalidEvent, match=f"the column {name} has the type list"):
-        column([[1]], None, name)
+def test_text_members_are_converted_to_text() -> None:
+    for name in ("context.seat", "arm", "class", "status", "error"):
+        assert column([7, None], pa.int64(), name).to_pylist() == ["7", None], name
+        assert column([True, False], pa.bool_(), name).to_pylist() == ["true", "false"], name
+        with pytest.raises(InvalidEvent, match=f"the column {name} has the type list"):
+            column([[1]], None, name)
 
 
-@pytest.mark.parametrize(
-    ("values", "kind"),
-    [
-        ([1704067200123], pa.int64()),
-        ([1704067200123.0], pa.float64()),
-        ([1704067200123999], pa.timestamp("us", "UTC")),
-        ([1704067200123], pa.timestamp("ms")),
-        ([1704067200123456789], pa.timestamp("ns", "America/New_York")),
-        (["2024-01-01T02:00:00.123456+02:00"], pa.string()),
-        (["2024-01-01T00:00:00.123Z"], pa.large_string()),
-        (["2024-01-01T00:00:00.123Z"], pa.dictionary(pa.int8(), pa.string())),
-    ],
-    ids=str,
-)
-def test_times_of_many_types_are_accepted(values: list[Any], kind: pa.DataType) -> None:
-    converted = column(values, kind, "at")
-    assert converted.type == MS
-    assert converted.cast(pa.int64()).to_pylist() == [1704067200123]
+def test_times_of_many_types_are_accepted() -> None:
+    for value, kind in (
+        (1704067200123, pa.int64()),
+        (1704067200123.0, pa.float64()),
+        (1704067200123999, pa.timestamp("us", "UTC")),
+        (1704067200123, pa.timestamp("ms")),
+        (1704067200123456789, pa.timestamp("ns", "America/New_York")),
+        ("2024-01-01T02:00:00.123456+02:00", pa.string()),
+        ("2024-01-01T00:00:00.123Z", pa.large_string()),
+        ("2024-01-01T00:00:00.123Z", pa.dictionary(pa.int8(), pa.string())),
+    ):
+        converted = column([value], kind, "at")
+        assert (converted.type, converted.cast(pa.int64()).to_pylist()) == (MS, [1704067200123]), kind
+    with pytest.raises(InvalidEvent, match="the column at has the type bool"):
+        column([True], pa.bool_(), "at")
 
 
 def test_rows_without_times_get_the_current_time() -> None:
@@ -168,35 +148,20 @@ def test_rows_without_times_get_the_current_time() -> None:
     assert table.column("at").cast(pa.int64()).to_pylist() == [1700000000123] * 2
 
 
-@pytest.mark.parametrize(
-    "times",
-    [
+def test_a_row_without_a_time_or_an_id_is_rejected_alone() -> None:
+    for times in (
         pa.array([1, None, 3], pa.int64()),
         pa.array([1.0, float("nan"), 3.0]),
         pa.array([1.0, float("inf"), 3.0]),
         pa.array(["2024-01-01T00:00:00Z", "yesterday", "2024-01-01T00:00:00Z"]),
         pa.array(["2024-01-01T00:00:00Z", "2024-01-01T00:00:00", "2024-01-01T00:00:00Z"]),
         pa.array([1, None, 3], pa.timestamp("s")),
-    ],
-    ids=str,
-)
-def test_a_row_without_a_time_is_rejected_alone(times: pa.Array) -> None:
-    table, n_rejected = mapped(pa.table({"id": ["a", "b", "c"], "at": times}))
-    assert (table.column("id").to_pylist(), n_rejected) == (["a", "c"], 1)
-
-
-def test_a_row_without_an_id_is_rejected_alone() -> None:
+    ):
+        table, n_rejected = mapped(pa.table({"id": ["a", "b", "c"], "at": times}))
+        assert (table.column("id").to_pylist(), n_rejected) == (["a", "c"], 1), times
     table, n_rejected = mapped(pa.table({"id": ["a", None, "", "d"], "x": [1.0, 2.0, 3.0, 4.0]}))
-    assert (table.column("id").to_pylist(), table.column("features.x").to_pylist(), n_rejected) == (
-        ["a", "d"],
-        [1, 4],
-        2,
-    )
-
-
-def test_a_time_column_of_another_type_is_rejected() -> None:
-    with pytest.raises(InvalidEvent, match="the column at has the type bool"):
-        column([True], pa.bool_(), "at")
+    assert (table.column("id").to_pylist(), table.column("features.x").to_pylist()) == (["a", "d"], [1, 4])
+    assert n_rejected == 2
 
 
 def test_large_tables_are_converted_in_blocks() -> None:
@@ -211,39 +176,31 @@ def test_large_tables_are_converted_in_blocks() -> None:
 FRAME = {"id": ["a", "b"], "x": [1.5, None], "hue": ["red", "blue"]}
 
 
-@pytest.mark.parametrize(
-    "table",
-    [
-        pa.table(FRAME),
-        pa.table(FRAME).to_batches()[0],
-        pd.DataFrame(FRAME),
-        pd.DataFrame(FRAME).astype({"hue": "category"}),
-        pd.DataFrame(FRAME).set_index("id"),
-        pl.DataFrame(FRAME),
-        pl.DataFrame(FRAME, schema_overrides={"hue": pl.Categorical}),
-    ],
-    ids=["table", "batch", "pandas", "pandas category", "pandas index", "polars", "polars category"],
-)
-def test_tables_of_all_libraries_give_the_same_rows(table: Any) -> None:
-    rows, _ = mapped(table)
-    assert rows.column("id").to_pylist() == ["a", "b"]
-    assert rows.column("features.x").to_pylist() == [1.5, None]
-    assert rows.column("features.hue").to_pylist() == ["red", "blue"]
-    assert rows.column("features.hue").type == pa.string()
+def test_tables_of_all_libraries_give_the_same_rows() -> None:
+    frame = pd.DataFrame(FRAME)
+    for name, table in {
+        "table": pa.table(FRAME),
+        "batch": pa.table(FRAME).to_batches()[0],
+        "pandas": frame,
+        "pandas category": frame.astype({"hue": "category"}),
+        "pandas index": frame.set_index("id"),
+        "polars": pl.DataFrame(FRAME),
+        "polars category": pl.DataFrame(FRAME, schema_overrides={"hue": pl.Categorical}),
+    }.items():
+        rows, _ = mapped(table)
+        assert rows.column("id").to_pylist() == ["a", "b"], name
+        assert rows.column("features.x").to_pylist() == [1.5, None], name
+        assert rows.column("features.hue").to_pylist() == ["red", "blue"], name
+        assert rows.column("features.hue").type == pa.string(), name
 
-
-def test_an_object_with_only_to_arrow_is_a_table() -> None:
     class Old:
         def to_arrow(self) -> pa.Table:
             return pa.table(FRAME)
 
     assert as_table(Old()).num_rows == 2
-
-
-@pytest.mark.parametrize("data", [[{"id": "a"}], {"id": ["a"]}, None, "a.parquet"])
-def test_an_object_that_is_not_a_table_is_rejected(data: Any) -> None:
-    with pytest.raises(InvalidEvent, match="is not a table; pass a pyarrow Table"):
-        as_table(data)
+    for data in ([{"id": "a"}], {"id": ["a"]}, None, "a.parquet"):
+        with pytest.raises(InvalidEvent, match="is not a table; pass a pyarrow Table"):
+            as_table(data)
 
 
 def labels(**columns: Any) -> tuple[pa.Table, int]:

@@ -48,41 +48,31 @@ def test_coroutines_are_awaited_in_a_thread_of_their_own(make_shadow: MakeShadow
     wait_until(lambda: "barograph-shadow-loop" not in {thread.name for thread in threading.enumerate()})
 
 
-def test_an_object_with_an_async_call_is_awaited(make_shadow: MakeShadow) -> None:
-    scripted = make_shadow(AsyncModel())
-    scripted.submit("a")
-    scripted.shadow.close(60)
-    assert scripted.errors() == {"a": None}
-
-
-def test_what_a_candidate_holds_is_closed_on_its_loop(make_shadow: MakeShadow) -> None:
+def test_an_object_with_an_async_call_is_awaited_and_closed_on_its_loop(
+    make_shadow: MakeShadow, caplog: pytest.LogCaptureFixture
+) -> None:
     closed: list[bool] = []
 
     class Client(AsyncModel):
+        def __init__(self, *, can_close: bool) -> None:
+            self.can_close = can_close
+
         async def __call__(self, features: dict[str, Any]) -> float:
             self.loop = asyncio.get_running_loop()
             return 0.5
 
         async def aclose(self) -> None:
             closed.append(asyncio.get_running_loop() is self.loop)
+            if not self.can_close:
+                raise OSError("still open")
 
-    scripted = make_shadow(Client())
-    scripted.submit("a")
-    scripted.shadow.close(60)
-    wait_until(lambda: closed)
-    assert closed == [True]
-
-
-def test_a_candidate_that_cannot_be_closed_is_logged(make_shadow: MakeShadow, caplog: pytest.LogCaptureFixture) -> None:
-    class Client(AsyncModel):
-        async def aclose(self) -> None:
-            raise OSError("still open")
-
-    scripted = make_shadow(Client())
-    scripted.submit("a")
-    scripted.shadow.close(60)
-    wait_until(lambda: "the candidate of a shadow could not be closed" in caplog.text)
-    assert scripted.errors() == {"a": None}
+    for id, can_close in (("a", True), ("b", False)):
+        scripted = make_shadow(Client(can_close=can_close))
+        scripted.submit(id)
+        scripted.shadow.close(60)
+        assert scripted.errors()[id] is None
+    wait_until(lambda: len(closed) == 2 and "the candidate of a shadow could not be closed" in caplog.text)
+    assert closed == [True, True]
 
 
 def test_a_call_that_exceeds_its_time_is_cancelled(make_shadow: MakeShadow) -> None:

@@ -2,44 +2,25 @@ import pytest
 from barograph.text.code_share import MAX_CHARS, code_share
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "```python\nprint(1)\n```",
-        "~~~\nanything at all\n~~~",
-        "```\nnot closed",
-        "x = 1\nfor i in range(3):\n    print(i)",
-        "SELECT a, b FROM t;",
-        "<div class='x'>\n</div>",
-        "if (a) {\n  return b;\n}",
-        "import numpy as np",
-    ],
-)
-def test_code(text: str) -> None:
-    assert code_share(text) == 1
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "How are you?\nFine.",
-        "Please write: if this is it, then go.",
-        "In 2024, we (all) went home.",
-        "import data to excel",
-    ],
-)
-def test_prose(text: str) -> None:
-    assert code_share(text) == 0
-
-
-def test_the_share_counts_characters_without_white_space() -> None:
-    assert code_share("1234 56\n```\nab\n```") == pytest.approx(8 / 14)
-
-
-def test_nothing_has_no_share() -> None:
-    assert code_share("") is None
-    assert code_share(" \n") is None
-
-
-def test_only_the_beginning_is_read() -> None:
-    assert code_share("a" * MAX_CHARS + "\n```\nx = 1\n```") == 0
+def test_code_and_prose() -> None:
+    shares = {
+        "```python\nprint(1)\n```": 1,
+        "~~~\nanything at all\n~~~": 1,
+        "```\nnot closed": 1,
+        "x = 1\nfor i in range(3):\n    print(i)": 1,
+        "SELECT a, b FROM t;": 1,
+        "<div class='x'>\n</div>": 1,
+        "if (a) {\n  return b;\n}": 1,
+        "import numpy as np": 1,
+        "How are you?\nFine.": 0,
+        "Please write: if this is it, then go.": 0,
+        "In 2024, we (all) went home.": 0,
+        "import data to excel": 0,
+        # Characters without white space are counted, and nothing has no share.
+        "1234 56\n```\nab\n```": pytest.approx(8 / 14),
+        "": None,
+        " \n": None,
+        # Only the beginning is read.
+        "a" * MAX_CHARS + "\n```\nx = 1\n```": 0,
+    }
+    assert {text: code_share(text) for text in shares} == shares

@@ -66,19 +66,16 @@ def test_names_are_part_of_the_id() -> None:
             codebook().renamed({"t0": name})
 
 
-@pytest.mark.parametrize(
-    ("rows", "clusters", "reason"),
-    [
+def test_unusable_training_data() -> None:
+    for rows, n_clusters, reason in (
         (np.zeros((100, DIMENSIONS), np.float32), 4, "zero"),
         (np.full((100, DIMENSIONS), np.nan, np.float32), 4, "finite"),
         (vectors(20), 4, "too few"),
         (vectors(100)[:, :3], 4, "shape"),
         (vectors(100), 1, "clusters"),
-    ],
-)
-def test_unusable_training_data(rows: Vectors, clusters: int, reason: str) -> None:
-    with pytest.raises(TextError, match=reason):
-        train_codebook(rows, EMBEDDING, n_clusters=clusters)
+    ):
+        with pytest.raises(TextError, match=reason):
+            train_codebook(rows, EMBEDDING, n_clusters=n_clusters)
 
 
 def _archive(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -131,12 +128,9 @@ def _hostile() -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("kind", _hostile())
-def test_a_hostile_file_is_an_error_that_names_it(kind: str) -> None:
-    with pytest.raises(TextError, match=r"^evil\.npz is not a codebook: "):
-        parse_codebook(_hostile()[kind], "evil.npz")
-
-
-def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+def test_hostile_and_missing_files_are_errors_that_name_them(tmp_path: Path) -> None:
+    for kind, data in _hostile().items():
+        with pytest.raises(TextError, match=f"^{kind} is not a codebook: "):
+            parse_codebook(data, kind)
     with pytest.raises(TextError, match="cannot be read: no such file"):
         load_codebook(tmp_path / "missing.npz")

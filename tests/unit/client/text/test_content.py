@@ -28,17 +28,15 @@ def test_a_hash_is_keyed_and_does_not_depend_on_case_and_white_space() -> None:
     assert members(key=b"", content="hash") == {}
 
 
-def test_redacted_text_and_its_probability() -> None:
+def test_redacted_and_kept_text_with_its_probability() -> None:
     assert members(answer="ok", content="redact", sample=1.0) == {
         "prompt_text": "Mail <email>",
         "answer_text": "ok",
         "text_sample": "1",
     }
-
-
-def test_kept_text() -> None:
     assert members(content="keep", sample=1.0)["prompt_text"] == "Mail a@b.de"
     assert members(None, None, content="keep", sample=1.0) == {}
+    assert normalize("  Ｆｕｌｌ \t WIDTH ") == "full width"
 
 
 def test_long_texts_are_cut_and_marked() -> None:
@@ -72,7 +70,3 @@ def test_the_sample_is_reproducible_and_has_its_share() -> None:
     assert chosen <= {each for each in ids if is_sampled(each, 0.2)}
     assert all(is_sampled(each, 1.0) for each in ids)
     assert not any(is_sampled(each, 0.0) for each in ids)
-
-
-def test_normalized_text() -> None:
-    assert normalize("  Ｆｕｌｌ \t WIDTH ") == "full width"

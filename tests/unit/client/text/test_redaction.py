@@ -32,9 +32,9 @@ UNCHANGED = (
 )
 
 
-@pytest.mark.parametrize(("text", "expected"), FOUND.items())
-def test_what_has_a_form_is_replaced(text: str, expected: str) -> None:
-    assert redact(text) == expected
+def test_what_has_a_form_is_replaced_and_other_text_stays() -> None:
+    assert {text: redact(text) for text in FOUND} == FOUND
+    assert [redact(text) for text in UNCHANGED] == list(UNCHANGED)
 
 
 def test_every_placeholder_has_a_kind() -> None:
@@ -44,35 +44,13 @@ def test_every_placeholder_has_a_kind() -> None:
     assert set(placeholders.findall(" ".join(FOUND.values()))) == set(KINDS)
 
 
-@pytest.mark.parametrize("text", UNCHANGED)
-def test_other_text_stays(text: str) -> None:
-    assert redact(text) == text
+HOSTILE = ("a", "1 ", "(1", "a.a@", "http://", "-----BEGIN A-----", "password ", ":1", "1:", "eyJ", "DE12 ")
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        "a",
-        "1 ",
-        "(1",
-        "a.a@",
-        "http://",
-        "-----BEGIN A-----",
-        "password ",
-        ":1",
-        "1:",
-        "eyJ",
-        "DE12 ",
-        "x@a.",
-        "sk-",
-        "+1",
-    ],
-)
+@pytest.mark.parametrize("part", [*HOSTILE, "x@a.", "sk-", "+1"])
 def test_hostile_texts_take_time_in_proportion(part: str) -> None:
     def seconds(n_chars: int) -> float:
-        text = part * (n_chars // len(part))
-        best = min(_timed(text) for _ in range(3))
-        return best
+        return min(_timed(part * (n_chars // len(part))) for _ in range(3))
 
     assert seconds(32_000) < 20 * max(seconds(4_000), 1e-3)
 

@@ -1,15 +1,15 @@
-"""The signal of overdue drills on the real engine."""
+"""The signals of overdue drills and of a silent guard on the real engine."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from local.clickhouse import LocalClickHouse
-from tests.support.warehouse import emptied, migrated, row
+from alerts.settings import AlertSettings
+from alerts.templates import guard_rule
+from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.signals import EventTimeRange, point_sql, series_sql
 from warehouse.signals.drills import drills_overdue
@@ -21,18 +21,7 @@ HOUR_S, DAY_S = 3600, 86_400
 T0 = (int(time.time()) // DAY_S - 400) * DAY_S
 ODD = 'it\'s "50 %" {{ $__interval }} -- /* \\ 名前'
 OVERDUE = drills_overdue(ODD, "drills-overdue", 30.0 * DAY_S)
-
-
-@pytest.fixture(scope="module")
-def database(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
-
-
-@pytest.fixture
-def client(database: Client) -> Client:
-    emptied(database)
-    return database
+SILENT = guard_rule(AlertSettings())
 
 
 def apply_contract(client: Client, day: int, yaml: str = "drills-overdue: {}", model: str = ODD) -> None:
@@ -124,3 +113,22 @@ def test_the_history_equals_the_rule_and_replays_have_none(client: Client) -> No
     for at, _, value, *_ in rows:
         assert days(client, (at - T0) / DAY_S) * DAY_S == value, (at - T0) / DAY_S
     assert {each[2] for each in client.rows(series_sql(OVERDUE, period, "ended", str(HOUR_S)))} == {30.0 * DAY_S}
+
+
+def test_a_guard_is_as_old_as_its_last_record_of_any_model(client: Client) -> None:
+    start_s = int(time.time()) // 60 * 60 - 3 * DAY_S
+
+    def age_s(after_s: int) -> float:
+        ((value,),) = client.rows(point_sql(SILENT.signal, at=str(start_s + after_s)))
+        return float(value)
+
+    assert age_s(0) == SILENT.threshold, "no guard ever ran: neither fires nor clears"
+    for model, after_s in (("a", 0), ("b", 30), ("a", 60)):
+        insert_rows(client, "model_health", [row("model_health", model=model, at=(start_s + after_s) * 1000)])
+    assert age_s(70) == 10
+    assert age_s(60 + 600) == 600 > SILENT.threshold
+    assert age_s(59 + DAY_S) == DAY_S - 1
+    assert age_s(60 + DAY_S) == SILENT.threshold, "removed"
+    period = EventTimeRange(f"{start_s}", f"{start_s + 1000}")
+    replayed = client.rows(series_sql(SILENT.signal, period, "ended", "1"))
+    assert {each[2] for each in replayed} == {SILENT.threshold}, "replayed history has no guard"
