@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from cli.apply.codebooks import store_codebooks
 from local.child_process import choose_port
 from tests.support.otlp import as_json, as_protobuf, export_of, post, span
+from tests.support.otlp_receiver import port_of
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
 PROTOBUF = "application/x-protobuf"
@@ -170,7 +171,7 @@ def test_secrets_in_text_are_only_where_the_contract_allows_them(pipeline: Pipel
     pipeline.start("otlp", "otlp-topics", otlp={"topics": f"{topic}=json", "wait_s": 0.5})
     for kind in ("sketcher", "recorder", "monitor"):
         pipeline.start(kind)
-    port = wait_for(lambda: _port(pipeline), "the receiver")
+    port = port_of(pipeline)
     answers: list[bytes] = []
     for i, mode in enumerate(SECRETS):
         first, second, third, fourth = (generation(10 * i + number, mode) for number in (1, 2, 3, 4))
@@ -214,10 +215,3 @@ def test_secrets_in_text_are_only_where_the_contract_allows_them(pipeline: Pipel
             assert context["answer_text"] == "Click on the link. <secret> and <email> and <card> and <iban>"
         if mode == "hash":
             assert len(context["prompt_hash"]) == 39
-
-
-def _port(pipeline: Pipeline) -> int:
-    pipeline.alive()
-    lines = [json.loads(line) for line in pipeline.log("otlp-0").splitlines() if line.startswith("{")]
-    addresses = [line["address"] for line in lines if line.get("event") == "receiving"]
-    return int(addresses[0].rpartition(":")[2]) if addresses else 0

@@ -25,6 +25,8 @@ from warehouse.tables import insert_columns
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.long]
 
 USUAL_DAYS, DRIFTED_DAYS = 8, 4
+USUAL = 5_000
+"""Predictions per day."""
 SHIFTS = (1.0, 2.0, 3.0)
 """Shifts in standard deviations of the reference's log-odds, one day each."""
 BEFORE_DAYS = USUAL_DAYS + 0.5
@@ -87,12 +89,12 @@ def numbers(rng: np.random.Generator, start: int, n: int, shift: float, drifted:
     return Day(start, {"score": values}, [repr(value) for value in (values - errors).tolist()], "number")
 
 
-def generated(kind: Callable[..., Day], usual: int, shifted: int, drifted: int) -> list[Day]:
-    """Generate days with so many predictions each: usual ones, shifted ones, and with concept drift."""
+def generated(kind: Callable[..., Day], shifted: int) -> list[Day]:
+    """Generate usual days, shifted ones with so many predictions each, and days with concept drift."""
     rng = np.random.default_rng(11)
-    days = [kind(rng, i, usual, 0.0, False) for i in range(USUAL_DAYS)]
+    days = [kind(rng, i, USUAL, 0.0, False) for i in range(USUAL_DAYS)]
     days += [kind(rng, USUAL_DAYS + i, shifted, shift, False) for i, shift in enumerate(SHIFTS)]
-    return [*days, *(kind(rng, DAYS - DRIFTED_DAYS + i, drifted, 0.0, True) for i in range(DRIFTED_DAYS))]
+    return [*days, *(kind(rng, DAYS - DRIFTED_DAYS + i, USUAL, 0.0, True) for i in range(DRIFTED_DAYS))]
 
 
 def figures(client: Client) -> dict[tuple[str, int], dict[str, float]]:
@@ -133,14 +135,9 @@ def scored(engine: LocalClickHouse, label: LabelSpec, days: list[Day]) -> Worlds
         return result
 
 
-@pytest.fixture(scope="module")
-def class_worlds(engine: LocalClickHouse) -> Worlds:
+def test_estimates_of_several_classes_match_later_labels_until_the_concept_drifts(engine: LocalClickHouse) -> None:
     label = LabelSpec(type="category", classes=CLASSES, horizon_s=HORIZON_S)
-    return scored(engine, label, generated(three_classes, 5_000, 20_000, 5_000))
-
-
-def test_estimates_of_several_classes_match_later_labels_until_the_concept_drifts(class_worlds: Worlds) -> None:
-    before, matured, drifted = class_worlds
+    before, matured, drifted = scored(engine, label, generated(three_classes, 20_000))
     estimated = ("accuracy", "precision_macro", "recall_macro", "f1_macro")
     for i, shift in enumerate(SHIFTS):
         day = USUAL_DAYS + i
@@ -157,13 +154,9 @@ def test_estimates_of_several_classes_match_later_labels_until_the_concept_drift
     assert drifted["trusted", 0] == dict.fromkeys(estimated, False)
 
 
-@pytest.fixture(scope="module")
-def number_worlds(engine: LocalClickHouse) -> Worlds:
-    return scored(engine, LabelSpec(type="float", horizon_s=HORIZON_S), generated(numbers, 5_000, 5_000, 5_000))
-
-
-def test_estimates_of_errors_match_later_labels_until_the_concept_drifts(number_worlds: Worlds) -> None:
-    before, matured, drifted = number_worlds
+def test_estimates_of_errors_match_later_labels_until_the_concept_drifts(engine: LocalClickHouse) -> None:
+    label = LabelSpec(type="float", horizon_s=HORIZON_S)
+    before, matured, drifted = scored(engine, label, generated(numbers, USUAL))
     for metric in ("mae", "rmse"):
         usual = matured[metric, 0]
         for i, shift in enumerate(SHIFTS):

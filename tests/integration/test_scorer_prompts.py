@@ -242,12 +242,12 @@ def test_only_hours_with_both_arms_within_the_longest_comparison_give_a_look(cli
 
     arguments = "m", rules.arms, "answer@7", "answer@8", rules.basis
     assert newest_end(client, *arguments) == 0
-    write("answer@7", first_s, first_s + 3 * hour_s, first_s + 4 * hour_s, late_s)
-    write("answer@8", first_s + hour_s, late_s)
+    write("answer@7", first_s, first_s + 3 * hour_s, first_s + 4 * hour_s)
+    write("answer@8", first_s + hour_s)
     write("answer@8", first_s + 4 * hour_s, predictions=0)
     assert newest_end(client, *arguments) == 0, "no hour has both"
-    write("answer@7", first_s + 2 * hour_s)
-    write("answer@8", first_s, first_s + 2 * hour_s)
+    write("answer@7", first_s + 2 * hour_s, late_s)
+    write("answer@8", first_s, first_s + 2 * hour_s, late_s)
     hours = arm_hours(client, *arguments, ())
     assert hours is not None
     assert hours.ends.tolist() == [first_s + hour_s, first_s + 3 * hour_s]
