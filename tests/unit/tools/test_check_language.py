@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.unit.repository.sources import ROOT
+from tests.support.pipeline import ROOT
 from tools.check_language import check_python, is_checked, phrases_in
 
 # Assembled from pieces, so that this file passes the check.

@@ -11,7 +11,7 @@ import pytest
 
 from streams.otlp.conventions import Conventions, Use, load_conventions
 from tests.support.otlp import CALL, FOLDER, INSTRUMENTATIONS, export_of, exports, make_ingest, predictions, span
-from tests.unit.repository.sources import ROOT
+from tests.support.pipeline import ROOT
 
 TEXT = (ROOT / "streams" / "otlp" / "conventions.yaml").read_text(encoding="utf-8")
 TABLE = load_conventions()

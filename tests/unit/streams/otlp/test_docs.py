@@ -7,7 +7,7 @@ from typing import Any
 from streams.otlp.conventions import load_conventions
 from streams.otlp.rejection import SpanReason, ValueReason
 from tests.support.otlp import INSTRUMENTATIONS, exports, predictions
-from tests.unit.repository.sources import ROOT
+from tests.support.pipeline import ROOT
 from warehouse.metrics import SPAN_OUTCOME, VALUE_REASON
 
 PAGE = (ROOT / "docs" / "llm.md").read_text(encoding="utf-8")
