@@ -5,12 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
 from barograph.contract.file import dump_contract
@@ -35,6 +32,7 @@ from cli.settings import Settings
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from tests.support.pipeline import simple_baseline, simple_contract
+from tests.support.scripted_http import Exchange, ScriptedServer
 from tests.support.stub_grafana import StubGrafana, serving
 from warehouse.client import Address, connect
 from warehouse.tables import insert_rows
@@ -232,44 +230,20 @@ def test_pending_and_unknown_migrations(settings: Settings) -> None:
     assert finding.status is CheckStatus.ERROR
 
 
-class Guard(BaseHTTPRequestHandler):
-    """A proxy of the engine that denies writes to all tables but one, as ClickHouse does for a restricted user."""
-
-    engine = ""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if b"INSERT INTO" in body and b"INSERT INTO panes" not in body:
-            code, text = 403, b"Code: 497. DB::Exception: reader: Not enough privileges. (ACCESS_DENIED)"
-            self.send_response(code)
-            self.send_header("X-ClickHouse-Exception-Code", "497")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-            return
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")}
-        with urlopen(Request(f"{self.engine}{self.path}", body, headers, method="POST")) as answer:
-            content = answer.read()
-            self.send_response(answer.status)
-            for name, value in answer.headers.items():
-                if name.lower() not in ("content-length", "connection", "transfer-encoding"):
-                    self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 def test_a_missing_privilege_is_reported_with_its_tables(settings: Settings) -> None:
     address = settings.warehouse
-    handler = type("Guarded", (Guard,), {"engine": f"http://{address.host}:{address.port}"})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as guard:
-        threading.Thread(target=guard.serve_forever, daemon=True).start()
-        guarded = dataclasses.replace(address, host="127.0.0.1", port=guard.server_address[1])
+
+    def deny(exchange: Exchange) -> None:
+        """Deny writes to all tables but one, as ClickHouse does for a restricted user."""
+        if b"INSERT INTO" in exchange.body and b"INSERT INTO panes" not in exchange.body:
+            text = b"Code: 497. DB::Exception: reader: Not enough privileges. (ACCESS_DENIED)"
+            exchange.send(text, 403, X_ClickHouse_Exception_Code="497")
+        else:
+            exchange.forward(address.host, address.port)
+
+    with ScriptedServer(deny) as guard:
+        guarded = dataclasses.replace(address, host="127.0.0.1", port=guard.port)
         findings = run_doctor(dataclasses.replace(settings, warehouse=guarded))
-        guard.shutdown()
     (wrong,) = with_status(findings, CheckStatus.ERROR)
     assert wrong.message.startswith("This user may not write (the privilege is missing): ")
     tables = wrong.message.partition(": ")[2]

@@ -7,7 +7,6 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from cli.main import main
 from tests.integration.test_evaluator import answer_event, evaluations, register, wait_evaluations
 from tests.support.judge_server import JudgeServer, chat, send
 from tests.support.pipeline import Pipeline, simple_contract, wait_for
+from tests.support.scripted_http import Exchange
 
 RUBRIC = """
 rubric: 1
@@ -42,25 +42,25 @@ class Models:
         self._flapping = itertools.count()
         self._anchors = itertools.count()
 
-    def __call__(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], number: int) -> None:
+    def __call__(self, exchange: Exchange, body: dict[str, Any], number: int) -> None:
         messages = json.dumps(body["messages"])
         model = body["model"]
         if model == "samples":
             samples = ("30 days [returns].", "30 Days [returns]", "60 days [shipping]")
             logprobs = [-0.25] if body.get("logprobs") else None
-            send(handler, chat(samples[body["seed"] - 1] if body["temperature"] else samples[0], logprobs))
+            send(exchange, chat(samples[body["seed"] - 1] if body["temperature"] else samples[0], logprobs))
             return
         if model == "flapping":
             # Each third request fails, and each seventh answer is prose.
             request = next(self._flapping)
             if request % 3 == 1:
-                send(handler, b"{}", 503)
+                send(exchange, b"{}", 503)
                 return
             if request % 7 == 3:
-                send(handler, chat("It looks right to me."))
+                send(exchange, chat("It looks right to me."))
                 return
         elif model == "down":
-            send(handler, b"{}", 503)
+            send(exchange, b"{}", 503)
             return
         elif model == "hanging":
             self.released.wait(60)
@@ -68,7 +68,7 @@ class Models:
         if model == "varying":
             is_sound = next(self._anchors) % 3 == 0
         verdict = "sound" if is_sound else "faulty"
-        send(handler, chat(json.dumps({"reason": f"Ask {SECRET}.", "class": verdict})))
+        send(exchange, chat(json.dumps({"reason": f"Ask {SECRET}.", "class": verdict})))
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import base64
 import dataclasses
 import hashlib
 import importlib.metadata
+import json
 import socket
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,9 @@ from cli.settings import GrafanaSettings
 from tests.support.grafana_apply import apply, plan
 from tests.support.grafana_bundle import bundle
 from tests.support.grafana_state import READER_PERMISSIONS, Answer
-from tests.support.stub_grafana import TOKEN, StubGrafana, answer, failing, serving
+from tests.support.scripted_http import Answer as HttpAnswer
+from tests.support.scripted_http import Exchange, reply
+from tests.support.stub_grafana import TOKEN, StubGrafana, failing, serving
 
 
 @pytest.fixture
@@ -163,56 +165,45 @@ def test_a_grafana_that_does_not_answer_times_out(stub: StubGrafana) -> None:
     assert len(stub.requests) == 3
 
 
-def page(handler: BaseHTTPRequestHandler) -> None:
-    answer(handler, 200, b"<!doctype html><title>Sign in</title>", "text/html; charset=utf-8")
+PAGE = b"<!doctype html><title>Sign in</title>"
 
 
-def words(handler: BaseHTTPRequestHandler) -> None:
-    answer(handler, 200, b"not JSON", "application/json")
+def redirect(exchange: Exchange) -> None:
+    exchange.send(status=302, Location=f"{exchange.server.url}/login")
 
 
-def other(handler: BaseHTTPRequestHandler) -> None:
-    answer(handler, 200, b'{"status": "green"}', "application/json")
-
-
-def redirect(handler: BaseHTTPRequestHandler) -> None:
-    port = handler.connection.getsockname()[1]
-    answer(handler, 302, b"", "text/html", Location=f"http://127.0.0.1:{port}/login")
-
-
-def broken(handler: BaseHTTPRequestHandler) -> None:
-    answer(handler, 500, b"<html><body>A long page</body></html>", "text/html")
-
-
-def echo(handler: BaseHTTPRequestHandler) -> None:
-    data = f'{{"message": "what is {handler.headers["Authorization"]}?"}}'.encode()
-    answer(handler, 400, data, "application/json")
-
-
-def missing(handler: BaseHTTPRequestHandler) -> None:
-    answer(handler, 404, b'{"message": "Not found"}', "application/json")
+def echo(exchange: Exchange) -> None:
+    message = f"what is {exchange.headers['Authorization']}?"
+    exchange.send(json.dumps({"message": message}).encode(), 400, Content_Type="application/json")
 
 
 @pytest.mark.parametrize(
     ("answers", "sentence"),
     [
-        (page, "returns a web page instead of Grafana's API: set grafana.url to the URL"),
-        (words, "returns a web page instead of Grafana's API"),
-        (other, "is not Grafana: set grafana.url to the URL of Grafana"),
+        (
+            reply(PAGE, Content_Type="text/html; charset=utf-8"),
+            "returns a web page instead of Grafana's API: set grafana.url to the URL",
+        ),
+        (reply(b"not JSON", Content_Type="application/json"), "returns a web page instead of Grafana's API"),
+        (
+            reply(b'{"status": "green"}', Content_Type="application/json"),
+            "is not Grafana: set grafana.url to the URL of Grafana",
+        ),
         (redirect, "redirects to another URL: set grafana.url to that URL"),
-        (broken, "failed to check its health (500: an HTML page): check its log"),
+        (reply(PAGE, 500, Content_Type="text/html"), "failed to check its health (500: an HTML page): check its log"),
         (echo, "refuses to check its health (400: what is Bearer …?)."),
-        (missing, "check that grafana.url is the URL of Grafana, including its path"),
+        (
+            reply(b'{"message": "Not found"}', 404, Content_Type="application/json"),
+            "check that grafana.url is the URL of Grafana, including its path",
+        ),
     ],
 )
-def test_a_server_that_is_not_grafana_is_explained(
-    stub: StubGrafana, answers: Callable[[BaseHTTPRequestHandler], None], sentence: str
-) -> None:
+def test_a_server_that_is_not_grafana_is_explained(stub: StubGrafana, answers: HttpAnswer, sentence: str) -> None:
     paths = []
 
-    def count(handler: BaseHTTPRequestHandler) -> None:
-        paths.append(handler.path)
-        answers(handler)
+    def count(exchange: Exchange) -> None:
+        paths.append(exchange.path)
+        answers(exchange)
 
     stub.raw = count
     assert sentence in plan_error(stub)

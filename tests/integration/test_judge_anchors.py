@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from tests.integration.test_evaluator_judges import RUBRIC
 from tests.support import scoring
 from tests.support.judge_server import JudgeServer, chat, send
 from tests.support.pipeline import simple_contract
+from tests.support.scripted_http import Exchange
 from warehouse.client import Client
 from warehouse.signals import point_sql
 
@@ -54,9 +54,9 @@ class AnchorJudge:
     stop_at: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def __call__(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], number: int) -> None:
+    def __call__(self, exchange: Exchange, body: dict[str, Any], number: int) -> None:
         if self.is_down:
-            send(handler, b"{}", 503)
+            send(exchange, b"{}", 503)
             return
         if self.stop is not None and number == self.stop_at:
             self.stop.set()
@@ -67,7 +67,7 @@ class AnchorJudge:
             call = self.calls[anchor] = self.calls.get(anchor, -1) + 1
         is_right = anchor not in self.lost and not (anchor in self.varying and (call + anchor) % 2)
         verdict = ("sound", "faulty")[(anchor % 2 == 0) == is_right]
-        send(handler, chat(json.dumps({"reason": "So.", "class": verdict})))
+        send(exchange, chat(json.dumps({"reason": "So.", "class": verdict})))
 
 
 @dataclass
