@@ -105,8 +105,10 @@ def test_events_of_a_mirror_are_paired(pipeline: Pipeline) -> None:
     primary = {"model": "m", "version": "3", "at": start_ms, "score": 0.6, "latency_ms": 8.0}
     primary |= {"context": {"country": "de"}}
     mirror = {**example, "model": "m", "at": start_ms + 120}
-    requests = ("paired", "clocks 59 min apart", "clocks 2 h apart", "no answer", "timed out", "answered twice")
-    requests += ("own version",)
+    requests = (
+        *("paired", "clocks 59 min apart", "clocks 2 h apart", "no answer", "timed out"),
+        *("answered twice", "own version"),
+    )
     answers = [
         {**mirror, "id": "paired"},
         {**mirror, "id": "clocks 59 min apart", "at": start_ms + 59 * 60_000},
