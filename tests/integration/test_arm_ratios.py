@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from barograph.contract import Arms, Contract
-from barograph.contract.file import dump_contract
 
 from local.clickhouse import LocalClickHouse
 from sketches.baseline.levels import Level
 from sketches.comparison.sample_ratio import anytime_p
 from streams.registry.registry import build_registry
 from streams.scorer.arm_ratios import MIN_INTERVAL_S, ArmRatioSchedule
+from tests.support import scoring
 from tests.support.pipeline import simple_contract
 from tests.support.warehouse import migrated, row
 from warehouse.arm_ratios import ArmRatio, sample_ratio, write_ratio
@@ -42,35 +42,19 @@ def contract(arms: Arms | None = USERS, **changes: Any) -> Contract:
 
 
 def apply(client: Client, applied: Contract, at_ms: int = APPLIED_MS) -> None:
-    insert_rows(
-        client,
-        "contracts",
-        [{"model": applied.model, "contract_id": applied.id, "yaml": dump_contract(applied), "applied_at": at_ms}],
-    )
+    scoring.register(client, applied, applied_at=at_ms)
 
 
 def write(
     client: Client, requests: list[tuple[str, str]], first: int = 0, received_ms: int = APPLIED_MS + 1000
 ) -> None:
     """Requests as (user, arm), one prediction each."""
-    insert_rows(
-        client,
-        "predictions",
-        [
-            row(
-                "predictions",
-                model="toy",
-                version="1",
-                id=f"p{first + i}",
-                offset=first + i,
-                at=received_ms,
-                received_at=received_ms,
-                arm=arm,
-                context=[("user", user)] if user else [],
-            )
-            for i, (user, arm) in enumerate(requests)
-        ],
-    )
+    own = {"model": "toy", "version": "1", "at": received_ms, "received_at": received_ms}
+    rows = [
+        row("predictions", **own, id=f"p{i}", offset=i, arm=arm, context=[("user", user)] if user else [])
+        for i, (user, arm) in enumerate(requests, first)
+    ]
+    insert_rows(client, "predictions", rows)
 
 
 def check_due(client: Client, applied: Contract, at_ms: int = APPLIED_MS + 5000) -> ArmRatio:
@@ -142,7 +126,9 @@ def test_a_mismatch_persists_within_one_test(client: Client) -> None:
     assert check_due(client, other, APPLIED_MS + 9600).p_value == 1.0
 
 
-def test_without_raw_predictions_the_ratio_is_unknown(client: Client) -> None:
+def test_without_raw_predictions_the_ratio_is_unknown_and_without_two_arms_there_is_none(client: Client) -> None:
+    assert sample_ratio(client, contract(None)) is None
+    assert sample_ratio(client, contract(Arms(shares={"a": 1.0}))) is None
     applied = contract(raw_share=0.0)
     apply(client, applied)
     write(client, [(f"u{i}", "a") for i in range(40)])
@@ -151,11 +137,6 @@ def test_without_raw_predictions_the_ratio_is_unknown(client: Client) -> None:
     assert (result.p_value, result.level) == (1.0, Level.insufficient)
     write_ratio(client, result)
     assert client.rows("SELECT countIf(isNaN(share)), any(reason) FROM latest_arm_ratios") == [(2, "no units")]
-
-
-def test_a_contract_without_arms_has_no_ratio(client: Client) -> None:
-    assert sample_ratio(client, contract(None)) is None
-    assert sample_ratio(client, contract(Arms(shares={"a": 1.0}))) is None
 
 
 def test_a_share_of_raw_predictions_keeps_the_ratio(client: Client) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -62,25 +63,18 @@ def contract(**changes: Any) -> Contract:
     return simple_contract(**{"consumers": DECLARED, "caller": "context.client", **changes})
 
 
-@pytest.fixture
-def grafana() -> Iterator[StubGrafana]:
-    with serving() as stub:
-        yield stub
-
-
-@pytest.fixture
-def settings(
-    broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str, grafana: StubGrafana
-) -> Iterator[Settings]:
-    warehouse = engine.address(topic_prefix.rstrip("-"))
+@pytest.fixture(scope="module")
+def settings(broker: LocalKafka, engine: LocalClickHouse) -> Iterator[Settings]:
+    name = f"t{uuid.uuid4().hex[:10]}"
+    warehouse = engine.address(name)
     result = Settings(
         bootstrap_servers=broker.bootstrap_servers,
         warehouse=warehouse,
-        topic_prefix=topic_prefix,
+        topic_prefix=f"{name}-",
         predictions_partitions=2,
     )
     apply_all(result, [(contract(), dump_contract(contract()))], [simple_baseline()], reason="a test")
-    yield replace(result, grafana=grafana.settings())
+    yield result
     with connect(replace(warehouse, database="default")) as client:
         client.command(f"DROP DATABASE IF EXISTS {warehouse.database}")
 
@@ -163,11 +157,9 @@ def record_predictions(client: Client) -> None:
     insert_rows(client, "predictions", rows)
 
 
-@pytest.fixture
-def observed(settings: Settings, grafana: StubGrafana, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+@pytest.fixture(scope="module")
+def observed(settings: Settings) -> Iterator[Settings]:
     """Two groups, two users and one dashboard that are declared, and as many strangers."""
-    monkeypatch.setattr(read, "read_users", partial(read_users, log=LOG))
-    monkeypatch.setattr(impact, "users_of_field", partial(users_of_field, log=LOG))
     producer = Producer({"bootstrap.servers": settings.bootstrap_servers})
     for number in range(10):
         producer.produce(settings.topics.predictions, json.dumps({"n": number}).encode())
@@ -175,24 +167,28 @@ def observed(settings: Settings, grafana: StubGrafana, monkeypatch: pytest.Monke
     with connect(settings.warehouse) as client:
         record_queries(client)
         record_predictions(client)
-    add_dashboard(grafana, "revenue", "SELECT score FROM predictions")
-    add_dashboard(grafana, "marketing", "SELECT features['x'] FROM predictions WHERE model = 'toy'")
-    add_dashboard(grafana, "labels", "SELECT x FROM labels", "grafana-postgresql-datasource")
-    add_dashboard(grafana, "shop", "SELECT * FROM shop.predictions")
-    add_dashboard(grafana, "weather", "SELECT temperature FROM stations")
-    add_dashboard(grafana, "barograph-fleet", "SELECT 1 FROM predictions")
-    add_rule(grafana, "stock", "SELECT count() FROM predictions WHERE numbers['x'] > 1")
-    add_rule(grafana, "low-score", "SELECT score FROM predictions")
-    add_rule(grafana, "storm", "SELECT wind FROM stations")
-    add_rule(grafana, "own", "SELECT psi FROM drift", source="barograph")
     with (
+        serving() as grafana,
         closing(read_topic(settings, "pricing", commits=True)),
         closing(read_topic(settings, "snoop", commits=False)),
+        pytest.MonkeyPatch.context() as patch,
     ):
+        patch.setattr(read, "read_users", partial(read_users, log=LOG))
+        patch.setattr(impact, "users_of_field", partial(users_of_field, log=LOG))
+        add_dashboard(grafana, "revenue", "SELECT score FROM predictions")
+        add_dashboard(grafana, "marketing", "SELECT features['x'] FROM predictions WHERE model = 'toy'")
+        add_dashboard(grafana, "labels", "SELECT x FROM labels", "grafana-postgresql-datasource")
+        add_dashboard(grafana, "shop", "SELECT * FROM shop.predictions")
+        add_dashboard(grafana, "weather", "SELECT temperature FROM stations")
+        add_dashboard(grafana, "barograph-fleet", "SELECT 1 FROM predictions")
+        add_rule(grafana, "stock", "SELECT count() FROM predictions WHERE numbers['x'] > 1")
+        add_rule(grafana, "low-score", "SELECT score FROM predictions")
+        add_rule(grafana, "storm", "SELECT wind FROM stations")
+        add_rule(grafana, "own", "SELECT psi FROM drift", source="barograph")
         for group in ("archive", "copier"):
             # Groups without a member now, which have committed.
             read_topic(settings, group, commits=True).close()
-        yield settings
+        yield replace(settings, grafana=grafana.settings())
 
 
 def report(settings: Settings) -> ConsumerReport:
@@ -296,18 +292,17 @@ def test_the_command_prints_readers_and_exits_with_1_for_a_stranger(
     assert "ClickHouse keeps no query log" in " ".join(strangers.split())
 
 
-def test_a_prefix_without_topics_is_reported(settings: Settings) -> None:
-    with connect(settings.warehouse) as client:
-        elsewhere = replace(settings, topic_prefix="elsewhere-", grafana=None)
-        result = read.read_consumers(elsewhere, client, [contract()], NOW)
-    assert result.notes[0].startswith("No topic of Barograph with the prefix elsewhere- exists, so groups are unknown")
-
-
-def test_the_local_engine_keeps_no_query_log_and_the_report_says_so(settings: Settings) -> None:
-    with connect(settings.warehouse) as client:
+def test_what_cannot_be_read_is_a_note(observed: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read, "read_users", read_users)
+    elsewhere = replace(observed, topic_prefix="elsewhere-", grafana=None)
+    with connect(observed.warehouse) as client:
         with pytest.raises(QueryLogMissing, match="keeps no query log"):
             list(read_users(client, NOW))
-        result = read.read_consumers(replace(settings, grafana=None), client, [contract()], NOW)
-    assert [note.partition(",")[0] for note in result.notes] == ["ClickHouse keeps no query log", "No Grafana is set"]
+        result = read.read_consumers(elsewhere, client, [contract()], NOW)
+    assert [note.partition(",")[0] for note in result.notes] == [
+        "No topic of Barograph with the prefix elsewhere- exists",
+        "ClickHouse keeps no query log",
+        "No Grafana is set",
+    ]
     assert not result.undeclared
     assert all(each.observed is None for each in result.declared)

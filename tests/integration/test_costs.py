@@ -47,20 +47,19 @@ def record(client: Client, rows: list[dict[str, Any]]) -> None:
 
 def test_costs_are_summed_by_hour_version_and_prompt(client: Client) -> None:
     priced = {"input_tokens": 10.0, "output_tokens": 2.0, "cached_input_tokens": 4.0, "cost_usd": 0.5}
-    first = {"metrics": priced, "context": {"prompt": "a@1"}}
-    record(
-        client,
-        [
-            first,
-            # A repeated export has the same id and counts once.
-            {**first, "id": "i0", "offset": 100},
-            {"metrics": {"input_tokens": 7.0, "output_tokens": 0.0, "cost_usd": 0.0}, "context": {"prompt": "a@1"}},
-            {"metrics": {"input_tokens": 5.0}, "context": {"prompt": "a@2"}},
-            {"error": "Timeout", "context": {"prompt": "a@2"}},
-            {"metrics": priced, "at": NOW - HOUR_MS},
-            {"metrics": priced, "version": "gpt-5"},
-        ],
-    )
+    free = {"input_tokens": 7.0, "output_tokens": 0.0, "cost_usd": 0.0}
+    first, second = {"prompt": "a@1"}, {"prompt": "a@2"}
+    recorded: list[dict[str, Any]] = [
+        {"metrics": priced, "context": first},
+        # A repeated export has the same id and counts once.
+        {"metrics": priced, "context": first, "id": "i0", "offset": 100},
+        {"metrics": free, "context": first},
+        {"metrics": {"input_tokens": 5.0}, "context": second},
+        {"error": "Timeout", "context": second},
+        {"metrics": priced, "at": NOW - HOUR_MS},
+        {"metrics": priced, "version": "gpt-5"},
+    ]
+    record(client, recorded)
     rows = client.rows(
         "SELECT version, prompt, toUnixTimestamp(hour), calls, answered, with_tokens, with_cost, input_tokens, "
         "cached_input_tokens, cacheable_tokens, output_tokens, cost FROM model_costs ORDER BY ALL"

@@ -44,22 +44,9 @@ def gate(command: Command, tmp_path: Path) -> Command:
 
 def store(client: Client, prompt: str, scores: Mapping[str, float], at_ms: int, **changes: Any) -> EvalRun:
     answers = tuple(EvalItem(item, 1, score, score >= 0.5, {"kind": "x"}) for item, score in scores.items())
-    values: dict[str, Any] = {
-        "suite": "answers",
-        "suite_version": "1",
-        "run_id": f"run-{prompt}-{at_ms}",
-        "scorer": "fact",
-        "unscored": 0,
-        "format": "inspect-ai",
-        "version": "smollm2",
-    } | changes
-    run = EvalRun(
-        model="m",
-        prompt=prompt,
-        started_at_ms=at_ms,
-        answers=answers,
-        **values,
-    )
+    values: dict[str, Any] = {"suite": "answers", "suite_version": "1", "run_id": f"run-{prompt}-{at_ms}"}
+    values |= {"scorer": "fact", "unscored": 0, "format": "inspect-ai", "version": "smollm2", **changes}
+    run = EvalRun(model="m", prompt=prompt, started_at_ms=at_ms, answers=answers, **values)
     assert store_run(client, run, at_ms)
     return run
 
@@ -68,15 +55,23 @@ def scores(passing: int, items: int = 60, first: int = 0) -> dict[str, float]:
     return {f"item-{i:03d}": float(i < passing) for i in range(first, items)}
 
 
-def test_a_log_is_stored_once_with_its_items(client: Client, command: Command) -> None:
+def test_a_log_is_stored_once_with_its_items(client: Client, command: Command, tmp_path: Path) -> None:
+    log = json.loads(INSPECT.read_text(encoding="utf-8"))
+    log["results"]["scores"][0]["metrics"]["accuracy"]["value"] = 0.9
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(json.dumps(log), encoding="utf-8")
+    code, _, err = command("import", LOGS / "inspect.eval", wrong)
+    assert code == 3
+    assert "the mean of the 8 scores is 0.375, but the log states 0.9. Nothing is stored." in err
+    assert client.rows("SELECT count() FROM eval_items") == [(0,)], "nothing is stored if one log is wrong"
+
     code, out, _ = command("import", INSPECT)
     assert code == 0
     assert out.startswith(
         "+ support-bot, answers version 1, answer@2: 37.5 % [9.3, 77.8] of 8 answers to 4 items; run iwLqJ9ALTj"
     )
     code, out, _ = command("import", INSPECT)
-    assert code == 0
-    assert out.endswith("is stored already")
+    assert (code, out.endswith("is stored already")) == (0, True)
     assert client.rows("SELECT count() FROM eval_runs") == [(1,)]
     assert client.rows("SELECT count(), sum(score), countIf(class = 'pass') FROM eval_items") == [(8, 3.0, 3)]
     assert client.rows("SELECT DISTINCT metadata['document'] FROM eval_items ORDER BY 1") == [
@@ -86,6 +81,21 @@ def test_a_log_is_stored_once_with_its_items(client: Client, command: Command) -
     code, _, err = command("import", INSPECT, "--prompt", "answer@3")
     assert code == 3
     assert "is stored already for the model support-bot and the prompt answer@2" in err
+    # An import that failed before its run was stored is completed by a second.
+    client.command("TRUNCATE TABLE eval_runs")
+    code, out, _ = command("import", INSPECT)
+    assert (code, out[0]) == (0, "+")
+    assert client.rows("SELECT count() FROM eval_items FINAL") == [(8,)]
+
+    log = json.loads(INSPECT.read_text(encoding="utf-8"))
+    log["results"]["scores"].append(log["results"]["scores"][0] | {"name": "other"})
+    for sample in log["samples"]:
+        sample["scores"]["other"] = sample["scores"]["contains_fact"]
+    two = tmp_path / "two.json"
+    two.write_text(json.dumps(log), encoding="utf-8")
+    code, _, err = command("import", two, "--scorer", "other")
+    assert code == 3
+    assert "is stored already with the score contains_fact; a run is stored with one score. To import other, run" in err
 
 
 def test_logs_of_all_programs_are_one_series(client: Client, command: Command) -> None:
@@ -106,39 +116,10 @@ def test_logs_of_all_programs_are_one_series(client: Client, command: Command) -
     assert "has no evaluation run: `barograph eval import FILE` adds one" in command("show", "other")[1]
 
 
-def test_nothing_is_stored_if_one_log_is_wrong(client: Client, command: Command, tmp_path: Path) -> None:
-    log = json.loads(INSPECT.read_text(encoding="utf-8"))
-    log["results"]["scores"][0]["metrics"]["accuracy"]["value"] = 0.9
-    wrong = tmp_path / "wrong.json"
-    wrong.write_text(json.dumps(log), encoding="utf-8")
-    code, _, err = command("import", LOGS / "inspect.eval", wrong)
-    assert code == 3
-    assert "the mean of the 8 scores is 0.375, but the log states 0.9. Nothing is stored." in err
-    assert client.rows("SELECT count() FROM eval_items") == [(0,)]
-
-
-def test_a_second_score_of_a_run_is_rejected(client: Client, command: Command, tmp_path: Path) -> None:
-    log = json.loads(INSPECT.read_text(encoding="utf-8"))
-    log["results"]["scores"].append(log["results"]["scores"][0] | {"name": "other"})
-    for sample in log["samples"]:
-        sample["scores"]["other"] = sample["scores"]["contains_fact"]
-    path = tmp_path / "two.json"
-    path.write_text(json.dumps(log), encoding="utf-8")
-    assert command("import", path)[0] == 0
-    code, _, err = command("import", path, "--scorer", "other")
-    assert code == 3
-    assert "is stored already with the score contains_fact; a run is stored with one score. To import other, run" in err
-
-
-def test_a_failed_import_is_completed_by_a_second(client: Client, command: Command) -> None:
-    command("import", INSPECT)
-    client.command("TRUNCATE TABLE eval_runs")
-    code, out, _ = command("import", INSPECT)
-    assert (code, out[0]) == (0, "+")
-    assert client.rows("SELECT count() FROM eval_items FINAL") == [(8,)]
-
-
 def test_the_gate_accepts_holds_and_cannot_say(client: Client, gate: Command) -> None:
+    store(client, "answer@0", scores(20, items=30), 500)
+    code, out, _ = gate("answer@0", "--accept")
+    assert (code, "no run was accepted yet, and this one has 30 of 50 items" in out) == (2, True)
     store(client, "answer@1", scores(50), 1_000)
     code, out, _ = gate("answer@1")
     assert code == 2
@@ -163,27 +144,32 @@ def test_the_gate_accepts_holds_and_cannot_say(client: Client, gate: Command) ->
     ]
 
 
-def test_an_accepted_candidate_is_what_later_ones_are_compared_with(client: Client, gate: Command) -> None:
+def test_the_newest_run_of_a_candidate_is_compared_with_the_accepted_run(client: Client, gate: Command) -> None:
     store(client, "answer@1", scores(40), 1_000)
     gate("answer@1", "--accept")
-    store(client, "answer@2", scores(55), 2_000)
+    code, out, _ = gate("answer@1", "--accept")
+    assert code == 0
+    assert "answers: the run run-answer@1-1000 is the accepted run already" in out
+    assert "later candidates" not in out
+    assert client.rows("SELECT count() FROM eval_acceptances") == [(1,)]
+    store(client, "answer@2", scores(10), 2_000)
+    store(client, "answer@2", scores(55), 3_000)
+    assert gate("run-answer@2-2000")[0] == 1
     code, out, _ = gate("answer@2", "--accept", "--json")
     assert (code, json.loads(out)["accepted"]) == (0, True)
     code, out, _ = gate("answer@1", "--json")
     decision = json.loads(out)
     assert (code, decision["outcome"], decision["suites"][0]["worse"]) == (1, "hold", 15)
     assert decision["suites"][0]["difference"] == pytest.approx(-0.25)
-    (reason,) = client.rows("SELECT reason FROM eval_acceptances WHERE run_id = 'run-answer@2-2000'")[0]
+    (reason,) = client.rows("SELECT reason FROM eval_acceptances WHERE run_id = 'run-answer@2-3000'")[0]
     assert reason.startswith("+25.00 points [")
 
-
-def test_the_newest_run_of_the_candidate_counts(client: Client, gate: Command) -> None:
-    store(client, "answer@1", scores(50), 1_000)
-    gate("answer@1", "--accept")
-    store(client, "answer@2", scores(10), 2_000)
-    store(client, "answer@2", scores(50), 3_000)
-    assert gate("answer@2")[0] == 0
-    assert gate("run-answer@2-2000")[0] == 1
+    client.command("TRUNCATE TABLE eval_runs")
+    store(client, "answer@3", scores(60), 4_000)
+    code, out, err = gate("answer@3", "--accept")
+    assert (code, out) == (3, "")
+    assert "The accepted run run-answer@2-3000 of answers is not in the table eval_runs: import its log again" in err
+    assert client.rows("SELECT count() FROM eval_acceptances") == [(2,)]
 
 
 def test_items_of_only_one_run_are_stated(client: Client, gate: Command) -> None:
@@ -247,7 +233,7 @@ def test_a_changed_suite_starts_with_a_run_of_the_accepted_version(
     assert (code, "60 2 0 accept" in out) == (0, True)
 
 
-def test_answers_without_a_score_are_limited(client: Client, gate: Command) -> None:
+def test_answers_without_a_score_are_limited(client: Client, gate: Command, command: Command, tmp_path: Path) -> None:
     store(client, "answer@1", scores(60), 1_000, unscored=2)
     code, out, _ = gate("answer@1", "--accept")
     assert code == 2
@@ -263,15 +249,14 @@ def test_answers_without_a_score_are_limited(client: Client, gate: Command) -> N
     assert json.loads(out)["suites"][0]["candidate_unscored"] == 60
     store(client, "answer@3", scores(20), 4_000, unscored=60)
     assert gate("answer@3")[0] == 1
-
-
-def test_a_share_of_answers_without_a_score_can_be_allowed(client: Client, command: Command, tmp_path: Path) -> None:
+    # A policy can allow a share.
     policy = tmp_path / "lenient.yaml"
     policy.write_text("suites: {answers: {margin: 0.1, items: 50, missing: 0.05}}", encoding="utf-8")
-    store(client, "answer@1", scores(60), 1_000, unscored=3)
-    assert command("gate", "m", "--candidate", "answer@1", "--policy", policy, "--accept")[0] == 0
-    store(client, "answer@2", scores(60), 2_000, unscored=4)
-    code, out, _ = command("gate", "m", "--candidate", "answer@2", "--policy", policy)
+    lenient = ("gate", "m", "--policy", policy, "--candidate")
+    store(client, "answer@4", scores(60), 5_000, unscored=3)
+    assert command(*lenient, "answer@4")[0] == 0
+    store(client, "answer@5", scores(60), 6_000, unscored=4)
+    code, out, _ = command(*lenient, "answer@5")
     assert (code, "no score for 4 of 64 answers; the policy allows a share of 0.05" in out) == (2, True)
 
 
@@ -306,27 +291,6 @@ def test_runs_of_several_suites_are_named_by_their_ids(client: Client, command: 
     assert (code, "Runs of a that match a-2, a-1 started at the same time" in err) == (3, True)
 
 
-def test_the_accepted_run_is_no_candidate(client: Client, gate: Command) -> None:
-    store(client, "answer@1", scores(60), 1_000)
-    gate("answer@1", "--accept")
-    code, out, _ = gate("answer@1", "--accept")
-    assert code == 0
-    assert "answers: the run run-answer@1-1000 is the accepted run already" in out
-    assert "later candidates" not in out
-    assert client.rows("SELECT count() FROM eval_acceptances") == [(1,)]
-
-
-def test_an_accepted_run_that_is_not_stored_is_an_error(client: Client, gate: Command) -> None:
-    store(client, "answer@1", scores(60), 1_000)
-    gate("answer@1", "--accept")
-    client.command("TRUNCATE TABLE eval_runs")
-    store(client, "answer@2", scores(60), 2_000)
-    code, out, err = gate("answer@2", "--accept")
-    assert (code, out) == (3, "")
-    assert "The accepted run run-answer@1-1000 of answers is not in the table eval_runs: import its log again" in err
-    assert client.rows("SELECT count() FROM eval_acceptances") == [(1,)]
-
-
 def test_another_model_does_not_start_a_changed_suite(client: Client, gate: Command) -> None:
     store(client, "answer@1", scores(60), 1_000)
     gate("answer@1", "--accept")
@@ -336,11 +300,3 @@ def test_another_model_does_not_start_a_changed_suite(client: Client, gate: Comm
     assert "run the same suite on the accepted answer@1 (smollm2) too" in out
     store(client, "answer@1", scores(60), 3_000, format="promptfoo", version="openai:chat:qwen")
     assert gate("run-answer@1-3000", "--accept")[0] == 2
-
-
-def test_a_first_run_with_too_few_items_is_not_accepted(client: Client, gate: Command) -> None:
-    store(client, "answer@1", scores(20, items=30), 1_000)
-    code, out, _ = gate("answer@1", "--accept")
-    assert code == 2
-    assert "no run was accepted yet, and this one has 30 of 50 items" in out
-    assert client.rows("SELECT count() FROM eval_acceptances") == [(0,)]

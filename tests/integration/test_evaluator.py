@@ -146,6 +146,7 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
     assert np.isnan(rates.rate.rate.value[1])
 
 
+@pytest.mark.long
 def test_a_killed_evaluator_loses_and_repeats_nothing(pipeline: Pipeline, folder: Path) -> None:
     n = 3_000
     pipeline.create(2)
@@ -161,26 +162,3 @@ def test_a_killed_evaluator_loses_and_repeats_nothing(pipeline: Pipeline, folder
     assert len(evaluations(pipeline)) == n
     assert {event["id"] for event in events_read} == {f"a{i}" for i in range(n)}
     assert {event["class"] for event in events_read} == {"sound"}
-
-
-def test_files_that_are_missing_or_change(pipeline: Pipeline, folder: Path) -> None:
-    pipeline.create()
-    register(pipeline, contract({"cited": EVALUATORS["cited"]}))
-    document = folder / "documents" / "returns.md"
-    document.rename(folder / "elsewhere.md")
-    pipeline.start("evaluator", evaluator={"folder": str(folder)})
-    pipeline.produce([(0, answer_event(1), None)])
-    (first,) = wait_evaluations(pipeline, 1)
-    assert (first["version"], first["error"]) == ("none", "setup-failed")
-    assert "has no documents" in pipeline.log("evaluator-0")
-    for text, expected in ((RETURNS, "sound"), (RETURNS.replace("30", "60"), "faulty")):
-        document.write_text(text, encoding="utf-8")
-        before = len(evaluations(pipeline))
-        known = {event["version"] for event in evaluations(pipeline)}
-
-        def changed(before: int = before, known: set[str] = known) -> dict[str, Any] | None:
-            pipeline.produce([(0, answer_event(100 + len(evaluations(pipeline))), None)])
-            new = [event for event in wait_evaluations(pipeline, before + 1) if event["version"] not in known]
-            return new[-1] if new else None
-
-        assert wait_for(changed, "an evaluation with the new document")["class"] == expected

@@ -51,3 +51,4 @@ def test_the_share_of_thumbs_up_per_version_of_a_prompt(pipeline: Pipeline) -> N
     assert all(low < value < high for _, value, low, high in rows)
     (coverage,) = pipeline.rows(f"SELECT sum(n) / sum(predictions) {where}")[0]
     assert coverage == pytest.approx(0.5)
+    pipeline.wait_rows("SELECT events > 0 FROM pipeline WHERE kind = 'scorer' AND silent_s < 10", "a report")

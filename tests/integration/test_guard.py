@@ -1,24 +1,71 @@
-"""The guard: verdicts in ClickHouse, rules, the topic `model-health`, and the state in a serving process."""
+"""The guard and serving processes that follow it: verdicts, rules, the topic `model-health`, hostile records, forks.
+
+Guards that are killed or paused, and servers that do not answer, are part of the fault tests (`tests/faults/guard.py`).
+"""
 
 from __future__ import annotations
 
-import itertools
-import signal
+import logging
+import os
+import threading
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 from barograph.guard.guard import Guard
-from barograph.guard.health import ModelHealth, decode_health
-from confluent_kafka.admin import AdminClient, NewPartitions
+from barograph.guard.health import HealthState, ModelHealth, encode_health
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
+from alerts.guard.health_log import HealthLog
 from streams.errors import ProcessorError
-from tests.support.guards import CONTRACT, WAIT_S, FastClock, insert_verdict, running
-from tests.support.operation import held_up
+from tests.support.guards import WAIT_S, FastClock, insert_verdict, running, settings_of
 from tests.support.pipeline import Pipeline, wait_for
 from warehouse.client import connect
+
+THREADS = 8
+HOSTILE = (
+    b"no JSON",
+    b"\xff\xfe",
+    b'{"model": "m"}',
+    b"[" * 100_000,
+    b'{"model": "m", "x": ' + b"[" * 100_000,
+    *(
+        b'{"model": "%s", "state": "%s", "since_ms": 1, "at_ms": %s, "evaluated_at_ms": 1, "sequence": %s}' % values
+        for values in (
+            (b"m", b"fine", b"1", b"1"),
+            (b"m", b"healthy", b"1e400", b"1"),
+            (b"m", b"healthy", b"1", b"9" * 20),
+            (b"other", b"healthy", b"1", b"%d" % 2**53),
+        )
+    ),
+)
+"""Values of records with the key `m`."""
+
+
+def health(state: HealthState, sequence: int) -> ModelHealth:
+    now_ms = int(time.time() * 1000)
+    return ModelHealth(model="m", state=state, since_ms=now_ms, at_ms=now_ms, evaluated_at_ms=now_ms, sequence=sequence)
+
+
+@pytest.fixture
+def log(pipeline: Pipeline) -> Iterator[HealthLog]:
+    """The topic, written by a test."""
+    pipeline.create(1)
+    result = HealthLog(settings_of(pipeline, "writer"))
+    result.lead()
+    yield result
+    result.close()
+
+
+def all_are(answers: list[str], expected: str) -> bool:
+    return set(answers) == {expected}
+
+
+def follow(pipeline: Pipeline, **options: Any) -> Guard:
+    return Guard("m", bootstrap_servers=pipeline.bootstrap, topic_prefix=pipeline.topics.prefix, **options)
 
 
 def test_a_serving_process_follows_the_verdicts(pipeline: Pipeline) -> None:
@@ -26,7 +73,7 @@ def test_a_serving_process_follows_the_verdicts(pipeline: Pipeline) -> None:
     clock = FastClock()
     with connect(pipeline.address) as client, running(pipeline, "g1", clock):
         states: list[str] = []
-        with Guard("m", bootstrap_servers=pipeline.bootstrap, topic_prefix=pipeline.topics.prefix) as guard:
+        with follow(pipeline) as guard:
             assert guard.state == "unknown"
             guard.on_change(lambda changed: states.append(changed.state))
             answer = guard.use(lambda x: ("primary", x), lambda x: ("fallback", x))
@@ -46,94 +93,6 @@ def test_a_serving_process_follows_the_verdicts(pipeline: Pipeline) -> None:
         assert states == ["healthy", "degraded", "healthy"]
 
 
-@pytest.mark.long
-def test_a_new_leader_continues_where_the_one_before_ended(pipeline: Pipeline) -> None:
-    pipeline.create(1)
-    clock = FastClock()
-    with connect(pipeline.address) as client:
-        insert_verdict(client, int(clock()) // 60 * 60, 0.5, 1)
-    with (
-        running(pipeline, "g1", clock) as first,
-        Guard("m", bootstrap_servers=pipeline.bootstrap, topic_prefix=pipeline.topics.prefix) as guard,
-    ):
-        states: list[str] = []
-        wait_for(lambda: guard.state == "degraded", "the drift", WAIT_S)
-        guard.on_change(lambda changed: states.append(changed.state))
-        with running(pipeline, "g2", clock):
-            first.set()
-            wait_for(lambda: guard._record is not None and guard._record.guard == "g2", "the second leader", WAIT_S)
-            before = guard._record
-            wait_for(lambda: guard._record is not before, "another record", WAIT_S)
-        assert guard.state == "degraded"
-        assert not states, "the state must not flap when the leader changes"
-
-
-def published(pipeline: Pipeline) -> list[ModelHealth]:
-    """Every record of the topic, in order."""
-    return [decode_health(message.value()) for message in pipeline.read_all(pipeline.topics.model_health)]
-
-
-@pytest.mark.long
-def test_killed_and_paused_leaders_never_make_the_state_flap(pipeline: Pipeline) -> None:
-    pipeline.create(1)
-    pipeline.register(CONTRACT, [])
-    with connect(pipeline.address) as client:
-        insert_verdict(client, int(time.time()) // 60 * 60, 0.5, 1)
-    pipeline.start("guard", "g1", clock="live")
-    with Guard("m", bootstrap_servers=pipeline.bootstrap, topic_prefix=pipeline.topics.prefix) as guard:
-
-        def leads(instance: str) -> bool:
-            return guard._record is not None and guard._record.guard == instance
-
-        wait_for(lambda: guard.state == "degraded", "the drift", WAIT_S)
-        states: list[str] = []
-        guard.on_change(lambda changed: states.append(changed.state))
-        pipeline.kill("g1")
-        pipeline.start("guard", "g2", clock="live")
-        wait_for(lambda: leads("g2"), "the guard after the killed one", WAIT_S)
-        paused = pipeline.processes.pop("g2")
-        paused.send_signal(signal.SIGSTOP)
-        pipeline.start("guard", "g3", clock="live")
-        wait_for(lambda: leads("g3"), "the guard after the paused one", WAIT_S)
-        paused.send_signal(signal.SIGCONT)
-        # It joins the group again, or its transaction is fenced and it ends. The group may make it the leader again.
-        later = int(time.time() * 1000) + 15_000
-        wait_for(lambda: guard._record is not None and guard._record.at_ms > later, "further records", WAIT_S)
-        paused.send_signal(signal.SIGKILL)
-        paused.wait(WAIT_S)
-        assert not states
-    records = published(pipeline)
-    sequences = [record.sequence for record in records]
-    assert sequences == sorted(set(sequences)), "each record has a higher number than the one before"
-    assert {record.state for record in records} <= {"degraded", "healthy"}
-    order = [key for key, _ in itertools.groupby(record.guard for record in records)]
-    assert order[:3] == ["g1", "g2", "g3"]
-
-
-@pytest.mark.long
-def test_without_clickhouse_the_state_is_unknown_and_returns_by_itself(
-    broker: LocalKafka, topic_prefix: str, tmp_path: Path
-) -> None:
-    with LocalClickHouse(tmp_path / "clickhouse", port=0) as engine:
-        pipeline = Pipeline(broker.bootstrap_servers, engine.address("guard"), topic_prefix, tmp_path)
-        pipeline.create(1)
-        clock = FastClock()
-        with (
-            running(pipeline, "g1", clock),
-            Guard("m", bootstrap_servers=pipeline.bootstrap, topic_prefix=pipeline.topics.prefix) as guard,
-        ):
-            states: list[str] = []
-            wait_for(lambda: guard.state == "healthy", "the first record", WAIT_S)
-            guard.on_change(lambda changed: states.append(changed.state))
-            with held_up(engine.pid):
-                wait_for(lambda: guard.state == "unknown", "blindness", WAIT_S)
-                assert not guard.uses_fallback
-                (reason,) = guard.reasons
-                assert reason.rule == "blind"
-            wait_for(lambda: guard.state == "healthy", "sight", WAIT_S)
-        assert states == ["unknown", "healthy"]
-
-
 def test_several_partitions_are_rejected(pipeline: Pipeline) -> None:
     pipeline.create(1)
     topic = pipeline.topics.model_health
@@ -144,3 +103,104 @@ def test_several_partitions_are_rejected(pipeline: Pipeline) -> None:
         running(pipeline, "g1", time.time),
     ):
         pass
+
+
+def test_unreadable_records_are_ignored_and_reported_once(
+    pipeline: Pipeline, log: HealthLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "barograph.guard"), follow(pipeline) as guard:
+        log.publish([health("degraded", 1)])
+        wait_for(lambda: guard.state == "degraded", "the first record", WAIT_S)
+        producer = Producer({"bootstrap.servers": pipeline.bootstrap})
+        topic = pipeline.topics.model_health
+        for value in HOSTILE:
+            producer.produce(topic, value, b"m")
+        producer.produce(topic, b"\x00", b"\xff\xfe")
+        producer.produce(topic, encode_health(health("healthy", 9)), b"another model")
+        assert producer.flush(30) == 0
+        changes: list[str] = []
+        guard.on_change(lambda change: changes.append(change.state))
+        assert log.publish([health("healthy", 2)])
+        wait_for(lambda: changes, "the record after them", WAIT_S)
+        assert changes == ["healthy"], "the state was kept"
+    [warning] = [each.message for each in caplog.records]
+    assert warning.startswith(f"an unreadable record of model m in topic {topic} is ignored, as are further ones: ")
+    restored = log.lead()
+    assert {model: record.sequence for model, record in restored.items()} == {"m": 2}, "a new leader ignores them too"
+
+
+@pytest.mark.long
+def test_a_topic_that_was_created_again_is_followed_without_a_restart(pipeline: Pipeline) -> None:
+    pipeline.create(1)
+    topic = pipeline.topics.model_health
+    with follow(pipeline) as guard:
+        with running(pipeline, "g1", time.time):
+            wait_for(lambda: guard.state == "healthy", "the first record", WAIT_S)
+        before = guard._record
+        assert before is not None
+        admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
+        admin.delete_topics([topic])[topic].result(30)
+        wait_for(lambda: topic not in admin.list_topics(timeout=10).topics, "the deletion", WAIT_S)
+        created = NewTopic(topic, 1, 1, config={"cleanup.policy": "compact"})
+        admin.create_topics([created])[topic].result(30)
+        wait_for(lambda: topic in admin.list_topics(timeout=10).topics, "the new topic", WAIT_S)
+        with running(pipeline, "g2", time.time):
+            wait_for(lambda: guard._record is not before, "a record of the new topic", WAIT_S)
+        after = guard._record
+        assert after is not None
+        assert (after.guard, guard.state) == ("g2", "healthy")
+        assert after.sequence > before.sequence
+
+
+def test_a_forked_serving_process_follows_with_a_reader_of_its_own(pipeline: Pipeline, log: HealthLog) -> None:
+    with follow(pipeline) as guard:
+        log.publish([health("healthy", 1)])
+        wait_for(lambda: guard.state == "healthy", "the first record", WAIT_S)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                assert str(guard.state) == "healthy", "until it has read, the state of the parent holds"
+                end_s = time.monotonic() + WAIT_S
+                while guard.state != "degraded" and time.monotonic() < end_s:
+                    time.sleep(0.01)
+                answer = guard.use(lambda: "primary", lambda: "fallback")
+                code = 0 if answer() == "fallback" else 2
+                guard.close()
+            finally:
+                os._exit(code)
+        log.publish([health("degraded", 2)])
+        assert os.waitpid(pid, 0)[1] == 0
+        wait_for(lambda: guard.state == "degraded", "the parent follows too", WAIT_S)
+
+
+def test_a_serving_process_under_load_switches_in_all_threads(pipeline: Pipeline, log: HealthLog) -> None:
+    stop = threading.Event()
+    errors: list[BaseException] = []
+    answers = [""] * THREADS
+
+    def serve(number: int, answer: Callable[[int], str], guard: Guard) -> None:
+        try:
+            while not stop.is_set():
+                answers[number] = answer(number)
+                assert guard.state in ("healthy", "degraded", "unknown")
+                assert all(reason.rule for reason in guard.reasons)
+        except BaseException as error:
+            errors.append(error)
+
+    with follow(pipeline) as guard:
+        answer = guard.use(lambda _: "primary", lambda _: "fallback")
+        threads = [threading.Thread(target=serve, args=(number, answer, guard)) for number in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        try:
+            for sequence in range(1, 21):
+                state: HealthState = "healthy" if sequence % 2 else "degraded"
+                expected = "primary" if sequence % 2 else "fallback"
+                assert log.publish([health(state, sequence)])
+                wait_for(partial(all_are, answers, expected), f"{expected} in all threads", WAIT_S)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(WAIT_S)
+    assert not errors

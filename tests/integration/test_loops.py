@@ -112,20 +112,15 @@ def test_without_exploration_nothing_is_claimed(
     assert "Trend of entropy" in text
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
+def test_errors_say_what_to_do(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    record(client, exploration=0.5)
+    for words, message in (
         (("--entity", "tail"), "No prediction that succeeded has a value of --entity tail"),
         (("--entity", "user", "--lag", "0s"), "--lag 0s is not a duration"),
         (("--entity", "user", "--field", "late_aircrat"), "did you mean 'late_aircraft'?"),
         (("--entity", "user", "--output", "class"), "write class=NAME, score>=NUMBER or score"),
         (("--entity", "user", "--since", "1m"), "ClickHouse has no raw predictions of feed since"),
         ((), "Missing option '--entity'"),
-    ],
-)
-def test_errors_say_what_to_do(
-    words: tuple[str, ...], message: str, client: Client, config: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    record(client, exploration=0.5)
-    assert loops(config, *words) == 3
-    assert message in " ".join(capsys.readouterr().err.split())
+    ):
+        assert loops(config, *words) == 3, words
+        assert message in " ".join(capsys.readouterr().err.split())

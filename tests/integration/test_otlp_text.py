@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from collections import Counter
 from typing import Any
 
 import numpy as np
-import pytest
 from barograph.contract import Field, Slice, Text
 from barograph.publisher.pii import KEY_VARIABLE
 from barograph.text.codebook import Codebook, CodebookHeader
@@ -17,28 +17,37 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from cli.apply.codebooks import store_codebooks
 from local.child_process import choose_port
 from tests.support.otlp import as_json, as_protobuf, export_of, post, span
+from tests.support.otlp_receiver import port_of
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
 PROTOBUF = "application/x-protobuf"
-SECRETS = (
-    "AKIAPLANTEDSECRET123",
-    "planted.person@secret.example",
-    "4556 7375 8689 9855",
-    "DE89 3704 0044 0532 0130 00",
-)
-PLANTED = " and ".join(SECRETS)
+SECRETS = {
+    "drop": ("4111 1111 1111 1111", "GB82 WEST 1234 5698 7654 32"),
+    "hash": ("5555 5555 5555 4444", "NL91 ABNA 0417 1643 00"),
+    "redact": ("4556 7375 8689 9855", "DE89 3704 0044 0532 0130 00"),
+    "keep": ("4012 8888 8888 1881", "FR14 2004 1010 0505 0001 3M02 606"),
+}
+"""Setting of `content` → a card and an account that only texts of its model contain."""
 QUESTION = "How do I reset my password?"
 ELSEWHERE = "sk-elsewhere-0123456789abcdef"
 """A secret where no text is read: in system instructions, arguments of tools, names, messages of errors."""
-MODES = ("drop", "hash", "redact", "keep")
 
 
-def generation(number: int) -> dict[str, Any]:
+def secrets_of(mode: str) -> tuple[str, ...]:
+    return f"AKIA{mode.upper()}PLANTEDSECRETS"[:20], f"planted.{mode}@secret.example", *SECRETS[mode]
+
+
+def planted(mode: str) -> str:
+    return " and ".join(secrets_of(mode))
+
+
+def generation(number: int, mode: str) -> dict[str, Any]:
     """A model call with secrets in every position that may hold text."""
+    secrets = planted(mode)
     messages = [
         {"role": "system", "parts": [{"type": "text", "content": ELSEWHERE}]},
         {"role": "user", "parts": [{"type": "text", "content": f"An earlier question {ELSEWHERE}"}]},
-        {"role": "user", "parts": [{"type": "text", "content": f"{QUESTION} {PLANTED}"}]},
+        {"role": "user", "parts": [{"type": "text", "content": f"{QUESTION} {secrets}"}]},
         {"role": "tool", "parts": [{"type": "tool_call_response", "response": ELSEWHERE}]},
     ]
     answer = [
@@ -46,7 +55,7 @@ def generation(number: int) -> dict[str, Any]:
             "role": "model",
             "parts": [
                 {"type": "reasoning", "content": ELSEWHERE},
-                {"type": "text", "content": f"Click on the link. {PLANTED}"},
+                {"type": "text", "content": f"Click on the link. {secrets}"},
                 {"type": "tool_call", "name": "mail", "arguments": {"to": ELSEWHERE}},
             ],
             "finish_reason": "stop",
@@ -73,7 +82,7 @@ def generation(number: int) -> dict[str, Any]:
     pairs = [{"key": name, "value": {"stringValue": text}} for name, text in exception.items()]
     events = [
         {"name": "exception", "attributes": pairs},
-        {"name": ELSEWHERE, "attributes": [{"key": "body", "value": {"stringValue": PLANTED}}]},
+        {"name": ELSEWHERE, "attributes": [{"key": "body", "value": {"stringValue": secrets}}]},
     ]
     members: dict[str, Any] = {
         "name": f"chat {ELSEWHERE} x",
@@ -100,7 +109,8 @@ def codebook() -> Codebook:
     return Codebook(header, centroids / np.linalg.norm(centroids, axis=1, keepdims=True))
 
 
-def prepare(pipeline: Pipeline, mode: str) -> None:
+def prepare(pipeline: Pipeline) -> None:
+    """Register a model for each setting of `content`."""
     pipeline.create()
     pipeline.environ[KEY_VARIABLE] = "a key of sixteen bytes"
     book = codebook()
@@ -112,20 +122,19 @@ def prepare(pipeline: Pipeline, mode: str) -> None:
         Field(name="code_share", type="float", source="features.code_share"),
         Field(name="distance", type="float", source="features.topic_distance"),
     )
-    sample = 1.0 if mode in ("redact", "keep") else 0.0
-    text = Text(codebook=book.id, languages=("en", "de"), content=mode, sample=sample)  # type: ignore[arg-type]
-    contract = simple_contract(
-        model="support-bot", fields=fields, slices=(Slice(name="topic", source="features.topic"),), text=text
-    )
-    pipeline.register(contract, [])
+    slices = (Slice(name="topic", source="features.topic"),)
+    for mode in SECRETS:
+        sample = 1.0 if mode in ("redact", "keep") else 0.0
+        text = Text(codebook=book.id, languages=("en", "de"), content=mode, sample=sample)  # type: ignore[arg-type]
+        pipeline.register(simple_contract(model=f"{mode}-bot", fields=fields, slices=slices, text=text), [])
     pipeline.register(simple_contract(), [simple_baseline(rows=1_000)])
     pipeline.clock = "live"
 
 
-def dead_letters_of(mode: str) -> list[bytes]:
-    """Predictions that become dead letters, with the content of the mode."""
-    text = {"prompt_text": PLANTED, "answer_text": PLANTED} if mode == "keep" else {}
-    event = {"model": "support-bot", "version": "1", "id": "dead", "context": {"provider": "p", **text}}
+def dead_letters() -> list[bytes]:
+    """Predictions that become dead letters, of the model whose text is kept."""
+    text = {"prompt_text": planted("keep"), "answer_text": planted("keep")}
+    event = {"model": "keep-bot", "version": "1", "id": "dead", "context": {"provider": "p", **text}}
     no_time = json.dumps(event).encode()
     return [no_time, no_time.replace(b"_text", b"\\u005ftext"), no_time[:-10], json.dumps({"context": text}).encode()]
 
@@ -152,9 +161,8 @@ def everything(pipeline: Pipeline, instances: list[str]) -> dict[str, str]:
     return contents
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_secrets_in_text_are_only_where_the_contract_allows_them(pipeline: Pipeline, mode: str) -> None:
-    prepare(pipeline, mode)
+def test_secrets_in_text_are_only_where_the_contract_allows_them(pipeline: Pipeline) -> None:
+    prepare(pipeline)
     topic = f"{pipeline.prefix}otlp.traces"
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
     admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
@@ -163,53 +171,47 @@ def test_secrets_in_text_are_only_where_the_contract_allows_them(pipeline: Pipel
     pipeline.start("otlp", "otlp-topics", otlp={"topics": f"{topic}=json", "wait_s": 0.5})
     for kind in ("sketcher", "recorder", "monitor"):
         pipeline.start(kind)
-    port = wait_for(lambda: _port(pipeline), "the receiver")
+    port = port_of(pipeline)
     answers: list[bytes] = []
-    for body, kind in (
-        (as_json(export_of(generation(1))), "application/json"),
-        (as_protobuf(export_of(generation(2))), PROTOBUF),
-        (as_json(export_of(generation(3)))[:-30], "application/json"),
-        (as_json(export_of(generation(3) | {"startTimeUnixNano": "1"})), "application/json"),
-    ):
-        answers.append(post(port, body, kind)[2])
-    pipeline.produce([(0, as_json(export_of(generation(4))), None)], topic)
-    pipeline.produce([(0, value, None) for value in dead_letters_of(mode)])
-    pipeline.wait_rows("SELECT count() = 3 FROM predictions FINAL", "three generations")
+    for i, mode in enumerate(SECRETS):
+        first, second, third, fourth = (generation(10 * i + number, mode) for number in (1, 2, 3, 4))
+        service = f"{mode}-bot"
+        for body, kind in (
+            (as_json(export_of(first, service=service)), "application/json"),
+            (as_protobuf(export_of(second, service=service)), PROTOBUF),
+            (as_json(export_of(third, service=service))[:-30], "application/json"),
+            (as_json(export_of(third | {"startTimeUnixNano": "1"}, service=service)), "application/json"),
+        ):
+            answers.append(post(port, body, kind)[2])
+        pipeline.produce([(0, as_json(export_of(fourth, service=service)), None)], topic)
+    pipeline.produce([(0, value, None) for value in dead_letters()])
+    pipeline.wait_rows(f"SELECT count() = {3 * len(SECRETS)} FROM predictions FINAL", "three generations of each model")
     wait_for(lambda: len(pipeline.read_all(pipeline.topics.predictions_dead)) == 4, "four dead letters")
     pipeline.wait_rows("SELECT count() > 0 FROM processor_metrics WHERE kind = 'otlp'", "a report of the receiver")
     with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics") as answer:
         metrics = answer.read().decode()
-    rows = pipeline.rows("SELECT strings, numbers, context FROM predictions FINAL")
+    rows = pipeline.rows("SELECT model, strings, numbers, context FROM predictions FINAL")
     contents = everything(pipeline, list(pipeline.processes)) | {"answers": repr(answers), "metrics": metrics}
     pipeline.stop()
-    allowed = {pipeline.topics.predictions, "table predictions"} if mode == "keep" else set[str]()
-    leaks = {
-        (position, secret) for position, text in contents.items() for secret in (*SECRETS, ELSEWHERE) if secret in text
+    allowed = {
+        (position, secret)
+        for position in (pipeline.topics.predictions, "table predictions")
+        for secret in secrets_of("keep")
     }
-    assert leaks == {(position, secret) for position in allowed for secret in SECRETS}
-    for strings, numbers, context in rows:
-        assert strings["topic"] == "passwords"
-        assert strings["language"] == "en"
-        assert numbers["code_share"] == 0
+    secrets = [*(secret for mode in SECRETS for secret in secrets_of(mode)), ELSEWHERE]
+    assert {
+        (position, secret) for position, text in contents.items() for secret in secrets if secret in text
+    } == allowed
+    texts, hashes = {"prompt_text", "answer_text", "text_sample"}, {"prompt_hash", "answer_hash"}
+    members_of = {"drop": set[str](), "hash": hashes, "redact": texts, "keep": texts}
+    assert Counter(model for model, *_ in rows) == {f"{mode}-bot": 3 for mode in SECRETS}
+    for model, strings, numbers, context in rows:
+        mode = model.removesuffix("-bot")
+        assert (strings["topic"], strings["language"], numbers["code_share"]) == ("passwords", "en", 0)
         assert 0 <= numbers["topic_distance"] < 0.9
-        assert (
-            set(context) & {"prompt_text", "answer_text", "prompt_hash", "answer_hash", "text_sample"}
-            == {
-                "drop": set(),
-                "hash": {"prompt_hash", "answer_hash"},
-                "redact": {"prompt_text", "answer_text", "text_sample"},
-                "keep": {"prompt_text", "answer_text", "text_sample"},
-            }[mode]
-        )
+        assert set(context) & (texts | hashes) == members_of[mode], mode
         if mode == "redact":
             assert context["prompt_text"] == f"{QUESTION} <secret> and <email> and <card> and <iban>"
             assert context["answer_text"] == "Click on the link. <secret> and <email> and <card> and <iban>"
         if mode == "hash":
             assert len(context["prompt_hash"]) == 39
-
-
-def _port(pipeline: Pipeline) -> int:
-    pipeline.alive()
-    lines = [json.loads(line) for line in pipeline.log("otlp-0").splitlines() if line.startswith("{")]
-    addresses = [line["address"] for line in lines if line.get("event") == "receiving"]
-    return int(addresses[0].rpartition(":")[2]) if addresses else 0

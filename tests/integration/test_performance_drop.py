@@ -1,4 +1,4 @@
-"""A model without targets is compared with its reference: a collapse is major and pages, and quiet weeks do not."""
+"""A model without targets is compared with its reference: a collapse is major, and notifies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from alerts.simulator import simulate
 from local.clickhouse import LocalClickHouse
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, label, prediction
-from tests.support.warehouse import emptied
 from warehouse.client import Client
 
 pytestmark = pytest.mark.engine
@@ -47,7 +46,7 @@ label: {type: float, horizon: 1d}
 """
 
 
-def traffic(contract: Contract, seed: int, *, collapse: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def traffic(contract: Contract, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return predictions and labels of a model with an accuracy of 0.75, and of 0.55 from the day of the collapse on.
 
     The mean absolute error of a regression rises from 4 to 7.2, as the share of errors does.
@@ -57,7 +56,7 @@ def traffic(contract: Contract, seed: int, *, collapse: bool) -> tuple[list[dict
     predictions, labels = [], []
     for i in range(DAYS * PER_DAY):
         at_ms = START_MS + i * (DAY_MS // PER_DAY)
-        is_bad = collapse and i >= COLLAPSE_DAY * PER_DAY
+        is_bad = i >= COLLAPSE_DAY * PER_DAY
         output: dict[str, Any]
         if contract.label.type == "bool":
             score = rng.random()
@@ -76,15 +75,6 @@ def traffic(contract: Contract, seed: int, *, collapse: bool) -> tuple[list[dict
     return predictions, [
         label(i, at_ms, offset, value, kind) for offset, (at_ms, i, value, kind) in enumerate(sorted(labels))
     ]
-
-
-def score(client: Client, engine: LocalClickHouse, contract: Contract, seed: int, *, collapse: bool) -> None:
-    predictions, labels = traffic(contract, seed, collapse=collapse)
-    scoring.insert(client, "predictions", predictions)
-    scoring.insert(client, "labels", labels)
-    address = engine.address(client.database)
-    now_s = START_MS / 1000 + (DAYS + 1.5) * 86400
-    scoring.scorer(client, address, contract, clock=lambda: now_s).score_once()
 
 
 def fired(client: Client, contract: Contract) -> list[tuple[str, str, float]]:
@@ -113,7 +103,11 @@ def test_a_collapse_is_major_and_notifies_without_a_written_target(
     client: Client, engine: LocalClickHouse, text: str, severity: str, metrics: set[str], measured: str
 ) -> None:
     contract = parse_contract(text)
-    score(client, engine, contract, 1, collapse=True)
+    predictions, labels = traffic(contract, 1)
+    scoring.insert(client, "predictions", predictions)
+    scoring.insert(client, "labels", labels)
+    address, now_s = engine.address(client.database), START_MS / 1000 + (DAYS + 1.5) * 86400
+    scoring.scorer(client, address, contract, clock=lambda: now_s).score_once()
     levels = client.rows(
         "SELECT level FROM latest_performance WHERE metric = {metric:String} AND class = '' AND slice = 'all' "
         "AND window = '7d' AND mature AND window_start >= toDateTime({first:UInt32}) AND predictions = {whole:UInt32}",
@@ -124,14 +118,3 @@ def test_a_collapse_is_major_and_notifies_without_a_written_target(
     assert {key for _, key, _ in alerts} == metrics
     assert {each for each, _, _ in alerts} == {severity}
     assert all(COLLAPSE_DAY < day <= COLLAPSE_DAY + 14 for _, _, day in alerts), alerts
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("text", [BINARY, CLASSES, NUMBER], ids=["binary", "classes", "number"])
-def test_quiet_weeks_do_not_notify(client: Client, engine: LocalClickHouse, text: str) -> None:
-    contract = parse_contract(text)
-    for seed in range(3):
-        score(client, engine, contract, seed, collapse=False)
-        assert client.rows("SELECT uniqExact(reference) > 0 FROM performance WHERE isFinite(reference)") == [(1,)]
-        assert fired(client, contract) == [], seed
-        emptied(client)

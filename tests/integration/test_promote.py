@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,20 +67,9 @@ def write_days(
             sums = {name: 0.0 for name in SUMS}
             pairs.append(row("shadow_pairs", **versions, slice="all", **window, **(sums | counts)))
             ends = {"window_start": start_s + hour * 3600, "window_end": start_s + (hour + 1) * 3600}
-            performance.append(
-                row(
-                    "performance",
-                    model="m",
-                    version=of,
-                    slice="all",
-                    metric="accuracy",
-                    window="1h",
-                    mature=day < matured,
-                    predictions=1,
-                    revision=1,
-                    **ends,
-                )
-            )
+            measured = {"model": "m", "version": of, "slice": "all", "metric": "accuracy", "window": "1h", **ends}
+            measured |= {"mature": day < matured, "predictions": 1, "revision": 1}
+            performance.append(row("performance", **measured))
     insert_rows(client, "shadow_pairs", pairs)
     insert_rows(client, "performance", performance)
 
@@ -90,24 +80,35 @@ SUMS = (
 )
 
 
-def promote(capsys: pytest.CaptureFixture[str], config: str, *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as end:
-        main(["promote", "--model", "m", "--config", config, *words])
-    printed = capsys.readouterr()
-    return int(end.value.code or 0), printed.out, " ".join(printed.err.split())
+Promote = Callable[..., tuple[int, str, str]]
 
 
-def test_a_better_candidate_is_promoted(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def promote(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> Promote:
+    """Run `barograph promote` on a registered model; return its exit code, output, and errors on one line."""
+
+    def run(*words: str, model: str = "m") -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["promote", "--model", model, "--config", config, *words])
+        printed = capsys.readouterr()
+        return int(end.value.code or 0), printed.out, " ".join(printed.err.split())
+
     scoring.register(client, CONTRACT)
+    return run
+
+
+def test_a_better_candidate_is_promoted_unless_a_policy_asks_for_more(
+    client: Client, promote: Promote, tmp_path: Path
+) -> None:
     write_days(client, 60, better=0.04)
-    code, out, err = promote(capsys, config)
+    code, out, err = promote()
     assert (code, err) == (0, ""), out
     assert "m: version 4 beside version 3" in out
     ((requests,),) = client.rows("SELECT sum(requests) FROM shadow_pairs")
     assert f"{requests:,} requests = 24,000 pairs" in out
     assert f"+ {requests - 24_000} candidate time-outs" in out
     assert "decision: promote" in out
-    code, out, _ = promote(capsys, config, "--json")
+    code, out, _ = promote("--json")
     report = json.loads(out)
     assert (code, report["outcome"]) == (0, "promote")
     by_name = {each["name"]: each for each in report["criteria"]}
@@ -118,122 +119,72 @@ def test_a_better_candidate_is_promoted(client: Client, config: str, capsys: pyt
     assert by_name["missing"]["value"] == pytest.approx((24_000 - requests) / requests)
     assert all(each["is_met"] and each["days"] == 60 for each in report["criteria"])
 
+    assert promote("--candidate", "4")[0] == 0
+    code, _, err = promote("--candidate", "5")
+    assert (code, "The candidate of m is version 4, not 5" in err) == (3, True)
 
-def test_a_worse_candidate_is_held(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    scoring.register(client, CONTRACT)
-    write_days(client, 60, better=-0.06)
-    code, out, _ = promote(capsys, config)
-    assert code == 1
-    assert "decision: hold" in out
-    assert "worse" in out
-
-
-def test_only_days_with_mature_labels_count_for_accuracy(
-    client: Client, config: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scoring.register(client, CONTRACT)
-    write_days(client, 60, better=0.04, matured=20)
-    code, out, _ = promote(capsys, config, "--json")
-    report = json.loads(out)
-    assert (code, report["outcome"]) == (2, "insufficient")
-    assert "too few days: 20 of 28" in promote(capsys, config)[1]
-    days = {each["name"]: each["days"] for each in report["criteria"]}
-    assert days == {"accuracy": 20, "latency": 60, "missing": 60}
-    assert report["days_left"] >= 8
-
-
-def test_missing_answers_can_prevent_a_promotion(
-    client: Client, config: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scoring.register(client, CONTRACT)
-    write_days(client, 60, better=0.0, lost_right=8)
-    code, out, _ = promote(capsys, config)
-    assert code == 2
-    assert "met, unless missing answers were wrong" in out
-
-
-def test_a_day_that_is_not_over_does_not_count(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    scoring.register(client, CONTRACT)
-    write_days(client, 30, better=0.0)
-    # A window of the next local day, which in UTC is the same day as the last window.
-    start = FIRST.timestamp() + 30 * 86_400
-    assert datetime.fromtimestamp(start, UTC).hour == 4
-    versions = {"model": "m", "candidate": "4", "of": "3", "basis": BASIS, "slice": "all", "window_s": 3600}
-    insert_rows(
-        client,
-        "shadow_pairs",
-        [
-            row(
-                "shadow_pairs",
-                **versions,
-                window_start=int(start),
-                requests=9,
-                pairs=9,
-                timed=9,
-                **dict.fromkeys(SUMS, 0.0),
-            )
-        ],
-    )
-    _, out, _ = promote(capsys, config, "--json")
-    assert {each["name"]: each["days"] for each in json.loads(out)["criteria"]} == {
-        "accuracy": 30,
-        "latency": 30,
-        "missing": 30,
-    }
-
-
-def test_a_model_without_a_candidate_or_pairs_says_what_to_do(
-    client: Client, config: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scoring.register(client, CONTRACT)
-    code, _, err = promote(capsys, config)
-    assert code == 3
-    assert "No request of m version 3 has been counted" in err
-    scoring.register(client, Contract(model="n"))
-    with pytest.raises(SystemExit):
-        main(["promote", "--model", "n", "--config", config])
-    assert "names no candidate: add `shadow`" in " ".join(capsys.readouterr().err.split())
-
-
-def test_a_policy_can_ask_for_more(
-    client: Client, config: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    scoring.register(client, CONTRACT)
-    write_days(client, 60, better=0.04)
     policy = tmp_path / "policy.yaml"
-    policy.write_text("days: 60\ncriteria: {accuracy: 0.05, latency: 0.2}\nmissing_share: 0.05\n")
-    assert promote(capsys, config, "--policy", str(policy))[0] == 0
-    policy.write_text("days: 90\n")
-    code, out, _ = promote(capsys, config, "--policy", str(policy))
+
+    def with_policy(text: str, *words: str) -> tuple[int, str, str]:
+        policy.write_text(text)
+        return promote("--policy", str(policy), *words)
+
+    assert with_policy("days: 60\ncriteria: {accuracy: 0.05, latency: 0.2}\nmissing_share: 0.05\n")[0] == 0
+    code, out, _ = with_policy("days: 90\n")
     assert code == 2
     assert "The policy requires 90 days; accuracy has 60." in out
     assert "with the policy: insufficient" in out
-    policy.write_text("days: 90\nmissing_share: 0.01\n")
-    code, out, _ = promote(capsys, config, "--policy", str(policy), "--json")
+    code, out, _ = with_policy("days: 90\nmissing_share: 0.01\n", "--json")
     report = json.loads(out)
     assert (code, report["outcome"], report["decision"]) == (2, "insufficient", {"outcome": "promote"})
     assert [text.split(";")[0] for text in report["policy"]["unmet"]] == [
         *["The policy requires 90 days"] * 3,
         "The policy allows at most 1.00% of the requests without an answer of the candidate",
     ]
-    policy.write_text("days: 90\ncriteria: {accuracy: 0.01}\n")
-    code, out, _ = promote(capsys, config, "--policy", str(policy), "--json")
+    code, out, _ = with_policy("days: 90\ncriteria: {accuracy: 0.01}\n", "--json")
     assert (code, json.loads(out)["outcome"]) == (1, "hold")
-    policy.write_text("days: 28\n\ncriteria: {acuracy: 0.1}\n")
-    code, _, err = promote(capsys, config, "--policy", str(policy))
+    code, _, err = with_policy("days: 28\n\ncriteria: {acuracy: 0.1}\n")
     assert code == 3
     assert "policy.yaml:3: criteria.acuracy: is not a criterion; did you mean accuracy?" in err
 
 
-def test_an_expected_candidate_that_is_not_the_contracts_is_an_error(
-    client: Client, config: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scoring.register(client, CONTRACT)
-    write_days(client, 60, better=0.04)
-    assert promote(capsys, config, "--candidate", "4")[0] == 0
-    code, _, err = promote(capsys, config, "--candidate", "5")
-    assert code == 3
-    assert "The candidate of m is version 4, not 5" in err
+def test_a_worse_candidate_is_held(client: Client, promote: Promote) -> None:
+    write_days(client, 60, better=-0.06)
+    code, out, _ = promote()
+    assert code == 1
+    assert "decision: hold" in out
+    assert "worse" in out
+
+
+def test_missing_answers_can_prevent_a_promotion(client: Client, promote: Promote) -> None:
+    write_days(client, 60, better=0.0, lost_right=8)
+    code, out, _ = promote()
+    assert code == 2
+    assert "met, unless missing answers were wrong" in out
+
+
+def test_only_days_that_are_over_and_have_mature_labels_count(client: Client, promote: Promote) -> None:
+    write_days(client, 60, better=0.04, matured=20)
+    # A window of the next local day, which in UTC is the same day as the last window.
+    start = FIRST.timestamp() + 60 * 86_400
+    assert datetime.fromtimestamp(start, UTC).hour == 4
+    own = {"model": "m", "candidate": "4", "of": "3", "basis": BASIS, "slice": "all", "window_s": 3600}
+    own |= {"window_start": int(start), "requests": 9, "pairs": 9, "timed": 9, **dict.fromkeys(SUMS, 0.0)}
+    insert_rows(client, "shadow_pairs", [row("shadow_pairs", **own)])
+    code, out, _ = promote("--json")
+    report = json.loads(out)
+    assert (code, report["outcome"]) == (2, "insufficient")
+    assert "too few days: 20 of 28" in promote()[1]
+    days = {each["name"]: each["days"] for each in report["criteria"]}
+    assert days == {"accuracy": 20, "latency": 60, "missing": 60}
+    assert report["days_left"] >= 8
+
+
+def test_a_model_without_a_candidate_or_pairs_says_what_to_do(client: Client, promote: Promote) -> None:
+    code, _, err = promote()
+    assert (code, "No request of m version 3 has been counted" in err) == (3, True)
+    scoring.register(client, Contract(model="n"))
+    assert "names no candidate: add `shadow`" in promote(model="n")[2]
 
 
 @pytest.mark.parametrize(
@@ -244,31 +195,20 @@ def test_an_expected_candidate_that_is_not_the_contracts_is_an_error(
     ],
 )
 def test_after_a_promotion_the_old_version_is_the_canary(
-    client: Client, config: str, capsys: pytest.CaptureFixture[str], old_better: float, expected: int, text: str
+    client: Client, promote: Promote, tmp_path: Path, old_better: float, expected: int, text: str
 ) -> None:
-    scoring.register(client, CONTRACT)
     assert CONTRACT.shadow is not None
     swapped = msgspec.structs.replace(CONTRACT.shadow, candidate="3", of="4")
     scoring.register(client, msgspec.structs.replace(CONTRACT, shadow=swapped), applied_at=2)
     write_days(client, 60, better=old_better, candidate="3", of="4")
-    code, out, _ = promote(capsys, config)
+    code, out, _ = promote()
     assert (code, text in out) == (expected, True), out
     assert "m: version 4 replaced version 3, which is now its shadow" in out
-
-
-def test_a_policy_for_a_canary_is_about_the_new_primary(
-    client: Client, config: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    scoring.register(client, CONTRACT)
-    assert CONTRACT.shadow is not None
-    swapped = msgspec.structs.replace(CONTRACT.shadow, candidate="3", of="4")
-    scoring.register(client, msgspec.structs.replace(CONTRACT, shadow=swapped), applied_at=2)
-    write_days(client, 60, better=-0.04, candidate="3", of="4")
-    policy = tmp_path / "policy.yaml"
-    # Only the shadow has missing answers.
-    policy.write_text("missing_share: 0.001\n")
-    assert promote(capsys, config, "--policy", str(policy))[0] == 0
-    policy.write_text("criteria: {accuracy: 0.01}\n")
-    code, out, _ = promote(capsys, config, "--policy", str(policy))
-    assert code == 1
-    assert "with the policy: roll back to version 3" in out
+    if expected == 0:
+        # A policy is about the new primary; only the shadow has missing answers.
+        policy = tmp_path / "policy.yaml"
+        policy.write_text("missing_share: 0.001\n")
+        assert promote("--policy", str(policy))[0] == 0
+        policy.write_text("criteria: {accuracy: 0.01}\n")
+        code, out, _ = promote("--policy", str(policy))
+        assert (code, "with the policy: roll back to version 3" in out) == (1, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -41,6 +42,7 @@ CONTRACT = Contract(
         margins={"accuracy": 0.03, "brier": 0.03, "latency": 0.2, "errors": 0.02},
     ),
 )
+Promote = Callable[..., tuple[int, str, str]]
 RULES = make_rules(CONTRACT, build_registry([(CONTRACT, 1)], []))
 
 
@@ -56,27 +58,13 @@ def write_days(client: Client, n_days: int, *, better: float, matured: int = 10*
             for side, arm in enumerate("ab"):
                 for i, bucket in enumerate(BUCKETS):
                     right = int(rng.binomial(PER_BUCKET, 0.8 + better * side))
-                    values = {
-                        "predictions": PER_BUCKET + 1,
-                        "failed": 1,
-                        "timed": PER_BUCKET,
-                        "log_latency": float(PER_BUCKET * 3.0 + rng.normal()),
-                        "labelled": PER_BUCKET,
-                        "right": right,
-                        "scored": PER_BUCKET,
-                        "loss": 0.5 * PER_BUCKET,
-                        "brier": float(PER_BUCKET * 0.2 + rng.normal()),
-                        "error": 0.0,
-                    }
+                    values = {"predictions": PER_BUCKET + 1, "failed": 1, "right": right, "error": 0.0}
+                    values |= dict.fromkeys(("timed", "labelled", "scored"), PER_BUCKET)
+                    values |= {"loss": 0.5 * PER_BUCKET, "log_latency": float(PER_BUCKET * 3.0 + rng.normal())}
+                    values |= {"brier": float(PER_BUCKET * 0.2 + rng.normal())}
                     counts[day, side, i] += [values[name] for name in COUNTED]
-                    key: dict[str, Any] = {
-                        "model": "m",
-                        "basis": RULES.basis,
-                        "unit": "context.user",
-                        "slice": "all",
-                        "arm": arm,
-                    }
-                    key |= {"version": "34"[side], "bucket": bucket, "window_s": 3600, "records": 1}
+                    key: dict[str, Any] = {"model": "m", "basis": RULES.basis, "unit": "context.user", "arm": arm}
+                    key |= {"slice": "all", "version": "34"[side], "bucket": bucket, "window_s": 3600, "records": 1}
                     rows.append(row("arm_counts", **key, window_start=start_s + hour * 3600, **values))
             ends = {"window_start": start_s + hour * 3600, "window_end": start_s + (hour + 1) * 3600}
             shown = {"version": "3", "slice": "all", "metric": "accuracy", "window": "1h", "mature": day < matured}
@@ -96,11 +84,18 @@ def check_ratio(client: Client, contract: Contract, level: Level = Level.stable,
     write_ratio(client, ratio)
 
 
-def promote(capsys: pytest.CaptureFixture[str], config: str, *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as end:
-        main(["promote", "--model", "m", "--config", config, *words])
-    printed = capsys.readouterr()
-    return int(end.value.code or 0), printed.out, " ".join(printed.err.split())
+@pytest.fixture
+def promote(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> Promote:
+    """Run `barograph promote` on a registered model; return its exit code, output, and errors on one line."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["promote", "--model", "m", "--config", config, *words])
+        printed = capsys.readouterr()
+        return int(end.value.code or 0), printed.out, " ".join(printed.err.split())
+
+    scoring.register(client, CONTRACT)
+    return run
 
 
 def test_daily_sums_are_those_of_the_rows(client: Client) -> None:
@@ -117,16 +112,15 @@ def test_daily_sums_are_those_of_the_rows(client: Client) -> None:
         assert whole.sums[name].sum() == pytest.approx(counts[..., i].sum())
 
 
-def test_an_equal_arm_is_promoted(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    scoring.register(client, CONTRACT)
+def test_an_equal_arm_is_promoted(client: Client, promote: Promote) -> None:
     counts = write_days(client, 60, better=0.01)
     check_ratio(client, CONTRACT)
-    code, out, err = promote(capsys, config, "--arm", "b")
+    code, out, err = promote("--arm", "b")
     assert (code, err) == (0, ""), out
     assert "m: arm b compared with arm a" in out
     assert f"a: {60 * 8 * (PER_BUCKET + 1):,} predictions of 5,000 units, versions 3" in out
     assert "decision: promote" in out
-    code, out, _ = promote(capsys, config, "--arm", "b", "--json")
+    code, out, _ = promote("--arm", "b", "--json")
     report = json.loads(out)
     assert (code, report["outcome"], report["obstacles"]) == (0, "promote", [])
     assert report["versions"] == {"a": ["3"], "b": ["4"]}
@@ -138,52 +132,39 @@ def test_an_equal_arm_is_promoted(client: Client, config: str, capsys: pytest.Ca
     assert {each["days"] for each in report["criteria"]} == {60}
 
 
-def test_a_worse_arm_is_held(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    scoring.register(client, CONTRACT)
+def test_a_worse_arm_is_held(client: Client, promote: Promote) -> None:
     write_days(client, 60, better=-0.1)
     check_ratio(client, CONTRACT)
-    code, out, _ = promote(capsys, config, "--arm", "b")
+    code, out, _ = promote("--arm", "b")
     assert code == 1, out
     assert "decision: hold" in out
 
 
-def test_a_mismatch_of_the_sample_ratio_prevents_a_decision(
-    client: Client, config: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scoring.register(client, CONTRACT)
+def test_the_ratio_of_the_arms_can_prevent_a_decision(client: Client, promote: Promote) -> None:
     write_days(client, 60, better=0.01)
-    code, out, _ = promote(capsys, config, "--arm", "b")
+    code, out, _ = promote("--arm", "b")
     assert code == 2
     assert "not decided: the ratio of the arms has not been checked yet" in out
     check_ratio(client, CONTRACT, Level.major)
-    code, out, _ = promote(capsys, config, "--arm", "b")
+    code, out, _ = promote("--arm", "b")
     assert code == 2
     assert "ratio of the arms: major (p = 0.0004)" in out
     assert "not decided: the arms have other shares of units than the contract states" in out
     assert "decision: insufficient" in out
 
-
-def test_other_margins_do_not_restart_the_check_of_the_ratio(
-    client: Client, config: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+    # Other margins do not start the check again.
     assert CONTRACT.arms is not None
-    scoring.register(client, CONTRACT)
     looser = msgspec.structs.replace(CONTRACT.arms, margins={"accuracy": 0.05})
-    changed = msgspec.structs.replace(CONTRACT, arms=looser)
-    scoring.register(client, changed, applied_at=5)
-    write_days(client, 60, better=0.01)
+    scoring.register(client, msgspec.structs.replace(CONTRACT, arms=looser), applied_at=5)
     check_ratio(client, CONTRACT)
-    code, out, _ = promote(capsys, config, "--arm", "b")
+    code, out, _ = promote("--arm", "b")
     assert code == 0, out
 
 
-def test_what_cannot_be_decided_says_what_to_do(
-    client: Client, config: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scoring.register(client, CONTRACT)
-    assert "No prediction of the arms a and b of m has been counted" in promote(capsys, config, "--arm", "b")[2]
-    assert "a is not an arm that is compared with a: choose one of b." in promote(capsys, config, "--arm", "a")[2]
-    both = promote(capsys, config, "--arm", "b", "--candidate", "4")[2]
+def test_what_cannot_be_decided_says_what_to_do(client: Client, promote: Promote) -> None:
+    assert "No prediction of the arms a and b of m has been counted" in promote("--arm", "b")[2]
+    assert "a is not an arm that is compared with a: choose one of b." in promote("--arm", "a")[2]
+    both = promote("--arm", "b", "--candidate", "4")[2]
     assert "leave them out with --arm" in both
     scoring.register(client, msgspec.structs.replace(CONTRACT, arms=None), applied_at=5)
-    assert "does not say how its arms are judged: add `arms`" in promote(capsys, config, "--arm", "b")[2]
+    assert "does not say how its arms are judged: add `arms`" in promote("--arm", "b")[2]

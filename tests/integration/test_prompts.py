@@ -191,42 +191,41 @@ def test_prompts_are_registered_labelled_rolled_back_and_logged(registry: Regist
     assert rows("SELECT count() FROM changes FINAL WHERE kind = 'prompt-version'") == [(3,)]
 
 
-def test_what_cannot_be_is_refused_and_changes_nothing(registry: Registry) -> None:
+def test_what_cannot_be_is_refused_and_unreadable_records_are_ignored(registry: Registry) -> None:
+    settings = registry.settings.processor()
     path = registry.write(FIRST)
+    # Of two commands at the same time, each decides from what it reads; the one that read first is fenced.
+    fenced = PromptLog(settings)
+    fenced.lead()
     registry.run("register", path)
+    with pytest.raises(
+        Exception, match=r"Another process wrote to .*prompts at the same time, and this change was not"
+    ):
+        fenced.publish(PromptLog(settings).read().records)
     registry.run("label", "answer", "1", "production", "--reason", "start")
+    to_other, missing = ("label", "other", "1", "production"), registry.folder / "none.yaml"
+    no_parent = registry.write(SECOND.replace("parent: 1", "parent: 9"))
+    no_name = registry.write("name: b\ntemplate: '{{a b}}'\n", "b.yaml")
     for words, message in (
         (("label", "answer", "2", "production", "--reason", "x"), "answer has no version 2; it has 1."),
-        (
-            ("label", "other", "1", "production", "--reason", "x"),
-            "No prompt is called other; registered prompts: answer.",
-        ),
+        ((*to_other, "--reason", "x"), "No prompt is called other; registered prompts: answer."),
         (("label", "answer", "1", "7", "--reason", "x"), "The label '7' looks like a version; write a word such as"),
         (("label", "answer", "1", "a", "--reason", " "), "--reason is empty: state the reason"),
-        (
-            ("rollback", "answer"),
-            "production of answer has pointed to version 1 only: name the version with --to, of 1.",
-        ),
+        (("rollback", "answer"), "production of answer has pointed to version 1 only: name the version with --to, of"),
         (("rollback", "answer", "--label", "candidate"), "answer has no label candidate, so there is nothing to roll"),
         (("show", "answer@3"), "answer has no version 3; it has 1."),
         (("diff", "answer", "1", "candidate"), "answer has no label candidate; its labels: production."),
-        (
-            ("register", registry.write(SECOND.replace("parent: 1", "parent: 9"))),
-            "parent 9 is no version of answer; it",
-        ),
-        (("register", registry.write("name: b\ntemplate: '{{a b}}'\n", "b.yaml")), "b.yaml:2: template: line 1 of the"),
-        (("register", str(registry.folder / "none.yaml")), "none.yaml: cannot be read: no such file or directory"),
+        (("register", no_parent), "parent 9 is no version of answer; it"),
+        (("register", no_name), "b.yaml:2: template: line 1 of the"),
+        (("register", str(missing)), "none.yaml: cannot be read: no such file or directory"),
     ):
         out, error = registry.run(*words, code=1)
         assert (out, message in error) == ([], True), error
-    assert [each.version for each in PromptLog(registry.settings.processor()).read().labels("answer").values()] == [1]
+    assert [each.version for each in PromptLog(settings).read().labels("answer").values()] == [1]
     assert registry.json("list")[0]["versions"] == [1]
 
-
-def test_a_version_with_other_variables_is_reported(registry: Registry) -> None:
-    registry.run("register", registry.write(FIRST))
+    # A version with other variables is reported.
     registry.run("register", registry.write("name: answer\ntemplate: '{{question}} {{context}}'\n"))
-    registry.run("label", "answer", "1", "production", "--reason", "start")
     assert registry.run("label", "answer", "2", "production", "--reason", "context")[0] == [
         "~ answer:production 1 → 2",
         "! version 2 requires context: code that does not pass it fails",
@@ -235,6 +234,21 @@ def test_a_version_with_other_variables_is_reported(registry: Registry) -> None:
         "~ answer:production 2 → 1",
         "! version 1 has no variable context: code that passes it fails",
     ]
+
+    producer = Producer({"bootstrap.servers": settings.bootstrap_servers})
+    for key, value in ((b"x", b"no JSON"), (b"y", b"{}"), (b"z", None)):
+        producer.produce(registry.settings.topics.prompts, value, key)
+    assert producer.flush(30) == 0
+    out, error = registry.run("list")
+    assert out[1].startswith("answer ")
+    assert error.startswith("2 unreadable records of the topic are ignored; the last: offset ")
+    assert registry.run("label", "answer", "2", "production", "--reason", "again")[0][:2] == [
+        "! " + error,
+        "~ answer:production 1 → 2",
+    ]
+    with registry.follow() as prompts:
+        assert prompts.wait(WAIT_S)
+        assert prompts.get("answer").id == "answer@2"
 
 
 def test_exports_keep_names_and_versions(registry: Registry) -> None:
@@ -261,20 +275,6 @@ def test_exports_keep_names_and_versions(registry: Registry) -> None:
     registry.write(json.dumps({"model_versions": versions}), "mlflow.json")
     _, error = registry.run("register", "--from", "mlflow", path, code=1)
     assert "answer@3 has another content in the registry, and versions never change" in error
-
-
-def test_two_commands_at_the_same_time_do_not_count_one_version_twice(registry: Registry) -> None:
-    """Each decides from what it reads; the one that read first is fenced."""
-    settings = registry.settings.processor()
-    first = PromptLog(settings)
-    first.lead()
-    registry.run("register", registry.write(FIRST))
-    records = PromptLog(settings).read().records
-    with pytest.raises(
-        Exception, match=r"Another process wrote to .*prompts at the same time, and this change was not"
-    ):
-        first.publish(records)
-    assert registry.json("list")[0]["versions"] == [1]
 
 
 def without_clickhouse(registry: Registry, folder: Path) -> str:
@@ -392,6 +392,7 @@ def change_seen(
     assert after_s[-1] < IN_FORCE_S
 
 
+@pytest.mark.long
 def test_ten_processes_follow_labels_and_keep_the_last_known_good_without_kafka(
     client: Client,
     config: str,
@@ -413,22 +414,11 @@ def test_ten_processes_follow_labels_and_keep_the_last_known_good_without_kafka(
         cache = tmp_path / "prompts.json"
         with serving(registry, cache) as clients:
             wait_for(all_have(clients, id="answer@1", source="registry"), "all clients", WAIT_S)
-            change_seen(
-                registry,
-                clients,
-                "label change",
-                "answer@2",
-                "label",
-                "answer",
-                "2",
-                "production",
-                "--reason",
-                "German",
-            )
+            label = ("label", "answer", "2", "production", "--reason")
+            change_seen(registry, clients, "label change", "answer@2", *label, "German")
             change_seen(registry, clients, "rollback", "answer@1", "rollback", "answer")
             reached, registry.config = registry.config, without_clickhouse(registry, tmp_path)
-            words = ("label", "answer", "2", "production", "--reason", "German again")
-            change_seen(registry, clients, "label change without ClickHouse", "answer@2", *words, code=1)
+            change_seen(registry, clients, "label without ClickHouse", "answer@2", *label, "German again", code=1)
             registry.config = reached
             change_seen(registry, clients, "second rollback", "answer@1", "rollback", "answer")
             kafka.stop()
@@ -448,24 +438,6 @@ def test_ten_processes_follow_labels_and_keep_the_last_known_good_without_kafka(
                     print(f"longest call of get: {longest_s * 1000:.2f} ms")
     finally:
         kafka.stop()
-
-
-def test_a_client_with_unreadable_records_in_the_topic(registry: Registry) -> None:
-    registry.run("register", registry.write(FIRST))
-    producer = Producer({"bootstrap.servers": registry.settings.bootstrap_servers})
-    for key, value in ((b"x", b"no JSON"), (b"y", b"{}"), (b"z", None)):
-        producer.produce(registry.settings.topics.prompts, value, key)
-    assert producer.flush(30) == 0
-    out, error = registry.run("list")
-    assert out[1].startswith("answer ")
-    assert error.startswith("2 unreadable records of the topic are ignored; the last: offset ")
-    assert registry.run("label", "answer", "1", "production", "--reason", "start")[0] == [
-        "! " + error,
-        "~ answer:production 1",
-    ]
-    with registry.follow() as prompts:
-        assert prompts.wait(WAIT_S)
-        assert prompts.get("answer").id == "answer@1"
 
 
 def test_the_guide_works_as_written(registry: Registry) -> None:
@@ -492,19 +464,8 @@ def test_the_guide_works_as_written(registry: Registry) -> None:
         exec(labels_code, names | {"user": "user-17"})
         rollback = parse_contract(contract).rollback
         assert rollback is not None
-        back = (
-            "rollback",
-            "answer",
-            "--label",
-            rollback.label,
-            "--to",
-            rollback.to,
-            "--by",
-            "bo",
-            "--reason",
-            "errors",
-        )
-        assert registry.run(*back)[0] == ["~ answer:candidate 2 → 1"]
+        back = ("rollback", "answer", "--label", rollback.label, "--to", rollback.to, "--by", "bo")
+        assert registry.run(*back, "--reason", "errors")[0] == ["~ answer:candidate 2 → 1"]
     registry.run("rollback", "answer", "--to", "2", "--by", "bo", "--reason", "wrong language")
     assert [row[1:] for row in registry.client.rows(sql)] == [
         ("answer:production", "1", "2", "wrong language", "bo"),

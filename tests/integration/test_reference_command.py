@@ -9,6 +9,7 @@ import pytest
 from barograph.contract.file import parse_contract
 
 from cli.main import main
+from cli.terminal import utc_second
 from local.clickhouse import LocalClickHouse
 from tests.integration.test_performance_drop import BINARY, DAYS, PER_DAY, traffic
 from tests.support import scoring
@@ -23,15 +24,13 @@ NOW_S = START_MS / 1000 + (DAYS + 1.5) * 86400
 
 def day(number: int) -> str:
     """A day of the history as `list` prints it and `set` reads it."""
-    from cli.terminal import utc_second
-
     return utc_second(START_MS / 1000 + number * 86400)
 
 
 @pytest.fixture
 def config(config: str, client: Client) -> str:
     """Settings of a database with the traffic of one model."""
-    predictions, labels = traffic(CONTRACT, 1, collapse=True)
+    predictions, labels = traffic(CONTRACT, 1)
     scoring.insert(client, "predictions", predictions)
     scoring.insert(client, "labels", labels)
     scoring.register(client, CONTRACT)
@@ -114,38 +113,25 @@ def test_a_person_lists_the_weeks_and_chooses_another_period(
     assert "major" in after[0]
 
 
-@pytest.mark.parametrize(
-    ("version", "span", "message"),
-    [
+def test_a_period_that_cannot_be_a_reference_is_rejected(
+    client: Client, engine: LocalClickHouse, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scoring.scorer(client, engine.address(client.database), CONTRACT, clock=lambda: NOW_S).score_once()
+
+    def rejection(version: str, first: int, end: int) -> str:
+        words = ("--from", day(first), "--to", day(end), "--reason", "r", "--model", "m", "--config", config)
+        code, _, err = run(capsys, "set", "--version", version, *words)
+        assert code == 1
+        return err
+
+    for version, span, message in (
         ("9", (0, 7), "Version 9 of m has no measured predictions; versions that have some: 1."),
         ("1", (7, 7), "change one of them"),
         ("1", (30, 38), "Labels of the period may arrive until"),
         ("1", (-14, -7), "has no predictions from"),
-    ],
-)
-def test_a_period_that_cannot_be_a_reference_is_rejected(
-    client: Client,
-    engine: LocalClickHouse,
-    config: str,
-    capsys: pytest.CaptureFixture[str],
-    version: str,
-    span: tuple[int, int],
-    message: str,
-) -> None:
-    scoring.scorer(client, engine.address(client.database), CONTRACT, clock=lambda: NOW_S).score_once()
-    words = ("--from", day(span[0]), "--to", day(span[1]), "--reason", "r", "--model", "m", "--config", config)
-    code, _, err = run(capsys, "set", "--version", version, *words)
-    assert code == 1
-    assert message in err
-    assert client.rows("SELECT count() FROM reference_choices") == [(0,)]
-
-
-def test_a_period_whose_raw_predictions_are_deleted_is_rejected(
-    client: Client, engine: LocalClickHouse, config: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scoring.scorer(client, engine.address(client.database), CONTRACT, clock=lambda: NOW_S).score_once()
+    ):
+        assert message in rejection(version, *span)
     client.command(f"ALTER TABLE predictions DELETE WHERE toUnixTimestamp(at) < {START_MS // 1000 + 2 * 86400}")
-    words = ("--from", day(0), "--to", day(7), "--reason", "r", "--model", "m", "--config", config)
-    code, _, err = run(capsys, "set", "--version", "1", *words)
-    assert code == 1
-    assert f"{2 * PER_DAY} of the {7 * PER_DAY} predictions of the period have been deleted" in err
+    deleted = f"{2 * PER_DAY} of the {7 * PER_DAY} predictions of the period have been deleted"
+    assert deleted in rejection("1", 0, 7)
+    assert client.rows("SELECT count() FROM reference_choices") == [(0,)]

@@ -22,6 +22,8 @@ from warehouse.evaluation_rates import read_evaluation_rates
 from warehouse.review_queue import read_queue
 from warehouse.reviews import Review, read_reviews, unsent_gold
 
+pytestmark = pytest.mark.long
+
 DOCUMENTS = DocumentSet({"returns": "Customers may return goods within 30 days of delivery."})
 HOSTILE = (
     "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\"> \u202etxet\u202c שלום"

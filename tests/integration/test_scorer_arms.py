@@ -187,37 +187,33 @@ def insert(client: Client, rows: Rows) -> None:
     "contract", [BINARY, MANY, UNLABELLED, NUMBER], ids=["two classes", "three classes", "without labels", "numbers"]
 )
 def test_counts_of_arms(client: Client, score: Callable[..., Scorer], contract: Contract) -> None:
-    rows = raw_rows(random.Random(1), 1000, contract)
-    insert(client, rows)
-    score(contract).score_once()
+    """Margins that the contract states later count the past, and rows that arrive later are counted again."""
+    rows = raw_rows(random.Random(1), 500, contract)
+    insert(client, {name: own[: len(own) // 2] for name, own in rows.items()})
+    score(without_margins(contract)).score_once()
+    assert client.rows("SELECT count() FROM arm_counts") == [(0,)]
+    working = score(contract)
+    working.score_once()
+    insert(client, {name: own[len(own) // 2 :] for name, own in rows.items()})
+    working.score_once()
     compare(client, contract, rows)
     units = client.rows("SELECT DISTINCT unit FROM arm_counts")
     assert units == [("prediction" if contract is UNLABELLED else "context.user",)]
 
 
-def test_rows_that_arrive_later_are_counted_again(client: Client, score: Callable[..., Scorer]) -> None:
-    rows = raw_rows(random.Random(2), 600)
-    halves: list[Rows] = [
-        {name: own[: len(own) // 2] for name, own in rows.items()},
-        {name: own[len(own) // 2 :] for name, own in rows.items()},
-    ]
-    working = score(BINARY)
-    insert(client, halves[0])
-    working.score_once()
-    insert(client, halves[1])
-    working.score_once()
-    compare(client, BINARY, rows)
+def without_margins(contract: Contract) -> Contract:
+    assert contract.arms is not None
+    return msgspec.structs.replace(contract, arms=msgspec.structs.replace(contract.arms, margins={}))
 
 
-def test_margins_stated_later_count_the_past_and_a_killed_pass_is_continued(
+@pytest.mark.long
+def test_a_killed_pass_over_the_past_is_continued(
     client: Client, score: Callable[..., Scorer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(statement_chunks, "MAX_HOURS", 6)
     rows = raw_rows(random.Random(3), 300)
     insert(client, rows)
-    without = msgspec.structs.replace(BINARY, arms=msgspec.structs.replace(ARMS, margins={}))
-    score(without).score_once()
-    assert client.rows("SELECT count() FROM arm_counts") == [(0,)]
+    score(without_margins(BINARY)).score_once()
     mortal: Any = MortalClient(client, 2, ("arm_counts",))
     with pytest.raises(Killed):
         score(BINARY, connect_to=lambda _: mortal).score_once()

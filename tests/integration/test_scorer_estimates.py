@@ -1,4 +1,7 @@
-"""Estimates without labels: correct under traffic shift, wrong under concept drift, and then reported as untrusted."""
+"""Estimates without labels: correct under traffic shift, wrong under concept drift, and then reported as untrusted.
+
+Those of two classes are part of `test_scorer_reference.py`.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,18 @@ from scipy.special import softmax
 
 from local.clickhouse import LocalClickHouse
 from tests.support import scoring
-from tests.support.performance import drawn
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
-from tests.support.warehouse import columns, migrated, row
+from tests.support.warehouse import columns, migrated
 from warehouse.client import Client
-from warehouse.tables import insert_columns, insert_rows
+from warehouse.tables import insert_columns
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.long]
 
-MEAN, SPREAD = -1.0, 1.5
-THRESHOLD = 0.4
 USUAL_DAYS, DRIFTED_DAYS = 8, 4
+USUAL = 5_000
+"""Predictions per day."""
 SHIFTS = (1.0, 2.0, 3.0)
 """Shifts in standard deviations of the reference's log-odds, one day each."""
-USUAL, SHIFTED, DRIFTED = 15_000, 100_000, 5_000
-"""Predictions per day."""
 BEFORE_DAYS = USUAL_DAYS + 0.5
 """Time at which the reference is frozen. No label of the shifted days has arrived by then."""
 DAYS = USUAL_DAYS + len(SHIFTS) + DRIFTED_DAYS
@@ -73,14 +73,6 @@ class Day:
         return self.start * 1_000_000 + np.arange(len(self.truth))
 
 
-def two_classes(rng: np.random.Generator, start: int, n: int, shift: float, drifted: bool) -> Day:
-    """Calibrated scores, or with drift scores whose meaning is inverted."""
-    scores, truth = drawn(
-        rng, (n,), MEAN + shift * SPREAD, SPREAD, (lambda odds: -1.0 - odds) if drifted else (lambda odds: odds)
-    )
-    return Day(start, {"score": scores}, np.where(truth, "true", "false").tolist(), "bool")
-
-
 def three_classes(rng: np.random.Generator, start: int, n: int, shift: float, drifted: bool) -> Day:
     """Overconfident probabilities, whose mix of classes shifts. With drift, half of the labels are another class."""
     logits = rng.normal(np.array([0.4, 0.0, -0.2]) + shift * np.array([-0.5, 0.0, 0.5]), 1.4, (n, 3))
@@ -97,12 +89,12 @@ def numbers(rng: np.random.Generator, start: int, n: int, shift: float, drifted:
     return Day(start, {"score": values}, [repr(value) for value in (values - errors).tolist()], "number")
 
 
-def generated(kind: Callable[..., Day], usual: int, shifted: int, drifted: int) -> list[Day]:
-    """Generate days with so many predictions each: usual ones, shifted ones, and with concept drift."""
+def generated(kind: Callable[..., Day], shifted: int) -> list[Day]:
+    """Generate usual days, shifted ones with so many predictions each, and days with concept drift."""
     rng = np.random.default_rng(11)
-    days = [kind(rng, i, usual, 0.0, False) for i in range(USUAL_DAYS)]
+    days = [kind(rng, i, USUAL, 0.0, False) for i in range(USUAL_DAYS)]
     days += [kind(rng, USUAL_DAYS + i, shifted, shift, False) for i, shift in enumerate(SHIFTS)]
-    return [*days, *(kind(rng, DAYS - DRIFTED_DAYS + i, drifted, 0.0, True) for i in range(DRIFTED_DAYS))]
+    return [*days, *(kind(rng, DAYS - DRIFTED_DAYS + i, USUAL, 0.0, True) for i in range(DRIFTED_DAYS))]
 
 
 def figures(client: Client) -> dict[tuple[str, int], dict[str, float]]:
@@ -143,49 +135,9 @@ def scored(engine: LocalClickHouse, label: LabelSpec, days: list[Day]) -> Worlds
         return result
 
 
-@pytest.fixture(scope="module")
-def worlds(engine: LocalClickHouse) -> Worlds:
-    label = LabelSpec(type="bool", positive=True, threshold=THRESHOLD, horizon_s=HORIZON_S)
-    return scored(engine, label, generated(two_classes, USUAL, SHIFTED, DRIFTED))
-
-
-@pytest.fixture(scope="module")
-def class_worlds(engine: LocalClickHouse) -> Worlds:
+def test_estimates_of_several_classes_match_later_labels_until_the_concept_drifts(engine: LocalClickHouse) -> None:
     label = LabelSpec(type="category", classes=CLASSES, horizon_s=HORIZON_S)
-    return scored(engine, label, generated(three_classes, 5_000, 20_000, 5_000))
-
-
-def test_estimates_of_days_without_labels_match_the_later_labels(worlds: Worlds) -> None:
-    before, matured, _ = worlds
-    for i, shift in enumerate(SHIFTS):
-        day = USUAL_DAYS + i
-        for metric in ("accuracy", "auc"):
-            awaited, came = before[metric, day], matured[metric, day]
-            assert awaited["n"] == 0
-            assert np.isnan(awaited["value"])
-            assert np.isnan(awaited["cbpe_error"])
-            assert awaited["cbpe"] == came["cbpe"]
-            assert came["mature"]
-            assert came["n"] == SHIFTED
-            assert awaited["cbpe"] == pytest.approx(came["value"], abs=0.005), (metric, shift)
-            assert came["cbpe_error"] == pytest.approx(came["cbpe"] - came["value"])
-            assert came["cbpe_low"] < came["value"] < came["cbpe_high"]
-    assert matured["trusted", 0] == dict.fromkeys(("accuracy", "precision", "recall", "f1", "auc"), True)
-
-
-def test_under_concept_drift_estimates_are_wrong_and_no_longer_trusted(worlds: Worlds) -> None:
-    before, _, drifted = worlds
-    usual = drifted["accuracy", 0]
-    for day in range(USUAL_DAYS + len(SHIFTS), DAYS):
-        for metric in ("accuracy", "auc"):
-            assert before[metric, day]["cbpe"] == pytest.approx(drifted[metric, 0]["cbpe"], abs=0.03), "blind to it"
-            assert drifted[metric, day]["cbpe_error"] > 0.2
-        assert drifted["accuracy", day]["value"] < usual["value"] - 0.2
-    assert not any(drifted["trusted", 0].values())
-
-
-def test_estimates_of_several_classes_match_later_labels_until_the_concept_drifts(class_worlds: Worlds) -> None:
-    before, matured, drifted = class_worlds
+    before, matured, drifted = scored(engine, label, generated(three_classes, 20_000))
     estimated = ("accuracy", "precision_macro", "recall_macro", "f1_macro")
     for i, shift in enumerate(SHIFTS):
         day = USUAL_DAYS + i
@@ -202,13 +154,9 @@ def test_estimates_of_several_classes_match_later_labels_until_the_concept_drift
     assert drifted["trusted", 0] == dict.fromkeys(estimated, False)
 
 
-@pytest.fixture(scope="module")
-def number_worlds(engine: LocalClickHouse) -> Worlds:
-    return scored(engine, LabelSpec(type="float", horizon_s=HORIZON_S), generated(numbers, 5_000, 5_000, 5_000))
-
-
-def test_estimates_of_errors_match_later_labels_until_the_concept_drifts(number_worlds: Worlds) -> None:
-    before, matured, drifted = number_worlds
+def test_estimates_of_errors_match_later_labels_until_the_concept_drifts(engine: LocalClickHouse) -> None:
+    label = LabelSpec(type="float", horizon_s=HORIZON_S)
+    before, matured, drifted = scored(engine, label, generated(numbers, USUAL))
     for metric in ("mae", "rmse"):
         usual = matured[metric, 0]
         for i, shift in enumerate(SHIFTS):
@@ -225,27 +173,3 @@ def test_estimates_of_errors_match_later_labels_until_the_concept_drifts(number_
             assert drifted[metric, day]["cbpe_error"] < -0.4 * drifted[metric, day]["value"]
     assert matured["trusted", 0] == {"mae": True, "rmse": True}
     assert drifted["trusted", 0] == {"mae": False, "rmse": False}
-
-
-def test_an_error_of_numbers_is_accepted_in_proportion_to_the_value(engine: LocalClickHouse) -> None:
-    """All windows are off significantly: by 5 % and 15 % of mae, and by 0.03 of accuracy."""
-    figures_of = {"small": ("mae", 100.0, 105.0), "large": ("mae", 100.0, 115.0), "points": ("accuracy", 0.9, 0.93)}
-    with migrated(engine) as client:
-        rows = []
-        for model, (metric, value, estimate) in figures_of.items():
-            margin = 0.01 * value
-            for day in range(6):
-                start = START_MS // 1000 + day * 86400
-                rows.append(
-                    row(
-                        "performance",
-                        **{"model": model, "version": "1", "slice": "all", "metric": metric, "window": "1d"},
-                        **{"window_start": start, "window_end": start + 86400, "revision": 1, "predictions": 99},
-                        **{"value": value, "low": value - margin, "high": value + margin, "mature": True},
-                        **{"cbpe": estimate, "cbpe_low": estimate - margin, "cbpe_high": estimate + margin},
-                        cbpe_error=estimate - value,
-                    )
-                )
-        insert_rows(client, "performance", rows)
-        trust = client.rows("SELECT model, off_share, sufficient, trusted FROM estimate_trust ORDER BY model")
-    assert trust == [("large", 1.0, True, False), ("points", 1.0, True, False), ("small", 0.0, True, True)]

@@ -146,7 +146,13 @@ class Clock:
         return self.now_s
 
 
-def test_rates_are_written_about_hourly_and_only_after_changes(client: Client) -> None:
+def test_rates_are_written_about_hourly_and_only_after_changes(client: Client, engine: LocalClickHouse) -> None:
+    plant(client, 80, "answer@7", faulty=0.2)
+    scoring.scorer(client, engine.address(client.database), contract()).score_once()
+    rows = client.rows("SELECT prompt, judged, labels FROM evaluation_rates FINAL ORDER BY prompt")
+    assert rows == [(ALL_PROMPTS, 80, 10), ("answer@7", 80, 10)], "a pass of the scorer writes them"
+    client.command("TRUNCATE TABLE evaluation_rates")
+
     clock = Clock()
     schedule = EvaluationRateSchedule(clock)
     registry = Registry(contracts={"toy": contract(), "other": simple_contract(model="other")})
@@ -158,7 +164,6 @@ def test_rates_are_written_about_hourly_and_only_after_changes(client: Client) -
         ((n,),) = client.rows("SELECT uniqExact(at) FROM evaluation_rates")
         return int(n)
 
-    plant(client, 80, "answer@7", faulty=0.2)
     assert times(set(), 0) == 1, "the state before the start is unknown"
     assert times({EVALUATOR}, 60) == 1, "not before an hour is over"
     assert times(set(), MIN_INTERVAL_S) == 2, "a change of the last hour"
@@ -167,14 +172,6 @@ def test_rates_are_written_about_hourly_and_only_after_changes(client: Client) -
     assert times(set(), MIN_INTERVAL_S) == 3, "another evaluator"
     sql = "SELECT model, evaluator, prompt, judged FROM evaluation_rates FINAL ORDER BY at, prompt LIMIT 2"
     assert client.rows(sql) == [("toy", "faithful", ALL_PROMPTS, 80), ("toy", "faithful", "answer@7", 80)]
-
-
-def test_a_pass_of_the_scorer_writes_the_rates(client: Client, engine: LocalClickHouse) -> None:
-    plant(client, 80, "answer@7", faulty=0.2)
-    scorer = scoring.scorer(client, engine.address(client.database), contract())
-    scorer.score_once()
-    rows = client.rows("SELECT prompt, judged, labels FROM evaluation_rates FINAL ORDER BY prompt")
-    assert rows == [(ALL_PROMPTS, 80, 10), ("answer@7", 80, 10)]
 
 
 def test_slow_computations_are_made_less_often(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

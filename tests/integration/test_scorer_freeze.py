@@ -83,40 +83,6 @@ def reference_weeks(client: Client) -> list[tuple[float, int]]:
     return [((start_s - START_MS / 1000) / 86400, ages) for start_s, ages in rows]
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(("clock", "seed"), [("live", 1), ("replay", 2)])
-def test_the_reference_and_its_verdicts_do_not_depend_on_the_passes_in_which_rows_arrive(
-    client: Client, score: Callable[..., Scorer], clock: str, seed: int
-) -> None:
-    rows = traffic(10)
-    fill(client, rows)
-    once = score(12, clock_kind=clock)
-    once.score_once()
-    once.score_once()  # on the replay clock a pass without new rows ends the last windows
-    targets = known(client)
-    assert reference_weeks(client) == [(0.0, 5)]
-    assert client.rows("SELECT countIf(isNaN(reference)) FROM latest_performance WHERE metric = 'accuracy'") == [(0,)]
-    emptied(client)
-
-    rng = random.Random(seed)
-    waiting = {
-        table: scoring.batches(rng, each, 60) for table, each in zip(("predictions", "labels"), rows, strict=True)
-    }
-    working = score(12, clock_kind=clock)
-    while any(waiting.values()):
-        table = rng.choice([name for name, batches in waiting.items() if batches])
-        scoring.insert(client, table, waiting[table].pop(0))
-        if rng.random() < 0.3:
-            working.score_once()
-        if rng.random() < 0.1:
-            working = score(12, clock_kind=clock)
-    working.score_once()
-    working.score_once()
-    result = known(client)
-    for name, target in targets.items():
-        assert result[name] == target, name
-
-
 TABLES = ("predictions", "labels")
 RACE = (("predictions", 99), ("pass", 2), ("labels", 99))
 """Two passes see the predictions of a backfill before its first label."""

@@ -33,7 +33,7 @@ from tests.reference.shadow_pairs import (
 )
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, label, prediction
-from tests.support.warehouse import emptied, snapshot
+from tests.support.warehouse import snapshot
 from warehouse.client import Client
 from warehouse.scoring.pairs import first_window, pairs_query
 from warehouse.shadow.days import SLO_TIMED, days_of, read_totals
@@ -111,6 +111,17 @@ def metrics(rng: random.Random) -> dict[str, float | None]:
     return {name: value for name, value in values.items() if rng.random() < 0.8}
 
 
+def halves(rows: Rows) -> tuple[Rows, Rows]:
+    first = {table: own[: len(own) // 2] for table, own in rows.items()}
+    return first, {table: own[len(own) // 2 :] for table, own in rows.items()}
+
+
+def fill(client: Client, rows: Rows) -> Rows:
+    for table, own in rows.items():
+        scoring.insert(client, table, own)
+    return rows
+
+
 def compare(client: Client, rows: Rows, contract: Contract = BINARY) -> None:
     assert differences(stored(client), joined(rows, contract)) == []
     # The copy is paired like a candidate, without a copy of its own.
@@ -118,9 +129,7 @@ def compare(client: Client, rows: Rows, contract: Contract = BINARY) -> None:
 
 
 def test_every_request_is_a_pair_or_missing_for_a_reason(client: Client, score: Callable[..., Scorer]) -> None:
-    rows = raw_rows(random.Random(1), 1500)
-    for table, own in rows.items():
-        scoring.insert(client, table, own)
+    rows = fill(client, raw_rows(random.Random(1), 900))
     score(BINARY).score_once()
     compare(client, rows)
     totals = dict(client.rows("SELECT slice, sum(requests) FROM shadow_pairs FINAL GROUP BY slice"))
@@ -135,14 +144,12 @@ def test_every_request_is_a_pair_or_missing_for_a_reason(client: Client, score: 
 
 def test_a_model_without_labels_is_paired(client: Client, score: Callable[..., Scorer]) -> None:
     rng = random.Random(5)
-    rows = raw_rows(rng, 800)
+    rows = raw_rows(rng, 500)
     for event in rows["shadow_predictions"]:
         if not event["error"]:
             event["class"] = rng.choice(["", "true", "false", "maybe"])
-    for half in (0, 1):
-        for table, own in rows.items():
-            middle = len(own) // 2
-            scoring.insert(client, table, own[middle:] if half else own[:middle])
+    for half in halves(rows):
+        fill(client, half)
         score(UNLABELLED).score_once()
     compare(client, rows, UNLABELLED)
     (compared, agreed), *_ = client.rows("SELECT sum(compared), sum(agreed) FROM shadow_pairs FINAL")
@@ -150,27 +157,6 @@ def test_a_model_without_labels_is_paired(client: Client, score: Callable[..., S
     ((state, reason),) = client.rows("SELECT state, reason FROM scorer_models FINAL")
     assert (state, reason) == ("counted", "The contract names no label: add `label` to measure performance.")
     assert client.rows("SELECT count() FROM performance") == [(0,)]
-
-
-def test_a_label_named_later_is_used_for_all_pairs(client: Client, score: Callable[..., Scorer]) -> None:
-    rows = raw_rows(random.Random(2), 300)
-    for table, own in rows.items():
-        scoring.insert(client, table, own)
-    score(UNLABELLED).score_once()
-    score(BINARY).score_once()
-    unlabelled = make_rules(UNLABELLED, build_registry([(UNLABELLED, 1)], [])).basis
-    client.command("DELETE FROM shadow_pairs WHERE basis = {basis:String}", {"basis": unlabelled})
-    compare(client, rows)
-
-
-def test_a_candidate_named_later_is_paired_from_the_first_row_on(client: Client, score: Callable[..., Scorer]) -> None:
-    rows = raw_rows(random.Random(2), 300)
-    for table, own in rows.items():
-        scoring.insert(client, table, own)
-    score(msgspec.structs.replace(BINARY, shadow=None)).score_once()
-    assert stored(client) == {}
-    score(BINARY).score_once()
-    compare(client, rows)
 
 
 @pytest.mark.long
@@ -208,16 +194,18 @@ def test_requests_before_the_first_event_of_a_candidate_do_not_count(
     assert first_window(client, rules) == earlier["at"] // 1000
 
 
-def test_settings_of_the_contract_that_change_later_hold_for_the_past(
-    client: Client, score: Callable[..., Scorer]
-) -> None:
-    rows = raw_rows(random.Random(2), 300)
-    for table, own in rows.items():
-        scoring.insert(client, table, own)
+def test_what_the_contract_names_later_holds_for_the_past(client: Client, score: Callable[..., Scorer]) -> None:
+    """First the model alone, then a candidate, then a label, at last other settings of pairs."""
+    rows = fill(client, raw_rows(random.Random(2), 300))
+    score(msgspec.structs.replace(BINARY, shadow=None)).score_once()
+    assert stored(client) == {}
+    score(UNLABELLED).score_once()
+    compare(client, rows, UNLABELLED)
+    unlabelled = make_rules(UNLABELLED, build_registry([(UNLABELLED, 1)], [])).basis
     plain = msgspec.structs.replace(SHADOW, copy="", prices={}, candidate_prices={})
     earlier = msgspec.structs.replace(BINARY, shadow=plain, slo=Slo(latency_ms=2.0))
-    scorer = score(earlier)
-    scorer.score_once()
+    score(earlier).score_once()
+    client.command("DELETE FROM shadow_pairs WHERE basis = {basis:String}", {"basis": unlabelled})
     ((slow, limit),) = client.rows("SELECT sum(slow_primary), any(slow_ms) FROM shadow_pairs FINAL")
     assert (slow > 0, limit) == (True, 2.0)
     # Days of two settings do not add up.
@@ -257,31 +245,32 @@ def paired(rows: Rows) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     return pairs
 
 
-@pytest.mark.parametrize(
-    "label_spec",
-    [LabelSpec(type="category", classes=("true", "false", "maybe")), LabelSpec(type="float")],
-    ids=["classes", "number"],
-)
-def test_models_of_every_kind_are_paired(client: Client, score: Callable[..., Scorer], label_spec: LabelSpec) -> None:
+def test_models_of_every_kind_are_paired(client: Client, score: Callable[..., Scorer]) -> None:
     rows = raw_rows(random.Random(2), 300)
     for event in rows["shadow_predictions"]:
         event["class"] = "" if event["error"] else "maybe"
-    for table, own in rows.items():
-        scoring.insert(client, table, own)
-    score(msgspec.structs.replace(BINARY, label=label_spec)).score_once()
-    requests, pairs, timed, score_pairs, bins, classes, latencies = client.rows(
-        "SELECT sum(requests), sum(pairs), sum(timed), sum(score_pairs), sumMap(score_bins), sumMap(class_pairs), "
-        "sumMap(latencies_candidate) FROM shadow_pairs FINAL WHERE candidate = '4' AND slice = 'all'"
-    )[0]
-    assert 0 < pairs < requests
-    assert sum(bins.values()) == score_pairs > 0
-    assert sum(latencies.values()) == timed > 0
+    fill(client, rows)
     by_class = Counter(f"{event['class']} → maybe" for event, _ in paired(rows) if event["class"])
     assert by_class
-    assert classes == ({} if label_spec.type == "float" else by_class)
+    for label_spec, class_pairs in (
+        (LabelSpec(type="category", classes=("true", "false", "maybe")), by_class),
+        (LabelSpec(type="float"), {}),
+    ):
+        contract = msgspec.structs.replace(BINARY, label=label_spec)
+        score(contract).score_once()
+        requests, pairs, timed, score_pairs, bins, classes, latencies = client.rows(
+            "SELECT sum(requests), sum(pairs), sum(timed), sum(score_pairs), sumMap(score_bins), sumMap(class_pairs), "
+            "sumMap(latencies_candidate) FROM shadow_pairs FINAL WHERE candidate = '4' AND slice = 'all' "
+            "AND basis = {basis:String}",
+            {"basis": make_rules(contract, build_registry([(contract, 1)], [])).basis},
+        )[0]
+        assert 0 < pairs < requests, label_spec
+        assert sum(bins.values()) == score_pairs > 0, label_spec
+        assert sum(latencies.values()) == timed > 0, label_spec
+        assert classes == class_pairs, label_spec
 
 
-def test_errors_of_numbers_add_up_in_any_unit_and_larger_ones_do_not_count(
+def test_numbers_add_up_in_any_unit_and_what_is_too_large_does_not_count(
     client: Client, score: Callable[..., Scorer]
 ) -> None:
     contract = msgspec.structs.replace(BINARY, label=LabelSpec(type="float", horizon_s=3 * 86400))
@@ -291,18 +280,26 @@ def test_errors_of_numbers_add_up_in_any_unit_and_larger_ones_do_not_count(
             event = prediction(i, START_MS, 2 * i + side, version=version, score=outputs[side])
             scoring.insert(client, table, [event | {"context": {"country": "de"}}])
         scoring.insert(client, "labels", [label(i, START_MS + HOUR_MS, i, "0", "number")])
+    # Three hours later, without a label: a latency that is none, and a difference whose square is large.
+    for table, version, value in (("predictions", "3", 0.0), ("shadow_predictions", "4", 1e20)):
+        event = prediction(9, START_MS + 3 * HOUR_MS, 99, version=version, score=value)
+        event |= {"latency_ms": math.inf if value else 3.0, "context": {"country": "de"}}
+        scoring.insert(client, table, [event])
     score(contract).score_once()
-    ((scored, score_pairs, *errors),) = client.rows(
-        "SELECT scored, score_pairs, error_primary, error_candidate FROM shadow_pairs FINAL "
-        "WHERE candidate = '4' AND slice = 'all' AND requests > 0"
+    first, later = client.rows(
+        "SELECT pairs, timed, scored, score_pairs, score_difference, score_difference_2, error_primary, "
+        "error_candidate FROM shadow_pairs FINAL WHERE candidate = '4' AND slice = 'all' AND requests > 0 "
+        "ORDER BY window_start"
     )
-    assert (scored, score_pairs) == (2, 0)
-    assert errors == pytest.approx([2e59, 3e30], rel=1e-4)
+    *_, primary, candidate = first
+    assert first[2:4] == (2, 0)
+    assert (primary, candidate) == pytest.approx((2e59, 3e30), rel=1e-4)
+    assert later[:6] == (1, 0, 0, 1, 1e20, pytest.approx(1e40))
     versions = {"model": "m", "candidate": "4", "of": "3", "zone": "UTC"}
     rules = make_rules(contract, build_registry([(contract, 1)], []))
     versions |= {"basis": rules.basis, "settings": rules.pair_settings.hash}
     (whole, *_) = days_of(read_totals(client, versions), 0)
-    assert [whole.sums[f"error_{side}"].sum() for side in ("primary", "candidate")] == errors
+    assert [whole.sums[f"error_{side}"].sum() for side in ("primary", "candidate")] == [primary, candidate]
 
 
 @pytest.mark.long
@@ -314,8 +311,7 @@ def test_errors_of_numbers_add_up_in_any_unit_and_larger_ones_do_not_count(
 def test_the_query_works_after_clickhouse_compiles_its_expressions(
     client: Client, label_spec: LabelSpec | None
 ) -> None:
-    for table, own in raw_rows(random.Random(2), 300).items():
-        scoring.insert(client, table, own)
+    fill(client, raw_rows(random.Random(2), 300))
     contract = msgspec.structs.replace(UNLABELLED if label_spec is None else BINARY, label=label_spec)
     rules = make_rules(contract, build_registry([(contract, 1)], []))
     windows = [START_MS // 1000 + hour * 3600 for hour in range(24)]
@@ -326,29 +322,13 @@ def test_the_query_works_after_clickhouse_compiles_its_expressions(
     assert all(rows == first for rows in later)
 
 
-def test_infinite_latencies_and_large_squares_of_score_differences_are_paired(
-    client: Client, score: Callable[..., Scorer]
-) -> None:
-    for table, version, value in (("predictions", "3", 0.0), ("shadow_predictions", "4", 1e20)):
-        event = prediction(0, START_MS, 0, version=version, score=value, latency_ms=math.inf if value else 3.0)
-        scoring.insert(client, table, [event | {"context": {"country": "de"}}])
-    score(UNLABELLED).score_once()
-    rows = client.rows(
-        "SELECT pairs, timed, score_pairs, score_difference, score_difference_2 FROM shadow_pairs FINAL "
-        "WHERE candidate = '4' AND slice = 'all' AND requests > 0"
-    )
-    assert rows == [(1, 0, 1, 1e20, pytest.approx(1e40))]
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("kills", [1, 3])
 def test_a_pass_killed_while_it_pairs_the_past_is_continued(
     client: Client, score: Callable[..., Scorer], monkeypatch: pytest.MonkeyPatch, kills: int
 ) -> None:
     monkeypatch.setattr(statement_chunks, "MAX_HOURS", 6)
-    rows = raw_rows(random.Random(2), 300)
-    for table, own in rows.items():
-        scoring.insert(client, table, own)
+    rows = fill(client, raw_rows(random.Random(2), 300))
     score(msgspec.structs.replace(BINARY, shadow=None)).score_once()
     mortal: Any = MortalClient(client, kills, ("shadow_pairs",))
     with pytest.raises(Killed):
@@ -387,19 +367,10 @@ def test_a_pass_killed_at_any_point_is_repeated_into_the_same_pairs(
 ) -> None:
     rng = random.Random(6)
     rows = raw_rows(rng, 150)
-    halves = [
-        {table: own[: len(own) // 2] for table, own in rows.items()},
-        {table: own[len(own) // 2 :] for table, own in rows.items()},
-    ]
-
-    def fill(half: int) -> None:
-        for table, own in halves[half].items():
-            scoring.insert(client, table, own)
-
-    emptied(client)
-    fill(0)
+    first, second = halves(rows)
+    fill(client, first)
     score(BINARY).score_once()
-    fill(1)
+    fill(client, second)
     kills = 0
     with snapshot(client) as back:
         while True:

@@ -17,12 +17,17 @@ from barograph.contract.evaluators import Evaluator
 from barograph.contract.file import dump_contract, parse_contract
 
 from local.clickhouse import LocalClickHouse
+from streams.registry.registry import build_registry
+from streams.scorer.rules import make_rules
 from streams.scorer.worker import Scorer
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, prediction
+from tests.support.warehouse import row
 from warehouse.arm_comparisons import last_comparisons, own_margins
+from warehouse.arm_hours import MAX_DAYS, arm_hours, newest_end
 from warehouse.client import Client
 from warehouse.rollback_proposals import read_proposals
+from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 
@@ -162,6 +167,7 @@ def test_without_a_unit_each_prediction_is_one(client: Client, score: Callable[.
     assert len(read_proposals(client)) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("table", ["arm_comparisons", "rollback_proposals"])
 def test_a_killed_scorer_loses_no_look_and_no_proposal(
     client: Client, score: Callable[..., Scorer], table: str
@@ -221,3 +227,33 @@ def test_prompts_are_compared_by_evaluations(
     assert [each.model for each in read_proposals(client)] == (["m.faithful"] if outcome == "harm" else [])
     # The model itself has no predictions here, and looks at its own criteria only.
     assert own_margins(parent.rollback or derived.rollback) == {"errors": 0.01}
+
+
+def test_only_hours_with_both_arms_within_the_longest_comparison_give_a_look(client: Client) -> None:
+    rules = make_rules(CONTRACT, build_registry([(CONTRACT, 1)], []))
+    assert rules.arms is not None
+    first_s, hour_s = START_MS // 1000, HOUR_MS // 1000
+    late_s = first_s + MAX_DAYS * DAY_MS // 1000
+    own = {"model": "m", "basis": rules.basis, "unit": rules.arms.unit, "slice": "all", "window_s": hour_s}
+
+    def write(arm: str, *starts_s: int, predictions: int = 10) -> None:
+        counts = {**own, "arm": arm, "predictions": predictions, "records": predictions}
+        insert_rows(client, "arm_counts", [row("arm_counts", window_start=each, **counts) for each in starts_s])
+
+    arguments = "m", rules.arms, "answer@7", "answer@8", rules.basis
+    assert newest_end(client, *arguments) == 0
+    write("answer@7", first_s, first_s + 3 * hour_s, first_s + 4 * hour_s)
+    write("answer@8", first_s + hour_s)
+    write("answer@8", first_s + 4 * hour_s, predictions=0)
+    assert newest_end(client, *arguments) == 0, "no hour has both"
+    write("answer@7", first_s + 2 * hour_s, late_s)
+    write("answer@8", first_s, first_s + 2 * hour_s, late_s)
+    hours = arm_hours(client, *arguments, ())
+    assert hours is not None
+    assert hours.ends.tolist() == [first_s + hour_s, first_s + 3 * hour_s]
+    assert newest_end(client, *arguments) == hours.ends[-1]
+    assert (hours.sums["predictions"].sum(axis=-1) == 10).all()
+    # The hour before the limit is compared.
+    write("answer@7", late_s - hour_s)
+    write("answer@8", late_s - hour_s)
+    assert newest_end(client, *arguments) == late_s

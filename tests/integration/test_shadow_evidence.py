@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
-import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,15 @@ from barograph.contract import Contract, Slo
 
 from cli.main import main
 from cli.shadow import recount
+from cli.shadow.bundle import read_bundle, write_bundle
 from local.clickhouse import LocalClickHouse
 from streams.scorer.worker import Scorer
 from tests.integration.test_scorer_pairs import raw_rows
 from tests.reference.shadow_pairs import BINARY
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
-from tests.support.warehouse import snapshot
-from warehouse.client import Client
+from tests.support.warehouse import emptied, snapshot
+from warehouse.client import Address, Client
 from warehouse.shadow import as_of
 from warehouse.shadow.days import read_totals
 
@@ -37,28 +40,74 @@ LATER = 10**7
 """Added to the offsets of rows that arrive after the export."""
 
 
-@pytest.fixture
-def score(client: Client, engine: LocalClickHouse) -> Callable[..., None]:
-    """Run a scorer that has just started until it has counted everything and stored its checkpoint."""
-    address = engine.address(client.database)
+@dataclass
+class Evidence:
+    """A database with three days of pairs, its exported bundle, and the command line."""
 
-    def run(contract: Contract = BINARY) -> None:
-        worker: Scorer = scoring.scorer(client, address, contract, clock=lambda: (START_MS + 9 * DAY_MS) / 1000)
+    client: Client
+    address: Address
+    config: str
+    path: Path
+    rows: dict[str, Rows]
+    restore: Callable[[], None]
+    """Makes the database what it was at the export."""
+
+    def score(self, contract: Contract = BINARY) -> None:
+        """Run a scorer that has just started until it has counted everything and stored its checkpoint."""
+        now_s = (START_MS + 9 * DAY_MS) / 1000
+        worker: Scorer = scoring.scorer(self.client, self.address, contract, clock=lambda: now_s)
         for _ in range(2):
             worker.score_once()
 
-    return run
+    def call(self, *words: str) -> tuple[int, str, str]:
+        """Run `barograph shadow`; return its exit code, its output, and its errors on one line."""
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
+            main(["shadow", *words, "--config", self.config])
+        return int(end.value.code or 0), out.getvalue(), " ".join(err.getvalue().split())
+
+    def verified(self, path: Path | None = None) -> tuple[int, str]:
+        """Verify a bundle, by default the exported one; return the exit code and the output."""
+        code, out, _ = self.call("verify", str(path or self.path))
+        return code, out
+
+    def verified_report(self) -> tuple[bool, int]:
+        """Verify the exported bundle; return whether it is equal, and the number of windows that were recounted."""
+        code, out, err = self.call("verify", str(self.path), "--json")
+        report = json.loads(out)
+        assert code == 1 - report["is_equal"], (out, err)
+        return report["is_equal"], report["recounted_windows"]
+
+    def export(self, path: Path) -> tuple[int, str]:
+        code, _, err = self.call("export", "--model", "m", "--out", str(path))
+        return code, err
+
+
+@pytest.fixture(scope="module")
+def exported(
+    migrated_client: Client, engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Evidence]:
+    client, address, folder = migrated_client, engine.address(migrated_client.database), tmp_path_factory.mktemp("m")
+    config = folder / "barograph.toml"
+    where = f'host = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"'
+    config.write_text(f"[clickhouse]\n{where}\n")
+    rows = fill(client)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", address.password)
+        result = Evidence(client, address, str(config), folder / "evidence.zip", rows, lambda: None)
+        result.score()
+        code, out, err = result.call("export", "--model", "m", "--out", str(result.path))
+        assert (code, err) == (0, ""), out
+        assert "digest " in out
+        with snapshot(client) as restore:
+            result.restore = restore
+            yield result
 
 
 @pytest.fixture
-def call(config: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main(["shadow", *words, "--config", config])
-        printed = capsys.readouterr()
-        return int(end.value.code or 0), printed.out, " ".join(printed.err.split())
-
-    return run
+def evidence(exported: Evidence) -> Evidence:
+    exported.restore()
+    return exported
 
 
 def shifted(rows: dict[str, Rows], day: int) -> dict[str, Rows]:
@@ -106,293 +155,194 @@ def pairs(client: Client) -> list[Any]:
     return client.rows("SELECT * EXCEPT (counted_at, records) FROM shadow_pairs FINAL WHERE requests > 0 ORDER BY ALL")
 
 
-@pytest.fixture
-def exported(
-    client: Client, score: Callable[..., None], call: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> tuple[Path, dict[str, Rows]]:
-    rows = fill(client)
-    score()
-    path = tmp_path / "evidence.zip"
-    code, out, err = call("export", "--model", "m", "--out", str(path))
-    assert (code, err) == (0, ""), out
-    assert "digest " in out
-    return path, rows
-
-
 @pytest.mark.long
-def test_a_bundle_is_equal_after_restarts_later_rows_and_a_recount(
-    client: Client,
-    score: Callable[..., None],
-    call: Callable[..., tuple[int, str, str]],
-    exported: tuple[Path, dict[str, Rows]],
-    tmp_path: Path,
-) -> None:
-    path, rows = exported
-    code, out, _ = call("verify", str(path), "--json")
-    report = json.loads(out)
-    assert (code, report["is_equal"], report["recounted_windows"]) == (0, True, 0), report
-
+def test_a_bundle_is_equal_after_restarts_later_rows_and_a_recount(evidence: Evidence, tmp_path: Path) -> None:
+    client, path = evidence.client, evidence.path
+    assert evidence.verified_report() == (True, 0)
     # Rows that arrive later change pairs of the exported days, and the next export.
     before = pairs(client)
-    for table, own in later_rows(rows).items():
+    for table, own in later_rows(evidence.rows).items():
         scoring.insert(client, table, own)
-    score()
+    evidence.score()
     assert pairs(client) != before
-    code, out, _ = call("verify", str(path), "--json")
-    report = json.loads(out)
-    assert (code, report["is_equal"]) == (0, True), report
-    assert report["recounted_windows"] > 0
+    is_equal, recounted = evidence.verified_report()
+    assert is_equal
+    assert recounted > 0
     other = tmp_path / "other"
-    assert call("export", "--model", "m", "--out", str(other))[0] == 0
+    assert evidence.export(other)[0] == 0
     with zipfile.ZipFile(path) as archive:
         assert archive.read("days.json") != (other / "days.json").read_bytes()
-    assert call("verify", str(other))[0] == 0
+    assert evidence.verified(other)[0] == 0
 
     # A scorer that counts everything again, from the first row.
-    for table in ("shadow_pairs", "performance_state", "performance", "hour_labels", "prediction_hours"):
+    for table in (
+        *("shadow_pairs", "performance_state", "performance", "hour_labels", "prediction_hours"),
+        *("scorer_checkpoints", "duplicate_predictions", "pending_labels", "maturity"),
+    ):
         client.command(f"TRUNCATE TABLE {table}")
-    for table in ("scorer_checkpoints", "duplicate_predictions", "pending_labels", "maturity"):
-        client.command(f"TRUNCATE TABLE {table}")
-    score()
-    code, out, _ = call("verify", str(path), "--json")
-    assert (code, json.loads(out)["is_equal"]) == (0, True), out
-    assert call("verify", str(other))[0] == 0
+    evidence.score()
+    assert evidence.verified_report()[0]
+    assert evidence.verified(other)[0] == 0
 
 
-def test_the_same_rows_give_the_same_bytes(
-    client: Client,
-    score: Callable[..., None],
-    call: Callable[..., tuple[int, str, str]],
-    exported: tuple[Path, dict[str, Rows]],
-    tmp_path: Path,
-) -> None:
-    path, _ = exported
+def test_the_same_rows_give_the_same_bytes(evidence: Evidence, tmp_path: Path) -> None:
+    client, path = evidence.client, evidence.path
     # A day that is not over, and other models, change nothing.
     rows = shifted(raw_rows(random.Random(13), 50), DAYS - 1)
     more = [each for each in rows["predictions"] if each["at"] > START_MS + (DAYS - 1) * DAY_MS + 9 * HOUR_MS]
     scoring.insert(
         client, "predictions", [{**each, "id": f"x{each['id']}", "offset": LATER + i} for i, each in enumerate(more)]
     )
-    score()
+    evidence.score()
     again = tmp_path / "again.zip"
-    assert call("export", "--model", "m", "--out", str(again))[0] == 0
+    assert evidence.export(again)[0] == 0
     assert again.read_bytes() == path.read_bytes()
     days = json.loads(zipfile.ZipFile(path).read("days.json"))
     ((dates,),) = client.rows("SELECT groupUniqArray(toString(toDate(window_start))) FROM shadow_pairs")
     assert days[0]["days"] == sorted(dates)[:-1]
-    code, _, err = call("export", "--model", "m", "--out", str(again))
-    assert code == 1
-    assert "again.zip exists" in err
+    code, err = evidence.export(again)
+    assert (code, "again.zip exists" in err) == (1, True)
+    client.command("TRUNCATE TABLE scorer_checkpoints")
+    code, err = evidence.export(tmp_path / "early.zip")
+    assert (code, "checkpoint has not passed the first rows" in err) == (1, True)
+    assert not (tmp_path / "early.zip").exists()
 
 
-def test_a_change_in_the_warehouse_is_named(
-    client: Client, call: Callable[..., tuple[int, str, str]], exported: tuple[Path, dict[str, Rows]]
-) -> None:
-    path, _ = exported
+def test_a_change_in_the_warehouse_is_named_and_deleted_rows_prevent_a_verdict(evidence: Evidence) -> None:
+    client = evidence.client
+    changed = "slice = 'country=de' AND candidate = '4' AND requests > 0"
+    ((day,),) = client.rows(f"SELECT toString(toDate(min(window_start))) FROM shadow_pairs FINAL WHERE {changed}")
     client.command(
         "INSERT INTO shadow_pairs SELECT * REPLACE (agreed + 1 AS agreed, records + 1 AS records) "
-        "FROM shadow_pairs FINAL WHERE slice = 'country=de' AND candidate = '4' AND requests > 0 "
-        "ORDER BY window_start LIMIT 1"
+        f"FROM shadow_pairs FINAL WHERE {changed} ORDER BY window_start LIMIT 1"
     )
-    code, out, _ = call("verify", str(path))
+    code, out = evidence.verified()
     assert code == 1
-    ((day,),) = client.rows(
-        "SELECT toString(toDate(min(window_start))) FROM shadow_pairs FINAL "
-        "WHERE slice = 'country=de' AND candidate = '4' AND requests > 0"
-    )
     assert f"differs: days.json: slice country=de, {day}, sums.agreed: bundle " in out
     assert out.count("differs:") == 1
 
-
-@pytest.mark.parametrize("table", ["predictions", "shadow_predictions"])
-def test_a_bundle_whose_rows_are_deleted_cannot_be_verified(
-    client: Client,
-    score: Callable[..., None],
-    call: Callable[..., tuple[int, str, str]],
-    exported: tuple[Path, dict[str, Rows]],
-    table: str,
-) -> None:
-    path, rows = exported
-    with snapshot(client) as restore:
+    for table in ("predictions", "shadow_predictions"):
+        evidence.restore()
         client.command(f"TRUNCATE TABLE {table}")
-        assert call("verify", str(path))[0] == 0
-        restore()
-    scoring.insert(client, "labels", later_rows(rows)["labels"])
-    score()
-    client.command(f"TRUNCATE TABLE {table}")
-    code, out, _ = call("verify", str(path))
-    assert code == 2, out
-    assert "cannot be verified: days.json: rows of " in out
-    for each in ("predictions", "shadow_pairs"):
-        client.command(f"TRUNCATE TABLE {each}")
-    assert call("verify", str(path))[0] == 2
+        assert evidence.verified()[0] == 0, "pairs that did not change need no raw rows"
+        evidence.restore()
+        scoring.insert(client, "labels", later_rows(evidence.rows)["labels"])
+        evidence.score()
+        client.command(f"TRUNCATE TABLE {table}")
+        code, out = evidence.verified()
+        assert (code, "cannot be verified: days.json: rows of " in out) == (2, True), out
+    client.command("TRUNCATE TABLE predictions")
+    client.command("TRUNCATE TABLE shadow_pairs")
+    assert evidence.verified()[0] == 2
 
 
 @pytest.mark.long
-def test_a_bundle_is_equal_after_the_settings_of_pairs_changed(
-    client: Client,
-    score: Callable[..., None],
-    call: Callable[..., tuple[int, str, str]],
-    exported: tuple[Path, dict[str, Rows]],
-) -> None:
-    path, _ = exported
+def test_a_bundle_is_equal_after_the_settings_of_pairs_changed(evidence: Evidence) -> None:
+    client = evidence.client
     changed = msgspec.structs.replace(BINARY, slo=Slo(latency_ms=2.0))
     scoring.register(client, changed, applied_at=2)
-    score(changed)
+    evidence.score(changed)
     ((limits,),) = client.rows("SELECT groupUniqArray(slow_ms) FROM shadow_pairs FINAL WHERE candidate = '4'")
     assert limits == [2.0]
-    code, out, _ = call("verify", str(path), "--json")
-    report = json.loads(out)
-    assert (code, report["is_equal"]) == (0, True), report
-    assert report["recounted_windows"] > 0
+    is_equal, recounted = evidence.verified_report()
+    assert is_equal
+    assert recounted > 0
     client.command("TRUNCATE TABLE predictions")
-    code, out, _ = call("verify", str(path))
-    assert code == 2, out
-    assert "cannot be verified: days.json: " in out
+    code, out = evidence.verified()
+    assert (code, "cannot be verified: days.json: " in out) == (2, True), out
 
 
 @pytest.mark.long
 def test_a_bundle_is_equal_while_the_scorer_counts_later_rows(
-    client: Client,
-    score: Callable[..., None],
-    call: Callable[..., tuple[int, str, str]],
-    exported: tuple[Path, dict[str, Rows]],
-    monkeypatch: pytest.MonkeyPatch,
+    evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, rows = exported
-    later = later_rows(rows)
+    later = later_rows(evidence.rows)
 
     def count_then_read(*arguments: Any) -> Any:
         for table in list(later):
-            scoring.insert(client, table, later.pop(table))
-            score()
+            scoring.insert(evidence.client, table, later.pop(table))
+            evidence.score()
         return read_totals(*arguments)
 
     monkeypatch.setattr(recount, "read_totals", count_then_read)
-    code, out, _ = call("verify", str(path), "--json")
-    report = json.loads(out)
-    assert (code, report["is_equal"], later) == (0, True, {}), report
-    assert report["recounted_windows"] > 0
+    is_equal, recounted = evidence.verified_report()
+    assert (is_equal, later) == (True, {})
+    assert recounted > 0
 
     numbers = count(1)
     monkeypatch.setattr(as_of, "changed_windows", lambda *_: [3600 * i for i in range(next(numbers))])
-    code, out, _ = call("verify", str(path))
+    code, out = evidence.verified()
     assert code == 2, out
     assert "The scorer changed pairs of m during each of 5 reads: try again" in " ".join(out.split())
 
 
 @pytest.mark.long
-def test_an_earlier_event_of_the_candidate_changes_no_bundle(
-    client: Client,
-    score: Callable[..., None],
-    call: Callable[..., tuple[int, str, str]],
-    tmp_path: Path,
-) -> None:
+def test_an_earlier_event_of_the_candidate_changes_no_bundle(evidence: Evidence, tmp_path: Path) -> None:
+    client = emptied(evidence.client)
     rows = fill(client)
     morning_ms = START_MS + 6 * HOUR_MS
     client.command(f"DELETE FROM shadow_predictions WHERE at < fromUnixTimestamp64Milli({morning_ms})")
-    score()
+    evidence.score()
     path, other = tmp_path / "evidence.zip", tmp_path / "other.zip"
-    assert call("export", "--model", "m", "--out", str(path))[0] == 0
+    assert evidence.export(path)[0] == 0
     event = next(each for each in rows["shadow_predictions"] if each["at"] < morning_ms and each["version"] == "4")
     scoring.insert(client, "shadow_predictions", [{**event, "offset": LATER}])
-    score()
-    assert call("verify", str(path))[0] == 0
-    assert call("export", "--model", "m", "--out", str(other))[0] == 0
+    evidence.score()
+    assert evidence.verified(path)[0] == 0
+    assert evidence.export(other)[0] == 0
     first, second = (json.loads(zipfile.ZipFile(each).read("provenance.json"))["since"] for each in (path, other))
     assert (first, second) == (morning_ms // 1000, event["at"] // HOUR_MS * 3600)
-    assert call("verify", str(other))[0] == 0
+    assert evidence.verified(other)[0] == 0
 
 
-def test_one_altered_byte_in_any_part_is_found(
-    call: Callable[..., tuple[int, str, str]], exported: tuple[Path, dict[str, Rows]], tmp_path: Path
-) -> None:
-    path, _ = exported
-    names = zipfile.ZipFile(path).namelist()
-    assert len(names) == 6
-    for name in names:
-        folder = tmp_path / "copy"
-        shutil.rmtree(folder, ignore_errors=True)
-        zipfile.ZipFile(path).extractall(folder)
-        content = bytearray((folder / name).read_bytes())
-        content[len(content) // 2] ^= 1
-        (folder / name).write_bytes(content)
-        code, _, err = call("verify", str(folder))
-        assert code == 1, name
-        assert "was changed" in err or "manifest" in err, name
-
-
-def test_a_bundle_edited_by_hand_with_new_digests_is_found(
-    client: Client, call: Callable[..., tuple[int, str, str]], exported: tuple[Path, dict[str, Rows]], tmp_path: Path
-) -> None:
-    from cli.shadow.bundle import read_bundle, write_bundle
-
-    path, _ = exported
-    bundle = read_bundle(path)
-    decision = json.loads(bundle.parts["decision.json"]) | {"outcome": "promote"}
+def test_a_bundle_edited_by_hand_with_new_digests_is_found(evidence: Evidence, tmp_path: Path) -> None:
+    bundle = read_bundle(evidence.path)
     edited = tmp_path / "edited.zip"
-    write_bundle(edited, {**bundle.parts, "decision.json": msgspec.json.encode(decision)})
-    code, out, _ = call("verify", str(edited))
+
+    def verified(**parts: Any) -> tuple[int, str]:
+        """Verify the bundle with other content of some parts in JSON, or of the report."""
+        report = {"report.html": parts.pop("report")} if "report" in parts else {}
+        edited.unlink(missing_ok=True)
+        contents = {f"{name}.json": msgspec.json.encode(value) for name, value in parts.items()}
+        write_bundle(edited, {**bundle.parts, **contents, **report})
+        return evidence.verified(edited)
+
+    decision = json.loads(bundle.parts["decision.json"]) | {"outcome": "promote"}
+    code, out = verified(decision=decision)
     assert code == 1
     assert "differs: decision.json: outcome: bundle 'promote', warehouse 'insufficient'" in out
-    code, _, err = call("verify", str(edited), "--digest", bundle.digest)
-    assert code == 1
-    assert "it is another bundle, or was changed" in err
+    code, _, err = evidence.call("verify", str(edited), "--digest", bundle.digest)
+    assert (code, "it is another bundle, or was changed" in err) == (1, True)
 
     days = json.loads(bundle.parts["days.json"])
     days[0]["sums"]["agreed"].append(1.0)
-    longer = tmp_path / "longer.zip"
-    write_bundle(longer, {**bundle.parts, "days.json": msgspec.json.encode(days)})
-    code, out, _ = call("verify", str(longer))
+    code, out = verified(days=days)
     assert code == 1
     assert "differs: days.json: slice all, , sums.agreed: bundle 1.0, warehouse None" in out
 
     provenance = json.loads(bundle.parts["provenance.json"])
     other = {"version": "3", "baseline_id": "b9", "effective_from": "2026-01-01T00:00:00+00:00"}
-    changed = msgspec.json.encode({**provenance, "baselines": [*provenance["baselines"], other]})
-    write_bundle(tmp_path / "baselines.zip", {**bundle.parts, "provenance.json": changed})
-    code, out, _ = call("verify", str(tmp_path / "baselines.zip"))
+    code, out = verified(provenance={**provenance, "baselines": [*provenance["baselines"], other]})
     assert code == 1
     assert "the baseline b9 of version 3 from 2026-01-01T00:00:00+00:00 is not in the warehouse" in out
 
-    other_code = msgspec.json.encode({**provenance, "code": {"release": "0.0.1"}})
-    parts = {**bundle.parts, "provenance.json": other_code, "report.html": b"edited"}
-    write_bundle(tmp_path / "report.zip", parts)
-    code, out, _ = call("verify", str(tmp_path / "report.zip"))
+    code, out = verified(provenance={**provenance, "code": {"release": "0.0.1"}}, report=b"edited")
     assert code == 0
     assert out.splitlines()[-1] == "equal to the bit, except report.html, which other code or libraries wrote"
 
 
-def test_status_and_report(
-    call: Callable[..., tuple[int, str, str]], exported: tuple[Path, dict[str, Rows]], tmp_path: Path
-) -> None:
-    code, out, _ = call("status", "--model", "m")
+def test_status_and_report(evidence: Evidence, tmp_path: Path) -> None:
+    code, out, _ = evidence.call("status", "--model", "m")
     assert code == 0
-    assert "m: version 4 beside version 3" in out
-    assert "3 over, 3 of them with mature labels" in out, out
-    assert "too few days: 2 of 29" in out
-    code, out, _ = call("status", "--model", "m", "--json")
-    status = json.loads(out)
+    for text in ("m: version 4 beside version 3", "3 over, 3 of them with mature labels", "too few days: 2 of 29"):
+        assert text in out
+    status = json.loads(evidence.call("status", "--model", "m", "--json")[1])
     assert status["days"] == 4
     assert status["latency_by_hour"]
     assert status["cost_per_day"]["requests"] > 0
     assert set(status["errors"]) == {"primary", "candidate"}
     page = tmp_path / "page.html"
-    assert call("report", "--model", "m", "--out", str(page))[0] == 0
+    assert evidence.call("report", "--model", "m", "--out", str(page))[0] == 0
     text = page.read_text()
-    assert "version 4 beside version 3" in text
-    assert "http" not in text
     for title in ("Errors", "Latency by hour of the day", "Cost", "Agreement"):
         assert f"<h2>{title}</h2>" in text
-
-
-def test_an_export_before_the_first_checkpoint_says_when_to_try_again(
-    client: Client, score: Callable[..., None], call: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
-    fill(client)
-    score()
-    client.command("TRUNCATE TABLE scorer_checkpoints")
-    code, _, errors = call("export", "--model", BINARY.model, "--out", str(tmp_path / "evidence.zip"))
-    assert code == 1
-    assert "checkpoint has not passed the first rows" in errors
-    assert not (tmp_path / "evidence.zip").exists()

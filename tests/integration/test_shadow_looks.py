@@ -38,6 +38,9 @@ CONTRACT = Contract(
     label=LabelSpec(type="bool", positive=True),
     shadow=ShadowTest(candidate="4", of="3", margins={"accuracy": 0.05, "latency": 0.2, "missing": 0.1}, worst_day=0.5),
 )
+FEWER = msgspec.structs.replace(
+    CONTRACT, shadow=ShadowTest(candidate="4", of="3", margins={"accuracy": 0.05, "missing": 0.1}, worst_day=0.5)
+)
 BASIS = make_rules(CONTRACT, build_registry([(CONTRACT, 1)], [])).basis
 VERSIONS: dict[str, Any] = {"model": "m", "candidate": "4", "of": "3", "basis": BASIS, "window_s": 3600}
 SUMS = (
@@ -63,16 +66,8 @@ def pair_rows(day: int, seed: int = 0, records: int = 1) -> list[dict[str, Any]]
             "primary_right": lost,
             "log_latency": float(rng.normal(0, pairs**0.5)),
         }
-        rows.append(
-            row(
-                "shadow_pairs",
-                **VERSIONS,
-                slice=name,
-                window_start=FIRST_S + day * DAY_S + 23 * 3600,
-                records=records,
-                **counts,
-            )
-        )
+        start_s = FIRST_S + day * DAY_S + 23 * 3600
+        rows.append(row("shadow_pairs", **VERSIONS, slice=name, window_start=start_s, records=records, **counts))
     return rows
 
 
@@ -112,14 +107,6 @@ def stored(client: Client) -> dict[tuple[date, str, str], dict[str, Any]]:
     names = table.schema.names
     rows = [dict(zip(names, values, strict=True)) for values in zip(*table.to_pydict().values(), strict=True)]
     return {(each["day"], each["slice"], each["criterion"]): each for each in rows}
-
-
-def without_time(rows: dict[Any, dict[str, Any]]) -> dict[Any, list[Any]]:
-    """Return rows that can be compared: NaN as text, and without the time of judging."""
-    return {
-        key: [repr(value) if isinstance(value, float) else value for name, value in own.items() if name != "judged_ms"]
-        for key, own in rows.items()
-    }
 
 
 def block_interval(sums: list[float], pairs: list[float], alpha: float = 0.05) -> tuple[float, float, float]:
@@ -178,59 +165,26 @@ def compare(client: Client, days: dict[int, list[dict[str, Any]]], matured: int 
     assert rows.keys() == expected_keys
 
 
-def test_every_ended_day_has_a_look_that_equals_the_definition(
+def test_every_ended_day_has_a_look_that_equals_the_definition_after_late_labels_too(
     client: Client, score: Callable[..., Scorer], days: dict[int, list[dict[str, Any]]]
 ) -> None:
     score().score_once()
     compare(client, days)
-    rows = stored(client)
-    last = rows[LAST_DAY, "all", "decision"]
-    assert last["outcome"] == "hold"
-    assert rows[LAST_DAY, "country=fr", "accuracy"]["state"] == "worse"
-    assert rows[LAST_DAY, "country=de", "accuracy"]["state"] == "open"
-    assert rows[date(2026, 5, 3), "all", "accuracy"]["state"] == "insufficient"
-    assert rows[date(2026, 5, 3), "all", "decision"]["days_left"] > 0
-
-
-def test_looks_that_did_not_change_are_not_written_again(
-    client: Client, score: Callable[..., Scorer], days: dict[int, list[dict[str, Any]]]
-) -> None:
-    score().score_once()
     before = stored(client)
+    assert before[LAST_DAY, "all", "decision"]["outcome"] == "hold"
+    assert before[LAST_DAY, "country=fr", "accuracy"]["state"] == "worse"
+    assert before[LAST_DAY, "country=de", "accuracy"]["state"] == "open"
+    assert before[date(2026, 5, 3), "all", "accuracy"]["state"] == "insufficient"
+    assert before[date(2026, 5, 3), "all", "decision"]["days_left"] > 0
     score().score_once()
-    assert repr(stored(client)) == repr(before)
+    assert repr(stored(client)) == repr(before), "looks that did not change are not written again"
 
-
-@pytest.mark.parametrize("kills", [1, 2, 3])
-def test_a_pass_killed_between_writes_is_continued(
-    client: Client,
-    score: Callable[..., Scorer],
-    days: dict[int, list[dict[str, Any]]],
-    monkeypatch: pytest.MonkeyPatch,
-    kills: int,
-) -> None:
-    monkeypatch.setattr(shadow_looks, "MAX_ROWS", 50)
-    mortal: Any = MortalClient(client, kills, ("shadow_verdicts",))
-    with pytest.raises(Killed):
-        score(connect_to=lambda _: mortal).score_once()
-    written = {key[0] for key in stored(client)}
-    assert 0 < len(written) < DAYS
-    score().score_once()
-    compare(client, days)
-
-
-def test_late_labels_change_the_looks_from_their_day_on(
-    client: Client, score: Callable[..., Scorer], days: dict[int, list[dict[str, Any]]]
-) -> None:
-    score().score_once()
-    before = stored(client)
     days[30] = pair_rows(30, seed=1, records=2)
     insert_rows(client, "shadow_pairs", days[30])
     insert_rows(client, "performance", [performance_row(MATURE_DAYS, mature=True, revision=2)])
     score().score_once()
     compare(client, days, MATURE_DAYS + 1)
-    after = stored(client)
-    changed = {key[0] for key, own in after.items() if own["judged_ms"] != before[key]["judged_ms"]}
+    changed = {key[0] for key, own in stored(client).items() if own["judged_ms"] != before[key]["judged_ms"]}
     assert min(changed) == FIRST_DAY + timedelta(days=30)
     assert len(changed) == DAYS - 30
 
@@ -238,20 +192,39 @@ def test_late_labels_change_the_looks_from_their_day_on(
 def test_rows_of_criteria_and_days_that_no_longer_exist_are_removed(
     client: Client, score: Callable[..., Scorer], days: dict[int, list[dict[str, Any]]]
 ) -> None:
-    assert CONTRACT.shadow is not None
     score().score_once()
-    only = msgspec.structs.replace(CONTRACT.shadow, margins={"accuracy": 0.05, "missing": 0.1})
-    fewer = msgspec.structs.replace(CONTRACT, shadow=only)
-    mortal: Any = MortalClient(client, 1, ("shadow_verdicts",))
-    with pytest.raises(Killed):
-        score(fewer, connect_to=lambda _: mortal).score_once()
-    score(fewer).score_once()
+    score(FEWER).score_once()
     assert {key[2] for key in stored(client)} == {"accuracy", "missing", "decision"}
     score(CONTRACT).score_once()
     compare(client, days)
+    assert CONTRACT.shadow is not None
     other = msgspec.structs.replace(CONTRACT.shadow, candidate="5")
     score(msgspec.structs.replace(CONTRACT, shadow=other)).score_once()
     compare(client, days)
+
+
+@pytest.mark.long
+def test_a_pass_killed_between_writes_is_continued(
+    client: Client,
+    score: Callable[..., Scorer],
+    days: dict[int, list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def killed(contract: Contract, writes: int) -> None:
+        mortal: Any = MortalClient(client, writes, ("shadow_verdicts",))
+        with pytest.raises(Killed):
+            score(contract, connect_to=lambda _: mortal).score_once()
+
+    monkeypatch.setattr(shadow_looks, "MAX_ROWS", 50)
+    for writes in (1, 2, 3):
+        client.command("TRUNCATE TABLE shadow_verdicts")
+        killed(CONTRACT, writes)
+        assert 0 < len({key[0] for key in stored(client)}) < DAYS, writes
+        score().score_once()
+        compare(client, days)
+    killed(FEWER, 1)
+    score(FEWER).score_once()
+    assert {key[2] for key in stored(client)} == {"accuracy", "missing", "decision"}
 
 
 def test_after_a_promotion_the_looks_judge_the_new_primary(

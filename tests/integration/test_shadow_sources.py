@@ -102,23 +102,12 @@ def test_events_of_a_mirror_are_paired(pipeline: Pipeline) -> None:
     """Labels arrive first, then the candidate's answers, then those of the primary."""
     example = json.loads(code_block("A mirror outside the process", "json"))
     start_ms = (int(time.time() * 1000) // HOUR_MS - 48) * HOUR_MS + HOUR_MS // 2
-    primary = {
-        "model": "m",
-        "version": "3",
-        "at": start_ms,
-        "score": 0.6,
-        "latency_ms": 8.0,
-        "context": {"country": "de"},
-    }
+    primary = {"model": "m", "version": "3", "at": start_ms, "score": 0.6, "latency_ms": 8.0}
+    primary |= {"context": {"country": "de"}}
     mirror = {**example, "model": "m", "at": start_ms + 120}
     requests = (
-        "paired",
-        "clocks 59 min apart",
-        "clocks 2 h apart",
-        "no answer",
-        "timed out",
-        "answered twice",
-        "own version",
+        *("paired", "clocks 59 min apart", "clocks 2 h apart", "no answer", "timed out"),
+        *("answered twice", "own version"),
     )
     answers = [
         {**mirror, "id": "paired"},

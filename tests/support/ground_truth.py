@@ -40,7 +40,7 @@ class Truth:
     at_ms: IntArray
     hour: IntArray
     effective_labels: FloatArray
-    """The effective label, as a number or the index of a class; NaN if there is none."""
+    """The effective label, 0 or 1; NaN if there is none."""
     first_age_s: FloatArray
     """Age of the first label within the horizon; ∞ if there is none."""
     counts: dict[str, int]
@@ -69,20 +69,14 @@ def generate(
     rng: np.random.Generator,
     per_hour: int,
     outputs: Callable[[int], tuple[dict[str, Any], FloatArray]],
-    wrong: Callable[[float], float],
-    as_text: Callable[[float], str],
-    label_type: str,
 ) -> Truth:
-    """Write predictions and labels.
+    """Write predictions and labels of two classes.
 
     Args:
         client: where to.
         rng: of all that is drawn here.
         per_hour: predictions.
-        outputs: gives columns of so many predictions, and the truth of each.
-        wrong: gives a truth that is another.
-        as_text: a truth as a label has it.
-        label_type: what the label is.
+        outputs: gives columns of so many predictions, and the truth of each, 0 or 1.
     """
     n = HOURS * per_hour
     at_ms = START_MS + np.sort(rng.integers(0, HOURS * HOUR_MS, n))
@@ -91,11 +85,11 @@ def generate(
     whole = {"model": ["m"] * n, "version": ["1"] * n, "id": ids, "at": at_ms, "received_at": at_ms}
     insert_columns(client, "predictions", columns("predictions", n, **whole, **output, offset=np.arange(n)))
 
-    labels = _labels(rng, at_ms, truth, wrong)
+    labels = _labels(rng, at_ms, truth)
     m = len(labels)
     label_ms = np.array([each[0] for each in labels])
     whole = {"model": ["m"] * m, "id": [ids[i] for _, i, _ in labels], "at": label_ms, "received_at": label_ms}
-    whole |= {"label": [as_text(value) for _, _, value in labels], "label_type": [label_type] * m}
+    whole |= {"label": ["true" if value else "false" for _, _, value in labels], "label_type": ["bool"] * m}
     # Rows and inserts arrive in any order; offsets determine the last one.
     order = rng.permutation(m)
     label_columns = columns("labels", m, **whole, offset=np.arange(m))
@@ -103,9 +97,7 @@ def generate(
     return _known(at_ms, labels)
 
 
-def _labels(
-    rng: np.random.Generator, at_ms: IntArray, truth: FloatArray, wrong: Callable[[float], float]
-) -> list[tuple[int, int, float]]:
+def _labels(rng: np.random.Generator, at_ms: IntArray, truth: FloatArray) -> list[tuple[int, int, float]]:
     """Return time, prediction and value of the labels that have arrived, in the order of arrival."""
     kind = rng.random(len(at_ms))
     came: list[tuple[int, int, float]] = []
@@ -116,10 +108,10 @@ def _labels(
         if kind[i] < NEVER + EARLY:
             time_ms = at - int(rng.integers(1, HOUR_MS))
         elif kind[i] < NEVER + EARLY + REPEATED:
-            came.append((time_ms, i, wrong(value)))
+            came.append((time_ms, i, 1 - value))
             time_ms += int(rng.choice([0, 60_000]))
         elif kind[i] < NEVER + EARLY + REPEATED + LATE:
-            came.append((at + HORIZON_H * HOUR_MS + int(rng.integers(1, 12 * HOUR_MS)), i, wrong(value)))
+            came.append((at + HORIZON_H * HOUR_MS + int(rng.integers(1, 12 * HOUR_MS)), i, 1 - value))
         came.append((time_ms, i, value))
     # The sort is stable, so a correction at the same time stays last.
     return sorted((each for each in came if each[0] <= NOW_MS), key=lambda each: each[0])
