@@ -214,9 +214,11 @@ def test_the_doctor_recognizes_no_role_without_one_of_its_grants(ran: Pipeline) 
     with as_role(ran.address, NO_DRIFT.name) as client:
         findings = list(check_privileges(client))
     assert {finding.status for finding in findings} == {CheckStatus.ERROR}
-    [message] = [finding.message for finding in findings if "may not write" in finding.message]
-    assert " drift," in message
-    assert " rates" not in message
+    [finding] = [finding for finding in findings if "may not write" in finding.message]
+    assert finding.message.startswith("This user may not write (the privilege is missing): ")
+    assert " drift," in finding.message
+    assert " rates" not in finding.message
+    assert f"`barograph plan --roles`), or SELECT and INSERT on {DATABASE}.*" in finding.action
 
 
 def test_a_processor_with_a_missing_grant_reports_it(ran: Pipeline) -> None:
