@@ -7,13 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import clickhouse_connect
 import pytest
 
 from local.child_process import LocalStackError, started_at, wait_until
 from local.credentials import create_passwords, read_passwords
 from local.stack import LocalStack, find_stack
-from tests.support.warehouse import login
 from warehouse.client import connect
 
 REPOSITORY = Path(__file__).parents[2]
@@ -32,27 +30,43 @@ time.sleep(600)
 """
 
 
-def test_a_stack_is_started_found_and_wiped(tmp_path: Path) -> None:
+def test_a_stack_is_started_found_and_wiped_and_other_users_cannot_read_anything_of_it(tmp_path: Path) -> None:
     root = tmp_path / "stack"
     assert find_stack(root) is None
-    with LocalStack(root, kafka_port=0, clickhouse_port=0) as stack:
-        assert find_stack(root) == stack.addresses
-        with clickhouse_connect.get_client(**login(stack.clickhouse.address())) as client:
-            client.command("CREATE DATABASE kept")
-        with pytest.raises(LocalStackError, match="stop it before its data is deleted"):
-            stack.reset()
-        with pytest.raises(LocalStackError, match=r"The local stack in .* is run by another process"):
-            LocalStack(root).reset()
-        with pytest.raises(LocalStackError, match=r"The local stack in .* is run by another process"):
-            LocalStack(root).start()
-        assert find_stack(root) == stack.addresses, "a refused start must not touch the running stack"
-        assert {path.name for path in stack.log_dir.iterdir()} == {"kafka.log", "clickhouse.log"}
-        stack.kafka.kill()
-        assert find_stack(root) is None
+    # What an earlier version left is readable by others, and so is all that the umask allows.
+    (root / "clickhouse" / "engine" / "store").mkdir(0o755, parents=True)
+    (root / "clickhouse" / "old").write_text("rows")
+    (root / "logs").mkdir(0o755)
+    (root / "logs" / "kafka.log.1").write_text("lines")
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    previous = os.umask(0o000)
+    try:
+        with LocalStack(root, kafka_port=0, clickhouse_port=0) as stack:
+            assert find_stack(root) == stack.addresses
+            with connect(stack.clickhouse.address("kept"), create=True) as client:
+                client.command("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
+                client.command("INSERT INTO t VALUES (1)")
+            with pytest.raises(LocalStackError, match="stop it before its data is deleted"):
+                stack.reset()
+            for start in (LocalStack(root).reset, LocalStack(root).start):
+                with pytest.raises(LocalStackError, match=r"The local stack in .* is run by another process"):
+                    start()
+            assert find_stack(root) == stack.addresses, "a refused start must not touch the running stack"
+            assert {path.name for path in stack.log_dir.iterdir()} == {"kafka.log", "kafka.log.1", "clickhouse.log"}
+            paths = [root, *root.rglob("*")]
+            names = {path.name for path in paths}
+            stack.kafka.kill()
+            assert find_stack(root) is None
+    finally:
+        os.umask(previous)
     assert not (root / "stack.json").exists()
-
-    stack = LocalStack(root)
-    stack.reset()
+    assert {"stack.json", "kafka.log", "default.netrc", "reader.netrc", "kafka.json", "old", "kafka.log.1"} <= names
+    modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in paths if path.exists() and not path.is_symlink()}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
+    assert not [str(path) for path, mode in modes.items() if mode & 0o077]
+    assert modes[root / "clickhouse" / "default.netrc"] == 0o600
+    LocalStack(root).reset()
     assert not (root / "kafka").exists()
     assert not (root / "clickhouse").exists()
 
@@ -87,34 +101,6 @@ def test_when_one_server_cannot_start_neither_runs(tmp_path: Path) -> None:
     assert not stack.kafka.is_running
     assert not stack.clickhouse.is_running
     assert find_stack(tmp_path) is None
-
-
-def test_other_users_cannot_read_anything_of_the_stack(tmp_path: Path) -> None:
-    root = tmp_path / "stack"
-    earlier = root / "clickhouse" / "engine" / "store"
-    earlier.mkdir(0o755, parents=True)
-    (earlier / "old").write_text("rows")
-    (root / "logs").mkdir(0o755)
-    (root / "logs" / "kafka.log.1").write_text("lines")
-    for path in (root, *root.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    (earlier / "old").unlink()  # the engine opens the folder
-    (root / "clickhouse" / "old").write_text("rows")
-    previous = os.umask(0o000)
-    try:
-        with LocalStack(root, kafka_port=0, clickhouse_port=0) as stack:
-            with connect(stack.clickhouse.address("kept"), create=True) as client:
-                client.command("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
-                client.command("INSERT INTO t VALUES (1)")
-            paths = [root, *root.rglob("*")]
-            names = {path.name for path in paths}
-    finally:
-        os.umask(previous)
-    assert {"stack.json", "kafka.log", "default.netrc", "reader.netrc", "kafka.json", "old", "kafka.log.1"} <= names
-    modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in paths if path.exists() and not path.is_symlink()}
-    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
-    assert not [str(path) for path, mode in modes.items() if mode & 0o077]
-    assert modes[root / "clickhouse" / "default.netrc"] == 0o600
 
 
 def test_a_folder_of_someone_else_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
