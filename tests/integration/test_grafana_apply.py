@@ -115,56 +115,56 @@ def test_a_removed_rule_is_deleted_from_its_group(applied: StubGrafana) -> None:
     assert_settled(applied, desired)
 
 
-def rename(state: GrafanaState) -> None:
-    state.folders["barograph"] |= {"title": "Ours", "version": 7}
-
-
 def repoint(state: GrafanaState) -> None:
     state.edit_source("barograph", lambda source: source["jsonData"].update(host="elsewhere"))
-
-
-def reroute(state: GrafanaState) -> None:
-    state.tree["routes"][0]["repeat_interval"] = "5m"
-
-
-def remute(state: GrafanaState) -> None:
-    state.timings[f"retraining {ODD_NAME}"]["time_intervals"][0]["weekdays"] = ["monday"]
-
-
-def resettle(state: GrafanaState) -> None:
-    state.points[1]["settings"]["url"] = "http://elsewhere/?token=s3cret"
 
 
 def redraw(state: GrafanaState) -> None:
     state.edit_dashboard("barograph-fleet", lambda board: board["panels"].append({"id": 9, "title": "Mine"}))
 
 
-def link(state: GrafanaState) -> None:
-    state.edit_dashboard("barograph-fleet", lambda board: board.update(links=[{"title": "wiki"}]))
-
-
-def move(state: GrafanaState) -> None:
-    state.dashboards["barograph-fleet"] |= {"folder": "", "by": "anna"}
-
-
-def retune(state: GrafanaState) -> None:
-    state.groups["barograph-alerts", GROUP]["rules"][1]["for"] = "5m"
-
-
 SHOWN_TITLE = json.dumps(f"Models {ODD_NAME}", ensure_ascii=False)[:40] + "…"
 TIMING = f"mute timing retraining {ODD_NAME}"
-EDITS: dict[str, tuple[Callable[[GrafanaState], None], str, str]] = {
-    "folder": (rename, f"folder Models {ODD_NAME}", f'    ~ title: "Ours" → {SHOWN_TITLE}'),
+EDITS: dict[str, tuple[Callable[[GrafanaState], Any], str, str]] = {
+    "folder": (
+        lambda state: state.folders["barograph"].update(title="Ours", version=7),
+        f"folder Models {ODD_NAME}",
+        f'    ~ title: "Ours" → {SHOWN_TITLE}',
+    ),
     "data source": (repoint, "data source Barograph", '    ~ jsonData.host: "elsewhere" → "clickhouse"'),
-    "route": (reroute, "notification policy team=ml product=barograph", "    ~ repeat_interval: 300 → 86400"),
-    "mute timing": (remute, TIMING, '    ~ time_intervals[0].weekdays[0]: "monday" → "sunday"'),
+    "route": (
+        lambda state: state.tree["routes"][0].update(repeat_interval="5m"),
+        "notification policy team=ml product=barograph",
+        "    ~ repeat_interval: 300 → 86400",
+    ),
+    "mute timing": (
+        lambda state: state.timings[f"retraining {ODD_NAME}"]["time_intervals"][0].update(weekdays=["monday"]),
+        TIMING,
+        '    ~ time_intervals[0].weekdays[0]: "monday" → "sunday"',
+    ),
     # Values of contact points are not shown: webhook URLs contain tokens.
-    "contact point": (resettle, "contact point tickets (webhook)", "    ~ settings.url"),
+    "contact point": (
+        lambda state: state.points[1]["settings"].update(url="http://elsewhere/?token=s3cret"),
+        "contact point tickets (webhook)",
+        "    ~ settings.url",
+    ),
     "panel": (redraw, "dashboard Fleet", "    - panels[Mine]"),
-    "key": (link, "dashboard Fleet", "    - links"),
-    "moved": (move, "dashboard Fleet", '    ~ folder: "" → "barograph"'),
-    "rule": (retune, f"rule group {GROUP}", "    ~ rules[nulls].for: 300 → 5400"),
-}  # fmt: skip
+    "key": (
+        lambda state: state.edit_dashboard("barograph-fleet", lambda board: board.update(links=[{"title": "wiki"}])),
+        "dashboard Fleet",
+        "    - links",
+    ),
+    "moved": (
+        lambda state: state.dashboards["barograph-fleet"].update(folder="", by="anna"),
+        "dashboard Fleet",
+        '    ~ folder: "" → "barograph"',
+    ),
+    "rule": (
+        lambda state: state.groups["barograph-alerts", GROUP]["rules"][1].update({"for": "5m"}),
+        f"rule group {GROUP}",
+        "    ~ rules[nulls].for: 300 → 5400",
+    ),
+}
 
 
 @pytest.mark.parametrize("edit", EDITS)

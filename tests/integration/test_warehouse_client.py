@@ -161,8 +161,3 @@ def test_a_null_is_rejected_and_not_dropped(client: Client) -> None:
     with pytest.raises(WarehouseError, match="NULL"):
         client.insert("topics", pa.table({"name": pa.array(["a", None])}))
     assert client.rows("SELECT count() FROM topics") == [(0,)]
-
-
-def test_no_rows_are_no_request(client: Client) -> None:
-    client.insert("no_such_table", pa.table({"name": pa.array([], pa.string())}))
-    insert_rows(client, "no_such_table", [])
