@@ -74,7 +74,9 @@ def test_a_secret_that_grafana_quotes_is_not_shown(stub: StubGrafana) -> None:
             grafana.write("write contact point a", grafana.api.alertingprovisioning.create_contactpoint, body)
         assert "refuses to write contact point a (400: " in str(caught.value)
         assert "xyzzy" not in "".join(traceback.format_exception(caught.value)), quote
-    stub.always, stub.writes = None, []
+
+
+def test_a_password_of_the_data_source_that_grafana_quotes_is_not_shown(stub: StubGrafana) -> None:
     stub.faults[1] = failing(400, "cannot connect to clickhouse as reader with swordfish")
     with pytest.raises(GrafanaError, match=r"cannot connect to clickhouse as reader with …") as caught:
         apply(stub)

@@ -65,6 +65,59 @@ def read_all(servers: str, group: str, topic: str, count: int) -> list[int]:
         consumer.close()
 
 
+def copy_in_transactions(
+    servers: str, prefix: str, count: int, *, fail_after: int | None = None, batch: int = 100
+) -> None:
+    """Copy `in` to `out`, offsets in the transactions, until `count` are done or one is aborted."""
+    producer = Producer({"bootstrap.servers": servers, "transactional.id": f"{prefix}copier"})
+    producer.init_transactions(PATIENCE_S)
+    consumer = make_consumer(servers, f"{prefix}copiers", f"{prefix}in")
+    done = 0
+    while done < count:
+        messages = read(consumer, min(batch, count - done))
+        assert messages
+        producer.begin_transaction()
+        for message in messages:
+            producer.produce(f"{prefix}out", message.value())
+        offsets = consumer.position(consumer.assignment())
+        producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata(), PATIENCE_S)
+        if fail_after is not None and done >= fail_after:
+            producer.abort_transaction(PATIENCE_S)
+            break
+        producer.commit_transaction(PATIENCE_S)
+        done += len(messages)
+    consumer.close()
+
+
+@pytest.mark.long
+def test_transactions_carry_offsets_exactly_once(broker: LocalKafka, topic_prefix: str) -> None:
+    servers = broker.bootstrap_servers
+    make_topics(servers, f"{topic_prefix}in", f"{topic_prefix}out")
+    produce(servers, f"{topic_prefix}in", range(1000))
+    copy_in_transactions(servers, topic_prefix, 1000, fail_after=300)
+    copy_in_transactions(servers, topic_prefix, 700)
+    assert read_all(servers, f"{topic_prefix}check", f"{topic_prefix}out", 1000) == list(range(1000))
+
+
+@pytest.mark.long
+def test_a_dead_members_partitions_move_within_its_session(broker: LocalKafka, topic_prefix: str) -> None:
+    servers, topic = broker.bootstrap_servers, f"{topic_prefix}in"
+    make_topics(servers, topic, partitions=2)
+    first = make_consumer(servers, f"{topic_prefix}g", topic)
+    assert wait_until(lambda: first.poll(0.1) is None and len(first.assignment()) == 2, PATIENCE_S)
+    second = make_consumer(servers, f"{topic_prefix}g", topic)
+
+    def shared() -> bool:
+        for consumer in (first, second):
+            consumer.poll(0.1)
+        return len(first.assignment()) == len(second.assignment()) == 1
+
+    assert wait_until(shared, PATIENCE_S)
+    first.close()
+    assert wait_until(lambda: second.poll(0.1) is None and len(second.assignment()) == 2, PATIENCE_S)
+    second.close()
+
+
 def test_topics_are_made_on_purpose_only(broker: LocalKafka, topic_prefix: str) -> None:
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     metadata = admin.list_topics(f"{topic_prefix}never-made", timeout=PATIENCE_S)
@@ -95,8 +148,9 @@ def own(tmp_path: Path) -> Iterator[LocalKafka]:
 def test_data_outlive_a_stop_and_a_kill(own: LocalKafka) -> None:
     own.start()
     first_pid = own.pid
-    make_topics(own.bootstrap_servers, "in")
-    produce(own.bootstrap_servers, "in", range(100))
+    make_topics(own.bootstrap_servers, "in", "out")
+    produce(own.bootstrap_servers, "in", range(200))
+    copy_in_transactions(own.bootstrap_servers, "", 100)
     own.stop()
     assert first_pid is not None
     assert started_at(first_pid) is None
@@ -104,13 +158,14 @@ def test_data_outlive_a_stop_and_a_kill(own: LocalKafka) -> None:
     own.start()
     assert own.pid != first_pid
     assert broker_answers(own.bootstrap_servers)
-    produce(own.bootstrap_servers, "in", range(100, 200))
+    copy_in_transactions(own.bootstrap_servers, "", 50)
     own.kill()
     assert not own.is_running
     assert not broker_answers(own.bootstrap_servers)
 
     own.start()
-    assert read_all(own.bootstrap_servers, "check", "in", 200) == list(range(200))
+    copy_in_transactions(own.bootstrap_servers, "", 50)
+    assert read_all(own.bootstrap_servers, "check", "out", 200) == list(range(200))
 
 
 @pytest.mark.long
