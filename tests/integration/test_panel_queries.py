@@ -31,17 +31,6 @@ AWKWARD = """it's a "model" \\ of $model, ${version}, {{x}}, [[field]] $__interv
 PREDICTORS = {"fraud": "binary", "triage": "classes", "demand": "number", AWKWARD: "binary"}
 """Name of a model of `two_day_model` → its kind."""
 LANGUAGE_MODELS = ("answers", AWKWARD)
-OPENED: dict[str, list[dict[str, Value]]] = {
-    page: (
-        [{"model": model} for model in PREDICTORS]
-        if page != "llm"
-        else [
-            {"model": model, "version": version, "window": "1h"} for model in LANGUAGE_MODELS for version in ("v1", "1")
-        ]
-    )
-    for page in PAGES
-}
-"""Page → the variables in the URLs that it is opened with; later ones show what the earlier ones have no data of."""
 QUIET = {name for name in QUERIES if name.startswith("pipeline.none_")}
 """Zeros of nothing lost, which are not shown where something is lost."""
 
@@ -61,6 +50,13 @@ def grafana(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -
                     fill_part(client, model)
         with as_role(address, "barograph_grafana") as client:
             yield client
+
+
+def opened(page: str) -> list[dict[str, Value]]:
+    """The variables in the URLs that a page is opened with; later ones show what the earlier ones have no data of."""
+    if page == "llm":
+        return [{"model": m, "version": v, "window": "1h"} for m in LANGUAGE_MODELS for v in ("v1", "1")]
+    return [{"model": model} for model in PREDICTORS]
 
 
 def chosen(client: Client, page: str, in_url: dict[str, Value]) -> dict[str, Value]:
@@ -113,8 +109,8 @@ def test_every_query_shows_data_in_its_shape_also_of_awkward_names(grafana: Clie
     faults: list[str] = []
     shown: set[tuple[bool, str]] = set()
     """Whether the name of the model is awkward, and the name of the query."""
-    for page, urls in OPENED.items():
-        for in_url in urls:
+    for page in PAGES:
+        for in_url in opened(page):
             variables = chosen(grafana, page, in_url)
             for panel_query in queries_in(PAGES[page]):
                 query = by_sql[tuple(panel_query.sql.split())]
